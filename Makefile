@@ -1,0 +1,43 @@
+# The one door: the same commands on a laptop and in CI. Every target makes its own environment when it is missing or stale.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+STORE ?= runs/demo
+export PYTHONDONTWRITEBYTECODE = 1
+
+.PHONY: demo test test-real test-cluster check bench baselines clean
+
+demo: $(STAMP)  ## Lift the demo scenes with every lifter and print the table.
+	$(BIN)/lift3d run --recipe flows/recipes/demo.yaml --store $(STORE)
+
+test: $(STAMP)  ## Units, properties, contracts, the serial line, one Prefect and one Ray run. No network.
+	$(BIN)/python -m pytest -m "not real and not cluster and not gpu" $(ARGS)
+
+test-real: $(STAMP)  ## Real captures and networks, found through LIFT3D_TEST_DATA.
+	$(BIN)/python -m pytest -m "real and not cluster" $(ARGS)
+
+test-cluster: $(STAMP)  ## Prefect server and worker, several Ray nodes, a real S3 server, notebooks.
+	$(BIN)/python -m pytest -m cluster $(ARGS)
+
+check: $(STAMP)  ## Format, lint, types, layers.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP)  ## Kernels against what the machine can do.
+	$(BIN)/lift3d bench blend
+
+baselines: $(STAMP)  ## docs/baselines.md from the captures under LIFT3D_TEST_DATA.
+	$(BIN)/lift3d bench baselines --captures $(LIFT3D_TEST_DATA)/captures --out docs/baselines.md
+
+clean:
+	rm -rf runs .mypy_cache .ruff_cache
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "lift3d needs Python 3.11 or later, got $$($(PYTHON) --version). Run: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@

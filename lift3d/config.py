@@ -1,0 +1,136 @@
+"""What to compute (Recipe, hashed) and where and how (Execution, not hashed). Light: no torch."""
+
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from lift3d.domain.keys import digest
+from lift3d.errors import ConfigError
+
+TargetMode = Literal["refine", "heldout"]
+Model = TypeVar("Model", bound=BaseModel)
+
+# Fewer views than this cannot spare every eighth: leave-one-out then replaces heldout-8.
+LEAVE_ONE_OUT_BELOW = 40
+DEFAULT_HOLDOUT = 8
+
+
+class Recipe(BaseModel):
+    """Everything that changes numbers, and nothing else.
+
+    Attributes:
+        scenes: Locations of posed scenes.
+        operators: 2D models, by catalog name.
+        lifters: Rules for weights, by catalog name; raw2d is always in the table beside them.
+        metrics: Metric ids; empty means all that apply.
+        image_height: Height in pixels at which views are encoded and lifted.
+        sources: Source views per target.
+        holdout: Every N-th view is a target; None makes every view a target.
+        target_mode: refine: the target's own view is one source among the others. heldout: no target is ever a
+            source (with holdout) or its own source (without); the only mode for claims.
+        targets: Novel cameras instead of the scene's own: a cameras file, or path:COUNT for an interpolated path.
+        taps: Source samples per target cell.
+        plugins: module:attribute or file.py:attribute of operators of one's own.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scenes: tuple[str, ...] = Field(min_length=1)
+    operators: tuple[str, ...] = Field(default=("rgb",), min_length=1)
+    lifters: tuple[str, ...] = Field(default=("plane_sweep",), min_length=1)
+    metrics: tuple[str, ...] = ()
+    image_height: int = Field(default=256, ge=16, le=8192)
+    sources: int = Field(default=8, ge=1, le=64)
+    holdout: int | None = Field(default=None, ge=2)
+    target_mode: TargetMode = "refine"
+    targets: str | None = None
+    taps: int = Field(default=32, ge=1, le=1024)
+    plugins: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> "Recipe":
+        for field in ("scenes", "operators", "lifters", "metrics"):
+            names = getattr(self, field)
+            if len(set(names)) != len(names):
+                raise ValueError(f"{field} names the same thing twice: {', '.join(names)}")
+        return self
+
+    @property
+    def run_id(self) -> str:
+        """Digest of everything that changes numbers; the name of the run."""
+        return digest(self.model_dump(mode="json"))
+
+    def protocol_of(self, view_count: int) -> str:
+        """Return the name of the target protocol for a scene of so many views."""
+        if self.targets is not None:
+            return "novel"
+        holdout = self.holdout_of(view_count)
+        if self.target_mode == "heldout":
+            return f"heldout-{holdout}" if holdout else "leave-one-out"
+        return f"refine-{holdout}" if holdout else "refine-all"
+
+    def holdout_of(self, view_count: int) -> int | None:
+        """Return N where every N-th view is a target, or None where every view is one."""
+        if self.holdout is not None and view_count < 2 * self.holdout and self.target_mode == "heldout":
+            return None
+        return self.holdout
+
+
+class Execution(BaseModel):
+    """Where and how. Never in a digest: it must not change results.
+
+    Attributes:
+        store: URL of the store (local path, memory:// or s3://).
+        ray_address: Ray cluster to use; None starts one in this process.
+        workers: Scene workers at most; None means what the cluster holds.
+        cpus_per_worker: CPUs reserved per worker.
+        gpus_per_worker: GPUs reserved per worker, fractions allowed.
+        threads_per_worker: torch threads per worker; equal in serial and distributed runs.
+        batch_size: Scenes per Prefect task.
+        scene_deadline_s: Longest time one scene may take.
+        attempts: Tries of a scene whose worker was lost.
+        memory_allowance_bytes: Largest peak that one worker's plan may have.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    store: str = Field(min_length=1)
+    ray_address: str | None = None
+    workers: int | None = Field(default=None, ge=1)
+    cpus_per_worker: float = Field(default=1.0, gt=0)
+    gpus_per_worker: float = Field(default=0.0, ge=0)
+    threads_per_worker: int = Field(default=1, ge=1)
+    batch_size: int = Field(default=100, ge=1)
+    scene_deadline_s: float = Field(default=3600.0, gt=0)
+    attempts: int = Field(default=3, ge=1)
+    memory_allowance_bytes: int = Field(default=8 * 2**30, ge=2**20)
+
+
+def parse_recipe(fields: dict[str, Any]) -> Recipe:
+    """Return the recipe of a mapping (of a YAML file, the command line, or Prefect).
+
+    Raises:
+        ConfigError: Naming every field that is wrong, what it was, and what is expected.
+    """
+    return _parse(Recipe, fields)
+
+
+def parse_execution(fields: dict[str, Any]) -> Execution:
+    """Return the execution of a mapping.
+
+    Raises:
+        ConfigError: Naming every field that is wrong.
+    """
+    return _parse(Execution, fields)
+
+
+def _parse(model: type[Model], fields: dict[str, Any]) -> Model:
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        lines = [
+            f"{'.'.join(map(str, entry['loc'])) or model.__name__}: {entry['msg']} (got {entry['input']!r})"
+            for entry in error.errors()
+        ]
+        known = ", ".join(model.model_fields)
+        raise ConfigError(f"Invalid {model.__name__.lower()}: {'; '.join(lines)}. Fields: {known}.") from error

@@ -1,0 +1,55 @@
+"""Names of things and digests of content. Light: imports neither torch nor pandas."""
+
+import hashlib
+import json
+import re
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
+
+ViewId = str
+SceneId = str
+
+_SLUG_LENGTH = 64
+
+
+def digest(content: Any) -> str:
+    """Return a stable 16-digit hexadecimal digest of JSON-like content.
+
+    Equal content gives equal digests in every process and for every order of mapping keys; a mapping entry that is
+    None or empty is dropped first, so that a new optional field leaves old digests as they are.
+    """
+    text = json.dumps(_canonical(content), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def digest_bytes(*parts: bytes) -> str:
+    """Return the digest of byte strings, each preceded by its length so that boundaries count."""
+    state = hashlib.sha256()
+    for part in parts:
+        state.update(len(part).to_bytes(8, "little"))
+        state.update(part)
+    return state.hexdigest()[:16]
+
+
+def slug(name: str) -> str:
+    """Return an ASCII name that is safe as one path segment, unique per input.
+
+    A name that has to be changed gets a short hash of the original as suffix, so two names never share a slug.
+    """
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    safe = re.sub(r"[^A-Za-z0-9._=-]+", "-", plain).strip("-.")[:_SLUG_LENGTH]
+    if safe == name and safe:
+        return safe
+    return f"{safe or 'x'}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _canonical(content: Any) -> Any:
+    if isinstance(content, Mapping):
+        items = ((str(key), _canonical(value)) for key, value in content.items())
+        return {key: value for key, value in items if value is not None and value != {} and value != []}
+    if isinstance(content, list | tuple):
+        return [_canonical(item) for item in content]
+    if isinstance(content, str | int | float | bool) or content is None:
+        return content
+    raise TypeError(f"cannot take the digest of {type(content).__name__}")

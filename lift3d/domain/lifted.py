@@ -1,0 +1,74 @@
+"""What comes out: lifted features, predictions, lifted views."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from jaxtyping import Bool, Float, Shaped
+from torch import Tensor
+
+from lift3d.domain.camera import Camera
+from lift3d.domain.features import FeatureMap
+from lift3d.domain.keys import ViewId
+from lift3d.errors import ContractError, ShapeError
+
+PredictionKind = Literal["labels", "image", "scalar", "embedding", "masks"]
+_DIMENSIONS = {"labels": 2, "image": 3, "scalar": 2, "embedding": 3, "masks": 3}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LiftedFeatures:
+    """One cut's features at a target view.
+
+    Attributes:
+        features: NaN where coverage is 0.
+        coverage: In [0, 1] per cell.
+        z_depth: Expected depth per cell, NaN where not covered.
+    """
+
+    features: FeatureMap
+    coverage: Float[Tensor, "row col"]
+    z_depth: Float[Tensor, "row col"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """What an operator says about an image.
+
+    Attributes:
+        kind: labels (int, "height width"), image (float in [0, 1], "3 height width"), scalar (float,
+            "height width"), embedding (float, "channel row col"), masks (float, "mask height width").
+        values: As kind says; embeddings stay on the feature grid.
+        is_valid: Where the prediction stands on something seen ("height width" of values).
+    """
+
+    kind: PredictionKind
+    values: Shaped[Tensor, "..."]
+    is_valid: Bool[Tensor, "height width"]
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != _DIMENSIONS[self.kind] or self.values.shape[-2:] != self.is_valid.shape:
+            raise ShapeError(
+                f"A prediction of kind '{self.kind}' has values {tuple(self.values.shape)} and validity "
+                f"{tuple(self.is_valid.shape)}; expected {_DIMENSIONS[self.kind]} axes ending in height, width."
+            )
+        if (self.kind == "labels") == self.values.dtype.is_floating_point:
+            raise ContractError(f"A prediction of kind '{self.kind}' has values of dtype {self.values.dtype}.")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LiftedView:
+    """One operator's features and prediction at one target view.
+
+    Attributes:
+        target: The target's id.
+        camera: Its camera.
+        lifted: One entry per cut.
+        prediction: What the decoder makes of it.
+        source_ids: The sources that were used; the target's own id for the plain 2D answer.
+    """
+
+    target: ViewId
+    camera: Camera
+    lifted: tuple[LiftedFeatures, ...]
+    prediction: Prediction
+    source_ids: tuple[ViewId, ...]

@@ -1,0 +1,64 @@
+"""Stage I's answer: along each ray of the guide grid, where the surface may be and which sources see it."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from lift3d.domain.camera import Camera
+from lift3d.domain.features import FeatureGrid
+from lift3d.domain.keys import ViewId
+from lift3d.errors import ShapeError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SourceGuide:
+    """What a lifter may know of a source view: never an operator's features.
+
+    Attributes:
+        id: The source view.
+        camera: Its camera at the size of the image.
+        image: sRGB in [0, 1].
+        is_valid: Pixels that may vote.
+        taper: In (0, 1]; the source selection fades the farthest source out, so that the answer is continuous when
+            the set of sources changes. Multiplies every weight of this source.
+        z_depth: The source's own depth, NaN where unknown; None where the scene has none.
+    """
+
+    id: ViewId
+    camera: Camera
+    image: Float[Tensor, "3 height width"]
+    is_valid: Bool[Tensor, "height width"]
+    taper: float = 1.0
+    z_depth: Float[Tensor, "height width"] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RayProposal:
+    """A distribution of depth along each ray of the guide grid, and who sees each sample.
+
+    Attributes:
+        grid: The guide grid, row-major cells.
+        target: The target camera.
+        sources: Cameras of the sources, in the order of the source axis.
+        source_ids: Their ids.
+        z_depth: Depth of each sample in the target camera, world units; arbitrary where probability is 0.
+        probability: Probability that the ray ends at the sample; sums to 1, or to 0 where nothing is known.
+        visibility: Nonnegative preference for each source at each sample (occlusion, validity, taper and whatever
+            else the lifter weighs); 0 means that the source does not see the sample. Need not be normalised.
+    """
+
+    grid: FeatureGrid
+    target: Camera
+    sources: tuple[Camera, ...]
+    source_ids: tuple[ViewId, ...]
+    z_depth: Float[Tensor, "cell sample"]
+    probability: Float[Tensor, "cell sample"]
+    visibility: Float[Tensor, "cell sample source"]
+
+    def __post_init__(self) -> None:
+        cells, samples = self.grid.cell_count, int(self.z_depth.shape[-1])
+        expected = ((cells, samples), (cells, samples), (cells, samples, len(self.sources)))
+        got = (tuple(self.z_depth.shape), tuple(self.probability.shape), tuple(self.visibility.shape))
+        if got != expected or len(self.sources) != len(self.source_ids):
+            raise ShapeError(f"A ray proposal of {cells} cells needs shapes {expected}, got {got}.")

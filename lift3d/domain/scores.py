@@ -1,0 +1,78 @@
+"""One number of the table, with everything needed to know what it means. Light: no torch, no pandas."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from lift3d.errors import ContractError
+
+Outcome = Literal["ok", "skipped", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A value and how much it weighs in a mean (number of pixels, points or pairs behind it); NaN if undefined.
+
+    Attributes:
+        value: The figure in the metric's own unit.
+        weight: Pixels, points or pairs behind the value; 0 if undefined.
+        reason: Why the value is NaN; empty otherwise.
+    """
+
+    value: float
+    weight: float
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRow:
+    """One row of the score table.
+
+    Attributes:
+        run: Digest of the recipe.
+        scene: Scene id.
+        target: Target view; empty for figures of a whole scene.
+        other: The second view of a pair; empty otherwise.
+        operator: Operator name.
+        lifter: Lifter name, or raw2d.
+        target_mode: heldout, refine or novel.
+        metric: Metric id.
+        protocol: How targets, pairs and pixels were chosen, e.g. heldout-8/all.
+        threshold_source: Where a threshold came from; empty if there is none.
+        scoring_geometry: depth, tracks or none.
+        value: Finite exactly if outcome is ok.
+        weight: Pixels, points or pairs behind the value.
+        coverage: Mean coverage of the lifted view(s), NaN if not applicable.
+        outcome: ok, skipped or failed.
+        reason: Short code and sentence for skipped and failed rows.
+    """
+
+    run: str
+    scene: str
+    target: str
+    other: str
+    operator: str
+    lifter: str
+    target_mode: str
+    metric: str
+    protocol: str
+    threshold_source: str
+    scoring_geometry: str
+    value: float
+    weight: float
+    coverage: float
+    outcome: Outcome
+    reason: str
+
+    def __post_init__(self) -> None:
+        if math.isfinite(self.value) != (self.outcome == "ok"):
+            raise ContractError(
+                f"A score row is finite exactly if its outcome is ok; got {self.value} with '{self.outcome}'."
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields with NaN as None."""
+        return {
+            key: None if isinstance(value, float) and math.isnan(value) else value
+            for key, value in asdict(self).items()
+        }

@@ -1,0 +1,170 @@
+"""Every error of lift3d. The class tells a scheduler what to do with the item that failed.
+
+Lift3dError                      disposition
+├─ ConfigError                   abort   the request is wrong; nothing has been computed
+│  ├─ UnknownNameError           abort   names the choices and the closest match
+│  └─ ResourcePromiseError       abort   the plan does not fit
+├─ ContractError                 abort   an Operator, Lifter or Metric broke its promise
+│  ├─ ShapeError
+│  └─ NonFiniteError
+├─ SceneError                    skip    this scene or view is unusable; a row says so
+│  ├─ SceneFormatError
+│  ├─ CameraError
+│  ├─ ImageError
+│  └─ NoOverlapError             skip    nothing to do; counted, not alarming
+├─ StoreError
+│  ├─ StoreUnavailableError      retry   with back-off
+│  ├─ StoreLayoutError           abort   wrong version, misaligned region
+│  └─ ProductMissingError        skip    upstream did not finish; names the key
+└─ WorkerError
+   ├─ OutOfMemoryError           retry   with half the batch, once
+   └─ WorkerLostError            retry
+
+Ids (scene, view, operator) are optional attributes, so that every class survives pickling.
+"""
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar, Literal
+
+Disposition = Literal["abort", "skip", "retry"]
+
+
+class Lift3dError(Exception):
+    """Root of the tree. The message says what happened, what was got, what was expected, and the remedy."""
+
+    disposition: ClassVar[Disposition] = "abort"
+    reason: ClassVar[str] = "error"
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        scene: str | None = None,
+        view: str | None = None,
+        operator: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.scene = scene
+        self.view = view
+        self.operator = operator
+
+
+class ConfigError(Lift3dError):
+    """The request is wrong; nothing has been computed."""
+
+    reason = "config"
+
+
+class UnknownNameError(ConfigError):
+    """A name that no catalog knows."""
+
+    reason = "unknown-name"
+
+    @classmethod
+    def of(cls, kind: str, name: str, choices: Iterable[str]) -> "UnknownNameError":
+        """Say which names exist and which one is closest to what was asked for."""
+        known = sorted(choices)
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f" Did you mean '{close[0]}'?" if close else ""
+        return cls(f"Unknown {kind} '{name}'.{hint} Known: {', '.join(known)}.")
+
+
+class ResourcePromiseError(ConfigError):
+    """The plan needs more than it is allowed."""
+
+    reason = "resources"
+
+
+class ContractError(Lift3dError):
+    """An Operator, Lifter or Metric broke its promise."""
+
+    reason = "contract"
+
+
+class ShapeError(ContractError):
+    """Array shapes that do not fit together."""
+
+    reason = "shape"
+
+
+class NonFiniteError(ContractError):
+    """NaN or infinity where only finite values may stand."""
+
+    reason = "non-finite"
+
+
+class SceneError(Lift3dError):
+    """This scene or view is unusable; a row says so and the others go on."""
+
+    disposition = "skip"
+    reason = "scene"
+
+
+class SceneFormatError(SceneError):
+    """A missing or malformed file of a scene."""
+
+    reason = "scene-format"
+
+
+class CameraError(SceneError):
+    """Intrinsics or a transform that cannot belong to a camera."""
+
+    reason = "camera"
+
+
+class ImageError(SceneError):
+    """An image that is missing, does not decode, or is too large to decode safely."""
+
+    reason = "image"
+
+
+class NoOverlapError(SceneError):
+    """No source view sees what the target sees."""
+
+    reason = "no-overlap"
+
+
+class StoreError(Lift3dError):
+    """Something about the object store."""
+
+    reason = "store"
+
+
+class StoreUnavailableError(StoreError):
+    """The store does not answer or refuses; try again with back-off."""
+
+    disposition = "retry"
+    reason = "store-unavailable"
+
+
+class StoreLayoutError(StoreError):
+    """Another version's layout, or a write that is not aligned with its chunks."""
+
+    reason = "store-layout"
+
+
+class ProductMissingError(StoreError):
+    """A product that has no valid commit marker."""
+
+    disposition = "skip"
+    reason = "product-missing"
+
+
+class WorkerError(Lift3dError):
+    """A worker could not finish for reasons outside the scene."""
+
+    disposition = "retry"
+    reason = "worker"
+
+
+class OutOfMemoryError(WorkerError):
+    """The device or the host has no memory left; half the batch may fit."""
+
+    reason = "out-of-memory"
+
+
+class WorkerLostError(WorkerError):
+    """The worker's process or node is gone."""
+
+    reason = "worker-lost"

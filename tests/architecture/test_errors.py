@@ -1,0 +1,34 @@
+import pickle
+
+import pytest
+
+from lift3d import errors
+
+
+def all_errors(root=errors.Lift3dError):
+    return [root, *(found for child in root.__subclasses__() for found in all_errors(child))]
+
+
+@pytest.mark.parametrize("error", all_errors(), ids=lambda error: error.__name__)
+def test_every_error_survives_pickling_with_its_ids(error):
+    made = error("what, got, expected, remedy", scene="a", view="b", operator="c")
+    again = pickle.loads(pickle.dumps(made))
+    assert type(again) is error
+    assert (str(again), again.scene, again.view, again.operator) == (str(made), "a", "b", "c")
+
+
+@pytest.mark.parametrize("error", all_errors(), ids=lambda error: error.__name__)
+def test_every_error_tells_the_scheduler_what_to_do(error):
+    assert error.disposition in {"abort", "skip", "retry"}
+    assert error.reason
+
+
+def test_reasons_are_distinct():
+    reasons = [error.reason for error in all_errors()]
+    assert len(set(reasons)) == len(reasons)
+
+
+def test_an_unknown_name_says_what_is_close():
+    error = errors.UnknownNameError.of("lifter", "plane_swep", ["plane_sweep", "nearest_view"])
+    assert "Did you mean 'plane_sweep'?" in str(error)
+    assert "nearest_view" in str(error)

@@ -1,0 +1,25 @@
+"""Table of contents: hypothesis profile · one thread for equal bits · isolation of HOME and network settings."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("house", max_examples=50, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+settings.load_profile("house")
+
+# Equal bits need equal thread counts; tests share two cores.
+torch.set_num_threads(1)
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """The folder with real captures and networks; tests that ask for it are marked real."""
+    location = os.environ.get("LIFT3D_TEST_DATA")
+    if not location:
+        pytest.skip("LIFT3D_TEST_DATA does not name a folder with real captures and networks")
+    return Path(location)
