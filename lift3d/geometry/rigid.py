@@ -1,0 +1,46 @@
+"""Rigid transforms and rotations.
+
+Letters: ``a2b`` takes coordinates in a to coordinates in b, read right to left.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def inverse(a2b: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 4 4"]:
+    """Invert a rigid transform without a linear solve."""
+    rotation = a2b[..., :3, :3].transpose(-1, -2)
+    b2a = torch.zeros_like(a2b)
+    b2a[..., :3, :3] = rotation
+    b2a[..., :3, 3:] = -rotation @ a2b[..., :3, 3:]
+    b2a[..., 3, 3] = 1
+    return b2a
+
+
+def transform(
+    a2b: Float[Tensor, "*#batch 4 4"], xyz: Float[Tensor, "*#batch point 3"]
+) -> Float[Tensor, "*batch point 3"]:
+    """Take points in a to points in b."""
+    return xyz @ a2b[..., :3, :3].transpose(-1, -2) + a2b[..., None, :3, 3]
+
+
+def nearest_rotation(matrix: Float[Tensor, "3 3"]) -> Float[Tensor, "3 3"]:
+    """Return the rotation nearest to a matrix in the Frobenius norm (det +1).
+
+    Source:
+        Hartley & Zisserman, Multiple View Geometry, 2nd ed., A4.1 (orthogonal Procrustes by SVD).
+    """
+    left, _, right = torch.linalg.svd(matrix)
+    sign = torch.linalg.det(left @ right)
+    return left @ torch.diag(torch.tensor([1.0, 1.0, float(sign)], dtype=matrix.dtype)) @ right
+
+
+def rotation_angle(a: Float[Tensor, "3 3"], b: Float[Tensor, "3 3"]) -> float:
+    """Return the angle between two rotations, radians."""
+    relative = a.T @ b
+    skew = torch.stack(
+        [relative[2, 1] - relative[1, 2], relative[0, 2] - relative[2, 0], relative[1, 0] - relative[0, 1]]
+    )
+    # atan2 of both parts is exact near 0 and near π, where acos of the trace is not.
+    return float(torch.atan2(skew.norm() / 2, (relative.diagonal().sum() - 1) / 2))

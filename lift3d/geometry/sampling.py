@@ -1,0 +1,82 @@
+"""Reading maps at pixels. The only place that knows grid_sample's coordinates.
+
+Letters: a map lies on a grid of cells; cell (r, c) is centred at ``origin + stride · (c + 0.5, r + 0.5)`` pixels.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+def normalized_coordinates(
+    uv: Float[Tensor, "*batch 2"],
+    rows: int,
+    cols: int,
+    stride: tuple[float, float] = (1.0, 1.0),
+    origin: tuple[float, float] = (0.0, 0.0),
+) -> Float[Tensor, "*batch 2"]:
+    """Return coordinates for ``grid_sample(align_corners=False)``: −1 and 1 are the outer edges of the grid."""
+    x = 2 * (uv[..., 0] - origin[0]) / (stride[0] * cols) - 1
+    y = 2 * (uv[..., 1] - origin[1]) / (stride[1] * rows) - 1
+    return torch.stack([x, y], dim=-1)
+
+
+def sample(
+    values: Float[Tensor, "channel row col"],
+    uv: Float[Tensor, "*batch 2"],
+    stride: tuple[float, float] = (1.0, 1.0),
+    origin: tuple[float, float] = (0.0, 0.0),
+) -> Float[Tensor, "channel *batch"]:
+    """Sample a map bilinearly; outside the outermost cell centres the border value holds.
+
+    NaN pixels give NaN. Values must be finite: a NaN cell would spread to its neighbours.
+    """
+    rows, cols = values.shape[-2:]
+    at = normalized_coordinates(uv, rows, cols, stride, origin).reshape(1, 1, -1, 2)
+    is_known = torch.isfinite(at).all(-1)
+    out = F.grid_sample(
+        values[None], torch.nan_to_num(at).to(values.dtype), mode="bilinear", padding_mode="border", align_corners=False
+    )
+    out = torch.where(is_known[:, None], out, torch.full_like(out, torch.nan))
+    return out.reshape(values.shape[0], *uv.shape[:-1])
+
+
+def nearest_cells(
+    uv: Float[Tensor, "*batch 2"],
+    rows: int,
+    cols: int,
+    stride: tuple[float, float] = (1.0, 1.0),
+    origin: tuple[float, float] = (0.0, 0.0),
+) -> Int[Tensor, "*batch"]:
+    """Return the row-major index of the cell that contains each pixel, −1 where none does (NaN included)."""
+    c = torch.floor((uv[..., 0] - origin[0]) / stride[0])
+    r = torch.floor((uv[..., 1] - origin[1]) / stride[1])
+    # A pixel exactly on the far edge belongs to the last cell.
+    c = torch.where(uv[..., 0] == origin[0] + stride[0] * cols, c - 1, c)
+    r = torch.where(uv[..., 1] == origin[1] + stride[1] * rows, r - 1, r)
+    is_inside = (c >= 0) & (c < cols) & (r >= 0) & (r < rows)
+    index = torch.nan_to_num(r * cols + c, nan=-1.0).long()
+    return torch.where(is_inside, index, torch.full_like(index, -1))
+
+
+def bilinear_corners(
+    uv: Float[Tensor, "*batch 2"],
+    rows: int,
+    cols: int,
+    stride: tuple[float, float] = (1.0, 1.0),
+    origin: tuple[float, float] = (0.0, 0.0),
+) -> tuple[Int[Tensor, "*batch 4"], Float[Tensor, "*batch 4"]]:
+    """Return the four cells around each pixel and their bilinear weights: ``sample`` in sparse form.
+
+    Weights sum to 1; outside the outermost centres they fall on the border cells. Pixels must be finite.
+    """
+    x = ((uv[..., 0] - origin[0]) / stride[0] - 0.5).clamp(0, cols - 1)
+    y = ((uv[..., 1] - origin[1]) / stride[1] - 0.5).clamp(0, rows - 1)
+    x0, y0 = x.floor(), y.floor()
+    fx, fy = x - x0, y - y0
+    left, top = x0.long(), y0.long()
+    right, bottom = (left + 1).clamp(max=cols - 1), (top + 1).clamp(max=rows - 1)
+    index = torch.stack([top * cols + left, top * cols + right, bottom * cols + left, bottom * cols + right], dim=-1)
+    weight = torch.stack([(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy], dim=-1)
+    return index, weight

@@ -1,0 +1,53 @@
+"""Correspondences between two views through depth: the warp that consistency is measured with.
+
+Letters: a is the view whose pixels are asked about, b the view they are looked up in.
+"""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from lift3d.geometry.projection import is_inside, transfer
+from lift3d.geometry.rays import cell_centers
+from lift3d.geometry.sampling import sample
+from lift3d.geometry.visibility import agrees_with_depth
+
+
+def correspondences(
+    z_depth_a: Float[Tensor, "height_a width_a"],
+    z_depth_b: Float[Tensor, "height_b width_b"],
+    a: tuple[Float[Tensor, "3 3"], Float[Tensor, "4 4"]],
+    b: tuple[Float[Tensor, "3 3"], Float[Tensor, "4 4"]],
+    relative_tolerance: float = 0.02,
+) -> tuple[Float[Tensor, "height_a width_a 2"], Bool[Tensor, "height_a width_a"]]:
+    """Find where each pixel of a lies in b, and whether b sees the same surface there.
+
+    Args:
+        z_depth_a: Depth of a; NaN where unknown.
+        z_depth_b: Depth of b.
+        a: (K, w2c) of view a.
+        b: (K, w2c) of view b.
+        relative_tolerance: Largest |z − D_b| / z of a pixel that counts as visible in b.
+
+    Returns:
+        Pixels of b (NaN where unknown) and validity.
+    """
+    rows, cols = z_depth_a.shape
+    uv_a = cell_centers(rows, cols).reshape(-1, 2)
+    uv_b, z_b = transfer(uv_a, z_depth_a.reshape(-1), a, b)
+    is_seen = agrees_with_depth(uv_b, z_b, z_depth_b, relative_tolerance)
+    return uv_b.reshape(rows, cols, 2), is_seen.reshape(rows, cols)
+
+
+def warp(
+    values_b: Float[Tensor, "channel row col"],
+    uv_b: Float[Tensor, "height width 2"],
+    stride: tuple[float, float] = (1.0, 1.0),
+    origin: tuple[float, float] = (0.0, 0.0),
+) -> Float[Tensor, "channel height width"]:
+    """Resample a map of view b at correspondences; NaN where there is none."""
+    rows, cols = values_b.shape[-2:]
+    extent = (rows * stride[1] + origin[1], cols * stride[0] + origin[0])
+    inside = is_inside(uv_b, round(extent[0]), round(extent[1]))
+    out = sample(values_b, uv_b, stride, origin)
+    return torch.where(inside, out, torch.full_like(out, torch.nan))

@@ -1,0 +1,98 @@
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lift3d.geometry.holes import fill_from_nearest
+from lift3d.geometry.rays import cell_centers
+from lift3d.geometry.sampling import bilinear_corners, nearest_cells, sample
+from lift3d.geometry.visibility import agrees_with_depth, splat_depth
+from lift3d.geometry.warping import correspondences, warp
+
+GRIDS = st.tuples(
+    st.integers(1, 9),
+    st.integers(1, 9),
+    st.tuples(st.floats(0.5, 16), st.floats(0.5, 16)),
+    st.tuples(st.floats(-8, 8), st.floats(-8, 8)),
+)
+
+
+def random_map(rows, cols, channels=3):
+    return torch.randn(channels, rows, cols, generator=torch.Generator().manual_seed(rows * 100 + cols))
+
+
+@given(GRIDS)
+def test_sampling_at_cell_centres_returns_the_cells(grid):
+    rows, cols, stride, origin = grid
+    values = random_map(rows, cols)
+    found = sample(values, cell_centers(rows, cols, stride, origin), stride, origin)
+    torch.testing.assert_close(found, values, rtol=1e-4, atol=1e-4)
+
+
+@given(GRIDS, st.integers(0, 2**31))
+def test_sparse_corners_equal_sampling(grid, seed):
+    rows, cols, stride, origin = grid
+    values = random_map(rows, cols)
+    extent = torch.tensor([cols * stride[0], rows * stride[1]])
+    uv = torch.rand(20, 2, generator=torch.Generator().manual_seed(seed)) * extent * 1.4 - 0.2 * extent
+    uv = uv + torch.tensor(origin)
+    index, weight = bilinear_corners(uv, rows, cols, stride, origin)
+    sparse = (values.flatten(1)[:, index] * weight).sum(-1)
+    torch.testing.assert_close(sparse, sample(values, uv, stride, origin), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(weight.sum(-1), torch.ones(20), rtol=1e-5, atol=1e-5)
+
+
+@given(GRIDS)
+def test_each_centre_lies_in_its_own_cell(grid):
+    rows, cols, stride, origin = grid
+    found = nearest_cells(cell_centers(rows, cols, stride, origin), rows, cols, stride, origin)
+    assert found.flatten().tolist() == list(range(rows * cols))
+
+
+def test_pixels_outside_or_unknown_lie_in_no_cell():
+    uv = torch.tensor([[-0.1, 1.0], [1.0, 4.1], [float("nan"), 1.0], [4.0, 4.0], [0.0, 0.0]])
+    assert nearest_cells(uv, 4, 4).tolist() == [-1, -1, -1, 15, 0]
+
+
+def test_an_unknown_pixel_samples_as_unknown():
+    found = sample(random_map(3, 3), torch.tensor([[float("nan"), 1.0], [1.5, 1.5]]))
+    assert torch.isnan(found[:, 0]).all()
+    assert torch.isfinite(found[:, 1]).all()
+
+
+def test_the_nearest_point_of_a_cell_wins():
+    uv = torch.tensor([[0.5, 0.5], [0.6, 0.4], [1.5, 0.5], [9.0, 9.0]])
+    depth = splat_depth(uv, torch.tensor([3.0, 2.0, 5.0, 1.0]), 1, 3)
+    assert depth[0, :2].tolist() == [2.0, 5.0]
+    assert torch.isnan(depth[0, 2])
+
+
+def test_a_hidden_point_does_not_agree_with_the_surface():
+    surface = torch.full((2, 2), 2.0)
+    surface[1, 1] = torch.nan
+    uv = torch.tensor([[0.5, 0.5], [0.5, 0.5], [1.5, 1.5], [5.0, 0.5]])
+    z = torch.tensor([2.01, 2.5, 2.0, 2.0])
+    assert agrees_with_depth(uv, z, surface, 0.02).tolist() == [True, False, False, False]
+
+
+def test_a_shifted_camera_warps_a_plane_by_its_disparity():
+    K = torch.tensor([[10.0, 0, 5], [0, 10, 4], [0, 0, 1]], dtype=torch.float64)
+    shifted = torch.eye(4, dtype=torch.float64)
+    shifted[0, 3] = -0.4  # the camera moves 0.4 to the right: pixels move 10 · 0.4 / 2 = 2 to the left
+    depth = torch.full((8, 10), 2.0)
+    uv_b, is_seen = correspondences(depth, depth, (K, torch.eye(4, dtype=torch.float64)), (K, shifted))
+    values = random_map(8, 10)
+    warped = warp(values, uv_b)
+    torch.testing.assert_close(warped[:, :, 2:], values[:, :, :-2], rtol=1e-4, atol=1e-4)
+    assert bool(is_seen[:, 2:].all())
+    assert not bool(is_seen[:, :2].any())
+
+
+def test_holes_take_their_nearest_covered_value():
+    values = torch.tensor([[[1.0, torch.nan, torch.nan, 7.0]]])
+    filled = fill_from_nearest(values, torch.tensor([[True, False, False, True]]))
+    assert filled.tolist() == [[[1.0, 1.0, 7.0, 7.0]]]
+
+
+def test_nothing_covered_fills_with_zero():
+    filled = fill_from_nearest(torch.full((2, 2, 2), torch.nan), torch.zeros(2, 2, dtype=torch.bool))
+    assert torch.equal(filled, torch.zeros(2, 2, 2))
