@@ -1,0 +1,70 @@
+"""What a lifter promises. Light: heavy types are named, not imported."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from lift3d.domain.camera import Camera
+    from lift3d.domain.features import FeatureMap
+    from lift3d.domain.proposals import RayProposal, SourceGuide
+    from lift3d.domain.scene import DepthRange
+    from lift3d.domain.weights import BlendingWeights
+
+
+@dataclass(frozen=True, slots=True)
+class LifterSpec:
+    """What there is to know of a lifter before it is loaded.
+
+    Attributes:
+        name: Catalog name.
+        stage_version: Raised when the same input would give other numbers.
+        needs_depth: Whether every source must have depth.
+        corrects: Whether correct may differ from the identity (weights then depend on the operator).
+        weights_digest: Content digest of trained weights; empty if there are none.
+        summary: One sentence: the rule for weights.
+    """
+
+    name: str
+    stage_version: int
+    needs_depth: bool
+    corrects: bool
+    weights_digest: str
+    summary: str
+
+    @property
+    def identity(self) -> dict[str, str | int]:
+        """What proposals depend on besides the scene."""
+        return {"name": self.name, "stage_version": self.stage_version, "weights": self.weights_digest}
+
+
+@runtime_checkable
+class Lifter(Protocol):
+    """A rule for blending weights.
+
+    Promises: any channel count; the order of sources is irrelevant; moving the world rigidly, or scaling world and
+    depths together, changes nothing; constant features lift to the constant; unseen cells have coverage 0; nothing
+    of the target but its camera is read.
+    """
+
+    @property
+    def spec(self) -> LifterSpec:
+        """What there is to know without running it."""
+        ...
+
+    def propose(
+        self, target: "Camera", guides: "Sequence[SourceGuide]", depth_range: "DepthRange"
+    ) -> "RayProposal":
+        """Return where the surface may be along each ray of the guide grid, and which sources see it.
+
+        Raises:
+            NoOverlapError: If no source sees anything of the target's frustum.
+            ConfigError: If the lifter needs depth and a source has none.
+        """
+        ...
+
+    def correct(
+        self, proposal: "RayProposal", weights: "BlendingWeights", sources: "Sequence[FeatureMap]"
+    ) -> "BlendingWeights":
+        """Return new weights from the sources' own features of one cut; the sum per cell stays."""
+        ...

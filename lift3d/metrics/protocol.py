@@ -1,0 +1,146 @@
+"""What a metric promises. Light: heavy types are named, not imported."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jaxtyping import Bool, Float, Int
+    from torch import Tensor
+
+    from lift3d.domain.features import FeatureMap
+    from lift3d.domain.lifted import LiftedView
+    from lift3d.domain.scene import Frame
+    from lift3d.domain.scores import Score
+
+Scope = Literal["view", "pair", "scene"]
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSpec:
+    """What there is to know of a metric.
+
+    Attributes:
+        name: Metric id, as in the table.
+        stage_version: Raised when the same input would give other numbers.
+        scope: Over one view, a pair of views, or a scene.
+        kinds: Prediction kinds it applies to; empty for all.
+        better: Which way is better; "neither" for descriptive figures.
+        needs: What must be there: "labels" (annotated views), "geometry" (depth or tracks), or nothing.
+        operators: Operator names it applies to (prefix before ':'); empty for all.
+        summary: One sentence with the formula, and its source.
+        angles_deg: Which baseline angles a pair metric covers, [from, to).
+    """
+
+    name: str
+    stage_version: int
+    scope: Scope
+    kinds: tuple[str, ...]
+    better: Literal["higher", "lower", "neither"]
+    needs: tuple[Literal["labels", "geometry"], ...]
+    operators: tuple[str, ...]
+    summary: str
+    angles_deg: tuple[float, float] = (0.0, 180.0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ViewEvidence:
+    """What there is to score at one target view.
+
+    Attributes:
+        lifted: Features and prediction of the lifter (or of raw2d itself).
+        plain: The operator's own answer on the true target image.
+        frame: The true target: image, validity, depth, labels.
+        filled: The lifted features with holes closed, one map per cut; what the decoder saw.
+        counts: Pixels that count, at the size of frame: valid pixels, or their intersection over lifters.
+    """
+
+    lifted: "LiftedView"
+    plain: "LiftedView"
+    frame: "Frame"
+    filled: "tuple[FeatureMap, ...]"
+    counts: "Bool[Tensor, 'height width']"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Matches:
+    """Points that two views both see under the scene's scoring geometry.
+
+    Attributes:
+        uv_a: Where view a sees them, pixels at the scored size.
+        uv_b: Where view b sees them.
+        uv_b_floor: A second estimate of uv_b by the same geometry (through the surface that b itself shows,
+            or the point's reprojection): |S_b(uv_b) − S_b(uv_b_floor)| is the error of the warp alone.
+        angle_deg: Median angle at the points between the rays to both camera centres.
+    """
+
+    uv_a: "Float[Tensor, 'point 2']"
+    uv_b: "Float[Tensor, 'point 2']"
+    uv_b_floor: "Float[Tensor, 'point 2']"
+    angle_deg: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SceneEvidence:
+    """All target views of a scene for one operator and lifter, with how they correspond.
+
+    Attributes:
+        views: In the order of the targets.
+        matches: (index of a, index of b) → what both see.
+        sighting_point: Surface points seen in at least two target views, one entry per sighting, sorted by
+            point; point numbers may have gaps.
+        sighting_view: Index of the target view that sees it.
+        sighting_uv: Where, pixels at the scored size.
+    """
+
+    views: "Sequence[ViewEvidence]"
+    matches: "dict[tuple[int, int], Matches]"
+    sighting_point: "Int[Tensor, 'sighting']"
+    sighting_view: "Int[Tensor, 'sighting']"
+    sighting_uv: "Float[Tensor, 'sighting 2']"
+
+
+@runtime_checkable
+class ViewMetric(Protocol):
+    """A figure of one target view."""
+
+    @property
+    def spec(self) -> MetricSpec:
+        """What there is to know without running it."""
+        ...
+
+    def score(self, evidence: ViewEvidence) -> "Score":
+        """Return the figure; NaN with a reason where it is undefined."""
+        ...
+
+
+@runtime_checkable
+class PairMetric(Protocol):
+    """A figure of two target views."""
+
+    @property
+    def spec(self) -> MetricSpec:
+        """What there is to know without running it."""
+        ...
+
+    def score(self, a: ViewEvidence, b: ViewEvidence, matches: Matches) -> "Score":
+        """Return the figure; NaN with a reason where it is undefined."""
+        ...
+
+
+@runtime_checkable
+class SceneMetric(Protocol):
+    """A figure of all target views of a scene."""
+
+    @property
+    def spec(self) -> MetricSpec:
+        """What there is to know without running it."""
+        ...
+
+    def score(self, evidence: SceneEvidence) -> "Score":
+        """Return the figure; NaN with a reason where it is undefined."""
+        ...
+
+
+Metric = ViewMetric | PairMetric | SceneMetric

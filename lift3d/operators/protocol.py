@@ -1,0 +1,76 @@
+"""What an operator promises. Light: heavy types are named, not imported."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from lift3d.domain.camera import ImageSize
+    from lift3d.domain.features import FeatureMap, SceneState
+    from lift3d.domain.keys import ViewId
+    from lift3d.domain.lifted import Prediction
+
+Quantity = Literal["invariant", "depth", "disparity", "direction", "label", "instance"]
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorSpec:
+    """What there is to know of an operator before it is loaded.
+
+    Attributes:
+        name: As the user wrote it; its identity together with stage_version and weights_digest.
+        stage_version: Raised when the same input would give other numbers.
+        prediction_kind: What decode gives.
+        quantity: What is blended; it must be the same quantity in every view.
+        licence: Of code and weights.
+        weights_digest: Content digest of the weights; empty if there are none.
+        channel_count: Channels of the (first) cut, 0 if known only after the first image.
+        stride_px: Image pixels per feature cell.
+        leaks: What of the target image reaches decode other than through the features; empty is the promise.
+    """
+
+    name: str
+    stage_version: int
+    prediction_kind: Literal["labels", "image", "scalar", "embedding", "masks"]
+    quantity: Quantity = "invariant"
+    licence: str = "Apache-2.0"
+    weights_digest: str = ""
+    channel_count: int = 0
+    stride_px: float = 1.0
+    leaks: str = ""
+
+    @property
+    def identity(self) -> dict[str, str | int]:
+        """What features depend on besides the image."""
+        return {"name": self.name, "stage_version": self.stage_version, "weights": self.weights_digest}
+
+
+@runtime_checkable
+class Operator(Protocol):
+    """A frozen 2D vision model, cut in two.
+
+    Promises: exact grids; deterministic; ``decode(encode(x))`` equals the plain 2D model; decode depends on nothing
+    but its arguments; any image size.
+    """
+
+    @property
+    def spec(self) -> OperatorSpec:
+        """What there is to know without running it."""
+        ...
+
+    def encode(self, image: "Float[Tensor, '3 height width']") -> "tuple[FeatureMap, ...]":
+        """Return the features of one image (sRGB in [0, 1]), one map per cut, float32, finite."""
+        ...
+
+    def fit_scene(self, maps: "Mapping[ViewId, tuple[FeatureMap, ...]]") -> "SceneState":
+        """Return whatever needs all views; EMPTY_STATE for most."""
+        ...
+
+    def decode(
+        self, features: "tuple[FeatureMap, ...]", state: "SceneState", size: "ImageSize"
+    ) -> "Prediction":
+        """Return the prediction from finite features, for an image of ``size``."""
+        ...
