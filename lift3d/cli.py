@@ -1,0 +1,203 @@
+"""The command line: parse, build the configuration, call. Exit codes: 0 all, 3 partial, 1 error, 2 usage."""
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lift3d.config import Recipe, parse_execution, parse_recipe
+from lift3d.errors import ConfigError, Lift3dError
+
+EXIT_ERROR, EXIT_USAGE, EXIT_PARTIAL = 1, 2, 3
+
+app = typer.Typer(
+    help="Lift any 2D vision model to 3D-consistent answers on any posed multi-view scene.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+bench = typer.Typer(help="Measure: kernels against the machine, lifters against captures.", no_args_is_help=True)
+app.add_typer(bench, name="bench")
+
+
+class TargetMode(StrEnum):
+    """How targets relate to sources."""
+
+    refine = "refine"
+    heldout = "heldout"
+
+
+class Format(StrEnum):
+    """How a table is printed or written."""
+
+    md = "md"
+    csv = "csv"
+    json = "json"
+    parquet = "parquet"
+
+
+def main() -> None:
+    """Run the command line; our own errors become one message and an exit code."""
+    try:
+        app()
+    except ConfigError as error:
+        typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+        sys.exit(EXIT_USAGE)
+    except Lift3dError as error:
+        typer.secho(f"error ({error.reason}): {error}", fg=typer.colors.RED, err=True)
+        sys.exit(EXIT_ERROR)
+    except KeyboardInterrupt:
+        typer.secho("interrupted; what is committed stays, the same command goes on from there", err=True)
+        sys.exit(130)
+
+
+@app.command()
+def run(
+    locations: Annotated[
+        list[str] | None, typer.Argument(help="Folders or files of posed scenes, or procedural:FAMILY?seed=0.")
+    ] = None,
+    operator: Annotated[
+        list[str] | None, typer.Option(help="2D model: rgb, hog, timm:NAME, open_clip:NAME/PRETRAINED, … Repeatable.")
+    ] = None,
+    lifter: Annotated[
+        list[str] | None, typer.Option(help="nearest_view, depth_mean, plane_sweep. Repeatable.")
+    ] = None,
+    metric: Annotated[list[str] | None, typer.Option(help="Metric id; all that apply if not given.")] = None,
+    store: Annotated[str, typer.Option(help="URL of the store: a folder, memory:// or s3://.")] = "runs/lift3d",
+    recipe: Annotated[Path | None, typer.Option(help="YAML recipe; options given beside it win.")] = None,
+    image_height: Annotated[int | None, typer.Option(help="Height at which views are encoded and lifted.")] = None,
+    sources: Annotated[int | None, typer.Option(help="Source views per target.")] = None,
+    holdout: Annotated[int | None, typer.Option(help="Every N-th view is a target.")] = None,
+    leave_one_out: Annotated[bool, typer.Option("--leave-one-out", help="Every view is a target.")] = False,
+    target_mode: Annotated[
+        TargetMode | None, typer.Option(help="refine: own view is a source too. heldout: never, for claims.")
+    ] = None,
+    targets: Annotated[str | None, typer.Option(help="Novel cameras: a JSON file, or path:COUNT.")] = None,
+    plugin: Annotated[list[str] | None, typer.Option(help="Operator of one's own: module:attribute.")] = None,
+    ray_address: Annotated[str | None, typer.Option(help="Ray cluster to use; one is started if not given.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Scene workers at most.")] = None,
+    serial: Annotated[bool, typer.Option("--serial", help="In this process, without Prefect and Ray.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and do nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+) -> None:
+    """Lift scenes: encode, lift, decode, score; print the table and where everything lies."""
+    from lift3d.present import run_command
+
+    if leave_one_out and holdout is not None:
+        raise ConfigError("--holdout and --leave-one-out exclude each other. Give one of them.")
+    given: dict[str, Any] = {
+        "scenes": locations,
+        "operators": operator,
+        "lifters": lifter,
+        "metrics": metric,
+        "image_height": image_height,
+        "sources": sources,
+        "holdout": holdout,
+        "target_mode": target_mode.value if target_mode else None,
+        "targets": targets,
+        "plugins": plugin,
+    }
+    fields = {**_read_recipe(recipe), **{name: value for name, value in given.items() if value}}
+    if leave_one_out:
+        fields["holdout"] = None
+    if not fields.get("scenes"):
+        raise ConfigError("No scene given. Name at least one LOCATION, e.g. lift3d run my-capture/ --operator rgb.")
+    what = parse_recipe(fields)
+    where = parse_execution({"store": store, "ray_address": ray_address, "workers": workers})
+    if dry_run:
+        from flows.planning import plan
+
+        planned = plan(what, where)
+        typer.echo(json.dumps(planned.to_json(), indent=1) if as_json else planned.to_text())
+        return
+    drive = run_command.serial if serial else _through_prefect
+    sys.exit(run_command.run_and_present(what, where, drive, as_json=as_json))
+
+
+@app.command()
+def status(
+    store: Annotated[str, typer.Argument(help="URL of the store.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Say which runs a store holds and how far each one is."""
+    from lift3d.present.status import run_states
+
+    states = run_states(store)
+    if as_json:
+        typer.echo(json.dumps([state.to_json() for state in states], indent=1))
+        return
+    for state in states:
+        typer.echo(state.to_text())
+
+
+@app.command()
+def tables(
+    store: Annotated[str, typer.Option(help="URL of the store.")],
+    format: Annotated[Format, typer.Option(help="md is the summary; the others hold every score row.")] = Format.md,
+    run_id: Annotated[str | None, typer.Option("--run", help="Run id; all runs of the store if not given.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write; standard output if not given.")] = None,
+    compare: Annotated[
+        str | None, typer.Option(help="METRIC:LIFTER_A:LIFTER_B prints paired bootstrap intervals over views.")
+    ] = None,
+) -> None:
+    """Print or write the score table of a store."""
+    from lift3d.present.table_command import render_table
+
+    content = render_table(store, format.value, run_id, compare)
+    if out is not None:
+        out.write_bytes(content)
+    else:
+        sys.stdout.buffer.write(content)
+
+
+@app.command()
+def doctor() -> None:
+    """Check this machine: versions that work together, torch, Ray, Prefect, and what to do about what does not."""
+    from lift3d.present.doctor import examine
+
+    findings = examine()
+    for finding in findings:
+        typer.echo(finding.to_text())
+    sys.exit(EXIT_ERROR if any(not finding.is_fine for finding in findings) else 0)
+
+
+@bench.command("blend")
+def bench_blend() -> None:
+    """Time and memory of blend against a plain gather of the same bytes and against all samples."""
+    from lift3d.bench.blend import main as measure
+
+    measure()
+
+
+@bench.command("baselines")
+def bench_baselines(
+    captures: Annotated[Path, typer.Option(help="Folder with the captures fox, bear, garden, kitchen.")],
+    out: Annotated[Path | None, typer.Option(help="Markdown file to write.")] = None,
+) -> None:
+    """Figures of every lifter per capture, as later lifters are measured against."""
+    from lift3d.bench.baselines import main as measure
+
+    measure(captures, out)
+
+
+def _read_recipe(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    import yaml
+
+    try:
+        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"Cannot read the recipe '{path}': {error}. Expected a YAML mapping of fields.") from error
+    if not isinstance(fields, dict):
+        raise ConfigError(f"The recipe '{path}' holds {type(fields).__name__}; expected a YAML mapping of fields.")
+    return fields
+
+
+def _through_prefect(recipe: Recipe, execution: Any, on_scene: Any, report: Any) -> list[dict[str, Any]]:
+    from flows.lift_scenes import run_flow
+
+    return run_flow(recipe, execution, on_scene, report)

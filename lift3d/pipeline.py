@@ -1,0 +1,185 @@
+"""The line: eleven stage functions, each pure, and nothing else. ``scene_run`` walks a scene along it with I/O.
+
+read_scene → encode_view → fit_scene → select_sources → propose → weights_at → correct → blend → decode_view → score → tabulate
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from lift3d.domain.camera import Camera, ImageSize
+from lift3d.domain.features import FeatureGrid, FeatureMap, SceneState
+from lift3d.domain.keys import ViewId
+from lift3d.domain.lifted import LiftedFeatures, LiftedView, Prediction
+from lift3d.domain.proposals import RayProposal, SourceGuide
+from lift3d.domain.scene import DepthRange, Frame, Scene
+from lift3d.domain.weights import BlendingWeights
+from lift3d.errors import ContractError, NoOverlapError, NonFiniteError
+from lift3d.geometry.holes import fill_from_nearest
+from lift3d.lifters import source_selection
+from lift3d.lifters.blend import blend as blend_taps
+from lift3d.lifters.protocol import Lifter
+from lift3d.lifters.weights import weights_at
+from lift3d.operators.protocol import Operator
+from lift3d.scenes.catalog import read_scene as read_location
+from lift3d.targets import Target
+
+HALF_MAX = 65504.0  # Largest finite float16.
+# A prediction pixel stands on something seen if at least half of its ray's probability is.
+COVERED = 0.5
+
+
+def read_scene(location: str) -> Scene:
+    """Read cameras and references; no pixel is decoded."""
+    return read_location(location)
+
+
+def encode_view(operator: Operator, frame: Frame) -> tuple[FeatureMap, ...]:
+    """Return an operator's features of one view, one map per cut, exactly representable in float16.
+
+    Features are stored as float16; rounding here, before anyone uses them, makes a run from the cache equal to a
+    run that computes.
+
+    Raises:
+        NonFiniteError: If the model gives NaN or infinity.
+    """
+    image = torch.where(frame.is_valid, frame.image, _mean_colour(frame)[:, None, None])
+    with torch.inference_mode():
+        maps = operator.encode(image)
+    return tuple(_rounded_to_half(one, operator.spec.name) for one in maps)
+
+
+def fit_scene(operator: Operator, maps: Mapping[ViewId, tuple[FeatureMap, ...]]) -> SceneState:
+    """Return what the operator needs to know of all views."""
+    return operator.fit_scene(maps)
+
+
+def select_sources(
+    target: Target, cameras: Mapping[ViewId, Camera], count: int, depth_range: DepthRange
+) -> list[tuple[ViewId, float]]:
+    """Return the source views of a target and their tapers, best first.
+
+    Raises:
+        NoOverlapError: If there is no candidate.
+    """
+    candidates = [(name, cameras[name]) for name in target.source_ids if name in cameras]
+    if not candidates:
+        raise NoOverlapError(f"Target '{target.id}' has no source view left.", view=target.id)
+    return source_selection.select_sources(target.camera, candidates, count, depth_range)
+
+
+def propose(
+    lifter: Lifter,
+    target: Target,
+    sources: Sequence[tuple[ViewId, float]],
+    frames: Callable[[ViewId], Frame],
+    depth_range: DepthRange,
+) -> RayProposal:
+    """Return where surfaces may be along the target's rays: once per target, for all operators."""
+    guides = [
+        SourceGuide(name, frame.camera, frame.image, frame.is_valid, taper, frame.z_depth)
+        for name, taper, frame in ((name, taper, frames(name)) for name, taper in sources)
+    ]
+    with torch.inference_mode():
+        return lifter.propose(target.camera, guides, depth_range)
+
+
+def lift_features(
+    lifter: Lifter,
+    proposal: RayProposal,
+    sources: Sequence[tuple[FeatureMap, ...]],
+    grids: Sequence[FeatureGrid],
+    taps: int,
+) -> tuple[LiftedFeatures, ...]:
+    """weights_at → correct → blend, for every cut of one operator.
+
+    Args:
+        lifter: Gives the corrector.
+        proposal: Of the target.
+        sources: The sources' maps, in the proposal's order of sources; one map per cut.
+        grids: The target's grid of each cut.
+        taps: Source samples per target cell.
+    """
+    with torch.inference_mode():
+        return tuple(
+            _lift_cut(lifter, proposal, [maps[cut] for maps in sources], grid, taps) for cut, grid in enumerate(grids)
+        )
+
+
+def target_grids(operator: Operator, size: ImageSize) -> tuple[FeatureGrid, ...]:
+    """Return the grids that the operator has on an image of ``size``, found by encoding a grey one."""
+    with torch.inference_mode():
+        return tuple(one.grid for one in operator.encode(torch.full((3, size.height, size.width), 0.5)))
+
+
+def decode_view(
+    operator: Operator, state: SceneState, lifted: tuple[LiftedFeatures, ...], size: ImageSize
+) -> Prediction:
+    """Close holes, run the frozen decoder, and mark what does not stand on anything seen."""
+    with torch.inference_mode():
+        prediction = operator.decode(filled_features(lifted), state, size)
+    covered = _resized_coverage(lifted[0].coverage, prediction.is_valid.shape)
+    return Prediction(prediction.kind, prediction.values, prediction.is_valid & covered)
+
+
+def plain_view(
+    operator: Operator, state: SceneState, target: Target, frame: Frame, maps: tuple[FeatureMap, ...]
+) -> LiftedView:
+    """Return the plain 2D answer on the true image in the form of a lifted view: the row raw2d of every table."""
+    lifted = tuple(
+        LiftedFeatures(
+            one,
+            torch.ones(one.grid.rows, one.grid.cols),
+            torch.full((one.grid.rows, one.grid.cols), torch.nan),
+        )
+        for one in maps
+    )
+    with torch.inference_mode():
+        prediction = operator.decode(maps, state, frame.camera.size)
+    return LiftedView(target.id, frame.camera, lifted, prediction, (target.id,))
+
+
+def filled_features(lifted: tuple[LiftedFeatures, ...]) -> tuple[FeatureMap, ...]:
+    """Return features with every hole filled from its nearest covered cell."""
+    return tuple(
+        FeatureMap(fill_from_nearest(one.features.values, one.coverage > 0), one.features.grid, one.features.global_tokens)
+        for one in lifted
+    )
+
+
+def _lift_cut(
+    lifter: Lifter, proposal: RayProposal, maps: list[FeatureMap], grid: FeatureGrid, taps: int
+) -> LiftedFeatures:
+    weights: BlendingWeights = weights_at(proposal, grid, tap_count=taps)
+    return blend_taps(lifter.correct(proposal, weights, maps), maps)
+
+
+def _rounded_to_half(feature_map: FeatureMap, name: str) -> FeatureMap:
+    if not bool(torch.isfinite(feature_map.values).all()):
+        raise NonFiniteError(
+            f"Operator '{name}' gave NaN or infinite features; expected finite float32.", operator=name
+        )
+    tokens = feature_map.global_tokens
+    return FeatureMap(_half(feature_map.values), feature_map.grid, None if tokens is None else _half(tokens))
+
+
+def _half(values: Tensor) -> Tensor:
+    return values.clamp(-HALF_MAX, HALF_MAX).half().float()
+
+
+def _mean_colour(frame: Frame) -> Float[Tensor, "3"]:
+    """Colour that stands in for pixels without a measurement, so that borders make no false edges of black."""
+    count = frame.is_valid.sum()
+    if count == 0:
+        raise ContractError("A view without one valid pixel reached the encoder.")
+    return (frame.image * frame.is_valid).sum(dim=(1, 2)) / count
+
+
+def _resized_coverage(
+    coverage: Float[Tensor, "row col"], shape: tuple[int, ...] | torch.Size
+) -> Bool[Tensor, "height width"]:
+    resized = F.interpolate(coverage[None, None], size=tuple(shape), mode="nearest-exact")[0, 0]
+    return resized >= COVERED

@@ -1,0 +1,1 @@
+"""What people see: terminal, tables, contact sheets. Reads products, computes nothing that is stored."""

@@ -1,0 +1,53 @@
+"""What ``lift3d tables`` prints: the summary, every row, or paired intervals."""
+
+import json
+
+from lift3d.errors import ConfigError, ProductMissingError
+from lift3d.runs import list_runs, run_table
+from lift3d.storage.location import open_store
+from lift3d.tables.aggregation import paired_bootstrap, render, summary
+from lift3d.tables.schema import ScoreTable
+
+
+def render_table(url: str, form: str, run_id: str | None, compare: str | None) -> bytes:
+    """Return the table of a store's runs in a form.
+
+    Args:
+        url: The store.
+        form: md (summary), csv, json (a list of score rows) or parquet.
+        run_id: One run; all if None.
+        compare: METRIC:LIFTER_A:LIFTER_B for paired bootstrap intervals instead of the table.
+
+    Raises:
+        ProductMissingError: If the store has no such run, or none at all.
+        ConfigError: If compare is malformed.
+    """
+    store = open_store(url)
+    runs = list_runs(store)
+    if not runs or (run_id is not None and run_id not in runs):
+        raise ProductMissingError(
+            f"The store {url} has {'no run yet' if not runs else f'no run {run_id}'}; "
+            f"it holds: {', '.join(runs) or 'nothing'}. Start one with lift3d run … --store {url}."
+        )
+    table = ScoreTable.joined([run_table(store, one) for one in ([run_id] if run_id else runs)])
+    if compare is not None:
+        return _intervals(table, compare).encode()
+    if form == "md":
+        return f"{render(summary(table), 'md')}\n".encode()
+    if form == "csv":
+        return bytes(table.frame.to_csv(index=False), "utf-8")
+    if form == "json":
+        return json.dumps(table.to_json(), indent=1).encode()
+    return table.to_parquet()
+
+
+def _intervals(table: ScoreTable, compare: str) -> str:
+    parts = compare.split(":")
+    if len(parts) != 3:
+        raise ConfigError(f"--compare expects METRIC:LIFTER_A:LIFTER_B, got '{compare}'.")
+    metric, a, b = parts
+    lines = []
+    for operator in sorted(set(table.frame.loc[table.frame["metric"] == metric, "operator"])):
+        interval = paired_bootstrap(table, metric, a, b, operator)
+        lines.append(f"{operator}: {interval.to_text()}")
+    return "\n".join(lines or [f"No rows of metric '{metric}'."]) + "\n"

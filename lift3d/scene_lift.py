@@ -1,0 +1,191 @@
+"""Lifting the targets of a scene: which products there are, and how the missing ones are made."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lift3d import pipeline
+from lift3d.config import Recipe
+from lift3d.domain.camera import ImageSize
+from lift3d.domain.features import FeatureGrid, SceneState
+from lift3d.domain.lifted import LiftedView
+from lift3d.domain.proposals import RayProposal
+from lift3d.errors import NoOverlapError
+from lift3d.lifters.protocol import Lifter
+from lift3d.operators.protocol import Operator
+from lift3d.scene_digests import lifted_digest, plain_digest, state_digest
+from lift3d.scene_inputs import Report, SceneInputs
+from lift3d.scene_products import VIEWS_PER_PART, write_lifted_part
+from lift3d.storage import layout
+from lift3d.storage.commit import committed
+from lift3d.targets import Target
+
+if TYPE_CHECKING:
+    from lift3d.scene_run import Models
+
+# The operator's plain answer on each true target image, stored and scored like a lifter.
+RAW2D = "raw2d"
+
+
+@dataclass(frozen=True, slots=True)
+class LiftedProduct:
+    """Where the lifted views of one operator and lifter lie.
+
+    Attributes:
+        operator: Operator name.
+        lifter: Lifter name, or raw2d.
+        digest: What they depend on.
+        parts: Path of each part, in the order of the targets; none if the lifter cannot run on this scene.
+        reason: Why there are no parts; empty otherwise.
+    """
+
+    operator: str
+    lifter: str
+    digest: str
+    parts: tuple[str, ...]
+    reason: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON-ready values."""
+        return {
+            "operator": self.operator,
+            "lifter": self.lifter,
+            "digest": self.digest,
+            "parts": list(self.parts),
+            "reason": self.reason,
+        }
+
+
+def plan_products(
+    inputs: SceneInputs,
+    recipe: Recipe,
+    models: "Models",
+    states: Mapping[str, SceneState],
+    targets: Sequence[Target],
+) -> list[LiftedProduct]:
+    """Return every product of lifted views that the recipe wants of this scene, raw2d first for each operator."""
+    part_count = -(-len(targets) // VIEWS_PER_PART)
+    products = []
+    for operator in models.operators:
+        spec, state = operator.spec, state_digest(states[operator.spec.name])
+        wanted = [] if recipe.targets else [(RAW2D, plain_digest(spec, state, targets, inputs.digests), "")]
+        for lifter in models.lifters:
+            key = lifted_digest(
+                spec, lifter.spec, state, recipe, targets, inputs.digests, inputs.scene.depth_range
+            )
+            lacks_depth = lifter.spec.needs_depth and not inputs.scene.has_depth
+            wanted.append((lifter.spec.name, key, "needs-depth: the scene's views have none" if lacks_depth else ""))
+        products += [
+            LiftedProduct(
+                spec.name,
+                name,
+                key,
+                ()
+                if reason
+                else tuple(layout.lifted_path(inputs.scene.id, spec.name, name, key, part) for part in range(part_count)),
+                reason,
+            )
+            for name, key, reason in wanted
+        ]
+    return products
+
+
+def lift_scene(
+    inputs: SceneInputs,
+    recipe: Recipe,
+    models: "Models",
+    states: Mapping[str, SceneState],
+    targets: Sequence[Target],
+    products: Sequence[LiftedProduct],
+    report: Report,
+) -> None:
+    """Compute and commit every part that is not committed yet."""
+    work = _Lifting(inputs, recipe, models, states)
+    for part, start in enumerate(range(0, len(targets), VIEWS_PER_PART)):
+        missing = [
+            product for product in products if product.parts and committed(inputs.store, product.parts[part]) is None
+        ]
+        if not missing:
+            continue
+        views: dict[LiftedProduct, list[LiftedView]] = {product: [] for product in missing}
+        skipped: dict[LiftedProduct, list[list[str]]] = {product: [] for product in missing}
+        for offset, target in enumerate(targets[start : start + VIEWS_PER_PART]):
+            report("lift", start + offset, len(targets))
+            for product, outcome in work.lift_target(target, missing):
+                if isinstance(outcome, str):
+                    skipped[product].append([target.id, outcome])
+                else:
+                    views[product].append(outcome)
+        for product in missing:
+            attrs = {"operator": product.operator, "lifter": product.lifter, "skipped": skipped[product]}
+            write_lifted_part(inputs.store, product.parts[part], views[product], {**attrs, "recipe": recipe.run_id})
+            inputs.computed["lifted"] += 1
+
+
+class _Lifting:
+    """Lifts one target at a time, for all operators and lifters that miss it."""
+
+    def __init__(
+        self, inputs: SceneInputs, recipe: Recipe, models: "Models", states: Mapping[str, SceneState]
+    ) -> None:
+        self._inputs = inputs
+        self._recipe = recipe
+        self._operators = {operator.spec.name: operator for operator in models.operators}
+        self._lifters = {lifter.spec.name: lifter for lifter in models.lifters}
+        self._states = states
+        self._cameras = {
+            name: view.camera.resized(view.camera.size.with_height(recipe.image_height))
+            for name, view in inputs.views.items()
+        }
+        self._grids: dict[tuple[str, ImageSize], tuple[FeatureGrid, ...]] = {}
+
+    def lift_target(
+        self, target: Target, products: Sequence[LiftedProduct]
+    ) -> list[tuple[LiftedProduct, LiftedView | str]]:
+        """Return, per product, the lifted view or the reason why there is none."""
+        proposals = {
+            name: self._propose(self._lifters[name], target)
+            for name in dict.fromkeys(product.lifter for product in products)
+            if name != RAW2D
+        }
+        outcomes: list[tuple[LiftedProduct, LiftedView | str]] = []
+        for product in products:
+            operator = self._operators[product.operator]
+            if product.lifter == RAW2D:
+                outcomes.append((product, self._plain(operator, target)))
+                continue
+            proposal = proposals[product.lifter]
+            if isinstance(proposal, str):
+                outcomes.append((product, proposal))
+            else:
+                outcomes.append((product, self._lift(operator, self._lifters[product.lifter], target, proposal)))
+        return outcomes
+
+    def _propose(self, lifter: Lifter, target: Target) -> RayProposal | str:
+        depth_range = self._inputs.scene.depth_range
+        try:
+            sources = pipeline.select_sources(target, self._cameras, self._recipe.sources, depth_range)
+            return pipeline.propose(lifter, target, sources, self._inputs.frame, depth_range)
+        except NoOverlapError as error:
+            return f"{error.reason}: {error}"
+
+    def _plain(self, operator: Operator, target: Target) -> LiftedView:
+        maps = self._inputs.features(operator, target.id)
+        return pipeline.plain_view(
+            operator, self._states[operator.spec.name], target, self._inputs.frame(target.id), maps
+        )
+
+    def _lift(self, operator: Operator, lifter: Lifter, target: Target, proposal: RayProposal) -> LiftedView | str:
+        sources = [self._inputs.features(operator, name) for name in proposal.source_ids]
+        grids = self._target_grids(operator, target.camera.size)
+        lifted = pipeline.lift_features(lifter, proposal, sources, grids, self._recipe.taps)
+        if not any(bool((one.coverage > 0).any()) for one in lifted):
+            return f"{NoOverlapError.reason}: no source sees anything of target '{target.id}'"
+        prediction = pipeline.decode_view(operator, self._states[operator.spec.name], lifted, target.camera.size)
+        return LiftedView(target.id, target.camera, lifted, prediction, proposal.source_ids)
+
+    def _target_grids(self, operator: Operator, size: ImageSize) -> tuple[FeatureGrid, ...]:
+        key = (operator.spec.name, size)
+        if key not in self._grids:
+            self._grids[key] = pipeline.target_grids(operator, size)
+        return self._grids[key]

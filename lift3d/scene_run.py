@@ -1,0 +1,89 @@
+"""One scene along the line, with its I/O: read what is committed, compute the rest, commit, score."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from lift3d import pipeline
+from lift3d.config import Recipe
+from lift3d.domain.features import SceneState
+from lift3d.lifters.catalog import build_lifter
+from lift3d.lifters.protocol import Lifter
+from lift3d.metrics.catalog import build_metrics
+from lift3d.metrics.protocol import Metric
+from lift3d.operators.catalog import build_operator
+from lift3d.operators.protocol import Operator
+from lift3d.scene_digests import whole_digest
+from lift3d.scene_inputs import Report, SceneInputs, quiet
+from lift3d.scene_lift import lift_scene, plan_products
+from lift3d.scene_scores import score_products
+from lift3d.targets import choose_targets
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """What a worker holds from scene to scene: built once, used for all."""
+
+    operators: tuple[Operator, ...]
+    lifters: tuple[Lifter, ...]
+    metrics: tuple[Metric, ...]
+
+    def digest_of(self, inputs: SceneInputs, recipe: Recipe) -> str:
+        """Digest of everything that a scene's record depends on, before anything is decoded."""
+        specs = ([one.spec for one in self.operators], [one.spec for one in self.lifters], [one.spec for one in self.metrics])
+        return whole_digest(recipe, *specs, inputs.admitted)
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> "Models":
+        """Build everything a recipe names.
+
+        Raises:
+            UnknownNameError: If a catalog does not know a name.
+        """
+        return cls(
+            tuple(build_operator(name, recipe.plugins) for name in recipe.operators),
+            tuple(build_lifter(name) for name in recipe.lifters),
+            tuple(build_metrics(recipe.metrics or None)),
+        )
+
+
+def run_scene(inputs: SceneInputs, recipe: Recipe, models: Models, report: Report = quiet) -> dict[str, Any]:
+    """Walk a scene along the line and return its manifest: small, JSON-ready, no arrays.
+
+    The order of work: features of all views; one state per operator; then part by part of the targets, one proposal
+    per lifter and target that all operators share; scores last. Whatever is committed is read, not computed.
+
+    Args:
+        inputs: The scene's frames and features, and the store.
+        recipe: What to compute; its list of scenes is not looked at.
+        models: Operators, lifters and metrics of the recipe.
+        report: Called with a stage's name, how much of it is done, and out of how much.
+
+    Raises:
+        SceneError: If fewer than two views are usable.
+    """
+    inputs.decode_all(report)
+    targets = choose_targets(list(inputs.views.values()), recipe)
+    # Held-out targets are no source of any target, so nothing may be fitted on them either.
+    fitted_on = {name for target in targets for name in target.source_ids}
+    states: dict[str, SceneState] = {}
+    for operator in models.operators:
+        maps = inputs.encode_all(operator, report)
+        states[operator.spec.name] = pipeline.fit_scene(operator, maps.only(fitted_on))
+    products = plan_products(inputs, recipe, models, states, targets)
+    lift_scene(inputs, recipe, models, states, targets, products, report)
+    scores = score_products(inputs, recipe, models, targets, products, report)
+    return {
+        "scene": inputs.scene.id,
+        "location": inputs.scene.location,
+        "outcome": "ok",
+        "reason": "",
+        "protocol": recipe.protocol_of(len(inputs.views)),
+        "inputs": models.digest_of(inputs, recipe),
+        "view_count": len(inputs.views),
+        "target_count": len(targets),
+        "dropped": [[view.id, view.reason, view.message] for view in inputs.dropped],
+        "notes": list(inputs.scene.notes),
+        "lifted": [product.to_json() for product in products],
+        "scores": scores,
+        "computed": dict(inputs.computed),
+    }

@@ -1,0 +1,249 @@
+"""Scoring the lifted views of a scene: evidence from the store, rows to the store, one document per operator."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool
+from torch import Tensor
+
+from lift3d import pipeline
+from lift3d.config import Recipe
+from lift3d.domain.keys import digest
+from lift3d.domain.lifted import LiftedView
+from lift3d.domain.scene import ScoringGeometry, Tracks
+from lift3d.domain.scores import ScoreRow
+from lift3d.errors import NoOverlapError
+from lift3d.metrics.correspondence import Correspondence, Sightings, correspond
+from lift3d.metrics.depth_surface import DepthSurface
+from lift3d.metrics.protocol import SceneEvidence, ViewEvidence
+from lift3d.metrics.scoring import ScoredItem, score_scene
+from lift3d.metrics.track_surface import TrackSurface
+from lift3d.scene_digests import scores_digest
+from lift3d.scene_inputs import Report, SceneInputs
+from lift3d.scene_lift import RAW2D, LiftedProduct
+from lift3d.scene_products import read_lifted_part, read_skipped, read_tracks, write_tracks
+from lift3d.scenes.tracks import find_tracks
+from lift3d.storage import layout
+from lift3d.storage.commit import committed
+from lift3d.storage.documents import write_document
+from lift3d.targets import Target
+
+if TYPE_CHECKING:
+    from lift3d.scene_run import Models
+
+# Which pixels count: all valid ones with holes as filled, or those that every lifter of the run covers.
+ALL_PIXELS, COMMON_PIXELS = "all", "common"
+NOT_A_NUMBER = float("nan")
+
+
+def score_products(
+    inputs: SceneInputs,
+    recipe: Recipe,
+    models: "Models",
+    targets: Sequence[Target],
+    products: Sequence[LiftedProduct],
+    report: Report,
+) -> list[str]:
+    """Score every operator's products, unless committed, and return the paths of the rows."""
+    geometry = _geometry_kind(inputs, targets)
+    specs = [metric.spec for metric in models.metrics]
+    scored_views = {target.id: inputs.digests[target.id] for target in targets if target.view is not None}
+    paths = []
+    scoring: _Scoring | None = None
+    for done, operator in enumerate(models.operators):
+        report("score", done, len(models.operators))
+        own = [product for product in products if product.operator == operator.spec.name and product.parts]
+        digests = {product.lifter: product.digest for product in own}
+        key = scores_digest(digests, specs, f"{geometry}/{recipe.protocol_of(len(inputs.views))}", scored_views)
+        path = layout.scores_path(inputs.scene.id, key)
+        paths.append(path)
+        if committed(inputs.store, path) is not None:
+            continue
+        scoring = scoring or _Scoring(inputs, recipe, models, targets, geometry)
+        write_document(inputs.store, path, [row.to_json() for row in scoring.rows(operator.spec.name, own)])
+        inputs.computed["scores"] += 1
+    return paths
+
+
+class _Scoring:
+    """What all operators of a scene share: how its target views correspond."""
+
+    def __init__(
+        self,
+        inputs: SceneInputs,
+        recipe: Recipe,
+        models: "Models",
+        targets: Sequence[Target],
+        geometry: ScoringGeometry,
+    ) -> None:
+        self._inputs = inputs
+        self._recipe = recipe
+        self._metrics = models.metrics
+        self._targets = [target for target in targets if target.view is not None]
+        self._correspondence, self._geometry = _correspond(inputs, self._targets, geometry)
+
+    def rows(self, operator: str, products: Sequence[LiftedProduct]) -> Iterator[ScoreRow]:
+        """Yield the rows of one operator: every lifter, raw2d included, over all pixels and over the common ones."""
+        views = {product.lifter: _read(self._inputs, product) for product in products}
+        plain = views.get(RAW2D, {})
+        common = self._common_pixels([views[product.lifter] for product in products if product.lifter != RAW2D])
+        for product in products:
+            yield from self._skipped_rows(product)
+            found = views[product.lifter]
+            names = [target.id for target in self._targets if target.id in found and target.id in plain]
+            for pixels, counts in ((ALL_PIXELS, None), (COMMON_PIXELS, common)):
+                if counts is not None and (len(products) < 3 or not names):
+                    continue
+                evidence = self._evidence(names, found, plain, counts)
+                for item in score_scene(self._metrics, evidence, operator):
+                    yield self._row(item, product, pixels)
+
+    def _evidence(
+        self,
+        names: Sequence[str],
+        found: Mapping[str, LiftedView],
+        plain: Mapping[str, LiftedView],
+        common: Mapping[str, Bool[Tensor, "height width"]] | None,
+    ) -> SceneEvidence:
+        views = []
+        for name in names:
+            frame = self._inputs.frame(name)
+            counts = frame.is_valid if common is None else frame.is_valid & common[name]
+            filled = pipeline.filled_features(found[name].lifted)
+            views.append(ViewEvidence(found[name], plain[name], frame, filled, counts))
+        return _restricted(self._correspondence, [target.id for target in self._targets], names, views)
+
+    def _common_pixels(self, lifters: Sequence[Mapping[str, LiftedView]]) -> dict[str, Bool[Tensor, "height width"]]:
+        common = {}
+        for target in self._targets:
+            frame = self._inputs.frame(target.id)
+            covered = torch.ones_like(frame.is_valid)
+            for views in lifters:
+                if target.id in views:
+                    covered &= _at_size(views[target.id].prediction.is_valid, frame.is_valid.shape)
+                else:
+                    covered &= False
+            common[target.id] = covered
+        return common
+
+    def _skipped_rows(self, product: LiftedProduct) -> Iterator[ScoreRow]:
+        for path in product.parts:
+            for target, reason in read_skipped(self._inputs.store, path):
+                yield self._bare_row(product, "lift", target, reason)
+
+    def _bare_row(self, product: LiftedProduct, metric: str, target: str, reason: str) -> ScoreRow:
+        return ScoreRow(
+            run="",
+            scene=self._inputs.scene.id,
+            target=target,
+            other="",
+            operator=product.operator,
+            lifter=product.lifter,
+            target_mode=self._mode,
+            metric=metric,
+            protocol=f"{self._protocol}/{ALL_PIXELS}",
+            threshold_source="",
+            scoring_geometry="none",
+            value=NOT_A_NUMBER,
+            weight=0.0,
+            coverage=NOT_A_NUMBER,
+            outcome="skipped",
+            reason=reason,
+        )
+
+    def _row(self, item: ScoredItem, product: LiftedProduct, pixels: str) -> ScoreRow:
+        is_plain = product.lifter == RAW2D
+        return ScoreRow(
+            run="",
+            scene=self._inputs.scene.id,
+            target=item.target,
+            other=item.other,
+            operator=product.operator,
+            lifter=product.lifter,
+            target_mode=self._mode,
+            metric=item.metric.name,
+            protocol=f"{self._protocol}/{pixels}",
+            threshold_source="",
+            scoring_geometry=self._geometry if "geometry" in item.metric.needs else "none",
+            value=item.score.value,
+            weight=item.score.weight,
+            coverage=NOT_A_NUMBER if is_plain else item.coverage,
+            outcome=item.outcome,
+            reason=item.score.reason,
+        )
+
+    @property
+    def _mode(self) -> str:
+        return "novel" if self._recipe.targets else self._recipe.target_mode
+
+    @property
+    def _protocol(self) -> str:
+        return self._recipe.protocol_of(len(self._inputs.views))
+
+
+def _geometry_kind(inputs: SceneInputs, targets: Sequence[Target]) -> ScoringGeometry:
+    captured = [target for target in targets if target.view is not None]
+    if len(captured) < 2:
+        return "none"
+    return "depth" if all(inputs.views[target.id].source.has_depth for target in captured) else "tracks"
+
+
+def _correspond(
+    inputs: SceneInputs, targets: Sequence[Target], geometry: ScoringGeometry
+) -> tuple[Correspondence, ScoringGeometry]:
+    """Return how the targets correspond; without any common texture a scene has no scoring geometry at all."""
+    if geometry == "depth":
+        return correspond(DepthSurface([inputs.frame(target.id) for target in targets])), "depth"
+    if geometry == "tracks":
+        try:
+            tracks = _tracks(inputs)
+        except NoOverlapError:
+            return _nothing_corresponds(), "none"
+        views = [inputs.views[target.id] for target in targets]
+        return correspond(TrackSurface(tracks, views, [target.camera for target in targets])), "tracks"
+    return _nothing_corresponds(), "none"
+
+
+def _nothing_corresponds() -> Correspondence:
+    none = torch.zeros(0, dtype=torch.long)
+    return Correspondence({}, Sightings(none, none.clone(), torch.zeros(0, 2)))
+
+
+def _tracks(inputs: SceneInputs) -> Tracks:
+    key = digest({"tracks": 1, "views": [[name, value] for name, value in inputs.digests.items()]})
+    path = layout.state_path(inputs.scene.id, "tracks", key)
+    if committed(inputs.store, path) is None:
+        write_tracks(inputs.store, path, find_tracks(inputs.usable_scene()), {})
+        inputs.computed["tracks"] += 1
+    return read_tracks(inputs.store, path)
+
+
+def _restricted(
+    all_views: Correspondence, targets: Sequence[str], names: Sequence[str], views: Sequence[ViewEvidence]
+) -> SceneEvidence:
+    """Return the correspondence of those targets that have a lifted view."""
+    position = {targets.index(name): index for index, name in enumerate(names)}
+    matches = {
+        (position[a], position[b]): found
+        for (a, b), found in all_views.matches.items()
+        if a in position and b in position
+    }
+    sightings = all_views.sightings
+    renumbered = torch.tensor([position.get(index, -1) for index in range(len(targets))], dtype=torch.long)
+    view = renumbered[sightings.view] if len(sightings.view) else sightings.view
+    keep = view >= 0
+    point = sightings.point[keep]
+    _, inverse, count = torch.unique(point, return_inverse=True, return_counts=True)
+    shared = count[inverse] >= 2 if len(point) else torch.zeros(0, dtype=torch.bool)
+    return SceneEvidence(views, matches, point[shared], view[keep][shared], sightings.uv[keep][shared])
+
+
+def _read(inputs: SceneInputs, product: LiftedProduct) -> dict[str, LiftedView]:
+    return {view.target: view for path in product.parts for view in read_lifted_part(inputs.store, path)}
+
+
+def _at_size(is_valid: Bool[Tensor, "row col"], shape: torch.Size) -> Bool[Tensor, "height width"]:
+    resized = F.interpolate(is_valid[None, None].float(), size=tuple(shape), mode="nearest-exact")
+    return resized[0, 0] > 0

@@ -1,0 +1,122 @@
+"""Which cameras are targets, and which views may be their sources: pure planning."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.spatial.transform import Rotation, Slerp
+
+from lift3d.config import DEFAULT_HOLDOUT, LEAVE_ONE_OUT_BELOW, Recipe
+from lift3d.domain.camera import Camera, ImageSize
+from lift3d.domain.keys import ViewId
+from lift3d.domain.scene import View
+from lift3d.errors import ConfigError, SceneError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Target:
+    """One camera to lift to.
+
+    Attributes:
+        id: Id of the view, or of the novel camera.
+        camera: Camera at the lifted size.
+        view: The captured view of this camera; None for a novel camera.
+        source_ids: Views that may be sources.
+    """
+
+    id: ViewId
+    camera: Camera
+    view: View | None
+    source_ids: tuple[ViewId, ...]
+
+
+def choose_targets(views: Sequence[View], recipe: Recipe) -> tuple[Target, ...]:
+    """Return the targets of a scene under a recipe.
+
+    Raises:
+        SceneError: If there are fewer than two views: nothing could be made consistent.
+    """
+    if len(views) < 2:
+        raise SceneError(
+            f"Lifting needs at least 2 usable views, got {len(views)}. Add views, or look at the rows of dropped views."
+        )
+    if recipe.targets is not None:
+        return _novel_targets(views, recipe)
+    step = recipe.holdout_of(len(views)) or 1
+    held_out = [view.id for view in views[::step]]
+    if recipe.target_mode == "refine":
+        barred = {name: set[ViewId]() for name in held_out}
+    elif step > 1:
+        barred = {name: set(held_out) for name in held_out}
+    else:
+        barred = {name: {name} for name in held_out}
+    return tuple(
+        Target(
+            view.id,
+            _at_height(view.camera, recipe.image_height),
+            view,
+            tuple(other.id for other in views if other.id not in barred[view.id]),
+        )
+        for view in views[::step]
+    )
+
+
+def default_holdout(view_count: int) -> int | None:
+    """Return the holdout that the protocols ask for: every 8th view, none for captures under 40 views."""
+    return None if view_count < LEAVE_ONE_OUT_BELOW else DEFAULT_HOLDOUT
+
+
+def _at_height(camera: Camera, height: int) -> Camera:
+    return camera.resized(camera.size.with_height(height))
+
+
+def _novel_targets(views: Sequence[View], recipe: Recipe) -> tuple[Target, ...]:
+    location = recipe.targets or ""
+    if location.startswith("path:"):
+        count = location.removeprefix("path:")
+        if not count.isdigit() or int(count) < 2:
+            raise ConfigError(f"targets 'path:COUNT' needs a count of at least 2, got '{location}'.")
+        cameras = interpolated_path([view.camera for view in views], int(count))
+    else:
+        cameras = read_cameras(Path(location))
+    sources = tuple(view.id for view in views)
+    return tuple(
+        Target(f"novel-{index:04d}", _at_height(camera, recipe.image_height), None, sources)
+        for index, camera in enumerate(cameras)
+    )
+
+
+def interpolated_path(cameras: Sequence[Camera], count: int) -> list[Camera]:
+    """Return cameras along the path of the given ones: spherical rotations, piecewise linear centres."""
+    knots = np.arange(len(cameras), dtype=np.float64)
+    at = np.linspace(0.0, len(cameras) - 1.0, count)
+    rotations = Slerp(knots, Rotation.from_matrix(np.stack([camera.c2w[:3, :3].numpy() for camera in cameras])))(at)
+    centers = np.stack([camera.center.numpy() for camera in cameras])
+    path = []
+    for step, rotation in zip(at, rotations.as_matrix(), strict=True):
+        center = np.array([np.interp(step, knots, centers[:, axis]) for axis in range(3)])
+        w2c = np.eye(4)
+        w2c[:3, :3], w2c[:3, 3] = rotation.T, -rotation.T @ center
+        nearest = cameras[round(step)]
+        path.append(Camera(nearest.K, torch.from_numpy(w2c), nearest.size))
+    return path
+
+
+def read_cameras(path: Path) -> list[Camera]:
+    """Read novel cameras: a JSON list of {"K": 3×3, "w2c": 4×4, "height": int, "width": int}.
+
+    Raises:
+        ConfigError: If the file is missing or malformed.
+    """
+    expected = 'expected a JSON list of {"K": 3x3, "w2c": 4x4, "height": int, "width": int}'
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        return [
+            Camera(torch.tensor(entry["K"]), torch.tensor(entry["w2c"]), ImageSize(entry["height"], entry["width"]))
+            for entry in entries
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"Cannot read target cameras from '{path}' ({error}); {expected}.") from error
