@@ -4,12 +4,16 @@ import json
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lift3d.config import Recipe, parse_execution, parse_recipe
+from lift3d.config import Execution, Recipe, parse_execution, parse_recipe
 from lift3d.errors import ConfigError, Lift3dError
+
+if TYPE_CHECKING:
+    from lift3d.runs import Manifest, OnScene
+    from lift3d.scene_inputs import Report
 
 EXIT_ERROR, EXIT_USAGE, EXIT_PARTIAL = 1, 2, 3
 
@@ -57,14 +61,14 @@ def main() -> None:
 @app.command()
 def run(
     locations: Annotated[
-        list[str] | None, typer.Argument(help="Folders or files of posed scenes, or procedural:FAMILY?seed=0.")
+        list[str] | None,
+        typer.Argument(help="Folders or files of posed scenes, or procedural:FAMILY?seed=0."),
     ] = None,
     operator: Annotated[
-        list[str] | None, typer.Option(help="2D model: rgb, hog, timm:NAME, open_clip:NAME/PRETRAINED, … Repeatable.")
+        list[str] | None,
+        typer.Option(help="2D model: rgb, hog, timm:NAME, open_clip:NAME/PRETRAINED, … Repeatable."),
     ] = None,
-    lifter: Annotated[
-        list[str] | None, typer.Option(help="nearest_view, depth_mean, plane_sweep. Repeatable.")
-    ] = None,
+    lifter: Annotated[list[str] | None, typer.Option(help="nearest_view, depth_mean, plane_sweep. Repeatable.")] = None,
     metric: Annotated[list[str] | None, typer.Option(help="Metric id; all that apply if not given.")] = None,
     store: Annotated[str, typer.Option(help="URL of the store: a folder, memory:// or s3://.")] = "runs/lift3d",
     recipe: Annotated[Path | None, typer.Option(help="YAML recipe; options given beside it win.")] = None,
@@ -140,7 +144,8 @@ def tables(
     run_id: Annotated[str | None, typer.Option("--run", help="Run id; all runs of the store if not given.")] = None,
     out: Annotated[Path | None, typer.Option(help="File to write; standard output if not given.")] = None,
     compare: Annotated[
-        str | None, typer.Option(help="METRIC:LIFTER_A:LIFTER_B prints paired bootstrap intervals over views.")
+        str | None,
+        typer.Option(help="METRIC:LIFTER_A:LIFTER_B prints paired bootstrap intervals over views."),
     ] = None,
 ) -> None:
     """Print or write the score table of a store."""
@@ -167,20 +172,22 @@ def doctor() -> None:
 @bench.command("blend")
 def bench_blend() -> None:
     """Time and memory of blend against a plain gather of the same bytes and against all samples."""
-    from lift3d.bench.blend import main as measure
+    from lift3d.bench import blend
 
-    measure()
+    typer.echo(blend.table(blend.run()))
 
 
 @bench.command("baselines")
 def bench_baselines(
     captures: Annotated[Path, typer.Option(help="Folder with the captures fox, bear, garden, kitchen.")],
     out: Annotated[Path | None, typer.Option(help="Markdown file to write.")] = None,
+    store: Annotated[str, typer.Option(help="URL of the store that holds the runs.")] = "runs/baselines",
+    plugin: Annotated[list[str] | None, typer.Option(help="Operator for captures with labels.")] = None,
 ) -> None:
     """Figures of every lifter per capture, as later lifters are measured against."""
     from lift3d.bench.baselines import main as measure
 
-    measure(captures, out)
+    measure(captures, out, store, plugin or ())
 
 
 def _read_recipe(path: Path | None) -> dict[str, Any]:
@@ -197,7 +204,7 @@ def _read_recipe(path: Path | None) -> dict[str, Any]:
     return fields
 
 
-def _through_prefect(recipe: Recipe, execution: Any, on_scene: Any, report: Any) -> list[dict[str, Any]]:
-    from flows.lift_scenes import run_flow
+def _through_prefect(recipe: Recipe, execution: Execution, on_scene: "OnScene", report: "Report") -> "list[Manifest]":
+    from flows.local_run import run_flow
 
     return run_flow(recipe, execution, on_scene, report)

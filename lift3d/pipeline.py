@@ -1,6 +1,7 @@
 """The line: eleven stage functions, each pure, and nothing else. ``scene_run`` walks a scene along it with I/O.
 
-read_scene → encode_view → fit_scene → select_sources → propose → weights_at → correct → blend → decode_view → score → tabulate
+read_scene → encode_view → fit_scene → select_sources → propose → weights_at → correct → blend → decode_view →
+score → tabulate
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ from lift3d.domain.lifted import LiftedFeatures, LiftedView, Prediction
 from lift3d.domain.proposals import RayProposal, SourceGuide
 from lift3d.domain.scene import DepthRange, Frame, Scene
 from lift3d.domain.weights import BlendingWeights
-from lift3d.errors import ContractError, NoOverlapError, NonFiniteError
+from lift3d.errors import ContractError, NonFiniteError, NoOverlapError
 from lift3d.geometry.holes import fill_from_nearest
 from lift3d.lifters import source_selection
 from lift3d.lifters.blend import blend as blend_taps
@@ -145,7 +146,11 @@ def plain_view(
 def filled_features(lifted: tuple[LiftedFeatures, ...]) -> tuple[FeatureMap, ...]:
     """Return features with every hole filled from its nearest covered cell."""
     return tuple(
-        FeatureMap(fill_from_nearest(one.features.values, one.coverage > 0), one.features.grid, one.features.global_tokens)
+        FeatureMap(
+            fill_from_nearest(one.features.values, one.coverage > 0),
+            one.features.grid,
+            one.features.global_tokens,
+        )
         for one in lifted
     )
 

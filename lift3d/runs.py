@@ -14,7 +14,7 @@ from lift3d.config import Execution, Recipe, parse_recipe
 from lift3d.domain.keys import digest
 from lift3d.domain.scene import Scene
 from lift3d.domain.scores import ScoreRow
-from lift3d.errors import ProductMissingError, SceneError
+from lift3d.errors import ConfigError, ProductMissingError, SceneError, SceneFormatError
 from lift3d.pipeline import read_scene
 from lift3d.scene_inputs import Report, SceneInputs, quiet
 from lift3d.scene_run import Models, run_scene
@@ -68,7 +68,7 @@ def attempt_scene(location: str, recipe: Recipe, models: Models, store: Store, r
     """
     key = scene_record_path(recipe, location)
     try:
-        scene = _named(read_scene(location), location, recipe)
+        scene = _named(_read(location), location, recipe)
         inputs = SceneInputs(scene, store, recipe.image_height)
         standing = _standing(store, key, models.digest_of(inputs, recipe))
         if standing is not None:
@@ -177,6 +177,14 @@ def _row(fields: Mapping[str, Any], run_id: str) -> ScoreRow:
     """Rebuild a stored row: numbers that were missing are NaN again, the run is this one."""
     numbers = {name: float("nan") if fields[name] is None else fields[name] for name in ("value", "weight", "coverage")}
     return ScoreRow(**{**fields, **numbers, "run": run_id})
+
+
+def _read(location: str) -> Scene:
+    """Read a scene; a location that cannot be one is that scene's fault, not the request's."""
+    try:
+        return read_scene(location)
+    except ConfigError as error:
+        raise SceneFormatError(str(error), scene=location) from error
 
 
 def _named(scene: Scene, location: str, recipe: Recipe) -> Scene:

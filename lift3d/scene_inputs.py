@@ -91,12 +91,15 @@ class SceneInputs:
                 self._drop(view, error)
                 continue
             if not bool(frame.is_valid.any()):
-                self._drop(view, SceneError(f"View '{name}' has no valid pixel; look at its mask or alpha.", view=name))
+                self._drop(
+                    view,
+                    SceneError(f"View '{name}' has no valid pixel; look at its mask or alpha.", view=name),
+                )
 
     def features(self, operator: Operator, view_id: ViewId) -> tuple[FeatureMap, ...]:
         """Return an operator's features of a view: from memory, from the store, or computed and committed."""
         key = features_digest(operator.spec) + view_id
-        return self._features.get(key, lambda: self.stored_features(operator, view_id))
+        return self._features.get(key, lambda: self._stored_features(operator, view_id))
 
     def usable_scene(self) -> Scene:
         """Return the scene without the views that were dropped."""

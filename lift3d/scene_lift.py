@@ -70,9 +70,7 @@ def plan_products(
         spec, state = operator.spec, state_digest(states[operator.spec.name])
         wanted = [] if recipe.targets else [(RAW2D, plain_digest(spec, state, targets, inputs.digests), "")]
         for lifter in models.lifters:
-            key = lifted_digest(
-                spec, lifter.spec, state, recipe, targets, inputs.digests, inputs.scene.depth_range
-            )
+            key = lifted_digest(spec, lifter.spec, state, recipe, targets, inputs.digests, inputs.scene.depth_range)
             lacks_depth = lifter.spec.needs_depth and not inputs.scene.has_depth
             wanted.append((lifter.spec.name, key, "needs-depth: the scene's views have none" if lacks_depth else ""))
         products += [
@@ -82,7 +80,9 @@ def plan_products(
                 key,
                 ()
                 if reason
-                else tuple(layout.lifted_path(inputs.scene.id, spec.name, name, key, part) for part in range(part_count)),
+                else tuple(
+                    layout.lifted_path(inputs.scene.id, spec.name, name, key, part) for part in range(part_count)
+                ),
                 reason,
             )
             for name, key, reason in wanted
@@ -125,9 +125,7 @@ def lift_scene(
 class _Lifting:
     """Lifts one target at a time, for all operators and lifters that miss it."""
 
-    def __init__(
-        self, inputs: SceneInputs, recipe: Recipe, models: "Models", states: Mapping[str, SceneState]
-    ) -> None:
+    def __init__(self, inputs: SceneInputs, recipe: Recipe, models: "Models", states: Mapping[str, SceneState]) -> None:
         self._inputs = inputs
         self._recipe = recipe
         self._operators = {operator.spec.name: operator for operator in models.operators}

@@ -121,9 +121,7 @@ def read_tracks(store: Store, path: str) -> Tracks:
 
 def _prediction_arrays(predictions: Sequence[Prediction]) -> dict[str, NamedArray]:
     valid = _stacked([one.is_valid for one in predictions], False)
-    arrays: dict[str, NamedArray] = {
-        "prediction_is_valid": (("view", "prediction_row", "prediction_col"), valid)
-    }
+    arrays: dict[str, NamedArray] = {"prediction_is_valid": (("view", "prediction_row", "prediction_col"), valid)}
     kind = predictions[0].kind
     if kind == "labels":
         values: NDArray[Any] = _stacked([one.values.int() for one in predictions], -1)
@@ -137,9 +135,7 @@ def _prediction_arrays(predictions: Sequence[Prediction]) -> dict[str, NamedArra
     return arrays
 
 
-def _lifted_view(
-    index: int, described: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], kind: Any
-) -> LiftedView:
+def _lifted_view(index: int, described: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], kind: Any) -> LiftedView:
     lifted = []
     for cut, fields in enumerate(described["grids"]):
         grid = FeatureGrid(**fields)
@@ -165,7 +161,7 @@ def _stacked(values: Sequence[Tensor], missing: float | bool) -> NDArray[Any]:
     shape = [max(one.shape[axis] for one in values) for axis in range(values[0].ndim)]
     stacked = torch.full((len(values), *shape), missing, dtype=values[0].dtype)
     for index, one in enumerate(values):
-        stacked[index, *(slice(length) for length in one.shape)] = one
+        stacked[index][tuple(slice(length) for length in one.shape)] = one
     return stacked.numpy()
 
 

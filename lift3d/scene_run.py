@@ -29,7 +29,11 @@ class Models:
 
     def digest_of(self, inputs: SceneInputs, recipe: Recipe) -> str:
         """Digest of everything that a scene's record depends on, before anything is decoded."""
-        specs = ([one.spec for one in self.operators], [one.spec for one in self.lifters], [one.spec for one in self.metrics])
+        specs = (
+            [one.spec for one in self.operators],
+            [one.spec for one in self.lifters],
+            [one.spec for one in self.metrics],
+        )
         return whole_digest(recipe, *specs, inputs.admitted)
 
     @classmethod

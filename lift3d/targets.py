@@ -115,7 +115,11 @@ def read_cameras(path: Path) -> list[Camera]:
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
         return [
-            Camera(torch.tensor(entry["K"]), torch.tensor(entry["w2c"]), ImageSize(entry["height"], entry["width"]))
+            Camera(
+                torch.tensor(entry["K"]),
+                torch.tensor(entry["w2c"]),
+                ImageSize(entry["height"], entry["width"]),
+            )
             for entry in entries
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -91,7 +91,7 @@ def heat_picture(values: Float[Tensor, "row col"], limits: tuple[float, float] |
     finite = values[known]
     low, high = limits or ((float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0))
     scaled = ((values - low) / max(high - low, 1e-9)).clamp(0, 1).nan_to_num(0.0)
-    picture = colormaps["magma"](scaled.numpy())[..., :3].astype(np.float32)
+    picture: Picture = colormaps["magma"](scaled.numpy())[..., :3].astype(np.float32)
     picture[~known.numpy()] = _UNKNOWN_GREY
     return picture
 
@@ -100,7 +100,8 @@ def label_picture(labels: Tensor) -> Picture:
     """Return label ids as colours that depend on the id alone; unknown ids grey."""
     ids, inverse = torch.unique(labels, return_inverse=True)
     colours = np.array([_label_colour(int(one)) for one in ids], dtype=np.float32)
-    return colours[inverse.numpy()]
+    picture: Picture = colours[inverse.numpy()]
+    return picture
 
 
 def _label_colour(label: int) -> tuple[float, float, float]:

@@ -5,17 +5,24 @@ from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from lift3d.config import Execution, Recipe
 from lift3d.domain.keys import slug
 from lift3d.pipeline import read_scene
 from lift3d.present.contact_sheet import draw_contact_sheet
+from lift3d.present.headline import headline
 from lift3d.runs import Manifest, OnScene, run_serially, run_table
 from lift3d.scene_inputs import Report
 from lift3d.storage import layout
 from lift3d.storage.location import Store, open_store
-from lift3d.tables.aggregation import render, summary
 
 Drive = Callable[[Recipe, Execution, OnScene, Report], list[Manifest]]
 
@@ -72,7 +79,9 @@ def scene_line(manifest: Manifest) -> str:
     computed = ", ".join(f"{count} {kind}" for kind, count in sorted(manifest["computed"].items()))
     dropped = f", {len(manifest['dropped'])} views dropped" if manifest["dropped"] else ""
     skipped = "".join(
-        f", {one['operator']} × {one['lifter']} skipped ({one['reason']})" for one in manifest["lifted"] if one["reason"]
+        f", {one['operator']} × {one['lifter']} skipped ({one['reason']})"
+        for one in manifest["lifted"]
+        if one["reason"]
     )
     return (
         f"[green]✓[/green] {manifest['scene']}: {manifest['target_count']} targets of {manifest['view_count']} views"
@@ -97,12 +106,14 @@ def _present(recipe: Recipe, store: Store, manifests: list[Manifest]) -> dict[st
     table = run_table(store, recipe.run_id)
     folder = layout.run_path(recipe.run_id)
     store.write_bytes(f"{folder}/scores.parquet", table.to_parquet())
-    sheets = [path for manifest in manifests if manifest["outcome"] == "ok" for path in _sheets(recipe, store, manifest)]
+    sheets = [
+        path for manifest in manifests if manifest["outcome"] == "ok" for path in _sheets(recipe, store, manifest)
+    ]
     places = {"store": store.url, "table": store.url_of(f"{folder}/scores.parquet")}
     if sheets:
         places["sheets"] = store.url_of(f"{folder}/contact_sheets")
     return {
-        "table": render(summary(table), "md"),
+        "table": headline(table),
         "places": places,
         "json": {
             "run": recipe.run_id,

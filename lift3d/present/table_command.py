@@ -3,9 +3,10 @@
 import json
 
 from lift3d.errors import ConfigError, ProductMissingError
+from lift3d.present.headline import headline
 from lift3d.runs import list_runs, run_table
 from lift3d.storage.location import open_store
-from lift3d.tables.aggregation import paired_bootstrap, render, summary
+from lift3d.tables.comparison import paired_bootstrap
 from lift3d.tables.schema import ScoreTable
 
 
@@ -33,7 +34,7 @@ def render_table(url: str, form: str, run_id: str | None, compare: str | None) -
     if compare is not None:
         return _intervals(table, compare).encode()
     if form == "md":
-        return f"{render(summary(table), 'md')}\n".encode()
+        return f"{headline(table)}\n".encode()
     if form == "csv":
         return bytes(table.frame.to_csv(index=False), "utf-8")
     if form == "json":

@@ -1,0 +1,1 @@
+"""What ``lift3d bench`` runs: figures that anyone can measure again."""
