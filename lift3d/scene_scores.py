@@ -1,6 +1,7 @@
 """Scoring the lifted views of a scene: evidence from the store, rows to the store, one document per operator."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -92,6 +93,9 @@ class _Scoring:
         for product in products:
             yield from self._skipped_rows(product)
             found = views[product.lifter]
+            if not self._targets:
+                yield from self._coverage_rows(product, found)
+                continue
             names = [target.id for target in self._targets if target.id in found and target.id in plain]
             for pixels, counts in ((ALL_PIXELS, None), (COMMON_PIXELS, common)):
                 if counts is not None and (len(products) < 3 or not names):
@@ -127,6 +131,13 @@ class _Scoring:
                     covered &= False
             common[target.id] = covered
         return common
+
+    def _coverage_rows(self, product: LiftedProduct, found: Mapping[str, LiftedView]) -> Iterator[ScoreRow]:
+        """Novel cameras have no true image to compare with; how much of them is covered can be said."""
+        for name, view in found.items():
+            covered = float(view.lifted[0].coverage.double().mean())
+            bare = self._bare_row(product, "coverage", name, "")
+            yield replace(bare, value=covered, weight=view.lifted[0].coverage.numel(), coverage=covered, outcome="ok")
 
     def _skipped_rows(self, product: LiftedProduct) -> Iterator[ScoreRow]:
         for path in product.parts:

@@ -116,8 +116,8 @@ def read_cameras(path: Path) -> list[Camera]:
         entries = json.loads(path.read_text(encoding="utf-8"))
         return [
             Camera(
-                torch.tensor(entry["K"]),
-                torch.tensor(entry["w2c"]),
+                torch.tensor(entry["K"], dtype=torch.float64),
+                torch.tensor(entry["w2c"], dtype=torch.float64),
                 ImageSize(entry["height"], entry["width"]),
             )
             for entry in entries

@@ -33,7 +33,8 @@ def nearest_rotation(matrix: Float[Tensor, "3 3"]) -> Float[Tensor, "3 3"]:
     """
     left, _, right = torch.linalg.svd(matrix)
     sign = torch.linalg.det(left @ right)
-    return left @ torch.diag(torch.tensor([1.0, 1.0, float(sign)], dtype=matrix.dtype)) @ right
+    proper: Tensor = left @ torch.diag(torch.tensor([1.0, 1.0, float(sign)], dtype=matrix.dtype)) @ right
+    return proper
 
 
 def rotation_angle(a: Float[Tensor, "3 3"], b: Float[Tensor, "3 3"]) -> float:

@@ -36,7 +36,11 @@ def sample(
     at = normalized_coordinates(uv, rows, cols, stride, origin).reshape(1, 1, -1, 2)
     is_known = torch.isfinite(at).all(-1)
     out = F.grid_sample(
-        values[None], torch.nan_to_num(at).to(values.dtype), mode="bilinear", padding_mode="border", align_corners=False
+        values[None],
+        torch.nan_to_num(at).to(values.dtype),
+        mode="bilinear",
+        padding_mode="border",
+        align_corners=False,
     )
     out = torch.where(is_known[:, None], out, torch.full_like(out, torch.nan))
     return out.reshape(values.shape[0], *uv.shape[:-1])

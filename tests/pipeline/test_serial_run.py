@@ -1,0 +1,161 @@
+import math
+
+import pytest
+
+from lift3d import scene_lift
+from lift3d.errors import ProductMissingError
+from lift3d.runs import list_runs, read_run, run_table
+from lift3d.storage.commit import committed, remove_product
+from lift3d.storage.location import open_store
+from lift3d.tables.aggregation import summary
+from tests.support.runs import ROOM, STREET, canonical_arrays, canonical_table, run_into, small_recipe
+
+
+class Killed(BaseException):
+    """What a test raises where a worker would die."""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """One finished run: store, recipe, manifests."""
+    url = str(tmp_path_factory.mktemp("finished") / "store")
+    recipe = small_recipe()
+    return url, recipe, run_into(url, recipe)
+
+
+def test_every_operator_and_lifter_has_its_rows(finished):
+    url, recipe, manifests = finished
+    table = run_table(open_store(url), recipe.run_id)
+    assert manifests[0]["outcome"] == "ok"
+    assert set(zip(table.frame["operator"], table.frame["lifter"], strict=True)) == {
+        (operator, lifter) for operator in ("rgb", "hog") for lifter in ("raw2d", "nearest_view", "depth_mean")
+    }
+    assert set(table.frame["scoring_geometry"]) == {"depth", "none"}
+    assert set(table.frame["protocol"]) == {"leave-one-out/all", "leave-one-out/common"}
+
+
+def test_the_plain_answer_is_the_ceiling_of_fidelity_and_lifting_the_gain_in_consistency(finished):
+    url, recipe, _ = finished
+    lines = summary(run_table(open_store(url), recipe.run_id))
+    rgb = lines[(lines["operator"] == "rgb") & lines["protocol"].str.endswith("/all")].set_index("lifter")
+    assert rgb.loc["raw2d", "feature_cosine"] == pytest.approx(1.0)
+    assert rgb.loc["depth_mean", "psnr"] > rgb.loc["nearest_view", "psnr"]
+    assert rgb.loc["raw2d", "psnr"] > rgb.loc["depth_mean", "psnr"]
+    assert rgb.loc["depth_mean", "warp_error_short"] < rgb.loc["nearest_view", "warp_error_short"]
+
+
+def test_a_second_run_computes_nothing(finished):
+    url, recipe, manifests = finished
+    before = canonical_table(url, recipe)
+    again = run_into(url, recipe)
+    assert again[0]["computed"] == {}
+    assert manifests[0]["computed"]["lifted"] == 6
+    assert canonical_table(url, recipe) == before
+
+
+def test_a_new_metric_computes_nothing_upstream(finished):
+    url, _, _ = finished
+    assert run_into(url, small_recipe(metrics=["psnr"]))[0]["computed"] == {"scores": 2}
+
+
+def test_a_new_operator_computes_only_its_own(finished):
+    url, _, _ = finished
+    computed = run_into(url, small_recipe(operators=["rgb", "hog", "felzenszwalb"]))[0]["computed"]
+    assert computed == {"features": 6, "lifted": 3, "scores": 1}
+
+
+def test_a_run_is_recorded_with_its_recipe(finished):
+    url, recipe, manifests = finished
+    store = open_store(url)
+    assert recipe.run_id in list_runs(store)
+    assert read_run(store, recipe.run_id)[0] == recipe
+    assert read_run(store, recipe.run_id)[1][0]["scores"] == manifests[0]["scores"]
+    with pytest.raises(ProductMissingError):
+        read_run(store, "0123456789abcdef")
+
+
+def test_a_missing_part_is_made_again_and_nothing_else(finished):
+    url, recipe, manifests = finished
+    store = open_store(url)
+    before = canonical_arrays(url, manifests)
+    part = manifests[0]["lifted"][1]["parts"][0]
+    remove_product(store, part)
+    assert run_into(url, recipe)[0]["computed"] == {"lifted": 1}
+    assert committed(store, part) is not None
+    assert canonical_arrays(url, manifests) == before
+
+
+@pytest.mark.parametrize("survived", [0, 1, 3])
+def test_killed_half_way_and_run_again_equals_a_clean_run(finished, tmp_path, monkeypatch, survived):
+    url, recipe, manifests = finished
+    written = []
+    write = scene_lift.write_lifted_part
+
+    def dies(*arguments):
+        if len(written) == survived:
+            raise Killed
+        written.append(arguments)
+        write(*arguments)
+
+    killed = str(tmp_path / "killed")
+    monkeypatch.setattr(scene_lift, "write_lifted_part", dies)
+    with pytest.raises(Killed):
+        run_into(killed, recipe)
+    monkeypatch.undo()
+    resumed = run_into(killed, recipe)
+    assert resumed[0]["computed"].get("features", 0) == 0
+    assert resumed[0]["computed"]["lifted"] == 6 - survived
+    assert canonical_table(killed, recipe) == canonical_table(url, recipe)
+    assert canonical_arrays(killed, resumed) == canonical_arrays(url, manifests)
+
+
+def test_an_unusable_scene_is_a_row_with_a_reason_and_the_others_go_on(tmp_path):
+    recipe = small_recipe(scenes=[str(tmp_path / "gone"), ROOM, "procedural:nowhere"], operators=["rgb"])
+    manifests = run_into(str(tmp_path / "store"), recipe)
+    assert [one["outcome"] for one in manifests] == ["failed", "ok", "failed"]
+    frame = run_table(open_store(str(tmp_path / "store")), recipe.run_id).frame
+    failed = frame[frame["outcome"] == "failed"]
+    assert sorted(failed["scene"]) == ["gone", "procedural:nowhere"]
+    assert all("scene-format" in reason for reason in failed["reason"])
+    assert all(math.isnan(value) for value in failed["value"])
+
+
+def test_one_view_cannot_be_lifted(tmp_path):
+    recipe = small_recipe(scenes=["procedural:room?views=1&height=48&width=64"], operators=["rgb"])
+    manifest = run_into(str(tmp_path / "store"), recipe)[0]
+    assert manifest["outcome"] == "failed"
+    assert "view" in manifest["reason"]
+
+
+def test_a_lifter_that_needs_depth_is_skipped_with_a_reason(tmp_path):
+    recipe = small_recipe(scenes=[f"{STREET}&depth=0"], operators=["rgb"])
+    manifest = run_into(str(tmp_path / "store"), recipe)[0]
+    frame = run_table(open_store(str(tmp_path / "store")), recipe.run_id).frame
+    assert manifest["outcome"] == "ok"
+    assert set(frame.loc[frame["lifter"] == "depth_mean", "reason"].str.split(":").str[0]) == {"needs-depth"}
+    assert set(frame.loc[frame["metric"] == "psnr", "lifter"]) == {"raw2d", "nearest_view"}
+
+
+def test_two_scenes_of_one_name_are_kept_apart(tmp_path):
+    recipe = small_recipe(scenes=[f"{ROOM}&seed=1", f"{ROOM}&seed=2"], operators=["rgb"], lifters=["nearest_view"])
+    manifests = run_into(str(tmp_path / "store"), recipe)
+    assert len({one["scene"] for one in manifests}) == 2
+
+
+def test_refining_uses_the_own_view_and_is_closer_to_it(finished, tmp_path):
+    url, heldout, _ = finished
+    recipe = small_recipe(target_mode="refine", operators=["rgb"], lifters=["depth_mean"])
+    run_into(str(tmp_path / "store"), recipe)
+    refined = summary(run_table(open_store(str(tmp_path / "store")), recipe.run_id)).set_index("lifter")
+    held = summary(run_table(open_store(url), heldout.run_id).where(operator="rgb", protocol="leave-one-out/all"))
+    assert refined["psnr"]["depth_mean"] > held.set_index("lifter")["psnr"]["depth_mean"]
+
+
+def test_novel_cameras_give_lifted_views_and_coverage(tmp_path):
+    recipe = small_recipe(targets="path:4", operators=["rgb"], lifters=["depth_mean"])
+    manifest = run_into(str(tmp_path / "store"), recipe)[0]
+    frame = run_table(open_store(str(tmp_path / "store")), recipe.run_id).frame
+    assert manifest["target_count"] == 4
+    assert set(frame["metric"]) == {"coverage"}
+    assert set(frame["target_mode"]) == {"novel"}
+    assert frame["value"].between(0.5, 1).all()

@@ -1,0 +1,45 @@
+"""Small recipes for tests of the whole line, and what of a store two runs must have in common."""
+
+from lift3d.config import Execution, Recipe, parse_recipe
+from lift3d.runs import Manifest, run_serially, run_table
+from lift3d.storage.location import Store, open_store
+from lift3d.storage.products import open_product
+
+ROOM = "procedural:room?views=6&height=48&width=64"
+STREET = "procedural:street?views=6&height=48&width=64"
+
+
+def small_recipe(**fields: object) -> Recipe:
+    """Return a recipe that takes a second or two: leave-one-out over six tiny views."""
+    given: dict[str, object] = {
+        "scenes": [ROOM],
+        "operators": ["rgb", "hog"],
+        "lifters": ["nearest_view", "depth_mean"],
+        "image_height": 48,
+        "sources": 3,
+        "target_mode": "heldout",
+    }
+    return parse_recipe({**given, **fields})
+
+
+def run_into(url: str, recipe: Recipe) -> list[Manifest]:
+    """Run serially, in this process."""
+    return run_serially(recipe, Execution(store=url))
+
+
+def canonical_table(url: str, recipe: Recipe) -> bytes:
+    """Return the table with every bit of every number, without run, time or attempt."""
+    return run_table(open_store(url), recipe.run_id).canonical_bytes()
+
+
+def canonical_arrays(url: str, manifests: list[Manifest]) -> dict[str, bytes]:
+    """Return every array of every lifted product, by product and name."""
+    store: Store = open_store(url)
+    paths = [path for one in manifests for product in one["lifted"] for path in product["parts"]]
+    found = {}
+    for path in paths:
+        product = open_product(store, path)
+        for name in product.names:
+            values = product.array(name)
+            found[f"{path}/{name}"] = str(values.tolist()).encode() if values.dtype.kind in "UTO" else values.tobytes()
+    return found
