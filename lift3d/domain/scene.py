@@ -1,7 +1,7 @@
 """A posed multi-view scene, its views, and the pixels of a view."""
 
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -54,6 +54,7 @@ class Frame:
                 raise ShapeError(f"Frame.{name} has size {tuple(value.shape[-2:])}, its camera {shape}.")
 
 
+@runtime_checkable
 class FrameSource(Protocol):
     """Where the pixels of a view come from: small, picklable, nothing loaded yet."""
 

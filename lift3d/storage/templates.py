@@ -1,0 +1,108 @@
+"""What an array of a product will look like, and which regions of it one writer may write."""
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Float16, Shaped
+
+from lift3d.errors import StoreLayoutError
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayTemplate:
+    """The layout of an array, before there is any of it.
+
+    Attributes:
+        shape: Length of every axis.
+        dtype: A NumPy dtype name (bool, int32, uint8, float16, float32 …) or ``string``.
+        dims: Name of every axis. An array named as its only axis is that axis' coordinate.
+        chunks: What is read at once.
+        shards: What is written at once, a multiple of chunks; None where that is a chunk.
+        attrs: Attributes of the array, JSON.
+
+    Raises:
+        StoreLayoutError: If these do not fit together, or the dtype is not one that every reader knows.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    dims: tuple[str, ...]
+    chunks: tuple[int, ...]
+    shards: tuple[int, ...] | None = None
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        grid = self.grid
+        axis_counts = {len(self.shape), len(self.dims), len(self.chunks), len(grid)}
+        if len(axis_counts) != 1 or min((*self.chunks, *grid), default=1) < 1:
+            raise StoreLayoutError(
+                f"An array template needs a name and a positive chunk length per axis; got shape "
+                f"{self.shape}, dims {self.dims}, chunks {self.chunks}, shards {self.shards}."
+            )
+        if any(unit % chunk for unit, chunk in zip(grid, self.chunks, strict=True)):
+            raise StoreLayoutError(f"Shards are whole multiples of chunks; got {grid} for chunks {self.chunks}.")
+        if self.dtype != "string" and np.dtype(self.dtype).kind not in "biuf":
+            raise StoreLayoutError(f"Arrays hold booleans, integers, floats or strings, got '{self.dtype}'.")
+
+    @classmethod
+    def whole(cls, values: Shaped[np.ndarray, "..."], dims: tuple[str, ...]) -> "ArrayTemplate":
+        """Return the template of an array that is written at once, as one chunk."""
+        dtype = "string" if values.dtype.kind in "UTO" else values.dtype.name
+        return cls(values.shape, dtype, dims, tuple(max(1, length) for length in values.shape))
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Length of a write unit (a shard, or a chunk where there are no shards) along every axis."""
+        return self.shards or self.chunks
+
+    @property
+    def unit_count(self) -> int:
+        """How many write units there are."""
+        return math.prod(-(-length // step) for length, step in zip(self.shape, self.grid, strict=True))
+
+    @property
+    def numpy_dtype(self) -> np.dtype[Any]:
+        """The dtype of the values in memory."""
+        return np.dtypes.StringDType() if self.dtype == "string" else np.dtype(self.dtype)
+
+    @property
+    def missing(self) -> float | int | str:
+        """What stands where nothing was written."""
+        dtype = self.numpy_dtype
+        sentinels: dict[str, float | int | str] = {"f": np.nan, "i": -1, "b": False, "T": ""}
+        return int(np.iinfo(dtype).max) if dtype.kind == "u" else sentinels[dtype.kind]
+
+    def region(self, start: tuple[int, ...], lengths: tuple[int, ...]) -> tuple[slice, ...]:
+        """Return the region that starts and ends there, if it is whole write units.
+
+        Raises:
+            StoreLayoutError: If it cuts a unit or leaves the array.
+        """
+        ends = tuple(first + length for first, length in zip(start, lengths, strict=False))
+        axes = list(zip(start, ends, self.shape, self.grid, strict=False))
+        if not len(start) == len(lengths) == len(self.shape) or not all(_is_whole(*axis) for axis in axes):
+            raise StoreLayoutError(
+                f"A region is whole units of {self.grid} inside {self.shape} (only the last may be shorter); "
+                f"got start {start} and shape {lengths}."
+            )
+        return tuple(slice(first, end) for first, end, _, _ in axes)
+
+    def units(self, region: tuple[slice, ...]) -> Iterator[tuple[int, ...]]:
+        """Return the indices of the write units that make up a region."""
+        spans = (range(part.start // step, -(-part.stop // step)) for part, step in zip(region, self.grid, strict=True))
+        return itertools.product(*spans)
+
+
+def to_half(values: Float[np.ndarray, "*shape"]) -> tuple[Float16[np.ndarray, "*shape"], int]:
+    """Return values as float16, clamped to its range, and how many were; NaN stays NaN."""
+    limit = float(np.finfo(np.float16).max)
+    clamped_count = int(np.count_nonzero(np.abs(values) > limit))
+    return np.clip(values, -limit, limit).astype(np.float16), clamped_count
+
+
+def _is_whole(first: int, end: int, total: int, step: int) -> bool:
+    return 0 <= first < end <= total and first % step == 0 and (end % step == 0 or end == total)

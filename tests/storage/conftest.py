@@ -1,0 +1,23 @@
+import uuid
+
+import pytest
+
+from lift3d.storage.location import Store, open_store
+from tests.support.s3 import moto_bucket, moto_server, moto_shared_bucket, swift_bucket, swift_server
+
+__all__ = ["moto_bucket", "moto_server", "moto_shared_bucket", "swift_bucket", "swift_server"]
+
+
+@pytest.fixture(params=["local", "memory", "s3"])
+def store(request: pytest.FixtureRequest) -> Store:
+    """An empty store of every kind that needs no real server."""
+    if request.param == "local":
+        return open_store(str(request.getfixturevalue("tmp_path") / "store"), create=True)
+    if request.param == "memory":
+        return open_store(f"memory://{uuid.uuid4().hex}", create=True)
+    return open_store(f"s3://{request.getfixturevalue('moto_bucket')}/some/{uuid.uuid4().hex}", create=True)
+
+
+@pytest.fixture
+def local_store(tmp_path) -> Store:
+    return open_store(str(tmp_path / "store"), create=True)

@@ -1,0 +1,193 @@
+import errno
+import json
+import os
+import pickle
+import time
+from pathlib import Path
+
+import pytest
+
+from lift3d.errors import (
+    ConfigError,
+    ProductMissingError,
+    StoreError,
+    StoreLayoutError,
+    StoreUnavailableError,
+)
+from lift3d.storage import backends, layout
+from lift3d.storage.backends import parse_url
+from lift3d.storage.location import Store, open_store
+
+
+def test_objects_come_back_as_written(store):
+    store.write_bytes("a/b", b"one")
+    store.write_bytes("a/b", b"two")
+    store.write_bytes("a/empty", b"")
+    assert store.read_bytes("a/b") == b"two"
+    assert store.read_bytes("a/b", 1, 2) == b"w"
+    assert store.read_bytes("a/b", 1, 99) == b"wo"
+    assert store.read_bytes("a/empty") == b""
+    assert store.read_bytes("a/empty", 0, 5) == b""
+    assert store.sizes("a") == {"a/b": 3, "a/empty": 0}
+    assert store.exists("a/b")
+    assert not store.exists("a")
+    assert not store.exists("a/c")
+
+
+def test_create_never_replaces(store):
+    assert store.create_bytes("a/b", b"first")
+    assert not store.create_bytes("a/b", b"second")
+    assert store.read_bytes("a/b") == b"first"
+
+
+def test_delete_takes_the_folder_and_nothing_else(store):
+    for key in ("a/b/1", "a/b/2", "a/bc"):
+        store.write_bytes(key, b"x")
+    store.delete_prefix("a/b")
+    store.delete_prefix("a/never-there")
+    assert store.list("a") == ["a/bc"]
+    assert store.list("a/b") == []
+
+
+def test_missing_object_names_its_key(store):
+    with pytest.raises(ProductMissingError, match="no/such/thing"):
+        store.read_bytes("no/such/thing")
+
+
+@pytest.mark.parametrize("key", ["../a", "/a", "a//b", "a/./b", "", "a\\b", "a\0b"])
+def test_keys_stay_inside_the_store(local_store, key):
+    with pytest.raises(StoreLayoutError):
+        local_store.write_bytes(key, b"x")
+    with pytest.raises(StoreLayoutError):
+        local_store.read_bytes(key)
+
+
+def test_the_root_is_never_deleted(local_store):
+    with pytest.raises(StoreLayoutError):
+        local_store.delete_prefix("")
+
+
+def test_opening_again_finds_the_same_store(store):
+    store.write_bytes("a", b"x")
+    assert open_store(store.url).read_bytes("a") == b"x"
+    assert open_store(store.url, create=True).read_bytes("a") == b"x"
+    assert pickle.loads(pickle.dumps(store)).read_bytes("a") == b"x"
+
+
+def test_opening_leaves_only_the_header(store):
+    scheme, root = backends.split_url(store.url)
+    assert backends.filesystem(scheme).find(root) == [f"{root}/{layout.STORE_FILE}"]
+
+
+def test_a_place_that_is_no_store_is_refused(tmp_path):
+    with pytest.raises(StoreLayoutError, match="no lift3d store"):
+        open_store(str(tmp_path))
+
+
+@pytest.mark.parametrize("create", [False, True])
+def test_another_layout_is_refused(local_store, create):
+    old = json.dumps({"format": "lift3d-store", "layout": 0}).encode()
+    local_store.write_bytes(layout.STORE_FILE, old)
+    with pytest.raises(StoreLayoutError, match="layout 0"):
+        open_store(local_store.url, create=create)
+
+
+def test_local_urls_are_one_form(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    expected = str(tmp_path / "s p")
+    assert {parse_url(url) for url in ("s p", "./s p/", f"file://{tmp_path}/s%20p", "~/s p")} == {expected}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "/",
+        "http://host/x",
+        "zip://a::s3://b/c",
+        "s3://",
+        "s3://b/../c",
+        "s3://b/c?versionId=1",
+        "s3://user:topsecret@bucket/x",
+    ],
+)
+def test_urls_that_are_not_allowed(url):
+    with pytest.raises(ConfigError) as caught:
+        Store(url)
+    assert "topsecret" not in str(caught.value)
+
+
+def test_a_store_that_cannot_be_written_is_refused_before_any_work(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(StoreUnavailableError, match="Cannot write"):
+        open_store(str(tmp_path / "file" / "store"), create=True)
+
+
+def test_a_missing_bucket_is_refused_before_any_work(moto_bucket):
+    with pytest.raises(StoreUnavailableError, match="bucket"):
+        open_store(f"s3://{moto_bucket}-not/x", create=True)
+    with pytest.raises(StoreLayoutError):
+        open_store(f"s3://{moto_bucket}-not/x")
+
+
+def test_a_store_that_does_not_answer_is_given_up_soon(monkeypatch, moto_server):
+    moto_server.use(monkeypatch)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr(backends.retrying(lambda: None).retry, "sleep", lambda seconds: None)
+    begin = time.monotonic()
+    with pytest.raises(StoreUnavailableError):
+        open_store("s3://bucket/x")
+    with pytest.raises(StoreUnavailableError):
+        Store("s3://bucket/x").exists("a")
+    assert time.monotonic() - begin < 30
+
+
+def test_a_service_without_create_only_writes_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(Store, "create_bytes", lambda store, key, content: not store.write_bytes(key, content))
+    with pytest.raises(StoreError, match="create-only"):
+        open_store(str(tmp_path / "store"), create=True)
+
+
+def test_transient_errors_are_tried_again_and_others_are_not(local_store, monkeypatch):
+    local_store.write_bytes("a", b"x")
+    filesystem = backends.filesystem("file")
+    plain, calls = filesystem.cat_file, []
+
+    def failing(kind):
+        def cat_file(path, **kwargs):
+            calls.append(path)
+            if len(calls) < 3:
+                raise kind
+            return plain(path, **kwargs)
+
+        return cat_file
+
+    monkeypatch.setattr(filesystem, "cat_file", failing(OSError(errno.EBUSY, "slow down")))
+    assert local_store.read_bytes("a") == b"x"
+    calls.clear()
+    monkeypatch.setattr(filesystem, "cat_file", failing(PermissionError("no")))
+    with pytest.raises(StoreUnavailableError, match="PermissionError"):
+        local_store.read_bytes("a")
+    assert len(calls) == 1
+
+
+def test_a_crash_while_writing_leaves_no_object(local_store, monkeypatch):
+    def broken(*paths):
+        raise OSError(errno.ENOSPC, "disk full")
+
+    monkeypatch.setattr(os, "link", broken)
+    monkeypatch.setattr(Path, "replace", broken)
+    with pytest.raises(StoreUnavailableError, match="disk full"):
+        local_store.create_bytes("a/b", b"x")
+    with pytest.raises(StoreUnavailableError, match="disk full"):
+        local_store.write_bytes("a/b", b"x")
+    assert local_store.list("a") == []
+    assert list(Path(local_store.url, "a").iterdir()) == []
+
+
+def test_a_forked_process_connects_anew(monkeypatch):
+    before = backends.filesystem("file")
+    assert backends.filesystem("file") is before
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    assert backends.filesystem("file") is not before
