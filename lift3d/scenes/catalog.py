@@ -1,0 +1,125 @@
+"""Which readers there are, and which one a location is for. Light: readers are imported when asked."""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from lift3d.errors import ConfigError, SceneFormatError, UnknownNameError
+
+if TYPE_CHECKING:
+    from lift3d.domain.scene import Scene
+    from lift3d.scenes.protocol import SceneReader
+
+PROCEDURAL = "procedural"
+
+# The order decides when a folder holds several formats: what was written for radiance fields comes first.
+READERS: dict[str, str] = {
+    PROCEDURAL: "lift3d.scenes.procedural:ProceduralReader",
+    "transforms_json": "lift3d.scenes.transforms_json:TransformsJsonReader",
+    "colmap": "lift3d.scenes.colmap:ColmapReader",
+    "llff": "lift3d.scenes.llff:LlffReader",
+    "scannet": "lift3d.scenes.rgbd:ScanNetReader",
+    "seven_scenes": "lift3d.scenes.rgbd:SevenScenesReader",
+    "idr": "lift3d.scenes.idr:IdrReader",
+}
+LOOKED_FOR = (
+    "transforms.json or transforms_{train,val,test}.json, a COLMAP model (cameras, images and points3D as "
+    ".bin or .txt, also under sparse/), poses_bounds.npy, ScanNet's color/ pose/ intrinsic/, 7-Scenes' "
+    "frame-*.pose.txt, cameras*.npz"
+)
+
+# Two letters at least, so that a drive letter is no scheme.
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
+
+
+def reader(name: str) -> "SceneReader":
+    """Import and build the reader of a catalog name.
+
+    Raises:
+        UnknownNameError: If there is no such reader.
+    """
+    if name not in READERS:
+        raise UnknownNameError.of("scene reader", name, READERS)
+    module_name, attribute = READERS[name].split(":")
+    built: SceneReader = getattr(import_module(module_name), attribute)()
+    return built
+
+
+def read_scene(location: str, *, min_views: int = 1) -> "Scene":
+    """Read a scene from a folder, a file or ``procedural:FAMILY?options``.
+
+    Args:
+        location: Where the scene is; ``file://`` is allowed, other schemes are not.
+        min_views: Fewer usable views are an error; figures between views need two.
+
+    Raises:
+        ConfigError: If the location has a scheme that is not allowed or does not exist.
+        SceneFormatError: If no reader recognises it, a file is malformed, or too few views are usable.
+    """
+    if location.startswith(f"{PROCEDURAL}:"):
+        scene = reader(PROCEDURAL).read(location)
+    else:
+        scene = _read_files(_local_path(location))
+    if len(scene.views) < min_views:
+        raise SceneFormatError(
+            f"Scene '{scene.id}' has {len(scene.views)} usable views, at least {min_views} are needed; "
+            f"{len(scene.dropped)} were dropped. Add views or lower the requirement.",
+            scene=scene.id,
+        )
+    return scene
+
+
+def _read_files(path: Path) -> "Scene":
+    names = list(_recognizing(str(path)))
+    if not names:
+        raise SceneFormatError(
+            f"No reader recognises '{path}'. Looked for: {LOOKED_FOR}. {_content_of(path)}", scene=path.name
+        )
+    scene = reader(names[0]).read(str(path))
+    if len(names) == 1:
+        return scene
+    return replace(scene, notes=(f"Read as {names[0]}; it also looks like {', '.join(names[1:])}.", *scene.notes))
+
+
+def _recognizing(location: str) -> Iterator[str]:
+    for name in READERS:
+        if name != PROCEDURAL and reader(name).recognizes(location):
+            yield name
+
+
+def _local_path(location: str) -> Path:
+    """Return the absolute path of a location, or refuse it."""
+    if not location or "\0" in location or "::" in location:
+        raise ConfigError(
+            f"Scene location {location!r} is refused: it is empty, has a NUL or chains file systems ('::'). "
+            "Give a local folder or file."
+        )
+    scheme = _SCHEME.match(location)
+    if scheme and scheme.group(1).lower() == "file":
+        parts = urlsplit(location)
+        if parts.netloc not in ("", "localhost"):
+            raise ConfigError(f"Scene location '{location}' is on host '{parts.netloc}'; only local files are read.")
+        location, scheme = unquote(parts.path), None
+    path = Path(location).expanduser()
+    if scheme and ("://" in location or not path.exists()):
+        raise ConfigError(
+            f"Scene location '{location}' has the scheme '{scheme.group(1)}'; known are local paths, "
+            f"'file://' and '{PROCEDURAL}:'. Copy the scene to a local folder first."
+        )
+    if not path.exists():
+        raise ConfigError(f"Scene location '{location}' does not exist ({path.absolute()}). Check the path.")
+    # Absolute, since workers run elsewhere; links stay, since a scene is called what the user calls it.
+    return Path(os.path.abspath(path))
+
+
+def _content_of(path: Path) -> str:
+    if path.is_file():
+        return "It is a file, not a folder."
+    names = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in path.iterdir())
+    shown = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
+    return f"The folder holds: {shown}." if names else "The folder is empty."

@@ -1,0 +1,302 @@
+"""Image files: decoding with limits, and the pixels of one view. The only home of Pillow.
+
+A decoded image is checked against its camera: the same size, or a uniform rescale (K then follows per axis).
+"""
+
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32, Int, Shaped
+from numpy import ndarray
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from lift3d.domain.camera import Camera, ImageSize
+from lift3d.domain.keys import digest, digest_bytes
+from lift3d.domain.scene import UNKNOWN_LABEL, Frame
+from lift3d.errors import ImageError
+from lift3d.scenes.resampling import center_fractions, nearest, resize, undistort
+from lift3d.scenes.undistortion import Distortion, file_fractions
+
+# Twice Pillow's own default limit, where Pillow itself refuses: about 180 megapixels, 2 GB as float.
+MAX_PIXELS = 178_956_970
+# What Pillow may open: it also knows formats that run external programs. Phones' MPO is among JPEG.
+FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "PPM")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm")
+# Sensors write the largest 16-bit value for "no measurement" or "too far" (7-Scenes documents it).
+_SATURATED_U16 = 65535
+_ORIENTATION_TAG = 0x0112
+_QUARTER_TURNS = (5, 6, 7, 8)
+_LOAD_VERSION = 1
+_DECODE_ERRORS = (
+    OSError,
+    EOFError,
+    ValueError,
+    SyntaxError,
+    KeyError,
+    IndexError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+
+def image_size(path: str | Path, declared: ImageSize | None = None) -> ImageSize:
+    """Read an image's size from its header, after the EXIF rotation if only that makes it fit ``declared``.
+
+    Raises:
+        ImageError: If the file is missing, no image, too large, or does not fit the declared size.
+    """
+    try:
+        with _opened(path) as image:
+            return _stored_size(image, path, declared)[0]
+    except _DECODE_ERRORS as error:
+        raise _undecodable(path, error) from error
+
+
+def decode_color(
+    path: str | Path, expected: ImageSize
+) -> tuple[Shaped[ndarray, "height width 3"], Bool[ndarray, "height width"] | None]:
+    """Decode to RGB as stored (8 or 16 bit), with validity where the file has alpha (valid from one half on).
+
+    Raises:
+        ImageError: If the file is missing, truncated, too large, or does not fit the expected size.
+    """
+    try:
+        with _opened(path) as image:
+            _, is_turned = _stored_size(image, path, expected)
+            upright = ImageOps.exif_transpose(image) if is_turned else image
+            if upright.mode == "F":
+                raise ImageError(f"Image '{path}' holds floats, not colours. Convert it to 8 or 16 bit.")
+            if upright.mode.startswith("I"):
+                grey = np.asarray(upright).clip(0, 65535).astype(np.uint16)
+                return np.repeat(grey[..., None], 3, axis=-1), None
+            if upright.has_transparency_data:
+                rgba = np.asarray(upright.convert("RGBA"))
+                return np.ascontiguousarray(rgba[..., :3]), rgba[..., 3] >= 128
+            return np.asarray(upright.convert("RGB")), None
+    except _DECODE_ERRORS as error:
+        raise _undecodable(path, error) from error
+
+
+def decode_mask(path: str | Path) -> Bool[ndarray, "height width"]:
+    """Decode a mask: True where any of its colours is not 0, as COLMAP and nerfstudio read theirs.
+
+    Raises:
+        ImageError: If the file is missing, truncated or too large.
+    """
+    try:
+        with _opened(path) as image:
+            values = np.asarray(image.convert("RGB") if len(image.getbands()) > 1 else image)
+    except _DECODE_ERRORS as error:
+        raise _undecodable(path, error) from error
+    return np.asarray(values.reshape(*values.shape[:2], -1).any(axis=-1))
+
+
+def decode_map(path: str | Path) -> Shaped[ndarray, "height width"]:
+    """Decode a single-channel map (depth, labels) without changing its numbers; ``.npy`` is allowed.
+
+    Raises:
+        ImageError: If the file is missing, truncated, too large, or has several channels.
+    """
+    try:
+        if str(path).endswith(".npy"):
+            # Mapped: a header that promises more than the file holds is refused before memory is taken.
+            values = np.array(np.load(path, mmap_mode="r", allow_pickle=False))
+        else:
+            with _opened(path) as image:
+                values = np.asarray(image)
+    except _DECODE_ERRORS as error:
+        raise _undecodable(path, error) from error
+    if values.ndim == 3 and values.shape[-1] == 1:
+        values = values[..., 0]
+    if values.ndim != 2 or values.size == 0 or values.dtype.kind not in "buif":
+        raise ImageError(
+            f"'{path}' should hold one number per pixel, got {values.dtype} of shape {values.shape}. "
+            "Colour-coded maps must be converted to ids first."
+        )
+    return values
+
+
+@dataclass(frozen=True, slots=True)
+class FileFrame:
+    """The pixels of a view in files. Small, picklable; nothing is read before load.
+
+    Attributes:
+        image: Path of the image.
+        depth: Path of the z-depth map, of any size.
+        labels: Path of the class ids, of any size.
+        mask: Path of the mask, of any size: 0 where pixels are invalid.
+        depth_scale: World units per number in the depth map.
+        depth_intrinsics: fx, fy, cx, cy of the depth map at its own size, if its sensor is another one than the
+            image's; the same centre and axes are assumed, and no distortion.
+        label_ignore: Class id that means unknown.
+        distortion: The image's lens; None for a pinhole.
+    """
+
+    image: str
+    depth: str | None = None
+    labels: str | None = None
+    mask: str | None = None
+    depth_scale: float = 0.001
+    depth_intrinsics: tuple[float, float, float, float] | None = None
+    label_ignore: int | None = None
+    distortion: Distortion | None = None
+
+    @property
+    def has_depth(self) -> bool:
+        """Whether load gives z_depth."""
+        return self.depth is not None
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether load gives labels."""
+        return self.labels is not None
+
+    def load(self, camera: Camera, size: ImageSize) -> Frame:
+        """Decode, undistort at the file's size, then resize; depth and labels are read at the nearest pixel.
+
+        Raises:
+            ImageError: If a file is missing, does not decode, or does not fit the camera.
+        """
+        image, is_valid = self._load_color(camera, size)
+        return Frame(
+            image=image,
+            is_valid=is_valid,
+            camera=camera.resized(size),
+            z_depth=self.load_depth(camera, size),
+            labels=self._load_labels(camera, size),
+        )
+
+    def load_depth(self, camera: Camera, size: ImageSize) -> Float[Tensor, "height width"] | None:
+        """Return z_depth alone, NaN where unknown; None without a depth map."""
+        if self.depth is None:
+            return None
+        raw = decode_map(self.depth)
+        is_unknown = ~np.isfinite(raw) | (raw <= 0)
+        if raw.dtype == np.uint16:
+            is_unknown |= raw == _SATURATED_U16
+        z_depth = np.where(is_unknown, np.nan, raw.astype(np.float64) * self.depth_scale).astype(np.float32)
+        if self.depth_intrinsics is None:
+            at = self._places(camera, size)
+        else:
+            at = _places_in_sensor(camera, size, self.depth_intrinsics, z_depth.shape)
+        return torch.from_numpy(nearest(z_depth, at, np.nan))
+
+    def content_digest(self) -> str:
+        """Digest of the bytes of all files and of what load does with them."""
+        lens = self.distortion
+        return digest(
+            {
+                "version": _LOAD_VERSION,
+                "image": _digest_file(self.image),
+                "depth": _digest_file(self.depth),
+                "labels": _digest_file(self.labels),
+                "mask": _digest_file(self.mask),
+                "depth_scale": self.depth_scale if self.has_depth else None,
+                "depth_intrinsics": self.depth_intrinsics if self.has_depth else None,
+                "label_ignore": self.label_ignore,
+                "distortion": lens and [lens.model, list(lens.params), lens.size.height, lens.size.width],
+            }
+        )
+
+    def _load_color(
+        self, camera: Camera, size: ImageSize
+    ) -> tuple[Float[Tensor, "3 height width"], Bool[Tensor, "height width"]]:
+        pixels, is_valid = decode_color(self.image, camera.size)
+        file_size = ImageSize(*pixels.shape[:2])
+        if self.mask is not None:
+            # The mask is drawn on the file, so it is undistorted together with it.
+            is_kept = nearest(decode_mask(self.mask), center_fractions(file_size), unknown=0)
+            is_valid = is_kept if is_valid is None else is_kept & is_valid
+        if self.distortion is not None:
+            pixels, is_valid = undistort(pixels, is_valid, self._places(camera, file_size))
+        scale = np.float32(1 / np.iinfo(pixels.dtype).max)
+        color, is_seen = resize(pixels.astype(np.float32) * scale, is_valid, size)
+        # The mean of a box filter may pass 1 by float rounding.
+        planes = np.ascontiguousarray(color.transpose(2, 0, 1)).clip(0, 1)
+        return torch.from_numpy(planes), torch.from_numpy(np.array(is_seen))
+
+    def _load_labels(self, camera: Camera, size: ImageSize) -> Int[Tensor, "height width"] | None:
+        if self.labels is None:
+            return None
+        raw = decode_map(self.labels)
+        if raw.dtype.kind == "f":
+            raise ImageError(f"Labels '{self.labels}' hold floats; class ids are whole numbers.")
+        found = nearest(raw.astype(np.int64), self._places(camera, size), UNKNOWN_LABEL)
+        if self.label_ignore is not None:
+            found = np.where(found == self.label_ignore, UNKNOWN_LABEL, found)
+        return torch.from_numpy(found)
+
+    def _places(self, camera: Camera, size: ImageSize) -> Float32[ndarray, "height width 2"]:
+        """Where the pixel centres of the view at ``size`` lie in the file, as fractions."""
+        if self.distortion is None:
+            return center_fractions(size)
+        K_rows = tuple(camera.resized(size).K.reshape(-1).tolist())
+        return file_fractions(self.distortion, K_rows, size)
+
+
+def _places_in_sensor(
+    camera: Camera,
+    size: ImageSize,
+    depth_intrinsics: tuple[float, float, float, float],
+    shape: tuple[int, ...],
+) -> Float32[ndarray, "height width 2"]:
+    """Where the rays of the view's pixel centres lie in a depth sensor of the same centre, as fractions."""
+    K = camera.resized(size).K.numpy()
+    fx, fy, cx, cy = depth_intrinsics
+    at = center_fractions(size).astype(np.float64) * [size.width, size.height]
+    y = (at[..., 1] - K[1, 2]) / K[1, 1]
+    x = (at[..., 0] - K[0, 2] - K[0, 1] * y) / K[0, 0]
+    return np.stack([(fx * x + cx) / shape[1], (fy * y + cy) / shape[0]], axis=-1).astype(np.float32)
+
+
+def _opened(path: str | Path) -> Image.Image:
+    """Open lazily: the header is read, no pixel decoded."""
+    image = Image.open(path, formats=FORMATS)
+    if image.width * image.height > MAX_PIXELS:
+        size = f"{image.height}×{image.width}"
+        image.close()
+        raise ImageError(f"Image '{path}' has {size} pixels; at most {MAX_PIXELS} are decoded. Scale it down.")
+    return image
+
+
+def _stored_size(image: Image.Image, path: str | Path, declared: ImageSize | None) -> tuple[ImageSize, bool]:
+    """Return the size that fits, and whether it takes the EXIF rotation to get there."""
+    stored = ImageSize(image.height, image.width)
+    if declared is None or _is_rescale(stored, declared):
+        return stored, False
+    turned = ImageSize(image.width, image.height)
+    if _is_rescale(turned, declared) and image.getexif().get(_ORIENTATION_TAG) in _QUARTER_TURNS:
+        return turned, True
+    raise ImageError(
+        f"Image '{path}' is {stored.height}×{stored.width}, its camera {declared.height}×{declared.width} "
+        "(height×width); expected the same size or a uniform rescale. Check the intrinsics' image size."
+    )
+
+
+def _is_rescale(a: ImageSize, b: ImageSize) -> bool:
+    """Whether two sizes have one shape, up to the pixel by which tools round, floor or ceil."""
+    small, large = sorted((a, b), key=lambda size: size.height * size.width)
+    height = large.height * small.width / large.width
+    width = large.width * small.height / large.height
+    return abs(height - small.height) <= 1 or abs(width - small.width) <= 1
+
+
+def _undecodable(path: str | Path, error: Exception) -> ImageError:
+    if isinstance(error, FileNotFoundError):
+        return ImageError(f"Image file '{path}' is missing.")
+    return ImageError(f"'{path}' does not decode as one of {', '.join(FORMATS)}: {error}. Export it again.")
+
+
+def _digest_file(path: str | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return digest_bytes(Path(path).read_bytes())
+    except OSError as error:
+        raise ImageError(f"Image file '{path}' cannot be read: {error}.") from error

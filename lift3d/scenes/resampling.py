@@ -1,0 +1,77 @@
+"""Moving pixels to another size or through a lens, without letting invalid pixels vote."""
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float32, Shaped
+from numpy import ndarray
+
+from lift3d.domain.camera import ImageSize
+
+# OpenCV's remap is asked for a place far outside where there is nothing to read.
+_NOWHERE = -10.0
+# A place on the line between two pixels, as at half size everywhere, must not be decided by float rounding.
+_TIE_PX = 1e-3
+
+
+def undistort(
+    pixels: Shaped[ndarray, "height width 3"],
+    is_valid: Bool[ndarray, "height width"] | None,
+    fractions: Float32[ndarray, "height width 2"],
+) -> tuple[Shaped[ndarray, "height width 3"], Bool[ndarray, "height width"]]:
+    """Resample bilinearly; a pixel is valid exactly if all the pixels it is mixed from are."""
+    height, width = pixels.shape[:2]
+    # OpenCV counts from the centre of the first pixel.
+    at = np.nan_to_num(fractions * np.array([width, height], np.float32) - np.float32(0.5), nan=_NOWHERE)
+    weight = (
+        np.full((height, width), 255, np.uint8) if is_valid is None else np.where(is_valid, 255, 0).astype(np.uint8)
+    )
+    mixed = cv2.remap(pixels, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+    voted = cv2.remap(weight, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+    return mixed, voted == 255
+
+
+def resize(
+    pixels: Float32[ndarray, "height width 3"],
+    is_valid: Bool[ndarray, "height width"] | None,
+    size: ImageSize,
+) -> tuple[Float32[ndarray, "rows cols 3"], Bool[ndarray, "rows cols"]]:
+    """Resize with a box filter over the valid pixels alone (bilinear where the image grows).
+
+    A pixel of the result is the mean of the valid pixels of its footprint, and valid if those are half of it.
+    """
+    height, width = pixels.shape[:2]
+    if is_valid is not None and is_valid.all():
+        is_valid = None
+    if (height, width) == (size.height, size.width):
+        return pixels, np.ones((height, width), bool) if is_valid is None else is_valid
+    # INTER_AREA is the exact box filter when shrinking only; growing it would repeat pixels.
+    method = cv2.INTER_AREA if size.height <= height and size.width <= width else cv2.INTER_LINEAR
+    target = (size.width, size.height)
+    if is_valid is None:
+        return cv2.resize(pixels, target, interpolation=method), np.ones((size.height, size.width), bool)
+    weight = is_valid.astype(np.float32)
+    share = cv2.resize(weight, target, interpolation=method)
+    summed = cv2.resize(pixels * weight[..., None], target, interpolation=method)
+    mean = np.divide(summed, share[..., None], out=np.zeros_like(summed), where=share[..., None] > 1e-6)
+    # A footprint of exactly one half counts; the filter's sums are off by float rounding.
+    return mean, share > 0.5 - 1e-6
+
+
+def nearest(
+    values: Shaped[ndarray, "height width"], fractions: Float32[ndarray, "rows cols 2"], unknown: int | float
+) -> Shaped[ndarray, "rows cols"]:
+    """Read a map at the pixel that contains each place; ``unknown`` outside the map."""
+    height, width = values.shape
+    at = np.nan_to_num(fractions, nan=_NOWHERE)
+    col = np.floor(at[..., 0] * width + _TIE_PX).astype(np.int64)
+    row = np.floor(at[..., 1] * height + _TIE_PX).astype(np.int64)
+    is_inside = (col >= 0) & (col < width) & (row >= 0) & (row < height)
+    found = values[row.clip(0, height - 1), col.clip(0, width - 1)]
+    return np.where(is_inside, found, np.asarray(unknown, dtype=values.dtype))
+
+
+def center_fractions(size: ImageSize) -> Float32[ndarray, "height width 2"]:
+    """Return the pixel centres as fractions of the image, for files without a lens to undo."""
+    u = (np.arange(size.width) + 0.5) / size.width
+    v = (np.arange(size.height) + 0.5) / size.height
+    return np.stack(np.meshgrid(u, v, indexing="xy"), axis=-1).astype(np.float32)

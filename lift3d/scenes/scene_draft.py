@@ -1,0 +1,119 @@
+"""A scene in the making: what a reader has found so far, and the checks that every format shares."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lift3d.domain.camera import Camera
+from lift3d.domain.keys import SceneId, ViewId
+from lift3d.domain.scene import DepthRange, DroppedView, Scene, View
+from lift3d.errors import SceneError, SceneFormatError
+from lift3d.scenes.depth_range import estimate_depth_range
+from lift3d.scenes.images import FileFrame, image_size
+
+
+def _identity() -> Float[Tensor, "4 4"]:
+    return torch.eye(4, dtype=torch.float64)
+
+
+@dataclass(slots=True)
+class SceneDraft:
+    """Collects views, dropped views and notes; ``finish`` freezes them.
+
+    Attributes:
+        id: Id of the scene.
+        location: What the reader was given.
+        points: Sparse surface points, if the files have some.
+        label_names: Class id to name.
+        depth_range: Set where the format itself gives one.
+        canonical_from_source: Similarity from the files' world to the scene's.
+    """
+
+    id: SceneId
+    location: str
+    points: Float[Tensor, "point 3"] | None = None
+    label_names: dict[int, str] = field(default_factory=dict)
+    depth_range: DepthRange | None = None
+    canonical_from_source: Float[Tensor, "4 4"] = field(default_factory=lambda: torch.eye(4, dtype=torch.float64))
+    _views: dict[ViewId, View] = field(default_factory=dict)
+    _dropped: list[DroppedView] = field(default_factory=list)
+    _notes: list[str] = field(default_factory=list)
+    _repaired: list[ViewId] = field(default_factory=list)
+
+    def add(self, view_id: ViewId, camera: Camera, source: FileFrame, *, was_repaired: bool = False) -> None:
+        """Take a view; its camera is brought from the size its file declares to the size of the image.
+
+        Raises:
+            ImageError: If the image has no readable header or does not fit the camera.
+        """
+        if view_id in self._views:
+            self.drop(view_id, "duplicate", "The files list this view more than once.")
+            return
+        size = image_size(source.image, camera.size)
+        self._views[view_id] = View(view_id, camera.resized(size), source)
+        if was_repaired:
+            self._repaired.append(view_id)
+
+    @contextmanager
+    def dropping(self, view_id: ViewId) -> Iterator[None]:
+        """Turn an error about one view into a dropped view with its reason."""
+        try:
+            yield
+        except SceneError as error:
+            self.drop(view_id, error.reason, str(error))
+
+    def drop(self, view_id: ViewId, reason: str, message: str) -> None:
+        """Record a view that cannot be used."""
+        self._dropped.append(DroppedView(view_id, reason, message))
+
+    @property
+    def cameras(self) -> tuple[Camera, ...]:
+        """Cameras of the views taken so far."""
+        return tuple(view.camera for view in self._views.values())
+
+    def note(self, sentence: str) -> None:
+        """Record what was assumed or repaired, once."""
+        if sentence not in self._notes:
+            self._notes.append(sentence)
+
+    def finish(self) -> Scene:
+        """Return the scene.
+
+        Raises:
+            SceneFormatError: If no view is usable, or all views have one and the same pose.
+        """
+        self._require_views()
+        if self._repaired:
+            count, first = len(self._repaired), self._repaired[0]
+            self.note(f"Rotations of {count} views were projected to SO(3), such as that of '{first}'.")
+        depth_range = self.depth_range
+        if depth_range is None:
+            depth_range, sentence = estimate_depth_range(list(self._views.values()), self.points)
+            self.note(sentence)
+        return Scene(
+            id=self.id,
+            location=self.location,
+            views=tuple(self._views.values()),
+            depth_range=depth_range,
+            canonical_from_source=self.canonical_from_source,
+            points=self.points,
+            label_names=self.label_names,
+            dropped=tuple(self._dropped),
+            notes=tuple(self._notes),
+        )
+
+    def _require_views(self) -> None:
+        if not self._views:
+            first = f" The first of {len(self._dropped)}: {self._dropped[0].message}" if self._dropped else ""
+            raise SceneFormatError(f"Scene '{self.id}' has no usable view.{first}", scene=self.id)
+        transforms = torch.stack([camera.w2c for camera in self.cameras])
+        if len(self._views) > 1 and float((transforms - transforms[0]).abs().max()) < 1e-12:
+            raise SceneFormatError(
+                f"All {len(self._views)} views of scene '{self.id}' have the same pose: placeholders. "
+                "Run structure from motion first.",
+                scene=self.id,
+            )

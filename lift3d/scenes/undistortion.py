@@ -1,0 +1,117 @@
+"""Lens models: where a ray of the undistorted camera falls in the file. Models are evaluated nowhere else.
+
+Letters: ``fraction`` is a pixel divided by the size of its image, so it holds for the file at every size.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import pycolmap
+from jaxtyping import Float32, Float64
+from numpy import ndarray
+
+from lift3d.domain.camera import ImageSize
+from lift3d.errors import CameraError
+
+# A ray that is missed by more than this when its distortion is undone is past a fold of the lens polynomial;
+# in units of z = 1, a tenth of a pixel at a focal length of 1000.
+_FOLD_TOLERANCE = 1e-4
+_MAX_TABLES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Distortion:
+    """A lens as COLMAP writes it: the model's name, its parameters, and the image size they refer to."""
+
+    model: str
+    params: tuple[float, ...]
+    size: ImageSize
+
+    def __post_init__(self) -> None:
+        _lens(self)
+
+
+def is_pinhole(distortion: Distortion) -> bool:
+    """Whether the lens bends nothing, so that there is nothing to undo."""
+    lens = _lens(distortion)
+    # A fisheye without coefficients counts as undistorted in pycolmap, though it is not a pinhole.
+    return bool(lens.is_perspective_pinhole() and lens.is_undistorted())
+
+
+def pinhole_intrinsics(distortion: Distortion) -> Float64[ndarray, "3 3"]:
+    """Return the K of the pinhole camera with the lens's focal lengths and principal point.
+
+    Raises:
+        CameraError: If the model has none (spherical cameras).
+    """
+    lens = _lens(distortion)
+    if lens.is_spherical():
+        raise CameraError(
+            f"Camera model '{distortion.model}' is spherical and has no pinhole intrinsics. Cut perspective "
+            "views out of the panoramas first."
+        )
+    return np.array(
+        [
+            [lens.focal_length_x, 0.0, lens.principal_point_x],
+            [0.0, lens.focal_length_y, lens.principal_point_y],
+            [0.0, 0.0, 1.0],
+        ]
+    )
+
+
+@lru_cache(maxsize=_MAX_TABLES)
+def file_fractions(
+    distortion: Distortion, K_rows: tuple[float, ...], size: ImageSize
+) -> Float32[ndarray, "height width 2"]:
+    """Return where each pixel centre of the undistorted image lies in the file.
+
+    Args:
+        distortion: The file's lens.
+        K_rows: Intrinsics of the undistorted image at ``size``, row by row.
+        size: Size of the undistorted image.
+
+    Returns:
+        Fractions of the file's width and height, NaN where the lens model does not reach.
+    """
+    K = np.array(K_rows).reshape(3, 3)
+    v, u = np.mgrid[0 : size.height, 0 : size.width] + 0.5
+    y = (v.ravel() - K[1, 2]) / K[1, 1]
+    x = (u.ravel() - K[0, 2] - K[0, 1] * y) / K[0, 0]
+    rays = np.stack([x, y, np.ones_like(x)], axis=-1)
+    lens = _lens(distortion)
+    uv = np.asarray(lens.img_from_cam(rays))
+    back = np.asarray(lens.cam_from_img(np.nan_to_num(uv)))
+    if back.shape[-1] == 2:
+        back = np.concatenate([back, np.ones_like(back[:, :1])], axis=-1)
+    # Models past a pinhole's half space give unit rays; comparing at z = 1 serves both.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        miss = np.abs(back[:, :2] / back[:, 2:] - rays[:, :2]).max(axis=-1)
+    is_reached = (
+        np.isfinite(uv).all(axis=-1) & (back[:, 2] > 0) & (miss < _FOLD_TOLERANCE * (1 + np.abs(x) + np.abs(y)))
+    )
+    fractions = uv / np.array([distortion.size.width, distortion.size.height])
+    fractions[~is_reached] = np.nan
+    table: ndarray = fractions.reshape(size.height, size.width, 2).astype(np.float32)
+    table.setflags(write=False)
+    return table
+
+
+def _lens(distortion: Distortion) -> pycolmap.Camera:
+    """Build the pycolmap camera or say what is wrong with it."""
+    if distortion.model not in pycolmap.CameraModelId.__members__ or distortion.model == "INVALID":
+        known = ", ".join(sorted(name for name in pycolmap.CameraModelId.__members__ if name != "INVALID"))
+        raise CameraError(f"Unknown camera model '{distortion.model}'. Known: {known}.")
+    try:
+        lens = pycolmap.Camera(
+            model=distortion.model,
+            width=distortion.size.width,
+            height=distortion.size.height,
+            params=list(distortion.params),
+        )
+        is_sound = lens.verify_params() and bool(np.isfinite(distortion.params).all())
+    except (ValueError, RuntimeError) as error:
+        raise CameraError(f"Camera model '{distortion.model}' refuses {distortion.params}: {error}") from error
+    if not is_sound:
+        raise CameraError(f"Camera model '{distortion.model}' needs other parameters than {distortion.params}.")
+    return lens

@@ -1,0 +1,118 @@
+"""What COLMAP models hold besides cameras that are already in our conventions."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lift3d.errors import SceneFormatError
+from lift3d.scenes.catalog import read_scene
+from lift3d.scenes.images import FileFrame
+from tests.support import captures
+
+SOURCE = captures.capture()
+
+
+def write(folder: Path, **options: object) -> None:
+    captures.write_images(folder / "images", SOURCE.names)
+    captures.write_colmap(folder / "sparse/0", SOURCE, **options)  # type: ignore[arg-type]
+
+
+def test_the_model_with_most_images_is_read_and_the_others_noted(tmp_path: Path) -> None:
+    write(tmp_path, count=2)
+    captures.write_colmap(tmp_path / "sparse/1", SOURCE)
+    scene = read_scene(str(tmp_path))
+    assert [view.id for view in scene.views] == SOURCE.names
+    assert any("sparse/0" in note and "2 images" in note for note in scene.notes)
+
+
+def test_binary_comes_before_text(tmp_path: Path) -> None:
+    write(tmp_path, forms=("bin", "txt"))
+    images = tmp_path / "sparse/0/images.txt"
+    images.write_text("# other\n")
+    scene = read_scene(str(tmp_path))
+    assert len(scene.views) == len(SOURCE.c2w)
+    assert any(".bin and as .txt" in note for note in scene.notes)
+
+
+def test_points_are_the_models_own(tmp_path: Path) -> None:
+    write(tmp_path)
+    scene = read_scene(str(tmp_path))
+    assert scene.points is not None
+    assert {tuple(row) for row in scene.points.tolist()} == {tuple(row) for row in SOURCE.points.tolist()}
+    assert "points" in scene.notes[-1]
+
+
+@pytest.mark.parametrize(
+    ("model", "params", "is_bent"),
+    [
+        ("SIMPLE_PINHOLE", (70.0, 30.0, 26.0), False),
+        ("SIMPLE_RADIAL", (70.0, 30.0, 26.0, 0.0), False),
+        ("SIMPLE_RADIAL", (70.0, 30.0, 26.0, 0.05), True),
+        ("OPENCV_FISHEYE", (70.0, 66.0, 30.0, 26.0, 0.0, 0.0, 0.0, 0.0), True),
+        ("THIN_PRISM_FISHEYE", (70.0, 66.0, 30.0, 26.0) + (0.0,) * 8, True),
+        ("FOV", (70.0, 66.0, 30.0, 26.0, 0.5), True),
+    ],
+)
+def test_every_lens_is_undone_once(model: str, params: tuple[float, ...], is_bent: bool, tmp_path: Path) -> None:
+    write(tmp_path, model=model, params=params)
+    view = read_scene(str(tmp_path)).views[0]
+    assert isinstance(view.source, FileFrame)
+    assert (view.source.distortion is not None) == is_bent
+    frame = view.load()
+    assert frame.is_valid.all() == (not is_bent) or frame.is_valid.float().mean() > 0.8
+
+
+def test_panoramas_are_refused_by_name(tmp_path: Path) -> None:
+    write(tmp_path, model="EQUIRECTANGULAR", params=(64.0, 48.0))
+    with pytest.raises(SceneFormatError, match="EQUIRECTANGULAR"):
+        read_scene(str(tmp_path))
+
+
+def test_a_models_own_folder_finds_its_images(tmp_path: Path) -> None:
+    write(tmp_path)
+    assert len(read_scene(str(tmp_path / "sparse/0")).views) == len(SOURCE.c2w)
+    assert read_scene(str(tmp_path / "sparse/0")).id == tmp_path.name
+
+
+def test_missing_images_drop_their_views(tmp_path: Path) -> None:
+    write(tmp_path)
+    (tmp_path / "images/001.png").unlink()
+    scene = read_scene(str(tmp_path))
+    assert [(view.id, view.reason) for view in scene.dropped] == [("001", "image")]
+
+
+def test_masks_are_joined_by_name(tmp_path: Path) -> None:
+    write(tmp_path)
+    (tmp_path / "masks").mkdir()
+    Image.new("L", (captures.WIDTH, captures.HEIGHT), 0).save(tmp_path / "masks/002.png.png")
+    scene = read_scene(str(tmp_path))
+    assert [bool(view.load().is_valid.all()) for view in scene.views] == [True, True, False, True]
+    assert any("no mask" in note for note in scene.notes)
+
+
+def damaged(content: bytes) -> dict[str, bytes]:
+    return {"short": content[:5], "cut": content[: len(content) // 2], "count": b"\xff" * 7 + b"\0" + content[8:]}
+
+
+@pytest.mark.parametrize("part", ["cameras", "images", "points3D"])
+@pytest.mark.parametrize("damage", ["short", "cut", "count"])
+def test_damaged_models_are_format_errors(part: str, damage: str, tmp_path: Path) -> None:
+    write(tmp_path)
+    path = tmp_path / f"sparse/0/{part}.bin"
+    path.write_bytes(damaged(path.read_bytes())[damage])
+    with pytest.raises(SceneFormatError):
+        read_scene(str(tmp_path))
+
+
+def test_no_image_folder_is_said(tmp_path: Path) -> None:
+    captures.write_colmap(tmp_path / "sparse/0", SOURCE)
+    with pytest.raises(SceneFormatError, match="no folder 'images'"):
+        read_scene(str(tmp_path))
+
+
+def test_world_is_not_moved(tmp_path: Path) -> None:
+    write(tmp_path)
+    for view, c2w in zip(read_scene(str(tmp_path)).views, SOURCE.c2w, strict=True):
+        np.testing.assert_allclose(view.camera.c2w, c2w, atol=1e-9)

@@ -1,0 +1,113 @@
+"""Where the depth range comes from, and that it contains what the cameras look at."""
+
+import math
+
+import pytest
+import torch
+
+from lift3d.domain.camera import Camera, ImageSize
+from lift3d.domain.scene import DepthRange, View
+from lift3d.errors import CameraError
+from lift3d.geometry.rigid import inverse, transform
+from lift3d.scenes.depth_range import estimate_depth_range
+from lift3d.scenes.images import FileFrame
+from lift3d.scenes.rotations import opencv_from_opengl, rigid
+from tests.support import captures
+
+SOURCE = captures.capture()
+POINTS = torch.from_numpy(SOURCE.points)
+
+
+def views_of(c2w: list[torch.Tensor]) -> list[View]:
+    K = torch.from_numpy(captures.K)
+    size = ImageSize(captures.HEIGHT, captures.WIDTH)
+    return [View(str(i), Camera(K, inverse(matrix), size), FileFrame("none")) for i, matrix in enumerate(c2w)]
+
+
+ARC = [torch.from_numpy(c2w) for c2w in SOURCE.c2w]
+PARALLEL = [torch.eye(4, dtype=torch.float64) for _ in range(3)]
+for index, matrix in enumerate(PARALLEL):
+    matrix[0, 3] = 0.1 * index
+
+
+def contains(found: DepthRange, views: list[View], points: torch.Tensor) -> bool:
+    z = torch.cat([transform(view.camera.w2c, points)[:, 2] for view in views])
+    return found.near < float(z.min()) and float(z.max()) < found.far
+
+
+def test_points_come_first_and_are_contained() -> None:
+    found, sentence = estimate_depth_range(views_of(ARC), POINTS)
+    assert "points" in sentence
+    assert contains(found, views_of(ARC), POINTS)
+    assert found.far / found.near < 4
+
+
+def test_stray_points_do_not_stretch_the_range() -> None:
+    behind = POINTS[:1] * 0 + torch.tensor([[0.0, 0.0, -50.0]])
+    found, _ = estimate_depth_range(views_of(ARC), torch.cat([POINTS.repeat(5, 1), behind]))
+    assert found.far < 10
+
+
+def test_cameras_alone_still_contain_what_they_look_at() -> None:
+    found, sentence = estimate_depth_range(views_of(ARC), None)
+    assert "guess" in sentence
+    assert contains(found, views_of(ARC), POINTS)
+
+
+@pytest.mark.parametrize("c2w", [ARC, PARALLEL], ids=["arc", "parallel"])
+def test_scaling_the_world_scales_the_guess(c2w: list[torch.Tensor]) -> None:
+    found, _ = estimate_depth_range(views_of(c2w), None)
+    scaled = [matrix.clone() for matrix in c2w]
+    for matrix in scaled:
+        matrix[:3, 3] *= 7
+    larger, _ = estimate_depth_range(views_of(scaled), None)
+    assert math.isclose(larger.near, 7 * found.near, rel_tol=1e-6)
+    assert math.isclose(larger.far, 7 * found.far, rel_tol=1e-6)
+
+
+def test_moving_the_world_changes_nothing() -> None:
+    motion = ARC[2].clone()
+    moved = [motion @ matrix for matrix in ARC]
+    found, _ = estimate_depth_range(views_of(ARC), None)
+    again, _ = estimate_depth_range(views_of(moved), None)
+    assert math.isclose(found.near, again.near, rel_tol=1e-6)
+    assert math.isclose(found.far, again.far, rel_tol=1e-6)
+
+
+def test_one_camera_says_that_it_knows_nothing() -> None:
+    found, sentence = estimate_depth_range(views_of(ARC[:1]), None)
+    assert found.near < found.far
+    assert "nothing" in sentence
+
+
+def test_opengl_axes_turned_twice_are_themselves() -> None:
+    assert torch.equal(opencv_from_opengl(opencv_from_opengl(ARC[0])), ARC[0])
+
+
+def test_rigid_repairs_rounding_alone() -> None:
+    exact, was_repaired = rigid(ARC[1].tolist())
+    assert not was_repaired
+    torch.testing.assert_close(exact, ARC[1])
+    rounded = (ARC[1] * 1e4).round() / 1e4
+    repaired, was_repaired = rigid(rounded[:3])
+    assert was_repaired
+    torch.testing.assert_close(repaired, ARC[1], atol=2e-4, rtol=0)
+    torch.testing.assert_close(repaired[:3, :3] @ repaired[:3, :3].T, torch.eye(3, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        torch.diag(torch.tensor([1.0, 1, -1, 1])),
+        torch.diag(torch.tensor([1.01, 1, 1, 1])),
+        torch.full((4, 4), math.nan),
+        torch.eye(3),
+        [["a"]],
+        [[1.0, 2.0], [3.0]],
+        None,
+        torch.cat([torch.eye(4)[:3], torch.tensor([[0.0, 0, 0, 2]])]),
+    ],
+)
+def test_what_is_no_rigid_transform_is_refused(matrix: object) -> None:
+    with pytest.raises(CameraError):
+        rigid(matrix)

@@ -1,0 +1,94 @@
+"""One capture written in every format reads as the same cameras, whatever the format's own conventions."""
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lift3d.domain.scene import Scene
+from lift3d.errors import SceneFormatError
+from lift3d.geometry.projection import project
+from lift3d.geometry.rigid import transform
+from lift3d.scenes.catalog import read_scene
+from tests.support import captures
+
+SOURCE = captures.capture()
+LLFF_K = np.array([[captures.FX, 0, captures.WIDTH / 2], [0, captures.FX, captures.HEIGHT / 2], [0, 0, 1.0]])
+
+
+def write_colmap_scene(folder: Path, source: captures.Capture, form: str = "bin") -> None:
+    captures.write_images(folder / "images", source.names)
+    captures.write_colmap(folder / "sparse/0", source, forms=[form])
+
+
+def write_colmap_text(folder: Path, source: captures.Capture) -> None:
+    write_colmap_scene(folder, source, "txt")
+
+
+WRITERS: dict[str, Callable[[Path, captures.Capture], None]] = {
+    "transforms": captures.write_transforms,
+    "colmap_bin": write_colmap_scene,
+    "colmap_txt": write_colmap_text,
+    "llff": captures.write_llff,
+    "scannet": captures.write_scannet,
+    "seven_scenes": captures.write_seven_scenes,
+    "idr": captures.write_idr,
+}
+
+
+@pytest.fixture(params=WRITERS)
+def named_scene(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Scene]:
+    folder = tmp_path / "tiny scene ü"
+    folder.mkdir()
+    WRITERS[request.param](folder, SOURCE)
+    return request.param, read_scene(str(folder))
+
+
+def test_points_project_where_the_capture_saw_them(named_scene: tuple[str, Scene]) -> None:
+    name, scene = named_scene
+    assert len(scene.views) == len(SOURCE.c2w)
+    assert scene.id == "tiny scene ü"
+    for index, view in enumerate(scene.views):
+        xyz = transform(view.camera.w2c, torch.from_numpy(SOURCE.points))
+        uv, is_in_front = project(xyz, view.camera.K)
+        assert is_in_front.all()
+        np.testing.assert_allclose(uv, SOURCE.uv(index, LLFF_K if name == "llff" else captures.K), atol=1e-4)
+
+
+def test_every_view_loads_at_its_own_and_another_size(named_scene: tuple[str, Scene]) -> None:
+    _, scene = named_scene
+    for view in scene.views:
+        assert view.load().image.shape == (3, captures.HEIGHT, captures.WIDTH)
+        assert view.load(24).image.shape == (3, 24, 32)
+
+
+def test_depth_range_contains_the_surface(named_scene: tuple[str, Scene]) -> None:
+    name, scene = named_scene
+    if name in ("scannet", "seven_scenes"):
+        pytest.skip("its depth maps are constants, not the points' depth")
+    z = torch.cat([transform(view.camera.w2c, torch.from_numpy(SOURCE.points))[:, 2] for view in scene.views])
+    assert scene.depth_range.near < z.min() < z.max() < scene.depth_range.far
+
+
+def test_sources_survive_pickling(named_scene: tuple[str, Scene]) -> None:
+    _, scene = named_scene
+    source = pickle.loads(pickle.dumps(scene.views[0].source))
+    assert source == scene.views[0].source
+    assert source.content_digest() == scene.views[0].source.content_digest()
+
+
+def test_same_pose_everywhere_is_refused(tmp_path: Path) -> None:
+    captures.write_transforms(tmp_path, captures.Capture((SOURCE.c2w[0],) * 3, SOURCE.points))
+    with pytest.raises(SceneFormatError, match="same pose"):
+        read_scene(str(tmp_path))
+
+
+@pytest.mark.parametrize("writer", ["llff", "idr"])
+def test_formats_joined_by_position_refuse_another_count(writer: str, tmp_path: Path) -> None:
+    WRITERS[writer](tmp_path, SOURCE)
+    captures.write_images(tmp_path / ("images" if writer == "llff" else "image"), ["zzz"])
+    with pytest.raises(SceneFormatError, match="5 images"):
+        read_scene(str(tmp_path))

@@ -1,0 +1,293 @@
+"""The dialects of transforms.json, and what becomes of frames that cannot be used."""
+
+import math
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lift3d.domain.scene import Scene
+from lift3d.errors import SceneFormatError
+from lift3d.scenes.catalog import read_scene
+from lift3d.scenes.images import FileFrame
+from tests.support import captures
+
+SOURCE = captures.capture()
+
+
+def read(folder: Path, **shared: Any) -> Scene:
+    captures.write_transforms(folder, SOURCE, **shared)
+    return read_scene(str(folder))
+
+
+def source_of(scene: Scene, index: int = 0) -> FileFrame:
+    source = scene.views[index].source
+    assert isinstance(source, FileFrame)
+    return source
+
+
+def edit_frames(folder: Path, *changes: dict[str, Any], **shared: Any) -> Scene:
+    """Write the capture with changes to its first frames; None removes a key."""
+    captures.write_images(folder / "images", SOURCE.names)
+    content = captures.transforms(SOURCE, **shared)
+    for frame, change in zip(content["frames"], changes, strict=False):
+        frame.update(change)
+        for key in [key for key, value in frame.items() if value is None]:
+            del frame[key]
+    captures.write_json(folder / "transforms.json", content)
+    return read_scene(str(folder))
+
+
+def test_a_file_is_read_like_its_folder(tmp_path: Path) -> None:
+    scene = read(tmp_path)
+    again = read_scene(str(tmp_path / "transforms.json"))
+    assert [view.id for view in again.views] == [view.id for view in scene.views] == SOURCE.names
+    assert again.id == tmp_path.name
+
+
+def test_blender_splits(tmp_path: Path) -> None:
+    angle = 0.7
+    for split in ("train", "test"):
+        names = [f"./{split}/r_{index}" for index in range(2)]
+        captures.write_images(tmp_path, [name[2:] for name in names])
+        captures.write_images(tmp_path, [f"{split}/r_0_depth_0001"])
+        pair = captures.Capture(SOURCE.c2w[:2] if split == "train" else SOURCE.c2w[2:], SOURCE.points)
+        captures.write_json(
+            tmp_path / f"transforms_{split}.json",
+            {
+                "camera_angle_x": angle,
+                "frames": [
+                    {"file_path": name, "transform_matrix": captures.opengl(c2w)}
+                    for name, c2w in zip(names, pair.c2w, strict=True)
+                ],
+            },
+        )
+    scene = read_scene(str(tmp_path))
+    assert [view.id for view in scene.views] == ["train/r_0", "train/r_1", "test/r_0", "test/r_1"]
+    focal = 0.5 * captures.WIDTH / math.tan(angle / 2)
+    expected = torch.tensor([[focal, 0, captures.WIDTH / 2], [0, focal, captures.HEIGHT / 2], [0, 0, 1]])
+    torch.testing.assert_close(scene.views[3].camera.K, expected.double(), rtol=0, atol=1e-4)
+
+
+def test_a_frame_overrides_the_file(tmp_path: Path) -> None:
+    scene = edit_frames(tmp_path, {"fl_x": 90.0, "k1": 0.1})
+    assert [float(view.camera.K[0, 0]) for view in scene.views[:2]] == [90.0, captures.FX]
+    assert source_of(scene, 0).distortion is not None
+    assert source_of(scene, 1).distortion is None
+
+
+def test_images_smaller_than_declared_scale_the_intrinsics(tmp_path: Path) -> None:
+    captures.write_images(tmp_path / "images", SOURCE.names, size=(32, 24))
+    captures.write_json(tmp_path / "transforms.json", captures.transforms(SOURCE, k1=0.1))
+    view = read_scene(str(tmp_path)).views[0]
+    assert (view.camera.size.width, view.camera.size.height) == (32, 24)
+    np.testing.assert_allclose(view.camera.K, np.diag([0.5, 0.5, 1]) @ captures.K)
+    full = read(tmp_path / "full", k1=0.1).views[0].load(24)
+    small = view.load()
+    both = small.is_valid & full.is_valid
+    assert both.float().mean() > 0.7
+    # The same lens at both sizes; the textures were drawn at pixel corners, half a pixel apart.
+    assert (small.image - full.image)[:, both].abs().mean() < 0.03
+
+
+def test_missing_and_unusable_frames_are_dropped_with_a_reason(tmp_path: Path) -> None:
+    mirrored = np.array(captures.opengl(SOURCE.c2w[2])) @ np.diag([1.0, 1, -1, 1])
+    scene = edit_frames(
+        tmp_path,
+        {"file_path": "images/gone.png"},
+        {"transform_matrix": [[math.inf] * 4] * 4},
+        {"transform_matrix": mirrored.tolist()},
+    )
+    assert [view.id for view in scene.views] == ["003"]
+    assert [(view.id, view.reason) for view in scene.dropped] == [
+        ("gone", "image"),
+        ("001", "camera"),
+        ("002", "camera"),
+    ]
+    assert all(view.message for view in scene.dropped)
+
+
+def test_other_reasons_to_drop_a_frame(tmp_path: Path) -> None:
+    sheared = np.array(captures.opengl(SOURCE.c2w[1]))
+    sheared[:3, :3] *= 1.01
+    scene = edit_frames(
+        tmp_path, {"is_bad": True}, {"transform_matrix": sheared.tolist()}, {"file_path": "images/003.png"}
+    )
+    assert {view.id: view.reason for view in scene.dropped} == {"000": "flagged", "001": "camera", "003": "duplicate"}
+    assert [view.id for view in scene.views] == ["003"]
+
+
+def test_rounded_rotations_are_repaired_and_noted(tmp_path: Path) -> None:
+    rounded = np.array(captures.opengl(SOURCE.c2w[0])).round(4)
+    scene = edit_frames(tmp_path, {"transform_matrix": rounded.tolist()})
+    assert len(scene.views) == len(SOURCE.c2w)
+    assert any("SO(3)" in note and "'000'" in note for note in scene.notes)
+    np.testing.assert_allclose(scene.views[0].camera.c2w, SOURCE.c2w[0], atol=2e-4)
+
+
+@pytest.mark.parametrize(
+    "name", ["../outside.png", "/etc/passwd", "images/../../outside.png", "C:\\a.png", "images/link.png", "a\0b"]
+)
+def test_names_stay_inside_the_scene(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / "scene"
+    captures.write_images(tmp_path, ["outside"])
+    captures.write_images(folder / "images", ["000"])
+    (folder / "images/link.png").symlink_to(tmp_path / "outside.png")
+    scene = edit_frames(folder, {"file_path": name})
+    assert len(scene.views) == len(SOURCE.c2w) - 1
+    assert scene.dropped[0].reason == "scene-format"
+
+
+def test_names_in_the_other_unicode_form_and_with_backslashes(tmp_path: Path) -> None:
+    name = "Küche 1 ☕"
+    captures.write_images(tmp_path / "images", [unicodedata.normalize("NFD", name)])
+    scene = edit_frames(
+        tmp_path, {"file_path": f"images/{unicodedata.normalize('NFC', name)}.png"}, {"file_path": "images\\001.png"}
+    )
+    assert [view.id for view in scene.views][:2] == [unicodedata.normalize("NFC", name), "001"]
+    assert scene.views[0].load(24).image.shape == (3, 24, 32)
+
+
+def test_equal_stems_keep_what_tells_them_apart(tmp_path: Path) -> None:
+    captures.write_images(tmp_path / "images", ["left/1", "right/1", "right/2"])
+    captures.write_images(tmp_path / "images", ["right/2"], ".jpg")
+    names = ["images/left/1.png", "images/right/1.png", "images/right/2.png", "images/right/2.jpg"]
+    captures.write_json(tmp_path / "transforms.json", captures.transforms(SOURCE, names))
+    scene = read_scene(str(tmp_path))
+    assert [view.id for view in scene.views] == ["left/1", "right/1", "right/2.png", "right/2.jpg"]
+
+
+def test_depth_labels_and_masks_are_joined_by_name(tmp_path: Path) -> None:
+    captures.write_depth(tmp_path / "depth/a.png", 3000)
+    captures.write_depth(tmp_path / "labels/a.png", 5)
+    Image.new("L", (captures.WIDTH, captures.HEIGHT), 0).save(tmp_path / "mask.png")
+    maps = {"depth_file_path": "depth/a.png", "label_file_path": "labels/a.png"}
+    scene = edit_frames(
+        tmp_path,
+        maps,
+        {"depth_file_path": "depth/gone.png"},
+        {"mask_path": "mask.png"},
+        {"mask_path": "gone.png"},
+        label_names={"5": "table"},
+        depth_unit_scale_factor=0.002,
+    )
+    frame = scene.views[0].load()
+    assert frame.z_depth is not None
+    assert frame.labels is not None
+    assert (frame.z_depth == 6).all()
+    assert (frame.labels == 5).all()
+    assert scene.label_names == {5: "table"}
+    assert not scene.views[1].source.has_depth
+    assert any("depth_file_path" in note for note in scene.notes)
+    assert not scene.has_depth
+    assert not scene.views[2].load().is_valid.any()
+    # Without its mask nobody knows which pixels may vote.
+    assert [(view.id, view.reason) for view in scene.dropped] == [("003", "image")]
+
+
+def test_depth_is_in_millimetres_unless_the_file_says_so(tmp_path: Path) -> None:
+    captures.write_depth(tmp_path / "d.png", 3000)
+    frame = edit_frames(tmp_path, {"depth_file_path": "d.png"}).views[0].load()
+    assert frame.z_depth is not None
+    torch.testing.assert_close(frame.z_depth, torch.full_like(frame.z_depth, 3.0))
+
+
+@pytest.mark.parametrize("form", ["ascii", "binary_little_endian", "binary_big_endian"])
+def test_sparse_points(form: str, tmp_path: Path) -> None:
+    tmp_path.mkdir(exist_ok=True)
+    points = SOURCE.points.astype(np.float32)
+    points[3] = np.nan
+    captures.write_ply(tmp_path / "p.ply", points, form)
+    scene = read(tmp_path, ply_file_path="p.ply")
+    assert scene.points is not None
+    np.testing.assert_array_equal(scene.points, np.delete(points, 3, axis=0).astype(np.float64))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"solid stl",
+        b"ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nend_header\n1\n2\n3\n",
+        b"ply\nformat ascii 1.0\nelement vertex 2\nproperty float x\nproperty float y\nproperty float z\n"
+        b"end_header\n1 2 3\n",
+        b"ply\nformat binary_little_endian 1.0\nelement vertex 999999999999\nproperty float x\nproperty float y\n"
+        b"property float z\nend_header\n1234",
+    ],
+)
+def test_malformed_points_are_a_format_error(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "p.ply").write_bytes(content)
+    with pytest.raises(SceneFormatError, match=r"p\.ply"):
+        read(tmp_path, ply_file_path="p.ply")
+
+
+def test_applied_transform_is_kept(tmp_path: Path) -> None:
+    applied = [[0.0, 1, 0, 0], [1, 0, 0, 0], [0, 0, -1, 0.5]]
+    scene = read(tmp_path, applied_transform=applied, applied_scale=2.0)
+    moved = scene.canonical_from_source @ torch.tensor([1.0, 2, 3, 1], dtype=torch.float64)
+    assert moved.tolist() == [4.0, 2.0, -5.0, 1.0]
+    np.testing.assert_allclose(scene.views[1].camera.c2w, SOURCE.c2w[1], atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("shared", "model"),
+    [
+        ({"k1": 0.1}, "OPENCV"),
+        ({"camera_model": "OPENCV", "k3": 0.1}, "FULL_OPENCV"),
+        ({"is_fisheye": True}, "OPENCV_FISHEYE"),
+        ({"camera_model": "OPENCV_FISHEYE", "k4": 0.01}, "OPENCV_FISHEYE"),
+        ({"camera_model": "PINHOLE"}, None),
+        ({"camera_model": "OPENCV", "k1": 0, "p2": 0.0}, None),
+    ],
+)
+def test_lens_models(shared: dict[str, Any], model: str | None, tmp_path: Path) -> None:
+    distortion = source_of(read(tmp_path, **shared)).distortion
+    assert (distortion and distortion.model) == model
+
+
+@pytest.mark.parametrize(
+    ("shared", "message"),
+    [
+        ({"camera_model": "EQUIRECTANGULAR"}, "EQUIRECTANGULAR"),
+        ({"k4": 0.1}, "k4"),
+        ({"is_fisheye": True, "p1": 0.1}, "p1"),
+        ({"fl_x": None, "fl_y": None}, "focal length"),
+        ({"fl_x": "wide"}, "fl_x"),
+        ({"w": 10.5}, "whole numbers"),
+        ({"w": 64, "h": 64}, "its camera"),
+        ({"frames": []}, "no usable view"),
+        ({"frames": [{"transform_matrix": []}]}, "file_path"),
+        ({"label_names": ["floor"]}, "label_names"),
+        ({"depth_unit_scale_factor": math.nan}, "depth_unit_scale_factor"),
+        ({"applied_transform": [[1]]}, "applied_transform"),
+    ],
+)
+def test_what_is_wrong_is_said(shared: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(SceneFormatError, match=message):
+        read(tmp_path, **shared)
+
+
+@pytest.mark.parametrize("text", ["", "[1, 2", "[]", "{}", '{"frames": 3}', "[" * 100_000])
+def test_unreadable_json_is_a_format_error(text: str, tmp_path: Path) -> None:
+    (tmp_path / "transforms.json").write_text(text)
+    with pytest.raises(SceneFormatError, match=r"transforms\.json"):
+        read_scene(str(tmp_path))
+
+
+def test_fields_of_view_in_either_unit(tmp_path: Path) -> None:
+    radians = read(tmp_path / "a", fl_x=None, fl_y=None, camera_angle_x=1.0)
+    degrees = read(tmp_path / "b", fl_x=None, fl_y=None, x_fov=math.degrees(1.0))
+    torch.testing.assert_close(radians.views[0].camera.K, degrees.views[0].camera.K)
+    assert radians.views[0].camera.K[0, 0] == radians.views[0].camera.K[1, 1]
+
+
+def test_test_frames_are_views_too(tmp_path: Path) -> None:
+    captures.write_images(tmp_path / "images", SOURCE.names)
+    content = captures.transforms(SOURCE)
+    content["test_frames"] = [content["frames"].pop()]
+    captures.write_json(tmp_path / "transforms.json", content)
+    assert [view.id for view in read_scene(str(tmp_path)).views] == SOURCE.names

@@ -1,0 +1,201 @@
+"""Writers of one tiny capture in every scene format: the same cameras, points and images each time."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pycolmap
+from numpy import ndarray
+from PIL import Image
+
+WIDTH, HEIGHT = 64, 48
+# Off-centre on purpose, and unequal focal lengths.
+FX, FY, CX, CY = 70.0, 66.0, 30.0, 26.5
+K = np.array([[FX, 0, CX], [0, FY, CY], [0, 0, 1.0]])
+
+
+@dataclass(frozen=True)
+class Capture:
+    """Cameras (OpenCV c2w), and surface points around the origin that all of them see."""
+
+    c2w: tuple[ndarray, ...]
+    points: ndarray
+
+    @property
+    def names(self) -> list[str]:
+        return [f"{index:03d}" for index in range(len(self.c2w))]
+
+    def uv(self, index: int, intrinsics: ndarray = K) -> ndarray:
+        """Where the points are seen in a view: what every format must agree on."""
+        camera = np.linalg.inv(self.c2w[index])
+        xyz = (self.points @ camera[:3, :3].T + camera[:3, 3]) @ intrinsics.T
+        return xyz[:, :2] / xyz[:, 2:]
+
+
+def capture(count: int = 4) -> Capture:
+    """Cameras on an arc around the origin, 4 units away, with some roll."""
+    points = np.random.default_rng(0).uniform(-0.8, 0.8, (60, 3))
+    return Capture(tuple(_look_at_origin(0.3 * index - 0.4, 0.1 * index) for index in range(count)), points)
+
+
+def _look_at_origin(azimuth: float, roll: float) -> ndarray:
+    center = 4 * np.array([math.sin(azimuth), -0.2, -math.cos(azimuth)])
+    forward = -center / np.linalg.norm(center)
+    right = np.cross([math.sin(roll), math.cos(roll), 0.0], forward)
+    right /= np.linalg.norm(right)
+    c2w = np.eye(4)
+    c2w[:3, :4] = np.stack([right, np.cross(forward, right), forward, center], axis=1)
+    return c2w
+
+
+def texture(width: int = WIDTH, height: int = HEIGHT, seed: int = 0) -> ndarray:
+    """A smooth RGB image, different per seed."""
+    v, u = np.mgrid[0:height, 0:width]
+    phase = seed * 0.7
+    planes = [np.sin(u / width * 6 + phase), np.cos(v / height * 5 + phase), np.sin((u + v) / width * 4)]
+    return np.stack([127.5 * (plane + 1) for plane in planes], axis=-1).round().astype(np.uint8)
+
+
+def write_images(
+    folder: Path, names: Sequence[str], suffix: str = ".png", size: tuple[int, int] = (WIDTH, HEIGHT)
+) -> None:
+    """Write one texture per name; names may hold folders."""
+    for seed, name in enumerate(names):
+        path = folder / f"{name}{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(texture(*size, seed)).save(path)
+
+
+def write_depth(path: Path, value: int, size: tuple[int, int] = (WIDTH, HEIGHT)) -> None:
+    """Write a constant 16-bit depth map."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full(size[::-1], value, np.uint16)).save(path)
+
+
+def opengl(c2w: ndarray) -> list[list[float]]:
+    """The same camera with y up and z back."""
+    return (c2w @ np.diag([1.0, -1, -1, 1])).tolist()
+
+
+def transforms(source: Capture, names: Sequence[str] | None = None, **shared: Any) -> dict[str, Any]:
+    """The content of a transforms.json with shared intrinsics; None removes a key."""
+    file_paths = names or [f"images/{name}.png" for name in source.names]
+    frames = [
+        {"file_path": name, "transform_matrix": opengl(c2w)} for name, c2w in zip(file_paths, source.c2w, strict=True)
+    ]
+    content = {"fl_x": FX, "fl_y": FY, "cx": CX, "cy": CY, "w": WIDTH, "h": HEIGHT, "frames": frames, **shared}
+    return {key: value for key, value in content.items() if value is not None}
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path
+
+
+def write_transforms(folder: Path, source: Capture, **shared: Any) -> None:
+    """Write transforms.json and images/."""
+    write_images(folder / "images", source.names)
+    write_json(folder / "transforms.json", transforms(source, **shared))
+
+
+def write_ply(path: Path, points: ndarray, form: str = "ascii") -> None:
+    """Write points with a colour after the position."""
+    header = (
+        f"ply\nformat {form} 1.0\ncomment tiny\nelement vertex {len(points)}\n"
+        "property float x\nproperty float y\nproperty float z\nproperty uchar red\nend_header\n"
+    )
+    if form == "ascii":
+        body = "".join(f"{x!r} {y!r} {z!r} 7\n" for x, y, z in points.tolist()).encode()
+    else:
+        order = "<" if "little" in form else ">"
+        rows = np.zeros(len(points), np.dtype([("xyz", f"{order}f4", 3), ("red", "u1")]))
+        rows["xyz"] = points
+        body = rows.tobytes()
+    path.write_bytes(header.encode() + body)
+
+
+def write_colmap(
+    folder: Path,
+    source: Capture,
+    *,
+    model: str = "PINHOLE",
+    params: Sequence[float] = (FX, FY, CX, CY),
+    count: int | None = None,
+    forms: Sequence[str] = ("bin",),
+) -> None:
+    """Write a model of the first ``count`` cameras, with ids that have gaps and names in no order of ids."""
+    reconstruction = pycolmap.Reconstruction()
+    camera = pycolmap.Camera(model=model, width=WIDTH, height=HEIGHT, params=list(params), camera_id=7)
+    reconstruction.add_camera_with_trivial_rig(camera)
+    for index in reversed(range(len(source.c2w) if count is None else count)):
+        w2c = np.linalg.inv(source.c2w[index])
+        image = pycolmap.Image(name=f"{source.names[index]}.png", camera_id=7, image_id=90 - 7 * index)
+        pose = pycolmap.Rigid3d(pycolmap.Rotation3d(w2c[:3, :3]), w2c[:3, 3])
+        reconstruction.add_image_with_trivial_frame(image, pose)
+    for point in source.points:
+        reconstruction.add_point3D(point, pycolmap.Track(), np.zeros(3, np.uint8))
+    folder.mkdir(parents=True, exist_ok=True)
+    if "bin" in forms:
+        reconstruction.write_binary(str(folder))
+    if "txt" in forms:
+        reconstruction.write_text(str(folder))
+
+
+def write_llff(folder: Path, source: Capture, near: float = 2.0, far: float = 8.0) -> None:
+    """Write poses_bounds.npy; the format has one focal length and a central principal point."""
+    write_images(folder / "images", source.names)
+    rows = []
+    for c2w in source.c2w:
+        right, down, forward, center = c2w[:3].T
+        matrix = np.stack([down, right, -forward, center, [HEIGHT, WIDTH, FX]], axis=1)
+        rows.append([*matrix.ravel(), near, far])
+    np.save(folder / "poses_bounds.npy", np.array(rows))
+
+
+def write_scannet(folder: Path, source: Capture, depth_size: tuple[int, int] = (WIDTH // 2, HEIGHT // 2)) -> None:
+    """Write ScanNet's folders; depth is half as large as colour."""
+    centred = K - np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
+    depth_K = np.diag([depth_size[0] / WIDTH, depth_size[1] / HEIGHT, 1.0]) @ K
+    depth_K[:2, 2] -= 0.5
+    (folder / "intrinsic").mkdir(parents=True)
+    for name, matrix in (("color", centred), ("depth", depth_K)):
+        padded = np.eye(4)
+        padded[:3, :3] = matrix
+        np.savetxt(folder / f"intrinsic/intrinsic_{name}.txt", padded)
+    (folder / "pose").mkdir()
+    names = [str(index) for index in range(len(source.c2w))]
+    write_images(folder / "color", names, ".jpg")
+    for index, (name, c2w) in enumerate(zip(names, source.c2w, strict=True)):
+        np.savetxt(folder / f"pose/{name}.txt", c2w)
+        write_depth(folder / f"depth/{name}.png", 1000 + index, depth_size)
+
+
+def write_seven_scenes(folder: Path, source: Capture, *, with_intrinsics: bool = True) -> None:
+    """Write one 7-Scenes sequence."""
+    names = [f"frame-{index:06d}" for index in range(len(source.c2w))]
+    write_images(folder, [f"{name}.color" for name in names])
+    for index, (name, c2w) in enumerate(zip(names, source.c2w, strict=True)):
+        np.savetxt(folder / f"{name}.pose.txt", c2w)
+        write_depth(folder / f"{name}.depth.png", 2000 + index)
+    if with_intrinsics:
+        np.savetxt(folder / "camera-intrinsics.txt", K - np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]]))
+
+
+def write_idr(folder: Path, source: Capture, name: str = "cameras.npz", radius: float = 1.5) -> None:
+    """Write projection matrices of arbitrary scale and sign, and the sphere around the object."""
+    write_images(folder / "image", [f"{index:06d}" for index in range(len(source.c2w))])
+    write_images(folder / "mask", source.names)
+    centred = K - np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
+    matrices = {}
+    for index, c2w in enumerate(source.c2w):
+        world = np.eye(4)
+        world[:3] = centred @ np.linalg.inv(c2w)[:3] * (3.0 if index % 2 else -0.5)
+        matrices[f"world_mat_{index}"] = world
+        matrices[f"world_mat_inv_{index}"] = np.eye(4)
+        matrices[f"scale_mat_{index}"] = np.diag([radius, radius, radius, 1.0])
+    np.savez(folder / name, **matrices)
