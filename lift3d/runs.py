@@ -15,9 +15,10 @@ from lift3d.domain.keys import digest
 from lift3d.domain.scene import Scene
 from lift3d.domain.scores import ScoreRow
 from lift3d.errors import ConfigError, ProductMissingError, SceneError, SceneFormatError
+from lift3d.models import Models
 from lift3d.pipeline import read_scene
 from lift3d.scene_inputs import Report, SceneInputs, quiet
-from lift3d.scene_run import Models, run_scene
+from lift3d.scene_run import run_scene
 from lift3d.storage import layout
 from lift3d.storage.commit import committed
 from lift3d.storage.documents import read_document

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lift3d import pipeline
 from lift3d.config import Recipe
@@ -12,6 +12,7 @@ from lift3d.domain.lifted import LiftedView
 from lift3d.domain.proposals import RayProposal
 from lift3d.errors import NoOverlapError
 from lift3d.lifters.protocol import Lifter
+from lift3d.models import Models
 from lift3d.operators.protocol import Operator
 from lift3d.scene_digests import lifted_digest, plain_digest, state_digest
 from lift3d.scene_inputs import Report, SceneInputs
@@ -19,9 +20,6 @@ from lift3d.scene_products import VIEWS_PER_PART, write_lifted_part
 from lift3d.storage import layout
 from lift3d.storage.commit import committed
 from lift3d.targets import Target
-
-if TYPE_CHECKING:
-    from lift3d.scene_run import Models
 
 # The operator's plain answer on each true target image, stored and scored like a lifter.
 RAW2D = "raw2d"
@@ -59,7 +57,7 @@ class LiftedProduct:
 def plan_products(
     inputs: SceneInputs,
     recipe: Recipe,
-    models: "Models",
+    models: Models,
     states: Mapping[str, SceneState],
     targets: Sequence[Target],
 ) -> list[LiftedProduct]:
@@ -93,7 +91,7 @@ def plan_products(
 def lift_scene(
     inputs: SceneInputs,
     recipe: Recipe,
-    models: "Models",
+    models: Models,
     states: Mapping[str, SceneState],
     targets: Sequence[Target],
     products: Sequence[LiftedProduct],
@@ -125,7 +123,7 @@ def lift_scene(
 class _Lifting:
     """Lifts one target at a time, for all operators and lifters that miss it."""
 
-    def __init__(self, inputs: SceneInputs, recipe: Recipe, models: "Models", states: Mapping[str, SceneState]) -> None:
+    def __init__(self, inputs: SceneInputs, recipe: Recipe, models: Models, states: Mapping[str, SceneState]) -> None:
         self._inputs = inputs
         self._recipe = recipe
         self._operators = {operator.spec.name: operator for operator in models.operators}

@@ -1,53 +1,15 @@
 """One scene along the line, with its I/O: read what is committed, compute the rest, commit, score."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from lift3d import pipeline
 from lift3d.config import Recipe
 from lift3d.domain.features import SceneState
-from lift3d.lifters.catalog import build_lifter
-from lift3d.lifters.protocol import Lifter
-from lift3d.metrics.catalog import build_metrics
-from lift3d.metrics.protocol import Metric
-from lift3d.operators.catalog import build_operator
-from lift3d.operators.protocol import Operator
-from lift3d.scene_digests import whole_digest
+from lift3d.models import Models
 from lift3d.scene_inputs import Report, SceneInputs, quiet
 from lift3d.scene_lift import lift_scene, plan_products
 from lift3d.scene_scores import score_products
 from lift3d.targets import choose_targets
-
-
-@dataclass(frozen=True, slots=True)
-class Models:
-    """What a worker holds from scene to scene: built once, used for all."""
-
-    operators: tuple[Operator, ...]
-    lifters: tuple[Lifter, ...]
-    metrics: tuple[Metric, ...]
-
-    def digest_of(self, inputs: SceneInputs, recipe: Recipe) -> str:
-        """Digest of everything that a scene's record depends on, before anything is decoded."""
-        specs = (
-            [one.spec for one in self.operators],
-            [one.spec for one in self.lifters],
-            [one.spec for one in self.metrics],
-        )
-        return whole_digest(recipe, *specs, inputs.admitted)
-
-    @classmethod
-    def of(cls, recipe: Recipe) -> "Models":
-        """Build everything a recipe names.
-
-        Raises:
-            UnknownNameError: If a catalog does not know a name.
-        """
-        return cls(
-            tuple(build_operator(name, recipe.plugins) for name in recipe.operators),
-            tuple(build_lifter(name) for name in recipe.lifters),
-            tuple(build_metrics(recipe.metrics or None)),
-        )
 
 
 def run_scene(inputs: SceneInputs, recipe: Recipe, models: Models, report: Report = quiet) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +20,7 @@ from lift3d.metrics.depth_surface import DepthSurface
 from lift3d.metrics.protocol import SceneEvidence, ViewEvidence
 from lift3d.metrics.scoring import ScoredItem, score_scene
 from lift3d.metrics.track_surface import TrackSurface
+from lift3d.models import Models
 from lift3d.scene_digests import scores_digest
 from lift3d.scene_inputs import Report, SceneInputs
 from lift3d.scene_lift import RAW2D, LiftedProduct
@@ -31,9 +31,6 @@ from lift3d.storage.commit import committed
 from lift3d.storage.documents import write_document
 from lift3d.targets import Target
 
-if TYPE_CHECKING:
-    from lift3d.scene_run import Models
-
 # Which pixels count: all valid ones with holes as filled, or those that every lifter of the run covers.
 ALL_PIXELS, COMMON_PIXELS = "all", "common"
 NOT_A_NUMBER = float("nan")
@@ -42,7 +39,7 @@ NOT_A_NUMBER = float("nan")
 def score_products(
     inputs: SceneInputs,
     recipe: Recipe,
-    models: "Models",
+    models: Models,
     targets: Sequence[Target],
     products: Sequence[LiftedProduct],
     report: Report,
@@ -75,7 +72,7 @@ class _Scoring:
         self,
         inputs: SceneInputs,
         recipe: Recipe,
-        models: "Models",
+        models: Models,
         targets: Sequence[Target],
         geometry: ScoringGeometry,
     ) -> None:

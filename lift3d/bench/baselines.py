@@ -10,9 +10,9 @@ from pathlib import Path
 from lift3d.config import Execution, Recipe, parse_recipe
 from lift3d.errors import ConfigError
 from lift3d.present.headline import headline
+from lift3d.present.intervals import interval_lines
 from lift3d.runs import run_serially, run_table
 from lift3d.storage.location import open_store
-from lift3d.tables.comparison import paired_bootstrap
 from lift3d.tables.schema import ScoreTable
 
 CAPTURES = ("fox", "bear", "garden", "kitchen")
@@ -116,10 +116,7 @@ def _page(measured: Sequence[Measured], plugins: Sequence[str]) -> str:
 
 def _intervals(one: Measured) -> list[str]:
     frame = one.table.frame
-    labelled = sorted(set(frame.loc[(frame["metric"] == "miou") & (frame["outcome"] == "ok"), "operator"]))
-    lines = []
-    for operator in labelled:
-        for lifter in LIFTERS:
-            interval = paired_bootstrap(one.table, "miou", lifter, "raw2d", operator)
-            lines.append(f"- `{operator}` mIoU, {lifter} − raw2d: {interval.to_text()}")
-    return [*lines, ""] if lines else []
+    if not bool(((frame["metric"] == "miou") & (frame["outcome"] == "ok")).any()):
+        return []
+    lines = [f"- {line}" for lifter in LIFTERS for line in interval_lines(one.table, "miou", lifter, "raw2d")]
+    return [*lines, ""]

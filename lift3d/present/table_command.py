@@ -4,9 +4,9 @@ import json
 
 from lift3d.errors import ConfigError, ProductMissingError
 from lift3d.present.headline import headline
+from lift3d.present.intervals import interval_lines
 from lift3d.runs import list_runs, run_table
 from lift3d.storage.location import open_store
-from lift3d.tables.comparison import paired_bootstrap
 from lift3d.tables.schema import ScoreTable
 
 
@@ -47,8 +47,5 @@ def _intervals(table: ScoreTable, compare: str) -> str:
     if len(parts) != 3:
         raise ConfigError(f"--compare expects METRIC:LIFTER_A:LIFTER_B, got '{compare}'.")
     metric, a, b = parts
-    lines = []
-    for operator in sorted(set(table.frame.loc[table.frame["metric"] == metric, "operator"])):
-        interval = paired_bootstrap(table, metric, a, b, operator)
-        lines.append(f"{operator}: {interval.to_text()}")
-    return "\n".join(lines or [f"No rows of metric '{metric}'."]) + "\n"
+    lines = interval_lines(table, metric, a, b)
+    return "\n".join(lines or [f"No operator has rows of metric '{metric}' for both {a} and {b}."]) + "\n"
