@@ -1,0 +1,1 @@
+"""Metrics: fidelity to the plain 2D answer, agreement with labels, and consistency between views."""

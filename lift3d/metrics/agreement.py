@@ -1,0 +1,157 @@
+"""Agreement of all target views about the same surface points: ρ with its collapse guard, and Fleiss' κ."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from lift3d.domain.scores import Score
+from lift3d.metrics.counting import (
+    counted_cells,
+    nearest_flags,
+    nearest_values,
+    read_bilinear,
+    reads_only_counted,
+)
+from lift3d.metrics.figures import scene_metric, undefined
+from lift3d.metrics.protocol import SceneEvidence
+
+# Rounding features to float16 makes cosine distances of about 2.5e-7: less spread than this is no signal.
+COLLAPSED_SPREAD = 1e-6
+
+
+@scene_metric("higher", needs=("geometry",))
+def rho(evidence: SceneEvidence) -> Score:
+    """ρ = 1 − W / B: W mean cosine distance between views of a point, B between points; 1 perfect, 0 random.
+
+    Features of the first cut are read at the sightings, and every point weighs the same. A map that is the
+    same everywhere would agree with itself for free: B near 0 gives NaN with the reason ``collapsed``.
+    """
+    seen = _pointwise_means(evidence)
+    if seen.point_count < 2:
+        return undefined("no-sightings", "fewer than two surface points are seen by two target views")
+    between = _spread_between(seen)
+    if between <= COLLAPSED_SPREAD:
+        rank = _effective_rank(seen.mean)
+        return undefined("collapsed", f"features are the same everywhere (spread {between:.1e}, rank {rank:.2f})")
+    return Score(1 - _spread_within(seen) / between, float(seen.point_count))
+
+
+@scene_metric("neither", needs=("geometry",))
+def effective_rank(evidence: SceneEvidence) -> Score:
+    """Effective rank of the points' mean directions: exp(entropy of their normalised singular values).
+
+    Source: Roy & Vetterli, The effective rank, EUSIPCO 2007, eq. 5.
+
+    It is 1 if all features point the same way, and reads beside ρ: little left to disagree about is no merit.
+    """
+    seen = _pointwise_means(evidence)
+    if seen.point_count < 2:
+        return undefined("no-sightings", "fewer than two surface points are seen by two target views")
+    return Score(_effective_rank(seen.mean), float(seen.point_count))
+
+
+@scene_metric("higher", kinds=("labels",), needs=("geometry",))
+def label_kappa(evidence: SceneEvidence) -> Score:
+    """κ = (P − Pₑ) / (1 − Pₑ) over surface points: agreement between views beyond that of label frequencies.
+
+    Fleiss' κ in its form for points seen by different numbers of views (Gwet, Handbook of Inter-Rater
+    Reliability, 2014, ch. 2). One label everywhere gives NaN with the reason ``collapsed``.
+    """
+    labels, points = [], []
+    for index, view in enumerate(evidence.views):
+        mine = evidence.sighting_view == index
+        uv = evidence.sighting_uv[mine]
+        counts = nearest_flags(view.counts, uv)
+        labels.append(nearest_values(view.lifted.prediction.values, uv)[counts].long())
+        points.append(evidence.sighting_point[mine][counts])
+    if not labels or sum(len(found) for found in labels) == 0:
+        return undefined("no-sightings", "no surface point is seen by two target views")
+    return fleiss_kappa(torch.cat(points), torch.cat(labels))
+
+
+def fleiss_kappa(point: Int[Tensor, "rating"], label: Int[Tensor, "rating"]) -> Score:
+    """Return κ of ratings: which point, which label. Points with one rating are left out.
+
+    Source:
+        Fleiss, Psychological Bulletin 1971, eq. 1-7, for varying numbers of raters as Gwet 2014, ch. 2.
+    """
+    _, point, rating_count = torch.unique(point, return_inverse=True, return_counts=True)
+    is_used = rating_count[point] >= 2
+    if not bool(is_used.any()):
+        return undefined("no-sightings", "no surface point is seen by two target views where pixels count")
+    _, point, rating_count = torch.unique(point[is_used], return_inverse=True, return_counts=True)
+    classes, label = torch.unique(label[is_used], return_inverse=True)
+    raters = rating_count.double()
+    # Sparse table of how many views give point p label k: only pairs that occur.
+    pair, pair_count = torch.unique(point * len(classes) + label, return_counts=True)
+    votes, voted_point, voted_label = pair_count.double(), pair // len(classes), pair % len(classes)
+    agreeing = torch.zeros_like(raters).index_add_(0, voted_point, votes * (votes - 1))
+    observed = float((agreeing / (raters * (raters - 1))).mean())
+    frequency = torch.zeros(len(classes), dtype=torch.float64)
+    frequency.index_add_(0, voted_label, votes / raters[voted_point])
+    expected = float((frequency / len(raters)).square().sum())
+    if len(classes) == 1:
+        return undefined("collapsed", "all views give every point the same label")
+    return Score((observed - expected) / (1 - expected), float(len(raters)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _PointwiseMeans:
+    """Means of unit features per surface point, and how many views each is the mean of (two or more)."""
+
+    mean: Float[Tensor, "point channel"]
+    view_count: Float[Tensor, "point"]
+
+    @property
+    def point_count(self) -> int:
+        return len(self.view_count)
+
+
+def _pointwise_means(evidence: SceneEvidence) -> _PointwiseMeans:
+    """Sum unit features view by view: memory is points × channels, whatever the number of views."""
+    point_count = int(evidence.sighting_point.max()) + 1 if len(evidence.sighting_point) else 0
+    channel_count = evidence.views[0].filled[0].channel_count
+    total = torch.zeros(point_count, channel_count, dtype=torch.float64)
+    view_count = torch.zeros(point_count, dtype=torch.float64)
+    for index in range(len(evidence.views)):
+        mine = evidence.sighting_view == index
+        direction, is_usable = _unit_features(evidence, index, evidence.sighting_uv[mine])
+        point = evidence.sighting_point[mine][is_usable]
+        total.index_add_(0, point, direction[:, is_usable].T)
+        view_count.index_add_(0, point, torch.ones(len(point), dtype=torch.float64))
+    is_shared = view_count >= 2
+    return _PointwiseMeans(total[is_shared] / view_count[is_shared, None], view_count[is_shared])
+
+
+def _unit_features(
+    evidence: SceneEvidence, index: int, uv: Float[Tensor, "point 2"]
+) -> tuple[Float[Tensor, "channel point"], Bool[Tensor, "point"]]:
+    view = evidence.views[index]
+    feature_map = view.filled[0]
+    values = read_bilinear(feature_map.values, uv, feature_map.grid)
+    norm = values.norm(dim=0)
+    counts = reads_only_counted(uv, counted_cells(view.counts, feature_map.grid), feature_map.grid)
+    return values / norm, counts & (norm != 0)
+
+
+def _spread_within(seen: _PointwiseMeans) -> float:
+    """Return E_p mean_{i<j} (1 − cos), from ‖Σᵢ gᵢ‖² = n + 2 Σ_{i<j} cos for unit vectors."""
+    count = seen.view_count
+    cosine = (count.square() * seen.mean.square().sum(1) - count) / (count * (count - 1))
+    return float((1 - cosine).mean())
+
+
+def _spread_between(seen: _PointwiseMeans) -> float:
+    """Return E_{p≠q} (1 − cos), all pairs of points alike, from the sum of the points' mean directions."""
+    count = seen.point_count
+    crossed = seen.mean.sum(0).square().sum() - seen.mean.square().sum()
+    return float(1 - crossed / (count * (count - 1)))
+
+
+def _effective_rank(mean: Float[Tensor, "point channel"]) -> float:
+    gram = mean.T @ mean if mean.shape[0] > mean.shape[1] else mean @ mean.T
+    singular = torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()
+    share = singular / singular.sum()
+    return float(torch.exp(-torch.xlogy(share, share).sum()))

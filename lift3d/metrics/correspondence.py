@@ -1,0 +1,144 @@
+"""Where target views see the same surface, under the scene's scoring geometry: depth, or sparse tracks.
+
+Everything is chosen on bounded lattices by fixed rules: the same scene gives the same points on every run.
+Letters: a is the view whose points are asked about, b the view they are looked up in.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lift3d.metrics.protocol import Matches
+
+SHORT_RANGE_DEG = (0.0, 15.0)
+LONG_RANGE_DEG = (15.0, 45.0)
+
+# Fewer shared points than this say nothing about a pair: the median angle and the error would be noise.
+MIN_SHARED_POINTS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class PointBudget:
+    """How much is measured; bounds time and memory whatever the size of the scene.
+
+    Attributes:
+        points_per_pair: At most this many points of view a per pair.
+        pairs_per_view: Each view is paired with this many nearest others, in each range of angles.
+        surface_points: At most about this many surface points per scene for figures over all views.
+    """
+
+    points_per_pair: int = 4096
+    pairs_per_view: int = 2
+    surface_points: int = 2048
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sightings:
+    """Surface points seen in at least two target views, one entry per sighting, sorted by point, then view.
+
+    Attributes:
+        point: Number of the surface point, from 0 without gaps.
+        view: Index of the target view that sees it.
+        uv: Where, pixels at the scored size.
+    """
+
+    point: Int[Tensor, "sighting"]
+    view: Int[Tensor, "sighting"]
+    uv: Float[Tensor, "sighting 2"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Correspondence:
+    """How the target views of a scene correspond: what consistency is measured on.
+
+    Attributes:
+        matches: (index of a, index of b), a before b, to what both see.
+        sightings: Surface points with every view that sees them.
+    """
+
+    matches: dict[tuple[int, int], Matches]
+    sightings: Sightings
+
+
+@runtime_checkable
+class ScoringSurface(Protocol):
+    """The scene's scoring geometry at its target views: see depth_surface and track_surface."""
+
+    @property
+    def view_count(self) -> int:
+        """How many target views there are."""
+        ...
+
+    def angle_deg(self, a: int, b: int) -> float:
+        """Return the median baseline angle of what a and b both see, NaN if that is too little."""
+        ...
+
+    def matches(self, a: int, b: int, limit: int) -> Matches:
+        """Return at most ``limit`` points that both see."""
+        ...
+
+    def sightings(self, limit: int) -> Sightings:
+        """Return about ``limit`` surface points with every view that sees them."""
+        ...
+
+
+def correspond(surface: ScoringSurface, budget: PointBudget | None = None) -> Correspondence:
+    """Choose pairs by baseline angle and find what they, and all views together, see."""
+    budget = budget or PointBudget()
+    count = surface.view_count
+    angles = torch.full((count, count), torch.nan, dtype=torch.float64)
+    for a in range(count):
+        for b in range(a + 1, count):
+            angles[a, b] = angles[b, a] = surface.angle_deg(a, b)
+    matches = {
+        pair: surface.matches(*pair, budget.points_per_pair) for pair in pairs_by_angle(angles, budget.pairs_per_view)
+    }
+    enough = {pair: found for pair, found in matches.items() if len(found.uv_a) >= MIN_SHARED_POINTS}
+    return Correspondence(enough, surface.sightings(budget.surface_points))
+
+
+def pairs_by_angle(angles_deg: Float[Tensor, "view view"], pairs_per_view: int) -> list[tuple[int, int]]:
+    """Choose pairs: for each view its nearest others at short range (0-15°) and at long range (15-45°).
+
+    Args:
+        angles_deg: Median baseline angle of each pair, NaN where two views share too little; symmetric.
+        pairs_per_view: How many others per view and range.
+
+    Returns:
+        Sorted pairs (a, b) with a < b, each once.
+    """
+    chosen: set[tuple[int, int]] = set()
+    for a, row in enumerate(angles_deg.tolist()):
+        for low, high in (SHORT_RANGE_DEG, LONG_RANGE_DEG):
+            in_range = sorted((angle, b) for b, angle in enumerate(row) if b != a and low <= angle < high)
+            chosen.update((min(a, b), max(a, b)) for _, b in in_range[:pairs_per_view])
+    return sorted(chosen)
+
+
+def collect_sightings(
+    points: Sequence[Int[Tensor, "_"]], views: Sequence[int], uvs: Sequence[Float[Tensor, "_ 2"]]
+) -> Sightings:
+    """Join sightings found view by view, drop points that one view alone sees, and number the rest from 0."""
+    if not points:
+        none = torch.zeros(0, dtype=torch.long)
+        return Sightings(none, none.clone(), torch.zeros(0, 2, dtype=torch.float64))
+    point = torch.cat(list(points))
+    view = torch.cat([torch.full_like(found, index) for found, index in zip(points, views, strict=True)])
+    uv = torch.cat(list(uvs))
+    order = torch.argsort(view, stable=True)
+    order = order[torch.argsort(point[order], stable=True)]
+    point, view, uv = point[order], view[order], uv[order]
+    _, inverse, count = torch.unique(point, return_inverse=True, return_counts=True)
+    is_shared = count[inverse] >= 2
+    _, renumbered = torch.unique(point[is_shared], return_inverse=True)
+    return Sightings(renumbered, view[is_shared], uv[is_shared])
+
+
+def median_degrees(angle_rad: Float[Tensor, "point"]) -> float:
+    """Return the median in degrees, NaN of too few points."""
+    return math.degrees(float(angle_rad.median())) if len(angle_rad) >= MIN_SHARED_POINTS else math.nan

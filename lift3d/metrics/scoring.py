@@ -1,0 +1,136 @@
+"""All metrics over all the evidence of one scene, operator and lifter."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from lift3d.domain.scores import Outcome, Score
+from lift3d.errors import NonFiniteError, ShapeError
+from lift3d.metrics.coverage import coverage
+from lift3d.metrics.figures import undefined
+from lift3d.metrics.protocol import (
+    Metric,
+    MetricSpec,
+    PairMetric,
+    SceneEvidence,
+    SceneMetric,
+    ViewEvidence,
+    ViewMetric,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredItem:
+    """A figure and what it is of; a pipeline adds run, scene, operator, lifter and protocol to make a row.
+
+    Attributes:
+        metric: Spec of the metric.
+        target: Target view; empty for figures of a whole scene.
+        other: The second view of a pair; empty otherwise.
+        score: The figure.
+        coverage: Mean coverage of the lifted view(s) behind it, NaN where nothing counts.
+    """
+
+    metric: MetricSpec
+    target: str
+    other: str
+    score: Score
+    coverage: float
+
+    @property
+    def outcome(self) -> Outcome:
+        """Whether there is a figure: ok, or skipped with the reason of the score."""
+        return "ok" if math.isfinite(self.score.value) else "skipped"
+
+
+def score_scene(metrics: Sequence[Metric], evidence: SceneEvidence, operator: str) -> list[ScoredItem]:
+    """Return every figure that applies to the evidence, view metrics first, then pairs, then the scene.
+
+    A metric for another operator or kind of prediction, or for labels where no view has any, gives no item.
+    One that applies but has nothing to measure gives an item with a reason.
+
+    Args:
+        metrics: Any mixture of scopes.
+        evidence: All target views of the scene.
+        operator: Name of the operator, as the user wrote it.
+
+    Raises:
+        ShapeError: If a prediction has not the size of its frame.
+        NonFiniteError: If a figure is not finite for no stated reason.
+    """
+    views = evidence.views
+    if not views:
+        return []
+    for view in views:
+        _check(view)
+    has_labels = any(view.frame.labels is not None for view in views)
+    kind = views[0].lifted.prediction.kind
+    chosen = [metric for metric in metrics if applies(metric.spec, operator, kind, has_labels)]
+    coverages = [coverage.score(view).value for view in views]
+    items = [item for metric in chosen for item in _score(metric, evidence, coverages)]
+    for item in items:
+        _check_finite(item, operator)
+    return items
+
+
+def applies(spec: MetricSpec, operator: str, kind: str, has_labels: bool) -> bool:
+    """Whether a metric is meant for an operator with this kind of prediction on such a scene."""
+    family = operator.partition("?")[0].partition(":")[0]
+    fits_operator = not spec.operators or family in spec.operators
+    fits_kind = not spec.kinds or kind in spec.kinds
+    return fits_operator and fits_kind and (has_labels or "labels" not in spec.needs)
+
+
+def _score(metric: Metric, evidence: SceneEvidence, coverages: Sequence[float]) -> Iterator[ScoredItem]:
+    spec = metric.spec
+    if spec.scope == "view":
+        for view, covered in zip(evidence.views, coverages, strict=True):
+            score = cast(ViewMetric, metric).score(view)
+            yield ScoredItem(spec, view.lifted.target, "", score, covered)
+    elif spec.scope == "pair":
+        yield from _score_pairs(cast(PairMetric, metric), evidence, coverages)
+    else:
+        score = cast(SceneMetric, metric).score(evidence)
+        yield ScoredItem(spec, "", "", score, _mean(coverages))
+
+
+def _score_pairs(metric: PairMetric, evidence: SceneEvidence, coverages: Sequence[float]) -> Iterator[ScoredItem]:
+    low, high = metric.spec.angles_deg
+    pairs = sorted(pair for pair, matches in evidence.matches.items() if low <= matches.angle_deg < high)
+    if not pairs:
+        reason = undefined("no-pairs", f"no two target views see the same surface {low:g} to {high:g} degrees apart")
+        yield ScoredItem(metric.spec, "", "", reason, float("nan"))
+    for index_a, index_b in pairs:
+        a, b = evidence.views[index_a], evidence.views[index_b]
+        score = metric.score(a, b, evidence.matches[index_a, index_b])
+        covered = _mean((coverages[index_a], coverages[index_b]))
+        yield ScoredItem(metric.spec, a.lifted.target, b.lifted.target, score, covered)
+
+
+def _mean(values: Sequence[float]) -> float:
+    known = [value for value in values if math.isfinite(value)]
+    return sum(known) / len(known) if known else float("nan")
+
+
+def _check(view: ViewEvidence) -> None:
+    size = tuple(view.counts.shape)
+    if size != tuple(view.frame.is_valid.shape):
+        raise ShapeError(f"Counted pixels have size {size}, the frame {tuple(view.frame.is_valid.shape)}.")
+    for answer in (view.lifted.prediction, view.plain.prediction):
+        if answer.kind != "embedding" and tuple(answer.values.shape[-2:]) != size:
+            raise ShapeError(
+                f"View '{view.lifted.target}': a prediction of kind '{answer.kind}' has size "
+                f"{tuple(answer.values.shape[-2:])}, its frame {size}. Decode at the size of the frame.",
+                view=view.lifted.target,
+            )
+
+
+def _check_finite(item: ScoredItem, operator: str) -> None:
+    if not math.isfinite(item.score.value) and not item.score.reason:
+        raise NonFiniteError(
+            f"Metric '{item.metric.name}' of view '{item.target}' came out as {item.score.value}; "
+            f"features and predictions must be finite where pixels count. Look for NaN in '{operator}'.",
+            view=item.target or None,
+            operator=operator,
+        )

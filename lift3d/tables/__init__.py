@@ -1,0 +1,1 @@
+"""The score table: its schema, and what is read off it."""

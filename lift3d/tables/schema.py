@@ -1,0 +1,166 @@
+"""The score table: which columns it has, what makes a row unique, and how it is written. Light: no torch."""
+
+import io
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, get_args
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
+
+from lift3d.domain.scores import Outcome, ScoreRow
+from lift3d.errors import ContractError, StoreLayoutError, UnknownNameError
+
+COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(ScoreRow))
+NUMBERS: tuple[str, ...] = ("value", "weight", "coverage")
+TEXTS: tuple[str, ...] = tuple(name for name in COLUMNS if name not in NUMBERS)
+
+# What a row is about, in the order of sorting. The run comes last: it names the recipe, not the content.
+KEY: tuple[str, ...] = (
+    "scene",
+    "operator",
+    "lifter",
+    "target_mode",
+    "metric",
+    "protocol",
+    "threshold_source",
+    "scoring_geometry",
+    "target",
+    "other",
+    "run",
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScoreTable:
+    """A DataFrame of score rows that passed the schema.
+
+    What was skipped or failed as a whole, a view or a scene, has a row of its own without a figure.
+
+    Attributes:
+        frame: The columns of ScoreRow in their order; texts never missing, numbers float64; sorted by KEY.
+
+    Raises:
+        ContractError: If columns, dtypes or outcomes are wrong, a value is finite for another outcome than ok
+            (or the other way round), or two rows have the same key.
+    """
+
+    frame: pd.DataFrame
+
+    def __post_init__(self) -> None:
+        if tuple(self.frame.columns) != COLUMNS:
+            raise ContractError(f"A score table has columns {list(COLUMNS)}, got {list(self.frame.columns)}.")
+        frame = self.frame.astype({name: "float64" for name in NUMBERS})
+        _check_texts(frame)
+        frame = frame.astype({name: "str" for name in TEXTS}).sort_values(list(KEY), kind="stable", ignore_index=True)
+        _check_values(frame)
+        _check_unique(frame)
+        object.__setattr__(self, "frame", frame)
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[ScoreRow]) -> "ScoreTable":
+        """Make a table of rows in any order."""
+        records = [[getattr(row, name) for name in COLUMNS] for row in rows]
+        return cls(pd.DataFrame(records, columns=list(COLUMNS)))
+
+    @classmethod
+    def joined(cls, tables: Sequence["ScoreTable"]) -> "ScoreTable":
+        """Put tables of different scenes, operators or runs together."""
+        filled = [table.frame for table in tables if len(table)]
+        return cls(pd.concat(filled, ignore_index=True)) if filled else cls.from_rows([])
+
+    @classmethod
+    def from_parquet(cls, content: bytes) -> "ScoreTable":
+        """Read what to_parquet wrote.
+
+        Raises:
+            StoreLayoutError: If the bytes are no Parquet file.
+            ContractError: If they hold another table.
+        """
+        try:
+            arrow = pa.parquet.read_table(io.BytesIO(content))
+        except pa.ArrowException as error:
+            raise StoreLayoutError(f"These {len(content)} bytes are no Parquet table: {error}.") from error
+        return cls(arrow.to_pandas())
+
+    @classmethod
+    def from_json(cls, records: Sequence[dict[str, Any]]) -> "ScoreTable":
+        """Make a table of what ``ScoreRow.to_json`` and to_json give."""
+        return cls(pd.DataFrame([[record.get(name) for name in COLUMNS] for record in records], columns=list(COLUMNS)))
+
+    def where(self, **equal: str) -> "ScoreTable":
+        """Return the rows whose texts are equal to these, e.g. ``where(protocol="heldout-8/all")``.
+
+        Raises:
+            UnknownNameError: If there is no such column of text.
+        """
+        keep = pd.Series(True, index=self.frame.index)
+        for name, value in equal.items():
+            if name not in TEXTS:
+                raise UnknownNameError.of("column", name, TEXTS)
+            keep &= self.frame[name] == value
+        return ScoreTable(self.frame[keep])
+
+    def to_parquet(self) -> bytes:
+        """Return the table as the bytes of a Parquet file; the same table gives the same bytes."""
+        buffer = io.BytesIO()
+        schema = pa.schema([(name, pa.float64() if name in NUMBERS else pa.string()) for name in COLUMNS])
+        pa.parquet.write_table(pa.Table.from_pandas(self.frame, schema=schema, preserve_index=False), buffer)
+        return buffer.getvalue()
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Return one mapping per row, NaN as None."""
+        return [
+            {name: None if isinstance(value, float) and np.isnan(value) else value for name, value in record.items()}
+            for record in self.frame.to_dict(orient="records")
+        ]
+
+    def canonical(self) -> pd.DataFrame:
+        """Return the frame without the run, sorted by key: equal for equal content, whoever computed it."""
+        key = [name for name in KEY if name != "run"]
+        return self.frame.drop(columns="run").sort_values(key, kind="stable", ignore_index=True)
+
+    def canonical_bytes(self) -> bytes:
+        """Return the canonical frame as JSON with every bit of every number."""
+        records = self.canonical().to_dict(orient="records")
+        return json.dumps(records, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _check_texts(frame: pd.DataFrame) -> None:
+    for name in TEXTS:
+        is_text = frame[name].map(lambda value: isinstance(value, str))
+        if not bool(is_text.all()):
+            first = frame[name][~is_text].iloc[0]
+            raise ContractError(f"Column '{name}' holds {first!r}; expected text, empty where it does not apply.")
+
+
+def _check_values(frame: pd.DataFrame) -> None:
+    strange = sorted(set(frame["outcome"]) - set(get_args(Outcome)))
+    if strange:
+        raise ContractError(f"Unknown outcome {strange}; expected one of {list(get_args(Outcome))}.")
+    is_wrong = np.isfinite(frame["value"]) != (frame["outcome"] == "ok")
+    if bool(is_wrong.any()):
+        row = frame[is_wrong].iloc[0]
+        raise ContractError(
+            f"{int(is_wrong.sum())} rows are finite without outcome ok, or ok without a finite value; "
+            f"first '{row['metric']}' of scene '{row['scene']}': {row['value']} with '{row['outcome']}'."
+        )
+    if bool((frame["weight"] < 0).any()):
+        raise ContractError("A weight is negative; expected the number of pixels, points or pairs.")
+    is_mute = (frame["outcome"] != "ok") & (frame["reason"] == "")
+    if bool(is_mute.any()):
+        row = frame[is_mute].iloc[0]
+        raise ContractError(f"'{row['metric']}' of scene '{row['scene']}' is {row['outcome']} without a reason.")
+
+
+def _check_unique(frame: pd.DataFrame) -> None:
+    is_repeated = frame.duplicated(list(KEY), keep=False)
+    if bool(is_repeated.any()):
+        first = frame[is_repeated].iloc[0][list(KEY)].to_dict()
+        raise ContractError(f"{int(is_repeated.sum())} rows share a key; the first is {first}. Score each item once.")

@@ -1,0 +1,147 @@
+"""What every metric of the catalog promises; a new one is tested by being there."""
+
+import math
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+
+from lift3d.domain.features import FeatureMap
+from lift3d.domain.lifted import Prediction
+from lift3d.errors import ConfigError, UnknownNameError
+from lift3d.metrics.catalog import build_metrics, known_metrics
+from lift3d.metrics.counting import counted_cells
+from lift3d.metrics.scoring import applies, score_scene
+from tests.metrics.evidence_builders import KINDS, oracle_scene, replaced, with_noise
+
+# At least 15° between the outer two of the row, under 15° between neighbours: both ranges have pairs.
+ROW = {"view_count": 4, "baseline": 0.3}
+CASES = [
+    (name, kind)
+    for name, metric in zip(known_metrics(), build_metrics(), strict=True)
+    for kind in KINDS
+    if applies(metric.spec, "rgb", kind, has_labels=True)
+]
+
+
+def scored(name, evidence):
+    return score_scene(build_metrics([name]), evidence, "rgb")
+
+
+def figures(items):
+    return [(item.target, item.other, item.score.value, item.score.weight) for item in items]
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def noisy(request):
+    scene = oracle_scene(request.param, **ROW)
+    return request.param, replace(scene, views=[with_noise(view, 0.1, i) for i, view in enumerate(scene.views)])
+
+
+def applicable(kind):
+    return [name for name, one in CASES if one == kind]
+
+
+@pytest.mark.parametrize("name", known_metrics())
+def test_the_spec_says_what_the_catalog_says(name):
+    spec = build_metrics([name])[0].spec
+    assert spec.name == name
+    assert spec.stage_version >= 1
+    assert spec.summary.endswith((".", "°"))
+    assert set(spec.kinds) <= set(KINDS)
+    assert any(case == name for case, _ in CASES), "a metric that applies to nothing"
+
+
+def test_a_figure_or_a_reason_and_the_same_every_time(noisy):
+    kind, evidence = noisy
+    for name in applicable(kind):
+        items = scored(name, evidence)
+        assert items, name
+        for item in items:
+            assert math.isfinite(item.score.value) == (item.score.reason == "") == (item.outcome == "ok")
+            assert item.score.weight > 0 if item.outcome == "ok" else item.score.weight == 0
+        assert any(item.outcome == "ok" for item in items), f"{name}: {items[0].score.reason}"
+        assert figures(items) == figures(scored(name, evidence))
+
+
+def test_adding_a_metric_does_not_move_others(noisy):
+    kind, evidence = noisy
+    names = applicable(kind)
+    together = score_scene(build_metrics(names), evidence, "rgb")
+    alone = [item for name in names for item in scored(name, evidence)]
+    assert figures(together) == figures(alone)
+
+
+@pytest.mark.parametrize("garbage", [1e6, math.nan])
+def test_what_does_not_count_changes_nothing(noisy, garbage):
+    """Whatever lies under the mask, in predictions, features, the true image or labels, is not looked at."""
+    kind, evidence = noisy
+    before, after = [], []
+    for index, view in enumerate(evidence.views):
+        counts = view.counts.clone()
+        counts[:, : 16 + 4 * index] = False
+        masked = replace(view, counts=counts)
+        before.append(masked)
+        after.append(spoiled(masked, garbage))
+    for name in applicable(kind):
+        clean = repr(figures(scored(name, replace(evidence, views=before))))
+        assert repr(figures(scored(name, replace(evidence, views=after)))) == clean, name
+
+
+def spoiled(view, garbage):
+    is_cell = counted_cells(view.counts, view.filled[0].grid)
+    features = FeatureMap(torch.where(is_cell, view.filled[0].values, garbage), view.filled[0].grid)
+    old = view.lifted.prediction
+    keep = is_cell if old.kind == "embedding" else view.counts
+    filler = 77 if old.kind == "labels" else garbage
+    prediction = Prediction(old.kind, torch.where(keep, old.values, filler), old.is_valid)
+    frame = replace(
+        view.frame,
+        image=torch.where(view.counts, view.frame.image, garbage),
+        labels=torch.where(view.counts, view.frame.labels, 55),
+    )
+    return replace(replaced(view, prediction, features), frame=frame)
+
+
+def test_nothing_counts_gives_reasons_not_numbers(noisy):
+    kind, evidence = noisy
+    empty = replace(evidence, views=[replace(v, counts=torch.zeros_like(v.counts)) for v in evidence.views])
+    for name in applicable(kind):
+        for item in scored(name, empty):
+            assert math.isnan(item.score.value), name
+            assert ": " in item.score.reason
+
+
+def test_no_geometry_gives_one_row_with_a_reason(noisy):
+    kind, evidence = noisy
+    none = torch.zeros(0, dtype=torch.long)
+    blind = replace(evidence, matches={}, sighting_point=none, sighting_view=none, sighting_uv=torch.zeros(0, 2))
+    for name in applicable(kind):
+        spec = build_metrics([name])[0].spec
+        if "geometry" in spec.needs:
+            (item,) = scored(name, blind)
+            assert item.outcome == "skipped"
+            assert item.score.reason.startswith(("no-pairs", "no-sightings"))
+
+
+def test_listing_metrics_does_not_import_torch():
+    code = "import sys, lift3d.metrics.catalog as c; c.known_metrics(); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_misspelt_metric_is_told_apart_from_a_missing_plugin():
+    with pytest.raises(UnknownNameError, match="psnr"):
+        build_metrics(["psrn"])
+    with pytest.raises(ConfigError, match="cannot be imported"):
+        build_metrics(["no_such_module:metric"])
+    with pytest.raises(ConfigError, match="expected a metric"):
+        build_metrics(["math:pi"])
+
+
+def test_a_metric_of_ones_own_is_named_by_module_and_attribute():
+    own = build_metrics(["lift3d.metrics.coverage:coverage"])
+    assert own == build_metrics(["coverage"])
+    with pytest.raises(ConfigError, match="unique"):
+        build_metrics(["coverage", "lift3d.metrics.coverage:coverage"])

@@ -1,0 +1,181 @@
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from lift3d.domain.features import FeatureGrid, FeatureMap
+from lift3d.domain.lifted import Prediction
+from lift3d.errors import ShapeError
+from lift3d.metrics.counting import counted_cells, read_bilinear, reads_only_counted
+from lift3d.metrics.coverage import coverage
+from lift3d.metrics.fidelity import (
+    embedding_cosine_2d,
+    feature_cosine,
+    feature_relative_error,
+    label_agreement_2d,
+    psnr_2d,
+    scalar_error_2d,
+    scalar_relative_error_2d,
+)
+from lift3d.metrics.image_quality import psnr, ssim, ssim_map
+from lift3d.metrics.sharpness import gradient_magnitudes, sharpness
+from tests.metrics.evidence_builders import frames_of, lifted_view, replaced, view_evidence, with_noise
+
+FRAME = frames_of(1)[0]
+TRUTH = Prediction("image", FRAME.image, FRAME.is_valid)
+
+
+def scaled(evidence, factor):
+    return replaced(evidence, features=FeatureMap(factor * evidence.filled[0].values, evidence.filled[0].grid))
+
+
+@pytest.mark.parametrize(
+    ("metric", "kind", "perfect"),
+    [
+        (feature_cosine, "image", 1),
+        (feature_relative_error, "image", 0),
+        (label_agreement_2d, "labels", 1),
+        (psnr_2d, "image", 100),
+        (scalar_error_2d, "scalar", 0),
+        (scalar_error_2d, "masks", 0),
+        (scalar_relative_error_2d, "scalar", 0),
+        (embedding_cosine_2d, "embedding", 1),
+        (sharpness, "image", 1),
+        (sharpness, "labels", 1),
+    ],
+)
+def test_the_plain_answer_is_perfect_and_noise_is_not(metric, kind, perfect):
+    evidence = view_evidence(FRAME, kind)
+    worse = [abs(metric.score(with_noise(evidence, s)).value - perfect) for s in (0.02, 0.1, 0.5)]
+    assert metric.score(evidence).value == pytest.approx(perfect, abs=1e-9)
+    assert 0 < worse[0] < worse[1] < worse[2]
+
+
+def test_the_direction_of_features_and_their_length_are_told_apart():
+    doubled = scaled(view_evidence(FRAME), 2.0)
+    assert feature_cosine.score(doubled).value == pytest.approx(1)
+    assert feature_relative_error.score(doubled).value == pytest.approx(1)
+    empty = scaled(view_evidence(FRAME), 0.0)
+    assert feature_cosine.score(empty).value == 0
+    assert feature_relative_error.score(empty).value == 1
+
+
+def test_relative_error_by_hand():
+    grid = FeatureGrid(12, 16, 4.0, 4.0)
+    plain = FeatureMap(torch.full((2, 12, 16), 3.0), grid)
+    ours = FeatureMap(torch.stack([torch.full((12, 16), 3.0), torch.full((12, 16), 7.0)]), grid)
+    evidence = view_evidence(FRAME, features=ours)
+    evidence = replace(evidence, plain=lifted_view(FRAME, "v0", plain, TRUTH))
+    assert feature_relative_error.score(evidence).value == pytest.approx(4 / math.sqrt(18))
+    assert feature_cosine.score(evidence).value == pytest.approx(30 / math.sqrt(18 * 58))
+
+
+def test_many_channels_are_summed_over_all_blocks():
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(200, 12, 16, generator=generator) for _ in range(2))
+    grid = FeatureGrid(12, 16, 4.0, 4.0)
+    evidence = view_evidence(FRAME, features=FeatureMap(a, grid))
+    evidence = replace(evidence, plain=lifted_view(FRAME, "v0", FeatureMap(b, grid), TRUTH))
+    expected = torch.nn.functional.cosine_similarity(a.double(), b.double(), dim=0).mean()
+    assert feature_cosine.score(evidence).value == pytest.approx(float(expected), abs=1e-12)
+
+
+def test_features_on_another_grid_are_refused():
+    other = FeatureMap(torch.zeros(6, 3, 4), FeatureGrid(3, 4, 16.0, 16.0))
+    with pytest.raises(ShapeError, match="grid"):
+        feature_cosine.score(view_evidence(FRAME, features=other))
+
+
+def test_label_agreement_by_hand():
+    evidence = view_evidence(FRAME, "labels")
+    values = evidence.plain.prediction.values.clone()
+    values[:12] += 10
+    ours = replaced(evidence, Prediction("labels", values, FRAME.is_valid))
+    assert label_agreement_2d.score(ours).value == pytest.approx(36 / 48)
+
+
+def test_psnr_of_a_known_error():
+    shifted = Prediction("image", FRAME.image + 0.1, FRAME.is_valid)
+    assert psnr.score(view_evidence(FRAME, lifted=shifted)).value == pytest.approx(20, abs=1e-4)
+    assert psnr.score(view_evidence(FRAME, lifted=TRUTH)).value == pytest.approx(100)
+
+
+def test_ssim_is_1_for_the_truth_and_falls_with_noise():
+    evidence = view_evidence(FRAME, lifted=TRUTH)
+    values = [ssim.score(with_noise(evidence, s)).value for s in (0.0, 0.02, 0.1, 0.5)]
+    assert values[0] == pytest.approx(1)
+    assert values == sorted(values, reverse=True)
+
+
+def test_ssim_of_flat_images_by_hand():
+    """Without structure only the luminance term is left."""
+    a, b = torch.full((3, 16, 16), 0.4, dtype=torch.float64), torch.full((3, 16, 16), 0.6, dtype=torch.float64)
+    expected = (2 * 0.24 + 1e-4) / (0.16 + 0.36 + 1e-4)
+    assert torch.allclose(ssim_map(a, b), torch.full((3, 6, 6), expected, dtype=torch.float64))
+
+
+def test_ssim_is_that_of_scikit_image():
+    from skimage.metrics import structural_similarity
+
+    generator = torch.Generator().manual_seed(1)
+    a, b = (torch.rand(3, 40, 30, generator=generator, dtype=torch.float64) for _ in range(2))
+    expected = structural_similarity(
+        a.numpy(), b.numpy(), channel_axis=0, data_range=1.0, gaussian_weights=True, use_sample_covariance=False
+    )
+    assert float(ssim_map(a, b).mean()) == pytest.approx(expected, abs=1e-9)
+
+
+def test_coverage_is_the_mean_over_cells_that_count():
+    evidence = view_evidence(FRAME)
+    covered = evidence.lifted.lifted[0].coverage.clone()
+    covered[:, :8] = 0
+    part = replace(evidence.lifted, lifted=(replace(evidence.lifted.lifted[0], coverage=covered),))
+    assert coverage.score(replace(evidence, lifted=part)).value == pytest.approx(0.5)
+    right = torch.zeros_like(evidence.counts)
+    right[:, 32:] = True
+    assert coverage.score(replace(evidence, lifted=part, counts=right)).value == 1
+
+
+def test_blur_lowers_sharpness_and_a_flat_answer_has_none():
+    evidence = view_evidence(FRAME, lifted=TRUTH)
+    evidence = replace(evidence, plain=lifted_view(FRAME, "v0", evidence.filled[0], TRUTH))
+    blurred = torch.nn.functional.avg_pool2d(FRAME.image[None], 5, stride=1, padding=2)[0]
+    assert sharpness.score(replaced(evidence, Prediction("image", blurred, FRAME.is_valid))).value < 0.95
+    flat = Prediction("image", torch.full_like(FRAME.image, 0.5), FRAME.is_valid)
+    assert sharpness.score(replaced(evidence, flat)).value == 0
+    plain_flat = replace(evidence, plain=lifted_view(FRAME, "v0", evidence.filled[0], flat))
+    assert sharpness.score(plain_flat).reason.startswith("flat")
+
+
+def test_gradient_of_a_ramp_by_hand():
+    ramp = (3 * torch.arange(4.0)[:, None] + 4 * torch.arange(5.0)[None, :])[None]
+    counts = torch.ones(4, 5, dtype=torch.bool)
+    assert torch.allclose(gradient_magnitudes(ramp, counts), torch.full((12,), 5.0, dtype=torch.float64))
+    counts[0, 0] = False
+    assert len(gradient_magnitudes(ramp, counts)) == 11
+
+
+@pytest.mark.parametrize(
+    "grid", [FeatureGrid(4, 6, 4.0, 4.0), FeatureGrid(3, 5, 5.0, 5.2, -1.0, 0.3), FeatureGrid(40, 60, 0.4, 0.4)]
+)
+def test_all_counted_pixels_make_all_cells_inside_count(grid):
+    everything = torch.ones(16, 24, dtype=torch.bool)
+    assert counted_cells(everything, grid).all()
+    assert not counted_cells(~everything, grid).any()
+
+
+def test_a_cell_counts_from_half_of_its_pixels_on():
+    counts = torch.zeros(4, 8, dtype=torch.bool)
+    counts[:, :2] = True
+    counts[0, 4:7] = True
+    assert counted_cells(counts, FeatureGrid(1, 2, 4.0, 4.0)).tolist() == [[True, False]]
+
+
+def test_reading_touches_only_cells_with_weight():
+    values = torch.tensor([[[1.0, math.nan, 3.0]]])
+    counts = torch.tensor([[True, False, True]])
+    grid = FeatureGrid(1, 3, 2.0, 2.0)
+    uv = torch.tensor([[1.0, 1.0], [1.5, 1.0], [5.5, 0.1]])
+    assert reads_only_counted(uv, counts, grid).tolist() == [True, False, True]
+    assert read_bilinear(values, uv, grid)[0, [0, 2]].tolist() == [1.0, 3.0]
