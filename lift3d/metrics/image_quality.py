@@ -1,21 +1,26 @@
 """Images against the true photograph: PSNR and SSIM, over the pixels that count."""
 
-import math
-
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.functional import conv2d
 
 from lift3d.domain.scores import Score
 from lift3d.metrics.figures import undefined, view_metric
 from lift3d.metrics.protocol import ViewEvidence
+from lift3d.torchvision_guard import ensure_torchvision
 
-# Far under the square of one step of 8 bits (1.5e-5): equal images read as 100 dB instead of infinity.
-MIN_MEAN_SQUARED_ERROR = 1e-10
+ensure_torchvision()
 
-# The constants of Wang et al. for images in [0, 1]: 11×11 Gaussian window of σ = 1.5, K1 = 0.01, K2 = 0.03.
-SSIM_RADIUS, SSIM_SIGMA, SSIM_C1, SSIM_C2 = 5, 1.5, 0.01**2, 0.03**2
+from torchmetrics.functional.image import (  # noqa: E402 - imports torchvision
+    peak_signal_noise_ratio,
+    structural_similarity_index_measure,
+)
+
+# Equal images read as 100 dB instead of infinity: far over what one step of 8 bits leaves (48 dB).
+MOST_DECIBELS = 100.0
+
+# The window of Wang et al.: 11×11 Gaussian with σ = 1.5.
+SSIM_RADIUS, SSIM_SIGMA = 5, 1.5
 
 
 def psnr_of(
@@ -27,8 +32,8 @@ def psnr_of(
     pixel_count = int(counts.sum())
     if pixel_count == 0:
         return undefined("no-pixels", "no pixel of the view counts")
-    squared = (a[:, counts].double() - b[:, counts].double()).square().mean()
-    return Score(-10 * math.log10(max(float(squared), MIN_MEAN_SQUARED_ERROR)), float(pixel_count))
+    decibels = peak_signal_noise_ratio(a[:, counts].double(), b[:, counts].double(), data_range=1.0)
+    return Score(min(float(decibels), MOST_DECIBELS), float(pixel_count))
 
 
 @view_metric("higher", kinds=("image",), operators=("rgb",))
@@ -60,19 +65,10 @@ def ssim_map(
 
     Source:
         Wang, Bovik, Sheikh, Simoncelli, Image quality assessment: from error visibility to structural
-        similarity, IEEE TIP 2004, eq. 13.
+        similarity, IEEE TIP 2004, eq. 13; computed by torchmetrics.
     """
-    mean_a, mean_b = _smooth(a), _smooth(b)
-    variance_a = _smooth(a * a) - mean_a.square()
-    variance_b = _smooth(b * b) - mean_b.square()
-    covariance = _smooth(a * b) - mean_a * mean_b
-    luminance = (2 * mean_a * mean_b + SSIM_C1) / (mean_a.square() + mean_b.square() + SSIM_C1)
-    return luminance * (2 * covariance + SSIM_C2) / (variance_a + variance_b + SSIM_C2)
-
-
-def _smooth(image: Tensor) -> Tensor:
-    offset = torch.arange(-SSIM_RADIUS, SSIM_RADIUS + 1, dtype=image.dtype)
-    window = torch.exp(-offset.square() / (2 * SSIM_SIGMA**2))
-    window = window / window.sum()
-    rows = conv2d(image[:, None], window[None, None, :, None])
-    return conv2d(rows, window[None, None, None, :])[:, 0]
+    _, whole = structural_similarity_index_measure(
+        a[None], b[None], sigma=SSIM_SIGMA, kernel_size=2 * SSIM_RADIUS + 1, data_range=1.0, return_full_image=True
+    )
+    inner: Tensor = whole[0, :, SSIM_RADIUS:-SSIM_RADIUS, SSIM_RADIUS:-SSIM_RADIUS]
+    return inner

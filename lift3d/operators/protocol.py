@@ -69,8 +69,6 @@ class Operator(Protocol):
         """Return whatever needs all views; EMPTY_STATE for most."""
         ...
 
-    def decode(
-        self, features: "tuple[FeatureMap, ...]", state: "SceneState", size: "ImageSize"
-    ) -> "Prediction":
+    def decode(self, features: "tuple[FeatureMap, ...]", state: "SceneState", size: "ImageSize") -> "Prediction":
         """Return the prediction from finite features, for an image of ``size``."""
         ...

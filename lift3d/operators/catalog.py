@@ -1,0 +1,155 @@
+"""Operators by name: our own, those of installed packages, and those the user points at. Light: no torch.
+
+A catalog entry, and an entry point of the group ``lift3d.operators``, is a factory that takes the parsed
+OperatorName. A plug-in is an Operator, or a class or function without arguments that gives one; it is called
+by its spec's name. Plug-ins are code: they come from the command line or from code, never from a scene's
+file.
+"""
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from lift3d.errors import ConfigError, ContractError, UnknownNameError
+from lift3d.operators.names import OperatorName
+from lift3d.operators.protocol import Operator, OperatorSpec
+
+ENTRY_POINT_GROUP = "lift3d.operators"
+
+OPERATORS: dict[str, str] = {
+    "rgb": "lift3d.operators.rgb:build",
+    "timm": "lift3d.operators.timm_models:build",
+    "open_clip": "lift3d.operators.open_clip_models:build",
+    "hog": "lift3d.operators.hog:build",
+    "felzenszwalb": "lift3d.operators.felzenszwalb:build",
+}
+
+
+def known_operators() -> tuple[str, ...]:
+    """Return the kinds of operators there are: our own and those of installed packages."""
+    return tuple(sorted({*OPERATORS, *_installed()}))
+
+
+def build_operator(name: str, plugins: Sequence[str] = ()) -> Operator:
+    """Build an operator by its name.
+
+    Args:
+        name: ``kind[:argument][?key=value&…]``, or the spec's name of a plug-in.
+        plugins: Further operators, each ``module:attribute`` or ``path/to/file.py:attribute``.
+
+    Raises:
+        UnknownNameError: If no catalog and no plug-in has the name.
+        ConfigError: If the name is malformed, or a plug-in cannot be imported or takes a name that is taken.
+        ContractError: If a plug-in is no Operator.
+    """
+    given = _load_plugins(plugins)
+    if name in given:
+        return given[name]
+    parsed = OperatorName.parse(name)
+    if parsed.kind in OPERATORS:
+        module, attribute = OPERATORS[parsed.kind].split(":")
+        return _checked(getattr(importlib.import_module(module), attribute)(parsed), parsed.kind)
+    installed = _installed()
+    if parsed.kind in installed:
+        return _checked(_load_entry_point(installed[parsed.kind])(parsed), installed[parsed.kind].value)
+    raise UnknownNameError.of("operator", parsed.kind, (*known_operators(), *given))
+
+
+def load_plugin(location: str) -> Operator:
+    """Load one plug-in.
+
+    Args:
+        location: ``module:attribute`` or ``path/to/file.py:attribute``.
+
+    Raises:
+        ConfigError: If the location is malformed, or there is no such module or attribute.
+        ContractError: If the attribute is no Operator and gives none.
+    """
+    module_name, colon, attribute = location.rpartition(":")
+    if not colon or not module_name or not attribute:
+        raise ConfigError(f"'{location}' is not a plug-in; expected 'module:attribute' or 'path/to/file.py:attribute'.")
+    module = _import(module_name)
+    if not hasattr(module, attribute):
+        raise ConfigError(f"Plug-in '{location}': '{module_name}' has no attribute '{attribute}'.")
+    return _checked(_instance(getattr(module, attribute), location), location)
+
+
+def _load_plugins(locations: Sequence[str]) -> dict[str, Operator]:
+    given: dict[str, Operator] = {}
+    for location in locations:
+        operator = load_plugin(location)
+        name = operator.spec.name
+        if name in given or name in OPERATORS:
+            raise ConfigError(f"Plug-in '{location}' calls itself '{name}', which is taken; rename its spec.")
+        given[name] = operator
+    return given
+
+
+def _installed() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP) if entry.name not in OPERATORS}
+
+
+def _load_entry_point(entry: EntryPoint) -> Callable[[OperatorName], object]:
+    try:
+        factory = entry.load()
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"The installed operator '{entry.name}' ({entry.value}) does not load: {error}") from error
+    if not callable(factory):
+        raise ContractError(f"The installed operator '{entry.name}' ({entry.value}) is no factory of operators.")
+    return factory  # type: ignore[no-any-return]
+
+
+def _import(name: str) -> ModuleType:
+    try:
+        return _import_file(Path(name)) if name.endswith(".py") else importlib.import_module(name)
+    except (ImportError, FileNotFoundError) as error:
+        raise ConfigError(
+            f"Plug-in module '{name}' cannot be imported: {error}. Give an importable module, or a file as "
+            "'path/to/file.py:attribute'."
+        ) from error
+
+
+def _import_file(path: Path) -> ModuleType:
+    """Import a file under a name of its own, once per path."""
+    resolved = path.expanduser().resolve()
+    name = f"lift3d_plugin_{resolved.stem}_{hashlib.sha256(str(resolved).encode()).hexdigest()[:8]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, resolved)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{resolved} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _instance(target: Any, location: str) -> object:
+    # A class that satisfies the protocol passes isinstance itself, so classes are told apart first.
+    if isinstance(target, type) or (callable(target) and not isinstance(target, Operator)):
+        try:
+            return target()
+        except TypeError as error:
+            raise ContractError(f"Plug-in '{location}' cannot be called without arguments: {error}") from error
+    return target
+
+
+def _checked(candidate: object, location: str) -> Operator:
+    if isinstance(candidate, Operator) and isinstance(candidate.spec, OperatorSpec):
+        return candidate
+    missing = [name for name in ("spec", "encode", "fit_scene", "decode") if not hasattr(candidate, name)]
+    wrong = f"lacks {', '.join(missing)}" if missing else "has a spec that is no OperatorSpec"
+    raise ContractError(
+        f"Operator '{location}' gives a {type(candidate).__name__}, which {wrong}; an Operator has "
+        "spec, encode, fit_scene and decode (lift3d.operators.protocol)."
+    )

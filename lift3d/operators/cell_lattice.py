@@ -1,0 +1,120 @@
+"""Where a network's feature cells sit in its input.
+
+A cell is not always centred in its block of stride × stride pixels. A patch embedding is; a 3×3 convolution
+of stride 2 and padding 1 is not: its first output is centred on the *first* pixel, so after four of them (a
+ResNet at stride 16) the cells sit 7.5 pixels up and left of the blocks' centres. Features lifted with the
+blocks' centres would be displaced by that much in every view, in another direction in the world for each.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lift3d.errors import ContractError
+
+
+@dataclass(frozen=True, slots=True)
+class CellLattice:
+    """The centres of a network's cells along each axis: cell i is centred at ``first + stride · i``.
+
+    Attributes:
+        stride: Pixels of the network's input per cell.
+        first: Centre of the first cell, pixels from the outer corner of the network's input.
+    """
+
+    stride: int
+    first: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """One strided operation as it was run: output i is centred on input index ``stride · i + shift``."""
+
+    length_in: int
+    length_out: int
+    stride: int
+    shift: float
+
+
+def measure_lattice(network: nn.Module, run: Callable[[Tensor], Tensor], pixels: Tensor) -> tuple[CellLattice, int]:
+    """Find where the cells of a network's features are centred, by running it once.
+
+    Every strided convolution and pooling on the way from the pixels to the features moves the centres by what
+    its kernel and padding say. Where several start at the same resolution, the gentlest count (attention on
+    coarser keys is a side path), midway between the extremes if they disagree (a shortcut that pools beside a
+    convolution). A change of resolution without a window (merging 2×2 tokens) joins whole blocks and keeps
+    their centre.
+
+    Args:
+        network: The module whose operations are watched.
+        run: Gives the features "1 channel row col" of the network's input.
+        pixels: An input, "1 3 height width".
+
+    Returns:
+        The lattice and the number of channels.
+
+    Source:
+        Araujo, Norris & Sim, Computing Receptive Fields of Convolutional Neural Networks, Distill 2019.
+    """
+    windows: list[_Window] = []
+    handles = [
+        module.register_forward_hook(lambda module, inputs, output: _record(module, inputs, output, windows))
+        for module in network.modules()
+        # Blocks that only remember the stride of a convolution inside them are not operations themselves.
+        if hasattr(module, "stride") and hasattr(module, "padding") and not list(module.children())
+    ]
+    try:
+        with torch.no_grad():
+            features = run(pixels)
+    finally:
+        for handle in handles:
+            handle.remove()
+    lattice = _follow(windows, int(pixels.shape[-2]), int(features.shape[-2]))
+    return lattice, int(features.shape[1])
+
+
+def _record(module: nn.Module, inputs: tuple[Any, ...], output: Any, windows: list[_Window]) -> None:
+    """Note a module that lowers the resolution of an image-like tensor."""
+    source = inputs[0] if inputs else None
+    if not isinstance(source, Tensor) or not isinstance(output, Tensor):
+        return
+    if source.ndim != 4 or output.ndim != 4:
+        return
+    length_in, length_out = int(source.shape[-2]), int(output.shape[-2])
+    kernel = _first(getattr(module, "kernel_size", getattr(module, "filt_size", None)))
+    if length_out >= length_in or kernel is None:
+        return
+    stride = int(_first(module.stride) or 1)
+    extent = int(_first(getattr(module, "dilation", 1)) or 1) * (int(kernel) - 1)
+    if type(module).__name__.endswith("Same") or module.padding == "same":
+        # TensorFlow's rule: as much padding as the last window needs, the smaller half before.
+        before = max((length_out - 1) * stride + extent + 1 - length_in, 0) // 2
+    else:
+        before = int(_first(module.padding) or 0)
+    windows.append(_Window(length_in, length_out, stride, extent / 2 - before))
+
+
+def _first(value: Any) -> Any:
+    return value[0] if isinstance(value, tuple | list) else value
+
+
+def _follow(windows: list[_Window], length: int, wanted: int) -> CellLattice:
+    """Chain the operations from the input's length to the features' length."""
+    stride, center = 1, 0.0
+    while length > wanted:
+        ways = [window for window in windows if window.length_in == length and window.length_out >= wanted]
+        if not ways:
+            factor = round(length / wanted)
+            center, stride = center + stride * (factor - 1) / 2, stride * factor
+            break
+        longest = max(way.length_out for way in ways)
+        gentlest = [way for way in ways if way.length_out == longest]
+        shifts = [way.shift for way in gentlest]
+        center += stride * (min(shifts) + max(shifts)) / 2
+        stride, length = stride * gentlest[0].stride, longest
+    if length < 1 or stride < 1:
+        raise ContractError(f"No chain of operations leads from the image to {wanted} rows of features.")
+    return CellLattice(stride, center + 0.5)

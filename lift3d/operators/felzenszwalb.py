@@ -1,0 +1,158 @@
+"""Graph-based segmentation: ``felzenszwalb`` (boundaries), ``felzenszwalb?as=ids&count=16`` (colour classes).
+
+The ids that a segmentation gives its regions mean nothing in another view, so they are never blended. Two
+quantities that do mean the same in every view are:
+
+- boundaries: the share of scales at which a pixel lies on the edge of a region;
+- ids: the mean colour of a pixel's region. After lifting, each pixel gets the id of the nearest entry of a
+  codebook fitted on the regions of all views. Ids are therefore classes of appearance, not instances: two
+  chairs of one colour share an id, and a region whose colour changes with the view may change its id.
+
+Source:
+    Felzenszwalb & Huttenlocher, Efficient Graph-Based Image Segmentation, IJCV 2004.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from skimage.color import rgb2lab
+from skimage.segmentation import felzenszwalb, find_boundaries
+from torch import Tensor
+
+from lift3d.domain.camera import ImageSize
+from lift3d.domain.features import EMPTY_STATE, FeatureGrid, FeatureMap, SceneState
+from lift3d.domain.keys import ViewId
+from lift3d.domain.lifted import Prediction
+from lift3d.errors import ConfigError, ContractError
+from lift3d.geometry.rays import cell_centers
+from lift3d.geometry.sampling import sample
+from lift3d.operators.names import OperatorName
+from lift3d.operators.protocol import OperatorSpec
+from lift3d.operators.region_codebook import fit_codebook, nearest_entry
+
+# Fine to coarse, around scikit-image's usual 100; smoothing and smallest region as in the paper's examples.
+_SCALES = (50.0, 150.0, 450.0)
+_ID_SCALE = 150.0
+_SIGMA_PX = 0.8
+_SMALLEST_REGION_PX = 20
+_LAB_UNIT = 100.0
+
+
+class BoundaryOperator:
+    """How likely each pixel lies on a boundary between regions, over several scales."""
+
+    def __init__(self, name: OperatorName) -> None:
+        self.spec = OperatorSpec(
+            name=str(name),
+            stage_version=1,
+            prediction_kind="scalar",
+            licence="BSD-3-Clause",
+            channel_count=1,
+            stride_px=1.0,
+        )
+
+    def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
+        """Return one channel in [0, 1], a cell per pixel."""
+        pixels = _pixels(image)
+        # Thick boundaries mark the pixels on both sides, so they are centred on the edge.
+        edges = [find_boundaries(_regions(pixels, scale), mode="thick") for scale in _SCALES]
+        share = torch.from_numpy(np.mean(edges, axis=0, dtype=np.float64)).to(torch.float32)
+        return (FeatureMap(share[None], _pixel_grid(image)),)
+
+    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]]) -> SceneState:
+        """Return the empty state."""
+        return EMPTY_STATE
+
+    def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
+        """Return the boundary probability of each pixel."""
+        return Prediction("scalar", _at_pixels(features[0], size)[0].clamp(0, 1), _all_valid(size))
+
+
+class AppearanceIdOperator:
+    """Ids of regions that agree across views, by the mean colour of each region (see the module)."""
+
+    def __init__(self, name: OperatorName) -> None:
+        self._count = name.integer("count", 16)
+        if self._count < 2:
+            raise ConfigError(f"Operator '{name}': count must be at least 2 ids, got {self._count}.")
+        self.spec = OperatorSpec(
+            name=str(name),
+            stage_version=1,
+            prediction_kind="labels",
+            licence="BSD-3-Clause",
+            channel_count=3,
+            stride_px=1.0,
+        )
+
+    def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
+        """Return the mean CIELAB colour of each pixel's region, in units of 100."""
+        pixels = _pixels(image)
+        regions = _regions(pixels, _ID_SCALE).reshape(-1)
+        colours = rgb2lab(pixels).reshape(-1, 3) / _LAB_UNIT
+        sizes = np.bincount(regions)
+        means = np.stack([np.bincount(regions, colours[:, axis]) / sizes for axis in range(3)])
+        values = torch.from_numpy(means[:, regions]).to(torch.float32).reshape(3, *pixels.shape[:2])
+        return (FeatureMap(values, _pixel_grid(image)),)
+
+    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]]) -> SceneState:
+        """Return the codebook of the regions' colours in all views; the id is the row."""
+        pixels = torch.cat([maps[view][0].values.flatten(1).T for view in sorted(maps)])
+        colours, sizes = torch.unique(pixels, dim=0, return_counts=True)
+        return SceneState({"codebook": fit_codebook(colours, sizes, self._count)})
+
+    def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
+        """Return the id of the codebook's entry nearest to each pixel's colour.
+
+        Raises:
+            ContractError: If the state is not the one of fit_scene.
+        """
+        if "codebook" not in state.arrays:
+            raise ContractError(f"Operator '{self.spec.name}' decodes with the state of fit_scene; got none.")
+        colours = _at_pixels(features[0], size).flatten(1).T
+        labels = nearest_entry(colours, state.arrays["codebook"]).reshape(size.height, size.width)
+        return Prediction("labels", labels, _all_valid(size))
+
+
+def build(name: OperatorName) -> BoundaryOperator | AppearanceIdOperator:
+    """Build the operator ``felzenszwalb``.
+
+    Raises:
+        ConfigError: If as is neither boundaries nor ids.
+    """
+    name.check(("as", "count"))
+    mode = name.option("as", "boundaries")
+    if mode not in ("boundaries", "ids"):
+        raise ConfigError(f"Operator '{name}': as must be boundaries or ids, got '{mode}'.")
+    if mode == "ids":
+        return AppearanceIdOperator(name)
+    if name.option("count", ""):
+        raise ConfigError(f"Operator '{name}': count belongs to as=ids; leave it away.")
+    return BoundaryOperator(name)
+
+
+def _pixels(image: Float[Tensor, "3 height width"]) -> np.ndarray:
+    return image.to(torch.float64).clamp(0, 1).permute(1, 2, 0).contiguous().numpy()
+
+
+def _regions(pixels: np.ndarray, scale: float) -> np.ndarray:
+    return felzenszwalb(  # type: ignore[no-any-return]
+        pixels, scale=scale, sigma=_SIGMA_PX, min_size=_SMALLEST_REGION_PX, channel_axis=-1
+    )
+
+
+def _pixel_grid(image: Float[Tensor, "3 height width"]) -> FeatureGrid:
+    return FeatureGrid(int(image.shape[-2]), int(image.shape[-1]), 1.0, 1.0)
+
+
+def _at_pixels(features: FeatureMap, size: ImageSize) -> Float[Tensor, "channel height width"]:
+    grid = features.grid
+    if grid == FeatureGrid(size.height, size.width, 1.0, 1.0):
+        return features.values
+    strides, origin = (grid.stride_u, grid.stride_v), (grid.origin_u, grid.origin_v)
+    return sample(features.values, cell_centers(size.height, size.width), strides, origin)
+
+
+def _all_valid(size: ImageSize) -> Tensor:
+    return torch.ones(size.height, size.width, dtype=torch.bool)

@@ -1,0 +1,82 @@
+"""Histograms of oriented gradients as dense features: ``hog?cell=8``.
+
+A feature cell is one block of 2×2 gradient cells, normalised as a whole; blocks overlap and step by one
+gradient cell, so a feature sits on the corner that four gradient cells share.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from skimage.feature import hog
+from torch import Tensor
+
+from lift3d.domain.camera import ImageSize
+from lift3d.domain.features import EMPTY_STATE, FeatureMap, SceneState
+from lift3d.domain.keys import ViewId
+from lift3d.domain.lifted import Prediction
+from lift3d.errors import ConfigError
+from lift3d.operators.cell_lattice import CellLattice
+from lift3d.operators.embeddings import embedding_of
+from lift3d.operators.names import OperatorName
+from lift3d.operators.preprocessing import Placement
+from lift3d.operators.protocol import OperatorSpec
+
+# Nine orientations, 8-pixel cells, blocks of 2×2 and L2-Hys: Dalal & Triggs, CVPR 2005, §6.
+_ORIENTATION_COUNT = 9
+_DEFAULT_CELL_PX = 8
+_CELLS_PER_BLOCK = 2
+
+
+class HogOperator:
+    """Block-normalised histograms of oriented gradients, of the strongest colour channel at each pixel."""
+
+    def __init__(self, name: OperatorName) -> None:
+        self._cell_px = name.integer("cell", _DEFAULT_CELL_PX)
+        if self._cell_px < 2:
+            raise ConfigError(f"Operator '{name}': cell must be at least 2 pixels, got {self._cell_px}.")
+        self._lattice = CellLattice(self._cell_px, float(self._cell_px))
+        self.spec = OperatorSpec(
+            name=str(name),
+            stage_version=1,
+            prediction_kind="embedding",
+            licence="BSD-3-Clause",
+            channel_count=_CELLS_PER_BLOCK**2 * _ORIENTATION_COUNT,
+            stride_px=float(self._cell_px),
+        )
+
+    def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
+        """Return one histogram of 36 bins per block."""
+        size = ImageSize(*image.shape[-2:])
+        placement = Placement.of(size, size, self._lattice, self._cell_px)
+        pixels = placement.apply(image.to(torch.float32)).permute(1, 2, 0).contiguous().numpy()
+        blocks = hog(
+            pixels,
+            orientations=_ORIENTATION_COUNT,
+            pixels_per_cell=(self._cell_px, self._cell_px),
+            cells_per_block=(_CELLS_PER_BLOCK, _CELLS_PER_BLOCK),
+            block_norm="L2-Hys",
+            feature_vector=False,
+            channel_axis=-1,
+        )
+        rows, cols = blocks.shape[:2]
+        values = torch.from_numpy(blocks.reshape(rows, cols, -1)).permute(2, 0, 1)
+        return (placement.to_image(values, self._lattice),)
+
+    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]]) -> SceneState:
+        """Return the empty state."""
+        return EMPTY_STATE
+
+    def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
+        """Return the features themselves, on their grid."""
+        return embedding_of(features[0])
+
+
+def build(name: OperatorName) -> HogOperator:
+    """Build the operator ``hog``.
+
+    Raises:
+        ConfigError: If the cell size is no whole number of at least 2.
+    """
+    name.check(("cell",))
+    return HogOperator(name)

@@ -1,0 +1,136 @@
+"""Any CLIP model of open_clip as dense features: ``open_clip:NAME/PRETRAINED?height=…``.
+
+The features lie in the space shared with text; the global token is the plain model's image embedding. Instead
+of a PRETRAINED tag, ``?weights=random`` (with seed) or ``?weights=FILE`` (a checkpoint of the whole model)
+may be given.
+height: resize images to this height first, for finer or coarser cells.
+"""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lift3d.domain.camera import ImageSize
+from lift3d.domain.features import EMPTY_STATE, FeatureMap, SceneState
+from lift3d.domain.keys import ViewId
+from lift3d.domain.lifted import Prediction
+from lift3d.errors import ConfigError, UnknownNameError
+from lift3d.operators.embeddings import embedding_of
+from lift3d.operators.names import OperatorName
+from lift3d.operators.network_weights import digest_weights, seeded
+from lift3d.operators.open_clip_towers import dense_tower
+from lift3d.operators.preprocessing import Normalization, Placement
+from lift3d.operators.protocol import OperatorSpec
+from lift3d.torchvision_guard import ensure_torchvision
+
+ensure_torchvision()
+import open_clip  # noqa: E402  (torchvision must be importable first)
+
+_OPTIONS = ("weights", "seed", "height")
+_QUICK_SUFFIX = "-quickgelu"
+
+
+class OpenClipOperator:
+    """Dense image features of a CLIP model, in the space shared with text."""
+
+    def __init__(self, name: OperatorName, model: Any, licence: str) -> None:
+        visual = model.visual.eval().requires_grad_(False)
+        self._tower = dense_tower(visual)
+        self._height = name.height()
+        config = open_clip.get_model_preprocess_cfg(model)
+        self._normalization = Normalization(tuple(config["mean"]), tuple(config["std"]))
+        self.spec = OperatorSpec(
+            name=str(name),
+            stage_version=1,
+            prediction_kind="embedding",
+            licence=licence,
+            weights_digest=digest_weights(visual),
+            channel_count=self._tower.channel_count,
+            stride_px=float(self._tower.lattice.stride),
+        )
+
+    def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
+        """Return the cells' embeddings, with the image's own as global token."""
+        size, lattice = ImageSize(*image.shape[-2:]), self._tower.lattice
+        resized = size.with_height(self._height) if self._height else size
+        placement = Placement.of(size, resized, lattice, lattice.stride)
+        pixels = self._normalization.apply(placement.apply(image.to(torch.float32)))
+        with torch.no_grad():
+            cells, pooled = self._tower.embed(pixels[None])
+        return (placement.to_image(cells, lattice, pooled),)
+
+    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]]) -> SceneState:
+        """Return the empty state."""
+        return EMPTY_STATE
+
+    def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
+        """Return the features themselves, on their grid."""
+        return embedding_of(features[0])
+
+
+def build(name: OperatorName) -> OpenClipOperator:
+    """Build the operator ``open_clip:NAME/PRETRAINED``.
+
+    Raises:
+        ConfigError: If the weights cannot be had or do not fit the model's activation, or the model's image
+            tower has no dense form.
+        UnknownNameError: If open_clip has no such model or tag.
+    """
+    name.check(_OPTIONS, "NAME/PRETRAINED of open_clip, or NAME?weights=random")
+    model_name, _, tag = name.argument.partition("/")
+    if model_name not in open_clip.list_models():
+        # open_clip knows too many models to name them all.
+        near = difflib.get_close_matches(model_name, open_clip.list_models(), n=8, cutoff=0.4)
+        raise UnknownNameError.of("open_clip model", model_name, near or open_clip.list_models())
+    pretrained = _pretrained(name, model_name, tag)
+    try:
+        with seeded(name.integer("seed", 0)):
+            model = open_clip.create_model(model_name, pretrained=pretrained, pretrained_text=False)
+    except Exception as error:  # open_clip, its hub client and transports raise a dozen classes.
+        raise ConfigError(
+            f"Operator '{name}' cannot be built: {type(error).__name__}: {error} If the hub could not be "
+            "reached, use ?weights=FILE or ?weights=random.",
+            operator=str(name),
+        ) from error
+    return OpenClipOperator(name, model, "MIT" if pretrained is None else "unknown")
+
+
+def _pretrained(name: OperatorName, model_name: str, tag: str) -> str | None:
+    """Return what open_clip loads: a tag, a file, or None for random weights."""
+    weights = name.option("weights", "")
+    tags = open_clip.list_pretrained_tags_by_model(model_name)
+    if bool(tag) == bool(weights):
+        raise ConfigError(
+            f"Operator '{name}' must name its weights once: '{model_name}/TAG' "
+            f"(tags: {', '.join(tags) or 'none'}), ?weights=FILE or ?weights=random."
+        )
+    if weights == "random":
+        return None
+    if weights:
+        path = Path(weights).expanduser()
+        if not path.is_file():
+            raise ConfigError(f"Operator '{name}': there is no weights file '{path}'.")
+        return str(path)
+    if tag not in tags:
+        raise UnknownNameError.of(f"weights of open_clip's {model_name}", tag, tags)
+    _check_activation(name, model_name, tag)
+    return tag
+
+
+def _check_activation(name: OperatorName, model_name: str, tag: str) -> None:
+    """Refuse weights trained with another activation than the model has; open_clip itself only warns."""
+    wants_quick = bool(open_clip.get_pretrained_cfg(model_name, tag).get("quick_gelu", False))
+    has_quick = bool(open_clip.get_model_config(model_name).get("quick_gelu", False))
+    if wants_quick != has_quick:
+        plain = model_name.removesuffix(_QUICK_SUFFIX)
+        right = plain + _QUICK_SUFFIX if wants_quick else plain
+        raise ConfigError(
+            f"Operator '{name}': the weights '{tag}' were trained with "
+            f"{'Quick' if wants_quick else 'plain '}GELU, which {model_name} has not; "
+            f"use 'open_clip:{right}/{tag}'."
+        )

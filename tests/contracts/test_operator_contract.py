@@ -1,0 +1,179 @@
+"""What every operator of the catalog promises. A new entry needs an example here; the rest follows."""
+
+import json
+from functools import cache
+
+import pytest
+import torch
+
+from lift3d.domain.camera import ImageSize
+from lift3d.domain.features import FeatureMap
+from lift3d.operators.catalog import OPERATORS, build_operator
+from lift3d.operators.protocol import Operator, OperatorSpec
+
+EXAMPLES = {
+    "rgb": ("rgb",),
+    "hog": ("hog", "hog?cell=6"),
+    "felzenszwalb": ("felzenszwalb", "felzenszwalb?as=ids&count=6"),
+    "timm": (
+        "timm:test_vit?weights=random",
+        "timm:vit_small_patch14_dinov2?weights=random&layer=1",
+        "timm:resnet18?weights=random",
+        "timm:convnext_atto?weights=random&layer=1",
+        "timm:test_maxvit?weights=random",
+        "timm:test_vit?weights=random&height=64",
+    ),
+    "open_clip": ("open_clip:ViT-S-32?weights=random",),
+}
+ALL = tuple(name for names in EXAMPLES.values() for name in names)
+# Graph-based segmentation looks at the whole image: a cell answers for itself, but not to itself alone.
+LOCAL = tuple(name for name in ALL if not name.startswith("felzenszwalb"))
+SHIFTABLE = ("rgb", "hog", "timm:resnet18?weights=random", "timm:convnext_atto?weights=random&layer=1")
+
+
+@cache
+def operator_of(name: str) -> Operator:
+    return build_operator(name)
+
+
+def image_of(height: int, width: int, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(1, 3, 2 + height // 12, 2 + width // 12, generator=generator)
+    smooth = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")[0]
+    return (0.8 * smooth + 0.2 * torch.rand(3, height, width, generator=generator)).clamp(0, 1)
+
+
+def equal(a: FeatureMap, b: FeatureMap) -> bool:
+    tokens = a.global_tokens is b.global_tokens is None or torch.equal(a.global_tokens, b.global_tokens)
+    return a.grid == b.grid and tokens and torch.equal(a.values, b.values)
+
+
+def test_every_kind_of_the_catalog_has_an_example() -> None:
+    assert set(EXAMPLES) == set(OPERATORS)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_it_satisfies_the_protocol_and_describes_itself(name: str) -> None:
+    operator = operator_of(name)
+    assert isinstance(operator, Operator)
+    assert isinstance(operator.spec, OperatorSpec)
+    assert operator.spec.name == name
+    assert operator.spec.licence
+    assert json.loads(json.dumps(operator.spec.identity)) == operator.spec.identity
+    (features,) = operator.encode(image_of(48, 48))
+    assert features.channel_count == operator.spec.channel_count
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("size", [(48, 64), (49, 75), (33, 100), (7, 5)])
+def test_any_image_size_is_covered_by_finite_cells(name: str, size: tuple[int, int]) -> None:
+    image = image_of(*size)
+    before = image.clone()
+    for features in operator_of(name).encode(image):
+        assert features.values.dtype == torch.float32
+        assert torch.isfinite(features.values).all()
+        grid = features.grid
+        axes = (
+            (grid.origin_v, grid.rows, grid.stride_v, size[0]),
+            (grid.origin_u, grid.cols, grid.stride_u, size[1]),
+        )
+        for origin, count, stride, length in axes:
+            # The border cells are centred within a cell of the border: nothing of the image is far from a cell.
+            assert abs(origin) <= stride / 2 + 0.5
+            assert abs(origin + count * stride - length) <= stride / 2 + 0.5
+    assert torch.equal(image, before)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_features_can_be_learned_on(name: str) -> None:
+    (features,) = operator_of(name).encode(image_of(32, 32))
+    assert not features.values.requires_grad
+    scale = torch.ones(1, requires_grad=True)
+    (features.values * scale).sum().backward()
+    assert scale.grad is not None
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_it_is_deterministic_and_leaves_the_global_generator_alone(name: str) -> None:
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    again = build_operator(name)
+    image = image_of(48, 64)
+    for one, other in zip(operator_of(name).encode(image), again.encode(image), strict=True):
+        assert equal(one, other)
+    assert again.spec == operator_of(name).spec
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_decode_depends_on_its_arguments_alone(name: str) -> None:
+    operator, size = operator_of(name), ImageSize(40, 56)
+    features = operator.encode(image_of(40, 56))
+    kept = [part.values.clone() for part in features]
+    state = operator.fit_scene({"a": features})
+    first = operator.decode(features, state, size)
+    operator.encode(image_of(40, 56, seed=9))
+    second = operator.decode(features, state, size)
+    assert first.kind == operator.spec.prediction_kind
+    assert torch.equal(first.values, second.values)
+    assert all(torch.equal(part.values, before) for part, before in zip(features, kept, strict=True))
+    if first.kind == "embedding":
+        assert torch.equal(first.values, features[0].values)
+    else:
+        assert first.values.shape[-2:] == (40, 56)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_state_does_not_depend_on_the_order_of_views(name: str) -> None:
+    operator = operator_of(name)
+    maps = {view: operator.encode(image_of(24, 32, seed)) for seed, view in enumerate("abc")}
+    one = operator.fit_scene(maps).arrays
+    other = operator.fit_scene({view: maps[view] for view in "cba"}).arrays
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.parametrize("name", LOCAL)
+def test_a_cell_is_centred_where_its_grid_says(name: str) -> None:
+    """Change thin strips around a cell and weigh each by how much the cell minds: the mean is the cell's centre."""
+    operator = operator_of(name)
+    probe = operator.encode(image_of(64, 64))[0].grid
+    size = max(160, int(7 * max(probe.stride_u, probe.stride_v)))
+    image = image_of(size, size)
+    features = operator.encode(image)[0]
+    grid = features.grid
+    row, col = grid.rows // 2, grid.cols // 2
+    center = (
+        grid.origin_v + grid.stride_v * (row + 0.5),
+        grid.origin_u + grid.stride_u * (col + 0.5),
+    )
+    for axis, stride in ((0, grid.stride_v), (1, grid.stride_u)):
+        step = max(1, round(stride / 4))
+        reach = 6 * step
+        strips = torch.arange(-reach, reach + 1, step) + round(center[axis])
+        moments = []
+        for start in strips[:-1].tolist():
+            window = [slice(None), slice(None), slice(None)]
+            window[2 - axis] = slice(round(center[1 - axis]) - reach, round(center[1 - axis]) + reach)
+            window[1 + axis] = slice(start, start + step)
+            changed = image.clone()
+            changed[tuple(window)] = 1 - changed[tuple(window)]
+            minds = (operator.encode(changed)[0].values - features.values)[:, row, col].square().sum()
+            moments.append((start + step / 2, float(minds)))
+        total = sum(weight for _, weight in moments)
+        assert total > 0
+        mean = sum(place * weight for place, weight in moments) / total
+        assert abs(mean - center[axis]) < max(0.25 * stride, 0.51), (axis, mean, center[axis])
+
+
+@pytest.mark.parametrize("name", SHIFTABLE)
+def test_moving_the_image_by_a_cell_moves_the_features_by_a_cell(name: str) -> None:
+    operator = operator_of(name)
+    stride = round(operator.encode(image_of(64, 64))[0].grid.stride_u)
+    side = 20 * stride
+    large = image_of(side + stride, side + 2 * stride)
+    here = operator.encode(large[:, :side, :side].contiguous())[0].values
+    there = operator.encode(large[:, stride:, 2 * stride :].contiguous())[0].values
+    middle = slice(8, 11)
+    moved = here[:, 9:12, 10:13]
+    torch.testing.assert_close(there[:, middle, middle], moved, atol=2e-4, rtol=1e-3)

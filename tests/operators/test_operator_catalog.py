@@ -1,0 +1,125 @@
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from lift3d.errors import ConfigError, ContractError, UnknownNameError
+from lift3d.operators import catalog
+from lift3d.operators.catalog import build_operator, known_operators
+
+SUPPORT = "tests.support.operators"
+
+
+def install(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    entry = EntryPoint(name="shiny", value=value, group=catalog.ENTRY_POINT_GROUP)
+    monkeypatch.setattr(catalog, "entry_points", lambda group: [entry])
+
+
+def test_the_catalog_is_light() -> None:
+    code = "import sys, lift3d.operators.catalog; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_every_entry_of_the_catalog_is_there() -> None:
+    assert set(catalog.OPERATORS) <= set(known_operators())
+    for kind, location in catalog.OPERATORS.items():
+        module, attribute = location.split(":")
+        assert (Path(catalog.__file__).parent / f"{module.rpartition('.')[2]}.py").is_file(), kind
+        assert attribute == "build"
+
+
+def test_an_unknown_operator_names_the_closest_one() -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'rgb'"):
+        build_operator("rbg")
+
+
+def test_a_plugin_may_be_a_class_an_instance_or_a_file(tmp_path: Path) -> None:
+    assert build_operator("identity", (f"{SUPPORT}:IdentityOperator",)).spec.name == "identity"
+    assert build_operator("checker:8?stride=4", (f"{SUPPORT}:CheckerOperator",)).spec.channel_count == 8
+    source = tmp_path / "mine.py"
+    source.write_text(f"from {SUPPORT} import SegmenterOperator\nready = SegmenterOperator()\n")
+    assert build_operator("segmenter", (f"{source}:ready",)).spec.quantity == "label"
+    # A second plug-in of the same file shares its module, so a file runs once.
+    again = catalog.load_plugin(f"{source}:ready")
+    assert again is catalog.load_plugin(f"{source}:ready")
+
+
+def test_names_of_plugins_are_known_when_a_name_is_not() -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'identity'"):
+        build_operator("identiti", (f"{SUPPORT}:IdentityOperator",))
+
+
+@pytest.mark.parametrize(
+    ("location", "said"),
+    [
+        ("no_colon", "module:attribute"),
+        ("no.such.module:x", "cannot be imported"),
+        ("no/such/file.py:x", "cannot be imported"),
+        (f"{SUPPORT}:Nothing", "no attribute 'Nothing'"),
+    ],
+)
+def test_a_plugin_that_is_not_there_is_refused(location: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        build_operator("rgb", (location,))
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("thing = 3", "lacks spec, encode, fit_scene, decode"),
+        ("class thing:\n    spec = 1", "lacks encode, fit_scene, decode"),
+        ("def thing(size): return size", "without arguments"),
+        (
+            "class thing:\n    spec = 1\n    encode = fit_scene = decode = None",
+            "spec that is no OperatorSpec",
+        ),
+    ],
+)
+def test_a_plugin_that_is_no_operator_breaks_the_contract(tmp_path: Path, body: str, said: str) -> None:
+    source = tmp_path / "bad.py"
+    source.write_text(body)
+    with pytest.raises(ContractError, match=said):
+        build_operator("rgb", (f"{source}:thing",))
+
+
+def test_a_plugin_may_not_take_a_name_that_is_taken(tmp_path: Path) -> None:
+    source = tmp_path / "impostor.py"
+    source.write_text("from lift3d.operators.rgb import RgbOperator as thing\n")
+    with pytest.raises(ConfigError, match="taken"):
+        build_operator("rgb", (f"{source}:thing",))
+    twice = f"{SUPPORT}:IdentityOperator"
+    with pytest.raises(ConfigError, match="taken"):
+        build_operator("identity", (twice, twice))
+
+
+def test_a_file_that_fails_is_not_kept_half_loaded(tmp_path: Path) -> None:
+    source = tmp_path / "broken.py"
+    source.write_text("import not_a_package_of_anyone\n")
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="not_a_package_of_anyone"):
+            build_operator("rgb", (f"{source}:thing",))
+
+
+def test_installed_packages_bring_operators(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, f"{SUPPORT}:build_checker")
+    assert "shiny" in known_operators()
+    assert build_operator("shiny?channels=7").spec.channel_count == 7
+    assert build_operator("rgb").spec.name == "rgb"
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "said"),
+    [
+        ("no_such_package:build", ConfigError, r"shiny.*no_such_package"),
+        (f"{SUPPORT}:Nothing", ConfigError, "does not load"),
+        (f"{SUPPORT}:IdentityOperator.spec", ContractError, "no factory"),
+    ],
+)
+def test_an_installed_package_that_does_not_load_says_so(
+    monkeypatch: pytest.MonkeyPatch, value: str, error: type[Exception], said: str
+) -> None:
+    install(monkeypatch, value)
+    with pytest.raises(error, match=said):
+        build_operator("shiny")

@@ -1,0 +1,139 @@
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from lift3d.domain.camera import ImageSize
+from lift3d.errors import ConfigError, UnknownNameError
+from lift3d.operators import timm_models
+from lift3d.operators.catalog import build_operator
+
+timm = timm_models.timm
+RANDOM_VIT = "timm:test_vit?weights=random"
+
+
+def image_of(height: int, width: int) -> torch.Tensor:
+    return torch.rand(3, height, width, generator=torch.Generator().manual_seed(2))
+
+
+def save_weights(path: Path, network: torch.nn.Module) -> Path:
+    save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, path)
+    return path
+
+
+def plain_network(name: str, **options: object) -> torch.nn.Module:
+    torch.manual_seed(0)
+    return timm.create_model(name, pretrained=False, **options).eval()
+
+
+def test_features_equal_the_plain_network(tmp_path: Path) -> None:
+    # A file written with its classifier, as published ones are.
+    network = plain_network("test_vit")
+    path = save_weights(tmp_path / "vit.safetensors", network)
+    operator = build_operator(f"timm:test_vit?weights={path}")
+    image = image_of(160, 160)
+    (features,) = operator.encode(image)
+    config = timm.data.resolve_model_data_config(network)
+    mean, std = (torch.tensor(config[key])[:, None, None] for key in ("mean", "std"))
+    with torch.no_grad():
+        tokens = network.forward_features(((image - mean) / std)[None])[0]
+    torch.testing.assert_close(features.global_tokens, tokens[:1])
+    torch.testing.assert_close(features.values.flatten(1).T, tokens[1:])
+
+
+def test_the_digest_is_of_the_content(tmp_path: Path) -> None:
+    random = build_operator(RANDOM_VIT)
+    path = save_weights(tmp_path / "same.safetensors", random._network)
+    assert build_operator(f"timm:test_vit?weights={path}").spec.weights_digest == random.spec.weights_digest
+    assert build_operator(f"{RANDOM_VIT}&seed=1").spec.weights_digest != random.spec.weights_digest
+
+
+def test_class_and_register_tokens_are_global_tokens() -> None:
+    (features,) = build_operator("timm:vit_small_patch14_reg4_dinov2?weights=random&layer=0").encode(image_of(28, 42))
+    assert features.global_tokens is not None
+    assert features.global_tokens.shape == (5, 384)
+    assert features.values.shape == (384, 2, 3)
+
+
+def test_the_default_stage_is_the_deepest_with_a_stride_of_at_most_16() -> None:
+    assert build_operator("timm:resnet18?weights=random").spec.stride_px == 16
+    assert build_operator("timm:resnet18?weights=random&layer=-1").spec.stride_px == 32
+    assert build_operator("timm:resnet18?weights=random&layer=1").spec.channel_count == 64
+
+
+def test_a_greater_height_gives_finer_cells_of_the_same_image() -> None:
+    coarse = build_operator(RANDOM_VIT).encode(image_of(64, 96))[0].grid
+    fine = build_operator(f"{RANDOM_VIT}&height=128").encode(image_of(64, 96))[0].grid
+    assert (coarse.rows, coarse.cols, coarse.stride_u) == (4, 6, 16.0)
+    assert (fine.rows, fine.cols, fine.stride_u) == (8, 12, 8.0)
+    assert (fine.origin_u, fine.origin_v) == (0.0, 0.0)
+
+
+def test_a_network_of_one_size_sees_the_stretched_image() -> None:
+    grid = build_operator("timm:test_maxvit?weights=random").encode(image_of(80, 240))[0].grid
+    assert grid.stride_u == pytest.approx(3 * grid.stride_v)
+    with pytest.raises(ConfigError, match="leave height away"):
+        build_operator("timm:test_maxvit?weights=random&height=64")
+
+
+def test_an_unknown_network_names_the_closest() -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'vit_small_patch14_dinov2'"):
+        build_operator("timm:vit_smal_patch14_dinov2?weights=random")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("layer=99", "layers 0 to"),
+        ("layer=x", "whole number"),
+        ("height=-1", "positive"),
+        ("wights=random", "Did you mean 'weights'"),
+    ],
+)
+def test_wrong_options_are_refused(options: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        build_operator(f"timm:test_vit?{options}" + ("" if "wights" in options else "&weights=random"))
+
+
+def test_a_hub_out_of_reach_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    create = timm.create_model
+
+    def unreachable(*args: object, pretrained: bool = False, **options: object) -> object:
+        if pretrained:
+            raise OSError("Name or service not known")
+        return create(*args, pretrained=False, **options)
+
+    monkeypatch.setattr(timm, "create_model", unreachable)
+    with pytest.raises(ConfigError, match=r"Name or service.*weights=FILE or weights=random"):
+        build_operator("timm:test_vit")
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    other = save_weights(tmp_path / "other.safetensors", plain_network("test_convnext"))
+    with pytest.raises(ConfigError, match="does not fit the network"):
+        build_operator(f"timm:test_vit?weights={other}")
+
+
+def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
+    state = plain_network("test_vit").state_dict()
+    state["pos_embed"] = torch.zeros(1, 5, 64)
+    save_file(state, tmp_path / "small.safetensors")
+    with pytest.raises(ConfigError, match=r"another shape.*pos_embed"):
+        build_operator(f"timm:test_vit?weights={tmp_path}/small.safetensors")
+
+
+@pytest.mark.parametrize("name", ["nothing.safetensors", "text.safetensors", "text.pth", "list.pth"])
+def test_files_that_hold_no_weights_are_refused(tmp_path: Path, name: str) -> None:
+    if name.startswith("text"):
+        (tmp_path / name).write_text("not weights")
+    if name.startswith("list"):
+        torch.save([1, 2], tmp_path / name)
+    with pytest.raises(ConfigError, match="eights file"):
+        build_operator(f"timm:test_vit?weights={tmp_path}/{name}")
+
+
+def test_nested_checkpoints_are_read(tmp_path: Path) -> None:
+    torch.save({"state_dict": plain_network("test_vit").state_dict()}, tmp_path / "nested.pth")
+    operator = build_operator(f"timm:test_vit?weights={tmp_path}/nested.pth")
+    assert operator.decode(operator.encode(image_of(32, 32)), operator.fit_scene({}), ImageSize(32, 32)).is_valid.all()
