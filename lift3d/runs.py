@@ -19,6 +19,7 @@ from lift3d.models import Models
 from lift3d.pipeline import read_scene
 from lift3d.scene_inputs import Report, SceneInputs, quiet
 from lift3d.scene_run import run_scene
+from lift3d.scene_scores import ALL_PIXELS
 from lift3d.storage import layout
 from lift3d.storage.commit import committed
 from lift3d.storage.documents import read_document
@@ -161,7 +162,7 @@ def _rows_without_value(manifest: Mapping[str, Any], recipe: Recipe) -> list[Sco
             lifter=lifter,
             target_mode=recipe.target_mode,
             metric=f"usable_{what}",
-            protocol=manifest.get("protocol", ""),
+            protocol=f"{protocol}/{ALL_PIXELS}" if (protocol := manifest.get("protocol", "")) else "",
             threshold_source="",
             scoring_geometry="none",
             value=float("nan"),

@@ -25,6 +25,7 @@ from lift3d.scene_digests import scores_digest
 from lift3d.scene_inputs import Report, SceneInputs
 from lift3d.scene_lift import RAW2D, LiftedProduct
 from lift3d.scene_products import read_lifted_part, read_skipped, read_tracks, write_tracks
+from lift3d.scenes.tracks import STAGE_VERSION as TRACKS_VERSION
 from lift3d.scenes.tracks import find_tracks
 from lift3d.storage import layout
 from lift3d.storage.commit import committed
@@ -220,7 +221,7 @@ def _nothing_corresponds() -> Correspondence:
 
 
 def _tracks(inputs: SceneInputs) -> Tracks:
-    key = digest({"tracks": 1, "views": [[name, value] for name, value in inputs.digests.items()]})
+    key = digest({"tracks": TRACKS_VERSION, "views": [[name, value] for name, value in inputs.digests.items()]})
     path = layout.state_path(inputs.scene.id, "tracks", key)
     if committed(inputs.store, path) is None:
         write_tracks(inputs.store, path, find_tracks(inputs.usable_scene()), {})

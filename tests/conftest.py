@@ -7,7 +7,9 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-settings.register_profile("house", max_examples=50, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+settings.register_profile(
+    "house", max_examples=50, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+)
 settings.load_profile("house")
 
 # Equal bits need equal thread counts; tests share two cores.

@@ -56,7 +56,7 @@ def _torch() -> Finding:
 
 
 def _encoders() -> Finding:
-    from lift3d.operators.torchvision_guard import ensure_torchvision
+    from lift3d.torchvision_guard import ensure_torchvision
 
     has_ops = ensure_torchvision()
     import timm

@@ -4,11 +4,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.strategies import cameras, rotations
 
 from lift3d.domain.camera import Camera, ImageSize
 from lift3d.errors import CameraError, ConfigError
 from lift3d.geometry.projection import project
+from tests.support.strategies import cameras, rotations
 
 
 def points_in_front(draw, count=6):
@@ -21,9 +21,7 @@ def test_resizing_then_projecting_is_projecting_then_resizing(data, camera):
     size = ImageSize(data.draw(st.integers(4, 500)), data.draw(st.integers(4, 500)))
     xyz = points_in_front(data.draw)
     uv, _ = project(xyz, camera.K)
-    scaled = uv * torch.tensor(
-        [size.width / camera.size.width, size.height / camera.size.height], dtype=torch.float64
-    )
+    scaled = uv * torch.tensor([size.width / camera.size.width, size.height / camera.size.height], dtype=torch.float64)
     torch.testing.assert_close(project(xyz, camera.resized(size).K)[0], scaled, rtol=1e-9, atol=1e-6)
 
 

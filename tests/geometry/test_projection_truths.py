@@ -3,12 +3,12 @@ import math
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.strategies import cameras, pixels, rigid_transforms, rotations
 
 from lift3d.geometry.epipolar import baseline_angle, epipolar_segment
 from lift3d.geometry.projection import is_inside, project, transfer, unproject
 from lift3d.geometry.rays import directions_z1, inverse_depth_planes
 from lift3d.geometry.rigid import inverse, nearest_rotation, rotation_angle, transform
+from tests.support.strategies import cameras, pixels, rigid_transforms, rotations
 
 
 @given(st.data(), cameras(), st.floats(0.1, 50))
@@ -42,7 +42,8 @@ def test_the_nearest_rotation_undoes_a_small_stretch(rotation, stretch):
 @given(st.floats(1e-9, 3.1))
 def test_the_angle_of_a_rotation_is_exact_near_zero_and_pi(angle):
     about_z = torch.tensor(
-        [[math.cos(angle), -math.sin(angle), 0], [math.sin(angle), math.cos(angle), 0], [0, 0, 1]], dtype=torch.float64
+        [[math.cos(angle), -math.sin(angle), 0], [math.sin(angle), math.cos(angle), 0], [0, 0, 1]],
+        dtype=torch.float64,
     )
     assert math.isclose(rotation_angle(torch.eye(3, dtype=torch.float64), about_z), angle, rel_tol=1e-6, abs_tol=1e-15)
 
