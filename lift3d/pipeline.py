@@ -5,6 +5,7 @@ score → tabulate
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -59,30 +60,35 @@ def fit_scene(operator: Operator, maps: Mapping[ViewId, tuple[FeatureMap, ...]])
 
 
 def select_sources(
-    target: Target, cameras: Mapping[ViewId, Camera], count: int, depth_range: DepthRange
-) -> list[tuple[ViewId, float]]:
-    """Return the source views of a target and their tapers, best first.
+    targets: Sequence[Target], cameras: Mapping[ViewId, Camera], count: int, depth_range: DepthRange
+) -> tuple[Target, ...]:
+    """Return the targets with their sources chosen: pure planning on cameras, for all targets before any is lifted."""
+    return tuple(
+        replace(
+            target,
+            sources=tuple(
+                source_selection.select_sources(
+                    target.camera, [(name, cameras[name]) for name in target.source_ids], count, depth_range
+                )
+            ),
+        )
+        if target.source_ids
+        else target
+        for target in targets
+    )
+
+
+def propose(lifter: Lifter, target: Target, frames: Callable[[ViewId], Frame], depth_range: DepthRange) -> RayProposal:
+    """Return where surfaces may be along the target's rays: once per target, for all operators.
 
     Raises:
-        NoOverlapError: If there is no candidate.
+        NoOverlapError: If the target has no source, or none sees anything of what it sees.
     """
-    candidates = [(name, cameras[name]) for name in target.source_ids if name in cameras]
-    if not candidates:
+    if not target.sources:
         raise NoOverlapError(f"Target '{target.id}' has no source view left.", view=target.id)
-    return source_selection.select_sources(target.camera, candidates, count, depth_range)
-
-
-def propose(
-    lifter: Lifter,
-    target: Target,
-    sources: Sequence[tuple[ViewId, float]],
-    frames: Callable[[ViewId], Frame],
-    depth_range: DepthRange,
-) -> RayProposal:
-    """Return where surfaces may be along the target's rays: once per target, for all operators."""
     guides = [
         SourceGuide(name, frame.camera, frame.image, frame.is_valid, taper, frame.z_depth)
-        for name, taper, frame in ((name, taper, frames(name)) for name, taper in sources)
+        for name, taper, frame in ((name, taper, frames(name)) for name, taper in target.sources)
     ]
     with torch.inference_mode():
         return lifter.propose(target.camera, guides, depth_range)

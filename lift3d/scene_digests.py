@@ -56,18 +56,20 @@ def lifted_digest(
     views: Mapping[ViewId, str],
     depth_range: DepthRange,
 ) -> str:
-    """Digest of lifted views: cameras, source images, sources, lifter, operator, state."""
-    used = sorted({name for target in targets for name in target.source_ids if name in views})
+    """Digest of a part of the lifted views: cameras, chosen sources and their images, lifter, operator, state."""
+    used = sorted({name for target in targets for name, _ in target.sources})
     return digest(
         {
             "operator": operator.identity,
             "lifter": lifter.identity,
             "state": state,
             "stages": STAGE_VERSIONS,
-            "sources": recipe.sources,
             "taps": recipe.taps,
             "depth_range": [depth_range.near, depth_range.far],
-            "targets": [[target.id, camera_digest(target.camera), list(target.source_ids)] for target in targets],
+            "targets": [
+                [target.id, camera_digest(target.camera), [list(source) for source in target.sources]]
+                for target in targets
+            ],
             "views": [[name, views[name]] for name in used],
         }
     )

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Generic, TypeVar
 
 from lift3d import pipeline
+from lift3d.domain.camera import Camera
 from lift3d.domain.features import FeatureMap
 from lift3d.domain.keys import ViewId
 from lift3d.domain.scene import DroppedView, Frame, Scene, View
@@ -105,11 +106,18 @@ class SceneInputs:
         """Return the scene without the views that were dropped."""
         return replace(self.scene, views=tuple(self.views.values()))
 
-    def encode_all(self, operator: Operator, report: Report) -> "SceneFeatures":
-        """Encode every view that has no committed features, and return all as a mapping that loads on access."""
+    def cameras(self) -> dict[ViewId, Camera]:
+        """Return the usable views' cameras at the lifted size."""
+        return {
+            name: view.camera.resized(view.camera.size.with_height(self.height)) for name, view in self.views.items()
+        }
+
+    def encode(self, operator: Operator, names: set[ViewId], report: Report) -> "SceneFeatures":
+        """Encode those of the named views that have no committed features; return all views' as a lazy mapping."""
+        wanted = [name for name in self.views if name in names]
         maps = SceneFeatures(self, operator, frozenset(self.views))
-        for done, name in enumerate(self.views):
-            report(f"encode {operator.spec.name}", done, len(self.views))
+        for done, name in enumerate(wanted):
+            report(f"encode {operator.spec.name}", done, len(wanted))
             maps.ensure(name)
         return maps
 

@@ -8,6 +8,7 @@ from lift3d import pipeline
 from lift3d.config import Recipe
 from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import FeatureGrid, SceneState
+from lift3d.domain.keys import SceneId, digest
 from lift3d.domain.lifted import LiftedView
 from lift3d.domain.proposals import RayProposal
 from lift3d.errors import NoOverlapError
@@ -62,30 +63,30 @@ def plan_products(
     targets: Sequence[Target],
 ) -> list[LiftedProduct]:
     """Return every product of lifted views that the recipe wants of this scene, raw2d first for each operator."""
-    part_count = -(-len(targets) // VIEWS_PER_PART)
+    parts = [targets[start : start + VIEWS_PER_PART] for start in range(0, len(targets), VIEWS_PER_PART)]
+    scene = inputs.scene
     products = []
     for operator in models.operators:
         spec, state = operator.spec, state_digest(states[operator.spec.name])
-        wanted = [] if recipe.targets else [(RAW2D, plain_digest(spec, state, targets, inputs.digests), "")]
+        if not recipe.targets:
+            keys = [plain_digest(spec, state, part, inputs.digests) for part in parts]
+            products.append(_product(scene.id, spec.name, RAW2D, keys))
         for lifter in models.lifters:
-            key = lifted_digest(spec, lifter.spec, state, recipe, targets, inputs.digests, inputs.scene.depth_range)
-            lacks_depth = lifter.spec.needs_depth and not inputs.scene.has_depth
-            wanted.append((lifter.spec.name, key, "needs-depth: the scene's views have none" if lacks_depth else ""))
-        products += [
-            LiftedProduct(
-                spec.name,
-                name,
-                key,
-                ()
-                if reason
-                else tuple(
-                    layout.lifted_path(inputs.scene.id, spec.name, name, key, part) for part in range(part_count)
-                ),
-                reason,
-            )
-            for name, key, reason in wanted
-        ]
+            if lifter.spec.needs_depth and not scene.has_depth:
+                reason = "needs-depth: the scene's views have none"
+                products.append(LiftedProduct(spec.name, lifter.spec.name, "", (), reason))
+                continue
+            keys = [
+                lifted_digest(spec, lifter.spec, state, recipe, part, inputs.digests, scene.depth_range)
+                for part in parts
+            ]
+            products.append(_product(scene.id, spec.name, lifter.spec.name, keys))
     return products
+
+
+def _product(scene: SceneId, operator: str, lifter: str, keys: Sequence[str]) -> LiftedProduct:
+    paths = tuple(layout.lifted_path(scene, operator, lifter, key, part) for part, key in enumerate(keys))
+    return LiftedProduct(operator, lifter, digest(list(keys)), paths)
 
 
 def lift_scene(
@@ -129,10 +130,6 @@ class _Lifting:
         self._operators = {operator.spec.name: operator for operator in models.operators}
         self._lifters = {lifter.spec.name: lifter for lifter in models.lifters}
         self._states = states
-        self._cameras = {
-            name: view.camera.resized(view.camera.size.with_height(recipe.image_height))
-            for name, view in inputs.views.items()
-        }
         self._grids: dict[tuple[str, ImageSize], tuple[FeatureGrid, ...]] = {}
 
     def lift_target(
@@ -158,10 +155,8 @@ class _Lifting:
         return outcomes
 
     def _propose(self, lifter: Lifter, target: Target) -> RayProposal | str:
-        depth_range = self._inputs.scene.depth_range
         try:
-            sources = pipeline.select_sources(target, self._cameras, self._recipe.sources, depth_range)
-            return pipeline.propose(lifter, target, sources, self._inputs.frame, depth_range)
+            return pipeline.propose(lifter, target, self._inputs.frame, self._inputs.scene.depth_range)
         except NoOverlapError as error:
             return f"{error.reason}: {error}"
 

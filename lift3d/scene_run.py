@@ -29,11 +29,14 @@ def run_scene(inputs: SceneInputs, recipe: Recipe, models: Models, report: Repor
     """
     inputs.decode_all(report)
     targets = choose_targets(list(inputs.views.values()), recipe)
+    targets = pipeline.select_sources(targets, inputs.cameras(), recipe.sources, inputs.scene.depth_range)
+    # Only what is a target or a source of one is encoded, unless an operator's fit asks for more.
+    used = {target.id for target in targets} | {name for target in targets for name, _ in target.sources}
     # Held-out targets are no source of any target, so nothing may be fitted on them either.
     fitted_on = {name for target in targets for name in target.source_ids}
     states: dict[str, SceneState] = {}
     for operator in models.operators:
-        maps = inputs.encode_all(operator, report)
+        maps = inputs.encode(operator, used, report)
         states[operator.spec.name] = pipeline.fit_scene(operator, maps.only(fitted_on))
     products = plan_products(inputs, recipe, models, states, targets)
     lift_scene(inputs, recipe, models, states, targets, products, report)

@@ -25,12 +25,14 @@ class Target:
         camera: Camera at the lifted size.
         view: The captured view of this camera; None for a novel camera.
         source_ids: Views that may be sources.
+        sources: Those chosen, with their tapers, best first; none before they are selected, or if none is left.
     """
 
     id: ViewId
     camera: Camera
     view: View | None
     source_ids: tuple[ViewId, ...]
+    sources: tuple[tuple[ViewId, float], ...] = ()
 
 
 def choose_targets(views: Sequence[View], recipe: Recipe) -> tuple[Target, ...]:
