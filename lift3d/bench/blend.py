@@ -32,14 +32,20 @@ MEMORY_SOURCE_CELLS, MEMORY_CHANNELS = 111, (128, 256, 768, 1024)
 
 
 def run(
-    target_cells: tuple[int, ...] = (37, 74, 148), threads: tuple[int, ...] = (1, 2), repeats: int = 3
+    target_cells: tuple[int, ...] = (37, 74),
+    threads: tuple[int, ...] = (1, 2),
+    repeats: int = 5,
+    memory_channels: tuple[int, ...] = MEMORY_CHANNELS,
+    memory_source_cells: int = MEMORY_SOURCE_CELLS,
 ) -> dict[str, Any]:
     """Measure and return the figures: ``time`` (one entry per target size and thread count) and ``memory``.
 
     Args:
         target_cells: Rows (and columns) of the target grids to time.
         threads: Torch threads to time with; the setting found is restored.
-        repeats: Each figure is the fastest of so many runs.
+        repeats: Each figure is the fastest of so many runs, taken in turns.
+        memory_channels: Channel counts to measure memory at.
+        memory_source_cells: Rows (and columns) of the source grids that memory is measured with.
     """
     before = torch.get_num_threads()
     timed = []
@@ -49,7 +55,7 @@ def run(
             timed += [_time_figures(cells, thread_count, repeats) for cells in target_cells]
     finally:
         torch.set_num_threads(before)
-    return {"time": timed, "memory": memory_figures(MEMORY_CHANNELS, MEMORY_SOURCE_CELLS)}
+    return {"time": timed, "memory": memory_figures(memory_channels, memory_source_cells)}
 
 
 def table(figures: dict[str, Any]) -> str:
@@ -83,9 +89,10 @@ def _time_figures(target_cells: int, threads: int, repeats: int) -> dict[str, An
     maps = _maps(TIME_CHANNELS, SOURCE_CELLS)
     sparse = _weights(target_cells, TAP_COUNT, SOURCE_CELLS)
     dense = _weights(target_cells, SOURCE_COUNT * SAMPLES_PER_RAY, SOURCE_CELLS)
-    blend_s = _fastest(lambda: blend(sparse, maps), repeats)
-    gather_s = _fastest(_gather(sparse), repeats)
-    dense_s = _fastest(lambda: blend(dense, maps), 1)
+    # In turns, so that whatever else the machine does falls on all three.
+    works = (lambda: blend(sparse, maps), _gather(sparse), lambda: blend(dense, maps))
+    rounds = [[_seconds(work) for work in works] for _ in range(repeats)]
+    blend_s, gather_s, dense_s = (min(figures) for figures in zip(*rounds, strict=True))
     return {
         "target_cells": target_cells,
         "threads": threads,
@@ -98,12 +105,11 @@ def _time_figures(target_cells: int, threads: int, repeats: int) -> dict[str, An
 
 
 def _maps(channel_count: int, cells: int) -> list[FeatureMap]:
+    """Return maps as token models give them: channels adjacent in memory."""
     grid = FeatureGrid(cells, cells, STRIDE_PX, STRIDE_PX)
     generator = torch.Generator().manual_seed(0)
-    return [
-        FeatureMap(torch.rand(channel_count, cells, cells, generator=generator), grid)
-        for _ in range(SOURCE_COUNT)
-    ]
+    tokens = [torch.rand(cells, cells, channel_count, generator=generator) for _ in range(SOURCE_COUNT)]
+    return [FeatureMap(values.permute(2, 0, 1), grid) for values in tokens]
 
 
 def _weights(target_cells: int, tap_count: int, source_cells: int) -> BlendingWeights:
@@ -134,26 +140,22 @@ def _gather(weights: BlendingWeights) -> Callable[[], None]:
     column = (weights.uv[..., 0] / STRIDE_PX).long().clamp(0, SOURCE_CELLS - 2)
     row = (weights.uv[..., 1] / STRIDE_PX).long().clamp(0, SOURCE_CELLS - 2)
     first = weights.source * SOURCE_CELLS**2 + row * SOURCE_CELLS + column
-    corners = torch.stack(
-        [first, first + 1, first + SOURCE_CELLS, first + SOURCE_CELLS + 1], dim=-1
-    ).flatten()
+    corners = torch.stack([first, first + 1, first + SOURCE_CELLS, first + SOURCE_CELLS + 1], dim=-1).flatten()
     tile = 16 * 4 * TAP_COUNT
     buffer = torch.empty(tile, TIME_CHANNELS)
 
     def gather() -> None:
-        for part in corners.split(tile):
+        for start in range(0, len(corners), tile):
+            part = corners[start : start + tile]
             torch.index_select(rows, 0, part, out=buffer[: len(part)])
 
     return gather
 
 
-def _fastest(work: Callable[[], object], repeats: int) -> float:
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
 
 
 def _extra_bytes(channel_count: int, source_cells: int) -> int:
@@ -167,7 +169,7 @@ def _extra_bytes(channel_count: int, source_cells: int) -> int:
 
 
 def _restarted_peak_bytes() -> int:
-    """Lower the peak to what is resident now (Linux), and return it: a child starts with its parent's peak."""
+    """Lower the peak to what is resident now (Linux) and return it; a child inherits its parent's peak."""
     switch = Path("/proc/self/clear_refs")
     if switch.exists():
         switch.write_text("5")

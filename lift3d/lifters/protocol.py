@@ -52,9 +52,7 @@ class Lifter(Protocol):
         """What there is to know without running it."""
         ...
 
-    def propose(
-        self, target: "Camera", guides: "Sequence[SourceGuide]", depth_range: "DepthRange"
-    ) -> "RayProposal":
+    def propose(self, target: "Camera", guides: "Sequence[SourceGuide]", depth_range: "DepthRange") -> "RayProposal":
         """Return where the surface may be along each ray of the guide grid, and which sources see it.
 
         Raises:

@@ -1,0 +1,1 @@
+"""Rules for blending weights, and the one function that blends."""

@@ -1,0 +1,152 @@
+"""The weighted sum: one sparse function for every lifter, every operator and any number of channels.
+
+A tap reads its source bilinearly, so it is four cells of that source; a target cell is then a bag of
+``4 · tap`` rows of the table of all source cells. The table exists only as one block of channels at a time.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import embedding_bag
+
+from lift3d.domain.features import FeatureGrid, FeatureMap
+from lift3d.domain.keys import ViewId
+from lift3d.domain.lifted import LiftedFeatures
+from lift3d.domain.weights import BlendingWeights
+from lift3d.errors import ConfigError, NonFiniteError, ShapeError
+from lift3d.geometry.sampling import bilinear_corners
+
+# A block of one 37×37 map of ten sources is 3.5 MB: it stays in the last-level cache while bags are summed.
+CHANNEL_BLOCK = 64
+# Corners held at once (8 bytes each): 8192 cells of 32 taps in 8 MB.
+CORNER_TILE = 2**20
+
+
+def blend(
+    weights: BlendingWeights,
+    maps: Mapping[ViewId, FeatureMap] | Sequence[FeatureMap],
+    *,
+    channel_block: int = CHANNEL_BLOCK,
+) -> LiftedFeatures:
+    """Sum the sources' features with the given weights.
+
+    Peak memory beyond arguments and result does not depend on the number of channels: one block of the table
+    (``4 · channel_block`` bytes per source cell) and the corners of a tile of cells. A tile of rows gives the
+    rows of the whole bit for bit. Not differentiable; training uses ``blend_reference``.
+
+    Args:
+        weights: Taps of every cell.
+        maps: The sources' features of one cut: by view id, or in the order of ``weights.source_ids``. Their
+            grids may differ, their channels not.
+        channel_block: Channels copied at a time; changes time and memory only.
+
+    Returns:
+        Features, float32, NaN where coverage is 0, in the memory layout of the first map; global tokens blended
+        with the view-marginal.
+
+    Raises:
+        ConfigError: If a source has no map.
+        ShapeError: If the maps differ in channels or tokens.
+        NonFiniteError: If a map has a NaN or infinite cell.
+    """
+    sources = _in_order(weights, maps)
+    channel_count = sources[0].channel_count
+    cell_count, table_rows = weights.grid.cell_count, sum(source.grid.cell_count for source in sources)
+    # The table is rebuilt for every tile of cells, so the corners may take as much memory as one block of it.
+    tile = max(CORNER_TILE, table_rows * channel_block // 2) // (4 * weights.source.shape[1]) + 1
+    # Token models give maps whose channels are adjacent in memory; the result keeps that layout, without transposing.
+    is_token_major = sources[0].values.stride(0) == 1
+    values = torch.empty(cell_count, channel_count).T if is_token_major else torch.empty(channel_count, cell_count)
+    with torch.no_grad():
+        for start in range(0, cell_count, tile):
+            cells = slice(start, min(start + tile, cell_count))
+            rows, shares = _bags(weights, cells, [source.grid for source in sources])
+            for low in range(0, channel_count, channel_block):
+                channels = slice(low, min(low + channel_block, channel_count))
+                bags = embedding_bag(rows, _table(sources, channels), mode="sum", per_sample_weights=shares)
+                values[channels, cells] = bags.T
+        values[:, weights.coverage <= 0] = torch.nan
+        tokens = _blend_tokens(weights, sources)
+    shape = (weights.grid.rows, weights.grid.cols)
+    features = FeatureMap(values.reshape(channel_count, *shape), weights.grid, tokens)
+    return LiftedFeatures(features, weights.coverage.reshape(shape), weights.z_depth.reshape(shape))
+
+
+def view_marginal(weights: BlendingWeights) -> Float[Tensor, "source"]:
+    """Return the share of the lifted view that each source makes up; sums to 1, or to 0 if uncovered."""
+    share = weights.weight * weights.coverage[:, None]
+    total = torch.zeros(len(weights.source_ids), dtype=torch.float64)
+    total.index_add_(0, weights.source.flatten().long(), share.flatten().double())
+    covered = weights.coverage.double().sum()
+    return (total / torch.where(covered > 0, covered, 1.0)).float()
+
+
+def _in_order(
+    weights: BlendingWeights, maps: Mapping[ViewId, FeatureMap] | Sequence[FeatureMap]
+) -> tuple[FeatureMap, ...]:
+    if isinstance(maps, Mapping):
+        missing = [view for view in weights.source_ids if view not in maps]
+        if missing:
+            raise ConfigError(f"No features for source(s) {', '.join(missing)}; encode every source before blending.")
+        ordered = tuple(maps[view] for view in weights.source_ids)
+    else:
+        ordered = tuple(maps)
+    if not ordered or len(ordered) != len(weights.source_ids):
+        raise ConfigError(
+            f"Blending {len(weights.source_ids)} sources needs one feature map each, got {len(ordered)} maps."
+        )
+    channels = sorted({source.channel_count for source in ordered})
+    if len(channels) > 1:
+        raise ShapeError(f"All sources of one cut need the same channels, got {channels}.")
+    return ordered
+
+
+def _bags(
+    weights: BlendingWeights, cells: slice, grids: Sequence[FeatureGrid]
+) -> tuple[Int[Tensor, "cell corner"], Float[Tensor, "cell corner"]]:
+    """Return the table rows that make up each cell, and their weights."""
+    source, uv = weights.source[cells].long(), weights.uv[cells]
+    first, *others = dict.fromkeys(grids)
+    row, share = _corners(uv, first)
+    for other in others:
+        is_other = torch.tensor([grid == other for grid in grids])[source]
+        row[is_other], share[is_other] = _corners(uv[is_other], other)
+    # 32-bit rows halve the index traffic; a table of 2³¹ cells would not fit anywhere else either.
+    offset = torch.tensor([0, *(grid.cell_count for grid in grids[:-1])]).cumsum(0).int()
+    row += offset[source][..., None]
+    share *= weights.weight[cells][..., None]
+    return row.flatten(1), share.flatten(1)
+
+
+def _corners(uv: Float[Tensor, "*tap 2"], grid: FeatureGrid) -> tuple[Int[Tensor, "*tap 4"], Float[Tensor, "*tap 4"]]:
+    stride, origin = (grid.stride_u, grid.stride_v), (grid.origin_u, grid.origin_v)
+    index, share = bilinear_corners(uv, grid.rows, grid.cols, stride, origin)
+    return index.int(), share
+
+
+def _table(sources: Sequence[FeatureMap], channels: slice) -> Float[Tensor, "source_cell channel"]:
+    first = sources[0].values[channels]
+    table = torch.empty(sum(source.grid.cell_count for source in sources), first.shape[0])
+    start = 0
+    for source in sources:
+        stop = start + source.grid.cell_count
+        table[start:stop] = source.values[channels].flatten(1).T
+        start = stop
+    # A sum carries NaN and infinity in one pass without memory; only a suspicious one is looked at in detail.
+    if not math.isfinite(float(table.sum())) and not bool(torch.isfinite(table).all()):
+        raise NonFiniteError("Source features must be finite to be blended; got NaN or infinity from an encode.")
+    return table
+
+
+def _blend_tokens(weights: BlendingWeights, sources: Sequence[FeatureMap]) -> Float[Tensor, "token channel"] | None:
+    tokens = [source.global_tokens for source in sources if source.global_tokens is not None]
+    if not tokens:
+        return None
+    if len(tokens) != len(sources) or len({tuple(token.shape) for token in tokens}) > 1:
+        raise ShapeError("Either all sources of one cut have global tokens of one shape, or none has.")
+    share = view_marginal(weights)
+    blended = torch.einsum("s,stc->tc", share, torch.stack(tokens).float())
+    return blended if bool((weights.coverage > 0).any()) else torch.full_like(blended, torch.nan)

@@ -1,0 +1,104 @@
+"""Which views to lift from: pure planning on cameras, nothing is loaded.
+
+Letters: a probe is a point of the target's frustum; the cost of a view is how differently it sees the probes.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lift3d.domain.camera import Camera
+from lift3d.domain.keys import ViewId
+from lift3d.domain.scene import DepthRange
+from lift3d.errors import ConfigError, NoOverlapError
+from lift3d.geometry.epipolar import baseline_angle
+from lift3d.geometry.projection import project, unproject
+from lift3d.geometry.rigid import transform
+
+# Probes: a 3×3 pattern over the image at three depths, spaced evenly in log z, where surfaces are likely.
+_IMAGE_FRACTIONS = (1 / 6, 1 / 2, 5 / 6)
+_DEPTH_FRACTIONS = (1 / 4, 1 / 2, 3 / 4)
+# Own choice: an angle of 30° costs as much as not seeing the probe at all, since shading and occlusion then differ.
+_WORST_ANGLE = math.radians(30)
+# Share of the (k+1)-th cost over which the weights of the last sources fade out.
+_FADE = 0.25
+# Tapers stay positive; a jump of a thousandth at a change of the set cannot be seen.
+_MIN_TAPER = 1e-3
+
+
+def select_sources(
+    target: Camera, candidates: Sequence[tuple[ViewId, Camera]], count: int, depth_range: DepthRange
+) -> list[tuple[ViewId, float]]:
+    """Choose the views that see most nearly what the target sees.
+
+    The order of candidates, rigid motion of the world and its scale do not matter. Tapers fade to zero at the
+    cost of the first view left out, so that weights are continuous when the set of sources changes.
+
+    Args:
+        target: Where to lift to.
+        candidates: Views that may be sources (the caller leaves the target out if it is held out).
+        count: Largest number of sources.
+        depth_range: Where surfaces are, z-depth in the target.
+
+    Returns:
+        Ids and tapers in (0, 1], nearest first.
+
+    Raises:
+        ConfigError: If ``count`` is below 1.
+        NoOverlapError: If there is no candidate.
+    """
+    if count < 1:
+        raise ConfigError(f"At least one source view is needed, got count={count}.")
+    if not candidates:
+        raise NoOverlapError("There is no candidate view to lift from; a target needs at least one other view.")
+    costs = view_costs(target, [camera for _, camera in candidates], depth_range).tolist()
+    ranked = sorted(zip(costs, (view for view, _ in candidates), strict=True))
+    chosen, left_out = ranked[:count], ranked[count:]
+    if not left_out:
+        return [(view, 1.0) for _, view in chosen]
+    horizon = left_out[0][0]
+    return [(view, _taper(cost, horizon)) for cost, view in chosen]
+
+
+def view_costs(target: Camera, cameras: Sequence[Camera], depth_range: DepthRange) -> Float[Tensor, "view"]:
+    """Return how differently each camera sees the target's frustum: 0 for the target itself, continuous.
+
+    Mean over probes of three terms: angle between the rays of the two cameras (as a share of 30°), log ratio of
+    the two distances, and how far outside the image the probe falls (as a share of the image, at most 1).
+    """
+    probes = _probes(target, depth_range)
+    distance = (probes - target.center).norm(dim=-1)
+    costs = []
+    for camera in cameras:
+        angle = baseline_angle(probes, target.center, camera.center) / _WORST_ANGLE
+        scale = ((probes - camera.center).norm(dim=-1).clamp(min=1e-9 * depth_range.near) / distance).log().abs()
+        costs.append((angle + scale + _outside(probes, camera)).mean())
+    # Costs that differ by rounding alone are equal: ties then go by id in every frame of reference.
+    return torch.stack(costs).round(decimals=9)
+
+
+def _probes(target: Camera, depth_range: DepthRange) -> Float[Tensor, "probe 3"]:
+    fractions = torch.tensor(_IMAGE_FRACTIONS, dtype=torch.float64)
+    u, v = target.size.width * fractions, target.size.height * fractions
+    span = math.log(depth_range.far / depth_range.near)
+    z = depth_range.near * (span * torch.tensor(_DEPTH_FRACTIONS, dtype=torch.float64)).exp()
+    grid = torch.cartesian_prod(u, v, z)
+    return transform(target.c2w, unproject(grid[:, :2], grid[:, 2], target.K))
+
+
+def _outside(probes: Float[Tensor, "probe 3"], camera: Camera) -> Float[Tensor, "probe"]:
+    """Return how far outside the image probes fall, as a share of its size: at most 1, which is behind, too."""
+    uv, is_in_front = project(transform(camera.w2c, probes), camera.K)
+    share = uv / torch.tensor([camera.size.width, camera.size.height], dtype=torch.float64)
+    excess = torch.maximum(-share, share - 1).amax(-1).clamp(0, 1)
+    return torch.where(is_in_front, excess, torch.ones_like(excess))
+
+
+def _taper(cost: float, horizon: float) -> float:
+    if horizon <= 0:
+        return 1.0
+    ramp = min(1.0, (horizon - cost) / (_FADE * horizon))
+    return max(_MIN_TAPER, ramp * ramp * (3 - 2 * ramp))

@@ -1,0 +1,228 @@
+"""What every lifter of the catalog promises, on scenes with a closed form."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from lift3d.domain.camera import Camera
+from lift3d.domain.features import FeatureGrid, FeatureMap
+from lift3d.domain.proposals import SourceGuide
+from lift3d.domain.scene import DepthRange
+from lift3d.errors import ConfigError, NoOverlapError
+from lift3d.lifters.blend import blend
+from lift3d.lifters.catalog import LIFTERS, build_lifter, lifter_spec
+from lift3d.lifters.protocol import Lifter
+from lift3d.lifters.weights import weights_at
+from tests.support.scenes import moved_scene, some_motion, textured_plane_scene, two_planes_scene
+
+TARGET = 2
+# A lifter decides by thresholds, so rounding in another frame of reference may flip a few cells at edges.
+FLIPPED_CELLS = 0.03
+
+
+@pytest.fixture(params=sorted(LIFTERS))
+def lifter(request):
+    return build_lifter(request.param)
+
+
+def situation(scene, height=48):
+    """Target camera, guides of the other views, and depth range."""
+    frames = [view.load(height) for view in scene.views]
+    guides = [
+        SourceGuide(view.id, frame.camera, frame.image, frame.is_valid, 1.0, frame.z_depth)
+        for index, (view, frame) in enumerate(zip(scene.views, frames, strict=True))
+        if index != TARGET
+    ]
+    return frames[TARGET], guides, scene.depth_range
+
+
+def weights_of(lifter, camera, guides, depth_range, stride=2.0):
+    proposal = lifter.propose(camera, guides, depth_range)
+    return weights_at(proposal, FeatureGrid.covering(camera.size, stride))
+
+
+def features_of(guides, channels=4, seed=0):
+    """Features of each view that do not depend on where the view stands in the list."""
+    maps = {}
+    for guide in guides:
+        grid = FeatureGrid.covering(guide.camera.size, 4.0)
+        generator = torch.Generator().manual_seed(seed + sum(map(ord, guide.id)))
+        maps[guide.id] = FeatureMap(torch.randn(channels, grid.rows, grid.cols, generator=generator), grid)
+    return maps
+
+
+def assert_same_lift(a, b):
+    """Coverage and features are equal but for a few cells that sit on a threshold."""
+    same_coverage = (a.coverage - b.coverage).abs() < 1e-2
+    difference = (a.features.values - b.features.values).nan_to_num(0.0).abs().amax(0)
+    is_same = same_coverage & (difference < 2e-2)
+    assert float((~is_same).float().mean()) <= FLIPPED_CELLS
+
+
+def blind_guide(guide):
+    """A copy that looks the other way and would give itself away by its colour."""
+    turn = torch.diag(torch.tensor([-1.0, 1, -1, 1], dtype=torch.float64))
+    camera = dataclasses.replace(guide.camera, w2c=turn @ guide.camera.w2c)
+    return dataclasses.replace(guide, id="blind", camera=camera, image=1 - guide.image)
+
+
+def test_it_says_what_the_catalog_says(lifter):
+    assert isinstance(lifter, Lifter)
+    assert lifter.spec == lifter_spec(lifter.spec.name)
+    assert lifter.spec.summary
+
+
+def test_constants_lift_to_the_constant(lifter):
+    frame, guides, depth_range = situation(two_planes_scene())
+    maps = {view: FeatureMap(torch.full_like(m.values, 0.7), m.grid) for view, m in features_of(guides).items()}
+    lifted = blend(weights_of(lifter, frame.camera, guides, depth_range), maps)
+    is_covered = lifted.coverage > 0
+    assert float(is_covered.float().mean()) > 0.8
+    values = lifted.features.values[:, is_covered]
+    torch.testing.assert_close(values, torch.full_like(values, 0.7), rtol=0, atol=1e-5)
+    assert bool(torch.isnan(lifted.features.values[:, ~is_covered]).all())
+
+
+def test_channels_are_lifted_alike_and_linearly(lifter):
+    frame, guides, depth_range = situation(two_planes_scene())
+    weights = weights_of(lifter, frame.camera, guides, depth_range)
+    first, second = features_of(guides), features_of(guides, seed=1)
+    order = torch.tensor([2, 0, 3, 1])
+    lifted = blend(weights, first).features.values
+    permuted = blend(weights, {view: FeatureMap(m.values[order], m.grid) for view, m in first.items()})
+    torch.testing.assert_close(permuted.features.values, lifted[order], rtol=0, atol=0, equal_nan=True)
+    mixed = {view: FeatureMap(2 * m.values - 0.5 * second[view].values, m.grid) for view, m in first.items()}
+    torch.testing.assert_close(
+        blend(weights, mixed).features.values,
+        2 * lifted - 0.5 * blend(weights, second).features.values,
+        rtol=1e-4,
+        atol=1e-5,
+        equal_nan=True,
+    )
+
+
+def test_the_order_of_sources_is_irrelevant(lifter):
+    frame, guides, depth_range = situation(two_planes_scene())
+    maps = features_of(guides)
+    shuffled = [guides[index] for index in (3, 1, 0, 2)]
+    a = blend(weights_of(lifter, frame.camera, guides, depth_range), maps)
+    b = blend(weights_of(lifter, frame.camera, shuffled, depth_range), maps)
+    assert_same_lift(a, b)
+
+
+def test_moving_the_world_rigidly_is_irrelevant(lifter):
+    scene = two_planes_scene()
+    frame, guides, depth_range = situation(scene)
+    moved_frame, moved_guides, _ = situation(moved_scene(scene, some_motion()))
+    maps = features_of(guides)
+    a = blend(weights_of(lifter, frame.camera, guides, depth_range), maps)
+    b = blend(weights_of(lifter, moved_frame.camera, moved_guides, depth_range), maps)
+    assert_same_lift(a, b)
+
+
+@pytest.mark.parametrize("scale", [0.013, 140.0])
+def test_scaling_world_and_depths_together_is_irrelevant(lifter, scale):
+    frame, guides, depth_range = situation(two_planes_scene())
+
+    def scaled(camera):
+        w2c = camera.w2c.clone()
+        w2c[:3, 3] *= scale
+        return Camera(camera.K, w2c, camera.size)
+
+    scaled_guides = [
+        dataclasses.replace(guide, camera=scaled(guide.camera), z_depth=guide.z_depth * scale) for guide in guides
+    ]
+    scaled_range = DepthRange(depth_range.near * scale, depth_range.far * scale)
+    maps = features_of(guides)
+    a = blend(weights_of(lifter, frame.camera, guides, depth_range), maps)
+    b = blend(weights_of(lifter, scaled(frame.camera), scaled_guides, scaled_range), maps)
+    assert_same_lift(a, b)
+
+
+def test_a_source_that_sees_nothing_changes_nothing(lifter):
+    frame, guides, depth_range = situation(two_planes_scene())
+    blind = blind_guide(guides[0])
+    maps = features_of([*guides, blind])
+    a = blend(weights_of(lifter, frame.camera, guides, depth_range), maps)
+    b = blend(weights_of(lifter, frame.camera, [guides[0], blind, *guides[1:]], depth_range), maps)
+    assert_same_lift(a, b)
+
+
+def test_sources_that_all_see_nothing_are_no_overlap(lifter):
+    frame, guides, depth_range = situation(two_planes_scene())
+    with pytest.raises(NoOverlapError):
+        lifter.propose(frame.camera, [blind_guide(guides[0])], depth_range)
+    with pytest.raises(NoOverlapError):
+        lifter.propose(frame.camera, [], depth_range)
+
+
+def test_coverage_grows_with_sources(lifter):
+    frame, guides, depth_range = situation(two_planes_scene(baseline=0.4))
+    few = weights_of(lifter, frame.camera, guides[2:], depth_range).coverage
+    many = weights_of(lifter, frame.camera, guides, depth_range).coverage
+    assert float(many.mean()) >= float(few.mean())
+    is_lost = (few > 0.5) & (many == 0)
+    assert float(is_lost.float().mean()) <= FLIPPED_CELLS
+
+
+def test_cells_outside_every_source_are_not_covered(lifter):
+    frame, guides, depth_range = situation(textured_plane_scene(baseline=0.1))
+    # Slide the sources 0.9 units left: the right of the target is on no source image at any depth in range.
+    shift = torch.eye(4, dtype=torch.float64)
+    shift[0, 3] = 0.9
+    moved = [
+        dataclasses.replace(guide, camera=dataclasses.replace(guide.camera, w2c=shift @ guide.camera.w2c))
+        for guide in guides
+    ]
+    coverage = weights_of(lifter, frame.camera, moved, depth_range).coverage.reshape(24, 32)
+    assert float(coverage[:, -4:].abs().max()) == 0
+    assert float(coverage.max()) > 0
+
+
+def test_an_identity_operator_on_a_plane_equals_the_homography(lifter):
+    frame, guides, depth_range = situation(textured_plane_scene())
+    maps = {guide.id: FeatureMap(guide.image, FeatureGrid.covering(guide.camera.size, 1.0)) for guide in guides}
+    lifted = blend(weights_of(lifter, frame.camera, guides, depth_range, stride=1.0), maps)
+    is_covered = lifted.coverage > 0.5
+    assert float(is_covered.float().mean()) > 0.9
+    # The scene renders the target through the plane's homography in closed form.
+    error = (lifted.features.values - frame.image)[:, is_covered].abs()
+    assert float(error.mean()) < 0.02
+    assert float((error.amax(0) > 0.1).float().mean()) < 0.02
+
+
+def test_nothing_of_chance(lifter):
+    frame, guides, depth_range = situation(two_planes_scene())
+    first, second = (lifter.propose(frame.camera, guides, depth_range) for _ in range(2))
+    for name in ("z_depth", "probability", "visibility"):
+        assert torch.equal(getattr(first, name), getattr(second, name))
+
+
+def test_probabilities_sum_to_one_or_to_zero(lifter):
+    frame, guides, depth_range = situation(two_planes_scene())
+    proposal = lifter.propose(frame.camera, guides, depth_range)
+    total = proposal.probability.sum(1)
+    assert bool((((total - 1).abs() < 1e-4) | (total == 0)).all())
+    assert bool((proposal.visibility >= 0).all())
+
+
+def test_correct_is_the_identity_where_the_spec_says_so(lifter):
+    frame, guides, depth_range = situation(two_planes_scene())
+    proposal = lifter.propose(frame.camera, guides, depth_range)
+    weights = weights_at(proposal, FeatureGrid.covering(frame.camera.size, 4.0))
+    maps = list(features_of(guides).values())
+    corrected = lifter.correct(proposal, weights, maps)
+    if lifter.spec.corrects:
+        torch.testing.assert_close(corrected.weight.sum(1), weights.weight.sum(1), rtol=0, atol=1e-5)
+    else:
+        assert corrected is weights
+
+
+def test_depth_is_asked_for_exactly_where_the_spec_says_so(lifter):
+    frame, guides, depth_range = situation(two_planes_scene(has_depth=False))
+    if lifter.spec.needs_depth:
+        with pytest.raises(ConfigError, match="depth"):
+            lifter.propose(frame.camera, guides, depth_range)
+    else:
+        assert lifter.propose(frame.camera, guides, depth_range).probability.sum() > 0

@@ -1,0 +1,220 @@
+"""Weights of an operator's grid: sums, tiles, surfaces and edges, who sees what."""
+
+import math
+
+import pytest
+import torch
+
+from lift3d.domain.camera import Camera, ImageSize
+from lift3d.domain.features import FeatureGrid
+from lift3d.domain.proposals import RayProposal
+from lift3d.errors import ConfigError, NoOverlapError
+from lift3d.lifters.weights import weights_at
+
+SIZE = ImageSize(48, 64)
+GUIDE = FeatureGrid.covering(SIZE, 2.0)
+FIELDS = ("source", "uv", "weight", "log_scale_ratio", "z_depth", "coverage")
+
+
+def camera(x=0.0, z=0.0, focal=60.0):
+    w2c = torch.eye(4, dtype=torch.float64)
+    w2c[0, 3], w2c[2, 3] = -x, -z
+    return Camera(torch.tensor([[focal, 0, 33.0], [0, focal, 22.0], [0, 0, 1]]), w2c, SIZE)
+
+
+def proposal(z_depth, cameras, probability=None, visibility=None):
+    cells, samples = z_depth.shape
+    return RayProposal(
+        grid=GUIDE,
+        target=camera(),
+        sources=tuple(cameras),
+        source_ids=tuple(f"view{index}" for index in range(len(cameras))),
+        z_depth=z_depth,
+        probability=torch.full((cells, samples), 1 / samples) if probability is None else probability,
+        visibility=torch.ones(cells, samples, len(cameras)) if visibility is None else visibility,
+    )
+
+
+def flat(depth, cameras):
+    return proposal(torch.full((GUIDE.cell_count, 1), depth), cameras)
+
+
+def random_proposal(source_count=5, samples=6, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    shape = (GUIDE.cell_count, samples)
+    probability = torch.rand(shape, generator=generator)
+    visibility = torch.rand(*shape, source_count, generator=generator)
+    return proposal(
+        2 + 3 * torch.rand(shape, generator=generator),
+        [camera(0.2 * index - 0.4) for index in range(source_count)],
+        probability / probability.sum(1, keepdim=True) * (torch.rand(shape[0], 1, generator=generator) > 0.2),
+        visibility * (visibility > 0.4),
+    )
+
+
+def assert_same(a, b):
+    for name in FIELDS:
+        torch.testing.assert_close(getattr(a, name), getattr(b, name), rtol=0, atol=0, equal_nan=True)
+
+
+def surfaces(weights, cell, source=0):
+    """Distinct tap positions of one source at a cell, with their weights, left to right."""
+    is_tap = (weights.weight[cell] > 0) & (weights.source[cell] == source)
+    u, weight = weights.uv[cell, is_tap, 0], weights.weight[cell, is_tap]
+    order = u.argsort()
+    return u[order].tolist(), weight[order].tolist()
+
+
+@pytest.mark.parametrize("stride", [1.0, 3.0, 14.0])
+@pytest.mark.parametrize("tap_count", [1, 4, 32])
+def test_weights_sum_to_one_exactly_where_covered(stride, tap_count):
+    weights = weights_at(random_proposal(), FeatureGrid.covering(SIZE, stride), tap_count=tap_count)
+    is_covered = weights.coverage > 0
+    assert 0 < is_covered.sum() <= is_covered.numel()
+    torch.testing.assert_close(weights.weight.sum(1), is_covered.float(), rtol=0, atol=1e-6)
+    assert bool((weights.weight >= 0).all())
+    assert torch.equal(torch.isnan(weights.z_depth), ~is_covered)
+    assert bool(torch.isfinite(weights.uv).all())
+    assert bool(((weights.coverage >= 0) & (weights.coverage <= 1)).all())
+
+
+def test_a_tile_equals_the_rows_of_the_whole_bit_for_bit():
+    grid = FeatureGrid.covering(SIZE, 3.0)
+    whole = weights_at(random_proposal(), grid)
+    for start, stop in ((0, 1), (3, 9), (grid.rows - 2, grid.rows)):
+        tile = weights_at(random_proposal(), grid, rows=slice(start, stop))
+        cells = slice(start * grid.cols, stop * grid.cols)
+        assert tile.grid.rows == stop - start
+        assert tile.grid.origin_v == pytest.approx(grid.origin_v + start * grid.stride_v)
+        for name in FIELDS:
+            expected = getattr(whole, name)[cells]
+            torch.testing.assert_close(getattr(tile, name), expected, rtol=0, atol=0, equal_nan=True)
+
+
+def test_the_order_of_sources_changes_nothing_bit_for_bit():
+    original = random_proposal()
+    order = [3, 0, 4, 1, 2]
+    shuffled = RayProposal(
+        original.grid,
+        original.target,
+        tuple(original.sources[index] for index in order),
+        tuple(original.source_ids[index] for index in order),
+        original.z_depth,
+        original.probability,
+        original.visibility[..., order],
+    )
+    grid = FeatureGrid.covering(SIZE, 4.0)
+    a, b = weights_at(original, grid), weights_at(shuffled, grid)
+    for name in set(FIELDS) - {"source"}:
+        torch.testing.assert_close(getattr(a, name), getattr(b, name), rtol=0, atol=0, equal_nan=True)
+    is_tap = a.weight > 0
+    assert torch.equal(a.source[is_tap], torch.tensor(order)[b.source[is_tap]])
+
+
+def test_a_smooth_slope_is_interpolated_not_stacked():
+    column = torch.arange(GUIDE.cols).float() * 2 + 1
+    z_depth = (2 + 0.004 * column).expand(GUIDE.rows, -1).reshape(-1, 1)
+    grid = FeatureGrid.covering(SIZE, 1.0)
+    weights = weights_at(proposal(z_depth, [camera(0.05)]), grid)
+    inner = weights.z_depth.reshape(48, 64)[:, 2:-2]
+    expected = 2 + 0.004 * (torch.arange(64).float() + 0.5)
+    torch.testing.assert_close(inner, expected[2:-2].expand_as(inner), rtol=1e-5, atol=0)
+    assert bool(((weights.weight > 0).sum(1) <= 1).all())
+
+
+def test_an_edge_keeps_both_of_its_sides():
+    z_depth = torch.where(torch.arange(GUIDE.cols) < 16, 2.0, 4.0).expand(GUIDE.rows, -1).reshape(-1, 1)
+    grid = FeatureGrid.covering(SIZE, 1.0)
+    weights = weights_at(proposal(z_depth, [camera(0.1)]), grid)
+    # Pixel centre 31.5 lies a quarter of the way from guide column 15 (near) to column 16 (far).
+    u, weight = surfaces(weights, 20 * 64 + 31)
+    assert u == pytest.approx([31.5 - 60 * 0.1 / 2, 31.5 - 60 * 0.1 / 4], abs=1e-4)
+    assert weight == pytest.approx([0.75, 0.25], abs=1e-6)
+
+
+def test_a_fine_ladder_of_depths_does_not_collapse():
+    ladder = 2 * 1.01 ** torch.arange(64).float()
+    weights = weights_at(
+        proposal(ladder.expand(GUIDE.cell_count, -1), [camera(0.2)]), FeatureGrid.covering(SIZE, 8.0), tap_count=64
+    )
+    u, _ = surfaces(weights, 20)
+    assert len(u) >= 16
+
+
+def test_samples_off_the_image_or_behind_a_source_get_nothing():
+    weights = weights_at(flat(2.0, [camera(), camera(x=100.0), camera(z=5.0)]), FeatureGrid.covering(SIZE, 4.0))
+    assert bool((weights.source[weights.weight > 0] == 0).all())
+    torch.testing.assert_close(weights.coverage, torch.ones_like(weights.coverage))
+    blind = weights_at(flat(2.0, [camera(x=100.0)]), FeatureGrid.covering(SIZE, 4.0))
+    assert float(blind.coverage.abs().max()) == 0
+    assert float(blind.weight.abs().max()) == 0
+
+
+def test_coverage_is_the_share_of_probability_that_is_seen():
+    cells = GUIDE.cell_count
+    probability = torch.tensor([0.7, 0.3]).expand(cells, -1)
+    visibility = torch.tensor([[1.0], [0.0]]).expand(cells, -1, -1)
+    weights = weights_at(
+        proposal(torch.tensor([2.0, 4.0]).expand(cells, -1), [camera()], probability, visibility),
+        FeatureGrid.covering(SIZE, 4.0),
+    )
+    torch.testing.assert_close(weights.coverage, torch.full_like(weights.coverage, 0.7))
+    torch.testing.assert_close(weights.z_depth, torch.full_like(weights.z_depth, 2.0))
+
+
+def test_samples_without_probability_do_not_matter():
+    clean = random_proposal()
+    is_dead = clean.probability == 0
+    dirty = RayProposal(
+        clean.grid,
+        clean.target,
+        clean.sources,
+        clean.source_ids,
+        torch.where(is_dead, torch.nan, clean.z_depth),
+        clean.probability,
+        torch.where(is_dead[..., None], torch.nan, clean.visibility),
+    )
+    grid = FeatureGrid.covering(SIZE, 4.0)
+    assert_same(weights_at(clean, grid), weights_at(dirty, grid))
+
+
+def test_visibility_shares_a_sample_between_its_sources():
+    visibility = torch.tensor([[3.0, 1.0]]).expand(GUIDE.cell_count, -1, -1)
+    sources = [camera(0.05), camera(-0.05)]
+    weights = weights_at(
+        proposal(torch.full((GUIDE.cell_count, 1), 3.0), sources, None, visibility), FeatureGrid.covering(SIZE, 4.0)
+    )
+    middle = 6 * 16 + 8
+    assert surfaces(weights, middle, source=0)[1] == pytest.approx([0.75])
+    assert surfaces(weights, middle, source=1)[1] == pytest.approx([0.25])
+
+
+def test_the_footprint_is_that_of_distance_and_focal_length():
+    weights = weights_at(flat(4.0, [camera(z=2.0), camera(focal=30.0)]), FeatureGrid.covering(SIZE, 8.0))
+    middle = 3 * 8 + 4
+    is_tap = weights.weight[middle] > 0
+    ratios = dict(
+        zip(weights.source[middle, is_tap].tolist(), weights.log_scale_ratio[middle, is_tap].tolist(), strict=True)
+    )
+    assert ratios[0] == pytest.approx(math.log(2), abs=1e-6)
+    assert ratios[1] == pytest.approx(-math.log(2), abs=1e-6)
+
+
+def test_the_target_itself_is_read_at_its_own_cells():
+    grid = FeatureGrid.covering(SIZE, 4.0)
+    weights = weights_at(flat(3.0, [camera()]), grid)
+    row, col = 5, 9
+    assert weights.uv[row * grid.cols + col, 0].tolist() == pytest.approx([(col + 0.5) * 4, (row + 0.5) * 4], abs=1e-4)
+
+
+@pytest.mark.parametrize("rows", [slice(3, 3), slice(0, 8, 2), slice(100, 200)])
+def test_rows_that_are_no_tile_are_refused(rows):
+    with pytest.raises(ConfigError, match="contiguous"):
+        weights_at(flat(2.0, [camera()]), FeatureGrid.covering(SIZE, 4.0), rows=rows)
+
+
+def test_no_tap_and_no_source_are_refused():
+    with pytest.raises(ConfigError, match="tap"):
+        weights_at(flat(2.0, [camera()]), FeatureGrid.covering(SIZE, 4.0), tap_count=0)
+    with pytest.raises(NoOverlapError, match="source"):
+        weights_at(flat(2.0, []), FeatureGrid.covering(SIZE, 4.0))
