@@ -10,10 +10,6 @@ from lift3d.errors import ConfigError
 TargetMode = Literal["refine", "heldout"]
 Model = TypeVar("Model", bound=BaseModel)
 
-# Fewer views than this cannot spare every eighth: leave-one-out then replaces heldout-8.
-LEAVE_ONE_OUT_BELOW = 40
-DEFAULT_HOLDOUT = 8
-
 
 class Recipe(BaseModel):
     """Everything that changes numbers, and nothing else.
@@ -29,7 +25,7 @@ class Recipe(BaseModel):
         target_mode: refine: the target's own view is one source among the others. heldout: no target is ever a
             source (with holdout) or its own source (without); the only mode for claims.
         targets: Novel cameras instead of the scene's own: a cameras file, or path:COUNT for an interpolated path.
-        taps: Source samples per target cell.
+        taps: Source samples per target cell; None means four per source.
         plugins: module:attribute or file.py:attribute of operators of one's own.
     """
 
@@ -44,7 +40,7 @@ class Recipe(BaseModel):
     holdout: int | None = Field(default=None, ge=2)
     target_mode: TargetMode = "refine"
     targets: str | None = None
-    taps: int = Field(default=32, ge=1, le=1024)
+    taps: int | None = Field(default=None, ge=1, le=1024)
     plugins: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -60,20 +56,19 @@ class Recipe(BaseModel):
         """Digest of everything that changes numbers; the name of the run."""
         return digest(self.model_dump(mode="json"))
 
-    def protocol_of(self, view_count: int) -> str:
-        """Return the name of the target protocol for a scene of so many views."""
+    @property
+    def tap_count(self) -> int:
+        """Source samples per target cell: a smooth surface needs one per source, an edge two, and as many to spare."""
+        return self.taps if self.taps is not None else 4 * self.sources
+
+    @property
+    def protocol(self) -> str:
+        """How targets are chosen, as the rows of the table say it."""
         if self.targets is not None:
             return "novel"
-        holdout = self.holdout_of(view_count)
         if self.target_mode == "heldout":
-            return f"heldout-{holdout}" if holdout else "leave-one-out"
-        return f"refine-{holdout}" if holdout else "refine-all"
-
-    def holdout_of(self, view_count: int) -> int | None:
-        """Return N where every N-th view is a target, or None where every view is one."""
-        if self.holdout is not None and view_count < 2 * self.holdout and self.target_mode == "heldout":
-            return None
-        return self.holdout
+            return f"heldout-{self.holdout}" if self.holdout else "leave-one-out"
+        return f"refine-{self.holdout}" if self.holdout else "refine-all"
 
 
 class Execution(BaseModel):

@@ -64,7 +64,7 @@ def lifted_digest(
             "lifter": lifter.identity,
             "state": state,
             "stages": STAGE_VERSIONS,
-            "taps": recipe.taps,
+            "taps": recipe.tap_count,
             "depth_range": [depth_range.near, depth_range.far],
             "targets": [
                 [target.id, camera_digest(target.camera), [list(source) for source in target.sources]]

@@ -169,7 +169,7 @@ class _Lifting:
     def _lift(self, operator: Operator, lifter: Lifter, target: Target, proposal: RayProposal) -> LiftedView | str:
         sources = [self._inputs.features(operator, name) for name in proposal.source_ids]
         grids = self._target_grids(operator, target.camera.size)
-        lifted = pipeline.lift_features(lifter, proposal, sources, grids, self._recipe.taps)
+        lifted = pipeline.lift_features(lifter, proposal, sources, grids, self._recipe.tap_count)
         if not any(bool((one.coverage > 0).any()) for one in lifted):
             return f"{NoOverlapError.reason}: no source sees anything of target '{target.id}'"
         prediction = pipeline.decode_view(operator, self._states[operator.spec.name], lifted, target.camera.size)

@@ -46,7 +46,7 @@ def run_scene(inputs: SceneInputs, recipe: Recipe, models: Models, report: Repor
         "location": inputs.scene.location,
         "outcome": "ok",
         "reason": "",
-        "protocol": recipe.protocol_of(len(inputs.views)),
+        "protocol": recipe.protocol,
         "inputs": models.digest_of(inputs, recipe),
         "view_count": len(inputs.views),
         "target_count": len(targets),

@@ -55,7 +55,7 @@ def score_products(
         report("score", done, len(models.operators))
         own = [product for product in products if product.operator == operator.spec.name and product.parts]
         digests = {product.lifter: product.digest for product in own}
-        key = scores_digest(digests, specs, f"{geometry}/{recipe.protocol_of(len(inputs.views))}", scored_views)
+        key = scores_digest(digests, specs, f"{geometry}/{recipe.protocol}", scored_views)
         path = layout.scores_path(inputs.scene.id, key)
         paths.append(path)
         if committed(inputs.store, path) is not None:
@@ -189,7 +189,7 @@ class _Scoring:
 
     @property
     def _protocol(self) -> str:
-        return self._recipe.protocol_of(len(self._inputs.views))
+        return self._recipe.protocol
 
 
 def _geometry_kind(inputs: SceneInputs, targets: Sequence[Target]) -> ScoringGeometry:

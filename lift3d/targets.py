@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation, Slerp
 
-from lift3d.config import DEFAULT_HOLDOUT, LEAVE_ONE_OUT_BELOW, Recipe
+from lift3d.config import Recipe
 from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.keys import ViewId
 from lift3d.domain.scene import View
@@ -47,7 +47,7 @@ def choose_targets(views: Sequence[View], recipe: Recipe) -> tuple[Target, ...]:
         )
     if recipe.targets is not None:
         return _novel_targets(views, recipe)
-    step = recipe.holdout_of(len(views)) or 1
+    step = recipe.holdout or 1
     held_out = [view.id for view in views[::step]]
     if recipe.target_mode == "refine":
         barred = {name: set[ViewId]() for name in held_out}
@@ -64,11 +64,6 @@ def choose_targets(views: Sequence[View], recipe: Recipe) -> tuple[Target, ...]:
         )
         for view in views[::step]
     )
-
-
-def default_holdout(view_count: int) -> int | None:
-    """Return the holdout that the protocols ask for: every 8th view, none for captures under 40 views."""
-    return None if view_count < LEAVE_ONE_OUT_BELOW else DEFAULT_HOLDOUT
 
 
 def _at_height(camera: Camera, height: int) -> Camera:

@@ -60,14 +60,18 @@ def test_execution_is_not_part_of_the_recipe():
 
 
 @pytest.mark.parametrize(
-    ("mode", "holdout", "views", "name"),
+    ("mode", "holdout", "name"),
     [
-        ("heldout", 8, 50, "heldout-8"),
-        ("heldout", None, 50, "leave-one-out"),
-        ("heldout", 8, 10, "leave-one-out"),
-        ("refine", None, 50, "refine-all"),
-        ("refine", 8, 50, "refine-8"),
+        ("heldout", 8, "heldout-8"),
+        ("heldout", None, "leave-one-out"),
+        ("refine", None, "refine-all"),
+        ("refine", 8, "refine-8"),
     ],
 )
-def test_the_protocol_says_how_targets_were_chosen(mode, holdout, views, name):
-    assert parse_recipe({**FIELDS, "target_mode": mode, "holdout": holdout}).protocol_of(views) == name
+def test_the_protocol_says_how_targets_were_chosen(mode, holdout, name):
+    assert parse_recipe({**FIELDS, "target_mode": mode, "holdout": holdout}).protocol == name
+
+
+def test_taps_follow_the_number_of_sources_unless_given():
+    assert parse_recipe({**FIELDS, "sources": 40}).tap_count == 160
+    assert parse_recipe({**FIELDS, "sources": 40, "taps": 8}).tap_count == 8

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lift3d.errors import ConfigError, SceneError
-from lift3d.targets import choose_targets, default_holdout, interpolated_path, read_cameras
+from lift3d.targets import choose_targets, interpolated_path, read_cameras
 from tests.support.runs import small_recipe
 from tests.support.scenes import textured_plane_scene
 
@@ -37,11 +37,6 @@ def test_refining_has_the_own_view_among_its_sources(views):
 def test_one_view_is_too_few(views):
     with pytest.raises(SceneError, match="at least 2"):
         choose_targets(views[:1], small_recipe())
-
-
-def test_small_captures_leave_one_out():
-    assert default_holdout(15) is None
-    assert default_holdout(50) == 8
 
 
 def test_a_path_passes_through_the_cameras(views):

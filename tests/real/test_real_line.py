@@ -1,0 +1,63 @@
+"""The whole line on real captures: what lifting must reach there, in runs that anyone can repeat."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from lift3d.config import parse_recipe
+from lift3d.runs import run_table
+from lift3d.storage.location import open_store
+from lift3d.tables.comparison import paired_bootstrap
+from tests.support.runs import run_into
+
+PLUGIN = Path(__file__).parent / "plugins" / "npz_segmentation.py"
+
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(not os.environ.get("LIFT3D_TEST_DATA"), reason="LIFT3D_TEST_DATA is not set"),
+]
+
+
+def held_out(capture: str, tmp_path: Path, **fields: object):
+    """Run a capture, every 8th view held out, and return its table over all valid pixels."""
+    location = str(Path(os.environ["LIFT3D_TEST_DATA"]) / "captures" / capture)
+    recipe = parse_recipe({"scenes": [location], "target_mode": "heldout", "holdout": 8, **fields})
+    url = str(tmp_path / "store")
+    manifest = run_into(url, recipe)[0]
+    assert manifest["outcome"] == "ok", manifest["reason"]
+    return manifest, run_table(open_store(url), recipe.run_id).where(protocol="heldout-8/all")
+
+
+def mean(table, metric: str, lifter: str) -> float:
+    return float(table.where(metric=metric, lifter=lifter).frame["value"].mean())
+
+
+def test_plane_sweep_shows_unseen_views_of_a_capture_without_depth(tmp_path):
+    manifest, table = held_out(
+        "fox", tmp_path, operators=["rgb"], lifters=["nearest_view", "plane_sweep"], image_height=192, sources=8
+    )
+    assert (manifest["view_count"], manifest["target_count"], len(manifest["dropped"])) == (50, 7, 17)
+    assert mean(table, "psnr", "plane_sweep") >= 20.0
+    assert mean(table, "psnr", "plane_sweep") > mean(table, "psnr", "nearest_view")
+    assert set(table.where(metric="warp_error_short").frame["scoring_geometry"]) == {"tracks"}
+    assert mean(table, "rho", "plane_sweep") > mean(table, "rho", "raw2d")
+
+
+def test_lifting_a_real_segmentation_network_beats_it_on_views_it_never_saw(tmp_path):
+    _, table = held_out(
+        "kitchen",
+        tmp_path,
+        operators=["mosaic"],
+        lifters=["depth_mean"],
+        metrics=["miou", "label_kappa", "warp_error_short"],
+        image_height=240,
+        sources=40,
+        plugins=[f"{PLUGIN}:mosaic"],
+    )
+    gain = paired_bootstrap(table, "miou", "depth_mean", "raw2d", "mosaic")
+    assert gain.pair_count == 13
+    assert gain.low > 0
+    assert mean(table, "label_kappa", "depth_mean") > mean(table, "label_kappa", "raw2d")
+    assert mean(table, "warp_error_short", "depth_mean") < mean(table, "warp_error_short", "raw2d")
