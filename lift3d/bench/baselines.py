@@ -32,11 +32,12 @@ Lifters that need no training, on views that are never their own source. Generat
 {command}
 ```
 
-with lift3d {version} at image height {height} with {sources} sources. `heldout-8`: every 8th view is a target and no source of any;
-`leave-one-out`, for captures under {few} views: every view is a target and not its own source. `raw2d` is the plain 2D answer on the true
-image: the ceiling of fidelity and the floor of consistency. All valid pixels count, holes as filled from the nearest covered cell. Scoring
-geometry is the depth of the capture (exact for procedural scenes), else tracks triangulated with its poses; each warp error stands beside
-the floor of the warp itself. PSNR is capped at 100 dB; raw2d of `rgb` stays below because features are float16.
+with lift3d {version} at image height {height} with {sources} sources. `heldout-8`: every 8th view is a target and
+no source of any; `leave-one-out`, for captures under {few} views: every view is a target and not its own source.
+`raw2d` is the plain 2D answer on the true image: the ceiling of fidelity and the floor of consistency. All valid
+pixels count, holes as filled from the nearest covered cell. Scoring geometry is the depth of the capture (exact for
+procedural scenes), else tracks triangulated with its poses; each warp error stands beside the floor of the warp
+itself. PSNR is capped at 100 dB; raw2d of `rgb` stays below because features are float16.
 """
 
 
