@@ -81,7 +81,7 @@ class Camera:
         return replace(self, K=_shifted(self.K, left, top), size=size)
 
 
-def _shifted(K: Tensor, du: float, dv: float) -> Tensor:
+def _shifted(K: Tensor, du: int, dv: int) -> Tensor:
     shifted = K.clone()
     shifted[0, 2] += du
     shifted[1, 2] += dv

@@ -1,5 +1,7 @@
 """Colour itself as an operator: the identity, and the plainest test of a lifter."""
 
+from collections.abc import Mapping
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -24,7 +26,7 @@ class RgbOperator:
         height, width = image.shape[-2:]
         return (FeatureMap(image.to(torch.float32), FeatureGrid(height, width, 1.0, 1.0)),)
 
-    def fit_scene(self, maps: dict[ViewId, tuple[FeatureMap, ...]]) -> SceneState:
+    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]]) -> SceneState:
         """Return the empty state."""
         return EMPTY_STATE
 

@@ -64,7 +64,6 @@ def test_a_scaled_rotation_is_refused(scale):
         torch.tensor([[-1.0, 0, 0], [0, 1, 0], [0, 0, 1]]),
         torch.tensor([[1.0, 0, 0], [0.1, 1, 0], [0, 0, 1]]),
         torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 2]]),
-        torch.eye(4),
     ],
 )
 def test_what_is_no_pinhole_is_refused(K):
