@@ -1,0 +1,51 @@
+"""A flow run from this process, as the command line starts it: quiet, and with a callback per finished scene.
+
+Imports neither Prefect nor Ray until it is called.
+"""
+
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from typing import Any
+
+from flows.progress import Listener, Manifest, OnScene, listening
+from flows.quiet_prefect import quiet_prefect
+from lift3d.config import Execution, Recipe
+
+Report = Callable[[str, int, int], None]
+
+
+def run_flow(recipe: Recipe, execution: Execution, on_scene: OnScene, report: Report) -> list[Manifest]:
+    """Run the flow ``lift-scenes`` here, on the configured Prefect server or a temporary one.
+
+    Args:
+        recipe: What to compute.
+        execution: Where and how.
+        on_scene: Called with each scene's manifest as it is finished.
+        report: Called now and then with a scene's name and stage, how much of it is done and of how much.
+
+    Returns:
+        A manifest per scene in the order of the recipe, also where all of them failed.
+
+    Raises:
+        Lift3dError: If something concerned more than one scene.
+    """
+    quiet_prefect()
+    from flows.lift_scenes import lift_scenes
+
+    finished: dict[str, Manifest] = {}
+
+    def keep(manifest: Manifest) -> None:
+        finished[manifest["location"]] = manifest
+        on_scene(manifest)
+
+    def tell(location: str, stage: str, done: int, total: int) -> None:
+        report(f"{location.rstrip('/').rsplit('/', 1)[-1]}: {stage}", done, total)
+
+    fields: dict[str, Any] = {**recipe.model_dump(), **execution.model_dump()}
+    # Ray prints the death of a node to standard output, which belongs to the table.
+    with listening(Listener(keep, tell)), redirect_stdout(sys.stderr):
+        state: Any = lift_scenes(**fields, return_state=True)
+    if state.is_failed() and len(finished) < len(recipe.scenes):
+        state.result(raise_on_failure=True)
+    return [finished[location] for location in recipe.scenes]

@@ -1,0 +1,78 @@
+"""The Ray cluster of a run: one that is already there, or one in this process for the time of the run."""
+
+import functools
+import logging
+import math
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+
+from flows.retry_policy import translated_connection
+from lift3d.config import Execution
+
+NAMESPACE = "lift3d"
+# Arrays never cross Ray, only manifests do; Ray's own minimum is 75 MiB.
+_OBJECT_STORE_BYTES = 128 * 2**20
+
+
+@contextmanager
+def connect(execution: Execution) -> Iterator[None]:
+    """Give the block a Ray cluster, and shut down what was started for it.
+
+    A process that is connected already keeps its connection. With an address, the cluster there is used; its
+    workers die with this process, since they belong to it. Without, a cluster of one node is started: no
+    dashboard, no usage statistics, a token of its own, and no other Ray on the machine is looked at.
+
+    Raises:
+        ConfigError: If there is no cluster at the address, it refuses, or none can be started.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    with translated_connection(execution.ray_address):
+        _initialize(execution)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def worker_count(execution: Execution, scene_count: int) -> int:
+    """Return how many workers a batch of scenes gets: as many as were asked for, or as the cluster holds."""
+    if execution.workers is not None:
+        return min(execution.workers, scene_count)
+    held = ray.cluster_resources()
+    # A worker keeps as many cores busy as it has threads, whatever it reserves.
+    room = held.get("CPU", 1.0) / max(execution.cpus_per_worker, float(execution.threads_per_worker))
+    if execution.gpus_per_worker > 0:
+        room = min(room, held.get("GPU", 0.0) / execution.gpus_per_worker)
+    return int(max(1, min(math.floor(room), scene_count)))
+
+
+def _initialize(execution: Execution) -> None:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    quiet = {"logging_level": logging.ERROR, "log_to_driver": False, "namespace": NAMESPACE}
+    if execution.ray_address is not None:
+        ray.init(address=execution.ray_address, **quiet)
+        return
+    if not {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
+        # Ray asks for a token by default and would write one into the home folder; it need not outlive us.
+        os.environ["RAY_AUTH_TOKEN"] = _own_token()
+    # CPUs are bookkeeping here: workers that were asked for must all find room, or they would wait for ever.
+    asked = math.ceil((execution.workers or 1) * execution.cpus_per_worker)
+    ray.init(
+        address="local",
+        num_cpus=max(len(os.sched_getaffinity(0)), asked),
+        include_dashboard=False,
+        object_store_memory=_OBJECT_STORE_BYTES,
+        **quiet,
+    )
+
+
+@functools.cache
+def _own_token() -> str:
+    """Return this process's token; one only, since Ray keeps the first that it sees."""
+    return secrets.token_hex(32)

@@ -1,0 +1,76 @@
+"""Ray actors that hold the models and run scenes. Only locations and manifests cross Ray, never arrays."""
+
+from collections.abc import Callable
+from typing import Any
+
+import ray
+import torch
+
+from flows.planning import plan_scene, require_room
+from flows.progress import Manifest
+from lift3d.config import Execution, Recipe
+from lift3d.models import Models
+from lift3d.runs import attempt_scene
+from lift3d.scene_inputs import Report
+from lift3d.storage.location import Store
+
+AttemptScene = Callable[[str, Report], Manifest]
+Prepare = Callable[[Recipe, Execution, Store], AttemptScene]
+
+
+def prepare_scenes(recipe: Recipe, execution: Execution, store: Store) -> AttemptScene:
+    """Build the models of a recipe once and return what runs a scene with them, if it fits into the worker."""
+    models = Models.of(recipe)
+
+    def attempt(location: str, report: Report) -> Manifest:
+        require_room(plan_scene(location, recipe, models), execution.memory_allowance_bytes)
+        return attempt_scene(location, recipe, models, store, report)
+
+    return attempt
+
+
+class SceneWorker:
+    """A Ray actor that runs scenes one after the other and says how far it is.
+
+    The models are built with the first scene, not at construction: an error there keeps its type.
+    """
+
+    def __init__(self, recipe: Recipe, execution: Execution, store: Store, prepare: Prepare) -> None:
+        self._recipe = recipe
+        self._store = store
+        self._execution = execution
+        self._prepare = prepare
+        self._attempt: AttemptScene | None = None
+        self._stage = ("start", 0, 1)
+
+    def ready(self) -> None:
+        """Answer, which says that the actor has found its place and imports."""
+
+    def run(self, location: str) -> Manifest:
+        """Run one scene and return its manifest."""
+        # The number is the calling thread's own, and Ray may call from another one each time.
+        torch.set_num_threads(self._execution.threads_per_worker)
+        self._stage = ("start", 0, 1)
+        if self._attempt is None:
+            self._attempt = self._prepare(self._recipe, self._execution, self._store)
+        return self._attempt(location, self._report)
+
+    def stage(self) -> tuple[str, int, int]:
+        """Return the stage at work, how much of it is done and out of how much."""
+        return self._stage
+
+    def _report(self, stage: str, done: int, total: int) -> None:
+        self._stage = (stage, done, total)
+
+
+def actor_factory(recipe: Recipe, execution: Execution, store: Store, prepare: Prepare) -> Callable[[], Any]:
+    """Return what starts one more worker; a lost one is replaced by us, counted, never restarted by Ray."""
+    actor_class = ray.remote(SceneWorker).options(
+        num_cpus=execution.cpus_per_worker,
+        num_gpus=execution.gpus_per_worker,
+        max_restarts=0,
+        max_task_retries=0,
+        max_concurrency=2,  # one thread runs the scene, the other says how far it is
+        scheduling_strategy="SPREAD",
+    )
+    return lambda: actor_class.remote(recipe, execution, store, prepare)

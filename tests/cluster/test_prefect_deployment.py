@@ -1,0 +1,69 @@
+"""The deployment of prefect.yaml on a real Prefect server with a process worker, as infra/README.md says it."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lift3d.config import Recipe
+from lift3d.runs import run_table
+from lift3d.storage.location import open_store
+from tests.support.prefect_server import PrefectServer, prefect_server
+from tests.support.s3 import S3Server
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
+
+ROOT = Path(__file__).parents[2]
+SCENES = ("procedural:room?seed=0&views=3&height=24&width=32", "procedural:room?seed=1&views=3&height=24&width=32")
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    with prefect_server(tmp_path_factory.mktemp("home"), ROOT) as server:
+        _succeeds(server, "work-pool", "create", "lift3d", "--type", "process")
+        _succeeds(server, "--no-prompt", "deploy", "--all")
+        yield server
+
+
+def test_the_nightly_schedule_is_there_and_off(deployed: PrefectServer) -> None:
+    shown = json.loads(_succeeds(deployed, "deployment", "inspect", "lift-scenes/default", "--output", "json"))
+    assert [schedule["active"] for schedule in shown["schedules"]] == [False]
+
+
+def test_a_deployment_run_leaves_its_table_in_the_store(deployed: PrefectServer, tmp_path: Path) -> None:
+    store = str(tmp_path / "store")
+    with deployed.worker("lift3d"):
+        _run(deployed, store)
+    _check_table(store)
+
+
+def test_a_deployment_run_into_a_real_object_store(
+    deployed: PrefectServer, swift_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swift_server.use(monkeypatch)
+    store = f"s3://{swift_server.new_bucket()}/deployment"
+    credentials = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    with deployed.worker("lift3d", **credentials):
+        _run(deployed, store)
+    _check_table(store)
+
+
+def _run(server: PrefectServer, store: str) -> None:
+    parameters = {"scenes": SCENES, "store": store, "image_height": 24, "workers": 1}
+    given = [part for name, value in parameters.items() for part in ("--param", f"{name}={json.dumps(value)}")]
+    _succeeds(server, "deployment", "run", "lift-scenes/default", *given, "--watch")
+
+
+def _check_table(store: str) -> None:
+    recipe = Recipe(scenes=SCENES, lifters=("nearest_view", "depth_mean"), image_height=24, target_mode="heldout")
+    table = run_table(open_store(store), recipe.run_id).frame
+    assert set(table["lifter"]) == {"raw2d", "nearest_view", "depth_mean"}
+    assert table["scene"].nunique() == len(SCENES)
+
+
+def _succeeds(server: PrefectServer, *arguments: str) -> str:
+    done = server.prefect(*arguments, timeout_s=240)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{server.logs()}"
+    return done.stdout

@@ -1,0 +1,101 @@
+"""A run on a cluster of two nodes whose parts die: what is left goes on, and nothing differs in the end."""
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lift3d.config import Execution, Recipe
+from lift3d.runs import run_serially
+from lift3d.storage.location import Store, open_store
+from tests.support.ray_nodes import RayCluster, ray_cluster
+from tests.support.store_content import committed_content
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
+
+ROOT = Path(__file__).parents[2]
+RECIPE = Recipe(
+    scenes=tuple(f"procedural:room?seed={seed}&views=6&height=48&width=64" for seed in range(6)),
+    lifters=("nearest_view", "depth_mean"),
+    image_height=48,
+    target_mode="heldout",
+)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RayCluster]:
+    # Not below pytest's folder: the path of a socket has at most 107 characters.
+    home = Path(tempfile.mkdtemp(prefix="ray-"))
+    try:
+        with ray_cluster(home, ROOT) as running:
+            yield running
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def serial(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    url = str(tmp_path_factory.mktemp("serial") / "store")
+    assert {manifest["outcome"] for manifest in run_serially(RECIPE, Execution(store=url))} == {"ok"}
+    return open_store(url)
+
+
+def test_a_killed_driver_takes_its_workers_along_and_the_next_run_completes_the_store(
+    cluster: RayCluster, serial: Store, tmp_path: Path
+) -> None:
+    store = open_store(str(tmp_path / "store"), create=True)
+    with cluster.node() as node:
+        driver = _driver(cluster, store)
+        _wait(lambda: len(committed_content(store)) > 2 and node.worker_pids() and cluster.head.worker_pids())
+        driver.kill()
+        driver.communicate()
+        _wait(lambda: not node.worker_pids() and not cluster.head.worker_pids())
+        assert len(committed_content(store)) < len(committed_content(serial))
+        assert _outcomes(_driver(cluster, store)) == ["ok"] * len(RECIPE.scenes)
+    assert committed_content(store) == committed_content(serial)
+
+
+def test_a_killed_node_costs_its_scene_one_more_try_and_the_rest_nothing(
+    cluster: RayCluster, serial: Store, tmp_path: Path
+) -> None:
+    store = open_store(str(tmp_path / "store"), create=True)
+    with cluster.node() as node:
+        driver = _driver(cluster, store)
+        _wait(lambda: len(committed_content(store)) > 2 and node.worker_pids() and cluster.head.worker_pids())
+        node.kill()
+        assert driver.poll() is None
+        assert _outcomes(driver) == ["ok"] * len(RECIPE.scenes)
+    assert committed_content(store) == committed_content(serial)
+
+
+def _driver(cluster: RayCluster, store: Store) -> subprocess.Popen[str]:
+    execution = Execution(store=store.url, ray_address=cluster.address, workers=2)
+    command = [sys.executable, "-m", "tests.support.run_on_ray", RECIPE.model_dump_json()]
+    return subprocess.Popen(
+        [*command, execution.model_dump_json()],
+        cwd=ROOT,
+        env=cluster.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _outcomes(driver: subprocess.Popen[str]) -> list[str]:
+    output, errors = driver.communicate(timeout=180)
+    assert driver.returncode == 0, errors
+    outcomes: list[str] = json.loads(output.splitlines()[-1])  # Ray prints above it
+    return outcomes
+
+
+def _wait(condition: Callable[[], object], seconds: float = 120.0) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "what the test waits for did not happen"
+        time.sleep(0.1)

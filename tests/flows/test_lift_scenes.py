@@ -1,0 +1,92 @@
+"""The flow through Prefect: what it takes, what it ends in, what it leaves behind."""
+
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.lift_scenes import lift_scenes
+from flows.local_run import run_flow
+from lift3d.config import Execution, Recipe
+from lift3d.errors import UnknownNameError
+from lift3d.runs import read_run, run_table
+from lift3d.storage.location import open_store
+from tests.support.prefect_server import prefect_harness
+
+SCENES = tuple(f"procedural:room?seed={seed}&views=3&height=24&width=32" for seed in range(2))
+
+
+@pytest.fixture(scope="module")
+def prefect_here(ray_here: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with prefect_harness(tmp_path_factory.mktemp("home")):
+        yield
+
+
+@pytest.fixture
+def unusable(tmp_path: Path) -> str:
+    folder = tmp_path / "unusable"
+    folder.mkdir()
+    return str(folder)
+
+
+def test_the_flow_takes_exactly_the_fields_of_recipe_and_execution_with_their_defaults() -> None:
+    parameters = inspect.signature(lift_scenes.fn).parameters
+    fields = {**Recipe.model_fields, **Execution.model_fields}
+    assert set(parameters) == set(fields)
+    for name, field in fields.items():
+        if not field.is_required():
+            assert parameters[name].default == field.default, name
+
+
+def test_every_parameter_is_described_in_the_form_of_the_user_interface() -> None:
+    properties: dict[str, Any] = lift_scenes.parameters.properties
+    assert [name for name, shown in properties.items() if not shown.get("description")] == []
+
+
+@pytest.mark.usefixtures("prefect_here")
+def test_a_run_in_two_batches_with_an_unusable_scene_completes_and_says_so(tmp_path: Path, unusable: str) -> None:
+    store = str(tmp_path / "store")
+    state = lift_scenes(
+        scenes=(*SCENES, unusable),
+        store=store,
+        lifters=("nearest_view",),
+        image_height=24,
+        workers=1,
+        batch_size=2,
+        return_state=True,
+    )
+    assert state.is_completed()
+    assert state.message.startswith("2 of 3 scenes done")
+    summary = state.result()
+    assert summary["outcomes"] == {"failed": 1, "ok": 2}
+    assert [scene["location"] for scene in summary["scenes"]] == [*SCENES, unusable]
+    table = run_table(open_store(store), summary["run"]).frame
+    assert (table["outcome"] == "ok").any()
+    assert (table["outcome"] == "failed").sum() == 1
+
+
+@pytest.mark.usefixtures("prefect_here")
+def test_from_this_process_every_scene_is_told_and_returned_even_if_none_is_usable(
+    tmp_path: Path, unusable: str
+) -> None:
+    told: list[dict[str, Any]] = []
+    recipe = Recipe(scenes=(unusable,), lifters=("nearest_view",))
+    execution = Execution(store=str(tmp_path / "store"), workers=1)
+    manifests = run_flow(recipe, execution, told.append, lambda stage, done, total: None)
+    assert told == manifests
+    assert manifests[0]["outcome"] == "failed"
+    assert read_run(open_store(execution.store), recipe.run_id) == (recipe, manifests)
+
+
+@pytest.mark.usefixtures("prefect_here")
+def test_what_concerns_all_scenes_comes_out_of_prefect_as_our_own_error(tmp_path: Path) -> None:
+    recipe = Recipe(scenes=SCENES, operators=("rbg",))
+    with pytest.raises(UnknownNameError, match="Did you mean 'rgb'") as caught:
+        run_flow(recipe, Execution(store=str(tmp_path / "store"), workers=1), _ignore, _ignore)
+    assert type(caught.value) is UnknownNameError
+
+
+def _ignore(*told: object) -> None:
+    """Listen to nothing."""

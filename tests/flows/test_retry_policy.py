@@ -1,0 +1,122 @@
+"""What becomes of every class of error, ours and Ray's."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from ray import exceptions
+
+from flows import retry_policy
+from flows.retry_policy import decide, fetch, is_worker_spoilt, translated_connection
+from lift3d import errors
+from lift3d.errors import ConfigError, Lift3dError
+
+
+def _classes(root: type[Lift3dError] = Lift3dError) -> Iterator[type[Lift3dError]]:
+    yield root
+    for child in root.__subclasses__():
+        if child.__module__ == errors.__name__:
+            yield from _classes(child)
+
+
+@pytest.mark.parametrize("error_class", list(_classes()))
+def test_the_disposition_decides_the_first_failure(error_class: type[Lift3dError]) -> None:
+    assert decide(error_class("x"), tries=1, attempts=3).action == error_class.disposition
+
+
+@pytest.mark.parametrize("error_class", [one for one in _classes() if one.disposition == "retry"])
+def test_retries_end(error_class: type[Lift3dError]) -> None:
+    actions = [decide(error_class("x"), tries, attempts=4).action for tries in range(1, 6)]
+    assert actions[-1] != "retry"
+    assert actions == sorted(actions, key=lambda action: action != "retry")
+
+
+@pytest.mark.parametrize("error_class", list(_classes()))
+def test_one_attempt_means_no_retry(error_class: type[Lift3dError]) -> None:
+    assert decide(error_class("x"), tries=1, attempts=1).action != "retry"
+
+
+def test_a_lost_worker_costs_a_scene_and_a_lost_store_the_run() -> None:
+    assert decide(errors.WorkerLostError("x"), tries=3, attempts=3).action == "skip"
+    assert decide(errors.StoreUnavailableError("x"), tries=3, attempts=3).action == "abort"
+
+
+def test_memory_gets_one_more_try_only() -> None:
+    error = errors.OutOfMemoryError("x")
+    assert [decide(error, tries, attempts=9).action for tries in (1, 2)] == ["retry", "skip"]
+
+
+def test_waits_for_the_store_grow_and_are_bounded() -> None:
+    waits = [decide(errors.StoreUnavailableError("x"), tries, attempts=99).wait_s for tries in range(1, 30)]
+    assert 0 < waits[0] <= 1.0
+    assert waits[4] > waits[0]
+    assert max(waits) <= 60.0
+
+
+@pytest.mark.parametrize("error_class", list(_classes()))
+def test_only_errors_of_a_worker_spoil_it(error_class: type[Lift3dError]) -> None:
+    assert is_worker_spoilt(error_class("x")) == issubclass(error_class, errors.WorkerError)
+
+
+RAY_ERRORS: list[tuple[Exception, type[Lift3dError]]] = [
+    (exceptions.ActorDiedError(), errors.WorkerLostError),
+    (exceptions.WorkerCrashedError(), errors.WorkerLostError),
+    (exceptions.NodeDiedError("node"), errors.WorkerLostError),
+    (exceptions.GetTimeoutError("late"), errors.WorkerLostError),
+    (exceptions.OutOfMemoryError("host"), errors.OutOfMemoryError),
+    (exceptions.RuntimeEnvSetupError("env"), ConfigError),
+    (exceptions.ActorUnschedulableError("no room"), ConfigError),
+    (exceptions.RaySystemError("system"), errors.WorkerLostError),
+]
+
+
+@pytest.mark.parametrize(("raised", "expected"), RAY_ERRORS, ids=lambda one: getattr(one, "__name__", None))
+def test_every_error_of_ray_becomes_ours(
+    raised: Exception, expected: type[Lift3dError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = _fetched(raised, monkeypatch)
+    assert type(found) is expected
+    assert found.__cause__ is raised
+
+
+@pytest.mark.parametrize("error_class", list(_classes()))
+def test_our_errors_come_back_as_they_were(error_class: type[Lift3dError], monkeypatch: pytest.MonkeyPatch) -> None:
+    original = error_class("what, got, expected", scene="room", view="v1", operator="rgb")
+    found = _fetched(_task_error(original).as_instanceof_cause(), monkeypatch)
+    assert found is original
+    assert (found.scene, found.view, found.operator, str(found)) == ("room", "v1", "rgb", "what, got, expected")
+
+
+@pytest.mark.parametrize("cause", [MemoryError(), RuntimeError("CUDA error: out of memory")])
+def test_memory_errors_of_the_application_are_recognised(cause: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert type(_fetched(_task_error(cause), monkeypatch)) is errors.OutOfMemoryError
+
+
+def test_other_errors_of_the_application_are_defects(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = _fetched(_task_error(KeyError("colour")), monkeypatch)
+    assert type(found) is errors.ContractError
+    assert "KeyError" in str(found)
+
+
+@pytest.mark.parametrize(
+    "raised", [ConnectionError("nobody there"), ValueError("bad address"), exceptions.AuthenticationError("no")]
+)
+def test_a_connection_that_fails_is_an_error_of_the_request(raised: Exception) -> None:
+    with (
+        pytest.raises(ConfigError, match="RAY_AUTH_MODE") as caught,
+        translated_connection("192.0.2.1:6379"),
+    ):
+        raise raised
+    assert "192.0.2.1:6379" in str(caught.value)
+
+
+def _task_error(cause: Exception) -> exceptions.RayTaskError:
+    return exceptions.RayTaskError("run", "Traceback", cause, proctitle="worker", pid=1, ip="192.0.2.1")
+
+
+def _fetched(raised: Exception, monkeypatch: pytest.MonkeyPatch) -> Any:
+    def get(call: object, timeout: float) -> object:
+        raise raised
+
+    monkeypatch.setattr(retry_policy.ray, "get", get)
+    return fetch(None)

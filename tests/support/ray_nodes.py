@@ -1,0 +1,127 @@
+"""A Ray cluster of several nodes on this machine, each a process group of its own that can be killed alone."""
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+_START_S = 90.0
+
+
+@dataclass(frozen=True)
+class Node:
+    """One node: ``ray start --block`` and everything it started."""
+
+    process: subprocess.Popen[bytes]
+
+    def kill(self) -> None:
+        """Kill the node at once, as a machine that loses power."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def worker_pids(self) -> set[int]:
+        """Return the scene workers that live on the node."""
+        try:
+            children = psutil.Process(self.process.pid).children(recursive=True)
+            return {child.pid for child in children if "SceneWorker" in " ".join(child.cmdline())}
+        except (psutil.NoSuchProcess, psutil.ZombieProcess):
+            return set()
+
+
+@dataclass(frozen=True)
+class RayCluster:
+    """A head node, and how drivers and further nodes find it.
+
+    Attributes:
+        address: HOST:PORT.
+        environment: Of drivers and nodes: the token, a home folder of its own.
+        head: The head node.
+        folder: Where the nodes write.
+    """
+
+    address: str
+    environment: dict[str, str]
+    head: Node
+    folder: Path
+
+    @contextmanager
+    def node(self) -> Iterator[Node]:
+        """Add a node during the block."""
+        with _started(["--address", self.address], self.environment, self.folder / "node.log") as node:
+            yield node
+
+
+@contextmanager
+def ray_cluster(home: Path, code: Path) -> Iterator[RayCluster]:
+    """Run a head node during the block.
+
+    Args:
+        home: Home folder and session folder; short, since Ray puts sockets there.
+        code: Folder that drivers and workers import from.
+    """
+    port = _free_port()
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "RAY_"))},
+        "HOME": str(home),
+        "PYTHONPATH": str(code),
+        "OMP_NUM_THREADS": "1",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+    arguments = ["--head", "--port", str(port), "--include-dashboard", "false", "--temp-dir", str(home / "ray")]
+    with _started(arguments, environment, home / "head.log") as head:
+        yield RayCluster(f"{_own_address()}:{port}", environment, head, home)
+
+
+@contextmanager
+def _started(arguments: list[str], environment: dict[str, str], log: Path) -> Iterator[Node]:
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"]
+    limits = ["--num-cpus", "1", "--object-store-memory", str(100 * 2**20)]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*command, *limits, *arguments],
+            env=environment,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+        node = Node(process)
+        try:
+            _wait_until_started(process, log)
+            yield node
+        finally:
+            if process.poll() is None:
+                node.kill()
+
+
+def _wait_until_started(process: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + _START_S
+    while time.monotonic() < until and process.poll() is None:
+        if b"Ray runtime started" in log.read_bytes():
+            return
+        time.sleep(0.2)
+    raise RuntimeError(f"A Ray node did not start:\n{log.read_text()}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])
+
+
+def _own_address() -> str:
+    """Return the address that Ray binds: this machine's own, never the loopback."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        # Nothing is sent: connecting a datagram socket only chooses the interface.
+        probe.connect(("192.0.2.254", 1))
+        return str(probe.getsockname()[0])

@@ -1,0 +1,80 @@
+"""What a worker runs instead of the line: scenes whose location says what happens. Importable by Ray workers."""
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from lift3d.config import Execution, Recipe
+from lift3d.errors import ProductMissingError, StoreUnavailableError, UnknownNameError
+from lift3d.runs import failed_manifest
+from lift3d.scene_inputs import Report
+from lift3d.storage.location import Store
+
+
+def ok_manifest(location: str) -> dict[str, Any]:
+    return {**failed_manifest(location, "", ""), "outcome": "ok", "reason": "", "worker": os.getpid()}
+
+
+def tries_of(store: Store, location: str) -> int:
+    return len(list(_folder(store).glob(f"{_name(location)}-try-*")))
+
+
+def workers_of(store: Store, location: str) -> set[str]:
+    return {path.name.rsplit("-", 1)[1] for path in _folder(store).glob(f"{_name(location)}-try-*")}
+
+
+def prepare_fakes(recipe: Recipe, execution: Execution, store: Store) -> Any:
+    """Build what runs a fake scene: ``ok:…``, ``sleep:…``, ``killed:…`` and so on."""
+    _folder(store).mkdir(parents=True, exist_ok=True)
+
+    def attempt(location: str, report: Report) -> dict[str, Any]:
+        tries = tries_of(store, location) + 1
+        (_folder(store) / f"{_name(location)}-try-{tries}-{os.getpid()}").touch()
+        report("fake", 1, 2)
+        _BEHAVIOURS[location.split(":")[0]](tries)
+        return ok_manifest(location)
+
+    return attempt
+
+
+def prepare_nothing(recipe: Recipe, execution: Execution, store: Store) -> Any:
+    error = UnknownNameError.of("operator", recipe.operators[0], ["rgb"])
+    error.operator = recipe.operators[0]
+    raise error
+
+
+def _die(tries: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _unavailable_once(tries: int) -> None:
+    if tries == 1:
+        raise StoreUnavailableError("the store does not answer")
+
+
+def _raise(error: Exception) -> Any:
+    def behave(tries: int) -> None:
+        raise error
+
+    return behave
+
+
+_BEHAVIOURS: dict[str, Any] = {
+    "ok": lambda tries: time.sleep(0.05),
+    "sleep": lambda tries: time.sleep(600),
+    "slow": lambda tries: time.sleep(2.5),
+    "killed": _die,
+    "unavailable-once": _unavailable_once,
+    "missing": _raise(ProductMissingError("upstream did not finish")),
+    "memory": _raise(MemoryError("out of memory")),
+}
+
+
+def _folder(store: Store) -> Path:
+    return Path(store.url.removeprefix("file://")) / "fakes"
+
+
+def _name(location: str) -> str:
+    return location.replace(":", "_")
