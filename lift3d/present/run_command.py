@@ -113,7 +113,7 @@ def _present(recipe: Recipe, store: Store, manifests: list[Manifest]) -> dict[st
     if sheets:
         places["sheets"] = store.url_of(f"{folder}/contact_sheets")
     return {
-        "table": headline(table),
+        "table": headline(table, is_brief=True),
         "places": places,
         "json": {
             "run": recipe.run_id,

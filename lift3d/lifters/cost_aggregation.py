@@ -1,0 +1,94 @@
+"""From noisy matching costs to smooth ones that keep the edges of the image.
+
+Letters: a cost volume has a cost per plane and cell; the guide image is the colour of the view the volume belongs to.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+# Planes filtered at once, to stay in cache.
+PLANE_TILE = 8
+
+
+def guided_filter(
+    cost: Float[Tensor, "plane row col"], color: Float[Tensor, "3 row col"], radius: int, epsilon: float
+) -> Float[Tensor, "plane row col"]:
+    """Average costs over windows, within each window as a linear function of luminance.
+
+    Args:
+        cost: Cost volume.
+        color: Guide image.
+        radius: Half width of the window in cells.
+        epsilon: Variance of luminance below which a window counts as flat.
+
+    Source:
+        He, Sun & Tang, Guided image filtering, PAMI 2013, eq. 5, 6 and 8; on cost volumes: Rhemann et al., CVPR 2011.
+    """
+    luminance = color.mean(0)[None, None]
+    mean = _box(luminance, radius)
+    variance = _box(luminance * luminance, radius) - mean * mean
+    tiles = []
+    for tile in cost[:, None].split(PLANE_TILE):
+        tile_mean = _box(tile, radius)
+        slope = (_box(tile * luminance, radius) - tile_mean * mean) / (variance + epsilon)
+        offset = tile_mean - slope * mean
+        tiles.append(_box(slope, radius) * luminance + _box(offset, radius))
+    return torch.cat(tiles)[:, 0]
+
+
+def semi_global(
+    cost: Float[Tensor, "plane row col"],
+    color: Float[Tensor, "3 row col"],
+    penalties: tuple[float, float],
+    edge_scale: float,
+) -> Float[Tensor, "plane row col"]:
+    """Sum, over the two horizontal and the two vertical directions, the cheapest path of planes to each cell.
+
+    Args:
+        cost: Cost volume.
+        color: Guide image.
+        penalties: Price of a step by one plane, and of a larger jump; across an edge of the image a jump is as cheap
+            as a step.
+        edge_scale: Difference of colour at which the price of a jump has fallen by 1/e.
+
+    Returns:
+        Mean over directions, in units of the cost.
+
+    Source:
+        Hirschmüller, Stereo processing by semiglobal matching and mutual information, PAMI 2008, eq. 13.
+    """
+    down = _paths(cost.movedim(1, 0), color.movedim(1, 0), penalties, edge_scale).movedim(0, 1)
+    right = _paths(cost.movedim(2, 0), color.movedim(2, 0), penalties, edge_scale).movedim(0, 2)
+    return (down + right) / 4
+
+
+def _paths(
+    cost: Float[Tensor, "step plane lane"],
+    color: Float[Tensor, "step 3 lane"],
+    penalties: tuple[float, float],
+    edge_scale: float,
+) -> Float[Tensor, "step plane lane"]:
+    """Return the sum of the path costs forwards and backwards along the first axis."""
+    small, large = penalties
+    # Both directions run side by side: entry 1 is the mirrored volume.
+    both = torch.stack([cost, cost.flip(0)], dim=1)
+    contrast = (color[1:] - color[:-1]).abs().mean(1)
+    jump = small + (large - small) * torch.exp(-contrast / edge_scale)
+    jumps = torch.stack([jump, jump.flip(0)], dim=1)[:, :, None]
+    path = torch.empty_like(both)
+    path[0] = both[0]
+    for step in range(1, len(both)):
+        before = path[step - 1]
+        cheapest = before.amin(1, keepdim=True)
+        best = torch.minimum(before, cheapest + jumps[step - 1])
+        torch.minimum(best[:, 1:], before[:, :-1] + small, out=best[:, 1:])
+        torch.minimum(best[:, :-1], before[:, 1:] + small, out=best[:, :-1])
+        torch.add(both[step], best.sub_(cheapest), out=path[step])
+    return path[:, 0] + path[:, 1].flip(0)
+
+
+def _box(values: Float[Tensor, "plane 1 row col"], radius: int) -> Float[Tensor, "plane 1 row col"]:
+    """Return the mean over square windows, over what is inside the image at its border."""
+    return F.avg_pool2d(values, 2 * radius + 1, stride=1, padding=radius, count_include_pad=False)

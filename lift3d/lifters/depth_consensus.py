@@ -1,0 +1,171 @@
+"""From the uncertain depth of each source to what the target's rays end at, and who sees it.
+
+Letters: occupancy is the probability that the first surface of a source's ray lies at a plane, visibility that
+nothing lies before it; both are volumes over the source's guide cells and the planes of disparity.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from lift3d.domain.camera import Camera
+from lift3d.geometry.plane_sweep import Sweep
+
+# Planes of the target read at once, to stay in cache.
+PLANE_TILE = 8
+# Votes (in sources) below which a cell of the target counts as barely seen: its occupancy is damped, so that a
+# stray corner of one source does not act as a wall.
+_FEW_VOTES = 0.01
+# Sharpened probability below which a plane cannot change a pixel of eight bits.
+_LEAST_MASS = 1e-6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SoftDepth:
+    """What a source knows of depth: two volumes, weighted by how much the source's pixels count.
+
+    Attributes:
+        camera: The source's camera.
+        volumes: Occupancy and visibility, each times the confidence of the cell.
+    """
+
+    camera: Camera
+    volumes: Float[Tensor, "2 plane row col"]
+
+    @classmethod
+    def from_cost(
+        cls,
+        camera: Camera,
+        cost: Float[Tensor, "plane row col"],
+        temperature: float,
+        confidence: Float[Tensor, "row col"],
+    ) -> "SoftDepth":
+        """Read costs as negative log probabilities at the given temperature."""
+        occupancy = torch.softmax(cost / -temperature, dim=0)
+        visibility = (1 - (occupancy.cumsum(0) - occupancy)).clamp(0, 1)
+        return cls(camera, torch.stack([occupancy, visibility]) * confidence)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Consensus:
+    """What the sources agree on along the target's rays.
+
+    Attributes:
+        probability: Probability that the ray ends at the plane; sums to 1, or to 0 where no source sees anything.
+        visibility: Which source sees the plane, in [0, 1].
+    """
+
+    probability: Float[Tensor, "plane row col"]
+    visibility: Float[Tensor, "source plane row col"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RaySamples:
+    """A few depths per ray.
+
+    Attributes:
+        z_depth: Depth in the target camera.
+        probability: Sums to 1, or to 0 where no source sees anything.
+        visibility: Which source sees the sample, in [0, 1].
+    """
+
+    z_depth: Float[Tensor, "sample row col"]
+    probability: Float[Tensor, "sample row col"]
+    visibility: Float[Tensor, "source sample row col"]
+
+
+def agree(
+    target: Camera,
+    uv: Float[Tensor, "row col 2"],
+    depths: Sequence[SoftDepth],
+    weights: Sequence[float],
+    disparity: Float[Tensor, "plane"],
+) -> Consensus:
+    """Let the sources vote along the target's rays and walk the rays from the camera to the first surface.
+
+    Args:
+        target: The target camera.
+        uv: Its guide pixels.
+        depths: The sources.
+        weights: How much each source's vote counts.
+        disparity: Planes, near first; the same for the target and all sources.
+
+    Source:
+        Penner & Zhang, Soft 3D reconstruction for view synthesis, SIGGRAPH Asia 2017, eq. 3 to 6 (votes, consensus,
+        soft visibility).
+    """
+    shape = (len(disparity), *uv.shape[:2])
+    votes, voters = torch.zeros(shape), torch.zeros(shape)
+    visibility = torch.empty(len(depths), *shape)
+    for index, (depth, weight) in enumerate(zip(depths, weights, strict=True)):
+        occupancy = torch.empty(shape)
+        _look_up(target, uv, depth, disparity, occupancy, visibility[index])
+        votes += weight * occupancy
+        voters += weight * visibility[index]
+    occupied = (votes / (voters + _FEW_VOTES)).clamp_(0, 1)
+    passed = torch.cumprod(1 - occupied, dim=0)
+    occupied[1:] *= passed[:-1]
+    total = occupied.sum(0)
+    return Consensus(occupied / torch.where(total > 0, total, 1.0), visibility)
+
+
+def strongest_samples(
+    consensus: Consensus, disparity: Float[Tensor, "plane"], sample_count: int, sharpening: float
+) -> RaySamples:
+    """Keep the most probable planes of each ray, each moved to the centre of mass of itself and its two neighbours.
+
+    Planes beside a peak move towards it, so that a peak between two planes is found and not doubled.
+
+    Args:
+        consensus: Distribution over planes.
+        disparity: The planes, near first.
+        sample_count: Planes kept per ray.
+        sharpening: Power that the distribution is raised to first.
+    """
+    sharp = consensus.probability**sharpening
+    kept, index = sharp.topk(sample_count, dim=0)
+    last = len(disparity) - 1
+    around = [(index + step).clamp(0, last) for step in (-1, 0, 1)]
+    mass = [sharp.gather(0, at) for at in around]
+    moment = sum((m * disparity[at] for m, at in zip(mass, around, strict=True)), torch.zeros_like(kept))
+    total_mass = sum(mass, torch.zeros_like(kept))
+    # Planes of no weight at all are not samples: their centre of mass would be rounding noise.
+    is_live = kept > _LEAST_MASS
+    kept = torch.where(is_live, kept, 0.0)
+    refined = torch.where(is_live, moment / torch.where(is_live, total_mass, 1.0), disparity[index])
+    total = kept.sum(0)
+    by_source = index[None].expand(len(consensus.visibility), -1, -1, -1)
+    return RaySamples(
+        z_depth=1 / refined,
+        probability=kept / torch.where(total > 0, total, 1.0),
+        visibility=consensus.visibility.gather(1, by_source),
+    )
+
+
+def _look_up(
+    target: Camera,
+    uv: Float[Tensor, "row col 2"],
+    depth: SoftDepth,
+    disparity: Float[Tensor, "plane"],
+    occupancy: Float[Tensor, "plane row col"],
+    visibility: Float[Tensor, "plane row col"],
+) -> None:
+    """Read a source's volumes along the target's rays into two arrays; 0 outside the source's image and planes."""
+    source = depth.camera
+    sweep = Sweep.between(uv, (target.K, target.w2c), (source.K, source.w2c), (source.size.height, source.size.width))
+    count, first, last = len(disparity), float(disparity[0]), float(disparity[-1])
+    for start in range(0, count, PLANE_TILE):
+        planes = disparity[start : start + PLANE_TILE, None, None]
+        at, relative_z = sweep.at(planes)
+        # Plane index of the point in the source, as a coordinate of grid_sample: −1 and 1 are half a plane outside.
+        index = (planes / relative_z - first) * ((count - 1) / (last - first))
+        depth_at = ((2 * index + 1) / count - 1).clamp(-2, 2)
+        where = torch.cat([at, depth_at[..., None]], dim=-1)
+        found = F.grid_sample(depth.volumes[None], where[None], padding_mode="border", align_corners=False)[0]
+        is_inside = (where.abs() <= 1).all(-1)
+        occupancy[start : start + PLANE_TILE] = found[0] * is_inside
+        visibility[start : start + PLANE_TILE] = found[1] * is_inside
