@@ -135,7 +135,9 @@ class _Scoring:
         for name, view in found.items():
             covered = float(view.lifted[0].coverage.double().mean())
             bare = self._bare_row(product, "coverage", name, "")
-            yield replace(bare, value=covered, weight=float(view.lifted[0].coverage.numel()), coverage=covered, outcome="ok")
+            yield replace(
+                bare, value=covered, weight=float(view.lifted[0].coverage.numel()), coverage=covered, outcome="ok"
+            )
 
     def _skipped_rows(self, product: LiftedProduct) -> Iterator[ScoreRow]:
         for path in product.parts:

@@ -3,10 +3,10 @@ import subprocess
 import sys
 
 import pytest
-from tests.support.runs import ROOM
 from typer.testing import CliRunner
 
 from lift3d import cli
+from tests.support.runs import ROOM
 
 
 def lift3d(*arguments):

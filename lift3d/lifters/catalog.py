@@ -27,7 +27,7 @@ PLANE_SWEEP = LifterSpec(
     needs_depth=False,
     corrects=False,
     weights_digest="",
-    summary="Sources that agree in colour on an inverse-depth plane, robust to occlusion, without training.",
+    summary="Soft depth of each source by plane sweep, then the sources' consensus on the target's rays; no training.",
 )
 
 LIFTERS = {

@@ -30,7 +30,7 @@ def guided_filter(
     mean = _box(luminance, radius)
     variance = _box(luminance * luminance, radius) - mean * mean
     tiles = []
-    for tile in cost[:, None].split(PLANE_TILE):
+    for tile in torch.split(cost[:, None], PLANE_TILE):
         tile_mean = _box(tile, radius)
         slope = (_box(tile * luminance, radius) - tile_mean * mean) / (variance + epsilon)
         offset = tile_mean - slope * mean
