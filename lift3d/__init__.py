@@ -1,1 +1,51 @@
-"""Lift any 2D vision model to 3D-consistent answers on any posed multi-view scene."""
+"""Lift any 2D vision model to 3D-consistent answers on any posed multi-view scene.
+
+The public names, imported when they are first used: importing ``lift3d`` alone costs nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lift3d.config import Execution, Recipe
+    from lift3d.lifters.catalog import build_lifter
+    from lift3d.operators.catalog import build_operator
+    from lift3d.pipeline import read_scene
+    from lift3d.runs import list_runs, read_run, run_serially, run_table
+    from lift3d.storage.location import open_store
+    from lift3d.tables.aggregation import summary
+
+_HOMES = {
+    "Execution": "lift3d.config",
+    "Recipe": "lift3d.config",
+    "build_lifter": "lift3d.lifters.catalog",
+    "build_operator": "lift3d.operators.catalog",
+    "list_runs": "lift3d.runs",
+    "open_store": "lift3d.storage.location",
+    "read_run": "lift3d.runs",
+    "read_scene": "lift3d.pipeline",
+    "run_serially": "lift3d.runs",
+    "run_table": "lift3d.runs",
+    "summary": "lift3d.tables.aggregation",
+}
+
+__all__ = [
+    "Execution",
+    "Recipe",
+    "build_lifter",
+    "build_operator",
+    "list_runs",
+    "open_store",
+    "read_run",
+    "read_scene",
+    "run_serially",
+    "run_table",
+    "summary",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its home."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'lift3d' has no attribute '{name}'; it has {', '.join(__all__)}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
