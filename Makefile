@@ -30,7 +30,8 @@ bench: $(STAMP)  ## Kernels against what the machine can do.
 	$(BIN)/lift3d bench blend
 
 baselines: $(STAMP)  ## docs/baselines.md from the captures under LIFT3D_TEST_DATA.
-	$(BIN)/lift3d bench baselines --captures $(LIFT3D_TEST_DATA)/captures --out docs/baselines.md
+	$(BIN)/lift3d bench baselines --captures $(LIFT3D_TEST_DATA)/captures --out docs/baselines.md \
+		--plugin tests/real/plugins/npz_segmentation.py:mosaic --plugin tests/real/plugins/npz_segmentation.py:deeplabv3
 
 clean:
 	rm -rf runs .mypy_cache .ruff_cache
