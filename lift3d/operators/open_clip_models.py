@@ -22,7 +22,7 @@ from lift3d.domain.lifted import Prediction
 from lift3d.errors import ConfigError, UnknownNameError
 from lift3d.operators.embeddings import embedding_of
 from lift3d.operators.names import OperatorName
-from lift3d.operators.network_weights import digest_weights, seeded
+from lift3d.operators.network_weights import digest_weights, encoder_device, seeded
 from lift3d.operators.open_clip_towers import dense_tower
 from lift3d.operators.preprocessing import Normalization, Placement
 from lift3d.operators.protocol import OperatorSpec
@@ -53,6 +53,8 @@ class OpenClipOperator:
             channel_count=self._tower.channel_count,
             stride_px=float(self._tower.lattice.stride),
         )
+        self._device = encoder_device()
+        visual.to(self._device)
 
     def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
         """Return the cells' embeddings, with the image's own as global token."""
@@ -61,8 +63,8 @@ class OpenClipOperator:
         placement = Placement.of(size, resized, lattice, lattice.stride)
         pixels = self._normalization.apply(placement.apply(image.to(torch.float32)))
         with torch.no_grad():
-            cells, pooled = self._tower.embed(pixels[None])
-        return (placement.to_image(cells, lattice, pooled),)
+            cells, pooled = self._tower.embed(pixels[None].to(self._device))
+        return (placement.to_image(cells.cpu(), lattice, pooled.cpu()),)
 
     def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]]) -> SceneState:
         """Return the empty state."""

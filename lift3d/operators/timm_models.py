@@ -27,7 +27,7 @@ from lift3d.errors import ConfigError, UnknownNameError
 from lift3d.operators.cell_lattice import CellLattice, measure_lattice
 from lift3d.operators.embeddings import embedding_of
 from lift3d.operators.names import OperatorName
-from lift3d.operators.network_weights import digest_weights, load_weights, seeded
+from lift3d.operators.network_weights import digest_weights, encoder_device, load_weights, seeded
 from lift3d.operators.preprocessing import Normalization, Placement
 from lift3d.operators.protocol import OperatorSpec
 from lift3d.torchvision_guard import ensure_torchvision
@@ -73,6 +73,8 @@ class TimmOperator:
             channel_count=channel_count,
             stride_px=float(self._stage.lattice.stride),
         )
+        self._device = encoder_device()
+        self._network.to(self._device)
 
     def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
         """Return the features of the chosen stage."""
@@ -85,8 +87,9 @@ class TimmOperator:
             placement = Placement.of(size, resized, stage.lattice, stage.multiple)
         pixels = self._normalization.apply(placement.apply(image.to(torch.float32)))
         with torch.no_grad():
-            values, tokens = _run(self._network, pixels[None], stage.index, stage.has_prefix)
-        return (placement.to_image(values[0], stage.lattice, None if tokens is None else tokens[0]),)
+            values, tokens = _run(self._network, pixels[None].to(self._device), stage.index, stage.has_prefix)
+        prefix = None if tokens is None else tokens[0].cpu()
+        return (placement.to_image(values[0].cpu(), stage.lattice, prefix),)
 
     def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]]) -> SceneState:
         """Return the empty state."""
