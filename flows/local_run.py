@@ -46,6 +46,6 @@ def run_flow(recipe: Recipe, execution: Execution, on_scene: OnScene, report: Re
     # Ray prints the death of a node to standard output, which belongs to the table.
     with listening(Listener(keep, tell)), redirect_stdout(sys.stderr):
         state: Any = lift_scenes(**fields, return_state=True)
-    if state.is_failed() and len(finished) < len(recipe.scenes):
+    if not state.is_completed() and len(finished) < len(recipe.scenes):
         state.result(raise_on_failure=True)
     return [finished[location] for location in recipe.scenes]

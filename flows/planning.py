@@ -20,9 +20,8 @@ from lift3d.errors import ConfigError, Lift3dError, ResourcePromiseError, SceneE
 from lift3d.models import Models
 from lift3d.operators.protocol import OperatorSpec
 from lift3d.pipeline import read_scene
-from lift3d.runs import scene_name, scene_record_path
+from lift3d.runs import named_scene, scene_name, scene_record_path, standing_manifest
 from lift3d.scene_inputs import SceneInputs
-from lift3d.storage.commit import committed
 from lift3d.storage.layout import STORE_FILE
 from lift3d.storage.location import Store, open_store
 from lift3d.targets import choose_targets
@@ -149,7 +148,7 @@ def plan_scene(location: str, recipe: Recipe, models: Models, store: Store | Non
     """
     specs = [operator.spec for operator in models.operators]
     try:
-        scene = read_scene(location)
+        scene = named_scene(read_scene(location), location, recipe)
     except (SceneError, ConfigError) as error:
         # A location that cannot be a scene is that scene's fault, as in a run.
         return _unusable(location, error)
@@ -213,24 +212,13 @@ def _missing(
     if store is None:
         return {operator.spec.name: len(scene.views) for operator in models.operators}, False
     inputs = SceneInputs(scene, store, recipe.image_height)
-    if _stands(store, scene_record_path(recipe, location), models.digest_of(inputs, recipe)):
+    if standing_manifest(store, scene_record_path(recipe, location), models.digest_of(inputs, recipe)) is not None:
         return {operator.spec.name: 0 for operator in models.operators}, True
     missing = {
         operator.spec.name: sum(not inputs.features_committed(operator, view) for view in inputs.views)
         for operator in models.operators
     }
     return missing, False
-
-
-def _stands(store: Store, record: str, inputs: str) -> bool:
-    """Whether a scene's record says that it is done, for the inputs of now, and everything it names is there."""
-    if not store.exists(record):
-        return False
-    manifest = json.loads(store.read_bytes(record))
-    if manifest["outcome"] != "ok" or manifest["inputs"] != inputs:
-        return False
-    paths = [path for product in manifest["lifted"] for path in product["parts"]] + manifest["scores"]
-    return all(committed(store, path) is not None for path in paths)
 
 
 def _map_bytes(scene: Scene) -> int:

@@ -74,8 +74,12 @@ def run(
     recipe: Annotated[Path | None, typer.Option(help="YAML recipe; options given beside it win.")] = None,
     image_height: Annotated[int | None, typer.Option(help="Height at which views are encoded and lifted.")] = None,
     sources: Annotated[int | None, typer.Option(help="Source views per target.")] = None,
-    holdout: Annotated[int | None, typer.Option(help="Every N-th view is a target.")] = None,
-    leave_one_out: Annotated[bool, typer.Option("--leave-one-out", help="Every view is a target.")] = False,
+    holdout: Annotated[
+        int | None, typer.Option(help="Every N-th view is a target and no source; implies heldout.")
+    ] = None,
+    leave_one_out: Annotated[
+        bool, typer.Option("--leave-one-out", help="Every view is a target, never its own source.")
+    ] = False,
     target_mode: Annotated[
         TargetMode | None, typer.Option(help="refine: own view is a source too. heldout: never, for claims.")
     ] = None,
@@ -90,8 +94,13 @@ def run(
     """Lift scenes: encode, lift, decode, score; print the table and where everything lies."""
     from lift3d.present import run_command
 
-    if leave_one_out and holdout is not None:
-        raise ConfigError("--holdout and --leave-one-out exclude each other. Give one of them.")
+    if leave_one_out and (holdout is not None or target_mode is TargetMode.refine):
+        raise ConfigError(
+            "--leave-one-out makes every view a target that is never its own source; "
+            "it goes with neither --holdout nor --target-mode refine. Give one of them."
+        )
+    if target_mode is None and (leave_one_out or holdout is not None):
+        target_mode = TargetMode.heldout
     given: dict[str, Any] = {
         "scenes": locations,
         "operators": operator,
@@ -104,7 +113,7 @@ def run(
         "targets": targets,
         "plugins": plugin,
     }
-    fields = {**_read_recipe(recipe), **{name: value for name, value in given.items() if value}}
+    fields = {**_read_recipe(recipe), **{name: value for name, value in given.items() if value not in (None, [])}}
     if leave_one_out:
         fields["holdout"] = None
     if not fields.get("scenes"):
@@ -151,11 +160,18 @@ def tables(
     """Print or write the score table of a store."""
     from lift3d.present.table_command import render_table
 
+    if format is Format.parquet and out is None and sys.stdout.isatty():
+        raise ConfigError("Parquet is binary and standard output is a terminal. Name a file with --out.")
     content = render_table(store, format.value, run_id, compare)
-    if out is not None:
-        out.write_bytes(content)
-    else:
+    if out is None:
         sys.stdout.buffer.write(content)
+        return
+    try:
+        out.write_bytes(content)
+    except OSError as error:
+        raise ConfigError(
+            f"Cannot write the table to '{out}': {error}. Name a file in a folder that exists."
+        ) from error
 
 
 @app.command()

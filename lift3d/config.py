@@ -70,6 +70,11 @@ class Recipe(BaseModel):
             return f"heldout-{self.holdout}" if self.holdout else "leave-one-out"
         return f"refine-{self.holdout}" if self.holdout else "refine-all"
 
+    @property
+    def row_target_mode(self) -> str:
+        """Target mode as the rows of the table say it: novel cameras have none of their own."""
+        return "novel" if self.targets is not None else self.target_mode
+
 
 class Execution(BaseModel):
     """Where and how. Never in a digest: it must not change results.
@@ -124,8 +129,13 @@ def _parse(model: type[Model], fields: dict[str, Any]) -> Model:
         return model.model_validate(fields)
     except ValidationError as error:
         lines = [
-            f"{'.'.join(map(str, entry['loc'])) or model.__name__}: {entry['msg']} (got {entry['input']!r})"
+            f"{'.'.join(map(str, entry['loc'])) or model.__name__}: {_said(entry['msg'])} (got {entry['input']!r})"
             for entry in error.errors()
         ]
         known = ", ".join(model.model_fields)
         raise ConfigError(f"Invalid {model.__name__.lower()}: {'; '.join(lines)}. Fields: {known}.") from error
+
+
+def _said(message: str) -> str:
+    """Call a sequence what YAML and JSON call it."""
+    return message.replace("valid tuple", "list").replace("Tuple", "List")

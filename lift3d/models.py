@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from lift3d.config import Recipe
+from lift3d.errors import ConfigError
 from lift3d.lifters.catalog import build_lifter
 from lift3d.lifters.protocol import Lifter
 from lift3d.metrics.catalog import build_metrics
@@ -28,7 +29,7 @@ class Models:
             [one.spec for one in self.lifters],
             [one.spec for one in self.metrics],
         )
-        return whole_digest(recipe, *specs, inputs.admitted)
+        return whole_digest(recipe, *specs, inputs.scene, inputs.admitted)
 
     @classmethod
     def of(cls, recipe: Recipe) -> "Models":
@@ -36,9 +37,14 @@ class Models:
 
         Raises:
             UnknownNameError: If a catalog does not know a name.
+            ConfigError: If two names mean the same operator.
         """
+        operators = tuple(build_operator(name, recipe.plugins) for name in recipe.operators)
+        names = [operator.spec.name for operator in operators]
+        if len(set(names)) < len(names):
+            raise ConfigError(f"Operators {', '.join(recipe.operators)} are {', '.join(names)}: name each one once.")
         return cls(
-            tuple(build_operator(name, recipe.plugins) for name in recipe.operators),
+            operators,
             tuple(build_lifter(name) for name in recipe.lifters),
             tuple(build_metrics(recipe.metrics or None)),
         )

@@ -21,6 +21,8 @@ from lift3d.domain.scene import DepthRange, Frame, Scene
 from lift3d.domain.weights import BlendingWeights
 from lift3d.errors import ContractError, NonFiniteError, NoOverlapError
 from lift3d.geometry.holes import fill_from_nearest
+from lift3d.geometry.rays import cell_centers
+from lift3d.geometry.sampling import normalized_coordinates
 from lift3d.lifters import source_selection
 from lift3d.lifters.blend import blend as blend_taps
 from lift3d.lifters.protocol import Lifter
@@ -91,7 +93,9 @@ def propose(lifter: Lifter, target: Target, frames: Callable[[ViewId], Frame], d
         for name, taper, frame in ((name, taper, frames(name)) for name, taper in target.sources)
     ]
     with torch.inference_mode():
-        return lifter.propose(target.camera, guides, depth_range)
+        proposal = lifter.propose(target.camera, guides, depth_range)
+    is_valid = {guide.id: guide.is_valid for guide in guides}
+    return replace(proposal, source_is_valid=tuple(is_valid[name] for name in proposal.source_ids))
 
 
 def lift_features(
@@ -128,8 +132,9 @@ def decode_view(
     """Close holes, run the frozen decoder, and mark what does not stand on anything seen."""
     with torch.inference_mode():
         prediction = operator.decode(filled_features(lifted), state, size)
-    covered = _resized_coverage(lifted[0].coverage, prediction.is_valid.shape)
-    return Prediction(prediction.kind, prediction.values, prediction.is_valid & covered)
+    first = lifted[0]
+    is_covered = at_pixels(first.coverage >= COVERED, first.features.grid, *prediction.is_valid.shape)
+    return Prediction(prediction.kind, prediction.values, prediction.is_valid & is_covered)
 
 
 def plain_view(
@@ -147,6 +152,21 @@ def plain_view(
     with torch.inference_mode():
         prediction = operator.decode(maps, state, frame.camera.size)
     return LiftedView(target.id, frame.camera, lifted, prediction, (target.id,))
+
+
+def at_pixels(
+    flags: Bool[Tensor, "row col"], grid: FeatureGrid, height: int, width: int
+) -> Bool[Tensor, "height width"]:
+    """Return the flag of the cell that each pixel lies in, or of the nearest one outside the grid.
+
+    Flags that are as many as the pixels are those of the pixels already: an embedding stays on its grid.
+    """
+    if tuple(flags.shape) == (height, width):
+        return flags
+    strides, origin = (grid.stride_u, grid.stride_v), (grid.origin_u, grid.origin_v)
+    at = normalized_coordinates(cell_centers(height, width), grid.rows, grid.cols, strides, origin)
+    values = flags[None, None].float()
+    return F.grid_sample(values, at[None], mode="nearest", padding_mode="border", align_corners=False)[0, 0] > 0
 
 
 def filled_features(lifted: tuple[LiftedFeatures, ...]) -> tuple[FeatureMap, ...]:
@@ -178,7 +198,8 @@ def _rounded_to_half(feature_map: FeatureMap, name: str) -> FeatureMap:
 
 
 def _half(values: Tensor) -> Tensor:
-    return values.clamp(-HALF_MAX, HALF_MAX).half().float()
+    # Contiguous like what is read back: kernels may sum another memory layout in another order.
+    return values.clamp(-HALF_MAX, HALF_MAX).half().float().contiguous()
 
 
 def _mean_colour(frame: Frame) -> Float[Tensor, "3"]:
@@ -187,10 +208,3 @@ def _mean_colour(frame: Frame) -> Float[Tensor, "3"]:
     if count == 0:
         raise ContractError("A view without one valid pixel reached the encoder.")
     return (frame.image * frame.is_valid).sum(dim=(1, 2)) / count
-
-
-def _resized_coverage(
-    coverage: Float[Tensor, "row col"], shape: tuple[int, ...] | torch.Size
-) -> Bool[Tensor, "height width"]:
-    resized = F.interpolate(coverage[None, None], size=tuple(shape), mode="nearest-exact")[0, 0]
-    return resized >= COVERED

@@ -4,7 +4,8 @@ The serial driver is the reference that the distributed one must equal: both cal
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,9 +13,9 @@ import torch
 
 from lift3d.config import Execution, Recipe, parse_recipe
 from lift3d.domain.keys import digest
-from lift3d.domain.scene import Scene
+from lift3d.domain.scene import DroppedView, Scene
 from lift3d.domain.scores import ScoreRow
-from lift3d.errors import ConfigError, ProductMissingError, SceneError, SceneFormatError
+from lift3d.errors import ConfigError, Lift3dError, ProductMissingError, SceneFormatError
 from lift3d.models import Models
 from lift3d.pipeline import read_scene
 from lift3d.scene_inputs import Report, SceneInputs, quiet
@@ -69,27 +70,32 @@ def attempt_scene(location: str, recipe: Recipe, models: Models, store: Store, r
         Lift3dError: Everything that is not the scene's fault.
     """
     key = scene_record_path(recipe, location)
+    dropped: Sequence[DroppedView] = ()
     try:
-        scene = _named(_read(location), location, recipe)
+        scene = named_scene(_read(location), location, recipe)
         inputs = SceneInputs(scene, store, recipe.image_height)
-        standing = _standing(store, key, models.digest_of(inputs, recipe))
+        dropped = inputs.dropped
+        standing = standing_manifest(store, key, models.digest_of(inputs, recipe))
+        # A record is called what the recipe calls it: the scene knows its absolute path alone.
         if standing is not None:
-            return standing
-        manifest = run_scene(inputs, recipe, models, report)
-    except SceneError as error:
-        manifest = failed_manifest(location, error.reason, str(error))
+            return {**standing, "location": location}
+        manifest = {**run_scene(inputs, recipe, models, report), "location": location}
+    except Lift3dError as error:
+        if error.disposition != "skip":
+            raise
+        manifest = failed_manifest(location, error.reason, str(error), dropped)
     store.write_bytes(key, json.dumps(manifest, sort_keys=True).encode())
     return manifest
 
 
-def failed_manifest(location: str, reason: str, message: str) -> Manifest:
-    """Return the record of a scene that could not be run."""
+def failed_manifest(location: str, reason: str, message: str, dropped: Sequence[DroppedView] = ()) -> Manifest:
+    """Return the record of a scene that could not be run, with the views that could not be used."""
     return {
         "scene": scene_name(location),
         "location": location,
         "outcome": "failed",
         "reason": f"{reason}: {message}",
-        "dropped": [],
+        "dropped": [[view.id, view.reason, view.message] for view in dropped],
         "lifted": [],
         "scores": [],
         "computed": {},
@@ -135,16 +141,27 @@ def run_table(store: Store, run_id: str) -> ScoreTable:
     """
     recipe, manifests = read_run(store, run_id)
     rows: list[ScoreRow] = []
-    for manifest in manifests:
+    for manifest, name in zip(manifests, unique_names(manifests), strict=True):
         for path in manifest["scores"]:
-            rows += [_row(fields, run_id) for fields in read_document(store, path)]
-        rows += _rows_without_value(manifest, recipe)
+            rows += [_row(fields, run_id, name) for fields in read_document(store, path)]
+        rows += _rows_without_value({**manifest, "scene": name}, recipe)
     return ScoreTable.from_rows(rows)
+
+
+def unique_names(manifests: Sequence[Manifest]) -> list[str]:
+    """Return a name per scene of a run: its own, with a digest of its location where several have the same."""
+    named = [(manifest["scene"], manifest["location"]) for manifest in manifests]
+    count = Counter(name for name, _ in named)
+    return [name if count[name] == 1 else f"{name}-{digest(location)[:6]}" for name, location in named]
 
 
 def _rows_without_value(manifest: Mapping[str, Any], recipe: Recipe) -> list[ScoreRow]:
     """Rows of what has no figure: a failed scene, dropped views, lifters that cannot run on the scene."""
-    missing = [(view, "", "", "view", f"{reason}: {message}") for view, reason, message in manifest["dropped"]]
+    dropped: dict[str, str] = {}
+    for view, reason, message in manifest["dropped"]:
+        # Files may list a view several times; it has one row.
+        dropped.setdefault(view, f"{reason}: {message}")
+    missing = [(view, "", "", "view", sentence) for view, sentence in dropped.items()]
     if manifest["outcome"] != "ok":
         missing.append(("", "", "", "scene", manifest["reason"]))
     missing += [
@@ -160,7 +177,7 @@ def _rows_without_value(manifest: Mapping[str, Any], recipe: Recipe) -> list[Sco
             other="",
             operator=operator,
             lifter=lifter,
-            target_mode=recipe.target_mode,
+            target_mode=recipe.row_target_mode,
             metric=f"usable_{what}",
             protocol=f"{protocol}/{ALL_PIXELS}" if (protocol := manifest.get("protocol", "")) else "",
             threshold_source="",
@@ -175,10 +192,10 @@ def _rows_without_value(manifest: Mapping[str, Any], recipe: Recipe) -> list[Sco
     ]
 
 
-def _row(fields: Mapping[str, Any], run_id: str) -> ScoreRow:
-    """Rebuild a stored row: numbers that were missing are NaN again, the run is this one."""
+def _row(fields: Mapping[str, Any], run_id: str, scene: str) -> ScoreRow:
+    """Rebuild a stored row: numbers that were missing are NaN again, the run and the scene's name are this one's."""
     numbers = {name: float("nan") if fields[name] is None else fields[name] for name in ("value", "weight", "coverage")}
-    return ScoreRow(**{**fields, **numbers, "run": run_id})
+    return ScoreRow(**{**fields, **numbers, "run": run_id, "scene": scene})
 
 
 def _read(location: str) -> Scene:
@@ -189,13 +206,20 @@ def _read(location: str) -> Scene:
         raise SceneFormatError(str(error), scene=location) from error
 
 
-def _named(scene: Scene, location: str, recipe: Recipe) -> Scene:
+def named_scene(scene: Scene, location: str, recipe: Recipe) -> Scene:
     """Give two scenes of one name in a run different ids."""
     same = [other for other in recipe.scenes if scene_name(other) == scene_name(location)]
     return scene if len(same) < 2 else replace(scene, id=f"{scene.id}-{digest(location)[:6]}")
 
 
-def _standing(store: Store, key: str, inputs: str) -> Manifest | None:
+def standing_manifest(store: Store, key: str, inputs: str) -> Manifest | None:
+    """Return a scene's record if the scene is done for the inputs of now and everything the record names is there.
+
+    Args:
+        store: Where the record lies.
+        key: The record, see ``scene_record_path``.
+        inputs: Digest of what the scene depends on now.
+    """
     try:
         manifest: Manifest = json.loads(store.read_bytes(key))
     except ProductMissingError:

@@ -9,15 +9,18 @@ from lift3d.config import Recipe
 from lift3d.domain.camera import Camera
 from lift3d.domain.features import SceneState
 from lift3d.domain.keys import ViewId, digest, digest_bytes
-from lift3d.domain.scene import DepthRange, View
+from lift3d.domain.scene import DepthRange, Scene, View
 from lift3d.lifters.protocol import LifterSpec
 from lift3d.metrics.protocol import MetricSpec
 from lift3d.operators.protocol import OperatorSpec
 from lift3d.targets import Target
 
 # Raised when the same input would give other numbers in the stages that belong to no plug-in:
-# decoding and resizing of images, source selection, weights_at and blend, hole filling and scoring geometry.
-STAGE_VERSIONS = {"frames": 1, "select_sources": 1, "weights_at": 1, "blend": 1, "decode_view": 1, "score": 1}
+# decoding and resizing of images (and what stands in for invalid pixels), source selection, weights_at and blend,
+# hole filling and coverage, scoring geometry.
+STAGE_VERSIONS = {"frames": 1, "select_sources": 1, "weights_at": 2, "blend": 1, "decode_view": 2, "score": 2}
+# What lifting goes through; frames are in the digests of the views, and scoring changes no lifted view.
+_LIFTING = ("select_sources", "weights_at", "blend", "decode_view")
 
 
 def view_digest(view: View, height: int) -> str:
@@ -63,7 +66,7 @@ def lifted_digest(
             "operator": operator.identity,
             "lifter": lifter.identity,
             "state": state,
-            "stages": STAGE_VERSIONS,
+            "stages": {name: STAGE_VERSIONS[name] for name in _LIFTING},
             "taps": recipe.tap_count,
             "depth_range": [depth_range.near, depth_range.far],
             "targets": [
@@ -78,7 +81,14 @@ def lifted_digest(
 def scores_digest(
     products: Mapping[str, str], metrics: Sequence[MetricSpec], geometry: str, views: Mapping[ViewId, str]
 ) -> str:
-    """Digest of one operator's rows: the lifted views of all lifters, the metrics, and the scoring geometry."""
+    """Digest of one operator's rows: the lifted views of all lifters, the metrics, and the scoring geometry.
+
+    Args:
+        products: Digest of the lifted views, by lifter.
+        metrics: What is measured.
+        geometry: What tells one scoring geometry and protocol from another; depth is in the digests of the views.
+        views: Digests of the targets' true views.
+    """
     return digest(
         {
             "products": dict(products),
@@ -95,6 +105,7 @@ def whole_digest(
     operators: Sequence[OperatorSpec],
     lifters: Sequence[LifterSpec],
     metrics: Sequence[MetricSpec],
+    scene: Scene,
     views: Mapping[ViewId, str],
 ) -> str:
     """Digest of everything that a scene's record depends on: where it is the same, nothing needs to be looked at."""
@@ -105,6 +116,8 @@ def whole_digest(
             "operators": [spec.identity for spec in operators],
             "lifters": [spec.identity for spec in lifters],
             "metrics": [[spec.name, spec.stage_version] for spec in metrics],
+            "depth_range": [scene.depth_range.near, scene.depth_range.far],
+            "dropped": [[view.id, view.reason, view.message] for view in scene.dropped],
             "views": [[name, value] for name, value in views.items()],
             "novel": digest_bytes(Path(novel).read_bytes()) if novel and Path(novel).is_file() else None,
         }

@@ -65,6 +65,8 @@ def plan_products(
     """Return every product of lifted views that the recipe wants of this scene, raw2d first for each operator."""
     parts = [targets[start : start + VIEWS_PER_PART] for start in range(0, len(targets), VIEWS_PER_PART)]
     scene = inputs.scene
+    source_ids = {name for target in targets for name, _ in target.sources}
+    without_depth = sum(not inputs.views[name].source.has_depth for name in source_ids)
     products = []
     for operator in models.operators:
         spec, state = operator.spec, state_digest(states[operator.spec.name])
@@ -72,8 +74,8 @@ def plan_products(
             keys = [plain_digest(spec, state, part, inputs.digests) for part in parts]
             products.append(_product(scene.id, spec.name, RAW2D, keys))
         for lifter in models.lifters:
-            if lifter.spec.needs_depth and not scene.has_depth:
-                reason = "needs-depth: the scene's views have none"
+            if lifter.spec.needs_depth and without_depth:
+                reason = f"needs-depth: {without_depth} of {len(source_ids)} source views have none"
                 products.append(LiftedProduct(spec.name, lifter.spec.name, "", (), reason))
                 continue
             keys = [

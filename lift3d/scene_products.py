@@ -157,7 +157,7 @@ def _lifted_view(index: int, described: Mapping[str, Any], arrays: Mapping[str, 
     return LiftedView(described["id"], camera, tuple(lifted), prediction, tuple(described["sources"]))
 
 
-def _stacked(values: Sequence[Tensor], missing: float | bool) -> NDArray[Any]:
+def _stacked(values: Sequence[Tensor], missing: float | int | bool) -> NDArray[Any]:
     shape = [max(one.shape[axis] for one in values) for axis in range(values[0].ndim)]
     stacked = torch.full((len(values), *shape), missing, dtype=values[0].dtype)
     for index, one in enumerate(values):

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool
 from torch import Tensor
 
 from lift3d import pipeline
 from lift3d.config import Recipe
+from lift3d.domain.features import FeatureGrid
 from lift3d.domain.keys import digest
 from lift3d.domain.lifted import LiftedView
 from lift3d.domain.scene import ScoringGeometry, Tracks
@@ -47,6 +47,8 @@ def score_products(
 ) -> list[str]:
     """Score every operator's products, unless committed, and return the paths of the rows."""
     geometry = _geometry_kind(inputs, targets)
+    # Tracks are made from all views, targets or not.
+    of_geometry = f"tracks-{_tracks_key(inputs)}" if geometry == "tracks" else geometry
     specs = [metric.spec for metric in models.metrics]
     scored_views = {target.id: inputs.digests[target.id] for target in targets if target.view is not None}
     paths = []
@@ -55,7 +57,7 @@ def score_products(
         report("score", done, len(models.operators))
         own = [product for product in products if product.operator == operator.spec.name and product.parts]
         digests = {product.lifter: product.digest for product in own}
-        key = scores_digest(digests, specs, f"{geometry}/{recipe.protocol}", scored_views)
+        key = scores_digest(digests, specs, f"{of_geometry}/{recipe.protocol}", scored_views)
         path = layout.scores_path(inputs.scene.id, key)
         paths.append(path)
         if committed(inputs.store, path) is not None:
@@ -124,7 +126,7 @@ class _Scoring:
             covered = torch.ones_like(frame.is_valid)
             for views in lifters:
                 if target.id in views:
-                    covered &= _at_size(views[target.id].prediction.is_valid, frame.is_valid.shape)
+                    covered &= _covered_pixels(views[target.id])
                 else:
                     covered &= False
             common[target.id] = covered
@@ -152,9 +154,9 @@ class _Scoring:
             other="",
             operator=product.operator,
             lifter=product.lifter,
-            target_mode=self._mode,
+            target_mode=self._recipe.row_target_mode,
             metric=metric,
-            protocol=f"{self._protocol}/{ALL_PIXELS}",
+            protocol=f"{self._recipe.protocol}/{ALL_PIXELS}",
             threshold_source="",
             scoring_geometry="none",
             value=NOT_A_NUMBER,
@@ -173,9 +175,9 @@ class _Scoring:
             other=item.other,
             operator=product.operator,
             lifter=product.lifter,
-            target_mode=self._mode,
+            target_mode=self._recipe.row_target_mode,
             metric=item.metric.name,
-            protocol=f"{self._protocol}/{pixels}",
+            protocol=f"{self._recipe.protocol}/{pixels}",
             threshold_source="",
             scoring_geometry=self._geometry if "geometry" in item.metric.needs else "none",
             value=item.score.value,
@@ -184,14 +186,6 @@ class _Scoring:
             outcome=item.outcome,
             reason=item.score.reason,
         )
-
-    @property
-    def _mode(self) -> str:
-        return "novel" if self._recipe.targets else self._recipe.target_mode
-
-    @property
-    def _protocol(self) -> str:
-        return self._recipe.protocol
 
 
 def _geometry_kind(inputs: SceneInputs, targets: Sequence[Target]) -> ScoringGeometry:
@@ -222,9 +216,12 @@ def _nothing_corresponds() -> Correspondence:
     return Correspondence({}, Sightings(none, none.clone(), torch.zeros(0, 2)))
 
 
+def _tracks_key(inputs: SceneInputs) -> str:
+    return digest({"tracks": TRACKS_VERSION, "views": [[name, value] for name, value in inputs.digests.items()]})
+
+
 def _tracks(inputs: SceneInputs) -> Tracks:
-    key = digest({"tracks": TRACKS_VERSION, "views": [[name, value] for name, value in inputs.digests.items()]})
-    path = layout.state_path(inputs.scene.id, "tracks", key)
+    path = layout.state_path(inputs.scene.id, "tracks", _tracks_key(inputs))
     if committed(inputs.store, path) is None:
         write_tracks(inputs.store, path, find_tracks(inputs.usable_scene()), {})
         inputs.computed["tracks"] += 1
@@ -255,6 +252,14 @@ def _read(inputs: SceneInputs, product: LiftedProduct) -> dict[str, LiftedView]:
     return {view.target: view for path in product.parts for view in read_lifted_part(inputs.store, path)}
 
 
-def _at_size(is_valid: Bool[Tensor, "row col"], shape: torch.Size) -> Bool[Tensor, "height width"]:
-    resized = F.interpolate(is_valid[None, None].float(), size=tuple(shape), mode="nearest-exact")
-    return resized[0, 0] > 0
+def _covered_pixels(view: LiftedView) -> Bool[Tensor, "height width"]:
+    """Return the pixels of a view where its prediction stands on something seen."""
+    size, is_valid = view.camera.size, view.prediction.is_valid
+    return pipeline.at_pixels(is_valid, _grid_of(view), size.height, size.width)
+
+
+def _grid_of(view: LiftedView) -> FeatureGrid:
+    """Return the grid of the first cut that has as many cells as the prediction; any for one on the pixels."""
+    grids = [one.features.grid for one in view.lifted]
+    shape = tuple(view.prediction.is_valid.shape)
+    return next((grid for grid in grids if (grid.rows, grid.cols) == shape), grids[0])

@@ -1,6 +1,7 @@
 """Which cameras are targets, and which views may be their sources: pure planning."""
 
 import json
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from lift3d.config import Recipe
 from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.keys import ViewId
 from lift3d.domain.scene import View
-from lift3d.errors import ConfigError, SceneError
+from lift3d.errors import CameraError, ConfigError, SceneError
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,7 +75,7 @@ def _novel_targets(views: Sequence[View], recipe: Recipe) -> tuple[Target, ...]:
     location = recipe.targets or ""
     if location.startswith("path:"):
         count = location.removeprefix("path:")
-        if not count.isdigit() or int(count) < 2:
+        if not count.isdecimal() or int(count) < 2:
             raise ConfigError(f"targets 'path:COUNT' needs a count of at least 2, got '{location}'.")
         cameras = interpolated_path([view.camera for view in views], int(count))
     else:
@@ -106,18 +107,21 @@ def read_cameras(path: Path) -> list[Camera]:
     """Read novel cameras: a JSON list of {"K": 3×3, "w2c": 4×4, "height": int, "width": int}.
 
     Raises:
-        ConfigError: If the file is missing or malformed.
+        ConfigError: If the file is missing or malformed, lists no camera, or one that cannot be.
     """
     expected = 'expected a JSON list of {"K": 3x3, "w2c": 4x4, "height": int, "width": int}'
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
-        return [
+        cameras = [
             Camera(
                 torch.tensor(entry["K"], dtype=torch.float64),
                 torch.tensor(entry["w2c"], dtype=torch.float64),
-                ImageSize(entry["height"], entry["width"]),
+                ImageSize(operator.index(entry["height"]), operator.index(entry["width"])),
             )
             for entry in entries
         ]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, CameraError) as error:
         raise ConfigError(f"Cannot read target cameras from '{path}' ({error}); {expected}.") from error
+    if not cameras:
+        raise ConfigError(f"'{path}' lists no camera; {expected}.")
+    return cameras

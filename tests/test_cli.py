@@ -40,7 +40,10 @@ def test_a_run_prints_its_table_and_where_things_lie_and_says_partial(store):
         (("run", ROOM, "--operator", "rbg"), "Did you mean 'rgb'"),
         (("run", ROOM, "--lifter", "plane_swep"), "Did you mean 'plane_sweep'"),
         (("run", ROOM, "--metric", "psnrr"), "psnr"),
-        (("run", ROOM, "--holdout", "8", "--leave-one-out"), "exclude each other"),
+        (("run", ROOM, "--holdout", "8", "--leave-one-out"), "Give one of them"),
+        (("run", ROOM, "--target-mode", "refine", "--leave-one-out"), "Give one of them"),
+        (("run", ROOM, "--sources", "0"), "sources"),
+        (("run", ROOM, "--image-height", "0"), "image_height"),
         (("run", ROOM, "--recipe", "/nowhere.yaml"), "/nowhere.yaml"),
         (("run", ROOM, "--store", "ftp://host/x"), "ftp"),
         (("run", ROOM, "--plugin", "no_such_module:thing"), "no_such_module"),
@@ -85,6 +88,25 @@ def test_intervals_are_paired_over_the_same_views(store):
     found = in_process("tables", "--store", url, "--compare", "psnr:nearest_view:raw2d").stdout
     assert "nearest_view − raw2d = -" in found
     assert "(6 pairs, 0 missing)" in found
+
+
+@pytest.mark.parametrize(
+    ("options", "protocol"),
+    [
+        ((), "refine-all"),
+        (("--leave-one-out",), "leave-one-out"),
+        (("--holdout", "8"), "heldout-8"),
+        (("--holdout", "8", "--target-mode", "refine"), "refine-8"),
+        (("--target-mode", "heldout"), "leave-one-out"),
+    ],
+)
+def test_what_is_asked_for_is_the_protocol_that_runs(options, protocol, monkeypatch):
+    from lift3d.present import run_command
+
+    seen = []
+    monkeypatch.setattr(run_command, "run_and_present", lambda recipe, *_, **__: seen.append(recipe) or 0)
+    assert in_process("run", ROOM, "--serial", *options).exit_code == 0
+    assert seen[0].protocol == protocol
 
 
 def test_status_counts_scenes(store):

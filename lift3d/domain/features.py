@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -92,8 +91,3 @@ class SceneState:
 
 
 EMPTY_STATE = SceneState({})
-
-
-def uncovered_like(feature_map: FeatureMap) -> FeatureMap:
-    """Return a map of the same grid and channels with every cell missing."""
-    return FeatureMap(torch.full_like(feature_map.values, torch.nan), feature_map.grid)

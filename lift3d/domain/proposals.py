@@ -46,6 +46,8 @@ class RayProposal:
         probability: Probability that the ray ends at the sample; sums to 1, or to 0 where nothing is known.
         visibility: Nonnegative preference for each source at each sample (occlusion, validity, taper and whatever
             else the lifter weighs); 0 means that the source does not see the sample. Need not be normalised.
+        source_is_valid: Pixels of each source that may vote; None if all may. Visibility is known per guide cell
+            only, so the pipeline adds these for the taps to be checked against.
     """
 
     grid: FeatureGrid
@@ -55,6 +57,7 @@ class RayProposal:
     z_depth: Float[Tensor, "cell sample"]
     probability: Float[Tensor, "cell sample"]
     visibility: Float[Tensor, "cell sample source"]
+    source_is_valid: tuple[Bool[Tensor, "_ _"], ...] | None = None
 
     def __post_init__(self) -> None:
         cells, samples = self.grid.cell_count, int(self.z_depth.shape[-1])

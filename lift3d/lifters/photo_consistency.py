@@ -15,6 +15,7 @@ from torch import Tensor
 from lift3d.domain.camera import Camera
 from lift3d.domain.features import FeatureGrid
 from lift3d.domain.proposals import SourceGuide
+from lift3d.geometry.holes import fill_from_nearest
 from lift3d.geometry.plane_sweep import Sweep
 from lift3d.geometry.rays import cell_centers
 
@@ -44,6 +45,9 @@ class Descriptors:
 def describe(guide: SourceGuide, grid: FeatureGrid, gradient_weight: float, color_weight: float) -> Descriptors:
     """Reduce a source view to its guide grid; a cell is valid if all of its pixels are.
 
+    Cells that are not valid take the colour of the nearest one that is, so that nothing of an invalid pixel, and no
+    false edge along a mask, reaches the windows of its neighbours.
+
     Channels are the colour against its surroundings, the colour itself (weighted), and the gradients of luminance
     (weighted).
 
@@ -52,8 +56,9 @@ def describe(guide: SourceGuide, grid: FeatureGrid, gradient_weight: float, colo
         mean, which another exposure does not shift, as in Hirschmüller & Scharstein, PAMI 2009, §3.1 (mean filter).
     """
     size = (grid.rows, grid.cols)
-    color = F.interpolate(guide.image[None].float(), size=size, mode="area")
+    mean_of_cell = F.interpolate(guide.image[None].float(), size=size, mode="area")[0]
     is_valid = F.interpolate(guide.is_valid[None, None].float(), size=size, mode="area")[0, 0] > 1 - 1e-3
+    color = fill_from_nearest(mean_of_cell, is_valid)[None]
     width = 2 * MEAN_RADIUS + 1
     mean = F.avg_pool2d(color, width, stride=1, padding=MEAN_RADIUS, count_include_pad=False)
     luminance = F.pad(color.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")

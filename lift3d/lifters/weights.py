@@ -1,8 +1,8 @@
 """From a proposal on the guide grid to the blending weights of one operator's grid.
 
 Letters: a merged sample is a depth on the ray of one cell, a candidate is a (merged sample, source) pair, a
-tap is a candidate that was kept. Every row of the grid is computed on its own and always with the same
-shapes, so a tile of rows equals the rows of the whole bit for bit.
+tap is a candidate that was kept. Rows of the grid are computed in blocks that start at fixed rows, so a tile of
+rows equals the rows of the whole bit for bit.
 """
 
 from dataclasses import dataclass, replace
@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.functional import max_pool2d
 
 from lift3d.domain.features import FeatureGrid
 from lift3d.domain.proposals import RayProposal
@@ -23,6 +24,8 @@ TAP_COUNT = 32
 MERGE_GAP = 0.015
 # A merged sample spans no more than this, so that a fine ladder of depths does not collapse into one.
 MERGE_EXTENT = 0.03
+# Candidates held at once: 64 times as many bytes, few enough to stay in the caches.
+BLOCK_CANDIDATES = 2**18
 
 
 def weights_at(
@@ -30,8 +33,8 @@ def weights_at(
 ) -> BlendingWeights:
     """Read the weights of one operator's grid from a proposal.
 
-    Peak memory beyond proposal and result is that of one row of cells: about 60 bytes per column, source and
-    4 × sample. The result takes 24 bytes per cell and tap.
+    Peak memory beyond proposal and result is a copy of the proposal's visibility and one block of rows, whatever
+    the height of the grid. The result takes 24 bytes per cell and tap.
 
     Args:
         proposal: Where rays end and which sources see the samples.
@@ -48,13 +51,24 @@ def weights_at(
     """
     if tap_count < 1:
         raise ConfigError(f"A cell needs at least one tap, got tap_count={tap_count}.")
+    if not proposal.sources:
+        raise NoOverlapError("A proposal without sources has no weights; select at least one source view.")
     span = _row_range(grid, rows)
-    cameras = _SourceCameras.of(proposal)
-    stride, origin = (grid.stride_u, grid.stride_v), (grid.origin_u, grid.origin_v)
-    centers = cell_centers(grid.rows, grid.cols, stride, origin)
-    parts = [_row_weights(proposal, cameras, centers[row], tap_count) for row in span]
-    source, uv, weight, log_scale_ratio, z_depth, coverage = (torch.cat(part) for part in zip(*parts, strict=True))
+    order, ordered = _in_order_of_ids(proposal)
+    cameras = _SourceCameras.of(ordered, order)
+    centers = cell_centers(grid.rows, grid.cols, (grid.stride_u, grid.stride_v), (grid.origin_u, grid.origin_v))
+    height = max(1, BLOCK_CANDIDATES // (4 * grid.cols * proposal.visibility[0].numel()))
+    found: list[Tensor] = []
+    for start in range(span.start - span.start % height, span.stop, height):
+        block = _cell_weights(ordered, cameras, centers[start : start + height].flatten(0, 1), tap_count)
+        found = found or [part.new_empty(len(span) * grid.cols, *part.shape[1:]) for part in block]
+        low, high = max(start, span.start), min(start + height, span.stop)
+        into = slice((low - span.start) * grid.cols, (high - span.start) * grid.cols)
+        wanted = slice((low - start) * grid.cols, (high - start) * grid.cols)
+        for whole, part in zip(found, block, strict=True):
+            whole[into] = part[wanted]
     tile = replace(grid, rows=len(span), origin_v=grid.origin_v + grid.stride_v * span.start)
+    source, uv, weight, log_scale_ratio, z_depth, coverage = found
     return BlendingWeights(tile, proposal.source_ids, source, uv, weight, log_scale_ratio, z_depth, coverage)
 
 
@@ -65,11 +79,30 @@ def _row_range(grid: FeatureGrid, rows: slice | None) -> range:
     return span
 
 
+def _in_order_of_ids(proposal: RayProposal) -> tuple[Int[Tensor, "source"], RayProposal]:
+    """Put the sources in the order of their ids, so that sums and ties do not depend on the order given.
+
+    What samples without probability say of visibility is dropped: it need not be a number.
+    """
+    order = sorted(range(len(proposal.sources)), key=lambda index: proposal.source_ids[index])
+    visibility = proposal.visibility[..., order]
+    visibility[proposal.probability <= 0] = 0
+    is_valid = proposal.source_is_valid
+    ordered = replace(
+        proposal,
+        source_is_valid=None if is_valid is None else tuple(is_valid[index] for index in order),
+        sources=tuple(proposal.sources[index] for index in order),
+        source_ids=tuple(proposal.source_ids[index] for index in order),
+        visibility=visibility,
+    )
+    return torch.tensor(order), ordered
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _SourceCameras:
     """Pixel-to-pixel maps: target pixel (u, v) at depth z is seen at ``z · slope @ (u, v, 1) + offset``.
 
-    Sources stand in the order of their ids, so that sums and ties do not depend on the order given.
+    ``order`` says which source of the proposal as it was given each one is.
     """
 
     order: Int[Tensor, "source"]
@@ -77,68 +110,96 @@ class _SourceCameras:
     offset: Float[Tensor, "source 3"]
     size: Int[Tensor, "source 2"]
     log_focal_ratio: Float[Tensor, "source"]
+    may_read: Bool[Tensor, "pixel"] | None
+    first_pixel: Int[Tensor, "source"]
 
     @classmethod
-    def of(cls, proposal: RayProposal) -> "_SourceCameras":
-        if not proposal.sources:
-            raise NoOverlapError("A proposal without sources has no weights; select at least one source view.")
-        order = sorted(range(len(proposal.sources)), key=lambda index: proposal.source_ids[index])
-        sources, target = [proposal.sources[index] for index in order], proposal.target
+    def of(cls, proposal: RayProposal, order: Int[Tensor, "source"]) -> "_SourceCameras":
+        sources, target = proposal.sources, proposal.target
         target2source = torch.stack([source.w2c @ target.c2w for source in sources])
         K = torch.stack([source.K for source in sources])
         focal = (K[:, 0, 0] * K[:, 1, 1] / (target.K[0, 0] * target.K[1, 1])).sqrt()
+        size = torch.tensor([[source.size.height, source.size.width] for source in sources])
+        pixel_count = size.prod(1)
         return cls(
-            order=torch.tensor(order),
+            order=order,
             slope=K @ target2source[:, :3, :3] @ torch.linalg.inv(target.K),
             offset=(K @ target2source[:, :3, 3:])[..., 0].float(),
-            size=torch.tensor([[source.size.height, source.size.width] for source in sources]),
+            size=size,
             log_focal_ratio=focal.log().float(),
+            may_read=_readable(proposal.source_is_valid),
+            first_pixel=pixel_count.cumsum(0) - pixel_count,
         )
 
     def project(
         self, uv: Float[Tensor, "cell 2"], z_depth: Float[Tensor, "cell sample"]
-    ) -> tuple[Float[Tensor, "cell sample source 2"], Float[Tensor, "cell sample source"]]:
-        """Return source pixels (NaN behind) and depth in the source as a multiple of the target's."""
+    ) -> tuple[
+        Float[Tensor, "cell sample source"], Float[Tensor, "cell sample source"], Float[Tensor, "cell sample source"]
+    ]:
+        """Return u, v and depth in each source; u and v are arbitrary behind it."""
         homogeneous = torch.cat([uv.double(), torch.ones_like(uv[:, :1], dtype=torch.float64)], dim=-1)
-        slope = torch.einsum("nij,cj->cni", self.slope, homogeneous).float()
-        z = z_depth[..., None]
-        x, y, z_source = (z * slope[:, None, :, axis] + self.offset[:, axis] for axis in range(3))
-        return torch.stack([x, y], dim=-1) / torch.where(z_source > 0, z_source, torch.nan)[..., None], z_source / z
+        slope = torch.einsum("nij,cj->icn", self.slope, homogeneous).float()[:, :, None]
+        x, y, z = (torch.addcmul(self.offset[:, axis], z_depth[..., None], slope[axis]) for axis in range(3))
+        return x / z, y / z, z
+
+    def is_seen(self, u: Tensor, v: Tensor, z: Tensor) -> Bool[Tensor, "cell sample source"]:
+        """Whether points lie in front of a source, on its image, and where all it would be read from is valid."""
+        height, width = self.size[:, 0], self.size[:, 1]
+        is_on_image = (z > 0) & (u >= 0) & (u <= width) & (v >= 0) & (v <= height)
+        if self.may_read is None:
+            return is_on_image
+        col = torch.where(is_on_image, u, 0.0).long().minimum(width - 1)
+        row = torch.where(is_on_image, v, 0.0).long().minimum(height - 1)
+        return is_on_image & self.may_read[self.first_pixel + row * width + col]
 
 
-def _row_weights(
+def _readable(is_valid: tuple[Bool[Tensor, "_ _"], ...] | None) -> Bool[Tensor, "pixel"] | None:
+    """Return, for all sources in a row, the pixels within which every bilinear tap reads valid pixels alone.
+
+    A tap touches the pixel it lies in and some of its eight neighbours; beyond the border the border value holds.
+    """
+    if is_valid is None or all(bool(one.all()) for one in is_valid):
+        return None
+    invalid = [max_pool2d((~one[None, None]).float(), 3, stride=1, padding=1) for one in is_valid]
+    return torch.cat([one.flatten() == 0 for one in invalid])
+
+
+def _cell_weights(
     proposal: RayProposal, cameras: _SourceCameras, uv: Float[Tensor, "cell 2"], tap_count: int
 ) -> tuple[Tensor, ...]:
-    z_depth, probability, visibility = _merge_samples(*_mixed_samples(proposal, cameras.order, uv))
-    # 1. Which sources see a sample at all, and their shares in it.
-    uv_source, relative_z = cameras.project(uv, z_depth)
-    is_seen = (visibility > 0) & _is_on_image(uv_source, cameras.size)
-    preference = torch.where(is_seen, visibility, 0.0)
-    total = preference.sum(-1, keepdim=True)
-    share = preference / torch.where(total > 0, total, 1.0)
+    z_depth, probability, visibility = _merge_samples(*_mixed_samples(proposal, uv))
+    # 1. How much each source is preferred at a sample it sees at all.
+    u, v, z = cameras.project(uv, z_depth)
+    preference = torch.where(cameras.is_seen(u, v, z), visibility, 0.0)
+    total = preference.sum(-1)
     # 2. What the ray knows: coverage and expected depth, before any tap is dropped.
-    seen_probability = torch.where(is_seen.any(-1), probability, 0.0)
+    seen_probability = torch.where(total > 0, probability, 0.0)
     coverage = seen_probability.sum(-1)
     is_covered = coverage > 0
     expected_z = (seen_probability * z_depth).sum(-1) / torch.where(is_covered, coverage, torch.nan)
     # 3. The heaviest candidates.
-    candidate = (seen_probability[..., None] * share).flatten(1)
+    scale = seen_probability / torch.where(total > 0, total, 1.0)
+    candidate = (scale[..., None] * preference).flatten(1)
     kept, index = candidate.topk(min(tap_count, candidate.shape[1]), dim=1)
     weight = kept / torch.where(is_covered, kept.sum(-1), 1.0)[:, None]
+    # 4. Where they are read.
+    source, sample = index % len(cameras.order), index // len(cameras.order)
+    relative_z = z.flatten(1).gather(1, index) / z_depth.gather(1, sample)
+    log_scale = cameras.log_focal_ratio[source] - relative_z.log()
+    uv_source = torch.stack([axis.flatten(1).gather(1, index) for axis in (u, v)], dim=-1)
     is_tap = kept > 0
-    log_scale = cameras.log_focal_ratio - torch.where(is_seen, relative_z, 1.0).log()
     taps = (
-        torch.where(is_tap, cameras.order[index % len(cameras.order)], 0),
-        torch.where(is_tap[..., None], _pick(uv_source.flatten(1, 2), index), 0.0),
+        torch.where(is_tap, cameras.order[source], 0),
+        torch.where(is_tap[..., None], uv_source, 0.0),
         weight,
-        torch.where(is_tap, _pick(log_scale.flatten(1), index), 0.0),
+        torch.where(is_tap, log_scale, 0.0),
     )
     padded = tuple(_padded(tap, tap_count) for tap in taps)
     return (*padded, expected_z, coverage.clamp(max=1.0))
 
 
 def _mixed_samples(
-    proposal: RayProposal, order: Int[Tensor, "source"], uv: Float[Tensor, "cell 2"]
+    proposal: RayProposal, uv: Float[Tensor, "cell 2"]
 ) -> tuple[Float[Tensor, "cell sample"], Float[Tensor, "cell sample"], Float[Tensor, "cell sample source"]]:
     """Return the samples of the four guide cells around each pixel, probabilities times bilinear weight."""
     guide = proposal.grid
@@ -146,11 +207,7 @@ def _mixed_samples(
         uv, guide.rows, guide.cols, (guide.stride_u, guide.stride_v), (guide.origin_u, guide.origin_v)
     )
     probability = (proposal.probability[corner] * share[..., None]).flatten(1)
-    return (
-        proposal.z_depth[corner].flatten(1),
-        probability,
-        proposal.visibility[corner][..., order].flatten(1, 2),
-    )
+    return proposal.z_depth[corner].flatten(1), probability, proposal.visibility[corner].flatten(1, 2)
 
 
 def _merge_samples(
@@ -158,7 +215,10 @@ def _merge_samples(
     probability: Float[Tensor, "cell sample"],
     visibility: Float[Tensor, "cell sample source"],
 ) -> tuple[Float[Tensor, "cell merged"], Float[Tensor, "cell merged"], Float[Tensor, "cell merged source"]]:
-    """Merge samples whose depths agree to their probability-weighted mean: smooth surfaces, sharp edges."""
+    """Merge samples whose depths agree to their probability-weighted mean: smooth surfaces, sharp edges.
+
+    Visibilities are summed with the same weights but not divided: only their shares in a sample matter.
+    """
     # 1. Sort by depth; samples without probability go last and join whatever is there.
     is_live = probability > 0
     ordered, order = torch.where(is_live, z_depth, torch.inf).sort(dim=1)
@@ -170,32 +230,20 @@ def _merge_samples(
     link = torch.where(start > 0, (ordered / start - 1) / MERGE_EXTENT, 0.0).floor()
     first[:, 1:] |= link[:, 1:] != link[:, :-1]
     segment = first.cumsum(1)
-    # 3. Probability-weighted means per segment; as many slots as the fullest ray of this row has.
+    # 3. Probability-weighted means per segment; as many slots as the fullest ray of these has.
     p = probability.gather(1, order)
     slots = p.new_zeros(p.shape[0], int(segment[:, -1].max()) + 1)
     merged_p = slots.scatter_add(1, segment, p)
     divisor = torch.where(merged_p > 0, merged_p, 1.0)
     merged_z = slots.scatter_add(1, segment, p * ordered) / divisor
-    seen = visibility.gather(1, order[..., None].expand_as(visibility))
-    weighted = torch.where(p[..., None] > 0, p[..., None] * seen, 0.0)
+    weighted = p[..., None] * visibility.gather(1, order[..., None].expand_as(visibility))
     target = segment[..., None].expand_as(weighted)
     merged_v = weighted.new_zeros(*slots.shape, weighted.shape[2]).scatter_add(1, target, weighted)
-    return merged_z, merged_p, merged_v / divisor[..., None]
+    return merged_z, merged_p, merged_v
 
 
 def _is_gap(ordered_z: Float[Tensor, "cell sample"]) -> Bool[Tensor, "cell step"]:
     return ordered_z[:, 1:] > ordered_z[:, :-1] * (1 + MERGE_GAP)
-
-
-def _is_on_image(
-    uv: Float[Tensor, "cell sample source 2"], size: Int[Tensor, "source 2"]
-) -> Bool[Tensor, "cell sample source"]:
-    u, v = uv[..., 0], uv[..., 1]
-    return (u >= 0) & (u <= size[:, 1]) & (v >= 0) & (v <= size[:, 0])
-
-
-def _pick(values: Tensor, index: Int[Tensor, "cell tap"]) -> Tensor:
-    return values[torch.arange(len(values))[:, None], index]
 
 
 def _padded(taps: Tensor, tap_count: int) -> Tensor:

@@ -7,13 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lift3d.domain.scores import Score
-from lift3d.metrics.counting import (
-    counted_cells,
-    nearest_flags,
-    nearest_values,
-    read_bilinear,
-    reads_only_counted,
-)
+from lift3d.metrics.counting import Corners, counted_cells, pixel_grid
 from lift3d.metrics.figures import scene_metric, undefined
 from lift3d.metrics.protocol import SceneEvidence
 
@@ -63,8 +57,9 @@ def label_kappa(evidence: SceneEvidence) -> Score:
     for index, view in enumerate(evidence.views):
         mine = evidence.sighting_view == index
         uv = evidence.sighting_uv[mine]
-        counts = nearest_flags(view.counts, uv)
-        labels.append(nearest_values(view.lifted.prediction.values, uv)[counts].long())
+        corners = Corners.nearest(uv, pixel_grid(view.counts))
+        counts = corners.count(view.counts)
+        labels.append(corners.only(counts).read(view.lifted.prediction.values[None])[:, 0].long())
         points.append(evidence.sighting_point[mine][counts])
     if not labels or sum(len(found) for found in labels) == 0:
         return undefined("no-sightings", "no surface point is seen by two target views")
@@ -119,7 +114,7 @@ def _pointwise_means(evidence: SceneEvidence) -> _PointwiseMeans:
         mine = evidence.sighting_view == index
         direction, is_usable = _unit_features(evidence, index, evidence.sighting_uv[mine])
         point = evidence.sighting_point[mine][is_usable]
-        total.index_add_(0, point, direction[:, is_usable].T)
+        total.index_add_(0, point, direction[is_usable])
         view_count.index_add_(0, point, torch.ones(len(point), dtype=torch.float64))
     is_shared = view_count >= 2
     return _PointwiseMeans(total[is_shared] / view_count[is_shared, None], view_count[is_shared])
@@ -127,13 +122,14 @@ def _pointwise_means(evidence: SceneEvidence) -> _PointwiseMeans:
 
 def _unit_features(
     evidence: SceneEvidence, index: int, uv: Float[Tensor, "point 2"]
-) -> tuple[Float[Tensor, "channel point"], Bool[Tensor, "point"]]:
+) -> tuple[Float[Tensor, "point channel"], Bool[Tensor, "point"]]:
     view = evidence.views[index]
     feature_map = view.filled[0]
-    values = read_bilinear(feature_map.values, uv, feature_map.grid)
-    norm = values.norm(dim=0)
-    counts = reads_only_counted(uv, counted_cells(view.counts, feature_map.grid), feature_map.grid)
-    return values / norm, counts & (norm != 0)
+    corners = Corners.bilinear(uv, feature_map.grid)
+    values = corners.read(feature_map.values)
+    norm = values.norm(dim=1)
+    counts = corners.count(counted_cells(view.counts, feature_map.grid))
+    return values / norm[:, None], counts & (norm != 0)
 
 
 def _spread_within(seen: _PointwiseMeans) -> float:

@@ -5,6 +5,7 @@ range 15° to 45°: near and distant frames, as video consistency has them, told
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Shaped
@@ -15,18 +16,13 @@ from lift3d.domain.scores import Score
 from lift3d.geometry.projection import is_inside
 from lift3d.metrics.correspondence import LONG_RANGE_DEG, SHORT_RANGE_DEG
 from lift3d.metrics.counting import (
+    Corners,
     counted_cells,
     embedding_grid,
-    nearest_flags,
-    nearest_values,
     pixel_grid,
-    read_bilinear,
-    reads_only_counted,
 )
 from lift3d.metrics.figures import pair_metric, undefined
 from lift3d.metrics.protocol import Matches, ViewEvidence
-
-Readings = tuple[Shaped[Tensor, "channel point"], Bool[Tensor, "point"]]
 
 
 @pair_metric("lower", SHORT_RANGE_DEG)
@@ -60,50 +56,56 @@ def warp_floor_long(a: ViewEvidence, b: ViewEvidence, matches: Matches) -> Score
     return _floor(a, b, matches)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Reading:
+    """The lifted prediction of a view at some pixels: where it is read, and whether all that is read counts."""
+
+    values: Shaped[Tensor, "channel row col"]
+    corners: Corners
+    counts: Bool[Tensor, "point"]
+
+    @classmethod
+    def of(cls, evidence: ViewEvidence, uv: Float[Tensor, "point 2"]) -> "_Reading":
+        """Labels are read at the nearest pixel, embeddings bilinearly on their feature grid, the rest bilinearly."""
+        prediction, grid, counts = evidence.lifted.prediction, pixel_grid(evidence.counts), evidence.counts
+        if prediction.kind == "embedding":
+            grid = embedding_grid(evidence)
+            counts = counted_cells(counts, grid)
+        corners = Corners.nearest(uv, grid) if prediction.kind == "labels" else Corners.bilinear(uv, grid)
+        values = prediction.values if prediction.values.ndim == 3 else prediction.values[None]
+        return cls(values, corners, corners.count(counts))
+
+    def at(self, is_chosen: Bool[Tensor, "point"]) -> Float[Tensor, "chosen channel"]:
+        """Read the chosen points."""
+        return self.corners.only(is_chosen).read(self.values)
+
+
 def _error(a: ViewEvidence, b: ViewEvidence, matches: Matches) -> Score:
-    first, first_counts = read_prediction(a, matches.uv_a)
-    second, second_counts = read_prediction(b, matches.uv_b)
-    counts = first_counts & second_counts
-    return _difference(a.lifted.prediction.kind, first[:, counts], second[:, counts])
+    first, second = _Reading.of(a, matches.uv_a), _Reading.of(b, matches.uv_b)
+    return _difference(a.lifted.prediction.kind, first, second, first.counts & second.counts)
 
 
 def _floor(a: ViewEvidence, b: ViewEvidence, matches: Matches) -> Score:
     size = b.frame.camera.size
     is_on_image = is_inside(matches.uv_b_floor, size.height, size.width)
     at_floor = torch.where(is_on_image[:, None], matches.uv_b_floor, matches.uv_b)
-    _, first_counts = read_prediction(a, matches.uv_a)
-    second, second_counts = read_prediction(b, matches.uv_b)
-    again, again_counts = read_prediction(b, at_floor)
-    counts = first_counts & second_counts & again_counts & is_on_image
-    return _difference(b.lifted.prediction.kind, second[:, counts], again[:, counts])
+    first, second, again = _Reading.of(a, matches.uv_a), _Reading.of(b, matches.uv_b), _Reading.of(b, at_floor)
+    counts = first.counts & second.counts & again.counts & is_on_image
+    return _difference(b.lifted.prediction.kind, second, again, counts)
 
 
-def read_prediction(evidence: ViewEvidence, uv: Float[Tensor, "point 2"]) -> Readings:
-    """Read the lifted prediction at pixels, and say where what was read counts.
-
-    Labels are read at the nearest pixel, embeddings bilinearly on their feature grid, the rest bilinearly.
-    """
-    prediction = evidence.lifted.prediction
-    if prediction.kind == "labels":
-        return nearest_values(prediction.values, uv)[None], nearest_flags(evidence.counts, uv)
-    if prediction.kind == "embedding":
-        grid = embedding_grid(evidence)
-        counts = counted_cells(evidence.counts, grid)
-    else:
-        grid, counts = pixel_grid(evidence.counts), evidence.counts
-    values = prediction.values if prediction.values.ndim == 3 else prediction.values[None]
-    return read_bilinear(values, uv, grid), reads_only_counted(uv, counts, grid)
-
-
-def _difference(kind: PredictionKind, a: Shaped[Tensor, "channel point"], b: Shaped[Tensor, "channel point"]) -> Score:
-    if a.shape[1] == 0:
+def _difference(kind: PredictionKind, one: _Reading, other: _Reading, counts: Bool[Tensor, "point"]) -> Score:
+    point_count = int(counts.sum())
+    if point_count == 0:
         return undefined("no-points", "no matched point counts in both views")
-    loss = float(_LOSSES[kind](a, b).mean())
-    return Score(loss**0.5 if kind == "image" else loss, float(a.shape[1]))
+    loss = float(_LOSSES[kind](one.at(counts), other.at(counts)).mean())
+    return Score(loss**0.5 if kind == "image" else loss, float(point_count))
 
 
-def _cosine_distance(a: Tensor, b: Tensor) -> Tensor:
-    return 1 - torch.nn.functional.cosine_similarity(a, b, dim=0)
+def _cosine_distance(a: Float[Tensor, "point channel"], b: Float[Tensor, "point channel"]) -> Float[Tensor, "point"]:
+    """Return 1 − cosine; a vector of norm 0 is at distance 1 of everything."""
+    scale = (a.square().sum(1) * b.square().sum(1)).sqrt()
+    return 1 - torch.where(scale > 0, (a * b).sum(1) / scale, 0.0)
 
 
 _LOSSES: dict[PredictionKind, Callable[[Tensor, Tensor], Tensor]] = {

@@ -4,15 +4,22 @@ A point that is read bilinearly counts only if everything that is read there cou
 pixel that does not count can reach a score.
 """
 
+from dataclasses import dataclass
+from functools import lru_cache
+
 import torch
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
 from lift3d.domain.features import FeatureGrid
 from lift3d.errors import ShapeError
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.sampling import bilinear_corners, nearest_cells
 from lift3d.metrics.protocol import ViewEvidence
+
+# Channels turned to float64 at a time: bounds the copy whatever the width of the model.
+CHANNEL_BLOCK = 64
 
 
 def pixel_grid(counts: Bool[Tensor, "height width"]) -> FeatureGrid:
@@ -26,50 +33,72 @@ def counted_cells(counts: Bool[Tensor, "height width"], grid: FeatureGrid) -> Bo
 
     A cell smaller than a pixel counts if the pixel at its centre does; a cell outside the image never does.
     """
-    stride, origin = _placement(grid)
-    pixels = cell_centers(*counts.shape).reshape(-1, 2)
-    cell = nearest_cells(pixels, grid.rows, grid.cols, stride, origin)
-    is_in_cell = cell >= 0
-    total = torch.bincount(cell[is_in_cell], minlength=grid.cell_count)
-    counted = torch.bincount(cell[is_in_cell & counts.reshape(-1)], minlength=grid.cell_count)
-    centers = cell_centers(grid.rows, grid.cols, stride, origin).reshape(-1, 2)
-    at_center = nearest_flags(counts, centers)
-    return torch.where(total > 0, 2 * counted >= total, at_center).reshape(grid.rows, grid.cols)
+    row, col, total = _pixels_in_cells(*counts.shape, grid)
+    # Sums over rows, then over columns.
+    by_row = torch.zeros(grid.rows + 1, counts.shape[1], dtype=torch.int32).index_add_(0, row, counts.int())
+    by_cell = torch.zeros(grid.rows + 1, grid.cols + 1, dtype=torch.int32).index_add_(1, col, by_row)
+    is_counted = 2 * by_cell[: grid.rows, : grid.cols] >= total
+    if bool(total.all()):
+        return is_counted
+    centers = cell_centers(grid.rows, grid.cols, *_placement(grid)).reshape(-1, 2)
+    at_center = Corners.nearest(centers, pixel_grid(counts)).count(counts)
+    return torch.where(total > 0, is_counted, at_center.reshape(total.shape))
 
 
-def nearest_flags(flags: Bool[Tensor, "height width"], uv: Float[Tensor, "point 2"]) -> Bool[Tensor, "point"]:
-    """Return the flag of the pixel that contains each point; False outside the image."""
-    index = nearest_cells(uv, *flags.shape)
-    return (index >= 0) & flags.reshape(-1)[index.clamp(min=0)]
+@lru_cache(maxsize=64)
+def _pixels_in_cells(
+    height: int, width: int, grid: FeatureGrid
+) -> tuple[Int[Tensor, "height"], Int[Tensor, "width"], Int[Tensor, "row col"]]:
+    """Return the row of cells that each row of pixels is in, likewise for columns, and how many pixels a cell has.
 
-
-def nearest_values(values: Shaped[Tensor, "height width"], uv: Float[Tensor, "point 2"]) -> Shaped[Tensor, "point"]:
-    """Return the value of the pixel that contains each point; points must lie on the image."""
-    return values.reshape(-1)[nearest_cells(uv, *values.shape).clamp(min=0)]
-
-
-def reads_only_counted(
-    uv: Float[Tensor, "point 2"], counts: Bool[Tensor, "row col"], grid: FeatureGrid
-) -> Bool[Tensor, "point"]:
-    """Whether every cell that bilinear reading touches at a point counts."""
-    index, weight = bilinear_corners(uv, grid.rows, grid.cols, *_placement(grid))
-    return (counts.reshape(-1)[index] | (weight == 0)).all(-1)
-
-
-def read_bilinear(
-    values: Float[Tensor, "channel row col"], uv: Float[Tensor, "point 2"], grid: FeatureGrid
-) -> Float[Tensor, "channel point"]:
-    """Read a map bilinearly at points, in float64.
-
-    A cell of weight 0 is not read at all: geometry.sampling.sample would let its NaN through.
+    Which row of cells a pixel is in depends on its row alone. Pixels in no cell are in one past the last.
     """
-    index, weight = bilinear_corners(uv, grid.rows, grid.cols, *_placement(grid))
-    flat = values.reshape(values.shape[0], -1)
-    total = torch.zeros(values.shape[0], len(uv), dtype=torch.float64)
-    for corner in range(4):
-        share = weight[:, corner].double()
-        total += torch.where(share == 0, 0.0, flat[:, index[:, corner]].double() * share)
-    return total
+    row = nearest_cells(cell_centers(height, 1)[:, 0], grid.rows, 1, (1.0, grid.stride_v), (0.0, grid.origin_v))
+    col = nearest_cells(cell_centers(1, width)[0], 1, grid.cols, (grid.stride_u, 1.0), (grid.origin_u, 0.0))
+    row, col = row % (grid.rows + 1), col % (grid.cols + 1)
+    rows, cols = torch.bincount(row, minlength=grid.rows + 1), torch.bincount(col, minlength=grid.cols + 1)
+    return row, col, rows[: grid.rows, None] * cols[: grid.cols]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Corners:
+    """The cells that reading a map touches at some points, and their shares, which sum to 1.
+
+    A cell of share 0 is not touched: geometry.sampling.sample would let its NaN through.
+    """
+
+    cell: Int[Tensor, "point corner"]
+    share: Float[Tensor, "point corner"]
+
+    @classmethod
+    def bilinear(cls, uv: Float[Tensor, "point 2"], grid: FeatureGrid) -> "Corners":
+        """Return the four cells around each point."""
+        cell, share = bilinear_corners(uv, grid.rows, grid.cols, *_placement(grid))
+        heaviest = cell.gather(1, share.argmax(1, keepdim=True))
+        return cls(torch.where(share == 0, heaviest, cell), share.double())
+
+    @classmethod
+    def nearest(cls, uv: Float[Tensor, "point 2"], grid: FeatureGrid) -> "Corners":
+        """Return the one cell that contains each point, −1 where none does."""
+        cell = nearest_cells(uv, grid.rows, grid.cols, *_placement(grid))[:, None]
+        return cls(cell, torch.ones(cell.shape, dtype=torch.float64))
+
+    def only(self, is_chosen: Bool[Tensor, "point"]) -> "Corners":
+        """Return the corners of some of the points."""
+        return Corners(self.cell[is_chosen], self.share[is_chosen])
+
+    def count(self, counts: Bool[Tensor, "row col"]) -> Bool[Tensor, "point"]:
+        """Whether every cell that is touched counts."""
+        return (counts.reshape(-1)[self.cell] & (self.cell >= 0)).all(1)
+
+    def read(self, values: Shaped[Tensor, "channel row col"]) -> Float[Tensor, "point channel"]:
+        """Read a map, in float64; points must lie on its grid."""
+        flat = values.flatten(1)
+        if self.cell.numel() < flat.shape[1]:
+            # Few points of a large map: only what is touched becomes float64.
+            return (flat[:, self.cell].double() * self.share).sum(2).T
+        table = flat.T.double().contiguous()
+        return embedding_bag(self.cell, table, mode="sum", per_sample_weights=self.share)
 
 
 def embedding_grid(evidence: ViewEvidence) -> FeatureGrid:

@@ -11,13 +11,10 @@ from torch import Tensor
 
 from lift3d.domain.scores import Score
 from lift3d.errors import ShapeError
-from lift3d.metrics.counting import counted_cells, embedding_grid
+from lift3d.metrics.counting import CHANNEL_BLOCK, counted_cells, embedding_grid
 from lift3d.metrics.figures import undefined, view_metric
 from lift3d.metrics.image_quality import psnr_of
 from lift3d.metrics.protocol import ViewEvidence
-
-# Channels turned to float64 at a time: bounds the copy whatever the width of the model.
-CHANNEL_BLOCK = 64
 
 
 @view_metric("higher")

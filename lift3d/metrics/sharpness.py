@@ -5,7 +5,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lift3d.domain.scores import Score
-from lift3d.metrics.counting import counted_cells
+from lift3d.metrics.counting import CHANNEL_BLOCK, counted_cells
 from lift3d.metrics.figures import undefined, view_metric
 from lift3d.metrics.protocol import ViewEvidence
 
@@ -40,9 +40,9 @@ def gradient_magnitudes(
 ) -> Float[Tensor, "place"]:
     """Return ‖∇‖ over channels by forward differences, where a place and both its neighbours count."""
     is_whole = is_counted[:-1, :-1] & is_counted[1:, :-1] & is_counted[:-1, 1:]
-    squared = torch.zeros(int(is_whole.sum()), dtype=torch.float64)
-    for channel in values:
-        down = (channel[1:, :-1] - channel[:-1, :-1])[is_whole].double()
-        right = (channel[:-1, 1:] - channel[:-1, :-1])[is_whole].double()
-        squared += down.square() + right.square()
-    return squared.sqrt()
+    squared = torch.zeros(is_whole.shape, dtype=torch.float64)
+    for block in torch.split(values, CHANNEL_BLOCK):
+        here = block[:, :-1, :-1]
+        squared += (block[:, 1:, :-1] - here).double().square().sum(0)
+        squared += (block[:, :-1, 1:] - here).double().square().sum(0)
+    return squared[is_whole].sqrt()

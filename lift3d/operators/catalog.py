@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lift3d.errors import ConfigError, ContractError, UnknownNameError
+from lift3d.errors import ConfigError, ContractError, Lift3dError, UnknownNameError
 from lift3d.operators.names import OperatorName
 from lift3d.operators.protocol import Operator, OperatorSpec
 
@@ -50,14 +50,14 @@ def build_operator(name: str, plugins: Sequence[str] = ()) -> Operator:
     """
     given = _load_plugins(plugins)
     if name in given:
-        return given[name]
+        return _guarded(given[name])
     parsed = OperatorName.parse(name)
     if parsed.kind in OPERATORS:
         module, attribute = OPERATORS[parsed.kind].split(":")
         return _checked(getattr(importlib.import_module(module), attribute)(parsed), parsed.kind)
     installed = _installed()
     if parsed.kind in installed:
-        return _checked(_load_entry_point(installed[parsed.kind])(parsed), installed[parsed.kind].value)
+        return _guarded(_installed_operator(installed[parsed.kind], parsed))
     raise UnknownNameError.of("operator", parsed.kind, (*known_operators(), *given))
 
 
@@ -95,6 +95,17 @@ def _installed() -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP) if entry.name not in OPERATORS}
 
 
+def _guarded(operator: Operator) -> Operator:
+    """Hold an operator that is not ours to its promises."""
+    from lift3d.operators.plugin_guard import GuardedOperator
+
+    return GuardedOperator(operator)
+
+
+def _installed_operator(entry: EntryPoint, name: OperatorName) -> Operator:
+    return _checked(_load_entry_point(entry)(name), entry.value)
+
+
 def _load_entry_point(entry: EntryPoint) -> Callable[[OperatorName], object]:
     try:
         factory = entry.load()
@@ -112,6 +123,11 @@ def _import(name: str) -> ModuleType:
         raise ConfigError(
             f"Plug-in module '{name}' cannot be imported: {error}. Give an importable module, or a file as "
             "'path/to/file.py:attribute'."
+        ) from error
+    except (Exception, SystemExit) as error:
+        # The user's own code runs here, and may fail in any way.
+        raise ConfigError(
+            f"Plug-in module '{name}' fails when it is imported: {type(error).__name__}: {error}. Mend the module."
         ) from error
 
 
@@ -141,6 +157,12 @@ def _instance(target: Any, location: str) -> object:
             return target()
         except TypeError as error:
             raise ContractError(f"Plug-in '{location}' cannot be called without arguments: {error}") from error
+        except Lift3dError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise ContractError(
+                f"Plug-in '{location}' cannot be built: {type(error).__name__}: {error}. Mend the plug-in."
+            ) from error
     return target
 
 

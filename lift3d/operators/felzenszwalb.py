@@ -98,8 +98,11 @@ class AppearanceIdOperator:
 
     def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]]) -> SceneState:
         """Return the codebook of the regions' colours in all views; the id is the row."""
-        pixels = torch.cat([maps[view][0].values.flatten(1).T for view in sorted(maps)])
-        colours, sizes = torch.unique(pixels, dim=0, return_counts=True)
+        # Regions are few and pixels many: a view at a time is reduced to its colours.
+        counted = [torch.unique(maps[view][0].values.flatten(1).T, dim=0, return_counts=True) for view in sorted(maps)]
+        colours, number = torch.unique(torch.cat([own for own, _ in counted]), dim=0, return_inverse=True)
+        sizes = torch.zeros(len(colours), dtype=torch.int64)
+        sizes.index_add_(0, number, torch.cat([count for _, count in counted]))
         return SceneState({"codebook": fit_codebook(colours, sizes, self._count)})
 
     def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:

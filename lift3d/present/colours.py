@@ -1,7 +1,7 @@
 """Predictions and features as pictures: one palette and one PCA per scene, so that views can be compared by eye."""
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,10 +35,10 @@ class ScenePca:
     high: Float[Tensor, "3"]
 
     @classmethod
-    def of(cls, maps: Sequence[FeatureMap]) -> "ScenePca":
-        """Fit on the features of all given maps (an even subset of at most 20,000 cells)."""
-        cells = torch.cat([one.values.flatten(1).T for one in maps]).double()
-        cells = cells[:: max(1, len(cells) // _PCA_CELLS)]
+    def of(cls, maps: Iterable[FeatureMap], map_count: int) -> "ScenePca":
+        """Fit on an even subset of about 20,000 cells of all maps, which are looked at one after the other."""
+        steps = ((one, max(1, one.grid.cell_count * map_count // _PCA_CELLS)) for one in maps)
+        cells = torch.cat([one.values.flatten(1)[:, ::step].T.double() for one, step in steps])
         mean = cells.mean(0)
         _, _, right = torch.linalg.svd(cells - mean, full_matrices=False)
         directions = torch.zeros(cells.shape[1], 3, dtype=torch.float64)
@@ -68,6 +68,11 @@ def prediction_picture(prediction: Prediction, pca: ScenePca) -> Picture:
         return values.clamp(0, 1).permute(1, 2, 0).float().numpy()
     if prediction.kind == "scalar":
         return heat_picture(values)
+    if prediction.kind == "masks":
+        return label_picture(values.argmax(0))
+    if len(values) != len(pca.mean):
+        # An embedding that the decoder made of other channels: the scene's PCA does not know them.
+        return heat_picture(values.norm(dim=0))
     return pca.picture(values)
 
 

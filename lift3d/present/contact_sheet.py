@@ -1,7 +1,8 @@
 """The contact sheet of one operator in one scene: image | 2D prediction | lifted | difference | coverage."""
 
 import io
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lift3d.config import Recipe
+from lift3d.domain.features import FeatureMap
 from lift3d.domain.lifted import LiftedView
 from lift3d.domain.scene import Scene
 from lift3d.pipeline import filled_features
@@ -16,6 +18,7 @@ from lift3d.present.colours import Picture, ScenePca, difference_picture, heat_p
 from lift3d.scene_lift import RAW2D
 from lift3d.scene_products import read_lifted_part
 from lift3d.storage.location import Store
+from lift3d.storage.products import open_product
 
 COLUMNS = ("image", "2D", "lifted", "difference", "coverage")
 MOST_TARGETS = 3
@@ -25,6 +28,8 @@ _CELL_INCHES = 2.4
 def draw_contact_sheet(scene: Scene, recipe: Recipe, manifest: Mapping[str, Any], operator: str, store: Store) -> bytes:
     """Return the sheet as PNG: a few targets spread over the scene, a row for each lifter.
 
+    Memory is that of one stored part of the targets and of what is drawn.
+
     Args:
         scene: For the true images.
         recipe: For the image height.
@@ -32,15 +37,20 @@ def draw_contact_sheet(scene: Scene, recipe: Recipe, manifest: Mapping[str, Any]
         operator: Operator name.
         store: Where the lifted views lie.
     """
-    views = {
-        product["lifter"]: {view.target: view for path in product["parts"] for view in read_lifted_part(store, path)}
+    products = {
+        product["lifter"]: product["parts"]
         for product in manifest["lifted"]
         if product["operator"] == operator and product["parts"]
     }
+    targets = {lifter: _targets_of(store, parts) for lifter, parts in products.items()}
+    plain_targets = targets.pop(RAW2D, [])
+    lifted_targets = next(iter(targets.values()), [])
+    names = _spread([name for name in lifted_targets if not plain_targets or name in plain_targets])
+    if not names:
+        return _drawn(f"{manifest['scene']} · {operator}: nothing was lifted", [])
+    views = {lifter: _read_targets(store, parts, names) for lifter, parts in products.items()}
     plain = views.pop(RAW2D, {})
-    names = _spread([name for name in next(iter(views.values()), {}) if not plain or name in plain])
-    examples = plain or next(iter(views.values()))
-    pca = ScenePca.of([filled_features(view.lifted)[0] for view in examples.values()])
+    pca = ScenePca.of(_examples(store, next(iter(products.values()))), len(plain_targets or lifted_targets))
     rows = [
         (f"{name}\n{lifter}", _row_pictures(scene, recipe, name, plain.get(name), found[name], pca))
         for name in names
@@ -48,6 +58,23 @@ def draw_contact_sheet(scene: Scene, recipe: Recipe, manifest: Mapping[str, Any]
         if name in found
     ]
     return _drawn(f"{manifest['scene']} · {operator}", rows)
+
+
+def _targets_of(store: Store, parts: Sequence[str]) -> list[str]:
+    """Return the targets that have a lifted view."""
+    return [view["id"] for path in parts for view in open_product(store, path).attrs["views"]]
+
+
+def _read_targets(store: Store, parts: Sequence[str], names: Sequence[str]) -> dict[str, LiftedView]:
+    """Return the lifted views of a few targets."""
+    return {view.target: view for path in parts for view in read_lifted_part(store, path) if view.target in names}
+
+
+def _examples(store: Store, parts: Sequence[str]) -> Iterator[FeatureMap]:
+    """Yield the features of the first cut of all targets, holes closed, one part in memory at a time."""
+    for path in parts:
+        for view in read_lifted_part(store, path):
+            yield filled_features(view.lifted)[0]
 
 
 def _spread(names: Sequence[str]) -> list[str]:
@@ -74,10 +101,10 @@ def _drawn(title: str, rows: Sequence[tuple[str, Sequence[Picture | None]]]) -> 
     size = (_CELL_INCHES * len(COLUMNS), max(1.0, _CELL_INCHES * aspect * len(rows) + 0.4))
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=9)
+    figure.suptitle(title, fontsize=9, parse_math=False)
     axes = figure.subplots(max(1, len(rows)), len(COLUMNS), squeeze=False)
     for index, (label, pictures) in enumerate(rows):
-        axes[index][0].set_ylabel(label, fontsize=7)
+        axes[index][0].set_ylabel(label, fontsize=7, parse_math=False)
         for column, picture in enumerate(pictures):
             if picture is not None:
                 axes[index][column].imshow(np.clip(picture, 0, 1), interpolation="nearest")
@@ -88,5 +115,8 @@ def _drawn(title: str, rows: Sequence[tuple[str, Sequence[Picture | None]]]) -> 
             if one is axes[0][column]:
                 one.set_title(COLUMNS[column], fontsize=8)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
+    with warnings.catch_warnings():
+        # Names may be in any script; what the font lacks is drawn as a box.
+        warnings.filterwarnings("ignore", message="Glyph")
+        figure.savefig(buffer, format="png", dpi=110)
     return buffer.getvalue()

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -19,7 +20,7 @@ from lift3d.domain.keys import slug
 from lift3d.pipeline import read_scene
 from lift3d.present.contact_sheet import draw_contact_sheet
 from lift3d.present.headline import headline
-from lift3d.runs import Manifest, OnScene, run_serially, run_table
+from lift3d.runs import Manifest, OnScene, run_serially, run_table, unique_names
 from lift3d.scene_inputs import Report
 from lift3d.storage import layout
 from lift3d.storage.location import Store, open_store
@@ -38,7 +39,8 @@ def run_and_present(recipe: Recipe, execution: Execution, drive: Drive, *, as_js
     """Run, show progress on standard error, print the outcome on standard output, and return the exit code."""
     progress_console = Console(stderr=True)
     columns = (
-        TextColumn("[progress.description]{task.description}"),
+        # Names of scenes are no markup.
+        TextColumn("{task.description}", style="progress.description", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -50,7 +52,7 @@ def run_and_present(recipe: Recipe, execution: Execution, drive: Drive, *, as_js
 
         def on_scene(manifest: Manifest) -> None:
             progress.advance(scenes)
-            progress_console.print(scene_line(manifest), highlight=False)
+            progress_console.print(scene_line(manifest), highlight=False, emoji=False, soft_wrap=True)
 
         def report(name: str, done: int, total: int) -> None:
             progress.update(stage, description=name, completed=done, total=total)
@@ -73,20 +75,30 @@ def exit_code(manifests: list[Manifest]) -> int:
 
 
 def scene_line(manifest: Manifest) -> str:
-    """Return one line on a scene: what came of it and what was computed."""
+    """Return one line on a scene, in rich's markup: what came of it and what was computed."""
+    dropped = _dropped_words(manifest["dropped"])
     if manifest["outcome"] != "ok":
-        return f"[red]✗[/red] {manifest['scene']}: {manifest['reason']}"
+        return f"[red]✗[/red] {escape(manifest['scene'] + ': ' + manifest['reason'] + dropped)}"
     computed = ", ".join(f"{count} {kind}" for kind, count in sorted(manifest["computed"].items()))
-    dropped = f", {len(manifest['dropped'])} views dropped" if manifest["dropped"] else ""
     skipped = "".join(
         f", {one['operator']} × {one['lifter']} skipped ({one['reason']})"
         for one in manifest["lifted"]
         if one["reason"]
     )
-    return (
-        f"[green]✓[/green] {manifest['scene']}: {manifest['target_count']} targets of {manifest['view_count']} views"
-        f"{dropped}{skipped} · computed {computed or 'nothing, all was committed'}"
+    said = (
+        f"{manifest['scene']}: {manifest['target_count']} targets of {manifest['view_count']} views{skipped} · "
+        f"computed {computed or 'nothing, all was committed'}{dropped}"
     )
+    return f"[green]✓[/green] {escape(said)}"
+
+
+def _dropped_words(dropped: list[list[str]]) -> str:
+    """Return how many views were dropped and why the first one was; the table has a row for each."""
+    if not dropped:
+        return ""
+    view, _, message = dropped[0]
+    count = "1 view" if len(dropped) == 1 else f"{len(dropped)} views"
+    return f" · {count} dropped, such as '{view}': {message}"
 
 
 def print_json(outcome: dict[str, Any]) -> None:
@@ -107,7 +119,10 @@ def _present(recipe: Recipe, store: Store, manifests: list[Manifest]) -> dict[st
     folder = layout.run_path(recipe.run_id)
     store.write_bytes(f"{folder}/scores.parquet", table.to_parquet())
     sheets = [
-        path for manifest in manifests if manifest["outcome"] == "ok" for path in _sheets(recipe, store, manifest)
+        path
+        for manifest, name in zip(manifests, unique_names(manifests), strict=True)
+        if manifest["outcome"] == "ok"
+        for path in _sheets(recipe, store, {**manifest, "scene": name})
     ]
     places = {"store": store.url, "table": store.url_of(f"{folder}/scores.parquet")}
     if sheets:
@@ -128,7 +143,8 @@ def _sheets(recipe: Recipe, store: Store, manifest: Manifest) -> list[str]:
     """Draw the sheets of a scene that are not there yet and return the paths of all of them."""
     paths = []
     scene = None
-    for operator in recipe.operators:
+    # By the names of the products: an operator may spell its name in another way than the recipe.
+    for operator in dict.fromkeys(product["operator"] for product in manifest["lifted"] if product["parts"]):
         path = f"{layout.run_path(recipe.run_id)}/contact_sheets/{slug(manifest['scene'])}-{slug(operator)}.png"
         if manifest["computed"] or not store.exists(path):
             scene = scene or read_scene(manifest["location"])

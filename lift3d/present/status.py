@@ -13,12 +13,14 @@ class RunState:
 
     Attributes:
         run: Run id.
+        what: Operators, lifters and protocol of the recipe, in words.
         wanted: Scenes of the recipe.
         committed: Scenes whose products all stand.
         failed: Location and reason of each scene that could not be lifted.
     """
 
     run: str
+    what: str
     wanted: int
     committed: int
     failed: tuple[tuple[str, str], ...]
@@ -30,7 +32,8 @@ class RunState:
     def to_text(self) -> str:
         """Return one line, and one more per failed scene."""
         waiting = self.wanted - self.committed - len(self.failed)
-        head = f"{self.run}  {self.committed} of {self.wanted} committed · {len(self.failed)} failed · {waiting} to do"
+        counts = f"{self.committed} of {self.wanted} committed · {len(self.failed)} failed · {waiting} to do"
+        head = f"{self.run}  {counts}  ({self.what})"
         return "\n".join([head, *(f"  ✗ {location}: {reason}" for location, reason in self.failed)])
 
 
@@ -45,5 +48,6 @@ def run_states(url: str) -> list[RunState]:
     for run_id in list_runs(store):
         recipe, manifests = read_run(store, run_id)
         failed = tuple((one["location"], one["reason"]) for one in manifests if one["outcome"] != "ok")
-        states.append(RunState(run_id, len(recipe.scenes), len(manifests) - len(failed), failed))
+        what = f"{', '.join(recipe.operators)} × {', '.join(recipe.lifters)}, {recipe.protocol}"
+        states.append(RunState(run_id, what, len(recipe.scenes), len(manifests) - len(failed), failed))
     return states

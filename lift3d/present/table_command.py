@@ -48,4 +48,10 @@ def _intervals(table: ScoreTable, compare: str) -> str:
         raise ConfigError(f"--compare expects METRIC:LIFTER_A:LIFTER_B, got '{compare}'.")
     metric, a, b = parts
     lines = interval_lines(table, metric, a, b)
-    return "\n".join(lines or [f"No operator has rows of metric '{metric}' for both {a} and {b}."]) + "\n"
+    if not lines:
+        rows = table.frame[table.frame["outcome"] == "ok"]
+        raise ConfigError(
+            f"--compare: no operator has rows of metric '{metric}' for both '{a}' and '{b}'. There are the metrics "
+            f"{', '.join(sorted(set(rows['metric'])))} and the lifters {', '.join(sorted(set(rows['lifter'])))}."
+        )
+    return "\n".join(lines) + "\n"

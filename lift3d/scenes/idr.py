@@ -87,7 +87,10 @@ def _load(path: Path) -> Matrices:
             names = [name for name in archive.files if name.startswith(("world_mat_", "scale_mat_"))]
             matrices = {name: np.asarray(archive[name], dtype=np.float64) for name in names}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise SceneFormatError(f"'{path}' is not readable as arrays: {error}.") from error
+        raise SceneFormatError(
+            f"'{path}' is not readable as arrays of numbers ({type(error).__name__}). Write it again with numpy.savez; "
+            "pickled objects are never loaded."
+        ) from error
     wrong = [name for name, matrix in matrices.items() if matrix.shape not in ((3, 4), (4, 4))]
     if wrong:
         raise SceneFormatError(f"'{wrong[0]}' of '{path}' should be 4×4, got {matrices[wrong[0]].shape}.")

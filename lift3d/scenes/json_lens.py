@@ -1,6 +1,7 @@
 """Intrinsics and lens of one frame of a ``transforms.json``."""
 
 import math
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -114,6 +115,6 @@ def _positive(get: Get, key: str) -> float:
 
 def _number(get: Get, key: str, default: float) -> float:
     value = get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise CameraError(f"'{key}' should be a finite number, got {value!r}.")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
+        raise CameraError(f"'{key}' should be a finite number, got {value!r:.60}.")
     return float(value)

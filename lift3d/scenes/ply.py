@@ -61,7 +61,7 @@ def _read_header(stream: BinaryIO, path: Path) -> tuple[str, int, list[tuple[str
             case ["end_header"]:
                 break
     if order is None or not {"x", "y", "z"} <= {name for name, _ in fields}:
-        raise ValueError(f"its header names no known format or no x, y, z of vertices: {path.name}")
+        raise ValueError("its header names no known format, or its vertices have no x, y and z")
     return order, count, fields
 
 

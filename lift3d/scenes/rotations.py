@@ -44,13 +44,13 @@ def opencv_from_opengl(c2w: Float[Tensor, "4 4"]) -> Float[Tensor, "4 4"]:
 def _matrix(matrix: Any) -> Float[Tensor, "4 4"]:
     try:
         given = torch.as_tensor(matrix, dtype=torch.float64)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise CameraError(f"A transform should be a 4×4 matrix of numbers: {error}.") from error
     bottom = torch.tensor([[0.0, 0.0, 0.0, 1.0]], dtype=torch.float64)
     if tuple(given.shape) == (3, 4):
         given = torch.cat([given, bottom])
     if tuple(given.shape) != (4, 4) or not bool(torch.isfinite(given).all()):
-        raise CameraError(f"A transform should be a finite 4×4 matrix, got {given.tolist()}.")
+        raise CameraError(f"A transform should be a finite 4×4 matrix, got {given.tolist()!s:.120}…")
     if float((given[3] - bottom[0]).abs().max()) > 1e-9:
         raise CameraError(f"A rigid transform ends with 0 0 0 1, got {given[3].tolist()}.")
     return given

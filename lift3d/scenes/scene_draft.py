@@ -11,9 +11,13 @@ from torch import Tensor
 from lift3d.domain.camera import Camera
 from lift3d.domain.keys import SceneId, ViewId
 from lift3d.domain.scene import DepthRange, DroppedView, Scene, View
-from lift3d.errors import SceneError, SceneFormatError
+from lift3d.errors import CameraError, SceneError, SceneFormatError
 from lift3d.scenes.depth_range import estimate_depth_range
 from lift3d.scenes.images import FileFrame, image_size
+
+# Beyond this, the cameras of a scene can no longer be told apart in float32, and one outlier would spoil the depth
+# range of all; a view of a millionth of a radian is no camera's.
+_FARTHEST_CENTER, _LONGEST_FOCAL_WIDTHS = 1e9, 1e6
 
 
 def _identity() -> Float[Tensor, "4 4"]:
@@ -49,7 +53,9 @@ class SceneDraft:
 
         Raises:
             ImageError: If the image has no readable header or does not fit the camera.
+            CameraError: If the camera is farther away or narrower than any.
         """
+        _require_plausible(camera)
         if view_id in self._views:
             self.drop(view_id, "duplicate", "The files list this view more than once.")
             return
@@ -108,7 +114,11 @@ class SceneDraft:
 
     def _require_views(self) -> None:
         if not self._views:
-            first = f" The first of {len(self._dropped)}: {self._dropped[0].message}" if self._dropped else ""
+            first = (
+                f" The first of {len(self._dropped)}: {self._dropped[0].message}"
+                if self._dropped
+                else " Its files list none. Export them again with their frames."
+            )
             raise SceneFormatError(f"Scene '{self.id}' has no usable view.{first}", scene=self.id)
         transforms = torch.stack([camera.w2c for camera in self.cameras])
         if len(self._views) > 1 and float((transforms - transforms[0]).abs().max()) < 1e-12:
@@ -117,3 +127,18 @@ class SceneDraft:
                 "Run structure from motion first.",
                 scene=self.id,
             )
+
+
+def _require_plausible(camera: Camera) -> None:
+    distance = float(camera.center.abs().max())
+    if distance > _FARTHEST_CENTER:
+        raise CameraError(
+            f"The camera's centre is {distance:.1e} units from the origin; at most {_FARTHEST_CENTER:.0e} is used. "
+            "Correct the pose, or remove the view."
+        )
+    focal = float(camera.K.diagonal()[:2].max())
+    if focal > _LONGEST_FOCAL_WIDTHS * max(camera.size.height, camera.size.width):
+        raise CameraError(
+            f"The focal length of {focal:.1e} pixels for an image of {camera.size.height}×{camera.size.width} is no "
+            "camera's. Give it in pixels of this image."
+        )

@@ -4,7 +4,7 @@ Poses are camera-to-world with OpenGL axes; pixels have corner origin. The world
 """
 
 import json
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +60,9 @@ class TransformsJsonReader:
         folder = SceneFolder(files[0].parent)
         documents = [_load(path) for path in files]
         draft = SceneDraft(scene_id_of(folder.root), location)
-        entries = [entry for path, shared in zip(files, documents, strict=True) for entry in _entries(path, shared)]
+        entries = [
+            entry for path, shared in zip(files, documents, strict=True) for entry in _entries(draft, path, shared)
+        ]
         for view_id, entry in zip(view_ids(entry.name for entry in entries), entries, strict=True):
             with draft.dropping(view_id):
                 _add(draft, folder, view_id, entry)
@@ -80,19 +82,27 @@ def _load(path: Path) -> Mapping[str, Any]:
     try:
         document = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
-        raise SceneFormatError(f"'{path}' is not readable as JSON: {error}.") from error
+        raise SceneFormatError(f"'{path}' is not readable as JSON: {error}. Write or copy it again.") from error
     if not isinstance(document, dict) or not isinstance(document.get("frames"), list):
-        raise SceneFormatError(f"'{path}' should be an object with a list 'frames'.")
+        got = f"the keys {', '.join(list(document)[:8])}" if isinstance(document, dict) else type(document).__name__
+        raise SceneFormatError(f"'{path}' should be an object with a list 'frames', got {got or 'nothing'}.")
     return document
 
 
-def _entries(path: Path, shared: Mapping[str, Any]) -> list[_Entry]:
-    """Return all frames in the file's order; ScanNet++ keeps some of them under 'test_frames'."""
-    frames = [*shared["frames"], *(shared.get("test_frames") or [])]
-    for frame in frames:
-        if not isinstance(frame, dict) or not isinstance(frame.get("file_path"), str):
-            raise SceneFormatError(f"A frame of '{path}' has no 'file_path': {str(frame)[:80]}.")
-    return [_Entry(frame["file_path"].replace("\\", "/"), frame, shared) for frame in frames]
+def _entries(draft: SceneDraft, path: Path, shared: Mapping[str, Any]) -> list[_Entry]:
+    """Return the frames that name an image, in the file's order; ScanNet++ keeps some under 'test_frames'."""
+    test_frames = shared.get("test_frames") or []
+    if not isinstance(test_frames, list):
+        raise SceneFormatError(f"'test_frames' of '{path}' should be a list, got {type(test_frames).__name__}.")
+    entries = []
+    for index, frame in enumerate([*shared["frames"], *test_frames]):
+        if isinstance(frame, dict) and isinstance(frame.get("file_path"), str):
+            entries.append(_Entry(frame["file_path"].replace("\\", "/"), frame, shared))
+        else:
+            shown = sorted(map(str, frame)) if isinstance(frame, dict) else repr(frame)[:80]
+            message = f"Frame {index} of '{path}' names no image: expected a string 'file_path', got {shown}."
+            draft.drop(f"{path.name}[{index}]", SceneFormatError.reason, message)
+    return entries
 
 
 def _add(draft: SceneDraft, folder: SceneFolder, view_id: str, entry: _Entry) -> None:
@@ -174,6 +184,6 @@ def _label_ignore(shared: Mapping[str, Any]) -> int | None:
 
 def _number(shared: Mapping[str, Any], key: str, default: float) -> float:
     value = shared.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise SceneFormatError(f"'{key}' should be a finite number, got {value!r}.")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
+        raise SceneFormatError(f"'{key}' should be a finite number, got {value!r:.60}.")
     return float(value)

@@ -149,6 +149,27 @@ def test_a_source_that_sees_nothing_changes_nothing(lifter):
     assert_same_lift(a, b)
 
 
+def test_what_lies_under_a_mask_changes_nothing(lifter):
+    frame, guides, depth_range = situation(two_planes_scene())
+
+    def masked(guide, beneath):
+        is_valid = guide.is_valid.clone()
+        is_valid[:8], is_valid[:, 20:30] = False, False
+        return dataclasses.replace(
+            guide,
+            image=torch.where(is_valid, guide.image, beneath),
+            is_valid=is_valid,
+            z_depth=torch.where(is_valid, guide.z_depth, 1 + beneath),
+        )
+
+    black, garish = (
+        lifter.propose(frame.camera, [masked(guide, beneath) for guide in guides], depth_range)
+        for beneath in (torch.zeros_like(frame.image[0]), torch.arange(48.0)[:, None].expand(48, 64) % 2)
+    )
+    for name in ("z_depth", "probability", "visibility"):
+        assert torch.equal(getattr(black, name), getattr(garish, name))
+
+
 def test_sources_that_all_see_nothing_are_no_overlap(lifter):
     frame, guides, depth_range = situation(two_planes_scene())
     with pytest.raises(NoOverlapError):

@@ -9,6 +9,7 @@ from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.features import FeatureGrid
 from lift3d.domain.proposals import RayProposal
 from lift3d.errors import ConfigError, NoOverlapError
+from lift3d.lifters import weights as weights_module
 from lift3d.lifters.weights import weights_at
 
 SIZE = ImageSize(48, 64)
@@ -78,7 +79,10 @@ def test_weights_sum_to_one_exactly_where_covered(stride, tap_count):
     assert bool(((weights.coverage >= 0) & (weights.coverage <= 1)).all())
 
 
-def test_a_tile_equals_the_rows_of_the_whole_bit_for_bit():
+# One row at a time, three rows (which no tile below begins with), and all in one block.
+@pytest.mark.parametrize("block_candidates", [1, 8000, weights_module.BLOCK_CANDIDATES])
+def test_a_tile_equals_the_rows_of_the_whole_bit_for_bit(block_candidates, monkeypatch):
+    monkeypatch.setattr(weights_module, "BLOCK_CANDIDATES", block_candidates)
     grid = FeatureGrid.covering(SIZE, 3.0)
     whole = weights_at(random_proposal(), grid)
     for start, stop in ((0, 1), (3, 9), (grid.rows - 2, grid.rows)):
@@ -89,6 +93,22 @@ def test_a_tile_equals_the_rows_of_the_whole_bit_for_bit():
         for name in FIELDS:
             expected = getattr(whole, name)[cells]
             torch.testing.assert_close(getattr(tile, name), expected, rtol=0, atol=0, equal_nan=True)
+
+
+def test_the_size_of_blocks_changes_nothing_but_rounding(monkeypatch):
+    grid = FeatureGrid.covering(SIZE, 3.0)
+    whole = weights_at(random_proposal(), grid)
+    monkeypatch.setattr(weights_module, "BLOCK_CANDIDATES", 1)
+    rows = weights_at(random_proposal(), grid)
+    for name in FIELDS:
+        torch.testing.assert_close(getattr(rows, name), getattr(whole, name), rtol=1e-5, atol=1e-6, equal_nan=True)
+
+
+def test_the_proposal_is_left_as_it_was():
+    given = random_proposal()
+    before = given.visibility.clone()
+    weights_at(given, FeatureGrid.covering(SIZE, 4.0))
+    assert torch.equal(given.visibility, before)
 
 
 def test_the_order_of_sources_changes_nothing_bit_for_bit():

@@ -7,7 +7,7 @@ import torch
 from lift3d.domain.features import FeatureGrid, FeatureMap
 from lift3d.domain.lifted import Prediction
 from lift3d.errors import ShapeError
-from lift3d.metrics.counting import counted_cells, read_bilinear, reads_only_counted
+from lift3d.metrics.counting import Corners, counted_cells
 from lift3d.metrics.coverage import coverage
 from lift3d.metrics.fidelity import (
     embedding_cosine_2d,
@@ -177,5 +177,6 @@ def test_reading_touches_only_cells_with_weight():
     counts = torch.tensor([[True, False, True]])
     grid = FeatureGrid(1, 3, 2.0, 2.0)
     uv = torch.tensor([[1.0, 1.0], [1.5, 1.0], [5.5, 0.1]])
-    assert reads_only_counted(uv, counts, grid).tolist() == [True, False, True]
-    assert read_bilinear(values, uv, grid)[0, [0, 2]].tolist() == [1.0, 3.0]
+    corners = Corners.bilinear(uv, grid)
+    assert corners.count(counts).tolist() == [True, False, True]
+    assert corners.read(values)[[0, 2], 0].tolist() == [1.0, 3.0]

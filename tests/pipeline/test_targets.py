@@ -65,15 +65,23 @@ def test_cameras_are_read_back(views, tmp_path):
     assert [target.view for target in targets] == [None]
 
 
-@pytest.mark.parametrize("content", ["{", "[{}]", '[{"K": 3, "w2c": 4, "height": 2, "width": 2}]', "[3]"])
+MIRRORED = [[-1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+CAMERA = {"K": [[9, 0, 4], [0, 9, 4], [0, 0, 1]], "w2c": MIRRORED, "height": 8, "width": 8}
+MALFORMED = ([CAMERA], [{**CAMERA, "w2c": torch.eye(4).tolist(), "height": 7.5}])
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["{", "[]", "[{}]", "[3]", '[{"K": 3, "w2c": 4, "height": 2, "width": 2}]', *map(json.dumps, MALFORMED)],
+)
 def test_a_malformed_camera_file_is_refused(tmp_path, content):
     path = tmp_path / "cameras.json"
     path.write_text(content)
-    with pytest.raises((ConfigError, SceneError)):
+    with pytest.raises(ConfigError):
         read_cameras(path)
 
 
-@pytest.mark.parametrize("targets", ["path:", "path:1", "path:x", "/nowhere.json"])
+@pytest.mark.parametrize("targets", ["path:", "path:1", "path:x", "path:²", "/nowhere.json"])
 def test_a_wrong_target_list_is_refused(views, targets):
     with pytest.raises(ConfigError):
         choose_targets(views, small_recipe(targets=targets))

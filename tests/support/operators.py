@@ -40,12 +40,12 @@ class CheckerOperator:
     Linear in the image, so what lifting does to its features can be computed from the colours.
     """
 
-    def __init__(self, channel_count: int = 8, stride: int = 4) -> None:
+    def __init__(self, channel_count: int = 8, stride: float = 4.0) -> None:
         generator = torch.Generator().manual_seed(channel_count)
         self.projection = torch.randn(channel_count, 3, generator=generator)
         self._stride = stride
         self.spec = OperatorSpec(
-            name=f"checker:{channel_count}?stride={stride}",
+            name=f"checker:{channel_count}?stride={stride:g}",
             stage_version=1,
             prediction_kind="embedding",
             channel_count=channel_count,

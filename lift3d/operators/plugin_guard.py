@@ -1,0 +1,117 @@
+"""Where a user's own operator comes in: what it raises or gives wrongly becomes an error of ours that names it."""
+
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lift3d.domain.camera import ImageSize
+from lift3d.domain.features import FeatureMap, SceneState
+from lift3d.domain.keys import ViewId
+from lift3d.domain.lifted import Prediction
+from lift3d.errors import ContractError, Lift3dError, NonFiniteError, OutOfMemoryError, ShapeError
+from lift3d.operators.protocol import Operator, OperatorSpec
+
+
+class GuardedOperator:
+    """An operator that is not ours, held to its promises at every call."""
+
+    def __init__(self, operator: Operator) -> None:
+        self._operator = operator
+
+    @property
+    def spec(self) -> OperatorSpec:
+        """The operator's own."""
+        return self._operator.spec
+
+    def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
+        """Return the operator's features of an image.
+
+        Raises:
+            ContractError: If it fails, or gives anything but FeatureMaps of tensors.
+        """
+        maps = self._called("encode", image)
+        is_tuple = isinstance(maps, tuple) and len(maps) > 0
+        if not is_tuple or not all(isinstance(one, FeatureMap) and isinstance(one.values, Tensor) for one in maps):
+            raise self._broken("encode", maps, "a tuple of FeatureMaps of float32 tensors, one per cut")
+        return tuple(maps)
+
+    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]]) -> SceneState:
+        """Return what the operator needs to know of all views.
+
+        Raises:
+            ContractError: If it fails, or gives anything but a SceneState.
+        """
+        state = self._called("fit_scene", maps)
+        if not isinstance(state, SceneState):
+            raise self._broken("fit_scene", state, "a SceneState (EMPTY_STATE of lift3d.domain.features for most)")
+        return state
+
+    def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
+        """Return the operator's prediction.
+
+        Raises:
+            ContractError: If it fails, or gives anything but a Prediction of the kind that its spec names.
+            ShapeError: If the prediction is not of the image's size (embeddings may stay on their grid).
+            NonFiniteError: If the prediction is not finite where it says that it is valid.
+        """
+        found = self._called("decode", features, state, size)
+        kind, name = self.spec.prediction_kind, self.spec.name
+        if not isinstance(found, Prediction) or found.kind != kind:
+            raise self._broken("decode", found, f"a Prediction of the kind '{kind}' that its spec names")
+        shape = tuple(found.is_valid.shape)
+        if kind != "embedding" and shape != (size.height, size.width):
+            raise ShapeError(
+                f"Operator '{name}' decodes to {shape[0]}×{shape[1]} for an image of {size.height}×{size.width}. "
+                "Decode at the size that is asked for.",
+                operator=name,
+            )
+        if found.values.is_floating_point() and not bool(torch.isfinite(found.values[..., found.is_valid]).all()):
+            raise NonFiniteError(
+                f"Operator '{name}' decodes to NaN or infinity where its is_valid is True; expected finite values. "
+                "Mark what is unknown as not valid.",
+                operator=name,
+            )
+        return found
+
+    def _called(self, method: str, *arguments: object) -> Any:
+        try:
+            return getattr(self._operator, method)(*arguments)
+        except Lift3dError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise self._failed(method, error) from error
+
+    def _failed(self, method: str, error: BaseException) -> Lift3dError:
+        name = self.spec.name
+        said = f"{type(error).__name__}: {error}"
+        if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+            return OutOfMemoryError(
+                f"Operator '{name}' does not fit: {said}. Lower image_height or sources, or use fewer workers.",
+                operator=name,
+            )
+        # The first frame is this file's, the second the line of the operator that failed.
+        frames = traceback.extract_tb(error.__traceback__)[1:2]
+        where = "".join(f" ({frame.filename}, line {frame.lineno})" for frame in frames)
+        return ContractError(
+            f"Operator '{name}' failed in {method} with {said}{where}. Mend the operator; nothing that is "
+            "committed is lost.",
+            operator=name,
+        )
+
+    def _broken(self, method: str, got: object, expected: str) -> ContractError:
+        name = self.spec.name
+        shown = type(got).__name__
+        if isinstance(got, Prediction):
+            shown += f" of kind '{got.kind}'"
+        elif isinstance(got, tuple):
+            shown += f" of ({', '.join(_type_of(one) for one in got)})"
+        return ContractError(f"Operator '{name}' gives {shown} from {method}; expected {expected}.", operator=name)
+
+
+def _type_of(part: object) -> str:
+    inside = f" of {type(part.values).__name__}" if isinstance(part, FeatureMap) else ""
+    return type(part).__name__ + inside

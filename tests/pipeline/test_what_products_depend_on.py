@@ -1,0 +1,160 @@
+"""What a product depends on, and what not: a store that was used before equals a new one after any change of input."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lift3d.config import Execution, parse_recipe
+from lift3d.domain.features import FeatureGrid, FeatureMap
+from lift3d.domain.scene import Frame
+from lift3d.errors import ConfigError
+from lift3d.pipeline import at_pixels, encode_view, read_scene
+from lift3d.runs import run_serially, run_table
+from lift3d.storage.location import open_store
+from lift3d.storage.products import open_product
+from tests.support.captures import opengl, write_ply
+from tests.support.operators import CheckerOperator
+from tests.support.runs import canonical_arrays, canonical_table, run_into, small_recipe
+from tests.support.scenes import textured_plane_scene
+
+SOURCE = "procedural:room?views=12&height=96&width=128"
+
+
+def write_room(folder, spread=1.0):
+    """Write a procedural room as files without depth; ``spread`` moves its sparse points away from the cameras."""
+    scene = read_scene(SOURCE)
+    frames = []
+    for view in scene.views:
+        pixels = (view.load().image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{view.id}.png")
+        frames.append({"file_path": f"{view.id}.png", "transform_matrix": opengl(view.camera.c2w.numpy())})
+    K, center = scene.views[0].camera.K, scene.views[0].camera.center
+    write_ply(folder / "points.ply", (center + spread * (scene.points - center)).numpy())
+    lens = {"fl_x": K[0, 0].item(), "fl_y": K[1, 1].item(), "cx": K[0, 2].item(), "cy": K[1, 2].item()}
+    content = {**lens, "w": 128, "h": 96, "ply_file_path": "points.ply", "frames": frames}
+    (folder / "transforms.json").write_text(json.dumps(content))
+
+
+def paint(folder, names):
+    for name in names:
+        Image.new("RGB", (128, 96), (90, 90, 90)).save(folder / f"{name}.png")
+
+
+@pytest.fixture
+def room(tmp_path):
+    folder = tmp_path / "room"
+    folder.mkdir()
+    write_room(folder)
+    return folder
+
+
+def held_out(room, **fields):
+    given = {"scenes": [str(room)], "operators": ["rgb"], "lifters": ["nearest_view"], "image_height": 96}
+    return parse_recipe({**given, "target_mode": "heldout", "holdout": 4, "sources": 1, **fields})
+
+
+def views_at_work(url, manifest):
+    """Targets and their sources, read off the lifted views."""
+    paths = [path for product in manifest["lifted"] for path in product["parts"]]
+    views = [view for path in paths for view in open_product(open_store(url), path).attrs["views"]]
+    return {view["id"] for view in views} | {source for view in views for source in view["sources"]}
+
+
+def test_points_that_moved_change_the_depth_range_and_what_hangs_on_it(room, tmp_path):
+    recipe = held_out(room)
+    run_into(str(tmp_path / "used"), recipe)
+    write_room(room, spread=1.7)
+    again = run_into(str(tmp_path / "used"), recipe)
+    assert again[0]["computed"] == {"lifted": 1, "scores": 1}
+    run_into(str(tmp_path / "new"), recipe)
+    assert canonical_table(str(tmp_path / "used"), recipe) == canonical_table(str(tmp_path / "new"), recipe)
+
+
+def test_views_that_are_neither_target_nor_source_still_make_tracks(room, tmp_path):
+    recipe = held_out(room)
+    manifest = run_into(str(tmp_path / "used"), recipe)[0]
+    idle = {path.stem for path in room.glob("*.png")} - views_at_work(str(tmp_path / "used"), manifest)
+    paint(room, idle)
+    again = run_into(str(tmp_path / "used"), recipe)
+    assert idle
+    assert again[0]["computed"] == {"tracks": 1, "scores": 1}
+    run_into(str(tmp_path / "new"), recipe)
+    assert canonical_table(str(tmp_path / "used"), recipe) == canonical_table(str(tmp_path / "new"), recipe)
+
+
+def test_held_out_images_reach_no_lifted_view(room, tmp_path):
+    recipe = held_out(
+        room, operators=["rgb", "felzenszwalb?as=ids"], lifters=["nearest_view", "plane_sweep"], sources=3
+    )
+    before = run_into(str(tmp_path / "a"), recipe)
+    paint(room, ("0000", "0004", "0008"))
+    after = run_into(str(tmp_path / "b"), recipe)
+
+    def lifted(url, manifests):
+        own = [{**one, "lifted": [two for two in one["lifted"] if two["lifter"] != "raw2d"]} for one in manifests]
+        return canonical_arrays(url, own)
+
+    # The digests are equal, too: the very same products.
+    assert lifted(str(tmp_path / "a"), before) == lifted(str(tmp_path / "b"), after)
+    assert canonical_table(str(tmp_path / "a"), recipe) != canonical_table(str(tmp_path / "b"), recipe)
+
+
+def test_one_view_without_depth_that_is_no_source_keeps_no_lifter_from_running(room, tmp_path):
+    content = json.loads((room / "transforms.json").read_text())
+    for frame in content["frames"][1:]:
+        frame["depth_file_path"] = "depth.png"
+    Image.fromarray(np.full((96, 128), 3000, np.uint16)).save(room / "depth.png")
+    (room / "transforms.json").write_text(json.dumps(content))
+    recipe = held_out(room, lifters=["depth_mean"])
+    assert all(not product["reason"] for product in run_into(str(tmp_path / "store"), recipe)[0]["lifted"])
+
+
+def test_scenes_of_one_name_or_of_one_content_have_rows_of_their_own(tmp_path):
+    tiny = "procedural:room?views=4&height=32&width=40"
+    failed = [str(tmp_path / "a" / "images"), str(tmp_path / "b" / "images")]
+    scenes = [*failed, tiny, f"{tiny}&seed=0"]
+    recipe = small_recipe(scenes=scenes, operators=["rgb"], lifters=["nearest_view"], image_height=32)
+    manifests = run_into(str(tmp_path / "store"), recipe)
+    assert [one["outcome"] for one in manifests] == ["failed", "failed", "ok", "ok"]
+    frame = run_table(open_store(str(tmp_path / "store")), recipe.run_id).frame
+    assert frame["scene"].nunique() == 4
+    assert len(frame[frame["outcome"] == "failed"]) == 2
+
+
+def test_a_view_that_the_files_list_twice_is_dropped_once(room, tmp_path):
+    content = json.loads((room / "transforms.json").read_text())
+    content["frames"] += 2 * [{**content["frames"][0], "file_path": "gone.png"}]
+    (room / "transforms.json").write_text(json.dumps(content))
+    recipe = held_out(room)
+    run_into(str(tmp_path / "store"), recipe)
+    frame = run_table(open_store(str(tmp_path / "store")), recipe.run_id).frame
+    assert list(frame.loc[frame["metric"] == "usable_view", "target"]) == ["gone"]
+
+
+def test_flags_of_cells_are_read_where_the_cells_sit():
+    grid = FeatureGrid(4, 6, 8.0, 8.0, origin_u=8.0, origin_v=12.0)
+    flags = torch.zeros(4, 6, dtype=torch.bool)
+    flags[0, 0] = True
+    expected = torch.zeros(48, 64, dtype=torch.bool)
+    # The first cell, and the pixels outside the grid that are nearest to it.
+    expected[:20, :16] = True
+    assert torch.equal(at_pixels(flags, grid, 48, 64), expected)
+
+
+def test_features_lie_in_memory_as_if_they_had_been_read_back():
+    class TokenMajor(CheckerOperator):
+        def encode(self, image):
+            (one,) = super().encode(image)
+            return (FeatureMap(one.values.permute(1, 2, 0).contiguous().permute(2, 0, 1), one.grid),)
+
+    frame: Frame = textured_plane_scene().views[0].load(48)
+    assert all(one.values.is_contiguous() for one in encode_view(TokenMajor(), frame))
+
+
+def test_two_spellings_of_one_operator_are_refused(tmp_path):
+    recipe = small_recipe(operators=["hog?cell=8", "hog?cell=%38"])
+    with pytest.raises(ConfigError, match="once"):
+        run_serially(recipe, Execution(store=str(tmp_path / "store")))
