@@ -18,7 +18,7 @@ from lift3d.targets import Target
 # Raised when the same input would give other numbers in the stages that belong to no plug-in:
 # decoding and resizing of images (and what stands in for invalid pixels), source selection, weights_at and blend,
 # hole filling and coverage, scoring geometry.
-STAGE_VERSIONS = {"frames": 1, "select_sources": 1, "weights_at": 2, "blend": 1, "decode_view": 2, "score": 2}
+STAGE_VERSIONS = {"frames": 1, "select_sources": 1, "weights_at": 1, "blend": 1, "decode_view": 1, "score": 1}
 # What lifting goes through; frames are in the digests of the views, and scoring changes no lifted view.
 _LIFTING = ("select_sources", "weights_at", "blend", "decode_view")
 

@@ -2,8 +2,10 @@
 
 The yardstick of time is a plain gather of the same bytes: ``torch.index_select`` of the very rows that the
 bags read (4 corners per tap), from one contiguous table, into a reused buffer. The yardstick of sparsity is
-the same blend fed with every sample of every ray. Memory is the rise of the resident peak of a fresh process
-beyond arguments and result.
+the same blend fed with every sample of every ray; both copy every source map once, which bounds that ratio where
+the target has few cells. Maps come in two layouts: "cell", the channels of a cell adjacent in memory (as token
+models compute them), and "channel", the cells of a channel adjacent (as the store gives them). Memory is the rise
+of the resident peak of a fresh process beyond arguments and result.
 """
 
 import os
@@ -27,6 +29,7 @@ SAMPLES_PER_RAY = 64
 # A ViT with patch 14 on a 518-pixel image.
 SOURCE_CELLS, STRIDE_PX = 37, 14.0
 TIME_CHANNELS = 768
+LAYOUTS = ("cell", "channel")
 # Four times as many source cells as timed, so that allocator noise stays far below the 5 % asked for.
 MEMORY_SOURCE_CELLS, MEMORY_CHANNELS = 111, (128, 256, 768, 1024)
 
@@ -38,7 +41,7 @@ def run(
     memory_channels: tuple[int, ...] = MEMORY_CHANNELS,
     memory_source_cells: int = MEMORY_SOURCE_CELLS,
 ) -> dict[str, Any]:
-    """Measure and return the figures: ``time`` (one entry per target size and thread count) and ``memory``.
+    """Measure and return the figures: ``time`` (an entry per threads, target size and layout) and ``memory``.
 
     Args:
         target_cells: Rows (and columns) of the target grids to time.
@@ -52,7 +55,7 @@ def run(
     try:
         for thread_count in threads:
             torch.set_num_threads(thread_count)
-            timed += [_time_figures(cells, thread_count, repeats) for cells in target_cells]
+            timed += [_time_figures(cells, layout, repeats) for cells in target_cells for layout in LAYOUTS]
     finally:
         torch.set_num_threads(before)
     return {"time": timed, "memory": memory_figures(memory_channels, memory_source_cells)}
@@ -61,13 +64,13 @@ def run(
 def table(figures: dict[str, Any]) -> str:
     """Return the figures as text."""
     dense = SOURCE_COUNT * SAMPLES_PER_RAY
-    head = f"{'target':>9} {'threads':>7} {'blend s':>8} {'gather s':>8} {f'{dense} taps s':>10}"
+    head = f"{'target':>9} {'layout':>7} {'threads':>7} {'blend s':>8} {'gather s':>8} {f'{dense} taps s':>10}"
     lines = [f"{head} {'/gather':>8} {'dense/':>7}"]
     for row in figures["time"]:
         cells = row["target_cells"]
         seconds = f"{row['blend_s']:>8.3f} {row['gather_s']:>8.3f} {row['dense_s']:>10.3f}"
         ratios = f"{row['over_gather']:>8.2f} {row['under_dense']:>7.1f}"
-        lines.append(f"{cells:>4}×{cells:<4} {row['threads']:>7} {seconds} {ratios}")
+        lines.append(f"{cells:>4}×{cells:<4} {row['layout']:>7} {row['threads']:>7} {seconds} {ratios}")
     lines += ["", f"{'channels':>9} {'extra MiB':>10}"]
     lines += [f"{row['channels']:>9} {row['extra_bytes'] / 2**20:>10.1f}" for row in figures["memory"]]
     return "\n".join(lines)
@@ -85,8 +88,8 @@ def memory_figures(channels: tuple[int, ...], source_cells: int) -> list[dict[st
     return figures
 
 
-def _time_figures(target_cells: int, threads: int, repeats: int) -> dict[str, Any]:
-    maps = _maps(TIME_CHANNELS, SOURCE_CELLS)
+def _time_figures(target_cells: int, layout: str, repeats: int) -> dict[str, Any]:
+    maps = _maps(TIME_CHANNELS, SOURCE_CELLS, layout)
     sparse = _weights(target_cells, TAP_COUNT, SOURCE_CELLS)
     dense = _weights(target_cells, SOURCE_COUNT * SAMPLES_PER_RAY, SOURCE_CELLS)
     # In turns, so that whatever else the machine does falls on all three.
@@ -95,7 +98,8 @@ def _time_figures(target_cells: int, threads: int, repeats: int) -> dict[str, An
     blend_s, gather_s, dense_s = (min(figures) for figures in zip(*rounds, strict=True))
     return {
         "target_cells": target_cells,
-        "threads": threads,
+        "layout": layout,
+        "threads": torch.get_num_threads(),
         "blend_s": blend_s,
         "gather_s": gather_s,
         "dense_s": dense_s,
@@ -104,12 +108,14 @@ def _time_figures(target_cells: int, threads: int, repeats: int) -> dict[str, An
     }
 
 
-def _maps(channel_count: int, cells: int) -> list[FeatureMap]:
-    """Return maps as token models give them: channels adjacent in memory."""
+def _maps(channel_count: int, cells: int, layout: str = LAYOUTS[0]) -> list[FeatureMap]:
     grid = FeatureGrid(cells, cells, STRIDE_PX, STRIDE_PX)
     generator = torch.Generator().manual_seed(0)
-    tokens = [torch.rand(cells, cells, channel_count, generator=generator) for _ in range(SOURCE_COUNT)]
-    return [FeatureMap(values.permute(2, 0, 1), grid) for values in tokens]
+    found = []
+    for _ in range(SOURCE_COUNT):
+        values = torch.rand(cells, cells, channel_count, generator=generator).permute(2, 0, 1)
+        found.append(FeatureMap(values if layout == "cell" else values.contiguous(), grid))
+    return found
 
 
 def _weights(target_cells: int, tap_count: int, source_cells: int) -> BlendingWeights:

@@ -60,15 +60,18 @@ def blend(
     # Token models give maps whose channels are adjacent in memory; the result keeps that layout, without transposing.
     is_token_major = sources[0].values.stride(0) == 1
     values = torch.empty(cell_count, channel_count).T if is_token_major else torch.empty(channel_count, cell_count)
+    # One piece of memory for all blocks: fresh pages cost as much as what is copied into them.
+    table = torch.empty(table_rows * min(channel_block, channel_count))
     with torch.no_grad():
         for start in range(0, cell_count, tile):
             cells = slice(start, min(start + tile, cell_count))
             rows, shares = _bags(weights, cells, [source.grid for source in sources])
             for low in range(0, channel_count, channel_block):
                 channels = slice(low, min(low + channel_block, channel_count))
-                bags = embedding_bag(rows, _table(sources, channels), mode="sum", per_sample_weights=shares)
-                values[channels, cells] = bags.T
-        values[:, weights.coverage <= 0] = torch.nan
+                block = table[: table_rows * (channels.stop - low)].view(table_rows, -1)
+                _fill(block, sources, channels)
+                values[channels, cells] = embedding_bag(rows, block, mode="sum", per_sample_weights=shares).T
+        values.index_fill_(1, torch.nonzero(weights.coverage <= 0)[:, 0], torch.nan)
         tokens = _blend_tokens(weights, sources)
     shape = (weights.grid.rows, weights.grid.cols)
     features = FeatureMap(values.reshape(channel_count, *shape), weights.grid, tokens)
@@ -127,9 +130,8 @@ def _corners(uv: Float[Tensor, "*tap 2"], grid: FeatureGrid) -> tuple[Int[Tensor
     return index.int(), share
 
 
-def _table(sources: Sequence[FeatureMap], channels: slice) -> Float[Tensor, "source_cell channel"]:
-    first = sources[0].values[channels]
-    table = torch.empty(sum(source.grid.cell_count for source in sources), first.shape[0])
+def _fill(table: Float[Tensor, "source_cell channel"], sources: Sequence[FeatureMap], channels: slice) -> None:
+    """Copy a block of channels of all sources into the table."""
     start = 0
     for source in sources:
         stop = start + source.grid.cell_count
@@ -138,7 +140,6 @@ def _table(sources: Sequence[FeatureMap], channels: slice) -> Float[Tensor, "sou
     # A sum carries NaN and infinity in one pass without memory; only a suspicious one is looked at in detail.
     if not math.isfinite(float(table.sum())) and not bool(torch.isfinite(table).all()):
         raise NonFiniteError("Source features must be finite to be blended; got NaN or infinity from an encode.")
-    return table
 
 
 def _blend_tokens(weights: BlendingWeights, sources: Sequence[FeatureMap]) -> Float[Tensor, "token channel"] | None:

@@ -23,7 +23,7 @@ DEPTH_MEAN = LifterSpec(
 )
 PLANE_SWEEP = LifterSpec(
     name="plane_sweep",
-    stage_version=2,
+    stage_version=1,
     needs_depth=False,
     corrects=False,
     weights_digest="",

@@ -7,6 +7,7 @@ import torch
 from lift3d.domain.features import FeatureGrid, FeatureMap
 from lift3d.domain.lifted import Prediction
 from lift3d.errors import ShapeError
+from lift3d.geometry.sampling import sample
 from lift3d.metrics.counting import Corners, counted_cells
 from lift3d.metrics.coverage import coverage
 from lift3d.metrics.fidelity import (
@@ -180,3 +181,34 @@ def test_reading_touches_only_cells_with_weight():
     corners = Corners.bilinear(uv, grid)
     assert corners.count(counts).tolist() == [True, False, True]
     assert corners.read(values)[[0, 2], 0].tolist() == [1.0, 3.0]
+
+
+@pytest.mark.parametrize("point_count", [5, 500])
+def test_reading_is_bilinear_sampling_for_few_points_and_for_many(point_count):
+    values = torch.rand(3, 7, 9, generator=torch.Generator().manual_seed(0))
+    uv = torch.rand(point_count, 2, generator=torch.Generator().manual_seed(1)) * torch.tensor([36.0, 28.0])
+    found = Corners.bilinear(uv, FeatureGrid(7, 9, 4.0, 4.0)).read(values)
+    torch.testing.assert_close(found.T.float(), sample(values, uv, (4.0, 4.0)), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [
+        FeatureGrid(3, 4, 16.0, 16.0),
+        FeatureGrid(5, 3, 13.7, 9.1, -6.5, 2.25),
+        FeatureGrid(6, 9, 16.0, 16.0, -20.0, -20.0),
+        FeatureGrid(100, 130, 0.5, 0.5),
+    ],
+)
+def test_counted_cells_are_those_whose_pixels_count_one_by_one(grid):
+    counts = torch.rand(48, 64, generator=torch.Generator().manual_seed(0)) < 0.5
+    expected = torch.zeros(grid.rows, grid.cols, dtype=torch.bool)
+    for r in range(grid.rows):
+        for c in range(grid.cols):
+            left, top = grid.origin_u + grid.stride_u * c, grid.origin_v + grid.stride_v * r
+            u, v = torch.arange(64) + 0.5, torch.arange(48) + 0.5
+            mine = counts[(v >= top) & (v < top + grid.stride_v)][:, (u >= left) & (u < left + grid.stride_u)]
+            x, y = math.floor(left + grid.stride_u / 2), math.floor(top + grid.stride_v / 2)
+            at_center = 0 <= x < 64 and 0 <= y < 48 and bool(counts[y, x])
+            expected[r, c] = 2 * int(mine.sum()) >= mine.numel() if mine.numel() else at_center
+    assert torch.equal(counted_cells(counts, grid), expected)
