@@ -4,13 +4,14 @@ Imports neither Prefect nor Ray until it is called.
 """
 
 import sys
-from collections.abc import Callable
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 from flows.progress import Listener, Manifest, OnScene, listening
 from flows.quiet_prefect import quiet_prefect
 from lift3d.config import Execution, Recipe
+from lift3d.errors import WorkerError
 
 Report = Callable[[str, int, int], None]
 
@@ -29,6 +30,7 @@ def run_flow(recipe: Recipe, execution: Execution, on_scene: OnScene, report: Re
 
     Raises:
         Lift3dError: If something concerned more than one scene.
+        KeyboardInterrupt: If the user stopped the run.
     """
     quiet_prefect()
     from flows.lift_scenes import lift_scenes
@@ -44,8 +46,26 @@ def run_flow(recipe: Recipe, execution: Execution, on_scene: OnScene, report: Re
 
     fields: dict[str, Any] = {**recipe.model_dump(), **execution.model_dump()}
     # Ray prints the death of a node to standard output, which belongs to the table.
-    with listening(Listener(keep, tell)), redirect_stdout(sys.stderr):
+    with listening(Listener(keep, tell)), redirect_stdout(sys.stderr), _server_answers():
         state: Any = lift_scenes(**fields, return_state=True)
     if not state.is_completed() and len(finished) < len(recipe.scenes):
         state.result(raise_on_failure=True)
     return [finished[location] for location in recipe.scenes]
+
+
+@contextmanager
+def _server_answers() -> Iterator[None]:
+    """Translate the silence of a Prefect server. A temporary one dies of the Ctrl-C that stops this process."""
+    import httpx
+
+    try:
+        yield
+    except httpx.HTTPError as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, KeyboardInterrupt):
+            cause = cause.__cause__ or cause.__context__
+        if cause is not None:
+            raise KeyboardInterrupt from error
+        raise WorkerError(
+            f"The Prefect server does not answer: {error}. What is committed stays: run again, or with --serial."
+        ) from error

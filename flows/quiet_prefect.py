@@ -19,6 +19,8 @@ _EPHEMERAL_SERVER = {
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "PREFECT_LOGGING_TO_API_ENABLED": "false",
     "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+    # It runs here: where it does not answer it is gone, with Ctrl-C for one, and the default waits for a minute.
+    "PREFECT_CLIENT_MAX_RETRIES": "2",
 }
 # Our own errors are printed once, by the command line; this hides only the console's copy.
 _QUIET_CONSOLE = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}

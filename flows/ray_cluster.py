@@ -5,6 +5,7 @@ import logging
 import math
 import os
 import secrets
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,6 +17,7 @@ from lift3d.config import Execution
 NAMESPACE = "lift3d"
 # Arrays never cross Ray, only manifests do; Ray's own minimum is 75 MiB.
 _OBJECT_STORE_BYTES = 128 * 2**20
+_KNOCK_S = 10.0
 
 
 @contextmanager
@@ -56,6 +58,7 @@ def _initialize(execution: Execution) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False, "namespace": NAMESPACE}
     if execution.ray_address is not None:
+        _knock(execution.ray_address)
         ray.init(address=execution.ray_address, **quiet)
         return
     if not {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
@@ -70,6 +73,17 @@ def _initialize(execution: Execution) -> None:
         object_store_memory=_OBJECT_STORE_BYTES,
         **quiet,
     )
+
+
+def _knock(address: str) -> None:
+    """Look whether anything listens at HOST:PORT: Ray itself tries for many minutes.
+
+    Raises:
+        OSError: If nothing does.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S).close()
 
 
 @functools.cache

@@ -83,7 +83,7 @@ def translated_connection(address: str | None) -> Iterator[None]:
             f"The Ray cluster at '{address}' refuses this process: {_first_line(error)} Set RAY_AUTH_MODE to "
             "the same value on both sides (token or disabled), and for token the same RAY_AUTH_TOKEN."
         ) from error
-    except (ConnectionError, exceptions.RayError, ValueError, RuntimeError, OSError) as error:
+    except (exceptions.RayError, ValueError, RuntimeError, OSError, OverflowError) as error:
         where = f"connect to Ray at '{address}'" if address else "start Ray in this process"
         raise ConfigError(
             f"Cannot {where}: {_first_line(error)} Check the address (HOST:6379 or auto), "

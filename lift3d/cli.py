@@ -1,4 +1,7 @@
-"""The command line: parse, build the configuration, call. Exit codes: 0 all, 3 partial, 1 error, 2 usage."""
+"""The command line: parse, build the configuration, call.
+
+Exit codes: 0 all, 3 partial, 1 error, 2 usage, 130 interrupted.
+"""
 
 import json
 import sys
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
     from lift3d.runs import Manifest, OnScene
     from lift3d.scene_inputs import Report
 
-EXIT_ERROR, EXIT_USAGE, EXIT_PARTIAL = 1, 2, 3
+EXIT_ERROR, EXIT_USAGE, EXIT_PARTIAL, EXIT_INTERRUPTED = 1, 2, 3, 130
 
 app = typer.Typer(
     help="Lift any 2D vision model to 3D-consistent answers on any posed multi-view scene.",
@@ -53,9 +56,6 @@ def main() -> None:
     except Lift3dError as error:
         typer.secho(f"error ({error.reason}): {error}", fg=typer.colors.RED, err=True)
         sys.exit(EXIT_ERROR)
-    except KeyboardInterrupt:
-        typer.secho("interrupted; what is committed stays, the same command goes on from there", err=True)
-        sys.exit(130)
 
 
 @app.command()
@@ -127,7 +127,12 @@ def run(
         typer.echo(json.dumps(planned.to_json(), indent=1) if as_json else planned.to_text())
         return
     drive = run_command.serial if serial else _through_prefect
-    sys.exit(run_command.run_and_present(what, where, drive, as_json=as_json))
+    try:
+        code = run_command.run_and_present(what, where, drive, as_json=as_json)
+    except KeyboardInterrupt:
+        typer.secho("interrupted; what is committed stays, the same command goes on from there", err=True)
+        code = EXIT_INTERRUPTED
+    sys.exit(code)
 
 
 @app.command()

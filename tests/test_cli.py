@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lift3d import cli
+from lift3d.errors import ConfigError
 from tests.support.runs import ROOM
 
 
@@ -109,11 +110,40 @@ def test_what_is_asked_for_is_the_protocol_that_runs(options, protocol, monkeypa
     assert seen[0].protocol == protocol
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--out", "/proc/nowhere/rows.csv"), "Cannot write the table"),
+        (("--compare", "psnr:nearest_view:depth_mean"), "the lifters nearest_view, raw2d"),
+        (("--compare", "psnr"), "METRIC:LIFTER_A:LIFTER_B"),
+    ],
+)
+def test_a_wrong_request_for_a_table_says_what_there_is(store, options, said):
+    url, _ = store
+    ran = in_process("tables", "--store", url, *options)
+    assert isinstance(ran.exception, ConfigError)
+    assert said in str(ran.exception)
+
+
+def test_ctrl_c_says_that_nothing_committed_is_lost(monkeypatch):
+    from lift3d.present import run_command
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_command, "run_and_present", interrupted)
+    ran = in_process("run", ROOM, "--serial")
+    assert ran.exit_code == cli.EXIT_INTERRUPTED
+    assert "what is committed stays" in ran.stderr
+
+
 def test_status_counts_scenes(store):
     url, _ = store
     state = json.loads(in_process("status", url, "--json").stdout)[0]
     assert (state["wanted"], state["committed"], len(state["failed"])) == (2, 1, 1)
-    assert "1 of 2 committed · 1 failed · 0 to do" in in_process("status", url).stdout
+    said = in_process("status", url).stdout
+    assert "1 of 2 committed · 1 failed · 0 to do" in said
+    assert "rgb × nearest_view, leave-one-out" in said
 
 
 def test_the_doctor_finds_this_environment_fit():

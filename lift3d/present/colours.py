@@ -86,7 +86,7 @@ def difference_picture(plain: Prediction, lifted: Prediction) -> Picture:
     elif plain.kind == "scalar":
         difference = (a - b).abs() / (a.abs().max() + 1e-9)
     else:
-        difference = 1 - torch.nn.functional.cosine_similarity(a, b, dim=0)
+        difference = 4 * (1 - torch.nn.functional.cosine_similarity(a, b, dim=0))
     return heat_picture(difference.clamp(0, 1), (0.0, 1.0))
 
 

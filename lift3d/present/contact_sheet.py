@@ -98,14 +98,16 @@ def _row_pictures(
 def _drawn(title: str, rows: Sequence[tuple[str, Sequence[Picture | None]]]) -> bytes:
     shapes = [picture.shape for _, pictures in rows for picture in pictures if picture is not None]
     aspect = shapes[0][0] / shapes[0][1] if shapes else 1.0
-    size = (_CELL_INCHES * len(COLUMNS), max(1.0, _CELL_INCHES * aspect * len(rows) + 0.4))
+    # Novel cameras have no true image and no 2D answer.
+    shown = [index for index in range(len(COLUMNS)) if any(pictures[index] is not None for _, pictures in rows)] or [0]
+    size = (_CELL_INCHES * len(shown), max(1.0, _CELL_INCHES * aspect * len(rows) + 0.4))
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=9, parse_math=False)
-    axes = figure.subplots(max(1, len(rows)), len(COLUMNS), squeeze=False)
+    axes = figure.subplots(max(1, len(rows)), len(shown), squeeze=False)
     for index, (label, pictures) in enumerate(rows):
         axes[index][0].set_ylabel(label, fontsize=7, parse_math=False)
-        for column, picture in enumerate(pictures):
+        for column, picture in enumerate(pictures[each] for each in shown):
             if picture is not None:
                 axes[index][column].imshow(np.clip(picture, 0, 1), interpolation="nearest")
     for row in axes:
@@ -113,7 +115,7 @@ def _drawn(title: str, rows: Sequence[tuple[str, Sequence[Picture | None]]]) -> 
             one.set_xticks([])
             one.set_yticks([])
             if one is axes[0][column]:
-                one.set_title(COLUMNS[column], fontsize=8)
+                one.set_title(COLUMNS[shown[column]], fontsize=8)
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         # Names may be in any script; what the font lacks is drawn as a box.

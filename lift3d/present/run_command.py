@@ -22,6 +22,7 @@ from lift3d.present.contact_sheet import draw_contact_sheet
 from lift3d.present.headline import headline
 from lift3d.runs import Manifest, OnScene, run_serially, run_table, unique_names
 from lift3d.scene_inputs import Report
+from lift3d.scene_lift import RAW2D
 from lift3d.storage import layout
 from lift3d.storage.location import Store, open_store
 
@@ -68,10 +69,15 @@ def run_and_present(recipe: Recipe, execution: Execution, drive: Drive, *, as_js
 
 def exit_code(manifests: list[Manifest]) -> int:
     """Return 0 if every scene was lifted, 3 if some were, 1 if none was."""
-    lifted = sum(manifest["outcome"] == "ok" for manifest in manifests)
+    lifted = sum(_is_lifted(manifest) for manifest in manifests)
     if lifted == len(manifests):
         return EXIT_ALL
     return EXIT_PARTIAL if lifted else EXIT_ERROR
+
+
+def _is_lifted(manifest: Manifest) -> bool:
+    """Whether a lifter ran on the scene: the plain 2D answer alone is not what a run is for."""
+    return any(product["parts"] and product["lifter"] != RAW2D for product in manifest["lifted"])
 
 
 def scene_line(manifest: Manifest) -> str:

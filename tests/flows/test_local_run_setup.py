@@ -1,9 +1,15 @@
 """What is set before Prefect is imported, and that nothing heavy is imported to set it."""
 
+import socket
 import subprocess
 import sys
 
+import httpx
+import pytest
+
+from flows.local_run import _server_answers
 from flows.quiet_prefect import quiet_prefect
+from lift3d.errors import WorkerError
 
 
 def test_what_the_user_has_set_stays() -> None:
@@ -25,6 +31,28 @@ def test_who_asks_for_a_log_level_sees_the_logs() -> None:
     settings = {"PREFECT_LOGGING_LEVEL": "DEBUG"}
     quiet_prefect(settings)
     assert "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL" not in settings
+
+
+def test_a_server_that_dies_of_the_same_ctrl_c_is_an_interrupted_run() -> None:
+    refused = httpx.ConnectError("refused")
+    refused.__context__ = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt), _server_answers():
+        raise refused
+    with pytest.raises(WorkerError, match="does not answer: refused"), _server_answers():
+        raise httpx.ConnectError("refused")
+
+
+def test_nothing_at_the_address_of_a_cluster_is_said_at_once() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: refuses
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        code = f"""
+from flows.ray_cluster import connect
+from lift3d.config import Execution
+with connect(Execution(store='x', ray_address='{address}')): pass
+"""
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert f"Cannot connect to Ray at '{address}'" in done.stderr
 
 
 def test_the_door_to_the_flow_imports_nothing_heavy() -> None:

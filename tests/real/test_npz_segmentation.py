@@ -56,6 +56,6 @@ def test_decoding_ones_own_features_is_the_plain_network(name: str) -> None:
     image = torch.nn.functional.interpolate(image[None], (512, 512), mode="bilinear", antialias=True)[0]
     image = (image * 255).round() / 255
     said = operator.decode(operator.encode(image), EMPTY_STATE, ImageSize(512, 512)).values
-    plain = operator._graph((image * 255).round().to(torch.uint8).permute(1, 2, 0)[None])[0]
+    plain = operator._operator._graph((image * 255).round().to(torch.uint8).permute(1, 2, 0)[None])[0]
     # Only ties between two classes may be resolved differently by two ways of interpolating.
     assert float((said == plain).float().mean()) > 0.999

@@ -1,0 +1,127 @@
+"""An operator of a user's own may do anything; what comes of it is an error of ours that names it."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from lift3d.domain.camera import ImageSize
+from lift3d.domain.features import EMPTY_STATE, FeatureGrid, FeatureMap
+from lift3d.domain.lifted import Prediction
+from lift3d.errors import ConfigError, ContractError, NonFiniteError, OutOfMemoryError, SceneError, ShapeError
+from lift3d.operators.catalog import build_operator
+from lift3d.operators.plugin_guard import GuardedOperator
+from lift3d.operators.protocol import OperatorSpec
+
+SIZE = ImageSize(4, 6)
+IMAGE = torch.full((3, 4, 6), 0.5)
+MAP = FeatureMap(torch.zeros(1, 4, 6), FeatureGrid(4, 6, 1.0, 1.0))
+VALID = torch.ones(4, 6, dtype=torch.bool)
+DOC = Path(__file__).parents[2] / "docs" / "own-operator.md"
+
+
+def scalar(values: torch.Tensor, is_valid: torch.Tensor = VALID) -> Prediction:
+    return Prediction("scalar", values, is_valid)
+
+
+class Own:
+    """Gives or raises what it was made with."""
+
+    spec = OperatorSpec(name="own", stage_version=1, prediction_kind="scalar")
+
+    def __init__(self, outcome: object) -> None:
+        self.outcome = outcome
+
+    def _answer(self) -> object:
+        if isinstance(self.outcome, BaseException):
+            raise self.outcome
+        return self.outcome
+
+    def encode(self, image):
+        return self._answer()
+
+    def fit_scene(self, maps):
+        return self._answer()
+
+    def decode(self, features, state, size):
+        return self._answer()
+
+
+def guarded(outcome: object) -> GuardedOperator:
+    return GuardedOperator(Own(outcome))
+
+
+@pytest.mark.parametrize("error", [RuntimeError("boom"), KeyError("boom"), SystemExit("boom"), AssertionError("boom")])
+def test_whatever_it_raises_names_it_and_the_place(error: BaseException) -> None:
+    operator = guarded(error)
+    for call in (
+        lambda: operator.encode(IMAGE),
+        lambda: operator.fit_scene({}),
+        lambda: operator.decode((MAP,), EMPTY_STATE, SIZE),
+    ):
+        with pytest.raises(ContractError, match=r"'own' failed in .*boom.*test_plugin_guard.py, line \d+"):
+            call()
+
+
+def test_errors_of_ours_stay_and_memory_is_its_own_case() -> None:
+    with pytest.raises(SceneError, match="no sky"):
+        guarded(SceneError("no sky")).encode(IMAGE)
+    with pytest.raises(OutOfMemoryError, match="image_height"):
+        guarded(RuntimeError("CUDA out of memory. Tried to allocate")).encode(IMAGE)
+
+
+@pytest.mark.parametrize("given", [MAP, (), [MAP], (IMAGE,), None])
+def test_features_are_a_tuple_of_feature_maps(given: object) -> None:
+    with pytest.raises(ContractError, match="expected a tuple of FeatureMaps"):
+        guarded(given).encode(IMAGE)
+
+
+def test_a_state_is_a_state() -> None:
+    with pytest.raises(ContractError, match="NoneType from fit_scene"):
+        guarded(None).fit_scene({})
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "said"),
+    [
+        (VALID, ContractError, "gives Tensor from decode"),
+        (Prediction("labels", VALID.long(), VALID), ContractError, "of kind 'labels' from decode"),
+        (scalar(torch.zeros(3, 3), torch.ones(3, 3, dtype=torch.bool)), ShapeError, "3×3 for an image of 4×6"),
+        (scalar(torch.full((4, 6), torch.nan)), NonFiniteError, "is_valid"),
+    ],
+)
+def test_a_prediction_is_of_the_kind_and_size_and_finite(given: object, error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=said):
+        guarded(given).decode((MAP,), EMPTY_STATE, SIZE)
+
+
+def test_what_is_marked_as_unknown_may_be_anything() -> None:
+    unknown = scalar(torch.full((4, 6), torch.nan), ~VALID)
+    assert guarded(unknown).decode((MAP,), EMPTY_STATE, SIZE) is unknown
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        ("raise RuntimeError('at import')", ConfigError),
+        ("def thing(:", ConfigError),
+        ("import sys; sys.exit(3)", ConfigError),
+        ("class thing:\n    def __init__(self): raise ValueError('no weights')", ContractError),
+    ],
+)
+def test_a_plugin_that_fails_to_load_is_one_message(tmp_path: Path, body: str, error: type[Exception]) -> None:
+    source = tmp_path / "bad.py"
+    source.write_text(body)
+    with pytest.raises(error, match=re.escape(str(source))):
+        build_operator("rgb", (f"{source}:thing",))
+
+
+def test_the_operator_of_the_documentation_works(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", DOC.read_text(encoding="utf-8"), re.DOTALL)
+    source = tmp_path / "edges.py"
+    source.write_text(example)
+    operator = build_operator("edges", (f"{source}:Edges",))
+    size = ImageSize(10, 14)
+    maps = operator.encode(torch.rand(3, 10, 14, generator=torch.Generator().manual_seed(0)))
+    assert operator.decode(maps, operator.fit_scene({}), size).values.shape == (10, 14)
