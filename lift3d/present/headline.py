@@ -35,6 +35,7 @@ def headline(table: ScoreTable, *, is_brief: bool = False) -> str:
     known = set(shown.frame.loc[shown.frame["outcome"] == "ok", "metric"])
     better = {HEADLINE.get(one.spec.name, one.spec.name): one.spec.better for one in build_metrics()}
     lines = summary(shown, [name for name in HEADLINE if name in known] or None)
-    if is_brief and lines["scene"].nunique() > 1:
+    is_brief = is_brief and lines["scene"].nunique() > 1
+    if is_brief:
         lines = scene_means(lines)
-    return render(lines.rename(columns=HEADLINE), "md", better)
+    return render(lines.rename(columns=HEADLINE), "md", better, with_means=not is_brief)

@@ -80,7 +80,9 @@ def metric_columns(lines: pd.DataFrame) -> list[str]:
     return [name for name in lines.columns if name not in (*GROUP, *COUNTS)]
 
 
-def render(lines: pd.DataFrame, style: Style, better: Mapping[str, str] | None = None) -> str:
+def render(
+    lines: pd.DataFrame, style: Style, better: Mapping[str, str] | None = None, *, with_means: bool = True
+) -> str:
     """Return a summary as text.
 
     Args:
@@ -88,6 +90,7 @@ def render(lines: pd.DataFrame, style: Style, better: Mapping[str, str] | None =
         style: ``md`` for people: three decimals, – for missing, what all lines share in a caption, and the
             means over scenes below if there are several. ``csv`` and ``json`` for programs: every digit.
         better: Metric to higher, lower or neither: adds an arrow to the heading in ``md``.
+        with_means: Whether ``md`` ends with the means over scenes, where there are several.
     """
     if style == "csv":
         return str(lines.to_csv(index=False))
@@ -95,7 +98,7 @@ def render(lines: pd.DataFrame, style: Style, better: Mapping[str, str] | None =
         return json.dumps(json.loads(lines.to_json(orient="records", double_precision=15)), indent=1)
     if lines.empty:
         return "no scores"
-    if lines["scene"].nunique() > 1:
+    if with_means and lines["scene"].nunique() > 1:
         lines = pd.concat([lines, scene_means(lines)], ignore_index=True)
     shared = {name: _shared_value(lines[name]) for name in ("run", "target_mode", "protocol")}
     caption = " · ".join(f"{name} {value}" for name, value in shared.items() if value)
