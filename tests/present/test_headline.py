@@ -1,8 +1,7 @@
-from tests.support.runs import ROOM, STREET, run_into, small_recipe
-
 from lift3d.present.headline import headline
 from lift3d.runs import run_table
 from lift3d.storage.location import open_store
+from tests.support.runs import ROOM, STREET, run_into, small_recipe
 
 
 def test_the_brief_table_has_one_line_per_operator_and_lifter_and_says_over_how_many_scenes(tmp_path):
