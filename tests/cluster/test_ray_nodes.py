@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ import pytest
 from lift3d.config import Execution, Recipe
 from lift3d.runs import run_serially
 from lift3d.storage.location import Store, open_store
-from tests.support.ray_nodes import RayCluster, ray_cluster
+from tests.support.ray_nodes import Node, RayCluster, ray_cluster
+from tests.support.run_on_ray import HELD, OPEN
 from tests.support.store_content import committed_content
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
@@ -49,42 +51,57 @@ def serial(tmp_path_factory: pytest.TempPathFactory) -> Store:
 def test_a_killed_driver_takes_its_workers_along_and_the_next_run_completes_the_store(
     cluster: RayCluster, serial: Store, tmp_path: Path
 ) -> None:
-    store = open_store(str(tmp_path / "store"), create=True)
+    store, gate = open_store(str(tmp_path / "store"), create=True), _gate(tmp_path)
     with cluster.node() as node:
-        driver = _driver(cluster, store)
-        _wait(lambda: len(committed_content(store)) > 2 and node.worker_pids() and cluster.head.worker_pids())
-        driver.kill()
-        driver.communicate()
+        with _driver(cluster, store, gate) as driver:
+            _wait(lambda: _is_held(gate, node) and _is_held(gate, cluster.head), driver)
         _wait(lambda: not node.worker_pids() and not cluster.head.worker_pids())
-        assert len(committed_content(store)) < len(committed_content(serial))
-        assert _outcomes(_driver(cluster, store)) == ["ok"] * len(RECIPE.scenes)
+        assert 0 < len(committed_content(store)) < len(committed_content(serial))
+        (gate / OPEN).touch()
+        with _driver(cluster, store, gate) as driver:
+            assert _outcomes(driver) == ["ok"] * len(RECIPE.scenes)
     assert committed_content(store) == committed_content(serial)
 
 
 def test_a_killed_node_costs_its_scene_one_more_try_and_the_rest_nothing(
     cluster: RayCluster, serial: Store, tmp_path: Path
 ) -> None:
-    store = open_store(str(tmp_path / "store"), create=True)
-    with cluster.node() as node:
-        driver = _driver(cluster, store)
-        _wait(lambda: len(committed_content(store)) > 2 and node.worker_pids() and cluster.head.worker_pids())
+    store, gate = open_store(str(tmp_path / "store"), create=True), _gate(tmp_path)
+    with cluster.node() as node, _driver(cluster, store, gate) as driver:
+        _wait(lambda: _is_held(gate, node) and _is_held(gate, cluster.head), driver)
         node.kill()
-        assert driver.poll() is None
+        (gate / OPEN).touch()
         assert _outcomes(driver) == ["ok"] * len(RECIPE.scenes)
     assert committed_content(store) == committed_content(serial)
 
 
-def _driver(cluster: RayCluster, store: Store) -> subprocess.Popen[str]:
+def _gate(tmp_path: Path) -> Path:
+    gate = tmp_path / "gate"
+    gate.mkdir()
+    return gate
+
+
+def _is_held(gate: Path, node: Node) -> bool:
+    return any((gate / HELD.format(pid)).exists() for pid in node.worker_pids())
+
+
+@contextmanager
+def _driver(cluster: RayCluster, store: Store, gate: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run a driver; what is left of it at the end of the block is killed."""
     execution = Execution(store=store.url, ray_address=cluster.address, workers=2)
     command = [sys.executable, "-m", "tests.support.run_on_ray", RECIPE.model_dump_json()]
-    return subprocess.Popen(
-        [*command, execution.model_dump_json()],
+    with subprocess.Popen(
+        [*command, execution.model_dump_json(), str(gate)],
         cwd=ROOT,
         env=cluster.environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
+    ) as driver:
+        try:
+            yield driver
+        finally:
+            driver.kill()
 
 
 def _outcomes(driver: subprocess.Popen[str]) -> list[str]:
@@ -94,8 +111,9 @@ def _outcomes(driver: subprocess.Popen[str]) -> list[str]:
     return outcomes
 
 
-def _wait(condition: Callable[[], object], seconds: float = 120.0) -> None:
+def _wait(condition: Callable[[], bool], driver: subprocess.Popen[str] | None = None, seconds: float = 180.0) -> None:
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, "what the test waits for did not happen"
+        assert driver is None or driver.poll() is None, driver.communicate()
         time.sleep(0.1)

@@ -1,20 +1,60 @@
-"""A driver in a process of its own: ``python -m tests.support.run_on_ray RECIPE EXECUTION`` (JSON), prints outcomes."""
+"""A driver in a process of its own, whose workers halt in the middle of a scene until they may go on.
+
+``python -m tests.support.run_on_ray RECIPE EXECUTION GATE`` prints the outcomes; RECIPE and EXECUTION are JSON. A
+worker of GATE, a folder, makes the file ``held-PID`` there when it lifts its first scene, whose features are
+committed by then, and goes on when there is a file ``open``: what dies is alive and at work, however fast the machine.
+"""
 
 import json
+import os
 import sys
+import time
+from pathlib import Path
 
 from flows.batch_driver import run_batch
+from flows.progress import Manifest
 from flows.ray_cluster import connect
-from lift3d.config import parse_execution, parse_recipe
+from flows.scene_workers import AttemptScene, prepare_scenes
+from lift3d.config import Execution, Recipe, parse_execution, parse_recipe
 from lift3d.runs import begin_run
-from lift3d.storage.location import open_store
+from lift3d.scene_inputs import Report
+from lift3d.storage.location import Store, open_store
+
+OPEN = "open"
+HELD = "held-{}"
 
 
-def main(recipe_json: str, execution_json: str) -> None:
+class HeldScenes:
+    """A ``Prepare`` whose workers halt at the gate."""
+
+    def __init__(self, gate: Path) -> None:
+        self._gate = gate
+
+    def __call__(self, recipe: Recipe, execution: Execution, store: Store) -> AttemptScene:
+        """Build the models and return what runs a scene."""
+        attempt = prepare_scenes(recipe, execution, store)
+
+        def held(location: str, report: Report) -> Manifest:
+            def halt(stage: str, done: int, total: int) -> None:
+                report(stage, done, total)
+                if stage == "lift":
+                    self._wait()
+
+            return attempt(location, halt)
+
+        return held
+
+    def _wait(self) -> None:
+        (self._gate / HELD.format(os.getpid())).touch()
+        while not (self._gate / OPEN).exists():
+            time.sleep(0.05)
+
+
+def main(recipe_json: str, execution_json: str, gate: str) -> None:
     recipe, execution = parse_recipe(json.loads(recipe_json)), parse_execution(json.loads(execution_json))
     begin_run(recipe, open_store(execution.store, create=True))
     with connect(execution):
-        manifests = run_batch(recipe.scenes, recipe, execution)
+        manifests = run_batch(recipe.scenes, recipe, execution, prepare=HeldScenes(Path(gate)))
     sys.stdout.write(json.dumps([manifest["outcome"] for manifest in manifests]))
 
 
