@@ -1,0 +1,267 @@
+"""Real networks as dense features, as a user would write them: ``--plugin PATH:alike --operator alike``.
+
+MobileNet v2 at three depths, ALIKE, R2D2 and VGG-19 up to relu3_1. All take images of any size: borders are
+mirrored up to what the strides divide. Weights, and the interpreter that runs MobileNet, are found through
+LIFT3D_TEST_DATA.
+"""
+
+import importlib.util
+import os
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lift3d.domain.camera import ImageSize
+from lift3d.domain.features import EMPTY_STATE, FeatureMap, SceneState
+from lift3d.domain.keys import ViewId, digest_bytes
+from lift3d.domain.lifted import Prediction
+from lift3d.errors import ConfigError
+from lift3d.operators.cell_lattice import CellLattice
+from lift3d.operators.embeddings import embedding_of
+from lift3d.operators.network_weights import encoder_device, load_weights, seeded
+from lift3d.operators.preprocessing import Normalization, Placement
+from lift3d.operators.protocol import OperatorSpec
+
+AS_IS = Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+# MobileNet's own quantisation of its input: (byte − 128) / 128.
+BYTES = Normalization((128 / 255,) * 3, (128 / 255,) * 3)
+PIXELS = CellLattice(stride=1, first=0.5)
+# The last block of MobileNet v2 at each stride, its channels, and where its first cell looks. By kernels and
+# paddings alone that is at stride − 0.5, but training made the kernels favour their earlier taps. Measured: where
+# one changed pixel is felt, and which place makes features of mirrored photographs mirror images (both ±0.07 cell).
+MOBILENET_BLOCKS = {
+    4: ("expanded_conv_2", 24, 2.8),
+    8: ("expanded_conv_5", 32, 6.0),
+    16: ("expanded_conv_12", 96, 10.0),
+}
+
+
+class DenseFeatures:
+    """The features of a fully convolutional network, which are also its prediction."""
+
+    def __init__(
+        self,
+        spec: OperatorSpec,
+        network: nn.Module,
+        lattice: CellLattice,
+        multiple: int,
+        normalization: Normalization = AS_IS,
+    ) -> None:
+        self.spec = spec
+        self._device = encoder_device()
+        self._network = network.eval().requires_grad_(False).to(self._device)
+        self._lattice = lattice
+        self._multiple = multiple
+        self._normalization = normalization
+
+    def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
+        """Return the network's features."""
+        size = ImageSize(*image.shape[-2:])
+        placement = Placement.of(size, size, self._lattice, self._multiple)
+        pixels = self._normalization.apply(placement.apply(image.to(torch.float32)))
+        with torch.no_grad():
+            values = self._network(pixels[None].to(self._device))[0].cpu()
+        return (placement.to_image(values, self._lattice),)
+
+    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]]) -> SceneState:
+        """Return the empty state."""
+        return EMPTY_STATE
+
+    def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
+        """Return the features themselves, on their grid."""
+        return embedding_of(features[0])
+
+
+class MobileNetTrunk(nn.Module):
+    """MobileNet v2 up to the output of one block."""
+
+    def __init__(self, interpreter: Any, weights: Path, block: str) -> None:
+        super().__init__()
+        self._graph = interpreter.NpzGraph(str(weights))
+        made = [self._graph.T[outputs[0]]["name"] for _, _, outputs, _ in self._graph.ops]
+        self._last_op = made.index(f"MobilenetV2/{block}/add")
+        self._features = self._graph.ops[self._last_op][2][0]
+
+    def forward(self, pixels: Float[Tensor, "1 3 height width"]) -> Float[Tensor, "1 channel row col"]:
+        """Return the block's output."""
+        self._graph(pixels.permute(0, 2, 3, 1), upto=self._last_op)
+        values: Tensor = self._graph.acts[self._features]
+        return values.permute(0, 3, 1, 2)
+
+
+class UnitLength(nn.Module):
+    """Scales each cell's features to length 1."""
+
+    def forward(self, values: Float[Tensor, "1 channel row col"]) -> Float[Tensor, "1 channel row col"]:
+        """Return the directions of the features."""
+        return functional.normalize(values, dim=1)
+
+
+class AlikeBlock(nn.Module):
+    """Two convolutions; all blocks but the first add a shortcut, which their weights call "downsample"."""
+
+    def __init__(self, before: int, after: int, has_shortcut: bool) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after)
+        self.conv2, self.bn2 = nn.Conv2d(after, after, 3, padding=1, bias=False), nn.BatchNorm2d(after)
+        self.downsample = nn.Conv2d(before, after, 1) if has_shortcut else None
+
+    def forward(self, values: Float[Tensor, "1 before row col"]) -> Float[Tensor, "1 after row col"]:
+        """Return the block's output, not negative."""
+        found = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(values)))))
+        return torch.relu(found if self.downsample is None else found + self.downsample(values))
+
+
+class Alike(nn.Module):
+    """ALIKE-T's descriptors: four resolutions (strides 1, 2, 8, 32) joined at full resolution.
+
+    The coarser three are enlarged corner to corner, as they were in training, so towards the border they lie up
+    to half a coarse cell further out than what they show; in the middle of the image they lie exactly.
+
+    Source:
+        Zhao et al., ALIKE: Accurate and Lightweight Keypoint Detection and Descriptor Extraction, TMM 2022.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.block1, self.block2 = AlikeBlock(3, 8, False), AlikeBlock(8, 16, True)
+        self.block3, self.block4 = AlikeBlock(16, 32, True), AlikeBlock(32, 64, True)
+        self.conv1, self.conv2, self.conv3, self.conv4 = (nn.Conv2d(k, 16, 1, bias=False) for k in (8, 16, 32, 64))
+        # The last of its channels is the keypoints' score.
+        self.convhead2 = nn.Conv2d(64, 65, 1, bias=False)
+
+    def forward(self, pixels: Float[Tensor, "1 3 height width"]) -> Float[Tensor, "1 64 height width"]:
+        """Return descriptors of length 1."""
+        size = pixels.shape[-2:]
+        first = self.block1(pixels)
+        second = self.block2(functional.max_pool2d(first, 2))
+        third = self.block3(functional.max_pool2d(second, 4))
+        fourth = self.block4(functional.max_pool2d(third, 4))
+        levels = [torch.relu(self.conv1(first))]
+        for conv, level in ((self.conv2, second), (self.conv3, third), (self.conv4, fourth)):
+            levels.append(functional.interpolate(torch.relu(conv(level)), size, mode="bilinear", align_corners=True))
+        return functional.normalize(self.convhead2(torch.cat(levels, 1))[:, :-1], dim=1)
+
+
+def mobilenet_s4() -> DenseFeatures:
+    """Build MobileNet v2 up to its last block at stride 4."""
+    return _mobilenet(4)
+
+
+def mobilenet_s8() -> DenseFeatures:
+    """Build MobileNet v2 up to its last block at stride 8."""
+    return _mobilenet(8)
+
+
+def mobilenet_s16() -> DenseFeatures:
+    """Build MobileNet v2 up to its last block at stride 16."""
+    return _mobilenet(16)
+
+
+@seeded(0)
+def alike() -> DenseFeatures:
+    """Build ALIKE-T's descriptors, one per pixel."""
+    weights = _test_data() / "models" / "alike" / "alike-t.pth"
+    network = Alike()
+    load_weights(network, weights)
+    return DenseFeatures(_spec("alike", weights, "BSD-3-Clause", 64, PIXELS), network, PIXELS, multiple=32)
+
+
+@seeded(0)
+def r2d2() -> DenseFeatures:
+    """Build R2D2's descriptors, one per pixel.
+
+    Its strides were turned into dilations, so all layers keep the image's resolution.
+
+    Source:
+        Revaud et al., R2D2: Repeatable and Reliable Detector and Descriptor, NeurIPS 2019.
+    """
+    weights = _test_data() / "models" / "r2d2" / "r2d2_WASF_N16.pt"
+    # Named as in the file, where they lie two deep.
+    layers = nn.Sequential(OrderedDict(module=nn.Sequential(OrderedDict(ops=_r2d2_layers()))))
+    load_weights(layers, weights, may_be_left=("module.clf.", "module.sal."))
+    spec = _spec("r2d2", weights, "CC-BY-NC-SA-3.0", 128, PIXELS)
+    return DenseFeatures(spec, nn.Sequential(layers, UnitLength()), PIXELS, multiple=1, normalization=IMAGENET)
+
+
+@seeded(0)
+def vgg_r31() -> DenseFeatures:
+    """Build VGG-19 up to relu3_1."""
+    weights = _test_data() / "models" / "vgg_r31" / "vgg_r31.pth"
+    network = nn.Sequential()
+    # The first layer turns colours in [0, 1] into what VGG takes.
+    network.add_module("conv1", nn.Conv2d(3, 3, 1))
+    for index, (before, after) in enumerate(((3, 64), (64, 64), (64, 128), (128, 128), (128, 256)), 2):
+        network.add_module(f"conv{index}", nn.Conv2d(before, after, 3, padding=1, padding_mode="reflect"))
+        network.add_module(f"relu{index}", nn.ReLU())
+        if index in (3, 5):
+            network.add_module(f"pool{index}", nn.MaxPool2d(2))
+    load_weights(network, weights)
+    lattice = CellLattice(stride=4, first=2.0)
+    # Two cells at least: one alone cannot be mirrored.
+    return DenseFeatures(_spec("vgg_r31", weights, "unknown", 256, lattice), network, lattice, multiple=8)
+
+
+def _r2d2_layers() -> nn.Sequential:
+    """Return seven 3×3 and three 2×2 convolutions: each stride of the plain network doubles what follows."""
+    layers: list[nn.Module] = []
+    dilation, before = 1, 3
+    for after, doubles in ((32, False), (32, False), (64, True), (64, False), (128, True), (128, False)):
+        layers += [
+            nn.Conv2d(before, after, 3, padding=dilation, dilation=dilation),
+            nn.BatchNorm2d(after, affine=False),
+            nn.ReLU(),
+        ]
+        dilation, before = dilation * (1 + doubles), after
+    for index in range(3):
+        # Two taps half a dilation either side: the pair is centred on its pixel.
+        layers.append(nn.Conv2d(128, 128, 2, padding=dilation // 2, dilation=dilation))
+        if index < 2:
+            layers.append(nn.BatchNorm2d(128, affine=False))
+        dilation *= 2
+    return nn.Sequential(*layers)
+
+
+def _mobilenet(stride: int) -> DenseFeatures:
+    data = _test_data()
+    weights = data / "models" / "mlperf_coral" / "mobilenet_v2_imagenet.npz"
+    block, channel_count, first = MOBILENET_BLOCKS[stride]
+    network = MobileNetTrunk(_interpreter(data / "tools" / "npz_graph.py"), weights, block)
+    lattice = CellLattice(stride, first)
+    spec = _spec(f"mobilenet_s{stride}", weights, "Apache-2.0", channel_count, lattice)
+    return DenseFeatures(spec, network, lattice, multiple=stride, normalization=BYTES)
+
+
+def _spec(name: str, weights: Path, licence: str, channel_count: int, lattice: CellLattice) -> OperatorSpec:
+    return OperatorSpec(
+        name=name,
+        stage_version=1,
+        prediction_kind="embedding",
+        licence=licence,
+        weights_digest=digest_bytes(weights.read_bytes()),
+        channel_count=channel_count,
+        stride_px=float(lattice.stride),
+    )
+
+
+def _test_data() -> Path:
+    root = os.environ.get("LIFT3D_TEST_DATA")
+    if not root:
+        raise ConfigError("LIFT3D_TEST_DATA is not set; it must name the folder with models/ and tools/.")
+    return Path(root)
+
+
+def _interpreter(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location("npz_graph", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise ConfigError(f"There is no interpreter of .npz networks at '{path}'.")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

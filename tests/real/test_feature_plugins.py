@@ -1,0 +1,239 @@
+"""The plug-ins of real networks: what every operator promises, where their cells look, what they see and paint."""
+
+import os
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional
+
+from lift3d.domain.camera import ImageSize
+from lift3d.domain.features import EMPTY_STATE, FeatureGrid, FeatureMap
+from lift3d.domain.scene import Frame
+from lift3d.errors import ConfigError, ShapeError
+from lift3d.geometry.rays import cell_centers
+from lift3d.geometry.sampling import sample
+from lift3d.geometry.warping import correspondences
+from lift3d.operators.catalog import build_operator
+from lift3d.operators.network_weights import read_weights
+from lift3d.operators.protocol import Operator
+from lift3d.pipeline import read_scene
+from tests.contracts import test_operator_contract as contract
+
+PLUGINS = Path(__file__).parent / "plugins"
+MOBILENETS = ("mobilenet_s4", "mobilenet_s8", "mobilenet_s16")
+DESCRIPTORS = ("alike", "r2d2")
+STYLES = {
+    "faststyle_wave": "faststyle_wave_fp16",
+    "faststyle_udnie": "faststyle_udnie_fp16",
+    "faststyle_rain": "faststyle_rain_princess_fp16",
+}
+FEATURES = (*MOBILENETS, *DESCRIPTORS, "vgg_r31")
+ALL = (*FEATURES, *STYLES)
+PROMISES = (
+    contract.test_it_satisfies_the_protocol_and_describes_itself,
+    contract.test_features_can_be_learned_on,
+    contract.test_it_is_deterministic_and_leaves_the_global_generator_alone,
+    contract.test_decode_depends_on_its_arguments_alone,
+    contract.test_the_state_does_not_depend_on_the_order_of_views,
+)
+
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.skipif(not os.environ.get("LIFT3D_TEST_DATA"), reason="LIFT3D_TEST_DATA is not set"),
+]
+
+
+def built(name: str) -> Operator:
+    file_name = "style_transfer.py" if name in STYLES else "feature_networks.py"
+    return build_operator(name, (f"{PLUGINS / file_name}:{name}",))
+
+
+@cache
+def operator_of(name: str) -> Operator:
+    return built(name)
+
+
+@cache
+def kitchen_frame(index: int) -> Frame:
+    scene = read_scene(str(Path(os.environ["LIFT3D_TEST_DATA"]) / "captures" / "kitchen"))
+    return scene.views[index].load(192)
+
+
+@pytest.fixture
+def _plugins_under_contract(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the contract of the catalog's operators find ours."""
+    monkeypatch.setattr(contract, "operator_of", operator_of)
+    monkeypatch.setattr(contract, "build_operator", built)
+
+
+@pytest.mark.usefixtures("_plugins_under_contract")
+@pytest.mark.parametrize("promise", PROMISES)
+@pytest.mark.parametrize("name", ALL)
+def test_it_keeps_what_every_operator_promises(name: str, promise: Callable[[str], None]) -> None:
+    promise(name)
+
+
+@pytest.mark.usefixtures("_plugins_under_contract")
+@pytest.mark.parametrize("size", [(192, 256), (49, 75), (33, 100), (7, 5)])
+@pytest.mark.parametrize("name", ALL)
+def test_any_image_size_is_covered_by_finite_cells(name: str, size: tuple[int, int]) -> None:
+    contract.test_any_image_size_is_covered_by_finite_cells(name, size)
+
+
+@pytest.mark.usefixtures("_plugins_under_contract")
+@pytest.mark.parametrize("name", ["mobilenet_s4", "mobilenet_s8", "vgg_r31"])
+def test_moving_the_image_by_a_cell_moves_the_features_by_a_cell(name: str) -> None:
+    contract.test_moving_the_image_by_a_cell_moves_the_features_by_a_cell(name)
+
+
+def probes(height: int, width: int) -> list[torch.Tensor]:
+    """Photographs, something smooth, and noise: what a cell looks at depends on what there is to see."""
+    photos = [kitchen_frame(index).image[:, :height, :width] for index in (10, 40, 70)]
+    noise = torch.rand(3, height, width, generator=torch.Generator().manual_seed(1))
+    return [*photos, contract.image_of(height, width), noise]
+
+
+def offset_of_what_is_felt(operator: Operator, image: torch.Tensor, dot_count: int) -> torch.Tensor:
+    """Invert single pixels and return how far (v, u px) the cells that feel it say they are from it, on average."""
+    plain = operator.encode(image)[0]
+    grid = plain.grid
+    centers = cell_centers(grid.rows, grid.cols, (grid.stride_u, grid.stride_v), (grid.origin_u, grid.origin_v))
+    # An inverted pixel also changes statistics of the whole image, which all cells feel a little.
+    reach = 8 * grid.stride_u + 12
+    generator = torch.Generator().manual_seed(0)
+    height, width = image.shape[-2:]
+    offsets = []
+    for _ in range(dot_count):
+        row = int(torch.randint(height * 3 // 10, height * 7 // 10, (1,), generator=generator))
+        col = int(torch.randint(width * 3 // 10, width * 7 // 10, (1,), generator=generator))
+        dotted = image.clone()
+        dotted[:, row, col] = 1 - dotted[:, row, col]
+        away = centers - torch.tensor([col + 0.5, row + 0.5])
+        felt = (operator.encode(dotted)[0].values - plain.values).square().sum(0)
+        felt = felt * (away.abs() <= reach).all(-1)
+        offsets.append((felt[..., None] * away).sum((0, 1)) / felt.sum())
+    return torch.stack(offsets).mean(0).flip(0)
+
+
+@pytest.mark.parametrize(
+    ("names", "size", "dot_count", "limit"),
+    [
+        (("mobilenet_s4",), (96, 128), 32, 0.1),
+        (("mobilenet_s8",), (128, 160), 32, 0.1),
+        (("mobilenet_s16",), (192, 256), 24, 0.1),
+        (("vgg_r31",), (64, 80), 16, 0.1),
+        # Each style has learned to look a little to one side; what they share is the architecture.
+        (tuple(STYLES), (112, 144), 8, 0.1),
+        # One pixel per cell, which hundreds of pixels around it have a say in.
+        (("alike",), (128, 160), 12, 1.0),
+        (("r2d2",), (96, 128), 6, 1.0),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) and isinstance(value[0], str) else None,
+)
+def test_cells_look_where_their_grid_says(
+    names: tuple[str, ...], size: tuple[int, int], dot_count: int, limit: float
+) -> None:
+    offsets = [offset_of_what_is_felt(operator_of(name), image, dot_count) for name in names for image in probes(*size)]
+    in_cells = torch.stack(offsets).mean(0) / operator_of(names[0]).spec.stride_px
+    assert float(in_cells.abs().max()) < limit, in_cells
+
+
+@pytest.mark.parametrize("name", STYLES)
+@pytest.mark.parametrize("cropped", [1, 2, 3])
+def test_padding_does_not_move_the_cells(name: str, cropped: int) -> None:
+    """Cut rows and columns off the top and left: padding takes their place, so the cells stay where they were."""
+    image = kitchen_frame(10).image[:, :128, :160]
+    whole = operator_of(name).encode(image)[0]
+    part = operator_of(name).encode(image[:, cropped:, cropped:].contiguous())[0]
+    assert part.grid.origin_u + cropped == pytest.approx(whole.grid.origin_u)
+    assert part.grid.origin_v + cropped == pytest.approx(whole.grid.origin_v)
+    assert part.values.shape == whole.values.shape
+    inside = (slice(None), slice(12, -4), slice(12, -4))
+    similarity = functional.cosine_similarity(part.values[inside].flatten(), whole.values[inside].flatten(), 0)
+    assert float(similarity) > 0.98
+
+
+def painted(image: torch.Tensor, weights: Path) -> torch.Tensor:
+    """The whole style network in other words: one pass, PyTorch's own normalisation, explicit paddings."""
+    entries = read_weights(weights)
+    layers = iter(range(0, len(entries), 3))
+
+    def run(values: torch.Tensor, *, stride: int = 1, is_transposed: bool = False) -> torch.Tensor:
+        first = next(layers)
+        kernel, shift, scale = (entries[f"v{first + part}"].float() for part in range(3))
+        kernel = kernel.permute(3, 2, 0, 1)
+        if is_transposed:
+            values = functional.conv_transpose2d(values, kernel, stride=2)[:, :, :-1, :-1]
+        elif stride == 2:
+            values = functional.conv2d(functional.pad(values, (0, 1, 0, 1)), kernel, stride=2)
+        else:
+            values = functional.conv2d(values, kernel, padding="same")
+        return functional.instance_norm(values, weight=scale, bias=shift, eps=1e-3)
+
+    values = image[None] * 255
+    for stride in (1, 2, 2):
+        values = run(values, stride=stride).relu()
+    for _ in range(5):
+        values = values + run(run(values).relu())
+    for _ in range(2):
+        values = run(values, is_transposed=True).relu()
+    return ((150 * run(values).tanh() + 127.5) / 255).clamp(0, 1)[0]
+
+
+@pytest.mark.parametrize("name", STYLES)
+@pytest.mark.parametrize(("height", "width"), [(192, 256), (101, 83)])
+def test_painting_ones_own_features_is_the_plain_network(name: str, height: int, width: int) -> None:
+    image = kitchen_frame(10).image[:, :height, :width].contiguous()
+    operator = operator_of(name)
+    said = operator.decode(operator.encode(image), EMPTY_STATE, ImageSize(height, width)).values
+    rows, cols = -height % 4, -width % 4
+    mirrored = torch.cat([image[:, :rows].flip(1), image], 1)
+    mirrored = torch.cat([mirrored[:, :, :cols].flip(2), mirrored], 2)
+    weights = Path(os.environ["LIFT3D_TEST_DATA"]) / "models" / "faststyle" / f"{STYLES[name]}.safetensors"
+    torch.testing.assert_close(said, painted(mirrored, weights)[:, rows:, cols:], atol=1e-3, rtol=0)
+
+
+def test_painting_refuses_features_of_another_size() -> None:
+    operator = operator_of("faststyle_wave")
+    with pytest.raises(ShapeError, match="expected 12×16"):
+        operator.decode(
+            (FeatureMap(torch.zeros(128, 3, 4), FeatureGrid(3, 4, 4.0, 4.0)),), EMPTY_STATE, ImageSize(48, 64)
+        )
+
+
+@pytest.mark.parametrize("name", ["alike", "mobilenet_s8", "faststyle_wave"])
+def test_without_its_data_a_plug_in_says_what_is_missing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LIFT3D_TEST_DATA")
+    with pytest.raises(ConfigError, match="LIFT3D_TEST_DATA is not set"):
+        built(name)
+
+
+def share_matched(name: str, first: Frame, second: Frame, within_px: float) -> float:
+    """Return how many pixels' features are most like those at the true place in another view, of all places there."""
+    a, b = ((frame.camera.K.float(), frame.camera.w2c.float()) for frame in (first, second))
+    assert first.z_depth is not None
+    assert second.z_depth is not None
+    uv, is_seen = correspondences(first.z_depth, second.z_depth, a, b)
+    rows, cols = torch.nonzero(is_seen)[::53].unbind(1)
+    here, there = (operator_of(name).encode(frame.image)[0] for frame in (first, second))
+    grid = there.grid
+    strides, origin = (grid.stride_u, grid.stride_v), (grid.origin_u, grid.origin_v)
+    asked = sample(here.values, torch.stack([cols, rows], -1) + 0.5, strides, origin)
+    likeness = functional.normalize(asked, dim=0).T @ functional.normalize(there.values.flatten(1), dim=0)
+    found = cell_centers(grid.rows, grid.cols, strides, origin).reshape(-1, 2)[likeness.argmax(1)]
+    return float(((found - uv[rows, cols]).norm(dim=-1) < within_px).float().mean())
+
+
+def test_descriptors_find_the_same_surface_in_another_view() -> None:
+    """Weights in the wrong layers would still pass as features; they would not know a place again."""
+    frames = kitchen_frame(40), kitchen_frame(44)
+    matched = {name: share_matched(name, *frames, within_px=8.0) for name in FEATURES}
+    assert min(matched[name] for name in DESCRIPTORS) > 0.7
+    assert min(matched[name] for name in DESCRIPTORS) > max(
+        matched[name] for name in FEATURES if name not in DESCRIPTORS
+    )
+    # A twentieth of the image would be found by chance at most.
+    assert min(matched.values()) > 0.25
