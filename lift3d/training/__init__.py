@@ -1,0 +1,1 @@
+"""Learned lifters in the making: computed scenes, feature spaces, losses, the training loop."""

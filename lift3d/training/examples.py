@@ -1,0 +1,215 @@
+"""Examples to train a lifter on: a target view, its sources, exact depth, and a depth range as a reader gives it.
+
+An example depends on the seed and the step alone, so training resumes anywhere.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float16
+from numpy import ndarray
+from torch import Tensor
+
+from lift3d.domain.camera import Camera, ImageSize
+from lift3d.domain.scene import DepthRange, Frame
+from lift3d.errors import ConfigError
+from lift3d.geometry.rigid import nearest_rotation
+from lift3d.lifters.source_selection import select_sources
+from lift3d.training.rendering import VIEW_COUNT, RenderedScene, scene_size
+from lift3d.training.scene_cache import ExampleCache
+
+# As readers do: percentiles over each view, then the widest over views.
+_PERCENTILES = (0.5, 99.5)
+# World units per unit of a rendered world; nothing may depend on them.
+_LEAST_SCALE, _MOST_SCALE = 0.05, 20.0
+_THINNED, _BORDERED, _OWN_RANGE = 0.3, 0.12, 0.4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Example:
+    """One target and its sources, all of one image size.
+
+    Attributes:
+        target: The view to be lifted to; z_depth is exact, NaN in the sky.
+        sources: Views to lift from, nearest first; never the target. They have z_depth, too.
+        depth_range: Wide around the true depths, as readers guess it.
+        family: Kind of world.
+        rig: Kind of camera path.
+        scene: Number of the scene in the cache.
+    """
+
+    target: Frame
+    sources: tuple[Frame, ...]
+    depth_range: DepthRange
+    family: str
+    rig: str
+    scene: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleStream:
+    """Endless reproducible examples of a cache: ``example(step)`` gives the same one whenever it is asked for.
+
+    Attributes:
+        cache: The scenes.
+        seed: Which order, targets and sources.
+        least_sources: Fewest sources of an example.
+        most_sources: Most sources of an example.
+
+    Raises:
+        ConfigError: If a scene has fewer views than sources asked for.
+    """
+
+    cache: ExampleCache
+    seed: int
+    least_sources: int = 2
+    most_sources: int = 12
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.least_sources <= self.most_sources <= VIEW_COUNT - 1:
+            raise ConfigError(
+                f"Examples have 1 to {VIEW_COUNT - 1} sources, got {self.least_sources} to {self.most_sources}."
+            )
+
+    def __iter__(self) -> Iterator[Example]:
+        step = 0
+        while True:
+            yield self.example(step)
+            step += 1
+
+    def example(self, step: int) -> Example:
+        """Return the example of a step; every scene comes once before any comes again."""
+        return self._example(self._scene_of(step), step, None)
+
+    def batch(self, step: int, count: int) -> tuple[Example, ...]:
+        """Return examples of equal image size and number of sources; the first scene goes as in ``example``."""
+        rng = np.random.default_rng([self.seed, step, 1])
+        first = self._scene_of(step)
+        size = scene_size((self.cache.seed, first))
+        alike = [
+            index
+            for index in range(self.cache.count)
+            if index != first and scene_size((self.cache.seed, index)) == size
+        ]
+        others = rng.permutation(np.array(alike, dtype=np.int64))[: count - 1].tolist()
+        scenes = [first, *others]
+        # A cache with few scenes of this size gives several targets of each.
+        chosen = [scenes[number % len(scenes)] for number in range(count)]
+        source_count = int(rng.integers(self.least_sources, self.most_sources + 1))
+        return tuple(self._example(scene, step * count + number, source_count) for number, scene in enumerate(chosen))
+
+    def _scene_of(self, step: int) -> int:
+        if step < 0:
+            raise ConfigError(f"Steps count from 0, got {step}.")
+        epoch, position = divmod(step, self.cache.count)
+        return int(np.random.default_rng([self.seed, epoch, 2]).permutation(self.cache.count)[position])
+
+    def _example(self, scene: int, step: int, source_count: int | None) -> Example:
+        rng = np.random.default_rng([self.seed, step, scene, 3])
+        drawn = int(rng.integers(self.least_sources, self.most_sources + 1))
+        return draw_example(rng, self.cache.scene(scene), drawn if source_count is None else source_count, scene)
+
+
+def examples(cache: ExampleCache, seed: int) -> ExampleStream:
+    """Return the endless stream of a cache; iterate over it, or ask for ``example(step)``."""
+    return ExampleStream(cache, seed)
+
+
+def draw_example(rng: np.random.Generator, rendered: RenderedScene, source_count: int, scene: int = 0) -> Example:
+    """Choose a target and its nearest views, and move the world rigidly and to another scale.
+
+    Args:
+        rng: Decides everything.
+        rendered: All views of a scene.
+        source_count: How many sources.
+        scene: Number of the scene, for the record.
+    """
+    view_count = len(rendered.images)
+    target = int(rng.integers(view_count))
+    others = [view for view in range(view_count) if view != target]
+    if rng.uniform() < _THINNED:
+        # Without some of the near views the baselines are wider.
+        kept = int(rng.integers(source_count, len(others) + 1))
+        others = sorted(rng.permutation(others)[:kept].tolist())
+    span = _depth_span(rendered.disparity)
+    candidates = [(f"{view:03d}", _camera(rendered, view)) for view in others]
+    chosen = [int(view) for view, _ in select_sources(_camera(rendered, target), candidates, source_count, span)]
+    own = _depth_span(rendered.disparity[target : target + 1]) if rng.uniform() < _OWN_RANGE else span
+    motion = _Motion.draw(rng)
+    is_bordered = bool(rng.uniform() < _BORDERED)
+    frames = {view: _frame(rng, rendered, view, motion, is_bordered) for view in (target, *chosen)}
+    near, far = motion.scale * own.near * rng.uniform(0.6, 1.0), motion.scale * own.far * rng.uniform(1.0, 2.0)
+    return Example(
+        target=frames[target],
+        sources=tuple(frames[view] for view in chosen),
+        depth_range=DepthRange(float(near), float(far)),
+        family=rendered.family,
+        rig=rendered.rig,
+        scene=scene,
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Motion:
+    """x' = scale · rotation · x + offset."""
+
+    scale: float
+    rotation: Float[Tensor, "3 3"]
+    offset: Float[Tensor, "3"]
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> "_Motion":
+        rotation = nearest_rotation(torch.from_numpy(rng.normal(size=(3, 3))))
+        scale = float(np.exp(rng.uniform(np.log(_LEAST_SCALE), np.log(_MOST_SCALE))))
+        return cls(scale, rotation, scale * torch.from_numpy(rng.normal(0, 3, 3)))
+
+    def moved(self, camera: Camera) -> Camera:
+        """Return the camera that sees the moved world as the camera sees this one."""
+        turned = camera.w2c[:3, :3] @ self.rotation.T
+        w2c = torch.eye(4, dtype=torch.float64)
+        w2c[:3, :3] = turned
+        w2c[:3, 3] = self.scale * camera.w2c[:3, 3] - turned @ self.offset
+        return Camera(camera.K, w2c, camera.size)
+
+
+def _camera(rendered: RenderedScene, view: int) -> Camera:
+    height, width = rendered.images.shape[2:]
+    return Camera(torch.from_numpy(rendered.K), torch.from_numpy(rendered.w2c[view]), ImageSize(height, width))
+
+
+def _frame(rng: np.random.Generator, rendered: RenderedScene, view: int, motion: _Motion, is_bordered: bool) -> Frame:
+    camera = motion.moved(_camera(rendered, view))
+    image = torch.from_numpy(rendered.images[view].astype(np.float32) / 255)
+    z_depth = motion.scale / torch.from_numpy(rendered.disparity[view].astype(np.float32))
+    is_valid = torch.ones(z_depth.shape, dtype=torch.bool)
+    if is_bordered:
+        is_valid = _inside_lens(rng, camera.size)
+        # What stands at invalid pixels must not matter, so it is anything.
+        image = torch.where(is_valid, image, torch.full_like(image, float(rng.choice([0.0, 0.5, 1.0]))))
+        z_depth = torch.where(is_valid, z_depth, torch.full_like(z_depth, torch.nan))
+    return Frame(image=image, is_valid=is_valid, camera=camera, z_depth=z_depth)
+
+
+def _inside_lens(rng: np.random.Generator, size: ImageSize) -> Bool[Tensor, "height width"]:
+    """Pixels that undistorting a lens would leave: inside a rounded frame."""
+    y, x = np.mgrid[-1 : 1 : size.height * 1j, -1 : 1 : size.width * 1j]
+    bulge, margin = rng.uniform(0.02, 0.12, 2)
+    inside = np.maximum(np.abs(x) + bulge * y * y, np.abs(y) + bulge * x * x) < 1.02 - margin / 2
+    return torch.from_numpy(inside)
+
+
+def _depth_span(disparity: Float16[ndarray, "view row col"]) -> DepthRange:
+    """Widest percentiles of the views' depths; of a picture of nothing but sky, anything."""
+    spans = [
+        np.percentile(one[np.isfinite(one)].astype(np.float64), _PERCENTILES) for one in disparity if _is_seen(one)
+    ]
+    if not spans:
+        return DepthRange(1.0, 100.0)
+    far, near = 1 / min(span[0] for span in spans), 1 / max(span[1] for span in spans)
+    return DepthRange(float(near), float(max(far, near * 1.01)))
+
+
+def _is_seen(disparity: Float16[ndarray, "row col"]) -> bool:
+    return bool(np.isfinite(disparity).mean() > 0.01)

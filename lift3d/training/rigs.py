@@ -1,0 +1,157 @@
+"""Where cameras stand: orbits from outside and inside, forward-facing spreads, hand-held walks, loose views.
+
+World z is up, as far as a world has an up; examples turn the whole world afterwards.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy import ndarray
+
+from lift3d.domain.camera import Camera, ImageSize
+
+_Vector = Float[ndarray, "3"]
+# A camera as it is placed: its centre and the point it looks at.
+_Aim = tuple[_Vector, _Vector]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Zone:
+    """Where the cameras of a world may be, and what they look at.
+
+    Attributes:
+        focus: The middle of what there is to see.
+        distance: Usual distance of a camera from the focus.
+        low: Least coordinates of a camera.
+        high: Largest coordinates of a camera.
+        rigs: Names of the rigs that suit the world.
+        heading: Which way a forward-facing camera looks, radians about z.
+    """
+
+    focus: _Vector
+    distance: float
+    low: _Vector
+    high: _Vector
+    rigs: tuple[str, ...]
+    heading: float = 0.0
+
+
+def draw_cameras(
+    rng: np.random.Generator, zone: Zone, view_count: int, size: ImageSize
+) -> tuple[str, tuple[Camera, ...]]:
+    """Draw a rig and its cameras: one field of view for all, 35 to 80 degrees along the longer side."""
+    rig = zone.rigs[int(rng.integers(len(zone.rigs)))]
+    aims = RIGS[rig](rng, zone, view_count)
+    half_view = np.radians(rng.uniform(35, 80)) / 2
+    focal = max(size.height, size.width) / (2 * np.tan(half_view))
+    middle = np.array([size.width, size.height]) * (0.5 + rng.uniform(-0.02, 0.02, 2))
+    K = torch.tensor([[focal, 0, middle[0]], [0, focal, middle[1]], [0, 0, 1]], dtype=torch.float64)
+    roll = np.radians(rng.uniform(0, 6))
+    cameras = [
+        Camera(K, _look_at(center.clip(zone.low, zone.high), look_at, float(rng.normal(0, roll))), size)
+        for center, look_at in aims
+    ]
+    return rig, tuple(cameras)
+
+
+def _look_at(center: _Vector, look_at: _Vector, roll: float) -> torch.Tensor:
+    forward = (look_at - center) / np.linalg.norm(look_at - center)
+    up = np.array([0.0, 0, 1]) if abs(forward[2]) < 0.99 else np.array([0.0, 1, 0])
+    right = np.cross(forward, up)
+    right /= np.linalg.norm(right)
+    down = np.cross(forward, right)
+    cos, sin = np.cos(roll), np.sin(roll)
+    rotation = np.stack([cos * right + sin * down, cos * down - sin * right, forward])
+    w2c = np.eye(4)
+    w2c[:3, :3], w2c[:3, 3] = rotation, -rotation @ center
+    return torch.from_numpy(w2c)
+
+
+def _heading(angle: float, rise: float = 0.0) -> _Vector:
+    return np.array([np.cos(angle), np.sin(angle), rise])
+
+
+def _outside_in(rng: np.random.Generator, zone: Zone, view_count: int) -> list[_Aim]:
+    """An arc around the focus, on one or several heights."""
+    step, radius = np.radians(rng.uniform(2, 14)), zone.distance * rng.uniform(0.75, 1.3)
+    middle, rise = rng.uniform(0, 2 * np.pi), np.radians(rng.uniform(5, 50))
+    wave, jitter = np.radians(rng.uniform(0, 12)), rng.uniform(0.01, 0.08)
+    aims = []
+    for number in range(view_count):
+        angle = middle + step * (number - view_count / 2 + rng.uniform(-0.3, 0.3))
+        lift = rise + wave * np.sin(1.7 * number)
+        offset = np.append(np.cos(lift) * _heading(angle)[:2], np.sin(lift))
+        center = zone.focus + radius * (1 + rng.normal(0, jitter)) * offset
+        aims.append((center, zone.focus + rng.normal(0, jitter * radius, 3)))
+    return aims
+
+
+def _inside_out(rng: np.random.Generator, zone: Zone, view_count: int) -> list[_Aim]:
+    """A small circle around the focus, looking outwards."""
+    step, radius = np.radians(rng.uniform(3, 16)), zone.distance * rng.uniform(0.15, 0.6)
+    start, dip = rng.uniform(0, 2 * np.pi), rng.uniform(-0.35, 0.1)
+    aims = []
+    for number in range(view_count):
+        angle = start + step * number
+        center = zone.focus + radius * _heading(angle) + rng.normal(0, 0.06 * zone.distance, 3)
+        gaze = _heading(angle + rng.normal(0, 0.12), dip + rng.normal(0, 0.08))
+        aims.append((center, center + gaze))
+    return aims
+
+
+def _forward(rng: np.random.Generator, zone: Zone, view_count: int) -> list[_Aim]:
+    """A spread across the line of sight; all cameras look nearly the same way."""
+    ahead = _heading(zone.heading)
+    across = np.array([-ahead[1], ahead[0], 0.0])
+    spread = zone.distance * np.exp(rng.uniform(np.log(0.05), np.log(0.5)))
+    turn, toe_in = np.radians(rng.uniform(0, 5)), rng.uniform(0, 0.8)
+    eye = zone.focus - zone.distance * ahead
+    aims = []
+    for number in range(view_count):
+        # The golden ratio spaces the views evenly along one side; the other is random.
+        side, height = 2 * ((number * 0.618034) % 1) - 1, rng.uniform(-0.6, 0.6)
+        center = eye + spread * (side * across + height * np.array([0, 0, 1])) + rng.normal(0, 0.1) * spread * ahead
+        gaze = zone.focus + (1 - toe_in) * (center - eye) - center
+        noise = rng.normal(0, turn, 3) * zone.distance
+        aims.append((center, center + gaze + noise))
+    return aims
+
+
+def _walk(rng: np.random.Generator, zone: Zone, view_count: int) -> list[_Aim]:
+    """A walk past or towards the focus, heading and gaze swaying."""
+    heading = zone.heading + rng.normal(0, 0.3)
+    step = zone.distance * rng.uniform(0.03, 0.12)
+    gaze = heading + rng.uniform(-1.2, 1.2)
+    dip = rng.uniform(-0.3, 0.1)
+    center = zone.focus - zone.distance * _heading(gaze) - step * view_count / 2 * _heading(heading)
+    aims = []
+    for number in range(view_count):
+        heading += rng.normal(0, 0.08)
+        center = center + step * _heading(heading, 0.15 * np.sin(1.3 * number))
+        center = center.clip(zone.low, zone.high)
+        sway = gaze + 0.12 * np.sin(0.6 * number) + rng.normal(0, 0.04)
+        aims.append((center, center + _heading(sway, dip + rng.normal(0, 0.03))))
+    return aims
+
+
+def _loose(rng: np.random.Generator, zone: Zone, view_count: int) -> list[_Aim]:
+    """Anywhere in a part of the zone, looking roughly at the focus."""
+    reach, away = rng.uniform(0.25, 0.8), rng.uniform(0, 2 * np.pi)
+    middle = zone.focus + zone.distance * _heading(away, rng.uniform(0, 0.7))
+    aims = []
+    for _ in range(view_count):
+        center = (middle + reach * zone.distance * rng.uniform(-0.6, 0.6, 3)).clip(zone.low, zone.high)
+        aims.append((center, zone.focus + rng.normal(0, 0.12 * zone.distance, 3)))
+    return aims
+
+
+RIGS: dict[str, Callable[[np.random.Generator, Zone, int], list[_Aim]]] = {
+    "outside-in": _outside_in,
+    "inside-out": _inside_out,
+    "forward": _forward,
+    "walk": _walk,
+    "loose": _loose,
+}

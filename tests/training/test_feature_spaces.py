@@ -1,0 +1,158 @@
+"""Feature spaces and their faults: exact grids, equal for equal seeds, each fault what it says."""
+
+import numpy as np
+import pytest
+import torch
+
+from lift3d.domain.camera import ImageSize
+from lift3d.domain.features import FeatureMap
+from lift3d.errors import ConfigError, ShapeError
+from lift3d.geometry.rays import cell_centers
+from lift3d.training.descriptors import Descriptor
+from lift3d.training.faults import FaultStrengths, draw_faults, with_faults
+from lift3d.training.feature_spaces import draw_feature_space
+from lift3d.training.random_networks import RandomConvNet, RandomViT
+
+SPACES = 24
+
+
+def _noise(seed, height=64, width=96):
+    return torch.rand(3, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("seed", range(SPACES))
+def test_a_space_is_its_seed_and_fits_its_grid(seed):
+    space, again = (draw_feature_space(np.random.default_rng(seed)) for _ in range(2))
+    image = _noise(seed, 80, 100)
+    features = space.encode(image)
+    assert torch.equal(features.values, again.encode(image).values)
+    assert torch.isfinite(features.values).all()
+    assert features.channel_count == space.channel_count
+    assert 32 <= space.channel_count <= 128
+    # The views of a batch do not see each other.
+    both = space.encode_views(torch.stack([_noise(1, 80, 100), image]))
+    assert torch.allclose(both[1].values, features.values, atol=1e-4)
+
+
+def test_all_kinds_and_strides_are_drawn():
+    names = {draw_feature_space(np.random.default_rng(seed)).name for seed in range(300)}
+    assert {name.split("-")[0] for name in names} == {"convnet", "vit", "gradients", "comparisons", "waves", "moments"}
+    assert {int(name.split("-")[1]) for name in names} == {2, 4, 8, 14, 16}
+    fixed = {draw_feature_space(np.random.default_rng(seed), stride=4).name.split("-")[1] for seed in range(40)}
+    assert fixed == {"4"}
+
+
+def _center_of_change(encoder, place, size, seed):
+    """Where the features change when the image changes around a place."""
+    image = torch.full((3, size.height, size.width), 0.5)
+    at = cell_centers(size.height, size.width)
+    bump = torch.exp(-((at - torch.tensor(place)) ** 2).sum(-1) / (2 * 3.0**2))
+    generator = torch.Generator().manual_seed(seed)
+    texture = torch.rand(image.shape, generator=generator) - 0.5
+    with torch.no_grad():
+        plain, changed = encoder(image[None])[0], encoder((image + bump * texture)[None])[0]
+    energy = (changed - plain).square().sum(0)
+    grid = encoder.grid(size)
+    centers = cell_centers(grid.rows, grid.cols, (grid.stride_u, grid.stride_v), (grid.origin_u, grid.origin_v))
+    return (energy[..., None] * centers).sum((0, 1)) / energy.sum()
+
+
+@pytest.mark.parametrize("kind", ["convnet", "vit", "descriptor"])
+@pytest.mark.parametrize("stride", [4, 8])
+def test_features_answer_where_their_cells_say_they_are(kind, stride):
+    size = ImageSize(96, 128)
+    offsets = []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        if kind == "convnet":
+            encoder = RandomConvNet(rng, stride, 32)
+            encoder.style.is_normalized = False
+        elif kind == "vit":
+            encoder = RandomViT(rng, stride, 32)
+            encoder.blocks = torch.nn.ModuleList()
+        else:
+            encoder = Descriptor(rng, stride)
+        for number, place in enumerate(((50.0, 41.0), (67.0, 50.0), (60.5, 55.0))):
+            offsets.append(_center_of_change(encoder, place, size, 3 * seed + number) - torch.tensor(place))
+    # Half a pixel per strided stage would show: 3 pixels at stride 4, 7 at stride 8 of shifted nets.
+    assert torch.stack(offsets).mean(0).abs().max() < 0.12 * stride
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_grid_of_a_convolutional_net_is_the_centre_of_what_a_cell_sees(seed):
+    net = RandomConvNet(np.random.default_rng(seed), 8, 16)
+    net.style.is_normalized, net.style.is_soft = False, True
+    size = ImageSize(128, 144)
+    image = torch.full((1, 3, size.height, size.width), 0.5, requires_grad=True)
+    features, grid = net(image), net.grid(size)
+    assert features.shape[2:] == (grid.rows, grid.cols)
+    row, col = grid.rows // 2, grid.cols // 2
+    features[0, :, row, col].square().sum().backward()
+    reached = image.grad[0].abs().sum(0) > 0
+    rows, cols = reached.any(1).nonzero()[:, 0], reached.any(0).nonzero()[:, 0]
+    middle_v, middle_u = (float(ends.min() + ends.max() + 1) / 2 for ends in (rows, cols))
+    assert middle_v == pytest.approx(grid.origin_v + grid.stride_v * (row + 0.5))
+    assert middle_u == pytest.approx(grid.origin_u + grid.stride_u * (col + 0.5))
+
+
+def _maps(count=3, channels=8):
+    space = draw_feature_space(np.random.default_rng(1))
+    maps = space.encode_views(torch.stack([_noise(seed) for seed in range(count)]))
+    return [FeatureMap(one.values[:channels], one.grid) for one in maps]
+
+
+def test_no_fault_changes_nothing_and_inputs_stay_as_they_are():
+    maps = _maps()
+    before = [one.values.clone() for one in maps]
+    clean = with_faults(maps, FaultStrengths(), np.random.default_rng(0))
+    faulty = with_faults(maps, FaultStrengths(0.3, 0.2, 0.5, 0.5, 0.05), np.random.default_rng(0))
+    again = with_faults(maps, FaultStrengths(0.3, 0.2, 0.5, 0.5, 0.05), np.random.default_rng(0))
+    for one, start, same, other, repeat in zip(maps, before, clean, faulty, again, strict=True):
+        assert torch.equal(one.values, start)
+        assert torch.allclose(same.values, start)
+        assert not torch.allclose(other.values, start)
+        assert torch.equal(other.values, repeat.values)
+
+
+def _differences(strengths):
+    maps = _maps()
+    faulty = with_faults(maps, strengths, np.random.default_rng(2))
+    return torch.stack([after.values - before.values for before, after in zip(maps, faulty, strict=True)])
+
+
+def test_a_bias_is_constant_in_a_view_and_differs_between_views():
+    change = _differences(FaultStrengths(channel_bias=0.3))
+    assert change.std(dim=(2, 3)).max() < 1e-4
+    assert (change[0] - change[1]).abs().max() > 1e-2
+
+
+def test_a_positional_field_is_the_same_in_all_views():
+    change = _differences(FaultStrengths(positional_field=0.5))
+    assert torch.allclose(change[0], change[1], atol=1e-4)
+    assert change[0].std(dim=(1, 2)).min() > 0
+
+
+def test_padding_changes_the_border_and_outliers_are_few_and_loud():
+    change = _differences(FaultStrengths(padding=1.0)).abs().mean((0, 1))
+    assert change[0].mean() > 10 * change[change.shape[0] // 2, change.shape[1] // 2]
+    share, loudness = 0.05, 8.0
+    change = _differences(FaultStrengths(outlier_share=share, outlier_loudness=loudness))
+    is_changed = change.abs().sum(1) > 0
+    assert 0 < is_changed.float().mean() < 3 * share
+
+
+def test_impossible_strengths_and_mixed_maps_are_refused():
+    with pytest.raises(ConfigError, match="padding=2"):
+        FaultStrengths(padding=2.0)
+    maps = _maps(2)
+    other = FeatureMap(maps[0].values[:4], maps[0].grid)
+    with pytest.raises(ShapeError, match="one space"):
+        with_faults([maps[0], other], FaultStrengths(), np.random.default_rng(0))
+    with pytest.raises(ShapeError, match="at least"):
+        draw_feature_space(np.random.default_rng(0)).encode(torch.zeros(3, 16, 16))
+
+
+def test_drawn_faults_range_from_none_to_several():
+    drawn = [draw_faults(np.random.default_rng(seed)) for seed in range(60)]
+    assert FaultStrengths() in drawn
+    assert sum(one.channel_bias > 0 for one in drawn) > 5

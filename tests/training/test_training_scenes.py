@@ -1,0 +1,82 @@
+"""Computed training scenes: exact geometry, equal for equal seeds."""
+
+import numpy as np
+import pytest
+import torch
+
+from lift3d.domain.camera import ImageSize
+from lift3d.errors import ConfigError, UnknownNameError
+from lift3d.geometry.warping import correspondences, warp
+from lift3d.training.photographs import photographs
+from lift3d.training.rendering import render_scene, scene_size
+from lift3d.training.sensor import PERFECT, Sensor
+from lift3d.training.worlds import FAMILIES
+
+SIZE = ImageSize(64, 80)
+
+
+def _view(scene, number):
+    image = torch.from_numpy(scene.images[number].astype(np.float32) / 255)
+    z_depth = 1 / torch.from_numpy(scene.disparity[number].astype(np.float32))
+    return image, z_depth, (torch.from_numpy(scene.K), torch.from_numpy(scene.w2c[number]))
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_true_depth_takes_colours_from_one_view_to_another(family):
+    scene = render_scene((3, 1), family=family, size=SIZE, sensor=PERFECT)
+    # No camera stands against a thing, and none looks at nothing but sky.
+    assert np.nanmax(scene.disparity.astype(np.float32)) < 20
+    assert np.isfinite(scene.disparity).mean() > 0.2
+    image_a, z_a, camera_a = _view(scene, 6)
+    errors, apart = [], []
+    for other in (5, 7):
+        image_b, z_b, camera_b = _view(scene, other)
+        uv, is_seen = correspondences(z_a, z_b, camera_a, camera_b, relative_tolerance=0.01)
+        assert is_seen.float().mean() > 0.15
+        error = (warp(image_b, uv) - image_a).abs().mean(0)[is_seen]
+        errors.append(float(error.median()))
+        apart.append(float((image_b - image_a).abs().mean(0)[is_seen].mean()))
+    # Highlights and edges aside, a surface has one colour.
+    assert max(errors) < 0.03
+    assert np.mean(errors) < np.mean(apart) / 2
+
+
+def test_equal_seeds_give_equal_scenes_and_other_seeds_do_not():
+    one, again, other = (render_scene((8, index), family="pile", size=SIZE) for index in (0, 0, 1))
+    for name in ("images", "disparity", "K", "w2c"):
+        assert np.array_equal(getattr(one, name), getattr(again, name), equal_nan=name == "disparity")
+    assert not np.array_equal(one.images, other.images)
+
+
+def test_a_scene_shows_the_same_world_at_any_size():
+    small, large = (
+        render_scene((8, 2), family="room", size=size, sensor=PERFECT) for size in (SIZE, ImageSize(128, 160))
+    )
+    assert np.allclose(large.K[:2, :2], 2 * small.K[:2, :2])
+    reduced = large.images[0].reshape(3, 64, 2, 80, 2).mean((2, 4))
+    assert np.abs(reduced - small.images[0]).mean() < 6
+
+
+def test_a_wrong_pose_moves_the_picture_by_a_fraction_of_a_pixel():
+    clean, wrong = (render_scene((8, 3), size=SIZE, sensor=one) for one in (PERFECT, Sensor(pose_px=0.3)))
+    relative = wrong.w2c[:, :3, :3] @ clean.w2c[:, :3, :3].transpose(0, 2, 1)
+    angle = np.arccos(((np.trace(relative, axis1=1, axis2=2) - 1) / 2).clip(-1, 1))
+    assert 0 < np.median(angle * clean.K[0, 0]) < 1.2
+    assert np.array_equal(clean.images, wrong.images)
+
+
+def test_sizes_are_of_many_shapes_and_known_before_rendering():
+    sizes = {(size.height, size.width) for size in (scene_size((1, index)) for index in range(200))}
+    assert {height for height, _ in sizes} == {96, 128, 160, 192}
+    assert any(width < height for height, width in sizes)
+    assert all(width % 16 == 0 for _, width in sizes)
+    small = next((1, index) for index in range(200) if scene_size((1, index)) == ImageSize(96, 64))
+    assert render_scene(small).images.shape[2:] == (96, 64)
+
+
+def test_unknown_families_and_missing_packages_are_refused(monkeypatch):
+    with pytest.raises(UnknownNameError, match="Did you mean 'room'"):
+        render_scene((0, 0), family="roam")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="pip install scikit-learn"):
+        photographs(("scikit-learn", "scikit-image"))
