@@ -18,13 +18,13 @@ from lift3d.domain.keys import ViewId
 from lift3d.domain.lifted import LiftedFeatures, LiftedView, Prediction
 from lift3d.domain.proposals import RayProposal, SourceGuide
 from lift3d.domain.scene import DepthRange, Frame, Scene
-from lift3d.domain.weights import BlendingWeights
 from lift3d.errors import ContractError, NonFiniteError, NoOverlapError
 from lift3d.geometry.holes import fill_from_nearest
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.sampling import normalized_coordinates
 from lift3d.lifters import source_selection
 from lift3d.lifters.blend import blend as blend_taps
+from lift3d.lifters.picture import blend_picture
 from lift3d.lifters.protocol import Lifter
 from lift3d.lifters.weights import weights_at
 from lift3d.operators.protocol import Operator
@@ -34,6 +34,8 @@ from lift3d.targets import Target
 HALF_MAX = 65504.0  # Largest finite float16.
 # A prediction pixel stands on something seen if at least half of its ray's probability is.
 COVERED = 0.5
+# Taps of the picture that guides: colours change by less than a grey level with more.
+PICTURE_TAPS = 16
 
 
 def read_scene(location: str) -> Scene:
@@ -104,6 +106,7 @@ def lift_features(
     sources: Sequence[tuple[FeatureMap, ...]],
     grids: Sequence[FeatureGrid],
     taps: int,
+    guides: tuple[FeatureMap, ...] | None = None,
 ) -> tuple[LiftedFeatures, ...]:
     """weights_at → correct → blend, for every cut of one operator.
 
@@ -113,11 +116,32 @@ def lift_features(
         sources: The sources' maps, in the proposal's order of sources; one map per cut.
         grids: The target's grid of each cut.
         taps: Source samples per target cell.
+        guides: The operator's maps of the lifted picture, for a guided lifter.
     """
+    lifted = []
     with torch.inference_mode():
-        return tuple(
-            _lift_cut(lifter, proposal, [maps[cut] for maps in sources], grid, taps) for cut, grid in enumerate(grids)
-        )
+        for cut, grid in enumerate(grids):
+            maps = [of_view[cut] for of_view in sources]
+            weights = weights_at(proposal, grid, tap_count=taps)
+            weights = lifter.correct(proposal, weights, maps, None if guides is None else guides[cut])
+            lifted.append(blend_taps(weights, maps))
+    return tuple(lifted)
+
+
+def lift_picture(proposal: RayProposal, frames: Sequence[Frame]) -> Frame:
+    """Return what the target looks like by the proposal's shared weights: what guided lifters let operators see.
+
+    Args:
+        proposal: Of the target.
+        frames: The sources, in the proposal's order.
+    """
+    target = proposal.target
+    with torch.inference_mode():
+        weights = weights_at(proposal, FeatureGrid.covering(target.size, 1.0), tap_count=PICTURE_TAPS)
+        image = blend_picture(weights, [fill_from_nearest(frame.image, frame.is_valid) for frame in frames])
+        is_covered = (weights.coverage > 0).reshape(target.size.height, target.size.width)
+        picture = fill_from_nearest(image, is_covered)
+    return Frame(image=picture, is_valid=torch.ones_like(is_covered), camera=target, z_depth=None)
 
 
 def target_grids(operator: Operator, size: ImageSize) -> tuple[FeatureGrid, ...]:
@@ -179,13 +203,6 @@ def filled_features(lifted: tuple[LiftedFeatures, ...]) -> tuple[FeatureMap, ...
         )
         for one in lifted
     )
-
-
-def _lift_cut(
-    lifter: Lifter, proposal: RayProposal, maps: list[FeatureMap], grid: FeatureGrid, taps: int
-) -> LiftedFeatures:
-    weights: BlendingWeights = weights_at(proposal, grid, tap_count=taps)
-    return blend_taps(lifter.correct(proposal, weights, maps), maps)
 
 
 def _rounded_to_half(feature_map: FeatureMap, name: str) -> FeatureMap:

@@ -7,7 +7,7 @@ from typing import Any
 from lift3d import pipeline
 from lift3d.config import Recipe
 from lift3d.domain.camera import ImageSize
-from lift3d.domain.features import FeatureGrid, SceneState
+from lift3d.domain.features import FeatureGrid, FeatureMap, SceneState
 from lift3d.domain.keys import SceneId, digest
 from lift3d.domain.lifted import LiftedView
 from lift3d.domain.proposals import RayProposal
@@ -24,6 +24,8 @@ from lift3d.targets import Target
 
 # The operator's plain answer on each true target image, stored and scored like a lifter.
 RAW2D = "raw2d"
+# Quantities that need no camera and no association to be compared between a view and a lifted picture.
+COMPARABLE = ("invariant", "label")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,27 +135,30 @@ class _Lifting:
         self._lifters = {lifter.spec.name: lifter for lifter in models.lifters}
         self._states = states
         self._grids: dict[tuple[str, ImageSize], tuple[FeatureGrid, ...]] = {}
+        # Of the target at work: lifted pictures by proposal (operator ""), and what operators say of them.
+        self._guides: dict[tuple[str, str, str], Any] = {}
 
     def lift_target(
         self, target: Target, products: Sequence[LiftedProduct]
     ) -> list[tuple[LiftedProduct, LiftedView | str]]:
         """Return, per product, the lifted view or the reason why there is none."""
-        proposals = {
-            name: self._propose(self._lifters[name], target)
-            for name in dict.fromkeys(product.lifter for product in products)
-            if name != RAW2D
-        }
+        proposals: dict[tuple[str, str], RayProposal | str] = {}
+        for name in dict.fromkeys(product.lifter for product in products if product.lifter != RAW2D):
+            lifter = self._lifters[name]
+            if lifter.spec.proposal_key not in proposals:
+                proposals[lifter.spec.proposal_key] = self._propose(lifter, target)
         outcomes: list[tuple[LiftedProduct, LiftedView | str]] = []
         for product in products:
             operator = self._operators[product.operator]
             if product.lifter == RAW2D:
                 outcomes.append((product, self._plain(operator, target)))
                 continue
-            proposal = proposals[product.lifter]
+            proposal = proposals[self._lifters[product.lifter].spec.proposal_key]
             if isinstance(proposal, str):
                 outcomes.append((product, proposal))
             else:
                 outcomes.append((product, self._lift(operator, self._lifters[product.lifter], target, proposal)))
+        self._guides.clear()
         return outcomes
 
     def _propose(self, lifter: Lifter, target: Target) -> RayProposal | str:
@@ -171,11 +176,26 @@ class _Lifting:
     def _lift(self, operator: Operator, lifter: Lifter, target: Target, proposal: RayProposal) -> LiftedView | str:
         sources = [self._inputs.features(operator, name) for name in proposal.source_ids]
         grids = self._target_grids(operator, target.camera.size)
-        lifted = pipeline.lift_features(lifter, proposal, sources, grids, self._recipe.tap_count)
+        is_guided = lifter.spec.is_guided and operator.spec.quantity in COMPARABLE
+        guides = self._guide(operator, lifter, proposal) if is_guided else None
+        lifted = pipeline.lift_features(lifter, proposal, sources, grids, self._recipe.tap_count, guides)
         if not any(bool((one.coverage > 0).any()) for one in lifted):
             return f"{NoOverlapError.reason}: no source sees anything of target '{target.id}'"
         prediction = pipeline.decode_view(operator, self._states[operator.spec.name], lifted, target.camera.size)
         return LiftedView(target.id, target.camera, lifted, prediction, proposal.source_ids)
+
+    def _guide(self, operator: Operator, lifter: Lifter, proposal: RayProposal) -> tuple[FeatureMap, ...]:
+        """Return the operator's maps of the picture that the proposal lifts; both serve every lifter that shares it."""
+        picture_key = (*lifter.spec.proposal_key, "")
+        if picture_key not in self._guides:
+            frames = [self._inputs.frame(name) for name in proposal.source_ids]
+            self._guides[picture_key] = pipeline.lift_picture(proposal, frames)
+        picture = self._guides[picture_key]
+        key = (*lifter.spec.proposal_key, operator.spec.name)
+        if key not in self._guides:
+            self._guides[key] = pipeline.encode_view(operator, picture)
+        maps: tuple[FeatureMap, ...] = self._guides[key]
+        return maps
 
     def _target_grids(self, operator: Operator, size: ImageSize) -> tuple[FeatureGrid, ...]:
         key = (operator.spec.name, size)

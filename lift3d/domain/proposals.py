@@ -48,6 +48,7 @@ class RayProposal:
             else the lifter weighs); 0 means that the source does not see the sample. Need not be normalised.
         source_is_valid: Pixels of each source that may vote; None if all may. Visibility is known per guide cell
             only, so the pipeline adds these for the taps to be checked against.
+        state: What a learned lifter hands from stage I to its corrector; None if it hands nothing.
     """
 
     grid: FeatureGrid
@@ -58,6 +59,7 @@ class RayProposal:
     probability: Float[Tensor, "cell sample"]
     visibility: Float[Tensor, "cell sample source"]
     source_is_valid: tuple[Bool[Tensor, "_ _"], ...] | None = None
+    state: Float[Tensor, "cell channel"] | None = None
 
     def __post_init__(self) -> None:
         cells, samples = self.grid.cell_count, int(self.z_depth.shape[-1])

@@ -1,8 +1,10 @@
 """All lifters by name. Light: an implementation is imported when it is built."""
 
 import importlib
+from dataclasses import replace
 
-from lift3d.errors import UnknownNameError
+from lift3d.errors import ConfigError, UnknownNameError
+from lift3d.lifters.checkpoint_files import DEFAULT, checkpoint_digest
 from lift3d.lifters.protocol import Lifter, LifterSpec
 
 NEAREST_VIEW = LifterSpec(
@@ -30,22 +32,56 @@ PLANE_SWEEP = LifterSpec(
     summary="Soft depth of each source by plane sweep, then the sources' consensus on the target's rays; no training.",
 )
 
+SHARED_WEIGHTS = LifterSpec(
+    name="shared_weights",
+    stage_version=1,
+    needs_depth=False,
+    corrects=False,
+    weights_digest="",
+    summary="Learned density proposal; every operator shares the weights of colours (the naive baseline of Lift3D).",
+    proposes_as="corrective",
+)
+SEPARATE_WEIGHTS = replace(
+    SHARED_WEIGHTS,
+    name="separate_weights",
+    corrects=True,
+    is_guided=True,
+    summary="Learned density proposal; features have weights of their own, found from how the sources' features agree.",
+)
+LIFT3D = replace(
+    SEPARATE_WEIGHTS,
+    name="lift3d",
+    summary="Learned density proposal, weights of their own for features, and a residual of raw features (Lift3D).",
+)
+
 LIFTERS = {
     "nearest_view": "lift3d.lifters.nearest_view:NearestView",
     "depth_mean": "lift3d.lifters.depth_mean:DepthMean",
     "plane_sweep": "lift3d.lifters.plane_sweep:PlaneSweep",
+    "shared_weights": "lift3d.lifters.corrective:SharedWeights",
+    "separate_weights": "lift3d.lifters.corrective:SeparateWeights",
+    "lift3d": "lift3d.lifters.corrective:Lift3D",
 }
-_SPECS = {spec.name: spec for spec in (NEAREST_VIEW, DEPTH_MEAN, PLANE_SWEEP)}
+_SPECS = {spec.name: spec for spec in (NEAREST_VIEW, DEPTH_MEAN, PLANE_SWEEP, SHARED_WEIGHTS, SEPARATE_WEIGHTS, LIFT3D)}
+LEARNED = (SHARED_WEIGHTS.name, SEPARATE_WEIGHTS.name, LIFT3D.name)
+_CHECKPOINT = "checkpoint="
 
 
 def lifter_spec(name: str) -> LifterSpec:
     """Return what there is to know of a lifter without loading it.
 
+    Args:
+        name: A name of the catalog; learned lifters take ``?checkpoint=`` with the name of a packaged checkpoint or
+            the path of one's own.
+
     Raises:
         UnknownNameError: If no lifter has that name.
+        ConfigError: If the lifter takes no such option, or there is no such checkpoint.
     """
-    _check_known(name)
-    return _SPECS[name]
+    kind, checkpoint = _parse(name)
+    if checkpoint is None:
+        return _SPECS[kind]
+    return replace(_SPECS[kind], name=name, weights_digest=checkpoint_digest(checkpoint))
 
 
 def build_lifter(name: str) -> Lifter:
@@ -53,13 +89,24 @@ def build_lifter(name: str) -> Lifter:
 
     Raises:
         UnknownNameError: If no lifter has that name.
+        ConfigError: If the lifter takes no such option, or its checkpoint cannot be read.
     """
-    _check_known(name)
-    module, _, attribute = LIFTERS[name].partition(":")
-    lifter: Lifter = getattr(importlib.import_module(module), attribute)()
+    kind, checkpoint = _parse(name)
+    module, _, attribute = LIFTERS[kind].partition(":")
+    build = getattr(importlib.import_module(module), attribute)
+    lifter: Lifter = build() if checkpoint is None else build(lifter_spec(name), checkpoint)
     return lifter
 
 
-def _check_known(name: str) -> None:
-    if name not in LIFTERS:
-        raise UnknownNameError.of("lifter", name, LIFTERS)
+def _parse(name: str) -> tuple[str, str | None]:
+    """Return the name without options, and the checkpoint of a learned lifter."""
+    kind, _, option = name.partition("?")
+    if kind not in LIFTERS:
+        raise UnknownNameError.of("lifter", kind, LIFTERS)
+    if kind in LEARNED:
+        if option and not (option.startswith(_CHECKPOINT) and option.removeprefix(_CHECKPOINT)):
+            raise ConfigError(f"'{name}': a learned lifter takes '?checkpoint=NAME_OR_PATH', got '?{option}'.")
+        return kind, option.removeprefix(_CHECKPOINT) or DEFAULT
+    if option:
+        raise ConfigError(f"'{name}': the lifter '{kind}' takes no options, got '?{option}'.")
+    return kind, None

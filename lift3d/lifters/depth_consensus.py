@@ -4,7 +4,7 @@ Letters: occupancy is the probability that the first surface of a source's ray l
 nothing lies before it; both are volumes over the source's guide cells and the planes of disparity.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -102,15 +102,22 @@ def agree(
     votes, voters = torch.zeros(shape), torch.zeros(shape)
     visibility = torch.empty(len(depths), *shape)
     for index, (depth, weight) in enumerate(zip(depths, weights, strict=True)):
-        occupancy = torch.empty(shape)
-        _look_up(target, uv, depth, disparity, occupancy, visibility[index])
-        votes += weight * occupancy
-        voters += weight * visibility[index]
-    occupied = (votes / (voters + _FEW_VOTES)).clamp_(0, 1)
-    passed = torch.cumprod(1 - occupied, dim=0)
-    occupied[1:] *= passed[:-1]
-    total = occupied.sum(0)
-    return Consensus(occupied / torch.where(total > 0, total, 1.0), visibility)
+        for tile, _, (occupied_here, sees) in walk(target, uv, depth, disparity):
+            visibility[index, tile] = sees
+            votes[tile] += weight * occupied_here
+            voters[tile] += weight * sees
+    return Consensus(first_surface(votes, voters)[1], visibility)
+
+
+def first_surface(
+    votes: Float[Tensor, "plane row col"], voters: Float[Tensor, "plane row col"]
+) -> tuple[Float[Tensor, "plane row col"], Float[Tensor, "plane row col"]]:
+    """Return the share of votes for each plane, and the probability that a ray ends there; sums to 1, or to 0."""
+    occupied = (votes / (voters + _FEW_VOTES)).clamp(0, 1)
+    ends = occupied.clone()
+    ends[1:] *= torch.cumprod(1 - occupied, dim=0)[:-1]
+    total = ends.sum(0)
+    return occupied, ends / torch.where(total > 0, total, 1.0)
 
 
 def strongest_samples(
@@ -146,15 +153,15 @@ def strongest_samples(
     )
 
 
-def _look_up(
-    target: Camera,
-    uv: Float[Tensor, "row col 2"],
-    depth: SoftDepth,
-    disparity: Float[Tensor, "plane"],
-    occupancy: Float[Tensor, "plane row col"],
-    visibility: Float[Tensor, "plane row col"],
-) -> None:
-    """Read a source's volumes along the target's rays into two arrays; 0 outside the source's image and planes."""
+def walk(
+    target: Camera, uv: Float[Tensor, "row col 2"], depth: SoftDepth, disparity: Float[Tensor, "plane"]
+) -> Iterator[tuple[slice, Float[Tensor, "tile row col 2"], Float[Tensor, "2 tile row col"]]]:
+    """Follow the target's rays through a source, a tile of planes at a time.
+
+    Yields:
+        Which planes, coordinates in the source's image for ``grid_sample``, and the source's volumes (occupancy and
+        visibility) there; 0 outside the source's image and planes.
+    """
     source = depth.camera
     sweep = Sweep.between(uv, (target.K, target.w2c), (source.K, source.w2c), (source.size.height, source.size.width))
     count, first, last = len(disparity), float(disparity[0]), float(disparity[-1])
@@ -167,5 +174,4 @@ def _look_up(
         where = torch.cat([at, depth_at[..., None]], dim=-1)
         found = F.grid_sample(depth.volumes[None], where[None], padding_mode="border", align_corners=False)[0]
         is_inside = (where.abs() <= 1).all(-1)
-        occupancy[start : start + PLANE_TILE] = found[0] * is_inside
-        visibility[start : start + PLANE_TILE] = found[1] * is_inside
+        yield slice(start, start + len(planes)), at, found * is_inside

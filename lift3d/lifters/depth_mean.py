@@ -79,7 +79,11 @@ class DepthMean:
         )
 
     def correct(
-        self, proposal: RayProposal, weights: BlendingWeights, sources: Sequence[FeatureMap]
+        self,
+        proposal: RayProposal,
+        weights: BlendingWeights,
+        sources: Sequence[FeatureMap],
+        guide: FeatureMap | None = None,
     ) -> BlendingWeights:
         """Return the weights as they are."""
         return weights

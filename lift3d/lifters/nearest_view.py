@@ -67,7 +67,11 @@ class NearestView:
         )
 
     def correct(
-        self, proposal: RayProposal, weights: BlendingWeights, sources: Sequence[FeatureMap]
+        self,
+        proposal: RayProposal,
+        weights: BlendingWeights,
+        sources: Sequence[FeatureMap],
+        guide: FeatureMap | None = None,
     ) -> BlendingWeights:
         """Return the weights as they are."""
         return weights

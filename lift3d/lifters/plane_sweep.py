@@ -31,6 +31,27 @@ from lift3d.lifters.protocol import LifterSpec
 from lift3d.lifters.source_selection import view_costs
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Survey:
+    """What the sources know of depth, each in its own frame, before the target's rays ask them.
+
+    Attributes:
+        grid: The target's guide grid.
+        uv: Its pixels.
+        planes: Disparities, near first; the same for the target and all sources.
+        seeing: Places, in the list of guides, of the sources that see anything; in the order of their ids.
+        views: Those sources.
+        depths: Their soft depths.
+    """
+
+    grid: FeatureGrid
+    uv: Float[Tensor, "row col 2"]
+    planes: Float[Tensor, "plane"]
+    seeing: tuple[int, ...]
+    views: tuple[Descriptors, ...]
+    depths: tuple[SoftDepth, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class PlaneSweepConfig:
     """Constants of the sweep.
@@ -115,29 +136,18 @@ class PlaneSweep:
         Raises:
             NoOverlapError: If no source sees anything of the target's frustum.
         """
-        grid = self._grid(target.size)
-        uv = cell_centers(grid.rows, grid.cols, (grid.stride_u, grid.stride_v))
-        planes = 1 / inverse_depth_planes(depth_range.near, depth_range.far, self.config.plane_count)
-        # 1. Sources that see nothing do not take part; the others stand in the order of their ids.
-        seeing = [index for index, guide in enumerate(guides) if _sees(target, uv, guide, planes)]
-        seeing.sort(key=lambda index: guides[index].id)
-        if not seeing:
-            raise NoOverlapError(f"None of {len(guides)} source views sees anything of the target's frustum.")
-        # 2. What each source knows of its own depth.
-        views = [self._describe(guides[index]) for index in seeing]
-        depths = [self._soft_depth(view, views, planes, depth_range) for view in views]
-        # 3. What they agree on along the target's rays.
-        tapers = [view.taper for view in views]
-        samples = strongest_samples(
-            agree(target, uv, depths, tapers, planes), planes, self.config.sample_count, self.config.sharpening
-        )
-        # 4. Which sources to read there: unoccluded and near in angle.
+        survey = self.survey(target, guides, depth_range)
+        # 1. What the sources agree on along the target's rays.
+        tapers = [view.taper for view in survey.views]
+        consensus = agree(target, survey.uv, survey.depths, tapers, survey.planes)
+        samples = strongest_samples(consensus, survey.planes, self.config.sample_count, self.config.sharpening)
+        # 2. Which sources to read there: unoccluded and near in angle.
         visibility = torch.zeros(len(guides), *samples.z_depth.shape)
-        for place, (index, view) in enumerate(zip(seeing, views, strict=True)):
-            preference = self._preference(target, view.camera, uv, samples.z_depth)
+        for place, (index, view) in enumerate(zip(survey.seeing, survey.views, strict=True)):
+            preference = self.preference(target, view.camera, survey.uv, samples.z_depth)
             visibility[index] = view.taper * preference * samples.visibility[place]
         return RayProposal(
-            grid=grid,
+            grid=survey.grid,
             target=target,
             sources=tuple(guide.camera for guide in guides),
             source_ids=tuple(guide.id for guide in guides),
@@ -146,8 +156,31 @@ class PlaneSweep:
             visibility=visibility.flatten(2).permute(2, 1, 0).contiguous(),
         )
 
+    @torch.no_grad()
+    def survey(self, target: Camera, guides: Sequence[SourceGuide], depth_range: DepthRange) -> Survey:
+        """Return what each source knows of its own depth.
+
+        Raises:
+            NoOverlapError: If no source sees anything of the target's frustum.
+        """
+        grid = self._grid(target.size)
+        uv = cell_centers(grid.rows, grid.cols, (grid.stride_u, grid.stride_v))
+        planes = 1 / inverse_depth_planes(depth_range.near, depth_range.far, self.config.plane_count)
+        # Sources that see nothing do not take part; the others stand in the order of their ids.
+        seeing = [index for index, guide in enumerate(guides) if _sees(target, uv, guide, planes)]
+        seeing.sort(key=lambda index: guides[index].id)
+        if not seeing:
+            raise NoOverlapError(f"None of {len(guides)} source views sees anything of the target's frustum.")
+        views = [self._describe(guides[index]) for index in seeing]
+        depths = tuple(self._soft_depth(view, views, planes, depth_range) for view in views)
+        return Survey(grid, uv, planes, tuple(seeing), tuple(views), depths)
+
     def correct(
-        self, proposal: RayProposal, weights: BlendingWeights, sources: Sequence[FeatureMap]
+        self,
+        proposal: RayProposal,
+        weights: BlendingWeights,
+        sources: Sequence[FeatureMap],
+        guide: FeatureMap | None = None,
     ) -> BlendingWeights:
         """Return the weights as they are."""
         return weights
@@ -187,7 +220,7 @@ class PlaneSweep:
         # A cell that touches the border has its centre half a cell inside.
         return ((cells_inside - 0.5) / fade_cells).clamp(0, 1)
 
-    def _preference(
+    def preference(
         self,
         target: Camera,
         source: Camera,

@@ -23,6 +23,9 @@ class LifterSpec:
         corrects: Whether correct may differ from the identity (weights then depend on the operator).
         weights_digest: Content digest of trained weights; empty if there are none.
         summary: One sentence: the rule for weights.
+        proposes_as: Lifters of one word and one digest of weights propose alike, so that one proposal serves them
+            all; empty for a lifter that shares with none.
+        is_guided: Whether correct is given the operator's features of the lifted picture: one more encode per target.
     """
 
     name: str
@@ -31,6 +34,13 @@ class LifterSpec:
     corrects: bool
     weights_digest: str
     summary: str
+    proposes_as: str = ""
+    is_guided: bool = False
+
+    @property
+    def proposal_key(self) -> tuple[str, str]:
+        """Equal for lifters whose proposals are the same."""
+        return (self.proposes_as or self.name, self.weights_digest)
 
     @property
     def identity(self) -> dict[str, str | int]:
@@ -62,7 +72,19 @@ class Lifter(Protocol):
         ...
 
     def correct(
-        self, proposal: "RayProposal", weights: "BlendingWeights", sources: "Sequence[FeatureMap]"
+        self,
+        proposal: "RayProposal",
+        weights: "BlendingWeights",
+        sources: "Sequence[FeatureMap]",
+        guide: "FeatureMap | None" = None,
     ) -> "BlendingWeights":
-        """Return new weights from the sources' own features of one cut; the sum per cell stays."""
+        """Return new weights from the sources' own features of one cut; the sum per cell stays.
+
+        Args:
+            proposal: Of the target.
+            weights: Shared weights on the operator's grid.
+            sources: The sources' features, in the proposal's order.
+            guide: The operator's features of the picture that the shared weights lift; only for lifters whose spec
+                asks for it.
+        """
         ...

@@ -99,6 +99,56 @@ def _in_order_of_ids(proposal: RayProposal) -> tuple[Int[Tensor, "source"], RayP
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class ReadablePixels:
+    """Where the sources may be read: on the image, and where a bilinear tap touches valid pixels alone.
+
+    Attributes:
+        size: (height, width) of each source.
+        may_read: Pixels of all sources in a row; None if all may be read.
+        first_pixel: Where each source's pixels begin.
+    """
+
+    size: Int[Tensor, "source 2"]
+    may_read: Bool[Tensor, "pixel"] | None
+    first_pixel: Int[Tensor, "source"]
+
+    @classmethod
+    def of(cls, proposal: RayProposal) -> "ReadablePixels":
+        """Read sizes and validity from a proposal; the order of sources is the proposal's."""
+        size = torch.tensor([[source.size.height, source.size.width] for source in proposal.sources])
+        count = size.prod(1)
+        return cls(size, _readable(proposal.source_is_valid), count.cumsum(0) - count)
+
+    def at(self, source: Int[Tensor, "*batch"], uv: Float[Tensor, "*batch 2"]) -> Bool[Tensor, "*batch"]:
+        """Whether pixels may be read."""
+        height, width = self.size[source, 0], self.size[source, 1]
+        return self._at(uv[..., 0], uv[..., 1], height, width, self.first_pixel[source])
+
+    def at_all(self, u: Tensor, v: Tensor) -> Bool[Tensor, "cell sample source"]:
+        """Whether pixels may be read; the last axis is the source."""
+        return self._at(u, v, self.size[:, 0], self.size[:, 1], self.first_pixel)
+
+    def _at(self, u: Tensor, v: Tensor, height: Tensor, width: Tensor, first: Tensor) -> Tensor:
+        is_on_image = (u >= 0) & (u <= width) & (v >= 0) & (v <= height)
+        if self.may_read is None:
+            return is_on_image
+        col = torch.where(is_on_image, u, 0.0).long().minimum(width - 1)
+        row = torch.where(is_on_image, v, 0.0).long().minimum(height - 1)
+        return is_on_image & self.may_read[first + row * width + col]
+
+
+def _readable(is_valid: tuple[Bool[Tensor, "_ _"], ...] | None) -> Bool[Tensor, "pixel"] | None:
+    """Return, for all sources in a row, the pixels within which every bilinear tap reads valid pixels alone.
+
+    A tap touches the pixel it lies in and some of its eight neighbours; beyond the border the border value holds.
+    """
+    if is_valid is None or all(bool(one.all()) for one in is_valid):
+        return None
+    invalid = [max_pool2d((~one[None, None]).float(), 3, stride=1, padding=1) for one in is_valid]
+    return torch.cat([one.flatten() == 0 for one in invalid])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _SourceCameras:
     """Pixel-to-pixel maps: target pixel (u, v) at depth z is seen at ``z · slope @ (u, v, 1) + offset``.
 
@@ -108,10 +158,8 @@ class _SourceCameras:
     order: Int[Tensor, "source"]
     slope: Float[Tensor, "source 3 3"]
     offset: Float[Tensor, "source 3"]
-    size: Int[Tensor, "source 2"]
     log_focal_ratio: Float[Tensor, "source"]
-    may_read: Bool[Tensor, "pixel"] | None
-    first_pixel: Int[Tensor, "source"]
+    readable: ReadablePixels
 
     @classmethod
     def of(cls, proposal: RayProposal, order: Int[Tensor, "source"]) -> "_SourceCameras":
@@ -119,16 +167,12 @@ class _SourceCameras:
         target2source = torch.stack([source.w2c @ target.c2w for source in sources])
         K = torch.stack([source.K for source in sources])
         focal = (K[:, 0, 0] * K[:, 1, 1] / (target.K[0, 0] * target.K[1, 1])).sqrt()
-        size = torch.tensor([[source.size.height, source.size.width] for source in sources])
-        pixel_count = size.prod(1)
         return cls(
             order=order,
             slope=K @ target2source[:, :3, :3] @ torch.linalg.inv(target.K),
             offset=(K @ target2source[:, :3, 3:])[..., 0].float(),
-            size=size,
             log_focal_ratio=focal.log().float(),
-            may_read=_readable(proposal.source_is_valid),
-            first_pixel=pixel_count.cumsum(0) - pixel_count,
+            readable=ReadablePixels.of(proposal),
         )
 
     def project(
@@ -144,24 +188,7 @@ class _SourceCameras:
 
     def is_seen(self, u: Tensor, v: Tensor, z: Tensor) -> Bool[Tensor, "cell sample source"]:
         """Whether points lie in front of a source, on its image, and where all it would be read from is valid."""
-        height, width = self.size[:, 0], self.size[:, 1]
-        is_on_image = (z > 0) & (u >= 0) & (u <= width) & (v >= 0) & (v <= height)
-        if self.may_read is None:
-            return is_on_image
-        col = torch.where(is_on_image, u, 0.0).long().minimum(width - 1)
-        row = torch.where(is_on_image, v, 0.0).long().minimum(height - 1)
-        return is_on_image & self.may_read[self.first_pixel + row * width + col]
-
-
-def _readable(is_valid: tuple[Bool[Tensor, "_ _"], ...] | None) -> Bool[Tensor, "pixel"] | None:
-    """Return, for all sources in a row, the pixels within which every bilinear tap reads valid pixels alone.
-
-    A tap touches the pixel it lies in and some of its eight neighbours; beyond the border the border value holds.
-    """
-    if is_valid is None or all(bool(one.all()) for one in is_valid):
-        return None
-    invalid = [max_pool2d((~one[None, None]).float(), 3, stride=1, padding=1) for one in is_valid]
-    return torch.cat([one.flatten() == 0 for one in invalid])
+        return (z > 0) & self.readable.at_all(u, v)
 
 
 def _cell_weights(

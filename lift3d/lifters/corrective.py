@@ -1,0 +1,149 @@
+"""The learned lifter: coarse density proposal, then corrective aggregation of each operator's features.
+
+Stage I starts from the consensus that needs no training and lets a network correct it; stage II compares an
+operator's own features at the taps and weighs them anew. Both networks start as the identity.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from lift3d.domain.camera import Camera
+from lift3d.domain.features import FeatureMap
+from lift3d.domain.proposals import RayProposal, SourceGuide
+from lift3d.domain.scene import DepthRange
+from lift3d.domain.weights import BlendingWeights
+from lift3d.lifters.catalog import lifter_spec
+from lift3d.lifters.checkpoint import Checkpoint, load_checkpoint
+from lift3d.lifters.checkpoint_files import DEFAULT
+from lift3d.lifters.density import estimate
+from lift3d.lifters.networks.corrector import Corrector
+from lift3d.lifters.plane_sweep import PlaneSweep, PlaneSweepConfig
+from lift3d.lifters.protocol import LifterSpec
+from lift3d.lifters.ray_evidence import gather_evidence
+from lift3d.lifters.residual import solve
+from lift3d.lifters.tap_agreement import as_given, compare, gather, state_at, with_neighbours
+from lift3d.lifters.weights import ReadablePixels
+
+SAMPLE_COUNT = 4
+
+
+class Lift3D:
+    """Lift3D: stage I, then weights of their own for features with a residual, all from trained networks.
+
+    Args:
+        spec: What the catalog says of it; the packaged default if None.
+        checkpoint: Name of a packaged checkpoint, path of one, or networks in memory.
+        sweep: Planes and neighbours; the networks are bound to neither.
+    """
+
+    name = "lift3d"
+
+    def __init__(
+        self,
+        spec: LifterSpec | None = None,
+        checkpoint: str | Checkpoint = DEFAULT,
+        sweep: PlaneSweepConfig | None = None,
+    ) -> None:
+        self._spec = spec or lifter_spec(self.name)
+        self._networks = load_checkpoint(checkpoint) if isinstance(checkpoint, str) else checkpoint
+        self._sweep = PlaneSweep(sweep)
+
+    @property
+    def spec(self) -> LifterSpec:
+        """What there is to know without running it."""
+        return self._spec
+
+    @torch.no_grad()
+    def propose(self, target: Camera, guides: Sequence[SourceGuide], depth_range: DepthRange) -> RayProposal:
+        """Return the few most probable depths per ray, how much each source counts there, and the guide state.
+
+        Raises:
+            NoOverlapError: If no source sees anything of the target's frustum.
+        """
+        survey = self._sweep.survey(target, guides, depth_range)
+        found = estimate(self._networks.density, gather_evidence(self._sweep, target, survey), SAMPLE_COUNT)
+        samples = found.samples
+        # A ray that no source sees has no probability, whatever the network says.
+        is_seen = (found.preference > 0).any(0)
+        visibility = torch.zeros(len(guides), *samples.disparity.shape)
+        visibility[list(survey.seeing)] = found.preference
+        probability = samples.probability * is_seen
+        total = probability.sum(0)
+        probability = probability / torch.where(total > 0, total, 1.0)
+        return RayProposal(
+            grid=survey.grid,
+            target=target,
+            sources=tuple(guide.camera for guide in guides),
+            source_ids=tuple(guide.id for guide in guides),
+            z_depth=(1 / samples.disparity).flatten(1).T.contiguous(),
+            probability=probability.flatten(1).T.contiguous(),
+            visibility=visibility.flatten(2).permute(2, 1, 0).contiguous(),
+            state=found.state.flatten(1).T.contiguous(),
+        )
+
+    @torch.no_grad()
+    def correct(
+        self,
+        proposal: RayProposal,
+        weights: BlendingWeights,
+        sources: Sequence[FeatureMap],
+        guide: FeatureMap | None = None,
+    ) -> BlendingWeights:
+        """Return weights that suit this operator's features, over the same sources."""
+        return corrected(self._networks.corrector, proposal, weights, sources, guide, with_residual=True)
+
+
+class SeparateWeights(Lift3D):
+    """Stage I and weights of their own for features, without the residual."""
+
+    name = "separate_weights"
+
+    @torch.no_grad()
+    def correct(
+        self,
+        proposal: RayProposal,
+        weights: BlendingWeights,
+        sources: Sequence[FeatureMap],
+        guide: FeatureMap | None = None,
+    ) -> BlendingWeights:
+        """Return the same taps, weighed anew for this operator's features."""
+        return corrected(self._networks.corrector, proposal, weights, sources, guide, with_residual=False)
+
+
+class SharedWeights(Lift3D):
+    """Stage I alone: every operator is blended as colours are."""
+
+    name = "shared_weights"
+
+    def correct(
+        self,
+        proposal: RayProposal,
+        weights: BlendingWeights,
+        sources: Sequence[FeatureMap],
+        guide: FeatureMap | None = None,
+    ) -> BlendingWeights:
+        """Return the weights as they are."""
+        return weights
+
+
+def corrected(
+    network: Corrector,
+    proposal: RayProposal,
+    weights: BlendingWeights,
+    sources: Sequence[FeatureMap],
+    guide: FeatureMap | None,
+    *,
+    with_residual: bool,
+) -> BlendingWeights:
+    """Run stage II; differentiable in the network's parameters. Without a guide there is nothing to move towards."""
+    with_residual = with_residual and guide is not None
+    taps = with_neighbours(weights, sources, ReadablePixels.of(proposal)) if with_residual else as_given(weights)
+    features = gather(taps, sources, guide)
+    weight, log_price = network(
+        compare(taps, features, sources), state_at(proposal, taps.weights), taps.weights.weight, taps.is_tap
+    )
+    if with_residual:
+        weight = solve(features.at_taps, features.of_guide, weight, log_price, taps.is_tap)
+    return replace(taps.weights, weight=weight * (weights.coverage > 0)[:, None])

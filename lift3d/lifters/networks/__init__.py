@@ -1,0 +1,1 @@
+"""Networks of the learned lifter: modules only, no I/O, no catalog."""

@@ -1,0 +1,99 @@
+"""Stage II's network: from what an operator's features at the taps say of one another to new weights.
+
+Letters: a token is a tap of one cell; the network never sees a channel, only scalars that compare taps, so it knows
+neither how many channels an operator has nor what they mean. Its answer is weights over the same raw features: a head
+of its own for features, and how dear a residual on each tap is, which ``residual.solve`` then finds.
+
+Source:
+    Separate blending weights of colours and features, and a residual from a corrector guided by view-consistent
+    colours: Lift3D, CVPR 2024, figure 2. That the residual is a combination of raw features, found in closed form, is
+    our own way to serve any channel count.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+TAP_INPUTS = 29
+STATE_CHANNELS = 12
+# A tap can gain or lose at most a factor of e to this power against the weight it came with.
+_MOST_TILT = 8.0
+_LOWEST = -1e4
+# What a residual costs before anything is learned; closed 48 to 99 % of the gap of six operators on one capture.
+_PENALTY = 0.003
+
+
+class TapAttention(nn.Module):
+    """Attention over the taps of a cell, then a small MLP; both residual, normalised first."""
+
+    def __init__(self, width: int, head_count: int) -> None:
+        super().__init__()
+        self.head_count = head_count
+        self.before = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.between = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.ReLU(), nn.Linear(2 * width, width))
+
+    def forward(
+        self, tokens: Float[Tensor, "cell tap width"], is_tap: Bool[Tensor, "cell tap"]
+    ) -> Float[Tensor, "cell tap width"]:
+        """Return tokens that have looked at the other taps of their cell."""
+        cells, taps, width = tokens.shape
+        heads = self.qkv(self.before(tokens)).reshape(cells, taps, 3, self.head_count, width // self.head_count)
+        query, key, value = heads.permute(2, 0, 3, 1, 4)
+        # Finite, so that a cell without any tap stays finite, too.
+        bias = torch.where(is_tap, 0.0, _LOWEST)[:, None, None, :]
+        seen = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        tokens = tokens + self.out(seen.transpose(1, 2).reshape(cells, taps, width))
+        update: Tensor = self.mlp(self.between(tokens))
+        return tokens + update
+
+
+class Corrector(nn.Module):
+    """New weights for one operator's taps, and the price of a residual on each.
+
+    Args:
+        width: Channels of a token.
+        layer_count: Attention layers.
+        head_count: Heads of each.
+    """
+
+    def __init__(self, width: int = 32, layer_count: int = 2, head_count: int = 2) -> None:
+        super().__init__()
+        self.embed = nn.Linear(TAP_INPUTS, width)
+        self.embed_state = nn.Linear(STATE_CHANNELS, width, bias=False)
+        self.layers = nn.ModuleList(TapAttention(width, head_count) for _ in range(layer_count))
+        self.tilt = nn.Linear(width, 1)
+        self.price = nn.Linear(width, 1)
+        for last in (self.tilt, self.price):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+        nn.init.constant_(self.price.bias, math.log(_PENALTY))
+
+    def forward(
+        self,
+        inputs: Float[Tensor, "cell tap input"],
+        state: Float[Tensor, "cell state"],
+        weight: Float[Tensor, "cell tap"],
+        is_tap: Bool[Tensor, "cell tap"],
+    ) -> tuple[Float[Tensor, "cell tap"], Float[Tensor, "cell tap"]]:
+        """Return weights that sum to 1 over each cell's taps, and the log of the price of a residual.
+
+        Args:
+            inputs: What each tap's features say, and where it lies.
+            state: Guide state of the cell.
+            weight: Weights to start from; taps of weight 0 can be reached by the residual only.
+            is_tap: Taps that exist.
+        """
+        tokens = self.embed(inputs) + self.embed_state(state)[:, None]
+        for layer in self.layers:
+            tokens = layer(tokens, is_tap)
+        is_voting = is_tap & (weight > 0)
+        tilt = _MOST_TILT * torch.tanh(self.tilt(tokens)[..., 0] / _MOST_TILT)
+        logit = torch.where(is_voting, weight.clamp(min=1e-9).log() + tilt, _LOWEST)
+        price = self.price(tokens)[..., 0].clamp(-12, 6)
+        return torch.softmax(logit, dim=-1) * is_voting, price

@@ -1,0 +1,194 @@
+"""What the sources say along the target's rays: the volumes that the density network reads, and its samples.
+
+Letters: a plane is one of the survey's disparities, a sample one that was kept on its ray; sources stand in the
+survey's order. Nothing here has a unit of length or a direction in the world, so neither matters to the network.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lift3d.domain.camera import Camera
+from lift3d.geometry.plane_sweep import Sweep
+from lift3d.lifters.depth_consensus import first_surface, walk
+from lift3d.lifters.plane_sweep import PlaneSweep, Survey
+
+VOLUME_CHANNELS = 9
+# The angular preference varies slowly with disparity: it is computed at every eighth plane.
+_PREFERENCE_STEP = 8
+_LEAST_PROBABILITY = 1e-4
+# Sides in guide cells of the windows that a source's deviation is averaged over.
+CONTEXT_WIDTHS = (3, 7, 21)
+_LEAST_WEIGHT = 1e-6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RayEvidence:
+    """The target's rays as the sources see them.
+
+    Attributes:
+        survey: What the sources know.
+        target: The target camera.
+        volume: Inputs of the density network; the first is the log of the consensus without training.
+        visibility: Of each plane in each source, times taper; in [0, 1].
+        occupancy: What each source says of a surface at the plane, times its confidence.
+        preference: Of each source by angle, 1 for an angle of 0.
+    """
+
+    survey: Survey
+    target: Camera
+    volume: Float[Tensor, "channel plane row col"]
+    visibility: Float[Tensor, "source plane row col"]
+    occupancy: Float[Tensor, "source plane row col"]
+    preference: Float[Tensor, "source plane row col"]
+
+
+@torch.no_grad()
+def gather_evidence(sweep: PlaneSweep, target: Camera, survey: Survey) -> RayEvidence:
+    """Read every source along the target's rays; memory is about 28 bytes per source, plane and guide cell."""
+    planes, uv = survey.planes, survey.uv
+    shape = (len(survey.views), len(planes), *uv.shape[:2])
+    visibility, occupancy = torch.empty(shape), torch.empty(shape)
+    votes, voters = torch.zeros(shape[1:]), torch.zeros(shape[1:])
+    preference = torch.stack([_preference(sweep, target, view.camera, survey) for view in survey.views])
+    total, total_square, color, square = (torch.zeros(count, *shape[1:]) for count in (1, 1, 3, 1))
+    for index, (view, depth) in enumerate(zip(survey.views, survey.depths, strict=True)):
+        for tile, at, (occupied, sees) in walk(target, uv, depth, planes):
+            occupancy[index, tile], visibility[index, tile] = occupied, view.taper * sees
+            votes[tile] += view.taper * occupied
+            voters[tile] += view.taper * sees
+            found = F.grid_sample(
+                view.color[None], at.reshape(1, -1, *at.shape[2:]), padding_mode="border", align_corners=False
+            ).reshape(3, *at.shape[:-1])
+            weight = visibility[index, tile] * preference[index, tile]
+            total[:, tile] += weight
+            total_square[:, tile] += weight * weight
+            color[:, tile] += weight * found
+            square[0, tile] += weight * (found * found).sum(0)
+    # Moments to mean and spread: where no source sees the plane both are 0.
+    divisor = total.clamp(min=_LEAST_WEIGHT)
+    mean = color / divisor
+    spread = (square / divisor - (mean * mean).sum(0)).clamp(min=0).sqrt()
+    occupied, ends = first_surface(votes, voters)
+    tapers = sum(view.taper for view in survey.views)
+    average = (mean * ends).sum(1, keepdim=True).mean((2, 3), keepdim=True)
+    volume = torch.cat(
+        [
+            ((ends + _LEAST_PROBABILITY).log() / 4)[None],
+            occupied[None],
+            (voters / tapers)[None],
+            4 * spread,
+            (total_square / divisor.square()).clamp(max=1),
+            2 * (mean - average),
+            torch.cumprod(1 - occupied, dim=0)[None],
+        ]
+    )
+    return RayEvidence(survey, target, volume, visibility, occupancy, preference)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EvidenceSamples:
+    """The few most probable depths of each ray, and what the blending head reads of each source there.
+
+    Attributes:
+        plane: The plane that each sample comes from.
+        disparity: 1 / z_depth in the target camera.
+        probability: Sums to 1 where any source sees the ray.
+        visibility: Of the sample in each source, times taper.
+        color: Guide colour of each source at the sample.
+        inputs: What the blending head reads.
+    """
+
+    plane: Int[Tensor, "sample row col"]
+    disparity: Float[Tensor, "sample row col"]
+    probability: Float[Tensor, "sample row col"]
+    visibility: Float[Tensor, "source sample row col"]
+    color: Float[Tensor, "source 3 sample row col"]
+    inputs: Float[Tensor, "source input sample row col"]
+
+
+SAMPLE_INPUTS = 15
+
+
+def strongest(evidence: RayEvidence, probability: Float[Tensor, "plane row col"], count: int) -> EvidenceSamples:
+    """Keep the most probable planes, each moved to the centre of mass of itself and its neighbours.
+
+    Differentiable in the probability.
+    """
+    disparity = evidence.survey.planes
+    kept, index = probability.topk(count, dim=0)
+    # 1. Depth between planes.
+    around = [(index + step).clamp(0, len(disparity) - 1) for step in (-1, 0, 1)]
+    mass = [probability.gather(0, at) + _LEAST_WEIGHT for at in around]
+    moment = sum((m * disparity[at] for m, at in zip(mass, around, strict=True)), torch.zeros_like(kept))
+    refined = moment / sum(mass, torch.zeros_like(kept))
+    kept = kept / kept.sum(0).clamp(min=_LEAST_WEIGHT)
+    # 2. Sources there.
+    by_source = index[None].expand(len(evidence.visibility), -1, -1, -1)
+    visibility, occupancy, preference = (
+        volume.gather(1, by_source) for volume in (evidence.visibility, evidence.occupancy, evidence.preference)
+    )
+    color, log_scale = _colors_at(evidence, refined)
+    # 3. How each source stands among the others.
+    weight = visibility * preference
+    share = weight / weight.sum(0).clamp(min=_LEAST_WEIGHT)
+    deviation = color - (share[:, None] * color).sum(0)
+    distance = deviation.square().sum(1).add(_LEAST_WEIGHT).sqrt()
+    spread = (share * distance).sum(0)
+    shared = torch.stack([(kept + _LEAST_PROBABILITY).log() / 4, 8 * spread, share.square().sum(0)])
+    own = [
+        (visibility + 1e-3).log() / 4,
+        preference.log() / 4,
+        occupancy,
+        share,
+        8 * deviation.mean(1),
+        8 * distance,
+        log_scale,
+        *(8 * _mean_around(distance, width) for width in CONTEXT_WIDTHS),
+        *(8 * _mean_of_source(one, share) for one in (distance, deviation.mean(1))),
+    ]
+    inputs = torch.cat([torch.stack(own, 1), shared[None].expand(len(color), -1, -1, -1, -1)], dim=1)
+    return EvidenceSamples(index, refined, kept, visibility, color, inputs)
+
+
+def _mean_around(values: Float[Tensor, "source sample row col"], width: int) -> Float[Tensor, "source sample row col"]:
+    return F.avg_pool2d(values, width, stride=1, padding=width // 2, count_include_pad=False)
+
+
+def _mean_of_source(
+    values: Float[Tensor, "source sample row col"], share: Float[Tensor, "source sample row col"]
+) -> Float[Tensor, "source sample row col"]:
+    """Return the mean over the whole view: a wrong pose or exposure shows everywhere."""
+    mean = (values * share).sum((1, 2, 3)) / share.sum((1, 2, 3)).clamp(min=_LEAST_WEIGHT)
+    return mean[:, None, None, None].expand_as(values)
+
+
+def _colors_at(
+    evidence: RayEvidence, disparity: Float[Tensor, "sample row col"]
+) -> tuple[Float[Tensor, "source 3 sample row col"], Float[Tensor, "source sample row col"]]:
+    """Return each source's guide colour, and log(pixels of the source per pixel of the target), at points of rays."""
+    target, uv = evidence.target, evidence.survey.uv
+    colors, scales = [], []
+    for view in evidence.survey.views:
+        camera = view.camera
+        size = (camera.size.height, camera.size.width)
+        at, relative_z = Sweep.between(uv, (target.K, target.w2c), (camera.K, camera.w2c), size).at(disparity)
+        found = F.grid_sample(
+            view.color[None], at.reshape(1, -1, *at.shape[2:]), padding_mode="border", align_corners=False
+        )
+        colors.append(found.reshape(3, *disparity.shape))
+        focal_ratio = (camera.K[0, 0] / target.K[0, 0]).log().float()
+        scales.append((focal_ratio - relative_z.clamp(min=1e-3).log()).clamp(-3, 3))
+    return torch.stack(colors), torch.stack(scales)
+
+
+def _preference(sweep: PlaneSweep, target: Camera, source: Camera, survey: Survey) -> Float[Tensor, "plane row col"]:
+    count = len(survey.planes)
+    at = torch.linspace(0, count - 1, max(2, count // _PREFERENCE_STEP + 1)).round().long()
+    shape = (len(at), *survey.uv.shape[:2])
+    coarse = sweep.preference(target, source, survey.uv, (1 / survey.planes[at])[:, None, None].expand(shape))
+    fine = F.interpolate(coarse.flatten(1).T[None], size=count, mode="linear", align_corners=True)[0]
+    return fine.T.reshape(count, *shape[1:])

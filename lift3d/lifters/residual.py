@@ -1,0 +1,43 @@
+"""The residual of stage II: the cheapest change of weights that brings a cell's features near those of its guide.
+
+Letters: g are the (reduced) features at the taps, y those of the guide, v the weights to start from, w those returned,
+d the price of moving a weight. ``w = argmin |Σ w g − y|² / channels + Σ d (w − v)²`` where weights sum to 1.
+
+The guide is what the operator itself says of the picture that stage I lifts. It has been through one network once, at
+the target's own place: free of the disagreement of the sources, but of a picture that is not quite right. Weights over
+raw features keep what the sources saw; the price says how far the guide is to be believed.
+"""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+# Light taps are dear to move, but not infinitely so.
+_LEAST_WEIGHT = 0.01
+
+
+def solve(
+    g: Float[Tensor, "channel cell tap"],
+    y: Float[Tensor, "channel cell"],
+    v: Float[Tensor, "cell tap"],
+    log_price: Float[Tensor, "cell tap"],
+    is_tap: Bool[Tensor, "cell tap"],
+) -> Float[Tensor, "cell tap"]:
+    """Return weights that sum to 1 where ``v`` does; differentiable in ``v`` and the price.
+
+    Source:
+        Ridge regression with one linear constraint, by its Lagrangian (Boyd & Vandenberghe, Convex Optimization,
+        2004, §10.1.1).
+    """
+    present = is_tap.to(g.dtype)
+    at = (g * present).permute(1, 2, 0)
+    gram = at @ at.transpose(1, 2) / len(g)
+    toward = (at @ y.T[..., None])[..., 0] / len(g)
+    # 1. Normal equations; absent taps have an equation of their own, whose solution is 0.
+    price = torch.where(is_tap, log_price.exp() / (v.detach() + _LEAST_WEIGHT), 1.0)
+    factor = torch.linalg.cholesky(gram + torch.diag_embed(price))
+    right = torch.stack([toward + price * v * present, present], dim=-1)
+    free, along = torch.cholesky_solve(right, factor).unbind(-1)
+    # 2. The multiplier that makes the change sum to 0.
+    missing = (v.sum(-1) - free.sum(-1)) / along.sum(-1).clamp(min=1e-12)
+    return (free + missing[:, None] * along) * present

@@ -1,0 +1,228 @@
+"""What the features of an operator at a cell's taps say of one another, in scalars: stage II's inputs.
+
+Letters: g is the feature at a tap, reduced to at most ``PROJECTED_CHANNELS`` channels; the consensus is the mean of
+the taps by weight. Scalars do not change when channels are permuted, rotated or scaled together.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from lift3d.domain.features import FeatureMap
+from lift3d.domain.proposals import RayProposal
+from lift3d.domain.weights import BlendingWeights
+from lift3d.geometry.rays import cell_centers
+from lift3d.geometry.sampling import bilinear_corners, sample
+from lift3d.lifters.networks.corrector import STATE_CHANNELS
+from lift3d.lifters.weights import ReadablePixels
+
+# Distances survive a random projection to this many channels within about 1/sqrt(32) (Johnson & Lindenstrauss, 1984).
+PROJECTED_CHANNELS = 64
+# Taps that are read beside the heaviest ones, so that a residual can undo the blur of bilinear reading.
+NEIGHBOUR_OFFSETS = ((1.0, 0.0), (-1.0, 0.0), (0.0, 1.0), (0.0, -1.0))
+SHARPENED_TAPS = 2
+# Sides in cells of the windows that a source's agreement is averaged over; the whole view is one more.
+CONTEXT_WIDTHS = (3, 9)
+_TINY = 1e-6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TapSet:
+    """Taps that stage II may give weight to.
+
+    Attributes:
+        weights: The taps; those that are only within the residual's reach have weight 0.
+        is_tap: Taps that exist: padding does not, nor what cannot be read.
+        is_beside: Taps one source cell beside another.
+    """
+
+    weights: BlendingWeights
+    is_tap: Bool[Tensor, "cell tap"]
+    is_beside: Bool[Tensor, "cell tap"]
+
+
+def as_given(weights: BlendingWeights) -> TapSet:
+    """Return the taps as they are."""
+    return TapSet(weights, weights.weight > 0, torch.zeros_like(weights.weight, dtype=torch.bool))
+
+
+def with_neighbours(weights: BlendingWeights, sources: Sequence[FeatureMap], readable: ReadablePixels) -> TapSet:
+    """Give up the lightest taps for ones of weight 0 that lie one source cell beside the heaviest.
+
+    Args:
+        weights: Taps, the heaviest first.
+        sources: The sources' maps.
+        readable: Which pixels of the sources may be read.
+    """
+    extra = SHARPENED_TAPS * len(NEIGHBOUR_OFFSETS)
+    count = weights.source.shape[1]
+    if count < extra + SHARPENED_TAPS:
+        return as_given(weights)
+    kept = weights.weight[:, : count - extra]
+    total = kept.sum(1, keepdim=True)
+    heavy = slice(0, SHARPENED_TAPS)
+    strides = torch.tensor([[one.grid.stride_u, one.grid.stride_v] for one in sources], dtype=torch.float32)
+    offsets = torch.tensor(NEIGHBOUR_OFFSETS) * strides[weights.source[:, heavy]][:, :, None]
+    uv = (weights.uv[:, heavy, None] + offsets).flatten(1, 2)
+    source, log_scale = (
+        one[:, heavy].repeat_interleave(len(NEIGHBOUR_OFFSETS), 1) for one in (weights.source, weights.log_scale_ratio)
+    )
+    may_read = (weights.weight[:, heavy] > 0).repeat_interleave(len(NEIGHBOUR_OFFSETS), 1) & readable.at(source, uv)
+    beside = torch.zeros_like(weights.weight, dtype=torch.bool)
+    beside[:, -extra:] = True
+    widened = replace(
+        weights,
+        source=torch.cat([weights.source[:, :-extra], source], 1),
+        uv=torch.cat([weights.uv[:, :-extra], uv], 1),
+        weight=torch.cat([kept / torch.where(total > 0, total, 1.0), torch.zeros_like(log_scale)], 1),
+        log_scale_ratio=torch.cat([weights.log_scale_ratio[:, :-extra], log_scale], 1),
+    )
+    return TapSet(widened, torch.cat([kept > 0, may_read], 1), beside)
+
+
+def projected(sources: Sequence[FeatureMap]) -> list[Float[Tensor, "channel row col"]]:
+    """Return the sources' maps, centred and scaled alike, with no more than ``PROJECTED_CHANNELS`` channels."""
+    channels = sources[0].channel_count
+    mixing = None
+    if channels > PROJECTED_CHANNELS:
+        generator = torch.Generator().manual_seed(0)
+        mixing = torch.randn(PROJECTED_CHANNELS, channels, generator=generator) / channels**0.5
+    reduced = [one.values if mixing is None else torch.einsum("dc,crk->drk", mixing, one.values) for one in sources]
+    flat = torch.cat([one.flatten(1) for one in reduced], dim=1)
+    mean = flat.mean(1)[:, None, None]
+    scale = (flat - flat.mean(1, keepdim=True)).square().mean().sqrt().clamp(min=_TINY)
+    return [(one - mean) / scale for one in reduced]
+
+
+def features_at(
+    weights: BlendingWeights, maps: Sequence[Float[Tensor, "channel row col"]], sources: Sequence[FeatureMap]
+) -> Float[Tensor, "channel cell tap"]:
+    """Read maps at the taps."""
+    found = maps[0].new_zeros(maps[0].shape[0], *weights.source.shape)
+    for index, (values, one) in enumerate(zip(maps, sources, strict=True)):
+        cell, tap = (weights.source == index).nonzero(as_tuple=True)
+        grid = one.grid
+        read = sample(values, weights.uv[cell, tap], (grid.stride_u, grid.stride_v), (grid.origin_u, grid.origin_v))
+        found[:, cell, tap] = read
+    return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TapFeatures:
+    """Reduced features at the taps and of the guide.
+
+    Attributes:
+        at_taps: Of every tap.
+        of_guide: Of the cell in the guide; the consensus where there is no guide.
+    """
+
+    at_taps: Float[Tensor, "channel cell tap"]
+    of_guide: Float[Tensor, "channel cell"]
+
+
+def gather(taps: TapSet, sources: Sequence[FeatureMap], guide: FeatureMap | None) -> TapFeatures:
+    """Read the taps' features, and the guide's at the same cells."""
+    weights = taps.weights
+    reduced = projected([*sources, *([] if guide is None else [guide])])
+    at_taps = features_at(weights, reduced[: len(sources)], sources)
+    if guide is None:
+        return TapFeatures(at_taps, (at_taps * weights.weight).sum(-1))
+    grid, own = weights.grid, guide.grid
+    centers = cell_centers(grid.rows, grid.cols, (grid.stride_u, grid.stride_v), (grid.origin_u, grid.origin_v))
+    read = sample(reduced[-1], centers.reshape(-1, 2), (own.stride_u, own.stride_v), (own.origin_u, own.origin_v))
+    return TapFeatures(at_taps, read)
+
+
+def compare(taps: TapSet, features: TapFeatures, sources: Sequence[FeatureMap]) -> Float[Tensor, "cell tap input"]:
+    """Compare the features of a cell's taps with their consensus, with the heaviest tap and with the guide."""
+    weights, weight, g = taps.weights, taps.weights.weight, features.at_taps
+    consensus, guide = (g * weight).sum(-1, keepdim=True), features.of_guide[..., None]
+    deviation, error = ((g - one).square().mean(0).sqrt() for one in (consensus, guide))
+    spread = (deviation * weight).sum(-1, keepdim=True)
+    gap = (consensus - guide).square().mean(0).sqrt()
+    norm, consensus_norm = g.square().mean(0).sqrt(), consensus.square().mean(0).sqrt()
+    cosine, toward = (F.cosine_similarity(g, one.expand_as(g), dim=0) for one in (consensus, guide))
+    relative, relative_error = (one.add(0.02).log() - (spread + 0.02).log() for one in (deviation, error))
+    blur_u, blur_v = _bilinear_blur(weights, sources)
+    inputs = torch.stack(
+        [
+            (weight + 1e-3).log() / 4,
+            F.cosine_similarity(g, g[..., :1].expand_as(g), dim=0),
+            deviation,
+            (norm + 0.02).log() - (consensus_norm + 0.02).log(),
+            weights.log_scale_ratio,
+            4 * blur_u,
+            4 * blur_v,
+            (weight[:, None] * same_source(weights)).sum(-1),
+            weight.square().sum(-1, keepdim=True).expand_as(weight),
+            taps.is_beside.float(),
+            spread.expand_as(weight),
+            gap.expand_as(weight),
+            (gap.add(0.02).log() - spread.add(0.02).log()).expand_as(weight),
+            cosine,
+            relative,
+            toward,
+            relative_error,
+            *_around(weights, len(sources), torch.stack([cosine, relative, toward, relative_error])),
+        ],
+        dim=-1,
+    )
+    return inputs * taps.is_tap[..., None]
+
+
+def _around(
+    weights: BlendingWeights, source_count: int, values: Float[Tensor, "value cell tap"]
+) -> list[Float[Tensor, "cell tap"]]:
+    """Return how each tap's source does in the cells around: which views suit varies slowly over the image.
+
+    Means are by weight, over square windows; a source without weight in a window gives 0.
+    """
+    grid, weight = weights.grid, weights.weight
+    index = weights.source.long()
+    mass = weight.new_zeros(grid.cell_count, source_count).scatter_add_(1, index, weight)
+    sums = [weight.new_zeros(grid.cell_count, source_count).scatter_add_(1, index, weight * one) for one in values]
+    maps = torch.stack([mass, *sums]).reshape(len(values) + 1, grid.rows, grid.cols, source_count).movedim(-1, 1)
+    found = []
+    for width in CONTEXT_WIDTHS:
+        pooled = F.avg_pool2d(maps, width, stride=1, padding=width // 2, count_include_pad=False)
+        means = pooled[1:] / pooled[0].clamp(min=1e-3)
+        found += [one.reshape(source_count, -1).T.gather(1, index) for one in means]
+    of_view = maps.mean((2, 3))
+    return found + [one[index] for one in of_view[1:] / of_view[0].clamp(min=1e-6)]
+
+
+def same_source(weights: BlendingWeights) -> Bool[Tensor, "cell tap tap"]:
+    """Return which pairs of taps read the same source."""
+    return weights.source[:, :, None] == weights.source[:, None, :]
+
+
+def state_at(proposal: RayProposal, weights: BlendingWeights) -> Float[Tensor, "cell state"]:
+    """Read the guide state at an operator's cells; zeros where the proposal has none."""
+    grid, guide = weights.grid, proposal.grid
+    if proposal.state is None:
+        return torch.zeros(grid.cell_count, STATE_CHANNELS)
+    centers = cell_centers(grid.rows, grid.cols, (grid.stride_u, grid.stride_v), (grid.origin_u, grid.origin_v))
+    corner, share = bilinear_corners(
+        centers.reshape(-1, 2),
+        guide.rows,
+        guide.cols,
+        (guide.stride_u, guide.stride_v),
+        (guide.origin_u, guide.origin_v),
+    )
+    return (proposal.state[corner] * share[..., None]).sum(1)
+
+
+def _bilinear_blur(
+    weights: BlendingWeights, sources: Sequence[FeatureMap]
+) -> tuple[Float[Tensor, "cell tap"], Float[Tensor, "cell tap"]]:
+    """Return how much bilinear reading blurs along u and v: f·(1 − f) of the fraction f between cell centres."""
+    strides = torch.tensor([[one.grid.stride_u, one.grid.stride_v] for one in sources])
+    origins = torch.tensor([[one.grid.origin_u, one.grid.origin_v] for one in sources])
+    at = (weights.uv - origins[weights.source]) / strides[weights.source] - 0.5
+    fraction = at - at.floor()
+    blur = fraction * (1 - fraction)
+    return blur[..., 0], blur[..., 1]

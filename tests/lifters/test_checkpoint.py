@@ -1,0 +1,111 @@
+"""Checkpoints come back as they were written, and a wrong file says what is wrong with it."""
+
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from lift3d.errors import ConfigError, UnknownNameError
+from lift3d.lifters.catalog import LEARNED, build_lifter, lifter_spec
+from lift3d.lifters.checkpoint import load_checkpoint, save_checkpoint, untrained
+from lift3d.lifters.checkpoint_files import DEFAULT, checkpoint_digest, checkpoint_path, packaged
+
+
+@pytest.fixture
+def written(tmp_path):
+    path = tmp_path / "own.safetensors"
+    save_checkpoint(path, untrained())
+    return path
+
+
+def rewritten(path, change, metadata):
+    tensors = load_file(path)
+    change(tensors)
+    other = path.with_name("changed.safetensors")
+    save_file(tensors, other, metadata)
+    return str(other)
+
+
+GOOD = {"format": "lift3d-lifter", "version": "1", "about": "{}"}
+
+
+def test_a_round_trip_keeps_every_weight(tmp_path):
+    networks = untrained()
+    with torch.no_grad():
+        networks.density.logit.weight.normal_()
+    networks.about["steps"] = 3
+    save_checkpoint(tmp_path / "a.safetensors", networks)
+    read = load_checkpoint(str(tmp_path / "a.safetensors"))
+    assert read.about == {"steps": 3}
+    for part in ("density", "corrector"):
+        for key, value in getattr(networks, part).state_dict().items():
+            torch.testing.assert_close(getattr(read, part).state_dict()[key], value, rtol=0, atol=0)
+
+
+def test_packaged_checkpoints_load_and_are_small():
+    assert DEFAULT in packaged()
+    for name in packaged():
+        load_checkpoint(name)
+        assert checkpoint_path(name).stat().st_size <= 5 * 2**20
+        assert checkpoint_path(name).with_suffix(".md").is_file(), "a checkpoint ships with its card"
+
+
+def test_a_truncated_file_is_refused(written):
+    written.write_bytes(written.read_bytes()[: written.stat().st_size // 2])
+    with pytest.raises(ConfigError, match="not a readable checkpoint"):
+        load_checkpoint(str(written))
+
+
+def test_another_version_is_refused(written):
+    other = rewritten(written, lambda tensors: None, {**GOOD, "version": "0"})
+    with pytest.raises(ConfigError, match="version '0'; expected"):
+        load_checkpoint(other)
+
+
+def test_foreign_safetensors_are_refused(written):
+    other = rewritten(written, lambda tensors: None, {})
+    with pytest.raises(ConfigError, match="format None"):
+        load_checkpoint(other)
+
+
+def test_missing_tensors_are_named(written):
+    other = rewritten(written, lambda tensors: tensors.pop("density.logit.weight"), GOOD)
+    with pytest.raises(ConfigError, match=r"logit\.weight differ"):
+        load_checkpoint(other)
+
+
+def test_weights_that_are_no_numbers_are_refused(written):
+    other = rewritten(written, lambda tensors: tensors["density.logit.bias"].fill_(torch.nan), GOOD)
+    with pytest.raises(ConfigError, match="NaN"):
+        load_checkpoint(other)
+
+
+@pytest.mark.parametrize("ask", [lifter_spec, build_lifter])
+def test_a_missing_checkpoint_says_which_there_are(ask):
+    with pytest.raises(ConfigError, match=DEFAULT):
+        ask("lift3d?checkpoint=no-such")
+
+
+@pytest.mark.parametrize("name", ["lift3d?weights=x", "lift3d?checkpoint=", "plane_sweep?checkpoint=synthetic"])
+def test_options_that_do_not_exist_are_refused(name):
+    with pytest.raises(ConfigError, match=r"checkpoint|options"):
+        lifter_spec(name)
+
+
+def test_an_unknown_lifter_with_an_option_is_an_unknown_lifter():
+    with pytest.raises(UnknownNameError, match="lift3d"):
+        lifter_spec("lift4d?checkpoint=synthetic")
+
+
+def test_what_a_lifter_depends_on_is_the_content_of_its_checkpoint(written, tmp_path):
+    same = tmp_path / "same.safetensors"
+    shutil.copy(written, same)
+    a, b = (lifter_spec(f"lift3d?checkpoint={path}") for path in (written, same))
+    assert a.weights_digest == b.weights_digest == checkpoint_digest(str(written))
+    assert a.weights_digest != lifter_spec("lift3d").weights_digest
+
+
+def test_one_proposal_serves_all_learned_lifters_of_a_checkpoint(written):
+    assert len({lifter_spec(name).proposal_key for name in LEARNED}) == 1
+    assert lifter_spec(f"lift3d?checkpoint={written}").proposal_key != lifter_spec("lift3d").proposal_key

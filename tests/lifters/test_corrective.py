@@ -1,0 +1,232 @@
+"""The learned lifter: untrained it is what it starts from, and whatever its weights, its answer is a blend."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from lift3d.domain.features import FeatureGrid, FeatureMap
+from lift3d.domain.proposals import SourceGuide
+from lift3d.domain.scene import DepthRange
+from lift3d.errors import NoOverlapError
+from lift3d.lifters.blend import blend
+from lift3d.lifters.catalog import LIFT3D, SEPARATE_WEIGHTS, SHARED_WEIGHTS
+from lift3d.lifters.checkpoint import Checkpoint, untrained
+from lift3d.lifters.corrective import Lift3D, SeparateWeights, SharedWeights
+from lift3d.lifters.density import estimate
+from lift3d.lifters.depth_consensus import agree
+from lift3d.lifters.plane_sweep import PlaneSweep
+from lift3d.lifters.ray_evidence import gather_evidence
+from lift3d.lifters.tap_agreement import NEIGHBOUR_OFFSETS, SHARPENED_TAPS, with_neighbours
+from lift3d.lifters.weights import ReadablePixels, weights_at
+from tests.support.scenes import two_planes_scene
+
+HEIGHT = 48
+BESIDE = SHARPENED_TAPS * len(NEIGHBOUR_OFFSETS)
+
+
+@pytest.fixture(scope="module")
+def situation():
+    scene = two_planes_scene()
+    frames = [view.load(HEIGHT) for view in scene.views]
+    guides = tuple(
+        SourceGuide(view.id, frame.camera, frame.image, frame.is_valid)
+        for view, frame in zip(scene.views[1:], frames[1:], strict=True)
+    )
+    return frames[0], guides, scene.depth_range
+
+
+def shaken(seed=0, scale=0.3):
+    """Networks that do something, whatever it is."""
+    generator = torch.Generator().manual_seed(seed)
+    networks = untrained()
+    with torch.no_grad():
+        for network in (networks.density, networks.corrector):
+            for parameter in network.parameters():
+                parameter += scale * torch.randn(parameter.shape, generator=generator)
+    return networks
+
+
+def maps_of(guides, channels=6, stride=4.0):
+    maps = []
+    for index, guide in enumerate(guides):
+        grid = FeatureGrid.covering(guide.camera.size, stride)
+        generator = torch.Generator().manual_seed(index)
+        maps.append(FeatureMap(torch.randn(channels, grid.rows, grid.cols, generator=generator), grid))
+    return maps
+
+
+def guide_of(target, channels=6):
+    """What an operator might say of the lifted picture."""
+    grid = FeatureGrid.covering(target.camera.size, 4.0)
+    generator = torch.Generator().manual_seed(77)
+    return FeatureMap(torch.randn(channels, grid.rows, grid.cols, generator=generator), grid)
+
+
+def lifted_weights(lifter, situation, maps, taps=32, guide=None):
+    frame, guides, depth_range = situation
+    proposal = dataclasses.replace(
+        lifter.propose(frame.camera, guides, depth_range), source_is_valid=tuple(one.is_valid for one in guides)
+    )
+    weights = weights_at(proposal, FeatureGrid.covering(frame.camera.size, 4.0), tap_count=taps)
+    return weights, lifter.correct(proposal, weights, maps, guide)
+
+
+def test_untrained_density_is_the_consensus_without_training(situation):
+    frame, guides, depth_range = situation
+    sweep = PlaneSweep()
+    survey = sweep.survey(frame.camera, guides, depth_range)
+    evidence = gather_evidence(sweep, frame.camera, survey)
+    consensus = agree(frame.camera, survey.uv, survey.depths, [1.0] * len(survey.views), survey.planes)
+    torch.testing.assert_close(evidence.visibility, consensus.visibility, rtol=0, atol=0)
+    with torch.no_grad():
+        found = estimate(untrained().density, evidence, 4)
+    sharpened = (consensus.probability + 1e-4) ** 1.5
+    torch.testing.assert_close(found.probability, sharpened / sharpened.sum(0), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("build", [(Lift3D, LIFT3D), (SeparateWeights, SEPARATE_WEIGHTS)])
+def test_an_untrained_corrector_without_a_guide_blends_as_before(situation, build):
+    lifter_class, spec = build
+    given, corrected = lifted_weights(lifter_class(spec, untrained()), situation, maps_of(situation[1]))
+    torch.testing.assert_close(corrected.weight, given.weight, rtol=0, atol=1e-5)
+
+
+def test_an_untrained_corrector_moves_features_towards_the_guide(situation):
+    maps, guide = maps_of(situation[1]), guide_of(situation[0])
+    given, corrected = lifted_weights(Lift3D(LIFT3D, untrained()), situation, maps, guide=guide)
+    before, after = (
+        (blend(one, maps).features.values - guide.values).square().mean(0).nan_to_num(0) for one in (given, corrected)
+    )
+    assert float(after.mean()) < 0.7 * float(before.mean())
+
+
+def test_a_guide_that_agrees_changes_nothing(situation):
+    maps = maps_of(situation[1])
+    lifter = Lift3D(LIFT3D, untrained())
+    given, _ = lifted_weights(lifter, situation, maps)
+    lifted = blend(given, maps)
+    agreeing = FeatureMap(lifted.features.values.nan_to_num(0), lifted.features.grid)
+    _, corrected = lifted_weights(lifter, situation, maps, guide=agreeing)
+    again = blend(corrected, maps).features.values
+    # The lightest taps made room for the neighbours of the heaviest, so that it is not exact.
+    assert float((again - lifted.features.values).abs().nan_to_num(0).mean()) < 0.03
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_whatever_the_networks_say_weights_sum_to_one_or_nothing_is_covered(situation, seed):
+    maps, guide = maps_of(situation[1]), guide_of(situation[0])
+    given, corrected = lifted_weights(Lift3D(LIFT3D, shaken(seed)), situation, maps, guide=guide)
+    total = corrected.weight.sum(1)
+    is_covered = corrected.coverage > 0
+    torch.testing.assert_close(corrected.coverage, given.coverage, rtol=0, atol=0)
+    torch.testing.assert_close(total[is_covered], torch.ones_like(total[is_covered]), rtol=0, atol=1e-4)
+    assert float(corrected.weight[~is_covered].abs().sum()) == 0
+
+
+def test_a_residual_may_extrapolate(situation):
+    maps, guide = maps_of(situation[1]), guide_of(situation[0])
+    _, corrected = lifted_weights(Lift3D(LIFT3D, untrained()), situation, maps, guide=guide)
+    assert float(corrected.weight.min()) < 0
+
+
+def test_separate_weights_never_leave_the_span_of_the_taps(situation):
+    maps = maps_of(situation[1])
+    lifter = SeparateWeights(SEPARATE_WEIGHTS, shaken())
+    given, corrected = lifted_weights(lifter, situation, maps, guide=guide_of(situation[0]))
+    assert float(corrected.weight.min()) >= 0
+    assert bool((corrected.weight[given.weight == 0] == 0).all())
+
+
+def test_channels_and_their_number_are_irrelevant(situation):
+    lifter = Lift3D(LIFT3D, shaken(scale=0.03))
+    maps, guide = maps_of(situation[1]), guide_of(situation[0])
+    order = torch.tensor([3, 1, 5, 0, 2, 4])
+
+    def shuffled(one):
+        return FeatureMap(one.values[order], one.grid)
+
+    def doubled(one):
+        return FeatureMap(one.values.repeat(2, 1, 1), one.grid)
+
+    _, a = lifted_weights(lifter, situation, maps, guide=guide)
+    for change in (shuffled, doubled):
+        _, b = lifted_weights(lifter, situation, [change(one) for one in maps], guide=change(guide))
+        torch.testing.assert_close(a.weight, b.weight, rtol=0, atol=1e-3)
+
+
+def test_many_channels_are_compared_through_few(situation):
+    maps, guide = maps_of(situation[1], channels=200), guide_of(situation[0], channels=200)
+    _, corrected = lifted_weights(Lift3D(LIFT3D, shaken()), situation, maps, guide=guide)
+    assert blend(corrected, maps).features.channel_count == 200
+
+
+def test_neighbours_of_taps_never_read_invalid_pixels(situation):
+    frame, guides, depth_range = situation
+    holed = []
+    for guide in guides:
+        is_valid = guide.is_valid.clone()
+        is_valid[20:30, 20:40] = False
+        holed.append(dataclasses.replace(guide, is_valid=is_valid))
+    lifter = SharedWeights(SHARED_WEIGHTS, untrained())
+    proposal = lifter.propose(frame.camera, holed, depth_range)
+    proposal = dataclasses.replace(proposal, source_is_valid=tuple(one.is_valid for one in holed))
+    weights = weights_at(proposal, FeatureGrid.covering(frame.camera.size, 1.0))
+    maps = maps_of(holed, stride=1.0)
+    taps = with_neighbours(weights, maps, ReadablePixels.of(proposal))
+    assert bool(taps.is_beside[:, -BESIDE:].all())
+    assert not bool(taps.is_beside[:, :-BESIDE].any())
+    u, v = taps.weights.uv[taps.is_tap].unbind(-1)
+    source = taps.weights.source[taps.is_tap]
+    for index, guide in enumerate(holed):
+        here = source == index
+        col = u[here].long().clamp(0, guide.camera.size.width - 1)
+        row = v[here].long().clamp(0, guide.camera.size.height - 1)
+        assert bool(guide.is_valid[row, col].all())
+
+
+def test_few_taps_are_left_as_they_are(situation):
+    maps = maps_of(situation[1])
+    given, corrected = lifted_weights(Lift3D(LIFT3D, untrained()), situation, maps, taps=BESIDE)
+    torch.testing.assert_close(corrected.weight, given.weight, rtol=0, atol=1e-5)
+
+
+def test_one_source_is_enough(situation):
+    frame, guides, depth_range = situation
+    maps = maps_of(guides[:1])
+    lifter = Lift3D(LIFT3D, shaken())
+    _, corrected = lifted_weights(lifter, (frame, guides[:1], depth_range), maps, guide=guide_of(frame))
+    lifted = blend(corrected, maps)
+    assert bool(torch.isfinite(lifted.features.values[:, lifted.coverage > 0]).all())
+    assert float((lifted.coverage > 0).float().mean()) > 0.3
+
+
+def test_sources_that_do_not_overlap_are_said_so(situation):
+    frame, guides, depth_range = situation
+    turn = torch.diag(torch.tensor([-1.0, 1, -1, 1], dtype=torch.float64))
+    away = [
+        dataclasses.replace(one, camera=dataclasses.replace(one.camera, w2c=turn @ one.camera.w2c)) for one in guides
+    ]
+    with pytest.raises(NoOverlapError, match="frustum"):
+        Lift3D(LIFT3D, shaken()).propose(frame.camera, away, depth_range)
+
+
+def test_a_depth_range_that_misses_the_scene_invents_nothing(situation):
+    frame, guides, depth_range = situation
+    beyond = DepthRange(depth_range.near / 400, depth_range.near / 200)
+    try:
+        proposal = Lift3D(LIFT3D, shaken()).propose(frame.camera, guides, beyond)
+    except NoOverlapError:
+        return
+    maps = maps_of(guides)
+    weights = weights_at(proposal, FeatureGrid.covering(frame.camera.size, 4.0))
+    lifted = blend(weights, maps)
+    inside = lifted.features.values[:, lifted.coverage > 0]
+    assert bool(torch.isfinite(inside).all())
+    assert bool(torch.isnan(lifted.features.values[:, lifted.coverage == 0]).all())
+
+
+def test_checkpoints_in_memory_need_no_file(situation):
+    networks = Checkpoint(untrained().density, untrained().corrector, {})
+    frame, guides, depth_range = situation
+    assert SharedWeights(SHARED_WEIGHTS, networks).propose(frame.camera, guides, depth_range).state is not None
