@@ -6,7 +6,13 @@ STAMP := $(VENV)/.installed
 STORE ?= runs/demo
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: demo test test-real test-cluster check bench baselines clean
+# Real networks that the learned lifter has never seen.
+NETWORKS = $(foreach name,mobilenet_s4 mobilenet_s8 mobilenet_s16 alike r2d2 vgg_r31,\
+		--plugin tests/real/plugins/feature_networks.py:$(name) --operator $(name)) \
+	--plugin tests/real/plugins/style_transfer.py:faststyle_rain --operator faststyle_rain \
+	--plugin tests/real/plugins/npz_segmentation.py:mosaic --operator mosaic
+
+.PHONY: demo test test-real test-cluster check bench baselines results clean
 
 demo: $(STAMP)  ## Lift the demo scenes with every lifter and print the table.
 	$(BIN)/lift3d run --recipe flows/recipes/demo.yaml --store $(STORE)
@@ -32,6 +38,12 @@ bench: $(STAMP)  ## Kernels against what the machine can do.
 baselines: $(STAMP)  ## docs/baselines.md from the captures under LIFT3D_TEST_DATA.
 	$(BIN)/lift3d bench baselines --captures $(LIFT3D_TEST_DATA)/captures --out docs/baselines.md \
 		--plugin tests/real/plugins/npz_segmentation.py:mosaic --plugin tests/real/plugins/npz_segmentation.py:deeplabv3
+
+results: $(STAMP)  ## docs/results.md, docs/results-operators.md and docs/oracle.md from the captures under LIFT3D_TEST_DATA.
+	$(BIN)/lift3d bench lifters $(addprefix $(LIFT3D_TEST_DATA)/captures/,fox kitchen garden bear shelf) --out docs/results.md
+	$(BIN)/lift3d bench lifters $(addprefix $(LIFT3D_TEST_DATA)/captures/,fox kitchen) $(NETWORKS) --out docs/results-operators.md
+	$(BIN)/lift3d bench oracle $(addprefix $(LIFT3D_TEST_DATA)/captures/,fox kitchen) --lifter shared_weights \
+		$(NETWORKS) --taps 8 --taps 32 --out docs/oracle.md
 
 clean:
 	rm -rf runs .mypy_cache .ruff_cache

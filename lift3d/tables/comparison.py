@@ -69,12 +69,13 @@ def paired_bootstrap(table: ScoreTable, metric: str, a: str, b: str, operator: s
     values = {name: frame[frame["lifter"] == name].set_index(PAIR)["value"] for name in (a, b)}
     difference = values[a].sub(values[b])  # Aligned on the pair: what one side lacks is NaN.
     known = difference.dropna().sort_index().to_numpy()
-    low, high = _interval(known, seed)
+    low, high = interval(known, seed)
     mean = float(known.mean()) if len(known) else float("nan")
     return PairedInterval(mean, low, high, len(known), len(difference) - len(known))
 
 
-def _interval(differences: np.ndarray[tuple[int], np.dtype[np.float64]], seed: int) -> tuple[float, float]:
+def interval(differences: np.ndarray[tuple[int], np.dtype[np.float64]], seed: int = 0) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval of the mean of paired differences, NaN for fewer than two."""
     count = len(differences)
     if count < 2:
         return float("nan"), float("nan")
