@@ -33,7 +33,7 @@ def lift_scenes(
     scenes: tuple[str, ...],
     store: str,
     operators: tuple[str, ...] = ("rgb",),
-    lifters: tuple[str, ...] = ("plane_sweep",),
+    lifters: tuple[str, ...] = ("lift3d",),
     metrics: tuple[str, ...] = (),
     image_height: int = 256,
     sources: int = 8,

@@ -33,7 +33,7 @@ class Recipe(BaseModel):
 
     scenes: tuple[str, ...] = Field(min_length=1)
     operators: tuple[str, ...] = Field(default=("rgb",), min_length=1)
-    lifters: tuple[str, ...] = Field(default=("plane_sweep",), min_length=1)
+    lifters: tuple[str, ...] = Field(default=("lift3d",), min_length=1)
     metrics: tuple[str, ...] = ()
     image_height: int = Field(default=256, ge=16, le=8192)
     sources: int = Field(default=8, ge=1, le=64)
