@@ -1,0 +1,89 @@
+"""How much memory lifting one target takes: a process of its own that lifts it once and reads its peak."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lift3d import pipeline
+from lift3d.bench.blend import _peak_bytes as peak_bytes
+from lift3d.bench.blend import _restarted_peak_bytes as restarted_peak_bytes
+from lift3d.bench.speed_scene import GUIDE_STRIDE_PX, RandomOperator, SpeedScene, frame_bytes
+from lift3d.errors import WorkerLostError
+from lift3d.lifters.catalog import build_lifter
+from lift3d.lifters.weights import TAP_COUNT
+
+
+def in_fresh_process(location: str, lifter: str, cells: int, source_count: int, channel_count: int) -> dict[str, Any]:
+    """Measure in a process of its own, with as many threads as here.
+
+    Args:
+        location: Scene.
+        lifter: Catalog name.
+        cells: Rows (and columns) of the guide grid and of the operator's grid.
+        source_count: Source views.
+        channel_count: Channels of the operator.
+
+    Returns:
+        Resident bytes of the process: ``started_bytes`` with the lifter loaded, ``held_bytes`` with frames and
+        features, ``peak_bytes`` of all stages from propose to blend; and the sizes of what it was given.
+
+    Raises:
+        WorkerLostError: If the process does not finish.
+    """
+    arguments = [location, lifter, cells, source_count, channel_count, torch.get_num_threads()]
+    command = [sys.executable, "-m", "lift3d.bench.speed_memory", *map(str, arguments)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    if answer.returncode != 0:
+        last = answer.stderr.strip().splitlines()[-1:] or ["killed"]
+        raise WorkerLostError(
+            f"The process that measures memory ended with code {answer.returncode} ({last[0]}); expected figures. "
+            "It may have run out of memory: free some and run again."
+        )
+    figures: dict[str, Any] = json.loads(answer.stdout)
+    return figures
+
+
+def _measure(location: str, lifter_name: str, cells: int, source_count: int, channel_count: int) -> dict[str, Any]:
+    lifter = build_lifter(lifter_name)
+    started_bytes = _resident_bytes()
+    scene = SpeedScene.read(location, cells, source_count)
+    operator = RandomOperator.of(scene, channel_count, GUIDE_STRIDE_PX)
+    held_bytes = restarted_peak_bytes()
+    proposal = scene.propose(lifter)
+    guides = None
+    if lifter.spec.is_guided:
+        scene.lift_picture(proposal)
+        guides = (operator.guide,)
+    sources = [(one,) for one in operator.sources]
+    pipeline.lift_features(lifter, proposal, sources, [operator.guide.grid], TAP_COUNT, guides)
+    return {
+        "guide_cells": [proposal.grid.rows, proposal.grid.cols],
+        "operator_cells": [operator.guide.grid.rows, operator.guide.grid.cols],
+        "sources": source_count,
+        "channels": channel_count,
+        "taps": TAP_COUNT,
+        "frame_bytes": frame_bytes(list(scene.frames.values())),
+        "feature_bytes": sum(4 * one.values.numel() for one in (*operator.sources, operator.guide)),
+        "started_bytes": started_bytes,
+        "held_bytes": held_bytes,
+        "peak_bytes": peak_bytes(),
+    }
+
+
+def _resident_bytes() -> int:
+    """Return what is resident now; the peak so far where the system does not tell (not Linux)."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmRSS"))
+        return int(line.split()[1]) * 1024
+    return peak_bytes()
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(int(sys.argv[6]))
+    found = _measure(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:6]))
+    sys.stdout.write(json.dumps(found) + "\n")
