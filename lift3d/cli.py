@@ -4,6 +4,7 @@ Exit codes: 0 all, 3 partial, 1 error, 2 usage, 130 interrupted.
 """
 
 import json
+import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -15,8 +16,12 @@ from lift3d.config import Execution, Recipe, parse_execution, parse_recipe
 from lift3d.errors import ConfigError, Lift3dError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lift3d.runs import Manifest, OnScene
     from lift3d.scene_inputs import Report
+    from lift3d.training.settings import TrainingSettings
+    from lift3d.training.train import Listener
 
 EXIT_ERROR, EXIT_USAGE, EXIT_PARTIAL, EXIT_INTERRUPTED = 1, 2, 3, 130
 
@@ -135,6 +140,38 @@ def run(
     sys.exit(code)
 
 
+@app.command("train")
+def train_lifter(
+    out: Annotated[Path | None, typer.Option(help="Checkpoint to write: a .safetensors file.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Scenes and states of the run; resumed from here.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of scenes, feature spaces and networks.")] = None,
+    scenes: Annotated[int | None, typer.Option(help="Rendered scenes to train on.")] = None,
+    validation_scenes: Annotated[int | None, typer.Option(help="Scenes that are never trained on.")] = None,
+    density_steps: Annotated[int | None, typer.Option(help="Examples for stage I.")] = None,
+    corrector_steps: Annotated[int | None, typer.Option(help="Examples for stage II.")] = None,
+    density_rate: Annotated[float | None, typer.Option(help="Learning rate of stage I.")] = None,
+    corrector_rate: Annotated[float | None, typer.Option(help="Learning rate of stage II.")] = None,
+    processes: Annotated[int | None, typer.Option(help="Processes that train together, on Ray if several.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that prepare examples for each of them.")] = None,
+    ray_address: Annotated[str | None, typer.Option(help="Ray cluster to use; started here if not given.")] = None,
+    settings: Annotated[Path | None, typer.Option(help="YAML of these settings; options beside it win.")] = None,
+) -> None:
+    """Train the learned lifter on computed scenes; the same command again goes on where it stopped."""
+    given = {name: value for name, value in locals().items() if value is not None}
+    from lift3d.training.settings import parse_settings
+
+    given.pop("ray_address", None)
+    what = parse_settings({**_read_recipe(given.pop("settings", None)), **given})
+    from lift3d.present import train_command
+
+    is_on_ray = what.processes > 1 or ray_address is not None
+    try:
+        train_command.train_and_present(what, _on_ray(ray_address) if is_on_ray else train_command.here)
+    except KeyboardInterrupt:
+        typer.secho("interrupted; the same command goes on from the last saved step", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+
+
 @app.command()
 def status(
     store: Annotated[str, typer.Argument(help="URL of the store.")],
@@ -211,6 +248,100 @@ def bench_baselines(
     measure(captures, out, store, plugin or ())
 
 
+@bench.command("oracle")
+def bench_oracle(
+    locations: Annotated[list[str], typer.Argument(help="Scenes, as of lift3d run.")],
+    operator: Annotated[list[str] | None, typer.Option(help="2D model; rgb and hog if not given. Repeatable.")] = None,
+    lifter: Annotated[str, typer.Option(help="Whose proposal and taps.")] = "plane_sweep",
+    taps: Annotated[list[int] | None, typer.Option(help="Taps per cell; 8, 16, 32, 64. Repeatable.")] = None,
+    cells: Annotated[int | None, typer.Option(help="Cells per target and operator that are looked at.")] = None,
+    image_height: Annotated[int, typer.Option(help="Height at which views are encoded.")] = 192,
+    sources: Annotated[int, typer.Option(help="Source views per target.")] = 8,
+    holdout: Annotated[int, typer.Option(help="Every N-th view is a target and no source.")] = 8,
+    leave_one_out: Annotated[bool, typer.Option("--leave-one-out", help="Every view is a target instead.")] = False,
+    plugin: Annotated[list[str] | None, typer.Option(help="Operator of one's own: module:attribute.")] = None,
+    store: Annotated[str, typer.Option(help="URL of the store that holds the features.")] = "runs/oracle",
+    out: Annotated[Path | None, typer.Option(help="Markdown file to write.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """What the best weights could reach at held-out views, per operator, and where the rest is lost."""
+    from lift3d.bench import oracle
+    from lift3d.bench.oracle_page import page
+
+    given: dict[str, Any] = {
+        "scenes": locations,
+        "operators": operator or ["rgb", "hog"],
+        "lifters": [lifter],
+        "image_height": image_height,
+        "sources": sources,
+        "holdout": None if leave_one_out else holdout,
+        "target_mode": "heldout",
+        "plugins": plugin or [],
+    }
+    counts = oracle.CELL_COUNT if cells is None else cells
+    figures = oracle.run(parse_recipe(given), store, taps or oracle.TAP_COUNTS, counts)
+    if out is not None:
+        _write_page(out, page(figures))
+    typer.echo(json.dumps(figures, indent=1) if as_json else page(figures))
+
+
+@bench.command("lifters")
+def bench_lifters(
+    locations: Annotated[list[str], typer.Argument(help="Scenes, as of lift3d run.")],
+    operator: Annotated[list[str] | None, typer.Option(help="2D model; rgb if not given. Repeatable.")] = None,
+    lifter: Annotated[list[str] | None, typer.Option(help="Lifter; all of the ablation if not given.")] = None,
+    image_height: Annotated[int, typer.Option(help="Height at which views are encoded.")] = 192,
+    sources: Annotated[int, typer.Option(help="Source views per target.")] = 8,
+    holdout: Annotated[int, typer.Option(help="Every N-th view is a target and no source.")] = 8,
+    leave_one_out: Annotated[bool, typer.Option("--leave-one-out", help="Every view is a target instead.")] = False,
+    plugin: Annotated[list[str] | None, typer.Option(help="Operator of one's own: module:attribute.")] = None,
+    store: Annotated[str, typer.Option(help="URL of the store that holds the features.")] = "runs/lifters",
+    out: Annotated[Path | None, typer.Option(help="Markdown file to write.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """The learned lifter against its own parts and against lifters without training, at held-out views."""
+    from lift3d.bench import lifters
+
+    given: dict[str, Any] = {
+        "scenes": locations,
+        "operators": operator or ["rgb"],
+        "lifters": lifter or list(lifters.LIFTERS),
+        "image_height": image_height,
+        "sources": sources,
+        "holdout": None if leave_one_out else holdout,
+        "target_mode": "heldout",
+        "plugins": plugin or [],
+    }
+    figures = lifters.measure(parse_recipe(given), store)
+    text = lifters.page(figures, shlex.join(["lift3d", *sys.argv[1:]]))
+    if out is not None:
+        _write_page(out, text)
+    typer.echo(json.dumps(figures, indent=1) if as_json else text)
+
+
+@bench.command("speed")
+def bench_speed(
+    lifter: Annotated[str, typer.Option(help="Whose proposal and correction.")] = "lift3d",
+    capture: Annotated[str | None, typer.Option(help="Scene, as of lift3d run; a computed one if not given.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads of torch; all cores if not given.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """What stage I, one more operator and memory cost, against a ray-by-ray network and against all samples."""
+    from lift3d.bench import speed
+    from lift3d.bench.speed_page import table
+
+    figures = speed.measure(speed.FULL, capture or speed.SCENE, lifter, threads)
+    typer.echo(json.dumps(figures, indent=1) if as_json else table(figures))
+
+
+def _write_page(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"Cannot write '{path}': {error}. Name a file in a folder you may write to.") from error
+
+
 def _read_recipe(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
@@ -229,3 +360,13 @@ def _through_prefect(recipe: Recipe, execution: Execution, on_scene: "OnScene", 
     from flows.local_run import run_flow
 
     return run_flow(recipe, execution, on_scene, report)
+
+
+def _on_ray(address: str | None) -> "Callable[[TrainingSettings, Listener], Path]":
+    def drive(settings: "TrainingSettings", listener: "Listener") -> Path:
+        from flows.training_workers import train_on_ray
+
+        place = {"store": str(settings.folder), "ray_address": address, "workers": settings.processes}
+        return train_on_ray(settings, parse_execution(place), listener)
+
+    return drive

@@ -17,8 +17,8 @@ _LEAST_WEIGHT = 0.01
 
 
 def solve(
-    g: Float[Tensor, "channel cell tap"],
-    y: Float[Tensor, "channel cell"],
+    g: Float[Tensor, "cell tap channel"],
+    y: Float[Tensor, "cell channel"],
     v: Float[Tensor, "cell tap"],
     log_price: Float[Tensor, "cell tap"],
     is_tap: Bool[Tensor, "cell tap"],
@@ -30,9 +30,9 @@ def solve(
         2004, §10.1.1).
     """
     present = is_tap.to(g.dtype)
-    at = (g * present).permute(1, 2, 0)
-    gram = at @ at.transpose(1, 2) / len(g)
-    toward = (at @ y.T[..., None])[..., 0] / len(g)
+    at = g * present[..., None]
+    gram = at @ at.transpose(1, 2) / g.shape[2]
+    toward = (at @ y[..., None])[..., 0] / g.shape[2]
     # 1. Normal equations; absent taps have an equation of their own, whose solution is 0.
     price = torch.where(is_tap, log_price.exp() / (v.detach() + _LEAST_WEIGHT), 1.0)
     factor = torch.linalg.cholesky(gram + torch.diag_embed(price))

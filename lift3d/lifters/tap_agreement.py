@@ -120,38 +120,45 @@ class TapFeatures:
         of_guide: Of the cell in the guide; the consensus where there is no guide.
     """
 
-    at_taps: Float[Tensor, "channel cell tap"]
-    of_guide: Float[Tensor, "channel cell"]
+    at_taps: Float[Tensor, "cell tap channel"]
+    of_guide: Float[Tensor, "cell channel"]
 
 
 def gather(taps: TapSet, sources: Sequence[FeatureMap], guide: FeatureMap | None) -> TapFeatures:
     """Read the taps' features, and the guide's at the same cells."""
     weights = taps.weights
     reduced = projected([*sources, *([] if guide is None else [guide])])
-    at_taps = features_at(weights, reduced[: len(sources)], sources)
+    # Channels last: whatever compares taps is then one batched product.
+    at_taps = features_at(weights, reduced[: len(sources)], sources).permute(1, 2, 0).contiguous()
     if guide is None:
-        return TapFeatures(at_taps, (at_taps * weights.weight).sum(-1))
+        return TapFeatures(at_taps, (weights.weight[:, None] @ at_taps)[:, 0])
     grid, own = weights.grid, guide.grid
     centers = cell_centers(grid.rows, grid.cols, (grid.stride_u, grid.stride_v), (grid.origin_u, grid.origin_v))
     read = sample(reduced[-1], centers.reshape(-1, 2), (own.stride_u, own.stride_v), (own.origin_u, own.origin_v))
-    return TapFeatures(at_taps, read)
+    return TapFeatures(at_taps, read.T.contiguous())
 
 
 def compare(taps: TapSet, features: TapFeatures, sources: Sequence[FeatureMap]) -> Float[Tensor, "cell tap input"]:
     """Compare the features of a cell's taps with their consensus, with the heaviest tap and with the guide."""
     weights, weight, g = taps.weights, taps.weights.weight, features.at_taps
-    consensus, guide = (g * weight).sum(-1, keepdim=True), features.of_guide[..., None]
-    deviation, error = ((g - one).square().mean(0).sqrt() for one in (consensus, guide))
+    # 1. All comparisons are inner products of the taps with three vectors per cell, and lengths.
+    others = torch.stack([(weight[:, None] @ g)[:, 0], features.of_guide, g[:, 0]], dim=-1)
+    channels = g.shape[2]
+    product = (g @ others) / channels
+    square, other_square = g.square().mean(-1), others.square().mean(1)
+    cosine, toward, to_heaviest = _cosines(product, square, other_square).unbind(-1)
+    distance = (square[..., None] - 2 * product + other_square[:, None]).clamp(min=0).sqrt()
+    deviation, error, _ = distance.unbind(-1)
     spread = (deviation * weight).sum(-1, keepdim=True)
-    gap = (consensus - guide).square().mean(0).sqrt()
-    norm, consensus_norm = g.square().mean(0).sqrt(), consensus.square().mean(0).sqrt()
-    cosine, toward = (F.cosine_similarity(g, one.expand_as(g), dim=0) for one in (consensus, guide))
+    gap = (others[..., 0] - others[..., 1]).square().mean(1, keepdim=True).sqrt()
+    norm, consensus_norm = square.sqrt(), other_square[:, :1].sqrt()
+    # 2. In units that do not depend on the operator.
     relative, relative_error = (one.add(0.02).log() - (spread + 0.02).log() for one in (deviation, error))
     blur_u, blur_v = _bilinear_blur(weights, sources)
     inputs = torch.stack(
         [
             (weight + 1e-3).log() / 4,
-            F.cosine_similarity(g, g[..., :1].expand_as(g), dim=0),
+            to_heaviest,
             deviation,
             (norm + 0.02).log() - (consensus_norm + 0.02).log(),
             weights.log_scale_ratio,
@@ -172,6 +179,14 @@ def compare(taps: TapSet, features: TapFeatures, sources: Sequence[FeatureMap]) 
         dim=-1,
     )
     return inputs * taps.is_tap[..., None]
+
+
+def _cosines(
+    product: Float[Tensor, "cell tap other"],
+    square: Float[Tensor, "cell tap"],
+    other_square: Float[Tensor, "cell other"],
+) -> Float[Tensor, "cell tap other"]:
+    return product / (square[..., None] * other_square[:, None]).sqrt().clamp(min=_TINY)
 
 
 def _around(

@@ -1,0 +1,80 @@
+"""The model card of a checkpoint: what it was trained on, for how long, where, how well, and what it cannot do."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lift3d.training.rendering import HEIGHTS, VIEW_COUNT
+from lift3d.training.worlds import FAMILIES
+
+History = Mapping[str, Sequence[Mapping[str, float]]]
+
+_TITLES = {"density": "stage I, density proposal", "corrector": "stage II, corrector"}
+_VALIDATION = "validation_"
+_EXPLAINED = {
+    "relative_error": "squared error of colours at held-out views over the untrained one",
+    "surprise": "−log of the probability near the true depth, nats",
+    "residual_cosine": "1 − cosine to the features of the true view over that of shared weights; whole corrector",
+    "residual_square": "squared error to the features of the true view over that of shared weights; whole corrector",
+    "separate_cosine": "1 − cosine over that of shared weights; new weights alone",
+    "separate_square": "squared error over that of shared weights; new weights alone",
+}
+
+
+def render_card(name: str, about: Mapping[str, Any]) -> str:
+    """Return the card as Markdown.
+
+    Args:
+        name: Of the checkpoint.
+        about: What the checkpoint says of how it was made.
+    """
+    return "\n\n".join([f"# {name}", *_making(about), _figures(about["history"]), *_limits(about)]) + "\n"
+
+
+def _making(about: Mapping[str, Any]) -> list[str]:
+    settings, parameters, seconds = about["settings"], about["parameters"], about["seconds"]
+    stages = [
+        f"| {title} | {parameters[stage]:,} | {settings[f'{stage}_steps']:,} | {settings[f'{stage}_rate']:g} "
+        f"| {seconds[stage] / 60:.0f} min |"
+        for stage, title in _TITLES.items()
+    ]
+    low, high = about["sources"]
+    return [
+        "Weights of the learned lifters of lift3d (`lift3d`, `separate_weights`, `shared_weights`): coarse density "
+        "proposal, then corrective aggregation of features. Licence: Apache-2.0, as the package.",
+        "## Data",
+        f"{settings['scenes']:,} computed scenes of {VIEW_COUNT} views each, made from seed {settings['seed']}: "
+        f"{', '.join(FAMILIES)}. Image heights {', '.join(map(str, HEIGHTS))}; {low} to {high} sources per target. "
+        "Textures are noise, patterns and cuttings of the photographs that come with scikit-image. Feature spaces: "
+        "random networks and hand-made descriptors with the faults of pretrained ones. No captured scene, no trained "
+        "network.",
+        "## Training",
+        "| | parameters | steps | learning rate | time |\n|---|---|---|---|---|\n" + "\n".join(stages),
+        f"A step trains on {settings['processes']} new example(s) and as many recent ones; kept is the moving average. "
+        f"Machine: {about['machine']}; torch {about['torch']}. The command that makes it:",
+        f"```bash\n{about['command']}\n```",
+    ]
+
+
+def _figures(history: History) -> str:
+    rows = [
+        f"| {stage} | {_EXPLAINED.get(figure, figure)} | {entries[0][key]:.3f} | **{entries[-1][key]:.3f}** |"
+        for stage, entries in history.items()
+        for key in entries[-1]
+        if key.startswith(_VALIDATION)
+        for figure in [key.removeprefix(_VALIDATION)]
+    ]
+    head = "| stage | figure, mean over held-out scenes; less is better | untrained | trained |\n|---|---|---|---|"
+    return "\n".join(["## Validation", "", head, *rows])
+
+
+def _limits(about: Mapping[str, Any]) -> list[str]:
+    settings, (low, high) = about["settings"], about["validation_sources"]
+    return [
+        f"Held out: {settings['validation_scenes']} computed scenes of another seed, {low} to {high} sources. They are "
+        "of the same families as those trained on; figures on captured scenes are in the results of the project.",
+        "## Limits",
+        "- Static scenes with given cameras. Things that move, mirrors and glass are seen as noise or not at all.\n"
+        f"- Fewer than {about['sources'][0]} or many more than {about['sources'][1]} sources, images much larger than "
+        f"{max(HEIGHTS)} pixels, and wrong depth ranges are outside of what it was trained on.\n"
+        "- It combines what sources show: what no source sees stays uncovered.",
+    ]

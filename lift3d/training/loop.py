@@ -1,0 +1,302 @@
+"""The training loop of either stage: prepared batches in, weights and a history out; stops and resumes anywhere.
+
+Batches are a function of the step alone, so a run that was stopped and resumed sees what an uninterrupted one sees,
+and ends in the same bits.
+"""
+
+import json
+import math
+import pickle
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from lift3d.errors import ConfigError, NonFiniteError
+from lift3d.training.prefetch import Batches, in_background
+
+Loss = Callable[[Any, Any], tuple[Tensor, dict[str, float]]]
+Log = Callable[[dict[str, float]], None]
+OnStep = Callable[[int], None]
+
+_LONGEST_GRADIENT = 1.0
+# What torch, pickle and a mapping of the wrong shape raise at a file that is damaged or something else.
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    pickle.UnpicklingError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How long and how fast.
+
+    Attributes:
+        steps: Batches prepared; each is trained on, and so is a replayed one when ``replay`` is above 0.
+        learning_rate: At its highest, after the warm-up; falls to zero as a cosine.
+        warmup_steps: Steps of a rising learning rate.
+        average: Decay of the moving average of the weights, which is what is kept.
+        replay: Recent batches kept to be trained on once more; preparing costs more than training.
+        validate_every: Steps between two validations.
+        save_every: Steps between two savings: what a killed run loses at most.
+        seed: Of the order of replays; batches have their own.
+    """
+
+    steps: int
+    learning_rate: float = 2e-3
+    warmup_steps: int = 100
+    average: float = 0.995
+    replay: int = 32
+    validate_every: int = 250
+    save_every: int = 25
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    """Processes that train one network together: each its own batches, gradients averaged at every step.
+
+    Attributes:
+        rank: Which one this is; 0 validates, logs and saves.
+        size: How many there are; 1 needs no process group.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    def average_gradients(self, network: nn.Module) -> None:
+        """Replace every gradient by its mean over the processes."""
+        if self.size == 1:
+            return
+        parameters = list(network.parameters())
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        # One message instead of one per parameter: they are many and small.
+        flat = torch.cat([parameter.grad.flatten() for parameter in parameters if parameter.grad is not None])
+        dist.all_reduce(flat)
+        flat /= self.size
+        lengths = [parameter.numel() for parameter in parameters]
+        for parameter, mean in zip(parameters, torch.split(flat, lengths), strict=True):
+            parameter.grad = mean.view_as(parameter)
+
+
+SOLO = Team()
+
+
+@dataclass(slots=True)
+class TrainingState:
+    """Where a run stands.
+
+    Attributes:
+        network: What is trained.
+        averaged: Its moving average: what is validated and kept.
+        optimizer: Adam.
+        identity: What the run is; a state of another one is not resumed.
+        step: Batches done.
+        seconds: Time spent on them, over all runs.
+        history: One entry per validation.
+        since_validation: Parts of the loss at every step since the last one.
+    """
+
+    network: nn.Module
+    averaged: nn.Module
+    optimizer: torch.optim.Optimizer
+    identity: Mapping[str, Any] = field(default_factory=dict)
+    step: int = 0
+    seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+    since_validation: dict[str, list[float]] = field(default_factory=dict)
+
+    def save(self, path: Path) -> None:
+        """Write everything that a resumed run needs, replacing what is there in one step."""
+        content = {
+            "network": self.network.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "identity": json.dumps(self.identity, sort_keys=True),
+            "step": self.step,
+            "seconds": self.seconds,
+            "history": json.dumps(self.history),
+            "since_validation": json.dumps(self.since_validation),
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(path.name + ".partial")
+        torch.save(content, partial)
+        partial.replace(path)
+
+    def load(self, path: Path) -> None:
+        """Continue where the file stands.
+
+        Raises:
+            ConfigError: If the file is damaged, or the state of another training.
+        """
+        try:
+            content = torch.load(path, weights_only=True)
+            held = json.loads(content.get("identity", "{}"))
+            if held == self.identity:
+                self._take(content)
+        except _UNREADABLE as error:
+            raise ConfigError(
+                f"'{path}' is not the state of this training ({error}). Delete it to start anew, or name another "
+                "folder."
+            ) from error
+        if held != self.identity:
+            differing = sorted(name for name in {*held, *self.identity} if held.get(name) != self.identity.get(name))
+            said = ", ".join(f"{name} {held.get(name)} (asked for: {self.identity.get(name)})" for name in differing)
+            raise ConfigError(
+                f"'{path}' is the state of a training with {said}. Delete it to train this stage anew, ask for the "
+                "same again, or name another folder."
+            )
+
+    def _take(self, content: dict[str, Any]) -> None:
+        self.network.load_state_dict(content["network"])
+        self.averaged.load_state_dict(content["averaged"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.step, self.history = int(content["step"]), json.loads(content["history"])
+        self.seconds = float(content.get("seconds", 0.0))
+        self.since_validation = json.loads(content.get("since_validation", "{}"))
+
+
+def run_stage(
+    state: TrainingState,
+    schedule: Schedule,
+    prepare: Callable[[int], Any],
+    loss: Loss,
+    validation: Mapping[str, Any],
+    *,
+    workers: int,
+    checkpoint: Path,
+    log: Log,
+    team: Team = SOLO,
+    on_step: OnStep | None = None,
+) -> None:
+    """Train until the schedule's last step.
+
+    Args:
+        state: Where the run stands; resumed from ``checkpoint`` if that exists.
+        schedule: How long and how fast.
+        prepare: Number of a batch to the batch; equal numbers give equal batches.
+        loss: Network and batch to a loss and its parts.
+        validation: Batches by name that are never trained on.
+        workers: Processes that prepare batches.
+        checkpoint: Where the run's state is kept.
+        log: Told of every validation; the first one is before any training.
+        team: Processes that train together; batch ``size · step + rank`` is this one's.
+        on_step: Told of every step that is done.
+
+    Raises:
+        ConfigError: If the state to resume does not fit.
+        NonFiniteError: If the loss or its gradient is not a number.
+        WorkerLostError: If a process that prepares batches is gone.
+    """
+    if checkpoint.is_file():
+        state.load(checkpoint)
+    is_leader, started = team.rank == 0, time.monotonic() - state.seconds
+    if is_leader and not state.history:
+        state.history.append({"step": 0.0, **validated(state.averaged, loss, validation)})
+        log(state.history[-1])
+    # The batches to replay are not kept: those that an uninterrupted run would hold now are prepared again.
+    known = min(schedule.replay, state.step) if state.step < schedule.steps else 0
+    count = max(0, schedule.steps - state.step) + known
+    recent: deque[Any] = deque(maxlen=schedule.replay)
+    own = Batches(prepare, state.step - known, count, team.rank, team.size)
+    for number, batch in enumerate(in_background(own, workers)):
+        if number >= known:
+            _learn(state, schedule, loss, (batch, *_again(recent, schedule, state.step)), team)
+            state.step += 1
+            if is_leader:
+                _keep_record(state, schedule, loss, validation, log)
+                state.seconds = time.monotonic() - started
+                if state.step % schedule.save_every == 0 or state.step == schedule.steps:
+                    state.save(checkpoint)
+            if on_step is not None:
+                on_step(state.step)
+        recent.append(batch)
+
+
+@torch.no_grad()
+def validated(network: nn.Module, loss: Loss, validation: Mapping[str, Any]) -> dict[str, float]:
+    """Return the mean over all validation batches of each part of the loss.
+
+    Raises:
+        NonFiniteError: If one of them is not a number.
+    """
+    parts = [loss(network, batch)[1] for batch in validation.values()]
+    means = {name: sum(one[name] for one in parts) / len(parts) for name in (parts[0] if parts else {})}
+    wrong = [name for name, mean in means.items() if not math.isfinite(mean)]
+    if wrong:
+        raise NonFiniteError(
+            f"Validation gave {wrong[0]} = {means[wrong[0]]}. Lower the learning rate, and start anew."
+        )
+    return {f"validation_{name}": mean for name, mean in means.items()}
+
+
+def _again(recent: Sequence[Any], schedule: Schedule, step: int) -> tuple[Any, ...]:
+    """Return the batch that a step replays."""
+    order = random.Random(schedule.seed * 1_000_003 + step)
+    return (recent[order.randrange(len(recent))],) if recent else ()
+
+
+def _learn(state: TrainingState, schedule: Schedule, loss: Loss, batches: Sequence[Any], team: Team) -> None:
+    """Train on a new batch and on those replayed; only what is new counts in the record."""
+    for batch in batches:
+        _set_rate(state, schedule)
+        parts = _descend(state, loss, batch, team)
+        if batch is batches[0]:
+            for name, value in parts.items():
+                state.since_validation.setdefault(name, []).append(value)
+        _average(state, schedule)
+
+
+def _descend(state: TrainingState, loss: Loss, batch: Any, team: Team) -> dict[str, float]:
+    value, parts = loss(state.network, batch)
+    state.optimizer.zero_grad(set_to_none=True)
+    value.backward()  # type: ignore[no-untyped-call]
+    team.average_gradients(state.network)
+    length = torch.nn.utils.clip_grad_norm_(state.network.parameters(), _LONGEST_GRADIENT)
+    # After averaging, so that all of a team stop at the same step; before any weight is spoilt.
+    if not (math.isfinite(float(value.detach())) and math.isfinite(float(length))):
+        raise NonFiniteError(
+            f"The loss is {float(value.detach())} and its gradient {float(length)} long at step {state.step}; both "
+            "must be finite. Lower the learning rate and start anew in another folder."
+        )
+    state.optimizer.step()
+    return parts
+
+
+def _keep_record(state: TrainingState, schedule: Schedule, loss: Loss, validation: Mapping[str, Any], log: Log) -> None:
+    if state.step % schedule.validate_every and state.step != schedule.steps:
+        return
+    trained = {f"train_{name}": sum(values) / len(values) for name, values in state.since_validation.items()}
+    state.history.append({"step": float(state.step), **trained, **validated(state.averaged, loss, validation)})
+    state.since_validation = {}
+    log(state.history[-1])
+
+
+def _set_rate(state: TrainingState, schedule: Schedule) -> None:
+    warm = min(1.0, (state.step + 1) / max(1, schedule.warmup_steps))
+    fall = 0.5 * (1 + math.cos(math.pi * state.step / schedule.steps))
+    for group in state.optimizer.param_groups:
+        group["lr"] = schedule.learning_rate * warm * fall
+
+
+@torch.no_grad()
+def _average(state: TrainingState, schedule: Schedule) -> None:
+    # Early on the average would be the untrained network: it starts short and grows.
+    decay = min(schedule.average, (state.step + 1) / (state.step + 10))
+    for kept, current in zip(state.averaged.parameters(), state.network.parameters(), strict=True):
+        kept.lerp_(current, 1 - decay)

@@ -1,0 +1,101 @@
+"""Batches prepared ahead of time, in processes of their own: in order, and as ordinary memory.
+
+A batch crosses as one run of bytes. Sharing its tensors would keep a file descriptor open for each of them, and a
+training that holds some dozens of batches would run out of these, or of shared memory in a container.
+"""
+
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from lift3d.errors import Lift3dError, WorkerLostError
+
+
+@dataclass(frozen=True, slots=True)
+class Batches:
+    """Batches by step, of one of several processes that take turns.
+
+    Attributes:
+        prepare: Number of a batch to the batch.
+        first: Step of the first one.
+        count: How many.
+        rank: Which of the processes.
+        size: How many processes there are; batch ``size · step + rank`` is this one's.
+    """
+
+    prepare: Callable[[int], Any]
+    first: int
+    count: int
+    rank: int = 0
+    size: int = 1
+
+    def __getitem__(self, index: int) -> Any:
+        """Prepare a batch."""
+        return self.prepare((self.first + index) * self.size + self.rank)
+
+
+def in_background(batches: Batches, workers: int) -> Iterator[Any]:
+    """Yield all batches in order; prepared in this process if there are no workers.
+
+    Raises:
+        Lift3dError: What preparing a batch raised.
+        WorkerLostError: If a process that prepares is gone.
+    """
+    if not workers:
+        for index in range(batches.count):
+            yield batches[index]
+        return
+    loader: DataLoader[bytes] = DataLoader(
+        _Packed(batches), batch_size=None, num_workers=workers, prefetch_factor=4, worker_init_fn=_single_threaded
+    )
+    stream = iter(loader)
+    for _ in range(batches.count):
+        batch = _unpacked(_next(stream))
+        if isinstance(batch, Lift3dError):
+            raise batch
+        yield batch
+
+
+class _Packed(Dataset[bytes]):
+    """The same, as bytes; an error of ours is a batch that says so, since the loader would rewrite its message."""
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
+
+    def __len__(self) -> int:
+        return self._batches.count
+
+    def __getitem__(self, index: int) -> bytes:
+        try:
+            batch = self._batches[index]
+        except Lift3dError as error:
+            batch = error
+        stream = io.BytesIO()
+        torch.save(batch, stream)
+        return stream.getvalue()
+
+
+def _unpacked(content: bytes) -> Any:
+    # These bytes come from a process of our own.
+    return torch.load(io.BytesIO(content), weights_only=False)
+
+
+def _next(stream: Iterator[bytes]) -> bytes:
+    try:
+        return next(stream)
+    except RuntimeError as error:
+        # The loader's words for a process that was killed; any other error of a worker is a defect and stays one.
+        if "DataLoader worker" not in str(error) or "exited unexpectedly" not in str(error):
+            raise
+        raise WorkerLostError(
+            f"A process that prepares examples is gone ({error}). Memory may have run out: use fewer workers, and "
+            "run the same command again, which goes on from the last saved step."
+        ) from error
+
+
+def _single_threaded(_: int) -> None:
+    torch.set_num_threads(1)

@@ -1,0 +1,155 @@
+"""The loop on a toy regression: exact resumption, several processes, and what stops it."""
+
+import os
+import signal
+from dataclasses import replace
+
+import pytest
+import torch
+
+from lift3d.errors import ConfigError, NonFiniteError, NoOverlapError, WorkerLostError
+from lift3d.training.loop import SOLO, Schedule, Team
+from lift3d.training.prefetch import Batches, in_background
+from tests.training.toy_regression import SCHEDULE, loss, new_state, prepare, refuse, run, weights
+
+
+def test_it_learns_and_says_so(tmp_path):
+    state = run(tmp_path, replace(SCHEDULE, steps=200))
+    assert state.history[0]["step"] == 0
+    assert [entry["step"] for entry in state.history] == [0.0, *range(5, 201, 5)]
+    assert state.history[-1]["validation_square"] < 0.01 * state.history[0]["validation_square"]
+    assert state.history[-1]["train_square"] < 0.1 * state.history[1]["train_square"]
+
+
+@pytest.mark.parametrize("killed_at", [1, 4, 5, 7, 12])
+def test_killed_and_resumed_equals_uninterrupted_in_every_bit(tmp_path, killed_at):
+    whole = run(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "killed", stop_after=killed_at)
+    resumed = run(tmp_path / "killed")
+    assert torch.equal(weights(resumed), weights(whole))
+    assert resumed.history == whole.history
+    assert resumed.step == whole.step == SCHEDULE.steps
+
+
+def test_a_finished_run_is_found_and_not_trained_again(tmp_path):
+    whole = run(tmp_path)
+    again = run(tmp_path, prepare=refuse)
+    assert torch.equal(weights(again), weights(whole))
+    assert again.seconds == whole.seconds
+
+
+def test_time_adds_up_over_runs(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, stop_after=4)
+    interrupted = new_state()
+    interrupted.load(tmp_path / "toy.pt")
+    interrupted.seconds = 100.0
+    interrupted.save(tmp_path / "toy.pt")
+    assert run(tmp_path).seconds > 100.0
+
+
+def test_who_prepares_the_batches_changes_nothing(tmp_path):
+    assert torch.equal(weights(run(tmp_path / "a", workers=2)), weights(run(tmp_path / "b")))
+
+
+def test_without_steps_the_network_stays_and_is_validated(tmp_path):
+    state = run(tmp_path, Schedule(steps=0))
+    assert torch.equal(weights(state), weights(new_state()))
+    assert len(state.history) == 1
+
+
+def test_two_processes_equal_one_with_averaged_gradients(tmp_path):
+    torch.multiprocessing.spawn(_train_in_team, (tmp_path,), nprocs=2)
+    together = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    alone = run(tmp_path / "alone", _TEAM_SCHEDULE, loss=_mean_loss, prepare=lambda step: _pair(step))
+    assert torch.equal(together[0], together[1])
+    torch.testing.assert_close(together[0], weights(alone), rtol=1e-5, atol=1e-6)
+
+
+def test_a_team_of_one_does_not_touch_gradients():
+    network = torch.nn.Linear(2, 1)
+    SOLO.average_gradients(network)
+    assert network.weight.grad is None
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_stops_before_it_spoils_a_weight(tmp_path, bad):
+    def spoilt(network, batch):
+        value, parts = loss(network, batch)
+        return (value * bad if state.step == 5 else value), parts
+
+    state = new_state()
+    with pytest.raises(NonFiniteError, match="step 5"):
+        run(tmp_path, state=state, loss=spoilt)
+    assert torch.isfinite(weights(state)).all()
+
+
+def test_a_validation_that_is_no_number_stops_it(tmp_path):
+    with pytest.raises(NonFiniteError, match="square"):
+        run(tmp_path, loss=lambda network, batch: (loss(network, batch)[0], {"square": float("nan")}))
+
+
+@pytest.mark.parametrize("damage", [lambda whole: whole[: len(whole) // 2], lambda whole: b"", lambda whole: b"no zip"])
+def test_a_damaged_state_is_refused(tmp_path, damage):
+    run(tmp_path)
+    file = tmp_path / "toy.pt"
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(ConfigError, match="not the state of this training"):
+        run(tmp_path)
+
+
+def test_a_file_that_is_something_else_is_refused(tmp_path):
+    for content in ([1, 2], {"network": {}}, torch.zeros(3)):
+        torch.save(content, tmp_path / "toy.pt")
+        with pytest.raises(ConfigError, match="Delete it"):
+            run(tmp_path)
+
+
+def test_the_state_of_another_training_is_refused_and_says_what_differs(tmp_path):
+    run(tmp_path, state=new_state(seed=1, rate=0.1))
+    with pytest.raises(ConfigError, match=r"with seed 1 \(asked for: 2\)\. Delete"):
+        run(tmp_path, state=new_state(seed=2, rate=0.1))
+
+
+def test_an_error_of_ours_crosses_from_the_process_that_prepares_with_its_words():
+    with pytest.raises(NoOverlapError) as caught:
+        list(in_background(Batches(refuse, 3, 2), workers=1))
+    assert str(caught.value) == "no batch 3"
+
+
+def test_a_killed_process_that_prepares_is_a_lost_worker():
+    with pytest.raises(WorkerLostError, match="goes on from the last saved step"):
+        list(in_background(Batches(_die, 0, 2), workers=1))
+
+
+def test_turns_are_taken_without_gaps():
+    turns = [[Batches(int, 5, 4, rank, 3)[index] for index in range(4)] for rank in range(3)]
+    assert sorted(number for turn in turns for number in turn) == list(range(15, 27))
+
+
+# Replays are of each process's own batches, so one process cannot stand in for two with them.
+_TEAM_SCHEDULE = replace(SCHEDULE, replay=0, steps=5)
+
+
+def _train_in_team(rank, folder):
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    state = run(folder, _TEAM_SCHEDULE, team=Team(rank, 2))
+    torch.save(weights(state), folder / f"{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def _pair(step):
+    return prepare(2 * step), prepare(2 * step + 1)
+
+
+def _mean_loss(network, batch):
+    if torch.is_tensor(batch[0]):
+        return loss(network, batch)
+    values = [loss(network, one)[0] for one in batch]
+    return sum(values) / 2, {"square": 0.0}
+
+
+def _die(number):
+    os.kill(os.getpid(), signal.SIGKILL)

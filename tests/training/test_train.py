@@ -1,0 +1,182 @@
+"""A training from end to end at the smallest size: what it writes, that it repeats, and that it resumes."""
+
+import json
+import shutil
+import sys
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from lift3d import cli
+from lift3d.errors import ConfigError
+from lift3d.lifters.catalog import build_lifter
+from lift3d.lifters.checkpoint import load_checkpoint
+from lift3d.lifters.weights import weights_at
+from lift3d.present import train_command
+from lift3d.training.corrector_step import guides_of
+from lift3d.training.examples import ExampleStream
+from lift3d.training.loop import Team
+from lift3d.training.scene_cache import ExampleCache
+from lift3d.training.settings import parse_settings
+from lift3d.training.train import read_history
+from tests.training.tiny_training import CORRECTOR, DENSITY, Heard, tiny, train
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folder of a finished training, its settings, and what it told."""
+    folder = tmp_path_factory.mktemp("trained")
+    settings, heard = tiny(folder), Heard()
+    assert train(settings, heard.listener) == settings.out
+    return folder, settings, heard
+
+
+@pytest.fixture
+def again(trained, tmp_path):
+    """A folder with the same scenes rendered and nothing trained."""
+    for name in ("scenes", "validation"):
+        shutil.copytree(trained[0] / "run" / name, tmp_path / "run" / name)
+    return tmp_path
+
+
+def test_every_step_and_validation_is_told(trained):
+    _, settings, heard = trained
+    assert list(heard) == [(stage, step, 3) for stage in (DENSITY, CORRECTOR) for step in (1, 2, 3)]
+    assert [(stage, figures["step"]) for stage, figures in heard.validations] == [
+        (stage, step) for stage in (DENSITY, CORRECTOR) for step in (0, 3)
+    ]
+    assert {stage: [(stage, one) for one in told] for stage, told in read_history(settings.folder).items()} == {
+        stage: [one for one in heard.validations if one[0] == stage] for stage in (DENSITY, CORRECTOR)
+    }
+
+
+def test_untrained_networks_are_the_unit_of_relative_errors(trained):
+    first = {stage: figures for stage, figures in trained[2].validations if figures["step"] == 0}
+    assert first[DENSITY]["validation_relative_error"] == pytest.approx(1.0, abs=1e-4)
+    # The residual does something before it learns anything; new weights do not.
+    for name in ("separate_cosine", "separate_square"):
+        assert first[CORRECTOR][f"validation_{name}"] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_the_checkpoint_loads_says_how_it_was_made_and_lifts(trained):
+    _, settings, _ = trained
+    about = load_checkpoint(str(settings.out)).about
+    assert about["settings"] == settings.identity
+    lifter = build_lifter(f"lift3d?checkpoint={settings.out}")
+    cache = ExampleCache(settings.folder / "scenes", settings.seed, settings.scenes)
+    example = ExampleStream(cache, 0, 3, 3).example(0)
+    proposal = lifter.propose(example.target.camera, guides_of(example), example.depth_range)
+    total = proposal.probability.sum(1)
+    assert ((total - 1).abs() < 1e-4).logical_or(total == 0).all()
+    assert (total > 0).float().mean() > 0.3
+    covered = weights_at(proposal, proposal.grid).coverage
+    assert covered.max() > 0.5
+
+
+def test_the_card_says_what_somebody_who_uses_it_asks(trained):
+    _, settings, heard = trained
+    card = settings.out.with_suffix(".md").read_text()
+    assert settings.command in card
+    assert f"seed {settings.seed}" in card
+    assert "Apache-2.0" in card
+    assert "## Limits" in card
+    assert f"**{heard.validations[-1][1]['validation_residual_square']:.3f}**" in card
+    assert str(settings.folder) not in card
+
+
+def test_the_same_seed_gives_the_same_weights_also_after_an_interruption(trained, again):
+    _, settings, heard = trained
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny(again), Heard(stop_at=(CORRECTOR, 2)).listener)
+    assert not tiny(again).out.exists()
+    resumed = Heard()
+    out = train(tiny(again), resumed.listener)
+    assert DENSITY not in {stage for stage, *_ in resumed}
+    ours, theirs = load_file(out), load_file(settings.out)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert read_history(tiny(again).folder) == read_history(settings.folder)
+    assert heard.validations[-1][1]["step"] == 3
+
+
+def test_a_folder_of_another_training_is_refused(trained):
+    folder, _, _ = trained
+    with pytest.raises(ConfigError, match=r"density_rate 0\.003 \(asked for: 0\.1\)"):
+        train(tiny(folder, density_rate=0.1))
+    with pytest.raises(ConfigError, match="corrector_steps 3"):
+        train(tiny(folder, corrector_steps=4))
+    with pytest.raises(ConfigError, match="Name an empty folder"):
+        train(tiny(folder, seed=1))
+
+
+def test_a_team_of_another_size_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="2 processes"):
+        train(tiny(tmp_path, processes=2), team=Team(0, 1))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, "out: Field required"),
+        ({"out": "x.pt"}, r"out: .*\.safetensors"),
+        ({"out": "x.safetensors", "step": 3}, r"step: .*got 3.*Fields: out, folder"),
+        ({"out": "x.safetensors", "seed": -1, "processes": 0}, "seed: .*; processes: "),
+    ],
+)
+def test_wrong_settings_are_named(fields, message):
+    with pytest.raises(ConfigError, match=message):
+        parse_settings(fields)
+
+
+def test_a_history_that_is_no_json_is_refused(tmp_path):
+    (tmp_path / "history.json").write_text("{")
+    with pytest.raises(ConfigError, match="does not read as JSON"):
+        read_history(tmp_path)
+
+
+def test_the_command_of_the_card_means_the_same_settings(trained):
+    _, settings, _ = trained
+    words = settings.command.split()[2:]
+    given = {
+        name.removeprefix("--").replace("-", "_"): value for name, value in zip(words[::2], words[1::2], strict=True)
+    }
+    assert parse_settings(given).identity == settings.identity
+    assert given["out"] == settings.out.name
+
+
+def test_the_command_line_goes_on_with_a_finished_run_and_says_where_things_lie(trained, monkeypatch, capsys):
+    folder, settings, _ = trained
+    recipe = folder / "settings.yaml"
+    fields = json.loads(settings.model_dump_json())
+    recipe.write_text(yaml.safe_dump({**fields, "out": "other.safetensors"}))
+    monkeypatch.setattr(sys, "argv", ["lift3d", "train", "--settings", str(recipe), "--out", str(settings.out)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 0
+    places = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert places["checkpoint"] == str(settings.out)
+    assert (settings.folder / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert places["curves"] == str(settings.folder / "curves.png")
+    assert places["card"] == str(settings.out.with_suffix(".md"))
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        ([], cli.EXIT_USAGE, "out: Field required"),
+        (["--out", "x.pt"], cli.EXIT_USAGE, ".safetensors"),
+        (["--out", "x.safetensors", "--settings", "/nowhere.yaml"], cli.EXIT_USAGE, "/nowhere.yaml"),
+        (["--out", "x.safetensors"], cli.EXIT_INTERRUPTED, "goes on from the last saved step"),
+    ],
+)
+def test_wrong_requests_and_interrupts_are_one_line(monkeypatch, capsys, options, code, message):
+    def interrupted(settings, listener):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train_command, "here", interrupted)
+    monkeypatch.setattr(sys, "argv", ["lift3d", "train", *options])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == code
+    assert message in capsys.readouterr().err
