@@ -4,7 +4,6 @@ Exit codes: 0 all, 3 partial, 1 error, 2 usage, 130 interrupted.
 """
 
 import json
-import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -313,7 +312,7 @@ def bench_lifters(
         "plugins": plugin or [],
     }
     figures = lifters.measure(parse_recipe(given), store)
-    text = lifters.page(figures, shlex.join(["lift3d", *sys.argv[1:]]))
+    text = lifters.page(figures)
     if out is not None:
         _write_page(out, text)
     typer.echo(json.dumps(figures, indent=1) if as_json else text)

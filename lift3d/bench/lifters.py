@@ -2,6 +2,8 @@
 
 import importlib.metadata
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +27,7 @@ Generated; do not edit. Made by
 {command}
 ```
 
-with lift3d {version}, image height {height}, {sources} sources. `heldout-N`: every N-th view is a target and no
+on {date} with lift3d {version}, image height {height}, {sources} sources. `heldout-N`: every N-th view is a target and no
 source of any; `leave-one-out`, for captures of few views: every view is a target and not its own source.
 PSNR is of all valid pixels of the full picture, holes filled from the nearest covered pixel. Errors of features are
 1 − cos to the operator's own features of the true view, on up to 512 seeded cells per target that all lifters cover
@@ -50,11 +52,12 @@ def _held_out(location: str, recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"scenes": (location,), **({"holdout": None} if is_small else {})})
 
 
-def page(figures: dict[str, Any], command: str) -> str:
+def page(figures: dict[str, Any]) -> str:
     """Return the figures as markdown."""
     recipe = figures["recipe"]
     head = HEAD.format(
-        command=command,
+        command=_command(recipe),
+        date=datetime.now(UTC).date().isoformat(),
         version=importlib.metadata.version("lift3d"),
         height=recipe["image_height"],
         sources=recipe["sources"],
@@ -73,6 +76,13 @@ def page(figures: dict[str, Any], command: str) -> str:
             "## Operators, 1 − cos to the 2D answer on the true view\n\n" + "\n".join([*_header(columns), *errors])
         )
     return "\n\n".join(parts) + "\n"
+
+
+def _command(recipe: dict[str, Any]) -> str:
+    """Return what makes the page, with folders of captures as CAPTURES: they lie elsewhere on every machine."""
+    places = [f"CAPTURES/{Path(one).name}" if Path(one).is_dir() else one for one in recipe["scenes"]]
+    options = [f"--{kind} {name}" for kind in ("operator", "plugin") for name in recipe[f"{kind}s"]]
+    return " ".join(["lift3d bench lifters", *places, *options])
 
 
 _GAIN = f"{FULL} − {REFERENCE}"
