@@ -27,8 +27,8 @@ Generated; do not edit. Made by
 {command}
 ```
 
-on {date} with lift3d {version}, image height {height}, {sources} sources. `heldout-N`: every N-th view is a target and no
-source of any; `leave-one-out`, for captures of few views: every view is a target and not its own source.
+on {date} with lift3d {version}, image height {height}, {sources} sources. `heldout-N`: every N-th view is a target and
+no source of any; `leave-one-out`, for captures of few views: every view is a target and not its own source.
 PSNR is of all valid pixels of the full picture, holes filled from the nearest covered pixel. Errors of features are
 1 − cos to the operator's own features of the true view, on up to 512 seeded cells per target that all lifters cover
 (`covered` is their share). Brackets are 95 % intervals of the paired bootstrap over views. `convex` is the bound of
