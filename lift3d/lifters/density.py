@@ -41,9 +41,7 @@ def estimate(network: DensityProposal, evidence: RayEvidence, sample_count: int)
     probability, places = network.density(evidence.volume)
     samples = strongest(evidence, probability, sample_count)
     at_samples = places.movedim(1, 0).gather(1, samples.plane[None].expand(places.shape[1], -1, -1, -1))
-    by_source = samples.inputs
-    # Inputs 0 and 1 are logs of visibility and angular preference; their product is what counts without training.
-    weight = samples.visibility * torch.exp(4 * by_source[:, 1])
+    weight = samples.visibility * samples.preference
     share = weight / weight.sum(0).clamp(min=_LEAST_WEIGHT)
-    preference = weight * torch.exp(network.scores(by_source, at_samples, share.detach()))
+    preference = weight * torch.exp(network.scores(samples.inputs, at_samples, share.detach()))
     return Density(probability, samples, preference, (at_samples * samples.probability).sum(1))

@@ -98,6 +98,7 @@ class EvidenceSamples:
         disparity: 1 / z_depth in the target camera.
         probability: Sums to 1 where any source sees the ray.
         visibility: Of the sample in each source, times taper.
+        preference: Of each source by angle, 1 for an angle of 0.
         color: Guide colour of each source at the sample.
         inputs: What the blending head reads.
     """
@@ -106,6 +107,7 @@ class EvidenceSamples:
     disparity: Float[Tensor, "sample row col"]
     probability: Float[Tensor, "sample row col"]
     visibility: Float[Tensor, "source sample row col"]
+    preference: Float[Tensor, "source sample row col"]
     color: Float[Tensor, "source 3 sample row col"]
     inputs: Float[Tensor, "source input sample row col"]
 
@@ -151,7 +153,7 @@ def strongest(evidence: RayEvidence, probability: Float[Tensor, "plane row col"]
         *(8 * _mean_of_source(one, share) for one in (distance, deviation.mean(1))),
     ]
     inputs = torch.cat([torch.stack(own, 1), shared[None].expand(len(color), -1, -1, -1, -1)], dim=1)
-    return EvidenceSamples(index, refined, kept, visibility, color, inputs)
+    return EvidenceSamples(index, refined, kept, visibility, preference, color, inputs)
 
 
 def _mean_around(values: Float[Tensor, "source sample row col"], width: int) -> Float[Tensor, "source sample row col"]:
