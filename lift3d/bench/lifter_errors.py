@@ -23,6 +23,7 @@ from lift3d.metrics.counting import counted_cells
 from lift3d.models import Models
 from lift3d.operators.protocol import Operator
 from lift3d.scene_inputs import SceneInputs, quiet
+from lift3d.scene_lift import COMPARABLE
 from lift3d.storage.location import open_store
 from lift3d.targets import Target, choose_targets
 
@@ -62,9 +63,12 @@ class _Walk:
             key = lifter.spec.proposal_key
             if key not in proposals:
                 proposals[key] = pipeline.propose(lifter, target, self._inputs.frame, self._inputs.scene.depth_range)
-        guided = next((one for one in self._models.lifters if one.spec.is_guided), None)
-        picture = None if guided is None else self._picture(proposals[guided.spec.proposal_key])
-        return [self._operator(operator, target, proposals, picture) for operator in self._models.operators]
+        pictures = {
+            lifter.spec.proposal_key: self._picture(proposals[lifter.spec.proposal_key])
+            for lifter in self._models.lifters
+            if lifter.spec.is_guided
+        }
+        return [self._operator(operator, target, proposals, pictures) for operator in self._models.operators]
 
     def _picture(self, proposal: RayProposal) -> Frame:
         return pipeline.lift_picture(proposal, [self._inputs.frame(name) for name in proposal.source_ids])
@@ -74,24 +78,26 @@ class _Walk:
         operator: Operator,
         target: Target,
         proposals: dict[tuple[str, str], RayProposal],
-        picture: Frame | None,
+        pictures: dict[tuple[str, str], Frame],
     ) -> dict[str, Any]:
         truth = self._inputs.features(operator, target.id)[0]
-        guide = None if picture is None else pipeline.encode_view(operator, picture)[0]
+        guides = {key: pipeline.encode_view(operator, picture)[0] for key, picture in pictures.items()}
         frame = self._inputs.frame(target.id)
         is_picture = operator.spec.prediction_kind == "image" and truth.channel_count == 3
         row: dict[str, Any] = {"target": target.id, "operator": operator.spec.name, "errors": {}, "psnr": {}}
         cells, row["covered"] = self._cells(operator, truth, frame, proposals)
         wanted = true_features(truth, cells)
         for lifter in self._models.lifters:
-            lifted = self._lifted(operator, lifter, proposals[lifter.spec.proposal_key], truth, guide)
+            key = lifter.spec.proposal_key
+            lifted = self._lifted(operator, lifter, proposals[key], truth, guides.get(key))
             row["errors"][lifter.spec.name] = _mean(CellErrors.of(true_features(lifted, cells), wanted))
             if is_picture:
                 squared = (lifted.values - truth.values).square().mean(0)[frame.is_valid].mean()
                 row["psnr"][lifter.spec.name] = float(-10 * squared.log10())
-        if guide is not None:
+        # Of the first checkpoint, where there are several.
+        for key, guide in list(guides.items())[:1]:
             row["errors"][RENDERED] = _mean(CellErrors.of(true_features(guide, cells), wanted))
-            row["errors"][BOUND] = self._bound(operator, proposals, truth, cells)
+            row["errors"][BOUND] = self._bound(operator, proposals[key], truth, cells)
         return row
 
     def _cells(
@@ -114,21 +120,14 @@ class _Walk:
         self, operator: Operator, lifter: Lifter, proposal: RayProposal, truth: FeatureMap, guide: FeatureMap | None
     ) -> FeatureMap:
         sources = [self._inputs.features(operator, name)[:1] for name in proposal.source_ids]
-        guides = (guide,) if guide is not None and lifter.spec.is_guided else None
+        is_guided = lifter.spec.is_guided and operator.spec.quantity in COMPARABLE
+        guides = (guide,) if guide is not None and is_guided else None
         taps = self._recipe.tap_count
         return pipeline.filled_features(pipeline.lift_features(lifter, proposal, sources, [truth.grid], taps, guides))[
             0
         ]
 
-    def _bound(
-        self,
-        operator: Operator,
-        proposals: dict[tuple[str, str], RayProposal],
-        truth: FeatureMap,
-        cells: Int[Tensor, "pick"],
-    ) -> float:
-        guided = next(one for one in self._models.lifters if one.spec.is_guided)
-        proposal = proposals[guided.spec.proposal_key]
+    def _bound(self, operator: Operator, proposal: RayProposal, truth: FeatureMap, cells: Int[Tensor, "pick"]) -> float:
         maps: Sequence[FeatureMap] = [self._inputs.features(operator, name)[0] for name in proposal.source_ids]
         weights = weights_at(proposal, truth.grid, tap_count=self._recipe.tap_count)
         return _mean(attainable(weights, maps, truth, cells)[BOUND])

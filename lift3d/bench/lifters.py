@@ -31,10 +31,11 @@ on {date} with lift3d {version}, image height {height}, {sources} sources. `held
 no source of any; `leave-one-out`, for captures of few views: every view is a target and not its own source.
 PSNR is of all valid pixels of the full picture, holes filled from the nearest covered pixel. Errors of features are
 1 − cos to the operator's own features of the true view, on up to 512 seeded cells per target that all lifters cover
-(`covered` is their share). Brackets are 95 % intervals of the paired bootstrap over views. `convex` is the bound of
-nonnegative weights on the same taps, chosen with the true view in hand; `gap closed` is
-(shared_weights − lift3d) / (shared_weights − convex). `reencoded` is the 2D model run on the lifted picture, which is
-no combination of source features and is as inconsistent between views as the model is.
+(`covered` is their share). Brackets are 95 % intervals of the paired bootstrap over views. `convex` is the best, in
+squared error and with the true view in hand, of nonnegative weights on the taps of `shared_weights`; `lift3d` may also
+read beside the heaviest taps and subtract, so it is no bound for it. `gap closed` is
+(shared_weights − lift3d) / (shared_weights − convex). `reencoded` is the 2D model run on the lifted picture, the guide
+of `lift3d`: often nearer to the true view, but not made of what the sources saw.
 """
 
 

@@ -46,7 +46,7 @@ SEPARATE_WEIGHTS = replace(
     name="separate_weights",
     corrects=True,
     is_guided=True,
-    summary="Learned density proposal; features have weights of their own, found from how the sources' features agree.",
+    summary="Learned density proposal; features have weights of their own, by how they agree with one another.",
 )
 LIFT3D = replace(
     SEPARATE_WEIGHTS,

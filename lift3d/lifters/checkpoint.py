@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from lift3d.errors import ConfigError
-from lift3d.lifters.checkpoint_files import checkpoint_path
+from lift3d.lifters.checkpoint_files import checkpoint_digest, checkpoint_path
 from lift3d.lifters.networks.corrector import Corrector
 from lift3d.lifters.networks.density_proposal import DensityProposal
 
@@ -37,7 +37,7 @@ class Checkpoint:
 
 
 def untrained() -> Checkpoint:
-    """Return networks that change nothing: what training starts from."""
+    """Return what training starts from: the consensus without training, and a residual at one price everywhere."""
     return Checkpoint(DensityProposal().eval(), Corrector().eval(), {})
 
 
@@ -59,14 +59,17 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     partial.replace(path)
 
 
-@functools.lru_cache(maxsize=4)
 def load_checkpoint(name: str) -> Checkpoint:
-    """Load a packaged checkpoint by name, or one of one's own by path.
+    """Load a packaged checkpoint by name, or one of one's own by path; once for the same content.
 
     Raises:
         ConfigError: If there is none, it is damaged, of another version, or does not fit the networks.
     """
-    path = checkpoint_path(name)
+    return _load(checkpoint_path(name), checkpoint_digest(name))
+
+
+@functools.lru_cache(maxsize=4)
+def _load(path: Path, _digest: str) -> Checkpoint:
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}

@@ -1,11 +1,12 @@
 """The learned lifter: coarse density proposal, then corrective aggregation of each operator's features.
 
 Stage I starts from the consensus that needs no training and lets a network correct it; stage II compares an
-operator's own features at the taps and weighs them anew. Both networks start as the identity.
+operator's own features at the taps, and in the lifted picture, and weighs them anew. Both work before they are trained.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -23,10 +24,13 @@ from lift3d.lifters.plane_sweep import PlaneSweep, PlaneSweepConfig
 from lift3d.lifters.protocol import LifterSpec
 from lift3d.lifters.ray_evidence import gather_evidence
 from lift3d.lifters.residual import solve
-from lift3d.lifters.tap_agreement import as_given, compare, gather, state_at, with_neighbours
+from lift3d.lifters.tap_agreement import CONTEXT_WIDTHS, as_given, compare, gather, state_at, with_neighbours
 from lift3d.lifters.weights import ReadablePixels
 
 SAMPLE_COUNT = 4
+# Cells corrected at once, and the rows around them that their widest window reaches into.
+TILE_CELLS = 8192
+TILE_MARGIN = CONTEXT_WIDTHS[-1] // 2
 
 
 class Lift3D:
@@ -92,7 +96,21 @@ class Lift3D:
         guide: FeatureMap | None = None,
     ) -> BlendingWeights:
         """Return weights that suit this operator's features, over the same sources."""
-        return corrected(self._networks.corrector, proposal, weights, sources, guide, with_residual=True)
+        return self._corrected(proposal, weights, sources, guide, with_residual=True)
+
+    def _corrected(
+        self,
+        proposal: RayProposal,
+        weights: BlendingWeights,
+        sources: Sequence[FeatureMap],
+        guide: FeatureMap | None,
+        *,
+        with_residual: bool,
+    ) -> BlendingWeights:
+        network = self._networks.corrector
+        return in_tiles(
+            lambda tile: corrected(network, proposal, tile, sources, guide, with_residual=with_residual), weights
+        )
 
 
 class SeparateWeights(Lift3D):
@@ -109,7 +127,7 @@ class SeparateWeights(Lift3D):
         guide: FeatureMap | None = None,
     ) -> BlendingWeights:
         """Return the same taps, weighed anew for this operator's features."""
-        return corrected(self._networks.corrector, proposal, weights, sources, guide, with_residual=False)
+        return self._corrected(proposal, weights, sources, guide, with_residual=False)
 
 
 class SharedWeights(Lift3D):
@@ -137,8 +155,9 @@ def corrected(
     *,
     with_residual: bool,
 ) -> BlendingWeights:
-    """Run stage II; differentiable in the network's parameters. Without a guide there is nothing to move towards."""
-    with_residual = with_residual and guide is not None
+    """Run stage II; differentiable in the network's parameters. Without a guide there is nothing to correct by."""
+    if guide is None:
+        return weights
     taps = with_neighbours(weights, sources, ReadablePixels.of(proposal)) if with_residual else as_given(weights)
     features = gather(taps, sources, guide)
     weight, log_price = network(
@@ -146,4 +165,34 @@ def corrected(
     )
     if with_residual:
         weight = solve(features.at_taps, features.of_guide, weight, log_price, taps.is_tap)
-    return replace(taps.weights, weight=weight * (weights.coverage > 0)[:, None])
+    return replace(taps.weights, weight=weight * (taps.weights.coverage > 0)[:, None])
+
+
+def in_tiles(correct: Callable[[BlendingWeights], BlendingWeights], weights: BlendingWeights) -> BlendingWeights:
+    """Correct a large grid by tiles of rows, each with a margin that its windows reach into: bounded memory.
+
+    A tap of a cell takes about 2 KB on the way, so a tile takes about half a gigabyte.
+    """
+    grid = weights.grid
+    height = max(1, TILE_CELLS // grid.cols)
+    if grid.rows <= height:
+        return correct(weights)
+    done = []
+    for first in range(0, grid.rows, height):
+        last = min(first + height, grid.rows)
+        low, high = max(0, first - TILE_MARGIN), min(grid.rows, last + TILE_MARGIN)
+        tile = correct(_rows(weights, low, high))
+        done.append(_rows(tile, first - low, last - low))
+    whole: dict[str, Any] = {name: torch.cat([getattr(one, name) for one in done]) for name in _PER_CELL}
+    return replace(weights, **whole)
+
+
+_PER_CELL = ("source", "uv", "weight", "log_scale_ratio", "z_depth", "coverage")
+
+
+def _rows(weights: BlendingWeights, first: int, last: int) -> BlendingWeights:
+    grid = weights.grid
+    cells = slice(first * grid.cols, last * grid.cols)
+    tile = replace(grid, rows=last - first, origin_v=grid.origin_v + grid.stride_v * first)
+    part: dict[str, Any] = {name: getattr(weights, name)[cells] for name in _PER_CELL}
+    return replace(weights, grid=tile, **part)

@@ -35,6 +35,8 @@ def solve(
     toward = (at @ y[..., None])[..., 0] / g.shape[2]
     # 1. Normal equations; absent taps have an equation of their own, whose solution is 0.
     price = torch.where(is_tap, log_price.exp() / (v.detach() + _LEAST_WEIGHT), 1.0)
+    # A trace of the Gram matrix keeps rounding from making it indefinite when taps read nearly the same.
+    price = price + 1e-5 * gram.diagonal(dim1=1, dim2=2).sum(-1, keepdim=True)
     factor = torch.linalg.cholesky(gram + torch.diag_embed(price))
     right = torch.stack([toward + price * v * present, present], dim=-1)
     free, along = torch.cholesky_solve(right, factor).unbind(-1)

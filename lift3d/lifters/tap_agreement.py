@@ -1,7 +1,8 @@
 """What the features of an operator at a cell's taps say of one another, in scalars: stage II's inputs.
 
 Letters: g is the feature at a tap, reduced to at most ``PROJECTED_CHANNELS`` channels; the consensus is the mean of
-the taps by weight. Scalars do not change when channels are permuted, rotated or scaled together.
+the taps by weight. Scalars do not change when channels are permuted, rotated or scaled together (of more than
+``PROJECTED_CHANNELS`` channels: hardly).
 """
 
 from collections.abc import Sequence
@@ -60,9 +61,9 @@ def with_neighbours(weights: BlendingWeights, sources: Sequence[FeatureMap], rea
     """
     extra = SHARPENED_TAPS * len(NEIGHBOUR_OFFSETS)
     count = weights.source.shape[1]
-    if count < extra + SHARPENED_TAPS:
-        return as_given(weights)
-    kept = weights.weight[:, : count - extra]
+    # Of many taps the lightest weigh next to nothing; of few each is needed, and the neighbours come on top.
+    stay = count - extra if count >= 3 * extra else count
+    kept = weights.weight[:, :stay]
     total = kept.sum(1, keepdim=True)
     heavy = slice(0, SHARPENED_TAPS)
     strides = torch.tensor([[one.grid.stride_u, one.grid.stride_v] for one in sources], dtype=torch.float32)
@@ -72,30 +73,26 @@ def with_neighbours(weights: BlendingWeights, sources: Sequence[FeatureMap], rea
         one[:, heavy].repeat_interleave(len(NEIGHBOUR_OFFSETS), 1) for one in (weights.source, weights.log_scale_ratio)
     )
     may_read = (weights.weight[:, heavy] > 0).repeat_interleave(len(NEIGHBOUR_OFFSETS), 1) & readable.at(source, uv)
-    beside = torch.zeros_like(weights.weight, dtype=torch.bool)
-    beside[:, -extra:] = True
+    beside = torch.zeros(len(kept), stay + uv.shape[1], dtype=torch.bool)
+    beside[:, stay:] = True
     widened = replace(
         weights,
-        source=torch.cat([weights.source[:, :-extra], source], 1),
-        uv=torch.cat([weights.uv[:, :-extra], uv], 1),
+        source=torch.cat([weights.source[:, :stay], source], 1),
+        uv=torch.cat([weights.uv[:, :stay], uv], 1),
         weight=torch.cat([kept / torch.where(total > 0, total, 1.0), torch.zeros_like(log_scale)], 1),
-        log_scale_ratio=torch.cat([weights.log_scale_ratio[:, :-extra], log_scale], 1),
+        log_scale_ratio=torch.cat([weights.log_scale_ratio[:, :stay], log_scale], 1),
     )
     return TapSet(widened, torch.cat([kept > 0, may_read], 1), beside)
 
 
 def projected(sources: Sequence[FeatureMap]) -> list[Float[Tensor, "channel row col"]]:
-    """Return the sources' maps, centred and scaled alike, with no more than ``PROJECTED_CHANNELS`` channels."""
+    """Return maps with no more than ``PROJECTED_CHANNELS`` channels: their own, or as many random mixtures of them."""
     channels = sources[0].channel_count
-    mixing = None
-    if channels > PROJECTED_CHANNELS:
-        generator = torch.Generator().manual_seed(0)
-        mixing = torch.randn(PROJECTED_CHANNELS, channels, generator=generator) / channels**0.5
-    reduced = [one.values if mixing is None else torch.einsum("dc,crk->drk", mixing, one.values) for one in sources]
-    flat = torch.cat([one.flatten(1) for one in reduced], dim=1)
-    mean = flat.mean(1)[:, None, None]
-    scale = (flat - flat.mean(1, keepdim=True)).square().mean().sqrt().clamp(min=_TINY)
-    return [(one - mean) / scale for one in reduced]
+    if channels <= PROJECTED_CHANNELS:
+        return [one.values for one in sources]
+    generator = torch.Generator().manual_seed(0)
+    mixing = torch.randn(PROJECTED_CHANNELS, channels, generator=generator) / channels**0.5
+    return [torch.einsum("dc,crk->drk", mixing, one.values) for one in sources]
 
 
 def features_at(
@@ -117,25 +114,29 @@ class TapFeatures:
 
     Attributes:
         at_taps: Of every tap.
-        of_guide: Of the cell in the guide; the consensus where there is no guide.
+        of_guide: Of the cell in the guide.
     """
 
     at_taps: Float[Tensor, "cell tap channel"]
     of_guide: Float[Tensor, "cell channel"]
 
 
-def gather(taps: TapSet, sources: Sequence[FeatureMap], guide: FeatureMap | None) -> TapFeatures:
+def gather(taps: TapSet, sources: Sequence[FeatureMap], guide: FeatureMap) -> TapFeatures:
     """Read the taps' features, and the guide's at the same cells."""
     weights = taps.weights
-    reduced = projected([*sources, *([] if guide is None else [guide])])
+    reduced = projected([*sources, guide])
     # Channels last: whatever compares taps is then one batched product.
     at_taps = features_at(weights, reduced[: len(sources)], sources).permute(1, 2, 0).contiguous()
-    if guide is None:
-        return TapFeatures(at_taps, (weights.weight[:, None] @ at_taps)[:, 0])
+    # Centred and scaled by what the taps read, so that nothing depends on pixels that may not vote.
+    share = weights.weight / weights.weight.sum().clamp(min=_TINY)
+    mean = torch.einsum("nt,ntc->c", share, at_taps)
+    at_taps -= mean
+    scale = (share * at_taps.square().mean(-1)).sum().sqrt().clamp(min=_TINY)
+    at_taps /= scale
     grid, own = weights.grid, guide.grid
     centers = cell_centers(grid.rows, grid.cols, (grid.stride_u, grid.stride_v), (grid.origin_u, grid.origin_v))
     read = sample(reduced[-1], centers.reshape(-1, 2), (own.stride_u, own.stride_v), (own.origin_u, own.origin_v))
-    return TapFeatures(at_taps, read.T.contiguous())
+    return TapFeatures(at_taps, (read.T - mean) / scale)
 
 
 def compare(taps: TapSet, features: TapFeatures, sources: Sequence[FeatureMap]) -> Float[Tensor, "cell tap input"]:

@@ -172,7 +172,7 @@ def _misled(rng: np.random.Generator, guide: FeatureMap) -> FeatureMap:
 
 
 def _encoded(rng: np.random.Generator, frames: Sequence[Frame]) -> tuple[str, list[FeatureMap]]:
-    """Return maps of all frames in one drawn space; invalid pixels are grey, as the pipeline would encode them."""
+    """Return maps of all frames in one drawn space; invalid pixels are grey."""
     images = torch.stack([torch.where(frame.is_valid, frame.image, 0.5) for frame in frames])
     if rng.uniform() < PLAIN_COLORS:
         grid = FeatureGrid.covering(frames[0].camera.size, 1.0)

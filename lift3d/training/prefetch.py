@@ -5,6 +5,7 @@ training that holds some dozens of batches would run out of these, or of shared 
 """
 
 import io
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -53,8 +54,9 @@ def in_background(batches: Batches, workers: int) -> Iterator[Any]:
         _Packed(batches), batch_size=None, num_workers=workers, prefetch_factor=4, worker_init_fn=_single_threaded
     )
     stream = iter(loader)
-    for _ in range(batches.count):
-        batch = _unpacked(_next(stream))
+    # Until it says that it is at its end: only then has it dismissed its processes.
+    while (content := _next(stream)) is not None:
+        batch = _unpacked(content)
         if isinstance(batch, Lift3dError):
             raise batch
         yield batch
@@ -84,9 +86,9 @@ def _unpacked(content: bytes) -> Any:
     return torch.load(io.BytesIO(content), weights_only=False)
 
 
-def _next(stream: Iterator[bytes]) -> bytes:
+def _next(stream: Iterator[bytes]) -> bytes | None:
     try:
-        return next(stream)
+        return next(stream, None)
     except RuntimeError as error:
         # The loader's words for a process that was killed; any other error of a worker is a defect and stays one.
         if "DataLoader worker" not in str(error) or "exited unexpectedly" not in str(error):
@@ -99,3 +101,5 @@ def _next(stream: Iterator[bytes]) -> bytes:
 
 def _single_threaded(_: int) -> None:
     torch.set_num_threads(1)
+    # What a process warns of while it ends is not an error of the training.
+    warnings.simplefilter("ignore")

@@ -9,6 +9,7 @@ from lift3d.domain.features import FeatureGrid, FeatureMap
 from lift3d.domain.proposals import SourceGuide
 from lift3d.domain.scene import DepthRange
 from lift3d.errors import NoOverlapError
+from lift3d.lifters import corrective
 from lift3d.lifters.blend import blend
 from lift3d.lifters.catalog import LIFT3D, SEPARATE_WEIGHTS, SHARED_WEIGHTS
 from lift3d.lifters.checkpoint import Checkpoint, untrained
@@ -189,6 +190,26 @@ def test_few_taps_are_left_as_they_are(situation):
     maps = maps_of(situation[1])
     given, corrected = lifted_weights(Lift3D(LIFT3D, untrained()), situation, maps, taps=BESIDE)
     torch.testing.assert_close(corrected.weight, given.weight, rtol=0, atol=1e-5)
+
+
+def test_a_large_grid_is_corrected_by_tiles_that_cover_it_once(situation, monkeypatch):
+    maps, guide = maps_of(situation[1]), guide_of(situation[0])
+    lifter = Lift3D(LIFT3D, untrained())
+    given, whole = lifted_weights(lifter, situation, maps, guide=guide)
+    monkeypatch.setattr(corrective, "TILE_CELLS", 5 * given.grid.cols)
+    _, tiled = lifted_weights(lifter, situation, maps, guide=guide)
+    assert tiled.grid == whole.grid
+    torch.testing.assert_close(tiled.uv, whole.uv, rtol=0, atol=0)
+    torch.testing.assert_close(tiled.coverage, whole.coverage, rtol=0, atol=0)
+    # Each tile has a scale of its own for its features; the answer hardly depends on it.
+    assert float((tiled.weight - whole.weight).abs().mean()) < 0.01
+
+
+def test_few_taps_are_kept_and_their_neighbours_come_on_top(situation):
+    maps, guide = maps_of(situation[1]), guide_of(situation[0])
+    given, corrected = lifted_weights(Lift3D(LIFT3D, untrained()), situation, maps, taps=4, guide=guide)
+    assert corrected.source.shape[1] == 4 + BESIDE
+    torch.testing.assert_close(corrected.uv[:, :4], given.uv, rtol=0, atol=0)
 
 
 def test_one_source_is_enough(situation):
