@@ -51,7 +51,13 @@ def in_background(batches: Batches, workers: int) -> Iterator[Any]:
             yield batches[index]
         return
     loader: DataLoader[bytes] = DataLoader(
-        _Packed(batches), batch_size=None, num_workers=workers, prefetch_factor=4, worker_init_fn=_single_threaded
+        _Packed(batches),
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=4,
+        worker_init_fn=_single_threaded,
+        # Started anew: a copy of this process would inherit, and stumble over, what is left of others' threads.
+        multiprocessing_context="spawn",
     )
     stream = iter(loader)
     # Until it says that it is at its end: only then has it dismissed its processes.
