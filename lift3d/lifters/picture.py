@@ -13,8 +13,7 @@ from lift3d.geometry.sampling import normalized_coordinates
 def blend_picture(weights: BlendingWeights, images: Sequence[Float[Tensor, "3 _ _"]]) -> Float[Tensor, "3 row col"]:
     """Return ``Σ_tap weight · image(uv)`` with bicubic reading, clamped to [0, 1]; 0 where not covered.
 
-    The 2D model meets this picture instead of a photograph, and bilinear reading would blur it: a quarter of a decibel
-    on four captures.
+    The 2D model meets this picture instead of a photograph, and bilinear reading would blur it.
 
     Args:
         weights: Taps on a grid of pixels.
