@@ -11,25 +11,27 @@ from torch import Tensor
 
 from lift3d.geometry.projection import MIN_Z
 from lift3d.geometry.rigid import inverse
-from lift3d.geometry.sampling import normalized_coordinates
+from lift3d.geometry.sampling import normalizing_matrix
+
+# Coordinates are kept within this: anything beyond 1 is outside, and farther is not more so.
+_FAR_OUTSIDE = 2.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sweep:
     """The pencil of homographies induced by planes of constant z-depth in a.
 
-    Homogeneous pixels of b, scaled to depth 1 in a, are ``start + disparity · step``; their third entry is the
-    depth in b as a multiple of the depth in a.
+    Homogeneous coordinates of b, scaled to depth 1 in a, are ``start + disparity · step``: the first two are those of
+    ``grid_sample``, the third is the depth in b as a multiple of the depth in a. Coordinates lie apart in memory, so
+    that every pass over them runs at full width.
 
     Source:
         Collins, A space-sweep approach to true multi-image matching, CVPR 1996; Hartley & Zisserman, Multiple View
         Geometry, 2nd ed., §13.1.
     """
 
-    start: Float[Tensor, "row col 3"]
+    start: Float[Tensor, "3 row col"]
     step: Float[Tensor, "3"]
-    height_b: int
-    width_b: int
 
     @classmethod
     def between(
@@ -49,8 +51,10 @@ class Sweep:
         """
         a2b = b[1].double() @ inverse(a[1].double())
         homogeneous = torch.cat([uv.double(), torch.ones_like(uv[..., :1]).double()], dim=-1)
-        slope = b[0].double() @ a2b[:3, :3] @ torch.linalg.inv(a[0].double())
-        return cls((homogeneous @ slope.T).float(), (b[0].double() @ a2b[:3, 3]).float(), *size_b)
+        project = normalizing_matrix(*size_b) @ b[0].double()
+        slope = project @ a2b[:3, :3] @ torch.linalg.inv(a[0].double())
+        start = torch.einsum("ij,rcj->irc", slope, homogeneous)
+        return cls(start.float().contiguous(), (project @ a2b[:3, 3]).float())
 
     def at(
         self, disparity: Float[Tensor, "plane #row #col"]
@@ -58,11 +62,16 @@ class Sweep:
         """Return where the pixels lie in b at the given disparities.
 
         Returns:
-            Coordinates for ``grid_sample(align_corners=False)``, 2 where a point is behind b or far outside, and the
-            depth in b as a multiple of the depth in a.
+            Coordinates for ``grid_sample(align_corners=False)``, far outside where a point is behind b, and the depth
+            in b as a multiple of the depth in a.
         """
-        x, y, z = (self.start[..., axis] + disparity * self.step[axis] for axis in range(3))
-        safe_z = z.clamp(min=MIN_Z)
-        uv = torch.stack([x / safe_z, y / safe_z], dim=-1)
-        at = normalized_coordinates(uv, self.height_b, self.width_b).clamp(-2, 2)
-        return torch.where((z > MIN_Z)[..., None], at, 2.0), safe_z
+        x, y, z = (self.start[axis] + disparity * self.step[axis] for axis in range(3))
+        is_behind = None if float(z.amin()) > MIN_Z else z <= MIN_Z
+        z.clamp_(min=MIN_Z)
+        at = torch.empty(2, *z.shape)
+        torch.div(x, z, out=at[0])
+        torch.div(y, z, out=at[1])
+        at.clamp_(-_FAR_OUTSIDE, _FAR_OUTSIDE)
+        if is_behind is not None:
+            at.masked_fill_(is_behind, _FAR_OUTSIDE)
+        return at.movedim(0, -1), z

@@ -22,6 +22,11 @@ def normalized_coordinates(
     return torch.stack([x, y], dim=-1)
 
 
+def normalizing_matrix(rows: int, cols: int) -> Float[Tensor, "3 3"]:
+    """Return what takes homogeneous pixels of an image to homogeneous ``normalized_coordinates``; double precision."""
+    return torch.tensor([[2 / cols, 0, -1], [0, 2 / rows, -1], [0, 0, 1]], dtype=torch.float64)
+
+
 def sample(
     values: Float[Tensor, "channel row col"],
     uv: Float[Tensor, "*batch 2"],

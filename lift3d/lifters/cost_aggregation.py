@@ -4,9 +4,10 @@ Letters: a cost volume has a cost per plane and cell; the guide image is the col
 """
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+
+from lift3d.lifters.box_mean import BoxMean
 
 # Planes filtered at once, to stay in cache.
 PLANE_TILE = 8
@@ -26,16 +27,17 @@ def guided_filter(
     Source:
         He, Sun & Tang, Guided image filtering, PAMI 2013, eq. 5, 6 and 8; on cost volumes: Rhemann et al., CVPR 2011.
     """
-    luminance = color.mean(0)[None, None]
-    mean = _box(luminance, radius)
-    variance = _box(luminance * luminance, radius) - mean * mean
+    luminance = color.mean(0)
+    box = BoxMean(*luminance.shape, radius)
+    mean = box(luminance)
+    variance = box(luminance * luminance) - mean * mean
     tiles = []
-    for tile in torch.split(cost[:, None], PLANE_TILE):
-        tile_mean = _box(tile, radius)
-        slope = (_box(tile * luminance, radius) - tile_mean * mean) / (variance + epsilon)
-        offset = tile_mean - slope * mean
-        tiles.append(_box(slope, radius) * luminance + _box(offset, radius))
-    return torch.cat(tiles)[:, 0]
+    for tile in torch.split(cost, PLANE_TILE):
+        tile_mean = box(tile)
+        slope = (box(tile * luminance) - tile_mean * mean).div_(variance + epsilon)
+        offset = tile_mean.sub_(slope * mean)
+        tiles.append(box(slope).mul_(luminance).add_(box(offset)))
+    return torch.cat(tiles)
 
 
 def semi_global(
@@ -87,8 +89,3 @@ def _paths(
         torch.minimum(best[:, :-1], before[:, 1:] + small, out=best[:, :-1])
         torch.add(both[step], best.sub_(cheapest), out=path[step])
     return path[:, 0] + path[:, 1].flip(0)
-
-
-def _box(values: Float[Tensor, "plane 1 row col"], radius: int) -> Float[Tensor, "plane 1 row col"]:
-    """Return the mean over square windows, over what is inside the image at its border."""
-    return F.avg_pool2d(values, 2 * radius + 1, stride=1, padding=radius, count_include_pad=False)

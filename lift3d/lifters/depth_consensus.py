@@ -165,13 +165,37 @@ def walk(
     source = depth.camera
     sweep = Sweep.between(uv, (target.K, target.w2c), (source.K, source.w2c), (source.size.height, source.size.width))
     count, first, last = len(disparity), float(disparity[0]), float(disparity[-1])
+    flat = depth.volumes.flatten(1, 2)[None]
     for start in range(0, count, PLANE_TILE):
         planes = disparity[start : start + PLANE_TILE, None, None]
         at, relative_z = sweep.at(planes)
-        # Plane index of the point in the source, as a coordinate of grid_sample: −1 and 1 are half a plane outside.
-        index = (planes / relative_z - first) * ((count - 1) / (last - first))
-        depth_at = ((2 * index + 1) / count - 1).clamp(-2, 2)
-        where = torch.cat([at, depth_at[..., None]], dim=-1)
-        found = F.grid_sample(depth.volumes[None], where[None], padding_mode="border", align_corners=False)[0]
-        is_inside = (where.abs() <= 1).all(-1)
-        yield slice(start, start + len(planes)), at, found * is_inside
+        # Plane of the point in the source, counted from 0; half a plane beyond the first and the last is still there.
+        index = (planes / relative_z).sub_(first).mul_((count - 1) / (last - first))
+        is_inside = (at[..., 0].abs() <= 1) & (at[..., 1].abs() <= 1) & ((index - (count - 1) / 2).abs() <= count / 2)
+        found = _trilinear(flat, at, index.clamp_(0, count - 1), count)
+        yield slice(start, start + len(planes)), at, found.mul_(is_inside)
+
+
+def _trilinear(
+    flat: Float[Tensor, "1 channel stacked_row source_col"],
+    at: Float[Tensor, "tile row col 2"],
+    index: Float[Tensor, "tile row col"],
+    count: int,
+) -> Float[Tensor, "channel tile row col"]:
+    """Read volumes whose planes lie under one another in one tall image, within two planes each.
+
+    Two readings in an image are several times faster than one in a volume, which has no vectorised kernel.
+    """
+    rows = flat.shape[2] // count
+    nearer = index.floor()
+    share = index - nearer
+    # Beyond the outermost cells the border value holds: rows of the next plane must not be touched.
+    row = ((at[..., 1] + 1) * (rows / 2) - 0.5).clamp_(0, rows - 1)
+    where = torch.empty(2, 2, *index.shape)
+    where[0] = at[..., 0]
+    for place, plane in enumerate((nearer, (nearer + 1).clamp_(max=count - 1))):
+        where[1, place] = plane.mul(rows).add_(row).add_(0.5).mul_(2 / (count * rows)).sub_(1)
+    grid = where.movedim(0, -1).reshape(1, -1, index.shape[-1], 2)
+    read = F.grid_sample(flat, grid, padding_mode="border", align_corners=False)
+    near, far = read.reshape(flat.shape[1], 2, *index.shape).unbind(1)
+    return torch.lerp(near, far, share)

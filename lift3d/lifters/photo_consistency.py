@@ -89,21 +89,35 @@ def matching_cost(
     shape = (reference.grid.rows, reference.grid.cols)
     cost = torch.empty(len(disparity), *shape)
     sweeps = [_sweep(reference, neighbour) for neighbour in neighbours]
-    tables = [torch.cat([n.values, n.is_valid[None].float()])[None] for n in neighbours]
     for start in range(0, len(disparity), PLANE_TILE):
         planes = disparity[start : start + PLANE_TILE, None, None]
         likelihood, total = torch.zeros(len(planes), *shape), torch.zeros(len(planes), *shape)
-        for neighbour, sweep, table in zip(neighbours, sweeps, tables, strict=True):
+        for neighbour, sweep in zip(neighbours, sweeps, strict=True):
             at, _ = sweep.at(planes)
-            found = F.grid_sample(table, at.reshape(1, -1, shape[1], 2), align_corners=False)[0]
-            found = found.reshape(-1, *at.shape[:-1])
-            difference = (found[:-1] - reference.values[:, None]).abs_().sum(0).clamp_(max=truncation)
-            vote = neighbour.taper * (found[-1] > 1 - 1e-3)
-            likelihood += vote * torch.exp(difference / -softness)
+            found = _read(neighbour.values, at)
+            difference = found.sub_(reference.values[:, None]).abs_().sum(0)
+            vote = _is_readable(neighbour, at).float().mul_(neighbour.taper)
+            likelihood.addcmul_(vote, difference.clamp_(max=truncation).div_(-softness).exp_())
             total += vote
-        mean = likelihood / total.clamp(min=1e-6)
-        cost[start : start + PLANE_TILE] = torch.where(total > 0, -softness * mean.log(), truncation)
-    return torch.where(reference.is_valid, cost, truncation)
+        mean = likelihood.div_(total.clamp(min=1e-6))
+        cost[start : start + PLANE_TILE] = torch.where(total > 0, mean.log_().mul_(-softness), truncation)
+    return cost if bool(reference.is_valid.all()) else torch.where(reference.is_valid, cost, truncation)
+
+
+def _read(
+    values: Float[Tensor, "channel row col"], at: Float[Tensor, "plane _ _ 2"]
+) -> Float[Tensor, "channel plane _ _"]:
+    found = F.grid_sample(values[None], at.reshape(1, -1, *at.shape[2:]), align_corners=False)[0]
+    return found.reshape(-1, *at.shape[:-1])
+
+
+def _is_readable(neighbour: Descriptors, at: Float[Tensor, "plane row col 2"]) -> Bool[Tensor, "plane row col"]:
+    """Whether all four cells that a bilinear reading touches are there and valid."""
+    if not bool(neighbour.is_valid.all()):
+        return _read(neighbour.is_valid[None].float(), at)[0] > 1 - 1e-3
+    # Between the outermost cell centres.
+    rows, cols = neighbour.is_valid.shape
+    return (at[..., 0].abs() <= 1 - 1 / cols) & (at[..., 1].abs() <= 1 - 1 / rows)
 
 
 def _sweep(reference: Descriptors, neighbour: Descriptors) -> Sweep:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lift3d.domain.camera import Camera
 from lift3d.geometry.plane_sweep import Sweep
+from lift3d.lifters.box_mean import BoxMean
 from lift3d.lifters.depth_consensus import first_surface, walk
 from lift3d.lifters.plane_sweep import PlaneSweep, Survey
 
@@ -149,15 +150,11 @@ def strongest(evidence: RayEvidence, probability: Float[Tensor, "plane row col"]
         8 * deviation.mean(1),
         8 * distance,
         log_scale,
-        *(8 * _mean_around(distance, width) for width in CONTEXT_WIDTHS),
+        *(8 * BoxMean(*distance.shape[-2:], width // 2)(distance) for width in CONTEXT_WIDTHS),
         *(8 * _mean_of_source(one, share) for one in (distance, deviation.mean(1))),
     ]
     inputs = torch.cat([torch.stack(own, 1), shared[None].expand(len(color), -1, -1, -1, -1)], dim=1)
     return EvidenceSamples(index, refined, kept, visibility, preference, color, inputs)
-
-
-def _mean_around(values: Float[Tensor, "source sample row col"], width: int) -> Float[Tensor, "source sample row col"]:
-    return F.avg_pool2d(values, width, stride=1, padding=width // 2, count_include_pad=False)
 
 
 def _mean_of_source(

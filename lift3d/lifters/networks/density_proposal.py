@@ -33,11 +33,17 @@ class PlaneConvolution(nn.Module):
 
     def forward(self, volume: Float[Tensor, "plane channel row col"]) -> Tensor:
         """Return a volume with every ``stride``-th plane, row and column."""
-        flat = F.relu(self.within(volume))
-        nothing = torch.zeros_like(flat[:1])
-        nearer, farther = torch.cat([nothing, flat[:-1]]), torch.cat([flat[1:], nothing])
-        step = self.stride
-        return F.relu(self.across(torch.cat([nearer[::step], flat[::step], farther[::step]], dim=1)))
+        planes = F.relu(self.within(volume))
+        flat, step = planes.flatten(2), self.stride
+        # One product per neighbour and place, summed where it lies: no copy of three planes beside one another.
+        nearer, own, farther = self.across.weight[:, :, 0, 0].chunk(3, dim=1)
+        found = torch.matmul(own, flat[::step]) + self.across.bias[:, None]
+        for weight, rows, at in (
+            (nearer, slice(1, None), flat[step - 1 :: step][: len(found) - 1]),
+            (farther, slice(None, len(flat) // step if step > 1 else -1), flat[1::step]),
+        ):
+            found[rows].baddbmm_(weight.expand(len(at), -1, -1), at)
+        return F.relu_(found).unflatten(2, planes.shape[2:])
 
 
 class DensityProposal(nn.Module):
@@ -78,7 +84,9 @@ class DensityProposal(nn.Module):
             wider = F.interpolate(up(found), size=level.shape[2:], mode="bilinear", align_corners=False)
             joint = level + wider.repeat_interleave(2, dim=0)[: len(level)]
             found = joint + fuse(joint)
-        logit = _SHARPENING * _LOG_UNIT * volume[0] + self.logit(found)[:, 0]
+        # A product: the convolution of this one channel takes as long as the widest ones.
+        correction = torch.matmul(self.logit.weight[:, :, 0, 0], found.flatten(2)) + self.logit.bias[:, None]
+        logit = _SHARPENING * _LOG_UNIT * volume[0] + correction.reshape(volume[0].shape)
         probability = torch.softmax(logit, dim=0)
         return probability, found
 
