@@ -152,11 +152,22 @@ def train_lifter(
     corrector_rate: Annotated[float | None, typer.Option(help="Learning rate of stage II.")] = None,
     processes: Annotated[int | None, typer.Option(help="Processes that train together, on Ray if several.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that prepare examples for each of them.")] = None,
+    operator: Annotated[
+        list[str] | None, typer.Option(help="2D model whose features stage II learns from, too. Repeatable.")
+    ] = None,
+    plugin: Annotated[list[str] | None, typer.Option(help="Operator of one's own: file.py:attribute.")] = None,
+    operator_share: Annotated[float | None, typer.Option(help="Share of the feature spaces that is theirs.")] = None,
+    scene: Annotated[list[str] | None, typer.Option(help="Capture to train on, too. Repeatable.")] = None,
+    capture_share: Annotated[float | None, typer.Option(help="Share of the examples that is theirs.")] = None,
+    density_from: Annotated[
+        str | None, typer.Option(help="Checkpoint whose stage I is taken as it is: a packaged name, or a path.")
+    ] = None,
     ray_address: Annotated[str | None, typer.Option(help="Ray cluster to use; started here if not given.")] = None,
     settings: Annotated[Path | None, typer.Option(help="YAML of these settings; options beside it win.")] = None,
 ) -> None:
-    """Train the learned lifter on computed scenes; the same command again goes on where it stopped."""
-    given = {name: value for name, value in locals().items() if value is not None}
+    """Train the learned lifter, on computed scenes if not told more; the same command goes on where it stopped."""
+    lists = {"operator": "operators", "plugin": "plugins", "scene": "captures"}
+    given = {lists.get(name, name): value for name, value in locals().items() if value not in (None, [], lists)}
     from lift3d.training.settings import parse_settings
 
     given.pop("ray_address", None)
@@ -267,21 +278,11 @@ def bench_oracle(
     from lift3d.bench import oracle
     from lift3d.bench.oracle_page import page
 
-    given: dict[str, Any] = {
-        "scenes": locations,
-        "operators": operator or ["rgb", "hog"],
-        "lifters": [lifter],
-        "image_height": image_height,
-        "sources": sources,
-        "holdout": None if leave_one_out else holdout,
-        "target_mode": "heldout",
-        "plugins": plugin or [],
-    }
+    size = {"image_height": image_height, "sources": sources, "holdout": None if leave_one_out else holdout}
+    recipe = _held_out(locations, operator or ["rgb", "hog"], [lifter], plugin, size)
     counts = oracle.CELL_COUNT if cells is None else cells
-    figures = oracle.run(parse_recipe(given), store, taps or oracle.TAP_COUNTS, counts)
-    if out is not None:
-        _write_page(out, page(figures))
-    typer.echo(json.dumps(figures, indent=1) if as_json else page(figures))
+    figures = oracle.run(recipe, store, taps or oracle.TAP_COUNTS, counts)
+    _present(figures, page(figures), out, as_json)
 
 
 @bench.command("lifters")
@@ -301,21 +302,36 @@ def bench_lifters(
     """The learned lifter against its own parts and against lifters without training, at held-out views."""
     from lift3d.bench import lifters
 
-    given: dict[str, Any] = {
-        "scenes": locations,
-        "operators": operator or ["rgb"],
-        "lifters": lifter or list(lifters.LIFTERS),
-        "image_height": image_height,
-        "sources": sources,
-        "holdout": None if leave_one_out else holdout,
-        "target_mode": "heldout",
-        "plugins": plugin or [],
-    }
-    figures = lifters.measure(parse_recipe(given), store)
-    text = lifters.page(figures)
-    if out is not None:
-        _write_page(out, text)
-    typer.echo(json.dumps(figures, indent=1) if as_json else text)
+    size = {"image_height": image_height, "sources": sources, "holdout": None if leave_one_out else holdout}
+    recipe = _held_out(locations, operator or ["rgb"], lifter or list(lifters.LIFTERS), plugin, size)
+    figures = lifters.measure(recipe, store)
+    _present(figures, lifters.page(figures), out, as_json)
+
+
+@bench.command("curves")
+def bench_curves(
+    locations: Annotated[list[str], typer.Argument(help="Scenes, as of lift3d run.")],
+    operator: Annotated[list[str] | None, typer.Option(help="2D model; rgb if not given. Repeatable.")] = None,
+    lifter: Annotated[str, typer.Option(help="A learned lifter; its shared_weights are shown beside it.")] = "lift3d",
+    image_height: Annotated[int, typer.Option(help="Height at which views are encoded.")] = 192,
+    sources: Annotated[int, typer.Option(help="Source views per target while taps vary.")] = 8,
+    holdout: Annotated[int, typer.Option(help="Every N-th view is a target and no source.")] = 8,
+    plugin: Annotated[list[str] | None, typer.Option(help="Operator of one's own: module:attribute.")] = None,
+    store: Annotated[str, typer.Option(help="URL of the store that holds the features.")] = "runs/curves",
+    out: Annotated[Path | None, typer.Option(help="Markdown file to write; the picture goes beside it.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """How the fidelity of a learned lifter at held-out views depends on the number of taps and of sources."""
+    from lift3d.bench import curves, curves_page
+    from lift3d.present.bench_curves import draw_bench_curves
+
+    size: dict[str, int | None] = {"image_height": image_height, "sources": sources, "holdout": holdout}
+    picture = None if out is None else curves_page.picture_beside(out)
+    recipe = _held_out(locations, operator or ["rgb"], list(curves.compared(lifter)), plugin, size)
+    figures = curves.measure(recipe, store)
+    if picture is not None:
+        draw_bench_curves(figures, picture)
+    _present(figures, curves_page.page(figures, picture), out, as_json)
 
 
 @bench.command("speed")
@@ -333,12 +349,23 @@ def bench_speed(
     typer.echo(json.dumps(figures, indent=1) if as_json else table(figures))
 
 
-def _write_page(path: Path, text: str) -> None:
+def _held_out(
+    scenes: list[str], operators: list[str], lifters: list[str], plugins: list[str] | None, size: dict[str, int | None]
+) -> Recipe:
+    """Return the recipe of a bench on views that are no source."""
+    given = {"scenes": scenes, "operators": operators, "lifters": lifters, "plugins": plugins or []}
+    return parse_recipe({**given, **size, "target_mode": "heldout"})
+
+
+def _present(figures: dict[str, Any], text: str, out: Path | None, as_json: bool) -> None:
+    """Write the page of a bench if a file is named, and print it or its figures."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        if out is not None:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"Cannot write '{path}': {error}. Name a file in a folder you may write to.") from error
+        raise ConfigError(f"Cannot write '{out}': {error}. Name a file in a folder you may write to.") from error
+    typer.echo(json.dumps(figures, indent=1) if as_json else text)
 
 
 def _read_recipe(path: Path | None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lift3d.domain.camera import Camera, ImageSize
-from lift3d.domain.features import FeatureGrid, FeatureMap, SceneState
+from lift3d.domain.features import EMPTY_STATE, FeatureGrid, FeatureMap, SceneState
 from lift3d.domain.keys import ViewId
 from lift3d.domain.lifted import LiftedFeatures, LiftedView, Prediction
 from lift3d.domain.proposals import RayProposal, SourceGuide
@@ -27,6 +27,7 @@ from lift3d.lifters.blend import blend as blend_taps
 from lift3d.lifters.picture import blend_picture
 from lift3d.lifters.protocol import Lifter
 from lift3d.lifters.weights import weights_at
+from lift3d.operators.positional_field import field_of, with_field, without_field
 from lift3d.operators.protocol import Operator
 from lift3d.scenes.catalog import read_scene as read_location
 from lift3d.targets import Target
@@ -107,6 +108,7 @@ def lift_features(
     grids: Sequence[FeatureGrid],
     taps: int,
     guides: tuple[FeatureMap, ...] | None = None,
+    state: SceneState = EMPTY_STATE,
 ) -> tuple[LiftedFeatures, ...]:
     """weights_at → correct → blend, for every cut of one operator.
 
@@ -117,14 +119,21 @@ def lift_features(
         grids: The target's grid of each cut.
         taps: Source samples per target cell.
         guides: The operator's maps of the lifted picture, for a guided lifter.
+        state: What the operator fitted on the scene. If it holds a positional field, what is compared and blended is
+            without it, and the target's own part of it is added.
+
+    Raises:
+        SceneError: If a source or the target has another grid than the positional field.
     """
     lifted = []
     with torch.inference_mode():
         for cut, grid in enumerate(grids):
-            maps = [of_view[cut] for of_view in sources]
+            field = field_of(state, cut)
+            maps = [without_field(of_view[cut], field) for of_view in sources]
+            guide = None if guides is None else without_field(guides[cut], field)
             weights = weights_at(proposal, grid, tap_count=taps)
-            weights = lifter.correct(proposal, weights, maps, None if guides is None else guides[cut])
-            lifted.append(blend_taps(weights, maps))
+            weights = lifter.correct(proposal, weights, maps, guide)
+            lifted.append(with_field(blend_taps(weights, maps), field))
     return tuple(lifted)
 
 

@@ -178,10 +178,11 @@ class _Lifting:
         grids = self._target_grids(operator, target.camera.size)
         is_guided = lifter.spec.is_guided and operator.spec.quantity in COMPARABLE
         guides = self._guide(operator, lifter, proposal) if is_guided else None
-        lifted = pipeline.lift_features(lifter, proposal, sources, grids, self._recipe.tap_count, guides)
+        state = self._states[operator.spec.name]
+        lifted = pipeline.lift_features(lifter, proposal, sources, grids, self._recipe.tap_count, guides, state)
         if not any(bool((one.coverage > 0).any()) for one in lifted):
             return f"{NoOverlapError.reason}: no source sees anything of target '{target.id}'"
-        prediction = pipeline.decode_view(operator, self._states[operator.spec.name], lifted, target.camera.size)
+        prediction = pipeline.decode_view(operator, state, lifted, target.camera.size)
         return LiftedView(target.id, target.camera, lifted, prediction, proposal.source_ids)
 
     def _guide(self, operator: Operator, lifter: Lifter, proposal: RayProposal) -> tuple[FeatureMap, ...]:

@@ -3,7 +3,7 @@
 Learned lifters of one checkpoint share their proposal, so what differs between them is stage II alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -11,9 +11,10 @@ from jaxtyping import Int
 from torch import Tensor
 
 from lift3d import pipeline
-from lift3d.bench.attainable import CellErrors, attainable, true_features
+from lift3d.bench.attainable import Candidates, CellErrors, best_rules, true_features
 from lift3d.config import Recipe
-from lift3d.domain.features import FeatureMap
+from lift3d.domain.features import FeatureGrid, FeatureMap, SceneState
+from lift3d.domain.keys import ViewId
 from lift3d.domain.proposals import RayProposal
 from lift3d.domain.scene import Frame
 from lift3d.errors import NoOverlapError
@@ -21,6 +22,7 @@ from lift3d.lifters.protocol import Lifter
 from lift3d.lifters.weights import weights_at
 from lift3d.metrics.counting import counted_cells
 from lift3d.models import Models
+from lift3d.operators.positional_field import field_of, without_field
 from lift3d.operators.protocol import Operator
 from lift3d.scene_inputs import SceneInputs, quiet
 from lift3d.scene_lift import COMPARABLE
@@ -34,44 +36,126 @@ BOUND, RENDERED = "convex", "reencoded"
 
 def scene_errors(location: str, recipe: Recipe, store: str, cell_count: int = CELL_COUNT) -> dict[str, Any]:
     """Return, per target and operator, each lifter's mean 1 − cos on the same cells, and PSNR where it is a picture."""
-    return _Walk(location, recipe, store, cell_count).figures()
+    return _Walk(HeldOutScene(location, recipe, store), cell_count).figures()
+
+
+class HeldOutScene:
+    """The held-out views of one scene, and what lifters and operators make of them.
+
+    Args:
+        location: Of the scene.
+        recipe: Operators, lifters, image height and how targets are chosen.
+        store: URL of the store that holds the features.
+    """
+
+    def __init__(self, location: str, recipe: Recipe, store: str) -> None:
+        self.recipe, self.models = recipe, Models.of(recipe)
+        scene = pipeline.read_scene(location)
+        self.inputs = SceneInputs(scene, open_store(store, create=True), recipe.image_height)
+        self.inputs.decode_all(quiet)
+        self._states: dict[tuple[str, tuple[ViewId, ...]], SceneState] = {}
+
+    def targets(self, source_count: int) -> tuple[Target, ...]:
+        """Return the targets with their sources chosen."""
+        inputs = self.inputs
+        targets = choose_targets(list(inputs.views.values()), self.recipe)
+        return pipeline.select_sources(targets, inputs.cameras(), source_count, inputs.scene.depth_range)
+
+    def propose(self, lifter: Lifter, target: Target) -> RayProposal:
+        """Return where surfaces may be along the target's rays.
+
+        Raises:
+            NoOverlapError: If no source sees anything of what the target sees.
+        """
+        return pipeline.propose(lifter, target, self.inputs.frame, self.inputs.scene.depth_range)
+
+    def picture(self, proposal: RayProposal) -> Frame:
+        """Return the picture that the proposal lifts: what operators are shown for a guide."""
+        return pipeline.lift_picture(proposal, [self.inputs.frame(name) for name in proposal.source_ids])
+
+    def state(self, operator: Operator, target: Target) -> SceneState:
+        """Return what the operator fits without the target: once for all held-out targets, else once per target."""
+        key = (operator.spec.name, target.source_ids)
+        if key not in self._states:
+            maps = self.inputs.encode(operator, set(), quiet).only(set(target.source_ids))
+            self._states[key] = pipeline.fit_scene(operator, maps)
+        return self._states[key]
+
+    def lifted(
+        self,
+        operator: Operator,
+        lifter: Lifter,
+        proposal: RayProposal,
+        grid: FeatureGrid,
+        guide: FeatureMap | None,
+        state: SceneState,
+        taps: int,
+    ) -> FeatureMap:
+        """Return an operator's features lifted to the target's grid, holes filled."""
+        sources = [self.inputs.features(operator, name)[:1] for name in proposal.source_ids]
+        is_guided = lifter.spec.is_guided and operator.spec.quantity in COMPARABLE
+        guides = (guide,) if guide is not None and is_guided else None
+        lifted = pipeline.lift_features(lifter, proposal, sources, [grid], taps, guides, state)
+        return pipeline.filled_features(lifted)[0]
+
+
+def cells_to_count(
+    frame: Frame, grid: FeatureGrid, proposals: Iterable[RayProposal], cell_count: int
+) -> tuple[Int[Tensor, "pick"], float]:
+    """Return some seeded cells that are valid and that every proposal covers, and the share of the valid that are."""
+    is_valid = counted_cells(frame.is_valid, grid).flatten()
+    counts = is_valid.clone()
+    for proposal in proposals:
+        counts &= weights_at(proposal, grid, tap_count=1).coverage > 0
+    picked = torch.nonzero(counts)[:, 0]
+    order = torch.randperm(len(picked), generator=torch.Generator().manual_seed(0))
+    return picked[order[:cell_count]].sort().values, float(counts.sum() / is_valid.sum().clamp(min=1))
+
+
+def is_picture(operator: Operator, truth: FeatureMap) -> bool:
+    """Whether an operator's features are colours, so that PSNR can be told."""
+    return operator.spec.prediction_kind == "image" and truth.channel_count == 3
+
+
+def psnr(lifted: FeatureMap, truth: FeatureMap, frame: Frame) -> float:
+    """Return the PSNR in dB of all valid pixels."""
+    squared = (lifted.values - truth.values).square().mean(0)[frame.is_valid].mean()
+    return float(-10 * squared.log10())
+
+
+def mean_error(predicted: FeatureMap, truth: FeatureMap, cells: Int[Tensor, "pick"]) -> float:
+    """Return the mean of 1 − cos over some cells."""
+    return _mean(CellErrors.of(true_features(predicted, cells), true_features(truth, cells)))
 
 
 class _Walk:
-    def __init__(self, location: str, recipe: Recipe, store: str, cell_count: int) -> None:
-        self._recipe, self._models, self._cell_count = recipe, Models.of(recipe), cell_count
-        scene = pipeline.read_scene(location)
-        self._inputs = SceneInputs(scene, open_store(store, create=True), recipe.image_height)
-        self._inputs.decode_all(quiet)
+    def __init__(self, scene: HeldOutScene, cell_count: int) -> None:
+        self._scene, self._cell_count = scene, cell_count
 
     def figures(self) -> dict[str, Any]:
-        inputs, recipe = self._inputs, self._recipe
-        targets = choose_targets(list(inputs.views.values()), recipe)
-        targets = pipeline.select_sources(targets, inputs.cameras(), recipe.sources, inputs.scene.depth_range)
+        scene, recipe = self._scene, self._scene.recipe
         rows: list[dict[str, Any]] = []
         skipped: list[list[str]] = []
-        for target in targets:
+        for target in scene.targets(recipe.sources):
             try:
                 rows += self._target(target)
             except NoOverlapError as error:
                 skipped.append([target.id, f"{error.reason}: {error}"])
-        return {"scene": inputs.scene.id, "protocol": recipe.protocol, "rows": rows, "skipped": skipped}
+        return {"scene": scene.inputs.scene.id, "protocol": recipe.protocol, "rows": rows, "skipped": skipped}
 
     def _target(self, target: Target) -> list[dict[str, Any]]:
+        lifters = self._scene.models.lifters
         proposals: dict[tuple[str, str], RayProposal] = {}
-        for lifter in self._models.lifters:
+        for lifter in lifters:
             key = lifter.spec.proposal_key
             if key not in proposals:
-                proposals[key] = pipeline.propose(lifter, target, self._inputs.frame, self._inputs.scene.depth_range)
+                proposals[key] = self._scene.propose(lifter, target)
         pictures = {
-            lifter.spec.proposal_key: self._picture(proposals[lifter.spec.proposal_key])
-            for lifter in self._models.lifters
+            lifter.spec.proposal_key: self._scene.picture(proposals[lifter.spec.proposal_key])
+            for lifter in lifters
             if lifter.spec.is_guided
         }
-        return [self._operator(operator, target, proposals, pictures) for operator in self._models.operators]
-
-    def _picture(self, proposal: RayProposal) -> Frame:
-        return pipeline.lift_picture(proposal, [self._inputs.frame(name) for name in proposal.source_ids])
+        return [self._operator(operator, target, proposals, pictures) for operator in self._scene.models.operators]
 
     def _operator(
         self,
@@ -80,57 +164,39 @@ class _Walk:
         proposals: dict[tuple[str, str], RayProposal],
         pictures: dict[tuple[str, str], Frame],
     ) -> dict[str, Any]:
-        truth = self._inputs.features(operator, target.id)[0]
+        scene = self._scene
+        truth = scene.inputs.features(operator, target.id)[0]
         guides = {key: pipeline.encode_view(operator, picture)[0] for key, picture in pictures.items()}
-        frame = self._inputs.frame(target.id)
-        is_picture = operator.spec.prediction_kind == "image" and truth.channel_count == 3
+        frame, state = scene.inputs.frame(target.id), scene.state(operator, target)
         row: dict[str, Any] = {"target": target.id, "operator": operator.spec.name, "errors": {}, "psnr": {}}
-        cells, row["covered"] = self._cells(operator, truth, frame, proposals)
-        wanted = true_features(truth, cells)
-        for lifter in self._models.lifters:
-            key = lifter.spec.proposal_key
-            lifted = self._lifted(operator, lifter, proposals[key], truth, guides.get(key))
-            row["errors"][lifter.spec.name] = _mean(CellErrors.of(true_features(lifted, cells), wanted))
-            if is_picture:
-                squared = (lifted.values - truth.values).square().mean(0)[frame.is_valid].mean()
-                row["psnr"][lifter.spec.name] = float(-10 * squared.log10())
+        cells, row["covered"] = cells_to_count(frame, truth.grid, proposals.values(), self._cell_count)
+        for lifter in scene.models.lifters:
+            key, taps = lifter.spec.proposal_key, scene.recipe.tap_count
+            lifted = scene.lifted(operator, lifter, proposals[key], truth.grid, guides.get(key), state, taps)
+            row["errors"][lifter.spec.name] = mean_error(lifted, truth, cells)
+            if is_picture(operator, truth):
+                row["psnr"][lifter.spec.name] = psnr(lifted, truth, frame)
         # Of the first checkpoint, where there are several.
         for key, guide in list(guides.items())[:1]:
-            row["errors"][RENDERED] = _mean(CellErrors.of(true_features(guide, cells), wanted))
-            row["errors"][BOUND] = self._bound(operator, proposals[key], truth, cells)
+            row["errors"][RENDERED] = mean_error(guide, truth, cells)
+            row["errors"][BOUND] = self._bound(operator, proposals[key], truth, cells, state)
         return row
 
-    def _cells(
+    def _bound(
         self,
         operator: Operator,
+        proposal: RayProposal,
         truth: FeatureMap,
-        frame: Frame,
-        proposals: dict[tuple[str, str], RayProposal],
-    ) -> tuple[Int[Tensor, "pick"], float]:
-        """Return some cells that are valid and that every lifter covers, and the share of the valid that are such."""
-        is_valid = counted_cells(frame.is_valid, truth.grid).flatten()
-        counts = is_valid.clone()
-        for proposal in proposals.values():
-            counts &= weights_at(proposal, truth.grid, tap_count=1).coverage > 0
-        picked = torch.nonzero(counts)[:, 0]
-        order = torch.randperm(len(picked), generator=torch.Generator().manual_seed(0))
-        return picked[order[: self._cell_count]].sort().values, float(counts.sum() / is_valid.sum().clamp(min=1))
-
-    def _lifted(
-        self, operator: Operator, lifter: Lifter, proposal: RayProposal, truth: FeatureMap, guide: FeatureMap | None
-    ) -> FeatureMap:
-        sources = [self._inputs.features(operator, name)[:1] for name in proposal.source_ids]
-        is_guided = lifter.spec.is_guided and operator.spec.quantity in COMPARABLE
-        guides = (guide,) if guide is not None and is_guided else None
-        taps = self._recipe.tap_count
-        return pipeline.filled_features(pipeline.lift_features(lifter, proposal, sources, [truth.grid], taps, guides))[
-            0
-        ]
-
-    def _bound(self, operator: Operator, proposal: RayProposal, truth: FeatureMap, cells: Int[Tensor, "pick"]) -> float:
-        maps: Sequence[FeatureMap] = [self._inputs.features(operator, name)[0] for name in proposal.source_ids]
-        weights = weights_at(proposal, truth.grid, tap_count=self._recipe.tap_count)
-        return _mean(attainable(weights, maps, truth, cells)[BOUND])
+        cells: Int[Tensor, "pick"],
+        state: SceneState,
+    ) -> float:
+        field = field_of(state, 0)
+        maps = [without_field(self._scene.inputs.features(operator, name)[0], field) for name in proposal.source_ids]
+        weights = weights_at(proposal, truth.grid, tap_count=self._scene.recipe.tap_count)
+        candidates, wanted = Candidates.of(weights, cells), true_features(truth, cells)
+        added = 0.0 if field is None else true_features(field, cells)
+        best = best_rules(candidates.features(maps), candidates.is_tap, wanted - added)[BOUND] + added
+        return _mean(CellErrors.of(best, wanted))
 
 
 def _mean(errors: CellErrors) -> float:

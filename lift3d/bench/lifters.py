@@ -1,6 +1,7 @@
 """``docs/results.md``: lifters against each other on captures, on views that are never their own source."""
 
 import importlib.metadata
+import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,6 +39,11 @@ read beside the heaviest taps and subtract, so it is no bound for it. `gap close
 of `lift3d`: often nearer to the true view, but not made of what the sources saw.
 """
 
+FIELD = """With `positional_field=subtract` the mean of features at each cell, over the views that may be sources, is
+subtracted before blending, and that of the target's cell is added after. The truth is the same as without the option,
+the 2D model's own answer; `convex` is the bound for what is blended.
+"""
+
 
 def measure(recipe: Recipe, store: str) -> dict[str, Any]:
     """Walk every scene of a recipe."""
@@ -66,7 +72,8 @@ def page(figures: dict[str, Any]) -> str:
     lifters = list(recipe["lifters"])
     pictures = [line for scene in figures["scenes"] for line in _pictures(scene, lifters)]
     errors = [line for scene in figures["scenes"] for line in _errors(scene, lifters)]
-    parts = [head]
+    has_field = any("positional_field=subtract" in name for name in recipe["operators"])
+    parts = [head + FIELD if has_field else head]
     if pictures:
         parts.append(
             "## Novel views, PSNR in dB\n\n" + "\n".join([*_header(["scene", "protocol", *lifters, _GAIN]), *pictures])
@@ -82,7 +89,7 @@ def page(figures: dict[str, Any]) -> str:
 def _command(recipe: dict[str, Any]) -> str:
     """Return what makes the page, with folders of captures as CAPTURES: they lie elsewhere on every machine."""
     places = [f"CAPTURES/{Path(one).name}" if Path(one).is_dir() else one for one in recipe["scenes"]]
-    options = [f"--{kind} {name}" for kind in ("operator", "plugin") for name in recipe[f"{kind}s"]]
+    options = [f"--{kind} {shlex.quote(name)}" for kind in ("operator", "plugin") for name in recipe[f"{kind}s"]]
     return " ".join(["lift3d bench lifters", *places, *options])
 
 

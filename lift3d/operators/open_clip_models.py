@@ -4,6 +4,7 @@ The features lie in the space shared with text; the global token is the plain mo
 of a PRETRAINED tag, ``?weights=random`` (with seed) or ``?weights=FILE`` (a checkpoint of the whole model)
 may be given.
 height: resize images to this height first, for finer or coarser cells.
+positional_field: keep (default), or subtract: blend without what depends on a cell's place alone.
 """
 
 import difflib
@@ -24,6 +25,8 @@ from lift3d.operators.embeddings import embedding_of
 from lift3d.operators.names import OperatorName
 from lift3d.operators.network_weights import digest_weights, encoder_device, seeded
 from lift3d.operators.open_clip_towers import dense_tower
+from lift3d.operators.positional_field import OPTION as FIELD_OPTION
+from lift3d.operators.positional_field import fit_field, wants_field
 from lift3d.operators.preprocessing import Normalization, Placement
 from lift3d.operators.protocol import OperatorSpec
 from lift3d.torchvision_guard import ensure_torchvision
@@ -31,7 +34,7 @@ from lift3d.torchvision_guard import ensure_torchvision
 ensure_torchvision()
 import open_clip  # noqa: E402  (torchvision must be importable first)
 
-_OPTIONS = ("weights", "seed", "height")
+_OPTIONS = ("weights", "seed", "height", FIELD_OPTION)
 _QUICK_SUFFIX = "-quickgelu"
 
 
@@ -42,6 +45,7 @@ class OpenClipOperator:
         visual = model.visual.eval().requires_grad_(False)
         self._tower = dense_tower(visual)
         self._height = name.height()
+        self._wants_field = wants_field(name)
         config = open_clip.get_model_preprocess_cfg(model)
         self._normalization = Normalization(tuple(config["mean"]), tuple(config["std"]))
         self.spec = OperatorSpec(
@@ -67,8 +71,8 @@ class OpenClipOperator:
         return (placement.to_image(cells.cpu(), lattice, pooled.cpu()),)
 
     def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]]) -> SceneState:
-        """Return the empty state."""
-        return EMPTY_STATE
+        """Return the positional field if the name asks for it, else the empty state."""
+        return fit_field(maps) if self._wants_field else EMPTY_STATE
 
     def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
         """Return the features themselves, on their grid."""

@@ -66,7 +66,10 @@ class Operator(Protocol):
         ...
 
     def fit_scene(self, maps: "Mapping[ViewId, tuple[FeatureMap, ...]]") -> "SceneState":
-        """Return whatever needs all views; EMPTY_STATE for most."""
+        """Return whatever needs all views; EMPTY_STATE for most.
+
+        A positional field (``lift3d.operators.positional_field.fit_field``) in the state is kept out of blending.
+        """
         ...
 
     def decode(self, features: "tuple[FeatureMap, ...]", state: "SceneState", size: "ImageSize") -> "Prediction":

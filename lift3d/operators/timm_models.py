@@ -1,8 +1,9 @@
-"""Any network of timm as dense features: ``timm:NAME?weights=…&seed=…&layer=…&height=…``.
+"""Any network of timm as dense features: ``timm:NAME?weights=…&seed=…&layer=…&height=…&positional_field=…``.
 
 weights: hub (default: the network's published weights), random (with seed), or a file with a state dict.
 layer: which of the network's feature stages (negative counts from the last); default the deepest with a
 stride of at most 16. height: resize images to this height first, for finer or coarser cells.
+positional_field: keep (default), or subtract: blend without what depends on a cell's place alone.
 
 Networks that take images of any size see the padded image. A network that takes one size only sees the image
 stretched to that size; its grid then has a stride of its own along each axis.
@@ -28,6 +29,8 @@ from lift3d.operators.cell_lattice import CellLattice, measure_lattice
 from lift3d.operators.embeddings import embedding_of
 from lift3d.operators.names import OperatorName
 from lift3d.operators.network_weights import digest_weights, encoder_device, load_weights, seeded
+from lift3d.operators.positional_field import OPTION as FIELD_OPTION
+from lift3d.operators.positional_field import fit_field, wants_field
 from lift3d.operators.preprocessing import Normalization, Placement
 from lift3d.operators.protocol import OperatorSpec
 from lift3d.torchvision_guard import ensure_torchvision
@@ -41,7 +44,7 @@ _COARSEST_DEFAULT_STRIDE = 16
 _PROBE_LENGTH_PX = 128
 # What makes a network take any image size; each is tried until one is known to the network.
 _ANY_SIZE: tuple[dict[str, bool], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})
-_OPTIONS = ("weights", "seed", "layer", "height")
+_OPTIONS = ("weights", "seed", "layer", "height", FIELD_OPTION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,7 @@ class TimmOperator:
     def __init__(self, name: OperatorName, network: Any, licence: str) -> None:
         self._network = network.eval().requires_grad_(False)
         self._height = name.height()
+        self._wants_field = wants_field(name)
         config = timm.data.resolve_model_data_config(network)
         self._normalization = Normalization(tuple(config["mean"]), tuple(config["std"]))
         self._stage, channel_count = _probe(name, network, ImageSize(*config["input_size"][-2:]))
@@ -92,8 +96,8 @@ class TimmOperator:
         return (placement.to_image(values[0].cpu(), stage.lattice, prefix),)
 
     def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]]) -> SceneState:
-        """Return the empty state."""
-        return EMPTY_STATE
+        """Return the positional field if the name asks for it, else the empty state."""
+        return fit_field(maps) if self._wants_field else EMPTY_STATE
 
     def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
         """Return the features themselves, on their grid."""

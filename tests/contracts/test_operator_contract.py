@@ -22,6 +22,7 @@ EXAMPLES = {
         "timm:convnext_atto?weights=random&layer=1",
         "timm:test_maxvit?weights=random",
         "timm:test_vit?weights=random&height=64",
+        "timm:test_vit?weights=random&positional_field=subtract",
     ),
     "open_clip": ("open_clip:ViT-S-32?weights=random",),
 }

@@ -86,9 +86,8 @@ def test_views_that_are_neither_target_nor_source_still_make_tracks(room, tmp_pa
 
 
 def test_held_out_images_reach_no_lifted_view(room, tmp_path):
-    recipe = held_out(
-        room, operators=["rgb", "felzenszwalb?as=ids"], lifters=["nearest_view", "plane_sweep"], sources=3
-    )
+    fitted = ["felzenszwalb?as=ids", "timm:test_vit?weights=random&positional_field=subtract"]
+    recipe = held_out(room, operators=["rgb", *fitted], lifters=["nearest_view", "plane_sweep"], sources=3)
     before = run_into(str(tmp_path / "a"), recipe)
     paint(room, ("0000", "0004", "0008"))
     after = run_into(str(tmp_path / "b"), recipe)

@@ -1,0 +1,204 @@
+"""The figures of ``lift3d bench curves`` as markdown."""
+
+import importlib.metadata
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from lift3d.bench.curves import ALL
+from lift3d.errors import ConfigError
+
+HEAD = """# Fidelity over taps and over sources
+
+Generated; do not edit. Made by
+
+```
+{command}
+```
+
+on {date} with lift3d {version}. Fidelity is the mean cosine to the operator's own features of the true view, at views
+that are no source, on up to {cells} seeded cells per target that the sources cover; tables give 1 − cos. `heldout-N`:
+every N-th view is a target and no source of any; `leave-one-out`, for captures of few views: every view is a target and
+not its own source. PSNR is of all valid pixels of the full picture, holes filled from the nearest covered pixel.
+Brackets are 95 % intervals of the paired bootstrap over views.
+"""
+TAPS = """## Taps per cell
+
+{sources} sources. `all` is as many taps as there are candidates at any cell of the target: on average over targets
+{candidates}.
+"""
+JUDGEMENT = """## What {taps} taps lose
+
+{verdict} A loss is relative to the fidelity of all taps; a negative one is a gain.
+"""
+SOURCES = """## Sources per target
+
+Four taps for each. All counts are compared on the cells that are covered with every one of them; the share of the
+valid cells that each covers is below.
+"""
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def picture_beside(out: Path) -> Path:
+    """Return where the picture of a page goes.
+
+    Raises:
+        ConfigError: If the page would be written over it.
+    """
+    picture = out.with_suffix(".png")
+    if picture == out:
+        raise ConfigError(f"The page '{out}' has the name of its picture. Name a markdown file, e.g. curves.md.")
+    return picture
+
+
+def page(figures: Mapping[str, Any], picture: Path | None = None) -> str:
+    """Return the figures as markdown.
+
+    Args:
+        figures: What ``curves.measure`` found.
+        picture: Of the same figures, in the folder of the page; none is shown if None.
+    """
+    recipe, taps = figures["recipe"], [*map(str, figures["tap_counts"]), ALL]
+    counts = [str(count) for count in sorted({one for scene in figures["scenes"] for one in scene["source_counts"]})]
+    head = HEAD.format(
+        command=_command(recipe),
+        date=datetime.now(UTC).date().isoformat(),
+        version=importlib.metadata.version("lift3d"),
+        cells=figures["cells_per_target"],
+    )
+    notes = "".join(f"\n{note}\n" for scene in figures["scenes"] for note in _notes(scene, figures))
+    parts = [head + notes]
+    if not any(scene["rows"] for scene in figures["scenes"]):
+        return "\n".join([*parts, "Nothing to compare.\n"])
+    if picture is not None:
+        parts.append(f"![Fidelity over taps and over sources]({picture.name})\n")
+    parts += [
+        TAPS.format(sources=recipe["sources"], candidates=_candidates(figures)),
+        *_tables(figures, "taps", taps),
+        JUDGEMENT.format(taps=figures["judged"]["taps"], verdict=verdict(figures)),
+        _loss_table(figures["losses"]),
+        SOURCES,
+        *_tables(figures, "sources", counts),
+        _covered_table(figures, counts),
+    ]
+    return "\n".join(parts)
+
+
+def verdict(figures: Mapping[str, Any]) -> str:
+    """Say whether the judged number of taps loses less than the limit, and where it loses most."""
+    losses, limit = figures["losses"], figures["judged"]["limit_percent"]
+    found = [one["fidelity_percent"] for one in losses]
+    within = [one for one in found if one["mean"] < limit]
+    surely = [one for one in within if one["high"] is not None and one["high"] < limit]
+    worst = max(losses, key=lambda one: one["fidelity_percent"]["mean"])
+    answer = "Yes" if len(within) == len(losses) else "Not everywhere"
+    return (
+        f"Do {figures['judged']['taps']} taps lose less than {limit:g} % of the fidelity of all taps? {answer}: in "
+        f"{len(within)} of {len(losses)} cases (scene, operator, lifter), in {len(surely)} with the whole interval "
+        f"below the limit. The most is {_bracketed(worst['fidelity_percent'], 3)} % "
+        f"({worst['scene']}, {worst['operator']}, {worst['lifter']})."
+    )
+
+
+def _command(recipe: Mapping[str, Any]) -> str:
+    """Return what makes the page, with folders of captures as CAPTURES: they lie elsewhere on every machine."""
+    places = [f"CAPTURES/{Path(one).name}" if Path(one).is_dir() else shlex.quote(one) for one in recipe["scenes"]]
+    options = [f"--{kind} {shlex.quote(name)}" for kind in ("operator", "plugin") for name in recipe[f"{kind}s"]]
+    sizes = [f"--{name.replace('_', '-')} {recipe[name]}" for name in ("image_height", "sources", "holdout")]
+    lifter = f"--lifter {shlex.quote(recipe['lifters'][-1])}"
+    return " ".join(["lift3d bench curves", *places, *options, *sizes, lifter])
+
+
+def _notes(scene: Mapping[str, Any], figures: Mapping[str, Any]) -> Iterator[str]:
+    """Say where a scene is measured with less than was asked for."""
+    asked = max(*figures["source_counts"], figures["recipe"]["sources"])
+    if scene["available_sources"] < asked:
+        counts = ", ".join(map(str, scene["source_counts"]))
+        yield (
+            f"{scene['scene']} ({scene['protocol']}) has {scene['available_sources']} views that may be sources, of "
+            f"{asked} asked for: taps are measured with {scene['sources']} sources, sources at {counts}."
+        )
+    if scene["skipped"]:
+        yield f"Skipped of {scene['scene']}: " + "; ".join(f"{one} ({why})" for one, why in scene["skipped"]) + "."
+
+
+def _by_operator(rows: Rows) -> list[tuple[str, list[Mapping[str, Any]]]]:
+    names = dict.fromkeys(row["operator"] for row in rows)
+    return [(name, [row for row in rows if row["operator"] == name]) for name in names]
+
+
+def _groups(figures: Mapping[str, Any]) -> Iterator[tuple[str, str, list[Mapping[str, Any]]]]:
+    """Give scene with protocol, operator and rows."""
+    for scene in figures["scenes"]:
+        for operator, rows in _by_operator(scene["rows"]):
+            yield f"{scene['scene']}, {scene['protocol']}, {len(rows)} views", operator, rows
+
+
+def _candidates(figures: Mapping[str, Any]) -> str:
+    found = [f"{fmean(row['candidates'] for row in rows):.0f} ({name})" for name, rows in _all_by_operator(figures)]
+    return ", ".join(found)
+
+
+def _all_by_operator(figures: Mapping[str, Any]) -> list[tuple[str, list[Mapping[str, Any]]]]:
+    return _by_operator([row for scene in figures["scenes"] for row in scene["rows"]])
+
+
+def _tables(figures: Mapping[str, Any], sweep: str, keys: Sequence[str]) -> list[str]:
+    """Return the table of errors, and that of PSNR if there are pictures."""
+    errors, pictures = [], []
+    for place, operator, rows in _groups(figures):
+        for lifter in rows[0]["taps"][ALL]:
+            found = [[row[sweep][key][lifter] for row in rows if key in row[sweep]] for key in keys]
+            start = [place, operator, lifter]
+            errors.append([*start, *(_mean([1 - one["fidelity"] for one in at], 4) for at in found)])
+            if "psnr" in rows[0]["taps"][ALL][lifter]:
+                pictures.append([*start, *(_mean([one["psnr"] for one in at], 2) for at in found)])
+    columns = ["scene", "operator", "lifter", *keys]
+    parts = [f"1 − cos over {sweep}:\n\n{_table(columns, errors)}"]
+    return [*parts, f"PSNR in dB over {sweep}:\n\n{_table(columns, pictures)}"] if pictures else parts
+
+
+def _loss_table(losses: Rows) -> str:
+    rows = [
+        [
+            f"{one['scene']}, {one['views']} views",
+            one["operator"],
+            one["lifter"],
+            _bracketed(one["fidelity_percent"], 3),
+            _bracketed(one["psnr_db"], 3) if "psnr_db" in one else "–",
+        ]
+        for one in losses
+    ]
+    return _table(["scene", "operator", "lifter", "fidelity lost, %", "PSNR lost, dB"], rows)
+
+
+def _covered_table(figures: Mapping[str, Any], counts: Sequence[str]) -> str:
+    rows = [
+        [
+            place,
+            operator,
+            *(_mean([row["covered_by_sources"][key] for row in rows if key in row["sources"]], 3) for key in counts),
+        ]
+        for place, operator, rows in _groups(figures)
+    ]
+    return f"Share of valid cells covered over sources:\n\n{_table(['scene', 'operator', *counts], rows)}"
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(row) + " |" for row in (columns, *rows)]
+    return "\n".join([lines[0], "|" + " --- |" * len(columns), *lines[1:]]) + "\n"
+
+
+def _mean(values: Sequence[float], digits: int) -> str:
+    return f"{fmean(values):.{digits}f}" if values else "–"
+
+
+def _bracketed(loss: Mapping[str, float | None], digits: int) -> str:
+    bounds = [loss["low"], loss["high"]]
+    # Adding 0 takes the sign from a rounded −0.
+    mean, *known = ("–" if one is None else f"{round(one, digits) + 0:+.{digits}f}" for one in (loss["mean"], *bounds))
+    return f"{mean} [{', '.join(known)}]"

@@ -1,0 +1,88 @@
+"""The positional field as a state: what it is the mean of, how it is asked for, and when there is none."""
+
+import pytest
+import torch
+
+from lift3d.domain.features import EMPTY_STATE, FeatureGrid, FeatureMap
+from lift3d.domain.lifted import LiftedFeatures
+from lift3d.errors import ConfigError, SceneError
+from lift3d.operators.catalog import build_operator
+from lift3d.operators.names import OperatorName
+from lift3d.operators.positional_field import field_of, fit_field, wants_field, with_field, without_field
+from lift3d.scene_digests import state_digest
+
+GRID = FeatureGrid(3, 4, 14.0, 14.5, origin_u=-3.0, origin_v=0.25)
+VIT = "timm:test_vit?weights=random"
+
+
+def map_of(seed: int, grid: FeatureGrid = GRID, channels: int = 5) -> FeatureMap:
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randn(channels, grid.rows, grid.cols, generator=generator)
+    return FeatureMap(values, grid, torch.randn(2, channels, generator=generator))
+
+
+def test_the_field_is_the_mean_over_views_of_every_cut_on_its_own_grid():
+    fine = FeatureGrid(6, 8, 7.0, 7.0)
+    maps = {name: (map_of(seed), map_of(seed + 9, fine, 2)) for seed, name in enumerate("abc")}
+    before = [one.values.clone() for one in maps["a"]]
+    state = fit_field(maps)
+    for cut, grid in enumerate((GRID, fine)):
+        field = field_of(state, cut)
+        assert field.grid == grid
+        assert field.values.dtype == torch.float32
+        torch.testing.assert_close(field.values, torch.stack([maps[name][cut].values for name in "abc"]).mean(0))
+    assert field_of(state, 2) is None
+    assert all(torch.equal(one.values, kept) for one, kept in zip(maps["a"], before, strict=True))
+
+
+def test_what_is_subtracted_and_added_leaves_tokens_and_holes_as_they_are():
+    features, field = map_of(0), field_of(fit_field({"a": (map_of(1),)}), 0)
+    less = without_field(features, field)
+    torch.testing.assert_close(less.values, features.values - field.values)
+    assert less.global_tokens is features.global_tokens
+    holed = features.values.clone()
+    holed[:, 1, 2] = torch.nan
+    coverage = torch.isfinite(holed[0]).float()
+    lifted = with_field(LiftedFeatures(FeatureMap(holed, GRID, features.global_tokens), coverage, coverage), field)
+    assert torch.equal(torch.isfinite(lifted.features.values).all(0), coverage > 0)
+    assert lifted.features.global_tokens is features.global_tokens
+
+
+def test_without_a_field_the_very_same_objects_come_back():
+    features = map_of(0)
+    lifted = LiftedFeatures(features, torch.ones(3, 4), torch.ones(3, 4))
+    assert field_of(EMPTY_STATE, 0) is None
+    assert without_field(features, None) is features
+    assert with_field(lifted, None) is lifted
+
+
+def test_views_on_different_grids_have_no_field_and_the_error_says_what_to_do():
+    other = FeatureGrid(3, 5, 14.0, 14.5)
+    with pytest.raises(SceneError, match=r"view 'b' lie on 3×5 cells.*field on 3×4 cells.*one size.*leave 'positional"):
+        fit_field({"a": (map_of(0),), "b": (map_of(1, other),)})
+    field = field_of(fit_field({"a": (map_of(0),)}), 0)
+    with pytest.raises(SceneError, match="one grid"):
+        without_field(map_of(1, other), field)
+    with pytest.raises(SceneError, match="no view"):
+        fit_field({})
+
+
+def test_the_option_is_off_unless_asked_for():
+    assert not wants_field(OperatorName.parse(VIT))
+    assert not wants_field(OperatorName.parse(f"{VIT}&positional_field=keep"))
+    assert wants_field(OperatorName.parse(f"{VIT}&positional_field=subtract"))
+    with pytest.raises(ConfigError, match="keep or subtract, got 'yes'"):
+        build_operator(f"{VIT}&positional_field=yes")
+
+
+@pytest.mark.parametrize("name", [VIT, "open_clip:ViT-S-32?weights=random"])
+def test_networks_fit_a_field_only_where_the_name_says_so(name):
+    image = torch.rand(3, 64, 96, generator=torch.Generator().manual_seed(0))
+    plain, less = build_operator(name), build_operator(f"{name}&positional_field=subtract")
+    maps = {"a": plain.encode(image), "b": plain.encode(image.flip(2))}
+    assert plain.fit_scene(maps) is EMPTY_STATE
+    state = less.fit_scene(maps)
+    torch.testing.assert_close(field_of(state, 0).values, (maps["a"][0].values + maps["b"][0].values) / 2)
+    assert torch.equal(less.encode(image)[0].values, maps["a"][0].values)
+    assert plain.spec.identity != less.spec.identity
+    assert state_digest(state) not in ("", state_digest(less.fit_scene({"a": maps["a"]})))

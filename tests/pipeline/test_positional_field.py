@@ -1,0 +1,163 @@
+"""A positional field kept out of blending: what lifting gains where features depend on place, and what stays."""
+
+from functools import cache
+
+import pytest
+import torch
+
+from lift3d import pipeline
+from lift3d.bench import lifters as lifters_page
+from lift3d.config import parse_recipe
+from lift3d.domain.features import EMPTY_STATE, FeatureGrid, FeatureMap, SceneState
+from lift3d.errors import SceneError
+from lift3d.lifters.blend import blend
+from lift3d.lifters.catalog import build_lifter
+from lift3d.lifters.weights import weights_at
+from lift3d.operators.positional_field import field_of, fit_field
+from lift3d.targets import choose_targets
+from tests.support.operators import CheckerOperator
+from tests.support.runs import ROOM, run_into, small_recipe
+
+SCENE = "procedural:room?views=12&height=48&width=64"
+LIFTERS = ("plane_sweep", "lift3d")
+VIT = "timm:test_vit?weights=random"
+
+
+class PlacedOperator(CheckerOperator):
+    """Content by a projection of colours, and a strong pattern that is the same in every image."""
+
+    def __init__(self, content: float = 1.0):
+        super().__init__(16)
+        self._content = content
+
+    def encode(self, image):
+        (seen,) = super().encode(image)
+        generator = torch.Generator().manual_seed(1)
+        place = 3 * torch.randn(seen.values.shape, generator=generator)
+        tokens = seen.values.mean((1, 2))[None]
+        return (FeatureMap(self._content * seen.values + place, seen.grid, tokens),)
+
+    def fit_scene(self, maps):
+        return fit_field(maps)
+
+
+class Spy:
+    """A lifter that notes what its corrector is shown."""
+
+    def __init__(self, lifter):
+        self._lifter, self.spec, self.propose, self.seen = lifter, lifter.spec, lifter.propose, None
+
+    def correct(self, proposal, weights, sources, guide=None):
+        self.seen = (sources, guide)
+        return self._lifter.correct(proposal, weights, sources, guide)
+
+
+@cache
+def stage(lifter_name, content=1.0):
+    """Return everything that lifting one held-out view takes, and the state fitted on the views that are no target."""
+    scene, operator, lifter = pipeline.read_scene(SCENE), PlacedOperator(content), build_lifter(lifter_name)
+    recipe = parse_recipe({"scenes": [SCENE], "target_mode": "heldout", "holdout": 4, "image_height": 48})
+    cameras = {view.id: view.camera for view in scene.views}
+    target = pipeline.select_sources(choose_targets(scene.views, recipe), cameras, 4, scene.depth_range)[1]
+    frames = {view.id: view.load() for view in scene.views}
+    maps = {name: pipeline.encode_view(operator, frame) for name, frame in frames.items()}
+    proposal = pipeline.propose(lifter, target, frames.__getitem__, scene.depth_range)
+    picture = pipeline.lift_picture(proposal, [frames[name] for name in proposal.source_ids])
+    guides = pipeline.encode_view(operator, picture) if lifter.spec.is_guided else None
+    state = pipeline.fit_scene(operator, {name: maps[name] for name in target.source_ids})
+    grids = pipeline.target_grids(operator, target.camera.size)
+    arguments = (proposal, [maps[name] for name in proposal.source_ids], grids, 16, guides)
+    return lifter, arguments, state, maps[target.id][0]
+
+
+def same(one, other):
+    torch.testing.assert_close(one.features.values, other.features.values, rtol=0, atol=0, equal_nan=True)
+    assert torch.equal(one.features.global_tokens, other.features.global_tokens)
+    assert torch.equal(one.coverage, other.coverage)
+
+
+@pytest.mark.parametrize("name", LIFTERS)
+def test_features_that_depend_on_place_are_lifted_nearer_to_the_true_ones(name):
+    lifter, arguments, state, truth = stage(name)
+
+    def error(fitted):
+        (lifted,) = pipeline.lift_features(lifter, *arguments, fitted)
+        is_covered = lifted.coverage > 0
+        assert bool(is_covered.any())
+        return float((lifted.features.values - truth.values)[:, is_covered].square().mean())
+
+    assert error(state) < 0.25 * error(EMPTY_STATE)
+
+
+@pytest.mark.parametrize("name", LIFTERS)
+def test_features_of_place_alone_are_lifted_exactly_and_holes_stay(name):
+    lifter, arguments, state, truth = stage(name, content=0.0)
+    (lifted,) = pipeline.lift_features(lifter, *arguments, state)
+    expected = torch.where(lifted.coverage > 0, truth.values, torch.nan)
+    torch.testing.assert_close(lifted.features.values, expected, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", LIFTERS)
+def test_global_tokens_have_no_place(name):
+    lifter, arguments, state, _ = stage(name)
+    (sources,) = zip(*arguments[1], strict=True)
+    seen = Spy(lifter)
+    (lifted,) = pipeline.lift_features(seen, *arguments, state)
+    weights = lifter.correct(arguments[0], weights_at(arguments[0], arguments[2][0], tap_count=16), *seen.seen)
+    assert torch.equal(lifted.features.global_tokens, blend(weights, sources).features.global_tokens)
+
+
+@pytest.mark.parametrize("name", LIFTERS)
+def test_a_field_of_zeros_changes_nothing(name):
+    lifter, arguments, state, _ = stage(name)
+    zeros = {key: one if key.endswith("grid") else torch.zeros_like(one) for key, one in state.arrays.items()}
+    (plain,) = pipeline.lift_features(lifter, *arguments)
+    (zero,) = pipeline.lift_features(lifter, *arguments, SceneState(zeros))
+    same(plain, zero)
+
+
+@pytest.mark.parametrize("name", LIFTERS)
+def test_without_a_field_lifting_is_the_blend_of_the_corrected_weights_bit_for_bit(name):
+    lifter, arguments, _, _ = stage(name)
+    proposal, sources, grids, taps, guides = arguments
+    maps = [one for (one,) in sources]
+    weights = lifter.correct(proposal, weights_at(proposal, grids[0], tap_count=taps), maps, guides and guides[0])
+    same(pipeline.lift_features(lifter, *arguments, SceneState({"own": torch.ones(3)}))[0], blend(weights, maps))
+
+
+def test_the_corrector_compares_what_is_blended():
+    lifter, arguments, state, _ = stage("lift3d")
+    seen, field = Spy(lifter), field_of(state, 0).values
+    pipeline.lift_features(seen, *arguments, state)
+    sources, guide = seen.seen
+    for shown, (raw,) in zip(sources, arguments[1], strict=True):
+        assert torch.equal(shown.values, raw.values - field)
+    assert torch.equal(guide.values, arguments[4][0].values - field)
+
+
+def test_a_target_on_another_grid_is_refused():
+    lifter, (proposal, sources, _, taps, _), state, _ = stage("plane_sweep")
+    with pytest.raises(SceneError, match="one grid"):
+        pipeline.lift_features(lifter, proposal, sources, [FeatureGrid(6, 8, 8.0, 8.0)], taps, None, state)
+
+
+def test_products_tell_whether_the_field_is_subtracted(tmp_path):
+    operators = [VIT, f"{VIT}&positional_field=subtract"]
+    recipe = small_recipe(operators=operators, lifters=["nearest_view"])
+    (manifest,) = run_into(str(tmp_path / "store"), recipe)
+    digests = {(one["operator"], one["lifter"]): one["digest"] for one in manifest["lifted"]}
+    assert len(set(digests.values())) == len(digests) == 4
+
+
+def test_the_table_of_lifters_holds_both_against_one_truth(tmp_path):
+    operators = [VIT, f"{VIT}&positional_field=subtract"]
+    recipe = small_recipe(scenes=[ROOM], operators=operators, lifters=["shared_weights", "lift3d"])
+    figures = lifters_page.measure(recipe, str(tmp_path / "store"))
+    rows = figures["scenes"][0]["rows"]
+    for plain, less in zip(rows[::2], rows[1::2], strict=True):
+        assert (plain["operator"], less["operator"]) == tuple(operators)
+        # The same network on the same lifted picture, against the same truth, on the same cells.
+        assert plain["errors"]["reencoded"] == less["errors"]["reencoded"]
+        assert plain["errors"]["shared_weights"] != less["errors"]["shared_weights"]
+        assert less["errors"]["convex"] <= less["errors"]["shared_weights"] + 1e-6
+    assert "positional_field=subtract` the mean" in lifters_page.page(figures)
