@@ -11,6 +11,10 @@ TargetMode = Literal["refine", "heldout"]
 Model = TypeVar("Model", bound=BaseModel)
 
 
+# With more the lightest ones weigh next to nothing, and memory grows with all of them.
+MOST_TAPS = 128
+
+
 class Recipe(BaseModel):
     """Everything that changes numbers, and nothing else.
 
@@ -25,7 +29,7 @@ class Recipe(BaseModel):
         target_mode: refine: the target's own view is one source among the others. heldout: no target is ever a
             source (with holdout) or its own source (without); the only mode for claims.
         targets: Novel cameras instead of the scene's own: a cameras file, or path:COUNT for an interpolated path.
-        taps: Source samples per target cell; None means four per source.
+        taps: Source samples per target cell; None means four per source, but no more than 128.
         plugins: module:attribute or file.py:attribute of operators of one's own.
     """
 
@@ -59,7 +63,7 @@ class Recipe(BaseModel):
     @property
     def tap_count(self) -> int:
         """Source samples per target cell: a smooth surface needs one per source, an edge two, and as many to spare."""
-        return self.taps if self.taps is not None else 4 * self.sources
+        return self.taps if self.taps is not None else min(4 * self.sources, MOST_TAPS)
 
     @property
     def protocol(self) -> str:

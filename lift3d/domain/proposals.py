@@ -1,6 +1,6 @@
 """Stage I's answer: along each ray of the guide grid, where the surface may be and which sources see it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -48,6 +48,8 @@ class RayProposal:
             else the lifter weighs); 0 means that the source does not see the sample. Need not be normalised.
         source_is_valid: Pixels of each source that may vote; None if all may. Visibility is known per guide cell
             only, so the pipeline adds these for the taps to be checked against.
+        presence: How far a source shows a sample, in [0, 1] times taper, with no preference for near ones: what
+            features are blended by that all views should agree on. None if the lifter does not tell it apart.
         state: What a learned lifter hands from stage I to its corrector; None if it hands nothing.
     """
 
@@ -60,10 +62,30 @@ class RayProposal:
     visibility: Float[Tensor, "cell sample source"]
     source_is_valid: tuple[Bool[Tensor, "_ _"], ...] | None = None
     state: Float[Tensor, "cell channel"] | None = None
+    presence: Float[Tensor, "cell sample source"] | None = None
 
     def __post_init__(self) -> None:
         cells, samples = self.grid.cell_count, int(self.z_depth.shape[-1])
         expected = ((cells, samples), (cells, samples), (cells, samples, len(self.sources)))
         got = (tuple(self.z_depth.shape), tuple(self.probability.shape), tuple(self.visibility.shape))
-        if got != expected or len(self.sources) != len(self.source_ids):
+        is_present = self.presence is None or self.presence.shape == self.visibility.shape
+        if got != expected or not is_present or len(self.sources) != len(self.source_ids):
             raise ShapeError(f"A ray proposal of {cells} cells needs shapes {expected}, got {got}.")
+
+    @property
+    def by_presence(self) -> "RayProposal":
+        """The most probable depth of each ray, with every source that sees it counting alike.
+
+        One depth, so that as many taps read as many views: who votes matters more here than how depth is spread.
+        """
+        if self.presence is None:
+            return self
+        strongest = self.probability.argmax(1, keepdim=True)
+        at_source = strongest[..., None].expand(-1, -1, len(self.sources))
+        return replace(
+            self,
+            z_depth=self.z_depth.gather(1, strongest),
+            probability=self.probability.sum(1, keepdim=True),
+            visibility=self.presence.gather(1, at_source),
+            presence=None,
+        )

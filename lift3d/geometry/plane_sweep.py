@@ -66,12 +66,10 @@ class Sweep:
             in b as a multiple of the depth in a.
         """
         x, y, z = (self.start[axis] + disparity * self.step[axis] for axis in range(3))
-        is_behind = None if float(z.amin()) > MIN_Z else z <= MIN_Z
-        z.clamp_(min=MIN_Z)
-        at = torch.empty(2, *z.shape)
-        torch.div(x, z, out=at[0])
-        torch.div(y, z, out=at[1])
-        at.clamp_(-_FAR_OUTSIDE, _FAR_OUTSIDE)
+        is_behind = z <= MIN_Z if float(z.detach().amin()) <= MIN_Z else None
         if is_behind is not None:
-            at.masked_fill_(is_behind, _FAR_OUTSIDE)
+            z = z.clamp(min=MIN_Z)
+        at = torch.stack([x / z, y / z]).clamp(-_FAR_OUTSIDE, _FAR_OUTSIDE)
+        if is_behind is not None:
+            at = at.masked_fill(is_behind, _FAR_OUTSIDE)
         return at.movedim(0, -1), z

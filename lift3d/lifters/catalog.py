@@ -25,7 +25,7 @@ DEPTH_MEAN = LifterSpec(
 )
 PLANE_SWEEP = LifterSpec(
     name="plane_sweep",
-    stage_version=1,
+    stage_version=2,
     needs_depth=False,
     corrects=False,
     weights_digest="",
@@ -34,7 +34,7 @@ PLANE_SWEEP = LifterSpec(
 
 SHARED_WEIGHTS = LifterSpec(
     name="shared_weights",
-    stage_version=1,
+    stage_version=2,
     needs_depth=False,
     corrects=False,
     weights_digest="",
@@ -46,12 +46,12 @@ SEPARATE_WEIGHTS = replace(
     name="separate_weights",
     corrects=True,
     is_guided=True,
-    summary="Learned density proposal; features have weights of their own, by how they agree with one another.",
+    summary="Learned density proposal; features have weights of their own: all views that see the surface vote.",
 )
 LIFT3D = replace(
     SEPARATE_WEIGHTS,
     name="lift3d",
-    summary="Learned density proposal, weights of their own for features, and a residual of raw features (Lift3D).",
+    summary="Learned density proposal, weights of their own for features, a residual towards the view's own (Lift3D).",
 )
 
 LIFTERS = {

@@ -17,7 +17,7 @@ from lift3d.lifters.networks.corrector import Corrector
 from lift3d.lifters.networks.density_proposal import DensityProposal
 
 # Raised when a network's inputs or layers change meaning: older files are then refused.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _FORMAT = "lift3d-lifter"
 
 

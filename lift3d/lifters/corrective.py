@@ -20,12 +20,13 @@ from lift3d.lifters.checkpoint import Checkpoint, load_checkpoint
 from lift3d.lifters.checkpoint_files import DEFAULT
 from lift3d.lifters.density import estimate
 from lift3d.lifters.networks.corrector import Corrector
-from lift3d.lifters.plane_sweep import PlaneSweep, PlaneSweepConfig
+from lift3d.lifters.onlookers import consensus_color, presence
+from lift3d.lifters.plane_sweep import PlaneSweep, PlaneSweepConfig, by_cell
 from lift3d.lifters.protocol import LifterSpec
 from lift3d.lifters.ray_evidence import gather_evidence
 from lift3d.lifters.residual import solve
-from lift3d.lifters.tap_agreement import CONTEXT_WIDTHS, as_given, compare, gather, state_at, with_neighbours
-from lift3d.lifters.weights import ReadablePixels
+from lift3d.lifters.tap_agreement import CONTEXT_WIDTHS, compare, gather, state_at, within_reach
+from lift3d.lifters.weights import ReadablePixels, weights_at
 
 SAMPLE_COUNT = 4
 # Cells corrected at once, and the rows around them that their widest window reaches into.
@@ -71,19 +72,27 @@ class Lift3D:
         samples = found.samples
         # A ray that no source sees has no probability, whatever the network says.
         is_seen = (found.preference > 0).any(0)
-        visibility = torch.zeros(len(guides), *samples.disparity.shape)
-        visibility[list(survey.seeing)] = found.preference
         probability = samples.probability * is_seen
         total = probability.sum(0)
         probability = probability / torch.where(total > 0, total, 1.0)
+        # Onlookers are weighed as sources are without training.
+        uv, z_depth = survey.uv, 1 / samples.disparity
+        consensus = consensus_color(samples.color, samples.visibility)
+        watched = presence(target, uv, samples.disparity, probability, consensus, survey.onlookers)
+        preferred = [
+            self._sweep.preference(target, view.camera, uv, z_depth) * one
+            for view, one in zip(survey.onlookers, watched, strict=True)
+        ]
+        visibility = survey.spread(len(guides), found.preference, torch.stack(preferred) if preferred else watched)
         return RayProposal(
             grid=survey.grid,
             target=target,
             sources=tuple(guide.camera for guide in guides),
             source_ids=tuple(guide.id for guide in guides),
-            z_depth=(1 / samples.disparity).flatten(1).T.contiguous(),
+            z_depth=z_depth.flatten(1).T.contiguous(),
             probability=probability.flatten(1).T.contiguous(),
-            visibility=visibility.flatten(2).permute(2, 1, 0).contiguous(),
+            visibility=by_cell(visibility),
+            presence=by_cell(survey.spread(len(guides), samples.visibility, watched)),
             state=found.state.flatten(1).T.contiguous(),
         )
 
@@ -107,9 +116,15 @@ class Lift3D:
         *,
         with_residual: bool,
     ) -> BlendingWeights:
+        agreeing = weights_at(proposal.by_presence, weights.grid, tap_count=weights.source.shape[1])
+        # Without a guide there is nothing to correct by: all that see the surface vote.
+        if guide is None:
+            return agreeing
         network = self._networks.corrector
         return in_tiles(
-            lambda tile: corrected(network, proposal, tile, sources, guide, with_residual=with_residual), weights
+            lambda votes, near: corrected(network, proposal, votes, near, sources, guide)[with_residual],
+            agreeing,
+            weights,
         )
 
 
@@ -149,42 +164,58 @@ class SharedWeights(Lift3D):
 def corrected(
     network: Corrector,
     proposal: RayProposal,
-    weights: BlendingWeights,
+    agreeing: BlendingWeights,
+    near: BlendingWeights,
     sources: Sequence[FeatureMap],
-    guide: FeatureMap | None,
-    *,
-    with_residual: bool,
-) -> BlendingWeights:
-    """Run stage II; differentiable in the network's parameters. Without a guide there is nothing to correct by."""
-    if guide is None:
-        return weights
-    taps = with_neighbours(weights, sources, ReadablePixels.of(proposal)) if with_residual else as_given(weights)
+    guide: FeatureMap,
+) -> tuple[BlendingWeights, BlendingWeights]:
+    """Run stage II; differentiable in the network's parameters.
+
+    Args:
+        network: Stage II's.
+        proposal: Of the target.
+        agreeing: Weights by presence, which the answer starts from.
+        near: Weights of colours, on the same cells.
+        sources: The sources' maps.
+        guide: The operator's map of the lifted picture.
+
+    Returns:
+        Weights without and with the residual.
+    """
+    taps = within_reach(agreeing, near, sources, ReadablePixels.of(proposal))
     features = gather(taps, sources, guide)
-    weight, log_price = network(
+    found = network(
         compare(taps, features, sources), state_at(proposal, taps.weights), taps.weights.weight, taps.is_tap
     )
-    if with_residual:
-        weight = solve(features.at_taps, features.of_guide, weight, log_price, taps.is_tap)
-    return replace(taps.weights, weight=weight * (taps.weights.coverage > 0)[:, None])
+    consensus = (found.weight[:, None] @ features.at_taps)[:, 0]
+    wanted = consensus + found.trust * (features.of_guide - consensus)
+    moved = solve(features.at_taps, wanted, found.weight, found.log_price, taps.is_tap)
+    is_covered = (taps.weights.coverage > 0)[:, None]
+    separate, whole = (replace(taps.weights, weight=one * is_covered) for one in (found.weight, moved))
+    return separate, whole
 
 
-def in_tiles(correct: Callable[[BlendingWeights], BlendingWeights], weights: BlendingWeights) -> BlendingWeights:
+def in_tiles(
+    correct: Callable[[BlendingWeights, BlendingWeights], BlendingWeights],
+    agreeing: BlendingWeights,
+    near: BlendingWeights,
+) -> BlendingWeights:
     """Correct a large grid by tiles of rows, each with a margin that its windows reach into: bounded memory.
 
-    A tap of a cell takes about 2 KB on the way, so a tile takes about half a gigabyte.
+    A tap of a cell takes about 2 KB on the way, so a tile takes less than a gigabyte.
     """
-    grid = weights.grid
+    grid = agreeing.grid
     height = max(1, TILE_CELLS // grid.cols)
     if grid.rows <= height:
-        return correct(weights)
+        return correct(agreeing, near)
     done = []
     for first in range(0, grid.rows, height):
         last = min(first + height, grid.rows)
         low, high = max(0, first - TILE_MARGIN), min(grid.rows, last + TILE_MARGIN)
-        tile = correct(_rows(weights, low, high))
+        tile = correct(_rows(agreeing, low, high), _rows(near, low, high))
         done.append(_rows(tile, first - low, last - low))
     whole: dict[str, Any] = {name: torch.cat([getattr(one, name) for one in done]) for name in _PER_CELL}
-    return replace(weights, **whole)
+    return replace(agreeing, **whole)
 
 
 _PER_CELL = ("source", "uv", "weight", "log_scale_ratio", "z_depth", "coverage")

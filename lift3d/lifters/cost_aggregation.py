@@ -28,7 +28,8 @@ def guided_filter(
         He, Sun & Tang, Guided image filtering, PAMI 2013, eq. 5, 6 and 8; on cost volumes: Rhemann et al., CVPR 2011.
     """
     luminance = color.mean(0)
-    box = BoxMean(*luminance.shape, radius)
+    rows, cols = luminance.shape
+    box = BoxMean(rows, cols, radius)
     mean = box(luminance)
     variance = box(luminance * luminance) - mean * mean
     tiles = []

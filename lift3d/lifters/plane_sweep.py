@@ -26,6 +26,7 @@ from lift3d.geometry.rays import cell_centers, directions_z1, inverse_depth_plan
 from lift3d.lifters.catalog import PLANE_SWEEP
 from lift3d.lifters.cost_aggregation import guided_filter, semi_global
 from lift3d.lifters.depth_consensus import SoftDepth, agree, strongest_samples
+from lift3d.lifters.onlookers import colors_at, consensus_color, presence
 from lift3d.lifters.photo_consistency import Descriptors, describe, matching_cost
 from lift3d.lifters.protocol import LifterSpec
 from lift3d.lifters.source_selection import view_costs
@@ -39,9 +40,11 @@ class Survey:
         grid: The target's guide grid.
         uv: Its pixels.
         planes: Disparities, near first; the same for the target and all sources.
-        seeing: Places, in the list of guides, of the sources that see anything; in the order of their ids.
+        seeing: Places, in the list of guides, of the sources whose depth is searched; in the order of their ids.
         views: Those sources.
         depths: Their soft depths.
+        watching: Places of the other sources that see anything, in the order of their ids.
+        onlookers: Those sources.
     """
 
     grid: FeatureGrid
@@ -50,6 +53,20 @@ class Survey:
     seeing: tuple[int, ...]
     views: tuple[Descriptors, ...]
     depths: tuple[SoftDepth, ...]
+    watching: tuple[int, ...] = ()
+    onlookers: tuple[Descriptors, ...] = ()
+
+    def spread(
+        self,
+        guide_count: int,
+        searched: Float[Tensor, "source sample row col"],
+        watched: Float[Tensor, "onlooker sample row col"],
+    ) -> Float[Tensor, "guide sample row col"]:
+        """Return what is known of either kind of source in the order of the guides, 0 for those that see nothing."""
+        found = searched.new_zeros(guide_count, *searched.shape[1:])
+        found[list(self.seeing)] = searched
+        found[list(self.watching)] = watched
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +81,8 @@ class PlaneSweepConfig:
         plane_count: Planes of disparity; 96 gain 0.02 dB and cost half as much time again.
         guide_stride_px: Finest guide grid; 1.5 gains nothing and costs twice the time.
         max_cells: Largest guide grid; larger images get a wider stride, so that time and memory stay bounded.
+        swept_count: Sources whose depth is searched, nearest first; any others are read where they agree with these.
+            Own choice: what is measured here is measured with 8 sources.
         neighbour_count: Views that a source is matched with.
         gradient_weight: Weight of gradients against colours; without gradients 0.4 dB are lost.
         color_weight: Weight of plain colours against colours less their local mean.
@@ -85,6 +104,7 @@ class PlaneSweepConfig:
     plane_count: int = 64
     guide_stride_px: float = 2.0
     max_cells: int = 20_000
+    swept_count: int = 8
     neighbour_count: int = 5
     gradient_weight: float = 2.0
     color_weight: float = 0.3
@@ -102,6 +122,8 @@ class PlaneSweepConfig:
     angle_power: float = 2.0
 
     def __post_init__(self) -> None:
+        if self.swept_count < 1:
+            raise ConfigError(f"A plane sweep needs at least one source, got swept_count={self.swept_count}.")
         if self.plane_count < 3 or not 1 <= self.sample_count <= self.plane_count:
             raise ConfigError(
                 f"A plane sweep needs at least 3 planes and between 1 and plane_count samples, got plane_count="
@@ -142,10 +164,15 @@ class PlaneSweep:
         consensus = agree(target, survey.uv, survey.depths, tapers, survey.planes)
         samples = strongest_samples(consensus, survey.planes, self.config.sample_count, self.config.sharpening)
         # 2. Which sources to read there: unoccluded and near in angle.
-        visibility = torch.zeros(len(guides), *samples.z_depth.shape)
-        for place, (index, view) in enumerate(zip(survey.seeing, survey.views, strict=True)):
-            preference = self.preference(target, view.camera, survey.uv, samples.z_depth)
-            visibility[index] = view.taper * preference * samples.visibility[place]
+        disparity = 1 / samples.z_depth
+        searched = torch.tensor(tapers)[:, None, None, None] * samples.visibility
+        colors = torch.stack([colors_at(target, survey.uv, disparity, view)[0] for view in survey.views])
+        agreed = consensus_color(colors, searched)
+        watched = presence(target, survey.uv, disparity, samples.probability, agreed, survey.onlookers)
+        visible = survey.spread(len(guides), searched, watched)
+        preference = torch.zeros_like(visible)
+        for index in (*survey.seeing, *survey.watching):
+            preference[index] = self.preference(target, guides[index].camera, survey.uv, samples.z_depth)
         return RayProposal(
             grid=survey.grid,
             target=target,
@@ -153,7 +180,8 @@ class PlaneSweep:
             source_ids=tuple(guide.id for guide in guides),
             z_depth=samples.z_depth.flatten(1).T.contiguous(),
             probability=samples.probability.flatten(1).T.contiguous(),
-            visibility=visibility.flatten(2).permute(2, 1, 0).contiguous(),
+            visibility=by_cell(visible * preference),
+            presence=by_cell(visible),
         )
 
     @torch.no_grad()
@@ -171,9 +199,14 @@ class PlaneSweep:
         seeing.sort(key=lambda index: guides[index].id)
         if not seeing:
             raise NoOverlapError(f"None of {len(guides)} source views sees anything of the target's frustum.")
-        views = [self._describe(guides[index]) for index in seeing]
+        # The nearest are searched; ties go by id, so the order of the guides does not matter.
+        costs = view_costs(target, [guides[index].camera for index in seeing], depth_range).tolist()
+        ranked = [index for _, index in sorted(zip(costs, seeing, strict=True), key=lambda pair: pair[0])]
+        searched = set(ranked[: self.config.swept_count])
+        swept, watching = (tuple(i for i in seeing if (i in searched) is wanted) for wanted in (True, False))
+        views, onlookers = (tuple(self._describe(guides[index]) for index in of) for of in (swept, watching))
         depths = tuple(self._soft_depth(view, views, planes, depth_range) for view in views)
-        return Survey(grid, uv, planes, tuple(seeing), tuple(views), depths)
+        return Survey(grid, uv, planes, swept, views, depths, watching, onlookers)
 
     def correct(
         self,
@@ -238,6 +271,11 @@ class PlaneSweep:
         floor = self.config.angle_floor
         preference: Tensor = (floor / (angle + floor)) ** self.config.angle_power
         return preference
+
+
+def by_cell(values: Float[Tensor, "source sample row col"]) -> Float[Tensor, "cell sample source"]:
+    """Return what is known per source, sample and guide cell as proposals have it."""
+    return values.flatten(2).permute(2, 1, 0).contiguous()
 
 
 def _sees(target: Camera, uv: Float[Tensor, "row col 2"], guide: SourceGuide, planes: Float[Tensor, "plane"]) -> bool:

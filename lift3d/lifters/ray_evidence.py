@@ -12,9 +12,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lift3d.domain.camera import Camera
-from lift3d.geometry.plane_sweep import Sweep
 from lift3d.lifters.box_mean import BoxMean
 from lift3d.lifters.depth_consensus import first_surface, walk
+from lift3d.lifters.onlookers import colors_at
 from lift3d.lifters.plane_sweep import PlaneSweep, Survey
 
 VOLUME_CHANNELS = 9
@@ -142,6 +142,7 @@ def strongest(evidence: RayEvidence, probability: Float[Tensor, "plane row col"]
     distance = deviation.square().sum(1).add(_LEAST_WEIGHT).sqrt()
     spread = (share * distance).sum(0)
     shared = torch.stack([(kept + _LEAST_PROBABILITY).log() / 4, 8 * spread, share.square().sum(0)])
+    rows, cols = distance.shape[-2:]
     own = [
         (visibility + 1e-3).log() / 4,
         preference.log() / 4,
@@ -150,7 +151,7 @@ def strongest(evidence: RayEvidence, probability: Float[Tensor, "plane row col"]
         8 * deviation.mean(1),
         8 * distance,
         log_scale,
-        *(8 * BoxMean(*distance.shape[-2:], width // 2)(distance) for width in CONTEXT_WIDTHS),
+        *(8 * BoxMean(rows, cols, width // 2)(distance) for width in CONTEXT_WIDTHS),
         *(8 * _mean_of_source(one, share) for one in (distance, deviation.mean(1))),
     ]
     inputs = torch.cat([torch.stack(own, 1), shared[None].expand(len(color), -1, -1, -1, -1)], dim=1)
@@ -172,14 +173,9 @@ def _colors_at(
     target, uv = evidence.target, evidence.survey.uv
     colors, scales = [], []
     for view in evidence.survey.views:
-        camera = view.camera
-        size = (camera.size.height, camera.size.width)
-        at, relative_z = Sweep.between(uv, (target.K, target.w2c), (camera.K, camera.w2c), size).at(disparity)
-        found = F.grid_sample(
-            view.color[None], at.reshape(1, -1, *at.shape[2:]), padding_mode="border", align_corners=False
-        )
-        colors.append(found.reshape(3, *disparity.shape))
-        focal_ratio = (camera.K[0, 0] / target.K[0, 0]).log().float()
+        color, relative_z, _ = colors_at(target, uv, disparity, view)
+        focal_ratio = (view.camera.K[0, 0] / target.K[0, 0]).log().float()
+        colors.append(color)
         scales.append((focal_ratio - relative_z.clamp(min=1e-3).log()).clamp(-3, 3))
     return torch.stack(colors), torch.stack(scales)
 

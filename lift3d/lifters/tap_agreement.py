@@ -23,6 +23,8 @@ from lift3d.lifters.weights import ReadablePixels
 
 # Distances survive a random projection to this many channels within about 1/sqrt(32) (Johnson & Lindenstrauss, 1984).
 PROJECTED_CHANNELS = 64
+# Taps of the nearest views that the residual may use: what they saw is most like what the target sees.
+NEAR_TAPS = 8
 # Taps that are read beside the heaviest ones, so that a residual can undo the blur of bilinear reading.
 NEIGHBOUR_OFFSETS = ((1.0, 0.0), (-1.0, 0.0), (0.0, 1.0), (0.0, -1.0))
 SHARPENED_TAPS = 2
@@ -39,50 +41,55 @@ class TapSet:
         weights: The taps; those that are only within the residual's reach have weight 0.
         is_tap: Taps that exist: padding does not, nor what cannot be read.
         is_beside: Taps one source cell beside another.
+        vote_count: How many of them vote; the nearest views' follow.
+        nearness: How much the tap's source counts where near views are preferred, as colours prefer them.
     """
 
     weights: BlendingWeights
     is_tap: Bool[Tensor, "cell tap"]
     is_beside: Bool[Tensor, "cell tap"]
+    vote_count: int
+    nearness: Float[Tensor, "cell tap"]
 
 
-def as_given(weights: BlendingWeights) -> TapSet:
-    """Return the taps as they are."""
-    return TapSet(weights, weights.weight > 0, torch.zeros_like(weights.weight, dtype=torch.bool))
-
-
-def with_neighbours(weights: BlendingWeights, sources: Sequence[FeatureMap], readable: ReadablePixels) -> TapSet:
-    """Give up the lightest taps for ones of weight 0 that lie one source cell beside the heaviest.
+def within_reach(
+    agreeing: BlendingWeights, near: BlendingWeights, sources: Sequence[FeatureMap], readable: ReadablePixels
+) -> TapSet:
+    """Add to the taps that vote, with weight 0, the nearest views' and ones that lie one source cell beside those.
 
     Args:
-        weights: Taps, the heaviest first.
+        agreeing: Taps by presence: all views that see the surface vote.
+        near: Taps as colours weigh them, the heaviest first.
         sources: The sources' maps.
         readable: Which pixels of the sources may be read.
     """
-    extra = SHARPENED_TAPS * len(NEIGHBOUR_OFFSETS)
-    count = weights.source.shape[1]
-    # Of many taps the lightest weigh next to nothing; of few each is needed, and the neighbours come on top.
-    stay = count - extra if count >= 3 * extra else count
-    kept = weights.weight[:, :stay]
-    total = kept.sum(1, keepdim=True)
-    heavy = slice(0, SHARPENED_TAPS)
+    heavy, nearest = slice(0, SHARPENED_TAPS), slice(0, NEAR_TAPS)
     strides = torch.tensor([[one.grid.stride_u, one.grid.stride_v] for one in sources], dtype=torch.float32)
-    offsets = torch.tensor(NEIGHBOUR_OFFSETS) * strides[weights.source[:, heavy]][:, :, None]
-    uv = (weights.uv[:, heavy, None] + offsets).flatten(1, 2)
-    source, log_scale = (
-        one[:, heavy].repeat_interleave(len(NEIGHBOUR_OFFSETS), 1) for one in (weights.source, weights.log_scale_ratio)
+    offsets = torch.tensor(NEIGHBOUR_OFFSETS) * strides[near.source[:, heavy]][:, :, None]
+    beside_uv = (near.uv[:, heavy, None] + offsets).flatten(1, 2)
+    beside_source, beside_scale, is_heavy = (
+        one[:, heavy].repeat_interleave(len(NEIGHBOUR_OFFSETS), 1)
+        for one in (near.source, near.log_scale_ratio, near.weight > 0)
     )
-    may_read = (weights.weight[:, heavy] > 0).repeat_interleave(len(NEIGHBOUR_OFFSETS), 1) & readable.at(source, uv)
-    beside = torch.zeros(len(kept), stay + uv.shape[1], dtype=torch.bool)
-    beside[:, stay:] = True
+    source = torch.cat([agreeing.source, near.source[:, nearest], beside_source], 1)
+    log_scale = torch.cat([agreeing.log_scale_ratio, near.log_scale_ratio[:, nearest], beside_scale], 1)
+    vote_count, count = agreeing.source.shape[1], source.shape[1]
+    weight = near.weight.new_zeros(len(source), count)
+    weight[:, :vote_count] = agreeing.weight
+    is_beside = torch.zeros(len(source), count, dtype=torch.bool)
+    is_beside[:, count - beside_source.shape[1] :] = True
+    is_tap = torch.cat(
+        [agreeing.weight > 0, near.weight[:, nearest] > 0, is_heavy & readable.at(beside_source, beside_uv)], 1
+    )
+    by_source = weight.new_zeros(len(source), len(sources)).scatter_add_(1, near.source.long(), near.weight)
     widened = replace(
-        weights,
-        source=torch.cat([weights.source[:, :stay], source], 1),
-        uv=torch.cat([weights.uv[:, :stay], uv], 1),
-        weight=torch.cat([kept / torch.where(total > 0, total, 1.0), torch.zeros_like(log_scale)], 1),
-        log_scale_ratio=torch.cat([weights.log_scale_ratio[:, :stay], log_scale], 1),
+        agreeing,
+        source=source,
+        uv=torch.cat([agreeing.uv, near.uv[:, nearest], beside_uv], 1),
+        weight=weight,
+        log_scale_ratio=log_scale,
     )
-    return TapSet(widened, torch.cat([kept > 0, may_read], 1), beside)
+    return TapSet(widened, is_tap, is_beside, vote_count, by_source.gather(1, source.long()))
 
 
 def projected(sources: Sequence[FeatureMap]) -> list[Float[Tensor, "channel row col"]]:
@@ -140,14 +147,15 @@ def gather(taps: TapSet, sources: Sequence[FeatureMap], guide: FeatureMap) -> Ta
 
 
 def compare(taps: TapSet, features: TapFeatures, sources: Sequence[FeatureMap]) -> Float[Tensor, "cell tap input"]:
-    """Compare the features of a cell's taps with their consensus, with the heaviest tap and with the guide."""
+    """Compare the features of a cell's taps with their consensus, with the nearest view's and with the guide."""
     weights, weight, g = taps.weights, taps.weights.weight, features.at_taps
     # 1. All comparisons are inner products of the taps with three vectors per cell, and lengths.
-    others = torch.stack([(weight[:, None] @ g)[:, 0], features.of_guide, g[:, 0]], dim=-1)
+    nearest = g[:, taps.vote_count]
+    others = torch.stack([(weight[:, None] @ g)[:, 0], features.of_guide, nearest], dim=-1)
     channels = g.shape[2]
     product = (g @ others) / channels
     square, other_square = g.square().mean(-1), others.square().mean(1)
-    cosine, toward, to_heaviest = _cosines(product, square, other_square).unbind(-1)
+    cosine, toward, to_nearest = _cosines(product, square, other_square).unbind(-1)
     distance = (square[..., None] - 2 * product + other_square[:, None]).clamp(min=0).sqrt()
     deviation, error, _ = distance.unbind(-1)
     spread = (deviation * weight).sum(-1, keepdim=True)
@@ -159,7 +167,8 @@ def compare(taps: TapSet, features: TapFeatures, sources: Sequence[FeatureMap]) 
     inputs = torch.stack(
         [
             (weight + 1e-3).log() / 4,
-            to_heaviest,
+            (taps.nearness + 1e-3).log() / 4,
+            to_nearest,
             deviation,
             (norm + 0.02).log() - (consensus_norm + 0.02).log(),
             weights.log_scale_ratio,

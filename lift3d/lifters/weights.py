@@ -26,6 +26,8 @@ MERGE_GAP = 0.015
 MERGE_EXTENT = 0.03
 # Candidates held at once: 64 times as many bytes, few enough to stay in the caches.
 BLOCK_CANDIDATES = 2**18
+# A preference below this is nobody's: dividing by sums of such numbers would overflow.
+LEAST_PREFERENCE = 1e-20
 
 
 def weights_at(
@@ -197,7 +199,7 @@ def _cell_weights(
     z_depth, probability, visibility = _merge_samples(*_mixed_samples(proposal, uv))
     # 1. How much each source is preferred at a sample it sees at all.
     u, v, z = cameras.project(uv, z_depth)
-    preference = torch.where(cameras.is_seen(u, v, z), visibility, 0.0)
+    preference = torch.where(cameras.is_seen(u, v, z) & (visibility > LEAST_PREFERENCE), visibility, 0.0)
     total = preference.sum(-1)
     # 2. What the ray knows: coverage and expected depth, before any tap is dropped.
     seen_probability = torch.where(total > 0, probability, 0.0)

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from lift3d.errors import ConfigError, UnknownNameError
 from lift3d.lifters.catalog import LEARNED, build_lifter, lifter_spec
-from lift3d.lifters.checkpoint import load_checkpoint, save_checkpoint, untrained
+from lift3d.lifters.checkpoint import FORMAT_VERSION, load_checkpoint, save_checkpoint, untrained
 from lift3d.lifters.checkpoint_files import DEFAULT, checkpoint_digest, checkpoint_path, packaged
 
 
@@ -27,7 +27,7 @@ def rewritten(path, change, metadata):
     return str(other)
 
 
-GOOD = {"format": "lift3d-lifter", "version": "1", "about": "{}"}
+GOOD = {"format": "lift3d-lifter", "version": str(FORMAT_VERSION), "about": "{}"}
 
 
 def test_a_round_trip_keeps_every_weight(tmp_path):

@@ -16,9 +16,9 @@ from lift3d.lifters.checkpoint import Checkpoint, untrained
 from lift3d.lifters.corrective import Lift3D, SeparateWeights, SharedWeights
 from lift3d.lifters.density import estimate
 from lift3d.lifters.depth_consensus import agree
-from lift3d.lifters.plane_sweep import PlaneSweep
+from lift3d.lifters.plane_sweep import PlaneSweep, PlaneSweepConfig
 from lift3d.lifters.ray_evidence import gather_evidence
-from lift3d.lifters.tap_agreement import NEIGHBOUR_OFFSETS, SHARPENED_TAPS, with_neighbours
+from lift3d.lifters.tap_agreement import NEAR_TAPS, NEIGHBOUR_OFFSETS, SHARPENED_TAPS, within_reach
 from lift3d.lifters.weights import ReadablePixels, weights_at
 from tests.support.scenes import two_planes_scene
 
@@ -69,8 +69,9 @@ def lifted_weights(lifter, situation, maps, taps=32, guide=None):
     proposal = dataclasses.replace(
         lifter.propose(frame.camera, guides, depth_range), source_is_valid=tuple(one.is_valid for one in guides)
     )
-    weights = weights_at(proposal, FeatureGrid.covering(frame.camera.size, 4.0), tap_count=taps)
-    return weights, lifter.correct(proposal, weights, maps, guide)
+    grid = FeatureGrid.covering(frame.camera.size, 4.0)
+    near, agreeing = (weights_at(one, grid, tap_count=taps) for one in (proposal, proposal.by_presence))
+    return agreeing, lifter.correct(proposal, near, maps, guide)
 
 
 def test_untrained_density_is_the_consensus_without_training(situation):
@@ -87,7 +88,7 @@ def test_untrained_density_is_the_consensus_without_training(situation):
 
 
 @pytest.mark.parametrize("build", [(Lift3D, LIFT3D), (SeparateWeights, SEPARATE_WEIGHTS)])
-def test_an_untrained_corrector_without_a_guide_blends_as_before(situation, build):
+def test_without_a_guide_all_that_see_the_surface_vote(situation, build):
     lifter_class, spec = build
     given, corrected = lifted_weights(lifter_class(spec, untrained()), situation, maps_of(situation[1]))
     torch.testing.assert_close(corrected.weight, given.weight, rtol=0, atol=1e-5)
@@ -99,7 +100,7 @@ def test_an_untrained_corrector_moves_features_towards_the_guide(situation):
     before, after = (
         (blend(one, maps).features.values - guide.values).square().mean(0).nan_to_num(0) for one in (given, corrected)
     )
-    assert float(after.mean()) < 0.7 * float(before.mean())
+    assert float(after.mean()) < 0.8 * float(before.mean())
 
 
 def test_a_guide_that_agrees_changes_nothing(situation):
@@ -110,8 +111,7 @@ def test_a_guide_that_agrees_changes_nothing(situation):
     agreeing = FeatureMap(lifted.features.values.nan_to_num(0), lifted.features.grid)
     _, corrected = lifted_weights(lifter, situation, maps, guide=agreeing)
     again = blend(corrected, maps).features.values
-    # The lightest taps made room for the neighbours of the heaviest, so that it is not exact.
-    assert float((again - lifted.features.values).abs().nan_to_num(0).mean()) < 0.03
+    torch.testing.assert_close(again.nan_to_num(0), lifted.features.values.nan_to_num(0), rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -136,7 +136,9 @@ def test_separate_weights_never_leave_the_span_of_the_taps(situation):
     lifter = SeparateWeights(SEPARATE_WEIGHTS, shaken())
     given, corrected = lifted_weights(lifter, situation, maps, guide=guide_of(situation[0]))
     assert float(corrected.weight.min()) >= 0
-    assert bool((corrected.weight[given.weight == 0] == 0).all())
+    count = given.weight.shape[1]
+    assert bool((corrected.weight[:, :count][given.weight == 0] == 0).all())
+    assert float(corrected.weight[:, count:].abs().max()) == 0
 
 
 def test_channels_and_their_number_are_irrelevant(situation):
@@ -174,7 +176,7 @@ def test_neighbours_of_taps_never_read_invalid_pixels(situation):
     proposal = dataclasses.replace(proposal, source_is_valid=tuple(one.is_valid for one in holed))
     weights = weights_at(proposal, FeatureGrid.covering(frame.camera.size, 1.0))
     maps = maps_of(holed, stride=1.0)
-    taps = with_neighbours(weights, maps, ReadablePixels.of(proposal))
+    taps = within_reach(weights_at(proposal.by_presence, weights.grid), weights, maps, ReadablePixels.of(proposal))
     assert bool(taps.is_beside[:, -BESIDE:].all())
     assert not bool(taps.is_beside[:, :-BESIDE].any())
     u, v = taps.weights.uv[taps.is_tap].unbind(-1)
@@ -184,12 +186,6 @@ def test_neighbours_of_taps_never_read_invalid_pixels(situation):
         col = u[here].long().clamp(0, guide.camera.size.width - 1)
         row = v[here].long().clamp(0, guide.camera.size.height - 1)
         assert bool(guide.is_valid[row, col].all())
-
-
-def test_few_taps_are_left_as_they_are(situation):
-    maps = maps_of(situation[1])
-    given, corrected = lifted_weights(Lift3D(LIFT3D, untrained()), situation, maps, taps=BESIDE)
-    torch.testing.assert_close(corrected.weight, given.weight, rtol=0, atol=1e-5)
 
 
 def test_a_large_grid_is_corrected_by_tiles_that_cover_it_once(situation, monkeypatch):
@@ -205,11 +201,34 @@ def test_a_large_grid_is_corrected_by_tiles_that_cover_it_once(situation, monkey
     assert float((tiled.weight - whole.weight).abs().mean()) < 0.01
 
 
-def test_few_taps_are_kept_and_their_neighbours_come_on_top(situation):
+def test_taps_that_vote_stand_before_those_within_reach(situation):
     maps, guide = maps_of(situation[1]), guide_of(situation[0])
-    given, corrected = lifted_weights(Lift3D(LIFT3D, untrained()), situation, maps, taps=4, guide=guide)
-    assert corrected.source.shape[1] == 4 + BESIDE
-    torch.testing.assert_close(corrected.uv[:, :4], given.uv, rtol=0, atol=0)
+    for count in (1, 4, 32):
+        given, corrected = lifted_weights(Lift3D(LIFT3D, untrained()), situation, maps, taps=count, guide=guide)
+        beside = len(NEIGHBOUR_OFFSETS) * min(count, SHARPENED_TAPS)
+        assert corrected.source.shape[1] == count + min(count, NEAR_TAPS) + beside
+        torch.testing.assert_close(corrected.uv[:, :count], given.uv, rtol=0, atol=0)
+
+
+def test_more_sources_than_are_searched_are_read_where_they_agree(situation):
+    frame, guides, depth_range = situation
+    few = Lift3D(LIFT3D, untrained(), PlaneSweepConfig(swept_count=len(guides) - 1))
+    proposal = few.propose(frame.camera, guides, depth_range)
+    assert bool((proposal.presence.sum((0, 1)) > 0).all())
+    again = few.propose(frame.camera, guides[::-1], depth_range)
+    torch.testing.assert_close(again.presence.flip(-1), proposal.presence, rtol=0, atol=0)
+    torch.testing.assert_close(again.visibility.flip(-1), proposal.visibility, rtol=0, atol=0)
+
+
+def test_an_onlooker_of_another_colour_hardly_counts(situation):
+    frame, guides, depth_range = situation
+    lifter = Lift3D(LIFT3D, untrained(), PlaneSweepConfig(swept_count=len(guides) - 1))
+    as_given = lifter.propose(frame.camera, guides, depth_range)
+    swept = as_given.presence.sum((0, 1)).argmin()
+    foreign = dataclasses.replace(guides[swept], image=1 - guides[swept].image)
+    changed = [foreign if index == swept else guide for index, guide in enumerate(guides)]
+    found = lifter.propose(frame.camera, changed, depth_range)
+    assert float(found.presence[..., swept].mean()) < 0.6 * float(as_given.presence[..., swept].mean())
 
 
 def test_one_source_is_enough(situation):

@@ -11,19 +11,35 @@ Source:
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-TAP_INPUTS = 29
+TAP_INPUTS = 30
 STATE_CHANNELS = 12
 # A tap can gain or lose at most a factor of e to this power against the weight it came with.
 _MOST_TILT = 8.0
 _LOWEST = -1e4
 # What a residual costs before anything is learned. Own choice, flat within a factor of three.
 _PENALTY = 0.003
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Correction:
+    """What stage II's network says.
+
+    Attributes:
+        weight: Weights that sum to 1 over each cell's taps.
+        log_price: Log of the price of moving a weight.
+        trust: How far the consensus of these weights is to move towards the guide, in [0, 1].
+    """
+
+    weight: Float[Tensor, "cell tap"]
+    log_price: Float[Tensor, "cell tap"]
+    trust: Float[Tensor, "cell 1"]
 
 
 class TapAttention(nn.Module):
@@ -69,7 +85,8 @@ class Corrector(nn.Module):
         self.layers = nn.ModuleList(TapAttention(width, head_count) for _ in range(layer_count))
         self.tilt = nn.Linear(width, 1)
         self.price = nn.Linear(width, 1)
-        for last in (self.tilt, self.price):
+        self.trust = nn.Linear(width, 1)
+        for last in (self.tilt, self.price, self.trust):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
         nn.init.constant_(self.price.bias, math.log(_PENALTY))
@@ -80,8 +97,8 @@ class Corrector(nn.Module):
         state: Float[Tensor, "cell state"],
         weight: Float[Tensor, "cell tap"],
         is_tap: Bool[Tensor, "cell tap"],
-    ) -> tuple[Float[Tensor, "cell tap"], Float[Tensor, "cell tap"]]:
-        """Return weights that sum to 1 over each cell's taps, and the log of the price of a residual.
+    ) -> Correction:
+        """Return new weights, and how far and how dearly to leave them.
 
         Args:
             inputs: What each tap's features say, and where it lies.
@@ -96,4 +113,7 @@ class Corrector(nn.Module):
         tilt = _MOST_TILT * torch.tanh(self.tilt(tokens)[..., 0] / _MOST_TILT)
         logit = torch.where(is_voting, weight.clamp(min=1e-9).log() + tilt, _LOWEST)
         price = self.price(tokens)[..., 0].clamp(-12, 6)
-        return torch.softmax(logit, dim=-1) * is_voting, price
+        present = is_tap[..., None].to(tokens.dtype)
+        of_cell = (tokens * present).sum(1) / present.sum(1).clamp(min=1)
+        trust = torch.sigmoid(self.trust(of_cell))
+        return Correction(torch.softmax(logit, dim=-1) * is_voting, price, trust)

@@ -29,21 +29,21 @@ class PlaneConvolution(nn.Module):
         super().__init__()
         self.stride = stride
         self.within = nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1)
-        self.across = nn.Conv2d(3 * channels_out, channels_out, 1)
+        self.across = nn.Linear(3 * channels_out, channels_out)
 
     def forward(self, volume: Float[Tensor, "plane channel row col"]) -> Tensor:
         """Return a volume with every ``stride``-th plane, row and column."""
         planes = F.relu(self.within(volume))
         flat, step = planes.flatten(2), self.stride
         # One product per neighbour and place, summed where it lies: no copy of three planes beside one another.
-        nearer, own, farther = self.across.weight[:, :, 0, 0].chunk(3, dim=1)
+        nearer, own, farther = self.across.weight.chunk(3, dim=1)
         found = torch.matmul(own, flat[::step]) + self.across.bias[:, None]
         for weight, rows, at in (
             (nearer, slice(1, None), flat[step - 1 :: step][: len(found) - 1]),
             (farther, slice(None, len(flat) // step if step > 1 else -1), flat[1::step]),
         ):
             found[rows].baddbmm_(weight.expand(len(at), -1, -1), at)
-        return F.relu_(found).unflatten(2, planes.shape[2:])
+        return F.relu(found).reshape(len(found), -1, *planes.shape[2:])
 
 
 class DensityProposal(nn.Module):
@@ -62,7 +62,7 @@ class DensityProposal(nn.Module):
         self.deep = nn.ModuleList(PlaneConvolution(b, b) for _, b in steps)
         self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in steps)
         self.fuse = nn.ModuleList(PlaneConvolution(a, a) for a, _ in steps)
-        self.logit = nn.Conv2d(widths[0], 1, 1)
+        self.logit = nn.Linear(widths[0], 1)
         self.own = nn.Linear(SAMPLE_INPUTS + widths[0], 24)
         self.mix = nn.Linear(48, 16)
         self.score = nn.Linear(16, 1)
@@ -85,7 +85,7 @@ class DensityProposal(nn.Module):
             joint = level + wider.repeat_interleave(2, dim=0)[: len(level)]
             found = joint + fuse(joint)
         # A product: the convolution of this one channel takes as long as the widest ones.
-        correction = torch.matmul(self.logit.weight[:, :, 0, 0], found.flatten(2)) + self.logit.bias[:, None]
+        correction = torch.matmul(self.logit.weight, found.flatten(2)) + self.logit.bias[:, None]
         logit = _SHARPENING * _LOG_UNIT * volume[0] + correction.reshape(volume[0].shape)
         probability = torch.softmax(logit, dim=0)
         return probability, found
