@@ -34,6 +34,12 @@ def train_lifter(
     corrector_rate: float = 2e-3,
     processes: int = 1,
     workers: int = 1,
+    operators: tuple[str, ...] = (),
+    plugins: tuple[str, ...] = (),
+    operator_share: float = 0.7,
+    captures: tuple[str, ...] = (),
+    capture_share: float = 0.5,
+    density_from: str | None = None,
     ray_address: str | None = None,
     attempts: int = 3,
 ) -> Any:
@@ -53,6 +59,12 @@ def train_lifter(
         corrector_rate: Learning rate of stage II.
         processes: Processes that train together: a step learns from one example of each.
         workers: Processes that prepare examples for each of them.
+        operators: 2D models whose features stage II learns from beside the computed feature spaces.
+        plugins: module:attribute or file.py:attribute of operators of one's own.
+        operator_share: Share of stage II's feature spaces that is theirs, if there are any.
+        captures: Locations of posed scenes to train on beside the computed ones.
+        capture_share: Share of the examples that is theirs, if there are any.
+        density_from: Checkpoint whose stage I is taken as it is; density_steps is then 0.
         ray_address: Ray cluster to use; none starts one in this process.
         attempts: Tries when a process is lost; each goes on from the last saved step.
     """

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lift3d.domain.features import FeatureGrid, FeatureMap
@@ -23,10 +23,13 @@ from lift3d.lifters.networks.corrector import Corrector
 from lift3d.lifters.picture import blend_picture
 from lift3d.lifters.tap_agreement import features_at
 from lift3d.lifters.weights import weights_at
+from lift3d.operators.protocol import Operator
+from lift3d.pipeline import encode_view
 from lift3d.training.density_step import guides_of
 from lift3d.training.examples import Example
 from lift3d.training.faults import draw_faults, with_faults
 from lift3d.training.feature_spaces import draw_feature_space
+from lift3d.training.operator_case import OperatorSpace, encoded_views, valid_at
 
 # Errors below which a map is not worth fitting further.
 _COSINE_FLOOR, _SQUARE_FLOOR = 1e-3, 1e-3
@@ -38,7 +41,11 @@ CELLS_AT_MOST = 512
 CASES = 2
 # As the pipeline lifts the picture that guides.
 PICTURE_TAPS = 16
-PARTS = ("residual_cosine", "residual_square", "separate_cosine", "separate_square")
+PARTS = tuple(f"{kind}_{name}" for kind in ("residual", "separate") for name in ("cosine", "square", "departure"))
+# What agreement between views counts against fidelity to each view's own answer.
+AGREEMENT = 2.0
+# Ends the names of the same figures over the feature spaces of operators that were given.
+OF_OPERATORS = "_operators"
 _LEAST_COVERAGE = 0.5
 # How often guides are made worse than random networks give them, and how far such an error reaches.
 _MISLED_SHARE = 0.6
@@ -53,16 +60,32 @@ class Case:
     Attributes:
         name: Of the space.
         weights: Shared weights at some rows of its grid.
+        agreeing: Weights by presence at the same rows.
         sources: Its maps of the sources.
         truth: Its map of the true target, at those rows.
         guide: Its map of the picture that the shared weights lift.
+        is_known: Cells of which the true target shows anything.
+        is_of_operator: Whether it is an operator's that was given, not a computed one.
     """
 
     name: str
     weights: BlendingWeights
+    agreeing: BlendingWeights
     sources: tuple[FeatureMap, ...]
     truth: Float[Tensor, "channel cell"]
     guide: FeatureMap
+    is_known: Bool[Tensor, "cell"]
+    is_of_operator: bool = False
+
+    @property
+    def counts(self) -> Bool[Tensor, "cell"]:
+        """Cells that are trained on."""
+        return (self.weights.coverage > _LEAST_COVERAGE) & self.is_known
+
+    def as_float(self) -> "Case":
+        """Return the case in single precision; operators' maps are held in half."""
+        sources = tuple(_as_float(one) for one in self.sources)
+        return replace(self, sources=sources, truth=self.truth.float(), guide=_as_float(self.guide))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,51 +103,83 @@ class CorrectorBatch:
     @property
     def seen_share(self) -> float:
         """Share of the cells that count, in the feature space that has the fewest."""
-        return min(float((case.weights.coverage > _LEAST_COVERAGE).float().mean()) for case in self.cases)
+        return min(float(case.counts.float().mean()) for case in self.cases)
 
 
 def corrector_loss(network: Corrector, batch: CorrectorBatch) -> tuple[Tensor, dict[str, float]]:
-    """Return the loss and its parts, means over the feature spaces."""
-    total, sums = torch.zeros(()), dict.fromkeys(PARTS, 0.0)
-    for case in batch.cases:
-        counts = case.weights.coverage > _LEAST_COVERAGE
-        scale = _centred(case.truth, counts).square().mean()
-        with torch.no_grad():
-            shared = _errors(case.weights, case, counts, scale)
-        for kind, share in (("residual", 1.0), ("separate", _SEPARATE_SHARE)):
-            is_whole = kind == "residual"
-            weights = corrected(network, batch.proposal, case.weights, case.sources, case.guide, with_residual=is_whole)
-            cosine, square = _errors(weights, case, counts, scale)
-            relative_cosine = (cosine + _COSINE_FLOOR) / (shared[0] + _COSINE_FLOOR)
-            relative_square = (square + _SQUARE_FLOOR) / (shared[1] + _SQUARE_FLOOR)
-            total = total + share * 0.5 * (relative_cosine + relative_square) / len(batch.cases)
-            sums[f"{kind}_cosine"] += relative_cosine.item() / len(batch.cases)
-            sums[f"{kind}_square"] += relative_square.item() / len(batch.cases)
-    return total, sums
+    """Return the loss and its parts, means over the feature spaces.
+
+    Half of it is fidelity, the error against the truth over that of the shared weights. Half is agreement: how far
+    the answer leaves the consensus of all views that see the surface, over how far the truth itself does. Their sum
+    is least between the two: a view's own truth is what views disagree on.
+    """
+    total = torch.zeros(())
+    parts: dict[str, list[float]] = {}
+    for case in (one.as_float() for one in batch.cases):
+        loss, figures = _loss_of(network, batch.proposal, case)
+        total = total + loss / len(batch.cases)
+        ending = OF_OPERATORS if case.is_of_operator else ""
+        for name, value in figures.items():
+            parts.setdefault(name + ending, []).append(value)
+    return total, {name: sum(values) / len(values) for name, values in parts.items()}
 
 
-def _errors(weights: BlendingWeights, case: Case, counts: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    """Return 1 − cosine and the squared error over the truth's variance."""
-    features = features_at(weights, [one.values for one in case.sources], case.sources)
-    found = (features * weights.weight).sum(-1)[:, counts]
+def _loss_of(network: Corrector, proposal: RayProposal, case: Case) -> tuple[Tensor, dict[str, float]]:
+    counts = case.counts
     truth = case.truth[:, counts]
-    cosine = 1 - F.cosine_similarity(found, truth, dim=0, eps=1e-6)
-    return cosine.mean(), (found - truth).square().mean() / scale.clamp(min=1e-8)
+    with torch.no_grad():
+        scale = (truth - truth.mean(1, keepdim=True)).square().mean().clamp(min=1e-8)
+        shared = _errors(_blended(case.weights, case, counts), truth, scale)
+        consensus = _blended(case.agreeing, case, counts)
+        own = _errors(truth, consensus, scale)
+    answers = corrected(network, proposal, case.agreeing, case.weights, case.sources, case.guide)
+    total, figures = torch.zeros(()), {}
+    for kind, weights, share in zip(("separate", "residual"), answers, (_SEPARATE_SHARE, 1.0), strict=True):
+        found = _blended(weights, case, counts)
+        fidelity = _relative(_errors(found, truth, scale), shared)
+        departure = _relative(_errors(found, consensus, scale), own)
+        total = total + share * 0.5 * (sum(fidelity) + AGREEMENT * sum(departure))
+        for name, value in zip(("cosine", "square", "departure"), (*fidelity, departure[1]), strict=True):
+            figures[f"{kind}_{name}"] = value.item()
+    return total, figures
 
 
-def _centred(values: Float[Tensor, "channel cell"], counts: Tensor) -> Tensor:
-    kept = values[:, counts]
-    return kept - kept.mean(1, keepdim=True)
+def _blended(weights: BlendingWeights, case: Case, counts: Tensor) -> Float[Tensor, "channel counted"]:
+    features = features_at(weights, [one.values for one in case.sources], case.sources)
+    return (features * weights.weight).sum(-1)[:, counts]
+
+
+def _errors(
+    found: Float[Tensor, "channel counted"], wanted: Float[Tensor, "channel counted"], scale: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return 1 − cosine and the squared error in units of the truth's variance."""
+    cosine = 1 - F.cosine_similarity(found, wanted, dim=0, eps=1e-6)
+    return cosine.mean(), (found - wanted).square().mean() / scale
+
+
+def _relative(errors: tuple[Tensor, Tensor], reference: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    cosine, square = (
+        (error + floor) / (of + floor)
+        for error, of, floor in zip(errors, reference, (_COSINE_FLOOR, _SQUARE_FLOOR), strict=True)
+    )
+    return cosine, square
+
+
+def _as_float(one: FeatureMap) -> FeatureMap:
+    return one if one.values.dtype == torch.float32 else replace(one, values=one.values.float())
 
 
 @torch.no_grad()
-def prepare(lifter: Lift3D, example: Example, rng: np.random.Generator) -> CorrectorBatch:
-    """Lift one target up to the weights in a few drawn feature spaces.
+def prepare(
+    lifter: Lift3D, example: Example, rng: np.random.Generator, operators: Sequence[Operator | None] = (None,) * CASES
+) -> CorrectorBatch:
+    """Lift one target up to the weights in a few feature spaces.
 
     Args:
         lifter: Gives stage I.
         example: Target and sources.
         rng: Decides the feature spaces, their faults and which rows of the target are looked at.
+        operators: Whose each feature space is; None draws a computed one.
 
     Raises:
         NoOverlapError: If no source sees anything of the target's frustum.
@@ -139,18 +194,42 @@ def prepare(lifter: Lift3D, example: Example, rng: np.random.Generator) -> Corre
     is_covered = (colors.coverage > 0).reshape(grid.rows, grid.cols)
     lifted = replace(target, image=fill_from_nearest(picture, is_covered), is_valid=torch.ones_like(is_covered))
     frames = [target, lifted, *example.sources]
-    return CorrectorBatch(proposal, tuple(_case(rng, proposal, frames) for _ in range(CASES)))
+    cases = (
+        _computed_case(rng, proposal, frames) if one is None else _operator_case(rng, proposal, frames, one)
+        for one in operators
+    )
+    return CorrectorBatch(proposal, tuple(cases))
 
 
-def _case(rng: np.random.Generator, proposal: RayProposal, frames: Sequence[Frame]) -> Case:
+def _computed_case(rng: np.random.Generator, proposal: RayProposal, frames: Sequence[Frame]) -> Case:
     """Encode the target, its lifted picture and the sources in one drawn space."""
     name, maps = _encoded(rng, frames)
     truth = maps[0]
-    height = max(1, min(truth.grid.rows, CELLS_AT_MOST // truth.grid.cols))
-    first = int(rng.integers(truth.grid.rows - height + 1))
-    rows = slice(first, first + height)
-    weights = weights_at(proposal, truth.grid, rows=rows)
-    return Case(name, weights, tuple(maps[2:]), truth.values[:, rows].flatten(1), _misled(rng, maps[1]))
+    rows = _drawn_rows(rng, truth.grid)
+    weights, agreeing = (weights_at(one, truth.grid, rows=rows) for one in (proposal, proposal.by_presence))
+    is_known, values = valid_at(frames[0].is_valid, weights.grid), truth.values[:, rows].flatten(1)
+    return Case(name, weights, agreeing, tuple(maps[2:]), values, _misled(rng, maps[1]), is_known)
+
+
+def _operator_case(
+    rng: np.random.Generator, proposal: RayProposal, frames: Sequence[Frame], operator: Operator
+) -> Case:
+    """Encode the target, its lifted picture and the sources that are read with an operator; nothing is simulated."""
+    target, lifted, *sources = frames
+    raw = encode_view(operator, target)
+    space = OperatorSpace(rng, operator, raw)
+    truth = space.of(raw)
+    rows = _drawn_rows(rng, truth.grid)
+    weights, agreeing = (weights_at(one, truth.grid, rows=rows) for one in (proposal, proposal.by_presence))
+    maps, guide = encoded_views(space, (weights, agreeing), sources, lifted)
+    is_known, values = valid_at(target.is_valid, weights.grid), truth.values[:, rows].flatten(1)
+    return Case(operator.spec.name, weights, agreeing, maps, values, guide, is_known, is_of_operator=True)
+
+
+def _drawn_rows(rng: np.random.Generator, grid: FeatureGrid) -> slice:
+    height = max(1, min(grid.rows, CELLS_AT_MOST // grid.cols))
+    first = int(rng.integers(grid.rows - height + 1))
+    return slice(first, first + height)
 
 
 def _misled(rng: np.random.Generator, guide: FeatureMap) -> FeatureMap:

@@ -104,9 +104,12 @@ def density_loss(network: DensityProposal, batch: DensityBatch) -> tuple[Tensor,
     found = estimate(network, batch.evidence, SAMPLE_COUNT)
     error = _error(found, batch.color, batch.is_seen)
     relative = (error + _ERROR_FLOOR) / (batch.untrained_error + _ERROR_FLOOR)
+    parts = {"relative_error": relative.item()}
+    if not bool(torch.isfinite(batch.plane).any()):
+        # Captures know no depth: colours alone teach, and there is nothing to record.
+        return relative, parts
     depth = _surprise(found.probability, batch.plane, batch.is_seen)
-    parts = {"relative_error": relative.item(), "surprise": depth.item()}
-    return relative + DEPTH_SHARE * depth, parts
+    return relative + DEPTH_SHARE * depth, {**parts, "surprise": depth.item()}
 
 
 def _error(found: Density, color: Float[Tensor, "3 row col"], is_seen: Bool[Tensor, "row col"]) -> Tensor:

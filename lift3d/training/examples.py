@@ -24,7 +24,8 @@ from lift3d.training.scene_cache import ExampleCache
 _PERCENTILES = (0.5, 99.5)
 # World units per unit of a rendered world; nothing may depend on them.
 _LEAST_SCALE, _MOST_SCALE = 0.05, 20.0
-_THINNED, _BORDERED, _OWN_RANGE = 0.3, 0.12, 0.4
+THINNED_SHARE = 0.3
+_BORDERED, _OWN_RANGE = 0.12, 0.4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,7 +130,7 @@ def draw_example(rng: np.random.Generator, rendered: RenderedScene, source_count
     view_count = len(rendered.images)
     target = int(rng.integers(view_count))
     others = [view for view in range(view_count) if view != target]
-    if rng.uniform() < _THINNED:
+    if rng.uniform() < THINNED_SHARE:
         # Without some of the near views the baselines are wider.
         kept = int(rng.integers(source_count, len(others) + 1))
         others = sorted(rng.permutation(others)[:kept].tolist())

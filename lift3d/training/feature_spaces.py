@@ -109,11 +109,11 @@ def draw_feature_space(rng: np.random.Generator, stride: int | None = None) -> F
         step = drawn if stride is None else stride
         encoder = Descriptor(rng, step)
         name = f"{encoder.name}-{step}"
-    mixing, offset = _draw_mixing(rng, encoder.channel_count, channel_count)
+    mixing, offset = draw_mixing(rng, encoder.channel_count, channel_count)
     return FeatureSpace(name, encoder, mixing, offset)
 
 
-def _draw_mixing(rng: np.random.Generator, raw: int, channel_count: int) -> tuple[Tensor, Tensor]:
+def draw_mixing(rng: np.random.Generator, raw: int, channel_count: int) -> tuple[Tensor, Tensor]:
     """Nothing, an orthogonal map or one of low rank; then channels of unequal scale, and an offset."""
     kind = rng.uniform()
     if raw >= LEAST_CHANNELS and kind < 0.35:

@@ -230,13 +230,16 @@ def run_stage(
 
 @torch.no_grad()
 def validated(network: nn.Module, loss: Loss, validation: Mapping[str, Any]) -> dict[str, float]:
-    """Return the mean over all validation batches of each part of the loss.
+    """Return the mean of each part of the loss over the validation batches that have it.
 
     Raises:
         NonFiniteError: If one of them is not a number.
     """
     parts = [loss(network, batch)[1] for batch in validation.values()]
-    means = {name: sum(one[name] for one in parts) / len(parts) for name in (parts[0] if parts else {})}
+    values: dict[str, list[float]] = {}
+    for name, value in (entry for one in parts for entry in one.items()):
+        values.setdefault(name, []).append(value)
+    means = {name: sum(found) / len(found) for name, found in values.items()}
     wrong = [name for name, mean in means.items() if not math.isfinite(mean)]
     if wrong:
         raise NonFiniteError(

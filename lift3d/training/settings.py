@@ -1,15 +1,25 @@
 """What a training run is: everything that changes its result, and where it runs. Light: no torch."""
 
-from pathlib import Path
+import os
+import re
+import shlex
+from pathlib import Path, PurePath
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from lift3d.errors import ConfigError
 
 _SUFFIX = ".safetensors"
 # Where a run reads and writes, and how many hands prepare its examples, changes no weight.
 _WITHOUT_EFFECT = frozenset({"out", "folder", "workers"})
+# Lists are repeated options on the command line, and captures are called what lift3d run calls them: scenes.
+_OPTION_NAMES = {"operators": "operator", "plugins": "plugin", "captures": "scene"}
+# What means nothing without what it belongs to.
+_BELONGS_TO = {"operator_share": "operators", "plugins": "operators", "capture_share": "captures"}
+_PROCEDURAL = "procedural:"
+# In an operator's name; timm's and open_clip's own slashes stay.
+_WEIGHTS_FOLDER = re.compile(r"(?<=weights=)[^&]*/")
 
 
 class TrainingSettings(BaseModel):
@@ -27,6 +37,13 @@ class TrainingSettings(BaseModel):
         corrector_rate: Learning rate of stage II.
         processes: Processes that train together: a step learns from one example of each.
         workers: Processes that prepare examples for each of them; 0 prepares in the process that trains.
+        operators: 2D models whose features stage II learns from beside the computed feature spaces.
+        plugins: module:attribute or file.py:attribute of operators of one's own.
+        operator_share: Share of stage II's feature spaces that is theirs, if there are any.
+        captures: Locations of posed scenes to train on beside the computed ones.
+        capture_share: Share of the examples that is theirs, if there are any.
+        density_from: Checkpoint (a packaged one's name, or a path) whose stage I is taken as it is; ``density_steps``
+            is then 0.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,6 +59,19 @@ class TrainingSettings(BaseModel):
     corrector_rate: float = Field(default=2e-3, gt=0)
     processes: int = Field(default=1, ge=1)
     workers: int = Field(default=1, ge=0)
+    operators: tuple[str, ...] = ()
+    plugins: tuple[str, ...] = ()
+    operator_share: float = Field(default=0.7, gt=0, le=1)
+    captures: tuple[str, ...] = ()
+    capture_share: float = Field(default=0.5, gt=0, le=1)
+    density_from: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _stage_one_is_taken(cls, fields: Any) -> Any:
+        """No step of stage I is trained where it is taken from a checkpoint, whatever the default says."""
+        is_taken = isinstance(fields, dict) and fields.get("density_from")
+        return {**fields, "density_steps": 0} if is_taken else fields
 
     @field_validator("out")
     @classmethod
@@ -50,20 +80,73 @@ class TrainingSettings(BaseModel):
             raise ValueError(f"a checkpoint is a {_SUFFIX} file")
         return out
 
+    @field_validator("operators", "captures")
+    @classmethod
+    def _are_unique(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(names)) != len(names):
+            raise ValueError("names the same thing twice")
+        return names
+
     @property
     def identity(self) -> dict[str, Any]:
-        """Everything that changes the result."""
-        return self.model_dump(mode="json", exclude=set(_WITHOUT_EFFECT))
+        """Everything that changes the result, without a path of this machine: files are called by their names."""
+        fields = self.model_dump(mode="json", exclude=set(_WITHOUT_EFFECT))
+        fields["operators"] = [operator_label(name) for name in self.operators]
+        fields["plugins"] = [_file_name(location) for location in self.plugins]
+        fields["captures"] = [location_name(location) for location in self.captures]
+        fields["density_from"] = _file_name(self.density_from) if self.density_from else None
+        unused = {name for name, owner in _BELONGS_TO.items() if not fields[owner]}
+        return {name: value for name, value in fields.items() if name not in unused and value not in (None, [])}
 
     @property
     def command(self) -> str:
-        """The command that repeats the run, whatever defaults become; the name of the file without its folder."""
-        options = {"out": self.out.name, **self.identity}
-        return " ".join(["lift3d train", *(f"--{name.replace('_', '-')} {value}" for name, value in options.items())])
+        """The command that repeats the run, whatever defaults become; files are called by their names."""
+        words = ["lift3d", "train"]
+        for name, value in {"out": self.out.name, **self.identity}.items():
+            option = "--" + _OPTION_NAMES.get(name, name).replace("_", "-")
+            for one in value if isinstance(value, list) else [value]:
+                words += [option, shlex.quote(str(one))]
+        return " ".join(words)
 
     def anchored(self) -> "TrainingSettings":
         """Return the same with absolute paths, for processes that run in folders of their own."""
-        return self.model_copy(update={"out": self.out.absolute(), "folder": self.folder.absolute()})
+        density_from = self.density_from
+        if density_from and density_from.endswith(_SUFFIX):
+            density_from = os.path.abspath(density_from)
+        changes = {
+            "out": self.out.absolute(),
+            "folder": self.folder.absolute(),
+            "plugins": tuple(_anchored_plugin(location) for location in self.plugins),
+            "captures": tuple(_anchored_capture(location) for location in self.captures),
+            "density_from": density_from,
+        }
+        return self.model_copy(update=changes)
+
+
+def operator_label(name: str) -> str:
+    """Return an operator's name without the folder of its weights."""
+    return _WEIGHTS_FOLDER.sub("", name)
+
+
+def location_name(location: str) -> str:
+    """Return what a scene is called, without the folders that it lies in."""
+    if location.startswith(_PROCEDURAL):
+        return location
+    return _file_name(os.path.abspath(location.removeprefix("file://")))
+
+
+def _file_name(path: str) -> str:
+    return PurePath(path).name
+
+
+def _anchored_plugin(location: str) -> str:
+    path, _, attribute = location.rpartition(":")
+    return f"{os.path.abspath(os.path.expanduser(path))}:{attribute}" if path.endswith(".py") else location
+
+
+def _anchored_capture(location: str) -> str:
+    is_here = not location.startswith((_PROCEDURAL, "file:"))
+    return os.path.abspath(os.path.expanduser(location)) if is_here else location
 
 
 def parse_settings(fields: dict[str, Any]) -> TrainingSettings:

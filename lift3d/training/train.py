@@ -4,36 +4,37 @@ import copy
 import json
 import os
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
-from lift3d.errors import ConfigError, NoOverlapError
+from lift3d.errors import ConfigError
 from lift3d.lifters.catalog import LIFT3D
-from lift3d.lifters.checkpoint import Checkpoint, save_checkpoint, untrained
+from lift3d.lifters.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, untrained
+from lift3d.lifters.checkpoint_files import checkpoint_digest
 from lift3d.lifters.corrective import Lift3D
+from lift3d.lifters.networks.density_proposal import DensityProposal
 from lift3d.training import corrector_step, density_step
+from lift3d.training.batches import CorrectorBatches, DensityBatches, HeldOut
+from lift3d.training.captures import Examples, MixedStream, check_captures
 from lift3d.training.card import History, render_card
-from lift3d.training.examples import Example, ExampleStream
+from lift3d.training.encoders import Encoders
+from lift3d.training.examples import ExampleStream
 from lift3d.training.loop import SOLO, Loss, Schedule, Team, TrainingState, run_stage
 from lift3d.training.scene_cache import ExampleCache
 from lift3d.training.settings import TrainingSettings
-
-_Batch = TypeVar("_Batch")
 
 DENSITY, CORRECTOR = "density", "corrector"
 HISTORY = "history.json"
 # Of held-out scenes; trained on are 2 to 10, so that any number the lifter meets is in reach.
 _VALIDATION_SOURCES = (4, 8)
 _SOURCES = (2, 10)
-# A drawn target may face away from all sources; the next draw of the same step takes its place.
-_DRAWS = 8
-_LEAST_SEEN = 0.3
+# What stage I's state does not depend on, besides all that is stage II's by name.
+_OF_STAGE_TWO = ("operators", "plugins", "operator_share")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,8 @@ def train(settings: TrainingSettings, listener: Listener | None = None, team: Te
         The checkpoint.
 
     Raises:
-        ConfigError: If the folder belongs to another training, or the team is not of the size that was asked for.
+        ConfigError: If the folder belongs to another training, the team is not of the size that was asked for, or an
+            operator, a capture or a checkpoint that is named is not there or of no use; then nothing is rendered.
         NonFiniteError: If the training diverges.
         WorkerLostError: If a process that prepares examples is gone.
     """
@@ -71,11 +73,16 @@ def train(settings: TrainingSettings, listener: Listener | None = None, team: Te
             "Run with --processes, or start as many."
         )
     run = _Run(settings, listener or Listener(), team)
-    density = run.stage(DENSITY)
-    corrector = run.stage(CORRECTOR, density)
+    stages = {} if settings.density_from else {DENSITY: run.stage(DENSITY)}
+    if settings.density_from:
+        density: DensityProposal = load_checkpoint(settings.density_from).density
+    else:
+        density = _frozen(stages[DENSITY].averaged)
+    stages[CORRECTOR] = run.stage(CORRECTOR, density)
     if team.rank == 0:
-        about = _about(settings, {DENSITY: density, CORRECTOR: corrector})
-        save_checkpoint(settings.out, Checkpoint(_frozen(density.averaged), _frozen(corrector.averaged), about))
+        corrector = _frozen(stages[CORRECTOR].averaged)
+        about = {**_about(settings, stages), **run.given, "parameters": _parameters(density, corrector)}
+        save_checkpoint(settings.out, Checkpoint(density, corrector, about))
         card = render_card(settings.out.stem, about)
         settings.out.with_suffix(".md").write_text(card, encoding="utf-8")
     return settings.out
@@ -97,85 +104,29 @@ def read_history(folder: Path) -> History:
     return history
 
 
-class DensityBatches:
-    """Number to a batch of stage I.
-
-    Args:
-        stream: Examples; its seed is that of the windows, too.
-    """
-
-    def __init__(self, stream: ExampleStream) -> None:
-        self._stream = stream
-
-    def __call__(self, step: int) -> density_step.DensityBatch:
-        """Prepare the step's example, or the next one that is any good."""
-
-        def prepare(example: Example, draw: int) -> density_step.DensityBatch | None:
-            batch = density_step.prepare(example, np.random.default_rng([self._stream.seed, draw, 6]))
-            return batch if batch.seen_share >= _LEAST_SEEN else None
-
-        return _first_good(self._stream, step, prepare)
-
-
-class CorrectorBatches:
-    """Number to a batch of stage II.
-
-    Args:
-        stream: Examples; its seed is that of the feature spaces, too.
-        lifter: Gives stage I.
-    """
-
-    def __init__(self, stream: ExampleStream, lifter: Lift3D) -> None:
-        self._stream, self._lifter = stream, lifter
-
-    def __call__(self, step: int) -> corrector_step.CorrectorBatch:
-        """Prepare the step's example, or the next one that is any good."""
-
-        def prepare(example: Example, draw: int) -> corrector_step.CorrectorBatch | None:
-            rng = np.random.default_rng([self._stream.seed, draw, 7])
-            batch = corrector_step.prepare(self._lifter, example, rng)
-            return batch if batch.seen_share >= _LEAST_SEEN else None
-
-        return _first_good(self._stream, step, prepare)
-
-
-class HeldOut(Mapping[str, Any]):
-    """Batches that are never trained on, prepared when first asked for and kept.
-
-    Args:
-        prepare: Number of a batch to the batch.
-        count: How many.
-    """
-
-    def __init__(self, prepare: Callable[[int], Any], count: int) -> None:
-        self._prepare, self._count = prepare, count
-        self._kept: dict[str, Any] = {}
-
-    def __getitem__(self, name: str) -> Any:
-        if name not in self._kept:
-            self._kept[name] = self._prepare(int(name))
-        return self._kept[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return (str(number) for number in range(self._count))
-
-    def __len__(self) -> int:
-        return self._count
-
-
 class _Run:
-    """One training: its scenes, its schedules, and who is told."""
+    """One training: its scenes, its schedules, and who is told.
+
+    Attributes:
+        given: What a card says of the operators, the captures and stage I that the training was given.
+    """
 
     def __init__(self, settings: TrainingSettings, listener: Listener, team: Team) -> None:
         self._settings, self._listener, self._team = settings, listener, team
+        self._encoders = Encoders(settings.operators, settings.plugins, settings.operator_share)
+        self.given: dict[str, Any] = {
+            "encoders": self._encoders.check(),
+            "captures": check_captures(settings.captures),
+            "density_weights": checkpoint_digest(settings.density_from) if settings.density_from else "",
+        }
         scenes = ExampleCache(settings.folder / "scenes", settings.seed, settings.scenes)
         held_out = ExampleCache(settings.folder / "validation", settings.seed + 1, settings.validation_scenes)
-        self._streams = (
-            ExampleStream(scenes, settings.seed, *_SOURCES),
-            ExampleStream(held_out, settings.seed + 1, *_VALIDATION_SOURCES),
-        )
+        computed = ExampleStream(scenes, settings.seed, *_SOURCES)
+        is_mixed = bool(settings.captures)
+        self._stream = MixedStream(computed, settings.captures, settings.capture_share) if is_mixed else computed
+        self._held_out = ExampleStream(held_out, settings.seed + 1, *_VALIDATION_SOURCES)
 
-    def stage(self, name: str, density: TrainingState | None = None) -> TrainingState:
+    def stage(self, name: str, density: DensityProposal | None = None) -> TrainingState:
         """Train or continue a stage; the corrector needs the density that it corrects."""
         settings, team = self._settings, self._team
         # Every process starts from equal weights, whatever it has drawn before.
@@ -189,13 +140,12 @@ class _Run:
         network.train().requires_grad_(True)
         optimizer = torch.optim.Adam(network.parameters(), schedule.learning_rate)
         state = TrainingState(network, copy.deepcopy(network), optimizer, self._identity(name))
-        prepare, held_out = (self._batches(stream, density) for stream in self._streams)
         run_stage(
             state,
             schedule,
-            prepare,
+            self._batches(self._stream, density),
             loss,
-            HeldOut(held_out, settings.validation_scenes),
+            HeldOut(self._batches(self._held_out, density, is_held_out=True), settings.validation_scenes),
             workers=settings.workers,
             checkpoint=settings.folder / f"{name}.pt",
             log=lambda figures: self._validated(name, state, figures),
@@ -211,18 +161,24 @@ class _Run:
         return Schedule(settings.corrector_steps, settings.corrector_rate, seed=settings.seed)
 
     def _identity(self, name: str) -> dict[str, Any]:
-        """What the stage's state depends on: stage I knows nothing of stage II."""
-        identity = self._settings.identity
+        """What the stage's state depends on: stage I knows nothing of stage II; names alone say nothing of content."""
+        contents = {
+            "operators_content": [one["weights"] for one in self.given["encoders"]],
+            "captures_content": [one["content"] for one in self.given["captures"]],
+            "density_from_content": self.given["density_weights"],
+        }
+        identity = {**self._settings.identity, **{key: value for key, value in contents.items() if value}}
         if name == CORRECTOR:
             return identity
-        return {key: value for key, value in identity.items() if not key.startswith(CORRECTOR)}
+        return {key: value for key, value in identity.items() if not key.startswith((CORRECTOR, *_OF_STAGE_TWO))}
 
-    def _batches(self, stream: ExampleStream, density: TrainingState | None) -> Callable[[int], Any]:
+    def _batches(
+        self, stream: Examples, density: DensityProposal | None, *, is_held_out: bool = False
+    ) -> Callable[[int], Any]:
         if density is None:
             return DensityBatches(stream)
-        networks = Checkpoint(_frozen(density.averaged), untrained().corrector, {})
-        lifter = Lift3D(LIFT3D, networks, density_step.SWEEP)
-        return CorrectorBatches(stream, lifter)
+        lifter = Lift3D(LIFT3D, Checkpoint(density, untrained().corrector, {}), density_step.SWEEP)
+        return CorrectorBatches(stream, lifter, self._encoders, is_held_out=is_held_out)
 
     def _validated(self, name: str, state: TrainingState, figures: Mapping[str, float]) -> None:
         folder = self._settings.folder
@@ -231,19 +187,6 @@ class _Run:
         partial.write_text(json.dumps(history, indent=1), encoding="utf-8")
         partial.replace(folder / HISTORY)
         self._listener.on_validation(name, figures)
-
-
-def _first_good(stream: ExampleStream, step: int, prepare: Callable[[Example, int], _Batch | None]) -> _Batch:
-    for attempt in range(_DRAWS):
-        # Far beyond the steps of any training, so that no draw serves two of them.
-        draw = step + attempt * 10_000_019
-        try:
-            batch = prepare(stream.example(draw), draw)
-        except NoOverlapError:
-            continue
-        if batch is not None:
-            return batch
-    raise NoOverlapError(f"{_DRAWS} draws in a row gave no target that its sources see; step {step}.")
 
 
 def _about(settings: TrainingSettings, stages: Mapping[str, TrainingState]) -> dict[str, Any]:
@@ -255,10 +198,14 @@ def _about(settings: TrainingSettings, stages: Mapping[str, TrainingState]) -> d
         "torch": torch.__version__,
         "sources": list(_SOURCES),
         "validation_sources": list(_VALIDATION_SOURCES),
-        "parameters": {name: sum(one.numel() for one in state.network.parameters()) for name, state in stages.items()},
         "seconds": {name: round(state.seconds) for name, state in stages.items()},
         "history": {name: [state.history[0], state.history[-1]] for name, state in stages.items()},
     }
+
+
+def _parameters(density: nn.Module, corrector: nn.Module) -> dict[str, int]:
+    networks = {DENSITY: density, CORRECTOR: corrector}
+    return {name: sum(one.numel() for one in network.parameters()) for name, network in networks.items()}
 
 
 def _frozen(network: nn.Module) -> Any:

@@ -1,10 +1,15 @@
 """A training of a few steps on the smallest scenes that there are."""
 
+from lift3d.operators.protocol import OperatorSpec
 from lift3d.training.settings import TrainingSettings
 from lift3d.training.train import CORRECTOR, DENSITY, Listener, train
+from tests.support.operators import IdentityOperator
 
 # The scenes of this seed and of the next, which are those held out, have the fewest pixels.
 SMALL_SEED = 347
+# An operator that needs no weights, as a user would give it.
+CHECKER = "checker:8?stride=4"
+CHECKER_PLUGIN = "tests.support.operators:CheckerOperator"
 
 
 def tiny(folder, **changes):
@@ -20,6 +25,12 @@ def tiny(folder, **changes):
         "workers": 0,
     }
     return TrainingSettings(**{**given, **changes})
+
+
+class NearnessOperator(IdentityOperator):
+    """Gives depth, which no lifted picture guides."""
+
+    spec = OperatorSpec(name="nearness", stage_version=1, prediction_kind="scalar", quantity="depth")
 
 
 class Heard(list):
@@ -39,4 +50,4 @@ class Heard(list):
             raise KeyboardInterrupt
 
 
-__all__ = ["CORRECTOR", "DENSITY", "Heard", "tiny", "train"]
+__all__ = ["CHECKER", "CHECKER_PLUGIN", "CORRECTOR", "DENSITY", "Heard", "tiny", "train"]

@@ -1,0 +1,69 @@
+"""Feature spaces of real 2D models: those that a training is given, beside the computed ones.
+
+Only names travel between processes; each process builds the operators of its own.
+"""
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lift3d.errors import ConfigError
+from lift3d.operators.catalog import build_operator
+from lift3d.operators.protocol import Operator
+from lift3d.scene_lift import COMPARABLE
+from lift3d.training.settings import operator_label
+
+
+@dataclass(frozen=True, slots=True)
+class Encoders:
+    """Operators to learn from, by name.
+
+    Attributes:
+        names: Operators; none leaves all feature spaces computed.
+        plugins: Where further operators are.
+        share: Share of the feature spaces that is theirs.
+    """
+
+    names: tuple[str, ...] = ()
+    plugins: tuple[str, ...] = ()
+    share: float = 0.0
+
+    def check(self) -> list[dict[str, Any]]:
+        """Build all of them and return what a card says of each.
+
+        Raises:
+            ConfigError: If there is no such operator, one cannot be built, or one is never guided.
+        """
+        operators = _built(self.names, self.plugins) if self.names else ()
+        for operator in operators:
+            quantity = operator.spec.quantity
+            if quantity not in COMPARABLE:
+                raise ConfigError(
+                    f"Operator '{operator.spec.name}' gives {quantity}, which cannot be compared between a view and a "
+                    f"lifted picture, so stage II is never asked to correct it. Train on operators of "
+                    f"{' or '.join(COMPARABLE)} quantities."
+                )
+        specs = [operator.spec for operator in operators]
+        if len({spec.name for spec in specs}) < len(specs):
+            raise ConfigError(f"Operators {', '.join(self.names)} name the same one twice; name each once.")
+        return [
+            {"name": operator_label(spec.name), "licence": spec.licence, "weights": spec.weights_digest}
+            for spec in specs
+        ]
+
+    def draw(self, rng: np.random.Generator) -> Operator | None:
+        """Draw one of them, or None for a computed feature space."""
+        if not self.names or rng.uniform() >= self.share:
+            return None
+        return self.numbered(int(rng.integers(len(self.names))))
+
+    def numbered(self, number: int) -> Operator:
+        """Return one of them; numbers go round."""
+        return _built(self.names, self.plugins)[number % len(self.names)]
+
+
+@functools.lru_cache(maxsize=2)
+def _built(names: tuple[str, ...], plugins: tuple[str, ...]) -> tuple[Operator, ...]:
+    return tuple(build_operator(name, plugins) for name in names)

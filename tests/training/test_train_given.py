@@ -1,0 +1,149 @@
+"""A training with operators, a capture and another checkpoint's stage I: repeats, resumes, says what it was given."""
+
+import shlex
+import shutil
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from lift3d import cli
+from lift3d.errors import ConfigError
+from lift3d.lifters.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, untrained
+from lift3d.training.settings import parse_settings
+from lift3d.training.train import read_history
+from tests.support.captures import capture, write_transforms
+from tests.training.tiny_training import CHECKER, CHECKER_PLUGIN, CORRECTOR, DENSITY, Heard, tiny, train
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory):
+    """What a training may be given: an operator, a capture, and a checkpoint whose stage I is not the untrained one."""
+    folder = tmp_path_factory.mktemp("given")
+    write_transforms(folder / "my-garden", capture(5))
+    start = untrained()
+    with torch.no_grad():
+        for number, one in enumerate(start.density.parameters()):
+            one += 0.01 * torch.randn(one.shape, generator=torch.Generator().manual_seed(number))
+    save_checkpoint(folder / "first.safetensors", Checkpoint(start.density, start.corrector, {}))
+    return {
+        "operators": (CHECKER,),
+        "plugins": (CHECKER_PLUGIN,),
+        "captures": (str(folder / "my-garden"),),
+        "density_from": str(folder / "first.safetensors"),
+    }
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, given):
+    """The folder of a finished training and its settings."""
+    folder = tmp_path_factory.mktemp("trained")
+    settings = tiny(folder, **given)
+    train(settings)
+    return folder, settings
+
+
+@pytest.fixture
+def again(trained, tmp_path):
+    """A folder with the same scenes rendered and nothing trained."""
+    for name in ("scenes", "validation"):
+        shutil.copytree(trained[0] / "run" / name, tmp_path / "run" / name)
+    return tmp_path
+
+
+def test_stage_one_is_taken_to_the_bit_and_stage_two_is_trained(trained, given):
+    ours, first = load_file(trained[1].out), load_file(given["density_from"])
+    density = [name for name in first if name.startswith(DENSITY)]
+    assert all(torch.equal(ours[name], first[name]) for name in density)
+    assert not all(torch.equal(ours[name], first[name]) for name in first)
+    assert set(read_history(trained[1].folder)) == {CORRECTOR}
+
+
+def test_killed_and_resumed_equals_uninterrupted_with_what_was_given(trained, given, again):
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny(again, **given), Heard(stop_at=(CORRECTOR, 2)).listener)
+    # Prepared in a process of its own this time: operators are built there by name.
+    out = train(tiny(again, **given, workers=1))
+    ours, theirs = load_file(out), load_file(trained[1].out)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert read_history(tiny(again).folder) == read_history(trained[1].folder)
+
+
+def test_validation_tells_given_operators_and_computed_spaces_apart(trained):
+    figures = read_history(trained[1].folder)[CORRECTOR][-1]
+    for name in ("residual_cosine", "residual_square", "separate_cosine", "separate_square"):
+        assert {f"validation_{name}", f"validation_{name}_operators"} <= set(figures)
+
+
+def test_the_card_names_what_was_given_and_no_folder_of_this_machine(trained, given):
+    _, settings = trained
+    card = settings.out.with_suffix(".md").read_text()
+    about = load_checkpoint(str(settings.out)).about
+    for words in (CHECKER, "Apache-2.0", "my-garden (5 views)", "50% of the examples", "| 0 | taken as it is from"):
+        assert words in card
+    assert "No captured scene" not in card
+    assert "o trained network" not in card
+    for text in (card, str(about)):
+        assert str(settings.out.parent) not in text
+        assert given["captures"][0] not in text
+    assert about["settings"] == settings.identity
+    assert settings.command in card
+
+
+def test_another_operator_or_share_is_another_training(trained, given):
+    folder, _ = trained
+    with pytest.raises(ConfigError, match=r"operator_share 0\.7 \(asked for: 0\.5\)"):
+        train(tiny(folder, **given, operator_share=0.5))
+    with pytest.raises(ConfigError, match=r"operators \['checker.*asked for: \['rgb'\]"):
+        train(tiny(folder, **{**given, "operators": ("rgb",)}))
+    with pytest.raises(ConfigError, match="capture_share"):
+        train(tiny(folder, **given, capture_share=0.9))
+
+
+def test_a_capture_of_the_same_name_with_other_content_is_another_training(trained, given, tmp_path):
+    write_transforms(tmp_path / "my-garden", capture(6))
+    with pytest.raises(ConfigError, match="captures_content"):
+        train(tiny(trained[0], **{**given, "captures": (str(tmp_path / "my-garden"),)}))
+
+
+def test_the_command_line_takes_them(trained, given, monkeypatch, capsys):
+    settings = trained[1]
+    options = ["--operator", CHECKER, "--plugin", CHECKER_PLUGIN, "--scene", given["captures"][0]]
+    numbers = {"seed": settings.seed, "scenes": 2, "validation-scenes": 1, "corrector-steps": 3, "operator-share": 0.7}
+    places = {"out": settings.out, "folder": settings.folder, "density-from": given["density_from"]}
+    for name, value in {**numbers, **places}.items():
+        options += [f"--{name}", str(value)]
+    monkeypatch.setattr(sys, "argv", ["lift3d", "train", *options])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 0
+    assert str(settings.out) in capsys.readouterr().out
+
+
+def test_settings_without_what_is_given_are_those_of_before(tmp_path):
+    plain = tiny(tmp_path)
+    names = {"operators", "plugins", "operator_share", "captures", "capture_share", "density_from"}
+    assert not names & set(plain.identity)
+    assert tiny(tmp_path, operator_share=0.2).identity == plain.identity
+    with pytest.raises(ConfigError, match="operator_share"):
+        parse_settings({"out": "x.safetensors", "operator_share": 0})
+    with pytest.raises(ConfigError, match="twice"):
+        parse_settings({"out": "x.safetensors", "operators": ["rgb", "rgb"]})
+
+
+def test_the_command_and_the_absolute_paths_mean_the_same_training(trained):
+    settings = trained[1]
+    words = shlex.split(settings.command)[2:]
+    lists = {"operator": "operators", "plugin": "plugins", "scene": "captures"}
+    given: dict[str, object] = {}
+    for option, value in zip(words[::2], words[1::2], strict=True):
+        name = option.removeprefix("--").replace("-", "_")
+        if name in lists:
+            given.setdefault(lists[name], []).append(value)
+        else:
+            given[name] = value
+    assert parse_settings(given).identity == settings.identity
+    here = settings.model_copy(update={"captures": ("my-garden",), "plugins": ("edges.py:Edges",)})
+    assert here.anchored().identity == here.identity
+    assert here.anchored().plugins[0].startswith("/")
