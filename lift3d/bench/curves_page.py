@@ -1,7 +1,6 @@
 """The figures of ``lift3d bench curves`` as markdown."""
 
 import importlib.metadata
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from lift3d.bench.curves import ALL
+from lift3d.bench.replayed import replayed_command
 from lift3d.errors import ConfigError
 
 HEAD = """# Fidelity over taps and over sources
@@ -65,7 +65,7 @@ def page(figures: Mapping[str, Any], picture: Path | None = None) -> str:
     recipe, taps = figures["recipe"], [*map(str, figures["tap_counts"]), ALL]
     counts = [str(count) for count in sorted({one for scene in figures["scenes"] for one in scene["source_counts"]})]
     head = HEAD.format(
-        command=_command(recipe),
+        command=replayed_command("curves", recipe, lifters=recipe["lifters"][-1:]),
         date=datetime.now(UTC).date().isoformat(),
         version=importlib.metadata.version("lift3d"),
         cells=figures["cells_per_target"],
@@ -102,15 +102,6 @@ def verdict(figures: Mapping[str, Any]) -> str:
         f"below the limit. The most is {_bracketed(worst['fidelity_percent'], 3)} % "
         f"({worst['scene']}, {worst['operator']}, {worst['lifter']})."
     )
-
-
-def _command(recipe: Mapping[str, Any]) -> str:
-    """Return what makes the page, with folders of captures as CAPTURES: they lie elsewhere on every machine."""
-    places = [f"CAPTURES/{Path(one).name}" if Path(one).is_dir() else shlex.quote(one) for one in recipe["scenes"]]
-    options = [f"--{kind} {shlex.quote(name)}" for kind in ("operator", "plugin") for name in recipe[f"{kind}s"]]
-    sizes = [f"--{name.replace('_', '-')} {recipe[name]}" for name in ("image_height", "sources", "holdout")]
-    lifter = f"--lifter {shlex.quote(recipe['lifters'][-1])}"
-    return " ".join(["lift3d bench curves", *places, *options, *sizes, lifter])
 
 
 def _notes(scene: Mapping[str, Any], figures: Mapping[str, Any]) -> Iterator[str]:

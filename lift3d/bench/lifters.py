@@ -1,16 +1,15 @@
 """``docs/results.md``: lifters against each other on captures, on views that are never their own source."""
 
 import importlib.metadata
-import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lift3d.bench.baselines import LEAVE_ONE_OUT_BELOW
 from lift3d.bench.lifter_errors import BOUND, RENDERED, scene_errors
+from lift3d.bench.replayed import replayed_command
 from lift3d.config import Recipe
 from lift3d.pipeline import read_scene
 from lift3d.tables.comparison import interval
@@ -63,7 +62,7 @@ def page(figures: dict[str, Any]) -> str:
     """Return the figures as markdown."""
     recipe = figures["recipe"]
     head = HEAD.format(
-        command=_command(recipe),
+        command=replayed_command("lifters", recipe),
         date=datetime.now(UTC).date().isoformat(),
         version=importlib.metadata.version("lift3d"),
         height=recipe["image_height"],
@@ -84,13 +83,6 @@ def page(figures: dict[str, Any]) -> str:
             "## Operators, 1 − cos to the 2D answer on the true view\n\n" + "\n".join([*_header(columns), *errors])
         )
     return "\n\n".join(parts) + "\n"
-
-
-def _command(recipe: dict[str, Any]) -> str:
-    """Return what makes the page, with folders of captures as CAPTURES: they lie elsewhere on every machine."""
-    places = [f"CAPTURES/{Path(one).name}" if Path(one).is_dir() else one for one in recipe["scenes"]]
-    options = [f"--{kind} {shlex.quote(name)}" for kind in ("operator", "plugin") for name in recipe[f"{kind}s"]]
-    return " ".join(["lift3d bench lifters", *places, *options])
 
 
 _GAIN = f"{FULL} − {REFERENCE}"

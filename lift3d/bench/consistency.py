@@ -1,0 +1,148 @@
+"""``docs/results-consistency.md``: do decoded answers agree at long range, stay sharp, and stay near the 2D answer?
+
+All figures are of the pixels that every lifter of the run covers, so that none gains by showing less.
+"""
+
+import importlib.metadata
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from lift3d.bench.replayed import replayed_command
+from lift3d.config import Execution, Recipe
+from lift3d.errors import NoOverlapError
+from lift3d.runs import run_serially, run_table
+from lift3d.scene_scores import COMMON_PIXELS
+from lift3d.storage.location import open_store
+from lift3d.tables.comparison import paired_bootstrap
+from lift3d.tables.schema import ScoreTable
+
+LIFTERS = ("plane_sweep", "shared_weights", "separate_weights", "lift3d")
+PLAIN, NAIVE = "raw2d", "shared_weights"
+# Of a view's own 2D answer; which applies depends on the kind of prediction.
+FIDELITY = ("psnr_2d", "label_agreement_2d", "embedding_cosine_2d")
+ERROR, FLOOR = "warp_error_long", "warp_floor_long"
+METRICS = (*FIDELITY, "feature_cosine", "sharpness", "miou", "warp_error_short", "warp_floor_short", ERROR, FLOOR)
+
+HEAD = """# Agreement between views
+
+Generated; do not edit. Made by
+
+```
+{command}
+```
+
+on {date} with lift3d {version}, image height {height}, {sources} sources, `heldout-N`: every N-th view is a target and
+no source of any. Pixels that every lifter covers. `excess` is the warp error at long range (baseline angles of 15° to
+45°) less the floor of the warp itself, `of raw2d` its share of the excess of the plain 2D answers. Fidelity is to the
+plain 2D answer on the true view: cosine of features, and PSNR in dB of pictures or share of equal labels. `sharpness`
+is relative to the 2D answer. Brackets are 95 % intervals of the paired bootstrap over views.
+"""
+
+
+def measure(recipe: Recipe, store: str) -> dict[str, Any]:
+    """Run the recipe, one scene after the other, and return its figures.
+
+    Raises:
+        NoOverlapError: If a scene gave no figure of the warp at long range for the plain 2D answer.
+    """
+    scenes = []
+    for location in recipe.scenes:
+        one = recipe.model_copy(update={"scenes": (location,), "metrics": METRICS})
+        manifest = run_serially(one, Execution(store=store))[0]
+        table = run_table(open_store(store), one.run_id)
+        rows = [_row(table, operator, recipe.lifters) for operator in recipe.operators]
+        scenes.append({"scene": str(manifest["scene"]), "rows": rows})
+    return {"recipe": recipe.model_dump(mode="json"), "scenes": scenes}
+
+
+def _row(table: ScoreTable, operator: str, lifters: Sequence[str]) -> dict[str, Any]:
+    """Return the figures of one operator: of every lifter, and differences from the naive and the plain answer."""
+    frame = table.frame
+    is_common = frame["protocol"].str.endswith(f"/{COMMON_PIXELS}") & (frame["operator"] == operator)
+    protocol = str(frame.loc[is_common, "protocol"].iloc[0])
+    kept = table.where(protocol=protocol, operator=operator)
+    means = kept.frame[kept.frame["outcome"] == "ok"].groupby(["lifter", "metric"])["value"].mean()
+    figures: dict[str, dict[str, float]] = {}
+    for lifter in (PLAIN, *lifters):
+        own = {metric: float(means[lifter, metric]) for metric in METRICS if (lifter, metric) in means.index}
+        if ERROR in own and FLOOR in own:
+            own["excess"] = own[ERROR] - own[FLOOR]
+        figures[lifter] = own
+    plain = figures[PLAIN].get("excess")
+    if plain is None:
+        raise NoOverlapError(
+            f"'{operator}': no pair of views at baseline angles of 15° to 45° sees the same; their long-range error is "
+            "not defined. Choose a scene with wider baselines, or a smaller --holdout."
+        )
+    for own in figures.values():
+        own["share_of_raw2d"] = own.get("excess", math.nan) / plain if plain > 0 else math.nan
+    return {
+        "operator": operator,
+        "protocol": protocol,
+        "lifters": figures,
+        "differences": _differences(kept, operator, lifters),
+    }
+
+
+def _differences(table: ScoreTable, operator: str, lifters: Sequence[str]) -> list[dict[str, Any]]:
+    """Return paired intervals: fidelity against the naive weights, mIoU and agreement against the plain answer."""
+    measured = set(table.frame.loc[table.frame["outcome"] == "ok", "metric"])
+    wanted = [(metric, NAIVE) for metric in ("feature_cosine", *FIDELITY)] + [("miou", PLAIN), (ERROR, PLAIN)]
+    found = []
+    for metric, against in wanted:
+        for lifter in lifters:
+            if metric in measured and lifter != against and against in (PLAIN, *lifters):
+                one = paired_bootstrap(table, metric, lifter, against, operator)
+                found.append(
+                    {"metric": metric, "a": lifter, "b": against, "mean": one.mean, "low": one.low, "high": one.high}
+                )
+    return found
+
+
+def page(figures: dict[str, Any]) -> str:
+    """Return the figures as Markdown."""
+    recipe = figures["recipe"]
+    head = HEAD.format(
+        command=replayed_command("consistency", recipe),
+        date=datetime.now(UTC).date().isoformat(),
+        version=importlib.metadata.version("lift3d"),
+        height=recipe["image_height"],
+        sources=recipe["sources"],
+    )
+    sections = [_section(scene["scene"], row) for scene in figures["scenes"] for row in scene["rows"]]
+    return "\n\n".join([head, *sections]) + "\n"
+
+
+_COLUMNS = {
+    "feature_cosine": "cos 2D ↑",
+    "psnr_2d": "PSNR 2D ↑",
+    "label_agreement_2d": "labels = 2D ↑",
+    "embedding_cosine_2d": "answer cos 2D ↑",
+    "miou": "mIoU ↑",
+    "sharpness": "sharpness",
+    ERROR: "warp 15–45° ↓",
+    FLOOR: "floor",
+    "excess": "excess ↓",
+    "share_of_raw2d": "of raw2d ↓",
+}
+
+
+def _section(scene: str, row: dict[str, Any]) -> str:
+    columns = {key: title for key, title in _COLUMNS.items() if any(key in own for own in row["lifters"].values())}
+    lines = ["| lifter | " + " | ".join(columns.values()) + " |", "|" + " --- |" * (len(columns) + 1)]
+    for lifter, own in row["lifters"].items():
+        cells = [_text(key, own.get(key)) for key in columns]
+        lines.append(f"| {lifter} | " + " | ".join(cells) + " |")
+    gains = [
+        f"- {one['metric']}: {one['a']} − {one['b']} = {one['mean']:+.4f} [{one['low']:+.4f}, {one['high']:+.4f}]"
+        for one in row["differences"]
+    ]
+    return "\n".join([f"## {scene}, {row['operator']} ({row['protocol']})", "", *lines, "", *gains])
+
+
+def _text(key: str, value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.0%}" if key == "share_of_raw2d" else f"{value:.3f}"
