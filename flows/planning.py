@@ -5,14 +5,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from flows.planned_bytes import (
-    ASSUMED_CHANNELS,
-    Peak,
-    SceneSize,
-    feature_bytes,
-    peak_of,
-    stored_scene_bytes,
-)
 from lift3d.config import Execution, Recipe
 from lift3d.domain.camera import ImageSize
 from lift3d.domain.scene import Scene
@@ -20,6 +12,14 @@ from lift3d.errors import ConfigError, Lift3dError, ResourcePromiseError, SceneE
 from lift3d.models import Models
 from lift3d.operators.protocol import OperatorSpec
 from lift3d.pipeline import read_scene
+from lift3d.planned_bytes import (
+    ASSUMED_CHANNELS,
+    Peak,
+    SceneSize,
+    feature_bytes,
+    peak_of,
+    stored_scene_bytes,
+)
 from lift3d.runs import named_scene, scene_name, scene_record_path, standing_manifest
 from lift3d.scene_inputs import SceneInputs
 from lift3d.storage.layout import STORE_FILE

@@ -12,9 +12,12 @@ from lift3d import pipeline
 from lift3d.bench.blend import _peak_bytes as peak_bytes
 from lift3d.bench.blend import _restarted_peak_bytes as restarted_peak_bytes
 from lift3d.bench.speed_scene import GUIDE_STRIDE_PX, RandomOperator, SpeedScene, frame_bytes
+from lift3d.config import Recipe
 from lift3d.errors import WorkerLostError
 from lift3d.lifters.catalog import build_lifter
 from lift3d.lifters.weights import TAP_COUNT
+from lift3d.operators.protocol import OperatorSpec
+from lift3d.planned_bytes import WORKSPACE_BYTES, lifted_bytes, working_bytes
 
 
 def in_fresh_process(location: str, lifter: str, cells: int, source_count: int, channel_count: int) -> dict[str, Any]:
@@ -29,7 +32,8 @@ def in_fresh_process(location: str, lifter: str, cells: int, source_count: int, 
 
     Returns:
         Resident bytes of the process: ``started_bytes`` with the lifter loaded, ``held_bytes`` with frames and
-        features, ``peak_bytes`` of all stages from propose to blend; and the sizes of what it was given.
+        features, ``peak_bytes`` of all stages from propose to blend, and ``predicted_bytes``, what a plan counts for
+        the same; and the sizes of what it was given.
 
     Raises:
         WorkerLostError: If the process does not finish.
@@ -71,7 +75,24 @@ def _measure(location: str, lifter_name: str, cells: int, source_count: int, cha
         "started_bytes": started_bytes,
         "held_bytes": held_bytes,
         "peak_bytes": peak_bytes(),
+        "predicted_bytes": started_bytes + _predicted_bytes(scene, operator, lifter_name),
     }
+
+
+def _predicted_bytes(scene: SpeedScene, operator: RandomOperator, lifter_name: str) -> int:
+    """Return what a plan counts for the same work, beyond the process as it started."""
+    image, held = scene.target.camera.size, (*operator.sources, operator.guide)
+    spec = OperatorSpec(
+        "features", 1, "embedding", channel_count=operator.guide.channel_count, stride_px=float(GUIDE_STRIDE_PX)
+    )
+    recipe = Recipe(scenes=("target",), lifters=(lifter_name,), sources=len(operator.sources), taps=TAP_COUNT)
+    return (
+        WORKSPACE_BYTES
+        + frame_bytes(list(scene.frames.values()))
+        + sum(4 * one.values.numel() for one in held)
+        + working_bytes(spec, image, recipe)
+        + lifted_bytes(spec, image)
+    )
 
 
 def _resident_bytes() -> int:

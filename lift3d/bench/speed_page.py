@@ -34,7 +34,8 @@ def table(figures: Mapping[str, Any]) -> str:
         "",
         f"peak memory of a fresh process, {memory['channels']} channels on {memory['operator_cells'][0]}×"
         f"{memory['operator_cells'][1]} cells, {memory['sources']} sources: {peak:.0f} MiB "
-        f"(started {started:.0f}, with frames and features {held:.0f})",
+        f"(started {started:.0f}, with frames and features {held:.0f}); a plan counts "
+        f"{memory['predicted_bytes'] / 2**20:.0f}, {memory['predicted_bytes'] / memory['peak_bytes']:.2f} of it",
     ]
     return "\n".join(lines)
 

@@ -43,7 +43,7 @@ CASES = 2
 PICTURE_TAPS = 16
 PARTS = tuple(f"{kind}_{name}" for kind in ("residual", "separate") for name in ("cosine", "square", "departure"))
 # What agreement between views counts against fidelity to each view's own answer.
-AGREEMENT = 2.0
+AGREEMENT = 1.0
 # Ends the names of the same figures over the feature spaces of operators that were given.
 OF_OPERATORS = "_operators"
 _LEAST_COVERAGE = 0.5

@@ -142,6 +142,7 @@ def test_figures_are_complete_and_agree(figures):
     memory = figures["memory"]
     assert memory["operator_cells"] == [16, 16]
     assert 0 < memory["started_bytes"] < memory["held_bytes"] <= memory["peak_bytes"]
+    assert memory["predicted_bytes"] == pytest.approx(memory["peak_bytes"], rel=0.35)
     assert memory["feature_bytes"] == 4 * 8 * 16 * 16 * (3 + 1)
 
 

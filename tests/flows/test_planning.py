@@ -6,20 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from flows.planned_bytes import (
-    ASSUMED_CHANNELS,
-    SceneSize,
-    feature_bytes,
-    lifted_bytes,
-    peak_of,
-    stored_feature_bytes,
-)
 from flows.planning import plan, plan_scene
 from lift3d.config import Execution, Recipe
 from lift3d.domain.camera import ImageSize
 from lift3d.errors import ResourcePromiseError, UnknownNameError
 from lift3d.models import Models
 from lift3d.operators.protocol import OperatorSpec
+from lift3d.planned_bytes import (
+    ASSUMED_CHANNELS,
+    SceneSize,
+    feature_bytes,
+    lifted_bytes,
+    peak_of,
+    stored_feature_bytes,
+    working_bytes,
+)
 from lift3d.runs import run_serially
 
 ROOM = "procedural:room?views=4&height=24&width=32"
@@ -103,7 +104,7 @@ def test_the_peak_grows_with_the_scene(field: str) -> None:
 
 @pytest.mark.parametrize("field", ["sources", "lifters", "taps"])
 def test_the_peak_grows_with_the_recipe(field: str) -> None:
-    wanted = {"sources": 64, "lifters": ("a", "b", "c"), "taps": 1024}
+    wanted = {"sources": 64, "lifters": ("nearest_view", "depth_mean", "plane_sweep"), "taps": 1024}
     small = SceneSize(ImageSize(480, 640), view_count=2, target_count=1)
     recipe = RECIPE.model_copy(update={field: wanted[field]})
     assert peak_of(small, recipe, [DINO]).needed_bytes > peak_of(small, RECIPE, [DINO]).needed_bytes
@@ -117,3 +118,22 @@ def test_the_heaviest_operator_is_named() -> None:
 
 def _peak(size: SceneSize) -> int:
     return peak_of(size, RECIPE, [DINO]).needed_bytes
+
+
+def test_what_stage_two_holds_is_bounded_by_a_tile_and_grows_with_taps():
+    image = ImageSize(400, 600)
+    spec = OperatorSpec("features", 1, "embedding", channel_count=64, stride_px=2.0)
+    few, many = (working_bytes(spec, image, Recipe(scenes=("x",), lifters=("lift3d",), taps=taps)) for taps in (32, 64))
+    assert 1.3 * few < many < 2.5 * few
+    larger = working_bytes(spec, ImageSize(800, 1200), Recipe(scenes=("x",), lifters=("lift3d",), taps=64))
+    # Four times the cells; only the weights of all of them grow.
+    assert larger < 3 * many
+
+
+def test_a_search_in_many_sources_takes_no_more_than_in_those_that_are_swept():
+    image, spec = ImageSize(96, 128), OperatorSpec("features", 1, "embedding", channel_count=8, stride_px=32.0)
+    few, many = (
+        working_bytes(spec, image, Recipe(scenes=("x",), lifters=("shared_weights",), sources=count, taps=8))
+        for count in (8, 40)
+    )
+    assert few == many

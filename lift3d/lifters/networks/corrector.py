@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 TAP_INPUTS = 30
+TOKEN_WIDTH = 32
 STATE_CHANNELS = 12
 # A tap can gain or lose at most a factor of e to this power against the weight it came with.
 _MOST_TILT = 8.0
@@ -78,7 +79,7 @@ class Corrector(nn.Module):
         head_count: Heads of each.
     """
 
-    def __init__(self, width: int = 32, layer_count: int = 2, head_count: int = 2) -> None:
+    def __init__(self, width: int = TOKEN_WIDTH, layer_count: int = 2, head_count: int = 2) -> None:
         super().__init__()
         self.embed = nn.Linear(TAP_INPUTS, width)
         self.embed_state = nn.Linear(STATE_CHANNELS, width, bias=False)

@@ -19,6 +19,10 @@ _SHARPENING = 1.5
 _LOG_UNIT = 4.0
 
 
+# Channels at the resolution of the guide grid and at each halving.
+WIDTHS = (12, 24, 40, 48)
+
+
 class PlaneConvolution(nn.Module):
     """A 3×3 convolution within planes, then one of length 3 across them: a third of the cost of 3×3×3.
 
@@ -53,7 +57,7 @@ class DensityProposal(nn.Module):
         widths: Channels at the resolution of the guide grid and at each halving.
     """
 
-    def __init__(self, widths: tuple[int, ...] = (12, 24, 40, 48)) -> None:
+    def __init__(self, widths: tuple[int, ...] = WIDTHS) -> None:
         super().__init__()
         self.widths = widths
         self.stem = PlaneConvolution(VOLUME_CHANNELS, widths[0])

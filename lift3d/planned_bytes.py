@@ -1,7 +1,9 @@
 """How many bytes a scene takes, in memory and in the store: arithmetic on sizes, nothing is opened.
 
-Counted are the arrays that grow with the scene. Not counted are a network's activations and weights, which its spec
-does not tell, and the search volume inside a lifter: leave room for them in the allowance.
+Counted are the arrays that grow with the scene, and those that a lifter holds while it works. Not counted are the
+activations and weights of the 2D model, which its spec does not tell: leave room for them in the allowance.
+
+Letters: V is one float per plane and guide cell.
 """
 
 import math
@@ -11,6 +13,13 @@ from dataclasses import dataclass
 from lift3d.config import Recipe
 from lift3d.domain.camera import ImageSize
 from lift3d.lifters.blend import CHANNEL_BLOCK, CORNER_TILE
+from lift3d.lifters.catalog import LEARNED, PLANE_SWEEP, lifter_spec
+from lift3d.lifters.corrective import TILE_CELLS, TILE_MARGIN
+from lift3d.lifters.networks.corrector import TAP_INPUTS, TOKEN_WIDTH
+from lift3d.lifters.networks.density_proposal import WIDTHS
+from lift3d.lifters.plane_sweep import PlaneSweepConfig
+from lift3d.lifters.ray_evidence import VOLUME_CHANNELS
+from lift3d.lifters.tap_agreement import NEAR_TAPS, NEIGHBOUR_OFFSETS, PROJECTED_CHANNELS, SHARPENED_TAPS
 from lift3d.operators.protocol import OperatorSpec
 from lift3d.scene_inputs import CACHE_BYTES
 from lift3d.scene_products import VIEWS_PER_PART
@@ -19,9 +28,20 @@ from lift3d.scene_products import VIEWS_PER_PART
 WORKER_BYTES = 700 * 2**20
 # Channels of an operator that tells them only after the first image; those of a large vision transformer.
 ASSUMED_CHANNELS = 1024
-# The finest guide grid of the lifters here, and the most samples that one keeps per cell.
-_GUIDE_STRIDE_PX = 2
+# What lifting once leaves with the libraries for as long as the process lives: measured, whatever the size.
+WORKSPACE_BYTES = 60 * 2**20
+# The most samples that a lifter keeps per guide cell.
 _GUIDE_SAMPLES = 8
+# V that the sweep holds. Per source: occupancy and visibility, then who sees what of the target. Besides: costs while
+# they are aggregated, in both directions and with their paths, and the votes.
+_SWEEP_PER_SOURCE, _SWEEP_BESIDES = 3, 10
+# V of the learned stage I per source: occupancy and visibility in its own frame; both and preference in the target's.
+_EVIDENCE_PER_SOURCE = 5
+# Volumes of the U-Net's finest level that are there at once, and what the coarser ones add to them.
+_UNET_VOLUMES, _UNET_COARSER = 6, 1.15
+# Floats of one tap in stage II: its features, in another order of memory, squared and masked; its scalars; tokens with
+# queries, keys and values. Its share of the solver's matrices comes on top.
+_FEATURE_COPIES, _TOKEN_COPIES, _MATRIX_COPIES = 4, 4, 2
 _FLOAT32, _FLOAT16, _INT64 = 4, 2, 8
 # Of one tap: source (int64), two coordinates, weight and log scale. Twice, since rows are put together at the end.
 _TAP_BYTES = 2 * (_INT64 + 4 * _FLOAT32)
@@ -128,23 +148,65 @@ def peak_of(size: SceneSize, recipe: Recipe, specs: Sequence[OperatorSpec]) -> P
         spec.name: size.target_count * per_target * (lifted_bytes(spec, size.image) + feature_bytes(spec, size.image))
         for spec in specs
     }
-    blending = max(_blend_bytes(cells_of(spec, size.image), recipe) for spec in specs)
-    lifting = sum(parts.values()) + max(parts.values()) // per_target + _proposal_bytes(size, recipe) + blending
+    working = max(working_bytes(spec, size.image, recipe) for spec in specs)
+    lifting = sum(parts.values()) + max(parts.values()) // per_target + _proposal_bytes(size.image, recipe) + working
     scoring = max(scored.values())
     needed = reserved + int(_ALLOCATOR_MARGIN * max(lifting, scoring))
     return Peak(needed, reserved, max(scored, key=lambda name: scored[name]))
 
 
+def working_bytes(spec: OperatorSpec, image: ImageSize, recipe: Recipe) -> int:
+    """Return what lifting one target of one operator holds on the way: the search for depth, or what follows it."""
+    cells = cells_of(spec, image)
+    kinds = [name.partition("?")[0] for name in recipe.lifters]
+    search = max(_search_bytes(kind, image, recipe.sources) for kind in kinds)
+    corrects = any(lifter_spec(kind).corrects for kind in kinds)
+    correction = _correction_bytes(cells, image, channels_of(spec), recipe) if corrects else 0
+    weights = recipe.tap_count * cells * _TAP_BYTES
+    return max(search, weights + max(correction, _blend_bytes(cells, recipe)))
+
+
+def _search_bytes(kind: str, image: ImageSize, source_count: int) -> int:
+    """Return the volumes of stage I; depth is searched in a few sources however many there are."""
+    config = PlaneSweepConfig()
+    volume = config.plane_count * _guide_cells(image) * _FLOAT32
+    swept = min(source_count, config.swept_count)
+    if kind == PLANE_SWEEP.name:
+        return volume * (_SWEEP_PER_SOURCE * swept + _SWEEP_BESIDES)
+    if kind in LEARNED:
+        network = _UNET_VOLUMES * WIDTHS[0] * _UNET_COARSER
+        return int(volume * (_EVIDENCE_PER_SOURCE * swept + VOLUME_CHANNELS + network))
+    return 0
+
+
+def _correction_bytes(cells: int, image: ImageSize, channel_count: int, recipe: Recipe) -> int:
+    """Return what stage II holds for the cells that it corrects at once."""
+    taps = recipe.tap_count + min(recipe.tap_count, NEAR_TAPS) + SHARPENED_TAPS * len(NEIGHBOUR_OFFSETS)
+    cols = max(1.0, math.sqrt(cells * image.width / image.height))
+    at_once = min(cells, TILE_CELLS + int(2 * TILE_MARGIN * cols))
+    floats = (
+        _FEATURE_COPIES * min(channel_count, PROJECTED_CHANNELS)
+        + TAP_INPUTS
+        + _TOKEN_COPIES * TOKEN_WIDTH
+        + _MATRIX_COPIES * taps
+    )
+    return at_once * taps * floats * _FLOAT32
+
+
 def _blend_bytes(cells: int, recipe: Recipe) -> int:
-    """Return the weights of one target and the corners of one tile of them."""
-    taps = cells * recipe.tap_count
+    """Return the corners of one tile of cells."""
     table = recipe.sources * cells * CHANNEL_BLOCK // 2
-    return taps * _TAP_BYTES + min(4 * taps, max(CORNER_TILE, table)) * _CORNER_BYTES
+    return min(4 * cells * recipe.tap_count, max(CORNER_TILE, table)) * _CORNER_BYTES
 
 
-def _proposal_bytes(size: SceneSize, recipe: Recipe) -> int:
-    cells = math.ceil(size.image.height / _GUIDE_STRIDE_PX) * math.ceil(size.image.width / _GUIDE_STRIDE_PX)
-    return cells * _GUIDE_SAMPLES * (2 + recipe.sources) * _FLOAT32 * len(recipe.lifters)
+def _proposal_bytes(image: ImageSize, recipe: Recipe) -> int:
+    return _guide_cells(image) * _GUIDE_SAMPLES * (2 + 2 * recipe.sources) * _FLOAT32 * len(recipe.lifters)
+
+
+def _guide_cells(image: ImageSize) -> int:
+    config = PlaneSweepConfig()
+    stride = max(config.guide_stride_px, math.sqrt(image.height * image.width / config.max_cells))
+    return math.ceil(image.height / stride) * math.ceil(image.width / stride)
 
 
 def _prediction_bytes(spec: OperatorSpec, image: ImageSize) -> int:
