@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lift3d import pipeline
 from lift3d.bench.lifter_errors import CELL_COUNT, HeldOutScene, cells_to_count, is_picture, mean_error, psnr
-from lift3d.bench.lifters import _held_out as held_out
+from lift3d.bench.lifters import held_out
 from lift3d.config import Recipe
 from lift3d.domain.features import FeatureGrid, FeatureMap
 from lift3d.domain.proposals import RayProposal

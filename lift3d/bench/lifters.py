@@ -48,11 +48,11 @@ def measure(recipe: Recipe, store: str) -> dict[str, Any]:
     """Walk every scene of a recipe."""
     return {
         "recipe": recipe.model_dump(mode="json"),
-        "scenes": [scene_errors(location, _held_out(location, recipe), store) for location in recipe.scenes],
+        "scenes": [scene_errors(location, held_out(location, recipe), store) for location in recipe.scenes],
     }
 
 
-def _held_out(location: str, recipe: Recipe) -> Recipe:
+def held_out(location: str, recipe: Recipe) -> Recipe:
     """Leave each view out in turn where every N-th would leave too few."""
     is_small = len(read_scene(location).views) < LEAVE_ONE_OUT_BELOW
     return recipe.model_copy(update={"scenes": (location,), **({"holdout": None} if is_small else {})})

@@ -141,7 +141,7 @@ def _curves(
     for operator in dict.fromkeys(row["operator"] for row in rows):
         found = [row for row in rows if row["operator"] == operator]
         for lifter in found[0]["taps"][_ALL]:
-            points = ((x, fmean(value(row, lifter, key) for row in found)) for x, key in ticks.items())
+            points = ((float(x), fmean(value(row, lifter, key) for row in found)) for x, key in ticks.items())
             curves.append(_Curve(operator, lifter, tuple(points)))
     return tuple(curves)
 
