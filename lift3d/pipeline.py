@@ -137,6 +137,29 @@ def lift_features(
     return tuple(lifted)
 
 
+def lift_colors(proposal: RayProposal, guides: tuple[FeatureMap, ...]) -> tuple[LiftedFeatures, ...]:
+    """Return what an operator whose features are colours says of the lifted picture, where anything is covered.
+
+    Colours have weights of their own, those of the picture: already a linear combination of what the sources show,
+    and read as sharply as pictures allow.
+
+    Args:
+        proposal: Of the target.
+        guides: The operator's maps of the lifted picture.
+    """
+    lifted = []
+    with torch.inference_mode():
+        for guide in guides:
+            shape = (guide.grid.rows, guide.grid.cols)
+            weights = weights_at(proposal, guide.grid, tap_count=1)
+            coverage = weights.coverage.reshape(shape)
+            values = torch.where(coverage > 0, guide.values, torch.nan)
+            lifted.append(
+                LiftedFeatures(FeatureMap(values, guide.grid), coverage, weights.z_depth.reshape(shape).float())
+            )
+    return tuple(lifted)
+
+
 def lift_picture(proposal: RayProposal, frames: Sequence[Frame]) -> Frame:
     """Return what the target looks like by the proposal's shared weights: what guided lifters let operators see.
 

@@ -25,7 +25,7 @@ from lift3d.targets import Target
 # The operator's plain answer on each true target image, stored and scored like a lifter.
 RAW2D = "raw2d"
 # Quantities that need no camera and no association to be compared between a view and a lifted picture.
-COMPARABLE = ("invariant", "label")
+COMPARABLE = ("invariant", "label", "color")
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +179,10 @@ class _Lifting:
         is_guided = lifter.spec.is_guided and operator.spec.quantity in COMPARABLE
         guides = self._guide(operator, lifter, proposal) if is_guided else None
         state = self._states[operator.spec.name]
-        lifted = pipeline.lift_features(lifter, proposal, sources, grids, self._recipe.tap_count, guides, state)
+        if guides is not None and operator.spec.quantity == "color":
+            lifted = pipeline.lift_colors(proposal, guides)
+        else:
+            lifted = pipeline.lift_features(lifter, proposal, sources, grids, self._recipe.tap_count, guides, state)
         if not any(bool((one.coverage > 0).any()) for one in lifted):
             return f"{NoOverlapError.reason}: no source sees anything of target '{target.id}'"
         prediction = pipeline.decode_view(operator, state, lifted, target.camera.size)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lift3d.domain.keys import ViewId
     from lift3d.domain.lifted import Prediction
 
-Quantity = Literal["invariant", "depth", "disparity", "direction", "label", "instance"]
+Quantity = Literal["invariant", "color", "depth", "disparity", "direction", "label", "instance"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,8 @@ class OperatorSpec:
         name: As the user wrote it; its identity together with stage_version and weights_digest.
         stage_version: Raised when the same input would give other numbers.
         prediction_kind: What decode gives.
-        quantity: What is blended; it must be the same quantity in every view.
+        quantity: What is blended; it must be the same quantity in every view. Colours (color) are blended
+            as the lifted picture is by lifters that lift one.
         licence: Of code and weights.
         weights_digest: Content digest of the weights; empty if there are none.
         channel_count: Channels of the (first) cut, 0 if known only after the first image.

@@ -19,7 +19,9 @@ from lift3d.operators.protocol import OperatorSpec
 class RgbOperator:
     """Encodes an image as its own three channels, one cell per pixel."""
 
-    spec = OperatorSpec(name="rgb", stage_version=1, prediction_kind="image", channel_count=3, stride_px=1.0)
+    spec = OperatorSpec(
+        name="rgb", stage_version=1, prediction_kind="image", channel_count=3, stride_px=1.0, quantity="color"
+    )
 
     def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
         """Return the image."""

@@ -1,5 +1,6 @@
 """The table of lifters: the gap is that between shared weights and the bound, and every lifter sees the same cells."""
 
+import shlex
 import pytest
 
 from lift3d.bench import lifters
@@ -50,7 +51,7 @@ def test_only_pictures_have_psnr(figures):
 
 def test_the_page_has_both_tables_and_the_command(figures):
     text = lifters.page(figures)
-    assert f"lift3d bench lifters {RECIPE.scenes[0]} --operator rgb --operator hog" in text
+    assert f"lift3d bench lifters {shlex.quote(RECIPE.scenes[0])} --operator rgb --operator hog" in text
     assert "## Novel views" in text
     assert "| hog |" in text.split("## Operators")[1]
     assert "%" in text
