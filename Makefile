@@ -12,7 +12,18 @@ NETWORKS = $(foreach name,mobilenet_s4 mobilenet_s8 mobilenet_s16 alike r2d2 vgg
 	--plugin tests/real/plugins/style_transfer.py:faststyle_rain --operator faststyle_rain \
 	--plugin tests/real/plugins/npz_segmentation.py:mosaic --operator mosaic
 
-.PHONY: demo test test-real test-cluster check bench baselines results clean
+CAPTURES = $(LIFT3D_TEST_DATA)/captures
+# A vision transformer as it is, and without its mean positional field.
+VIT = timm:vit_small_patch14_dinov2?weights=random
+FIELDS = --operator '$(VIT)' --operator '$(VIT)&positional_field=subtract'
+# What is decoded: a picture repainted, and labels.
+STYLE = --plugin tests/real/plugins/style_transfer.py:faststyle_rain --operator faststyle_rain
+LABELS = --plugin tests/real/plugins/npz_segmentation.py:mosaic --operator mosaic
+SOME = --operator rgb $(foreach name,mobilenet_s8 r2d2,--plugin tests/real/plugins/feature_networks.py:$(name) --operator $(name))
+ENCODERS = $(foreach name,mobilenet_s4 mobilenet_s16 alike,\
+		--plugin tests/real/plugins/feature_networks.py:$(name) --operator $(name))
+
+.PHONY: demo test test-real test-cluster check bench baselines results few-encoders clean
 
 demo: $(STAMP)  ## Lift the demo scenes with every lifter and print the table.
 	$(BIN)/lift3d run --recipe flows/recipes/demo.yaml --store $(STORE)
@@ -39,11 +50,18 @@ baselines: $(STAMP)  ## docs/baselines.md from the captures under LIFT3D_TEST_DA
 	$(BIN)/lift3d bench baselines --captures $(LIFT3D_TEST_DATA)/captures --out docs/baselines.md \
 		--plugin tests/real/plugins/npz_segmentation.py:mosaic --plugin tests/real/plugins/npz_segmentation.py:deeplabv3
 
-results: $(STAMP)  ## docs/results.md, docs/results-operators.md and docs/oracle.md from the captures under LIFT3D_TEST_DATA.
-	$(BIN)/lift3d bench lifters $(addprefix $(LIFT3D_TEST_DATA)/captures/,fox kitchen garden bear shelf) --out docs/results.md
-	$(BIN)/lift3d bench lifters $(addprefix $(LIFT3D_TEST_DATA)/captures/,fox kitchen) $(NETWORKS) --out docs/results-operators.md
-	$(BIN)/lift3d bench oracle $(addprefix $(LIFT3D_TEST_DATA)/captures/,fox kitchen) --lifter shared_weights \
+results: $(STAMP)  ## The pages of results under docs/ from the captures and networks under LIFT3D_TEST_DATA; about an hour.
+	$(BIN)/lift3d bench lifters $(addprefix $(CAPTURES)/,fox kitchen garden bear shelf) --out docs/results.md
+	$(BIN)/lift3d bench lifters $(addprefix $(CAPTURES)/,fox kitchen) $(NETWORKS) $(FIELDS) \
+		--out docs/results-operators.md
+	$(BIN)/lift3d bench consistency $(CAPTURES)/kitchen $(STYLE) $(LABELS) --out docs/results-consistency.md
+	$(BIN)/lift3d bench curves $(CAPTURES)/fox $(SOME) --out docs/curves.md
+	$(BIN)/lift3d bench oracle $(addprefix $(CAPTURES)/,fox kitchen) --lifter shared_weights \
 		$(NETWORKS) --taps 8 --taps 32 --out docs/oracle.md
+
+few-encoders: $(STAMP)  ## Train the packaged checkpoint of that name: stage II on a few real networks.
+	$(BIN)/lift3d train --out lift3d/lifters/checkpoints/few-encoders.safetensors --folder runs/few-encoders \
+		--density-from density --corrector-steps 600 $(ENCODERS)
 
 clean:
 	rm -rf runs .mypy_cache .ruff_cache

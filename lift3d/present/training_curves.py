@@ -10,8 +10,10 @@ from matplotlib.figure import Figure
 from lift3d.training.train import read_history
 
 CURVES = "curves.png"
-# The figures that are 1 without training.
-_RELATIVE = ("relative_error", "residual_cosine", "residual_square", "separate_cosine", "separate_square")
+# Figures that are ratios: 1 is no better than the reference that the card names for each.
+_RELATIVE = ("relative_error", "residual_cosine", "residual_departure", "separate_cosine", "separate_departure")
+# Over the feature spaces of encoders that were given.
+_ENDINGS = ("", "_operators")
 _PANEL_INCHES = (5.5, 3.6)
 
 
@@ -36,12 +38,12 @@ def draw_curves(folder: Path) -> Path:
 
 def _draw_stage(axes: Axes, stage: str, entries: Sequence[Mapping[str, float]]) -> None:
     axes.axhline(1.0, color="0.6", linewidth=0.8)
-    names = [name for name in _RELATIVE if f"validation_{name}" in entries[-1]]
+    names = [name + end for name in _RELATIVE for end in _ENDINGS if f"validation_{name}{end}" in entries[-1]]
     for number, name in enumerate(names):
         for kind, line in (("train", ":"), ("validation", "-")):
             points = [(entry["step"], entry[f"{kind}_{name}"]) for entry in entries if f"{kind}_{name}" in entry]
             steps, values = zip(*points, strict=True) if points else ((), ())
             label = f"{name}, {'held out' if kind == 'validation' else 'trained on'}"
             axes.plot(steps, values, line, color=f"C{number}", label=label)
-    axes.set(title=stage, xlabel="step", ylabel="error over that without training")
+    axes.set(title=stage, xlabel="step", ylabel="error over that of the reference")
     axes.legend(fontsize="x-small")

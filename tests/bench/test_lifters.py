@@ -1,6 +1,7 @@
 """The table of lifters: the gap is that between shared weights and the bound, and every lifter sees the same cells."""
 
 import shlex
+
 import pytest
 
 from lift3d.bench import lifters
