@@ -28,7 +28,7 @@ Brackets are 95 % intervals of the paired bootstrap over views.
 TAPS = """## Taps per cell
 
 {sources} sources. `all` is as many taps as there are candidates at any cell of the target: on average over targets
-{candidates}.
+{candidates}. Colours under a guided lifter are those of the lifted picture, whatever the taps.
 """
 JUDGEMENT = """## What {taps} taps lose
 

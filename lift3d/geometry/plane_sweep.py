@@ -69,7 +69,7 @@ class Sweep:
         is_behind = z <= MIN_Z if float(z.detach().amin()) <= MIN_Z else None
         if is_behind is not None:
             z = z.clamp(min=MIN_Z)
-        at = torch.stack([x / z, y / z]).clamp(-_FAR_OUTSIDE, _FAR_OUTSIDE)
+        at = torch.stack([x / z, y / z]).clamp_(-_FAR_OUTSIDE, _FAR_OUTSIDE)
         if is_behind is not None:
             at = at.masked_fill(is_behind, _FAR_OUTSIDE)
         return at.movedim(0, -1), z

@@ -42,16 +42,18 @@ def guided_filter(
 
 
 def semi_global(
-    cost: Float[Tensor, "plane row col"],
-    color: Float[Tensor, "3 row col"],
+    cost: Float[Tensor, "view plane row col"],
+    color: Float[Tensor, "view 3 row col"],
     penalties: tuple[float, float],
     edge_scale: float,
-) -> Float[Tensor, "plane row col"]:
+) -> Float[Tensor, "view plane row col"]:
     """Sum, over the two horizontal and the two vertical directions, the cheapest path of planes to each cell.
 
+    Views do not touch one another; side by side they take fewer and longer passes.
+
     Args:
-        cost: Cost volume.
-        color: Guide image.
+        cost: Cost volumes.
+        color: Guide images.
         penalties: Price of a step by one plane, and of a larger jump; across an edge of the image a jump is as cheap
             as a step.
         edge_scale: Difference of colour at which the price of a jump has fallen by 1/e.
@@ -62,9 +64,14 @@ def semi_global(
     Source:
         Hirschmüller, Stereo processing by semiglobal matching and mutual information, PAMI 2008, eq. 13.
     """
-    down = _paths(cost.movedim(1, 0), color.movedim(1, 0), penalties, edge_scale).movedim(0, 1)
-    right = _paths(cost.movedim(2, 0), color.movedim(2, 0), penalties, edge_scale).movedim(0, 2)
-    return (down + right) / 4
+    views, _, rows, cols = cost.shape
+    down = _paths(
+        cost.permute(2, 1, 0, 3).flatten(2), color.permute(2, 1, 0, 3).flatten(2), penalties, edge_scale
+    ).reshape(rows, -1, views, cols)
+    right = _paths(
+        cost.permute(3, 1, 0, 2).flatten(2), color.permute(3, 1, 0, 2).flatten(2), penalties, edge_scale
+    ).reshape(cols, -1, views, rows)
+    return (down.permute(2, 1, 0, 3) + right.permute(2, 1, 3, 0)) / 4
 
 
 def _paths(

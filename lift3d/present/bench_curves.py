@@ -1,5 +1,6 @@
 """Fidelity over taps and over sources: two panels, one colour per operator, one kind of line per lifter."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,7 @@ class _Panel:
         y_label: Quantity and unit.
         curves: What is drawn.
         ticks: Where x is named, and how.
+        y_ticks: Where y is named.
         linear_below: y is linear up to this, of either sign, and logarithmic beyond; logarithmic throughout if None.
         limit: A y that something is judged by; drawn if given.
     """
@@ -58,6 +60,7 @@ class _Panel:
     y_label: str
     curves: tuple[_Curve, ...]
     ticks: Mapping[int, str]
+    y_ticks: tuple[float, ...]
     linear_below: float | None = None
     limit: float | None = None
 
@@ -105,13 +108,17 @@ def _taps_panel(figures: Mapping[str, Any], rows: Rows) -> _Panel:
         whole: float = row["taps"][_ALL][lifter]["fidelity"]
         return 100 * (whole - float(row["taps"][key][lifter]["fidelity"])) / whole
 
+    def mean_loss(found: Rows, lifter: str, key: str) -> float:
+        return fmean(loss(row, lifter, key) for row in found)
+
     limit = figures["judged"]["limit_percent"]
     return _Panel(
         title=f"Taps, {figures['recipe']['sources']} sources",
         x_label="taps per cell",
         y_label="fidelity lost against all taps / %",
-        curves=_curves(rows, ticks, loss),
+        curves=_curves(rows, ticks, mean_loss),
         ticks=ticks,
+        y_ticks=(-1.0, -0.5, -0.2, 0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0),
         linear_below=limit,
         limit=limit,
     )
@@ -121,27 +128,32 @@ def _sources_panel(figures: Mapping[str, Any], rows: Rows) -> _Panel:
     # Counts that every scene has: each point is then of the same views.
     counts = set.intersection(*(set(scene["source_counts"]) for scene in figures["scenes"]))
     ticks = {count: str(count) for count in sorted(counts)}
+    # Errors of pictures and of features differ by orders of magnitude; what they have in common is the shape.
+    most, first = str(max(counts)), figures["recipe"]["lifters"][0]
 
     def error(row: Mapping[str, Any], lifter: str, key: str) -> float:
         return 1 - float(row["sources"][key][lifter]["fidelity"])
 
+    def relative(found: Rows, lifter: str, key: str) -> float:
+        whole = fmean(error(row, first, most) for row in found)
+        return fmean(error(row, lifter, key) for row in found) / whole if whole > 0 else math.nan
+
     return _Panel(
         title="Sources, four taps for each",
         x_label="source views per target",
-        y_label="1 − cos to the 2D answer on the true view",
-        curves=_curves(rows, ticks, error),
+        y_label=f"1 − cos, relative to that of\n{first} with {most} sources",
+        curves=_curves(rows, ticks, relative),
         ticks=ticks,
+        y_ticks=(0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0),
     )
 
 
-def _curves(
-    rows: Rows, ticks: Mapping[int, str], value: Callable[[Mapping[str, Any], str, str], float]
-) -> tuple[_Curve, ...]:
+def _curves(rows: Rows, ticks: Mapping[int, str], value: Callable[[Rows, str, str], float]) -> tuple[_Curve, ...]:
     curves = []
     for operator in dict.fromkeys(row["operator"] for row in rows):
         found = [row for row in rows if row["operator"] == operator]
         for lifter in found[0]["taps"][_ALL]:
-            points = ((float(x), fmean(value(row, lifter, key) for row in found)) for x, key in ticks.items())
+            points = ((float(x), value(found, lifter, key)) for x, key in ticks.items())
             curves.append(_Curve(operator, lifter, tuple(points)))
     return tuple(curves)
 
@@ -161,6 +173,8 @@ def _draw_panel(axes: Axes, panel: _Panel, colours: Mapping[str, str], lines: Ma
     axes.xaxis.set_major_locator(FixedLocator(list(panel.ticks)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: panel.ticks.get(round(x), "")))
+    axes.yaxis.set_major_locator(FixedLocator(list(panel.y_ticks)))
+    axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
     axes.grid(color="0.9", linewidth=0.6)
     axes.set(title=panel.title, xlabel=panel.x_label, ylabel=panel.y_label)

@@ -4,13 +4,15 @@ import json
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from lift3d import cli
 from lift3d.bench import curves, curves_page
 from lift3d.bench.lifter_errors import HeldOutScene
 from lift3d.config import Recipe
 from lift3d.errors import ConfigError, UnknownNameError
 from lift3d.lifters.weights import weights_at
-from lift3d.pipeline import propose, target_grids
+from lift3d.pipeline import encode_view, propose, target_grids
 from lift3d.present.bench_curves import draw_bench_curves
 
 SCENE = "procedural:room?seed=0&views=6&height=32&width=48"
@@ -46,6 +48,21 @@ def test_more_taps_than_candidates_change_nothing(recipe, tmp_path):
     assert float(more.weight[:, count:].abs().sum()) == 0
 
 
+def test_features_of_more_taps_than_candidates_are_those_of_all(recipe, tmp_path):
+    scene = HeldOutScene(SCENE, recipe.model_copy(update={"operators": ("hog",)}), str(tmp_path))
+    target, (operator,) = scene.targets(3)[0], scene.models.operators
+    proposal = scene.propose(scene.models.lifters[0], target)
+    (guide,) = encode_view(operator, scene.picture(proposal))
+    count, state = curves.candidate_count(proposal, guide.grid), scene.state(operator, target)
+    shared, whole = (
+        [scene.lifted(operator, lifter, proposal, guide.grid, guide, state, taps).values for taps in (count, 2 * count)]
+        for lifter in scene.models.lifters
+    )
+    assert torch.equal(*shared)
+    # Stage II sums over padding too, which may add in another order.
+    torch.testing.assert_close(*whole, rtol=1e-4, atol=1e-5)
+
+
 def test_a_count_beyond_all_candidates_gives_what_all_give(figures):
     (row, *_) = figures["scenes"][0]["rows"]
     for lifter in ("shared_weights", "lift3d"):
@@ -68,3 +85,24 @@ def test_what_is_no_curve_is_refused(recipe, tmp_path):
         curves.compared("plane_sweep")
     with pytest.raises(ConfigError, match="Hold views out"):
         curves.measure(recipe.model_copy(update={"target_mode": "refine", "holdout": None}), str(tmp_path))
+
+
+def test_the_command_writes_the_page_and_the_picture_and_prints_one_object(tmp_path):
+    out = tmp_path / "pages" / "curves.md"
+    options = ["--image-height", "32", "--sources", "3", "--store", str(tmp_path / "store"), "--out", str(out)]
+    printed = CliRunner().invoke(cli.app, ["bench", "curves", SCENE, *options, "--json"], catch_exceptions=False)
+    found = json.loads(printed.stdout)
+    assert {"recipe", "tap_counts", "source_counts", "cells_per_target", "judged", "scenes", "losses"} == set(found)
+    (scene,) = found["scenes"]
+    assert {"target", "operator", "covered", "candidates", "taps", "sources", "covered_by_sources"} == set(
+        scene["rows"][0]
+    )
+    # Six views, each left out in turn: five are left to be sources.
+    assert scene["source_counts"] == [2, 3, 4, 5]
+    assert "has 5 views that may be sources, of 12 asked for" in out.read_text(encoding="utf-8")
+    assert out.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_page_does_not_take_the_name_of_its_picture(tmp_path):
+    with pytest.raises(ConfigError, match="markdown"):
+        curves_page.picture_beside(tmp_path / "curves.png")

@@ -81,7 +81,10 @@ def test_semi_global_equals_its_recursion_written_out():
     expected = torch.zeros_like(cost)
     for step in [(0, 1), (0, -1), (1, 0), (-1, 0)]:
         expected += _paths_cell_by_cell(cost, color, step, (small, large, edge_scale))
-    got = semi_global(cost, color, (small, large), edge_scale)
+    others = torch.rand(2, *cost.shape), torch.rand(2, *color.shape)
+    volumes, colors = (torch.cat([one[None], other]) for one, other in zip((cost, color), others, strict=True))
+    # Other views beside it change nothing.
+    got = semi_global(volumes, colors, (small, large), edge_scale)[0]
     torch.testing.assert_close(got, expected / 4, rtol=1e-5, atol=1e-6)
 
 

@@ -101,8 +101,14 @@ class DensityProposal(nn.Module):
         share: Float[Tensor, "source sample row col"],
     ) -> Float[Tensor, "source sample row col"]:
         """Return the log of how much more each source counts than without training."""
-        each = torch.cat([inputs, state[None].expand(len(inputs), -1, -1, -1, -1)], dim=1)
-        own = F.relu(self.own(each.movedim(1, -1)))
-        context = (share[..., None] * own).sum(0, keepdim=True).expand_as(own)
-        hidden = F.relu(self.mix(torch.cat([own, context], dim=-1)))
-        return 4 * torch.tanh(self.score(hidden)[..., 0] / 4)
+        # What all sources share goes through its part of a layer once; columns are samples of cells.
+        shape = share.shape
+        each, place, share = inputs.flatten(2), state.flatten(1), share.flatten(1)
+        count = inputs.shape[1]
+        of_input, of_state = self.own.weight[:, :count], self.own.weight[:, count:]
+        own = F.relu(torch.matmul(of_input, each) + (of_state @ place + self.own.bias[:, None]))
+        context = (share[:, None] * own).sum(0)
+        of_own, of_context = self.mix.weight.chunk(2, dim=1)
+        hidden = F.relu(torch.matmul(of_own, own) + (of_context @ context + self.mix.bias[:, None]))
+        score = (torch.matmul(self.score.weight, hidden) + self.score.bias).reshape(shape)
+        return 4 * torch.tanh(score / 4)
