@@ -85,7 +85,7 @@ class PlaneSweepConfig:
             Own choice: what is measured here is measured with 8 sources.
         neighbour_count: Views that a source is matched with.
         gradient_weight: Weight of gradients against colours; without gradients 0.4 dB are lost.
-        color_weight: Weight of plain brightness against colours less their local mean; without it up to 0.5 dB are lost.
+        color_weight: Weight of plain brightness against colours less their local mean; without it 0.5 dB are lost.
         truncation: Summed absolute difference over the channels at which two cells simply do not match;
             half of it loses 0.5 dB, twice of it 0.1 to 0.2 dB.
         softness: Scale of the soft minimum over neighbours, in units of the cost.
