@@ -19,7 +19,7 @@ FIELDS = --operator '$(VIT)' --operator '$(VIT)&positional_field=subtract'
 # What is decoded: a picture repainted, and labels.
 STYLE = --plugin tests/real/plugins/style_transfer.py:faststyle_rain --operator faststyle_rain
 LABELS = --plugin tests/real/plugins/npz_segmentation.py:mosaic --operator mosaic
-SOME = --operator rgb $(foreach name,mobilenet_s8 r2d2,--plugin tests/real/plugins/feature_networks.py:$(name) --operator $(name))
+SOME = $(STYLE) --operator rgb $(foreach name,mobilenet_s8,--plugin tests/real/plugins/feature_networks.py:$(name) --operator $(name))
 ENCODERS = $(foreach name,mobilenet_s4 mobilenet_s16 alike,\
 		--plugin tests/real/plugins/feature_networks.py:$(name) --operator $(name))
 
@@ -52,16 +52,16 @@ baselines: $(STAMP)  ## docs/baselines.md from the captures under LIFT3D_TEST_DA
 
 results: $(STAMP)  ## The pages of results under docs/ from the captures and networks under LIFT3D_TEST_DATA; about an hour.
 	$(BIN)/lift3d bench lifters $(addprefix $(CAPTURES)/,fox kitchen garden bear shelf) --out docs/results.md
-	$(BIN)/lift3d bench lifters $(addprefix $(CAPTURES)/,fox kitchen) $(NETWORKS) $(FIELDS) \
+	$(BIN)/lift3d bench lifters $(CAPTURES)/fox $(NETWORKS) $(FIELDS) \
 		--out docs/results-operators.md
 	$(BIN)/lift3d bench consistency $(CAPTURES)/kitchen $(STYLE) $(LABELS) --out docs/results-consistency.md
 	$(BIN)/lift3d bench curves $(CAPTURES)/fox $(SOME) --out docs/curves.md
-	$(BIN)/lift3d bench oracle $(addprefix $(CAPTURES)/,fox kitchen) --lifter shared_weights \
+	$(BIN)/lift3d bench oracle $(CAPTURES)/fox --lifter shared_weights \
 		$(NETWORKS) --taps 8 --taps 32 --out docs/oracle.md
 
 few-encoders: $(STAMP)  ## Train the packaged checkpoint of that name: stage II on a few real networks.
 	$(BIN)/lift3d train --out lift3d/lifters/checkpoints/few-encoders.safetensors --folder runs/few-encoders \
-		--density-from density --corrector-steps 600 $(ENCODERS)
+		--density-from density --corrector-steps 250 --validation-scenes 12 $(ENCODERS)
 
 clean:
 	rm -rf runs .mypy_cache .ruff_cache
