@@ -92,7 +92,7 @@ def candidate_count(proposal: RayProposal, grid: FeatureGrid) -> int:
     """Return the smallest number of taps that holds all candidates of every cell, whichever way they are weighed."""
     # Each cell reads the samples of four guide cells.
     most = 4 * proposal.visibility[0].numel()
-    weighed = [weights_at(one, grid, tap_count=most) for one in (proposal, proposal.by_presence)]
+    weighed = [weights_at(one, grid, tap_count=most) for one in (proposal, proposal.voting())]
     return max(1, *(int((one.weight > 0).sum(1).max()) for one in weighed))
 
 

@@ -72,20 +72,24 @@ class RayProposal:
         if got != expected or not is_present or len(self.sources) != len(self.source_ids):
             raise ShapeError(f"A ray proposal of {cells} cells needs shapes {expected}, got {got}.")
 
-    @property
-    def by_presence(self) -> "RayProposal":
-        """The most probable depth of each ray, with every source that sees it counting alike.
+    def voting(self, nearness: float = 0.0) -> "RayProposal":
+        """Return the same geometry, with every source that sees a ray's most probable depth counting alike.
 
-        One depth, so that as many taps read as many views: who votes matters more here than how depth is spread.
+        One depth, so that as many taps read as many views: among many who votes matters more than how depth is
+        spread. Where near views are preferred fully, all depths stay: these are the weights of colours.
+
+        Args:
+            nearness: How much near views are preferred all the same, from 0 (not at all) to 1 (as ``visibility`` says).
         """
-        if self.presence is None:
+        if self.presence is None or nearness >= 1:
             return self
         strongest = self.probability.argmax(1, keepdim=True)
         at_source = strongest[..., None].expand(-1, -1, len(self.sources))
+        preferred, present = (one.gather(1, at_source) for one in (self.visibility, self.presence))
         return replace(
             self,
             z_depth=self.z_depth.gather(1, strongest),
             probability=self.probability.sum(1, keepdim=True),
-            visibility=self.presence.gather(1, at_source),
+            visibility=preferred**nearness * present ** (1 - nearness),
             presence=None,
         )

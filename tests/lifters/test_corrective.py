@@ -13,7 +13,7 @@ from lift3d.lifters import corrective
 from lift3d.lifters.blend import blend
 from lift3d.lifters.catalog import LIFT3D, SEPARATE_WEIGHTS, SHARED_WEIGHTS
 from lift3d.lifters.checkpoint import Checkpoint, untrained
-from lift3d.lifters.corrective import Lift3D, SeparateWeights, SharedWeights
+from lift3d.lifters.corrective import Lift3D, SeparateWeights, SharedWeights, nearness_of
 from lift3d.lifters.density import estimate
 from lift3d.lifters.depth_consensus import agree
 from lift3d.lifters.plane_sweep import PlaneSweep, PlaneSweepConfig
@@ -70,7 +70,8 @@ def lifted_weights(lifter, situation, maps, taps=32, guide=None):
         lifter.propose(frame.camera, guides, depth_range), source_is_valid=tuple(one.is_valid for one in guides)
     )
     grid = FeatureGrid.covering(frame.camera.size, 4.0)
-    near, agreeing = (weights_at(one, grid, tap_count=taps) for one in (proposal, proposal.by_presence))
+    voting = proposal.voting(nearness_of(len(guides)))
+    near, agreeing = (weights_at(one, grid, tap_count=taps) for one in (proposal, voting))
     return agreeing, lifter.correct(proposal, near, maps, guide)
 
 
@@ -176,7 +177,7 @@ def test_neighbours_of_taps_never_read_invalid_pixels(situation):
     proposal = dataclasses.replace(proposal, source_is_valid=tuple(one.is_valid for one in holed))
     weights = weights_at(proposal, FeatureGrid.covering(frame.camera.size, 1.0))
     maps = maps_of(holed, stride=1.0)
-    taps = within_reach(weights_at(proposal.by_presence, weights.grid), weights, maps, ReadablePixels.of(proposal))
+    taps = within_reach(weights_at(proposal.voting(), weights.grid), weights, maps, ReadablePixels.of(proposal))
     assert bool(taps.is_beside[:, -BESIDE:].all())
     assert not bool(taps.is_beside[:, :-BESIDE].any())
     u, v = taps.weights.uv[taps.is_tap].unbind(-1)
@@ -270,3 +271,14 @@ def test_checkpoints_in_memory_need_no_file(situation):
     networks = Checkpoint(untrained().density, untrained().corrector, {})
     frame, guides, depth_range = situation
     assert SharedWeights(SHARED_WEIGHTS, networks).propose(frame.camera, guides, depth_range).state is not None
+
+
+def test_among_more_sources_near_ones_are_preferred_less(situation):
+    frame, guides, depth_range = situation
+    assert nearness_of(1) == nearness_of(8) == 1
+    assert nearness_of(64) < nearness_of(16) < 1
+    proposal = Lift3D(LIFT3D, untrained()).propose(frame.camera, guides, depth_range)
+    assert proposal.voting(1.0) is proposal
+    shares = [weights_at(proposal.voting(nearness), proposal.grid).weight for nearness in (0.9, 0.0)]
+    entropy = [-(one * one.clamp(min=1e-9).log()).sum(1).mean() for one in shares]
+    assert float(entropy[0]) < float(entropy[1])
