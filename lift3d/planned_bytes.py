@@ -14,13 +14,14 @@ from lift3d.config import Recipe
 from lift3d.domain.camera import ImageSize
 from lift3d.lifters.blend import CHANNEL_BLOCK, CORNER_TILE
 from lift3d.lifters.catalog import LEARNED, PLANE_SWEEP, lifter_spec
-from lift3d.lifters.corrective import TILE_CELLS, TILE_MARGIN
+from lift3d.lifters.corrective import TILE_MARGIN, tile_cells
 from lift3d.lifters.networks.corrector import TAP_INPUTS, TOKEN_WIDTH
 from lift3d.lifters.networks.density_proposal import WIDTHS
 from lift3d.lifters.plane_sweep import PlaneSweepConfig
 from lift3d.lifters.ray_evidence import VOLUME_CHANNELS
 from lift3d.lifters.tap_agreement import NEAR_TAPS, NEIGHBOUR_OFFSETS, PROJECTED_CHANNELS, SHARPENED_TAPS
-from lift3d.operators.protocol import OperatorSpec
+from lift3d.operators.protocol import COMPARABLE, OperatorSpec
+from lift3d.pipeline import PICTURE_TAPS
 from lift3d.scene_inputs import CACHE_BYTES
 from lift3d.scene_products import VIEWS_PER_PART
 
@@ -34,7 +35,7 @@ WORKSPACE_BYTES = 60 * 2**20
 _GUIDE_SAMPLES = 8
 # V that the sweep holds. Per source: occupancy and visibility, then who sees what of the target. Besides: costs while
 # they are aggregated, in both directions and with their paths, and the votes.
-_SWEEP_PER_SOURCE, _SWEEP_BESIDES = 3, 10
+_SWEEP_PER_SOURCE, _SWEEP_BESIDES = 3, 36
 # V of the learned stage I per source: occupancy and visibility in its own frame; both and preference in the target's.
 _EVIDENCE_PER_SOURCE = 5
 # Volumes of the U-Net's finest level that are there at once, and what the coarser ones add to them.
@@ -160,10 +161,13 @@ def working_bytes(spec: OperatorSpec, image: ImageSize, recipe: Recipe) -> int:
     cells = cells_of(spec, image)
     kinds = [name.partition("?")[0] for name in recipe.lifters]
     search = max(_search_bytes(kind, image, recipe.sources) for kind in kinds)
-    corrects = any(lifter_spec(kind).corrects for kind in kinds)
+    is_guided = any(lifter_spec(kind).is_guided for kind in kinds) and spec.quantity in COMPARABLE
+    picture = image.height * image.width * PICTURE_TAPS * _TAP_BYTES if is_guided else 0
+    corrects = is_guided and spec.quantity != "color"
     correction = _correction_bytes(cells, image, channels_of(spec), recipe) if corrects else 0
-    weights = recipe.tap_count * cells * _TAP_BYTES
-    return max(search, weights + max(correction, _blend_bytes(cells, recipe)))
+    # Those of stage I and, where they are corrected, the vote beside them.
+    weights = recipe.tap_count * cells * _TAP_BYTES * (2 if corrects else 1)
+    return max(search, picture, weights + max(correction, _blend_bytes(cells, recipe)))
 
 
 def _search_bytes(kind: str, image: ImageSize, source_count: int) -> int:
@@ -183,7 +187,7 @@ def _correction_bytes(cells: int, image: ImageSize, channel_count: int, recipe: 
     """Return what stage II holds for the cells that it corrects at once."""
     taps = recipe.tap_count + min(recipe.tap_count, NEAR_TAPS) + SHARPENED_TAPS * len(NEIGHBOUR_OFFSETS)
     cols = max(1.0, math.sqrt(cells * image.width / image.height))
-    at_once = min(cells, TILE_CELLS + int(2 * TILE_MARGIN * cols))
+    at_once = min(cells, tile_cells(recipe.tap_count) + int(2 * TILE_MARGIN * cols))
     floats = (
         _FEATURE_COPIES * min(channel_count, PROJECTED_CHANNELS)
         + TAP_INPUTS

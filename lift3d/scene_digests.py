@@ -15,12 +15,20 @@ from lift3d.metrics.protocol import MetricSpec
 from lift3d.operators.protocol import OperatorSpec
 from lift3d.targets import Target
 
-# Raised when the same input would give other numbers in the stages that belong to no plug-in:
-# decoding and resizing of images (and what stands in for invalid pixels), source selection, weights_at and blend,
-# hole filling and coverage, scoring geometry.
-STAGE_VERSIONS = {"frames": 1, "select_sources": 1, "weights_at": 1, "blend": 1, "decode_view": 1, "score": 1}
+# Raised when the same input would give other numbers in the stages that belong to no plug-in: decoding and resizing of
+# images (and what stands in for invalid pixels), source selection, weights_at, the lifted picture, blend, hole filling
+# and coverage, scoring geometry.
+STAGE_VERSIONS = {
+    "frames": 1,
+    "select_sources": 1,
+    "weights_at": 2,
+    "picture": 1,
+    "blend": 1,
+    "decode_view": 1,
+    "score": 1,
+}
 # What lifting goes through; frames are in the digests of the views, and scoring changes no lifted view.
-_LIFTING = ("select_sources", "weights_at", "blend", "decode_view")
+_LIFTING = ("select_sources", "weights_at", "picture", "blend", "decode_view")
 
 
 def view_digest(view: View, height: int) -> str:
@@ -64,6 +72,7 @@ def lifted_digest(
     return digest(
         {
             "operator": operator.identity,
+            "quantity": operator.quantity,
             "lifter": lifter.identity,
             "state": state,
             "stages": {name: STAGE_VERSIONS[name] for name in _LIFTING},
@@ -113,7 +122,8 @@ def whole_digest(
     return digest(
         {
             "stages": STAGE_VERSIONS,
-            "operators": [spec.identity for spec in operators],
+            "taps": recipe.tap_count,
+            "operators": [[spec.identity, spec.quantity] for spec in operators],
             "lifters": [spec.identity for spec in lifters],
             "metrics": [[spec.name, spec.stage_version] for spec in metrics],
             "depth_range": [scene.depth_range.near, scene.depth_range.far],

@@ -14,7 +14,7 @@ from lift3d.domain.proposals import RayProposal
 from lift3d.errors import NoOverlapError
 from lift3d.lifters.protocol import Lifter
 from lift3d.models import Models
-from lift3d.operators.protocol import Operator
+from lift3d.operators.protocol import COMPARABLE, Operator
 from lift3d.scene_digests import lifted_digest, plain_digest, state_digest
 from lift3d.scene_inputs import Report, SceneInputs
 from lift3d.scene_products import VIEWS_PER_PART, write_lifted_part
@@ -24,8 +24,6 @@ from lift3d.targets import Target
 
 # The operator's plain answer on each true target image, stored and scored like a lifter.
 RAW2D = "raw2d"
-# Quantities that need no camera and no association to be compared between a view and a lifted picture.
-COMPARABLE = ("invariant", "label", "color")
 
 
 @dataclass(frozen=True, slots=True)

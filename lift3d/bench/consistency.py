@@ -4,14 +4,13 @@ All figures are of the pixels that every lifter of the run covers, so that none 
 """
 
 import importlib.metadata
-import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from lift3d.bench.replayed import replayed_command
 from lift3d.config import Execution, Recipe
-from lift3d.errors import NoOverlapError
+from lift3d.errors import ConfigError, NoOverlapError, SceneError
 from lift3d.runs import run_serially, run_table
 from lift3d.scene_scores import COMMON_PIXELS
 from lift3d.storage.location import open_store
@@ -45,12 +44,18 @@ def measure(recipe: Recipe, store: str) -> dict[str, Any]:
     """Run the recipe, one scene after the other, and return its figures.
 
     Raises:
+        ConfigError: If there are fewer than two lifters, which share no pixels.
+        SceneError: If a scene could not be run.
         NoOverlapError: If a scene gave no figure of the warp at long range for the plain 2D answer.
     """
+    if len(recipe.lifters) < 2:
+        raise ConfigError(f"Lifters are compared on the pixels that all cover, got {recipe.lifters}. Name two or more.")
     scenes = []
     for location in recipe.scenes:
         one = recipe.model_copy(update={"scenes": (location,), "metrics": METRICS})
         manifest = run_serially(one, Execution(store=store))[0]
+        if manifest["outcome"] == "failed":
+            raise SceneError(f"'{location}' could not be run: {manifest['reason']}")
         table = run_table(open_store(store), one.run_id)
         rows = [_row(table, operator, recipe.lifters) for operator in recipe.operators]
         scenes.append({"scene": str(manifest["scene"]), "rows": rows})
@@ -77,7 +82,8 @@ def _row(table: ScoreTable, operator: str, lifters: Sequence[str]) -> dict[str, 
             "not defined. Choose a scene with wider baselines, or a smaller --holdout."
         )
     for own in figures.values():
-        own["share_of_raw2d"] = own.get("excess", math.nan) / plain if plain > 0 else math.nan
+        if plain > 0 and "excess" in own:
+            own["share_of_raw2d"] = own["excess"] / plain
     return {
         "operator": operator,
         "protocol": protocol,

@@ -23,9 +23,8 @@ from lift3d.lifters.weights import weights_at
 from lift3d.metrics.counting import counted_cells
 from lift3d.models import Models
 from lift3d.operators.positional_field import field_of, without_field
-from lift3d.operators.protocol import Operator
+from lift3d.operators.protocol import COMPARABLE, Operator
 from lift3d.scene_inputs import SceneInputs, quiet
-from lift3d.scene_lift import COMPARABLE
 from lift3d.storage.location import open_store
 from lift3d.targets import Target, choose_targets
 

@@ -32,8 +32,8 @@ no source of any; `leave-one-out`, for captures of few views: every view is a ta
 PSNR is of all valid pixels of the full picture, holes filled from the nearest covered pixel. Errors of features are
 1 − cos to the operator's own features of the true view, on up to 512 seeded cells per target that all lifters cover
 (`covered` is their share). Brackets are 95 % intervals of the paired bootstrap over views. `convex` is the best, in
-squared error and with the true view in hand, of nonnegative weights on the taps of `shared_weights`; `lift3d` may also
-read beside the heaviest taps and subtract, so it is no bound for it. `gap closed` is
+squared error and with the true view in hand, of nonnegative weights on the taps of `shared_weights`; the others may
+read other taps and `lift3d` may subtract, so it is a yardstick for them, no bound. `gap closed` is
 (shared_weights − lift3d) / (shared_weights − convex). `reencoded` is the 2D model run on the lifted picture, the guide
 of `lift3d`: often nearer to the true view, but not made of what the sources saw.
 """

@@ -70,7 +70,11 @@ class RayProposal:
         got = (tuple(self.z_depth.shape), tuple(self.probability.shape), tuple(self.visibility.shape))
         is_present = self.presence is None or self.presence.shape == self.visibility.shape
         if got != expected or not is_present or len(self.sources) != len(self.source_ids):
-            raise ShapeError(f"A ray proposal of {cells} cells needs shapes {expected}, got {got}.")
+            raise ShapeError(
+                f"A ray proposal of {cells} cells needs shapes {expected} and as many ids as sources, got "
+                f"{got}, {len(self.source_ids)} ids for {len(self.sources)} sources, and presence of shape "
+                f"{None if self.presence is None else tuple(self.presence.shape)}."
+            )
 
     def voting(self, nearness: float = 0.0) -> "RayProposal":
         """Return the same geometry, with every source that sees a ray's most probable depth counting alike.

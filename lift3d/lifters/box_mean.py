@@ -32,8 +32,8 @@ class BoxMean:
         before, after = (radius, radius) if axis == -1 else (0, 0), (radius, radius) if axis == -2 else (0, 0)
         padded = F.pad(values, (*before, *after))
         if 2 * radius + 1 <= _WIDEST_BY_SLICES:
-            total = padded.narrow(axis, 0, count) + padded.narrow(axis, 1, count)
-            for step in range(2, 2 * radius + 1):
+            total = padded.narrow(axis, 0, count).clone()
+            for step in range(1, 2 * radius + 1):
                 total += padded.narrow(axis, step, count)
             return total
         running = F.pad(padded.cumsum(axis), (1, 0) if axis == -1 else (0, 0, 1, 0))

@@ -25,7 +25,7 @@ DEPTH_MEAN = LifterSpec(
 )
 PLANE_SWEEP = LifterSpec(
     name="plane_sweep",
-    stage_version=2,
+    stage_version=3,
     needs_depth=False,
     corrects=False,
     weights_digest="",
@@ -34,7 +34,7 @@ PLANE_SWEEP = LifterSpec(
 
 SHARED_WEIGHTS = LifterSpec(
     name="shared_weights",
-    stage_version=2,
+    stage_version=3,
     needs_depth=False,
     corrects=False,
     weights_digest="",

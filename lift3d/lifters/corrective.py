@@ -20,7 +20,7 @@ from lift3d.lifters.checkpoint import Checkpoint, load_checkpoint
 from lift3d.lifters.checkpoint_files import DEFAULT
 from lift3d.lifters.density import estimate
 from lift3d.lifters.networks.corrector import Corrector
-from lift3d.lifters.onlookers import consensus_color, presence
+from lift3d.lifters.onlookers import Consensus, presence
 from lift3d.lifters.plane_sweep import PlaneSweep, PlaneSweepConfig, by_cell
 from lift3d.lifters.protocol import LifterSpec
 from lift3d.lifters.ray_evidence import gather_evidence
@@ -30,7 +30,7 @@ from lift3d.lifters.weights import ReadablePixels, weights_at
 
 SAMPLE_COUNT = 4
 # Cells corrected at once, and the rows around them that their widest window reaches into.
-TILE_CELLS = 8192
+TILE_CELLS, TILE_TAPS = 8192, 32
 TILE_MARGIN = CONTEXT_WIDTHS[-1] // 2
 # By how many logits the guide is trusted more where near views are preferred: the more faithful choice among few
 # sources. Chosen on the capture fox with MobileNetV2, VGG and a segmenter, between 0, 1.5 and 3.
@@ -80,11 +80,11 @@ class Lift3D:
         probability = probability / torch.where(total > 0, total, 1.0)
         # Onlookers are weighed as sources are without training.
         uv, z_depth = survey.uv, 1 / samples.disparity
-        consensus = consensus_color(samples.color, samples.visibility)
+        consensus = Consensus.of(samples.color, samples.visibility)
         watched = presence(target, uv, samples.disparity, probability, consensus, survey.onlookers)
         preferred = [
-            self._sweep.preference(target, view.camera, uv, z_depth) * one
-            for view, one in zip(survey.onlookers, watched, strict=True)
+            self._sweep.preference(target, onlooker.view.camera, uv, z_depth) * one
+            for onlooker, one in zip(survey.onlookers, watched, strict=True)
         ]
         visibility = survey.spread(len(guides), found.preference, torch.stack(preferred) if preferred else watched)
         return RayProposal(
@@ -121,6 +121,7 @@ class Lift3D:
     ) -> BlendingWeights:
         nearness = nearness_of(len(proposal.sources))
         agreeing = weights_at(proposal.voting(nearness), weights.grid, tap_count=weights.source.shape[1])
+        agreeing = covered_as(weights, agreeing)
         # Without a guide there is nothing to correct by: all that see the surface vote.
         if guide is None:
             return agreeing
@@ -145,7 +146,7 @@ class SeparateWeights(Lift3D):
         sources: Sequence[FeatureMap],
         guide: FeatureMap | None = None,
     ) -> BlendingWeights:
-        """Return the same taps, weighed anew for this operator's features."""
+        """Return the vote of the sources, weighed anew for this operator's features."""
         return self._corrected(proposal, weights, sources, guide, with_residual=False)
 
 
@@ -211,6 +212,18 @@ def corrected(
     return separate, whole
 
 
+def covered_as(near: BlendingWeights, agreeing: BlendingWeights) -> BlendingWeights:
+    """Return the vote, and the weights of colours where no vote is: what stage I covers stays covered."""
+    is_missing = (near.coverage > 0) & (agreeing.coverage <= 0)
+    if not bool(is_missing.any()):
+        return agreeing
+    patched: dict[str, Any] = {}
+    for name in _PER_CELL:
+        one, other = getattr(near, name), getattr(agreeing, name)
+        patched[name] = torch.where(is_missing.reshape(-1, *[1] * (one.ndim - 1)), one, other)
+    return replace(agreeing, **patched)
+
+
 def in_tiles(
     correct: Callable[[BlendingWeights, BlendingWeights], BlendingWeights],
     agreeing: BlendingWeights,
@@ -218,10 +231,10 @@ def in_tiles(
 ) -> BlendingWeights:
     """Correct a large grid by tiles of rows, each with a margin that its windows reach into: bounded memory.
 
-    A tap of a cell takes about 2 KB on the way, so a tile takes less than a gigabyte.
+    A tap of a cell takes about 2 KB on the way, so a tile takes less than a gigabyte, however many taps there are.
     """
     grid = agreeing.grid
-    height = max(1, TILE_CELLS // grid.cols)
+    height = max(1, tile_cells(agreeing.source.shape[1]) // grid.cols)
     if grid.rows <= height:
         return correct(agreeing, near)
     done = []
@@ -232,6 +245,11 @@ def in_tiles(
         done.append(_rows(tile, first - low, last - low))
     whole: dict[str, Any] = {name: torch.cat([getattr(one, name) for one in done]) for name in _PER_CELL}
     return replace(agreeing, **whole)
+
+
+def tile_cells(tap_count: int) -> int:
+    """Return how many cells of so many taps are corrected at once; their pairs of taps are held, too."""
+    return max(1, int(TILE_CELLS * min(1.0, TILE_TAPS / tap_count) ** 1.5))
 
 
 _PER_CELL = ("source", "uv", "weight", "log_scale_ratio", "z_depth", "coverage")

@@ -8,32 +8,73 @@ Letters: a sample is a depth on a ray of the target; the consensus is its colour
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from lift3d.domain.camera import Camera
 from lift3d.geometry.plane_sweep import Sweep
 from lift3d.lifters.photo_consistency import Descriptors
 
-# Deviation from the consensus, in units of its own uncertainty, at which a reading counts e times less.
+# Added to the uncertainty of the consensus colour: noise that any two pictures differ by.
 _LEAST_DEVIATION = 0.06
-# Beyond this it does not count at all.
+# In units of that uncertainty: beyond it a reading does not count at all.
 _MOST_DEVIATION = 2.5
 # No more than a stop of another exposure is taken off.
 _MOST_EXPOSURE = 0.2
+# Of the searched sources' weight: with less the colour that they agree on is little known, and so is who shows it.
+_SURE = 0.1
 _TINY = 1e-6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Onlooker:
+    """A source whose depth is not searched.
+
+    Attributes:
+        view: What it shows.
+        confidence: How much each of its cells counts: 0 where invalid, rising to 1 away from the border.
+    """
+
+    view: Descriptors
+    confidence: Float[Tensor, "row col"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Consensus:
+    """The colour of samples by the searched sources.
+
+    Attributes:
+        color: Their mean by weight.
+        spread: How far they are from it.
+        strength: How well it is known, in [0, 1].
+    """
+
+    color: Float[Tensor, "3 sample row col"]
+    spread: Float[Tensor, "sample row col"]
+    strength: Float[Tensor, "sample row col"]
+
+    @classmethod
+    def of(
+        cls, colors: Float[Tensor, "source 3 sample row col"], weight: Float[Tensor, "source sample row col"]
+    ) -> "Consensus":
+        """Average the sources' colours."""
+        total = weight.sum(0)
+        share = weight / torch.where(total > 0, total, 1.0)
+        mean = (share[:, None] * colors).sum(0)
+        return cls(mean, (share * _distance(colors, mean)).sum(0), (total / _SURE).clamp(max=1))
 
 
 def colors_at(
     target: Camera, uv: Float[Tensor, "row col 2"], disparity: Float[Tensor, "sample row col"], view: Descriptors
-) -> tuple[Float[Tensor, "3 sample row col"], Float[Tensor, "sample row col"], Bool[Tensor, "sample row col"]]:
+) -> tuple[Float[Tensor, "3 sample row col"], Float[Tensor, "sample row col"], Float[Tensor, "sample row col 2"]]:
     """Return a source's guide colour at points of rays of the target, and where they lie.
 
     Returns:
-        Colours, depths in the source as multiples of those in the target, and which points are on its image.
+        Colours, depths in the source as multiples of those in the target, and coordinates for ``grid_sample``.
     """
     camera = view.camera
     size = (camera.size.height, camera.size.width)
@@ -41,16 +82,7 @@ def colors_at(
     found = F.grid_sample(
         view.color[None], at.reshape(1, -1, *at.shape[2:]), padding_mode="border", align_corners=False
     )
-    return found.reshape(3, *disparity.shape), relative_z, (at.abs() <= 1).all(-1)
-
-
-def consensus_color(
-    colors: Float[Tensor, "source 3 sample row col"], weight: Float[Tensor, "source sample row col"]
-) -> tuple[Float[Tensor, "3 sample row col"], Float[Tensor, "sample row col"]]:
-    """Return the mean colour of samples by weight and how far the sources are from it."""
-    share = weight / weight.sum(0).clamp(min=_TINY)
-    mean = (share[:, None] * colors).sum(0)
-    return mean, (share * _distance(colors, mean)).sum(0)
+    return found.reshape(3, *disparity.shape), relative_z, at
 
 
 def presence(
@@ -58,8 +90,8 @@ def presence(
     uv: Float[Tensor, "row col 2"],
     disparity: Float[Tensor, "sample row col"],
     probability: Float[Tensor, "sample row col"],
-    consensus: tuple[Float[Tensor, "3 sample row col"], Float[Tensor, "sample row col"]],
-    onlookers: Sequence[Descriptors],
+    consensus: Consensus,
+    onlookers: Sequence[Onlooker],
 ) -> Float[Tensor, "source sample row col"]:
     """Return how far each onlooker shows the samples, in [0, 1] times its taper; 0 outside its image.
 
@@ -68,20 +100,21 @@ def presence(
         uv: Its guide pixels.
         disparity: 1 / z_depth of the samples.
         probability: Of the samples.
-        consensus: Their colours, and how uncertain these are.
+        consensus: Their colours.
         onlookers: Sources whose depth was not searched.
     """
-    mean, spread = consensus
     found = torch.zeros(len(onlookers), *disparity.shape)
-    for index, view in enumerate(onlookers):
-        color, _, is_inside = colors_at(target, uv, disparity, view)
-        weight = probability * is_inside
+    for index, one in enumerate(onlookers):
+        color, _, at = colors_at(target, uv, disparity, one.view)
+        counts = F.grid_sample(one.confidence[None, None], at.reshape(1, -1, *at.shape[2:]), align_corners=False)
+        counts = counts.reshape(disparity.shape) * consensus.strength
         # Another exposure shifts the whole view; it is no reason to distrust it.
-        shift = (weight * (color - mean)).sum((1, 2, 3)) / weight.sum().clamp(min=_TINY)
+        weight = probability * counts
+        shift = (weight * (color - consensus.color)).sum((1, 2, 3)) / weight.sum().clamp(min=_TINY)
         shift = shift.clamp(-_MOST_EXPOSURE, _MOST_EXPOSURE)[:, None, None, None]
-        deviation = _distance((color - shift)[None], mean)[0] / (spread + _LEAST_DEVIATION)
-        seen = is_inside & (deviation < _MOST_DEVIATION)
-        found[index] = view.taper * seen * torch.exp(-deviation.square())
+        deviation = _distance((color - shift)[None], consensus.color)[0] / (consensus.spread + _LEAST_DEVIATION)
+        agrees = torch.where(deviation < _MOST_DEVIATION, torch.exp(-deviation.square()), 0.0)
+        found[index] = one.view.taper * counts * agrees
     return found
 
 

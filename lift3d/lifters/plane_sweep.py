@@ -26,10 +26,14 @@ from lift3d.geometry.rays import cell_centers, directions_z1, inverse_depth_plan
 from lift3d.lifters.catalog import PLANE_SWEEP
 from lift3d.lifters.cost_aggregation import guided_filter, semi_global
 from lift3d.lifters.depth_consensus import SoftDepth, agree, strongest_samples
-from lift3d.lifters.onlookers import colors_at, consensus_color, presence
+from lift3d.lifters.onlookers import Consensus as ColorConsensus
+from lift3d.lifters.onlookers import Onlooker, colors_at, presence
 from lift3d.lifters.photo_consistency import Descriptors, describe, matching_cost
 from lift3d.lifters.protocol import LifterSpec
 from lift3d.lifters.source_selection import view_costs
+
+# Views smoothed at once: more are hardly faster, and take ten volumes of costs each.
+SIDE_BY_SIDE = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,7 +58,7 @@ class Survey:
     views: tuple[Descriptors, ...]
     depths: tuple[SoftDepth, ...]
     watching: tuple[int, ...] = ()
-    onlookers: tuple[Descriptors, ...] = ()
+    onlookers: tuple[Onlooker, ...] = ()
 
     def spread(
         self,
@@ -153,7 +157,8 @@ class PlaneSweep:
     def propose(self, target: Camera, guides: Sequence[SourceGuide], depth_range: DepthRange) -> RayProposal:
         """Return the few most probable depths per ray, and how much each source is preferred at each of them.
 
-        Memory beyond the result is about ``8 · plane_count`` bytes per source and guide cell.
+        Memory beyond the result is about ``12 · plane_count`` bytes per source and guide cell, and as much as four
+        sources' once more for each of three more arrays while costs are smoothed.
 
         Raises:
             NoOverlapError: If no source sees anything of the target's frustum.
@@ -167,7 +172,7 @@ class PlaneSweep:
         disparity = 1 / samples.z_depth
         searched = torch.tensor(tapers)[:, None, None, None] * samples.visibility
         colors = torch.stack([colors_at(target, survey.uv, disparity, view)[0] for view in survey.views])
-        agreed = consensus_color(colors, searched)
+        agreed = ColorConsensus.of(colors, searched)
         watched = presence(target, survey.uv, disparity, samples.probability, agreed, survey.onlookers)
         visible = survey.spread(len(guides), searched, watched)
         preference = torch.zeros_like(visible)
@@ -204,7 +209,8 @@ class PlaneSweep:
         ranked = [index for _, index in sorted(zip(costs, seeing, strict=True), key=lambda pair: pair[0])]
         searched = set(ranked[: self.config.swept_count])
         swept, watching = (tuple(i for i in seeing if (i in searched) is wanted) for wanted in (True, False))
-        views, onlookers = (tuple(self._describe(guides[index]) for index in of) for of in (swept, watching))
+        views, others = (tuple(self._describe(guides[index]) for index in of) for of in (swept, watching))
+        onlookers = tuple(Onlooker(view, self._confidence(view)) for view in others)
         depths = self._soft_depths(views, planes, depth_range)
         return Survey(grid, uv, planes, swept, views, depths, watching, onlookers)
 
@@ -233,14 +239,16 @@ class PlaneSweep:
         costs = [self._cost(view, views, planes, depth_range) for view in views]
         for shape in dict.fromkeys(cost.shape for cost in costs):
             alike = [place for place, cost in enumerate(costs) if cost.shape == shape]
-            smooth = semi_global(
-                torch.stack([costs[place] for place in alike]),
-                torch.stack([views[place].color for place in alike]),
-                config.jump_penalties,
-                config.edge_scale,
-            )
-            for place, one in zip(alike, smooth, strict=True):
-                costs[place] = one
+            for start in range(0, len(alike), SIDE_BY_SIDE):
+                group = alike[start : start + SIDE_BY_SIDE]
+                smooth = semi_global(
+                    torch.stack([costs[place] for place in group]),
+                    torch.stack([views[place].color for place in group]),
+                    config.jump_penalties,
+                    config.edge_scale,
+                )
+                for place, one in zip(group, smooth, strict=True):
+                    costs[place] = one
         return tuple(
             SoftDepth.from_cost(view.camera, cost, config.temperature, self._confidence(view))
             for view, cost in zip(views, costs, strict=True)

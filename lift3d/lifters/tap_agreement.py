@@ -150,8 +150,9 @@ def compare(taps: TapSet, features: TapFeatures, sources: Sequence[FeatureMap]) 
     """Compare the features of a cell's taps with their consensus, with the nearest view's and with the guide."""
     weights, weight, g = taps.weights, taps.weights.weight, features.at_taps
     # 1. All comparisons are inner products of the taps with three vectors per cell, and lengths.
-    nearest = g[:, taps.vote_count]
-    others = torch.stack([(weight[:, None] @ g)[:, 0], features.of_guide, nearest], dim=-1)
+    consensus = (weight[:, None] @ g)[:, 0]
+    nearest = torch.where(taps.is_tap[:, taps.vote_count, None], g[:, taps.vote_count], consensus)
+    others = torch.stack([consensus, features.of_guide, nearest], dim=-1)
     channels = g.shape[2]
     product = (g @ others) / channels
     square, other_square = g.square().mean(-1), others.square().mean(1)

@@ -96,6 +96,7 @@ def _in_order_of_ids(proposal: RayProposal) -> tuple[Int[Tensor, "source"], RayP
         sources=tuple(proposal.sources[index] for index in order),
         source_ids=tuple(proposal.source_ids[index] for index in order),
         visibility=visibility,
+        presence=None,
     )
     return torch.tensor(order), ordered
 

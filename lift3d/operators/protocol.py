@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 Quantity = Literal["invariant", "color", "depth", "disparity", "direction", "label", "instance"]
 
 
+# Quantities that need no camera and no association to be compared between a view and a lifted picture.
+COMPARABLE = ("invariant", "label", "color")
+
+
 @dataclass(frozen=True, slots=True)
 class OperatorSpec:
     """What there is to know of an operator before it is loaded.

@@ -1,7 +1,7 @@
 """One training step of stage II: a feature space, its maps on the sources and on the true target, and the loss.
 
-The loss is relative, as in stage I: the error of the corrected features over that of the shared weights. Geometry is
-stage I's and is not trained here.
+The loss is relative: the error of the corrected features over that of the shared weights, and how far they leave the
+consensus of all views over how far the truth does. Geometry is stage I's and is not trained here.
 """
 
 from collections.abc import Sequence
@@ -41,7 +41,6 @@ CELLS_AT_MOST = 512
 CASES = 2
 # As the pipeline lifts the picture that guides.
 PICTURE_TAPS = 16
-PARTS = tuple(f"{kind}_{name}" for kind in ("residual", "separate") for name in ("cosine", "square", "departure"))
 # What agreement between views counts against fidelity to each view's own answer.
 AGREEMENT = 1.0
 # Ends the names of the same figures over the feature spaces of operators that were given.
@@ -80,7 +79,8 @@ class Case:
     @property
     def counts(self) -> Bool[Tensor, "cell"]:
         """Cells that are trained on."""
-        return (self.weights.coverage > _LEAST_COVERAGE) & self.is_known
+        is_covered = (self.weights.coverage > _LEAST_COVERAGE) & (self.agreeing.coverage > _LEAST_COVERAGE)
+        return is_covered & self.is_known
 
     def as_float(self) -> "Case":
         """Return the case in single precision; operators' maps are held in half."""

@@ -11,9 +11,11 @@ import numpy as np
 
 from lift3d.errors import ConfigError
 from lift3d.operators.catalog import build_operator
-from lift3d.operators.protocol import Operator
-from lift3d.scene_lift import COMPARABLE
+from lift3d.operators.protocol import COMPARABLE, Operator
 from lift3d.training.settings import operator_label
+
+# Colours are lifted as the picture is: nothing corrects them.
+_CORRECTED = tuple(quantity for quantity in COMPARABLE if quantity != "color")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +41,11 @@ class Encoders:
         operators = _built(self.names, self.plugins) if self.names else ()
         for operator in operators:
             quantity = operator.spec.quantity
-            if quantity not in COMPARABLE:
+            if quantity not in _CORRECTED:
                 raise ConfigError(
                     f"Operator '{operator.spec.name}' gives {quantity}, which cannot be compared between a view and a "
                     f"lifted picture, so stage II is never asked to correct it. Train on operators of "
-                    f"{' or '.join(COMPARABLE)} quantities."
+                    f"{' or '.join(_CORRECTED)} quantities."
                 )
         specs = [operator.spec for operator in operators]
         if len({spec.name for spec in specs}) < len(specs):

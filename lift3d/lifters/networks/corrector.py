@@ -2,7 +2,8 @@
 
 Letters: a token is a tap of one cell; the network never sees a channel, only scalars that compare taps, so it knows
 neither how many channels an operator has nor what they mean. Its answer is weights over the same raw features: a head
-of its own for features, and how dear a residual on each tap is, which ``residual.solve`` then finds.
+of its own for features, how far their sum is to move towards the guide, and how dear that is on each tap, which
+``residual.solve`` then finds.
 
 Source:
     Separate blending weights of colours and features, and a residual from a corrector guided by view-consistent
