@@ -121,5 +121,10 @@ def _limits(about: Mapping[str, Any]) -> list[str]:
         "- Static scenes with given cameras. Things that move, mirrors and glass are seen as noise or not at all.\n"
         f"- Fewer than {about['sources'][0]} or many more than {about['sources'][1]} sources, images much larger than "
         f"{max(HEIGHTS)} pixels, and wrong depth ranges are outside of what it was trained on.\n"
-        "- It combines what sources show: what no source sees stays uncovered.",
+        "- It combines what sources show: what no source sees stays uncovered."
+        + (
+            ""
+            if settings["corrector_steps"]
+            else "\n- Stage II is untrained: it is there to train others on its stage I."
+        ),
     ]
