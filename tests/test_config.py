@@ -73,5 +73,6 @@ def test_the_protocol_says_how_targets_were_chosen(mode, holdout, name):
 
 
 def test_taps_follow_the_number_of_sources_unless_given():
-    assert parse_recipe({**FIELDS, "sources": 40}).tap_count == 160
+    assert parse_recipe({**FIELDS, "sources": 20}).tap_count == 80
+    assert parse_recipe({**FIELDS, "sources": 40}).tap_count == 128
     assert parse_recipe({**FIELDS, "sources": 40, "taps": 8}).tap_count == 8

@@ -95,8 +95,8 @@ def test_another_operator_or_share_is_another_training(trained, given):
     folder, _ = trained
     with pytest.raises(ConfigError, match=r"operator_share 0\.7 \(asked for: 0\.5\)"):
         train(tiny(folder, **given, operator_share=0.5))
-    with pytest.raises(ConfigError, match=r"operators \['checker.*asked for: \['rgb'\]"):
-        train(tiny(folder, **{**given, "operators": ("rgb",)}))
+    with pytest.raises(ConfigError, match=r"operators \['checker.*asked for: \['hog'\]"):
+        train(tiny(folder, **{**given, "operators": ("hog",)}))
     with pytest.raises(ConfigError, match="capture_share"):
         train(tiny(folder, **given, capture_share=0.9))
 
