@@ -4,6 +4,7 @@ Letters: the reference is the view whose depth is asked about, a neighbour is an
 reference's own image is known, so no consensus colour has to be guessed, as it would in the target's frame.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,8 @@ from lift3d.geometry.rays import cell_centers
 MEAN_RADIUS = 4
 # Planes held at once: with 16,000 cells and nine channels the samples take 4 MB, about a core's share of cache.
 PLANE_TILE = 8
+# Weight (in neighbours) of no evidence.
+_FAINT = 0.01
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,8 +103,10 @@ def matching_cost(
             vote = _is_readable(neighbour, at).float().mul_(neighbour.taper)
             likelihood.addcmul_(vote, difference.clamp_(max=truncation).div_(-softness).exp_())
             total += vote
-        mean = likelihood.div_(total.clamp(min=1e-6))
-        cost[start : start + PLANE_TILE] = torch.where(total > 0, mean.log_().mul_(-softness), truncation)
+        # A vote for the truncation beside the others': what only a fading view sees is as good as unseen.
+        is_seen = total > 0
+        mean = likelihood.add_(_FAINT * math.exp(-truncation / softness)).div_(total.add_(_FAINT))
+        cost[start : start + PLANE_TILE] = torch.where(is_seen, mean.log_().mul_(-softness), truncation)
     return cost if bool(reference.is_valid.all()) else torch.where(reference.is_valid, cost, truncation)
 
 

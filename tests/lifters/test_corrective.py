@@ -101,7 +101,7 @@ def test_an_untrained_corrector_moves_features_towards_the_guide(situation):
     before, after = (
         (blend(one, maps).features.values - guide.values).square().mean(0).nan_to_num(0) for one in (given, corrected)
     )
-    assert float(after.mean()) < 0.8 * float(before.mean())
+    assert float(after.mean()) < 0.7 * float(before.mean())
 
 
 def test_a_guide_that_agrees_changes_nothing(situation):

@@ -132,7 +132,7 @@ def test_a_fading_source_fades_out_of_the_answer():
     faint = dataclasses.replace(guides[-1], taper=1e-4)
     with_faint = PlaneSweep().propose(frame.camera, [*guides[:-1], faint], depth_range)
     is_same = (without.z_depth[:, 0] / with_faint.z_depth[:, 0] - 1).abs() < 1e-2
-    assert float(is_same.float().mean()) > 0.95
+    assert float(is_same.float().mean()) > 0.97
     share = with_faint.visibility[..., -1] / with_faint.visibility.sum(-1).clamp(min=1e-9)
     assert float(share.median()) < 1e-3
 
