@@ -8,15 +8,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from lift3d.domain.camera import Camera
 from lift3d.geometry.plane_sweep import Sweep
+from lift3d.geometry.sampling import read_planes
 
 # Planes of the target read at once, to stay in cache.
-PLANE_TILE = 8
+PLANE_TILE = 16
 # Votes (in sources) below which a cell of the target counts as barely seen: its occupancy is damped, so that a
 # stray corner of one source does not act as a wall.
 _FEW_VOTES = 0.01
@@ -165,7 +165,7 @@ def walk(
     source = depth.camera
     sweep = Sweep.between(uv, (target.K, target.w2c), (source.K, source.w2c), (source.size.height, source.size.width))
     count, first, last = len(disparity), float(disparity[0]), float(disparity[-1])
-    flat = depth.volumes.flatten(1, 2)[None]
+    flat = depth.volumes.flatten(1, 2)
     for start in range(0, count, PLANE_TILE):
         planes = disparity[start : start + PLANE_TILE, None, None]
         at, relative_z = sweep.at(planes)
@@ -177,7 +177,7 @@ def walk(
 
 
 def _trilinear(
-    flat: Float[Tensor, "1 channel stacked_row source_col"],
+    flat: Float[Tensor, "channel stacked_row source_col"],
     at: Float[Tensor, "tile row col 2"],
     index: Float[Tensor, "tile row col"],
     count: int,
@@ -186,7 +186,7 @@ def _trilinear(
 
     Two readings in an image are several times faster than one in a volume, which has no vectorised kernel.
     """
-    rows = flat.shape[2] // count
+    rows = flat.shape[1] // count
     nearer = index.floor()
     share = index - nearer
     # Beyond the outermost cells the border value holds: rows of the next plane must not be touched.
@@ -195,7 +195,5 @@ def _trilinear(
     where[0] = at[..., 0]
     for place, plane in enumerate((nearer, (nearer + 1).clamp_(max=count - 1))):
         where[1, place] = plane.mul(rows).add_(row).add_(0.5).mul_(2 / (count * rows)).sub_(1)
-    grid = where.movedim(0, -1).reshape(1, -1, index.shape[-1], 2)
-    read = F.grid_sample(flat, grid, padding_mode="border", align_corners=False)
-    near, far = read.reshape(flat.shape[1], 2, *index.shape).unbind(1)
+    near, far = read_planes(flat, where.flatten(1, 2).movedim(0, -1)).chunk(2, dim=1)
     return torch.lerp(near, far, share)

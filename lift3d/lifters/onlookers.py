@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from lift3d.domain.camera import Camera
 from lift3d.geometry.plane_sweep import Sweep
+from lift3d.geometry.sampling import read_planes
 from lift3d.lifters.photo_consistency import Descriptors
 
 # Added to the uncertainty of the consensus colour: noise that any two pictures differ by.
@@ -79,10 +79,7 @@ def colors_at(
     camera = view.camera
     size = (camera.size.height, camera.size.width)
     at, relative_z = Sweep.between(uv, (target.K, target.w2c), (camera.K, camera.w2c), size).at(disparity)
-    found = F.grid_sample(
-        view.color[None], at.reshape(1, -1, *at.shape[2:]), padding_mode="border", align_corners=False
-    )
-    return found.reshape(3, *disparity.shape), relative_z, at
+    return read_planes(view.color, at), relative_z, at
 
 
 def presence(
@@ -106,8 +103,7 @@ def presence(
     found = torch.zeros(len(onlookers), *disparity.shape)
     for index, one in enumerate(onlookers):
         color, _, at = colors_at(target, uv, disparity, one.view)
-        counts = F.grid_sample(one.confidence[None, None], at.reshape(1, -1, *at.shape[2:]), align_corners=False)
-        counts = counts.reshape(disparity.shape) * consensus.strength
+        counts = read_planes(one.confidence[None], at, "zeros")[0] * consensus.strength
         # Another exposure shifts the whole view; it is no reason to distrust it.
         weight = probability * counts
         shift = (weight * (color - consensus.color)).sum((1, 2, 3)) / weight.sum().clamp(min=_TINY)

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lift3d.domain.camera import Camera
+from lift3d.geometry.sampling import read_planes
 from lift3d.lifters.box_mean import BoxMean
 from lift3d.lifters.depth_consensus import first_surface, walk
 from lift3d.lifters.onlookers import colors_at
@@ -61,9 +62,7 @@ def gather_evidence(sweep: PlaneSweep, target: Camera, survey: Survey) -> RayEvi
             occupancy[index, tile], visibility[index, tile] = occupied, view.taper * sees
             votes[tile] += view.taper * occupied
             voters[tile] += view.taper * sees
-            found = F.grid_sample(
-                view.color[None], at.reshape(1, -1, *at.shape[2:]), padding_mode="border", align_corners=False
-            ).reshape(3, *at.shape[:-1])
+            found = read_planes(view.color, at)
             weight = visibility[index, tile] * preference[index, tile]
             total[:, tile] += weight
             total_square[:, tile] += weight * weight
