@@ -18,6 +18,7 @@ from lift3d.domain.keys import ViewId
 from lift3d.domain.lifted import LiftedFeatures, LiftedView, Prediction
 from lift3d.domain.proposals import RayProposal, SourceGuide
 from lift3d.domain.scene import DepthRange, Frame, Scene
+from lift3d.domain.scene_views import SceneViews
 from lift3d.errors import ContractError, NonFiniteError, NoOverlapError
 from lift3d.geometry.holes import fill_from_nearest
 from lift3d.geometry.rays import cell_centers
@@ -59,9 +60,9 @@ def encode_view(operator: Operator, frame: Frame) -> tuple[FeatureMap, ...]:
     return tuple(_rounded_to_half(one, operator.spec.name) for one in maps)
 
 
-def fit_scene(operator: Operator, maps: Mapping[ViewId, tuple[FeatureMap, ...]]) -> SceneState:
+def fit_scene(operator: Operator, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
     """Return what the operator needs to know of all views."""
-    return operator.fit_scene(maps)
+    return operator.fit_scene(maps, views)
 
 
 def select_sources(

@@ -9,6 +9,7 @@ from lift3d.models import Models
 from lift3d.scene_inputs import Report, SceneInputs, quiet
 from lift3d.scene_lift import lift_scene, plan_products
 from lift3d.scene_scores import score_products
+from lift3d.scene_tracks import views_to_fit_on
 from lift3d.targets import choose_targets
 
 
@@ -34,10 +35,11 @@ def run_scene(inputs: SceneInputs, recipe: Recipe, models: Models, report: Repor
     used = {target.id for target in targets} | {name for target in targets for name, _ in target.sources}
     # Held-out targets are no source of any target, so nothing may be fitted on them either.
     fitted_on = {name for target in targets for name in target.source_ids}
+    views = views_to_fit_on(inputs, fitted_on)
     states: dict[str, SceneState] = {}
     for operator in models.operators:
         maps = inputs.encode(operator, used, report)
-        states[operator.spec.name] = pipeline.fit_scene(operator, maps.only(fitted_on))
+        states[operator.spec.name] = pipeline.fit_scene(operator, maps.only(fitted_on), views)
     products = plan_products(inputs, recipe, models, states, targets)
     lift_scene(inputs, recipe, models, states, targets, products, report)
     scores = score_products(inputs, recipe, models, targets, products, report)

@@ -10,9 +10,8 @@ from torch import Tensor
 from lift3d import pipeline
 from lift3d.config import Recipe
 from lift3d.domain.features import FeatureGrid
-from lift3d.domain.keys import digest
 from lift3d.domain.lifted import LiftedView
-from lift3d.domain.scene import ScoringGeometry, Tracks
+from lift3d.domain.scene import ScoringGeometry
 from lift3d.domain.scores import ScoreRow
 from lift3d.errors import NoOverlapError
 from lift3d.metrics.correspondence import Correspondence, Sightings, correspond
@@ -24,9 +23,8 @@ from lift3d.models import Models
 from lift3d.scene_digests import scores_digest
 from lift3d.scene_inputs import Report, SceneInputs
 from lift3d.scene_lift import RAW2D, LiftedProduct
-from lift3d.scene_products import read_lifted_part, read_skipped, read_tracks, write_tracks
-from lift3d.scenes.tracks import STAGE_VERSION as TRACKS_VERSION
-from lift3d.scenes.tracks import find_tracks
+from lift3d.scene_products import read_lifted_part, read_skipped
+from lift3d.scene_tracks import tracks_key, tracks_of
 from lift3d.storage import layout
 from lift3d.storage.commit import committed
 from lift3d.storage.documents import write_document
@@ -48,7 +46,7 @@ def score_products(
     """Score every operator's products, unless committed, and return the paths of the rows."""
     geometry = _geometry_kind(inputs, targets)
     # Tracks are made from all views, targets or not.
-    of_geometry = f"tracks-{_tracks_key(inputs)}" if geometry == "tracks" else geometry
+    of_geometry = f"tracks-{tracks_key(inputs)}" if geometry == "tracks" else geometry
     specs = [metric.spec for metric in models.metrics]
     scored_views = {target.id: inputs.digests[target.id] for target in targets if target.view is not None}
     paths = []
@@ -203,7 +201,7 @@ def _correspond(
         return correspond(DepthSurface([inputs.frame(target.id) for target in targets])), "depth"
     if geometry == "tracks":
         try:
-            tracks = _tracks(inputs)
+            tracks = tracks_of(inputs)
         except NoOverlapError:
             return _nothing_corresponds(), "none"
         views = [inputs.views[target.id] for target in targets]
@@ -214,18 +212,6 @@ def _correspond(
 def _nothing_corresponds() -> Correspondence:
     none = torch.zeros(0, dtype=torch.long)
     return Correspondence({}, Sightings(none, none.clone(), torch.zeros(0, 2)))
-
-
-def _tracks_key(inputs: SceneInputs) -> str:
-    return digest({"tracks": TRACKS_VERSION, "views": [[name, value] for name, value in inputs.digests.items()]})
-
-
-def _tracks(inputs: SceneInputs) -> Tracks:
-    path = layout.state_path(inputs.scene.id, "tracks", _tracks_key(inputs))
-    if committed(inputs.store, path) is None:
-        write_tracks(inputs.store, path, find_tracks(inputs.usable_scene()), {})
-        inputs.computed["tracks"] += 1
-    return read_tracks(inputs.store, path)
 
 
 def _restricted(

@@ -25,6 +25,7 @@ from lift3d.models import Models
 from lift3d.operators.positional_field import field_of, without_field
 from lift3d.operators.protocol import COMPARABLE, Operator
 from lift3d.scene_inputs import SceneInputs, quiet
+from lift3d.scene_tracks import views_to_fit_on
 from lift3d.storage.location import open_store
 from lift3d.targets import Target, choose_targets
 
@@ -76,8 +77,9 @@ class HeldOutScene:
         """Return what the operator fits without the target: once for all held-out targets, else once per target."""
         key = (operator.spec.name, target.source_ids)
         if key not in self._states:
-            maps = self.inputs.encode(operator, set(), quiet).only(set(target.source_ids))
-            self._states[key] = pipeline.fit_scene(operator, maps)
+            names = set(target.source_ids)
+            maps = self.inputs.encode(operator, set(), quiet).only(names)
+            self._states[key] = pipeline.fit_scene(operator, maps, views_to_fit_on(self.inputs, names))
         return self._states[key]
 
     def lifted(

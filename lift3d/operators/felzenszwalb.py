@@ -25,6 +25,7 @@ from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import EMPTY_STATE, FeatureGrid, FeatureMap, SceneState
 from lift3d.domain.keys import ViewId
 from lift3d.domain.lifted import Prediction
+from lift3d.domain.scene_views import SceneViews
 from lift3d.errors import ConfigError, ContractError
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.sampling import sample
@@ -61,7 +62,7 @@ class BoundaryOperator:
         share = torch.from_numpy(np.mean(edges, axis=0, dtype=np.float64)).to(torch.float32)
         return (FeatureMap(share[None], _pixel_grid(image)),)
 
-    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]]) -> SceneState:
+    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
         """Return the empty state."""
         return EMPTY_STATE
 
@@ -96,7 +97,7 @@ class AppearanceIdOperator:
         values = torch.from_numpy(means[:, regions]).to(torch.float32).reshape(3, *pixels.shape[:2])
         return (FeatureMap(values, _pixel_grid(image)),)
 
-    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]]) -> SceneState:
+    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
         """Return the codebook of the regions' colours in all views; the id is the row."""
         # Regions are few and pixels many: a view at a time is reduced to its colours.
         counted = [torch.unique(maps[view][0].values.flatten(1).T, dim=0, return_counts=True) for view in sorted(maps)]

@@ -15,6 +15,7 @@ from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import EMPTY_STATE, FeatureMap, SceneState
 from lift3d.domain.keys import ViewId
 from lift3d.domain.lifted import Prediction
+from lift3d.domain.scene_views import SceneViews
 from lift3d.errors import ConfigError
 from lift3d.operators.cell_lattice import CellLattice
 from lift3d.operators.embeddings import embedding_of
@@ -63,7 +64,7 @@ class HogOperator:
         values = torch.from_numpy(blocks.reshape(rows, cols, -1)).permute(2, 0, 1)
         return (placement.to_image(values, self._lattice),)
 
-    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]]) -> SceneState:
+    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
         """Return the empty state."""
         return EMPTY_STATE
 

@@ -20,6 +20,7 @@ from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import EMPTY_STATE, FeatureMap, SceneState
 from lift3d.domain.keys import ViewId
 from lift3d.domain.lifted import Prediction
+from lift3d.domain.scene_views import SceneViews
 from lift3d.errors import ConfigError, UnknownNameError
 from lift3d.operators.embeddings import embedding_of
 from lift3d.operators.names import OperatorName
@@ -70,7 +71,7 @@ class OpenClipOperator:
             cells, pooled = self._tower.embed(pixels[None].to(self._device))
         return (placement.to_image(cells.cpu(), lattice, pooled.cpu()),)
 
-    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]]) -> SceneState:
+    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
         """Return the positional field if the name asks for it, else the empty state."""
         return fit_field(maps) if self._wants_field else EMPTY_STATE
 

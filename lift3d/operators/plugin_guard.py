@@ -12,6 +12,7 @@ from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import FeatureMap, SceneState
 from lift3d.domain.keys import ViewId
 from lift3d.domain.lifted import Prediction
+from lift3d.domain.scene_views import SceneViews
 from lift3d.errors import ContractError, Lift3dError, NonFiniteError, OutOfMemoryError, ShapeError
 from lift3d.operators.protocol import Operator, OperatorSpec
 
@@ -39,13 +40,13 @@ class GuardedOperator:
             raise self._broken("encode", maps, "a tuple of FeatureMaps of float32 tensors, one per cut")
         return tuple(maps)
 
-    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]]) -> SceneState:
+    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
         """Return what the operator needs to know of all views.
 
         Raises:
             ContractError: If it fails, or gives anything but a SceneState.
         """
-        state = self._called("fit_scene", maps)
+        state = self._called("fit_scene", maps, views)
         if not isinstance(state, SceneState):
             raise self._broken("fit_scene", state, "a SceneState (EMPTY_STATE of lift3d.domain.features for most)")
         return state

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from lift3d.domain.features import FeatureMap, SceneState
     from lift3d.domain.keys import ViewId
     from lift3d.domain.lifted import Prediction
+    from lift3d.domain.scene_views import SceneViews
 
 Quantity = Literal["invariant", "color", "depth", "disparity", "direction", "label", "instance"]
 
@@ -70,8 +71,10 @@ class Operator(Protocol):
         """Return the features of one image (sRGB in [0, 1]), one map per cut, float32, finite."""
         ...
 
-    def fit_scene(self, maps: "Mapping[ViewId, tuple[FeatureMap, ...]]") -> "SceneState":
+    def fit_scene(self, maps: "Mapping[ViewId, tuple[FeatureMap, ...]]", views: "SceneViews") -> "SceneState":
         """Return whatever needs all views; EMPTY_STATE for most.
+
+        ``views`` says where the same views stand, and gives sparse surface points that they see.
 
         A positional field (``lift3d.operators.positional_field.fit_field``) in the state is kept out of blending.
         """

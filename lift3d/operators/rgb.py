@@ -10,6 +10,7 @@ from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import EMPTY_STATE, FeatureGrid, FeatureMap, SceneState
 from lift3d.domain.keys import ViewId
 from lift3d.domain.lifted import Prediction
+from lift3d.domain.scene_views import SceneViews
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.sampling import sample
 from lift3d.operators.names import OperatorName
@@ -28,7 +29,7 @@ class RgbOperator:
         height, width = image.shape[-2:]
         return (FeatureMap(image.to(torch.float32), FeatureGrid(height, width, 1.0, 1.0)),)
 
-    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]]) -> SceneState:
+    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
         """Return the empty state."""
         return EMPTY_STATE
 

@@ -24,6 +24,7 @@ from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import EMPTY_STATE, FeatureMap, SceneState
 from lift3d.domain.keys import ViewId
 from lift3d.domain.lifted import Prediction
+from lift3d.domain.scene_views import SceneViews
 from lift3d.errors import ConfigError, UnknownNameError
 from lift3d.operators.cell_lattice import CellLattice, measure_lattice
 from lift3d.operators.embeddings import embedding_of
@@ -95,7 +96,7 @@ class TimmOperator:
         prefix = None if tokens is None else tokens[0].cpu()
         return (placement.to_image(values[0].cpu(), stage.lattice, prefix),)
 
-    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]]) -> SceneState:
+    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
         """Return the positional field if the name asks for it, else the empty state."""
         return fit_field(maps) if self._wants_field else EMPTY_STATE
 

@@ -8,6 +8,7 @@ import torch
 
 from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import FeatureMap
+from lift3d.domain.scene_views import SceneViews
 from lift3d.operators.catalog import OPERATORS, build_operator
 from lift3d.operators.protocol import Operator, OperatorSpec
 
@@ -111,7 +112,7 @@ def test_decode_depends_on_its_arguments_alone(name: str) -> None:
     operator, size = operator_of(name), ImageSize(40, 56)
     features = operator.encode(image_of(40, 56))
     kept = [part.values.clone() for part in features]
-    state = operator.fit_scene({"a": features})
+    state = operator.fit_scene({"a": features}, SceneViews.of({}))
     first = operator.decode(features, state, size)
     operator.encode(image_of(40, 56, seed=9))
     second = operator.decode(features, state, size)
@@ -128,8 +129,8 @@ def test_decode_depends_on_its_arguments_alone(name: str) -> None:
 def test_the_state_does_not_depend_on_the_order_of_views(name: str) -> None:
     operator = operator_of(name)
     maps = {view: operator.encode(image_of(24, 32, seed)) for seed, view in enumerate("abc")}
-    one = operator.fit_scene(maps).arrays
-    other = operator.fit_scene({view: maps[view] for view in "cba"}).arrays
+    one = operator.fit_scene(maps, SceneViews.of({})).arrays
+    other = operator.fit_scene({view: maps[view] for view in "cba"}, SceneViews.of({})).arrays
     assert one.keys() == other.keys()
     assert all(torch.equal(one[key], other[key]) for key in one)
 

@@ -3,6 +3,7 @@ import torch
 
 from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import EMPTY_STATE, FeatureGrid, FeatureMap
+from lift3d.domain.scene_views import SceneViews
 from lift3d.errors import ConfigError, ContractError
 from lift3d.operators.catalog import build_operator
 from lift3d.operators.region_codebook import fit_codebook, nearest_entry
@@ -64,7 +65,7 @@ def test_boundaries_lie_on_the_edge_and_nowhere_else() -> None:
 def test_ids_agree_between_views_whatever_the_order_of_regions() -> None:
     operator, size = build_operator("felzenszwalb?as=ids&count=4"), ImageSize(48, 48)
     maps = {"a": operator.encode(halves(RED, BLUE)), "b": operator.encode(halves(BLUE, GREEN))}
-    state = operator.fit_scene(maps)
+    state = operator.fit_scene(maps, SceneViews.of({}))
     one = operator.decode(maps["a"], state, size).values
     other = operator.decode(maps["b"], state, size).values
     assert one[0, 40] == other[0, 5]

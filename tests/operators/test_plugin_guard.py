@@ -9,6 +9,7 @@ import torch
 from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import EMPTY_STATE, FeatureGrid, FeatureMap
 from lift3d.domain.lifted import Prediction
+from lift3d.domain.scene_views import SceneViews
 from lift3d.errors import ConfigError, ContractError, NonFiniteError, OutOfMemoryError, SceneError, ShapeError
 from lift3d.operators.catalog import build_operator
 from lift3d.operators.plugin_guard import GuardedOperator
@@ -41,7 +42,7 @@ class Own:
     def encode(self, image):
         return self._answer()
 
-    def fit_scene(self, maps):
+    def fit_scene(self, maps, views):
         return self._answer()
 
     def decode(self, features, state, size):
@@ -57,7 +58,7 @@ def test_whatever_it_raises_names_it_and_the_place(error: BaseException) -> None
     operator = guarded(error)
     for call in (
         lambda: operator.encode(IMAGE),
-        lambda: operator.fit_scene({}),
+        lambda: operator.fit_scene({}, SceneViews.of({})),
         lambda: operator.decode((MAP,), EMPTY_STATE, SIZE),
     ):
         with pytest.raises(ContractError, match=r"'own' failed in .*boom.*test_plugin_guard.py, line \d+"):
@@ -79,7 +80,7 @@ def test_features_are_a_tuple_of_feature_maps(given: object) -> None:
 
 def test_a_state_is_a_state() -> None:
     with pytest.raises(ContractError, match="NoneType from fit_scene"):
-        guarded(None).fit_scene({})
+        guarded(None).fit_scene({}, SceneViews.of({}))
 
 
 @pytest.mark.parametrize(
@@ -124,4 +125,4 @@ def test_the_operator_of_the_documentation_works(tmp_path: Path) -> None:
     operator = build_operator("edges", (f"{source}:Edges",))
     size = ImageSize(10, 14)
     maps = operator.encode(torch.rand(3, 10, 14, generator=torch.Generator().manual_seed(0)))
-    assert operator.decode(maps, operator.fit_scene({}), size).values.shape == (10, 14)
+    assert operator.decode(maps, operator.fit_scene({}, SceneViews.of({})), size).values.shape == (10, 14)

@@ -5,6 +5,7 @@ import torch
 
 from lift3d.domain.features import EMPTY_STATE, FeatureGrid, FeatureMap
 from lift3d.domain.lifted import LiftedFeatures
+from lift3d.domain.scene_views import SceneViews
 from lift3d.errors import ConfigError, SceneError
 from lift3d.operators.catalog import build_operator
 from lift3d.operators.names import OperatorName
@@ -80,9 +81,9 @@ def test_networks_fit_a_field_only_where_the_name_says_so(name):
     image = torch.rand(3, 64, 96, generator=torch.Generator().manual_seed(0))
     plain, less = build_operator(name), build_operator(f"{name}&positional_field=subtract")
     maps = {"a": plain.encode(image), "b": plain.encode(image.flip(2))}
-    assert plain.fit_scene(maps) is EMPTY_STATE
-    state = less.fit_scene(maps)
+    assert plain.fit_scene(maps, SceneViews.of({})) is EMPTY_STATE
+    state = less.fit_scene(maps, SceneViews.of({}))
     torch.testing.assert_close(field_of(state, 0).values, (maps["a"][0].values + maps["b"][0].values) / 2)
     assert torch.equal(less.encode(image)[0].values, maps["a"][0].values)
     assert plain.spec.identity != less.spec.identity
-    assert state_digest(state) not in ("", state_digest(less.fit_scene({"a": maps["a"]})))
+    assert state_digest(state) not in ("", state_digest(less.fit_scene({"a": maps["a"]}, SceneViews.of({}))))

@@ -9,6 +9,7 @@ from lift3d import pipeline
 from lift3d.bench import lifters as lifters_page
 from lift3d.config import parse_recipe
 from lift3d.domain.features import EMPTY_STATE, FeatureGrid, FeatureMap, SceneState
+from lift3d.domain.scene_views import SceneViews
 from lift3d.errors import SceneError
 from lift3d.lifters.blend import blend
 from lift3d.lifters.catalog import build_lifter
@@ -37,7 +38,7 @@ class PlacedOperator(CheckerOperator):
         tokens = seen.values.mean((1, 2))[None]
         return (FeatureMap(self._content * seen.values + place, seen.grid, tokens),)
 
-    def fit_scene(self, maps):
+    def fit_scene(self, maps, views):
         return fit_field(maps)
 
 
@@ -64,7 +65,7 @@ def stage(lifter_name, content=1.0):
     proposal = pipeline.propose(lifter, target, frames.__getitem__, scene.depth_range)
     picture = pipeline.lift_picture(proposal, [frames[name] for name in proposal.source_ids])
     guides = pipeline.encode_view(operator, picture) if lifter.spec.is_guided else None
-    state = pipeline.fit_scene(operator, {name: maps[name] for name in target.source_ids})
+    state = pipeline.fit_scene(operator, {name: maps[name] for name in target.source_ids}, SceneViews.of({}))
     grids = pipeline.target_grids(operator, target.camera.size)
     arguments = (proposal, [maps[name] for name in proposal.source_ids], grids, 16, guides)
     return lifter, arguments, state, maps[target.id][0]

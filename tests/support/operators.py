@@ -10,6 +10,7 @@ from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import EMPTY_STATE, FeatureGrid, FeatureMap, SceneState
 from lift3d.domain.keys import ViewId
 from lift3d.domain.lifted import Prediction
+from lift3d.domain.scene_views import SceneViews
 from lift3d.errors import ConfigError
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.sampling import sample
@@ -27,7 +28,7 @@ class IdentityOperator:
     def encode(self, image: Float[Tensor, "3 height width"]) -> Maps:
         return (FeatureMap(image.to(torch.float32), _pixel_grid(image)),)
 
-    def fit_scene(self, maps: Mapping[ViewId, Maps]) -> SceneState:
+    def fit_scene(self, maps: Mapping[ViewId, Maps], views: SceneViews) -> SceneState:
         return EMPTY_STATE
 
     def decode(self, features: Maps, state: SceneState, size: ImageSize) -> Prediction:
@@ -58,7 +59,7 @@ class CheckerOperator:
         cells = torch.nn.functional.adaptive_avg_pool2d(image.to(torch.float32), (grid.rows, grid.cols))
         return (FeatureMap(torch.einsum("ck,krs->crs", self.projection, cells), grid),)
 
-    def fit_scene(self, maps: Mapping[ViewId, Maps]) -> SceneState:
+    def fit_scene(self, maps: Mapping[ViewId, Maps], views: SceneViews) -> SceneState:
         return EMPTY_STATE
 
     def decode(self, features: Maps, state: SceneState, size: ImageSize) -> Prediction:
@@ -81,7 +82,7 @@ class SegmenterOperator:
         one_hot = torch.nn.functional.one_hot(image.argmax(0), 3).permute(2, 0, 1).to(torch.float32)
         return (FeatureMap(one_hot.contiguous(), _pixel_grid(image)),)
 
-    def fit_scene(self, maps: Mapping[ViewId, Maps]) -> SceneState:
+    def fit_scene(self, maps: Mapping[ViewId, Maps], views: SceneViews) -> SceneState:
         return EMPTY_STATE
 
     def decode(self, features: Maps, state: SceneState, size: ImageSize) -> Prediction:
@@ -93,7 +94,7 @@ class MeanShadeOperator(IdentityOperator):
 
     spec = OperatorSpec(name="mean_shade", stage_version=1, prediction_kind="image", channel_count=3)
 
-    def fit_scene(self, maps: Mapping[ViewId, Maps]) -> SceneState:
+    def fit_scene(self, maps: Mapping[ViewId, Maps], views: SceneViews) -> SceneState:
         means = [maps[view][0].values.mean(dim=(1, 2)) for view in sorted(maps)]
         return SceneState({"mean": torch.stack(means).mean(0)})
 

@@ -19,6 +19,7 @@ from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import EMPTY_STATE, FeatureMap, SceneState
 from lift3d.domain.keys import ViewId, digest_bytes
 from lift3d.domain.lifted import Prediction
+from lift3d.domain.scene_views import SceneViews
 from lift3d.errors import ConfigError
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.sampling import sample
@@ -63,7 +64,7 @@ class NpzSegmenter:
         logits = self._graph.acts[self._logits][0].permute(2, 0, 1)
         return (placement.to_image(logits, LATTICE),)
 
-    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]]) -> SceneState:
+    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
         """Return the empty state."""
         return EMPTY_STATE
 

@@ -19,6 +19,7 @@ from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import EMPTY_STATE, FeatureMap, SceneState
 from lift3d.domain.keys import ViewId, digest_bytes
 from lift3d.domain.lifted import Prediction
+from lift3d.domain.scene_views import SceneViews
 from lift3d.errors import ConfigError, ShapeError
 from lift3d.operators.cell_lattice import CellLattice
 from lift3d.operators.network_weights import encoder_device, read_weights
@@ -94,7 +95,7 @@ class StyleTransfer:
             values = values + second.convolve(torch.relu(first.convolve(values)))
         return (placement.to_image(values[0].cpu(), LATTICE),)
 
-    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]]) -> SceneState:
+    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
         """Return the empty state."""
         return EMPTY_STATE
 
