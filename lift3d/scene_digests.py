@@ -87,12 +87,22 @@ def lifted_digest(
     )
 
 
+def scored_as(operator: OperatorSpec) -> tuple[object, ...]:
+    """Return what an operator's rows depend on besides its answers."""
+    return (operator.restores, list(operator.label_names), operator.threshold_source)
+
+
 def scores_digest(
-    products: Mapping[str, str], metrics: Sequence[MetricSpec], geometry: str, views: Mapping[ViewId, str]
+    operator: OperatorSpec,
+    products: Mapping[str, str],
+    metrics: Sequence[MetricSpec],
+    geometry: str,
+    views: Mapping[ViewId, str],
 ) -> str:
     """Digest of one operator's rows: the lifted views of all lifters, the metrics, and the scoring geometry.
 
     Args:
+        operator: The operator.
         products: Digest of the lifted views, by lifter.
         metrics: What is measured.
         geometry: What tells one scoring geometry and protocol from another; depth is in the digests of the views.
@@ -100,6 +110,7 @@ def scores_digest(
     """
     return digest(
         {
+            "operator": list(scored_as(operator)),
             "products": dict(products),
             "metrics": sorted([[spec.name, spec.stage_version] for spec in metrics]),
             "geometry": geometry,
@@ -123,7 +134,7 @@ def whole_digest(
         {
             "stages": STAGE_VERSIONS,
             "taps": recipe.tap_count,
-            "operators": [[spec.identity, spec.quantity] for spec in operators],
+            "operators": [[spec.identity, spec.quantity, *scored_as(spec)] for spec in operators],
             "lifters": [spec.identity for spec in lifters],
             "metrics": [[spec.name, spec.stage_version] for spec in metrics],
             "depth_range": [scene.depth_range.near, scene.depth_range.far],

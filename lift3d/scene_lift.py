@@ -177,7 +177,11 @@ class _Lifting:
         is_guided = lifter.spec.is_guided and operator.spec.quantity in COMPARABLE
         guides = self._guide(operator, lifter, proposal) if is_guided else None
         state = self._states[operator.spec.name]
-        if guides is not None and operator.spec.quantity == "color":
+        if lifter.spec.is_rendered and guides is None:
+            return (
+                f"not-comparable: what '{operator.spec.name}' says ({operator.spec.quantity}) is not of a picture alone"
+            )
+        if guides is not None and (lifter.spec.is_rendered or operator.spec.quantity == "color"):
             lifted = pipeline.lift_colors(proposal, guides)
         else:
             lifted = pipeline.lift_features(lifter, proposal, sources, grids, self._recipe.tap_count, guides, state)

@@ -11,7 +11,7 @@ from lift3d import pipeline
 from lift3d.config import Recipe
 from lift3d.domain.features import FeatureGrid
 from lift3d.domain.lifted import LiftedView
-from lift3d.domain.scene import ScoringGeometry
+from lift3d.domain.scene import UNKNOWN_LABEL, Frame, ScoringGeometry
 from lift3d.domain.scores import ScoreRow
 from lift3d.errors import NoOverlapError
 from lift3d.metrics.correspondence import Correspondence, Sightings, correspond
@@ -20,6 +20,7 @@ from lift3d.metrics.protocol import SceneEvidence, ViewEvidence
 from lift3d.metrics.scoring import ScoredItem, score_scene
 from lift3d.metrics.track_surface import TrackSurface
 from lift3d.models import Models
+from lift3d.operators.protocol import OperatorSpec
 from lift3d.scene_digests import scores_digest
 from lift3d.scene_inputs import Report, SceneInputs
 from lift3d.scene_lift import RAW2D, LiftedProduct
@@ -33,6 +34,8 @@ from lift3d.targets import Target
 # Which pixels count: all valid ones with holes as filled, or those that every lifter of the run covers.
 ALL_PIXELS, COMMON_PIXELS = "all", "common"
 NOT_A_NUMBER = float("nan")
+# What operators call whatever is none of their other labels.
+BACKGROUND = "background"
 
 
 def score_products(
@@ -55,13 +58,13 @@ def score_products(
         report("score", done, len(models.operators))
         own = [product for product in products if product.operator == operator.spec.name and product.parts]
         digests = {product.lifter: product.digest for product in own}
-        key = scores_digest(digests, specs, f"{of_geometry}/{recipe.protocol}", scored_views)
+        key = scores_digest(operator.spec, digests, specs, f"{of_geometry}/{recipe.protocol}", scored_views)
         path = layout.scores_path(inputs.scene.id, key)
         paths.append(path)
         if committed(inputs.store, path) is not None:
             continue
         scoring = scoring or _Scoring(inputs, recipe, models, targets, geometry)
-        write_document(inputs.store, path, [row.to_json() for row in scoring.rows(operator.spec.name, own)])
+        write_document(inputs.store, path, [row.to_json() for row in scoring.rows(operator.spec, own)])
         inputs.computed["scores"] += 1
     return paths
 
@@ -83,7 +86,7 @@ class _Scoring:
         self._targets = [target for target in targets if target.view is not None]
         self._correspondence, self._geometry = _correspond(inputs, self._targets, geometry)
 
-    def rows(self, operator: str, products: Sequence[LiftedProduct]) -> Iterator[ScoreRow]:
+    def rows(self, operator: OperatorSpec, products: Sequence[LiftedProduct]) -> Iterator[ScoreRow]:
         """Yield the rows of one operator: every lifter, raw2d included, over all pixels and over the common ones."""
         views = {product.lifter: _read(self._inputs, product) for product in products}
         plain = views.get(RAW2D, {})
@@ -98,12 +101,14 @@ class _Scoring:
             for pixels, counts in ((ALL_PIXELS, None), (COMMON_PIXELS, common)):
                 if counts is not None and (len(products) < 3 or not names):
                     continue
-                evidence = self._evidence(names, found, plain, counts)
-                for item in score_scene(self._metrics, evidence, operator):
-                    yield self._row(item, product, pixels)
+                evidence = self._evidence(operator, names, found, plain, counts)
+                for item in score_scene(self._metrics, evidence, operator.name, restores=operator.restores):
+                    row = self._row(item, product, pixels)
+                    yield replace(row, threshold_source=operator.threshold_source)
 
     def _evidence(
         self,
+        operator: OperatorSpec,
         names: Sequence[str],
         found: Mapping[str, LiftedView],
         plain: Mapping[str, LiftedView],
@@ -111,7 +116,7 @@ class _Scoring:
     ) -> SceneEvidence:
         views = []
         for name in names:
-            frame = self._inputs.frame(name)
+            frame = in_labels_of(operator, self._inputs.frame(name), self._inputs.scene.label_names)
             counts = frame.is_valid if common is None else frame.is_valid & common[name]
             filled = pipeline.filled_features(found[name].lifted)
             views.append(ViewEvidence(found[name], plain[name], frame, filled, counts))
@@ -184,6 +189,26 @@ class _Scoring:
             outcome=item.outcome,
             reason=item.score.reason,
         )
+
+
+def in_labels_of(operator: OperatorSpec, frame: Frame, label_names: Mapping[int, str]) -> Frame:
+    """Return a frame whose labels are those of an operator that names its own, by name.
+
+    Args:
+        operator: If it names no labels the frame stays as it is.
+        frame: A true view.
+        label_names: Of the scene's label ids.
+    """
+    if not operator.label_names or frame.labels is None:
+        return frame
+    number = {name: index for index, name in enumerate(operator.label_names)}
+    background = number.get(BACKGROUND, UNKNOWN_LABEL)
+    labels = torch.full_like(frame.labels, background)
+    labels[frame.labels == UNKNOWN_LABEL] = UNKNOWN_LABEL
+    for own, name in label_names.items():
+        if name in number:
+            labels[frame.labels == own] = number[name]
+    return replace(frame, labels=labels)
 
 
 def _geometry_kind(inputs: SceneInputs, targets: Sequence[Target]) -> ScoringGeometry:

@@ -96,7 +96,7 @@ class HeldOutScene:
         sources = [self.inputs.features(operator, name)[:1] for name in proposal.source_ids]
         is_guided = lifter.spec.is_guided and operator.spec.quantity in COMPARABLE
         guides = (guide,) if guide is not None and is_guided else None
-        if guides is not None and operator.spec.quantity == "color":
+        if guides is not None and (lifter.spec.is_rendered or operator.spec.quantity == "color"):
             return pipeline.filled_features(pipeline.lift_colors(proposal, guides))[0]
         lifted = pipeline.lift_features(lifter, proposal, sources, [grid], taps, guides, state)
         return pipeline.filled_features(lifted)[0]

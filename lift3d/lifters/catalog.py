@@ -54,16 +54,26 @@ LIFT3D = replace(
     summary="Learned density proposal, weights of their own for features, a residual towards the view's own (Lift3D).",
 )
 
+RENDER_THEN_2D = replace(
+    SHARED_WEIGHTS,
+    name="render_then_2d",
+    is_guided=True,
+    is_rendered=True,
+    summary="The 2D model on the lifted picture: no feature of any source is blended.",
+)
+
 LIFTERS = {
     "nearest_view": "lift3d.lifters.nearest_view:NearestView",
     "depth_mean": "lift3d.lifters.depth_mean:DepthMean",
     "plane_sweep": "lift3d.lifters.plane_sweep:PlaneSweep",
+    "render_then_2d": "lift3d.lifters.corrective:SharedWeights",
     "shared_weights": "lift3d.lifters.corrective:SharedWeights",
     "separate_weights": "lift3d.lifters.corrective:SeparateWeights",
     "lift3d": "lift3d.lifters.corrective:Lift3D",
 }
-_SPECS = {spec.name: spec for spec in (NEAREST_VIEW, DEPTH_MEAN, PLANE_SWEEP, SHARED_WEIGHTS, SEPARATE_WEIGHTS, LIFT3D)}
-LEARNED = (SHARED_WEIGHTS.name, SEPARATE_WEIGHTS.name, LIFT3D.name)
+_LEARNED = (RENDER_THEN_2D, SHARED_WEIGHTS, SEPARATE_WEIGHTS, LIFT3D)
+_SPECS = {spec.name: spec for spec in (NEAREST_VIEW, DEPTH_MEAN, PLANE_SWEEP, *_LEARNED)}
+LEARNED = tuple(spec.name for spec in _LEARNED)
 _CHECKPOINT = "checkpoint="
 
 

@@ -26,6 +26,7 @@ class LifterSpec:
         proposes_as: Lifters of one word and one digest of weights propose alike, so that one proposal serves them
             all; empty for a lifter that shares with none.
         is_guided: Whether correct is given the operator's features of the lifted picture: one more encode per target.
+        is_rendered: Whether those features are the answer, as they are.
     """
 
     name: str
@@ -36,6 +37,7 @@ class LifterSpec:
     summary: str
     proposes_as: str = ""
     is_guided: bool = False
+    is_rendered: bool = False
 
     @property
     def proposal_key(self) -> tuple[str, str]:

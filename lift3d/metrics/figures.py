@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lift3d.domain.scores import Score
-from lift3d.metrics.protocol import Matches, MetricSpec, SceneEvidence, Scope, ViewEvidence
+from lift3d.metrics.protocol import Matches, MetricSpec, Need, SceneEvidence, Scope, ViewEvidence
 
 Better = Literal["higher", "lower", "neither"]
-Need = Literal["labels", "geometry"]
 ViewFormula = Callable[[ViewEvidence], Score]
 PairFormula = Callable[[ViewEvidence, ViewEvidence, Matches], Score]
 SceneFormula = Callable[[SceneEvidence], Score]
@@ -58,14 +57,13 @@ def view_metric(
     *,
     kinds: tuple[str, ...] = (),
     needs: tuple[Need, ...] = (),
-    operators: tuple[str, ...] = (),
     stage_version: int = 1,
 ) -> Callable[[ViewFormula], ViewFigure]:
     """Make a view metric of the function below."""
 
     def wrap(formula: ViewFormula) -> ViewFigure:
         name, summary = _name_and_summary(formula)
-        return ViewFigure(MetricSpec(name, stage_version, "view", kinds, better, needs, operators, summary), formula)
+        return ViewFigure(MetricSpec(name, stage_version, "view", kinds, better, needs, summary), formula)
 
     return wrap
 
@@ -75,14 +73,13 @@ def scene_metric(
     *,
     kinds: tuple[str, ...] = (),
     needs: tuple[Need, ...] = (),
-    operators: tuple[str, ...] = (),
     stage_version: int = 1,
 ) -> Callable[[SceneFormula], SceneFigure]:
     """Make a scene metric of the function below."""
 
     def wrap(formula: SceneFormula) -> SceneFigure:
         name, summary = _name_and_summary(formula)
-        return SceneFigure(MetricSpec(name, stage_version, "scene", kinds, better, needs, operators, summary), formula)
+        return SceneFigure(MetricSpec(name, stage_version, "scene", kinds, better, needs, summary), formula)
 
     return wrap
 
@@ -99,7 +96,7 @@ def pair_metric(
 
     def wrap(formula: PairFormula) -> PairFigure:
         name, summary = _name_and_summary(formula)
-        spec = MetricSpec(name, stage_version, scope, kinds, better, ("geometry",), (), summary, angles_deg)
+        spec = MetricSpec(name, stage_version, scope, kinds, better, ("geometry",), summary, angles_deg)
         return PairFigure(spec, formula)
 
     return wrap

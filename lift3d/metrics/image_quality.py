@@ -36,13 +36,13 @@ def psnr_of(
     return Score(min(float(decibels), MOST_DECIBELS), float(pixel_count))
 
 
-@view_metric("higher", kinds=("image",), operators=("rgb",))
+@view_metric("higher", kinds=("image",), needs=("truth",))
 def psnr(evidence: ViewEvidence) -> Score:
     """PSNR in dB of the predicted against the true image over counted pixels; peak 1, at most 100 dB."""
     return psnr_of(evidence.lifted.prediction.values, evidence.frame.image, evidence.counts)
 
 
-@view_metric("higher", kinds=("image",), operators=("rgb",))
+@view_metric("higher", kinds=("image",), needs=("truth",))
 def ssim(evidence: ViewEvidence) -> Score:
     """Mean SSIM against the true image over pixels with a whole 11×11 window (Wang et al., TIP 2004, eq. 13).
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lift3d.domain.scores import Score
 
 Scope = Literal["view", "pair", "scene"]
+Need = Literal["labels", "instances", "geometry", "depth", "truth"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +28,8 @@ class MetricSpec:
         scope: Over one view, a pair of views, or a scene.
         kinds: Prediction kinds it applies to; empty for all.
         better: Which way is better; "neither" for descriptive figures.
-        needs: What must be there: "labels" (annotated views), "geometry" (depth or tracks), or nothing.
-        operators: Operator names it applies to (prefix before ':'); empty for all.
+        needs: What must be there: "labels" or "instances" (annotated views), "geometry" (depth or tracks), "depth" (of
+            the views), "truth" (an operator that means to restore the true image), or nothing.
         summary: One sentence with the formula, and its source.
         angles_deg: Which baseline angles a pair metric covers, [from, to).
     """
@@ -38,8 +39,7 @@ class MetricSpec:
     scope: Scope
     kinds: tuple[str, ...]
     better: Literal["higher", "lower", "neither"]
-    needs: tuple[Literal["labels", "geometry"], ...]
-    operators: tuple[str, ...]
+    needs: tuple[Need, ...]
     summary: str
     angles_deg: tuple[float, float] = (0.0, 180.0)
 

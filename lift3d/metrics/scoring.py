@@ -1,10 +1,11 @@
 """All metrics over all the evidence of one scene, operator and lifter."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
+from lift3d.domain.scene import Frame
 from lift3d.domain.scores import Outcome, Score
 from lift3d.errors import NonFiniteError, ShapeError
 from lift3d.metrics.coverage import coverage
@@ -12,6 +13,7 @@ from lift3d.metrics.figures import undefined
 from lift3d.metrics.protocol import (
     Metric,
     MetricSpec,
+    Need,
     PairMetric,
     SceneEvidence,
     SceneMetric,
@@ -44,16 +46,19 @@ class ScoredItem:
         return "ok" if math.isfinite(self.score.value) else "skipped"
 
 
-def score_scene(metrics: Sequence[Metric], evidence: SceneEvidence, operator: str) -> list[ScoredItem]:
+def score_scene(
+    metrics: Sequence[Metric], evidence: SceneEvidence, operator: str, *, restores: bool = False
+) -> list[ScoredItem]:
     """Return every figure that applies to the evidence, view metrics first, then pairs, then the scene.
 
-    A metric for another operator or kind of prediction, or for labels where no view has any, gives no item.
-    One that applies but has nothing to measure gives an item with a reason.
+    A metric for another kind of prediction, or for something that no view has, gives no item. One that applies but has
+    nothing to measure gives an item with a reason.
 
     Args:
         metrics: Any mixture of scopes.
         evidence: All target views of the scene.
         operator: Name of the operator, as the user wrote it.
+        restores: Whether its answer means to be the true image.
 
     Raises:
         ShapeError: If a prediction has not the size of its frame.
@@ -64,9 +69,9 @@ def score_scene(metrics: Sequence[Metric], evidence: SceneEvidence, operator: st
         return []
     for view in views:
         _check(view)
-    has_labels = any(view.frame.labels is not None for view in views)
     kind = views[0].lifted.prediction.kind
-    chosen = [metric for metric in metrics if applies(metric.spec, operator, kind, has_labels)]
+    given = _given([view.frame for view in views], restores)
+    chosen = [metric for metric in metrics if applies(metric.spec, kind, given)]
     coverages = [coverage.score(view).value for view in views]
     items = [item for metric in chosen for item in _score(metric, evidence, coverages)]
     for item in items:
@@ -74,12 +79,23 @@ def score_scene(metrics: Sequence[Metric], evidence: SceneEvidence, operator: st
     return items
 
 
-def applies(spec: MetricSpec, operator: str, kind: str, has_labels: bool) -> bool:
-    """Whether a metric is meant for an operator with this kind of prediction on such a scene."""
-    family = operator.partition("?")[0].partition(":")[0]
-    fits_operator = not spec.operators or family in spec.operators
-    fits_kind = not spec.kinds or kind in spec.kinds
-    return fits_operator and fits_kind and (has_labels or "labels" not in spec.needs)
+def applies(spec: MetricSpec, kind: str, given: Collection[Need]) -> bool:
+    """Whether a metric is meant for this kind of prediction, and what it needs is given."""
+    return (not spec.kinds or kind in spec.kinds) and set(spec.needs) <= {*given}
+
+
+def _given(frames: Sequence[Frame], restores: bool) -> set[Need]:
+    """Return what there is to measure with; geometry always, as its lack is a reason that is worth a row."""
+    given: set[Need] = {"geometry"}
+    if restores:
+        given.add("truth")
+    if any(frame.labels is not None for frame in frames):
+        given.add("labels")
+    if any(frame.instances is not None for frame in frames):
+        given.add("instances")
+    if any(frame.z_depth is not None for frame in frames):
+        given.add("depth")
+    return given
 
 
 def _score(metric: Metric, evidence: SceneEvidence, coverages: Sequence[float]) -> Iterator[ScoredItem]:

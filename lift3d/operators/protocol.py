@@ -36,6 +36,11 @@ class OperatorSpec:
         channel_count: Channels of the (first) cut, 0 if known only after the first image.
         stride_px: Image pixels per feature cell.
         leaks: What of the target image reaches decode other than through the features; empty is the promise.
+        restores: Whether the answer means to be the true image (super-resolution, colorization): it is then
+            compared with it.
+        label_names: Of label ids 0, 1, …; they are matched by name with the classes that a scene is annotated with,
+            and all others are "background" if that is one of them, else left out. Empty: ids are the scene's own.
+        threshold_source: Where a threshold of the answer came from, for the rows of the table; empty if there is none.
     """
 
     name: str
@@ -47,6 +52,9 @@ class OperatorSpec:
     channel_count: int = 0
     stride_px: float = 1.0
     leaks: str = ""
+    restores: bool = False
+    label_names: tuple[str, ...] = ()
+    threshold_source: str = ""
 
     @property
     def identity(self) -> dict[str, str | int]:

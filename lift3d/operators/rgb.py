@@ -21,7 +21,13 @@ class RgbOperator:
     """Encodes an image as its own three channels, one cell per pixel."""
 
     spec = OperatorSpec(
-        name="rgb", stage_version=1, prediction_kind="image", channel_count=3, stride_px=1.0, quantity="color"
+        name="rgb",
+        stage_version=1,
+        prediction_kind="image",
+        channel_count=3,
+        stride_px=1.0,
+        quantity="color",
+        restores=True,
     )
 
     def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:

@@ -22,12 +22,12 @@ CASES = [
     (name, kind)
     for name, metric in zip(known_metrics(), build_metrics(), strict=True)
     for kind in KINDS
-    if applies(metric.spec, "rgb", kind, has_labels=True)
+    if applies(metric.spec, kind, {"labels", "geometry", "truth"})
 ]
 
 
 def scored(name, evidence):
-    return score_scene(build_metrics([name]), evidence, "rgb")
+    return score_scene(build_metrics([name]), evidence, "rgb", restores=True)
 
 
 def figures(items):
@@ -69,7 +69,7 @@ def test_a_figure_or_a_reason_and_the_same_every_time(noisy):
 def test_adding_a_metric_does_not_move_others(noisy):
     kind, evidence = noisy
     names = applicable(kind)
-    together = score_scene(build_metrics(names), evidence, "rgb")
+    together = score_scene(build_metrics(names), evidence, "rgb", restores=True)
     alone = [item for name in names for item in scored(name, evidence)]
     assert figures(together) == figures(alone)
 

@@ -19,7 +19,7 @@ def names(items):
 def test_each_kind_gets_its_own_metrics():
     everything = build_metrics()
     labels = names(score_scene(everything, oracle_scene("labels"), "tiny:seg"))
-    image = names(score_scene(everything, oracle_scene("image"), "rgb"))
+    image = names(score_scene(everything, oracle_scene("image"), "rgb", restores=True))
     assert {"miou", "label_kappa", "label_agreement_2d"} <= labels
     assert not {"psnr", "psnr_2d"} & labels
     assert {"psnr", "ssim", "psnr_2d"} <= image
@@ -28,9 +28,9 @@ def test_each_kind_gets_its_own_metrics():
 
 def test_true_images_are_for_operators_that_predict_the_image():
     spec = build_metrics(["psnr"])[0].spec
-    assert applies(spec, "rgb", "image", False)
-    assert applies(spec, "rgb?gain=2", "image", False)
-    assert not applies(spec, "style:mosaic", "image", False)
+    assert applies(spec, "image", {"truth"})
+    assert not applies(spec, "labels", {"truth"})
+    assert not applies(spec, "image", {"labels", "geometry"})
 
 
 def test_labels_are_only_asked_for_where_some_view_has_them():
