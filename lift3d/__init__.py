@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lift3d.config import Execution, Recipe
     from lift3d.lifters.catalog import build_lifter
-    from lift3d.operators.catalog import build_operator
+    from lift3d.operators.catalog import build_operator, operator
     from lift3d.pipeline import read_scene
     from lift3d.runs import list_runs, read_run, run_serially, run_table
     from lift3d.storage.location import open_store
@@ -22,6 +22,7 @@ _HOMES = {
     "build_operator": "lift3d.operators.catalog",
     "list_runs": "lift3d.runs",
     "open_store": "lift3d.storage.location",
+    "operator": "lift3d.operators.catalog",
     "read_run": "lift3d.runs",
     "read_scene": "lift3d.pipeline",
     "run_serially": "lift3d.runs",
@@ -36,6 +37,7 @@ __all__ = [
     "build_operator",
     "list_runs",
     "open_store",
+    "operator",
     "read_run",
     "read_scene",
     "run_serially",

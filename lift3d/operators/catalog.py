@@ -28,6 +28,10 @@ OPERATORS: dict[str, str] = {
     "open_clip": "lift3d.operators.open_clip_models:build",
     "hog": "lift3d.operators.hog:build",
     "felzenszwalb": "lift3d.operators.felzenszwalb:build",
+    "open_vocabulary": "lift3d.operators.open_vocabulary:build",
+    "strokes": "lift3d.operators.strokes:build",
+    "split": "lift3d.operators.split_names:build",
+    "tiny": "lift3d.operators.tiny.catalog:build",
 }
 
 
@@ -71,13 +75,44 @@ def load_plugin(location: str) -> Operator:
         ConfigError: If the location is malformed, or there is no such module or attribute.
         ContractError: If the attribute is no Operator and gives none.
     """
+    return _checked(loaded_attribute(location), location)
+
+
+def loaded_attribute(location: str) -> object:
+    """Import what ``module:attribute`` or ``path/to/file.py:attribute`` names; a class or function is called.
+
+    Raises:
+        ConfigError: If the location is malformed, or there is no such module or attribute.
+        ContractError: If it cannot be called without arguments.
+    """
     module_name, colon, attribute = location.rpartition(":")
     if not colon or not module_name or not attribute:
         raise ConfigError(f"'{location}' is not a plug-in; expected 'module:attribute' or 'path/to/file.py:attribute'.")
     module = _import(module_name)
     if not hasattr(module, attribute):
         raise ConfigError(f"Plug-in '{location}': '{module_name}' has no attribute '{attribute}'.")
-    return _checked(_instance(getattr(module, attribute), location), location)
+    return _instance(getattr(module, attribute), location)
+
+
+def operator(model: Any, cuts: Sequence[str] = (), **settings: Any) -> Operator:
+    """Make an operator of a torch module, or build one by its name.
+
+    Args:
+        model: A module (see lift3d.operators.split_model), or an operator's name.
+        cuts: Of a module: names of the submodules whose outputs are lifted.
+        settings: Of a module: name, prediction, normalization, … (SplitOptions).
+
+    Raises:
+        ConfigError: If a cut or a setting is none, or a name is given with some.
+        ContractError: If the module cannot be cut so.
+    """
+    if isinstance(model, str):
+        if cuts or settings:
+            raise ConfigError(f"'{model}' is an operator's name, and takes its options in it: '{model}?key=value'.")
+        return build_operator(model)
+    from lift3d.operators.split_model import SplitModel
+
+    return SplitModel(model, cuts, **settings)
 
 
 def _load_plugins(locations: Sequence[str]) -> dict[str, Operator]:
@@ -152,7 +187,9 @@ def _import_file(path: Path) -> ModuleType:
 
 def _instance(target: Any, location: str) -> object:
     # A class that satisfies the protocol passes isinstance itself, so classes are told apart first.
-    if isinstance(target, type) or (callable(target) and not isinstance(target, Operator)):
+    # A torch module is callable, too, but is meant itself.
+    is_module = any(kind.__module__ == "torch.nn.modules.module" for kind in type(target).__mro__)
+    if isinstance(target, type) or (callable(target) and not isinstance(target, Operator) and not is_module):
         try:
             return target()
         except TypeError as error:

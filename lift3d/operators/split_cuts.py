@@ -1,0 +1,223 @@
+"""Where a module is cut: outputs of named submodules that are captured, or replaced, while it runs.
+
+Written ``layer.name``, ``layer.name:key`` where that output is a mapping or a sequence (``:0``, ``:hidden_states.3``),
+``layer.name@1`` for the second call of a submodule that runs several times. ``input`` and ``output`` are the image as
+the network sees it and the network's answer.
+"""
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lift3d.errors import ConfigError, ContractError
+
+INPUT, OUTPUT = "input", "output"
+Call = Callable[[nn.Module, Tensor], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """One place where a module is cut.
+
+    Attributes:
+        text: As it was written.
+        module: Name of the submodule, or input, or output.
+        key: Way to the tensor in the submodule's output, step by step; empty if the output is the tensor.
+        call: Which call of the submodule, from 0; None if it runs once.
+    """
+
+    text: str
+    module: str
+    key: tuple[str, ...] = ()
+    call: int | None = None
+
+    @classmethod
+    def parse(cls, text: str, model: nn.Module) -> "Cut":
+        """Read a cut.
+
+        Raises:
+            ConfigError: If the model has no such submodule; the closest names are offered.
+        """
+        place, _, key = text.strip().partition(":")
+        name, at, call = place.partition("@")
+        if at and not call.isdecimal():
+            raise ConfigError(f"Cut '{text}': after '@' stands which call of the submodule, 0, 1, …; got '{call}'.")
+        known = [own for own, _ in model.named_modules() if own]
+        if name not in (INPUT, OUTPUT) and name not in known:
+            # Names of layers differ in one part most often; what shares the most parts is closest.
+            close = difflib.get_close_matches(name, known, n=5, cutoff=0.4) or known[:5]
+            raise ConfigError(
+                f"Cut '{text}': {type(model).__name__} has no submodule '{name}'. Closest: {', '.join(close)}; "
+                f"'{INPUT}' and '{OUTPUT}' are cuts, too."
+            )
+        return cls(text.strip(), name, tuple(key.split(".")) if key else (), int(call) if at else None)
+
+    def pick(self, found: Any) -> Tensor:
+        """Return the tensor of this cut from a submodule's output.
+
+        Raises:
+            ContractError: If there is none; what there is instead is named.
+        """
+        return picked(found, self.key, f"Cut '{self.text}'")
+
+    def put(self, found: Any, tensor: Tensor) -> Any:
+        """Return a submodule's output with another tensor in this cut's place."""
+        return _put(found, self.key, tensor)
+
+
+def picked(found: Any, key: Sequence[str], place: str) -> Tensor:
+    """Follow a key into nested outputs; without one the first tensor that has space axes is taken.
+
+    Raises:
+        ContractError: If the way does not exist or ends at no tensor.
+    """
+    if not key and not isinstance(found, Tensor):
+        key = (_first_key(found),)
+    for step in key:
+        try:
+            found = found[step] if isinstance(found, Mapping) else found[int(step)]
+        except (KeyError, IndexError, ValueError, TypeError):
+            raise ContractError(f"{place}: there is no '{step}' in {_described(found)}.") from None
+    if not isinstance(found, Tensor):
+        raise ContractError(f"{place} gives {_described(found)}; expected a tensor. Name the way to one after ':'.")
+    return found
+
+
+def _first_key(found: Any) -> str:
+    items = found.items() if isinstance(found, Mapping) else enumerate(found) if isinstance(found, list | tuple) else ()
+    for key, value in items:
+        if isinstance(value, Tensor) and value.ndim >= 3:
+            return str(key)
+    return "0"
+
+
+def _put(found: Any, key: Sequence[str], tensor: Tensor) -> Any:
+    if isinstance(found, Tensor):
+        return tensor
+    step = key[0] if key else _first_key(found)
+    if isinstance(found, Mapping):
+        changed = {name: _put(one, key[1:], tensor) if name == step else one for name, one in found.items()}
+        return type(found)(**changed) if not isinstance(found, dict) or type(found) is not dict else changed
+    parts = [_put(one, key[1:], tensor) if str(at) == step else one for at, one in enumerate(found)]
+    # Named tuples are made of their parts, tuples and lists of a sequence.
+    return type(found)(*parts) if hasattr(found, "_fields") else type(found)(parts)
+
+
+def _described(found: Any) -> str:
+    if isinstance(found, Mapping):
+        return f"a {type(found).__name__} of {', '.join(map(str, found))}"
+    if isinstance(found, list | tuple):
+        return f"a {type(found).__name__} of {len(found)}: {', '.join(type(one).__name__ for one in found)}"
+    return f"a {type(found).__name__}"
+
+
+class _Reached(Exception):  # noqa: N818 - no error: the last cut has been captured
+    """The rest of the module need not run."""
+
+
+def capture(
+    model: nn.Module, call: Call, pixels: Tensor, cuts: Sequence[Cut], *, stops: bool = False
+) -> tuple[Any, dict[Cut, Tensor]]:
+    """Run a module and return its output and the tensors at the cuts, in the order in which they came.
+
+    Args:
+        model: The module.
+        call: Runs it on a batch of images.
+        pixels: The batch as the network wants it.
+        cuts: Which tensors.
+        stops: Stop when all are captured; the output is then None.
+
+    Raises:
+        ContractError: If a submodule of a cut does not run, or runs several times and the cut does not say which.
+    """
+    found: dict[Cut, Tensor] = {cut: pixels for cut in cuts if cut.module == INPUT}
+    wanted = [cut for cut in cuts if cut.module not in (INPUT, OUTPUT)]
+    counts: dict[str, int] = {}
+
+    def notice(name: str, output: Any) -> None:
+        count = counts.get(name, 0)
+        counts[name] = count + 1
+        for cut in wanted:
+            if cut.module == name and cut.call in (None, count):
+                found[cut] = cut.pick(output)
+        if stops and len(found) == len(cuts) and all(cut.call is not None or counts[cut.module] for cut in wanted):
+            raise _Reached
+
+    handles = [
+        model.get_submodule(name).register_forward_hook(lambda _, __, output, name=name: notice(name, output))
+        for name in dict.fromkeys(cut.module for cut in wanted)
+    ]
+    try:
+        output = call(model, pixels)
+    except _Reached:
+        return None, found
+    finally:
+        for handle in handles:
+            handle.remove()
+    for cut in wanted:
+        if cut not in found:
+            raise ContractError(f"Cut '{cut.text}': the submodule ran {counts.get(cut.module, 0)} times; cut another.")
+        if cut.call is None and counts[cut.module] > 1:
+            raise ContractError(
+                f"Cut '{cut.text}': the submodule runs {counts[cut.module]} times; say which as '{cut.text}@0', "
+                f"'{cut.text}@1', …, or cut another."
+            )
+    for cut in cuts:
+        if cut.module == OUTPUT:
+            found[cut] = cut.pick(output)
+    return output, found
+
+
+def replace_in(model: nn.Module, call: Call, pixels: Tensor, features: Mapping[Cut, Tensor]) -> Any:
+    """Run a module with other tensors at its cuts, and return its output.
+
+    Args:
+        model: The module.
+        call: Runs it on a batch of images.
+        pixels: What it runs on; a cut at ``input`` takes its place.
+        features: What the submodules of the cuts are to have given.
+    """
+    counts: dict[str, int] = {}
+
+    def exchanged(name: str, output: Any) -> Any:
+        count = counts.get(name, 0)
+        counts[name] = count + 1
+        for cut, tensor in features.items():
+            if cut.module == name and cut.call in (None, count):
+                output = cut.put(output, tensor)
+        return output
+
+    names = dict.fromkeys(cut.module for cut in features if cut.module not in (INPUT, OUTPUT))
+    handles = [
+        model.get_submodule(name).register_forward_hook(lambda _, __, output, name=name: exchanged(name, output))
+        for name in names
+    ]
+    at_input = [tensor for cut, tensor in features.items() if cut.module == INPUT]
+    try:
+        output = call(model, at_input[0] if at_input else pixels)
+    finally:
+        for handle in handles:
+            handle.remove()
+    for cut, tensor in features.items():
+        if cut.module == OUTPUT:
+            output = cut.put(output, tensor)
+    return output
+
+
+def plain_call(model: nn.Module, pixels: Tensor) -> Any:
+    """Run a module on its one argument."""
+    return model(pixels)
+
+
+def tensors_equal(a: Tensor, b: Tensor) -> bool:
+    """Whether two answers are the same but for rounding in another order of sums."""
+    if a.shape != b.shape:
+        return False
+    if not a.is_floating_point():
+        return bool((a == b).all())
+    scale = float(b.abs().amax()) if b.numel() else 0.0
+    return bool(torch.isfinite(a).all()) and float((a - b).abs().amax()) <= 1e-4 * max(scale, 1e-6)

@@ -1,0 +1,262 @@
+"""Any torch module as an operator, cut anywhere: ``SplitModel(model, cuts=("encoder.layer4", …))``.
+
+Encode runs the module and captures what the submodules of the cuts give; decode runs it again with lifted features in
+their place. Several cuts lift several maps, so skip connections are lifted, too; ``cuts=("input",)`` lifts what the
+network sees, ``cuts=("output",)`` the answer of a black box. How tensors lie over the image, where their cells sit and
+which sizes the network takes is found by running it, and proved: what decode makes of encode is what the module gives,
+and nothing of the image reaches the answer past the cuts.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lift3d.domain.camera import ImageSize
+from lift3d.domain.features import EMPTY_STATE, FeatureMap, SceneState
+from lift3d.domain.keys import ViewId, digest
+from lift3d.domain.lifted import Prediction, PredictionKind
+from lift3d.domain.scene_views import SceneViews
+from lift3d.errors import ConfigError, ContractError
+from lift3d.operators.network_weights import digest_weights, encoder_device
+from lift3d.operators.preprocessing import Normalization
+from lift3d.operators.protocol import OperatorSpec, Quantity
+from lift3d.operators.split_answer import AnswerForm
+from lift3d.operators.split_cuts import OUTPUT, Call, Cut, capture, plain_call, replace_in, tensors_equal
+from lift3d.operators.split_leaks import uncut_paths
+from lift3d.operators.split_probe import Geometry, noise, probe
+
+AS_IT_IS = Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+
+@dataclass(frozen=True, slots=True)
+class SplitOptions:
+    """How a module is fed and read.
+
+    Attributes:
+        prediction: What decode gives; an embedding is the (first) cut itself, and the rest of the module never runs.
+        quantity: What is blended (lift3d.operators.protocol).
+        normalization: Of images in [0, 1]; as they are by default.
+        input_size: The only size that the module takes, (height, width); found out if None.
+        enlarges: How many times larger the answer is than what the network sees: images are reduced by it first, so
+            that the answer has the size of the image. For super-resolution.
+        output: Way to the answer in a nested output, e.g. ``logits`` or ``0``.
+        finish: From the answer to what its kind wants (images in [0, 1]); as it is by default.
+        call: How the module is run on a batch of images; called with it by default.
+        allow_leaks: Accept that uncut paths carry something other than lifted features (of a grey image, never the
+            target's); they are then named in the spec.
+        licence: Of code and weights.
+        restores: Whether the answer means to be the true image.
+        label_names: Of label ids 0, 1, ….
+    """
+
+    prediction: PredictionKind = "embedding"
+    quantity: Quantity = "invariant"
+    normalization: Normalization = AS_IT_IS
+    input_size: tuple[int, int] | None = None
+    enlarges: int = 1
+    output: str = ""
+    finish: Callable[[Tensor], Tensor] | None = None
+    call: Call = plain_call
+    allow_leaks: bool = False
+    licence: str = "unknown"
+    restores: bool = False
+    label_names: tuple[str, ...] = ()
+
+
+class SplitModel:
+    """A torch module, cut in two.
+
+    Args:
+        model: In evaluation mode and frozen from here on; moved to the device of encoders.
+        cuts: Submodules whose outputs are lifted (see lift3d.operators.split_cuts), at least one.
+        name: Of the operator.
+        options: How it is fed and read.
+        settings: The same, field by field.
+
+    Raises:
+        ConfigError: If a cut or an option is none.
+        ContractError: If the module cannot be cut so; uncut paths are named.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        cuts: Sequence[str],
+        *,
+        name: str = "",
+        options: SplitOptions | None = None,
+        **settings: Any,
+    ) -> None:
+        self._options = _options(options, settings)
+        self._model = model.eval().requires_grad_(False).to(encoder_device())
+        self._cuts = _parsed(cuts, model)
+        key = tuple(self._options.output.split(".")) if self._options.output else ()
+        self._answer = Cut(f"{OUTPUT}:{self._options.output}" if key else OUTPUT, OUTPUT, key)
+        only = None if self._options.input_size is None else ImageSize(*self._options.input_size)
+        self._geometry = probe(self._model, self._options.call, self._cuts, only, self._reader())
+        leaks = self._prove() if self._options.prediction != "embedding" else ()
+        first = self._geometry.cuts[0]
+        self.spec = OperatorSpec(
+            name=name or type(model).__name__.lower(),
+            stage_version=1,
+            prediction_kind=self._options.prediction,
+            quantity=self._options.quantity,
+            licence=self._options.licence,
+            weights_digest=digest([digest_weights(model), [cut.text for cut in self._cuts], self._identity()]),
+            channel_count=first.channel_count,
+            stride_px=first.layout.stride[0] * self._options.enlarges,
+            leaks=", ".join(leaks),
+            restores=self._options.restores,
+            label_names=self._options.label_names,
+        )
+
+    @property
+    def geometry(self) -> Geometry:
+        """What the module takes, and where the cells of its cuts sit."""
+        return self._geometry
+
+    def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
+        """Return what the submodules of the cuts give for an image, one map per cut.
+
+        Raises:
+            ContractError: If their shapes are not those that were found at first.
+        """
+        size = ImageSize(*image.shape[-2:])
+        pixels, network = self._pixels(image)
+        with torch.no_grad():
+            _, found = capture(self._model, self._options.call, pixels, self._cuts, stops=self._may_stop)
+        maps = []
+        for cut, geometry in zip(self._cuts, self._geometry.cuts, strict=True):
+            cells, tokens = geometry.layout.to_cells(found[cut], network)
+            grid = geometry.grid(cells.shape[1], cells.shape[2], size, network)
+            own = cells.to("cpu", torch.float32).contiguous()
+            maps.append(FeatureMap(own, grid, None if tokens is None else tokens.to("cpu", torch.float32)))
+        return tuple(maps)
+
+    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
+        """Return the empty state."""
+        return EMPTY_STATE
+
+    def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
+        """Return what the rest of the module makes of features at its cuts.
+
+        The module runs on a grey image; with every path cut, nothing of that image reaches the answer.
+        """
+        if self._options.prediction == "embedding":
+            shape = (features[0].grid.rows, features[0].grid.cols)
+            return Prediction("embedding", features[0].values, torch.ones(shape, dtype=torch.bool))
+        pixels, network = self._pixels(torch.full((3, size.height, size.width), 0.5))
+        output = self._run(pixels, features)
+        return self._form.prediction(output, network, size)
+
+    def _run(self, pixels: Float[Tensor, "1 3 row_in col_in"], features: Sequence[FeatureMap]) -> Tensor:
+        at_cuts = {
+            cut: geometry.layout.to_tensor(one.values, one.global_tokens).to(pixels.device)
+            for cut, geometry, one in zip(self._cuts, self._geometry.cuts, features, strict=True)
+        }
+        with torch.no_grad():
+            if self._answer in at_cuts:
+                return at_cuts[self._answer]
+            return self._answer.pick(replace_in(self._model, self._options.call, pixels, at_cuts))
+
+    def _reader(self) -> Callable[[Any], Tensor] | None:
+        """Return what takes the finished answer from the module's output; None if the module need not answer."""
+        if self._options.prediction == "embedding":
+            return None
+        finish = self._options.finish
+        return self._answer.pick if finish is None else lambda output: finish(self._answer.pick(output))
+
+    @property
+    def _form(self) -> AnswerForm:
+        layout = self._geometry.answer
+        if layout is None:
+            raise ContractError("A split model without an answer has no form of it; give prediction=.")
+        return AnswerForm(self._options.prediction, layout, self._options.finish)
+
+    @property
+    def _may_stop(self) -> bool:
+        return all(cut.module != OUTPUT for cut in self._cuts)
+
+    def _pixels(self, image: Float[Tensor, "3 height width"]) -> tuple[Float[Tensor, "1 3 row_in col_in"], ImageSize]:
+        """Return what the network sees of an image, and its size: the next that it takes."""
+        by = self._options.enlarges
+        size = ImageSize(-(-image.shape[-2] // by), -(-image.shape[-1] // by))
+        network = self._geometry.input_size(size)
+        shape = (network.height, network.width)
+        seen = image.to(torch.float32)[None]
+        if tuple(seen.shape[-2:]) == (by * network.height, by * network.width) and by > 1:
+            seen = functional.avg_pool2d(seen, by)
+        elif tuple(seen.shape[-2:]) != shape:
+            seen = functional.interpolate(seen, shape, mode="bilinear", antialias=True, align_corners=False)
+        return self._options.normalization.apply(seen[0])[None].to(encoder_device()), network
+
+    def _prove(self) -> tuple[str, ...]:
+        """Compare what decode makes of encode with the module's own answer, and name what passes the cuts.
+
+        Raises:
+            ContractError: If they differ.
+        """
+        size, call = self._geometry.probed, self._options.call
+        device = encoder_device()
+        image, carriers = noise(size)[0], (noise(size, seed=7)[0], torch.full((3, size.height, size.width), 0.5))
+        pixels, *carried = (self._options.normalization.apply(one)[None].to(device) for one in (image, *carriers))
+        with torch.no_grad():
+            output, found = capture(self._model, call, pixels, self._cuts)
+            plain = self._answer.pick(output)
+            maps = []
+            for cut, geometry in zip(self._cuts, self._geometry.cuts, strict=True):
+                cells, tokens = geometry.layout.to_cells(found[cut], size)
+                maps.append(FeatureMap(cells.cpu(), geometry.grid(cells.shape[1], cells.shape[2], size, size), tokens))
+            answers = [self._run(one, maps) for one in carried]
+        if all(tensors_equal(answer, plain) for answer in answers):
+            return ()
+        leaks = uncut_paths(self._model, call, pixels, self._cuts, self._answer)
+        if leaks and self._options.allow_leaks:
+            return leaks
+        own = ", ".join(f'"{cut.text}"' for cut in self._cuts)
+        if not leaks:
+            raise ContractError(
+                f"{type(self._model).__name__} cut at {own}: its own features there do not give its own answer; by "
+                "which path is unknown, as its answer has no gradient. Cut elsewhere, e.g. at 'output'."
+            )
+        named = ", ".join(f'"{name}"' for name in leaks)
+        raise ContractError(
+            f"{type(self._model).__name__} cut at {own}: its answer also depends on the image by uncut paths: {named}. "
+            f"Lift them, too: cuts=({own}, {named}); or accept the loss with allow_leaks=True."
+        )
+
+    def _identity(self) -> list[str]:
+        """Return what of the options changes numbers."""
+        one = self._options
+        finish = "" if one.finish is None else getattr(one.finish, "__qualname__", repr(one.finish))
+        return [
+            str(part) for part in (one.normalization, one.input_size, one.enlarges, one.output, finish, one.allow_leaks)
+        ]
+
+
+def _options(options: SplitOptions | None, settings: Mapping[str, Any]) -> SplitOptions:
+    try:
+        found = replace(options or SplitOptions(), **settings)
+    except TypeError:
+        known = ", ".join(SplitOptions.__slots__)
+        raise ConfigError(f"A split model has no option {', '.join(settings)}; options: {known}.") from None
+    if found.prediction == "embedding" and found.finish is not None:
+        raise ConfigError("finish belongs to an answer; an embedding is a cut itself. Give prediction=, too.")
+    if found.enlarges < 1:
+        raise ConfigError(f"enlarges must be at least 1, got {found.enlarges}.")
+    return found
+
+
+def _parsed(cuts: Sequence[str], model: nn.Module) -> tuple[Cut, ...]:
+    texts = (cuts,) if isinstance(cuts, str) else tuple(cuts)
+    if not texts:
+        raise ConfigError("A split model needs at least one cut: the name of a submodule, 'input' or 'output'.")
+    found = tuple(Cut.parse(text, model) for text in texts)
+    if len(set(found)) < len(found):
+        raise ConfigError(f"Cuts {', '.join(texts)} name one place twice; name each once.")
+    return found

@@ -1,0 +1,82 @@
+"""A split module by name: ``split:path/to/file.py:attribute?cuts=encoder.layer4,stem&prediction=image``.
+
+The attribute (or ``split:module:attribute``) is a torch module, or a class or function without arguments that gives it.
+
+cuts: submodules, with commas between; input and output are some, too. prediction, quantity, output, licence, enlarges,
+input_size=HEIGHT,WIDTH, restores=1: as ``split_model.SplitOptions`` says. mean=R,G,B and std=R,G,B: normalisation of
+images in [0, 1]. labels=NAME,NAME: names of label ids.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from lift3d.errors import ConfigError
+from lift3d.operators.catalog import loaded_attribute
+from lift3d.operators.names import OperatorName
+from lift3d.operators.plugin_guard import GuardedOperator
+from lift3d.operators.preprocessing import Normalization
+from lift3d.operators.protocol import Operator
+from lift3d.operators.split_model import SplitModel
+
+
+def build(name: OperatorName) -> Operator:
+    """Build the operator ``split:FILE.py:ATTRIBUTE?cuts=…`` (or ``split:MODULE:ATTRIBUTE?…``).
+
+    Raises:
+        ConfigError: If the attribute is no module, or an option is none.
+        ContractError: If the module cannot be cut so.
+    """
+    name.check(_NAMED_OPTIONS, "FILE.py:ATTRIBUTE of a torch module")
+    model = loaded_attribute(name.argument)
+    if not isinstance(model, nn.Module):
+        raise ConfigError(
+            f"Operator '{name}': '{name.argument}' gives a {type(model).__name__}; expected a torch module."
+        )
+    settings: dict[str, Any] = {
+        key: name.option(key, "") for key in ("prediction", "quantity", "output", "licence") if name.option(key, "")
+    }
+    if name.option("mean", "") or name.option("std", ""):
+        settings["normalization"] = Normalization(_three(name, "mean", 0.0), _three(name, "std", 1.0))
+    if name.option("input_size", ""):
+        settings["input_size"] = tuple(_numbers(name, "input_size", 2, int))
+    if name.option("labels", ""):
+        settings["label_names"] = tuple(name.option("labels", "").split(","))
+    settings["enlarges"] = name.integer("enlarges", 1)
+    settings["restores"] = name.integer("restores", 0) == 1
+    cuts = [cut for cut in name.option("cuts", "").split(",") if cut]
+    return GuardedOperator(SplitModel(model, cuts, name=str(name), **settings))
+
+
+_NAMED_OPTIONS = (
+    "cuts",
+    "prediction",
+    "quantity",
+    "output",
+    "licence",
+    "mean",
+    "std",
+    "input_size",
+    "enlarges",
+    "restores",
+    "labels",
+)
+
+
+def _three(name: OperatorName, key: str, default: float) -> tuple[float, float, float]:
+    if not name.option(key, ""):
+        return (default, default, default)
+    red, green, blue = _numbers(name, key, 3, float)
+    return (red, green, blue)
+
+
+def _numbers(name: OperatorName, key: str, count: int, kind: Callable[[str], Any]) -> list[Any]:
+    text = name.option(key, "")
+    try:
+        found = [kind(part) for part in text.split(",")]
+    except ValueError:
+        found = []
+    if len(found) != count:
+        raise ConfigError(f"Operator '{name}': {key} takes {count} numbers with commas between, got '{text}'.")
+    return found

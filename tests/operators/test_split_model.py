@@ -1,0 +1,275 @@
+"""Any torch module, cut anywhere: what is found by running it, what is proved, and what is refused."""
+
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+import lift3d
+from lift3d.domain.camera import ImageSize
+from lift3d.domain.features import EMPTY_STATE
+from lift3d.errors import ConfigError, ContractError
+from lift3d.operators.catalog import build_operator
+from lift3d.operators.split_probe import noise
+
+SIZE = ImageSize(48, 64)
+IMAGE = noise(SIZE)[0]
+
+
+class UNet(nn.Module):
+    """Two halvings, with skips."""
+
+    def __init__(self):
+        super().__init__()
+        self.full, self.middle = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 8, 3, 2, 1)
+        self.quarter, self.up = nn.Conv2d(8, 12, 3, 2, 1), nn.Conv2d(20, 8, 3, padding=1)
+        self.last = nn.Conv2d(14, 3, 3, padding=1)
+
+    def forward(self, pixels):
+        full = self.full(pixels).relu()
+        middle = self.middle(full).relu()
+        found = functional.interpolate(self.quarter(middle).relu(), scale_factor=2)
+        found = functional.interpolate(self.up(torch.cat([found, middle], 1)).relu(), scale_factor=2)
+        return self.last(torch.cat([found, full], 1)).sigmoid()
+
+
+class Residual(nn.Module):
+    """A correction of the image itself: a global residual."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.tail = nn.Conv2d(3, 4, 5, padding=2), nn.Conv2d(4, 3, 1)
+
+    def forward(self, pixels):
+        return pixels + self.tail(self.body(pixels).tanh())
+
+
+class Tokens(nn.Module):
+    """Patches as tokens behind two others; takes one size only if it has positions."""
+
+    def __init__(self, positions=0):
+        super().__init__()
+        self.patch, self.mix = nn.Conv2d(3, 16, 8, 8), nn.Linear(16, 16)
+        self.extra = nn.Parameter(torch.randn(1, 2, 16))
+        self.position = nn.Parameter(torch.randn(1, positions, 16)) if positions else None
+        self.head = nn.Linear(16, 5)
+
+    def forward(self, pixels):
+        cells = self.patch(pixels)
+        tokens = torch.cat([self.extra, cells.flatten(2).transpose(1, 2)], 1)
+        if self.position is not None:
+            tokens = tokens + self.position
+        tokens = self.mix(tokens) + tokens.mean(1, keepdim=True)
+        scores = self.head(tokens[:, 2:]).transpose(1, 2).reshape(1, 5, *cells.shape[2:])
+        return functional.interpolate(scores, scale_factor=8, mode="bilinear")
+
+
+class Pair(NamedTuple):
+    coarse: torch.Tensor
+    fine: torch.Tensor
+
+
+class Nested(nn.Module):
+    """Channels last inside, a mapping with a named tuple outside, one submodule that runs twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.lift, self.twice = nn.Linear(3, 8), nn.Linear(8, 8)
+
+    def forward(self, pixels):
+        cells = functional.avg_pool2d(pixels, 4).permute(0, 2, 3, 1)
+        cells = self.twice(self.twice(self.lift(cells)).relu())
+        return {"loss": torch.zeros(()), "maps": Pair(cells, cells.sum(-1))}
+
+
+class Strides(nn.Module):
+    """Three pixels per step, twice, without padding and with."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Conv2d(3, 8, 5, 3), nn.Conv2d(8, 8, 3, 3, 1)
+
+    def forward(self, pixels):
+        return self.two(self.one(pixels).tanh())
+
+
+def made(kind, *arguments):
+    torch.manual_seed(0)
+    return kind(*arguments).eval()
+
+
+def decoded(operator, image=IMAGE):
+    return operator.decode(operator.encode(image), EMPTY_STATE, ImageSize(*image.shape[-2:])).values
+
+
+def test_every_path_cut_gives_the_modules_own_answer():
+    model = made(UNet)
+    operator = lift3d.operator(model, ("quarter", "middle", "full"), prediction="image")
+    torch.testing.assert_close(decoded(operator), model(IMAGE[None])[0].clamp(0, 1))
+    assert [one.grid.stride_u for one in operator.encode(IMAGE)] == [4, 2, 1]
+    assert operator.geometry.multiple == 4
+    assert operator.spec.leaks == ""
+
+
+def test_an_uncut_skip_is_named():
+    with pytest.raises(ContractError, match='uncut paths: "full", "middle"') as caught:
+        lift3d.operator(made(UNet), ("quarter",), prediction="image")
+    assert 'cuts=("quarter", "full", "middle")' in str(caught.value)
+
+
+def test_a_global_residual_is_named_and_can_be_lifted():
+    model = made(Residual)
+    with pytest.raises(ContractError, match='uncut paths: "input"'):
+        lift3d.operator(model, ("body",), prediction="image")
+    whole = lift3d.operator(model, ("body", "input"), prediction="image")
+    torch.testing.assert_close(decoded(whole), model(IMAGE[None])[0].clamp(0, 1))
+    lossy = lift3d.operator(model, ("body",), prediction="image", allow_leaks=True)
+    assert lossy.spec.leaks == "input"
+    # Still nothing of the target: a grey image takes its place.
+    features = lossy.encode(IMAGE)
+    lossy.encode(1 - IMAGE)
+    assert torch.equal(
+        lossy.decode(features, EMPTY_STATE, SIZE).values, lossy.decode(features, EMPTY_STATE, SIZE).values
+    )
+
+
+@pytest.mark.parametrize("cut", ["input", "output"])
+def test_a_black_box_is_cut_at_its_ends(cut):
+    model = made(UNet)
+    operator = lift3d.operator(model, (cut,), prediction="image")
+    torch.testing.assert_close(decoded(operator), model(IMAGE[None])[0].clamp(0, 1))
+    (features,) = operator.encode(IMAGE)
+    torch.testing.assert_close(features.values, IMAGE if cut == "input" else model(IMAGE[None])[0])
+
+
+def test_tokens_lie_on_their_grid_and_those_before_them_are_kept():
+    model = made(Tokens)
+    operator = lift3d.operator(model, ("mix",))
+    (features,) = operator.encode(IMAGE)
+    assert (features.grid.rows, features.grid.cols) == (6, 8)
+    assert features.global_tokens is not None
+    assert features.global_tokens.shape == (2, 16)
+    assert (features.grid.origin_u, features.grid.origin_v) == (0, 0)
+
+
+def test_what_is_read_before_and_behind_a_cut_passes_it():
+    model = made(Tokens)
+    with pytest.raises(ContractError, match='uncut paths: "patch"'):
+        lift3d.operator(model, ("mix",), prediction="labels")
+    operator = lift3d.operator(model, ("patch",), prediction="labels")
+    assert torch.equal(decoded(operator), model(IMAGE[None])[0].argmax(0))
+
+
+def test_the_only_size_that_a_network_takes_is_found_or_given():
+    with pytest.raises(ContractError, match="input_size"):
+        lift3d.operator(made(Tokens, 2 + 13), ("patch",), prediction="labels")
+    found = lift3d.operator(made(Tokens, 2 + 16), ("patch",), prediction="labels")
+    assert found.geometry.fixed == ImageSize(32, 32)
+    given = lift3d.operator(made(Tokens, 2 + 8), ("patch",), prediction="labels", input_size=(16, 32))
+    (features,) = given.encode(IMAGE)
+    assert (features.grid.stride_v, features.grid.stride_u) == (24, 16)
+
+
+def test_ways_into_nested_outputs_and_second_calls():
+    model = made(Nested)
+    by_name = lift3d.operator(model, ("output:maps.0",)).encode(IMAGE)[0]
+    second = lift3d.operator(model, ("twice@1",)).encode(IMAGE)[0]
+    assert torch.equal(by_name.values, second.values)
+    assert by_name.grid.stride_u == 4
+    scalar = lift3d.operator(model, ("twice@1",), prediction="scalar", output="maps.1")
+    assert decoded(scalar).shape == (48, 64)
+    with pytest.raises(ContractError, match="runs 2 times"):
+        lift3d.operator(model, ("twice",))
+    with pytest.raises(ContractError, match="no 'nothing' in a dict of loss, maps"):
+        lift3d.operator(model, ("output:nothing",))
+
+
+def test_strides_of_any_number_and_cropped_borders():
+    operator = lift3d.operator(made(Strides), ("two", "one"))
+    two, one = operator.geometry.cuts
+    assert (two.layout.stride, one.layout.stride) == ((9, 9), (3, 3))
+    # Windows of five pixels start at the corner; every third of those is joined with its neighbours.
+    for found, stride in ((two.first, 9), (one.first, 3)):
+        assert max(abs(side - 2.5) for side in found) < 0.1 * stride
+
+
+def test_super_resolution_sees_a_reduced_image():
+    class Twice(nn.Module):
+        def forward(self, pixels):
+            return functional.interpolate(pixels, scale_factor=2)
+
+    operator = lift3d.operator(Twice(), ("input",), prediction="image", enlarges=2, restores=True)
+    (features,) = operator.encode(IMAGE)
+    assert (features.grid.stride_u, features.grid.rows) == (2, 24)
+    reduced = functional.avg_pool2d(IMAGE[None], 2)
+    torch.testing.assert_close(decoded(operator), functional.interpolate(reduced, scale_factor=2)[0])
+
+
+@pytest.mark.parametrize(
+    ("model", "cuts", "settings", "error", "match"),
+    [
+        (UNet, ("quartar",), {}, ConfigError, "Closest: quarter"),
+        (UNet, (), {}, ConfigError, "at least one cut"),
+        (UNet, ("full", "full"), {}, ConfigError, "twice"),
+        (UNet, ("full",), {"predicts": "image"}, ConfigError, "no option predicts"),
+        (UNet, ("full",), {"enlarges": 0}, ConfigError, "at least 1, got 0"),
+    ],
+)
+def test_what_cannot_be_cut_is_said(model, cuts, settings, error, match):
+    with pytest.raises(error, match=match):
+        lift3d.operator(made(model), cuts, **settings)
+
+
+class Spoiled(nn.Module):
+    def __init__(self, how):
+        super().__init__()
+        self.conv, self.how = nn.Conv2d(3, 4, 1), how
+
+    def forward(self, pixels):
+        found = self.conv(pixels)
+        if self.how == "nan":
+            return found * torch.nan
+        if self.how == "random":
+            return found + torch.rand(1, generator=torch.Generator().manual_seed(int(torch.randint(9**9, ()))))
+        return found.mean((2, 3))
+
+
+@pytest.mark.parametrize(
+    ("how", "match"), [("nan", "NaN or infinity"), ("random", "another each time"), ("flat", "none of whose axes")]
+)
+def test_networks_that_break_their_word(how, match):
+    with pytest.raises(ContractError, match=match):
+        lift3d.operator(made(Spoiled, how), ("output",))
+
+
+def test_the_digest_knows_weights_cuts_and_settings():
+    model = made(UNet)
+    digests = [
+        lift3d.operator(model, ("full",)).spec.weights_digest,
+        lift3d.operator(model, ("middle",)).spec.weights_digest,
+        lift3d.operator(model, ("full",), input_size=(32, 32)).spec.weights_digest,
+        lift3d.operator(made(Residual), ("body",)).spec.weights_digest,
+    ]
+    assert len(set(digests)) == 4
+    assert lift3d.operator(made(UNet), ("full",)).spec.weights_digest == digests[0]
+
+
+def test_a_module_in_a_file_is_an_operator_by_name(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "import torch\nfrom torch import nn\n\n\ndef net():\n    torch.manual_seed(0)\n"
+        "    return nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU(), nn.Conv2d(4, 2, 1))\n\n\nnumber = 3\n"
+    )
+    name = f"split:{path}:net?cuts=0&prediction=labels&mean=0.5,0.5,0.5&labels=no,yes"
+    operator = build_operator(name)
+    assert operator.spec.name == name
+    assert operator.spec.label_names == ("no", "yes")
+    assert decoded(operator).shape == (48, 64)
+    with pytest.raises(ConfigError, match="gives a int; expected a torch module"):
+        build_operator(f"split:{path}:number?cuts=0")
+    with pytest.raises(ConfigError, match="mean takes 3 numbers"):
+        build_operator(f"split:{path}:net?cuts=0&mean=1,2")
+    with pytest.raises(ConfigError, match="takes its options in it"):
+        lift3d.operator("rgb", ("input",))

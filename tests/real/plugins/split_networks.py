@@ -1,0 +1,192 @@
+"""Real networks as plain torch modules, made operators by one call: ``--plugin PATH:edsr_x2 --operator edsr_x2``.
+
+Only the loading is written here; where their cells sit and that nothing passes the cuts is found by lift3d. Weights,
+and the interpreter that runs networks kept as .npz graphs, are found through LIFT3D_TEST_DATA.
+"""
+
+import importlib.util
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+import lift3d
+from lift3d.errors import ConfigError
+from lift3d.operators.network_weights import load_weights, read_weights
+from lift3d.operators.preprocessing import Normalization
+from lift3d.operators.protocol import Operator
+
+TO_255 = Normalization((0.0,) * 3, (1 / 255,) * 3)
+BYTES_AROUND_0 = Normalization((128 / 255,) * 3, (128 / 255,) * 3)
+
+
+class FastStyle(nn.Module):
+    """Three convolutions and five residual blocks, ``bottleneck``, then two up-convolutions and a last convolution.
+
+    Source:
+        Johnson, Alahi & Fei-Fei, Perceptual Losses for Real-Time Style Transfer and Super-Resolution, ECCV 2016.
+    """
+
+    def __init__(self, weights: Path) -> None:
+        super().__init__()
+        entries = read_weights(weights)
+        # Per layer: kernel (height, width, before, after), shift, scale.
+        for index in range(16):
+            kernel, shift, scale = (entries[f"v{3 * index + part}"].float() for part in range(3))
+            self.register_buffer(f"kernel{index}", kernel.permute(3, 2, 0, 1).contiguous())
+            self.register_buffer(f"shift{index}", shift)
+            self.register_buffer(f"scale{index}", scale)
+        self.bottleneck = nn.Identity()
+
+    def forward(self, pixels: Float[Tensor, "1 3 height width"]) -> Float[Tensor, "1 3 height width"]:
+        """Return the painting, 0 to 255."""
+        values = pixels
+        for index, stride in enumerate((1, 2, 2)):
+            values = torch.relu(self._convolved(values, index, stride))
+        for index in range(3, 13, 2):
+            values = values + self._convolved(torch.relu(self._convolved(values, index)), index + 1)
+        values = self.bottleneck(values)
+        for index in (13, 14):
+            full = functional.conv_transpose2d(values, self.get_buffer(f"kernel{index}"), stride=2)
+            values = torch.relu(self._normalized(full[..., :-1, :-1], index))
+        return torch.tanh(self._convolved(values, 15)) * 150 + 127.5
+
+    def _convolved(self, values: Tensor, index: int, stride: int = 1) -> Tensor:
+        kernel = self.get_buffer(f"kernel{index}")
+        padding = kernel.shape[-1] - stride
+        before, after = padding // 2, padding - padding // 2
+        padded = functional.pad(values, (before, after, before, after))
+        return self._normalized(functional.conv2d(padded, kernel, stride=stride), index)
+
+    def _normalized(self, values: Tensor, index: int) -> Tensor:
+        variance, mean = torch.var_mean(values, dim=(2, 3), correction=0, keepdim=True)
+        unit = (values - mean) / (variance + 1e-3).sqrt()
+        scale, shift = self.get_buffer(f"scale{index}"), self.get_buffer(f"shift{index}")
+        return unit * scale[:, None, None] + shift[:, None, None]
+
+
+class NpzNetwork(nn.Module):
+    """A graph of an .npz file up to one of its tensors, with a submodule ``at_N`` at tensors that may be cut."""
+
+    def __init__(self, file_name: str, places: Sequence[int], last_op: int | None = None) -> None:
+        super().__init__()
+        self._graph = _interpreter().NpzGraph(str(_data() / "models" / "mlperf_coral" / file_name))
+        self._ops = self._graph.ops if last_op is None else self._graph.ops[: last_op + 1]
+        self._run = type(self._graph).__call__.__wrapped__  # Without no_grad, so that cells can be probed.
+        for place in places:
+            self.add_module(f"at_{place}", nn.Identity())
+        for index, constant in self._graph.const.items():
+            self.register_buffer(f"constant{index}", constant)
+
+    def forward(self, pixels: Float[Tensor, "1 3 height width"]) -> Float[Tensor, "1 channel row col"]:
+        """Return the last tensor."""
+        held, graph = dict(self._graph.const), self._graph
+        value = pixels.permute(0, 2, 3, 1)
+        try:
+            for op in self._ops:
+                graph.const, graph.ops = held, [op]
+                self._run(graph, value)
+                made = op[2][0]
+                held = dict(graph.acts)
+                if f"at_{made}" in self._modules:
+                    held[made] = self.get_submodule(f"at_{made}")(held[made])
+                value = held[graph.inp[0]]
+        finally:
+            graph.const, graph.ops = {k: v for k, v in self._graph.const.items() if graph.T[k]["const"]}, self._ops
+        found: Tensor = held[self._ops[-1][2][0]]
+        return found.permute(0, 3, 1, 2)
+
+
+class ZeroDce(nn.Module):
+    """Seven convolutions give eight curves per pixel, which are applied to the image one after the other.
+
+    Source:
+        Guo et al., Zero-Reference Deep Curve Estimation for Low-Light Image Enhancement, CVPR 2020, eq. 3.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        for index, (before, after) in enumerate([(3, 32), *[(32, 32)] * 3, (64, 32), (64, 32), (64, 24)], start=1):
+            self.add_module(f"e_conv{index}", nn.Conv2d(before, after, 3, padding=1))
+        self.curves = nn.Tanh()
+
+    def forward(self, pixels: Float[Tensor, "1 3 height width"]) -> Float[Tensor, "1 3 height width"]:
+        """Return the brightened image."""
+        levels = [pixels]
+        for index in range(1, 5):
+            levels.append(torch.relu(self.get_submodule(f"e_conv{index}")(levels[-1])))
+        _, first, second, third, found = levels
+        found = torch.relu(self.get_submodule("e_conv5")(torch.cat([third, found], 1)))
+        found = torch.relu(self.get_submodule("e_conv6")(torch.cat([second, found], 1)))
+        curves = self.curves(self.get_submodule("e_conv7")(torch.cat([first, found], 1)))
+        for curve in curves.split(3, dim=1):
+            pixels = pixels + curve * (pixels.square() - pixels)
+        return pixels
+
+
+def style_rain() -> Operator:
+    """Fast style transfer, cut after the residual blocks."""
+    network = FastStyle(_data() / "models" / "faststyle" / "faststyle_rain_princess_fp16.safetensors")
+    return lift3d.operator(
+        network, ("bottleneck",), name="style_rain", prediction="image", normalization=TO_255, finish=_from_255
+    )
+
+
+def edsr_x2() -> Operator:
+    """Super-resolution, cut before its last convolution."""
+    network = NpzNetwork("edsr_f64b5_x2.npz", (45,))
+    return lift3d.operator(
+        network, ("at_45",), name="edsr_x2", prediction="image", enlarges=2, restores=True, normalization=TO_255,
+        finish=_from_255,
+    )  # fmt: skip
+
+
+def mosaic_split() -> Operator:
+    """Semantic segmentation of ADE20K's 32 classes, cut at its logits."""
+    network = NpzNetwork("mosaic_ade20k32.npz", (240,), last_op=98)
+    return lift3d.operator(
+        network, ("at_240",), name="mosaic_split", prediction="labels", quantity="label", input_size=(512, 512),
+        normalization=BYTES_AROUND_0,
+    )  # fmt: skip
+
+
+def mobilenet_split() -> Operator:
+    """MobileNet v2's features at stride 8."""
+    graph = NpzNetwork("mobilenet_v2_imagenet.npz", ())
+    made = [graph._graph.T[outputs[0]]["name"] for _, _, outputs, _ in graph._graph.ops]
+    last = made.index("MobilenetV2/expanded_conv_5/add")
+    network = NpzNetwork("mobilenet_v2_imagenet.npz", (), last_op=last)
+    return lift3d.operator(network, ("output",), name="mobilenet_split", normalization=BYTES_AROUND_0)
+
+
+def zerodce() -> Operator:
+    """Low-light enhancement; the curves act on the image itself, so both are lifted."""
+    network = ZeroDce()
+    load_weights(network, _data() / "models" / "zerodce" / "Epoch99.pth", ())
+    return lift3d.operator(network, ("curves", "input"), name="zerodce", prediction="image")
+
+
+def _from_255(painted: Tensor) -> Tensor:
+    return painted / 255
+
+
+def _data() -> Path:
+    root = os.environ.get("LIFT3D_TEST_DATA")
+    if not root:
+        raise ConfigError("LIFT3D_TEST_DATA is not set; it must name the folder with models/ and tools/.")
+    return Path(root)
+
+
+def _interpreter() -> Any:
+    path = _data() / "tools" / "npz_graph.py"
+    spec = importlib.util.spec_from_file_location("npz_graph", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise ConfigError(f"There is no interpreter of .npz networks at '{path}'.")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
