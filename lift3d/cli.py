@@ -182,6 +182,23 @@ def train_lifter(
         sys.exit(EXIT_INTERRUPTED)
 
 
+@app.command("train-tiny")
+def train_small_model(
+    name: Annotated[str, typer.Argument(help="Of the small model, as after 'tiny:'.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Weights to write: a .safetensors file; its card goes beside.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps; as the packaged weights if not given.")] = None,
+    seed: Annotated[int, typer.Option(help="Of weights and batches.")] = 0,
+) -> None:
+    """Train one of the small models that come with the package, and measure it against plain baselines."""
+    from lift3d.training.tiny.catalog import train_tiny
+
+    place = out or Path(f"{name}.safetensors")
+    train_tiny(name, place, steps, seed)
+    typer.echo(f"weights {place}\ncard    {place.with_suffix('.md')}")
+
+
 @app.command()
 def status(
     store: Annotated[str, typer.Argument(help="URL of the store.")],

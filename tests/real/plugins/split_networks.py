@@ -137,6 +137,14 @@ def style_rain() -> Operator:
     )
 
 
+def style_painted() -> Operator:
+    """The same as a black box: its paintings are lifted, not what they are painted from."""
+    network = FastStyle(_data() / "models" / "faststyle" / "faststyle_rain_princess_fp16.safetensors")
+    return lift3d.operator(
+        network, ("output",), name="style_painted", prediction="image", normalization=TO_255, finish=_from_255
+    )
+
+
 def edsr_x2() -> Operator:
     """Super-resolution, cut before its last convolution."""
     network = NpzNetwork("edsr_f64b5_x2.npz", (45,))
