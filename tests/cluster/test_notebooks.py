@@ -26,18 +26,18 @@ def store(tmp_path_factory):
 
 
 def test_there_are_notebooks():
-    assert {path.stem for path in NOTEBOOKS} >= {"01_one_scene", "02_read_the_tables"}
+    assert {path.stem for path in NOTEBOOKS} >= {"01_one_scene", "02_read_the_tables", "03_add_an_operator"}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs(path, store):
+def test_a_notebook_runs(path, store, tmp_path):
     notebook = nbformat.read(path, as_version=4)
     assert len(notebook.cells) <= 12
     assert not any(cell.get("outputs") for cell in notebook.cells), "outputs stay out of the repository"
-    root = str(Path(__file__).parents[2])
-    environment = {**os.environ, "LIFT3D_STORE": store, "PYTHONPATH": root}
+    environment = {**os.environ, "LIFT3D_STORE": store, "PYTHONPATH": str(Path(__file__).parents[2])}
     environment.pop("MPLBACKEND", None)
-    client = NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": root}})
+    resources = {"metadata": {"path": str(tmp_path)}}
+    client = NotebookClient(notebook, timeout=120, kernel_name="python3", resources=resources)
     client.execute(env=environment)
     said = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert not [output for output in said if output.output_type == "error"]
