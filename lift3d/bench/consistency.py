@@ -17,12 +17,24 @@ from lift3d.storage.location import open_store
 from lift3d.tables.comparison import paired_bootstrap
 from lift3d.tables.schema import ScoreTable
 
-LIFTERS = ("plane_sweep", "shared_weights", "separate_weights", "lift3d")
+LIFTERS = ("plane_sweep", "render_then_2d", "shared_weights", "separate_weights", "lift3d")
 PLAIN, NAIVE = "raw2d", "shared_weights"
 # Of a view's own 2D answer; which applies depends on the kind of prediction.
 FIDELITY = ("psnr_2d", "label_agreement_2d", "embedding_cosine_2d")
 ERROR, FLOOR = "warp_error_long", "warp_floor_long"
-METRICS = (*FIDELITY, "feature_cosine", "sharpness", "miou", "warp_error_short", "warp_floor_short", ERROR, FLOOR)
+# Of the true image, for operators that mean to restore it.
+TRUTH = ("psnr", "ssim")
+METRICS = (
+    *FIDELITY,
+    "feature_cosine",
+    "sharpness",
+    "miou",
+    *TRUTH,
+    "warp_error_short",
+    "warp_floor_short",
+    ERROR,
+    FLOOR,
+)
 
 HEAD = """# Agreement between views
 
@@ -35,8 +47,9 @@ Generated; do not edit. Made by
 on {date} with lift3d {version}, image height {height}, {sources} sources, `heldout-N`: every N-th view is a target and
 no source of any. Pixels that every lifter covers. `excess` is the warp error at long range (baseline angles of 15° to
 45°) less the floor of the warp itself, `of raw2d` its share of the excess of the plain 2D answers. Fidelity is to the
-plain 2D answer on the true view: cosine of features, and PSNR in dB of pictures or share of equal labels. `sharpness`
-is relative to the 2D answer. Brackets are 95 % intervals of the paired bootstrap over views.
+plain 2D answer on the true view: cosine of features, and PSNR in dB of pictures or share of equal labels; `true` is the
+true image, for operators that mean to restore it. `sharpness` is relative to the 2D answer. Brackets are 95 % intervals
+of the paired bootstrap over views.
 """
 
 
@@ -95,7 +108,8 @@ def _row(table: ScoreTable, operator: str, lifters: Sequence[str]) -> dict[str, 
 def _differences(table: ScoreTable, operator: str, lifters: Sequence[str]) -> list[dict[str, Any]]:
     """Return paired intervals: fidelity against the naive weights, mIoU and agreement against the plain answer."""
     measured = set(table.frame.loc[table.frame["outcome"] == "ok", "metric"])
-    wanted = [(metric, NAIVE) for metric in ("feature_cosine", *FIDELITY)] + [("miou", PLAIN), (ERROR, PLAIN)]
+    wanted = [(metric, NAIVE) for metric in ("feature_cosine", *FIDELITY)]
+    wanted += [(metric, PLAIN) for metric in ("miou", *TRUTH, ERROR)]
     found = []
     for metric, against in wanted:
         for lifter in lifters:
@@ -127,6 +141,8 @@ _COLUMNS = {
     "label_agreement_2d": "labels = 2D ↑",
     "embedding_cosine_2d": "answer cos 2D ↑",
     "miou": "mIoU ↑",
+    "psnr": "PSNR true ↑",
+    "ssim": "SSIM true ↑",
     "sharpness": "sharpness",
     ERROR: "warp 15–45° ↓",
     FLOOR: "floor",
