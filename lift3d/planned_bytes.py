@@ -89,24 +89,15 @@ class Peak:
     operator: str
 
 
-def channels_of(spec: OperatorSpec) -> int:
-    """Return an operator's channels, assumed where the spec does not tell them."""
-    return spec.channel_count or ASSUMED_CHANNELS
+def cuts_of(spec: OperatorSpec, image: ImageSize) -> list[tuple[int, int]]:
+    """Return channels (assumed where the spec does not tell them) and cells of one view, cut by cut."""
+    cuts = [(spec.channel_count or ASSUMED_CHANNELS, spec.stride_px), *spec.further_cuts]
+    return [(channels, math.ceil(image.height / stride) * math.ceil(image.width / stride)) for channels, stride in cuts]
 
 
-def cells_of(spec: OperatorSpec, image: ImageSize) -> int:
-    """Return the feature cells of one view."""
-    return math.ceil(image.height / spec.stride_px) * math.ceil(image.width / spec.stride_px)
-
-
-def feature_bytes(spec: OperatorSpec, image: ImageSize) -> int:
-    """Return the memory of one view's features, float32."""
-    return channels_of(spec) * cells_of(spec, image) * _FLOAT32
-
-
-def stored_feature_bytes(spec: OperatorSpec, image: ImageSize) -> int:
-    """Return the bytes of one view's features in the store, float16, before compression."""
-    return channels_of(spec) * cells_of(spec, image) * _FLOAT16
+def feature_bytes(spec: OperatorSpec, image: ImageSize, number_bytes: int = _FLOAT32) -> int:
+    """Return the bytes of one view's features: 4 per value in memory, 2 in the store before compression."""
+    return sum(channels * cells for channels, cells in cuts_of(spec, image)) * number_bytes
 
 
 def lifted_bytes(spec: OperatorSpec, image: ImageSize, number_bytes: int = _FLOAT32) -> int:
@@ -117,8 +108,8 @@ def lifted_bytes(spec: OperatorSpec, image: ImageSize, number_bytes: int = _FLOA
         image: Size of the view.
         number_bytes: Of one feature value: 4 in memory, 2 in the store.
     """
-    cells = cells_of(spec, image)
-    return cells * (channels_of(spec) * number_bytes + 2 * _FLOAT32) + _prediction_bytes(spec, image)
+    beside = sum(cells for _, cells in cuts_of(spec, image)) * 2 * _FLOAT32
+    return feature_bytes(spec, image, number_bytes) + beside + _prediction_bytes(spec, image)
 
 
 def stored_scene_bytes(
@@ -127,7 +118,7 @@ def stored_scene_bytes(
     """Return what a scene adds to the store, before compression: features that are missing, and all lifted views."""
     per_target = len(recipe.lifters) + 1
     return sum(
-        views_to_encode[spec.name] * stored_feature_bytes(spec, size.image)
+        views_to_encode[spec.name] * feature_bytes(spec, size.image, _FLOAT16)
         + size.target_count * per_target * lifted_bytes(spec, size.image, _FLOAT16)
         for spec in specs
     )
@@ -158,16 +149,18 @@ def peak_of(size: SceneSize, recipe: Recipe, specs: Sequence[OperatorSpec]) -> P
 
 def working_bytes(spec: OperatorSpec, image: ImageSize, recipe: Recipe) -> int:
     """Return what lifting one target of one operator holds on the way: the search for depth, or what follows it."""
-    cells = cells_of(spec, image)
     kinds = [name.partition("?")[0] for name in recipe.lifters]
     search = max(_search_bytes(kind, image, recipe.sources) for kind in kinds)
     is_guided = any(lifter_spec(kind).is_guided for kind in kinds) and spec.quantity in COMPARABLE
     picture = image.height * image.width * PICTURE_TAPS * _TAP_BYTES if is_guided else 0
     corrects = is_guided and spec.quantity != "color"
-    correction = _correction_bytes(cells, image, channels_of(spec), recipe) if corrects else 0
-    # Those of stage I and, where they are corrected, the vote beside them.
-    weights = recipe.tap_count * cells * _TAP_BYTES * (2 if corrects else 1)
-    return max(search, picture, weights + max(correction, _blend_bytes(cells, recipe)))
+    at_cuts = []
+    for channels, cells in cuts_of(spec, image):
+        correction = _correction_bytes(cells, image, channels, recipe) if corrects else 0
+        # Those of stage I and, where they are corrected, the vote beside them.
+        weights = recipe.tap_count * cells * _TAP_BYTES * (2 if corrects else 1)
+        at_cuts.append(weights + max(correction, _blend_bytes(cells, recipe)))
+    return max(search, picture, *at_cuts)
 
 
 def _search_bytes(kind: str, image: ImageSize, source_count: int) -> int:
@@ -215,6 +208,7 @@ def _guide_cells(image: ImageSize) -> int:
 
 def _prediction_bytes(spec: OperatorSpec, image: ImageSize) -> int:
     if spec.prediction_kind == "embedding":
-        return cells_of(spec, image) * (channels_of(spec) * _FLOAT32 + 1)
+        channels, cells = cuts_of(spec, image)[0]
+        return cells * (channels * _FLOAT32 + 1)
     per_pixel = {"image": 3 * _FLOAT32, "labels": _INT64, "masks": _INT64, "scalar": _FLOAT32}
     return image.height * image.width * (per_pixel[spec.prediction_kind] + 1)

@@ -34,7 +34,8 @@ class OperatorSpec:
         licence: Of code and weights.
         weights_digest: Content digest of the weights; empty if there are none.
         channel_count: Channels of the (first) cut, 0 if known only after the first image.
-        stride_px: Image pixels per feature cell.
+        stride_px: Image pixels per feature cell (of the first cut).
+        further_cuts: Channels and stride of the other cuts, for planning.
         leaks: What of the target image reaches decode other than through the features; empty is the promise.
         restores: Whether the answer means to be the true image (super-resolution, colorization): it is then
             compared with it.
@@ -51,6 +52,7 @@ class OperatorSpec:
     weights_digest: str = ""
     channel_count: int = 0
     stride_px: float = 1.0
+    further_cuts: tuple[tuple[int, float], ...] = ()
     leaks: str = ""
     restores: bool = False
     label_names: tuple[str, ...] = ()

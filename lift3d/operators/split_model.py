@@ -110,6 +110,9 @@ class SplitModel:
             weights_digest=digest([digest_weights(model), [cut.text for cut in self._cuts], self._identity()]),
             channel_count=first.channel_count,
             stride_px=first.layout.stride[0] * self._options.enlarges,
+            further_cuts=tuple(
+                (one.channel_count, one.layout.stride[0] * self._options.enlarges) for one in self._geometry.cuts[1:]
+            ),
             leaks=", ".join(leaks),
             restores=self._options.restores,
             label_names=self._options.label_names,

@@ -18,7 +18,6 @@ from lift3d.planned_bytes import (
     feature_bytes,
     lifted_bytes,
     peak_of,
-    stored_feature_bytes,
     working_bytes,
 )
 from lift3d.runs import run_serially
@@ -84,7 +83,7 @@ def test_a_plan_without_a_store_counts_everything_as_work() -> None:
 
 def test_features_take_channels_times_cells_times_four_bytes() -> None:
     assert feature_bytes(DINO, SIZE.image) == 384 * 4 * 6 * 4
-    assert stored_feature_bytes(DINO, SIZE.image) == 384 * 4 * 6 * 2
+    assert feature_bytes(DINO, SIZE.image, 2) == 384 * 4 * 6 * 2
 
 
 def test_unknown_channels_are_assumed() -> None:

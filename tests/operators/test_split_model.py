@@ -110,6 +110,7 @@ def test_every_path_cut_gives_the_modules_own_answer():
     torch.testing.assert_close(decoded(operator), model(IMAGE[None])[0].clamp(0, 1))
     assert [one.grid.stride_u for one in operator.encode(IMAGE)] == [4, 2, 1]
     assert operator.geometry.multiple == 4
+    assert operator.spec.further_cuts == ((8, 2.0), (6, 1.0))
     assert operator.spec.leaks == ""
 
 
