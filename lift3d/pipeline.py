@@ -23,13 +23,13 @@ from lift3d.errors import ContractError, NonFiniteError, NoOverlapError
 from lift3d.geometry.holes import fill_from_nearest
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.sampling import normalized_coordinates
+from lift3d.lifted_quantities import Passage, missing_of, own_answer
 from lift3d.lifters import source_selection
 from lift3d.lifters.blend import blend as blend_taps
 from lift3d.lifters.picture import blend_picture
 from lift3d.lifters.protocol import Lifter
 from lift3d.lifters.weights import weights_at
-from lift3d.operators.positional_field import field_of, with_field, without_field
-from lift3d.operators.protocol import Operator
+from lift3d.operators.protocol import COMPARABLE, Operator, PrecomputedOperator, Quantity
 from lift3d.scenes.catalog import read_scene as read_location
 from lift3d.targets import Target
 
@@ -45,18 +45,26 @@ def read_scene(location: str) -> Scene:
     return read_location(location)
 
 
-def encode_view(operator: Operator, frame: Frame) -> tuple[FeatureMap, ...]:
+def encode_view(operator: Operator, frame: Frame, view: ViewId = "") -> tuple[FeatureMap, ...]:
     """Return an operator's features of one view, one map per cut, exactly representable in float16.
 
     Features are stored as float16; rounding here, before anyone uses them, makes a run from the cache equal to a
     run that computes.
 
+    Args:
+        operator: The model, or what knows the scene's views.
+        frame: Of the view.
+        view: Its id, for what only knows views; a picture has none.
+
     Raises:
         NonFiniteError: If the model gives NaN or infinity.
     """
-    image = torch.where(frame.is_valid, frame.image, _mean_colour(frame)[:, None, None])
-    with torch.inference_mode():
-        maps = operator.encode(image)
+    if isinstance(operator, PrecomputedOperator):
+        maps = operator.read(view, frame.camera.size)
+    else:
+        image = torch.where(frame.is_valid, frame.image, _mean_colour(frame)[:, None, None])
+        with torch.inference_mode():
+            maps = operator.encode(image)
     return tuple(_rounded_to_half(one, operator.spec.name) for one in maps)
 
 
@@ -110,8 +118,13 @@ def lift_features(
     taps: int,
     guides: tuple[FeatureMap, ...] | None = None,
     state: SceneState = EMPTY_STATE,
+    quantity: Quantity = "invariant",
 ) -> tuple[LiftedFeatures, ...]:
     """weights_at → correct → blend, for every cut of one operator.
+
+    What is compared and blended is the same quantity in every view (``lift3d.lifted_quantities``): without a positional
+    field, depth and directions in the target's axes, instances under the scene's ids. What comes out is the target's.
+    Colours, and what is rendered, are read off the lifted picture (``lift_colors``).
 
     Args:
         lifter: Gives the corrector.
@@ -119,23 +132,48 @@ def lift_features(
         sources: The sources' maps, in the proposal's order of sources; one map per cut.
         grids: The target's grid of each cut.
         taps: Source samples per target cell.
-        guides: The operator's maps of the lifted picture, for a guided lifter.
-        state: What the operator fitted on the scene. If it holds a positional field, what is compared and blended is
-            without it, and the target's own part of it is added.
+        guides: The operator's maps of the lifted picture, if the lifter wants them (``wants_guide``).
+        state: What the operator fitted on the scene.
+        quantity: What the operator's features are.
 
     Raises:
-        SceneError: If a source or the target has another grid than the positional field.
+        SceneError: If a source or the target has another grid than the positional field, or the state does not place
+            what the sources say in the scene (``refusal``).
     """
+    if guides is not None and (lifter.spec.is_rendered or quantity == "color"):
+        return lift_colors(proposal, guides)
     lifted = []
+    views = list(zip(sources, proposal.source_ids, proposal.sources, strict=True))
     with torch.inference_mode():
         for cut, grid in enumerate(grids):
-            field = field_of(state, cut)
-            maps = [without_field(of_view[cut], field) for of_view in sources]
-            guide = None if guides is None else without_field(guides[cut], field)
+            passage = Passage(quantity, state, cut, proposal.target)
+            maps = [passage.of_source(of_view[cut], name, camera) for of_view, name, camera in views]
+            guide = None if guides is None else passage.of_guide(guides[cut])
             weights = weights_at(proposal, grid, tap_count=taps)
             weights = lifter.correct(proposal, weights, maps, guide)
-            lifted.append(with_field(blend_taps(weights, maps), field))
+            lifted.append(passage.at_target(blend_taps(weights, maps)))
     return tuple(lifted)
+
+
+def wants_guide(lifter: Lifter, operator: Operator) -> bool:
+    """Whether a lifter is given what an operator says of the lifted picture, which must mean what it means in views."""
+    spec = operator.spec
+    return lifter.spec.is_guided and spec.quantity in COMPARABLE and not spec.is_precomputed
+
+
+def refusal(operator: Operator, state: SceneState, lifter: Lifter | None = None) -> str:
+    """Return why a scene has no lifted view (without a lifter: no plain one), as a reason; empty if it has.
+
+    Args:
+        operator: Whose answer it would be.
+        state: What it fitted on the scene.
+        lifter: How it would be lifted.
+    """
+    spec = operator.spec
+    if lifter is not None and lifter.spec.is_rendered and not wants_guide(lifter, operator):
+        what = "files of views" if spec.is_precomputed else spec.quantity
+        return f"not-comparable: what '{spec.name}' says ({what}) is not of a picture alone"
+    return missing_of(spec.quantity, state)
 
 
 def lift_colors(proposal: RayProposal, guides: tuple[FeatureMap, ...]) -> tuple[LiftedFeatures, ...]:
@@ -179,6 +217,8 @@ def lift_picture(proposal: RayProposal, frames: Sequence[Frame]) -> Frame:
 
 def target_grids(operator: Operator, size: ImageSize) -> tuple[FeatureGrid, ...]:
     """Return the grids that the operator has on an image of ``size``, found by encoding a grey one."""
+    if isinstance(operator, PrecomputedOperator):
+        return operator.grids(size)
     with torch.inference_mode():
         return tuple(one.grid for one in operator.encode(torch.full((3, size.height, size.width), 0.5)))
 
@@ -197,7 +237,14 @@ def decode_view(
 def plain_view(
     operator: Operator, state: SceneState, target: Target, frame: Frame, maps: tuple[FeatureMap, ...]
 ) -> LiftedView:
-    """Return the plain 2D answer on the true image in the form of a lifted view: the row raw2d of every table."""
+    """Return the plain 2D answer on the true image in the form of a lifted view: the row raw2d of every table.
+
+    It is in the units of the scene, as lifted views are (``lifted_quantities.own_answer``).
+
+    Raises:
+        SceneError: If the state does not place it there (``refusal``).
+    """
+    maps = own_answer(maps, operator.spec.quantity, state, target.id)
     lifted = tuple(
         LiftedFeatures(
             one,

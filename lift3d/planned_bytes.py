@@ -152,6 +152,7 @@ def working_bytes(spec: OperatorSpec, image: ImageSize, recipe: Recipe) -> int:
     kinds = [name.partition("?")[0] for name in recipe.lifters]
     search = max(_search_bytes(kind, image, recipe.sources) for kind in kinds)
     is_guided = any(lifter_spec(kind).is_guided for kind in kinds) and spec.quantity in COMPARABLE
+    is_guided = is_guided and not spec.is_precomputed
     picture = image.height * image.width * PICTURE_TAPS * _TAP_BYTES if is_guided else 0
     corrects = is_guided and spec.quantity != "color"
     at_cuts = []
@@ -210,5 +211,6 @@ def _prediction_bytes(spec: OperatorSpec, image: ImageSize) -> int:
     if spec.prediction_kind == "embedding":
         channels, cells = cuts_of(spec, image)[0]
         return cells * (channels * _FLOAT32 + 1)
-    per_pixel = {"image": 3 * _FLOAT32, "labels": _INT64, "masks": _INT64, "scalar": _FLOAT32}
+    masks = cuts_of(spec, image)[0][0] * _FLOAT32
+    per_pixel = {"image": 3 * _FLOAT32, "labels": _INT64, "masks": masks, "scalar": _FLOAT32}
     return image.height * image.width * (per_pixel[spec.prediction_kind] + 1)

@@ -12,12 +12,12 @@ from lift3d.domain.keys import ViewId, digest, digest_bytes
 from lift3d.domain.scene import DepthRange, Scene, View
 from lift3d.lifters.protocol import LifterSpec
 from lift3d.metrics.protocol import MetricSpec
-from lift3d.operators.protocol import OperatorSpec
+from lift3d.operators.protocol import COMPARABLE, OperatorSpec
 from lift3d.targets import Target
 
 # Raised when the same input would give other numbers in the stages that belong to no plug-in: decoding and resizing of
 # images (and what stands in for invalid pixels), source selection, weights_at, the lifted picture, blend, hole filling
-# and coverage, scoring geometry.
+# and coverage, scoring geometry, how depth, directions and instances travel.
 STAGE_VERSIONS = {
     "frames": 1,
     "select_sources": 1,
@@ -26,6 +26,7 @@ STAGE_VERSIONS = {
     "blend": 1,
     "decode_view": 1,
     "score": 1,
+    "travel": 1,
 }
 # What lifting goes through; frames are in the digests of the views, and scoring changes no lifted view.
 _LIFTING = ("select_sources", "weights_at", "picture", "blend", "decode_view")
@@ -55,6 +56,7 @@ def state_digest(state: SceneState) -> str:
 def plain_digest(operator: OperatorSpec, state: str, targets: Sequence[Target], views: Mapping[ViewId, str]) -> str:
     """Digest of the plain 2D answers on the targets."""
     content = {"operator": operator.identity, "state": state, "decode": STAGE_VERSIONS["decode_view"]}
+    content["travel"] = _travel_of(operator)
     return digest({**content, "targets": [[target.id, views[target.id]] for target in targets]})
 
 
@@ -73,6 +75,7 @@ def lifted_digest(
         {
             "operator": operator.identity,
             "quantity": operator.quantity,
+            "travel": _travel_of(operator),
             "lifter": lifter.identity,
             "state": state,
             "stages": {name: STAGE_VERSIONS[name] for name in _LIFTING},
@@ -85,6 +88,13 @@ def lifted_digest(
             "views": [[name, views[name]] for name in used],
         }
     )
+
+
+def _travel_of(operator: OperatorSpec) -> dict[str, object] | None:
+    """Return what a quantity that is not blended as it is depends on besides; nothing for all others."""
+    if operator.quantity in COMPARABLE:
+        return None
+    return {"quantity": operator.quantity, "version": STAGE_VERSIONS["travel"]}
 
 
 def scored_as(operator: OperatorSpec) -> tuple[object, ...]:

@@ -125,7 +125,7 @@ class SceneInputs:
         spec = operator.spec
         path = layout.features_path(self.scene.id, spec.name, features_digest(spec), self.digests[view_id])
         if committed(self.store, path) is None:
-            maps = pipeline.encode_view(operator, self.frame(view_id))
+            maps = pipeline.encode_view(operator, self.frame(view_id), view_id)
             write_features(self.store, path, maps, {"operator": spec.identity, "view": view_id})
             self.computed["features"] += 1
             return maps

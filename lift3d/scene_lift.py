@@ -14,7 +14,7 @@ from lift3d.domain.proposals import RayProposal
 from lift3d.errors import NoOverlapError
 from lift3d.lifters.protocol import Lifter
 from lift3d.models import Models
-from lift3d.operators.protocol import COMPARABLE, Operator
+from lift3d.operators.protocol import Operator
 from lift3d.scene_digests import lifted_digest, plain_digest, state_digest
 from lift3d.scene_inputs import Report, SceneInputs
 from lift3d.scene_products import VIEWS_PER_PART, write_lifted_part
@@ -34,7 +34,7 @@ class LiftedProduct:
         operator: Operator name.
         lifter: Lifter name, or raw2d.
         digest: What they depend on.
-        parts: Path of each part, in the order of the targets; none if the lifter cannot run on this scene.
+        parts: Path of each part, in the order of the targets; none if the scene has no such views.
         reason: Why there are no parts; empty otherwise.
     """
 
@@ -72,21 +72,23 @@ def plan_products(
         spec, state = operator.spec, state_digest(states[operator.spec.name])
         if not recipe.targets:
             keys = [plain_digest(spec, state, part, inputs.digests) for part in parts]
-            products.append(_product(scene.id, spec.name, RAW2D, keys))
+            reason = pipeline.refusal(operator, states[spec.name])
+            products.append(_product(scene.id, spec.name, RAW2D, keys, reason))
         for lifter in models.lifters:
+            reason = pipeline.refusal(operator, states[spec.name], lifter)
             if lifter.spec.needs_depth and without_depth:
                 reason = f"needs-depth: {without_depth} of {len(source_ids)} source views have none"
-                products.append(LiftedProduct(spec.name, lifter.spec.name, "", (), reason))
-                continue
             keys = [
                 lifted_digest(spec, lifter.spec, state, recipe, part, inputs.digests, scene.depth_range)
                 for part in parts
             ]
-            products.append(_product(scene.id, spec.name, lifter.spec.name, keys))
+            products.append(_product(scene.id, spec.name, lifter.spec.name, keys, reason))
     return products
 
 
-def _product(scene: SceneId, operator: str, lifter: str, keys: Sequence[str]) -> LiftedProduct:
+def _product(scene: SceneId, operator: str, lifter: str, keys: Sequence[str], reason: str) -> LiftedProduct:
+    if reason:
+        return LiftedProduct(operator, lifter, "", (), reason)
     paths = tuple(layout.lifted_path(scene, operator, lifter, key, part) for part, key in enumerate(keys))
     return LiftedProduct(operator, lifter, digest(list(keys)), paths)
 
@@ -172,19 +174,11 @@ class _Lifting:
         )
 
     def _lift(self, operator: Operator, lifter: Lifter, target: Target, proposal: RayProposal) -> LiftedView | str:
+        state, quantity = self._states[operator.spec.name], operator.spec.quantity
         sources = [self._inputs.features(operator, name) for name in proposal.source_ids]
-        grids = self._target_grids(operator, target.camera.size)
-        is_guided = lifter.spec.is_guided and operator.spec.quantity in COMPARABLE
-        guides = self._guide(operator, lifter, proposal) if is_guided else None
-        state = self._states[operator.spec.name]
-        if lifter.spec.is_rendered and guides is None:
-            return (
-                f"not-comparable: what '{operator.spec.name}' says ({operator.spec.quantity}) is not of a picture alone"
-            )
-        if guides is not None and (lifter.spec.is_rendered or operator.spec.quantity == "color"):
-            lifted = pipeline.lift_colors(proposal, guides)
-        else:
-            lifted = pipeline.lift_features(lifter, proposal, sources, grids, self._recipe.tap_count, guides, state)
+        grids, taps = self._target_grids(operator, target.camera.size), self._recipe.tap_count
+        guides = self._guide(operator, lifter, proposal) if pipeline.wants_guide(lifter, operator) else None
+        lifted = pipeline.lift_features(lifter, proposal, sources, grids, taps, guides, state, quantity)
         if not any(bool((one.coverage > 0).any()) for one in lifted):
             return f"{NoOverlapError.reason}: no source sees anything of target '{target.id}'"
         prediction = pipeline.decode_view(operator, state, lifted, target.camera.size)

@@ -119,7 +119,7 @@ class _Scoring:
             frame = in_labels_of(operator, self._inputs.frame(name), self._inputs.scene.label_names)
             counts = frame.is_valid if common is None else frame.is_valid & common[name]
             filled = pipeline.filled_features(found[name].lifted)
-            views.append(ViewEvidence(found[name], plain[name], frame, filled, counts))
+            views.append(ViewEvidence(found[name], plain[name], frame, filled, counts, operator.quantity))
         return _restricted(self._correspondence, [target.id for target in self._targets], names, views)
 
     def _common_pixels(self, lifters: Sequence[Mapping[str, LiftedView]]) -> dict[str, Bool[Tensor, "height width"]]:

@@ -18,12 +18,13 @@ from lift3d.domain.keys import ViewId
 from lift3d.domain.proposals import RayProposal
 from lift3d.domain.scene import Frame
 from lift3d.errors import NoOverlapError
+from lift3d.lifted_quantities import Passage, own_answer
 from lift3d.lifters.protocol import Lifter
 from lift3d.lifters.weights import weights_at
 from lift3d.metrics.counting import counted_cells
 from lift3d.models import Models
-from lift3d.operators.positional_field import field_of, without_field
-from lift3d.operators.protocol import COMPARABLE, Operator
+from lift3d.operators.positional_field import field_of
+from lift3d.operators.protocol import Operator
 from lift3d.scene_inputs import SceneInputs, quiet
 from lift3d.scene_tracks import views_to_fit_on
 from lift3d.storage.location import open_store
@@ -94,11 +95,9 @@ class HeldOutScene:
     ) -> FeatureMap:
         """Return an operator's features lifted to the target's grid, holes filled."""
         sources = [self.inputs.features(operator, name)[:1] for name in proposal.source_ids]
-        is_guided = lifter.spec.is_guided and operator.spec.quantity in COMPARABLE
-        guides = (guide,) if guide is not None and is_guided else None
-        if guides is not None and (lifter.spec.is_rendered or operator.spec.quantity == "color"):
-            return pipeline.filled_features(pipeline.lift_colors(proposal, guides))[0]
-        lifted = pipeline.lift_features(lifter, proposal, sources, [grid], taps, guides, state)
+        guides = (guide,) if guide is not None and pipeline.wants_guide(lifter, operator) else None
+        quantity = operator.spec.quantity
+        lifted = pipeline.lift_features(lifter, proposal, sources, [grid], taps, guides, state, quantity)
         return pipeline.filled_features(lifted)[0]
 
 
@@ -168,9 +167,9 @@ class _Walk:
         pictures: dict[tuple[str, str], Frame],
     ) -> dict[str, Any]:
         scene = self._scene
-        truth = scene.inputs.features(operator, target.id)[0]
+        frame, state, quantity = scene.inputs.frame(target.id), scene.state(operator, target), operator.spec.quantity
+        (truth,) = own_answer(scene.inputs.features(operator, target.id)[:1], quantity, state, target.id)
         guides = {key: pipeline.encode_view(operator, picture)[0] for key, picture in pictures.items()}
-        frame, state = scene.inputs.frame(target.id), scene.state(operator, target)
         row: dict[str, Any] = {"target": target.id, "operator": operator.spec.name, "errors": {}, "psnr": {}}
         cells, row["covered"] = cells_to_count(frame, truth.grid, proposals.values(), self._cell_count)
         for lifter in scene.models.lifters:
@@ -181,7 +180,7 @@ class _Walk:
                 row["psnr"][lifter.spec.name] = psnr(lifted, truth, frame)
         # Of the first checkpoint, where there are several.
         for key, guide in list(guides.items())[:1]:
-            row["errors"][RENDERED] = mean_error(guide, truth, cells)
+            row["errors"][RENDERED] = mean_error(own_answer((guide,), quantity, state, target.id)[0], truth, cells)
             row["errors"][BOUND] = self._bound(operator, proposals[key], truth, cells, state)
         return row
 
@@ -194,7 +193,11 @@ class _Walk:
         state: SceneState,
     ) -> float:
         field = field_of(state, 0)
-        maps = [without_field(self._scene.inputs.features(operator, name)[0], field) for name in proposal.source_ids]
+        passage = Passage(operator.spec.quantity, state, 0, proposal.target)
+        maps = [
+            passage.of_source(self._scene.inputs.features(operator, name)[0], name, camera)
+            for name, camera in zip(proposal.source_ids, proposal.sources, strict=True)
+        ]
         weights = weights_at(proposal, truth.grid, tap_count=self._scene.recipe.tap_count)
         candidates, wanted = Candidates.of(weights, cells), true_features(truth, cells)
         added = 0.0 if field is None else true_features(field, cells)

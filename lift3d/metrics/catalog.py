@@ -22,6 +22,7 @@ METRICS: dict[str, str] = {
     "miou": "lift3d.metrics.segmentation:miou",
     "pixel_accuracy": "lift3d.metrics.segmentation:pixel_accuracy",
     "miou_scene": "lift3d.metrics.segmentation:miou_scene",
+    "mask_iou_transferred": "lift3d.metrics.mask_signals:mask_iou_transferred",
     "coverage": "lift3d.metrics.coverage:coverage",
     "sharpness": "lift3d.metrics.sharpness:sharpness",
     "warp_error_short": "lift3d.metrics.consistency:warp_error_short",
@@ -31,6 +32,14 @@ METRICS: dict[str, str] = {
     "rho": "lift3d.metrics.agreement:rho",
     "effective_rank": "lift3d.metrics.agreement:effective_rank",
     "label_kappa": "lift3d.metrics.agreement:label_kappa",
+    "depth_abs_rel": "lift3d.metrics.depth_agreement:depth_abs_rel",
+    "depth_cross_short": "lift3d.metrics.depth_agreement:depth_cross_short",
+    "depth_cross_long": "lift3d.metrics.depth_agreement:depth_cross_long",
+    "direction_cross_short": "lift3d.metrics.direction_agreement:direction_cross_short",
+    "direction_cross_long": "lift3d.metrics.direction_agreement:direction_cross_long",
+    "pq": "lift3d.metrics.panoptic:pq",
+    "pq_scene": "lift3d.metrics.panoptic:pq_scene",
+    "pq_2d": "lift3d.metrics.panoptic:pq_2d",
 }
 
 

@@ -56,6 +56,7 @@ def view_metric(
     better: Better,
     *,
     kinds: tuple[str, ...] = (),
+    quantities: tuple[str, ...] = (),
     needs: tuple[Need, ...] = (),
     stage_version: int = 1,
 ) -> Callable[[ViewFormula], ViewFigure]:
@@ -63,7 +64,8 @@ def view_metric(
 
     def wrap(formula: ViewFormula) -> ViewFigure:
         name, summary = _name_and_summary(formula)
-        return ViewFigure(MetricSpec(name, stage_version, "view", kinds, better, needs, summary), formula)
+        spec = MetricSpec(name, stage_version, "view", kinds, better, needs, summary, quantities=quantities)
+        return ViewFigure(spec, formula)
 
     return wrap
 
@@ -72,6 +74,7 @@ def scene_metric(
     better: Better,
     *,
     kinds: tuple[str, ...] = (),
+    quantities: tuple[str, ...] = (),
     needs: tuple[Need, ...] = (),
     stage_version: int = 1,
 ) -> Callable[[SceneFormula], SceneFigure]:
@@ -79,7 +82,8 @@ def scene_metric(
 
     def wrap(formula: SceneFormula) -> SceneFigure:
         name, summary = _name_and_summary(formula)
-        return SceneFigure(MetricSpec(name, stage_version, "scene", kinds, better, needs, summary), formula)
+        spec = MetricSpec(name, stage_version, "scene", kinds, better, needs, summary, quantities=quantities)
+        return SceneFigure(spec, formula)
 
     return wrap
 
@@ -89,6 +93,7 @@ def pair_metric(
     angles_deg: tuple[float, float],
     *,
     kinds: tuple[str, ...] = (),
+    quantities: tuple[str, ...] = (),
     stage_version: int = 1,
 ) -> Callable[[PairFormula], PairFigure]:
     """Make a metric over pairs of views within a range of baseline angles of the function below."""
@@ -96,7 +101,7 @@ def pair_metric(
 
     def wrap(formula: PairFormula) -> PairFigure:
         name, summary = _name_and_summary(formula)
-        spec = MetricSpec(name, stage_version, scope, kinds, better, ("geometry",), summary, angles_deg)
+        spec = MetricSpec(name, stage_version, scope, kinds, better, ("geometry",), summary, angles_deg, quantities)
         return PairFigure(spec, formula)
 
     return wrap

@@ -32,6 +32,7 @@ class MetricSpec:
             the views), "truth" (an operator that means to restore the true image), or nothing.
         summary: One sentence with the formula, and its source.
         angles_deg: Which baseline angles a pair metric covers, [from, to).
+        quantities: Of operators it applies to; empty for all whose answers it can compare (``scoring.applies``).
     """
 
     name: str
@@ -42,6 +43,7 @@ class MetricSpec:
     needs: tuple[Need, ...]
     summary: str
     angles_deg: tuple[float, float] = (0.0, 180.0)
+    quantities: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,6 +56,7 @@ class ViewEvidence:
         frame: The true target: image, validity, depth, labels.
         filled: The lifted features with holes closed, one map per cut; what the decoder saw.
         counts: Pixels that count, at the size of frame: valid pixels, or their intersection over lifters.
+        quantity: What the operator says: ``OperatorSpec.quantity``.
     """
 
     lifted: "LiftedView"
@@ -61,6 +64,7 @@ class ViewEvidence:
     frame: "Frame"
     filled: "tuple[FeatureMap, ...]"
     counts: "Bool[Tensor, 'height width']"
+    quantity: str = "invariant"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -21,6 +21,9 @@ from lift3d.metrics.protocol import (
     ViewMetric,
 )
 
+# What is of one camera: two true answers about one point differ from view to view.
+PER_CAMERA = ("depth", "disparity", "direction")
+
 
 @dataclass(frozen=True, slots=True)
 class ScoredItem:
@@ -69,9 +72,9 @@ def score_scene(
         return []
     for view in views:
         _check(view)
-    kind = views[0].lifted.prediction.kind
+    kind, quantity = views[0].lifted.prediction.kind, views[0].quantity
     given = _given([view.frame for view in views], restores)
-    chosen = [metric for metric in metrics if applies(metric.spec, kind, given)]
+    chosen = [metric for metric in metrics if applies(metric.spec, kind, given, quantity)]
     coverages = [coverage.score(view).value for view in views]
     items = [item for metric in chosen for item in _score(metric, evidence, coverages)]
     for item in items:
@@ -79,9 +82,16 @@ def score_scene(
     return items
 
 
-def applies(spec: MetricSpec, kind: str, given: Collection[Need]) -> bool:
-    """Whether a metric is meant for this kind of prediction, and what it needs is given."""
-    return (not spec.kinds or kind in spec.kinds) and set(spec.needs) <= {*given}
+def applies(spec: MetricSpec, kind: str, given: Collection[Need], quantity: str = "invariant") -> bool:
+    """Whether a metric is meant for this kind of prediction and this quantity, and what it needs is given.
+
+    A metric that compares views, and names no quantity, is of answers that are the same from everywhere.
+    """
+    if spec.quantities:
+        is_meant = quantity in spec.quantities
+    else:
+        is_meant = "geometry" not in spec.needs or quantity not in PER_CAMERA
+    return is_meant and (not spec.kinds or kind in spec.kinds) and set(spec.needs) <= {*given}
 
 
 def _given(frames: Sequence[Frame], restores: bool) -> set[Need]:

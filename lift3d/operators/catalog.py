@@ -30,8 +30,10 @@ OPERATORS: dict[str, str] = {
     "felzenszwalb": "lift3d.operators.felzenszwalb:build",
     "open_vocabulary": "lift3d.operators.open_vocabulary:build",
     "strokes": "lift3d.operators.strokes:build",
+    "files": "lift3d.operators.view_files:build",
     "split": "lift3d.operators.split_names:build",
     "tiny": "lift3d.operators.tiny.catalog:build",
+    "transformers": "lift3d.operators.transformers_models:build",
 }
 
 

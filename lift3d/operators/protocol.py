@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lift3d.domain.camera import ImageSize
-    from lift3d.domain.features import FeatureMap, SceneState
+    from lift3d.domain.features import FeatureGrid, FeatureMap, SceneState
     from lift3d.domain.keys import ViewId
     from lift3d.domain.lifted import Prediction
     from lift3d.domain.scene_views import SceneViews
@@ -30,13 +30,17 @@ class OperatorSpec:
         stage_version: Raised when the same input would give other numbers.
         prediction_kind: What decode gives.
         quantity: What is blended; it must be the same quantity in every view. Colours (color) are blended
-            as the lifted picture is by lifters that lift one.
+            as the lifted picture is by lifters that lift one. depth and disparity (one channel, placed in the scene by
+            ``depth_alignment.fit_depth`` in fit_scene), direction (three channels, axes of the view's camera) and
+            instance (masks in [0, 1] whose numbers mean nothing elsewhere, joined by
+            ``instance_association.fit_instances``) are carried into the target's terms before they are blended.
         licence: Of code and weights.
         weights_digest: Content digest of the weights; empty if there are none.
         channel_count: Channels of the (first) cut, 0 if known only after the first image.
         stride_px: Image pixels per feature cell (of the first cut).
         further_cuts: Channels and stride of the other cuts, for planning.
         leaks: What of the target image reaches decode other than through the features; empty is the promise.
+        is_precomputed: Whether it only knows the scene's own views (``PrecomputedOperator``).
         restores: Whether the answer means to be the true image (super-resolution, colorization): it is then
             compared with it.
         label_names: Of label ids 0, 1, …; they are matched by name with the classes that a scene is annotated with,
@@ -54,6 +58,7 @@ class OperatorSpec:
     stride_px: float = 1.0
     further_cuts: tuple[tuple[int, float], ...] = ()
     leaks: str = ""
+    is_precomputed: bool = False
     restores: bool = False
     label_names: tuple[str, ...] = ()
     threshold_source: str = ""
@@ -92,4 +97,21 @@ class Operator(Protocol):
 
     def decode(self, features: "tuple[FeatureMap, ...]", state: "SceneState", size: "ImageSize") -> "Prediction":
         """Return the prediction from finite features, for an image of ``size``."""
+        ...
+
+
+@runtime_checkable
+class PrecomputedOperator(Operator, Protocol):
+    """What was said of a scene's views elsewhere: it is read, and no other image can be shown to it."""
+
+    def read(self, view: "ViewId", size: "ImageSize") -> "tuple[FeatureMap, ...]":
+        """Return what was said of a view at a size, one map per cut, float32, finite.
+
+        Raises:
+            SceneError: If there is nothing, or it cannot be read.
+        """
+        ...
+
+    def grids(self, size: "ImageSize") -> "tuple[FeatureGrid, ...]":
+        """Return the grids of a target of a size."""
         ...

@@ -14,15 +14,16 @@ from lift3d.errors import ConfigError, UnknownNameError
 from lift3d.metrics.catalog import build_metrics, known_metrics
 from lift3d.metrics.counting import counted_cells
 from lift3d.metrics.scoring import applies, score_scene
-from tests.metrics.evidence_builders import KINDS, oracle_scene, replaced, with_noise
+from tests.metrics.evidence_builders import ANSWERS, KIND_OF, KINDS, oracle_scene, quantity_of, replaced, with_noise
 
 # At least 15° between the outer two of the row, under 15° between neighbours: both ranges have pairs.
 ROW = {"view_count": 4, "baseline": 0.3}
+GIVEN = {"labels", "instances", "depth", "geometry", "truth"}
 CASES = [
-    (name, kind)
+    (name, answer)
     for name, metric in zip(known_metrics(), build_metrics(), strict=True)
-    for kind in KINDS
-    if applies(metric.spec, kind, {"labels", "geometry", "truth"})
+    for answer in ANSWERS
+    if applies(metric.spec, KIND_OF.get(answer, answer), GIVEN, quantity_of(answer))
 ]
 
 
@@ -34,7 +35,7 @@ def figures(items):
     return [(item.target, item.other, item.score.value, item.score.weight) for item in items]
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=ANSWERS)
 def noisy(request):
     scene = oracle_scene(request.param, **ROW)
     return request.param, replace(scene, views=[with_noise(view, 0.1, i) for i, view in enumerate(scene.views)])
@@ -76,7 +77,7 @@ def test_adding_a_metric_does_not_move_others(noisy):
 
 @pytest.mark.parametrize("garbage", [1e6, math.nan])
 def test_what_does_not_count_changes_nothing(noisy, garbage):
-    """Whatever lies under the mask, in predictions, features, the true image or labels, is not looked at."""
+    """Whatever lies under the mask, in predictions, features, the true image, depth or labels, is not looked at."""
     kind, evidence = noisy
     before, after = [], []
     for index, view in enumerate(evidence.views):
@@ -101,6 +102,8 @@ def spoiled(view, garbage):
         view.frame,
         image=torch.where(view.counts, view.frame.image, garbage),
         labels=torch.where(view.counts, view.frame.labels, 55),
+        instances=torch.where(view.counts, view.frame.instances, 55),
+        z_depth=torch.where(view.counts, view.frame.z_depth, garbage),
     )
     return replace(replaced(view, prediction, features), frame=frame)
 

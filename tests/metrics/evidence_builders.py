@@ -17,6 +17,13 @@ from tests.support.scenes import textured_plane_scene
 
 STRIDE = 4.0
 KINDS = ("labels", "image", "scalar", "embedding", "masks")
+# Quantities whose metrics know what they mean, and the kind of prediction they come as.
+KIND_OF = {"depth": "scalar", "disparity": "scalar", "direction": "embedding", "instance": "masks"}
+ANSWERS = (*KINDS, *KIND_OF)
+
+
+def quantity_of(answer):
+    return answer if answer in KIND_OF else "invariant"
 
 
 def frames_of(view_count=4, baseline=0.12, slant=0.0):
@@ -42,7 +49,12 @@ def oracle_features(frame, channel_count=6):
 
 
 def oracle_prediction(frame, kind):
-    """A prediction that depends on the world point alone, affine in it where it is read bilinearly."""
+    """A prediction that depends on the world point alone, affine in it where it is read bilinearly.
+
+    For a quantity of KIND_OF: the truth of it, as this camera has it.
+    """
+    if kind in KIND_OF:
+        return Prediction(KIND_OF[kind], *_truth(frame, kind))
     height, width = frame.camera.size.height, frame.camera.size.width
     uv = cell_centers(height, width).reshape(-1, 2)
     x, y = (world_of_pixels(frame, uv)[:, axis].reshape(height, width).float() for axis in (0, 1))
@@ -59,6 +71,18 @@ def oracle_prediction(frame, kind):
     return Prediction(kind, features.values.clone(), torch.ones(features.grid.rows, features.grid.cols).bool())
 
 
+def _truth(frame, quantity):
+    """The plane's own depth, normal (it faces the cameras) or instance, and a validity of it."""
+    if quantity == "direction":
+        grid = oracle_features(frame).grid
+        normal = frame.camera.w2c[:3, :3] @ torch.tensor([0.0, 0.0, -1.0], dtype=torch.float64)
+        return normal.float()[:, None, None].repeat(1, grid.rows, grid.cols), torch.ones(grid.rows, grid.cols).bool()
+    if quantity == "instance":
+        number = torch.arange(int(frame.instances.max()) + 2)[:, None, None]
+        return (frame.instances == number).float(), torch.ones_like(frame.is_valid)
+    return (1 / frame.z_depth if quantity == "disparity" else frame.z_depth.clone()), torch.ones_like(frame.is_valid)
+
+
 def lifted_view(frame, target, features, prediction, coverage=1.0):
     rows, cols = features.grid.rows, features.grid.cols
     lifted = LiftedFeatures(features, torch.full((rows, cols), coverage), torch.full((rows, cols), torch.nan))
@@ -66,11 +90,15 @@ def lifted_view(frame, target, features, prediction, coverage=1.0):
 
 
 def view_evidence(frame, kind="image", target="v0", lifted=None, features=None, counts=None):
-    """Evidence of one view: the oracle against itself, unless a prediction, features or counts are given."""
+    """Evidence of one view: the oracle against itself, unless a prediction, features or counts are given.
+
+    ``kind`` is of ANSWERS.
+    """
     plain = lifted_view(frame, target, oracle_features(frame), oracle_prediction(frame, kind))
     features = plain.lifted[0].features if features is None else features
     ours = lifted_view(frame, target, features, plain.prediction if lifted is None else lifted)
-    return ViewEvidence(ours, plain, frame, (features,), frame.is_valid if counts is None else counts)
+    counts = frame.is_valid if counts is None else counts
+    return ViewEvidence(ours, plain, frame, (features,), counts, quantity_of(kind))
 
 
 def scene_evidence(frames, views):

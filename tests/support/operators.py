@@ -8,14 +8,17 @@ from torch import Tensor
 
 from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import EMPTY_STATE, FeatureGrid, FeatureMap, SceneState
-from lift3d.domain.keys import ViewId
-from lift3d.domain.lifted import Prediction
+from lift3d.domain.keys import ViewId, digest_bytes
+from lift3d.domain.lifted import Prediction, PredictionKind
+from lift3d.domain.scene import Frame
 from lift3d.domain.scene_views import SceneViews
 from lift3d.errors import ConfigError
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.sampling import sample
+from lift3d.operators.depth_alignment import fit_depth
+from lift3d.operators.instance_association import fit_instances
 from lift3d.operators.names import OperatorName
-from lift3d.operators.protocol import OperatorSpec
+from lift3d.operators.protocol import OperatorSpec, Quantity
 
 Maps = tuple[FeatureMap, ...]
 
@@ -103,6 +106,117 @@ class MeanShadeOperator(IdentityOperator):
         return Prediction("image", shaded.clamp(0, 1), _valid(size))
 
 
+class TrueOperator:
+    """Says what is true of an image that it knows by its content, as a model of one image would: in terms of its own.
+
+    Features are a map per pixel; what it does not know is 0. ``decode`` gives the features as they are, so that what
+    was lifted can be looked at.
+    """
+
+    def __init__(self, frames: Mapping[ViewId, Frame], quantity: Quantity, kind: PredictionKind) -> None:
+        self.spec = OperatorSpec(name=f"true_{quantity}", stage_version=1, prediction_kind=kind, quantity=quantity)
+        self.truth: dict[str, Tensor] = {}
+        for number, name in enumerate(sorted(frames)):
+            self.truth[_content(frames[name].image)] = self.said_of(frames[name], number)
+        self.channel_count = len(next(iter(self.truth.values())))
+
+    def said_of(self, frame: Frame, number: int) -> Float[Tensor, "channel height width"]:
+        """Return the answer on the numbered view."""
+        raise NotImplementedError
+
+    def encode(self, image: Float[Tensor, "3 height width"]) -> Maps:
+        nothing = torch.zeros(self.channel_count, *image.shape[1:])
+        return (FeatureMap(self.truth.get(_content(image), nothing), _pixel_grid(image)),)
+
+    def fit_scene(self, maps: Mapping[ViewId, Maps], views: SceneViews) -> SceneState:
+        return EMPTY_STATE
+
+    def decode(self, features: Maps, state: SceneState, size: ImageSize) -> Prediction:
+        values = at_pixels(features[0], size)
+        return Prediction(self.spec.prediction_kind, values[0] if len(values) == 1 else values, _valid(size))
+
+
+class TrueDepth(TrueOperator):
+    """True z-depth (or disparity), less a shift and over a scale that are drawn anew for every view, or for all.
+
+    Args:
+        frames: The views that it knows, with depth.
+        quantity: depth or disparity.
+        seed: Of the draw; None says the truth in scene units.
+        wrong: Share of the pixels of which it says anything.
+    """
+
+    def __init__(
+        self,
+        frames: Mapping[ViewId, Frame],
+        quantity: Quantity = "disparity",
+        seed: int | None = 0,
+        wrong: float = 0.0,
+        is_metric: bool = False,
+    ) -> None:
+        self._seed, self._quantity, self._wrong, self._is_metric = seed, quantity, wrong, is_metric
+        super().__init__(frames, quantity, "scalar")
+
+    def pair(self, number: int) -> tuple[float, float]:
+        """Return the scale and shift that take the numbered view's answer to scene units."""
+        if self._seed is None:
+            return 1.0, 0.0
+        draw = torch.Generator().manual_seed(100 * self._seed + (0 if self._is_metric else number))
+        scale, shift = torch.rand(2, generator=draw).tolist()
+        return 0.3 + 3 * scale, 0.2 * (shift - 0.5)
+
+    def said_of(self, frame: Frame, number: int) -> Float[Tensor, "1 height width"]:
+        scale, shift = self.pair(number)
+        truth = 1 / frame.z_depth if self._quantity == "disparity" else frame.z_depth
+        said = (truth - shift) / scale
+        draw = torch.Generator().manual_seed(number)
+        anything = said.min() + 3 * (said.max() - said.min()) * torch.rand(said.shape, generator=draw)
+        return torch.where(torch.rand(said.shape, generator=draw) < self._wrong, anything, said)[None].float()
+
+    def fit_scene(self, maps: Mapping[ViewId, Maps], views: SceneViews) -> SceneState:
+        return fit_depth(maps, views, self._quantity, is_metric=self._is_metric)
+
+
+class TrueNormals(TrueOperator):
+    """The normal of the surface under each pixel, in the axes of the camera.
+
+    Args:
+        frames: The views that it knows, with labels.
+        normals: In world axes, by label.
+    """
+
+    def __init__(self, frames: Mapping[ViewId, Frame], normals: Float[Tensor, "label 3"]) -> None:
+        self._normals = torch.nn.functional.normalize(normals.double(), dim=1)
+        super().__init__(frames, "direction", "embedding")
+
+    def said_of(self, frame: Frame, number: int) -> Float[Tensor, "3 height width"]:
+        in_camera = self._normals[frame.labels] @ frame.camera.w2c[:3, :3].T
+        return in_camera.permute(2, 0, 1).float().contiguous()
+
+
+class TrueInstances(TrueOperator):
+    """A mask of every instance; which number it has is drawn anew for every view.
+
+    Args:
+        frames: The views that it knows, with instances.
+        seed: Of the draw; None keeps one order.
+    """
+
+    def __init__(self, frames: Mapping[ViewId, Frame], seed: int | None = 0) -> None:
+        self._seed = seed
+        self.ids = torch.unique(torch.cat([frame.instances.flatten() for frame in frames.values()]))
+        super().__init__(frames, "instance", "masks")
+
+    def said_of(self, frame: Frame, number: int) -> Float[Tensor, "mask height width"]:
+        order = torch.arange(len(self.ids))
+        if self._seed is not None:
+            order = torch.randperm(len(self.ids), generator=torch.Generator().manual_seed(100 * self._seed + number))
+        return (frame.instances == self.ids[order][:, None, None]).float()
+
+    def fit_scene(self, maps: Mapping[ViewId, Maps], views: SceneViews) -> SceneState:
+        return fit_instances(maps, views)
+
+
 class FailingOperator(IdentityOperator):
     """Raises as soon as it is run, after a number of images that it encodes."""
 
@@ -146,3 +260,7 @@ def _pixel_grid(image: Float[Tensor, "3 height width"]) -> FeatureGrid:
 
 def _valid(size: ImageSize) -> Tensor:
     return torch.ones(size.height, size.width, dtype=torch.bool)
+
+
+def _content(image: Float[Tensor, "3 height width"]) -> str:
+    return digest_bytes(image.contiguous().numpy().tobytes())

@@ -1,0 +1,90 @@
+"""Depth against the true depth, and depth of two views against each other.
+
+Predictions are depth or disparity in scene units: the scene's alignment (``operators.depth_alignment``) is all there
+is, nothing is fitted here. A place where the answer is no positive depth errs by all of the true depth, as an answer of
+0 would: unknown depth never pays.
+
+Letters: z is camera z; D_j is the depth that view j's own prediction has; i→j is the depth in j of the point that i's
+prediction puts at its pixel.
+"""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from lift3d.domain.scores import Score
+from lift3d.geometry.projection import transfer
+from lift3d.metrics.correspondence import LONG_RANGE_DEG, SHORT_RANGE_DEG
+from lift3d.metrics.counting import Corners, pixel_grid
+from lift3d.metrics.figures import pair_metric, undefined, view_metric
+from lift3d.metrics.protocol import Matches, ViewEvidence
+
+_QUANTITIES = ("depth", "disparity")
+# The relative error of no answer: that of a depth of 0.
+_NO_ANSWER = 1.0
+
+
+@view_metric("lower", kinds=("scalar",), quantities=_QUANTITIES, needs=("depth",))
+def depth_abs_rel(evidence: ViewEvidence) -> Score:
+    """AbsRel: mean |z − z*| / z* over counted pixels with known depth z* (Eigen et al., NeurIPS 2014).
+
+    Scale and shift are the scene's; nothing is aligned view by view.
+    """
+    truth = evidence.frame.z_depth
+    if truth is None:
+        return undefined("no-depth", "the view has no depth")
+    is_scored = evidence.counts & torch.isfinite(truth)
+    if not bool(is_scored.any()):
+        return undefined("no-depth", "no counted pixel of the view has a known depth")
+    predicted = 1 / _disparity(evidence)[is_scored]
+    error = _relative_error(predicted, truth[is_scored].double())
+    return Score(float(error.mean()), float(len(error)))
+
+
+@pair_metric("lower", SHORT_RANGE_DEG, kinds=("scalar",), quantities=_QUANTITIES)
+def depth_cross_short(a: ViewEvidence, b: ViewEvidence, matches: Matches) -> Score:
+    """Cross-view AbsRel: mean |z_(a→b) − D_b| / D_b over points that both views see, under 15° apart.
+
+    The point that a's depth puts at uv_a has some depth in b; D_b is what b itself says at uv_b. The scoring geometry
+    says which pixels belong together, and nothing of how far they are.
+    """
+    return _cross_view(a, b, matches)
+
+
+@pair_metric("lower", LONG_RANGE_DEG, kinds=("scalar",), quantities=_QUANTITIES)
+def depth_cross_long(a: ViewEvidence, b: ViewEvidence, matches: Matches) -> Score:
+    """As depth_cross_short, at long range: baseline angles from 15° to 45°."""
+    return _cross_view(a, b, matches)
+
+
+def _cross_view(a: ViewEvidence, b: ViewEvidence, matches: Matches) -> Score:
+    in_a, counts_a = _read(a, matches.uv_a)
+    in_b, counts_b = _read(b, matches.uv_b)
+    counts = counts_a & counts_b
+    if not bool(counts.any()):
+        return undefined("no-points", "no matched point counts in both views")
+    z_a, z_b = 1 / in_a[counts], 1 / in_b[counts]
+    cameras = [(one.frame.camera.K, one.frame.camera.w2c) for one in (a, b)]
+    _, z_a_in_b = transfer(matches.uv_a[counts].double(), z_a, cameras[0], cameras[1])
+    error = _relative_error(z_a_in_b, z_b)
+    return Score(float(error.mean()), float(len(error)))
+
+
+def _relative_error(z_depth: Float[Tensor, "place"], reference: Float[Tensor, "place"]) -> Float[Tensor, "place"]:
+    is_depth = torch.isfinite(z_depth) & (z_depth > 0) & torch.isfinite(reference) & (reference > 0)
+    return torch.where(is_depth, (z_depth - reference).abs() / reference, _NO_ANSWER)
+
+
+def _disparity(evidence: ViewEvidence) -> Float[Tensor, "height width"]:
+    """Return the predicted 1/z: between pixels it is linear on planes, which z is not."""
+    values = evidence.lifted.prediction.values.double()
+    return values if evidence.quantity == "disparity" else 1 / values
+
+
+def _read(evidence: ViewEvidence, uv: Float[Tensor, "point 2"]) -> tuple[Float[Tensor, "point"], Bool[Tensor, "point"]]:
+    """Return the predicted 1/z at some pixels, and whether all that is read there counts; 0 where it does not."""
+    corners = Corners.bilinear(uv, pixel_grid(evidence.counts))
+    counts = corners.count(evidence.counts)
+    disparity = torch.zeros(len(uv), dtype=torch.float64)
+    disparity[counts] = corners.only(counts).read(_disparity(evidence)[None])[:, 0]
+    return disparity, counts

@@ -1,0 +1,99 @@
+"""Panoptic quality of masks: over each view, and over the whole scene at once, where ids must agree across views.
+
+Masks have no classes here, so all segments are of one. A pixel is of the mask that claims it most, and of none if that
+is less than half. A mask's number means nothing to PQ within a view, so that a view's own ids (raw2d on views that
+nothing was fitted on) are compared like any; over the scene they are not the same thing twice, which is what the gap
+between the two figures tells.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lift3d.domain.scene import UNKNOWN_LABEL
+from lift3d.domain.scores import Score
+from lift3d.metrics.figures import scene_metric, undefined, view_metric
+from lift3d.metrics.protocol import SceneEvidence, ViewEvidence
+
+# A mask that claims less than half of a pixel does not have it.
+CLAIMED = 0.5
+# Kirillov et al. 2019: above one half a segment has at most one match.
+MATCHED_ABOVE = 0.5
+NO_SEGMENT = -1
+
+
+@view_metric("higher", kinds=("masks",), quantities=("instance",), needs=("instances",))
+def pq(evidence: ViewEvidence) -> Score:
+    """PQ of one view: Σ IoU over matches / (TP + FP/2 + FN/2), segments matched above IoU 1/2 (Kirillov et al. 2019).
+
+    Over counted pixels with a known instance.
+    """
+    return _quality([_segments(evidence)])
+
+
+@scene_metric("higher", kinds=("masks",), quantities=("instance",), needs=("instances",))
+def pq_scene(evidence: SceneEvidence) -> Score:
+    """PQ of the pixels of all target views together: one id must be one thing from every view (Siddiqui et al. 2023).
+
+    Source: Siddiqui et al., Panoptic lifting, CVPR 2023, §4.
+    """
+    return _quality([_segments(view) for view in evidence.views])
+
+
+@view_metric("higher", kinds=("masks",), quantities=("instance",))
+def pq_2d(evidence: ViewEvidence) -> Score:
+    """PQ against the plain 2D answer's masks, whatever their numbers: fidelity where ids are a view's own."""
+    predicted = segment_of(evidence.lifted.prediction.values)[evidence.counts]
+    plain = segment_of(evidence.plain.prediction.values)[evidence.counts]
+    if not bool((plain != NO_SEGMENT).any()):
+        return undefined("no-instances", "the plain answer has no mask where pixels count")
+    return Score(panoptic_quality(predicted, plain), float(plain.numel()))
+
+
+def segment_of(masks: Float[Tensor, "mask height width"]) -> Int[Tensor, "height width"]:
+    """Return the mask that claims each pixel most, NO_SEGMENT where none claims half of it."""
+    share, number = masks.max(0)
+    return torch.where(share >= CLAIMED, number, NO_SEGMENT)
+
+
+def panoptic_quality(predicted: Int[Tensor, "pixel"], true: Int[Tensor, "pixel"]) -> float:
+    """Return Σ IoU over matches / (TP + FP/2 + FN/2); NaN if there is no segment at all.
+
+    Args:
+        predicted: Segment of each pixel, NO_SEGMENT for none.
+        true: Likewise.
+
+    Source:
+        Kirillov et al., Panoptic segmentation, CVPR 2019, eq. 1-2.
+    """
+    predicted_ids, predicted_area = torch.unique(predicted[predicted != NO_SEGMENT], return_counts=True)
+    true_ids, true_area = torch.unique(true[true != NO_SEGMENT], return_counts=True)
+    is_both = (predicted != NO_SEGMENT) & (true != NO_SEGMENT)
+    row = torch.searchsorted(predicted_ids, predicted[is_both])
+    col = torch.searchsorted(true_ids, true[is_both])
+    shared = torch.bincount(row * len(true_ids) + col, minlength=len(predicted_ids) * len(true_ids)).double()
+    shared = shared.reshape(len(predicted_ids), len(true_ids))
+    iou = shared / (predicted_area[:, None] + true_area - shared)
+    matched = iou[iou > MATCHED_ABOVE]
+    # Each segment has one match at most, so TP + FP/2 + FN/2 is half of all segments of either side.
+    segments = len(predicted_ids) + len(true_ids)
+    return float(matched.sum()) / (segments / 2) if segments else float("nan")
+
+
+def _segments(evidence: ViewEvidence) -> tuple[Int[Tensor, "pixel"], Int[Tensor, "pixel"]]:
+    """Return predicted and true segments of the pixels that are scored."""
+    instances = evidence.frame.instances
+    if instances is None:
+        none = torch.zeros(0, dtype=torch.long)
+        return none, none.clone()
+    is_scored = evidence.counts & (instances != UNKNOWN_LABEL)
+    return segment_of(evidence.lifted.prediction.values)[is_scored], instances[is_scored].long()
+
+
+def _quality(pairs: Sequence[tuple[Int[Tensor, "_"], Int[Tensor, "_"]]]) -> Score:
+    predicted, true = (torch.cat([pair[side] for pair in pairs]) for side in (0, 1))
+    if true.numel() == 0:
+        return undefined("no-instances", "no counted pixel has a known instance")
+    return Score(panoptic_quality(predicted, true), float(true.numel()))

@@ -1,0 +1,151 @@
+"""Answers that were computed elsewhere, a file per view: ``files:FOLDER?pattern={view}.{name}.png&names=mug,book``.
+
+pattern: file of a view in the folder (default ``{view}.png``), with ``{name}`` where there is one per name. names: what
+the channels mean, in the words of the scene's labels; none for one channel. kind: masks (the default with names),
+scalar (without), or labels (the strongest name). Files are images of 8 or 16 bits, read as 0 to 1, or .npy of numbers,
+in the proportions of the view; they lie over the view as it is used, without lens distortion.
+
+Nothing is run, so a picture that is lifted cannot be shown to anything: lifters that are guided let all views vote.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy import ndarray
+from skimage.io import imread
+from torch import Tensor
+from torch.nn import functional
+
+from lift3d.domain.camera import ImageSize
+from lift3d.domain.features import EMPTY_STATE, FeatureGrid, FeatureMap, SceneState
+from lift3d.domain.keys import ViewId, digest, digest_bytes
+from lift3d.domain.lifted import Prediction, PredictionKind
+from lift3d.domain.scene_views import SceneViews
+from lift3d.errors import ConfigError, ContractError, SceneError
+from lift3d.operators.names import OperatorName
+from lift3d.operators.protocol import OperatorSpec
+
+_OPTIONS = ("pattern", "names", "kind", "licence")
+_KINDS: tuple[PredictionKind, ...] = ("masks", "scalar", "labels")
+# Sides of file and view may differ in proportion by rounding only.
+_LARGEST_STRETCH = 0.02
+
+
+class ViewFiles:
+    """Reads what a network said of each view."""
+
+    def __init__(self, name: OperatorName) -> None:
+        self._folder = Path(name.argument).expanduser()
+        self._names = tuple(part for part in name.option("names", "").split(",") if part)
+        self._pattern = name.option("pattern", "{view}.png")
+        kind = name.option("kind", "masks" if self._names else "scalar")
+        if kind not in _KINDS:
+            raise ConfigError(f"Operator '{name}': kind must be {', '.join(_KINDS)}, got '{kind}'.")
+        if ("{name}" in self._pattern) != bool(self._names) or "{view}" not in self._pattern:
+            raise ConfigError(
+                f"Operator '{name}': pattern must have {{view}}, and {{name}} exactly if names are given; got "
+                f"'{self._pattern}' and {len(self._names)} names."
+            )
+        self.spec = OperatorSpec(
+            name=str(name),
+            stage_version=1,
+            prediction_kind=next(one for one in _KINDS if one == kind),
+            licence=name.option("licence", "unknown"),
+            weights_digest=_digest_of(self._folder, self._pattern),
+            channel_count=max(1, len(self._names)),
+            is_precomputed=True,
+            label_names=self._names,
+            threshold_source="other views" if kind == "masks" else "",
+        )
+
+    def read(self, view: ViewId, size: ImageSize) -> tuple[FeatureMap, ...]:
+        """Return what the files of a view say, a cell per pixel of a size.
+
+        Raises:
+            SceneError: If a file is missing, does not decode, or has other proportions than the view.
+        """
+        names = self._names or ("",)
+        channels = [self._channel(self._pattern.format(view=view, name=name), view, size) for name in names]
+        return (FeatureMap(torch.stack(channels), self.grids(size)[0]),)
+
+    def grids(self, size: ImageSize) -> tuple[FeatureGrid, ...]:
+        """Return where the cells of a target of a size sit: one on every pixel."""
+        return (FeatureGrid(size.height, size.width, 1.0, 1.0),)
+
+    def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
+        """Refuse: files answer for the views of a scene, not for any image.
+
+        Raises:
+            ContractError: Always.
+        """
+        raise ContractError(f"Operator '{self.spec.name}' has files of views; it cannot say anything of another image.")
+
+    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
+        """Return the empty state."""
+        return EMPTY_STATE
+
+    def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
+        """Return the channels at the pixels, as the kind wants them."""
+        values = _resized(features[0].values, size)
+        is_valid = torch.ones(size.height, size.width, dtype=torch.bool)
+        if self.spec.prediction_kind == "labels":
+            return Prediction("labels", values.argmax(0), is_valid)
+        if self.spec.prediction_kind == "scalar":
+            return Prediction("scalar", values[0], is_valid)
+        return Prediction("masks", values, is_valid)
+
+    def _channel(self, file_name: str, view: ViewId, size: ImageSize) -> Float[Tensor, "height width"]:
+        path = self._folder / file_name
+        try:
+            values = (
+                np.load(path, allow_pickle=False) if path.suffix == ".npy" else _as_shares(np.asarray(imread(path)))
+            )
+        except (OSError, ValueError) as error:
+            raise SceneError(
+                f"Operator '{self.spec.name}': file '{path}' of view '{view}' cannot be read ({error}); expected an "
+                "image or .npy for every view.",
+                view=view,
+            ) from error
+        stretch = values.shape[0] * size.width / (values.shape[1] * size.height) if values.ndim == 2 else 0.0
+        if abs(stretch - 1) > _LARGEST_STRETCH:
+            raise SceneError(
+                f"Operator '{self.spec.name}': file '{path}' has shape {values.shape}; expected one channel in the "
+                f"proportions of view '{view}' ({size}).",
+                view=view,
+            )
+        return _resized(torch.from_numpy(values.astype(np.float32))[None], size)[0]
+
+
+def build(name: OperatorName) -> ViewFiles:
+    """Build the operator ``files:FOLDER``.
+
+    Raises:
+        ConfigError: If the folder does not exist or holds no such file, or an option is none.
+    """
+    name.check(_OPTIONS, "a folder with a file per view")
+    return ViewFiles(name)
+
+
+def _digest_of(folder: Path, pattern: str) -> str:
+    """Return a digest of the content of all files of a pattern."""
+    paths = sorted(folder.glob(pattern.format(view="*", name="*"))) if folder.is_dir() else []
+    if not paths:
+        raise ConfigError(f"There is no file '{pattern}' in '{folder}'; expected one per view, {{view}} being its id.")
+    return digest([[path.name, digest_bytes(path.read_bytes())] for path in paths])
+
+
+def _as_shares(values: ndarray) -> ndarray:
+    """Return integers as shares of the largest that their type holds."""
+    if not np.issubdtype(values.dtype, np.unsignedinteger):
+        raise ValueError(f"pixels are {values.dtype}, not unsigned integers")
+    return values.astype(np.float32) / np.iinfo(values.dtype).max
+
+
+def _resized(values: Float[Tensor, "channel row col"], size: ImageSize) -> Float[Tensor, "channel height width"]:
+    shape = (size.height, size.width)
+    if tuple(values.shape[-2:]) == shape:
+        return values
+    return functional.interpolate(values[None], shape, mode="bilinear", antialias=True, align_corners=False)[0]

@@ -1,0 +1,186 @@
+import dataclasses
+
+import pytest
+import torch
+
+from lift3d.domain.features import FeatureGrid, FeatureMap
+from lift3d.domain.keys import ViewId
+from lift3d.domain.scene import Tracks
+from lift3d.domain.scene_views import SceneViews
+from lift3d.errors import ContractError
+from lift3d.geometry.projection import unproject
+from lift3d.geometry.rigid import transform
+from lift3d.operators.depth_alignment import alignment_of, fit_depth
+from tests.support.operators import TrueDepth
+from tests.support.scenes import some_motion, textured_plane_scene
+
+COUNT = 60
+
+
+def tracked(frames, seed=0, left_out=()):
+    """Points of the first view's surface, seen without error by every view that has them on its image."""
+    first = frames[min(frames)]
+    draw = torch.Generator().manual_seed(seed)
+    uv = torch.rand(COUNT, 2, generator=draw).double() * torch.tensor([62.0, 46.0]).double() + 1
+    z = first.z_depth[uv[:, 1].long(), uv[:, 0].long()].double()
+    points = transform(first.camera.c2w, unproject(uv.floor() + 0.5, z, first.camera.K))
+    sightings = []
+    for number, name in enumerate(sorted(frames)):
+        camera = frames[name].camera
+        at = transform(camera.w2c, points) @ camera.K.T
+        at = at[:, :2] / at[:, 2:]
+        is_on = (at > 1).all(1) & (at < torch.tensor([63.0, 47.0])).all(1) & (name not in left_out)
+        index = torch.nonzero(is_on)[:, 0]
+        sightings.append((index, torch.full_like(index, number), at[is_on]))
+    point, view, seen = (torch.cat(part) for part in zip(*sightings, strict=True))
+    return Tracks(points, point, view, seen, tuple(sorted(frames)))
+
+
+def views_of(frames, tracks):
+    return SceneViews({name: frame.camera for name, frame in frames.items()}, lambda: tracks)
+
+
+@pytest.fixture(scope="module")
+def frames():
+    return {view.id: view.load() for view in textured_plane_scene(5, slant=0.4).views}
+
+
+def encoded(operator, frames):
+    return {name: operator.encode(frame.image) for name, frame in frames.items()}
+
+
+@pytest.mark.parametrize("quantity", ["depth", "disparity"])
+def test_each_view_gets_its_own_pair_back(frames, quantity):
+    operator = TrueDepth(frames, quantity)
+    state = fit_depth(encoded(operator, frames), views_of(frames, tracked(frames)), quantity)
+    for number, name in enumerate(sorted(frames)):
+        found = alignment_of(state, name)
+        scale, shift = operator.pair(number)
+        assert (found.scale, found.shift) == (pytest.approx(scale, rel=2e-3), pytest.approx(shift, abs=5e-3))
+
+
+def test_the_pair_for_other_views_is_the_middle_one(frames):
+    operator = TrueDepth(frames)
+    state = fit_depth(encoded(operator, frames), views_of(frames, tracked(frames)), "disparity")
+    scales = sorted(alignment_of(state, name).scale for name in frames)
+    assert alignment_of(state, "another").scale == pytest.approx(scales[2])
+
+
+def test_metric_depth_has_one_pair_for_all(frames):
+    operator = TrueDepth(frames, "depth", is_metric=True)
+    state = operator.fit_scene(encoded(operator, frames), views_of(frames, tracked(frames)))
+    scale, shift = operator.pair(0)
+    for name in (*frames, "another"):
+        found = alignment_of(state, name)
+        assert (found.scale, found.shift) == (pytest.approx(scale, rel=2e-3), pytest.approx(shift, abs=5e-3))
+
+
+def test_a_view_that_sees_too_few_points_takes_the_pair_of_the_scene(frames):
+    operator, lonely = TrueDepth(frames), min(frames)
+    views = views_of(frames, tracked(frames, left_out=(lonely,)))
+    state = fit_depth(encoded(operator, frames), views, "disparity")
+    assert alignment_of(state, lonely) == alignment_of(state, "another")
+    assert alignment_of(state, max(frames)) != alignment_of(state, "another")
+
+
+def test_a_third_of_wrong_sightings_changes_next_to_nothing(frames):
+    operator, tracks = TrueDepth(frames), tracked(frames)
+    far = tracks.points.clone()
+    far[::3] += torch.tensor([0.0, 0.0, 5.0]).double()
+    maps = encoded(operator, frames)
+    clean, spoiled = (
+        fit_depth(maps, views_of(frames, dataclasses.replace(tracks, points=points)), "disparity")
+        for points in (tracks.points, far)
+    )
+    for name in frames:
+        one, other = alignment_of(clean, name), alignment_of(spoiled, name)
+        assert other.scale == pytest.approx(one.scale, rel=0.05)
+
+
+def test_the_order_of_views_and_points_does_not_matter_in_any_bit(frames):
+    operator, tracks = TrueDepth(frames), tracked(frames)
+    order = torch.randperm(len(tracks.view_index), generator=torch.Generator().manual_seed(0))
+    mixed = dataclasses.replace(
+        tracks,
+        point_index=tracks.point_index[order],
+        view_index=4 - tracks.view_index[order],
+        uv=tracks.uv[order],
+        view_ids=tracks.view_ids[::-1],
+    )
+    maps = encoded(operator, frames)
+    one = fit_depth(maps, views_of(frames, tracks), "disparity").arrays
+    other = fit_depth(dict(reversed(maps.items())), views_of(frames, mixed), "disparity").arrays
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.parametrize("size", [0.01, 100.0])
+def test_the_unit_of_the_world_is_the_unit_of_the_answer(frames, size):
+    operator, tracks = TrueDepth(frames), tracked(frames)
+    maps = encoded(operator, frames)
+
+    def scaled(camera):
+        w2c = camera.w2c.clone()
+        w2c[:3, 3] *= size
+        return dataclasses.replace(camera, w2c=w2c)
+
+    views = SceneViews(
+        {name: scaled(frame.camera) for name, frame in frames.items()},
+        lambda: dataclasses.replace(tracks, points=size * tracks.points),
+    )
+    plain, other = (fit_depth(maps, one, "disparity") for one in (views_of(frames, tracks), views))
+    values = maps["0000"][0].values
+    z, z_other = (alignment_of(state, "0000").z_depth(values, "disparity") for state in (plain, other))
+    torch.testing.assert_close(z_other, size * z)
+
+
+def test_what_cannot_be_is_bounded(frames):
+    """A disparity of 0 is far away, one that is huge is near; neither is infinite."""
+    operator = TrueDepth(frames)
+    state = fit_depth(encoded(operator, frames), views_of(frames, tracked(frames)), "disparity")
+    z = alignment_of(state, "0001").z_depth(torch.tensor([-1e6, 0.0, 1e6]), "disparity")
+    assert bool(torch.isfinite(z).all())
+    assert float(z[0]) > 4 > 1 > float(z[2]) > 0
+
+
+def test_nothing_is_fitted_without_points_or_variety(frames):
+    maps = encoded(TrueDepth(frames), frames)
+    assert fit_depth(maps, SceneViews.of({}), "disparity").is_empty
+    flat: dict[ViewId, tuple[FeatureMap, ...]] = {
+        name: (FeatureMap(torch.ones(1, 48, 64), FeatureGrid(48, 64, 1.0, 1.0)),) for name in frames
+    }
+    assert fit_depth(flat, views_of(frames, tracked(frames)), "disparity").is_empty
+    assert alignment_of(fit_depth(maps, SceneViews.of({}), "disparity"), "0000") is None
+
+
+def test_noise_that_has_nothing_to_do_with_depth_is_not_taken_for_it(frames):
+    draw = torch.Generator().manual_seed(3)
+    noise = {
+        name: (FeatureMap(torch.rand(1, 48, 64, generator=draw), FeatureGrid(48, 64, 1.0, 1.0)),) for name in frames
+    }
+    state = fit_depth(noise, views_of(frames, tracked(frames)), "disparity")
+    assert sum(f"depth_alignment:{name}" in state.arrays for name in frames) in (0, len(frames))
+    assert len({alignment_of(state, name) for name in frames}) <= 2
+
+
+def test_moving_the_world_changes_no_pair(frames):
+    operator, tracks, motion = TrueDepth(frames), tracked(frames), some_motion()
+    maps = encoded(operator, frames)
+    moved = SceneViews(
+        {
+            name: dataclasses.replace(frame.camera, w2c=frame.camera.w2c @ torch.linalg.inv(motion))
+            for name, frame in frames.items()
+        },
+        lambda: dataclasses.replace(tracks, points=transform(motion, tracks.points)),
+    )
+    one, other = (fit_depth(maps, views, "disparity") for views in (views_of(frames, tracks), moved))
+    for key, values in one.arrays.items():
+        torch.testing.assert_close(other.arrays[key], values, rtol=1e-6, atol=1e-8)
+
+
+def test_what_is_no_depth_is_refused(frames):
+    maps = {name: (FeatureMap(torch.ones(2, 48, 64), FeatureGrid(48, 64, 1.0, 1.0)),) for name in frames}
+    with pytest.raises(ContractError, match="one channel"):
+        fit_depth(maps, views_of(frames, tracked(frames)), "depth")
+    with pytest.raises(ContractError, match="direction"):
+        fit_depth(maps, views_of(frames, tracked(frames)), "direction")

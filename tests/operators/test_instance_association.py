@@ -1,0 +1,130 @@
+from itertools import pairwise
+
+import pytest
+import torch
+
+from lift3d.domain.camera import Camera, ImageSize
+from lift3d.domain.features import FeatureGrid, FeatureMap
+from lift3d.domain.scene import Tracks
+from lift3d.domain.scene_views import SceneViews
+from lift3d.errors import ContractError
+from lift3d.operators.instance_association import fit_instances, in_scene_ids, is_associated, scene_ids_of
+
+# Points stand in a row of cells, the same in every view: what is told apart is who claims which.
+POINTS = 24
+GRID = FeatureGrid(1, POINTS, 1.0, 1.0)
+
+
+def masks(claimed, count=4):
+    """Masks by who claims each cell: a digit is a channel, a dot is nobody's."""
+    channels = torch.tensor([-1 if one == "." else int(one) for one in claimed.ljust(POINTS, ".")])
+    return (FeatureMap((channels == torch.arange(count)[:, None]).float()[:, None], GRID),)
+
+
+def views_of(names, seen=None):
+    """Every view sees every point, or those that ``seen`` says."""
+    camera = Camera(torch.eye(3), torch.eye(4), ImageSize(1, POINTS))
+    point = [torch.arange(POINTS) if seen is None else torch.tensor(seen[name]) for name in names]
+    view = torch.cat([torch.full_like(one, number) for number, one in enumerate(point)])
+    uv = torch.stack([torch.cat(point) + 0.5, torch.full((len(view),), 0.5)], dim=1)
+    tracks = Tracks(torch.zeros(POINTS, 3), torch.cat(point), view, uv, tuple(names))
+    return SceneViews(dict.fromkeys(names, camera), lambda: tracks)
+
+
+def tables(said, seen=None):
+    """Return the scene ids by view of what views say."""
+    state = fit_instances({name: masks(one) for name, one in said.items()}, views_of(sorted(said), seen))
+    return {name: scene_ids_of(state, name).tolist() for name in said}
+
+
+def test_what_shares_its_points_is_one_thing_whatever_its_number():
+    found = tables({"a": "0000000011112222", "b": "2222222200001111", "c": "1111111133330000"})
+    assert found == {"a": [0, 1, 2, -1], "b": [1, 2, 0, -1], "c": [2, 0, -1, 1]}
+
+
+def test_shuffled_numbers_give_the_same_ids():
+    said = {"a": "000000011112222", "b": "000000111112222", "c": "000000.11112223"}
+    plain = tables(said)
+    draw = torch.Generator().manual_seed(0)
+    for _ in range(5):
+        orders = {name: torch.randperm(4, generator=draw).tolist() for name in said}
+        shuffled = {
+            name: "".join("." if c == "." else str(orders[name][int(c)]) for c in one) for name, one in said.items()
+        }
+        found = tables(shuffled)
+        for name, order in orders.items():
+            assert [found[name][order[channel]] for channel in range(4)] == plain[name]
+
+
+def test_the_order_of_views_does_not_matter():
+    said = {"a": "000000011112222", "b": "111111222220000", "c": "000000.11112223"}
+    names = sorted(said)
+    maps = {name: masks(said[name]) for name in names}
+    one = fit_instances(maps, views_of(names)).arrays
+    other = fit_instances(dict(reversed(maps.items())), views_of(names[::-1])).arrays
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_two_masks_of_one_view_stay_two_where_other_views_see_two():
+    found = tables({"a": "0000011111", "b": "0000011111", "c": "0000111111"})
+    assert all(ids[0] != ids[1] for ids in found.values())
+
+
+def test_a_piece_joins_what_other_views_see_whole():
+    found = tables({"a": "0000000000", "b": "1111111111", "c": "0001111111"})
+    assert found["c"][:2] == [0, 0]
+    assert found["a"][0] == found["b"][1] == 0
+
+
+def test_views_far_apart_are_joined_through_those_between():
+    """No point of the first view is seen in the last one; the chain holds."""
+    names = [f"v{number}" for number in range(6)]
+    seen = {name: list(range(3 * number, 3 * number + 8)) for number, name in enumerate(names)}
+    found = tables({name: str(number % 4) * POINTS for number, name in enumerate(names)}, seen)
+    assert {ids[number % 4] for number, ids in enumerate(found.values())} == {0}
+    assert not set(seen["v0"]) & set(seen["v5"])
+    assert all(set(seen[a]) & set(seen[b]) for a, b in pairwise(names))
+
+
+def test_a_mask_without_a_point_has_no_id():
+    found = tables({"a": "0000...111", "b": "0000...111"}, {"a": [0, 1, 2], "b": [0, 1, 2]})
+    assert found == {"a": [0, -1, -1, -1], "b": [0, -1, -1, -1]}
+
+
+def test_one_shared_point_is_no_evidence():
+    found = tables({"a": "00000", "b": "11111"}, {"a": [0, 1, 2], "b": [2, 3, 4]})
+    assert found["a"][0] != found["b"][1]
+
+
+def test_masks_are_put_under_their_ids_and_pieces_added():
+    state = fit_instances({name: masks("0000011111") for name in "ab"}, views_of(["a", "b"]))
+    (soft,) = masks("0000011111")
+    soft = FeatureMap(0.6 * soft.values, GRID)
+    pieces = in_scene_ids(soft, torch.tensor([1, 1, -1, -1]), state)
+    assert pieces.channel_count == int(state.arrays["instance_count"])
+    torch.testing.assert_close(pieces.values[1, 0, :10], torch.full((10,), 0.6))
+    assert float(pieces.values[0].abs().max()) == 0
+    overlapping = FeatureMap(torch.full((4, 1, POINTS), 0.8), GRID)
+    assert float(in_scene_ids(overlapping, torch.tensor([0, 0, 0, 0]), state).values.max()) == 1
+
+
+def test_a_view_that_was_not_fitted_on_keeps_its_numbers():
+    state = fit_instances({name: masks("0000011111") for name in "ab"}, views_of(["a", "b"]))
+    (own,) = masks("3322110")
+    assert scene_ids_of(state, "c") is None
+    assert torch.equal(in_scene_ids(own, None, state).values[:4], own.values)
+
+
+def test_without_points_or_masks_nothing_is_associated():
+    maps = {name: masks("0011") for name in "ab"}
+    assert not is_associated(fit_instances(maps, SceneViews.of({})))
+    assert not is_associated(fit_instances({name: masks("....") for name in "ab"}, views_of(["a", "b"])))
+
+
+def test_views_with_other_channels_are_refused():
+    with pytest.raises(ContractError, match="as many in each"):
+        fit_instances({"a": masks("00", 2), "b": masks("00", 3)}, views_of(["a", "b"]))
+    state = fit_instances({name: masks("0000011111") for name in "ab"}, views_of(["a", "b"]))
+    with pytest.raises(ContractError, match="as many channels"):
+        in_scene_ids(masks("00", 2)[0], scene_ids_of(state, "a"), state)

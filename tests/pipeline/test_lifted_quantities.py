@@ -1,0 +1,303 @@
+"""Depth, directions and instances: what is blended is the same quantity in every view, whatever each view calls it."""
+
+import dataclasses
+from functools import cache
+
+import pytest
+import torch
+
+from lift3d import pipeline
+from lift3d.config import parse_recipe
+from lift3d.domain.features import EMPTY_STATE, FeatureGrid, FeatureMap
+from lift3d.domain.scene_views import SceneViews
+from lift3d.errors import ContractError, SceneError
+from lift3d.lifted_quantities import Passage
+from lift3d.lifters.catalog import build_lifter
+from lift3d.metrics.catalog import build_metrics
+from lift3d.models import Models
+from lift3d.scene_inputs import SceneInputs
+from lift3d.scene_run import run_scene
+from lift3d.scenes.tracks import find_tracks
+from lift3d.storage.documents import read_document
+from lift3d.storage.location import open_store
+from lift3d.targets import choose_targets
+from tests.support.operators import TrueDepth, TrueInstances, TrueNormals
+from tests.support.runs import small_recipe
+from tests.support.scenes import moved_scene, some_motion, two_planes_scene
+
+ROOM = "procedural:room?views=8&height=96&width=128"
+
+
+class Stage:
+    """A scene, one held-out target of it, and its proposal; nothing is fitted on the target."""
+
+    def __init__(self, scene, lifter="depth_mean"):
+        self.lifter, self.scene = build_lifter(lifter), scene
+        height = scene.views[0].camera.size.height
+        recipe = parse_recipe({"scenes": [ROOM], "target_mode": "heldout", "holdout": 4, "image_height": height})
+        cameras = {view.id: view.camera for view in scene.views}
+        targets = pipeline.select_sources(choose_targets(scene.views, recipe), cameras, 4, scene.depth_range)
+        self.target, self.targets = targets[1], targets
+        self.frames = {view.id: view.load() for view in scene.views}
+        self.proposal = self.proposal_of(self.target)
+        fitted = {name: cameras[name] for name in self.target.source_ids}
+        seen = dataclasses.replace(scene, views=tuple(view for view in scene.views if view.id in fitted))
+        self.views = SceneViews(fitted, cache(lambda: find_tracks(seen)))
+
+    def proposal_of(self, target):
+        return pipeline.propose(self.lifter, target, self.frames.__getitem__, self.scene.depth_range)
+
+    def state(self, operator):
+        maps = {name: pipeline.encode_view(operator, self.frames[name]) for name in self.target.source_ids}
+        return pipeline.fit_scene(operator, maps, self.views)
+
+    def lift(self, operator, state, target=None, proposal=None):
+        target, proposal = target or self.target, proposal or self.proposal
+        sources = [pipeline.encode_view(operator, self.frames[name]) for name in proposal.source_ids]
+        grids = pipeline.target_grids(operator, target.camera.size)
+        lifted = pipeline.lift_features(
+            self.lifter, proposal, sources, grids, 16, state=state, quantity=operator.spec.quantity
+        )
+        return lifted[0], pipeline.decode_view(operator, state, lifted, target.camera.size)
+
+    def plain(self, operator, state, name):
+        target = dataclasses.replace(self.target, id=name)
+        maps = pipeline.encode_view(operator, self.frames[name])
+        return pipeline.plain_view(operator, state, target, self.frames[name], maps)
+
+
+@cache
+def room(lifter="depth_mean"):
+    return Stage(pipeline.read_scene(ROOM), lifter)
+
+
+@cache
+def planes():
+    return Stage(two_planes_scene(8))
+
+
+def relative_error(said, truth, is_covered):
+    return ((said - truth).abs() / truth)[is_covered]
+
+
+def z_of(values, quantity):
+    return 1 / values if quantity == "disparity" else values
+
+
+@pytest.mark.parametrize("quantity", ["depth", "disparity"])
+@pytest.mark.parametrize("lifter", ["depth_mean", "plane_sweep"])
+def test_depth_of_any_scale_and_shift_lifts_to_the_true_depth(lifter, quantity):
+    stage = room(lifter)
+    operator = TrueDepth(stage.frames, quantity)
+    lifted, prediction = stage.lift(operator, stage.state(operator))
+    truth = stage.frames[stage.target.id].z_depth
+    error = relative_error(z_of(prediction.values, quantity), truth, lifted.coverage >= pipeline.COVERED)
+    assert len(error) > 0.5 * truth.numel()
+    assert error.median() < 0.005
+    # Beside edges a target's pixel is lifted from both surfaces, as its colour is.
+    assert error.mean() < (0.02 if lifter == "depth_mean" else 0.05)
+
+
+def test_wrong_pixels_do_not_turn_the_alignment():
+    """One in twenty pixels says anything: one in five sightings, as a sighting reads four pixels."""
+    stage = room()
+    operator, clean = (TrueDepth(stage.frames, "disparity", wrong=wrong) for wrong in (0.05, 0.0))
+    error = [
+        relative_error(1 / stage.lift(clean, stage.state(fitted))[1].values, stage.frames[stage.target.id].z_depth, ...)
+        for fitted in (operator, clean)
+    ]
+    assert error[0].mean() < error[1].mean() + 0.01
+
+
+def test_depth_that_is_blended_as_it_is_would_be_wrong():
+    stage = room()
+    operator, truth = TrueDepth(stage.frames, "depth"), stage.frames[stage.target.id].z_depth
+    sources = [pipeline.encode_view(operator, stage.frames[name]) for name in stage.proposal.source_ids]
+    grids = pipeline.target_grids(operator, stage.target.camera.size)
+    (raw,) = pipeline.lift_features(stage.lifter, stage.proposal, sources, grids, 16)
+    is_covered = raw.coverage > 0
+    lifted, _ = stage.lift(operator, stage.state(operator))
+    errors = [relative_error(one.features.values[0], truth, is_covered).mean() for one in (raw, lifted)]
+    assert errors[1] < 0.1 * errors[0]
+
+
+@pytest.mark.parametrize("kind", ["depth", "direction", "instance"])
+def test_moving_the_world_changes_nothing(kind):
+    still = planes()
+    moved = Stage(moved_scene(still.scene, some_motion()))
+    answers = []
+    for stage, turn in ((still, torch.eye(4).double()), (moved, some_motion())):
+        operator = made(kind, stage, turn)
+        answers.append(stage.lift(operator, stage.state(operator))[1].values)
+    torch.testing.assert_close(answers[0], answers[1], rtol=1e-3, atol=1e-3)
+
+
+def made(kind, stage, turn):
+    if kind == "depth":
+        return TrueDepth(stage.frames, "depth")
+    if kind == "direction":
+        return TrueNormals(stage.frames, normals() @ turn[:3, :3].T)
+    return TrueInstances(stage.frames)
+
+
+def normals():
+    """Of two planes, made up: what counts is that they stand still in the world."""
+    return torch.tensor([[0.1, 0.2, -1.0], [0.9, -0.3, -0.4]], dtype=torch.float64)
+
+
+def test_normals_are_turned_into_the_axes_of_the_target():
+    """Cameras that look elsewhere give other numbers for one normal; lifted, they are those of the target."""
+    stage = planes()
+    operator, frame = TrueNormals(stage.frames, normals()), stage.frames[stage.target.id]
+    lifted, prediction = stage.lift(operator, EMPTY_STATE)
+    truth = operator.said_of(frame, 0)
+    cosine = (prediction.values * truth).sum(0)[prediction.is_valid]
+    assert cosine.median() > 0.9999
+    length = lifted.features.values.norm(dim=0)[lifted.coverage > 0]
+    torch.testing.assert_close(length, torch.ones_like(length))
+
+
+def test_directions_are_turned_and_depth_is_moved_into_a_camera_that_looks_elsewhere():
+    """One surface point told by a camera, of features that need no lifter: the passage alone."""
+    stage = planes()
+    source, turned = stage.frames["0000"].camera, some_motion()
+    target = dataclasses.replace(source, w2c=source.w2c @ turned)
+    there = Passage("direction", EMPTY_STATE, 0, target)
+    axis = FeatureMap(torch.tensor([0.0, 0.0, 1.0])[:, None, None], FeatureGrid(1, 1, 64.0, 48.0))
+    expected = target.w2c[:3, :3] @ source.c2w[:3, 2]
+    torch.testing.assert_close(there.of_source(axis, "0000", source).values[:, 0, 0], expected.float())
+
+
+def test_shuffled_instances_lift_to_the_same_masks():
+    stage = room()
+    truth = stage.frames[stage.target.id].instances
+    found = []
+    for seed in (0, 1):
+        operator = TrueInstances(stage.frames, seed)
+        _, prediction = stage.lift(operator, stage.state(operator))
+        found.append(prediction.values)
+    # Ids are numbered by how often they are seen: the numbers agree as well.
+    assert torch.equal(found[0], found[1])
+    segment = found[0].argmax(0)
+    # What is large enough to be tracked keeps one id over all its pixels.
+    kept = []
+    for instance in torch.unique(truth).tolist():
+        mine = segment[(truth == instance) & (found[0].amax(0) > 0.5)]
+        if len(mine) > 200:
+            kept.append((int(mine.mode().values), float((mine == mine.mode().values).double().mean())))
+    assert len(kept) >= 4
+    assert len({scene_id for scene_id, _ in kept}) == len(kept)
+    assert min(share for _, share in kept) > 0.9
+
+
+def test_one_thing_has_one_id_from_every_target():
+    stage, operator = room(), TrueInstances(room().frames)
+    state = stage.state(operator)
+    largest = int(stage.frames[stage.target.id].instances.flatten().mode().values)
+    ids = set()
+    for target in stage.targets:
+        _, prediction = stage.lift(operator, state, target, stage.proposal_of(target))
+        mine = prediction.values.argmax(0)[(stage.frames[target.id].instances == largest) & prediction.is_valid]
+        ids.add(int(mine.mode().values))
+    assert len(ids) == 1
+
+
+def test_the_plain_answer_of_a_view_that_was_fitted_on_has_the_ids_of_the_scene():
+    stage, operator = room(), TrueInstances(room().frames)
+    state = stage.state(operator)
+    lifted = stage.lift(operator, state)[1].values.argmax(0)
+    largest = int(stage.frames[stage.target.id].instances.flatten().mode().values)
+    ids = {int(lifted[stage.frames[stage.target.id].instances == largest].mode().values)}
+    for name in stage.target.source_ids:
+        own = stage.plain(operator, state, name).prediction.values.argmax(0)
+        ids.add(int(own[stage.frames[name].instances == largest].mode().values))
+    assert len(ids) == 1
+
+
+@pytest.mark.parametrize("quantity", ["depth", "disparity"])
+def test_the_plain_answer_is_in_units_of_the_scene(quantity):
+    stage = room()
+    operator = TrueDepth(stage.frames, quantity)
+    state = stage.state(operator)
+    own = stage.target.source_ids[0]
+    fitted = stage.plain(operator, state, own)
+    error = relative_error(z_of(fitted.prediction.values, quantity), stage.frames[own].z_depth, ...)
+    assert error.median() < 0.005
+    # Nothing is fitted on a held-out view: it takes the pair of the scene, whatever its own would be.
+    held_out = stage.plain(operator, state, stage.target.id)
+    scale, shift = state.arrays["depth_alignment"].tolist()
+    raw = pipeline.encode_view(operator, stage.frames[stage.target.id])[0].values[0]
+    as_said = z_of(held_out.prediction.values, quantity)
+    near, far = state.arrays["depth_alignment_bounds"].tolist()
+    expected = z_of((scale * raw + shift).clamp(min=1e-9), quantity).clamp(near, far)
+    torch.testing.assert_close(as_said, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_held_out_view_keeps_its_own_instances_on_as_many_channels():
+    stage, operator = room(), TrueInstances(room().frames)
+    state = stage.state(operator)
+    plain = stage.plain(operator, state, stage.target.id).prediction.values
+    lifted = stage.lift(operator, state)[1].values
+    assert plain.shape == lifted.shape
+    own = pipeline.encode_view(operator, stage.frames[stage.target.id])[0].values
+    assert torch.equal(plain[: len(own)], own)
+
+
+def test_without_texture_there_is_a_reason_and_no_answer():
+    stage = room()
+    depth, instances = TrueDepth(stage.frames), TrueInstances(stage.frames)
+    maps = {name: pipeline.encode_view(depth, stage.frames[name]) for name in stage.target.source_ids}
+    state = depth.fit_scene(maps, SceneViews.of(stage.views.cameras))
+    assert state.is_empty
+    assert pipeline.refusal(depth, state, stage.lifter).startswith("not-aligned: ")
+    assert pipeline.refusal(instances, EMPTY_STATE, stage.lifter).startswith("not-associated: ")
+    assert pipeline.refusal(depth, stage.state(depth), build_lifter("render_then_2d")).startswith("not-comparable: ")
+    assert pipeline.refusal(depth, stage.state(depth), stage.lifter) == ""
+    with pytest.raises(SceneError, match="fit_depth"):
+        stage.lift(depth, state)
+    with pytest.raises(SceneError, match="fit_depth"):
+        stage.plain(depth, state, stage.target.id)
+
+
+def test_channels_that_are_not_the_quantity_are_refused():
+    stage = planes()
+    passage = Passage("direction", EMPTY_STATE, 0, stage.target.camera)
+    with pytest.raises(ContractError, match="expected 3"):
+        passage.of_source(FeatureMap(torch.zeros(2, 1, 1), FeatureGrid(1, 1, 64.0, 48.0)), "0000", stage.target.camera)
+
+
+@cache
+def scored(kind):
+    """Run the line over a few held-out views and return the means by lifter and metric, all metrics asked for."""
+    location = "procedural:room?views=10&height=72&width=96"
+    scene = pipeline.read_scene(location)
+    frames = {view.id: view.load() for view in scene.views}
+    operator = TrueInstances(frames) if kind == "instance" else TrueDepth(frames, kind)
+    recipe = small_recipe(
+        scenes=[location], lifters=["depth_mean", "render_then_2d"], image_height=72, holdout=3, sources=4
+    )
+    models = Models((operator,), tuple(build_lifter(name) for name in recipe.lifters), build_metrics())
+    store = open_store(f"memory://true-{kind}", create=True)
+    manifest = run_scene(SceneInputs(scene, store, 72), recipe, models)
+    rows = [row for path in manifest["scores"] for row in read_document(store, path)]
+    means = {}
+    for row in rows:
+        if row["outcome"] == "ok" and row["protocol"].endswith("/all"):
+            means.setdefault((row["lifter"], row["metric"]), []).append(row["value"])
+    refused = {one["lifter"]: one["reason"].partition(":")[0] for one in manifest["lifted"] if one["reason"]}
+    return {key: sum(found) / len(found) for key, found in means.items()}, refused
+
+
+def test_lifted_depth_is_nearer_to_the_truth_than_an_answer_that_nothing_is_fitted_on():
+    means, refused = scored("disparity")
+    assert means["depth_mean", "depth_abs_rel"] < 0.03 < means["raw2d", "depth_abs_rel"]
+    assert means["depth_mean", "depth_cross_long"] < 0.5 * means["raw2d", "depth_cross_long"]
+    assert not any(metric in ("warp_error_short", "rho") for _, metric in means)
+    assert refused == {"render_then_2d": "not-comparable"}
+
+
+def test_lifted_instances_are_the_same_things_from_every_view():
+    means, _ = scored("instance")
+    assert means["raw2d", "pq"] == pytest.approx(1.0)
+    assert means["raw2d", "pq_scene"] < 0.3
+    assert means["depth_mean", "pq_scene"] > means["raw2d", "pq_scene"] + 0.3
