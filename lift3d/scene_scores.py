@@ -104,7 +104,9 @@ class _Scoring:
                 evidence = self._evidence(operator, names, found, plain, counts)
                 for item in score_scene(self._metrics, evidence, operator.name, restores=operator.restores):
                     row = self._row(item, product, pixels)
-                    yield replace(row, threshold_source=operator.threshold_source)
+                    # Decisions are compared with labels; no other figure depends on where they are cut.
+                    source = operator.threshold_source if "labels" in item.metric.needs else ""
+                    yield replace(row, threshold_source=source)
 
     def _evidence(
         self,

@@ -134,7 +134,8 @@ def capture(
     Raises:
         ContractError: If a submodule of a cut does not run, or runs several times and the cut does not say which.
     """
-    found: dict[Cut, Tensor] = {cut: pixels for cut in cuts if cut.module == INPUT}
+    # Copies: what follows may work in place.
+    found: dict[Cut, Tensor] = {cut: pixels.clone() for cut in cuts if cut.module == INPUT}
     wanted = [cut for cut in cuts if cut.module not in (INPUT, OUTPUT)]
     counts: dict[str, int] = {}
 
@@ -143,7 +144,7 @@ def capture(
         counts[name] = count + 1
         for cut in wanted:
             if cut.module == name and cut.call in (None, count):
-                found[cut] = cut.pick(output)
+                found[cut] = cut.pick(output).clone()
         if stops and len(found) == len(cuts) and all(cut.call is not None or counts[cut.module] for cut in wanted):
             raise _Reached
 
@@ -168,7 +169,7 @@ def capture(
             )
     for cut in cuts:
         if cut.module == OUTPUT:
-            found[cut] = cut.pick(output)
+            found[cut] = cut.pick(output).clone()
     return output, found
 
 
@@ -188,17 +189,20 @@ def replace_in(model: nn.Module, call: Call, pixels: Tensor, features: Mapping[C
         counts[name] = count + 1
         for cut, tensor in features.items():
             if cut.module == name and cut.call in (None, count):
-                output = cut.put(output, tensor)
+                output = cut.put(output, tensor.clone())
         return output
 
     names = dict.fromkeys(cut.module for cut in features if cut.module not in (INPUT, OUTPUT))
     handles = [
-        model.get_submodule(name).register_forward_hook(lambda _, __, output, name=name: exchanged(name, output))
+        # First of all hooks, since a model may itself collect what its layers give by hooks.
+        model.get_submodule(name).register_forward_hook(
+            lambda _, __, output, name=name: exchanged(name, output), prepend=True
+        )
         for name in names
     ]
     at_input = [tensor for cut, tensor in features.items() if cut.module == INPUT]
     try:
-        output = call(model, at_input[0] if at_input else pixels)
+        output = call(model, (at_input[0] if at_input else pixels).clone())
     finally:
         for handle in handles:
             handle.remove()

@@ -5,7 +5,8 @@ graph of the computation says which: a submodule that the image reaches, but no 
 reads.
 """
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -41,15 +42,13 @@ def uncut_paths(model: nn.Module, call: Call, pixels: Tensor, cuts: Sequence[Cut
     ]
     leaves: list[Tensor] = []
     cutting = [
-        model.get_submodule(cut.module).register_forward_hook(
-            lambda _, __, found, cut=cut: cut.put(found, _leaf(cut.pick(found), leaves))
-        )
-        for cut in cuts
-        if cut.module not in (INPUT, OUTPUT)
+        # First of all hooks, since a model may itself collect what its layers give by hooks.
+        model.get_submodule(name).register_forward_hook(_exchange(name, cuts, leaves), prepend=True)
+        for name in dict.fromkeys(cut.module for cut in cuts if cut.module not in (INPUT, OUTPUT))
     ]
     try:
         with torch.enable_grad():
-            given = _leaf(image, leaves) if any(cut.module == INPUT for cut in cuts) else image
+            given = _leaf(image, leaves) if any(cut.module == INPUT for cut in cuts) else image.clone()
             found, _ = capture(model, call, given, ())
             end = answer.pick(found)
     finally:
@@ -134,10 +133,25 @@ def _before(node: _Node) -> list[_Node]:
     return [before for before, _ in node.next_functions if before is not None]
 
 
+def _exchange(name: str, cuts: Sequence[Cut], leaves: list[Tensor]) -> Callable[[nn.Module, Any, Any], Any]:
+    """Return a hook that puts tensors of their own at the cuts of a submodule."""
+    own, calls = [cut for cut in cuts if cut.module == name], itertools.count()
+
+    def hook(_: nn.Module, __: Any, found: Any) -> Any:
+        count = next(calls)
+        for cut in own:
+            if cut.call in (None, count):
+                found = cut.put(found, _leaf(cut.pick(found), leaves))
+        return found
+
+    return hook
+
+
 def _leaf(tensor: Tensor, leaves: list[Tensor]) -> Tensor:
     leaf = tensor.detach().clone().requires_grad_()
     leaves.append(leaf)
-    return leaf
+    # What follows may work in place, which leaves forbid.
+    return leaf.clone()
 
 
 def _nodes(found: Any) -> Iterable[_Node]:

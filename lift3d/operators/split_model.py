@@ -22,6 +22,8 @@ from lift3d.domain.keys import ViewId, digest
 from lift3d.domain.lifted import Prediction, PredictionKind
 from lift3d.domain.scene_views import SceneViews
 from lift3d.errors import ConfigError, ContractError
+from lift3d.operators.depth_alignment import fit_depth
+from lift3d.operators.instance_association import fit_instances
 from lift3d.operators.network_weights import digest_weights, encoder_device
 from lift3d.operators.preprocessing import Normalization
 from lift3d.operators.protocol import OperatorSpec, Quantity
@@ -142,8 +144,10 @@ class SplitModel:
         return tuple(maps)
 
     def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
-        """Return the empty state."""
-        return EMPTY_STATE
+        """Return what takes each view's depth, or instances, to the scene's; the empty state for other quantities."""
+        if self.spec.quantity in ("depth", "disparity"):
+            return fit_depth(maps, views, self.spec.quantity)
+        return fit_instances(maps, views) if self.spec.quantity == "instance" else EMPTY_STATE
 
     def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
         """Return what the rest of the module makes of features at its cuts.

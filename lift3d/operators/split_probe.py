@@ -24,6 +24,8 @@ _MULTIPLES = (1, 2, 4, 8, 16, 32, 64, 3, 6, 12, 24, 48, 7, 14, 28, 56, 5, 10, 20
 _FIXED = (224, 256, 384, 512, 336, 448, 518, 192, 160, 128, 96, 64, 48, 32, 1024, 513, 640)
 # Room for a few dozen cells of stride 16 in the middle.
 _PROBE_PX = 64
+# Cells along an axis when centres are looked for: windows of two cells about the middle half, free of the borders.
+_PROBE_CELLS = 10
 # Images that a centre of mass is averaged over, and at once.
 _ROUNDS, _BATCH = 6, 16
 # Centres follow from kernels and paddings, which are whole: half a pixel is the finest place there is.
@@ -42,14 +44,27 @@ class CutGeometry:
         layout: How the tensor lies.
         first: Centre of the first cell, pixels of the input from its outer corner, down and across.
         channel_count: Channels of a cell.
+        cropped: Pixels of the input, down and across, that cells of a stride each do not account for.
     """
 
     layout: Layout
     first: tuple[float, float]
     channel_count: int
+    cropped: tuple[float, float]
 
     def grid(self, rows: int, cols: int, image: ImageSize, network: ImageSize) -> FeatureGrid:
-        """Return the cells' grid in pixels of an image that the network sees at another size."""
+        """Return the cells' grid in pixels of an image that the network sees at another size.
+
+        Raises:
+            ContractError: If there are not as many cells as such an input had at first.
+        """
+        lengths = zip((network.height, network.width), self.cropped, self.layout.stride, strict=True)
+        expected = tuple(round((length - cropped) / stride) for length, cropped, stride in lengths)
+        if (rows, cols) != expected:
+            raise ContractError(
+                f"A network gives {rows}×{cols} cells for an input of {network}; expected {expected[0]}×{expected[1]}, "
+                "as when it was probed. Its shapes must follow from the input's size alone."
+            )
         down, across = image.height / network.height, image.width / network.width
         (stride_v, stride_u), (first_v, first_u) = self.layout.stride, self.first
         return FeatureGrid(
@@ -68,6 +83,7 @@ class Geometry:
 
     Attributes:
         multiple: What the input's height and width must be multiples of; 0 if it takes one size only.
+        least: The smallest height and width that it takes.
         fixed: That size; None for a module that takes any.
         cuts: One entry per cut.
         probed: A size that it was run at.
@@ -75,6 +91,7 @@ class Geometry:
     """
 
     multiple: int
+    least: int
     fixed: ImageSize | None
     cuts: tuple[CutGeometry, ...]
     probed: ImageSize
@@ -84,7 +101,8 @@ class Geometry:
         """Return the size at which the network sees an image: its own, or the next that the network takes."""
         if self.fixed is not None:
             return self.fixed
-        return ImageSize(_next(image.height, self.multiple), _next(image.width, self.multiple))
+        height, width = max(image.height, self.least), max(image.width, self.least)
+        return ImageSize(_next(height, self.multiple), _next(width, self.multiple))
 
 
 def probe(
@@ -117,13 +135,19 @@ def probe(
     _check_runs_once(run, size)
     _check_repeats(run, size)
     geometries = []
-    for cut, layout, shape in zip(cuts, layouts, run.shapes(size), strict=False):
-        grid = layout.grid_of(size, shape)
-        first = _centers(run, cut, layout, size, grid)
-        geometries.append(CutGeometry(layout, first, layout.channels_of(shape)))
     is_free = len(sizes) > 1
+    for index, (cut, layout, shape) in enumerate(zip(cuts, layouts, run.shapes(size), strict=False)):
+        first = (layout.stride[0] / 2, layout.stride[1] / 2)
+        # An answer lies where it is drawn: its cells tile the image, wherever they look.
+        if cut.module != OUTPUT or read_answer is None:
+            roomy = _roomy(layout, multiple) if is_free else size
+            first = _centers(run, cut, layout, roomy, layout.grid_of(roomy, run.shapes(roomy)[index]))
+        rows, cols = layout.grid_of(size, shape)
+        cropped = (size.height - layout.stride[0] * rows, size.width - layout.stride[1] * cols)
+        geometries.append(CutGeometry(layout, first, layout.channels_of(shape), cropped))
     return Geometry(
         multiple=multiple if is_free else 0,
+        least=_least(run, geometries, multiple, size) if is_free else 0,
         fixed=None if is_free else size,
         cuts=tuple(geometries),
         probed=size,
@@ -179,6 +203,30 @@ def _sizes(multiple: int) -> list[ImageSize]:
     """Return sizes whose axes grow by small and by large steps: a stride that follows from both is no rounding."""
     count = max(2, math.ceil(_PROBE_PX / multiple))
     return [ImageSize(multiple * (count + v), multiple * (count + u)) for v, u in ((0, 1), (2, 4), (7, 6))]
+
+
+def _least(run: _Run, cuts: Sequence[CutGeometry], multiple: int, size: ImageSize) -> int:
+    """Return a smallest length at which the module runs and gives whole cells; doubled until it does."""
+    side = multiple
+    while side < min(size.height, size.width):
+        square = ImageSize(side, side)
+        try:
+            tensors = run.tensors(square)
+            for geometry, tensor in zip(cuts, tensors, strict=False):
+                geometry.grid(*geometry.layout.grid_of(square, tensor.shape), square, square)
+            is_finite = all(bool(torch.isfinite(tensor.float()).all()) for tensor in tensors)
+        except Exception:  # A network refuses a size in whatever way it likes.
+            is_finite = False
+        if is_finite:
+            return side
+        side *= 2
+    return min(size.height, size.width)
+
+
+def _roomy(layout: Layout, multiple: int) -> ImageSize:
+    """Return a size with so many cells that those in the middle hardly see the borders."""
+    height, width = (_next(math.ceil(_PROBE_CELLS * side), multiple) for side in layout.stride)
+    return ImageSize(max(height, _sizes(multiple)[0].height), max(width, _sizes(multiple)[0].width))
 
 
 def _what_it_takes(run: _Run, fixed: ImageSize | None) -> tuple[list[ImageSize], list[Layout], int]:
@@ -291,7 +339,7 @@ def _masses(
         # One by one: a module may take no batch.
         pixels = image[None].requires_grad_()
         with torch.enable_grad():
-            _, tensors = capture(run.model, run.call, pixels, [cut], stops=cut.module != OUTPUT)
+            _, tensors = capture(run.model, run.call, pixels.clone(), [cut], stops=cut.module != OUTPUT)
             if not tensors[cut].requires_grad:
                 return None
             values, _ = layout.to_cells(tensors[cut], size)

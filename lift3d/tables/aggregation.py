@@ -50,7 +50,7 @@ def summary(table: ScoreTable, metrics: Sequence[str] | None = None) -> pd.DataF
     known = list(dict.fromkeys(means.loc[means["ok"] > 0, "metric"]))
     for name in metrics or ():
         if name not in set(means["metric"]):
-            raise UnknownNameError.of("metric of this table", name, means["metric"])
+            raise UnknownNameError.of("metric of this table", name, sorted(set(means["metric"])))
     wide = means.pivot(index=list(GROUP), columns="metric", values="mean")
     wide = wide.reindex(columns=known if metrics is None else list(metrics))
     counts = means.groupby(list(GROUP), sort=True)[list(COUNTS)].sum()

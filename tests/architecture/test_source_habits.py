@@ -19,6 +19,7 @@ HOMES = {
     "PIL": ("lift3d/scenes/images.py",),
     "timm": ("lift3d/operators/", "lift3d/present/doctor.py"),
     "open_clip": ("lift3d/operators/",),
+    "transformers": ("lift3d/operators/",),
     "matplotlib": ("lift3d/present/",),
 }
 

@@ -2,6 +2,7 @@
 
 import json
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from lift3d.domain.scene_views import SceneViews
 from lift3d.operators.catalog import OPERATORS, build_operator
 from lift3d.operators.protocol import Operator, OperatorSpec
 
+SUPPORT = Path(__file__).parents[1] / "support"
 EXAMPLES = {
     "rgb": ("rgb",),
     "hog": ("hog", "hog?cell=6"),
@@ -26,6 +28,16 @@ EXAMPLES = {
         "timm:test_vit?weights=random&positional_field=subtract",
     ),
     "open_clip": ("open_clip:ViT-S-32?weights=random",),
+    "open_vocabulary": ("open_vocabulary?of=tiny:clip&prompts=red ball,blue box",),
+    "strokes": (f"strokes:{SUPPORT / 'strokes.json'}?of=hog",),
+    "split": (f"split:{SUPPORT / 'split_net.py'}:net?cuts=2",),
+    "transformers": (
+        "transformers:sam?weights=random",
+        "transformers:segformer?weights=random&task=image-feature-extraction",
+    ),
+    "tiny": ("tiny:encoder", "tiny:clip", "tiny:segmenter", "tiny:depth", "tiny:style"),
+    # It knows the views of a scene and no other image: tests/operators/test_view_files.py.
+    "files": (),
 }
 ALL = tuple(name for names in EXAMPLES.values() for name in names)
 # Graph-based segmentation looks at the whole image: a cell answers for itself, but not to itself alone.

@@ -1,0 +1,257 @@
+"""Where a model of transformers comes from: a folder, or a commit that the hub's cache holds. Nothing is downloaded.
+
+Weights are safetensors; pickled ones only where the name says allow_pickle=1 (even then no code of theirs is run).
+A model whose file lacks some of its weights is refused: transformers would fill them in at random.
+"""
+
+import importlib
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lift3d.errors import ConfigError
+from lift3d.operators.names import OperatorName
+from lift3d.operators.network_weights import seeded
+from lift3d.operators.preprocessing import Normalization
+from lift3d.operators.transformers_tiny import TINY
+from lift3d.torchvision_guard import ensure_torchvision
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+_NAMED_IN_MESSAGES = 3
+# Mean and deviation of ImageNet's colours, which most networks of transformers were trained with.
+_IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def library() -> Any:
+    """Import transformers.
+
+    Raises:
+        ConfigError: If it is not installed.
+    """
+    ensure_torchvision()
+    try:
+        return importlib.import_module("transformers")
+    except ImportError as error:
+        raise ConfigError(
+            f"Operators 'transformers:…' need the package transformers, which does not import ({error}); "
+            "pip install 'lift3d[transformers]'."
+        ) from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers from writing progress and advice to the terminal; its settings are left as they were."""
+    logging = library().utils.logging
+    level, shows = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if shows:
+            logging.enable_progress_bar()
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """What a model's processor does to images.
+
+    Attributes:
+        normalization: Of images in [0, 1].
+        size: (height, width) that it resizes to; None if that is no fixed pair.
+        is_blue_first: Whether the model wants blue, green, red.
+    """
+
+    normalization: Normalization
+    size: tuple[int, int] | None
+    is_blue_first: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A model's configuration and, unless its weights are random, the folder that it lies in."""
+
+    name: OperatorName
+    config: Any
+    folder: Path | None
+
+    @classmethod
+    def of(cls, name: OperatorName) -> "Source":
+        """Find what a name means: a folder, a built-in configuration, a model type with config=FILE, a hub repository.
+
+        Raises:
+            ConfigError: If there is none, or it is not there offline.
+        """
+        argument, random = name.argument, name.option("weights", "") == "random"
+        if name.option("weights", "random") != "random":
+            raise ConfigError(f"Operator '{name}': weights can only be 'random'; others lie in the model's own folder.")
+        if name.option("config", ""):
+            if not random:
+                raise ConfigError(f"Operator '{name}': config goes with weights=random.")
+            settings = _read_json(name, Path(name.option("config", "")).expanduser())
+            return cls(name, _config(name, {"model_type": argument, **settings}), None)
+        if random and argument in TINY:
+            return cls(name, _config(name, {"model_type": argument, **TINY[argument]}), None)
+        folder = Path(argument).expanduser()
+        if not folder.is_dir():
+            folder = _cached(name)
+        return cls(name, _config(name, _read_json(name, folder / "config.json")), folder)
+
+    @property
+    def is_random(self) -> bool:
+        """Whether the weights are drawn, not read."""
+        return self.name.option("weights", "") == "random"
+
+    @property
+    def licence(self) -> str:
+        """What the model's card says; our own for random weights."""
+        if self.folder is None or self.is_random:
+            return "Apache-2.0"
+        card = self.folder / "README.md"
+        text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+        found = re.search(r"^license:\s*(\S+)", text, re.MULTILINE)
+        return found.group(1) if found else "unknown"
+
+    def preprocessing(self, default: Normalization = _IMAGENET) -> Preprocessing:
+        """Return what the preprocessor's file says, or the default without one."""
+        path = None if self.folder is None else self.folder / "preprocessor_config.json"
+        if path is None or not path.is_file():
+            return Preprocessing(default, None, False)
+        says = _read_json(self.name, path)
+        # From [0, 1] to what the model is given: 255 · factor · image.
+        scale = 255 * float(says.get("rescale_factor", 1 / 255)) if says.get("do_rescale", True) else 255.0
+        mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+        if says.get("do_normalize", "image_mean" in says):
+            mean = tuple(says.get("image_mean", default.mean))
+            std = tuple(says.get("image_std", default.std))
+        shift = Normalization(
+            (mean[0] / scale, mean[1] / scale, mean[2] / scale), (std[0] / scale, std[1] / scale, std[2] / scale)
+        )
+        size = says.get("size")
+        has_both = isinstance(size, dict) and {"height", "width"} <= set(size)
+        return Preprocessing(
+            shift,
+            (int(says["size"]["height"]), int(says["size"]["width"])) if has_both else None,
+            bool(says.get("do_flip_channel_order", False)),
+        )
+
+    def build(self, auto_class: Any) -> Any:
+        """Build the model, with its weights or random ones (option seed).
+
+        Raises:
+            ConfigError: If the weights are not there, are pickled, or do not fill the model.
+        """
+        if self.is_random:
+            try:
+                with seeded(self.name.integer("seed", 0)), quiet():
+                    make = getattr(auto_class, "from_config", getattr(auto_class, "_from_config", None))
+                    return make(self.config, dtype=torch.float32)  # type: ignore[misc]
+            except Exception as error:  # Networks refuse a configuration in whatever way they like.
+                raise self._failed(error) from error
+        return self._read(auto_class)
+
+    def _read(self, auto_class: Any) -> Any:
+        folder = Path() if self.folder is None else self.folder
+        has_safe = any(folder.glob("model*.safetensors"))
+        pickled = sorted(path.name for path in folder.glob("pytorch_model*.bin"))
+        if not has_safe and not pickled:
+            raise ConfigError(
+                f"Operator '{self.name}': there are no weights in '{folder}'; expected model.safetensors. "
+                f"{_download(self.name)}"
+            )
+        if not has_safe and self.name.option("allow_pickle", "0") != "1":
+            raise ConfigError(
+                f"Operator '{self.name}': the weights in '{folder}' are pickled ({', '.join(pickled)}); expected "
+                "model.safetensors. Take a revision that has it, or accept the file with allow_pickle=1."
+            )
+        try:
+            with quiet():
+                model, report = auto_class.from_pretrained(
+                    folder,
+                    config=self.config,
+                    use_safetensors=has_safe,
+                    local_files_only=True,
+                    output_loading_info=True,
+                    ignore_mismatched_sizes=True,
+                    dtype=torch.float32,
+                )
+        except Exception as error:  # transformers, safetensors and pickles raise a dozen classes.
+            raise self._failed(error) from error
+        missing = sorted({*map(str, report["missing_keys"]), *(str(one[0]) for one in report["mismatched_keys"])})
+        if missing:
+            raise ConfigError(
+                f"Operator '{self.name}': the weights in '{folder}' lack {len(missing)} entries of a "
+                f"{type(model).__name__} ({', '.join(missing[:_NAMED_IN_MESSAGES])}, …), or have them in another "
+                "shape. Give a model that was trained for this task, or another task=."
+            )
+        return model
+
+    def _failed(self, error: Exception) -> ConfigError:
+        return ConfigError(
+            f"Operator '{self.name}' cannot be built: {type(error).__name__}: {error}", operator=str(self.name)
+        )
+
+
+def _config(name: OperatorName, settings: dict[str, Any]) -> Any:
+    kinds = library().CONFIG_MAPPING
+    kind = settings.get("model_type", "")
+    if kind not in kinds:
+        raise ConfigError(f"Operator '{name}': transformers has no architecture '{kind}'; see its list of models.")
+    try:
+        with quiet():
+            return kinds[kind].from_dict(settings)
+    except Exception as error:  # Configurations are checked by several libraries.
+        raise ConfigError(f"Operator '{name}': its configuration does not read: {error}") from error
+
+
+def _read_json(name: OperatorName, path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"Operator '{name}': '{path}' does not read: {error}. {_download(name)}") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"Operator '{name}': '{path}' holds no mapping.")
+    return found
+
+
+def _cached(name: OperatorName) -> Path:
+    """Return the folder of a commit in the hub's cache."""
+    hub = importlib.import_module("huggingface_hub")
+    revision = name.option("revision", "")
+    if not _REPOSITORY.fullmatch(name.argument):
+        built_in = ", ".join(f"'{one}'" for one in sorted(TINY))
+        raise ConfigError(
+            f"Operator '{name}': '{name.argument}' is no folder, no repository 'OWNER/NAME' of the hub and, with "
+            f"weights=random, none of the built-in architectures {built_in}."
+        )
+    if not _COMMIT.fullmatch(revision):
+        folder = Path(hub.constants.HF_HUB_CACHE) / f"models--{name.argument.replace('/', '--')}" / "snapshots"
+        there = ", ".join(sorted(path.name for path in folder.glob("*"))) or "none"
+        raise ConfigError(
+            f"Operator '{name}' must name a commit, since branches move: '?revision=' and 40 hexadecimal digits, got "
+            f"'{revision}'. Commits in the cache: {there}. {_download(name)}"
+        )
+    try:
+        return Path(hub.snapshot_download(name.argument, revision=revision, local_files_only=True))
+    except Exception as error:  # The hub's client raises a dozen classes.
+        raise ConfigError(
+            f"Operator '{name}': the hub's cache has no such commit, and nothing is downloaded here. {_download(name)}"
+        ) from error
+
+
+def _download(name: OperatorName) -> str:
+    if not _REPOSITORY.fullmatch(name.argument) or Path(name.argument).is_dir():
+        return "A folder holds config.json and model.safetensors, as save_pretrained writes them."
+    revision = name.option("revision", "COMMIT")
+    return (
+        f"Download it where there is a network: 'hf download {name.argument} --revision {revision}'; or into a folder "
+        "of its own, with '--local-dir FOLDER', to be used as 'transformers:FOLDER'."
+    )

@@ -1,0 +1,218 @@
+"""Every model of the zoo is an operator by one call, and keeps what the call promises.
+
+Its answer is made of lifted features alone, is the model's own when nothing was lifted, and its cells sit where
+kernels and paddings say.
+"""
+
+from functools import cache
+
+import pytest
+import torch
+from torch import nn
+
+import lift3d
+from lift3d.domain.camera import Camera, ImageSize
+from lift3d.domain.features import EMPTY_STATE
+from lift3d.domain.scene import Frame
+from lift3d.errors import ConfigError, ContractError, NonFiniteError
+from lift3d.operators.split_model import SplitModel
+from lift3d.operators.split_probe import noise
+from lift3d.pipeline import encode_view
+from tests.support.model_zoo import MADE_UP, OPEN_CLIP, TIMM, TRANSFORMERS, ZOO
+
+ALL = tuple(ZOO)
+ANSWERING = tuple(name for name, case in ZOO.items() if "prediction" in case.settings)
+
+
+@cache
+def model_of(name: str) -> nn.Module:
+    torch.manual_seed(0)
+    return ZOO[name].make().eval()
+
+
+@cache
+def operator_of(name: str) -> SplitModel:
+    case = ZOO[name]
+    return lift3d.operator(model_of(name), case.cuts, **case.settings)
+
+
+def image_of(name: str, seed: int = 3) -> torch.Tensor:
+    side, probed = ZOO[name].side, operator_of(name).geometry.probed
+    return noise(ImageSize(side, side) if side else probed, seed=seed)[0]
+
+
+def shown(name: str) -> torch.Tensor:
+    """Return the image whose reduction is what the model sees; the same for most."""
+    by = ZOO[name].settings.get("enlarges", 1)
+    return image_of(name).repeat_interleave(by, 1).repeat_interleave(by, 2)
+
+
+def ran(name: str, pixels: torch.Tensor) -> torch.Tensor:
+    """Return what a model answers, as it is: its first tensor, or the one that the settings name."""
+    settings = ZOO[name].settings
+    call = settings.get("call", lambda model, pixels: model(pixels))
+    with torch.no_grad():
+        found = call(model_of(name), pixels)
+    if "output" in settings:
+        return found[settings["output"]]
+    return found if isinstance(found, torch.Tensor) else found[0]
+
+
+def behind_the_cuts(name: str, maps, pixels: torch.Tensor) -> torch.Tensor:
+    """Run a model on an image with other features at its cuts, by hooks that know nothing of lift3d's."""
+    model, handles = model_of(name), []
+    for cut, geometry, one in zip(ZOO[name].cuts, operator_of(name).geometry.cuts, maps, strict=True):
+        tensor = geometry.layout.to_tensor(one.values, one.global_tokens).clone()
+        place, _, key = cut.partition(":")
+        module, _, call = place.partition("@")
+        counts = []
+
+        def hook(_, __, output, tensor=tensor, key=key, call=call, counts=counts):
+            counts.append(0)
+            if call and int(call) != len(counts) - 1:
+                return output
+            if isinstance(output, dict):
+                output[key] = tensor
+                return output
+            return (tensor, *output[1:]) if isinstance(output, tuple) else tensor
+
+        if module == "input":
+            pixels = tensor
+        elif module != "output":
+            handles.append(model.get_submodule(module).register_forward_hook(hook, prepend=True))
+    try:
+        return ran(name, pixels)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_nothing_of_another_image_gets_past_lifted_features(name):
+    maps, own = operator_of(name).encode(shown(name)), ran(name, image_of(name)[None])
+    if ZOO[name].cuts[0].startswith("output"):
+        assert torch.equal(maps[0].values, own.reshape(maps[0].values.shape))
+        return
+    for seed in (8, 9):
+        found = behind_the_cuts(name, maps, image_of(name, seed)[None])
+        torch.testing.assert_close(found, own, atol=1e-4 * float(own.abs().amax()), rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ANSWERING)
+def test_what_is_not_lifted_gives_the_models_own_answer(name):
+    operator, settings, image = operator_of(name), ZOO[name].settings, shown(name)
+    size = ImageSize(*image.shape[-2:])
+    answer = operator.decode(operator.encode(image), EMPTY_STATE, size).values
+    own = plain_answer(name)
+    assert answer.shape[-2:] == image.shape[-2:]
+    if settings["prediction"] == "labels":
+        scores = nn.functional.interpolate(own[None], image.shape[-2:], mode="bilinear", antialias=True)[0]
+        # Where the two best scores are equal but for rounding, either is right.
+        assert (answer == scores.argmax(0)).float().mean() > 0.999
+    else:
+        own = own if own.ndim == 3 else own[None]
+        own = nn.functional.interpolate(own[None], image.shape[-2:], mode="bilinear", antialias=True)[0]
+        own = own.clamp(0, 1) if settings["prediction"] == "image" else own
+        torch.testing.assert_close(answer.reshape(own.shape), own, atol=1e-4 * float(own.abs().amax()), rtol=1e-4)
+
+
+def plain_answer(name: str) -> torch.Tensor:
+    """Return the model's own answer, as channels first."""
+    found = ran(name, image_of(name)[None])[0]
+    return found.permute(2, 0, 1) if name == "channels_last" else found
+
+
+@pytest.mark.parametrize("name", [name for name, case in ZOO.items() if case.lattices])
+def test_cells_sit_where_kernels_and_paddings_say(name):
+    for found, (stride, first) in zip(operator_of(name).geometry.cuts, ZOO[name].lattices, strict=True):
+        assert found.layout.stride == (stride, stride)
+        for side in found.first:
+            assert abs(side - first) <= 0.1 * max(stride, 2), (found.first, first)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "convnext_atto", "test_vit", "clip_resnet", "odd_strides", "unet"])
+def test_the_cells_around_a_spot_answer_to_it(name):
+    """Spots at many phases of the grid: the answers' centre of mass is where the spots are."""
+    operator = operator_of(name)
+    stride = int(operator.geometry.cuts[0].layout.stride[0])
+    side = operator.geometry.fixed.height if operator.geometry.fixed else 12 * stride
+    blank = torch.full((3, side, side), 0.5)
+    before = operator.encode(blank)[0]
+    offsets = []
+    for phase in range(8):
+        at = side // 2 - stride // 2 + phase * stride // 8
+        spotted = blank.clone()
+        width = max(1, stride // 4)
+        spotted[:, at : at + width, at : at + width] += 0.5 * torch.tensor([1.0, -1.0, 0.5])[:, None, None]
+        answer = (operator.encode(spotted)[0].values - before.values).square().sum(0).double()
+        grid = before.grid
+        middles = grid.origin_u + grid.stride_u * (torch.arange(grid.cols, dtype=torch.float64) + 0.5)
+        offsets.append(float(answer.sum(0) @ middles / answer.sum()) - (at + width / 2))
+    assert abs(sum(offsets) / len(offsets)) <= 0.25 * stride, offsets
+
+
+@pytest.mark.parametrize(
+    ("name", "cuts", "named"),
+    [
+        ("unet", ("quarter",), ("full", "middle")),
+        ("unet", ("quarter", "middle"), ("full",)),
+        ("residual", ("body",), ("input",)),
+        ("dpt", ("neck.fusion_stage.layers.2",), ("neck.fusion_stage.layers.3.residual_layer1",)),
+        ("segformer", ("decode_head.linear_projections.0",), ("decode_head.linear_projections.1.proj",)),
+    ],
+)
+def test_what_passes_the_cuts_is_named(name, cuts, named):
+    settings = ZOO[name].settings
+    with pytest.raises(ContractError, match="uncut paths") as caught:
+        lift3d.operator(model_of(name), cuts, **settings)
+    assert all(f'"{one}"' in str(caught.value) for one in named), str(caught.value)
+    if name not in MADE_UP:
+        return  # Probing the larger ones again takes long.
+    remedy = str(caught.value).partition("cuts=(")[2].partition(")")[0]
+    whole = lift3d.operator(model_of(name), [part.strip().strip('"') for part in remedy.split(",")], **settings)
+    assert whole.spec.leaks == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "cuts", "error", "match"),
+    [
+        ("resnet18", ("layer5",), ConfigError, "no submodule 'layer5'. Closest: layer"),
+        ("test_vit", ("fc_norm",), ContractError, "none of whose axes follow"),
+        ("dpt", ("dpt.encoder.layers.1",), ConfigError, "Closest: dpt.encoder.layer.1"),
+        ("sam", ("neck:3",), ContractError, "neck:3"),
+    ],
+)
+def test_a_place_that_is_none_is_refused_by_its_name(name, cuts, error, match):
+    with pytest.raises(error, match=match):
+        lift3d.operator(model_of(name), cuts)
+
+
+class Moody(nn.Module):
+    """Breaks its word once it has been probed."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.cells, self.how, self.is_late = nn.Conv2d(3, 4, 4, 4), how, False
+
+    def forward(self, pixels):
+        found = self.cells(pixels)
+        if self.is_late and self.how == "shape":
+            return found[:, :, :-3]
+        return found * torch.nan if self.is_late else found
+
+
+@pytest.mark.parametrize(("how", "error"), [("nan", NonFiniteError), ("shape", ContractError)])
+def test_a_model_that_breaks_its_word_later_is_caught(how, error):
+    model = Moody(how).eval()
+    operator = lift3d.operator(model, ("output",))
+    size = ImageSize(48, 48)
+    camera = Camera(K=torch.tensor([[48.0, 0, 24], [0, 48, 24], [0, 0, 1]]), w2c=torch.eye(4), size=size)
+    frame = Frame(noise(size)[0], torch.ones(48, 48, dtype=torch.bool), camera)
+    assert encode_view(operator, frame)[0].grid.rows == 12
+    model.is_late = True
+    with pytest.raises(error, match=r"NaN|expected 12×12"):
+        encode_view(operator, frame)
+
+
+def test_the_zoo_holds_what_it_says():
+    assert [len(one) for one in (TIMM, OPEN_CLIP, TRANSFORMERS, MADE_UP)] == [11, 3, 7, 6]

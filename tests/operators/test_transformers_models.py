@@ -1,0 +1,215 @@
+"""Models of transformers by name: what each task becomes, where weights may come from, and what is refused."""
+
+import json
+import re
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from lift3d.domain.camera import ImageSize
+from lift3d.domain.features import EMPTY_STATE
+from lift3d.errors import ConfigError, ContractError, UnknownNameError
+from lift3d.operators.catalog import build_operator
+from lift3d.operators.split_probe import noise
+from lift3d.operators.transformers_tiny import TINY
+from lift3d.operators.transformers_weights import library
+
+SIZE = ImageSize(64, 80)
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@cache
+def built(name):
+    return build_operator(name)
+
+
+def decoded(operator):
+    return operator.decode(operator.encode(noise(SIZE)[0]), EMPTY_STATE, SIZE)
+
+
+def saved(kind, folder):
+    """Save a small model as save_pretrained does."""
+    transformers = library()
+    torch.manual_seed(0)
+    config = transformers.CONFIG_MAPPING[kind].from_dict(TINY[kind])
+    model = getattr(transformers, config.architectures[0])(config).eval()
+    config.save_pretrained(folder)
+    save_file(model.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
+    return model
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "quantity"),
+    [
+        ("segformer", "labels", "label"),
+        ("mask2former", "labels", "label"),
+        ("dpt", "scalar", "disparity"),
+        ("depth_anything", "scalar", "disparity"),
+        ("swin2sr", "image", "invariant"),
+        ("sam", "embedding", "invariant"),
+        ("clipseg?prompts=a cup", "scalar", "label"),
+        ("clipseg?prompts=a cup,a table", "labels", "label"),
+        ("segformer?task=image-feature-extraction", "embedding", "invariant"),
+        ("dpt?cuts=neck.fusion_stage.layers.3", "scalar", "invariant"),
+    ],
+)
+def test_every_task_is_an_operator_by_its_name(name, kind, quantity):
+    name = f"transformers:{name}{'&' if '?' in name else '?'}weights=random"
+    operator = built(name)
+    assert (operator.spec.name, operator.spec.prediction_kind, operator.spec.quantity) == (name, kind, quantity)
+    found = decoded(operator)
+    assert found.kind == kind
+    assert kind == "embedding" or found.values.shape[-2:] == (SIZE.height, SIZE.width)
+    assert operator.spec.leaks == ""
+
+
+def test_labels_and_restoration_are_told():
+    segmenting = built("transformers:segformer?weights=random").spec
+    assert segmenting.label_names == ("wall", "floor", "chair", "table")
+    prompted = built("transformers:clipseg?weights=random&prompts=a cup,a table").spec
+    assert prompted.label_names == ("a cup", "a table")
+    assert built("transformers:swin2sr?weights=random").spec.restores
+
+
+def test_prompts_change_what_is_seen():
+    one = built("transformers:clipseg?weights=random&prompts=a cup")
+    other = built("transformers:clipseg?weights=random&prompts=a table")
+    assert not torch.equal(decoded(one).values, decoded(other).values)
+    assert 0 <= decoded(one).values.min() <= decoded(one).values.max() <= 1
+
+
+def test_a_folder_is_read_with_its_weights_card_and_preprocessor(tmp_path):
+    model = saved("segformer", tmp_path)
+    (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n")
+    says = {"do_rescale": True, "rescale_factor": 1 / 255, "image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.4]}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({**says, "do_flip_channel_order": True}))
+    operator = build_operator(f"transformers:{tmp_path}")
+    assert operator.spec.licence == "mit"
+    image = noise(SIZE)[0]
+    mean, std = torch.tensor(says["image_mean"])[:, None, None], torch.tensor(says["image_std"])[:, None, None]
+    with torch.no_grad():
+        expected = model(((image - mean) / std).flip(0)[None]).logits[0]
+    torch.testing.assert_close(operator.encode(image)[0].values, expected, atol=1e-5, rtol=1e-4)
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"do_rescale": False, "do_normalize": False}))
+    with torch.no_grad():
+        expected = model(255 * image[None]).logits[0]
+    plain = build_operator(f"transformers:{tmp_path}")
+    torch.testing.assert_close(plain.encode(image)[0].values, expected, atol=1e-3, rtol=1e-3)
+
+
+def test_random_weights_are_those_of_a_seed():
+    names = ("transformers:dpt?weights=random", "transformers:dpt?weights=random&seed=1")
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    first, again, other = (build_operator(name).spec.weights_digest for name in (names[0], *names))
+    assert first == again != other
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_configuration_can_be_a_file(tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps({**TINY["segformer"], "decoder_hidden_size": 24}))
+    name = f"transformers:segformer?weights=random&config={path}&cuts=decode_head.dropout"
+    assert build_operator(name).spec.channel_count == 24
+
+
+def test_pickled_weights_are_refused_unless_asked_for(tmp_path):
+    model = saved("segformer", tmp_path)
+    safe = build_operator(f"transformers:{tmp_path}").spec.weights_digest
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(ConfigError, match=r"there are no weights in .*expected model.safetensors"):
+        build_operator(f"transformers:{tmp_path}")
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(ConfigError, match=r"pickled \(pytorch_model.bin\).*allow_pickle=1"):
+        build_operator(f"transformers:{tmp_path}")
+    assert build_operator(f"transformers:{tmp_path}?allow_pickle=1").spec.weights_digest == safe
+
+
+@pytest.mark.parametrize("is_reshaped", [False, True])
+def test_weights_that_do_not_fill_the_model_are_refused(tmp_path, is_reshaped):
+    saved("segformer", tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    head = state.pop("decode_head.classifier.weight")
+    if is_reshaped:
+        state["decode_head.classifier.weight"] = head[:2].contiguous()
+    save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ConfigError, match=r"decode_head.classifier.weight"):
+        build_operator(f"transformers:{tmp_path}")
+
+
+def test_a_repository_is_read_from_the_hubs_cache_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ConfigError, match=r"name a commit.*none.*hf download someone/model --revision"):
+        build_operator("transformers:someone/model")
+    with pytest.raises(ConfigError, match=f"no such commit.*hf download someone/model --revision {COMMIT}"):
+        build_operator(f"transformers:someone/model?revision={COMMIT}")
+    folder = tmp_path / "models--someone--model" / "snapshots" / COMMIT
+    folder.mkdir(parents=True)
+    saved("segformer", folder)
+    with pytest.raises(ConfigError, match=f"got 'main'. Commits in the cache: {COMMIT}"):
+        build_operator("transformers:someone/model?revision=main")
+    operator = build_operator(f"transformers:someone/model?revision={COMMIT}")
+    assert decoded(operator).kind == "labels"
+
+
+def test_a_tokenizer_that_is_not_there_is_said(tmp_path):
+    saved("clipseg", tmp_path)
+    with pytest.raises(ConfigError, match="there is no tokenizer in"):
+        build_operator(f"transformers:{tmp_path}?prompts=a cup")
+
+
+def test_without_transformers_the_remedy_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(ConfigError, match=r"pip install 'lift3d\[transformers\]'"):
+        build_operator("transformers:segformer?weights=random")
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "match"),
+    [
+        ("transformers:segformr?weights=random", ConfigError, "built-in architectures.*'segformer'"),
+        ("transformers:segformer?weights=hub", ConfigError, "weights can only be 'random'"),
+        (
+            "transformers:segformer?weights=random&task=depth-estimate",
+            UnknownNameError,
+            "Did you mean 'depth-estimation'",
+        ),
+        ("transformers:segformer?weights=random&task=depth-estimation", ConfigError, "no depth-estimation of a 'segf"),
+        ("transformers:clipseg?weights=random", ConfigError, "give prompts="),
+        ("transformers:segformer?weights=random&input_size=64", ConfigError, "HEIGHT,WIDTH, got '64'"),
+        ("transformers:dpt?weights=random&quantity=far", UnknownNameError, "Known: depth, disparity"),
+        ("transformers:dpt?weights=random&cuts=dpt.encoder.layr.0", ConfigError, "Closest: dpt.encoder.layer.0"),
+        (
+            "transformers:dpt?weights=random&cuts=dpt.encoder.layer.3",
+            ContractError,
+            'uncut paths: "neck.fusion_stage.layers.1',
+        ),
+        ("transformers:swin2sr?weights=random&prompt=x", ConfigError, "Did you mean 'prompts'"),
+    ],
+)
+def test_what_is_asked_for_wrongly_is_said(name, error, match):
+    with pytest.raises(error, match=match):
+        build_operator(name)
+
+
+def test_configurations_that_are_none(tmp_path):
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ConfigError, match="does not read"):
+        build_operator(f"transformers:{tmp_path}")
+    (tmp_path / "config.json").write_text('{"model_type": "segformer", "depths": "four"}')
+    with pytest.raises(ConfigError, match="its configuration does not read"):
+        build_operator(f"transformers:{tmp_path}")
+    (tmp_path / "config.json").write_text('{"model_type": "vision-of-tomorrow"}')
+    with pytest.raises(ConfigError, match="no architecture 'vision-of-tomorrow'"):
+        build_operator(f"transformers:{tmp_path}")
+
+
+def test_the_names_on_the_page_are_operators():
+    page = (Path(__file__).parents[2] / "docs" / "model-libraries.md").read_text(encoding="utf-8")
+    names = re.findall(r"^transformers:\S.*$", page, re.MULTILINE)
+    assert len(names) == 8
+    assert all(built(name).spec.name == name for name in names)
