@@ -105,6 +105,34 @@ def bench_consistency(
     _present(figures, consistency.page(figures), out, as_json)
 
 
+@bench.command("recognition")
+def bench_recognition(
+    locations: Annotated[list[str] | None, typer.Argument(help="Scenes; those for evaluation if not given.")] = None,
+    operator: Annotated[list[str] | None, typer.Option(help="Encoder; tiny:clip if not given. Repeatable.")] = None,
+    lifter: Annotated[
+        list[str] | None, typer.Option(help="Lifter; lift3d and what stands beside it by default.")
+    ] = None,
+    plugin: Annotated[list[str] | None, typer.Option(help="Operator of one's own: module:attribute.")] = None,
+    store: Annotated[str, typer.Option(help="URL of the store that holds the runs.")] = "runs/recognition",
+    drawings: Annotated[Path, typer.Option(help="Folder for the strokes that are drawn.")] = Path("runs/drawings"),
+    out: Annotated[Path | None, typer.Option(help="Markdown file to write.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """How well words and strokes are understood at held-out views of computed scenes that no training saw."""
+    from lift3d.bench import tasks_recognition as tasks
+    from lift3d.bench.tasks_recognition_page import page
+
+    size: dict[str, int | None] = {
+        "image_height": tasks.IMAGE_HEIGHT,
+        "sources": tasks.SOURCES,
+        "holdout": tasks.HOLDOUT,
+    }
+    scenes, lifters = locations or list(tasks.SCENES), lifter or list(tasks.LIFTERS)
+    recipe = _held_out(scenes, operator or ["tiny:clip"], lifters, plugin, size)
+    figures = tasks.measure(recipe, store, drawings)
+    _present(figures, page(figures), out, as_json)
+
+
 @bench.command("curves")
 def bench_curves(
     locations: Annotated[list[str], typer.Argument(help="Scenes, as of lift3d run.")],

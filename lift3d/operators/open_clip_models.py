@@ -5,10 +5,13 @@ of a PRETRAINED tag, ``?weights=random`` (with seed) or ``?weights=FILE`` (a che
 may be given.
 height: resize images to this height first, for finer or coarser cells.
 positional_field: keep (default), or subtract: blend without what depends on a cell's place alone.
+
+``encode_text`` gives the embeddings of texts in the same space. Most tokenizers come with open_clip; those of models
+whose text tower is one of transformers (SigLIP, Roberta) are files of the hub, asked for at the first text.
 """
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +46,9 @@ class OpenClipOperator:
     """Dense image features of a CLIP model, in the space shared with text."""
 
     def __init__(self, name: OperatorName, model: Any, licence: str) -> None:
-        visual = model.visual.eval().requires_grad_(False)
+        self._model = model.eval().requires_grad_(False)
+        self._model_name = name.argument.partition("/")[0]
+        visual = model.visual
         self._tower = dense_tower(visual)
         self._height = name.height()
         self._wants_field = wants_field(name)
@@ -54,10 +59,12 @@ class OpenClipOperator:
             stage_version=1,
             prediction_kind="embedding",
             licence=licence,
-            weights_digest=digest_weights(visual),
+            # Of both towers: what an image is told by text depends on either.
+            weights_digest=digest_weights(model),
             channel_count=self._tower.channel_count,
             stride_px=float(self._tower.lattice.stride),
         )
+        # Texts are few and encoded once, so their tower stays where it is.
         self._device = encoder_device()
         visual.to(self._device)
 
@@ -70,6 +77,24 @@ class OpenClipOperator:
         with torch.no_grad():
             cells, pooled = self._tower.embed(pixels[None].to(self._device))
         return (placement.to_image(cells.cpu(), lattice, pooled.cpu()),)
+
+    def encode_text(self, prompts: Sequence[str]) -> Float[Tensor, "prompt channel"]:
+        """Return the embeddings of texts in the space of the cells, not normalised; what exceeds the context is cut.
+
+        Raises:
+            ConfigError: If the model's tokenizer cannot be had.
+        """
+        try:
+            tokens = open_clip.get_tokenizer(self._model_name)(list(prompts))
+        except Exception as error:  # open_clip, transformers, the hub client and transports raise a dozen classes.
+            raise ConfigError(
+                f"Operator '{self.spec.name}' cannot read texts: {type(error).__name__}: {error} Its tokenizer is a "
+                "file of the hub; download it once, or use a model with open_clip's own tokenizer, e.g. ViT-B-32.",
+                operator=self.spec.name,
+            ) from error
+        with torch.no_grad():
+            embeddings: Tensor = self._model.encode_text(tokens)
+        return embeddings.float()
 
     def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
         """Return the positional field if the name asks for it, else the empty state."""

@@ -1,0 +1,91 @@
+"""The figures of ``tasks_recognition`` as Markdown."""
+
+import importlib.metadata
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from lift3d.bench.replayed import replayed_command
+from lift3d.bench.tasks_recognition import FULL, JUDGED_BY, PLAIN, STROKED_THINGS, STROKES, THING_WORDS, WORDS
+
+HEAD = """# Recognition by words and by strokes
+
+Generated; do not edit. Made by
+
+```
+{command}
+```
+
+on {date} with lift3d {version}, image height {height}, {sources} sources, `heldout-{holdout}`: every {holdout}-th view
+is a target, no source of any, and nothing is fitted on it. Computed scenes, whose every thing has a name like "red
+ball"; {scenes} of them, {targets} targets. All valid pixels count, holes as filled from the nearest covered cell.
+`raw2d` is the plain 2D answer on the true image. `miou` is the mean over the classes annotated in a view, background
+included; `object_iou` leaves the background out. Brackets are 95 % intervals of the paired bootstrap over views.
+"""
+
+ABOUT = {
+    WORDS: "One prompt per class of the scene, things and surfaces. A pixel has the prompt of highest relevancy (LERF) "
+    "if that is above 0.5, else it is background, which is always wrong: every pixel here is of some class.",
+    THING_WORDS: "One prompt per thing of the scene. Surfaces are background, to be found by relevancy of at most 0.5.",
+    STROKES: "Strokes drawn by code on one view that is no target, from the truth of that view alone, for each of its "
+    f"{STROKED_THINGS} largest things. The threshold is chosen on that view.",
+}
+
+
+def page(figures: dict[str, Any]) -> str:
+    """Return the figures as Markdown."""
+    recipe = figures["recipe"]
+    head = HEAD.format(
+        command=replayed_command("recognition", recipe),
+        date=datetime.now(UTC).date().isoformat(),
+        version=importlib.metadata.version("lift3d"),
+        height=recipe["image_height"],
+        sources=recipe["sources"],
+        holdout=recipe["holdout"],
+        scenes=len(figures["scenes"]),
+        targets=sum(scene["targets"] for scene in figures["scenes"]),
+    )
+    return "\n\n".join([head, *(_section(task, recipe["lifters"]) for task in figures["tasks"])]) + "\n"
+
+
+def _section(task: dict[str, Any], lifters: Sequence[str]) -> str:
+    judged = JUDGED_BY[task["task"]]
+    rows = [PLAIN, *lifters]
+    metrics = list(task["means"])
+    header = ["lifter", *metrics, f"{judged} − {PLAIN}"]
+    lines = [
+        [name, *(_number(task["means"][metric].get(name)) for metric in metrics), _difference(task, name)]
+        for name in rows
+    ]
+    scenes = [[scene, *(_number(own.get(name)) for name in rows)] for scene, own in task["by_scene"].items()]
+    return "\n\n".join(
+        [
+            f"## {task['task'].capitalize()}, {task['encoder']}",
+            ABOUT[task["task"]],
+            _verdict(task, judged),
+            _table(header, lines),
+            f"`{judged}` by scene:",
+            _table(["scene", *rows], scenes),
+        ]
+    )
+
+
+def _verdict(task: dict[str, Any], judged: str) -> str:
+    reached = task["means"].get(judged, {}).get(FULL)
+    met = "met" if task["is_met"] else "not met"
+    above = "above" if task["is_above_plain"] else "not above"
+    return f"Bar: `{judged}` of {FULL} at least {task['bar']:g}; {_number(reached)}, {met}. {FULL} is {above} {PLAIN}."
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def _difference(task: dict[str, Any], lifter: str) -> str:
+    one = task["above_plain"].get(lifter)
+    return "–" if one is None else f"{one['mean']:+.3f} [{one['low']:+.3f}, {one['high']:+.3f}]"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
