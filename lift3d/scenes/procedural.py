@@ -17,7 +17,6 @@ from lift3d.domain.keys import digest
 from lift3d.domain.scene import DepthRange, Frame, Scene, View
 from lift3d.errors import ConfigError, ImageError, UnknownNameError
 from lift3d.scenes.procedural_families import FAMILIES, build_world, camera_path
-from lift3d.scenes.procedural_paints import LABEL_NAMES
 from lift3d.scenes.procedural_shading import shade, surface_index
 from lift3d.scenes.procedural_world import World, cast
 
@@ -180,7 +179,7 @@ class ProceduralReader:
             views=tuple(views),
             depth_range=DepthRange(nearest * (1 - _DEPTH_MARGIN), farthest * (1 + _DEPTH_MARGIN)),
             points=torch.cat([points for _, points in probes]),
-            label_names=dict(LABEL_NAMES) if spec.labels else {},
+            label_names=dict(enumerate(FAMILIES[spec.family].label_names)) if spec.labels else {},
             notes=("Computed, not captured; z-depth and labels are exact.",),
         )
 

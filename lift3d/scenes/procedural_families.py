@@ -11,7 +11,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lift3d.scenes.procedural_paints import Painter
+from lift3d.scenes.procedural_objects import (
+    GRAIN_SIZE_M,
+    MAX_STEPS,
+    OBJECT_LABELS,
+    PERIOD_M,
+    fill_objects,
+    objects_pose,
+)
+from lift3d.scenes.procedural_paints import LABELS, Painter
 from lift3d.scenes.procedural_world import Shape, Solid, Surface, World
 
 _Vector = tuple[float, float, float]
@@ -34,6 +42,7 @@ class Family:
         max_steps: Length of the path; more views than that are spaced more closely.
         grain_size: Longest wavelength of the noise, metres.
         period: Usual length of a pattern, metres.
+        label_names: Of class ids 0, 1, …
     """
 
     fill: Callable[["_Stage"], None]
@@ -41,13 +50,15 @@ class Family:
     max_steps: float
     grain_size: float
     period: float
+    label_names: tuple[str, ...] = tuple(LABELS)
 
 
 class _Stage:
     """A world in the making: solids, the generator, and the painter."""
 
-    def __init__(self, rng: np.random.Generator, painter: Painter) -> None:
+    def __init__(self, rng: np.random.Generator, seed: int, painter: Painter) -> None:
         self.rng = rng
+        self.seed = seed
         self.painter = painter
         self.solids: list[Solid] = []
 
@@ -221,21 +232,28 @@ def _forest_pose(step: float) -> Pose:
     return Pose((x, -3.0 + 0.06 * x * x, 1.6 + 0.15 * math.sin(0.8 * x)), (0.5 * x, 4.0, 1.3))
 
 
+def _objects_pose(step: float) -> Pose:
+    return Pose(*objects_pose(step))
+
+
 FAMILIES: dict[str, Family] = {
     "room": Family(_fill_room, _room_pose, 28.0, 1.2, 0.6),
     "tabletop": Family(_fill_tabletop, _tabletop_pose, 88.0, 0.5, 0.12),
     "shelf": Family(_fill_shelf, _shelf_pose, 36.0, 0.6, 0.2),
     "street": Family(_fill_street, _street_pose, 40.0, 2.0, 1.4),
     "forest": Family(_fill_forest, _forest_pose, 50.0, 1.5, 0.5),
+    "objects": Family(fill_objects, _objects_pose, MAX_STEPS, GRAIN_SIZE_M, PERIOD_M, tuple(OBJECT_LABELS)),
 }
+# Part of a world's seed, as the first families were numbered when there were five; later ones follow.
+_NUMBERS = {"forest": 0, "room": 1, "shelf": 2, "street": 3, "tabletop": 4, "objects": 5}
 
 
 @functools.lru_cache(maxsize=8)
 def build_world(family: str, seed: int) -> World:
     """Build the world of a family; equal arguments give equal worlds."""
     kind = FAMILIES[family]
-    rng = np.random.default_rng([seed, sorted(FAMILIES).index(family)])
-    stage = _Stage(rng, Painter(rng, kind.grain_size, kind.period))
+    rng = np.random.default_rng([seed, _NUMBERS[family]])
+    stage = _Stage(rng, seed, Painter(rng, kind.grain_size, kind.period))
     kind.fill(stage)
     shell = stage.solids[0]
     spread = (stage.between(-0.6, 0.6), stage.between(-0.8, -0.3), stage.between(0.7, 0.95))

@@ -1,0 +1,126 @@
+"""Colours for grey pictures: ``tiny:colorizer`` sees the luminance of an image and says which colours it may have.
+
+The answer keeps the luminance, but for clamping; only the two differences of colour are guessed. It was trained on
+small pictures, so a large one is seen reduced; its luminance is not.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lift3d.domain.camera import ImageSize
+from lift3d.domain.features import EMPTY_STATE, FeatureGrid, FeatureMap, SceneState
+from lift3d.domain.keys import ViewId
+from lift3d.domain.lifted import Prediction
+from lift3d.domain.scene_views import SceneViews
+from lift3d.geometry.rays import cell_centers
+from lift3d.geometry.sampling import sample
+from lift3d.operators.cell_lattice import CellLattice
+from lift3d.operators.names import OperatorName
+from lift3d.operators.network_weights import digest_weights, encoder_device, seeded
+from lift3d.operators.preprocessing import Placement
+from lift3d.operators.protocol import OperatorSpec
+from lift3d.operators.tiny.catalog import WEIGHTS
+from lift3d.operators.tiny.picture_cells import check_cells, filled, frozen
+from lift3d.operators.tiny.picture_pyramid import MULTIPLE_PX, STRIDE_PX, PicturePyramid
+
+LATTICE = CellLattice(stride=STRIDE_PX, first=STRIDE_PX / 2)
+# The height of the pictures that it was trained on.
+TRAINED_HEIGHT_PX = 120
+# Of red, green and blue in the luminance: ITU-R BT.601.
+_RED, _GREEN, _BLUE = 0.299, 0.587, 0.114
+_CHANNEL_COUNT = 24
+_MID_GREY = 0.5
+
+
+class ColorizerNetwork(nn.Module):
+    """A pyramid over the luminance; at every pixel, a mixture of what its cells say and how bright the pixel is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pyramid = PicturePyramid(1, _CHANNEL_COUNT)
+        self.brightness = nn.Conv2d(1, _CHANNEL_COUNT, 1)
+        self.mix = nn.Conv2d(_CHANNEL_COUNT, 2, 1)
+
+    def features(self, luminance: Float[Tensor, "image 1 height width"]) -> Float[Tensor, "image channel row col"]:
+        """Return cells of four pixels; height and width are multiples of MULTIPLE_PX."""
+        cells: Tensor = self.pyramid(luminance - _MID_GREY)
+        return cells
+
+    def paint(
+        self, at_pixels: Float[Tensor, "image channel height width"], luminance: Float[Tensor, "image 1 height width"]
+    ) -> Float[Tensor, "image 3 height width"]:
+        """Return the coloured picture, not clamped, from features that were enlarged to pixels."""
+        mixed = self.mix(functional.relu(at_pixels + self.brightness(luminance - _MID_GREY)))
+        red, blue = mixed.chunk(2, dim=1)
+        # The green difference follows from that the luminance stays what it is.
+        green = -(_RED * red + _BLUE * blue) / _GREEN
+        return luminance + torch.cat([red, green, blue], dim=1)
+
+
+def luminance_of(pictures: Float[Tensor, "*image 3 height width"]) -> Float[Tensor, "*image 1 height width"]:
+    """Return the luminance of sRGB pictures, of the gamma-coded values as BT.601 has it."""
+    red, green, blue = pictures.chunk(3, dim=-3)
+    return _RED * red + _GREEN * green + _BLUE * blue
+
+
+class Colorizer:
+    """A picture from its luminance. Two cuts: the network's cells, and the luminance at every pixel."""
+
+    def __init__(self, name: OperatorName, network: ColorizerNetwork) -> None:
+        self._network = frozen(network)
+        self.spec = OperatorSpec(
+            name=str(name),
+            stage_version=1,
+            prediction_kind="image",
+            weights_digest=digest_weights(network),
+            channel_count=_CHANNEL_COUNT,
+            stride_px=float(STRIDE_PX),
+            restores=True,
+        )
+
+    def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
+        """Return the cells, and the luminance; of the colours nothing."""
+        size = ImageSize(*image.shape[-2:])
+        resized = size.with_height(TRAINED_HEIGHT_PX) if size.height > TRAINED_HEIGHT_PX else size
+        placement = Placement.of(size, resized, LATTICE, MULTIPLE_PX)
+        luminance = luminance_of(image.to(torch.float32))
+        seen = placement.apply(luminance.expand(3, -1, -1))[None, :1]
+        with torch.no_grad():
+            cells = self._network.features(seen.to(encoder_device()))
+        grid = FeatureGrid.covering(size, 1.0)
+        return (placement.to_image(cells[0].cpu(), LATTICE), FeatureMap(luminance.contiguous(), grid))
+
+    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
+        """Return the empty state."""
+        return EMPTY_STATE
+
+    def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
+        """Return the coloured picture.
+
+        Raises:
+            ShapeError: If the luminance is not that of an image of this size.
+        """
+        cells, luminance = features
+        check_cells(self.spec.name, luminance, size, 1, size)
+        grid, at = cells.grid, cell_centers(size.height, size.width)
+        at_pixels = sample(cells.values, at, (grid.stride_u, grid.stride_v), (grid.origin_u, grid.origin_v))
+        with torch.no_grad():
+            at_device = (values[None].to(encoder_device()) for values in (at_pixels, luminance.values))
+            picture = self._network.paint(*at_device)[0].cpu()
+        return Prediction("image", picture.clamp(0, 1), torch.ones(size.height, size.width, dtype=torch.bool))
+
+
+def build(name: OperatorName) -> Colorizer:
+    """Build the operator ``tiny:colorizer``.
+
+    Raises:
+        ConfigError: If an option is given, or the weights are missing.
+    """
+    name.check((), "a small model")
+    with seeded(0):
+        network = ColorizerNetwork()
+    return Colorizer(name, filled(network, WEIGHTS / "colorizer.safetensors"))

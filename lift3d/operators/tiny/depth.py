@@ -1,0 +1,107 @@
+"""How near things are, from one picture: ``tiny:depth`` gives disparity (1 / z-depth) up to an unknown scale and shift.
+
+Larger is nearer. Scale and shift are another view's too: whoever compares views, or blends them, aligns them first.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lift3d.domain.camera import ImageSize
+from lift3d.domain.features import EMPTY_STATE, FeatureMap, SceneState
+from lift3d.domain.keys import ViewId
+from lift3d.domain.lifted import Prediction
+from lift3d.domain.scene_views import SceneViews
+from lift3d.geometry.rays import cell_centers
+from lift3d.geometry.sampling import sample
+from lift3d.operators.cell_lattice import CellLattice
+from lift3d.operators.names import OperatorName
+from lift3d.operators.network_weights import digest_weights, encoder_device, seeded
+from lift3d.operators.preprocessing import Placement
+from lift3d.operators.protocol import OperatorSpec
+from lift3d.operators.tiny.catalog import WEIGHTS
+from lift3d.operators.tiny.picture_cells import filled, frozen
+from lift3d.operators.tiny.picture_pyramid import MULTIPLE_PX, STRIDE_PX, PicturePyramid
+
+LATTICE = CellLattice(stride=STRIDE_PX, first=STRIDE_PX / 2)
+# The height of the pictures that it was trained on: sizes of things in pixels tell how far they are.
+TRAINED_HEIGHT_PX = 120
+_MID_GREY = 0.5
+
+
+class DepthNetwork(nn.Module):
+    """A pyramid over colours and the height of each pixel in the picture."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pyramid = PicturePyramid(4, 1)
+
+    def forward(
+        self, pictures: Float[Tensor, "image 3 height width"], rows: Float[Tensor, "image 1 height width"]
+    ) -> Float[Tensor, "image 1 row col"]:
+        """Return disparity of cells of four pixels; height and width are multiples of MULTIPLE_PX.
+
+        Args:
+            pictures: sRGB in [0, 1].
+            rows: Where each pixel stands in the whole picture: −1 at its upper edge, 1 at its lower one.
+        """
+        disparity: Tensor = self.pyramid(torch.cat([pictures - _MID_GREY, rows], dim=1))
+        return disparity
+
+
+def row_heights(size: ImageSize) -> Float[Tensor, "1 height width"]:
+    """Return where each pixel stands in a picture, from −1 at its upper edge to 1 at its lower one."""
+    middles = (torch.arange(size.height, dtype=torch.float32) + 0.5) / size.height
+    return (2 * middles - 1)[None, :, None].expand(1, size.height, size.width)
+
+
+class Depth:
+    """Disparity of one picture, its scale and shift unknown. One cut of one channel: the disparity of each cell."""
+
+    def __init__(self, name: OperatorName, network: DepthNetwork) -> None:
+        self._network = frozen(network)
+        self.spec = OperatorSpec(
+            name=str(name),
+            stage_version=1,
+            prediction_kind="scalar",
+            quantity="disparity",
+            weights_digest=digest_weights(network),
+            channel_count=1,
+            stride_px=float(STRIDE_PX),
+        )
+
+    def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
+        """Return the disparity of each cell; a high image is seen reduced, its cells are as much larger."""
+        size = ImageSize(*image.shape[-2:])
+        resized = size.with_height(TRAINED_HEIGHT_PX) if size.height > TRAINED_HEIGHT_PX else size
+        placement = Placement.of(size, resized, LATTICE, MULTIPLE_PX)
+        rows = placement.apply(row_heights(size).expand(3, -1, -1))[:1]
+        seen = [values[None].to(encoder_device()) for values in (placement.apply(image.to(torch.float32)), rows)]
+        with torch.no_grad():
+            disparity = self._network(*seen)
+        return (placement.to_image(disparity[0].cpu(), LATTICE),)
+
+    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
+        """Return the empty state."""
+        return EMPTY_STATE
+
+    def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
+        """Return the disparity at every pixel, bilinear between cells."""
+        cells, grid = features[0].values, features[0].grid
+        at = cell_centers(size.height, size.width)
+        disparity = sample(cells, at, (grid.stride_u, grid.stride_v), (grid.origin_u, grid.origin_v))[0]
+        return Prediction("scalar", disparity, torch.ones(size.height, size.width, dtype=torch.bool))
+
+
+def build(name: OperatorName) -> Depth:
+    """Build the operator ``tiny:depth``.
+
+    Raises:
+        ConfigError: If an option is given, or the weights are missing.
+    """
+    name.check((), "a small model")
+    with seeded(0):
+        network = DepthNetwork()
+    return Depth(name, filled(network, WEIGHTS / "depth.safetensors"))

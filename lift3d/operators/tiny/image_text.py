@@ -1,0 +1,163 @@
+"""Dense image features in a space shared with text, over two dozen words: ``tiny:clip``.
+
+Words of colours and all other words have channels of their own. Those of colours are told by a network that sees one
+cell; the others by a network that sees the largest and the smallest colour channel of each pixel, which say nothing
+of its hue. So that a colour and a shape never stood together in training cannot be learned, and they are named
+together as easily as any other two.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lift3d.domain.camera import ImageSize
+from lift3d.domain.features import EMPTY_STATE, FeatureMap, SceneState
+from lift3d.domain.keys import ViewId
+from lift3d.domain.lifted import Prediction
+from lift3d.domain.scene_views import SceneViews
+from lift3d.errors import ConfigError
+from lift3d.operators.cell_lattice import CellLattice
+from lift3d.operators.embeddings import embedding_of
+from lift3d.operators.names import OperatorName
+from lift3d.operators.network_weights import digest_weights, load_weights, seeded
+from lift3d.operators.preprocessing import Placement
+from lift3d.operators.protocol import OperatorSpec
+from lift3d.operators.tiny.catalog import WEIGHTS
+from lift3d.operators.tiny.hourglass import MULTIPLE_PX, STRIDE_PX, Hourglass
+
+_COLORS = ("red", "green", "blue", "yellow", "purple", "orange", "white", "black")
+VOCABULARY = (
+    *_COLORS,
+    *("box", "ball", "cylinder"),
+    *("plain", "striped", "checkered", "bricked"),
+    *("floor", "wall", "ceiling", "table"),
+    *("object", "things", "stuff", "texture", "background"),
+)
+# Words that say nothing here.
+_FILLERS = ("a", "an", "the", "of", "and", "with")
+_COLOR_CHANNELS, _OTHER_CHANNELS = 16, 32
+_LATTICE = CellLattice(STRIDE_PX, STRIDE_PX / 2)
+
+
+class TextEncoder(nn.Module):
+    """Words as vectors; a prompt is the direction of the sum of its words, in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        other_count = len(VOCABULARY) - len(_COLORS)
+        self.colors = nn.Parameter(torch.randn(len(_COLORS), _COLOR_CHANNELS) / _COLOR_CHANNELS**0.5)
+        self.others = nn.Parameter(torch.randn(other_count, _OTHER_CHANNELS) / _OTHER_CHANNELS**0.5)
+
+    def forward(self, has_word: Float[Tensor, "prompt word"]) -> Float[Tensor, "prompt channel"]:
+        """Return unit vectors of prompts, given which words each has."""
+        count = len(_COLORS)
+        summed = torch.cat([has_word[:, :count] @ self.colors, has_word[:, count:] @ self.others], dim=1)
+        return functional.normalize(summed, dim=-1)
+
+
+class ImageEncoder(nn.Module):
+    """Unit vectors of cells of 4 pixels: a part from the cell's colour, and a part from shapes without hue."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.others = Hourglass(2, _OTHER_CHANNELS)
+        self.colors = nn.Sequential(
+            nn.Conv2d(3, 32, 2, stride=2),
+            nn.ReLU(),
+            nn.Conv2d(32, 48, STRIDE_PX // 2, stride=STRIDE_PX // 2),
+            nn.ReLU(),
+            nn.Conv2d(48, 48, 1),
+            nn.ReLU(),
+            nn.Conv2d(48, _COLOR_CHANNELS, 1),
+        )
+
+    def forward(self, pixels: Float[Tensor, "image 3 height width"]) -> Float[Tensor, "image channel row col"]:
+        """Return the cells' unit vectors; height and width are multiples of 32."""
+        extremes = torch.stack([pixels.amax(1), pixels.amin(1)], dim=1)
+        cells = torch.cat([self.colors(2 * pixels - 1), self.others(2 * extremes - 1)], dim=1)
+        return functional.normalize(cells, dim=1)
+
+
+class ImageTextPair(nn.Module):
+    """Both encoders."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.image = ImageEncoder()
+        self.text = TextEncoder()
+
+
+def words_of(prompts: Sequence[str]) -> Float[Tensor, "prompt word"]:
+    """Return which words of the vocabulary each prompt has; articles and the like are left out.
+
+    Raises:
+        ConfigError: If a prompt says nothing, or has a word that is not in the vocabulary.
+    """
+    has_word = torch.zeros(len(prompts), len(VOCABULARY))
+    known = ", ".join(VOCABULARY)
+    for row, prompt in enumerate(prompts):
+        words = [word for word in prompt.lower().replace(",", " ").split() if word not in _FILLERS]
+        unknown = [word for word in words if word not in VOCABULARY]
+        if unknown:
+            raise ConfigError(f"Prompt '{prompt}' has words that tiny:clip does not know: {unknown}; it knows {known}.")
+        if not words:
+            raise ConfigError(f"Prompt '{prompt}' says nothing; expected at least one word of: {known}.")
+        has_word[row, [VOCABULARY.index(word) for word in words]] = 1
+    return has_word
+
+
+class TinyClip:
+    """Unit vectors of cells of 4 pixels, to be compared with those of prompts."""
+
+    def __init__(self, name: OperatorName, pair: ImageTextPair) -> None:
+        self._pair = pair.eval().requires_grad_(False)
+        self.spec = OperatorSpec(
+            name=str(name),
+            stage_version=1,
+            prediction_kind="embedding",
+            weights_digest=digest_weights(pair),
+            channel_count=_COLOR_CHANNELS + _OTHER_CHANNELS,
+            stride_px=float(STRIDE_PX),
+        )
+
+    def encode_text(self, prompts: Sequence[str]) -> Float[Tensor, "prompt channel"]:
+        """Return unit vectors of prompts like "a red ball" in the space of the image features.
+
+        Raises:
+            ConfigError: If a prompt says nothing, or has a word that is not in the vocabulary.
+        """
+        with torch.no_grad():
+            embedded: Tensor = self._pair.text(words_of(prompts))
+        return embedded
+
+    def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
+        """Return the cells' unit vectors."""
+        size = ImageSize(*image.shape[-2:])
+        placement = Placement.of(size, size, _LATTICE, MULTIPLE_PX)
+        with torch.no_grad():
+            cells: Tensor = self._pair.image(placement.apply(image.to(torch.float32))[None])[0]
+        return (placement.to_image(cells, _LATTICE),)
+
+    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
+        """Return the empty state."""
+        return EMPTY_STATE
+
+    def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
+        """Return the features themselves, on their grid."""
+        return embedding_of(features[0])
+
+
+def build(name: OperatorName) -> TinyClip:
+    """Build the operator ``tiny:clip``.
+
+    Raises:
+        ConfigError: If the weights are missing or do not fit.
+    """
+    name.check((), "the name of a small model")
+    with seeded(0):
+        pair = ImageTextPair()
+    load_weights(pair, WEIGHTS / "clip.safetensors")
+    return TinyClip(name, pair)

@@ -1,0 +1,50 @@
+"""What the small image-to-image models share: their weights on a device, and cells that must be an image's own."""
+
+from pathlib import Path
+from typing import TypeVar
+
+from torch import nn
+
+from lift3d.domain.camera import ImageSize
+from lift3d.domain.features import FeatureMap
+from lift3d.errors import ShapeError
+from lift3d.operators.network_weights import encoder_device, load_weights
+
+_Network = TypeVar("_Network", bound=nn.Module)
+
+
+def frozen(network: _Network) -> _Network:
+    """Return a network ready to answer, on the device that this process has."""
+    return network.eval().requires_grad_(False).to(encoder_device())
+
+
+def filled(network: _Network, weights: Path) -> _Network:
+    """Return a network with the weights of a file.
+
+    Raises:
+        ConfigError: If the file is missing or belongs to another network.
+    """
+    load_weights(network, weights)
+    return network
+
+
+def check_cells(operator: str, feature_map: FeatureMap, padded: ImageSize, stride: int, size: ImageSize) -> None:
+    """Refuse features that are not those of an image of the size that is asked for.
+
+    Args:
+        operator: Its name, for the message.
+        feature_map: One cut.
+        padded: What the network saw of such an image.
+        stride: Pixels of that per cell.
+        size: Of the image.
+
+    Raises:
+        ShapeError: If they are not.
+    """
+    got = (feature_map.grid.rows, feature_map.grid.cols)
+    wanted = (padded.height // stride, padded.width // stride)
+    if got != wanted:
+        raise ShapeError(
+            f"Operator '{operator}' got {got[0]}×{got[1]} cells for an image of {size.height}×{size.width}; "
+            f"expected {wanted[0]}×{wanted[1]}. Give the grid of encode."
+        )

@@ -1,0 +1,92 @@
+"""Semantic segmentation of the classes of the computed scenes: ``tiny:segmenter``.
+
+The features are logits of cells of 4 pixels, so that what is blended between views is what each says.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lift3d.domain.camera import ImageSize
+from lift3d.domain.features import EMPTY_STATE, FeatureMap, SceneState
+from lift3d.domain.keys import ViewId
+from lift3d.domain.lifted import Prediction
+from lift3d.domain.scene_views import SceneViews
+from lift3d.geometry.rays import cell_centers
+from lift3d.geometry.sampling import sample
+from lift3d.operators.cell_lattice import CellLattice
+from lift3d.operators.names import OperatorName
+from lift3d.operators.network_weights import digest_weights, load_weights, seeded
+from lift3d.operators.preprocessing import Placement
+from lift3d.operators.protocol import OperatorSpec
+from lift3d.operators.tiny.catalog import WEIGHTS
+from lift3d.operators.tiny.hourglass import MULTIPLE_PX, STRIDE_PX, Hourglass
+
+# In the order of lift3d.scenes.procedural_paints.LABELS, which stands beside this layer; a test compares them.
+CLASS_NAMES = (
+    *("floor", "wall", "ceiling", "ground", "backdrop", "rug", "table", "seat", "cabinet", "board", "book"),
+    *("box", "ball", "cylinder", "road", "pavement", "facade", "car", "pole", "trunk", "crown", "rock"),
+)
+_LATTICE = CellLattice(STRIDE_PX, STRIDE_PX / 2)
+
+
+class SegmentationNetwork(Hourglass):
+    """Logits of the classes for cells of 4 pixels."""
+
+    def __init__(self) -> None:
+        super().__init__(3, len(CLASS_NAMES))
+
+    def forward(self, pixels: Float[Tensor, "image 3 height width"]) -> Float[Tensor, "image class row col"]:
+        """Return logits; height and width are multiples of 32."""
+        return super().forward(2 * pixels - 1)
+
+
+class TinySegmenter:
+    """A class for every pixel, by logits of cells."""
+
+    def __init__(self, name: OperatorName, network: SegmentationNetwork) -> None:
+        self._network = network.eval().requires_grad_(False)
+        self.spec = OperatorSpec(
+            name=str(name),
+            stage_version=1,
+            prediction_kind="labels",
+            quantity="label",
+            weights_digest=digest_weights(network),
+            channel_count=len(CLASS_NAMES),
+            stride_px=float(STRIDE_PX),
+            label_names=CLASS_NAMES,
+        )
+
+    def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
+        """Return the cells' logits."""
+        size = ImageSize(*image.shape[-2:])
+        placement = Placement.of(size, size, _LATTICE, MULTIPLE_PX)
+        with torch.no_grad():
+            logits: Tensor = self._network(placement.apply(image.to(torch.float32))[None])[0]
+        return (placement.to_image(logits, _LATTICE),)
+
+    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
+        """Return the empty state."""
+        return EMPTY_STATE
+
+    def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
+        """Return the class with the largest logit, interpolated between cells, for every pixel."""
+        grid = features[0].grid
+        stride, origin = (grid.stride_u, grid.stride_v), (grid.origin_u, grid.origin_v)
+        logits = sample(features[0].values, cell_centers(size.height, size.width), stride, origin)
+        return Prediction("labels", logits.argmax(0), torch.ones(size.height, size.width, dtype=torch.bool))
+
+
+def build(name: OperatorName) -> TinySegmenter:
+    """Build the operator ``tiny:segmenter``.
+
+    Raises:
+        ConfigError: If the weights are missing or do not fit.
+    """
+    name.check((), "the name of a small model")
+    with seeded(0):
+        network = SegmentationNetwork()
+    load_weights(network, WEIGHTS / "segmenter.safetensors")
+    return TinySegmenter(name, network)

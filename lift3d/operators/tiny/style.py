@@ -1,0 +1,190 @@
+"""A picture in another manner: ``tiny:style?style=NAME`` gives features the statistics of a style and paints them.
+
+The features of the content are first brought to mean 0 and deviation 1. Were that done view by view, the same surface
+would be painted in another tone in every view that shows more or less of something else; so the statistics are those of
+the whole scene (fit_scene), and where there is no scene, those of the training pictures. No view has any of its own.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lift3d.domain.camera import ImageSize
+from lift3d.domain.features import EMPTY_STATE, FeatureMap, SceneState
+from lift3d.domain.keys import ViewId
+from lift3d.domain.lifted import Prediction
+from lift3d.domain.scene_views import SceneViews
+from lift3d.errors import UnknownNameError
+from lift3d.operators.cell_lattice import CellLattice
+from lift3d.operators.names import OperatorName
+from lift3d.operators.network_weights import digest_weights, encoder_device, seeded
+from lift3d.operators.preprocessing import Placement
+from lift3d.operators.protocol import OperatorSpec
+from lift3d.operators.tiny.catalog import WEIGHTS
+from lift3d.operators.tiny.picture_cells import check_cells, filled, frozen
+
+STYLES = ("mosaic", "ink", "waves", "embers")
+STRIDE_PX = 4
+LATTICE = CellLattice(stride=STRIDE_PX, first=STRIDE_PX / 2)
+MEAN, DEVIATION = "content_mean", "content_deviation"
+CHANNEL_COUNT = 48
+_HALF, _FULL, _DEEP = 32, 16, 64
+_MID_GREY = 0.5
+# Keeps the division finite where a channel is constant, as in a scene of one colour.
+_LEAST_DEVIATION = 1e-2
+
+
+class _Block(nn.Module):
+    """Two convolutions beside a shortcut."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first, self.second = _convolution(width, width), _convolution(width, width)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Return the features with the block's change added."""
+        change: Tensor = self.second(functional.relu(self.first(values)))
+        return values + change
+
+
+class StyleNetwork(nn.Module):
+    """An encoder of pictures, a decoder of features, and the statistics of styles and of usual pictures.
+
+    There is no statistic over the image in either; borders repeat the last pixel.
+
+    Source:
+        Huang & Belongie, Arbitrary Style Transfer in Real-Time with Adaptive Instance Normalization, ICCV 2017.
+    """
+
+    style_mean: Tensor
+    style_deviation: Tensor
+    usual_mean: Tensor
+    usual_deviation: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(
+            _convolution(3, _FULL),
+            nn.ReLU(),
+            nn.Conv2d(_FULL, _HALF, 4, stride=2, padding=1, padding_mode="replicate"),
+            nn.ReLU(),
+            nn.Conv2d(_HALF, _DEEP, 4, stride=2, padding=1, padding_mode="replicate"),
+            nn.ReLU(),
+            _convolution(_DEEP, CHANNEL_COUNT),
+        )
+        self.decoder = nn.Sequential(
+            _convolution(CHANNEL_COUNT, _DEEP),
+            nn.ReLU(),
+            _Block(_DEEP),
+            _Block(_DEEP),
+            nn.Upsample(scale_factor=2),
+            _convolution(_DEEP, _HALF),
+            nn.ReLU(),
+            nn.Upsample(scale_factor=2),
+            _convolution(_HALF, _FULL),
+            nn.ReLU(),
+            _convolution(_FULL, 3),
+            nn.Sigmoid(),
+        )
+        for name, count in (("style", len(STYLES)), ("usual", 1)):
+            self.register_buffer(f"{name}_mean", torch.zeros(count, CHANNEL_COUNT))
+            self.register_buffer(f"{name}_deviation", torch.ones(count, CHANNEL_COUNT))
+
+    def features(self, pictures: Float[Tensor, "image 3 height width"]) -> Float[Tensor, "image channel row col"]:
+        """Return cells of four pixels; height and width are multiples of four."""
+        cells: Tensor = self.encoder(pictures - _MID_GREY)
+        return cells
+
+    def paint(
+        self,
+        features: Float[Tensor, "image channel row col"],
+        mean: Float[Tensor, "channel"],
+        deviation: Float[Tensor, "channel"],
+        style: int,
+    ) -> Float[Tensor, "image 3 height width"]:
+        """Return pictures of content with these statistics in a style."""
+        plain = (features - mean[:, None, None]) / deviation.clamp(min=_LEAST_DEVIATION)[:, None, None]
+        styled = plain * self.style_deviation[style][:, None, None] + self.style_mean[style][:, None, None]
+        pictures: Tensor = self.decoder(styled)
+        return pictures
+
+
+def statistics(cells: Float[Tensor, "cell channel"]) -> tuple[Float[Tensor, "channel"], Float[Tensor, "channel"]]:
+    """Return the mean and the deviation of each channel."""
+    variance, mean = torch.var_mean(cells, dim=0, correction=0)
+    return mean, variance.sqrt()
+
+
+class Style:
+    """A picture repainted. One cut: the encoder's cells. The state: their statistics over the scene."""
+
+    def __init__(self, name: OperatorName, network: StyleNetwork, style: str) -> None:
+        self._network = frozen(network)
+        self._style = STYLES.index(style)
+        self.spec = OperatorSpec(
+            name=str(name),
+            stage_version=1,
+            prediction_kind="image",
+            weights_digest=digest_weights(network),
+            channel_count=CHANNEL_COUNT,
+            stride_px=float(STRIDE_PX),
+        )
+
+    def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
+        """Return the cells of the content; they are the same for every style."""
+        placement = _placement(ImageSize(*image.shape[-2:]))
+        with torch.no_grad():
+            cells = self._network.features(placement.apply(image.to(torch.float32))[None].to(encoder_device()))
+        return (placement.to_image(cells[0].cpu(), LATTICE),)
+
+    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
+        """Return the statistics of the content over all cells of all views, each cell counting as one."""
+        if not maps:
+            return EMPTY_STATE
+        # In the order of names, so that sums are equal to the bit whatever order the views come in.
+        cells = torch.cat([maps[view][0].values.flatten(1).T for view in sorted(maps)])
+        mean, deviation = statistics(cells.double())
+        return SceneState({MEAN: mean.float(), DEVIATION: deviation.float()})
+
+    def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
+        """Return the painted picture; the statistics are the state's, or the training pictures' if it is empty.
+
+        Raises:
+            ShapeError: If the features are not those of an image of this size.
+        """
+        placement, device = _placement(size), encoder_device()
+        check_cells(self.spec.name, features[0], placement.padded, STRIDE_PX, size)
+        mean = state.arrays.get(MEAN, self._network.usual_mean[0]).to(device)
+        deviation = state.arrays.get(DEVIATION, self._network.usual_deviation[0]).to(device)
+        with torch.no_grad():
+            picture = self._network.paint(features[0].values[None].to(device), mean, deviation, self._style)[0].cpu()
+        inside = picture[:, placement.top :, placement.left :][:, : size.height, : size.width]
+        return Prediction("image", inside.contiguous(), torch.ones(size.height, size.width, dtype=torch.bool))
+
+
+def build(name: OperatorName) -> Style:
+    """Build the operator ``tiny:style?style=NAME``.
+
+    Raises:
+        UnknownNameError: If there is no such style.
+        ConfigError: If another option is given, or the weights are missing.
+    """
+    name.check(("style",), "a small model")
+    style = name.option("style", STYLES[0])
+    if style not in STYLES:
+        raise UnknownNameError.of("style", style, STYLES)
+    with seeded(0):
+        network = StyleNetwork()
+    return Style(name, filled(network, WEIGHTS / "style.safetensors"), style)
+
+
+def _convolution(before: int, after: int) -> nn.Conv2d:
+    return nn.Conv2d(before, after, 3, padding=1, padding_mode="replicate")
+
+
+def _placement(size: ImageSize) -> Placement:
+    """Return where an image lies in the encoder's input: completed to whole cells by its mirror image."""
+    return Placement.of(size, size, LATTICE, STRIDE_PX)

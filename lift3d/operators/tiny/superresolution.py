@@ -1,0 +1,145 @@
+"""Twice the resolution: ``tiny:superresolution`` sees an image reduced to half its size and enlarges it again.
+
+The answer has the size of the image given to encode, whose own detail is withheld: so it can be compared with the
+truth. An odd row or column is completed by its mirror image first; the grid says where the reduced pixels sit.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lift3d.domain.camera import ImageSize
+from lift3d.domain.features import EMPTY_STATE, FeatureMap, SceneState
+from lift3d.domain.keys import ViewId
+from lift3d.domain.lifted import Prediction
+from lift3d.domain.scene_views import SceneViews
+from lift3d.operators.cell_lattice import CellLattice
+from lift3d.operators.names import OperatorName
+from lift3d.operators.network_weights import digest_weights, encoder_device, seeded
+from lift3d.operators.preprocessing import Placement
+from lift3d.operators.protocol import OperatorSpec
+from lift3d.operators.tiny.catalog import WEIGHTS
+from lift3d.operators.tiny.picture_cells import check_cells, filled, frozen
+
+FACTOR = 2
+# A reduced pixel is the mean of its block, so it sits in the block's middle.
+LATTICE = CellLattice(stride=FACTOR, first=FACTOR / 2)
+# As much as one core trains in minutes.
+_WIDTH = 32
+_BLOCK_COUNT = 5
+_MID_GREY = 0.5
+
+
+class _Block(nn.Module):
+    """Two convolutions around which the features are passed on."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Return the features with the block's change added."""
+        change: Tensor = self.second(functional.relu(self.first(values)))
+        return values + change
+
+
+class SuperresolutionNetwork(nn.Module):
+    """What a bicubic enlargement lacks, by residual blocks at the low resolution and one shuffle of pixels.
+
+    Source:
+        Lim et al., Enhanced Deep Residual Networks for Single Image Super-Resolution, CVPRW 2017 (EDSR, no
+        normalisation); Shi et al., CVPR 2016 (sub-pixel convolution).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, _WIDTH, 3, padding=1)
+        self.blocks = nn.Sequential(*(_Block(_WIDTH) for _ in range(_BLOCK_COUNT)))
+        self.last = nn.Conv2d(_WIDTH, 3 * FACTOR**2, 3, padding=1)
+
+    def features(self, low: Float[Tensor, "image 3 row col"]) -> Float[Tensor, "image channel row col"]:
+        """Return the features before the last convolution."""
+        values = self.first(low - _MID_GREY)
+        features: Tensor = values + self.blocks(values)
+        return features
+
+    def enlarge(
+        self, features: Float[Tensor, "image channel row col"], low: Float[Tensor, "image 3 row col"]
+    ) -> Float[Tensor, "image 3 height width"]:
+        """Return the picture of twice the size, not clamped."""
+        detail = functional.pixel_shuffle(self.last(features), FACTOR)
+        return detail + enlarge_bicubic(low)
+
+
+def reduce_by_area(pictures: Float[Tensor, "image 3 height width"]) -> Float[Tensor, "image 3 row col"]:
+    """Return pictures of even size at half of it, every pixel the mean of its block."""
+    return functional.avg_pool2d(pictures, FACTOR)
+
+
+def enlarge_bicubic(low: Float[Tensor, "image 3 row col"]) -> Float[Tensor, "image 3 height width"]:
+    """Return the plain enlargement: what the network adds to, and what it is measured against."""
+    return functional.interpolate(low, scale_factor=float(FACTOR), mode="bicubic", align_corners=False)
+
+
+class Superresolution:
+    """A picture from one of half its size. Two cuts: features before the last convolution, and the small picture."""
+
+    def __init__(self, name: OperatorName, network: SuperresolutionNetwork) -> None:
+        self._network = frozen(network)
+        self.spec = OperatorSpec(
+            name=str(name),
+            stage_version=1,
+            prediction_kind="image",
+            weights_digest=digest_weights(network),
+            channel_count=_WIDTH,
+            stride_px=float(FACTOR),
+            restores=True,
+        )
+
+    def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
+        """Return the features and the reduced picture, both on the grid of its pixels."""
+        placement = _placement(ImageSize(*image.shape[-2:]))
+        with torch.no_grad():
+            low = reduce_by_area(placement.apply(image.to(torch.float32))[None].to(encoder_device()))
+            features = self._network.features(low)
+        return tuple(placement.to_image(values[0].cpu(), LATTICE) for values in (features, low))
+
+    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
+        """Return the empty state."""
+        return EMPTY_STATE
+
+    def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
+        """Return the enlarged picture.
+
+        Raises:
+            ShapeError: If the features are not those of an image of this size.
+        """
+        placement = _placement(size)
+        for one in features:
+            check_cells(self.spec.name, one, placement.padded, FACTOR, size)
+        values, low = (one.values[None].to(encoder_device()) for one in features)
+        with torch.no_grad():
+            picture = self._network.enlarge(values, low)[0].cpu()
+        inside = picture[:, placement.top :, placement.left :][:, : size.height, : size.width]
+        return Prediction("image", inside.clamp(0, 1), torch.ones(size.height, size.width, dtype=torch.bool))
+
+
+def build(name: OperatorName) -> Superresolution:
+    """Build the operator ``tiny:superresolution``.
+
+    Raises:
+        ConfigError: If an option is given, or the weights are missing.
+    """
+    name.check((), "a small model")
+    with seeded(0):
+        network = SuperresolutionNetwork()
+    return Superresolution(name, filled(network, WEIGHTS / "superresolution.safetensors"))
+
+
+def _placement(size: ImageSize) -> Placement:
+    """Return where an image lies in what is reduced: completed to whole blocks by its mirror image."""
+    return Placement.of(size, size, LATTICE, FACTOR)

@@ -1,0 +1,270 @@
+"""The small image-to-image models: shipped weights beat plain baselines, and decode knows nothing but its arguments."""
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+
+from lift3d.domain.camera import ImageSize
+from lift3d.domain.features import EMPTY_STATE, FeatureMap
+from lift3d.domain.scene_views import SceneViews
+from lift3d.errors import ConfigError, ShapeError, UnknownNameError
+from lift3d.operators.names import OperatorName
+from lift3d.operators.protocol import Operator
+from lift3d.operators.tiny.catalog import WEIGHTS, build
+from lift3d.operators.tiny.colorizer import Colorizer, luminance_of
+from lift3d.operators.tiny.depth import Depth
+from lift3d.operators.tiny.style import STYLES, Style
+from lift3d.operators.tiny.superresolution import Superresolution, reduce_by_area
+from lift3d.training.tiny import train_colorizer, train_depth, train_style, train_superresolution
+from lift3d.training.tiny.descent import descend
+from lift3d.training.tiny.photo_pictures import (
+    WorldViews,
+    evaluation_photographs,
+    evaluation_views,
+    pixels,
+    psnr_of_pictures,
+    training_photographs,
+    training_views,
+)
+from lift3d.training.tiny.style_pictures import style_pictures
+
+NAMES = ("superresolution", "colorizer", "depth", "style")
+SIZES = [(48, 64), (49, 75), (7, 5), (33, 100), (130, 51)]
+MOST_BYTES = 5_000_000
+
+
+@cache
+def operator_of(name: str) -> Operator:
+    return build(OperatorName.parse(f"tiny:{name}"))
+
+
+@cache
+def views() -> WorldViews:
+    """One evaluation view of each family."""
+    return evaluation_views((9000,))
+
+
+@cache
+def photograph_pieces() -> tuple[torch.Tensor, ...]:
+    """The middles of the evaluation photographs, odd in both directions."""
+    return tuple(pixels(one[None])[0, :, 80:211, 120:271] for one in evaluation_photographs())
+
+
+def image_of(height: int, width: int, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(1, 3, 2 + height // 12, 2 + width // 12, generator=generator)
+    return torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")[0]
+
+
+def computed() -> list[torch.Tensor]:
+    return list(views().images.float() / 255)
+
+
+def test_superresolution_beats_the_bicubic_enlargement() -> None:
+    operator = operator_of("superresolution")
+    assert isinstance(operator, Superresolution)
+    for pictures in (computed(), photograph_pieces()):
+        answer = psnr_of_pictures(pictures, lambda image: train_superresolution.answer_of(operator, image))
+        assert answer > psnr_of_pictures(pictures, train_superresolution.bicubic_of) + 0.5
+
+
+def test_colors_are_nearer_than_grey() -> None:
+    operator = operator_of("colorizer")
+    assert isinstance(operator, Colorizer)
+    answer = psnr_of_pictures(computed(), lambda image: train_colorizer.answer_of(operator, image))
+    assert answer > psnr_of_pictures(computed(), train_colorizer.grey_of) + 1
+
+
+def test_depth_beats_a_vertical_gradient() -> None:
+    operator = operator_of("depth")
+    assert isinstance(operator, Depth)
+    size = ImageSize(*views().images.shape[-2:])
+    answers = torch.stack([operator.decode(operator.encode(one), EMPTY_STATE, size).values for one in computed()])
+    plain = train_depth.row_heights(size).expand(len(answers), -1, -1)
+    error, correlation = train_depth.alignment_figures(answers, views().disparity)
+    plain_error, plain_correlation = train_depth.alignment_figures(plain, views().disparity)
+    assert error < 0.8 * plain_error
+    assert correlation > plain_correlation + 0.1
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_a_painted_picture_is_nearer_to_the_style_and_still_shows_what_it_showed(style: str) -> None:
+    operator = operator_of(f"style?style={style}")
+    assert isinstance(operator, Style)
+    wanted = style_pictures()[STYLES.index(style)]
+    distance, plain, kept = train_style.figures_of(operator, computed()[:2], wanted)
+    assert distance < 0.7 * plain
+    assert kept > 0.5
+
+
+def test_alignment_knows_neither_scale_nor_shift() -> None:
+    truth = 0.2 + torch.rand(2, 9, 9, generator=torch.Generator().manual_seed(1))
+    error, correlation = train_depth.alignment_figures(3 * truth - 7, truth)
+    assert error < 1e-4
+    assert correlation > 0.9999
+
+
+def test_superresolution_sees_block_means_alone() -> None:
+    image = 0.3 + 0.4 * image_of(32, 48)
+    ripple = 0.2 * torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).repeat(16, 24)
+    torch.testing.assert_close(reduce_by_area((image + ripple)[None]), reduce_by_area(image[None]))
+    operator = operator_of("superresolution")
+    for one, other in zip(operator.encode(image), operator.encode(image + ripple), strict=True):
+        torch.testing.assert_close(one.values, other.values, atol=1e-4, rtol=1e-3)
+
+
+def test_the_colorizer_sees_no_color_and_keeps_brightness() -> None:
+    image, operator = 0.2 + 0.6 * image_of(40, 56), operator_of("colorizer")
+    features = operator.encode(image)
+    for one, other in zip(features, operator.encode(luminance_of(image).expand(3, -1, -1)), strict=True):
+        torch.testing.assert_close(one.values, other.values, atol=1e-4, rtol=1e-3)
+    answer = operator.decode(features, EMPTY_STATE, ImageSize(40, 56)).values
+    is_free = ((answer > 0) & (answer < 1)).all(0)
+    assert bool(is_free.any())
+    torch.testing.assert_close(luminance_of(answer)[0][is_free], luminance_of(image)[0][is_free])
+
+
+@pytest.mark.parametrize("name", ["superresolution", "colorizer"])
+def test_both_cuts_reach_the_answer_and_nothing_else_does(name: str) -> None:
+    operator, size = operator_of(name), ImageSize(41, 57)
+    own, other = operator.encode(image_of(41, 57)), operator.encode(image_of(41, 57, seed=4))
+    assert len(own) == 2
+    answer = operator.decode(own, EMPTY_STATE, size).values
+    operator.encode(image_of(60, 20))
+    assert torch.equal(operator.decode(own, EMPTY_STATE, size).values, answer)
+    for mixed in ((own[0], other[1]), (other[0], own[1])):
+        assert not torch.equal(operator.decode(mixed, EMPTY_STATE, size).values, answer)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("size", SIZES)
+def test_images_of_any_size_are_answered_at_their_size(name: str, size: tuple[int, int]) -> None:
+    operator = operator_of(name)
+    features = operator.encode(image_of(*size))
+    prediction = operator.decode(features, EMPTY_STATE, ImageSize(*size))
+    assert prediction.kind == operator.spec.prediction_kind
+    assert prediction.values.shape[-2:] == size
+    assert bool(torch.isfinite(prediction.values).all())
+    assert features[0].channel_count == operator.spec.channel_count
+    for grid in (one.grid for one in features):
+        assert abs(grid.origin_v) <= grid.stride_v / 2 + 0.5
+        assert abs(grid.origin_v + grid.rows * grid.stride_v - size[0]) <= grid.stride_v / 2 + 0.5
+        assert abs(grid.origin_u) <= grid.stride_u / 2 + 0.5
+        assert abs(grid.origin_u + grid.cols * grid.stride_u - size[1]) <= grid.stride_u / 2 + 0.5
+
+
+def test_an_enlarged_pixel_lies_over_the_block_it_was_reduced_from() -> None:
+    """The answer, reduced again, is the reduced picture: also where a row and a column are left over."""
+    image, operator = image_of(33, 47), operator_of("superresolution")
+    features = operator.encode(image)
+    assert (features[1].grid.origin_u, features[1].grid.origin_v) == (0, 0)
+    answer = operator.decode(features, EMPTY_STATE, ImageSize(33, 47)).values
+    again = reduce_by_area(answer[None, :, :32, :46])[0]
+    assert float((again - features[1].values[:, :16, :23]).abs().mean()) < 0.01
+
+
+@pytest.mark.parametrize("name", ["superresolution", "colorizer", "style"])
+def test_features_of_another_size_are_refused(name: str) -> None:
+    operator = operator_of(name)
+    with pytest.raises(ShapeError, match="Give the grid of encode"):
+        operator.decode(operator.encode(image_of(40, 40)), EMPTY_STATE, ImageSize(80, 40))
+
+
+def test_a_surface_is_painted_alike_whatever_else_a_view_shows() -> None:
+    operator, size = operator_of("style?style=waves"), ImageSize(48, 96)
+    shared, halves = image_of(48, 48), [image_of(48, 48, seed) for seed in (1, 2)]
+    of_views = {name: operator.encode(torch.cat([shared, half], 2)) for name, half in zip("ab", halves, strict=True)}
+    state = operator.fit_scene(of_views, SceneViews.of({}))
+    one, other = (operator.decode(of_views[name], state, size).values for name in "ab")
+    torch.testing.assert_close(one[..., :16], other[..., :16], atol=1e-4, rtol=1e-4)
+    alone = operator.decode(of_views["a"], operator.fit_scene({"a": of_views["a"]}, SceneViews.of({})), size)
+    assert not torch.allclose(alone.values[..., :16], one[..., :16], atol=1e-3)
+
+
+def test_a_constant_scene_is_painted_in_finite_colors() -> None:
+    operator = operator_of("style")
+    features = operator.encode(torch.full((3, 24, 24), 0.5))
+    state = operator.fit_scene({"a": features}, SceneViews.of({}))
+    assert bool(torch.isfinite(operator.decode(features, state, ImageSize(24, 24)).values).all())
+    assert operator.fit_scene({}, SceneViews.of({})).is_empty
+
+
+def test_disparity_of_cells_is_what_pixels_get() -> None:
+    operator = operator_of("depth")
+    (cells,) = operator.encode(image_of(32, 48))
+    level = FeatureMap(torch.full_like(cells.values, 1.5), cells.grid)
+    answer = operator.decode((level,), EMPTY_STATE, ImageSize(32, 48)).values
+    torch.testing.assert_close(answer, torch.full((32, 48), 1.5))
+
+
+@pytest.mark.parametrize("name", ["superresolution?style=ink", "colorizer?seed=1", "depth?height=9", "style?seed=1"])
+def test_options_that_no_one_reads_are_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="has no option"):
+        operator_of(name)
+
+
+def test_an_unknown_style_is_named_with_those_there_are() -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'mosaic'"):
+        operator_of("style?style=mosaik")
+
+
+def test_weights_are_small_and_have_their_cards() -> None:
+    files = [WEIGHTS / f"{name}.safetensors" for name in NAMES]
+    assert sum(file.stat().st_size for file in files) < MOST_BYTES
+    for file in files:
+        card = Path(file).with_suffix(".md").read_text(encoding="utf-8")
+        assert f"lift3d train-tiny {file.stem}" in card
+        assert "## Figures" in card
+
+
+def test_training_never_sees_what_judges() -> None:
+    held_out = evaluation_photographs()
+    assert len(held_out) == 3
+    for picture in training_photographs():
+        assert not any(picture.shape == other.shape and (picture == other).all() for other in held_out)
+    with pytest.raises(ConfigError, match="reach the evaluation seeds"):
+        training_views(1000, 10)
+
+
+def test_descent_finds_the_least_and_repeats_itself() -> None:
+    found = []
+    for _ in range(2):
+        place = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
+        descend([place], lambda step, place=place: (place - 0.5).square().sum(), 300, rate=5e-2)
+        found.append(place.detach())
+    assert torch.equal(*found)
+    torch.testing.assert_close(found[0], torch.full((2,), 0.5), atol=1e-2, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["superresolution", "style"])
+def test_moving_the_image_by_a_cell_moves_the_features_by_a_cell(name: str) -> None:
+    operator = operator_of(name)
+    stride = round(operator.spec.stride_px)
+    # Wide enough that no border reaches the middle: cells see less than sixteen cells around them.
+    side = 40 * stride
+    large = image_of(side + stride, side + 2 * stride)
+    here = operator.encode(large[:, :side, :side].contiguous())[0].values
+    there = operator.encode(large[:, stride:, 2 * stride :].contiguous())[0].values
+    torch.testing.assert_close(there[:, 18:21, 18:21], here[:, 19:22, 20:23], atol=2e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["colorizer", "depth", "style"])
+def test_what_cells_look_at_lies_around_their_centres(name: str) -> None:
+    """One cell minds what is beside it more or less; over many cells that evens out, or the grid is displaced."""
+    operator, offsets = operator_of(name), []
+    for image in computed()[:3]:
+        features = operator.encode(image)[0]
+        grid = features.grid
+        for row, col in ((12, 14), (12, 26), (18, 14), (18, 26)):
+            center = round(grid.origin_u + grid.stride_u * (col + 0.5))
+            top = round(grid.origin_v + grid.stride_v * (row + 0.5)) - 10
+            moments = []
+            for start in range(center - 16, center + 16, 4):
+                changed = image.clone()
+                changed[:, top : top + 20, start : start + 4] = 1 - changed[:, top : top + 20, start : start + 4]
+                minds = (operator.encode(changed)[0].values - features.values)[:, row, col].square().sum()
+                moments.append((start + 2 - center, float(minds)))
+            offsets.append(sum(at * weight for at, weight in moments) / sum(weight for _, weight in moments))
+    assert abs(sum(offsets) / len(offsets)) < 0.25 * operator.spec.stride_px
