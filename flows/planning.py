@@ -11,7 +11,7 @@ from lift3d.domain.scene import Scene
 from lift3d.errors import ConfigError, Lift3dError, ResourcePromiseError, SceneError
 from lift3d.models import Models
 from lift3d.operators.protocol import OperatorSpec
-from lift3d.pipeline import read_scene
+from lift3d.pipeline import read_scene, wants_guide
 from lift3d.planned_bytes import (
     ASSUMED_CHANNELS,
     Peak,
@@ -78,6 +78,7 @@ class Plan:
         bytes_per_view: Memory of one view's features, by operator, at the first scene's size.
         allowed_bytes: What a worker may take.
         notes: What was assumed.
+        shared: What is computed once for several operators or lifters, one sentence each.
     """
 
     run: str
@@ -86,6 +87,7 @@ class Plan:
     bytes_per_view: dict[str, int]
     allowed_bytes: int
     notes: tuple[str, ...]
+    shared: tuple[str, ...] = ()
 
     @property
     def peak_bytes(self) -> int:
@@ -107,6 +109,7 @@ class Plan:
         lines = [f"run {self.run} into {self.store}"]
         lines += [f"  {_sentence(scene)}" for scene in self.scenes]
         lines += [f"  features of one view: {name} {_size(count)}" for name, count in self.bytes_per_view.items()]
+        lines += [f"  shared: {sentence}" for sentence in self.shared]
         lines.append(
             f"peak memory of a worker about {_size(self.peak_bytes)} of {_size(self.allowed_bytes)} allowed; "
             f"up to {_size(self.store_bytes)} to store before compression"
@@ -134,6 +137,7 @@ def plan(recipe: Recipe, execution: Execution) -> Plan:
         bytes_per_view=_bytes_per_view(scenes, specs),
         allowed_bytes=execution.memory_allowance_bytes,
         notes=_notes(specs),
+        shared=_shared(models),
     )
 
 
@@ -231,6 +235,20 @@ def _bytes_per_view(scenes: Sequence[ScenePlan], specs: Sequence[OperatorSpec]) 
     if usable is None:
         return {}
     return {spec.name: feature_bytes(spec, ImageSize(usable.height, usable.width)) for spec in specs}
+
+
+def _shared(models: Models) -> tuple[str, ...]:
+    """Return what several operators or lifters of a run have in common."""
+    geometries: dict[tuple[str, str], list[str]] = {}
+    for lifter in models.lifters:
+        geometries.setdefault(lifter.spec.proposal_key, []).append(lifter.spec.name)
+    count = len(models.operators)
+    readers = f"{count} operators read it" if count > 1 else "1 operator reads it"
+    sentences = [f"one geometry per target for {', '.join(names)}; {readers}" for names in geometries.values()]
+    guided = [one for one in models.operators if any(wants_guide(lifter, one) for lifter in models.lifters)]
+    if len(guided) > 1:
+        sentences.append(f"one lifted picture per target guides {', '.join(one.spec.name for one in guided)}")
+    return tuple(sentences)
 
 
 def _notes(specs: Sequence[OperatorSpec]) -> tuple[str, ...]:

@@ -16,6 +16,8 @@ from lift3d.domain.scene_views import SceneViews
 from lift3d.errors import ContractError, Lift3dError, NonFiniteError, OutOfMemoryError, ShapeError
 from lift3d.operators.protocol import Operator, OperatorSpec
 
+_OF_SOME = ("encode_text", "read", "grids")
+
 
 class GuardedOperator:
     """An operator that is not ours, held to its promises at every call."""
@@ -27,6 +29,12 @@ class GuardedOperator:
     def spec(self) -> OperatorSpec:
         """The operator's own."""
         return self._operator.spec
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what only some operators have: texts in the space of images, answers from files."""
+        if name in _OF_SOME:
+            return getattr(self._operator, name)
+        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
     def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
         """Return the operator's features of an image.

@@ -4,7 +4,7 @@ The attribute (or ``split:module:attribute``) is a torch module, or a class or f
 
 cuts: submodules, with commas between; input and output are some, too. prediction, quantity, output, licence, enlarges,
 input_size=HEIGHT,WIDTH, restores=1: as ``split_model.SplitOptions`` says. mean=R,G,B and std=R,G,B: normalisation of
-images in [0, 1]. labels=NAME,NAME: names of label ids.
+images in [0, 1]. labels=NAME,NAME: names of label ids. seed: of weights that the module draws.
 """
 
 from collections.abc import Callable
@@ -15,6 +15,7 @@ from torch import nn
 from lift3d.errors import ConfigError
 from lift3d.operators.catalog import loaded_attribute
 from lift3d.operators.names import OperatorName
+from lift3d.operators.network_weights import seeded
 from lift3d.operators.plugin_guard import GuardedOperator
 from lift3d.operators.preprocessing import Normalization
 from lift3d.operators.protocol import Operator
@@ -29,7 +30,9 @@ def build(name: OperatorName) -> Operator:
         ContractError: If the module cannot be cut so.
     """
     name.check(_NAMED_OPTIONS, "FILE.py:ATTRIBUTE of a torch module")
-    model = loaded_attribute(name.argument)
+    # A module that is not loaded from weights draws them: always the same ones.
+    with seeded(name.integer("seed", 0)):
+        model = loaded_attribute(name.argument)
     if not isinstance(model, nn.Module):
         raise ConfigError(
             f"Operator '{name}': '{name.argument}' gives a {type(model).__name__}; expected a torch module."
@@ -61,6 +64,7 @@ _NAMED_OPTIONS = (
     "enlarges",
     "restores",
     "labels",
+    "seed",
 )
 
 

@@ -75,6 +75,18 @@ def test_a_plan_is_json_and_text(tmp_path: Path) -> None:
     text = planned.to_text()
     assert RECIPE.run_id in text
     assert "features of one view: rgb" in text
+    assert "shared: one geometry per target for nearest_view; 1 operator reads it" in text
+
+
+def test_a_plan_says_what_operators_share(tmp_path: Path) -> None:
+    several = RECIPE.model_copy(
+        update={"operators": ("rgb", "hog"), "lifters": ("plane_sweep", "shared_weights", "lift3d")}
+    )
+    assert plan(several, Execution(store=str(tmp_path / "store"))).shared == (
+        "one geometry per target for plane_sweep; 2 operators read it",
+        "one geometry per target for shared_weights, lift3d; 2 operators read it",
+        "one lifted picture per target guides rgb, hog",
+    )
 
 
 def test_a_plan_without_a_store_counts_everything_as_work() -> None:

@@ -14,6 +14,7 @@ from lift3d.errors import ConfigError, ContractError, NonFiniteError, OutOfMemor
 from lift3d.operators.catalog import build_operator
 from lift3d.operators.plugin_guard import GuardedOperator
 from lift3d.operators.protocol import OperatorSpec
+from lift3d.torchvision_guard import ensure_torchvision
 
 SIZE = ImageSize(4, 6)
 IMAGE = torch.full((3, 4, 6), 0.5)
@@ -119,10 +120,18 @@ def test_a_plugin_that_fails_to_load_is_one_message(tmp_path: Path, body: str, e
 
 
 def test_the_operator_of_the_documentation_works(tmp_path: Path) -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", DOC.read_text(encoding="utf-8"), re.DOTALL)
+    in_one_call, example = re.findall(r"```python\n(.*?)```", DOC.read_text(encoding="utf-8"), re.DOTALL)
     source = tmp_path / "edges.py"
     source.write_text(example)
     operator = build_operator("edges", (f"{source}:Edges",))
     size = ImageSize(10, 14)
     maps = operator.encode(torch.rand(3, 10, 14, generator=torch.Generator().manual_seed(0)))
     assert operator.decode(maps, operator.fit_scene({}, SceneViews.of({})), size).values.shape == (10, 14)
+    ensure_torchvision()
+    module = tmp_path / "mine.py"
+    module.write_text(in_one_call)
+    segmenter = build_operator("lraspp", (f"{module}:segmenter",))
+    size = ImageSize(48, 64)
+    maps = segmenter.encode(torch.rand(3, 48, 64, generator=torch.Generator().manual_seed(0)))
+    assert len(maps) == 2
+    assert segmenter.decode(maps, segmenter.fit_scene({}, SceneViews.of({})), size).values.shape == (48, 64)
