@@ -30,7 +30,8 @@ from lift3d.operators.protocol import OperatorSpec, Quantity
 from lift3d.operators.split_answer import AnswerForm
 from lift3d.operators.split_cuts import OUTPUT, Call, Cut, capture, plain_call, replace_in, tensors_equal
 from lift3d.operators.split_leaks import uncut_paths
-from lift3d.operators.split_probe import Geometry, noise, probe
+from lift3d.operators.split_probe import Geometry, probe
+from lift3d.operators.split_run import noise
 
 AS_IT_IS = Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 

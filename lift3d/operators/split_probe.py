@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import FeatureGrid
 from lift3d.errors import ContractError
+from lift3d.operators.split_centers import find_centers
 from lift3d.operators.split_cuts import OUTPUT, Call, Cut, capture, tensors_equal
 from lift3d.operators.split_layout import Layout, find_layout
+from lift3d.operators.split_run import ProbeRun
 
 # Multiples that inputs may have to be of; the least that works is taken.
 _MULTIPLES = (1, 2, 4, 8, 16, 32, 64, 3, 6, 12, 24, 48, 7, 14, 28, 56, 5, 10, 20, 9, 18, 36, 11, 15, 25, 27, 96)
@@ -26,14 +27,6 @@ _FIXED = (224, 256, 384, 512, 336, 448, 518, 192, 160, 128, 96, 64, 48, 32, 1024
 _PROBE_PX = 64
 # Cells along an axis when centres are looked for: windows of two cells about the middle half, free of the borders.
 _PROBE_CELLS = 10
-# Images that a centre of mass is averaged over, and at once.
-_ROUNDS, _BATCH = 6, 16
-# Centres follow from kernels and paddings, which are whole: half a pixel is the finest place there is.
-_FINEST_PX, _SURE_ERRORS = 0.5, 2.5
-# Standard error, in cells, that is good enough to stop; a tenth of a cell is promised.
-_EXACT = 0.03
-# Half width of the window that follows the mass, and how often it moves.
-_WINDOW_CELLS, _LEAST_WINDOW_PX, _SHIFTS = 2.0, 2.0, 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +118,7 @@ def probe(
         ContractError: If it runs at no size that was tried, gives no map over the image, gives NaN, or something else
             each time.
     """
-    run = _Run(model, call, tuple(cuts), read_answer)
+    run = ProbeRun(model, call, tuple(cuts), read_answer)
     sizes, layouts, multiple = _what_it_takes(run, fixed)
     if len(sizes) > 1:
         # Whole cells of every cut, so that nothing of the image is beyond the last one.
@@ -141,7 +134,7 @@ def probe(
         # An answer lies where it is drawn: its cells tile the image, wherever they look.
         if cut.module != OUTPUT or read_answer is None:
             roomy = _roomy(layout, multiple) if is_free else size
-            first = _centers(run, cut, layout, roomy, layout.grid_of(roomy, run.shapes(roomy)[index]))
+            first = find_centers(run, cut, layout, roomy, layout.grid_of(roomy, run.shapes(roomy)[index]))
         rows, cols = layout.grid_of(size, shape)
         cropped = (size.height - layout.stride[0] * rows, size.width - layout.stride[1] * cols)
         geometries.append(CutGeometry(layout, first, layout.channels_of(shape), cropped))
@@ -155,46 +148,6 @@ def probe(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """How the module is run while it is probed."""
-
-    model: nn.Module
-    call: Call
-    cuts: tuple[Cut, ...]
-    read_answer: Callable[[Any], Tensor] | None
-
-    def tensors(self, size: ImageSize) -> list[Tensor]:
-        """Return the tensors at the cuts, and the answer if it is wanted, for an image of noise."""
-        stops = self.read_answer is None and all(cut.module != OUTPUT for cut in self.cuts)
-        with torch.no_grad():
-            output, found = capture(self.model, self.call, self.noise(size), self.cuts, stops=stops)
-        tensors = [found[cut] for cut in self.cuts]
-        return tensors if self.read_answer is None else [*tensors, self.read_answer(output)]
-
-    def shapes(self, size: ImageSize) -> list[tuple[int, ...]]:
-        """Return their shapes."""
-        return [tuple(one.shape) for one in self.tensors(size)]
-
-    @property
-    def places(self) -> list[str]:
-        """Return what the tensors are, for messages."""
-        return [*(f"Cut '{cut.text}'" for cut in self.cuts), *(["The answer"] if self.read_answer else [])]
-
-    def noise(self, size: ImageSize, count: int = 1, seed: int = 0) -> Float[Tensor, "image 3 height width"]:
-        """Return noise where the module is."""
-        one = next(iter(self.model.parameters()), None)
-        return noise(size, count, seed) if one is None else noise(size, count, seed).to(one.device)
-
-
-def noise(size: ImageSize, count: int = 1, seed: int = 0) -> Float[Tensor, "image 3 height width"]:
-    """Return images that excite everything a network looks for: coarse and fine noise, in [0, 1]."""
-    generator = torch.Generator().manual_seed(seed)
-    coarse = torch.rand(count, 3, 2 + size.height // 8, 2 + size.width // 8, generator=generator)
-    smooth = nn.functional.interpolate(coarse, (size.height, size.width), mode="bilinear", align_corners=False)
-    return 0.6 * smooth + 0.4 * torch.rand(count, 3, size.height, size.width, generator=generator)
-
-
 def _next(length: int, multiple: int) -> int:
     return max(1, math.ceil(length / multiple)) * multiple
 
@@ -205,7 +158,7 @@ def _sizes(multiple: int) -> list[ImageSize]:
     return [ImageSize(multiple * (count + v), multiple * (count + u)) for v, u in ((0, 1), (2, 4), (7, 6))]
 
 
-def _least(run: _Run, cuts: Sequence[CutGeometry], multiple: int, size: ImageSize) -> int:
+def _least(run: ProbeRun, cuts: Sequence[CutGeometry], multiple: int, size: ImageSize) -> int:
     """Return a smallest length at which the module runs and gives whole cells; doubled until it does."""
     side = multiple
     while side < min(size.height, size.width):
@@ -229,7 +182,7 @@ def _roomy(layout: Layout, multiple: int) -> ImageSize:
     return ImageSize(max(height, _sizes(multiple)[0].height), max(width, _sizes(multiple)[0].width))
 
 
-def _what_it_takes(run: _Run, fixed: ImageSize | None) -> tuple[list[ImageSize], list[Layout], int]:
+def _what_it_takes(run: ProbeRun, fixed: ImageSize | None) -> tuple[list[ImageSize], list[Layout], int]:
     """Return sizes that the module takes, how its tensors lie, and the multiple that sizes are of."""
     failure: Exception | None = None
     free = [] if fixed is not None else [(_sizes(multiple), multiple) for multiple in _MULTIPLES]
@@ -253,7 +206,7 @@ def _what_it_takes(run: _Run, fixed: ImageSize | None) -> tuple[list[ImageSize],
     ) from failure
 
 
-def _check_runs_once(run: _Run, size: ImageSize) -> None:
+def _check_runs_once(run: ProbeRun, size: ImageSize) -> None:
     """Refuse a cut whose submodule runs again later; encode would stop at its first call and not notice."""
     try:
         with torch.no_grad():
@@ -264,7 +217,7 @@ def _check_runs_once(run: _Run, size: ImageSize) -> None:
         return
 
 
-def _check_repeats(run: _Run, size: ImageSize) -> None:
+def _check_repeats(run: ProbeRun, size: ImageSize) -> None:
     for name, first, second in zip(run.places, run.tensors(size), run.tensors(size), strict=True):
         if not bool(torch.isfinite(first.float()).all()):
             raise ContractError(f"{name} gives NaN or infinity on noise in [0, 1]; expected finite values.")
@@ -272,81 +225,3 @@ def _check_repeats(run: _Run, size: ImageSize) -> None:
             raise ContractError(
                 f"{name} is another each time; expected a network that is deterministic in evaluation mode."
             )
-
-
-def _centers(run: _Run, cut: Cut, layout: Layout, size: ImageSize, grid: tuple[int, int]) -> tuple[float, float]:
-    """Return where the first cell looks: where its features' squared gradient by the pixels is concentrated.
-
-    It is the mean over random cells and images. Cells are taken in pairs that lie opposite to one another about the
-    middle, so that what draws every centre towards the middle (attention, borders) falls out.
-    """
-    stride = torch.tensor(layout.stride, dtype=torch.float64)
-    generator = torch.Generator().manual_seed(1)
-    offsets: list[Tensor] = []
-    mean, error = stride / 2, stride
-    for turn in range(_ROUNDS):
-        cells = torch.stack([_opposite(count, generator) for count in grid], 1)
-        masses = _masses(run, cut, layout, size, cells, turn)
-        if masses is None:
-            # No gradient tells: cells that tile the input are centred on their share of it.
-            return layout.stride[0] / 2, layout.stride[1] / 2
-        at = torch.stack([_mode(mass, (cell + 0.5) * stride, stride) for mass, cell in zip(masses, cells, strict=True)])
-        own = at - stride * cells
-        offsets.append((own[: _BATCH // 2] + own[_BATCH // 2 :]) / 2)
-        found = torch.cat(offsets)
-        mean, error = found.mean(0), found.std(0) / len(found) ** 0.5
-        if bool((error <= _EXACT * stride).all()):
-            break
-    snapped = (mean / _FINEST_PX).round() * _FINEST_PX
-    is_sure = (snapped - mean).abs() <= _SURE_ERRORS * error + 0.02
-    first = torch.where(is_sure, snapped, mean)
-    return float(first[0]), float(first[1])
-
-
-def _mode(mass: Float[Tensor, "row col"], start: Float[Tensor, "2"], stride: Float[Tensor, "2"]) -> Float[Tensor, "2"]:
-    """Return where mass is concentrated: its centre within a Gaussian window of two cells that follows it.
-
-    Networks with wide context have long, lopsided tails; what a cell stands for is where most of it comes from.
-
-    Source:
-        Comaniciu & Meer, Mean shift, PAMI 2002, eq. 17 (Gaussian kernel).
-    """
-    rows, cols = (torch.arange(length, dtype=torch.float64) + 0.5 for length in mass.shape)
-    radius = (_WINDOW_CELLS * stride).clamp(min=_LEAST_WINDOW_PX)
-    center = start
-    for _ in range(_SHIFTS):
-        near_v = torch.exp(-((rows - center[0]) / radius[0]).square() / 2)
-        near_u = torch.exp(-((cols - center[1]) / radius[1]).square() / 2)
-        share = mass * near_v[:, None] * near_u
-        center = torch.stack([share.sum(1) @ rows, share.sum(0) @ cols]) / share.sum().clamp(min=1e-300)
-    return center
-
-
-def _opposite(count: int, generator: torch.Generator) -> Tensor:
-    """Return cells of the middle half, and as many opposite to them."""
-    low, high = count // 4, max(count // 4 + 1, count - count // 4)
-    one = torch.randint(low, high, (_BATCH // 2,), generator=generator)
-    return torch.cat([one, count - 1 - one])
-
-
-def _masses(
-    run: _Run, cut: Cut, layout: Layout, size: ImageSize, cells: Int[Tensor, "image 2"], turn: int
-) -> list[Float[Tensor, "row col"]] | None:
-    """Return how much a random mixture of a cell's channels depends on each pixel, per image; None if unknown."""
-    generator = torch.Generator().manual_seed(turn)
-    found = []
-    for image, (row, col) in zip(run.noise(size, _BATCH, seed=turn + 1), cells.tolist(), strict=True):
-        # One by one: a module may take no batch.
-        pixels = image[None].requires_grad_()
-        with torch.enable_grad():
-            _, tensors = capture(run.model, run.call, pixels.clone(), [cut], stops=cut.module != OUTPUT)
-            if not tensors[cut].requires_grad:
-                return None
-            values, _ = layout.to_cells(tensors[cut], size)
-            mixing = torch.randn(len(values), generator=generator).to(values)
-            (gradient,) = torch.autograd.grad((values[:, row, col] * mixing).sum(), pixels, allow_unused=True)
-        mass = None if gradient is None else gradient[0].square().sum(0).double().cpu()
-        if mass is None or not float(mass.sum()) > 0:
-            return None
-        found.append(mass)
-    return found

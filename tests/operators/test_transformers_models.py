@@ -14,7 +14,7 @@ from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import EMPTY_STATE
 from lift3d.errors import ConfigError, ContractError, UnknownNameError
 from lift3d.operators.catalog import build_operator
-from lift3d.operators.split_probe import noise
+from lift3d.operators.split_run import noise
 from lift3d.operators.transformers_tiny import TINY
 from lift3d.operators.transformers_weights import library
 
