@@ -4,7 +4,7 @@ read_scene → encode_view → fit_scene → select_sources → propose → weig
 score → tabulate
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -119,6 +119,7 @@ def lift_features(
     guides: tuple[FeatureMap, ...] | None = None,
     state: SceneState = EMPTY_STATE,
     quantity: Quantity = "invariant",
+    color_cuts: Collection[int] = (),
 ) -> tuple[LiftedFeatures, ...]:
     """weights_at → correct → blend, for every cut of one operator.
 
@@ -135,6 +136,7 @@ def lift_features(
         guides: The operator's maps of the lifted picture, if the lifter wants them (``wants_guide``).
         state: What the operator fitted on the scene.
         quantity: What the operator's features are.
+        color_cuts: Cuts that are colours, whatever the others are.
 
     Raises:
         SceneError: If a source or the target has another grid than the positional field, or the state does not place
@@ -142,10 +144,13 @@ def lift_features(
     """
     if guides is not None and (lifter.spec.is_rendered or quantity == "color"):
         return lift_colors(proposal, guides)
-    lifted = []
+    lifted: list[LiftedFeatures] = []
     views = list(zip(sources, proposal.source_ids, proposal.sources, strict=True))
     with torch.inference_mode():
         for cut, grid in enumerate(grids):
+            if guides is not None and cut in color_cuts:
+                lifted += lift_colors(proposal, guides[cut : cut + 1])
+                continue
             passage = Passage(quantity, state, cut, proposal.target)
             maps = [passage.of_source(of_view[cut], name, camera) for of_view, name, camera in views]
             guide = None if guides is None else passage.of_guide(guides[cut])

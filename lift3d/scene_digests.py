@@ -75,6 +75,7 @@ def lifted_digest(
         {
             "operator": operator.identity,
             "quantity": operator.quantity,
+            "color_cuts": list(operator.color_cuts),
             "travel": _travel_of(operator),
             "lifter": lifter.identity,
             "state": state,

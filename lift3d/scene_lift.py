@@ -174,11 +174,13 @@ class _Lifting:
         )
 
     def _lift(self, operator: Operator, lifter: Lifter, target: Target, proposal: RayProposal) -> LiftedView | str:
-        state, quantity = self._states[operator.spec.name], operator.spec.quantity
+        state, spec = self._states[operator.spec.name], operator.spec
         sources = [self._inputs.features(operator, name) for name in proposal.source_ids]
         grids, taps = self._target_grids(operator, target.camera.size), self._recipe.tap_count
         guides = self._guide(operator, lifter, proposal) if pipeline.wants_guide(lifter, operator) else None
-        lifted = pipeline.lift_features(lifter, proposal, sources, grids, taps, guides, state, quantity)
+        lifted = pipeline.lift_features(
+            lifter, proposal, sources, grids, taps, guides, state, spec.quantity, spec.color_cuts
+        )
         if not any(bool((one.coverage > 0).any()) for one in lifted):
             return f"{NoOverlapError.reason}: no source sees anything of target '{target.id}'"
         prediction = pipeline.decode_view(operator, state, lifted, target.camera.size)

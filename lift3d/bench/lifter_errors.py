@@ -96,8 +96,10 @@ class HeldOutScene:
         """Return an operator's features lifted to the target's grid, holes filled."""
         sources = [self.inputs.features(operator, name)[:1] for name in proposal.source_ids]
         guides = (guide,) if guide is not None and pipeline.wants_guide(lifter, operator) else None
-        quantity = operator.spec.quantity
-        lifted = pipeline.lift_features(lifter, proposal, sources, [grid], taps, guides, state, quantity)
+        spec = operator.spec
+        lifted = pipeline.lift_features(
+            lifter, proposal, sources, [grid], taps, guides, state, spec.quantity, spec.color_cuts
+        )
         return pipeline.filled_features(lifted)[0]
 
 

@@ -39,6 +39,7 @@ class OperatorSpec:
         channel_count: Channels of the (first) cut, 0 if known only after the first image.
         stride_px: Image pixels per feature cell (of the first cut).
         further_cuts: Channels and stride of the other cuts, for planning.
+        color_cuts: Which cuts are the image itself, pixel by pixel, whatever the others are: blended as colours are.
         leaks: What of the target image reaches decode other than through the features; empty is the promise.
         is_precomputed: Whether it only knows the scene's own views (``PrecomputedOperator``).
         restores: Whether the answer means to be the true image (super-resolution, colorization): it is then
@@ -57,6 +58,7 @@ class OperatorSpec:
     channel_count: int = 0
     stride_px: float = 1.0
     further_cuts: tuple[tuple[int, float], ...] = ()
+    color_cuts: tuple[int, ...] = ()
     leaks: str = ""
     is_precomputed: bool = False
     restores: bool = False

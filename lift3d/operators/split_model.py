@@ -28,7 +28,7 @@ from lift3d.operators.network_weights import digest_weights, encoder_device
 from lift3d.operators.preprocessing import Normalization
 from lift3d.operators.protocol import OperatorSpec, Quantity
 from lift3d.operators.split_answer import AnswerForm
-from lift3d.operators.split_cuts import OUTPUT, Call, Cut, capture, plain_call, replace_in, tensors_equal
+from lift3d.operators.split_cuts import INPUT, OUTPUT, Call, Cut, capture, plain_call, replace_in, tensors_equal
 from lift3d.operators.split_leaks import uncut_paths
 from lift3d.operators.split_probe import Geometry, probe
 from lift3d.operators.split_run import noise
@@ -116,6 +116,7 @@ class SplitModel:
             further_cuts=tuple(
                 (one.channel_count, one.layout.stride[0] * self._options.enlarges) for one in self._geometry.cuts[1:]
             ),
+            color_cuts=tuple(index for index, cut in enumerate(self._cuts) if cut.module == INPUT),
             leaks=", ".join(leaks),
             restores=self._options.restores,
             label_names=self._options.label_names,

@@ -126,6 +126,7 @@ def test_a_global_residual_is_named_and_can_be_lifted():
         lift3d.operator(model, ("body",), prediction="image")
     whole = lift3d.operator(model, ("body", "input"), prediction="image")
     torch.testing.assert_close(decoded(whole), model(IMAGE[None])[0].clamp(0, 1))
+    assert whole.spec.color_cuts == (1,)
     lossy = lift3d.operator(model, ("body",), prediction="image", allow_leaks=True)
     assert lossy.spec.leaks == "input"
     # Still nothing of the target: a grey image takes its place.

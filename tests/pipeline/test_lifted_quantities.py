@@ -301,3 +301,21 @@ def test_lifted_instances_are_the_same_things_from_every_view():
     assert means["raw2d", "pq"] == pytest.approx(1.0)
     assert means["raw2d", "pq_scene"] < 0.3
     assert means["depth_mean", "pq_scene"] > means["raw2d", "pq_scene"] + 0.3
+
+
+def test_a_cut_that_is_the_image_is_lifted_as_the_picture_is():
+    """Whatever stands beside it: a residual to the input is then as sharp as what the guide was made of."""
+    stage = room("lift3d")
+    sources = [stage.frames[name] for name in stage.proposal.source_ids]
+    picture = pipeline.lift_picture(stage.proposal, sources)
+    maps = [(features_of(frame.image), features_of(frame.image)) for frame in sources]
+    guides = (features_of(picture.image), features_of(picture.image))
+    grids = [guides[0].grid] * 2
+    both = pipeline.lift_features(stage.lifter, stage.proposal, maps, grids, 16, guides, color_cuts=(1,))
+    (alone,) = pipeline.lift_colors(stage.proposal, guides[1:])
+    assert torch.equal(both[1].features.values.nan_to_num(), alone.features.values.nan_to_num())
+    assert not torch.equal(both[0].features.values.nan_to_num(), both[1].features.values.nan_to_num())
+
+
+def features_of(image):
+    return FeatureMap(image, FeatureGrid(*image.shape[-2:], 1.0, 1.0))

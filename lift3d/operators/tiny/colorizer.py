@@ -79,6 +79,8 @@ class Colorizer:
             weights_digest=digest_weights(network),
             channel_count=_CHANNEL_COUNT,
             stride_px=float(STRIDE_PX),
+            further_cuts=((1, 1.0),),
+            color_cuts=(1,),
             restores=True,
         )
 

@@ -97,6 +97,8 @@ class Superresolution:
             weights_digest=digest_weights(network),
             channel_count=_WIDTH,
             stride_px=float(FACTOR),
+            further_cuts=((3, float(FACTOR)),),
+            color_cuts=(1,),
             restores=True,
         )
 
