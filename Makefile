@@ -20,6 +20,11 @@ FIELDS = --operator '$(VIT)' --operator '$(VIT)&positional_field=subtract'
 STYLE = --plugin tests/real/plugins/style_transfer.py:faststyle_rain --operator faststyle_rain
 LABELS = --plugin tests/real/plugins/npz_segmentation.py:mosaic --operator mosaic
 SOME = $(STYLE) --operator rgb $(foreach name,mobilenet_s8,--plugin tests/real/plugins/feature_networks.py:$(name) --operator $(name))
+# Small picture networks beside what needs none, on computed scenes that no training saw.
+PICTURE_SCENES = 'procedural:room?seed=9000&views=24' 'procedural:tabletop?seed=9001&views=24'
+PICTURES = $(foreach name,tiny:colorizer tiny:superresolution tiny:style grey bicubic,--operator $(name)) \
+	$(foreach name,grey bicubic,--plugin tests/support/picture_baselines.py:$(name)) \
+	$(foreach name,render_then_2d shared_weights lift3d,--lifter $(name))
 ENCODERS = $(foreach name,mobilenet_s4 mobilenet_s16 alike,\
 		--plugin tests/real/plugins/feature_networks.py:$(name) --operator $(name))
 
@@ -55,6 +60,9 @@ results: $(STAMP)  ## The pages of results under docs/ from the captures and net
 	$(BIN)/lift3d bench lifters $(CAPTURES)/fox $(NETWORKS) $(FIELDS) \
 		--out docs/results-operators.md
 	$(BIN)/lift3d bench consistency $(CAPTURES)/kitchen $(STYLE) $(LABELS) --out docs/results-consistency.md
+	$(BIN)/lift3d bench recognition --out docs/results-recognition.md
+	$(BIN)/lift3d bench consistency $(PICTURE_SCENES) $(PICTURES) --image-height 120 --sources 16 --holdout 4 \
+		--out docs/results-pictures.md
 	$(BIN)/lift3d bench curves $(CAPTURES)/fox $(SOME) --out docs/curves.md
 	$(BIN)/lift3d bench oracle $(CAPTURES)/fox --lifter shared_weights \
 		$(NETWORKS) --taps 8 --taps 32 --out docs/oracle.md
