@@ -44,7 +44,7 @@ def train(out: Path, steps: int | None = None, seed: int = 0) -> None:
     """Train, measure, and write the weights and their card.
 
     Args:
-        out: Folder for ``colorizer.safetensors`` and ``colorizer.md``.
+        out: File of the weights, ``.safetensors``; the card goes beside it.
         steps: Optimiser steps; by default those of the shipped weights.
         seed: Of weights, pictures and batches.
     """
@@ -64,10 +64,10 @@ def train(out: Path, steps: int | None = None, seed: int = 0) -> None:
 
     descend(network.parameters(), loss_of, step_count)
     seconds = time.process_time() - started
-    save_rounded(network, out / f"{NAME}.safetensors")
+    save_rounded(network, out)
     figures = measure(Colorizer(OperatorName("tiny", NAME), network))
     write_card(
-        out / f"{NAME}.md",
+        out.with_suffix(".md"),
         title=f"tiny:{NAME}",
         what="A small U-Net that guesses the colours of a grey picture and keeps its luminance.",
         data=f"Computed scenes ({', '.join(FAMILIES)}; {_WORLDS_PER_FAMILY} worlds of each from seed "

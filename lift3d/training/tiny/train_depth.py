@@ -45,7 +45,7 @@ def train(out: Path, steps: int | None = None, seed: int = 0) -> None:
     """Train, measure, and write the weights and their card.
 
     Args:
-        out: Folder for ``depth.safetensors`` and ``depth.md``.
+        out: File of the weights, ``.safetensors``; the card goes beside it.
         steps: Optimiser steps; by default those of the shipped weights.
         seed: Of weights, pictures and batches.
     """
@@ -64,10 +64,10 @@ def train(out: Path, steps: int | None = None, seed: int = 0) -> None:
 
     descend(network.parameters(), loss_of, step_count)
     seconds = time.process_time() - started
-    save_rounded(network, out / f"{NAME}.safetensors")
+    save_rounded(network, out)
     figures = measure(Depth(OperatorName("tiny", NAME), network))
     write_card(
-        out / f"{NAME}.md",
+        out.with_suffix(".md"),
         title=f"tiny:{NAME}",
         what="A small U-Net that tells disparity, up to a scale and a shift, from one picture.",
         data=f"Computed scenes with exact depth ({', '.join(FAMILIES)}; {_WORLDS_PER_FAMILY} worlds of each from seed "

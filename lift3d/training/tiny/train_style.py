@@ -94,7 +94,7 @@ def train(out: Path, steps: int | None = None, seed: int = 0) -> None:
     """Train, measure, and write the weights and their card.
 
     Args:
-        out: Folder for ``style.safetensors`` and ``style.md``.
+        out: File of the weights, ``.safetensors``; the card goes beside it.
         steps: Optimiser steps; by default those of the shipped weights.
         seed: Of weights, pictures and batches.
     """
@@ -108,10 +108,10 @@ def train(out: Path, steps: int | None = None, seed: int = 0) -> None:
     _fill_statistics(network, box, rng)
     _learn_to_paint(network, box, rng, step_count - keeping)
     seconds = time.process_time() - started
-    save_rounded(network, out / f"{NAME}.safetensors")
+    save_rounded(network, out)
     figures, first = measure(network), FIRST_TRAINING_SEED + seed * _WORLDS_PER_FAMILY
     write_card(
-        out / f"{NAME}.md",
+        out.with_suffix(".md"),
         title=f"tiny:{NAME}",
         what=f"A picture repainted in one of {len(STYLES)} styles ({', '.join(STYLES)}): `tiny:{NAME}?style=NAME`. The "
         "features of a scene are normalised by statistics of the whole scene, never by those of one view.",

@@ -50,7 +50,7 @@ def train(out: Path, steps: int | None = None, seed: int = 0) -> None:
     """Train, measure, and write the weights and their card.
 
     Args:
-        out: Folder for ``superresolution.safetensors`` and ``superresolution.md``.
+        out: File of the weights, ``.safetensors``; the card goes beside it.
         steps: Optimiser steps; by default those of the shipped weights.
         seed: Of weights, pictures and batches.
     """
@@ -68,10 +68,10 @@ def train(out: Path, steps: int | None = None, seed: int = 0) -> None:
 
     descend(network.parameters(), loss_of, step_count)
     seconds = time.process_time() - started
-    save_file(network.state_dict(), out / f"{NAME}.safetensors")
+    save_file(network.state_dict(), out)
     figures = measure(Superresolution(OperatorName("tiny", NAME), network))
     write_card(
-        out / f"{NAME}.md",
+        out.with_suffix(".md"),
         title=f"tiny:{NAME}",
         what="A residual network that doubles the resolution of a picture reduced by area; it adds to the bicubic "
         "enlargement.",
