@@ -4,7 +4,7 @@ Lift3dError                      disposition
 ├─ ConfigError                   abort   the request is wrong; nothing has been computed
 │  ├─ UnknownNameError           abort   names the choices and the closest match
 │  └─ ResourcePromiseError       abort   the plan does not fit
-├─ ContractError                 abort   an Operator, Lifter or Metric broke its promise
+├─ ContractError                 skip    an Operator, Lifter or Metric broke its promise on this scene
 │  ├─ ShapeError
 │  └─ NonFiniteError
 ├─ SceneError                    skip    this scene or view is unusable; a row says so
@@ -12,13 +12,18 @@ Lift3dError                      disposition
 │  ├─ CameraError
 │  ├─ ImageError
 │  └─ NoOverlapError             skip    nothing to do; counted, not alarming
-├─ StoreError
-│  ├─ StoreUnavailableError      retry   with back-off
+├─ BreakerError                  abort   scenes fail alike: the run is stopped before all of them have
+├─ StoreError                    abort
+│  ├─ StoreUnavailableError      retry   it does not answer; with back-off
+│  ├─ StoreRefusedError          abort   it answers and refuses: a bucket, a key or a right is wrong
+│  ├─ StoreFullError             abort   no room left
+│  ├─ DamagedProductError        skip    something committed is missing or differs; found, never passed on
 │  ├─ StoreLayoutError           abort   wrong version, misaligned region
 │  └─ ProductMissingError        skip    upstream did not finish; names the key
 └─ WorkerError
-   ├─ OutOfMemoryError           retry   with half the batch, once
-   └─ WorkerLostError            retry
+   ├─ OutOfMemoryError           retry   on a fresh worker, once
+   ├─ WorkerLostError            retry   its process died
+   └─ PreemptedError             retry   its machine was taken away; no limit of its own
 
 Ids (scene, view, operator) are optional attributes, so that every class survives pickling.
 """
@@ -77,8 +82,9 @@ class ResourcePromiseError(ConfigError):
 
 
 class ContractError(Lift3dError):
-    """An Operator, Lifter or Metric broke its promise."""
+    """An Operator, Lifter or Metric broke its promise: the scene fails, and the run if all fail alike."""
 
+    disposition = "skip"
     reason = "contract"
 
 
@@ -125,6 +131,12 @@ class NoOverlapError(SceneError):
     reason = "no-overlap"
 
 
+class BreakerError(Lift3dError):
+    """So many scenes failed in the same way that the rest was not begun."""
+
+    reason = "breaker"
+
+
 class StoreError(Lift3dError):
     """Something about the object store."""
 
@@ -132,10 +144,33 @@ class StoreError(Lift3dError):
 
 
 class StoreUnavailableError(StoreError):
-    """The store does not answer or refuses; try again with back-off."""
+    """The store does not answer; try again with back-off."""
 
     disposition = "retry"
     reason = "store-unavailable"
+
+
+class StoreRefusedError(StoreError):
+    """The store answers and refuses: no such bucket, a wrong or expired key, a missing right."""
+
+    reason = "store-refused"
+
+
+class StoreFullError(StoreError):
+    """The disk or the quota of the store is used up."""
+
+    reason = "store-full"
+
+
+class DamagedProductError(StoreError):
+    """An object of a committed product is missing or is not what was committed."""
+
+    disposition = "skip"
+    reason = "damaged"
+
+    def __init__(self, message: str = "", *, product: str | None = None, **ids: str | None) -> None:
+        super().__init__(message, **ids)
+        self.product = product
 
 
 class StoreLayoutError(StoreError):
@@ -168,3 +203,9 @@ class WorkerLostError(WorkerError):
     """The worker's process or node is gone."""
 
     reason = "worker-lost"
+
+
+class PreemptedError(WorkerError):
+    """The worker's machine was taken away or drained; says nothing about the scene."""
+
+    reason = "preempted"
