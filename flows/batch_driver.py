@@ -4,27 +4,23 @@ Nothing here waits for one answer: the driver looks at all workers at least twic
 lost worker and a cancelled run are noticed whatever a worker is doing.
 """
 
-import json
-import math
 import time
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from contextlib import nullcontext
 
 import ray
 
 from flows.progress import Listener, Manifest, no_stage
 from flows.ray_cluster import worker_count
-from flows.retry_policy import decide, fetch, is_worker_spoilt
-from flows.scene_workers import Prepare, actor_factory, prepare_scenes
+from flows.retry_policy import budget_of, decide, is_worker_spoilt
+from flows.scene_queue import Item, SceneQueue
+from flows.scene_workers import Prepare, prepare_scenes
+from flows.worker_pool import Answer, Worker, WorkerPool
+from lift3d.circuit_breaker import CircuitBreaker
 from lift3d.config import Execution, Recipe
-from lift3d.errors import ConfigError, Lift3dError, ResourcePromiseError, WorkerLostError
-from lift3d.runs import failed_manifest, scene_record_path
-from lift3d.storage.location import Store, open_store
+from lift3d.errors import Lift3dError, ResourcePromiseError, WorkerError, WorkerLostError
+from lift3d.runs import failed_manifest, scene_record_path, to_record
 
-_POLL_S = 0.5
-_STATUS_EVERY_S = 1.0
 # A cluster that grows on demand needs minutes for its first machine.
 _FIRST_WORKER_WITHIN_S = 900.0
 
@@ -35,11 +31,13 @@ def run_batch(
     execution: Execution,
     listener: Listener | None = None,
     prepare: Prepare = prepare_scenes,
+    pool: WorkerPool | None = None,
 ) -> list[Manifest]:
     """Run scenes on workers of the connected cluster.
 
     A scene that cannot be run gets a manifest that says why, as in a serial run; so does one whose deadline
-    passes or whose workers are lost as often as there are attempts.
+    passes or whose workers are lost as often as there are attempts. Those are quarantined: later runs leave them
+    alone until they are told otherwise.
 
     Args:
         locations: Scenes of the recipe, each once.
@@ -47,46 +45,20 @@ def run_batch(
         execution: Where and how.
         listener: Told of every finished scene and of the stages of those at work.
         prepare: What a worker builds before its first scene; sent to the workers.
+        pool: Workers to use and to leave alive; None starts some for this batch.
 
     Returns:
         Manifests in the order of ``locations``.
 
     Raises:
-        Lift3dError: The first error that concerns more than one scene; the other workers are stopped.
+        Lift3dError: The first error that concerns more than one scene; workers that are at work are stopped.
     """
-    store = open_store(execution.store, create=True)
-    if store.url.startswith("memory:"):
-        raise ConfigError(
-            f"The store '{store.url}' lives in one process and workers are several. Give a folder or "
-            "s3://, or run with --serial."
-        )
-    batch = _Batch(locations, recipe, execution, store, listener or Listener(), prepare)
-    try:
-        return batch.run()
-    finally:
-        batch.stop()
-
-
-@dataclass(slots=True)
-class _Item:
-    """A scene that is not finished."""
-
-    location: str
-    tries: int = 0
-    not_before: float = 0.0
-
-
-@dataclass(slots=True)
-class _Worker:
-    """An actor, the call it is busy with, and the scene of that call (none while it starts)."""
-
-    actor: Any
-    call: Any = None
-    item: _Item | None = None
-    deadline: float = math.inf
-    is_placed: bool = False
-    status_call: Any = None
-    status_at: float = 0.0
+    with nullcontext(pool) if pool is not None else WorkerPool(recipe, execution, prepare) as workers:
+        batch = _Batch(locations, recipe, execution, workers, listener or Listener())
+        try:
+            return batch.run()
+        finally:
+            workers.abandon_scenes()
 
 
 class _Batch:
@@ -97,18 +69,16 @@ class _Batch:
         locations: Sequence[str],
         recipe: Recipe,
         execution: Execution,
-        store: Store,
+        pool: WorkerPool,
         listener: Listener,
-        prepare: Prepare,
     ) -> None:
         self._locations = tuple(locations)
-        self._waiting = deque(_Item(location) for location in locations)
         self._recipe = recipe
         self._execution = execution
-        self._store = store
+        self._pool = pool
         self._listener = listener
-        self._make_actor = actor_factory(recipe, execution, store, prepare)
-        self._workers: list[_Worker] = []
+        self._queue = SceneQueue(locations, recipe, pool.store, forget_failures=execution.retry_quarantined)
+        self._breaker = CircuitBreaker(execution.breaker_failures)
         self._done: dict[str, Manifest] = {}
         self._failed_starts = 0
         self._first_worker_by = time.monotonic() + _FIRST_WORKER_WITHIN_S
@@ -118,78 +88,34 @@ class _Batch:
         count = worker_count(self._execution, len(self._locations))
         while len(self._done) < len(self._locations):
             unfinished = len(self._locations) - len(self._done)
-            while len(self._workers) < min(count, unfinished):
-                self._start_worker()
+            self._pool.grow(min(count, unfinished))
             self._hand_out()
             self._poll()
             self._enforce_deadlines()
         return [self._done[location] for location in self._locations]
 
-    def stop(self) -> None:
-        """Kill every worker; what they have not committed is as if it had never been."""
-        while self._workers:
-            self._drop(self._workers[-1])
-
-    def _start_worker(self) -> None:
-        actor = self._make_actor()
-        self._workers.append(_Worker(actor, call=actor.ready.remote()))
-
-    def _drop(self, worker: _Worker) -> None:
-        self._workers.remove(worker)
-        ray.kill(worker.actor, no_restart=True)
-
     def _hand_out(self) -> None:
-        """Give each idle worker the first scene whose time has come."""
-        now = time.monotonic()
-        for worker in self._workers:
-            item = next((one for one in self._waiting if one.not_before <= now), None)
+        """Give each idle worker the longest scene whose time has come."""
+        for worker in self._pool.idle():
+            item = self._queue.take(time.monotonic())
             if item is None:
                 return
-            if worker.is_placed and worker.call is None:
-                self._waiting.remove(item)
-                worker.item, worker.deadline = item, now + self._execution.scene_deadline_s
-                worker.call = worker.actor.run.remote(item.location)
-                worker.status_at = now + _STATUS_EVERY_S
+            self._pool.start_scene(worker, item, self._execution.scene_deadline_s)
 
     def _poll(self) -> None:
-        """Look at all calls, for half a second at most."""
-        self._ask_for_stages()
-        calls = {call: worker for worker in self._workers for call in (worker.call, worker.status_call) if call}
-        if not calls:
-            time.sleep(_POLL_S)
-            return
-        ready, _ = ray.wait(list(calls), num_returns=1, timeout=_POLL_S)
-        for call in ready:
-            worker = calls[call]
-            if call is worker.status_call:
-                self._hear_stage(worker)
-            elif worker.item is None:
-                self._hear_start(worker)
+        for heard in self._pool.poll(self._listener.on_stage is not no_stage):
+            if not isinstance(heard, Answer):
+                self._listener.on_stage(heard.location, heard.stage, heard.done, heard.total)
+            elif heard.item is None:
+                self._hear_start(heard.worker, heard.value)
             else:
-                self._hear_scene(worker, worker.item)
+                self._hear_scene(heard.worker, heard.item, heard.value)
 
-    def _ask_for_stages(self) -> None:
-        if self._listener.on_stage is no_stage:
-            return
-        now = time.monotonic()
-        for worker in self._workers:
-            if worker.item is not None and worker.status_call is None and worker.status_at <= now:
-                worker.status_call = worker.actor.stage.remote()
-                worker.status_at = now + _STATUS_EVERY_S
-
-    def _hear_stage(self, worker: _Worker) -> None:
-        found, worker.status_call = fetch(worker.status_call), None
-        # A worker that died is found out through its scene's call.
-        if worker.item is not None and not isinstance(found, Lift3dError):
-            self._listener.on_stage(worker.item.location, *found)
-
-    def _hear_start(self, worker: _Worker) -> None:
-        found, worker.call = fetch(worker.call), None
+    def _hear_start(self, worker: Worker, found: object) -> None:
         if not isinstance(found, Lift3dError):
-            worker.is_placed = True
             self._failed_starts = 0
             return
-        self._drop(worker)
+        self._pool.drop(worker)
         self._failed_starts += 1
         if found.disposition == "abort":
             raise found
@@ -199,54 +125,65 @@ class _Batch:
                 f"installed on every node of the cluster. The last one: {found}"
             ) from found
 
-    def _hear_scene(self, worker: _Worker, item: _Item) -> None:
-        found = fetch(worker.call)
-        worker.call, worker.item, worker.deadline = None, None, math.inf
+    def _hear_scene(self, worker: Worker, item: Item, found: Manifest | Lift3dError) -> None:
         if not isinstance(found, Lift3dError):
             self._finish(item, found)
             return
         if is_worker_spoilt(found):
-            self._drop(worker)
+            self._pool.drop(worker)
         self._settle(item, found)
 
-    def _settle(self, item: _Item, error: Lift3dError) -> None:
+    def _settle(self, item: Item, error: Lift3dError) -> None:
         """Do with a failed scene what the policy says."""
-        item.tries += 1
-        decision = decide(error, item.tries, self._execution.attempts)
+        tries = self._queue.count_failure(item, budget_of(error)) if error.disposition == "retry" else 1
+        decision = decide(error, tries, self._execution.attempts)
         if decision.action == "abort":
             raise error
         if decision.action == "retry":
             item.not_before = time.monotonic() + decision.wait_s
-            self._waiting.append(item)
+            self._queue.put(item)
             return
-        tried = f" (tried {item.tries} times)" if item.tries > 1 else ""
-        self._record_failure(item, error.reason, f"{error}{tried}")
+        tried = f" (tried {tries} times)" if tries > 1 else ""
+        self._record_failure(item, error.reason, f"{error}{tried}", is_quarantined=isinstance(error, WorkerError))
 
     def _enforce_deadlines(self) -> None:
         now = time.monotonic()
-        for worker in [one for one in self._workers if one.item is not None and one.deadline <= now]:
-            item, limit = worker.item, self._execution.scene_deadline_s
-            self._drop(worker)
-            if item is not None:
+        for worker in [one for one in self._pool.workers if one.item is not None]:
+            item, limit, silence = worker.item, self._execution.scene_deadline_s, self._execution.heartbeat_s
+            if item is None or (worker.deadline > now and worker.heard_at + silence > now):
+                continue
+            self._pool.drop(worker)
+            if worker.deadline <= now:
                 self._record_failure(
                     item,
                     "deadline",
                     f"The scene took longer than scene_deadline_s={limit:g} s and its worker was stopped. "
-                    "What it committed stays; raise the deadline and run again.",
+                    "What it committed stays; raise the deadline and run again with retry_quarantined.",
+                    is_quarantined=True,
                 )
-        if now > self._first_worker_by and not self._done and not any(one.is_placed for one in self._workers):
+                continue
+            self._settle(
+                item,
+                WorkerLostError(
+                    f"A worker finished nothing for heartbeat_s={silence:g} s and was stopped. Raise heartbeat_s "
+                    "if one view may take so long."
+                ),
+            )
+        if now > self._first_worker_by and not self._done and not self._pool.placed_count:
             raise ResourcePromiseError(
                 f"Ray found no place for a worker in {_FIRST_WORKER_WITHIN_S:g} s: needed are "
                 f"{self._execution.cpus_per_worker:g} CPU and {self._execution.gpus_per_worker:g} GPU, the "
                 f"cluster has {ray.cluster_resources()}. Lower what a worker reserves, or add a node."
             )
 
-    def _record_failure(self, item: _Item, reason: str, message: str) -> None:
+    def _record_failure(self, item: Item, reason: str, message: str, is_quarantined: bool) -> None:
         manifest = failed_manifest(item.location, reason, message)
-        path = scene_record_path(self._recipe, item.location)
-        self._store.write_bytes(path, json.dumps(manifest, sort_keys=True).encode())
+        if is_quarantined:
+            manifest["quarantined"] = True
+        self._pool.store.write_bytes(scene_record_path(self._recipe, item.location), to_record(manifest))
         self._finish(item, manifest)
 
-    def _finish(self, item: _Item, manifest: Manifest) -> None:
+    def _finish(self, item: Item, manifest: Manifest) -> None:
         self._done[item.location] = manifest
         self._listener.on_scene(manifest)
+        self._breaker.record(manifest)

@@ -4,33 +4,41 @@ Parameters are flat, plain data, so that the command line, the Prefect UI and ``
 --param`` fill them alike; together they are one Recipe and one Execution, which say what is allowed.
 """
 
+import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from prefect import flow, task
-from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
 from prefect.states import Completed
+from prefect.utilities.annotations import quote
 
-from flows.batch_driver import run_batch
-from flows.progress import Manifest, current_listener
-from flows.ray_cluster import connect
+from flows.batch_runner import BatchRunner, batch_runner
+from flows.progress import Listener, Manifest, current_listener, current_prepare
+from flows.run_artifacts import RunArtifacts
+from flows.stop_hooks import stop_ray_jobs
 from lift3d.config import Execution, Recipe, TargetMode, parse_execution, parse_recipe
 from lift3d.errors import SceneError
 from lift3d.runs import begin_run
+from lift3d.scene_lists import expand_scenes
 from lift3d.storage.location import open_store
 
-# An artifact is one row of Prefect's database; the whole list is in the store.
-_ARTIFACT_ROWS = 500
-_REASON_LENGTH = 300
+# A run holds this much of each scene's record, whatever their number.
 _SUMMARY_FIELDS = ("scene", "location", "outcome", "reason")
 
 
-@flow(name="lift-scenes", persist_result=False, result_serializer="json")
+@flow(
+    name="lift-scenes",
+    persist_result=False,
+    result_serializer="json",
+    on_cancellation=[stop_ray_jobs],
+    on_crashed=[stop_ray_jobs],
+)
 def lift_scenes(
-    scenes: tuple[str, ...],
+    scenes: tuple[str, ...] | str,
     store: str,
     operators: tuple[str, ...] = ("rgb",),
     lifters: tuple[str, ...] = ("lift3d",),
@@ -49,7 +57,11 @@ def lift_scenes(
     threads_per_worker: int = 1,
     batch_size: int = 100,
     scene_deadline_s: float = 3600.0,
+    heartbeat_s: float = 900.0,
+    lease_s: float = 60.0,
     attempts: int = 3,
+    retry_quarantined: bool = False,
+    breaker_failures: int = 20,
     memory_allowance_bytes: int = 8 * 2**30,
 ) -> Any:
     """Lift scenes: encode, lift, decode and score every target view, into the store.
@@ -58,7 +70,7 @@ def lift_scenes(
     all scenes (an unknown name, a store that does not answer); otherwise it completes and says how many did.
 
     Args:
-        scenes: Locations of posed scenes.
+        scenes: Locations of posed scenes, or the location of a list of them (.txt, .csv, .jsonl, .parquet).
         store: URL of the store (local path or s3://).
         operators: 2D models, by catalog name.
         lifters: Rules for weights, by catalog name; raw2d is always in the table beside them.
@@ -70,70 +82,72 @@ def lift_scenes(
         targets: Novel cameras instead of the scene's own: a cameras file, or path:COUNT.
         taps: Source samples per target cell; none means four per source.
         plugins: module:attribute or file.py:attribute of operators of one's own.
-        ray_address: Ray cluster to use; none starts one in this process.
+        ray_address: Ray cluster to use: http://HOST:8265 submits a job per batch, HOST:6379 drives it from a
+            machine of the cluster; none starts one in this process.
         workers: Scene workers at most; none means what the cluster holds.
         cpus_per_worker: CPUs reserved per worker.
         gpus_per_worker: GPUs reserved per worker, fractions allowed.
         threads_per_worker: torch threads per worker.
         batch_size: Scenes per Prefect task.
         scene_deadline_s: Longest time in seconds that one scene may take.
-        attempts: Tries of a scene whose worker was lost.
+        heartbeat_s: Longest time in seconds that a scene at work may be silent before its worker is replaced.
+        lease_s: Seconds without a word from the flow after which workers and jobs end themselves.
+        attempts: Tries of a scene whose worker was lost; then it is quarantined.
+        retry_quarantined: Try quarantined scenes again.
+        breaker_failures: So many scenes that fail alike, and at least half of those finished, stop the run.
         memory_allowance_bytes: Largest peak that one worker's plan may have.
     """
-    arguments = dict(locals())
+    arguments = {**locals(), "scenes": expand_scenes(scenes)}
     recipe = parse_recipe({name: value for name, value in arguments.items() if name in Recipe.model_fields})
     execution = parse_execution({name: value for name, value in arguments.items() if name in Execution.model_fields})
     begin_run(recipe, open_store(execution.store, create=True))
-    manifests: list[Manifest] = []
-    with connect(execution):
+    shown = RunArtifacts(recipe)
+    outcomes: list[Manifest] = []
+    with batch_runner(recipe, execution, _began_at(), current_prepare()) as run:
         for number, batch in enumerate(_batches(recipe.scenes, execution.batch_size)):
-            manifests += lift_batch.with_options(task_run_name=f"scenes-{number:05d}")(batch, recipe, execution)
-    return _final_state(recipe, execution, manifests)
+            named = lift_batch.with_options(task_run_name=f"scenes-{number:05d}")
+            # Quoted: Prefect would search them for futures, name by name.
+            outcomes += named(quote(batch), quote(run), quote(shown))
+    return _final_state(recipe, execution, outcomes, shown)
 
 
 @task(name="lift-batch", retries=0, cache_policy=NO_CACHE, persist_result=False, result_serializer="json")
-def lift_batch(batch: Sequence[str], recipe: Recipe, execution: Execution) -> list[Manifest]:
-    """Run one batch of scenes on Ray workers; retries happen there, scene by scene."""
-    return run_batch(batch, recipe, execution, current_listener())
+def lift_batch(batch: Sequence[str], run: BatchRunner, shown: RunArtifacts) -> list[Manifest]:
+    """Run one batch of scenes; retries happen there, scene by scene. Returns what a summary needs of each."""
+    told = current_listener()
+
+    def on_scene(manifest: Manifest) -> None:
+        told.on_scene(manifest)
+        shown.on_scene(manifest)
+
+    manifests = run(batch, Listener(on_scene, told.on_stage))
+    return [{name: manifest[name] for name in _SUMMARY_FIELDS} for manifest in manifests]
 
 
-def summarize(recipe: Recipe, execution: Execution, manifests: Sequence[Manifest]) -> dict[str, Any]:
-    """Return what a run came to: small, JSON-ready."""
-    scenes = [{name: manifest[name] for name in _SUMMARY_FIELDS} for manifest in manifests]
-    counts = Counter(str(manifest["outcome"]) for manifest in manifests)
-    return {"run": recipe.run_id, "store": execution.store, "outcomes": dict(counts), "scenes": scenes}
-
-
-def _final_state(recipe: Recipe, execution: Execution, manifests: Sequence[Manifest]) -> State[dict[str, Any]]:
+def _final_state(
+    recipe: Recipe, execution: Execution, outcomes: list[Manifest], shown: RunArtifacts
+) -> State[dict[str, Any]]:
     """Return the state a run ends in, with the summary as its result.
 
     Raises:
         SceneError: If no scene could be run.
     """
-    summary = summarize(recipe, execution, manifests)
-    failed = [scene for scene in summary["scenes"] if scene["outcome"] != "ok"]
-    _show_outcomes(recipe, summary["scenes"])
-    if len(failed) == len(manifests):
+    failed = [scene for scene in outcomes if scene["outcome"] != "ok"]
+    shown.show_end(outcomes, open_store(execution.store))
+    if len(failed) == len(outcomes):
         raise SceneError(
             f"None of {len(failed)} scenes could be run. The first, {failed[0]['location']}: {failed[0]['reason']}"
         )
-    message = f"{len(manifests) - len(failed)} of {len(manifests)} scenes done; run {recipe.run_id}"
+    counts = Counter(str(scene["outcome"]) for scene in outcomes)
+    summary = {"run": recipe.run_id, "store": execution.store, "outcomes": dict(counts), "scenes": outcomes}
+    message = f"{len(outcomes) - len(failed)} of {len(outcomes)} scenes done; run {recipe.run_id}"
     return Completed(message=message, data=summary)
 
 
-def _show_outcomes(recipe: Recipe, scenes: Sequence[Mapping[str, Any]]) -> None:
-    """Put the outcome of each scene beside the run in the Prefect UI, failures first."""
-    rows = [
-        {"scene": scene["scene"], "outcome": scene["outcome"], "reason": scene["reason"][:_REASON_LENGTH]}
-        for is_ok in (False, True)
-        for scene in scenes
-        if (scene["outcome"] == "ok") == is_ok
-    ]
-    create_table_artifact(
-        table=rows[:_ARTIFACT_ROWS],
-        key=f"scenes-{recipe.run_id}",
-        description=f"Outcome of {len(rows)} scenes of run {recipe.run_id}, failures first.",
-    )
+def _began_at() -> float:
+    """Return when this flow run was to begin; a retry of it began then, too."""
+    start = flow_run.scheduled_start_time
+    return float(start.timestamp()) if start is not None else time.time()
 
 
 def _batches(scenes: Sequence[str], size: int) -> list[Sequence[str]]:

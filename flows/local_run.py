@@ -12,6 +12,11 @@ from flows.progress import Listener, Manifest, OnScene, listening
 from flows.quiet_prefect import quiet_prefect
 from lift3d.config import Execution, Recipe
 from lift3d.errors import WorkerError
+from lift3d.storage.layout import run_path
+from lift3d.storage.location import open_store
+
+# Of 500 characters each they still fit into what Prefect takes.
+_MOST_SCENES = 1000
 
 Report = Callable[[str, int, int], None]
 
@@ -45,12 +50,22 @@ def run_flow(recipe: Recipe, execution: Execution, on_scene: OnScene, report: Re
         report(f"{location.rstrip('/').rsplit('/', 1)[-1]}: {stage}", done, total)
 
     fields: dict[str, Any] = {**recipe.model_dump(), **execution.model_dump()}
+    if len(recipe.scenes) > _MOST_SCENES:
+        fields["scenes"] = _stored_list(recipe, execution)
     # Ray prints the death of a node to standard output, which belongs to the table.
     with listening(Listener(keep, tell)), redirect_stdout(sys.stderr), _server_answers():
         state: Any = lift_scenes(**fields, return_state=True)
     if not state.is_completed() and len(finished) < len(recipe.scenes):
         state.result(raise_on_failure=True)
     return [finished[location] for location in recipe.scenes]
+
+
+def _stored_list(recipe: Recipe, execution: Execution) -> str:
+    """Put a long list of scenes into the store and return its location: Prefect takes parameters of 512 KB at most."""
+    store = open_store(execution.store, create=True)
+    key = f"{run_path(recipe.run_id)}/scenes.txt"
+    store.write_bytes(key, "\n".join(recipe.scenes).encode())
+    return store.url_of(key)
 
 
 @contextmanager

@@ -49,3 +49,22 @@ def listening(listener: Listener) -> Iterator[None]:
 def current_listener() -> Listener:
     """Return who listens; by default nobody."""
     return _listener.get()
+
+
+# What workers build, for those who run a flow with stand-ins for the line: benchmarks of the orchestration, tests.
+_prepare: ContextVar[Any] = ContextVar("prepare", default=None)
+
+
+@contextmanager
+def preparing(prepare: Any) -> Iterator[None]:
+    """Let workers of this thread of control build something else than the models of their recipe."""
+    token = _prepare.set(prepare)
+    try:
+        yield
+    finally:
+        _prepare.reset(token)
+
+
+def current_prepare() -> Any:
+    """Return what workers build; None for the models of their recipe."""
+    return _prepare.get()

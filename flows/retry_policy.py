@@ -1,6 +1,7 @@
 """What to do with a scene that failed. The only place where errors of Ray become errors of ours."""
 
 import random
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,19 +12,28 @@ from ray import exceptions
 
 from lift3d.errors import (
     ConfigError,
-    ContractError,
     Lift3dError,
     OutOfMemoryError,
+    PreemptedError,
     WorkerError,
     WorkerLostError,
 )
+from lift3d.unexpected import first_line, own_error
 
 # Manifests are a few kilobytes and their call has finished: what takes longer is a broken node.
 _FETCH_TIMEOUT_S = 30.0
 _FIRST_WAIT_S = 1.0
 _LONGEST_WAIT_S = 60.0
-# "With half the batch, once": a scene is not divisible, so it is tried once more on a fresh worker.
+# Once more on a fresh worker, whose memory holds nothing of other scenes.
 _OUT_OF_MEMORY_TRIES = 2
+# A machine that goes says nothing about the scene, so this only ends what would never end: at one try per two
+# minutes, the notice that spot machines get, a scene is given up after more than three hours.
+_PREEMPTED_TRIES = 100
+
+# Ray says in words alone that it was the node that died.
+_NODE_DEATH = re.compile(r"node (has died|was terminated|failure|is dead|died)|drain|preempt", re.IGNORECASE)
+
+Budget = Literal["lost", "memory", "preempted", "store"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +52,32 @@ class Decision:
 def decide(error: Lift3dError, tries: int, attempts: int) -> Decision:
     """Return what to do after an item has failed ``tries`` times.
 
-    What is worth another try gets one until the attempts are used up. Then a lost worker costs its scene, for
-    the others may do better; a store that still does not answer ends the run, for no scene could be kept.
+    What is worth another try gets one until its budget is used up; each kind of failure has its own, so that
+    machines that go do not use up what is left for a scene that kills its workers. Then a lost worker costs its
+    scene, for the others may do better; a store that still does not answer ends the run, for no scene could be kept.
 
     Args:
         error: The last failure.
-        tries: How often the item was tried, this failure included.
-        attempts: How often it may be tried.
+        tries: How often the item failed in that way (see ``budget_of``), this failure included.
+        attempts: How often a worker may be lost.
     """
     if error.disposition != "retry":
         return Decision(error.disposition)
-    is_memory = isinstance(error, OutOfMemoryError)
-    if tries < (min(attempts, _OUT_OF_MEMORY_TRIES) if is_memory else attempts):
+    most = {"memory": min(attempts, _OUT_OF_MEMORY_TRIES), "preempted": _PREEMPTED_TRIES}.get(
+        budget_of(error), attempts
+    )
+    if tries < most:
         return Decision("retry", 0.0 if isinstance(error, WorkerError) else _back_off(tries))
     return Decision("skip" if isinstance(error, WorkerError) else "abort")
+
+
+def budget_of(error: Lift3dError) -> Budget:
+    """Return which tries a failure uses up."""
+    if isinstance(error, OutOfMemoryError):
+        return "memory"
+    if isinstance(error, PreemptedError):
+        return "preempted"
+    return "lost" if isinstance(error, WorkerError) else "store"
 
 
 def is_worker_spoilt(error: Lift3dError) -> bool:
@@ -68,7 +90,7 @@ def fetch(call: "ray.ObjectRef[Any]") -> Any:
     try:
         return ray.get(call, timeout=_FETCH_TIMEOUT_S)
     except exceptions.RayTaskError as error:
-        return _caused(_of_application(error.cause), error)
+        return _caused(own_error(error.cause), error)
     except (exceptions.RayError, TimeoutError) as error:
         return _caused(_of_ray(error), error)
 
@@ -80,54 +102,38 @@ def translated_connection(address: str | None) -> Iterator[None]:
         yield
     except exceptions.AuthenticationError as error:
         raise ConfigError(
-            f"The Ray cluster at '{address}' refuses this process: {_first_line(error)} Set RAY_AUTH_MODE to "
+            f"The Ray cluster at '{address}' refuses this process: {first_line(error)} Set RAY_AUTH_MODE to "
             "the same value on both sides (token or disabled), and for token the same RAY_AUTH_TOKEN."
         ) from error
     except (exceptions.RayError, ValueError, RuntimeError, OSError, OverflowError) as error:
         where = f"connect to Ray at '{address}'" if address else "start Ray in this process"
         raise ConfigError(
-            f"Cannot {where}: {_first_line(error)} Check the address (HOST:6379 or auto), "
+            f"Cannot {where}: {first_line(error)} Check the address (HOST:6379 or auto), "
             "RAY_AUTH_MODE on both sides, or run with --serial."
         ) from error
-
-
-def _of_application(cause: BaseException) -> Lift3dError:
-    """Translate what the code in a worker raised."""
-    if isinstance(cause, Lift3dError):
-        return cause
-    # torch raises its own class, or a RuntimeError that says so in words; torch need not be imported here.
-    if isinstance(cause, MemoryError) or "out of memory" in str(cause).lower():
-        return OutOfMemoryError(
-            f"A scene does not fit: {_first_line(cause)} Lower image_height or sources, or use fewer workers."
-        )
-    return ContractError(
-        f"A worker failed with {type(cause).__name__}: {_first_line(cause)} This is a defect of an operator, "
-        "a lifter, a metric or of lift3d, not of the scene; run it with --serial to see where."
-    )
 
 
 def _of_ray(error: BaseException) -> Lift3dError:
     """Translate what happened to a worker."""
     if isinstance(error, exceptions.OutOfMemoryError):
         return OutOfMemoryError(
-            f"Ray stopped a worker before memory ran out: {_first_line(error)} Use fewer workers or a "
+            f"Ray stopped a worker before memory ran out: {first_line(error)} Use fewer workers or a "
             "lower image_height."
         )
     if isinstance(error, exceptions.RuntimeEnvSetupError | exceptions.ActorUnschedulableError):
-        return ConfigError(f"Ray cannot place a worker: {_first_line(error)} Check the cluster and the worker's needs.")
+        return ConfigError(f"Ray cannot place a worker: {first_line(error)} Check the cluster and the worker's needs.")
+    if getattr(error, "preempted", False) or _NODE_DEATH.search(str(error)):
+        return PreemptedError(
+            f"A worker's node is gone ({type(error).__name__}): {first_line(error)} Its scenes are tried on others."
+        )
     return WorkerLostError(
-        f"A worker was lost ({type(error).__name__}): {_first_line(error)} Look at the node's memory and logs."
+        f"A worker was lost ({type(error).__name__}): {first_line(error)} Look at the node's memory and logs."
     )
 
 
 def _caused(error: Lift3dError, cause: BaseException) -> Lift3dError:
     error.__cause__ = cause
     return error
-
-
-def _first_line(error: BaseException) -> str:
-    text = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return text if text.endswith(".") else f"{text}."
 
 
 def _back_off(tries: int) -> float:

@@ -1,5 +1,8 @@
 """Ray actors that hold the models and run scenes. Only locations and manifests cross Ray, never arrays."""
 
+import os
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,12 +13,15 @@ from flows.planning import plan_scene, require_room
 from flows.progress import Manifest
 from lift3d.config import Execution, Recipe
 from lift3d.models import Models
-from lift3d.runs import attempt_scene
+from lift3d.runs import attempt_scene, quarantined_manifest
 from lift3d.scene_inputs import Report
 from lift3d.storage.location import Store
 
 AttemptScene = Callable[[str, Report], Manifest]
 Prepare = Callable[[Recipe, Execution, Store], AttemptScene]
+
+# Exit code of a worker whose driver went silent.
+LEASE_EXIT_CODE = 75
 
 
 def prepare_scenes(recipe: Recipe, execution: Execution, store: Store) -> AttemptScene:
@@ -23,6 +29,9 @@ def prepare_scenes(recipe: Recipe, execution: Execution, store: Store) -> Attemp
     models = Models.of(recipe)
 
     def attempt(location: str, report: Report) -> Manifest:
+        given_up = None if execution.retry_quarantined else quarantined_manifest(store, recipe, location)
+        if given_up is not None:
+            return given_up
         require_room(plan_scene(location, recipe, models), execution.memory_allowance_bytes)
         return attempt_scene(location, recipe, models, store, report)
 
@@ -32,7 +41,8 @@ def prepare_scenes(recipe: Recipe, execution: Execution, store: Store) -> Attemp
 class SceneWorker:
     """A Ray actor that runs scenes one after the other and says how far it is.
 
-    The models are built with the first scene, not at construction: an error there keeps its type.
+    The models are built with the first scene, not at construction: an error there keeps its type. A worker that
+    nobody asks for longer than its lease ends itself: its driver is gone or cut off, and another may have taken over.
     """
 
     def __init__(self, recipe: Recipe, execution: Execution, store: Store, prepare: Prepare) -> None:
@@ -42,25 +52,39 @@ class SceneWorker:
         self._prepare = prepare
         self._attempt: AttemptScene | None = None
         self._stage = ("start", 0, 1)
+        self._asked_at = self._reported_at = time.monotonic()
+        threading.Thread(target=self._end_with_lease, daemon=True).start()
 
     def ready(self) -> None:
         """Answer, which says that the actor has found its place and imports."""
+        self._asked_at = time.monotonic()
 
     def run(self, location: str) -> Manifest:
         """Run one scene and return its manifest."""
         # The number is the calling thread's own, and Ray may call from another one each time.
         torch.set_num_threads(self._execution.threads_per_worker)
-        self._stage = ("start", 0, 1)
+        self._asked_at = time.monotonic()
+        self._report("start", 0, 1)
         if self._attempt is None:
             self._attempt = self._prepare(self._recipe, self._execution, self._store)
         return self._attempt(location, self._report)
 
-    def stage(self) -> tuple[str, int, int]:
-        """Return the stage at work, how much of it is done and out of how much."""
-        return self._stage
+    def stage(self) -> tuple[str, int, int, float]:
+        """Return the stage at work, how much of it is done, out of how much, and for how many seconds it was silent."""
+        self._asked_at = time.monotonic()
+        return (*self._stage, time.monotonic() - self._reported_at)
 
     def _report(self, stage: str, done: int, total: int) -> None:
         self._stage = (stage, done, total)
+        self._reported_at = time.monotonic()
+
+    def _end_with_lease(self) -> None:
+        lease_s = self._execution.lease_s
+        while True:
+            time.sleep(lease_s / 4)
+            if time.monotonic() - self._asked_at > lease_s:
+                # Not an exception: the scene's thread may be anywhere, and nothing uncommitted is to be kept.
+                os._exit(LEASE_EXIT_CODE)
 
 
 def actor_factory(recipe: Recipe, execution: Execution, store: Store, prepare: Prepare) -> Callable[[], Any]:
@@ -73,4 +97,6 @@ def actor_factory(recipe: Recipe, execution: Execution, store: Store, prepare: P
         max_concurrency=2,  # one thread runs the scene, the other says how far it is
         scheduling_strategy="SPREAD",
     )
-    return lambda: actor_class.remote(recipe, execution, store, prepare)
+    # Once into the object store, not with every worker: a recipe may name many thousands of scenes.
+    shared = ray.put(recipe)
+    return lambda: actor_class.remote(shared, execution, store, prepare)

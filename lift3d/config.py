@@ -1,5 +1,7 @@
 """What to compute (Recipe, hashed) and where and how (Execution, not hashed). Light: no torch."""
 
+from collections import Counter
+from functools import cached_property
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -51,14 +53,22 @@ class Recipe(BaseModel):
     def _names_are_unique(self) -> "Recipe":
         for field in ("scenes", "operators", "lifters", "metrics"):
             names = getattr(self, field)
-            if len(set(names)) != len(names):
-                raise ValueError(f"{field} names the same thing twice: {', '.join(names)}")
+            twice = [name for name, times in Counter(names).items() if times > 1]
+            if twice:
+                raise ValueError(f"{field} names the same thing twice: {', '.join(twice[:5])}")
         return self
 
-    @property
+    # Both are asked for with every scene of a run that may have many thousands: computed once.
+    @cached_property
     def run_id(self) -> str:
         """Digest of everything that changes numbers; the name of the run."""
         return digest(self.model_dump(mode="json"))
+
+    @cached_property
+    def shared_names(self) -> frozenset[str]:
+        """Names that several scenes of the run have, so that each needs a digest beside it."""
+        count = Counter(scene_name(location) for location in self.scenes)
+        return frozenset(name for name, times in count.items() if times > 1)
 
     @property
     def tap_count(self) -> int:
@@ -85,14 +95,20 @@ class Execution(BaseModel):
 
     Attributes:
         store: URL of the store (local path, memory:// or s3://).
-        ray_address: Ray cluster to use; None starts one in this process.
+        ray_address: Ray cluster to use: http://HOST:8265 submits a job per batch to it, HOST:6379 drives it from
+            this process, which must be on one of its machines; None starts one in this process.
         workers: Scene workers at most; None means what the cluster holds.
         cpus_per_worker: CPUs reserved per worker.
         gpus_per_worker: GPUs reserved per worker, fractions allowed.
         threads_per_worker: torch threads per worker; equal in serial and distributed runs.
         batch_size: Scenes per Prefect task.
         scene_deadline_s: Longest time one scene may take.
-        attempts: Tries of a scene whose worker was lost.
+        heartbeat_s: Longest time a scene may be silent: no view finished, no answer. Then its worker is replaced.
+        lease_s: Workers and jobs that hear nothing from their driver for so long end themselves.
+        attempts: Tries of a scene whose worker was lost; then it is quarantined. Memory has two tries, a machine
+            that was taken away costs none.
+        retry_quarantined: Try quarantined scenes again.
+        breaker_failures: So many scenes that fail alike, and at least half of those finished, stop the run.
         memory_allowance_bytes: Largest peak that one worker's plan may have.
     """
 
@@ -106,8 +122,17 @@ class Execution(BaseModel):
     threads_per_worker: int = Field(default=1, ge=1)
     batch_size: int = Field(default=100, ge=1)
     scene_deadline_s: float = Field(default=3600.0, gt=0)
+    heartbeat_s: float = Field(default=900.0, gt=0)
+    lease_s: float = Field(default=60.0, ge=2)
     attempts: int = Field(default=3, ge=1)
+    retry_quarantined: bool = False
+    breaker_failures: int = Field(default=20, ge=2)
     memory_allowance_bytes: int = Field(default=8 * 2**30, ge=2**20)
+
+
+def scene_name(location: str) -> str:
+    """Return what a scene is called before it is read: the last part of its location."""
+    return location.rstrip("/").rsplit("/", 1)[-1] or location
 
 
 def parse_recipe(fields: dict[str, Any]) -> Recipe:

@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 
-from lift3d.config import Execution, Recipe, parse_recipe
+from lift3d.circuit_breaker import CircuitBreaker
+from lift3d.config import Execution, Recipe, parse_recipe, scene_name
 from lift3d.domain.keys import digest
 from lift3d.domain.scene import DroppedView, Scene
 from lift3d.domain.scores import ScoreRow
-from lift3d.errors import ConfigError, Lift3dError, ProductMissingError, SceneFormatError
+from lift3d.errors import ConfigError, ProductMissingError, SceneFormatError, WorkerError
 from lift3d.models import Models
 from lift3d.pipeline import read_scene
 from lift3d.scene_inputs import Report, SceneInputs, quiet
@@ -25,7 +26,9 @@ from lift3d.storage import layout
 from lift3d.storage.commit import committed
 from lift3d.storage.documents import read_document
 from lift3d.storage.location import Store, open_store
+from lift3d.storage.mending import mended
 from lift3d.tables.schema import ScoreTable
+from lift3d.unexpected import own_error
 
 Manifest = dict[str, Any]
 OnScene = Callable[[Manifest], None]
@@ -37,6 +40,25 @@ def begin_run(recipe: Recipe, store: Store) -> str:
     if not store.exists(path):
         store.write_bytes(path, json.dumps(recipe.model_dump(mode="json"), indent=1, sort_keys=True).encode())
     return recipe.run_id
+
+
+def read_recipe(store: Store, run_id: str) -> Recipe:
+    """Return the recipe of a run.
+
+    Raises:
+        ProductMissingError: If the store has no such run.
+    """
+    return parse_recipe(json.loads(store.read_bytes(f"{layout.run_path(run_id)}/recipe.json")))
+
+
+def read_scene_record(store: Store, recipe: Recipe, location: str) -> Manifest:
+    """Return a run's record of a scene.
+
+    Raises:
+        ProductMissingError: If the scene was not finished.
+    """
+    manifest: Manifest = json.loads(store.read_bytes(scene_record_path(recipe, location)))
+    return manifest
 
 
 def run_serially(
@@ -54,10 +76,19 @@ def run_serially(
     store = open_store(execution.store, create=True)
     models = Models.of(recipe)
     begin_run(recipe, store)
+    breaker = CircuitBreaker(execution.breaker_failures)
     manifests = []
     for location in recipe.scenes:
-        manifests.append(attempt_scene(location, recipe, models, store, report))
-        on_scene(manifests[-1])
+        given_up = None if execution.retry_quarantined else quarantined_manifest(store, recipe, location)
+        try:
+            manifest = given_up or attempt_scene(location, recipe, models, store, report)
+        except WorkerError as error:
+            # What costs a worker its life elsewhere must not cost this process the other scenes.
+            manifest = failed_manifest(location, error.reason, str(error))
+            store.write_bytes(scene_record_path(recipe, location), to_record(manifest))
+        manifests.append(manifest)
+        on_scene(manifest)
+        breaker.record(manifest)
     return manifests
 
 
@@ -65,6 +96,7 @@ def attempt_scene(location: str, recipe: Recipe, models: Models, store: Store, r
     """Run one scene and record what came of it; a scene that is unusable becomes a record with the reason.
 
     A scene whose record stands, whose inputs are the same and whose products are all committed is returned as it is.
+    A product that is found damaged is taken back and computed again, once; damaged again, the scene has failed.
 
     Raises:
         Lift3dError: Everything that is not the scene's fault.
@@ -75,17 +107,34 @@ def attempt_scene(location: str, recipe: Recipe, models: Models, store: Store, r
         scene = named_scene(_read(location), location, recipe)
         inputs = SceneInputs(scene, store, recipe.image_height)
         dropped = inputs.dropped
-        standing = standing_manifest(store, key, models.digest_of(inputs, recipe))
+        digest_now = models.digest_of(inputs, recipe)
+        standing = mended(store, lambda: standing_manifest(store, key, digest_now))
         # A record is called what the recipe calls it: the scene knows its absolute path alone.
         if standing is not None:
             return {**standing, "location": location}
-        manifest = {**run_scene(inputs, recipe, models, report), "location": location}
-    except Lift3dError as error:
+        found = mended(store, lambda: run_scene(inputs, recipe, models, report))
+        manifest = {**found, "location": location}
+    except Exception as raised:
+        error = own_error(raised, location)
         if error.disposition != "skip":
-            raise
+            raise error from (None if error is raised else raised)
         manifest = failed_manifest(location, error.reason, str(error), dropped)
-    store.write_bytes(key, json.dumps(manifest, sort_keys=True).encode())
+    store.write_bytes(key, to_record(manifest))
     return manifest
+
+
+def to_record(manifest: Manifest) -> bytes:
+    """Return a manifest as it is stored."""
+    return json.dumps(manifest, sort_keys=True).encode()
+
+
+def quarantined_manifest(store: Store, recipe: Recipe, location: str) -> Manifest | None:
+    """Return the record of a scene that was given up after it had cost too many workers; None for all others."""
+    try:
+        manifest = read_scene_record(store, recipe, location)
+    except ProductMissingError:
+        return None
+    return manifest if manifest.get("quarantined") else None
 
 
 def failed_manifest(location: str, reason: str, message: str, dropped: Sequence[DroppedView] = ()) -> Manifest:
@@ -100,11 +149,6 @@ def failed_manifest(location: str, reason: str, message: str, dropped: Sequence[
         "scores": [],
         "computed": {},
     }
-
-
-def scene_name(location: str) -> str:
-    """Return the name of a scene that could not be read: the last part of its location."""
-    return location.rstrip("/").rsplit("/", 1)[-1] or location
 
 
 def scene_record_path(recipe: Recipe, location: str) -> str:
@@ -208,12 +252,20 @@ def _read(location: str) -> Scene:
 
 def named_scene(scene: Scene, location: str, recipe: Recipe) -> Scene:
     """Give two scenes of one name in a run different ids."""
-    same = [other for other in recipe.scenes if scene_name(other) == scene_name(location)]
-    return scene if len(same) < 2 else replace(scene, id=f"{scene.id}-{digest(location)[:6]}")
+    is_shared = scene_name(location) in recipe.shared_names
+    return replace(scene, id=f"{scene.id}-{digest(location)[:6]}") if is_shared else scene
+
+
+def named_products(manifest: Manifest) -> list[str]:
+    """Return the products that a scene's record rests on; what it was computed from (features, tracks) is a cache."""
+    return [*(path for product in manifest["lifted"] for path in product["parts"]), *manifest["scores"]]
 
 
 def standing_manifest(store: Store, key: str, inputs: str) -> Manifest | None:
     """Return a scene's record if the scene is done for the inputs of now and everything the record names is there.
+
+    Scores are read, for tables are made of them. Of arrays the marker is looked at, no more: that a chunk is gone or
+    empty shows when it is read, and ``lift3d fsck`` looks for it without reading.
 
     Args:
         store: Where the record lies.
@@ -222,11 +274,13 @@ def standing_manifest(store: Store, key: str, inputs: str) -> Manifest | None:
     """
     try:
         manifest: Manifest = json.loads(store.read_bytes(key))
-    except ProductMissingError:
+    except (ProductMissingError, ValueError):
+        # A record is a cache: one that does not parse is none.
         return None
     if manifest["outcome"] != "ok" or manifest["inputs"] != inputs:
         return None
-    paths = [path for product in manifest["lifted"] for path in product["parts"]] + manifest["scores"]
-    if any(committed(store, path) is None for path in paths):
+    if any(committed(store, path) is None for path in named_products(manifest)):
         return None
+    for path in manifest["scores"]:
+        read_document(store, path)
     return {**manifest, "computed": {}}

@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 
 from flows import batch_driver
 from flows.batch_driver import run_batch
 from flows.progress import Listener
+from flows.scene_workers import actor_factory
+from flows.worker_pool import WorkerPool
 from lift3d.config import Execution, Recipe
-from lift3d.errors import ConfigError, UnknownNameError
+from lift3d.errors import BreakerError, ConfigError, UnknownNameError
 from lift3d.runs import scene_record_path
 from lift3d.storage.location import Store, open_store
 from tests.support.scene_fakes import prepare_fakes, prepare_nothing, tries_of, workers_of
@@ -25,6 +28,8 @@ SCENES = (
     "unavailable-once:6",
     "sleep:7",
     "ok:8",
+    "defect:9",
+    "device:10",
 )
 
 
@@ -72,6 +77,78 @@ def test_stages_of_scenes_at_work_are_told(mixed: Mixed) -> None:
     assert ("slow:1", "fake", 1, 2) in mixed.stages
 
 
+@pytest.mark.fault(15, "a process that kills itself, an error of CUDA")
+@pytest.mark.parametrize("location", ["killed:2", "device:10"])
+def test_a_worker_that_is_spoilt_is_never_used_again(mixed: Mixed, location: str) -> None:
+    assert len(workers_of(mixed.store, location)) == tries_of(mixed.store, location) == 2
+
+
+@pytest.mark.fault(23, "scenes that kill their worker, run out of memory or time")
+def test_poison_is_quarantined_and_what_is_merely_wrong_is_not(mixed: Mixed) -> None:
+    quarantined = {name for name, manifest in mixed.manifests.items() if manifest.get("quarantined")}
+    assert quarantined == {"killed:2", "memory:5", "sleep:7", "device:10"}
+
+
+@pytest.mark.fault(30, "an operator that breaks its promise on one scene of many")
+def test_a_defect_costs_its_scene_one_try(mixed: Mixed) -> None:
+    assert mixed.manifests["defect:9"]["reason"] == "contract: Operator 'own' gives NaN for view 'v7'."
+    assert tries_of(mixed.store, "defect:9") == 1
+
+
+@pytest.mark.fault(16, "a scene that sleeps for ever")
+@pytest.mark.usefixtures("ray_here")
+def test_a_scene_that_hangs_loses_its_worker_and_then_is_given_up(tmp_path: Path) -> None:
+    manifests = _run(tmp_path, scenes=("sleep:a", "ok:b"), heartbeat_s=2.0, attempts=2)
+    assert manifests[0]["reason"].startswith("worker-lost: A worker finished nothing for heartbeat_s=2 s")
+    assert manifests[0]["quarantined"]
+    assert manifests[1]["outcome"] == "ok"
+    assert tries_of(open_store(str(tmp_path / "store")), "sleep:a") == 2
+
+
+@pytest.mark.fault(22, "an operator with a defect")
+@pytest.mark.usefixtures("ray_here")
+def test_scenes_that_all_fail_alike_stop_the_run(tmp_path: Path) -> None:
+    scenes = tuple(f"defect:{number}" for number in range(9))
+    with pytest.raises(BreakerError, match="3 of 3 finished scenes failed alike") as caught:
+        _run(tmp_path, scenes=scenes, breaker_failures=3)
+    assert "gives NaN for view 'v7'" in str(caught.value)
+    store = open_store(str(tmp_path / "store"))
+    assert sum(tries_of(store, location) for location in scenes) < len(scenes)
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_failures_are_remembered_from_driver_to_driver_until_told_otherwise(tmp_path: Path) -> None:
+    scenes = ("killed:a",)
+    _run(tmp_path, scenes=scenes, attempts=1)
+    store = open_store(str(tmp_path / "store"))
+    _run(tmp_path, scenes=scenes, attempts=2)
+    assert tries_of(store, "killed:a") == 2
+    _run(tmp_path, scenes=scenes, attempts=2, retry_quarantined=True)
+    assert tries_of(store, "killed:a") == 4
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_workers_of_a_pool_outlive_a_batch(tmp_path: Path) -> None:
+    recipe = Recipe(scenes=("ok:a", "ok:b"))
+    execution = Execution(store=str(tmp_path / "store"), workers=1)
+    with WorkerPool(recipe, execution, prepare_fakes) as pool:
+        pids = {run_batch([one], recipe, execution, pool=pool)[0]["worker"] for one in recipe.scenes}
+    assert len(pids) == 1
+
+
+@pytest.mark.fault(1, "a driver that is gone: its workers hear nothing")
+@pytest.mark.usefixtures("ray_here")
+def test_a_worker_that_nobody_asks_ends_itself(tmp_path: Path) -> None:
+    recipe = Recipe(scenes=("sleep:a",))
+    execution = Execution(store=str(tmp_path / "store"), workers=1, lease_s=2.0)
+    store = open_store(execution.store, create=True)
+    actor = actor_factory(recipe, execution, store, prepare_fakes)()
+    ray.get(actor.ready.remote(), timeout=60)
+    call = actor.run.remote("sleep:a")
+    with pytest.raises(ray.exceptions.ActorDiedError):
+        ray.get(call, timeout=30)
+
+
 def test_a_scene_that_always_loses_its_worker_is_given_up(mixed: Mixed) -> None:
     assert mixed.manifests["killed:2"]["reason"].startswith("worker-lost: ")
     assert tries_of(mixed.store, "killed:2") == 2
@@ -93,11 +170,11 @@ def test_a_store_that_comes_back_is_waited_for(mixed: Mixed) -> None:
 
 def test_the_rest_is_done_whatever_fails(mixed: Mixed) -> None:
     failed = {name for name, manifest in mixed.manifests.items() if manifest["outcome"] == "failed"}
-    assert failed == {"killed:2", "missing:4", "memory:5", "sleep:7"}
+    assert failed == {"killed:2", "missing:4", "memory:5", "sleep:7", "defect:9", "device:10"}
 
 
 def test_what_the_driver_gave_up_is_recorded_in_the_store(mixed: Mixed) -> None:
-    for location in ("killed:2", "missing:4", "memory:5", "sleep:7"):
+    for location in ("killed:2", "missing:4", "memory:5", "sleep:7", "device:10"):
         recorded = json.loads(mixed.store.read_bytes(scene_record_path(mixed.recipe, location)))
         assert recorded == mixed.manifests[location]
 

@@ -46,12 +46,14 @@ class RayCluster:
         environment: Of drivers and nodes: the token, a home folder of its own.
         head: The head node.
         folder: Where the nodes write.
+        jobs_address: Of the Jobs API; empty if the cluster was started without it.
     """
 
     address: str
     environment: dict[str, str]
     head: Node
     folder: Path
+    jobs_address: str = ""
 
     @contextmanager
     def node(self) -> Iterator[Node]:
@@ -61,26 +63,32 @@ class RayCluster:
 
 
 @contextmanager
-def ray_cluster(home: Path, code: Path) -> Iterator[RayCluster]:
+def ray_cluster(home: Path, code: Path, with_jobs: bool = False) -> Iterator[RayCluster]:
     """Run a head node during the block.
 
     Args:
         home: Home folder and session folder; short, since Ray puts sockets there.
         code: Folder that drivers and workers import from.
+        with_jobs: Whether it takes jobs, on the loopback.
     """
-    port = _free_port()
+    port, jobs_port = _free_port(), _free_port()
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "RAY_"))},
         "HOME": str(home),
+        # A job says python: that of this environment.
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         "PYTHONPATH": str(code),
         "OMP_NUM_THREADS": "1",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_USAGE_STATS_ENABLED": "0",
     }
-    arguments = ["--head", "--port", str(port), "--include-dashboard", "false", "--temp-dir", str(home / "ray")]
+    arguments = ["--head", "--port", str(port), "--temp-dir", str(home / "ray")]
+    arguments += ["--include-dashboard", str(with_jobs).lower()]
+    arguments += ["--dashboard-host", "127.0.0.1", "--dashboard-port", str(jobs_port)]
+    jobs_address = f"http://127.0.0.1:{jobs_port}" if with_jobs else ""
     with _started(arguments, environment, home / "head.log") as head:
-        yield RayCluster(f"{_own_address()}:{port}", environment, head, home)
+        yield RayCluster(f"{_own_address()}:{port}", environment, head, home, jobs_address)
 
 
 @contextmanager

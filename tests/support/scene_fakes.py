@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lift3d.config import Execution, Recipe
-from lift3d.errors import ProductMissingError, StoreUnavailableError, UnknownNameError
+from lift3d.errors import ContractError, ProductMissingError, StoreUnavailableError, UnknownNameError
 from lift3d.runs import failed_manifest
 from lift3d.scene_inputs import Report
 from lift3d.storage.location import Store
@@ -69,6 +69,8 @@ _BEHAVIOURS: dict[str, Any] = {
     "unavailable-once": _unavailable_once,
     "missing": _raise(ProductMissingError("upstream did not finish")),
     "memory": _raise(MemoryError("out of memory")),
+    "defect": _raise(ContractError("Operator 'own' gives NaN for view 'v7'.")),
+    "device": _raise(RuntimeError("CUDA error: an illegal memory access was encountered")),
 }
 
 

@@ -1,0 +1,109 @@
+"""The scenes of a batch that wait: the longest first, each with what it has failed of so far."""
+
+import heapq
+import json
+import math
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import parse_qs
+
+from flows.retry_policy import Budget
+from lift3d.config import Recipe
+from lift3d.domain.keys import digest
+from lift3d.errors import ProductMissingError
+from lift3d.storage.layout import run_path
+from lift3d.storage.location import Store
+
+# Only for the order: a folder with more files than this is long in any case.
+_MOST_FILES = 20_000
+_IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".ppm")
+_PROCEDURAL_VIEWS = 24
+
+
+@dataclass(slots=True)
+class Item:
+    """A scene that is not finished.
+
+    Attributes:
+        location: The scene.
+        size: About how many views it has; what the order goes by.
+        failures: How often it failed, by budget.
+        not_before: When it may be tried again, on the monotonic clock.
+    """
+
+    location: str
+    size: int = 0
+    failures: Counter[Budget] = field(default_factory=Counter)
+    not_before: float = 0.0
+
+
+class SceneQueue:
+    """Waiting scenes: those that may be tried now by their size, the others by their time.
+
+    The longest goes first, so that no worker is left alone with it at the end. Failures are kept in the store,
+    a small object per failed scene, so that a scene that takes the driver along has not been forgotten.
+    """
+
+    def __init__(self, locations: Sequence[str], recipe: Recipe, store: Store, forget_failures: bool = False) -> None:
+        self._store = store
+        self._folder = f"{run_path(recipe.run_id)}/failures"
+        known = {} if forget_failures else _known_failures(store, self._folder)
+        self._ready: list[tuple[int, int, Item]] = []
+        self._later: list[tuple[float, int, Item]] = []
+        self._added = 0
+        for location in locations:
+            self.put(Item(location, size_hint(location), known.get(digest(location), Counter())))
+
+    def __len__(self) -> int:
+        return len(self._ready) + len(self._later)
+
+    def put(self, item: Item) -> None:
+        """Let a scene wait, until its time has come."""
+        self._added += 1
+        heapq.heappush(self._later, (item.not_before, self._added, item))
+
+    def take(self, now: float) -> Item | None:
+        """Return the longest scene whose time has come."""
+        while self._later and self._later[0][0] <= now:
+            _, number, item = heapq.heappop(self._later)
+            heapq.heappush(self._ready, (-item.size, number, item))
+        return heapq.heappop(self._ready)[2] if self._ready else None
+
+    def count_failure(self, item: Item, budget: Budget) -> int:
+        """Count a failure, here and in the store, and return how many of the kind there were."""
+        item.failures[budget] += 1
+        key = f"{self._folder}/{digest(item.location)}.json"
+        self._store.write_bytes(key, json.dumps({"location": item.location, "failures": item.failures}).encode())
+        return item.failures[budget]
+
+
+def size_hint(location: str) -> int:
+    """Return about how many views a scene has, without reading it; 0 where nothing tells."""
+    if location.startswith("procedural:"):
+        views = parse_qs(location.partition("?")[2]).get("views", [str(_PROCEDURAL_VIEWS)])[0]
+        return int(views) if views.isdecimal() else 0
+    root = Path(location)
+    count, seen, folders = 0, 0, [root] if root.is_dir() else []
+    while folders and seen < _MOST_FILES:
+        try:
+            entries = list(os.scandir(folders.pop()))
+        except OSError:
+            continue  # a reader will say what is wrong with it
+        seen += len(entries)
+        count += sum(entry.name.lower().endswith(_IMAGES) for entry in entries)
+        if len(folders) < math.isqrt(_MOST_FILES):
+            folders += [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
+    return count
+
+
+def _known_failures(store: Store, folder: str) -> dict[str, Counter[Budget]]:
+    known = {}
+    for key in store.list(folder):
+        try:
+            known[key.rsplit("/", 1)[-1].removesuffix(".json")] = Counter(json.loads(store.read_bytes(key))["failures"])
+        except (ValueError, KeyError, ProductMissingError):
+            continue  # written by a driver that died while writing; the count starts again
+    return known

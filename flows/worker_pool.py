@@ -1,0 +1,168 @@
+"""The actors of a run: started once, kept from batch to batch, replaced when they die, ended by their lease."""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from flows.retry_policy import fetch
+from flows.scene_queue import Item
+from flows.scene_workers import Prepare, actor_factory, prepare_scenes
+from lift3d.config import Execution, Recipe
+from lift3d.errors import ConfigError, Lift3dError
+from lift3d.storage.location import Store, open_store
+
+_POLL_S = 0.5
+_STATUS_EVERY_S = 1.0
+# Often enough that one lost answer does not end a lease or pass for silence.
+_ASKS_PER_LEASE = 6.0
+
+
+@dataclass(slots=True, eq=False)
+class Worker:
+    """An actor, the call it is busy with, and the scene of that call (none while it starts).
+
+    Attributes:
+        actor: Handle.
+        call: Of a scene, or of the start; None when idle.
+        item: The scene.
+        deadline: When the scene's time is up, on the monotonic clock.
+        heard_at: When the scene last finished something.
+        is_placed: Whether the actor has found a node and answered.
+    """
+
+    actor: Any
+    call: Any = None
+    item: Item | None = None
+    deadline: float = math.inf
+    heard_at: float = math.inf
+    is_placed: bool = False
+    status_call: Any = None
+    status_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a worker's call gave: a value, or the error of ours that its failure means.
+
+    Attributes:
+        worker: Which one.
+        item: The scene of the call; None for the start.
+        value: What came back.
+    """
+
+    worker: Worker
+    item: Item | None
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What a scene at work is doing: location, stage, how much of it is done and of how much."""
+
+    location: str
+    stage: str
+    done: int
+    total: int
+
+
+class WorkerPool:
+    """Workers of one recipe. As a context manager it kills them at the end.
+
+    Every worker is asked how far it is, several times within its lease: that renews the lease, and tells one that
+    is at work from one that hangs.
+    """
+
+    def __init__(self, recipe: Recipe, execution: Execution, prepare: Prepare = prepare_scenes) -> None:
+        self.store: Store = open_store(execution.store, create=True)
+        if self.store.url.startswith("memory:"):
+            raise ConfigError(
+                f"The store '{self.store.url}' lives in one process and workers are several. Give a folder or "
+                "s3://, or run with --serial."
+            )
+        self.workers: list[Worker] = []
+        self._make_actor = actor_factory(recipe, execution, self.store, prepare)
+        self._patience_s = min(execution.lease_s, execution.heartbeat_s) / _ASKS_PER_LEASE
+
+    def __enter__(self) -> "WorkerPool":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        while self.workers:
+            self.drop(self.workers[-1])
+
+    @property
+    def placed_count(self) -> int:
+        """How many workers have found a node."""
+        return sum(worker.is_placed for worker in self.workers)
+
+    def grow(self, count: int) -> None:
+        """Start workers until there are so many."""
+        while len(self.workers) < count:
+            actor = self._make_actor()
+            self.workers.append(Worker(actor, call=actor.ready.remote()))
+
+    def drop(self, worker: Worker) -> None:
+        """Kill a worker; what it has not committed is as if it had never been."""
+        self.workers.remove(worker)
+        ray.kill(worker.actor, no_restart=True)
+
+    def abandon_scenes(self) -> None:
+        """Kill the workers that are at work, for nobody waits for their scenes any more."""
+        for worker in [one for one in self.workers if one.item is not None]:
+            self.drop(worker)
+
+    def idle(self) -> Iterator[Worker]:
+        """Yield the workers that wait for a scene."""
+        return (worker for worker in list(self.workers) if worker.is_placed and worker.call is None)
+
+    def start_scene(self, worker: Worker, item: Item, within_s: float) -> None:
+        """Give a worker a scene."""
+        now = time.monotonic()
+        worker.item, worker.deadline, worker.heard_at = item, now + within_s, now
+        worker.call = worker.actor.run.remote(item.location)
+        worker.status_at = now + min(_STATUS_EVERY_S, self._patience_s)
+
+    def poll(self, is_listened_to: bool) -> Iterator[Answer | Stage]:
+        """Look at all calls, for half a second at most, and yield what came back."""
+        self._ask(_STATUS_EVERY_S if is_listened_to else self._patience_s)
+        calls = {call: worker for worker in self.workers for call in (worker.call, worker.status_call) if call}
+        if not calls:
+            time.sleep(_POLL_S)
+            return
+        ready, _ = ray.wait(list(calls), num_returns=1, timeout=_POLL_S)
+        if ready:
+            # One may have been waited for; whatever else is there is taken along.
+            ready, _ = ray.wait(list(calls), num_returns=len(calls), timeout=0)
+        for call in ready:
+            worker = calls[call]
+            if call is worker.status_call:
+                yield from self._hear_stage(worker)
+            else:
+                yield self._hear_call(worker)
+
+    def _ask(self, every_s: float) -> None:
+        now = time.monotonic()
+        for worker in self.workers:
+            if worker.is_placed and worker.status_call is None and worker.status_at <= now:
+                worker.status_call = worker.actor.stage.remote()
+                worker.status_at = now + min(every_s, self._patience_s)
+
+    def _hear_stage(self, worker: Worker) -> Iterator[Stage]:
+        found, worker.status_call = fetch(worker.status_call), None
+        # A worker that died is found out through its scene's call, an idle one by the next scene.
+        if worker.item is None or isinstance(found, Lift3dError):
+            return
+        stage, done, total, silent_s = found
+        worker.heard_at = max(worker.heard_at, time.monotonic() - silent_s)
+        yield Stage(worker.item.location, stage, done, total)
+
+    def _hear_call(self, worker: Worker) -> Answer:
+        found, item = fetch(worker.call), worker.item
+        worker.call, worker.item, worker.deadline, worker.heard_at = None, None, math.inf, math.inf
+        if item is None and not isinstance(found, Lift3dError):
+            worker.is_placed = True
+        return Answer(worker, item, found)

@@ -1,0 +1,62 @@
+"""The order in which scenes are handed out, and what is remembered of those that failed."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from flows.scene_queue import Item, SceneQueue, size_hint
+from lift3d.config import Recipe
+from lift3d.storage.location import Store, open_store
+
+SCENES = tuple(f"procedural:room?seed=0&views={count}" for count in (3, 40, 7, 12))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return open_store(str(tmp_path / "store"), create=True)
+
+
+@pytest.mark.fault(38, "one scene that is much longer than the others, last in the list")
+def test_the_longest_goes_first(store: Store) -> None:
+    queue = SceneQueue(SCENES, Recipe(scenes=SCENES), store)
+    taken = [queue.take(0.0) for _ in SCENES]
+    assert [item.size for item in taken if item is not None] == [40, 12, 7, 3]
+    assert queue.take(0.0) is None
+
+
+def test_a_scene_waits_for_its_time_and_lets_others_pass(store: Store) -> None:
+    queue = SceneQueue((), Recipe(scenes=SCENES), store)
+    queue.put(Item("long", 90, not_before=5.0))
+    queue.put(Item("short", 1))
+    assert [one and one.location for one in (queue.take(1.0), queue.take(1.0), queue.take(5.0))] == [
+        "short",
+        None,
+        "long",
+    ]
+
+
+def test_the_size_of_a_folder_is_the_number_of_its_images(tmp_path: Path) -> None:
+    for number in range(5):
+        path = tmp_path / "images" / f"{number}.JPG"
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    (tmp_path / "transforms.json").touch()
+    assert size_hint(str(tmp_path)) == 5
+    assert size_hint(str(tmp_path / "missing")) == 0
+
+
+def test_failures_survive_the_driver_and_damage_to_them(store: Store) -> None:
+    recipe = Recipe(scenes=SCENES)
+    queue = SceneQueue(SCENES, recipe, store)
+    item = queue.take(0.0)
+    assert item is not None
+    assert [queue.count_failure(item, "lost"), queue.count_failure(item, "memory")] == [1, 1]
+    again = SceneQueue(SCENES, recipe, store).take(0.0)
+    assert again is not None
+    assert again.failures == {"lost": 1, "memory": 1}
+    assert SceneQueue(SCENES, recipe, store, forget_failures=True).take(0.0).failures == {}  # type: ignore[union-attr]
+    (key,) = store.list(f"runs/{recipe.run_id}/failures")
+    assert json.loads(store.read_bytes(key))["location"] == item.location
+    store.write_bytes(key, b"{")
+    assert SceneQueue(SCENES, recipe, store).take(0.0).failures == {}  # type: ignore[union-attr]
