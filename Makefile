@@ -28,7 +28,7 @@ PICTURES = $(foreach name,tiny:colorizer tiny:superresolution tiny:style grey bi
 ENCODERS = $(foreach name,mobilenet_s4 mobilenet_s16 alike,\
 		--plugin tests/real/plugins/feature_networks.py:$(name) --operator $(name))
 
-.PHONY: demo test test-real test-cluster check bench baselines results few-encoders clean
+.PHONY: demo test test-real test-cluster fault-matrix check bench baselines results few-encoders clean
 
 demo: $(STAMP)  ## Lift the demo scenes with every lifter and print the table.
 	$(BIN)/lift3d run --recipe flows/recipes/demo.yaml --store $(STORE)
@@ -41,6 +41,12 @@ test-real: $(STAMP)  ## Real captures and networks, found through LIFT3D_TEST_DA
 
 test-cluster: $(STAMP)  ## Prefect server and worker, several Ray nodes, a real S3 server, notebooks.
 	$(BIN)/python -m pytest -m cluster $(ARGS)
+
+fault-matrix: $(STAMP)  ## docs/fault-matrix.md from all tests that make something go wrong, those of the cluster too.
+	$(BIN)/python -m pytest --fault-matrix=docs/fault-matrix.md -m fault $(ARGS)
+
+soak: $(STAMP)  ## A thousand scenes with faults must equal those without, bit for bit; docs/soak.md. About half an hour.
+	$(BIN)/python -m tests.soak.run --out docs/soak.md
 
 check: $(STAMP)  ## Format, lint, types, layers.
 	$(BIN)/ruff format --check .

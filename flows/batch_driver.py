@@ -13,7 +13,7 @@ import ray
 from flows.progress import Listener, Manifest, no_stage
 from flows.ray_cluster import worker_count
 from flows.retry_policy import budget_of, decide, is_worker_spoilt
-from flows.scene_queue import Item, SceneQueue
+from flows.scene_queue import Item, SceneQueue, SceneShares
 from flows.scene_workers import Prepare, prepare_scenes
 from flows.worker_pool import Answer, Worker, WorkerPool
 from lift3d.circuit_breaker import CircuitBreaker
@@ -23,6 +23,8 @@ from lift3d.runs import failed_manifest, scene_record_path, to_record
 
 # A cluster that grows on demand needs minutes for its first machine.
 _FIRST_WORKER_WITHIN_S = 900.0
+# Every share decodes all views: with more, decoding would be most of the work.
+_MOST_SHARES = 16
 
 
 def run_batch(
@@ -77,7 +79,10 @@ class _Batch:
         self._execution = execution
         self._pool = pool
         self._listener = listener
-        self._queue = SceneQueue(locations, recipe, pool.store, forget_failures=execution.retry_quarantined)
+        # As many as there would be workers if there were as many scenes: one scene may take them all.
+        self._most_workers = worker_count(execution, _MOST_SHARES)
+        shares = SceneShares(self._most_workers, execution.split_views)
+        self._queue = SceneQueue(locations, recipe, pool.store, execution.retry_quarantined, shares)
         self._breaker = CircuitBreaker(execution.breaker_failures)
         self._done: dict[str, Manifest] = {}
         self._failed_starts = 0
@@ -85,10 +90,9 @@ class _Batch:
 
     def run(self) -> list[Manifest]:
         """Loop until every scene has a manifest."""
-        count = worker_count(self._execution, len(self._locations))
         while len(self._done) < len(self._locations):
-            unfinished = len(self._locations) - len(self._done)
-            self._pool.grow(min(count, unfinished))
+            at_work = sum(worker.item is not None for worker in self._pool.workers)
+            self._pool.grow(min(self._most_workers, at_work + len(self._queue)))
             self._hand_out()
             self._poll()
             self._enforce_deadlines()
@@ -126,12 +130,15 @@ class _Batch:
             ) from found
 
     def _hear_scene(self, worker: Worker, item: Item, found: Manifest | Lift3dError) -> None:
-        if not isinstance(found, Lift3dError):
-            self._finish(item, found)
-            return
-        if is_worker_spoilt(found):
+        error = found if isinstance(found, Lift3dError) else None
+        if error is not None and is_worker_spoilt(error):
             self._pool.drop(worker)
-        self._settle(item, found)
+        if item.share is not None and (error is None or error.disposition != "abort"):
+            self._queue.finish_share(item)
+        elif isinstance(found, Lift3dError):
+            self._settle(item, found)
+        else:
+            self._finish(item, found)
 
     def _settle(self, item: Item, error: Lift3dError) -> None:
         """Do with a failed scene what the policy says."""
@@ -153,6 +160,9 @@ class _Batch:
             if item is None or (worker.deadline > now and worker.heard_at + silence > now):
                 continue
             self._pool.drop(worker)
+            if item.share is not None:
+                self._queue.finish_share(item)
+                continue
             if worker.deadline <= now:
                 self._record_failure(
                     item,

@@ -6,7 +6,7 @@ Parameters are flat, plain data, so that the command line, the Prefect UI and ``
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from prefect import flow, task
@@ -56,6 +56,7 @@ def lift_scenes(
     gpus_per_worker: float = 0.0,
     threads_per_worker: int = 1,
     batch_size: int = 100,
+    split_views: int = 256,
     scene_deadline_s: float = 3600.0,
     heartbeat_s: float = 900.0,
     lease_s: float = 60.0,
@@ -89,6 +90,7 @@ def lift_scenes(
         gpus_per_worker: GPUs reserved per worker, fractions allowed.
         threads_per_worker: torch threads per worker.
         batch_size: Scenes per Prefect task.
+        split_views: Scenes of more views than this are encoded and lifted by several workers.
         scene_deadline_s: Longest time in seconds that one scene may take.
         heartbeat_s: Longest time in seconds that a scene at work may be silent before its worker is replaced.
         lease_s: Seconds without a word from the flow after which workers and jobs end themselves.
@@ -105,7 +107,7 @@ def lift_scenes(
     outcomes: list[Manifest] = []
     with batch_runner(recipe, execution, _began_at(), current_prepare()) as run:
         for number, batch in enumerate(_batches(recipe.scenes, execution.batch_size)):
-            named = lift_batch.with_options(task_run_name=f"scenes-{number:05d}")
+            named: Callable[..., list[Manifest]] = lift_batch.with_options(task_run_name=f"scenes-{number:05d}")
             # Quoted: Prefect would search them for futures, name by name.
             outcomes += named(quote(batch), quote(run), quote(shown))
     return _final_state(recipe, execution, outcomes, shown)

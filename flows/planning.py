@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lift3d.config import Execution, Recipe
+from lift3d.config import Execution, Recipe, scene_name
 from lift3d.domain.camera import ImageSize
 from lift3d.domain.scene import Scene
 from lift3d.errors import ConfigError, Lift3dError, ResourcePromiseError, SceneError
@@ -20,7 +20,7 @@ from lift3d.planned_bytes import (
     peak_of,
     stored_scene_bytes,
 )
-from lift3d.runs import named_scene, scene_name, scene_record_path, standing_manifest
+from lift3d.runs import named_scene, scene_record_path, standing_manifest
 from lift3d.scene_inputs import SceneInputs
 from lift3d.storage.layout import STORE_FILE
 from lift3d.storage.location import Store, open_store

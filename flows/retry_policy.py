@@ -103,7 +103,7 @@ def translated_connection(address: str | None) -> Iterator[None]:
     except exceptions.AuthenticationError as error:
         raise ConfigError(
             f"The Ray cluster at '{address}' refuses this process: {first_line(error)} Set RAY_AUTH_MODE to "
-            "the same value on both sides (token or disabled), and for token the same RAY_AUTH_TOKEN."
+            "the same value on both sides (token or disabled), and for token the same RAY_AUTH_TOKEN or _PATH."
         ) from error
     except (exceptions.RayError, ValueError, RuntimeError, OSError, OverflowError) as error:
         where = f"connect to Ray at '{address}'" if address else "start Ray in this process"

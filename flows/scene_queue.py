@@ -8,12 +8,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 from urllib.parse import parse_qs
 
 from flows.retry_policy import Budget
 from lift3d.config import Recipe
 from lift3d.domain.keys import digest
 from lift3d.errors import ProductMissingError
+from lift3d.scene_share import Share
 from lift3d.storage.layout import run_path
 from lift3d.storage.location import Store
 
@@ -32,12 +34,48 @@ class Item:
         size: About how many views it has; what the order goes by.
         failures: How often it failed, by budget.
         not_before: When it may be tried again, on the monotonic clock.
+        share: Of the scene's work; None for all that is left of it.
     """
 
     location: str
     size: int = 0
     failures: Counter[Budget] = field(default_factory=Counter)
     not_before: float = 0.0
+    share: Share | None = None
+
+
+class SceneShares:
+    """Splits long scenes: all encode together, then all lift together, then one does what is left.
+
+    A share that fails holds nobody up: what it has not committed, the last worker computes, and records.
+    """
+
+    def __init__(self, count: int = 1, split_views: int = _MOST_FILES) -> None:
+        """Split scenes of more than ``split_views`` views into ``count`` shares."""
+        self._count = count
+        self._split_views = split_views
+        self._whole: dict[str, Item] = {}
+        self._open: Counter[str] = Counter()
+
+    def begin(self, item: Item) -> list[Item]:
+        """Return what is to be done first of a scene."""
+        if self._count < 2 or item.size <= self._split_views:
+            return [item]
+        self._whole[item.location] = item
+        return self._split(item.location, "encode")
+
+    def finish(self, item: Item) -> list[Item]:
+        """Return what is to be done after a share; nothing while others of its stage are at work."""
+        location, share = item.location, item.share
+        self._open[location] -= 1
+        if self._open[location] or share is None:
+            return []
+        return self._split(location, "lift") if share.stage == "encode" else [self._whole.pop(location)]
+
+    def _split(self, location: str, stage: Literal["encode", "lift"]) -> list[Item]:
+        self._open[location] = self._count
+        size = self._whole[location].size
+        return [Item(location, size, share=Share(stage, index, self._count)) for index in range(self._count)]
 
 
 class SceneQueue:
@@ -47,15 +85,25 @@ class SceneQueue:
     a small object per failed scene, so that a scene that takes the driver along has not been forgotten.
     """
 
-    def __init__(self, locations: Sequence[str], recipe: Recipe, store: Store, forget_failures: bool = False) -> None:
+    def __init__(
+        self,
+        locations: Sequence[str],
+        recipe: Recipe,
+        store: Store,
+        forget_failures: bool = False,
+        shares: SceneShares | None = None,
+    ) -> None:
         self._store = store
         self._folder = f"{run_path(recipe.run_id)}/failures"
         known = {} if forget_failures else _known_failures(store, self._folder)
         self._ready: list[tuple[int, int, Item]] = []
         self._later: list[tuple[float, int, Item]] = []
         self._added = 0
+        self._shares = shares or SceneShares()
         for location in locations:
-            self.put(Item(location, size_hint(location), known.get(digest(location), Counter())))
+            item = Item(location, size_hint(location), known.get(digest(location), Counter()))
+            for first in self._shares.begin(item):
+                self.put(first)
 
     def __len__(self) -> int:
         return len(self._ready) + len(self._later)
@@ -71,6 +119,11 @@ class SceneQueue:
             _, number, item = heapq.heappop(self._later)
             heapq.heappush(self._ready, (-item.size, number, item))
         return heapq.heappop(self._ready)[2] if self._ready else None
+
+    def finish_share(self, item: Item) -> None:
+        """Count a share as finished, well or badly; after the last one of a stage comes what follows."""
+        for following in self._shares.finish(item):
+            self.put(following)
 
     def count_failure(self, item: Item, budget: Budget) -> int:
         """Count a failure, here and in the store, and return how many of the kind there were."""

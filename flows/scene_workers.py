@@ -13,11 +13,13 @@ from flows.planning import plan_scene, require_room
 from flows.progress import Manifest
 from lift3d.config import Execution, Recipe
 from lift3d.models import Models
-from lift3d.runs import attempt_scene, quarantined_manifest
+from lift3d.runs import attempt_scene, attempt_share, quarantined_manifest
 from lift3d.scene_inputs import Report
+from lift3d.scene_share import Share
 from lift3d.storage.location import Store
 
-AttemptScene = Callable[[str, Report], Manifest]
+# A location, who is told of progress, and a share of the scene if it is not all of it.
+AttemptScene = Callable[..., Manifest | None]
 Prepare = Callable[[Recipe, Execution, Store], AttemptScene]
 
 # Exit code of a worker whose driver went silent.
@@ -28,11 +30,14 @@ def prepare_scenes(recipe: Recipe, execution: Execution, store: Store) -> Attemp
     """Build the models of a recipe once and return what runs a scene with them, if it fits into the worker."""
     models = Models.of(recipe)
 
-    def attempt(location: str, report: Report) -> Manifest:
+    def attempt(location: str, report: Report, share: Share | None = None) -> Manifest | None:
         given_up = None if execution.retry_quarantined else quarantined_manifest(store, recipe, location)
         if given_up is not None:
             return given_up
         require_room(plan_scene(location, recipe, models), execution.memory_allowance_bytes)
+        if share is not None:
+            attempt_share(location, share, recipe, models, store, report)
+            return None
         return attempt_scene(location, recipe, models, store, report)
 
     return attempt
@@ -59,15 +64,16 @@ class SceneWorker:
         """Answer, which says that the actor has found its place and imports."""
         self._asked_at = time.monotonic()
 
-    def run(self, location: str) -> Manifest:
-        """Run one scene and return its manifest."""
+    def run(self, location: str, share: Share | None = None) -> Manifest | None:
+        """Run one scene and return its manifest, or a share of one."""
         # The number is the calling thread's own, and Ray may call from another one each time.
         torch.set_num_threads(self._execution.threads_per_worker)
         self._asked_at = time.monotonic()
         self._report("start", 0, 1)
         if self._attempt is None:
             self._attempt = self._prepare(self._recipe, self._execution, self._store)
-        return self._attempt(location, self._report)
+        shares = () if share is None else (share,)
+        return self._attempt(location, self._report, *shares)
 
     def stage(self) -> tuple[str, int, int, float]:
         """Return the stage at work, how much of it is done, out of how much, and for how many seconds it was silent."""

@@ -1,6 +1,6 @@
 """The command line: parse, build the configuration, call.
 
-Exit codes: 0 all, 3 partial, 1 error, 2 usage, 130 interrupted.
+Exit codes: 0 all, 3 partial, 1 error, 2 usage, 4 regression, 130 interrupted.
 """
 
 import json
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lift3d.training.settings import TrainingSettings
     from lift3d.training.train import Listener
 
-EXIT_ERROR, EXIT_USAGE, EXIT_PARTIAL, EXIT_INTERRUPTED = 1, 2, 3, 130
+EXIT_ERROR, EXIT_USAGE, EXIT_PARTIAL, EXIT_REGRESSION, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
 
 app = typer.Typer(
     help="Lift any 2D vision model to 3D-consistent answers on any posed multi-view scene.",
@@ -66,7 +66,7 @@ def main() -> None:
 def run(
     locations: Annotated[
         list[str] | None,
-        typer.Argument(help="Folders or files of posed scenes, or procedural:FAMILY?seed=0."),
+        typer.Argument(help="Posed scenes: folders, files, procedural:FAMILY?seed=0, or lists of them (.txt, .csv …)."),
     ] = None,
     operator: Annotated[
         list[str] | None,
@@ -89,8 +89,13 @@ def run(
     ] = None,
     targets: Annotated[str | None, typer.Option(help="Novel cameras: a JSON file, or path:COUNT.")] = None,
     plugin: Annotated[list[str] | None, typer.Option(help="Operator of one's own: module:attribute.")] = None,
-    ray_address: Annotated[str | None, typer.Option(help="Ray cluster to use; one is started if not given.")] = None,
+    ray_address: Annotated[
+        str | None, typer.Option(help="http://HOST:8265 or HOST:6379; a Ray is started if not given.")
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="Scene workers at most.")] = None,
+    retry_quarantined: Annotated[
+        bool, typer.Option("--retry-quarantined", help="Try scenes again that were given up.")
+    ] = False,
     serial: Annotated[bool, typer.Option("--serial", help="In this process, without Prefect and Ray.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and do nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
@@ -117,13 +122,10 @@ def run(
         "targets": targets,
         "plugins": plugin,
     }
-    fields = {**_read_recipe(recipe), **{name: value for name, value in given.items() if value not in (None, [])}}
-    if leave_one_out:
-        fields["holdout"] = None
-    if not fields.get("scenes"):
-        raise ConfigError("No scene given. Name at least one LOCATION, e.g. lift3d run my-capture/ --operator rgb.")
-    what = parse_recipe(fields)
-    where = parse_execution({"store": store, "ray_address": ray_address, "workers": workers})
+    what = _what_to_run(_read_recipe(recipe), given, leave_one_out)
+    where = parse_execution(
+        {"store": store, "ray_address": ray_address, "workers": workers, "retry_quarantined": retry_quarantined}
+    )
     if dry_run:
         from flows.planning import plan
 
@@ -216,6 +218,44 @@ def status(
 
 
 @app.command()
+def fsck(
+    store: Annotated[str, typer.Argument(help="URL of the store.")],
+    checksums: Annotated[
+        bool, typer.Option("--checksums/--no-checksums", help="Read every byte, rather than compare names and sizes.")
+    ] = False,
+    run_id: Annotated[str | None, typer.Option("--run", help="Only what this run rests on.")] = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Delete what is damaged; the next run computes it.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Check that everything committed in a store is there and as it was written. Exit code 1 if not."""
+    from lift3d.present.fsck_command import check_store
+
+    found = check_store(store, checksums, run_id, repair)
+    typer.echo(json.dumps(found.to_json(), indent=1) if as_json else found.to_text())
+    sys.exit(0 if found.is_clean else EXIT_ERROR)
+
+
+@app.command()
+def gc(
+    store: Annotated[str, typer.Argument(help="URL of the store.")],
+    older_than: Annotated[float, typer.Option(help="Hours since the last write, by the store's clock.")] = 48.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be deleted and delete nothing.")] = False,
+    run_id: Annotated[str | None, typer.Option("--run", help="Only attempts at what this run rests on.")] = None,
+    unreferenced: Annotated[
+        bool, typer.Option("--unreferenced", help="Products that no run names, too. Not while a run is going on.")
+    ] = False,
+    caches: Annotated[bool, typer.Option("--caches", help="Features and tracks, too. As --unreferenced.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Allow less than an hour: nobody uses the store.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Delete what dead workers left behind in a store."""
+    from lift3d.present.gc_command import Extent, collect_garbage
+
+    deleted = collect_garbage(store, Extent(older_than, run_id, dry_run, unreferenced, caches, force))
+    typer.echo(json.dumps(deleted.to_json(), indent=1) if as_json else deleted.to_text())
+
+
+@app.command()
 def tables(
     store: Annotated[str, typer.Option(help="URL of the store.")],
     format: Annotated[Format, typer.Option(help="md is the summary; the others hold every score row.")] = Format.md,
@@ -225,13 +265,14 @@ def tables(
         str | None,
         typer.Option(help="METRIC:LIFTER_A:LIFTER_B prints paired bootstrap intervals over views."),
     ] = None,
+    brief: Annotated[bool, typer.Option("--brief", help="In md, of several scenes, their means alone.")] = False,
 ) -> None:
     """Print or write the score table of a store."""
     from lift3d.present.table_command import render_table
 
     if format is Format.parquet and out is None and sys.stdout.isatty():
         raise ConfigError("Parquet is binary and standard output is a terminal. Name a file with --out.")
-    content = render_table(store, format.value, run_id, compare)
+    content = render_table(store, format.value, run_id, compare, is_brief=brief)
     if out is None:
         sys.stdout.buffer.write(content)
         return
@@ -243,15 +284,51 @@ def tables(
         ) from error
 
 
+@app.command("compare")
+def compare_two_runs(
+    run_a: Annotated[str, typer.Argument(metavar="RUN_A", help="Run id, or URL#RUN for one of another store.")],
+    run_b: Annotated[str, typer.Argument(metavar="RUN_B", help="The run that is to be better, or at least not worse.")],
+    store: Annotated[str | None, typer.Option(help="URL of the store of runs without a URL.")] = None,
+    metric: Annotated[list[str] | None, typer.Option(help="Metric id; all if not given. Repeatable.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+    fail_on_regression: Annotated[
+        bool, typer.Option("--fail-on-regression", help="Exit code 4 if some metric of RUN_B is significantly worse.")
+    ] = False,
+) -> None:
+    """Compare two runs on the scenes that both have: paired differences and their intervals."""
+    from lift3d.present.compare_command import compare_runs
+
+    found = compare_runs(run_a, run_b, store, metric or ())
+    typer.echo(json.dumps(found.to_json(), indent=1) if as_json else found.to_text())
+    sys.exit(EXIT_REGRESSION if fail_on_regression and found.has_regression else 0)
+
+
 @app.command()
-def doctor() -> None:
-    """Check this machine: versions that work together, torch, Ray, Prefect, and what to do about what does not."""
+def doctor(
+    ray_dashboard: Annotated[
+        str | None, typer.Option(help="URL of a Ray dashboard; RAY_ADDRESS and this machine's are looked at anyway.")
+    ] = None,
+    store: Annotated[str | None, typer.Option(help="URL of a store to prove; it is made if it is new.")] = None,
+) -> None:
+    """Check this machine and its services: versions, torch, Ray, Prefect, a store, and what to do about each."""
     from lift3d.present.doctor import examine
 
-    findings = examine()
+    findings = examine(ray_dashboard, store)
     for finding in findings:
         typer.echo(finding.to_text())
     sys.exit(EXIT_ERROR if any(not finding.is_fine for finding in findings) else 0)
+
+
+def _what_to_run(recipe: dict[str, Any], given: dict[str, Any], leave_one_out: bool) -> Recipe:
+    """Return the recipe of a file and what was given beside it, which wins."""
+    from lift3d.scene_lists import expand_scenes
+
+    fields = {**recipe, **{name: value for name, value in given.items() if value not in (None, [])}}
+    if leave_one_out:
+        fields["holdout"] = None
+    if not fields.get("scenes"):
+        raise ConfigError("No scene given. Name at least one LOCATION, e.g. lift3d run my-capture/ --operator rgb.")
+    return parse_recipe({**fields, "scenes": expand_scenes(fields["scenes"])})
 
 
 def _read_recipe(path: Path | None) -> dict[str, Any]:

@@ -174,6 +174,42 @@ def bench_speed(
     typer.echo(json.dumps(figures, indent=1) if as_json else table(figures))
 
 
+@bench.command("scale")
+def bench_scale(
+    control: Annotated[int, typer.Option(help="Scenes whose work is nothing.")] = 10_000,
+    count: Annotated[list[int] | None, typer.Option(help="Numbers of real scenes; 10, 50, 200 if not given.")] = None,
+    turns: Annotated[int, typer.Option(help="Turns of two workers and two bare processes.")] = 3,
+    out: Annotated[Path | None, typer.Option(help="Markdown file to write.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """What Prefect and Ray cost, by thousands of scenes and against bare loops; and what a million scenes need."""
+    from flows.scale_bench import measure_scale
+    from lift3d.bench.cost_model import Assumptions, cost_section
+    from lift3d.bench.scale_page import scale_page
+    from lift3d.bench.scene_costs import measure_scene_costs
+
+    costs = measure_scene_costs()
+    figures = measure_scale(control, sorted(count or (10, 50, 200)), turns, lambda line: typer.echo(line, err=True))
+    section = cost_section(costs, max(0.0, figures.slope_ratio - 1.0), Assumptions())
+    _present(figures.to_json(), scale_page(figures.to_json(), section), out, as_json)
+
+
+@bench.command("storage")
+def bench_storage(
+    s3: Annotated[str | None, typer.Option(help="Also compare s3fs and obstore below this s3://BUCKET/PREFIX.")] = None,
+    server: Annotated[str, typer.Option(help="What serves it, for the page.")] = "",
+    folder: Annotated[Path, typer.Option(help="Where on the local disk to write.")] = Path("runs/storage"),
+    out: Annotated[Path | None, typer.Option(help="Markdown file to write.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Bytes per view, throughput of products against plain Zarr, and of the libraries behind s3://."""
+    from lift3d.bench import storage
+    from lift3d.bench.storage_page import page
+
+    figures = storage.measure(folder, s3, storage.FULL)
+    _present(figures, page(figures, server), out, as_json)
+
+
 def _held_out(
     scenes: list[str], operators: list[str], lifters: list[str], plugins: list[str] | None, size: dict[str, int | None]
 ) -> Recipe:

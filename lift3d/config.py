@@ -102,6 +102,7 @@ class Execution(BaseModel):
         gpus_per_worker: GPUs reserved per worker, fractions allowed.
         threads_per_worker: torch threads per worker; equal in serial and distributed runs.
         batch_size: Scenes per Prefect task.
+        split_views: Scenes of more views than this are encoded and lifted by several workers.
         scene_deadline_s: Longest time one scene may take.
         heartbeat_s: Longest time a scene may be silent: no view finished, no answer. Then its worker is replaced.
         lease_s: Workers and jobs that hear nothing from their driver for so long end themselves.
@@ -121,6 +122,7 @@ class Execution(BaseModel):
     gpus_per_worker: float = Field(default=0.0, ge=0)
     threads_per_worker: int = Field(default=1, ge=1)
     batch_size: int = Field(default=100, ge=1)
+    split_views: int = Field(default=256, ge=2)
     scene_deadline_s: float = Field(default=3600.0, gt=0)
     heartbeat_s: float = Field(default=900.0, gt=0)
     lease_s: float = Field(default=60.0, ge=2)

@@ -29,10 +29,19 @@ Ids (scene, view, operator) are optional attributes, so that every class survive
 """
 
 import difflib
+import os
 from collections.abc import Iterable
 from typing import ClassVar, Literal
 
 Disposition = Literal["abort", "skip", "retry"]
+
+# Messages end up in records, tables and logs; what the environment holds under these is blotted out of them, should
+# a library, a service or an operator repeat it. Shorter values are no secrets, and would blot out words.
+_SECRETS = (
+    *("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "RAY_AUTH_TOKEN", "HF_TOKEN"),
+    *("PREFECT_API_KEY", "PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING"),
+)
+_SHORTEST_SECRET = 8
 
 
 class Lift3dError(Exception):
@@ -49,10 +58,18 @@ class Lift3dError(Exception):
         view: str | None = None,
         operator: str | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(without_secrets(message))
         self.scene = scene
         self.view = view
         self.operator = operator
+
+
+def without_secrets(text: str) -> str:
+    """Return a text without the secrets that the environment holds."""
+    for secret in filter(None, map(os.environ.get, _SECRETS)):
+        if len(secret) >= _SHORTEST_SECRET:
+            text = text.replace(secret, "***")
+    return text
 
 
 class ConfigError(Lift3dError):

@@ -45,7 +45,9 @@ def read_scene(location: str) -> Scene:
     return read_location(location)
 
 
-def encode_view(operator: Operator, frame: Frame, view: ViewId = "") -> tuple[FeatureMap, ...]:
+def encode_view(
+    operator: Operator, frame: Frame, view: ViewId = "", on_clamped: Callable[[int], None] = lambda count: None
+) -> tuple[FeatureMap, ...]:
     """Return an operator's features of one view, one map per cut, exactly representable in float16.
 
     Features are stored as float16; rounding here, before anyone uses them, makes a run from the cache equal to a
@@ -54,18 +56,28 @@ def encode_view(operator: Operator, frame: Frame, view: ViewId = "") -> tuple[Fe
     Args:
         operator: The model, or what knows the scene's views.
         frame: Of the view.
-        view: Its id, for what only knows views; a picture has none.
+        view: Its id, for what only knows views and for messages; a picture has none.
+        on_clamped: Told how many values were beyond float16 and are its largest number now, if any were.
 
     Raises:
-        NonFiniteError: If the model gives NaN or infinity.
+        ContractError: Naming the operator and the view, if the model breaks its promise, such as by NaN.
     """
-    if isinstance(operator, PrecomputedOperator):
-        maps = operator.read(view, frame.camera.size)
-    else:
-        image = torch.where(frame.is_valid, frame.image, _mean_colour(frame)[:, None, None])
-        with torch.inference_mode():
-            maps = operator.encode(image)
-    return tuple(_rounded_to_half(one, operator.spec.name) for one in maps)
+    try:
+        if isinstance(operator, PrecomputedOperator):
+            maps = operator.read(view, frame.camera.size)
+        else:
+            image = torch.where(frame.is_valid, frame.image, _mean_colour(frame)[:, None, None])
+            with torch.inference_mode():
+                maps = operator.encode(image)
+        rounded = tuple(_rounded_to_half(one, operator.spec.name) for one in maps)
+    except ContractError as error:
+        if not view or error.view:
+            raise
+        raise type(error)(f"View '{view}': {error}", operator=operator.spec.name, view=view) from error
+    clamped = sum(int((one.values.abs() > HALF_MAX).sum()) for one in maps)
+    if clamped:
+        on_clamped(clamped)
+    return rounded
 
 
 def fit_scene(operator: Operator, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:

@@ -1,33 +1,37 @@
-"""Runs: the record of a recipe in a store, one record per scene, the serial driver, and the table of a run.
+"""Runs: the record of a recipe in a store, one record per scene, and the serial driver.
 
 The serial driver is the reference that the distributed one must equal: both call ``attempt_scene`` and nothing else.
 """
 
 import json
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 
 from lift3d.circuit_breaker import CircuitBreaker
-from lift3d.config import Execution, Recipe, parse_recipe, scene_name
+from lift3d.config import Execution, Recipe, scene_name
 from lift3d.domain.keys import digest
 from lift3d.domain.scene import DroppedView, Scene
-from lift3d.domain.scores import ScoreRow
 from lift3d.errors import ConfigError, ProductMissingError, SceneFormatError, WorkerError
 from lift3d.models import Models
 from lift3d.pipeline import read_scene
+from lift3d.run_tables import list_runs as list_runs
+from lift3d.run_tables import read_recipe as read_recipe
+from lift3d.run_tables import read_run as read_run
+from lift3d.run_tables import run_table as run_table
+from lift3d.run_tables import scene_record_path as scene_record_path
+from lift3d.run_tables import unique_names as unique_names
+from lift3d.run_tables import write_scene_table
 from lift3d.scene_inputs import Report, SceneInputs, quiet
-from lift3d.scene_run import run_scene
-from lift3d.scene_scores import ALL_PIXELS
+from lift3d.scene_run import run_scene, run_share
+from lift3d.scene_share import Share
 from lift3d.storage import layout
 from lift3d.storage.commit import committed
 from lift3d.storage.documents import read_document
 from lift3d.storage.location import Store, open_store
 from lift3d.storage.mending import mended
-from lift3d.tables.schema import ScoreTable
 from lift3d.unexpected import own_error
 
 Manifest = dict[str, Any]
@@ -40,15 +44,6 @@ def begin_run(recipe: Recipe, store: Store) -> str:
     if not store.exists(path):
         store.write_bytes(path, json.dumps(recipe.model_dump(mode="json"), indent=1, sort_keys=True).encode())
     return recipe.run_id
-
-
-def read_recipe(store: Store, run_id: str) -> Recipe:
-    """Return the recipe of a run.
-
-    Raises:
-        ProductMissingError: If the store has no such run.
-    """
-    return parse_recipe(json.loads(store.read_bytes(f"{layout.run_path(run_id)}/recipe.json")))
 
 
 def read_scene_record(store: Store, recipe: Recipe, location: str) -> Manifest:
@@ -119,8 +114,30 @@ def attempt_scene(location: str, recipe: Recipe, models: Models, store: Store, r
         if error.disposition != "skip":
             raise error from (None if error is raised else raised)
         manifest = failed_manifest(location, error.reason, str(error), dropped)
-    store.write_bytes(key, to_record(manifest))
+    record = to_record(manifest)
+    store.write_bytes(key, record)
+    write_scene_table(store, recipe, manifest, record)
     return manifest
+
+
+def attempt_share(
+    location: str, share: Share, recipe: Recipe, models: Models, store: Store, report: Report = quiet
+) -> None:
+    """Commit a share of a scene's work, unless the scene is done. What is wrong with it, its own run will say.
+
+    Raises:
+        Lift3dError: Everything that is not the scene's fault.
+    """
+    try:
+        inputs = SceneInputs(named_scene(_read(location), location, recipe), store, recipe.image_height)
+        key = scene_record_path(recipe, location)
+        now = models.digest_of(inputs, recipe)
+        if mended(store, lambda: standing_manifest(store, key, now)) is None:
+            mended(store, lambda: run_share(inputs, recipe, models, share, report))
+    except Exception as raised:
+        error = own_error(raised, location)
+        if error.disposition != "skip":
+            raise error from (None if error is raised else raised)
 
 
 def to_record(manifest: Manifest) -> bytes:
@@ -149,97 +166,6 @@ def failed_manifest(location: str, reason: str, message: str, dropped: Sequence[
         "scores": [],
         "computed": {},
     }
-
-
-def scene_record_path(recipe: Recipe, location: str) -> str:
-    """Return where a run keeps its record of a scene."""
-    return f"{layout.run_path(recipe.run_id)}/scenes/{digest(location)}.json"
-
-
-def read_run(store: Store, run_id: str) -> tuple[Recipe, list[Manifest]]:
-    """Return the recipe of a run and the records of its scenes so far, in the recipe's order.
-
-    Raises:
-        ProductMissingError: If the store has no such run.
-    """
-    recipe = parse_recipe(json.loads(store.read_bytes(f"{layout.run_path(run_id)}/recipe.json")))
-    manifests = []
-    for location in recipe.scenes:
-        try:
-            manifests.append(json.loads(store.read_bytes(scene_record_path(recipe, location))))
-        except ProductMissingError:
-            continue
-    return recipe, manifests
-
-
-def list_runs(store: Store) -> list[str]:
-    """Return the ids of the runs recorded in a store."""
-    return sorted(key.split("/")[1] for key in store.list("runs") if key.endswith("/recipe.json"))
-
-
-def run_table(store: Store, run_id: str) -> ScoreTable:
-    """Return the score table of a run: the rows of its scenes, and a row for everything that failed.
-
-    Raises:
-        ProductMissingError: If the store has no such run, or scores that a record names are gone.
-    """
-    recipe, manifests = read_run(store, run_id)
-    rows: list[ScoreRow] = []
-    for manifest, name in zip(manifests, unique_names(manifests), strict=True):
-        for path in manifest["scores"]:
-            rows += [_row(fields, run_id, name) for fields in read_document(store, path)]
-        rows += _rows_without_value({**manifest, "scene": name}, recipe)
-    return ScoreTable.from_rows(rows)
-
-
-def unique_names(manifests: Sequence[Manifest]) -> list[str]:
-    """Return a name per scene of a run: its own, with a digest of its location where several have the same."""
-    named = [(manifest["scene"], manifest["location"]) for manifest in manifests]
-    count = Counter(name for name, _ in named)
-    return [name if count[name] == 1 else f"{name}-{digest(location)[:6]}" for name, location in named]
-
-
-def _rows_without_value(manifest: Mapping[str, Any], recipe: Recipe) -> list[ScoreRow]:
-    """Rows of what has no figure: a failed scene, dropped views, lifters that cannot run on the scene."""
-    dropped: dict[str, str] = {}
-    for view, reason, message in manifest["dropped"]:
-        # Files may list a view several times; it has one row.
-        dropped.setdefault(view, f"{reason}: {message}")
-    missing = [(view, "", "", "view", sentence) for view, sentence in dropped.items()]
-    if manifest["outcome"] != "ok":
-        missing.append(("", "", "", "scene", manifest["reason"]))
-    missing += [
-        ("", product["operator"], product["lifter"], "lifter", product["reason"])
-        for product in manifest["lifted"]
-        if product["reason"]
-    ]
-    return [
-        ScoreRow(
-            run=recipe.run_id,
-            scene=manifest["scene"],
-            target=target,
-            other="",
-            operator=operator,
-            lifter=lifter,
-            target_mode=recipe.row_target_mode,
-            metric=f"usable_{what}",
-            protocol=f"{protocol}/{ALL_PIXELS}" if (protocol := manifest.get("protocol", "")) else "",
-            threshold_source="",
-            scoring_geometry="none",
-            value=float("nan"),
-            weight=0.0,
-            coverage=float("nan"),
-            outcome="failed" if what == "scene" else "skipped",
-            reason=reason,
-        )
-        for target, operator, lifter, what, reason in missing
-    ]
-
-
-def _row(fields: Mapping[str, Any], run_id: str, scene: str) -> ScoreRow:
-    """Rebuild a stored row: numbers that were missing are NaN again, the run and the scene's name are this one's."""
-    numbers = {name: float("nan") if fields[name] is None else fields[name] for name in ("value", "weight", "coverage")}
-    return ScoreRow(**{**fields, **numbers, "run": run_id, "scene": scene})
 
 
 def _read(location: str) -> Scene:

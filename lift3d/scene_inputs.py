@@ -125,9 +125,14 @@ class SceneInputs:
         spec = operator.spec
         path = layout.features_path(self.scene.id, spec.name, features_digest(spec), self.digests[view_id])
         if committed(self.store, path) is None:
-            maps = pipeline.encode_view(operator, self.frame(view_id), view_id)
-            write_features(self.store, path, maps, {"operator": spec.identity, "view": view_id})
+            clamped: list[int] = []
+            maps = pipeline.encode_view(operator, self.frame(view_id), view_id, clamped.append)
+            attrs = {"operator": spec.identity, "view": view_id, "clamped_to_float16": sum(clamped)}
+            write_features(self.store, path, maps, attrs)
             self.computed["features"] += 1
+            if clamped:
+                # Said with what was computed, so that whoever looks at the run sees it.
+                self.computed[f"values of {spec.name} clamped to float16"] += sum(clamped)
             return maps
         return read_features(self.store, path)
 

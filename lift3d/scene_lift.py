@@ -18,6 +18,7 @@ from lift3d.operators.protocol import Operator
 from lift3d.scene_digests import lifted_digest, plain_digest, state_digest
 from lift3d.scene_inputs import Report, SceneInputs
 from lift3d.scene_products import VIEWS_PER_PART, write_lifted_part
+from lift3d.scene_share import Share
 from lift3d.storage import layout
 from lift3d.storage.commit import committed
 from lift3d.targets import Target
@@ -101,10 +102,13 @@ def lift_scene(
     targets: Sequence[Target],
     products: Sequence[LiftedProduct],
     report: Report,
+    share: Share | None = None,
 ) -> None:
-    """Compute and commit every part that is not committed yet."""
+    """Compute and commit every part that is not committed yet, or those of them that belong to a share."""
     work = _Lifting(inputs, recipe, models, states)
     for part, start in enumerate(range(0, len(targets), VIEWS_PER_PART)):
+        if share is not None and not share.takes(part):
+            continue
         missing = [
             product for product in products if product.parts and committed(inputs.store, product.parts[part]) is None
         ]

@@ -24,16 +24,14 @@ VIEWS_PER_PART = 32
 def write_features(store: Store, path: str, maps: Sequence[FeatureMap], attrs: Mapping[str, Any]) -> None:
     """Commit the features of one view, one array per cut, float16."""
     arrays: dict[str, NamedArray] = {}
-    clamped = 0
     for cut, one in enumerate(maps):
-        half, count = to_half(one.values.numpy())
-        clamped += count
+        half = to_half(one.values.numpy())[0]
         arrays[f"features_{cut}"] = ((f"channel_{cut}", f"row_{cut}", f"col_{cut}"), half)
         if one.global_tokens is not None:
             tokens = to_half(one.global_tokens.numpy())[0]
             arrays[f"tokens_{cut}"] = ((f"token_{cut}", f"channel_{cut}"), tokens)
     grids = [one.grid.to_json() for one in maps]
-    write_product(store, path, arrays, {**attrs, "grids": grids, "clamped_to_float16": clamped})
+    write_product(store, path, arrays, {**attrs, "grids": grids})
 
 
 def read_features(store: Store, path: str) -> tuple[FeatureMap, ...]:

@@ -1,5 +1,6 @@
 """One scene along the line, with its I/O: read what is committed, compute the rest, commit, score."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from lift3d import pipeline
@@ -7,10 +8,11 @@ from lift3d.config import Recipe
 from lift3d.domain.features import SceneState
 from lift3d.models import Models
 from lift3d.scene_inputs import Report, SceneInputs, quiet
-from lift3d.scene_lift import lift_scene, plan_products
+from lift3d.scene_lift import LiftedProduct, lift_scene, plan_products
 from lift3d.scene_scores import score_products
+from lift3d.scene_share import Share
 from lift3d.scene_tracks import views_to_fit_on
-from lift3d.targets import choose_targets
+from lift3d.targets import Target, choose_targets
 
 
 def run_scene(inputs: SceneInputs, recipe: Recipe, models: Models, report: Report = quiet) -> dict[str, Any]:
@@ -28,20 +30,7 @@ def run_scene(inputs: SceneInputs, recipe: Recipe, models: Models, report: Repor
     Raises:
         SceneError: If fewer than two views are usable.
     """
-    inputs.decode_all(report)
-    targets = choose_targets(list(inputs.views.values()), recipe)
-    targets = pipeline.select_sources(targets, inputs.cameras(), recipe.sources, inputs.scene.depth_range)
-    # Only what is a target or a source of one is encoded, unless an operator's fit asks for more.
-    used = {target.id for target in targets} | {name for target in targets for name, _ in target.sources}
-    # Held-out targets are no source of any target, so nothing may be fitted on them either.
-    fitted_on = {name for target in targets for name in target.source_ids}
-    views = views_to_fit_on(inputs, fitted_on)
-    states: dict[str, SceneState] = {}
-    for operator in models.operators:
-        maps = inputs.encode(operator, used, report)
-        states[operator.spec.name] = pipeline.fit_scene(operator, maps.only(fitted_on), views)
-    products = plan_products(inputs, recipe, models, states, targets)
-    lift_scene(inputs, recipe, models, states, targets, products, report)
+    targets, products = _encode_and_lift(inputs, recipe, models, report, None)
     scores = score_products(inputs, recipe, models, targets, products, report)
     return {
         "scene": inputs.scene.id,
@@ -58,3 +47,36 @@ def run_scene(inputs: SceneInputs, recipe: Recipe, models: Models, report: Repor
         "scores": scores,
         "computed": dict(inputs.computed),
     }
+
+
+def run_share(inputs: SceneInputs, recipe: Recipe, models: Models, share: Share, report: Report = quiet) -> None:
+    """Commit a share of what run_scene would compute, and nothing else; run_scene then finds it.
+
+    Every share decodes all views, since which of them are usable decides what is a target and a source.
+    """
+    _encode_and_lift(inputs, recipe, models, report, share)
+
+
+def _encode_and_lift(
+    inputs: SceneInputs, recipe: Recipe, models: Models, report: Report, share: Share | None
+) -> tuple[Sequence[Target], list[LiftedProduct]]:
+    inputs.decode_all(report)
+    targets = choose_targets(list(inputs.views.values()), recipe)
+    targets = pipeline.select_sources(targets, inputs.cameras(), recipe.sources, inputs.scene.depth_range)
+    # Only what is a target or a source of one is encoded, unless an operator's fit asks for more.
+    used = {target.id for target in targets} | {name for target in targets for name, _ in target.sources}
+    # Held-out targets are no source of any target, so nothing may be fitted on them either.
+    fitted_on = {name for target in targets for name in target.source_ids}
+    if share is not None and share.stage == "encode":
+        own = {name for number, name in enumerate(sorted(used)) if share.takes(number)}
+        for operator in models.operators:
+            inputs.encode(operator, own, report)
+        return targets, []
+    views = views_to_fit_on(inputs, fitted_on)
+    states: dict[str, SceneState] = {}
+    for operator in models.operators:
+        maps = inputs.encode(operator, used, report)
+        states[operator.spec.name] = pipeline.fit_scene(operator, maps.only(fitted_on), views)
+    products = plan_products(inputs, recipe, models, states, targets)
+    lift_scene(inputs, recipe, models, states, targets, products, report, share)
+    return targets, products

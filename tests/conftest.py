@@ -1,4 +1,4 @@
-"""Table of contents: hypothesis profile · one thread for equal bits · isolation of HOME and network settings."""
+"""Table of contents: fault matrix · hypothesis profile · one thread for equal bits · isolation of network settings."""
 
 import os
 from pathlib import Path
@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+
+pytest_plugins = ["tests.support.fault_matrix"]
 
 settings.register_profile(
     "house", max_examples=50, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)

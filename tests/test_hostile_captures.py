@@ -55,6 +55,7 @@ def outside(folder: Path, frames: list[dict[str, Any]]) -> None:
     frames[1]["file_path"] = "../../etc/passwd"
 
 
+@pytest.mark.fault(24, "one of four frames: a pose at 1e300 or 10**400, no name, an empty file, or a name outside")
 @pytest.mark.parametrize("spoil", [far_away, beyond_floats, without_a_name, empty_file, outside])
 def test_one_bad_view_is_dropped_with_a_reason_and_the_others_go_on(tmp_path: Path, spoil: Spoil) -> None:
     manifest = run(write(tmp_path / "scene", spoil), tmp_path / "store")
@@ -79,6 +80,7 @@ def test_a_scene_that_fails_keeps_a_row_for_each_view_that_made_it_fail(tmp_path
     assert (rows["metric"] == "usable_scene").sum() == 1
 
 
+@pytest.mark.fault(29, "all frames are unusable, or there are none")
 @pytest.mark.parametrize("shared", [{"w": 10**400}, {"fl_x": 1e300}, {"fl_x": -5.0}, {"frames": []}])
 def test_a_scene_without_a_usable_view_says_why(tmp_path: Path, shared: dict[str, Any]) -> None:
     manifest = run(write(tmp_path / "scene", **shared), tmp_path / "store")
@@ -87,6 +89,7 @@ def test_a_scene_without_a_usable_view_says_why(tmp_path: Path, shared: dict[str
     assert len(manifest["reason"]) < 400
 
 
+@pytest.mark.fault(28, "a folder named in Chinese, with markup and formulas")
 def test_names_are_no_markup_no_formula_and_in_any_script(tmp_path: Path) -> None:
     from lift3d.present.contact_sheet import draw_contact_sheet
     from lift3d.scenes.catalog import read_scene

@@ -4,7 +4,7 @@ Letters: a probe is a point of the target's frustum; the cost of a view is how d
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -27,6 +27,8 @@ _WORST_ANGLE = math.radians(30)
 _FADE = 0.25
 # Tapers stay positive; a jump of a thousandth at a change of the set cannot be seen.
 _MIN_TAPER = 1e-3
+# Cameras whose costs are computed together: a few megabytes of memory.
+_AT_ONCE = 1024
 
 
 def select_sources(
@@ -69,15 +71,25 @@ def view_costs(target: Camera, cameras: Sequence[Camera], depth_range: DepthRang
     Mean over probes of three terms: angle between the rays of the two cameras (as a share of 30°), log ratio of
     the two distances, and how far outside the image the probe falls (as a share of the image, at most 1).
     """
-    probes = _probes(target, depth_range)
-    distance = (probes - target.center).norm(dim=-1)
+    probes, target_center = _probes(target, depth_range), target.center
+    distance = (probes - target_center).norm(dim=-1)
+
+    def cost(w2c: Float[Tensor, "4 4"], K: Float[Tensor, "3 3"], extent: Float[Tensor, "2"]) -> Float[Tensor, ""]:
+        center = -w2c[:3, :3].T @ w2c[:3, 3]
+        angle = baseline_angle(probes, target_center, center) / _WORST_ANGLE
+        scale = ((probes - center).norm(dim=-1).clamp(min=1e-9 * depth_range.near) / distance).log().abs()
+        terms: Tensor = angle + scale + _outside(probes, w2c, K, extent)
+        return terms.mean()
+
+    costs_of: Callable[..., Tensor] = torch.vmap(cost)
     costs = []
-    for camera in cameras:
-        angle = baseline_angle(probes, target.center, camera.center) / _WORST_ANGLE
-        scale = ((probes - camera.center).norm(dim=-1).clamp(min=1e-9 * depth_range.near) / distance).log().abs()
-        costs.append((angle + scale + _outside(probes, camera)).mean())
+    for start in range(0, len(cameras), _AT_ONCE):
+        some = cameras[start : start + _AT_ONCE]
+        extents = [[camera.size.width, camera.size.height] for camera in some]
+        stacks = [torch.stack([camera.w2c for camera in some]), torch.stack([camera.K for camera in some])]
+        costs.append(costs_of(*stacks, torch.tensor(extents, dtype=torch.float64)))
     # Costs that differ by rounding alone are equal: ties then go by id in every frame of reference.
-    return torch.stack(costs).round(decimals=9)
+    return torch.cat(costs).round(decimals=9)
 
 
 def _probes(target: Camera, depth_range: DepthRange) -> Float[Tensor, "probe 3"]:
@@ -89,10 +101,15 @@ def _probes(target: Camera, depth_range: DepthRange) -> Float[Tensor, "probe 3"]
     return transform(target.c2w, unproject(grid[:, :2], grid[:, 2], target.K))
 
 
-def _outside(probes: Float[Tensor, "probe 3"], camera: Camera) -> Float[Tensor, "probe"]:
+def _outside(
+    probes: Float[Tensor, "probe 3"],
+    w2c: Float[Tensor, "4 4"],
+    K: Float[Tensor, "3 3"],
+    extent: Float[Tensor, "2"],
+) -> Float[Tensor, "probe"]:
     """Return how far outside the image probes fall, as a share of its size: at most 1, which is behind, too."""
-    uv, is_in_front = project(transform(camera.w2c, probes), camera.K)
-    share = uv / torch.tensor([camera.size.width, camera.size.height], dtype=torch.float64)
+    uv, is_in_front = project(transform(w2c, probes), K)
+    share = uv / extent
     excess = torch.maximum(-share, share - 1).amax(-1).clamp(0, 1)
     return torch.where(is_in_front, excess, torch.ones_like(excess))
 

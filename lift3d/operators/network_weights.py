@@ -1,5 +1,6 @@
 """Weights of networks: seeded, from files, and their digest."""
 
+import hashlib
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -44,13 +45,15 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """Read a state dict.
 
     Args:
-        path: A .safetensors file, or a file of torch.save with tensors only (no code is run).
+        path: A .safetensors file, or a file of torch.save with tensors only (no code is run). If a file of its name
+            and ``.sha256`` lies beside it, as sha256sum writes one, the content must be what that says.
 
     Raises:
-        ConfigError: If the file is missing or holds something else.
+        ConfigError: If the file is missing, holds something else, or is not what it should be.
     """
     if not path.is_file():
         raise ConfigError(f"There is no weights file '{path}'; give a .safetensors file or weights=random.")
+    _check_sum(path)
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
@@ -63,6 +66,24 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
         raise ConfigError(f"Weights file '{path}' holds no state dict (a mapping of names to tensors).")
     return dict(content)
+
+
+def _check_sum(path: Path) -> None:
+    beside = path.with_name(f"{path.name}.sha256")
+    if not beside.is_file():
+        return
+    try:
+        words = beside.read_text(encoding="ascii").split()
+        with path.open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"Weights file '{path}' cannot be held against '{beside.name}': {error}.") from error
+    expected = words[0].lower() if words else "nothing"
+    if found != expected:
+        raise ConfigError(
+            f"Weights file '{path}' is not what '{beside.name}' says: its SHA-256 is {found}, expected {expected:.64}. "
+            "Get the file again, or remove the sum if another file is meant."
+        )
 
 
 def load_weights(network: nn.Module, path: Path, may_be_left: Sequence[str] = ()) -> None:

@@ -24,6 +24,8 @@ class GuardedOperator:
 
     def __init__(self, operator: Operator) -> None:
         self._operator = operator
+        # Of the first image; later ones are held to it.
+        self._channel_counts: tuple[int, ...] = ()
 
     @property
     def spec(self) -> OperatorSpec:
@@ -40,12 +42,14 @@ class GuardedOperator:
         """Return the operator's features of an image.
 
         Raises:
-            ContractError: If it fails, or gives anything but FeatureMaps of tensors.
+            ContractError: If it fails, or gives anything but FeatureMaps of float32 tensors.
+            ShapeError: If there are not as many channels as its spec promises.
         """
         maps = self._called("encode", image)
         is_tuple = isinstance(maps, tuple) and len(maps) > 0
         if not is_tuple or not all(isinstance(one, FeatureMap) and isinstance(one.values, Tensor) for one in maps):
             raise self._broken("encode", maps, "a tuple of FeatureMaps of float32 tensors, one per cut")
+        self._check_maps(maps)
         return tuple(maps)
 
     def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
@@ -86,9 +90,37 @@ class GuardedOperator:
             )
         return found
 
+    def _check_maps(self, maps: tuple[FeatureMap, ...]) -> None:
+        spec = self.spec
+        kinds = [str(one.values.dtype).removeprefix("torch.") for one in maps]
+        if set(kinds) != {"float32"}:
+            raise ContractError(
+                f"Operator '{spec.name}' gives features of {', '.join(kinds)} from encode; expected float32. "
+                "Convert them with .float().",
+                operator=spec.name,
+            )
+        if spec.quantity == "instance":
+            return  # as many masks as there are things in the view
+        counts = tuple(one.channel_count for one in maps)
+        self._channel_counts = self._channel_counts or counts
+        # Of 0 channels a spec says that they are known only after the first image.
+        if counts != self._channel_counts or spec.channel_count not in (0, counts[0]):
+            raise ShapeError(
+                f"Operator '{spec.name}' gives {list(counts)} channels from encode; expected are "
+                f"{spec.channel_count or self._channel_counts[0]}, as its spec or its first image promised. Correct "
+                "the spec, or give as many for every image.",
+                operator=spec.name,
+            )
+
     def _called(self, method: str, *arguments: object) -> Any:
         try:
             return getattr(self._operator, method)(*arguments)
+        except ContractError as error:
+            # Raised by a type of ours that the operator made of what does not fit: it does not know who made it.
+            if error.operator is not None:
+                raise
+            name = self.spec.name
+            raise type(error)(f"Operator '{name}' broke its promise in {method}: {error}", operator=name) from error
         except Lift3dError:
             raise
         except (Exception, SystemExit) as error:

@@ -1,34 +1,26 @@
-"""Whether this machine can run lift3d, and what to do where it cannot."""
+"""Whether this machine, and what it is connected to, can run lift3d, and what to do where not."""
 
 import importlib.metadata
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from packaging.requirements import Requirement
 
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at."""
-
-    subject: str
-    is_fine: bool
-    detail: str
-    remedy: str = ""
-
-    def to_text(self) -> str:
-        """Return one line, with the remedy where there is something to mend."""
-        return f"{'ok  ' if self.is_fine else 'BAD '} {self.subject}: {self.detail}" + (
-            "" if self.is_fine else f" → {self.remedy}"
-        )
+from lift3d.present import doctor_services
+from lift3d.present.finding import Finding
 
 
-def examine() -> list[Finding]:
-    """Look at versions, torch, the encoders' libraries, Ray, Prefect and free disk space."""
+def examine(dashboard: str | None = None, store: str | None = None) -> list[Finding]:
+    """Look at versions, torch, the encoders' libraries, disk space, and the services that a run would use.
+
+    Args:
+        dashboard: URL of a Ray dashboard to look at besides those that are found.
+        store: URL of a store that a run is to write to.
+    """
     checks: tuple[Callable[[], Finding], ...] = (_requirements, _torch, _encoders, _ray_auth, _prefect, _disk)
-    return [check() for check in checks]
+    services = [*doctor_services.ray_dashboard(dashboard), *doctor_services.prefect_server()]
+    return [*(check() for check in checks), *services, *doctor_services.store(store)]
 
 
 def _requirements() -> Finding:

@@ -3,14 +3,14 @@
 import json
 
 from lift3d.errors import ConfigError, ProductMissingError
-from lift3d.present.headline import headline
+from lift3d.present.headline import headline_intervals, headline_means, headline_of_means
 from lift3d.present.intervals import interval_lines
-from lift3d.runs import list_runs, run_table
+from lift3d.run_tables import list_runs, run_parts, run_table
 from lift3d.storage.location import open_store
 from lift3d.tables.schema import ScoreTable
 
 
-def render_table(url: str, form: str, run_id: str | None, compare: str | None) -> bytes:
+def render_table(url: str, form: str, run_id: str | None, compare: str | None, *, is_brief: bool = False) -> bytes:
     """Return the table of a store's runs in a form.
 
     Args:
@@ -18,6 +18,7 @@ def render_table(url: str, form: str, run_id: str | None, compare: str | None) -
         form: md (summary), csv, json (a list of score rows) or parquet.
         run_id: One run; all if None.
         compare: METRIC:LIFTER_A:LIFTER_B for paired bootstrap intervals instead of the table.
+        is_brief: In md, of several scenes, their means alone.
 
     Raises:
         ProductMissingError: If the store has no such run, or none at all.
@@ -30,11 +31,15 @@ def render_table(url: str, form: str, run_id: str | None, compare: str | None) -
             f"The store {url} has {'no run yet' if not runs else f'no run {run_id}'}; "
             f"it holds: {', '.join(runs) or 'nothing'}. Start one with lift3d run … --store {url}."
         )
-    table = ScoreTable.joined([run_table(store, one) for one in ([run_id] if run_id else runs)])
+    shown = [run_id] if run_id else runs
+    if form == "md" and compare is None:
+        # Part by part: means of scenes are small, their rows may be many millions.
+        means = headline_means(part for one in shown for part in run_parts(store, one))
+        texts = [headline_of_means(means, is_brief=is_brief), headline_intervals(means)]
+        return ("\n\n".join(text for text in texts if text) + "\n").encode()
+    table = ScoreTable.joined([run_table(store, one) for one in shown])
     if compare is not None:
         return _intervals(table, compare).encode()
-    if form == "md":
-        return f"{headline(table)}\n".encode()
     if form == "csv":
         return bytes(table.frame.to_csv(index=False), "utf-8")
     if form == "json":

@@ -12,7 +12,7 @@ from lift3d.errors import SceneFormatError
 from lift3d.scenes.images import FileFrame
 from lift3d.scenes.rotations import rigid
 from lift3d.scenes.scene_draft import SceneDraft
-from lift3d.scenes.scene_folder import SceneFolder, scene_id_of, view_ids
+from lift3d.scenes.scene_folder import SceneFolder, require_inside, scene_id_of, view_ids
 from lift3d.scenes.undistortion import Distortion, is_pinhole, pinhole_intrinsics
 
 # Where COLMAP, nerfstudio and MVS pipelines keep their models, below the scene's folder.
@@ -44,13 +44,16 @@ class ColmapReader:
         draft = SceneDraft(scene_id_of(_scene_root(root)), location)
         model = _largest(draft, root, folders)
         image_folder = _image_folder(root, folders[0])
+        require_inside(image_folder, image_folder.parent)
         images = SceneFolder(image_folder)
-        masks = SceneFolder(image_folder.parent / "masks") if (image_folder.parent / "masks").is_dir() else None
+        masks = _mask_folder(image_folder.parent)
         # Ids have gaps and no order that means anything; names sort along a capture.
         registered = sorted((model.images[key] for key in model.reg_image_ids()), key=lambda image: image.name)
         for view_id, image in zip(view_ids(image.name for image in registered), registered, strict=True):
             with draft.dropping(view_id):
                 _add(draft, view_id, image, images, masks)
+        for sentence in images.notes():
+            draft.note(sentence)
         if model.num_points3D():
             xyz = np.stack([model.points3D[key].xyz for key in sorted(model.points3D)])
             draft.points = torch.from_numpy(xyz)
@@ -70,6 +73,14 @@ def _add(
         image=str(path), mask=_mask(draft, image.name, masks), distortion=None if is_pinhole(lens) else lens
     )
     draft.add(view_id, Camera(K, w2c, lens.size), source, was_repaired=was_repaired)
+
+
+def _mask_folder(root: Path) -> SceneFolder | None:
+    folder = root / "masks"
+    if not folder.is_dir():
+        return None
+    require_inside(folder, root)
+    return SceneFolder(folder)
 
 
 def _mask(draft: SceneDraft, name: str, masks: SceneFolder | None) -> str | None:

@@ -4,7 +4,6 @@
 first one. ``scale_mat_i`` takes a unit sphere around the object to the world; the world stays as it is.
 """
 
-import zipfile
 from pathlib import Path
 
 import cv2
@@ -18,6 +17,7 @@ from lift3d.domain.camera import Camera
 from lift3d.domain.scene import DepthRange, Scene
 from lift3d.errors import CameraError, SceneFormatError
 from lift3d.geometry.rigid import inverse
+from lift3d.scenes.file_limits import read_matrices
 from lift3d.scenes.images import FileFrame, image_size
 from lift3d.scenes.rotations import rigid
 from lift3d.scenes.scene_draft import SceneDraft
@@ -82,19 +82,12 @@ def _camera_file(path: Path) -> Path | None:
 
 
 def _load(path: Path) -> Matrices:
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            names = [name for name in archive.files if name.startswith(("world_mat_", "scale_mat_"))]
-            matrices = {name: np.asarray(archive[name], dtype=np.float64) for name in names}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise SceneFormatError(
-            f"'{path}' is not readable as arrays of numbers ({type(error).__name__}). Write it again with numpy.savez; "
-            "pickled objects are never loaded."
-        ) from error
-    wrong = [name for name, matrix in matrices.items() if matrix.shape not in ((3, 4), (4, 4))]
+    found = read_matrices(path, ("world_mat_", "scale_mat_"))
+    wrong = [name for name, one in found.items() if one.shape not in ((3, 4), (4, 4)) or one.dtype.kind not in "fiu"]
     if wrong:
-        raise SceneFormatError(f"'{wrong[0]}' of '{path}' should be 4×4, got {matrices[wrong[0]].shape}.")
-    return matrices
+        one = found[wrong[0]]
+        raise SceneFormatError(f"'{wrong[0]}' of '{path}' should be 4×4 numbers, got {one.dtype} of {one.shape}.")
+    return {name: one.astype(np.float64) for name, one in found.items()}
 
 
 def _decompose(matrices: Matrices, index: int) -> tuple[Float[Tensor, "3 3"], Float[Tensor, "4 4"], bool]:

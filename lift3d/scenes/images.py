@@ -16,14 +16,17 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from lift3d.domain.camera import Camera, ImageSize
-from lift3d.domain.keys import digest, digest_bytes
+from lift3d.domain.keys import digest
 from lift3d.domain.scene import UNKNOWN_LABEL, Frame
-from lift3d.errors import ImageError
+from lift3d.errors import ImageError, SceneFormatError
+from lift3d.scenes.file_limits import digest_file, read_array
 from lift3d.scenes.resampling import center_fractions, nearest, resize, undistort
 from lift3d.scenes.undistortion import Distortion, file_fractions
 
 # Twice Pillow's own default limit, where Pillow itself refuses: about 180 megapixels, 2 GB as float.
 MAX_PIXELS = 178_956_970
+# As many pixels of three colours of 16 bits, uncompressed.
+MAX_FILE_BYTES = 6 * MAX_PIXELS
 # What Pillow may open: it also knows formats that run external programs. Phones' MPO is among JPEG.
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "PPM")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm")
@@ -33,15 +36,8 @@ _ORIENTATION_TAG = 0x0112
 _QUARTER_TURNS = (5, 6, 7, 8)
 _LOAD_VERSION = 1
 _DECODE_ERRORS = (
-    OSError,
-    EOFError,
-    ValueError,
-    SyntaxError,
-    KeyError,
-    IndexError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
+    *(OSError, EOFError, ValueError, SyntaxError, KeyError, IndexError),
+    *(struct.error, zlib.error, Image.DecompressionBombError),
 )
 
 
@@ -105,11 +101,12 @@ def decode_map(path: str | Path) -> Shaped[ndarray, "height width"]:
     """
     try:
         if str(path).endswith(".npy"):
-            # Mapped: a header that promises more than the file holds is refused before memory is taken.
-            values = np.array(np.load(path, mmap_mode="r", allow_pickle=False))
+            values = read_array(Path(path), MAX_FILE_BYTES)
         else:
             with _opened(path) as image:
                 values = np.asarray(image)
+    except SceneFormatError as error:
+        raise ImageError(str(error)) from error
     except _DECODE_ERRORS as error:
         raise _undecodable(path, error) from error
     if values.ndim == 3 and values.shape[-1] == 1:
@@ -297,6 +294,6 @@ def _digest_file(path: str | None) -> str | None:
     if path is None:
         return None
     try:
-        return digest_bytes(Path(path).read_bytes())
-    except OSError as error:
-        raise ImageError(f"Image file '{path}' cannot be read: {error}.") from error
+        return digest_file(Path(path), MAX_FILE_BYTES)
+    except (OSError, SceneFormatError) as error:
+        raise ImageError(f"Image file '{path}' cannot be read: {error}") from error

@@ -15,6 +15,7 @@ from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.scene import DepthRange, Scene
 from lift3d.errors import CameraError, SceneFormatError
 from lift3d.geometry.rigid import inverse
+from lift3d.scenes.file_limits import read_array
 from lift3d.scenes.images import FileFrame
 from lift3d.scenes.rotations import rigid
 from lift3d.scenes.scene_draft import SceneDraft
@@ -67,10 +68,7 @@ def _root(location: str) -> Path:
 
 
 def _load(path: Path) -> Float[ndarray, "view 17"]:
-    try:
-        rows = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise SceneFormatError(f"'{path}' is not readable as an array: {error}.") from error
+    rows = read_array(path)
     if rows.ndim != 2 or rows.shape[1] != _COLUMNS or rows.dtype.kind not in "fiu":
         raise SceneFormatError(f"'{path}' should be numbers of shape (views, 17), got {rows.dtype} of {rows.shape}.")
     return np.asarray(rows, dtype=np.float64)

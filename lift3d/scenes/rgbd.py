@@ -16,6 +16,7 @@ from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.scene import Scene
 from lift3d.errors import CameraError, ImageError, SceneFormatError
 from lift3d.geometry.rigid import inverse
+from lift3d.scenes.file_limits import MAX_MATRIX_BYTES, require_bytes
 from lift3d.scenes.images import FileFrame, image_size
 from lift3d.scenes.rotations import rigid
 from lift3d.scenes.scene_draft import SceneDraft
@@ -47,8 +48,8 @@ class ScanNetReader:
         """
         folder = SceneFolder(Path(location))
         draft = SceneDraft(scene_id_of(folder.root), location)
-        K = _intrinsics(folder.root / "intrinsic/intrinsic_color.txt")
-        depth_K = _depth_intrinsics(folder.root / "intrinsic/intrinsic_depth.txt", K)
+        K = _intrinsics(folder, "intrinsic/intrinsic_color.txt")
+        depth_K = _depth_intrinsics(folder, "intrinsic/intrinsic_depth.txt", K)
         draft.note("Half a pixel was added to the principal points: the format counts from the first pixel's centre.")
         by_stem = {name: {path.stem: path for path in folder.images(name)} for name in ("depth", *_LABEL_FOLDERS)}
         labels = next((by_stem[name] for name in _LABEL_FOLDERS if by_stem[name]), {})
@@ -83,9 +84,8 @@ class SevenScenesReader:
         """
         folder = SceneFolder(Path(location))
         draft = SceneDraft(scene_id_of(folder.root), location)
-        own = folder.root / _INTRINSICS_FILE
-        if own.is_file():
-            K, declared = _intrinsics(own), None
+        if folder.find(_INTRINSICS_FILE) is not None:
+            K, declared = _intrinsics(folder, _INTRINSICS_FILE), None
         else:
             K, declared = _with_offset(torch.tensor(_SEVEN_SCENES_K, dtype=torch.float64)), _SEVEN_SCENES_SIZE
             draft.note("The intrinsics are the data set's published ones: 585, 585, 320, 240.")
@@ -122,26 +122,30 @@ def _inside(folder: SceneFolder, path: Path | None) -> str | None:
 
 def _read_matrix(path: Path) -> Float[ndarray, "row col"]:
     try:
+        require_bytes(path, MAX_MATRIX_BYTES)
         return np.loadtxt(path, dtype=np.float64, ndmin=2)
     except (OSError, ValueError) as error:
         raise CameraError(f"'{path}' is not readable as a matrix: {error}.") from error
 
 
-def _intrinsics(path: Path) -> Float[Tensor, "3 3"]:
+def _intrinsics(folder: SceneFolder, name: str) -> Float[Tensor, "3 3"]:
     """Read a 3×3 or 4×4 K and move its origin to the corner."""
-    if not path.is_file():
-        raise SceneFormatError(f"The intrinsics '{path}' are missing.")
+    path = folder.find(name)
+    if path is None:
+        raise SceneFormatError(f"The intrinsics '{folder.root / name}' are missing.")
     matrix = _read_matrix(path)
     if min(matrix.shape) < 3 or not np.isfinite(matrix[:3, :3]).all():
         raise SceneFormatError(f"'{path}' should be a finite 3×3 or 4×4 matrix, got shape {matrix.shape}.")
     return _with_offset(torch.from_numpy(matrix[:3, :3].copy()))
 
 
-def _depth_intrinsics(path: Path, color: Float[Tensor, "3 3"]) -> tuple[float, float, float, float] | None:
+def _depth_intrinsics(
+    folder: SceneFolder, name: str, color: Float[Tensor, "3 3"]
+) -> tuple[float, float, float, float] | None:
     """Return fx, fy, cx, cy of the depth sensor; None where the depth maps fit the images already."""
-    if not path.is_file():
+    if folder.find(name) is None:
         return None
-    K = _intrinsics(path)
+    K = _intrinsics(folder, name)
     if torch.equal(K, color):
         return None
     return float(K[0, 0]), float(K[1, 1]), float(K[0, 2]), float(K[1, 2])

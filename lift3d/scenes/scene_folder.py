@@ -9,14 +9,25 @@ from pathlib import Path, PurePosixPath
 from lift3d.errors import ImageError, SceneFormatError
 from lift3d.scenes.images import SUFFIXES
 
+# What POSIX file systems take at most for one name, bytes.
+_LONGEST_NAME = 255
+# Unicode categories that end a terminal's line, move its cursor, or are no character at all.
+_UNSHOWABLE = ("Cc", "Cs")
+
 
 @dataclass(frozen=True, slots=True)
 class SceneFolder:
-    """A folder that names are looked up in: as they are, in the other Unicode form, or without suffix."""
+    """A folder that names are looked up in: as they are, in the other Unicode form, without suffix, in other case."""
 
     root: Path
     # Listings by folder: NFC name → path. Filled on first use.
     _listings: dict[Path, dict[str, Path]] = field(default_factory=dict, repr=False, compare=False)
+    # The same names by what is left of them without case.
+    _caseless: dict[Path, dict[str, list[str]]] = field(default_factory=dict, repr=False, compare=False)
+    # What was found, and under which name where that differs by more than Unicode or a suffix.
+    _found: dict[Path, None] = field(default_factory=dict, repr=False, compare=False)
+    _respelt: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
+    _real_root: list[Path] = field(default_factory=list, repr=False, compare=False)
 
     def image(self, name: object) -> Path:
         """Return the absolute path of an image named in a scene file, as ``find``.
@@ -38,23 +49,46 @@ class SceneFolder:
         Raises:
             SceneFormatError: If the name is no relative path, or leads out of the folder, by a link too.
         """
-        if not isinstance(name, str) or not name or "\0" in name:
-            raise SceneFormatError(f"A file name is {name!r}; expected a relative path inside the scene's folder.")
+        if not isinstance(name, str) or not name or shown(name) != name:
+            raise SceneFormatError(f"A file name is {name!r:.80}; expected a relative path inside the scene's folder.")
         # Windows tools write backslashes; a drive letter then shows as the first part.
         relative = PurePosixPath(name.replace("\\", "/"))
-        if relative.is_absolute() or ".." in relative.parts or ":" in relative.parts[0]:
+        if not relative.parts or relative.is_absolute() or ".." in relative.parts or ":" in relative.parts[0]:
             raise SceneFormatError(f"'{name}' leads out of the scene's folder; expected a relative path inside it.")
+        if max(len(part.encode()) for part in relative.parts) > _LONGEST_NAME:
+            raise SceneFormatError(f"'{name:.40}…' is longer than a file's name can be, {_LONGEST_NAME} bytes.")
         found = self._look_up(relative)
         if found is None:
             return None
-        if not found.resolve().is_relative_to(self.root.resolve()):
+        if not self._real_root:
+            self._real_root.append(self.root.resolve())
+        if not found.resolve().is_relative_to(self._real_root[0]):
             raise SceneFormatError(f"'{name}' is a link that leads out of the scene's folder. Copy the file there.")
+        self._found[found] = None
         return found
 
     def images(self, folder: str) -> list[Path]:
         """Return the image files directly in a folder, sorted by name; none if there is no such folder."""
         listing = self._listing(self.root / folder)
         return [path for _, path in sorted(listing.items()) if path.suffix.lower() in SUFFIXES]
+
+    def notes(self) -> list[str]:
+        """Return what there is to say of the names that were looked up, a sentence each."""
+        sentences = []
+        if self._respelt:
+            name, found = next(iter(self._respelt.items()))
+            sentences.append(
+                f"{len(self._respelt)} files were found under names in other case, such as '{found}' for '{name}'."
+            )
+        folders = dict.fromkeys(path.parent for path in self._found if path.suffix.lower() in SUFFIXES)
+        beside = [path for folder in folders for path in self.images(str(folder.relative_to(self.root)))]
+        left = [path for path in beside if path not in self._found]
+        if left:
+            sentences.append(
+                f"{len(left)} further image files lie beside those that are named, such as '{shown(left[0].name)}'; "
+                "no view has them."
+            )
+        return sentences
 
     def _look_up(self, relative: PurePosixPath) -> Path | None:
         path = self.root / relative
@@ -69,19 +103,48 @@ class SceneFolder:
         ):
             if name in listing:
                 return listing[name]
-        return None
+        # Other systems do not tell case; where only one file can be meant, it is.
+        alike = self._caseless[path.parent].get(wanted.casefold(), [])
+        if len(alike) != 1:
+            return None
+        self._respelt[str(relative)] = alike[0]
+        return listing[alike[0]]
 
     def _listing(self, folder: Path) -> dict[str, Path]:
         if folder not in self._listings:
             entries = folder.iterdir() if folder.is_dir() else iter(())
             files = {unicodedata.normalize("NFC", path.name): path for path in entries if path.is_file()}
             self._listings[folder] = files
+            self._caseless[folder] = {}
+            for name in files:
+                self._caseless[folder].setdefault(name.casefold(), []).append(name)
         return self._listings[folder]
+
+
+def require_inside(path: Path, root: Path) -> None:
+    """Refuse a file or folder of a scene that is a link to somewhere else.
+
+    Raises:
+        SceneFormatError: If it leads out of ``root``.
+    """
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise SceneFormatError(
+            f"'{path}' is a link that leads out of the scene's folder '{root}'. Copy the files there, or give the "
+            "folder that holds them."
+        )
 
 
 def scene_id_of(folder: Path) -> str:
     """Return the scene's id: the folder's name in NFC."""
-    return unicodedata.normalize("NFC", Path(os.path.abspath(folder)).name) or "scene"
+    return shown(unicodedata.normalize("NFC", Path(os.path.abspath(folder)).name)) or "scene"
+
+
+def shown(name: str) -> str:
+    """Return a name without characters that a terminal would obey or no file can hold, escaped where it had some."""
+    return "".join(
+        letter.encode("unicode_escape").decode() if unicodedata.category(letter) in _UNSHOWABLE else letter
+        for letter in name
+    )
 
 
 def view_ids(names: Iterable[str]) -> list[str]:
@@ -89,7 +152,7 @@ def view_ids(names: Iterable[str]) -> list[str]:
 
     The ids are in NFC with forward slashes, so that they are the same on every file system.
     """
-    paths = [PurePosixPath(unicodedata.normalize("NFC", name).replace("\\", "/")) for name in names]
+    paths = [PurePosixPath(shown(unicodedata.normalize("NFC", name).replace("\\", "/"))) for name in names]
     shared = 0
     if paths:
         folders = [path.parts[:-1] for path in paths]

@@ -16,6 +16,7 @@ from lift3d.domain.camera import Camera
 from lift3d.domain.scene import Scene
 from lift3d.errors import CameraError, ImageError, SceneFormatError
 from lift3d.geometry.rigid import inverse
+from lift3d.scenes.file_limits import read_text
 from lift3d.scenes.images import FileFrame, image_size
 from lift3d.scenes.json_lens import read_lens
 from lift3d.scenes.ply import read_ply_points
@@ -66,6 +67,8 @@ class TransformsJsonReader:
         for view_id, entry in zip(view_ids(entry.name for entry in entries), entries, strict=True):
             with draft.dropping(view_id):
                 _add(draft, folder, view_id, entry)
+        for sentence in folder.notes():
+            draft.note(sentence)
         _read_scene_wide(draft, folder, documents[0])
         return draft.finish()
 
@@ -80,7 +83,7 @@ def _files(path: Path) -> list[Path]:
 
 def _load(path: Path) -> Mapping[str, Any]:
     try:
-        document = json.loads(path.read_text(encoding="utf-8-sig"))
+        document = json.loads(read_text(path))
     except (OSError, ValueError, RecursionError) as error:
         raise SceneFormatError(f"'{path}' is not readable as JSON: {error}. Write or copy it again.") from error
     if not isinstance(document, dict) or not isinstance(document.get("frames"), list):

@@ -1,42 +1,46 @@
-"""URLs to fsspec filesystems: which schemes are allowed, how each is set up, and what its errors mean."""
+"""URLs to connections: which schemes are allowed, which library serves each, and with what settings.
 
-import errno
+``LIFT3D_STORE_BACKEND`` chooses the library behind s3:// : ``fsspec`` (s3fs, the default) or ``obstore``, which is
+faster and optional. Nothing else differs: the same objects, errors, credentials and guarantees.
+"""
+
 import functools
 import importlib.util
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import fsspec
-import tenacity
-from aiohttp import ClientError as HttpError
-from botocore.exceptions import (  # type: ignore[import-untyped]
-    BotoCoreError,
-    ClientError,
-    HTTPClientError,
-    IncompleteReadError,
-)
 
-from lift3d.errors import ConfigError
+from lift3d.errors import ConfigError, UnknownNameError
+from lift3d.storage.low_level_errors import LOW_LEVEL_ERRORS, meaning_of
+from lift3d.storage.objects import FsspecObjects, LocalFiles, MemoryObjects, Objects
+from lift3d.storage.persistence import MOST_AT_ONCE, Patience, Persistence
 
-LOW_LEVEL_ERRORS = (OSError, BotoCoreError, ClientError, HttpError)
+T = TypeVar("T")
+
+BACKEND_VARIABLE = "LIFT3D_STORE_BACKEND"
+BACKENDS = ("fsspec", "obstore")
+PATIENCE = Patience()
 
 _SCHEMES = ("file", "memory", "s3", "gs", "az")
 _PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs"}
 
-# A worker that waits longer than this for a socket had better be retried by its scheduler.
-_CONNECT_TIMEOUT_S = 10
-_READ_TIMEOUT_S = 60
 
-_TRANSIENT_ERRNOS = {
-    errno.EIO,
-    errno.EBUSY,
-    errno.EAGAIN,
-    errno.ENETUNREACH,
-    getattr(errno, "EREMOTEIO", errno.EIO),
-}
+@dataclass(frozen=True, slots=True, eq=False)
+class Connection:
+    """What this process talks to a store through.
+
+    Attributes:
+        objects: The library's view of the store.
+        persistence: How it is asked again; counts that.
+    """
+
+    objects: Objects
+    persistence: Persistence
 
 
 def parse_url(url: str) -> str:
@@ -78,65 +82,71 @@ def split_url(url: str) -> tuple[str, str]:
     return scheme, f"/{rest}" if scheme == "memory" else rest
 
 
-def filesystem(scheme: str) -> fsspec.AbstractFileSystem:
+def connection(scheme: str) -> Connection:
     """Return this process' connection for a scheme.
 
     It is made once per process and environment (a client of S3 takes half a second to set up), never shared with
     a forked process (s3fs must not be) or with other users of fsspec, and remembers no listings.
+
+    Raises:
+        ConfigError: If the environment asks for a library that is unknown or not installed.
     """
-    is_s3 = scheme == "s3"
-    environment = tuple(sorted(item for item in os.environ.items() if is_s3 and item[0].startswith("AWS_")))
-    return _connect(scheme, os.getpid(), environment)
+    environment: tuple[tuple[str, str], ...] = ()
+    if scheme == "s3":
+        environment = tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_")))
+        return _connect(scheme, os.getpid(), environment, _backend(), PATIENCE)
+    return _connect(scheme, os.getpid(), environment, BACKENDS[0], PATIENCE)
 
 
-def is_conflict(error: BaseException) -> bool:
-    """Whether a create-only write failed because the object exists; every service says it in its own way."""
-    return any(
-        isinstance(link, FileExistsError) or _service_code(link) in ("PreconditionFailed", "412")
-        for link in _causes(error)
-    )
+def perform(scheme: str, call: Callable[[Objects], T]) -> T:
+    """Run a call against the store until it succeeds or fails for good.
 
-
-def is_beyond_end(error: BaseException) -> bool:
-    """Whether a read began after the end of an object: services refuse that, disks answer with no bytes."""
-    return any(_service_code(link) in ("InvalidRange", "416") for link in _causes(error))
-
-
-def is_transient(error: BaseException) -> bool:
-    """Whether the same call may well succeed a moment later."""
-    if isinstance(error, ConnectionError | TimeoutError | HTTPClientError | IncompleteReadError | HttpError):
-        return True
-    return isinstance(error, OSError) and error.errno in _TRANSIENT_ERRNOS
-
-
-retrying = tenacity.retry(
-    retry=tenacity.retry_if_exception(is_transient),
-    stop=tenacity.stop_after_attempt(4),
-    wait=tenacity.wait_random_exponential(multiplier=0.2, max=3),
-    reraise=True,
-)
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    link: BaseException | None = error
-    while link is not None:
-        yield link
-        link = link.__cause__
-
-
-def _service_code(error: BaseException) -> str:
-    response = getattr(error, "response", None)
-    return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
+    An answer that refuses the key is taken for final only after a new connection got it too: keys of a role or a
+    file may have been renewed since the first one was made.
+    """
+    used = connection(scheme)
+    try:
+        return used.persistence.run(lambda: call(used.objects))
+    except LOW_LEVEL_ERRORS as error:
+        if scheme != "s3" or meaning_of(error) not in ("credentials", "refused"):
+            raise
+    if connection(scheme) is used:  # else another thread has renewed it, or the environment has changed
+        _connect.cache_clear()
+    renewed = connection(scheme)
+    return renewed.persistence.run(lambda: call(renewed.objects))
 
 
 @functools.lru_cache(maxsize=8)
-def _connect(scheme: str, pid: int, environment: tuple[tuple[str, str], ...]) -> fsspec.AbstractFileSystem:
+def _connect(
+    scheme: str, pid: int, environment: tuple[tuple[str, str], ...], backend: str, patience: Patience
+) -> Connection:
+    return Connection(_objects(scheme, dict(environment), backend, patience), Persistence(patience))
+
+
+def _objects(scheme: str, environment: Mapping[str, str], backend: str, patience: Patience) -> Objects:
+    if backend == "obstore":
+        from lift3d.storage.obstore_objects import ObstoreObjects  # optional
+
+        return ObstoreObjects(environment, patience)
     options: dict[str, Any] = {"skip_instance_cache": True, "use_listings_cache": False}
-    if scheme != "s3":
-        return fsspec.filesystem(scheme, **options)
-    connection = fsspec.filesystem("s3", **options, **_s3_options(dict(environment)))
-    connection.retries = 1  # ``retrying`` is the only retry policy; nested ones multiply
-    return connection
+    if scheme == "s3":
+        files = fsspec.filesystem("s3", **options, **_s3_options(environment, patience))
+        files.retries = 1  # ``Persistence`` is the only retry policy
+        return FsspecObjects(files, patience)
+    kinds = {"file": LocalFiles, "memory": MemoryObjects}
+    return kinds.get(scheme, FsspecObjects)(fsspec.filesystem(scheme, **options), patience)
+
+
+def _backend() -> str:
+    name = os.environ.get(BACKEND_VARIABLE) or BACKENDS[0]
+    if name not in BACKENDS:
+        raise UnknownNameError.of(f"{BACKEND_VARIABLE}", name, BACKENDS)
+    if name == "obstore" and importlib.util.find_spec("obstore") is None:
+        raise ConfigError(
+            f"{BACKEND_VARIABLE}=obstore needs a package that is not installed; "
+            f"run pip install 'lift3d[obstore]', or unset the variable."
+        )
+    return name
 
 
 def _local(path: str) -> str:
@@ -146,12 +156,13 @@ def _local(path: str) -> str:
     return absolute
 
 
-def _s3_options(environment: Mapping[str, str]) -> dict[str, Any]:
+def _s3_options(environment: Mapping[str, str], patience: Patience) -> dict[str, Any]:
     # Credentials and region are found by botocore itself, in the environment or from the machine's role.
     endpoint = environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL")
     config: dict[str, Any] = {
-        "connect_timeout": _CONNECT_TIMEOUT_S,
-        "read_timeout": _READ_TIMEOUT_S,
+        "connect_timeout": patience.connect_s,
+        "read_timeout": patience.silence_s,
+        "max_pool_connections": MOST_AT_ONCE,
         "retries": {"total_max_attempts": 1},
     }
     if endpoint:

@@ -11,79 +11,40 @@ success, whatever the response to our request was (it may have been lost and the
 
 Some services check a create-only write before its body arrives, so that writers within the same moment all
 succeed and the last one's marker stands (OpenStack Swift; seen with eight of eight). Nothing above depends
-on it: every marker names a whole attempt, and an attempt is deleted by its writer only, after the service
-refused its marker.
+on it: every marker names a whole attempt, and of an attempt that is young only its writer deletes anything,
+after the service refused its marker.
+
+An old attempt may be collected as garbage (``garbage.py``) while its writer sleeps. The writer looks for the
+object that it wrote first after it has written the marker, the collector looks for the marker after it has
+deleted the objects: whoever comes second sees what the other did, and takes the marker back.
 """
 
 import hashlib
 import json
+import re
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal, TypeVar
 
-import google_crc32c
-
-from lift3d.errors import ProductMissingError, StoreError, StoreLayoutError, StoreUnavailableError
-from lift3d.storage.layout import ATTEMPTS_FOLDER, COMMIT_FILE, MANIFEST_FILE, attempt_path, commit_path
+from lift3d.errors import DamagedProductError, ProductMissingError, StoreUnavailableError
+from lift3d.storage.layout import MANIFEST_FILE, attempt_path, commit_path, product_of
 from lift3d.storage.location import Store
+from lift3d.storage.manifest import Entry, Manifest, to_json
 
 Step = Literal["begun", "filling", "filled", "manifest", "marker"]
 STEPS: tuple[Step, ...] = ("begun", "filling", "filled", "manifest", "marker")
 
 StepHook = Callable[[Step], None]
+Read = TypeVar("Read")
+
+# A marker that was damaged must not name a folder elsewhere: what it holds becomes part of a key.
+_ATTEMPT = re.compile(r"[0-9a-f]{32}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def ignore_step(step: Step) -> None:
     """Do nothing after a step; tests put the death of the process here."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What a stored object must look like: size in bytes and CRC-32C of its content."""
-
-    size: int
-    crc32c: int
-
-    @classmethod
-    def of(cls, content: bytes) -> "Entry":
-        """Describe the content of an object."""
-        return cls(len(content), int(google_crc32c.value(content)))
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """What an attempt consists of.
-
-    Attributes:
-        attempt: Name of the private folder.
-        entries: Objects by their key below that folder, the manifest itself left out.
-        attrs: The product's attributes, JSON.
-    """
-
-    attempt: str
-    entries: Mapping[str, Entry]
-    attrs: Mapping[str, Any]
-
-    def to_bytes(self) -> bytes:
-        """Return the manifest as canonical JSON.
-
-        Raises:
-            StoreLayoutError: If the attributes are not plain JSON (NaN is not).
-        """
-        content = {
-            "attempt": self.attempt,
-            "entries": {key: [entry.size, entry.crc32c] for key, entry in self.entries.items()},
-            "attrs": self.attrs,
-        }
-        return to_json(content)
-
-    @classmethod
-    def from_bytes(cls, content: bytes) -> "Manifest":
-        """Parse what ``to_bytes`` wrote."""
-        fields = json.loads(content)
-        entries = {key: Entry(*pair) for key, pair in fields["entries"].items()}
-        return cls(fields["attempt"], entries, fields["attrs"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +87,9 @@ def commit_attempt(store: Store, path: str, manifest: Manifest, at_step: StepHoo
         The marker that counts. If another's stood first, this attempt's files are deleted.
 
     Raises:
-        StoreUnavailableError: If the store does not answer; calling again is safe.
+        DamagedProductError: If another's marker stands and is damaged.
+        StoreUnavailableError: If the store does not answer, calling again is safe; or if this attempt slept so long
+            that it was collected as garbage, then a new one is needed.
     """
     content = manifest.to_bytes()
     own = Commit(path, manifest.attempt, hashlib.sha256(content).hexdigest(), is_own=True)
@@ -138,6 +101,7 @@ def commit_attempt(store: Store, path: str, manifest: Manifest, at_step: StepHoo
     if winner is None:
         raise StoreUnavailableError(f"{store.url}/{path} has a commit marker that cannot be read back. Try again.")
     if winner.attempt == own.attempt:
+        _require_kept(store, own, manifest)
         return own
     if not is_created:
         store.delete_prefix(own.folder)
@@ -147,26 +111,35 @@ def commit_attempt(store: Store, path: str, manifest: Manifest, at_step: StepHoo
 def committed(store: Store, path: str) -> Commit | None:
     """Return the marker of a product, or None if the product is not there. One small read, no listing.
 
+    It says nothing of the objects behind it: whoever reads those compares them with the manifest.
+
     Raises:
-        StoreError: If the marker is damaged.
-        StoreUnavailableError: If the store does not answer or refuses.
+        DamagedProductError: If the marker is damaged.
+        StoreUnavailableError: If the store does not answer.
     """
+
+    def marker() -> Commit:
+        try:
+            fields = json.loads(store.read_bytes(commit_path(path)))
+            attempt, sha256 = fields["attempt"], fields["manifest_sha256"]
+            if _ATTEMPT.fullmatch(attempt) and _SHA256.fullmatch(sha256):
+                return Commit(path, attempt, sha256)
+        except (ValueError, TypeError, KeyError) as error:
+            raise _damaged(store, commit_path(path), "is not a commit marker") from error
+        raise _damaged(store, commit_path(path), "is not a commit marker")
+
     try:
-        content = store.read_bytes(commit_path(path))
+        return _twice(marker)
     except ProductMissingError:
         return None
-    try:
-        fields = json.loads(content)
-        return Commit(path, fields["attempt"], fields["manifest_sha256"])
-    except (ValueError, TypeError, KeyError) as error:
-        raise _damaged(store, commit_path(path), "is not a commit marker") from error
 
 
 def require_commit(store: Store, path: str) -> Commit:
-    """Return the marker of a product that must be there.
+    """Return the marker of a product.
 
     Raises:
-        ProductMissingError: If it is not.
+        ProductMissingError: If the product was never committed.
+        DamagedProductError: If the marker is damaged.
     """
     commit = committed(store, path)
     if commit is None:
@@ -180,16 +153,20 @@ def read_manifest(store: Store, commit: Commit) -> Manifest:
     """Return what a committed attempt consists of.
 
     Raises:
-        StoreError: If the manifest is missing or is not the one that was committed.
+        DamagedProductError: If the manifest is missing or is not the one that was committed.
     """
     key = f"{commit.folder}/{MANIFEST_FILE}"
-    try:
-        content = store.read_bytes(key)
-    except ProductMissingError as error:
-        raise _damaged(store, key, "is missing") from error
-    if hashlib.sha256(content).hexdigest() != commit.manifest_sha256:
-        raise _damaged(store, key, "is not the manifest that was committed")
-    return Manifest.from_bytes(content)
+
+    def manifest() -> Manifest:
+        try:
+            content = store.read_bytes(key)
+        except ProductMissingError as error:
+            raise _damaged(store, key, "is missing") from error
+        if hashlib.sha256(content).hexdigest() != commit.manifest_sha256:
+            raise _damaged(store, key, "is not the manifest that was committed")
+        return Manifest.from_bytes(content)
+
+    return _twice(manifest)
 
 
 def read_entry(store: Store, folder: str, key: str, entry: Entry, span: tuple[int, int] | None = None) -> bytes:
@@ -203,18 +180,22 @@ def read_entry(store: Store, folder: str, key: str, entry: Entry, span: tuple[in
         span: First byte and the byte after the last, within the object. A part is checked by its length only.
 
     Raises:
-        StoreError: If it is missing, of another size, or (read whole) different in any bit.
+        DamagedProductError: If it is missing, of another size, or (read whole) different in any bit, two times.
     """
     full = f"{folder}/{key}"
     start, end = span or (0, entry.size)
     is_whole = (start, end) == (0, entry.size)
-    try:
-        content = store.read_bytes(full) if is_whole else store.read_bytes(full, start, end)
-    except ProductMissingError as error:
-        raise _damaged(store, full, "is missing") from error
-    if len(content) != end - start or (is_whole and Entry.of(content) != entry):
-        raise _damaged(store, full, f"does not hold the {entry.size} bytes that were committed")
-    return content
+
+    def content() -> bytes:
+        try:
+            found = store.read_bytes(full) if is_whole else store.read_bytes(full, start, end)
+        except ProductMissingError as error:
+            raise _damaged(store, full, "is missing") from error
+        if len(found) != end - start or (is_whole and Entry.of(found) != entry):
+            raise _damaged(store, full, f"does not hold the {entry.size} bytes that were committed")
+        return found
+
+    return _twice(content)
 
 
 def verify(store: Store, path: str, checksums: bool = False) -> Commit:
@@ -227,7 +208,7 @@ def verify(store: Store, path: str, checksums: bool = False) -> Commit:
 
     Raises:
         ProductMissingError: If the product was never committed.
-        StoreError: If something is missing or differs; names the key.
+        DamagedProductError: If something is missing or differs; names the key.
     """
     commit = require_commit(store, path)
     manifest = read_manifest(store, commit)
@@ -243,44 +224,50 @@ def verify(store: Store, path: str, checksums: bool = False) -> Commit:
     return commit
 
 
+def withdraw(store: Store, path: str) -> None:
+    """Delete a product's marker and then the attempt that it names, nothing else; no reader sees it half gone."""
+    try:
+        commit = committed(store, path)
+    except DamagedProductError:
+        commit = None
+    store.delete_prefix(commit_path(path))
+    if commit is not None:
+        store.delete_prefix(commit.folder)
+
+
 def remove_product(store: Store, path: str) -> None:
-    """Delete a product, the marker first, so that no reader sees it half gone."""
+    """Delete everything under a product's path, the marker first. Only for products that nobody is writing."""
     store.delete_prefix(commit_path(path))
     store.delete_prefix(path)
 
 
-def discard_attempts(store: Store, path: str) -> int:
-    """Delete what dead workers left behind and return how many attempts that were.
-
-    Only for products that nobody is writing at the moment: an attempt in progress looks the same.
-    """
-    commit = committed(store, path)
-    start = len(f"{path}/{ATTEMPTS_FOLDER}/")
-    attempts = {key[start:].split("/")[0] for key in store.list(f"{path}/{ATTEMPTS_FOLDER}")}
-    stale = attempts - ({commit.attempt} if commit else set())
-    for attempt in sorted(stale):
-        store.delete_prefix(attempt_path(path, attempt))
-    return len(stale)
-
-
-def to_json(content: Any) -> bytes:
-    """Return content as JSON with sorted keys.
-
-    Raises:
-        StoreLayoutError: If it is not plain JSON.
-    """
+def _twice(read: Callable[[], Read]) -> Read:
+    """Read once more what did not come as it was committed: bytes are hurt on their way, too."""
     try:
-        return json.dumps(content, sort_keys=True, allow_nan=False).encode()
-    except (TypeError, ValueError) as error:
-        raise StoreLayoutError(
-            f"Attributes and documents are plain JSON with finite numbers: {error}. Write None for a missing number."
-        ) from error
+        return read()
+    except DamagedProductError:
+        return read()
+
+
+def _require_kept(store: Store, own: Commit, manifest: Manifest) -> None:
+    first = next(iter(manifest.entries), None)
+    if first is None or store.exists(f"{own.folder}/{first}"):
+        return
+    withdraw(store, own.path)
+    raise StoreUnavailableError(
+        f"The attempt {store.url}/{own.folder} was idle for so long that it was collected as garbage. "
+        f"Run again; give 'lift3d gc' an --older-than that is longer than a worker may sleep."
+    )
 
 
 def _marker(commit: Commit) -> bytes:
     return to_json({"attempt": commit.attempt, "manifest_sha256": commit.manifest_sha256})
 
 
-def _damaged(store: Store, key: str, what: str) -> StoreError:
-    product = key.split(f"/{ATTEMPTS_FOLDER}/")[0].removesuffix(f"/{COMMIT_FILE}")
-    return StoreError(f"{store.url}/{key} {what}. Delete the product {store.url}/{product} and run again.")
+def _damaged(store: Store, key: str, what: str) -> DamagedProductError:
+    product = product_of(key)
+    return DamagedProductError(
+        f"{store.url}/{key} {what}. Delete the product {store.url}/{product} and run again; "
+        f"'lift3d fsck {store.url} --repair' deletes all that are damaged.",
+        product=product,
+    )

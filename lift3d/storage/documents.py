@@ -6,6 +6,7 @@ from typing import Any
 from lift3d.storage import commit as protocol
 from lift3d.storage.layout import DOCUMENT_FILE, attempt_path
 from lift3d.storage.location import Store
+from lift3d.storage.manifest import Entry, Manifest, to_json
 
 
 def write_document(
@@ -18,12 +19,12 @@ def write_document(
         StoreUnavailableError: If the store does not answer or refuses.
     """
     attempt = protocol.new_attempt()
-    encoded = protocol.to_json(content)
+    encoded = to_json(content)
     at_step("begun")
     store.write_bytes(f"{attempt_path(path, attempt)}/{DOCUMENT_FILE}", encoded)
     at_step("filling")
     at_step("filled")
-    manifest = protocol.Manifest(attempt, {DOCUMENT_FILE: protocol.Entry.of(encoded)}, {})
+    manifest = Manifest(attempt, {DOCUMENT_FILE: Entry.of(encoded)}, {})
     return protocol.commit_attempt(store, path, manifest, at_step)
 
 
@@ -32,7 +33,7 @@ def read_document(store: Store, path: str) -> Any:
 
     Raises:
         ProductMissingError: If it was never committed.
-        StoreError: If it is damaged.
+        DamagedProductError: If it is damaged.
     """
     commit = protocol.require_commit(store, path)
     manifest = protocol.read_manifest(store, commit)

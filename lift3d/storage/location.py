@@ -4,42 +4,30 @@ Local folders, ``memory://`` and ``s3://`` (``gs://`` and ``az://`` where their 
 the same: whole objects under relative keys, created atomically. Nothing else in lift3d talks to fsspec.
 """
 
-import os
-import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-from lift3d.errors import (
-    Lift3dError,
-    ProductMissingError,
-    StoreError,
-    StoreLayoutError,
-    StoreUnavailableError,
-)
+from lift3d.errors import ProductMissingError, StoreError, StoreLayoutError
 from lift3d.storage import layout
-from lift3d.storage.backends import (
-    LOW_LEVEL_ERRORS,
-    filesystem,
-    is_beyond_end,
-    is_conflict,
-    parse_url,
-    retrying,
-    split_url,
-)
+from lift3d.storage.backends import parse_url, perform, split_url
+from lift3d.storage.low_level_errors import LOW_LEVEL_ERRORS, meaning_of
+from lift3d.storage.objects import ObjectInfo, Objects
+from lift3d.storage.refusals import translated
 
-_PARTIAL = ".partial"
+__all__ = ["Store", "open_store", "parse_url"]
 
-# fsspec's memory filesystem checks for existence and then writes; this makes the pair one step.
-_memory_lock = threading.Lock()
+T = TypeVar("T")
 
 
 class Store:
     """Objects under one root URL. Not a cache and not a filesystem: no state but the URL, so it pickles.
 
     Keys are relative, with forward slashes. Every write is atomic: a reader sees all of an object or none.
+    Calls are repeated with back-off while the store does not answer. What remains is raised as
+    ``StoreUnavailableError`` (it does not answer), ``StoreRefusedError`` (bucket, key or rights are wrong) or
+    ``StoreFullError``.
     """
 
     def __init__(self, url: str) -> None:
@@ -61,13 +49,13 @@ class Store:
 
         Raises:
             ProductMissingError: If there is no such object.
-            StoreUnavailableError: If the store does not answer or refuses.
+            StoreError: If the store does not answer or refuses.
         """
-        with self._translated(key):
+        with self._failing(key, "read"):
             try:
-                return bytes(self._call("cat_file", key, start=start, end=end))
+                return self._perform(key, lambda objects, path: objects.read(path, start, end))
             except LOW_LEVEL_ERRORS as error:
-                if is_beyond_end(error):
+                if meaning_of(error) == "beyond-end":
                     return b""
                 raise
 
@@ -75,13 +63,10 @@ class Store:
         """Write an object, replacing what was there.
 
         Raises:
-            StoreUnavailableError: If the store does not answer or refuses.
+            StoreError: If the store does not answer, refuses or is full.
         """
-        with self._translated(key, is_write=True):
-            if self._scheme == "file":
-                retrying(_write_local)(self._path(key), content, False)
-            else:
-                self._call("pipe_file", key, content)
+        with self._failing(key, "write"):
+            self._perform(key, lambda objects, path: objects.write(path, content))
 
     def create_bytes(self, key: str, content: bytes) -> bool:
         """Write an object only if there is none, and say whether this call is known to have written it.
@@ -90,19 +75,13 @@ class Store:
         reads it back and compares.
 
         Raises:
-            StoreUnavailableError: If the store does not answer or refuses.
+            StoreError: If the store does not answer, refuses or is full.
         """
-        with self._translated(key, is_write=True):
+        with self._failing(key, "write"):
             try:
-                if self._scheme == "file":
-                    retrying(_write_local)(self._path(key), content, True)
-                elif self._scheme == "memory":
-                    with _memory_lock:
-                        self._call("pipe_file", key, content, mode="create")
-                else:
-                    self._call("pipe_file", key, content, mode="create")
+                self._perform(key, lambda objects, path: objects.create(path, content))
             except LOW_LEVEL_ERRORS as error:
-                if is_conflict(error):
+                if meaning_of(error) == "conflict":
                     return False
                 raise
         return True
@@ -111,25 +90,26 @@ class Store:
         """Whether there is an object of that key.
 
         Raises:
-            StoreUnavailableError: If the store does not answer or refuses.
+            StoreError: If the store does not answer or refuses.
         """
-        with self._translated(key):
-            try:
-                # Not ``isfile``: fsspec's answers False when the store does not answer at all.
-                return bool(self._call("info", key)["type"] == "file")
-            except FileNotFoundError:
-                return False
+        try:
+            # A byte of it, not its description: fsspec lists the folder of what is missing.
+            self.read_bytes(key, 0, 1)
+        except ProductMissingError:
+            return False
+        return True
 
     def sizes(self, prefix: str) -> dict[str, int]:
         """Return the objects below a folder, key to size in bytes; empty if there is no such folder."""
-        with self._translated(prefix):
-            found = self._call("find", prefix, detail=True)
+        with self._failing(prefix, "list"):
+            try:
+                found = self._perform(prefix, lambda objects, path: objects.sizes(path))
+            except LOW_LEVEL_ERRORS as error:
+                if meaning_of(error) != "missing":
+                    raise
+                found = {}
         strip = len(self._root) + 1
-        return {
-            name[strip:]: int(entry["size"])
-            for name, entry in sorted(found.items())
-            if not name.endswith(_PARTIAL) and entry["type"] == "file"
-        }
+        return {name[strip:]: size for name, size in sorted(found.items())}
 
     def list(self, prefix: str) -> list[str]:
         """Return the keys of all objects below a folder."""
@@ -139,39 +119,46 @@ class Store:
         """Delete a folder with everything in it; nothing happens if there is none."""
         if not prefix.strip("/"):
             raise StoreLayoutError("Refusing to delete the root of a store; give a folder inside it.")
-        with self._translated(prefix):
+        with self._failing(prefix, "delete"):
             try:
-                self._call("rm", prefix, recursive=True)
-            except FileNotFoundError:
-                return
+                self._perform(prefix, lambda objects, path: objects.delete(path))
+            except LOW_LEVEL_ERRORS as error:
+                if meaning_of(error) != "missing":
+                    raise
 
-    def _call(self, method: str, key: str, *args: Any, **kwargs: Any) -> Any:
-        call: Callable[..., Any] = retrying(getattr(filesystem(self._scheme), method))
-        return call(self._path(key), *args, **kwargs)
+    def _perform(self, key: str, call: Callable[[Objects, str], T]) -> T:
+        path = f"{self._root}/{_checked(key)}"
+        return perform(self._scheme, lambda objects: call(objects, path))
 
-    def _path(self, key: str) -> str:
-        return f"{self._root}/{_checked(key)}"
+    def entries(self, prefix: str) -> dict[str, ObjectInfo]:
+        """Return an object, or all below a folder, with size and age; unfinished writes to a disk, too."""
+        with self._failing(prefix, "list"):
+            try:
+                found = self._perform(prefix, lambda objects, path: objects.entries(path))
+            except LOW_LEVEL_ERRORS as error:
+                if meaning_of(error) != "missing":
+                    raise
+                found = {}
+        strip = len(self._root) + 1
+        return {name[strip:]: info for name, info in sorted(found.items())}
+
+    def names(self, folder: str = "") -> tuple[str, ...]:
+        """Return what lies directly in a folder, or in the root: names of objects and of folders."""
+        path = f"{self._root}/{_checked(folder)}" if folder else self._root
+        with self._failing(folder, "list"):
+            try:
+                return tuple(sorted(perform(self._scheme, lambda objects: objects.names(path))))
+            except LOW_LEVEL_ERRORS as error:
+                if meaning_of(error) != "missing":
+                    raise
+        return ()
 
     @contextmanager
-    def _translated(self, key: str, is_write: bool = False) -> Iterator[None]:
+    def _failing(self, key: str, verb: str) -> Iterator[None]:
         try:
             yield
-        except Lift3dError:
-            raise
-        except FileNotFoundError as error:
-            if is_write:
-                raise StoreUnavailableError(
-                    f"Cannot write {self.url}/{key}: the bucket or folder does not exist. Create it or correct the URL."
-                ) from error
-            raise ProductMissingError(
-                f"{self.url}/{key} is missing. Compute it first, or check the store's URL."
-            ) from error
         except LOW_LEVEL_ERRORS as error:
-            verb = "write" if is_write else "read"
-            raise StoreUnavailableError(
-                f"Cannot {verb} {self.url}/{key}: {type(error).__name__}: {error}. "
-                f"Check the URL, the credentials in the environment and the network, then try again."
-            ) from error
+            raise translated(error, f"{self.url}/{key}", verb) from error
 
 
 def open_store(url: str, create: bool = False) -> Store:
@@ -180,11 +167,13 @@ def open_store(url: str, create: bool = False) -> Store:
     Args:
         url: A local path, ``file://``, ``memory://`` or ``s3://BUCKET/PREFIX``. Credentials and the endpoint
             of an S3-compatible service come from the environment (``AWS_ENDPOINT_URL``), never from the URL.
-        create: Prove that the store can be written, and make it if it is new.
+        create: Prove that the store can be read, written and tidied up, and make it if it is new.
 
     Raises:
         ConfigError: If the URL has another scheme, a chain of schemes, or credentials in it.
-        StoreUnavailableError: If the store does not answer, or refuses to be written with ``create``.
+        StoreUnavailableError: If the store does not answer.
+        StoreRefusedError: If there is no such bucket, or the key has no right to do what a run does.
+        StoreFullError: If there is no room left.
         StoreLayoutError: If there is no store or one of another layout.
         StoreError: If the store lets a create-only write replace an object; commits would not be safe.
     """
@@ -204,8 +193,10 @@ def open_store(url: str, create: bool = False) -> Store:
 
 
 def _probe(store: Store) -> None:
-    # Create-only writes are what commits stand on, and not every S3-compatible service has them.
+    # Create-only writes are what commits stand on, and not every S3-compatible service has them. What is not
+    # there is asked for as well: without the right to list, S3 refuses that instead of calling it missing.
     key = f"probe-{uuid.uuid4().hex}"
+    store.exists(key)
     store.create_bytes(key, b"first")
     is_replaced = store.create_bytes(key, b"second")
     store.delete_prefix(key)
@@ -221,22 +212,3 @@ def _checked(key: str) -> str:
     if "" in segments or "." in segments or ".." in segments or "\\" in key or "\0" in key:
         raise StoreLayoutError(f"Store keys are relative paths of plain segments, got '{key}'.")
     return key
-
-
-def _write_local(path: str, content: bytes, is_exclusive: bool) -> None:
-    # A crash must leave nothing or everything: write beside, then link (fails if taken) or rename (replaces).
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{uuid.uuid4().hex}{_PARTIAL}")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            if is_exclusive:
-                file.flush()
-                os.fsync(file.fileno())
-        if is_exclusive:
-            os.link(partial, target)
-        else:
-            partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)

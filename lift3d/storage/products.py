@@ -9,21 +9,21 @@ ones are not in the standard).
 import json
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import zarr
 from jaxtyping import Shaped
 from zarr.codecs import Crc32cCodec, ZstdCodec
-from zarr.core.buffer import cpu, default_buffer_prototype
-from zarr.core.sync import sync
+from zarr.core.buffer import default_buffer_prototype
 
-from lift3d.errors import StoreError, StoreLayoutError, UnknownNameError
+from lift3d.errors import StoreLayoutError, UnknownNameError
 from lift3d.storage import commit as protocol
-from lift3d.storage.commit import Commit, Manifest, StepHook, ignore_step
+from lift3d.storage.commit import Commit, StepHook, ignore_step
 from lift3d.storage.layout import ARRAYS_FOLDER, attempt_path
 from lift3d.storage.location import Store
+from lift3d.storage.manifest import Manifest, to_json
+from lift3d.storage.opened import GROUP_FILE, Product, open_product
 from lift3d.storage.templates import ArrayTemplate, to_half
 from lift3d.storage.verified import VerifiedStore
 
@@ -36,8 +36,6 @@ __all__ = [
     "to_half",
     "write_product",
 ]
-
-_GROUP_FILE = "zarr.json"
 
 # Features are close to noise: higher levels cost time and gain next to nothing.
 _ZSTD_LEVEL = 1
@@ -66,7 +64,7 @@ class ProductWriter:
         self._lock = threading.Lock()
         self._claimed: set[tuple[str, tuple[int, ...]]] = set()
         self._manifest: Manifest | None = None
-        protocol.to_json(self._attrs)  # refuses what is not JSON before any work is done
+        to_json(self._attrs)  # refuses what is not JSON before any work is done
         folder = f"{attempt_path(path, self._attempt)}/{ARRAYS_FOLDER}"
         self._zarr = VerifiedStore(store, folder, {}, read_only=False)
         self._arrays = {name: _create(self._zarr, name, made) for name, made in self._templates.items()}
@@ -155,7 +153,7 @@ class ProductWriter:
         # Zarr's own function for this lists the store and warns that the standard does not have it yet.
         prototype = default_buffer_prototype()
         metadata = {
-            name: json.loads(array.metadata.to_buffer_dict(prototype)[_GROUP_FILE].to_bytes())
+            name: json.loads(array.metadata.to_buffer_dict(prototype)[GROUP_FILE].to_bytes())
             for name, array in sorted(self._arrays.items())
         }
         group = {
@@ -164,75 +162,7 @@ class ProductWriter:
             "attributes": attrs,
             "consolidated_metadata": {"kind": "inline", "must_understand": False, "metadata": metadata},
         }
-        sync(self._zarr.set(_GROUP_FILE, cpu.Buffer.from_bytes(protocol.to_json(group))))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Product:
-    """A committed product, every byte of it compared with its manifest when read.
-
-    Attributes:
-        store: Where it lies.
-        commit: Its marker.
-        manifest: What it consists of.
-    """
-
-    store: Store
-    commit: Commit
-    manifest: Manifest
-
-    @property
-    def attrs(self) -> Mapping[str, Any]:
-        """The product's attributes."""
-        return self.manifest.attrs
-
-    @property
-    def url(self) -> str:
-        """URL of the Zarr group for ``xarray.open_zarr``, which checks CRCs but not for missing chunks."""
-        return self.store.url_of(f"{self.commit.folder}/{ARRAYS_FOLDER}")
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the arrays."""
-        parts = (key.split("/") for key in self.manifest.entries)
-        return tuple(sorted(part[1] for part in parts if len(part) == 3 and part[2] == _GROUP_FILE))
-
-    def array(self, name: str) -> Shaped[np.ndarray, "..."]:
-        """Return one array.
-
-        Raises:
-            UnknownNameError: If the product has no such array.
-            StoreError: If a chunk is missing or damaged; names it.
-        """
-        return self.read(name, ())
-
-    def read(self, name: str, region: tuple[slice | int, ...]) -> Shaped[np.ndarray, "..."]:
-        """Return a region of one array; axes that are not given are read whole.
-
-        Raises:
-            UnknownNameError: If the product has no such array.
-            StoreError: If a chunk is missing or damaged; names it.
-        """
-        if name not in self.names:
-            raise UnknownNameError.of("array", name, self.names)
-        try:
-            return np.asarray(zarr.open_array(self._view(), path=name, mode="r")[(*region, ...)])
-        except (ValueError, RuntimeError) as error:
-            raise StoreError(
-                f"Array '{name}' of {self.url} does not decode ({error}); it is damaged. "
-                f"Delete the product {self.store.url_of(self.commit.path)} and run again."
-            ) from error
-
-    def to_xarray(self) -> Any:
-        """Return the product as an ``xarray.Dataset`` that reads, and verifies, when values are asked for."""
-        import xarray  # slow to import, and most readers do not need it
-
-        return xarray.open_zarr(self._view(), chunks=None, consolidated=True, zarr_format=3)
-
-    def _view(self) -> VerifiedStore:
-        start = f"{ARRAYS_FOLDER}/"
-        entries = {key.removeprefix(start): entry for key, entry in self.manifest.entries.items()}
-        return VerifiedStore(self.store, f"{self.commit.folder}/{ARRAYS_FOLDER}", entries, read_only=True)
+        self._zarr.put(GROUP_FILE, to_json(group))
 
 
 def begin_product(
@@ -284,17 +214,6 @@ def write_product(
             if values.size:
                 writer.fill(name, (0,) * values.ndim, values)
         return writer.commit()
-
-
-def open_product(store: Store, path: str) -> Product:
-    """Open a committed product.
-
-    Raises:
-        ProductMissingError: If it was never committed.
-        StoreError: If its marker or manifest is damaged.
-    """
-    commit = protocol.require_commit(store, path)
-    return Product(store, commit, protocol.read_manifest(store, commit))
 
 
 def _create(store: VerifiedStore, name: str, template: ArrayTemplate) -> "zarr.Array[Any]":

@@ -2,8 +2,8 @@
 
 Zarr takes a missing chunk for fill values and may take an empty one for the same. Here presence comes from
 the manifest; a whole object is compared by size and CRC-32C, a part of one (an inner chunk of a shard) by
-its length, its content by the array's own CRC codec. All bytes go through ``Store``, so retries and errors
-are as everywhere.
+its length, its content by the array's own CRC codec. What differs is read once more, then it is damaged. All
+bytes go through ``Store``, so retries and errors are as everywhere.
 """
 
 import asyncio
@@ -19,8 +19,9 @@ from zarr.abc.store import Store as ZarrStore
 from zarr.core.buffer import Buffer, BufferPrototype
 
 from lift3d.errors import StoreLayoutError
-from lift3d.storage.commit import Entry, read_entry
+from lift3d.storage.commit import read_entry
 from lift3d.storage.location import Store
+from lift3d.storage.manifest import Entry
 
 
 class VerifiedStore(ZarrStore):
@@ -67,9 +68,15 @@ class VerifiedStore(ZarrStore):
 
     async def set(self, key: str, value: Buffer) -> None:
         """Write an object and record it."""
+        await asyncio.to_thread(self.put, key, value.to_bytes())
+
+    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
+        """Leave out the group's metadata that Zarr adds beside an array: the writer puts it once, when it is whole."""
+
+    def put(self, key: str, content: bytes) -> None:
+        """Write an object and record it, outside of Zarr's event loop."""
         self._check_writable()
-        content = value.to_bytes()
-        await asyncio.to_thread(self._objects.write_bytes, f"{self._folder}/{key}", content)
+        self._objects.write_bytes(f"{self._folder}/{key}", content)
         self.entries[key] = Entry.of(content)
 
     async def exists(self, key: str) -> bool:

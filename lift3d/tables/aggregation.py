@@ -46,8 +46,12 @@ def summary(table: ScoreTable, metrics: Sequence[str] | None = None) -> pd.DataF
     Raises:
         UnknownNameError: If the table has no such metric.
     """
-    means = metric_means(table)
-    known = list(dict.fromkeys(means.loc[means["ok"] > 0, "metric"]))
+    return summary_of_means(metric_means(table), metrics)
+
+
+def summary_of_means(means: pd.DataFrame, metrics: Sequence[str] | None = None) -> pd.DataFrame:
+    """Return what summary returns, from what metric_means gives; of parts of a run, simply one below the other."""
+    known = sorted(set(means.loc[means["ok"] > 0, "metric"]))
     for name in metrics or ():
         if name not in set(means["metric"]):
             raise UnknownNameError.of("metric of this table", name, sorted(set(means["metric"])))
@@ -106,7 +110,7 @@ def render(
     headings = shown + [name + ARROWS[(better or {}).get(name, "neither")] for name in metric_columns(lines)]
     columns = [*shown, *metric_columns(lines), *COUNTS]
     cells = [[_cell(value) for value in row] for row in lines[columns].itertuples(index=False, name=None)]
-    return "\n".join([caption, "", *_pipes([*headings, *COUNTS], cells, text_count=len(shown))])
+    return "\n".join([caption, "", *pipes([*headings, *COUNTS], cells, text_count=len(shown))])
 
 
 def _ordered(lines: pd.DataFrame) -> pd.DataFrame:
@@ -130,7 +134,7 @@ def _cell(value: str | float | int) -> str:
     return str(value) or "–"
 
 
-def _pipes(headings: Sequence[str], cells: Sequence[Sequence[str]], text_count: int) -> list[str]:
+def pipes(headings: Sequence[str], cells: Sequence[Sequence[str]], text_count: int) -> list[str]:
     """Return an aligned Markdown table: ``text_count`` columns to the left, numbers to the right."""
     widths = [max(3, *(len(row[index]) for row in (headings, *cells))) for index in range(len(headings))]
 

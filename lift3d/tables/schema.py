@@ -14,6 +14,9 @@ import pyarrow.parquet
 from lift3d.domain.scores import Outcome, ScoreRow
 from lift3d.errors import ContractError, StoreLayoutError, UnknownNameError
 
+# For those who are given rows and may not know pandas.
+DataFrame = pd.DataFrame
+
 COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(ScoreRow))
 NUMBERS: tuple[str, ...] = ("value", "weight", "coverage")
 TEXTS: tuple[str, ...] = tuple(name for name in COLUMNS if name not in NUMBERS)
@@ -110,8 +113,7 @@ class ScoreTable:
     def to_parquet(self) -> bytes:
         """Return the table as the bytes of a Parquet file; the same table gives the same bytes."""
         buffer = io.BytesIO()
-        schema = pa.schema([(name, pa.float64() if name in NUMBERS else pa.string()) for name in COLUMNS])
-        pa.parquet.write_table(pa.Table.from_pandas(self.frame, schema=schema, preserve_index=False), buffer)
+        pa.parquet.write_table(pa.Table.from_pandas(self.frame, schema=arrow_schema(), preserve_index=False), buffer)
         return buffer.getvalue()
 
     def to_json(self) -> list[dict[str, Any]]:
@@ -132,9 +134,23 @@ class ScoreTable:
         return json.dumps(records, sort_keys=True, separators=(",", ":")).encode()
 
 
+def stacked(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """Put frames of the same columns, at least one of them, below each other; empty ones say nothing of types."""
+    given = list(frames)
+    return pd.concat([frame for frame in given if len(frame)] or given[:1], ignore_index=True)
+
+
+def arrow_schema() -> pa.Schema:
+    """Return the columns as Arrow and Parquet name their types."""
+    return pa.schema([(name, pa.float64() if name in NUMBERS else pa.string()) for name in COLUMNS])
+
+
 def _check_texts(frame: pd.DataFrame) -> None:
     for name in TEXTS:
-        is_text = frame[name].map(lambda value: isinstance(value, str))
+        column = frame[name]
+        # A column of texts can lack some, no more; to look at each of millions would take minutes.
+        is_known = isinstance(column.dtype, pd.StringDtype)
+        is_text = column.notna() if is_known else column.map(lambda value: isinstance(value, str))
         if not bool(is_text.all()):
             first = frame[name][~is_text].iloc[0]
             raise ContractError(f"Column '{name}' holds {first!r}; expected text, empty where it does not apply.")

@@ -15,6 +15,7 @@ HOMES = {
     "zarr": ("lift3d/storage/",),
     "fsspec": ("lift3d/storage/",),
     "s3fs": ("lift3d/storage/",),
+    "obstore": ("lift3d/storage/",),
     "pandas": ("lift3d/tables/",),
     "PIL": ("lift3d/scenes/images.py",),
     "timm": ("lift3d/operators/", "lift3d/present/doctor.py"),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,12 +17,19 @@ from tests.support.s3 import S3Server
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
 ROOT = Path(__file__).parents[2]
+# As infra/prefect/compose.yaml has it.
+PASSWORD = "lift3d:of-the-tests"
+PROTECTED = {
+    "PREFECT_SERVER_API_AUTH_STRING": PASSWORD,
+    "PREFECT_API_AUTH_STRING": PASSWORD,
+    "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
+}
 SCENES = ("procedural:room?seed=0&views=3&height=24&width=32", "procedural:room?seed=1&views=3&height=24&width=32")
 
 
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
-    with prefect_server(tmp_path_factory.mktemp("home"), ROOT) as server:
+    with prefect_server(tmp_path_factory.mktemp("home"), ROOT, **PROTECTED) as server:
         _succeeds(server, "work-pool", "create", "lift3d", "--type", "process")
         _succeeds(server, "--no-prompt", "deploy", "--all")
         yield server
@@ -30,6 +38,16 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer
 def test_the_nightly_schedule_is_there_and_off(deployed: PrefectServer) -> None:
     shown = json.loads(_succeeds(deployed, "deployment", "inspect", "lift-scenes/default", "--output", "json"))
     assert [schedule["active"] for schedule in shown["schedules"]] == [False]
+    assert shown["concurrency_options"]["grace_period_seconds"] == 3600
+
+
+def test_who_has_no_password_gets_nothing_but_the_health(deployed: PrefectServer) -> None:
+    assert deployed.ask("/health") is True
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        deployed.ask("/admin/version")
+    # What a page of another site would send, from the browser of somebody who is logged in.
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        deployed.ask("/flow_runs/filter", {})
 
 
 def test_a_deployment_run_leaves_its_table_in_the_store(deployed: PrefectServer, tmp_path: Path) -> None:

@@ -48,6 +48,7 @@ def serial(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return open_store(url)
 
 
+@pytest.mark.fault(18, "SIGKILL of the driver while both nodes are at work")
 def test_a_killed_driver_takes_its_workers_along_and_the_next_run_completes_the_store(
     cluster: RayCluster, serial: Store, tmp_path: Path
 ) -> None:
@@ -63,6 +64,8 @@ def test_a_killed_driver_takes_its_workers_along_and_the_next_run_completes_the_
     assert committed_content(store) == committed_content(serial)
 
 
+@pytest.mark.fault(17, "SIGKILL of a whole node while both are at work")
+@pytest.mark.fault(1, "SIGKILL of a node with its worker in the middle of a scene")
 def test_a_killed_node_costs_its_scene_one_more_try_and_the_rest_nothing(
     cluster: RayCluster, serial: Store, tmp_path: Path
 ) -> None:

@@ -159,6 +159,8 @@ def test_a_deadline_stops_the_worker(mixed: Mixed) -> None:
     assert tries_of(mixed.store, "sleep:7") == 1
 
 
+@pytest.mark.fault(13, "an operator that runs out of memory")
+@pytest.mark.fault(14, "a scene whose memory never suffices, counted as Ray's own monitor is")
 def test_memory_that_does_not_suffice_is_tried_once_more_on_a_fresh_worker(mixed: Mixed) -> None:
     assert mixed.manifests["memory:5"]["reason"].startswith("out-of-memory: ")
     assert tries_of(mixed.store, "memory:5") == len(workers_of(mixed.store, "memory:5")) == 2

@@ -66,6 +66,7 @@ def test_whatever_it_raises_names_it_and_the_place(error: BaseException) -> None
             call()
 
 
+@pytest.mark.fault(13, "a plug-in raises what torch raises without memory")
 def test_errors_of_ours_stay_and_memory_is_its_own_case() -> None:
     with pytest.raises(SceneError, match="no sky"):
         guarded(SceneError("no sky")).encode(IMAGE)
@@ -73,6 +74,7 @@ def test_errors_of_ours_stay_and_memory_is_its_own_case() -> None:
         guarded(RuntimeError("CUDA out of memory. Tried to allocate")).encode(IMAGE)
 
 
+@pytest.mark.fault(30, "a plug-in gives a bare map, a tensor, a list or nothing")
 @pytest.mark.parametrize("given", [MAP, (), [MAP], (IMAGE,), None])
 def test_features_are_a_tuple_of_feature_maps(given: object) -> None:
     with pytest.raises(ContractError, match="expected a tuple of FeatureMaps"):
@@ -84,6 +86,7 @@ def test_a_state_is_a_state() -> None:
         guarded(None).fit_scene({}, SceneViews.of({}))
 
 
+@pytest.mark.fault(30, "a plug-in decodes to another kind, another size or NaN")
 @pytest.mark.parametrize(
     ("given", "error", "said"),
     [

@@ -117,6 +117,7 @@ def test_a_configuration_can_be_a_file(tmp_path):
     assert build_operator(name).spec.channel_count == 24
 
 
+@pytest.mark.fault(36, "a folder with pickled weights alone")
 def test_pickled_weights_are_refused_unless_asked_for(tmp_path):
     model = saved("segformer", tmp_path)
     safe = build_operator(f"transformers:{tmp_path}").spec.weights_digest
@@ -129,6 +130,7 @@ def test_pickled_weights_are_refused_unless_asked_for(tmp_path):
     assert build_operator(f"transformers:{tmp_path}?allow_pickle=1").spec.weights_digest == safe
 
 
+@pytest.mark.fault(36, "weights that lack a tensor or have one in another shape")
 @pytest.mark.parametrize("is_reshaped", [False, True])
 def test_weights_that_do_not_fill_the_model_are_refused(tmp_path, is_reshaped):
     saved("segformer", tmp_path)

@@ -35,6 +35,7 @@ def test_own_size_gives_the_stored_pixels(tmp_path: Path) -> None:
     assert frame.image.dtype == torch.float32
 
 
+@pytest.mark.fault(26, "grey, 1 bit, palette, CMYK, YCbCr and alpha")
 @pytest.mark.parametrize("mode", ["L", "1", "P", "CMYK", "YCbCr", "RGBA", "LA"])
 def test_every_mode_gives_three_planes(mode: str, tmp_path: Path) -> None:
     suffix = "png" if mode in ("L", "1", "P", "RGBA", "LA") else "jpg"
@@ -45,18 +46,21 @@ def test_every_mode_gives_three_planes(mode: str, tmp_path: Path) -> None:
     assert frame.image.min() > 0.98
 
 
+@pytest.mark.fault(26, "16-bit grey")
 def test_sixteen_bit_grey_keeps_its_steps(tmp_path: Path) -> None:
     stored = np.arange(SIZE.height * SIZE.width, dtype=np.uint16).reshape(SIZE.height, SIZE.width) * 20
     frame = FileFrame(save(tmp_path / "a.png", stored)).load(CAMERA, SIZE)
     np.testing.assert_allclose(frame.image[1] * 65535, stored, atol=0.01)
 
 
+@pytest.mark.fault(26, "an animated GIF")
 def test_animation_gives_its_first_frame(tmp_path: Path) -> None:
     frames = [Image.new("L", (SIZE.width, SIZE.height), value) for value in (255, 0)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     assert FileFrame(str(tmp_path / "a.gif")).load(CAMERA, SIZE).image.min() == 1
 
 
+@pytest.mark.fault(26, "alpha")
 def test_alpha_is_validity_and_never_bleeds(tmp_path: Path) -> None:
     rgba = np.zeros((SIZE.height, SIZE.width, 4), np.uint8)
     rgba[:, :20] = (200, 100, 50, 255)
@@ -200,6 +204,7 @@ def test_labels_are_undistorted_like_the_image(tmp_path: Path) -> None:
     assert torch.equal(((frame.labels == 7) & is_clear), (frame.image[0] > 0.5) & is_clear)
 
 
+@pytest.mark.fault(26, "EXIF rotation")
 def test_exif_rotation_only_where_it_makes_the_size_fit(tmp_path: Path) -> None:
     upright = captures.texture()
     exif = Image.Exif()
@@ -227,6 +232,8 @@ def bomb_header(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + body
 
 
+@pytest.mark.fault(27, "a PNG of 33 bytes that declares 30,000 × 30,000 pixels")
+@pytest.mark.fault(26, "a cut JPEG, 0 bytes, text and PostScript under the names of images")
 def test_broken_files_are_image_errors(tmp_path: Path) -> None:
     stream = io.BytesIO()
     Image.fromarray(captures.texture(640, 480)).save(stream, "JPEG")

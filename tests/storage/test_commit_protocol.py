@@ -1,13 +1,16 @@
+import json
 import threading
+from collections import Counter
 
 import pytest
 
-from lift3d.errors import ProductMissingError, StoreError, StoreLayoutError, StoreUnavailableError
+from lift3d.errors import DamagedProductError, ProductMissingError, StoreLayoutError, StoreUnavailableError
 from lift3d.storage import commit as protocol
 from lift3d.storage.commit import Entry, Manifest, commit_attempt, committed
 from lift3d.storage.documents import read_document, write_document
 from lift3d.storage.layout import attempt_path, commit_path
 from lift3d.storage.location import Store
+from lift3d.storage.mending import mended, retract
 
 
 def attempt_at(store: Store, path: str, content: bytes) -> Manifest:
@@ -123,30 +126,109 @@ def delete_object(store, commit):
     store.delete_prefix(f"{commit.folder}/document.json")
 
 
+@pytest.mark.fault(8, "a bit of a stored object is flipped; so are the marker and the manifest")
 @pytest.mark.parametrize(
     "damage", [damage_marker, damage_manifest, delete_manifest, flip_bit, empty_object, delete_object]
 )
-def test_damage_is_an_error_with_a_remedy(store, damage):
+def test_damage_is_an_error_with_a_remedy_and_is_taken_back(store, damage):
     damage(store, write_document(store, "a", "content"))
-    with pytest.raises(StoreError, match=r"a/.*Delete the product .*/a and run again") as caught:
+    with pytest.raises(DamagedProductError, match=r"a/.*Delete the product .*/a and run again") as caught:
         read_document(store, "a")
-    assert not isinstance(caught.value, ProductMissingError)
-    with pytest.raises(StoreError):
+    assert caught.value.product == "a"
+    with pytest.raises(DamagedProductError):
         protocol.verify(store, "a", checksums=True)
     if damage is not flip_bit:
-        with pytest.raises(StoreError):
+        with pytest.raises(DamagedProductError):
             protocol.verify(store, "a")
-    protocol.remove_product(store, "a")
+    assert retract(store, "a")
+    assert committed(store, "a") is None
     assert write_document(store, "a", "content").is_own
     assert read_document(store, "a") == "content"
 
 
-def test_leftovers_are_discarded_and_the_product_stays(store):
-    for _ in range(3):
-        attempt_at(store, "a", b"dead")
-    assert protocol.discard_attempts(store, "a") == 3
-    write_document(store, "a", "alive")
-    attempt_at(store, "a", b"dead")
-    assert protocol.discard_attempts(store, "a") == 1
-    assert protocol.discard_attempts(store, "a") == 0
-    assert read_document(store, "a") == "alive"
+def test_a_damaged_marker_never_leads_elsewhere(local_store):
+    write_document(local_store, "a", "content")
+    for attempt in ("../b", "", "x/y", 7, None, "A" * 32, "a" * 31):
+        marker = json.dumps({"attempt": attempt, "manifest_sha256": "0" * 64}).encode()
+        local_store.write_bytes(commit_path("a"), marker)
+        with pytest.raises(DamagedProductError):
+            committed(local_store, "a")
+
+
+@pytest.mark.fault(8, "the first answer to every request is one bit wrong or cut short, the second is right")
+@pytest.mark.parametrize("hurt", ["flipped", "cut"])
+def test_what_is_hurt_on_its_way_is_read_once_more(local_store, monkeypatch, hurt):
+    write_document(local_store, "a", "content")
+    read = Store.read_bytes
+    seen = Counter()
+
+    def unsteady(self, key, *span):
+        content = read(self, key, *span)
+        seen[key] += 1
+        if seen[key] > 1:
+            return content
+        return content[:-1] if hurt == "cut" else bytes([content[0] ^ 1]) + content[1:]
+
+    monkeypatch.setattr(Store, "read_bytes", unsteady)
+    assert read_document(local_store, "a") == "content"
+    assert set(seen.values()) == {2}
+
+
+def test_work_that_finds_damage_is_done_again_once_per_product(local_store):
+    for path in ("a", "b"):
+        empty_object(local_store, write_document(local_store, path, path))
+    tries = []
+
+    def work():
+        tries.append(None)
+        for path in ("a", "b"):
+            if committed(local_store, path) is None:
+                write_document(local_store, path, path)
+        return [read_document(local_store, path) for path in ("a", "b")]
+
+    assert mended(local_store, work) == ["a", "b"]
+    assert len(tries) == 3
+
+
+def test_what_is_damaged_again_is_given_up(local_store):
+    tries = []
+
+    def work():
+        tries.append(None)
+        empty_object(local_store, write_document(local_store, "a", "content"))
+        read_document(local_store, "a")
+
+    with pytest.raises(DamagedProductError):
+        mended(local_store, work)
+    assert len(tries) == 2
+
+
+def test_what_another_worker_has_mended_stays(store):
+    commit = write_document(store, "a", "content")
+    assert not retract(store, "a")
+    assert committed(store, "a").attempt == commit.attempt
+    assert not retract(store, "never-there")
+
+
+def test_taking_back_leaves_attempts_in_progress(store):
+    empty_object(store, write_document(store, "a", "content"))
+    manifest = attempt_at(store, "a", b"x")
+    assert retract(store, "a")
+    assert commit_attempt(store, "a", manifest).is_own
+    protocol.verify(store, "a", checksums=True)
+    assert {key.split("/")[2] for key in store.list("a/attempts")} == {manifest.attempt}
+
+
+@pytest.mark.parametrize("slept_after", ["before", "manifest", "marker"])
+def test_a_writer_that_was_collected_while_it_slept_commits_nothing(store, slept_after):
+    manifest = attempt_at(store, "a", b"x")
+
+    def collected(step):
+        if step == slept_after:
+            store.delete_prefix(attempt_path("a", manifest.attempt))
+
+    collected("before")
+    with pytest.raises(StoreUnavailableError, match="collected as garbage"):
+        commit_attempt(store, "a", manifest, collected)
+    assert committed(store, "a") is None
+    assert write_document(store, "a", "anew").is_own

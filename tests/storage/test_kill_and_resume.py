@@ -1,79 +1,128 @@
-"""A worker dies at every step of the protocol; the next one finishes as if nothing had happened."""
+"""A worker dies at every step of the protocol, and at every write; the next one finishes as if nothing had happened."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
+import uuid
 
-import numpy as np
 import pytest
 
-import lift3d
-from lift3d.storage import commit as protocol
-from lift3d.storage.commit import STEPS, Step, committed
-from lift3d.storage.documents import read_document, write_document
-from lift3d.storage.location import open_store
-from lift3d.storage.products import ArrayTemplate, begin_product, open_product
+from lift3d.storage.commit import STEPS, committed
+from lift3d.storage.location import Store, open_store
+from tests.support.store_workers import (
+    EXIT_CODE,
+    PRODUCT,
+    ROWS,
+    all_keys,
+    audited,
+    needed_keys,
+    outputs,
+    run_task,
+    start_worker,
+    swept,
+)
 
-TEMPLATES = {"x": ArrayTemplate((4, 8), "float32", ("view", "cell"), (1, 8), (2, 8))}
-VALUES = np.arange(32, dtype=np.float32).reshape(4, 8)
-EXIT_CODE = 17
-
-
-def run_task(url: str, die_at: str = "") -> None:
-    """Do what a worker does: make a product and a document that follows from it, unless they are there."""
-
-    def at_step(step: Step) -> None:
-        if step == step_to_die_at:
-            os._exit(EXIT_CODE)
-
-    product_step, _, document_step = die_at.partition("+")
-    store = open_store(url)
-    step_to_die_at = product_step
-    if committed(store, "product") is None:
-        with begin_product(store, "product", TEMPLATES, {"kind": "test"}, at_step) as writer:
-            for start in (0, 2):
-                writer.fill("x", (start, 0), VALUES[start : start + 2])
-            writer.commit()
-    step_to_die_at = document_step
-    if committed(store, "rows") is None:
-        total = float(open_product(store, "product").array("x").sum())
-        write_document(store, "rows", [{"value": total}], at_step)
+# Of the task: one array, two shards, the group, manifest and marker; a document, manifest and marker.
+WRITES = 9
 
 
-def outputs(url: str) -> tuple[bytes, object, object]:
-    store = open_store(url)
-    product = open_product(store, "product")
-    return product.array("x").tobytes(), product.attrs, read_document(store, "rows")
+class Killed(BaseException):
+    """What is raised where a worker would die; from then on it can do nothing, not even tidy up."""
 
 
-@pytest.mark.parametrize("die_at", [*STEPS, *(f"+{step}" for step in STEPS)])
-def test_killed_and_run_again_equals_a_clean_run(tmp_path, die_at):
-    clean, killed = (open_store(str(tmp_path / name), create=True) for name in ("clean", "killed"))
-    run_task(clean.url)
+@pytest.fixture(scope="module")
+def clean() -> Store:
+    """What an undisturbed worker makes."""
+    store = open_store(f"memory://{uuid.uuid4().hex}", create=True)
+    run_task(store.url)
+    return store
 
-    environment = os.environ | {"PYTHONPATH": str(Path(lift3d.__file__).parents[1])}
-    command = [sys.executable, __file__, killed.url, die_at]
-    died = subprocess.run(command, env=environment, timeout=60, check=False)
-    assert died.returncode == EXIT_CODE
 
-    half_way = "rows" if die_at.startswith("+") else "product"
-    is_there = committed(killed, half_way) is not None
-    assert is_there == die_at.endswith("marker")
-    before = committed(killed, "product")
+def check_finished(store: Store, clean: Store) -> None:
+    """Nothing lost, doubled or half visible; the audit is clean, and what is swept are exactly the leftovers."""
+    assert outputs(store) == outputs(clean)
+    found = audited(store)
+    assert [product.path for product in found] == [PRODUCT, ROWS]
+    assert {product.verdict for product in found} == {"whole"}
+    needed = needed_keys(store)
+    superfluous = all_keys(store) - needed
+    pieces = swept(store)
+    assert bool(pieces) == bool(superfluous)
+    assert sum(piece.object_count for piece in pieces) == len(superfluous)
+    assert all_keys(store) == needed
+    assert outputs(store) == outputs(clean)
+    assert len(needed) == len(all_keys(clean))
 
-    run_task(killed.url)
-    assert outputs(killed.url) == outputs(clean.url)
+
+@pytest.mark.fault(
+    2, "os._exit in a process of its own, after the manifest and before the marker; and at all other steps"
+)
+@pytest.mark.parametrize(
+    ("kind", "stop_at"),
+    [
+        *(("local", step) for step in ("filling", "manifest", "+manifest")),
+        *(pytest.param("swift", step, marks=pytest.mark.cluster) for step in (*STEPS, *(f"+{step}" for step in STEPS))),
+    ],
+)
+def test_killed_and_run_again_equals_a_clean_run(kind, stop_at, clean, shared_store_of):
+    store = shared_store_of(kind)
+    assert start_worker(store.url, stop_at, "die", "1").wait(60) == EXIT_CODE
+    half_way = ROWS if stop_at.startswith("+") else PRODUCT
+    is_there = committed(store, half_way) is not None
+    assert is_there == stop_at.endswith("marker")
+    assert all(product.verdict in ("whole", "uncommitted") for product in audited(store))
+    before = committed(store, PRODUCT)
+    run_task(store.url)
     if before is not None:
-        assert committed(killed, "product") == before
-
-    for path in ("product", "rows"):
-        protocol.verify(killed, path, checksums=True)
-        left_over_count = protocol.discard_attempts(killed, path)
-        assert left_over_count == int(path == half_way and not is_there and die_at not in ("+begun",))
-    tree = {path: len(store.list(path)) for store in (clean,) for path in ("product", "rows")}
-    assert {path: len(killed.list(path)) for path in tree} == tree
+        assert committed(store, PRODUCT) == before
+    leftovers = [product.path for product in audited(store) for _ in product.leftovers]
+    assert leftovers == ([half_way] if not is_there and stop_at != "+begun" else [])
+    check_finished(store, clean)
 
 
-if __name__ == "__main__":
-    run_task(*sys.argv[1:])
+@pytest.mark.fault(
+    2, "the worker can do nothing any more from any one of its writes on, before or after it took effect"
+)
+@pytest.mark.parametrize("takes_effect", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("write", range(1, WRITES + 1))
+@pytest.mark.parametrize("kind", ["local", "memory"])
+def test_dead_at_every_write(kind, write, takes_effect, clean, tmp_path, monkeypatch):
+    store = open_store(f"memory://{uuid.uuid4().hex}" if kind == "memory" else str(tmp_path / "store"), create=True)
+    with monkeypatch.context() as patch:
+        die_at(patch, write, takes_effect)
+        with pytest.raises(Killed):
+            run_task(store.url)
+    assert all(product.verdict in ("whole", "uncommitted") for product in audited(store))
+    run_task(store.url)
+    check_finished(store, clean)
+
+
+def die_at(patch: pytest.MonkeyPatch, write: int, takes_effect: bool) -> None:
+    done = []
+
+    def dying(method):
+        def call(self, *arguments):
+            if len(done) >= write:
+                raise Killed
+            done.append(arguments)
+            if len(done) < write:
+                return method(self, *arguments)
+            if takes_effect:
+                method(self, *arguments)
+            raise Killed
+
+        return call
+
+    def dead(method):
+        def call(self, *arguments):
+            if len(done) >= write:
+                raise Killed
+            return method(self, *arguments)
+
+        return call
+
+    for name in ("write_bytes", "create_bytes"):
+        patch.setattr(Store, name, dying(getattr(Store, name)))
+    for name in ("read_bytes", "sizes", "delete_prefix"):
+        patch.setattr(Store, name, dead(getattr(Store, name)))
+
+
+def test_the_task_has_that_many_writes(clean):
+    assert len(all_keys(clean)) - 1 == WRITES

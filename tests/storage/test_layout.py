@@ -15,7 +15,6 @@ NAMES = st.text(min_size=1, max_size=100)
 @given(NAMES, NAMES, NAMES)
 def test_every_path_is_plain_ascii_segments_inside_the_store(scene, operator, lifter):
     for path in (
-        layout.scene_path(scene, "d"),
         layout.features_path(scene, operator, "d", "v"),
         layout.state_path(scene, operator, "d"),
         layout.lifted_path(scene, operator, lifter, "d", 3),
@@ -36,7 +35,6 @@ def test_different_products_have_different_paths(keys):
 
 def test_no_product_lies_inside_another():
     paths = [
-        layout.scene_path("s", "d"),
         layout.features_path("s", "o", "d", "v"),
         layout.state_path("s", "o", "d"),
         layout.lifted_path("s", "o", "l", "d"),

@@ -1,7 +1,9 @@
 import errno
+import importlib.util
 import json
 import os
 import pickle
+import re
 import time
 from pathlib import Path
 
@@ -11,12 +13,16 @@ from lift3d.errors import (
     ConfigError,
     ProductMissingError,
     StoreError,
+    StoreFullError,
     StoreLayoutError,
+    StoreRefusedError,
     StoreUnavailableError,
+    UnknownNameError,
 )
 from lift3d.storage import backends, layout
-from lift3d.storage.backends import parse_url
+from lift3d.storage.backends import BACKEND_VARIABLE, parse_url
 from lift3d.storage.location import Store, open_store
+from lift3d.storage.persistence import Patience
 
 
 def test_objects_come_back_as_written(store):
@@ -76,7 +82,7 @@ def test_opening_again_finds_the_same_store(store):
 
 def test_opening_leaves_only_the_header(store):
     scheme, root = backends.split_url(store.url)
-    assert backends.filesystem(scheme).find(root) == [f"{root}/{layout.STORE_FILE}"]
+    assert [*backends.connection(scheme).objects.sizes(root)] == [f"{root}/{layout.STORE_FILE}"]
 
 
 def test_a_place_that_is_no_store_is_refused(tmp_path):
@@ -120,27 +126,65 @@ def test_urls_that_are_not_allowed(url):
 
 def test_a_store_that_cannot_be_written_is_refused_before_any_work(tmp_path):
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(StoreUnavailableError, match="Cannot write"):
+    with pytest.raises(StoreRefusedError, match="Cannot write"):
         open_store(str(tmp_path / "file" / "store"), create=True)
 
 
-def test_a_missing_bucket_is_refused_before_any_work(moto_bucket):
-    with pytest.raises(StoreUnavailableError, match="bucket"):
-        open_store(f"s3://{moto_bucket}-not/x", create=True)
-    with pytest.raises(StoreLayoutError):
-        open_store(f"s3://{moto_bucket}-not/x")
+def test_a_folder_without_the_right_to_write_is_refused_before_any_work(tmp_path, monkeypatch):
+    # The user of the tests may be one whom no mode of a folder stops.
+    def refusing(path, *args, **kwargs):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refusing)
+    with pytest.raises(StoreRefusedError, match="right to read, write"):
+        open_store(str(tmp_path / "store"), create=True)
 
 
-def test_a_store_that_does_not_answer_is_given_up_soon(monkeypatch, moto_server):
+@pytest.mark.fault(12, "the bucket of the store's URL was never made (emulator of S3)")
+@pytest.mark.parametrize("backend", backends.BACKENDS)
+def test_a_missing_bucket_is_refused_before_any_work(moto_bucket, monkeypatch, backend):
+    pytest.importorskip("obstore", reason="obstore is not installed")
+    monkeypatch.setenv(BACKEND_VARIABLE, backend)
+    for create in (True, False):
+        with pytest.raises(StoreRefusedError, match=r"no such bucket .* Create it, or correct the URL"):
+            open_store(f"s3://{moto_bucket}-not/x", create=create)
+
+
+@pytest.mark.parametrize("backend", backends.BACKENDS)
+def test_a_store_that_does_not_answer_is_given_up_soon(monkeypatch, moto_server, backend):
+    pytest.importorskip("obstore", reason="obstore is not installed")
     moto_server.use(monkeypatch)
+    monkeypatch.setenv(BACKEND_VARIABLE, backend)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr(backends.retrying(lambda: None).retry, "sleep", lambda seconds: None)
+    monkeypatch.setattr(backends, "PATIENCE", Patience(unreachable_s=0.2, first_wait_s=0.01))
     begin = time.monotonic()
-    with pytest.raises(StoreUnavailableError):
-        open_store("s3://bucket/x")
+    for create in (True, False):
+        with pytest.raises(StoreUnavailableError, match="does not answer"):
+            open_store("s3://bucket/x", create=create)
     with pytest.raises(StoreUnavailableError):
         Store("s3://bucket/x").exists("a")
-    assert time.monotonic() - begin < 30
+    assert backends.connection("s3").persistence.retry_counts["unreachable"] > 6
+    assert time.monotonic() - begin < 10
+
+
+def test_the_environment_chooses_the_library(monkeypatch, moto_bucket):
+    pytest.importorskip("obstore", reason="obstore is not installed")
+    found = set()
+    for backend in ("", "fsspec", "obstore"):
+        monkeypatch.setenv(BACKEND_VARIABLE, backend)
+        found.add(type(backends.connection("s3").objects).__name__)
+    assert found == {"FsspecObjects", "ObstoreObjects"}
+    monkeypatch.setenv(BACKEND_VARIABLE, "obstor")
+    with pytest.raises(UnknownNameError, match="obstore"):
+        open_store(f"s3://{moto_bucket}/x", create=True)
+
+
+def test_a_library_that_is_not_installed_says_how_to_install_it(monkeypatch, moto_bucket):
+    monkeypatch.setenv(BACKEND_VARIABLE, "obstore")
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "obstore" else find(name))
+    with pytest.raises(ConfigError, match=re.escape("pip install 'lift3d[obstore]'")):
+        open_store(f"s3://{moto_bucket}/x", create=True)
 
 
 def test_a_service_without_create_only_writes_is_refused(tmp_path, monkeypatch):
@@ -151,43 +195,48 @@ def test_a_service_without_create_only_writes_is_refused(tmp_path, monkeypatch):
 
 def test_transient_errors_are_tried_again_and_others_are_not(local_store, monkeypatch):
     local_store.write_bytes("a", b"x")
-    filesystem = backends.filesystem("file")
-    plain, calls = filesystem.cat_file, []
+    connection = backends.connection("file")
+    plain, calls = connection.objects.read, []
 
-    def failing(kind):
-        def cat_file(path, **kwargs):
+    def failing(error):
+        def read(path, start, end):
             calls.append(path)
             if len(calls) < 3:
-                raise kind
-            return plain(path, **kwargs)
+                raise error
+            return plain(path, start, end)
 
-        return cat_file
+        return read
 
-    monkeypatch.setattr(filesystem, "cat_file", failing(OSError(errno.EBUSY, "slow down")))
+    before = connection.persistence.retry_counts["unreachable"]
+    monkeypatch.setattr(connection.objects, "read", failing(OSError(errno.EIO, "the disk is tired")))
     assert local_store.read_bytes("a") == b"x"
+    assert connection.persistence.retry_counts["unreachable"] == before + 2
     calls.clear()
-    monkeypatch.setattr(filesystem, "cat_file", failing(PermissionError("no")))
-    with pytest.raises(StoreUnavailableError, match="PermissionError"):
+    monkeypatch.setattr(connection.objects, "read", failing(PermissionError(errno.EACCES, "no")))
+    with pytest.raises(StoreRefusedError, match="PermissionError"):
         local_store.read_bytes("a")
     assert len(calls) == 1
 
 
-def test_a_crash_while_writing_leaves_no_object(local_store, monkeypatch):
+@pytest.mark.fault(10, "the file system answers ENOSPC when a file is put in its place (patched call)")
+def test_a_full_disk_is_said_and_leaves_no_object(local_store, monkeypatch):
     def broken(*paths):
         raise OSError(errno.ENOSPC, "disk full")
 
     monkeypatch.setattr(os, "link", broken)
     monkeypatch.setattr(Path, "replace", broken)
-    with pytest.raises(StoreUnavailableError, match="disk full"):
+    with pytest.raises(StoreFullError, match=r"no room left .*disk full.* Free some"):
         local_store.create_bytes("a/b", b"x")
-    with pytest.raises(StoreUnavailableError, match="disk full"):
+    with pytest.raises(StoreFullError):
         local_store.write_bytes("a/b", b"x")
     assert local_store.list("a") == []
     assert list(Path(local_store.url, "a").iterdir()) == []
+    with pytest.raises(StoreFullError):
+        open_store(local_store.url, create=True)
 
 
 def test_a_forked_process_connects_anew(monkeypatch):
-    before = backends.filesystem("file")
-    assert backends.filesystem("file") is before
+    before = backends.connection("file")
+    assert backends.connection("file") is before
     monkeypatch.setattr(os, "getpid", lambda: -1)
-    assert backends.filesystem("file") is not before
+    assert backends.connection("file") is not before

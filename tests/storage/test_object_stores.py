@@ -1,7 +1,6 @@
 """What only a store behind HTTP can get wrong; the same truths on an emulator and on a real server."""
 
-import contextlib
-import socket
+import os
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -12,15 +11,27 @@ import xarray
 from zarr.core.sync import sync
 from zarr.storage import FsspecStore
 
-from lift3d.errors import StoreUnavailableError
+from lift3d.errors import StoreRefusedError
+from lift3d.storage import backends
 from lift3d.storage import commit as protocol
 from lift3d.storage.documents import read_document, write_document
 from lift3d.storage.location import Store, open_store
-from lift3d.storage.products import ArrayTemplate, begin_product, open_product
+from lift3d.storage.persistence import Patience
+from lift3d.storage.products import ArrayTemplate, begin_product, open_product, write_product
+from tests.support.fault_proxy import FaultProxy, Refusal
+
+
+@pytest.fixture(params=backends.BACKENDS)
+def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The library behind s3://, chosen as a user does."""
+    if request.param == "obstore":
+        pytest.importorskip("obstore", reason="obstore is not installed")
+    monkeypatch.setenv(backends.BACKEND_VARIABLE, request.param)
+    return request.param
 
 
 @pytest.fixture(params=["moto", pytest.param("swift", marks=pytest.mark.cluster)])
-def s3_store(request: pytest.FixtureRequest) -> Store:
+def s3_store(request: pytest.FixtureRequest, backend: str) -> Store:
     return open_store(f"s3://{request.getfixturevalue(f'{request.param}_bucket')}/{uuid.uuid4().hex}", create=True)
 
 
@@ -60,60 +71,34 @@ def test_racing_writers_leave_one_whole_product(s3_store, request):
         assert {key.split("/")[2] for key in s3_store.list("a/attempts")} == {stands.attempt}
 
 
-class DeafProxy:
-    """Forwards HTTP and hangs up instead of passing on the first answer to a create-only write."""
-
-    def __init__(self, port: int) -> None:
-        self.lost_count = 0
-        self._port = port
-        self._is_create = False
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.endpoint = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def close(self) -> None:
-        self._listener.close()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                server = socket.create_connection(("127.0.0.1", self._port))
-                threading.Thread(target=self._forward, args=(client, server), daemon=True).start()
-                threading.Thread(target=self._answer, args=(server, client), daemon=True).start()
-
-    def _forward(self, client: socket.socket, server: socket.socket) -> None:
-        with contextlib.suppress(OSError), server:
-            while chunk := client.recv(65536):
-                self._is_create = self._is_create or b"if-none-match" in chunk.lower()
-                server.sendall(chunk)
-
-    def _answer(self, server: socket.socket, client: socket.socket) -> None:
-        with contextlib.suppress(OSError), client:
-            while chunk := server.recv(65536):
-                if self._is_create and self.lost_count == 0 and b" 100 " not in chunk[:20]:
-                    self.lost_count += 1
-                    client.shutdown(socket.SHUT_RDWR)
-                    return
-                client.sendall(chunk)
-
-
-def test_an_answer_lost_on_the_way_is_our_own_success(moto_server, moto_bucket, monkeypatch):
-    url = open_store(f"s3://{moto_bucket}/{uuid.uuid4().hex}", create=True).url
-    proxy = DeafProxy(int(moto_server.endpoint.rsplit(":", 1)[1]))
-    with monkeypatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
-        commit = write_document(Store(url), "a", "content")
-    proxy.close()
-    assert proxy.lost_count == 1
-    assert commit.is_own
-    assert read_document(open_store(url), "a") == "content"
-
-
 @pytest.mark.cluster
-def test_a_wrong_key_is_refused(swift_bucket, monkeypatch):
+@pytest.mark.parametrize("fault", ["lose", "stall", "truncate", Refusal(503, "SlowDown")])
+def test_a_real_server_behind_a_bad_line_gives_what_was_written(swift_bucket, backend, monkeypatch, fault):
+    proxy = FaultProxy(os.environ["AWS_ENDPOINT_URL"])
+    monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+    monkeypatch.setattr(backends, "PATIENCE", Patience(silence_s=2.0, first_wait_s=0.05))
+    store = open_store(f"s3://{swift_bucket}/store", create=True)
+    proxy.fault = lambda seen, index: fault if index % 4 == 1 else None
+    values = np.random.default_rng(0).normal(size=(32, 32))
+    commit = write_product(store, "a", {"x": (("row", "col"), values)}, {})
+    np.testing.assert_array_equal(open_product(store, "a").array("x"), values)
+    assert commit.is_own
+    assert proxy.injected_count > 1
+    proxy.close()
+
+
+@pytest.mark.fault(12, "the bucket of the store's URL was never made (OpenStack Swift)")
+@pytest.mark.cluster
+def test_a_missing_bucket_is_refused(swift_bucket, backend):
+    with pytest.raises(StoreRefusedError, match="no such bucket"):
+        open_store(f"s3://{swift_bucket}-not/store", create=True)
+
+
+@pytest.mark.fault(11, "a wrong secret (OpenStack Swift, which checks signatures)")
+@pytest.mark.cluster
+def test_a_wrong_key_is_refused(swift_bucket, backend, monkeypatch):
     url = open_store(f"s3://{swift_bucket}/store", create=True).url
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-    with pytest.raises(StoreUnavailableError, match="PermissionError") as caught:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrongsecret")
+    with pytest.raises(StoreRefusedError, match="does not accept the credentials") as caught:
         open_store(url, create=True)
-    assert "wrong" not in str(caught.value)
+    assert "wrongsecret" not in str(caught.value)

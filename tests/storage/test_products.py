@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from lift3d.errors import (
+    DamagedProductError,
     ProductMissingError,
-    StoreError,
     StoreLayoutError,
     StoreUnavailableError,
     UnknownNameError,
@@ -219,6 +219,8 @@ def test_a_second_try_of_a_commit_keeps_its_attributes(local_store):
             writer.commit({"n": 2})
 
 
+@pytest.mark.fault(8, "a bit of a stored chunk or shard is flipped, or its end is cut off")
+@pytest.mark.fault(9, "a chunk is deleted, a shard is emptied to zero bytes")
 @pytest.mark.parametrize("damage", ["deleted", "emptied", "cut", "flipped"])
 def test_damage_is_an_error_and_never_a_fill_value(store, damage):
     for name in ("features", "labels", "view"):
@@ -236,14 +238,34 @@ def check_damage(store: Store, name: str, damage: str) -> None:
     else:
         store.write_bytes(key, {"emptied": b"", "cut": bytes(content[:-1]), "flipped": bytes(content)}[damage])
     product = open_product(store, "a")
-    with pytest.raises(StoreError, match=f"{name}.*run again"):
+    with pytest.raises(DamagedProductError, match=f"{name}.*run again"):
         product.array(name)
-    with pytest.raises(StoreError, match=name):
+    with pytest.raises(DamagedProductError, match=name):
         product.read(name, (0,))
-    with pytest.raises(StoreError, match=name):
+    with pytest.raises(DamagedProductError, match=name):
         product.to_xarray().load()
-    with pytest.raises(StoreError, match=name):
+    with pytest.raises(DamagedProductError, match=name):
         protocol.verify(store, "a", checksums=True)
+
+
+@pytest.mark.fault(8, "an inner chunk of a shard comes wrong once")
+def test_a_part_of_a_shard_that_is_hurt_on_its_way_is_read_once_more(local_store, monkeypatch):
+    write_sharded(local_store, "a")
+    key = chunk_keys(local_store, "a", "features")[0]
+    product = open_product(local_store, "a")
+    read = Store.read_bytes
+    parts = []
+
+    def unsteady(self, full, *span):
+        content = read(self, full, *span)
+        if full == key and span and len(content) > 40 and not parts:
+            parts.append(span)
+            return content[:20] + bytes([content[20] ^ 1]) + content[21:]
+        return content
+
+    monkeypatch.setattr(Store, "read_bytes", unsteady)
+    np.testing.assert_array_equal(product.read("features", (1,)), values()["features"][1])
+    assert parts, "the shard was read in parts"
 
 
 def test_every_flipped_bit_of_a_shard_is_seen_by_a_partial_read(local_store):
@@ -259,7 +281,7 @@ def test_every_flipped_bit_of_a_shard_is_seen_by_a_partial_read(local_store):
         for view in (0, 1):
             try:
                 found = product.read("features", (view,))
-            except StoreError:
+            except DamagedProductError:
                 seen_count += 1
             else:
                 np.testing.assert_array_equal(found, values()["features"][view])

@@ -1,6 +1,7 @@
 """Prefect for tests: the harness, and a real server with a work pool and a worker as processes of their own."""
 
 import gc
+import json
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.support.isolated_ray import isolated_environment
 
@@ -65,6 +67,14 @@ class PrefectServer:
             check=False,
         )
 
+    def ask(self, path: str, body: object = None) -> Any:
+        """Return what the API answers at a path: to a POST of the body if there is one, else to a GET."""
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.url}{path}", data, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=30) as response:
+            content = response.read()
+        return json.loads(content) if content else None
+
     def logs(self) -> str:
         """Return what the server and the worker said last."""
         home = Path(self.environment["HOME"])
@@ -79,8 +89,14 @@ class PrefectServer:
 
 
 @contextmanager
-def prefect_server(home: Path, folder: Path) -> Iterator[PrefectServer]:
-    """Run a server on a free port of this machine, with its database below ``home``, during the block."""
+def prefect_server(home: Path, folder: Path, **settings: str) -> Iterator[PrefectServer]:
+    """Run a server on a free port of this machine, with its database below ``home``, during the block.
+
+    Args:
+        home: Folder of the database, the logs and whatever else the processes write.
+        folder: Working directory of every command.
+        settings: More variables in the environment of the server and of every command.
+    """
     port = _free_port()
     url = f"http://127.0.0.1:{port}/api"
     environment = {
@@ -93,6 +109,7 @@ def prefect_server(home: Path, folder: Path) -> Iterator[PrefectServer]:
         "DO_NOT_TRACK": "1",
         "OMP_NUM_THREADS": "1",
         "LIFT3D_HOME": str(folder),
+        **settings,
     }
     command = _prefect(["server", "start", "--host", "127.0.0.1", "--port", str(port)])
     with _process(command, folder, environment) as server:

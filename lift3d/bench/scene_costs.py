@@ -1,0 +1,112 @@
+"""What one scene costs on this machine: requests to the store, bytes in it, seconds of a core. Counted, then fitted.
+
+Two scenes that differ in their number of views alone give what a scene costs and what a view costs.
+"""
+
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from lift3d.config import Recipe
+from lift3d.models import Models
+from lift3d.runs import attempt_scene, begin_run
+from lift3d.storage.location import Store, open_store
+
+# Few and many, so that what is per view outweighs what is per scene in one and not in the other.
+FEW, MANY = 6, 18
+_SCENE = "procedural:room?seed=0&views={views}&height=192&width=256"
+
+
+class CountingStore(Store):
+    """A store that counts what would be requests of an object store."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.requests: Counter[str] = Counter()
+
+    def read_bytes(self, key: str, start: int | None = None, end: int | None = None) -> bytes:
+        """Read, and count a GET."""
+        self.requests["get"] += 1
+        return super().read_bytes(key, start, end)
+
+    def write_bytes(self, key: str, content: bytes) -> None:
+        """Write, and count a PUT."""
+        self.requests["put"] += 1
+        super().write_bytes(key, content)
+
+    def create_bytes(self, key: str, content: bytes) -> bool:
+        """Create, and count a PUT."""
+        self.requests["put"] += 1
+        return super().create_bytes(key, content)
+
+    def exists(self, key: str) -> bool:
+        """Look, and count a HEAD, which costs as a GET does."""
+        self.requests["get"] += 1
+        return super().exists(key)
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """List, and count a LIST, which costs as a PUT does."""
+        self.requests["put"] += 1
+        return super().sizes(prefix)
+
+
+@dataclass(frozen=True, slots=True)
+class SceneCosts:
+    """Costs per scene and per view, from scenes of FEW and MANY views.
+
+    Attributes:
+        image_height: Pixels.
+        lifter: Which one.
+        operator: Which one.
+        per_scene: By kind: put, get (requests), bytes, seconds of one core.
+        per_view: The same, for every view that is a target as well.
+    """
+
+    image_height: int
+    lifter: str
+    operator: str
+    per_scene: Mapping[str, float]
+    per_view: Mapping[str, float]
+
+    def of(self, views: int) -> dict[str, float]:
+        """Return the costs of a scene of so many views."""
+        return {kind: self.per_scene[kind] + views * cost for kind, cost in self.per_view.items()}
+
+
+def measure_scene_costs(operator: str = "rgb", lifter: str = "lift3d", image_height: int = 192) -> SceneCosts:
+    """Run both scenes on one thread and fit what a view adds."""
+    few, many = (_costs(views, operator, lifter, image_height) for views in (FEW, MANY))
+    per_view = {kind: (many[kind] - few[kind]) / (MANY - FEW) for kind in few}
+    per_scene = {kind: max(0.0, few[kind] - FEW * per_view[kind]) for kind in few}
+    return SceneCosts(image_height, lifter, operator, per_scene, per_view)
+
+
+def _costs(views: int, operator: str, lifter: str, image_height: int) -> dict[str, float]:
+    torch.set_num_threads(1)
+    recipe = Recipe(
+        scenes=(_SCENE.format(views=views),), operators=(operator,), lifters=(lifter,), image_height=image_height
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        open_store(f"{folder}/store", create=True)
+        store = CountingStore(f"{folder}/store")
+        begin_run(recipe, store)
+        models = Models.of(recipe)
+        began = time.process_time()
+        attempt_scene(recipe.scenes[0], recipe, models, store)
+        seconds = time.process_time() - began
+        return {
+            "put": float(store.requests["put"]),
+            "get": float(store.requests["get"]),
+            "bytes": float(_bytes_below(Path(folder) / "store" / "scenes")),
+            "seconds": seconds,
+        }
+
+
+def _bytes_below(folder: Path) -> int:
+    paths: Sequence[Path] = [path for path in folder.rglob("*") if path.is_file()]
+    return sum(path.stat().st_size for path in paths)

@@ -1,0 +1,248 @@
+"""What products cost: bytes per view, and throughput against plain Zarr on disk and between libraries on a service.
+
+Features are those of a real network on a computed view, with random weights: they compress like those of a trained one,
+hardly at all. Whatever is compared runs in turns, forwards and backwards, and a ratio is the median over turns of the
+ratio within a turn, so that what else the machine does falls on both sides.
+"""
+
+import importlib.util
+import os
+import shutil
+import statistics
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float16, Shaped
+
+from lift3d.domain.camera import ImageSize
+from lift3d.errors import ConfigError
+from lift3d.operators.catalog import build_operator
+from lift3d.operators.protocol import OperatorSpec
+from lift3d.planned_bytes import feature_bytes, lifted_bytes
+from lift3d.scene_products import VIEWS_PER_PART, write_features
+from lift3d.scenes.catalog import read_scene
+from lift3d.storage.backends import BACKEND_VARIABLE, BACKENDS
+from lift3d.storage.layout import features_path
+from lift3d.storage.location import Store, open_store
+from lift3d.storage.plain_zarr import read_plain, write_plain
+from lift3d.storage.products import ArrayTemplate, open_product, write_product
+
+FLOAT16_BYTES = 2
+_NAME = "features_0"
+
+# Of one product: views differ in number from case to case.
+Features = Float16[np.ndarray, "_view channel row col"]
+
+
+@dataclass(frozen=True, slots=True)
+class StorageSize:
+    """How much is measured.
+
+    Attributes:
+        operator: The network; DINOv2 of base size at its own resolution has 37×37 cells of 768 channels.
+        location: The scene whose first view it sees; its image has the network's size.
+        view_count: Views that are stored one by one, as the cache of features is.
+        part_views: Views that are stored at once, as lifted views are.
+        writers: Threads that store views of a service at once: one, and what a node runs.
+        repeats: Turns on the local disk.
+        service_repeats: Turns on a service, whose requests take longer.
+    """
+
+    operator: str = "timm:vit_base_patch14_dinov2?weights=random"
+    location: str = "procedural:room?seed=1&views=2&height=518&width=518"
+    view_count: int = 8
+    part_views: int = VIEWS_PER_PART
+    writers: tuple[int, ...] = (1, 8)
+    repeats: int = 7
+    service_repeats: int = 3
+
+
+FULL = StorageSize()
+
+
+def measure(folder: Path, s3: str | None = None, size: StorageSize | None = None) -> dict[str, Any]:
+    """Measure and return the figures, ready for JSON.
+
+    Args:
+        folder: On the local disk that is measured; what is written below it is deleted again.
+        s3: Store on a service, if one is to be measured; likewise.
+        size: How much; the full size if None.
+
+    Raises:
+        ConfigError: If the URL is not of S3.
+        StoreError: If a store does not answer, refuses or is full.
+    """
+    size = size or FULL
+    if s3 is not None and not s3.startswith("s3://"):
+        raise ConfigError(f"The libraries are compared on s3://BUCKET/PREFIX, got '{s3}'.")
+    name = f"bench-{uuid.uuid4().hex[:8]}"
+    own = folder / name
+    distant = None if s3 is None else open_store(f"{s3.rstrip('/')}/{name}", create=True)  # refused now or never
+    try:
+        store = open_store(str(own / "store"), create=True)
+        per_view, views = _bytes_per_view(store, size)
+        local = [_local(store, own / "plain", batch, size.repeats) for batch in _batches(views, size)]
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
+    return {
+        "operator": size.operator,
+        "repeats": size.repeats,
+        "service_repeats": size.service_repeats,
+        "bytes": per_view,
+        "local": local,
+        "service": None if distant is None else _service(distant, views, size),
+        "load": os.getloadavg()[1],
+    }
+
+
+def _bytes_per_view(store: Store, size: StorageSize) -> tuple[dict[str, Any], Features]:
+    """Return what one view takes, planned and stored, and features like its own for as many views as are stored."""
+    operator = build_operator(size.operator)
+    image = read_scene(size.location).views[0].load().image
+    maps = operator.encode(image)
+    path = features_path("room", size.operator, "0" * 16, "0" * 16)
+    write_features(store, path, maps, {})
+    stored = store.sizes(path)
+    half = maps[0].values.numpy().astype(np.float16)
+    # The same numbers under other channels: as hard to compress, and no two views alike.
+    views = np.stack([np.roll(half, shift, axis=0) for shift in range(max(size.view_count, size.part_views))])
+    seen = ImageSize(*image.shape[-2:])
+    return _counted(operator.spec, seen, half.shape, stored), views
+
+
+def _counted(spec: OperatorSpec, image: ImageSize, shape: tuple[int, ...], stored: Mapping[str, int]) -> dict[str, Any]:
+    template = ArrayTemplate(shape, "float16", ("channel", "row", "col"), shape)
+    of_chunks = sum(byte_count for key, byte_count in stored.items() if f"/{_NAME}/c/" in key)
+    return {
+        "image": [image.height, image.width],
+        "features_shape": list(shape),
+        "planned_features": feature_bytes(spec, image, FLOAT16_BYTES),
+        "planned_lifted": lifted_bytes(spec, image, FLOAT16_BYTES),
+        "template": int(np.prod(template.shape)) * template.numpy_dtype.itemsize,
+        "stored_chunks": of_chunks,
+        "stored": sum(stored.values()),
+        "objects": len(stored),
+    }
+
+
+def _batches(views: Features, size: StorageSize) -> list[list[Features]]:
+    """Return the products of each case: views one by one, and one part with many."""
+    return [[views[index : index + 1] for index in range(size.view_count)], [views[: size.part_views]]]
+
+
+def _local(store: Store, plain: Path, batch: list[Features], repeats: int) -> dict[str, Any]:
+    """Measure products against plain Zarr on the local disk."""
+
+    def write_products() -> None:
+        for index, values in enumerate(batch):
+            _write(store, f"products/{index}", values)
+
+    def read_products() -> None:
+        for index in range(len(batch)):
+            open_product(store, f"products/{index}").array(_NAME)
+
+    def write_arrays() -> None:
+        for index, values in enumerate(batch):
+            write_plain(plain / str(index), _NAME, *_laid_out(values))
+
+    def read_arrays() -> None:
+        for index in range(len(batch)):
+            read_plain(plain / str(index), _NAME)
+
+    def tidy() -> None:
+        store.delete_prefix("products")
+        shutil.rmtree(plain, ignore_errors=True)
+
+    sides = {"product": (write_products, read_products), "plain": (write_arrays, read_arrays)}
+    return _compared(sides, tidy, batch, repeats, ("product", "plain"))
+
+
+def _service(store: Store, views: Features, size: StorageSize) -> list[dict[str, Any]]:
+    """Measure the product API on a service through every library that is installed."""
+    installed = [name for name in BACKENDS if name == "fsspec" or importlib.util.find_spec(name)]
+    cases = [(batch, writers) for batch in _batches(views, size) for writers in size.writers if writers <= len(batch)]
+    found = []
+    for batch, writers in cases:
+        sides = {name: _through(name, store.url, batch, writers) for name in installed}
+        against = ("obstore", "fsspec") if len(installed) > 1 else None
+        figures = _compared(sides, lambda: store.delete_prefix("products"), batch, size.service_repeats, against)
+        found.append({"writers": writers, **figures})
+    parent, _, name = store.url.rpartition("/")
+    Store(parent).delete_prefix(name)
+    return found
+
+
+def _through(backend: str, url: str, batch: list[Features], writers: int) -> tuple[Callable[[], None], ...]:
+    with _library(backend):
+        store = open_store(url, create=True)
+
+    def write() -> None:
+        with _library(backend), ThreadPoolExecutor(writers) as pool:
+            list(pool.map(lambda pair: _write(store, f"products/{backend}/{pair[0]}", pair[1]), enumerate(batch)))
+
+    def read() -> None:
+        with _library(backend), ThreadPoolExecutor(writers) as pool:
+            names = [f"products/{backend}/{index}" for index in range(len(batch))]
+            list(pool.map(lambda name: open_product(store, name).array(_NAME), names))
+
+    return write, read
+
+
+@contextmanager
+def _library(backend: str) -> Iterator[None]:
+    before = os.environ.get(BACKEND_VARIABLE)
+    os.environ[BACKEND_VARIABLE] = backend
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[BACKEND_VARIABLE]
+        else:
+            os.environ[BACKEND_VARIABLE] = before
+
+
+def _compared(
+    sides: Mapping[str, tuple[Callable[[], None], ...]],
+    tidy: Callable[[], None],
+    batch: list[Features],
+    repeats: int,
+    against: tuple[str, str] | None,
+) -> dict[str, Any]:
+    """Run all sides in turns, the first of which does not count, and return MiB per second and their ratios."""
+    turns: list[dict[str, tuple[float, ...]]] = []
+    for turn in range(repeats + 1):
+        order = [*sides] if turn % 2 else [*sides][::-1]
+        turns.append({name: tuple(_seconds(work) for work in sides[name]) for name in order})
+        tidy()
+    megabytes = sum(values.nbytes for values in batch) / 2**20
+    figures: dict[str, Any] = {"products": len(batch), "views": len(batch[0]), "megabytes": megabytes}
+    for kind, verb in enumerate(("write", "read")):
+        for name in sides:
+            figures[f"{verb}_{name}"] = megabytes / statistics.median(turn[name][kind] for turn in turns[1:])
+        if against:
+            ours, theirs = against
+            figures[f"{verb}_ratio"] = statistics.median(turn[theirs][kind] / turn[ours][kind] for turn in turns[1:])
+    return figures
+
+
+def _write(store: Store, path: str, values: Features) -> None:
+    laid_out, dims = _laid_out(values)
+    write_product(store, path, {_NAME: (dims, laid_out)}, {})
+
+
+def _laid_out(values: Features) -> tuple[Shaped[np.ndarray, "..."], tuple[str, ...]]:
+    dims = ("view", "channel", "row", "col")
+    return (values[0], dims[1:]) if len(values) == 1 else (values, dims)
+
+
+def _seconds(work: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start

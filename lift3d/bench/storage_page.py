@@ -1,0 +1,179 @@
+"""``docs/storage.md``: the libraries, what a run does when a store fails, and ``lift3d bench storage``."""
+
+import importlib.metadata
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from lift3d.errors import StoreError, StoreFullError, StoreRefusedError, StoreUnavailableError
+from lift3d.storage.backends import BACKEND_VARIABLE, PATIENCE
+from lift3d.storage.persistence import MOST_AT_ONCE
+
+# What products should at least reach of plain Zarr's throughput on a local disk.
+BAR = 0.7
+_SCENE_VIEWS = 200
+_DISTRIBUTIONS = ("zarr", "s3fs", "obstore")
+
+_HEAD = """# Storage
+
+Generated; do not edit. Made by
+
+```
+{command}
+```
+
+on {date} with lift3d {version}, {packages}, {cores} cores, load average {load:.1f} (five minutes).
+
+## Libraries
+
+Local paths and `memory://` need no library of their own. `s3://` is served by s3fs, or by
+[obstore](https://developmentseed.org/obstore/) if the environment says `{variable}=obstore`
+(`pip install 'lift3d[obstore]'`). Objects, errors, guarantees and credentials are the same: botocore looks for the
+latter in the environment, in the files of AWS and with the machine's role; `AWS_ENDPOINT_URL` names a service that is
+not AWS.
+
+## When a store fails
+
+| what happens | what a run does | then |
+| --- | --- | --- |
+{failures}
+
+A run finds a missing bucket, a refused key, a full disk and a folder that it may not write before it starts anything.
+Waits are drawn at random below a bound that doubles from {first:g} s. At most {most} requests of a process run at once;
+while the service asks for fewer, that number halves with each such answer, and grows again by one after as many
+successes as run. One try of a request has {silence:g} s for the next bytes and, as a whole, as long as its bytes take
+at {rate:g} MiB/s and {double:g} s more, {operation:g} s at most. An answer that is shorter than announced is asked for
+again; one that differs from the manifest is read once more and then an error, never a result.
+
+A local disk is not asked to sync: processes may be killed at any time and nothing is lost, but a machine that loses
+power may lose what it wrote in its last seconds. Such a product is missing, and computed again, or it differs from its
+manifest, and `lift3d fsck` finds it.
+"""
+
+
+def page(figures: Mapping[str, Any], server: str = "") -> str:
+    """Return the figures as Markdown.
+
+    Args:
+        figures: Those of ``measure``.
+        server: What serves the store on a service, for the reader.
+    """
+    command = "lift3d bench storage" + (" --s3 s3://BUCKET/PREFIX" if figures["service"] else "")
+    head = _HEAD.format(
+        command=f'{command} --server "{server}"' if server else command,
+        date=datetime.now(UTC).date().isoformat(),
+        version=importlib.metadata.version("lift3d"),
+        packages=", ".join(filter(None, map(_version, _DISTRIBUTIONS))),
+        cores=os.cpu_count(),
+        load=figures["load"],
+        variable=BACKEND_VARIABLE,
+        failures="\n".join(_failures()),
+        first=PATIENCE.first_wait_s,
+        most=MOST_AT_ONCE,
+        silence=PATIENCE.silence_s,
+        double=2 * PATIENCE.silence_s,
+        rate=PATIENCE.slowest_bytes_per_s / 2**20,
+        operation=PATIENCE.operation_s,
+    )
+    sections = [head, _bytes(figures), _local(figures)]
+    if figures["service"]:
+        sections.append(_service(figures, server))
+    return "\n".join(sections)
+
+
+def _failures() -> list[str]:
+    rows: list[tuple[str, str, type[StoreError]]] = [
+        ("no answer, half an answer, 5xx", f"asks again for {PATIENCE.unreachable_s:g} s", StoreUnavailableError),
+        ("503 SlowDown, 429", f"asks again for {PATIENCE.busy_s:g} s, fewer at once", StoreUnavailableError),
+        ("401, 403, an expired or wrong key", "connects anew, once, for fresh credentials", StoreRefusedError),
+        ("no such bucket, a folder that may not be written", "nothing", StoreRefusedError),
+        ("no space, quota used up", "nothing", StoreFullError),
+    ]
+    return [f"| {what} | {does} | `{kind.__name__}`: {kind.disposition} |" for what, does, kind in rows]
+
+
+def _bytes(figures: Mapping[str, Any]) -> str:
+    one = figures["bytes"]
+    channels, rows, cols = one["features_shape"]
+    height, width = one["image"]
+    lines = [
+        "## Bytes per view",
+        "",
+        f"`{figures['operator']}` on {height}×{width} pixels: {rows}×{cols} cells of {channels} channels, float16.",
+        "",
+        f"| | bytes | MiB | {_SCENE_VIEWS} views, GiB |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    names = {
+        "planned_features": "features, as a plan counts them (`lift3d run --dry-run`)",
+        "template": "features, uncompressed",
+        "stored_chunks": "features, stored",
+        "stored": f"product of one view, all {one['objects']} objects",
+        "planned_lifted": "one lifted view, as a plan counts it",
+    }
+    for key, name in names.items():
+        count = one[key]
+        lines.append(f"| {name} | {count:,} | {count / 2**20:.2f} | {count * _SCENE_VIEWS / 2**30:.2f} |")
+    return "\n".join([*lines, ""])
+
+
+def _local(figures: Mapping[str, Any]) -> str:
+    lines = [
+        "## On a local disk, against plain Zarr",
+        "",
+        f"MiB/s of uncompressed features, medians of {figures['repeats']} turns; the ratio is that within a turn.",
+        "Plain Zarr has the same chunks and codecs, no manifest, no marker and no check beyond its own. Reads come",
+        f"from the memory of the system. Products should reach {BAR:.0%} of plain Zarr.",
+        "",
+        "| | write, product | plain | ratio | read, product | plain | ratio | |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
+    ]
+    for case in figures["local"]:
+        verdict = "reached" if min(case["write_ratio"], case["read_ratio"]) >= BAR else "missed"
+        lines.append(f"| {_case(case)} | {_cells(case, 'product', 'plain')} | {verdict} |")
+    return "\n".join([*lines, ""])
+
+
+def _service(figures: Mapping[str, Any], server: str) -> str:
+    lines = [
+        "## On a service, through each library",
+        "",
+        f"{server or 'The service'}.",
+        "Products written and read through the same interface; MiB/s, medians of "
+        f"{figures['service_repeats']} turns in one run.",
+        "",
+    ]
+    if "write_ratio" not in figures["service"][0]:
+        lines += ["obstore is not installed here.", ""]
+        lines += [
+            f"- {_case(case)}: {case['write_fsspec']:.0f}, {case['read_fsspec']:.0f}" for case in figures["service"]
+        ]
+        return "\n".join([*lines, ""])
+    lines += [
+        "| | write, obstore | s3fs | ratio | read, obstore | s3fs | ratio |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    lines += [f"| {_case(case)} | {_cells(case, 'obstore', 'fsspec')} |" for case in figures["service"]]
+    return "\n".join([*lines, ""])
+
+
+def _case(case: Mapping[str, Any]) -> str:
+    views = (
+        f"{case['products']} products of one view" if case["views"] == 1 else f"one product of {case['views']} views"
+    )
+    return f"{views}, {case['writers']} at once" if case.get("writers", 1) > 1 else views
+
+
+def _cells(case: Mapping[str, Any], ours: str, theirs: str) -> str:
+    parts = []
+    for verb in ("write", "read"):
+        parts += [f"{case[f'{verb}_{ours}']:.0f}", f"{case[f'{verb}_{theirs}']:.0f}", f"{case[f'{verb}_ratio']:.2f}"]
+    return " | ".join(parts)
+
+
+def _version(distribution: str) -> str:
+    try:
+        return f"{distribution} {importlib.metadata.version(distribution)}"
+    except importlib.metadata.PackageNotFoundError:
+        return ""

@@ -1,0 +1,23 @@
+"""A share of one scene's work, so that several workers prepare what one of them then finishes. Light: no torch."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Every N-th view to encode, or every N-th part of the targets to lift.
+
+    Attributes:
+        stage: encode, or lift once all features are committed.
+        index: Which share, from 0.
+        count: Out of how many.
+    """
+
+    stage: Literal["encode", "lift"]
+    index: int
+    count: int
+
+    def takes(self, number: int) -> bool:
+        """Whether the view or part of this number belongs to the share."""
+        return number % self.count == self.index

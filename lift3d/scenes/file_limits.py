@@ -1,0 +1,105 @@
+"""Files of a scene, read within limits: what they say of themselves is checked before memory is taken for it."""
+
+import hashlib
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Shaped
+from numpy import ndarray
+
+from lift3d.errors import SceneFormatError
+
+# A camera with its paths takes about a kilobyte of JSON: a quarter of a million of them.
+MAX_TEXT_BYTES = 256 * 2**20
+# A 4x4 matrix with all digits of its numbers takes a tenth of this.
+MAX_MATRIX_BYTES = 4 * 2**10
+# numpy writes a header of 128 bytes before the 128 bytes of a 4x4 matrix.
+MAX_MEMBER_BYTES = 4 * 2**10
+# Each camera of a scene has a few matrices.
+MAX_MEMBERS = 10**6
+# A row of poses takes 136 bytes: half a million of them.
+MAX_ARRAY_BYTES = 64 * 2**20
+_BLOCK_BYTES = 2**20
+_NOT_READABLE = (OSError, ValueError, EOFError, KeyError, MemoryError, OverflowError, SyntaxError)
+
+
+def read_text(path: Path, most_bytes: int = MAX_TEXT_BYTES) -> str:
+    """Return the text of a file in UTF-8, with or without a byte order mark.
+
+    Raises:
+        SceneFormatError: If it is larger than any such file.
+        OSError: If it cannot be read.
+        ValueError: If it is not UTF-8.
+    """
+    require_bytes(path, most_bytes)
+    return path.read_text(encoding="utf-8-sig")
+
+
+def require_bytes(path: Path, most_bytes: int) -> None:
+    """Refuse a file that is larger than any of its kind.
+
+    Raises:
+        SceneFormatError: If it is.
+        OSError: If there is no such file.
+    """
+    size = path.stat().st_size
+    if size > most_bytes:
+        raise SceneFormatError(f"'{path}' has {size} bytes; at most {most_bytes} are read. Is it the right file?")
+
+
+def digest_file(path: Path, most_bytes: int) -> str:
+    """Return what ``digest_bytes`` gives for the content of a file, without holding the content.
+
+    Raises:
+        SceneFormatError: If it is larger than any such file.
+        OSError: If it cannot be read.
+    """
+    require_bytes(path, most_bytes)
+    with path.open("rb") as stream:
+        state = hashlib.sha256(stream.seek(0, io.SEEK_END).to_bytes(8, "little"))
+        stream.seek(0)
+        while block := stream.read(_BLOCK_BYTES):
+            state.update(block)
+    return state.hexdigest()[:16]
+
+
+def read_array(path: Path, most_bytes: int = MAX_ARRAY_BYTES) -> Shaped[ndarray, "..."]:
+    """Return the array of a ``.npy`` file; objects are never loaded.
+
+    Raises:
+        SceneFormatError: If it is no such file, is cut short, or is larger than any such file.
+    """
+    try:
+        # Mapped: a header that promises more than the file holds is refused before memory is taken.
+        mapped = np.lib.format.open_memmap(path, mode="r")
+    except _NOT_READABLE as error:
+        raise SceneFormatError(f"'{path}' is not readable as an array: {error}.") from error
+    if mapped.nbytes > most_bytes:
+        raise SceneFormatError(f"'{path}' holds {mapped.nbytes} bytes; at most {most_bytes} are read.")
+    return np.array(mapped)
+
+
+def read_matrices(path: Path, prefixes: tuple[str, ...]) -> dict[str, Shaped[ndarray, "..."]]:
+    """Return the small arrays of an ``.npz`` file whose names begin so; objects are never loaded.
+
+    Raises:
+        SceneFormatError: If it is no such file, or unpacks to more than small arrays.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [one for one in archive.infolist() if one.filename.startswith(prefixes)]
+            large = [one.filename for one in members if one.file_size > MAX_MEMBER_BYTES]
+            if large or len(members) > MAX_MEMBERS:
+                what = f"'{large[0]}' unpacks to more than a matrix" if large else f"it has {len(members)} members"
+                raise SceneFormatError(f"'{path}' is no file of cameras: {what}. Write it again with numpy.savez.")
+            return {
+                one.filename.removesuffix(".npy"): np.load(io.BytesIO(archive.read(one)), allow_pickle=False)
+                for one in members
+            }
+    except (*_NOT_READABLE, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        raise SceneFormatError(
+            f"'{path}' is not readable as arrays of numbers ({type(error).__name__}). Write it again with numpy.savez; "
+            "pickled objects are never loaded."
+        ) from error

@@ -1,0 +1,203 @@
+"""A walk through a store: which products are whole, which are damaged, and what dead workers left behind.
+
+One listing per scene, compared with markers and manifests; memory is that of one scene's keys. Nothing is
+changed here, so it may run beside a run: a product that seems damaged is looked at once more before it is.
+"""
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal
+
+from lift3d.errors import DamagedProductError
+from lift3d.storage.commit import Commit, committed, read_entry, read_manifest
+from lift3d.storage.layout import (
+    MANIFEST_FILE,
+    RUNS_FOLDER,
+    SCENES_FOLDER,
+    STORE_FILE,
+    attempt_of,
+    attempt_path,
+    commit_path,
+    product_of,
+)
+from lift3d.storage.location import Store
+from lift3d.storage.manifest import Entry
+from lift3d.storage.objects import PARTIAL, ObjectInfo
+
+Listing = Mapping[str, ObjectInfo]
+Verdict = Literal["whole", "damaged", "no-manifest", "uncommitted", "missing"]
+
+# Requests are waited for, not computed; a store answers so many at a time from one client without slowing down.
+_PRODUCTS_AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """One object that is not what was committed."""
+
+    key: str
+    what: str
+
+    def to_text(self) -> str:
+        """Return a sentence."""
+        return f"{self.key} {self.what}"
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """An attempt that no marker names: in progress, or abandoned by a worker that died or lost.
+
+    Attributes:
+        product: Whose attempt it is.
+        attempt: Its name.
+        object_count: Objects in it.
+        byte_count: Their bytes.
+        modified: When the last of them was written, in seconds since 1970 by the clock of the store.
+    """
+
+    product: str
+    attempt: str
+    object_count: int
+    byte_count: int
+    modified: float
+
+    @property
+    def folder(self) -> str:
+        """The attempt's folder in the store."""
+        return attempt_path(self.product, self.attempt)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditedProduct:
+    """What was found of one product.
+
+    Attributes:
+        path: The product.
+        verdict: ``uncommitted`` has attempts only, ``missing`` not even those.
+        object_count: Objects of the attempt that counts.
+        byte_count: Their bytes.
+        marked: When the marker was written, by the clock of the store; None if there is none.
+        damage: Every object that is not what was committed.
+        leftovers: Attempts that the marker does not name; none are told apart if it cannot be read.
+    """
+
+    path: str
+    verdict: Verdict
+    object_count: int = 0
+    byte_count: int = 0
+    marked: float | None = None
+    damage: tuple[Damage, ...] = ()
+    leftovers: tuple[Leftover, ...] = ()
+
+
+def folders(store: Store) -> list[str]:
+    """Return the folders that products lie in, each small enough for one listing: scenes, and runs."""
+    found = []
+    for name in store.names():
+        if name in (SCENES_FOLDER, RUNS_FOLDER):
+            found += [f"{name}/{child}" for child in store.names(name)]
+        elif name != STORE_FILE and not is_probe(name) and not name.endswith(PARTIAL):
+            found.append(name)
+    return found
+
+
+def is_probe(name: str) -> bool:
+    """Whether an object in the root is one that somebody wrote only to see whether it can be written."""
+    return name.startswith("probe-")
+
+
+def audit_folder(store: Store, folder: str, checksums: bool = False) -> Iterator[AuditedProduct]:
+    """Audit every product of a folder, with one listing.
+
+    Args:
+        store: The store.
+        folder: One of ``folders``.
+        checksums: Read every byte, rather than compare names and sizes.
+    """
+    return audit_listing(store, store.entries(folder), checksums)
+
+
+def audit_listing(store: Store, listing: Listing, checksums: bool = False) -> Iterator[AuditedProduct]:
+    """Audit every product of a listing."""
+    by_product: dict[str, dict[str, ObjectInfo]] = {}
+    for key, info in listing.items():
+        path = product_of(key)
+        if path is not None:
+            by_product.setdefault(path, {})[key] = info
+    with ThreadPoolExecutor(_PRODUCTS_AT_ONCE) as pool:
+        yield from pool.map(lambda path: audit_product(store, path, checksums, by_product[path]), by_product)
+
+
+def audit_product(store: Store, path: str, checksums: bool = False, listing: Listing | None = None) -> AuditedProduct:
+    """Audit one product, by its known path if no listing is given.
+
+    Args:
+        store: The store.
+        path: The product.
+        checksums: Read every byte, rather than compare names and sizes.
+        listing: All objects under the path.
+    """
+    if listing is not None:
+        found = _examined(store, path, checksums, listing)
+        if not found.damage:
+            return found
+    # A worker may have replaced the product since it was listed.
+    return _examined(store, path, checksums, store.entries(path))
+
+
+def _examined(store: Store, path: str, checksums: bool, listing: Listing) -> AuditedProduct:
+    marker = listing.get(commit_path(path))
+    marked = marker.modified if marker else None
+    try:
+        commit = committed(store, path)
+    except DamagedProductError:
+        return AuditedProduct(path, "damaged", 0, 0, marked, (Damage(commit_path(path), "is not a commit marker"),))
+    if commit is None:
+        leftovers = _leftovers(path, listing, None)
+        return AuditedProduct(path, "uncommitted" if leftovers else "missing", leftovers=leftovers)
+    verdict, damage = _compared(store, commit, checksums, listing)
+    own = [info.size for key, info in listing.items() if attempt_of(key) == commit.attempt]
+    return AuditedProduct(path, verdict, len(own), sum(own), marked, damage, _leftovers(path, listing, commit.attempt))
+
+
+def _compared(store: Store, commit: Commit, checksums: bool, listing: Listing) -> tuple[Verdict, tuple[Damage, ...]]:
+    manifest_key = f"{commit.folder}/{MANIFEST_FILE}"
+    try:
+        manifest = read_manifest(store, commit)
+    except DamagedProductError:
+        if manifest_key not in listing:
+            return "no-manifest", (Damage(manifest_key, "is missing"),)
+        return "damaged", (Damage(manifest_key, "is not the manifest that was committed"),)
+    damage = []
+    for key, entry in manifest.entries.items():
+        full = f"{commit.folder}/{key}"
+        info = listing.get(full)
+        if info is not None and info.size == entry.size and not checksums:
+            continue
+        # Listings may lag behind (OpenStack Swift's do): what they say is believed when a read says so, too.
+        try:
+            read_entry(store, commit.folder, key, entry)
+        except DamagedProductError:
+            damage.append(Damage(full, _difference(info, entry)))
+    return ("damaged" if damage else "whole"), tuple(damage)
+
+
+def _difference(info: ObjectInfo | None, entry: Entry) -> str:
+    if info is None:
+        return "is missing"
+    if info.size != entry.size:
+        return f"has {info.size} bytes, {entry.size} were committed"
+    return "does not hold the bytes that were committed (CRC-32C differs)"
+
+
+def _leftovers(path: str, listing: Listing, counts: str | None) -> tuple[Leftover, ...]:
+    attempts: dict[str, list[ObjectInfo]] = {}
+    for key, info in listing.items():
+        attempt = attempt_of(key)
+        if attempt is not None and attempt != counts:
+            attempts.setdefault(attempt, []).append(info)
+    return tuple(
+        Leftover(path, attempt, len(found), sum(info.size for info in found), max(info.modified for info in found))
+        for attempt, found in sorted(attempts.items())
+    )

@@ -1,0 +1,135 @@
+"""What an error of a file system, a library or a service means: one word, whoever raised it."""
+
+import errno
+from collections.abc import Iterator
+from typing import Literal
+
+from aiohttp import ClientError as HttpError
+from botocore.exceptions import (  # type: ignore[import-untyped]
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    HTTPClientError,
+    IncompleteReadError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    TokenRetrievalError,
+)
+from botocore.exceptions import ConnectionError as BotoConnectionError
+
+LOW_LEVEL_ERRORS = (OSError, BotoCoreError, ClientError, HttpError)
+
+Meaning = Literal[
+    "missing",  # no such object
+    "conflict",  # a create-only write, and the object exists
+    "beyond-end",  # a read that begins after the end: services refuse that, disks answer with no bytes
+    "busy",  # the service asks for fewer requests
+    "unreachable",  # no answer, half an answer, or an error of the service's own; may pass
+    "credentials",  # a key that is unknown, wrong or expired
+    "refused",  # a right that is missing, or a request that the service never accepts
+    "no-bucket",
+    "full",
+    "unknown",
+]
+
+
+class ServiceError(OSError):
+    """An answer of a service, from a library whose own errors do not say what it was."""
+
+    def __init__(self, meaning: Meaning, text: str) -> None:
+        super().__init__(text)
+        self.meaning = meaning
+
+
+# Codes of S3 and of services that speak it. What is not listed is read from the HTTP status.
+_CODES: dict[str, Meaning] = {
+    "PreconditionFailed": "conflict",
+    "InvalidRange": "beyond-end",
+    **dict.fromkeys(
+        ("SlowDown", "ServiceUnavailable", "TooManyRequests", "Throttling", "ThrottlingException"),
+        "busy",
+    ),
+    **dict.fromkeys(("RequestLimitExceeded", "SlowDownRead", "SlowDownWrite"), "busy"),
+    # The last four say that what arrived is not what was sent, or that two writers met: both pass.
+    **dict.fromkeys(
+        ("InternalError", "RequestTimeout", "OperationAborted", "IncompleteBody", "BadDigest"), "unreachable"
+    ),
+    **dict.fromkeys(("XAmzContentSHA256Mismatch", "ConditionalRequestConflict"), "unreachable"),
+    **dict.fromkeys(("ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidAccessKeyId"), "credentials"),
+    **dict.fromkeys(("SignatureDoesNotMatch", "AuthorizationHeaderMalformed"), "credentials"),
+    "NoSuchBucket": "no-bucket",
+    "InvalidBucketName": "no-bucket",
+    "NoSuchKey": "missing",
+    # AWS has no quota; these are of Ceph, MinIO and others.
+    **dict.fromkeys(("QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded"), "full"),
+}
+_STATUSES: dict[int, Meaning] = {
+    **dict.fromkeys((429, 503), "busy"),
+    **dict.fromkeys((408, 409, 425), "unreachable"),
+    **dict.fromkeys((401, 403), "credentials"),
+    404: "missing",
+    412: "conflict",
+    416: "beyond-end",
+    507: "full",
+}
+_ERRNOS: dict[int | None, Meaning] = {
+    # EFBIG: the limit of a process or of a file system; no retry writes past it.
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "full"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG), "refused"),
+    **dict.fromkeys((errno.ENOTDIR, errno.EISDIR), "refused"),
+    **dict.fromkeys((errno.EIO, errno.EBUSY, errno.EAGAIN, errno.ESTALE, errno.ENETUNREACH), "unreachable"),
+    **dict.fromkeys((errno.EHOSTUNREACH, getattr(errno, "EREMOTEIO", errno.EIO)), "unreachable"),
+}
+_CREDENTIAL_ERRORS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, TokenRetrievalError)
+_UNREACHABLE_ERRORS = (
+    *(ConnectionError, TimeoutError, HttpError),
+    *(BotoConnectionError, HTTPClientError, IncompleteReadError),
+)
+
+
+def meaning_of(error: BaseException) -> Meaning:
+    """Return what an error of the layers below means; what the service itself said counts first."""
+    for link in causes(error):
+        if isinstance(link, ServiceError):
+            return link.meaning
+        response = getattr(link, "response", None)
+        if isinstance(response, dict):
+            status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            return meaning_of_answer(str(response.get("Error", {}).get("Code", "")), int(status))
+    return _meaning_of_class(error)
+
+
+def meaning_of_answer(code: str, status: int) -> Meaning:
+    """Return what an HTTP answer means: the code in its body if it is known, else its status."""
+    if code in _CODES:
+        return _CODES[code]
+    # An answer without a body (to HEAD) has its status in the place of the code.
+    status = status or (int(code) if code.isdecimal() else 0)
+    if status in _STATUSES:
+        # A right that is missing is no matter of which key it is; the code tells where there is one.
+        return "refused" if code in ("AccessDenied", "AllAccessDisabled") else _STATUSES[status]
+    if status >= 500:
+        return "unreachable"
+    return "refused" if status >= 400 else "unknown"
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what it was raised from, outermost first."""
+    link: BaseException | None = error
+    while link is not None:
+        yield link
+        link = link.__cause__
+
+
+def _meaning_of_class(error: BaseException) -> Meaning:
+    if isinstance(error, FileNotFoundError):
+        return "missing"
+    if isinstance(error, FileExistsError):
+        return "conflict"
+    if isinstance(error, _CREDENTIAL_ERRORS):
+        return "credentials"
+    if isinstance(error, _UNREACHABLE_ERRORS):
+        return "unreachable"
+    if isinstance(error, BotoCoreError):
+        return "refused"  # what is left of these says that the request was never sent: a parameter, a setting
+    return _ERRNOS.get(error.errno, "unknown") if isinstance(error, OSError) else "unknown"

@@ -1,0 +1,189 @@
+"""What a store asks of a backend, and the backends that need no service: local files and memory."""
+
+import os
+import threading
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import fsspec
+from fsspec.asyn import AsyncFileSystem, sync
+
+from lift3d.storage.persistence import Patience
+
+PARTIAL = ".partial"
+
+# fsspec's memory filesystem checks for existence and then writes; this makes the pair one step.
+_memory_lock = threading.Lock()
+
+
+# Each backend of fsspec calls the time of the last write differently: disks, S3, Google, Azure, memory.
+_MODIFIED_FIELDS = ("mtime", "LastModified", "updated", "last_modified", "created")
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """What a listing says of an object.
+
+    Attributes:
+        size: Bytes.
+        modified: When it was last written, in seconds since 1970 by the clock of the store.
+    """
+
+    size: int
+    modified: float
+
+
+@runtime_checkable
+class Objects(Protocol):
+    """Whole objects by absolute path. One try per call; errors are those of the library, see ``meaning_of``."""
+
+    def read(self, path: str, start: int | None, end: int | None) -> bytes:
+        """Return an object or a part of it."""
+        ...
+
+    def write(self, path: str, content: bytes) -> None:
+        """Write an object, replacing what was there: all of it or nothing."""
+        ...
+
+    def create(self, path: str, content: bytes) -> None:
+        """Write an object if there is none; an error that means a conflict otherwise."""
+        ...
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Return the objects below a folder, path to size; empty or an error that means missing if it is not there."""
+        ...
+
+    def entries(self, path: str) -> dict[str, ObjectInfo]:
+        """Return an object, or all below a folder, with size and age; those in the making on a disk, too."""
+        ...
+
+    def names(self, folder: str) -> set[str]:
+        """Return the names of objects and folders directly in a folder."""
+        ...
+
+    def delete(self, path: str) -> None:
+        """Delete an object, or a folder with what is in it."""
+        ...
+
+
+class FsspecObjects:
+    """Objects of any filesystem of fsspec, with a deadline for every call where it runs on an event loop."""
+
+    def __init__(self, files: fsspec.AbstractFileSystem, patience: Patience) -> None:
+        self._files = files
+        self._patience = patience
+
+    def read(self, path: str, start: int | None, end: int | None) -> bytes:
+        """Return an object or a part of it, by one request."""
+        # s3fs asks for the size first, and lists the folder of what is missing, if it may read in parallel.
+        single = {"max_concurrency": 1} if "s3" in self._files.protocol else {}
+        size = None if end is None else end - (start or 0)
+        return bytes(self._call("cat_file", path, start=start, end=end, byte_count=size, **single))
+
+    def write(self, path: str, content: bytes) -> None:
+        """Write an object."""
+        self._call("pipe_file", path, content, byte_count=len(content))
+
+    def create(self, path: str, content: bytes) -> None:
+        """Write an object if there is none."""
+        self._call("pipe_file", path, content, mode="create", byte_count=len(content))
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Return the objects below a folder."""
+        found = self._call("find", folder, detail=True)
+        return {name: int(entry["size"]) for name, entry in found.items() if entry["type"] == "file"}
+
+    def entries(self, path: str) -> dict[str, ObjectInfo]:
+        """Return an object, or all below a folder, with size and age."""
+        found = self._call("find", path, detail=True)
+        # Of an object, rather than a folder, fsspec gives the path and nothing else.
+        known = {name: entry or self._call("info", name) for name, entry in found.items()}
+        return {
+            name: ObjectInfo(int(entry["size"]), _modified(entry))
+            for name, entry in known.items()
+            if entry["type"] == "file"
+        }
+
+    def names(self, folder: str) -> set[str]:
+        """Return the names of objects and folders directly in a folder."""
+        found = (path.rstrip("/") for path in self._call("ls", folder, detail=False))
+        # Services may list the folder itself.
+        return {path.rsplit("/", 1)[-1] for path in found if path != folder}
+
+    def delete(self, path: str) -> None:
+        """Delete an object or a folder."""
+        self._call("rm", path, recursive=True)
+
+    def _call(self, method: str, *args: Any, byte_count: int | None = None, **kwargs: Any) -> Any:
+        if isinstance(self._files, AsyncFileSystem):
+            # The timeouts of aiohttp do not cover all of a request: not a slow body, nor waiting to send one.
+            timeout = self._patience.deadline_s(byte_count)
+            return sync(self._files.loop, getattr(self._files, f"_{method}"), *args, timeout=timeout, **kwargs)
+        return getattr(self._files, method)(*args, **kwargs)
+
+
+class MemoryObjects(FsspecObjects):
+    """Objects of this process, for tests and notebooks."""
+
+    def create(self, path: str, content: bytes) -> None:
+        """Write an object if there is none."""
+        with _memory_lock:
+            super().create(path, content)
+
+
+class LocalFiles(FsspecObjects):
+    """Files. A crash leaves nothing or everything: they are written beside, then linked or renamed."""
+
+    def read(self, path: str, start: int | None, end: int | None) -> bytes:
+        """Return a file or a part of it."""
+        try:
+            return super().read(path, start, end)
+        except (IsADirectoryError, NotADirectoryError) as error:
+            # Object stores know no folders: what is one, or lies below a file, is no object.
+            raise FileNotFoundError(*error.args) from error
+
+    def write(self, path: str, content: bytes) -> None:
+        """Write a file."""
+        _write_beside(Path(path), content, is_exclusive=False)
+
+    def create(self, path: str, content: bytes) -> None:
+        """Write a file if there is none."""
+        _write_beside(Path(path), content, is_exclusive=True)
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Return the files below a folder, those in the making left out."""
+        return {name: size for name, size in super().sizes(folder).items() if not name.endswith(PARTIAL)}
+
+
+def _modified(entry: Mapping[str, Any]) -> float:
+    found = next(entry[name] for name in _MODIFIED_FIELDS if entry.get(name) is not None)
+    if isinstance(found, str):
+        found = datetime.fromisoformat(found)
+    return float(found.timestamp() if isinstance(found, datetime) else found)
+
+
+def _write_beside(target: Path, content: bytes, is_exclusive: bool) -> None:
+    # Not synced to the disk: a marker that outlives a loss of power is worth nothing if its data does not, and
+    # syncing all of it would cost more than writing it. What such a loss leaves behind, readers and fsck find.
+    partial = target.with_name(f".{uuid.uuid4().hex}{PARTIAL}")
+    try:
+        file = partial.open("wb")
+    except FileNotFoundError:  # most folders are there: of the files of a product few begin one
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file = partial.open("wb")
+    try:
+        with file:
+            file.write(content)
+        if is_exclusive:
+            os.link(partial, target)
+        else:
+            partial.replace(target)
+            return
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    partial.unlink(missing_ok=True)

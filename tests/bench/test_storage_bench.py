@@ -1,0 +1,106 @@
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from lift3d import cli
+from lift3d.bench import storage
+from lift3d.bench.storage_page import page
+from lift3d.errors import ConfigError
+from lift3d.storage.location import Store, open_store
+from lift3d.storage.plain_zarr import read_plain, write_plain
+from lift3d.storage.products import open_product, write_product
+from tests.support.s3 import moto_bucket, moto_server, moto_shared_bucket
+
+__all__ = ["moto_bucket", "moto_server", "moto_shared_bucket"]
+
+TINY = storage.StorageSize(
+    operator="rgb",
+    location="procedural:room?seed=1&views=2&height=24&width=32",
+    view_count=3,
+    part_views=2,
+    writers=(1, 2),
+    repeats=2,
+    service_repeats=1,
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("bench")
+
+
+@pytest.fixture(scope="module")
+def figures(folder, moto_server, moto_shared_bucket):
+    with pytest.MonkeyPatch.context() as patch:
+        moto_server.use(patch)
+        return storage.measure(folder, f"s3://{moto_shared_bucket}/bench", TINY)
+
+
+def test_figures_are_complete_and_nothing_is_left(figures, folder, moto_bucket):
+    assert json.loads(json.dumps(figures, allow_nan=False)) == figures
+    assert [(case["products"], case["views"]) for case in figures["local"]] == [(3, 1), (1, 2)]
+    ran = [(case["products"], case["views"], case["writers"]) for case in figures["service"]]
+    assert ran == [(3, 1, 1), (3, 1, 2), (1, 2, 1)]
+    for case in figures["local"] + figures["service"]:
+        assert all(value > 0 for value in case.values())
+        assert {"write_ratio", "read_ratio"} <= case.keys()
+    assert list(folder.iterdir()) == []
+    assert Store(f"s3://{moto_bucket}").list("bench") == []
+
+
+def test_bytes_are_those_of_the_real_spec_and_the_real_product(figures):
+    one = figures["bytes"]
+    channels, rows, cols = one["features_shape"]
+    assert one["planned_features"] == one["template"] == channels * rows * cols * 2
+    assert one["stored"] > one["stored_chunks"] > 0
+    assert one["objects"] >= 5
+
+
+def test_plain_zarr_has_the_chunks_and_codecs_of_a_product(tmp_path):
+    values = np.random.default_rng(0).normal(size=(3, 4, 5)).astype(np.float16)
+    dims = ("channel", "row", "col")
+    store = open_store(str(tmp_path / "store"), create=True)
+    write_product(store, "a", {"x": (dims, values)}, {})
+    write_plain(tmp_path / "plain", "x", values, dims)
+    product = open_product(store, "a")
+    assert _described(Path(product.url) / "x") == _described(tmp_path / "plain" / "x")
+    np.testing.assert_array_equal(read_plain(tmp_path / "plain", "x"), product.array("x"))
+
+
+def _described(folder: Path) -> dict:
+    return json.loads((folder / "zarr.json").read_text())
+
+
+def test_the_page_shows_the_figures(figures):
+    text = page(figures, "an emulator")
+    assert "lift3d bench storage --s3 s3://BUCKET/PREFIX" in text
+    assert "an emulator" in text
+    assert "| missed |" in text or "| reached |" in text
+    assert f"{figures['bytes']['stored']:,}" in text
+    assert re.search(r"3 products of one view, 2 at once \| \d", text)
+    assert "`StoreRefusedError`: abort" in text
+    assert max(map(len, text.splitlines())) <= 160
+
+
+def test_without_obstore_there_is_nothing_to_compare(figures):
+    cases = [{key: value for key, value in case.items() if "ratio" not in key} for case in figures["service"]]
+    assert "obstore is not installed" in page({**figures, "service": cases})
+    assert "On a service" not in page({**figures, "service": None})
+
+
+def test_another_service_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="s3://BUCKET"):
+        storage.measure(tmp_path, "memory://x", TINY)
+
+
+def test_the_command_writes_a_page_and_prints_json(monkeypatch, tmp_path):
+    monkeypatch.setattr(storage, "FULL", TINY)
+    out = tmp_path / "docs" / "storage.md"
+    ran = CliRunner().invoke(cli.app, ["bench", "storage", "--folder", str(tmp_path), "--out", str(out), "--json"])
+    assert ran.exit_code == 0, ran.output
+    assert json.loads(ran.stdout)["operator"] == "rgb"
+    assert out.read_text(encoding="utf-8").startswith("# Storage")

@@ -1,0 +1,206 @@
+"""Models that break their promises, change, or are not what they should be."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from lift3d.config import Recipe
+from lift3d.domain.camera import ImageSize
+from lift3d.domain.features import FeatureGrid, FeatureMap
+from lift3d.errors import ConfigError
+from lift3d.operators.catalog import build_operator
+from lift3d.operators.network_weights import read_weights
+from lift3d.present.run_command import exit_code, scene_line
+from lift3d.runs import Manifest, run_table
+from lift3d.scene_products import read_features, write_features
+from lift3d.storage.location import open_store
+from lift3d.storage.products import open_product
+from tests.support.runs import canonical_table, run_into, small_recipe
+
+ODD = Path(__file__).with_name("odd_operators.py")
+ROOM = "procedural:room?views=4&height=24&width=32"
+NARROW = "procedural:street?views=4&height=24&width=30"
+
+
+def recipe_with(kind: str, name: str, **fields: object) -> Recipe:
+    given = {"scenes": [ROOM], "lifters": ["nearest_view"], "image_height": 24, "sources": 2, **fields}
+    return small_recipe(operators=[name], plugins=[f"{ODD}:{kind}"], **given)
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.fault(30, "a plug-in gives NaN, float16, float64, other sizes or numbers of channels, in a run")
+@pytest.mark.parametrize(
+    ("kind", "name", "reason"),
+    [
+        ("NotANumber", "odd_nan", "non-finite: "),
+        ("Half", "odd_half", "contract: "),
+        ("Double", "odd_double", "contract: "),
+        ("WrongSize", "odd_size", "shape: "),
+        ("MoreChannels", "odd_channels", "shape: "),
+        ("SometimesMoreChannels", "odd_sometimes", "shape: "),
+    ],
+)
+def test_a_broken_promise_fails_the_scene_and_names_the_operator(
+    tmp_path: Path, kind: str, name: str, reason: str
+) -> None:
+    (manifest,) = run_into(str(tmp_path / "store"), recipe_with(kind, name))
+    assert manifest["outcome"] == "failed"
+    assert manifest["reason"].startswith(reason)
+    assert f"'{name}'" in manifest["reason"]
+    assert "View '" in manifest["reason"]
+
+
+@pytest.mark.fault(30, "a plug-in gives a constant")
+def test_a_constant_is_an_answer(tmp_path: Path) -> None:
+    recipe = recipe_with("Constant", "odd_constant")
+    (manifest,) = run_into(str(tmp_path / "store"), recipe)
+    rows = run_table(open_store(str(tmp_path / "store")), recipe.run_id).frame
+    assert manifest["outcome"] == "ok"
+    assert (rows["outcome"] == "ok").any()
+    assert rows.loc[rows["outcome"] == "ok", "value"].notna().all()
+
+
+@pytest.mark.fault(31, "a plug-in gives a million in every fourth row of its features")
+def test_what_float16_cannot_hold_is_its_largest_number(tmp_path: Path) -> None:
+    (manifest,) = run_into(str(tmp_path / "store"), recipe_with("TooLarge", "odd_large"))
+    assert manifest["outcome"] == "ok"
+    store = open_store(str(tmp_path / "store"))
+    parts = [path for product in manifest["lifted"] for path in product["parts"]]
+    largest = [float(np.nanmax(abs(open_product(store, path).array("features_0")))) for path in parts]
+    assert largest == [65504.0] * len(parts)
+    count = 4 * 3 * 6 * 32
+    assert manifest["computed"]["values of odd_large clamped to float16"] == count, (
+        "four views, three channels, six rows"
+    )
+    assert f"{count} values of odd_large clamped" in scene_line(manifest)
+    attrs = [
+        open_product(store, path.removesuffix("/COMMIT.json")).attrs
+        for path in store.list("scenes")
+        if "/features/" in path and path.endswith("/COMMIT.json")
+    ]
+    assert [one["clamped_to_float16"] for one in attrs] == [count // 4] * 4
+
+
+@pytest.mark.fault(32, "a plug-in that answers differently each time; two workers with other answers for one view")
+def test_the_first_answer_that_is_committed_stands(tmp_path: Path) -> None:
+    recipe, url = recipe_with("Fickle", "odd_fickle"), str(tmp_path / "store")
+    run_into(url, recipe)
+    first = canonical_table(url, recipe)
+    (manifest,) = run_into(url, recipe)
+    assert manifest["computed"] == {}
+    assert canonical_table(url, recipe) == first
+    store = open_store(url)
+    for value in (1.0, 2.0):
+        one = FeatureMap(torch.full((1, 2, 2), value), FeatureGrid.covering(ImageSize(2, 2), 1.0))
+        write_features(store, "scenes/s/features/o/d/v", (one,), {})
+    assert float(read_features(store, "scenes/s/features/o/d/v")[0].values.mean()) == 1.0
+
+
+@pytest.mark.fault(13, "an operator raises torch.OutOfMemoryError on one of two scenes, in a serial run")
+def test_a_scene_that_does_not_fit_costs_no_other(tmp_path: Path) -> None:
+    recipe = recipe_with("NoMemory", "odd_memory", scenes=[ROOM, NARROW])
+    manifests = run_into(str(tmp_path / "store"), recipe)
+    assert [manifest["outcome"] for manifest in manifests] == ["failed", "ok"]
+    assert manifests[0]["reason"].startswith("out-of-memory: ")
+    assert "'odd_memory'" in manifests[0]["reason"]
+    assert exit_code(manifests) == 3
+    rows = run_table(open_store(str(tmp_path / "store")), recipe.run_id).frame
+    assert rows.loc[rows["outcome"] == "failed", "reason"].str.contains("out-of-memory").tolist() == [True]
+
+
+PLUGIN = """
+from dataclasses import replace
+from tests.support.operators import IdentityOperator
+
+class Own(IdentityOperator):
+    spec = replace(IdentityOperator.spec, name="own", stage_version={version}, weights_digest="{weights}")
+"""
+
+
+def run_version(folder: Path, name: str, version: int = 1, weights: str = "a", **fields: object) -> Manifest:
+    plugin = folder / f"{name}.py"
+    plugin.write_text(PLUGIN.format(version=version, weights=weights))
+    given = {"scenes": [ROOM], "lifters": ["nearest_view"], "image_height": 24, "sources": 2, **fields}
+    recipe = small_recipe(operators=["own"], plugins=[f"{plugin}:Own"], **given)
+    return run_into(str(folder / "store"), recipe)[0]
+
+
+def lifted_parts(manifest: Manifest) -> set[str]:
+    return {path for one in manifest["lifted"] if one["lifter"] != "raw2d" for path in one["parts"]}
+
+
+@pytest.mark.fault(33, "between two runs: a raised stage_version, other weights, another setting of the recipe")
+def test_what_changed_lies_beside_what_was(tmp_path: Path) -> None:
+    runs = [run_version(tmp_path, "first")]
+    changes: list[dict[str, object]] = [{"version": 2}, {"weights": "b"}, {"image_height": 20}, {"taps": 1}]
+    for number, change in enumerate(changes):
+        kept = files_of(tmp_path / "store")
+        after = run_version(tmp_path, f"changed_{number}", **change)  # type: ignore[arg-type]
+        now = files_of(tmp_path / "store")
+        assert {name: now[name] for name in kept} == kept
+        assert after["computed"]["lifted"] > 0
+        for before in runs:
+            assert lifted_parts(before).isdisjoint(lifted_parts(after))
+            assert set(before["scores"]).isdisjoint(after["scores"])
+        runs.append(after)
+    assert run_version(tmp_path, "again")["computed"] == {}, "the first settings find all of theirs"
+
+
+def good_weights(folder: Path) -> Path:
+    import timm
+
+    network = timm.create_model("test_vit", pretrained=False, num_classes=0)
+    path = folder / "weights.safetensors"
+    save_file(network.state_dict(), path)
+    return path
+
+
+def is_missing(path: Path) -> None:
+    path.unlink()
+
+
+def is_cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def is_text(path: Path) -> None:
+    path.write_text("<html>404 Not Found</html>")
+
+
+def has_a_flipped_bit(path: Path) -> None:
+    path.with_name(f"{path.name}.sha256").write_text(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n")
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.fault(
+    36, "a weights file is missing, cut, a page of a web server, or has a flipped bit beside its .sha256"
+)
+@pytest.mark.parametrize("spoil", [is_missing, is_cut, is_text, has_a_flipped_bit])
+def test_bad_weights_end_the_run_before_its_first_scene(tmp_path: Path, spoil: object) -> None:
+    path = good_weights(tmp_path)
+    spoil(path)  # type: ignore[operator]
+    recipe = small_recipe(scenes=[ROOM], operators=[f"timm:test_vit?weights={path}"])
+    with pytest.raises(ConfigError, match=r"weights\.safetensors"):
+        run_into(str(tmp_path / "store"), recipe)
+    store = open_store(str(tmp_path / "store"))
+    assert store.list("scenes") == store.list("runs") == []
+
+
+def test_weights_that_are_what_their_sum_says_are_read(tmp_path: Path) -> None:
+    path = good_weights(tmp_path)
+    beside = path.with_name(f"{path.name}.sha256")
+    beside.write_text(hashlib.sha256(path.read_bytes()).hexdigest().upper())
+    assert build_operator(f"timm:test_vit?weights={path}").spec.weights_digest
+    for content in ("", "é", "abc"):
+        beside.write_text(content, encoding="utf-8")
+        with pytest.raises(ConfigError, match="sha256"):
+            read_weights(path)

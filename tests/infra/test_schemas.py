@@ -1,0 +1,176 @@
+"""Every file of infra/ against the schema of what reads it; ours (schemas/) where no package has one."""
+
+import copy
+import json
+import tomllib
+from typing import Any
+
+import botocore.session
+import compose_spec
+import jsonpatch
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+from botocore.validate import validate_parameters
+from prefect.cli.deploy._models import ConcurrencyLimitSpec, PrefectYamlModel, RawScheduleConfig
+from prefect.settings import Settings
+from ray.autoscaler._private.util import prepare_config, validate_config
+
+from tests.infra import infra_files
+from tests.infra.infra_files import INFRA, KUBERAY, ROOT
+
+# The oldest that is still kept up; newer ones read the same.
+KUBERNETES = "1.34"
+MANIFESTS = infra_files.manifests()
+KUBERAY_SCHEMA = json.loads((ROOT / "tests" / "infra" / "schemas" / "kuberay.json").read_text())
+KUSTOMIZATION_SCHEMA = json.loads((ROOT / "tests" / "infra" / "schemas" / "kustomization.json").read_text())
+PREFECT_FILES = [ROOT / "prefect.yaml", INFRA / "kubernetes" / "prefect.yaml"]
+
+
+@pytest.mark.parametrize(
+    "manifest", [pytest.param(thing, id=name) for name, thing in MANIFESTS if thing["kind"] not in KUBERAY]
+)
+def test_kubernetes_objects(manifest: dict[str, Any]) -> None:
+    kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
+    misspelt = {**manifest, "metadata": {**manifest["metadata"], "nmae": "x"}}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(misspelt, KUBERNETES, strict=True)
+
+
+@pytest.mark.parametrize(
+    "manifest", [pytest.param(thing, id=name) for name, thing in MANIFESTS if thing["kind"] in KUBERAY]
+)
+def test_kuberay_objects(manifest: dict[str, Any]) -> None:
+    jsonschema.validate(manifest, KUBERAY_SCHEMA)
+    misspelt = copy.deepcopy(manifest)
+    cluster = misspelt["spec"].get("rayClusterSpec", misspelt["spec"])
+    cluster["workerGroupSpecs"][0]["maxReplica"] = 3
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(misspelt, KUBERAY_SCHEMA)
+
+
+@pytest.mark.parametrize(
+    "template", [pytest.param(template, id=name) for name, template in infra_files.pod_templates()]
+)
+def test_pod_templates(template: dict[str, Any]) -> None:
+    pod = {"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "any"}, "template": template}
+    kubernetes_validate.validate(pod, KUBERNETES, strict=True)
+
+
+def test_the_job_of_a_flow_run() -> None:
+    kubernetes_validate.validate(infra_files.flow_run_job(), KUBERNETES, strict=True)
+
+
+def test_the_ray_version_is_the_one_that_is_installed() -> None:
+    pinned = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
+    assert {spec["rayVersion"] for _, spec in infra_files.ray_clusters()} == {pinned["ray"]}
+    versions = {yaml.safe_load(path.read_text())["prefect-version"] for path in PREFECT_FILES}
+    assert versions == {pinned["prefect"]}
+
+
+def test_the_image_has_the_version_of_the_package() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    ours = {image for _, image in infra_files.images() if "/lift3d" in image}
+    assert {image.rsplit(":", 1)[1] for image in ours} == {version}
+
+
+def test_the_compose_file() -> None:
+    parsed = infra_files.compose(infra_files.filled_variables())
+    compose_spec.PyCompose.from_yaml(yaml.safe_dump(parsed)).validate()
+    parsed["services"]["server"]["imagee"] = "x"
+    with pytest.raises(ValueError, match="imagee"):
+        compose_spec.PyCompose.from_yaml(yaml.safe_dump(parsed))
+
+
+@pytest.mark.parametrize("name", sorted(infra_files.example_variables()))
+def test_compose_needs_every_variable_of_the_example(name: str) -> None:
+    variables = infra_files.filled_variables()
+    del variables[name]
+    with pytest.raises(KeyError, match=name):
+        infra_files.compose(variables)
+
+
+def test_prefect_knows_every_setting_of_the_compose_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    services = infra_files.compose(infra_files.filled_variables())["services"]
+    for service in ("server", "services", "worker"):
+        given = services[service]["environment"]
+        # Of the package prefect-redis, which the image adds.
+        known = {name for name in given if name.startswith("PREFECT_REDIS_MESSAGING_")}
+        known |= {name for name in given if not name.startswith("PREFECT_")}
+        for name in set(given) - known:
+            monkeypatch.setenv(name, given[name])
+        told = set(Settings().to_environment_variables(exclude_unset=True))
+        assert {_canonical(name) for name in set(given) - known} <= told
+        for name in set(given) - known:
+            monkeypatch.delenv(name)
+
+
+def test_the_ray_launcher() -> None:
+    config = prepare_config(infra_files.load("ray/autoscaler.yaml"))
+    validate_config(config)
+    config["available_node_types"]["gpu-spot"]["max_worker"] = 3
+    with pytest.raises(jsonschema.ValidationError):
+        validate_config(config)
+
+
+def test_the_lifecycle_of_the_bucket() -> None:
+    rules = json.loads((INFRA / "object_store" / "lifecycle.json").read_text())
+    service = botocore.session.get_session().get_service_model("s3")
+    shape = service.operation_model("PutBucketLifecycleConfiguration").input_shape
+    validate_parameters({"Bucket": "any", "LifecycleConfiguration": rules}, shape)
+    (rule,) = rules["Rules"]
+    # Nothing that is committed may expire by itself.
+    assert set(rule) == {"ID", "Status", "Filter", "AbortIncompleteMultipartUpload"}
+
+
+@pytest.mark.parametrize("path", [pytest.param(path, id=str(path.relative_to(ROOT))) for path in PREFECT_FILES])
+def test_prefect_files(path: Any) -> None:
+    raw = yaml.safe_load(path.read_text())
+    parsed = PrefectYamlModel.model_validate(raw)
+    assert parsed.deployments
+    for deployment, given in zip(parsed.deployments, raw["deployments"], strict=True):
+        # The model drops what it does not know, so that a misspelt key is one that is missing from it.
+        assert set(given) <= set(type(deployment).model_fields)
+        assert set(given["concurrency_limit"]) == set(ConcurrencyLimitSpec.model_fields)
+        assert all(RawScheduleConfig.model_validate(schedule).cron for schedule in given["schedules"])
+
+
+def test_a_deployment_gives_variables_that_its_pool_knows() -> None:
+    template = json.loads((INFRA / "kubernetes" / "base-job-template.json").read_text())
+    (deployment,) = infra_files.load("kubernetes/prefect.yaml")["deployments"]
+    properties = template["variables"]["properties"]
+    assert set(deployment["work_pool"]["job_variables"]) <= set(properties)
+    jsonschema.Draft202012Validator.check_schema(template["variables"])
+    jsonschema.validate(
+        deployment["work_pool"]["job_variables"], {**template["variables"], "additionalProperties": False}
+    )
+
+
+@pytest.mark.parametrize("folder", ["kubernetes", "ray", "ray-with-redis"])
+def test_kustomizations(folder: str) -> None:
+    found = infra_files.load(f"{folder}/kustomization.yaml")
+    jsonschema.validate(found, KUSTOMIZATION_SCHEMA)
+    assert all((INFRA / folder / resource).exists() for resource in found["resources"])
+    if folder != "ray-with-redis":
+        # Every manifest that is there to stay is applied; a RayJob is created by hand, once per piece of work.
+        there = {path.name for path in (INFRA / folder).glob("*.yaml") if "apiVersion" in path.read_text()}
+        assert set(found["resources"]) == there - {"kustomization.yaml", "rayjob.yaml", "autoscaler.yaml"}
+    images = {image.rsplit(":", 1)[0] for _, image in infra_files.images()}
+    assert {image["name"] for image in found.get("images", [])} <= images
+
+
+def test_a_cluster_with_redis() -> None:
+    manifests = {(thing["kind"], thing["metadata"].get("name")): thing for _, thing in copy.deepcopy(MANIFESTS)}
+    for patch in infra_files.load("ray-with-redis/kustomization.yaml")["patches"]:
+        target = manifests[patch["target"]["kind"], patch["target"]["name"]]
+        patched = jsonpatch.apply_patch(target, yaml.safe_load(patch["patch"]))
+        if target["kind"] in KUBERAY:
+            jsonschema.validate(patched, KUBERAY_SCHEMA)
+        else:
+            kubernetes_validate.validate(patched, KUBERNETES, strict=True)
+
+
+def _canonical(name: str) -> str:
+    """Return the name under which Prefect itself writes a setting that has a short one."""
+    return name.replace("PREFECT_MESSAGING_", "PREFECT_SERVER_EVENTS_MESSAGING_")

@@ -1,0 +1,146 @@
+"""Runs in a store that was damaged, and on images that changed: nothing wrong is passed on, and the end is the same."""
+
+import pytest
+
+from lift3d.config import Execution, parse_recipe
+from lift3d.errors import DamagedProductError
+from lift3d.present.fsck_command import check_store
+from lift3d.runs import named_products, run_serially
+from lift3d.storage.commit import committed
+from lift3d.storage.location import Store, open_store
+from lift3d.storage.opened import open_product
+from tests.support.captures import capture, transforms, write_images, write_json
+from tests.support.runs import ROOM, canonical_arrays, canonical_table, run_into, small_recipe
+from tests.support.store_workers import audited
+
+SMALL = {"operators": ["rgb"], "lifters": ["nearest_view"]}
+
+
+def key_of(store: Store, kind: str, suffix: str = "") -> tuple[str, str]:
+    """Return a product of a kind and one of its chunks, or the object of it that ends so."""
+    product = next(product for product in audited(store) if product.path.split("/")[2] == kind)
+    folder = committed(store, product.path).folder
+    keys = [key for key in store.list(folder) if (key.endswith(suffix) if suffix else "/c/" in key)]
+    return product.path, keys[0]
+
+
+def flip(store: Store, key: str) -> None:
+    content = bytearray(store.read_bytes(key))
+    content[len(content) // 2] ^= 1
+    store.write_bytes(key, bytes(content))
+
+
+def empty(store: Store, key: str) -> None:
+    store.write_bytes(key, b"")
+
+
+def delete(store: Store, key: str) -> None:
+    store.delete_prefix(key)
+
+
+DAMAGES = [
+    pytest.param(flip, marks=pytest.mark.fault(8, "a bit of a stored object is flipped between two runs")),
+    pytest.param(empty, marks=pytest.mark.fault(9, "a stored object is emptied between two runs")),
+    pytest.param(delete, marks=pytest.mark.fault(9, "a stored object is deleted between two runs")),
+]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """Table and arrays of a run that nothing happened to."""
+    url = str(tmp_path_factory.mktemp("undisturbed") / "store")
+    recipe = small_recipe(**SMALL)
+    manifests = run_into(url, recipe)
+    return canonical_table(url, recipe), canonical_arrays(url, manifests)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize(("kind", "computed"), [("features", {"features": 1}), ("lifted", {"lifted": 1})])
+def test_a_run_computes_what_it_finds_damaged_again(tmp_path, undisturbed, kind, computed, damage):
+    url, recipe = str(tmp_path / "store"), small_recipe(**SMALL)
+    store = open_store(url, create=True)
+    manifests = run_into(url, recipe)
+    # What is missing makes the run read what is damaged.
+    store.delete_prefix(f"runs/{recipe.run_id}")
+    for path in [path for path in named_products(manifests[0]) if kind == "features" or "/scores/" in path]:
+        store.delete_prefix(path)
+    path, key = key_of(store, kind)
+    damage(store, key)
+    again = run_into(url, recipe)
+    assert again[0]["outcome"] == "ok"
+    assert computed.items() <= again[0]["computed"].items()
+    assert (canonical_table(url, recipe), canonical_arrays(url, again)) == undisturbed
+    assert check_store(url, checksums=True).is_clean
+
+
+@pytest.mark.fault(8, "the scores of a finished scene are damaged before the run is started again")
+def test_damaged_scores_of_a_finished_scene_are_made_again(tmp_path, undisturbed):
+    url, recipe = str(tmp_path / "store"), small_recipe(**SMALL)
+    run_into(url, recipe)
+    flip(open_store(url), key_of(open_store(url), "scores", "document.json")[1])
+    assert run_into(url, recipe)[0]["computed"] == {"scores": 1}
+    assert canonical_table(url, recipe) == undisturbed[0]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_no_run_reads_is_found_by_the_audit_and_made_by_the_next_run(tmp_path, undisturbed, damage):
+    url, recipe = str(tmp_path / "store"), small_recipe(**SMALL)
+    manifests = run_into(url, recipe)
+    store = open_store(url)
+    path, key = key_of(store, "lifted")
+    damage(store, key)
+    with pytest.raises(DamagedProductError):
+        [open_product(store, path).array(name) for name in open_product(store, path).names]
+    assert check_store(url, checksums=False).is_clean == (damage is flip)
+    found = check_store(url, checksums=True, repair=True)
+    assert [*found.damage] == found.repaired == [path]
+    assert key in found.damage[path][0]
+    assert [*check_store(url, checksums=True).gone.values()] == [[path]]
+    assert run_into(url, recipe)[0]["computed"] == {"lifted": 1}
+    assert check_store(url, checksums=True).is_clean
+    assert (canonical_table(url, recipe), canonical_arrays(url, manifests)) == undisturbed
+
+
+def test_what_is_damaged_again_and_again_is_a_failed_scene_and_the_others_go_on(tmp_path, monkeypatch):
+    """A disk that lets nothing come back as it was written."""
+    write = Store.write_bytes
+
+    def rotten(self, key, content):
+        write(self, key, content[:-1] if "/scores/" not in key and "/lifted/" in key and "/c/" in key else content)
+
+    monkeypatch.setattr(Store, "write_bytes", rotten)
+    manifests = run_into(
+        str(tmp_path / "store"), small_recipe(scenes=[ROOM, ROOM.replace("views=6", "views=1")], **SMALL)
+    )
+    assert [one["outcome"] for one in manifests] == ["failed", "failed"]
+    assert manifests[0]["reason"].startswith("damaged: ")
+    assert manifests[1]["reason"].startswith("scene: ")
+
+
+@pytest.mark.fault(
+    34, "an image file of a scene folder is overwritten after the run; the record says the same location"
+)
+def test_images_that_changed_are_not_answered_from_the_store(tmp_path):
+    folder, names = tmp_path / "scene", ["a", "b", "c", "d", "e"]
+    write_images(folder, names)
+    write_json(folder / "transforms.json", transforms(capture(5), [f"{name}.png" for name in names]))
+    recipe = parse_recipe(
+        {"scenes": [str(folder)], "image_height": 48, "sources": 2, "target_mode": "heldout", **SMALL}
+    )
+    first = run_serially(recipe, Execution(store=str(tmp_path / "store")))[0]
+    assert first["outcome"] == "ok", first["reason"]
+    image = folder / "a.png"
+    kept = image.read_bytes()
+    image.write_bytes((folder / "b.png").read_bytes())
+
+    second = run_serially(recipe, Execution(store=str(tmp_path / "store")))[0]
+    assert second["inputs"] != first["inputs"]
+    assert second["computed"]["features"] == 1
+    assert not set(named_products(second)) & set(named_products(first))
+    fresh = run_serially(recipe, Execution(store=str(tmp_path / "fresh")))[0]
+    assert canonical_arrays(str(tmp_path / "store"), [second]) == canonical_arrays(str(tmp_path / "fresh"), [fresh])
+
+    image.write_bytes(kept)
+    third = run_serially(recipe, Execution(store=str(tmp_path / "store")))[0]
+    assert named_products(third) == named_products(first)
+    assert third["computed"] == {}

@@ -1,0 +1,1 @@
+"""A thousand scenes, and one in twenty of everything that can go wrong."""

@@ -1,0 +1,150 @@
+"""``python -m tests.soak.run``: lift many tiny scenes twice, once undisturbed and once with faults, and compare.
+
+Both runs go through Prefect and Ray. The second one meets killed workers, workers that fall silent, stores that do
+not answer, and scenes whose images are corrupt. What it comes to must equal the first, bit for bit, without the
+scenes that are really broken; each of those is a row with its reason.
+"""
+
+import argparse
+import datetime
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from flows.local_run import run_flow
+from flows.progress import preparing
+from lift3d.config import Execution, Recipe
+from lift3d.runs import run_table
+from lift3d.storage.location import open_store
+from lift3d.tables.schema import ScoreTable
+from tests.soak.faults import MARKS, Faulty, fault_of
+from tests.support.captures import capture, write_transforms
+
+VIEWS = 3
+FAULT_SHARE = 0.05
+
+
+def main() -> int:
+    """Run the soak; exit code 0 if everything is as it should be."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scenes", type=int, default=1000)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--out", type=Path, help="Markdown page to write.")
+    given = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="soak-"))
+    try:
+        page, is_right = soak(folder, given.scenes, given.workers, FAULT_SHARE)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    sys.stdout.write(page)
+    if given.out is not None:
+        given.out.write_text(page, encoding="utf-8")
+    return 0 if is_right else 1
+
+
+def soak(folder: Path, count: int, workers: int, share: float) -> tuple[str, bool]:
+    """Run both and compare them.
+
+    Args:
+        folder: Where scenes and stores are made.
+        count: Scenes.
+        workers: Scene workers.
+        share: Of the scenes that are hit.
+
+    Returns:
+        The page, and whether all of it holds.
+    """
+    _write_scenes(folder / "sound", count, 0.0)
+    _write_scenes(folder / "hurt", count, share)
+    (folder / MARKS).mkdir()
+    clean, clean_s, _ = _lifted(folder / "sound", folder / "clean-store", workers, None)
+    hurt, hurt_s, manifests = _lifted(folder / "hurt", folder / "hurt-store", workers, Faulty(share, folder / MARKS))
+    broken = {path.name for path in (folder / "hurt").iterdir() if fault_of(path.name, share) == "corrupt"}
+    rows_of_broken = hurt.frame[hurt.frame["scene"].isin(broken)]
+    expected = _without(clean, broken).canonical_bytes()
+    got = _without(hurt, broken).canonical_bytes()
+    counts = Counter(fault_of(path.name, share) for path in (folder / "hurt").iterdir())
+    met = Counter(path.name.rsplit("-", 1)[1] for path in (folder / MARKS).iterdir())
+    checks = {
+        f"{len(got):,} bytes of the canonical table equal those of the undisturbed run, bit for bit": got == expected,
+        f"each of {len(broken)} broken scenes has a row with its reason": _all_have_reasons(rows_of_broken, broken),
+        "every fault that was planned was met": all(met[kind] == counts[kind] for kind in met)
+        and sum(met.values()) == sum(counts[kind] for kind in ("killed", "request", "silence")),
+        "no scene is missing": len(manifests) == count,
+        "nothing but what is broken failed": {one["scene"] for one in manifests if one["outcome"] != "ok"} == broken,
+    }
+    return _page(count, workers, (clean_s, hurt_s), counts, checks, rows_of_broken), all(checks.values())
+
+
+def _write_scenes(root: Path, count: int, share: float) -> None:
+    for number in range(count):
+        scene = root / f"scene-{number:05d}"
+        write_transforms(scene, capture(VIEWS))
+        if share and fault_of(scene.name, share) == "corrupt":
+            for image in scene.rglob("*.png"):
+                image.write_bytes(image.read_bytes()[: 40 + number % 40])
+
+
+def _lifted(scenes: Path, store: Path, workers: int, prepare: Any) -> tuple[ScoreTable, float, list[dict[str, Any]]]:
+    recipe = Recipe(
+        scenes=tuple(str(path) for path in sorted(scenes.iterdir())),
+        lifters=("nearest_view",),
+        image_height=24,
+        sources=2,
+        target_mode="heldout",
+    )
+    execution = Execution(
+        store=str(store), workers=workers, cpus_per_worker=0.5, heartbeat_s=20.0, scene_deadline_s=300.0
+    )
+    done = 0
+
+    def on_scene(manifest: dict[str, Any]) -> None:
+        nonlocal done
+        done += 1
+        if done % 100 == 0:
+            sys.stderr.write(f"{store.name}: {done} of {len(recipe.scenes)} after {time.monotonic() - began:.0f} s\n")
+
+    began = time.monotonic()
+    with preparing(prepare):
+        manifests = run_flow(recipe, execution, on_scene, lambda stage, done, total: None)
+    return run_table(open_store(str(store)), recipe.run_id), time.monotonic() - began, manifests
+
+
+def _without(table: ScoreTable, scenes: set[str]) -> ScoreTable:
+    return ScoreTable(table.frame[~table.frame["scene"].isin(scenes)])
+
+
+def _all_have_reasons(rows: Any, broken: set[str]) -> bool:
+    failed = rows[rows["outcome"] == "failed"]
+    return set(failed["scene"]) == broken and bool((failed["reason"] != "").all())
+
+
+def _page(
+    count: int, workers: int, seconds: tuple[float, float], counts: Any, checks: dict[str, bool], broken: Any
+) -> str:
+    faults = ", ".join(f"{counts[kind]} {kind}" for kind in ("killed", "request", "silence", "corrupt"))
+    reasons = Counter(reason.split(":")[0] for reason in broken[broken["outcome"] == "failed"]["reason"])
+    lines = [
+        "# Soak",
+        "",
+        f"`make soak`, {datetime.date.today().isoformat()}, {os.cpu_count()} cores. {count} scenes of {VIEWS} views, "
+        f"{workers} workers, through Prefect and Ray; once undisturbed ({seconds[0]:.0f} s) and once with faults "
+        f"({seconds[1]:.0f} s): {faults}. Killed: SIGKILL in the middle of lifting. Request: the store does not "
+        "answer. Silence: SIGSTOP. Corrupt: all images truncated, so that the scene is really broken.",
+        "",
+        "| check | holds |",
+        "|---|---|",
+        *(f"| {check} | {'yes' if holds else '**NO**'} |" for check, holds in checks.items()),
+        "",
+        "Reasons of the broken scenes: " + ", ".join(f"{reason} ({times})" for reason, times in reasons.items()) + ".",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

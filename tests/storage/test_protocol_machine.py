@@ -1,0 +1,207 @@
+"""Writers, deaths, sleeps, lost answers and a ruthless collector in any order: no marker, or the marker verifies."""
+
+import queue
+import threading
+import uuid
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
+
+from lift3d.errors import DamagedProductError, StoreUnavailableError
+from lift3d.storage import commit as protocol
+from lift3d.storage.audit import audit_folder
+from lift3d.storage.commit import committed
+from lift3d.storage.documents import read_document, write_document
+from lift3d.storage.garbage import collect, garbage_of
+from lift3d.storage.location import Store, open_store
+from lift3d.storage.mending import mended
+from tests.support.store_workers import all_keys, needed_keys
+
+PATHS = ("scenes/a", "scenes/b")
+
+
+class Killed(BaseException):
+    """The end of a writer."""
+
+
+class UnsteadyStore(Store):
+    """Loses the answer to the next create-only write if told so, and lets others work before and after a deletion."""
+
+    is_answer_lost = False
+
+    def __init__(self, url):
+        super().__init__(url)
+        self.before_delete = self.after_delete = lambda: None
+
+    def create_bytes(self, key, content):
+        is_created = super().create_bytes(key, content)
+        if self.is_answer_lost:
+            # What the store does by itself: no answer came, so the same is asked for again.
+            self.is_answer_lost = False
+            return super().create_bytes(key, content)
+        return is_created
+
+    def delete_prefix(self, prefix):
+        self.before_delete()
+        super().delete_prefix(prefix)
+        self.after_delete()
+
+
+class Writer:
+    """A worker that commits one document, one step at a time."""
+
+    def __init__(self, store, path, number):
+        self.path, self.number = path, number
+        self.outcome = None
+        self._orders, self._reached = queue.Queue(), queue.Queue()
+        self._thread = threading.Thread(target=self._work, args=(store,), daemon=True)
+        self._thread.start()
+        self.step = self._reached.get()
+
+    def go_on(self):
+        """Let it work until the next step, or to its end."""
+        if self.outcome is None:
+            self._orders.put(None)
+            self.step = self._reached.get()
+        if self.outcome is not None:
+            self._thread.join()
+
+    def die(self):
+        """End it where it is."""
+        if self.outcome is None:
+            self._orders.put(Killed)
+            self._reached.get()
+            self._thread.join()
+
+    def _work(self, store):
+        try:
+            self.outcome = write_document(store, self.path, self.number, self._at_step)
+        except BaseException as error:
+            self.outcome = error
+        self._reached.put("end")
+
+    def _at_step(self, step):
+        self._reached.put(step)
+        order = self._orders.get()
+        if order is not None:
+            raise order
+
+
+class Protocol(RuleBasedStateMachine):
+    """The truth is small: which product was seen, as whose, and which attempts the collector has taken."""
+
+    writers = Bundle("writers")
+
+    def __init__(self):
+        super().__init__()
+        self.url = open_store(f"memory://{uuid.uuid4().hex}", create=True).url
+        self.store = UnsteadyStore(self.url)
+        self.seen = {}
+        self.collected, self.overtaken = set(), set()
+        self.alive = []
+        self.count = 0
+
+    @precondition(lambda self: sum(writer.outcome is None for writer in self.alive) < 4)
+    @rule(target=writers, path=st.sampled_from(PATHS), steps=st.integers(0, 4))
+    def begin(self, path, steps):
+        """A worker begins, even if another is at the same product, and falls asleep at some step."""
+        self.count += 1
+        self.alive.append(Writer(self.store, path, self.count))
+        self.go_on(self.alive[-1], steps)
+        return self.alive[-1]
+
+    @rule(writer=writers, steps=st.integers(1, 5))
+    def go_on(self, writer, steps):
+        """A worker goes on, however late."""
+        for _ in range(steps):
+            writer.go_on()
+
+    @rule(writer=consumes(writers))
+    def die(self, writer):
+        """A worker dies."""
+        writer.die()
+
+    @rule(writer=writers)
+    def lose_an_answer(self, writer):
+        """The answer to a worker's marker does not come, if that is what it writes next."""
+        self.store.is_answer_lost = writer.step == "manifest"
+        writer.go_on()
+        self.store.is_answer_lost = False
+
+    @rule(writer=writers, steps=st.integers(0, 5), is_late=st.booleans())
+    def collect(self, writer, steps, is_late):
+        """Everything that no marker names is collected, however young; a worker goes on in the middle of it."""
+        self.sweep(writer.path, lambda: self.go_on(writer, steps), is_late)
+
+    def sweep(self, path, meanwhile, is_late):
+        """Collect, with something going on before objects are deleted or before the marker is looked for again."""
+        turns = [meanwhile]
+        for product in audit_folder(Store(self.url), path):
+            for garbage in garbage_of(product, before=float("inf")):
+                collecting = UnsteadyStore(self.url)
+                setattr(collecting, "after_delete" if is_late else "before_delete", lambda: turns and turns.pop()())
+                if collect(collecting, garbage):
+                    self.collected.add(garbage.key.rsplit("/", 1)[1])
+        # Who had its answer before its objects were deleted: the collector has taken that marker back.
+        told = {writer.outcome.attempt for writer in self.alive if isinstance(writer.outcome, protocol.Commit)}
+        self.overtaken |= told & self.collected
+
+    @rule(path=st.sampled_from(PATHS))
+    def read(self, path):
+        """A reader sees nothing, or what it saw before."""
+        store = Store(self.url)
+        commit = committed(store, path)
+        if commit is None or commit.attempt in self.collected:
+            return
+        assert self.seen.setdefault(path, (commit, read_document(store, path))) == (commit, read_document(store, path))
+
+    @invariant()
+    def no_marker_or_it_verifies(self):
+        """Only a writer that was collected in its sleep, and has not looked yet, may have left one that does not."""
+        for path in PATHS:
+            commit = committed(Store(self.url), path)
+            if commit is None:
+                assert path not in self.seen, "what was seen is gone"
+                continue
+            try:
+                protocol.verify(Store(self.url), path, checksums=True)
+            except DamagedProductError:
+                assert commit.attempt in self.collected
+                assert path not in self.seen
+
+    @invariant()
+    def who_was_told_to_have_won_has_won(self):
+        """An answer is true, and stays true."""
+        for writer in self.alive:
+            if writer.outcome is None or isinstance(writer.outcome, Killed):
+                continue
+            assert isinstance(writer.outcome, protocol.Commit | StoreUnavailableError | DamagedProductError)
+            if isinstance(writer.outcome, protocol.Commit) and writer.outcome.attempt not in self.overtaken:
+                stands = protocol.verify(Store(self.url), writer.path, checksums=True)
+                assert stands.attempt == writer.outcome.attempt
+
+    def teardown(self):
+        """Once all have finished or died, one more run completes everything and nothing superfluous stays."""
+        for index, writer in enumerate(self.alive):
+            if index % 2:
+                writer.die()
+            self.go_on(writer, len(protocol.STEPS))
+        store = Store(self.url)
+        for path in PATHS:
+
+            def work(path=path):
+                if committed(store, path) is None:
+                    write_document(store, path, 0)
+                return read_document(store, path)
+
+            content = mended(store, work)
+            assert self.seen.get(path, (None, content))[1] == content
+        for path in PATHS:
+            self.sweep(path, lambda: None, True)
+        assert all_keys(store) == needed_keys(store)
+        store.delete_prefix("scenes")
+
+
+TestProtocol = Protocol.TestCase
+TestProtocol.settings = settings(max_examples=20, stateful_step_count=12, deadline=None, derandomize=True)

@@ -1,0 +1,187 @@
+"""Part of pytest: checks the markers ``fault`` and writes what came of the tests that carry them as a page.
+
+``pytest --fault-matrix=docs/fault-matrix.md -m fault``: with "=", for pytest takes another word for a folder of tests.
+"""
+
+import ast
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.faults.matrix import NOT_AUTOMATED, ROWS
+
+_STAGES_THAT_SKIP = ("setup", "call")
+
+
+@dataclass
+class Shown:
+    """What the tests of one row did.
+
+    Attributes:
+        injections: How the fault was injected, each said once.
+        outcomes: passed, failed or skipped, by the name of the test.
+        skips: Why tests were skipped.
+    """
+
+    injections: dict[str, None] = field(default_factory=dict)
+    outcomes: dict[str, str] = field(default_factory=dict)
+    skips: dict[str, None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Marker:
+    """A marker as it stands in a file."""
+
+    path: Path
+    line: int
+    number: object
+    injection: object
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with it; empty if nothing is."""
+        return trouble_of(self.number, self.injection)
+
+
+def trouble_of(number: object, injection: object) -> str:
+    """Return what is wrong with a marker's arguments; empty if nothing is."""
+    if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= len(ROWS):
+        return f"fault({number!r}, …): expected the number of a row, 1 to {len(ROWS)}"
+    if not isinstance(injection, str) or not injection.strip() or "\n" in injection:
+        return f"fault({number}, {injection!r}): expected one line on how the fault is injected"
+    return ""
+
+
+def markers_in(folder: Path) -> Iterator[Marker]:
+    """Yield the markers of all tests below a folder, without importing them."""
+    for path in sorted(folder.rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        if "mark.fault" not in text:
+            continue
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.fault":
+                number, injection = (*(_literal(argument) for argument in node.args), None, None)[:2]
+                yield Marker(path, node.lineno, number, injection)
+
+
+def page(shown: Mapping[int, Shown], day: str, not_automated: Mapping[int, str] = NOT_AUTOMATED) -> str:
+    """Return the page: a table with a row per fault."""
+    count = len({name for one in shown.values() for name in one.outcomes})
+    lines = [
+        "# Fault matrix",
+        "",
+        "*What may go wrong in a run over many scenes, and what came of it when it was made to happen.*",
+        f"*Written by `make fault-matrix` on {day} from {count} tests; not to be edited.*",
+        "",
+        "| # | fault | how it is injected | expected | outcome |",
+        "|---|---|---|---|---|",
+    ]
+    for row in ROWS:
+        one = shown.get(row.number, Shown())
+        cells = (
+            str(row.number),
+            row.fault,
+            " · ".join(one.injections) or "–",
+            row.expected,
+            _outcome(one, not_automated.get(row.number, "")),
+        )
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join([*lines, ""])
+
+
+class FaultMatrix:
+    """Collects outcomes while tests run, and writes the page at the end."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._shown: dict[int, Shown] = {}
+        self._numbers: dict[str, list[int]] = {}
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Note which tests show which row; those that were deselected are gone already or will not report."""
+        for item in items:
+            for marker in item.iter_markers("fault"):
+                number, injection = marker.args
+                self._shown.setdefault(number, Shown()).injections[injection] = None
+                self._numbers.setdefault(item.nodeid, []).append(number)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note an outcome: any stage that fails makes a test fail."""
+        for number in dict.fromkeys(self._numbers.get(report.nodeid, [])):
+            one = self._shown[number]
+            if report.failed:
+                one.outcomes[report.nodeid] = "failed"
+            elif report.skipped and report.when in _STAGES_THAT_SKIP:
+                one.outcomes[report.nodeid] = "skipped"
+                one.skips[_reason(report)] = None
+            elif report.when == "call":
+                one.outcomes.setdefault(report.nodeid, "passed")
+
+    def pytest_sessionfinish(self) -> None:
+        """Write the page, whatever came of the tests."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.write_text(page(self._shown, datetime.now(UTC).date().isoformat()), encoding="utf-8")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add --fault-matrix."""
+    parser.addoption("--fault-matrix", metavar="PATH", help="write what tests marked fault did to this page")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin to collect if a page is wanted."""
+    path = config.getoption("--fault-matrix")
+    if path and not config.getoption("collectonly"):
+        config.pluginmanager.register(FaultMatrix(Path(path).absolute()))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse markers that name no row."""
+    refuse_bad_markers(items)
+
+
+def refuse_bad_markers(items: Iterable[pytest.Item]) -> None:
+    """Raise pytest's UsageError if a marker names no row, or does not say how its fault is injected."""
+    for item in items:
+        for marker in item.iter_markers("fault"):
+            trouble = trouble_of(*(*marker.args, None, None)[:2])
+            if trouble:
+                raise pytest.UsageError(f"{item.nodeid}: {trouble}")
+
+
+def _outcome(one: Shown, reason: str) -> str:
+    if reason:
+        return f"not automated: {reason}"
+    by_outcome: dict[str, list[str]] = {}
+    for name, outcome in one.outcomes.items():
+        by_outcome.setdefault(outcome, []).append(name)
+    if "failed" in by_outcome:
+        return f"**FAILED**: {_names(by_outcome['failed'])}"
+    passed, skipped = by_outcome.get("passed", []), by_outcome.get("skipped", [])
+    if not passed:
+        why = f": {'; '.join(one.skips)}" if one.skips else ""
+        return f"**not run**{why}"
+    count = "1 test" if len(passed) == 1 else f"{len(passed)} tests"
+    left = f", {len(skipped)} skipped" if skipped else ""
+    return f"passed ({count}{left}): {_names(passed)}"
+
+
+def _names(nodes: Iterable[str]) -> str:
+    """Name the functions of tests, each once, without the values of their parameters."""
+    return ", ".join(f"`{name}`" for name in dict.fromkeys(node.partition("[")[0] for node in nodes))
+
+
+def _reason(report: pytest.TestReport) -> str:
+    said = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(getattr(report, "wasxfail", ""))
+    return said.removeprefix("Skipped: ").splitlines()[0] if said else "skipped"
+
+
+def _literal(node: ast.expr) -> object:
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return None

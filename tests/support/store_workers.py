@@ -1,0 +1,101 @@
+"""A worker that makes a product and a document from it, may be made to die or sleep at any step, and what must hold."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import lift3d
+from lift3d.storage.audit import AuditedProduct, audit_folder, folders
+from lift3d.storage.commit import Step, committed
+from lift3d.storage.documents import read_document, write_document
+from lift3d.storage.garbage import Garbage, collect, garbage_in, store_time
+from lift3d.storage.layout import STORE_FILE, attempt_of, commit_path
+from lift3d.storage.location import Store, open_store
+from lift3d.storage.products import ArrayTemplate, begin_product, open_product
+
+TEMPLATES = {"x": ArrayTemplate((4, 8), "float32", ("view", "cell"), (1, 8), (2, 8))}
+VALUES = np.arange(32, dtype=np.float32).reshape(4, 8)
+PRODUCT, ROWS = "scenes/room/lifted", "scenes/room/rows"
+EXIT_CODE = 17
+HOUR_S = 3600.0
+
+
+def run_task(url: str, stop_at: str = "", how: str = "die", factor: float = 1.0) -> None:
+    """Do what a worker does: a product and the document that follows from it, unless they are there.
+
+    Args:
+        url: The store.
+        stop_at: A step of the product's commit, or "+" and one of the document's.
+        how: die or sleep, at that step.
+        factor: What the values are multiplied by, to tell one worker's product from another's.
+    """
+
+    def at_step(step: Step) -> None:
+        if step == awaited and not stopped:
+            stopped.append(step)
+            if how == "die":
+                os._exit(EXIT_CODE)
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    stopped: list[Step] = []
+    product_step, _, document_step = stop_at.partition("+")
+    store = open_store(url)
+    awaited = product_step
+    if committed(store, PRODUCT) is None:
+        with begin_product(store, PRODUCT, TEMPLATES, {"kind": "test"}, at_step) as writer:
+            for start in (0, 2):
+                writer.fill("x", (start, 0), VALUES[start : start + 2] * np.float32(factor))
+            writer.commit()
+    awaited = document_step
+    if committed(store, ROWS) is None:
+        total = float(open_product(store, PRODUCT).array("x").sum())
+        write_document(store, ROWS, [{"value": total}], at_step)
+
+
+def start_worker(url: str, *arguments: str) -> "subprocess.Popen[bytes]":
+    """Run the task in a process of its own."""
+    environment = os.environ | {"PYTHONPATH": str(Path(lift3d.__file__).parents[1])}
+    return subprocess.Popen([sys.executable, __file__, url, *arguments], env=environment)
+
+
+def outputs(store: Store) -> tuple[bytes, object, object]:
+    """Return what the task has made."""
+    product = open_product(store, PRODUCT)
+    return product.array("x").tobytes(), dict(product.attrs), read_document(store, ROWS)
+
+
+def audited(store: Store) -> list[AuditedProduct]:
+    """Return what an audit that reads every byte finds."""
+    return [product for folder in folders(store) for product in audit_folder(store, folder, checksums=True)]
+
+
+def swept(store: Store, older_than_s: float = -HOUR_S) -> list[Garbage]:
+    """Delete the garbage, that of the next hour included if no age is given, and return it."""
+    before = store_time(store) - older_than_s
+    found = [garbage for folder in folders(store) for garbage in garbage_in(store, folder, before)]
+    return [garbage for garbage in found if collect(store, garbage)]
+
+
+def all_keys(store: Store) -> set[str]:
+    """Return the key of every object, unfinished writes included."""
+    return {key for name in store.names() for key in store.entries(name)}
+
+
+def needed_keys(store: Store) -> set[str]:
+    """Return the keys that markers lead to, and the header."""
+    needed = {STORE_FILE}
+    for product in audited(store):
+        commit = committed(store, product.path)
+        if commit is not None:
+            needed |= {commit_path(product.path)}
+            needed |= {key for key in store.entries(product.path) if attempt_of(key) == commit.attempt}
+    return needed
+
+
+if __name__ == "__main__":
+    url, stop_at, how, factor = sys.argv[1:]
+    run_task(url, stop_at, how, float(factor))
