@@ -28,7 +28,7 @@ PICTURES = $(foreach name,tiny:colorizer tiny:superresolution tiny:style grey bi
 ENCODERS = $(foreach name,mobilenet_s4 mobilenet_s16 alike,\
 		--plugin tests/real/plugins/feature_networks.py:$(name) --operator $(name))
 
-.PHONY: demo test test-real test-cluster fault-matrix check bench baselines results few-encoders clean
+.PHONY: demo test test-real test-cluster test-cluster-quick fault-matrix check bench baselines results few-encoders clean
 
 demo: $(STAMP)  ## Lift the demo scenes with every lifter and print the table.
 	$(BIN)/lift3d run --recipe flows/recipes/demo.yaml --store $(STORE)
@@ -41,6 +41,9 @@ test-real: $(STAMP)  ## Real captures and networks, found through LIFT3D_TEST_DA
 
 test-cluster: $(STAMP)  ## Prefect server and worker, several Ray nodes, a real S3 server, notebooks.
 	$(BIN)/python -m pytest -m cluster $(ARGS)
+
+test-cluster-quick: $(STAMP)  ## The part of it that takes less than a minute a test.
+	$(BIN)/python -m pytest -m "cluster and not slow" $(ARGS)
 
 fault-matrix: $(STAMP)  ## docs/fault-matrix.md from all tests that make something go wrong, those of the cluster too.
 	$(BIN)/python -m pytest --fault-matrix=docs/fault-matrix.md -m fault $(ARGS)

@@ -86,7 +86,7 @@ class Findings:
         elif not self.is_clean:
             lines.append("Run the same 'lift3d run' again: what is gone is computed anew.")
         else:
-            lines.append("clean")
+            lines.append("clean" if self.has_checksums else "clean by names and sizes; --checksums reads every byte")
         return "\n".join(lines)
 
 

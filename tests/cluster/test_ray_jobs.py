@@ -74,6 +74,7 @@ def test_a_stopped_job_leaves_no_worker_within_a_minute(cluster: RayCluster, tmp
     assert isinstance(run.end(), WorkerLostError)
 
 
+@pytest.mark.slow
 @pytest.mark.fault(18, "SIGKILL of the driver on the cluster")
 @pytest.mark.fault(1, "SIGKILL of the driver and all its workers in the middle of a scene")
 def test_a_killed_job_is_followed_by_the_next_attempt(cluster: RayCluster, tmp_path: Path) -> None:
@@ -100,6 +101,7 @@ def test_a_job_whose_supervisor_is_silent_ends_itself_and_the_next_one_goes_on(
     assert not cluster.head.worker_pids()
 
 
+@pytest.mark.slow
 @pytest.mark.fault(3, "two flows of one run at once")
 def test_two_supervisors_share_one_job(cluster: RayCluster, tmp_path: Path) -> None:
     recipe = _recipe(SCENES)

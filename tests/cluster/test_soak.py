@@ -13,6 +13,7 @@ from tests.support.prefect_server import prefect_harness
 SCENES, SHARE = 16, 0.4
 
 
+@pytest.mark.slow
 @pytest.mark.cluster
 @pytest.mark.timeout(400)
 @pytest.mark.fault(1, "SIGKILL in the middle of lifting")

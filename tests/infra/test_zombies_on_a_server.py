@@ -68,6 +68,7 @@ def test_a_run_that_dies_before_its_first_heartbeat_is_crashed_and_one_that_has_
         assert _state(server, ended) == "COMPLETED"
 
 
+@pytest.mark.slow
 @pytest.mark.fault(18, "SIGKILL of the flow's process and all below it, half-way through its scenes")
 def test_a_killed_driver_is_crashed_and_the_next_run_goes_on_from_what_is_committed(
     server: PrefectServer, tmp_path: Path

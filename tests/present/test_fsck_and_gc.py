@@ -60,7 +60,8 @@ def test_a_whole_store_is_clean(store):
     said = command("fsck", store.url).stdout
     assert "whole        4 products" in said
     assert "1 attempts" in said
-    assert said.endswith("clean\n")
+    assert said.endswith("clean by names and sizes; --checksums reads every byte\n")
+    assert command("fsck", store.url, "--checksums").stdout.endswith("\nclean\n")
 
 
 def test_damage_is_named_and_taken_back(store):

@@ -1,0 +1,63 @@
+"""Prefect goes away in the middle of a run: the work goes on, and the store says what came of it."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lift3d.config import Execution, Recipe
+from lift3d.present.status import run_states
+from lift3d.runs import run_serially
+from lift3d.storage.location import open_store
+from tests.support.prefect_server import PrefectServer, prefect_server
+from tests.support.run_on_ray import OPEN
+from tests.support.store_content import committed_content
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
+
+ROOT = Path(__file__).parents[2]
+RECIPE = Recipe(
+    scenes=tuple(f"procedural:room?seed={seed}&views=3&height=24&width=32" for seed in range(3)),
+    lifters=("nearest_view",),
+    image_height=24,
+    target_mode="heldout",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.fault(19, "the Prefect server is stopped in the middle of a scene and does not come back")
+def test_a_run_outlives_its_prefect_server(tmp_path: Path) -> None:
+    run_serially(RECIPE, Execution(store=str(tmp_path / "serial")))
+    store, gate = open_store(str(tmp_path / "store"), create=True), tmp_path / "gate"
+    gate.mkdir()
+    with prefect_server(tmp_path, ROOT, PREFECT_CLIENT_MAX_RETRIES="1") as server:
+        flow = _flow(server, store.url, gate)
+        _wait(lambda: any(gate.glob("held-*")), flow)
+    (gate / OPEN).touch()
+    _, said = flow.communicate(timeout=200)
+    assert committed_content(store) == committed_content(open_store(str(tmp_path / "serial"))), said
+    (state,) = run_states(store.url)
+    assert (state.committed, state.failed) == (len(RECIPE.scenes), ())
+
+
+def _flow(server: PrefectServer, store: str, gate: Path) -> subprocess.Popen[str]:
+    execution = Execution(store=store, workers=1)
+    command = [sys.executable, "-m", "tests.support.flow_at_gate", RECIPE.model_dump_json()]
+    return subprocess.Popen(
+        [*command, execution.model_dump_json(), str(gate)],
+        cwd=ROOT,
+        env={**server.environment, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _wait(condition: object, flow: subprocess.Popen[str], seconds: float = 180.0) -> None:
+    until = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < until, "what the test waits for did not happen"
+        assert flow.poll() is None, flow.communicate()
+        time.sleep(0.1)
