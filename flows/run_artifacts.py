@@ -20,8 +20,8 @@ from prefect.artifacts import (
 from flows.progress import Manifest
 from lift3d.config import Recipe
 from lift3d.errors import Lift3dError
-from lift3d.present.headline import headline
-from lift3d.runs import run_table
+from lift3d.present.headline import headline_means, headline_of_means
+from lift3d.run_tables import run_parts
 from lift3d.storage.location import Store
 
 # An artifact is one row of Prefect's database; the whole list is in the store.
@@ -65,7 +65,7 @@ class RunArtifacts:
         description = f"Outcome of {len(rows)} scenes of run {run}, failures first."
         _told(lambda: create_table_artifact(rows[:_ARTIFACT_ROWS], key=f"scenes-{run}", description=description))
         try:
-            text = headline(run_table(store, run))
+            text = headline_of_means(headline_means(run_parts(store, run)), is_brief=True)
         except Lift3dError as error:
             text = f"The table could not be made: {error}"
         if len(text) > _TABLE_CHARACTERS:

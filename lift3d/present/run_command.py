@@ -17,6 +17,7 @@ from rich.progress import (
 
 from lift3d.config import Execution, Recipe
 from lift3d.domain.keys import slug
+from lift3d.errors import DamagedProductError
 from lift3d.pipeline import read_scene
 from lift3d.present.contact_sheet import draw_contact_sheet
 from lift3d.present.headline import headline
@@ -27,6 +28,8 @@ from lift3d.storage import layout
 from lift3d.storage.location import Store, open_store
 
 Drive = Callable[[Recipe, Execution, OnScene, Report], list[Manifest]]
+
+_MOST_DRAWN = 24
 
 EXIT_ALL, EXIT_ERROR, EXIT_PARTIAL = 0, 1, 3
 
@@ -126,8 +129,7 @@ def _present(recipe: Recipe, store: Store, manifests: list[Manifest]) -> dict[st
     store.write_bytes(f"{folder}/scores.parquet", table.to_parquet())
     sheets = [
         path
-        for manifest, name in zip(manifests, unique_names(manifests), strict=True)
-        if manifest["outcome"] == "ok"
+        for manifest, name in _first_lifted(manifests)
         for path in _sheets(recipe, store, {**manifest, "scene": name})
     ]
     places = {"store": store.url, "table": store.url_of(f"{folder}/scores.parquet")}
@@ -145,6 +147,12 @@ def _present(recipe: Recipe, store: Store, manifests: list[Manifest]) -> dict[st
     }
 
 
+def _first_lifted(manifests: list[Manifest]) -> list[tuple[Manifest, str]]:
+    """Return the scenes that get sheets, with their names: people look at some, not at thousands."""
+    named = zip(manifests, unique_names(manifests), strict=True)
+    return [(manifest, name) for manifest, name in named if manifest["outcome"] == "ok"][:_MOST_DRAWN]
+
+
 def _sheets(recipe: Recipe, store: Store, manifest: Manifest) -> list[str]:
     """Draw the sheets of a scene that are not there yet and return the paths of all of them."""
     paths = []
@@ -154,6 +162,9 @@ def _sheets(recipe: Recipe, store: Store, manifest: Manifest) -> list[str]:
         path = f"{layout.run_path(recipe.run_id)}/contact_sheets/{slug(manifest['scene'])}-{slug(operator)}.png"
         if manifest["computed"] or not store.exists(path):
             scene = scene or read_scene(manifest["location"])
-            store.write_bytes(path, draw_contact_sheet(scene, recipe, manifest, operator, store))
+            try:
+                store.write_bytes(path, draw_contact_sheet(scene, recipe, manifest, operator, store))
+            except DamagedProductError:
+                continue  # the run is done and its table stands; fsck names what is damaged
         paths.append(path)
     return paths
