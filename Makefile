@@ -19,6 +19,7 @@ FIELDS = --operator '$(VIT)' --operator '$(VIT)&positional_field=subtract'
 # What is decoded: a picture repainted, and labels.
 STYLE = --plugin tests/real/plugins/style_transfer.py:faststyle_rain --operator faststyle_rain
 LABELS = --plugin tests/real/plugins/npz_segmentation.py:mosaic --operator mosaic
+SEGMENTERS = $(foreach name,deeplabv3 mosaic,--plugin tests/real/plugins/npz_segmentation.py:$(name) --operator $(name))
 SOME = $(STYLE) --operator rgb $(foreach name,mobilenet_s8,--plugin tests/real/plugins/feature_networks.py:$(name) --operator $(name))
 # Small picture networks beside what needs none, on computed scenes that no training saw.
 PICTURE_SCENES = 'procedural:room?seed=9000&views=24' 'procedural:tabletop?seed=9001&views=24'
@@ -69,6 +70,8 @@ results: $(STAMP)  ## The pages of results under docs/ from the captures and net
 	$(BIN)/lift3d bench lifters $(CAPTURES)/fox $(NETWORKS) $(FIELDS) \
 		--out docs/results-operators.md
 	$(BIN)/lift3d bench consistency $(CAPTURES)/kitchen $(STYLE) $(LABELS) --out docs/results-consistency.md
+	$(BIN)/lift3d bench consistency $(CAPTURES)/kitchen $(SEGMENTERS) --lifter lift3d --lifter nearest_view \
+		--out docs/results-labels.md
 	$(BIN)/lift3d bench recognition --out docs/results-recognition.md
 	$(BIN)/lift3d bench consistency $(PICTURE_SCENES) $(PICTURES) --image-height 120 --sources 16 --holdout 4 \
 		--out docs/results-pictures.md

@@ -14,7 +14,7 @@ def scale_page(figures: Mapping[str, Any], cost: str = "") -> str:
         figures: What ``ScaleFigures.to_json`` gives.
         cost: The section on what a million scenes need.
     """
-    control: Sequence[Mapping[str, float]] = figures["control"]
+    control: Sequence[Mapping[str, Any]] = figures["control"]
     lines = [
         "# Scale",
         "",
@@ -61,7 +61,7 @@ def scale_page(figures: Mapping[str, Any], cost: str = "") -> str:
     return "\n".join([*lines, cost]).rstrip() + "\n"
 
 
-def _control_words(control: Sequence[Mapping[str, float]]) -> list[str]:
+def _control_words(control: Sequence[Mapping[str, Any]]) -> list[str]:
     if len(control) < 2:
         return []
     first, last = control[1 if len(control) > 2 else 0], control[-1]

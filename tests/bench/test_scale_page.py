@@ -1,0 +1,58 @@
+"""What the scale benchmark counts and what its page concludes."""
+
+import pytest
+
+from flows.scale_bench import Pace, ScaleFigures, Thousand
+from lift3d.bench.cost_model import Assumptions, cost_section
+from lift3d.bench.scale_page import scale_page
+from lift3d.bench.scene_costs import CountingStore, SceneCosts
+from lift3d.storage.documents import read_document, write_document
+from lift3d.storage.location import open_store
+
+COSTS = SceneCosts(
+    192,
+    "lift3d",
+    "rgb",
+    per_scene={"put": 10.0, "get": 20.0, "bytes": 0.0, "seconds": 1.0},
+    per_view={"put": 1.0, "get": 2.0, "bytes": 2.0**20, "seconds": 0.5},
+)
+
+
+def figures(slope: float, two_workers_s: float) -> ScaleFigures:
+    control = tuple(Thousand(1000 * number, 100.0, 500.0, 300.0) for number in (1, 2, 3))
+    return ScaleFigures(2, control, (Pace(10, 2.0, 1.0),), (Pace(10, 9.0, slope),), (0.5,), (two_workers_s,))
+
+
+@pytest.mark.parametrize(("slope", "two", "said"), [(1.04, 0.55, ["met", "met"]), (1.06, 0.6, ["missed", "missed"])])
+def test_the_page_says_whether_the_bars_are_met(slope: float, two: float, said: list[str]) -> None:
+    page = scale_page(figures(slope, two).to_json())
+    assert [
+        line.rsplit(", ", 1)[1].rstrip(").") for line in page.splitlines() if "bar" in line and "**" in line
+    ] == said
+    assert "1.00 of the pace" in page
+
+
+def test_ratios_are_of_throughput() -> None:
+    assert figures(1.04, 0.55).worker_ratio == pytest.approx(0.5 / 0.55)
+    assert figures(1.04, 0.55).slope_ratio == pytest.approx(1.04)
+
+
+def test_costs_are_per_scene_and_per_view() -> None:
+    assert COSTS.of(200)["seconds"] == 101.0
+    page = cost_section(COSTS, overhead=0.0, assumed=Assumptions(scenes=3600, views=200))
+    rows = {
+        line.split("|")[1].strip(): line.split("|")[2].strip() for line in page.splitlines() if line.count("|") == 4
+    }
+    assert rows["lift, decode, score on CPU cores"] == "101 core-hours"
+    assert rows["PUT and LIST"] == f"{3600 * 210:,} requests"
+    assert rows["encode on GPUs"] == f"{3600 * 200 / 350 / 3600:,.0f} GPU-hours"
+
+
+def test_a_committed_document_costs_three_writes_and_no_listing(tmp_path) -> None:
+    open_store(str(tmp_path / "store"), create=True)
+    store = CountingStore(str(tmp_path / "store"))
+    write_document(store, "a", {"n": 1})
+    assert store.requests["put"] == 3  # the document, its manifest, its marker
+    store.requests.clear()
+    assert read_document(store, "a") == {"n": 1}
+    assert store.requests == {"get": 3}
