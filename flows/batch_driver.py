@@ -16,13 +16,12 @@ from flows.retry_policy import budget_of, decide, is_worker_spoilt
 from flows.scene_queue import Item, SceneQueue, SceneShares
 from flows.scene_workers import Prepare, prepare_scenes
 from flows.worker_pool import Answer, Worker, WorkerPool
-from lift3d.circuit_breaker import CircuitBreaker
 from lift3d.config import Execution, Recipe
-from lift3d.errors import Lift3dError, ResourcePromiseError, WorkerError, WorkerLostError
+from lift3d.errors import Lift3dError, PreemptedError, ResourcePromiseError, WorkerError, WorkerLostError
 from lift3d.runs import failed_manifest, scene_record_path, to_record
 
-# A cluster that grows on demand needs minutes for its first machine.
-_FIRST_WORKER_WITHIN_S = 900.0
+# A cluster that grows on demand may need twenty minutes for its first machine with a GPU.
+_FIRST_WORKER_WITHIN_S = 1800.0
 # Every share decodes all views: with more, decoding would be most of the work.
 _MOST_SHARES = 16
 
@@ -79,11 +78,10 @@ class _Batch:
         self._execution = execution
         self._pool = pool
         self._listener = listener
-        # As many as there would be workers if there were as many scenes: one scene may take them all.
-        self._most_workers = worker_count(execution, _MOST_SHARES)
-        shares = SceneShares(self._most_workers, execution.split_views)
+        # At least as many as may share one scene: the last one may take them all.
+        self._most_workers = worker_count(execution, max(len(locations), _MOST_SHARES))
+        shares = SceneShares(min(self._most_workers, _MOST_SHARES), execution.split_views)
         self._queue = SceneQueue(locations, recipe, pool.store, execution.retry_quarantined, shares)
-        self._breaker = CircuitBreaker(execution.breaker_failures)
         self._done: dict[str, Manifest] = {}
         self._failed_starts = 0
         self._first_worker_by = time.monotonic() + _FIRST_WORKER_WITHIN_S
@@ -120,7 +118,8 @@ class _Batch:
             self._failed_starts = 0
             return
         self._pool.drop(worker)
-        self._failed_starts += 1
+        # A machine that was taken away says nothing about what is installed on it.
+        self._failed_starts += not isinstance(found, PreemptedError)
         if found.disposition == "abort":
             raise found
         if self._failed_starts >= self._execution.attempts:
@@ -138,7 +137,8 @@ class _Batch:
         elif isinstance(found, Lift3dError):
             self._settle(item, found)
         else:
-            self._finish(item, found)
+            # A scene that an earlier run gave up says nothing about this one.
+            self._finish(item, found, is_news=not found.get("quarantined"))
 
     def _settle(self, item: Item, error: Lift3dError) -> None:
         """Do with a failed scene what the policy says."""
@@ -193,7 +193,8 @@ class _Batch:
         self._pool.store.write_bytes(scene_record_path(self._recipe, item.location), to_record(manifest))
         self._finish(item, manifest)
 
-    def _finish(self, item: Item, manifest: Manifest) -> None:
+    def _finish(self, item: Item, manifest: Manifest, is_news: bool = True) -> None:
         self._done[item.location] = manifest
         self._listener.on_scene(manifest)
-        self._breaker.record(manifest)
+        if is_news:
+            self._pool.breaker.record(manifest)

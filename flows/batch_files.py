@@ -73,6 +73,11 @@ class BatchFiles:
         """Return the number of the last renewal."""
         return self._read("lease")
 
+    def forget(self, attempt: int) -> None:
+        """Take away what a job of the same number said: a cluster that lost its jobs counts from 1 again."""
+        for name in (f"progress-{attempt}", f"ended-{attempt}"):
+            self.store.delete_prefix(self._key(name))
+
     def write_progress(self, attempt: int, finished: Sequence[str], at_work: dict[str, tuple[str, int, int]]) -> None:
         """Tell how far the job is."""
         self._write(f"progress-{attempt}", {"finished": list(finished), "at_work": at_work})

@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 from flows.batch_driver import run_batch
@@ -15,7 +16,7 @@ from flows.batch_files import BatchFiles
 from flows.progress import Listener, Manifest
 from flows.ray_cluster import connect
 from lift3d.config import Recipe
-from lift3d.errors import Lift3dError
+from lift3d.errors import Lift3dError, StoreUnavailableError
 from lift3d.runs import read_recipe
 from lift3d.storage.location import open_store
 
@@ -45,9 +46,10 @@ class Teller:
         self._tell()
 
     def tell(self) -> None:
-        """Write down what was heard so far."""
+        """Write down what was heard so far; a store that does not answer only makes it late."""
         self._told_at = time.monotonic()
-        self._files.write_progress(self._attempt, self._finished, self._at_work)
+        with suppress(StoreUnavailableError):
+            self._files.write_progress(self._attempt, self._finished, self._at_work)
 
     def _tell(self) -> None:
         if time.monotonic() - self._told_at > _TELL_EVERY_S:
@@ -78,7 +80,7 @@ def run_job(url: str, run: str, batch: str, attempt: int) -> int:
 
 def _end_with_lease(files: BatchFiles, lease_s: float) -> None:
     """End the process when the supervisor has been silent for a lease; its workers are its own and end with it."""
-    seen, seen_at = files.lease(), time.monotonic()
+    seen, seen_at = None, time.monotonic()
     while time.monotonic() - seen_at < lease_s:
         time.sleep(lease_s / 4)
         try:

@@ -37,11 +37,29 @@ def batch_runner(
         with connect(execution), WorkerPool(recipe, execution, prepare or prepare_scenes) as pool:
             yield lambda batch, listener: run_batch(batch, recipe, execution, listener, pool=pool)
         return
-    if "://" not in parse_url(execution.store) and not execution.store.startswith("/"):
-        raise ConfigError(
-            f"The store '{execution.store}' is a relative path, which means another folder on the cluster. Give an "
-            "absolute path that all machines see, or s3://."
-        )
+    _require_paths_that_travel(recipe, execution)
     supervisor = JobSupervisor(recipe, execution, began_at)
     with stopped_on_error(address, job_prefix(recipe.run_id, parse_url(execution.store))):
         yield supervisor.run_batch
+
+
+def _require_paths_that_travel(recipe: Recipe, execution: Execution) -> None:
+    """Refuse what means another file, or none, on the machines of a cluster.
+
+    Raises:
+        ConfigError: Naming the path.
+    """
+    store = execution.store
+    if store.startswith("memory:"):
+        raise ConfigError(
+            f"The store '{store}' lives in one process. Give an absolute path that all machines see, or s3://."
+        )
+    plugin_files = [plugin.rpartition(":")[0] for plugin in recipe.plugins if ".py:" in plugin]
+    named = [("store", store), *(("scene", one) for one in recipe.scenes), *(("plugin", one) for one in plugin_files)]
+    named += [("targets", recipe.targets)] if recipe.targets and not recipe.targets.startswith("path:") else []
+    for what, place in named:
+        if ":" not in place and not place.startswith("/"):
+            raise ConfigError(
+                f"The {what} '{place}' is a relative path, which means another place on the cluster. Give an absolute "
+                "path that all its machines see" + (", or s3://." if what == "store" else ".")
+            )

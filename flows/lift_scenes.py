@@ -12,7 +12,7 @@ from typing import Any
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
-from prefect.runtime import flow_run
+from prefect.context import FlowRunContext
 from prefect.states import Completed
 from prefect.utilities.annotations import quote
 
@@ -147,8 +147,9 @@ def _final_state(
 
 
 def _began_at() -> float:
-    """Return when this flow run was to begin; a retry of it began then, too."""
-    start = flow_run.scheduled_start_time
+    """Return when this flow run first ran; a retry of it began then, too."""
+    run = FlowRunContext.get()
+    start = run.flow_run.start_time if run is not None and run.flow_run is not None else None
     return float(start.timestamp()) if start is not None else time.time()
 
 

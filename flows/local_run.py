@@ -3,6 +3,7 @@
 Imports neither Prefect nor Ray until it is called.
 """
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -12,6 +13,7 @@ from flows.progress import Listener, Manifest, OnScene, listening
 from flows.quiet_prefect import quiet_prefect
 from lift3d.config import Execution, Recipe
 from lift3d.errors import WorkerError
+from lift3d.scene_lists import EXACT_LIST
 from lift3d.storage.layout import run_path
 from lift3d.storage.location import open_store
 
@@ -63,8 +65,8 @@ def run_flow(recipe: Recipe, execution: Execution, on_scene: OnScene, report: Re
 def _stored_list(recipe: Recipe, execution: Execution) -> str:
     """Put a long list of scenes into the store and return its location: Prefect takes parameters of 512 KB at most."""
     store = open_store(execution.store, create=True)
-    key = f"{run_path(recipe.run_id)}/scenes.txt"
-    store.write_bytes(key, "\n".join(recipe.scenes).encode())
+    key = f"{run_path(recipe.run_id)}/{EXACT_LIST}"
+    store.write_bytes(key, "\n".join(json.dumps({"location": one}) for one in recipe.scenes).encode())
     return store.url_of(key)
 
 

@@ -5,6 +5,8 @@ the same run) finds the job that is there: one at work is attached to, one that 
 accepted, one that failed is followed by the next attempt.
 """
 
+import shlex
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -25,8 +27,11 @@ from lift3d.storage.location import open_store
 _POLL_S = 1.0
 # A head that restarts with its state in Redis is back within minutes.
 _SILENT_HEAD_S = 300.0
+_RULES = ("attempts", "retry_quarantined", "scene_deadline_s", "heartbeat_s", "breaker_failures")
 _AT_WORK = (JobStatus.PENDING, JobStatus.RUNNING)
 _ENTRY = "python -m flows.batch_job {store} {run} {batch} {attempt}"
+# Ray's own client waits for ever for a head that went without a word.
+_REQUEST_S = 30.0
 
 
 def is_jobs_address(address: str | None) -> bool:
@@ -37,6 +42,14 @@ def is_jobs_address(address: str | None) -> bool:
 def job_prefix(run: str, store_url: str) -> str:
     """Return what the ids of all jobs of a run into a store begin with."""
     return f"lift3d-{run}-{digest(store_url)[:8]}-"
+
+
+class _Client(JobSubmissionClient):
+    """Ray's client, with a limit for every request."""
+
+    def _do_request(self, *args: Any, **kwargs: Any) -> Any:
+        kwargs.setdefault("timeout", _REQUEST_S)
+        return super()._do_request(*args, **kwargs)
 
 
 class JobSupervisor:
@@ -67,14 +80,27 @@ class JobSupervisor:
             WorkerLostError: If as many jobs as there are attempts ended without a word.
         """
         files = BatchFiles.of(self._store, self._recipe.run_id, locations)
-        files.renew_lease()
         files.write_batch(locations, self._execution)
+        told: set[str] = set()
+        with _renewed_lease(files, self._execution.lease_s):
+            self._run_attempts(files, listener, told)
+        manifests = [read_scene_record(self._store, self._recipe, location) for location in locations]
+        for manifest in manifests:
+            # What came too late to be told on the way.
+            if manifest["location"] not in told:
+                listener.on_scene(manifest)
+        return manifests
+
+    def _run_attempts(self, files: BatchFiles, listener: Listener, told: set[str]) -> None:
         number, losses = self._first_attempt(files.batch), 0
         while True:
-            status = self._follow(files, number, listener)
-            error = files.read_end(number) if status is not JobStatus.STOPPED else _stopped(files, number)
+            status = self._follow(files, number, listener, told)
+            error = files.read_end(number)
+            if status is not JobStatus.SUCCEEDED and (error is None or status is JobStatus.STOPPED):
+                # Whatever an end says that it cannot have written itself.
+                error = WorkerLostError(f"Attempt {number} of batch {files.batch} was stopped or killed.")
             if error is None:
-                return [read_scene_record(self._store, self._recipe, location) for location in locations]
+                return
             if not isinstance(error, WorkerError):
                 raise error
             losses += 1
@@ -95,25 +121,18 @@ class JobSupervisor:
             number += 1
         return number
 
-    def _follow(self, files: BatchFiles, number: int, listener: Listener) -> JobStatus:
+    def _follow(self, files: BatchFiles, number: int, listener: Listener, told: set[str]) -> JobStatus:
         """Submit an attempt unless it is there, and poll it to its end."""
         name = self._id(files.batch, number)
         if self._find(name) is None:
-            entry = _ENTRY.format(store=self._store.url, run=files.run, batch=files.batch, attempt=number)
-            with translated_connection(self._execution.ray_address):
-                # The driver of a batch moves manifests only: it needs no core of its own.
-                self._client.submit_job(entrypoint=entry, submission_id=name, entrypoint_num_cpus=0)
-        told: set[str] = set()
-        heard_at = renewed_at = time.monotonic()
+            files.forget(number)
+            self._submit(name, files, number)
+        heard_at = time.monotonic()
         while True:
-            now = time.monotonic()
-            if now - renewed_at > self._execution.lease_s / 6:
-                files.renew_lease()
-                renewed_at = now
             status = self._status(name)
             if status is not None:
-                heard_at = now
-            elif now - heard_at > _SILENT_HEAD_S:
+                heard_at = time.monotonic()
+            elif time.monotonic() - heard_at > _SILENT_HEAD_S:
                 raise WorkerLostError(
                     f"The Ray cluster at {self._execution.ray_address} has been silent for {_SILENT_HEAD_S:g} s. "
                     "What is committed stays; run again when it is back."
@@ -122,6 +141,18 @@ class JobSupervisor:
             if status is not None and status not in _AT_WORK:
                 return status
             time.sleep(_POLL_S)
+
+    def _submit(self, name: str, files: BatchFiles, number: int) -> None:
+        store = shlex.quote(self._store.url)
+        entry = _ENTRY.format(store=store, run=files.run, batch=files.batch, attempt=number)
+        with translated_connection(self._execution.ray_address):
+            try:
+                # The driver of a batch moves manifests only: it needs no core of its own.
+                self._client.submit_job(entrypoint=entry, submission_id=name, entrypoint_num_cpus=0)
+            except (RuntimeError, OSError):
+                # Another was faster, or the answer to our own was lost: the job that is there is the one.
+                if self._find(name) is None:
+                    raise
 
     def _tell(self, files: BatchFiles, number: int, listener: Listener, told: set[str]) -> None:
         """Pass on what the job wrote down since the last look."""
@@ -137,23 +168,56 @@ class JobSupervisor:
             listener.on_stage(location, stage, done, total)
 
     def _find(self, name: str) -> Any:
-        with translated_connection(self._execution.ray_address):
+        """Return a job, or None if the cluster knows none of that name; a head that restarts is waited for."""
+        until = time.monotonic() + _SILENT_HEAD_S
+        while True:
             try:
                 return self._client.get_job_info(name)
             except RuntimeError as error:
-                if "404" in str(error) or "does not exist" in str(error):
+                if _is_unknown(error):
                     return None
-                raise
+                if time.monotonic() > until:
+                    with translated_connection(self._execution.ray_address):
+                        raise
+            except OSError:
+                if time.monotonic() > until:
+                    with translated_connection(self._execution.ray_address):
+                        raise
+            time.sleep(_POLL_S)
 
     def _status(self, name: str) -> JobStatus | None:
         """Return a job's status; None while the cluster does not answer."""
         try:
             return self._client.get_job_status(name)
-        except (RuntimeError, OSError):
+        except RuntimeError as error:
+            # A head that came back without its memory: the job is gone with it.
+            return JobStatus.FAILED if _is_unknown(error) else None
+        except OSError:
             return None
 
     def _id(self, batch: str, number: int) -> str:
-        return f"{job_prefix(self._recipe.run_id, self._store.url)}{batch}-{number}"
+        # A request with other rules for what is tried again is not answered by a job that had the old ones.
+        rules = digest(self._execution.model_dump(mode="json", include=set(_RULES)))[:6]
+        return f"{job_prefix(self._recipe.run_id, self._store.url)}{batch}-{rules}-{number}"
+
+
+@contextmanager
+def _renewed_lease(files: BatchFiles, lease_s: float) -> Iterator[None]:
+    """Renew a batch's lease during the block, from a thread of its own: the block may be held up for longer."""
+    is_over = threading.Event()
+
+    def renew() -> None:
+        while not is_over.wait(lease_s / 6):
+            # A store that does not answer for so long ends the job, which could not commit either.
+            with suppress(StoreUnavailableError):
+                files.renew_lease()
+
+    files.renew_lease()
+    threading.Thread(target=renew, daemon=True).start()
+    try:
+        yield
+    finally:
+        is_over.set()
 
 
 def client_of(address: str | None) -> JobSubmissionClient:
@@ -163,7 +227,7 @@ def client_of(address: str | None) -> JobSubmissionClient:
         ConfigError: If it is not there, refuses, or is of another version of Ray.
     """
     with translated_connection(address):
-        client = JobSubmissionClient(address)
+        client = _Client(address)
         # Its get_version is that of the API; the cluster's own it keeps from the first answer.
         theirs, ours = str(getattr(client, "_server_ray_version", _own_version())), _own_version()
     # Drivers and workers pickle to one another: Ray itself refuses other versions, only much later and thrice.
@@ -200,8 +264,8 @@ def stopped_on_error(address: str, prefix: str) -> Iterator[None]:
         raise
 
 
-def _stopped(files: BatchFiles, number: int) -> Lift3dError:
-    return WorkerLostError(f"Attempt {number} of batch {files.batch} was stopped.")
+def _is_unknown(error: RuntimeError) -> bool:
+    return "status code 404" in str(error)
 
 
 def _own_version() -> str:

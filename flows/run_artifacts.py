@@ -16,6 +16,7 @@ from prefect.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.exceptions import PrefectException
 
 from flows.progress import Manifest
 from lift3d.config import Recipe
@@ -86,6 +87,6 @@ class RunArtifacts:
 def _told(show: Callable[[], Any]) -> Any:
     try:
         return show()
-    except (httpx.HTTPError, OSError) as error:
+    except (httpx.HTTPError, PrefectException, OSError) as error:
         _log.warning("Prefect does not answer, the run goes on without its artifacts: %s", error)
         return None

@@ -23,6 +23,8 @@ from lift3d.storage.location import Store
 _MOST_FILES = 20_000
 _IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".ppm")
 _PROCEDURAL_VIEWS = 24
+# What a scene may be to blame for; that a store or a machine went says nothing about it, nor about the next run.
+_KEPT: tuple[Budget, ...] = ("lost", "memory")
 
 
 @dataclass(slots=True)
@@ -95,7 +97,7 @@ class SceneQueue:
     ) -> None:
         self._store = store
         self._folder = f"{run_path(recipe.run_id)}/failures"
-        known = {} if forget_failures else _known_failures(store, self._folder)
+        known = {} if forget_failures else _known_failures(store, self._folder, locations)
         self._ready: list[tuple[int, int, Item]] = []
         self._later: list[tuple[float, int, Item]] = []
         self._added = 0
@@ -128,8 +130,10 @@ class SceneQueue:
     def count_failure(self, item: Item, budget: Budget) -> int:
         """Count a failure, here and in the store, and return how many of the kind there were."""
         item.failures[budget] += 1
-        key = f"{self._folder}/{digest(item.location)}.json"
-        self._store.write_bytes(key, json.dumps({"location": item.location, "failures": item.failures}).encode())
+        if budget in _KEPT:
+            kept = {name: item.failures[name] for name in _KEPT}
+            key = f"{self._folder}/{digest(item.location)}.json"
+            self._store.write_bytes(key, json.dumps({"location": item.location, "failures": kept}).encode())
         return item.failures[budget]
 
 
@@ -152,11 +156,16 @@ def size_hint(location: str) -> int:
     return count
 
 
-def _known_failures(store: Store, folder: str) -> dict[str, Counter[Budget]]:
+def _known_failures(store: Store, folder: str, locations: Sequence[str]) -> dict[str, Counter[Budget]]:
     known = {}
+    wanted = {digest(location) for location in locations}
     for key in store.list(folder):
+        name = key.rsplit("/", 1)[-1].removesuffix(".json")
+        if name not in wanted:
+            continue
         try:
-            known[key.rsplit("/", 1)[-1].removesuffix(".json")] = Counter(json.loads(store.read_bytes(key))["failures"])
+            found: dict[Budget, int] = json.loads(store.read_bytes(key))["failures"]
+            known[name] = Counter(found)
         except (ValueError, KeyError, ProductMissingError):
             continue  # written by a driver that died while writing; the count starts again
     return known

@@ -86,9 +86,12 @@ class SceneWorker:
 
     def _end_with_lease(self) -> None:
         lease_s = self._execution.lease_s
+        silences = 0
+        # Twice in a row: a scene that held the interpreter for long wakes this thread before calls that wait are heard.
         while True:
             time.sleep(lease_s / 4)
-            if time.monotonic() - self._asked_at > lease_s:
+            silences = silences + 1 if time.monotonic() - self._asked_at > lease_s else 0
+            if silences > 1:
                 # Not an exception: the scene's thread may be anywhere, and nothing uncommitted is to be kept.
                 os._exit(LEASE_EXIT_CODE)
 

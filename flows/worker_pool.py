@@ -1,8 +1,10 @@
 """The actors of a run: started once, kept from batch to batch, replaced when they die, ended by their lease."""
 
 import math
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +13,7 @@ import ray
 from flows.retry_policy import fetch
 from flows.scene_queue import Item
 from flows.scene_workers import Prepare, actor_factory, prepare_scenes
+from lift3d.circuit_breaker import CircuitBreaker
 from lift3d.config import Execution, Recipe
 from lift3d.errors import ConfigError, Lift3dError
 from lift3d.storage.location import Store, open_store
@@ -84,13 +87,19 @@ class WorkerPool:
                 "s3://, or run with --serial."
             )
         self.workers: list[Worker] = []
+        # Of the run, not of a batch: twenty failures may be spread over many small ones.
+        self.breaker = CircuitBreaker(execution.breaker_failures)
         self._make_actor = actor_factory(recipe, execution, self.store, prepare)
         self._patience_s = min(execution.lease_s, execution.heartbeat_s) / _ASKS_PER_LEASE
+        self._is_over = threading.Event()
 
     def __enter__(self) -> "WorkerPool":
+        # A thread of its own: the driver may be held up by the store or by Prefect for longer than a lease.
+        threading.Thread(target=self._renew_leases, daemon=True).start()
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._is_over.set()
         while self.workers:
             self.drop(self.workers[-1])
 
@@ -144,6 +153,12 @@ class WorkerPool:
             else:
                 yield self._hear_call(worker)
 
+    def _renew_leases(self) -> None:
+        while not self._is_over.wait(self._patience_s):
+            for worker in [one for one in list(self.workers) if one.is_placed]:
+                with suppress(ray.exceptions.RayError):
+                    worker.actor.ready.remote()
+
     def _ask(self, every_s: float) -> None:
         now = time.monotonic()
         for worker in self.workers:
@@ -153,8 +168,12 @@ class WorkerPool:
 
     def _hear_stage(self, worker: Worker) -> Iterator[Stage]:
         found, worker.status_call = fetch(worker.status_call), None
-        # A worker that died is found out through its scene's call, an idle one by the next scene.
-        if worker.item is None or isinstance(found, Lift3dError):
+        if isinstance(found, Lift3dError):
+            # One at work is found out through its scene's call; an idle one must not be given a scene.
+            if worker.item is None and worker in self.workers:
+                self.drop(worker)
+            return
+        if worker.item is None:
             return
         stage, done, total, silent_s = found
         worker.heard_at = max(worker.heard_at, time.monotonic() - silent_s)

@@ -284,6 +284,25 @@ def tables(
         ) from error
 
 
+@app.command()
+def report(
+    store: Annotated[str, typer.Argument(help="URL of the store.")],
+    run_id: Annotated[str | None, typer.Option("--run", help="Run id; the latest if not given.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write; report.html beside a local store if not given.")
+    ] = None,
+    views: Annotated[int, typer.Option(help="Views that are drawn of each operator and lifter.")] = 6,
+    scenes: Annotated[int, typer.Option(help="Scenes that are drawn.")] = 8,
+) -> None:
+    """Write one HTML file that opens offline: the table, pictures, where it fails. Exit code 1 of an alien store."""
+    from lift3d.present.report import write_report
+    from lift3d.present.report_scenes import ReportExtent
+
+    written = write_report(store, ReportExtent(run_id, scenes, views), out)
+    typer.echo(written.to_text())
+    sys.exit(0 if written.is_readable else EXIT_ERROR)
+
+
 @app.command("compare")
 def compare_two_runs(
     run_a: Annotated[str, typer.Argument(metavar="RUN_A", help="Run id, or URL#RUN for one of another store.")],

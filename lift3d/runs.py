@@ -83,7 +83,8 @@ def run_serially(
             store.write_bytes(scene_record_path(recipe, location), to_record(manifest))
         manifests.append(manifest)
         on_scene(manifest)
-        breaker.record(manifest)
+        if given_up is None:
+            breaker.record(manifest)
     return manifests
 
 

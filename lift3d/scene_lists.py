@@ -6,6 +6,8 @@ from pathlib import Path, PurePosixPath
 from lift3d.errors import ConfigError, ProductMissingError, SceneFormatError
 from lift3d.storage.location import Store
 
+# Written by a run for itself: its locations are as the recipe has them, whatever they are relative to.
+EXACT_LIST = "scenes.exact.jsonl"
 SUFFIXES = (".txt", ".csv", ".jsonl", ".parquet")
 
 
@@ -13,7 +15,7 @@ def expand_scenes(scenes: str | Sequence[str]) -> tuple[str, ...]:
     """Return the locations of scenes, with every list of scenes replaced by what it holds.
 
     A list is a .txt (a location per line), .csv or .parquet (column ``location``) or .jsonl file, local or of a
-    store's scheme (s3://…). Relative locations in a list are relative to it.
+    store's scheme (s3://…). Relative locations in a local list are relative to it; others name absolute ones.
 
     Args:
         scenes: Locations and lists; one of them may stand alone.
@@ -38,11 +40,16 @@ def _read(location: str) -> tuple[str, ...]:
         content = Store(folder or ".").read_bytes(name)
     except (ProductMissingError, SceneFormatError) as error:
         raise ConfigError(f"The list of scenes '{location}' does not exist. Check the path.") from error
-    return tuple(_resolved(one, folder) for one in read_scene_list(content, location))
+    listed = read_scene_list(content, location)
+    return listed if name == EXACT_LIST else tuple(_resolved(one, folder, location) for one in listed)
 
 
-def _resolved(location: str, folder: str) -> str:
-    is_relative = ":" not in location and not PurePosixPath(location).is_absolute()
-    if not is_relative or "://" in folder:
+def _resolved(location: str, folder: str, where: str) -> str:
+    if ":" in location or PurePosixPath(location).is_absolute():
         return location
+    if "://" in folder:
+        raise ConfigError(
+            f"The list of scenes '{where}' names '{location}', which is relative, and scenes are read from disks. Name "
+            "scenes in it by absolute paths that every machine sees."
+        )
     return str(Path(folder or ".").absolute() / location)

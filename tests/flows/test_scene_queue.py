@@ -51,12 +51,15 @@ def test_failures_survive_the_driver_and_damage_to_them(store: Store) -> None:
     queue = SceneQueue(SCENES, recipe, store)
     item = queue.take(0.0)
     assert item is not None
-    assert [queue.count_failure(item, "lost"), queue.count_failure(item, "memory")] == [1, 1]
+    kinds = ("lost", "memory", "store", "preempted")
+    assert [queue.count_failure(item, kind) for kind in kinds] == [1, 1, 1, 1]
     again = SceneQueue(SCENES, recipe, store).take(0.0)
     assert again is not None
     assert again.failures == {"lost": 1, "memory": 1}
     assert SceneQueue(SCENES, recipe, store, forget_failures=True).take(0.0).failures == {}  # type: ignore[union-attr]
     (key,) = store.list(f"runs/{recipe.run_id}/failures")
     assert json.loads(store.read_bytes(key))["location"] == item.location
+    # Those of scenes in other batches are not read at all.
+    assert SceneQueue(SCENES[:1], recipe, store).take(0.0).failures == {}  # type: ignore[union-attr]
     store.write_bytes(key, b"{")
     assert SceneQueue(SCENES, recipe, store).take(0.0).failures == {}  # type: ignore[union-attr]

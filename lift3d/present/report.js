@@ -1,0 +1,58 @@
+"use strict";
+(() => {
+  const FRAMES_PER_SECOND = 6;
+  const still = window.matchMedia("(prefers-reduced-motion: reduce)");
+
+  // The slider shows pictures of the gallery below it; without a script there is nothing to slide.
+  const compare = (box) => {
+    const rows = box.closest("[data-pictures]").querySelectorAll("[data-row]");
+    const [stack, choice, cut] = ["[data-stack]", "[data-choice]", "[data-cut]"].map((name) => box.querySelector(name));
+    const show = () => {
+      const pictures = ["2D", "lifted"].map((name) =>
+        rows[Number(choice.value)].querySelector(`[data-column="${name}"] img`));
+      if (pictures.every(Boolean)) stack.replaceChildren(...pictures.map((one) => one.cloneNode()));
+    };
+    const move = () => stack.style.setProperty("--cut", `${cut.value}%`);
+    choice.addEventListener("change", show);
+    cut.addEventListener("input", move);
+    show();
+    move();
+    box.hidden = false;
+  };
+
+  const flicker = (box) => {
+    const screens = [...box.querySelectorAll("[data-frames]")].map((one) => [...one.children]);
+    const names = [...box.querySelectorAll("[data-names] li")].map((one) => one.textContent);
+    const [play, slider, target] = ["[data-play]", "[data-frame]", "[data-target]"].map((name) => box.querySelector(name));
+    let place = 0, step = 1, timer = null, isWanted = !still.matches, isSeen = false;
+    const show = (next) => {
+      place = next;
+      for (const frames of screens) frames.forEach((frame, index) => { frame.hidden = index !== place; });
+      slider.value = String(place);
+      target.textContent = names[place];
+    };
+    // To and fro: a jump from the last view to the first would look like a flicker.
+    const advance = () => {
+      if (place + step < 0 || place + step >= names.length) step = -step;
+      show(place + step);
+    };
+    const update = () => {
+      const isOn = isWanted && isSeen && !document.hidden && names.length > 1;
+      if (isOn && timer === null) timer = window.setInterval(advance, 1000 / FRAMES_PER_SECOND);
+      if (!isOn && timer !== null) { window.clearInterval(timer); timer = null; }
+      play.textContent = isWanted ? "Pause" : "Play";
+    };
+    const want = (is) => { isWanted = is; update(); };
+    play.addEventListener("click", () => want(!isWanted));
+    slider.addEventListener("input", () => { want(false); show(Number(slider.value)); });
+    still.addEventListener("change", () => want(!still.matches));
+    document.addEventListener("visibilitychange", update);
+    new IntersectionObserver((seen) => { isSeen = seen[seen.length - 1].isIntersecting; update(); }).observe(box);
+    show(0);
+    update();
+    box.querySelector("[data-controls]").hidden = names.length < 2;
+  };
+
+  document.querySelectorAll("[data-compare]").forEach(compare);
+  document.querySelectorAll("[data-flicker]").forEach(flicker);
+})();
