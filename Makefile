@@ -35,13 +35,13 @@ demo: $(STAMP)  ## Lift the demo scenes with every lifter and print the table.
 	$(BIN)/lift3d run --recipe flows/recipes/demo.yaml --store $(STORE)
 
 test: $(STAMP)  ## Units, properties, contracts, the serial line, one Prefect and one Ray run. No network.
-	$(BIN)/python -m pytest -m "not real and not cluster and not gpu" $(ARGS)
+	$(BIN)/python -m pytest -m "not real and not cluster and not gpu and not slow" $(ARGS)
 
 test-real: $(STAMP)  ## Real captures and networks, found through LIFT3D_TEST_DATA.
 	$(BIN)/python -m pytest -m "real and not cluster" $(ARGS)
 
-test-cluster: $(STAMP)  ## Prefect server and worker, several Ray nodes, a real S3 server, notebooks.
-	$(BIN)/python -m pytest -m cluster $(ARGS)
+test-cluster: $(STAMP)  ## Prefect server and worker, several Ray nodes, a real S3 server, notebooks; all that is slow.
+	$(BIN)/python -m pytest -m "cluster or slow" $(ARGS)
 
 test-cluster-quick: $(STAMP)  ## The part of it that takes less than a minute a test.
 	$(BIN)/python -m pytest -m "cluster and not slow" $(ARGS)

@@ -1,7 +1,13 @@
 "use strict";
 (() => {
   const FRAMES_PER_SECOND = 6;
+  const TALLEST_REM = 24;
   const still = window.matchMedia("(prefers-reduced-motion: reduce)");
+
+  // A tall picture must not fill more than a screen.
+  const bound = (box, picture) => {
+    box.style.maxWidth = `${(TALLEST_REM * picture.getAttribute("width")) / picture.getAttribute("height")}rem`;
+  };
 
   // The slider shows pictures of the gallery below it; without a script there is nothing to slide.
   const compare = (box) => {
@@ -10,7 +16,9 @@
     const show = () => {
       const pictures = ["2D", "lifted"].map((name) =>
         rows[Number(choice.value)].querySelector(`[data-column="${name}"] img`));
-      if (pictures.every(Boolean)) stack.replaceChildren(...pictures.map((one) => one.cloneNode()));
+      if (!pictures.every(Boolean)) return;
+      stack.replaceChildren(...pictures.map((one) => one.cloneNode()));
+      bound(stack, pictures[0]);
     };
     const move = () => stack.style.setProperty("--cut", `${cut.value}%`);
     choice.addEventListener("change", show);
@@ -48,6 +56,7 @@
     still.addEventListener("change", () => want(!still.matches));
     document.addEventListener("visibilitychange", update);
     new IntersectionObserver((seen) => { isSeen = seen[seen.length - 1].isIntersecting; update(); }).observe(box);
+    for (const frames of screens) bound(frames[0].parentElement, frames[0]);
     show(0);
     update();
     box.querySelector("[data-controls]").hidden = names.length < 2;

@@ -70,6 +70,12 @@ class LifterPictures:
     left_out: int
 
     @property
+    def size(self) -> int:
+        """Characters of the pictures."""
+        shots = [shot for row in self.rows for shot in row.shots if shot is not None]
+        return sum(len(shot.url) for shot in shots) + sum(step.size for step in self.steps)
+
+    @property
     def has_plain(self) -> bool:
         """Whether there is a 2D answer to compare with; novel cameras have none."""
         return any(step.plain is not None for step in self.steps)

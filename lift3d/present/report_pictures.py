@@ -58,6 +58,30 @@ class Album:
         return shots
 
 
+class Purse:
+    """The room of a page, shared among all whose pictures stand on it: what one leaves over the next ones have.
+
+    Attributes:
+        room: Characters that are left.
+        sharers: How many are still to come.
+        most: What each of them may take at most.
+    """
+
+    def __init__(self, room: int, sharers: int, most: int) -> None:
+        self.room = room
+        self.sharers = sharers
+        self.most = most
+
+    def share(self) -> int:
+        """Return what each of those to come may take."""
+        return min(self.most, self.room // max(1, self.sharers))
+
+    def spend(self, size: int, sharers: int) -> None:
+        """Note what some of them took."""
+        self.room -= size
+        self.sharers -= sharers
+
+
 def encoded(picture: Picture) -> Shot:
     """Return a picture (RGB in [0, 1]) as PNG if it is tiny, else as JPEG no longer than LONGEST_PX."""
     pixels = (np.nan_to_num(np.clip(picture, 0, 1)) * 255 + 0.5).astype(np.uint8)[..., ::-1]

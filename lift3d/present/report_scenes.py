@@ -10,6 +10,7 @@ from lift3d.pipeline import read_scene
 from lift3d.present.report_angles import AngleChart, CameraPlaces, angle_chart
 from lift3d.present.report_failures import Failures
 from lift3d.present.report_gallery import LifterPictures, ScenePlace, operator_pictures
+from lift3d.present.report_pictures import Purse
 from lift3d.scene_lift import RAW2D
 from lift3d.storage.location import Store
 
@@ -93,15 +94,15 @@ def drawn_scenes(
             trouble = f"The scene's own images cannot be read here: {error}"
         places.append((name, ScenePlace(store, recipe, manifest, scene), trouble))
     units = sum(len(place.lifters(operator)) for _, place, _ in places for operator in place.operators())
-    room = min(_LIFTER_ROOM, PICTURE_ROOM // max(1, units))
+    purse = Purse(PICTURE_ROOM, units, _LIFTER_ROOM)
     return [
-        DrawnScene(name, place.manifest, trouble, _drawn_operators(name, place, failures, extent, room))
+        DrawnScene(name, place.manifest, trouble, _drawn_operators(name, place, failures, extent, purse))
         for name, place, trouble in places
     ]
 
 
 def _drawn_operators(
-    name: str, place: ScenePlace, failures: Failures, extent: ReportExtent, room: int
+    name: str, place: ScenePlace, failures: Failures, extent: ReportExtent, purse: Purse
 ) -> tuple[DrawnOperator, ...]:
     cameras: CameraPlaces | None = None
     found = []
@@ -113,10 +114,11 @@ def _drawn_operators(
             if rows:
                 cameras = cameras or CameraPlaces(place.store, place.manifest)
                 chart = angle_chart(family, rows, cameras)
-            pictures = operator_pictures(place, operator, extent.view_count, room)
+            pictures = operator_pictures(place, operator, extent.view_count, purse.share())
         except Lift3dError as error:
             # The table stands without pictures; fsck names everything that is damaged.
             trouble = f"Pictures are missing: {error}"
+        purse.spend(sum(one.size for one in pictures), len(place.lifters(operator)))
         named = [one["lifter"] for one in place.manifest["lifted"] if one["operator"] == operator and one["parts"]]
         hidden = tuple(lifter for lifter in named if lifter not in {RAW2D, *place.lifters(operator)})
         found.append(DrawnOperator(operator, tuple(pictures), chart, trouble, hidden))

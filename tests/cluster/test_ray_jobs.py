@@ -63,6 +63,7 @@ def test_a_job_equals_the_serial_run_and_is_found_again(cluster: RayCluster, tmp
     assert _attempts(cluster, tmp_path, recipe) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.fault(20, "the job is stopped, as the hook of a cancelled flow does it")
 def test_a_stopped_job_leaves_no_worker_within_a_minute(cluster: RayCluster, tmp_path: Path) -> None:
     recipe = _recipe(LONG)
@@ -88,6 +89,7 @@ def test_a_killed_job_is_followed_by_the_next_attempt(cluster: RayCluster, tmp_p
     assert _attempts(cluster, tmp_path, recipe) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.fault(18, "the supervisor is gone: nobody renews the lease")
 def test_a_job_whose_supervisor_is_silent_ends_itself_and_the_next_one_goes_on(
     cluster: RayCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -113,6 +115,7 @@ def test_two_supervisors_share_one_job(cluster: RayCluster, tmp_path: Path) -> N
     assert _attempts(cluster, tmp_path, recipe) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.fault(37, "the batch was written by another version of lift3d")
 def test_a_cluster_with_another_protocol_refuses_before_any_scene(
     cluster: RayCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

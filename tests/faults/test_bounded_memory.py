@@ -98,6 +98,7 @@ def test_bombs_cost_nothing_and_large_images_no_more_than_one_of_them(tmp_path: 
     assert after_all - after_one < 30 * MIB
 
 
+@pytest.mark.slow
 @pytest.mark.cluster
 @pytest.mark.timeout(600)
 @pytest.mark.fault(29, "a capture of 10,000 views is read and planned; time and peak memory of a process")

@@ -95,6 +95,7 @@ def test_a_defect_costs_its_scene_one_try(mixed: Mixed) -> None:
     assert tries_of(mixed.store, "defect:9") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.fault(16, "a scene that sleeps for ever")
 @pytest.mark.usefixtures("ray_here")
 def test_a_scene_that_hangs_loses_its_worker_and_then_is_given_up(tmp_path: Path) -> None:
@@ -116,6 +117,7 @@ def test_scenes_that_all_fail_alike_stop_the_run(tmp_path: Path) -> None:
     assert sum(tries_of(store, location) for location in scenes) < len(scenes)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_here")
 def test_failures_are_remembered_from_driver_to_driver_until_told_otherwise(tmp_path: Path) -> None:
     scenes = ("killed:a",)
@@ -127,6 +129,7 @@ def test_failures_are_remembered_from_driver_to_driver_until_told_otherwise(tmp_
     assert tries_of(store, "killed:a") == 4
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_here")
 def test_workers_of_a_pool_outlive_a_batch(tmp_path: Path) -> None:
     recipe = Recipe(scenes=("ok:a", "ok:b"))
@@ -136,6 +139,7 @@ def test_workers_of_a_pool_outlive_a_batch(tmp_path: Path) -> None:
     assert len(pids) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.fault(1, "a driver that is gone: its workers hear nothing")
 @pytest.mark.usefixtures("ray_here")
 def test_a_worker_that_nobody_asks_ends_itself(tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
         yield running
 
 
+@pytest.mark.slow
 @pytest.mark.fault(21, "a run that is Running, with no process and so no heartbeat behind it")
 def test_a_run_that_dies_before_its_first_heartbeat_is_crashed_and_one_that_has_ended_is_not(
     server: PrefectServer, tmp_path: Path

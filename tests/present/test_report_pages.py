@@ -15,7 +15,7 @@ from lift3d.domain.lifted import LiftedFeatures, LiftedView, Prediction
 from lift3d.errors import ConfigError, ProductMissingError, StoreLayoutError
 from lift3d.present.report import make_report, write_report
 from lift3d.present.report_angles import CameraPlaces
-from lift3d.present.report_pictures import LONGEST_PX, Album, encoded
+from lift3d.present.report_pictures import LONGEST_PX, Album, Purse, encoded
 from lift3d.present.report_scenes import ReportExtent
 from lift3d.scene_products import write_lifted_part
 from lift3d.storage import layout
@@ -158,6 +158,15 @@ def test_an_album_never_takes_more_than_its_room():
     shot = encoded(noise)
     assert (shot.width, shot.height) == (LONGEST_PX, LONGEST_PX * 3 // 4)
     assert encoded(noise[:20, :30]).url.startswith("data:image/png")
+
+
+def test_what_one_leaves_over_the_next_ones_have():
+    purse = Purse(100, sharers=5, most=30)
+    assert purse.share() == 20
+    purse.spend(10, sharers=2)
+    assert purse.share() == 30
+    purse.spend(90, sharers=3)
+    assert purse.share() == 0
 
 
 @pytest.mark.parametrize("angle_deg", [0.5, 10.0, 60.0])

@@ -58,7 +58,10 @@ def check_finished(store: Store, clean: Store) -> None:
     ("kind", "stop_at"),
     [
         *(("local", step) for step in ("filling", "manifest", "+manifest")),
-        *(pytest.param("swift", step, marks=pytest.mark.cluster) for step in (*STEPS, *(f"+{step}" for step in STEPS))),
+        *(
+            pytest.param("swift", step, marks=(pytest.mark.cluster, pytest.mark.slow))
+            for step in (*STEPS, *(f"+{step}" for step in STEPS))
+        ),
     ],
 )
 def test_killed_and_run_again_equals_a_clean_run(kind, stop_at, clean, shared_store_of):

@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lift3d.tables.aggregation import metric_means
@@ -40,12 +40,14 @@ def test_scenes_are_the_unit_however_many_views_they_have():
     assert (more["low"], more["high"]) == pytest.approx((line["low"], line["high"]))
 
 
+@settings(max_examples=15)
 @given(st.lists(st.lists(st.floats(-5, 5), min_size=1, max_size=3), min_size=1, max_size=5), st.integers(1, 4))
 def test_failed_scenes_lower_the_count_and_move_nothing(values, count):
     (before,) = intervals_of(rows_of(values)).to_dict("records")
     (after,) = intervals_of([*rows_of(values), *(failed(f"f{one}") for one in range(count))]).to_dict("records")
     for name in ("mean", "low", "high", "ok"):
-        assert after[name] == before[name] or np.isnan(after[name])
+        # Other rows change the order in which a group is summed, by its last bit.
+        assert after[name] == pytest.approx(before[name], rel=1e-12, abs=1e-12, nan_ok=True)
     assert (before["missing"], after["missing"]) == (0, count)
 
 
