@@ -15,6 +15,7 @@ HOMES = {
     "zarr": ("lift3d/storage/",),
     "fsspec": ("lift3d/storage/",),
     "s3fs": ("lift3d/storage/",),
+    "jinja2": ("lift3d/present/",),
     "obstore": ("lift3d/storage/",),
     "pandas": ("lift3d/tables/",),
     "PIL": ("lift3d/scenes/images.py",),
