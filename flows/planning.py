@@ -150,16 +150,27 @@ def plan_scene(location: str, recipe: Recipe, models: Models, store: Store | Non
         models: Those of the recipe.
         store: Where to look for what is committed; None counts everything as work and reads no image file.
     """
-    specs = [operator.spec for operator in models.operators]
     try:
         scene = named_scene(read_scene(location), location, recipe)
     except (SceneError, ConfigError) as error:
         # A location that cannot be a scene is that scene's fault, as in a run.
         return _unusable(location, error)
     try:
-        targets = choose_targets(scene.views, recipe)
+        return plan_read_scene(scene, location, recipe, models, store)
     except SceneError as error:
         return _unusable(location, error)
+
+
+def plan_read_scene(
+    scene: Scene, location: str, recipe: Recipe, models: Models, store: Store | None = None
+) -> ScenePlan:
+    """Return what a run would do with a scene that was read already, see ``plan_scene``.
+
+    Raises:
+        SceneError: If none of its views can be a target.
+    """
+    specs = [operator.spec for operator in models.operators]
+    targets = choose_targets(scene.views, recipe)
     largest = max((target.camera.size for target in targets), key=lambda size: size.height * size.width)
     size = SceneSize(largest, len(scene.views), len(targets), _map_bytes(scene))
     missing, is_done = _missing(scene, location, recipe, models, store)

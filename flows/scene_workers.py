@@ -9,9 +9,10 @@ from typing import Any
 import ray
 import torch
 
-from flows.planning import plan_scene, require_room
+from flows.planning import plan_read_scene, require_room
 from flows.progress import Manifest
 from lift3d.config import Execution, Recipe
+from lift3d.domain.scene import Scene
 from lift3d.models import Models
 from lift3d.runs import attempt_scene, attempt_share, quarantined_manifest
 from lift3d.scene_inputs import Report
@@ -34,11 +35,14 @@ def prepare_scenes(recipe: Recipe, execution: Execution, store: Store) -> Attemp
         given_up = None if execution.retry_quarantined else quarantined_manifest(store, recipe, location)
         if given_up is not None:
             return given_up
-        require_room(plan_scene(location, recipe, models), execution.memory_allowance_bytes)
+
+        def admit(scene: Scene) -> None:
+            require_room(plan_read_scene(scene, location, recipe, models), execution.memory_allowance_bytes)
+
         if share is not None:
             attempt_share(location, share, recipe, models, store, report)
             return None
-        return attempt_scene(location, recipe, models, store, report)
+        return attempt_scene(location, recipe, models, store, report, admit)
 
     return attempt
 

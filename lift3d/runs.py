@@ -88,11 +88,26 @@ def run_serially(
     return manifests
 
 
-def attempt_scene(location: str, recipe: Recipe, models: Models, store: Store, report: Report = quiet) -> Manifest:
+def attempt_scene(
+    location: str,
+    recipe: Recipe,
+    models: Models,
+    store: Store,
+    report: Report = quiet,
+    admit: Callable[[Scene], None] = lambda scene: None,
+) -> Manifest:
     """Run one scene and record what came of it; a scene that is unusable becomes a record with the reason.
 
     A scene whose record stands, whose inputs are the same and whose products are all committed is returned as it is.
     A product that is found damaged is taken back and computed again, once; damaged again, the scene has failed.
+
+    Args:
+        location: The scene.
+        recipe: What to compute.
+        models: Those of the recipe.
+        store: Where products and the record go.
+        report: Told of progress.
+        admit: Called with a scene that has work left, before it is done; may refuse it by an error.
 
     Raises:
         Lift3dError: Everything that is not the scene's fault.
@@ -108,6 +123,7 @@ def attempt_scene(location: str, recipe: Recipe, models: Models, store: Store, r
         # A record is called what the recipe calls it: the scene knows its absolute path alone.
         if standing is not None:
             return {**standing, "location": location}
+        admit(scene)
         found = mended(store, lambda: run_scene(inputs, recipe, models, report))
         manifest = {**found, "location": location}
     except Exception as raised:
