@@ -170,20 +170,16 @@ class JobSupervisor:
     def _find(self, name: str) -> Any:
         """Return a job, or None if the cluster knows none of that name; a head that restarts is waited for."""
         until = time.monotonic() + _SILENT_HEAD_S
-        while True:
-            try:
-                return self._client.get_job_info(name)
-            except RuntimeError as error:
-                if _is_unknown(error):
-                    return None
-                if time.monotonic() > until:
-                    with translated_connection(self._execution.ray_address):
+        with translated_connection(self._execution.ray_address):
+            while True:
+                try:
+                    return self._client.get_job_info(name)
+                except (RuntimeError, OSError) as error:
+                    if _is_unknown(error):
+                        return None
+                    if time.monotonic() > until:
                         raise
-            except OSError:
-                if time.monotonic() > until:
-                    with translated_connection(self._execution.ray_address):
-                        raise
-            time.sleep(_POLL_S)
+                time.sleep(_POLL_S)
 
     def _status(self, name: str) -> JobStatus | None:
         """Return a job's status; None while the cluster does not answer."""
@@ -264,7 +260,7 @@ def stopped_on_error(address: str, prefix: str) -> Iterator[None]:
         raise
 
 
-def _is_unknown(error: RuntimeError) -> bool:
+def _is_unknown(error: Exception) -> bool:
     return "status code 404" in str(error)
 
 
