@@ -137,7 +137,10 @@ def _train_in_team(rank, folder):
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     state = run(folder, _TEAM_SCHEDULE, team=Team(rank, 2))
     torch.save(weights(state), folder / f"{rank}.pt")
+    torch.distributed.barrier()
     torch.distributed.destroy_process_group()
+    # Past the interpreter's teardown, where threads of gloo that still run abort the process now and then.
+    os._exit(0)
 
 
 def _pair(step):
