@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lift3d.config import Execution, Recipe
     from lift3d.lifters.catalog import build_lifter
+    from lift3d.lifting import lift
     from lift3d.operators.catalog import build_operator, operator
     from lift3d.pipeline import read_scene
+    from lift3d.present.lifted_scene import LiftedScene, lifted_scenes, open_lifted
     from lift3d.runs import list_runs, read_run, run_serially, run_table
     from lift3d.storage.location import open_store
     from lift3d.tables.aggregation import summary
@@ -20,7 +22,11 @@ _HOMES = {
     "Recipe": "lift3d.config",
     "build_lifter": "lift3d.lifters.catalog",
     "build_operator": "lift3d.operators.catalog",
+    "LiftedScene": "lift3d.present.lifted_scene",
+    "lift": "lift3d.lifting",
+    "lifted_scenes": "lift3d.present.lifted_scene",
     "list_runs": "lift3d.runs",
+    "open_lifted": "lift3d.present.lifted_scene",
     "open_store": "lift3d.storage.location",
     "operator": "lift3d.operators.catalog",
     "read_run": "lift3d.runs",
@@ -32,10 +38,14 @@ _HOMES = {
 
 __all__ = [
     "Execution",
+    "LiftedScene",
     "Recipe",
     "build_lifter",
     "build_operator",
+    "lift",
+    "lifted_scenes",
     "list_runs",
+    "open_lifted",
     "open_store",
     "operator",
     "read_run",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lift3d.cli_bench import bench
+from lift3d.cli_look import look
 from lift3d.config import Execution, Recipe, parse_execution, parse_recipe
 from lift3d.errors import ConfigError, Lift3dError
 
@@ -32,6 +33,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(bench, name="bench")
+app.add_typer(look)
 
 
 class TargetMode(StrEnum):
@@ -282,25 +284,6 @@ def tables(
         raise ConfigError(
             f"Cannot write the table to '{out}': {error}. Name a file in a folder that exists."
         ) from error
-
-
-@app.command()
-def report(
-    store: Annotated[str, typer.Argument(help="URL of the store.")],
-    run_id: Annotated[str | None, typer.Option("--run", help="Run id; the latest if not given.")] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="File to write; report.html beside a local store if not given.")
-    ] = None,
-    views: Annotated[int, typer.Option(help="Views that are drawn of each operator and lifter.")] = 6,
-    scenes: Annotated[int, typer.Option(help="Scenes that are drawn.")] = 8,
-) -> None:
-    """Write one HTML file that opens offline: the table, pictures, where it fails. Exit code 1 of an alien store."""
-    from lift3d.present.report import write_report
-    from lift3d.present.report_scenes import ReportExtent
-
-    written = write_report(store, ReportExtent(run_id, scenes, views), out)
-    typer.echo(written.to_text())
-    sys.exit(0 if written.is_readable else EXIT_ERROR)
 
 
 @app.command("compare")

@@ -95,13 +95,26 @@ def _row_pictures(
     return [image, answer, picture, difference_picture(plain.prediction, lifted.prediction), coverage]
 
 
-def _drawn(title: str, rows: Sequence[tuple[str, Sequence[Picture | None]]]) -> bytes:
+class Sheet(Figure):
+    """A figure that notebooks show by itself, whatever backend they have; elsewhere ``savefig`` writes it."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        with warnings.catch_warnings():
+            # Names may be in any script; what the font lacks is drawn as a box.
+            warnings.filterwarnings("ignore", message="Glyph")
+            self.savefig(buffer, format="png", dpi=110)
+        return buffer.getvalue()
+
+
+def draw_rows(title: str, rows: Sequence[tuple[str, Sequence[Picture | None]]]) -> Sheet:
+    """Return a figure of labelled rows of pictures, one under each of COLUMNS; columns without any are left out."""
     shapes = [picture.shape for _, pictures in rows for picture in pictures if picture is not None]
     aspect = shapes[0][0] / shapes[0][1] if shapes else 1.0
     # Novel cameras have no true image and no 2D answer.
     shown = [index for index in range(len(COLUMNS)) if any(pictures[index] is not None for _, pictures in rows)] or [0]
     size = (_CELL_INCHES * len(shown), max(1.0, _CELL_INCHES * aspect * len(rows) + 0.4))
-    figure = Figure(figsize=size, layout="constrained")
+    figure = Sheet(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=9, parse_math=False)
     axes = figure.subplots(max(1, len(rows)), len(shown), squeeze=False)
@@ -116,9 +129,8 @@ def _drawn(title: str, rows: Sequence[tuple[str, Sequence[Picture | None]]]) -> 
             one.set_yticks([])
             if one is axes[0][column]:
                 one.set_title(COLUMNS[shown[column]], fontsize=8)
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        # Names may be in any script; what the font lacks is drawn as a box.
-        warnings.filterwarnings("ignore", message="Glyph")
-        figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()
+    return figure
+
+
+def _drawn(title: str, rows: Sequence[tuple[str, Sequence[Picture | None]]]) -> bytes:
+    return draw_rows(title, rows)._repr_png_()

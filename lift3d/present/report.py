@@ -15,7 +15,8 @@ from typing import Any
 import yaml
 
 from lift3d.config import Recipe
-from lift3d.errors import ConfigError, ProductMissingError, StoreLayoutError
+from lift3d.errors import ConfigError, StoreLayoutError
+from lift3d.present.chosen_run import choose_run
 from lift3d.present.contact_sheet import COLUMNS
 from lift3d.present.headline import headline_means
 from lift3d.present.report_failures import SHOWN, Failures
@@ -102,12 +103,10 @@ def make_report(url: str, extent: ReportExtent) -> Report:
             raise
         return Report(_words(store, "This store cannot be read", str(error)), str(error), is_readable=False)
     runs = list_runs(store)
-    if extent.run_id is not None and extent.run_id not in runs:
-        raise ProductMissingError(f"{store.url} has no run '{extent.run_id}'. It has: {', '.join(runs) or 'none'}.")
-    if not runs:
+    if not runs and extent.run_id is None:
         said = f"{store.url} holds no run yet. Start one with lift3d run … --store {store.url}, then ask again."
         return Report(_words(store, "Nothing has been run yet", said), said)
-    run_id = extent.run_id or max(runs, key=lambda run: (_last_written(store, run), run))
+    run_id = choose_run(store, extent.run_id)
     said = ""
     if extent.run_id is None and len(runs) > 1:
         others = ", ".join(run for run in runs if run != run_id)
@@ -117,13 +116,6 @@ def make_report(url: str, extent: ReportExtent) -> Report:
 
 def _words(store: Store, title: str, said: str) -> bytes:
     return page({"title": title, "said": said, "store": store.url, "recipe": None, "versions": _versions()})
-
-
-def _last_written(store: Store, run_id: str) -> float:
-    """Return when a scene of a run was last recorded, by the clock of the store; of a run without any, its recipe."""
-    folder = layout.run_path(run_id)
-    infos = store.entries(f"{folder}/scenes") or store.entries(f"{folder}/recipe.json")
-    return max((info.modified for info in infos.values()), default=0.0)
 
 
 def _run_content(store: Store, run_id: str, extent: ReportExtent) -> dict[str, Any]:
