@@ -20,7 +20,8 @@ from lift3d.planned_bytes import (
     peak_of,
     stored_scene_bytes,
 )
-from lift3d.runs import named_scene, scene_record_path, standing_manifest
+from lift3d.run_tables import scene_record_path
+from lift3d.runs import named_scene, standing_manifest
 from lift3d.scene_inputs import SceneInputs
 from lift3d.storage.layout import STORE_FILE
 from lift3d.storage.location import Store, open_store

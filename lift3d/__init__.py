@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from lift3d.operators.catalog import build_operator, operator
     from lift3d.pipeline import read_scene
     from lift3d.present.lifted_scene import LiftedScene, lifted_scenes, open_lifted
-    from lift3d.runs import list_runs, read_run, run_serially, run_table
+    from lift3d.run_tables import list_runs, read_run, run_table
+    from lift3d.runs import run_serially
     from lift3d.storage.location import open_store
     from lift3d.tables.aggregation import summary
 
@@ -25,14 +26,14 @@ _HOMES = {
     "LiftedScene": "lift3d.present.lifted_scene",
     "lift": "lift3d.lifting",
     "lifted_scenes": "lift3d.present.lifted_scene",
-    "list_runs": "lift3d.runs",
+    "list_runs": "lift3d.run_tables",
     "open_lifted": "lift3d.present.lifted_scene",
     "open_store": "lift3d.storage.location",
     "operator": "lift3d.operators.catalog",
-    "read_run": "lift3d.runs",
+    "read_run": "lift3d.run_tables",
     "read_scene": "lift3d.pipeline",
     "run_serially": "lift3d.runs",
-    "run_table": "lift3d.runs",
+    "run_table": "lift3d.run_tables",
     "summary": "lift3d.tables.aggregation",
 }
 

@@ -14,8 +14,8 @@ from lift3d.operators.catalog import build_operator
 from lift3d.operators.protocol import Operator
 from lift3d.pipeline import read_scene
 from lift3d.present.lifted_scene import LiftedScene, open_lifted
-from lift3d.run_tables import write_scene_table
-from lift3d.runs import begin_run, scene_record_path, to_record
+from lift3d.run_tables import scene_record_path, write_scene_table
+from lift3d.runs import begin_run, to_record
 from lift3d.scene_inputs import Report, SceneInputs, quiet
 from lift3d.scene_lift import RAW2D
 from lift3d.scene_run import run_scene

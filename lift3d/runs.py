@@ -17,13 +17,10 @@ from lift3d.domain.scene import DroppedView, Scene
 from lift3d.errors import ConfigError, ProductMissingError, SceneFormatError, WorkerError
 from lift3d.models import Models
 from lift3d.pipeline import read_scene
-from lift3d.run_tables import list_runs as list_runs
-from lift3d.run_tables import read_recipe as read_recipe
-from lift3d.run_tables import read_run as read_run
-from lift3d.run_tables import run_table as run_table
-from lift3d.run_tables import scene_record_path as scene_record_path
-from lift3d.run_tables import unique_names as unique_names
-from lift3d.run_tables import write_scene_table
+from lift3d.run_tables import (
+    scene_record_path,
+    write_scene_table,
+)
 from lift3d.scene_inputs import Report, SceneInputs, quiet
 from lift3d.scene_run import run_scene, run_share
 from lift3d.scene_share import Share

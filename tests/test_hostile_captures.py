@@ -12,7 +12,8 @@ from PIL import Image
 from lift3d.config import parse_recipe
 from lift3d.errors import ConfigError
 from lift3d.present.run_command import exit_code, scene_line
-from lift3d.runs import Manifest, run_table
+from lift3d.run_tables import run_table
+from lift3d.runs import Manifest
 from lift3d.storage.location import open_store
 from tests.support.captures import HEIGHT, WIDTH, capture, transforms, write_images, write_json
 from tests.support.runs import run_into, small_recipe

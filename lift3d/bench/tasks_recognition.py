@@ -20,7 +20,8 @@ from lift3d.operators.catalog import build_operator
 from lift3d.operators.names import OperatorName
 from lift3d.operators.open_vocabulary import TextEncoder
 from lift3d.pipeline import read_scene
-from lift3d.runs import run_serially, run_table
+from lift3d.run_tables import run_table
+from lift3d.runs import run_serially
 from lift3d.scene_scores import ALL_PIXELS
 from lift3d.storage.location import open_store
 from lift3d.tables.comparison import interval

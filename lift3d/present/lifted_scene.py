@@ -16,7 +16,8 @@ from lift3d.pipeline import filled_features, read_scene
 from lift3d.present.chosen_run import choose_run
 from lift3d.present.colours import Picture, ScenePca, difference_picture, heat_picture, prediction_picture
 from lift3d.present.contact_sheet import COLUMNS, Sheet, draw_rows
-from lift3d.runs import Manifest, named_scene, read_run, run_table, unique_names
+from lift3d.run_tables import read_run, run_table, unique_names
+from lift3d.runs import Manifest, named_scene
 from lift3d.scene_lift import RAW2D
 from lift3d.scene_products import read_lifted_part
 from lift3d.storage.location import Store, open_store

@@ -21,7 +21,8 @@ from lift3d.errors import DamagedProductError
 from lift3d.pipeline import read_scene
 from lift3d.present.contact_sheet import draw_contact_sheet
 from lift3d.present.headline import headline
-from lift3d.runs import Manifest, OnScene, run_serially, run_table, unique_names
+from lift3d.run_tables import run_table, unique_names
+from lift3d.runs import Manifest, OnScene, run_serially
 from lift3d.scene_inputs import Report
 from lift3d.scene_lift import RAW2D
 from lift3d.storage import layout

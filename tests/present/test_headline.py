@@ -1,5 +1,5 @@
 from lift3d.present.headline import headline
-from lift3d.runs import run_table
+from lift3d.run_tables import run_table
 from lift3d.storage.location import open_store
 from tests.support.runs import ROOM, STREET, run_into, small_recipe
 

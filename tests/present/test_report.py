@@ -10,7 +10,7 @@ from lift3d.present.contact_sheet import COLUMNS
 from lift3d.present.headline import better_sides
 from lift3d.present.report import make_report
 from lift3d.present.report_scenes import ReportExtent
-from lift3d.runs import run_table
+from lift3d.run_tables import run_table
 from lift3d.storage.commit import remove_product
 from lift3d.storage.location import open_store
 from tests.present.report_reader import figures, read_page
