@@ -34,7 +34,7 @@ class CountingStore(Store):
         self.requests["get"] += 1
         return super().read_bytes(key, start, end)
 
-    def write_bytes(self, key: str, content: bytes) -> None:
+    def write_bytes(self, key: str, content: bytes | memoryview) -> None:
         """Write, and count a PUT."""
         self.requests["put"] += 1
         super().write_bytes(key, content)

@@ -107,10 +107,12 @@ class LiftedScene:
 
         parts = [open_product(self.store, path).to_xarray() for path in dict.fromkeys(self._parts.values())]
         if len(parts) == 1:
-            return parts[0].set_coords("view")
+            alone: xarray.Dataset = parts[0].set_coords("view")
+            return alone
         # Parts of views of several sizes are padded to their own largest; what is missing is NaN or -1 in each.
         joined = xarray.concat(parts, "view", data_vars="minimal", coords="minimal", compat="override", join="outer")
-        return joined.set_coords("view")
+        whole: xarray.Dataset = joined.set_coords("view")
+        return whole
 
     def to_pandas(self) -> DataFrame:
         """Return every score row of this lifter and of raw2d, its ceiling of fidelity and floor of consistency."""

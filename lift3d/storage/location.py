@@ -59,7 +59,7 @@ class Store:
                     return b""
                 raise
 
-    def write_bytes(self, key: str, content: bytes) -> None:
+    def write_bytes(self, key: str, content: bytes | memoryview) -> None:
         """Write an object, replacing what was there.
 
         Raises:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import google_crc32c
+import numpy as np
 
 from lift3d.errors import StoreLayoutError
 
@@ -18,9 +19,11 @@ class Entry:
     crc32c: int
 
     @classmethod
-    def of(cls, content: bytes) -> "Entry":
+    def of(cls, content: bytes | memoryview) -> "Entry":
         """Describe the content of an object."""
-        return cls(len(content), int(google_crc32c.value(content)))
+        # The library takes arrays and bytes, but no views of memory.
+        known = content if isinstance(content, bytes) else np.frombuffer(content, dtype=np.uint8)
+        return cls(len(content), int(google_crc32c.value(known)))
 
 
 @dataclass(frozen=True, slots=True)

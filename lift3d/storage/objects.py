@@ -45,7 +45,7 @@ class Objects(Protocol):
         """Return an object or a part of it."""
         ...
 
-    def write(self, path: str, content: bytes) -> None:
+    def write(self, path: str, content: bytes | memoryview) -> None:
         """Write an object, replacing what was there: all of it or nothing."""
         ...
 
@@ -84,9 +84,9 @@ class FsspecObjects:
         size = None if end is None else end - (start or 0)
         return bytes(self._call("cat_file", path, start=start, end=end, byte_count=size, **single))
 
-    def write(self, path: str, content: bytes) -> None:
+    def write(self, path: str, content: bytes | memoryview) -> None:
         """Write an object."""
-        self._call("pipe_file", path, content, byte_count=len(content))
+        self._call("pipe_file", path, bytes(content), byte_count=len(content))
 
     def create(self, path: str, content: bytes) -> None:
         """Write an object if there is none."""
@@ -146,7 +146,7 @@ class LocalFiles(FsspecObjects):
             # Object stores know no folders: what is one, or lies below a file, is no object.
             raise FileNotFoundError(*error.args) from error
 
-    def write(self, path: str, content: bytes) -> None:
+    def write(self, path: str, content: bytes | memoryview) -> None:
         """Write a file."""
         _write_beside(Path(path), content, is_exclusive=False)
 
@@ -166,7 +166,7 @@ def _modified(entry: Mapping[str, Any]) -> float:
     return float(found.timestamp() if isinstance(found, datetime) else found)
 
 
-def _write_beside(target: Path, content: bytes, is_exclusive: bool) -> None:
+def _write_beside(target: Path, content: bytes | memoryview, is_exclusive: bool) -> None:
     # Not synced to the disk: a marker that outlives a loss of power is worth nothing if its data does not, and
     # syncing all of it would cost more than writing it. What such a loss leaves behind, readers and fsck find.
     partial = target.with_name(f".{uuid.uuid4().hex}{PARTIAL}")

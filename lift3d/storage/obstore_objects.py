@@ -49,7 +49,7 @@ class ObstoreObjects:
             options = {"range": {"offset": start}} if start else None
             return bytes(obstore.get(bucket, key, options=options).bytes())
 
-    def write(self, path: str, content: bytes) -> None:
+    def write(self, path: str, content: bytes | memoryview) -> None:
         """Write an object."""
         bucket, key = self._split(path)
         with _said_plainly():

@@ -9,6 +9,7 @@ bytes go through ``Store``, so retries and errors are as everywhere.
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 
+import numpy as np
 from zarr.abc.store import (
     ByteRequest,
     OffsetByteRequest,
@@ -68,12 +69,14 @@ class VerifiedStore(ZarrStore):
 
     async def set(self, key: str, value: Buffer) -> None:
         """Write an object and record it."""
-        await asyncio.to_thread(self.put, key, value.to_bytes())
+        # Without a copy: an object may be a whole part of a scene.
+        content = np.asarray(value.as_numpy_array()).data.toreadonly().cast("B")
+        await asyncio.to_thread(self.put, key, content)
 
     async def set_if_not_exists(self, key: str, value: Buffer) -> None:
         """Leave out the group's metadata that Zarr adds beside an array: the writer puts it once, when it is whole."""
 
-    def put(self, key: str, content: bytes) -> None:
+    def put(self, key: str, content: bytes | memoryview) -> None:
         """Write an object and record it, outside of Zarr's event loop."""
         self._check_writable()
         self._objects.write_bytes(f"{self._folder}/{key}", content)
