@@ -21,8 +21,8 @@ from lift3d.errors import Lift3dError, PreemptedError, ResourcePromiseError, Wor
 from lift3d.run_tables import scene_record_path
 from lift3d.runs import failed_manifest, to_record
 
-# A cluster that grows on demand may need twenty minutes for its first machine with a GPU.
-_FIRST_WORKER_WITHIN_S = 1800.0
+# A cluster that grows on demand may need twenty minutes for a machine with a GPU, its first or another one.
+_WORKER_WITHIN_S = 1800.0
 # Every share decodes all views: with more, decoding would be most of the work.
 _MOST_SHARES = 16
 
@@ -85,7 +85,7 @@ class _Batch:
         self._queue = SceneQueue(locations, recipe, pool.store, execution.retry_quarantined, shares)
         self._done: dict[str, Manifest] = {}
         self._failed_starts = 0
-        self._first_worker_by = time.monotonic() + _FIRST_WORKER_WITHIN_S
+        self._worker_by = time.monotonic() + _WORKER_WITHIN_S
 
     def run(self) -> list[Manifest]:
         """Loop until every scene has a manifest."""
@@ -180,11 +180,14 @@ class _Batch:
                     "if one view may take so long."
                 ),
             )
-        if now > self._first_worker_by and not self._done and not self._pool.placed_count:
+        if self._pool.placed_count:
+            self._worker_by = now + _WORKER_WITHIN_S
+        elif now > self._worker_by:
             raise ResourcePromiseError(
-                f"Ray found no place for a worker in {_FIRST_WORKER_WITHIN_S:g} s: needed are "
+                f"Ray found no place for a worker in {_WORKER_WITHIN_S:g} s: needed are "
                 f"{self._execution.cpus_per_worker:g} CPU and {self._execution.gpus_per_worker:g} GPU, the "
-                f"cluster has {ray.cluster_resources()}. Lower what a worker reserves, or add a node."
+                f"cluster has {ray.cluster_resources()}. Lower what a worker reserves, or add a node; "
+                "what is committed stays."
             )
 
     def _record_failure(self, item: Item, reason: str, message: str, is_quarantined: bool) -> None:

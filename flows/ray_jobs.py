@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 from flows.batch_files import BatchFiles
-from flows.progress import Listener, Manifest
+from flows.progress import Listener, Manifest, OnScene
 from flows.retry_policy import translated_connection
+from lift3d.circuit_breaker import CircuitBreaker
 from lift3d.config import Execution, Recipe
 from lift3d.domain.keys import digest
 from lift3d.errors import ConfigError, Lift3dError, StoreUnavailableError, WorkerError, WorkerLostError
@@ -70,6 +71,8 @@ class JobSupervisor:
         self._execution = execution
         self._began_ms = began_at * 1000.0
         self._store = open_store(execution.store)
+        # Of the run: the one in a job sees its own batch alone.
+        self._breaker = CircuitBreaker(execution.breaker_failures)
         self._client = client_of(execution.ray_address)
 
     def run_batch(self, locations: Sequence[str], listener: Listener) -> list[Manifest]:
@@ -78,7 +81,9 @@ class JobSupervisor:
         Raises:
             Lift3dError: What concerned more than one scene, of the class that the job saw.
             WorkerLostError: If as many jobs as there are attempts ended without a word.
+            BreakerError: If scenes of this batch and those before failed alike.
         """
+        listener = Listener(self._counted(listener.on_scene), listener.on_stage)
         files = BatchFiles.of(self._store, self._recipe.run_id, locations)
         files.write_batch(locations, self._execution)
         told: set[str] = set()
@@ -90,6 +95,15 @@ class JobSupervisor:
             if manifest["location"] not in told:
                 listener.on_scene(manifest)
         return manifests
+
+    def _counted(self, on_scene: OnScene) -> OnScene:
+        def counted(manifest: Manifest) -> None:
+            on_scene(manifest)
+            # What an earlier run gave up says nothing about this one.
+            if not manifest.get("quarantined"):
+                self._breaker.record(manifest)
+
+        return counted
 
     def _run_attempts(self, files: BatchFiles, listener: Listener, told: set[str]) -> None:
         number, losses = self._first_attempt(files.batch), 0

@@ -197,9 +197,31 @@ def test_what_concerns_all_scenes_ends_the_run_with_its_own_class_and_ids(tmp_pa
 
 @pytest.mark.usefixtures("ray_here")
 def test_a_cluster_without_room_is_an_error_not_a_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch_driver, "_FIRST_WORKER_WITHIN_S", 1.0)
+    monkeypatch.setattr(batch_driver, "_WORKER_WITHIN_S", 1.0)
     with pytest.raises(ConfigError, match="no place for a worker"):
         _run(tmp_path, cpus_per_worker=1000.0)
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_cluster_that_lost_its_room_in_mid_run_is_an_error_not_a_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    recipe = Recipe(scenes=("ok:a", "killed:b"), operators=("rbg",))
+    execution = Execution(store=str(tmp_path / "store"), workers=1)
+    with WorkerPool(recipe, execution, prepare_fakes) as pool:
+
+        def told(manifest: dict[str, Any]) -> None:
+            # From here on new workers ask for more than there is, as where the last machine is gone.
+            done.append(manifest["location"])
+            monkeypatch.setattr(batch_driver, "_WORKER_WITHIN_S", 1.0)
+            pool._make_actor = actor_factory(
+                recipe, execution.model_copy(update={"cpus_per_worker": 1000.0}), pool.store, prepare_fakes
+            )
+
+        with pytest.raises(ConfigError, match="no place for a worker"):
+            run_batch(recipe.scenes, recipe, execution, Listener(told), pool=pool)
+    assert done == ["ok:a"]
 
 
 def test_a_store_of_one_process_is_refused() -> None:
