@@ -1,5 +1,7 @@
 """One scene and one operator from Python: ``lift3d.lift``."""
 
+import atexit
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ from lift3d.storage.mending import mended
 
 def lift(
     scene: Scene | str | Path,
-    operator: Operator | str,
+    operator: Any,
     lifter: str = "lift3d",
     *,
     store: str | None = None,
@@ -39,9 +41,9 @@ def lift(
 
     Args:
         scene: A scene, or its location.
-        operator: A 2D model (``lift3d.operator``), or its name.
+        operator: A 2D model, or its name. ``lift3d.operator(module, cuts=…)`` makes one of any torch module.
         lifter: Rule for the weights, by name.
-        store: URL of the store to use; a temporary folder that lives as long as the answer if None.
+        store: URL of the store to use; a temporary folder that lives as long as this process if None.
         target_mode: refine: a view is one of its own sources. heldout: it never is; the only mode for claims.
         report: Called with a stage's name, how much of it is done, and out of how much.
         settings: Other fields of ``lift3d.Recipe``, such as image_height, sources, holdout, targets.
@@ -71,8 +73,7 @@ def lift(
             "target_mode": target_mode,
         }
     )
-    folder = tempfile.TemporaryDirectory(prefix="lift3d-") if store is None else None
-    opened = open_store(folder.name if folder is not None else str(store), create=True)
+    opened = open_store(store or _folder_until_exit(), create=True)
     models = Models((built,), (build_lifter(lifter),), build_metrics(recipe.metrics or None))
     begin_run(recipe, opened)
     inputs = SceneInputs(posed, opened, recipe.image_height)
@@ -83,5 +84,11 @@ def lift(
     reasons = [one["reason"] for one in manifest["lifted"] if one["lifter"] != RAW2D and not one["parts"]]
     if reasons:
         raise SceneError(f"'{built.spec.name}' was not lifted in '{posed.id}': {reasons[0]}", scene=posed.id)
-    found = open_lifted(opened, run_id=recipe.run_id)
-    return LiftedScene(opened, recipe, manifest, found.name, found.operator, found.lifter, keep=folder)
+    return open_lifted(opened, run_id=recipe.run_id)
+
+
+def _folder_until_exit() -> str:
+    """Make a folder that outlives the answer: arrays of it may be read later than it is dropped."""
+    folder = tempfile.mkdtemp(prefix="lift3d-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder

@@ -1,7 +1,7 @@
 """The answers of one operator in one scene, lifted by one lifter, as an object that draws and converts."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -50,8 +50,6 @@ class LiftedScene:
     name: str
     operator: str
     lifter: str
-    # Whatever must live as long as this object, such as the folder of a store that was made for it.
-    keep: object = field(default=None, repr=False)
 
     @cached_property
     def targets(self) -> tuple[str, ...]:
