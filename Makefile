@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 STORE ?= runs/demo
+# Tests use one thread each. A file is one process's: what its tests share is made once. JOBS=0 runs in this process.
+JOBS ?= 2
+PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 export PYTHONDONTWRITEBYTECODE = 1
 
 # Real networks that the learned lifter has never seen.
@@ -35,10 +38,10 @@ demo: $(STAMP)  ## Lift the demo scenes with every lifter and print the table.
 	$(BIN)/lift3d run --recipe flows/recipes/demo.yaml --store $(STORE)
 
 test: $(STAMP)  ## Units, properties, contracts, the serial line, one Prefect and one Ray run. No network.
-	$(BIN)/python -m pytest -m "not real and not cluster and not gpu and not slow" $(ARGS)
+	$(PYTEST) -m "not real and not cluster and not gpu and not slow" $(ARGS)
 
 test-real: $(STAMP)  ## Real captures and networks, found through LIFT3D_TEST_DATA.
-	$(BIN)/python -m pytest -m "real and not cluster" $(ARGS)
+	$(PYTEST) -m "real and not cluster" $(ARGS)
 
 test-cluster: $(STAMP)  ## Prefect server and worker, several Ray nodes, a real S3 server, notebooks; all that is slow.
 	$(BIN)/python -m pytest -m "cluster or slow" $(ARGS)
