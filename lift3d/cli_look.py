@@ -32,7 +32,7 @@ class ExportFormat(StrEnum):
     ply = "ply"
     images = "images"
     nerfstudio = "nerfstudio"
-    netcdf = "netcdf"
+    zarr = "zarr"
 
 
 @look.command()
@@ -118,8 +118,10 @@ def render(
 @look.command()
 def export(
     store: StoreUrl,
-    out: Annotated[Path, typer.Argument(help="File (.ply, .nc) or folder to write.")],
-    format: Annotated[ExportFormat | None, typer.Option(help="Told by the name of OUT if not given.")] = None,
+    out: Annotated[Path, typer.Argument(help="File or folder to write: .ply, .zarr, else a folder.")],
+    format: Annotated[
+        ExportFormat | None, typer.Option(help="Told by the suffix of OUT if not given; images without one.")
+    ] = None,
     scene: SceneName = None,
     operator: OperatorName = None,
     lifter: LifterName = None,

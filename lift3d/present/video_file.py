@@ -1,0 +1,101 @@
+"""Frames to an H.264 file that every browser plays. The only home of PyAV."""
+
+import os
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+
+import av
+import numpy as np
+from av.error import FFmpegError
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+from av.video.stream import VideoStream
+from jaxtyping import UInt8
+
+from lift3d.domain.camera import ImageSize
+from lift3d.errors import ConfigError
+
+# Browsers decode 8 bits with halved chroma and nothing else.
+_PIXELS = "yuv420p"
+# x264's scale of loss; 18 is taken for visually lossless.
+_QUALITY = "18"
+# A whole frame this often, so that a player can jump.
+_KEY_EVERY_S = 1
+
+
+def write_video(out: Path, frames: Iterable[UInt8[np.ndarray, "height width 3"]], fps: int) -> tuple[int, ImageSize]:
+    """Encode frames one by one; the file appears under its name when it is whole, in place of an older one.
+
+    Odd sizes are extended to even ones by repeating the last row or column.
+
+    Args:
+        out: File to write, .mp4.
+        frames: sRGB, all of one size.
+        fps: Frames per second.
+
+    Returns:
+        How many frames there were, and the size they are stored at.
+
+    Raises:
+        ConfigError: If there is no frame, or the file cannot be written.
+    """
+    make_folder_of(out)
+    partial = out.with_name(f".{out.stem[:40]}-{uuid.uuid4().hex[:8]}.mp4")
+    try:
+        # The index in front, so that a browser starts before it has the whole file.
+        with av.open(str(partial), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+            written = _encode(container, frames, fps)
+        os.replace(partial, out)
+    except (OSError, FFmpegError) as error:
+        raise ConfigError(f"'{out}' cannot be written: {error}. Give a name in a folder that takes files.") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return written
+
+
+def make_folder_of(out: Path) -> None:
+    """Make the folder that a file is to lie in, unless it is there.
+
+    Raises:
+        ConfigError: If it cannot be made, or takes no files.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"'{out.parent}' is no folder and cannot be made one: {error}. Give another name.") from error
+    if not os.access(out.parent, os.W_OK):
+        raise ConfigError(f"'{out.parent}' takes no files: its permissions forbid it. Give another name.")
+
+
+def _encode(
+    container: "av.container.OutputContainer", frames: Iterable[UInt8[np.ndarray, "height width 3"]], fps: int
+) -> tuple[int, ImageSize]:
+    stream: VideoStream | None = None
+    count, size = 0, None
+    for pixels in frames:
+        even = np.pad(pixels, ((0, pixels.shape[0] % 2), (0, pixels.shape[1] % 2), (0, 0)), mode="edge")
+        if stream is None or size is None:
+            size = ImageSize(even.shape[0], even.shape[1])
+            stream = _stream(container, size, fps)
+        container.mux(stream.encode(_frame(even)))
+        count += 1
+    if stream is None or size is None:
+        raise ConfigError("A video needs at least one frame, got none.")
+    container.mux(stream.encode(None))
+    return count, size
+
+
+def _stream(container: "av.container.OutputContainer", size: ImageSize, fps: int) -> VideoStream:
+    stream: VideoStream = container.add_stream("libx264", rate=fps, options={"crf": _QUALITY})
+    stream.height, stream.width, stream.pix_fmt = size.height, size.width, _PIXELS
+    context = stream.codec_context
+    context.gop_size = max(1, _KEY_EVERY_S * fps)
+    # Without these players guess from the size, and colours shift.
+    context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
+    context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+    return stream
+
+
+def _frame(pixels: UInt8[np.ndarray, "height width 3"]) -> av.VideoFrame:
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+    return frame.reformat(format=_PIXELS, dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
