@@ -1,0 +1,159 @@
+"""Photographs as a camera leaves them: found in a folder, checked, and copied upright into a folder of images.
+
+Copies, no links: whoever edits or turns an image of the scene must not reach the original through it, and the scene may
+be moved to another disk.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pycolmap
+from jaxtyping import Bool, Shaped
+from numpy import ndarray
+
+from lift3d.domain.camera import ImageSize
+from lift3d.errors import ImageError
+from lift3d.scenes.images import SUFFIXES, decode_color, image_size
+from lift3d.scenes.scene_folder import shown
+
+Report = Callable[[str, int, int], None]
+
+# What cameras write and nothing here decodes; named, so that a phone's folder does not look empty.
+ALIEN_SUFFIXES = (".heic", ".heif", ".avif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2")
+# JPEG of this quality is taken for the same picture by people and by keypoints (OpenCV's default, too).
+JPEG_QUALITY = 95
+_UPRIGHT = 1
+# What to do with the rows and columns of a file, by its EXIF orientation (EXIF 2.32, tag 0x0112).
+_TURNS: dict[int, Callable[[Shaped[ndarray, "rows cols *channels"]], Shaped[ndarray, "height width *channels"]]] = {
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: pixels[::-1].swapaxes(0, 1),
+    7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
+    8: lambda pixels: pixels[:, ::-1].swapaxes(0, 1),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Photograph:
+    """A photograph that was copied.
+
+    Attributes:
+        name: Path below the folder of images, forward slashes.
+        size: Of the upright copy.
+        focal_px: Focal length as the camera wrote it into the file, pixels of this size; None if it did not.
+    """
+
+    name: str
+    size: ImageSize
+    focal_px: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A file that looks like a photograph and was not used, and why."""
+
+    name: str
+    reason: str
+
+
+def find_photographs(folder: Path) -> list[str]:
+    """Return the files below a folder that look like photographs, sorted paths relative to it.
+
+    Hidden files and folders are left out: file managers keep previews there.
+    """
+    names = []
+    for root, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            if not name.startswith(".") and name.lower().endswith((*SUFFIXES, *ALIEN_SUFFIXES)):
+                names.append((Path(root) / name).relative_to(folder).as_posix())
+    return sorted(names)
+
+
+def copy_photographs(
+    folder: Path, names: Iterable[str], images: Path, report: Report
+) -> tuple[list[Photograph], list[Skipped]]:
+    """Copy photographs to a folder of images, each below its own relative path; what does not decode is skipped.
+
+    A file that is upright and that COLMAP reads is copied byte for byte; another one is written anew, upright and
+    without EXIF: as JPEG if it was one, else as PNG.
+    """
+    taken: list[Photograph] = []
+    skipped: list[Skipped] = []
+    listed = list(names)
+    used = set(listed)
+    for done, name in enumerate(listed):
+        report("copying", done, len(listed))
+        try:
+            photograph = _copy(folder / name, name, images, used)
+        except ImageError as error:
+            skipped.append(Skipped(shown(name), str(error)))
+        else:
+            taken.append(photograph)
+    report("copying", len(listed), len(listed))
+    return taken, skipped
+
+
+def write_picture(path: Path, pixels: Shaped[ndarray, "height width channels"]) -> None:
+    """Write RGB or RGBA pixels in the format that the suffix names.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    ordered = cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if pixels.shape[-1] == 4 else cv2.COLOR_RGB2BGR)
+    _, encoded = cv2.imencode(path.suffix, ordered, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    path.write_bytes(encoded.tobytes())
+
+
+def _copy(source: Path, name: str, images: Path, used: set[str]) -> Photograph:
+    if shown(name) != name:
+        raise ImageError("Its name has characters that no scene file can hold. Rename it.")
+    if source.suffix.lower() in ALIEN_SUFFIXES:
+        raise ImageError(f"{source.suffix} files are not decoded. Export it as JPEG.")
+    # Every pixel is decoded by the strict decoder: the other one takes half a file for a whole one.
+    stored = image_size(source)
+    pixels, is_valid = decode_color(source, stored)
+    bitmap = pycolmap.Bitmap.read(str(source), as_rgb=True)
+    turn = _TURNS.get(bitmap.exif_orientation() or _UPRIGHT) if bitmap is not None else None
+    focal_px = bitmap.exif_focal_length() if bitmap is not None else None
+    if bitmap is None or turn is not None:
+        name = _new_name(name, used)
+        pixels = _upright(pixels, is_valid, turn)
+    target = images / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if bitmap is None or turn is not None:
+        write_picture(target, pixels)
+    else:
+        # The content alone: a read-only original must not become a read-only copy.
+        shutil.copyfile(source, target)
+    return Photograph(name, ImageSize(*pixels.shape[:2]), focal_px)
+
+
+def _upright(
+    pixels: Shaped[ndarray, "rows cols 3"],
+    is_valid: Bool[ndarray, "rows cols"] | None,
+    turn: Callable[[Shaped[ndarray, "rows cols channels"]], Shaped[ndarray, "height width channels"]] | None,
+) -> Shaped[ndarray, "height width channels"]:
+    if is_valid is not None:
+        alpha = is_valid.astype(pixels.dtype) * np.iinfo(pixels.dtype).max
+        pixels = np.concatenate([pixels, alpha[..., None]], axis=-1)
+    return np.ascontiguousarray(turn(pixels) if turn is not None else pixels)
+
+
+def _new_name(name: str, used: set[str]) -> str:
+    """Return the name of what is written anew: the same for JPEG; else a .png that no other photograph has."""
+    path = Path(name)
+    if path.suffix.lower() in (".jpg", ".jpeg"):
+        return name
+    renamed = path.with_suffix(".png").as_posix()
+    if renamed in used and renamed != name:
+        renamed = f"{name}.png"
+    used.add(renamed)
+    return renamed
