@@ -103,7 +103,7 @@ def lift_scenes(
     recipe = parse_recipe({name: value for name, value in arguments.items() if name in Recipe.model_fields})
     execution = parse_execution({name: value for name, value in arguments.items() if name in Execution.model_fields})
     begin_run(recipe, open_store(execution.store, create=True))
-    shown = RunArtifacts(recipe)
+    shown = RunArtifacts(recipe, execution.store)
     outcomes: list[Manifest] = []
     with batch_runner(recipe, execution, _began_at(), current_prepare()) as run:
         for number, batch in enumerate(_batches(recipe.scenes, execution.batch_size)):

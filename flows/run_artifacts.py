@@ -18,17 +18,15 @@ from prefect.artifacts import (
 )
 from prefect.exceptions import PrefectException
 
+from flows.artifact_texts import outcome_rows, outcome_words, progress_words, scores_page, scores_words
 from flows.progress import Manifest
 from lift3d.config import Recipe
 from lift3d.errors import Lift3dError
-from lift3d.present.headline import headline_means, headline_of_means
+from lift3d.present.headline import headline_means
+from lift3d.present.run_summary import summary_lines
 from lift3d.run_tables import run_parts
 from lift3d.storage.location import Store
 
-# An artifact is one row of Prefect's database; the whole list is in the store.
-_ARTIFACT_ROWS = 500
-_REASON_LENGTH = 300
-_TABLE_CHARACTERS = 200_000
 _UPDATE_EVERY_S = 5.0
 
 _log = logging.getLogger(__name__)
@@ -37,11 +35,12 @@ _log = logging.getLogger(__name__)
 class RunArtifacts:
     """The artifacts of one run."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, store_url: str = "") -> None:
         self._recipe = recipe
+        self._store_url = store_url
         self._done = 0
         self._failed = 0
-        self._updated_at = time.monotonic()
+        self._began_at = self._updated_at = time.monotonic()
         self._bar: UUID | None = _told(
             lambda: create_progress_artifact(0.0, key=f"progress-{recipe.run_id}", description=self._words())
         )
@@ -56,22 +55,15 @@ class RunArtifacts:
     def show_end(self, scenes: Sequence[Mapping[str, Any]], store: Store) -> None:
         """Show the outcome of each scene, failures first, and the scores."""
         self._update()
-        rows = [
-            {"scene": scene["scene"], "outcome": scene["outcome"], "reason": scene["reason"][:_REASON_LENGTH]}
-            for is_ok in (False, True)
-            for scene in scenes
-            if (scene["outcome"] == "ok") == is_ok
-        ]
         run = self._recipe.run_id
-        description = f"Outcome of {len(rows)} scenes of run {run}, failures first."
-        _told(lambda: create_table_artifact(rows[:_ARTIFACT_ROWS], key=f"scenes-{run}", description=description))
+        rows, words = outcome_rows(scenes), outcome_words(self._recipe, scenes, store.url)
+        _told(lambda: create_table_artifact(rows, key=f"scenes-{run}", description=words))
         try:
-            text = headline_of_means(headline_means(run_parts(store, run)), is_brief=True)
+            lines, trouble = summary_lines(headline_means(run_parts(store, run))), ""
         except Lift3dError as error:
-            text = f"The table could not be made: {error}"
-        if len(text) > _TABLE_CHARACTERS:
-            text = f"Too long to be shown here: `lift3d tables --store {store.url} --run {run}` prints it."
-        _told(lambda: create_markdown_artifact(text, key=f"scores-{run}", description=f"Scores of run {run}."))
+            lines, trouble = None, str(error)
+        page = scores_page(self._recipe, scenes, store.url, lines, trouble)
+        _told(lambda: create_markdown_artifact(page, key=f"scores-{run}", description=scores_words(scenes, store.url)))
 
     def _update(self) -> None:
         self._updated_at = time.monotonic()
@@ -81,7 +73,8 @@ class RunArtifacts:
             _told(lambda: update_progress_artifact(bar, share, description=self._words()))
 
     def _words(self) -> str:
-        return f"{self._done} of {len(self._recipe.scenes)} scenes finished, {self._failed} of them failed"
+        elapsed = time.monotonic() - self._began_at
+        return progress_words(self._recipe, self._store_url, (self._done, self._failed), elapsed)
 
 
 def _told(show: Callable[[], Any]) -> Any:

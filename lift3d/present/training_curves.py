@@ -46,4 +46,4 @@ def _draw_stage(axes: Axes, stage: str, entries: Sequence[Mapping[str, float]]) 
             label = f"{name}, {'held out' if kind == 'validation' else 'trained on'}"
             axes.plot(steps, values, line, color=f"C{number}", label=label)
     axes.set(title=stage, xlabel="step", ylabel="error over that of the reference")
-    axes.legend(fontsize="x-small")
+    axes.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1, 1))

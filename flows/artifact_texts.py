@@ -1,0 +1,131 @@
+"""The words of a run's artifacts in the Prefect UI, which reads Markdown: no Prefect here."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from textwrap import shorten
+from typing import Any
+
+from lift3d.config import Recipe
+from lift3d.present.run_progress import duration
+from lift3d.present.run_summary import LEGEND, caption, escaped, summary_markdown
+from lift3d.tables.schema import DataFrame
+
+Scenes = Sequence[Mapping[str, Any]]
+
+# An artifact is one row of Prefect's database; the whole list is in the store.
+_ARTIFACT_ROWS = 500
+_PAGE_CHARACTERS = 200_000
+_REASON_LENGTH = 300
+_REASONS = 10
+
+
+def progress_words(recipe: Recipe, store_url: str, counts: tuple[int, int], elapsed_s: float) -> str:
+    """Return how far a run is, in a line.
+
+    Args:
+        recipe: Of the run.
+        store_url: Where it writes; left out if empty.
+        counts: Scenes that are finished, and how many of them failed.
+        elapsed_s: Seconds since it began.
+    """
+    done, failed = counts
+    left = len(recipe.scenes) - done
+    said = [f"**{done} of {len(recipe.scenes)}** scenes finished", f"{failed} failed"]
+    if done and left:
+        said.append(f"about {duration(elapsed_s / done * left)} left")
+    if store_url:
+        said.append(f"store {_code(store_url)}")
+    return " · ".join(said)
+
+
+def outcome_rows(scenes: Scenes) -> list[dict[str, str]]:
+    """Return a row per scene, failures first; of very many the first."""
+    rows = []
+    for scene in [*_failed(scenes), *(scene for scene in scenes if scene["outcome"] == "ok")]:
+        code, _, message = scene["reason"].partition(":")
+        outcome = "✓ lifted" if scene["outcome"] == "ok" else "✗ failed"
+        said = shorten(message, _REASON_LENGTH, placeholder=" …")
+        rows.append({"scene": scene["scene"], "outcome": outcome, "reason": code, "what happened": said})
+    return rows[:_ARTIFACT_ROWS]
+
+
+def outcome_words(recipe: Recipe, scenes: Scenes, store_url: str) -> str:
+    """Return what stands above the table of outcomes."""
+    failed = len(_failed(scenes))
+    shown = f" The first {_ARTIFACT_ROWS} of them." if len(scenes) > _ARTIFACT_ROWS else ""
+    return (
+        f"**{len(scenes) - failed} of {len(scenes)}** scenes of run {_code(recipe.run_id)} lifted, {failed} failed; "
+        f"failures first.{shown} Everything: {_code(f'lift3d status {store_url}')}"
+    )
+
+
+def scores_words(scenes: Scenes, store_url: str) -> str:
+    """Return what stands above the page of scores."""
+    return f"Means over **{len(scenes) - len(_failed(scenes))} of {len(scenes)}** scenes in {_code(store_url)}"
+
+
+def scores_page(recipe: Recipe, scenes: Scenes, store_url: str, lines: DataFrame | None, trouble: str = "") -> str:
+    """Return the page of scores in Markdown: the table, the failures by reason, and where everything lies.
+
+    Args:
+        recipe: Of the run.
+        scenes: Name, outcome and reason of each.
+        store_url: Where everything lies.
+        lines: What ``summary_lines`` gives; None if the table could not be made.
+        trouble: Why it could not.
+    """
+    if lines is None:
+        scores = f"The table could not be made: {escaped(trouble)}"
+    elif lines.empty:
+        scores = "No scene has a score."
+    else:
+        scores = f"{escaped(caption(lines))}\n\n{summary_markdown(lines)}\n\n{LEGEND}"
+    if len(scores) > _PAGE_CHARACTERS:
+        scores = f"Too long to be shown here: {_code(f'lift3d tables --store {store_url}')} prints it."
+    failed = _failed(scenes)
+    head = f"# {len(scenes) - len(failed)} of {len(scenes)} scenes lifted"
+    parts = [head, _what(recipe), "## Scores", scores, *_failures(failed), "## Where everything lies"]
+    return "\n\n".join([*parts, _places(recipe.run_id, store_url)])
+
+
+def _what(recipe: Recipe) -> str:
+    operators, lifters = (", ".join(_code(name) for name in names) for names in (recipe.operators, recipe.lifters))
+    return f"Operators {operators}; lifters {lifters}; {recipe.protocol}, images {recipe.image_height} pixels high."
+
+
+def _failures(failed: Scenes) -> list[str]:
+    """Return a section with a line per reason, the most frequent first; none if nothing failed.
+
+    Lists, for the page does not wrap the cells of a table.
+    """
+    if not failed:
+        return []
+    codes = Counter(scene["reason"].partition(":")[0] for scene in failed)
+    lines = []
+    for code, count in codes.most_common(_REASONS):
+        first = next(scene for scene in failed if scene["reason"].partition(":")[0] == code)
+        message = shorten(first["reason"].partition(":")[2], _REASON_LENGTH, placeholder=" …")
+        lines.append(f"- **{escaped(code)}** × {count}, such as {_code(first['scene'])}: {escaped(message)}")
+    if len(codes) > _REASONS:
+        lines.append(f"- and {len(codes) - _REASONS} more reasons")
+    return [f"## {len(failed)} failed", "\n".join(lines), "The same run again tries these scenes and nothing else."]
+
+
+def _places(run: str, store_url: str) -> str:
+    places = {
+        "store": store_url,
+        "rows of the table": f"{store_url}/runs/{run}/dataset/",
+        "one page with pictures": f"lift3d report {store_url} --run {run}",
+        "look around in 3D": f"lift3d view {store_url} --run {run}",
+        "in Python": f'lift3d.lifted_scenes("{store_url}", "{run}")',
+    }
+    return "\n".join(f"- {name}: {_code(place)}" for name, place in places.items())
+
+
+def _failed(scenes: Scenes) -> list[Mapping[str, Any]]:
+    return [scene for scene in scenes if scene["outcome"] != "ok"]
+
+
+def _code(text: str) -> str:
+    """Return a text in Markdown's code; what would end the code, or a cell, is replaced."""
+    return f"`{text.replace('`', chr(39)).replace('|', '%7C')}`"

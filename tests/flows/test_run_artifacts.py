@@ -1,0 +1,151 @@
+"""What a run shows in the Prefect UI: content that reads, whatever scenes are called, and that costs a run nothing."""
+
+import uuid
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from flows import run_artifacts
+from flows.artifact_texts import outcome_rows, outcome_words, progress_words, scores_page
+from flows.run_artifacts import RunArtifacts
+from lift3d.errors import ProductMissingError
+from lift3d.present.headline import headline_means
+from lift3d.present.run_summary import summary_lines
+from lift3d.run_tables import run_table
+from lift3d.storage.location import open_store
+from tests.support.runs import ROOM, run_into, small_recipe
+
+STORE = "s3://results/october"
+RECIPE = small_recipe(
+    scenes=[ROOM, "/captures/empty"], operators=["rgb"], lifters=["nearest_view", "depth_mean"], metrics=["psnr"]
+)
+
+
+def scene(name: str, reason: str = "") -> dict[str, str]:
+    """Return what a flow keeps of a scene."""
+    return {"scene": name, "location": name, "outcome": "failed" if reason else "ok", "reason": reason}
+
+
+SCENES = [scene("room"), scene("desk|<b>", "image: 3 of `4` files\ndo not decode. Copy them again."), scene("shelf")]
+
+
+@pytest.mark.parametrize(
+    ("counts", "elapsed_s", "said"),
+    [
+        ((0, 0), 9.0, "**0 of 2** scenes finished · 0 failed · store `s3://results/october`"),
+        ((1, 1), 61.0, "**1 of 2** scenes finished · 1 failed · about 1:01 left · store `s3://results/october`"),
+        ((2, 1), 61.0, "**2 of 2** scenes finished · 1 failed · store `s3://results/october`"),
+    ],
+)
+def test_the_bar_says_how_far_the_run_is(counts: tuple[int, int], elapsed_s: float, said: str) -> None:
+    assert progress_words(RECIPE, STORE, counts, elapsed_s) == said
+
+
+def test_the_outcomes_list_failures_first_with_their_reasons_on_one_line() -> None:
+    assert outcome_rows(SCENES) == [
+        {
+            "scene": "desk|<b>",
+            "outcome": "✗ failed",
+            "reason": "image",
+            "what happened": "3 of `4` files do not decode. Copy them again.",
+        },
+        {"scene": "room", "outcome": "✓ lifted", "reason": "", "what happened": ""},
+        {"scene": "shelf", "outcome": "✓ lifted", "reason": "", "what happened": ""},
+    ]
+    words = outcome_words(RECIPE, SCENES, STORE)
+    assert words.startswith("**2 of 3** scenes")
+    assert f"`lift3d status {STORE}`" in words
+
+
+def test_of_a_thousand_outcomes_the_table_shows_all_failures_it_can_and_says_that_it_is_cut() -> None:
+    many = [*(scene(f"good-{number}") for number in range(999)), scene("bad", "camera: no focal length")]
+    rows = outcome_rows(many)
+    assert len(rows) == 500
+    assert rows[0]["scene"] == "bad"
+    assert "The first 500" in outcome_words(RECIPE, many, STORE)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> str:
+    url = str(tmp_path_factory.mktemp("artifacts") / "store")
+    run_into(url, RECIPE)
+    return url
+
+
+def test_the_page_of_scores_has_the_table_the_best_in_bold_the_failures_and_the_places(finished: str) -> None:
+    lines = summary_lines(headline_means([run_table(open_store(finished), RECIPE.run_id)]))
+    page = scores_page(RECIPE, SCENES, STORE, lines)
+    headings = [line for line in page.splitlines() if line.startswith("#")]
+    assert headings == ["# 2 of 3 scenes lifted", "## Scores", "## 1 failed", "## Where everything lies"]
+    assert "| operator | lifter | PSNR ↑ |" in page
+    values = dict(zip(lines["lifter"], lines["psnr"], strict=True))
+    best = max(("nearest_view", "depth_mean"), key=lambda lifter: float(values[lifter]))
+    marked = [line for line in page.splitlines() if line.startswith("| ") and "**" in line]
+    assert marked == [f"| rgb | {best.replace('_', chr(92) + '_')} | **{values[best]:.3f}** |"]
+    assert "- **image** × 1, such as `desk%7C<b>`: 3 of \\`4\\` files do not decode. Copy them again." in page
+    for place in (f"`{STORE}`", f"`{STORE}/runs/{RECIPE.run_id}/dataset/`", f"`lift3d report {STORE} --run "):
+        assert place in page
+
+
+def test_a_table_that_cannot_be_made_is_said_and_the_places_stand() -> None:
+    page = scores_page(RECIPE, [scene("room")], STORE, None, "scores/<x> are gone")
+    assert "The table could not be made: scores/&lt;x&gt; are gone" in page
+    assert "failed" not in page
+    assert "## Where everything lies" in page
+
+
+class Server:
+    """Stands in for Prefect: keeps what it is given."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.shown: dict[str, tuple[Any, str]] = {}
+        self.bar: tuple[float, str] = (-1.0, "")
+        for kind in ("table", "markdown"):
+            monkeypatch.setattr(run_artifacts, f"create_{kind}_artifact", self._show)
+        monkeypatch.setattr(run_artifacts, "create_progress_artifact", self._show)
+        monkeypatch.setattr(run_artifacts, "update_progress_artifact", self._update)
+
+    def _show(self, content: Any, key: str, description: str) -> uuid.UUID:
+        self.shown[key.partition("-")[0]] = (content, description)
+        return uuid.uuid4()
+
+    def _update(self, bar: uuid.UUID, share: float, description: str) -> None:
+        self.bar = (share, description)
+
+
+def test_a_run_shows_a_bar_its_outcomes_and_its_scores(finished: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server(monkeypatch)
+    shown = RunArtifacts(RECIPE, finished)
+    outcomes = [scene("room"), scene("empty", "scene-format: nothing there")]
+    for one in outcomes:
+        shown.on_scene(one)
+    shown.show_end(outcomes, open_store(finished))
+    assert server.bar[0] == 100.0
+    assert server.bar[1].startswith("**2 of 2** scenes finished · 1 failed")
+    assert set(server.shown) == {"progress", "scenes", "scores"}
+    assert [row["scene"] for row in server.shown["scenes"][0]] == ["empty", "room"]
+    assert "| rgb | raw2d |" in server.shown["scores"][0]
+    assert server.shown["scores"][1] == f"Means over **1 of 2** scenes in `{finished}`"
+
+
+def test_a_store_without_the_run_and_a_server_that_is_silent_cost_nothing_but_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = open_store(str(tmp_path / "store"), create=True)
+    server = Server(monkeypatch)
+    RunArtifacts(RECIPE, store.url).show_end([scene("room")], store)
+    assert "The table could not be made" in server.shown["scores"][0]
+    with pytest.raises(ProductMissingError):
+        run_table(store, RECIPE.run_id)
+
+    def silent(*_: object, **__: object) -> None:
+        raise httpx.ConnectError("refused")
+
+    for kind in ("create_table", "create_markdown", "create_progress"):
+        monkeypatch.setattr(run_artifacts, f"{kind}_artifact", silent)
+    shown = RunArtifacts(RECIPE, store.url)
+    shown.on_scene(scene("room"))
+    shown.show_end([scene("room")], store)
+    assert "the run goes on without its artifacts" in caplog.text
