@@ -32,7 +32,7 @@ PICTURES = $(foreach name,tiny:colorizer tiny:superresolution tiny:style grey bi
 ENCODERS = $(foreach name,mobilenet_s4 mobilenet_s16 alike,\
 		--plugin tests/real/plugins/feature_networks.py:$(name) --operator $(name))
 
-.PHONY: demo test test-real test-cluster test-cluster-quick fault-matrix check bench baselines results few-encoders clean
+.PHONY: demo test test-real test-cluster test-cluster-quick fault-matrix check bench baselines results few-encoders docs soak clean
 
 demo: $(STAMP)  ## Lift the demo scenes with every lifter and print the table.
 	$(BIN)/lift3d run --recipe flows/recipes/demo.yaml --store $(STORE)
@@ -51,6 +51,9 @@ test-cluster-quick: $(STAMP)  ## The part of it that takes less than a minute a 
 
 fault-matrix: $(STAMP)  ## docs/fault-matrix.md from all tests that make something go wrong, those of the cluster too.
 	$(BIN)/python -m pytest --fault-matrix=docs/fault-matrix.md -m fault $(ARGS)
+
+docs: $(STAMP)  ## The documentation as a site that opens offline: build/site/index.html.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 soak: $(STAMP)  ## A thousand scenes with faults must equal those without, bit for bit; docs/soak.md. About half an hour.
 	$(BIN)/python -m tests.soak.run --out docs/soak.md

@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 class RunArtifacts:
     """The artifacts of one run."""
 
-    def __init__(self, recipe: Recipe, store_url: str = "") -> None:
+    def __init__(self, recipe: Recipe, store_url: str) -> None:
         self._recipe = recipe
         self._store_url = store_url
         self._done = 0

@@ -1,11 +1,6 @@
-import re
-from pathlib import Path
-
 import pytest
 
 import lift3d
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_all_is_what_can_be_imported():
@@ -16,10 +11,3 @@ def test_all_is_what_can_be_imported():
 def test_an_unknown_name_says_what_there_is():
     with pytest.raises(AttributeError, match="read_scene"):
         lift3d.no_such_thing  # noqa: B018
-
-
-def test_the_example_of_the_readme_runs(tmp_path, capsys):
-    example = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL).group(1)
-    assert example.count("\n") <= 14
-    exec(example.replace("runs/example", str(tmp_path / "store")), {})
-    assert "plane_sweep" in capsys.readouterr().out

@@ -1,0 +1,55 @@
+"""The hook of mkdocs: links of files at the root, tables of generated pages."""
+
+import importlib.util
+import re
+
+import pytest
+from mkdocs.exceptions import PluginError
+
+from tests.docs.fences import DOCS, GENERATED, ROOT
+
+
+@pytest.fixture(scope="module")
+def hook():
+    """The module of the hook, which is a file and in no package."""
+    spec = importlib.util.spec_from_file_location("pages_hook", DOCS / "pages_from_the_repository.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_links_lead_to_pages_and_of_what_is_none_the_words_stay(hook):
+    text = "[a](docs/tasks.md#words) [b](CONVENTIONS.md) [c](notebooks/) [d](https://x.example) [e](#here)"
+    shown = hook.with_page_links(text, "README.md")
+    assert shown == "[a](tasks.md#words) [b](conventions.md) c [d](https://x.example) [e](#here)"
+    assert hook.with_page_links("[up](../ARCHITECTURE.md)", "infra/README.md") == "[up](architecture.md)"
+
+
+def test_every_table_that_a_page_asks_for_is_there(hook):
+    asked = [
+        (page, found[1], found[2])
+        for page in DOCS.rglob("*.md")
+        for found in hook._TABLE.finditer(page.read_text(encoding="utf-8"))
+    ]
+    assert len(asked) >= 5
+    for _, source, heading in asked:
+        table = hook.table_of(source, heading)
+        assert table.startswith("|")
+        assert table.count("\n") > 3
+        # Letter by letter what the command wrote.
+        assert table.partition("\n\n")[0] in (DOCS / source).read_text(encoding="utf-8")
+        assert source in GENERATED
+
+
+def test_a_table_that_is_gone_stops_the_build(hook):
+    with pytest.raises(PluginError, match=r"no table under 'Gone'; its headings are .*Novel views"):
+        hook.table_of("results.md", "Gone")
+
+
+def test_no_figure_of_the_overview_was_typed():
+    text = re.sub(r"<!--.*?-->", "", (DOCS / "results-overview.md").read_text(encoding="utf-8"))
+    assert not re.findall(r"\d+\.\d+|\d+ ?%", text)
+
+
+def test_files_of_the_root_are_there(hook):
+    assert all((ROOT / source).exists() for source in hook.PAGES.values())
