@@ -1,0 +1,112 @@
+"""Where cells and pixels of all views lie in the two long lists that the viewer colours.
+
+Letters: a *cell* is one feature cell of one view, a *pixel* one pixel of a view's small picture; both are counted
+through all views, row-major within a view.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor
+
+from lift3d.domain.camera import Camera, ImageSize
+from lift3d.domain.features import FeatureGrid
+from lift3d.geometry.rays import cell_centers
+from lift3d.geometry.sampling import nearest_cells
+
+# Pictures at cameras are this high at most: some hundred of them are on the page at once.
+PICTURE_HEIGHT = 72
+# Features of one kind (2D or lifted), held as float16; a click reads all of them within a tenth of a second.
+FEATURE_BYTES = 128 * 2**20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Place:
+    """One view in the lists.
+
+    Attributes:
+        target: The view's id.
+        camera: The camera it was lifted for.
+        grid: Of the cells that are held; every ``step``-th of the operator's in both directions.
+        step: See grid.
+        picture: Size of its small picture.
+        first_cell: Where its cells begin.
+        first_pixel: Where its pixels begin.
+    """
+
+    target: str
+    camera: Camera
+    grid: FeatureGrid
+    step: int
+    picture: ImageSize
+    first_cell: int
+    first_pixel: int
+
+    def thinned(self, values: Shaped[Tensor, "*channel row col"]) -> Shaped[Tensor, "*channel held_row held_col"]:
+        """Return the values of the cells that are held."""
+        offset = self.step // 2
+        return values[..., offset :: self.step, offset :: self.step]
+
+    def cells_at(self, uv: Float[Tensor, "*batch 2"]) -> Int[Tensor, "*batch"]:
+        """Return the cell of each pixel of the image; beyond the grid's edge, the nearest cell."""
+        grid = self.grid
+        low = torch.tensor([grid.origin_u, grid.origin_v])
+        high = low + torch.tensor([grid.stride_u * grid.cols, grid.stride_v * grid.rows])
+        inside = torch.maximum(torch.minimum(uv.float(), high), low)
+        index = nearest_cells(
+            inside, grid.rows, grid.cols, (grid.stride_u, grid.stride_v), (low[0].item(), low[1].item())
+        )
+        return index.clamp(min=0) + self.first_cell
+
+    def pixels_at(self, uv: Float[Tensor, "*batch 2"]) -> Int[Tensor, "*batch"]:
+        """Return the small picture's pixel for each pixel of the image."""
+        size, picture = self.camera.size, self.picture
+        stride = (size.width / picture.width, size.height / picture.height)
+        inside = torch.minimum(uv.float().clamp(min=0), torch.tensor([float(size.width), float(size.height)]))
+        return nearest_cells(inside, picture.height, picture.width, stride).clamp(min=0) + self.first_pixel
+
+    def pixel_centers(self) -> Float[Tensor, "row col 2"]:
+        """Return where the centres of the small picture's pixels are in the image."""
+        size, picture = self.camera.size, self.picture
+        return cell_centers(picture.height, picture.width, (size.width / picture.width, size.height / picture.height))
+
+
+def places_of(views: Sequence[tuple[str, Camera, FeatureGrid]], channel_count: int) -> tuple[Place, ...]:
+    """Lay the views out one after the other.
+
+    Args:
+        views: Id, camera and the operator's grid of each.
+        channel_count: Of the features; where all of them would exceed FEATURE_BYTES, cells are thinned.
+    """
+    cell_bytes = 2 * max(1, channel_count)
+    whole = sum(grid.cell_count for _, _, grid in views) * cell_bytes
+    step = max(1, math.ceil(math.sqrt(whole / FEATURE_BYTES)))
+    places, cell, pixel = [], 0, 0
+    for target, camera, grid in views:
+        own = min(step, grid.rows, grid.cols)
+        held = _every(grid, own)
+        picture = camera.size.with_height(min(PICTURE_HEIGHT, camera.size.height))
+        places.append(Place(target, camera, held, own, picture, cell, pixel))
+        cell += held.cell_count
+        pixel += picture.height * picture.width
+    return tuple(places)
+
+
+def _every(grid: FeatureGrid, step: int) -> FeatureGrid:
+    """Return the grid of every step-th cell, each standing for the block around it."""
+    if step == 1:
+        return grid
+    offset = step // 2
+    rows, cols = len(range(offset, grid.rows, step)), len(range(offset, grid.cols, step))
+    shift = offset + 0.5 - step / 2
+    return FeatureGrid(
+        rows,
+        cols,
+        grid.stride_u * step,
+        grid.stride_v * step,
+        grid.origin_u + shift * grid.stride_u,
+        grid.origin_v + shift * grid.stride_v,
+    )

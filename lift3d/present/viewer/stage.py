@@ -1,0 +1,130 @@
+"""The scene as the page places it: its middle at the origin, of size 1, with up where the cameras have it.
+
+Viewers keep sizes, clipping planes and the speed of the mouse in absolute numbers, and graphics cards compute in
+float32: a scene in any units, anywhere in the world, is brought to one size first.
+
+Letters: ``page`` coordinates are ``scale · (world − center)``; cameras keep OpenCV's axes.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lift3d.domain.camera import Camera
+
+# Of the page's camera, vertical.
+FIELD_OF_VIEW = math.radians(50)
+# How far off a camera its picture stands, in page units: a share of the distance to the next camera, but large enough
+# to be seen and clicked where cameras are frames of a video, and small enough to leave the scene free.
+_PICTURE_OF_SPACING, _NEAREST_PICTURE, _FARTHEST_PICTURE = 0.9, 0.05, 0.25
+# The fewer there are, the larger they may be: for this over the root of their number they overlap and still tell.
+_NEAREST_OF_FEW = 0.3
+# Of points and cameras; a few strays must not make all others small.
+_MOST = 0.9
+# Looking down a little shows a scene's ground plan as well as its height.
+_DOWN = math.radians(28)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stage:
+    """A similarity and where to look from.
+
+    Attributes:
+        center: Of the scene, world coordinates.
+        scale: Page units per world unit.
+        up: Unit vector, the same in world and page.
+        picture_distance: From a camera to its picture, page units.
+        eye: Where the first look is from, page coordinates; it is at the origin.
+    """
+
+    center: Float[Tensor, "3"]
+    scale: float
+    up: Float[Tensor, "3"]
+    picture_distance: float
+    eye: Float[Tensor, "3"]
+
+    def to_page(self, world: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
+        """Return world points in the page's coordinates."""
+        return self.scale * (world.double() - self.center)
+
+
+def stage_of(points: Float[Tensor, "point 3"], cameras: Sequence[Camera]) -> Stage:
+    """Place a scene: nine in ten of its points, and of its cameras, lie within a sphere of radius 1."""
+    centers = torch.stack([one.center for one in cameras])
+    seen = _subset(points.double() if len(points) else centers)
+    center = seen.median(dim=0).values
+    radius = max(float(torch.quantile((some - center).norm(dim=1), _MOST)) for some in (seen, centers))
+    scale = 1.0 / (radius or 1.0)
+    up = _up_of(cameras)
+    return Stage(center, scale, up, _picture_distance(centers, scale), _eye(cameras, up))
+
+
+def picture_hit(
+    cameras: Sequence[Camera], stage: Stage, origin: Float[Tensor, "3"], direction: Float[Tensor, "3"]
+) -> tuple[int, float] | None:
+    """Return the camera whose picture a ray hits first, and the distance along the unit ray; None if it hits none."""
+    if not cameras:
+        return None
+    w2c = torch.stack([one.w2c for one in cameras])
+    ray = (direction / direction.norm()).double()
+    start = ((origin.double() - _page_centers(cameras, stage))[:, None] @ w2c[:, :3, :3].transpose(1, 2))[:, 0]
+    heading = ray @ w2c[:, :3, :3].transpose(1, 2)
+    along = (stage.picture_distance - start[:, 2]) / heading[:, 2]
+    at = start + along[:, None] * heading
+    half = stage.picture_distance * torch.tensor([half_extent(one) for one in cameras], dtype=torch.float64)
+    is_hit = (along > 0) & torch.isfinite(along) & (at[:, :2].abs() <= half).all(1)
+    if not bool(is_hit.any()):
+        return None
+    best = int(torch.where(is_hit, along, torch.inf).argmin())
+    return best, float(along[best])
+
+
+def half_extent(camera: Camera) -> tuple[float, float]:
+    """Return half the width and height of a camera's picture at distance 1; the principal point taken as its middle."""
+    return camera.size.width / 2 / float(camera.K[0, 0]), camera.size.height / 2 / float(camera.K[1, 1])
+
+
+def _page_centers(cameras: Sequence[Camera], stage: Stage) -> Float[Tensor, "camera 3"]:
+    return stage.to_page(torch.stack([one.center for one in cameras]))
+
+
+def _up_of(cameras: Sequence[Camera]) -> Float[Tensor, "3"]:
+    """Return the mean of the cameras' own up; of cameras that look every way, the first one's."""
+    ups = torch.stack([-one.c2w[:3, 1] for one in cameras])
+    mean = ups.mean(0)
+    chosen: Tensor = mean if float(mean.norm()) > 0.2 else ups[0]
+    unit: Tensor = chosen / chosen.norm()
+    return unit
+
+
+def _eye(cameras: Sequence[Camera], up: Tensor) -> Float[Tensor, "3"]:
+    """Return a place behind the middle camera, raised, from which the sphere of radius 1 fills the window."""
+    forward = cameras[len(cameras) // 2].c2w[:3, 2]
+    level = forward - (forward @ up) * up
+    if float(level.norm()) < 1e-3:  # it looks straight down or up
+        level = cameras[len(cameras) // 2].c2w[:3, 0]
+        level = level - (level @ up) * up
+    distance = 1.05 / math.sin(FIELD_OF_VIEW / 2)
+    eye: Tensor = distance * (math.sin(_DOWN) * up - math.cos(_DOWN) * level / level.norm())
+    return eye
+
+
+def _picture_distance(centers: Float[Tensor, "camera 3"], scale: float) -> float:
+    """Return how far pictures stand off: as large as they can be without hiding each other or the scene."""
+    if len(centers) < 2:
+        return _FARTHEST_PICTURE
+    apart = torch.cdist(centers, centers)
+    apart.fill_diagonal_(torch.inf)
+    spacing = float(np.median(apart.min(dim=1).values.numpy())) * scale
+    least = max(_NEAREST_PICTURE, _NEAREST_OF_FEW / math.sqrt(len(centers)))
+    return min(_FARTHEST_PICTURE, max(least, _PICTURE_OF_SPACING * spacing))
+
+
+def _subset(points: Float[Tensor, "point 3"]) -> Float[Tensor, "some 3"]:
+    # torch.quantile takes 16 million values at most, and a tenth of a million tells the same.
+    return points[:: max(1, len(points) // 100_000)]

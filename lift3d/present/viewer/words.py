@@ -1,0 +1,72 @@
+"""Words as queries: which operators can take some, and their embeddings."""
+
+from collections.abc import Sequence
+
+from jaxtyping import Float
+from torch import Tensor
+
+from lift3d.errors import ConfigError, Lift3dError
+from lift3d.operators.catalog import build_operator
+from lift3d.operators.inner_encoder import build_inner
+from lift3d.operators.names import OperatorName
+from lift3d.operators.open_vocabulary import NEGATIVES, TextEncoder
+from lift3d.operators.protocol import Operator
+
+TEMPLATE = "a {}"
+# Longer ones are cut by every tokenizer.
+MOST_CHARACTERS = 200
+
+
+def can_take_words(operator: str, plugins: Sequence[str] = ()) -> str:
+    """Return why an operator cannot compare its features with words, as a sentence; empty if it can.
+
+    By its name alone: a network is loaded when a word is asked for.
+    """
+    try:
+        name = OperatorName.parse(operator)
+    except ConfigError:
+        name = OperatorName("plug-in")
+    if name.kind in ("open_clip", "open_vocabulary") or (name.kind, name.argument) == ("tiny", "clip"):
+        return ""
+    if plugins and not name.argument:
+        return "This model came as a plug-in, whose code is not run here: no words can be looked for."
+    return "This model knows pictures only. Those that know words, too: open_clip:…, tiny:clip, open_vocabulary?…"
+
+
+def text_encoder(operator: str) -> TextEncoder:
+    """Build what embeds texts in the space of an operator's features.
+
+    Raises:
+        ConfigError: If the operator cannot take words.
+        Lift3dError: If its network cannot be built here.
+    """
+    name = OperatorName.parse(operator)
+    built: Operator = build_inner(name) if name.kind == "open_vocabulary" else build_operator(operator)
+    if not isinstance(built, TextEncoder):
+        raise ConfigError(f"Operator '{operator}' has no encoder of texts (encode_text).")
+    return built
+
+
+def embedded(encoder: TextEncoder, words: str) -> Float[Tensor, "text channel"]:
+    """Return the embedding of some words, then of LERF's four words that they are told from.
+
+    Raises:
+        ConfigError: If there are no words, or the encoder cannot read them.
+    """
+    text = words.strip()
+    if not text or len(text) > MOST_CHARACTERS:
+        raise ConfigError(
+            f"Type what to look for, in up to {MOST_CHARACTERS} characters, e.g. 'a mug'; got {len(text)}."
+        )
+    # People type "a mug" as well as "mug".
+    first = text if text.split()[0].lower() in ("a", "an", "the", "some") else TEMPLATE.replace("{}", text)
+    try:
+        found: Tensor = encoder.encode_text([first, *NEGATIVES]).detach().cpu().float()
+    except Lift3dError:
+        raise
+    except Exception as error:
+        # A foreign tokenizer or network runs here, and may fail in any way.
+        raise ConfigError(
+            f"The words '{text}' cannot be read by this model: {type(error).__name__}: {error}"
+        ) from error
+    return found
