@@ -26,7 +26,7 @@ _DOT_COLOUR = (235, 0, 235)
 _DOT_SIZE = 0.035
 _UNSEEN = 1e-6
 # Pictures follow when the cloud has been drawn: the browser would else decode them all first.
-_TURN_S = 0.15
+_TURN_S = 0.4
 
 
 class Drawing:
@@ -38,11 +38,12 @@ class Drawing:
         # Nothing here casts a shadow or shines, and lights cost more than all points together.
         server.scene.configure_default_lights(enabled=False, cast_shadow=False)
         server.scene.configure_environment_map(None)
-        # Drawn like the cloud, and always: a ball would need a shader of its own, compiled at the first click.
+        # Drawn like the cloud, and always, so that the shader of both stays linked while a cloud changes its colours.
+        # Two points in one place: a single colour would be drawn by another shader.
         self._dot = server.scene.add_point_cloud(
             "/asked",
-            np.zeros((1, 3), np.float32),
-            np.array([_DOT_COLOUR], np.uint8),
+            np.zeros((2, 3), np.float32),
+            np.array([_DOT_COLOUR, _DOT_COLOUR], np.uint8),
             point_size=_UNSEEN,
             point_shape="circle",
             point_shading="flat",
