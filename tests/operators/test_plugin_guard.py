@@ -123,7 +123,7 @@ def test_a_plugin_that_fails_to_load_is_one_message(tmp_path: Path, body: str, e
 
 
 def test_the_operator_of_the_documentation_works(tmp_path: Path) -> None:
-    in_one_call, example = re.findall(r"```python\n(.*?)```", DOC.read_text(encoding="utf-8"), re.DOTALL)
+    in_one_call, example = re.findall(r"```python[^\n]*\n(.*?)```", DOC.read_text(encoding="utf-8"), re.DOTALL)
     source = tmp_path / "edges.py"
     source.write_text(example)
     operator = build_operator("edges", (f"{source}:Edges",))
