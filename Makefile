@@ -6,6 +6,8 @@ STAMP := $(VENV)/.installed
 STORE ?= runs/demo
 # Tests use one thread each. A file is one process's: what its tests share is made once. JOBS=0 runs in this process.
 JOBS ?= 2
+# Of the cluster's, those that start no Ray and no Prefect of several processes run side by side, too.
+PAGES = tests/docs tests/browser tests/present tests/cluster/test_notebooks.py
 PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 export PYTHONDONTWRITEBYTECODE = 1
 
@@ -47,7 +49,8 @@ test-cluster: $(STAMP)  ## Prefect server and worker, several Ray nodes, a real 
 	$(BIN)/python -m pytest -m "cluster or slow" $(ARGS)
 
 test-cluster-quick: $(STAMP)  ## The part of it that takes less than a minute a test.
-	$(BIN)/python -m pytest -m "cluster and not slow" $(ARGS)
+	$(PYTEST) -m "cluster and not slow" $(PAGES) $(ARGS)
+	$(BIN)/python -m pytest -m "cluster and not slow" $(addprefix --ignore=,$(PAGES)) $(ARGS)
 
 fault-matrix: $(STAMP)  ## docs/fault-matrix.md from all tests that make something go wrong, those of the cluster too.
 	$(BIN)/python -m pytest --fault-matrix=docs/fault-matrix.md -m fault $(ARGS)

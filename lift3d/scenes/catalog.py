@@ -78,7 +78,8 @@ def _read_files(path: Path) -> "Scene":
     names = list(_recognizing(str(path)))
     if not names:
         raise SceneFormatError(
-            f"No reader recognises '{path}'. Looked for: {LOOKED_FOR}. {_content_of(path)}", scene=path.name
+            f"No reader recognises '{path}'. {_remedy_for(path)}Looked for: {LOOKED_FOR}. {_content_of(path)}",
+            scene=path.name,
         )
     scene = reader(names[0]).read(str(path))
     if len(names) == 1:
@@ -115,6 +116,17 @@ def _local_path(location: str) -> Path:
         raise ConfigError(f"Scene location '{location}' does not exist ({path.absolute()}). Check the path.")
     # Absolute, since workers run elsewhere; links stay, since a scene is called what the user calls it.
     return Path(os.path.abspath(path))
+
+
+def _remedy_for(path: Path) -> str:
+    """Return what to do with photographs that nobody posed yet; nothing for all else."""
+    from lift3d.scenes.images import SUFFIXES
+    from lift3d.scenes.video_frames import VIDEO_SUFFIXES
+
+    names = [path.name] if path.is_file() else [entry.name for entry in path.iterdir()]
+    if not any(Path(name).suffix.lower() in (*SUFFIXES, *VIDEO_SUFFIXES) for name in names):
+        return ""
+    return f"Photographs or a video? Find their cameras first: lift3d ingest {path} OUT. "
 
 
 def _content_of(path: Path) -> str:

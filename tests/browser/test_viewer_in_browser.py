@@ -155,7 +155,10 @@ def test_the_switch_changes_the_colours(room):
 
 def test_words_are_found_at_enter(room):
     box = room.page.locator("form input")
+    room.settle()
     box.fill("red ball")
+    # viser passes on what is typed when nothing more comes for a moment.
+    room.page.wait_for_timeout(500)
     box.press("Enter")
     room.wait(lambda: room.session.look.texts is not None)
     room.page.get_by_text("“red ball”").wait_for(timeout=20000)

@@ -57,6 +57,7 @@ def test_a_deployment_run_leaves_its_table_in_the_store(deployed: PrefectServer,
     _check_table(store)
 
 
+@pytest.mark.slow
 def test_a_deployment_run_into_a_real_object_store(
     deployed: PrefectServer, swift_server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

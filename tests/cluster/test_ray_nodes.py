@@ -48,6 +48,7 @@ def serial(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return open_store(url)
 
 
+@pytest.mark.slow
 @pytest.mark.fault(18, "SIGKILL of the driver while both nodes are at work")
 def test_a_killed_driver_takes_its_workers_along_and_the_next_run_completes_the_store(
     cluster: RayCluster, serial: Store, tmp_path: Path

@@ -67,6 +67,7 @@ def test_the_error_of_the_process_that_failed_is_told_not_those_of_the_ones_that
 
 
 @pytest.mark.cluster
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 # Ray's own, of its data library, which it sets up for every trainer.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data")

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from lift3d import cli
 from lift3d.errors import ConfigError, SceneFormatError
 from lift3d.present.ingest_command import IngestedScene, IngestOptions, ingest_and_present
+from lift3d.scenes.catalog import read_scene
 from tests.support import captures
 from tests.support.photographs import write_texture
 
@@ -133,3 +134,13 @@ def test_out_must_be_given_apart_from_the_photographs_and_free(tmp_path):
 def test_options_out_of_range_are_refused(given):
     with pytest.raises(ConfigError, match=r"expected|needed"):
         IngestOptions(**given)
+
+
+def test_photographs_without_poses_are_sent_to_ingest(tmp_path: Path) -> None:
+    (tmp_path / "IMG_1.JPG").touch()
+    with pytest.raises(SceneFormatError, match="lift3d ingest"):
+        read_scene(str(tmp_path))
+    (tmp_path / "IMG_1.JPG").rename(tmp_path / "notes.txt")
+    with pytest.raises(SceneFormatError, match="No reader recognises") as caught:
+        read_scene(str(tmp_path))
+    assert "ingest" not in str(caught.value)
