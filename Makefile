@@ -7,7 +7,7 @@ STORE ?= runs/demo
 # Tests use one thread each. A file is one process's: what its tests share is made once. JOBS=0 runs in this process.
 JOBS ?= 2
 # Of the cluster's, those that start no Ray and no Prefect of several processes run side by side, too.
-PAGES = tests/docs tests/browser tests/present tests/cluster/test_notebooks.py
+PAGES = tests/docs tests/browser tests/results tests/cluster/test_notebooks.py
 PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 export PYTHONDONTWRITEBYTECODE = 1
 

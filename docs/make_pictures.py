@@ -23,10 +23,10 @@ from lift3d.domain.scene import Frame, Scene
 from lift3d.domain.weights import BlendingWeights
 from lift3d.lifters.catalog import build_lifter
 from lift3d.lifters.weights import weights_at
-from lift3d.pipeline import propose, select_sources
-from lift3d.present.colours import Picture, heat_picture
-from lift3d.present.lifted_scene import LiftedScene
-from lift3d.targets import Target, choose_targets
+from lift3d.pipeline.propose import propose
+from lift3d.pipeline.targets import Target, choose_targets, select_sources
+from lift3d.results.colours import Picture, heat_picture
+from lift3d.results.lifted_scene import LiftedScene
 
 PICTURES = Path(__file__).parent / "pictures"
 # Seeds from 9000 on are those that no training saw.

@@ -67,7 +67,7 @@ def with_page_links(text: str, source: str) -> str:
 
 def command_line_page() -> str:
     """Return the reference of the command line, from typer's own help."""
-    command = [sys.executable, "-m", "typer", "lift3d.cli", "utils", "docs", "--name", "lift3d"]
+    command = [sys.executable, "-m", "typer", "lift3d.cli.app", "utils", "docs", "--name", "lift3d"]
     made = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     if made.returncode:
         raise PluginError(f"typer does not write the reference of the command line: {made.stderr[-2000:]}")

@@ -6,8 +6,8 @@ from textwrap import shorten
 from typing import Any
 
 from lift3d.config import Recipe
-from lift3d.present.run_progress import duration
-from lift3d.present.run_summary import LEGEND, caption, escaped, summary_markdown
+from lift3d.results.run_summary import LEGEND, caption, escaped, summary_markdown
+from lift3d.runs.progress import duration
 from lift3d.tables.schema import DataFrame
 
 Scenes = Sequence[Mapping[str, Any]]

@@ -18,8 +18,8 @@ from flows.scene_workers import Prepare, prepare_scenes
 from flows.worker_pool import Answer, Worker, WorkerPool
 from lift3d.config import Execution, Recipe
 from lift3d.errors import Lift3dError, PreemptedError, ResourcePromiseError, WorkerError, WorkerLostError
-from lift3d.run_tables import scene_record_path
-from lift3d.runs import failed_manifest, to_record
+from lift3d.runs.driver import failed_manifest, to_record
+from lift3d.runs.table import scene_record_path
 
 # A cluster that grows on demand may need twenty minutes for a machine with a GPU, its first or another one.
 _WORKER_WITHIN_S = 1800.0

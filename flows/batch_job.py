@@ -17,7 +17,7 @@ from flows.progress import Listener, Manifest
 from flows.ray_cluster import connect
 from lift3d.config import Recipe
 from lift3d.errors import Lift3dError, StoreUnavailableError
-from lift3d.run_tables import read_recipe
+from lift3d.runs.table import read_recipe
 from lift3d.storage.location import open_store
 
 EXIT_LEASE, EXIT_ERROR = 75, 1

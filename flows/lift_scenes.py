@@ -22,8 +22,8 @@ from flows.run_artifacts import RunArtifacts
 from flows.stop_hooks import stop_ray_jobs
 from lift3d.config import Execution, Recipe, TargetMode, parse_execution, parse_recipe
 from lift3d.errors import SceneError
-from lift3d.runs import begin_run
-from lift3d.scene_lists import expand_scenes
+from lift3d.runs.driver import begin_run
+from lift3d.runs.scene_lists import expand_scenes
 from lift3d.storage.location import open_store
 
 # A run holds this much of each scene's record, whatever their number.

@@ -13,7 +13,7 @@ from flows.progress import Listener, Manifest, OnScene, listening
 from flows.quiet_prefect import quiet_prefect
 from lift3d.config import Execution, Recipe
 from lift3d.errors import WorkerError
-from lift3d.scene_lists import EXACT_LIST
+from lift3d.runs.scene_lists import EXACT_LIST
 from lift3d.storage.layout import run_path
 from lift3d.storage.location import open_store
 

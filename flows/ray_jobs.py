@@ -18,11 +18,11 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 from flows.batch_files import BatchFiles
 from flows.progress import Listener, Manifest, OnScene
 from flows.retry_policy import translated_connection
-from lift3d.circuit_breaker import CircuitBreaker
 from lift3d.config import Execution, Recipe
 from lift3d.domain.keys import digest
 from lift3d.errors import ConfigError, Lift3dError, StoreUnavailableError, WorkerError, WorkerLostError
-from lift3d.runs import read_scene_record
+from lift3d.runs.circuit_breaker import CircuitBreaker
+from lift3d.runs.driver import read_scene_record
 from lift3d.storage.location import open_store
 
 _POLL_S = 1.0

@@ -22,9 +22,9 @@ from flows.artifact_texts import outcome_rows, outcome_words, progress_words, sc
 from flows.progress import Manifest
 from lift3d.config import Recipe
 from lift3d.errors import Lift3dError
-from lift3d.present.headline import headline_means
-from lift3d.present.run_summary import summary_lines
-from lift3d.run_tables import run_parts
+from lift3d.results.headline import headline_means
+from lift3d.results.run_summary import summary_lines
+from lift3d.runs.table import run_parts
 from lift3d.storage.location import Store
 
 _UPDATE_EVERY_S = 5.0

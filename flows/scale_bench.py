@@ -133,8 +133,8 @@ def bare_loop(store: str, first: int, count: int) -> list[float]:
     """Run scenes one after the other in this process, with nothing around them; when each was done."""
     import torch
 
-    from lift3d.models import Models
-    from lift3d.runs import attempt_scene, begin_run
+    from lift3d.pipeline.models import Models
+    from lift3d.runs.driver import attempt_scene, begin_run
     from lift3d.storage.location import open_store
 
     torch.set_num_threads(1)

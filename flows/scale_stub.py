@@ -3,9 +3,9 @@
 from flows.progress import Manifest
 from flows.scene_workers import AttemptScene
 from lift3d.config import Execution, Recipe
-from lift3d.run_tables import scene_record_path
-from lift3d.runs import failed_manifest, to_record
-from lift3d.scene_inputs import Report
+from lift3d.pipeline.inputs import Report
+from lift3d.runs.driver import failed_manifest, to_record
+from lift3d.runs.table import scene_record_path
 from lift3d.storage.location import Store
 
 

@@ -14,8 +14,8 @@ from urllib.parse import parse_qs
 from flows.retry_policy import Budget
 from lift3d.config import Recipe
 from lift3d.domain.keys import digest
+from lift3d.domain.shard import Share
 from lift3d.errors import ProductMissingError
-from lift3d.scene_share import Share
 from lift3d.storage.layout import run_path
 from lift3d.storage.location import Store
 

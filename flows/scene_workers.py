@@ -9,14 +9,14 @@ from typing import Any
 import ray
 import torch
 
-from flows.planning import plan_read_scene, require_room
 from flows.progress import Manifest
 from lift3d.config import Execution, Recipe
 from lift3d.domain.scene import Scene
-from lift3d.models import Models
-from lift3d.runs import attempt_scene, attempt_share, quarantined_manifest
-from lift3d.scene_inputs import Report
-from lift3d.scene_share import Share
+from lift3d.domain.shard import Share
+from lift3d.pipeline.inputs import Report
+from lift3d.pipeline.models import Models
+from lift3d.runs.driver import attempt_scene, attempt_share, quarantined_manifest
+from lift3d.runs.plan import plan_read_scene, require_room
 from lift3d.storage.location import Store
 
 # A location, who is told of progress, and a share of the scene if it is not all of it.

@@ -6,7 +6,7 @@ from typing import Any
 from flows.ray_jobs import is_jobs_address, job_prefix, stop_jobs
 from lift3d.config import Recipe, parse_recipe
 from lift3d.errors import Lift3dError
-from lift3d.scene_lists import expand_scenes
+from lift3d.runs.scene_lists import expand_scenes
 from lift3d.storage.location import parse_url
 
 _log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from prefect.states import Completed
 
 from flows.training_workers import train_on_ray
 from lift3d.config import Execution, parse_execution
-from lift3d.present.training_curves import draw_curves
+from lift3d.training.curves import draw_curves
 from lift3d.training.settings import TrainingSettings, parse_settings
 from lift3d.training.train import read_history
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lift3d.config import Execution, Recipe
     from lift3d.lifters.catalog import build_lifter
-    from lift3d.lifting import lift
     from lift3d.operators.catalog import build_operator, operator
-    from lift3d.pipeline import read_scene
-    from lift3d.present.lifted_scene import LiftedScene, lifted_scenes, open_lifted
-    from lift3d.run_tables import list_runs, read_run, run_table
-    from lift3d.runs import run_serially
+    from lift3d.results.lift import lift
+    from lift3d.results.lifted_scene import LiftedScene, lifted_scenes, open_lifted
+    from lift3d.runs.driver import run_serially
+    from lift3d.runs.table import list_runs, read_run, run_table
+    from lift3d.scenes.catalog import read_scene
     from lift3d.storage.location import open_store
     from lift3d.tables.aggregation import summary
 
@@ -23,17 +23,17 @@ _HOMES = {
     "Recipe": "lift3d.config",
     "build_lifter": "lift3d.lifters.catalog",
     "build_operator": "lift3d.operators.catalog",
-    "LiftedScene": "lift3d.present.lifted_scene",
-    "lift": "lift3d.lifting",
-    "lifted_scenes": "lift3d.present.lifted_scene",
-    "list_runs": "lift3d.run_tables",
-    "open_lifted": "lift3d.present.lifted_scene",
+    "LiftedScene": "lift3d.results.lifted_scene",
+    "lift": "lift3d.results.lift",
+    "lifted_scenes": "lift3d.results.lifted_scene",
+    "list_runs": "lift3d.runs.table",
+    "open_lifted": "lift3d.results.lifted_scene",
     "open_store": "lift3d.storage.location",
     "operator": "lift3d.operators.catalog",
-    "read_run": "lift3d.run_tables",
-    "read_scene": "lift3d.pipeline",
-    "run_serially": "lift3d.runs",
-    "run_table": "lift3d.run_tables",
+    "read_run": "lift3d.runs.table",
+    "read_scene": "lift3d.scenes.catalog",
+    "run_serially": "lift3d.runs.driver",
+    "run_table": "lift3d.runs.table",
     "summary": "lift3d.tables.aggregation",
 }
 

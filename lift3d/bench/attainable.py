@@ -31,8 +31,8 @@ class CellErrors:
         squared_error: Summed over channels.
     """
 
-    cosine_distance: Float[Tensor, "cell"]
-    squared_error: Float[Tensor, "cell"]
+    cosine_distance: Float[Tensor, " cell"]
+    squared_error: Float[Tensor, " cell"]
 
     @classmethod
     def of(cls, predicted: Float[Tensor, "cell channel"], truth: Float[Tensor, "cell channel"]) -> "CellErrors":
@@ -43,7 +43,7 @@ class CellErrors:
         cosine = torch.where(y.norm(dim=-1) == 0, torch.nan, cosine)
         return cls(1 - cosine, (x - y).square().sum(-1))
 
-    def at(self, is_wanted: Bool[Tensor, "cell"]) -> "CellErrors":
+    def at(self, is_wanted: Bool[Tensor, " cell"]) -> "CellErrors":
         """Return the errors of some cells."""
         return CellErrors(self.cosine_distance[is_wanted], self.squared_error[is_wanted])
 
@@ -63,7 +63,7 @@ class Candidates:
     is_tap: Bool[Tensor, "cell tap"]
 
     @classmethod
-    def of(cls, weights: BlendingWeights, cells: Int[Tensor, "pick"]) -> "Candidates":
+    def of(cls, weights: BlendingWeights, cells: Int[Tensor, " pick"]) -> "Candidates":
         """Return the taps of the picked cells, without the columns in which all of them are padding."""
         is_tap = weights.weight[cells] != 0
         width = max(1, int(is_tap.any(0).nonzero().max()) + 1) if bool(is_tap.any()) else 1
@@ -92,7 +92,7 @@ def attainable(
     weights: BlendingWeights,
     maps: Sequence[FeatureMap],
     truth: FeatureMap,
-    cells: Int[Tensor, "pick"] | None = None,
+    cells: Int[Tensor, " pick"] | None = None,
 ) -> dict[str, CellErrors]:
     """Return the errors of the weights themselves and of the best other ones on the same taps.
 
@@ -117,7 +117,7 @@ def attainable(
     return {rule: CellErrors.of(one, wanted) for rule, one in predicted.items()}
 
 
-def true_features(truth: FeatureMap, cells: Int[Tensor, "pick"]) -> Float[Tensor, "pick channel"]:
+def true_features(truth: FeatureMap, cells: Int[Tensor, " pick"]) -> Float[Tensor, "pick channel"]:
     """Return the features of some cells, row-major."""
     return truth.values.flatten(1)[:, cells].T
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from lift3d.config import Execution, parse_recipe
 from lift3d.errors import ConfigError
-from lift3d.pipeline import read_scene
-from lift3d.present.headline import headline
-from lift3d.present.intervals import interval_lines
-from lift3d.run_tables import run_table
-from lift3d.runs import run_serially
+from lift3d.results.headline import headline
+from lift3d.results.intervals import interval_lines
+from lift3d.runs.driver import run_serially
+from lift3d.runs.table import run_table
+from lift3d.scenes.catalog import read_scene
 from lift3d.storage.location import open_store
 
 CAPTURES = ("fox", "bear", "garden", "kitchen", "shelf")

@@ -11,9 +11,9 @@ from typing import Any
 from lift3d.bench.replayed import replayed_command
 from lift3d.config import Execution, Recipe
 from lift3d.errors import ConfigError, NoOverlapError, SceneError
-from lift3d.run_tables import run_table
-from lift3d.runs import run_serially
-from lift3d.scene_scores import COMMON_PIXELS
+from lift3d.pipeline.score import COMMON_PIXELS
+from lift3d.runs.driver import run_serially
+from lift3d.runs.table import run_table
 from lift3d.storage.location import open_store
 from lift3d.tables.comparison import paired_bootstrap
 from lift3d.tables.schema import ScoreTable

@@ -12,7 +12,6 @@ import numpy as np
 from jaxtyping import Int
 from torch import Tensor
 
-from lift3d import pipeline
 from lift3d.bench.lifter_errors import CELL_COUNT, HeldOutScene, cells_to_count, is_picture, mean_error, psnr
 from lift3d.bench.lifters import held_out
 from lift3d.config import Recipe
@@ -23,8 +22,9 @@ from lift3d.errors import ConfigError, NoOverlapError, UnknownNameError
 from lift3d.lifters.catalog import LEARNED, SHARED_WEIGHTS
 from lift3d.lifters.weights import TAP_COUNT, weights_at
 from lift3d.operators.protocol import Operator
+from lift3d.pipeline.encode import encode_view
+from lift3d.pipeline.targets import Target
 from lift3d.tables.comparison import interval
-from lift3d.targets import Target
 
 TAP_COUNTS = (4, 8, 16, 24, 32, 48, 64)
 SOURCE_COUNTS = (2, 3, 4, 6, 8, 10, 12)
@@ -163,7 +163,7 @@ class _Curves:
         common, _ = cells_to_count(frame, grid, [one.proposal for one in swept.values()], self._cell_count)
         if not len(cells) or not len(common):
             return None
-        guides = {count: pipeline.encode_view(operator, one.picture)[0] for count, one in liftings.items()}
+        guides = {count: encode_view(operator, one.picture)[0] for count, one in liftings.items()}
         # 1. Taps. Beyond all candidates there is only padding.
         most, guide = candidate_count(standard.proposal, grid), guides[self._standard]
         by_taps = {
@@ -193,7 +193,7 @@ class _Curves:
         lifting: _Lifting,
         guide: FeatureMap,
         truth: FeatureMap,
-        cells: Int[Tensor, "pick"],
+        cells: Int[Tensor, " pick"],
         taps: int,
     ) -> dict[str, dict[str, float]]:
         """Return each lifter's fidelity on the cells, and PSNR of the whole where it is a picture."""

@@ -113,7 +113,7 @@ def _affine(
 
 def duality_gap(
     gram: Float[Tensor, "cell tap tap"], weight: Float[Tensor, "cell tap"], is_tap: Bool[Tensor, "cell tap"]
-) -> Float[Tensor, "cell"]:
+) -> Float[Tensor, " cell"]:
     """Return how far the squared error of convex weights can be above the least one, at most.
 
     Source:
@@ -129,5 +129,5 @@ def _times(gram: Float[Tensor, "cell tap tap"], weight: Float[Tensor, "cell tap"
     return (gram @ weight[..., None])[..., 0]
 
 
-def _mean_diagonal(gram: Float[Tensor, "cell tap tap"], is_tap: Bool[Tensor, "cell tap"]) -> Float[Tensor, "cell"]:
+def _mean_diagonal(gram: Float[Tensor, "cell tap tap"], is_tap: Bool[Tensor, "cell tap"]) -> Float[Tensor, " cell"]:
     return gram.diagonal(dim1=-2, dim2=-1).sum(-1) / is_tap.sum(-1).clamp(min=1)

@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from lift3d import pipeline
 from lift3d.bench.attainable import Candidates, CellErrors, best_rules, true_features
 from lift3d.config import Recipe
 from lift3d.domain.features import FeatureGrid, FeatureMap, SceneState
@@ -18,17 +17,24 @@ from lift3d.domain.keys import ViewId
 from lift3d.domain.proposals import RayProposal
 from lift3d.domain.scene import Frame
 from lift3d.errors import NoOverlapError
-from lift3d.lifted_quantities import Passage, own_answer
 from lift3d.lifters.protocol import Lifter
 from lift3d.lifters.weights import weights_at
 from lift3d.metrics.counting import counted_cells
-from lift3d.models import Models
 from lift3d.operators.positional_field import field_of
 from lift3d.operators.protocol import Operator
-from lift3d.scene_inputs import SceneInputs, quiet
-from lift3d.scene_tracks import views_to_fit_on
+from lift3d.pipeline.blend import lift_features
+from lift3d.pipeline.decode import filled_features
+from lift3d.pipeline.encode import encode_view
+from lift3d.pipeline.fit import fit_scene
+from lift3d.pipeline.inputs import SceneInputs, quiet
+from lift3d.pipeline.models import Models
+from lift3d.pipeline.propose import propose
+from lift3d.pipeline.quantities import Passage, own_answer
+from lift3d.pipeline.targets import Target, choose_targets, select_sources
+from lift3d.pipeline.tracks import views_to_fit_on
+from lift3d.pipeline.weigh import lift_picture, wants_guide
+from lift3d.scenes.catalog import read_scene
 from lift3d.storage.location import open_store
-from lift3d.targets import Target, choose_targets
 
 CELL_COUNT = 512
 # The best that weights without a residual could do, on the taps of the shared weights.
@@ -51,7 +57,7 @@ class HeldOutScene:
 
     def __init__(self, location: str, recipe: Recipe, store: str) -> None:
         self.recipe, self.models = recipe, Models.of(recipe)
-        scene = pipeline.read_scene(location)
+        scene = read_scene(location)
         self.inputs = SceneInputs(scene, open_store(store, create=True), recipe.image_height)
         self.inputs.decode_all(quiet)
         self._states: dict[tuple[str, tuple[ViewId, ...]], SceneState] = {}
@@ -60,7 +66,7 @@ class HeldOutScene:
         """Return the targets with their sources chosen."""
         inputs = self.inputs
         targets = choose_targets(list(inputs.views.values()), self.recipe)
-        return pipeline.select_sources(targets, inputs.cameras(), source_count, inputs.scene.depth_range)
+        return select_sources(targets, inputs.cameras(), source_count, inputs.scene.depth_range)
 
     def propose(self, lifter: Lifter, target: Target) -> RayProposal:
         """Return where surfaces may be along the target's rays.
@@ -68,11 +74,11 @@ class HeldOutScene:
         Raises:
             NoOverlapError: If no source sees anything of what the target sees.
         """
-        return pipeline.propose(lifter, target, self.inputs.frame, self.inputs.scene.depth_range)
+        return propose(lifter, target, self.inputs.frame, self.inputs.scene.depth_range)
 
     def picture(self, proposal: RayProposal) -> Frame:
         """Return the picture that the proposal lifts: what operators are shown for a guide."""
-        return pipeline.lift_picture(proposal, [self.inputs.frame(name) for name in proposal.source_ids])
+        return lift_picture(proposal, [self.inputs.frame(name) for name in proposal.source_ids])
 
     def state(self, operator: Operator, target: Target) -> SceneState:
         """Return what the operator fits without the target: once for all held-out targets, else once per target."""
@@ -80,7 +86,7 @@ class HeldOutScene:
         if key not in self._states:
             names = set(target.source_ids)
             maps = self.inputs.encode(operator, set(), quiet).only(names)
-            self._states[key] = pipeline.fit_scene(operator, maps, views_to_fit_on(self.inputs, names))
+            self._states[key] = fit_scene(operator, maps, views_to_fit_on(self.inputs, names))
         return self._states[key]
 
     def lifted(
@@ -95,17 +101,15 @@ class HeldOutScene:
     ) -> FeatureMap:
         """Return an operator's features lifted to the target's grid, holes filled."""
         sources = [self.inputs.features(operator, name)[:1] for name in proposal.source_ids]
-        guides = (guide,) if guide is not None and pipeline.wants_guide(lifter, operator) else None
+        guides = (guide,) if guide is not None and wants_guide(lifter, operator) else None
         spec = operator.spec
-        lifted = pipeline.lift_features(
-            lifter, proposal, sources, [grid], taps, guides, state, spec.quantity, spec.color_cuts
-        )
-        return pipeline.filled_features(lifted)[0]
+        lifted = lift_features(lifter, proposal, sources, [grid], taps, guides, state, spec.quantity, spec.color_cuts)
+        return filled_features(lifted)[0]
 
 
 def cells_to_count(
     frame: Frame, grid: FeatureGrid, proposals: Iterable[RayProposal], cell_count: int
-) -> tuple[Int[Tensor, "pick"], float]:
+) -> tuple[Int[Tensor, " pick"], float]:
     """Return some seeded cells that are valid and that every proposal covers, and the share of the valid that are."""
     is_valid = counted_cells(frame.is_valid, grid).flatten()
     counts = is_valid.clone()
@@ -127,7 +131,7 @@ def psnr(lifted: FeatureMap, truth: FeatureMap, frame: Frame) -> float:
     return float(-10 * squared.log10())
 
 
-def mean_error(predicted: FeatureMap, truth: FeatureMap, cells: Int[Tensor, "pick"]) -> float:
+def mean_error(predicted: FeatureMap, truth: FeatureMap, cells: Int[Tensor, " pick"]) -> float:
     """Return the mean of 1 − cos over some cells."""
     return _mean(CellErrors.of(true_features(predicted, cells), true_features(truth, cells)))
 
@@ -171,7 +175,7 @@ class _Walk:
         scene = self._scene
         frame, state, quantity = scene.inputs.frame(target.id), scene.state(operator, target), operator.spec.quantity
         (truth,) = own_answer(scene.inputs.features(operator, target.id)[:1], quantity, state, target.id)
-        guides = {key: pipeline.encode_view(operator, picture)[0] for key, picture in pictures.items()}
+        guides = {key: encode_view(operator, picture)[0] for key, picture in pictures.items()}
         row: dict[str, Any] = {"target": target.id, "operator": operator.spec.name, "errors": {}, "psnr": {}}
         cells, row["covered"] = cells_to_count(frame, truth.grid, proposals.values(), self._cell_count)
         for lifter in scene.models.lifters:
@@ -191,7 +195,7 @@ class _Walk:
         operator: Operator,
         proposal: RayProposal,
         truth: FeatureMap,
-        cells: Int[Tensor, "pick"],
+        cells: Int[Tensor, " pick"],
         state: SceneState,
     ) -> float:
         field = field_of(state, 0)

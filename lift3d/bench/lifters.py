@@ -11,7 +11,7 @@ from lift3d.bench.baselines import LEAVE_ONE_OUT_BELOW
 from lift3d.bench.lifter_errors import BOUND, RENDERED, scene_errors
 from lift3d.bench.replayed import replayed_command
 from lift3d.config import Recipe
-from lift3d.pipeline import read_scene
+from lift3d.scenes.catalog import read_scene
 from lift3d.tables.comparison import interval
 
 LIFTERS = ("nearest_view", "plane_sweep", "shared_weights", "separate_weights", "lift3d")

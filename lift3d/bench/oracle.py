@@ -13,7 +13,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lift3d import pipeline
 from lift3d.bench.attainable import CellErrors, true_features
 from lift3d.bench.oracle_causes import true_surface
 from lift3d.bench.oracle_rules import TargetView, needs_depth, truncated
@@ -23,12 +22,17 @@ from lift3d.domain.scene import Frame
 from lift3d.errors import ConfigError, NoOverlapError
 from lift3d.lifters.weights import TAP_COUNT, weights_at
 from lift3d.metrics.counting import counted_cells
-from lift3d.models import Models
 from lift3d.operators.catalog import build_operator
 from lift3d.operators.protocol import Operator
-from lift3d.scene_inputs import SceneInputs, quiet
+from lift3d.pipeline.blend import lift_features
+from lift3d.pipeline.decode import filled_features
+from lift3d.pipeline.encode import encode_view, target_grids
+from lift3d.pipeline.inputs import SceneInputs, quiet
+from lift3d.pipeline.models import Models
+from lift3d.pipeline.propose import propose
+from lift3d.pipeline.targets import Target, choose_targets, select_sources
+from lift3d.scenes.catalog import read_scene
 from lift3d.storage.location import open_store
-from lift3d.targets import Target, choose_targets
 
 TAP_COUNTS = (8, 16, 32, 64)
 # Cells per target and operator. Over the dozen targets of a capture the error of a mean is 2 % of the figure or less.
@@ -85,16 +89,16 @@ class _Oracle:
 
     def scene(self, location: str) -> dict[str, Any]:
         """Return the figures of one scene."""
-        inputs = SceneInputs(pipeline.read_scene(location), self._store, self._recipe.image_height)
+        inputs = SceneInputs(read_scene(location), self._store, self._recipe.image_height)
         inputs.decode_all(quiet)
         depth_range = inputs.scene.depth_range
         targets = choose_targets(list(inputs.views.values()), self._recipe)
-        targets = pipeline.select_sources(targets, inputs.cameras(), self._recipe.sources, depth_range)
+        targets = select_sources(targets, inputs.cameras(), self._recipe.sources, depth_range)
         found: dict[str, list[dict[str, Any]]] = {operator.spec.name: [] for operator in self._models.operators}
         skipped = []
         for target in targets:
             try:
-                proposal = pipeline.propose(self._lifter, target, inputs.frame, depth_range)
+                proposal = propose(self._lifter, target, inputs.frame, depth_range)
             except NoOverlapError as error:
                 skipped.append([target.id, f"{error.reason}: {error}"])
                 continue
@@ -116,9 +120,9 @@ class _Oracle:
     def _lifted_picture(self, inputs: SceneInputs, target: Target, proposal: RayProposal) -> Frame:
         """Return the target's picture as the lifter renders it: what a method that renders first would encode."""
         sources = [inputs.features(self._rgb, name) for name in proposal.source_ids]
-        grids = pipeline.target_grids(self._rgb, target.camera.size)
-        lifted = pipeline.lift_features(self._lifter, proposal, sources, grids, self._recipe.tap_count)
-        image = pipeline.filled_features(lifted)[0].values.clamp(0, 1)
+        grids = target_grids(self._rgb, target.camera.size)
+        lifted = lift_features(self._lifter, proposal, sources, grids, self._recipe.tap_count)
+        image = filled_features(lifted)[0].values.clamp(0, 1)
         return Frame(image, torch.ones(image.shape[1:], dtype=torch.bool), target.camera)
 
     @torch.inference_mode()
@@ -134,7 +138,7 @@ class _Oracle:
             return None
         places = true_surface(frame, [inputs.frame(name) for name in proposal.source_ids], truth.grid)
         view = TargetView(self._lifter, proposal, maps, truth, places, is_valid, cells)
-        reencoded = true_features(pipeline.encode_view(operator, picture)[0], cells)
+        reencoded = true_features(encode_view(operator, picture)[0], cells)
         spread = _spread(true_features(truth, torch.nonzero(is_valid)[:, 0]))
         is_picture = operator.spec.prediction_kind == "image" and truth.channel_count == 3
         taps = {}
@@ -164,7 +168,7 @@ class _Oracle:
         }
 
 
-def _sampled(is_wanted: Bool[Tensor, "cell"], count: int) -> Int[Tensor, "pick"]:
+def _sampled(is_wanted: Bool[Tensor, " cell"], count: int) -> Int[Tensor, " pick"]:
     cells = torch.nonzero(is_wanted)[:, 0]
     return cells[torch.randperm(len(cells), generator=torch.Generator().manual_seed(0))[:count]].sort().values
 

@@ -21,7 +21,7 @@ from lift3d.geometry.projection import is_inside, transfer
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.sampling import nearest_cells
 
-Reader = Callable[[Int[Tensor, "pick"]], tuple[Float[Tensor, "pick source channel"], Bool[Tensor, "pick source"]]]
+Reader = Callable[[Int[Tensor, " pick"]], tuple[Float[Tensor, "pick source channel"], Bool[Tensor, "pick source"]]]
 # Relative difference of two depths of one surface: consumer sensors err by 1 % at 2 m, slanted pixels by as much.
 DEPTH_TOLERANCE = 0.03
 # Heaviest taps whose eight neighbours are candidates, too.
@@ -35,7 +35,7 @@ AROUND: Steps = tuple(step for step in WINDOW if step != (0, 0))
 def at_own_depth(weights: BlendingWeights, maps: Sequence[FeatureMap]) -> Reader:
     """Read each source where the weights read it, its taps in their own proportion: only views are left to choose."""
 
-    def read(cells: Int[Tensor, "pick"]) -> tuple[Tensor, Tensor]:
+    def read(cells: Int[Tensor, " pick"]) -> tuple[Tensor, Tensor]:
         candidates = Candidates.of(weights, cells)
         values = candidates.features(maps)
         share = source_shares(weights, cells)[..., : values.shape[1]]
@@ -45,7 +45,7 @@ def at_own_depth(weights: BlendingWeights, maps: Sequence[FeatureMap]) -> Reader
     return read
 
 
-def source_shares(weights: BlendingWeights, cells: Int[Tensor, "pick"]) -> Float[Tensor, "pick source tap"]:
+def source_shares(weights: BlendingWeights, cells: Int[Tensor, " pick"]) -> Float[Tensor, "pick source tap"]:
     """Return the taps' weights, spread over a source axis."""
     is_of = weights.source[cells][:, None] == torch.arange(len(weights.source_ids))[:, None]
     return torch.where(is_of, weights.weight[cells][:, None], 0.0)
@@ -59,14 +59,14 @@ def at_true_depth(places: Candidates, maps: Sequence[FeatureMap]) -> Reader:
         maps: The sources' features.
     """
 
-    def read(cells: Int[Tensor, "pick"]) -> tuple[Tensor, Tensor]:
+    def read(cells: Int[Tensor, " pick"]) -> tuple[Tensor, Tensor]:
         picked = picked_places(places, cells)
         return picked.features(maps), picked.is_tap
 
     return read
 
 
-def picked_places(places: Candidates, cells: Int[Tensor, "pick"]) -> Candidates:
+def picked_places(places: Candidates, cells: Int[Tensor, " pick"]) -> Candidates:
     """Return the candidates of some cells."""
     return Candidates(places.source[cells], places.uv[cells], places.is_tap[cells])
 
@@ -96,7 +96,7 @@ def true_surface(target: Frame, sources: Sequence[Frame], grid: FeatureGrid) -> 
     return Candidates(index, torch.stack(found_uv, dim=1), torch.stack(found, dim=1))
 
 
-def _read_nearest(values: Float[Tensor, "height width"], uv: Float[Tensor, "point 2"]) -> Float[Tensor, "point"]:
+def _read_nearest(values: Float[Tensor, "height width"], uv: Float[Tensor, "point 2"]) -> Float[Tensor, " point"]:
     """Read the pixel that contains each point; NaN outside."""
     index = nearest_cells(uv, *values.shape)
     return torch.where(index >= 0, values.flatten()[index.clamp(min=0)], torch.nan)
@@ -115,8 +115,8 @@ def neighbours(taps: Candidates, maps: Sequence[FeatureMap]) -> Candidates:
 def best_views(
     read: Reader,
     truth: FeatureMap,
-    is_valid: Bool[Tensor, "cell"],
-    cells: Int[Tensor, "pick"],
+    is_valid: Bool[Tensor, " cell"],
+    cells: Int[Tensor, " pick"],
     steps: Sequence[tuple[int, int]] = CENTRE,
 ) -> Float[Tensor, "pick channel"]:
     """Return what the best convex weights over views give, fitted to some cells around each cell together.

@@ -80,8 +80,8 @@ class TargetView:
     maps: Sequence[FeatureMap]
     truth: FeatureMap
     places: Candidates | None
-    is_valid: Bool[Tensor, "cell"]
-    cells: Int[Tensor, "pick"]
+    is_valid: Bool[Tensor, " cell"]
+    cells: Int[Tensor, " pick"]
 
     @property
     def wanted(self) -> Float[Tensor, "pick channel"]:
@@ -89,7 +89,7 @@ class TargetView:
         return true_features(self.truth, self.cells)
 
     @property
-    def is_known(self) -> Bool[Tensor, "pick"]:
+    def is_known(self) -> Bool[Tensor, " pick"]:
         """Whether the true depth is known and some source shows the surface there."""
         if self.places is None:
             return torch.zeros(len(self.cells), dtype=torch.bool)

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from lift3d import pipeline
 from lift3d.bench.blend import _peak_bytes as peak_bytes
 from lift3d.bench.blend import _restarted_peak_bytes as restarted_peak_bytes
 from lift3d.bench.speed_scene import GUIDE_STRIDE_PX, RandomOperator, SpeedScene, frame_bytes
@@ -17,7 +16,8 @@ from lift3d.errors import WorkerLostError
 from lift3d.lifters.catalog import build_lifter
 from lift3d.lifters.weights import TAP_COUNT
 from lift3d.operators.protocol import OperatorSpec
-from lift3d.planned_bytes import WORKSPACE_BYTES, lifted_bytes, working_bytes
+from lift3d.pipeline.blend import lift_features
+from lift3d.runs.planned_bytes import WORKSPACE_BYTES, lifted_bytes, working_bytes
 
 
 def in_fresh_process(location: str, lifter: str, cells: int, source_count: int, channel_count: int) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def _measure(location: str, lifter_name: str, cells: int, source_count: int, cha
         scene.lift_picture(proposal)
         guides = (operator.guide,)
     sources = [(one,) for one in operator.sources]
-    pipeline.lift_features(lifter, proposal, sources, [operator.guide.grid], TAP_COUNT, guides)
+    lift_features(lifter, proposal, sources, [operator.guide.grid], TAP_COUNT, guides)
     return {
         "guide_cells": [proposal.grid.rows, proposal.grid.cols],
         "operator_cells": [operator.guide.grid.rows, operator.guide.grid.cols],

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from lift3d import pipeline
 from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.features import FeatureGrid, FeatureMap
 from lift3d.domain.keys import ViewId
@@ -17,7 +16,10 @@ from lift3d.errors import ConfigError
 from lift3d.geometry.projection import transfer
 from lift3d.geometry.rays import cell_centers, inverse_depth_planes
 from lift3d.lifters.protocol import Lifter
-from lift3d.targets import Target
+from lift3d.pipeline.propose import propose
+from lift3d.pipeline.targets import Target, select_sources
+from lift3d.pipeline.weigh import lift_picture
+from lift3d.scenes.catalog import read_scene
 
 # The finest guide grid of the lifters here.
 GUIDE_STRIDE_PX = 2
@@ -44,7 +46,7 @@ class SpeedScene:
         Raises:
             ConfigError: If the scene has too few views.
         """
-        scene = pipeline.read_scene(location)
+        scene = read_scene(location)
         if len(scene.views) <= source_count:
             raise ConfigError(
                 f"'{location}' has {len(scene.views)} usable views; {source_count} sources and a target of their own "
@@ -55,7 +57,7 @@ class SpeedScene:
         own = scene.views[len(scene.views) // 2]
         others = tuple(view.id for view in scene.views if view is not own)
         target = Target(own.id, cameras[own.id], own, others)
-        (chosen,) = pipeline.select_sources([target], cameras, source_count, scene.depth_range)
+        (chosen,) = select_sources([target], cameras, source_count, scene.depth_range)
         frames = {name: _square(scene.view(name), side) for name, _ in chosen.sources}
         return cls(chosen, frames, scene.depth_range)
 
@@ -70,11 +72,11 @@ class SpeedScene:
 
     def propose(self, lifter: Lifter) -> RayProposal:
         """Run stage I as the pipeline does."""
-        return pipeline.propose(lifter, self.target, self.frames.__getitem__, self.depth_range)
+        return propose(lifter, self.target, self.frames.__getitem__, self.depth_range)
 
     def lift_picture(self, proposal: RayProposal) -> Frame:
         """Lift the picture that guides, as the pipeline does."""
-        return pipeline.lift_picture(proposal, [self.frames[name] for name in proposal.source_ids])
+        return lift_picture(proposal, [self.frames[name] for name in proposal.source_ids])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

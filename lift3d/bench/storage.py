@@ -25,8 +25,8 @@ from lift3d.domain.camera import ImageSize
 from lift3d.errors import ConfigError
 from lift3d.operators.catalog import build_operator
 from lift3d.operators.protocol import OperatorSpec
-from lift3d.planned_bytes import feature_bytes, lifted_bytes
-from lift3d.scene_products import VIEWS_PER_PART, write_features
+from lift3d.pipeline.products import VIEWS_PER_PART, write_features
+from lift3d.runs.planned_bytes import feature_bytes, lifted_bytes
 from lift3d.scenes.catalog import read_scene
 from lift3d.storage.backends import BACKEND_VARIABLE, BACKENDS
 from lift3d.storage.layout import features_path

@@ -19,10 +19,10 @@ from lift3d.errors import ConfigError, SceneError
 from lift3d.operators.catalog import build_operator
 from lift3d.operators.names import OperatorName
 from lift3d.operators.open_vocabulary import TextEncoder
-from lift3d.pipeline import read_scene
-from lift3d.run_tables import run_table
-from lift3d.runs import run_serially
-from lift3d.scene_scores import ALL_PIXELS
+from lift3d.pipeline.score import ALL_PIXELS
+from lift3d.runs.driver import run_serially
+from lift3d.runs.table import run_table
+from lift3d.scenes.catalog import read_scene
 from lift3d.storage.location import open_store
 from lift3d.tables.comparison import interval
 from lift3d.tables.schema import ScoreTable

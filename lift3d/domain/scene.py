@@ -117,8 +117,8 @@ class Tracks:
     """
 
     points: Float[Tensor, "point 3"]
-    point_index: Int[Tensor, "observation"]
-    view_index: Int[Tensor, "observation"]
+    point_index: Int[Tensor, " observation"]
+    view_index: Int[Tensor, " observation"]
     uv: Float[Tensor, "observation 2"]
     view_ids: tuple[ViewId, ...]
 

@@ -31,8 +31,8 @@ class BlendingWeights:
     uv: Float[Tensor, "cell tap 2"]
     weight: Float[Tensor, "cell tap"]
     log_scale_ratio: Float[Tensor, "cell tap"]
-    z_depth: Float[Tensor, "cell"]
-    coverage: Float[Tensor, "cell"]
+    z_depth: Float[Tensor, " cell"]
+    coverage: Float[Tensor, " cell"]
 
     def __post_init__(self) -> None:
         shape = (self.grid.cell_count, int(self.source.shape[-1]))

@@ -37,7 +37,7 @@ def _clip_in_front(end: Tensor, other: Tensor) -> Tensor:
 
 def baseline_angle(
     xyz_world: Float[Tensor, "point 3"], center_a: Float[Tensor, "3"], center_b: Float[Tensor, "3"]
-) -> Float[Tensor, "point"]:
+) -> Float[Tensor, " point"]:
     """Return the angle at each point between the rays to two camera centres, radians.
 
     Source:

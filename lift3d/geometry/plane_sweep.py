@@ -57,7 +57,7 @@ class Sweep:
         return cls(start.float().contiguous(), (project @ a2b[:3, 3]).float())
 
     def at(
-        self, disparity: Float[Tensor, "plane #row #col"]
+        self, disparity: Float[Tensor, " plane #row #col"]
     ) -> tuple[Float[Tensor, "plane row col 2"], Float[Tensor, "plane row col"]]:
         """Return where the pixels lie in b at the given disparities.
 

@@ -51,10 +51,10 @@ def unproject(
 
 def transfer(
     uv: Float[Tensor, "point 2"],
-    z_depth: Float[Tensor, "point"],
+    z_depth: Float[Tensor, " point"],
     a: tuple[Float[Tensor, "3 3"], Float[Tensor, "4 4"]],
     b: tuple[Float[Tensor, "3 3"], Float[Tensor, "4 4"]],
-) -> tuple[Float[Tensor, "point 2"], Float[Tensor, "point"]]:
+) -> tuple[Float[Tensor, "point 2"], Float[Tensor, " point"]]:
     """Take pixels of camera a with known depth to pixels and depth of camera b.
 
     Args:

@@ -24,7 +24,7 @@ def directions_z1(uv: Float[Tensor, "*batch 2"], K: Float[Tensor, "3 3"]) -> Flo
     return unproject(uv, torch.ones_like(uv[..., 0]), K.to(uv.dtype))
 
 
-def inverse_depth_planes(near: float, far: float, count: int) -> Float[Tensor, "plane"]:
+def inverse_depth_planes(near: float, far: float, count: int) -> Float[Tensor, " plane"]:
     """Return z-depths spaced evenly in 1/z, near first.
 
     Even steps in 1/z are even steps along every epipolar line up to second order, so no step is wasted on far planes.

@@ -32,7 +32,7 @@ def sample(
     uv: Float[Tensor, "*batch 2"],
     stride: tuple[float, float] = (1.0, 1.0),
     origin: tuple[float, float] = (0.0, 0.0),
-) -> Float[Tensor, "channel *batch"]:
+) -> Float[Tensor, " channel *batch"]:
     """Sample a map bilinearly; outside the outermost cell centres the border value holds.
 
     NaN pixels give NaN. Values must be finite: a NaN cell would spread to its neighbours.

@@ -13,7 +13,7 @@ def reprojection_offsets(
     uv: Float[Tensor, "observation 2"],
     K: Float[Tensor, "observation 3 3"],
     w2c: Float[Tensor, "observation 4 4"],
-) -> tuple[Float[Tensor, "observation 2"], Float[Tensor, "observation 2 3"], Float[Tensor, "observation"]]:
+) -> tuple[Float[Tensor, "observation 2"], Float[Tensor, "observation 2 3"], Float[Tensor, " observation"]]:
     """Return projected minus observed pixels, their derivative by the point, and camera z.
 
     Points behind a camera give offsets without meaning; look at camera z first.
@@ -33,7 +33,7 @@ def reprojection_offsets(
 
 def refine_points(
     points: Float[Tensor, "point 3"],
-    point_index: Int[Tensor, "observation"],
+    point_index: Int[Tensor, " observation"],
     uv: Float[Tensor, "observation 2"],
     K: Float[Tensor, "observation 3 3"],
     w2c: Float[Tensor, "observation 4 4"],

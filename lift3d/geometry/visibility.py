@@ -13,7 +13,7 @@ from lift3d.geometry.sampling import nearest_cells
 
 def splat_depth(
     uv: Float[Tensor, "point 2"],
-    z_depth: Float[Tensor, "point"],
+    z_depth: Float[Tensor, " point"],
     rows: int,
     cols: int,
     stride: tuple[float, float] = (1.0, 1.0),

@@ -78,7 +78,7 @@ def blend(
     return LiftedFeatures(features, weights.coverage.reshape(shape), weights.z_depth.reshape(shape))
 
 
-def view_marginal(weights: BlendingWeights) -> Float[Tensor, "source"]:
+def view_marginal(weights: BlendingWeights) -> Float[Tensor, " source"]:
     """Return the share of the lifted view that each source makes up; sums to 1, or to 0 if uncovered."""
     share = weights.weight * weights.coverage[:, None]
     total = torch.zeros(len(weights.source_ids), dtype=torch.float64)

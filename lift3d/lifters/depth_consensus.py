@@ -83,7 +83,7 @@ def agree(
     uv: Float[Tensor, "row col 2"],
     depths: Sequence[SoftDepth],
     weights: Sequence[float],
-    disparity: Float[Tensor, "plane"],
+    disparity: Float[Tensor, " plane"],
 ) -> Consensus:
     """Let the sources vote along the target's rays and walk the rays from the camera to the first surface.
 
@@ -121,7 +121,7 @@ def first_surface(
 
 
 def strongest_samples(
-    consensus: Consensus, disparity: Float[Tensor, "plane"], sample_count: int, sharpening: float
+    consensus: Consensus, disparity: Float[Tensor, " plane"], sample_count: int, sharpening: float
 ) -> RaySamples:
     """Keep the most probable planes of each ray, each moved to the centre of mass of itself and its two neighbours.
 
@@ -154,7 +154,7 @@ def strongest_samples(
 
 
 def walk(
-    target: Camera, uv: Float[Tensor, "row col 2"], depth: SoftDepth, disparity: Float[Tensor, "plane"]
+    target: Camera, uv: Float[Tensor, "row col 2"], depth: SoftDepth, disparity: Float[Tensor, " plane"]
 ) -> Iterator[tuple[slice, Float[Tensor, "tile row col 2"], Float[Tensor, "2 tile row col"]]]:
     """Follow the target's rays through a source, a tile of planes at a time.
 

@@ -103,15 +103,15 @@ class _Sight:
         self.is_valid = guide.is_valid
         self.z_depth = torch.where(guide.is_valid & (guide.z_depth > 0), guide.z_depth, torch.nan)
 
-    def splat(self, grid: FeatureGrid) -> Float[Tensor, "cell"]:
+    def splat(self, grid: FeatureGrid) -> Float[Tensor, " cell"]:
         """Return the nearest depth of this source's surface per cell of the target, NaN where there is none."""
         height, width = self.z_depth.shape
         uv, z = transfer(cell_centers(height, width).reshape(-1, 2), self.z_depth.reshape(-1), self.source, self.target)
         return splat_depth(uv, z, grid.rows, grid.cols, (grid.stride_u, grid.stride_v)).reshape(-1)
 
     def look(
-        self, uv: Float[Tensor, "cell 2"], z_depth: Float[Tensor, "cell"]
-    ) -> tuple[Float[Tensor, "cell"], Bool[Tensor, "cell"]]:
+        self, uv: Float[Tensor, "cell 2"], z_depth: Float[Tensor, " cell"]
+    ) -> tuple[Float[Tensor, " cell"], Bool[Tensor, " cell"]]:
         """Look at points of the target's rays.
 
         Returns:
@@ -127,7 +127,7 @@ class _Sight:
         return torch.where(is_on_image, ratio, torch.nan), is_on_image
 
 
-def _fused_surface(sights: Sequence[_Sight], grid: FeatureGrid, uv: Float[Tensor, "cell 2"]) -> Float[Tensor, "cell"]:
+def _fused_surface(sights: Sequence[_Sight], grid: FeatureGrid, uv: Float[Tensor, "cell 2"]) -> Float[Tensor, " cell"]:
     """Return the nearest depth per cell that the sources support by majority, NaN where there is none."""
     surface = _nearest_supported(sights, uv, torch.stack([sight.splat(grid) for sight in sights], dim=1))
     for _ in range(ROUNDS):
@@ -137,7 +137,7 @@ def _fused_surface(sights: Sequence[_Sight], grid: FeatureGrid, uv: Float[Tensor
 
 def _nearest_supported(
     sights: Sequence[_Sight], uv: Float[Tensor, "cell 2"], z_depth: Float[Tensor, "cell hypothesis"]
-) -> Float[Tensor, "cell"]:
+) -> Float[Tensor, " cell"]:
     """Return the nearest supported hypothesis, moved to the mean of the surfaces that support it."""
     count = z_depth.shape[1]
     flat_uv, flat_z = uv.repeat_interleave(count, dim=0), z_depth.reshape(-1)
@@ -160,7 +160,7 @@ def _neighbourhood(surface: Float[Tensor, "row col"]) -> Float[Tensor, "cell nei
     return padded.unfold(0, 3, 1).unfold(1, 3, 1).reshape(-1, 9)
 
 
-def _continued(surface: Float[Tensor, "row col"]) -> Float[Tensor, "cell"]:
+def _continued(surface: Float[Tensor, "row col"]) -> Float[Tensor, " cell"]:
     """Return the surface continued into its holes, REACH cells far, by the mean disparity of known neighbours."""
     for _ in range(REACH):
         grown = 1 / (1 / _neighbourhood(surface)).nanmean(1)
@@ -171,8 +171,8 @@ def _continued(surface: Float[Tensor, "row col"]) -> Float[Tensor, "cell"]:
 def _visibility(
     sights: Sequence[_Sight],
     uv: Float[Tensor, "cell 2"],
-    z_depth: Float[Tensor, "cell"],
-    is_continued: Bool[Tensor, "cell"],
+    z_depth: Float[Tensor, " cell"],
+    is_continued: Bool[Tensor, " cell"],
 ) -> Float[Tensor, "cell source"]:
     """Return the taper of each source that sees the surface, 0 for the others.
 

@@ -78,7 +78,7 @@ class NearestView:
 
 
 def _sees_plane(
-    target: Camera, guides: Sequence[SourceGuide], grid: FeatureGrid, z_depth: Float[Tensor, "cell"]
+    target: Camera, guides: Sequence[SourceGuide], grid: FeatureGrid, z_depth: Float[Tensor, " cell"]
 ) -> Float[Tensor, "cell source"]:
     """Return 1 where the point of the plane falls on a valid pixel of the source."""
     uv = cell_centers(grid.rows, grid.cols, (grid.stride_u, grid.stride_v)).reshape(-1, 2)

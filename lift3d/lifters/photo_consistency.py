@@ -77,7 +77,7 @@ def describe(guide: SourceGuide, grid: FeatureGrid, gradient_weight: float, colo
 def matching_cost(
     reference: Descriptors,
     neighbours: Sequence[Descriptors],
-    disparity: Float[Tensor, "plane"],
+    disparity: Float[Tensor, " plane"],
     truncation: float,
     softness: float,
 ) -> Float[Tensor, "plane row col"]:

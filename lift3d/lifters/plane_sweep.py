@@ -53,7 +53,7 @@ class Survey:
 
     grid: FeatureGrid
     uv: Float[Tensor, "row col 2"]
-    planes: Float[Tensor, "plane"]
+    planes: Float[Tensor, " plane"]
     seeing: tuple[int, ...]
     views: tuple[Descriptors, ...]
     depths: tuple[SoftDepth, ...]
@@ -232,7 +232,7 @@ class PlaneSweep:
         return describe(guide, self._grid(guide.camera.size), self.config.gradient_weight, self.config.color_weight)
 
     def _soft_depths(
-        self, views: Sequence[Descriptors], planes: Float[Tensor, "plane"], depth_range: DepthRange
+        self, views: Sequence[Descriptors], planes: Float[Tensor, " plane"], depth_range: DepthRange
     ) -> tuple[SoftDepth, ...]:
         """Return each source's distribution of depth; those of one size are smoothed side by side."""
         config = self.config
@@ -258,7 +258,7 @@ class PlaneSweep:
         self,
         view: Descriptors,
         views: Sequence[Descriptors],
-        planes: Float[Tensor, "plane"],
+        planes: Float[Tensor, " plane"],
         depth_range: DepthRange,
     ) -> Float[Tensor, "plane row col"]:
         """Return how badly one source matches its neighbours, averaged over windows."""
@@ -305,7 +305,7 @@ def by_cell(values: Float[Tensor, "source sample row col"]) -> Float[Tensor, "ce
     return values.flatten(2).permute(2, 1, 0).contiguous()
 
 
-def _sees(target: Camera, uv: Float[Tensor, "row col 2"], guide: SourceGuide, planes: Float[Tensor, "plane"]) -> bool:
+def _sees(target: Camera, uv: Float[Tensor, "row col 2"], guide: SourceGuide, planes: Float[Tensor, " plane"]) -> bool:
     """Whether any guide cell of the target, on any plane, falls on the source's image."""
     camera = guide.camera
     size = (camera.size.height, camera.size.width)

@@ -65,7 +65,7 @@ def select_sources(
     return [(view, _taper(cost, horizon)) for cost, view in chosen]
 
 
-def view_costs(target: Camera, cameras: Sequence[Camera], depth_range: DepthRange) -> Float[Tensor, "view"]:
+def view_costs(target: Camera, cameras: Sequence[Camera], depth_range: DepthRange) -> Float[Tensor, " view"]:
     """Return how differently each camera sees the target's frustum: 0 for the target itself, continuous.
 
     Mean over probes of three terms: angle between the rays of the two cameras (as a share of 30°), log ratio of
@@ -106,7 +106,7 @@ def _outside(
     w2c: Float[Tensor, "4 4"],
     K: Float[Tensor, "3 3"],
     extent: Float[Tensor, "2"],
-) -> Float[Tensor, "probe"]:
+) -> Float[Tensor, " probe"]:
     """Return how far outside the image probes fall, as a share of its size: at most 1, which is behind, too."""
     uv, is_in_front = project(transform(w2c, probes), K)
     share = uv / extent

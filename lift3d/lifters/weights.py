@@ -81,7 +81,7 @@ def _row_range(grid: FeatureGrid, rows: slice | None) -> range:
     return span
 
 
-def _in_order_of_ids(proposal: RayProposal) -> tuple[Int[Tensor, "source"], RayProposal]:
+def _in_order_of_ids(proposal: RayProposal) -> tuple[Int[Tensor, " source"], RayProposal]:
     """Put the sources in the order of their ids, so that sums and ties do not depend on the order given.
 
     What samples without probability say of visibility is dropped: it need not be a number.
@@ -112,8 +112,8 @@ class ReadablePixels:
     """
 
     size: Int[Tensor, "source 2"]
-    may_read: Bool[Tensor, "pixel"] | None
-    first_pixel: Int[Tensor, "source"]
+    may_read: Bool[Tensor, " pixel"] | None
+    first_pixel: Int[Tensor, " source"]
 
     @classmethod
     def of(cls, proposal: RayProposal) -> "ReadablePixels":
@@ -140,7 +140,7 @@ class ReadablePixels:
         return is_on_image & self.may_read[first + row * width + col]
 
 
-def _readable(is_valid: tuple[Bool[Tensor, "_ _"], ...] | None) -> Bool[Tensor, "pixel"] | None:
+def _readable(is_valid: tuple[Bool[Tensor, "_ _"], ...] | None) -> Bool[Tensor, " pixel"] | None:
     """Return, for all sources in a row, the pixels within which every bilinear tap reads valid pixels alone.
 
     A tap touches the pixel it lies in and some of its eight neighbours; beyond the border the border value holds.
@@ -158,14 +158,14 @@ class _SourceCameras:
     ``order`` says which source of the proposal as it was given each one is.
     """
 
-    order: Int[Tensor, "source"]
+    order: Int[Tensor, " source"]
     slope: Float[Tensor, "source 3 3"]
     offset: Float[Tensor, "source 3"]
-    log_focal_ratio: Float[Tensor, "source"]
+    log_focal_ratio: Float[Tensor, " source"]
     readable: ReadablePixels
 
     @classmethod
-    def of(cls, proposal: RayProposal, order: Int[Tensor, "source"]) -> "_SourceCameras":
+    def of(cls, proposal: RayProposal, order: Int[Tensor, " source"]) -> "_SourceCameras":
         sources, target = proposal.sources, proposal.target
         target2source = torch.stack([source.w2c @ target.c2w for source in sources])
         K = torch.stack([source.K for source in sources])

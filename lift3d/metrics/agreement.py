@@ -66,7 +66,7 @@ def label_kappa(evidence: SceneEvidence) -> Score:
     return fleiss_kappa(torch.cat(points), torch.cat(labels))
 
 
-def fleiss_kappa(point: Int[Tensor, "rating"], label: Int[Tensor, "rating"]) -> Score:
+def fleiss_kappa(point: Int[Tensor, " rating"], label: Int[Tensor, " rating"]) -> Score:
     """Return κ of ratings: which point, which label. Points with one rating are left out.
 
     Source:
@@ -97,7 +97,7 @@ class _PointwiseMeans:
     """Means of unit features per surface point, and how many views each is the mean of (two or more)."""
 
     mean: Float[Tensor, "point channel"]
-    view_count: Float[Tensor, "point"]
+    view_count: Float[Tensor, " point"]
 
     @property
     def point_count(self) -> int:
@@ -122,7 +122,7 @@ def _pointwise_means(evidence: SceneEvidence) -> _PointwiseMeans:
 
 def _unit_features(
     evidence: SceneEvidence, index: int, uv: Float[Tensor, "point 2"]
-) -> tuple[Float[Tensor, "point channel"], Bool[Tensor, "point"]]:
+) -> tuple[Float[Tensor, "point channel"], Bool[Tensor, " point"]]:
     view = evidence.views[index]
     feature_map = view.filled[0]
     corners = Corners.bilinear(uv, feature_map.grid)

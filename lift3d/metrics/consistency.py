@@ -62,7 +62,7 @@ class _Reading:
 
     values: Shaped[Tensor, "channel row col"]
     corners: Corners
-    counts: Bool[Tensor, "point"]
+    counts: Bool[Tensor, " point"]
 
     @classmethod
     def of(cls, evidence: ViewEvidence, uv: Float[Tensor, "point 2"]) -> "_Reading":
@@ -75,7 +75,7 @@ class _Reading:
         values = prediction.values if prediction.values.ndim == 3 else prediction.values[None]
         return cls(values, corners, corners.count(counts))
 
-    def at(self, is_chosen: Bool[Tensor, "point"]) -> Float[Tensor, "chosen channel"]:
+    def at(self, is_chosen: Bool[Tensor, " point"]) -> Float[Tensor, "chosen channel"]:
         """Read the chosen points."""
         return self.corners.only(is_chosen).read(self.values)
 
@@ -94,7 +94,7 @@ def _floor(a: ViewEvidence, b: ViewEvidence, matches: Matches) -> Score:
     return _difference(b.lifted.prediction.kind, second, again, counts)
 
 
-def _difference(kind: PredictionKind, one: _Reading, other: _Reading, counts: Bool[Tensor, "point"]) -> Score:
+def _difference(kind: PredictionKind, one: _Reading, other: _Reading, counts: Bool[Tensor, " point"]) -> Score:
     point_count = int(counts.sum())
     if point_count == 0:
         return undefined("no-points", "no matched point counts in both views")
@@ -102,7 +102,7 @@ def _difference(kind: PredictionKind, one: _Reading, other: _Reading, counts: Bo
     return Score(loss**0.5 if kind == "image" else loss, float(point_count))
 
 
-def _cosine_distance(a: Float[Tensor, "point channel"], b: Float[Tensor, "point channel"]) -> Float[Tensor, "point"]:
+def _cosine_distance(a: Float[Tensor, "point channel"], b: Float[Tensor, "point channel"]) -> Float[Tensor, " point"]:
     """Return 1 − cosine; a vector of norm 0 is at distance 1 of everything."""
     scale = (a.square().sum(1) * b.square().sum(1)).sqrt()
     return 1 - torch.where(scale > 0, (a * b).sum(1) / scale, 0.0)

@@ -47,8 +47,8 @@ class Sightings:
         uv: Where, pixels at the scored size.
     """
 
-    point: Int[Tensor, "sighting"]
-    view: Int[Tensor, "sighting"]
+    point: Int[Tensor, " sighting"]
+    view: Int[Tensor, " sighting"]
     uv: Float[Tensor, "sighting 2"]
 
 
@@ -121,7 +121,7 @@ def pairs_by_angle(angles_deg: Float[Tensor, "view view"], pairs_per_view: int) 
 
 
 def collect_sightings(
-    points: Sequence[Int[Tensor, "_"]], views: Sequence[int], uvs: Sequence[Float[Tensor, "_ 2"]]
+    points: Sequence[Int[Tensor, " _"]], views: Sequence[int], uvs: Sequence[Float[Tensor, "_ 2"]]
 ) -> Sightings:
     """Join sightings found view by view, drop points that one view alone sees, and number the rest from 0."""
     if not points:
@@ -139,6 +139,6 @@ def collect_sightings(
     return Sightings(renumbered, view[is_shared], uv[is_shared])
 
 
-def median_degrees(angle_rad: Float[Tensor, "point"]) -> float:
+def median_degrees(angle_rad: Float[Tensor, " point"]) -> float:
     """Return the median in degrees, NaN of too few points."""
     return math.degrees(float(angle_rad.median())) if len(angle_rad) >= MIN_SHARED_POINTS else math.nan

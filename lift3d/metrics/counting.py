@@ -48,7 +48,7 @@ def counted_cells(counts: Bool[Tensor, "height width"], grid: FeatureGrid) -> Bo
 @lru_cache(maxsize=64)
 def _pixels_in_cells(
     height: int, width: int, grid: FeatureGrid
-) -> tuple[Int[Tensor, "height"], Int[Tensor, "width"], Int[Tensor, "row col"]]:
+) -> tuple[Int[Tensor, " height"], Int[Tensor, " width"], Int[Tensor, "row col"]]:
     """Return the row of cells that each row of pixels is in, likewise for columns, and how many pixels a cell has.
 
     Which row of cells a pixel is in depends on its row alone. Pixels in no cell are in one past the last.
@@ -83,11 +83,11 @@ class Corners:
         cell = nearest_cells(uv, grid.rows, grid.cols, *_placement(grid))[:, None]
         return cls(cell, torch.ones(cell.shape, dtype=torch.float64))
 
-    def only(self, is_chosen: Bool[Tensor, "point"]) -> "Corners":
+    def only(self, is_chosen: Bool[Tensor, " point"]) -> "Corners":
         """Return the corners of some of the points."""
         return Corners(self.cell[is_chosen], self.share[is_chosen])
 
-    def count(self, counts: Bool[Tensor, "row col"]) -> Bool[Tensor, "point"]:
+    def count(self, counts: Bool[Tensor, "row col"]) -> Bool[Tensor, " point"]:
         """Whether every cell that is touched counts."""
         return (counts.reshape(-1)[self.cell] & (self.cell >= 0)).all(1)
 

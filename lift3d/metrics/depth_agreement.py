@@ -70,7 +70,7 @@ def _cross_view(a: ViewEvidence, b: ViewEvidence, matches: Matches) -> Score:
     return Score(float(error.mean()), float(len(error)))
 
 
-def _relative_error(z_depth: Float[Tensor, "place"], reference: Float[Tensor, "place"]) -> Float[Tensor, "place"]:
+def _relative_error(z_depth: Float[Tensor, " place"], reference: Float[Tensor, " place"]) -> Float[Tensor, " place"]:
     is_depth = torch.isfinite(z_depth) & (z_depth > 0) & torch.isfinite(reference) & (reference > 0)
     return torch.where(is_depth, (z_depth - reference).abs() / reference, _NO_ANSWER)
 
@@ -81,7 +81,9 @@ def _disparity(evidence: ViewEvidence) -> Float[Tensor, "height width"]:
     return values if evidence.quantity == "disparity" else 1 / values
 
 
-def _read(evidence: ViewEvidence, uv: Float[Tensor, "point 2"]) -> tuple[Float[Tensor, "point"], Bool[Tensor, "point"]]:
+def _read(
+    evidence: ViewEvidence, uv: Float[Tensor, "point 2"]
+) -> tuple[Float[Tensor, " point"], Bool[Tensor, " point"]]:
     """Return the predicted 1/z at some pixels, and whether all that is read there counts; 0 where it does not."""
     corners = Corners.bilinear(uv, pixel_grid(evidence.counts))
     counts = corners.count(evidence.counts)

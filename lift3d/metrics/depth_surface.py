@@ -40,7 +40,7 @@ class _DepthView:
     def matrices(self) -> tuple[Tensor, Tensor]:
         return self.camera.K, self.camera.w2c
 
-    def lattice(self, limit: int) -> tuple[Float[Tensor, "point 2"], Float[Tensor, "point"]]:
+    def lattice(self, limit: int) -> tuple[Float[Tensor, "point 2"], Float[Tensor, " point"]]:
         """Return at most ``limit`` pixel centres with known depth, evenly spaced, and their depth."""
         height, width = self.z_depth.shape
         step = max(1, math.ceil(math.sqrt(height * width / limit)))
@@ -117,13 +117,13 @@ def _depth_view(frame: Frame) -> _DepthView:
 
 
 def _look_up(
-    uv: Float[Tensor, "point 2"], z_depth: Float[Tensor, "point"], a: _DepthView, b: _DepthView
-) -> tuple[Float[Tensor, "point 2"], Bool[Tensor, "point"]]:
+    uv: Float[Tensor, "point 2"], z_depth: Float[Tensor, " point"], a: _DepthView, b: _DepthView
+) -> tuple[Float[Tensor, "point 2"], Bool[Tensor, " point"]]:
     uv_b, z_b = transfer(uv, z_depth, a.matrices, b.matrices)
     return uv_b, agrees_with_depth(uv_b, z_b, b.z_depth, RELATIVE_TOLERANCE)
 
 
-def _surface_depth(uv: Float[Tensor, "point 2"], z_depth: Float[Tensor, "height width"]) -> Float[Tensor, "point"]:
+def _surface_depth(uv: Float[Tensor, "point 2"], z_depth: Float[Tensor, "height width"]) -> Float[Tensor, " point"]:
     """Return depth between pixel centres: linear in 1/z (exact on planes), nearest pixel across an edge."""
     height, width = z_depth.shape
     nearest = z_depth.reshape(-1)[nearest_cells(uv, height, width)]

@@ -39,7 +39,7 @@ def _cross_view(a: ViewEvidence, b: ViewEvidence, matches: Matches) -> Score:
     return Score(float(error.mean()), float(len(error)))
 
 
-def _places(evidence: ViewEvidence, uv: Float[Tensor, "point 2"]) -> tuple[Corners, Bool[Tensor, "point"]]:
+def _places(evidence: ViewEvidence, uv: Float[Tensor, "point 2"]) -> tuple[Corners, Bool[Tensor, " point"]]:
     grid = embedding_grid(evidence)
     corners = Corners.bilinear(uv, grid)
     return corners, corners.count(counted_cells(evidence.counts, grid))

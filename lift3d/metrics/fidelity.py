@@ -94,7 +94,7 @@ def _per_cell(
     combine: Callable[[Tensor, Tensor], Tensor],
     a: Float[Tensor, "channel cell"],
     b: Float[Tensor, "channel cell"],
-) -> Float[Tensor, "cell"]:
+) -> Float[Tensor, " cell"]:
     """Sum a combination of two maps over channels in float64, a block of channels at a time."""
     total = torch.zeros(a.shape[1], dtype=torch.float64)
     for block_a, block_b in zip(torch.split(a, CHANNEL_BLOCK), torch.split(b, CHANNEL_BLOCK), strict=True):
@@ -111,7 +111,7 @@ def _mean_cosine(lifted: Float[Tensor, "channel cell"], plain: Float[Tensor, "ch
     return _mean(cosine[squared_plain != 0])
 
 
-def _mean(values: Float[Tensor, "item"]) -> Score:
+def _mean(values: Float[Tensor, " item"]) -> Score:
     if values.numel() == 0:
         return undefined("no-pixels", "no pixel or cell of the view counts")
     return Score(float(values.mean()), float(values.numel()))

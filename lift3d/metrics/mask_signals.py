@@ -41,7 +41,7 @@ def _iou_by_threshold(view: ViewEvidence) -> Float[Tensor, "object threshold"]:
     return torch.stack(rows) if rows else torch.zeros(0, len(_THRESHOLDS))
 
 
-def _iou_of(mask: Float[Tensor, "pixel"], is_object: Tensor) -> Float[Tensor, "threshold"]:
+def _iou_of(mask: Float[Tensor, " pixel"], is_object: Tensor) -> Float[Tensor, " threshold"]:
     # Counts above every threshold from two histograms: no pass per threshold.
     place = torch.bucketize(mask.contiguous(), _THRESHOLDS)
     above_all, above_own = (

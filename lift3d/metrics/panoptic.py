@@ -58,7 +58,7 @@ def segment_of(masks: Float[Tensor, "mask height width"]) -> Int[Tensor, "height
     return torch.where(share >= CLAIMED, number, NO_SEGMENT)
 
 
-def panoptic_quality(predicted: Int[Tensor, "pixel"], true: Int[Tensor, "pixel"]) -> float:
+def panoptic_quality(predicted: Int[Tensor, " pixel"], true: Int[Tensor, " pixel"]) -> float:
     """Return Σ IoU over matches / (TP + FP/2 + FN/2); NaN if there is no segment at all.
 
     Args:
@@ -82,7 +82,7 @@ def panoptic_quality(predicted: Int[Tensor, "pixel"], true: Int[Tensor, "pixel"]
     return float(matched.sum()) / (segments / 2) if segments else float("nan")
 
 
-def _segments(evidence: ViewEvidence) -> tuple[Int[Tensor, "pixel"], Int[Tensor, "pixel"]]:
+def _segments(evidence: ViewEvidence) -> tuple[Int[Tensor, " pixel"], Int[Tensor, " pixel"]]:
     """Return predicted and true segments of the pixels that are scored."""
     instances = evidence.frame.instances
     if instances is None:
@@ -92,7 +92,7 @@ def _segments(evidence: ViewEvidence) -> tuple[Int[Tensor, "pixel"], Int[Tensor,
     return segment_of(evidence.lifted.prediction.values)[is_scored], instances[is_scored].long()
 
 
-def _quality(pairs: Sequence[tuple[Int[Tensor, "_"], Int[Tensor, "_"]]]) -> Score:
+def _quality(pairs: Sequence[tuple[Int[Tensor, " _"], Int[Tensor, " _"]]]) -> Score:
     predicted, true = (torch.cat([pair[side] for pair in pairs]) for side in (0, 1))
     if true.numel() == 0:
         return undefined("no-instances", "no counted pixel has a known instance")

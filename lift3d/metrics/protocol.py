@@ -100,8 +100,8 @@ class SceneEvidence:
 
     views: "Sequence[ViewEvidence]"
     matches: "dict[tuple[int, int], Matches]"
-    sighting_point: "Int[Tensor, 'sighting']"
-    sighting_view: "Int[Tensor, 'sighting']"
+    sighting_point: "Int[Tensor, ' sighting']"
+    sighting_view: "Int[Tensor, ' sighting']"
     sighting_uv: "Float[Tensor, 'sighting 2']"
 
 

@@ -73,8 +73,8 @@ def localization(evidence: ViewEvidence) -> Score:
 
 
 def class_iou(
-    predicted: Int[Tensor, "pixel"], true: Int[Tensor, "pixel"]
-) -> tuple[Int[Tensor, "class"], Float[Tensor, "class"]]:
+    predicted: Int[Tensor, " pixel"], true: Int[Tensor, " pixel"]
+) -> tuple[Int[Tensor, " class"], Float[Tensor, " class"]]:
     """Return the annotated classes and the intersection over union of each.
 
     Class ids may be any integers; a predicted class annotated nowhere only costs the classes it covers.
@@ -89,7 +89,7 @@ def class_iou(
     return classes[is_annotated], (hit / union)[is_annotated]
 
 
-def _labelled_pixels(evidence: ViewEvidence) -> tuple[Int[Tensor, "pixel"], Int[Tensor, "pixel"]]:
+def _labelled_pixels(evidence: ViewEvidence) -> tuple[Int[Tensor, " pixel"], Int[Tensor, " pixel"]]:
     labels = evidence.frame.labels
     if labels is None:
         none = torch.zeros(0, dtype=torch.long)
@@ -98,7 +98,7 @@ def _labelled_pixels(evidence: ViewEvidence) -> tuple[Int[Tensor, "pixel"], Int[
     return evidence.lifted.prediction.values[is_scored].long(), labels[is_scored].long()
 
 
-def _mean_iou(predicted: Int[Tensor, "pixel"], true: Int[Tensor, "pixel"]) -> Score:
+def _mean_iou(predicted: Int[Tensor, " pixel"], true: Int[Tensor, " pixel"]) -> Score:
     if true.numel() == 0:
         return undefined("no-labels", "no counted pixel has a known label")
     _, iou = class_iou(predicted, true)

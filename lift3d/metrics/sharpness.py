@@ -37,7 +37,7 @@ def sharpness(evidence: ViewEvidence) -> Score:
 
 def gradient_magnitudes(
     values: Float[Tensor, "channel row col"], is_counted: Bool[Tensor, "row col"]
-) -> Float[Tensor, "place"]:
+) -> Float[Tensor, " place"]:
     """Return ‖∇‖ over channels by forward differences, where a place and both its neighbours count."""
     is_whole = is_counted[:-1, :-1] & is_counted[1:, :-1] & is_counted[:-1, 1:]
     squared = torch.zeros(is_whole.shape, dtype=torch.float64)

@@ -22,9 +22,9 @@ class _TrackView:
     """What one target view observes: ``row_of_point`` is −1 for points it does not see."""
 
     camera: Camera
-    point: Int[Tensor, "seen"]
+    point: Int[Tensor, " seen"]
     uv: Float[Tensor, "seen 2"]
-    row_of_point: Int[Tensor, "point"]
+    row_of_point: Int[Tensor, " point"]
 
 
 class TrackSurface:
@@ -81,7 +81,7 @@ class TrackSurface:
         uvs = [view.uv[mine] for view, mine in zip(self._views, kept, strict=True)]
         return collect_sightings(points, range(len(points)), uvs)
 
-    def _shared_points(self, a: int, b: int) -> Int[Tensor, "shared"]:
+    def _shared_points(self, a: int, b: int) -> Int[Tensor, " shared"]:
         first, second = self._views[a], self._views[b]
         return first.point[second.row_of_point[first.point] >= 0]
 
@@ -109,7 +109,7 @@ def _track_view(tracks: Tracks, view: View, camera: Camera) -> _TrackView:
     return _TrackView(camera, point, uv, row_of_point)
 
 
-def _is_first(sorted_numbers: Int[Tensor, "seen"]) -> Bool[Tensor, "seen"]:
+def _is_first(sorted_numbers: Int[Tensor, " seen"]) -> Bool[Tensor, " seen"]:
     """Mark the first of equal neighbours: a point observed twice in a view keeps its first observation."""
     is_first = torch.ones(len(sorted_numbers), dtype=torch.bool)
     is_first[1:] = sorted_numbers[1:] != sorted_numbers[:-1]

@@ -5,7 +5,7 @@ view. Surface points that several views track fix them: at each sighting, the ma
 depth in that camera. One noise level is estimated over all views and tells what an outlier is (keypoints love edges of
 depth, where a map says anything); a view with too few sightings for a pair of its own takes that of the scene. So do
 views on which nothing may be fitted: held-out targets. An operator whose ``fit_scene`` returns ``fit_depth(maps, views,
-spec.quantity)`` has its depth lifted (``lift3d.lifted_quantities``); one whose depth is metric says so, and all views
+spec.quantity)`` has its depth lifted (``lift3d.pipeline.quantities``); one whose depth is metric says so, and all views
 share a pair.
 
 Letters: x a value of the operator's map; y the same in scene units; ``y = scale · x + shift``.
@@ -147,11 +147,11 @@ class _Sightings:
         z_depth: Camera z.
     """
 
-    view: Int[Tensor, "sighting"]
-    x: Float[Tensor, "sighting"]
-    y: Float[Tensor, "sighting"]
-    unit: Float[Tensor, "sighting"]
-    z_depth: Float[Tensor, "sighting"]
+    view: Int[Tensor, " sighting"]
+    x: Float[Tensor, " sighting"]
+    y: Float[Tensor, " sighting"]
+    unit: Float[Tensor, " sighting"]
+    z_depth: Float[Tensor, " sighting"]
 
     @classmethod
     def of(
@@ -190,7 +190,7 @@ class _Sightings:
         return torch.tensor([near / _BEYOND, far * _BEYOND], dtype=torch.float64)
 
 
-def _read(maps: tuple[FeatureMap, ...], uv: Float[Tensor, "sighting 2"], view: ViewId) -> Float[Tensor, "sighting"]:
+def _read(maps: tuple[FeatureMap, ...], uv: Float[Tensor, "sighting 2"], view: ViewId) -> Float[Tensor, " sighting"]:
     first = maps[0]
     if first.channel_count != 1 or len(maps) != 1:
         raise ContractError(
@@ -202,7 +202,9 @@ def _read(maps: tuple[FeatureMap, ...], uv: Float[Tensor, "sighting 2"], view: V
     return sample(first.values, uv.float(), strides, origin)[0].double()
 
 
-def _fit(seen: _Sightings, group: Int[Tensor, "sighting"], group_count: int) -> tuple[Float[Tensor, "group 2"], Tensor]:
+def _fit(
+    seen: _Sightings, group: Int[Tensor, " sighting"], group_count: int
+) -> tuple[Float[Tensor, "group 2"], Tensor]:
     """Return scale and shift of every group of sightings, and whether its scale is sure to be positive."""
     pairs = torch.zeros(group_count, 2, dtype=torch.float64)
     is_sure = torch.zeros(group_count, dtype=torch.bool)
@@ -226,7 +228,7 @@ def _fit(seen: _Sightings, group: Int[Tensor, "sighting"], group_count: int) -> 
 
 def _weighted_lines(
     x: Tensor, y: Tensor, weight: Tensor, group: Tensor, group_count: int
-) -> tuple[Float[Tensor, "group 2"], Float[Tensor, "group"]]:
+) -> tuple[Float[Tensor, "group 2"], Float[Tensor, " group"]]:
     """Return the line of each group by weighted least squares, and the scale's standard error at noise 1."""
 
     def total(values: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 A model that sees one image numbers its masks as it likes. Surface points that several views track tell which masks are
 of one thing: each sighting is a vote of its point for the mask that claims it there. An operator whose ``fit_scene``
-returns ``fit_instances(maps, views)`` has its masks blended under ids of the scene (``lift3d.lifted_quantities``); its
+returns ``fit_instances(maps, views)`` has its masks blended under ids of the scene (``pipeline.quantities``); its
 prediction is of kind masks, one channel per scene id.
 
 The rule, in two steps that depend neither on the order of views nor on that of channels:
@@ -125,12 +125,12 @@ def is_associated(state: SceneState) -> bool:
     return _COUNT_KEY in state.arrays
 
 
-def scene_ids_of(state: SceneState, view: ViewId) -> Int[Tensor, "channel"] | None:
+def scene_ids_of(state: SceneState, view: ViewId) -> Int[Tensor, " channel"] | None:
     """Return the scene id of each channel of a view, NO_ID where it has none; None if nothing was fitted on it."""
     return state.arrays.get(f"{_KEY}:{view}")
 
 
-def in_scene_ids(features: FeatureMap, ids: Int[Tensor, "channel"] | None, state: SceneState) -> FeatureMap:
+def in_scene_ids(features: FeatureMap, ids: Int[Tensor, " channel"] | None, state: SceneState) -> FeatureMap:
     """Return masks with a channel per scene id; those of one id are added up, to 1 at most.
 
     Args:
@@ -155,7 +155,7 @@ def in_scene_ids(features: FeatureMap, ids: Int[Tensor, "channel"] | None, state
 
 
 def _masks(
-    view: int, features: FeatureMap, point: Int[Tensor, "sighting"], uv: Float[Tensor, "sighting 2"]
+    view: int, features: FeatureMap, point: Int[Tensor, " sighting"], uv: Float[Tensor, "sighting 2"]
 ) -> Iterator[_Mask]:
     """Yield the masks of a view that claim a tracked point."""
     grid = features.grid

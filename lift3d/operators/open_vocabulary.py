@@ -150,8 +150,8 @@ class OpenVocabularyOperator:
 
 
 def relevancy(
-    prompts: Float[Tensor, "prompt *place"], negatives: Float[Tensor, "negative *place"]
-) -> Float[Tensor, "prompt *place"]:
+    prompts: Float[Tensor, " prompt *place"], negatives: Float[Tensor, " negative *place"]
+) -> Float[Tensor, " prompt *place"]:
     """Return min over negatives of exp(10 p) / (exp(10 p) + exp(10 n)), from cosines p and n, in [0, 1].
 
     Source:

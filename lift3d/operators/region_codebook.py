@@ -9,7 +9,7 @@ _ITERATION_COUNT = 50
 
 
 def fit_codebook(
-    descriptors: Float[Tensor, "region channel"], sizes: Int[Tensor, "region"], count: int
+    descriptors: Float[Tensor, "region channel"], sizes: Int[Tensor, " region"], count: int
 ) -> Float[Tensor, "entry channel"]:
     """Fit at most ``count`` entries to descriptors, each weighted by its region's size.
 
@@ -43,6 +43,6 @@ def fit_codebook(
 
 def nearest_entry(
     descriptors: Float[Tensor, "region channel"], entries: Float[Tensor, "entry channel"]
-) -> Int[Tensor, "region"]:
+) -> Int[Tensor, " region"]:
     """Return the index of the nearest entry, the first of equally near ones."""
     return torch.cdist(descriptors, entries.to(descriptors)).argmin(1)

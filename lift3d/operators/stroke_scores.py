@@ -12,7 +12,7 @@ def object_scores(
     cells: Float[Tensor, "cell channel"],
     positive: Float[Tensor, "entry channel"],
     negative: Float[Tensor, "other channel"] | None,
-) -> Float[Tensor, "cell"]:
+) -> Float[Tensor, " cell"]:
     """Return how much nearer cells are to the nearest positive entry (at d₊) than to the nearest negative one (at d₋).
 
     It is (d₋ − d₊) / (d₋ + d₊), in [−1, 1]; without negative entries it is −d₊.
@@ -30,12 +30,12 @@ def object_scores(
     return (to_negative - to_positive) / (to_negative + to_positive).clamp(min=_ROUNDING)
 
 
-def _nearest(cells: Float[Tensor, "cell channel"], entries: Float[Tensor, "entry channel"]) -> Float[Tensor, "cell"]:
+def _nearest(cells: Float[Tensor, "cell channel"], entries: Float[Tensor, "entry channel"]) -> Float[Tensor, " cell"]:
     """Return the distance to the nearest entry; by differences, as by products a cell on an entry is not at 0."""
     return torch.cdist(cells, entries, compute_mode="donot_use_mm_for_euclid_dist").amin(1)
 
 
-def separating(positive: Float[Tensor, "cell"], negative: Float[Tensor, "other"]) -> float:
+def separating(positive: Float[Tensor, " cell"], negative: Float[Tensor, " other"]) -> float:
     """Return the threshold that tells most of two groups of scores apart, in the middle of the widest gap that does.
 
     The share of positives at or above it and that of negatives below it are summed (Youden's J plus 1).
@@ -53,7 +53,7 @@ def separating(positive: Float[Tensor, "cell"], negative: Float[Tensor, "other"]
     return float(middles[best][gaps[best].argmax()])
 
 
-def far_from_most(scores: Float[Tensor, "cell"]) -> float:
+def far_from_most(scores: Float[Tensor, " cell"]) -> float:
     """Return the threshold of scores −d on a view without negative strokes: Otsu's, of the logarithms of d.
 
     Objects are a small part of most views, and their distances a small part of the range: ratios tell them apart. The

@@ -136,7 +136,7 @@ class StrokesOperator:
 
     def _cells(
         self, grid: FeatureGrid, drawn_on: ImageSize, encoded: ImageSize
-    ) -> list[tuple[bool, Bool[Tensor, "cell"]]]:
+    ) -> list[tuple[bool, Bool[Tensor, " cell"]]]:
         """Return the sign of each stroke and its cells; those under both signs say nothing."""
         under = [(one.positive, cells_under(one, drawn_on, encoded, grid).flatten()) for one in self._strokes.strokes]
         signs = torch.tensor([is_positive for is_positive, _ in under])

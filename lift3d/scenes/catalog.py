@@ -19,7 +19,7 @@ PROCEDURAL = "procedural"
 
 # The order decides when a folder holds several formats: what was written for radiance fields comes first.
 READERS: dict[str, str] = {
-    PROCEDURAL: "lift3d.scenes.procedural:ProceduralReader",
+    PROCEDURAL: "lift3d.synthetic.reader:ProceduralReader",
     "transforms_json": "lift3d.scenes.transforms_json:TransformsJsonReader",
     "colmap": "lift3d.scenes.colmap:ColmapReader",
     "llff": "lift3d.scenes.llff:LlffReader",
@@ -120,8 +120,7 @@ def _local_path(location: str) -> Path:
 
 def _remedy_for(path: Path) -> str:
     """Return what to do with photographs that nobody posed yet; nothing for all else."""
-    from lift3d.scenes.images import SUFFIXES
-    from lift3d.scenes.video_frames import VIDEO_SUFFIXES
+    from lift3d.scenes.images import SUFFIXES, VIDEO_SUFFIXES
 
     names = [path.name] if path.is_file() else [entry.name for entry in path.iterdir()]
     if not any(Path(name).suffix.lower() in (*SUFFIXES, *VIDEO_SUFFIXES) for name in names):

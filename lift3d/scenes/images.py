@@ -29,6 +29,7 @@ MAX_PIXELS = 178_956_970
 MAX_FILE_BYTES = 6 * MAX_PIXELS
 # What Pillow may open: it also knows formats that run external programs. Phones' MPO is among JPEG.
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "PPM")
+VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".mts", ".m2ts", ".3gp", ".wmv")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm")
 # Sensors write the largest 16-bit value for "no measurement" or "too far" (7-Scenes documents it).
 _SATURATED_U16 = 65535

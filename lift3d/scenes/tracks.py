@@ -38,11 +38,11 @@ _REFINEMENT_ROUNDS = 3
 class _Sightings:
     """Observations of points, sorted by point, at most one per point and view; uv are of the loaded size."""
 
-    point: Int[Tensor, "observation"]
-    view: Int[Tensor, "observation"]
+    point: Int[Tensor, " observation"]
+    view: Int[Tensor, " observation"]
     uv: Float[Tensor, "observation 2"]
 
-    def kept(self, keep: Bool[Tensor, "observation"]) -> "_Sightings":
+    def kept(self, keep: Bool[Tensor, " observation"]) -> "_Sightings":
         """Return the chosen observations, their points numbered anew without gaps."""
         point = torch.unique(self.point[keep], return_inverse=True)[1]
         return _Sightings(point, self.view[keep], self.uv[keep])
@@ -137,7 +137,7 @@ def _shortest(cameras: list[Camera]) -> int:
 
 def _triangulated(
     sightings: _Sightings, cameras: list[Camera]
-) -> tuple[Float[Tensor, "point 3"], _Sightings, Bool[Tensor, "observation"]]:
+) -> tuple[Float[Tensor, "point 3"], _Sightings, Bool[Tensor, " observation"]]:
     """Triangulate each track by LO-RANSAC (COLMAP's); return points, their sightings, and which are inliers."""
     options = pycolmap.EstimateTriangulationOptions()
     options.residual_type = pycolmap.TriangulationResidualType.REPROJECTION_ERROR

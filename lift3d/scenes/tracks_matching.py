@@ -37,7 +37,7 @@ class Keypoints:
     """
 
     uv: Float[Tensor, "keypoint 2"]
-    place: Int[Tensor, "keypoint"]
+    place: Int[Tensor, " keypoint"]
     descriptors: UInt8[Tensor, "keypoint 128"]
 
 
@@ -92,7 +92,7 @@ def neighbour_pairs(cameras: list[Camera]) -> list[tuple[int, int]]:
 
 def match_keypoints(
     a: Keypoints, b: Keypoints, cameras: tuple[Camera, Camera]
-) -> tuple[Int[Tensor, "match 2"], Float[Tensor, "match"]]:
+) -> tuple[Int[Tensor, "match 2"], Float[Tensor, " match"]]:
     """Return mutual nearest neighbours that pass the ratio test and lie on each other's epipolar lines.
 
     Args:
@@ -125,7 +125,7 @@ def match_keypoints(
 
 def epipolar_error(
     uv_a: Float[Tensor, "match 2"], uv_b: Float[Tensor, "match 2"], cameras: tuple[Camera, Camera]
-) -> Float[Tensor, "match"]:
+) -> Float[Tensor, " match"]:
     """Return the larger distance of the two pixels from each other's epipolar line, pixels.
 
     Source:

@@ -15,8 +15,8 @@ from lift3d.domain.keys import digest
 from lift3d.domain.scene import Frame, Scene, View
 from lift3d.errors import ConfigError, NoOverlapError, SceneError
 from lift3d.lifters.source_selection import select_sources
-from lift3d.scene_digests import camera_digest
-from lift3d.scene_inputs import BoundedCache
+from lift3d.pipeline.digests import camera_digest
+from lift3d.pipeline.inputs import BoundedCache
 from lift3d.scenes.catalog import read_scene
 from lift3d.training.examples import THINNED_SHARE, Example, ExampleStream
 from lift3d.training.rendering import HEIGHTS

@@ -24,7 +24,7 @@ from lift3d.lifters.picture import blend_picture
 from lift3d.lifters.tap_agreement import features_at
 from lift3d.lifters.weights import weights_at
 from lift3d.operators.protocol import Operator
-from lift3d.pipeline import encode_view
+from lift3d.pipeline.encode import encode_view
 from lift3d.training.density_step import guides_of
 from lift3d.training.examples import Example
 from lift3d.training.faults import draw_faults, with_faults
@@ -73,11 +73,11 @@ class Case:
     sources: tuple[FeatureMap, ...]
     truth: Float[Tensor, "channel cell"]
     guide: FeatureMap
-    is_known: Bool[Tensor, "cell"]
+    is_known: Bool[Tensor, " cell"]
     is_of_operator: bool = False
 
     @property
-    def counts(self) -> Bool[Tensor, "cell"]:
+    def counts(self) -> Bool[Tensor, " cell"]:
         """Cells that are trained on."""
         is_covered = (self.weights.coverage > _LEAST_COVERAGE) & (self.agreeing.coverage > _LEAST_COVERAGE)
         return is_covered & self.is_known

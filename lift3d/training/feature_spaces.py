@@ -52,7 +52,7 @@ class FeatureSpace:
     name: str
     encoder: Encoder
     mixing: Float[Tensor, "channel raw"]
-    offset: Float[Tensor, "channel"]
+    offset: Float[Tensor, " channel"]
 
     @property
     def channel_count(self) -> int:

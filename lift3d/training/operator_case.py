@@ -18,7 +18,7 @@ from lift3d.domain.scene import Frame
 from lift3d.domain.weights import BlendingWeights
 from lift3d.geometry.rays import cell_centers
 from lift3d.operators.protocol import Operator
-from lift3d.pipeline import HALF_MAX, encode_view
+from lift3d.pipeline.encode import HALF_MAX, encode_view
 from lift3d.training.feature_spaces import draw_mixing
 
 _MIXED_SHARE = 0.5
@@ -116,7 +116,7 @@ def centers_of(grid: FeatureGrid) -> Float[Tensor, "cell 2"]:
     return cell_centers(grid.rows, grid.cols, strides, origin).reshape(-1, 2)
 
 
-def valid_at(is_valid: Bool[Tensor, "height width"], grid: FeatureGrid) -> Bool[Tensor, "cell"]:
+def valid_at(is_valid: Bool[Tensor, "height width"], grid: FeatureGrid) -> Bool[Tensor, " cell"]:
     """Return which cells are centred on a pixel that has been measured."""
     at = centers_of(grid).long()
     return is_valid[at[:, 1].clamp(0, is_valid.shape[0] - 1), at[:, 0].clamp(0, is_valid.shape[1] - 1)]

@@ -9,15 +9,15 @@ from numpy import ndarray
 
 from lift3d.domain.camera import Camera, ImageSize
 from lift3d.errors import UnknownNameError
-from lift3d.training.building import Site
-from lift3d.training.photographs import PhotographSet, photographs
-from lift3d.training.rigs import draw_cameras
-from lift3d.training.sensor import Sensor, claimed_w2c, draw_sensor, expose
-from lift3d.training.shading import World, shade
-from lift3d.training.skins import Atlas
-from lift3d.training.solids import Rays, cast
-from lift3d.training.textures import draw_sky, draw_tile
-from lift3d.training.worlds import FAMILIES
+from lift3d.synthetic.building import Site
+from lift3d.synthetic.photographs import PhotographSet, photographs
+from lift3d.synthetic.rigs import draw_cameras
+from lift3d.synthetic.sensor import Sensor, claimed_w2c, draw_sensor, expose
+from lift3d.synthetic.skins import Atlas
+from lift3d.synthetic.solids import Rays, cast
+from lift3d.synthetic.textured_shading import World, shade
+from lift3d.synthetic.textures import draw_sky, draw_tile
+from lift3d.synthetic.training_worlds import FAMILIES
 
 # Raised when the same seed would give other pixels.
 RENDER_VERSION = 1

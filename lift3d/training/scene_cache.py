@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from lift3d.errors import ConfigError, StoreLayoutError
-from lift3d.training.photographs import PhotographSet, photographs
+from lift3d.synthetic.photographs import PhotographSet, photographs
 from lift3d.training.rendering import RENDER_VERSION, RenderedScene, render_scene
 
 _MANIFEST = "cache.json"

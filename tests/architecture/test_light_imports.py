@@ -8,7 +8,7 @@ ROOT = Path(__file__).parents[2]
 LIGHT = [
     "lift3d",
     "lift3d.errors",
-    "lift3d.cli",
+    "lift3d.cli.app",
     "lift3d.config",
     "lift3d.domain.keys",
     "lift3d.domain.scores",

@@ -6,14 +6,15 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from lift3d import cli
 from lift3d.bench import curves, curves_page
+from lift3d.bench.curves_picture import draw_bench_curves
 from lift3d.bench.lifter_errors import HeldOutScene
+from lift3d.cli import app as cli
 from lift3d.config import Recipe
 from lift3d.errors import ConfigError, UnknownNameError
 from lift3d.lifters.weights import weights_at
-from lift3d.pipeline import encode_view, propose, target_grids
-from lift3d.present.bench_curves import draw_bench_curves
+from lift3d.pipeline.encode import encode_view, target_grids
+from lift3d.pipeline.propose import propose
 
 SCENE = "procedural:room?seed=0&views=6&height=32&width=48"
 

@@ -9,13 +9,13 @@ import torch
 from scipy.optimize import nnls
 from typer.testing import CliRunner
 
-from lift3d import cli
 from lift3d.bench import oracle
 from lift3d.bench.attainable import CellErrors, across_channels, attainable
 from lift3d.bench.least_squares import affine_weights, convex_weights, duality_gap, error_gram
 from lift3d.bench.oracle_causes import true_surface
 from lift3d.bench.oracle_page import losses, page
 from lift3d.bench.oracle_rules import RULES, truncated
+from lift3d.cli import app as cli
 from lift3d.domain.features import FeatureGrid, FeatureMap
 from lift3d.domain.weights import BlendingWeights
 from lift3d.errors import ConfigError
@@ -180,14 +180,14 @@ def test_the_heaviest_taps_are_those_of_a_smaller_count(proposal):
 @pytest.fixture(scope="module")
 def proposal():
     """Of the middle view of two planes."""
-    from lift3d import pipeline
     from lift3d.lifters.catalog import build_lifter
-    from lift3d.targets import Target
+    from lift3d.pipeline.propose import propose
+    from lift3d.pipeline.targets import Target
 
     scene = two_planes_scene()
     target = Target("0002", scene.views[2].camera, scene.views[2], (), (("0000", 1.0), ("0001", 1.0), ("0003", 1.0)))
     frames = {view.id: view.load() for view in scene.views}
-    return pipeline.propose(build_lifter("depth_mean"), target, frames.__getitem__, scene.depth_range)
+    return propose(build_lifter("depth_mean"), target, frames.__getitem__, scene.depth_range)
 
 
 def test_the_true_surface_is_where_sources_show_it():

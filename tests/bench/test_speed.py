@@ -9,12 +9,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
-from lift3d import cli
 from lift3d.bench import speed
 from lift3d.bench.ray_transformer import RayBatch, RayTransformer, RayTransformerSize
 from lift3d.bench.speed_memory import in_fresh_process
 from lift3d.bench.speed_page import table
 from lift3d.bench.speed_scene import RandomOperator, SpeedScene, all_samples
+from lift3d.cli import app as cli
 from lift3d.domain.features import FeatureGrid
 from lift3d.errors import ConfigError, UnknownNameError, WorkerLostError
 from lift3d.geometry.projection import is_inside

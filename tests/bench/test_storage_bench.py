@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from lift3d import cli
 from lift3d.bench import storage
 from lift3d.bench.storage_page import page
+from lift3d.cli import app as cli
 from lift3d.errors import ConfigError
 from lift3d.storage.location import Store, open_store
 from lift3d.storage.plain_zarr import read_plain, write_plain

@@ -11,7 +11,7 @@ from lift3d.bench.tasks_recognition_page import page
 from lift3d.config import Recipe
 from lift3d.errors import ConfigError, SceneError
 from lift3d.operators.catalog import OPERATORS
-from lift3d.pipeline import read_scene
+from lift3d.scenes.catalog import read_scene
 from tests.support.operators import CheckerOperator
 
 LOCATION = "procedural:objects?seed=9001&views=7&height=48&width=64"

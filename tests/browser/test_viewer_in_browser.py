@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from lift3d.present.lifted_scene import Choice
-from lift3d.present.view_command import running_viewer
-from lift3d.present.viewer.stage import FIELD_OF_VIEW
+from lift3d.results.lifted_scene import Choice
+from lift3d.viewer.command import running_viewer
+from lift3d.viewer.stage import FIELD_OF_VIEW
 from tests.support.browser import opened_page, require_chromium
 from tests.support.runs import run_into, small_recipe
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lift3d.config import Recipe
-from lift3d.run_tables import run_table
+from lift3d.runs.table import run_table
 from lift3d.storage.location import open_store
 from tests.support.prefect_server import PrefectServer, prefect_server
 from tests.support.s3 import S3Server

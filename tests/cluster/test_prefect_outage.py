@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from lift3d.config import Execution, Recipe
-from lift3d.present.status import run_states
-from lift3d.runs import run_serially
+from lift3d.runs.driver import run_serially
+from lift3d.runs.status import run_states
 from lift3d.storage.location import open_store
 from tests.support.prefect_server import PrefectServer, prefect_server
 from tests.support.run_on_ray import OPEN

@@ -16,7 +16,7 @@ from flows.progress import Listener
 from flows.ray_jobs import JobSupervisor, client_of, job_prefix, stop_jobs
 from lift3d.config import Execution, Recipe
 from lift3d.errors import ConfigError, WorkerLostError
-from lift3d.runs import begin_run, run_serially
+from lift3d.runs.driver import begin_run, run_serially
 from lift3d.storage.location import open_store
 from tests.support.isolated_ray import isolated_environment
 from tests.support.ray_nodes import RayCluster, ray_cluster

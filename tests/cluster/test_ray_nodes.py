@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lift3d.config import Execution, Recipe
-from lift3d.runs import run_serially
+from lift3d.runs.driver import run_serially
 from lift3d.storage.location import Store, open_store
 from tests.support.ray_nodes import Node, RayCluster, ray_cluster
 from tests.support.run_on_ray import HELD, OPEN

@@ -3,7 +3,7 @@
 import typer
 from typer.main import get_command
 
-from lift3d.cli import app
+from lift3d.cli.app import app
 
 
 def check_command(words: list[str]) -> None:

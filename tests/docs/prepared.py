@@ -9,8 +9,8 @@ from PIL import Image
 
 from lift3d.config import Execution, parse_recipe
 from lift3d.domain.scene import Frame
-from lift3d.pipeline import read_scene
-from lift3d.runs import run_serially
+from lift3d.runs.driver import run_serially
+from lift3d.scenes.catalog import read_scene
 
 # In place of what a reader has: big pictures, and networks that must be downloaded.
 SMALL = {

@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-from lift3d import cli
+from lift3d.cli import app as cli
 from lift3d.torchvision_guard import ensure_torchvision
 from tests.docs.elsewhere import ELSEWHERE
 from tests.docs.fences import ROOT, SHELL, fences, pages, simple_commands
@@ -26,15 +26,15 @@ pytestmark = [
 
 NOT_RUN = {
     r"^make ": "the tests are run by it",
-    r"^lift3d doctor": "judges this machine and its services: tests/present/test_doctor_services.py",
-    r"^lift3d view\b": "serves until it is stopped: tests/present and tests/cluster run it",
-    r"^lift3d ingest photos": "takes photographs: the test below, and tests/present",
+    r"^lift3d doctor": "judges this machine and its services: tests/results/test_doctor_services.py",
+    r"^lift3d view\b": "serves until it is stopped: tests/results and tests/cluster run it",
+    r"^lift3d ingest photos": "takes photographs: the test below, and tests/results",
     r"s3://": "needs a bucket: tests/storage and tests/cluster run stores on a real one",
     r"--ray-address": "needs a cluster: tests/cluster runs it",
     r"^lift3d train\b": "takes hours: tests/training",
     r"transformers:FOLDER|OWNER/NAME": "needs a model that was downloaded",
     r"runs/deployment": "comes of a deployment: tests/cluster/test_prefect_deployment.py",
-    r"\.(mp4|mov|MP4|MOV)\b": "takes or makes a video: tests/present runs it",
+    r"\.(mp4|mov|MP4|MOV)\b": "takes or makes a video: tests/results runs it",
 }
 # What others read our files with; an example that imports one runs where it is installed.
 OTHER_LIBRARIES = {"trimesh"}

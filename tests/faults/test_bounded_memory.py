@@ -41,10 +41,10 @@ print(json.dumps([refused, *peaks]))
 LARGE_IMAGE_BYTES = 20e6 * 3 * 9
 SCENE = """
 import json, resource, sys, time
-from flows.planning import plan_scene
+from lift3d.runs.plan import plan_scene
 from lift3d.config import parse_recipe
-from lift3d.models import Models
-from lift3d.pipeline import read_scene
+from lift3d.pipeline.models import Models
+from lift3d.scenes.catalog import read_scene
 
 recipe = parse_recipe({"scenes": [sys.argv[1]], "operators": ["rgb"], "lifters": ["nearest_view"], "holdout": 100})
 models = Models.of(recipe)

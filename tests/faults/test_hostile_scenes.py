@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
+from lift3d.cli.run import scene_line
 from lift3d.domain.camera import ImageSize
 from lift3d.domain.keys import digest_bytes
 from lift3d.domain.scene import Scene
 from lift3d.errors import ImageError, SceneFormatError
-from lift3d.present.run_command import scene_line
-from lift3d.runs import failed_manifest, to_record
+from lift3d.runs.driver import failed_manifest, to_record
 from lift3d.scenes import file_limits
 from lift3d.scenes.catalog import read_scene
 from lift3d.scenes.images import decode_color, decode_map

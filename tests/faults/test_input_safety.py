@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lift3d import cli
+from lift3d.cli import app as cli
 from lift3d.errors import ConfigError, Lift3dError, SceneFormatError, StoreRefusedError
 from lift3d.scenes.catalog import read_scene
 from lift3d.storage.location import open_store

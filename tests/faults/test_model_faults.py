@@ -8,16 +8,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from lift3d.cli.run import exit_code, scene_line
 from lift3d.config import Recipe
 from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import FeatureGrid, FeatureMap
 from lift3d.errors import ConfigError
 from lift3d.operators.catalog import build_operator
 from lift3d.operators.network_weights import read_weights
-from lift3d.present.run_command import exit_code, scene_line
-from lift3d.run_tables import run_table
-from lift3d.runs import Manifest
-from lift3d.scene_products import read_features, write_features
+from lift3d.pipeline.products import read_features, write_features
+from lift3d.runs.driver import Manifest
+from lift3d.runs.table import run_table
 from lift3d.storage.location import open_store
 from lift3d.storage.products import open_product
 from tests.support.runs import canonical_table, run_into, small_recipe

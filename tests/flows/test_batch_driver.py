@@ -15,7 +15,7 @@ from flows.scene_workers import actor_factory
 from flows.worker_pool import WorkerPool
 from lift3d.config import Execution, Recipe
 from lift3d.errors import BreakerError, ConfigError, UnknownNameError
-from lift3d.run_tables import scene_record_path
+from lift3d.runs.table import scene_record_path
 from lift3d.storage.location import Store, open_store
 from tests.support.scene_fakes import prepare_fakes, prepare_nothing, tries_of, workers_of
 

@@ -9,8 +9,8 @@ import pytest
 
 from flows.batch_driver import run_batch
 from lift3d.config import Execution, Recipe
-from lift3d.run_tables import run_table
-from lift3d.runs import begin_run, run_serially
+from lift3d.runs.driver import begin_run, run_serially
+from lift3d.runs.table import run_table
 from lift3d.storage.location import Store, open_store
 from tests.support.killed_scenes import KILLED, prepare_killed_once
 from tests.support.store_content import committed_content

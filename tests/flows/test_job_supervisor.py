@@ -10,8 +10,8 @@ from flows import ray_jobs
 from flows.progress import Listener
 from lift3d.config import Execution, Recipe
 from lift3d.errors import BreakerError
-from lift3d.run_tables import scene_record_path
-from lift3d.runs import begin_run, failed_manifest, to_record
+from lift3d.runs.driver import begin_run, failed_manifest, to_record
+from lift3d.runs.table import scene_record_path
 from lift3d.storage.location import open_store
 
 SCENES = tuple(f"/captures/{number}" for number in range(9))

@@ -11,9 +11,9 @@ from flows import run_artifacts
 from flows.artifact_texts import outcome_rows, outcome_words, progress_words, scores_page
 from flows.run_artifacts import RunArtifacts
 from lift3d.errors import ProductMissingError
-from lift3d.present.headline import headline_means
-from lift3d.present.run_summary import summary_lines
-from lift3d.run_tables import run_table
+from lift3d.results.headline import headline_means
+from lift3d.results.run_summary import summary_lines
+from lift3d.runs.table import run_table
 from lift3d.storage.location import open_store
 from tests.support.runs import ROOM, run_into, small_recipe
 

@@ -8,8 +8,8 @@ from flows.batch_driver import run_batch
 from flows.progress import Listener
 from flows.scene_queue import Item, SceneShares
 from lift3d.config import Execution, Recipe
-from lift3d.runs import begin_run, run_serially
-from lift3d.scene_share import Share
+from lift3d.domain.shard import Share
+from lift3d.runs.driver import begin_run, run_serially
 from lift3d.storage.location import open_store
 from tests.support.store_content import committed_content
 

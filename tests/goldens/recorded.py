@@ -1,4 +1,4 @@
-"""What runs gave when they were recorded: ``python -m tests.goldens.recorded`` compares, ``--record NAME`` records anew.
+"""What runs gave when recorded: ``python -m tests.goldens.recorded`` compares, ``--record NAME`` records anew.
 
 A golden holds the rounded figures of a run's table, which every machine must give, and digests of the table and of all
 lifted arrays bit for bit, which hold where the same libraries compute on the same kind of processor.

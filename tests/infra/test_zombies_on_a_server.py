@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from lift3d.config import Execution, Recipe
-from lift3d.runs import run_serially
+from lift3d.runs.driver import run_serially
 from lift3d.storage.location import open_store
 from tests.infra import infra_files
 from tests.infra.infra_files import ROOT

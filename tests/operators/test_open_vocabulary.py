@@ -17,7 +17,7 @@ from lift3d.operators.names import OperatorName
 from lift3d.operators.open_vocabulary import NEGATIVES, OpenVocabularyOperator, relevancy
 from lift3d.operators.protocol import OperatorSpec
 from lift3d.scenes.catalog import read_scene
-from lift3d.scenes.procedural_objects import OBJECT_LABELS
+from lift3d.synthetic.objects import OBJECT_LABELS
 from tests.support.operators import CheckerOperator
 
 WORDS = {

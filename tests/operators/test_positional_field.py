@@ -10,7 +10,7 @@ from lift3d.errors import ConfigError, SceneError
 from lift3d.operators.catalog import build_operator
 from lift3d.operators.names import OperatorName
 from lift3d.operators.positional_field import field_of, fit_field, wants_field, with_field, without_field
-from lift3d.scene_digests import state_digest
+from lift3d.pipeline.digests import state_digest
 
 GRID = FeatureGrid(3, 4, 14.0, 14.5, origin_u=-3.0, origin_v=0.25)
 VIT = "timm:test_vit?weights=random"

@@ -13,8 +13,8 @@ from lift3d.operators.protocol import Operator
 from lift3d.operators.tiny.catalog import WEIGHTS, build
 from lift3d.operators.tiny.image_text import VOCABULARY, TinyClip
 from lift3d.operators.tiny.segmenter import CLASS_NAMES, TinySegmenter
-from lift3d.scenes.procedural_objects import OBJECT_LABELS
-from lift3d.scenes.procedural_paints import LABELS
+from lift3d.synthetic.objects import OBJECT_LABELS
+from lift3d.synthetic.paints import LABELS
 from lift3d.training.tiny import captions, train_clip, train_encoder, train_segmenter
 from lift3d.training.tiny.held_out import (
     CANONICAL_NEGATIVES,

@@ -5,11 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lift3d import pipeline
 from lift3d.config import parse_recipe
 from lift3d.lifters.catalog import LIFTERS, build_lifter
 from lift3d.operators.rgb import RgbOperator
-from lift3d.targets import choose_targets
+from lift3d.pipeline.blend import lift_features
+from lift3d.pipeline.encode import target_grids
+from lift3d.pipeline.propose import propose
+from lift3d.pipeline.targets import choose_targets, select_sources
 from tests.support.scenes import textured_plane_scene
 
 MARGIN = 9
@@ -20,7 +22,7 @@ def lifted_image(lifter_name: str, garbage: float):
     scene = textured_plane_scene(view_count=5)
     recipe = parse_recipe({"scenes": ["x"], "target_mode": "heldout", "image_height": 48, "sources": 4})
     cameras = {view.id: view.camera for view in scene.views}
-    target = pipeline.select_sources(choose_targets(scene.views, recipe), cameras, 4, scene.depth_range)[2]
+    target = select_sources(choose_targets(scene.views, recipe), cameras, 4, scene.depth_range)[2]
 
     def masked(name):
         frame = scene.view(name).load()
@@ -30,11 +32,11 @@ def lifted_image(lifter_name: str, garbage: float):
         return replace(frame, image=image, is_valid=is_valid)
 
     lifter, operator = build_lifter(lifter_name), RgbOperator()
-    proposal = pipeline.propose(lifter, target, masked, scene.depth_range)
+    proposal = propose(lifter, target, masked, scene.depth_range)
     # The raw image, not the one encode_view cleans: the weights alone must keep invalid pixels out.
     sources = [operator.encode(masked(name).image) for name in proposal.source_ids]
-    grids = pipeline.target_grids(operator, target.camera.size)
-    return pipeline.lift_features(lifter, proposal, sources, grids, taps=16)[0]
+    grids = target_grids(operator, target.camera.size)
+    return lift_features(lifter, proposal, sources, grids, taps=16)[0]
 
 
 @pytest.mark.parametrize("lifter_name", LIFTERS)

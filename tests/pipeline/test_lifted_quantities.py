@@ -6,21 +6,27 @@ from functools import cache
 import pytest
 import torch
 
-from lift3d import pipeline
 from lift3d.config import parse_recipe
 from lift3d.domain.features import EMPTY_STATE, FeatureGrid, FeatureMap
 from lift3d.domain.scene_views import SceneViews
 from lift3d.errors import ContractError, SceneError
-from lift3d.lifted_quantities import Passage
 from lift3d.lifters.catalog import build_lifter
 from lift3d.metrics.catalog import build_metrics
-from lift3d.models import Models
-from lift3d.scene_inputs import SceneInputs
-from lift3d.scene_run import run_scene
+from lift3d.pipeline.blend import lift_colors, lift_features
+from lift3d.pipeline.decode import COVERED, decode_view, plain_view
+from lift3d.pipeline.encode import encode_view, target_grids
+from lift3d.pipeline.fit import fit_scene
+from lift3d.pipeline.inputs import SceneInputs
+from lift3d.pipeline.models import Models
+from lift3d.pipeline.propose import propose
+from lift3d.pipeline.quantities import Passage
+from lift3d.pipeline.scene import run_scene
+from lift3d.pipeline.targets import choose_targets, select_sources
+from lift3d.pipeline.weigh import lift_picture, refusal
+from lift3d.scenes.catalog import read_scene
 from lift3d.scenes.tracks import find_tracks
 from lift3d.storage.documents import read_document
 from lift3d.storage.location import open_store
-from lift3d.targets import choose_targets
 from tests.support.operators import TrueDepth, TrueInstances, TrueNormals
 from tests.support.runs import small_recipe
 from tests.support.scenes import moved_scene, some_motion, two_planes_scene
@@ -36,7 +42,7 @@ class Stage:
         height = scene.views[0].camera.size.height
         recipe = parse_recipe({"scenes": [ROOM], "target_mode": "heldout", "holdout": 4, "image_height": height})
         cameras = {view.id: view.camera for view in scene.views}
-        targets = pipeline.select_sources(choose_targets(scene.views, recipe), cameras, 4, scene.depth_range)
+        targets = select_sources(choose_targets(scene.views, recipe), cameras, 4, scene.depth_range)
         self.target, self.targets = targets[1], targets
         self.frames = {view.id: view.load() for view in scene.views}
         self.proposal = self.proposal_of(self.target)
@@ -45,30 +51,28 @@ class Stage:
         self.views = SceneViews(fitted, cache(lambda: find_tracks(seen)))
 
     def proposal_of(self, target):
-        return pipeline.propose(self.lifter, target, self.frames.__getitem__, self.scene.depth_range)
+        return propose(self.lifter, target, self.frames.__getitem__, self.scene.depth_range)
 
     def state(self, operator):
-        maps = {name: pipeline.encode_view(operator, self.frames[name]) for name in self.target.source_ids}
-        return pipeline.fit_scene(operator, maps, self.views)
+        maps = {name: encode_view(operator, self.frames[name]) for name in self.target.source_ids}
+        return fit_scene(operator, maps, self.views)
 
     def lift(self, operator, state, target=None, proposal=None):
         target, proposal = target or self.target, proposal or self.proposal
-        sources = [pipeline.encode_view(operator, self.frames[name]) for name in proposal.source_ids]
-        grids = pipeline.target_grids(operator, target.camera.size)
-        lifted = pipeline.lift_features(
-            self.lifter, proposal, sources, grids, 16, state=state, quantity=operator.spec.quantity
-        )
-        return lifted[0], pipeline.decode_view(operator, state, lifted, target.camera.size)
+        sources = [encode_view(operator, self.frames[name]) for name in proposal.source_ids]
+        grids = target_grids(operator, target.camera.size)
+        lifted = lift_features(self.lifter, proposal, sources, grids, 16, state=state, quantity=operator.spec.quantity)
+        return lifted[0], decode_view(operator, state, lifted, target.camera.size)
 
     def plain(self, operator, state, name):
         target = dataclasses.replace(self.target, id=name)
-        maps = pipeline.encode_view(operator, self.frames[name])
-        return pipeline.plain_view(operator, state, target, self.frames[name], maps)
+        maps = encode_view(operator, self.frames[name])
+        return plain_view(operator, state, target, self.frames[name], maps)
 
 
 @cache
 def room(lifter="depth_mean"):
-    return Stage(pipeline.read_scene(ROOM), lifter)
+    return Stage(read_scene(ROOM), lifter)
 
 
 @cache
@@ -91,7 +95,7 @@ def test_depth_of_any_scale_and_shift_lifts_to_the_true_depth(lifter, quantity):
     operator = TrueDepth(stage.frames, quantity)
     lifted, prediction = stage.lift(operator, stage.state(operator))
     truth = stage.frames[stage.target.id].z_depth
-    error = relative_error(z_of(prediction.values, quantity), truth, lifted.coverage >= pipeline.COVERED)
+    error = relative_error(z_of(prediction.values, quantity), truth, lifted.coverage >= COVERED)
     assert len(error) > 0.5 * truth.numel()
     assert error.median() < 0.005
     # Beside edges a target's pixel is lifted from both surfaces, as its colour is.
@@ -112,9 +116,9 @@ def test_wrong_pixels_do_not_turn_the_alignment():
 def test_depth_that_is_blended_as_it_is_would_be_wrong():
     stage = room()
     operator, truth = TrueDepth(stage.frames, "depth"), stage.frames[stage.target.id].z_depth
-    sources = [pipeline.encode_view(operator, stage.frames[name]) for name in stage.proposal.source_ids]
-    grids = pipeline.target_grids(operator, stage.target.camera.size)
-    (raw,) = pipeline.lift_features(stage.lifter, stage.proposal, sources, grids, 16)
+    sources = [encode_view(operator, stage.frames[name]) for name in stage.proposal.source_ids]
+    grids = target_grids(operator, stage.target.camera.size)
+    (raw,) = lift_features(stage.lifter, stage.proposal, sources, grids, 16)
     is_covered = raw.coverage > 0
     lifted, _ = stage.lift(operator, stage.state(operator))
     errors = [relative_error(one.features.values[0], truth, is_covered).mean() for one in (raw, lifted)]
@@ -226,7 +230,7 @@ def test_the_plain_answer_is_in_units_of_the_scene(quantity):
     # Nothing is fitted on a held-out view: it takes the pair of the scene, whatever its own would be.
     held_out = stage.plain(operator, state, stage.target.id)
     scale, shift = state.arrays["depth_alignment"].tolist()
-    raw = pipeline.encode_view(operator, stage.frames[stage.target.id])[0].values[0]
+    raw = encode_view(operator, stage.frames[stage.target.id])[0].values[0]
     as_said = z_of(held_out.prediction.values, quantity)
     near, far = state.arrays["depth_alignment_bounds"].tolist()
     expected = z_of((scale * raw + shift).clamp(min=1e-9), quantity).clamp(near, far)
@@ -239,20 +243,20 @@ def test_a_held_out_view_keeps_its_own_instances_on_as_many_channels():
     plain = stage.plain(operator, state, stage.target.id).prediction.values
     lifted = stage.lift(operator, state)[1].values
     assert plain.shape == lifted.shape
-    own = pipeline.encode_view(operator, stage.frames[stage.target.id])[0].values
+    own = encode_view(operator, stage.frames[stage.target.id])[0].values
     assert torch.equal(plain[: len(own)], own)
 
 
 def test_without_texture_there_is_a_reason_and_no_answer():
     stage = room()
     depth, instances = TrueDepth(stage.frames), TrueInstances(stage.frames)
-    maps = {name: pipeline.encode_view(depth, stage.frames[name]) for name in stage.target.source_ids}
+    maps = {name: encode_view(depth, stage.frames[name]) for name in stage.target.source_ids}
     state = depth.fit_scene(maps, SceneViews.of(stage.views.cameras))
     assert state.is_empty
-    assert pipeline.refusal(depth, state, stage.lifter).startswith("not-aligned: ")
-    assert pipeline.refusal(instances, EMPTY_STATE, stage.lifter).startswith("not-associated: ")
-    assert pipeline.refusal(depth, stage.state(depth), build_lifter("render_then_2d")).startswith("not-comparable: ")
-    assert pipeline.refusal(depth, stage.state(depth), stage.lifter) == ""
+    assert refusal(depth, state, stage.lifter).startswith("not-aligned: ")
+    assert refusal(instances, EMPTY_STATE, stage.lifter).startswith("not-associated: ")
+    assert refusal(depth, stage.state(depth), build_lifter("render_then_2d")).startswith("not-comparable: ")
+    assert refusal(depth, stage.state(depth), stage.lifter) == ""
     with pytest.raises(SceneError, match="fit_depth"):
         stage.lift(depth, state)
     with pytest.raises(SceneError, match="fit_depth"):
@@ -270,7 +274,7 @@ def test_channels_that_are_not_the_quantity_are_refused():
 def scored(kind):
     """Run the line over a few held-out views and return the means by lifter and metric, all metrics asked for."""
     location = "procedural:room?views=10&height=72&width=96"
-    scene = pipeline.read_scene(location)
+    scene = read_scene(location)
     frames = {view.id: view.load() for view in scene.views}
     operator = TrueInstances(frames) if kind == "instance" else TrueDepth(frames, kind)
     recipe = small_recipe(
@@ -307,12 +311,12 @@ def test_a_cut_that_is_the_image_is_lifted_as_the_picture_is():
     """Whatever stands beside it: a residual to the input is then as sharp as what the guide was made of."""
     stage = room("lift3d")
     sources = [stage.frames[name] for name in stage.proposal.source_ids]
-    picture = pipeline.lift_picture(stage.proposal, sources)
+    picture = lift_picture(stage.proposal, sources)
     maps = [(features_of(frame.image), features_of(frame.image)) for frame in sources]
     guides = (features_of(picture.image), features_of(picture.image))
     grids = [guides[0].grid] * 2
-    both = pipeline.lift_features(stage.lifter, stage.proposal, maps, grids, 16, guides, color_cuts=(1,))
-    (alone,) = pipeline.lift_colors(stage.proposal, guides[1:])
+    both = lift_features(stage.lifter, stage.proposal, maps, grids, 16, guides, color_cuts=(1,))
+    (alone,) = lift_colors(stage.proposal, guides[1:])
     assert torch.equal(both[1].features.values.nan_to_num(), alone.features.values.nan_to_num())
     assert not torch.equal(both[0].features.values.nan_to_num(), both[1].features.values.nan_to_num())
 

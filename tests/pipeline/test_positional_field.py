@@ -5,7 +5,6 @@ from functools import cache
 import pytest
 import torch
 
-from lift3d import pipeline
 from lift3d.bench import lifters as lifters_page
 from lift3d.config import parse_recipe
 from lift3d.domain.features import EMPTY_STATE, FeatureGrid, FeatureMap, SceneState
@@ -15,7 +14,13 @@ from lift3d.lifters.blend import blend
 from lift3d.lifters.catalog import build_lifter
 from lift3d.lifters.weights import weights_at
 from lift3d.operators.positional_field import field_of, fit_field
-from lift3d.targets import choose_targets
+from lift3d.pipeline.blend import lift_features
+from lift3d.pipeline.encode import encode_view, target_grids
+from lift3d.pipeline.fit import fit_scene
+from lift3d.pipeline.propose import propose
+from lift3d.pipeline.targets import choose_targets, select_sources
+from lift3d.pipeline.weigh import lift_picture
+from lift3d.scenes.catalog import read_scene
 from tests.support.operators import CheckerOperator
 from tests.support.runs import ROOM, run_into, small_recipe
 
@@ -56,17 +61,17 @@ class Spy:
 @cache
 def stage(lifter_name, content=1.0):
     """Return everything that lifting one held-out view takes, and the state fitted on the views that are no target."""
-    scene, operator, lifter = pipeline.read_scene(SCENE), PlacedOperator(content), build_lifter(lifter_name)
+    scene, operator, lifter = read_scene(SCENE), PlacedOperator(content), build_lifter(lifter_name)
     recipe = parse_recipe({"scenes": [SCENE], "target_mode": "heldout", "holdout": 4, "image_height": 48})
     cameras = {view.id: view.camera for view in scene.views}
-    target = pipeline.select_sources(choose_targets(scene.views, recipe), cameras, 4, scene.depth_range)[1]
+    target = select_sources(choose_targets(scene.views, recipe), cameras, 4, scene.depth_range)[1]
     frames = {view.id: view.load() for view in scene.views}
-    maps = {name: pipeline.encode_view(operator, frame) for name, frame in frames.items()}
-    proposal = pipeline.propose(lifter, target, frames.__getitem__, scene.depth_range)
-    picture = pipeline.lift_picture(proposal, [frames[name] for name in proposal.source_ids])
-    guides = pipeline.encode_view(operator, picture) if lifter.spec.is_guided else None
-    state = pipeline.fit_scene(operator, {name: maps[name] for name in target.source_ids}, SceneViews.of({}))
-    grids = pipeline.target_grids(operator, target.camera.size)
+    maps = {name: encode_view(operator, frame) for name, frame in frames.items()}
+    proposal = propose(lifter, target, frames.__getitem__, scene.depth_range)
+    picture = lift_picture(proposal, [frames[name] for name in proposal.source_ids])
+    guides = encode_view(operator, picture) if lifter.spec.is_guided else None
+    state = fit_scene(operator, {name: maps[name] for name in target.source_ids}, SceneViews.of({}))
+    grids = target_grids(operator, target.camera.size)
     arguments = (proposal, [maps[name] for name in proposal.source_ids], grids, 16, guides)
     return lifter, arguments, state, maps[target.id][0]
 
@@ -82,7 +87,7 @@ def test_features_that_depend_on_place_are_lifted_nearer_to_the_true_ones(name):
     lifter, arguments, state, truth = stage(name)
 
     def error(fitted):
-        (lifted,) = pipeline.lift_features(lifter, *arguments, fitted)
+        (lifted,) = lift_features(lifter, *arguments, fitted)
         is_covered = lifted.coverage > 0
         assert bool(is_covered.any())
         return float((lifted.features.values - truth.values)[:, is_covered].square().mean())
@@ -93,7 +98,7 @@ def test_features_that_depend_on_place_are_lifted_nearer_to_the_true_ones(name):
 @pytest.mark.parametrize("name", LIFTERS)
 def test_features_of_place_alone_are_lifted_exactly_and_holes_stay(name):
     lifter, arguments, state, truth = stage(name, content=0.0)
-    (lifted,) = pipeline.lift_features(lifter, *arguments, state)
+    (lifted,) = lift_features(lifter, *arguments, state)
     expected = torch.where(lifted.coverage > 0, truth.values, torch.nan)
     torch.testing.assert_close(lifted.features.values, expected, equal_nan=True)
 
@@ -103,7 +108,7 @@ def test_global_tokens_have_no_place(name):
     lifter, arguments, state, _ = stage(name)
     (sources,) = zip(*arguments[1], strict=True)
     seen = Spy(lifter)
-    (lifted,) = pipeline.lift_features(seen, *arguments, state)
+    (lifted,) = lift_features(seen, *arguments, state)
     weights = lifter.correct(arguments[0], weights_at(arguments[0], arguments[2][0], tap_count=16), *seen.seen)
     assert torch.equal(lifted.features.global_tokens, blend(weights, sources).features.global_tokens)
 
@@ -112,8 +117,8 @@ def test_global_tokens_have_no_place(name):
 def test_a_field_of_zeros_changes_nothing(name):
     lifter, arguments, state, _ = stage(name)
     zeros = {key: one if key.endswith("grid") else torch.zeros_like(one) for key, one in state.arrays.items()}
-    (plain,) = pipeline.lift_features(lifter, *arguments)
-    (zero,) = pipeline.lift_features(lifter, *arguments, SceneState(zeros))
+    (plain,) = lift_features(lifter, *arguments)
+    (zero,) = lift_features(lifter, *arguments, SceneState(zeros))
     same(plain, zero)
 
 
@@ -123,13 +128,13 @@ def test_without_a_field_lifting_is_the_blend_of_the_corrected_weights_bit_for_b
     proposal, sources, grids, taps, guides = arguments
     maps = [one for (one,) in sources]
     weights = lifter.correct(proposal, weights_at(proposal, grids[0], tap_count=taps), maps, guides and guides[0])
-    same(pipeline.lift_features(lifter, *arguments, SceneState({"own": torch.ones(3)}))[0], blend(weights, maps))
+    same(lift_features(lifter, *arguments, SceneState({"own": torch.ones(3)}))[0], blend(weights, maps))
 
 
 def test_the_corrector_compares_what_is_blended():
     lifter, arguments, state, _ = stage("lift3d")
     seen, field = Spy(lifter), field_of(state, 0).values
-    pipeline.lift_features(seen, *arguments, state)
+    lift_features(seen, *arguments, state)
     sources, guide = seen.seen
     for shown, (raw,) in zip(sources, arguments[1], strict=True):
         assert torch.equal(shown.values, raw.values - field)
@@ -139,7 +144,7 @@ def test_the_corrector_compares_what_is_blended():
 def test_a_target_on_another_grid_is_refused():
     lifter, (proposal, sources, _, taps, _), state, _ = stage("plane_sweep")
     with pytest.raises(SceneError, match="one grid"):
-        pipeline.lift_features(lifter, proposal, sources, [FeatureGrid(6, 8, 8.0, 8.0)], taps, None, state)
+        lift_features(lifter, proposal, sources, [FeatureGrid(6, 8, 8.0, 8.0)], taps, None, state)
 
 
 def test_products_tell_whether_the_field_is_subtracted(tmp_path):

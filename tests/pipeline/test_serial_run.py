@@ -2,9 +2,9 @@ import math
 
 import pytest
 
-from lift3d import scene_lift
 from lift3d.errors import ProductMissingError
-from lift3d.run_tables import list_runs, read_run, run_table
+from lift3d.pipeline import lift as scene_lift
+from lift3d.runs.table import list_runs, read_run, run_table
 from lift3d.storage.commit import committed, remove_product
 from lift3d.storage.location import open_store
 from lift3d.tables.aggregation import summary

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lift3d.errors import ConfigError, SceneError
-from lift3d.targets import choose_targets, interpolated_path, read_cameras
+from lift3d.pipeline.targets import choose_targets, interpolated_path, read_cameras
 from tests.support.runs import small_recipe
 from tests.support.scenes import textured_plane_scene
 

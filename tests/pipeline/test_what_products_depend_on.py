@@ -11,9 +11,11 @@ from lift3d.config import Execution, parse_recipe
 from lift3d.domain.features import FeatureGrid, FeatureMap
 from lift3d.domain.scene import Frame
 from lift3d.errors import ConfigError
-from lift3d.pipeline import at_pixels, encode_view, read_scene
-from lift3d.run_tables import run_table
-from lift3d.runs import run_serially
+from lift3d.pipeline.decode import at_pixels
+from lift3d.pipeline.encode import encode_view
+from lift3d.runs.driver import run_serially
+from lift3d.runs.table import run_table
+from lift3d.scenes.catalog import read_scene
 from lift3d.storage.location import open_store
 from lift3d.storage.products import open_product
 from tests.support.captures import opengl, write_ply

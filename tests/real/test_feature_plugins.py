@@ -19,7 +19,7 @@ from lift3d.geometry.warping import correspondences
 from lift3d.operators.catalog import build_operator
 from lift3d.operators.network_weights import read_weights
 from lift3d.operators.protocol import Operator
-from lift3d.pipeline import read_scene
+from lift3d.scenes.catalog import read_scene
 from tests.contracts import test_operator_contract as contract
 
 PLUGINS = Path(__file__).parent / "plugins"

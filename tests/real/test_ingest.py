@@ -9,7 +9,7 @@ import pycolmap
 import pytest
 from typer.testing import CliRunner
 
-from lift3d import cli
+from lift3d.cli import app as cli
 from lift3d.geometry.rigid import rotation_angle
 from lift3d.scenes.catalog import read_scene
 

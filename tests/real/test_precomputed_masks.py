@@ -5,8 +5,8 @@ import os
 import pytest
 
 from lift3d.config import Execution, Recipe
-from lift3d.run_tables import run_table
-from lift3d.runs import run_serially
+from lift3d.runs.driver import run_serially
+from lift3d.runs.table import run_table
 from lift3d.storage.location import open_store
 
 OBJECTS = "creativity_chenille_stems,i_am_a_bunny_book,kleenex_tissue_box,laugh_out_loud_joke_book"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lift3d.config import parse_recipe
-from lift3d.run_tables import run_table
+from lift3d.runs.table import run_table
 from lift3d.storage.location import open_store
 from lift3d.tables.comparison import paired_bootstrap
 from tests.support.runs import run_into

@@ -13,7 +13,7 @@ from lift3d.domain.features import EMPTY_STATE
 from lift3d.metrics.image_quality import psnr_of
 from lift3d.operators.catalog import build_operator, load_plugin
 from lift3d.operators.split_model import SplitModel
-from lift3d.pipeline import read_scene
+from lift3d.scenes.catalog import read_scene
 
 FILE = Path(__file__).parent / "plugins" / "split_networks.py"
 OLDER = {"style_rain": "style_transfer.py:faststyle_rain", "mosaic_split": "npz_segmentation.py:mosaic"}

@@ -11,9 +11,9 @@ from lift3d.geometry.projection import project, unproject
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.rigid import transform
 from lift3d.geometry.warping import correspondences, warp
-from lift3d.scenes.procedural import ProceduralReader
-from lift3d.scenes.procedural_families import FAMILIES, build_world
-from lift3d.scenes.procedural_world import Shape, to_local
+from lift3d.synthetic.families import FAMILIES, build_world
+from lift3d.synthetic.reader import ProceduralReader
+from lift3d.synthetic.world import Shape, to_local
 from tests.support.scenes import moved_scene, some_motion
 
 

@@ -5,11 +5,11 @@ import colorsys
 import pytest
 
 from lift3d.domain.scene import Scene
-from lift3d.scenes import procedural_objects as objects
-from lift3d.scenes.procedural import ProceduralReader
-from lift3d.scenes.procedural_families import build_world
-from lift3d.scenes.procedural_objects import OBJECT_LABELS, WITHHELD_PAIRS
-from lift3d.scenes.procedural_world import Pattern, Surface
+from lift3d.synthetic import objects
+from lift3d.synthetic.families import build_world
+from lift3d.synthetic.objects import OBJECT_LABELS, WITHHELD_PAIRS
+from lift3d.synthetic.reader import ProceduralReader
+from lift3d.synthetic.world import Pattern, Surface
 from lift3d.training.tiny import held_out
 
 

@@ -13,9 +13,9 @@ from lift3d.geometry.epipolar import baseline_angle
 from lift3d.geometry.projection import project
 from lift3d.geometry.rigid import transform
 from lift3d.scenes.catalog import read_scene
-from lift3d.scenes.procedural import ProceduralReader
 from lift3d.scenes.tracks import find_tracks
 from lift3d.scenes.tracks_matching import epipolar_error, find_keypoints, neighbour_pairs
+from lift3d.synthetic.reader import ProceduralReader
 from tests.support.scenes import ArrayFrame, moved_scene, row_of_cameras, some_motion, textured_plane_scene
 
 

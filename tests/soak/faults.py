@@ -10,7 +10,7 @@ from typing import Any, Literal
 from flows.scene_workers import AttemptScene, prepare_scenes
 from lift3d.config import Execution, Recipe
 from lift3d.errors import StoreUnavailableError
-from lift3d.scene_inputs import Report
+from lift3d.pipeline.inputs import Report
 from lift3d.storage.location import Store
 
 Fault = Literal["none", "killed", "request", "silence", "corrupt"]

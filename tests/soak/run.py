@@ -19,7 +19,7 @@ from typing import Any
 from flows.local_run import run_flow
 from flows.progress import preparing
 from lift3d.config import Execution, Recipe
-from lift3d.run_tables import run_table
+from lift3d.runs.table import run_table
 from lift3d.storage.location import open_store
 from lift3d.tables.schema import ScoreTable
 from tests.soak.faults import MARKS, Faulty, fault_of

@@ -16,8 +16,8 @@ from flows.progress import Manifest
 from flows.ray_cluster import connect
 from flows.scene_workers import AttemptScene, prepare_scenes
 from lift3d.config import Execution, Recipe, parse_execution, parse_recipe
-from lift3d.runs import begin_run
-from lift3d.scene_inputs import Report
+from lift3d.pipeline.inputs import Report
+from lift3d.runs.driver import begin_run
 from lift3d.storage.location import Store, open_store
 
 OPEN = "open"

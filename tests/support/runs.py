@@ -1,8 +1,8 @@
 """Small recipes for tests of the whole line, and what of a store two runs must have in common."""
 
 from lift3d.config import Execution, Recipe, parse_recipe
-from lift3d.run_tables import run_table
-from lift3d.runs import Manifest, run_serially
+from lift3d.runs.driver import Manifest, run_serially
+from lift3d.runs.table import run_table
 from lift3d.storage.location import Store, open_store
 from lift3d.storage.products import open_product
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from lift3d.config import Execution, Recipe
 from lift3d.errors import ContractError, ProductMissingError, StoreUnavailableError, UnknownNameError
-from lift3d.runs import failed_manifest
-from lift3d.scene_inputs import Report
+from lift3d.pipeline.inputs import Report
+from lift3d.runs.driver import failed_manifest
 from lift3d.storage.location import Store
 
 

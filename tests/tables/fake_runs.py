@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lift3d.config import Recipe
-from lift3d.run_tables import scene_record_path
-from lift3d.runs import begin_run, failed_manifest, to_record
+from lift3d.runs.driver import begin_run, failed_manifest, to_record
+from lift3d.runs.table import scene_record_path
 from lift3d.storage import layout
 from lift3d.storage.documents import write_document
 from lift3d.storage.location import Store, open_store

@@ -8,10 +8,10 @@ import torch
 
 from lift3d.errors import ConfigError, StoreLayoutError
 from lift3d.geometry.warping import correspondences
+from lift3d.synthetic.sensor import PERFECT
 from lift3d.training.examples import ExampleStream, draw_example, examples
 from lift3d.training.rendering import render_scene
 from lift3d.training.scene_cache import ExampleCache
-from lift3d.training.sensor import PERFECT
 from tests.training.scene_caches import same_example, small_cache
 
 

@@ -9,12 +9,12 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from lift3d import cli
+from lift3d.cli import app as cli
+from lift3d.cli import train as train_command
 from lift3d.errors import ConfigError
 from lift3d.lifters.catalog import build_lifter
 from lift3d.lifters.checkpoint import load_checkpoint
 from lift3d.lifters.weights import weights_at
-from lift3d.present import train_command
 from lift3d.training.corrector_step import guides_of
 from lift3d.training.examples import ExampleStream
 from lift3d.training.loop import Team

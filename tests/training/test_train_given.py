@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lift3d import cli
+from lift3d.cli import app as cli
 from lift3d.errors import ConfigError
 from lift3d.lifters.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, untrained
 from lift3d.training.settings import parse_settings

@@ -24,7 +24,7 @@ from lift3d.operators.protocol import OperatorSpec
 from lift3d.operators.tiny.catalog import WEIGHTS
 from lift3d.operators.tiny.hourglass import MULTIPLE_PX, STRIDE_PX, Hourglass
 
-# In the order of lift3d.scenes.procedural_paints.LABELS, which stands beside this layer; a test compares them.
+# In the order of lift3d.synthetic.paints.LABELS, which stands beside this layer; a test compares them.
 CLASS_NAMES = (
     *("floor", "wall", "ceiling", "ground", "backdrop", "rug", "table", "seat", "cabinet", "board", "book"),
     *("box", "ball", "cylinder", "road", "pavement", "facade", "car", "pole", "trunk", "crown", "rock"),

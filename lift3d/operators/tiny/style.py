@@ -101,8 +101,8 @@ class StyleNetwork(nn.Module):
     def paint(
         self,
         features: Float[Tensor, "image channel row col"],
-        mean: Float[Tensor, "channel"],
-        deviation: Float[Tensor, "channel"],
+        mean: Float[Tensor, " channel"],
+        deviation: Float[Tensor, " channel"],
         style: int,
     ) -> Float[Tensor, "image 3 height width"]:
         """Return pictures of content with these statistics in a style."""
@@ -112,7 +112,7 @@ class StyleNetwork(nn.Module):
         return pictures
 
 
-def statistics(cells: Float[Tensor, "cell channel"]) -> tuple[Float[Tensor, "channel"], Float[Tensor, "channel"]]:
+def statistics(cells: Float[Tensor, "cell channel"]) -> tuple[Float[Tensor, " channel"], Float[Tensor, " channel"]]:
     """Return the mean and the deviation of each channel."""
     variance, mean = torch.var_mean(cells, dim=0, correction=0)
     return mean, variance.sqrt()

@@ -8,8 +8,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lift3d.operators.tiny.image_text import words_of
-from lift3d.scenes.procedural_objects import OBJECT_LABELS, SURROUNDINGS
-from lift3d.scenes.procedural_world import Pattern
+from lift3d.synthetic.objects import OBJECT_LABELS, SURROUNDINGS
+from lift3d.synthetic.world import Pattern
 from lift3d.training.tiny.held_out import CANONICAL_NEGATIVES, COLORS, MATERIALS, SHAPES, WITHHELD_PAIRS
 
 _THING_WORDS, _SURFACE_WORDS = "object things", "stuff background"
@@ -59,13 +59,13 @@ def captions_of(kind: str) -> Captions:
 
 
 def pixel_captions(
-    captions: Captions, labels: Int[Tensor, "pixel"], patterns: Int[Tensor, "pixel"]
+    captions: Captions, labels: Int[Tensor, " pixel"], patterns: Int[Tensor, " pixel"]
 ) -> Bool[Tensor, "pixel caption"]:
     """Return which captions fit each pixel."""
     return captions.fits[labels, patterns]
 
 
-def _said_of(name: str, pattern: Pattern) -> Float[Tensor, "word"]:
+def _said_of(name: str, pattern: Pattern) -> Float[Tensor, " word"]:
     if name in SURROUNDINGS:
         said = f"{name} {_SURFACE_WORDS}"
     else:

@@ -21,11 +21,11 @@ from torch import Tensor
 from lift3d.errors import ConfigError, ImageError
 from lift3d.metrics.image_quality import psnr_of
 from lift3d.scenes.catalog import read_scene
-from lift3d.training.photographs import photographs
-from lift3d.training.textures import draw_tile
+from lift3d.synthetic.photographs import photographs
+from lift3d.synthetic.textures import draw_tile
 from lift3d.training.tiny.held_out import EVALUATION_PHOTOGRAPHS, EVALUATION_SEEDS
 
-# Families whose classes have typical hues and sizes (lift3d.scenes.procedural_paints).
+# Families whose classes have typical hues and sizes (lift3d.synthetic.paints).
 FAMILIES = ("room", "tabletop", "shelf", "street", "forest")
 FIRST_TRAINING_SEED = 1000
 HEIGHT_PX, WIDTH_PX = 120, 160

@@ -29,8 +29,8 @@ class PixelBatch:
 
     images: Float[Tensor, "image 3 height width"]
     places: Float[Tensor, "image pixel 2"]
-    labels: Int[Tensor, "sample"]
-    patterns: Int[Tensor, "sample"]
+    labels: Int[Tensor, " sample"]
+    patterns: Int[Tensor, " sample"]
 
 
 def draw_batch(
@@ -85,7 +85,7 @@ def _window(picture: ScenePicture, generator: torch.Generator) -> tuple[Tensor, 
     return picture.image[:, part[0], part[1]], picture.labels[part], picture.patterns[part]
 
 
-def _draw_pixels(labels: Int[Tensor, "pixel"], count: int, generator: torch.Generator) -> Int[Tensor, "drawn"]:
+def _draw_pixels(labels: Int[Tensor, " pixel"], count: int, generator: torch.Generator) -> Int[Tensor, " drawn"]:
     # Between even pixels and even classes: the inverse root of each class's share.
     weights = labels.bincount().float().clamp(min=1).rsqrt()[labels]
     return torch.multinomial(weights, count, replacement=True, generator=generator)

@@ -12,7 +12,7 @@ from lift3d.operators.hog import HogOperator
 from lift3d.operators.names import OperatorName
 from lift3d.operators.protocol import Operator
 from lift3d.operators.tiny.encoder import STRIDE_PX
-from lift3d.scenes.procedural_paints import LABELS
+from lift3d.synthetic.paints import LABELS
 from lift3d.training.tiny.held_out import EVALUATION_SEEDS
 from lift3d.training.tiny.recognition_figures import at_pixels, evaluation_scenes, measure_labels
 from lift3d.training.tiny.scene_pictures import ScenePicture, Shot, training_pictures
@@ -27,7 +27,7 @@ _NEIGHBOR_COUNT = 5
 _RIDGE = 1.0
 
 Describe = Callable[["Float[Tensor, '3 height width']"], "Float[Tensor, 'channel height width']"]
-Probe = Callable[["Float[Tensor, 'pixel channel']"], "Int[Tensor, 'pixel']"]
+Probe = Callable[["Float[Tensor, 'pixel channel']"], "Int[Tensor, ' pixel']"]
 
 
 def measure_encoder(
@@ -74,7 +74,7 @@ def _measure(
     return measure_labels(scenes, labeller).mean_iou
 
 
-def _fit_ridge(known: Float[Tensor, "pixel channel"], labels: Int[Tensor, "pixel"]) -> Probe:
+def _fit_ridge(known: Float[Tensor, "pixel channel"], labels: Int[Tensor, " pixel"]) -> Probe:
     with_one = functional.pad(known, (0, 1), value=1.0)
     wanted = functional.one_hot(labels, len(LABELS)).float()
     gram = with_one.T @ with_one + _RIDGE * torch.eye(with_one.shape[1])
@@ -82,8 +82,8 @@ def _fit_ridge(known: Float[Tensor, "pixel channel"], labels: Int[Tensor, "pixel
     return lambda features: (functional.pad(features, (0, 1), value=1.0) @ weights).argmax(1)
 
 
-def _fit_neighbors(known: Float[Tensor, "pixel channel"], labels: Int[Tensor, "pixel"]) -> Probe:
-    def probe(features: Float[Tensor, "pixel channel"]) -> Int[Tensor, "pixel"]:
+def _fit_neighbors(known: Float[Tensor, "pixel channel"], labels: Int[Tensor, " pixel"]) -> Probe:
+    def probe(features: Float[Tensor, "pixel channel"]) -> Int[Tensor, " pixel"]:
         nearest = torch.cdist(features, known).topk(_NEIGHBOR_COUNT, largest=False).indices
         return functional.one_hot(labels[nearest], len(LABELS)).sum(1).argmax(1)
 

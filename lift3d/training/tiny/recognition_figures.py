@@ -13,7 +13,7 @@ from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.sampling import sample
 from lift3d.operators.tiny.image_text import TinyClip
 from lift3d.operators.tiny.segmenter import TinySegmenter
-from lift3d.scenes.procedural_objects import OBJECT_LABELS
+from lift3d.synthetic.objects import OBJECT_LABELS
 from lift3d.training.tiny.held_out import EVALUATION_SEEDS, PROMPT, WITHHELD_PAIRS
 from lift3d.training.tiny.scene_pictures import ScenePicture, Shot, scene_pictures
 

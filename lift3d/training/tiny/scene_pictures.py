@@ -8,8 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lift3d.errors import ConfigError
-from lift3d.scenes.procedural import SCHEME, ProceduralReader
-from lift3d.scenes.procedural_families import build_world
+from lift3d.synthetic.families import build_world
+from lift3d.synthetic.reader import SCHEME, ProceduralReader
 from lift3d.training.tiny.held_out import EVALUATION_SEEDS
 
 
@@ -82,7 +82,7 @@ def training_pictures(family: str, seeds: Iterable[int], shot: Shot) -> list[Sce
     return scene_pictures(family, wanted, shot)
 
 
-def _patterns(family: str, seed: int) -> Int[Tensor, "instance"]:
+def _patterns(family: str, seed: int) -> Int[Tensor, " instance"]:
     surfaces = build_world(family, seed).surfaces
     table = torch.zeros(1 + max(one.instance for one in surfaces), dtype=torch.int64)
     for one in surfaces:

@@ -42,8 +42,8 @@ class StyleLayer:
     """A convolution without bias whose every channel is then normalised over the image, scaled and shifted."""
 
     kernel: Float[Tensor, "height width before after"]
-    shift: Float[Tensor, "channel"]
-    scale: Float[Tensor, "channel"]
+    shift: Float[Tensor, " channel"]
+    scale: Float[Tensor, " channel"]
 
     def convolve(self, values: Float[Tensor, "1 before row col"], stride: int = 1) -> Float[Tensor, "1 after r c"]:
         """Return the layer's output; rows and columns are multiples of the stride."""

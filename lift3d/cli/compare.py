@@ -1,0 +1,159 @@
+"""What ``lift3d compare`` prints: paired differences between two runs, and whether the second is worse."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lift3d.errors import ConfigError
+from lift3d.results.headline import better_sides
+from lift3d.runs.table import Dataset, dataset_tables, list_runs, update_dataset
+from lift3d.storage.location import Store, open_store
+from lift3d.tables.aggregation import pipes
+from lift3d.tables.run_comparison import compare_rows
+from lift3d.tables.schema import DataFrame, ScoreTable, stacked
+
+# So few units lie all on one side of 0 by chance in more than 5 of 100 cases: 2 · 2^-n > 0.05.
+FEW = 5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunComparison:
+    """Two runs side by side.
+
+    Attributes:
+        a: What the first run was called.
+        b: What the second run was called.
+        lines: What compare_rows gives.
+        shared_count: Scenes that both runs have.
+        by_name_count: Those of them that lie at different locations and were joined by their names.
+        only_a: Scenes that the first run alone has.
+        only_b: Scenes that the second run alone has.
+    """
+
+    a: str
+    b: str
+    lines: DataFrame
+    shared_count: int
+    by_name_count: int
+    only_a: tuple[str, ...]
+    only_b: tuple[str, ...]
+
+    @property
+    def has_regression(self) -> bool:
+        """Whether some metric of the second run is worse, and the interval excludes 0."""
+        return bool((self.lines["verdict"] == "worse").any())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON-ready values, NaN as None."""
+        return {
+            "a": self.a,
+            "b": self.b,
+            "shared_scenes": self.shared_count,
+            "joined_by_name": self.by_name_count,
+            "only_a": list(self.only_a),
+            "only_b": list(self.only_b),
+            "has_regression": self.has_regression,
+            "lines": json.loads(self.lines.to_json(orient="records", double_precision=15)),
+        }
+
+    def to_text(self) -> str:
+        """Return the counts and the table."""
+        named = f", {self.by_name_count} of them joined by name, for their locations differ" * bool(self.by_name_count)
+        head = (
+            f"A {self.a} · B {self.b} · {self.shared_count} scenes in both{named} · "
+            f"{len(self.only_a)} only in A · {len(self.only_b)} only in B"
+        )
+        same = [name for name in ("target_mode", "protocol", "threshold_source") if self.lines[name].nunique() == 1]
+        shown = [name for name in ("target_mode", "protocol", "threshold_source") if name not in same]
+        headings = ["operator", "lifter", "metric", *shown, "verdict", "A", "B", "B − A", "95 % interval", "over"]
+        cells = [
+            [
+                *(line[name] or "–" for name in headings[: 4 + len(shown)]),
+                *(f"{line[name]:.4f}" for name in ("mean_a", "mean_b")),
+                f"{line['difference']:+.4f}",
+                "–" if math.isnan(line["low"]) else f"[{line['low']:+.4f}, {line['high']:+.4f}]",
+                f"{line['scenes' if line['unit'] == 'scenes' else 'pairs']} {line['unit']}"
+                f", {line['only_a']} only in A, {line['only_b']} only in B",
+            ]
+            for line in self.lines.to_dict("records")
+        ]
+        text = [head, "", *pipes([*headings[:-1], "over"], cells, text_count=4 + len(shown))]
+        is_few = (self.lines["unit"] == "scenes") & self.lines["scenes"].le(FEW)
+        if bool(is_few.any()):
+            text += ["", f"{FEW} scenes or fewer say little: all lie on one side of 0 by chance in more than 5 of 100."]
+        return "\n".join(text)
+
+
+def compare_runs(a: str, b: str, url: str | None, metrics: Sequence[str] = ()) -> RunComparison:
+    """Compare two runs on what both have.
+
+    Args:
+        a: Run id, or URL#RUN for a run of another store.
+        b: The run whose differences are said.
+        url: The store of runs without a URL.
+        metrics: Metric ids; all if empty.
+
+    Raises:
+        ConfigError: If there is no such run or store given, or the runs have nothing in common.
+    """
+    datasets = [(store, update_dataset(store, run)) for store, run in (_run(one, url) for one in (a, b))]
+    names, by_name_count = _shared_names(datasets[0][1].names, datasets[1][1].names)
+    if not names[0]:
+        raise ConfigError(
+            f"The runs {a} and {b} share no scene: {_some(datasets[0][1])} against {_some(datasets[1][1])}."
+        )
+    rows = [_rows(store, dataset, shared, metrics) for (store, dataset), shared in zip(datasets, names, strict=True)]
+    lines = compare_rows(rows[0], rows[1], better_sides())
+    if lines.empty:
+        kinds = [
+            sorted({*zip(one["operator"], one["lifter"], one["metric"], one["protocol"], strict=True)}) for one in rows
+        ]
+        told = [", ".join(" × ".join(kind) for kind in some[:5]) or "no figure" for some in kinds]
+        raise ConfigError(
+            f"The runs {a} and {b} share {len(names[0])} scenes and no figure of one operator, lifter, metric and "
+            f"protocol. A has {told[0]}; B has {told[1]}. Compare runs of the same protocol, or name other metrics."
+        )
+    only = [
+        tuple(sorted(name for location, name in dataset.names.items() if location not in shared))
+        for (_, dataset), shared in zip(datasets, names, strict=True)
+    ]
+    return RunComparison(a, b, lines, len(names[0]), by_name_count, *only)
+
+
+def _run(reference: str, url: str | None) -> tuple[Store, str]:
+    place, _, run_id = reference.rpartition("#")
+    if not place and url is None:
+        raise ConfigError(f"In which store is the run '{reference}'? Give --store URL, or URL#RUN.")
+    store = open_store(place or url or "")
+    runs = list_runs(store)
+    if run_id not in runs:
+        raise ConfigError(f"{store.url} has no run '{run_id}'. It has: {', '.join(runs) or 'none'}.")
+    return store, run_id
+
+
+def _shared_names(a: dict[str, str], b: dict[str, str]) -> tuple[tuple[dict[str, str], dict[str, str]], int]:
+    """Return what scenes of both runs are called, by location in each: joined by location, then by name."""
+    shared = a.keys() & b.keys()
+    names_a, names_b = ({location: location for location in shared} for _ in range(2))
+    places_b = {name: location for location, name in b.items() if location not in shared}
+    for location, name in a.items():
+        if location not in shared and name in places_b:
+            names_a[location] = names_b[places_b[name]] = name
+    return (names_a, names_b), len(names_a) - len(shared)
+
+
+def _rows(store: Store, dataset: Dataset, shared: dict[str, str], metrics: Sequence[str]) -> DataFrame:
+    named = {dataset.names[location]: name for location, name in shared.items()}
+    found = [ScoreTable.from_rows([]).frame]
+    for table in dataset_tables(store, dataset):
+        frame = table.frame[table.frame["scene"].isin(named)]
+        frame = frame[frame["metric"].isin(metrics)] if metrics else frame
+        found.append(frame.assign(scene=frame["scene"].map(named)))
+    return stacked(found)
+
+
+def _some(dataset: Dataset) -> str:
+    names = sorted(dataset.names.values())
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "") if names else "no scene"

@@ -1,0 +1,89 @@
+"""Whether this machine, and what it is connected to, can run lift3d, and what to do where not."""
+
+import importlib.metadata
+import os
+import shutil
+from collections.abc import Callable
+
+from packaging.requirements import Requirement
+
+from lift3d.cli import doctor_services
+from lift3d.cli.finding import Finding
+
+
+def examine(dashboard: str | None = None, store: str | None = None) -> list[Finding]:
+    """Look at versions, torch, the encoders' libraries, disk space, and the services that a run would use.
+
+    Args:
+        dashboard: URL of a Ray dashboard to look at besides those that are found.
+        store: URL of a store that a run is to write to.
+    """
+    checks: tuple[Callable[[], Finding], ...] = (_requirements, _torch, _encoders, _ray_auth, _prefect, _disk)
+    services = [*doctor_services.ray_dashboard(dashboard), *doctor_services.prefect_server()]
+    return [*(check() for check in checks), *services, *doctor_services.store(store)]
+
+
+def _requirements() -> Finding:
+    wrong = []
+    for text in importlib.metadata.requires("lift3d") or []:
+        requirement = Requirement(text)
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            version = importlib.metadata.version(requirement.name)
+        except importlib.metadata.PackageNotFoundError:
+            wrong.append(f"{requirement.name} is missing")
+            continue
+        if not requirement.specifier.contains(version, prereleases=True):
+            wrong.append(f"{requirement.name} {version} is not {requirement.specifier}")
+    remedy = "pip install -c constraints.txt -e '.[dev]' in a fresh virtual environment"
+    return Finding("packages", not wrong, "; ".join(wrong) or "all within their ranges", remedy)
+
+
+def _torch() -> Finding:
+    import torch
+
+    devices = f"{torch.cuda.device_count()} CUDA devices" if torch.cuda.is_available() else "CPU"
+    return Finding("torch", True, f"{torch.__version__}, {devices}, {torch.get_num_threads()} threads")
+
+
+def _encoders() -> Finding:
+    from lift3d.torchvision_guard import ensure_torchvision
+
+    has_ops = ensure_torchvision()
+    import timm
+
+    detail = f"timm {timm.__version__} imports, torchvision's compiled operators are {'there' if has_ops else 'absent'}"
+    return Finding("encoders", True, detail)
+
+
+def _ray_auth() -> Finding:
+    import ray
+
+    mode = os.environ.get("RAY_AUTH_MODE", "")
+    address = os.environ.get("RAY_ADDRESS", "")
+    return Finding(
+        "ray",
+        not address or mode == "token",
+        f"{ray.__version__}, RAY_ADDRESS={address or 'unset'}, RAY_AUTH_MODE={mode or 'unset'}",
+        "a cluster runs any code it is sent: set RAY_AUTH_MODE=token on the cluster and here",
+    )
+
+
+def _prefect() -> Finding:
+    import prefect
+
+    api = os.environ.get("PREFECT_API_URL", "")
+    has_auth = bool(os.environ.get("PREFECT_API_AUTH_STRING") or os.environ.get("PREFECT_API_KEY"))
+    is_local = not api or "127.0.0.1" in api or "localhost" in api
+    return Finding(
+        "prefect",
+        is_local or has_auth,
+        f"{prefect.__version__}, {'server ' + api if api else 'a temporary server per run'}",
+        "the server is on another host: set PREFECT_API_AUTH_STRING (or PREFECT_API_KEY) for it",
+    )
+
+
+def _disk() -> Finding:
+    free_gib = shutil.disk_usage(".").free / 2**30
+    return Finding("disk", free_gib > 2, f"{free_gib:.0f} GiB free here", "free some space, or give a store elsewhere")

@@ -1,0 +1,178 @@
+"""What ``lift3d ingest`` does and shows: photographs become a posed scene; a posed scene says what it holds."""
+
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from lift3d.errors import ConfigError, SceneFormatError
+from lift3d.ingest.folder import MORE_OVERLAP, IngestOptions, ingest
+from lift3d.ingest.photographs import Report
+from lift3d.ingest.posed_scene import PosedScene, look_at, next_command
+from lift3d.ingest.structure_from_motion import ENOUGH_SHARE
+from lift3d.scenes.catalog import PROCEDURAL, READERS, read_scene, reader
+from lift3d.scenes.images import SUFFIXES
+
+__all__ = ["IngestOptions", "IngestedScene", "ingest_and_present"]
+
+# Names in the text; the file has all of them.
+_SHOWN = 5
+_STAGES = {
+    "reading": "reading",
+    "copying": "copying photographs",
+    "frames": "reading the video",
+    "features": "searching features",
+    "matches": "matching pairs",
+    "views": "registering views",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class IngestedScene:
+    """A scene that was made of photographs.
+
+    Attributes:
+        place: Its folder.
+        content: The content of its ``ingest.json``, and ``is_new``: False if it was there already.
+    """
+
+    place: Path
+    content: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the findings as JSON-ready values."""
+        return {"kind": "ingested", "scene": str(self.place), **self.content}
+
+    def to_text(self) -> str:
+        """Return the findings as lines, the next command last."""
+        found = self.content
+        registered, total = len(found["registered"]), found["photographs"]
+        lines = [] if found["is_new"] else ["The scene of these photographs was there already; nothing was done."]
+        lines.append(f"registered     {registered} of {total} photographs{self._how()}")
+        if found["unregistered"]:
+            lines.append(f"not registered {_some(found['unregistered'])}")
+        lines += [f"not used       {one['name']}: {one['reason']}" for one in found["skipped"][:_SHOWN]]
+        if len(found["skipped"]) > _SHOWN:
+            lines.append(f"               and {len(found['skipped']) - _SHOWN} more files")
+        lines.append(
+            f"points         {found['points']} · seen in {found['median_track_length']:g} views (median) · mean "
+            f"reprojection error {found['mean_reprojection_error_px']:.2f} px"
+        )
+        lines += [f"camera         {_lens(camera)}" for camera in found["cameras"][:_SHOWN]]
+        if len(found["cameras"]) > _SHOWN:
+            lines.append(f"               and {len(found['cameras']) - _SHOWN} more")
+        lines += self._advice()
+        lines.append(f"scene          {self.place}")
+        return "\n".join([*lines, f"next           {next_command(str(self.place))}"])
+
+    def _how(self) -> str:
+        """Return what took longer than usual, and the time it took."""
+        spent = f"{self.content['seconds']:.0f} s"
+        return f" ({spent}, with the thorough features)" if self.content["is_thorough"] else f" ({spent})"
+
+    def _advice(self) -> list[str]:
+        found = self.content
+        if len(found["registered"]) >= ENOUGH_SHARE * found["photographs"]:
+            return []
+        lines = [f"to get more    {MORE_OVERLAP}."]
+        if found["other_groups"]:
+            groups = ", ".join(map(str, found["other_groups"]))
+            lines.append(f"               Groups of {groups} photographs fit together, not with these: bridge them.")
+        if found["matching"] == "sequential":
+            lines.append("               Or compare all pairs: --matching exhaustive.")
+        width = max(max(camera["height"], camera["width"]) for camera in found["cameras"])
+        if width > found["options"]["image_size"]:
+            lines.append(f"               Or compare them at full size: --image-size {width}.")
+        if found["options"]["has_one_camera"]:
+            lines.append("               Or, if several lenses were used: --many-cameras.")
+        return lines
+
+
+def ingest_and_present(source: str, out: Path | None, options: IngestOptions) -> IngestedScene | PosedScene:
+    """Make a scene of photographs or of a video, with progress on standard error; or look at a posed scene.
+
+    Args:
+        source: Folder of photographs, video, or anything that ``lift3d run`` takes.
+        out: Folder for the scene; None for a scene that is posed already.
+        options: How.
+
+    Raises:
+        ConfigError: If there is no such source, or ``out`` is missing, unneeded, or cannot be written.
+        SceneFormatError: If too few photographs can be used or fit together, or a posed scene is malformed.
+    """
+    if _is_posed(source):
+        if out is not None:
+            raise ConfigError(_nothing_to_find(source))
+        return look_at(read_scene(source))
+    path = _photographs(source)
+    if out is None:
+        raise ConfigError(
+            f"'{source}' has no camera poses yet. Say where the posed scene goes: "
+            f"lift3d ingest {shlex.quote(source)} OUT"
+        )
+    with _progress() as report:
+        content = ingest(path, out, options, report)
+    return IngestedScene(out, content)
+
+
+def _is_posed(source: str) -> bool:
+    """Whether a reader knows the source; True, too, for what is no path at all, so that reading says why not."""
+    path = Path(source).expanduser()
+    if source.startswith(f"{PROCEDURAL}:") or "\0" in source or not source or not path.exists():
+        return True
+    location = str(path.absolute())
+    return any(name != PROCEDURAL and reader(name).recognizes(location) for name in READERS)
+
+
+def _photographs(source: str) -> Path:
+    path = Path(source).expanduser().absolute()
+    if path.is_file() and path.suffix.lower() in SUFFIXES:
+        raise SceneFormatError(
+            f"'{source}' is one photograph. Give a folder with three or more of one scene, or a video."
+        )
+    return path
+
+
+def _nothing_to_find(source: str) -> str:
+    scene = read_scene(source)
+    image = getattr(scene.views[0].source, "image", None)
+    anew = (
+        f" To find them anew, give the images alone: lift3d ingest {shlex.quote(str(Path(image).parent))} OUT."
+        if image
+        else ""
+    )
+    return (
+        f"'{source}' has its {len(scene.views)} cameras already, so there is nothing to write to OUT. Leave OUT "
+        f"away to see what it holds, or go on with: {next_command(source)}.{anew}"
+    )
+
+
+def _some(names: list[str]) -> str:
+    rest = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {rest} more (all in ingest.json)" if rest > 0 else "")
+
+
+def _lens(camera: dict[str, Any]) -> str:
+    focal = camera["params"][0]
+    return f"{camera['model']} · {camera['height']}×{camera['width']} · focal length {focal:.1f} px"
+
+
+@contextmanager
+def _progress() -> Iterator[Report]:
+    """Show on standard error how far each stage is; a terminal sees bars, a file one line for each stage."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    tasks: dict[str, TaskID] = {}
+    with Progress(*columns, console=console) as progress:
+
+        def report(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = progress.add_task(_STAGES[stage], total=total)
+            progress.update(tasks[stage], completed=done, total=total)
+
+        yield report

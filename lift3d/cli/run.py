@@ -1,0 +1,263 @@
+"""What ``lift3d run`` shows: progress, one line per scene, the table, and where everything lies."""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import shorten
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from lift3d.config import Execution, Recipe
+from lift3d.domain.keys import slug
+from lift3d.errors import DamagedProductError, Lift3dError
+from lift3d.pipeline.inputs import Report
+from lift3d.pipeline.lift import RAW2D
+from lift3d.report.scenes import ReportExtent
+from lift3d.report.write import write_report
+from lift3d.results.contact_sheet import draw_contact_sheet
+from lift3d.results.headline import headline, headline_means
+from lift3d.results.run_summary import summary_lines, summary_text
+from lift3d.runs.driver import Manifest, OnScene, run_serially
+from lift3d.runs.progress import RunProgress
+from lift3d.runs.table import run_table, unique_names
+from lift3d.scenes.catalog import read_scene
+from lift3d.storage import layout
+from lift3d.storage.location import Store, open_store
+from lift3d.tables.schema import ScoreTable
+
+Drive = Callable[[Recipe, Execution, OnScene, Report], list[Manifest]]
+
+_MOST_DRAWN = 24
+# Drawn when nobody has asked yet, so it has to cost less than the run: seconds. lift3d report draws more.
+_REPORT_SCENES, _REPORT_VIEWS = 4, 4
+# Of a message that stands in full on its scene's line.
+_MESSAGE_WIDTH = 160
+
+EXIT_ALL, EXIT_ERROR, EXIT_PARTIAL = 0, 1, 3
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a run.
+
+    Attributes:
+        recipe: What was computed.
+        store: Where.
+        manifests: A record per scene.
+        table: All score rows.
+        places: Where what people look at lies, by name.
+        sheets: Paths of the contact sheets.
+    """
+
+    recipe: Recipe
+    store: Store
+    manifests: list[Manifest]
+    table: ScoreTable
+    places: dict[str, str]
+    sheets: list[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything but the table, JSON-ready."""
+        return {
+            "run": self.recipe.run_id,
+            "scenes": self.manifests,
+            "contact_sheets": [self.store.url_of(path) for path in self.sheets],
+            **self.places,
+        }
+
+
+def serial(recipe: Recipe, execution: Execution, on_scene: OnScene, report: Report) -> list[Manifest]:
+    """Drive the run in this process."""
+    return run_serially(recipe, execution, report, on_scene)
+
+
+def run_and_present(recipe: Recipe, execution: Execution, drive: Drive, *, as_json: bool) -> int:
+    """Run, show progress on standard error, print the outcome on standard output, and return the exit code."""
+    console = Console(stderr=True)
+    done: list[Manifest] = []
+    with RunProgress(console, len(recipe.scenes)) as progress:
+
+        def on_scene(manifest: Manifest) -> None:
+            done.append(manifest)
+            progress.finish_scene(manifest["location"])
+            count = f"{len(done):{len(str(len(recipe.scenes)))}d}/{len(recipe.scenes)} "
+            console.print(scene_line(manifest, count), highlight=False, emoji=False, soft_wrap=True)
+
+        manifests = drive(recipe, execution, on_scene, progress.report)
+    with console.status("drawing contact sheets"):
+        outcome = _outcome(recipe, open_store(execution.store), manifests)
+    if as_json:
+        print_json(outcome)
+    else:
+        print_text(outcome)
+        _print_report(outcome, console)
+    return exit_code(manifests)
+
+
+def exit_code(manifests: list[Manifest]) -> int:
+    """Return 0 if every scene was lifted, 3 if some were, 1 if none was."""
+    lifted = sum(_is_lifted(manifest) for manifest in manifests)
+    if lifted == len(manifests):
+        return EXIT_ALL
+    return EXIT_PARTIAL if lifted else EXIT_ERROR
+
+
+def _is_lifted(manifest: Manifest) -> bool:
+    """Whether a lifter ran on the scene: the plain 2D answer alone is not what a run is for."""
+    return any(product["parts"] and product["lifter"] != RAW2D for product in manifest["lifted"])
+
+
+def scene_line(manifest: Manifest, count: str = "") -> str:
+    """Return one line on a scene, in rich's markup: what came of it and what was computed.
+
+    Args:
+        manifest: Its record.
+        count: What stands before its name, such as how many scenes are finished.
+    """
+    dropped = _dropped_words(manifest["dropped"])
+    if manifest["outcome"] != "ok":
+        said = f"{count}{manifest['scene']}: {_one_line(manifest['reason'])}{dropped}{_given_up_words(manifest)}"
+        return f"[red]✗[/red] {escape(said)}"
+    computed = ", ".join(f"{number} {kind}" for kind, number in sorted(manifest["computed"].items()))
+    skipped = "".join(
+        f", {one['operator']} × {one['lifter']} skipped ({_one_line(one['reason'])})"
+        for one in manifest["lifted"]
+        if one["reason"]
+    )
+    said = (
+        f"{count}{manifest['scene']}: {manifest['target_count']} targets of {manifest['view_count']} views{skipped} · "
+        f"computed {computed or 'nothing, all was committed'}{dropped}"
+    )
+    return f"[green]✓[/green] {escape(said)}"
+
+
+def failure_lines(manifests: list[Manifest], store_url: str) -> list[str]:
+    """Return what to know of scenes that failed: how many, of what, and what to do; empty if none did."""
+    failed = [manifest for manifest in manifests if manifest["outcome"] != "ok"]
+    if not failed:
+        return []
+    first: dict[str, Manifest] = {}
+    codes = [str(manifest["reason"]).partition(":")[0] for manifest in failed]
+    for code, manifest in zip(codes, failed, strict=True):
+        first.setdefault(code, manifest)
+    lines = [f"{len(failed)} of {len(manifests)} scenes failed:"]
+    for code, count in Counter(codes).most_common():
+        message = shorten(str(first[code]["reason"]).partition(":")[2], _MESSAGE_WIDTH, placeholder=" …")
+        lines.append(f"  {count} × {code}, such as {first[code]['scene']}: {message}")
+    lines.append(f"The same command tries them again and nothing else. Each one: lift3d status {store_url}")
+    given_up = sum(bool(manifest.get("quarantined")) for manifest in failed)
+    if given_up:
+        lines.append(f"{given_up} of them cost too many workers and are only tried again with --retry-quarantined.")
+    return lines
+
+
+def _one_line(message: str) -> str:
+    return " ".join(message.split())
+
+
+def _given_up_words(manifest: Manifest) -> str:
+    return " · given up; --retry-quarantined tries it again" if manifest.get("quarantined") else ""
+
+
+def _dropped_words(dropped: list[list[str]]) -> str:
+    """Return how many views were dropped and why the first one was; the table has a row for each."""
+    if not dropped:
+        return ""
+    view, _, message = dropped[0]
+    count = "1 view" if len(dropped) == 1 else f"{len(dropped)} views"
+    return f" · {count} dropped, such as '{view}': {_one_line(message)}"
+
+
+def print_json(outcome: Outcome) -> None:
+    """Print the outcome as JSON."""
+    Console().print_json(json.dumps(outcome.to_json()))
+
+
+def print_text(outcome: Outcome) -> None:
+    """Print the table, failures and the paths: for people on a terminal as it fits, else as Markdown."""
+    console = Console(soft_wrap=True)
+    if console.is_terminal:
+        table = summary_text(summary_lines(headline_means([outcome.table])), console.width)
+        console.print("", table, "", sep="\n", highlight=False)
+    else:
+        console.print(headline(outcome.table, is_brief=True), highlight=False, markup=False)
+    for line in failure_lines(outcome.manifests, outcome.store.url):
+        console.print(line, highlight=False, markup=False, emoji=False)
+    for name, place in outcome.places.items():
+        _print_place(console, name, place)
+
+
+def _print_report(outcome: Outcome, progress_console: Console) -> None:
+    """Draw the report into a store that is a folder and print its path; it never costs a run its outcome."""
+    console = Console(soft_wrap=True)
+    url = outcome.store.url
+    if "://" in url:
+        # Reading pictures back costs requests and bytes: who wants the page asks for it.
+        if not url.startswith("memory:"):
+            _print_place(console, "report", f"lift3d report {url}")
+        return
+    page = Path(url) / "report.html"
+    try:
+        if not _is_of_now(page, outcome):
+            with progress_console.status("drawing the report; Ctrl-C leaves it out"):
+                extent = ReportExtent(outcome.recipe.run_id, _REPORT_SCENES, _REPORT_VIEWS)
+                write_report(url, extent, page)
+        _print_place(console, "report", str(page))
+    except KeyboardInterrupt:
+        _print_place(console, "report", f"left out; lift3d report {url} draws it")
+    except (Lift3dError, OSError, ValueError) as error:
+        _print_place(
+            console, "report", f"could not be drawn ({_one_line(str(error))}); lift3d report {url} tries again"
+        )
+
+
+def _is_of_now(page: Path, outcome: Outcome) -> bool:
+    """Whether a page shows this run as it is: all was committed already, and the page is no other run's."""
+    is_news = any(manifest["computed"] or manifest["outcome"] != "ok" for manifest in outcome.manifests)
+    return not is_news and page.is_file() and outcome.recipe.run_id.encode() in page.read_bytes()
+
+
+def _print_place(console: Console, name: str, place: str) -> None:
+    console.print(f"{name:8s} {place}", highlight=False, markup=False, emoji=False)
+
+
+def _outcome(recipe: Recipe, store: Store, manifests: list[Manifest]) -> Outcome:
+    table = run_table(store, recipe.run_id)
+    folder = layout.run_path(recipe.run_id)
+    store.write_bytes(f"{folder}/scores.parquet", table.to_parquet())
+    sheets = [
+        path
+        for manifest, name in _first_lifted(manifests)
+        for path in _sheets(recipe, store, {**manifest, "scene": name})
+    ]
+    places = {"store": store.url, "table": store.url_of(f"{folder}/scores.parquet")}
+    if sheets:
+        places["sheets"] = store.url_of(f"{folder}/contact_sheets")
+    return Outcome(recipe, store, manifests, table, places, sheets)
+
+
+def _first_lifted(manifests: list[Manifest]) -> list[tuple[Manifest, str]]:
+    """Return the scenes that get sheets, with their names: people look at some, not at thousands."""
+    named = zip(manifests, unique_names(manifests), strict=True)
+    return [(manifest, name) for manifest, name in named if manifest["outcome"] == "ok"][:_MOST_DRAWN]
+
+
+def _sheets(recipe: Recipe, store: Store, manifest: Manifest) -> list[str]:
+    """Draw the sheets of a scene that are not there yet and return the paths of all of them."""
+    paths = []
+    scene = None
+    # By the names of the products: an operator may spell its name in another way than the recipe.
+    for operator in dict.fromkeys(product["operator"] for product in manifest["lifted"] if product["parts"]):
+        path = f"{layout.run_path(recipe.run_id)}/contact_sheets/{slug(manifest['scene'])}-{slug(operator)}.png"
+        if manifest["computed"] or not store.exists(path):
+            scene = scene or read_scene(manifest["location"])
+            try:
+                store.write_bytes(path, draw_contact_sheet(scene, recipe, manifest, operator, store))
+            except DamagedProductError:
+                continue  # the run is done and its table stands; fsck names what is damaged
+        paths.append(path)
+    return paths

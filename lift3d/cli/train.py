@@ -1,0 +1,61 @@
+"""What ``lift3d train`` shows: a bar per stage, a line per validation, and where everything lies."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from lift3d.training.curves import draw_curves
+from lift3d.training.settings import TrainingSettings
+from lift3d.training.train import Listener, train
+
+Drive = Callable[[TrainingSettings, Listener], Path]
+
+_VALIDATION = "validation_"
+
+
+def here(settings: TrainingSettings, listener: Listener) -> Path:
+    """Drive the training in this process."""
+    return train(settings, listener)
+
+
+def train_and_present(settings: TrainingSettings, drive: Drive) -> None:
+    """Train, show progress on standard error, and print on standard output where everything lies."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task("scenes held out", total=None)
+
+        def on_step(stage: str, done: int, total: int) -> None:
+            progress.update(bar, description=stage, completed=done, total=total)
+
+        def on_validation(stage: str, figures: Mapping[str, float]) -> None:
+            console.print(validation_line(stage, figures), highlight=False, soft_wrap=True)
+
+        checkpoint = drive(settings, Listener(on_step, on_validation))
+    places = {
+        "checkpoint": checkpoint,
+        "card": checkpoint.with_suffix(".md"),
+        "curves": draw_curves(settings.folder),
+        "folder": settings.folder,
+    }
+    output = Console(soft_wrap=True)
+    for name, place in places.items():
+        output.print(f"{name:10s} {place}", highlight=False, markup=False)
+
+
+def validation_line(stage: str, figures: Mapping[str, float]) -> str:
+    """Return one line on a validation."""
+    held_out = ", ".join(
+        f"{name.removeprefix(_VALIDATION)} {value:.4f}"
+        for name, value in figures.items()
+        if name.startswith(_VALIDATION)
+    )
+    return f"{stage}, step {figures['step']:.0f}: {held_out}"

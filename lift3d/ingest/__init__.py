@@ -1,0 +1,1 @@
+"""Photographs and videos become posed scenes."""

@@ -1,0 +1,271 @@
+"""Photographs or a video → a folder in COLMAP's layout, whole or not at all.
+
+It holds ``images/``, ``sparse/0/`` and ``ingest.json``. Everything is made in a sibling folder that takes the name of
+the scene when it is finished.
+"""
+
+import json
+import os
+import platform
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pycolmap
+
+from lift3d.domain.keys import digest, slug
+from lift3d.errors import ConfigError, SceneFormatError
+from lift3d.ingest.photographs import Photograph, Report, Skipped, copy_photographs, find_photographs
+from lift3d.ingest.structure_from_motion import (
+    FEWEST_VIEWS,
+    Found,
+    MatchingPairs,
+    Settings,
+    median_track_length,
+    reconstruct,
+    registered_names,
+)
+from lift3d.ingest.video_frames import copy_frames
+from lift3d.scenes.file_limits import digest_file, read_text
+
+INGEST_FILE = "ingest.json"
+# Changes whenever the same photographs would give another folder.
+_VERSION = 1
+# Of so many photographs all pairs are 11 175, an hour or so on two cores.
+_MOST_EXHAUSTIVE = 150
+# Larger than any video that somebody walks around a scene with.
+_MOST_FILE_BYTES = 2**40
+MORE_OVERLAP = (
+    "Take more photographs with more overlap (each thing in three or more of them), by small steps sideways rather "
+    "than by turning on the spot; keep them sharp and the scene still"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class IngestOptions:
+    """How photographs become a scene.
+
+    Attributes:
+        matching: exhaustive, sequential, or auto: sequential for videos and for more than 150 photographs.
+        frames: Frames that are taken of a video.
+        image_size: Longest side at which photographs are compared, pixels.
+        has_one_camera: Whether one lens took all photographs of one size and focal length.
+    """
+
+    matching: str = "auto"
+    frames: int = 150
+    image_size: int = 1600
+    has_one_camera: bool = True
+
+    def __post_init__(self) -> None:
+        if self.matching not in ("auto", "exhaustive", "sequential"):
+            raise ConfigError(f"Matching is '{self.matching}'; expected auto, exhaustive or sequential.")
+        # Below 100 pixels a picture has next to no features; three views are the fewest that confirm one another.
+        if self.frames < FEWEST_VIEWS or self.image_size < 100:
+            raise ConfigError(
+                f"Got --frames {self.frames} and --image-size {self.image_size}; at least {FEWEST_VIEWS} frames and "
+                "100 pixels are needed."
+            )
+
+
+def ingest(source: Path, out: Path, options: IngestOptions, report: Report) -> dict[str, Any]:
+    """Make a posed scene of a folder of photographs or of a video, and return the content of its ``ingest.json``.
+
+    A folder that holds the finished scene of the same photographs and options is left as it is; ``is_new`` says so.
+
+    Raises:
+        ConfigError: If ``out`` holds something else, lies in the folder of photographs, or cannot be written.
+        SceneFormatError: If there are fewer than three photographs, or the cameras of fewer than three are found.
+    """
+    names = _names(source)
+    _require_apart(source, out)
+    asked = {**asdict(options), "frames": None if names else options.frames}
+    report("reading", 0, 1)
+    identity = digest([_VERSION, asked, _content(source, names)])
+    report("reading", 1, 1)
+    finished = _finished(out, identity)
+    if finished is not None:
+        return {**finished, "is_new": False}
+    with _workplace(out) as place:
+        scene, work = place / "scene", place / "work"
+        work.mkdir()
+        began = time.monotonic()
+        photographs, skipped = _gather(source, names, scene / "images", options, report)
+        matching = _matching(options, len(photographs), is_video=not names)
+        settings = Settings(matching, options.image_size, options.has_one_camera)
+        found = reconstruct(photographs, scene / "images", work, settings, report)
+        _require_views(found, len(photographs), options, skipped)
+        _write_model(found.models[0], scene / "sparse/0")
+        document = {
+            "source": source.name,
+            "identity": identity,
+            "options": asked,
+            "matching": matching,
+            **_described(found, photographs, skipped),
+            "seconds": round(time.monotonic() - began, 1),
+            "versions": {name: metadata.version(name) for name in ("lift3d", "pycolmap")},
+        }
+        (scene / INGEST_FILE).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        # An empty folder of that name may be there; a full one is refused by the system itself.
+        os.replace(scene, out)
+    return {**document, "is_new": True}
+
+
+def _names(source: Path) -> list[str]:
+    """Return the photographs of a folder; none for a video."""
+    if not source.is_dir():
+        return []
+    names = find_photographs(source)
+    if not names:
+        entries = sorted(path.name for path in source.iterdir())
+        held = f"It holds: {', '.join(entries[:8])}{' …' if len(entries) > 8 else ''}." if entries else "It is empty."
+        raise SceneFormatError(
+            f"'{source}' holds no photograph (.jpg, .png, .webp, .tif), not in its folders either. {held} "
+            "Give the folder of the photographs, or a video file."
+        )
+    return names
+
+
+def _require_apart(source: Path, out: Path) -> None:
+    if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
+        raise ConfigError(
+            f"OUT '{out}' lies in the folder of the photographs '{source}', which is never written to. "
+            "Choose a folder beside it."
+        )
+
+
+def _content(source: Path, names: Sequence[str]) -> list[list[str]]:
+    """Return what the scene depends on: names and digests of its files; unreadable ones are skipped later, by name."""
+    if not names:
+        try:
+            return [[source.name, digest_file(source, _MOST_FILE_BYTES)]]
+        except OSError as error:
+            raise ConfigError(f"'{source}' cannot be read: {error.strerror}. Check its rights.") from error
+    return [[name, _digest_if_readable(source / name)] for name in names]
+
+
+def _digest_if_readable(path: Path) -> str:
+    try:
+        return digest_file(path, _MOST_FILE_BYTES)
+    except OSError:
+        return "unreadable"
+
+
+def _finished(out: Path, identity: str) -> dict[str, Any] | None:
+    """Return what a folder says of itself if it is this very scene; None if there is room for one.
+
+    Raises:
+        ConfigError: If it holds anything else.
+    """
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return None
+    said = None
+    if (out / INGEST_FILE).is_file():
+        try:
+            said = json.loads(read_text(out / INGEST_FILE))
+        except (OSError, ValueError, SceneFormatError) as error:
+            raise ConfigError(
+                f"'{out / INGEST_FILE}' is not readable: {error}. Remove '{out}' or choose another OUT."
+            ) from error
+    if not isinstance(said, dict):
+        raise ConfigError(f"OUT '{out}' exists already and is not empty. Choose another folder, or remove it first.")
+    if said.get("identity") != identity:
+        raise ConfigError(
+            f"OUT '{out}' holds the scene of other photographs or options (source '{said.get('source')}', "
+            f"{json.dumps(said.get('options'))}). Choose another folder, or remove it first."
+        )
+    return said
+
+
+@contextmanager
+def _workplace(out: Path) -> Iterator[Path]:
+    """Give a folder beside ``out`` that goes away in the end; those of processes that were killed go, too."""
+    host = slug(platform.node() or "host")
+    prefix = f".{out.name}.ingest-{host}-"
+    place = out.absolute().parent / f"{prefix}{os.getpid()}"
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        for old in place.parent.glob(f"{prefix}*"):
+            process = old.name.removeprefix(prefix)
+            if process.isdigit() and (int(process) == os.getpid() or not psutil.pid_exists(int(process))):
+                shutil.rmtree(old, ignore_errors=True)
+        place.mkdir()
+        yield place
+    except OSError as error:
+        raise ConfigError(
+            f"'{out}' cannot be written: {error.strerror or error}. Choose a folder where you may write and that has "
+            "room for a copy of the photographs."
+        ) from error
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _gather(
+    source: Path, names: Sequence[str], images: Path, options: IngestOptions, report: Report
+) -> tuple[list[Photograph], list[Skipped]]:
+    skipped: list[Skipped] = []
+    if names:
+        photographs, skipped = copy_photographs(source, names, images, report)
+    else:
+        photographs = copy_frames(source, options.frames, images, report)
+    if len(photographs) < FEWEST_VIEWS:
+        why = f" Not used: {'; '.join(f'{one.name} ({one.reason})' for one in skipped[:3])}." if skipped else ""
+        raise SceneFormatError(
+            f"'{source}' gives {len(photographs)} usable photographs; at least {FEWEST_VIEWS} of one scene are needed, "
+            f"and twenty or more are better.{why} {MORE_OVERLAP}."
+        )
+    return photographs, skipped
+
+
+def _matching(options: IngestOptions, count: int, *, is_video: bool) -> MatchingPairs:
+    if options.matching == "exhaustive" or (options.matching == "auto" and not is_video and count <= _MOST_EXHAUSTIVE):
+        return "exhaustive"
+    return "sequential"
+
+
+def _require_views(found: Found, count: int, options: IngestOptions, skipped: Sequence[Skipped]) -> None:
+    if found.view_count >= FEWEST_VIEWS:
+        return
+    unread = f" {len(skipped)} more did not decode." if skipped else ""
+    raise SceneFormatError(
+        f"The cameras of {found.view_count} of {count} photographs were found; at least {FEWEST_VIEWS} are needed."
+        f"{unread} {MORE_OVERLAP}. If they show enough of the same things already, try --matching exhaustive, an "
+        f"--image-size above {options.image_size}, or --many-cameras if several lenses were used."
+    )
+
+
+def _write_model(model: pycolmap.Reconstruction, folder: Path) -> None:
+    folder.mkdir(parents=True)
+    model.write_binary(str(folder))
+
+
+def _described(found: Found, photographs: Sequence[Photograph], skipped: Sequence[Skipped]) -> dict[str, Any]:
+    model = found.models[0]
+    registered = registered_names(model)
+    cameras = [model.cameras[key] for key in sorted({model.images[key].camera_id for key in model.reg_image_ids()})]
+    return {
+        "photographs": len(photographs),
+        "registered": registered,
+        "unregistered": sorted({one.name for one in photographs} - set(registered)),
+        "skipped": [asdict(one) for one in skipped],
+        "other_groups": [int(other.num_reg_images()) for other in found.models[1:]],
+        "is_thorough": found.is_thorough,
+        "points": int(model.num_points3D()),
+        "mean_reprojection_error_px": round(float(model.compute_mean_reprojection_error()), 3),
+        "median_track_length": median_track_length(model),
+        "cameras": [
+            {
+                "model": camera.model_name,
+                "height": camera.height,
+                "width": camera.width,
+                "params": [round(float(value), 6) for value in camera.params],
+            }
+            for camera in cameras
+        ],
+    }

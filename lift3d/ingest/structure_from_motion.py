@@ -1,0 +1,251 @@
+"""Where photographs were taken from: COLMAP's incremental structure from motion, on the CPU, with fixed seeds.
+
+Schönberger & Frahm, Structure-from-Motion Revisited, CVPR 2016. The same photographs give the same model, whatever the
+number of threads: features and matches of an image or pair depend on nothing else, and mapping runs on one thread.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pycolmap
+
+from lift3d.errors import SceneFormatError
+from lift3d.ingest.photographs import Photograph, Report
+
+MatchingPairs = Literal["exhaustive", "sequential"]
+Count = Callable[[pycolmap.Database], int]
+
+# Two views tell nothing that a third one could confirm, and lifting needs sources beside the target.
+FEWEST_VIEWS = 3
+# One focal length and one coefficient, as COLMAP itself chooses: more are not determined by a few dozen photographs.
+LENS_MODEL = "SIMPLE_RADIAL"
+# Below this share of registered photographs it is worth several times the effort to look more thoroughly: a blurred one
+# in ten is usual, and no features help there.
+ENOUGH_SHARE = 0.9
+_SEED = 0
+_POLL_S = 0.5
+_COLMAP_ERRORS = (RuntimeError, ValueError, OSError, MemoryError)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How views are found.
+
+    Attributes:
+        matching: Which pairs are compared: all, or neighbours in the order of names (the ten next, and those 2, 4, 8 …
+            further).
+        image_size: Longest side at which features are searched, pixels.
+        has_one_camera: Whether photographs of one size and focal length share a lens; else each has its own.
+        is_thorough: Search features of any affine shape and pool over their size: several times the time.
+    """
+
+    matching: MatchingPairs
+    image_size: int
+    has_one_camera: bool = True
+    is_thorough: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """What structure from motion found.
+
+    Attributes:
+        models: Groups of views with cameras, the one with the most views first; there may be none.
+        is_thorough: Whether it took the dearer features.
+    """
+
+    models: tuple[pycolmap.Reconstruction, ...]
+    is_thorough: bool
+
+    @property
+    def view_count(self) -> int:
+        """Views of the first model."""
+        return int(self.models[0].num_reg_images()) if self.models else 0
+
+
+def reconstruct(
+    photographs: Sequence[Photograph], images: Path, work: Path, settings: Settings, report: Report
+) -> Found:
+    """Find the cameras of photographs; where few are found, look once more with features that bear wider baselines.
+
+    Args:
+        photographs: What lies in ``images``.
+        images: Folder of images.
+        work: Empty folder for features, matches and partial models.
+        settings: How.
+        report: Told stage, done and total: features, matches (pairs), views (registered).
+
+    Raises:
+        SceneFormatError: If COLMAP fails.
+    """
+    found = Found((), is_thorough=False)
+    for is_thorough in (False, True):
+        folder = work / ("thorough" if is_thorough else "quick")
+        folder.mkdir()
+        models = _attempt(photographs, images, folder, replace(settings, is_thorough=is_thorough), report)
+        ordered = sorted(models, key=lambda model: (-model.num_reg_images(), -model.num_points3D()))
+        attempt = Found(tuple(ordered), is_thorough)
+        if attempt.view_count > found.view_count:
+            found = attempt
+        if found.view_count >= ENOUGH_SHARE * len(photographs):
+            break
+    return found
+
+
+def _attempt(
+    photographs: Sequence[Photograph], images: Path, work: Path, settings: Settings, report: Report
+) -> list[pycolmap.Reconstruction]:
+    database = work / "database.db"
+    with _quietly():
+        try:
+            with pycolmap.Database.open(str(database)):
+                pass
+            # Before features, since threads would number the images in the order in which they finish.
+            _import(photographs, images, database, settings)
+            _extract(photographs, images, database, settings, report)
+            _match(len(photographs), database, settings, report)
+            return _map(len(photographs), images, database, work / "models", report)
+        except _COLMAP_ERRORS as error:
+            raise SceneFormatError(
+                f"Structure from motion failed ({error}). Is there room on the disk and in memory? A smaller "
+                "--image-size needs less of both."
+            ) from error
+
+
+def median_track_length(model: pycolmap.Reconstruction) -> float:
+    """Return of how many views a point was seen in, the median."""
+    return float(np.median([point.track.length() for point in model.points3D.values()] or [0]))
+
+
+def registered_names(model: pycolmap.Reconstruction) -> list[str]:
+    """Return the names of the images whose cameras were found, sorted."""
+    return sorted(model.images[key].name for key in model.reg_image_ids())
+
+
+def _import(photographs: Sequence[Photograph], images: Path, database: Path, settings: Settings) -> None:
+    """Enter the images with their cameras: one for each size and focal length, or one for each image."""
+    lenses: dict[tuple[int, int, int], list[Photograph]] = {}
+    for one in photographs:
+        lens = (one.size.height, one.size.width, round(one.focal_px or 0))
+        lenses.setdefault(lens, []).append(one)
+    mode = pycolmap.CameraMode.SINGLE if settings.has_one_camera else pycolmap.CameraMode.PER_IMAGE
+    for (height, width, focal_px), members in lenses.items():
+        options = pycolmap.ImageReaderOptions()
+        options.camera_model = LENS_MODEL
+        if focal_px:
+            options.camera_params = f"{focal_px},{width / 2},{height / 2},0"
+        pycolmap.import_images(database, images, mode, [one.name for one in members], options)
+
+
+def _extract(
+    photographs: Sequence[Photograph], images: Path, database: Path, settings: Settings, report: Report
+) -> None:
+    options = pycolmap.FeatureExtractionOptions()
+    options.max_image_size = settings.image_size
+    options.use_gpu = False
+    # Mikolajczyk & Schmid, IJCV 2004; Dong & Soatto, CVPR 2015.
+    options.sift.estimate_affine_shape = options.sift.domain_size_pooling = settings.is_thorough
+    names = [one.name for one in photographs]
+
+    def extract(token: pycolmap.CancellationToken) -> None:
+        pycolmap.extract_features(
+            database, images, names, extraction_options=options, device=pycolmap.Device.cpu, cancellation_token=token
+        )
+
+    _watch(extract, database, ("features", len(names)), _featured_count(len(names)), report)
+
+
+def _match(image_count: int, database: Path, settings: Settings, report: Report) -> None:
+    options = pycolmap.FeatureMatchingOptions()
+    options.use_gpu = False
+    verification = pycolmap.TwoViewGeometryOptions()
+    verification.ransac.random_seed = _SEED
+    given = {"verification_options": verification, "device": pycolmap.Device.cpu}
+    pairing = pycolmap.SequentialPairingOptions()
+    pair_count = image_count * (image_count - 1) // 2
+    if settings.matching == "sequential":
+        with pycolmap.Database.open(str(database)) as opened:
+            pair_count = len(pycolmap.SequentialPairGenerator(pairing, opened).all_pairs())
+
+    def match(token: pycolmap.CancellationToken) -> None:
+        if settings.matching == "sequential":
+            pycolmap.match_sequential(database, options, pairing, cancellation_token=token, **given)
+        else:
+            pycolmap.match_exhaustive(database, options, cancellation_token=token, **given)
+
+    _watch(match, database, ("matches", pair_count), pycolmap.Database.num_matched_image_pairs, report)
+
+
+def _map(image_count: int, images: Path, database: Path, models: Path, report: Report) -> list[pycolmap.Reconstruction]:
+    options = pycolmap.IncrementalPipelineOptions()
+    options.random_seed = _SEED
+    # Sums over threads depend on their order.
+    options.num_threads = 1
+    options.min_model_size = FEWEST_VIEWS
+    registered = 0
+
+    def on_first_pair() -> None:
+        nonlocal registered
+        registered = 2
+        report("views", registered, image_count)
+
+    def on_next_view() -> None:
+        nonlocal registered
+        registered += 1
+        report("views", registered, image_count)
+
+    models.mkdir()
+    report("views", 0, image_count)
+    found = pycolmap.incremental_mapping(
+        database,
+        images,
+        models,
+        options,
+        initial_image_pair_callback=on_first_pair,
+        next_image_callback=on_next_view,
+    )
+    return list(found.values())
+
+
+def _watch(
+    call: Callable[[pycolmap.CancellationToken], None],
+    database: Path,
+    what: tuple[str, int],
+    count: Count,
+    report: Report,
+) -> None:
+    """Run a call that fills the database, and report how far it is; an interruption stops the call."""
+    stage, total = what
+    token = pycolmap.CancellationToken()
+    # Through COLMAP: a second copy of SQLite in one process, such as Python's, takes locks away from the first.
+    with pycolmap.Database.open(str(database)) as opened, ThreadPoolExecutor(max_workers=1) as pool:
+        future = pool.submit(call, token)
+        try:
+            while not wait([future], timeout=_POLL_S).done:
+                report(stage, min(count(opened), total), total)
+        except BaseException:
+            token.cancel()
+            raise
+    future.result()
+    report(stage, total, total)
+
+
+def _featured_count(image_count: int) -> Count:
+    """Return how to count images with features."""
+    return lambda database: sum(database.exists_keypoints(key) for key in range(1, image_count + 1))
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep COLMAP's log from the terminal: what matters comes back as a result or an exception."""
+    before = pycolmap.logging.minloglevel
+    pycolmap.logging.minloglevel = pycolmap.logging.FATAL.value
+    try:
+        yield
+    finally:
+        pycolmap.logging.minloglevel = before

@@ -1,0 +1,87 @@
+"""Blend: weights, correction and the weighted sum, for every cut of one operator."""
+
+from collections.abc import Collection, Sequence
+
+import torch
+
+from lift3d.domain.features import EMPTY_STATE, FeatureGrid, FeatureMap, SceneState
+from lift3d.domain.lifted import LiftedFeatures
+from lift3d.domain.proposals import RayProposal
+from lift3d.lifters.blend import blend as blend_taps
+from lift3d.lifters.protocol import Lifter
+from lift3d.lifters.weights import weights_at
+from lift3d.operators.protocol import Quantity
+from lift3d.pipeline.quantities import Passage
+
+
+def lift_features(
+    lifter: Lifter,
+    proposal: RayProposal,
+    sources: Sequence[tuple[FeatureMap, ...]],
+    grids: Sequence[FeatureGrid],
+    taps: int,
+    guides: tuple[FeatureMap, ...] | None = None,
+    state: SceneState = EMPTY_STATE,
+    quantity: Quantity = "invariant",
+    color_cuts: Collection[int] = (),
+) -> tuple[LiftedFeatures, ...]:
+    """weights_at → correct → blend, for every cut of one operator.
+
+    What is compared and blended is the same quantity in every view (``pipeline.quantities``): without a positional
+    field, depth and directions in the target's axes, instances under the scene's ids. What comes out is the target's.
+    Colours, and what is rendered, are read off the lifted picture (``lift_colors``).
+
+    Args:
+        lifter: Gives the corrector.
+        proposal: Of the target.
+        sources: The sources' maps, in the proposal's order of sources; one map per cut.
+        grids: The target's grid of each cut.
+        taps: Source samples per target cell.
+        guides: The operator's maps of the lifted picture, if the lifter wants them (``wants_guide``).
+        state: What the operator fitted on the scene.
+        quantity: What the operator's features are.
+        color_cuts: Cuts that are colours, whatever the others are.
+
+    Raises:
+        SceneError: If a source or the target has another grid than the positional field, or the state does not place
+            what the sources say in the scene (``refusal``).
+    """
+    if guides is not None and (lifter.spec.is_rendered or quantity == "color"):
+        return lift_colors(proposal, guides)
+    lifted: list[LiftedFeatures] = []
+    views = list(zip(sources, proposal.source_ids, proposal.sources, strict=True))
+    with torch.inference_mode():
+        for cut, grid in enumerate(grids):
+            if guides is not None and cut in color_cuts:
+                lifted += lift_colors(proposal, guides[cut : cut + 1])
+                continue
+            passage = Passage(quantity, state, cut, proposal.target)
+            maps = [passage.of_source(of_view[cut], name, camera) for of_view, name, camera in views]
+            guide = None if guides is None else passage.of_guide(guides[cut])
+            weights = weights_at(proposal, grid, tap_count=taps)
+            weights = lifter.correct(proposal, weights, maps, guide)
+            lifted.append(passage.at_target(blend_taps(weights, maps)))
+    return tuple(lifted)
+
+
+def lift_colors(proposal: RayProposal, guides: tuple[FeatureMap, ...]) -> tuple[LiftedFeatures, ...]:
+    """Return what an operator whose features are colours says of the lifted picture, where anything is covered.
+
+    Colours have weights of their own, those of the picture: already a linear combination of what the sources show,
+    and read as sharply as pictures allow.
+
+    Args:
+        proposal: Of the target.
+        guides: The operator's maps of the lifted picture.
+    """
+    lifted = []
+    with torch.inference_mode():
+        for guide in guides:
+            shape = (guide.grid.rows, guide.grid.cols)
+            weights = weights_at(proposal, guide.grid, tap_count=1)
+            coverage = weights.coverage.reshape(shape)
+            values = torch.where(coverage > 0, guide.values, torch.nan)
+            lifted.append(
+                LiftedFeatures(FeatureMap(values, guide.grid), coverage, weights.z_depth.reshape(shape).float())
+            )
+    return tuple(lifted)

@@ -1,0 +1,162 @@
+"""What each product of a scene depends on, and nothing else: the digests in its path."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from lift3d.config import Recipe
+from lift3d.domain.camera import Camera
+from lift3d.domain.features import SceneState
+from lift3d.domain.keys import ViewId, digest, digest_bytes
+from lift3d.domain.scene import DepthRange, Scene, View
+from lift3d.lifters.protocol import LifterSpec
+from lift3d.metrics.protocol import MetricSpec
+from lift3d.operators.protocol import COMPARABLE, OperatorSpec
+from lift3d.pipeline.targets import Target
+
+# Raised when the same input would give other numbers in the stages that belong to no plug-in: decoding and resizing of
+# images (and what stands in for invalid pixels), source selection, weights_at, the lifted picture, blend, hole filling
+# and coverage, scoring geometry, how depth, directions and instances travel.
+STAGE_VERSIONS = {
+    "frames": 1,
+    "select_sources": 1,
+    "weights_at": 2,
+    "picture": 1,
+    "blend": 1,
+    "decode_view": 1,
+    "score": 1,
+    "travel": 1,
+}
+# What lifting goes through; frames are in the digests of the views, and scoring changes no lifted view.
+_LIFTING = ("select_sources", "weights_at", "picture", "blend", "decode_view")
+
+
+def view_digest(view: View, height: int) -> str:
+    """Digest of the pixels of a view at a height."""
+    content = {"content": view.source.content_digest(), "height": height, "frames": STAGE_VERSIONS["frames"]}
+    return digest({**content, "camera": camera_digest(view.camera)})
+
+
+def features_digest(operator: OperatorSpec) -> str:
+    """Digest of an operator as far as features go; the view's own digest stands beside it in the path."""
+    return digest({"operator": operator.identity})
+
+
+def state_digest(state: SceneState) -> str:
+    """Digest of what an operator fitted on the scene; empty for the empty state."""
+    if state.is_empty:
+        return ""
+    names = sorted(state.arrays)
+    return digest_bytes(
+        *(part for name in names for part in (name.encode(), state.arrays[name].contiguous().numpy().tobytes()))
+    )
+
+
+def plain_digest(operator: OperatorSpec, state: str, targets: Sequence[Target], views: Mapping[ViewId, str]) -> str:
+    """Digest of the plain 2D answers on the targets."""
+    content = {"operator": operator.identity, "state": state, "decode": STAGE_VERSIONS["decode_view"]}
+    content["travel"] = _travel_of(operator)
+    return digest({**content, "targets": [[target.id, views[target.id]] for target in targets]})
+
+
+def lifted_digest(
+    operator: OperatorSpec,
+    lifter: LifterSpec,
+    state: str,
+    recipe: Recipe,
+    targets: Sequence[Target],
+    views: Mapping[ViewId, str],
+    depth_range: DepthRange,
+) -> str:
+    """Digest of a part of the lifted views: cameras, chosen sources and their images, lifter, operator, state."""
+    used = sorted({name for target in targets for name, _ in target.sources})
+    return digest(
+        {
+            "operator": operator.identity,
+            "quantity": operator.quantity,
+            "color_cuts": list(operator.color_cuts),
+            "travel": _travel_of(operator),
+            "lifter": lifter.identity,
+            "state": state,
+            "stages": {name: STAGE_VERSIONS[name] for name in _LIFTING},
+            "taps": recipe.tap_count,
+            "depth_range": [depth_range.near, depth_range.far],
+            "targets": [
+                [target.id, camera_digest(target.camera), [list(source) for source in target.sources]]
+                for target in targets
+            ],
+            "views": [[name, views[name]] for name in used],
+        }
+    )
+
+
+def _travel_of(operator: OperatorSpec) -> dict[str, object] | None:
+    """Return what a quantity that is not blended as it is depends on besides; nothing for all others."""
+    if operator.quantity in COMPARABLE:
+        return None
+    return {"quantity": operator.quantity, "version": STAGE_VERSIONS["travel"]}
+
+
+def scored_as(operator: OperatorSpec) -> tuple[object, ...]:
+    """Return what an operator's rows depend on besides its answers."""
+    return (operator.restores, list(operator.label_names), operator.threshold_source)
+
+
+def scores_digest(
+    operator: OperatorSpec,
+    products: Mapping[str, str],
+    metrics: Sequence[MetricSpec],
+    geometry: str,
+    views: Mapping[ViewId, str],
+) -> str:
+    """Digest of one operator's rows: the lifted views of all lifters, the metrics, and the scoring geometry.
+
+    Args:
+        operator: The operator.
+        products: Digest of the lifted views, by lifter.
+        metrics: What is measured.
+        geometry: What tells one scoring geometry and protocol from another; depth is in the digests of the views.
+        views: Digests of the targets' true views.
+    """
+    return digest(
+        {
+            "operator": list(scored_as(operator)),
+            "products": dict(products),
+            "metrics": sorted([[spec.name, spec.stage_version] for spec in metrics]),
+            "geometry": geometry,
+            "views": sorted(views.items()),
+            "score": STAGE_VERSIONS["score"],
+        }
+    )
+
+
+def whole_digest(
+    recipe: Recipe,
+    operators: Sequence[OperatorSpec],
+    lifters: Sequence[LifterSpec],
+    metrics: Sequence[MetricSpec],
+    scene: Scene,
+    views: Mapping[ViewId, str],
+) -> str:
+    """Digest of everything that a scene's record depends on: where it is the same, nothing needs to be looked at."""
+    novel = recipe.targets if recipe.targets and not recipe.targets.startswith("path:") else None
+    return digest(
+        {
+            "stages": STAGE_VERSIONS,
+            "taps": recipe.tap_count,
+            "operators": [[spec.identity, spec.quantity, *scored_as(spec)] for spec in operators],
+            "lifters": [spec.identity for spec in lifters],
+            "metrics": [[spec.name, spec.stage_version] for spec in metrics],
+            "depth_range": [scene.depth_range.near, scene.depth_range.far],
+            "dropped": [[view.id, view.reason, view.message] for view in scene.dropped],
+            "views": [[name, value] for name, value in views.items()],
+            "novel": digest_bytes(Path(novel).read_bytes()) if novel and Path(novel).is_file() else None,
+        }
+    )
+
+
+def camera_digest(camera: Camera) -> str:
+    """Digest of a camera."""
+    size = torch.tensor([camera.size.height, camera.size.width], dtype=torch.float64)
+    return digest_bytes(*(part.contiguous().numpy().tobytes() for part in (camera.K, camera.w2c, size)))

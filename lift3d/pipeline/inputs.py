@@ -1,0 +1,194 @@
+"""What a scene gives to the line: frames and per-view features, each loaded or computed once, in bounded memory."""
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Generic, TypeVar
+
+from lift3d.domain.camera import Camera
+from lift3d.domain.features import FeatureMap
+from lift3d.domain.keys import ViewId
+from lift3d.domain.scene import DroppedView, Frame, Scene, View
+from lift3d.errors import SceneError
+from lift3d.operators.protocol import Operator
+from lift3d.pipeline.digests import features_digest, view_digest
+from lift3d.pipeline.encode import encode_view
+from lift3d.pipeline.products import read_features, write_features
+from lift3d.storage import layout
+from lift3d.storage.commit import committed
+from lift3d.storage.location import Store
+
+Value = TypeVar("Value")
+Report = Callable[[str, int, int], None]
+CACHE_BYTES = 2**30
+
+
+def quiet(stage: str, done: int, total: int) -> None:
+    """Report nothing."""
+
+
+class BoundedCache(Generic[Value]):
+    """Keeps the values used last, up to a number of bytes."""
+
+    def __init__(self, byte_count: Callable[[Value], int], limit: int = CACHE_BYTES) -> None:
+        self._byte_count = byte_count
+        self._limit = limit
+        self._held = 0
+        self._values: OrderedDict[str, Value] = OrderedDict()
+
+    def get(self, key: str, make: Callable[[], Value]) -> Value:
+        """Return the value of a key, making it if it is not held."""
+        if key in self._values:
+            self._values.move_to_end(key)
+            return self._values[key]
+        value = make()
+        self._values[key] = value
+        self._held += self._byte_count(value)
+        while self._held > self._limit and len(self._values) > 1:
+            _, dropped = self._values.popitem(last=False)
+            self._held -= self._byte_count(dropped)
+        return value
+
+
+class SceneInputs:
+    """Frames and features of one scene at one image height.
+
+    Attributes:
+        scene: The scene.
+        height: Image height in pixels.
+        views: Usable views by id, in the scene's order.
+        digests: Content digest of each usable view at this height.
+        admitted: The digests before anything is decoded.
+        dropped: Views that cannot be used, the reader's and those whose files are missing or do not decode.
+        store: Where features are cached.
+        computed: How many of each kind of product this process computed, as against found committed.
+    """
+
+    def __init__(self, scene: Scene, store: Store, height: int) -> None:
+        self.scene = scene
+        self.height = height
+        self.views: dict[ViewId, View] = {}
+        self.digests: dict[ViewId, str] = {}
+        self.dropped: list[DroppedView] = list(scene.dropped)
+        self.store = store
+        self.computed: Counter[str] = Counter()
+        self._frames: BoundedCache[Frame] = BoundedCache(_frame_bytes)
+        self._features: BoundedCache[tuple[FeatureMap, ...]] = BoundedCache(_features_bytes)
+        for view in scene.views:
+            self._admit(view)
+        self.admitted = dict(self.digests)
+
+    def frame(self, view_id: ViewId) -> Frame:
+        """Return the pixels of a view."""
+        return self._frames.get(view_id, lambda: self.views[view_id].load(self.height))
+
+    def decode_all(self, report: Report) -> None:
+        """Decode every view once, so that one that does not decode is dropped before anything depends on it."""
+        for done, (name, view) in enumerate(list(self.views.items())):
+            report("decode", done, len(self.views))
+            try:
+                frame = self.frame(name)
+            except SceneError as error:
+                self._drop(view, error)
+                continue
+            if not bool(frame.is_valid.any()):
+                self._drop(
+                    view,
+                    SceneError(f"View '{name}' has no valid pixel; look at its mask or alpha.", view=name),
+                )
+
+    def features(self, operator: Operator, view_id: ViewId) -> tuple[FeatureMap, ...]:
+        """Return an operator's features of a view: from memory, from the store, or computed and committed."""
+        key = features_digest(operator.spec) + view_id
+        return self._features.get(key, lambda: self._stored_features(operator, view_id))
+
+    def usable_scene(self) -> Scene:
+        """Return the scene without the views that were dropped."""
+        return replace(self.scene, views=tuple(self.views.values()))
+
+    def cameras(self) -> dict[ViewId, Camera]:
+        """Return the usable views' cameras at the lifted size."""
+        return {
+            name: view.camera.resized(view.camera.size.with_height(self.height)) for name, view in self.views.items()
+        }
+
+    def encode(self, operator: Operator, names: set[ViewId], report: Report) -> "SceneFeatures":
+        """Encode those of the named views that have no committed features; return all views' as a lazy mapping."""
+        wanted = [name for name in self.views if name in names]
+        maps = SceneFeatures(self, operator, frozenset(self.views))
+        for done, name in enumerate(wanted):
+            report(f"encode {operator.spec.name}", done, len(wanted))
+            maps.ensure(name)
+        return maps
+
+    def _stored_features(self, operator: Operator, view_id: ViewId) -> tuple[FeatureMap, ...]:
+        spec = operator.spec
+        path = layout.features_path(self.scene.id, spec.name, features_digest(spec), self.digests[view_id])
+        if committed(self.store, path) is None:
+            clamped: list[int] = []
+            maps = encode_view(operator, self.frame(view_id), view_id, clamped.append)
+            attrs = {"operator": spec.identity, "view": view_id, "clamped_to_float16": sum(clamped)}
+            write_features(self.store, path, maps, attrs)
+            self.computed["features"] += 1
+            if clamped:
+                # Said with what was computed, so that whoever looks at the run sees it.
+                self.computed[f"values of {spec.name} clamped to float16"] += sum(clamped)
+            return maps
+        return read_features(self.store, path)
+
+    def features_committed(self, operator: Operator, view_id: ViewId) -> bool:
+        """Whether an operator's features of a view are in the store."""
+        spec = operator.spec
+        path = layout.features_path(self.scene.id, spec.name, features_digest(spec), self.digests[view_id])
+        return committed(self.store, path) is not None
+
+    def _admit(self, view: View) -> None:
+        try:
+            self.digests[view.id] = view_digest(view, self.height)
+        except SceneError as error:
+            self._drop(view, error)
+            return
+        self.views[view.id] = view
+
+    def _drop(self, view: View, error: SceneError) -> None:
+        self.views.pop(view.id, None)
+        self.digests.pop(view.id, None)
+        self.dropped.append(DroppedView(view.id, error.reason, str(error)))
+
+
+class SceneFeatures(Mapping[ViewId, tuple[FeatureMap, ...]]):
+    """One operator's features of the views of a scene, loaded on access."""
+
+    def __init__(self, inputs: SceneInputs, operator: Operator, names: frozenset[ViewId]) -> None:
+        self._inputs = inputs
+        self._operator = operator
+        self._names = names
+
+    def ensure(self, view_id: ViewId) -> None:
+        """Compute and commit the features of a view unless they are."""
+        if not self._inputs.features_committed(self._operator, view_id):
+            self._inputs.features(self._operator, view_id)
+
+    def only(self, names: set[ViewId]) -> "SceneFeatures":
+        """Return the mapping restricted to some views."""
+        return SceneFeatures(self._inputs, self._operator, self._names & names)
+
+    def __getitem__(self, view_id: ViewId) -> tuple[FeatureMap, ...]:
+        if view_id not in self._names:
+            raise KeyError(view_id)
+        return self._inputs.features(self._operator, view_id)
+
+    def __iter__(self) -> Iterator[ViewId]:
+        return (name for name in self._inputs.views if name in self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def _frame_bytes(frame: Frame) -> int:
+    maps = (frame.image, frame.is_valid, frame.z_depth, frame.labels, frame.instances)
+    return sum(one.nbytes for one in maps if one is not None)
+
+
+def _features_bytes(maps: tuple[FeatureMap, ...]) -> int:
+    return sum(one.values.nbytes for one in maps)

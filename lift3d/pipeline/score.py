@@ -1,0 +1,278 @@
+"""Scoring the lifted views of a scene: evidence from the store, rows to the store, one document per operator."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from lift3d.config import Recipe
+from lift3d.domain.features import FeatureGrid
+from lift3d.domain.lifted import LiftedView
+from lift3d.domain.scene import UNKNOWN_LABEL, Frame, ScoringGeometry
+from lift3d.domain.scores import ScoreRow
+from lift3d.errors import NoOverlapError
+from lift3d.metrics.correspondence import Correspondence, Sightings, correspond
+from lift3d.metrics.depth_surface import DepthSurface
+from lift3d.metrics.protocol import SceneEvidence, ViewEvidence
+from lift3d.metrics.scoring import ScoredItem, score_scene
+from lift3d.metrics.track_surface import TrackSurface
+from lift3d.operators.protocol import OperatorSpec
+from lift3d.pipeline.decode import at_pixels, filled_features
+from lift3d.pipeline.digests import scores_digest
+from lift3d.pipeline.inputs import Report, SceneInputs
+from lift3d.pipeline.lift import RAW2D, LiftedProduct
+from lift3d.pipeline.models import Models
+from lift3d.pipeline.products import read_lifted_part, read_skipped
+from lift3d.pipeline.targets import Target
+from lift3d.pipeline.tracks import tracks_key, tracks_of
+from lift3d.storage import layout
+from lift3d.storage.commit import committed
+from lift3d.storage.documents import write_document
+
+# Which pixels count: all valid ones with holes as filled, or those that every lifter of the run covers.
+ALL_PIXELS, COMMON_PIXELS = "all", "common"
+NOT_A_NUMBER = float("nan")
+# What operators call whatever is none of their other labels.
+BACKGROUND = "background"
+
+
+def score_products(
+    inputs: SceneInputs,
+    recipe: Recipe,
+    models: Models,
+    targets: Sequence[Target],
+    products: Sequence[LiftedProduct],
+    report: Report,
+) -> list[str]:
+    """Score every operator's products, unless committed, and return the paths of the rows."""
+    geometry = _geometry_kind(inputs, targets)
+    # Tracks are made from all views, targets or not.
+    of_geometry = f"tracks-{tracks_key(inputs)}" if geometry == "tracks" else geometry
+    specs = [metric.spec for metric in models.metrics]
+    scored_views = {target.id: inputs.digests[target.id] for target in targets if target.view is not None}
+    paths = []
+    scoring: _Scoring | None = None
+    for done, operator in enumerate(models.operators):
+        report("score", done, len(models.operators))
+        own = [product for product in products if product.operator == operator.spec.name and product.parts]
+        digests = {product.lifter: product.digest for product in own}
+        key = scores_digest(operator.spec, digests, specs, f"{of_geometry}/{recipe.protocol}", scored_views)
+        path = layout.scores_path(inputs.scene.id, key)
+        paths.append(path)
+        if committed(inputs.store, path) is not None:
+            continue
+        scoring = scoring or _Scoring(inputs, recipe, models, targets, geometry)
+        write_document(inputs.store, path, [row.to_json() for row in scoring.rows(operator.spec, own)])
+        inputs.computed["scores"] += 1
+    return paths
+
+
+class _Scoring:
+    """What all operators of a scene share: how its target views correspond."""
+
+    def __init__(
+        self,
+        inputs: SceneInputs,
+        recipe: Recipe,
+        models: Models,
+        targets: Sequence[Target],
+        geometry: ScoringGeometry,
+    ) -> None:
+        self._inputs = inputs
+        self._recipe = recipe
+        self._metrics = models.metrics
+        self._targets = [target for target in targets if target.view is not None]
+        self._correspondence, self._geometry = _correspond(inputs, self._targets, geometry)
+
+    def rows(self, operator: OperatorSpec, products: Sequence[LiftedProduct]) -> Iterator[ScoreRow]:
+        """Yield the rows of one operator: every lifter, raw2d included, over all pixels and over the common ones."""
+        views = {product.lifter: _read(self._inputs, product) for product in products}
+        plain = views.get(RAW2D, {})
+        common = self._common_pixels([views[product.lifter] for product in products if product.lifter != RAW2D])
+        for product in products:
+            yield from self._skipped_rows(product)
+            found = views[product.lifter]
+            if not self._targets:
+                yield from self._coverage_rows(product, found)
+                continue
+            names = [target.id for target in self._targets if target.id in found and target.id in plain]
+            for pixels, counts in ((ALL_PIXELS, None), (COMMON_PIXELS, common)):
+                if counts is not None and (len(products) < 3 or not names):
+                    continue
+                evidence = self._evidence(operator, names, found, plain, counts)
+                for item in score_scene(self._metrics, evidence, operator.name, restores=operator.restores):
+                    row = self._row(item, product, pixels)
+                    # Decisions are compared with labels; no other figure depends on where they are cut.
+                    source = operator.threshold_source if "labels" in item.metric.needs else ""
+                    yield replace(row, threshold_source=source)
+
+    def _evidence(
+        self,
+        operator: OperatorSpec,
+        names: Sequence[str],
+        found: Mapping[str, LiftedView],
+        plain: Mapping[str, LiftedView],
+        common: Mapping[str, Bool[Tensor, "height width"]] | None,
+    ) -> SceneEvidence:
+        views = []
+        for name in names:
+            frame = in_labels_of(operator, self._inputs.frame(name), self._inputs.scene.label_names)
+            counts = frame.is_valid if common is None else frame.is_valid & common[name]
+            filled = filled_features(found[name].lifted)
+            views.append(ViewEvidence(found[name], plain[name], frame, filled, counts, operator.quantity))
+        return _restricted(self._correspondence, [target.id for target in self._targets], names, views)
+
+    def _common_pixels(self, lifters: Sequence[Mapping[str, LiftedView]]) -> dict[str, Bool[Tensor, "height width"]]:
+        common = {}
+        for target in self._targets:
+            frame = self._inputs.frame(target.id)
+            covered = torch.ones_like(frame.is_valid)
+            for views in lifters:
+                if target.id in views:
+                    covered &= _covered_pixels(views[target.id])
+                else:
+                    covered &= False
+            common[target.id] = covered
+        return common
+
+    def _coverage_rows(self, product: LiftedProduct, found: Mapping[str, LiftedView]) -> Iterator[ScoreRow]:
+        """Novel cameras have no true image to compare with; how much of them is covered can be said."""
+        for name, view in found.items():
+            covered = float(view.lifted[0].coverage.double().mean())
+            bare = self._bare_row(product, "coverage", name, "")
+            yield replace(
+                bare, value=covered, weight=float(view.lifted[0].coverage.numel()), coverage=covered, outcome="ok"
+            )
+
+    def _skipped_rows(self, product: LiftedProduct) -> Iterator[ScoreRow]:
+        for path in product.parts:
+            for target, reason in read_skipped(self._inputs.store, path):
+                yield self._bare_row(product, "lift", target, reason)
+
+    def _bare_row(self, product: LiftedProduct, metric: str, target: str, reason: str) -> ScoreRow:
+        return ScoreRow(
+            run="",
+            scene=self._inputs.scene.id,
+            target=target,
+            other="",
+            operator=product.operator,
+            lifter=product.lifter,
+            target_mode=self._recipe.row_target_mode,
+            metric=metric,
+            protocol=f"{self._recipe.protocol}/{ALL_PIXELS}",
+            threshold_source="",
+            scoring_geometry="none",
+            value=NOT_A_NUMBER,
+            weight=0.0,
+            coverage=NOT_A_NUMBER,
+            outcome="skipped",
+            reason=reason,
+        )
+
+    def _row(self, item: ScoredItem, product: LiftedProduct, pixels: str) -> ScoreRow:
+        is_plain = product.lifter == RAW2D
+        return ScoreRow(
+            run="",
+            scene=self._inputs.scene.id,
+            target=item.target,
+            other=item.other,
+            operator=product.operator,
+            lifter=product.lifter,
+            target_mode=self._recipe.row_target_mode,
+            metric=item.metric.name,
+            protocol=f"{self._recipe.protocol}/{pixels}",
+            threshold_source="",
+            scoring_geometry=self._geometry if "geometry" in item.metric.needs else "none",
+            value=item.score.value,
+            weight=item.score.weight,
+            coverage=NOT_A_NUMBER if is_plain else item.coverage,
+            outcome=item.outcome,
+            reason=item.score.reason,
+        )
+
+
+def in_labels_of(operator: OperatorSpec, frame: Frame, label_names: Mapping[int, str]) -> Frame:
+    """Return a frame whose labels are those of an operator that names its own, by name.
+
+    Args:
+        operator: If it names no labels the frame stays as it is.
+        frame: A true view.
+        label_names: Of the scene's label ids.
+    """
+    if not operator.label_names or frame.labels is None:
+        return frame
+    number = {name: index for index, name in enumerate(operator.label_names)}
+    background = number.get(BACKGROUND, UNKNOWN_LABEL)
+    labels = torch.full_like(frame.labels, background)
+    labels[frame.labels == UNKNOWN_LABEL] = UNKNOWN_LABEL
+    for own, name in label_names.items():
+        if name in number:
+            labels[frame.labels == own] = number[name]
+    return replace(frame, labels=labels)
+
+
+def _geometry_kind(inputs: SceneInputs, targets: Sequence[Target]) -> ScoringGeometry:
+    captured = [target for target in targets if target.view is not None]
+    if len(captured) < 2:
+        return "none"
+    return "depth" if all(inputs.views[target.id].source.has_depth for target in captured) else "tracks"
+
+
+def _correspond(
+    inputs: SceneInputs, targets: Sequence[Target], geometry: ScoringGeometry
+) -> tuple[Correspondence, ScoringGeometry]:
+    """Return how the targets correspond; without any common texture a scene has no scoring geometry at all."""
+    if geometry == "depth":
+        return correspond(DepthSurface([inputs.frame(target.id) for target in targets])), "depth"
+    if geometry == "tracks":
+        try:
+            tracks = tracks_of(inputs)
+        except NoOverlapError:
+            return _nothing_corresponds(), "none"
+        views = [inputs.views[target.id] for target in targets]
+        return correspond(TrackSurface(tracks, views, [target.camera for target in targets])), "tracks"
+    return _nothing_corresponds(), "none"
+
+
+def _nothing_corresponds() -> Correspondence:
+    none = torch.zeros(0, dtype=torch.long)
+    return Correspondence({}, Sightings(none, none.clone(), torch.zeros(0, 2)))
+
+
+def _restricted(
+    all_views: Correspondence, targets: Sequence[str], names: Sequence[str], views: Sequence[ViewEvidence]
+) -> SceneEvidence:
+    """Return the correspondence of those targets that have a lifted view."""
+    position = {targets.index(name): index for index, name in enumerate(names)}
+    matches = {
+        (position[a], position[b]): found
+        for (a, b), found in all_views.matches.items()
+        if a in position and b in position
+    }
+    sightings = all_views.sightings
+    renumbered = torch.tensor([position.get(index, -1) for index in range(len(targets))], dtype=torch.long)
+    view = renumbered[sightings.view] if len(sightings.view) else sightings.view
+    keep = view >= 0
+    point = sightings.point[keep]
+    _, inverse, count = torch.unique(point, return_inverse=True, return_counts=True)
+    shared = count[inverse] >= 2 if len(point) else torch.zeros(0, dtype=torch.bool)
+    return SceneEvidence(views, matches, point[shared], view[keep][shared], sightings.uv[keep][shared])
+
+
+def _read(inputs: SceneInputs, product: LiftedProduct) -> dict[str, LiftedView]:
+    return {view.target: view for path in product.parts for view in read_lifted_part(inputs.store, path)}
+
+
+def _covered_pixels(view: LiftedView) -> Bool[Tensor, "height width"]:
+    """Return the pixels of a view where its prediction stands on something seen."""
+    size, is_valid = view.camera.size, view.prediction.is_valid
+    return at_pixels(is_valid, _grid_of(view), size.height, size.width)
+
+
+def _grid_of(view: LiftedView) -> FeatureGrid:
+    """Return the grid of the first cut that has as many cells as the prediction; any for one on the pixels."""
+    grids = [one.features.grid for one in view.lifted]
+    shape = tuple(view.prediction.is_valid.shape)
+    return next((grid for grid in grids if (grid.rows, grid.cols) == shape), grids[0])

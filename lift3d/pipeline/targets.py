@@ -1,0 +1,147 @@
+"""Which cameras are targets, and which views may be their sources: pure planning."""
+
+import json
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.spatial.transform import Rotation, Slerp
+
+from lift3d.config import Recipe
+from lift3d.domain.camera import Camera, ImageSize
+from lift3d.domain.keys import ViewId
+from lift3d.domain.scene import DepthRange, View
+from lift3d.errors import CameraError, ConfigError, SceneError
+from lift3d.lifters import source_selection
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Target:
+    """One camera to lift to.
+
+    Attributes:
+        id: Id of the view, or of the novel camera.
+        camera: Camera at the lifted size.
+        view: The captured view of this camera; None for a novel camera.
+        source_ids: Views that may be sources.
+        sources: Those chosen, with their tapers, best first; none before they are selected, or if none is left.
+    """
+
+    id: ViewId
+    camera: Camera
+    view: View | None
+    source_ids: tuple[ViewId, ...]
+    sources: tuple[tuple[ViewId, float], ...] = ()
+
+
+def choose_targets(views: Sequence[View], recipe: Recipe) -> tuple[Target, ...]:
+    """Return the targets of a scene under a recipe.
+
+    Raises:
+        SceneError: If there are fewer than two views: nothing could be made consistent.
+    """
+    if len(views) < 2:
+        raise SceneError(
+            f"Lifting needs at least 2 usable views, got {len(views)}. Add views, or look at the rows of dropped views."
+        )
+    if recipe.targets is not None:
+        return _novel_targets(views, recipe)
+    step = recipe.holdout or 1
+    held_out = [view.id for view in views[::step]]
+    if recipe.target_mode == "refine":
+        barred = {name: set[ViewId]() for name in held_out}
+    elif step > 1:
+        barred = {name: set(held_out) for name in held_out}
+    else:
+        barred = {name: {name} for name in held_out}
+    return tuple(
+        Target(
+            view.id,
+            _at_height(view.camera, recipe.image_height),
+            view,
+            tuple(other.id for other in views if other.id not in barred[view.id]),
+        )
+        for view in views[::step]
+    )
+
+
+def select_sources(
+    targets: Sequence[Target], cameras: Mapping[ViewId, Camera], count: int, depth_range: DepthRange
+) -> tuple[Target, ...]:
+    """Return the targets with their sources chosen: pure planning on cameras, for all targets before any is lifted."""
+    return tuple(
+        replace(
+            target,
+            sources=tuple(
+                source_selection.select_sources(
+                    target.camera, [(name, cameras[name]) for name in target.source_ids], count, depth_range
+                )
+            ),
+        )
+        if target.source_ids
+        else target
+        for target in targets
+    )
+
+
+def _at_height(camera: Camera, height: int) -> Camera:
+    return camera.resized(camera.size.with_height(height))
+
+
+def _novel_targets(views: Sequence[View], recipe: Recipe) -> tuple[Target, ...]:
+    location = recipe.targets or ""
+    if location.startswith("path:"):
+        count = location.removeprefix("path:")
+        if not count.isdecimal() or int(count) < 2:
+            raise ConfigError(f"targets 'path:COUNT' needs a count of at least 2, got '{location}'.")
+        cameras = interpolated_path([view.camera for view in views], int(count))
+    else:
+        cameras = read_cameras(Path(location))
+    sources = tuple(view.id for view in views)
+    return tuple(
+        Target(f"novel-{index:04d}", _at_height(camera, recipe.image_height), None, sources)
+        for index, camera in enumerate(cameras)
+    )
+
+
+def interpolated_path(cameras: Sequence[Camera], count: int) -> list[Camera]:
+    """Return cameras along the path of the given ones: spherical rotations, piecewise linear centres."""
+    knots = np.arange(len(cameras), dtype=np.float64)
+    at = np.linspace(0.0, len(cameras) - 1.0, count)
+    rotations = Slerp(knots, Rotation.from_matrix(np.stack([camera.c2w[:3, :3].numpy() for camera in cameras])))(at)
+    centers = np.stack([camera.center.numpy() for camera in cameras])
+    path = []
+    for step, rotation in zip(at, rotations.as_matrix(), strict=True):
+        center = np.array([np.interp(step, knots, centers[:, axis]) for axis in range(3)])
+        w2c = np.eye(4)
+        w2c[:3, :3], w2c[:3, 3] = rotation.T, -rotation.T @ center
+        nearest = cameras[round(step)]
+        path.append(Camera(nearest.K, torch.from_numpy(w2c), nearest.size))
+    return path
+
+
+def read_cameras(path: Path) -> list[Camera]:
+    """Read novel cameras: a JSON list of {"K": 3×3, "w2c": 4×4, "height": int, "width": int}.
+
+    Raises:
+        ConfigError: If the file is missing or malformed, lists no camera, or one that cannot be.
+    """
+    expected = 'expected a JSON list of {"K": 3x3, "w2c": 4x4, "height": int, "width": int}'
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        cameras = [
+            Camera(
+                torch.tensor(entry["K"], dtype=torch.float64),
+                torch.tensor(entry["w2c"], dtype=torch.float64),
+                ImageSize(operator.index(entry["height"]), operator.index(entry["width"])),
+            )
+            for entry in entries
+        ]
+    except (OSError, ValueError, KeyError, TypeError, CameraError) as error:
+        raise ConfigError(f"Cannot read target cameras from '{path}' ({error}); {expected}.") from error
+    if not cameras:
+        raise ConfigError(f"'{path}' lists no camera; {expected}.")
+    return cameras

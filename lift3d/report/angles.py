@@ -1,0 +1,187 @@
+"""Agreement of two views over the angle between them, as lines of a small drawing.
+
+Letters: p is a point that a view looks at, on its optical axis at the median depth of what was lifted there.
+"""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from lift3d.errors import DamagedProductError, ProductMissingError
+from lift3d.pipeline.lift import RAW2D
+from lift3d.storage.location import Store
+from lift3d.storage.products import open_product
+
+# Degrees. Fine where most pairs lie; the last one is open. The 15 and 45 are borders of the score table's ranges.
+_BORDERS_DEG = (0.0, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 180.0)
+_WIDTH, _HEIGHT = 320.0, 170.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 10.0, 10.0, 34.0
+_MOST_DEG = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """The pairs of one range of angles.
+
+    Attributes:
+        low_deg: From here.
+        high_deg: Below here.
+        angle_deg: Mean over the pairs.
+        value: Mean of their figures.
+        pair_count: How many there are.
+    """
+
+    low_deg: float
+    high_deg: float
+    angle_deg: float
+    value: float
+    pair_count: int
+
+    @property
+    def at(self) -> tuple[float, float]:
+        """Range in degrees."""
+        return self.low_deg, self.high_deg
+
+
+@dataclass(frozen=True, slots=True)
+class AngleLine:
+    """One lifter.
+
+    Attributes:
+        lifter: Its name.
+        bins: What there is, by rising angle.
+        points: Where each bin is drawn.
+    """
+
+    lifter: str
+    bins: tuple[Bin, ...]
+    points: tuple[tuple[float, float], ...]
+
+    @property
+    def path(self) -> str:
+        """The points as a polyline has them."""
+        return " ".join(f"{x:.1f},{y:.1f}" for x, y in self.points)
+
+
+@dataclass(frozen=True, slots=True)
+class AngleChart:
+    """A drawing of agreement over angle.
+
+    Attributes:
+        family: What is drawn: a metric without its range.
+        lines: One per lifter.
+        x_ticks: Place and text.
+        y_ticks: Place and text.
+        frame: Left, top, right and bottom of the plot.
+        size: Width and height of the whole.
+    """
+
+    family: str
+    lines: tuple[AngleLine, ...]
+    x_ticks: tuple[tuple[float, str], ...]
+    y_ticks: tuple[tuple[float, str], ...]
+    frame: tuple[float, float, float, float]
+    size: tuple[float, float]
+
+
+class CameraPlaces:
+    """Where the target cameras of a scene stand, and how far away is what they look at."""
+
+    def __init__(self, store: Store, manifest: Mapping[str, Any]) -> None:
+        self._w2c: dict[str, Float[np.ndarray, "4 4"]] = {}
+        self._depth: dict[str, float] = {}
+        # The plain answer has no depth; of lifters, the first that knows it is as good as any.
+        for product in sorted(manifest["lifted"], key=lambda one: bool(one["lifter"] == RAW2D)):
+            for path in product["parts"]:
+                with suppress(ProductMissingError, DamagedProductError):
+                    self._read(store, path)  # what one product cannot tell, the next one does
+
+    def _read(self, store: Store, path: str) -> None:
+        product = open_product(store, path)
+        names = [view["id"] for view in product.attrs["views"]]
+        if all(name in self._depth for name in names):
+            return
+        depths = product.array("z_depth_0")
+        for name, w2c, z_depth in zip(names, product.array("w2c"), depths, strict=True):
+            self._w2c[name] = w2c
+            known = z_depth[np.isfinite(z_depth)]
+            if known.size:
+                self._depth.setdefault(name, float(np.median(known)))
+
+    def angle_deg(self, a: str, b: str) -> float:
+        """Return the angle between the rays to both cameras, mean over what either looks at; NaN if unknown."""
+        if not {a, b} <= self._w2c.keys() or not {a, b} <= self._depth.keys():
+            return math.nan
+        centers = [-self._w2c[name][:3, :3].T @ self._w2c[name][:3, 3] for name in (a, b)]
+        angles = []
+        for name, center in zip((a, b), centers, strict=True):
+            p = center + self._depth[name] * self._w2c[name][2, :3]
+            rays = [one - p for one in centers]
+            lengths = math.prod(float(np.linalg.norm(ray)) for ray in rays)
+            if lengths == 0:
+                return math.nan
+            angles.append(math.degrees(math.acos(max(-1.0, min(1.0, float(rays[0] @ rays[1]) / lengths)))))
+        return sum(angles) / len(angles)
+
+
+def angle_chart(family: str, rows: Sequence[Mapping[str, Any]], places: CameraPlaces) -> AngleChart | None:
+    """Return the drawing of some pairs; None if no angle is known.
+
+    Args:
+        family: What is drawn.
+        rows: Rows of the table with two views.
+        places: Where the cameras stand.
+    """
+    by_lifter: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        angle = places.angle_deg(row["target"], row["other"])
+        if math.isfinite(angle):
+            by_lifter.setdefault(row["lifter"], []).append((angle, float(row["value"])))
+    bins = {lifter: _binned(pairs) for lifter, pairs in by_lifter.items()}
+    drawn = [one for found in bins.values() for one in found]
+    if not drawn:
+        return None
+    most_deg = min(_MOST_DEG, max(15.0, 5.0 * math.ceil(max(one.angle_deg for one in drawn) / 5)))
+    most = _rounded_up(max(one.value for one in drawn))
+    frame = (_LEFT, _TOP, _WIDTH - _RIGHT, _HEIGHT - _BOTTOM)
+
+    def x_of(angle: float) -> float:
+        return _LEFT + (frame[2] - _LEFT) * min(angle / most_deg, 1.0)
+
+    def y_of(value: float) -> float:
+        return frame[3] - (frame[3] - _TOP) * value / most
+
+    order = sorted(bins, key=lambda lifter: (lifter != RAW2D, lifter))
+    lines = tuple(
+        AngleLine(lifter, bins[lifter], tuple((x_of(one.angle_deg), y_of(one.value)) for one in bins[lifter]))
+        for lifter in order
+    )
+    step = 5.0 if most_deg <= 20 else 15.0
+    x_ticks = tuple((x_of(angle), f"{angle:g}°") for angle in np.arange(0.0, most_deg + 0.1, step).tolist())
+    y_ticks = tuple((y_of(value), f"{value:.3g}") for value in (0.0, most / 2, most))
+    return AngleChart(family, lines, x_ticks, y_ticks, frame, (_WIDTH, _HEIGHT))
+
+
+def _binned(pairs: Sequence[tuple[float, float]]) -> tuple[Bin, ...]:
+    """Return the means of the ranges that have pairs."""
+    found = []
+    for low, high in itertools.pairwise(_BORDERS_DEG):
+        held = [(angle, value) for angle, value in pairs if low <= angle < high]
+        if held:
+            angle, value = (float(np.mean(column)) for column in zip(*held, strict=True))
+            found.append(Bin(low, high, angle, value, len(held)))
+    return tuple(found)
+
+
+def _rounded_up(value: float) -> float:
+    """Return the next round number; 1 for nothing."""
+    if value <= 0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(value))
+    return next(factor * power for factor in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if factor * power >= value * (1 - 1e-9))

@@ -1,0 +1,186 @@
+"""What ``lift3d report`` writes: one HTML file on one run of a store, for people; opens offline.
+
+Bounded whatever the size of the run: some scenes are drawn, of each some views, and all pictures together have so much
+room. What is left out is counted on the page. Products are read, nothing is computed that a product would hold.
+"""
+
+import json
+import platform
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lift3d.config import Recipe
+from lift3d.errors import ConfigError, StoreLayoutError
+from lift3d.pipeline.lift import RAW2D
+from lift3d.report.failures import SHOWN, Failures
+from lift3d.report.figures import overall_table, scene_tables
+from lift3d.report.page import page
+from lift3d.report.scenes import Manifest, ReportExtent, drawn_scenes
+from lift3d.results.chosen_run import choose_run
+from lift3d.results.contact_sheet import COLUMNS
+from lift3d.results.headline import headline_means
+from lift3d.runs.table import list_runs, read_run, run_parts, unique_names
+from lift3d.storage import layout
+from lift3d.storage.location import Store, open_store
+from lift3d.tables.schema import ScoreTable
+
+# Scenes of the recipe that are written out.
+_SCENES_NAMED = 20
+_VERSIONS_OF = ("lift3d", "torch", "numpy", "zarr", "pandas")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A finished page.
+
+    Attributes:
+        content: The HTML file.
+        said: What to say about it; empty if nothing is unusual.
+        is_readable: Whether the store could be read.
+    """
+
+    content: bytes
+    said: str = ""
+    is_readable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenReport:
+    """Where a page lies, and what to say about it; see Report."""
+
+    place: Path
+    said: str
+    is_readable: bool
+
+    def to_text(self) -> str:
+        """Return the path, below what is unusual."""
+        return "\n".join(text for text in (self.said, f"report   {self.place}") if text)
+
+
+def write_report(url: str, extent: ReportExtent, out: Path | None = None) -> WrittenReport:
+    """Write the page on a run of a store, see make_report; it appears whole.
+
+    Args:
+        url: The store.
+        extent: What is shown.
+        out: File to write; if None, report.html beside a store that is a folder, else in the current folder.
+
+    Raises:
+        ConfigError: If the file cannot be written.
+    """
+    whole = Store(url).url
+    place = out or (Path() if "://" in whole else Path(whole).parent) / "report.html"
+    made = make_report(url, extent)
+    partial = place.with_name(f"partial-{place.name}")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(made.content)
+        partial.replace(place)
+    except OSError as error:
+        raise ConfigError(f"Cannot write '{place}': {error}. Name a file in a folder you may write to.") from error
+    return WrittenReport(place, made.said, made.is_readable)
+
+
+def make_report(url: str, extent: ReportExtent) -> Report:
+    """Return the page on a run of a store.
+
+    A store that holds no run, or that another version wrote, becomes a page that says so.
+
+    Raises:
+        StoreLayoutError: If there is no store at the URL.
+        ProductMissingError: If the store has no such run.
+    """
+    try:
+        store = open_store(url)
+    except StoreLayoutError as error:
+        store = Store(url)
+        if not store.exists(layout.STORE_FILE):
+            raise
+        return Report(_words(store, "This store cannot be read", str(error)), str(error), is_readable=False)
+    runs = list_runs(store)
+    if not runs and extent.run_id is None:
+        said = f"{store.url} holds no run yet. Start one with lift3d run … --store {store.url}, then ask again."
+        return Report(_words(store, "Nothing has been run yet", said), said)
+    run_id = choose_run(store, extent.run_id)
+    said = ""
+    if extent.run_id is None and len(runs) > 1:
+        others = ", ".join(run for run in runs if run != run_id)
+        said = f"The store holds {len(runs)} runs; this is {run_id}, the latest. Others, by --run: {others}."
+    return Report(page({"title": f"Run {run_id}", **_run_content(store, run_id, extent), "said": said}), said)
+
+
+def _words(store: Store, title: str, said: str) -> bytes:
+    return page({"title": title, "said": said, "store": store.url, "recipe": None, "versions": _versions()})
+
+
+def _run_content(store: Store, run_id: str, extent: ReportExtent) -> dict[str, Any]:
+    recipe, manifests = read_run(store, run_id)
+    named = list(zip(unique_names(manifests), manifests, strict=True))
+    lifted = [(name, manifest) for name, manifest in named if manifest["outcome"] == "ok"]
+    chosen = lifted[: extent.scene_count]
+    failures = Failures([name for name, _ in chosen])
+
+    def looked_at() -> Iterator[ScoreTable]:
+        for part in run_parts(store, run_id):
+            failures.add(part)
+            yield part
+
+    means = headline_means(looked_at())
+    usual, other = scene_tables(means, [name for name, _ in chosen])
+    lifters = _lifter_names(manifests)
+    return {
+        "store": store.url,
+        "recipe": recipe,
+        "recipe_text": _recipe_text(recipe),
+        "versions": _versions(),
+        "counts": _counts(recipe, manifests),
+        "overall": overall_table(means),
+        "usual": usual,
+        "other": other,
+        "scenes": drawn_scenes(store, recipe, chosen, failures, extent),
+        "hidden_scenes": len(lifted) - len(chosen),
+        "extent": extent,
+        "columns": COLUMNS,
+        "series": {lifter: number for number, lifter in enumerate([RAW2D, *lifters])},
+        "failures": failures,
+        "worst": failures.worst(lifters),
+        "blanks": failures.blanks.most_common(SHOWN),
+        "shown": SHOWN,
+    }
+
+
+def _lifter_names(manifests: Sequence[Manifest]) -> list[str]:
+    """Return what lifters call themselves, in the recipe's order."""
+    names = [product["lifter"] for manifest in manifests for product in manifest["lifted"]]
+    return [name for name in dict.fromkeys(names) if name != RAW2D]
+
+
+def _counts(recipe: Recipe, manifests: Sequence[Manifest]) -> dict[str, int]:
+    lifted = sum(manifest["outcome"] == "ok" for manifest in manifests)
+    failed = len(manifests) - lifted
+    return {
+        "wanted": len(recipe.scenes),
+        "lifted": lifted,
+        "failed": failed,
+        "to_do": len(recipe.scenes) - len(manifests),
+    }
+
+
+def _recipe_text(recipe: Recipe) -> str:
+    """Return the recipe as YAML; of very many scenes, the first ones and how many there are."""
+    fields = json.loads(recipe.model_dump_json())
+    more = len(fields["scenes"]) - _SCENES_NAMED
+    fields["scenes"] = fields["scenes"][:_SCENES_NAMED]
+    head = f"# The first {_SCENES_NAMED} scenes; {more} more are in the store.\n" if more > 0 else ""
+    text: str = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
+    return head + text
+
+
+def _versions() -> dict[str, str]:
+    """Return versions of what wrote the page."""
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in _VERSIONS_OF}}

@@ -1,0 +1,105 @@
+"""A folder per view: predictions as images and exact arrays, features, depth, coverage; an index of them all."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lift3d.domain.lifted import LiftedView
+from lift3d.results.export_names import file_names
+from lift3d.results.export_pictures import UNKNOWN_ID, write_floats, write_ids, write_picture, write_share
+from lift3d.results.export_points import world_words
+from lift3d.results.fsck import track
+from lift3d.results.lifted_scene import LiftedScene
+from lift3d.results.steady_pictures import SteadyPictures
+
+INDEX = "index.json"
+VIEWS = "views"
+_HALF_KINDS = ("image", "embedding", "masks")
+
+
+def export_images(lifted: LiftedScene, out: Path) -> list[str]:
+    """Write every view into a folder of its own and return what there is to say.
+
+    Raises:
+        SceneFormatError: If a label does not fit into 16 bits.
+    """
+    pictures, names = SteadyPictures(lifted), file_names(lifted.targets)
+    entries: list[dict[str, Any]] = []
+    for target in track(lifted.targets, "export"):
+        view, folder = lifted.view(target), f"{VIEWS}/{names[target]}"
+        (out / folder).mkdir(parents=True)
+        files = _write_prediction(view, pictures, out / folder) | _write_cuts(view, out / folder)
+        entries.append(_entry(view, {what: f"{folder}/{name}" for what, name in files.items()}))
+    index = {
+        "scene": lifted.name,
+        "operator": lifted.operator,
+        "lifter": lifted.lifter,
+        "run": lifted.recipe.run_id,
+        "conventions": {
+            "w2c": "world to camera, column vectors; camera axes x right, y down, z forward",
+            "K": "pixels of a view of the height and width given; origin at the outer corner of the first pixel",
+            "grids": "the features of a cut: cell (row, col) is centred at origin + stride * (col + 0.5, row + 0.5)",
+            "world": world_words(lifted),
+            "missing": f"NaN in arrays of numbers, -1 in arrays of labels, {UNKNOWN_ID} in images of labels",
+        },
+        "views": entries,
+    }
+    (out / INDEX).write_text(json.dumps(index, indent=1), encoding="utf-8")
+    return [f"{INDEX} names every file of every view, with K and w2c"]
+
+
+def _write_prediction(view: LiftedView, pictures: SteadyPictures, folder: Path) -> dict[str, str]:
+    """Write the prediction exactly, as stored, and as images; return the files by what they are."""
+    prediction = view.prediction
+    kind, values = prediction.kind, prediction.values.numpy()
+    # The store holds these as halves, so nothing is lost.
+    exact = values.astype(np.float16) if kind in _HALF_KINDS else values
+    np.save(folder / "prediction.npy", exact, allow_pickle=False)
+    write_share(folder / "prediction_is_valid.png", prediction.is_valid.numpy())
+    files = {"prediction": "prediction.npy", "prediction_is_valid": "prediction_is_valid.png"}
+    if kind == "labels":
+        write_ids(folder / "labels.png", values)
+        files["labels"] = "labels.png"
+    if kind == "scalar":
+        write_floats(folder / "prediction.tiff", values)
+        files["prediction_tiff"] = "prediction.tiff"
+    if kind == "image":
+        write_picture(folder / "image.png", values.transpose(1, 2, 0))
+        files["image"] = "image.png"
+    else:
+        write_picture(folder / "preview.png", pictures.of(prediction))
+        files["preview"] = "preview.png"
+    return files
+
+
+def _write_cuts(view: LiftedView, folder: Path) -> dict[str, str]:
+    """Write features, depth and coverage of every cut."""
+    files: dict[str, str] = {}
+    for cut, one in enumerate(view.lifted):
+        np.save(folder / f"features_{cut}.npy", one.features.values.numpy().astype(np.float16), allow_pickle=False)
+        np.save(folder / f"z_depth_{cut}.npy", one.z_depth.numpy(), allow_pickle=False)
+        write_floats(folder / f"z_depth_{cut}.tiff", one.z_depth.numpy())
+        write_share(folder / f"coverage_{cut}.png", one.coverage.numpy())
+        files |= {
+            f"features_{cut}": f"features_{cut}.npy",
+            f"z_depth_{cut}": f"z_depth_{cut}.npy",
+            f"z_depth_{cut}_tiff": f"z_depth_{cut}.tiff",
+            f"coverage_{cut}": f"coverage_{cut}.png",
+        }
+    return files
+
+
+def _entry(view: LiftedView, files: dict[str, str]) -> dict[str, Any]:
+    return {
+        "id": view.target,
+        "height": view.camera.size.height,
+        "width": view.camera.size.width,
+        "K": view.camera.K.tolist(),
+        "w2c": view.camera.w2c.tolist(),
+        "prediction_kind": view.prediction.kind,
+        "grids": [one.features.grid.to_json() for one in view.lifted],
+        "sources": list(view.source_ids),
+        "files": files,
+    }

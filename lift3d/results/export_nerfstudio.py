@@ -1,0 +1,125 @@
+"""A folder that nerfstudio trains on and ``lift3d.read_scene`` reads: images, cameras, lifted depth and predictions.
+
+Axes of cameras are OpenGL's there (x right, y up, z back), camera to world.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+
+from lift3d.domain.lifted import LiftedView
+from lift3d.errors import CameraError, Lift3dError, SceneError
+from lift3d.results.colours import Picture
+from lift3d.results.export_names import file_names
+from lift3d.results.export_pictures import UNKNOWN_ID, write_ids, write_picture, write_share
+from lift3d.results.export_ply import write_ply
+from lift3d.results.export_points import depth_on_image, fuse_points, world_words
+from lift3d.results.fsck import track
+from lift3d.results.lifted_scene import LiftedScene
+from lift3d.scenes.rotations import opencv_from_opengl
+
+TRANSFORMS, POINTS = "transforms.json", "sparse_pc.ply"
+# nerfstudio multiplies every depth by this unless it is told otherwise.
+DEPTH_UNIT = 0.001
+# Enough to start Gaussians from; more are made while they are trained.
+MOST_POINTS = 200_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Shot:
+    picture: Picture
+    is_valid: Bool[np.ndarray, "height width"]
+
+
+def export_nerfstudio(lifted: LiftedScene, out: Path) -> list[str]:
+    """Write the folder and return what there is to say.
+
+    Images are lifted pictures if the operator gives pictures, else the photographs, undistorted, at the lifted size.
+
+    Raises:
+        SceneError: If photographs are needed and cannot be read.
+        CameraError: If a camera has skew, for which the format has no place.
+        NoOverlapError: If no view shows a surface.
+    """
+    names = file_names(lifted.targets)
+    frames: list[dict[str, Any]] = []
+    is_masked = False
+    for target in track(lifted.targets, "export"):
+        view, name = lifted.view(target), names[target]
+        shot = _shot(lifted, view)
+        is_masked |= not shot.is_valid.all()
+        frames.append(_camera(view) | _write_view(view, shot, out, name))
+    if not is_masked:
+        # Whoever reads a mask pays for it with every ray.
+        frames = [{key: value for key, value in frame.items() if key != "mask_path"} for frame in frames]
+        for path in (out / "masks").iterdir():
+            path.unlink()
+        (out / "masks").rmdir()
+    cloud = fuse_points(lifted, lambda view: _shot(lifted, view).picture, MOST_POINTS)
+    write_ply(out / POINTS, cloud, [world_words(lifted)])
+    document = {"camera_model": "PINHOLE", "depth_unit_scale_factor": DEPTH_UNIT, "label_ignore": UNKNOWN_ID}
+    document |= {"ply_file_path": POINTS, "frames": frames}
+    (out / TRANSFORMS).write_text(json.dumps(document, indent=1), encoding="utf-8")
+    kind = lifted.view(lifted.targets[0]).prediction.kind
+    images = "lifted pictures" if kind == "image" else "photographs, undistorted"
+    return [f"images/ holds {images}; depth/ is lifted; {len(cloud.xyz)} points in {POINTS}", world_words(lifted)]
+
+
+def _shot(lifted: LiftedScene, view: LiftedView) -> _Shot:
+    """Return what the image of a view is to be, and which of its pixels count."""
+    if view.prediction.kind == "image":
+        picture = view.prediction.values.clamp(0, 1).permute(1, 2, 0).numpy()
+        return _Shot(picture, view.prediction.is_valid.numpy())
+    try:
+        frame = lifted.scene.view(view.target).load(lifted.recipe.image_height)
+    except Lift3dError as error:
+        raise SceneError(
+            f"View '{view.target}' of '{lifted.name}' has no photograph to write: {error} Novel cameras have none. "
+            "Export an operator that gives pictures, such as rgb, or another form."
+        ) from error
+    return _Shot(frame.image.permute(1, 2, 0).numpy(), frame.is_valid.numpy())
+
+
+def _camera(view: LiftedView) -> dict[str, Any]:
+    K, size = view.camera.K, view.camera.size
+    if float(K[0, 1]) != 0:
+        raise CameraError(f"The camera of view '{view.target}' has skew {float(K[0, 1])}; transforms.json takes none.")
+    intrinsics = {"fl_x": K[0, 0], "fl_y": K[1, 1], "cx": K[0, 2], "cy": K[1, 2]}
+    return {
+        **{key: float(value) for key, value in intrinsics.items()},
+        "w": size.width,
+        "h": size.height,
+        # Turning two axes round is its own inverse.
+        "transform_matrix": opencv_from_opengl(view.camera.c2w).tolist(),
+        "view": view.target,
+    }
+
+
+def _write_view(view: LiftedView, shot: _Shot, out: Path, name: str) -> dict[str, str]:
+    """Write the files of a view and return them by nerfstudio's keys; ``label_file_path`` is what lift3d reads."""
+    files = {
+        "file_path": f"images/{name}.png",
+        "depth_file_path": f"depth/{name}.npy",
+        "mask_path": f"masks/{name}.png",
+    }
+    is_label = view.prediction.kind == "labels"
+    if is_label:
+        files["label_file_path"] = f"labels/{name}.png"
+    elif view.prediction.kind != "image":
+        files["prediction_file_path"] = f"predictions/{name}.npy"
+    for path in files.values():
+        (out / path).parent.mkdir(parents=True, exist_ok=True)
+    write_picture(out / files["file_path"], shot.picture)
+    write_share(out / files["mask_path"], shot.is_valid)
+    # 0 is what nerfstudio takes for unknown.
+    thousandths = np.nan_to_num(depth_on_image(view) / DEPTH_UNIT).astype(np.float32)
+    np.save(out / files["depth_file_path"], thousandths, allow_pickle=False)
+    if is_label:
+        write_ids(out / files["label_file_path"], view.prediction.values.numpy())
+    elif "prediction_file_path" in files:
+        np.save(out / files["prediction_file_path"], view.prediction.values.numpy(), allow_pickle=False)
+    return files

@@ -1,0 +1,30 @@
+"""All views as one Zarr store that xarray opens: float16 and text stay what they are, which NetCDF cannot keep."""
+
+import warnings
+from pathlib import Path
+
+from lift3d.results.export_points import world_words
+from lift3d.results.lifted_scene import LiftedScene
+
+
+def export_zarr(lifted: LiftedScene, out: Path) -> list[str]:
+    """Write ``LiftedScene.to_xarray`` and return what there is to say. Of several stored parts all are held at once."""
+    dataset = lifted.to_xarray()
+    said = {
+        "scene": lifted.name,
+        "operator": lifted.operator,
+        "lifter": lifted.lifter,
+        "run": lifted.recipe.run_id,
+        "w2c": "world to camera, column vectors; camera axes x right, y down, z forward",
+        "K": "pixels; origin at the outer corner of the first pixel",
+        "world": world_words(lifted),
+    }
+    # Chunks and codecs of the store are not those of the copy.
+    dataset = dataset.drop_encoding().assign_attrs(said)
+    with warnings.catch_warnings():
+        # The standard has no place yet for text and for metadata in one piece; xarray warns of a store without the
+        # latter, and reads both.
+        warnings.filterwarnings("ignore", message=".*Zarr (V3|format 3) specification.*")
+        dataset.to_zarr(out, mode="w-", zarr_format=3, consolidated=True)
+    sizes = ", ".join(f"{name} {size}" for name, size in dataset.sizes.items())
+    return [f"xarray.open_zarr opens it: {sizes}"]

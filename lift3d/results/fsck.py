@@ -1,0 +1,144 @@
+"""What ``lift3d fsck`` finds in a store, and shows."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from lift3d.runs.records import run_records
+from lift3d.storage.audit import AuditedProduct, audit_folder, audit_product, folders
+from lift3d.storage.location import Store, open_store
+from lift3d.storage.mending import retract
+
+Item = TypeVar("Item")
+
+
+@dataclass
+class Findings:
+    """What was found so far.
+
+    Attributes:
+        store: URL of the store.
+        has_checksums: Whether every byte was read.
+        products: Counts by verdict.
+        byte_count: Bytes of what is committed.
+        leftover_count: Attempts that no marker names.
+        leftover_bytes: Their bytes.
+        damage: By product, a sentence for every object that is not what was committed.
+        records: Records of scenes that were read.
+        gone: By record, the products that it names and that are not there.
+        unreadable: By record, why it cannot be read.
+        repaired: Products that were taken back.
+    """
+
+    store: str
+    has_checksums: bool
+    products: Counter[str] = field(default_factory=Counter)
+    byte_count: int = 0
+    leftover_count: int = 0
+    leftover_bytes: int = 0
+    damage: dict[str, list[str]] = field(default_factory=dict)
+    records: int = 0
+    gone: dict[str, list[str]] = field(default_factory=dict)
+    unreadable: dict[str, str] = field(default_factory=dict)
+    repaired: list[str] = field(default_factory=list)
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether everything that a marker or a record promises is there."""
+        return not (self.damage or self.gone or self.unreadable)
+
+    def add(self, product: AuditedProduct) -> None:
+        """Count a product."""
+        self.products[product.verdict] += 1
+        self.byte_count += product.byte_count
+        self.leftover_count += len(product.leftovers)
+        self.leftover_bytes += sum(leftover.byte_count for leftover in product.leftovers)
+        if product.damage:
+            self.damage[product.path] = [damage.to_text() for damage in product.damage]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the findings as JSON-ready values."""
+        return {"is_clean": self.is_clean, **asdict(self), "products": dict(self.products)}
+
+    def to_text(self) -> str:
+        """Return the findings as lines, the verdict last."""
+        how = "every byte read" if self.has_checksums else "names and sizes"
+        lines = [
+            f"whole        {self.products['whole']} products, {decimal(self.byte_count)} ({how})",
+            f"damaged      {len(self.damage)}",
+            *(f"  ✗ {sentence}" for found in self.damage.values() for sentence in found),
+            f"uncommitted  {self.leftover_count} attempts, {decimal(self.leftover_bytes)}"
+            + (" ('lift3d gc' deletes those that are old)" if self.leftover_count else ""),
+            f"records      {self.records}, {len(self.gone)} name products that are gone",
+            *(f"  ✗ {key} names {path}" for key, paths in self.gone.items() for path in paths),
+            *(f"  ✗ {key} {problem}" for key, problem in self.unreadable.items()),
+        ]
+        if self.repaired:
+            lines.append(f"repaired     {len(self.repaired)} products taken back; the next run computes them anew")
+        elif self.damage:
+            option = " --checksums" if self.has_checksums else ""
+            lines.append(f"Run 'lift3d fsck {self.store}{option} --repair', then the same 'lift3d run' again.")
+        elif not self.is_clean:
+            lines.append("Run the same 'lift3d run' again: what is gone is computed anew.")
+        else:
+            lines.append("clean" if self.has_checksums else "clean by names and sizes; --checksums reads every byte")
+        return "\n".join(lines)
+
+
+def check_store(url: str, checksums: bool, run_id: str | None = None, repair: bool = False) -> Findings:
+    """Walk a store, or what one run rests on, with progress on standard error.
+
+    Args:
+        url: The store.
+        checksums: Read every byte, rather than compare names and sizes.
+        run_id: Look at the products that this run's records name, by their keys; at everything if not given.
+        repair: Take back what is damaged, so that the next run computes it again.
+
+    Raises:
+        ConfigError: If the store has no such run.
+        StoreLayoutError: If there is no store at the URL.
+    """
+    store = open_store(url)
+    findings = Findings(store.url, checksums)
+    # Hashes, for there may be millions of paths.
+    present: set[int] = set()
+    if run_id is None:
+        for product in _everything(store, checksums):
+            findings.add(product)
+            if product.marked is not None:
+                present.add(hash(product.path))
+    for record in track(run_records(store, run_id), "records"):
+        findings.records += 1
+        if record.problem:
+            findings.unreadable[record.key] = record.problem
+        new = [path for path in record.products if hash(path) not in present]
+        # In a walk through everything, what is new was committed after its scene was listed.
+        audited = [audit_product(store, path, checksums) for path in new]
+        for product in audited:
+            if product.verdict != "missing":
+                findings.add(product)
+        present |= {hash(product.path) for product in audited if product.marked is not None}
+        gone = [product.path for product in audited if product.marked is None]
+        if gone:
+            findings.gone[record.key] = gone
+    if repair:
+        findings.repaired = [path for path in findings.damage if retract(store, path)]
+    return findings
+
+
+def _everything(store: Store, checksums: bool) -> Iterator[AuditedProduct]:
+    for folder in track(folders(store), "folders"):
+        yield from audit_folder(store, folder, checksums)
+
+
+def track(items: Iterable[Item], what: str) -> Iterator[Item]:
+    """Yield items and show on standard error how far that is, if it is a terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        yield from progress.track(items, description=what)

@@ -1,0 +1,170 @@
+"""What ``lift3d gc`` deletes from a store, and shows."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.filesize import decimal
+
+from lift3d.errors import ConfigError
+from lift3d.results.fsck import track
+from lift3d.runs.records import run_records
+from lift3d.storage.audit import AuditedProduct, audit_product, folders
+from lift3d.storage.garbage import (
+    LEASE_H,
+    SHORTEST_LEASE_H,
+    Garbage,
+    IsWanted,
+    Kind,
+    collect,
+    every_product,
+    garbage_in,
+    garbage_of,
+    probes,
+    store_time,
+)
+from lift3d.storage.layout import SCENES_FOLDER
+from lift3d.storage.location import Store, open_store
+
+_WORDS: dict[Kind, str] = {
+    "attempt": "attempts that no marker names",
+    "probe": "probes",
+    "partial": "writes that were never finished",
+    "product": "products that no run names",
+}
+# Kinds of products: those that records do not name, from which those that they do name are computed.
+_CACHES = {"features", "state"}
+_NAMED = {"lifted", "scores"}
+_HOUR_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """What to collect.
+
+    Attributes:
+        older_than_h: Nothing that was written within so many hours.
+        run_id: Only attempts at the products that this run's records name; everywhere if None.
+        is_dry: Say what would be deleted and delete nothing.
+        has_unreferenced: Products that no run's record names, too. Caches stay.
+        has_caches: Features and tracks, too, which no record names and every new metric or operator may want.
+        is_forced: Accept a lease in which a worker may still be at work.
+    """
+
+    older_than_h: float = LEASE_H
+    run_id: str | None = None
+    is_dry: bool = False
+    has_unreferenced: bool = False
+    has_caches: bool = False
+    is_forced: bool = False
+
+    def __post_init__(self) -> None:
+        if self.older_than_h < SHORTEST_LEASE_H and not self.is_forced:
+            raise ConfigError(
+                f"--older-than {self.older_than_h:g} hours may delete what a worker is writing; the shortest is "
+                f"{SHORTEST_LEASE_H:g}. If no run uses this store now, add --force."
+            )
+        if self.run_id is not None and (self.has_unreferenced or self.has_caches):
+            raise ConfigError("--unreferenced and --caches look at all runs; give them without --run.")
+
+
+@dataclass
+class Collected:
+    """What was deleted, or would be.
+
+    Attributes:
+        is_dry: Whether it only would be.
+        older_than_h: Nothing that was written within so many hours was looked at.
+        pieces: Counts by kind.
+        object_count: Objects in all of them.
+        byte_count: Their bytes.
+        keys: All of them; for JSON.
+    """
+
+    is_dry: bool
+    older_than_h: float
+    pieces: Counter[Kind] = field(default_factory=Counter)
+    object_count: int = 0
+    byte_count: int = 0
+    keys: list[str] = field(default_factory=list)
+
+    def add(self, garbage: Garbage) -> None:
+        """Count a piece."""
+        self.pieces[garbage.kind] += 1
+        self.object_count += garbage.object_count
+        self.byte_count += garbage.byte_count
+        self.keys.append(garbage.key)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the counts as JSON-ready values."""
+        return {
+            "is_dry": self.is_dry,
+            "older_than_h": self.older_than_h,
+            "pieces": dict(self.pieces),
+            "object_count": self.object_count,
+            "byte_count": self.byte_count,
+            "keys": self.keys,
+        }
+
+    def to_text(self) -> str:
+        """Return the counts as lines."""
+        verb = "would delete" if self.is_dry else "deleted"
+        lines = [f"{verb} {count} {_WORDS[kind]}" for kind, count in sorted(self.pieces.items())]
+        total = f"{self.object_count} objects, {decimal(self.byte_count)}, all older than {self.older_than_h:g} h"
+        return "\n".join([*lines, total] if lines else [f"nothing that is older than {self.older_than_h:g} h"])
+
+
+def collect_garbage(url: str, extent: Extent) -> Collected:
+    """Delete what nobody needs any more, with progress on standard error.
+
+    Args:
+        url: The store.
+        extent: What to collect. With ``has_unreferenced``, and with ``has_caches``, no run may be going on in the
+            store: what it has found committed and its records do not name yet is not told apart.
+
+    Raises:
+        ConfigError: If the store has no such run.
+        StoreLayoutError: If there is no store at the URL.
+    """
+    store = open_store(url)
+    before = store_time(store) - extent.older_than_h * _HOUR_S
+    collected = Collected(extent.is_dry, extent.older_than_h)
+    for garbage in _found(store, extent, before):
+        if extent.is_dry or collect(store, garbage):
+            collected.add(garbage)
+    return collected
+
+
+def _found(store: Store, extent: Extent, before: float) -> Iterator[Garbage]:
+    if extent.run_id is not None:
+        for record in track(run_records(store, extent.run_id), "records"):
+            for path in record.products:
+                yield from garbage_of(audit_product(store, path), before)
+        return
+    is_wanted = _wanted(store, extent)
+    for folder in track(folders(store), "folders"):
+        yield from garbage_in(store, folder, before, is_wanted)
+    yield from probes(store, before)
+
+
+def _wanted(store: Store, extent: Extent) -> IsWanted:
+    """Return whether a product stays. Hashes, for there may be millions of paths; a collision keeps one too many."""
+    if not (extent.has_unreferenced or extent.has_caches):
+        return every_product
+    named = set()
+    for record in track(run_records(store), "records"):
+        if record.problem:
+            raise ConfigError(
+                f"{store.url}/{record.key} {record.problem}; what it names is not known. Run again first."
+            )
+        named |= {hash(path) for path in record.products}
+
+    def is_wanted(product: AuditedProduct) -> bool:
+        folder, *rest = product.path.split("/")
+        kind = rest[1] if folder == SCENES_FOLDER and len(rest) > 1 else ""
+        if kind in _CACHES:
+            return not extent.has_caches
+        return kind not in _NAMED or not extent.has_unreferenced or hash(product.path) in named
+
+    return is_wanted

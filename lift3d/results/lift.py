@@ -1,0 +1,94 @@
+"""One scene and one operator from Python: ``lift3d.lift``."""
+
+import atexit
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from lift3d.config import TargetMode, parse_recipe
+from lift3d.domain.scene import Scene
+from lift3d.errors import ConfigError, SceneError
+from lift3d.lifters.catalog import build_lifter
+from lift3d.metrics.catalog import build_metrics
+from lift3d.operators.catalog import build_operator
+from lift3d.operators.protocol import Operator
+from lift3d.pipeline.inputs import Report, SceneInputs, quiet
+from lift3d.pipeline.lift import RAW2D
+from lift3d.pipeline.models import Models
+from lift3d.pipeline.scene import run_scene
+from lift3d.results.lifted_scene import LiftedScene, open_lifted
+from lift3d.runs.driver import begin_run, to_record
+from lift3d.runs.table import scene_record_path, write_scene_table
+from lift3d.scenes.catalog import read_scene
+from lift3d.storage.location import open_store
+from lift3d.storage.mending import mended
+
+
+def lift(
+    scene: Scene | str | Path,
+    operator: Any,
+    lifter: str = "lift3d",
+    *,
+    store: str | None = None,
+    target_mode: TargetMode = "refine",
+    report: Report = quiet,
+    **settings: Any,
+) -> LiftedScene:
+    """Lift what a 2D model says of the views of a scene, in this process, and score it beside the plain answers.
+
+    What a store holds already is read, not computed: the same call again costs next to nothing.
+
+    Args:
+        scene: A scene, or its location.
+        operator: A 2D model, or its name. ``lift3d.operator(module, cuts=…)`` makes one of any torch module.
+        lifter: Rule for the weights, by name.
+        store: URL of the store to use; a temporary folder that lives as long as this process if None.
+        target_mode: refine: a view is one of its own sources. heldout: it never is; the only mode for claims.
+        report: Called with a stage's name, how much of it is done, and out of how much.
+        settings: Other fields of ``lift3d.Recipe``, such as image_height, sources, holdout, targets.
+
+    Raises:
+        ConfigError: If a setting is none, or a name is unknown.
+        SceneError: If the scene is unusable, or the operator cannot be lifted in it.
+        ContractError: If the operator breaks its promise.
+
+    Example:
+        >>> lifted = lift3d.lift("procedural:room?views=6&height=48&width=64", "rgb", image_height=48)
+        >>> lifted.show().savefig("view.png")
+    """
+    posed = scene if isinstance(scene, Scene) else read_scene(str(scene))
+    built = build_operator(operator, settings.get("plugins", ())) if isinstance(operator, str) else operator
+    if not isinstance(built, Operator):
+        raise ConfigError(
+            f"lift() got an operator of type {type(operator).__name__}; expected a name, or an operator. "
+            "Of a torch module lift3d.operator(module, cuts=…) makes one."
+        )
+    recipe = parse_recipe(
+        {
+            **settings,
+            "scenes": [posed.location],
+            "operators": [built.spec.name],
+            "lifters": [lifter],
+            "target_mode": target_mode,
+        }
+    )
+    opened = open_store(store or _folder_until_exit(), create=True)
+    models = Models((built,), (build_lifter(lifter),), build_metrics(recipe.metrics or None))
+    begin_run(recipe, opened)
+    inputs = SceneInputs(posed, opened, recipe.image_height)
+    manifest = {**mended(opened, lambda: run_scene(inputs, recipe, models, report)), "location": posed.location}
+    record = to_record(manifest)
+    opened.write_bytes(scene_record_path(recipe, posed.location), record)
+    write_scene_table(opened, recipe, manifest, record)
+    reasons = [one["reason"] for one in manifest["lifted"] if one["lifter"] != RAW2D and not one["parts"]]
+    if reasons:
+        raise SceneError(f"'{built.spec.name}' was not lifted in '{posed.id}': {reasons[0]}", scene=posed.id)
+    return open_lifted(opened, run_id=recipe.run_id)
+
+
+def _folder_until_exit() -> str:
+    """Make a folder that outlives the answer: arrays of it may be read later than it is dropped."""
+    folder = tempfile.mkdtemp(prefix="lift3d-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder

@@ -1,0 +1,281 @@
+"""The answers of one operator in one scene, lifted by one lifter, as an object that draws and converts."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from lift3d.config import Recipe
+from lift3d.domain.lifted import LiftedView
+from lift3d.domain.scene import Scene
+from lift3d.errors import Lift3dError, ProductMissingError, UnknownNameError
+from lift3d.pipeline.decode import filled_features
+from lift3d.pipeline.lift import RAW2D
+from lift3d.pipeline.products import read_lifted_part
+from lift3d.results.chosen_run import choose_run
+from lift3d.results.colours import Picture, ScenePca, difference_picture, heat_picture, prediction_picture
+from lift3d.results.contact_sheet import COLUMNS, Sheet, draw_rows
+from lift3d.runs.driver import Manifest, named_scene
+from lift3d.runs.table import read_run, run_table, unique_names
+from lift3d.scenes.catalog import read_scene
+from lift3d.storage.location import Store, open_store
+from lift3d.storage.products import open_product
+from lift3d.tables.aggregation import summary
+from lift3d.tables.schema import DataFrame
+
+if TYPE_CHECKING:
+    import xarray
+
+
+@dataclass(frozen=True, eq=False)
+class LiftedScene:
+    """One operator in one scene, lifted by one lifter, beside its plain 2D answers. Reads the store when asked.
+
+    Memory is that of two stored parts (32 views each), whatever the size of the scene.
+
+    Attributes:
+        store: Where everything lies.
+        recipe: Of the run.
+        manifest: The scene's record.
+        name: What the scene is called in the run's table.
+        operator: As the operator spells itself.
+        lifter: As the lifter spells itself.
+    """
+
+    store: Store
+    recipe: Recipe
+    manifest: Mapping[str, Any]
+    name: str
+    operator: str
+    lifter: str
+
+    @cached_property
+    def targets(self) -> tuple[str, ...]:
+        """Ids of the views that were lifted, in the order of the camera path."""
+        return tuple(self._parts)
+
+    @cached_property
+    def scene(self) -> Scene:
+        """The scene itself: cameras, and images where they can still be read.
+
+        Raises:
+            Lift3dError: If the capture is not where it was.
+        """
+        return named_scene(read_scene(self.manifest["location"]), self.manifest["location"], self.recipe)
+
+    def view(self, target: str) -> LiftedView:
+        """Return one lifted view.
+
+        Raises:
+            UnknownNameError: If it is none of ``targets``.
+        """
+        return self._read(self._parts, target)
+
+    def plain(self, target: str) -> LiftedView | None:
+        """Return the operator's plain 2D answer on the true view in the same form; None for a novel camera."""
+        return self._read(self._plain_parts, target) if target in self._plain_parts else None
+
+    def views(self) -> Iterator[LiftedView]:
+        """Yield all lifted views, one stored part in memory at a time."""
+        return (self.view(target) for target in self.targets)
+
+    def features(self, target: str, cut: int = 0) -> Float[np.ndarray, "channel row col"]:
+        """Return lifted features; NaN where nothing was seen."""
+        values: Float[np.ndarray, "channel row col"] = self.view(target).lifted[cut].features.values.numpy()
+        return values
+
+    def prediction(self, target: str) -> Shaped[np.ndarray, "..."]:
+        """Return what the decoder says: (height, width) of labels or scalars, (channel, height, width) of the rest."""
+        values: Shaped[np.ndarray, ...] = self.view(target).prediction.values.numpy()
+        return values
+
+    def to_numpy(self) -> dict[str, Shaped[np.ndarray, "..."]]:
+        """Return the predictions of all views by target; they may differ in size."""
+        return {view.target: view.prediction.values.numpy() for view in self.views()}
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """Return features, coverage, z-depth, predictions and cameras of all views along the dimension ``view``.
+
+        What is read is verified. Of a scene that was stored in several parts the values are read at once; of one
+        part, or by ``lift3d.storage.products.open_product``, when they are asked for.
+        """
+        import xarray  # slow to import, and most readers do not need it
+
+        parts = [open_product(self.store, path).to_xarray() for path in dict.fromkeys(self._parts.values())]
+        if len(parts) == 1:
+            alone: xarray.Dataset = parts[0].set_coords("view")
+            return alone
+        # Parts of views of several sizes are padded to their own largest; what is missing is NaN or -1 in each.
+        joined = xarray.concat(parts, "view", data_vars="minimal", coords="minimal", compat="override", join="outer")
+        whole: xarray.Dataset = joined.set_coords("view")
+        return whole
+
+    def to_pandas(self) -> DataFrame:
+        """Return every score row of this lifter and of raw2d, its ceiling of fidelity and floor of consistency."""
+        frame = run_table(self.store, self.recipe.run_id).frame
+        wanted = (frame["scene"] == self.name) & (frame["operator"] == self.operator)
+        return frame[wanted & frame["lifter"].isin([self.lifter, RAW2D])].reset_index(drop=True)
+
+    def scores(self) -> DataFrame:
+        """Return the means: a line for this lifter and one for raw2d under each protocol, a column per metric."""
+        lines = summary(run_table(self.store, self.recipe.run_id).where(scene=self.name, operator=self.operator))
+        known = lines[lines["lifter"].isin([self.lifter, RAW2D])]
+        return known.dropna(axis="columns", how="all").reset_index(drop=True)
+
+    def pictures(self, target: str) -> dict[str, Picture | None]:
+        """Return what can be drawn of a view by COLUMNS: (height, width, 3) in [0, 1]; None where there is none."""
+        lifted, plain = self.view(target), self.plain(target)
+        answer = None if plain is None else prediction_picture(plain.prediction, self.pca)
+        difference = None if plain is None else difference_picture(plain.prediction, lifted.prediction)
+        picture, coverage = prediction_picture(lifted.prediction, self.pca), heat_picture(_coverage(lifted), (0.0, 1.0))
+        return dict(zip(COLUMNS, (self._image(target), answer, picture, difference, coverage), strict=True))
+
+    def show(self, target: str | None = None) -> Sheet:
+        """Return a figure: image | 2D | lifted | difference | coverage. Notebooks show it, ``savefig`` writes it.
+
+        Args:
+            target: The view; the middle one if None.
+        """
+        name = self.targets[len(self.targets) // 2] if target is None else target
+        pictures = self.pictures(name)
+        return draw_rows(
+            f"{self.name} · {self.operator} · {self.lifter}", [(name, [pictures[column] for column in COLUMNS])]
+        )
+
+    @cached_property
+    def pca(self) -> ScenePca:
+        """Colours of features: one basis for all views, fitted on the plain answers where there are some."""
+        reads = self._plain_parts or self._parts
+        maps = (filled_features(self._read(reads, target).lifted)[0] for target in reads)
+        return ScenePca.of(maps, len(reads))
+
+    def __repr__(self) -> str:
+        """Return one line."""
+        return (
+            f"LiftedScene('{self.name}', {self.operator}, {self.lifter}: {len(self.targets)} views, {self.store.url})"
+        )
+
+    @cached_property
+    def _parts(self) -> dict[str, str]:
+        return self._parts_of(self.lifter)
+
+    @cached_property
+    def _plain_parts(self) -> dict[str, str]:
+        return self._parts_of(RAW2D)
+
+    @cached_property
+    def _held(self) -> dict[str, dict[str, LiftedView]]:
+        return {}
+
+    def _parts_of(self, lifter: str) -> dict[str, str]:
+        """Return the stored part of each target."""
+        parts = [
+            path
+            for one in self.manifest["lifted"]
+            if (one["operator"], one["lifter"]) == (self.operator, lifter)
+            for path in one["parts"]
+        ]
+        return {view["id"]: path for path in parts for view in open_product(self.store, path).attrs["views"]}
+
+    def _read(self, parts: Mapping[str, str], target: str) -> LiftedView:
+        if target not in parts:
+            raise UnknownNameError.of("lifted view", target, parts)
+        path = parts[target]
+        if path not in self._held:
+            # One part of each lifter is held: whoever walks along the targets reads each part once.
+            kind = self._plain_parts if parts is self._plain_parts else self._parts
+            for old in set(kind.values()) & set(self._held):
+                del self._held[old]
+            self._held[path] = {view.target: view for view in read_lifted_part(self.store, path)}
+        return self._held[path][target]
+
+    def _image(self, target: str) -> Picture | None:
+        try:
+            frame = self.scene.view(target).load(self.recipe.image_height)
+        except Lift3dError:
+            return None  # a novel camera, or the capture has gone since; what the store holds is shown all the same
+        picture: Picture = frame.image.permute(1, 2, 0).numpy()
+        return picture
+
+
+def lifted_scenes(store: Store | str, run_id: str | None = None) -> list[LiftedScene]:
+    """Return everything that a run lifted: scenes in the recipe's order, their operators, their lifters.
+
+    Args:
+        store: The store, or its URL.
+        run_id: The run; the latest if None.
+
+    Raises:
+        StoreLayoutError: If there is no store at the URL, or another version wrote it.
+        ProductMissingError: If it has no such run, or none.
+    """
+    opened = open_store(store) if isinstance(store, str) else store
+    recipe, manifests = read_run(opened, choose_run(opened, run_id))
+    return [
+        LiftedScene(opened, recipe, manifest, name, operator, lifter)
+        for name, manifest in zip(unique_names(manifests), manifests, strict=True)
+        for operator, lifter in lifted_pairs(manifest)
+    ]
+
+
+def open_lifted(
+    store: Store | str,
+    scene: str | None = None,
+    operator: str | None = None,
+    lifter: str | None = None,
+    run_id: str | None = None,
+) -> LiftedScene:
+    """Return one lifted scene of a store.
+
+    Args:
+        store: The store, or its URL: a folder or ``s3://``.
+        scene: Name in the run's table; the first that was lifted if None.
+        operator: The first of the recipe if None.
+        lifter: The last of the recipe if None: it is what a run is for.
+        run_id: The run; the latest if None.
+
+    Raises:
+        StoreLayoutError: If there is no store at the URL, or another version wrote it.
+        ProductMissingError: If it has no such run, or nothing was lifted in it.
+        UnknownNameError: If the run has no such scene, operator or lifter.
+    """
+    found = lifted_scenes(store, run_id)
+    if not found:
+        url = store if isinstance(store, str) else store.url
+        raise ProductMissingError(
+            f"Nothing was lifted in the run of {url}; why is in its table: lift3d tables --store {url} --format csv."
+        )
+    for attribute, wanted in (("name", scene), ("operator", operator), ("lifter", lifter)):
+        names = list(dict.fromkeys(getattr(one, attribute) for one in found))
+        if wanted is None:
+            wanted = names[-1] if attribute == "lifter" else names[0]
+        elif wanted not in names:
+            raise UnknownNameError.of("scene" if attribute == "name" else attribute, wanted, names)
+        found = [one for one in found if getattr(one, attribute) == wanted]
+    return found[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What of a store is looked at; what is None is chosen as ``open_lifted`` says."""
+
+    scene: str | None = None
+    operator: str | None = None
+    lifter: str | None = None
+    run_id: str | None = None
+
+    def open(self, store: Store | str) -> LiftedScene:
+        """Return the lifted scene, see ``open_lifted``."""
+        return open_lifted(store, self.scene, self.operator, self.lifter, self.run_id)
+
+
+def lifted_pairs(manifest: Manifest) -> list[tuple[str, str]]:
+    """Return the operators and lifters of a scene's record that gave views, raw2d left out, in the recipe's order."""
+    return [(one["operator"], one["lifter"]) for one in manifest["lifted"] if one["parts"] and one["lifter"] != RAW2D]
+
+
+def _coverage(view: LiftedView) -> Any:
+    return view.lifted[0].coverage

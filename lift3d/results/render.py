@@ -1,0 +1,224 @@
+"""``lift3d render``: a video of one lifted scene.
+
+Along the run's own targets (``frames`` 0) the plain 2D answer stands beside the lifted one, so that one flickers and
+the other does not. Along novel cameras there is no 2D answer: the lifted picture, if the run has it, stands there.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+from lift3d.domain.camera import ImageSize
+from lift3d.domain.lifted import LiftedView, Prediction
+from lift3d.errors import ConfigError
+from lift3d.results.colours import Picture
+from lift3d.results.lifted_scene import Choice, LiftedScene
+from lift3d.results.render_path import PathLift, lift_along_path
+from lift3d.results.steady_pictures import HOLE_GREY, SteadyPictures
+from lift3d.results.video_file import make_folder_of, write_video
+from lift3d.storage.location import Store
+
+SUFFIX = ".mp4"
+# Smaller panels are enlarged by a whole factor: players blur what they enlarge, and small windows hide what matters.
+_LEAST_PANEL_HEIGHT = 360
+# About what ten minutes take at 30 per second; each is lifted and stored.
+_MOST_FRAMES = 20_000
+_MOST_FPS = 240
+CAPTION_HEIGHT = 28
+_CAPTION_INK, _CAPTION_PAPER = 230, 24
+# Kinds whose neighbouring cells have nothing between them.
+_DISCRETE = ("labels", "masks")
+
+Frame = UInt8[np.ndarray, "height width 3"]
+
+
+@dataclass(frozen=True, slots=True)
+class RenderExtent:
+    """How much video.
+
+    Attributes:
+        frames: Cameras along the path through the scene's own; 0 for those that were lifted.
+        fps: Frames per second.
+
+    Raises:
+        ConfigError: If there can be no such video.
+    """
+
+    frames: int = 120
+    fps: int = 24
+
+    def __post_init__(self) -> None:
+        if self.frames != 0 and not 2 <= self.frames <= _MOST_FRAMES:
+            raise ConfigError(f"--frames is {self.frames}; expected 0 (the views lifted) or 2 to {_MOST_FRAMES}.")
+        if not 1 <= self.fps <= _MOST_FPS:
+            raise ConfigError(f"--fps is {self.fps}; expected 1 to {_MOST_FPS}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """What was written.
+
+    Attributes:
+        out: The video.
+        title: Scene, operator and lifter.
+        frame_count: Frames in it.
+        size: Of a frame.
+        fps: Frames per second.
+        panels: What stands side by side.
+        unseen_count: Frames whose camera sees nothing that a source saw.
+        computed: What was lifted for it, in words.
+    """
+
+    out: Path
+    title: str
+    frame_count: int
+    size: ImageSize
+    fps: int
+    panels: tuple[str, ...]
+    unseen_count: int
+    computed: str
+
+    def to_text(self) -> str:
+        """Return the lines to print."""
+        unseen = f"\n{self.unseen_count} frames are grey: no source sees what their cameras see" * bool(
+            self.unseen_count
+        )
+        return (
+            f"{self.title}: {self.frame_count} frames of {self.size.height}×{self.size.width}, "
+            f"{self.frame_count / self.fps:.1f} s at {self.fps} per second; {' | '.join(self.panels)}\n"
+            f"computed {self.computed}{unseen}\n{'video':8s} {self.out}"
+        )
+
+
+def render_video(store: Store | str, choice: Choice, out: Path, extent: RenderExtent) -> Rendered:
+    """Write a video of a lifted scene, in colours that are those of the run and never change.
+
+    Memory is that of one stored part (32 views) of everything shown and one frame; lifting takes what a run takes.
+
+    Args:
+        store: The store, or its URL.
+        choice: Scene, operator, lifter, run.
+        out: File to write, .mp4; an older one is replaced once the new one is whole.
+        extent: How much.
+
+    Raises:
+        ConfigError: If the file cannot be written, or novel cameras are asked of an operator that cannot be rebuilt.
+        Lift3dError: If nothing was lifted, or the photographs that novel cameras need are gone.
+    """
+    if out.suffix.lower() != SUFFIX or out.is_dir():
+        raise ConfigError(f"'{out}' is no name of a video; expected a file that ends in {SUFFIX}.")
+    base = choice.open(store)
+    # Known before hours are spent on lifting.
+    make_folder_of(out)
+    shown = _along_path(base, lift_along_path(base, extent.frames)) if extent.frames else _along_targets(base)
+    count, size = write_video(out, shown.frames(), extent.fps)
+    title = f"{base.name} · {base.operator} · {base.lifter}"
+    return Rendered(out, title, count, size, extent.fps, shown.captions, len(shown.unseen), shown.computed)
+
+
+@dataclass(frozen=True, eq=False)
+class _Panel:
+    """One of the pictures that stand side by side.
+
+    Attributes:
+        caption: What it is.
+        scene: Whose views it shows.
+        pictures: In which colours.
+        is_plain: Whether it shows the plain 2D answers.
+    """
+
+    caption: str
+    scene: LiftedScene
+    pictures: SteadyPictures
+    is_plain: bool = False
+
+    def view(self, target: str) -> LiftedView | None:
+        if self.is_plain:
+            return self.scene.plain(target)
+        return self.scene.view(target) if target in self.scene.targets else None
+
+
+@dataclass(frozen=True, eq=False)
+class _Show:
+    panels: Sequence[_Panel]
+    targets: Sequence[str]
+    computed: str
+
+    @property
+    def captions(self) -> tuple[str, ...]:
+        return tuple(panel.caption for panel in self.panels)
+
+    @property
+    def unseen(self) -> set[str]:
+        return set(self.targets) - set(self.panels[-1].scene.targets)
+
+    def frames(self) -> Iterator[Frame]:
+        first = self.panels[-1].scene.view(self.panels[-1].scene.targets[0])
+        size = _panel_size(first)
+        caption = np.concatenate([_caption(panel.caption, size.width) for panel in self.panels], axis=1)
+        for target in self.targets:
+            drawn = [_drawn(panel, target, size) for panel in self.panels]
+            yield np.concatenate([caption, np.concatenate(drawn, axis=1)])
+
+
+def _along_targets(base: LiftedScene) -> _Show:
+    colours = SteadyPictures(base)
+    lifted = _Panel("lifted", base, colours)
+    # Novel cameras of a run have no 2D answer to stand beside.
+    has_plain = any(base.plain(target) is not None for target in base.targets[:1])
+    panels = (_Panel("2D", base, colours, is_plain=True), lifted) if has_plain else (lifted,)
+    return _Show(panels, base.targets, "nothing, all was lifted already")
+
+
+def _along_path(base: LiftedScene, path: PathLift) -> _Show:
+    answers = _Panel("lifted", path.answers, SteadyPictures(base))
+    computed = ", ".join(f"{count} {kind}" for kind, count in sorted(path.computed.items()))
+    panels: tuple[_Panel, ...] = (answers,)
+    if path.pictures is not None:
+        panels = (_Panel("picture", path.pictures, SteadyPictures(path.pictures)), answers)
+    return _Show(panels, path.targets, computed or "nothing, all was committed")
+
+
+def _panel_size(view: LiftedView) -> ImageSize:
+    """Return the size of every panel: that of the view or of its answer, the larger, enlarged by a whole factor."""
+    height, width = view.camera.size.height, view.camera.size.width
+    finer = max(1, round(view.prediction.values.shape[-2] / height))
+    factor = finer * max(1, -(-_LEAST_PANEL_HEIGHT // (height * finer)))
+    return ImageSize(height * factor, width * factor)
+
+
+def _drawn(panel: _Panel, target: str, size: ImageSize) -> Frame:
+    """Return a panel's picture in the middle of its place, as large as fits; grey around it, or all of it."""
+    place = np.full((size.height, size.width, 3), HOLE_GREY, np.float32)
+    view = panel.view(target)
+    if view is not None:
+        fitted = _fitted(panel.pictures.of(view.prediction), view, size)
+        top, left = (size.height - fitted.shape[0]) // 2, (size.width - fitted.shape[1]) // 2
+        place[top : top + fitted.shape[0], left : left + fitted.shape[1]] = fitted
+    return (place.clip(0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def _fitted(picture: Picture, view: LiftedView, size: ImageSize) -> Picture:
+    # The camera's proportions: a grid of cells may have others.
+    scale = min(size.height / view.camera.size.height, size.width / view.camera.size.width)
+    height, width = (max(1, round(side * scale)) for side in (view.camera.size.height, view.camera.size.width))
+    method = _resampling(view.prediction, is_smaller=height < picture.shape[0])
+    fitted: Picture = cv2.resize(np.ascontiguousarray(picture), (width, height), interpolation=method)
+    return fitted
+
+
+def _resampling(prediction: Prediction, *, is_smaller: bool) -> int:
+    if prediction.kind in _DISCRETE:
+        return int(cv2.INTER_NEAREST_EXACT)
+    return int(cv2.INTER_AREA if is_smaller else cv2.INTER_LINEAR)
+
+
+def _caption(words: str, width: int) -> Frame:
+    bar = np.full((CAPTION_HEIGHT, width, 3), _CAPTION_PAPER, np.uint8)
+    ink = (_CAPTION_INK,) * 3
+    cv2.putText(bar, words, (8, CAPTION_HEIGHT - 9), cv2.FONT_HERSHEY_SIMPLEX, 0.55, ink, 1, cv2.LINE_AA)
+    return bar

@@ -1,0 +1,145 @@
+"""Lifting to cameras that nobody took a picture from: along the path through a lifted scene's own cameras."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from lift3d.config import Recipe, parse_recipe
+from lift3d.errors import ConfigError, Lift3dError, SceneError
+from lift3d.lifters.catalog import build_lifter
+from lift3d.metrics.catalog import build_metrics
+from lift3d.operators.catalog import build_operator
+from lift3d.operators.protocol import Operator
+from lift3d.pipeline.digests import features_digest
+from lift3d.pipeline.inputs import Report, SceneInputs
+from lift3d.pipeline.models import Models
+from lift3d.pipeline.scene import run_scene
+from lift3d.results.lifted_scene import LiftedScene
+from lift3d.storage import layout
+from lift3d.storage.location import Store
+from lift3d.storage.mending import mended
+
+# The operator whose answer is the lifted picture itself.
+PICTURE = "rgb"
+# There is no true view to compare a novel camera's with.
+_METRICS = ("coverage",)
+_REMEDY = "--frames 0 makes a video of the views that are lifted already, and needs nothing else."
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PathLift:
+    """A scene lifted along a path.
+
+    Attributes:
+        answers: What the operator says there.
+        pictures: What the place looks like there; None if the run did not lift it, or the answers are it.
+        targets: Ids of all cameras along the path; what no source sees has no view among the answers.
+        computed: How many of each kind of product were missing and computed.
+    """
+
+    answers: LiftedScene
+    pictures: LiftedScene | None
+    targets: tuple[str, ...]
+    computed: Mapping[str, int]
+
+
+def lift_along_path(base: LiftedScene, count: int) -> PathLift:
+    """Lift to ``count`` cameras along the path through a scene's own; what the store holds is read, not computed.
+
+    The products go into the scene's store; no run is recorded, so the store's latest run stays what it was.
+
+    Raises:
+        ConfigError: If the operator cannot be built again, or is another one by now.
+        SceneError: If the photographs are gone, or the operator cannot be lifted along the path.
+    """
+    operators = _operators(base)
+    recipe = path_recipe(base, count, tuple(operator.spec.name for operator in operators))
+    models = Models(operators, (build_lifter(base.lifter),), build_metrics(_METRICS))
+    try:
+        inputs = SceneInputs(base.scene, base.store, recipe.image_height)
+    except Lift3dError as error:
+        raise SceneError(f"The photographs of '{base.name}' cannot be read again: {error} {_REMEDY}") from error
+    with _progress(base.name) as report:
+        found = mended(base.store, lambda: run_scene(inputs, recipe, models, report))
+    manifest = {**found, "location": base.manifest["location"]}
+    lifted = [replace(base, recipe=recipe, manifest=manifest, operator=one.spec.name) for one in operators]
+    answers = lifted[-1]
+    if not answers.targets:
+        reasons = [one["reason"] for one in manifest["lifted"] if one["operator"] == base.operator]
+        reason = next(filter(None, reasons), "no source sees what any of its cameras sees")
+        raise SceneError(f"'{base.operator}' was not lifted along the path of '{base.name}': {reason}. {_REMEDY}")
+    targets = tuple(f"novel-{index:04d}" for index in range(count))
+    return PathLift(answers, lifted[0] if len(lifted) > 1 else None, targets, manifest["computed"])
+
+
+def path_recipe(base: LiftedScene, count: int, operators: tuple[str, ...]) -> Recipe:
+    """Return the recipe of a lifted scene with another set of targets, and nothing that is not needed for them."""
+    fields = base.recipe.model_dump(mode="json")
+    changed = {"operators": operators, "lifters": (base.lifter,), "metrics": _METRICS, "targets": f"path:{count}"}
+    return parse_recipe({**fields, **changed})
+
+
+def _operators(base: LiftedScene) -> tuple[Operator, ...]:
+    """Return the operators to lift: that of the picture if the run lifted it, then the one that was chosen."""
+    chosen = _rebuilt(base)
+    lifted = {(one["operator"], one["lifter"]) for one in base.manifest["lifted"] if one["parts"]}
+    has_picture = base.operator != PICTURE and (PICTURE, base.lifter) in lifted
+    return (build_operator(PICTURE), chosen) if has_picture else (chosen,)
+
+
+def _rebuilt(base: LiftedScene) -> Operator:
+    """Build the operator of a lifted scene by what its run calls it."""
+    first: Lift3dError | None = None
+    # An operator may spell its name in another way than the recipe; the one that is spelt alike is tried first.
+    for name in sorted(base.recipe.operators, key=lambda name: name != base.operator):
+        try:
+            operator = build_operator(name, base.recipe.plugins)
+        except Lift3dError as error:
+            first = first or error
+            continue
+        if operator.spec.name == base.operator:
+            _check_same(base, operator)
+            return operator
+    raise ConfigError(
+        f"Operator '{base.operator}' cannot be built again from its name: {first or 'no name of the run gives it'} "
+        f"It may have been an object in Python, or a plug-in that has moved. {_REMEDY}"
+    )
+
+
+def _check_same(base: LiftedScene, operator: Operator) -> None:
+    """Refuse an operator of the same name that would give other features than those the scene was lifted from."""
+    now = features_digest(operator.spec)
+    known = _features_of(base.store, base.manifest["scene"], operator.spec.name)
+    if known and now not in known:
+        raise ConfigError(
+            f"Operator '{base.operator}' is not what it was when '{base.name}' was lifted: its code or weights differ. "
+            f"Run it again on the scene to see the new one. {_REMEDY}"
+        )
+
+
+def _features_of(store: Store, scene: str, operator: str) -> tuple[str, ...]:
+    """Return the digests of the operators of a name that have features of a scene in the store."""
+    of_one = layout.features_path(scene, operator, "digest", "view")
+    return store.names(of_one.rsplit("/", 2)[0])
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[Report]:
+    """Show on standard error how far a scene is, if that is a terminal."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(title, total=None)
+
+        def report(stage: str, done: int, total: int) -> None:
+            progress.update(task, description=f"{title}: {stage}", completed=done, total=total)
+
+        yield report

@@ -1,0 +1,216 @@
+"""How many bytes a scene takes, in memory and in the store: arithmetic on sizes, nothing is opened.
+
+Counted are the arrays that grow with the scene, and those that a lifter holds while it works. Not counted are the
+activations and weights of the 2D model, which its spec does not tell: leave room for them in the allowance.
+
+Letters: V is one float per plane and guide cell.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lift3d.config import Recipe
+from lift3d.domain.camera import ImageSize
+from lift3d.lifters.blend import CHANNEL_BLOCK, CORNER_TILE
+from lift3d.lifters.catalog import LEARNED, PLANE_SWEEP, lifter_spec
+from lift3d.lifters.corrective import TILE_MARGIN, tile_cells
+from lift3d.lifters.networks.corrector import TAP_INPUTS, TOKEN_WIDTH
+from lift3d.lifters.networks.density_proposal import WIDTHS
+from lift3d.lifters.plane_sweep import PlaneSweepConfig
+from lift3d.lifters.ray_evidence import VOLUME_CHANNELS
+from lift3d.lifters.tap_agreement import NEAR_TAPS, NEIGHBOUR_OFFSETS, PROJECTED_CHANNELS, SHARPENED_TAPS
+from lift3d.operators.protocol import COMPARABLE, OperatorSpec
+from lift3d.pipeline.weigh import PICTURE_TAPS
+from lift3d.pipeline.inputs import CACHE_BYTES
+from lift3d.pipeline.products import VIEWS_PER_PART
+
+# A worker after its first tiny scene: 580 MB measured, 672 MB with timm loaded.
+WORKER_BYTES = 700 * 2**20
+# Channels of an operator that tells them only after the first image; those of a large vision transformer.
+ASSUMED_CHANNELS = 1024
+# What lifting once leaves with the libraries for as long as the process lives: measured, whatever the size.
+WORKSPACE_BYTES = 60 * 2**20
+# The most samples that a lifter keeps per guide cell.
+_GUIDE_SAMPLES = 8
+# V that the sweep holds. Per source: occupancy and visibility, then who sees what of the target. Besides: costs while
+# they are aggregated, in both directions and with their paths, and the votes.
+_SWEEP_PER_SOURCE, _SWEEP_BESIDES = 3, 36
+# V of the learned stage I per source: occupancy and visibility in its own frame; both and preference in the target's.
+_EVIDENCE_PER_SOURCE = 5
+# Volumes of the U-Net's finest level that are there at once, and what the coarser ones add to them.
+_UNET_VOLUMES, _UNET_COARSER = 6, 1.15
+# Floats of one tap in stage II: its features, in another order of memory, squared and masked; its scalars; tokens with
+# queries, keys and values. Its share of the solver's matrices comes on top.
+_FEATURE_COPIES, _TOKEN_COPIES, _MATRIX_COPIES = 4, 4, 2
+_FLOAT32, _FLOAT16, _INT64 = 4, 2, 8
+# Of one tap: source (int64), two coordinates, weight and log scale. Twice, since rows are put together at the end.
+_TAP_BYTES = 2 * (_INT64 + 4 * _FLOAT32)
+# Of one corner of a tap while it is blended: its index, its share, and a temporary of each.
+_CORNER_BYTES = 32
+# Measured peaks lie up to 10 % above the sum of the arrays: what the allocator keeps.
+_ALLOCATOR_MARGIN = 1.1
+
+
+@dataclass(frozen=True, slots=True)
+class SceneSize:
+    """What the bytes of a scene depend on besides the recipe.
+
+    Attributes:
+        image: Size at which views are encoded and lifted.
+        view_count: Usable views.
+        target_count: Views to lift.
+        map_bytes_per_px: Bytes per pixel of depth, labels and instances, where the views have them.
+    """
+
+    image: ImageSize
+    view_count: int
+    target_count: int
+    map_bytes_per_px: int = 0
+
+    @property
+    def pixel_count(self) -> int:
+        """Pixels of one view."""
+        return self.image.height * self.image.width
+
+
+@dataclass(frozen=True, slots=True)
+class Peak:
+    """The largest memory that a worker needs for a scene.
+
+    Attributes:
+        needed_bytes: All of it.
+        reserved_bytes: The part that does not depend on the operator: the process and its two caches.
+        operator: Whose views take the most.
+    """
+
+    needed_bytes: int
+    reserved_bytes: int
+    operator: str
+
+
+def cuts_of(spec: OperatorSpec, image: ImageSize) -> list[tuple[int, int]]:
+    """Return channels (assumed where the spec does not tell them) and cells of one view, cut by cut."""
+    cuts = [(spec.channel_count or ASSUMED_CHANNELS, spec.stride_px), *spec.further_cuts]
+    return [(channels, math.ceil(image.height / stride) * math.ceil(image.width / stride)) for channels, stride in cuts]
+
+
+def feature_bytes(spec: OperatorSpec, image: ImageSize, number_bytes: int = _FLOAT32) -> int:
+    """Return the bytes of one view's features: 4 per value in memory, 2 in the store before compression."""
+    return sum(channels * cells for channels, cells in cuts_of(spec, image)) * number_bytes
+
+
+def lifted_bytes(spec: OperatorSpec, image: ImageSize, number_bytes: int = _FLOAT32) -> int:
+    """Return the bytes of one lifted view: features, coverage, depth and prediction.
+
+    Args:
+        spec: The operator's.
+        image: Size of the view.
+        number_bytes: Of one feature value: 4 in memory, 2 in the store.
+    """
+    beside = sum(cells for _, cells in cuts_of(spec, image)) * 2 * _FLOAT32
+    return feature_bytes(spec, image, number_bytes) + beside + _prediction_bytes(spec, image)
+
+
+def stored_scene_bytes(
+    size: SceneSize, recipe: Recipe, specs: Sequence[OperatorSpec], views_to_encode: Mapping[str, int]
+) -> int:
+    """Return what a scene adds to the store, before compression: features that are missing, and all lifted views."""
+    per_target = len(recipe.lifters) + 1
+    return sum(
+        views_to_encode[spec.name] * feature_bytes(spec, size.image, _FLOAT16)
+        + size.target_count * per_target * lifted_bytes(spec, size.image, _FLOAT16)
+        for spec in specs
+    )
+
+
+def peak_of(size: SceneSize, recipe: Recipe, specs: Sequence[OperatorSpec]) -> Peak:
+    """Return the peak of a worker: it either lifts one part of the targets or scores one operator's views.
+
+    Lifting holds a part of every operator and lifter at once, and a copy of the largest while it is written. Scoring
+    holds all targets of one operator under every lifter, with the features once more as the decoder saw them.
+    """
+    frames = size.view_count * size.pixel_count * (3 * _FLOAT32 + 1 + size.map_bytes_per_px)
+    features = sum(size.view_count * feature_bytes(spec, size.image) for spec in specs)
+    reserved = WORKER_BYTES + min(CACHE_BYTES, frames) + min(CACHE_BYTES, features)
+    per_target = len(recipe.lifters) + 1
+    part = min(VIEWS_PER_PART, size.target_count)
+    parts = {spec.name: part * per_target * lifted_bytes(spec, size.image) for spec in specs}
+    scored = {
+        spec.name: size.target_count * per_target * (lifted_bytes(spec, size.image) + feature_bytes(spec, size.image))
+        for spec in specs
+    }
+    working = max(working_bytes(spec, size.image, recipe) for spec in specs)
+    lifting = sum(parts.values()) + max(parts.values()) // per_target + _proposal_bytes(size.image, recipe) + working
+    scoring = max(scored.values())
+    needed = reserved + int(_ALLOCATOR_MARGIN * max(lifting, scoring))
+    return Peak(needed, reserved, max(scored, key=lambda name: scored[name]))
+
+
+def working_bytes(spec: OperatorSpec, image: ImageSize, recipe: Recipe) -> int:
+    """Return what lifting one target of one operator holds on the way: the search for depth, or what follows it."""
+    kinds = [name.partition("?")[0] for name in recipe.lifters]
+    search = max(_search_bytes(kind, image, recipe.sources) for kind in kinds)
+    is_guided = any(lifter_spec(kind).is_guided for kind in kinds) and spec.quantity in COMPARABLE
+    is_guided = is_guided and not spec.is_precomputed
+    picture = image.height * image.width * PICTURE_TAPS * _TAP_BYTES if is_guided else 0
+    corrects = is_guided and spec.quantity != "color"
+    at_cuts = []
+    for channels, cells in cuts_of(spec, image):
+        correction = _correction_bytes(cells, image, channels, recipe) if corrects else 0
+        # Those of stage I and, where they are corrected, the vote beside them.
+        weights = recipe.tap_count * cells * _TAP_BYTES * (2 if corrects else 1)
+        at_cuts.append(weights + max(correction, _blend_bytes(cells, recipe)))
+    return max(search, picture, *at_cuts)
+
+
+def _search_bytes(kind: str, image: ImageSize, source_count: int) -> int:
+    """Return the volumes of stage I; depth is searched in a few sources however many there are."""
+    config = PlaneSweepConfig()
+    volume = config.plane_count * _guide_cells(image) * _FLOAT32
+    swept = min(source_count, config.swept_count)
+    if kind == PLANE_SWEEP.name:
+        return volume * (_SWEEP_PER_SOURCE * swept + _SWEEP_BESIDES)
+    if kind in LEARNED:
+        network = _UNET_VOLUMES * WIDTHS[0] * _UNET_COARSER
+        return int(volume * (_EVIDENCE_PER_SOURCE * swept + VOLUME_CHANNELS + network))
+    return 0
+
+
+def _correction_bytes(cells: int, image: ImageSize, channel_count: int, recipe: Recipe) -> int:
+    """Return what stage II holds for the cells that it corrects at once."""
+    taps = recipe.tap_count + min(recipe.tap_count, NEAR_TAPS) + SHARPENED_TAPS * len(NEIGHBOUR_OFFSETS)
+    cols = max(1.0, math.sqrt(cells * image.width / image.height))
+    at_once = min(cells, tile_cells(recipe.tap_count) + int(2 * TILE_MARGIN * cols))
+    floats = (
+        _FEATURE_COPIES * min(channel_count, PROJECTED_CHANNELS)
+        + TAP_INPUTS
+        + _TOKEN_COPIES * TOKEN_WIDTH
+        + _MATRIX_COPIES * taps
+    )
+    return at_once * taps * floats * _FLOAT32
+
+
+def _blend_bytes(cells: int, recipe: Recipe) -> int:
+    """Return the corners of one tile of cells."""
+    table = recipe.sources * cells * CHANNEL_BLOCK // 2
+    return min(4 * cells * recipe.tap_count, max(CORNER_TILE, table)) * _CORNER_BYTES
+
+
+def _proposal_bytes(image: ImageSize, recipe: Recipe) -> int:
+    return _guide_cells(image) * _GUIDE_SAMPLES * (2 + 2 * recipe.sources) * _FLOAT32 * len(recipe.lifters)
+
+
+def _guide_cells(image: ImageSize) -> int:
+    config = PlaneSweepConfig()
+    stride = max(config.guide_stride_px, math.sqrt(image.height * image.width / config.max_cells))
+    return math.ceil(image.height / stride) * math.ceil(image.width / stride)
+
+
+def _prediction_bytes(spec: OperatorSpec, image: ImageSize) -> int:
+    if spec.prediction_kind == "embedding":
+        channels, cells = cuts_of(spec, image)[0]
+        return cells * (channels * _FLOAT32 + 1)
+    masks = cuts_of(spec, image)[0][0] * _FLOAT32
+    per_pixel = {"image": 3 * _FLOAT32, "labels": _INT64, "masks": masks, "scalar": _FLOAT32}
+    return image.height * image.width * (per_pixel[spec.prediction_kind] + 1)

@@ -1,0 +1,109 @@
+"""How far the runs of a store are: one listing per run, and the records that are new since it was asked last."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from lift3d.runs.record_index import known_records
+from lift3d.runs.table import list_runs, read_recipe, scene_record_path
+from lift3d.storage.location import open_store
+from lift3d.tables.dataset_table import RecordEntry
+
+# The pace of now, not of a start that waited for machines, nor of the day before a pause.
+RECENT = 100
+# Failures that are shown one by one; the table has all.
+SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """Counts of one run.
+
+    Attributes:
+        run: Run id.
+        what: Operators, lifters and protocol of the recipe, in words.
+        wanted: Scenes of the recipe.
+        committed: Scenes whose products all stand.
+        failed: Location and reason of each scene that could not be lifted.
+        quarantined: Location and reason of each scene that was given up after it had cost too many workers.
+        scenes_per_hour: Pace of the last scenes; None if there are too few to say.
+        hours_left: For what is to do, at that pace.
+        last_at: When the last scene was finished, by the store's clock; None before the first.
+    """
+
+    run: str
+    what: str
+    wanted: int
+    committed: int
+    failed: tuple[tuple[str, str], ...]
+    quarantined: tuple[tuple[str, str], ...] = ()
+    scenes_per_hour: float | None = None
+    hours_left: float | None = None
+    last_at: str | None = None
+
+    @property
+    def to_do(self) -> int:
+        """Scenes without a record."""
+        return self.wanted - self.committed - len(self.failed) - len(self.quarantined)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON-ready values."""
+        return {**asdict(self), "to_do": self.to_do}
+
+    def to_text(self) -> str:
+        """Return one line, one on the pace of a run that goes on, and one more per failed scene."""
+        given_up = f"{len(self.quarantined)} quarantined · " if self.quarantined else ""
+        counts = (
+            f"{self.committed} of {self.wanted} committed · {len(self.failed)} failed · {given_up}{self.to_do} to do"
+        )
+        lines = [f"{self.run}  {counts}  ({self.what})"]
+        if self.to_do and self.scenes_per_hour is not None and self.hours_left is not None:
+            pace = f"{self.scenes_per_hour:.0f} scenes per hour, {self.hours_left:.1f} h left at that pace"
+            lines.append(f"  {pace} (last scene at {self.last_at})")
+        told = [*self.quarantined, *self.failed]
+        lines += [f"  ✗ {location}: {reason}" for location, reason in told[:SHOWN]]
+        if len(told) > SHOWN:
+            lines.append(f"  … and {len(told) - SHOWN} more; lift3d tables --format csv has all")
+        return "\n".join(lines)
+
+
+def run_states(url: str) -> list[RunState]:
+    """Return the state of every run of a store.
+
+    Raises:
+        StoreLayoutError: If there is no store at the URL.
+    """
+    store = open_store(url)
+    states = []
+    for run_id in list_runs(store):
+        recipe = read_recipe(store, run_id)
+        records = known_records(store, run_id)
+        found = [(location, records.get(scene_record_path(recipe, location))) for location in recipe.scenes]
+        done = [(location, one) for location, one in found if one is not None and one.outcome != "unreadable"]
+        committed = sum(one.outcome == "ok" for _, one in done)
+        unlifted = [(location, one) for location, one in done if one.outcome != "ok"]
+        pace = _pace([one for _, one in done])
+        last = max((one.modified for _, one in done), default=None)
+        states.append(
+            RunState(
+                run=run_id,
+                what=f"{', '.join(recipe.operators)} × {', '.join(recipe.lifters)}, {recipe.protocol}",
+                wanted=len(recipe.scenes),
+                committed=committed,
+                failed=tuple((location, one.reason) for location, one in unlifted if not one.is_quarantined),
+                quarantined=tuple((location, one.reason) for location, one in unlifted if one.is_quarantined),
+                scenes_per_hour=pace,
+                hours_left=(len(found) - len(done)) / pace if pace else None,
+                last_at=None if last is None else datetime.fromtimestamp(last, UTC).isoformat(timespec="seconds"),
+            )
+        )
+    return states
+
+
+def _pace(done: Sequence[RecordEntry]) -> float | None:
+    """Return scenes per hour over the last of them."""
+    times = sorted(one.modified for one in done)[-RECENT:]
+    if len(times) < 2 or times[-1] == times[0]:
+        return None
+    return 3600 * (len(times) - 1) / (times[-1] - times[0])

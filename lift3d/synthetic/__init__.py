@@ -1,0 +1,1 @@
+"""Computed scenes with exact depth, for the demo, tests and training."""

@@ -1,0 +1,234 @@
+"""Scenes that are computed, not captured: ``procedural:room?seed=0&views=24&height=120&width=160``.
+
+Exact z-depth, class labels and instance ids of every pixel at any size: for tests, training, demonstrations.
+"""
+
+import functools
+import math
+from dataclasses import MISSING, asdict, dataclass, fields
+from urllib.parse import parse_qsl
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lift3d.domain.camera import Camera, ImageSize
+from lift3d.domain.keys import digest
+from lift3d.domain.scene import DepthRange, Frame, Scene, View
+from lift3d.errors import ConfigError, ImageError, UnknownNameError
+from lift3d.synthetic.families import FAMILIES, build_world, camera_path
+from lift3d.synthetic.shading import shade, surface_index
+from lift3d.synthetic.world import World, cast
+
+SCHEME = "procedural:"
+# Raised when the same location would give other pixels.
+CONTENT_VERSION = 1
+_SAMPLES_PER_AXIS = 2
+_POINTS_PER_VIEW = 16
+_MAX_PIXELS = 4096 * 4096
+_DEPTH_MARGIN = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class ProceduralSpec:
+    """What a location says; equal specs give equal scenes.
+
+    Attributes:
+        family: One of FAMILIES.
+        seed: Which world of the family.
+        views: Number of views along the camera path.
+        height: Image height, pixels.
+        width: Image width, pixels.
+        fov_deg: Horizontal field of view, degrees.
+        spacing: Distance of neighbouring views; 1 is two to four degrees of parallax.
+        depth: 0 hides z-depth, as in a scene without any.
+        labels: 0 hides labels and instances.
+    """
+
+    family: str
+    seed: int = 0
+    views: int = 24
+    height: int = 120
+    width: int = 160
+    fov_deg: float = 62.0
+    spacing: float = 1.0
+    depth: int = 1
+    labels: int = 1
+
+    def __post_init__(self) -> None:
+        if self.family not in FAMILIES:
+            raise UnknownNameError.of("procedural family", self.family, FAMILIES)
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ConfigError(f"Procedural option {name}={value} is out of range; expected {low} to {high}.")
+
+    @classmethod
+    def parse(cls, location: str) -> "ProceduralSpec":
+        """Read a location.
+
+        Raises:
+            UnknownNameError: If the family or an option does not exist.
+            ConfigError: If a value does not read as a number, is out of range, or is given twice.
+        """
+        family, _, query = location.removeprefix(SCHEME).partition("?")
+        kinds = {field.name: type(field.default) for field in fields(cls) if field.default is not MISSING}
+        options: dict[str, int | float] = {}
+        for name, text in parse_qsl(query, keep_blank_values=True):
+            if name not in kinds:
+                raise UnknownNameError.of("procedural option", name, kinds)
+            if name in options:
+                raise ConfigError(f"Procedural option '{name}' is given twice in '{location}'; give it once.")
+            try:
+                options[name] = kinds[name](text)
+            except ValueError as error:
+                kind = kinds[name].__name__
+                raise ConfigError(f"Procedural option {name}='{text}' is not a number ({kind}).") from error
+        return cls(family, **options)  # type: ignore[arg-type]
+
+    @property
+    def scene_id(self) -> str:
+        """Family, seed, and every option that is not the default."""
+        extra = [
+            f"{field.name}{getattr(self, field.name)}"
+            for field in fields(self)
+            if field.name not in ("family", "seed") and getattr(self, field.name) != field.default
+        ]
+        return "-".join([self.family, str(self.seed), *extra])
+
+
+_RANGES: dict[str, tuple[int | float, int | float]] = {
+    "seed": (0, 2**31 - 1),
+    "views": (1, 10_000),
+    "height": (8, 4096),
+    "width": (8, 4096),
+    "fov_deg": (10.0, 120.0),
+    "spacing": (0.01, 10.0),
+    "depth": (0, 1),
+    "labels": (0, 1),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ProceduralFrame:
+    """The pixels of one view of a procedural scene, computed when asked for."""
+
+    spec: ProceduralSpec
+    index: int
+
+    @property
+    def has_depth(self) -> bool:
+        """Whether load gives z_depth."""
+        return bool(self.spec.depth)
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether load gives labels and instances."""
+        return bool(self.spec.labels)
+
+    def load(self, camera: Camera, size: ImageSize) -> Frame:
+        """Render at ``size``. Pixels are the view's own; ``camera`` may lie in a world moved rigidly.
+
+        Raises:
+            ImageError: If the camera belongs to an image of another size, or the size is too large to render.
+        """
+        own = ImageSize(self.spec.height, self.spec.width)
+        if camera.size != own or size.height * size.width > _MAX_PIXELS:
+            raise ImageError(
+                f"Procedural view {self.index} is {own}; got a camera of {camera.size}, to render at {size}. "
+                f"Expected the view's own camera and at most {_MAX_PIXELS} pixels; ask for fewer."
+            )
+        frame = _rendered(self.spec, self.index, size)
+        return Frame(
+            image=frame.image.clone(),
+            is_valid=torch.ones(size.height, size.width, dtype=torch.bool),
+            camera=camera.resized(size),
+            z_depth=_copied(frame.z_depth) if self.spec.depth else None,
+            labels=_copied(frame.labels) if self.spec.labels else None,
+            instances=_copied(frame.instances) if self.spec.labels else None,
+        )
+
+    def content_digest(self) -> str:
+        """Digest of the parameters and the version of the renderer."""
+        return digest({**asdict(self.spec), "index": self.index, "version": CONTENT_VERSION})
+
+
+class ProceduralReader:
+    """Reads ``procedural:FAMILY?option=value&…``; the options are the fields of ProceduralSpec."""
+
+    def recognizes(self, location: str) -> bool:
+        """Whether the location names a procedural scene."""
+        return location.startswith(SCHEME)
+
+    def read(self, location: str) -> Scene:
+        """Build cameras, depth range and a few surface points.
+
+        Raises:
+            UnknownNameError: If the family or an option does not exist.
+            ConfigError: If a value is not one the option takes.
+        """
+        spec = ProceduralSpec.parse(location)
+        cameras = _cameras(spec)
+        probes = [_probe(build_world(spec.family, spec.seed), camera, view) for view, camera in enumerate(cameras)]
+        nearest = min(float(z_depth.min()) for z_depth, _ in probes)
+        farthest = max(float(z_depth.max()) for z_depth, _ in probes)
+        views = [View(f"{i:04d}", camera, ProceduralFrame(spec, i)) for i, camera in enumerate(cameras)]
+        return Scene(
+            id=spec.scene_id,
+            location=location,
+            views=tuple(views),
+            depth_range=DepthRange(nearest * (1 - _DEPTH_MARGIN), farthest * (1 + _DEPTH_MARGIN)),
+            points=torch.cat([points for _, points in probes]),
+            label_names=dict(enumerate(FAMILIES[spec.family].label_names)) if spec.labels else {},
+            notes=("Computed, not captured; z-depth and labels are exact.",),
+        )
+
+
+def render(world: World, camera: Camera) -> Frame:
+    """Render a world: colour averaged over 2×2 samples, z-depth and labels at the pixel centre."""
+    height, width = camera.size.height, camera.size.width
+    center = cast(world, camera)
+    surface = surface_index(world, camera, center).reshape(-1)
+    samples = _SAMPLES_PER_AXIS
+    fine = camera.resized(ImageSize(samples * height, samples * width))
+    color = shade(world, fine, cast(world, fine, torch.float32), samples)
+    color = color.reshape(height, samples, width, samples, 3).mean(dim=(1, 3))
+    labels = torch.tensor([one.label for one in world.surfaces])[surface]
+    instances = torch.tensor([one.instance for one in world.surfaces])[surface]
+    return Frame(
+        image=color.permute(2, 0, 1).contiguous(),
+        is_valid=torch.ones(height, width, dtype=torch.bool),
+        camera=camera,
+        z_depth=center.z_depth.to(torch.float32),
+        labels=labels.reshape(height, width),
+        instances=instances.reshape(height, width),
+    )
+
+
+@functools.lru_cache(maxsize=8)
+def _cameras(spec: ProceduralSpec) -> tuple[Camera, ...]:
+    focal = spec.width / (2 * math.tan(math.radians(spec.fov_deg) / 2))
+    # The principal point is off the centre, as in every real camera; a mix-up of the two then shows.
+    K = torch.tensor([[focal, 0, 0.51 * spec.width], [0, focal, 0.485 * spec.height], [0, 0, 1]], dtype=torch.float64)
+    size = ImageSize(spec.height, spec.width)
+    return tuple(Camera(K, w2c, size) for w2c in camera_path(spec.family, spec.views, spec.spacing))
+
+
+@functools.lru_cache(maxsize=8)
+def _rendered(spec: ProceduralSpec, index: int, size: ImageSize) -> Frame:
+    return render(build_world(spec.family, spec.seed), _cameras(spec)[index].resized(size))
+
+
+def _probe(world: World, camera: Camera, view: int) -> tuple[Tensor, Float[Tensor, "point 3"]]:
+    """Coarse z-depth of a view and a few surface points, other pixels in every view."""
+    coarse = camera.resized(camera.size.with_height(min(30, camera.size.height)))
+    hits = cast(world, coarse)
+    count = hits.z_depth.numel()
+    pick = (torch.arange(_POINTS_PER_VIEW) * count // _POINTS_PER_VIEW + 37 * view) % count
+    z_depth, direction = hits.z_depth.reshape(-1)[pick], hits.direction.reshape(-1, 3)[pick]
+    # Directions are in world axes already; only the centre is to be added.
+    return hits.z_depth, camera.center + direction * z_depth[:, None]
+
+
+def _copied(values: Tensor | None) -> Tensor | None:
+    return None if values is None else values.clone()

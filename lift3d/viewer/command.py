@@ -1,0 +1,136 @@
+"""``lift3d view``: a page on this machine that shows what was lifted, until it is told to end."""
+
+import contextlib
+import os
+import socket
+import sys
+import time
+import webbrowser
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import typer
+
+from lift3d.errors import ConfigError
+from lift3d.results.lifted_scene import Choice, lifted_scenes
+
+if TYPE_CHECKING:
+    from lift3d.viewer.session import Session
+
+# Results are nobody else's business: other machines come through ssh.
+HOST = "127.0.0.1"
+_LAST_PORT = 65535
+
+
+def serve_viewer(store: str, choice: Choice, port: int, is_opened: bool = True) -> None:
+    """Show a store in the browser until Ctrl-C.
+
+    Args:
+        store: URL of the store.
+        choice: What is shown first.
+        port: On this machine; 0: any that is free.
+        is_opened: Whether a browser is opened.
+
+    Raises:
+        ConfigError: If the port is taken, or none.
+        StoreLayoutError: If there is no store at the URL, or another version wrote it.
+        ProductMissingError: If it has no such run, or nothing was lifted in it.
+        UnknownNameError: If the run has no such scene, operator or lifter.
+    """
+    check_port(port)
+    with contextlib.suppress(KeyboardInterrupt), running_viewer(store, choice, port) as viewer:
+        typer.echo(viewer.to_text())
+        if is_opened:
+            _open_browser(viewer.address)
+        while True:
+            time.sleep(3600)
+
+
+@dataclass(frozen=True, slots=True)
+class RunningViewer:
+    """A viewer that serves.
+
+    Attributes:
+        session: What it shows.
+        port: On this machine.
+    """
+
+    session: "Session"
+    port: int
+
+    @property
+    def address(self) -> str:
+        """What a browser on this machine opens."""
+        return f"http://{HOST}:{self.port}"
+
+    def to_text(self) -> str:
+        """Say where and what it shows, and how to see it from elsewhere."""
+        one, viewed = self.session.current, self.session.viewed
+        counts = f"{len(viewed.places)} cameras, {len(viewed.cloud.points):,} points"
+        shown = f"{one.name} · {one.operator} · {one.lifter}: {counts}"
+        return (
+            f"view     {self.address}\n"
+            f"shows    {shown} ({viewed.feature_bytes / 2**20:.0f} MiB of features in memory)\n"
+            f"remote   ssh -L {self.port}:{HOST}:{self.port} this-machine, then open the same address there\n"
+            "end      Ctrl-C"
+        )
+
+
+@contextlib.contextmanager
+def running_viewer(store: str, choice: Choice, port: int) -> Iterator[RunningViewer]:
+    """Serve a store while the context lasts.
+
+    Raises:
+        ConfigError: If the port is taken, or none.
+        Lift3dError: As ``serve_viewer``.
+    """
+    current = choice.open(store)
+    scenes = lifted_scenes(current.store, current.recipe.run_id)
+    # The server, the page and all that draws are slow to import.
+    from lift3d.viewer.server import start_server
+    from lift3d.viewer.session import Session
+
+    check_port(port)
+    server = start_server(HOST, port)
+    try:
+        if port not in (0, server.get_port()):
+            raise _taken(port)  # somebody was faster, and the server took the next one
+        yield RunningViewer(Session(server, scenes, current), server.get_port())
+    finally:
+        server.stop()
+
+
+def check_port(port: int) -> None:
+    """Fail before anything is read if nothing can be served at a port.
+
+    Raises:
+        ConfigError: If it is taken, not allowed, or none.
+    """
+    if not 0 <= port <= _LAST_PORT:
+        raise ConfigError(f"A port is a number from 0 (any that is free) to {_LAST_PORT}, got {port}; see --port.")
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except PermissionError as error:
+            raise ConfigError(
+                f"Port {port} needs rights that you do not have; give one above 1023 with --port."
+            ) from error
+        except OSError as error:
+            raise _taken(port) from error
+
+
+def _taken(port: int) -> ConfigError:
+    return ConfigError(
+        f"Port {port} on {HOST} is taken, perhaps by another viewer; end that, or give another port: --port {port + 1}."
+    )
+
+
+def _open_browser(address: str) -> None:
+    """Open a browser where there is a screen; on others Python may start a browser of text in this terminal."""
+    has_screen = sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    # The address is printed: whatever goes wrong here, people can open it.
+    with contextlib.suppress(Exception):
+        if has_screen:
+            webbrowser.open(address)

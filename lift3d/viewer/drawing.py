@@ -1,0 +1,182 @@
+"""The 3D part of the page: cloud, cameras with their pictures, a dot at the point that was clicked."""
+
+import math
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import viser
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+from viser import transforms
+
+from lift3d.viewer.looks import Painting, ViewedScene
+from lift3d.viewer.stage import FIELD_OF_VIEW, Stage, half_extent, stage_of
+
+POINT_SIZE = 0.009
+# The first is what a browser without a graphics card draws while one waits for it.
+POINT_COUNTS = (50_000, 100_000, 200_000)
+_LINE_GREY = (90, 90, 90)
+# Of pictures this small, nobody sees more.
+_JPEG_QUALITY = 70
+# No colour of the scale between alike and unlike.
+_DOT_COLOUR = (235, 0, 235)
+_DOT_SIZE = 0.035
+_UNSEEN = 1e-6
+# Pictures follow when the cloud has been drawn: the browser would else decode them all first.
+_TURN_S = 0.4
+
+
+class Drawing:
+    """What of a scene stands in the page. One for all browsers that look."""
+
+    def __init__(self, server: viser.ViserServer) -> None:
+        """Draw nothing yet."""
+        self._server = server
+        # Nothing here casts a shadow or shines, and lights cost more than all points together.
+        server.scene.configure_default_lights(enabled=False, cast_shadow=False)
+        server.scene.configure_environment_map(None)
+        # Drawn like the cloud, and always, so that the shader of both stays linked while a cloud changes its colours.
+        # Two points in one place: a single colour would be drawn by another shader.
+        self._dot = server.scene.add_point_cloud(
+            "/asked",
+            np.zeros((2, 3), np.float32),
+            np.array([_DOT_COLOUR, _DOT_COLOUR], np.uint8),
+            point_size=_UNSEEN,
+            point_shape="circle",
+            point_shading="flat",
+            precision="float32",
+        )
+        self.stage: Stage | None = None
+        # Which points of the cloud are drawn, and where they are in the page.
+        self.drawn = torch.zeros(0, dtype=torch.int64)
+        self.points = torch.zeros(0, 3, dtype=torch.float64)
+        self._cloud: viser.PointCloudHandle | None = None
+        self._frustums: list[viser.CameraFrustumHandle] = []
+        self._is_shown, self._through = True, -1
+
+    def show(self, viewed: ViewedScene, painting: Painting, point_size: float, most: int) -> None:
+        """Draw another scene, or the same with more points."""
+        stage = stage_of(viewed.cloud.points, viewed.cameras)
+        with self._server.atomic():
+            self._clear()
+            self.stage, self._through = stage, -1
+            count = len(viewed.cloud.points)
+            # The cloud is thinned at random already, so every n-th point is as good a choice.
+            self.drawn = torch.arange(0, count, max(1, math.ceil(count / most)))
+            self.points = stage.to_page(viewed.cloud.points[self.drawn])
+            self._server.scene.set_up_direction(stage.up.numpy())
+            self._place_first_look(stage)
+            self._cloud = self._server.scene.add_point_cloud(
+                "/cloud",
+                self.points.numpy().astype(np.float32),
+                painting.points[self.drawn].numpy(),
+                point_size=point_size,
+                point_shape="circle",
+                point_shading="flat",
+                precision="float32",
+            )
+            for index in range(len(viewed.places)):
+                self._frustums.append(self._frustum(viewed, painting, index, stage))
+
+    def paint_cloud(self, painting: Painting) -> None:
+        """Change the colours of the points, and send them at once."""
+        if self._cloud is not None:
+            self._cloud.colors = painting.points[self.drawn].numpy()
+            self._server.flush()
+
+    def paint_pictures(self, viewed: ViewedScene, painting: Painting, is_wanted: Callable[[], bool]) -> None:
+        """Change the pictures at the cameras; stop if they are not wanted any more."""
+        time.sleep(_TURN_S)
+        # All in one message: browsers draw everything again for each that comes alone.
+        with self._server.atomic():
+            for index, frustum in enumerate(self._frustums):
+                if not is_wanted():
+                    return
+                frustum.image = viewed.picture(painting.pixels, index)
+
+    def mark(self, position: Float[Tensor, "3"] | None) -> None:
+        """Put the dot at a place of the page, or take it away."""
+        if position is not None:
+            self._dot.position = position.numpy()
+        self._dot.point_size = _UNSEEN if position is None else _DOT_SIZE
+
+    def look_through(self, client: viser.ClientHandle, viewed: ViewedScene, index: int) -> None:
+        """Move a browser's eye into a camera, whose own picture does not stand before it from now on."""
+        if self.stage is None:
+            return
+        camera = viewed.places[index].camera
+        with client.atomic():
+            client.camera.wxyz = _wxyz(camera.c2w)
+            client.camera.position = self.stage.to_page(camera.center).numpy()
+            client.camera.fov = 2 * math.atan(half_extent(camera)[1])
+        self._through = index
+
+    def look_over(self, client: viser.ClientHandle) -> None:
+        """Move a browser's eye back to where all is seen."""
+        if self.stage is None:
+            return
+        with client.atomic():
+            client.camera.up_direction = self.stage.up.numpy()
+            client.camera.position = self.stage.eye.numpy()
+            client.camera.look_at = np.zeros(3)
+            client.camera.fov = FIELD_OF_VIEW
+        self._through = -1
+
+    def show_cameras(self, is_shown: bool) -> None:
+        """Show or hide cameras."""
+        self._is_shown = is_shown
+        with self._server.atomic():
+            for index, frustum in enumerate(self._frustums):
+                frustum.visible = is_shown and index != self._through
+
+    @property
+    def are_cameras_shown(self) -> bool:
+        """Whether pictures can be clicked."""
+        return self._is_shown
+
+    def resize_points(self, size: float) -> None:
+        """Draw points larger or smaller, in page units."""
+        if self._cloud is not None:
+            self._cloud.point_size = size
+
+    def _clear(self) -> None:
+        self.mark(None)
+        if self._cloud is not None:
+            self._cloud.remove()
+        for frustum in self._frustums:
+            frustum.remove()
+        self._cloud, self._frustums = None, []
+
+    def _place_first_look(self, stage: Stage) -> None:
+        first = self._server.initial_camera
+        first.up, first.position, first.look_at = stage.up.numpy(), stage.eye.numpy(), np.zeros(3)
+        first.fov, first.near, first.far = FIELD_OF_VIEW, 0.005, 200.0
+
+    def _frustum(self, viewed: ViewedScene, painting: Painting, index: int, stage: Stage) -> viser.CameraFrustumHandle:
+        camera = viewed.places[index].camera
+        wide, high = half_extent(camera)
+        # viser gives every pyramid the same volume; this scale puts its base at our distance instead.
+        scale = stage.picture_distance * (wide * high / 3) ** (1 / 3)
+        return self._server.scene.add_camera_frustum(
+            f"/cameras/{index}",
+            fov=2 * math.atan(high),
+            aspect=wide / high,
+            scale=scale,
+            thickness=1.0,
+            thickness_units="screen",
+            color=_LINE_GREY,
+            image=viewed.picture(painting.pixels, index),
+            format="jpeg",
+            jpeg_quality=_JPEG_QUALITY,
+            wxyz=_wxyz(camera.c2w),
+            position=stage.to_page(camera.center).numpy(),
+            cast_shadow=False,
+            receive_shadow=False,
+        )
+
+
+def _wxyz(c2w: Tensor) -> NDArray[np.float64]:
+    return np.asarray(transforms.SO3.from_matrix(c2w[:3, :3].numpy()).wxyz, dtype=np.float64)

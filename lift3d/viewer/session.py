@@ -1,0 +1,220 @@
+"""What happens when something is chosen, clicked or typed. One state for all browsers that look at one server."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import viser
+
+from lift3d.errors import Lift3dError
+from lift3d.operators.open_vocabulary import TextEncoder
+from lift3d.results.lifted_scene import LiftedScene
+from lift3d.viewer import texts
+from lift3d.viewer.cloud import pick
+from lift3d.viewer.drawing import Drawing
+from lift3d.viewer.gathering import view_scene
+from lift3d.viewer.looks import Colouring, Look, Painting, ViewedScene
+from lift3d.viewer.panel import Panel
+from lift3d.viewer.stage import picture_hit
+from lift3d.viewer.words import can_take_words, embedded, text_encoder
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """How long the last look took on this side, in seconds.
+
+    Attributes:
+        cloud_s: Until the cloud's colours were computed and handed over.
+        pictures_s: Until the pictures were.
+    """
+
+    cloud_s: float
+    pictures_s: float
+
+
+class Session:
+    """One store on one server."""
+
+    def __init__(self, server: viser.ViserServer, scenes: Sequence[LiftedScene], current: LiftedScene) -> None:
+        """Read the current scene and draw it."""
+        self._server, self._scenes, self.current = server, scenes, current
+        self._lock = threading.RLock()
+        self._turns = 0
+        self._words, self._encoders = "", dict[str, TextEncoder]()
+        self._through = -1
+        self.viewed: ViewedScene = view_scene(current, scenes)
+        self.look = Look(colouring=self.viewed.colourings[0])
+        self.answered = Answered(0.0, 0.0)
+        self.drawing = Drawing(server)
+        self.panel = Panel(server.gui, scenes, current)
+        self._draw()
+        self._listen()
+
+    def ask_point(self, point: int | None) -> None:
+        """Compare everything with a point of the cloud; None: with nothing."""
+        with self._turn():
+            self._words = ""
+            self._repaint(replace(self.look, point=point, texts=None))
+
+    def ask_words(self, words: str) -> None:
+        """Look for words; what cannot be looked for is said in the panel."""
+        with self._turn():
+            name = self.current.operator
+            try:
+                if trouble := can_take_words(name, self.current.recipe.plugins):
+                    raise Lift3dError(trouble)
+                if name not in self._encoders:
+                    self.panel.words_note.content = texts.paragraph("Loading the model that reads words …")
+                    self._encoders[name] = text_encoder(name)
+                vectors = embedded(self._encoders[name], words)
+                channels = self.viewed.lifted.unit.shape[1]
+                if vectors.shape[1] != channels:
+                    raise Lift3dError(f"Words have {vectors.shape[1]} channels and features {channels}: no one space.")
+            except Lift3dError as error:
+                self.panel.words_note.content = texts.trouble(str(error))
+                return
+            self.panel.words_note.content = ""
+            self._words = words.strip()
+            self._repaint(replace(self.look, point=None, texts=vectors))
+
+    def switch(self, is_lifted: bool) -> None:
+        """Show lifted answers, or plain 2D ones."""
+        with self._turn():
+            self._repaint(replace(self.look, is_lifted=is_lifted or self.viewed.plain is None))
+
+    def colour(self, colouring: Colouring) -> None:
+        """Choose what is shown when nothing is asked; what was asked is forgotten."""
+        with self._turn():
+            self._words = ""
+            self._repaint(replace(self.look, colouring=colouring, point=None, texts=None))
+
+    def choose(self, scene: str, operator: str, lifter: str) -> None:
+        """Read and draw something else of the store; of what the scene does not have, the first or last it has."""
+        with self._turn():
+            chosen = _nearest_choice(self._scenes, scene, operator, lifter)
+            try:
+                viewed = view_scene(chosen, self._scenes)
+            except Lift3dError as error:
+                self.panel.summary.content = texts.trouble(f"{chosen!r} cannot be shown: {error}")
+                return
+            self.current, self.viewed, self._words = chosen, viewed, ""
+            colouring = self.look.colouring if self.look.colouring in viewed.colourings else viewed.colourings[0]
+            self.look = Look(self.look.is_lifted or viewed.plain is None, colouring)
+            self._draw()
+
+    def click(self, client: viser.ClientHandle, origin: Sequence[float], direction: Sequence[float]) -> None:
+        """Answer a click along a ray of the page: the first picture or point there."""
+        with self._turn():
+            if self.drawing.stage is None:
+                return
+            start, ray = (torch.tensor(tuple(one), dtype=torch.float64) for one in (origin, direction))
+            point = pick(self.drawing.points, start, ray)
+            picture = None
+            if self.drawing.are_cameras_shown:
+                picture = picture_hit(self.viewed.cameras, self.drawing.stage, start, ray)
+            if picture is not None and picture[0] != self._through and (point is None or picture[1] < point[1]):
+                self.enter(client, picture[0])
+            elif point is not None:
+                self.ask_point(int(self.drawing.drawn[point[0]]))
+
+    def enter(self, client: viser.ClientHandle, index: int) -> None:
+        """Look through a camera; −1: from outside."""
+        with self._turn():
+            self._through = index
+            if index < 0:
+                self.drawing.look_over(client)
+            else:
+                self.drawing.look_through(client, self.viewed, index)
+            # Pictures of cameras nearby would stand in the way.
+            self.panel.cameras.value = index < 0
+            self.drawing.show_cameras(index < 0)
+            self._show_through(self.viewed.paint(self.look))
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Wait until what came before is done, which stops sending pictures that are out of date already."""
+        self._turns += 1
+        with self._lock:
+            yield
+
+    def _draw(self) -> None:
+        painting = self.viewed.paint(self.look)
+        self._through = -1
+        self.drawing.show(self.viewed, painting, self.panel.point_size.value, self.panel.most_points)
+        self._mark()
+        self.panel.show_choice(self.current, self.viewed, len(self.drawing.drawn))
+        self.panel.show_look(self.look, self._words, painting.limits)
+        self._show_through(painting)
+
+    def _repaint(self, look: Look) -> None:
+        began = time.perf_counter()
+        turn = self._turns
+        has_moved = look.point != self.look.point
+        self.look = look
+        painting = self.viewed.paint(look)
+        self.drawing.paint_cloud(painting)
+        computed = time.perf_counter() - began
+        if has_moved:
+            self._mark()
+        self.panel.show_look(look, self._words, painting.limits)
+        self.drawing.paint_pictures(self.viewed, painting, lambda: turn == self._turns)
+        self._show_through(painting)
+        self.answered = Answered(computed, time.perf_counter() - began)
+
+    def _mark(self) -> None:
+        stage, point = self.drawing.stage, self.look.point
+        world = None if point is None else self.viewed.cloud.points[point]
+        self.drawing.mark(None if stage is None or world is None else stage.to_page(world))
+
+    def redraw(self) -> None:
+        """Draw again with as many points as the panel says now."""
+        with self._turn():
+            self._draw()
+
+    def _show_through(self, painting: Painting) -> None:
+        if self._through < 0:
+            self.panel.show_through("", None)
+        else:
+            place = self.viewed.places[self._through]
+            self.panel.show_through(place.target, self.viewed.picture(painting.pixels, self._through))
+
+    def _listen(self) -> None:
+        panel = self.panel
+        for choice in (panel.scene, panel.operator, panel.lifter):
+            choice.on_update(_from_people(lambda _: self._chosen()))
+        panel.switch.on_click(lambda _: self.switch(not self.look.is_lifted))
+        panel.colouring.on_update(_from_people(lambda _: self.colour(_colouring_of(panel.colouring.value))))
+        panel.form.on_submit(lambda _: self.ask_words(panel.words.value))
+        panel.find.on_click(lambda _: panel.form.submit())
+        panel.reset.on_click(lambda _: self.ask_point(None))
+        panel.overview.on_click(lambda event: self.enter(event.client, -1) if event.client else None)
+        panel.cameras.on_update(lambda _: self.drawing.show_cameras(panel.cameras.value))
+        panel.points.on_update(_from_people(lambda _: self.redraw()))
+        panel.point_size.on_update(lambda _: self.drawing.resize_points(panel.point_size.value))
+        self._server.scene.on_click()(lambda event: self.click(event.client, event.ray_origin, event.ray_direction))
+
+    def _chosen(self) -> None:
+        panel = self.panel
+        self.choose(panel.scene.value, panel.operator.value, panel.lifter.value)
+
+
+def _from_people(handler: Any) -> Any:
+    """Return a handler that leaves out what the panel did itself, as when it offers other choices."""
+    return lambda event: handler(event) if event.client_id is not None else None
+
+
+def _colouring_of(text: str) -> Colouring:
+    found: Colouring = next(key for key, value in texts.COLOURINGS.items() if value == text)  # type: ignore[assignment]
+    return found
+
+
+def _nearest_choice(scenes: Sequence[LiftedScene], scene: str, operator: str, lifter: str) -> LiftedScene:
+    of_scene = [one for one in scenes if one.name == scene] or list(scenes)
+    of_operator = [one for one in of_scene if one.operator == operator] or [
+        one for one in of_scene if one.operator == of_scene[0].operator
+    ]
+    return next((one for one in of_operator if one.lifter == lifter), of_operator[-1])

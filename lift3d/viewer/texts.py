@@ -1,0 +1,86 @@
+"""What the panel says, as HTML in which every name is escaped."""
+
+from html import escape
+
+import numpy as np
+
+from lift3d.viewer.looks import Look, ViewedScene, heat_scale
+
+COLOURINGS = {
+    "photo": "photographs",
+    "features": "what the model sees (features)",
+    "prediction": "what the model answers (prediction)",
+}
+SWITCH = {True: "Shown: lifted. Switch to plain 2D", False: "Shown: plain 2D. Switch to lifted"}
+HELP = (
+    "<b>Click a point</b>: where else is it like that? <b>Click a picture</b>: look through that camera. "
+    "Drag to turn, right-drag to move, scroll to zoom."
+)
+
+
+def paragraph(content: str, colour: str = "#444") -> str:
+    """Return a paragraph of the panel; the content is HTML."""
+    style = f"padding:0.15em 0.75em 0.35em;font-size:0.85em;line-height:1.45;color:{colour};overflow-wrap:anywhere"
+    return f'<div style="{style}">{content}</div>'
+
+
+def summary(name: str, viewed: ViewedScene, count: int) -> str:
+    """Say what is shown, with counts.
+
+    Args:
+        name: Of the scene.
+        viewed: What was read of it.
+        count: Points that are drawn.
+    """
+    shown = len(viewed.places)
+    views = f"{shown} cameras" if shown == viewed.view_count else f"{shown} of {viewed.view_count} cameras, evenly"
+    points = (
+        f"{count:,} points" if count == viewed.cloud.found else f"{count:,} of {viewed.cloud.found:,} points, evenly"
+    )
+    notes = [f"<b>{escape(name)}</b>: {views}, {points}."]
+    if count == 0:
+        notes.append("No depth was found, so there are no points.")
+    if viewed.photos is None:
+        notes.append("The photographs cannot be read any more.")
+    if viewed.plain is None:
+        notes.append("These cameras took no picture, so there is no plain 2D answer.")
+    step = max(place.step for place in viewed.places)
+    if step > 1:
+        notes.append(f"Of the features, every {step}th in both directions is held.")
+    return paragraph(" ".join(notes))
+
+
+def explanation(look: Look, words: str, limits: tuple[float, float] | None) -> str:
+    """Say what the colours mean."""
+    kind = "lifted" if look.is_lifted else "plain 2D"
+    if look.point is not None and limits is None:
+        return paragraph(f"At that point there is no {kind} answer to compare with. Click another.", "#a33")
+    if look.point is not None and limits is not None:
+        return paragraph(f"How alike the {kind} features are to those at the magenta dot (cosine).") + _scale(limits)
+    if look.texts is not None and limits is not None:
+        said = f"Where “{escape(words)}” is in the {kind} features; {limits[0]:.2f} is as much as anything else."
+        return paragraph(said) + _scale(limits)
+    meanings = {
+        "photo": "The colours of the photographs.",
+        "features": f"The {kind} features: three main directions as red, green and blue. Equal colours, equal meaning.",
+        "prediction": f"The {kind} answers of the model, one palette for all views.",
+    }
+    return paragraph(meanings[look.colouring])
+
+
+def trouble(message: str) -> str:
+    """Return an error as the panel shows it."""
+    return paragraph(escape(message), "#a33")
+
+
+def through(target: str) -> str:
+    """Say which camera is looked through."""
+    return paragraph(f"You look through camera <b>{escape(target)}</b>.")
+
+
+def _scale(limits: tuple[float, float]) -> str:
+    stops = ",".join(f"rgb({red},{green},{blue})" for red, green, blue in heat_scale(9).tolist())
+    low, high = (f"{value:.2f}" for value in np.asarray(limits).tolist())
+    bar = f'<div style="height:0.7em;border-radius:0.3em;background:linear-gradient(to right,{stops})"></div>'
+    ends = f"<span>unlike {low} and less</span><span>alike {high} and more</span>"
+    return paragraph(f'{bar}<div style="display:flex;justify-content:space-between">{ends}</div>')

@@ -1,0 +1,122 @@
+"""Captures as the world has them: the line goes on with what is usable and says what is not."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lift3d.cli.run import exit_code, scene_line
+from lift3d.config import parse_recipe
+from lift3d.errors import ConfigError
+from lift3d.runs.driver import Manifest
+from lift3d.runs.table import run_table
+from lift3d.storage.location import open_store
+from tests.support.captures import HEIGHT, WIDTH, capture, transforms, write_images, write_json
+from tests.support.runs import run_into, small_recipe
+
+Spoil = Callable[[Path, list[dict[str, Any]]], None]
+
+
+def write(folder: Path, spoil: Spoil | None = None, **shared: Any) -> Path:
+    source = capture()
+    write_images(folder / "images", source.names)
+    document = transforms(source, **shared)
+    if spoil is not None:
+        spoil(folder, document["frames"])
+    write_json(folder / "transforms.json", document)
+    return folder
+
+
+def run(location: str | Path, store: Path, **fields: Any) -> Manifest:
+    recipe = small_recipe(scenes=[str(location)], operators=["rgb"], **{"lifters": ["nearest_view"], **fields})
+    return run_into(str(store), recipe)[0]
+
+
+def far_away(folder: Path, frames: list[dict[str, Any]]) -> None:
+    frames[1]["transform_matrix"][0][3] = 1e300
+
+
+def beyond_floats(folder: Path, frames: list[dict[str, Any]]) -> None:
+    frames[1]["transform_matrix"][0][3] = 10**400
+
+
+def without_a_name(folder: Path, frames: list[dict[str, Any]]) -> None:
+    del frames[1]["file_path"]
+
+
+def empty_file(folder: Path, frames: list[dict[str, Any]]) -> None:
+    (folder / "images" / "001.png").write_bytes(b"")
+
+
+def outside(folder: Path, frames: list[dict[str, Any]]) -> None:
+    frames[1]["file_path"] = "../../etc/passwd"
+
+
+@pytest.mark.fault(24, "one of four frames: a pose at 1e300 or 10**400, no name, an empty file, or a name outside")
+@pytest.mark.parametrize("spoil", [far_away, beyond_floats, without_a_name, empty_file, outside])
+def test_one_bad_view_is_dropped_with_a_reason_and_the_others_go_on(tmp_path: Path, spoil: Spoil) -> None:
+    manifest = run(write(tmp_path / "scene", spoil), tmp_path / "store")
+    assert (manifest["outcome"], manifest["view_count"], len(manifest["dropped"])) == ("ok", 3, 1)
+    assert "1 view dropped, such as" in scene_line(manifest)
+
+
+def all_black(folder: Path, frames: list[dict[str, Any]]) -> None:
+    Image.fromarray(np.zeros((HEIGHT, WIDTH), np.uint8)).save(folder / "black.png")
+    for frame in frames:
+        frame["mask_path"] = "black.png"
+
+
+def test_a_scene_that_fails_keeps_a_row_for_each_view_that_made_it_fail(tmp_path: Path) -> None:
+    location = write(tmp_path / "scene", all_black)
+    manifest = run(location, tmp_path / "store")
+    assert manifest["outcome"] == "failed"
+    assert "no valid pixel" in scene_line(manifest)
+    recipe = small_recipe(scenes=[str(location)], operators=["rgb"], lifters=["nearest_view"])
+    rows = run_table(open_store(str(tmp_path / "store")), recipe.run_id).frame
+    assert (rows["metric"] == "usable_view").sum() == 4
+    assert (rows["metric"] == "usable_scene").sum() == 1
+
+
+@pytest.mark.fault(29, "all frames are unusable, or there are none")
+@pytest.mark.parametrize("shared", [{"w": 10**400}, {"fl_x": 1e300}, {"fl_x": -5.0}, {"frames": []}])
+def test_a_scene_without_a_usable_view_says_why(tmp_path: Path, shared: dict[str, Any]) -> None:
+    manifest = run(write(tmp_path / "scene", **shared), tmp_path / "store")
+    assert manifest["outcome"] == "failed"
+    assert "no usable view." in manifest["reason"]
+    assert len(manifest["reason"]) < 400
+
+
+@pytest.mark.fault(28, "a folder named in Chinese, with markup and formulas")
+def test_names_are_no_markup_no_formula_and_in_any_script(tmp_path: Path) -> None:
+    from lift3d.results.contact_sheet import draw_contact_sheet
+    from lift3d.scenes.catalog import read_scene
+
+    location = write(tmp_path / "漢字 [red] $\\x$ :x:")
+    manifest = run(location, tmp_path / "store")
+    assert r"\[red]" in scene_line(manifest)
+    recipe = small_recipe(scenes=[str(location)], operators=["rgb"], lifters=["nearest_view"])
+    sheet = draw_contact_sheet(read_scene(str(location)), recipe, manifest, "rgb", open_store(str(tmp_path / "store")))
+    assert sheet.startswith(b"\x89PNG")
+
+
+def test_a_record_is_called_what_the_recipe_calls_the_scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "scene")
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert run("scene", tmp_path / "store")["location"] == "scene"
+
+
+def test_a_scene_that_no_lifter_could_run_on_is_not_lifted(tmp_path: Path) -> None:
+    manifest = run(write(tmp_path / "scene"), tmp_path / "store", lifters=["depth_mean"])
+    assert manifest["outcome"] == "ok"
+    assert exit_code([manifest]) == 1
+    assert "needs-depth" in scene_line(manifest)
+
+
+def test_a_recipe_that_is_no_list_is_told_so_in_yamls_words() -> None:
+    with pytest.raises(ConfigError, match="Input should be a list"):
+        parse_recipe(json.loads('{"scenes": "procedural:room"}'))

@@ -1,0 +1,377 @@
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import trimesh
+import xarray
+from typer.testing import CliRunner
+
+import lift3d
+from lift3d.cli.app import app
+from lift3d.errors import CameraError, ConfigError, ProductMissingError, SceneError, SceneFormatError, UnknownNameError
+from lift3d.geometry.projection import is_inside, project
+from lift3d.geometry.rigid import transform
+from lift3d.results import export as export_command
+from lift3d.results.export import FORMS, ExportForm, export_lifted
+from lift3d.results.export_names import file_names
+from lift3d.results.export_pictures import UNKNOWN_ID, write_ids
+from lift3d.results.export_ply import export_ply, write_ply
+from lift3d.results.export_points import COVERED, PointCloud, fuse_points, world_words
+from lift3d.results.lifted_scene import Choice, open_lifted
+from lift3d.scenes.ply import read_ply_points
+from lift3d.storage.location import open_store
+from tests.support.runs import ROOM, run_into, small_recipe
+
+CLASSES = ("floor", "wall", "other")
+CHECKER, CHECKED = "tests.support.operators:CheckerOperator", "checker:8?stride=4"
+STRANGE = ("../../evil", "a/b", "A/B", "<script>alert(1)</script>", "кухня", "con" * 40)
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return lift3d.read_scene(ROOM)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, scene):
+    """A run of a small room on its true depth: pictures, true labels, true depth as a scalar, eight features."""
+    folder = tmp_path_factory.mktemp("exported")
+    for view in scene.views:
+        frame = view.load(48)
+        np.save(folder / f"{view.id}.npy", frame.z_depth.numpy())
+        ids = true_class(frame.labels)
+        for number, name in enumerate(CLASSES):
+            np.save(folder / f"{view.id}.{name}.npy", (ids == number).float().numpy())
+    labels = f"files:{folder}?pattern={{view}}.{{name}}.npy&names={','.join(CLASSES)}"
+    operators = [
+        "rgb",
+        f"{labels}&kind=labels",
+        f"{labels}&kind=masks",
+        f"files:{folder}?pattern={{view}}.npy",
+        CHECKED,
+    ]
+    url = str(folder / "store")
+    given = {"lifters": ["depth_mean"], "metrics": ["coverage"], "plugins": [CHECKER]}
+    run_into(url, small_recipe(operators=operators, **given))
+    lifted = {one.view("0002").prediction.kind: one for one in lift3d.lifted_scenes(url)}
+    assert set(lifted) == {"image", "labels", "masks", "scalar", "embedding"}
+    return url, lifted
+
+
+def true_class(labels):
+    """Floor, wall, and everything else."""
+    return torch.where(labels > 1, 2, labels)
+
+
+def choose(lifted):
+    return Choice(operator=lifted.operator)
+
+
+def nearest_surface(scene, points):
+    """Return how far points are from the surface, as a share of z-depth, where that is least, and the class there."""
+    off, found = torch.full((len(points),), torch.inf, dtype=torch.float64), torch.full((len(points),), -1)
+    for view in scene.views:
+        frame = view.load(96)
+        xyz_cam = transform(frame.camera.w2c, points)
+        uv, _ = project(xyz_cam, frame.camera.K)
+        inside = is_inside(uv, 96, 128)
+        at = torch.nan_to_num(uv).long()
+        row, col = at[:, 1].clamp(0, 95), at[:, 0].clamp(0, 127)
+        share = ((xyz_cam[:, 2] - frame.z_depth[row, col]).abs() / xyz_cam[:, 2]).where(inside, torch.inf)
+        found = torch.where(share < off, true_class(frame.labels)[row, col], found)
+        off = torch.minimum(off, share)
+    return off, found
+
+
+def test_points_lie_on_the_true_surface_with_its_labels(run, scene, tmp_path):
+    url, lifted = run
+    exported = export_lifted(url, choose(lifted["labels"]), tmp_path / "room.ply")
+    read = trimesh.load(tmp_path / "room.ply")
+    columns = read.metadata["_ply_raw"]["vertex"]["data"]
+    points = torch.from_numpy(np.asarray(read.vertices, dtype=np.float64))
+    assert exported.said[0].startswith(f"{len(points)} points with x, y, z, nx, ny, nz, red, green, blue, label")
+    assert torch.equal(read_ply_points(tmp_path / "room.ply"), points)
+    off, truth = nearest_surface(scene, points)
+    # In 48 rows of pixels a cell is 2 % of its distance wide.
+    assert float(torch.quantile(off, 0.9)) < 0.02
+    assert float(off.median()) < 0.002
+    # The same cloud beside its place lies on nothing.
+    assert float(nearest_surface(scene, points + torch.tensor([0.0, 0.3, 0.0]))[0].median()) > 0.01
+    assert np.mean(np.asarray(columns["label"]) == truth.numpy()) > 0.95
+    # And most of what could be there is there.
+    cells = sum(int((view.lifted[0].coverage >= COVERED).sum()) for view in lifted["labels"].views())
+    assert 0.75 * cells < len(points) <= cells
+
+
+def test_normals_are_of_unit_length_and_those_of_floor_and_walls(run):
+    _, lifted = run
+    cloud = fuse_points(lifted["labels"], lambda view: np.zeros((48, 64, 3), np.float32), 10**6)
+    assert np.allclose(np.linalg.norm(cloud.normals, axis=1), 1, atol=1e-6)
+    for name in ("floor", "wall"):
+        own = np.abs(cloud.normals[cloud.values["label"] == CLASSES.index(name)])
+        # Floors and walls stand along the axes of the room.
+        assert np.median(own.max(axis=1)) > 0.99, name
+    centers = np.stack([view.camera.center.numpy() for view in lifted["labels"].views()])
+    towards = centers.mean(0) - cloud.xyz
+    assert np.mean((towards * cloud.normals).sum(1) > 0) > 0.97
+
+
+def test_points_have_the_values_of_their_cells(run):
+    _, lifted = run
+    for kind, names in (
+        ("scalar", ["value"]),
+        ("embedding", [f"feature_{index}" for index in range(8)]),
+        ("masks", ["label"]),
+    ):
+        cloud = fuse_points(lifted[kind], lambda view: np.zeros((48, 64, 3), np.float32), 10**6)
+        assert list(cloud.values) == names
+    # The scalar is the true z-depth, which is how far along the view's axis the point is.
+    scalar = lifted["scalar"]
+    one = replace(scalar, manifest={**scalar.manifest})
+    object.__setattr__(one, "__dict__", {**one.__dict__, "targets": ("0002",)})
+    cloud = fuse_points(one, lambda view: np.zeros((48, 64, 3), np.float32), 10**6)
+    z_depth = transform(scalar.view("0002").camera.w2c, torch.from_numpy(cloud.xyz))[:, 2].numpy()
+    assert np.quantile(np.abs(cloud.values["value"] / z_depth - 1), 0.9) < 0.03
+
+
+def test_a_cloud_beyond_its_bound_is_thinned_evenly(run):
+    _, lifted = run
+    paint = lambda view: np.zeros((48, 64, 3), np.float32)  # noqa: E731
+    whole, thin = (fuse_points(lifted["image"], paint, most) for most in (10**6, 2000))
+    assert (whole.left_out_count, len(thin.xyz) + thin.left_out_count) == (0, len(whole.xyz))
+    assert 1500 < len(thin.xyz) <= 2000
+    assert {tuple(row) for row in thin.xyz} <= {tuple(row) for row in whole.xyz}
+    assert np.allclose(np.quantile(thin.xyz, 0.5, axis=0), np.quantile(whole.xyz, 0.5, axis=0), atol=0.1)
+
+
+def test_far_from_the_origin_positions_are_doubles(tmp_path):
+    xyz = np.random.default_rng(0).random((50, 3)) + np.array([4.5e5, 5.2e6, 0.0])
+    cloud = PointCloud(xyz, np.zeros((50, 3)), np.zeros((50, 3), np.uint8), {}, 0)
+    write_ply(tmp_path / "a.ply", cloud, ["a\nelement face 9", "ж"])
+    assert np.array_equal(read_ply_points(tmp_path / "a.ply").numpy(), xyz)
+    header = (tmp_path / "a.ply").read_bytes().split(b"end_header")[0].decode("ascii")
+    assert "comment a element face 9\ncomment \\u0436\n" in header
+
+
+def test_it_says_in_which_frame_the_points_are(run):
+    _, lifted = run
+    moved = torch.diag(torch.tensor([2.0, 2.0, 2.0, 1.0], dtype=torch.float64))
+    one = replace(lifted["image"])
+    assert "as its files have it" in world_words(one)
+    object.__setattr__(one, "__dict__", {**one.__dict__, "scene": replace(one.scene, canonical_from_source=moved)})
+    assert "[2 0 0 0; 0 2 0 0; 0 0 2 0; 0 0 0 1]" in world_words(one)
+
+
+def test_arrays_are_those_of_the_store(run, tmp_path):
+    url, lifted = run
+    for kind, one in lifted.items():
+        export_lifted(url, choose(one), tmp_path / kind)
+        index = json.loads((tmp_path / kind / "index.json").read_text())
+        assert (index["operator"], [entry["id"] for entry in index["views"]]) == (one.operator, list(one.targets))
+        for entry in index["views"]:
+            view, files = one.view(entry["id"]), {what: tmp_path / kind / name for what, name in entry["files"].items()}
+            assert np.array_equal(np.array(entry["K"]), view.camera.K.numpy())
+            assert np.array_equal(np.array(entry["w2c"]), view.camera.w2c.numpy())
+            features, exact = np.load(files["features_0"]), np.load(files["prediction"])
+            assert features.dtype == np.float16
+            assert np.array_equal(features, one.features(entry["id"]).astype(np.float16), equal_nan=True)
+            assert np.array_equal(exact, view.prediction.values.numpy(), equal_nan=kind != "labels")
+            assert np.array_equal(np.load(files["z_depth_0"]), view.lifted[0].z_depth.numpy(), equal_nan=True)
+            covered = cv2.imread(str(files["coverage_0"]), cv2.IMREAD_UNCHANGED) / 255
+            assert np.abs(covered - view.lifted[0].coverage.numpy()).max() <= 0.5 / 255 + 1e-6
+        assert set((tmp_path / kind).rglob("*.*")) == {
+            tmp_path / kind / "index.json",
+            *(tmp_path / kind / name for entry in index["views"] for name in entry["files"].values()),
+        }
+
+
+def test_images_hold_ids_pictures_and_numbers(run, tmp_path):
+    url, lifted = run
+
+    def image(kind, name, view="0002"):
+        folder = tmp_path / kind
+        if not folder.exists():
+            export_lifted(url, choose(lifted[kind]), folder, "images")
+        return cv2.imread(str(folder / "views" / view / name), cv2.IMREAD_UNCHANGED)
+
+    ids = image("labels", "labels.png")
+    assert ids.dtype == np.uint16
+    assert np.array_equal(ids, lifted["labels"].prediction("0002"))
+    picture = image("image", "image.png")[..., ::-1] / 255
+    assert np.abs(picture - lifted["image"].prediction("0002").transpose(1, 2, 0)).max() <= 0.5 / 255 + 1e-6
+    assert np.array_equal(image("scalar", "prediction.tiff"), lifted["scalar"].prediction("0002"))
+    assert image("embedding", "preview.png").shape == (12, 16, 3)
+
+
+def test_ids_that_do_not_fit_are_refused_and_unknown_ones_kept(tmp_path):
+    write_ids(tmp_path / "a.png", np.array([[-1, 0, UNKNOWN_ID - 1]]))
+    assert cv2.imread(str(tmp_path / "a.png"), cv2.IMREAD_UNCHANGED).tolist() == [[UNKNOWN_ID, 0, UNKNOWN_ID - 1]]
+    with pytest.raises(SceneFormatError, match="65535"):
+        write_ids(tmp_path / "b.png", np.array([[UNKNOWN_ID]]))
+
+
+def test_xarray_opens_the_same_values(run, tmp_path):
+    url, lifted = run
+    for kind, one in lifted.items():
+        export_lifted(url, choose(one), tmp_path / f"{kind}.zarr")
+        opened, given = xarray.open_zarr(tmp_path / f"{kind}.zarr"), one.to_xarray()
+        assert set(opened.variables) == set(given.variables)
+        xarray.testing.assert_equal(opened, given)
+        assert {name: opened[name].dtype for name in opened.data_vars} == {
+            name: given[name].dtype for name in given.data_vars
+        }
+        assert (opened.attrs["operator"], opened.attrs["lifter"]) == (one.operator, one.lifter)
+
+
+def test_nerfstudio_has_the_same_cameras_and_images(run, scene, tmp_path):
+    url, lifted = run
+    export_lifted(url, choose(lifted["image"]), tmp_path / "room", "nerfstudio")
+    read = lift3d.read_scene(str(tmp_path / "room"))
+    assert [view.id for view in read.views] == [view.id for view in scene.views]
+    assert not read.dropped
+    for view in read.views:
+        stored, frame = lifted["image"].view(view.id), view.load()
+        assert view.camera.size == stored.camera.size
+        assert torch.equal(view.camera.K, stored.camera.K)
+        assert torch.allclose(view.camera.w2c, stored.camera.w2c, rtol=0, atol=1e-12)
+        assert float((frame.image - stored.prediction.values).abs().max()) <= 0.5 / 255 + 1e-6
+        assert torch.equal(frame.is_valid, stored.prediction.is_valid)
+        z_depth = stored.lifted[0].z_depth.where(stored.lifted[0].coverage >= COVERED, torch.nan)
+        assert torch.allclose(frame.z_depth, z_depth, rtol=1e-6, atol=0, equal_nan=True)
+    off, _ = nearest_surface(scene, read.points)
+    assert float(torch.quantile(off, 0.9)) < 0.02
+
+
+def test_nerfstudio_takes_photographs_where_the_operator_gives_none(run, scene, tmp_path):
+    url, lifted = run
+    for kind in ("labels", "embedding"):
+        export_lifted(url, choose(lifted[kind]), tmp_path / kind, "nerfstudio")
+        read = lift3d.read_scene(str(tmp_path / kind))
+        assert not (tmp_path / kind / "masks").exists()
+        for view in read.views:
+            frame = view.load()
+            assert float((frame.image - scene.view(view.id).load(48).image).abs().max()) <= 0.5 / 255 + 1e-6
+            if kind == "labels":
+                assert np.array_equal(frame.labels.numpy(), lifted[kind].prediction(view.id))
+    document = json.loads((tmp_path / "embedding" / "transforms.json").read_text())
+    for frame in document["frames"]:
+        values = np.load(tmp_path / "embedding" / frame["prediction_file_path"])
+        assert np.array_equal(values, lifted["embedding"].prediction(frame["view"]))
+
+
+def test_nerfstudio_refuses_what_it_has_no_place_for(run, tmp_path):
+    _, lifted = run
+    skewed = replace(lifted["image"])
+    view = skewed.view("0000")
+    K = view.camera.K.clone()
+    K[0, 1] = 0.5
+    bent = replace(view, camera=replace(view.camera, K=K))
+    object.__setattr__(skewed, "__dict__", {**skewed.__dict__, "view": lambda target: bent})
+    with pytest.raises(CameraError, match="skew"):
+        FORMS["nerfstudio"].write(skewed, tmp_path)
+    novel = str(tmp_path / "novel")
+    run_into(novel, small_recipe(operators=["hog"], lifters=["nearest_view"], metrics=["coverage"], targets="path:3"))
+    with pytest.raises(SceneError, match="has no photograph"):
+        export_lifted(novel, Choice(), tmp_path / "novel-export", "nerfstudio")
+    assert not (tmp_path / "novel-export").exists()
+
+
+def test_strange_names_stay_inside_and_in_the_index(tmp_path, scene):
+    named = replace(scene, views=tuple(replace(view, id=name) for view, name in zip(scene.views, STRANGE, strict=True)))
+    url = str(tmp_path / "store")
+    lift3d.lift(named, "rgb", "nearest_view", store=url, image_height=48, sources=2, metrics=["coverage"])
+    out = tmp_path / "a" / "b"
+    for form in ("images", "nerfstudio"):
+        export_lifted(url, Choice(), out / form, form)
+    export_lifted(url, Choice(), out / "all.zarr")
+    assert sorted(path.name for path in out.iterdir()) == ["all.zarr", "images", "nerfstudio"]
+    assert {path.name for path in tmp_path.iterdir()} == {"store", "a"}
+    index = json.loads((out / "images" / "index.json").read_text())
+    assert [entry["id"] for entry in index["views"]] == list(STRANGE)
+    names = [Path(entry["files"]["image"]).parent.name.casefold() for entry in index["views"]]
+    assert len(set(names)) == len(STRANGE)
+    assert len(lift3d.read_scene(str(out / "nerfstudio")).views) == len(STRANGE)
+    assert xarray.open_zarr(out / "all.zarr")["view"].values.tolist() == list(STRANGE)
+
+
+def test_names_are_safe_and_unique_where_case_does_not_count():
+    ids = ["A", "a", "..", "", "a:b", *STRANGE]
+    names = file_names(ids)
+    assert list(names) == ids
+    assert len({name.casefold() for name in names.values()}) == len(ids)
+    assert all(re.fullmatch(r"[A-Za-z0-9_=-][A-Za-z0-9._=-]{0,90}", name) for name in names.values())
+
+
+def test_nothing_is_written_over(run, tmp_path):
+    url, lifted = run
+    (tmp_path / "file.ply").write_text("mine")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").write_text("mine")
+    (tmp_path / "link.ply").symlink_to(tmp_path / "gone")
+    (tmp_path / "empty").mkdir()
+    for name in ("file.ply", "full", "link.ply"):
+        with pytest.raises(ConfigError, match="is there already"):
+            export_lifted(url, choose(lifted["image"]), tmp_path / name)
+    assert (tmp_path / "file.ply").read_text() == (tmp_path / "full" / "mine").read_text() == "mine"
+    export_lifted(url, choose(lifted["image"]), tmp_path / "empty")
+    assert (tmp_path / "empty" / "index.json").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "file.ply", "full", "link.ply"]
+
+
+def test_no_half_export_is_left(run, tmp_path, monkeypatch):
+    url, lifted = run
+
+    def breaks(lifted, out):
+        (out / "some").write_text("half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setitem(export_command.FORMS, "images", ExportForm(breaks, "", is_folder=True))
+    with pytest.raises(ConfigError, match="No space left"):
+        export_lifted(url, choose(lifted["image"]), tmp_path / "out")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot be written"):
+        export_lifted(url, choose(lifted["image"]), tmp_path / "file" / "a.ply")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "said"),
+    [
+        ("a.nc", None, "zarr"),
+        ("a", "ply", r"ends in \.ply"),
+        ("a.ply", "images", "a folder"),
+        ("a.ply", "zarr", "zarr"),
+    ],
+)
+def test_a_name_of_another_form_is_refused(run, tmp_path, name, form, said):
+    with pytest.raises(ConfigError, match=said):
+        export_lifted(run[0], Choice(), tmp_path / name, form)
+
+
+def test_what_is_not_there_is_said(run, tmp_path):
+    with pytest.raises(UnknownNameError, match="nerfstudio"):
+        export_lifted(run[0], Choice(), tmp_path / "a", "nerfstudo")
+    with pytest.raises(UnknownNameError, match="Known"):
+        export_lifted(run[0], Choice(scene="<b>"), tmp_path / "a")
+    failing, empty = str(tmp_path / "failing"), str(tmp_path / "empty")
+    run_into(failing, small_recipe(scenes=["procedural:nowhere"], metrics=["coverage"]))
+    open_store(empty, create=True)
+    for url in (failing, empty):
+        with pytest.raises(ProductMissingError):
+            export_lifted(url, Choice(), tmp_path / "a.ply")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "failing"]
+
+
+def test_the_command_prints_what_it_wrote(run, tmp_path):
+    out = tmp_path / "room"
+    said = CliRunner().invoke(app, ["export", run[0], str(out), "--format", "nerfstudio"])
+    assert said.exit_code == 0, said.output
+    assert f"nerfstudio {out}" in said.output
+    assert "6 views as nerfstudio" in said.output
+    assert open_lifted(run[0]).operator == "rgb"
+    assert export_ply(open_lifted(run[0]), tmp_path / "a.ply")[0].endswith("red, green, blue")

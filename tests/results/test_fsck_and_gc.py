@@ -1,0 +1,143 @@
+"""The two commands as people use them, on a store with a little of everything."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from lift3d.cli import app as cli
+from lift3d.errors import ConfigError
+from lift3d.storage.commit import committed, new_attempt
+from lift3d.storage.documents import write_document
+from lift3d.storage.layout import attempt_path
+from lift3d.storage.location import Store, open_store
+from tests.support.store_workers import HOUR_S
+
+LIFTED, SCORES, FEATURES = "scenes/a/lifted/rgb/raw2d/01/part-0000", "scenes/a/scores/02", "scenes/a/features/rgb/03/04"
+OLD = "scenes/a/lifted/rgb/raw2d/99/part-0000"
+
+
+def command(*arguments):
+    return CliRunner().invoke(cli.app, [str(one) for one in arguments])
+
+
+def found_by(*arguments):
+    ran = command(*arguments, "--json")
+    return ran.exit_code, json.loads(ran.stdout)
+
+
+def record(store: Store, run: str, scene: str, lifted: list[str], scores: list[str]) -> None:
+    content = {"lifted": [{"parts": lifted}], "scores": scores}
+    store.write_bytes(f"runs/{run}/scenes/{scene}.json", json.dumps(content).encode())
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    """One finished scene of a run, a product that no run names any more, an attempt and a probe of dead workers."""
+    made = open_store(str(tmp_path / "store"), create=True)
+    for path in (LIFTED, SCORES, FEATURES, OLD):
+        write_document(made, path, [path])
+    record(made, "r1", "a", [LIFTED], [SCORES])
+    record(made, "r2", "failed", [], [])
+    made.write_bytes(f"{attempt_path(LIFTED, new_attempt())}/document.json", b"half")
+    made.write_bytes("probe-1/clock", b"now")
+    return made
+
+
+def age(store: Store, hours: float) -> None:
+    for path in Path(store.url).rglob("*"):
+        moved = path.stat().st_mtime - hours * HOUR_S
+        os.utime(path, (moved, moved))
+
+
+def test_a_whole_store_is_clean(store):
+    code, found = found_by("fsck", store.url, "--checksums")
+    assert code == 0
+    assert found["products"] == {"whole": 4}
+    assert (found["records"], found["leftover_count"], found["leftover_bytes"]) == (2, 1, 4)
+    said = command("fsck", store.url).stdout
+    assert "whole        4 products" in said
+    assert "1 attempts" in said
+    assert said.endswith("clean by names and sizes; --checksums reads every byte\n")
+    assert command("fsck", store.url, "--checksums").stdout.endswith("\nclean\n")
+
+
+def test_damage_is_named_and_taken_back(store):
+    key = f"{committed(store, LIFTED).folder}/document.json"
+    store.write_bytes(key, b"")
+    ran = command("fsck", store.url)
+    assert ran.exit_code == cli.EXIT_ERROR
+    assert f"{key} has 0 bytes" in ran.stdout
+    assert f"lift3d fsck {store.url} --repair" in ran.stdout
+    code, found = found_by("fsck", store.url, "--repair")
+    assert (code, found["repaired"], [*found["damage"]]) == (1, [LIFTED], [LIFTED])
+    assert committed(store, LIFTED) is None
+    code, found = found_by("fsck", store.url)
+    assert (code, found["damage"], found["gone"]) == (1, {}, {"runs/r1/scenes/a.json": [LIFTED]})
+    write_document(store, LIFTED, "anew")
+    assert command("fsck", store.url).exit_code == 0
+
+
+def test_only_what_a_run_rests_on_is_looked_at(store):
+    store.write_bytes(f"{committed(store, OLD).folder}/document.json", b"")
+    code, found = found_by("fsck", store.url, "--run", "r1")
+    assert (code, found["products"], found["leftover_count"]) == (0, {"whole": 2}, 1)
+    assert command("fsck", store.url).exit_code == 1
+    store.delete_prefix(SCORES)
+    code, found = found_by("fsck", store.url, "--run", "r1")
+    assert (code, found["gone"]) == (1, {"runs/r1/scenes/a.json": [SCORES]})
+    ran = command("fsck", store.url, "--run", "r9")
+    assert isinstance(ran.exception, ConfigError)
+    assert "r1, r2" in str(ran.exception)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"lifted": [{}], "scores": []}', b"\xff"])
+def test_a_record_that_cannot_be_read_is_damage(store, content):
+    store.write_bytes("runs/r1/scenes/a.json", content)
+    code, found = found_by("fsck", store.url)
+    assert (code, [*found["unreadable"]]) == (1, ["runs/r1/scenes/a.json"])
+    ran = command("gc", store.url, "--unreferenced")
+    assert isinstance(ran.exception, ConfigError)
+
+
+def test_what_is_young_stays(store):
+    _, deleted = found_by("gc", store.url)
+    assert deleted["pieces"] == {}
+    assert "nothing that is older than 48 h" in command("gc", store.url).stdout
+
+
+def test_what_is_old_goes_and_what_is_committed_stays(store):
+    age(store, 50)
+    for options, pieces in (("--dry-run", "--run", "r1"), {"attempt": 1}), (("--dry-run",), {"attempt": 1, "probe": 1}):
+        assert found_by("gc", store.url, *options)[1]["pieces"] == pieces
+    assert found_by("fsck", store.url)[1]["leftover_count"] == 1
+    assert "deleted 1 attempts" in command("gc", store.url).stdout
+    assert found_by("gc", store.url)[1]["pieces"] == {}
+    assert found_by("fsck", store.url, "--checksums")[1]["products"] == {"whole": 4}
+    assert store.names() == ("lift3d.json", "runs", "scenes")
+
+
+def test_products_that_no_run_names_go_only_when_asked_for_and_old(store):
+    assert found_by("gc", store.url, "--unreferenced")[1]["pieces"] == {}
+    age(store, 50)
+    assert found_by("gc", store.url)[1]["pieces"] == {"attempt": 1, "probe": 1}
+    assert found_by("gc", store.url, "--unreferenced")[1]["keys"] == [OLD]
+    assert [path for path in (LIFTED, SCORES, FEATURES, OLD) if committed(store, path)] == [LIFTED, SCORES, FEATURES]
+    assert found_by("gc", store.url, "--caches")[1]["keys"] == [FEATURES]
+    assert command("fsck", store.url).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"), [(("--older-than", "0.5"), "shortest is 1"), (("--run", "r1", "--caches"), "without --run")]
+)
+def test_what_may_hurt_a_run_is_refused(store, options, said):
+    ran = command("gc", store.url, *options)
+    assert isinstance(ran.exception, ConfigError)
+    assert said in str(ran.exception)
+
+
+def test_force_takes_what_was_just_written(store):
+    age(store, 0.1)
+    assert found_by("gc", store.url, "--older-than", "0.05", "--force")[1]["pieces"] == {"attempt": 1, "probe": 1}

@@ -1,0 +1,212 @@
+"""LiftedScene gives what the store holds, and ``lift3d.lift`` what a run would give."""
+
+import json
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import xarray
+
+import lift3d
+from lift3d.errors import ConfigError, ProductMissingError, SceneError, StoreLayoutError, UnknownNameError
+from lift3d.pipeline.products import read_lifted_part
+from lift3d.results.contact_sheet import COLUMNS
+from lift3d.results.lifted_scene import Choice
+from lift3d.runs.table import list_runs
+from lift3d.storage.location import open_store
+from tests.support.captures import capture, write_transforms
+from tests.support.runs import ROOM, STREET, run_into, small_recipe
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    place = str(tmp_path_factory.mktemp("lifted") / "store")
+    run_into(place, small_recipe(scenes=[ROOM, STREET, "/captures/gone"]))
+    return place
+
+
+def test_everything_that_was_lifted_is_there_in_the_recipes_order(url: str) -> None:
+    found = [(one.name.split("-")[0], one.operator, one.lifter) for one in lift3d.lifted_scenes(url)]
+    assert found == [
+        (scene, operator, lifter)
+        for scene in ("room", "street")
+        for operator in ("rgb", "hog")
+        for lifter in ("nearest_view", "depth_mean")
+    ]
+
+
+def test_what_is_not_chosen_is_the_first_scene_and_operator_and_the_last_lifter(url: str) -> None:
+    lifted = lift3d.open_lifted(url)
+    assert (lifted.name.split("-")[0], lifted.operator, lifted.lifter) == ("room", "rgb", "depth_mean")
+    chosen = Choice(lift3d.lifted_scenes(url)[-1].name, "hog", "nearest_view").open(url)
+    assert (chosen.name.split("-")[0], chosen.operator, chosen.lifter) == ("street", "hog", "nearest_view")
+
+
+def test_views_are_those_of_the_store(url: str) -> None:
+    lifted = lift3d.open_lifted(url, operator="hog")
+    product = next(
+        one for one in lifted.manifest["lifted"] if (one["operator"], one["lifter"]) == ("hog", "depth_mean")
+    )
+    stored = [view for path in product["parts"] for view in read_lifted_part(lifted.store, path)]
+    assert lifted.targets == tuple(view.target for view in stored)
+    for view in stored:
+        assert np.array_equal(lifted.features(view.target), view.lifted[0].features.values.numpy(), equal_nan=True)
+        assert np.array_equal(lifted.prediction(view.target), view.prediction.values.numpy(), equal_nan=True)
+    everything = lifted.to_numpy()
+    assert list(everything) == list(lifted.targets)
+    plain = lifted.plain(lifted.targets[0])
+    assert plain is not None
+    assert plain.source_ids == (lifted.targets[0],)
+
+
+def test_xarray_holds_the_same_numbers_with_views_by_name(url: str) -> None:
+    lifted = lift3d.open_lifted(url)
+    data = lifted.to_xarray()
+    target = lifted.targets[2]
+    assert list(data["view"].values) == list(lifted.targets)
+    assert np.array_equal(
+        data["features_0"].sel(view=target).values.astype(np.float32), lifted.features(target), equal_nan=True
+    )
+    assert data["features_0"].dims == ("view", "channel_0", "row_0", "col_0")
+
+
+def test_several_parts_are_joined_along_the_views(url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("lift3d.pipeline.lift.VIEWS_PER_PART", 4)
+    place = str(tmp_path / "store")
+    run_into(place, small_recipe(operators=["rgb"]))
+    split, whole = lift3d.open_lifted(place), lift3d.open_lifted(url)
+    assert len(set(split._parts.values())) == 2
+    assert split.targets == whole.targets
+    for one in (split.to_xarray(), whole.to_xarray()):
+        assert one.sizes["view"] == 6
+    for name in ("features_0", "coverage_0", "z_depth_0", "K", "w2c"):
+        xarray.testing.assert_equal(split.to_xarray()[name], whole.to_xarray()[name])
+    assert [view.target for view in split.views()] == list(split.targets)
+
+
+def test_scores_are_the_lines_of_the_table(url: str) -> None:
+    lifted = lift3d.open_lifted(url)
+    table = lift3d.run_table(lifted.store, lifted.recipe.run_id)
+    lines = lift3d.summary(table)
+    mine = lifted.scores()
+    assert set(mine["lifter"]) == {"raw2d", "depth_mean"}
+    for line in mine.to_dict("records"):
+        same = [lines[name] == line[name] for name in ("scene", "operator", "lifter", "protocol")]
+        (whole,) = lines[np.logical_and.reduce(same)].to_dict("records")
+        assert line == {name: whole[name] for name in line}
+    rows = lifted.to_pandas()
+    assert set(rows["lifter"]) == {"raw2d", "depth_mean"}
+    assert set(rows["scene"]) == {lifted.name}
+
+
+def test_a_view_is_shown_with_a_picture_of_each_kind(url: str) -> None:
+    lifted = lift3d.open_lifted(url)
+    target = lifted.targets[1]
+    pictures = lifted.pictures(target)
+    assert list(pictures) == list(COLUMNS)
+    true = lifted.scene.view(target).load(48).image.permute(1, 2, 0).numpy()
+    assert np.array_equal(pictures["image"], true)
+    titles = [axes.get_title() for axes in lifted.show(target).axes]
+    assert titles == list(COLUMNS)
+    assert lifted.show()._repr_png_().startswith(b"\x89PNG")
+
+
+def test_a_capture_that_has_gone_is_shown_without_its_images(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(location: str) -> None:
+        raise ConfigError(f"'{location}' does not exist.")
+
+    monkeypatch.setattr("lift3d.results.lifted_scene.read_scene", gone)
+    lifted = lift3d.open_lifted(url)
+    assert lifted.pictures(lifted.targets[0])["image"] is None
+    assert [axes.get_title() for axes in lifted.show().axes] == list(COLUMNS[1:])
+
+
+def test_novel_cameras_have_a_lifted_picture_and_nothing_to_compare_with(tmp_path: Path) -> None:
+    lifted = lift3d.lift(ROOM, "rgb", "depth_mean", image_height=48, targets="path:3", store=str(tmp_path / "store"))
+    assert len(lifted.targets) == 3
+    assert {name for name, one in lifted.pictures(lifted.targets[0]).items() if one is not None} == {
+        "lifted",
+        "coverage",
+    }
+
+
+def test_who_asks_for_what_is_not_there_is_told_what_is(url: str, tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="rgb"):
+        lift3d.open_lifted(url, operator="rbg")
+    with pytest.raises(UnknownNameError, match="depth_mean"):
+        lift3d.open_lifted(url, lifter="lift3d")
+    with pytest.raises(UnknownNameError, match="lifted view"):
+        lift3d.open_lifted(url).view("9999")
+    with pytest.raises(ProductMissingError, match="no run 'other'"):
+        lift3d.open_lifted(url, run_id="other")
+    with pytest.raises(StoreLayoutError):
+        lift3d.open_lifted(str(tmp_path / "nothing"))
+    empty = open_store(str(tmp_path / "empty"), create=True)
+    with pytest.raises(ProductMissingError, match="lift3d run"):
+        lift3d.open_lifted(empty)
+
+
+def test_a_run_with_failures_only_says_where_the_reasons_are(tmp_path: Path) -> None:
+    place = str(tmp_path / "store")
+    run_into(place, small_recipe(scenes=["/captures/gone"]))
+    with pytest.raises(ProductMissingError, match="lift3d tables"):
+        lift3d.open_lifted(place)
+
+
+def test_lift_gives_what_a_run_gives(tmp_path: Path) -> None:
+    recipe = small_recipe(operators=["hog"], lifters=["depth_mean"])
+    run_into(str(tmp_path / "run"), recipe)
+    scene = lift3d.read_scene(ROOM)
+    told: list[str] = []
+    lifted = lift3d.lift(
+        scene,
+        lift3d.operator("hog"),
+        "depth_mean",
+        store=str(tmp_path / "lift"),
+        image_height=48,
+        sources=3,
+        target_mode="heldout",
+        report=lambda stage, done, total: told.append(stage),
+    )
+    same = lift3d.open_lifted(str(tmp_path / "run"))
+    assert lifted.recipe == same.recipe
+    for target in same.targets:
+        assert np.array_equal(lifted.features(target), same.features(target), equal_nan=True)
+    assert any(stage.startswith("encode") for stage in told)
+    # What a store holds is not computed again.
+    told.clear()
+    again = lift3d.lift(
+        scene, "hog", "depth_mean", store=str(tmp_path / "lift"), image_height=48, sources=3, target_mode="heldout"
+    )
+    assert again.manifest["computed"] == {}
+    assert list_runs(again.store) == [recipe.run_id]
+
+
+def test_a_module_of_ones_own_is_lifted_into_a_store_that_goes_with_the_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    at_exit: list[partial[None]] = []
+    monkeypatch.setattr("atexit.register", lambda call, *given, **named: at_exit.append(partial(call, *given, **named)))
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(4, 3, 1))
+    own = lift3d.operator(module, cuts=("1",), name="own", prediction="image")
+    lifted = lift3d.lift(ROOM, own, "depth_mean", image_height=48)
+    folder = Path(lifted.store.url.removeprefix("file://"))
+    assert folder.is_dir()
+    assert lifted.prediction(lifted.targets[0]).shape == (3, 48, 64)
+    assert json.loads((folder / "runs" / lifted.recipe.run_id / "recipe.json").read_text())["operators"] == ["own"]
+    end = next(one for one in at_exit if one.args == (str(folder),))
+    end()
+    assert not folder.exists()
+
+
+def test_lift_refuses_what_it_cannot_use(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"lift3d\.operator"):
+        lift3d.lift(ROOM, torch.nn.Conv2d(3, 3, 1))
+    with pytest.raises(ConfigError, match="image_hight"):
+        lift3d.lift(ROOM, "rgb", image_hight=48)
+    write_transforms(tmp_path / "capture", capture())
+    with pytest.raises(SceneError, match="needs-depth"):
+        lift3d.lift(tmp_path / "capture", "rgb", "depth_mean", image_height=48)

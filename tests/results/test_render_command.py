@@ -1,0 +1,230 @@
+import shutil
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import lift3d
+from lift3d.cli.app import app
+from lift3d.domain.lifted import Prediction
+from lift3d.errors import ConfigError, Lift3dError, ProductMissingError, SceneError, StoreLayoutError
+from lift3d.results.export import export_lifted
+from lift3d.results.lifted_scene import Choice, open_lifted
+from lift3d.results.render import CAPTION_HEIGHT, RenderExtent, render_video
+from lift3d.results.render_path import lift_along_path
+from lift3d.results.steady_pictures import HOLE_GREY, SteadyPictures
+from lift3d.results.video_file import write_video
+from lift3d.runs.table import list_runs
+from lift3d.storage.location import open_store
+from tests.support.operators import CheckerOperator
+from tests.support.runs import ROOM, canonical_arrays, run_into, small_recipe
+
+# Panels of 48 rows are enlarged eight times.
+HEIGHT, WIDTH = 384, 512
+RGB = Choice(operator="rgb")
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory):
+    """A run of one small room: rgb and hog under two lifters that need no training."""
+    url = str(tmp_path_factory.mktemp("rendered") / "store")
+    run_into(url, small_recipe(metrics=["coverage"]))
+    return url
+
+
+def decoded(path):
+    """Every frame of a video as RGB, and what its header says."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        said = (stream.codec_context.name, stream.codec_context.pix_fmt, float(stream.average_rate))
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)], said
+
+
+def keys(url):
+    return set(open_store(url).list("scenes"))
+
+
+@pytest.mark.parametrize("color", [(200, 30, 60), (20, 180, 40), (30, 60, 220), (128, 128, 128), (255, 255, 255)])
+def test_a_constant_picture_keeps_its_color(tmp_path, color):
+    count, size = write_video(tmp_path / "a.mp4", (np.full((50, 70, 3), color, np.uint8) for _ in range(5)), 10)
+    frames, said = decoded(tmp_path / "a.mp4")
+    assert (count, size.height, size.width, len(frames)) == (5, 50, 70, 5)
+    assert said == ("h264", "yuv420p", 10.0)
+    # Of 8 bits of brightness and chroma, 219 and 224 levels are used.
+    assert max(np.abs(frame.astype(int) - color).max() for frame in frames) <= 3
+
+
+def test_frames_come_back_in_order_and_odd_sizes_grow_by_a_pixel(tmp_path):
+    ramp = np.linspace(40, 200, 97)[:, None, None] + np.linspace(-20, 20, 131)[None, :, None]
+    given = [np.broadcast_to(ramp + 5 * step, (97, 131, 3)).astype(np.uint8) for step in range(7)]
+    write_video(tmp_path / "a.mp4", given, 30)
+    frames, _ = decoded(tmp_path / "a.mp4")
+    assert [frame.shape for frame in frames] == [(98, 132, 3)] * 7
+    for frame, wanted in zip(frames, given, strict=True):
+        assert np.abs(frame[:97, :131].astype(int) - wanted).max() <= 4
+
+
+def test_a_browser_finds_the_index_before_the_pictures(tmp_path):
+    write_video(tmp_path / "a.mp4", [np.zeros((16, 16, 3), np.uint8)] * 3, 3)
+    content = (tmp_path / "a.mp4").read_bytes()
+    assert 0 < content.index(b"moov") < content.index(b"mdat")
+
+
+def test_nothing_is_left_of_a_video_that_fails(tmp_path):
+    def frames():
+        yield np.zeros((16, 16, 3), np.uint8)
+        raise SceneError("no more")
+
+    with pytest.raises(SceneError, match="no more"):
+        write_video(tmp_path / "a.mp4", frames(), 3)
+    with pytest.raises(ConfigError, match="at least one frame"):
+        write_video(tmp_path / "a.mp4", [], 3)
+    assert not list(tmp_path.iterdir())
+
+
+def test_along_its_own_targets_the_plain_answer_stands_beside_the_lifted_one(url, tmp_path):
+    rendered = render_video(url, RGB, tmp_path / "a.mp4", RenderExtent(0, 6))
+    frames, said = decoded(tmp_path / "a.mp4")
+    lifted = open_lifted(url, operator="rgb")
+    assert (len(frames), rendered.frame_count, rendered.panels) == (6, 6, ("2D", "lifted"))
+    assert (said[2], frames[0].shape) == (6.0, (CAPTION_HEIGHT + HEIGHT, 2 * WIDTH, 3))
+    pictures = SteadyPictures(lifted)
+    for target, frame in zip(lifted.targets, frames, strict=True):
+        for view, left in ((lifted.plain(target), 0), (lifted.view(target), WIDTH)):
+            panel = frame[CAPTION_HEIGHT:, left : left + WIDTH].astype(float) / 255
+            cells = panel.reshape(48, 8, 64, 8, 3).mean(axis=(1, 3))
+            assert np.abs(cells - pictures.of(view.prediction)).mean() < 0.02
+    # The two halves are told apart.
+    assert np.abs(frames[2][:, :WIDTH].astype(int) - frames[2][:, WIDTH:]).mean() > 1
+
+
+def test_along_a_path_it_is_what_a_run_with_that_path_lifts(url, tmp_path):
+    before, runs = keys(url), list_runs(open_store(url))
+    rendered = render_video(url, Choice(operator="hog"), tmp_path / "a.mp4", RenderExtent(5, 12))
+    frames, _ = decoded(tmp_path / "a.mp4")
+    assert (len(frames), rendered.panels, rendered.unseen_count) == (5, ("picture", "lifted"), 0)
+    # Features come from the store; what is new is two parts and the rows of their coverage.
+    assert rendered.computed == "2 lifted, 2 scores"
+    assert not [key for key in keys(url) - before if "/features/" in key]
+    assert list_runs(open_store(url)) == runs
+    after = keys(url)
+    path = lift_along_path(open_lifted(url, operator="hog"), 5)
+    other = str(tmp_path / "other")
+    manifests = run_into(other, small_recipe(targets="path:5", lifters=["depth_mean"], metrics=["coverage"]))
+    arrays = canonical_arrays(other, manifests)
+    assert canonical_arrays(url, [path.answers.manifest]) == arrays
+    again = render_video(url, Choice(operator="hog"), tmp_path / "b.mp4", RenderExtent(5, 12))
+    assert again.computed == "nothing, all was committed"
+    assert keys(url) == after
+    # The pictures are the same; the encoder does not promise equal bits.
+    repeated = decoded(tmp_path / "b.mp4")[0]
+    assert max(np.abs(a.astype(int) - b).mean() for a, b in zip(frames, repeated, strict=True)) < 1
+
+
+def test_colors_of_a_path_are_those_of_the_run(url):
+    base = open_lifted(url, operator="hog")
+    path = lift_along_path(base, 5)
+    view = path.answers.view("novel-0000")
+    # The first camera of the path is the scene's first: the same features must give the same picture.
+    colors = SteadyPictures(base)
+    assert np.array_equal(
+        colors.of(view.prediction),
+        np.where(
+            view.prediction.is_valid.numpy()[..., None], base.pca.picture(view.prediction.values), np.float32(HOLE_GREY)
+        ),
+    )
+    assert not np.array_equal(base.pca.directions, path.answers.pca.directions)
+
+
+def test_a_value_has_one_color_in_all_views_and_holes_are_grey(url):
+    colors = SteadyPictures(open_lifted(url, operator="rgb"))
+    rows = torch.linspace(0, 1, 8).repeat(4, 1)
+    is_valid = torch.ones(4, 8, dtype=torch.bool)
+    is_valid[0, 0] = False
+    whole = colors.of(Prediction("scalar", rows, is_valid))
+    part = colors.of(Prediction("scalar", rows[:, :4], is_valid[:, :4]))
+    assert np.array_equal(whole[:, :4], part)
+    assert np.array_equal(whole[0, 0], [HOLE_GREY] * 3)
+    labels = colors.of(Prediction("labels", torch.tensor([[3, -1]]), torch.ones(1, 2, dtype=torch.bool)))
+    assert np.array_equal(labels[0, 1], [HOLE_GREY] * 3)
+    assert not np.array_equal(labels[0, 0], labels[0, 1])
+
+
+def test_an_operator_that_was_an_object_is_shown_where_it_was_lifted_and_nowhere_else(tmp_path):
+    url = str(tmp_path / "store")
+    lift3d.lift(ROOM, CheckerOperator(), "nearest_view", store=url, image_height=48, sources=2, metrics=["coverage"])
+    with pytest.raises(ConfigError, match=r"'checker:8\?stride=4' cannot be built again.*--frames 0"):
+        render_video(url, Choice(), tmp_path / "a.mp4", RenderExtent(3))
+    assert not (tmp_path / "a.mp4").exists()
+    assert render_video(url, Choice(), tmp_path / "a.mp4", RenderExtent(0)).frame_count == 6
+
+
+def test_an_operator_that_has_changed_is_refused(tmp_path):
+    url, folder = str(tmp_path / "store"), tmp_path / "answers"
+    folder.mkdir()
+    for view in lift3d.read_scene(ROOM).views:
+        np.save(folder / f"{view.id}.npy", view.load(48).z_depth.numpy())
+    run_into(
+        url,
+        small_recipe(operators=[f"files:{folder}?pattern={{view}}.npy"], lifters=["depth_mean"], metrics=["coverage"]),
+    )
+    assert render_video(url, Choice(), tmp_path / "a.mp4", RenderExtent(3)).frame_count == 3
+    np.save(folder / "0000.npy", np.zeros((48, 64), np.float32))
+    with pytest.raises(ConfigError, match="not what it was"):
+        render_video(url, Choice(), tmp_path / "a.mp4", RenderExtent(3))
+    assert render_video(url, Choice(), tmp_path / "a.mp4", RenderExtent(0)).frame_count == 6
+
+
+def test_without_the_photographs_only_what_is_lifted_is_shown(url, tmp_path):
+    capture, store = tmp_path / "capture", str(tmp_path / "store")
+    export_lifted(url, RGB, capture, "nerfstudio")
+    run_into(
+        store, small_recipe(scenes=[str(capture)], operators=["rgb"], lifters=["nearest_view"], metrics=["coverage"])
+    )
+    shutil.rmtree(capture)
+    with pytest.raises(SceneError, match=r"photographs of 'capture'.*--frames 0"):
+        render_video(store, Choice(), tmp_path / "a.mp4", RenderExtent(3))
+    assert render_video(store, Choice(), tmp_path / "a.mp4", RenderExtent(0)).frame_count == 6
+
+
+@pytest.mark.parametrize("extent", [(1, 24), (-1, 24), (10**6, 24), (0, 0), (0, 10**4)])
+def test_an_extent_that_cannot_be_is_refused(extent):
+    with pytest.raises(ConfigError, match="expected"):
+        RenderExtent(*extent)
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a", "folder.mp4", "file/a.mp4"])
+def test_a_name_that_cannot_be_written_is_refused(url, tmp_path, name):
+    (tmp_path / "folder.mp4").mkdir()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"Give another name|expected a file"):
+        render_video(url, RGB, tmp_path / name, RenderExtent(0))
+
+
+def test_a_store_without_lifted_views_says_so(tmp_path):
+    failing, empty = str(tmp_path / "failing"), str(tmp_path / "empty")
+    run_into(failing, small_recipe(scenes=["procedural:nowhere"], metrics=["coverage"]))
+    open_store(empty, create=True)
+    (tmp_path / "alien").mkdir()
+    (tmp_path / "alien" / "lift3d.json").write_text('{"format": "lift3d-store", "layout": 99}')
+    for store, error in (
+        (failing, ProductMissingError),
+        (empty, ProductMissingError),
+        (str(tmp_path / "alien"), StoreLayoutError),
+        (str(tmp_path / "nowhere"), Lift3dError),
+    ):
+        with pytest.raises(error):
+            render_video(store, Choice(), tmp_path / "a.mp4", RenderExtent(0))
+    assert not Path(tmp_path / "a.mp4").exists()
+
+
+def test_the_command_prints_what_it_wrote(url, tmp_path):
+    out = tmp_path / "new" / "a.mp4"
+    said = CliRunner().invoke(app, ["render", url, str(out), "--operator", "rgb", "--frames", "0", "--fps", "3"])
+    assert said.exit_code == 0, said.output
+    assert f"video    {out}" in said.output
+    assert "6 frames of 412×1024, 2.0 s at 3 per second; 2D | lifted" in said.output
+    assert len(decoded(out)[0]) == 6

@@ -1,0 +1,209 @@
+import base64
+import hashlib
+import math
+import re
+
+import pytest
+
+from lift3d.report import scenes as report_scenes
+from lift3d.report.scenes import ReportExtent
+from lift3d.report.write import make_report
+from lift3d.results.contact_sheet import COLUMNS
+from lift3d.results.headline import better_sides
+from lift3d.runs.table import run_table
+from lift3d.storage.commit import remove_product
+from lift3d.storage.location import open_store
+from tests.results.report_reader import figures, read_page
+from tests.support.runs import ROOM, STREET, run_into, small_recipe
+from tests.tables import fake_runs
+
+LIFTERS = ["nearest_view", "depth_mean"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run of two scenes and one that fails: its store, recipe, records and page."""
+    url = str(tmp_path_factory.mktemp("reported") / "store")
+    recipe = small_recipe(scenes=[ROOM, f"{STREET}&depth=0", "procedural:nowhere"])
+    manifests = run_into(url, recipe)
+    return url, recipe, manifests, read_page(make_report(url, ReportExtent(view_count=4)).content)
+
+
+@pytest.fixture(scope="module")
+def rows(finished):
+    url, recipe, _, _ = finished
+    frame = run_table(open_store(url), recipe.run_id).frame
+    return frame[frame["protocol"].str.endswith("/all") & (frame["lifter"] != "")]
+
+
+def by_scene(page):
+    cells = {}
+    for (caption, group, lifter, metric), cell in figures(page).items():
+        if "by scene" in caption:
+            cells[*group.split(" · "), lifter, metric] = cell
+    return cells
+
+
+def test_every_figure_of_the_page_is_that_of_the_table(finished, rows):
+    shown = {key: cell for key, cell in by_scene(finished[3]).items() if cell.attrs["data-value"]}
+    means = rows.groupby(["scene", "operator", "lifter", "metric"])["value"].mean().dropna()
+    assert set(shown) == set(means.index)
+    for key, mean in means.items():
+        assert float(shown[key].attrs["data-value"]) == pytest.approx(mean, rel=1e-12, abs=1e-15)
+        assert shown[key].text.split()[0] == f"{float(shown[key].attrs['data-value']):.3f}"
+
+
+def test_a_mean_stands_beside_what_is_missing(finished, rows):
+    found = rows.groupby(["scene", "operator", "lifter", "metric"])["value"].agg(["count", "size"])
+    cells = by_scene(finished[3])
+    counted = {key: count[0].text for key, cell in cells.items() if (count := cell.all("small", class_="count"))}
+    # A lifter that cannot run has a row of its own, which is not of a metric.
+    expected = {key: f"{ok}/{size}" for key, (ok, size) in found.iterrows() if ok < size and key in cells}
+    assert counted == expected
+
+
+def test_a_mean_over_scenes_says_of_how_many(finished, rows):
+    cells = {key[1:]: cell for key, cell in figures(finished[3]).items() if key[0].startswith("Means over scenes")}
+    scenes = rows.groupby(["operator", "lifter", "metric", "scene"])["value"].mean().dropna()
+    for key, cell in cells.items():
+        if cell.attrs["data-value"]:
+            assert float(cell.attrs["data-value"]) == pytest.approx(scenes[key].mean(), rel=1e-12)
+            assert cell.all("small", class_="count")[0].text == f"{len(scenes[key])}/3"
+    assert cells["rgb", "depth_mean", "psnr"].all("small", class_="count")[0].text == "1/3"
+
+
+def test_the_best_lifter_of_each_column_is_marked(finished):
+    cells, sides = by_scene(finished[3]), better_sides()
+    marked = {key for key, cell in cells.items() if cell.all("strong")}
+    expected = set()
+    for scene, operator, _, metric in cells:
+        rivals = {
+            lifter: float(cell.text.split()[0])
+            for lifter in LIFTERS
+            if (cell := cells.get((scene, operator, lifter, metric))) is not None and cell.attrs["data-value"]
+        }
+        if len(rivals) == 2 and sides[metric] != "neither":
+            best = (max if sides[metric] == "higher" else min)(rivals.values())
+            expected |= {(scene, operator, lifter, metric) for lifter, value in rivals.items() if value == best}
+    assert marked == expected
+    assert marked
+
+
+def test_agreement_over_angle_is_that_of_the_pairs(finished, rows):
+    charts = finished[3].all("figure", class_="chart")
+    assert len(charts) == 4
+    values = rows[rows["metric"].isin(["warp_error_short", "warp_error_long"])].dropna(subset=["value"])
+    pairs = total = 0
+    for line in [line for chart in charts for line in chart.all("tbody")[0].all("tr")]:
+        count, mean = line.all("td", class_="number")
+        pairs += int(count.text)
+        total += int(count.text) * float(mean.attrs["data-value"])
+    with_depth = values[values["scene"].str.startswith("room") | (values["lifter"] != "depth_mean")]
+    assert pairs == len(with_depth)
+    assert total == pytest.approx(with_depth["value"].sum(), rel=1e-9)
+    assert all(chart.all("svg")[0].attrs["aria-label"] for chart in charts)
+
+
+def test_the_worst_views_come_first(finished, rows):
+    tables = finished[3].all("table", class_="worst")
+    assert [re.search(r"of (\S+) ×", table.all("caption")[0].text)[1] for table in tables] == ["hog", "rgb"]
+    for table in tables:
+        operator, lifter = re.search(r"of (\S+) × (\S+) by", table.all("caption")[0].text).groups()
+        lines = table.all("tbody")[0].all("tr")
+        shown = [float(line.all("td", class_="number")[0].attrs["data-value"]) for line in lines]
+        metric = lines[0].all("td", data_metric=True)[0].attrs["data-metric"]
+        own = rows[(rows["operator"] == operator) & (rows["lifter"] == lifter) & (rows["metric"] == metric)]
+        assert shown == sorted(own["value"], reverse=better_sides()[metric] == "lower")[: len(shown)]
+        assert len(shown) == min(8, len(own))
+
+
+def test_what_failed_is_told_with_its_reason(finished):
+    page = finished[3]
+    headings = [one.text for one in page.all("section", id="failures")[0].all("h3")]
+    assert headings[:2] == ["Scenes that failed: 1", "Lifters that could not run: 2"]
+    trouble = " ".join(table.text for table in page.all("table", class_="trouble"))
+    assert "procedural:nowhere" in trouble
+    assert "needs-depth" in trouble
+
+
+def test_the_gallery_shows_a_few_views_in_all_columns(finished):
+    lifters = finished[3].all("details", class_="lifter")
+    assert len(lifters) == 2 * (2 + 1)
+    for one in lifters:
+        drawn = one.all(data_row=True)
+        assert len(drawn) == 4
+        assert [[cell.attrs["data-column"] for cell in row.all("figure")] for row in drawn] == [[*COLUMNS]] * 4
+        (slider,) = one.all("input", data_cut=True)
+        assert (slider.attrs["type"], bool(slider.attrs["aria-label"])) == ("range", True)
+        assert [choice.text for choice in one.all("option")] == [row.all("h5")[0].text for row in drawn]
+        plain, lifted = one.all(data_frames=True)
+        names = [image.attrs["alt"].split(", ")[1] for image in plain.all("img")]
+        assert names == [f"{number:04d}" for number in range(6)]
+        assert names == [image.attrs["alt"].split(", ")[1] for image in lifted.all("img")]
+        assert one.all("button", data_play=True)[0].attrs["type"] == "button"
+
+
+def test_the_page_needs_nothing_else_and_allows_nothing_else(finished):
+    page = finished[3]
+    for one in page.walk():
+        assert not {"style", "srcset"} & set(one.attrs)
+        assert not any(name.startswith("on") for name in one.attrs)
+        assert one.attrs.get("src", "data:image/").startswith("data:image/")
+        assert one.attrs.get("href", "#").startswith("#")
+        assert one.tag not in ("link", "iframe", "object", "embed", "form", "base")
+    (policy,) = [one.attrs["content"] for one in page.all("meta") if one.attrs.get("http-equiv")]
+    assert policy.startswith("default-src 'none'")
+    for tag, rule in (("script", "script-src"), ("style", "style-src")):
+        (only,) = page.all(tag)
+        found = base64.b64encode(hashlib.sha256(only.text.encode()).digest()).decode()
+        assert f"{rule} 'sha256-{found}'" in policy
+        assert "url(" not in only.text
+        assert "prefers-reduced-motion" in only.text or tag == "style"
+
+
+def test_pictures_have_so_much_room_and_the_rest_is_counted(finished, monkeypatch):
+    assert "the page is full" not in finished[3].text
+    room = 300_000
+    monkeypatch.setattr(report_scenes, "PICTURE_ROOM", room)
+    content = make_report(finished[0], ReportExtent(finished[1].run_id)).content
+    taken = sum(len(one.attrs["src"]) for one in read_page(content).all("img"))
+    assert 0 < taken <= room
+    assert b"left out, the page is full" in content
+    # Beside pictures there is little: 3 scenes of 6 operators are less than six times what is here.
+    assert 6 * (len(content) - taken) < 5_000_000
+
+
+def test_a_damaged_product_costs_its_pictures_and_no_more(finished, tmp_path):
+    url = str(tmp_path / "store")
+    recipe = small_recipe(operators=["rgb", "hog"], lifters=["nearest_view"])
+    manifest = run_into(url, recipe)[0]
+    (gone,) = [one for one in manifest["lifted"] if (one["operator"], one["lifter"]) == ("hog", "nearest_view")]
+    remove_product(open_store(url), gone["parts"][0])
+    page = read_page(make_report(url, ReportExtent()).content)
+    assert ["Pictures are missing" in one.text for one in page.all("section", class_="operator")] == [False, True]
+    assert len(page.all("details", class_="lifter")) == 1
+    assert {key[1] for key in by_scene(page)} == {"rgb", "hog"}
+
+
+def test_a_capture_that_is_gone_and_has_a_hostile_name_is_shown_from_the_store(finished, tmp_path):
+    url, _, manifests, _ = finished
+    name = "</script><script>alert(1)</script>"
+    store, other = fake_runs.begin(url, ["data/gone"], operators=("rgb",), image_height=48)
+    fake_runs.record(store, other, {**manifests[0], "location": "data/gone", "scene": name})
+    content = make_report(url, ReportExtent(other.run_id)).content
+    page = read_page(content)
+    assert len(page.all("script")) == 1
+    assert name in [one.text for one in page.all("h3")]
+    assert "images cannot be read" in page.text
+    columns = {one.attrs["data-column"] for one in page.all("figure", data_column=True)}
+    assert columns == {*COLUMNS} - {"image"}
+
+
+def test_novel_cameras_have_nothing_to_compare_with(tmp_path):
+    url = str(tmp_path / "store")
+    run_into(url, small_recipe(targets="path:4", operators=["rgb"], lifters=["depth_mean"]))
+    page = read_page(make_report(url, ReportExtent()).content)
+    assert {one.attrs["data-column"] for one in page.all("figure", data_column=True)} == {"lifted", "coverage"}
+    assert not page.all(data_compare=True)
+    assert len(page.all(data_frames=True)) == 1
+    assert not any(math.isnan(float(one.attrs["data-value"] or 0)) for one in page.all("td", data_value=True))

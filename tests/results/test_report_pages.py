@@ -1,0 +1,192 @@
+import json
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from lift3d.cli import app as cli
+from lift3d.domain.camera import Camera, ImageSize
+from lift3d.domain.features import FeatureGrid, FeatureMap
+from lift3d.domain.lifted import LiftedFeatures, LiftedView, Prediction
+from lift3d.errors import ConfigError, ProductMissingError, StoreLayoutError
+from lift3d.pipeline.products import write_lifted_part
+from lift3d.report.angles import CameraPlaces
+from lift3d.report.pictures import LONGEST_PX, Album, Purse, encoded
+from lift3d.report.scenes import ReportExtent
+from lift3d.report.write import make_report, write_report
+from lift3d.storage import layout
+from lift3d.storage.documents import write_document
+from lift3d.storage.location import open_store
+from tests.results.report_reader import figures, read_page
+from tests.tables import fake_runs
+from tests.tables.score_rows import missing_row, score_row
+
+HOSTILE = "<img src=x onerror=alert(1)>&\"'"
+
+
+def page_of(url, **extent):
+    return read_page(make_report(url, ReportExtent(**extent)).content)
+
+
+def test_an_empty_store_says_how_to_start(tmp_path):
+    store = open_store(str(tmp_path / "store"), create=True)
+    made = make_report(store.url, ReportExtent())
+    assert made.is_readable
+    page = read_page(made.content)
+    assert "Nothing has been run yet" in page.all("h1")[0].text
+    assert "lift3d run" in page.text
+    assert "Written with python" in page.text
+
+
+def test_a_store_of_another_version_says_so_and_what_to_do(tmp_path):
+    store = open_store(str(tmp_path / "store"), create=True)
+    store.write_bytes(layout.STORE_FILE, json.dumps({"format": "lift3d-store", "layout": 7}).encode())
+    found = CliRunner().invoke(cli.app, ["report", store.url])
+    assert found.exit_code == cli.EXIT_ERROR
+    page = read_page((tmp_path / "report.html").read_bytes())
+    for said in (found.stdout, page.text):
+        assert "has layout 7; this lift3d reads and writes layout" in said
+        assert "Give a new store URL" in said
+
+
+def test_where_no_store_is_nothing_is_written(tmp_path):
+    with pytest.raises(StoreLayoutError, match="There is no lift3d store"):
+        write_report(str(tmp_path / "typo"), ReportExtent())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_of_failures_only_tells_all_reasons_it_has_room_for(tmp_path):
+    store, recipe = fake_runs.begin(str(tmp_path / "store"), fake_runs.locations(31))
+    for location in recipe.scenes[:30]:
+        fake_runs.fail(store, recipe, location, dropped=[["v1", "image", "does not decode"]])
+    page = page_of(store.url)
+    assert "No scene was lifted" in page.text
+    assert "0 of 31 scenes lifted · 30 failed · 1 to do" in page.text
+    tables = page.all("table", class_="trouble")
+    assert [len(table.all("tbody")[0].all("tr")) for table in tables] == [20, 20]
+    assert "scene-format: no cameras" in tables[0].text
+    assert "image: does not decode" in tables[1].text
+    assert page.text.count("… and 10 more") == 2
+    assert not figures(page)
+
+
+def test_a_run_that_has_just_begun_says_so(tmp_path):
+    store, _ = fake_runs.begin(str(tmp_path / "store"), fake_runs.locations(2))
+    page = page_of(store.url)
+    assert "No scene is finished yet" in page.text
+    assert "2 to do" in page.text
+
+
+def test_names_and_reasons_are_text_wherever_they_stand(tmp_path):
+    store, recipe = fake_runs.begin(str(tmp_path / "store"), [f"data/{HOSTILE}", "data/other"])
+    name = HOSTILE
+    texts = {"operator": HOSTILE, "lifter": HOSTILE, "scene": name, "run": ""}
+    rows = [score_row(**texts, target=f"{HOSTILE}{number}", value=0.5 + number) for number in range(3)]
+    rows += [
+        score_row(**texts, metric=f"own{HOSTILE}"),
+        missing_row(**texts, metric="psnr", target="x", reason=HOSTILE),
+        missing_row(**texts, metric="lift", target=HOSTILE, reason=HOSTILE),
+    ]
+    path = layout.scores_path(name, recipe.run_id)
+    write_document(store, path, [row.to_json() for row in rows])
+    more = {"outcome": "ok", "reason": "", "scores": [path], "notes": [HOSTILE], "dropped": [[HOSTILE] * 3]}
+    fake_runs.fail(store, recipe, recipe.scenes[0], **more)
+    fake_runs.fail(store, recipe, recipe.scenes[1], reason=HOSTILE)
+    page = page_of(store.url)
+    assert not page.all("img")
+    assert not any("onerror" in one.attrs for one in page.walk())
+    assert page.text.count(HOSTILE) >= 12
+    (psnr,) = [cell for key, cell in figures(page).items() if key[0].endswith("by scene") and key[-1] == "psnr"]
+    assert psnr.text == "1.500 3/4"
+
+
+def test_scenes_beyond_those_asked_for_are_counted(tmp_path):
+    store, recipe = fake_runs.begin(str(tmp_path / "store"), fake_runs.locations(12))
+    for number, location in enumerate(recipe.scenes):
+        fake_runs.finish(store, recipe, location, {"psnr": [float(number)]})
+    page = page_of(store.url, scene_count=3)
+    assert len(page.all("article")) == 3
+    assert page.all(data_hidden_scenes=True)[0].text.startswith("9 more lifted scenes are not shown")
+    overall, *_ = figures(page).values()
+    assert float(overall.attrs["data-value"]) == pytest.approx(5.5)
+    assert page.all("table", class_="worst")[0].all("tbody")[0].all("td", data_value="0.0")
+    with pytest.raises(ConfigError, match="1 or more views"):
+        ReportExtent(view_count=0)
+
+
+def test_of_several_runs_the_one_that_was_worked_on_last_is_shown_and_the_others_are_named(tmp_path):
+    url = str(tmp_path / "store")
+    store, old = fake_runs.begin(url, ["data/a"], sources=3)
+    _, new = fake_runs.begin(url, ["data/a"], sources=4)
+    for age, recipe in ((100, old), (50, new)):
+        fake_runs.finish(store, recipe, "data/a", {"psnr": [1.0]}, salt=str(age))
+        for path in Path(store.url).glob(f"runs/{recipe.run_id}/scenes/*"):
+            os.utime(path, (path.stat().st_mtime - age,) * 2)
+    made = make_report(url, ReportExtent())
+    assert new.run_id in read_page(made.content).all("h1")[0].text
+    assert made.said == (f"The store holds 2 runs; this is {new.run_id}, the latest. Others, by --run: {old.run_id}.")
+    assert old.run_id in page_of(url, run_id=old.run_id).all("h1")[0].text
+    with pytest.raises(ProductMissingError, match=f"no run 'none'.*{min(old.run_id, new.run_id)}"):
+        make_report(url, ReportExtent("none"))
+
+
+def test_the_command_says_where_the_page_lies(tmp_path):
+    store, recipe = fake_runs.begin(str(tmp_path / "store"), ["data/a"])
+    fake_runs.finish(store, recipe, "data/a", {"psnr": [1.0]})
+    found = CliRunner().invoke(cli.app, ["report", store.url])
+    assert (found.exit_code, found.stdout) == (0, f"report   {tmp_path / 'report.html'}\n")
+    other = tmp_path / "new" / "page.html"
+    assert CliRunner().invoke(cli.app, ["report", store.url, "--out", str(other), "--scenes", "0"]).exit_code == 0
+    assert "No scene is drawn" in read_page(other.read_bytes()).text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "report.html", "store"]
+    with pytest.raises(ConfigError, match="Cannot write"):
+        write_report(store.url, ReportExtent(), tmp_path / "report.html" / "page.html")
+
+
+def test_an_album_never_takes_more_than_its_room():
+    noise = np.random.Generator(np.random.PCG64(0)).random((300, 400, 3)).astype(np.float32)
+    album = Album(200_000)
+    taken = [row for _ in range(30) if (row := album.row([noise, None, noise])) is not None]
+    size = sum(len(shot.url) for row in taken for shot in row if shot is not None)
+    assert 0 < size <= 200_000
+    assert size + album.room == 200_000
+    assert album.left_out == 30 - len(taken) > 0
+    shot = encoded(noise)
+    assert (shot.width, shot.height) == (LONGEST_PX, LONGEST_PX * 3 // 4)
+    assert encoded(noise[:20, :30]).url.startswith("data:image/png")
+
+
+def test_what_one_leaves_over_the_next_ones_have():
+    purse = Purse(100, sharers=5, most=30)
+    assert purse.share() == 20
+    purse.spend(10, sharers=2)
+    assert purse.share() == 30
+    purse.spend(90, sharers=3)
+    assert purse.share() == 0
+
+
+@pytest.mark.parametrize("angle_deg", [0.5, 10.0, 60.0])
+def test_the_angle_of_two_cameras_is_that_at_what_they_look_at(tmp_path, angle_deg):
+    radius, size = 3.0, ImageSize(8, 8)
+    grid = FeatureGrid(2, 2, 4.0, 4.0)
+    views = []
+    for name, angle in (("a", 0.0), ("b", math.radians(angle_deg))):
+        w2c = torch.eye(4, dtype=torch.float64)
+        cos, sin = math.cos(angle), math.sin(angle)
+        w2c[:3, :3] = torch.tensor([[cos, 0.0, sin], [0.0, 1.0, 0.0], [-sin, 0.0, cos]])
+        w2c[2, 3] = radius  # both look at the origin of the world
+        K = torch.tensor([[8.0, 0.0, 4.0], [0.0, 8.0, 4.0], [0.0, 0.0, 1.0]])
+        depth = torch.tensor([[radius, radius], [radius, torch.nan]])
+        lifted = LiftedFeatures(FeatureMap(torch.zeros(1, 2, 2), grid), torch.ones(2, 2), depth)
+        prediction = Prediction("scalar", torch.zeros(8, 8), torch.ones(8, 8, dtype=torch.bool))
+        views.append(LiftedView(name, Camera(K, w2c, size), (lifted,), prediction, ()))
+    store = open_store(str(tmp_path), create=True)
+    write_lifted_part(store, "scenes/s/lifted/o/l/d/part-0000", views, {"skipped": []})
+    places = CameraPlaces(store, {"lifted": [{"lifter": "l", "parts": ["scenes/s/lifted/o/l/d/part-0000"]}]})
+    assert places.angle_deg("a", "b") == pytest.approx(angle_deg, rel=1e-6)
+    assert places.angle_deg("b", "a") == pytest.approx(angle_deg, rel=1e-6)
+    assert math.isnan(places.angle_deg("a", "elsewhere"))

@@ -1,0 +1,176 @@
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import webbrowser
+
+import pytest
+
+from lift3d.errors import ConfigError, Lift3dError, ProductMissingError, StoreLayoutError
+from lift3d.results.lifted_scene import Choice
+from lift3d.viewer import command as view_command
+from lift3d.viewer.command import check_port, running_viewer, serve_viewer
+from lift3d.viewer.words import can_take_words, embedded, text_encoder
+from tests.support.runs import run_into, small_recipe
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    url = str(tmp_path_factory.mktemp("served") / "store")
+    names = {"operators": ["tiny:clip", "hog"], "lifters": ["depth_mean", "nearest_view"]}
+    run_into(url, small_recipe(**names, metrics=["feature_cosine"]))
+    return url
+
+
+@pytest.fixture
+def taken_port():
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        yield holder.getsockname()[1]
+
+
+def test_a_port_that_is_taken_is_said_before_anything_is_read(taken_port):
+    with pytest.raises(ConfigError, match=rf"Port {taken_port} on 127.0.0.1 is taken.*--port {taken_port + 1}"):
+        serve_viewer("/no/such/store", Choice(), taken_port)
+
+
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_a_port_that_is_none(port):
+    with pytest.raises(ConfigError, match="--port"):
+        check_port(port)
+
+
+def test_an_empty_store(tmp_path):
+    with pytest.raises(Lift3dError, match=str(tmp_path)):
+        serve_viewer(str(tmp_path / "nothing"), Choice(), 0)
+
+
+def test_a_run_of_failures_only(tmp_path):
+    run_into(str(tmp_path / "store"), small_recipe(scenes=["procedural:nowhere"]))
+    with pytest.raises(ProductMissingError, match="Nothing was lifted"):
+        serve_viewer(str(tmp_path / "store"), Choice(), 0)
+
+
+def test_a_store_of_another_version(tmp_path):
+    run_into(str(tmp_path / "store"), small_recipe(scenes=["procedural:nowhere"]))
+    described = tmp_path / "store" / "lift3d.json"
+    fields = json.loads(described.read_text())
+    described.write_text(json.dumps({key: 999 if isinstance(value, int) else value for key, value in fields.items()}))
+    with pytest.raises(StoreLayoutError):
+        serve_viewer(str(tmp_path / "store"), Choice(), 0)
+
+
+def test_a_browser_that_cannot_be_opened_is_no_trouble(monkeypatch):
+    def fail(address):
+        raise webbrowser.Error(address)
+
+    monkeypatch.setattr(webbrowser, "open", fail)
+    monkeypatch.setenv("DISPLAY", ":0")
+    view_command._open_browser("http://127.0.0.1:1")
+
+
+def test_no_browser_of_text_is_started_where_there_is_no_screen(monkeypatch):
+    opened = []
+    monkeypatch.setattr(webbrowser, "open", opened.append)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    view_command._open_browser("http://127.0.0.1:1")
+    assert opened == []
+    monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
+    view_command._open_browser("http://127.0.0.1:1")
+    assert opened == ["http://127.0.0.1:1"]
+
+
+def test_who_can_take_words():
+    for name in ("tiny:clip", "open_clip:ViT-B-16/laion2b_s34b_b88k", "open_vocabulary?prompts=ball&of=tiny:clip"):
+        assert can_take_words(name) == ""
+    for name in ("rgb", "hog", "tiny:segmenter", "timm:vit_tiny_patch16_224", "no name"):
+        assert "pictures only" in can_take_words(name)
+    assert "plug-in" in can_take_words("mine", ["mine.py:mine"])
+    with pytest.raises(ConfigError, match="encode_text"):
+        text_encoder("hog")
+
+
+@pytest.mark.parametrize("words", ["", "   ", "x" * 300])
+def test_words_that_are_none(words):
+    with pytest.raises(ConfigError, match="up to 200"):
+        embedded(text_encoder("tiny:clip"), words)
+
+
+def test_words_are_put_as_the_model_has_learned_them():
+    encoder = text_encoder("tiny:clip")
+    assert embedded(encoder, "red ball").equal(embedded(encoder, " a red ball "))
+    assert text_encoder("open_vocabulary?prompts=red ball&of=tiny:clip").encode_text(["a ball"]).shape[0] == 1
+
+
+@pytest.mark.cluster
+def test_a_session_answers_without_a_browser(store):
+    with running_viewer(store, Choice(operator="tiny:clip"), 0) as viewer:
+        assert viewer.address.startswith("http://127.0.0.1:")
+        assert viewer.session._server.get_host() == "127.0.0.1"
+        assert "ssh -L" in viewer.to_text()
+        assert viewer.session._server.request_share_url() is None
+        session = viewer.session
+        photo = session.drawing._cloud.colors.copy()
+        session.ask_words("red ball")
+        assert session.look.texts is not None
+        assert "red ball" in session.panel.meaning.content
+        assert (session.drawing._cloud.colors != photo).any()
+        session.ask_words("<b>")
+        assert "<b>" not in session.panel.meaning.content + session.panel.words_note.content
+        session.ask_point(0)
+        assert session.look.texts is None
+        lifted = session.drawing._cloud.colors.copy()
+        session.switch(False)
+        assert (session.drawing._cloud.colors != lifted).any()
+        session.ask_point(None)
+        assert (session.drawing._cloud.colors == photo).all()
+        session.choose(session.current.name, "hog", "nearest_view")
+        assert (session.current.operator, session.current.lifter) == ("hog", "nearest_view")
+        assert session.panel.words.disabled
+        assert "pictures only" in session.panel.words_note.content
+        session.ask_words("ball")
+        assert session.look.texts is None
+        # What a scene does not have is not chosen.
+        session.choose("nowhere", "nothing", "nobody")
+        assert session.current.operator == "tiny:clip"
+
+
+@pytest.mark.cluster
+def test_a_port_that_somebody_took_meanwhile(store, taken_port, monkeypatch):
+    monkeypatch.setattr(view_command, "check_port", lambda port: None)
+    with pytest.raises(ConfigError, match="--port"), running_viewer(store, Choice(), taken_port):
+        pass
+
+
+@pytest.mark.cluster
+def test_the_end_is_quiet(store):
+    command = [sys.executable, "-m", "lift3d.cli.app", "view", store, "--port", "0", "--no-open"]
+    if not os.path.exists(os.path.join(os.path.dirname(sys.executable), "lift3d")):
+        pytest.skip("lift3d is not installed beside this Python")
+    command[:3] = [os.path.join(os.path.dirname(sys.executable), "lift3d")]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    try:
+        said = []
+        for line in process.stdout:
+            said.append(line)
+            if line.startswith("end"):
+                break
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert "http://127.0.0.1:" in "".join(said)
+    assert "viser" not in "".join(said)
+    assert "Traceback" not in rest
+    assert process.returncode == 0

@@ -1,0 +1,45 @@
+"""When a run is stopped because its scenes all fail alike."""
+
+import pytest
+
+from lift3d.errors import BreakerError
+from lift3d.runs.circuit_breaker import CircuitBreaker, fingerprint
+from lift3d.runs.driver import failed_manifest
+
+
+def ok(location: str) -> dict[str, object]:
+    return {**failed_manifest(location, "", ""), "outcome": "ok"}
+
+
+def test_failures_of_one_kind_have_one_fingerprint_whatever_the_scene() -> None:
+    a, b, other = (
+        "scene-format: No reader recognises '/data/a'. The folder holds 3 files.",
+        "scene-format: No reader recognises '/data/b'. The folder holds 12 files.",
+        "camera: No reader recognises '/data/b'.",
+    )
+    assert fingerprint(a) == fingerprint(b) != fingerprint(other)
+
+
+@pytest.mark.fault(22, "a list of outcomes")
+def test_it_opens_at_so_many_alike_and_names_the_first() -> None:
+    breaker = CircuitBreaker(3)
+    for number in range(2):
+        breaker.record(failed_manifest(f"/data/{number}", "scene-format", f"'/data/{number}' is empty."))
+    with pytest.raises(BreakerError, match=r"3 of 3 finished scenes failed alike.*'/data/0' is empty"):
+        breaker.record(failed_manifest("/data/2", "scene-format", "'/data/2' is empty."))
+
+
+def test_bad_scenes_among_as_many_good_ones_never_open_it() -> None:
+    breaker = CircuitBreaker(3)
+    for number in range(100):
+        breaker.record(ok(f"good-{number}"))
+        breaker.record(ok(f"better-{number}"))
+        breaker.record(failed_manifest(f"bad-{number}", "scene", "is empty."))
+
+
+def test_failures_of_different_kinds_do_not_add_up() -> None:
+    breaker = CircuitBreaker(3)
+    for word in ("empty", "flat") * 2:
+        breaker.record(failed_manifest(word, f"scene-{word}", f"is {word}."))
+    with pytest.raises(BreakerError):
+        breaker.record(failed_manifest("fifth", "scene-flat", "is flat."))

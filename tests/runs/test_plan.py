@@ -1,0 +1,151 @@
+"""What a plan promises: it writes nothing, counts what is missing, and refuses what does not fit."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lift3d.config import Execution, Recipe
+from lift3d.domain.camera import ImageSize
+from lift3d.errors import ResourcePromiseError, UnknownNameError
+from lift3d.operators.protocol import OperatorSpec
+from lift3d.pipeline.models import Models
+from lift3d.runs.driver import run_serially
+from lift3d.runs.plan import plan, plan_scene
+from lift3d.runs.planned_bytes import (
+    ASSUMED_CHANNELS,
+    SceneSize,
+    feature_bytes,
+    lifted_bytes,
+    peak_of,
+    working_bytes,
+)
+
+ROOM = "procedural:room?views=4&height=24&width=32"
+RECIPE = Recipe(scenes=(ROOM,), lifters=("nearest_view",), image_height=24)
+DINO = OperatorSpec("vit", 1, "embedding", channel_count=384, stride_px=14.0)
+SIZE = SceneSize(ImageSize(56, 84), view_count=10, target_count=5)
+
+
+def test_a_plan_of_a_new_store_wants_everything_and_makes_no_store(tmp_path: Path) -> None:
+    planned = plan(RECIPE, Execution(store=str(tmp_path / "store")))
+    scene = planned.scenes[0]
+    assert (scene.view_count, scene.target_count, scene.encode_count, scene.lift_count) == (4, 4, 4, 4)
+    assert not scene.is_done
+    assert planned.store_bytes > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_committed_is_not_planned_again(tmp_path: Path) -> None:
+    execution = Execution(store=str(tmp_path / "store"))
+    run_serially(RECIPE, execution)
+    assert plan(RECIPE, execution).scenes[0].is_done
+    # Another lifter: the features are there, the lifted views are not.
+    more = plan(RECIPE.model_copy(update={"lifters": ("nearest_view", "depth_mean")}), execution).scenes[0]
+    assert (more.is_done, more.encode_count, more.lift_count) == (False, 0, 8)
+
+
+def test_an_unusable_scene_is_named_with_its_reason_and_the_others_are_planned(tmp_path: Path) -> None:
+    missing = str(tmp_path / "nowhere")
+    planned = plan(RECIPE.model_copy(update={"scenes": (missing, ROOM)}), Execution(store=str(tmp_path / "store")))
+    assert "does not exist" in planned.scenes[0].reason
+    assert planned.scenes[1].view_count == 4
+    assert "nowhere: cannot be run" in planned.to_text()
+
+
+def test_what_does_not_fit_is_refused_with_needed_allowed_and_reserved(tmp_path: Path) -> None:
+    execution = Execution(store=str(tmp_path / "store"), memory_allowance_bytes=2**20)
+    with pytest.raises(ResourcePromiseError, match=r"needs about .* allowed are .* reserved") as caught:
+        plan(RECIPE, execution)
+    assert caught.value.operator == "rgb"
+    assert caught.value.scene == "room-0-views4-height24-width32"
+
+
+def test_an_unknown_name_is_found_before_anything_starts(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="rgb"):
+        plan(RECIPE.model_copy(update={"operators": ("rbg",)}), Execution(store=str(tmp_path / "store")))
+
+
+def test_a_plan_is_json_and_text(tmp_path: Path) -> None:
+    planned = plan(RECIPE, Execution(store=str(tmp_path / "store")))
+    fields = json.loads(json.dumps(planned.to_json()))
+    assert fields["peak_bytes"] == planned.peak_bytes
+    assert fields["scenes"][0]["location"] == ROOM
+    text = planned.to_text()
+    assert RECIPE.run_id in text
+    assert "features of one view: rgb" in text
+    assert "shared: one geometry per target for nearest_view; 1 operator reads it" in text
+
+
+def test_a_plan_says_what_operators_share(tmp_path: Path) -> None:
+    several = RECIPE.model_copy(
+        update={"operators": ("rgb", "hog"), "lifters": ("plane_sweep", "shared_weights", "lift3d")}
+    )
+    assert plan(several, Execution(store=str(tmp_path / "store"))).shared == (
+        "one geometry per target for plane_sweep; 2 operators read it",
+        "one geometry per target for shared_weights, lift3d; 2 operators read it",
+        "one lifted picture per target guides rgb, hog",
+    )
+
+
+def test_a_plan_without_a_store_counts_everything_as_work() -> None:
+    assert plan_scene(ROOM, RECIPE, Models.of(RECIPE)).encode_count == 4
+
+
+def test_features_take_channels_times_cells_times_four_bytes() -> None:
+    assert feature_bytes(DINO, SIZE.image) == 384 * 4 * 6 * 4
+    assert feature_bytes(DINO, SIZE.image, 2) == 384 * 4 * 6 * 2
+
+
+def test_unknown_channels_are_assumed() -> None:
+    unknown = replace(DINO, channel_count=0)
+    assert feature_bytes(unknown, SIZE.image) == ASSUMED_CHANNELS * 4 * 6 * 4
+
+
+def test_a_lifted_view_is_larger_than_its_features() -> None:
+    assert lifted_bytes(DINO, SIZE.image) > feature_bytes(DINO, SIZE.image)
+
+
+@pytest.mark.parametrize("field", ["view_count", "target_count", "map_bytes_per_px"])
+def test_the_peak_grows_with_the_scene(field: str) -> None:
+    larger = replace(SIZE, **{field: getattr(SIZE, field) + 100})
+    assert _peak(larger) > _peak(SIZE)
+
+
+@pytest.mark.parametrize("field", ["sources", "lifters", "taps"])
+def test_the_peak_grows_with_the_recipe(field: str) -> None:
+    wanted = {"sources": 64, "lifters": ("nearest_view", "depth_mean", "plane_sweep"), "taps": 1024}
+    small = SceneSize(ImageSize(480, 640), view_count=2, target_count=1)
+    recipe = RECIPE.model_copy(update={field: wanted[field]})
+    assert peak_of(small, recipe, [DINO]).needed_bytes > peak_of(small, RECIPE, [DINO]).needed_bytes
+
+
+def test_the_heaviest_operator_is_named() -> None:
+    rgb = OperatorSpec("rgb", 1, "image", channel_count=3)
+    wide = replace(DINO, name="wide", channel_count=100_000)
+    assert peak_of(SIZE, RECIPE, [rgb, wide]).operator == "wide"
+
+
+def _peak(size: SceneSize) -> int:
+    return peak_of(size, RECIPE, [DINO]).needed_bytes
+
+
+def test_what_stage_two_holds_is_bounded_by_a_tile_whatever_the_taps():
+    spec = OperatorSpec("features", 1, "embedding", channel_count=64, stride_px=2.0)
+
+    def needed(side: int, taps: int) -> int:
+        return working_bytes(spec, ImageSize(side, side), Recipe(scenes=("x",), lifters=("lift3d",), taps=taps))
+
+    assert needed(96, 64) > 1.2 * needed(96, 32)
+    # A grid of many tiles: only the weights of all cells grow.
+    assert needed(600, 128) < 2 * needed(600, 32)
+
+
+def test_a_search_in_many_sources_takes_no_more_than_in_those_that_are_swept():
+    image, spec = ImageSize(96, 128), OperatorSpec("features", 1, "embedding", channel_count=8, stride_px=32.0)
+    few, many = (
+        working_bytes(spec, image, Recipe(scenes=("x",), lifters=("shared_weights",), sources=count, taps=8))
+        for count in (8, 40)
+    )
+    assert few == many
