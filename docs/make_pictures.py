@@ -74,7 +74,7 @@ class Spot:
             build_lifter(LIFTER), self.target, self.frames.__getitem__, scene.depth_range
         )
         grid = FeatureGrid.covering(self.target.camera.size, 8.0)
-        self.weights: BlendingWeights = weights_at(self.proposal.voting(), grid, tap_count=recipe.tap_count)
+        self.weights: BlendingWeights = weights_at(self.proposal.uniformly_weighted(), grid, tap_count=recipe.tap_count)
         self.cell = _telling_cell(self.proposal, self.weights, self.frames[self.target.id].z_depth)
         self.uv = (
             grid.origin_u + grid.stride_u * (self.cell % grid.cols + 0.5),

@@ -91,8 +91,8 @@ def measure(
 def candidate_count(proposal: RayProposal, grid: FeatureGrid) -> int:
     """Return the smallest number of taps that holds all candidates of every cell, whichever way they are weighed."""
     # Each cell reads the samples of four guide cells.
-    most = 4 * proposal.visibility[0].numel()
-    weighed = [weights_at(one, grid, tap_count=most) for one in (proposal, proposal.voting())]
+    most = 4 * proposal.view_weight[0].numel()
+    weighed = [weights_at(one, grid, tap_count=most) for one in (proposal, proposal.uniformly_weighted())]
     return max(1, *(int((one.weight > 0).sum(1).max()) for one in weighed))
 
 

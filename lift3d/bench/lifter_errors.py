@@ -29,7 +29,7 @@ from lift3d.pipeline.fit import fit_scene
 from lift3d.pipeline.inputs import SceneInputs, quiet
 from lift3d.pipeline.models import Models
 from lift3d.pipeline.propose import propose
-from lift3d.pipeline.quantities import Passage, own_answer
+from lift3d.pipeline.quantities import TargetFrameTransform, own_answer
 from lift3d.pipeline.targets import Target, choose_targets, select_sources
 from lift3d.pipeline.tracks import views_to_fit_on
 from lift3d.pipeline.weigh import lift_picture, wants_guide
@@ -199,9 +199,9 @@ class _Walk:
         state: SceneState,
     ) -> float:
         field = field_of(state, 0)
-        passage = Passage(operator.spec.quantity, state, 0, proposal.target)
+        to_target = TargetFrameTransform(operator.spec.quantity, state, 0, proposal.target)
         maps = [
-            passage.of_source(self._scene.inputs.features(operator, name)[0], name, camera)
+            to_target.of_source(self._scene.inputs.features(operator, name)[0], name, camera)
             for name, camera in zip(proposal.source_ids, proposal.sources, strict=True)
         ]
         weights = weights_at(proposal, truth.grid, tap_count=self._scene.recipe.tap_count)

@@ -44,12 +44,12 @@ class RayProposal:
         source_ids: Their ids.
         z_depth: Depth of each sample in the target camera, world units; arbitrary where probability is 0.
         probability: Probability that the ray ends at the sample; sums to 1, or to 0 where nothing is known.
-        visibility: Nonnegative preference for each source at each sample (occlusion, validity, taper and whatever
-            else the lifter weighs); 0 means that the source does not see the sample. Need not be normalised.
-        source_is_valid: Pixels of each source that may vote; None if all may. Visibility is known per guide cell
+        view_weight: Nonnegative weight of each source at each sample (occlusion, validity, taper, angle and whatever
+            else the lifter weighs); 0 where the source does not see the sample. Need not be normalised.
+        source_is_valid: Pixels of each source that may vote; None if all may. Weights are known per guide cell
             only, so the pipeline adds these for the taps to be checked against.
-        presence: How far a source shows a sample, in [0, 1] times taper, with no preference for near ones: what
-            features are blended by that all views should agree on. None if the lifter does not tell it apart.
+        visibility: How far a source shows a sample, in [0, 1] times taper, near or not; None if the lifter does not
+            tell it from the weight.
         state: What a learned lifter hands from stage I to its corrector; None if it hands nothing.
     """
 
@@ -59,41 +59,40 @@ class RayProposal:
     source_ids: tuple[ViewId, ...]
     z_depth: Float[Tensor, "cell sample"]
     probability: Float[Tensor, "cell sample"]
-    visibility: Float[Tensor, "cell sample source"]
+    view_weight: Float[Tensor, "cell sample source"]
     source_is_valid: tuple[Bool[Tensor, "_ _"], ...] | None = None
     state: Float[Tensor, "cell channel"] | None = None
-    presence: Float[Tensor, "cell sample source"] | None = None
+    visibility: Float[Tensor, "cell sample source"] | None = None
 
     def __post_init__(self) -> None:
         cells, samples = self.grid.cell_count, int(self.z_depth.shape[-1])
         expected = ((cells, samples), (cells, samples), (cells, samples, len(self.sources)))
-        got = (tuple(self.z_depth.shape), tuple(self.probability.shape), tuple(self.visibility.shape))
-        is_present = self.presence is None or self.presence.shape == self.visibility.shape
-        if got != expected or not is_present or len(self.sources) != len(self.source_ids):
+        got = (tuple(self.z_depth.shape), tuple(self.probability.shape), tuple(self.view_weight.shape))
+        fits = self.visibility is None or self.visibility.shape == self.view_weight.shape
+        if got != expected or not fits or len(self.sources) != len(self.source_ids):
             raise ShapeError(
                 f"A ray proposal of {cells} cells needs shapes {expected} and as many ids as sources, got "
-                f"{got}, {len(self.source_ids)} ids for {len(self.sources)} sources, and presence of shape "
-                f"{None if self.presence is None else tuple(self.presence.shape)}."
+                f"{got}, {len(self.source_ids)} ids for {len(self.sources)} sources, and visibility of shape "
+                f"{None if self.visibility is None else tuple(self.visibility.shape)}."
             )
 
-    def voting(self, nearness: float = 0.0) -> "RayProposal":
-        """Return the same geometry, with every source that sees a ray's most probable depth counting alike.
+    def uniformly_weighted(self, proximity: float = 0.0) -> "RayProposal":
+        """Return the same geometry at each ray's most probable depth, with every source that sees it weighed alike.
 
-        One depth, so that as many taps read as many views: among many who votes matters more than how depth is
-        spread. Where near views are preferred fully, all depths stay: these are the weights of colours.
+        One depth, so that as many taps read as many views. At a proximity of 1 all depths stay: the weights of colours.
 
         Args:
-            nearness: How much near views are preferred all the same, from 0 (not at all) to 1 (as ``visibility`` says).
+            proximity: Exponent from 0 to 1 between the two weights: ``view_weight^p · visibility^(1 − p)``.
         """
-        if self.presence is None or nearness >= 1:
+        if self.visibility is None or proximity >= 1:
             return self
         strongest = self.probability.argmax(1, keepdim=True)
         at_source = strongest[..., None].expand(-1, -1, len(self.sources))
-        preferred, present = (one.gather(1, at_source) for one in (self.visibility, self.presence))
+        view_weight, visibility = (one.gather(1, at_source) for one in (self.view_weight, self.visibility))
         return replace(
             self,
             z_depth=self.z_depth.gather(1, strongest),
             probability=self.probability.sum(1, keepdim=True),
-            visibility=preferred**nearness * present ** (1 - nearness),
-            presence=None,
+            view_weight=view_weight**proximity * visibility ** (1 - proximity),
+            visibility=None,
         )

@@ -20,12 +20,12 @@ from lift3d.lifters.checkpoint import Checkpoint, load_checkpoint
 from lift3d.lifters.checkpoint_files import DEFAULT
 from lift3d.lifters.density import estimate
 from lift3d.lifters.networks.corrector import Corrector
-from lift3d.lifters.onlookers import Consensus, presence
 from lift3d.lifters.plane_sweep import PlaneSweep, PlaneSweepConfig, by_cell
 from lift3d.lifters.protocol import LifterSpec
 from lift3d.lifters.ray_evidence import gather_evidence
 from lift3d.lifters.residual import solve
 from lift3d.lifters.tap_agreement import CONTEXT_WIDTHS, compare, gather, state_at, within_reach
+from lift3d.lifters.unswept_sources import Consensus, unswept_visibility
 from lift3d.lifters.weights import ReadablePixels, weights_at
 
 SAMPLE_COUNT = 4
@@ -70,32 +70,34 @@ class Lift3D:
         Raises:
             NoOverlapError: If no source sees anything of the target's frustum.
         """
-        survey = self._sweep.survey(target, guides, depth_range)
-        found = estimate(self._networks.density, gather_evidence(self._sweep, target, survey), SAMPLE_COUNT)
+        volumes = self._sweep.depth_volumes(target, guides, depth_range)
+        found = estimate(self._networks.density, gather_evidence(self._sweep, target, volumes), SAMPLE_COUNT)
         samples = found.samples
         # A ray that no source sees has no probability, whatever the network says.
         is_seen = (found.preference > 0).any(0)
         probability = samples.probability * is_seen
         total = probability.sum(0)
         probability = probability / torch.where(total > 0, total, 1.0)
-        # Onlookers are weighed as sources are without training.
-        uv, z_depth = survey.uv, 1 / samples.disparity
+        # Unswept sources are weighed as sources are without training.
+        uv, z_depth = volumes.uv, 1 / samples.disparity
         consensus = Consensus.of(samples.color, samples.visibility)
-        watched = presence(target, uv, samples.disparity, probability, consensus, survey.onlookers)
+        of_unswept = unswept_visibility(target, uv, samples.disparity, probability, consensus, volumes.unswept)
         preferred = [
-            self._sweep.preference(target, onlooker.view.camera, uv, z_depth) * one
-            for onlooker, one in zip(survey.onlookers, watched, strict=True)
+            self._sweep.preference(target, source.view.camera, uv, z_depth) * one
+            for source, one in zip(volumes.unswept, of_unswept, strict=True)
         ]
-        visibility = survey.spread(len(guides), found.preference, torch.stack(preferred) if preferred else watched)
+        view_weight = volumes.in_guide_order(
+            len(guides), found.preference, torch.stack(preferred) if preferred else of_unswept
+        )
         return RayProposal(
-            grid=survey.grid,
+            grid=volumes.grid,
             target=target,
             sources=tuple(guide.camera for guide in guides),
             source_ids=tuple(guide.id for guide in guides),
             z_depth=z_depth.flatten(1).T.contiguous(),
             probability=probability.flatten(1).T.contiguous(),
-            visibility=by_cell(visibility),
-            presence=by_cell(survey.spread(len(guides), samples.visibility, watched)),
+            view_weight=by_cell(view_weight),
+            visibility=by_cell(volumes.in_guide_order(len(guides), samples.visibility, of_unswept)),
             state=found.state.flatten(1).T.contiguous(),
         )
 
@@ -119,15 +121,15 @@ class Lift3D:
         *,
         with_residual: bool,
     ) -> BlendingWeights:
-        nearness = nearness_of(len(proposal.sources))
-        agreeing = weights_at(proposal.voting(nearness), weights.grid, tap_count=weights.source.shape[1])
+        proximity = proximity_exponent(len(proposal.sources))
+        agreeing = weights_at(proposal.uniformly_weighted(proximity), weights.grid, tap_count=weights.source.shape[1])
         agreeing = covered_as(weights, agreeing)
         # Without a guide there is nothing to correct by: all that see the surface vote.
         if guide is None:
             return agreeing
         network = self._networks.corrector
         return in_tiles(
-            lambda votes, near: corrected(network, proposal, votes, near, sources, guide, nearness)[with_residual],
+            lambda votes, near: corrected(network, proposal, votes, near, sources, guide, proximity)[with_residual],
             agreeing,
             weights,
         )
@@ -166,8 +168,8 @@ class SharedWeights(Lift3D):
         return weights
 
 
-def nearness_of(source_count: int) -> float:
-    """Return how much near views are preferred in the vote on features, in (0, 1]: less, the more sources there are.
+def proximity_exponent(source_count: int) -> float:
+    """Return the exponent in (0, 1] by which near views are preferred for features: less, the more sources there are.
 
     Agreement between distant targets comes of many sources. Of few, targets apart share none, so a vote among all
     gains no agreement and loses what the nearest know best.
@@ -182,18 +184,18 @@ def corrected(
     near: BlendingWeights,
     sources: Sequence[FeatureMap],
     guide: FeatureMap,
-    nearness: float = 0.0,
+    proximity: float = 0.0,
 ) -> tuple[BlendingWeights, BlendingWeights]:
     """Run stage II; differentiable in the network's parameters.
 
     Args:
         network: Stage II's.
         proposal: Of the target.
-        agreeing: Weights by presence, which the answer starts from.
+        agreeing: Weights by visibility, which the answer starts from.
         near: Weights of colours, on the same cells.
         sources: The sources' maps.
         guide: The operator's map of the lifted picture.
-        nearness: As ``nearness_of`` says; training sees 0.
+        proximity: As ``proximity_exponent`` says; training sees 0.
 
     Returns:
         Weights without and with the residual.
@@ -204,7 +206,7 @@ def corrected(
         compare(taps, features, sources), state_at(proposal, taps.weights), taps.weights.weight, taps.is_tap
     )
     consensus = (found.weight[:, None] @ features.at_taps)[:, 0]
-    trust = torch.sigmoid(torch.logit(found.trust) + FEW_SOURCES_TRUST * nearness)
+    trust = torch.sigmoid(torch.logit(found.trust) + FEW_SOURCES_TRUST * proximity)
     wanted = consensus + trust * (features.of_guide - consensus)
     moved = solve(features.at_taps, wanted, found.weight, found.log_price, taps.is_tap)
     is_covered = (taps.weights.coverage > 0)[:, None]

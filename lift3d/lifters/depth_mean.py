@@ -59,12 +59,12 @@ class DepthMean:
         """
         if not guides:
             raise NoOverlapError("depth_mean needs at least one source view, got none.")
-        sights = [_Sight(target, guide) for guide in guides]
+        depths = [_SourceDepth(target, guide) for guide in guides]
         grid = FeatureGrid.covering(target.size, GUIDE_STRIDE_PX)
         uv = cell_centers(grid.rows, grid.cols, (grid.stride_u, grid.stride_v)).reshape(-1, 2)
-        surface = _fused_surface(sights, grid, uv)
+        surface = _fused_surface(depths, grid, uv)
         z_depth = _continued(surface.reshape(grid.rows, grid.cols))
-        visibility = _visibility(sights, uv, z_depth, torch.isnan(surface))
+        visibility = _visibility(depths, uv, z_depth, torch.isnan(surface))
         is_seen = visibility.sum(-1) > 0
         if not bool(is_seen.any()):
             raise NoOverlapError(f"None of {len(guides)} source views sees a surface of the target's frustum.")
@@ -75,7 +75,7 @@ class DepthMean:
             source_ids=tuple(guide.id for guide in guides),
             z_depth=torch.where(is_seen, z_depth, depth_range.near)[:, None],
             probability=is_seen.float()[:, None],
-            visibility=visibility[:, None],
+            view_weight=visibility[:, None],
         )
 
     def correct(
@@ -89,7 +89,7 @@ class DepthMean:
         return weights
 
 
-class _Sight:
+class _SourceDepth:
     """One source's depth as a witness for points on the target's rays."""
 
     def __init__(self, target: Camera, guide: SourceGuide) -> None:
@@ -127,27 +127,29 @@ class _Sight:
         return torch.where(is_on_image, ratio, torch.nan), is_on_image
 
 
-def _fused_surface(sights: Sequence[_Sight], grid: FeatureGrid, uv: Float[Tensor, "cell 2"]) -> Float[Tensor, " cell"]:
+def _fused_surface(
+    depths: Sequence[_SourceDepth], grid: FeatureGrid, uv: Float[Tensor, "cell 2"]
+) -> Float[Tensor, " cell"]:
     """Return the nearest depth per cell that the sources support by majority, NaN where there is none."""
-    surface = _nearest_supported(sights, uv, torch.stack([sight.splat(grid) for sight in sights], dim=1))
+    surface = _nearest_supported(depths, uv, torch.stack([depth.splat(grid) for depth in depths], dim=1))
     for _ in range(ROUNDS):
-        surface = _nearest_supported(sights, uv, _neighbourhood(surface.reshape(grid.rows, grid.cols)))
+        surface = _nearest_supported(depths, uv, _neighbourhood(surface.reshape(grid.rows, grid.cols)))
     return surface
 
 
 def _nearest_supported(
-    sights: Sequence[_Sight], uv: Float[Tensor, "cell 2"], z_depth: Float[Tensor, "cell hypothesis"]
+    depths: Sequence[_SourceDepth], uv: Float[Tensor, "cell 2"], z_depth: Float[Tensor, "cell hypothesis"]
 ) -> Float[Tensor, " cell"]:
     """Return the nearest supported hypothesis, moved to the mean of the surfaces that support it."""
     count = z_depth.shape[1]
     flat_uv, flat_z = uv.repeat_interleave(count, dim=0), z_depth.reshape(-1)
     support, opposition, drift = (torch.zeros_like(flat_z) for _ in range(3))
-    for sight in sights:
-        ratio, _ = sight.look(flat_uv, flat_z)
+    for depth in depths:
+        ratio, _ = depth.look(flat_uv, flat_z)
         agrees = (ratio - 1).abs() < TOLERANCE
-        support += sight.taper * agrees
-        opposition += sight.taper * (ratio > 1 + TOLERANCE)
-        drift += sight.taper * torch.where(agrees, ratio - 1, 0.0)
+        support += depth.taper * agrees
+        opposition += depth.taper * (ratio > 1 + TOLERANCE)
+        drift += depth.taper * torch.where(agrees, ratio - 1, 0.0)
     is_supported = (support > 0) & (support > MAJORITY * opposition)
     moved = flat_z * (1 + drift / torch.where(support > 0, support, 1.0))
     nearest = torch.where(is_supported, moved, torch.inf).reshape(z_depth.shape).amin(1)
@@ -169,7 +171,7 @@ def _continued(surface: Float[Tensor, "row col"]) -> Float[Tensor, " cell"]:
 
 
 def _visibility(
-    sights: Sequence[_Sight],
+    depths: Sequence[_SourceDepth],
     uv: Float[Tensor, "cell 2"],
     z_depth: Float[Tensor, " cell"],
     is_continued: Bool[Tensor, " cell"],
@@ -179,10 +181,10 @@ def _visibility(
     A continued surface is also seen by the sources that are blind there, unless too many look through it.
     """
     columns, opposition = [], torch.zeros_like(z_depth)
-    for sight in sights:
-        ratio, is_on_image = sight.look(uv, z_depth)
+    for depth in depths:
+        ratio, is_on_image = depth.look(uv, z_depth)
         is_blind = is_continued & is_on_image & torch.isnan(ratio)
-        columns.append(sight.taper * (((ratio - 1).abs() < TOLERANCE) | is_blind).float())
-        opposition += sight.taper * (is_continued & (ratio > 1 + TOLERANCE))
+        columns.append(depth.taper * (((ratio - 1).abs() < TOLERANCE) | is_blind).float())
+        opposition += depth.taper * (is_continued & (ratio > 1 + TOLERANCE))
     visibility = torch.stack(columns, dim=1)
     return visibility * (visibility.sum(1) > MAJORITY * opposition)[:, None]

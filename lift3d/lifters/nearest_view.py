@@ -55,7 +55,7 @@ class NearestView:
         costs = view_costs(target, [guide.camera for guide in guides], depth_range).tolist()
         order = sorted(range(len(guides)), key=lambda index: (costs[index], guides[index].id))
         nearest = sees[:, order].float().argmax(1)
-        visibility = torch.nn.functional.one_hot(torch.tensor(order)[nearest], len(guides)) * sees
+        view_weight = torch.nn.functional.one_hot(torch.tensor(order)[nearest], len(guides)) * sees
         return RayProposal(
             grid=grid,
             target=target,
@@ -63,7 +63,7 @@ class NearestView:
             source_ids=tuple(guide.id for guide in guides),
             z_depth=z_depth[:, None],
             probability=torch.ones(grid.cell_count, 1),
-            visibility=visibility[:, None].float(),
+            view_weight=view_weight[:, None].float(),
         )
 
     def correct(

@@ -26,50 +26,50 @@ from lift3d.geometry.rays import cell_centers, directions_z1, inverse_depth_plan
 from lift3d.lifters.catalog import PLANE_SWEEP
 from lift3d.lifters.cost_aggregation import guided_filter, semi_global
 from lift3d.lifters.depth_consensus import SoftDepth, agree, strongest_samples
-from lift3d.lifters.onlookers import Consensus as ColorConsensus
-from lift3d.lifters.onlookers import Onlooker, colors_at, presence
 from lift3d.lifters.photo_consistency import Descriptors, describe, matching_cost
 from lift3d.lifters.protocol import LifterSpec
 from lift3d.lifters.source_selection import view_costs
+from lift3d.lifters.unswept_sources import Consensus as ColorConsensus
+from lift3d.lifters.unswept_sources import UnsweptSource, colors_at, unswept_visibility
 
 # Views smoothed at once: more are hardly faster, and take ten volumes of costs each.
 SIDE_BY_SIDE = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Survey:
+class SourceDepthVolumes:
     """What the sources know of depth, each in its own frame, before the target's rays ask them.
 
     Attributes:
         grid: The target's guide grid.
         uv: Its pixels.
         planes: Disparities, near first; the same for the target and all sources.
-        seeing: Places, in the list of guides, of the sources whose depth is searched; in the order of their ids.
+        swept_places: Places, in the list of guides, of the sources whose depth is searched; in the order of their ids.
         views: Those sources.
         depths: Their soft depths.
-        watching: Places of the other sources that see anything, in the order of their ids.
-        onlookers: Those sources.
+        unswept_places: Places of the other sources that see anything, in the order of their ids.
+        unswept: Those sources.
     """
 
     grid: FeatureGrid
     uv: Float[Tensor, "row col 2"]
     planes: Float[Tensor, " plane"]
-    seeing: tuple[int, ...]
+    swept_places: tuple[int, ...]
     views: tuple[Descriptors, ...]
     depths: tuple[SoftDepth, ...]
-    watching: tuple[int, ...] = ()
-    onlookers: tuple[Onlooker, ...] = ()
+    unswept_places: tuple[int, ...] = ()
+    unswept: tuple[UnsweptSource, ...] = ()
 
-    def spread(
+    def in_guide_order(
         self,
         guide_count: int,
-        searched: Float[Tensor, "source sample row col"],
-        watched: Float[Tensor, "onlooker sample row col"],
+        of_swept: Float[Tensor, "source sample row col"],
+        of_unswept: Float[Tensor, "unswept sample row col"],
     ) -> Float[Tensor, "guide sample row col"]:
         """Return what is known of either kind of source in the order of the guides, 0 for those that see nothing."""
-        found = searched.new_zeros(guide_count, *searched.shape[1:])
-        found[list(self.seeing)] = searched
-        found[list(self.watching)] = watched
+        found = of_swept.new_zeros(guide_count, *of_swept.shape[1:])
+        found[list(self.swept_places)] = of_swept
+        found[list(self.unswept_places)] = of_unswept
         return found
 
 
@@ -163,34 +163,36 @@ class PlaneSweep:
         Raises:
             NoOverlapError: If no source sees anything of the target's frustum.
         """
-        survey = self.survey(target, guides, depth_range)
+        volumes = self.depth_volumes(target, guides, depth_range)
         # 1. What the sources agree on along the target's rays.
-        tapers = [view.taper for view in survey.views]
-        consensus = agree(target, survey.uv, survey.depths, tapers, survey.planes)
-        samples = strongest_samples(consensus, survey.planes, self.config.sample_count, self.config.sharpening)
+        tapers = [view.taper for view in volumes.views]
+        consensus = agree(target, volumes.uv, volumes.depths, tapers, volumes.planes)
+        samples = strongest_samples(consensus, volumes.planes, self.config.sample_count, self.config.sharpening)
         # 2. Which sources to read there: unoccluded and near in angle.
         disparity = 1 / samples.z_depth
-        searched = torch.tensor(tapers)[:, None, None, None] * samples.visibility
-        colors = torch.stack([colors_at(target, survey.uv, disparity, view)[0] for view in survey.views])
-        agreed = ColorConsensus.of(colors, searched)
-        watched = presence(target, survey.uv, disparity, samples.probability, agreed, survey.onlookers)
-        visible = survey.spread(len(guides), searched, watched)
+        of_swept = torch.tensor(tapers)[:, None, None, None] * samples.visibility
+        colors = torch.stack([colors_at(target, volumes.uv, disparity, view)[0] for view in volumes.views])
+        agreed = ColorConsensus.of(colors, of_swept)
+        of_unswept = unswept_visibility(target, volumes.uv, disparity, samples.probability, agreed, volumes.unswept)
+        visible = volumes.in_guide_order(len(guides), of_swept, of_unswept)
         preference = torch.zeros_like(visible)
-        for index in (*survey.seeing, *survey.watching):
-            preference[index] = self.preference(target, guides[index].camera, survey.uv, samples.z_depth)
+        for index in (*volumes.swept_places, *volumes.unswept_places):
+            preference[index] = self.preference(target, guides[index].camera, volumes.uv, samples.z_depth)
         return RayProposal(
-            grid=survey.grid,
+            grid=volumes.grid,
             target=target,
             sources=tuple(guide.camera for guide in guides),
             source_ids=tuple(guide.id for guide in guides),
             z_depth=samples.z_depth.flatten(1).T.contiguous(),
             probability=samples.probability.flatten(1).T.contiguous(),
-            visibility=by_cell(visible * preference),
-            presence=by_cell(visible),
+            view_weight=by_cell(visible * preference),
+            visibility=by_cell(visible),
         )
 
     @torch.no_grad()
-    def survey(self, target: Camera, guides: Sequence[SourceGuide], depth_range: DepthRange) -> Survey:
+    def depth_volumes(
+        self, target: Camera, guides: Sequence[SourceGuide], depth_range: DepthRange
+    ) -> SourceDepthVolumes:
         """Return what each source knows of its own depth.
 
         Raises:
@@ -207,12 +209,12 @@ class PlaneSweep:
         # The nearest are searched; ties go by id, so the order of the guides does not matter.
         costs = view_costs(target, [guides[index].camera for index in seeing], depth_range).tolist()
         ranked = [index for _, index in sorted(zip(costs, seeing, strict=True), key=lambda pair: pair[0])]
-        searched = set(ranked[: self.config.swept_count])
-        swept, watching = (tuple(i for i in seeing if (i in searched) is wanted) for wanted in (True, False))
-        views, others = (tuple(self._describe(guides[index]) for index in of) for of in (swept, watching))
-        onlookers = tuple(Onlooker(view, self._confidence(view)) for view in others)
+        swept = set(ranked[: self.config.swept_count])
+        near, far = (tuple(i for i in seeing if (i in swept) is wanted) for wanted in (True, False))
+        views, others = (tuple(self._describe(guides[index]) for index in of) for of in (near, far))
+        unswept = tuple(UnsweptSource(view, self._confidence(view)) for view in others)
         depths = self._soft_depths(views, planes, depth_range)
-        return Survey(grid, uv, planes, swept, views, depths, watching, onlookers)
+        return SourceDepthVolumes(grid, uv, planes, near, views, depths, far, unswept)
 
     def correct(
         self,

@@ -1,7 +1,7 @@
 """What the sources say along the target's rays: the volumes that the density network reads, and its samples.
 
-Letters: a plane is one of the survey's disparities, a sample one that was kept on its ray; sources stand in the
-survey's order. Nothing here has a unit of length or a direction in the world, so neither matters to the network.
+Letters: a plane is one of the swept disparities, a sample one that was kept on its ray; sources stand in the
+swept order. Nothing here has a unit of length or a direction in the world, so neither matters to the network.
 """
 
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ from lift3d.domain.camera import Camera
 from lift3d.geometry.sampling import read_planes
 from lift3d.lifters.box_mean import BoxMean
 from lift3d.lifters.depth_consensus import first_surface, walk
-from lift3d.lifters.onlookers import colors_at
-from lift3d.lifters.plane_sweep import PlaneSweep, Survey
+from lift3d.lifters.plane_sweep import PlaneSweep, SourceDepthVolumes
+from lift3d.lifters.unswept_sources import colors_at
 
 VOLUME_CHANNELS = 9
 # The angular preference varies slowly with disparity: it is computed at every eighth plane.
@@ -32,7 +32,7 @@ class RayEvidence:
     """The target's rays as the sources see them.
 
     Attributes:
-        survey: What the sources know.
+        volumes: What the sources know.
         target: The target camera.
         volume: Inputs of the density network; the first is the log of the consensus without training.
         visibility: Of each plane in each source, times taper; in [0, 1].
@@ -40,7 +40,7 @@ class RayEvidence:
         preference: Of each source by angle, 1 for an angle of 0.
     """
 
-    survey: Survey
+    volumes: SourceDepthVolumes
     target: Camera
     volume: Float[Tensor, "channel plane row col"]
     visibility: Float[Tensor, "source plane row col"]
@@ -49,15 +49,15 @@ class RayEvidence:
 
 
 @torch.no_grad()
-def gather_evidence(sweep: PlaneSweep, target: Camera, survey: Survey) -> RayEvidence:
+def gather_evidence(sweep: PlaneSweep, target: Camera, volumes: SourceDepthVolumes) -> RayEvidence:
     """Read every source along the target's rays; memory is about 28 bytes per source, plane and guide cell."""
-    planes, uv = survey.planes, survey.uv
-    shape = (len(survey.views), len(planes), *uv.shape[:2])
+    planes, uv = volumes.planes, volumes.uv
+    shape = (len(volumes.views), len(planes), *uv.shape[:2])
     visibility, occupancy = torch.empty(shape), torch.empty(shape)
     votes, voters = torch.zeros(shape[1:]), torch.zeros(shape[1:])
-    preference = torch.stack([_preference(sweep, target, view.camera, survey) for view in survey.views])
+    preference = torch.stack([_preference(sweep, target, view.camera, volumes) for view in volumes.views])
     total, total_square, color, square = (torch.zeros(count, *shape[1:]) for count in (1, 1, 3, 1))
-    for index, (view, depth) in enumerate(zip(survey.views, survey.depths, strict=True)):
+    for index, (view, depth) in enumerate(zip(volumes.views, volumes.depths, strict=True)):
         for tile, at, (occupied, sees) in walk(target, uv, depth, planes):
             occupancy[index, tile], visibility[index, tile] = occupied, view.taper * sees
             votes[tile] += view.taper * occupied
@@ -73,7 +73,7 @@ def gather_evidence(sweep: PlaneSweep, target: Camera, survey: Survey) -> RayEvi
     mean = color / divisor
     spread = (square / divisor - (mean * mean).sum(0)).clamp(min=0).sqrt()
     occupied, ends = first_surface(votes, voters)
-    tapers = sum(view.taper for view in survey.views)
+    tapers = sum(view.taper for view in volumes.views)
     average = (mean * ends).sum(1, keepdim=True).mean((2, 3), keepdim=True)
     volume = torch.cat(
         [
@@ -86,7 +86,7 @@ def gather_evidence(sweep: PlaneSweep, target: Camera, survey: Survey) -> RayEvi
             torch.cumprod(1 - occupied, dim=0)[None],
         ]
     )
-    return RayEvidence(survey, target, volume, visibility, occupancy, preference)
+    return RayEvidence(volumes, target, volume, visibility, occupancy, preference)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,7 +120,7 @@ def strongest(evidence: RayEvidence, probability: Float[Tensor, "plane row col"]
 
     Differentiable in the probability.
     """
-    disparity = evidence.survey.planes
+    disparity = evidence.volumes.planes
     kept, index = probability.topk(count, dim=0)
     # 1. Depth between planes.
     around = [(index + step).clamp(0, len(disparity) - 1) for step in (-1, 0, 1)]
@@ -169,9 +169,9 @@ def _colors_at(
     evidence: RayEvidence, disparity: Float[Tensor, "sample row col"]
 ) -> tuple[Float[Tensor, "source 3 sample row col"], Float[Tensor, "source sample row col"]]:
     """Return each source's guide colour, and log(pixels of the source per pixel of the target), at points of rays."""
-    target, uv = evidence.target, evidence.survey.uv
+    target, uv = evidence.target, evidence.volumes.uv
     colors, scales = [], []
-    for view in evidence.survey.views:
+    for view in evidence.volumes.views:
         color, relative_z, _ = colors_at(target, uv, disparity, view)
         focal_ratio = (view.camera.K[0, 0] / target.K[0, 0]).log().float()
         colors.append(color)
@@ -179,10 +179,12 @@ def _colors_at(
     return torch.stack(colors), torch.stack(scales)
 
 
-def _preference(sweep: PlaneSweep, target: Camera, source: Camera, survey: Survey) -> Float[Tensor, "plane row col"]:
-    count = len(survey.planes)
+def _preference(
+    sweep: PlaneSweep, target: Camera, source: Camera, volumes: SourceDepthVolumes
+) -> Float[Tensor, "plane row col"]:
+    count = len(volumes.planes)
     at = torch.linspace(0, count - 1, max(2, count // _PREFERENCE_STEP + 1)).round().long()
-    shape = (len(at), *survey.uv.shape[:2])
-    coarse = sweep.preference(target, source, survey.uv, (1 / survey.planes[at])[:, None, None].expand(shape))
+    shape = (len(at), *volumes.uv.shape[:2])
+    coarse = sweep.preference(target, source, volumes.uv, (1 / volumes.planes[at])[:, None, None].expand(shape))
     fine = F.interpolate(coarse.flatten(1).T[None], size=count, mode="linear", align_corners=True)[0]
     return fine.T.reshape(count, *shape[1:])

@@ -41,24 +41,24 @@ class TapSet:
         weights: The taps; those that are only within the residual's reach have weight 0.
         is_tap: Taps that exist: padding does not, nor what cannot be read.
         is_beside: Taps one source cell beside another.
-        vote_count: How many of them vote; the nearest views' follow.
-        nearness: How much the tap's source counts where near views are preferred, as colours prefer them.
+        weighted_count: How many of them have weight; the nearest views' follow.
+        view_weight: How much the tap's source counts where near views are preferred, as colours prefer them.
     """
 
     weights: BlendingWeights
     is_tap: Bool[Tensor, "cell tap"]
     is_beside: Bool[Tensor, "cell tap"]
-    vote_count: int
-    nearness: Float[Tensor, "cell tap"]
+    weighted_count: int
+    view_weight: Float[Tensor, "cell tap"]
 
 
 def within_reach(
     agreeing: BlendingWeights, near: BlendingWeights, sources: Sequence[FeatureMap], readable: ReadablePixels
 ) -> TapSet:
-    """Add to the taps that vote, with weight 0, the nearest views' and ones that lie one source cell beside those.
+    """Add to the weighted taps, with weight 0, the nearest views' and ones that lie one source cell beside those.
 
     Args:
-        agreeing: Taps by presence: all views that see the surface vote.
+        agreeing: Taps by visibility: all views that see the surface.
         near: Taps as colours weigh them, the heaviest first.
         sources: The sources' maps.
         readable: Which pixels of the sources may be read.
@@ -73,9 +73,9 @@ def within_reach(
     )
     source = torch.cat([agreeing.source, near.source[:, nearest], beside_source], 1)
     log_scale = torch.cat([agreeing.log_scale_ratio, near.log_scale_ratio[:, nearest], beside_scale], 1)
-    vote_count, count = agreeing.source.shape[1], source.shape[1]
+    weighted_count, count = agreeing.source.shape[1], source.shape[1]
     weight = near.weight.new_zeros(len(source), count)
-    weight[:, :vote_count] = agreeing.weight
+    weight[:, :weighted_count] = agreeing.weight
     is_beside = torch.zeros(len(source), count, dtype=torch.bool)
     is_beside[:, count - beside_source.shape[1] :] = True
     is_tap = torch.cat(
@@ -89,7 +89,7 @@ def within_reach(
         weight=weight,
         log_scale_ratio=log_scale,
     )
-    return TapSet(widened, is_tap, is_beside, vote_count, by_source.gather(1, source.long()))
+    return TapSet(widened, is_tap, is_beside, weighted_count, by_source.gather(1, source.long()))
 
 
 def projected(sources: Sequence[FeatureMap]) -> list[Float[Tensor, "channel row col"]]:
@@ -151,7 +151,7 @@ def compare(taps: TapSet, features: TapFeatures, sources: Sequence[FeatureMap]) 
     weights, weight, g = taps.weights, taps.weights.weight, features.at_taps
     # 1. All comparisons are inner products of the taps with three vectors per cell, and lengths.
     consensus = (weight[:, None] @ g)[:, 0]
-    nearest = torch.where(taps.is_tap[:, taps.vote_count, None], g[:, taps.vote_count], consensus)
+    nearest = torch.where(taps.is_tap[:, taps.weighted_count, None], g[:, taps.weighted_count], consensus)
     others = torch.stack([consensus, features.of_guide, nearest], dim=-1)
     channels = g.shape[2]
     product = (g @ others) / channels
@@ -168,7 +168,7 @@ def compare(taps: TapSet, features: TapFeatures, sources: Sequence[FeatureMap]) 
     inputs = torch.stack(
         [
             (weight + 1e-3).log() / 4,
-            (taps.nearness + 1e-3).log() / 4,
+            (taps.view_weight + 1e-3).log() / 4,
             to_nearest,
             deviation,
             (norm + 0.02).log() - (consensus_norm + 0.02).log(),

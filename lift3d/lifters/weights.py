@@ -35,7 +35,7 @@ def weights_at(
 ) -> BlendingWeights:
     """Read the weights of one operator's grid from a proposal.
 
-    Peak memory beyond proposal and result is a copy of the proposal's visibility and one block of rows, whatever
+    Peak memory beyond proposal and result is a copy of the proposal's view weights and one block of rows, whatever
     the height of the grid. The result takes 24 bytes per cell and tap.
 
     Args:
@@ -59,7 +59,7 @@ def weights_at(
     order, ordered = _in_order_of_ids(proposal)
     cameras = _SourceCameras.of(ordered, order)
     centers = cell_centers(grid.rows, grid.cols, (grid.stride_u, grid.stride_v), (grid.origin_u, grid.origin_v))
-    height = max(1, BLOCK_CANDIDATES // (4 * grid.cols * proposal.visibility[0].numel()))
+    height = max(1, BLOCK_CANDIDATES // (4 * grid.cols * proposal.view_weight[0].numel()))
     found: list[Tensor] = []
     for start in range(span.start - span.start % height, span.stop, height):
         block = _cell_weights(ordered, cameras, centers[start : start + height].flatten(0, 1), tap_count)
@@ -84,19 +84,19 @@ def _row_range(grid: FeatureGrid, rows: slice | None) -> range:
 def _in_order_of_ids(proposal: RayProposal) -> tuple[Int[Tensor, " source"], RayProposal]:
     """Put the sources in the order of their ids, so that sums and ties do not depend on the order given.
 
-    What samples without probability say of visibility is dropped: it need not be a number.
+    What samples without probability say of view weights is dropped: it need not be a number.
     """
     order = sorted(range(len(proposal.sources)), key=lambda index: proposal.source_ids[index])
-    visibility = proposal.visibility[..., order]
-    visibility[proposal.probability <= 0] = 0
+    view_weight = proposal.view_weight[..., order]
+    view_weight[proposal.probability <= 0] = 0
     is_valid = proposal.source_is_valid
     ordered = replace(
         proposal,
         source_is_valid=None if is_valid is None else tuple(is_valid[index] for index in order),
         sources=tuple(proposal.sources[index] for index in order),
         source_ids=tuple(proposal.source_ids[index] for index in order),
-        visibility=visibility,
-        presence=None,
+        view_weight=view_weight,
+        visibility=None,
     )
     return torch.tensor(order), ordered
 
@@ -197,10 +197,10 @@ class _SourceCameras:
 def _cell_weights(
     proposal: RayProposal, cameras: _SourceCameras, uv: Float[Tensor, "cell 2"], tap_count: int
 ) -> tuple[Tensor, ...]:
-    z_depth, probability, visibility = _merge_samples(*_mixed_samples(proposal, uv))
+    z_depth, probability, view_weight = _merge_samples(*_mixed_samples(proposal, uv))
     # 1. How much each source is preferred at a sample it sees at all.
     u, v, z = cameras.project(uv, z_depth)
-    preference = torch.where(cameras.is_seen(u, v, z) & (visibility > LEAST_PREFERENCE), visibility, 0.0)
+    preference = torch.where(cameras.is_seen(u, v, z) & (view_weight > LEAST_PREFERENCE), view_weight, 0.0)
     total = preference.sum(-1)
     # 2. What the ray knows: coverage and expected depth, before any tap is dropped.
     seen_probability = torch.where(total > 0, probability, 0.0)
@@ -237,17 +237,17 @@ def _mixed_samples(
         uv, guide.rows, guide.cols, (guide.stride_u, guide.stride_v), (guide.origin_u, guide.origin_v)
     )
     probability = (proposal.probability[corner] * share[..., None]).flatten(1)
-    return proposal.z_depth[corner].flatten(1), probability, proposal.visibility[corner].flatten(1, 2)
+    return proposal.z_depth[corner].flatten(1), probability, proposal.view_weight[corner].flatten(1, 2)
 
 
 def _merge_samples(
     z_depth: Float[Tensor, "cell sample"],
     probability: Float[Tensor, "cell sample"],
-    visibility: Float[Tensor, "cell sample source"],
+    view_weight: Float[Tensor, "cell sample source"],
 ) -> tuple[Float[Tensor, "cell merged"], Float[Tensor, "cell merged"], Float[Tensor, "cell merged source"]]:
     """Merge samples whose depths agree to their probability-weighted mean: smooth surfaces, sharp edges.
 
-    Visibilities are summed with the same weights but not divided: only their shares in a sample matter.
+    View weights are summed with the same weights but not divided: only their shares in a sample matter.
     """
     # 1. Sort by depth; samples without probability go last and join whatever is there.
     is_live = probability > 0
@@ -266,7 +266,7 @@ def _merge_samples(
     merged_p = slots.scatter_add(1, segment, p)
     divisor = torch.where(merged_p > 0, merged_p, 1.0)
     merged_z = slots.scatter_add(1, segment, p * ordered) / divisor
-    weighted = p[..., None] * visibility.gather(1, order[..., None].expand_as(visibility))
+    weighted = p[..., None] * view_weight.gather(1, order[..., None].expand_as(view_weight))
     target = segment[..., None].expand_as(weighted)
     merged_v = weighted.new_zeros(*slots.shape, weighted.shape[2]).scatter_add(1, target, weighted)
     return merged_z, merged_p, merged_v

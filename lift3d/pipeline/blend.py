@@ -11,7 +11,7 @@ from lift3d.lifters.blend import blend as blend_taps
 from lift3d.lifters.protocol import Lifter
 from lift3d.lifters.weights import weights_at
 from lift3d.operators.protocol import Quantity
-from lift3d.pipeline.quantities import Passage
+from lift3d.pipeline.quantities import TargetFrameTransform
 
 
 def lift_features(
@@ -55,12 +55,12 @@ def lift_features(
             if guides is not None and cut in color_cuts:
                 lifted += lift_colors(proposal, guides[cut : cut + 1])
                 continue
-            passage = Passage(quantity, state, cut, proposal.target)
-            maps = [passage.of_source(of_view[cut], name, camera) for of_view, name, camera in views]
-            guide = None if guides is None else passage.of_guide(guides[cut])
+            to_target = TargetFrameTransform(quantity, state, cut, proposal.target)
+            maps = [to_target.of_source(of_view[cut], name, camera) for of_view, name, camera in views]
+            guide = None if guides is None else to_target.of_guide(guides[cut])
             weights = weights_at(proposal, grid, tap_count=taps)
             weights = lifter.correct(proposal, weights, maps, guide)
-            lifted.append(passage.at_target(blend_taps(weights, maps)))
+            lifted.append(to_target.at_target(blend_taps(weights, maps)))
     return tuple(lifted)
 
 

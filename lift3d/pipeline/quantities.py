@@ -42,7 +42,7 @@ def missing_of(quantity: Quantity, state: SceneState) -> str:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Passage:
+class TargetFrameTransform:
     """How one cut of an operator's features goes from source views to one target.
 
     Attributes:

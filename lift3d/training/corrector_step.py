@@ -59,7 +59,7 @@ class Case:
     Attributes:
         name: Of the space.
         weights: Shared weights at some rows of its grid.
-        agreeing: Weights by presence at the same rows.
+        agreeing: Weights by visibility at the same rows.
         sources: Its maps of the sources.
         truth: Its map of the true target, at those rows.
         guide: Its map of the picture that the shared weights lift.
@@ -206,7 +206,7 @@ def _computed_case(rng: np.random.Generator, proposal: RayProposal, frames: Sequ
     name, maps = _encoded(rng, frames)
     truth = maps[0]
     rows = _drawn_rows(rng, truth.grid)
-    weights, agreeing = (weights_at(one, truth.grid, rows=rows) for one in (proposal, proposal.voting()))
+    weights, agreeing = (weights_at(one, truth.grid, rows=rows) for one in (proposal, proposal.uniformly_weighted()))
     is_known, values = valid_at(frames[0].is_valid, weights.grid), truth.values[:, rows].flatten(1)
     return Case(name, weights, agreeing, tuple(maps[2:]), values, _misled(rng, maps[1]), is_known)
 
@@ -220,7 +220,7 @@ def _operator_case(
     space = OperatorSpace(rng, operator, raw)
     truth = space.of(raw)
     rows = _drawn_rows(rng, truth.grid)
-    weights, agreeing = (weights_at(one, truth.grid, rows=rows) for one in (proposal, proposal.voting()))
+    weights, agreeing = (weights_at(one, truth.grid, rows=rows) for one in (proposal, proposal.uniformly_weighted()))
     maps, guide = encoded_views(space, (weights, agreeing), sources, lifted)
     is_known, values = valid_at(target.is_valid, weights.grid), truth.values[:, rows].flatten(1)
     return Case(operator.spec.name, weights, agreeing, maps, values, guide, is_known, is_of_operator=True)

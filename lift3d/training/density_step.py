@@ -66,18 +66,18 @@ def prepare(example: Example, rng: np.random.Generator) -> DensityBatch:
         NoOverlapError: If no source sees anything of the target's frustum.
     """
     sweep, target = PlaneSweep(SWEEP), example.target
-    survey = sweep.survey(target.camera, guides_of(example), example.depth_range)
-    size = (survey.grid.rows, survey.grid.cols)
+    volumes = sweep.depth_volumes(target.camera, guides_of(example), example.depth_range)
+    size = (volumes.grid.rows, volumes.grid.cols)
     rows, cols = (_window(rng, count) for count in size)
-    survey = replace(survey, uv=survey.uv[rows, cols])
-    evidence = gather_evidence(sweep, target.camera, survey)
+    volumes = replace(volumes, uv=volumes.uv[rows, cols])
+    evidence = gather_evidence(sweep, target.camera, volumes)
     # The sources' own volumes are the bulk of it, and nobody reads them any more.
-    evidence = replace(evidence, survey=replace(survey, depths=()))
+    evidence = replace(evidence, volumes=replace(volumes, depths=()))
     color = F.interpolate(target.image[None], size=size, mode="area")[0][:, rows, cols]
     is_valid = F.interpolate(target.is_valid[None, None].float(), size=size, mode="area")[0, 0, rows, cols] > 1 - 1e-3
     plain = estimate(untrained().density, evidence, SAMPLE_COUNT)
     is_seen = (plain.preference > 0).any(0).any(0) & is_valid
-    planes = survey.planes
+    planes = volumes.planes
     z_depth = target.z_depth if target.z_depth is not None else torch.full(target.is_valid.shape, torch.nan)
     disparity = 1 / F.interpolate(z_depth[None, None], size=size, mode="nearest")[0, 0, rows, cols]
     plane = (disparity - planes[0]) / (planes[-1] - planes[0]) * (len(planes) - 1)

@@ -166,7 +166,7 @@ def test_what_lies_under_a_mask_changes_nothing(lifter):
         lifter.propose(frame.camera, [masked(guide, beneath) for guide in guides], depth_range)
         for beneath in (torch.zeros_like(frame.image[0]), torch.arange(48.0)[:, None].expand(48, 64) % 2)
     )
-    for name in ("z_depth", "probability", "visibility"):
+    for name in ("z_depth", "probability", "view_weight"):
         assert torch.equal(getattr(black, name), getattr(garish, name))
 
 
@@ -216,7 +216,7 @@ def test_an_identity_operator_on_a_plane_equals_the_homography(lifter):
 def test_nothing_of_chance(lifter):
     frame, guides, depth_range = situation(two_planes_scene())
     first, second = (lifter.propose(frame.camera, guides, depth_range) for _ in range(2))
-    for name in ("z_depth", "probability", "visibility"):
+    for name in ("z_depth", "probability", "view_weight"):
         assert torch.equal(getattr(first, name), getattr(second, name))
 
 
@@ -225,7 +225,7 @@ def test_probabilities_sum_to_one_or_to_zero(lifter):
     proposal = lifter.propose(frame.camera, guides, depth_range)
     total = proposal.probability.sum(1)
     assert bool((((total - 1).abs() < 1e-4) | (total == 0)).all())
-    assert bool((proposal.visibility >= 0).all())
+    assert bool((proposal.view_weight >= 0).all())
 
 
 def test_correct_is_the_identity_where_the_spec_says_so(lifter):

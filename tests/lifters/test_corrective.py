@@ -13,7 +13,7 @@ from lift3d.lifters import corrective
 from lift3d.lifters.blend import blend
 from lift3d.lifters.catalog import LIFT3D, SEPARATE_WEIGHTS, SHARED_WEIGHTS
 from lift3d.lifters.checkpoint import Checkpoint, untrained
-from lift3d.lifters.corrective import Lift3D, SeparateWeights, SharedWeights, nearness_of
+from lift3d.lifters.corrective import Lift3D, SeparateWeights, SharedWeights, proximity_exponent
 from lift3d.lifters.density import estimate
 from lift3d.lifters.depth_consensus import agree
 from lift3d.lifters.plane_sweep import PlaneSweep, PlaneSweepConfig
@@ -70,17 +70,17 @@ def lifted_weights(lifter, situation, maps, taps=32, guide=None):
         lifter.propose(frame.camera, guides, depth_range), source_is_valid=tuple(one.is_valid for one in guides)
     )
     grid = FeatureGrid.covering(frame.camera.size, 4.0)
-    voting = proposal.voting(nearness_of(len(guides)))
-    near, agreeing = (weights_at(one, grid, tap_count=taps) for one in (proposal, voting))
+    uniform = proposal.uniformly_weighted(proximity_exponent(len(guides)))
+    near, agreeing = (weights_at(one, grid, tap_count=taps) for one in (proposal, uniform))
     return agreeing, lifter.correct(proposal, near, maps, guide)
 
 
 def test_untrained_density_is_the_consensus_without_training(situation):
     frame, guides, depth_range = situation
     sweep = PlaneSweep()
-    survey = sweep.survey(frame.camera, guides, depth_range)
-    evidence = gather_evidence(sweep, frame.camera, survey)
-    consensus = agree(frame.camera, survey.uv, survey.depths, [1.0] * len(survey.views), survey.planes)
+    volumes = sweep.depth_volumes(frame.camera, guides, depth_range)
+    evidence = gather_evidence(sweep, frame.camera, volumes)
+    consensus = agree(frame.camera, volumes.uv, volumes.depths, [1.0] * len(volumes.views), volumes.planes)
     torch.testing.assert_close(evidence.visibility, consensus.visibility, rtol=0, atol=0)
     with torch.no_grad():
         found = estimate(untrained().density, evidence, 4)
@@ -177,7 +177,9 @@ def test_neighbours_of_taps_never_read_invalid_pixels(situation):
     proposal = dataclasses.replace(proposal, source_is_valid=tuple(one.is_valid for one in holed))
     weights = weights_at(proposal, FeatureGrid.covering(frame.camera.size, 1.0))
     maps = maps_of(holed, stride=1.0)
-    taps = within_reach(weights_at(proposal.voting(), weights.grid), weights, maps, ReadablePixels.of(proposal))
+    taps = within_reach(
+        weights_at(proposal.uniformly_weighted(), weights.grid), weights, maps, ReadablePixels.of(proposal)
+    )
     assert bool(taps.is_beside[:, -BESIDE:].all())
     assert not bool(taps.is_beside[:, :-BESIDE].any())
     u, v = taps.weights.uv[taps.is_tap].unbind(-1)
@@ -215,21 +217,21 @@ def test_more_sources_than_are_searched_are_read_where_they_agree(situation):
     frame, guides, depth_range = situation
     few = Lift3D(LIFT3D, untrained(), PlaneSweepConfig(swept_count=len(guides) - 1))
     proposal = few.propose(frame.camera, guides, depth_range)
-    assert bool((proposal.presence.sum((0, 1)) > 0).all())
+    assert bool((proposal.visibility.sum((0, 1)) > 0).all())
     again = few.propose(frame.camera, guides[::-1], depth_range)
-    torch.testing.assert_close(again.presence.flip(-1), proposal.presence, rtol=0, atol=0)
     torch.testing.assert_close(again.visibility.flip(-1), proposal.visibility, rtol=0, atol=0)
+    torch.testing.assert_close(again.view_weight.flip(-1), proposal.view_weight, rtol=0, atol=0)
 
 
-def test_an_onlooker_of_another_colour_hardly_counts(situation):
+def test_an_unswept_source_of_another_colour_hardly_counts(situation):
     frame, guides, depth_range = situation
     lifter = Lift3D(LIFT3D, untrained(), PlaneSweepConfig(swept_count=len(guides) - 1))
     as_given = lifter.propose(frame.camera, guides, depth_range)
-    swept = as_given.presence.sum((0, 1)).argmin()
+    swept = as_given.visibility.sum((0, 1)).argmin()
     foreign = dataclasses.replace(guides[swept], image=1 - guides[swept].image)
     changed = [foreign if index == swept else guide for index, guide in enumerate(guides)]
     found = lifter.propose(frame.camera, changed, depth_range)
-    assert float(found.presence[..., swept].mean()) < 0.6 * float(as_given.presence[..., swept].mean())
+    assert float(found.visibility[..., swept].mean()) < 0.6 * float(as_given.visibility[..., swept].mean())
 
 
 def test_one_source_is_enough(situation):
@@ -275,10 +277,10 @@ def test_checkpoints_in_memory_need_no_file(situation):
 
 def test_among_more_sources_near_ones_are_preferred_less(situation):
     frame, guides, depth_range = situation
-    assert nearness_of(1) == nearness_of(8) == 1
-    assert nearness_of(64) < nearness_of(16) < 1
+    assert proximity_exponent(1) == proximity_exponent(8) == 1
+    assert proximity_exponent(64) < proximity_exponent(16) < 1
     proposal = Lift3D(LIFT3D, untrained()).propose(frame.camera, guides, depth_range)
-    assert proposal.voting(1.0) is proposal
-    shares = [weights_at(proposal.voting(nearness), proposal.grid).weight for nearness in (0.9, 0.0)]
+    assert proposal.uniformly_weighted(1.0) is proposal
+    shares = [weights_at(proposal.uniformly_weighted(proximity), proposal.grid).weight for proximity in (0.9, 0.0)]
     entropy = [-(one * one.clamp(min=1e-9).log()).sum(1).mean() for one in shares]
     assert float(entropy[0]) < float(entropy[1])

@@ -96,7 +96,7 @@ def test_blind_spots_of_the_sensors_are_continued_and_holes_of_one_are_not_neede
     one = [dataclasses.replace(guides[0], z_depth=torch.full_like(guides[0].z_depth, torch.nan)), *guides[1:]]
     proposal = DepthMean().propose(frame.camera, one, depth_range)
     assert share_right(lifted_depth(frame, one, depth_range), frame) > 0.9
-    assert float(proposal.visibility[..., 0].mean()) < 0.1
+    assert float(proposal.view_weight[..., 0].mean()) < 0.1
 
 
 def test_depth_under_invalid_pixels_does_not_count():

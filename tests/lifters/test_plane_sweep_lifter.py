@@ -70,7 +70,7 @@ def test_a_hidden_surface_is_read_from_the_side_that_sees_it():
     for column, hidden, seeing in [(edges[0] - 2, 3, 0), (edges[-1] + 2, 0, 3)]:
         index = cell[row, column]
         wall = (proposal.z_depth[index] / 3.0 - 1).abs().argmin()
-        visibility = proposal.visibility[index, wall]
+        visibility = proposal.view_weight[index, wall]
         assert float(visibility[hidden]) < 0.3 * float(visibility[seeing])
 
 
@@ -98,7 +98,7 @@ def test_the_order_of_sources_changes_no_bit():
     b = PlaneSweep().propose(frame.camera, guides[::-1], depth_range)
     assert torch.equal(a.z_depth, b.z_depth)
     assert torch.equal(a.probability, b.probability)
-    assert torch.equal(a.visibility, b.visibility.flip(-1))
+    assert torch.equal(a.view_weight, b.view_weight.flip(-1))
 
 
 def test_rigid_motion_moves_depths_by_rounding_only():
@@ -115,7 +115,7 @@ def test_constant_images_are_finite_and_covered():
     frame, guides, depth_range = situation(textured_plane_scene(size=SIZE))
     grey = [dataclasses.replace(guide, image=torch.full_like(guide.image, 0.5)) for guide in guides]
     proposal = PlaneSweep().propose(frame.camera, grey, depth_range)
-    for values in (proposal.z_depth, proposal.probability, proposal.visibility):
+    for values in (proposal.z_depth, proposal.probability, proposal.view_weight):
         assert bool(torch.isfinite(values).all())
     assert float((proposal.probability.sum(1) > 0.99).float().mean()) > 0.9
 
@@ -133,7 +133,7 @@ def test_a_fading_source_fades_out_of_the_answer():
     with_faint = PlaneSweep().propose(frame.camera, [*guides[:-1], faint], depth_range)
     is_same = (without.z_depth[:, 0] / with_faint.z_depth[:, 0] - 1).abs() < 1e-2
     assert float(is_same.float().mean()) > 0.97
-    share = with_faint.visibility[..., -1] / with_faint.visibility.sum(-1).clamp(min=1e-9)
+    share = with_faint.view_weight[..., -1] / with_faint.view_weight.sum(-1).clamp(min=1e-9)
     assert float(share.median()) < 1e-3
 
 

@@ -23,7 +23,7 @@ def camera(x=0.0, z=0.0, focal=60.0):
     return Camera(torch.tensor([[focal, 0, 33.0], [0, focal, 22.0], [0, 0, 1]]), w2c, SIZE)
 
 
-def proposal(z_depth, cameras, probability=None, visibility=None):
+def proposal(z_depth, cameras, probability=None, view_weight=None):
     cells, samples = z_depth.shape
     return RayProposal(
         grid=GUIDE,
@@ -32,7 +32,7 @@ def proposal(z_depth, cameras, probability=None, visibility=None):
         source_ids=tuple(f"view{index}" for index in range(len(cameras))),
         z_depth=z_depth,
         probability=torch.full((cells, samples), 1 / samples) if probability is None else probability,
-        visibility=torch.ones(cells, samples, len(cameras)) if visibility is None else visibility,
+        view_weight=torch.ones(cells, samples, len(cameras)) if view_weight is None else view_weight,
     )
 
 
@@ -44,12 +44,12 @@ def random_proposal(source_count=5, samples=6, seed=0):
     generator = torch.Generator().manual_seed(seed)
     shape = (GUIDE.cell_count, samples)
     probability = torch.rand(shape, generator=generator)
-    visibility = torch.rand(*shape, source_count, generator=generator)
+    view_weight = torch.rand(*shape, source_count, generator=generator)
     return proposal(
         2 + 3 * torch.rand(shape, generator=generator),
         [camera(0.2 * index - 0.4) for index in range(source_count)],
         probability / probability.sum(1, keepdim=True) * (torch.rand(shape[0], 1, generator=generator) > 0.2),
-        visibility * (visibility > 0.4),
+        view_weight * (view_weight > 0.4),
     )
 
 
@@ -106,9 +106,9 @@ def test_the_size_of_blocks_changes_nothing_but_rounding(monkeypatch):
 
 def test_the_proposal_is_left_as_it_was():
     given = random_proposal()
-    before = given.visibility.clone()
+    before = given.view_weight.clone()
     weights_at(given, FeatureGrid.covering(SIZE, 4.0))
-    assert torch.equal(given.visibility, before)
+    assert torch.equal(given.view_weight, before)
 
 
 def test_the_order_of_sources_changes_nothing_bit_for_bit():
@@ -121,7 +121,7 @@ def test_the_order_of_sources_changes_nothing_bit_for_bit():
         tuple(original.source_ids[index] for index in order),
         original.z_depth,
         original.probability,
-        original.visibility[..., order],
+        original.view_weight[..., order],
     )
     grid = FeatureGrid.covering(SIZE, 4.0)
     a, b = weights_at(original, grid), weights_at(shuffled, grid)
@@ -173,9 +173,9 @@ def test_samples_off_the_image_or_behind_a_source_get_nothing():
 def test_coverage_is_the_share_of_probability_that_is_seen():
     cells = GUIDE.cell_count
     probability = torch.tensor([0.7, 0.3]).expand(cells, -1)
-    visibility = torch.tensor([[1.0], [0.0]]).expand(cells, -1, -1)
+    view_weight = torch.tensor([[1.0], [0.0]]).expand(cells, -1, -1)
     weights = weights_at(
-        proposal(torch.tensor([2.0, 4.0]).expand(cells, -1), [camera()], probability, visibility),
+        proposal(torch.tensor([2.0, 4.0]).expand(cells, -1), [camera()], probability, view_weight),
         FeatureGrid.covering(SIZE, 4.0),
     )
     torch.testing.assert_close(weights.coverage, torch.full_like(weights.coverage, 0.7))
@@ -192,17 +192,17 @@ def test_samples_without_probability_do_not_matter():
         clean.source_ids,
         torch.where(is_dead, torch.nan, clean.z_depth),
         clean.probability,
-        torch.where(is_dead[..., None], torch.nan, clean.visibility),
+        torch.where(is_dead[..., None], torch.nan, clean.view_weight),
     )
     grid = FeatureGrid.covering(SIZE, 4.0)
     assert_same(weights_at(clean, grid), weights_at(dirty, grid))
 
 
 def test_visibility_shares_a_sample_between_its_sources():
-    visibility = torch.tensor([[3.0, 1.0]]).expand(GUIDE.cell_count, -1, -1)
+    view_weight = torch.tensor([[3.0, 1.0]]).expand(GUIDE.cell_count, -1, -1)
     sources = [camera(0.05), camera(-0.05)]
     weights = weights_at(
-        proposal(torch.full((GUIDE.cell_count, 1), 3.0), sources, None, visibility), FeatureGrid.covering(SIZE, 4.0)
+        proposal(torch.full((GUIDE.cell_count, 1), 3.0), sources, None, view_weight), FeatureGrid.covering(SIZE, 4.0)
     )
     middle = 6 * 16 + 8
     assert surfaces(weights, middle, source=0)[1] == pytest.approx([0.75])

@@ -19,7 +19,7 @@ from lift3d.pipeline.fit import fit_scene
 from lift3d.pipeline.inputs import SceneInputs
 from lift3d.pipeline.models import Models
 from lift3d.pipeline.propose import propose
-from lift3d.pipeline.quantities import Passage
+from lift3d.pipeline.quantities import TargetFrameTransform
 from lift3d.pipeline.scene import run_scene
 from lift3d.pipeline.targets import choose_targets, select_sources
 from lift3d.pipeline.weigh import lift_picture, refusal
@@ -162,11 +162,11 @@ def test_normals_are_turned_into_the_axes_of_the_target():
 
 
 def test_directions_are_turned_and_depth_is_moved_into_a_camera_that_looks_elsewhere():
-    """One surface point told by a camera, of features that need no lifter: the passage alone."""
+    """One surface point told by a camera, of features that need no lifter: the to_target alone."""
     stage = planes()
     source, turned = stage.frames["0000"].camera, some_motion()
     target = dataclasses.replace(source, w2c=source.w2c @ turned)
-    there = Passage("direction", EMPTY_STATE, 0, target)
+    there = TargetFrameTransform("direction", EMPTY_STATE, 0, target)
     axis = FeatureMap(torch.tensor([0.0, 0.0, 1.0])[:, None, None], FeatureGrid(1, 1, 64.0, 48.0))
     expected = target.w2c[:3, :3] @ source.c2w[:3, 2]
     torch.testing.assert_close(there.of_source(axis, "0000", source).values[:, 0, 0], expected.float())
@@ -265,9 +265,11 @@ def test_without_texture_there_is_a_reason_and_no_answer():
 
 def test_channels_that_are_not_the_quantity_are_refused():
     stage = planes()
-    passage = Passage("direction", EMPTY_STATE, 0, stage.target.camera)
+    to_target = TargetFrameTransform("direction", EMPTY_STATE, 0, stage.target.camera)
     with pytest.raises(ContractError, match="expected 3"):
-        passage.of_source(FeatureMap(torch.zeros(2, 1, 1), FeatureGrid(1, 1, 64.0, 48.0)), "0000", stage.target.camera)
+        to_target.of_source(
+            FeatureMap(torch.zeros(2, 1, 1), FeatureGrid(1, 1, 64.0, 48.0)), "0000", stage.target.camera
+        )
 
 
 @cache

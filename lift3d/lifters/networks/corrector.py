@@ -111,11 +111,11 @@ class Corrector(nn.Module):
         tokens = self.embed(inputs) + self.embed_state(state)[:, None]
         for layer in self.layers:
             tokens = layer(tokens, is_tap)
-        is_voting = is_tap & (weight > 0)
+        has_weight = is_tap & (weight > 0)
         tilt = _MOST_TILT * torch.tanh(self.tilt(tokens)[..., 0] / _MOST_TILT)
-        logit = torch.where(is_voting, weight.clamp(min=1e-9).log() + tilt, _LOWEST)
+        logit = torch.where(has_weight, weight.clamp(min=1e-9).log() + tilt, _LOWEST)
         price = self.price(tokens)[..., 0].clamp(-12, 6)
         present = is_tap[..., None].to(tokens.dtype)
         of_cell = (tokens * present).sum(1) / present.sum(1).clamp(min=1)
         trust = torch.sigmoid(self.trust(of_cell))
-        return Correction(torch.softmax(logit, dim=-1) * is_voting, price, trust)
+        return Correction(torch.softmax(logit, dim=-1) * has_weight, price, trust)

@@ -1,8 +1,8 @@
 """Sources beyond those whose depth is searched: what they show at samples that others have found.
 
-The nearest sources find where surfaces are; more of them would hardly find it better, and each costs a sweep. But
-agreement between distant targets comes of reading the same many views. An onlooker is read where it shows the colour
-that the swept sources agree on: what hides the surface from it mostly has another.
+The nearest sources find where surfaces are; more would hardly find it better, and each costs a sweep. But agreement
+between distant targets comes of reading the same many views. An unswept source is read where it shows the colour that
+the swept sources agree on: what hides the surface from it mostly has another.
 
 Letters: a sample is a depth on a ray of the target; the consensus is its colour by the swept sources.
 """
@@ -31,7 +31,7 @@ _TINY = 1e-6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Onlooker:
+class UnsweptSource:
     """A source whose depth is not searched.
 
     Attributes:
@@ -82,15 +82,15 @@ def colors_at(
     return read_planes(view.color, at), relative_z, at
 
 
-def presence(
+def unswept_visibility(
     target: Camera,
     uv: Float[Tensor, "row col 2"],
     disparity: Float[Tensor, "sample row col"],
     probability: Float[Tensor, "sample row col"],
     consensus: Consensus,
-    onlookers: Sequence[Onlooker],
+    unswept: Sequence[UnsweptSource],
 ) -> Float[Tensor, "source sample row col"]:
-    """Return how far each onlooker shows the samples, in [0, 1] times its taper; 0 outside its image.
+    """Return how far each unswept source shows the samples, in [0, 1] times its taper; 0 outside its image.
 
     Args:
         target: The target camera.
@@ -98,10 +98,10 @@ def presence(
         disparity: 1 / z_depth of the samples.
         probability: Of the samples.
         consensus: Their colours.
-        onlookers: Sources whose depth was not searched.
+        unswept: Sources whose depth was not searched.
     """
-    found = torch.zeros(len(onlookers), *disparity.shape)
-    for index, one in enumerate(onlookers):
+    found = torch.zeros(len(unswept), *disparity.shape)
+    for index, one in enumerate(unswept):
         color, _, at = colors_at(target, uv, disparity, one.view)
         counts = read_planes(one.confidence[None], at, "zeros")[0] * consensus.strength
         # Another exposure shifts the whole view; it is no reason to distrust it.
