@@ -10,26 +10,26 @@ from typing import Any
 
 import torch
 
-from lift3d.runs.circuit_breaker import CircuitBreaker
 from lift3d.config import Execution, Recipe, scene_name
 from lift3d.domain.keys import digest
 from lift3d.domain.scene import DroppedView, Scene
+from lift3d.domain.shard import Share
 from lift3d.errors import ConfigError, ProductMissingError, SceneFormatError, WorkerError
+from lift3d.pipeline.inputs import Report, SceneInputs, quiet
 from lift3d.pipeline.models import Models
-from lift3d.scenes.catalog import read_scene
+from lift3d.pipeline.scene import run_scene, run_share
+from lift3d.runs.circuit_breaker import CircuitBreaker
 from lift3d.runs.table import (
     scene_record_path,
     write_scene_table,
 )
-from lift3d.pipeline.inputs import Report, SceneInputs, quiet
-from lift3d.pipeline.scene import run_scene, run_share
-from lift3d.domain.shard import Share
+from lift3d.runs.unexpected import own_error
+from lift3d.scenes.catalog import read_scene
 from lift3d.storage import layout
 from lift3d.storage.commit import committed
 from lift3d.storage.documents import read_document
 from lift3d.storage.location import Store, open_store
 from lift3d.storage.mending import mended
-from lift3d.runs.unexpected import own_error
 
 Manifest = dict[str, Any]
 OnScene = Callable[[Manifest], None]

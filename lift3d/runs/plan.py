@@ -9,10 +9,12 @@ from lift3d.config import Execution, Recipe, scene_name
 from lift3d.domain.camera import ImageSize
 from lift3d.domain.scene import Scene
 from lift3d.errors import ConfigError, Lift3dError, ResourcePromiseError, SceneError
-from lift3d.pipeline.models import Models
 from lift3d.operators.protocol import OperatorSpec
-from lift3d.scenes.catalog import read_scene
+from lift3d.pipeline.inputs import SceneInputs
+from lift3d.pipeline.models import Models
+from lift3d.pipeline.targets import choose_targets
 from lift3d.pipeline.weigh import wants_guide
+from lift3d.runs.driver import named_scene, standing_manifest
 from lift3d.runs.planned_bytes import (
     ASSUMED_CHANNELS,
     Peak,
@@ -22,11 +24,9 @@ from lift3d.runs.planned_bytes import (
     stored_scene_bytes,
 )
 from lift3d.runs.table import scene_record_path
-from lift3d.runs.driver import named_scene, standing_manifest
-from lift3d.pipeline.inputs import SceneInputs
+from lift3d.scenes.catalog import read_scene
 from lift3d.storage.layout import STORE_FILE
 from lift3d.storage.location import Store, open_store
-from lift3d.pipeline.targets import choose_targets
 
 _UNITS = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10), ("B", 1))
 _DEPTH_BYTES, _LABEL_BYTES = 4, 16  # float32; labels and instances, int64 each

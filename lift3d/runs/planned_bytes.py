@@ -21,9 +21,9 @@ from lift3d.lifters.plane_sweep import PlaneSweepConfig
 from lift3d.lifters.ray_evidence import VOLUME_CHANNELS
 from lift3d.lifters.tap_agreement import NEAR_TAPS, NEIGHBOUR_OFFSETS, PROJECTED_CHANNELS, SHARPENED_TAPS
 from lift3d.operators.protocol import COMPARABLE, OperatorSpec
-from lift3d.pipeline.weigh import PICTURE_TAPS
 from lift3d.pipeline.inputs import CACHE_BYTES
 from lift3d.pipeline.products import VIEWS_PER_PART
+from lift3d.pipeline.weigh import PICTURE_TAPS
 
 # A worker after its first tiny scene: 580 MB measured, 672 MB with timm loaded.
 WORKER_BYTES = 700 * 2**20

@@ -1,0 +1,1 @@
+"""Runs: the record of each scene, the one driver, plans, tables, lists of scenes, failures."""
