@@ -24,9 +24,9 @@ from lift3d.runs.driver import run_serially
 from lift3d.runs.table import run_table
 from lift3d.scenes.catalog import read_scene
 from lift3d.storage.location import open_store
+from lift3d.synthetic.objects import COLORS, EVALUATION_SEEDS, SHAPES
 from lift3d.tables.comparison import interval
 from lift3d.tables.schema import ScoreTable
-from lift3d.training.tiny.held_out import COLORS, EVALUATION_SEEDS, SHAPES
 
 PLAIN, FULL = "raw2d", "lift3d"
 LIFTERS = ("render_then_2d", "nearest_view", "depth_mean", "shared_weights", FULL)

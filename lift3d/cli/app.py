@@ -196,8 +196,13 @@ def train_small_model(
     seed: Annotated[int, typer.Option(help="Of weights and batches.")] = 0,
 ) -> None:
     """Train one of the small models that come with the package, and measure it against plain baselines."""
-    from lift3d.training.tiny.catalog import train_tiny
-
+    try:
+        from lift3d.training.tiny.catalog import train_tiny
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            "The trainings of the small models are not part of the installed package; expected lift3d/training/tiny. "
+            "Clone the repository, install it with 'pip install -e .', and run the same command there."
+        ) from error
     place = out or Path(f"{name}.safetensors")
     train_tiny(name, place, steps, seed)
     typer.echo(f"weights {place}\ncard    {place.with_suffix('.md')}")

@@ -43,7 +43,9 @@ MATERIALS = tuple(_MATERIALS)
 SURROUNDINGS = tuple(_SURROUNDINGS)
 PAIRS = tuple((color, shape) for color in COLORS for shape in SHAPES)
 WITHHELD_PAIRS = (("red", "ball"), ("blue", "box"), ("green", "cylinder"), ("yellow", "ball"), ("purple", "box"))
+# Worlds that only evaluation sees, from here on, and those that it does see.
 FIRST_EVALUATION_SEED = 9000
+EVALUATION_SEEDS = tuple(range(FIRST_EVALUATION_SEED, FIRST_EVALUATION_SEED + 8))
 OBJECT_LABELS: dict[str, int] = {
     name: number for number, name in enumerate((*SURROUNDINGS, *(f"{color} {shape}" for color, shape in PAIRS)))
 }

@@ -13,17 +13,10 @@ from lift3d.operators.protocol import Operator
 from lift3d.operators.tiny.catalog import WEIGHTS, build
 from lift3d.operators.tiny.image_text import VOCABULARY, TinyClip
 from lift3d.operators.tiny.segmenter import CLASS_NAMES, TinySegmenter
-from lift3d.synthetic.objects import OBJECT_LABELS
+from lift3d.synthetic.objects import COLORS, EVALUATION_SEEDS, MATERIALS, OBJECT_LABELS, SHAPES, WITHHELD_PAIRS
 from lift3d.synthetic.paints import LABELS
 from lift3d.training.tiny import captions, train_clip, train_encoder, train_segmenter
-from lift3d.training.tiny.held_out import (
-    CANONICAL_NEGATIVES,
-    COLORS,
-    EVALUATION_SEEDS,
-    MATERIALS,
-    SHAPES,
-    WITHHELD_PAIRS,
-)
+from lift3d.training.tiny.captions import CANONICAL_NEGATIVES
 from lift3d.training.tiny.pixel_batches import draw_batch
 from lift3d.training.tiny.probe_figures import measure_encoder
 from lift3d.training.tiny.recognition_figures import (

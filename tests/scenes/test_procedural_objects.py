@@ -10,7 +10,6 @@ from lift3d.synthetic.families import build_world
 from lift3d.synthetic.objects import OBJECT_LABELS, WITHHELD_PAIRS
 from lift3d.synthetic.reader import ProceduralReader
 from lift3d.synthetic.world import Pattern, Surface
-from lift3d.training.tiny import held_out
 
 
 def _scene(seed: int, views: int = 3) -> Scene:
@@ -24,15 +23,9 @@ def _things(seed: int) -> dict[int, tuple[str, Surface]]:
     return {instance: entry for instance, entry in surfaces.items() if entry[0] not in objects.SURROUNDINGS}
 
 
-def test_the_words_are_those_that_models_are_judged_by() -> None:
-    for ours in ("COLORS", "SHAPES", "MATERIALS", "WITHHELD_PAIRS"):
-        assert getattr(objects, ours) == getattr(held_out, ours)
-    assert min(held_out.EVALUATION_SEEDS) == objects.FIRST_EVALUATION_SEED
-
-
 def test_names_of_classes_say_colour_and_shape() -> None:
     names = set(_scene(0).label_names.values())
-    expected = {f"{color} {shape}" for color in held_out.COLORS for shape in held_out.SHAPES}
+    expected = {f"{color} {shape}" for color in objects.COLORS for shape in objects.SHAPES}
     assert names == expected | {"floor", "wall", "ceiling", "table"}
 
 
@@ -40,7 +33,7 @@ def test_withheld_pairs_stand_in_worlds_for_evaluation_alone() -> None:
     withheld = {f"{color} {shape}" for color, shape in WITHHELD_PAIRS}
     for seed in (*range(0, 9000, 90), 8999):
         assert not withheld & {name for name, _ in _things(seed).values()}
-    for seed in held_out.EVALUATION_SEEDS:
+    for seed in objects.EVALUATION_SEEDS:
         assert len(withheld & {name for name, _ in _things(seed).values()}) >= 3
 
 
@@ -53,12 +46,12 @@ def test_a_world_has_eight_to_fourteen_things_and_every_word_occurs() -> None:
         assert len({name for name, _ in things}) == len(things)
         words |= {word for name, _ in things for word in name.split()}
         patterns |= {one.paint.pattern for _, one in things}
-    assert words == {*held_out.COLORS, *held_out.SHAPES}
+    assert words == {*objects.COLORS, *objects.SHAPES}
     assert patterns == {Pattern.PLAIN, Pattern.STRIPES, Pattern.CHECKS, Pattern.BRICKS}
 
 
 def test_things_do_not_stand_in_one_another() -> None:
-    for seed in (*range(20), *held_out.EVALUATION_SEEDS):
+    for seed in (*range(20), *objects.EVALUATION_SEEDS):
         solids = [one for one in build_world("objects", seed).solids if one.surfaces[0].label >= 4]
         for number, one in enumerate(solids):
             for other in solids[:number]:

@@ -8,13 +8,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lift3d.operators.tiny.image_text import words_of
-from lift3d.synthetic.objects import OBJECT_LABELS, SURROUNDINGS
+from lift3d.synthetic.objects import COLORS, MATERIALS, OBJECT_LABELS, PAIRS, SHAPES, SURROUNDINGS, WITHHELD_PAIRS
 from lift3d.synthetic.world import Pattern
-from lift3d.training.tiny.held_out import CANONICAL_NEGATIVES, COLORS, MATERIALS, SHAPES, WITHHELD_PAIRS
 
+# What relevancy is measured against, after LERF (ICCV 2023).
+CANONICAL_NEGATIVES = ("object", "things", "stuff", "texture")
 _THING_WORDS, _SURFACE_WORDS = "object things", "stuff background"
 _PATTERNS = (Pattern.PLAIN, Pattern.STRIPES, Pattern.CHECKS, Pattern.BRICKS)
-_PAIRS = tuple(pair for pair in product(COLORS, SHAPES) if pair not in WITHHELD_PAIRS)
+_PAIRS = tuple(pair for pair in PAIRS if pair not in WITHHELD_PAIRS)
 # Captions that are told apart from one another; what says less than a name is among the names, to be outdone by them.
 KINDS: dict[str, tuple[str, ...]] = {
     "color": COLORS,

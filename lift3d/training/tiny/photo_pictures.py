@@ -21,13 +21,15 @@ from torch import Tensor
 from lift3d.errors import ConfigError, ImageError
 from lift3d.metrics.image_quality import psnr_of
 from lift3d.scenes.catalog import read_scene
+from lift3d.synthetic.objects import EVALUATION_SEEDS, FIRST_EVALUATION_SEED
 from lift3d.synthetic.photographs import photographs
 from lift3d.synthetic.textures import draw_tile
-from lift3d.training.tiny.held_out import EVALUATION_PHOTOGRAPHS, EVALUATION_SEEDS
 
 # Families whose classes have typical hues and sizes (lift3d.synthetic.paints).
 FAMILIES = ("room", "tabletop", "shelf", "street", "forest")
 FIRST_TRAINING_SEED = 1000
+# Photographs of scikit-image that are neither textures nor pictures of any training here.
+EVALUATION_PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png")
 HEIGHT_PX, WIDTH_PX = 120, 160
 # Views of a world stand as far apart as its path has room for.
 _VIEWS_PER_WORLD = 4
@@ -61,10 +63,10 @@ def training_views(seed: int, world_count: int) -> WorldViews:
         ConfigError: If the worlds would reach the evaluation seeds.
     """
     first = FIRST_TRAINING_SEED + seed * world_count
-    if first + world_count > min(EVALUATION_SEEDS):
+    if first + world_count > FIRST_EVALUATION_SEED:
         raise ConfigError(
             f"Training worlds {first} to {first + world_count - 1} reach the evaluation seeds, which begin at "
-            f"{min(EVALUATION_SEEDS)}; give a smaller seed."
+            f"{FIRST_EVALUATION_SEED}; give a smaller seed."
         )
     rng = np.random.default_rng(first)
     locations = [

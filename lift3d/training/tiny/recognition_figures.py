@@ -13,8 +13,7 @@ from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.sampling import sample
 from lift3d.operators.tiny.image_text import TinyClip
 from lift3d.operators.tiny.segmenter import TinySegmenter
-from lift3d.synthetic.objects import OBJECT_LABELS
-from lift3d.training.tiny.held_out import EVALUATION_SEEDS, PROMPT, WITHHELD_PAIRS
+from lift3d.synthetic.objects import EVALUATION_SEEDS, OBJECT_LABELS, WITHHELD_PAIRS
 from lift3d.training.tiny.scene_pictures import ScenePicture, Shot, scene_pictures
 
 # As a capture would be: the usual field of view, neighbours a few degrees apart.
@@ -129,7 +128,7 @@ def measure_color_histogram(training: Sequence[ScenePicture], scenes: Sequence[S
 def prompt_of(name: str) -> str:
     """Return the prompt that asks for a class by its name."""
     color, _, shape = name.partition(" ")
-    return PROMPT.format(color=color, shape=shape) if shape else name
+    return f"a {color} {shape}" if shape else name
 
 
 def at_pixels(features: FeatureMap, size: ImageSize) -> Float[Tensor, "channel height width"]:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from lift3d.errors import ConfigError
 from lift3d.synthetic.families import build_world
+from lift3d.synthetic.objects import FIRST_EVALUATION_SEED
 from lift3d.synthetic.reader import SCHEME, ProceduralReader
-from lift3d.training.tiny.held_out import EVALUATION_SEEDS
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,9 +76,9 @@ def training_pictures(family: str, seeds: Iterable[int], shot: Shot) -> list[Sce
         ConfigError: If a seed belongs to evaluation.
     """
     wanted = list(seeds)
-    kept = [seed for seed in wanted if seed >= min(EVALUATION_SEEDS)]
+    kept = [seed for seed in wanted if seed >= FIRST_EVALUATION_SEED]
     if kept:
-        raise ConfigError(f"Seeds {kept} are for evaluation; train on seeds below {min(EVALUATION_SEEDS)}.")
+        raise ConfigError(f"Seeds {kept} are for evaluation; train on seeds below {FIRST_EVALUATION_SEED}.")
     return scene_pictures(family, wanted, shot)
 
 

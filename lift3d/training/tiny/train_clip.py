@@ -19,10 +19,10 @@ from lift3d.operators.names import OperatorName
 from lift3d.operators.network_weights import seeded
 from lift3d.operators.tiny.hourglass import STRIDE_PX
 from lift3d.operators.tiny.image_text import VOCABULARY, ImageTextPair, TinyClip, words_of
-from lift3d.training.tiny.captions import KINDS, captions_of, pixel_captions
+from lift3d.synthetic.objects import EVALUATION_SEEDS, WITHHELD_PAIRS
+from lift3d.training.tiny.captions import CANONICAL_NEGATIVES, KINDS, captions_of, pixel_captions
 from lift3d.training.tiny.card import write_card
 from lift3d.training.tiny.descent import descend, save_rounded
-from lift3d.training.tiny.held_out import CANONICAL_NEGATIVES, EVALUATION_SEEDS, WITHHELD_PAIRS
 from lift3d.training.tiny.pixel_batches import WINDOW_PX, PixelBatch, draw_batch, features_at
 from lift3d.training.tiny.recognition_figures import evaluation_scenes, measure_clip, measure_named_colors
 from lift3d.training.tiny.scene_pictures import Shot, training_pictures
