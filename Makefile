@@ -100,4 +100,5 @@ $(STAMP): pyproject.toml constraints.txt
 		|| { echo "lift3d needs Python 3.11 or later, got $$($(PYTHON) --version). Run: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m lift3d.torchvision_guard
 	@touch $@

@@ -1,6 +1,7 @@
 """Whether this machine, and what it is connected to, can run lift3d, and what to do where not."""
 
 import importlib.metadata
+import importlib.util
 import os
 import shutil
 from collections.abc import Callable
@@ -48,12 +49,14 @@ def _torch() -> Finding:
 
 
 def _encoders() -> Finding:
-    from lift3d.torchvision_guard import ensure_torchvision
+    from lift3d.torchvision_guard import HOOK, ensure_torchvision
 
     has_ops = ensure_torchvision()
     import timm
 
     detail = f"timm {timm.__version__} imports, torchvision's compiled operators are {'there' if has_ops else 'absent'}"
+    if not has_ops and importlib.util.find_spec(HOOK) is None:
+        detail += "; before lift3d, timm and open_clip import only after 'python -m lift3d.torchvision_guard'"
     return Finding("encoders", True, detail)
 
 
