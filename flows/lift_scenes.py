@@ -1,8 +1,4 @@
-"""The flow ``lift-scenes``: batches of scenes as Prefect tasks. What a scene is, only the workers know.
-
-Parameters are flat, plain data, so that the command line, the Prefect UI and ``prefect deployment run
---param`` fill them alike; together they are one Recipe and one Execution, which say what is allowed.
-"""
+"""The flow ``lift-scenes``: batches of scenes as Prefect tasks. What a scene is, only the workers know."""
 
 import time
 from collections import Counter
@@ -20,10 +16,10 @@ from flows.batch_runner import BatchRunner, batch_runner
 from flows.progress import Listener, Manifest, current_listener, current_prepare
 from flows.run_artifacts import RunArtifacts
 from flows.stop_hooks import stop_ray_jobs
-from lift3d.config import Execution, Recipe, TargetMode, parse_execution, parse_recipe
+from lift3d.config import Execution, Recipe
 from lift3d.errors import SceneError
 from lift3d.runs.driver import begin_run
-from lift3d.runs.scene_lists import expand_scenes
+from lift3d.runs.scene_lists import with_listed_scenes
 from lift3d.storage.location import open_store
 
 # A run holds this much of each scene's record, whatever their number.
@@ -37,71 +33,18 @@ _SUMMARY_FIELDS = ("scene", "location", "outcome", "reason")
     on_cancellation=[stop_ray_jobs],
     on_crashed=[stop_ray_jobs],
 )
-def lift_scenes(
-    scenes: tuple[str, ...] | str,
-    store: str,
-    operators: tuple[str, ...] = ("rgb",),
-    lifters: tuple[str, ...] = ("lift3d",),
-    metrics: tuple[str, ...] = (),
-    image_height: int = 256,
-    sources: int = 8,
-    holdout: int | None = None,
-    target_mode: TargetMode = "refine",
-    targets: str | None = None,
-    taps: int | None = None,
-    plugins: tuple[str, ...] = (),
-    ray_address: str | None = None,
-    workers: int | None = None,
-    cpus_per_worker: float = 1.0,
-    gpus_per_worker: float = 0.0,
-    threads_per_worker: int = 1,
-    batch_size: int = 100,
-    split_views: int = 256,
-    scene_deadline_s: float = 3600.0,
-    heartbeat_s: float = 900.0,
-    lease_s: float = 60.0,
-    attempts: int = 3,
-    retry_quarantined: bool = False,
-    breaker_failures: int = 20,
-    memory_allowance_bytes: int = 8 * 2**30,
-) -> Any:
+def lift_scenes(recipe: Recipe, execution: Execution) -> Any:
     """Lift scenes: encode, lift, decode and score every target view, into the store.
 
     Running it again continues where it stopped. The run fails if every scene failed or if something concerns
     all scenes (an unknown name, a store that does not answer); otherwise it completes and says how many did.
 
     Args:
-        scenes: Locations of posed scenes, or the location of a list of them (.txt, .csv, .jsonl, .parquet).
-        store: URL of the store (local path or s3://).
-        operators: 2D models, by catalog name.
-        lifters: Rules for weights, by catalog name; raw2d is always in the table beside them.
-        metrics: Metric ids; empty means all that apply.
-        image_height: Height in pixels at which views are encoded and lifted.
-        sources: Source views per target.
-        holdout: Every N-th view is a target; none makes every view a target.
-        target_mode: refine: the target's own view is one source among the others. heldout: it never is.
-        targets: Novel cameras instead of the scene's own: a cameras file, or path:COUNT.
-        taps: Source samples per target cell; none means four per source.
-        plugins: module:attribute or file.py:attribute of operators of one's own.
-        ray_address: Ray cluster to use: http://HOST:8265 submits a job per batch, HOST:6379 drives it from a
-            machine of the cluster; none starts one in this process.
-        workers: Scene workers at most; none means what the cluster holds.
-        cpus_per_worker: CPUs reserved per worker.
-        gpus_per_worker: GPUs reserved per worker, fractions allowed.
-        threads_per_worker: torch threads per worker.
-        batch_size: Scenes per Prefect task.
-        split_views: Scenes of more views than this are encoded and lifted by several workers.
-        scene_deadline_s: Longest time in seconds that one scene may take.
-        heartbeat_s: Longest time in seconds that a scene at work may be silent before its worker is replaced.
-        lease_s: Seconds without a word from the flow after which workers and jobs end themselves.
-        attempts: Tries of a scene whose worker was lost; then it is quarantined.
-        retry_quarantined: Try quarantined scenes again.
-        breaker_failures: So many scenes that fail alike, and at least half of those finished, stop the run.
-        memory_allowance_bytes: Largest peak that one worker's plan may have.
+        recipe: What to compute; of many scenes the location of a list, as s3://bucket/scenes.csv (or .txt, .jsonl,
+            .parquet).
+        execution: Where and how.
     """
-    arguments = {**locals(), "scenes": expand_scenes(scenes)}
-    recipe = parse_recipe({name: value for name, value in arguments.items() if name in Recipe.model_fields})
-    execution = parse_execution({name: value for name, value in arguments.items() if name in Execution.model_fields})
+    recipe = with_listed_scenes(recipe)
     begin_run(recipe, open_store(execution.store, create=True))
     shown = RunArtifacts(recipe, execution.store)
     outcomes: list[Manifest] = []

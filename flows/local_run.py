@@ -51,12 +51,12 @@ def run_flow(recipe: Recipe, execution: Execution, on_scene: OnScene, report: Re
     def tell(location: str, stage: str, done: int, total: int) -> None:
         report(f"{location.rstrip('/').rsplit('/', 1)[-1]}: {stage}", done, total)
 
-    fields: dict[str, Any] = {**recipe.model_dump(), **execution.model_dump()}
+    sent = recipe
     if len(recipe.scenes) > _MOST_SCENES:
-        fields["scenes"] = _stored_list(recipe, execution)
+        sent = recipe.model_copy(update={"scenes": (_stored_list(recipe, execution),)})
     # Ray prints the death of a node to standard output, which belongs to the table.
     with listening(Listener(keep, tell)), redirect_stdout(sys.stderr), _server_answers():
-        state: Any = lift_scenes(**fields, return_state=True)
+        state: Any = lift_scenes(sent, execution, return_state=True)
     if not state.is_completed() and len(finished) < len(recipe.scenes):
         state.result(raise_on_failure=True)
     return [finished[location] for location in recipe.scenes]

@@ -4,9 +4,9 @@ import logging
 from typing import Any
 
 from flows.ray_jobs import is_jobs_address, job_prefix, stop_jobs
-from lift3d.config import Recipe, parse_recipe
+from lift3d.config import parse_recipe
 from lift3d.errors import Lift3dError
-from lift3d.runs.scene_lists import expand_scenes
+from lift3d.runs.scene_lists import with_listed_scenes
 from lift3d.storage.location import parse_url
 
 _log = logging.getLogger(__name__)
@@ -18,13 +18,12 @@ def stop_ray_jobs(flow: Any, flow_run: Any, state: Any) -> None:
     Where it cannot be called or does not reach the cluster, the jobs end with their lease.
     """
     given = flow_run.parameters
-    address = given.get("ray_address")
+    address = given["execution"].get("ray_address")
     if not is_jobs_address(address):
         return
     try:
-        fields = {name: value for name, value in given.items() if name in Recipe.model_fields and value is not None}
-        recipe = parse_recipe({**fields, "scenes": expand_scenes(fields["scenes"])})
-        stopped = stop_jobs(address, job_prefix(recipe.run_id, parse_url(given["store"])))
+        recipe = with_listed_scenes(parse_recipe(given["recipe"]))
+        stopped = stop_jobs(address, job_prefix(recipe.run_id, parse_url(given["execution"]["store"])))
     except (Lift3dError, RuntimeError, OSError) as error:
         _log.warning("The Ray jobs of this run could not be stopped, their lease ends them: %s", error)
         return

@@ -6,7 +6,6 @@ All of them read and write one folder, so several nodes need it on a disk that t
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Any
 
 from ray.train import FailureConfig, RunConfig, ScalingConfig, get_context
 from ray.train.torch import TorchConfig, TorchTrainer
@@ -17,7 +16,7 @@ from flows.training_failures import cause_of
 from lift3d.config import Execution
 from lift3d.errors import Lift3dError
 from lift3d.training.loop import Team
-from lift3d.training.settings import TrainingSettings, parse_settings
+from lift3d.training.settings import TrainingSettings
 from lift3d.training.train import Listener, read_history, train
 
 _POLL_S = 1.0
@@ -54,7 +53,7 @@ def _attempt(settings: TrainingSettings, execution: Execution, listener: Listene
     """Train until the end or the first failure, and return that."""
     trainer = TorchTrainer(
         _train_in_worker,
-        train_loop_config=settings.model_dump(mode="json"),
+        train_loop_config={"settings": settings},
         # Examples are prepared and networks run on CPUs; gloo is torch's way to average gradients there.
         torch_config=TorchConfig(backend="gloo"),
         scaling_config=ScalingConfig(
@@ -86,7 +85,7 @@ def _tell(folder: Path, listener: Listener, told: dict[str, int]) -> None:
         told[stage] = len(entries)
 
 
-def _train_in_worker(fields: dict[str, Any]) -> None:
+def _train_in_worker(config: dict[str, TrainingSettings]) -> None:
     """Train as the process of the team that Ray says this is."""
     context = get_context()
-    train(parse_settings(fields), team=Team(context.get_world_rank(), context.get_world_size()))
+    train(config["settings"], team=Team(context.get_world_rank(), context.get_world_size()))

@@ -1,53 +1,68 @@
-"""What to compute (Recipe, hashed) and where and how (Execution, not hashed). Light: no torch."""
+"""What to compute (Recipe, hashed) and where and how (Execution, not hashed). Light: no torch.
+
+A field is written here and nowhere else: the command line, the form of the Prefect UI and the reference take its name,
+type, default, bounds and description from the model.
+"""
 
 from collections import Counter
 from functools import cached_property
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from lift3d.domain.keys import digest
 from lift3d.errors import ConfigError
 
 TargetMode = Literal["refine", "heldout"]
-Model = TypeVar("Model", bound=BaseModel)
+Model = TypeVar("Model", bound="Settings")
 
 
 # With more the lightest ones weigh next to nothing, and memory grows with all of them.
 MOST_TAPS = 128
 
 
-class Recipe(BaseModel):
-    """Everything that changes numbers, and nothing else.
+class Settings(BaseModel):
+    """Fields that are checked once and then stay; what stands below a field is its description."""
 
-    Attributes:
-        scenes: Locations of posed scenes.
-        operators: 2D models, by catalog name.
-        lifters: Rules for weights, by catalog name; raw2d is always in the table beside them.
-        metrics: Metric ids; empty means all that apply.
-        image_height: Height in pixels at which views are encoded and lifted.
-        sources: Source views per target.
-        holdout: Every N-th view is a target; None makes every view a target.
-        target_mode: refine: the target's own view is one source among the others. heldout: no target is ever a
-            source (with holdout) or its own source (without); the only mode for claims.
-        targets: Novel cameras instead of the scene's own: a cameras file, or path:COUNT for an interpolated path.
-        taps: Source samples per target cell; None means four per source, but no more than 128.
-        plugins: module:attribute or file.py:attribute of operators of one's own.
-    """
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    @model_validator(mode="before")
+    @classmethod
+    def _fields_are_known(cls, fields: Any) -> Any:
+        unknown = [repr(name) for name in fields if name not in cls.model_fields] if isinstance(fields, dict) else []
+        if unknown:
+            known = ", ".join(cls.model_fields)
+            # Of a type of its own, since pydantic puts "Value error" before any other.
+            raise PydanticCustomError("unknown_field", f"there is no {', '.join(unknown)}; fields are {known}")
+        return fields
+
+
+class Recipe(Settings):
+    """Everything that changes numbers, and nothing else."""
 
     scenes: tuple[str, ...] = Field(min_length=1)
+    """Locations of posed scenes; a flow also takes locations of lists of them (.txt, .csv, .jsonl, .parquet)."""
     operators: tuple[str, ...] = Field(default=("rgb",), min_length=1)
+    """2D models, by catalog name."""
     lifters: tuple[str, ...] = Field(default=("lift3d",), min_length=1)
+    """Rules for weights, by catalog name; raw2d is always in the table beside them."""
     metrics: tuple[str, ...] = ()
+    """Metric ids; empty means all that apply."""
     image_height: int = Field(default=256, ge=16, le=8192)
+    """Height in pixels at which views are encoded and lifted."""
     sources: int = Field(default=8, ge=1, le=64)
+    """Source views per target."""
     holdout: int | None = Field(default=None, ge=2)
+    """Every N-th view is a target; none makes every view a target."""
     target_mode: TargetMode = "refine"
+    """refine: a target's own view is a source, too. heldout (for claims): no target is one; without holdout its own."""
     targets: str | None = None
+    """Novel cameras instead of the scene's own: a cameras file, or path:COUNT for an interpolated path."""
     taps: int | None = Field(default=None, ge=1, le=1024)
+    """Source samples per target cell; none means four per source, but no more than 128."""
     plugins: tuple[str, ...] = ()
+    """module:attribute or file.py:attribute of operators of one's own."""
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> "Recipe":
@@ -90,46 +105,44 @@ class Recipe(BaseModel):
         return "novel" if self.targets is not None else self.target_mode
 
 
-class Execution(BaseModel):
-    """Where and how. Never in a digest: it must not change results.
-
-    Attributes:
-        store: URL of the store (local path, memory:// or s3://).
-        ray_address: Ray cluster to use: http://HOST:8265 submits a job per batch to it, HOST:6379 drives it from
-            this process, which must be on one of its machines; None starts one in this process.
-        workers: Scene workers at most; None means what the cluster holds.
-        cpus_per_worker: CPUs reserved per worker.
-        gpus_per_worker: GPUs reserved per worker, fractions allowed.
-        threads_per_worker: torch threads per worker; equal in serial and distributed runs.
-        batch_size: Scenes per Prefect task.
-        split_views: Scenes of more views than this are encoded and lifted by several workers.
-        scene_deadline_s: Longest time one scene may take.
-        heartbeat_s: Longest time a scene may be silent: no view finished, no answer. Then its worker is replaced.
-        lease_s: Workers and jobs that hear nothing from their driver for so long end themselves.
-        attempts: Tries of a scene whose worker was lost; then it is quarantined. Memory has two tries, a machine
-            that was taken away costs none.
-        retry_quarantined: Try quarantined scenes again.
-        breaker_failures: So many scenes that fail alike, and at least half of those finished, stop the run.
-        memory_allowance_bytes: Largest peak that one worker's plan may have.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class Execution(Settings):
+    """Where and how. Never in a digest: it must not change results."""
 
     store: str = Field(min_length=1)
+    """URL of the store (local path, memory:// or s3://)."""
     ray_address: str | None = None
+    """Ray cluster to use, HOST:6379 or auto, driven from one of its machines; none starts one in this process."""
     workers: int | None = Field(default=None, ge=1)
+    """Scene workers at most; none means what the cluster holds."""
     cpus_per_worker: float = Field(default=1.0, gt=0)
+    """CPUs reserved per worker."""
     gpus_per_worker: float = Field(default=0.0, ge=0)
+    """GPUs reserved per worker, fractions allowed."""
     threads_per_worker: int = Field(default=1, ge=1)
+    """torch threads per worker; equal in serial and distributed runs."""
     batch_size: int = Field(default=100, ge=1)
+    """Scenes per Prefect task."""
     split_views: int = Field(default=256, ge=2)
+    """Scenes of more views than this are encoded and lifted by several workers."""
     scene_deadline_s: float = Field(default=3600.0, gt=0)
+    """Longest time in seconds that one scene may take."""
     heartbeat_s: float = Field(default=900.0, gt=0)
+    """Longest time in seconds that a scene may be silent: no view finished, no answer. Then its worker is replaced."""
     lease_s: float = Field(default=60.0, ge=2)
+    """Workers that hear nothing from their driver for so many seconds end themselves."""
     attempts: int = Field(default=3, ge=1)
+    """Tries of a scene whose worker was lost, then quarantine; memory has two, a machine taken away costs none."""
     retry_quarantined: bool = False
+    """Try quarantined scenes again."""
     breaker_failures: int = Field(default=20, ge=2)
+    """So many scenes that fail alike, and at least half of those finished, stop the run."""
     memory_allowance_bytes: int = Field(default=8 * 2**30, ge=2**20)
+    """Largest peak that one worker's plan may have."""
+
+    @property
+    def is_distributed(self) -> bool:
+        """Whether scenes go to workers of a Ray cluster rather than one after the other through this process."""
+        return self.ray_address is not None or self.workers is not None
 
 
 def scene_name(location: str) -> str:
@@ -138,12 +151,12 @@ def scene_name(location: str) -> str:
 
 
 def parse_recipe(fields: dict[str, Any]) -> Recipe:
-    """Return the recipe of a mapping (of a YAML file, the command line, or Prefect).
+    """Return the recipe of a mapping (of a YAML file, the command line, or the store).
 
     Raises:
         ConfigError: Naming every field that is wrong, what it was, and what is expected.
     """
-    return _parse(Recipe, fields)
+    return parsed(Recipe, "recipe", fields)
 
 
 def parse_execution(fields: dict[str, Any]) -> Execution:
@@ -152,21 +165,32 @@ def parse_execution(fields: dict[str, Any]) -> Execution:
     Raises:
         ConfigError: Naming every field that is wrong.
     """
-    return _parse(Execution, fields)
+    return parsed(Execution, "execution", fields)
 
 
-def _parse(model: type[Model], fields: dict[str, Any]) -> Model:
+def parsed(model: type[Model], name: str, fields: dict[str, Any]) -> Model:
+    """Return a model of a mapping.
+
+    Args:
+        model: Its class.
+        name: What messages call it.
+        fields: The mapping.
+
+    Raises:
+        ConfigError: In one sentence, naming every field that is wrong, what it was, and what is expected.
+    """
     try:
         return model.model_validate(fields)
     except ValidationError as error:
         lines = [
-            f"{'.'.join(map(str, entry['loc'])) or model.__name__}: {_said(entry['msg'])} (got {entry['input']!r})"
+            f"{'.'.join(map(str, entry['loc']))}: {_message(entry['msg'])} (got {entry['input']!r})"
+            if entry["loc"]
+            else _message(entry["msg"])
             for entry in error.errors()
         ]
-        known = ", ".join(model.model_fields)
-        raise ConfigError(f"Invalid {model.__name__.lower()}: {'; '.join(lines)}. Fields: {known}.") from error
+        raise ConfigError(f"Invalid {name}: {'; '.join(lines)}.") from error
 
 
-def _said(message: str) -> str:
+def _message(message: str) -> str:
     """Call a sequence what YAML and JSON call it."""
-    return message.replace("valid tuple", "list").replace("Tuple", "List")
+    return message.removeprefix("Value error, ").replace("valid tuple", "list").replace("Tuple", "List")

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from lift3d.config import Recipe, parse_recipe
 from lift3d.errors import ConfigError, ProductMissingError, SceneFormatError
 from lift3d.storage.location import Store
 
@@ -25,6 +26,17 @@ def expand_scenes(scenes: str | Sequence[str]) -> tuple[str, ...]:
     """
     given = (scenes,) if isinstance(scenes, str) else tuple(scenes)
     return tuple(location for one in given for location in (_read(one) if is_list(one) else (one,)))
+
+
+def with_listed_scenes(recipe: Recipe) -> Recipe:
+    """Return a recipe with every list of scenes that it names replaced by what the list holds.
+
+    Raises:
+        ConfigError: If a list does not exist, is empty or malformed, or a scene is named twice.
+    """
+    if not any(is_list(location) for location in recipe.scenes):
+        return recipe
+    return parse_recipe({**recipe.model_dump(), "scenes": expand_scenes(recipe.scenes)})
 
 
 def is_list(location: str) -> bool:

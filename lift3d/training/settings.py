@@ -6,9 +6,9 @@ import shlex
 from pathlib import Path, PurePath
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from lift3d.errors import ConfigError
+from lift3d.config import Settings, parsed
 
 _SUFFIX = ".safetensors"
 # Where a run reads and writes, and how many hands prepare its examples, changes no weight.
@@ -22,49 +22,43 @@ _PROCEDURAL = "procedural:"
 _WEIGHTS_FOLDER = re.compile(r"(?<=weights=)[^&]*/")
 
 
-class TrainingSettings(BaseModel):
-    """Settings of ``lift3d train``.
-
-    Attributes:
-        out: Checkpoint to write; its card stands beside it.
-        folder: Scenes and states of the run; a run is resumed from here.
-        seed: Of scenes, feature spaces and networks.
-        scenes: Rendered scenes; each gives many examples.
-        validation_scenes: Scenes that are never trained on.
-        density_steps: Examples per process that stage I is trained on.
-        corrector_steps: Examples per process that stage II is trained on.
-        density_rate: Learning rate of stage I.
-        corrector_rate: Learning rate of stage II.
-        processes: Processes that train together: a step learns from one example of each.
-        workers: Processes that prepare examples for each of them; 0 prepares in the process that trains.
-        operators: 2D models whose features stage II learns from beside the computed feature spaces.
-        plugins: module:attribute or file.py:attribute of operators of one's own.
-        operator_share: Share of stage II's feature spaces that is theirs, if there are any.
-        captures: Locations of posed scenes to train on beside the computed ones.
-        capture_share: Share of the examples that is theirs, if there are any.
-        density_from: Checkpoint (a packaged one's name, or a path) whose stage I is taken as it is; ``density_steps``
-            is then 0.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class TrainingSettings(Settings):
+    """Settings of ``lift3d train``."""
 
     out: Path
+    """Checkpoint to write, a .safetensors file; its card stands beside it."""
     folder: Path = Path("runs/training")
+    """Scenes and states of the run, on a disk that all nodes share; a run is resumed from here."""
     seed: int = Field(default=1, ge=0)
+    """Of scenes, feature spaces and networks."""
     scenes: int = Field(default=400, ge=1)
+    """Rendered scenes; each gives many examples."""
     validation_scenes: int = Field(default=24, ge=1)
+    """Scenes that are never trained on."""
     density_steps: int = Field(default=3000, ge=0)
+    """Examples per process that stage I is trained on."""
     corrector_steps: int = Field(default=2000, ge=0)
+    """Examples per process that stage II is trained on."""
     density_rate: float = Field(default=3e-3, gt=0)
+    """Learning rate of stage I."""
     corrector_rate: float = Field(default=2e-3, gt=0)
+    """Learning rate of stage II."""
     processes: int = Field(default=1, ge=1)
+    """Processes that train together: a step learns from one example of each."""
     workers: int = Field(default=1, ge=0)
+    """Processes that prepare examples for each of them; 0 prepares in the process that trains."""
     operators: tuple[str, ...] = ()
+    """2D models whose features stage II learns from beside the computed feature spaces."""
     plugins: tuple[str, ...] = ()
+    """module:attribute or file.py:attribute of operators of one's own."""
     operator_share: float = Field(default=0.7, gt=0, le=1)
+    """Share of stage II's feature spaces that is theirs, if there are any."""
     captures: tuple[str, ...] = ()
+    """Locations of posed scenes to train on beside the computed ones."""
     capture_share: float = Field(default=0.5, gt=0, le=1)
+    """Share of the examples that is theirs, if there are any."""
     density_from: str | None = None
+    """Checkpoint (a packaged name, or a path) whose stage I is taken as it is; density_steps is then 0."""
 
     @model_validator(mode="before")
     @classmethod
@@ -150,16 +144,9 @@ def _anchored_capture(location: str) -> str:
 
 
 def parse_settings(fields: dict[str, Any]) -> TrainingSettings:
-    """Return the settings of a mapping (of a YAML file, the command line, or Prefect).
+    """Return the settings of a mapping (of a YAML file or the command line).
 
     Raises:
         ConfigError: Naming every field that is wrong, what it was, and what is expected.
     """
-    try:
-        return TrainingSettings.model_validate(fields)
-    except ValidationError as error:
-        lines = [
-            f"{'.'.join(map(str, entry['loc']))}: {entry['msg']} (got {entry['input']!r})" for entry in error.errors()
-        ]
-        known = ", ".join(TrainingSettings.model_fields)
-        raise ConfigError(f"Invalid training settings: {'; '.join(lines)}. Fields: {known}.") from error
+    return parsed(TrainingSettings, "training settings", fields)

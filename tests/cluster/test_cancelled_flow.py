@@ -31,13 +31,13 @@ def test_a_flow_cancelled_in_prefect_leaves_no_job_within_a_minute(tmp_path: Pat
             _succeeds(server, "--no-prompt", "deploy", "--all")
             token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": cluster.environment["RAY_AUTH_TOKEN"]}
             with server.worker("lift3d", **token):
-                parameters = {
-                    "scenes": LONG,
+                execution = {
                     "store": str(tmp_path / "store"),
                     "ray_address": cluster.jobs_address,
                     "lease_s": LEASE_S,
                     "workers": 1,
                 }
+                parameters = {"recipe": {"scenes": LONG}, "execution": execution}
                 given = [
                     part for name, value in parameters.items() for part in ("--param", f"{name}={json.dumps(value)}")
                 ]

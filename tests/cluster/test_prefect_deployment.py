@@ -24,7 +24,12 @@ PROTECTED = {
     "PREFECT_API_AUTH_STRING": PASSWORD,
     "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
 }
-SCENES = ("procedural:room?seed=0&views=3&height=24&width=32", "procedural:room?seed=1&views=3&height=24&width=32")
+RECIPE = Recipe(
+    scenes=tuple(f"procedural:room?seed={seed}&views=3&height=24&width=32" for seed in range(2)),
+    lifters=("nearest_view", "depth_mean"),
+    image_height=24,
+    target_mode="heldout",
+)
 
 
 @pytest.fixture(scope="module")
@@ -70,16 +75,15 @@ def test_a_deployment_run_into_a_real_object_store(
 
 
 def _run(server: PrefectServer, store: str) -> None:
-    parameters = {"scenes": SCENES, "store": store, "image_height": 24, "workers": 1}
+    parameters = {"recipe": RECIPE.model_dump(), "execution": {"store": store, "workers": 1}}
     given = [part for name, value in parameters.items() for part in ("--param", f"{name}={json.dumps(value)}")]
     _succeeds(server, "deployment", "run", "lift-scenes/default", *given, "--watch")
 
 
 def _check_table(store: str) -> None:
-    recipe = Recipe(scenes=SCENES, lifters=("nearest_view", "depth_mean"), image_height=24, target_mode="heldout")
-    table = run_table(open_store(store), recipe.run_id).frame
+    table = run_table(open_store(store), RECIPE.run_id).frame
     assert set(table["lifter"]) == {"raw2d", "nearest_view", "depth_mean"}
-    assert table["scene"].nunique() == len(SCENES)
+    assert table["scene"].nunique() == len(RECIPE.scenes)
 
 
 def _succeeds(server: PrefectServer, *arguments: str) -> str:

@@ -1,12 +1,12 @@
 """The flow through Prefect: what it takes, what it ends in, what it leaves behind."""
 
-import inspect
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.exceptions import ParameterTypeError
 
 from flows.lift_scenes import lift_scenes
 from flows.local_run import run_flow
@@ -33,30 +33,30 @@ def unusable(tmp_path: Path) -> str:
     return str(folder)
 
 
-def test_the_flow_takes_exactly_the_fields_of_recipe_and_execution_with_their_defaults() -> None:
-    parameters = inspect.signature(lift_scenes.fn).parameters
-    fields = {**Recipe.model_fields, **Execution.model_fields}
-    assert set(parameters) == set(fields)
-    for name, field in fields.items():
-        if not field.is_required():
-            assert parameters[name].default == field.default, name
+def test_the_form_of_the_user_interface_is_made_of_the_models_with_a_description_for_each_field() -> None:
+    shown: dict[str, Any] = lift_scenes.parameters.definitions
+    for model in (Recipe, Execution):
+        fields = shown[model.__name__]["properties"]
+        assert list(fields) == list(model.model_fields)
+        assert [name for name, field in fields.items() if not field.get("description")] == []
+        assert shown[model.__name__]["additionalProperties"] is False
 
 
-def test_every_parameter_is_described_in_the_form_of_the_user_interface() -> None:
-    properties: dict[str, Any] = lift_scenes.parameters.properties
-    assert [name for name, shown in properties.items() if not shown.get("description")] == []
+@pytest.mark.usefixtures("prefect_here")
+def test_a_misspelt_field_is_named_with_those_that_there_are(tmp_path: Path) -> None:
+    with pytest.raises(ParameterTypeError, match="recipe: there is no 'image_hieght'; fields are scenes, operators"):
+        lift_scenes({"scenes": SCENES, "image_hieght": 24}, {"store": str(tmp_path)})
 
 
 @pytest.mark.usefixtures("prefect_here")
 def test_a_run_in_two_batches_with_an_unusable_scene_completes_and_says_so(tmp_path: Path, unusable: str) -> None:
     store = str(tmp_path / "store")
+    listed = tmp_path / "scenes.txt"
+    listed.write_text("\n".join((*SCENES, unusable)))
     state = lift_scenes(
-        scenes=(*SCENES, unusable),
-        store=store,
-        lifters=("nearest_view",),
-        image_height=24,
-        workers=1,
-        batch_size=2,
+        # As a deployment gives them: plain data, and a list instead of many scenes.
+        {"scenes": [str(listed)], "lifters": ["nearest_view"], "image_height": 24},
+        {"store": store, "workers": 1, "batch_size": 2},
         return_state=True,
     )
     assert state.is_completed()

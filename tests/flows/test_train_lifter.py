@@ -1,11 +1,9 @@
 """The flow train-lifter: what it takes, what its failures mean, and two processes on Ray, one of them killed."""
 
-import inspect
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from ray import exceptions
 from ray.train import ControllerError, WorkerGroupError
 from ray.train.v2._internal.exceptions import UserExceptionWithTraceback, WorkerHealthCheckFailedError
@@ -30,25 +28,11 @@ from tests.support.killed_training import KILLED, train_killed_once
 from tests.support.prefect_server import prefect_harness
 from tests.training.tiny_training import tiny
 
-ROOT = Path(__file__).parents[2]
 
-
-def test_the_flow_takes_the_fields_of_the_settings_with_their_defaults_and_says_what_they_are() -> None:
-    parameters = inspect.signature(train_lifter.fn).parameters
-    assert set(parameters) == {*TrainingSettings.model_fields, "ray_address", "attempts"}
-    for name, field in TrainingSettings.model_fields.items():
-        if not field.is_required():
-            assert parameters[name].default == (str(field.default) if name == "folder" else field.default), name
-    assert parameters["attempts"].default == Execution.model_fields["attempts"].default
-    properties: dict[str, Any] = train_lifter.parameters.properties
-    assert [name for name, shown in properties.items() if not shown.get("description")] == []
-
-
-def test_the_deployment_gives_parameters_that_the_flow_takes() -> None:
-    deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
-    ours = [one for one in deployments if one["entrypoint"] == "flows/train_lifter.py:train_lifter"]
-    assert [one["name"] for one in ours] == ["default"]
-    TrainingSettings(**ours[0]["parameters"])
+def test_the_form_of_the_user_interface_is_made_of_the_settings() -> None:
+    fields: dict[str, Any] = train_lifter.parameters.definitions["TrainingSettings"]["properties"]
+    assert list(fields) == list(TrainingSettings.model_fields)
+    assert [name for name, field in fields.items() if not field.get("description")] == []
 
 
 def test_the_error_of_the_process_that_failed_is_told_not_those_of_the_ones_that_wait_for_it() -> None:
@@ -79,7 +63,7 @@ def test_two_processes_one_of_them_killed_train_through_prefect(
     settings = tiny(folder, processes=2, density_steps=2, corrector_steps=2)
     home = tmp_path_factory.mktemp("home")
     with embedded_ray(home), prefect_harness(home):
-        state = train_lifter(**settings.model_dump(mode="json"), attempts=2, return_state=True)
+        state = train_lifter(settings, attempts=2, return_state=True)
         assert state.is_completed(), state.message
         assert (settings.folder / KILLED).exists()
         summary = state.result()

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from botocore.validate import validate_parameters
 from prefect.cli.deploy._models import ConcurrencyLimitSpec, PrefectYamlModel, RawScheduleConfig
+from prefect.flows import load_flow_from_entrypoint
 from prefect.settings import Settings
 from ray.autoscaler._private.util import prepare_config, validate_config
 
@@ -134,6 +135,8 @@ def test_prefect_files(path: Any) -> None:
         assert set(given) <= set(type(deployment).model_fields)
         assert set(given["concurrency_limit"]) == set(ConcurrencyLimitSpec.model_fields)
         assert all(RawScheduleConfig.model_validate(schedule).cron for schedule in given["schedules"])
+        flow = load_flow_from_entrypoint(given["entrypoint"])
+        assert flow.validate_parameters(given["parameters"])
 
 
 def test_a_deployment_gives_variables_that_its_pool_knows() -> None:

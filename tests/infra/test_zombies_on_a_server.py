@@ -36,8 +36,7 @@ RECIPE = Recipe(
 FLOW = f"""
 import sys
 from flows.lift_scenes import lift_scenes
-lift_scenes(store=sys.argv[1], workers=1, lifters=("nearest_view",), image_height=48, target_mode="heldout",
-            scenes={RECIPE.scenes})
+lift_scenes({RECIPE.model_dump()}, dict(store=sys.argv[1], workers=1))
 """
 
 

@@ -3,20 +3,19 @@
 import os
 import signal
 from pathlib import Path
-from typing import Any
 
 from ray.train import get_context
 
 from lift3d.training.loop import Team
-from lift3d.training.settings import parse_settings
+from lift3d.training.settings import TrainingSettings
 from lift3d.training.train import CORRECTOR, Listener, train
 
 KILLED = "killed-once"
 
 
-def train_killed_once(fields: dict[str, Any]) -> None:
+def train_killed_once(config: dict[str, TrainingSettings]) -> None:
     """Train as a Ray worker does; the last process dies at its first step of stage II, the first time."""
-    settings, context = parse_settings(fields), get_context()
+    settings, context = config["settings"], get_context()
     team = Team(context.get_world_rank(), context.get_world_size())
     mark = Path(settings.folder) / KILLED
 
