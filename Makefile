@@ -67,8 +67,8 @@ check: $(STAMP)  ## Format, lint, types, layers.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(STAMP)  ## Kernels against what the machine can do.
-	$(BIN)/lift3d bench blend
+bench: $(STAMP)  ## Time and memory of lifting one target on this machine.
+	$(BIN)/lift3d bench speed
 
 baselines: $(STAMP)  ## docs/baselines.md from the captures under LIFT3D_TEST_DATA.
 	$(BIN)/lift3d bench baselines --captures $(LIFT3D_TEST_DATA)/captures --out docs/baselines.md \
@@ -85,8 +85,6 @@ results: $(STAMP)  ## The pages of results under docs/ from the captures and net
 	$(BIN)/lift3d bench consistency $(PICTURE_SCENES) $(PICTURES) --image-height 120 --sources 16 --holdout 4 \
 		--out docs/results-pictures.md
 	$(BIN)/lift3d bench curves $(CAPTURES)/fox $(SOME) --out docs/curves.md
-	$(BIN)/lift3d bench oracle $(CAPTURES)/fox --lifter shared_weights \
-		$(NETWORKS) --taps 8 --taps 32 --out docs/oracle.md
 
 few-encoders: $(STAMP)  ## Train the packaged checkpoint of that name: stage II on a few real networks.
 	$(BIN)/lift3d train --out lift3d/lifters/checkpoints/few-encoders.safetensors --folder runs/few-encoders \

@@ -3,12 +3,10 @@
 All figures are of the pixels that every lifter of the run covers, so that none gains by showing less.
 """
 
-import importlib.metadata
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lift3d.bench.replayed import replayed_command
+from lift3d.bench.pages import bracketed, filled_head, markdown_table, number, replayed_command
 from lift3d.config import Execution, Recipe
 from lift3d.errors import ConfigError, NoOverlapError, SceneError
 from lift3d.pipeline.score import COMMON_PIXELS
@@ -122,16 +120,11 @@ def _differences(table: ScoreTable, operator: str, lifters: Sequence[str]) -> li
     return found
 
 
-def page(figures: dict[str, Any]) -> str:
+def page(figures: Mapping[str, Any]) -> str:
     """Return the figures as Markdown."""
     recipe = figures["recipe"]
-    head = HEAD.format(
-        command=replayed_command("consistency", recipe),
-        date=datetime.now(UTC).date().isoformat(),
-        version=importlib.metadata.version("lift3d"),
-        height=recipe["image_height"],
-        sources=recipe["sources"],
-    )
+    command = replayed_command("consistency", recipe)
+    head = filled_head(HEAD, command, height=recipe["image_height"], sources=recipe["sources"])
     sections = [_section(scene["scene"], row) for scene in figures["scenes"] for row in scene["rows"]]
     return "\n\n".join([head, *sections]) + "\n"
 
@@ -152,20 +145,19 @@ _COLUMNS = {
 }
 
 
-def _section(scene: str, row: dict[str, Any]) -> str:
+def _section(scene: str, row: Mapping[str, Any]) -> str:
     columns = {key: title for key, title in _COLUMNS.items() if any(key in own for own in row["lifters"].values())}
-    lines = ["| lifter | " + " | ".join(columns.values()) + " |", "|" + " --- |" * (len(columns) + 1)]
-    for lifter, own in row["lifters"].items():
-        cells = [_text(key, own.get(key)) for key in columns]
-        lines.append(f"| {lifter} | " + " | ".join(cells) + " |")
+    table = markdown_table(
+        ["lifter", *columns.values()],
+        [[lifter, *(_text(key, own.get(key)) for key in columns)] for lifter, own in row["lifters"].items()],
+    )
     gains = [
-        f"- {one['metric']}: {one['a']} − {one['b']} = {one['mean']:+.4f} [{one['low']:+.4f}, {one['high']:+.4f}]"
+        f"- {one['metric']}: {one['a']} − {one['b']} = {bracketed(one['mean'], one['low'], one['high'], 4)}"
         for one in row["differences"]
     ]
-    return "\n".join([f"## {scene}, {row['operator']} ({row['protocol']})", "", *lines, "", *gains])
+    title = f"## {scene}, {row['operator']} ({row['protocol']})"
+    return "\n".join([title, "", table, "", *gains])
 
 
 def _text(key: str, value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.0%}" if key == "share_of_raw2d" else f"{value:.3f}"
+    return f"{value:.0%}" if key == "share_of_raw2d" and value is not None else number(value)

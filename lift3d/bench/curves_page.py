@@ -1,14 +1,13 @@
 """The figures of ``lift3d bench curves`` as markdown."""
 
-import importlib.metadata
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from lift3d.bench.curves import ALL
-from lift3d.bench.replayed import replayed_command
+from lift3d.bench.lifters import by_operator
+from lift3d.bench.pages import bracketed, filled_head, markdown_table, number, replayed_command
 from lift3d.errors import ConfigError
 
 HEAD = """# Fidelity over taps and over sources
@@ -56,7 +55,7 @@ def picture_beside(out: Path) -> Path:
 
 
 def page(figures: Mapping[str, Any], picture: Path | None = None) -> str:
-    """Return the figures as markdown.
+    """Return the figures as Markdown.
 
     Args:
         figures: What ``curves.measure`` found.
@@ -64,20 +63,19 @@ def page(figures: Mapping[str, Any], picture: Path | None = None) -> str:
     """
     recipe, taps = figures["recipe"], [*map(str, figures["tap_counts"]), ALL]
     counts = [str(count) for count in sorted({one for scene in figures["scenes"] for one in scene["source_counts"]})]
-    head = HEAD.format(
-        command=replayed_command("curves", recipe, lifters=recipe["lifters"][-1:]),
-        date=datetime.now(UTC).date().isoformat(),
-        version=importlib.metadata.version("lift3d"),
-        cells=figures["cells_per_target"],
-    )
+    command = replayed_command("curves", recipe, lifters=recipe["lifters"][-1:])
+    head = filled_head(HEAD, command, cells=figures["cells_per_target"])
     notes = "".join(f"\n{note}\n" for scene in figures["scenes"] for note in _notes(scene, figures))
-    parts = [head + notes]
-    if not any(scene["rows"] for scene in figures["scenes"]):
-        return "\n".join([*parts, "Nothing to compare.\n"])
-    if picture is not None:
-        parts.append(f"![Fidelity over taps and over sources]({picture.name})\n")
-    parts += [
-        TAPS.format(sources=recipe["sources"], candidates=_candidates(figures)),
+    rows = [row for scene in figures["scenes"] for row in scene["rows"]]
+    if not rows:
+        return f"{head}{notes}\nNothing to compare.\n"
+    candidates = [
+        f"{fmean(row['candidates'] for row in found):.0f} ({name})" for name, found in by_operator(rows).items()
+    ]
+    parts = [
+        head + notes,
+        *([] if picture is None else [f"![Fidelity over taps and over sources]({picture.name})\n"]),
+        TAPS.format(sources=recipe["sources"], candidates=", ".join(candidates)),
         *_tables(figures, "taps", taps),
         JUDGEMENT.format(taps=figures["judged"]["taps"], verdict=verdict(figures)),
         _loss_table(figures["losses"]),
@@ -99,7 +97,7 @@ def verdict(figures: Mapping[str, Any]) -> str:
     return (
         f"Do {figures['judged']['taps']} taps lose less than {limit:g} % of the fidelity of all taps? {answer}: in "
         f"{len(within)} of {len(losses)} cases (scene, operator, lifter), in {len(surely)} with the whole interval "
-        f"below the limit. The most is {_bracketed(worst['fidelity_percent'], 3)} % "
+        f"below the limit. The most is {_loss(worst['fidelity_percent'])} % "
         f"({worst['scene']}, {worst['operator']}, {worst['lifter']})."
     )
 
@@ -117,25 +115,11 @@ def _notes(scene: Mapping[str, Any], figures: Mapping[str, Any]) -> Iterator[str
         yield f"Skipped of {scene['scene']}: " + "; ".join(f"{one} ({why})" for one, why in scene["skipped"]) + "."
 
 
-def _by_operator(rows: Rows) -> list[tuple[str, list[Mapping[str, Any]]]]:
-    names = dict.fromkeys(row["operator"] for row in rows)
-    return [(name, [row for row in rows if row["operator"] == name]) for name in names]
-
-
-def _groups(figures: Mapping[str, Any]) -> Iterator[tuple[str, str, list[Mapping[str, Any]]]]:
+def _groups(figures: Mapping[str, Any]) -> Iterator[tuple[str, str, Rows]]:
     """Give scene with protocol, operator and rows."""
     for scene in figures["scenes"]:
-        for operator, rows in _by_operator(scene["rows"]):
+        for operator, rows in by_operator(scene["rows"]).items():
             yield f"{scene['scene']}, {scene['protocol']}, {len(rows)} views", operator, rows
-
-
-def _candidates(figures: Mapping[str, Any]) -> str:
-    found = [f"{fmean(row['candidates'] for row in rows):.0f} ({name})" for name, rows in _all_by_operator(figures)]
-    return ", ".join(found)
-
-
-def _all_by_operator(figures: Mapping[str, Any]) -> list[tuple[str, list[Mapping[str, Any]]]]:
-    return _by_operator([row for scene in figures["scenes"] for row in scene["rows"]])
 
 
 def _tables(figures: Mapping[str, Any], sweep: str, keys: Sequence[str]) -> list[str]:
@@ -149,47 +133,36 @@ def _tables(figures: Mapping[str, Any], sweep: str, keys: Sequence[str]) -> list
             if "psnr" in rows[0]["taps"][ALL][lifter]:
                 pictures.append([*start, *(_mean([one["psnr"] for one in at], 2) for at in found)])
     columns = ["scene", "operator", "lifter", *keys]
-    parts = [f"1 − cos over {sweep}:\n\n{_table(columns, errors)}"]
-    return [*parts, f"PSNR in dB over {sweep}:\n\n{_table(columns, pictures)}"] if pictures else parts
+    parts = [f"1 − cos over {sweep}:\n\n{markdown_table(columns, errors)}\n"]
+    return [*parts, f"PSNR in dB over {sweep}:\n\n{markdown_table(columns, pictures)}\n"] if pictures else parts
 
 
 def _loss_table(losses: Rows) -> str:
+    columns = ["scene", "operator", "lifter", "fidelity lost, %", "PSNR lost, dB"]
     rows = [
         [
             f"{one['scene']}, {one['views']} views",
             one["operator"],
             one["lifter"],
-            _bracketed(one["fidelity_percent"], 3),
-            _bracketed(one["psnr_db"], 3) if "psnr_db" in one else "–",
+            _loss(one["fidelity_percent"]),
+            _loss(one["psnr_db"]) if "psnr_db" in one else "–",
         ]
         for one in losses
     ]
-    return _table(["scene", "operator", "lifter", "fidelity lost, %", "PSNR lost, dB"], rows)
+    return markdown_table(columns, rows) + "\n"
 
 
 def _covered_table(figures: Mapping[str, Any], counts: Sequence[str]) -> str:
-    rows = [
-        [
-            place,
-            operator,
-            *(_mean([row["covered_by_sources"][key] for row in rows if key in row["sources"]], 3) for key in counts),
-        ]
-        for place, operator, rows in _groups(figures)
-    ]
-    return f"Share of valid cells covered over sources:\n\n{_table(['scene', 'operator', *counts], rows)}"
+    def covered(rows: Rows, key: str) -> str:
+        return _mean([row["covered_by_sources"][key] for row in rows if key in row["sources"]], 3)
 
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(row) + " |" for row in (columns, *rows)]
-    return "\n".join([lines[0], "|" + " --- |" * len(columns), *lines[1:]]) + "\n"
+    rows = [[place, operator, *(covered(found, key) for key in counts)] for place, operator, found in _groups(figures)]
+    return f"Share of valid cells covered over sources:\n\n{markdown_table(['scene', 'operator', *counts], rows)}\n"
 
 
 def _mean(values: Sequence[float], digits: int) -> str:
-    return f"{fmean(values):.{digits}f}" if values else "–"
+    return number(fmean(values) if values else None, digits)
 
 
-def _bracketed(loss: Mapping[str, float | None], digits: int) -> str:
-    bounds = [loss["low"], loss["high"]]
-    # Adding 0 takes the sign from a rounded −0.
-    mean, *known = ("–" if one is None else f"{round(one, digits) + 0:+.{digits}f}" for one in (loss["mean"], *bounds))
-    return f"{mean} [{', '.join(known)}]"
+def _loss(loss: Mapping[str, Any]) -> str:
+    return bracketed(loss["mean"], loss["low"], loss["high"])

@@ -1,15 +1,13 @@
 """``docs/results.md``: lifters against each other on captures, on views that are never their own source."""
 
-import importlib.metadata
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from lift3d.bench.baselines import LEAVE_ONE_OUT_BELOW
-from lift3d.bench.lifter_errors import BOUND, RENDERED, scene_errors
-from lift3d.bench.replayed import replayed_command
+from lift3d.bench.lifter_errors import RENDERED, scene_errors
+from lift3d.bench.pages import bracketed, filled_head, markdown_table, number, replayed_command
 from lift3d.config import Recipe
 from lift3d.scenes.catalog import read_scene
 from lift3d.tables.comparison import interval
@@ -18,6 +16,7 @@ LIFTERS = ("nearest_view", "plane_sweep", "shared_weights", "separate_weights", 
 # Whom the learned lifter is measured against: without training, and without stage II.
 REFERENCE, NAIVE = "plane_sweep", "shared_weights"
 FULL = "lift3d"
+Rows = Sequence[Mapping[str, Any]]
 
 HEAD = """# Results
 
@@ -31,16 +30,14 @@ on {date} with lift3d {version}, image height {height}, {sources} sources. `held
 no source of any; `leave-one-out`, for captures of few views: every view is a target and not its own source.
 PSNR is of all valid pixels of the full picture, holes filled from the nearest covered pixel. Errors of features are
 1 − cos to the operator's own features of the true view, on up to 512 seeded cells per target that all lifters cover
-(`covered` is their share). Brackets are 95 % intervals of the paired bootstrap over views. `convex` is the best, in
-squared error and with the true view in hand, of nonnegative weights on the taps of `shared_weights`; the others may
-read other taps and `lift3d` may subtract, so it is a yardstick for them, no bound. `gap closed` is
-(shared_weights − lift3d) / (shared_weights − convex). `reencoded` is the 2D model run on the lifted picture, the guide
+(`covered` is their share). Brackets are 95 % intervals of the paired bootstrap over views.
+`reencoded` is the 2D model run on the lifted picture, the guide
 of `lift3d`: often nearer to the true view, but not made of what the sources saw.
 """
 
 FIELD = """With `positional_field=subtract` the mean of features at each cell, over the views that may be sources, is
 subtracted before blending, and that of the target's cell is added after. The truth is the same as without the option,
-the 2D model's own answer; `convex` is the bound for what is blended.
+the 2D model's own answer.
 """
 
 
@@ -58,90 +55,55 @@ def held_out(location: str, recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"scenes": (location,), **({"holdout": None} if is_small else {})})
 
 
-def page(figures: dict[str, Any]) -> str:
-    """Return the figures as markdown."""
+def page(figures: Mapping[str, Any]) -> str:
+    """Return the figures as Markdown."""
     recipe = figures["recipe"]
-    head = HEAD.format(
-        command=replayed_command("lifters", recipe),
-        date=datetime.now(UTC).date().isoformat(),
-        version=importlib.metadata.version("lift3d"),
-        height=recipe["image_height"],
-        sources=recipe["sources"],
-    )
+    command = replayed_command("lifters", recipe)
+    head = filled_head(HEAD, command, height=recipe["image_height"], sources=recipe["sources"])
     lifters = list(recipe["lifters"])
-    pictures = [line for scene in figures["scenes"] for line in _pictures(scene, lifters)]
-    errors = [line for scene in figures["scenes"] for line in _errors(scene, lifters)]
     has_field = any("positional_field=subtract" in name for name in recipe["operators"])
     parts = [head + FIELD if has_field else head]
+    groups = [(scene, *group) for scene in figures["scenes"] for group in by_operator(scene["rows"]).items()]
+    pictures = [_picture_row(scene, rows, lifters) for scene, _, rows in groups if rows[0]["psnr"]]
+    errors = [_error_row(scene, name, rows, lifters) for scene, name, rows in groups if not rows[0]["psnr"]]
     if pictures:
-        parts.append(
-            "## Novel views, PSNR in dB\n\n" + "\n".join([*_header(["scene", "protocol", *lifters, _GAIN]), *pictures])
-        )
+        columns = ["scene", "protocol", *lifters, f"{FULL} − {REFERENCE}"]
+        parts.append("## Novel views, PSNR in dB\n\n" + markdown_table(columns, pictures))
     if errors:
-        columns = ["scene", "operator", "covered", *lifters, BOUND, RENDERED, "lift3d − shared", "gap closed"]
-        parts.append(
-            "## Operators, 1 − cos to the 2D answer on the true view\n\n" + "\n".join([*_header(columns), *errors])
-        )
+        columns = ["scene", "operator", "covered", *lifters, RENDERED, "lift3d − shared"]
+        title = "## Operators, 1 − cos to the 2D answer on the true view"
+        parts.append(f"{title}\n\n{markdown_table(columns, errors)}")
     return "\n\n".join(parts) + "\n"
 
 
-_GAIN = f"{FULL} − {REFERENCE}"
+def by_operator(rows: Rows) -> dict[str, list[Mapping[str, Any]]]:
+    """Return the rows of each operator, in the order in which operators come."""
+    names = dict.fromkeys(row["operator"] for row in rows)
+    return {name: [row for row in rows if row["operator"] == name] for name in names}
 
 
-def _header(columns: Sequence[str]) -> list[str]:
-    return ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
+def _picture_row(scene: Mapping[str, Any], rows: Rows, lifters: Sequence[str]) -> list[str]:
+    means = [number(_mean(rows, "psnr", lifter), 2) for lifter in lifters]
+    return [scene["scene"], _protocol(scene, rows), *means, _difference(rows, "psnr", FULL, REFERENCE, 2)]
 
 
-def _by_operator(scene: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for row in scene["rows"]:
-        groups.setdefault(row["operator"], []).append(row)
-    return groups
+def _error_row(scene: Mapping[str, Any], operator: str, rows: Rows, lifters: Sequence[str]) -> list[str]:
+    means = [number(_mean(rows, "errors", name), 4) for name in (*lifters, RENDERED)]
+    covered = number(float(np.mean([row["covered"] for row in rows])))
+    place = f"{scene['scene']}, {_protocol(scene, rows)}"
+    return [place, operator, covered, *means, _difference(rows, "errors", FULL, NAIVE, 4)]
 
 
-def _pictures(scene: dict[str, Any], lifters: Sequence[str]) -> list[str]:
-    lines = []
-    for rows in _by_operator(scene).values():
-        if rows[0]["psnr"]:
-            means = [f"{_mean(rows, 'psnr', lifter):.2f}" for lifter in lifters]
-            gain = _difference(rows, "psnr", FULL, REFERENCE, 2)
-            lines.append(f"| {scene['scene']} | {_protocol(scene, rows)} | {' | '.join(means)} | {gain} |")
-    return lines
-
-
-def _errors(scene: dict[str, Any], lifters: Sequence[str]) -> list[str]:
-    lines = []
-    for operator, rows in _by_operator(scene).items():
-        if rows[0]["psnr"]:
-            continue
-        names = [*lifters, BOUND, RENDERED]
-        means = {name: _mean(rows, "errors", name) for name in names if name in rows[0]["errors"]}
-        cells = " | ".join(f"{means[name]:.4f}" if name in means else "–" for name in names)
-        covered = float(np.mean([row["covered"] for row in rows]))
-        gain = _difference(rows, "errors", FULL, NAIVE, 4)
-        scene_name = f"{scene['scene']}, {_protocol(scene, rows)}"
-        lines.append(f"| {scene_name} | {operator} | {covered:.3f} | {cells} | {gain} | {_closed(means)} |")
-    return lines
-
-
-def _protocol(scene: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
+def _protocol(scene: Mapping[str, Any], rows: Rows) -> str:
     return f"{scene['protocol']}, {len(rows)} views"
 
 
-def _closed(means: dict[str, float]) -> str:
-    if not {FULL, NAIVE, BOUND} <= means.keys():
-        return "–"
-    gap = means[NAIVE] - means[BOUND]
-    return f"{(means[NAIVE] - means[FULL]) / gap:.0%}" if gap > 0 else "–"
+def _mean(rows: Rows, kind: str, name: str) -> float | None:
+    return float(np.mean([row[kind][name] for row in rows])) if name in rows[0][kind] else None
 
 
-def _mean(rows: Sequence[dict[str, Any]], kind: str, name: str) -> float:
-    return float(np.mean([row[kind][name] for row in rows]))
-
-
-def _difference(rows: Sequence[dict[str, Any]], kind: str, a: str, b: str, digits: int) -> str:
+def _difference(rows: Rows, kind: str, a: str, b: str, digits: int) -> str:
     if not {a, b} <= rows[0][kind].keys():
         return "–"
     differences = np.array([row[kind][a] - row[kind][b] for row in rows])
-    low, high = interval(differences)
-    return f"{differences.mean():+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
+    return bracketed(float(differences.mean()), *interval(differences), digits)

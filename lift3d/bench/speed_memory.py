@@ -1,6 +1,7 @@
 """How much memory lifting one target takes: a process of its own that lifts it once and reads its peak."""
 
 import json
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +9,6 @@ from typing import Any
 
 import torch
 
-from lift3d.bench.blend import _peak_bytes as peak_bytes
-from lift3d.bench.blend import _restarted_peak_bytes as restarted_peak_bytes
 from lift3d.bench.speed_scene import GUIDE_STRIDE_PX, RandomOperator, SpeedScene, frame_bytes
 from lift3d.config import Recipe
 from lift3d.errors import WorkerLostError
@@ -56,7 +55,7 @@ def _measure(location: str, lifter_name: str, cells: int, source_count: int, cha
     started_bytes = _resident_bytes()
     scene = SpeedScene.read(location, cells, source_count)
     operator = RandomOperator.of(scene, channel_count, GUIDE_STRIDE_PX)
-    held_bytes = restarted_peak_bytes()
+    held_bytes = _restarted_peak_bytes()
     proposal = scene.propose(lifter)
     guides = None
     if lifter.spec.is_guided:
@@ -74,7 +73,7 @@ def _measure(location: str, lifter_name: str, cells: int, source_count: int, cha
         "feature_bytes": sum(4 * one.values.numel() for one in (*operator.sources, operator.guide)),
         "started_bytes": started_bytes,
         "held_bytes": held_bytes,
-        "peak_bytes": peak_bytes(),
+        "peak_bytes": _peak_bytes(),
         "predicted_bytes": started_bytes + _predicted_bytes(scene, operator, lifter_name),
     }
 
@@ -97,11 +96,30 @@ def _predicted_bytes(scene: SpeedScene, operator: RandomOperator, lifter_name: s
 
 def _resident_bytes() -> int:
     """Return what is resident now; the peak so far where the system does not tell (not Linux)."""
+    found = _status_bytes("VmRSS")
+    return _peak_bytes() if found is None else found
+
+
+def _restarted_peak_bytes() -> int:
+    """Lower the peak to what is resident now (Linux) and return it; a child inherits its parent's peak."""
+    switch = Path("/proc/self/clear_refs")
+    if switch.exists():
+        switch.write_text("5")
+    return _peak_bytes()
+
+
+def _peak_bytes() -> int:
+    found = _status_bytes("VmHWM")
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit if found is None else found
+
+
+def _status_bytes(field: str) -> int | None:
     status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmRSS"))
-        return int(line.split()[1]) * 1024
-    return peak_bytes()
+    if not status.exists():
+        return None
+    line = next(line for line in status.read_text().splitlines() if line.startswith(field))
+    return int(line.split()[1]) * 1024
 
 
 if __name__ == "__main__":

@@ -1,11 +1,9 @@
 """The figures of ``tasks_recognition`` as Markdown."""
 
-import importlib.metadata
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lift3d.bench.replayed import replayed_command
+from lift3d.bench.pages import bracketed, filled_head, markdown_table, number, replayed_command
 from lift3d.bench.tasks_recognition import FULL, JUDGED_BY, PLAIN, STROKED_THINGS, STROKES, THING_WORDS, WORDS
 
 HEAD = """# Recognition by words and by strokes
@@ -32,13 +30,12 @@ ABOUT = {
 }
 
 
-def page(figures: dict[str, Any]) -> str:
+def page(figures: Mapping[str, Any]) -> str:
     """Return the figures as Markdown."""
     recipe = figures["recipe"]
-    head = HEAD.format(
-        command=replayed_command("recognition", recipe),
-        date=datetime.now(UTC).date().isoformat(),
-        version=importlib.metadata.version("lift3d"),
+    head = filled_head(
+        HEAD,
+        replayed_command("recognition", recipe),
         height=recipe["image_height"],
         sources=recipe["sources"],
         holdout=recipe["holdout"],
@@ -48,44 +45,32 @@ def page(figures: dict[str, Any]) -> str:
     return "\n\n".join([head, *(_section(task, recipe["lifters"]) for task in figures["tasks"])]) + "\n"
 
 
-def _section(task: dict[str, Any], lifters: Sequence[str]) -> str:
-    judged = JUDGED_BY[task["task"]]
-    rows = [PLAIN, *lifters]
-    metrics = list(task["means"])
-    header = ["lifter", *metrics, f"{judged} − {PLAIN}"]
+def _section(task: Mapping[str, Any], lifters: Sequence[str]) -> str:
+    judged, rows, metrics = JUDGED_BY[task["task"]], [PLAIN, *lifters], list(task["means"])
     lines = [
-        [name, *(_number(task["means"][metric].get(name)) for metric in metrics), _difference(task, name)]
+        [name, *(number(task["means"][metric].get(name)) for metric in metrics), _difference(task, name)]
         for name in rows
     ]
-    scenes = [[scene, *(_number(own.get(name)) for name in rows)] for scene, own in task["by_scene"].items()]
+    scenes = [[scene, *(number(own.get(name)) for name in rows)] for scene, own in task["by_scene"].items()]
     return "\n\n".join(
         [
             f"## {task['task'].capitalize()}, {task['encoder']}",
             ABOUT[task["task"]],
             _verdict(task, judged),
-            _table(header, lines),
+            markdown_table(["lifter", *metrics, f"{judged} − {PLAIN}"], lines),
             f"`{judged}` by scene:",
-            _table(["scene", *rows], scenes),
+            markdown_table(["scene", *rows], scenes),
         ]
     )
 
 
-def _verdict(task: dict[str, Any], judged: str) -> str:
-    reached = task["means"].get(judged, {}).get(FULL)
+def _verdict(task: Mapping[str, Any], judged: str) -> str:
+    reached = number(task["means"].get(judged, {}).get(FULL))
     met = "met" if task["is_met"] else "not met"
     above = "above" if task["is_above_plain"] else "not above"
-    return f"Bar: `{judged}` of {FULL} at least {task['bar']:g}; {_number(reached)}, {met}. {FULL} is {above} {PLAIN}."
+    return f"Bar: `{judged}` of {FULL} at least {task['bar']:g}; {reached}, {met}. {FULL} is {above} {PLAIN}."
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
-
-
-def _difference(task: dict[str, Any], lifter: str) -> str:
+def _difference(task: Mapping[str, Any], lifter: str) -> str:
     one = task["above_plain"].get(lifter)
-    return "–" if one is None else f"{one['mean']:+.3f} [{one['low']:+.3f}, {one['high']:+.3f}]"
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+    return "–" if one is None else bracketed(one["mean"], one["low"], one["high"])

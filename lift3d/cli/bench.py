@@ -12,14 +12,6 @@ from lift3d.errors import ConfigError
 bench = typer.Typer(help="Measure: kernels against the machine, lifters against captures.", no_args_is_help=True)
 
 
-@bench.command("blend")
-def bench_blend() -> None:
-    """Time and memory of blend against a plain gather of the same bytes and against all samples."""
-    from lift3d.bench import blend
-
-    typer.echo(blend.table(blend.run()))
-
-
 @bench.command("baselines")
 def bench_baselines(
     captures: Annotated[Path, typer.Option(help="Folder with the captures fox, bear, garden, kitchen.")],
@@ -31,33 +23,6 @@ def bench_baselines(
     from lift3d.bench.baselines import main as measure
 
     measure(captures, out, store, plugin or ())
-
-
-@bench.command("oracle")
-def bench_oracle(
-    locations: Annotated[list[str], typer.Argument(help="Scenes, as of lift3d run.")],
-    operator: Annotated[list[str] | None, typer.Option(help="2D model; rgb and hog if not given. Repeatable.")] = None,
-    lifter: Annotated[str, typer.Option(help="Whose proposal and taps.")] = "plane_sweep",
-    taps: Annotated[list[int] | None, typer.Option(help="Taps per cell; 8, 16, 32, 64. Repeatable.")] = None,
-    cells: Annotated[int | None, typer.Option(help="Cells per target and operator that are looked at.")] = None,
-    image_height: Annotated[int, typer.Option(help="Height at which views are encoded.")] = 192,
-    sources: Annotated[int, typer.Option(help="Source views per target.")] = 8,
-    holdout: Annotated[int, typer.Option(help="Every N-th view is a target and no source.")] = 8,
-    leave_one_out: Annotated[bool, typer.Option("--leave-one-out", help="Every view is a target instead.")] = False,
-    plugin: Annotated[list[str] | None, typer.Option(help="Operator of one's own: module:attribute.")] = None,
-    store: Annotated[str, typer.Option(help="URL of the store that holds the features.")] = "runs/oracle",
-    out: Annotated[Path | None, typer.Option(help="Markdown file to write.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
-    """What the best weights could reach at held-out views, per operator, and where the rest is lost."""
-    from lift3d.bench import oracle
-    from lift3d.bench.oracle_page import page
-
-    size = {"image_height": image_height, "sources": sources, "holdout": None if leave_one_out else holdout}
-    recipe = _held_out(locations, operator or ["rgb", "hog"], [lifter], plugin, size)
-    counts = oracle.CELL_COUNT if cells is None else cells
-    figures = oracle.run(recipe, store, taps or oracle.TAP_COUNTS, counts)
-    _present(figures, page(figures), out, as_json)
 
 
 @bench.command("lifters")

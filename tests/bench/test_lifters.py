@@ -1,4 +1,4 @@
-"""The table of lifters: the gap is that between shared weights and the bound, and every lifter sees the same cells."""
+"""The table of lifters: every one on the same cells of the same targets."""
 
 import shlex
 
@@ -31,13 +31,8 @@ def test_every_target_and_operator_has_a_row_with_every_lifter(figures):
         (target, operator) for target in {row["target"] for row in rows} for operator in ("rgb", "hog")
     }
     for row in rows:
-        assert {*RECIPE.lifters, "convex", "reencoded"} == set(row["errors"])
+        assert {*RECIPE.lifters, "reencoded"} == set(row["errors"])
         assert 0 < row["covered"] <= 1
-
-
-def test_the_bound_is_one(figures):
-    for row in figures["scenes"][0]["rows"]:
-        assert row["errors"]["convex"] <= row["errors"]["shared_weights"] + 1e-6
 
 
 def test_a_scene_of_few_views_leaves_each_out_in_turn(figures):
@@ -55,4 +50,3 @@ def test_the_page_has_both_tables_and_the_command(figures):
     assert f"lift3d bench lifters {shlex.quote(RECIPE.scenes[0])} --operator rgb --operator hog" in text
     assert "## Novel views" in text
     assert "| hog |" in text.split("## Operators")[1]
-    assert "%" in text

@@ -97,6 +97,25 @@ def test_small_tiles_and_blocks_change_nothing(monkeypatch):
     )
 
 
+def test_memory_does_not_depend_on_the_number_of_channels(monkeypatch):
+    """One block of the table, and the corners of one tile, are all that is held, whatever the channels."""
+    held = []
+
+    def recorded(rows, table, **options):
+        held.append((table.shape[1], rows.numel()))
+        return torch.nn.functional.embedding_bag(rows, table, **options)
+
+    monkeypatch.setattr(blend_module, "embedding_bag", recorded)
+    weights, maps = some_weights(), some_maps(200)
+    blend(weights, maps, channel_block=64)
+    assert max(channels for channels, _ in held) == 64
+    assert {corners for _, corners in held} == {4 * weights.source.numel()}
+    monkeypatch.setattr(blend_module, "CORNER_TILE", 1)
+    held.clear()
+    blend(weights, maps, channel_block=1)
+    assert max(corners for _, corners in held) < 4 * weights.source.numel()
+
+
 def test_maps_by_name_and_in_order_are_the_same():
     weights, maps = some_weights(), some_maps()
     by_name = {"c": maps[2], "a": maps[0], "unused": maps[1], "b": maps[1]}
