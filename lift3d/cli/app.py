@@ -235,10 +235,11 @@ def fsck(
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Check that everything committed in a store is there and as it was written. Exit code 1 if not."""
-    from lift3d.results.fsck import check_store
+    from lift3d.cli.store import findings_text
+    from lift3d.runs.check_store import check_store
 
     found = check_store(store, checksums, run_id, repair)
-    typer.echo(json.dumps(found.to_json(), indent=1) if as_json else found.to_text())
+    typer.echo(json.dumps(found.to_json(), indent=1) if as_json else findings_text(found))
     sys.exit(0 if found.is_clean else EXIT_ERROR)
 
 
@@ -256,10 +257,11 @@ def gc(
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Delete what dead workers left behind in a store."""
-    from lift3d.results.gc import Extent, collect_garbage
+    from lift3d.cli.store import garbage_text
+    from lift3d.runs.collect_garbage import Extent, collect_garbage
 
     deleted = collect_garbage(store, Extent(older_than, run_id, dry_run, unreferenced, caches, force))
-    typer.echo(json.dumps(deleted.to_json(), indent=1) if as_json else deleted.to_text())
+    typer.echo(json.dumps(deleted.to_json(), indent=1) if as_json else garbage_text(deleted))
 
 
 @app.command()

@@ -10,9 +10,9 @@ from lift3d.domain.lifted import LiftedView
 from lift3d.results.export_names import file_names
 from lift3d.results.export_pictures import UNKNOWN_ID, write_floats, write_ids, write_picture, write_share
 from lift3d.results.export_points import world_words
-from lift3d.results.fsck import track
 from lift3d.results.lifted_scene import LiftedScene
 from lift3d.results.steady_pictures import SteadyPictures
+from lift3d.runs.progress import track
 
 INDEX = "index.json"
 VIEWS = "views"

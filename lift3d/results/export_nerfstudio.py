@@ -18,8 +18,8 @@ from lift3d.results.export_names import file_names
 from lift3d.results.export_pictures import UNKNOWN_ID, write_ids, write_picture, write_share
 from lift3d.results.export_ply import write_ply
 from lift3d.results.export_points import depth_on_image, fuse_points, world_words
-from lift3d.results.fsck import track
 from lift3d.results.lifted_scene import LiftedScene
+from lift3d.runs.progress import track
 from lift3d.scenes.rotations import opencv_from_opengl
 
 TRANSFORMS, POINTS = "transforms.json", "sparse_pc.ply"

@@ -1,9 +1,20 @@
 """How far a run is, on the terminal: a bar over scenes, one for each scene at work, with the time that is left."""
 
+from collections.abc import Iterable, Iterator
 from types import TracebackType
+from typing import TypeVar
 
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Column
 from rich.text import Text
 
@@ -12,6 +23,8 @@ from lift3d.config import scene_name
 # As many lines as one takes in at a glance; a cluster has hundreds of scenes at work.
 _MOST_AT_WORK = 4
 _BAR_WIDTH = 16
+
+Item = TypeVar("Item")
 
 
 class RunProgress:
@@ -97,6 +110,14 @@ class _TimeLeft(ProgressColumn):
             return Text("")
         left = task.elapsed / task.completed * (task.total - task.completed)
         return Text(f"{duration(left)} left" if left >= 1 else "", style="progress.remaining")
+
+
+def track(items: Iterable[Item], what: str) -> Iterator[Item]:
+    """Yield items and show on standard error how far that is, if it is a terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        yield from progress.track(items, description=what)
 
 
 def duration(seconds: float) -> str:

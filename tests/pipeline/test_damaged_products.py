@@ -4,7 +4,7 @@ import pytest
 
 from lift3d.config import Execution, parse_recipe
 from lift3d.errors import DamagedProductError
-from lift3d.results.fsck import check_store
+from lift3d.runs.check_store import check_store
 from lift3d.runs.driver import named_products, run_serially
 from lift3d.storage.commit import committed
 from lift3d.storage.location import Store, open_store

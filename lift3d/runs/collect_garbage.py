@@ -1,14 +1,12 @@
-"""What ``lift3d gc`` deletes from a store, and shows."""
+"""Delete from a store what no run needs any more."""
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from rich.filesize import decimal
-
 from lift3d.errors import ConfigError
-from lift3d.results.fsck import track
+from lift3d.runs.progress import track
 from lift3d.runs.records import run_records
 from lift3d.storage.audit import AuditedProduct, audit_product, folders
 from lift3d.storage.garbage import (
@@ -27,12 +25,6 @@ from lift3d.storage.garbage import (
 from lift3d.storage.layout import SCENES_FOLDER
 from lift3d.storage.location import Store, open_store
 
-_WORDS: dict[Kind, str] = {
-    "attempt": "attempts that no marker names",
-    "probe": "probes",
-    "partial": "writes that were never finished",
-    "product": "products that no run names",
-}
 # Kinds of products: those that records do not name, from which those that they do name are computed.
 _CACHES = {"features", "state"}
 _NAMED = {"lifted", "scores"}
@@ -98,21 +90,7 @@ class Collected:
 
     def to_json(self) -> dict[str, Any]:
         """Return the counts as JSON-ready values."""
-        return {
-            "is_dry": self.is_dry,
-            "older_than_h": self.older_than_h,
-            "pieces": dict(self.pieces),
-            "object_count": self.object_count,
-            "byte_count": self.byte_count,
-            "keys": self.keys,
-        }
-
-    def to_text(self) -> str:
-        """Return the counts as lines."""
-        verb = "would delete" if self.is_dry else "deleted"
-        lines = [f"{verb} {count} {_WORDS[kind]}" for kind, count in sorted(self.pieces.items())]
-        total = f"{self.object_count} objects, {decimal(self.byte_count)}, all older than {self.older_than_h:g} h"
-        return "\n".join([*lines, total] if lines else [f"nothing that is older than {self.older_than_h:g} h"])
+        return {**asdict(self), "pieces": dict(self.pieces)}
 
 
 def collect_garbage(url: str, extent: Extent) -> Collected:

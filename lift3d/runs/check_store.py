@@ -1,20 +1,15 @@
-"""What ``lift3d fsck`` finds in a store, and shows."""
+"""Is everything there that the markers of a store and the records of its runs promise?"""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
-from rich.console import Console
-from rich.filesize import decimal
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+from lift3d.runs.progress import track
 from lift3d.runs.records import run_records
 from lift3d.storage.audit import AuditedProduct, audit_folder, audit_product, folders
 from lift3d.storage.location import Store, open_store
 from lift3d.storage.mending import retract
-
-Item = TypeVar("Item")
 
 
 @dataclass
@@ -65,30 +60,6 @@ class Findings:
         """Return the findings as JSON-ready values."""
         return {"is_clean": self.is_clean, **asdict(self), "products": dict(self.products)}
 
-    def to_text(self) -> str:
-        """Return the findings as lines, the verdict last."""
-        how = "every byte read" if self.has_checksums else "names and sizes"
-        lines = [
-            f"whole        {self.products['whole']} products, {decimal(self.byte_count)} ({how})",
-            f"damaged      {len(self.damage)}",
-            *(f"  ✗ {sentence}" for found in self.damage.values() for sentence in found),
-            f"uncommitted  {self.leftover_count} attempts, {decimal(self.leftover_bytes)}"
-            + (" ('lift3d gc' deletes those that are old)" if self.leftover_count else ""),
-            f"records      {self.records}, {len(self.gone)} name products that are gone",
-            *(f"  ✗ {key} names {path}" for key, paths in self.gone.items() for path in paths),
-            *(f"  ✗ {key} {problem}" for key, problem in self.unreadable.items()),
-        ]
-        if self.repaired:
-            lines.append(f"repaired     {len(self.repaired)} products taken back; the next run computes them anew")
-        elif self.damage:
-            option = " --checksums" if self.has_checksums else ""
-            lines.append(f"Run 'lift3d fsck {self.store}{option} --repair', then the same 'lift3d run' again.")
-        elif not self.is_clean:
-            lines.append("Run the same 'lift3d run' again: what is gone is computed anew.")
-        else:
-            lines.append("clean" if self.has_checksums else "clean by names and sizes; --checksums reads every byte")
-        return "\n".join(lines)
-
 
 def check_store(url: str, checksums: bool, run_id: str | None = None, repair: bool = False) -> Findings:
     """Walk a store, or what one run rests on, with progress on standard error.
@@ -134,11 +105,3 @@ def check_store(url: str, checksums: bool, run_id: str | None = None, repair: bo
 def _everything(store: Store, checksums: bool) -> Iterator[AuditedProduct]:
     for folder in track(folders(store), "folders"):
         yield from audit_folder(store, folder, checksums)
-
-
-def track(items: Iterable[Item], what: str) -> Iterator[Item]:
-    """Yield items and show on standard error how far that is, if it is a terminal."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        yield from progress.track(items, description=what)
