@@ -6,9 +6,9 @@ from textwrap import shorten
 from typing import Any
 
 from lift3d.config import Recipe
-from lift3d.results.run_summary import LEGEND, caption, escaped, summary_markdown
+from lift3d.results.tables import LEGEND
 from lift3d.runs.progress import duration
-from lift3d.tables.schema import DataFrame
+from lift3d.tables.rendering import Table, escaped, to_markdown
 
 Scenes = Sequence[Mapping[str, Any]]
 
@@ -64,22 +64,22 @@ def scores_words(scenes: Scenes, store_url: str) -> str:
     return f"Means over **{len(scenes) - len(_failed(scenes))} of {len(scenes)}** scenes in {_code(store_url)}"
 
 
-def scores_page(recipe: Recipe, scenes: Scenes, store_url: str, lines: DataFrame | None, trouble: str = "") -> str:
+def scores_page(recipe: Recipe, scenes: Scenes, store_url: str, table: Table | None, trouble: str = "") -> str:
     """Return the page of scores in Markdown: the table, the failures by reason, and where everything lies.
 
     Args:
         recipe: Of the run.
         scenes: Name, outcome and reason of each.
         store_url: Where everything lies.
-        lines: What ``summary_lines`` gives; None if the table could not be made.
+        table: What ``closing_table`` gives; None if the table could not be made.
         trouble: Why it could not.
     """
-    if lines is None:
+    if table is None:
         scores = f"The table could not be made: {escaped(trouble)}"
-    elif lines.empty:
+    elif not table.rows:
         scores = "No scene has a score."
     else:
-        scores = f"{escaped(caption(lines))}\n\n{summary_markdown(lines)}\n\n{LEGEND}"
+        scores = f"{to_markdown(table)}\n\n{LEGEND}"
     if len(scores) > _PAGE_CHARACTERS:
         scores = f"Too long to be shown here: {_code(f'lift3d tables --store {store_url}')} prints it."
     failed = _failed(scenes)

@@ -22,8 +22,7 @@ from flows.artifact_texts import outcome_rows, outcome_words, progress_words, sc
 from flows.progress import Manifest
 from lift3d.config import Recipe
 from lift3d.errors import Lift3dError
-from lift3d.results.headline import headline_means
-from lift3d.results.run_summary import summary_lines
+from lift3d.results.tables import closing_table, headline_means
 from lift3d.runs.table import run_parts
 from lift3d.storage.location import Store
 
@@ -59,10 +58,10 @@ class RunArtifacts:
         rows, words = outcome_rows(scenes), outcome_words(self._recipe, scenes, store.url)
         _told(lambda: create_table_artifact(rows, key=f"scenes-{run}", description=words))
         try:
-            lines, trouble = summary_lines(headline_means(run_parts(store, run))), ""
+            table, trouble = closing_table(headline_means(run_parts(store, run))), ""
         except Lift3dError as error:
-            lines, trouble = None, str(error)
-        page = scores_page(self._recipe, scenes, store.url, lines, trouble)
+            table, trouble = None, str(error)
+        page = scores_page(self._recipe, scenes, store.url, table, trouble)
         _told(lambda: create_markdown_artifact(page, key=f"scores-{run}", description=scores_words(scenes, store.url)))
 
     def _update(self) -> None:

@@ -8,12 +8,13 @@ from typing import Any
 
 from lift3d.config import Execution, parse_recipe
 from lift3d.errors import ConfigError
-from lift3d.results.headline import headline
-from lift3d.results.intervals import interval_lines
+from lift3d.results.tables import headline_means, scene_table
 from lift3d.runs.driver import run_serially
 from lift3d.runs.table import run_table
 from lift3d.scenes.catalog import read_scene
 from lift3d.storage.location import open_store
+from lift3d.tables.comparison import interval_lines
+from lift3d.tables.rendering import to_markdown
 
 CAPTURES = ("fox", "bear", "garden", "kitchen", "shelf")
 PROCEDURAL = ("procedural:room?seed=1&views=24", "procedural:street?seed=1&views=24")
@@ -111,5 +112,5 @@ def _run(fields: dict[str, Any], store: str) -> tuple[str, str, list[str]]:
     lines = [
         line for lifter in LIFTERS if "miou" in measured for line in interval_lines(table, "miou", lifter, "raw2d")
     ]
-    text = f"{manifest.get('target_count', 0)} targets.\n\n{headline(table)}"
+    text = f"{manifest.get('target_count', 0)} targets.\n\n{to_markdown(scene_table(headline_means([table])))}"
     return str(manifest["scene"]), text, lines

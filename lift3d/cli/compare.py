@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from lift3d.errors import ConfigError
-from lift3d.results.headline import better_sides
+from lift3d.results.tables import better_sides
 from lift3d.runs.table import Dataset, dataset_tables, list_runs, update_dataset
 from lift3d.storage.location import Store, open_store
-from lift3d.tables.aggregation import pipes
+from lift3d.tables.rendering import text_table, to_markdown
 from lift3d.tables.run_comparison import compare_rows
 from lift3d.tables.schema import DataFrame, ScoreTable, stacked
 
@@ -79,7 +79,7 @@ class RunComparison:
             ]
             for line in self.lines.to_dict("records")
         ]
-        text = [head, "", *pipes([*headings[:-1], "over"], cells, text_count=4 + len(shown))]
+        text = [to_markdown(text_table(headings, cells, 4 + len(shown), caption=head))]
         is_few = (self.lines["unit"] == "scenes") & self.lines["scenes"].le(FEW)
         if bool(is_few.any()):
             text += ["", f"{FEW} scenes or fewer say little: all lie on one side of 0 by chance in more than 5 of 100."]

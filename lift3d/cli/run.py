@@ -19,14 +19,14 @@ from lift3d.pipeline.lift import RAW2D
 from lift3d.report.scenes import ReportExtent
 from lift3d.report.write import write_report
 from lift3d.results.contact_sheet import draw_contact_sheet
-from lift3d.results.headline import headline, headline_means
-from lift3d.results.run_summary import summary_lines, summary_text
+from lift3d.results.tables import LEGEND, closing_table, headline_means
 from lift3d.runs.driver import Manifest, OnScene, run_serially
 from lift3d.runs.progress import RunProgress
 from lift3d.runs.table import run_table, unique_names
 from lift3d.scenes.catalog import read_scene
 from lift3d.storage import layout
 from lift3d.storage.location import Store, open_store
+from lift3d.tables.rendering import to_markdown, to_terminal
 from lift3d.tables.schema import ScoreTable
 
 Drive = Callable[[Recipe, Execution, OnScene, Report], list[Manifest]]
@@ -180,11 +180,13 @@ def print_json(outcome: Outcome) -> None:
 def print_text(outcome: Outcome) -> None:
     """Print the table, failures and the paths: for people on a terminal as it fits, else as Markdown."""
     console = Console(soft_wrap=True)
-    if console.is_terminal:
-        table = summary_text(summary_lines(headline_means([outcome.table])), console.width)
-        console.print("", table, "", sep="\n", highlight=False)
+    table = closing_table(headline_means([outcome.table]))
+    if not table.rows:
+        console.print("no scores")
+    elif console.is_terminal:
+        console.print("", to_terminal(table, console.width, LEGEND), "", sep="\n", highlight=False)
     else:
-        console.print(headline(outcome.table, is_brief=True), highlight=False, markup=False)
+        console.print(to_markdown(table), highlight=False, markup=False)
     for line in failure_lines(outcome.manifests, outcome.store.url):
         console.print(line, highlight=False, markup=False, emoji=False)
     for name, place in outcome.places.items():

@@ -3,10 +3,11 @@
 import json
 
 from lift3d.errors import ConfigError, ProductMissingError
-from lift3d.results.headline import headline_intervals, headline_means, headline_of_means
-from lift3d.results.intervals import interval_lines
+from lift3d.results.tables import headline_means, overall_table, scene_table
 from lift3d.runs.table import list_runs, run_parts, run_table
 from lift3d.storage.location import open_store
+from lift3d.tables.comparison import interval_lines
+from lift3d.tables.rendering import to_markdown
 from lift3d.tables.schema import ScoreTable
 
 
@@ -35,8 +36,10 @@ def render_table(url: str, form: str, run_id: str | None, compare: str | None, *
     if form == "md" and compare is None:
         # Part by part: means of scenes are small, their rows may be many millions.
         means = headline_means(part for one in shown for part in run_parts(store, one))
-        texts = [headline_of_means(means, is_brief=is_brief), headline_intervals(means)]
-        return ("\n\n".join(text for text in texts if text) + "\n").encode()
+        has_several = means["scene"].nunique() > 1
+        tables = [] if is_brief and has_several else [scene_table(means)]
+        tables += [overall_table(means)] if has_several else []
+        return ("\n\n".join(map(to_markdown, tables)) + "\n").encode()
     table = ScoreTable.joined([run_table(store, one) for one in shown])
     if compare is not None:
         return _intervals(table, compare).encode()

@@ -17,6 +17,7 @@ from lift3d.errors import DamagedProductError, ProductMissingError
 from lift3d.pipeline.lift import RAW2D
 from lift3d.storage.location import Store
 from lift3d.storage.products import open_product
+from lift3d.tables.rendering import Cell, Column, Row, Table
 
 # Degrees. Fine where most pairs lie; the last one is open. The 15 and 45 are borders of the score table's ranges.
 _BORDERS_DEG = (0.0, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 180.0)
@@ -42,11 +43,6 @@ class Bin:
     angle_deg: float
     value: float
     pair_count: int
-
-    @property
-    def at(self) -> tuple[float, float]:
-        """Range in degrees."""
-        return self.low_deg, self.high_deg
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +84,19 @@ class AngleChart:
     y_ticks: tuple[tuple[float, str], ...]
     frame: tuple[float, float, float, float]
     size: tuple[float, float]
+
+    @property
+    def numbers(self) -> Table:
+        """What is drawn, as text."""
+        rows = [
+            Row(
+                (line.lifter, f"{one.low_deg:g}–{one.high_deg:g}°"),
+                (Cell(str(one.pair_count)), Cell(f"{one.value:.3f}", one.value)),
+            )
+            for line in self.lines
+            for one in line.bins
+        ]
+        return Table(("lifter", "angles"), (Column("pairs"), Column("mean", self.family)), tuple(rows))
 
 
 class CameraPlaces:

@@ -4,14 +4,15 @@ Gathered part by part of the table, so that memory is that of what is shown and 
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from lift3d.metrics.catalog import build_metrics
 from lift3d.pipeline.lift import RAW2D
 from lift3d.pipeline.score import ALL_PIXELS
-from lift3d.results.headline import HEADLINE
+from lift3d.results.tables import HEADLINE
+from lift3d.tables.rendering import NOTHING, Cell, Column, Row, Table, text_table
 from lift3d.tables.schema import DataFrame, ScoreTable
 
 # Lines of each kind; the table has all.
@@ -22,82 +23,64 @@ WORST = 8
 PAIR_FAMILIES = ("warp_error", "depth_cross", "direction_cross")
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """Something without a figure, and why."""
-
-    scene: str
-    what: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class WorstView:
-    """A view that came out worse than others.
+@dataclass(slots=True)
+class Listed:
+    """The first lines of a kind of failure, and how many there are.
 
     Attributes:
-        scene: Its scene.
-        target: The view.
-        value: Its figure.
-        coverage: How much of it some source sees.
+        heading: What stands above.
+        labels: Headings of the columns.
+        lines: Texts of each line.
+        count: Lines that there are in all.
     """
 
+    heading: str
+    labels: tuple[str, ...]
+    lines: list[list[str]] = field(default_factory=list)
+    count: int = 0
+
+    def add(self, lines: Sequence[list[str]]) -> None:
+        """Take further lines."""
+        self.count += len(lines)
+        self.lines += lines[: SHOWN - len(self.lines)]
+
+    @property
+    def table(self) -> Table:
+        """The lines that are shown."""
+        return text_table(self.labels, self.lines, len(self.labels))
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
     scene: str
     target: str
     value: float
     coverage: float
 
 
-@dataclass(frozen=True, slots=True)
-class WorstViews:
-    """The worst views of one operator under one lifter, by one metric, the worst first."""
-
-    operator: str
-    lifter: str
-    metric: str
-    views: tuple[WorstView, ...]
-
-    @property
-    def title(self) -> str:
-        """What the metric is called."""
-        return HEADLINE.get(self.metric, self.metric)
-
-
-@dataclass(slots=True)
-class _Listed:
-    """The first lines of a kind, and how many there are."""
-
-    lines: list[Trouble] = field(default_factory=list)
-    count: int = 0
-
-    def add(self, lines: Collection[Trouble]) -> None:
-        self.count += len(lines)
-        self.lines += list(lines)[: SHOWN - len(self.lines)]
-
-
 class Failures:
     """What is gathered from the table of a run.
 
     Attributes:
-        scenes: Scenes that failed.
-        lifters: Lifters that could not run on a scene.
-        unlifted: Targets without a lifted view.
-        dropped: Views that could not be used.
-        blanks: How often a figure is missing for one reason: (operator, lifter, metric, reason) to count.
         pairs: Rows of figures of two views, of the scenes that are drawn.
     """
 
     def __init__(self, drawn: Collection[str]) -> None:
-        self.scenes, self.lifters, self.unlifted, self.dropped = _Listed(), _Listed(), _Listed(), _Listed()
-        self.blanks: Counter[tuple[str, str, str, str]] = Counter()
         self.pairs: list[dict[str, Any]] = []
+        self._listed = {
+            "usable_scene": Listed("Scenes that failed", ("scene", "reason")),
+            "usable_lifter": Listed("Lifters that could not run", ("scene", "operator × lifter", "reason")),
+            "lift": Listed("Targets that were not lifted", ("scene", "target, operator × lifter", "reason")),
+            "usable_view": Listed("Views that were dropped", ("scene", "view", "reason")),
+        }
+        self._blanks: Counter[tuple[str, str, str, str]] = Counter()
         self._drawn = {*drawn}
         self._sides = {
             one.spec.name: one.spec.better
             for one in build_metrics()
             if one.spec.scope == "view" and one.spec.better != "neither" and one.spec.name in HEADLINE
         }
-        self._worst: dict[tuple[str, str, str], list[WorstView]] = {}
+        self._worst: dict[tuple[str, str, str], list[_View]] = {}
 
     def add(self, table: ScoreTable) -> None:
         """Look at a part of the table, whole scenes."""
@@ -109,41 +92,33 @@ class Failures:
         is_pair = (found["other"] != "") & found["scene"].isin([*self._drawn])
         self.pairs += found[is_pair].to_dict("records")
 
-    def worst(self, lifters: Sequence[str]) -> list[WorstViews]:
-        """Return the worst views of each operator, by the first of the usual metrics that it has.
+    @property
+    def listed(self) -> list[Listed]:
+        """What is missing: scenes, lifters, targets and views, then figures by how often one reason is given."""
+        blanks = Listed("Kinds of figures that are missing", ("metric", "operator × lifter", "times", "reason"))
+        kinds = self._blanks.most_common()
+        blanks.add([[metric, f"{operator} × {lifter}", str(n), why] for (operator, lifter, metric, why), n in kinds])
+        return [one for one in (*self._listed.values(), blanks) if one.count]
+
+    def worst(self, lifters: Sequence[str]) -> list[Table]:
+        """Return the worst views of each operator, the worst first, by the first of the usual metrics that it has.
 
         Args:
             lifters: Of the run; views are those of the last of them that an operator has.
         """
-        chosen = []
+        tables = []
         for operator in dict.fromkeys(operator for operator, _, _ in self._worst):
             own = [key for key in self._worst if key[0] == operator]
             lifter = next((one for one in reversed(lifters) if any(key[1] == one for key in own)), own[0][1])
             metric = min((key[2] for key in own if key[1] == lifter), key=list(HEADLINE).index)
-            chosen.append(WorstViews(operator, lifter, metric, tuple(self._worst[operator, lifter, metric])))
-        return chosen
-
-    def _add_missing(self, missing: DataFrame) -> None:
-        kinds = {"usable_scene": self.scenes, "usable_lifter": self.lifters, "usable_view": self.dropped}
-        for metric, listed in {**kinds, "lift": self.unlifted}.items():
-            rows = missing[missing["metric"] == metric]
-            listed.add([Trouble(one["scene"], _what(one), one["reason"]) for one in rows.to_dict("records")])
-        others = missing[~missing["metric"].isin([*kinds, "lift"])]
-        columns = ["operator", "lifter", "metric", "reason"]
-        self.blanks.update({tuple(key): int(count) for key, count in others.groupby(columns).size().items()})
-
-    def _add_worst(self, found: DataFrame) -> None:
-        for key, rows in found.groupby(["operator", "lifter", "metric"], sort=True):
-            operator, lifter, metric = key
-            is_high = self._sides[metric] == "higher"
-            rows = rows.sort_values("value", ascending=is_high, kind="stable").head(WORST)
-            views = [
-                WorstView(one["scene"], one["target"], float(one["value"]), float(one["coverage"]))
-                for one in rows.to_dict("records")
-            ]
-            held = self._worst.setdefault((operator, lifter, metric), [])
-            # The sort is stable: of equal views the first one of the table comes first.
-            held[:] = sorted([*held, *views], key=lambda view: view.value if is_high else -view.value)[:WORST]
+            columns = (Column(HEADLINE[metric], metric), Column("coverage"))
+            rows = tuple(
+                Row((view.scene, view.target), (_figure(view.value), _figure(view.coverage)))
+                for view in self._worst[operator, lifter, metric]
+            )
+            caption = f"Worst views of {operator} × {lifter} by {HEADLINE[metric]}"
+            tables.append(Table(("scene", "view"), columns, rows, caption))
+        return tables
 
     def pairs_of(self, scene: str, operator: str) -> tuple[str, list[dict[str, Any]]]:
         """Return which family of figures of two views an operator has in a scene, and its rows."""
@@ -154,15 +129,33 @@ class Failures:
                 return family, rows
         return "", []
 
-    def kinds(self) -> Iterator[tuple[str, str, _Listed]]:
-        """Yield what is listed, by heading and by what its second column holds."""
-        yield "Scenes that failed", "", self.scenes
-        yield "Lifters that could not run", "operator × lifter", self.lifters
-        yield "Targets that were not lifted", "target, operator × lifter", self.unlifted
-        yield "Views that were dropped", "view", self.dropped
+    def _add_missing(self, missing: DataFrame) -> None:
+        for metric, listed in self._listed.items():
+            rows = missing[missing["metric"] == metric].to_dict("records")
+            about = len(listed.labels) - 2
+            listed.add([[one["scene"], *[_about(one)][:about], one["reason"]] for one in rows])
+        others = missing[~missing["metric"].isin([*self._listed])]
+        columns = ["operator", "lifter", "metric", "reason"]
+        self._blanks.update({tuple(key): int(count) for key, count in others.groupby(columns).size().items()})
+
+    def _add_worst(self, found: DataFrame) -> None:
+        for (operator, lifter, metric), rows in found.groupby(["operator", "lifter", "metric"], sort=True):
+            is_high = self._sides[metric] == "higher"
+            rows = rows.sort_values("value", ascending=is_high, kind="stable").head(WORST)
+            views = [
+                _View(one["scene"], one["target"], float(one["value"]), float(one["coverage"]))
+                for one in rows.to_dict("records")
+            ]
+            held = self._worst.setdefault((operator, lifter, metric), [])
+            # The sort is stable: of equal views the first one of the table comes first.
+            held[:] = sorted([*held, *views], key=lambda view: view.value if is_high else -view.value)[:WORST]
 
 
-def _what(one: dict[str, Any]) -> str:
+def _about(one: Mapping[str, str]) -> str:
     """Return what a row without a figure is about."""
     product = f"{one['operator']} × {one['lifter']}" if one["operator"] else ""
     return ", ".join(text for text in (one["target"], product) if text)
+
+
+def _figure(value: float) -> Cell:
+    return Cell(f"{value:.3f}", value) if value == value else Cell(NOTHING)

@@ -7,7 +7,7 @@ room. What is left out is counted on the page. Products are read, nothing is com
 import json
 import platform
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,12 @@ import yaml
 from lift3d.config import Recipe
 from lift3d.errors import ConfigError, StoreLayoutError
 from lift3d.pipeline.lift import RAW2D
-from lift3d.report.failures import SHOWN, Failures
-from lift3d.report.figures import overall_table, scene_tables
+from lift3d.report.failures import Failures
 from lift3d.report.page import page
 from lift3d.report.scenes import Manifest, ReportExtent, drawn_scenes
 from lift3d.results.chosen_run import choose_run
 from lift3d.results.contact_sheet import COLUMNS
-from lift3d.results.headline import headline_means
+from lift3d.results.tables import headline_means, overall_table, scene_table
 from lift3d.runs.table import list_runs, read_run, run_parts, unique_names
 from lift3d.storage import layout
 from lift3d.storage.location import Store, open_store
@@ -131,7 +130,8 @@ def _run_content(store: Store, run_id: str, extent: ReportExtent) -> dict[str, A
             yield part
 
     means = headline_means(looked_at())
-    usual, other = scene_tables(means, [name for name, _ in chosen])
+    shown = means[means["scene"].isin([name for name, _ in chosen])]
+    usual, other = (scene_table(shown, is_usual=one, named=("scene", "operator")) for one in (True, False))
     lifters = _lifter_names(manifests)
     return {
         "store": store.url,
@@ -139,18 +139,17 @@ def _run_content(store: Store, run_id: str, extent: ReportExtent) -> dict[str, A
         "recipe_text": _recipe_text(recipe),
         "versions": _versions(),
         "counts": _counts(recipe, manifests),
-        "overall": overall_table(means),
-        "usual": usual,
-        "other": other,
+        "overall": replace(overall_table(means), caption="Means over scenes, each weighing the same"),
+        "has_overall": means["scene"].nunique() > 1,
+        "usual": replace(usual, caption="Means over views or pairs, by scene"),
+        "other": replace(other, caption="Further means over views or pairs, by scene"),
         "scenes": drawn_scenes(store, recipe, chosen, failures, extent),
         "hidden_scenes": len(lifted) - len(chosen),
         "extent": extent,
         "columns": COLUMNS,
         "series": {lifter: number for number, lifter in enumerate([RAW2D, *lifters])},
-        "failures": failures,
         "worst": failures.worst(lifters),
-        "blanks": failures.blanks.most_common(SHOWN),
-        "shown": SHOWN,
+        "listed": failures.listed,
     }
 
 

@@ -1,6 +1,6 @@
 """How sure is a mean over scenes? Bootstrap intervals with scenes as the unit: views of one scene are no strangers."""
 
-from collections.abc import Sequence
+import math
 
 import pandas as pd
 
@@ -11,7 +11,7 @@ from lift3d.tables.comparison import interval
 MEAN_OF: tuple[str, ...] = (*(name for name in GROUP if name != "scene"), "metric")
 
 
-def scene_intervals(means: pd.DataFrame, metrics: Sequence[str] | None = None, seed: int = 0) -> pd.DataFrame:
+def scene_intervals(means: pd.DataFrame, seed: int = 0, *, has_intervals: bool = True) -> pd.DataFrame:
     """Return the means over scenes with their 95 % intervals, every scene weighing the same.
 
     Columns: run, operator, target_mode, protocol, lifter, metric; ``mean``; ``low`` and ``high`` (NaN for fewer than
@@ -20,18 +20,17 @@ def scene_intervals(means: pd.DataFrame, metrics: Sequence[str] | None = None, s
 
     Args:
         means: What metric_means gives; of parts of a run, simply one below the other.
-        metrics: Which ones; None for all.
         seed: Of the resampling.
+        has_intervals: Whether to compute ``low`` and ``high``, which take time where scenes are many; else NaN.
 
     Source:
         Efron & Tibshirani, An Introduction to the Bootstrap, 1993, §13.3 (percentile interval).
     """
     total = means.groupby("run")["scene"].nunique()
-    is_asked = means["metric"].isin(metrics) if metrics is not None else True
-    known = means[(means["ok"] > 0) & is_asked].sort_values([*MEAN_OF, "scene"])
+    known = means[means["ok"] > 0].sort_values([*MEAN_OF, "scene"])
     lines = []
     for key, group in known.groupby(list(MEAN_OF), sort=True):
         values = group["mean"].to_numpy()
-        low, high = interval(values, seed)
+        low, high = interval(values, seed) if has_intervals else (math.nan, math.nan)
         lines.append([*key, float(values.mean()), low, high, len(values), int(total[key[0]]) - len(values)])
     return pd.DataFrame(lines, columns=[*MEAN_OF, "mean", "low", "high", "ok", "missing"])

@@ -11,8 +11,7 @@ from flows import run_artifacts
 from flows.artifact_texts import outcome_rows, outcome_words, progress_words, scores_page
 from flows.run_artifacts import RunArtifacts
 from lift3d.errors import ProductMissingError
-from lift3d.results.headline import headline_means
-from lift3d.results.run_summary import summary_lines
+from lift3d.results.tables import closing_table, headline_means
 from lift3d.runs.table import run_table
 from lift3d.storage.location import open_store
 from tests.support.runs import ROOM, run_into, small_recipe
@@ -75,15 +74,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_the_page_of_scores_has_the_table_the_best_in_bold_the_failures_and_the_places(finished: str) -> None:
-    lines = summary_lines(headline_means([run_table(open_store(finished), RECIPE.run_id)]))
-    page = scores_page(RECIPE, SCENES, STORE, lines)
+    table = closing_table(headline_means([run_table(open_store(finished), RECIPE.run_id)]))
+    page = scores_page(RECIPE, SCENES, STORE, table)
     headings = [line for line in page.splitlines() if line.startswith("#")]
     assert headings == ["# 2 of 3 scenes lifted", "## Scores", "## 1 failed", "## Where everything lies"]
-    assert "| operator | lifter | PSNR ↑ |" in page
-    values = dict(zip(lines["lifter"], lines["psnr"], strict=True))
+    values = {row.labels[-1]: row.cells[0].text for row in table.rows}
     best = max(("nearest_view", "depth_mean"), key=lambda lifter: float(values[lifter]))
-    marked = [line for line in page.splitlines() if line.startswith("| ") and "**" in line]
-    assert marked == [f"| rgb | {best.replace('_', chr(92) + '_')} | **{values[best]:.3f}** |"]
+    marked = [line.split() for line in page.splitlines() if line.startswith("| ") and "**" in line]
+    assert marked == [["|", "rgb", "|", best, "|", f"**{values[best]}**", "(1/2)", "|"]]
     assert "- **image** × 1, such as `desk%7C<b>`: 3 of \\`4\\` files do not decode. Copy them again." in page
     for place in (f"`{STORE}`", f"`{STORE}/runs/{RECIPE.run_id}/dataset/`", f"`lift3d report {STORE} --run "):
         assert place in page
@@ -126,7 +124,7 @@ def test_a_run_shows_a_bar_its_outcomes_and_its_scores(finished: str, monkeypatc
     assert server.bar[1].startswith("**2 of 2** scenes finished · 1 failed")
     assert set(server.shown) == {"progress", "scenes", "scores"}
     assert [row["scene"] for row in server.shown["scenes"][0]] == ["empty", "room"]
-    assert "| rgb | raw2d |" in server.shown["scores"][0]
+    assert "| rgb      | raw2d " in server.shown["scores"][0]
     assert server.shown["scores"][1] == f"Means over **1 of 2** scenes in `{finished}`"
 
 

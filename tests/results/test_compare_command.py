@@ -87,7 +87,7 @@ def test_the_table_of_several_scenes_ends_with_intervals(tmp_path):
     store, recipe = fake_runs.begin(str(tmp_path / "a"), [f"data/scene-{number}" for number in range(8)])
     fake_runs.fail(store, recipe, "data/scene-3")
     text = render_table(a.split("#")[0], "md", recipe.run_id, None).decode()
-    assert "mean of 7/8 [" in text
+    assert "(7/8) [" in text
     assert len(render_table(a.split("#")[0], "md", None, None, is_brief=True)) < len(text)
 
 

@@ -9,7 +9,7 @@ from lift3d.report import scenes as report_scenes
 from lift3d.report.scenes import ReportExtent
 from lift3d.report.write import make_report
 from lift3d.results.contact_sheet import COLUMNS
-from lift3d.results.headline import better_sides
+from lift3d.results.tables import better_sides
 from lift3d.runs.table import run_table
 from lift3d.storage.commit import remove_product
 from lift3d.storage.location import open_store

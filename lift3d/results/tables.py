@@ -1,0 +1,154 @@
+"""Score tables as people see them: the usual columns, all valid pixels, the best lifter of each column marked."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from itertools import groupby
+from typing import Any
+
+from lift3d.metrics.catalog import build_metrics
+from lift3d.pipeline.lift import RAW2D
+from lift3d.pipeline.score import ALL_PIXELS
+from lift3d.tables.aggregation import metric_means
+from lift3d.tables.rendering import Better, Cell, Column, Row, Table
+from lift3d.tables.scene_intervals import scene_intervals
+from lift3d.tables.schema import DataFrame, ScoreTable, stacked
+
+# Fidelity first, then consistency, each error beside the floor of its warp.
+HEADLINE = {
+    "psnr": "PSNR",
+    "ssim": "SSIM",
+    "miou": "mIoU",
+    "label_agreement_2d": "labels=2D",
+    "scalar_error_2d": "Δ 2D",
+    "feature_cosine": "cos 2D",
+    "rho": "ρ",
+    "label_kappa": "κ",
+    "warp_error_short": "warp 0–15°",
+    "warp_floor_short": "floor 0–15°",
+    "warp_error_long": "warp 15–45°",
+    "warp_floor_long": "floor 15–45°",
+    "coverage": "cover",
+}
+LEGEND = "Bold: best of the lifters. raw2d: the plain 2D answer, ceiling of fidelity and floor of consistency."
+# Floors of warps only say how far the errors can be trusted.
+_MINOR = {"ssim", "coverage", "warp_floor_short", "warp_floor_long"}
+# What a line is of, but for its lifter.
+_GROUP = ("scene", "operator", "run", "target_mode", "protocol")
+
+
+@cache
+def better_sides() -> Mapping[str, Better]:
+    """Return which side of each metric is better."""
+    return {one.spec.name: one.spec.better for one in build_metrics()}
+
+
+def headline_means(tables: Iterable[ScoreTable]) -> DataFrame:
+    """Return the means of each scene over all valid pixels, see metric_means; of tables that are seen one by one.
+
+    Args:
+        tables: Whole scenes each.
+    """
+    found = [metric_means(ScoreTable.from_rows([]))]
+    for table in tables:
+        frame = table.frame
+        is_shown = ~frame["protocol"].str.contains("/") | frame["protocol"].str.endswith(f"/{ALL_PIXELS}")
+        found.append(metric_means(ScoreTable(frame[is_shown])))
+    return stacked(found)
+
+
+def scene_table(means: DataFrame, *, is_usual: bool = True, named: Sequence[str] = ("operator",)) -> Table:
+    """Return a line per scene, operator and lifter, and one per scene that has no figure.
+
+    Args:
+        means: What ``headline_means`` gives.
+        is_usual: The columns of the headline, else all others.
+        named: Labels to show even if all lines share them.
+    """
+    return _table(means, _columns(means, is_usual=is_usual), named)
+
+
+def overall_table(means: DataFrame, *, has_intervals: bool = True) -> Table:
+    """Return the means over scenes, every scene weighing the same, with how many scenes have a figure.
+
+    Args:
+        means: What ``headline_means`` gives.
+        has_intervals: Whether to add 95 % intervals, bootstrap over scenes.
+    """
+    found = scene_intervals(means, has_intervals=has_intervals)
+    return _table(found.assign(scene=""), _columns(means, is_usual=True), ("operator",))
+
+
+def closing_table(means: DataFrame) -> Table:
+    """Return what a run ends with: its lines, of several scenes their means alone; without lines if none has a figure.
+
+    Args:
+        means: What ``headline_means`` gives.
+    """
+    scenes = means["scene"].nunique()
+    if scenes > 1:
+        made = overall_table(means, has_intervals=False)
+        with_figure = means[means["ok"] > 0]["scene"].nunique()
+        over = f"means over {with_figure} of {scenes} scenes"
+        return replace(made, caption=" · ".join(filter(None, (over, made.caption))))
+    return scene_table(means[means["ok"] > 0])
+
+
+def _columns(means: DataFrame, *, is_usual: bool) -> list[Column]:
+    """Return the columns that have a figure: those of the headline in its order, or all others by name."""
+    sides, places = better_sides(), {metric: place for place, metric in enumerate(HEADLINE)}
+    found = []
+    for name in sorted(set(means.loc[means["ok"] > 0, "metric"])):
+        # A metric whose threshold came from elsewhere says so after an @.
+        metric, _, source = name.partition("@")
+        if (metric in places) == is_usual:
+            title = HEADLINE.get(metric, metric) + (f" @{source}" if source else "")
+            found.append((places.get(metric, 0), Column(title, name, sides.get(metric, "neither"), metric in _MINOR)))
+    return [column for _, column in sorted(found, key=lambda one: one[0])]
+
+
+def _table(means: DataFrame, columns: Sequence[Column], named: Sequence[str]) -> Table:
+    """Return a line per group and lifter; what all lines share and nobody named stands in the caption."""
+    is_whole = means["lifter"] == ""
+    # What failed as a whole, a scene or a view, has a line of its own only where a scene has no other.
+    known = means[~is_whole | ~means["scene"].isin(means.loc[~is_whole, "scene"])]
+    distinct = {name: sorted({*known[name]} - {""}) for name in _GROUP}
+    shown = [place for place, name in enumerate(_GROUP) if name in named or len(distinct[name]) > 1]
+    cells = {(*(getattr(one, name) for name in _GROUP), one.lifter, one.metric): _cell(one) for one in _records(known)}
+    lines = sorted({key[:-1] for key in cells}, key=lambda key: (*key[:-1], key[-1] != RAW2D, key[-1]))
+    rows: list[Row] = []
+    for group, held in groupby(lines, key=lambda key: key[:-1]):
+        found = {key[-1]: [cells.get((*key, column.key), Cell()) for column in columns] for key in held}
+        # The plain answer is the ceiling of one figure and the floor of another: it is not compared.
+        rivals = [figures for lifter, figures in found.items() if lifter != RAW2D]
+        best = [_best([figures[place] for figures in rivals], column) for place, column in enumerate(columns)]
+        for lifter, figures in found.items():
+            pairs = zip(figures, best, strict=True)
+            marked = (replace(cell, is_best=lifter != RAW2D and cell.text == text) for cell, text in pairs)
+            rows.append(Row((*(group[place] for place in shown), lifter), tuple(marked)))
+    shared = {name: only[0] for name, only in distinct.items() if len(only) == 1 and name not in named}
+    caption = " · ".join(f"run {text}" if name == "run" else text for name, text in shared.items())
+    return Table((*(_GROUP[place] for place in shown), "lifter"), tuple(columns), tuple(rows), caption)
+
+
+def _records(means: DataFrame) -> Iterable[Any]:
+    found: Iterable[Any] = means.itertuples(index=False)
+    return found
+
+
+def _cell(one: Any) -> Cell:
+    count = f"{one.ok}/{one.ok + one.missing}" if one.missing else ""
+    if not one.ok:
+        return Cell(count=count)
+    low = getattr(one, "low", math.nan)
+    spread = "" if math.isnan(low) else f"[{low:.3f}, {one.high:.3f}]"
+    return Cell(f"{one.mean:.3f}", float(one.mean), count=count, spread=spread)
+
+
+def _best(rivals: Sequence[Cell], column: Column) -> str | None:
+    """Return the best figure as it is shown; None if nothing is compared."""
+    texts = [cell.text for cell in rivals if cell.value is not None]
+    if len(texts) < 2 or column.better == "neither":
+        return None
+    return (max if column.better == "higher" else min)(texts, key=float)

@@ -1,0 +1,228 @@
+"""Tables of text: typed rows as Markdown, as HTML and for a terminal. Light: no torch, no pandas."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import groupby
+from textwrap import fill
+from typing import Literal
+
+from rich.text import Text
+
+Better = Literal["higher", "lower", "neither"]
+NOTHING = "–"
+_ARROWS: dict[Better, str] = {"higher": "↑", "lower": "↓", "neither": ""}
+# What would begin emphasis, code, a link or a new column; an underscore inside a word does not.
+_MARKDOWN = re.compile(r"[\\`*\[\]|]|(?<![^\W_])_|_(?![^\W_])")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of figures.
+
+    Attributes:
+        title: Its heading.
+        key: Its name for programs, such as the id of a metric.
+        better: Which side of its figures is better.
+        is_minor: Whether it is left out first where a line is short.
+    """
+
+    title: str
+    key: str = ""
+    better: Better = "neither"
+    is_minor: bool = False
+
+    @property
+    def arrow(self) -> str:
+        """Which way is better."""
+        return _ARROWS[self.better]
+
+    @property
+    def heading(self) -> str:
+        """Title and arrow."""
+        return f"{self.title} {self.arrow}".rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One figure.
+
+    Attributes:
+        text: As it is shown.
+        value: With every digit; None if there is none.
+        is_best: Whether it is the best of those it is compared with.
+        count: How many have a figure of how many, where some have none.
+        spread: Its interval; empty if there is none.
+    """
+
+    text: str = NOTHING
+    value: float | None = None
+    is_best: bool = False
+    count: str = ""
+    spread: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a line is of, and its figures: one for each column."""
+
+    labels: tuple[str, ...]
+    cells: tuple[Cell, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table. Lines that follow each other and differ in their last label alone form a group.
+
+    Attributes:
+        labels: Headings of the columns of text.
+        columns: The columns of figures.
+        rows: The lines.
+        caption: What stands above.
+    """
+
+    labels: tuple[str, ...]
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    caption: str = ""
+
+    def groups(self) -> Iterator[tuple[str, list[Row]]]:
+        """Yield what lines have in common, in words, and the lines."""
+        for labels, rows in groupby(self.rows, key=lambda row: row.labels[:-1]):
+            yield " · ".join(filter(None, labels)), list(rows)
+
+
+def text_table(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], label_count: int = 1, caption: str = ""
+) -> Table:
+    """Return a table of texts of which the first ``label_count`` columns are labels and the others figures."""
+    lines = tuple(Row(tuple(row[:label_count]), tuple(map(Cell, row[label_count:]))) for row in rows)
+    return Table(tuple(headings[:label_count]), tuple(map(Column, headings[label_count:])), lines, caption)
+
+
+def to_markdown(table: Table) -> str:
+    """Return an aligned Markdown table below its caption: labels to the left, figures to the right, the best bold."""
+    headings = [*table.labels, *(column.heading for column in table.columns)]
+    lines = [[*map(escaped, headings)]]
+    lines += [[*(escaped(label) or NOTHING for label in row.labels), *map(_marked, row.cells)] for row in table.rows]
+    widths = [max(3, *(len(line[place]) for line in lines)) for place in range(len(headings))]
+    count = len(table.labels)
+
+    def piped(cells: Sequence[str], fill: str = " ") -> str:
+        padded = [
+            cell.ljust(width, fill) if place < count else cell.rjust(width, fill)
+            for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        return f"| {' | '.join(padded)} |"
+
+    rule = piped(["-" if place < count else "-:" for place in range(len(headings))], "-")
+    caption = [escaped(table.caption), ""] if table.caption else []
+    return "\n".join([*caption, piped(lines[0]), rule, *map(piped, lines[1:])])
+
+
+def escaped(text: str) -> str:
+    """Return a text as one cell of a Markdown table: no new column, no line break, no tag, no emphasis."""
+    plain = _MARKDOWN.sub(lambda found: f"\\{found.group()}", " ".join(text.split()))
+    return plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def to_html(table: Table, kind: str, *, is_grouped: bool = False) -> str:
+    """Return a table that scrolls sideways by itself; every text is escaped.
+
+    Args:
+        table: The table.
+        kind: Class of the element, for the style sheet.
+        is_grouped: Whether groups have a line of their own above them, in place of columns for what they share.
+    """
+    shown = table.labels[-1:] if is_grouped else table.labels
+    head = "".join(f'<th scope="col">{escape(label)}</th>' for label in shown)
+    head += "".join(map(_heading_html, table.columns))
+    bodies = []
+    for name, rows in table.groups() if is_grouped else [("", table.rows)]:
+        span = len(shown) + len(table.columns)
+        title = f'<tr class="group"><th scope="rowgroup" colspan="{span}"><span>{escape(name)}</span></th></tr>'
+        lines = "".join(_row_html(row, table.columns, len(shown)) for row in rows)
+        bodies.append(f'<tbody data-group="{escape(name)}">{title * is_grouped}{lines}</tbody>')
+    caption = f"<caption>{escape(table.caption)}</caption>" if table.caption else ""
+    return (
+        f'<div class="scroll" role="region" aria-label="{escape(table.caption or shown[0])}" tabindex="0">'
+        f'<table class="{kind}">{caption}<thead><tr>{head}</tr></thead>{"".join(bodies)}</table></div>'
+    )
+
+
+def to_terminal(table: Table, width: int, legend: str = "") -> Text:
+    """Return a block per group, the best figures in bold.
+
+    Args:
+        table: The table.
+        width: Of the terminal, in characters; columns that do not fit are left out and named.
+        legend: What stands below.
+    """
+    first = max(12, *(len(row.labels[-1]) + 2 for row in table.rows))
+    places, left_out = _fitting(table.columns, width - first)
+    wide = [_width(table.columns[place]) for place in places]
+    text = Text(f"{table.caption}\n\n")
+    for part in (0, 1):
+        headings = [_two_lines(table.columns[place])[part].rjust(own) for place, own in zip(places, wide, strict=True)]
+        text.append(f"{' ' * first}{''.join(headings)}\n")
+    for name, rows in table.groups():
+        text.append(f"{name}\n", "bold")
+        for row in rows:
+            text.append(f"  {row.labels[-1]}".ljust(first))
+            for place, own in zip(places, wide, strict=True):
+                text.append(row.cells[place].text.rjust(own), "bold green" if row.cells[place].is_best else "")
+            text.append("\n")
+    text.append("\n" + fill(legend, width), "dim")
+    if left_out:
+        text.append(f"\nNot shown: {', '.join(left_out)}.", "dim")
+    return text
+
+
+def _marked(cell: Cell) -> str:
+    figure = f"**{escaped(cell.text)}**" if cell.is_best else escaped(cell.text)
+    return f"{figure}{f' ({cell.count})' if cell.count else ''}{f' {cell.spread}' if cell.spread else ''}"
+
+
+def _heading_html(column: Column) -> str:
+    side = f"{column.better} is better" if column.arrow else ""
+    arrow = f' <span aria-label="{side}">{column.arrow}</span>' if side else ""
+    about = escape(": ".join(filter(None, (column.key, side))))
+    return f'<th scope="col" class="number" title="{about}">{escape(column.title)}{arrow}</th>'
+
+
+def _row_html(row: Row, columns: Sequence[Column], label_count: int) -> str:
+    name, *others = row.labels[-label_count:]
+    cells = [f'<th scope="row">{escape(name)}</th>', *(f"<td>{escape(label)}</td>" for label in others)]
+    for column, cell in zip(columns, row.cells, strict=True):
+        value = "" if cell.value is None else repr(cell.value)
+        figure = f"<strong>{escape(cell.text)}</strong>" if cell.is_best else escape(cell.text)
+        count = f' <small class="count">{cell.count}</small>' if cell.count else ""
+        spread = f'<small class="spread">{cell.spread}</small>' if cell.spread else ""
+        cells.append(
+            f'<td class="number{" best" if cell.is_best else ""}" data-metric="{escape(column.key)}" '
+            f'data-value="{value}">{figure}{count}{spread}</td>'
+        )
+    return f"<tr>{''.join(cells)}</tr>"
+
+
+def _fitting(columns: Sequence[Column], width: int) -> tuple[list[int], list[str]]:
+    """Return the places of the columns that fit, and the titles of those that do not."""
+    places = list(range(len(columns)))
+    kept = list(places)
+    for place in [*filter(lambda one: columns[one].is_minor, reversed(places)), *reversed(places)]:
+        if sum(_width(columns[one]) for one in kept) <= width or len(kept) == 1:
+            break
+        if place in kept:
+            kept.remove(place)
+    return kept, [columns[place].title for place in places if place not in kept]
+
+
+def _two_lines(column: Column) -> tuple[str, str]:
+    """Return a heading of two lines: its name with the arrow that says which way is better, and what it is over."""
+    name, _, over = column.title.partition(" ")
+    return name + column.arrow, over.replace(" ", "")
+
+
+def _width(column: Column) -> int:
+    return max(7, *(len(part) + 2 for part in _two_lines(column)))
