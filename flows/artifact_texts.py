@@ -1,16 +1,16 @@
 """The words of a run's artifacts in the Prefect UI, which reads Markdown: no Prefect here."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from textwrap import shorten
-from typing import Any
 
 from lift3d.config import Recipe
+from lift3d.domain.records import SceneRecord
 from lift3d.results.tables import LEGEND
 from lift3d.runs.progress import duration
 from lift3d.tables.rendering import Table, escaped, to_markdown
 
-Scenes = Sequence[Mapping[str, Any]]
+Scenes = Sequence[SceneRecord]
 
 # An artifact is one row of Prefect's database; the whole list is in the store.
 _ARTIFACT_ROWS = 500
@@ -41,11 +41,11 @@ def progress_words(recipe: Recipe, store_url: str, counts: tuple[int, int], elap
 def outcome_rows(scenes: Scenes) -> list[dict[str, str]]:
     """Return a row per scene, failures first; of very many the first."""
     rows = []
-    for scene in [*_failed(scenes), *(scene for scene in scenes if scene["outcome"] == "ok")]:
-        code, _, message = scene["reason"].partition(":")
-        outcome = "✓ lifted" if scene["outcome"] == "ok" else "✗ failed"
+    for scene in [*_failed(scenes), *(scene for scene in scenes if scene.is_ok)]:
+        code, _, message = scene.reason.partition(":")
+        outcome = "✓ lifted" if scene.is_ok else "✗ failed"
         said = shorten(message, _REASON_LENGTH, placeholder=" …")
-        rows.append({"scene": scene["scene"], "outcome": outcome, "reason": code, "what happened": said})
+        rows.append({"scene": scene.scene, "outcome": outcome, "reason": code, "what happened": said})
     return rows[:_ARTIFACT_ROWS]
 
 
@@ -100,12 +100,12 @@ def _failures(failed: Scenes) -> list[str]:
     """
     if not failed:
         return []
-    codes = Counter(scene["reason"].partition(":")[0] for scene in failed)
+    codes = Counter(scene.reason.partition(":")[0] for scene in failed)
     lines = []
     for code, count in codes.most_common(_REASONS):
-        first = next(scene for scene in failed if scene["reason"].partition(":")[0] == code)
-        message = shorten(first["reason"].partition(":")[2], _REASON_LENGTH, placeholder=" …")
-        lines.append(f"- **{escaped(code)}** × {count}, such as {_code(first['scene'])}: {escaped(message)}")
+        first = next(scene for scene in failed if scene.reason.partition(":")[0] == code)
+        message = shorten(first.reason.partition(":")[2], _REASON_LENGTH, placeholder=" …")
+        lines.append(f"- **{escaped(code)}** × {count}, such as {_code(first.scene)}: {escaped(message)}")
     if len(codes) > _REASONS:
         lines.append(f"- and {len(codes) - _REASONS} more reasons")
     return [f"## {len(failed)} failed", "\n".join(lines), "The same run again tries these scenes and nothing else."]
@@ -122,8 +122,8 @@ def _places(run: str, store_url: str) -> str:
     return "\n".join(f"- {name}: {_code(place)}" for name, place in places.items())
 
 
-def _failed(scenes: Scenes) -> list[Mapping[str, Any]]:
-    return [scene for scene in scenes if scene["outcome"] != "ok"]
+def _failed(scenes: Scenes) -> list[SceneRecord]:
+    return [scene for scene in scenes if not scene.is_ok]
 
 
 def _code(text: str) -> str:

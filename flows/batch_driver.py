@@ -7,24 +7,26 @@ lost worker and a cancelled run are noticed whatever a worker is doing.
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 
 import ray
 
-from flows.progress import Listener, Manifest, no_stage
+from flows.progress import Listener, no_stage
 from flows.ray_cluster import worker_count
 from flows.retry_policy import budget_of, decide, is_worker_spoilt
-from flows.scene_queue import Item, SceneQueue, SceneShares
+from flows.scene_queue import Item, SceneQueue, SceneShards
 from flows.scene_workers import Prepare, prepare_scenes
 from flows.worker_pool import Answer, Worker, WorkerPool
 from lift3d.config import Execution, Recipe
+from lift3d.domain.records import SceneRecord
 from lift3d.errors import Lift3dError, PreemptedError, ResourcePromiseError, WorkerError, WorkerLostError
-from lift3d.runs.driver import failed_manifest, to_record
+from lift3d.runs.driver import failed_record
 from lift3d.runs.table import scene_record_path
 
 # A cluster that grows on demand may need twenty minutes for a machine with a GPU, its first or another one.
 _WORKER_WITHIN_S = 1800.0
-# Every share decodes all views: with more, decoding would be most of the work.
-_MOST_SHARES = 16
+# Every shard decodes all views: with more, decoding would be most of the work.
+_MOST_SHARDS = 16
 
 
 def run_batch(
@@ -34,10 +36,10 @@ def run_batch(
     listener: Listener | None = None,
     prepare: Prepare = prepare_scenes,
     pool: WorkerPool | None = None,
-) -> list[Manifest]:
+) -> list[SceneRecord]:
     """Run scenes on workers of the connected cluster.
 
-    A scene that cannot be run gets a manifest that says why, as in a serial run; so does one whose deadline
+    A scene that cannot be run gets a record that says why, as in a serial run; so does one whose deadline
     passes or whose workers are lost as often as there are attempts. Those are quarantined: later runs leave them
     alone until they are told otherwise.
 
@@ -50,7 +52,7 @@ def run_batch(
         pool: Workers to use and to leave alive; None starts some for this batch.
 
     Returns:
-        Manifests in the order of ``locations``.
+        Records in the order of ``locations``.
 
     Raises:
         Lift3dError: The first error that concerns more than one scene; workers that are at work are stopped.
@@ -64,7 +66,7 @@ def run_batch(
 
 
 class _Batch:
-    """The state of run_batch: scenes waiting, workers busy, manifests done."""
+    """The state of run_batch: scenes waiting, workers busy, records done."""
 
     def __init__(
         self,
@@ -80,15 +82,15 @@ class _Batch:
         self._pool = pool
         self._listener = listener
         # At least as many as may share one scene: the last one may take them all.
-        self._most_workers = worker_count(execution, max(len(locations), _MOST_SHARES))
-        shares = SceneShares(min(self._most_workers, _MOST_SHARES), execution.split_views)
-        self._queue = SceneQueue(locations, recipe, pool.store, execution.retry_quarantined, shares)
-        self._done: dict[str, Manifest] = {}
+        self._most_workers = worker_count(execution, max(len(locations), _MOST_SHARDS))
+        shards = SceneShards(min(self._most_workers, _MOST_SHARDS), execution.split_views)
+        self._queue = SceneQueue(locations, recipe, pool.store, execution.retry_quarantined, shards)
+        self._done: dict[str, SceneRecord] = {}
         self._failed_starts = 0
         self._worker_by = time.monotonic() + _WORKER_WITHIN_S
 
-    def run(self) -> list[Manifest]:
-        """Loop until every scene has a manifest."""
+    def run(self) -> list[SceneRecord]:
+        """Loop until every scene has a record."""
         while len(self._done) < len(self._locations):
             at_work = sum(worker.item is not None for worker in self._pool.workers)
             self._pool.grow(min(self._most_workers, at_work + len(self._queue)))
@@ -129,17 +131,17 @@ class _Batch:
                 f"installed on every node of the cluster. The last one: {found}"
             ) from found
 
-    def _hear_scene(self, worker: Worker, item: Item, found: Manifest | Lift3dError) -> None:
+    def _hear_scene(self, worker: Worker, item: Item, found: SceneRecord | Lift3dError) -> None:
         error = found if isinstance(found, Lift3dError) else None
         if error is not None and is_worker_spoilt(error):
             self._pool.drop(worker)
-        if item.share is not None and (error is None or error.disposition != "abort"):
-            self._queue.finish_share(item)
+        if item.shard is not None and (error is None or error.disposition != "abort"):
+            self._queue.finish_shard(item)
         elif isinstance(found, Lift3dError):
             self._settle(item, found)
         else:
             # A scene that an earlier run gave up says nothing about this one.
-            self._finish(item, found, is_news=not found.get("quarantined"))
+            self._finish(item, found, is_news=not found.is_quarantined)
 
     def _settle(self, item: Item, error: Lift3dError) -> None:
         """Do with a failed scene what the policy says."""
@@ -161,8 +163,8 @@ class _Batch:
             if item is None or (worker.deadline > now and worker.heard_at + silence > now):
                 continue
             self._pool.drop(worker)
-            if item.share is not None:
-                self._queue.finish_share(item)
+            if item.shard is not None:
+                self._queue.finish_shard(item)
                 continue
             if worker.deadline <= now:
                 self._record_failure(
@@ -191,14 +193,12 @@ class _Batch:
             )
 
     def _record_failure(self, item: Item, reason: str, message: str, is_quarantined: bool) -> None:
-        manifest = failed_manifest(item.location, reason, message)
-        if is_quarantined:
-            manifest["quarantined"] = True
-        self._pool.store.write_bytes(scene_record_path(self._recipe, item.location), to_record(manifest))
-        self._finish(item, manifest)
+        record = replace(failed_record(item.location, reason, message), is_quarantined=is_quarantined)
+        self._pool.store.write_bytes(scene_record_path(self._recipe, item.location), record.to_bytes())
+        self._finish(item, record)
 
-    def _finish(self, item: Item, manifest: Manifest, is_news: bool = True) -> None:
-        self._done[item.location] = manifest
-        self._listener.on_scene(manifest)
+    def _finish(self, item: Item, record: SceneRecord, is_news: bool = True) -> None:
+        self._done[item.location] = record
+        self._listener.on_scene(record)
         if is_news:
-            self._pool.breaker.record(manifest)
+            self._pool.breaker.record(record)

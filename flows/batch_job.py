@@ -13,9 +13,10 @@ from typing import Any
 
 from flows.batch_driver import run_batch
 from flows.batch_files import BatchFiles
-from flows.progress import Listener, Manifest
+from flows.progress import Listener
 from flows.ray_cluster import connect
 from lift3d.config import Recipe
+from lift3d.domain.records import SceneRecord
 from lift3d.errors import Lift3dError, StoreUnavailableError
 from lift3d.runs.table import read_recipe
 from lift3d.storage.location import open_store
@@ -34,10 +35,10 @@ class Teller:
         self._at_work: dict[str, tuple[str, int, int]] = {}
         self._told_at = 0.0
 
-    def on_scene(self, manifest: Manifest) -> None:
+    def on_scene(self, record: SceneRecord) -> None:
         """Note a finished scene."""
-        self._finished.append(manifest["location"])
-        self._at_work.pop(manifest["location"], None)
+        self._finished.append(record.location)
+        self._at_work.pop(record.location, None)
         self._tell()
 
     def on_stage(self, location: str, *stage: Any) -> None:

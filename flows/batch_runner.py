@@ -4,16 +4,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from flows.batch_driver import run_batch
-from flows.progress import Listener, Manifest
+from flows.progress import Listener
 from flows.ray_cluster import connect
 from flows.ray_jobs import JobSupervisor, is_jobs_address, job_prefix, stopped_on_error
 from flows.scene_workers import Prepare, prepare_scenes
 from flows.worker_pool import WorkerPool
 from lift3d.config import Execution, Recipe
+from lift3d.domain.records import SceneRecord
 from lift3d.errors import ConfigError
 from lift3d.storage.location import parse_url
 
-BatchRunner = Callable[[Sequence[str], Listener], list[Manifest]]
+BatchRunner = Callable[[Sequence[str], Listener], list[SceneRecord]]
 
 
 @contextmanager

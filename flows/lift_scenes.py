@@ -13,17 +13,15 @@ from prefect.states import Completed
 from prefect.utilities.annotations import quote
 
 from flows.batch_runner import BatchRunner, batch_runner
-from flows.progress import Listener, Manifest, current_listener, current_prepare
+from flows.progress import Listener, current_listener, current_prepare
 from flows.run_artifacts import RunArtifacts
 from flows.stop_hooks import stop_ray_jobs
 from lift3d.config import Execution, Recipe
+from lift3d.domain.records import SceneRecord
 from lift3d.errors import SceneError
 from lift3d.runs.driver import begin_run
 from lift3d.runs.scene_lists import with_listed_scenes
 from lift3d.storage.location import open_store
-
-# A run holds this much of each scene's record, whatever their number.
-_SUMMARY_FIELDS = ("scene", "location", "outcome", "reason")
 
 
 @flow(
@@ -47,44 +45,48 @@ def lift_scenes(recipe: Recipe, execution: Execution) -> Any:
     recipe = with_listed_scenes(recipe)
     begin_run(recipe, open_store(execution.store, create=True))
     shown = RunArtifacts(recipe, execution.store)
-    outcomes: list[Manifest] = []
+    outcomes: list[SceneRecord] = []
     with batch_runner(recipe, execution, _began_at(), current_prepare()) as run:
         for number, batch in enumerate(_batches(recipe.scenes, execution.batch_size)):
-            named: Callable[..., list[Manifest]] = lift_batch.with_options(task_run_name=f"scenes-{number:05d}")
+            named: Callable[..., list[SceneRecord]] = lift_batch.with_options(task_run_name=f"scenes-{number:05d}")
             # Quoted: Prefect would search them for futures, name by name.
             outcomes += named(quote(batch), quote(run), quote(shown))
     return _final_state(recipe, execution, outcomes, shown)
 
 
 @task(name="lift-batch", retries=0, cache_policy=NO_CACHE, persist_result=False, result_serializer="json")
-def lift_batch(batch: Sequence[str], run: BatchRunner, shown: RunArtifacts) -> list[Manifest]:
+def lift_batch(batch: Sequence[str], run: BatchRunner, shown: RunArtifacts) -> list[SceneRecord]:
     """Run one batch of scenes; retries happen there, scene by scene. Returns what a summary needs of each."""
     told = current_listener()
 
-    def on_scene(manifest: Manifest) -> None:
-        told.on_scene(manifest)
-        shown.on_scene(manifest)
+    def on_scene(record: SceneRecord) -> None:
+        told.on_scene(record)
+        shown.on_scene(record)
 
-    manifests = run(batch, Listener(on_scene, told.on_stage))
-    return [{name: manifest[name] for name in _SUMMARY_FIELDS} for manifest in manifests]
+    records = run(batch, Listener(on_scene, told.on_stage))
+    # A run holds this much of each scene's record, whatever their number.
+    return [SceneRecord(one.scene, one.location, one.outcome, one.reason) for one in records]
 
 
 def _final_state(
-    recipe: Recipe, execution: Execution, outcomes: list[Manifest], shown: RunArtifacts
+    recipe: Recipe, execution: Execution, outcomes: list[SceneRecord], shown: RunArtifacts
 ) -> State[dict[str, Any]]:
     """Return the state a run ends in, with the summary as its result.
 
     Raises:
         SceneError: If no scene could be run.
     """
-    failed = [scene for scene in outcomes if scene["outcome"] != "ok"]
+    failed = [scene for scene in outcomes if not scene.is_ok]
     shown.show_end(outcomes, open_store(execution.store))
     if len(failed) == len(outcomes):
         raise SceneError(
-            f"None of {len(failed)} scenes could be run. The first, {failed[0]['location']}: {failed[0]['reason']}"
+            f"None of {len(failed)} scenes could be run. The first, {failed[0].location}: {failed[0].reason}"
         )
-    counts = Counter(str(scene["outcome"]) for scene in outcomes)
-    summary = {"run": recipe.run_id, "store": execution.store, "outcomes": dict(counts), "scenes": outcomes}
+    counts = Counter(scene.outcome for scene in outcomes)
+    scenes = [
+        {"scene": one.scene, "location": one.location, "outcome": one.outcome, "reason": one.reason} for one in outcomes
+    ]
+    summary = {"run": recipe.run_id, "store": execution.store, "outcomes": dict(counts), "scenes": scenes}
     message = f"{len(outcomes) - len(failed)} of {len(outcomes)} scenes done; run {recipe.run_id}"
     return Completed(message=message, data=summary)
 

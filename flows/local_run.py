@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
-from flows.progress import Listener, Manifest, OnScene, listening
+from flows.progress import Listener, OnScene, listening
 from flows.quiet_prefect import quiet_prefect
 from lift3d.config import Execution, Recipe
+from lift3d.domain.records import SceneRecord
 from lift3d.errors import WorkerError
 from lift3d.runs.scene_lists import EXACT_LIST
 from lift3d.storage.layout import run_path
@@ -23,17 +24,17 @@ _MOST_SCENES = 1000
 Report = Callable[[str, int, int], None]
 
 
-def run_flow(recipe: Recipe, execution: Execution, on_scene: OnScene, report: Report) -> list[Manifest]:
+def run_flow(recipe: Recipe, execution: Execution, on_scene: OnScene, report: Report) -> list[SceneRecord]:
     """Run the flow ``lift-scenes`` here, on the configured Prefect server or a temporary one.
 
     Args:
         recipe: What to compute.
         execution: Where and how.
-        on_scene: Called with each scene's manifest as it is finished.
+        on_scene: Called with each scene's record as it is finished.
         report: Called now and then with a scene's name and stage, how much of it is done and of how much.
 
     Returns:
-        A manifest per scene in the order of the recipe, also where all of them failed.
+        A record per scene in the order of the recipe, also where all of them failed.
 
     Raises:
         Lift3dError: If something concerned more than one scene.
@@ -42,11 +43,11 @@ def run_flow(recipe: Recipe, execution: Execution, on_scene: OnScene, report: Re
     quiet_prefect()
     from flows.lift_scenes import lift_scenes
 
-    finished: dict[str, Manifest] = {}
+    finished: dict[str, SceneRecord] = {}
 
-    def keep(manifest: Manifest) -> None:
-        finished[manifest["location"]] = manifest
-        on_scene(manifest)
+    def keep(record: SceneRecord) -> None:
+        finished[record.location] = record
+        on_scene(record)
 
     def tell(location: str, stage: str, done: int, total: int) -> None:
         report(f"{location.rstrip('/').rsplit('/', 1)[-1]}: {stage}", done, total)

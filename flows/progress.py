@@ -6,12 +6,13 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-Manifest = dict[str, Any]
-OnScene = Callable[[Manifest], None]
+from lift3d.domain.records import SceneRecord
+
+OnScene = Callable[[SceneRecord], None]
 OnStage = Callable[[str, str, int, int], None]
 
 
-def no_scene(manifest: Manifest) -> None:
+def no_scene(record: SceneRecord) -> None:
     """Do nothing with a finished scene."""
 
 
@@ -24,7 +25,7 @@ class Listener:
     """Who wants to know.
 
     Attributes:
-        on_scene: Called with the manifest of every scene that is finished, in the order of finishing.
+        on_scene: Called with the record of every scene that is finished, in the order of finishing.
         on_stage: Called now and then with a location, its stage, how much of it is done and of how much.
     """
 

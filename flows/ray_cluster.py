@@ -15,7 +15,7 @@ from flows.retry_policy import translated_connection
 from lift3d.config import Execution
 
 NAMESPACE = "lift3d"
-# Arrays never cross Ray, only manifests do; Ray's own minimum is 75 MiB.
+# Arrays never cross Ray, only records do; Ray's own minimum is 75 MiB.
 _OBJECT_STORE_BYTES = 128 * 2**20
 _KNOCK_S = 10.0
 

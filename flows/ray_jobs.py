@@ -16,10 +16,11 @@ from urllib.parse import urlsplit
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 from flows.batch_files import BatchFiles
-from flows.progress import Listener, Manifest, OnScene
+from flows.progress import Listener, OnScene
 from flows.retry_policy import translated_connection
 from lift3d.config import Execution, Recipe
 from lift3d.domain.keys import digest
+from lift3d.domain.records import SceneRecord
 from lift3d.errors import ConfigError, Lift3dError, StoreUnavailableError, WorkerError, WorkerLostError
 from lift3d.runs.circuit_breaker import CircuitBreaker
 from lift3d.runs.driver import read_scene_record
@@ -75,7 +76,7 @@ class JobSupervisor:
         self._breaker = CircuitBreaker(execution.breaker_failures)
         self._client = client_of(execution.ray_address)
 
-    def run_batch(self, locations: Sequence[str], listener: Listener) -> list[Manifest]:
+    def run_batch(self, locations: Sequence[str], listener: Listener) -> list[SceneRecord]:
         """Run a batch to its end, whoever began it.
 
         Raises:
@@ -89,19 +90,19 @@ class JobSupervisor:
         told: set[str] = set()
         with _renewed_lease(files, self._execution.lease_s):
             self._run_attempts(files, listener, told)
-        manifests = [read_scene_record(self._store, self._recipe, location) for location in locations]
-        for manifest in manifests:
+        records = [read_scene_record(self._store, self._recipe, location) for location in locations]
+        for record in records:
             # What came too late to be told on the way.
-            if manifest["location"] not in told:
-                listener.on_scene(manifest)
-        return manifests
+            if record.location not in told:
+                listener.on_scene(record)
+        return records
 
     def _counted(self, on_scene: OnScene) -> OnScene:
-        def counted(manifest: Manifest) -> None:
-            on_scene(manifest)
+        def counted(record: SceneRecord) -> None:
+            on_scene(record)
             # What an earlier run gave up says nothing about this one.
-            if not manifest.get("quarantined"):
-                self._breaker.record(manifest)
+            if not record.is_quarantined:
+                self._breaker.record(record)
 
         return counted
 
@@ -161,7 +162,7 @@ class JobSupervisor:
         entry = _ENTRY.format(store=store, run=files.run, batch=files.batch, attempt=number)
         with translated_connection(self._execution.ray_address):
             try:
-                # The driver of a batch moves manifests only: it needs no core of its own.
+                # The driver of a batch moves records only: it needs no core of its own.
                 self._client.submit_job(entrypoint=entry, submission_id=name, entrypoint_num_cpus=0)
             except (RuntimeError, OSError):
                 # Another was faster, or the answer to our own was lost: the job that is there is the one.

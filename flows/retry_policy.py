@@ -20,7 +20,7 @@ from lift3d.errors import (
 )
 from lift3d.runs.unexpected import first_line, own_error
 
-# Manifests are a few kilobytes and their call has finished: what takes longer is a broken node.
+# Records are a few kilobytes and their call has finished: what takes longer is a broken node.
 _FETCH_TIMEOUT_S = 30.0
 _FIRST_WAIT_S = 1.0
 _LONGEST_WAIT_S = 60.0

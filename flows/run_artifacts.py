@@ -5,7 +5,7 @@ A server that does not answer costs the run its pictures and nothing else: the s
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -19,8 +19,8 @@ from prefect.artifacts import (
 from prefect.exceptions import PrefectException
 
 from flows.artifact_texts import outcome_rows, outcome_words, progress_words, scores_page, scores_words
-from flows.progress import Manifest
 from lift3d.config import Recipe
+from lift3d.domain.records import SceneRecord
 from lift3d.errors import Lift3dError
 from lift3d.results.tables import closing_table, headline_means
 from lift3d.runs.table import run_parts
@@ -44,14 +44,14 @@ class RunArtifacts:
             lambda: create_progress_artifact(0.0, key=f"progress-{recipe.run_id}", description=self._words())
         )
 
-    def on_scene(self, manifest: Manifest) -> None:
+    def on_scene(self, record: SceneRecord) -> None:
         """Count a finished scene; the bar follows within seconds."""
         self._done += 1
-        self._failed += manifest["outcome"] != "ok"
+        self._failed += not record.is_ok
         if time.monotonic() - self._updated_at > _UPDATE_EVERY_S:
             self._update()
 
-    def show_end(self, scenes: Sequence[Mapping[str, Any]], store: Store) -> None:
+    def show_end(self, scenes: Sequence[SceneRecord], store: Store) -> None:
         """Show the outcome of each scene, failures first, and the scores."""
         self._update()
         run = self._recipe.run_id

@@ -25,6 +25,7 @@ from flows.local_run import run_flow
 from flows.progress import preparing
 from flows.scale_stub import prepare_stub
 from lift3d.config import Execution, Recipe
+from lift3d.domain.records import SceneRecord
 
 # Small enough that hundreds take minutes, large enough that a scene is work: about half a second on one core.
 _REAL = "procedural:room?seed={seed}&views=6&height=48&width=64"
@@ -164,7 +165,7 @@ def _control(root: Path, count: int, tell: Callable[[str], None]) -> list[Thousa
     marks: list[Thousand] = []
     done, began = 0, time.monotonic()
 
-    def on_scene(manifest: Any) -> None:
+    def on_scene(record: SceneRecord) -> None:
         nonlocal done, began
         done += 1
         if done % _SHOWN_EVERY == 0:
@@ -201,7 +202,7 @@ def _flow_pace(root: Path, count: int, workers: int) -> Pace:
     done: list[float] = []
     began = time.time()
     execution = Execution(store=str(root), workers=workers, batch_size=max(count, 1))
-    _timed_run(real_recipe(0, count), execution, lambda manifest: done.append(time.time()), nullcontext())
+    _timed_run(real_recipe(0, count), execution, lambda record: done.append(time.time()), nullcontext())
     return _pace(began, done)
 
 

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs
 from flows.retry_policy import Budget
 from lift3d.config import Recipe
 from lift3d.domain.keys import digest
-from lift3d.domain.shard import Share
+from lift3d.domain.shard import Shard
 from lift3d.errors import ProductMissingError
 from lift3d.storage.layout import run_path
 from lift3d.storage.location import Store
@@ -36,24 +36,24 @@ class Item:
         size: About how many views it has; what the order goes by.
         failures: How often it failed, by budget.
         not_before: When it may be tried again, on the monotonic clock.
-        share: Of the scene's work; None for all that is left of it.
+        shard: Of the scene's work; None for all that is left of it.
     """
 
     location: str
     size: int = 0
     failures: Counter[Budget] = field(default_factory=Counter)
     not_before: float = 0.0
-    share: Share | None = None
+    shard: Shard | None = None
 
 
-class SceneShares:
+class SceneShards:
     """Splits long scenes: all encode together, then all lift together, then one does what is left.
 
-    A share that fails holds nobody up: what it has not committed, the last worker computes, and records.
+    A shard that fails holds nobody up: what it has not committed, the last worker computes, and records.
     """
 
     def __init__(self, count: int = 1, split_views: int = _MOST_FILES) -> None:
-        """Split scenes of more than ``split_views`` views into ``count`` shares."""
+        """Split scenes of more than ``split_views`` views into ``count`` shards."""
         self._count = count
         self._split_views = split_views
         self._whole: dict[str, Item] = {}
@@ -67,17 +67,17 @@ class SceneShares:
         return self._split(item.location, "encode")
 
     def finish(self, item: Item) -> list[Item]:
-        """Return what is to be done after a share; nothing while others of its stage are at work."""
-        location, share = item.location, item.share
+        """Return what is to be done after a shard; nothing while others of its stage are at work."""
+        location, shard = item.location, item.shard
         self._open[location] -= 1
-        if self._open[location] or share is None:
+        if self._open[location] or shard is None:
             return []
-        return self._split(location, "lift") if share.stage == "encode" else [self._whole.pop(location)]
+        return self._split(location, "lift") if shard.stage == "encode" else [self._whole.pop(location)]
 
     def _split(self, location: str, stage: Literal["encode", "lift"]) -> list[Item]:
         self._open[location] = self._count
         size = self._whole[location].size
-        return [Item(location, size, share=Share(stage, index, self._count)) for index in range(self._count)]
+        return [Item(location, size, shard=Shard(stage, index, self._count)) for index in range(self._count)]
 
 
 class SceneQueue:
@@ -93,7 +93,7 @@ class SceneQueue:
         recipe: Recipe,
         store: Store,
         forget_failures: bool = False,
-        shares: SceneShares | None = None,
+        shards: SceneShards | None = None,
     ) -> None:
         self._store = store
         self._folder = f"{run_path(recipe.run_id)}/failures"
@@ -101,10 +101,10 @@ class SceneQueue:
         self._ready: list[tuple[int, int, Item]] = []
         self._later: list[tuple[float, int, Item]] = []
         self._added = 0
-        self._shares = shares or SceneShares()
+        self._shards = shards or SceneShards()
         for location in locations:
             item = Item(location, size_hint(location), known.get(digest(location), Counter()))
-            for first in self._shares.begin(item):
+            for first in self._shards.begin(item):
                 self.put(first)
 
     def __len__(self) -> int:
@@ -122,9 +122,9 @@ class SceneQueue:
             heapq.heappush(self._ready, (-item.size, number, item))
         return heapq.heappop(self._ready)[2] if self._ready else None
 
-    def finish_share(self, item: Item) -> None:
-        """Count a share as finished, well or badly; after the last one of a stage comes what follows."""
-        for following in self._shares.finish(item):
+    def finish_shard(self, item: Item) -> None:
+        """Count a shard as finished, well or badly; after the last one of a stage comes what follows."""
+        for following in self._shards.finish(item):
             self.put(following)
 
     def count_failure(self, item: Item, budget: Budget) -> int:

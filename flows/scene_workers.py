@@ -1,4 +1,4 @@
-"""Ray actors that hold the models and run scenes. Only locations and manifests cross Ray, never arrays."""
+"""Ray actors that hold the models and run scenes. Only locations and records cross Ray, never arrays."""
 
 import os
 import threading
@@ -9,18 +9,18 @@ from typing import Any
 import ray
 import torch
 
-from flows.progress import Manifest
 from lift3d.config import Execution, Recipe
+from lift3d.domain.records import SceneRecord
 from lift3d.domain.scene import Scene
-from lift3d.domain.shard import Share
+from lift3d.domain.shard import Shard
 from lift3d.pipeline.inputs import Report
 from lift3d.pipeline.models import Models
-from lift3d.runs.driver import attempt_scene, attempt_share, quarantined_manifest
+from lift3d.runs.driver import attempt_scene, attempt_shard, quarantined_record
 from lift3d.runs.plan import plan_read_scene, require_room
 from lift3d.storage.location import Store
 
-# A location, who is told of progress, and a share of the scene if it is not all of it.
-AttemptScene = Callable[..., Manifest | None]
+# A location, who is told of progress, and a shard of the scene if it is not all of it.
+AttemptScene = Callable[..., SceneRecord | None]
 Prepare = Callable[[Recipe, Execution, Store], AttemptScene]
 
 # Exit code of a worker whose driver went silent.
@@ -31,16 +31,16 @@ def prepare_scenes(recipe: Recipe, execution: Execution, store: Store) -> Attemp
     """Build the models of a recipe once and return what runs a scene with them, if it fits into the worker."""
     models = Models.of(recipe)
 
-    def attempt(location: str, report: Report, share: Share | None = None) -> Manifest | None:
-        given_up = None if execution.retry_quarantined else quarantined_manifest(store, recipe, location)
+    def attempt(location: str, report: Report, shard: Shard | None = None) -> SceneRecord | None:
+        given_up = None if execution.retry_quarantined else quarantined_record(store, recipe, location)
         if given_up is not None:
             return given_up
 
         def admit(scene: Scene) -> None:
             require_room(plan_read_scene(scene, location, recipe, models), execution.memory_allowance_bytes)
 
-        if share is not None:
-            attempt_share(location, share, recipe, models, store, report)
+        if shard is not None:
+            attempt_shard(location, shard, recipe, models, store, report)
             return None
         return attempt_scene(location, recipe, models, store, report, admit)
 
@@ -68,16 +68,16 @@ class SceneWorker:
         """Answer, which says that the actor has found its place and imports."""
         self._asked_at = time.monotonic()
 
-    def run(self, location: str, share: Share | None = None) -> Manifest | None:
-        """Run one scene and return its manifest, or a share of one."""
+    def run(self, location: str, shard: Shard | None = None) -> SceneRecord | None:
+        """Run one scene and return its record, or a shard of one."""
         # The number is the calling thread's own, and Ray may call from another one each time.
         torch.set_num_threads(self._execution.threads_per_worker)
         self._asked_at = time.monotonic()
         self._report("start", 0, 1)
         if self._attempt is None:
             self._attempt = self._prepare(self._recipe, self._execution, self._store)
-        shares = () if share is None else (share,)
-        return self._attempt(location, self._report, *shares)
+        shards = () if shard is None else (shard,)
+        return self._attempt(location, self._report, *shards)
 
     def stage(self) -> tuple[str, int, int, float]:
         """Return the stage at work, how much of it is done, out of how much, and for how many seconds it was silent."""

@@ -132,7 +132,7 @@ class WorkerPool:
         """Give a worker a scene."""
         now = time.monotonic()
         worker.item, worker.deadline, worker.heard_at = item, now + within_s, now
-        worker.call = worker.actor.run.remote(item.location, item.share)
+        worker.call = worker.actor.run.remote(item.location, item.shard)
         worker.status_at = now + min(_STATUS_EVERY_S, self._patience_s)
 
     def poll(self, is_listened_to: bool) -> Iterator[Answer | Stage]:

@@ -106,11 +106,11 @@ def _labels_section(location: str, store: str, plugins: Sequence[str]) -> str:
 def _run(fields: dict[str, Any], store: str) -> tuple[str, str, list[str]]:
     """Run one recipe and return the scene's name, its table, and the intervals of mIoU where there are labels."""
     recipe = parse_recipe({**fields, "target_mode": "heldout"})
-    manifest = run_serially(recipe, Execution(store=store))[0]
+    record = run_serially(recipe, Execution(store=store))[0]
     table = run_table(open_store(store), recipe.run_id)
     measured = set(table.frame.loc[table.frame["outcome"] == "ok", "metric"])
     lines = [
         line for lifter in LIFTERS if "miou" in measured for line in interval_lines(table, "miou", lifter, "raw2d")
     ]
-    text = f"{manifest.get('target_count', 0)} targets.\n\n{to_markdown(scene_table(headline_means([table])))}"
-    return str(manifest["scene"]), text, lines
+    text = f"{record.target_count} targets.\n\n{to_markdown(scene_table(headline_means([table])))}"
+    return record.scene, text, lines

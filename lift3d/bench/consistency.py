@@ -65,12 +65,12 @@ def measure(recipe: Recipe, store: str) -> dict[str, Any]:
     scenes = []
     for location in recipe.scenes:
         one = recipe.model_copy(update={"scenes": (location,), "metrics": METRICS})
-        manifest = run_serially(one, Execution(store=store))[0]
-        if manifest["outcome"] == "failed":
-            raise SceneError(f"'{location}' could not be run: {manifest['reason']}")
+        record = run_serially(one, Execution(store=store))[0]
+        if not record.is_ok:
+            raise SceneError(f"'{location}' could not be run: {record.reason}")
         table = run_table(open_store(store), one.run_id)
         rows = [_row(table, operator, recipe.lifters) for operator in recipe.operators]
-        scenes.append({"scene": str(manifest["scene"]), "rows": rows})
+        scenes.append({"scene": record.scene, "rows": rows})
     return {"recipe": recipe.model_dump(mode="json"), "scenes": scenes}
 
 

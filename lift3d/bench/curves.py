@@ -18,12 +18,12 @@ from lift3d.config import Recipe
 from lift3d.domain.features import FeatureGrid, FeatureMap
 from lift3d.domain.proposals import RayProposal
 from lift3d.domain.scene import Frame
+from lift3d.domain.target import Target
 from lift3d.errors import ConfigError, NoOverlapError, UnknownNameError
 from lift3d.lifters.catalog import LEARNED, SHARED_WEIGHTS
 from lift3d.lifters.weights import TAP_COUNT, weights_at
 from lift3d.operators.protocol import Operator
 from lift3d.pipeline.encode import encode_view
-from lift3d.pipeline.targets import Target
 from lift3d.tables.comparison import interval
 
 TAP_COUNTS = (4, 8, 16, 24, 32, 48, 64)

@@ -15,6 +15,7 @@ from lift3d.domain.features import FeatureGrid, FeatureMap, SceneState
 from lift3d.domain.keys import ViewId
 from lift3d.domain.proposals import RayProposal
 from lift3d.domain.scene import Frame
+from lift3d.domain.target import Target
 from lift3d.errors import NoOverlapError
 from lift3d.lifters.protocol import Lifter
 from lift3d.lifters.weights import weights_at
@@ -28,7 +29,7 @@ from lift3d.pipeline.inputs import SceneInputs, quiet
 from lift3d.pipeline.models import Models
 from lift3d.pipeline.propose import propose
 from lift3d.pipeline.quantities import own_answer
-from lift3d.pipeline.targets import Target, choose_targets, select_sources
+from lift3d.pipeline.targets import choose_targets, select_sources
 from lift3d.pipeline.tracks import views_to_fit_on
 from lift3d.pipeline.weigh import lift_picture, wants_guide
 from lift3d.scenes.catalog import read_scene

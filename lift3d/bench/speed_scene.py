@@ -11,13 +11,14 @@ from lift3d.domain.features import FeatureGrid, FeatureMap
 from lift3d.domain.keys import ViewId
 from lift3d.domain.proposals import RayProposal
 from lift3d.domain.scene import DepthRange, Frame, View
+from lift3d.domain.target import Target
 from lift3d.domain.weights import BlendingWeights
 from lift3d.errors import ConfigError
 from lift3d.geometry.projection import transfer
 from lift3d.geometry.rays import cell_centers, inverse_depth_planes
 from lift3d.lifters.protocol import Lifter
 from lift3d.pipeline.propose import propose
-from lift3d.pipeline.targets import Target, select_sources
+from lift3d.pipeline.targets import select_sources
 from lift3d.pipeline.weigh import lift_picture
 from lift3d.scenes.catalog import read_scene
 

@@ -69,13 +69,13 @@ def measure(recipe: Recipe, store: str, drawings: Path) -> dict[str, Any]:
     for location in recipe.scenes:
         plan = _plan(location, recipe, drawings)
         one = recipe.model_copy(update={"scenes": (location,), "operators": tuple(plan), "metrics": METRICS})
-        manifest = run_serially(one, Execution(store=store))[0]
-        if manifest["outcome"] == "failed":
-            raise SceneError(f"'{location}' could not be run: {manifest['reason']}", scene=location)
+        record = run_serially(one, Execution(store=store))[0]
+        if not record.is_ok:
+            raise SceneError(f"'{location}' could not be run: {record.reason}", scene=location)
         table = run_table(open_store(store), one.run_id)
         for operator, task in plan.items():
             _collect(table, operator, values.setdefault(task, {}))
-        scenes.append({"scene": manifest["scene"], "targets": manifest["target_count"]})
+        scenes.append({"scene": record.scene, "targets": record.target_count})
     tasks = [_task(kind, inner, found, recipe.lifters) for (kind, inner), found in values.items()]
     return {"recipe": recipe.model_dump(mode="json"), "scenes": scenes, "tasks": tasks}
 

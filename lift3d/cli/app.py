@@ -19,8 +19,9 @@ from lift3d.errors import ConfigError, Lift3dError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from lift3d.domain.records import SceneRecord
     from lift3d.pipeline.inputs import Report
-    from lift3d.runs.driver import Manifest, OnScene
+    from lift3d.runs.driver import OnScene
     from lift3d.training.settings import TrainingSettings
     from lift3d.training.train import Listener
 
@@ -354,7 +355,9 @@ def _read_recipe(path: Path | None) -> dict[str, Any]:
     return fields
 
 
-def _through_prefect(recipe: Recipe, execution: Execution, on_scene: "OnScene", report: "Report") -> "list[Manifest]":
+def _through_prefect(
+    recipe: Recipe, execution: Execution, on_scene: "OnScene", report: "Report"
+) -> "list[SceneRecord]":
     from flows.local_run import run_flow
 
     return run_flow(recipe, execution, on_scene, report)

@@ -2,8 +2,8 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -13,14 +13,14 @@ from rich.markup import escape
 
 from lift3d.config import Execution, Recipe
 from lift3d.domain.keys import slug
+from lift3d.domain.records import DroppedView, SceneRecord
 from lift3d.errors import DamagedProductError, Lift3dError
 from lift3d.pipeline.inputs import Report
-from lift3d.pipeline.lift import RAW2D
 from lift3d.report.scenes import ReportExtent
 from lift3d.report.write import write_report
 from lift3d.results.contact_sheet import draw_contact_sheet
 from lift3d.results.tables import LEGEND, closing_table, headline_means
-from lift3d.runs.driver import Manifest, OnScene, run_serially
+from lift3d.runs.driver import OnScene, run_serially
 from lift3d.runs.progress import RunProgress
 from lift3d.runs.table import run_table, unique_names
 from lift3d.scenes.catalog import read_scene
@@ -29,7 +29,7 @@ from lift3d.storage.location import Store, open_store
 from lift3d.tables.rendering import to_markdown, to_terminal
 from lift3d.tables.schema import ScoreTable
 
-Drive = Callable[[Recipe, Execution, OnScene, Report], list[Manifest]]
+Drive = Callable[[Recipe, Execution, OnScene, Report], list[SceneRecord]]
 
 _MOST_DRAWN = 24
 # Drawn when nobody has asked yet, so it has to cost less than the run: seconds. lift3d report draws more.
@@ -47,7 +47,7 @@ class Outcome:
     Attributes:
         recipe: What was computed.
         store: Where.
-        manifests: A record per scene.
+        records: A record per scene.
         table: All score rows.
         places: Where what people look at lies, by name.
         sheets: Paths of the contact sheets.
@@ -55,7 +55,7 @@ class Outcome:
 
     recipe: Recipe
     store: Store
-    manifests: list[Manifest]
+    records: list[SceneRecord]
     table: ScoreTable
     places: dict[str, str]
     sheets: list[str]
@@ -64,13 +64,13 @@ class Outcome:
         """Return everything but the table, JSON-ready."""
         return {
             "run": self.recipe.run_id,
-            "scenes": self.manifests,
+            "scenes": [asdict(record) for record in self.records],
             "contact_sheets": [self.store.url_of(path) for path in self.sheets],
             **self.places,
         }
 
 
-def serial(recipe: Recipe, execution: Execution, on_scene: OnScene, report: Report) -> list[Manifest]:
+def serial(recipe: Recipe, execution: Execution, on_scene: OnScene, report: Report) -> list[SceneRecord]:
     """Drive the run in this process."""
     return run_serially(recipe, execution, report, on_scene)
 
@@ -78,78 +78,72 @@ def serial(recipe: Recipe, execution: Execution, on_scene: OnScene, report: Repo
 def run_and_present(recipe: Recipe, execution: Execution, drive: Drive, *, as_json: bool) -> int:
     """Run, show progress on standard error, print the outcome on standard output, and return the exit code."""
     console = Console(stderr=True)
-    done: list[Manifest] = []
+    done: list[SceneRecord] = []
     with RunProgress(console, len(recipe.scenes)) as progress:
 
-        def on_scene(manifest: Manifest) -> None:
-            done.append(manifest)
-            progress.finish_scene(manifest["location"])
+        def on_scene(record: SceneRecord) -> None:
+            done.append(record)
+            progress.finish_scene(record.location)
             count = f"{len(done):{len(str(len(recipe.scenes)))}d}/{len(recipe.scenes)} "
-            console.print(scene_line(manifest, count), highlight=False, emoji=False, soft_wrap=True)
+            console.print(scene_line(record, count), highlight=False, emoji=False, soft_wrap=True)
 
-        manifests = drive(recipe, execution, on_scene, progress.report)
+        records = drive(recipe, execution, on_scene, progress.report)
     with console.status("drawing contact sheets"):
-        outcome = _outcome(recipe, open_store(execution.store), manifests)
+        outcome = _outcome(recipe, open_store(execution.store), records)
     if as_json:
         print_json(outcome)
     else:
         print_text(outcome)
         _print_report(outcome, console)
-    return exit_code(manifests)
+    return exit_code(records)
 
 
-def exit_code(manifests: list[Manifest]) -> int:
+def exit_code(records: list[SceneRecord]) -> int:
     """Return 0 if every scene was lifted, 3 if some were, 1 if none was."""
-    lifted = sum(_is_lifted(manifest) for manifest in manifests)
-    if lifted == len(manifests):
+    # The plain 2D answer alone is not what a run is for.
+    lifted = sum(bool(record.pairs) for record in records)
+    if lifted == len(records):
         return EXIT_ALL
     return EXIT_PARTIAL if lifted else EXIT_ERROR
 
 
-def _is_lifted(manifest: Manifest) -> bool:
-    """Whether a lifter ran on the scene: the plain 2D answer alone is not what a run is for."""
-    return any(product["parts"] and product["lifter"] != RAW2D for product in manifest["lifted"])
-
-
-def scene_line(manifest: Manifest, count: str = "") -> str:
+def scene_line(record: SceneRecord, count: str = "") -> str:
     """Return one line on a scene, in rich's markup: what came of it and what was computed.
 
     Args:
-        manifest: Its record.
+        record: Its record.
         count: What stands before its name, such as how many scenes are finished.
     """
-    dropped = _dropped_words(manifest["dropped"])
-    if manifest["outcome"] != "ok":
-        said = f"{count}{manifest['scene']}: {_one_line(manifest['reason'])}{dropped}{_given_up_words(manifest)}"
+    dropped = _dropped_words(record.dropped)
+    if not record.is_ok:
+        said = f"{count}{record.scene}: {_one_line(record.reason)}{dropped}{_given_up_words(record)}"
         return f"[red]✗[/red] {escape(said)}"
-    computed = ", ".join(f"{number} {kind}" for kind, number in sorted(manifest["computed"].items()))
+    computed = ", ".join(f"{number} {kind}" for kind, number in sorted(record.computed.items()))
     skipped = "".join(
-        f", {one['operator']} × {one['lifter']} skipped ({_one_line(one['reason'])})"
-        for one in manifest["lifted"]
-        if one["reason"]
+        f", {one.operator} × {one.lifter} skipped ({_one_line(one.reason)})" for one in record.lifted if one.reason
     )
     said = (
-        f"{count}{manifest['scene']}: {manifest['target_count']} targets of {manifest['view_count']} views{skipped} · "
+        f"{count}{record.scene}: {record.target_count} targets of {record.view_count} views{skipped} · "
         f"computed {computed or 'nothing, all was committed'}{dropped}"
     )
     return f"[green]✓[/green] {escape(said)}"
 
 
-def failure_lines(manifests: list[Manifest], store_url: str) -> list[str]:
+def failure_lines(records: list[SceneRecord], store_url: str) -> list[str]:
     """Return what to know of scenes that failed: how many, of what, and what to do; empty if none did."""
-    failed = [manifest for manifest in manifests if manifest["outcome"] != "ok"]
+    failed = [record for record in records if not record.is_ok]
     if not failed:
         return []
-    first: dict[str, Manifest] = {}
-    codes = [str(manifest["reason"]).partition(":")[0] for manifest in failed]
-    for code, manifest in zip(codes, failed, strict=True):
-        first.setdefault(code, manifest)
-    lines = [f"{len(failed)} of {len(manifests)} scenes failed:"]
+    first: dict[str, SceneRecord] = {}
+    codes = [record.reason.partition(":")[0] for record in failed]
+    for code, record in zip(codes, failed, strict=True):
+        first.setdefault(code, record)
+    lines = [f"{len(failed)} of {len(records)} scenes failed:"]
     for code, count in Counter(codes).most_common():
-        message = shorten(str(first[code]["reason"]).partition(":")[2], _MESSAGE_WIDTH, placeholder=" …")
-        lines.append(f"  {count} × {code}, such as {first[code]['scene']}: {message}")
+        message = shorten(first[code].reason.partition(":")[2], _MESSAGE_WIDTH, placeholder=" …")
+        lines.append(f"  {count} × {code}, such as {first[code].scene}: {message}")
     lines.append(f"The same command tries them again and nothing else. Each one: lift3d status {store_url}")
-    given_up = sum(bool(manifest.get("quarantined")) for manifest in failed)
+    given_up = sum(record.is_quarantined for record in failed)
     if given_up:
         lines.append(f"{given_up} of them cost too many workers and are only tried again with --retry-quarantined.")
     return lines
@@ -159,17 +153,17 @@ def _one_line(message: str) -> str:
     return " ".join(message.split())
 
 
-def _given_up_words(manifest: Manifest) -> str:
-    return " · given up; --retry-quarantined tries it again" if manifest.get("quarantined") else ""
+def _given_up_words(record: SceneRecord) -> str:
+    return " · given up; --retry-quarantined tries it again" if record.is_quarantined else ""
 
 
-def _dropped_words(dropped: list[list[str]]) -> str:
+def _dropped_words(dropped: Sequence[DroppedView]) -> str:
     """Return how many views were dropped and why the first one was; the table has a row for each."""
     if not dropped:
         return ""
-    view, _, message = dropped[0]
+    first = dropped[0]
     count = "1 view" if len(dropped) == 1 else f"{len(dropped)} views"
-    return f" · {count} dropped, such as '{view}': {_one_line(message)}"
+    return f" · {count} dropped, such as '{first.id}': {_one_line(first.message)}"
 
 
 def print_json(outcome: Outcome) -> None:
@@ -187,7 +181,7 @@ def print_text(outcome: Outcome) -> None:
         console.print("", to_terminal(table, console.width, LEGEND), "", sep="\n", highlight=False)
     else:
         console.print(to_markdown(table), highlight=False, markup=False)
-    for line in failure_lines(outcome.manifests, outcome.store.url):
+    for line in failure_lines(outcome.records, outcome.store.url):
         console.print(line, highlight=False, markup=False, emoji=False)
     for name, place in outcome.places.items():
         _print_place(console, name, place)
@@ -219,7 +213,7 @@ def _print_report(outcome: Outcome, progress_console: Console) -> None:
 
 def _is_of_now(page: Path, outcome: Outcome) -> bool:
     """Whether a page shows this run as it is: all was committed already, and the page is no other run's."""
-    is_news = any(manifest["computed"] or manifest["outcome"] != "ok" for manifest in outcome.manifests)
+    is_news = any(record.computed or not record.is_ok for record in outcome.records)
     return not is_news and page.is_file() and outcome.recipe.run_id.encode() in page.read_bytes()
 
 
@@ -227,38 +221,36 @@ def _print_place(console: Console, name: str, place: str) -> None:
     console.print(f"{name:8s} {place}", highlight=False, markup=False, emoji=False)
 
 
-def _outcome(recipe: Recipe, store: Store, manifests: list[Manifest]) -> Outcome:
+def _outcome(recipe: Recipe, store: Store, records: list[SceneRecord]) -> Outcome:
     table = run_table(store, recipe.run_id)
     folder = layout.run_path(recipe.run_id)
     store.write_bytes(f"{folder}/scores.parquet", table.to_parquet())
     sheets = [
-        path
-        for manifest, name in _first_lifted(manifests)
-        for path in _sheets(recipe, store, {**manifest, "scene": name})
+        path for record, name in _first_lifted(records) for path in _sheets(recipe, store, replace(record, scene=name))
     ]
     places = {"store": store.url, "table": store.url_of(f"{folder}/scores.parquet")}
     if sheets:
         places["sheets"] = store.url_of(f"{folder}/contact_sheets")
-    return Outcome(recipe, store, manifests, table, places, sheets)
+    return Outcome(recipe, store, records, table, places, sheets)
 
 
-def _first_lifted(manifests: list[Manifest]) -> list[tuple[Manifest, str]]:
+def _first_lifted(records: list[SceneRecord]) -> list[tuple[SceneRecord, str]]:
     """Return the scenes that get sheets, with their names: people look at some, not at thousands."""
-    named = zip(manifests, unique_names(manifests), strict=True)
-    return [(manifest, name) for manifest, name in named if manifest["outcome"] == "ok"][:_MOST_DRAWN]
+    named = zip(records, unique_names(records), strict=True)
+    return [(record, name) for record, name in named if record.is_ok][:_MOST_DRAWN]
 
 
-def _sheets(recipe: Recipe, store: Store, manifest: Manifest) -> list[str]:
+def _sheets(recipe: Recipe, store: Store, record: SceneRecord) -> list[str]:
     """Draw the sheets of a scene that are not there yet and return the paths of all of them."""
     paths = []
     scene = None
     # By the names of the products: an operator may spell its name in another way than the recipe.
-    for operator in dict.fromkeys(product["operator"] for product in manifest["lifted"] if product["parts"]):
-        path = f"{layout.run_path(recipe.run_id)}/contact_sheets/{slug(manifest['scene'])}-{slug(operator)}.png"
-        if manifest["computed"] or not store.exists(path):
-            scene = scene or read_scene(manifest["location"])
+    for operator in record.operators:
+        path = f"{layout.run_path(recipe.run_id)}/contact_sheets/{slug(record.scene)}-{slug(operator)}.png"
+        if record.computed or not store.exists(path):
+            scene = scene or read_scene(record.location)
             try:
-                store.write_bytes(path, draw_contact_sheet(scene, recipe, manifest, operator, store))
+                store.write_bytes(path, draw_contact_sheet(scene, recipe, record, operator, store))
             except DamagedProductError:
                 continue  # the run is done and its table stands; fsck names what is damaged
         paths.append(path)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.keys import SceneId, ViewId
+from lift3d.domain.records import DroppedView
 from lift3d.errors import SceneFormatError, ShapeError
 
 UNKNOWN_LABEL = -1
@@ -93,15 +94,6 @@ class View:
         """Return the pixels, resized to ``height`` (own height if None)."""
         size = self.camera.size if height is None else self.camera.size.with_height(height)
         return self.source.load(self.camera, size)
-
-
-@dataclass(frozen=True, slots=True)
-class DroppedView:
-    """A view the reader could not use, and why; it becomes a row of the table."""
-
-    id: ViewId
-    reason: str
-    message: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,16 +1,16 @@
-"""A share of one scene's work, so that several workers prepare what one of them then finishes. Light: no torch."""
+"""A shard of one scene's work, so that several workers prepare what one of them then finishes. Light: no torch."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class Shard:
     """Every N-th view to encode, or every N-th part of the targets to lift.
 
     Attributes:
         stage: encode, or lift once all features are committed.
-        index: Which share, from 0.
+        index: Which shard, from 0.
         count: Out of how many.
     """
 
@@ -19,5 +19,5 @@ class Share:
     count: int
 
     def takes(self, number: int) -> bool:
-        """Whether the view or part of this number belongs to the share."""
+        """Whether the view or part of this number belongs to the shard."""
         return number % self.count == self.index

@@ -9,12 +9,12 @@ from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import FeatureGrid, FeatureMap, SceneState
 from lift3d.domain.lifted import LiftedFeatures, LiftedView, Prediction
 from lift3d.domain.scene import Frame
+from lift3d.domain.target import Target
 from lift3d.geometry.holes import fill_from_nearest
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.sampling import normalized_coordinates
 from lift3d.operators.protocol import Operator
 from lift3d.pipeline.quantities import own_answer
-from lift3d.pipeline.targets import Target
 
 # A prediction pixel stands on something seen if at least half of its ray's probability is.
 COVERED = 0.5

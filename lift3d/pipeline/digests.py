@@ -10,10 +10,10 @@ from lift3d.domain.camera import Camera
 from lift3d.domain.features import SceneState
 from lift3d.domain.keys import ViewId, digest, digest_bytes
 from lift3d.domain.scene import DepthRange, Scene, View
+from lift3d.domain.target import Target
 from lift3d.lifters.protocol import LifterSpec
 from lift3d.metrics.protocol import MetricSpec
 from lift3d.operators.protocol import COMPARABLE, OperatorSpec
-from lift3d.pipeline.targets import Target
 
 # Raised when the same input would give other numbers in the stages that belong to no plug-in: decoding and resizing of
 # images (and what stands in for invalid pixels), source selection, weights_at, the lifted picture, blend, hole filling

@@ -8,7 +8,8 @@ from typing import Generic, TypeVar
 from lift3d.domain.camera import Camera
 from lift3d.domain.features import FeatureMap
 from lift3d.domain.keys import ViewId
-from lift3d.domain.scene import DroppedView, Frame, Scene, View
+from lift3d.domain.records import DroppedView
+from lift3d.domain.scene import Frame, Scene, View
 from lift3d.errors import SceneError
 from lift3d.operators.protocol import Operator
 from lift3d.pipeline.digests import features_digest, view_digest

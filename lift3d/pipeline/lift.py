@@ -1,7 +1,6 @@
 """Lifting the targets of a scene: which products there are, and how the missing ones are made."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from lift3d.config import Recipe
@@ -10,7 +9,9 @@ from lift3d.domain.features import FeatureGrid, FeatureMap, SceneState
 from lift3d.domain.keys import SceneId, digest
 from lift3d.domain.lifted import LiftedView
 from lift3d.domain.proposals import RayProposal
-from lift3d.domain.shard import Share
+from lift3d.domain.records import RAW2D, LiftedProduct
+from lift3d.domain.shard import Shard
+from lift3d.domain.target import Target
 from lift3d.errors import NoOverlapError
 from lift3d.lifters.protocol import Lifter
 from lift3d.operators.protocol import Operator
@@ -22,42 +23,9 @@ from lift3d.pipeline.inputs import Report, SceneInputs
 from lift3d.pipeline.models import Models
 from lift3d.pipeline.products import VIEWS_PER_PART, write_lifted_part
 from lift3d.pipeline.propose import propose
-from lift3d.pipeline.targets import Target
 from lift3d.pipeline.weigh import lift_picture, refusal, wants_guide
 from lift3d.storage import layout
 from lift3d.storage.commit import committed
-
-# The operator's plain answer on each true target image, stored and scored like a lifter.
-RAW2D = "raw2d"
-
-
-@dataclass(frozen=True, slots=True)
-class LiftedProduct:
-    """Where the lifted views of one operator and lifter lie.
-
-    Attributes:
-        operator: Operator name.
-        lifter: Lifter name, or raw2d.
-        digest: What they depend on.
-        parts: Path of each part, in the order of the targets; none if the scene has no such views.
-        reason: Why there are no parts; empty otherwise.
-    """
-
-    operator: str
-    lifter: str
-    digest: str
-    parts: tuple[str, ...]
-    reason: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON-ready values."""
-        return {
-            "operator": self.operator,
-            "lifter": self.lifter,
-            "digest": self.digest,
-            "parts": list(self.parts),
-            "reason": self.reason,
-        }
 
 
 def plan_products(
@@ -106,12 +74,12 @@ def lift_scene(
     targets: Sequence[Target],
     products: Sequence[LiftedProduct],
     report: Report,
-    share: Share | None = None,
+    shard: Shard | None = None,
 ) -> None:
-    """Compute and commit every part that is not committed yet, or those of them that belong to a share."""
+    """Compute and commit every part that is not committed yet, or those of them that belong to a shard."""
     work = _Lifting(inputs, recipe, models, states)
     for part, start in enumerate(range(0, len(targets), VIEWS_PER_PART)):
-        if share is not None and not share.takes(part):
+        if shard is not None and not shard.takes(part):
             continue
         missing = [
             product for product in products if product.parts and committed(inputs.store, product.parts[part]) is None

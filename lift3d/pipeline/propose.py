@@ -8,9 +8,9 @@ import torch
 from lift3d.domain.keys import ViewId
 from lift3d.domain.proposals import RayProposal, SourceGuide
 from lift3d.domain.scene import DepthRange, Frame
+from lift3d.domain.target import Target
 from lift3d.errors import NoOverlapError
 from lift3d.lifters.protocol import Lifter
-from lift3d.pipeline.targets import Target
 
 
 def propose(lifter: Lifter, target: Target, frames: Callable[[ViewId], Frame], depth_range: DepthRange) -> RayProposal:

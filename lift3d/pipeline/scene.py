@@ -1,22 +1,23 @@
 """One scene along the line, with its I/O: read what is committed, compute the rest, commit, score."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from lift3d.config import Recipe
 from lift3d.domain.features import SceneState
-from lift3d.domain.shard import Share
+from lift3d.domain.records import LiftedProduct, SceneRecord
+from lift3d.domain.shard import Shard
+from lift3d.domain.target import Target
 from lift3d.pipeline.fit import fit_scene
 from lift3d.pipeline.inputs import Report, SceneInputs, quiet
-from lift3d.pipeline.lift import LiftedProduct, lift_scene, plan_products
+from lift3d.pipeline.lift import lift_scene, plan_products
 from lift3d.pipeline.models import Models
 from lift3d.pipeline.score import score_products
-from lift3d.pipeline.targets import Target, choose_targets, select_sources
+from lift3d.pipeline.targets import choose_targets, select_sources
 from lift3d.pipeline.tracks import views_to_fit_on
 
 
-def run_scene(inputs: SceneInputs, recipe: Recipe, models: Models, report: Report = quiet) -> dict[str, Any]:
-    """Walk a scene along the line and return its manifest: small, JSON-ready, no arrays.
+def run_scene(inputs: SceneInputs, recipe: Recipe, models: Models, report: Report = quiet) -> SceneRecord:
+    """Walk a scene along the line and return its record.
 
     The order of work: features of all views; one state per operator; then part by part of the targets, one proposal
     per lifter and target that all operators share; scores last. Whatever is committed is read, not computed.
@@ -32,33 +33,32 @@ def run_scene(inputs: SceneInputs, recipe: Recipe, models: Models, report: Repor
     """
     targets, products = _encode_and_lift(inputs, recipe, models, report, None)
     scores = score_products(inputs, recipe, models, targets, products, report)
-    return {
-        "scene": inputs.scene.id,
-        "location": inputs.scene.location,
-        "outcome": "ok",
-        "reason": "",
-        "protocol": recipe.protocol,
-        "inputs": models.digest_of(inputs, recipe),
-        "view_count": len(inputs.views),
-        "target_count": len(targets),
-        "dropped": [[view.id, view.reason, view.message] for view in inputs.dropped],
-        "notes": list(inputs.scene.notes),
-        "lifted": [product.to_json() for product in products],
-        "scores": scores,
-        "computed": dict(inputs.computed),
-    }
+    return SceneRecord(
+        scene=inputs.scene.id,
+        location=inputs.scene.location,
+        outcome="ok",
+        protocol=recipe.protocol,
+        inputs=models.digest_of(inputs, recipe),
+        view_count=len(inputs.views),
+        target_count=len(targets),
+        dropped=tuple(inputs.dropped),
+        notes=inputs.scene.notes,
+        lifted=tuple(products),
+        scores=tuple(scores),
+        computed=dict(inputs.computed),
+    )
 
 
-def run_share(inputs: SceneInputs, recipe: Recipe, models: Models, share: Share, report: Report = quiet) -> None:
-    """Commit a share of what run_scene would compute, and nothing else; run_scene then finds it.
+def run_shard(inputs: SceneInputs, recipe: Recipe, models: Models, shard: Shard, report: Report = quiet) -> None:
+    """Commit a shard of what run_scene would compute, and nothing else; run_scene then finds it.
 
-    Every share decodes all views, since which of them are usable decides what is a target and a source.
+    Every shard decodes all views, since which of them are usable decides what is a target and a source.
     """
-    _encode_and_lift(inputs, recipe, models, report, share)
+    _encode_and_lift(inputs, recipe, models, report, shard)
 
 
 def _encode_and_lift(
-    inputs: SceneInputs, recipe: Recipe, models: Models, report: Report, share: Share | None
+    inputs: SceneInputs, recipe: Recipe, models: Models, report: Report, shard: Shard | None
 ) -> tuple[Sequence[Target], list[LiftedProduct]]:
     inputs.decode_all(report)
     targets = choose_targets(list(inputs.views.values()), recipe)
@@ -67,8 +67,8 @@ def _encode_and_lift(
     used = {target.id for target in targets} | {name for target in targets for name, _ in target.sources}
     # Held-out targets are no source of any target, so nothing may be fitted on them either.
     fitted_on = {name for target in targets for name in target.source_ids}
-    if share is not None and share.stage == "encode":
-        own = {name for number, name in enumerate(sorted(used)) if share.takes(number)}
+    if shard is not None and shard.stage == "encode":
+        own = {name for number, name in enumerate(sorted(used)) if shard.takes(number)}
         for operator in models.operators:
             inputs.encode(operator, own, report)
         return targets, []
@@ -78,5 +78,5 @@ def _encode_and_lift(
         maps = inputs.encode(operator, used, report)
         states[operator.spec.name] = fit_scene(operator, maps.only(fitted_on), views)
     products = plan_products(inputs, recipe, models, states, targets)
-    lift_scene(inputs, recipe, models, states, targets, products, report, share)
+    lift_scene(inputs, recipe, models, states, targets, products, report, shard)
     return targets, products

@@ -10,8 +10,10 @@ from torch import Tensor
 from lift3d.config import Recipe
 from lift3d.domain.features import FeatureGrid
 from lift3d.domain.lifted import LiftedView
+from lift3d.domain.records import RAW2D, LiftedProduct
 from lift3d.domain.scene import UNKNOWN_LABEL, Frame, ScoringGeometry
 from lift3d.domain.scores import ScoreRow
+from lift3d.domain.target import Target
 from lift3d.errors import NoOverlapError
 from lift3d.metrics.correspondence import Correspondence, Sightings, correspond
 from lift3d.metrics.depth_surface import DepthSurface
@@ -22,10 +24,8 @@ from lift3d.operators.protocol import OperatorSpec
 from lift3d.pipeline.decode import at_pixels, filled_features
 from lift3d.pipeline.digests import scores_digest
 from lift3d.pipeline.inputs import Report, SceneInputs
-from lift3d.pipeline.lift import RAW2D, LiftedProduct
 from lift3d.pipeline.models import Models
 from lift3d.pipeline.products import read_lifted_part, read_skipped
-from lift3d.pipeline.targets import Target
 from lift3d.pipeline.tracks import tracks_key, tracks_of
 from lift3d.storage import layout
 from lift3d.storage.commit import committed

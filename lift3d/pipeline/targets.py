@@ -3,7 +3,7 @@
 import json
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,27 +14,9 @@ from lift3d.config import Recipe
 from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.keys import ViewId
 from lift3d.domain.scene import DepthRange, View
+from lift3d.domain.target import Target
 from lift3d.errors import CameraError, ConfigError, SceneError
 from lift3d.lifters import source_selection
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Target:
-    """One camera to lift to.
-
-    Attributes:
-        id: Id of the view, or of the novel camera.
-        camera: Camera at the lifted size.
-        view: The captured view of this camera; None for a novel camera.
-        source_ids: Views that may be sources.
-        sources: Those chosen, with their tapers, best first; none before they are selected, or if none is left.
-    """
-
-    id: ViewId
-    camera: Camera
-    view: View | None
-    source_ids: tuple[ViewId, ...]
-    sources: tuple[tuple[ViewId, float], ...] = ()
 
 
 def choose_targets(views: Sequence[View], recipe: Recipe) -> tuple[Target, ...]:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from lift3d.domain.records import RAW2D, SceneRecord
 from lift3d.errors import DamagedProductError, ProductMissingError
-from lift3d.pipeline.lift import RAW2D
 from lift3d.storage.location import Store
 from lift3d.storage.products import open_product
 from lift3d.tables.rendering import Cell, Column, Row, Table
@@ -102,12 +102,12 @@ class AngleChart:
 class CameraPlaces:
     """Where the target cameras of a scene stand, and how far away is what they look at."""
 
-    def __init__(self, store: Store, manifest: Mapping[str, Any]) -> None:
+    def __init__(self, store: Store, record: SceneRecord) -> None:
         self._w2c: dict[str, Float[np.ndarray, "4 4"]] = {}
         self._depth: dict[str, float] = {}
         # The plain answer has no depth; of lifters, the first that knows it is as good as any.
-        for product in sorted(manifest["lifted"], key=lambda one: bool(one["lifter"] == RAW2D)):
-            for path in product["parts"]:
+        for product in sorted(record.lifted, key=lambda one: one.is_plain):
+            for path in product.parts:
                 with suppress(ProductMissingError, DamagedProductError):
                     self._read(store, path)  # what one product cannot tell, the next one does
 

@@ -2,14 +2,13 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from lift3d.config import Recipe
 from lift3d.domain.lifted import LiftedView
+from lift3d.domain.records import RAW2D, SceneRecord
 from lift3d.domain.scene import Scene
 from lift3d.errors import Lift3dError
 from lift3d.pipeline.decode import filled_features
-from lift3d.pipeline.lift import RAW2D
 from lift3d.pipeline.products import read_lifted_part
 from lift3d.report.pictures import Album, Shot
 from lift3d.results.colours import Picture, ScenePca, difference_picture, heat_picture, prediction_picture
@@ -88,23 +87,18 @@ class ScenePlace:
     Attributes:
         store: Where the lifted views lie.
         recipe: For the image height.
-        manifest: The scene's record.
+        record: The scene's record.
         scene: For the true images; None if it cannot be read here.
     """
 
     store: Store
     recipe: Recipe
-    manifest: Mapping[str, Any]
+    record: SceneRecord
     scene: Scene | None
-
-    def operators(self) -> list[str]:
-        """Return the operators that have lifted views."""
-        return list(dict.fromkeys(one["operator"] for one in self.manifest["lifted"] if one["parts"]))
 
     def lifters(self, operator: str) -> list[str]:
         """Return the lifters of an operator that are shown, the recipe's last one first: it is what a run is for."""
-        found = [one["lifter"] for one in self.manifest["lifted"] if one["operator"] == operator and one["parts"]]
-        return [lifter for lifter in reversed(found) if lifter != RAW2D][:MOST_LIFTERS]
+        return [lifter for name, lifter in reversed(self.record.pairs) if name == operator][:MOST_LIFTERS]
 
 
 def operator_pictures(place: ScenePlace, operator: str, view_count: int, room: int) -> list[LifterPictures]:
@@ -123,9 +117,9 @@ def operator_pictures(place: ScenePlace, operator: str, view_count: int, room: i
         Lift3dError: If a product is missing or damaged.
     """
     parts = {
-        one["lifter"]: {path: _targets_of(place.store, path) for path in one["parts"]}
-        for one in place.manifest["lifted"]
-        if one["operator"] == operator and one["parts"]
+        one.lifter: {path: _targets_of(place.store, path) for path in one.parts}
+        for one in place.record.products
+        if one.operator == operator
     }
     plain_parts = parts.pop(RAW2D, {})
     plain_names = {name for names in plain_parts.values() for name in names}

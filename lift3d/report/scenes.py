@@ -1,20 +1,17 @@
 """Scenes as a report shows them: pictures and a drawing for each operator, and what stands in their way."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from lift3d.config import Recipe
+from lift3d.domain.records import RAW2D, SceneRecord
 from lift3d.errors import ConfigError, Lift3dError
-from lift3d.pipeline.lift import RAW2D
 from lift3d.report.angles import AngleChart, CameraPlaces, angle_chart
 from lift3d.report.failures import Failures
 from lift3d.report.gallery import LifterPictures, ScenePlace, operator_pictures
 from lift3d.report.pictures import Purse
 from lift3d.scenes.catalog import read_scene
 from lift3d.storage.location import Store
-
-Manifest = Mapping[str, Any]
 
 # Characters of all pictures together: with the tables the page stays below 20 MB, which a phone still opens.
 PICTURE_ROOM = 15_000_000
@@ -68,13 +65,13 @@ class DrawnScene:
     """One scene as it is shown."""
 
     name: str
-    manifest: Manifest
+    record: SceneRecord
     trouble: str
     operators: tuple[DrawnOperator, ...]
 
 
 def drawn_scenes(
-    store: Store, recipe: Recipe, chosen: Sequence[tuple[str, Manifest]], failures: Failures, extent: ReportExtent
+    store: Store, recipe: Recipe, chosen: Sequence[tuple[str, SceneRecord]], failures: Failures, extent: ReportExtent
 ) -> list[DrawnScene]:
     """Return the scenes as they are shown.
 
@@ -86,17 +83,17 @@ def drawn_scenes(
         extent: How much is shown.
     """
     places = []
-    for name, manifest in chosen:
+    for name, record in chosen:
         scene, trouble = None, ""
         try:
-            scene = read_scene(manifest["location"])
+            scene = read_scene(record.location)
         except Lift3dError as error:
             trouble = f"The scene's own images cannot be read here: {error}"
-        places.append((name, ScenePlace(store, recipe, manifest, scene), trouble))
-    units = sum(len(place.lifters(operator)) for _, place, _ in places for operator in place.operators())
+        places.append((name, ScenePlace(store, recipe, record, scene), trouble))
+    units = sum(len(place.lifters(operator)) for _, place, _ in places for operator in place.record.operators)
     purse = Purse(PICTURE_ROOM, units, _LIFTER_ROOM)
     return [
-        DrawnScene(name, place.manifest, trouble, _drawn_operators(name, place, failures, extent, purse))
+        DrawnScene(name, place.record, trouble, _drawn_operators(name, place, failures, extent, purse))
         for name, place, trouble in places
     ]
 
@@ -106,20 +103,20 @@ def _drawn_operators(
 ) -> tuple[DrawnOperator, ...]:
     cameras: CameraPlaces | None = None
     found = []
-    for operator in place.operators():
+    for operator in place.record.operators:
         pictures: list[LifterPictures] = []
         chart, trouble = None, ""
         try:
             family, rows = failures.pairs_of(name, operator)
             if rows:
-                cameras = cameras or CameraPlaces(place.store, place.manifest)
+                cameras = cameras or CameraPlaces(place.store, place.record)
                 chart = angle_chart(family, rows, cameras)
             pictures = operator_pictures(place, operator, extent.view_count, purse.share())
         except Lift3dError as error:
             # The table stands without pictures; fsck names everything that is damaged.
             trouble = f"Pictures are missing: {error}"
         purse.spend(sum(one.size for one in pictures), len(place.lifters(operator)))
-        named = [one["lifter"] for one in place.manifest["lifted"] if one["operator"] == operator and one["parts"]]
+        named = [one.lifter for one in place.record.products if one.operator == operator]
         hidden = tuple(lifter for lifter in named if lifter not in {RAW2D, *place.lifters(operator)})
         found.append(DrawnOperator(operator, tuple(pictures), chart, trouble, hidden))
     return tuple(found)

@@ -15,11 +15,11 @@ from typing import Any
 import yaml
 
 from lift3d.config import Recipe
+from lift3d.domain.records import RAW2D, SceneRecord
 from lift3d.errors import ConfigError, StoreLayoutError
-from lift3d.pipeline.lift import RAW2D
 from lift3d.report.failures import Failures
 from lift3d.report.page import page
-from lift3d.report.scenes import Manifest, ReportExtent, drawn_scenes
+from lift3d.report.scenes import ReportExtent, drawn_scenes
 from lift3d.results.chosen_run import choose_run
 from lift3d.results.contact_sheet import COLUMNS
 from lift3d.results.tables import headline_means, overall_table, scene_table
@@ -118,9 +118,9 @@ def _words(store: Store, title: str, said: str) -> bytes:
 
 
 def _run_content(store: Store, run_id: str, extent: ReportExtent) -> dict[str, Any]:
-    recipe, manifests = read_run(store, run_id)
-    named = list(zip(unique_names(manifests), manifests, strict=True))
-    lifted = [(name, manifest) for name, manifest in named if manifest["outcome"] == "ok"]
+    recipe, records = read_run(store, run_id)
+    named = list(zip(unique_names(records), records, strict=True))
+    lifted = [(name, record) for name, record in named if record.is_ok]
     chosen = lifted[: extent.scene_count]
     failures = Failures([name for name, _ in chosen])
 
@@ -132,13 +132,13 @@ def _run_content(store: Store, run_id: str, extent: ReportExtent) -> dict[str, A
     means = headline_means(looked_at())
     shown = means[means["scene"].isin([name for name, _ in chosen])]
     usual, other = (scene_table(shown, is_usual=one, named=("scene", "operator")) for one in (True, False))
-    lifters = _lifter_names(manifests)
+    lifters = _lifter_names(records)
     return {
         "store": store.url,
         "recipe": recipe,
         "recipe_text": _recipe_text(recipe),
         "versions": _versions(),
-        "counts": _counts(recipe, manifests),
+        "counts": _counts(recipe, records),
         "overall": replace(overall_table(means), caption="Means over scenes, each weighing the same"),
         "has_overall": means["scene"].nunique() > 1,
         "usual": replace(usual, caption="Means over views or pairs, by scene"),
@@ -153,20 +153,20 @@ def _run_content(store: Store, run_id: str, extent: ReportExtent) -> dict[str, A
     }
 
 
-def _lifter_names(manifests: Sequence[Manifest]) -> list[str]:
+def _lifter_names(records: Sequence[SceneRecord]) -> list[str]:
     """Return what lifters call themselves, in the recipe's order."""
-    names = [product["lifter"] for manifest in manifests for product in manifest["lifted"]]
+    names = [product.lifter for record in records for product in record.lifted]
     return [name for name in dict.fromkeys(names) if name != RAW2D]
 
 
-def _counts(recipe: Recipe, manifests: Sequence[Manifest]) -> dict[str, int]:
-    lifted = sum(manifest["outcome"] == "ok" for manifest in manifests)
-    failed = len(manifests) - lifted
+def _counts(recipe: Recipe, records: Sequence[SceneRecord]) -> dict[str, int]:
+    lifted = sum(record.is_ok for record in records)
+    failed = len(records) - lifted
     return {
         "wanted": len(recipe.scenes),
         "lifted": lifted,
         "failed": failed,
-        "to_do": len(recipe.scenes) - len(manifests),
+        "to_do": len(recipe.scenes) - len(records),
     }
 
 

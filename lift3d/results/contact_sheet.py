@@ -2,8 +2,7 @@
 
 import io
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -12,9 +11,9 @@ from matplotlib.figure import Figure
 from lift3d.config import Recipe
 from lift3d.domain.features import FeatureMap
 from lift3d.domain.lifted import LiftedView
+from lift3d.domain.records import RAW2D, SceneRecord
 from lift3d.domain.scene import Scene
 from lift3d.pipeline.decode import filled_features
-from lift3d.pipeline.lift import RAW2D
 from lift3d.pipeline.products import read_lifted_part
 from lift3d.results.colours import Picture, ScenePca, difference_picture, heat_picture, prediction_picture
 from lift3d.storage.location import Store
@@ -25,7 +24,7 @@ MOST_TARGETS = 3
 _CELL_INCHES = 2.4
 
 
-def draw_contact_sheet(scene: Scene, recipe: Recipe, manifest: Mapping[str, Any], operator: str, store: Store) -> bytes:
+def draw_contact_sheet(scene: Scene, recipe: Recipe, record: SceneRecord, operator: str, store: Store) -> bytes:
     """Return the sheet as PNG: a few targets spread over the scene, a row for each lifter.
 
     Memory is that of one stored part of the targets and of what is drawn.
@@ -33,21 +32,17 @@ def draw_contact_sheet(scene: Scene, recipe: Recipe, manifest: Mapping[str, Any]
     Args:
         scene: For the true images.
         recipe: For the image height.
-        manifest: The scene's record.
+        record: The scene's record.
         operator: Operator name.
         store: Where the lifted views lie.
     """
-    products = {
-        product["lifter"]: product["parts"]
-        for product in manifest["lifted"]
-        if product["operator"] == operator and product["parts"]
-    }
+    products = {one.lifter: one.parts for one in record.products if one.operator == operator}
     targets = {lifter: _targets_of(store, parts) for lifter, parts in products.items()}
     plain_targets = targets.pop(RAW2D, [])
     lifted_targets = next(iter(targets.values()), [])
     names = _spread([name for name in lifted_targets if not plain_targets or name in plain_targets])
     if not names:
-        return _drawn(f"{manifest['scene']} · {operator}: nothing was lifted", [])
+        return _drawn(f"{record.scene} · {operator}: nothing was lifted", [])
     views = {lifter: _read_targets(store, parts, names) for lifter, parts in products.items()}
     plain = views.pop(RAW2D, {})
     pca = ScenePca.of(_examples(store, next(iter(products.values()))), len(plain_targets or lifted_targets))
@@ -57,7 +52,7 @@ def draw_contact_sheet(scene: Scene, recipe: Recipe, manifest: Mapping[str, Any]
         for lifter, found in views.items()
         if name in found
     ]
-    return _drawn(f"{manifest['scene']} · {operator}", rows)
+    return _drawn(f"{record.scene} · {operator}", rows)
 
 
 def _targets_of(store: Store, parts: Sequence[str]) -> list[str]:

@@ -119,12 +119,8 @@ def world_words(lifted: LiftedScene) -> str:
 
 def _cell_count(lifted: LiftedScene) -> int:
     """Return how many points there can be, without reading any array."""
-    products = (
-        one for one in lifted.manifest["lifted"] if (one["operator"], one["lifter"]) == (lifted.operator, lifted.lifter)
-    )
-    views = (
-        view for one in products for path in one["parts"] for view in open_product(lifted.store, path).attrs["views"]
-    )
+    parts = lifted.record.parts(lifted.operator, lifted.lifter)
+    views = (view for path in parts for view in open_product(lifted.store, path).attrs["views"])
     return sum(max(grid["rows"] * grid["cols"] for grid in view["grids"]) for view in views)
 
 

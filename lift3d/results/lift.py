@@ -14,11 +14,10 @@ from lift3d.metrics.catalog import build_metrics
 from lift3d.operators.catalog import build_operator
 from lift3d.operators.protocol import Operator
 from lift3d.pipeline.inputs import Report, SceneInputs, quiet
-from lift3d.pipeline.lift import RAW2D
 from lift3d.pipeline.models import Models
 from lift3d.pipeline.scene import run_scene
 from lift3d.results.lifted_scene import LiftedScene, open_lifted
-from lift3d.runs.driver import begin_run, to_record
+from lift3d.runs.driver import begin_run
 from lift3d.runs.table import scene_record_path, write_scene_table
 from lift3d.scenes.catalog import read_scene
 from lift3d.storage.location import open_store
@@ -77,11 +76,11 @@ def lift(
     models = Models((built,), (build_lifter(lifter),), build_metrics(recipe.metrics or None))
     begin_run(recipe, opened)
     inputs = SceneInputs(posed, opened, recipe.image_height)
-    manifest = {**mended(opened, lambda: run_scene(inputs, recipe, models, report)), "location": posed.location}
-    record = to_record(manifest)
-    opened.write_bytes(scene_record_path(recipe, posed.location), record)
-    write_scene_table(opened, recipe, manifest, record)
-    reasons = [one["reason"] for one in manifest["lifted"] if one["lifter"] != RAW2D and not one["parts"]]
+    record = mended(opened, lambda: run_scene(inputs, recipe, models, report))
+    content = record.to_bytes()
+    opened.write_bytes(scene_record_path(recipe, posed.location), content)
+    write_scene_table(opened, recipe, record, content)
+    reasons = record.reasons(built.spec.name)
     if reasons:
         raise SceneError(f"'{built.spec.name}' was not lifted in '{posed.id}': {reasons[0]}", scene=posed.id)
     return open_lifted(opened, run_id=recipe.run_id)

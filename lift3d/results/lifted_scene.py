@@ -10,15 +10,15 @@ from jaxtyping import Float, Shaped
 
 from lift3d.config import Recipe
 from lift3d.domain.lifted import LiftedView
+from lift3d.domain.records import RAW2D, SceneRecord
 from lift3d.domain.scene import Scene
 from lift3d.errors import Lift3dError, ProductMissingError, UnknownNameError
 from lift3d.pipeline.decode import filled_features
-from lift3d.pipeline.lift import RAW2D
 from lift3d.pipeline.products import read_lifted_part
 from lift3d.results.chosen_run import choose_run
 from lift3d.results.colours import Picture, ScenePca, difference_picture, heat_picture, prediction_picture
 from lift3d.results.contact_sheet import COLUMNS, Sheet, draw_rows
-from lift3d.runs.driver import Manifest, named_scene
+from lift3d.runs.driver import named_scene
 from lift3d.runs.table import read_run, run_table, unique_names
 from lift3d.scenes.catalog import read_scene
 from lift3d.storage.location import Store, open_store
@@ -39,7 +39,7 @@ class LiftedScene:
     Attributes:
         store: Where everything lies.
         recipe: Of the run.
-        manifest: The scene's record.
+        record: The scene's record.
         name: What the scene is called in the run's table.
         operator: As the operator spells itself.
         lifter: As the lifter spells itself.
@@ -47,7 +47,7 @@ class LiftedScene:
 
     store: Store
     recipe: Recipe
-    manifest: Mapping[str, Any]
+    record: SceneRecord
     name: str
     operator: str
     lifter: str
@@ -64,7 +64,7 @@ class LiftedScene:
         Raises:
             Lift3dError: If the capture is not where it was.
         """
-        return named_scene(read_scene(self.manifest["location"]), self.manifest["location"], self.recipe)
+        return named_scene(read_scene(self.record.location), self.record.location, self.recipe)
 
     def view(self, target: str) -> LiftedView:
         """Return one lifted view.
@@ -172,12 +172,7 @@ class LiftedScene:
 
     def _parts_of(self, lifter: str) -> dict[str, str]:
         """Return the stored part of each target."""
-        parts = [
-            path
-            for one in self.manifest["lifted"]
-            if (one["operator"], one["lifter"]) == (self.operator, lifter)
-            for path in one["parts"]
-        ]
+        parts = self.record.parts(self.operator, lifter)
         return {view["id"]: path for path in parts for view in open_product(self.store, path).attrs["views"]}
 
     def _read(self, parts: Mapping[str, str], target: str) -> LiftedView:
@@ -213,11 +208,11 @@ def lifted_scenes(store: Store | str, run_id: str | None = None) -> list[LiftedS
         ProductMissingError: If it has no such run, or none.
     """
     opened = open_store(store) if isinstance(store, str) else store
-    recipe, manifests = read_run(opened, choose_run(opened, run_id))
+    recipe, records = read_run(opened, choose_run(opened, run_id))
     return [
-        LiftedScene(opened, recipe, manifest, name, operator, lifter)
-        for name, manifest in zip(unique_names(manifests), manifests, strict=True)
-        for operator, lifter in lifted_pairs(manifest)
+        LiftedScene(opened, recipe, record, name, operator, lifter)
+        for name, record in zip(unique_names(records), records, strict=True)
+        for operator, lifter in record.pairs
     ]
 
 
@@ -270,11 +265,6 @@ class Choice:
     def open(self, store: Store | str) -> LiftedScene:
         """Return the lifted scene, see ``open_lifted``."""
         return open_lifted(store, self.scene, self.operator, self.lifter, self.run_id)
-
-
-def lifted_pairs(manifest: Manifest) -> list[tuple[str, str]]:
-    """Return the operators and lifters of a scene's record that gave views, raw2d left out, in the recipe's order."""
-    return [(one["operator"], one["lifter"]) for one in manifest["lifted"] if one["parts"] and one["lifter"] != RAW2D]
 
 
 def _coverage(view: LiftedView) -> Any:

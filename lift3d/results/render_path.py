@@ -64,15 +64,14 @@ def lift_along_path(base: LiftedScene, count: int) -> PathLift:
         raise SceneError(f"The photographs of '{base.name}' cannot be read again: {error} {_REMEDY}") from error
     with _progress(base.name) as report:
         found = mended(base.store, lambda: run_scene(inputs, recipe, models, report))
-    manifest = {**found, "location": base.manifest["location"]}
-    lifted = [replace(base, recipe=recipe, manifest=manifest, operator=one.spec.name) for one in operators]
+    record = replace(found, location=base.record.location)
+    lifted = [replace(base, recipe=recipe, record=record, operator=one.spec.name) for one in operators]
     answers = lifted[-1]
     if not answers.targets:
-        reasons = [one["reason"] for one in manifest["lifted"] if one["operator"] == base.operator]
-        reason = next(filter(None, reasons), "no source sees what any of its cameras sees")
+        reason = next(iter(record.reasons(base.operator)), "no source sees what any of its cameras sees")
         raise SceneError(f"'{base.operator}' was not lifted along the path of '{base.name}': {reason}. {_REMEDY}")
     targets = tuple(f"novel-{index:04d}" for index in range(count))
-    return PathLift(answers, lifted[0] if len(lifted) > 1 else None, targets, manifest["computed"])
+    return PathLift(answers, lifted[0] if len(lifted) > 1 else None, targets, record.computed)
 
 
 def path_recipe(base: LiftedScene, count: int, operators: tuple[str, ...]) -> Recipe:
@@ -85,8 +84,7 @@ def path_recipe(base: LiftedScene, count: int, operators: tuple[str, ...]) -> Re
 def _operators(base: LiftedScene) -> tuple[Operator, ...]:
     """Return the operators to lift: that of the picture if the run lifted it, then the one that was chosen."""
     chosen = _rebuilt(base)
-    lifted = {(one["operator"], one["lifter"]) for one in base.manifest["lifted"] if one["parts"]}
-    has_picture = base.operator != PICTURE and (PICTURE, base.lifter) in lifted
+    has_picture = base.operator != PICTURE and (PICTURE, base.lifter) in base.record.pairs
     return (build_operator(PICTURE), chosen) if has_picture else (chosen,)
 
 
@@ -112,7 +110,7 @@ def _rebuilt(base: LiftedScene) -> Operator:
 def _check_same(base: LiftedScene, operator: Operator) -> None:
     """Refuse an operator of the same name that would give other features than those the scene was lifted from."""
     now = features_digest(operator.spec)
-    known = _features_of(base.store, base.manifest["scene"], operator.spec.name)
+    known = _features_of(base.store, base.record.scene, operator.spec.name)
     if known and now not in known:
         raise ConfigError(
             f"Operator '{base.operator}' is not what it was when '{base.name}' was lifted: its code or weights differ. "

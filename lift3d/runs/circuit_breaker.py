@@ -2,9 +2,8 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
-from typing import Any
 
+from lift3d.domain.records import SceneRecord
 from lift3d.errors import BreakerError
 
 # What differs from scene to scene in one and the same failure: what is quoted, paths, numbers and digests.
@@ -22,17 +21,17 @@ class CircuitBreaker:
         self._finished = 0
         self._failed: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
 
-    def record(self, manifest: Mapping[str, Any]) -> None:
+    def record(self, record: SceneRecord) -> None:
         """Count a scene.
 
         Raises:
             BreakerError: If as many as are allowed, and at least half of all finished, failed alike.
         """
         self._finished += 1
-        if manifest["outcome"] == "ok":
+        if record.is_ok:
             return
-        alike = self._failed[fingerprint(manifest["reason"])]
-        alike.append((manifest["location"], manifest["reason"]))
+        alike = self._failed[fingerprint(record.reason)]
+        alike.append((record.location, record.reason))
         if len(alike) < self._most or len(alike) < _SHARE * self._finished:
             return
         shown = ", ".join(location for location, _ in alike[:_SHOWN])

@@ -6,19 +6,20 @@ The serial driver is the reference that the distributed one must equal: both cal
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 
 from lift3d.config import Execution, Recipe, scene_name
 from lift3d.domain.keys import digest
-from lift3d.domain.scene import DroppedView, Scene
-from lift3d.domain.shard import Share
+from lift3d.domain.records import DroppedView, SceneRecord
+from lift3d.domain.scene import Scene
+from lift3d.domain.shard import Shard
 from lift3d.errors import ConfigError, ProductMissingError, SceneFormatError, WorkerError
 from lift3d.pipeline.inputs import Report, SceneInputs, quiet
 from lift3d.pipeline.models import Models
-from lift3d.pipeline.scene import run_scene, run_share
+from lift3d.pipeline.scene import run_scene, run_shard
 from lift3d.runs.circuit_breaker import CircuitBreaker
+from lift3d.runs.record_index import read_or_nothing
 from lift3d.runs.table import (
     scene_record_path,
     write_scene_table,
@@ -31,8 +32,7 @@ from lift3d.storage.documents import read_document
 from lift3d.storage.location import Store, open_store
 from lift3d.storage.mending import mended
 
-Manifest = dict[str, Any]
-OnScene = Callable[[Manifest], None]
+OnScene = Callable[[SceneRecord], None]
 
 
 def begin_run(recipe: Recipe, store: Store) -> str:
@@ -43,46 +43,49 @@ def begin_run(recipe: Recipe, store: Store) -> str:
     return recipe.run_id
 
 
-def read_scene_record(store: Store, recipe: Recipe, location: str) -> Manifest:
+def read_scene_record(store: Store, recipe: Recipe, location: str) -> SceneRecord:
     """Return a run's record of a scene.
 
     Raises:
         ProductMissingError: If the scene was not finished.
     """
-    manifest: Manifest = json.loads(store.read_bytes(scene_record_path(recipe, location)))
-    return manifest
+    key = scene_record_path(recipe, location)
+    record = SceneRecord.parsed(store.read_bytes(key))
+    if record is None:
+        raise ProductMissingError(f"'{key}' in {store.url} is no record of a scene. Run the scene again.")
+    return record
 
 
 def run_serially(
-    recipe: Recipe, execution: Execution, report: Report = quiet, on_scene: OnScene = lambda manifest: None
-) -> list[Manifest]:
+    recipe: Recipe, execution: Execution, report: Report = quiet, on_scene: OnScene = lambda record: None
+) -> list[SceneRecord]:
     """Run every scene in this process, one after the other.
 
     Args:
         recipe: What to compute.
         execution: Where; its cluster fields are not looked at.
         report: Called with a stage's name, how much of it is done, and out of how much.
-        on_scene: Called with each scene's manifest.
+        on_scene: Called with each scene's record.
     """
     torch.set_num_threads(execution.threads_per_worker)
     store = open_store(execution.store, create=True)
     models = Models.of(recipe)
     begin_run(recipe, store)
     breaker = CircuitBreaker(execution.breaker_failures)
-    manifests = []
+    records = []
     for location in recipe.scenes:
-        given_up = None if execution.retry_quarantined else quarantined_manifest(store, recipe, location)
+        given_up = None if execution.retry_quarantined else quarantined_record(store, recipe, location)
         try:
-            manifest = given_up or attempt_scene(location, recipe, models, store, report)
+            record = given_up or attempt_scene(location, recipe, models, store, report)
         except WorkerError as error:
             # What costs a worker its life elsewhere must not cost this process the other scenes.
-            manifest = failed_manifest(location, error.reason, str(error))
-            store.write_bytes(scene_record_path(recipe, location), to_record(manifest))
-        manifests.append(manifest)
-        on_scene(manifest)
+            record = failed_record(location, error.reason, str(error))
+            store.write_bytes(scene_record_path(recipe, location), record.to_bytes())
+        records.append(record)
+        on_scene(record)
         if given_up is None:
-            breaker.record(manifest)
-    return manifests
+            breaker.record(record)
+    return records
 
 
 def attempt_scene(
@@ -92,7 +95,7 @@ def attempt_scene(
     store: Store,
     report: Report = quiet,
     admit: Callable[[Scene], None] = lambda scene: None,
-) -> Manifest:
+) -> SceneRecord:
     """Run one scene and record what came of it; a scene that is unusable becomes a record with the reason.
 
     A scene whose record stands, whose inputs are the same and whose products are all committed is returned as it is.
@@ -116,28 +119,28 @@ def attempt_scene(
         inputs = SceneInputs(scene, store, recipe.image_height)
         dropped = inputs.dropped
         digest_now = models.digest_of(inputs, recipe)
-        standing = mended(store, lambda: standing_manifest(store, key, digest_now))
+        standing = mended(store, lambda: standing_record(store, key, digest_now))
         # A record is called what the recipe calls it: the scene knows its absolute path alone.
         if standing is not None:
-            return {**standing, "location": location}
+            return replace(standing, location=location)
         admit(scene)
         found = mended(store, lambda: run_scene(inputs, recipe, models, report))
-        manifest = {**found, "location": location}
+        record = replace(found, location=location)
     except Exception as raised:
         error = own_error(raised, location)
         if error.disposition != "skip":
             raise error from (None if error is raised else raised)
-        manifest = failed_manifest(location, error.reason, str(error), dropped)
-    record = to_record(manifest)
-    store.write_bytes(key, record)
-    write_scene_table(store, recipe, manifest, record)
-    return manifest
+        record = failed_record(location, error.reason, str(error), dropped)
+    content = record.to_bytes()
+    store.write_bytes(key, content)
+    write_scene_table(store, recipe, record, content)
+    return record
 
 
-def attempt_share(
-    location: str, share: Share, recipe: Recipe, models: Models, store: Store, report: Report = quiet
+def attempt_shard(
+    location: str, shard: Shard, recipe: Recipe, models: Models, store: Store, report: Report = quiet
 ) -> None:
-    """Commit a share of a scene's work, unless the scene is done. What is wrong with it, its own run will say.
+    """Commit a shard of a scene's work, unless the scene is done. What is wrong with it, its own run will say.
 
     Raises:
         Lift3dError: Everything that is not the scene's fault.
@@ -146,40 +149,26 @@ def attempt_share(
         inputs = SceneInputs(named_scene(_read(location), location, recipe), store, recipe.image_height)
         key = scene_record_path(recipe, location)
         now = models.digest_of(inputs, recipe)
-        if mended(store, lambda: standing_manifest(store, key, now)) is None:
-            mended(store, lambda: run_share(inputs, recipe, models, share, report))
+        if mended(store, lambda: standing_record(store, key, now)) is None:
+            mended(store, lambda: run_shard(inputs, recipe, models, shard, report))
     except Exception as raised:
         error = own_error(raised, location)
         if error.disposition != "skip":
             raise error from (None if error is raised else raised)
 
 
-def to_record(manifest: Manifest) -> bytes:
-    """Return a manifest as it is stored."""
-    return json.dumps(manifest, sort_keys=True).encode()
-
-
-def quarantined_manifest(store: Store, recipe: Recipe, location: str) -> Manifest | None:
+def quarantined_record(store: Store, recipe: Recipe, location: str) -> SceneRecord | None:
     """Return the record of a scene that was given up after it had cost too many workers; None for all others."""
     try:
-        manifest = read_scene_record(store, recipe, location)
+        record = read_scene_record(store, recipe, location)
     except ProductMissingError:
         return None
-    return manifest if manifest.get("quarantined") else None
+    return record if record.is_quarantined else None
 
 
-def failed_manifest(location: str, reason: str, message: str, dropped: Sequence[DroppedView] = ()) -> Manifest:
+def failed_record(location: str, reason: str, message: str, dropped: Sequence[DroppedView] = ()) -> SceneRecord:
     """Return the record of a scene that could not be run, with the views that could not be used."""
-    return {
-        "scene": scene_name(location),
-        "location": location,
-        "outcome": "failed",
-        "reason": f"{reason}: {message}",
-        "dropped": [[view.id, view.reason, view.message] for view in dropped],
-        "lifted": [],
-        "scores": [],
-        "computed": {},
-    }
+    return SceneRecord(scene_name(location), location, "failed", f"{reason}: {message}", dropped=tuple(dropped))
 
 
 def _read(location: str) -> Scene:
@@ -196,12 +185,7 @@ def named_scene(scene: Scene, location: str, recipe: Recipe) -> Scene:
     return replace(scene, id=f"{scene.id}-{digest(location)[:6]}") if is_shared else scene
 
 
-def named_products(manifest: Manifest) -> list[str]:
-    """Return the products that a scene's record rests on; what it was computed from (features, tracks) is a cache."""
-    return [*(path for product in manifest["lifted"] for path in product["parts"]), *manifest["scores"]]
-
-
-def standing_manifest(store: Store, key: str, inputs: str) -> Manifest | None:
+def standing_record(store: Store, key: str, inputs: str) -> SceneRecord | None:
     """Return a scene's record if the scene is done for the inputs of now and everything the record names is there.
 
     Scores are read, for tables are made of them. Of arrays the marker is looked at, no more: that a chunk is gone or
@@ -212,15 +196,11 @@ def standing_manifest(store: Store, key: str, inputs: str) -> Manifest | None:
         key: The record, see ``scene_record_path``.
         inputs: Digest of what the scene depends on now.
     """
-    try:
-        manifest: Manifest = json.loads(store.read_bytes(key))
-    except (ProductMissingError, ValueError):
-        # A record is a cache: one that does not parse is none.
+    record = SceneRecord.parsed(read_or_nothing(store, key))
+    if record is None or not record.is_ok or record.inputs != inputs:
         return None
-    if manifest["outcome"] != "ok" or manifest["inputs"] != inputs:
+    if any(committed(store, path) is None for path in record.paths):
         return None
-    if any(committed(store, path) is None for path in named_products(manifest)):
-        return None
-    for path in manifest["scores"]:
+    for path in record.scores:
         read_document(store, path)
-    return {**manifest, "computed": {}}
+    return replace(record, computed={})

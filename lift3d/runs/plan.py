@@ -14,7 +14,7 @@ from lift3d.pipeline.inputs import SceneInputs
 from lift3d.pipeline.models import Models
 from lift3d.pipeline.targets import choose_targets
 from lift3d.pipeline.weigh import wants_guide
-from lift3d.runs.driver import named_scene, standing_manifest
+from lift3d.runs.driver import named_scene, standing_record
 from lift3d.runs.planned_bytes import (
     ASSUMED_CHANNELS,
     Peak,
@@ -229,7 +229,7 @@ def _missing(
     if store is None:
         return {operator.spec.name: len(scene.views) for operator in models.operators}, False
     inputs = SceneInputs(scene, store, recipe.image_height)
-    if standing_manifest(store, scene_record_path(recipe, location), models.digest_of(inputs, recipe)) is not None:
+    if standing_record(store, scene_record_path(recipe, location), models.digest_of(inputs, recipe)) is not None:
         return {operator.spec.name: 0 for operator in models.operators}, True
     missing = {
         operator.spec.name: sum(not inputs.features_committed(operator, view) for view in inputs.views)

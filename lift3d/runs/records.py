@@ -1,12 +1,11 @@
 """Which products the runs of a store rest on, read from the records of their scenes."""
 
-import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from lift3d.domain.records import SceneRecord
 from lift3d.errors import ConfigError, ProductMissingError
-from lift3d.runs.driver import named_products
 from lift3d.storage import layout
 from lift3d.storage.location import Store
 
@@ -46,8 +45,7 @@ def run_records(store: Store, run_id: str | None = None) -> Iterator[RunRecord]:
 
 def _record(store: Store, key: str) -> RunRecord:
     try:
-        return RunRecord(key, tuple(named_products(json.loads(store.read_bytes(key)))))
+        record = SceneRecord.parsed(store.read_bytes(key))
     except ProductMissingError:
         return RunRecord(key, ())
-    except (ValueError, TypeError, KeyError) as error:
-        return RunRecord(key, (), f"is not the record of a scene ({type(error).__name__})")
+    return RunRecord(key, (), "is not the record of a scene") if record is None else RunRecord(key, record.paths)

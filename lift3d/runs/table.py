@@ -11,14 +11,13 @@ where a writer was killed, nor in which order scenes were finished: the same rec
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 from lift3d.config import Recipe, parse_recipe
 from lift3d.domain.keys import digest, digest_bytes
-from lift3d.domain.scores import ScoreRow
+from lift3d.domain.records import SceneRecord
 from lift3d.errors import DamagedProductError, ProductMissingError
 from lift3d.runs.record_index import (
     READS_AT_ONCE,
@@ -35,8 +34,6 @@ from lift3d.storage.location import Store
 from lift3d.tables import dataset_table
 from lift3d.tables.dataset_table import SCENES_PER_PART, PartEntry
 from lift3d.tables.schema import DataFrame, ScoreTable
-
-Manifest = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +72,7 @@ def scene_table_path(recipe: Recipe, location: str) -> str:
     return f"{layout.run_path(recipe.run_id)}/tables/{digest(location)}.parquet"
 
 
-def read_run(store: Store, run_id: str) -> tuple[Recipe, list[Manifest]]:
+def read_run(store: Store, run_id: str) -> tuple[Recipe, list[SceneRecord]]:
     """Return the recipe of a run and the records of its scenes so far, in the recipe's order.
 
     Raises:
@@ -86,7 +83,8 @@ def read_run(store: Store, run_id: str) -> tuple[Recipe, list[Manifest]]:
     keys = [key for location in recipe.scenes if (key := scene_record_path(recipe, location)) in present]
     with ThreadPoolExecutor(READS_AT_ONCE) as pool:
         contents = pool.map(lambda key: read_or_nothing(store, key), keys)
-        return recipe, [json.loads(content) for content in contents if content]
+        records = (SceneRecord.parsed(content) for content in contents)
+        return recipe, [record for record in records if record is not None]
 
 
 def list_runs(store: Store) -> list[str]:
@@ -151,27 +149,30 @@ def dataset_tables(store: Store, dataset: Dataset) -> Iterator[ScoreTable]:
         yield dataset_table.named_table(part, dataset.names)
 
 
-def write_scene_table(store: Store, recipe: Recipe, manifest: Mapping[str, Any], record: bytes) -> None:
+def write_scene_table(store: Store, recipe: Recipe, record: SceneRecord, content: bytes) -> None:
     """Write the rows of a scene beside its record, so that tables of many scenes are made of one read per scene.
 
     Args:
         store: Where the record was just written.
         recipe: Of the run.
-        manifest: The scene's record.
-        record: The record as it was written.
+        record: The scene's record.
+        content: The record as it was written.
     """
     try:
-        table = ScoreTable.from_rows(scene_rows(store, recipe, manifest))
+        table = ScoreTable.from_rows(scene_rows(store, recipe, record))
     except (ProductMissingError, DamagedProductError):
         # The scene is done and recorded; who makes the table meets the damage and says so.
         return
-    content = dataset_table.write_scene_table(table, digest_bytes(record))
-    write_cache(store, scene_table_path(recipe, manifest["location"]), content)
+    rows = dataset_table.write_scene_table(table, digest_bytes(content))
+    write_cache(store, scene_table_path(recipe, record.location), rows)
 
 
-def unique_names(manifests: Sequence[Mapping[str, Any]]) -> list[str]:
+def unique_names(records: Iterable[SceneRecord]) -> list[str]:
     """Return a name per scene of a run: its own, with a digest of its location where several have the same."""
-    named = [(manifest["scene"], manifest["location"]) for manifest in manifests]
+    return _told_apart([(record.scene, record.location) for record in records])
+
+
+def _told_apart(named: Sequence[tuple[str, str]]) -> list[str]:
     count = Counter(name for name, _ in named)
     return [name if count[name] == 1 else f"{name}-{digest(location)[:6]}" for name, location in named]
 
@@ -185,8 +186,8 @@ def _planned(store: Store, recipe: Recipe) -> Dataset:
         entry = records.get(scene_record_path(recipe, location))
         if entry is not None and entry.outcome != "unreadable":
             parts.setdefault(f"part-{place // SCENES_PER_PART:05d}.parquet", {})[location] = entry.digest
-            scenes.append({"scene": entry.scene, "location": location})
-    names = {one["location"]: name for one, name in zip(scenes, unique_names(scenes), strict=True)}
+            scenes.append((entry.scene, location))
+    names = {location: name for (_, location), name in zip(scenes, _told_apart(scenes), strict=True)}
     return Dataset(recipe, names, parts, known_parts(store, recipe.run_id))
 
 
@@ -228,8 +229,11 @@ def _scene_table(store: Store, dataset: Dataset, name: str, location: str) -> tu
     if table is not None:
         return table, record
     content = store.read_bytes(scene_record_path(dataset.recipe, location))
+    found = SceneRecord.parsed(content)
+    if found is None:
+        raise ProductMissingError(f"The record of '{location}' is damaged. Run the scene again.")
     record = digest_bytes(content)
-    rows: list[ScoreRow] = scene_rows(store, dataset.recipe, {**json.loads(content), "location": location})
+    rows = scene_rows(store, dataset.recipe, replace(found, location=location))
     table = ScoreTable.from_rows(rows)
     write_cache(store, path, dataset_table.write_scene_table(table, record))
     return table, record

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from lift3d.domain.camera import Camera
 from lift3d.domain.keys import SceneId, ViewId
-from lift3d.domain.scene import DepthRange, DroppedView, Scene, View
+from lift3d.domain.records import DroppedView
+from lift3d.domain.scene import DepthRange, Scene, View
 from lift3d.errors import CameraError, SceneError, SceneFormatError
 from lift3d.scenes.depth_range import estimate_depth_range
 from lift3d.scenes.images import FileFrame, image_size

@@ -14,11 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from lift3d.domain.keys import digest_bytes
+from lift3d.domain.records import SceneRecord
 from lift3d.errors import Lift3dError
 from lift3d.tables.schema import COLUMNS, ScoreTable, arrow_schema
 
 # Raised when the same record would give other rows, or a file below another meaning: old ones are then made again.
-TABLE_VERSION = 1
+TABLE_VERSION = 2
 # Scenes whose rows lie in one file. With a few hundred rows per scene a part is some megabytes and its rows take some
 # hundred megabytes in memory; 10 000 scenes make 40 parts.
 SCENES_PER_PART = 256
@@ -54,13 +55,11 @@ class RecordEntry:
     @classmethod
     def of(cls, content: bytes, size: int, modified: float, is_settled: bool) -> "RecordEntry":
         """Describe a record, as it was listed."""
-        try:
-            manifest = json.loads(content)
-            said = (str(manifest["scene"]), str(manifest["outcome"]), str(manifest["reason"]))
-            is_quarantined = bool(manifest.get("quarantined"))
-        except (ValueError, TypeError, KeyError, AttributeError):
-            said, is_quarantined = ("", "unreadable", ""), False
-        return cls(size, modified, is_settled, digest_bytes(content), *said, is_quarantined)
+        record = SceneRecord.parsed(content)
+        said = ("", "unreadable", "", False)
+        if record is not None:
+            said = (record.scene, record.outcome, record.reason, record.is_quarantined)
+        return cls(size, modified, is_settled, digest_bytes(content), *said)
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,10 +76,8 @@ def _finest(scenes: Sequence[LiftedScene]) -> LiftedScene:
 
 def _cell_count(one: LiftedScene) -> int:
     """Return the cells of an operator's grid, from attributes alone: no array is read."""
-    record = next(
-        entry for entry in one.manifest["lifted"] if (entry["operator"], entry["lifter"]) == (one.operator, one.lifter)
-    )
-    views = [view for path in record["parts"][:1] for view in open_product(one.store, path).attrs["views"]]
+    parts = one.record.parts(one.operator, one.lifter)[:1]
+    views = [view for path in parts for view in open_product(one.store, path).attrs["views"]]
     return max((view["grids"][0]["rows"] * view["grids"][0]["cols"] for view in views), default=0)
 
 

@@ -15,6 +15,7 @@ from ray._private.authentication_test_utils import reset_auth_token_state
 from flows.progress import Listener
 from flows.ray_jobs import JobSupervisor, client_of, job_prefix, stop_jobs
 from lift3d.config import Execution, Recipe
+from lift3d.domain.records import SceneRecord
 from lift3d.errors import ConfigError, WorkerLostError
 from lift3d.runs.driver import begin_run, run_serially
 from lift3d.storage.location import open_store
@@ -51,15 +52,15 @@ def test_a_job_equals_the_serial_run_and_is_found_again(cluster: RayCluster, tmp
     run_serially(recipe, Execution(store=str(tmp_path / "serial")))
     told: list[str] = []
     supervisor = _supervisor(cluster, tmp_path, recipe, began_at=0.0)
-    manifests = supervisor.run_batch(SCENES, Listener(lambda manifest: told.append(manifest["location"])))
-    assert [manifest["location"] for manifest in manifests] == list(SCENES)
+    records = supervisor.run_batch(SCENES, Listener(lambda record: told.append(record.location)))
+    assert [record.location for record in records] == list(SCENES)
     assert sorted(told) == sorted(SCENES)
     assert committed_content(_store(tmp_path)) == committed_content(open_store(str(tmp_path / "serial")))
     # The same flow accepts what succeeded; a later one looks again, and computes nothing.
-    assert supervisor.run_batch(SCENES, Listener()) == manifests
+    assert supervisor.run_batch(SCENES, Listener()) == records
     assert _attempts(cluster, tmp_path, recipe) == 1
     later = _supervisor(cluster, tmp_path, recipe, began_at=time.time()).run_batch(SCENES, Listener())
-    assert {str(manifest["computed"]) for manifest in later} == {"{}"} or later == manifests
+    assert {str(record.computed) for record in later} == {"{}"} or later == records
     assert _attempts(cluster, tmp_path, recipe) == 2
 
 
@@ -85,7 +86,7 @@ def test_a_killed_job_is_followed_by_the_next_attempt(cluster: RayCluster, tmp_p
     for driver in _drivers():
         driver.send_signal(signal.SIGKILL)
     run.end()
-    assert [manifest["outcome"] for manifest in run.manifests] == ["ok"]
+    assert [record.outcome for record in run.records] == ["ok"]
     assert _attempts(cluster, tmp_path, recipe) == 2
 
 
@@ -111,7 +112,7 @@ def test_two_supervisors_share_one_job(cluster: RayCluster, tmp_path: Path) -> N
     _wait(lambda: _attempts(cluster, tmp_path, recipe) == 1)
     second = _Running(_supervisor(cluster, tmp_path, recipe, began_at=0.0), SCENES)
     assert (first.end(), second.end()) == (None, None)
-    assert first.manifests == second.manifests
+    assert first.records == second.records
     assert _attempts(cluster, tmp_path, recipe) == 1
 
 
@@ -149,7 +150,7 @@ class _Running:
     """A supervisor at work in a thread."""
 
     def __init__(self, supervisor: JobSupervisor, scenes: tuple[str, ...]) -> None:
-        self.manifests: list[dict[str, object]] = []
+        self.records: list[SceneRecord] = []
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._run, args=(supervisor, scenes), daemon=True)
         self._thread.start()
@@ -161,7 +162,7 @@ class _Running:
 
     def _run(self, supervisor: JobSupervisor, scenes: tuple[str, ...]) -> None:
         try:
-            self.manifests = supervisor.run_batch(scenes, Listener())
+            self.records = supervisor.run_batch(scenes, Listener())
         except Exception as error:
             self._error = error
 

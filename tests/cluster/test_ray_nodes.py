@@ -44,7 +44,7 @@ def cluster() -> Iterator[RayCluster]:
 @pytest.fixture(scope="module")
 def serial(tmp_path_factory: pytest.TempPathFactory) -> Store:
     url = str(tmp_path_factory.mktemp("serial") / "store")
-    assert {manifest["outcome"] for manifest in run_serially(RECIPE, Execution(store=url))} == {"ok"}
+    assert {record.outcome for record in run_serially(RECIPE, Execution(store=url))} == {"ok"}
     return open_store(url)
 
 

@@ -54,7 +54,7 @@ ROWS = tuple(
             ),
             (
                 "A stored chunk is gone or empty",
-                "The manifest shows it; a fill value is never taken for a measurement",
+                "The record shows it; a fill value is never taken for a measurement",
             ),
             (
                 "The disk or the quota is full",

@@ -11,8 +11,8 @@ from PIL import Image
 
 from lift3d.cli.run import exit_code, scene_line
 from lift3d.config import parse_recipe
+from lift3d.domain.records import SceneRecord
 from lift3d.errors import ConfigError
-from lift3d.runs.driver import Manifest
 from lift3d.runs.table import run_table
 from lift3d.storage.location import open_store
 from tests.support.captures import HEIGHT, WIDTH, capture, transforms, write_images, write_json
@@ -31,7 +31,7 @@ def write(folder: Path, spoil: Spoil | None = None, **shared: Any) -> Path:
     return folder
 
 
-def run(location: str | Path, store: Path, **fields: Any) -> Manifest:
+def run(location: str | Path, store: Path, **fields: Any) -> SceneRecord:
     recipe = small_recipe(scenes=[str(location)], operators=["rgb"], **{"lifters": ["nearest_view"], **fields})
     return run_into(str(store), recipe)[0]
 
@@ -59,9 +59,9 @@ def outside(folder: Path, frames: list[dict[str, Any]]) -> None:
 @pytest.mark.fault(24, "one of four frames: a pose at 1e300 or 10**400, no name, an empty file, or a name outside")
 @pytest.mark.parametrize("spoil", [far_away, beyond_floats, without_a_name, empty_file, outside])
 def test_one_bad_view_is_dropped_with_a_reason_and_the_others_go_on(tmp_path: Path, spoil: Spoil) -> None:
-    manifest = run(write(tmp_path / "scene", spoil), tmp_path / "store")
-    assert (manifest["outcome"], manifest["view_count"], len(manifest["dropped"])) == ("ok", 3, 1)
-    assert "1 view dropped, such as" in scene_line(manifest)
+    record = run(write(tmp_path / "scene", spoil), tmp_path / "store")
+    assert (record.outcome, record.view_count, len(record.dropped)) == ("ok", 3, 1)
+    assert "1 view dropped, such as" in scene_line(record)
 
 
 def all_black(folder: Path, frames: list[dict[str, Any]]) -> None:
@@ -72,9 +72,9 @@ def all_black(folder: Path, frames: list[dict[str, Any]]) -> None:
 
 def test_a_scene_that_fails_keeps_a_row_for_each_view_that_made_it_fail(tmp_path: Path) -> None:
     location = write(tmp_path / "scene", all_black)
-    manifest = run(location, tmp_path / "store")
-    assert manifest["outcome"] == "failed"
-    assert "no valid pixel" in scene_line(manifest)
+    record = run(location, tmp_path / "store")
+    assert record.outcome == "failed"
+    assert "no valid pixel" in scene_line(record)
     recipe = small_recipe(scenes=[str(location)], operators=["rgb"], lifters=["nearest_view"])
     rows = run_table(open_store(str(tmp_path / "store")), recipe.run_id).frame
     assert (rows["metric"] == "usable_view").sum() == 4
@@ -84,10 +84,10 @@ def test_a_scene_that_fails_keeps_a_row_for_each_view_that_made_it_fail(tmp_path
 @pytest.mark.fault(29, "all frames are unusable, or there are none")
 @pytest.mark.parametrize("shared", [{"w": 10**400}, {"fl_x": 1e300}, {"fl_x": -5.0}, {"frames": []}])
 def test_a_scene_without_a_usable_view_says_why(tmp_path: Path, shared: dict[str, Any]) -> None:
-    manifest = run(write(tmp_path / "scene", **shared), tmp_path / "store")
-    assert manifest["outcome"] == "failed"
-    assert "no usable view." in manifest["reason"]
-    assert len(manifest["reason"]) < 400
+    record = run(write(tmp_path / "scene", **shared), tmp_path / "store")
+    assert record.outcome == "failed"
+    assert "no usable view." in record.reason
+    assert len(record.reason) < 400
 
 
 @pytest.mark.fault(28, "a folder named in Chinese, with markup and formulas")
@@ -96,10 +96,10 @@ def test_names_are_no_markup_no_formula_and_in_any_script(tmp_path: Path) -> Non
     from lift3d.scenes.catalog import read_scene
 
     location = write(tmp_path / "漢字 [red] $\\x$ :x:")
-    manifest = run(location, tmp_path / "store")
-    assert r"\[red]" in scene_line(manifest)
+    record = run(location, tmp_path / "store")
+    assert r"\[red]" in scene_line(record)
     recipe = small_recipe(scenes=[str(location)], operators=["rgb"], lifters=["nearest_view"])
-    sheet = draw_contact_sheet(read_scene(str(location)), recipe, manifest, "rgb", open_store(str(tmp_path / "store")))
+    sheet = draw_contact_sheet(read_scene(str(location)), recipe, record, "rgb", open_store(str(tmp_path / "store")))
     assert sheet.startswith(b"\x89PNG")
 
 
@@ -111,10 +111,10 @@ def test_a_record_is_called_what_the_recipe_calls_the_scene(tmp_path: Path, monk
 
 
 def test_a_scene_that_no_lifter_could_run_on_is_not_lifted(tmp_path: Path) -> None:
-    manifest = run(write(tmp_path / "scene"), tmp_path / "store", lifters=["depth_mean"])
-    assert manifest["outcome"] == "ok"
-    assert exit_code([manifest]) == 1
-    assert "needs-depth" in scene_line(manifest)
+    record = run(write(tmp_path / "scene"), tmp_path / "store", lifters=["depth_mean"])
+    assert record.is_ok
+    assert exit_code([record]) == 1
+    assert "needs-depth" in scene_line(record)
 
 
 def test_a_recipe_that_is_no_list_is_told_so_in_yamls_words() -> None:

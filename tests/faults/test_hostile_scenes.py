@@ -15,7 +15,7 @@ from lift3d.domain.camera import ImageSize
 from lift3d.domain.keys import digest_bytes
 from lift3d.domain.scene import Scene
 from lift3d.errors import ImageError, SceneFormatError
-from lift3d.runs.driver import failed_manifest, to_record
+from lift3d.runs.driver import failed_record
 from lift3d.scenes import file_limits
 from lift3d.scenes.catalog import read_scene
 from lift3d.scenes.images import decode_color, decode_map
@@ -76,10 +76,10 @@ def test_a_cut_image_costs_its_view_and_the_run_says_so(folder: Path, tmp_path: 
     (folder / "images/000.jpg").write_bytes(stream.getvalue()[: len(stream.getvalue()) // 2])
     read(folder, "images/000.jpg")
     recipe = small_recipe(scenes=[str(folder)], operators=["rgb"], lifters=["nearest_view"])
-    (manifest,) = run_into(str(tmp_path / "store"), recipe)
-    assert (manifest["outcome"], manifest["view_count"]) == ("ok", 3)
-    assert [view[:2] for view in manifest["dropped"]] == [["000", "image"]]
-    assert "1 view dropped, such as '000'" in scene_line(manifest)
+    (record,) = run_into(str(tmp_path / "store"), recipe)
+    assert (record.outcome, record.view_count) == ("ok", 3)
+    assert [(view.id, view.reason) for view in record.dropped] == [("000", "image")]
+    assert "1 view dropped, such as '000'" in scene_line(record)
 
 
 @pytest.mark.fault(27, "a PNG whose text, or whose colour profile, unpacks from kilobytes to 20 megabytes")
@@ -102,9 +102,9 @@ def test_what_a_png_carries_besides_pixels_is_not_unpacked(tmp_path: Path, kind:
 def test_one_view_is_too_few_and_that_is_said(tmp_path: Path) -> None:
     captures.write_transforms(tmp_path / "scene", captures.capture(1))
     recipe = small_recipe(scenes=[str(tmp_path / "scene")], operators=["rgb"], lifters=["nearest_view"])
-    (manifest,) = run_into(str(tmp_path / "store"), recipe)
-    assert manifest["outcome"] == "failed"
-    assert "at least 2 usable views, got 1" in manifest["reason"]
+    (record,) = run_into(str(tmp_path / "store"), recipe)
+    assert record.outcome == "failed"
+    assert "at least 2 usable views, got 1" in record.reason
 
 
 def sparse(path: Path, head: bytes, size: int) -> Path:
@@ -182,8 +182,8 @@ def test_the_digest_of_a_file_is_that_of_its_bytes(tmp_path: Path) -> None:
 def test_names_that_no_file_can_have_are_dropped_and_can_be_shown(folder: Path, name: str) -> None:
     scene = read(folder, name)
     assert (len(scene.views), len(scene.dropped)) == (3, 1)
-    line = scene_line(failed_manifest(str(folder), "scene", "as an example", scene.dropped))
-    assert to_record(failed_manifest(str(folder), "scene", "as an example", scene.dropped))
+    line = scene_line(failed_record(str(folder), "scene", "as an example", scene.dropped))
+    assert failed_record(str(folder), "scene", "as an example", scene.dropped).to_bytes()
     assert line.encode()
     assert all(unicodedata.category(letter) != "Cc" for letter in line)
 
@@ -198,9 +198,9 @@ def test_harmless_names_are_kept_and_keys_are_ascii(tmp_path: Path) -> None:
     )
     assert [view.id for view in read_scene(str(folder)).views] == names
     recipe = small_recipe(scenes=[str(folder)], operators=["rgb"], lifters=["nearest_view"])
-    (manifest,) = run_into(str(tmp_path / "store"), recipe)
-    assert manifest["outcome"] == "ok"
-    assert manifest["scene"] == unicodedata.normalize("NFC", folder.name)
+    (record,) = run_into(str(tmp_path / "store"), recipe)
+    assert record.is_ok
+    assert record.scene == unicodedata.normalize("NFC", folder.name)
     written = [path.relative_to(tmp_path / "store") for path in (tmp_path / "store").rglob("*")]
     assert all(str(path).isascii() and ".." not in path.parts for path in written)
 

@@ -12,11 +12,11 @@ from lift3d.cli.run import exit_code, scene_line
 from lift3d.config import Recipe
 from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import FeatureGrid, FeatureMap
+from lift3d.domain.records import SceneRecord
 from lift3d.errors import ConfigError
 from lift3d.operators.catalog import build_operator
 from lift3d.operators.network_weights import read_weights
 from lift3d.pipeline.products import read_features, write_features
-from lift3d.runs.driver import Manifest
 from lift3d.runs.table import run_table
 from lift3d.storage.location import open_store
 from lift3d.storage.products import open_product
@@ -51,36 +51,34 @@ def files_of(folder: Path) -> dict[str, bytes]:
 def test_a_broken_promise_fails_the_scene_and_names_the_operator(
     tmp_path: Path, kind: str, name: str, reason: str
 ) -> None:
-    (manifest,) = run_into(str(tmp_path / "store"), recipe_with(kind, name))
-    assert manifest["outcome"] == "failed"
-    assert manifest["reason"].startswith(reason)
-    assert f"'{name}'" in manifest["reason"]
-    assert "View '" in manifest["reason"]
+    (record,) = run_into(str(tmp_path / "store"), recipe_with(kind, name))
+    assert record.outcome == "failed"
+    assert record.reason.startswith(reason)
+    assert f"'{name}'" in record.reason
+    assert "View '" in record.reason
 
 
 @pytest.mark.fault(30, "a plug-in gives a constant")
 def test_a_constant_is_an_answer(tmp_path: Path) -> None:
     recipe = recipe_with("Constant", "odd_constant")
-    (manifest,) = run_into(str(tmp_path / "store"), recipe)
+    (record,) = run_into(str(tmp_path / "store"), recipe)
     rows = run_table(open_store(str(tmp_path / "store")), recipe.run_id).frame
-    assert manifest["outcome"] == "ok"
+    assert record.is_ok
     assert (rows["outcome"] == "ok").any()
     assert rows.loc[rows["outcome"] == "ok", "value"].notna().all()
 
 
 @pytest.mark.fault(31, "a plug-in gives a million in every fourth row of its features")
 def test_what_float16_cannot_hold_is_its_largest_number(tmp_path: Path) -> None:
-    (manifest,) = run_into(str(tmp_path / "store"), recipe_with("TooLarge", "odd_large"))
-    assert manifest["outcome"] == "ok"
+    (record,) = run_into(str(tmp_path / "store"), recipe_with("TooLarge", "odd_large"))
+    assert record.is_ok
     store = open_store(str(tmp_path / "store"))
-    parts = [path for product in manifest["lifted"] for path in product["parts"]]
+    parts = [path for product in record.lifted for path in product.parts]
     largest = [float(np.nanmax(abs(open_product(store, path).array("features_0")))) for path in parts]
     assert largest == [65504.0] * len(parts)
     count = 4 * 3 * 6 * 32
-    assert manifest["computed"]["values of odd_large clamped to float16"] == count, (
-        "four views, three channels, six rows"
-    )
-    assert f"{count} values of odd_large clamped" in scene_line(manifest)
+    assert record.computed["values of odd_large clamped to float16"] == count, "four views, three channels, six rows"
+    assert f"{count} values of odd_large clamped" in scene_line(record)
     attrs = [
         open_product(store, path.removesuffix("/COMMIT.json")).attrs
         for path in store.list("scenes")
@@ -94,8 +92,8 @@ def test_the_first_answer_that_is_committed_stands(tmp_path: Path) -> None:
     recipe, url = recipe_with("Fickle", "odd_fickle"), str(tmp_path / "store")
     run_into(url, recipe)
     first = canonical_table(url, recipe)
-    (manifest,) = run_into(url, recipe)
-    assert manifest["computed"] == {}
+    (record,) = run_into(url, recipe)
+    assert record.computed == {}
     assert canonical_table(url, recipe) == first
     store = open_store(url)
     for value in (1.0, 2.0):
@@ -107,11 +105,11 @@ def test_the_first_answer_that_is_committed_stands(tmp_path: Path) -> None:
 @pytest.mark.fault(13, "an operator raises torch.OutOfMemoryError on one of two scenes, in a serial run")
 def test_a_scene_that_does_not_fit_costs_no_other(tmp_path: Path) -> None:
     recipe = recipe_with("NoMemory", "odd_memory", scenes=[ROOM, NARROW])
-    manifests = run_into(str(tmp_path / "store"), recipe)
-    assert [manifest["outcome"] for manifest in manifests] == ["failed", "ok"]
-    assert manifests[0]["reason"].startswith("out-of-memory: ")
-    assert "'odd_memory'" in manifests[0]["reason"]
-    assert exit_code(manifests) == 3
+    records = run_into(str(tmp_path / "store"), recipe)
+    assert [record.outcome for record in records] == ["failed", "ok"]
+    assert records[0].reason.startswith("out-of-memory: ")
+    assert "'odd_memory'" in records[0].reason
+    assert exit_code(records) == 3
     rows = run_table(open_store(str(tmp_path / "store")), recipe.run_id).frame
     assert rows.loc[rows["outcome"] == "failed", "reason"].str.contains("out-of-memory").tolist() == [True]
 
@@ -125,7 +123,7 @@ class Own(IdentityOperator):
 """
 
 
-def run_version(folder: Path, name: str, version: int = 1, weights: str = "a", **fields: object) -> Manifest:
+def run_version(folder: Path, name: str, version: int = 1, weights: str = "a", **fields: object) -> SceneRecord:
     plugin = folder / f"{name}.py"
     plugin.write_text(PLUGIN.format(version=version, weights=weights))
     given = {"scenes": [ROOM], "lifters": ["nearest_view"], "image_height": 24, "sources": 2, **fields}
@@ -133,8 +131,8 @@ def run_version(folder: Path, name: str, version: int = 1, weights: str = "a", *
     return run_into(str(folder / "store"), recipe)[0]
 
 
-def lifted_parts(manifest: Manifest) -> set[str]:
-    return {path for one in manifest["lifted"] if one["lifter"] != "raw2d" for path in one["parts"]}
+def lifted_parts(record: SceneRecord) -> set[str]:
+    return {path for one in record.lifted if one.lifter != "raw2d" for path in one.parts}
 
 
 @pytest.mark.fault(33, "between two runs: a raised stage_version, other weights, another setting of the recipe")
@@ -146,7 +144,7 @@ def test_what_changed_lies_beside_what_was(tmp_path: Path) -> None:
         after = run_version(tmp_path, f"changed_{number}", **change)  # type: ignore[arg-type]
         now = files_of(tmp_path / "store")
         assert {name: now[name] for name in kept} == kept
-        assert after["computed"]["lifted"] > 0
+        assert after.computed["lifted"] > 0
         for before in runs:
             assert lifted_parts(before).isdisjoint(lifted_parts(after))
             assert set(before["scores"]).isdisjoint(after["scores"])

@@ -1,6 +1,5 @@
 """Truths of the driver, with scenes whose location says what happens to them."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,9 @@ from flows.progress import Listener
 from flows.scene_workers import actor_factory
 from flows.worker_pool import WorkerPool
 from lift3d.config import Execution, Recipe
+from lift3d.domain.records import SceneRecord
 from lift3d.errors import BreakerError, ConfigError, UnknownNameError
-from lift3d.runs.table import scene_record_path
+from lift3d.runs.driver import read_scene_record
 from lift3d.storage.location import Store, open_store
 from tests.support.scene_fakes import prepare_fakes, prepare_nothing, tries_of, workers_of
 
@@ -39,7 +39,7 @@ class Mixed:
 
     store: Store
     recipe: Recipe
-    manifests: dict[str, Any] = field(default_factory=dict)
+    records: dict[str, SceneRecord] = field(default_factory=dict)
     order: list[str] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
     stages: set[tuple[object, ...]] = field(default_factory=set)
@@ -53,24 +53,24 @@ def mixed(ray_here: None, tmp_path_factory: pytest.TempPathFactory) -> Mixed:
     execution = Execution(store=url, workers=3, attempts=2, scene_deadline_s=4.0)
     found = Mixed(open_store(url, create=True), recipe)
     listener = Listener(
-        on_scene=lambda manifest: found.told.append(manifest["location"]),
+        on_scene=lambda record: found.told.append(record.location),
         on_stage=lambda *stage: found.stages.add(stage),
     )
-    manifests = run_batch(SCENES, recipe, execution, listener, prepare_fakes)
-    found.order = [manifest["location"] for manifest in manifests]
-    found.manifests = {manifest["location"]: manifest for manifest in manifests}
+    records = run_batch(SCENES, recipe, execution, listener, prepare_fakes)
+    found.order = [record.location for record in records]
+    found.records = {record.location: record for record in records}
     return found
 
 
-def test_manifests_come_in_the_order_of_the_recipe_and_are_told_once_each(mixed: Mixed) -> None:
+def test_records_come_in_the_order_of_the_recipe_and_are_told_once_each(mixed: Mixed) -> None:
     assert mixed.order == list(SCENES)
     assert sorted(mixed.told) == sorted(SCENES)
 
 
 @pytest.mark.usefixtures("ray_here")
 def test_models_are_kept_from_scene_to_scene(tmp_path: Path) -> None:
-    manifests = _run(tmp_path, scenes=("ok:a", "ok:b"))
-    assert len({manifest["worker"] for manifest in manifests}) == 1
+    records = _run(tmp_path, scenes=("ok:a", "ok:b"))
+    assert len({record.computed["worker"] for record in records}) == 1
 
 
 def test_stages_of_scenes_at_work_are_told(mixed: Mixed) -> None:
@@ -85,13 +85,13 @@ def test_a_worker_that_is_spoilt_is_never_used_again(mixed: Mixed, location: str
 
 @pytest.mark.fault(23, "scenes that kill their worker, run out of memory or time")
 def test_poison_is_quarantined_and_what_is_merely_wrong_is_not(mixed: Mixed) -> None:
-    quarantined = {name for name, manifest in mixed.manifests.items() if manifest.get("quarantined")}
+    quarantined = {name for name, record in mixed.records.items() if record.is_quarantined}
     assert quarantined == {"killed:2", "memory:5", "sleep:7", "device:10"}
 
 
 @pytest.mark.fault(30, "an operator that breaks its promise on one scene of many")
 def test_a_defect_costs_its_scene_one_try(mixed: Mixed) -> None:
-    assert mixed.manifests["defect:9"]["reason"] == "contract: Operator 'own' gives NaN for view 'v7'."
+    assert mixed.records["defect:9"].reason == "contract: Operator 'own' gives NaN for view 'v7'."
     assert tries_of(mixed.store, "defect:9") == 1
 
 
@@ -99,10 +99,10 @@ def test_a_defect_costs_its_scene_one_try(mixed: Mixed) -> None:
 @pytest.mark.fault(16, "a scene that sleeps for ever")
 @pytest.mark.usefixtures("ray_here")
 def test_a_scene_that_hangs_loses_its_worker_and_then_is_given_up(tmp_path: Path) -> None:
-    manifests = _run(tmp_path, scenes=("sleep:a", "ok:b"), heartbeat_s=2.0, attempts=2)
-    assert manifests[0]["reason"].startswith("worker-lost: A worker finished nothing for heartbeat_s=2 s")
-    assert manifests[0]["quarantined"]
-    assert manifests[1]["outcome"] == "ok"
+    records = _run(tmp_path, scenes=("sleep:a", "ok:b"), heartbeat_s=2.0, attempts=2)
+    assert records[0].reason.startswith("worker-lost: A worker finished nothing for heartbeat_s=2 s")
+    assert records[0].is_quarantined
+    assert records[1].outcome == "ok"
     assert tries_of(open_store(str(tmp_path / "store")), "sleep:a") == 2
 
 
@@ -135,7 +135,7 @@ def test_workers_of_a_pool_outlive_a_batch(tmp_path: Path) -> None:
     recipe = Recipe(scenes=("ok:a", "ok:b"))
     execution = Execution(store=str(tmp_path / "store"), workers=1)
     with WorkerPool(recipe, execution, prepare_fakes) as pool:
-        pids = {run_batch([one], recipe, execution, pool=pool)[0]["worker"] for one in recipe.scenes}
+        pids = {run_batch([one], recipe, execution, pool=pool)[0].computed["worker"] for one in recipe.scenes}
     assert len(pids) == 1
 
 
@@ -154,35 +154,34 @@ def test_a_worker_that_nobody_asks_ends_itself(tmp_path: Path) -> None:
 
 
 def test_a_scene_that_always_loses_its_worker_is_given_up(mixed: Mixed) -> None:
-    assert mixed.manifests["killed:2"]["reason"].startswith("worker-lost: ")
+    assert mixed.records["killed:2"].reason.startswith("worker-lost: ")
     assert tries_of(mixed.store, "killed:2") == 2
 
 
 def test_a_deadline_stops_the_worker(mixed: Mixed) -> None:
-    assert mixed.manifests["sleep:7"]["reason"].startswith("deadline: ")
+    assert mixed.records["sleep:7"].reason.startswith("deadline: ")
     assert tries_of(mixed.store, "sleep:7") == 1
 
 
 @pytest.mark.fault(13, "an operator that runs out of memory")
 @pytest.mark.fault(14, "a scene whose memory never suffices, counted as Ray's own monitor is")
 def test_memory_that_does_not_suffice_is_tried_once_more_on_a_fresh_worker(mixed: Mixed) -> None:
-    assert mixed.manifests["memory:5"]["reason"].startswith("out-of-memory: ")
+    assert mixed.records["memory:5"].reason.startswith("out-of-memory: ")
     assert tries_of(mixed.store, "memory:5") == len(workers_of(mixed.store, "memory:5")) == 2
 
 
 def test_a_store_that_comes_back_is_waited_for(mixed: Mixed) -> None:
-    assert mixed.manifests["unavailable-once:6"]["outcome"] == "ok"
+    assert mixed.records["unavailable-once:6"].outcome == "ok"
 
 
 def test_the_rest_is_done_whatever_fails(mixed: Mixed) -> None:
-    failed = {name for name, manifest in mixed.manifests.items() if manifest["outcome"] == "failed"}
+    failed = {name for name, record in mixed.records.items() if record.outcome == "failed"}
     assert failed == {"killed:2", "missing:4", "memory:5", "sleep:7", "defect:9", "device:10"}
 
 
 def test_what_the_driver_gave_up_is_recorded_in_the_store(mixed: Mixed) -> None:
     for location in ("killed:2", "missing:4", "memory:5", "sleep:7", "device:10"):
-        recorded = json.loads(mixed.store.read_bytes(scene_record_path(mixed.recipe, location)))
-        assert recorded == mixed.manifests[location]
+        assert read_scene_record(mixed.store, mixed.recipe, location) == mixed.records[location]
 
 
 @pytest.mark.usefixtures("ray_here")
@@ -211,9 +210,9 @@ def test_a_cluster_that_lost_its_room_in_mid_run_is_an_error_not_a_wait(
     execution = Execution(store=str(tmp_path / "store"), workers=1)
     with WorkerPool(recipe, execution, prepare_fakes) as pool:
 
-        def told(manifest: dict[str, Any]) -> None:
+        def told(record: SceneRecord) -> None:
             # From here on new workers ask for more than there is, as where the last machine is gone.
-            done.append(manifest["location"])
+            done.append(record.location)
             monkeypatch.setattr(batch_driver, "_WORKER_WITHIN_S", 1.0)
             pool._make_actor = actor_factory(
                 recipe, execution.model_copy(update={"cpus_per_worker": 1000.0}), pool.store, prepare_fakes

@@ -1,14 +1,14 @@
 """Scenes on workers, one of them killed and every third scene unusable, against the same recipe in one process."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 
 from flows.batch_driver import run_batch
 from lift3d.config import Execution, Recipe
+from lift3d.domain.records import SceneRecord
 from lift3d.runs.driver import begin_run, run_serially
 from lift3d.runs.table import run_table
 from lift3d.storage.location import Store, open_store
@@ -21,8 +21,8 @@ class Both:
     recipe: Recipe
     serial: Store
     distributed: Store
-    serial_manifests: list[dict[str, Any]]
-    distributed_manifests: list[dict[str, Any]]
+    serial_records: list[SceneRecord]
+    distributed_records: list[SceneRecord]
 
 
 @pytest.fixture(scope="module")
@@ -38,14 +38,14 @@ def both(ray_here: None, tmp_path_factory: pytest.TempPathFactory) -> Both:
     serial = Execution(store=str(folder / "serial"))
     distributed = Execution(store=str(folder / "distributed"), workers=2)
     stores = [open_store(one.store, create=True) for one in (serial, distributed)]
-    serial_manifests = run_serially(recipe, serial)
+    serial_records = run_serially(recipe, serial)
     begin_run(recipe, stores[1])
-    manifests = run_batch(recipe.scenes, recipe, distributed, prepare=prepare_killed_once)
-    return Both(recipe, *stores, serial_manifests, manifests)
+    records = run_batch(recipe.scenes, recipe, distributed, prepare=prepare_killed_once)
+    return Both(recipe, *stores, serial_records, records)
 
 
 def test_every_third_scene_fails_and_the_run_completes(both: Both) -> None:
-    outcomes = [manifest["outcome"] for manifest in both.distributed_manifests]
+    outcomes = [record.outcome for record in both.distributed_records]
     assert outcomes == ["ok", "ok", "failed", "ok", "ok"]
 
 
@@ -66,14 +66,14 @@ def test_the_canonical_tables_are_equal(both: Both) -> None:
     pd.testing.assert_frame_equal(*tables, check_exact=True)
 
 
-def test_manifests_are_equal_but_for_what_was_computed(both: Both) -> None:
-    for serial, distributed in zip(both.serial_manifests, both.distributed_manifests, strict=True):
-        assert {**serial, "computed": {}} == {**distributed, "computed": {}}
+def test_records_are_equal_but_for_what_was_computed(both: Both) -> None:
+    for serial, distributed in zip(both.serial_records, both.distributed_records, strict=True):
+        assert replace(serial, computed={}) == replace(distributed, computed={})
 
 
 def test_the_serial_driver_finds_nothing_left_to_do_in_the_store_of_the_workers(both: Both) -> None:
     again = run_serially(both.recipe, Execution(store=both.distributed.url))
-    assert all(manifest["computed"] == {} for manifest in again)
+    assert all(record.computed == {} for record in again)
 
 
 def _scenes(folder: Path, count: int) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """What the supervisor of jobs counts over the batches of a run; jobs themselves are in tests/cluster."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from flows import ray_jobs
 from flows.progress import Listener
 from lift3d.config import Execution, Recipe
 from lift3d.errors import BreakerError
-from lift3d.runs.driver import begin_run, failed_manifest, to_record
+from lift3d.runs.driver import begin_run, failed_record
 from lift3d.runs.table import scene_record_path
 from lift3d.storage.location import open_store
 
@@ -20,7 +21,7 @@ SCENES = tuple(f"/captures/{number}" for number in range(9))
 @pytest.mark.fault(22, "scenes of several jobs fail alike")
 def test_scenes_that_fail_alike_in_several_jobs_stop_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     supervisor, told = _supervisor(tmp_path, monkeypatch, breaker_failures=5), []
-    listener = Listener(lambda manifest: told.append(manifest["location"]))
+    listener = Listener(lambda record: told.append(record.location))
     supervisor.run_batch(SCENES[:3], listener)
     with pytest.raises(BreakerError, match="5 of 5 finished scenes failed alike"):
         supervisor.run_batch(SCENES[3:], listener)
@@ -28,7 +29,7 @@ def test_scenes_that_fail_alike_in_several_jobs_stop_the_run(tmp_path: Path, mon
 
 
 def test_scenes_that_an_earlier_run_gave_up_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    supervisor = _supervisor(tmp_path, monkeypatch, breaker_failures=5, quarantined=True)
+    supervisor = _supervisor(tmp_path, monkeypatch, breaker_failures=5, is_quarantined=True)
     assert len(supervisor.run_batch(SCENES, Listener())) == len(SCENES)
 
 
@@ -42,7 +43,7 @@ def _supervisor(
     store = open_store(str(tmp_path / "store"), create=True)
     begin_run(recipe, store)
     for location in SCENES:
-        record = {**failed_manifest(location, "image", f"'{location}' is no picture"), **fields}
-        store.write_bytes(scene_record_path(recipe, location), to_record(record))
+        record = replace(failed_record(location, "image", f"'{location}' is no picture"), **fields)
+        store.write_bytes(scene_record_path(recipe, location), record.to_bytes())
     execution = Execution(store=store.url, ray_address="http://127.0.0.1:8265", breaker_failures=breaker_failures)
     return ray_jobs.JobSupervisor(recipe, execution, began_at=time.time())

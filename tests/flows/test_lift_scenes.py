@@ -76,10 +76,10 @@ def test_from_this_process_every_scene_is_told_and_returned_even_if_none_is_usab
     told: list[dict[str, Any]] = []
     recipe = Recipe(scenes=(unusable,), lifters=("nearest_view",))
     execution = Execution(store=str(tmp_path / "store"), workers=1)
-    manifests = run_flow(recipe, execution, told.append, lambda stage, done, total: None)
-    assert told == manifests
-    assert manifests[0]["outcome"] == "failed"
-    assert read_run(open_store(execution.store), recipe.run_id) == (recipe, manifests)
+    records = run_flow(recipe, execution, told.append, lambda stage, done, total: None)
+    assert told == records
+    assert records[0].outcome == "failed"
+    assert read_run(open_store(execution.store), recipe.run_id) == (recipe, records)
 
 
 @pytest.mark.usefixtures("prefect_here")
@@ -87,8 +87,8 @@ def test_a_scene_may_be_named_by_a_relative_path(tmp_path: Path) -> None:
     write_transforms(tmp_path / "scene", capture())
     relative = os.path.relpath(tmp_path / "scene")
     recipe = Recipe(scenes=(relative,), lifters=("nearest_view",), image_height=24)
-    (manifest,) = run_flow(recipe, Execution(store=str(tmp_path / "store"), workers=1), _ignore, _ignore)
-    assert (manifest["location"], manifest["outcome"]) == (relative, "ok")
+    (record,) = run_flow(recipe, Execution(store=str(tmp_path / "store"), workers=1), _ignore, _ignore)
+    assert (record.location, record.outcome) == (relative, "ok")
 
 
 @pytest.mark.usefixtures("prefect_here")

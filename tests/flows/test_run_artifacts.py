@@ -10,6 +10,7 @@ import pytest
 from flows import run_artifacts
 from flows.artifact_texts import outcome_rows, outcome_words, progress_words, scores_page
 from flows.run_artifacts import RunArtifacts
+from lift3d.domain.records import SceneRecord
 from lift3d.errors import ProductMissingError
 from lift3d.results.tables import closing_table, headline_means
 from lift3d.runs.table import run_table
@@ -22,9 +23,9 @@ RECIPE = small_recipe(
 )
 
 
-def scene(name: str, reason: str = "") -> dict[str, str]:
+def scene(name: str, reason: str = "") -> SceneRecord:
     """Return what a flow keeps of a scene."""
-    return {"scene": name, "location": name, "outcome": "failed" if reason else "ok", "reason": reason}
+    return SceneRecord(name, name, "failed" if reason else "ok", reason)
 
 
 SCENES = [scene("room"), scene("desk|<b>", "image: 3 of `4` files\ndo not decode. Copy them again."), scene("shelf")]

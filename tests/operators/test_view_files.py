@@ -82,6 +82,6 @@ def test_a_run_lifts_them_and_no_picture_is_shown(folder, tmp_path):
         image_height=24,
     )
     (scene,) = run_into(str(tmp_path / "store"), recipe)
-    reasons = {one["lifter"]: one["reason"] for one in scene["lifted"]}
+    reasons = {one.lifter: one.reason for one in scene.lifted}
     assert reasons["render_then_2d"].startswith("not-comparable")
     assert not reasons["lift3d"]

@@ -5,7 +5,7 @@ import pytest
 from lift3d.config import Execution, parse_recipe
 from lift3d.errors import DamagedProductError
 from lift3d.runs.check_store import check_store
-from lift3d.runs.driver import named_products, run_serially
+from lift3d.runs.driver import run_serially
 from lift3d.storage.commit import committed
 from lift3d.storage.location import Store, open_store
 from lift3d.storage.opened import open_product
@@ -50,8 +50,8 @@ def undisturbed(tmp_path_factory):
     """Table and arrays of a run that nothing happened to."""
     url = str(tmp_path_factory.mktemp("undisturbed") / "store")
     recipe = small_recipe(**SMALL)
-    manifests = run_into(url, recipe)
-    return canonical_table(url, recipe), canonical_arrays(url, manifests)
+    records = run_into(url, recipe)
+    return canonical_table(url, recipe), canonical_arrays(url, records)
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -59,16 +59,16 @@ def undisturbed(tmp_path_factory):
 def test_a_run_computes_what_it_finds_damaged_again(tmp_path, undisturbed, kind, computed, damage):
     url, recipe = str(tmp_path / "store"), small_recipe(**SMALL)
     store = open_store(url, create=True)
-    manifests = run_into(url, recipe)
+    records = run_into(url, recipe)
     # What is missing makes the run read what is damaged.
     store.delete_prefix(f"runs/{recipe.run_id}")
-    for path in [path for path in named_products(manifests[0]) if kind == "features" or "/scores/" in path]:
+    for path in [path for path in records[0].paths if kind == "features" or "/scores/" in path]:
         store.delete_prefix(path)
     path, key = key_of(store, kind)
     damage(store, key)
     again = run_into(url, recipe)
-    assert again[0]["outcome"] == "ok"
-    assert computed.items() <= again[0]["computed"].items()
+    assert again[0].outcome == "ok"
+    assert computed.items() <= again[0].computed.items()
     assert (canonical_table(url, recipe), canonical_arrays(url, again)) == undisturbed
     assert check_store(url, checksums=True).is_clean
 
@@ -78,14 +78,14 @@ def test_damaged_scores_of_a_finished_scene_are_made_again(tmp_path, undisturbed
     url, recipe = str(tmp_path / "store"), small_recipe(**SMALL)
     run_into(url, recipe)
     flip(open_store(url), key_of(open_store(url), "scores", "document.json")[1])
-    assert run_into(url, recipe)[0]["computed"] == {"scores": 1}
+    assert run_into(url, recipe)[0].computed == {"scores": 1}
     assert canonical_table(url, recipe) == undisturbed[0]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_what_no_run_reads_is_found_by_the_audit_and_made_by_the_next_run(tmp_path, undisturbed, damage):
     url, recipe = str(tmp_path / "store"), small_recipe(**SMALL)
-    manifests = run_into(url, recipe)
+    records = run_into(url, recipe)
     store = open_store(url)
     path, key = key_of(store, "lifted")
     damage(store, key)
@@ -96,9 +96,9 @@ def test_what_no_run_reads_is_found_by_the_audit_and_made_by_the_next_run(tmp_pa
     assert [*found.damage] == found.repaired == [path]
     assert key in found.damage[path][0]
     assert [*check_store(url, checksums=True).gone.values()] == [[path]]
-    assert run_into(url, recipe)[0]["computed"] == {"lifted": 1}
+    assert run_into(url, recipe)[0].computed == {"lifted": 1}
     assert check_store(url, checksums=True).is_clean
-    assert (canonical_table(url, recipe), canonical_arrays(url, manifests)) == undisturbed
+    assert (canonical_table(url, recipe), canonical_arrays(url, records)) == undisturbed
 
 
 def test_what_is_damaged_again_and_again_is_a_failed_scene_and_the_others_go_on(tmp_path, monkeypatch):
@@ -109,12 +109,12 @@ def test_what_is_damaged_again_and_again_is_a_failed_scene_and_the_others_go_on(
         write(self, key, content[:-1] if "/scores/" not in key and "/lifted/" in key and "/c/" in key else content)
 
     monkeypatch.setattr(Store, "write_bytes", rotten)
-    manifests = run_into(
+    records = run_into(
         str(tmp_path / "store"), small_recipe(scenes=[ROOM, ROOM.replace("views=6", "views=1")], **SMALL)
     )
-    assert [one["outcome"] for one in manifests] == ["failed", "failed"]
-    assert manifests[0]["reason"].startswith("damaged: ")
-    assert manifests[1]["reason"].startswith("scene: ")
+    assert [one.outcome for one in records] == ["failed", "failed"]
+    assert records[0].reason.startswith("damaged: ")
+    assert records[1].reason.startswith("scene: ")
 
 
 @pytest.mark.fault(
@@ -128,19 +128,19 @@ def test_images_that_changed_are_not_answered_from_the_store(tmp_path):
         {"scenes": [str(folder)], "image_height": 48, "sources": 2, "target_mode": "heldout", **SMALL}
     )
     first = run_serially(recipe, Execution(store=str(tmp_path / "store")))[0]
-    assert first["outcome"] == "ok", first["reason"]
+    assert first.outcome == "ok", first.reason
     image = folder / "a.png"
     kept = image.read_bytes()
     image.write_bytes((folder / "b.png").read_bytes())
 
     second = run_serially(recipe, Execution(store=str(tmp_path / "store")))[0]
-    assert second["inputs"] != first["inputs"]
-    assert second["computed"]["features"] == 1
-    assert not set(named_products(second)) & set(named_products(first))
+    assert second.inputs != first.inputs
+    assert second.computed["features"] == 1
+    assert not set(second.paths) & set(first.paths)
     fresh = run_serially(recipe, Execution(store=str(tmp_path / "fresh")))[0]
     assert canonical_arrays(str(tmp_path / "store"), [second]) == canonical_arrays(str(tmp_path / "fresh"), [fresh])
 
     image.write_bytes(kept)
     third = run_serially(recipe, Execution(store=str(tmp_path / "store")))[0]
-    assert named_products(third) == named_products(first)
-    assert third["computed"] == {}
+    assert third.paths == first.paths
+    assert third.computed == {}

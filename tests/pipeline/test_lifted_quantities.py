@@ -284,13 +284,13 @@ def scored(kind):
     )
     models = Models((operator,), tuple(build_lifter(name) for name in recipe.lifters), build_metrics())
     store = open_store(f"memory://true-{kind}", create=True)
-    manifest = run_scene(SceneInputs(scene, store, 72), recipe, models)
-    rows = [row for path in manifest["scores"] for row in read_document(store, path)]
+    record = run_scene(SceneInputs(scene, store, 72), recipe, models)
+    rows = [row for path in record.scores for row in read_document(store, path)]
     means = {}
     for row in rows:
         if row["outcome"] == "ok" and row["protocol"].endswith("/all"):
             means.setdefault((row["lifter"], row["metric"]), []).append(row["value"])
-    refused = {one["lifter"]: one["reason"].partition(":")[0] for one in manifest["lifted"] if one["reason"]}
+    refused = {one.lifter: one.reason.partition(":")[0] for one in record.lifted if one.reason}
     return {key: sum(found) / len(found) for key, found in means.items()}, refused
 
 

@@ -150,8 +150,8 @@ def test_a_target_on_another_grid_is_refused():
 def test_products_tell_whether_the_field_is_subtracted(tmp_path):
     operators = [VIT, f"{VIT}&positional_field=subtract"]
     recipe = small_recipe(operators=operators, lifters=["nearest_view"])
-    (manifest,) = run_into(str(tmp_path / "store"), recipe)
-    digests = {(one["operator"], one["lifter"]): one["digest"] for one in manifest["lifted"]}
+    (record,) = run_into(str(tmp_path / "store"), recipe)
+    digests = {(one.operator, one.lifter): one.digest for one in record.lifted}
     assert len(set(digests.values())) == len(digests) == 4
 
 

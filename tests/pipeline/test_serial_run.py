@@ -17,16 +17,16 @@ class Killed(BaseException):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """One finished run: store, recipe, manifests."""
+    """One finished run: store, recipe, records."""
     url = str(tmp_path_factory.mktemp("finished") / "store")
     recipe = small_recipe()
     return url, recipe, run_into(url, recipe)
 
 
 def test_every_operator_and_lifter_has_its_rows(finished):
-    url, recipe, manifests = finished
+    url, recipe, records = finished
     table = run_table(open_store(url), recipe.run_id)
-    assert manifests[0]["outcome"] == "ok"
+    assert records[0].outcome == "ok"
     assert set(zip(table.frame["operator"], table.frame["lifter"], strict=True)) == {
         (operator, lifter) for operator in ("rgb", "hog") for lifter in ("raw2d", "nearest_view", "depth_mean")
     }
@@ -45,49 +45,49 @@ def test_the_plain_answer_is_the_ceiling_of_fidelity_and_lifting_the_gain_in_con
 
 
 def test_a_second_run_computes_nothing(finished):
-    url, recipe, manifests = finished
+    url, recipe, records = finished
     before = canonical_table(url, recipe)
     again = run_into(url, recipe)
-    assert again[0]["computed"] == {}
-    assert manifests[0]["computed"]["lifted"] == 6
+    assert again[0].computed == {}
+    assert records[0].computed["lifted"] == 6
     assert canonical_table(url, recipe) == before
 
 
 def test_a_new_metric_computes_nothing_upstream(finished):
     url, _, _ = finished
-    assert run_into(url, small_recipe(metrics=["psnr"]))[0]["computed"] == {"scores": 2}
+    assert run_into(url, small_recipe(metrics=["psnr"]))[0].computed == {"scores": 2}
 
 
 def test_a_new_operator_computes_only_its_own(finished):
     url, _, _ = finished
-    computed = run_into(url, small_recipe(operators=["rgb", "hog", "felzenszwalb"]))[0]["computed"]
+    computed = run_into(url, small_recipe(operators=["rgb", "hog", "felzenszwalb"]))[0].computed
     assert computed == {"features": 6, "lifted": 3, "scores": 1}
 
 
 def test_a_run_is_recorded_with_its_recipe(finished):
-    url, recipe, manifests = finished
+    url, recipe, records = finished
     store = open_store(url)
     assert recipe.run_id in list_runs(store)
     assert read_run(store, recipe.run_id)[0] == recipe
-    assert read_run(store, recipe.run_id)[1][0]["scores"] == manifests[0]["scores"]
+    assert read_run(store, recipe.run_id)[1][0].scores == records[0].scores
     with pytest.raises(ProductMissingError):
         read_run(store, "0123456789abcdef")
 
 
 def test_a_missing_part_is_made_again_and_nothing_else(finished):
-    url, recipe, manifests = finished
+    url, recipe, records = finished
     store = open_store(url)
-    before = canonical_arrays(url, manifests)
-    part = manifests[0]["lifted"][1]["parts"][0]
+    before = canonical_arrays(url, records)
+    part = records[0].lifted[1].parts[0]
     remove_product(store, part)
-    assert run_into(url, recipe)[0]["computed"] == {"lifted": 1}
+    assert run_into(url, recipe)[0].computed == {"lifted": 1}
     assert committed(store, part) is not None
-    assert canonical_arrays(url, manifests) == before
+    assert canonical_arrays(url, records) == before
 
 
 @pytest.mark.parametrize("survived", [0, 1, 3])
 def test_killed_half_way_and_run_again_equals_a_clean_run(finished, tmp_path, monkeypatch, survived):
-    url, recipe, manifests = finished
+    url, recipe, records = finished
     written = []
     write = scene_lift.write_lifted_part
 
@@ -103,16 +103,16 @@ def test_killed_half_way_and_run_again_equals_a_clean_run(finished, tmp_path, mo
         run_into(killed, recipe)
     monkeypatch.undo()
     resumed = run_into(killed, recipe)
-    assert resumed[0]["computed"].get("features", 0) == 0
-    assert resumed[0]["computed"]["lifted"] == 6 - survived
+    assert resumed[0].computed.get("features", 0) == 0
+    assert resumed[0].computed["lifted"] == 6 - survived
     assert canonical_table(killed, recipe) == canonical_table(url, recipe)
-    assert canonical_arrays(killed, resumed) == canonical_arrays(url, manifests)
+    assert canonical_arrays(killed, resumed) == canonical_arrays(url, records)
 
 
 def test_an_unusable_scene_is_a_row_with_a_reason_and_the_others_go_on(tmp_path):
     recipe = small_recipe(scenes=[str(tmp_path / "gone"), ROOM, "procedural:nowhere"], operators=["rgb"])
-    manifests = run_into(str(tmp_path / "store"), recipe)
-    assert [one["outcome"] for one in manifests] == ["failed", "ok", "failed"]
+    records = run_into(str(tmp_path / "store"), recipe)
+    assert [one.outcome for one in records] == ["failed", "ok", "failed"]
     frame = run_table(open_store(str(tmp_path / "store")), recipe.run_id).frame
     failed = frame[frame["outcome"] == "failed"]
     assert sorted(failed["scene"]) == ["gone", "procedural:nowhere"]
@@ -122,24 +122,24 @@ def test_an_unusable_scene_is_a_row_with_a_reason_and_the_others_go_on(tmp_path)
 
 def test_one_view_cannot_be_lifted(tmp_path):
     recipe = small_recipe(scenes=["procedural:room?views=1&height=48&width=64"], operators=["rgb"])
-    manifest = run_into(str(tmp_path / "store"), recipe)[0]
-    assert manifest["outcome"] == "failed"
-    assert "view" in manifest["reason"]
+    record = run_into(str(tmp_path / "store"), recipe)[0]
+    assert record.outcome == "failed"
+    assert "view" in record.reason
 
 
 def test_a_lifter_that_needs_depth_is_skipped_with_a_reason(tmp_path):
     recipe = small_recipe(scenes=[f"{STREET}&depth=0"], operators=["rgb"])
-    manifest = run_into(str(tmp_path / "store"), recipe)[0]
+    record = run_into(str(tmp_path / "store"), recipe)[0]
     frame = run_table(open_store(str(tmp_path / "store")), recipe.run_id).frame
-    assert manifest["outcome"] == "ok"
+    assert record.is_ok
     assert set(frame.loc[frame["lifter"] == "depth_mean", "reason"].str.split(":").str[0]) == {"needs-depth"}
     assert set(frame.loc[frame["metric"] == "psnr", "lifter"]) == {"raw2d", "nearest_view"}
 
 
 def test_two_scenes_of_one_name_are_kept_apart(tmp_path):
     recipe = small_recipe(scenes=[f"{ROOM}&seed=1", f"{ROOM}&seed=2"], operators=["rgb"], lifters=["nearest_view"])
-    manifests = run_into(str(tmp_path / "store"), recipe)
-    assert len({one["scene"] for one in manifests}) == 2
+    records = run_into(str(tmp_path / "store"), recipe)
+    assert len({one.scene for one in records}) == 2
 
 
 def test_refining_uses_the_own_view_and_is_closer_to_it(finished, tmp_path):
@@ -153,9 +153,9 @@ def test_refining_uses_the_own_view_and_is_closer_to_it(finished, tmp_path):
 
 def test_novel_cameras_give_lifted_views_and_coverage(tmp_path):
     recipe = small_recipe(targets="path:4", operators=["rgb"], lifters=["depth_mean"])
-    manifest = run_into(str(tmp_path / "store"), recipe)[0]
+    record = run_into(str(tmp_path / "store"), recipe)[0]
     frame = run_table(open_store(str(tmp_path / "store")), recipe.run_id).frame
-    assert manifest["target_count"] == 4
+    assert record.target_count == 4
     assert set(frame["metric"]) == {"coverage"}
     assert set(frame["target_mode"]) == {"novel"}
     assert frame["value"].between(0.5, 1).all()

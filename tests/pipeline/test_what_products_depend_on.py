@@ -1,6 +1,7 @@
 """What a product depends on, and what not: a store that was used before equals a new one after any change of input."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -59,9 +60,9 @@ def held_out(room, **fields):
     return parse_recipe({**given, "target_mode": "heldout", "holdout": 4, "sources": 1, **fields})
 
 
-def views_at_work(url, manifest):
+def views_at_work(url, record):
     """Targets and their sources, read off the lifted views."""
-    paths = [path for product in manifest["lifted"] for path in product["parts"]]
+    paths = [path for product in record.lifted for path in product.parts]
     views = [view for path in paths for view in open_product(open_store(url), path).attrs["views"]]
     return {view["id"] for view in views} | {source for view in views for source in view["sources"]}
 
@@ -71,19 +72,19 @@ def test_points_that_moved_change_the_depth_range_and_what_hangs_on_it(room, tmp
     run_into(str(tmp_path / "used"), recipe)
     write_room(room, spread=1.7)
     again = run_into(str(tmp_path / "used"), recipe)
-    assert again[0]["computed"] == {"lifted": 1, "scores": 1}
+    assert again[0].computed == {"lifted": 1, "scores": 1}
     run_into(str(tmp_path / "new"), recipe)
     assert canonical_table(str(tmp_path / "used"), recipe) == canonical_table(str(tmp_path / "new"), recipe)
 
 
 def test_views_that_are_neither_target_nor_source_still_make_tracks(room, tmp_path):
     recipe = held_out(room)
-    manifest = run_into(str(tmp_path / "used"), recipe)[0]
-    idle = {path.stem for path in room.glob("*.png")} - views_at_work(str(tmp_path / "used"), manifest)
+    record = run_into(str(tmp_path / "used"), recipe)[0]
+    idle = {path.stem for path in room.glob("*.png")} - views_at_work(str(tmp_path / "used"), record)
     paint(room, idle)
     again = run_into(str(tmp_path / "used"), recipe)
     assert idle
-    assert again[0]["computed"] == {"tracks": 1, "scores": 1}
+    assert again[0].computed == {"tracks": 1, "scores": 1}
     run_into(str(tmp_path / "new"), recipe)
     assert canonical_table(str(tmp_path / "used"), recipe) == canonical_table(str(tmp_path / "new"), recipe)
 
@@ -95,8 +96,8 @@ def test_held_out_images_reach_no_lifted_view(room, tmp_path):
     paint(room, ("0000", "0004", "0008"))
     after = run_into(str(tmp_path / "b"), recipe)
 
-    def lifted(url, manifests):
-        own = [{**one, "lifted": [two for two in one["lifted"] if two["lifter"] != "raw2d"]} for one in manifests]
+    def lifted(url, records):
+        own = [replace(one, lifted=tuple(two for two in one.lifted if not two.is_plain)) for one in records]
         return canonical_arrays(url, own)
 
     # The digests are equal, too: the very same products.
@@ -111,7 +112,7 @@ def test_one_view_without_depth_that_is_no_source_keeps_no_lifter_from_running(r
     Image.fromarray(np.full((96, 128), 3000, np.uint16)).save(room / "depth.png")
     (room / "transforms.json").write_text(json.dumps(content))
     recipe = held_out(room, lifters=["depth_mean"])
-    assert all(not product["reason"] for product in run_into(str(tmp_path / "store"), recipe)[0]["lifted"])
+    assert all(not product.reason for product in run_into(str(tmp_path / "store"), recipe)[0].lifted)
 
 
 def test_scenes_of_one_name_or_of_one_content_have_rows_of_their_own(tmp_path):
@@ -119,8 +120,8 @@ def test_scenes_of_one_name_or_of_one_content_have_rows_of_their_own(tmp_path):
     failed = [str(tmp_path / "a" / "images"), str(tmp_path / "b" / "images")]
     scenes = [*failed, tiny, f"{tiny}&seed=0"]
     recipe = small_recipe(scenes=scenes, operators=["rgb"], lifters=["nearest_view"], image_height=32)
-    manifests = run_into(str(tmp_path / "store"), recipe)
-    assert [one["outcome"] for one in manifests] == ["failed", "failed", "ok", "ok"]
+    records = run_into(str(tmp_path / "store"), recipe)
+    assert [one.outcome for one in records] == ["failed", "failed", "ok", "ok"]
     frame = run_table(open_store(str(tmp_path / "store")), recipe.run_id).frame
     assert frame["scene"].nunique() == 4
     assert len(frame[frame["outcome"] == "failed"]) == 2

@@ -25,9 +25,9 @@ def held_out(capture: str, tmp_path: Path, **fields: object):
     location = str(Path(os.environ["LIFT3D_TEST_DATA"]) / "captures" / capture)
     recipe = parse_recipe({"scenes": [location], "target_mode": "heldout", "holdout": 8, **fields})
     url = str(tmp_path / "store")
-    manifest = run_into(url, recipe)[0]
-    assert manifest["outcome"] == "ok", manifest["reason"]
-    return manifest, run_table(open_store(url), recipe.run_id).where(protocol="heldout-8/all")
+    record = run_into(url, recipe)[0]
+    assert record.is_ok, record.reason
+    return record, run_table(open_store(url), recipe.run_id).where(protocol="heldout-8/all")
 
 
 def mean(table, metric: str, lifter: str) -> float:
@@ -35,10 +35,10 @@ def mean(table, metric: str, lifter: str) -> float:
 
 
 def test_plane_sweep_shows_unseen_views_of_a_capture_without_depth(tmp_path):
-    manifest, table = held_out(
+    record, table = held_out(
         "fox", tmp_path, operators=["rgb", "hog"], lifters=["nearest_view", "plane_sweep"], image_height=192, sources=8
     )
-    assert (manifest["view_count"], manifest["target_count"], len(manifest["dropped"])) == (50, 7, 17)
+    assert (record.view_count, record.target_count, len(record.dropped)) == (50, 7, 17)
     assert mean(table, "psnr", "plane_sweep") >= 20.0
     assert mean(table, "psnr", "plane_sweep") > mean(table, "psnr", "nearest_view")
     assert set(table.where(metric="warp_error_short").frame["scoring_geometry"]) == {"tracks"}

@@ -96,7 +96,7 @@ def test_status_counts_what_is_recorded(tmp_path):
     for number, location in enumerate(recipe.scenes[:3]):
         fake_runs.finish(store, recipe, location, {"psnr": [1.0 * number]})
     fake_runs.fail(store, recipe, recipe.scenes[3])
-    fake_runs.fail(store, recipe, recipe.scenes[4], quarantined=True)
+    fake_runs.fail(store, recipe, recipe.scenes[4], is_quarantined=True)
     (state,) = run_states(store.url)
     assert (state.committed, len(state.failed), len(state.quarantined), state.to_do) == (3, 1, 1, 1)
     text = state.to_text()

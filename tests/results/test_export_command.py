@@ -132,7 +132,7 @@ def test_points_have_the_values_of_their_cells(run):
         assert list(cloud.values) == names
     # The scalar is the true z-depth, which is how far along the view's axis the point is.
     scalar = lifted["scalar"]
-    one = replace(scalar, manifest={**scalar.manifest})
+    one = replace(scalar)
     object.__setattr__(one, "__dict__", {**one.__dict__, "targets": ("0002",)})
     cloud = fuse_points(one, lambda view: np.zeros((48, 64, 3), np.float32), 10**6)
     z_depth = transform(scalar.view("0002").camera.w2c, torch.from_numpy(cloud.xyz))[:, 2].numpy()

@@ -46,10 +46,8 @@ def test_what_is_not_chosen_is_the_first_scene_and_operator_and_the_last_lifter(
 
 def test_views_are_those_of_the_store(url: str) -> None:
     lifted = lift3d.open_lifted(url, operator="hog")
-    product = next(
-        one for one in lifted.manifest["lifted"] if (one["operator"], one["lifter"]) == ("hog", "depth_mean")
-    )
-    stored = [view for path in product["parts"] for view in read_lifted_part(lifted.store, path)]
+    product = next(one for one in lifted.record.lifted if (one.operator, one.lifter) == ("hog", "depth_mean"))
+    stored = [view for path in product.parts for view in read_lifted_part(lifted.store, path)]
     assert lifted.targets == tuple(view.target for view in stored)
     for view in stored:
         assert np.array_equal(lifted.features(view.target), view.lifted[0].features.values.numpy(), equal_nan=True)
@@ -180,7 +178,7 @@ def test_lift_gives_what_a_run_gives(tmp_path: Path) -> None:
     again = lift3d.lift(
         scene, "hog", "depth_mean", store=str(tmp_path / "lift"), image_height=48, sources=3, target_mode="heldout"
     )
-    assert again.manifest["computed"] == {}
+    assert again.record.computed == {}
     assert list_runs(again.store) == [recipe.run_id]
 
 

@@ -113,9 +113,9 @@ def test_along_a_path_it_is_what_a_run_with_that_path_lifts(url, tmp_path):
     after = keys(url)
     path = lift_along_path(open_lifted(url, operator="hog"), 5)
     other = str(tmp_path / "other")
-    manifests = run_into(other, small_recipe(targets="path:5", lifters=["depth_mean"], metrics=["coverage"]))
-    arrays = canonical_arrays(other, manifests)
-    assert canonical_arrays(url, [path.answers.manifest]) == arrays
+    records = run_into(other, small_recipe(targets="path:5", lifters=["depth_mean"], metrics=["coverage"]))
+    arrays = canonical_arrays(other, records)
+    assert canonical_arrays(url, [path.answers.record]) == arrays
     again = render_video(url, Choice(operator="hog"), tmp_path / "b.mp4", RenderExtent(5, 12))
     assert again.computed == "nothing, all was committed"
     assert keys(url) == after

@@ -2,6 +2,7 @@ import base64
 import hashlib
 import math
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -25,8 +26,8 @@ def finished(tmp_path_factory):
     """A run of two scenes and one that fails: its store, recipe, records and page."""
     url = str(tmp_path_factory.mktemp("reported") / "store")
     recipe = small_recipe(scenes=[ROOM, f"{STREET}&depth=0", "procedural:nowhere"])
-    manifests = run_into(url, recipe)
-    return url, recipe, manifests, read_page(make_report(url, ReportExtent(view_count=4)).content)
+    records = run_into(url, recipe)
+    return url, recipe, records, read_page(make_report(url, ReportExtent(view_count=4)).content)
 
 
 @pytest.fixture(scope="module")
@@ -176,9 +177,9 @@ def test_pictures_have_so_much_room_and_the_rest_is_counted(finished, monkeypatc
 def test_a_damaged_product_costs_its_pictures_and_no_more(finished, tmp_path):
     url = str(tmp_path / "store")
     recipe = small_recipe(operators=["rgb", "hog"], lifters=["nearest_view"])
-    manifest = run_into(url, recipe)[0]
-    (gone,) = [one for one in manifest["lifted"] if (one["operator"], one["lifter"]) == ("hog", "nearest_view")]
-    remove_product(open_store(url), gone["parts"][0])
+    record = run_into(url, recipe)[0]
+    (gone,) = [one for one in record.lifted if (one.operator, one.lifter) == ("hog", "nearest_view")]
+    remove_product(open_store(url), gone.parts[0])
     page = read_page(make_report(url, ReportExtent()).content)
     assert ["Pictures are missing" in one.text for one in page.all("section", class_="operator")] == [False, True]
     assert len(page.all("details", class_="lifter")) == 1
@@ -186,10 +187,10 @@ def test_a_damaged_product_costs_its_pictures_and_no_more(finished, tmp_path):
 
 
 def test_a_capture_that_is_gone_and_has_a_hostile_name_is_shown_from_the_store(finished, tmp_path):
-    url, _, manifests, _ = finished
+    url, _, records, _ = finished
     name = "</script><script>alert(1)</script>"
     store, other = fake_runs.begin(url, ["data/gone"], operators=("rgb",), image_height=48)
-    fake_runs.record(store, other, {**manifests[0], "location": "data/gone", "scene": name})
+    fake_runs.record(store, other, replace(records[0], location="data/gone", scene=name))
     content = make_report(url, ReportExtent(other.run_id)).content
     page = read_page(content)
     assert len(page.all("script")) == 1

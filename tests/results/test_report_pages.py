@@ -12,6 +12,7 @@ from lift3d.cli import app as cli
 from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.features import FeatureGrid, FeatureMap
 from lift3d.domain.lifted import LiftedFeatures, LiftedView, Prediction
+from lift3d.domain.records import DroppedView, LiftedProduct, SceneRecord
 from lift3d.errors import ConfigError, ProductMissingError, StoreLayoutError
 from lift3d.pipeline.products import write_lifted_part
 from lift3d.report.angles import CameraPlaces
@@ -62,7 +63,7 @@ def test_where_no_store_is_nothing_is_written(tmp_path):
 def test_a_run_of_failures_only_tells_all_reasons_it_has_room_for(tmp_path):
     store, recipe = fake_runs.begin(str(tmp_path / "store"), fake_runs.locations(31))
     for location in recipe.scenes[:30]:
-        fake_runs.fail(store, recipe, location, dropped=[["v1", "image", "does not decode"]])
+        fake_runs.fail(store, recipe, location, dropped=(DroppedView("v1", "image", "does not decode"),))
     page = page_of(store.url)
     assert "No scene was lifted" in page.text
     assert "0 of 31 scenes lifted · 30 failed · 1 to do" in page.text
@@ -93,7 +94,8 @@ def test_names_and_reasons_are_text_wherever_they_stand(tmp_path):
     ]
     path = layout.scores_path(name, recipe.run_id)
     write_document(store, path, [row.to_json() for row in rows])
-    more = {"outcome": "ok", "reason": "", "scores": [path], "notes": [HOSTILE], "dropped": [[HOSTILE] * 3]}
+    dropped = (DroppedView(HOSTILE, HOSTILE, HOSTILE),)
+    more = {"outcome": "ok", "reason": "", "scores": (path,), "notes": (HOSTILE,), "dropped": dropped}
     fake_runs.fail(store, recipe, recipe.scenes[0], **more)
     fake_runs.fail(store, recipe, recipe.scenes[1], reason=HOSTILE)
     page = page_of(store.url)
@@ -186,7 +188,8 @@ def test_the_angle_of_two_cameras_is_that_at_what_they_look_at(tmp_path, angle_d
         views.append(LiftedView(name, Camera(K, w2c, size), (lifted,), prediction, ()))
     store = open_store(str(tmp_path), create=True)
     write_lifted_part(store, "scenes/s/lifted/o/l/d/part-0000", views, {"skipped": []})
-    places = CameraPlaces(store, {"lifted": [{"lifter": "l", "parts": ["scenes/s/lifted/o/l/d/part-0000"]}]})
+    product = LiftedProduct("o", "l", "d", ("scenes/s/lifted/o/l/d/part-0000",))
+    places = CameraPlaces(store, SceneRecord("s", "s", "ok", lifted=(product,)))
     assert places.angle_deg("a", "b") == pytest.approx(angle_deg, rel=1e-6)
     assert places.angle_deg("b", "a") == pytest.approx(angle_deg, rel=1e-6)
     assert math.isnan(places.angle_deg("a", "elsewhere"))

@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ from rich.console import Console
 from lift3d.cli import run as run_command
 from lift3d.cli.run import failure_lines, run_and_present, scene_line, serial
 from lift3d.config import Execution, Recipe
+from lift3d.domain.records import SceneRecord
 from lift3d.errors import Lift3dError
 from lift3d.report.scenes import ReportExtent
-from lift3d.runs.driver import failed_manifest
+from lift3d.runs.driver import failed_record
 from lift3d.runs.progress import RunProgress, duration
 from tests.support.runs import ROOM, small_recipe
 
@@ -124,8 +126,8 @@ def test_of_a_store_that_is_no_folder_the_report_is_a_command(
 
 
 def test_a_failed_scene_is_one_line_and_says_what_to_do() -> None:
-    manifest = failed_manifest("/captures/[bold]desk", "worker-lost", "It died.\nThrice.\tTry fewer views.")
-    line = scene_line({**manifest, "quarantined": True})
+    record = failed_record("/captures/[bold]desk", "worker-lost", "It died.\nThrice.\tTry fewer views.")
+    line = scene_line(replace(record, is_quarantined=True))
     assert "\n" not in line
     console = Console(file=io.StringIO(), width=200)
     console.print(line, soft_wrap=True)
@@ -136,16 +138,16 @@ def test_a_failed_scene_is_one_line_and_says_what_to_do() -> None:
 
 
 def test_failures_are_counted_by_reason_the_most_frequent_first() -> None:
-    failed = [failed_manifest(f"/a/{name}", code, f"{name} broke " + "x" * 900) for name, code in REASONS]
-    quarantined = {**failed[0], "quarantined": True}
-    lines = failure_lines([quarantined, *failed[1:], {"outcome": "ok"}], "s3://bucket/run")
+    failed = [failed_record(f"/a/{name}", code, f"{name} broke " + "x" * 900) for name, code in REASONS]
+    quarantined = replace(failed[0], is_quarantined=True)
+    lines = failure_lines([quarantined, *failed[1:], SceneRecord("d", "d", "ok")], "s3://bucket/run")
     assert lines[0] == "3 of 4 scenes failed:"
     assert lines[1].startswith("  2 × image, such as b: b broke")
     assert lines[2].startswith("  1 × camera, such as a: a broke")
     assert all(len(line) < 220 for line in lines)
     assert "lift3d status s3://bucket/run" in lines[3]
     assert lines[4].startswith("1 of them")
-    assert failure_lines([{"outcome": "ok"}], "runs/x") == []
+    assert failure_lines([SceneRecord("d", "d", "ok")], "runs/x") == []
 
 
 REASONS = (("a", "camera"), ("b", "image"), ("c", "image"))

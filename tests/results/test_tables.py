@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from lift3d.pipeline.lift import RAW2D
+from lift3d.domain.records import RAW2D
 from lift3d.results.tables import LEGEND, closing_table, headline_means, overall_table, scene_table
 from lift3d.tables.rendering import Table, escaped, text_table, to_html, to_markdown, to_terminal
 from lift3d.tables.schema import ScoreTable

@@ -211,22 +211,22 @@ def test_photographs_are_those_of_the_capture_and_those_of_the_store_alike(scene
 
 
 def test_a_scene_opens_when_its_images_are_gone(scenes, viewed):
-    gone = [replace(one, manifest={**one.manifest, "location": "/nowhere"}) for one in scenes if one.operator == "hog"]
+    gone = [replace(one, record=replace(one.record, location="/nowhere")) for one in scenes if one.operator == "hog"]
     seen = view_scene(gone[0], gone)
     assert seen.photos is None
     assert seen.colourings == ("features",)
     assert "cannot be read" in texts.summary("room", seen, 1)
     assert len(seen.cloud.points) > 0
     # rgb is the photographs: where it was lifted, they are still there.
-    rgb = [replace(one, manifest={**one.manifest, "location": "/nowhere"}) for one in scenes if one.operator == "rgb"]
+    rgb = [replace(one, record=replace(one.record, location="/nowhere")) for one in scenes if one.operator == "rgb"]
     assert torch.equal(view_scene(gone[0], [*rgb, *gone]).photos, viewed["hog"].photos)
 
 
 def test_cameras_of_which_there_is_no_2d_answer(scenes):
     novel = []
     for one in scenes:
-        lifted = [entry for entry in one.manifest["lifted"] if entry["lifter"] != "raw2d"]
-        novel.append(replace(one, manifest={**one.manifest, "lifted": lifted}))
+        lifted = tuple(entry for entry in one.record.lifted if not entry.is_plain)
+        novel.append(replace(one, record=replace(one.record, lifted=lifted)))
     seen = view_scene(novel[1], novel)
     assert seen.plain is None
     assert torch.equal(seen.paint(Look(False, "features")).points, seen.paint(Look(True, "features")).points)

@@ -2,13 +2,14 @@
 
 import pytest
 
+from lift3d.domain.records import SceneRecord
 from lift3d.errors import BreakerError
 from lift3d.runs.circuit_breaker import CircuitBreaker, fingerprint
-from lift3d.runs.driver import failed_manifest
+from lift3d.runs.driver import failed_record
 
 
-def ok(location: str) -> dict[str, object]:
-    return {**failed_manifest(location, "", ""), "outcome": "ok"}
+def ok(location: str) -> SceneRecord:
+    return SceneRecord(location, location, "ok")
 
 
 def test_failures_of_one_kind_have_one_fingerprint_whatever_the_scene() -> None:
@@ -24,9 +25,9 @@ def test_failures_of_one_kind_have_one_fingerprint_whatever_the_scene() -> None:
 def test_it_opens_at_so_many_alike_and_names_the_first() -> None:
     breaker = CircuitBreaker(3)
     for number in range(2):
-        breaker.record(failed_manifest(f"/data/{number}", "scene-format", f"'/data/{number}' is empty."))
+        breaker.record(failed_record(f"/data/{number}", "scene-format", f"'/data/{number}' is empty."))
     with pytest.raises(BreakerError, match=r"3 of 3 finished scenes failed alike.*'/data/0' is empty"):
-        breaker.record(failed_manifest("/data/2", "scene-format", "'/data/2' is empty."))
+        breaker.record(failed_record("/data/2", "scene-format", "'/data/2' is empty."))
 
 
 def test_bad_scenes_among_as_many_good_ones_never_open_it() -> None:
@@ -34,12 +35,12 @@ def test_bad_scenes_among_as_many_good_ones_never_open_it() -> None:
     for number in range(100):
         breaker.record(ok(f"good-{number}"))
         breaker.record(ok(f"better-{number}"))
-        breaker.record(failed_manifest(f"bad-{number}", "scene", "is empty."))
+        breaker.record(failed_record(f"bad-{number}", "scene", "is empty."))
 
 
 def test_failures_of_different_kinds_do_not_add_up() -> None:
     breaker = CircuitBreaker(3)
     for word in ("empty", "flat") * 2:
-        breaker.record(failed_manifest(word, f"scene-{word}", f"is {word}."))
+        breaker.record(failed_record(word, f"scene-{word}", f"is {word}."))
     with pytest.raises(BreakerError):
-        breaker.record(failed_manifest("fifth", "scene-flat", "is flat."))
+        breaker.record(failed_record("fifth", "scene-flat", "is flat."))

@@ -1,6 +1,5 @@
 """The table of a run is a cache: whatever is lost, late or damaged, the same records give the same table."""
 
-import json
 import os
 import random
 from collections import Counter
@@ -9,6 +8,7 @@ import pandas as pd
 import pytest
 
 from lift3d.domain.keys import digest
+from lift3d.domain.records import SceneRecord
 from lift3d.errors import ProductMissingError, StoreRefusedError
 from lift3d.runs import table as run_tables
 from lift3d.runs.table import (
@@ -206,7 +206,7 @@ def test_the_rows_that_a_worker_wrote_are_used_unless_the_record_is_another(tmp_
     store, recipe = filled(tmp_path, count=2)
     for number in range(2):
         content = store.read_bytes(scene_record_path(recipe, recipe.scenes[number]))
-        write_scene_table(store, recipe, json.loads(content), content)
+        write_scene_table(store, recipe, SceneRecord.parsed(content), content)
     finish_one(store, recipe, 1, shift=0.25)
     calls.clear()
     values = run_table(store, recipe.run_id).frame["value"]

@@ -19,6 +19,7 @@ from typing import Any
 from flows.local_run import run_flow
 from flows.progress import preparing
 from lift3d.config import Execution, Recipe
+from lift3d.domain.records import SceneRecord
 from lift3d.runs.table import run_table
 from lift3d.storage.location import open_store
 from lift3d.tables.schema import ScoreTable
@@ -63,7 +64,7 @@ def soak(folder: Path, count: int, workers: int, share: float) -> tuple[str, boo
     _write_scenes(folder / "hurt", count, share)
     (folder / MARKS).mkdir()
     clean, clean_s, _ = _lifted(folder / "sound", folder / "clean-store", workers, None)
-    hurt, hurt_s, manifests = _lifted(folder / "hurt", folder / "hurt-store", workers, Faulty(share, folder / MARKS))
+    hurt, hurt_s, records = _lifted(folder / "hurt", folder / "hurt-store", workers, Faulty(share, folder / MARKS))
     broken = {path.name for path in (folder / "hurt").iterdir() if fault_of(path.name, share) == "corrupt"}
     rows_of_broken = hurt.frame[hurt.frame["scene"].isin(broken)]
     expected = _without(clean, broken).canonical_bytes()
@@ -75,8 +76,8 @@ def soak(folder: Path, count: int, workers: int, share: float) -> tuple[str, boo
         f"each of {len(broken)} broken scenes has a row with its reason": _all_have_reasons(rows_of_broken, broken),
         "every fault that was planned was met": all(met[kind] == counts[kind] for kind in met)
         and sum(met.values()) == sum(counts[kind] for kind in ("killed", "request", "silence")),
-        "no scene is missing": len(manifests) == count,
-        "nothing but what is broken failed": {one["scene"] for one in manifests if one["outcome"] != "ok"} == broken,
+        "no scene is missing": len(records) == count,
+        "nothing but what is broken failed": {one.scene for one in records if not one.is_ok} == broken,
     }
     return _page(count, workers, (clean_s, hurt_s), counts, checks, rows_of_broken), all(checks.values())
 
@@ -90,7 +91,7 @@ def _write_scenes(root: Path, count: int, share: float) -> None:
                 image.write_bytes(image.read_bytes()[: 40 + number % 40])
 
 
-def _lifted(scenes: Path, store: Path, workers: int, prepare: Any) -> tuple[ScoreTable, float, list[dict[str, Any]]]:
+def _lifted(scenes: Path, store: Path, workers: int, prepare: Any) -> tuple[ScoreTable, float, list[SceneRecord]]:
     recipe = Recipe(
         scenes=tuple(str(path) for path in sorted(scenes.iterdir())),
         lifters=("nearest_view",),
@@ -103,7 +104,7 @@ def _lifted(scenes: Path, store: Path, workers: int, prepare: Any) -> tuple[Scor
     )
     done = 0
 
-    def on_scene(manifest: dict[str, Any]) -> None:
+    def on_scene(record: SceneRecord) -> None:
         nonlocal done
         done += 1
         if done % 100 == 0:
@@ -111,8 +112,8 @@ def _lifted(scenes: Path, store: Path, workers: int, prepare: Any) -> tuple[Scor
 
     began = time.monotonic()
     with preparing(prepare):
-        manifests = run_flow(recipe, execution, on_scene, lambda stage, done, total: None)
-    return run_table(open_store(str(store)), recipe.run_id), time.monotonic() - began, manifests
+        records = run_flow(recipe, execution, on_scene, lambda stage, done, total: None)
+    return run_table(open_store(str(store)), recipe.run_id), time.monotonic() - began, records
 
 
 def _without(table: ScoreTable, scenes: set[str]) -> ScoreTable:

@@ -16,8 +16,8 @@ from tests.support.run_on_ray import HeldScenes
 def main(recipe_json: str, execution_json: str, gate: str) -> None:
     recipe, execution = parse_recipe(json.loads(recipe_json)), parse_execution(json.loads(execution_json))
     with preparing(HeldScenes(Path(gate))):
-        manifests = run_flow(recipe, execution, lambda manifest: None, lambda stage, done, total: None)
-    sys.stdout.write(json.dumps([manifest["outcome"] for manifest in manifests]))
+        records = run_flow(recipe, execution, lambda record: None, lambda stage, done, total: None)
+    sys.stdout.write(json.dumps([record.outcome for record in records]))
 
 
 if __name__ == "__main__":

@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 
 from flows.batch_driver import run_batch
-from flows.progress import Manifest
 from flows.ray_cluster import connect
 from flows.scene_workers import AttemptScene, prepare_scenes
 from lift3d.config import Execution, Recipe, parse_execution, parse_recipe
+from lift3d.domain.records import SceneRecord
 from lift3d.pipeline.inputs import Report
 from lift3d.runs.driver import begin_run
 from lift3d.storage.location import Store, open_store
@@ -34,7 +34,7 @@ class HeldScenes:
         """Build the models and return what runs a scene."""
         attempt = prepare_scenes(recipe, execution, store)
 
-        def held(location: str, report: Report) -> Manifest:
+        def held(location: str, report: Report) -> SceneRecord:
             def halt(stage: str, done: int, total: int) -> None:
                 report(stage, done, total)
                 if stage == "lift":
@@ -54,8 +54,8 @@ def main(recipe_json: str, execution_json: str, gate: str) -> None:
     recipe, execution = parse_recipe(json.loads(recipe_json)), parse_execution(json.loads(execution_json))
     begin_run(recipe, open_store(execution.store, create=True))
     with connect(execution):
-        manifests = run_batch(recipe.scenes, recipe, execution, prepare=HeldScenes(Path(gate)))
-    sys.stdout.write(json.dumps([manifest["outcome"] for manifest in manifests]))
+        records = run_batch(recipe.scenes, recipe, execution, prepare=HeldScenes(Path(gate)))
+    sys.stdout.write(json.dumps([record.outcome for record in records]))
 
 
 if __name__ == "__main__":

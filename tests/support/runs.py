@@ -1,7 +1,8 @@
 """Small recipes for tests of the whole line, and what of a store two runs must have in common."""
 
 from lift3d.config import Execution, Recipe, parse_recipe
-from lift3d.runs.driver import Manifest, run_serially
+from lift3d.domain.records import SceneRecord
+from lift3d.runs.driver import run_serially
 from lift3d.runs.table import run_table
 from lift3d.storage.location import Store, open_store
 from lift3d.storage.products import open_product
@@ -23,7 +24,7 @@ def small_recipe(**fields: object) -> Recipe:
     return parse_recipe({**given, **fields})
 
 
-def run_into(url: str, recipe: Recipe) -> list[Manifest]:
+def run_into(url: str, recipe: Recipe) -> list[SceneRecord]:
     """Run serially, in this process."""
     return run_serially(recipe, Execution(store=url))
 
@@ -33,10 +34,10 @@ def canonical_table(url: str, recipe: Recipe) -> bytes:
     return run_table(open_store(url), recipe.run_id).canonical_bytes()
 
 
-def canonical_arrays(url: str, manifests: list[Manifest]) -> dict[str, bytes]:
+def canonical_arrays(url: str, records: list[SceneRecord]) -> dict[str, bytes]:
     """Return every array of every lifted product, by product and name."""
     store: Store = open_store(url)
-    paths = [path for one in manifests for product in one["lifted"] for path in product["parts"]]
+    paths = [path for one in records for product in one.lifted for path in product.parts]
     found = {}
     for path in paths:
         product = open_product(store, path)

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from lift3d.config import Execution, Recipe
+from lift3d.domain.records import SceneRecord
 from lift3d.errors import ContractError, ProductMissingError, StoreUnavailableError, UnknownNameError
 from lift3d.pipeline.inputs import Report
-from lift3d.runs.driver import failed_manifest
 from lift3d.storage.location import Store
 
 
-def ok_manifest(location: str) -> dict[str, Any]:
-    return {**failed_manifest(location, "", ""), "outcome": "ok", "reason": "", "worker": os.getpid()}
+def ok_record(location: str) -> SceneRecord:
+    return SceneRecord(location, location, "ok", computed={"worker": os.getpid()})
 
 
 def tries_of(store: Store, location: str) -> int:
@@ -29,12 +29,12 @@ def prepare_fakes(recipe: Recipe, execution: Execution, store: Store) -> Any:
     """Build what runs a fake scene: ``ok:…``, ``sleep:…``, ``killed:…`` and so on."""
     _folder(store).mkdir(parents=True, exist_ok=True)
 
-    def attempt(location: str, report: Report) -> dict[str, Any]:
+    def attempt(location: str, report: Report) -> SceneRecord:
         tries = tries_of(store, location) + 1
         (_folder(store) / f"{_name(location)}-try-{tries}-{os.getpid()}").touch()
         report("fake", 1, 2)
         _BEHAVIOURS[location.split(":")[0]](tries)
-        return ok_manifest(location)
+        return ok_record(location)
 
     return attempt
 

@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from lift3d.config import Recipe
-from lift3d.runs.driver import begin_run, failed_manifest, to_record
+from lift3d.domain.records import SceneRecord
+from lift3d.runs.driver import begin_run, failed_record
 from lift3d.runs.table import scene_record_path
 from lift3d.storage import layout
 from lift3d.storage.documents import write_document
@@ -35,17 +37,16 @@ def finish(store: Store, recipe: Recipe, location: str, values: dict[str, list[f
     rows.append(missing_row(run="", scene=name, metric="rho", target="blind"))
     path = layout.scores_path(name, f"{recipe.run_id}{salt}")
     write_document(store, path, [row.to_json() for row in rows])
-    manifest = {**failed_manifest(location, "", ""), "outcome": "ok", "reason": "", "scores": [path]}
-    return record(store, recipe, manifest)
+    return record(store, recipe, SceneRecord(name, location, "ok", scores=(path,)))
 
 
 def fail(store: Store, recipe: Recipe, location: str, **more: object) -> bytes:
-    return record(store, recipe, {**failed_manifest(location, "scene-format", "no cameras"), **more})
+    return record(store, recipe, replace(failed_record(location, "scene-format", "no cameras"), **more))
 
 
-def record(store: Store, recipe: Recipe, manifest: dict) -> bytes:
-    content = to_record(manifest)
-    store.write_bytes(scene_record_path(recipe, manifest["location"]), content)
+def record(store: Store, recipe: Recipe, found: SceneRecord) -> bytes:
+    content = found.to_bytes()
+    store.write_bytes(scene_record_path(recipe, found.location), content)
     return content
 
 

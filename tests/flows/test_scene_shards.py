@@ -6,9 +6,9 @@ import pytest
 
 from flows.batch_driver import run_batch
 from flows.progress import Listener
-from flows.scene_queue import Item, SceneShares
+from flows.scene_queue import Item, SceneShards
 from lift3d.config import Execution, Recipe
-from lift3d.domain.shard import Share
+from lift3d.domain.shard import Shard
 from lift3d.runs.driver import begin_run, run_serially
 from lift3d.storage.location import open_store
 from tests.support.store_content import committed_content
@@ -18,15 +18,15 @@ SCENES = ("procedural:room?seed=3&views=40&height=24&width=32", "procedural:room
 
 
 def test_encoding_comes_before_lifting_and_all_before_the_rest() -> None:
-    shares = SceneShares(count=2, split_views=10)
-    assert [item.share for item in shares.begin(Item("short", 10))] == [None]
-    first, second = shares.begin(Item("long", 11))
-    assert [first.share, second.share] == [Share("encode", 0, 2), Share("encode", 1, 2)]
-    assert shares.finish(second) == []
-    lifts = shares.finish(first)
-    assert [item.share for item in lifts] == [Share("lift", 0, 2), Share("lift", 1, 2)]
-    assert shares.finish(lifts[0]) == []
-    assert [(item.location, item.share) for item in shares.finish(lifts[1])] == [("long", None)]
+    shards = SceneShards(count=2, split_views=10)
+    assert [item.shard for item in shards.begin(Item("short", 10))] == [None]
+    first, second = shards.begin(Item("long", 11))
+    assert [first.shard, second.shard] == [Shard("encode", 0, 2), Shard("encode", 1, 2)]
+    assert shards.finish(second) == []
+    lifts = shards.finish(first)
+    assert [item.shard for item in lifts] == [Shard("lift", 0, 2), Shard("lift", 1, 2)]
+    assert shards.finish(lifts[0]) == []
+    assert [(item.location, item.shard) for item in shards.finish(lifts[1])] == [("long", None)]
 
 
 @pytest.mark.fault(38, "one scene of many views, shared by the workers")
@@ -39,8 +39,9 @@ def test_a_shared_scene_equals_the_serial_run(tmp_path: Path) -> None:
     begin_run(recipe, open_store(execution.store, create=True))
     listener = Listener(on_stage=lambda location, stage, done, total: stages.add((location, stage)))
     long, short = run_batch(recipe.scenes, recipe, execution, listener)
-    assert (long["outcome"], short["outcome"]) == ("ok", "ok")
-    # What is left for the last worker is scoring alone: all else was committed by the shares.
-    assert set(long["computed"]) <= {"scores"}
-    assert set(short["computed"]) > {"scores"}
+    assert long.is_ok
+    assert short.is_ok
+    # What is left for the last worker is scoring alone: all else was committed by the shards.
+    assert set(long.computed) <= {"scores"}
+    assert set(short.computed) > {"scores"}
     assert committed_content(open_store(execution.store)) == committed_content(open_store(str(tmp_path / "serial")))

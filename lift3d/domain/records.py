@@ -1,0 +1,133 @@
+"""What a run remembers of a scene: small, no arrays. Light: imports neither torch nor pandas."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+from pydantic import TypeAdapter
+
+from lift3d.domain.keys import SceneId, ViewId
+
+# The operator's plain answer on each true target image, stored and scored like a lifter.
+RAW2D = "raw2d"
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedView:
+    """A view that could not be used, and why; it becomes a row of the table."""
+
+    id: ViewId
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class LiftedProduct:
+    """Where the lifted views of one operator and lifter lie.
+
+    Attributes:
+        operator: Operator name.
+        lifter: Lifter name, or raw2d.
+        digest: What they depend on.
+        parts: Path of each part, in the order of the targets; none if the scene has no such views.
+        reason: Why there are no parts; empty otherwise.
+    """
+
+    operator: str
+    lifter: str
+    digest: str
+    parts: tuple[str, ...]
+    reason: str = ""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether these are the plain 2D answers."""
+        return self.lifter == RAW2D
+
+
+@dataclass(frozen=True, slots=True)
+class SceneRecord:
+    """What came of a scene in a run.
+
+    Attributes:
+        scene: What the scene is called.
+        location: What the recipe calls it.
+        outcome: failed if nothing could be computed.
+        reason: Why, as code and sentence; empty if ok.
+        protocol: How targets were chosen, e.g. heldout-8.
+        inputs: Digest of everything that the scene depended on.
+        view_count: Usable views.
+        target_count: Cameras that were lifted to.
+        dropped: Views that could not be used.
+        notes: What the reader repaired or assumed.
+        lifted: Products of lifted views, raw2d first for each operator.
+        scores: Paths of the score documents.
+        computed: How many of each kind of product were missing and computed.
+        is_quarantined: Whether the scene was given up after it had cost too many workers.
+    """
+
+    scene: SceneId
+    location: str
+    outcome: Literal["ok", "failed"]
+    reason: str = ""
+    protocol: str = ""
+    inputs: str = ""
+    view_count: int = 0
+    target_count: int = 0
+    dropped: tuple[DroppedView, ...] = ()
+    notes: tuple[str, ...] = ()
+    lifted: tuple[LiftedProduct, ...] = ()
+    scores: tuple[str, ...] = ()
+    computed: Mapping[str, int] = field(default_factory=dict)
+    is_quarantined: bool = False
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether the scene was computed."""
+        return self.outcome == "ok"
+
+    @property
+    def products(self) -> tuple[LiftedProduct, ...]:
+        """The products that have views."""
+        return tuple(one for one in self.lifted if one.parts)
+
+    @property
+    def operators(self) -> tuple[str, ...]:
+        """Operators that have views, in the recipe's order, as they spell themselves."""
+        return tuple(dict.fromkeys(one.operator for one in self.products))
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """Operators and lifters that gave views, raw2d left out: what a run is for."""
+        return tuple((one.operator, one.lifter) for one in self.products if not one.is_plain)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The products that the record rests on; what it was computed from (features, tracks) is a cache."""
+        return (*(path for one in self.lifted for path in one.parts), *self.scores)
+
+    def parts(self, operator: str, lifter: str) -> tuple[str, ...]:
+        """Return the paths of the views of one operator and lifter."""
+        found = (one.parts for one in self.lifted if (one.operator, one.lifter) == (operator, lifter))
+        return next(found, ())
+
+    def reasons(self, operator: str) -> tuple[str, ...]:
+        """Return why an operator was not lifted by some lifters."""
+        return tuple(one.reason for one in self.lifted if one.operator == operator and not one.is_plain and one.reason)
+
+    def to_bytes(self) -> bytes:
+        """Return the record as it is stored: JSON, equal for equal records."""
+        return json.dumps(asdict(self), sort_keys=True).encode()
+
+    @classmethod
+    def parsed(cls, content: bytes) -> "SceneRecord | None":
+        """Return a stored record; None if it is damaged or of another form, which is as good as no record."""
+        try:
+            # Not by pydantic's own JSON reader: names of files may hold lone surrogates, which it refuses.
+            return _RECORD.validate_python(json.loads(content))
+        except ValueError:
+            return None
+
+
+_RECORD = TypeAdapter(SceneRecord)
