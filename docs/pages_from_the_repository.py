@@ -7,14 +7,16 @@
 
 import posixpath
 import re
-import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
+
+from lift3d.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[1]
 # Page → file of the repository.
@@ -66,12 +68,9 @@ def with_page_links(text: str, source: str) -> str:
 
 
 def command_line_page() -> str:
-    """Return the reference of the command line, from typer's own help."""
-    command = [sys.executable, "-m", "typer", "lift3d.cli.app", "utils", "docs", "--name", "lift3d"]
-    made = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-    if made.returncode:
-        raise PluginError(f"typer does not write the reference of the command line: {made.stderr[-2000:]}")
-    return f"# Command line\n\nWhat the commands say of themselves (`lift3d COMMAND --help`).\n\n{_body(made.stdout)}"
+    """Return the reference of the command line, from its own help."""
+    sections = [f"## `{path}`\n\n```text\n{help_text}\n```\n" for path, help_text in _helps("lift3d", app)]
+    return "# Command line\n\nWhat the commands say of themselves (`lift3d COMMAND --help`).\n\n" + "\n".join(sections)
 
 
 def table_of(page: str, heading: str) -> str:
@@ -89,6 +88,11 @@ def table_of(page: str, heading: str) -> str:
     return f"{tables[0]}\n*From [{heading}]({page}).*\n"
 
 
-def _body(text: str) -> str:
-    # One title a page: the command's own name is a section as the others are.
-    return re.sub(r"^# `lift3d`$", "## `lift3d`", text, flags=re.MULTILINE)
+def _helps(path: str, command: click.Command, parent: click.Context | None = None) -> Iterator[tuple[str, str]]:
+    """Give what a command says of itself, then what those below it say."""
+    context = command.make_context(path, [], parent=parent, resilient_parsing=True)
+    yield context.command_path, command.get_help(context)
+    for name in command.list_commands(context) if isinstance(command, click.Group) else ():
+        found = command.get_command(context, name)
+        if found is not None:
+            yield from _helps(name, found, context)

@@ -81,7 +81,7 @@ def scores_page(recipe: Recipe, scenes: Scenes, store_url: str, table: Table | N
     else:
         scores = f"{to_markdown(table)}\n\n{LEGEND}"
     if len(scores) > _PAGE_CHARACTERS:
-        scores = f"Too long to be shown here: {_code(f'lift3d tables --store {store_url}')} prints it."
+        scores = f"Too long to be shown here: {_code(f'lift3d tables {store_url}')} prints it."
     failed = _failed(scenes)
     head = f"# {len(scenes) - len(failed)} of {len(scenes)} scenes lifted"
     parts = [head, _what(recipe), "## Scores", scores, *_failures(failed), "## Where everything lies"]

@@ -86,17 +86,17 @@ class RunComparison:
         return "\n".join(text)
 
 
-def compare_runs(a: str, b: str, url: str | None, metrics: Sequence[str] = ()) -> RunComparison:
+def compare_runs(url: str, a: str, b: str, metrics: Sequence[str] = ()) -> RunComparison:
     """Compare two runs on what both have.
 
     Args:
+        url: The store.
         a: Run id, or URL#RUN for a run of another store.
-        b: The run whose differences are said.
-        url: The store of runs without a URL.
+        b: The run whose differences are said, in the same form.
         metrics: Metric ids; all if empty.
 
     Raises:
-        ConfigError: If there is no such run or store given, or the runs have nothing in common.
+        ConfigError: If there is no such run, or the runs have nothing in common.
     """
     datasets = [(store, update_dataset(store, run)) for store, run in (_run(one, url) for one in (a, b))]
     names, by_name_count = _shared_names(datasets[0][1].names, datasets[1][1].names)
@@ -122,11 +122,9 @@ def compare_runs(a: str, b: str, url: str | None, metrics: Sequence[str] = ()) -
     return RunComparison(a, b, lines, len(names[0]), by_name_count, *only)
 
 
-def _run(reference: str, url: str | None) -> tuple[Store, str]:
+def _run(reference: str, url: str) -> tuple[Store, str]:
     place, _, run_id = reference.rpartition("#")
-    if not place and url is None:
-        raise ConfigError(f"In which store is the run '{reference}'? Give --store URL, or URL#RUN.")
-    store = open_store(place or url or "")
+    store = open_store(place or url)
     runs = list_runs(store)
     if run_id not in runs:
         raise ConfigError(f"{store.url} has no run '{run_id}'. It has: {', '.join(runs) or 'none'}.")

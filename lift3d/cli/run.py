@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
+from lift3d.cli.commands.options import Exit
 from lift3d.config import Execution, Recipe
 from lift3d.domain.keys import slug
 from lift3d.domain.records import DroppedView, SceneRecord
@@ -36,8 +37,6 @@ _MOST_DRAWN = 24
 _REPORT_SCENES, _REPORT_VIEWS = 4, 4
 # Of a message that stands in full on its scene's line.
 _MESSAGE_WIDTH = 160
-
-EXIT_ALL, EXIT_ERROR, EXIT_PARTIAL = 0, 1, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +102,8 @@ def exit_code(records: list[SceneRecord]) -> int:
     # The plain 2D answer alone is not what a run is for.
     lifted = sum(bool(record.pairs) for record in records)
     if lifted == len(records):
-        return EXIT_ALL
-    return EXIT_PARTIAL if lifted else EXIT_ERROR
+        return Exit.DONE
+    return Exit.PARTIAL if lifted else Exit.ERROR
 
 
 def scene_line(record: SceneRecord, count: str = "") -> str:

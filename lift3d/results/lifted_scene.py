@@ -241,7 +241,7 @@ def open_lifted(
     if not found:
         url = store if isinstance(store, str) else store.url
         raise ProductMissingError(
-            f"Nothing was lifted in the run of {url}; why is in its table: lift3d tables --store {url} --format csv."
+            f"Nothing was lifted in the run of {url}; why is in its table: lift3d tables {url} --format csv."
         )
     for attribute, wanted in (("name", scene), ("operator", operator), ("lifter", lifter)):
         names = list(dict.fromkeys(getattr(one, attribute) for one in found))

@@ -13,8 +13,6 @@ from lift3d.config import Settings, parsed
 _SUFFIX = ".safetensors"
 # Where a run reads and writes, and how many hands prepare its examples, changes no weight.
 _WITHOUT_EFFECT = frozenset({"out", "folder", "workers"})
-# Lists are repeated options on the command line, and captures are called what lift3d run calls them: scenes.
-_OPTION_NAMES = {"operators": "operator", "plugins": "plugin", "captures": "scene"}
 # What means nothing without what it belongs to.
 _BELONGS_TO = {"operator_share": "operators", "plugins": "operators", "capture_share": "captures"}
 _PROCEDURAL = "procedural:"
@@ -97,7 +95,8 @@ class TrainingSettings(Settings):
         """The command that repeats the run, whatever defaults become; files are called by their names."""
         words = ["lift3d", "train"]
         for name, value in {"out": self.out.name, **self.identity}.items():
-            option = "--" + _OPTION_NAMES.get(name, name).replace("_", "-")
+            # Lists are options that are repeated, in the singular.
+            option = "--" + (name.removesuffix("s") if isinstance(value, list) else name).replace("_", "-")
             for one in value if isinstance(value, list) else [value]:
                 words += [option, shlex.quote(str(one))]
         return " ".join(words)

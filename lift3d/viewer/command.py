@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import typer
+import click
 
 from lift3d.errors import ConfigError
 from lift3d.results.lifted_scene import Choice, lifted_scenes
@@ -40,7 +40,7 @@ def serve_viewer(store: str, choice: Choice, port: int, is_opened: bool = True) 
     """
     check_port(port)
     with contextlib.suppress(KeyboardInterrupt), running_viewer(store, choice, port) as viewer:
-        typer.echo(viewer.to_text())
+        click.echo(viewer.to_text())
         if is_opened:
             _open_browser(viewer.address)
         while True:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from lift3d.bench import curves, curves_page
 from lift3d.bench.curves_picture import draw_bench_curves

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from click.testing import CliRunner
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
-from typer.testing import CliRunner
 
 from lift3d.bench import speed
 from lift3d.bench.ray_transformer import RayBatch, RayTransformer, RayTransformerSize

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from lift3d.bench import storage
 from lift3d.bench.storage_page import page

@@ -3,7 +3,7 @@ import subprocess
 import sys
 
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from lift3d.cli import app as cli
 from lift3d.errors import ConfigError
@@ -27,7 +27,7 @@ def store(tmp_path_factory):
 
 def test_a_run_prints_its_table_and_where_things_lie_and_says_partial(store):
     url, ran = store
-    assert ran.returncode == cli.EXIT_PARTIAL, ran.stderr
+    assert ran.returncode == cli.Exit.PARTIAL, ran.stderr
     assert "nearest_view" in ran.stdout
     assert f"store    {url}" in ran.stdout
     assert "contact_sheets" in ran.stdout
@@ -53,7 +53,7 @@ def test_a_run_prints_its_table_and_where_things_lie_and_says_partial(store):
 def test_a_wrong_request_is_one_clear_message_and_exit_code_2(arguments, message, tmp_path):
     store = () if "--store" in arguments else ("--store", str(tmp_path / "store"))
     ran = lift3d(*arguments, *(("--serial",) if arguments[0] == "run" else ()), *store)
-    assert ran.returncode == cli.EXIT_USAGE, ran.stderr
+    assert ran.returncode == cli.Exit.USAGE, ran.stderr
     assert message in ran.stderr
     assert "Traceback" not in ran.stderr
 
@@ -62,7 +62,7 @@ def test_a_store_that_cannot_be_written_is_found_before_any_work(tmp_path):
     occupied = tmp_path / "occupied"
     occupied.write_text("a file where the store's folder should be")
     ran = lift3d("run", ROOM, "--store", occupied, "--serial")
-    assert ran.returncode == cli.EXIT_ERROR
+    assert ran.returncode == cli.Exit.ERROR
     assert "Cannot" in ran.stderr
     assert "occupied" in ran.stderr
     assert "Traceback" not in ran.stderr
@@ -74,19 +74,19 @@ def in_process(*arguments):
 
 def test_tables_come_in_every_format(store, tmp_path):
     url, _ = store
-    rows = json.loads(in_process("tables", "--store", url, "--format", "json").stdout)
+    rows = json.loads(in_process("tables", url, "--format", "json").stdout)
     assert {"run", "scene", "target", "other", "operator", "lifter", "metric", "protocol", "value"} <= set(rows[0])
     assert any(row["outcome"] == "failed" and row["value"] is None and row["reason"] for row in rows)
     out = tmp_path / "rows.parquet"
-    assert in_process("tables", "--store", url, "--format", "parquet", "--out", out).exit_code == 0
+    assert in_process("tables", url, "--format", "parquet", "--out", out).exit_code == 0
     assert out.read_bytes()[:4] == b"PAR1"
-    assert in_process("tables", "--store", url, "--format", "csv").stdout.count("\n") == len(rows) + 1
-    assert "| rgb" in in_process("tables", "--store", url).stdout
+    assert in_process("tables", url, "--format", "csv").stdout.count("\n") == len(rows) + 1
+    assert "| rgb" in in_process("tables", url).stdout
 
 
 def test_intervals_are_paired_over_the_same_views(store):
     url, _ = store
-    found = in_process("tables", "--store", url, "--compare", "psnr:nearest_view:raw2d").stdout
+    found = in_process("tables", url, "--compare", "psnr:nearest_view:raw2d").stdout
     assert "nearest_view − raw2d = -" in found
     assert "(6 pairs, 0 missing)" in found
 
@@ -120,7 +120,7 @@ def test_what_is_asked_for_is_the_protocol_that_runs(options, protocol, monkeypa
 )
 def test_a_wrong_request_for_a_table_says_what_there_is(store, options, said):
     url, _ = store
-    ran = in_process("tables", "--store", url, *options)
+    ran = in_process("tables", url, *options)
     assert isinstance(ran.exception, ConfigError)
     assert said in str(ran.exception)
 
@@ -133,7 +133,7 @@ def test_ctrl_c_says_that_nothing_committed_is_lost(monkeypatch):
 
     monkeypatch.setattr(run_command, "run_and_present", interrupted)
     ran = in_process("run", ROOM, "--serial")
-    assert ran.exit_code == cli.EXIT_INTERRUPTED
+    assert ran.exit_code == cli.Exit.INTERRUPTED
     assert "what is committed stays" in ran.stderr
 
 

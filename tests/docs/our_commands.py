@@ -1,7 +1,6 @@
 """Parse a line of ours as the command line would, without running it."""
 
-import typer
-from typer.main import get_command
+import click
 
 from lift3d.cli.app import app
 
@@ -12,26 +11,25 @@ def check_command(words: list[str]) -> None:
     Raises:
         Exception: That of the parser, if a command or an option does not exist, lacks its value, or is missing.
     """
-    command, context, rest = get_command(app), None, list(words)
+    command, context, rest = app, None, list(words)
     try:
         context = command.make_context("lift3d", rest)
-        while hasattr(command, "resolve_command"):
-            rest = [*context._protected_args, *context.args]
-            name, command, rest = command.resolve_command(context, rest)
+        while isinstance(command, click.Group):
+            name, command, rest = command.resolve_command(context, [*context._protected_args, *context.args])
             context = command.make_context(name, rest, parent=context)
-    except typer.Exit as end:  # --help says what it says and ends
+    except click.exceptions.Exit as end:  # --help says what it says and ends
         if end.exit_code:
             raise
 
 
 def option_names(words: list[str]) -> set[str] | None:
     """Return the options of the command that the words begin with; None if it is a group of commands."""
-    command, context = get_command(app), None
+    command, context = app, click.Context(app)
     for word in words:
-        if not hasattr(command, "resolve_command"):
+        if not isinstance(command, click.Group):
             break
-        context = command.make_context(word, [], parent=context, resilient_parsing=True)
         _, command, _ = command.resolve_command(context, [word])
-    if hasattr(command, "resolve_command"):
+        context = click.Context(command, parent=context)
+    if isinstance(command, click.Group):
         return None
-    return {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)} | {"--help"}
+    return {name for one in command.get_params(context) for name in (*one.opts, *one.secondary_opts)}

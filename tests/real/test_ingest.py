@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pycolmap
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from lift3d.cli import app as cli
 from lift3d.geometry.rigid import rotation_angle

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from lift3d.cli import app as cli
 from lift3d.cli.compare import compare_runs
@@ -24,7 +24,7 @@ def two_runs(tmp_path, shift, count=8, prefix="data"):
 
 
 def command(*arguments):
-    return CliRunner().invoke(cli.app, ["compare", *arguments])
+    return CliRunner().invoke(cli.app, ["compare", "/no/store/but/theirs", *arguments])
 
 
 def lines_of(found):
@@ -33,12 +33,12 @@ def lines_of(found):
 
 def test_a_metric_that_fell_is_worse_by_its_direction_and_fails_a_scheduled_comparison(tmp_path):
     a, b = two_runs(tmp_path, shift=-0.5)
-    found = lines_of(compare_runs(a, b, None))
+    found = lines_of(compare_runs("", a, b))
     assert (found["psnr"]["verdict"], found["ssim"]["verdict"]) == ("worse", "–")
     assert found["psnr"]["difference"] == pytest.approx(-0.5)
     assert (found["psnr"]["unit"], found["psnr"]["scenes"], found["psnr"]["pairs"]) == ("scenes", 7, 14)
     assert (found["psnr"]["only_a"], found["psnr"]["only_b"]) == (0, 0)
-    assert command(a, b, "--fail-on-regression").exit_code == cli.EXIT_REGRESSION
+    assert command(a, b, "--fail-on-regression").exit_code == cli.Exit.REGRESSION
     assert command(a, b).exit_code == 0
     assert command(b, a, "--fail-on-regression").exit_code == 0
     assert command(a, b, "--fail-on-regression", "--metric", "ssim").exit_code == 0
@@ -49,7 +49,7 @@ def test_a_metric_that_fell_is_worse_by_its_direction_and_fails_a_scheduled_comp
 def test_a_run_is_as_good_as_itself(tmp_path):
     a, _ = two_runs(tmp_path, shift=0.0)
     url, run = a.split("#")
-    found = compare_runs(run, run, url)
+    found = compare_runs(url, run, run)
     assert not found.has_regression
     assert set(found.lines["verdict"]) == {"–"}
     assert set(found.lines["difference"]) == {0.0}
@@ -57,14 +57,14 @@ def test_a_run_is_as_good_as_itself(tmp_path):
 
 def test_one_scene_is_compared_over_its_views(tmp_path):
     a, b = two_runs(tmp_path, shift=1.0, count=2)
-    found = lines_of(compare_runs(a, b, None))
+    found = lines_of(compare_runs("", a, b))
     assert (found["psnr"]["unit"], found["psnr"]["pairs"], found["psnr"]["verdict"]) == ("views", 2, "better")
     assert "2 views" in command(a, b).stdout
 
 
 def test_scenes_at_other_places_are_joined_by_name_and_that_is_said(tmp_path):
     a, b = two_runs(tmp_path, shift=0.0, prefix="elsewhere")
-    assert compare_runs(a, b, None).shared_count == 7
+    assert compare_runs("", a, b).shared_count == 7
     assert "7 of them joined by name" in command(a, b).stdout
 
 
@@ -73,13 +73,11 @@ def test_runs_without_anything_in_common_say_what_they_have(tmp_path):
     store, recipe = fake_runs.begin(str(tmp_path / "c"), ["data/garden"])
     fake_runs.finish(store, recipe, "data/garden", {"psnr": [1.0]})
     with pytest.raises(ConfigError, match=r"share no scene: scene-0, .* and 3 more against garden"):
-        compare_runs(a, f"{store.url}#{recipe.run_id}", None)
+        compare_runs(store.url, a, recipe.run_id)
     with pytest.raises(ConfigError, match="share 8 scenes and no figure"):
-        compare_runs(a, a, None, ["miou"])
+        compare_runs("", a, a, ["miou"])
     with pytest.raises(ConfigError, match="has no run 'nothing'"):
-        compare_runs("nothing", a, store.url)
-    with pytest.raises(ConfigError, match="In which store"):
-        compare_runs(recipe.run_id, a, None)
+        compare_runs(store.url, "nothing", a)
 
 
 def test_the_table_of_several_scenes_ends_with_intervals(tmp_path):

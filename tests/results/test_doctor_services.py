@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from lift3d.cli import app as cli
 from lift3d.cli import doctor_services
@@ -175,7 +175,7 @@ def test_a_store_is_proved(tmp_path):
 
 def test_the_command_fails_when_something_is_bad(monkeypatch, tmp_path):
     with serving(ray("")) as url:
-        ran = CliRunner().invoke(cli.app, ["doctor", "--ray-dashboard", url, "--store", str(tmp_path / "store")])
-    assert ran.exit_code == cli.EXIT_ERROR
+        ran = CliRunner().invoke(cli.app, ["doctor", "--ray-dashboard", url, str(tmp_path / "store")])
+    assert ran.exit_code == cli.Exit.ERROR
     assert "BAD  ray dashboard" in ran.stdout
     assert "ok   store" in ran.stdout

@@ -9,7 +9,7 @@ import pytest
 import torch
 import trimesh
 import xarray
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 import lift3d
 from lift3d.cli.app import app

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from lift3d.cli import app as cli
 from lift3d.cli.ingest import IngestedScene, IngestOptions, ingest_and_present

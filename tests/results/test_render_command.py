@@ -5,7 +5,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 import lift3d
 from lift3d.cli.app import app

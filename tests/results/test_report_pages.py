@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from lift3d.cli import app as cli
 from lift3d.domain.camera import Camera, ImageSize
@@ -47,7 +47,7 @@ def test_a_store_of_another_version_says_so_and_what_to_do(tmp_path):
     store = open_store(str(tmp_path / "store"), create=True)
     store.write_bytes(layout.STORE_FILE, json.dumps({"format": "lift3d-store", "layout": 7}).encode())
     found = CliRunner().invoke(cli.app, ["report", store.url])
-    assert found.exit_code == cli.EXIT_ERROR
+    assert found.exit_code == cli.Exit.ERROR
     page = read_page((tmp_path / "report.html").read_bytes())
     for said in (found.stdout, page.text):
         assert "has layout 7; this lift3d reads and writes layout" in said

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from lift3d.cli import run as run_command
+from lift3d.cli.commands.options import Exit
 from lift3d.cli.run import failure_lines, run_and_present, scene_line, serial
 from lift3d.config import Execution, Recipe
 from lift3d.domain.records import SceneRecord
@@ -42,7 +43,7 @@ def run(recipe: Recipe, tmp_path: Path, *, as_json: bool = False) -> int:
 def test_a_run_with_a_failure_ends_with_table_failure_and_places(
     recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(recipe, tmp_path) == run_command.EXIT_PARTIAL
+    assert run(recipe, tmp_path) == Exit.PARTIAL
     said = capsys.readouterr()
     assert ESCAPE not in said.out + said.err
     first, second = said.err.splitlines()
@@ -66,14 +67,14 @@ def test_a_report_is_drawn_again_only_where_it_would_differ(tmp_path: Path, monk
     monkeypatch.setattr(run_command, "write_report", write)
     first, other = small_recipe(**FIELDS), small_recipe(**{**FIELDS, "sources": 2})
     for recipe in (first, first, other, first):
-        assert run(recipe, tmp_path) == run_command.EXIT_ALL
+        assert run(recipe, tmp_path) == Exit.DONE
     assert drawn == [first.run_id, other.run_id, first.run_id]
 
 
 def test_programs_get_json_alone_and_no_report(
     recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(recipe, tmp_path, as_json=True) == run_command.EXIT_PARTIAL
+    assert run(recipe, tmp_path, as_json=True) == Exit.PARTIAL
     outcome = json.loads(capsys.readouterr().out)
     assert [scene["outcome"] for scene in outcome["scenes"]] == ["ok", "failed"]
     assert outcome["run"] == recipe.run_id
@@ -84,7 +85,7 @@ def test_programs_get_json_alone_and_no_report(
 def test_a_run_of_failures_only_says_why_and_still_has_its_report(
     unusable: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(small_recipe(scenes=[unusable], **FIELDS), tmp_path) == run_command.EXIT_ERROR
+    assert run(small_recipe(scenes=[unusable], **FIELDS), tmp_path) == Exit.ERROR
     said = capsys.readouterr().out
     assert "1 of 1 scenes failed" in said
     assert (tmp_path / "store" / "report.html").is_file()
@@ -109,7 +110,7 @@ def test_a_report_that_fails_or_is_stopped_costs_a_run_nothing(
         raise trouble
 
     monkeypatch.setattr(run_command, "write_report", broken)
-    assert run(small_recipe(**FIELDS), tmp_path) == run_command.EXIT_ALL
+    assert run(small_recipe(**FIELDS), tmp_path) == Exit.DONE
     assert said in capsys.readouterr().out
 
 

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from lift3d.cli import app as cli
 from lift3d.errors import ConfigError
@@ -68,7 +68,7 @@ def test_damage_is_named_and_taken_back(store):
     key = f"{committed(store, LIFTED).folder}/document.json"
     store.write_bytes(key, b"")
     ran = command("fsck", store.url)
-    assert ran.exit_code == cli.EXIT_ERROR
+    assert ran.exit_code == cli.Exit.ERROR
     assert f"{key} has 0 bytes" in ran.stdout
     assert f"lift3d fsck {store.url} --repair" in ran.stdout
     code, found = found_by("fsck", store.url, "--repair")

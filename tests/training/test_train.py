@@ -163,10 +163,10 @@ def test_the_command_line_goes_on_with_a_finished_run_and_says_where_things_lie(
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        ([], cli.EXIT_USAGE, "out: Field required"),
-        (["--out", "x.pt"], cli.EXIT_USAGE, ".safetensors"),
-        (["--out", "x.safetensors", "--settings", "/nowhere.yaml"], cli.EXIT_USAGE, "/nowhere.yaml"),
-        (["--out", "x.safetensors"], cli.EXIT_INTERRUPTED, "goes on from the last saved step"),
+        ([], cli.Exit.USAGE, "out: Field required"),
+        (["--out", "x.pt"], cli.Exit.USAGE, ".safetensors"),
+        (["--out", "x.safetensors", "--settings", "/nowhere.yaml"], cli.Exit.USAGE, "/nowhere.yaml"),
+        (["--out", "x.safetensors"], cli.Exit.INTERRUPTED, "goes on from the last saved step"),
     ],
 )
 def test_wrong_requests_and_interrupts_are_one_line(monkeypatch, capsys, options, code, message):

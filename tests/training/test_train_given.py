@@ -109,7 +109,7 @@ def test_a_capture_of_the_same_name_with_other_content_is_another_training(train
 
 def test_the_command_line_takes_them(trained, given, monkeypatch, capsys):
     settings = trained[1]
-    options = ["--operator", CHECKER, "--plugin", CHECKER_PLUGIN, "--scene", given["captures"][0]]
+    options = ["--operator", CHECKER, "--plugin", CHECKER_PLUGIN, "--capture", given["captures"][0]]
     numbers = {"seed": settings.seed, "scenes": 2, "validation-scenes": 1, "corrector-steps": 3, "operator-share": 0.7}
     places = {"out": settings.out, "folder": settings.folder, "density-from": given["density_from"]}
     for name, value in {**numbers, **places}.items():
@@ -135,7 +135,7 @@ def test_settings_without_what_is_given_are_those_of_before(tmp_path):
 def test_the_command_and_the_absolute_paths_mean_the_same_training(trained):
     settings = trained[1]
     words = shlex.split(settings.command)[2:]
-    lists = {"operator": "operators", "plugin": "plugins", "scene": "captures"}
+    lists = {"operator": "operators", "plugin": "plugins", "capture": "captures"}
     given: dict[str, object] = {}
     for option, value in zip(words[::2], words[1::2], strict=True):
         name = option.removeprefix("--").replace("-", "_")

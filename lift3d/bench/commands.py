@@ -1,0 +1,216 @@
+"""``lift3d bench``: build a recipe, measure, print. What is heavy is imported by the command that needs it."""
+
+import functools
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lift3d.config import Recipe, parse_recipe
+from lift3d.errors import ConfigError
+
+PATH = click.Path(path_type=Path)
+Command = Callable[..., None]
+
+_out = click.option("--out", type=PATH, help="Markdown file to write.")
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a bench on scenes is asked for; empty is for the bench to choose. Fields as the options of ``on_scenes``."""
+
+    scenes: tuple[str, ...]
+    operators: tuple[str, ...]
+    plugins: tuple[str, ...]
+    image_height: int
+    sources: int
+    holdout: int
+    leave_one_out: bool
+    store: str
+    out: Path | None
+    as_json: bool
+
+    def recipe(self, operators: Sequence[str], lifters: Sequence[str]) -> Recipe:
+        """Return the recipe, on views that are no source.
+
+        Args:
+            operators: If none were asked for.
+            lifters: Their names.
+        """
+        given = {name: getattr(self, name) for name in ("scenes", "plugins", "image_height", "sources")}
+        holdout = None if self.leave_one_out else self.holdout
+        chosen = {"operators": self.operators or operators, "lifters": lifters}
+        return parse_recipe({**given, **chosen, "holdout": holdout, "target_mode": "heldout"})
+
+    def present(self, figures: dict[str, Any], text: str) -> None:
+        """Write the page if a file is named, and print it or its figures."""
+        _present(figures, text, self.out, self.as_json)
+
+
+def on_scenes(store: str, sources: int = 8) -> Callable[[Command], Command]:
+    """Add the options of a bench on scenes; the command gets them as one ``Request``.
+
+    Args:
+        store: Default of the store.
+        sources: Default of the sources per target.
+    """
+    options = (
+        click.argument("scenes", nargs=-1, help="As of lift3d run; those for evaluation if not given."),
+        click.option("--operator", "operators", multiple=True, help="2D model. Repeatable."),
+        click.option("--plugin", "plugins", multiple=True, help="Operator of one's own: module:attribute."),
+        click.option("--image-height", default=192, help="Height at which views are encoded."),
+        click.option("--sources", default=sources, help="Source views per target."),
+        click.option("--holdout", default=8, help="Every N-th view is a target and no source."),
+        click.option("--leave-one-out", is_flag=True, help="Every view is a target instead."),
+        click.option("--store", default=store, help="URL of the store that holds features and runs."),
+        _out,
+        _json,
+    )
+
+    def add(command: Command) -> Command:
+        @functools.wraps(command)
+        def called(**values: Any) -> None:
+            request = Request(**{field.name: values.pop(field.name) for field in fields(Request)})
+            command(request, **values)
+
+        return functools.reduce(lambda one, option: option(one), reversed(options), called)
+
+    return add
+
+
+@click.command("baselines")
+@click.option("--captures", type=PATH, required=True, help="Folder with the captures fox, bear, garden, kitchen.")
+@_out
+@click.option("--store", default="runs/baselines", help="URL of the store that holds the runs.")
+@click.option("--plugin", "plugins", multiple=True, help="Operator for captures with labels.")
+def baselines(captures: Path, out: Path | None, store: str, plugins: tuple[str, ...]) -> None:
+    """Figures of every lifter per capture, as later lifters are measured against."""
+    from lift3d.bench.baselines import main as measure
+
+    measure(captures, out, store, plugins)
+
+
+@click.command("lifters")
+@on_scenes("runs/lifters")
+@click.option("--lifter", "chosen", multiple=True, help="Lifter; all of the ablation if not given.")
+def lifters(request: Request, chosen: tuple[str, ...]) -> None:
+    """The learned lifter against its own parts and against lifters without training, at held-out views."""
+    from lift3d.bench import lifters
+
+    figures = lifters.measure(request.recipe(("rgb",), chosen or lifters.LIFTERS), request.store)
+    request.present(figures, lifters.page(figures))
+
+
+@click.command("consistency")
+@on_scenes("runs/consistency", sources=64)
+@click.option("--lifter", "chosen", multiple=True, help="Lifter; plane_sweep and the ablation if not given.")
+def consistency(request: Request, chosen: tuple[str, ...]) -> None:
+    """How well decoded answers agree at long range, beside the plain 2D answers and the floor of the warp."""
+    from lift3d.bench import consistency
+
+    figures = consistency.measure(request.recipe((), chosen or consistency.LIFTERS), request.store)
+    request.present(figures, consistency.page(figures))
+
+
+@click.command("recognition")
+@on_scenes("runs/recognition")
+@click.option("--lifter", "chosen", multiple=True, help="Lifter; lift3d and what stands beside it if not given.")
+@click.option("--drawings", type=PATH, default="runs/drawings", help="Folder for the strokes that are drawn.")
+def recognition(request: Request, chosen: tuple[str, ...], drawings: Path) -> None:
+    """How well words and strokes are understood at held-out views of computed scenes that no training saw."""
+    from lift3d.bench import tasks_recognition as tasks
+    from lift3d.bench.tasks_recognition_page import page
+
+    asked = replace(
+        request,
+        scenes=request.scenes or tasks.SCENES,
+        image_height=tasks.IMAGE_HEIGHT,
+        sources=tasks.SOURCES,
+        holdout=tasks.HOLDOUT,
+    )
+    figures = tasks.measure(asked.recipe(("tiny:clip",), chosen or tasks.LIFTERS), request.store, drawings)
+    request.present(figures, page(figures))
+
+
+@click.command("curves")
+@on_scenes("runs/curves")
+@click.option("--lifter", default="lift3d", help="A learned lifter; its shared_weights are shown beside it.")
+def curves(request: Request, lifter: str) -> None:
+    """How the fidelity of a learned lifter at held-out views depends on the number of taps and of sources."""
+    from lift3d.bench import curves, curves_page
+    from lift3d.bench.curves_picture import draw_bench_curves
+
+    picture = None if request.out is None else curves_page.picture_beside(request.out)
+    figures = curves.measure(request.recipe(("rgb",), curves.compared(lifter)), request.store)
+    if picture is not None:
+        draw_bench_curves(figures, picture)
+    request.present(figures, curves_page.page(figures, picture))
+
+
+@click.command("speed")
+@click.option("--lifter", default="lift3d", help="Whose proposal and correction.")
+@click.option("--capture", help="Scene, as of lift3d run; a computed one if not given.")
+@click.option("--threads", type=int, help="Threads of torch; all cores if not given.")
+@_json
+def speed(lifter: str, capture: str | None, threads: int | None, as_json: bool) -> None:
+    """What stage I, one more operator and memory cost, against a ray-by-ray network and against all samples."""
+    from lift3d.bench import speed
+    from lift3d.bench.speed_page import table
+
+    figures = speed.measure(speed.FULL, capture or speed.SCENE, lifter, threads)
+    click.echo(json.dumps(figures, indent=1) if as_json else table(figures))
+
+
+@click.command("scale")
+@click.option("--control", default=10_000, help="Scenes whose work is nothing.")
+@click.option("--count", "counts", multiple=True, default=(10, 50, 200), help="Numbers of real scenes. Repeatable.")
+@click.option("--turns", default=3, help="Turns of two workers and two bare processes.")
+@_out
+@_json
+def scale(control: int, counts: tuple[int, ...], turns: int, out: Path | None, as_json: bool) -> None:
+    """What Prefect and Ray cost, by thousands of scenes and against bare loops; and what a million scenes need."""
+    from flows.scale_bench import measure_scale
+    from lift3d.bench.cost_model import Assumptions, cost_section
+    from lift3d.bench.scale_page import scale_page
+    from lift3d.bench.scene_costs import measure_scene_costs
+
+    costs = measure_scene_costs()
+    figures = measure_scale(control, sorted(counts), turns, lambda line: click.echo(line, err=True))
+    section = cost_section(costs, max(0.0, figures.slope_ratio - 1.0), Assumptions())
+    _present(figures.to_json(), scale_page(figures.to_json(), section), out, as_json)
+
+
+@click.command("storage")
+@click.option("--s3", help="Also compare s3fs and obstore below this s3://BUCKET/PREFIX.")
+@click.option("--server", default="", help="What serves it, for the page.")
+@click.option("--folder", type=PATH, default="runs/storage", help="Where on the local disk to write.")
+@_out
+@_json
+def storage(s3: str | None, server: str, folder: Path, out: Path | None, as_json: bool) -> None:
+    """Bytes per view, throughput of products against plain Zarr, and of the libraries behind s3://."""
+    from lift3d.bench import storage
+    from lift3d.bench.storage_page import page
+
+    figures = storage.measure(folder, s3, storage.FULL)
+    _present(figures, page(figures, server), out, as_json)
+
+
+COMMANDS: dict[str, click.Command] = {
+    str(command.name): command
+    for command in (baselines, lifters, consistency, recognition, curves, speed, scale, storage)
+}
+
+
+def _present(figures: dict[str, Any], text: str, out: Path | None, as_json: bool) -> None:
+    """Write the page of a bench if a file is named, and print it or its figures."""
+    try:
+        if out is not None:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"Cannot write '{out}': {error}. Name a file in a folder you may write to.") from error
+    click.echo(json.dumps(figures, indent=1) if as_json else text)

@@ -1,0 +1,139 @@
+"""Options that several commands share, and options that are the fields of settings."""
+
+import json
+import types
+from collections.abc import Callable, Collection, Mapping
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
+
+import click
+from click.core import ParameterSource
+
+from lift3d.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from pydantic.fields import FieldInfo
+
+# Click's own words for a file or a folder that is written.
+PATH = click.Path(path_type=Path)
+
+store_argument = click.argument("store", help="Folder, s3://BUCKET/PREFIX or memory://NAME.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+class Exit(IntEnum):
+    """Exit codes of the command line."""
+
+    DONE = 0
+    ERROR = 1
+    USAGE = 2
+    PARTIAL = 3
+    REGRESSION = 4
+    INTERRUPTED = 130
+
+
+def show(found: Any, text: str, as_json: bool) -> None:
+    """Print what was found, as JSON for programs or as text for people."""
+    click.echo(json.dumps(found, indent=1) if as_json else text)
+
+
+class Group(click.Group):
+    """A group that shows its commands in their order, each with its whole first sentence."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands."""
+        return list(self.commands)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands."""
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.get_short_help_str(1000)) for name, command in commands if command])
+
+
+class SettingsCommand(click.Command):
+    """A command with the fields of settings among its options; they are made when needed, for models import slowly."""
+
+    def __init__(self, *args: Any, fields: Callable[[], list[click.Option]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._fields: Callable[[], list[click.Option]] | None = fields
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return arguments and options."""
+        if self._fields is not None:
+            self.params += self._fields()
+            self._fields = None
+        return super().get_params(ctx)
+
+
+def options_of(model: "type[BaseModel]", without: Collection[str] = (), **defaults: Any) -> list[click.Option]:
+    """Return an option for each field of settings, with its type, its default and its description.
+
+    Lists are options that are repeated, named in the singular: ``operators`` is ``--operator``.
+
+    Args:
+        model: The settings.
+        without: Fields that are no options.
+        defaults: Of required fields.
+    """
+    fields = {name: field for name, field in model.model_fields.items() if name not in without}
+    return [_option(name, field, defaults.get(name)) for name, field in fields.items()]
+
+
+def given_values(values: Mapping[str, Any], model: "type[BaseModel]") -> dict[str, Any]:
+    """Return those fields of a model that the user gave; the others are for files and defaults to say."""
+    ctx = click.get_current_context()
+    return {
+        name: value
+        for name, value in values.items()
+        if name in model.model_fields and ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
+    }
+
+
+def read_settings(path: Path | None) -> dict[str, Any]:
+    """Return the fields of a YAML file; none without a file.
+
+    Raises:
+        ConfigError: If it cannot be read or holds no mapping.
+    """
+    if path is None:
+        return {}
+    import yaml
+
+    try:
+        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"Cannot read '{path}': {error}. Expected a YAML mapping of fields.") from error
+    if not isinstance(fields, dict):
+        raise ConfigError(f"'{path}' holds {type(fields).__name__}; expected a YAML mapping of fields.")
+    return fields
+
+
+def _option(name: str, field: "FieldInfo", default: Any) -> click.Option:
+    kind = _without_none(field.annotation)
+    is_list = get_origin(kind) is tuple
+    if is_list:
+        kind = get_args(kind)[0]
+    flag = "--" + (name.removesuffix("s") if is_list else name).replace("_", "-")
+    told = f"{field.description or ''}{' Repeatable.' * is_list}".strip()
+    if kind is bool:
+        return click.Option([flag, name], is_flag=True, help=told)
+    default = default if field.is_required() else field.default
+    return click.Option([flag, name], type=_click_type(kind), multiple=is_list, default=default, help=told)
+
+
+def _without_none(annotation: Any) -> Any:
+    """Return X of ``X | None``."""
+    if get_origin(annotation) not in (Union, types.UnionType):
+        return annotation
+    (kind,) = (one for one in get_args(annotation) if one is not types.NoneType)
+    return kind
+
+
+def _click_type(kind: Any) -> click.ParamType[Any]:
+    if get_origin(kind) is Literal:
+        return click.Choice(get_args(kind))
+    known: dict[Any, click.ParamType[Any]] = {int: click.INT, float: click.FLOAT, Path: PATH}
+    return known.get(kind, click.STRING)

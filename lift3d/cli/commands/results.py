@@ -1,0 +1,107 @@
+"""Commands that take photographs in and show results: ingest, report, view, render, export."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lift3d.cli.commands.options import PATH, Exit, json_option, show, store_argument
+
+
+def choice_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that choose one lifted scene of a store; the command gets them as ``chosen``."""
+    options = (
+        click.option("--scene", help="Scene, as the table calls it; the first that was lifted if not given."),
+        click.option("--operator", help="The recipe's first if not given."),
+        click.option("--lifter", help="The recipe's last if not given."),
+        click.option("--run", "run_id", help="Run id; the latest if not given."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("source", metavar="FOLDER_OR_VIDEO", help="Photographs, a video, or a scene that is posed already.")
+@click.argument("out", type=PATH, required=False, help="Folder for the posed scene; a posed one is only looked at.")
+@click.option(
+    "--matching",
+    type=click.Choice(["auto", "exhaustive", "sequential"]),
+    default="auto",
+    help="auto: sequential for videos and for more than 150 photographs.",
+)
+@click.option("--frames", default=150, help="Frames that are taken of a video, evenly.")
+@click.option("--image-size", default=1600, help="Longest side at which photographs are compared, pixels.")
+@click.option(
+    "--one-camera/--many-cameras", "has_one_camera", default=True, help="Whether one lens took all photographs."
+)
+@json_option
+def ingest(source: str, out: Path | None, as_json: bool, **options: Any) -> None:
+    """Find out where photographs were taken from (structure from motion), or say what a posed scene holds."""
+    from lift3d.cli.ingest import IngestOptions, ingest_and_present
+
+    found = ingest_and_present(source, out, IngestOptions(**options))
+    show(found.to_json(), found.to_text(), as_json)
+
+
+@click.command()
+@store_argument
+@click.option("--run", "run_id", help="Run id; the latest if not given.")
+@click.option("--out", type=PATH, help="File to write; report.html beside a local store if not given.")
+@click.option("--views", default=6, help="Views that are drawn of each operator and lifter.")
+@click.option("--scenes", default=8, help="Scenes that are drawn.")
+def report(store: str, run_id: str | None, out: Path | None, views: int, scenes: int) -> None:
+    """Write one HTML file that opens offline: the table, pictures, where it fails. Exit code 1 of an alien store."""
+    from lift3d.report.scenes import ReportExtent
+    from lift3d.report.write import write_report
+
+    written = write_report(store, ReportExtent(run_id, scenes, views), out)
+    click.echo(written.to_text())
+    sys.exit(Exit.DONE if written.is_readable else Exit.ERROR)
+
+
+@click.command()
+@store_argument
+@choice_options
+@click.option("--port", default=7007, help="Port on this machine.")
+@click.option("--open/--no-open", "is_opened", default=True, help="Open a browser.")
+def view(store: str, port: int, is_opened: bool, **chosen: str | None) -> None:
+    """Look around in a lifted scene in the browser: cameras, points, features, predictions, words."""
+    from lift3d.results.lifted_scene import Choice
+    from lift3d.viewer.command import serve_viewer
+
+    serve_viewer(store, Choice(**chosen), port, is_opened=is_opened)
+
+
+@click.command()
+@store_argument
+@click.argument("out", type=PATH, help="Video to write, .mp4.")
+@choice_options
+@click.option("--frames", default=120, help="Cameras along the path through the scene's own; 0: those lifted.")
+@click.option("--fps", default=24, help="Frames per second.")
+def render(store: str, out: Path, frames: int, fps: int, **chosen: str | None) -> None:
+    """Write a video of what was lifted along a smooth path of cameras, most of which nobody took a picture from."""
+    from lift3d.results.lifted_scene import Choice
+    from lift3d.results.render import RenderExtent, render_video
+
+    click.echo(render_video(store, Choice(**chosen), out, RenderExtent(frames, fps)).to_text())
+
+
+@click.command()
+@store_argument
+@click.argument("out", type=PATH, help="File or folder to write: .ply, .zarr, else a folder.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["ply", "images", "nerfstudio", "zarr"]),
+    help="Told by the suffix of OUT if not given; images without one.",
+)
+@choice_options
+def export(store: str, out: Path, form: str | None, **chosen: str | None) -> None:
+    """Write what was lifted in a form that other tools take."""
+    from lift3d.results.export import export_lifted
+    from lift3d.results.lifted_scene import Choice
+
+    click.echo(export_lifted(store, Choice(**chosen), out, form).to_text())

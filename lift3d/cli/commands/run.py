@@ -1,0 +1,108 @@
+"""``lift3d run``: its options are the fields of Recipe and Execution."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lift3d.cli.commands.options import (
+    PATH,
+    Exit,
+    SettingsCommand,
+    given_values,
+    json_option,
+    options_of,
+    read_settings,
+    show,
+)
+from lift3d.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lift3d.cli.run import Drive
+    from lift3d.config import Recipe
+
+
+_STORE = "runs/lift3d"
+
+
+def _fields() -> list[click.Option]:
+    from lift3d.config import Execution, Recipe
+
+    return [*options_of(Recipe, without={"scenes"}), *options_of(Execution, store=_STORE)]
+
+
+@click.command(cls=SettingsCommand, fields=_fields)
+@click.argument("scenes", nargs=-1, help="Folders, files, procedural:FAMILY?seed=0, or lists of them (.txt, .csv …).")
+@click.option("--recipe", "recipe_file", type=PATH, help="YAML of what to compute; options beside it win.")
+@click.option("--execution", "execution_file", type=PATH, help="YAML of where and how; options beside it win.")
+@click.option("--leave-one-out", is_flag=True, help="Every view is a target, never its own source.")
+@click.option(
+    "--cluster/--serial",
+    "is_cluster",
+    default=None,
+    help="Through Prefect and on Ray, or in this process; cluster if --ray-address or --workers is given, else serial.",
+)
+@click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.")
+@json_option
+def run(
+    recipe_file: Path | None,
+    execution_file: Path | None,
+    leave_one_out: bool,
+    is_cluster: bool | None,
+    dry_run: bool,
+    as_json: bool,
+    **values: Any,
+) -> None:
+    """Lift scenes: encode, lift, decode, score; print the table and where everything lies.
+
+    The same command again goes on where it stopped.
+    """
+    from lift3d.config import Execution, Recipe, parse_execution
+
+    what = _recipe(read_settings(recipe_file), given_values(values, Recipe), leave_one_out)
+    where = parse_execution({"store": _STORE, **read_settings(execution_file), **given_values(values, Execution)})
+    if dry_run:
+        from lift3d.runs.plan import plan
+
+        planned = plan(what, where)
+        show(planned.to_json(), planned.to_text(), as_json)
+        return
+    from lift3d.cli import run as run_command
+
+    if is_cluster is None:
+        is_cluster = bool(where.ray_address or where.workers)
+    drive = _through_prefect() if is_cluster else run_command.serial
+    try:
+        code = run_command.run_and_present(what, where, drive, as_json=as_json)
+    except KeyboardInterrupt:
+        click.secho("interrupted; what is committed stays, the same command goes on from there", err=True)
+        code = Exit.INTERRUPTED
+    sys.exit(code)
+
+
+def _recipe(file: dict[str, Any], given: dict[str, Any], leave_one_out: bool) -> "Recipe":
+    """Return the recipe of a file and of what was given beside it, which wins."""
+    from lift3d.config import parse_recipe
+    from lift3d.runs.scene_lists import expand_scenes
+
+    if leave_one_out and ("holdout" in given or given.get("target_mode") == "refine"):
+        raise ConfigError(
+            "--leave-one-out makes every view a target that is never its own source; "
+            "it goes with neither --holdout nor --target-mode refine. Give one of them."
+        )
+    fields = {**file, **given}
+    if leave_one_out:
+        fields["holdout"] = None
+    if leave_one_out or "holdout" in given:
+        # Targets that are held out are no sources unless someone says so.
+        fields["target_mode"] = given.get("target_mode", "heldout")
+    if not fields.get("scenes"):
+        raise ConfigError("No scene given. Name at least one, e.g. lift3d run my-capture/ --operator rgb.")
+    return parse_recipe({**fields, "scenes": expand_scenes(fields["scenes"])})
+
+
+def _through_prefect() -> "Drive":
+    from flows.local_run import run_flow
+
+    return run_flow

@@ -1,0 +1,125 @@
+"""Commands on a store: status, fsck, gc, tables, compare."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from lift3d.cli.commands.options import PATH, Exit, json_option, show, store_argument
+from lift3d.errors import ConfigError
+
+
+@click.command()
+@store_argument
+@json_option
+def status(store: str, as_json: bool) -> None:
+    """Say which runs a store holds and how far each one is."""
+    from lift3d.runs.status import run_states
+
+    states = run_states(store)
+    show([state.to_json() for state in states], "\n".join(state.to_text() for state in states), as_json)
+
+
+@click.command()
+@store_argument
+@click.option("--checksums", is_flag=True, help="Read every byte, rather than compare names and sizes.")
+@click.option("--run", "run_id", help="Only what this run rests on.")
+@click.option("--repair", is_flag=True, help="Delete what is damaged; the next run computes it.")
+@json_option
+def fsck(store: str, checksums: bool, run_id: str | None, repair: bool, as_json: bool) -> None:
+    """Check that everything committed in a store is there and as it was written. Exit code 1 if not."""
+    from lift3d.cli.store import findings_text
+    from lift3d.runs.check_store import check_store
+
+    found = check_store(store, checksums, run_id, repair)
+    show(found.to_json(), findings_text(found), as_json)
+    sys.exit(Exit.DONE if found.is_clean else Exit.ERROR)
+
+
+@click.command()
+@store_argument
+@click.option("--older-than", default=48.0, help="Hours since the last write, by the store's clock.")
+@click.option("--dry-run", is_flag=True, help="Say what would be deleted and delete nothing.")
+@click.option("--run", "run_id", help="Only attempts at what this run rests on.")
+@click.option("--unreferenced", is_flag=True, help="Products that no run names, too. Not while a run is going on.")
+@click.option("--caches", is_flag=True, help="Features and tracks, too. As --unreferenced.")
+@click.option("--force", is_flag=True, help="Allow less than an hour: nobody uses the store.")
+@json_option
+def gc(
+    store: str,
+    older_than: float,
+    dry_run: bool,
+    run_id: str | None,
+    unreferenced: bool,
+    caches: bool,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Delete what dead workers left behind in a store."""
+    from lift3d.cli.store import garbage_text
+    from lift3d.runs.collect_garbage import Extent, collect_garbage
+
+    deleted = collect_garbage(store, Extent(older_than, run_id, dry_run, unreferenced, caches, force))
+    show(deleted.to_json(), garbage_text(deleted), as_json)
+
+
+@click.command()
+@store_argument
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["md", "csv", "json", "parquet"]),
+    default="md",
+    help="md is the summary; the others hold every score row.",
+)
+@click.option("--run", "run_id", help="Run id; all runs of the store if not given.")
+@click.option("--out", type=PATH, help="File to write; standard output if not given.")
+@click.option("--compare", help="METRIC:LIFTER_A:LIFTER_B prints paired bootstrap intervals over views.")
+@click.option("--brief", is_flag=True, help="In md, of several scenes, their means alone.")
+def tables(store: str, form: str, run_id: str | None, out: Path | None, compare: str | None, brief: bool) -> None:
+    """Print or write the score table of a store."""
+    from lift3d.cli.tables import render_table
+
+    if form == "parquet" and out is None and sys.stdout.isatty():
+        raise ConfigError("Parquet is binary and standard output is a terminal. Name a file with --out.")
+    content = render_table(store, form, run_id, compare, is_brief=brief)
+    if out is None:
+        sys.stdout.buffer.write(content)
+        return
+    try:
+        out.write_bytes(content)
+    except OSError as error:
+        raise ConfigError(
+            f"Cannot write the table to '{out}': {error}. Name a file in a folder that exists."
+        ) from error
+
+
+@click.command()
+@store_argument
+@click.argument("run_a", help="Run id.")
+@click.argument("run_b", help="The run that is to be better, or at least not worse; URL#RUN for one of another store.")
+@click.option("--metric", "metrics", multiple=True, help="Metric id; all if not given. Repeatable.")
+@click.option("--fail-on-regression", is_flag=True, help="Exit code 4 if some metric of RUN_B is significantly worse.")
+@json_option
+def compare(
+    store: str, run_a: str, run_b: str, metrics: tuple[str, ...], fail_on_regression: bool, as_json: bool
+) -> None:
+    """Compare two runs on the scenes that both have: paired differences and their intervals."""
+    from lift3d.cli.compare import compare_runs
+
+    found = compare_runs(store, run_a, run_b, metrics)
+    show(found.to_json(), found.to_text(), as_json)
+    sys.exit(Exit.REGRESSION if fail_on_regression and found.has_regression else Exit.DONE)
+
+
+@click.command()
+@click.argument("store", required=False, help="A store to prove; it is made if it is new.")
+@click.option("--ray-dashboard", help="URL of a Ray dashboard; RAY_ADDRESS and this machine's are looked at anyway.")
+def doctor(store: str | None, ray_dashboard: str | None) -> None:
+    """Check this machine and its services: versions, torch, Ray, Prefect, a store, and what to do about each."""
+    from lift3d.cli.doctor import examine
+
+    findings = examine(ray_dashboard, store)
+    for finding in findings:
+        click.echo(finding.to_text())
+    sys.exit(Exit.ERROR if any(not finding.is_fine for finding in findings) else Exit.DONE)

@@ -1,0 +1,69 @@
+"""``lift3d train``, whose options are the fields of TrainingSettings, and ``lift3d train-tiny``."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lift3d.cli.commands.options import PATH, Exit, SettingsCommand, given_values, options_of, read_settings
+from lift3d.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lift3d.cli.train import Drive
+    from lift3d.training.settings import TrainingSettings
+    from lift3d.training.train import Listener
+
+
+def _fields() -> list[click.Option]:
+    from lift3d.training.settings import TrainingSettings
+
+    return options_of(TrainingSettings)
+
+
+@click.command(cls=SettingsCommand, fields=_fields)
+@click.option("--settings", type=PATH, help="YAML of these settings; options beside it win.")
+@click.option("--ray-address", help="Ray cluster to use; with several processes one is started here if not given.")
+def train(settings: Path | None, ray_address: str | None, **values: Any) -> None:
+    """Train the learned lifter, on computed scenes if not told more; the same command goes on where it stopped."""
+    from lift3d.training.settings import TrainingSettings, parse_settings
+
+    what = parse_settings({**read_settings(settings), **given_values(values, TrainingSettings)})
+    from lift3d.cli import train as train_command
+
+    is_on_ray = what.processes > 1 or ray_address is not None
+    try:
+        train_command.train_and_present(what, _on_ray(ray_address) if is_on_ray else train_command.here)
+    except KeyboardInterrupt:
+        click.secho("interrupted; the same command goes on from the last saved step", err=True)
+        sys.exit(Exit.INTERRUPTED)
+
+
+@click.command("train-tiny")
+@click.argument("name", help="Of the small model, as after 'tiny:'.")
+@click.option("--out", type=PATH, help="Weights to write: a .safetensors file; its card goes beside.")
+@click.option("--steps", type=int, help="Optimiser steps; as the packaged weights if not given.")
+@click.option("--seed", default=0, help="Of weights and batches.")
+def train_tiny(name: str, out: Path | None, steps: int | None, seed: int) -> None:
+    """Train one of the small models that come with the package, and measure it against plain baselines."""
+    try:
+        from lift3d.training.tiny.catalog import train_tiny
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            "The trainings of the small models are not part of the installed package; expected lift3d/training/tiny. "
+            "Clone the repository, install it with 'pip install -e .', and run the same command there."
+        ) from error
+    place = out or Path(f"{name}.safetensors")
+    train_tiny(name, place, steps, seed)
+    click.echo(f"weights {place}\ncard    {place.with_suffix('.md')}")
+
+
+def _on_ray(address: str | None) -> "Drive":
+    from flows.training_workers import train_on_ray
+    from lift3d.config import parse_execution
+
+    def drive(settings: "TrainingSettings", listener: "Listener") -> Path:
+        place = {"store": str(settings.folder), "ray_address": address, "workers": settings.processes}
+        return train_on_ray(settings, parse_execution(place), listener)
+
+    return drive
