@@ -115,9 +115,9 @@ def _follow(line, monkeypatch):
         return
     words = list(commands[0])
     if words[1] == "run" and "--dry-run" not in words:
-        words += [] if "--serial" in words else ["--serial"]
+        words += ["--serial"]
         words += [] if "--image-height" in words else ["--image-height", str(HEIGHT)]
-    words = [_named_run(word) for word in words]
+    words = [_named_run(word, words) for word in words]
     monkeypatch.setattr(sys, "argv", words)
     code = 0
     try:
@@ -128,14 +128,14 @@ def _follow(line, monkeypatch):
         raise AssertionError(f"exit code {code}")
 
 
-def _named_run(word: str) -> str:
+def _named_run(word: str, words: list[str]) -> str:
     """Put the latest run of its store for RUN, RUN_A and RUN_B, which pages leave to the reader."""
-    store, _, run = word.partition("#")
+    place, mark, run = word.rpartition("#")
     if not run.startswith("RUN"):
         return word
     import lift3d
 
-    return f"{store}#{lift3d.list_runs(lift3d.open_store(store))[-1]}"
+    return f"{place}{mark}{lift3d.list_runs(lift3d.open_store(place or words[2]))[-1]}"
 
 
 def _foreign(text: str) -> bool:

@@ -125,7 +125,7 @@ def test_no_secret_comes_out_of_a_run(
         command(monkeypatch, "run", ROOM, "--operator", "rbg", *options, "--store", store),
         command(monkeypatch, "run", ROOM, *talkative, *options, "--store", store),
     ]
-    assert codes == [cli.EXIT_PARTIAL, cli.EXIT_ERROR, cli.EXIT_USAGE, cli.EXIT_ERROR]
+    assert codes == [cli.Exit.PARTIAL, cli.Exit.ERROR, cli.Exit.USAGE, cli.Exit.ERROR]
     said = capfd.readouterr()
     assert "out-of-memory" in said.err.replace("\n", " ")
     assert "cannot log in with ***" in said.err.replace("\n", " ")

@@ -71,7 +71,7 @@ def run(
     from lift3d.cli import run as run_command
 
     if is_cluster is None:
-        is_cluster = bool(where.ray_address or where.workers)
+        is_cluster = where.is_distributed
     drive = _through_prefect() if is_cluster else run_command.serial
     try:
         code = run_command.run_and_present(what, where, drive, as_json=as_json)
