@@ -56,7 +56,8 @@ def run(
 ) -> None:
     """Lift scenes: encode, lift, decode, score; print the table and where everything lies.
 
-    The same command again goes on where it stopped.
+    A 2D model is rgb, hog, tiny:NAME, timm:NAME, open_clip:NAME/PRETRAINED, transformers:FOLDER, or one's own by
+    --plugin; a wrong name of a model, lifter or metric lists them all. The same command again goes on where it stopped.
     """
     from lift3d.config import Execution, Recipe, parse_execution
 
