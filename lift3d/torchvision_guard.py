@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -36,9 +36,10 @@ class _TorchvisionFinder(MetaPathFinder):
     """Finds torchvision where Python would, to be executed by ``_execute``."""
 
     def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+        self, fullname: str, path: Iterable[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        spec = PathFinder.find_spec(fullname, path, target) if fullname == "torchvision" else None
+        # The path of a namespace package is no sequence; torchvision has none.
+        spec = PathFinder.find_spec(fullname, None, target) if fullname == "torchvision" else None
         if spec is not None and spec.loader is not None:
             own = spec.loader.exec_module
             spec.loader.exec_module = lambda module: _execute(own, module)  # type: ignore[method-assign]
