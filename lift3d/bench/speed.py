@@ -129,7 +129,7 @@ def _stage_one(lifter: Lifter, scene: SpeedScene, size: SpeedSize) -> dict[str, 
     gnt = [one.figures(seconds) for one, seconds in zip(references, reference_s, strict=True)]
     counted = multiply_adds(works[0])
     return {
-        "guide_cells": [proposal.grid.rows, proposal.grid.cols],
+        "guide_cells": list(proposal.grid.shape),
         "propose_seconds": propose_s,
         "propose_seconds_64x64": propose_s * per_64,
         "propose_multiply_adds_64x64": counted * per_64,

@@ -64,8 +64,8 @@ def _measure(location: str, lifter_name: str, cells: int, source_count: int, cha
     sources = [(one,) for one in operator.sources]
     lift_features(lifter, proposal, sources, [operator.guide.grid], TAP_COUNT, guides)
     return {
-        "guide_cells": [proposal.grid.rows, proposal.grid.cols],
-        "operator_cells": [operator.guide.grid.rows, operator.guide.grid.cols],
+        "guide_cells": list(proposal.grid.shape),
+        "operator_cells": list(operator.guide.grid.shape),
         "sources": source_count,
         "channels": channel_count,
         "taps": TAP_COUNT,

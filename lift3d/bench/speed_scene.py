@@ -113,7 +113,7 @@ def all_samples(
     """
     target, cells, source_count = proposal.target, grid.cell_count, len(proposal.sources)
     z_depth = inverse_depth_planes(depth_range.near, depth_range.far, sample_count)
-    centers = cell_centers(grid.rows, grid.cols, (grid.stride_u, grid.stride_v), (grid.origin_u, grid.origin_v))
+    centers = cell_centers(*grid.lattice)
     uv, depths = centers.reshape(-1, 2).repeat_interleave(sample_count, 0), z_depth.repeat(cells)
     found = [transfer(uv, depths, (target.K, target.w2c), (one.K, one.w2c))[0] for one in proposal.sources]
     # What lies behind a source is read at its corner: it costs the same.

@@ -39,6 +39,21 @@ class FeatureGrid:
         """Number of cells, row-major."""
         return self.rows * self.cols
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, cols)."""
+        return self.rows, self.cols
+
+    @property
+    def placement(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Stride and origin, each (u, v)."""
+        return (self.stride_u, self.stride_v), (self.origin_u, self.origin_v)
+
+    @property
+    def lattice(self) -> tuple[int, int, tuple[float, float], tuple[float, float]]:
+        """Rows, columns, stride and origin, as functions of ``lift3d.geometry`` take them."""
+        return (*self.shape, *self.placement)
+
     @classmethod
     def covering(cls, size: ImageSize, stride: float) -> "FeatureGrid":
         """Return the grid whose cells tile the image exactly, with a stride as near to ``stride`` as fits."""
@@ -66,7 +81,7 @@ class FeatureMap:
     global_tokens: Float[Tensor, "token channel"] | None = None
 
     def __post_init__(self) -> None:
-        if self.values.ndim != 3 or tuple(self.values.shape[1:]) != (self.grid.rows, self.grid.cols):
+        if self.values.ndim != 3 or tuple(self.values.shape[1:]) != self.grid.shape:
             raise ShapeError(
                 f"Feature values of shape {tuple(self.values.shape)} do not fit a grid of "
                 f"{self.grid.rows}×{self.grid.cols} cells; expected (channel, row, col)."

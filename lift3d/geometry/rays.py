@@ -1,4 +1,4 @@
-"""Rays of pixels and of feature cells.
+"""Rays of pixels and of feature cells, and the angle between two of them.
 
 Letters: ``direction_z1`` has camera z = 1, so ``z_depth · direction_z1`` is the camera-space point.
 """
@@ -30,3 +30,15 @@ def inverse_depth_planes(near: float, far: float, count: int) -> Float[Tensor, "
     Even steps in 1/z are even steps along every epipolar line up to second order, so no step is wasted on far planes.
     """
     return 1.0 / torch.linspace(1.0 / near, 1.0 / far, count, dtype=torch.float64).to(torch.float32)
+
+
+def baseline_angle(
+    xyz_world: Float[Tensor, "point 3"], center_a: Float[Tensor, "3"], center_b: Float[Tensor, "3"]
+) -> Float[Tensor, " point"]:
+    """Return the angle at each point between the rays to two camera centres, radians.
+
+    Source:
+        The triangulation angle of COLMAP's documentation; atan2 form, exact for small angles.
+    """
+    to_a, to_b = center_a.to(xyz_world) - xyz_world, center_b.to(xyz_world) - xyz_world
+    return torch.atan2(torch.linalg.cross(to_a, to_b).norm(dim=-1), (to_a * to_b).sum(-1))

@@ -35,13 +35,3 @@ def nearest_rotation(matrix: Float[Tensor, "3 3"]) -> Float[Tensor, "3 3"]:
     sign = torch.linalg.det(left @ right)
     proper: Tensor = left @ torch.diag(torch.tensor([1.0, 1.0, float(sign)], dtype=matrix.dtype)) @ right
     return proper
-
-
-def rotation_angle(a: Float[Tensor, "3 3"], b: Float[Tensor, "3 3"]) -> float:
-    """Return the angle between two rotations, radians."""
-    relative = a.T @ b
-    skew = torch.stack(
-        [relative[2, 1] - relative[1, 2], relative[0, 2] - relative[2, 0], relative[1, 0] - relative[0, 1]]
-    )
-    # atan2 of both parts is exact near 0 and near π, where acos of the trace is not.
-    return float(torch.atan2(skew.norm() / 2, (relative.diagonal().sum() - 1) / 2))

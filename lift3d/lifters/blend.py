@@ -35,7 +35,7 @@ def blend(
 
     Peak memory beyond arguments and result does not depend on the number of channels: one block of the table
     (``4 · channel_block`` bytes per source cell) and the corners of a tile of cells. A tile of rows gives the
-    rows of the whole bit for bit. Not differentiable; training uses ``blend_reference``.
+    rows of the whole bit for bit. Not differentiable.
 
     Args:
         weights: Taps of every cell.
@@ -73,7 +73,7 @@ def blend(
                 values[channels, cells] = embedding_bag(rows, block, mode="sum", per_sample_weights=shares).T
         values.index_fill_(1, torch.nonzero(weights.coverage <= 0)[:, 0], torch.nan)
         tokens = _blend_tokens(weights, sources)
-    shape = (weights.grid.rows, weights.grid.cols)
+    shape = weights.grid.shape
     features = FeatureMap(values.reshape(channel_count, *shape), weights.grid, tokens)
     return LiftedFeatures(features, weights.coverage.reshape(shape), weights.z_depth.reshape(shape))
 
@@ -125,8 +125,7 @@ def _bags(
 
 
 def _corners(uv: Float[Tensor, "*tap 2"], grid: FeatureGrid) -> tuple[Int[Tensor, "*tap 4"], Float[Tensor, "*tap 4"]]:
-    stride, origin = (grid.stride_u, grid.stride_v), (grid.origin_u, grid.origin_v)
-    index, share = bilinear_corners(uv, grid.rows, grid.cols, stride, origin)
+    index, share = bilinear_corners(uv, *grid.lattice)
     return index.int(), share
 
 

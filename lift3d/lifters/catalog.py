@@ -8,58 +8,43 @@ from lift3d.lifters.checkpoint_files import DEFAULT, checkpoint_digest
 from lift3d.lifters.protocol import Lifter, LifterSpec
 
 NEAREST_VIEW = LifterSpec(
-    name="nearest_view",
-    stage_version=1,
-    needs_depth=False,
-    corrects=False,
-    weights_digest="",
-    summary="Each cell copies the nearest view, warped by a plane in the middle of the depth range.",
+    "nearest_view", 1, "Each cell copies the nearest view, warped by a plane in the middle of the depth range."
 )
 DEPTH_MEAN = LifterSpec(
-    name="depth_mean",
-    stage_version=1,
+    "depth_mean",
+    1,
+    "Mean over the sources whose own depth shows the surface fused from all sources' depths (OpenScene).",
     needs_depth=True,
-    corrects=False,
-    weights_digest="",
-    summary="Mean over the sources whose own depth shows the surface fused from all sources' depths (OpenScene).",
 )
 PLANE_SWEEP = LifterSpec(
-    name="plane_sweep",
-    stage_version=3,
-    needs_depth=False,
-    corrects=False,
-    weights_digest="",
-    summary="Soft depth of each source by plane sweep, then the sources' consensus on the target's rays; no training.",
+    "plane_sweep",
+    3,
+    "Soft depth of each source by plane sweep, then the sources' consensus on the target's rays; no training.",
 )
-
 SHARED_WEIGHTS = LifterSpec(
-    name="shared_weights",
-    stage_version=3,
-    needs_depth=False,
-    corrects=False,
-    weights_digest="",
-    summary="Learned density proposal; every operator shares the weights of colours (the naive baseline of Lift3D).",
+    "shared_weights",
+    3,
+    "Learned density proposal; every operator shares the weights of colours (the naive baseline of Lift3D).",
     proposes_as="corrective",
 )
 SEPARATE_WEIGHTS = replace(
     SHARED_WEIGHTS,
     name="separate_weights",
+    summary="Learned density proposal; features have weights of their own, uniform over views that see the surface.",
     corrects=True,
     is_guided=True,
-    summary="Learned density proposal; features have weights of their own: all views that see the surface vote.",
 )
 LIFT3D = replace(
     SEPARATE_WEIGHTS,
     name="lift3d",
     summary="Learned density proposal, weights of their own for features, a residual towards the view's own (Lift3D).",
 )
-
 RENDER_THEN_2D = replace(
     SHARED_WEIGHTS,
     name="render_then_2d",
+    summary="The 2D model on the lifted picture: no feature of any source is blended.",
     is_guided=True,
     is_rendered=True,
-    summary="The 2D model on the lifted picture: no feature of any source is blended.",
 )
 
 LIFTERS = {

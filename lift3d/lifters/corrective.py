@@ -20,8 +20,8 @@ from lift3d.lifters.checkpoint import Checkpoint, load_checkpoint
 from lift3d.lifters.checkpoint_files import DEFAULT
 from lift3d.lifters.density import estimate
 from lift3d.lifters.networks.corrector import Corrector
-from lift3d.lifters.plane_sweep import PlaneSweep, PlaneSweepConfig, by_cell
-from lift3d.lifters.protocol import LifterSpec
+from lift3d.lifters.plane_sweep import PlaneSweep, PlaneSweepConfig, by_cell, by_ray
+from lift3d.lifters.protocol import LifterSpec, Uncorrected
 from lift3d.lifters.ray_evidence import gather_evidence
 from lift3d.lifters.residual import solve
 from lift3d.lifters.tap_agreement import CONTEXT_WIDTHS, compare, gather, state_at, within_reach
@@ -47,6 +47,7 @@ class Lift3D:
     """
 
     name = "lift3d"
+    _has_residual = True
 
     def __init__(
         self,
@@ -54,14 +55,9 @@ class Lift3D:
         checkpoint: str | Checkpoint = DEFAULT,
         sweep: PlaneSweepConfig | None = None,
     ) -> None:
-        self._spec = spec or lifter_spec(self.name)
+        self.spec = spec or lifter_spec(self.name)
         self._networks = load_checkpoint(checkpoint) if isinstance(checkpoint, str) else checkpoint
         self._sweep = PlaneSweep(sweep)
-
-    @property
-    def spec(self) -> LifterSpec:
-        """What there is to know without running it."""
-        return self._spec
 
     @torch.no_grad()
     def propose(self, target: Camera, guides: Sequence[SourceGuide], depth_range: DepthRange) -> RayProposal:
@@ -94,11 +90,11 @@ class Lift3D:
             target=target,
             sources=tuple(guide.camera for guide in guides),
             source_ids=tuple(guide.id for guide in guides),
-            z_depth=z_depth.flatten(1).T.contiguous(),
-            probability=probability.flatten(1).T.contiguous(),
+            z_depth=by_ray(z_depth),
+            probability=by_ray(probability),
             view_weight=by_cell(view_weight),
             visibility=by_cell(volumes.in_guide_order(len(guides), samples.visibility, of_unswept)),
-            state=found.state.flatten(1).T.contiguous(),
+            state=by_ray(found.state),
         )
 
     @torch.no_grad()
@@ -110,26 +106,15 @@ class Lift3D:
         guide: FeatureMap | None = None,
     ) -> BlendingWeights:
         """Return weights that suit this operator's features, over the same sources."""
-        return self._corrected(proposal, weights, sources, guide, with_residual=True)
-
-    def _corrected(
-        self,
-        proposal: RayProposal,
-        weights: BlendingWeights,
-        sources: Sequence[FeatureMap],
-        guide: FeatureMap | None,
-        *,
-        with_residual: bool,
-    ) -> BlendingWeights:
         proximity = proximity_exponent(len(proposal.sources))
         agreeing = weights_at(proposal.uniformly_weighted(proximity), weights.grid, tap_count=weights.source.shape[1])
         agreeing = covered_as(weights, agreeing)
-        # Without a guide there is nothing to correct by: all that see the surface vote.
+        # Without a guide there is nothing to correct by.
         if guide is None:
             return agreeing
-        network = self._networks.corrector
+        network, which = self._networks.corrector, int(self._has_residual)
         return in_tiles(
-            lambda votes, near: corrected(network, proposal, votes, near, sources, guide, proximity)[with_residual],
+            lambda uniform, near: corrected(network, proposal, uniform, near, sources, guide, proximity)[which],
             agreeing,
             weights,
         )
@@ -139,40 +124,19 @@ class SeparateWeights(Lift3D):
     """Stage I and weights of their own for features, without the residual."""
 
     name = "separate_weights"
-
-    @torch.no_grad()
-    def correct(
-        self,
-        proposal: RayProposal,
-        weights: BlendingWeights,
-        sources: Sequence[FeatureMap],
-        guide: FeatureMap | None = None,
-    ) -> BlendingWeights:
-        """Return the vote of the sources, weighed anew for this operator's features."""
-        return self._corrected(proposal, weights, sources, guide, with_residual=False)
+    _has_residual = False
 
 
-class SharedWeights(Lift3D):
+class SharedWeights(Uncorrected, Lift3D):
     """Stage I alone: every operator is blended as colours are."""
 
     name = "shared_weights"
-
-    def correct(
-        self,
-        proposal: RayProposal,
-        weights: BlendingWeights,
-        sources: Sequence[FeatureMap],
-        guide: FeatureMap | None = None,
-    ) -> BlendingWeights:
-        """Return the weights as they are."""
-        return weights
 
 
 def proximity_exponent(source_count: int) -> float:
     """Return the exponent in (0, 1] by which near views are preferred for features: less, the more sources there are.
 
-    Agreement between distant targets comes of many sources. Of few, targets apart share none, so a vote among all
-    gains no agreement and loses what the nearest know best.
+    Distant targets agree by reading the same many sources; of few they share none, and near ones know best.
     """
     return min(1.0, PlaneSweepConfig().swept_count / max(1, source_count))
 
@@ -215,7 +179,7 @@ def corrected(
 
 
 def covered_as(near: BlendingWeights, agreeing: BlendingWeights) -> BlendingWeights:
-    """Return the vote, and the weights of colours where no vote is: what stage I covers stays covered."""
+    """Return uniform weights, and those of colours where there are none: what stage I covers stays covered."""
     is_missing = (near.coverage > 0) & (agreeing.coverage <= 0)
     if not bool(is_missing.any()):
         return agreeing

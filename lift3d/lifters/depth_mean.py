@@ -13,17 +13,16 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from lift3d.domain.camera import Camera
-from lift3d.domain.features import FeatureGrid, FeatureMap
+from lift3d.domain.features import FeatureGrid
 from lift3d.domain.proposals import RayProposal, SourceGuide
 from lift3d.domain.scene import DepthRange
-from lift3d.domain.weights import BlendingWeights
 from lift3d.errors import ConfigError, NoOverlapError
 from lift3d.geometry.projection import transfer
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.sampling import nearest_cells
 from lift3d.geometry.visibility import splat_depth
 from lift3d.lifters.catalog import DEPTH_MEAN
-from lift3d.lifters.protocol import LifterSpec
+from lift3d.lifters.protocol import Uncorrected
 
 GUIDE_STRIDE_PX = 2.0
 # Relative depth difference of one surface. OpenScene takes 0.25 of the depth, which on a desk is another object;
@@ -37,7 +36,7 @@ REACH = 12
 MAJORITY = 1.5
 
 
-class DepthMean:
+class DepthMean(Uncorrected):
     """Mean over the sources that see the surface, by the depth of the sources alone.
 
     The surface is the nearest depth on the ray that the sources support by majority: candidates are the splats of
@@ -45,10 +44,7 @@ class DepthMean:
     sensors are blind, the surface is continued from the surrounding cells and counts as seen by the blind sources.
     """
 
-    @property
-    def spec(self) -> LifterSpec:
-        """What there is to know without running it."""
-        return DEPTH_MEAN
+    spec = DEPTH_MEAN
 
     def propose(self, target: Camera, guides: Sequence[SourceGuide], depth_range: DepthRange) -> RayProposal:
         """Return one depth per cell, and the sources whose own depth agrees with it.
@@ -61,9 +57,9 @@ class DepthMean:
             raise NoOverlapError("depth_mean needs at least one source view, got none.")
         depths = [_SourceDepth(target, guide) for guide in guides]
         grid = FeatureGrid.covering(target.size, GUIDE_STRIDE_PX)
-        uv = cell_centers(grid.rows, grid.cols, (grid.stride_u, grid.stride_v)).reshape(-1, 2)
+        uv = cell_centers(*grid.lattice).reshape(-1, 2)
         surface = _fused_surface(depths, grid, uv)
-        z_depth = _continued(surface.reshape(grid.rows, grid.cols))
+        z_depth = _continued(surface.reshape(grid.shape))
         visibility = _visibility(depths, uv, z_depth, torch.isnan(surface))
         is_seen = visibility.sum(-1) > 0
         if not bool(is_seen.any()):
@@ -77,16 +73,6 @@ class DepthMean:
             probability=is_seen.float()[:, None],
             view_weight=visibility[:, None],
         )
-
-    def correct(
-        self,
-        proposal: RayProposal,
-        weights: BlendingWeights,
-        sources: Sequence[FeatureMap],
-        guide: FeatureMap | None = None,
-    ) -> BlendingWeights:
-        """Return the weights as they are."""
-        return weights
 
 
 class _SourceDepth:
@@ -107,7 +93,7 @@ class _SourceDepth:
         """Return the nearest depth of this source's surface per cell of the target, NaN where there is none."""
         height, width = self.z_depth.shape
         uv, z = transfer(cell_centers(height, width).reshape(-1, 2), self.z_depth.reshape(-1), self.source, self.target)
-        return splat_depth(uv, z, grid.rows, grid.cols, (grid.stride_u, grid.stride_v)).reshape(-1)
+        return splat_depth(uv, z, *grid.lattice).reshape(-1)
 
     def look(
         self, uv: Float[Tensor, "cell 2"], z_depth: Float[Tensor, " cell"]
@@ -133,7 +119,7 @@ def _fused_surface(
     """Return the nearest depth per cell that the sources support by majority, NaN where there is none."""
     surface = _nearest_supported(depths, uv, torch.stack([depth.splat(grid) for depth in depths], dim=1))
     for _ in range(ROUNDS):
-        surface = _nearest_supported(depths, uv, _neighbourhood(surface.reshape(grid.rows, grid.cols)))
+        surface = _nearest_supported(depths, uv, _neighbourhood(surface.reshape(grid.shape)))
     return surface
 
 

@@ -11,33 +11,29 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lift3d.domain.camera import Camera
-from lift3d.domain.features import FeatureGrid, FeatureMap
+from lift3d.domain.features import FeatureGrid
 from lift3d.domain.proposals import RayProposal, SourceGuide
 from lift3d.domain.scene import DepthRange
-from lift3d.domain.weights import BlendingWeights
 from lift3d.errors import NoOverlapError
 from lift3d.geometry.projection import transfer
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.sampling import nearest_cells
 from lift3d.lifters.catalog import NEAREST_VIEW
-from lift3d.lifters.protocol import LifterSpec
+from lift3d.lifters.protocol import Uncorrected
 from lift3d.lifters.source_selection import view_costs
 
 # A plane needs few rays; the grid only carries which pixels of the sources are valid.
 GUIDE_STRIDE_PX = 4.0
 
 
-class NearestView:
+class NearestView(Uncorrected):
     """Every cell copies the nearest view that sees it on a plane in the middle of the depth range.
 
     "Nearest" is the order of ``source_selection.view_costs``. The plane stands at the geometric mean of the depth
     range, so it moves with the scale of the scene. No other view gets any weight, whatever the tapers.
     """
 
-    @property
-    def spec(self) -> LifterSpec:
-        """What there is to know without running it."""
-        return NEAREST_VIEW
+    spec = NEAREST_VIEW
 
     def propose(self, target: Camera, guides: Sequence[SourceGuide], depth_range: DepthRange) -> RayProposal:
         """Return the plane, and for each cell the nearest source that sees it.
@@ -66,22 +62,12 @@ class NearestView:
             view_weight=view_weight[:, None].float(),
         )
 
-    def correct(
-        self,
-        proposal: RayProposal,
-        weights: BlendingWeights,
-        sources: Sequence[FeatureMap],
-        guide: FeatureMap | None = None,
-    ) -> BlendingWeights:
-        """Return the weights as they are."""
-        return weights
-
 
 def _sees_plane(
     target: Camera, guides: Sequence[SourceGuide], grid: FeatureGrid, z_depth: Float[Tensor, " cell"]
 ) -> Float[Tensor, "cell source"]:
     """Return 1 where the point of the plane falls on a valid pixel of the source."""
-    uv = cell_centers(grid.rows, grid.cols, (grid.stride_u, grid.stride_v)).reshape(-1, 2)
+    uv = cell_centers(*grid.lattice).reshape(-1, 2)
     columns = []
     for guide in guides:
         uv_source, _ = transfer(uv, z_depth, (target.K, target.w2c), (guide.camera.K, guide.camera.w2c))

@@ -43,7 +43,7 @@ class Descriptors:
     @property
     def uv(self) -> Float[Tensor, "row col 2"]:
         """Pixels of the cell centres."""
-        return cell_centers(self.grid.rows, self.grid.cols, (self.grid.stride_u, self.grid.stride_v))
+        return cell_centers(*self.grid.lattice)
 
 
 def describe(guide: SourceGuide, grid: FeatureGrid, gradient_weight: float, color_weight: float) -> Descriptors:
@@ -59,7 +59,7 @@ def describe(guide: SourceGuide, grid: FeatureGrid, gradient_weight: float, colo
         Colour and gradient together as in Bleyer et al., PatchMatch Stereo, BMVC 2011, eq. 5; colour less its local
         mean, which another exposure does not shift, as in Hirschmüller & Scharstein, PAMI 2009, §3.1 (mean filter).
     """
-    size = (grid.rows, grid.cols)
+    size = grid.shape
     mean_of_cell = F.interpolate(guide.image[None].float(), size=size, mode="area")[0]
     is_valid = F.interpolate(guide.is_valid[None, None].float(), size=size, mode="area")[0, 0] > 1 - 1e-3
     color = fill_from_nearest(mean_of_cell, is_valid)[None]
@@ -91,7 +91,7 @@ def matching_cost(
         Truncated absolute differences: Hirschmüller & Scharstein, PAMI 2009. Best neighbours only: Kang, Szeliski &
         Chai, Handling occlusions in dense multi-view stereo, CVPR 2001, §3; here −s log Σ exp(−d/s), its smooth form.
     """
-    shape = (reference.grid.rows, reference.grid.cols)
+    shape = reference.grid.shape
     cost = torch.empty(len(disparity), *shape)
     sweeps = [_sweep(reference, neighbour) for neighbour in neighbours]
     for start in range(0, len(disparity), PLANE_TILE):

@@ -28,4 +28,4 @@ def blend_picture(weights: BlendingWeights, images: Sequence[Float[Tensor, "3 _ 
         at = normalized_coordinates(weights.uv[cell, tap], image.shape[1], image.shape[2])
         read = F.grid_sample(image[None], at[None, None], mode="bicubic", padding_mode="border", align_corners=False)
         picture.index_add_(1, cell, read[0, :, 0] * weights.weight[cell, tap])
-    return picture.clamp(0, 1).reshape(3, weights.grid.rows, weights.grid.cols)
+    return picture.clamp(0, 1).reshape(3, *weights.grid.shape)

@@ -15,19 +15,17 @@ from scipy import ndimage
 from torch import Tensor
 
 from lift3d.domain.camera import Camera, ImageSize
-from lift3d.domain.features import FeatureGrid, FeatureMap
+from lift3d.domain.features import FeatureGrid
 from lift3d.domain.proposals import RayProposal, SourceGuide
 from lift3d.domain.scene import DepthRange
-from lift3d.domain.weights import BlendingWeights
 from lift3d.errors import ConfigError, NoOverlapError
-from lift3d.geometry.epipolar import baseline_angle
 from lift3d.geometry.plane_sweep import Sweep
-from lift3d.geometry.rays import cell_centers, directions_z1, inverse_depth_planes
+from lift3d.geometry.rays import baseline_angle, cell_centers, directions_z1, inverse_depth_planes
 from lift3d.lifters.catalog import PLANE_SWEEP
 from lift3d.lifters.cost_aggregation import guided_filter, semi_global
 from lift3d.lifters.depth_consensus import SoftDepth, agree, strongest_samples
 from lift3d.lifters.photo_consistency import Descriptors, describe, matching_cost
-from lift3d.lifters.protocol import LifterSpec
+from lift3d.lifters.protocol import Uncorrected
 from lift3d.lifters.source_selection import view_costs
 from lift3d.lifters.unswept_sources import Consensus as ColorConsensus
 from lift3d.lifters.unswept_sources import UnsweptSource, colors_at, unswept_visibility
@@ -135,7 +133,7 @@ class PlaneSweepConfig:
             )
 
 
-class PlaneSweep:
+class PlaneSweep(Uncorrected):
     """Depth of each source by plane sweep against its neighbours, then a soft consensus along the target's rays.
 
     Deterministic; the order of sources does not matter in any bit. A source without a neighbour that sees the same
@@ -148,10 +146,7 @@ class PlaneSweep:
     def __init__(self, config: PlaneSweepConfig | None = None) -> None:
         self.config = config or PlaneSweepConfig()
 
-    @property
-    def spec(self) -> LifterSpec:
-        """What there is to know without running it."""
-        return PLANE_SWEEP
+    spec = PLANE_SWEEP
 
     @torch.no_grad()
     def propose(self, target: Camera, guides: Sequence[SourceGuide], depth_range: DepthRange) -> RayProposal:
@@ -183,8 +178,8 @@ class PlaneSweep:
             target=target,
             sources=tuple(guide.camera for guide in guides),
             source_ids=tuple(guide.id for guide in guides),
-            z_depth=samples.z_depth.flatten(1).T.contiguous(),
-            probability=samples.probability.flatten(1).T.contiguous(),
+            z_depth=by_ray(samples.z_depth),
+            probability=by_ray(samples.probability),
             view_weight=by_cell(visible * preference),
             visibility=by_cell(visible),
         )
@@ -199,7 +194,7 @@ class PlaneSweep:
             NoOverlapError: If no source sees anything of the target's frustum.
         """
         grid = self._grid(target.size)
-        uv = cell_centers(grid.rows, grid.cols, (grid.stride_u, grid.stride_v))
+        uv = cell_centers(*grid.lattice)
         planes = 1 / inverse_depth_planes(depth_range.near, depth_range.far, self.config.plane_count)
         # Sources that see nothing do not take part; the others stand in the order of their ids.
         seeing = [index for index, guide in enumerate(guides) if _sees(target, uv, guide, planes)]
@@ -215,16 +210,6 @@ class PlaneSweep:
         unswept = tuple(UnsweptSource(view, self._confidence(view)) for view in others)
         depths = self._soft_depths(views, planes, depth_range)
         return SourceDepthVolumes(grid, uv, planes, near, views, depths, far, unswept)
-
-    def correct(
-        self,
-        proposal: RayProposal,
-        weights: BlendingWeights,
-        sources: Sequence[FeatureMap],
-        guide: FeatureMap | None = None,
-    ) -> BlendingWeights:
-        """Return the weights as they are."""
-        return weights
 
     def _grid(self, size: ImageSize) -> FeatureGrid:
         bounded = math.sqrt(size.height * size.width / self.config.max_cells)
@@ -300,6 +285,11 @@ class PlaneSweep:
         floor = self.config.angle_floor
         preference: Tensor = (floor / (angle + floor)) ** self.config.angle_power
         return preference
+
+
+def by_ray(values: Float[Tensor, "channel row col"]) -> Float[Tensor, "cell channel"]:
+    """Return what is known per guide cell as proposals have it."""
+    return values.flatten(1).T.contiguous()
 
 
 def by_cell(values: Float[Tensor, "source sample row col"]) -> Float[Tensor, "cell sample source"]:

@@ -19,10 +19,10 @@ class LifterSpec:
     Attributes:
         name: Catalog name.
         stage_version: Raised when the same input would give other numbers.
+        summary: One sentence: the rule for weights.
         needs_depth: Whether every source must have depth.
         corrects: Whether correct may differ from the identity (weights then depend on the operator).
         weights_digest: Content digest of trained weights; empty if there are none.
-        summary: One sentence: the rule for weights.
         proposes_as: Lifters of one word and one digest of weights propose alike, so that one proposal serves them
             all; empty for a lifter that shares with none.
         is_guided: Whether correct is given the operator's features of the lifted picture: one more encode per target.
@@ -31,10 +31,10 @@ class LifterSpec:
 
     name: str
     stage_version: int
-    needs_depth: bool
-    corrects: bool
-    weights_digest: str
     summary: str
+    needs_depth: bool = False
+    corrects: bool = False
+    weights_digest: str = ""
     proposes_as: str = ""
     is_guided: bool = False
     is_rendered: bool = False
@@ -90,3 +90,17 @@ class Lifter(Protocol):
                 asks for it.
         """
         ...
+
+
+class Uncorrected:
+    """Of lifters whose weights every operator shares as they are."""
+
+    def correct(
+        self,
+        proposal: "RayProposal",
+        weights: "BlendingWeights",
+        sources: "Sequence[FeatureMap]",
+        guide: "FeatureMap | None" = None,
+    ) -> "BlendingWeights":
+        """Return the weights as they are."""
+        return weights

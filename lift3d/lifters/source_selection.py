@@ -14,8 +14,8 @@ from lift3d.domain.camera import Camera
 from lift3d.domain.keys import ViewId
 from lift3d.domain.scene import DepthRange
 from lift3d.errors import ConfigError, NoOverlapError
-from lift3d.geometry.epipolar import baseline_angle
 from lift3d.geometry.projection import project, unproject
+from lift3d.geometry.rays import baseline_angle
 from lift3d.geometry.rigid import transform
 
 # Probes: a 3×3 pattern over the image at three depths, spaced evenly in log z, where surfaces are likely.

@@ -110,7 +110,7 @@ def features_at(
     for index, (values, one) in enumerate(zip(maps, sources, strict=True)):
         cell, tap = (weights.source == index).nonzero(as_tuple=True)
         grid = one.grid
-        read = sample(values, weights.uv[cell, tap], (grid.stride_u, grid.stride_v), (grid.origin_u, grid.origin_v))
+        read = sample(values, weights.uv[cell, tap], *grid.placement)
         found[:, cell, tap] = read
     return found
 
@@ -141,8 +141,8 @@ def gather(taps: TapSet, sources: Sequence[FeatureMap], guide: FeatureMap) -> Ta
     scale = (share * at_taps.square().mean(-1)).sum().sqrt().clamp(min=_TINY)
     at_taps /= scale
     grid, own = weights.grid, guide.grid
-    centers = cell_centers(grid.rows, grid.cols, (grid.stride_u, grid.stride_v), (grid.origin_u, grid.origin_v))
-    read = sample(reduced[-1], centers.reshape(-1, 2), (own.stride_u, own.stride_v), (own.origin_u, own.origin_v))
+    centers = cell_centers(*grid.lattice)
+    read = sample(reduced[-1], centers.reshape(-1, 2), *own.placement)
     return TapFeatures(at_taps, (read.T - mean) / scale)
 
 
@@ -231,14 +231,8 @@ def state_at(proposal: RayProposal, weights: BlendingWeights) -> Float[Tensor, "
     grid, guide = weights.grid, proposal.grid
     if proposal.state is None:
         return torch.zeros(grid.cell_count, STATE_CHANNELS)
-    centers = cell_centers(grid.rows, grid.cols, (grid.stride_u, grid.stride_v), (grid.origin_u, grid.origin_v))
-    corner, share = bilinear_corners(
-        centers.reshape(-1, 2),
-        guide.rows,
-        guide.cols,
-        (guide.stride_u, guide.stride_v),
-        (guide.origin_u, guide.origin_v),
-    )
+    centers = cell_centers(*grid.lattice)
+    corner, share = bilinear_corners(centers.reshape(-1, 2), *guide.lattice)
     return (proposal.state[corner] * share[..., None]).sum(1)
 
 

@@ -58,7 +58,7 @@ def weights_at(
     span = _row_range(grid, rows)
     order, ordered = _in_order_of_ids(proposal)
     cameras = _SourceCameras.of(ordered, order)
-    centers = cell_centers(grid.rows, grid.cols, (grid.stride_u, grid.stride_v), (grid.origin_u, grid.origin_v))
+    centers = cell_centers(*grid.lattice)
     height = max(1, BLOCK_CANDIDATES // (4 * grid.cols * proposal.view_weight[0].numel()))
     found: list[Tensor] = []
     for start in range(span.start - span.start % height, span.stop, height):
@@ -233,9 +233,7 @@ def _mixed_samples(
 ) -> tuple[Float[Tensor, "cell sample"], Float[Tensor, "cell sample"], Float[Tensor, "cell sample source"]]:
     """Return the samples of the four guide cells around each pixel, probabilities times bilinear weight."""
     guide = proposal.grid
-    corner, share = bilinear_corners(
-        uv, guide.rows, guide.cols, (guide.stride_u, guide.stride_v), (guide.origin_u, guide.origin_v)
-    )
+    corner, share = bilinear_corners(uv, *guide.lattice)
     probability = (proposal.probability[corner] * share[..., None]).flatten(1)
     return proposal.z_depth[corner].flatten(1), probability, proposal.view_weight[corner].flatten(1, 2)
 

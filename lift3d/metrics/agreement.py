@@ -19,7 +19,7 @@ COLLAPSED_SPREAD = 1e-6
 def rho(evidence: SceneEvidence) -> Score:
     """ρ = 1 − W / B: W mean cosine distance between views of a point, B between points; 1 perfect, 0 random.
 
-    Features of the first cut are read at the sightings, and every point weighs the same. A map that is the
+    Features of the first cut are read at the observations, and every point weighs the same. A map that is the
     same everywhere would agree with itself for free: B near 0 gives NaN with the reason ``collapsed``.
     """
     seen = _pointwise_means(evidence)
@@ -55,12 +55,12 @@ def label_kappa(evidence: SceneEvidence) -> Score:
     """
     labels, points = [], []
     for index, view in enumerate(evidence.views):
-        mine = evidence.sighting_view == index
-        uv = evidence.sighting_uv[mine]
+        mine = evidence.observations.view == index
+        uv = evidence.observations.uv[mine]
         corners = Corners.nearest(uv, pixel_grid(view.counts))
         counts = corners.count(view.counts)
         labels.append(corners.only(counts).read(view.lifted.prediction.values[None])[:, 0].long())
-        points.append(evidence.sighting_point[mine][counts])
+        points.append(evidence.observations.point[mine][counts])
     if not labels or sum(len(found) for found in labels) == 0:
         return undefined("no-sightings", "no surface point is seen by two target views")
     return fleiss_kappa(torch.cat(points), torch.cat(labels))
@@ -106,14 +106,14 @@ class _PointwiseMeans:
 
 def _pointwise_means(evidence: SceneEvidence) -> _PointwiseMeans:
     """Sum unit features view by view: memory is points × channels, whatever the number of views."""
-    point_count = int(evidence.sighting_point.max()) + 1 if len(evidence.sighting_point) else 0
+    point_count = int(evidence.observations.point.max()) + 1 if len(evidence.observations.point) else 0
     channel_count = evidence.views[0].filled[0].channel_count
     total = torch.zeros(point_count, channel_count, dtype=torch.float64)
     view_count = torch.zeros(point_count, dtype=torch.float64)
     for index in range(len(evidence.views)):
-        mine = evidence.sighting_view == index
-        direction, is_usable = _unit_features(evidence, index, evidence.sighting_uv[mine])
-        point = evidence.sighting_point[mine][is_usable]
+        mine = evidence.observations.view == index
+        direction, is_usable = _unit_features(evidence, index, evidence.observations.uv[mine])
+        point = evidence.observations.point[mine][is_usable]
         total.index_add_(0, point, direction[is_usable])
         view_count.index_add_(0, point, torch.ones(len(point), dtype=torch.float64))
     is_shared = view_count >= 2

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lift3d.metrics.protocol import Matches
+from lift3d.metrics.protocol import Matches, Observations
 
 SHORT_RANGE_DEG = (0.0, 15.0)
 LONG_RANGE_DEG = (15.0, 45.0)
@@ -38,31 +38,16 @@ class PointBudget:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sightings:
-    """Surface points seen in at least two target views, one entry per sighting, sorted by point, then view.
-
-    Attributes:
-        point: Number of the surface point, from 0 without gaps.
-        view: Index of the target view that sees it.
-        uv: Where, pixels at the scored size.
-    """
-
-    point: Int[Tensor, " sighting"]
-    view: Int[Tensor, " sighting"]
-    uv: Float[Tensor, "sighting 2"]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Correspondence:
     """How the target views of a scene correspond: what consistency is measured on.
 
     Attributes:
         matches: (index of a, index of b), a before b, to what both see.
-        sightings: Surface points with every view that sees them.
+        observations: Surface points, numbered without gaps, with every view that sees them.
     """
 
     matches: dict[tuple[int, int], Matches]
-    sightings: Sightings
+    observations: Observations
 
 
 @runtime_checkable
@@ -82,7 +67,7 @@ class ScoringSurface(Protocol):
         """Return at most ``limit`` points that both see."""
         ...
 
-    def sightings(self, limit: int) -> Sightings:
+    def observations(self, limit: int) -> Observations:
         """Return about ``limit`` surface points with every view that sees them."""
         ...
 
@@ -99,7 +84,7 @@ def correspond(surface: ScoringSurface, budget: PointBudget | None = None) -> Co
         pair: surface.matches(*pair, budget.points_per_pair) for pair in pairs_by_angle(angles, budget.pairs_per_view)
     }
     enough = {pair: found for pair, found in matches.items() if len(found.uv_a) >= MIN_SHARED_POINTS}
-    return Correspondence(enough, surface.sightings(budget.surface_points))
+    return Correspondence(enough, surface.observations(budget.surface_points))
 
 
 def pairs_by_angle(angles_deg: Float[Tensor, "view view"], pairs_per_view: int) -> list[tuple[int, int]]:
@@ -120,13 +105,13 @@ def pairs_by_angle(angles_deg: Float[Tensor, "view view"], pairs_per_view: int) 
     return sorted(chosen)
 
 
-def collect_sightings(
+def collect_observations(
     points: Sequence[Int[Tensor, " _"]], views: Sequence[int], uvs: Sequence[Float[Tensor, "_ 2"]]
-) -> Sightings:
-    """Join sightings found view by view, drop points that one view alone sees, and number the rest from 0."""
+) -> Observations:
+    """Join observations found view by view, drop points that one view alone sees, and number the rest from 0."""
     if not points:
         none = torch.zeros(0, dtype=torch.long)
-        return Sightings(none, none.clone(), torch.zeros(0, 2, dtype=torch.float64))
+        return Observations(none, none.clone(), torch.zeros(0, 2, dtype=torch.float64))
     point = torch.cat(list(points))
     view = torch.cat([torch.full_like(found, index) for found, index in zip(points, views, strict=True)])
     uv = torch.cat(list(uvs))
@@ -136,7 +121,7 @@ def collect_sightings(
     _, inverse, count = torch.unique(point, return_inverse=True, return_counts=True)
     is_shared = count[inverse] >= 2
     _, renumbered = torch.unique(point[is_shared], return_inverse=True)
-    return Sightings(renumbered, view[is_shared], uv[is_shared])
+    return Observations(renumbered, view[is_shared], uv[is_shared])
 
 
 def median_degrees(angle_rad: Float[Tensor, " point"]) -> float:

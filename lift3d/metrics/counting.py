@@ -40,7 +40,7 @@ def counted_cells(counts: Bool[Tensor, "height width"], grid: FeatureGrid) -> Bo
     is_counted = 2 * by_cell[: grid.rows, : grid.cols] >= total
     if bool(total.all()):
         return is_counted
-    centers = cell_centers(grid.rows, grid.cols, *_placement(grid)).reshape(-1, 2)
+    centers = cell_centers(*grid.lattice).reshape(-1, 2)
     at_center = Corners.nearest(centers, pixel_grid(counts)).count(counts)
     return torch.where(total > 0, is_counted, at_center.reshape(total.shape))
 
@@ -73,14 +73,14 @@ class Corners:
     @classmethod
     def bilinear(cls, uv: Float[Tensor, "point 2"], grid: FeatureGrid) -> "Corners":
         """Return the four cells around each point."""
-        cell, share = bilinear_corners(uv, grid.rows, grid.cols, *_placement(grid))
+        cell, share = bilinear_corners(uv, *grid.lattice)
         heaviest = cell.gather(1, share.argmax(1, keepdim=True))
         return cls(torch.where(share == 0, heaviest, cell), share.double())
 
     @classmethod
     def nearest(cls, uv: Float[Tensor, "point 2"], grid: FeatureGrid) -> "Corners":
         """Return the one cell that contains each point, −1 where none does."""
-        cell = nearest_cells(uv, grid.rows, grid.cols, *_placement(grid))[:, None]
+        cell = nearest_cells(uv, *grid.lattice)[:, None]
         return cls(cell, torch.ones(cell.shape, dtype=torch.float64))
 
     def only(self, is_chosen: Bool[Tensor, " point"]) -> "Corners":
@@ -109,14 +109,10 @@ def embedding_grid(evidence: ViewEvidence) -> FeatureGrid:
     """
     prediction = evidence.lifted.prediction
     for feature_map in evidence.filled:
-        if (feature_map.grid.rows, feature_map.grid.cols) == tuple(prediction.values.shape[1:]):
+        if feature_map.grid.shape == tuple(prediction.values.shape[1:]):
             return feature_map.grid
     raise ShapeError(
         f"View '{evidence.lifted.target}': an embedding of shape {tuple(prediction.values.shape)} lies on "
         f"the grid of none of the cuts; embeddings stay on the feature grid.",
         view=evidence.lifted.target,
     )
-
-
-def _placement(grid: FeatureGrid) -> tuple[tuple[float, float], tuple[float, float]]:
-    return (grid.stride_u, grid.stride_v), (grid.origin_u, grid.origin_v)

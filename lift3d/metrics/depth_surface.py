@@ -14,16 +14,15 @@ from torch import Tensor
 from lift3d.domain.camera import Camera
 from lift3d.domain.scene import Frame
 from lift3d.errors import ConfigError
-from lift3d.geometry.epipolar import baseline_angle
 from lift3d.geometry.projection import transfer, unproject
-from lift3d.geometry.rays import cell_centers
+from lift3d.geometry.rays import baseline_angle, cell_centers
 from lift3d.geometry.rigid import transform
 from lift3d.geometry.sampling import bilinear_corners, nearest_cells
 from lift3d.geometry.visibility import agrees_with_depth
-from lift3d.metrics.correspondence import Sightings, collect_sightings, median_degrees
-from lift3d.metrics.protocol import Matches
+from lift3d.metrics.correspondence import collect_observations, median_degrees
+from lift3d.metrics.protocol import Matches, Observations
 
-# As geometry.warping.correspondences: 2 % of the depth, the order of a depth sensor's error.
+# 2 % of the depth, the order of a depth sensor's error.
 RELATIVE_TOLERANCE = 0.02
 # Enough to tell a median angle to a fraction of a degree, few enough to ask for every pair of a scene.
 ANGLE_POINTS = 256
@@ -91,7 +90,7 @@ class DepthSurface:
         uv_b_floor, _ = transfer(uv_a, z_in_a, first.matrices, second.matrices)
         return Matches(uv_a, uv_b, uv_b_floor, _median_angle(uv_a, z_a, first, second))
 
-    def sightings(self, limit: int) -> Sightings:
+    def observations(self, limit: int) -> Observations:
         """Return lattice pixels of every view, about ``limit`` in all, with every view that sees them."""
         per_view = max(MIN_POINTS_PER_VIEW, limit // max(1, self.view_count))
         points, views, uvs, offset = [], [], [], 0
@@ -107,7 +106,7 @@ class DepthSurface:
                 points.append(number[is_seen])
                 views.append(index)
                 uvs.append(found[is_seen])
-        return collect_sightings(points, views, uvs)
+        return collect_observations(points, views, uvs)
 
 
 def _depth_view(frame: Frame) -> _DepthView:

@@ -5,7 +5,7 @@ The name of the function is the metric's id; the first paragraph of its docstrin
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 from lift3d.domain.scores import Score
 from lift3d.metrics.protocol import Matches, MetricSpec, Need, SceneEvidence, Scope, ViewEvidence
@@ -14,42 +14,15 @@ Better = Literal["higher", "lower", "neither"]
 ViewFormula = Callable[[ViewEvidence], Score]
 PairFormula = Callable[[ViewEvidence, ViewEvidence, Matches], Score]
 SceneFormula = Callable[[SceneEvidence], Score]
+Formula = TypeVar("Formula", bound=Callable[..., Score])
 
 
 @dataclass(frozen=True, slots=True)
-class ViewFigure:
-    """A view metric made of a function."""
+class Figure(Generic[Formula]):
+    """A metric made of a function."""
 
     spec: MetricSpec
-    formula: ViewFormula
-
-    def score(self, evidence: ViewEvidence) -> Score:
-        """Return the figure."""
-        return self.formula(evidence)
-
-
-@dataclass(frozen=True, slots=True)
-class PairFigure:
-    """A pair metric made of a function."""
-
-    spec: MetricSpec
-    formula: PairFormula
-
-    def score(self, a: ViewEvidence, b: ViewEvidence, matches: Matches) -> Score:
-        """Return the figure."""
-        return self.formula(a, b, matches)
-
-
-@dataclass(frozen=True, slots=True)
-class SceneFigure:
-    """A scene metric made of a function."""
-
-    spec: MetricSpec
-    formula: SceneFormula
-
-    def score(self, evidence: SceneEvidence) -> Score:
-        """Return the figure."""
-        return self.formula(evidence)
+    score: Formula
 
 
 def view_metric(
@@ -59,15 +32,9 @@ def view_metric(
     quantities: tuple[str, ...] = (),
     needs: tuple[Need, ...] = (),
     stage_version: int = 1,
-) -> Callable[[ViewFormula], ViewFigure]:
+) -> Callable[[ViewFormula], Figure[ViewFormula]]:
     """Make a view metric of the function below."""
-
-    def wrap(formula: ViewFormula) -> ViewFigure:
-        name, summary = _name_and_summary(formula)
-        spec = MetricSpec(name, stage_version, "view", kinds, better, needs, summary, quantities=quantities)
-        return ViewFigure(spec, formula)
-
-    return wrap
+    return lambda formula: Figure(_spec(formula, "view", better, kinds, quantities, needs, stage_version), formula)
 
 
 def scene_metric(
@@ -77,15 +44,9 @@ def scene_metric(
     quantities: tuple[str, ...] = (),
     needs: tuple[Need, ...] = (),
     stage_version: int = 1,
-) -> Callable[[SceneFormula], SceneFigure]:
+) -> Callable[[SceneFormula], Figure[SceneFormula]]:
     """Make a scene metric of the function below."""
-
-    def wrap(formula: SceneFormula) -> SceneFigure:
-        name, summary = _name_and_summary(formula)
-        spec = MetricSpec(name, stage_version, "scene", kinds, better, needs, summary, quantities=quantities)
-        return SceneFigure(spec, formula)
-
-    return wrap
+    return lambda formula: Figure(_spec(formula, "scene", better, kinds, quantities, needs, stage_version), formula)
 
 
 def pair_metric(
@@ -95,16 +56,11 @@ def pair_metric(
     kinds: tuple[str, ...] = (),
     quantities: tuple[str, ...] = (),
     stage_version: int = 1,
-) -> Callable[[PairFormula], PairFigure]:
+) -> Callable[[PairFormula], Figure[PairFormula]]:
     """Make a metric over pairs of views within a range of baseline angles of the function below."""
-    scope: Scope = "pair"
-
-    def wrap(formula: PairFormula) -> PairFigure:
-        name, summary = _name_and_summary(formula)
-        spec = MetricSpec(name, stage_version, scope, kinds, better, ("geometry",), summary, angles_deg, quantities)
-        return PairFigure(spec, formula)
-
-    return wrap
+    return lambda formula: Figure(
+        _spec(formula, "pair", better, kinds, quantities, ("geometry",), stage_version, angles_deg), formula
+    )
 
 
 def undefined(code: str, sentence: str) -> Score:
@@ -112,6 +68,15 @@ def undefined(code: str, sentence: str) -> Score:
     return Score(float("nan"), 0.0, f"{code}: {sentence}")
 
 
-def _name_and_summary(formula: Callable[..., Score]) -> tuple[str, str]:
-    paragraph = (formula.__doc__ or "").split("\n\n")[0]
-    return formula.__name__, " ".join(paragraph.split())
+def _spec(
+    formula: Callable[..., Score],
+    scope: Scope,
+    better: Better,
+    kinds: tuple[str, ...],
+    quantities: tuple[str, ...],
+    needs: tuple[Need, ...],
+    stage_version: int,
+    angles_deg: tuple[float, float] = (0.0, 180.0),
+) -> MetricSpec:
+    summary = " ".join((formula.__doc__ or "").split("\n\n")[0].split())
+    return MetricSpec(formula.__name__, stage_version, scope, kinds, better, needs, summary, angles_deg, quantities)

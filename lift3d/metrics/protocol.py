@@ -86,63 +86,65 @@ class Matches:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Observations:
+    """Surface points seen in at least two target views, one entry per observation, sorted by point, then view.
+
+    Attributes:
+        point: Number of the surface point; numbers may have gaps.
+        view: Index of the target view that sees it.
+        uv: Where, pixels at the scored size.
+    """
+
+    point: "Int[Tensor, ' observation']"
+    view: "Int[Tensor, ' observation']"
+    uv: "Float[Tensor, 'observation 2']"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class SceneEvidence:
     """All target views of a scene for one operator and lifter, with how they correspond.
 
     Attributes:
         views: In the order of the targets.
         matches: (index of a, index of b) → what both see.
-        sighting_point: Surface points seen in at least two target views, one entry per sighting, sorted by
-            point; point numbers may have gaps.
-        sighting_view: Index of the target view that sees it.
-        sighting_uv: Where, pixels at the scored size.
+        observations: Surface points with the target views that see them.
     """
 
     views: "Sequence[ViewEvidence]"
     matches: "dict[tuple[int, int], Matches]"
-    sighting_point: "Int[Tensor, ' sighting']"
-    sighting_view: "Int[Tensor, ' sighting']"
-    sighting_uv: "Float[Tensor, 'sighting 2']"
+    observations: Observations
+
+
+class _Specified(Protocol):
+    @property
+    def spec(self) -> MetricSpec:
+        """What there is to know without running it."""
+        ...
 
 
 @runtime_checkable
-class ViewMetric(Protocol):
+class ViewMetric(_Specified, Protocol):
     """A figure of one target view."""
 
-    @property
-    def spec(self) -> MetricSpec:
-        """What there is to know without running it."""
-        ...
-
-    def score(self, evidence: ViewEvidence) -> "Score":
+    def score(self, evidence: ViewEvidence, /) -> "Score":
         """Return the figure; NaN with a reason where it is undefined."""
         ...
 
 
 @runtime_checkable
-class PairMetric(Protocol):
+class PairMetric(_Specified, Protocol):
     """A figure of two target views."""
 
-    @property
-    def spec(self) -> MetricSpec:
-        """What there is to know without running it."""
-        ...
-
-    def score(self, a: ViewEvidence, b: ViewEvidence, matches: Matches) -> "Score":
+    def score(self, a: ViewEvidence, b: ViewEvidence, matches: Matches, /) -> "Score":
         """Return the figure; NaN with a reason where it is undefined."""
         ...
 
 
 @runtime_checkable
-class SceneMetric(Protocol):
+class SceneMetric(_Specified, Protocol):
     """A figure of all target views of a scene."""
 
-    @property
-    def spec(self) -> MetricSpec:
-        """What there is to know without running it."""
-        ...
-
-    def score(self, evidence: SceneEvidence) -> "Score":
+    def score(self, evidence: SceneEvidence, /) -> "Score":
         """Return the figure; NaN with a reason where it is undefined."""
         ...
 

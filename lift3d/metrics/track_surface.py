@@ -10,11 +10,11 @@ from torch import Tensor
 from lift3d.domain.camera import Camera
 from lift3d.domain.scene import Tracks, View
 from lift3d.errors import ShapeError
-from lift3d.geometry.epipolar import baseline_angle
 from lift3d.geometry.projection import is_inside, project
+from lift3d.geometry.rays import baseline_angle
 from lift3d.geometry.rigid import transform
-from lift3d.metrics.correspondence import Sightings, collect_sightings, median_degrees
-from lift3d.metrics.protocol import Matches
+from lift3d.metrics.correspondence import collect_observations, median_degrees
+from lift3d.metrics.protocol import Matches, Observations
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,7 +69,7 @@ class TrackSurface:
         uv_b = second.uv[second.row_of_point[shared]]
         return Matches(uv_a, uv_b, floor, self._median_angle(shared, a, b))
 
-    def sightings(self, limit: int) -> Sightings:
+    def observations(self, limit: int) -> Observations:
         """Return at most ``limit`` points that several target views observe, with all their observations."""
         seen_count = torch.zeros(len(self._xyz), dtype=torch.long)
         for view in self._views:
@@ -79,7 +79,7 @@ class TrackSurface:
         kept = [is_kept[view.point] for view in self._views]
         points = [view.point[mine] for view, mine in zip(self._views, kept, strict=True)]
         uvs = [view.uv[mine] for view, mine in zip(self._views, kept, strict=True)]
-        return collect_sightings(points, range(len(points)), uvs)
+        return collect_observations(points, range(len(points)), uvs)
 
     def _shared_points(self, a: int, b: int) -> Int[Tensor, " shared"]:
         first, second = self._views[a], self._views[b]

@@ -77,7 +77,7 @@ def lift_colors(proposal: RayProposal, guides: tuple[FeatureMap, ...]) -> tuple[
     lifted = []
     with torch.inference_mode():
         for guide in guides:
-            shape = (guide.grid.rows, guide.grid.cols)
+            shape = guide.grid.shape
             weights = weights_at(proposal, guide.grid, tap_count=1)
             coverage = weights.coverage.reshape(shape)
             values = torch.where(coverage > 0, guide.values, torch.nan)

@@ -138,8 +138,7 @@ def _channels(features: FeatureMap, count: int, quantity: Quantity) -> Float[Ten
 
 
 def _centers(grid: FeatureGrid) -> Float[Tensor, "row col 2"]:
-    strides, origin = (grid.stride_u, grid.stride_v), (grid.origin_u, grid.origin_v)
-    return cell_centers(grid.rows, grid.cols, strides, origin).double()
+    return cell_centers(*grid.lattice).double()
 
 
 def _replaced(features: FeatureMap, values: Float[Tensor, "channel row col"]) -> FeatureMap:

@@ -15,9 +15,9 @@ from lift3d.domain.scene import UNKNOWN_LABEL, Frame, ScoringGeometry
 from lift3d.domain.scores import ScoreRow
 from lift3d.domain.target import Target
 from lift3d.errors import NoOverlapError
-from lift3d.metrics.correspondence import Correspondence, Sightings, correspond
+from lift3d.metrics.correspondence import Correspondence, correspond
 from lift3d.metrics.depth_surface import DepthSurface
-from lift3d.metrics.protocol import SceneEvidence, ViewEvidence
+from lift3d.metrics.protocol import Observations, SceneEvidence, ViewEvidence
 from lift3d.metrics.scoring import ScoredItem, score_scene
 from lift3d.metrics.track_surface import TrackSurface
 from lift3d.operators.protocol import OperatorSpec
@@ -238,7 +238,7 @@ def _correspond(
 
 def _nothing_corresponds() -> Correspondence:
     none = torch.zeros(0, dtype=torch.long)
-    return Correspondence({}, Sightings(none, none.clone(), torch.zeros(0, 2)))
+    return Correspondence({}, Observations(none, none.clone(), torch.zeros(0, 2)))
 
 
 def _restricted(
@@ -251,14 +251,15 @@ def _restricted(
         for (a, b), found in all_views.matches.items()
         if a in position and b in position
     }
-    sightings = all_views.sightings
+    observations = all_views.observations
     renumbered = torch.tensor([position.get(index, -1) for index in range(len(targets))], dtype=torch.long)
-    view = renumbered[sightings.view] if len(sightings.view) else sightings.view
+    view = renumbered[observations.view] if len(observations.view) else observations.view
     keep = view >= 0
-    point = sightings.point[keep]
+    point = observations.point[keep]
     _, inverse, count = torch.unique(point, return_inverse=True, return_counts=True)
     shared = count[inverse] >= 2 if len(point) else torch.zeros(0, dtype=torch.bool)
-    return SceneEvidence(views, matches, point[shared], view[keep][shared], sightings.uv[keep][shared])
+    shown = Observations(point[shared], view[keep][shared], observations.uv[keep][shared])
+    return SceneEvidence(views, matches, shown)
 
 
 def _read(inputs: SceneInputs, product: LiftedProduct) -> dict[str, LiftedView]:

@@ -191,7 +191,7 @@ def prepare(
     grid = FeatureGrid.covering(target.camera.size, 1.0)
     colors = weights_at(proposal, grid, tap_count=PICTURE_TAPS)
     picture = blend_picture(colors, [fill_from_nearest(frame.image, frame.is_valid) for frame in example.sources])
-    is_covered = (colors.coverage > 0).reshape(grid.rows, grid.cols)
+    is_covered = (colors.coverage > 0).reshape(grid.shape)
     lifted = replace(target, image=fill_from_nearest(picture, is_covered), is_valid=torch.ones_like(is_covered))
     frames = [target, lifted, *example.sources]
     cases = (

@@ -67,7 +67,7 @@ def prepare(example: Example, rng: np.random.Generator) -> DensityBatch:
     """
     sweep, target = PlaneSweep(SWEEP), example.target
     volumes = sweep.depth_volumes(target.camera, guides_of(example), example.depth_range)
-    size = (volumes.grid.rows, volumes.grid.cols)
+    size = volumes.grid.shape
     rows, cols = (_window(rng, count) for count in size)
     volumes = replace(volumes, uv=volumes.uv[rows, cols])
     evidence = gather_evidence(sweep, target.camera, volumes)

@@ -13,6 +13,7 @@ from lift3d.domain.lifted import Prediction
 from lift3d.errors import ConfigError, UnknownNameError
 from lift3d.metrics.catalog import build_metrics, known_metrics
 from lift3d.metrics.counting import counted_cells
+from lift3d.metrics.protocol import Observations
 from lift3d.metrics.scoring import applies, score_scene
 from tests.metrics.evidence_builders import ANSWERS, KIND_OF, KINDS, oracle_scene, quantity_of, replaced, with_noise
 
@@ -120,7 +121,7 @@ def test_nothing_counts_gives_reasons_not_numbers(noisy):
 def test_no_geometry_gives_one_row_with_a_reason(noisy):
     kind, evidence = noisy
     none = torch.zeros(0, dtype=torch.long)
-    blind = replace(evidence, matches={}, sighting_point=none, sighting_view=none, sighting_uv=torch.zeros(0, 2))
+    blind = replace(evidence, matches={}, observations=Observations(none, none, torch.zeros(0, 2)))
     for name in applicable(kind):
         spec = build_metrics([name])[0].spec
         if "geometry" in spec.needs:

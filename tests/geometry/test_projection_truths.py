@@ -4,11 +4,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lift3d.geometry.epipolar import baseline_angle, epipolar_segment
 from lift3d.geometry.projection import is_inside, project, transfer, unproject
-from lift3d.geometry.rays import directions_z1, inverse_depth_planes
-from lift3d.geometry.rigid import inverse, nearest_rotation, rotation_angle, transform
+from lift3d.geometry.rays import baseline_angle, directions_z1, inverse_depth_planes
+from lift3d.geometry.rigid import inverse, nearest_rotation, transform
 from tests.support.strategies import cameras, pixels, rigid_transforms, rotations
+from tests.support.warping import rotation_angle
 
 
 @given(st.data(), cameras(), st.floats(0.1, 50))
@@ -58,25 +58,6 @@ def test_transfer_there_and_back_is_the_identity(data, first, second):
     back, z_back = transfer(uv_b[seen], z_b[seen], b, a)
     torch.testing.assert_close(back, uv[seen], rtol=1e-6, atol=1e-5)
     torch.testing.assert_close(z_back, z[seen], rtol=1e-6, atol=1e-6)
-
-
-@given(st.data(), cameras(), cameras())
-def test_every_point_of_a_ray_lies_on_its_epipolar_segment(data, first, second):
-    uv = data.draw(pixels(first, 1))
-    near, far = 0.5, 20.0
-    a, b = (first.K, first.w2c), (second.K, second.w2c)
-    ends = epipolar_segment(uv, near, far, a, b)[0]
-    z = inverse_depth_planes(near, far, 7).double()
-    points, z_b = transfer(uv.expand(7, 2), z, a, b)
-    for point, depth in zip(points, z_b, strict=True):
-        if depth < 0.05 or not torch.isfinite(ends).all() or ends.abs().max() > 1e5:
-            continue
-        along = ends[1] - ends[0]
-        offset = point - ends[0]
-        share = float((offset @ along) / (along @ along).clamp(min=1e-12))
-        distance = float((offset - share * along).norm())
-        assert -1e-6 <= share <= 1 + 1e-6 or float(along.norm()) < 1e-4
-        assert distance < 1e-4 * (1 + float(along.norm()))
 
 
 def test_points_behind_the_camera_have_no_pixel():

@@ -6,7 +6,7 @@ from lift3d.geometry.holes import fill_from_nearest
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.sampling import bilinear_corners, nearest_cells, sample
 from lift3d.geometry.visibility import agrees_with_depth, splat_depth
-from lift3d.geometry.warping import correspondences, warp
+from tests.support.warping import correspondences, warp
 
 GRIDS = st.tuples(
     st.integers(1, 9),

@@ -8,9 +8,9 @@ import torch
 from lift3d.domain.features import FeatureGrid, FeatureMap
 from lift3d.domain.weights import BlendingWeights
 from lift3d.errors import ConfigError, NonFiniteError, ShapeError
+from lift3d.geometry.sampling import sample
 from lift3d.lifters import blend as blend_module
 from lift3d.lifters.blend import blend, view_marginal
-from lift3d.lifters.blend_reference import blend_reference
 
 GRIDS = (FeatureGrid(9, 13, 8.0, 8.0), FeatureGrid(5, 7, 14.0, 15.0, 1.5, -2.0), FeatureGrid(9, 13, 8.0, 8.0))
 TARGET = FeatureGrid(6, 8, 10.0, 10.0)
@@ -43,6 +43,15 @@ def some_weights(tap_count=7, target=TARGET, source_count=3):
         z_depth=torch.where(coverage > 0, 2.0, torch.nan),
         coverage=coverage,
     )
+
+
+def blend_reference(weights, maps):
+    """The blend as one would write it on paper: ``Σ_tap weight · G_source(uv)``, dense and slow."""
+    blended = maps[0].values.new_zeros(maps[0].channel_count, weights.grid.cell_count)
+    for index, source in enumerate(maps):
+        sampled = sample(source.values, weights.uv, *source.grid.placement)
+        blended = blended + (sampled * torch.where(weights.source == index, weights.weight, 0.0)).sum(-1)
+    return torch.where(weights.coverage > 0, blended, torch.nan).reshape(-1, *weights.grid.shape)
 
 
 def rows_of(weights, start, stop):

@@ -103,8 +103,7 @@ def view_evidence(frame, kind="image", target="v0", lifted=None, features=None, 
 
 def scene_evidence(frames, views):
     found = correspond(DepthSurface(frames))
-    sightings = found.sightings
-    return SceneEvidence(views, found.matches, sightings.point, sightings.view, sightings.uv)
+    return SceneEvidence(views, found.matches, found.observations)
 
 
 def oracle_scene(kind="image", **scene):

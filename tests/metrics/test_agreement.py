@@ -8,6 +8,7 @@ from lift3d.domain.features import FeatureMap
 from lift3d.domain.lifted import Prediction
 from lift3d.geometry.sampling import sample
 from lift3d.metrics.agreement import effective_rank, fleiss_kappa, label_kappa, rho
+from lift3d.metrics.protocol import Observations
 from tests.metrics.evidence_builders import oracle_scene, replaced, with_noise
 
 
@@ -61,23 +62,23 @@ def test_a_bias_per_view_lowers_rho(scene):
 
 
 def test_rho_equals_its_definition(scene):
-    """W and B from all pairs of sightings, written out."""
-    few = scene.sighting_point < 40
+    """W and B from all pairs of observations, written out."""
+    few = scene.observations.point < 40
     small = replace(
         scene,
-        sighting_point=scene.sighting_point[few],
-        sighting_view=scene.sighting_view[few],
-        sighting_uv=scene.sighting_uv[few],
+        observations=Observations(
+            scene.observations.point[few], scene.observations.view[few], scene.observations.uv[few]
+        ),
         views=[with_noise(view, 0.3, index) for index, view in enumerate(scene.views)],
     )
     unit = torch.stack(
         [
             torch.nn.functional.normalize(sample(small.views[v].filled[0].values, uv.float(), (4.0, 4.0)), dim=0)
-            for v, uv in zip(small.sighting_view.tolist(), small.sighting_uv, strict=True)
+            for v, uv in zip(small.observations.view.tolist(), small.observations.uv, strict=True)
         ]
     ).double()
     distance = 1 - unit @ unit.T
-    point = small.sighting_point
+    point = small.observations.point
     names = point.unique().tolist()
     rows = [torch.nonzero(point == p)[:, 0] for p in names]
     within = torch.stack([distance[r][:, r].sum() / (len(r) * (len(r) - 1)) for r in rows]).mean()
@@ -147,6 +148,6 @@ def test_labels_of_the_world_agree_and_noise_lowers_kappa(scene):
 
 def test_fewer_views_than_numbered_points_leave_no_ghosts(scene):
     """Points may be numbered with gaps: the gaps are not points."""
-    spread = replace(scene, sighting_point=scene.sighting_point * 3 + 5)
+    spread = replace(scene, observations=replace(scene.observations, point=scene.observations.point * 3 + 5))
     assert rho.score(spread) == rho.score(scene)
     assert label_kappa.score(spread) == label_kappa.score(scene)

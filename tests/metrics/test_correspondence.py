@@ -9,12 +9,12 @@ from lift3d.domain.scene import Tracks
 from lift3d.errors import ConfigError, ShapeError
 from lift3d.geometry.projection import is_inside, project
 from lift3d.geometry.rigid import transform
-from lift3d.geometry.warping import correspondences
 from lift3d.metrics.correspondence import PointBudget, correspond, pairs_by_angle
 from lift3d.metrics.depth_surface import DepthSurface
 from lift3d.metrics.track_surface import TrackSurface
 from tests.metrics.evidence_builders import frames_of
 from tests.support.scenes import textured_plane_scene, two_planes_scene
+from tests.support.warping import correspondences
 
 NAN = math.nan
 
@@ -99,21 +99,21 @@ def test_a_row_of_cameras_has_pairs_in_both_ranges_and_each_once():
 def test_views_that_share_nothing_make_no_pair():
     found = correspond(DepthSurface(frames_of(2, baseline=30.0)))
     assert not found.matches
-    assert len(found.sightings.point) == 0
+    assert len(found.observations.point) == 0
 
 
-def test_every_sighting_of_a_point_is_the_same_surface_point():
+def test_every_observation_of_a_point_is_the_same_surface_point():
     frames = frames_of(4)
-    sightings = DepthSurface(frames).sightings(200)
-    assert torch.equal(torch.sort(sightings.point).values, sightings.point)
-    assert torch.bincount(sightings.point).min() >= 2
-    planes_xy = torch.zeros(len(sightings.point), 2, dtype=torch.float64)
+    observations = DepthSurface(frames).observations(200)
+    assert torch.equal(torch.sort(observations.point).values, observations.point)
+    assert torch.bincount(observations.point).min() >= 2
+    planes_xy = torch.zeros(len(observations.point), 2, dtype=torch.float64)
     for index, frame in enumerate(frames):
-        mine = sightings.view == index
+        mine = observations.view == index
         K, c2w = frame.camera.K, frame.camera.c2w
-        xy = (sightings.uv[mine] - K[:2, 2]) / K.diagonal()[:2] * 2.0
+        xy = (observations.uv[mine] - K[:2, 2]) / K.diagonal()[:2] * 2.0
         planes_xy[mine] = xy + c2w[:2, 3]
-    first = torch.tensor([int((sightings.point == p).nonzero()[0, 0]) for p in sightings.point.tolist()])
+    first = torch.tensor([int((observations.point == p).nonzero()[0, 0]) for p in observations.point.tolist()])
     assert torch.allclose(planes_xy, planes_xy[first], atol=1e-5)
 
 
@@ -177,14 +177,14 @@ def test_a_point_observed_twice_in_a_view_counts_once():
         uv=torch.cat([tracks.uv, tracks.uv[:5] + 3]),
     )
     assert torch.equal(
-        track_surface(scene, tracks).sightings(10**6).uv, track_surface(scene, again).sightings(10**6).uv
+        track_surface(scene, tracks).observations(10**6).uv, track_surface(scene, again).observations(10**6).uv
     )
 
 
-def test_track_sightings_are_bounded_and_whole():
+def test_track_observations_are_bounded_and_whole():
     scene, tracks = tracked()
     surface = track_surface(scene, tracks)
-    everything, some = surface.sightings(10**6), surface.sightings(40)
+    everything, some = surface.observations(10**6), surface.observations(40)
     assert len(some.point.unique()) <= 40 < len(everything.point.unique())
     assert torch.bincount(some.point).min() >= 2
     assert len(correspond(surface).matches) >= 3

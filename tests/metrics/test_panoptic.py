@@ -69,7 +69,7 @@ def scene():
     frames = [view.load() for view in two_planes_scene(4, baseline=0.3).views]
     views = [view_evidence(frame, "instance", f"v{i}") for i, frame in enumerate(frames)]
     found = correspond(DepthSurface(frames))
-    return SceneEvidence(views, found.matches, found.sightings.point, found.sightings.view, found.sightings.uv)
+    return SceneEvidence(views, found.matches, found.observations)
 
 
 def with_masks(scene, change):

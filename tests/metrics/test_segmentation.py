@@ -6,7 +6,7 @@ import torch
 
 from lift3d.domain.lifted import Prediction
 from lift3d.domain.scene import UNKNOWN_LABEL
-from lift3d.metrics.protocol import SceneEvidence
+from lift3d.metrics.protocol import Observations, SceneEvidence
 from lift3d.metrics.segmentation import class_iou, miou, miou_scene, pixel_accuracy
 from tests.metrics.evidence_builders import frames_of, view_evidence
 
@@ -68,7 +68,7 @@ def test_the_scene_sums_confusions_and_does_not_average_views():
         evidence_of(torch.ones(SHAPE, dtype=torch.long), torch.ones(SHAPE, dtype=torch.long)),
     ]
     none = torch.zeros(0, dtype=torch.long)
-    scene = SceneEvidence(views, {}, none, none, torch.zeros(0, 2))
+    scene = SceneEvidence(views, {}, Observations(none, none, torch.zeros(0, 2)))
     pixels = 48 * 64
     expected = ((pixels - 1) / pixels + pixels / (pixels + 1)) / 2
     assert miou_scene.score(scene).value == pytest.approx(expected)

@@ -15,12 +15,12 @@ from lift3d.domain.scene import Frame
 from lift3d.errors import ConfigError, ShapeError
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.sampling import sample
-from lift3d.geometry.warping import correspondences
 from lift3d.operators.catalog import build_operator
 from lift3d.operators.network_weights import read_weights
 from lift3d.operators.protocol import Operator
 from lift3d.scenes.catalog import read_scene
 from tests.contracts import test_operator_contract as contract
+from tests.support.warping import correspondences
 
 PLUGINS = Path(__file__).parent / "plugins"
 MOBILENETS = ("mobilenet_s4", "mobilenet_s8", "mobilenet_s16")

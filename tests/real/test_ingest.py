@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from lift3d.cli import app as cli
-from lift3d.geometry.rigid import rotation_angle
 from lift3d.scenes.catalog import read_scene
+from tests.support.warping import rotation_angle
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 

@@ -6,15 +6,14 @@ import torch
 from lift3d.domain.camera import ImageSize
 from lift3d.domain.scene import Scene
 from lift3d.errors import ConfigError, ImageError, UnknownNameError
-from lift3d.geometry.epipolar import baseline_angle
 from lift3d.geometry.projection import project, unproject
-from lift3d.geometry.rays import cell_centers
+from lift3d.geometry.rays import baseline_angle, cell_centers
 from lift3d.geometry.rigid import transform
-from lift3d.geometry.warping import correspondences, warp
 from lift3d.synthetic.families import FAMILIES, build_world
 from lift3d.synthetic.reader import ProceduralReader
 from lift3d.synthetic.world import Shape, to_local
 from tests.support.scenes import moved_scene, some_motion
+from tests.support.warping import correspondences, warp
 
 
 def _read(query: str) -> Scene:

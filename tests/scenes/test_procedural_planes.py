@@ -7,7 +7,6 @@ from lift3d.domain.camera import ImageSize
 from lift3d.geometry.projection import is_inside
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.sampling import sample
-from lift3d.geometry.warping import correspondences, warp
 from tests.support.scenes import (
     ArrayFrame,
     Plane,
@@ -17,6 +16,7 @@ from tests.support.scenes import (
     textured_plane_scene,
     two_planes_scene,
 )
+from tests.support.warping import correspondences, warp
 
 
 @pytest.mark.parametrize("slant", [0.0, 0.4])

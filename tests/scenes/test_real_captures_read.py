@@ -8,8 +8,8 @@ import torch
 from lift3d.domain.scene import UNKNOWN_LABEL, Scene
 from lift3d.geometry.projection import is_inside, project
 from lift3d.geometry.rigid import transform
-from lift3d.geometry.warping import correspondences
 from lift3d.scenes.catalog import read_scene
+from tests.support.warping import correspondences
 
 pytestmark = pytest.mark.real
 

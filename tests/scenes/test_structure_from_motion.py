@@ -12,12 +12,12 @@ import pytest
 from PIL import Image, ImageOps
 
 from lift3d.errors import ConfigError, SceneFormatError
-from lift3d.geometry.rigid import rotation_angle
 from lift3d.ingest.folder import INGEST_FILE, IngestOptions, ingest
 from lift3d.ingest.photographs import copy_photographs, find_photographs
 from lift3d.ingest.video_frames import copy_frames, count_frames
 from lift3d.scenes.catalog import read_scene
 from tests.support.photographs import write_photographs, write_texture
+from tests.support.warping import rotation_angle
 
 LOCATION = "procedural:room?views=10&height=240&width=320"
 CAMERAS = read_scene(LOCATION)

@@ -9,8 +9,8 @@ import torch
 from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.scene import Frame, Scene, Tracks, View
 from lift3d.errors import NoOverlapError
-from lift3d.geometry.epipolar import baseline_angle
 from lift3d.geometry.projection import project
+from lift3d.geometry.rays import baseline_angle
 from lift3d.geometry.rigid import transform
 from lift3d.scenes.catalog import read_scene
 from lift3d.scenes.tracks import find_tracks

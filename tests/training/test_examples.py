@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from lift3d.errors import ConfigError, StoreLayoutError
-from lift3d.geometry.warping import correspondences
 from lift3d.synthetic.sensor import PERFECT
 from lift3d.training.examples import ExampleStream, draw_example, examples
 from lift3d.training.rendering import render_scene
 from lift3d.training.scene_cache import ExampleCache
+from tests.support.warping import correspondences
 from tests.training.scene_caches import same_example, small_cache
 
 

@@ -6,11 +6,11 @@ import torch
 
 from lift3d.domain.camera import ImageSize
 from lift3d.errors import ConfigError, UnknownNameError
-from lift3d.geometry.warping import correspondences, warp
 from lift3d.synthetic.photographs import photographs
 from lift3d.synthetic.sensor import PERFECT, Sensor
 from lift3d.synthetic.training_worlds import FAMILIES
 from lift3d.training.rendering import render_scene, scene_size
+from tests.support.warping import correspondences, warp
 
 SIZE = ImageSize(64, 80)
 

@@ -1,4 +1,4 @@
-"""Correspondences between two views through depth: the warp that consistency is measured with.
+"""What tests measure truths with: correspondences of two views through depth, and the angle of two rotations.
 
 Letters: a is the view whose pixels are asked about, b the view they are looked up in.
 """
@@ -51,3 +51,13 @@ def warp(
     inside = is_inside(uv_b, round(extent[0]), round(extent[1]))
     out = sample(values_b, uv_b, stride, origin)
     return torch.where(inside, out, torch.full_like(out, torch.nan))
+
+
+def rotation_angle(a: Float[Tensor, "3 3"], b: Float[Tensor, "3 3"]) -> float:
+    """Return the angle between two rotations, radians."""
+    relative = a.T @ b
+    skew = torch.stack(
+        [relative[2, 1] - relative[1, 2], relative[0, 2] - relative[2, 0], relative[1, 0] - relative[0, 1]]
+    )
+    # atan2 of both parts is exact near 0 and near π, where acos of the trace is not.
+    return float(torch.atan2(skew.norm() / 2, (relative.diagonal().sum() - 1) / 2))
