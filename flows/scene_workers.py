@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import Any
 
 import ray
@@ -16,7 +17,7 @@ from lift3d.domain.shard import Shard
 from lift3d.pipeline.inputs import Report
 from lift3d.pipeline.models import Models
 from lift3d.runs.driver import attempt_scene, attempt_shard, quarantined_record
-from lift3d.runs.plan import plan_read_scene, require_room
+from lift3d.runs.plan import require_room, scene_size
 from lift3d.storage.location import Store
 
 # A location, who is told of progress, and a shard of the scene if it is not all of it.
@@ -37,7 +38,8 @@ def prepare_scenes(recipe: Recipe, execution: Execution, store: Store) -> Attemp
             return given_up
 
         def admit(scene: Scene) -> None:
-            require_room(plan_read_scene(scene, location, recipe, models), execution.memory_allowance_bytes)
+            size = scene_size(scene.views, recipe)
+            require_room(scene.id, size, recipe, models, execution.memory_allowance_bytes)
 
         if shard is not None:
             attempt_shard(location, shard, recipe, models, store, report)
@@ -64,9 +66,10 @@ class SceneWorker:
         self._asked_at = self._reported_at = time.monotonic()
         threading.Thread(target=self._end_with_lease, daemon=True).start()
 
-    def ready(self) -> None:
-        """Answer, which says that the actor has found its place and imports."""
+    def ready(self) -> str:
+        """Return the version of lift3d, which says that the actor has found its place and imports."""
         self._asked_at = time.monotonic()
+        return version("lift3d")
 
     def run(self, location: str, shard: Shard | None = None) -> SceneRecord | None:
         """Run one scene and return its record, or a shard of one."""

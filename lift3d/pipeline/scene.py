@@ -12,7 +12,7 @@ from lift3d.pipeline.inputs import Report, SceneInputs, quiet
 from lift3d.pipeline.lift import lift_scene, plan_products
 from lift3d.pipeline.models import Models
 from lift3d.pipeline.score import score_products
-from lift3d.pipeline.targets import choose_targets, select_sources
+from lift3d.pipeline.targets import scene_targets, views_to_encode
 from lift3d.pipeline.tracks import views_to_fit_on
 
 
@@ -61,10 +61,8 @@ def _encode_and_lift(
     inputs: SceneInputs, recipe: Recipe, models: Models, report: Report, shard: Shard | None
 ) -> tuple[Sequence[Target], list[LiftedProduct]]:
     inputs.decode_all(report)
-    targets = choose_targets(list(inputs.views.values()), recipe)
-    targets = select_sources(targets, inputs.cameras(), recipe.sources, inputs.scene.depth_range)
-    # Only what is a target or a source of one is encoded, unless an operator's fit asks for more.
-    used = {target.id for target in targets} | {name for target in targets for name, _ in target.sources}
+    targets = scene_targets(tuple(inputs.views.values()), recipe, inputs.scene.depth_range)
+    used = views_to_encode(targets)
     # Held-out targets are no source of any target, so nothing may be fitted on them either.
     fitted_on = {name for target in targets for name in target.source_ids}
     if shard is not None and shard.stage == "encode":

@@ -50,6 +50,21 @@ def choose_targets(views: Sequence[View], recipe: Recipe) -> tuple[Target, ...]:
     )
 
 
+def scene_targets(views: Sequence[View], recipe: Recipe, depth_range: DepthRange) -> tuple[Target, ...]:
+    """Return the targets of a scene with their sources, for a run as for its plan.
+
+    Raises:
+        SceneError: If there are fewer than two views.
+    """
+    cameras = {view.id: _at_height(view.camera, recipe.image_height) for view in views}
+    return select_sources(choose_targets(views, recipe), cameras, recipe.sources, depth_range)
+
+
+def views_to_encode(targets: Sequence[Target]) -> set[ViewId]:
+    """Return the views whose features a scene needs: its targets and their sources, unless a fit asks for more."""
+    return {target.id for target in targets} | {name for target in targets for name, _ in target.sources}
+
+
 def select_sources(
     targets: Sequence[Target], cameras: Mapping[ViewId, Camera], count: int, depth_range: DepthRange
 ) -> tuple[Target, ...]:

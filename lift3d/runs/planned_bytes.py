@@ -2,8 +2,6 @@
 
 Counted are the arrays that grow with the scene, and those that a lifter holds while it works. Not counted are the
 activations and weights of the 2D model, which its spec does not tell: leave room for them in the allowance.
-
-Letters: V is one float per plane and guide cell.
 """
 
 import math
@@ -25,31 +23,31 @@ from lift3d.pipeline.inputs import CACHE_BYTES
 from lift3d.pipeline.products import VIEWS_PER_PART
 from lift3d.pipeline.weigh import PICTURE_TAPS
 
+_FLOAT32, _FLOAT16, _INT64 = 4, 2, 8
 # A worker after its first tiny scene: 580 MB measured, 672 MB with timm loaded.
 WORKER_BYTES = 700 * 2**20
 # Channels of an operator that tells them only after the first image; those of a large vision transformer.
 ASSUMED_CHANNELS = 1024
 # What lifting once leaves with the libraries for as long as the process lives: measured, whatever the size.
 WORKSPACE_BYTES = 60 * 2**20
+# Measured peaks lie up to 10 % above the sum of the arrays: what the allocator keeps.
+_ALLOCATOR_MARGIN = 1.1
 # The most samples that a lifter keeps per guide cell.
 _GUIDE_SAMPLES = 8
-# V that the sweep holds. Per source: occupancy and visibility, then who sees what of the target. Besides: costs while
-# they are aggregated, in both directions and with their paths, and the votes.
+# Volumes (a float per plane and guide cell) of the sweep. Per source: occupancy and visibility, then who sees what of
+# the target. Besides: costs while they are aggregated, in both directions and with their paths, and the votes.
 _SWEEP_PER_SOURCE, _SWEEP_BESIDES = 3, 36
-# V of the learned stage I per source: occupancy and visibility in its own frame; both and preference in the target's.
+# Of the learned stage I per source: occupancy and visibility in its own frame; both and preference in the target's.
 _EVIDENCE_PER_SOURCE = 5
-# Volumes of the U-Net's finest level that are there at once, and what the coarser ones add to them.
+# Of the U-Net: those of its finest level that are there at once, and what the coarser ones add to them.
 _UNET_VOLUMES, _UNET_COARSER = 6, 1.15
 # Floats of one tap in stage II: its features, in another order of memory, squared and masked; its scalars; tokens with
 # queries, keys and values. Its share of the solver's matrices comes on top.
 _FEATURE_COPIES, _TOKEN_COPIES, _MATRIX_COPIES = 4, 4, 2
-_FLOAT32, _FLOAT16, _INT64 = 4, 2, 8
 # Of one tap: source (int64), two coordinates, weight and log scale. Twice, since rows are put together at the end.
 _TAP_BYTES = 2 * (_INT64 + 4 * _FLOAT32)
 # Of one corner of a tap while it is blended: its index, its share, and a temporary of each.
 _CORNER_BYTES = 32
-# Measured peaks lie up to 10 % above the sum of the arrays: what the allocator keeps.
-_ALLOCATOR_MARGIN = 1.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,21 +66,13 @@ class SceneSize:
     target_count: int
     map_bytes_per_px: int = 0
 
-    @property
-    def pixel_count(self) -> int:
-        """Pixels of one view."""
-        return self.image.height * self.image.width
+    def __str__(self) -> str:
+        return f"{self.view_count} views and {self.target_count} targets of {self.image.height}x{self.image.width}"
 
 
 @dataclass(frozen=True, slots=True)
 class Peak:
-    """The largest memory that a worker needs for a scene.
-
-    Attributes:
-        needed_bytes: All of it.
-        reserved_bytes: The part that does not depend on the operator: the process and its two caches.
-        operator: Whose views take the most.
-    """
+    """The largest memory that a worker needs for a scene: all of it, what no operator changes, and whose takes most."""
 
     needed_bytes: int
     reserved_bytes: int
@@ -101,13 +91,7 @@ def feature_bytes(spec: OperatorSpec, image: ImageSize, number_bytes: int = _FLO
 
 
 def lifted_bytes(spec: OperatorSpec, image: ImageSize, number_bytes: int = _FLOAT32) -> int:
-    """Return the bytes of one lifted view: features, coverage, depth and prediction.
-
-    Args:
-        spec: The operator's.
-        image: Size of the view.
-        number_bytes: Of one feature value: 4 in memory, 2 in the store.
-    """
+    """Return the bytes of one lifted view: features, as ``feature_bytes``, with coverage, depth and prediction."""
     beside = sum(cells for _, cells in cuts_of(spec, image)) * 2 * _FLOAT32
     return feature_bytes(spec, image, number_bytes) + beside + _prediction_bytes(spec, image)
 
@@ -116,10 +100,10 @@ def stored_scene_bytes(
     size: SceneSize, recipe: Recipe, specs: Sequence[OperatorSpec], views_to_encode: Mapping[str, int]
 ) -> int:
     """Return what a scene adds to the store, before compression: features that are missing, and all lifted views."""
-    per_target = len(recipe.lifters) + 1
+    lifted_count = size.target_count * (len(recipe.lifters) + 1)
     return sum(
         views_to_encode[spec.name] * feature_bytes(spec, size.image, _FLOAT16)
-        + size.target_count * per_target * lifted_bytes(spec, size.image, _FLOAT16)
+        + lifted_count * lifted_bytes(spec, size.image, _FLOAT16)
         for spec in specs
     )
 
@@ -130,21 +114,20 @@ def peak_of(size: SceneSize, recipe: Recipe, specs: Sequence[OperatorSpec]) -> P
     Lifting holds a part of every operator and lifter at once, and a copy of the largest while it is written. Scoring
     holds all targets of one operator under every lifter, with the features once more as the decoder saw them.
     """
-    frames = size.view_count * size.pixel_count * (3 * _FLOAT32 + 1 + size.map_bytes_per_px)
-    features = sum(size.view_count * feature_bytes(spec, size.image) for spec in specs)
+    image, per_target = size.image, len(recipe.lifters) + 1
+    frames = size.view_count * image.height * image.width * (3 * _FLOAT32 + 1 + size.map_bytes_per_px)
+    features = sum(size.view_count * feature_bytes(spec, image) for spec in specs)
     reserved = WORKER_BYTES + min(CACHE_BYTES, frames) + min(CACHE_BYTES, features)
-    per_target = len(recipe.lifters) + 1
     part = min(VIEWS_PER_PART, size.target_count)
-    parts = {spec.name: part * per_target * lifted_bytes(spec, size.image) for spec in specs}
+    parts = [part * per_target * lifted_bytes(spec, image) for spec in specs]
+    working = max(working_bytes(spec, image, recipe) for spec in specs)
+    lifting = sum(parts) + max(parts) // per_target + _proposal_bytes(image, recipe) + working
     scored = {
-        spec.name: size.target_count * per_target * (lifted_bytes(spec, size.image) + feature_bytes(spec, size.image))
+        spec.name: size.target_count * per_target * (lifted_bytes(spec, image) + feature_bytes(spec, image))
         for spec in specs
     }
-    working = max(working_bytes(spec, size.image, recipe) for spec in specs)
-    lifting = sum(parts.values()) + max(parts.values()) // per_target + _proposal_bytes(size.image, recipe) + working
-    scoring = max(scored.values())
-    needed = reserved + int(_ALLOCATOR_MARGIN * max(lifting, scoring))
-    return Peak(needed, reserved, max(scored, key=lambda name: scored[name]))
+    needed = reserved + int(_ALLOCATOR_MARGIN * max(lifting, *scored.values()))
+    return Peak(needed, reserved, max(scored, key=scored.__getitem__))
 
 
 def working_bytes(spec: OperatorSpec, image: ImageSize, recipe: Recipe) -> int:
@@ -171,10 +154,8 @@ def _search_bytes(kind: str, image: ImageSize, source_count: int) -> int:
     swept = min(source_count, config.swept_count)
     if kind == PLANE_SWEEP.name:
         return volume * (_SWEEP_PER_SOURCE * swept + _SWEEP_BESIDES)
-    if kind in LEARNED:
-        network = _UNET_VOLUMES * WIDTHS[0] * _UNET_COARSER
-        return int(volume * (_EVIDENCE_PER_SOURCE * swept + VOLUME_CHANNELS + network))
-    return 0
+    network = _UNET_VOLUMES * WIDTHS[0] * _UNET_COARSER
+    return int(volume * (_EVIDENCE_PER_SOURCE * swept + VOLUME_CHANNELS + network)) if kind in LEARNED else 0
 
 
 def _correction_bytes(cells: int, image: ImageSize, channel_count: int, recipe: Recipe) -> int:
@@ -182,13 +163,8 @@ def _correction_bytes(cells: int, image: ImageSize, channel_count: int, recipe: 
     taps = recipe.tap_count + min(recipe.tap_count, NEAR_TAPS) + SHARPENED_TAPS * len(NEIGHBOUR_OFFSETS)
     cols = max(1.0, math.sqrt(cells * image.width / image.height))
     at_once = min(cells, tile_cells(recipe.tap_count) + int(2 * TILE_MARGIN * cols))
-    floats = (
-        _FEATURE_COPIES * min(channel_count, PROJECTED_CHANNELS)
-        + TAP_INPUTS
-        + _TOKEN_COPIES * TOKEN_WIDTH
-        + _MATRIX_COPIES * taps
-    )
-    return at_once * taps * floats * _FLOAT32
+    features = _FEATURE_COPIES * min(channel_count, PROJECTED_CHANNELS)
+    return at_once * taps * (features + TAP_INPUTS + _TOKEN_COPIES * TOKEN_WIDTH + _MATRIX_COPIES * taps) * _FLOAT32
 
 
 def _blend_bytes(cells: int, recipe: Recipe) -> int:
@@ -208,9 +184,8 @@ def _guide_cells(image: ImageSize) -> int:
 
 
 def _prediction_bytes(spec: OperatorSpec, image: ImageSize) -> int:
+    channels, cells = cuts_of(spec, image)[0]
     if spec.prediction_kind == "embedding":
-        channels, cells = cuts_of(spec, image)[0]
         return cells * (channels * _FLOAT32 + 1)
-    masks = cuts_of(spec, image)[0][0] * _FLOAT32
-    per_pixel = {"image": 3 * _FLOAT32, "labels": _INT64, "masks": masks, "scalar": _FLOAT32}
+    per_pixel = {"image": 3 * _FLOAT32, "labels": _INT64, "masks": channels * _FLOAT32, "scalar": _FLOAT32}
     return image.height * image.width * (per_pixel[spec.prediction_kind] + 1)

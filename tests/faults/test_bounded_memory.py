@@ -41,18 +41,16 @@ print(json.dumps([refused, *peaks]))
 LARGE_IMAGE_BYTES = 20e6 * 3 * 9
 SCENE = """
 import json, resource, sys, time
-from lift3d.runs.plan import plan_scene
+from lift3d.runs.plan import scene_size
 from lift3d.config import parse_recipe
-from lift3d.pipeline.models import Models
 from lift3d.scenes.catalog import read_scene
 
 recipe = parse_recipe({"scenes": [sys.argv[1]], "operators": ["rgb"], "lifters": ["nearest_view"], "holdout": 100})
-models = Models.of(recipe)
 start, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-views = len(read_scene(sys.argv[1]).views)
-plan = plan_scene(sys.argv[1], recipe, models)
+scene = read_scene(sys.argv[1])
+size = scene_size(scene.views, recipe)
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(json.dumps([views, plan.target_count, time.monotonic() - start, 1024 * (peak - before)]))
+print(json.dumps([size.view_count, size.target_count, time.monotonic() - start, 1024 * (peak - before)]))
 """
 
 

@@ -10,9 +10,8 @@ from lift3d.config import Execution, Recipe
 from lift3d.domain.camera import ImageSize
 from lift3d.errors import ResourcePromiseError, UnknownNameError
 from lift3d.operators.protocol import OperatorSpec
-from lift3d.pipeline.models import Models
 from lift3d.runs.driver import run_serially
-from lift3d.runs.plan import plan, plan_scene
+from lift3d.runs.plan import plan
 from lift3d.runs.planned_bytes import (
     ASSUMED_CHANNELS,
     SceneSize,
@@ -31,7 +30,7 @@ SIZE = SceneSize(ImageSize(56, 84), view_count=10, target_count=5)
 def test_a_plan_of_a_new_store_wants_everything_and_makes_no_store(tmp_path: Path) -> None:
     planned = plan(RECIPE, Execution(store=str(tmp_path / "store")))
     scene = planned.scenes[0]
-    assert (scene.view_count, scene.target_count, scene.encode_count, scene.lift_count) == (4, 4, 4, 4)
+    assert (str(scene.size), scene.encode_count, scene.lift_count) == ("4 views and 4 targets of 24x32", 4, 4)
     assert not scene.is_done
     assert planned.store_bytes > 0
     assert list(tmp_path.iterdir()) == []
@@ -50,7 +49,7 @@ def test_an_unusable_scene_is_named_with_its_reason_and_the_others_are_planned(t
     missing = str(tmp_path / "nowhere")
     planned = plan(RECIPE.model_copy(update={"scenes": (missing, ROOM)}), Execution(store=str(tmp_path / "store")))
     assert "does not exist" in planned.scenes[0].reason
-    assert planned.scenes[1].view_count == 4
+    assert planned.scenes[1].encode_count == 4
     assert "nowhere: cannot be run" in planned.to_text()
 
 
@@ -89,8 +88,12 @@ def test_a_plan_says_what_operators_share(tmp_path: Path) -> None:
     )
 
 
-def test_a_plan_without_a_store_counts_everything_as_work() -> None:
-    assert plan_scene(ROOM, RECIPE, Models.of(RECIPE)).encode_count == 4
+def test_only_what_the_run_encodes_is_planned_to_be(tmp_path: Path) -> None:
+    recipe = RECIPE.model_copy(update={"sources": 1, "target_mode": "heldout", "holdout": 4})
+    execution = Execution(store=str(tmp_path / "store"))
+    planned = plan(recipe, execution).scenes[0]
+    (record,) = run_serially(recipe, execution)
+    assert planned.encode_count == record.computed["features"] == 2
 
 
 def test_features_take_channels_times_cells_times_four_bytes() -> None:
