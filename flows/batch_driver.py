@@ -6,8 +6,8 @@ lost worker and a cancelled run are noticed whatever a worker is doing.
 
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import replace
+from importlib.metadata import version
 
 import ray
 
@@ -15,11 +15,9 @@ from flows.progress import Listener, no_stage
 from flows.ray_cluster import worker_count
 from flows.retry_policy import budget_of, decide, is_worker_spoilt
 from flows.scene_queue import Item, SceneQueue, SceneShards
-from flows.scene_workers import Prepare, prepare_scenes
 from flows.worker_pool import Answer, Worker, WorkerPool
-from lift3d.config import Execution, Recipe
 from lift3d.domain.records import SceneRecord
-from lift3d.errors import Lift3dError, PreemptedError, ResourcePromiseError, WorkerError, WorkerLostError
+from lift3d.errors import ConfigError, Lift3dError, PreemptedError, ResourcePromiseError, WorkerError, WorkerLostError
 from lift3d.runs.driver import failed_record
 from lift3d.runs.table import scene_record_path
 
@@ -29,27 +27,17 @@ _WORKER_WITHIN_S = 1800.0
 _MOST_SHARDS = 16
 
 
-def run_batch(
-    locations: Sequence[str],
-    recipe: Recipe,
-    execution: Execution,
-    listener: Listener | None = None,
-    prepare: Prepare = prepare_scenes,
-    pool: WorkerPool | None = None,
-) -> list[SceneRecord]:
-    """Run scenes on workers of the connected cluster.
+def run_batch(locations: Sequence[str], pool: WorkerPool, listener: Listener | None = None) -> list[SceneRecord]:
+    """Run scenes on the workers of a pool.
 
     A scene that cannot be run gets a record that says why, as in a serial run; so does one whose deadline
     passes or whose workers are lost as often as there are attempts. Those are quarantined: later runs leave them
     alone until they are told otherwise.
 
     Args:
-        locations: Scenes of the recipe, each once.
-        recipe: What to compute.
-        execution: Where and how.
+        locations: Scenes of the pool's recipe, each once.
+        pool: Workers, which stay alive.
         listener: Told of every finished scene and of the stages of those at work.
-        prepare: What a worker builds before its first scene; sent to the workers.
-        pool: Workers to use and to leave alive; None starts some for this batch.
 
     Returns:
         Records in the order of ``locations``.
@@ -57,34 +45,24 @@ def run_batch(
     Raises:
         Lift3dError: The first error that concerns more than one scene; workers that are at work are stopped.
     """
-    with nullcontext(pool) if pool is not None else WorkerPool(recipe, execution, prepare) as workers:
-        batch = _Batch(locations, recipe, execution, workers, listener or Listener())
-        try:
-            return batch.run()
-        finally:
-            workers.abandon_scenes()
+    try:
+        return _Batch(locations, pool, listener or Listener()).run()
+    finally:
+        pool.abandon_scenes()
 
 
 class _Batch:
     """The state of run_batch: scenes waiting, workers busy, records done."""
 
-    def __init__(
-        self,
-        locations: Sequence[str],
-        recipe: Recipe,
-        execution: Execution,
-        pool: WorkerPool,
-        listener: Listener,
-    ) -> None:
+    def __init__(self, locations: Sequence[str], pool: WorkerPool, listener: Listener) -> None:
         self._locations = tuple(locations)
-        self._recipe = recipe
-        self._execution = execution
         self._pool = pool
         self._listener = listener
+        self._execution = execution = pool.execution
         # At least as many as may share one scene: the last one may take them all.
         self._most_workers = worker_count(execution, max(len(locations), _MOST_SHARDS))
         shards = SceneShards(min(self._most_workers, _MOST_SHARDS), execution.split_views)
-        self._queue = SceneQueue(locations, recipe, pool.store, execution.retry_quarantined, shards)
+        self._queue = SceneQueue(locations, pool.recipe, pool.store, execution.retry_quarantined, shards)
         self._done: dict[str, SceneRecord] = {}
         self._failed_starts = 0
         self._worker_by = time.monotonic() + _WORKER_WITHIN_S
@@ -119,6 +97,11 @@ class _Batch:
     def _hear_start(self, worker: Worker, found: object) -> None:
         if not isinstance(found, Lift3dError):
             self._failed_starts = 0
+            if found != version("lift3d"):
+                # Both sides pickle to one another: refused before any scene rather than wrong in the middle of one.
+                raise ConfigError(
+                    f"A worker has lift3d {found} and this process {version('lift3d')}. Use one image for both."
+                )
             return
         self._pool.drop(worker)
         # A machine that was taken away says nothing about what is installed on it.
@@ -194,7 +177,7 @@ class _Batch:
 
     def _record_failure(self, item: Item, reason: str, message: str, is_quarantined: bool) -> None:
         record = replace(failed_record(item.location, reason, message), is_quarantined=is_quarantined)
-        self._pool.store.write_bytes(scene_record_path(self._recipe, item.location), record.to_bytes())
+        self._pool.store.write_bytes(scene_record_path(self._pool.recipe, item.location), record.to_bytes())
         self._finish(item, record)
 
     def _finish(self, item: Item, record: SceneRecord, is_news: bool = True) -> None:

@@ -1,6 +1,5 @@
 """The flow ``lift-scenes``: batches of scenes as Prefect tasks. What a scene is, only the workers know."""
 
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,14 +7,15 @@ from typing import Any
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
-from prefect.context import FlowRunContext
 from prefect.states import Completed
 from prefect.utilities.annotations import quote
 
-from flows.batch_runner import BatchRunner, batch_runner
-from flows.progress import Listener, current_listener, current_prepare
+from flows.batch_driver import run_batch
+from flows.progress import Listener, caller
+from flows.ray_cluster import connect, require_paths_that_travel
 from flows.run_artifacts import RunArtifacts
-from flows.stop_hooks import stop_ray_jobs
+from flows.scene_workers import prepare_scenes
+from flows.worker_pool import WorkerPool
 from lift3d.config import Execution, Recipe
 from lift3d.domain.records import SceneRecord
 from lift3d.errors import SceneError
@@ -24,13 +24,7 @@ from lift3d.runs.scene_lists import with_listed_scenes
 from lift3d.storage.location import open_store
 
 
-@flow(
-    name="lift-scenes",
-    persist_result=False,
-    result_serializer="json",
-    on_cancellation=[stop_ray_jobs],
-    on_crashed=[stop_ray_jobs],
-)
+@flow(name="lift-scenes", persist_result=False, result_serializer="json")
 def lift_scenes(recipe: Recipe, execution: Execution) -> Any:
     """Lift scenes: encode, lift, decode and score every target view, into the store.
 
@@ -43,27 +37,31 @@ def lift_scenes(recipe: Recipe, execution: Execution) -> Any:
         execution: Where and how.
     """
     recipe = with_listed_scenes(recipe)
+    require_paths_that_travel(recipe, execution)
     begin_run(recipe, open_store(execution.store, create=True))
     shown = RunArtifacts(recipe, execution.store)
+    prepare = caller()[1] or prepare_scenes
     outcomes: list[SceneRecord] = []
-    with batch_runner(recipe, execution, _began_at(), current_prepare()) as run:
-        for number, batch in enumerate(_batches(recipe.scenes, execution.batch_size)):
+    # The workers outlive a batch: models are built once per run.
+    with connect(execution), WorkerPool(recipe, execution, prepare) as pool:
+        for number, start in enumerate(range(0, len(recipe.scenes), execution.batch_size)):
+            batch = recipe.scenes[start : start + execution.batch_size]
             named: Callable[..., list[SceneRecord]] = lift_batch.with_options(task_run_name=f"scenes-{number:05d}")
             # Quoted: Prefect would search them for futures, name by name.
-            outcomes += named(quote(batch), quote(run), quote(shown))
+            outcomes += named(quote(batch), quote(pool), quote(shown))
     return _final_state(recipe, execution, outcomes, shown)
 
 
 @task(name="lift-batch", retries=0, cache_policy=NO_CACHE, persist_result=False, result_serializer="json")
-def lift_batch(batch: Sequence[str], run: BatchRunner, shown: RunArtifacts) -> list[SceneRecord]:
+def lift_batch(batch: Sequence[str], pool: WorkerPool, shown: RunArtifacts) -> list[SceneRecord]:
     """Run one batch of scenes; retries happen there, scene by scene. Returns what a summary needs of each."""
-    told = current_listener()
+    listener, _ = caller()
 
     def on_scene(record: SceneRecord) -> None:
-        told.on_scene(record)
+        listener.on_scene(record)
         shown.on_scene(record)
 
-    records = run(batch, Listener(on_scene, told.on_stage))
+    records = run_batch(batch, pool, Listener(on_scene, listener.on_stage))
     # A run holds this much of each scene's record, whatever their number.
     return [SceneRecord(one.scene, one.location, one.outcome, one.reason) for one in records]
 
@@ -82,21 +80,12 @@ def _final_state(
         raise SceneError(
             f"None of {len(failed)} scenes could be run. The first, {failed[0].location}: {failed[0].reason}"
         )
-    counts = Counter(scene.outcome for scene in outcomes)
-    scenes = [
-        {"scene": one.scene, "location": one.location, "outcome": one.outcome, "reason": one.reason} for one in outcomes
-    ]
-    summary = {"run": recipe.run_id, "store": execution.store, "outcomes": dict(counts), "scenes": scenes}
+    names = ("scene", "location", "outcome", "reason")
+    summary = {
+        "run": recipe.run_id,
+        "store": execution.store,
+        "outcomes": dict(Counter(scene.outcome for scene in outcomes)),
+        "scenes": [{name: getattr(scene, name) for name in names} for scene in outcomes],
+    }
     message = f"{len(outcomes) - len(failed)} of {len(outcomes)} scenes done; run {recipe.run_id}"
     return Completed(message=message, data=summary)
-
-
-def _began_at() -> float:
-    """Return when this flow run first ran; a retry of it began then, too."""
-    run = FlowRunContext.get()
-    start = run.flow_run.start_time if run is not None and run.flow_run is not None else None
-    return float(start.timestamp()) if start is not None else time.time()
-
-
-def _batches(scenes: Sequence[str], size: int) -> list[Sequence[str]]:
-    return [scenes[start : start + size] for start in range(0, len(scenes), size)]

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
-from flows.progress import Listener, OnScene, listening
+from flows.progress import Listener, OnScene, called_by
 from flows.quiet_prefect import quiet_prefect
-from lift3d.config import Execution, Recipe
+from lift3d.config import Execution, Recipe, scene_name
 from lift3d.domain.records import SceneRecord
 from lift3d.errors import WorkerError
 from lift3d.runs.scene_lists import EXACT_LIST
@@ -24,7 +24,9 @@ _MOST_SCENES = 1000
 Report = Callable[[str, int, int], None]
 
 
-def run_flow(recipe: Recipe, execution: Execution, on_scene: OnScene, report: Report) -> list[SceneRecord]:
+def run_flow(
+    recipe: Recipe, execution: Execution, on_scene: OnScene, report: Report, prepare: Any = None
+) -> list[SceneRecord]:
     """Run the flow ``lift-scenes`` here, on the configured Prefect server or a temporary one.
 
     Args:
@@ -32,6 +34,7 @@ def run_flow(recipe: Recipe, execution: Execution, on_scene: OnScene, report: Re
         execution: Where and how.
         on_scene: Called with each scene's record as it is finished.
         report: Called now and then with a scene's name and stage, how much of it is done and of how much.
+        prepare: What a worker builds before its first scene; the models of the recipe if None.
 
     Returns:
         A record per scene in the order of the recipe, also where all of them failed.
@@ -50,13 +53,13 @@ def run_flow(recipe: Recipe, execution: Execution, on_scene: OnScene, report: Re
         on_scene(record)
 
     def tell(location: str, stage: str, done: int, total: int) -> None:
-        report(f"{location.rstrip('/').rsplit('/', 1)[-1]}: {stage}", done, total)
+        report(f"{scene_name(location)}: {stage}", done, total)
 
     sent = recipe
     if len(recipe.scenes) > _MOST_SCENES:
         sent = recipe.model_copy(update={"scenes": (_stored_list(recipe, execution),)})
     # Ray prints the death of a node to standard output, which belongs to the table.
-    with listening(Listener(keep, tell)), redirect_stdout(sys.stderr), _server_answers():
+    with called_by(Listener(keep, tell), prepare), redirect_stdout(sys.stderr), _server_answers():
         state: Any = lift_scenes(sent, execution, return_state=True)
     if not state.is_completed() and len(finished) < len(recipe.scenes):
         state.result(raise_on_failure=True)

@@ -1,4 +1,4 @@
-"""How a driver tells what it does: a listener of the context, since parameters of a flow are plain data."""
+"""How a driver tells what it does: a listener of the context, since parameters of a flow are plain data. Light."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,39 +33,20 @@ class Listener:
     on_stage: OnStage = no_stage
 
 
-_NOBODY = Listener()
-_listener: ContextVar[Listener] = ContextVar("listener", default=_NOBODY)
+# Beside the listener, what workers build: benchmarks of the orchestration and tests have stand-ins for the line.
+_caller: ContextVar[tuple[Listener, Any]] = ContextVar("caller", default=(Listener(), None))
 
 
 @contextmanager
-def listening(listener: Listener) -> Iterator[None]:
-    """Make a listener the current one of this thread of control."""
-    token = _listener.set(listener)
+def called_by(listener: Listener, prepare: Any = None) -> Iterator[None]:
+    """Run flows of this thread of control for a listener, with workers that build something else than the models."""
+    token = _caller.set((listener, prepare))
     try:
         yield
     finally:
-        _listener.reset(token)
+        _caller.reset(token)
 
 
-def current_listener() -> Listener:
-    """Return who listens; by default nobody."""
-    return _listener.get()
-
-
-# What workers build, for those who run a flow with stand-ins for the line: benchmarks of the orchestration, tests.
-_prepare: ContextVar[Any] = ContextVar("prepare", default=None)
-
-
-@contextmanager
-def preparing(prepare: Any) -> Iterator[None]:
-    """Let workers of this thread of control build something else than the models of their recipe."""
-    token = _prepare.set(prepare)
-    try:
-        yield
-    finally:
-        _prepare.reset(token)
-
-
-def current_prepare() -> Any:
-    """Return what workers build; None for the models of their recipe."""
-    return _prepare.get()
+def caller() -> tuple[Listener, Any]:
+    """Return who listens and what workers build; by default nobody, and the models of the recipe (None)."""
+    return _caller.get()

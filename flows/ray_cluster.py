@@ -12,7 +12,8 @@ from contextlib import contextmanager
 import ray
 
 from flows.retry_policy import translated_connection
-from lift3d.config import Execution
+from lift3d.config import Execution, Recipe
+from lift3d.errors import ConfigError
 
 NAMESPACE = "lift3d"
 # Arrays never cross Ray, only records do; Ray's own minimum is 75 MiB.
@@ -34,12 +35,40 @@ def connect(execution: Execution) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    if "://" in (execution.ray_address or "").removeprefix("ray://"):
+        raise ConfigError(
+            f"'{execution.ray_address}' is no node of a Ray cluster. Give HOST:6379 on one of its machines, or hand it "
+            f"the run: ray job submit --address {execution.ray_address} -- lift3d run … --ray-address auto"
+        )
     with translated_connection(execution.ray_address):
         _initialize(execution)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def require_paths_that_travel(recipe: Recipe, execution: Execution) -> None:
+    """Refuse what means another file, or none, on the machines of a cluster that is there already.
+
+    Raises:
+        ConfigError: Naming the path.
+    """
+    if execution.ray_address is None:
+        return
+    files = [plugin.rpartition(":")[0] for plugin in recipe.plugins if ".py:" in plugin]
+    named = [
+        ("store", execution.store),
+        *(("scene", one) for one in recipe.scenes),
+        *(("plugin", one) for one in files),
+    ]
+    named += [("targets", recipe.targets)] if recipe.targets else []
+    for what, place in named:
+        if ":" not in place and not place.startswith("/"):
+            raise ConfigError(
+                f"The {what} '{place}' is a relative path, which means another place on the cluster. Give an absolute "
+                "path that all its machines see" + (", or s3://." if what == "store" else ".")
+            )
 
 
 def worker_count(execution: Execution, scene_count: int) -> int:

@@ -80,6 +80,8 @@ class WorkerPool:
     """
 
     def __init__(self, recipe: Recipe, execution: Execution, prepare: Prepare = prepare_scenes) -> None:
+        self.recipe = recipe
+        self.execution = execution
         self.store: Store = open_store(execution.store, create=True)
         if self.store.url.startswith("memory:"):
             raise ConfigError(
@@ -90,7 +92,7 @@ class WorkerPool:
         # Of the run, not of a batch: twenty failures may be spread over many small ones.
         self.breaker = CircuitBreaker(execution.breaker_failures)
         self._make_actor = actor_factory(recipe, execution, self.store, prepare)
-        self._patience_s = min(execution.lease_s, execution.heartbeat_s) / _ASKS_PER_LEASE
+        self._ask_every_s = min(execution.lease_s, execution.heartbeat_s) / _ASKS_PER_LEASE
         self._is_over = threading.Event()
 
     def __enter__(self) -> "WorkerPool":
@@ -133,11 +135,11 @@ class WorkerPool:
         now = time.monotonic()
         worker.item, worker.deadline, worker.heard_at = item, now + within_s, now
         worker.call = worker.actor.run.remote(item.location, item.shard)
-        worker.status_at = now + min(_STATUS_EVERY_S, self._patience_s)
+        worker.status_at = now + min(_STATUS_EVERY_S, self._ask_every_s)
 
     def poll(self, is_listened_to: bool) -> Iterator[Answer | Stage]:
         """Look at all calls, for half a second at most, and yield what came back."""
-        self._ask(_STATUS_EVERY_S if is_listened_to else self._patience_s)
+        self._ask(_STATUS_EVERY_S if is_listened_to else self._ask_every_s)
         calls = {call: worker for worker in self.workers for call in (worker.call, worker.status_call) if call}
         if not calls:
             time.sleep(_POLL_S)
@@ -154,7 +156,7 @@ class WorkerPool:
                 yield self._hear_call(worker)
 
     def _renew_leases(self) -> None:
-        while not self._is_over.wait(self._patience_s):
+        while not self._is_over.wait(self._ask_every_s):
             for worker in [one for one in list(self.workers) if one.is_placed]:
                 with suppress(ray.exceptions.RayError):
                     worker.actor.ready.remote()
@@ -164,7 +166,7 @@ class WorkerPool:
         for worker in self.workers:
             if worker.is_placed and worker.status_call is None and worker.status_at <= now:
                 worker.status_call = worker.actor.stage.remote()
-                worker.status_at = now + min(every_s, self._patience_s)
+                worker.status_at = now + min(every_s, self._ask_every_s)
 
     def _hear_stage(self, worker: Worker) -> Iterator[Stage]:
         found, worker.status_call = fetch(worker.status_call), None

@@ -173,8 +173,8 @@ def speed(lifter: str, capture: str | None, threads: int | None, as_json: bool) 
 @_json
 def scale(control: int, counts: tuple[int, ...], turns: int, out: Path | None, as_json: bool) -> None:
     """What Prefect and Ray cost, by thousands of scenes and against bare loops; and what a million scenes need."""
-    from flows.scale_bench import measure_scale
     from lift3d.bench.cost_model import Assumptions, cost_section
+    from lift3d.bench.scale import measure_scale
     from lift3d.bench.scale_page import scale_page
     from lift3d.bench.scene_costs import measure_scene_costs
 

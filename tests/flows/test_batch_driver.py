@@ -56,7 +56,8 @@ def mixed(ray_here: None, tmp_path_factory: pytest.TempPathFactory) -> Mixed:
         on_scene=lambda record: found.told.append(record.location),
         on_stage=lambda *stage: found.stages.add(stage),
     )
-    records = run_batch(SCENES, recipe, execution, listener, prepare_fakes)
+    with WorkerPool(recipe, execution, prepare_fakes) as pool:
+        records = run_batch(SCENES, pool, listener)
     found.order = [record.location for record in records]
     found.records = {record.location: record for record in records}
     return found
@@ -135,7 +136,7 @@ def test_workers_of_a_pool_outlive_a_batch(tmp_path: Path) -> None:
     recipe = Recipe(scenes=("ok:a", "ok:b"))
     execution = Execution(store=str(tmp_path / "store"), workers=1)
     with WorkerPool(recipe, execution, prepare_fakes) as pool:
-        pids = {run_batch([one], recipe, execution, pool=pool)[0].computed["worker"] for one in recipe.scenes}
+        pids = {run_batch([one], pool)[0].computed["worker"] for one in recipe.scenes}
     assert len(pids) == 1
 
 
@@ -194,6 +195,17 @@ def test_what_concerns_all_scenes_ends_the_run_with_its_own_class_and_ids(tmp_pa
     assert "scene_fakes.py" in str(caught.value.__cause__)
 
 
+@pytest.mark.fault(37, "a worker has another version of lift3d than its driver")
+@pytest.mark.usefixtures("ray_here")
+def test_a_worker_of_another_version_is_refused_before_any_scene(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_driver, "version", lambda package: "0.0.1")
+    with pytest.raises(ConfigError, match=r"A worker has lift3d .* and this process 0\.0\.1"):
+        _run(tmp_path)
+    assert tries_of(open_store(str(tmp_path / "store")), "ok:a") == 0
+
+
 @pytest.mark.usefixtures("ray_here")
 def test_a_cluster_without_room_is_an_error_not_a_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch_driver, "_WORKER_WITHIN_S", 1.0)
@@ -219,14 +231,14 @@ def test_a_cluster_that_lost_its_room_in_mid_run_is_an_error_not_a_wait(
             )
 
         with pytest.raises(ConfigError, match="no place for a worker"):
-            run_batch(recipe.scenes, recipe, execution, Listener(told), pool=pool)
+            run_batch(recipe.scenes, pool, Listener(told))
     assert done == ["ok:a"]
 
 
 def test_a_store_of_one_process_is_refused() -> None:
     recipe = Recipe(scenes=("ok:a",))
     with pytest.raises(ConfigError, match="--serial"):
-        run_batch(recipe.scenes, recipe, Execution(store="memory://driver"), prepare=prepare_fakes)
+        WorkerPool(recipe, Execution(store="memory://driver"), prepare_fakes)
 
 
 def _run(
@@ -234,4 +246,5 @@ def _run(
 ) -> list[dict[str, Any]]:
     recipe = Recipe(scenes=scenes, operators=("rbg",))
     execution = Execution(store=str(tmp_path / "store"), workers=1, **fields)
-    return run_batch(recipe.scenes, recipe, execution, prepare=prepare)
+    with WorkerPool(recipe, execution, prepare) as pool:
+        return run_batch(recipe.scenes, pool)

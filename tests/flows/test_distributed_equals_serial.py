@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from flows.batch_driver import run_batch
+from flows.worker_pool import WorkerPool
 from lift3d.config import Execution, Recipe
 from lift3d.domain.records import SceneRecord
 from lift3d.runs.driver import begin_run, run_serially
@@ -40,7 +41,8 @@ def both(ray_here: None, tmp_path_factory: pytest.TempPathFactory) -> Both:
     stores = [open_store(one.store, create=True) for one in (serial, distributed)]
     serial_records = run_serially(recipe, serial)
     begin_run(recipe, stores[1])
-    records = run_batch(recipe.scenes, recipe, distributed, prepare=prepare_killed_once)
+    with WorkerPool(recipe, distributed, prepare_killed_once) as pool:
+        records = run_batch(recipe.scenes, pool)
     return Both(recipe, *stores, serial_records, records)
 
 

@@ -3,13 +3,16 @@
 import socket
 import subprocess
 import sys
+from typing import Any
 
 import httpx
 import pytest
 
 from flows.local_run import _server_answers
 from flows.quiet_prefect import quiet_prefect
-from lift3d.errors import WorkerError
+from flows.ray_cluster import connect, require_paths_that_travel
+from lift3d.config import Execution, Recipe
+from lift3d.errors import ConfigError, WorkerError
 
 
 def test_what_the_user_has_set_stays() -> None:
@@ -53,6 +56,30 @@ with connect(Execution(store='x', ray_address='{address}')): pass
 """
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert f"Cannot connect to Ray at '{address}'" in done.stderr
+
+
+def test_the_address_of_the_jobs_api_is_refused_with_the_command_that_submits_a_job() -> None:
+    execution = Execution(store="x", ray_address="http://127.0.0.1:8265")
+    with pytest.raises(ConfigError, match=r"ray job submit --address http://127\.0\.0\.1:8265 -- lift3d run"):
+        connect(execution).__enter__()
+
+
+@pytest.mark.parametrize(
+    ("fields", "store", "message"),
+    [
+        ({}, "runs/x", "The store 'runs/x' is a relative path"),
+        ({"scenes": ("desk",)}, "/x", "The scene 'desk' is"),
+        ({"plugins": ("own.py:Own",)}, "s3://x", "The plugin 'own.py' is"),
+        ({"targets": "cameras.json"}, "s3://x", "The targets 'cameras.json' is"),
+    ],
+)
+def test_a_path_that_means_another_place_on_the_cluster_is_refused(
+    fields: dict[str, Any], store: str, message: str
+) -> None:
+    recipe = Recipe.model_validate({"scenes": ("procedural:room", "/captures/desk"), "targets": "path:9", **fields})
+    require_paths_that_travel(recipe, Execution(store=store))
+    with pytest.raises(ConfigError, match=message):
+        require_paths_that_travel(recipe, Execution(store=store, ray_address="auto"))
 
 
 def test_the_door_to_the_flow_imports_nothing_heavy() -> None:

@@ -7,6 +7,7 @@ import pytest
 from flows.batch_driver import run_batch
 from flows.progress import Listener
 from flows.scene_queue import Item, SceneShards
+from flows.worker_pool import WorkerPool
 from lift3d.config import Execution, Recipe
 from lift3d.domain.shard import Shard
 from lift3d.runs.driver import begin_run, run_serially
@@ -38,7 +39,8 @@ def test_a_shared_scene_equals_the_serial_run(tmp_path: Path) -> None:
     stages: set[tuple[str, str]] = set()
     begin_run(recipe, open_store(execution.store, create=True))
     listener = Listener(on_stage=lambda location, stage, done, total: stages.add((location, stage)))
-    long, short = run_batch(recipe.scenes, recipe, execution, listener)
+    with WorkerPool(recipe, execution) as pool:
+        long, short = run_batch(recipe.scenes, pool, listener)
     assert long.is_ok
     assert short.is_ok
     # What is left for the last worker is scoring alone: all else was committed by the shards.

@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -35,11 +36,8 @@ def flow_run_job() -> dict[str, Any]:
     properties = template["variables"]["properties"]
     given = load("kubernetes/prefect.yaml")["deployments"][0]["work_pool"]["job_variables"]
     values = {name: field["default"] for name, field in properties.items() if "default" in field} | given
-    values |= {
-        "name": "run",
-        "command": ["prefect", "flow-run", "execute"],
-        "image": "registry.example.com/lift3d:0.1.0",
-    }
+    # As Prefect splits it.
+    values |= {"name": "run", "command": shlex.split(given["command"]), "image": "registry.example.com/lift3d:0.1.0"}
     values["env"] = [{"name": name, "value": value} for name, value in values["env"].items()]
     job = _put_in(template["job_configuration"]["job_manifest"], values)
     # Prefect asks for these two here and Kubernetes drops them.

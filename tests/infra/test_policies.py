@@ -84,6 +84,18 @@ def test_every_start_of_ray_on_machines_has_the_token() -> None:
     assert config["provider"]["use_internal_ips"] is True
 
 
+def test_a_flow_run_is_a_node_without_cores_of_the_cluster_and_what_kubernetes_ends_is_prefect() -> None:
+    (container,) = infra_files.flow_run_job()["spec"]["template"]["spec"]["containers"]
+    cluster = next(thing for _, thing in infra_files.manifests() if thing["kind"] == "RayCluster")
+    assert container["args"][:2] == ["bash", "-c"]
+    start, run = container["args"][2].split(" && ")
+    assert start.startswith(f"ray start --address={cluster['metadata']['name']}-head-svc:6379 --num-cpus=0 ")
+    assert run == "exec prefect flow-run execute"
+    assert {"name": "RAY_AUTH_MODE", "value": "token"} in container["env"]
+    (deployment,) = infra_files.load("kubernetes/prefect.yaml")["deployments"]
+    assert deployment["parameters"]["execution"]["ray_address"] == "auto"
+
+
 @pytest.mark.parametrize("service", SERVICE_PARAMS)
 def test_ports_are_open_on_this_machine_alone(service: dict[str, Any]) -> None:
     assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from flows.local_run import run_flow
-from flows.progress import preparing
 from lift3d.config import Execution, Recipe
 from lift3d.domain.records import SceneRecord
 from lift3d.runs.table import run_table
@@ -111,8 +110,7 @@ def _lifted(scenes: Path, store: Path, workers: int, prepare: Any) -> tuple[Scor
             sys.stderr.write(f"{store.name}: {done} of {len(recipe.scenes)} after {time.monotonic() - began:.0f} s\n")
 
     began = time.monotonic()
-    with preparing(prepare):
-        records = run_flow(recipe, execution, on_scene, lambda stage, done, total: None)
+    records = run_flow(recipe, execution, on_scene, lambda stage, done, total: None, prepare)
     return run_table(open_store(str(store)), recipe.run_id), time.monotonic() - began, records
 
 

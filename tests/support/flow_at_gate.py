@@ -8,15 +8,14 @@ import sys
 from pathlib import Path
 
 from flows.local_run import run_flow
-from flows.progress import preparing
 from lift3d.config import parse_execution, parse_recipe
 from tests.support.run_on_ray import HeldScenes
 
 
 def main(recipe_json: str, execution_json: str, gate: str) -> None:
     recipe, execution = parse_recipe(json.loads(recipe_json)), parse_execution(json.loads(execution_json))
-    with preparing(HeldScenes(Path(gate))):
-        records = run_flow(recipe, execution, lambda record: None, lambda stage, done, total: None)
+    ignore = [lambda record: None, lambda stage, done, total: None]
+    records = run_flow(recipe, execution, *ignore, HeldScenes(Path(gate)))
     sys.stdout.write(json.dumps([record.outcome for record in records]))
 
 

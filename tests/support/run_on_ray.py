@@ -14,6 +14,7 @@ from pathlib import Path
 from flows.batch_driver import run_batch
 from flows.ray_cluster import connect
 from flows.scene_workers import AttemptScene, prepare_scenes
+from flows.worker_pool import WorkerPool
 from lift3d.config import Execution, Recipe, parse_execution, parse_recipe
 from lift3d.domain.records import SceneRecord
 from lift3d.pipeline.inputs import Report
@@ -53,8 +54,8 @@ class HeldScenes:
 def main(recipe_json: str, execution_json: str, gate: str) -> None:
     recipe, execution = parse_recipe(json.loads(recipe_json)), parse_execution(json.loads(execution_json))
     begin_run(recipe, open_store(execution.store, create=True))
-    with connect(execution):
-        records = run_batch(recipe.scenes, recipe, execution, prepare=HeldScenes(Path(gate)))
+    with connect(execution), WorkerPool(recipe, execution, HeldScenes(Path(gate))) as pool:
+        records = run_batch(recipe.scenes, pool)
     sys.stdout.write(json.dumps([record.outcome for record in records]))
 
 

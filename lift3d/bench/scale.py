@@ -14,7 +14,6 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,11 @@ from typing import Any
 import psutil
 
 from flows.local_run import run_flow
-from flows.progress import preparing
-from flows.scale_stub import prepare_stub
-from lift3d.config import Execution, Recipe
+from lift3d.config import Execution, Recipe, scene_name
 from lift3d.domain.records import SceneRecord
+from lift3d.pipeline.inputs import Report
+from lift3d.runs.table import scene_record_path
+from lift3d.storage.location import Store
 
 # Small enough that hundreds take minutes, large enough that a scene is work: about half a second on one core.
 _REAL = "procedural:room?seed={seed}&views=6&height=48&width=64"
@@ -160,6 +160,18 @@ def real_recipe(first: int, count: int) -> Recipe:
     )
 
 
+def prepare_stub(recipe: Recipe, execution: Execution, store: Store) -> Callable[[str, Report], SceneRecord]:
+    """Return what records a scene as done and does nothing else: what is left is Prefect, Ray and the store."""
+
+    def attempt(location: str, report: Report) -> SceneRecord:
+        report("stub", 0, 1)
+        record = SceneRecord(scene_name(location), location, "ok")
+        store.write_bytes(scene_record_path(recipe, location), record.to_bytes())
+        return record
+
+    return attempt
+
+
 def _control(root: Path, count: int, tell: Callable[[str], None]) -> list[Thousand]:
     recipe = Recipe(scenes=tuple(f"procedural:room?seed={number}" for number in range(count)))
     marks: list[Thousand] = []
@@ -177,7 +189,7 @@ def _control(root: Path, count: int, tell: Callable[[str], None]) -> list[Thousa
 
     # The first thousand pays for the start of server, cluster and workers; what is measured begins with a scene.
     execution = Execution(store=str(root), workers=2, cpus_per_worker=0.5, batch_size=500)
-    _timed_run(recipe, execution, on_scene, preparing(prepare_stub))
+    run_flow(recipe, execution, on_scene, _ignore, prepare_stub)
     return marks
 
 
@@ -202,7 +214,7 @@ def _flow_pace(root: Path, count: int, workers: int) -> Pace:
     done: list[float] = []
     began = time.time()
     execution = Execution(store=str(root), workers=workers, batch_size=max(count, 1))
-    _timed_run(real_recipe(0, count), execution, lambda record: done.append(time.time()), nullcontext())
+    run_flow(real_recipe(0, count), execution, lambda record: done.append(time.time()), _ignore)
     return _pace(began, done)
 
 
@@ -216,7 +228,7 @@ def _two_processes(root: Path, count: int) -> float:
 
 
 def _in_process(root: Path, first: int, count: int) -> list[float]:
-    code = "import json, sys; from flows.scale_bench import bare_loop; "
+    code = "import json, sys; from lift3d.bench.scale import bare_loop; "
     code += "print(json.dumps(bare_loop(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))))"
     command = [sys.executable, "-c", code, str(root), str(first), str(count)]
     made = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -230,8 +242,5 @@ def _pace(began: float, done: Sequence[float]) -> Pace:
     return Pace(len(done), done[0] - began - slope, slope)
 
 
-def _timed_run(
-    recipe: Recipe, execution: Execution, on_scene: Callable[[Any], None], around: AbstractContextManager[None]
-) -> None:
-    with around:
-        run_flow(recipe, execution, on_scene, lambda stage, done, total: None)
+def _ignore(stage: str, done: int, total: int) -> None:
+    """Listen to no stage."""
