@@ -1,16 +1,14 @@
-"""A training world in the making: draws skins, stands solids of any orientation."""
+"""A training world in the making: draws materials, stands solids of any orientation."""
 
 import numpy as np
+import torch
 from jaxtyping import Float, Float32
 from numpy import ndarray
 
-from lift3d.synthetic.skins import Atlas, Skin
-from lift3d.synthetic.solids import Kind, Solid
-from lift3d.synthetic.textured_shading import World
+from lift3d.synthetic.atlas import Atlas
+from lift3d.synthetic.materials import Material, Tiling
 from lift3d.synthetic.textures import cutout
-
-_Number = float | int
-_Vector = Float[ndarray, "3"] | tuple[_Number, _Number, _Number]
+from lift3d.synthetic.world import Number, Shape, Sky, Solid, Surface, Vector, World
 
 
 def rotation(rng: np.random.Generator, tilt: float = 3.15) -> Float[ndarray, "3 3"]:
@@ -24,7 +22,7 @@ def rotation(rng: np.random.Generator, tilt: float = 3.15) -> Float[ndarray, "3 
     return axes
 
 
-def facing(normal: _Vector) -> Float[ndarray, "3 3"]:
+def facing(normal: Vector) -> Float[ndarray, "3 3"]:
     """Return axes whose third one points along a vector; the first is level where it can be."""
     third = np.asarray(normal, dtype=np.float64) / np.linalg.norm(normal)
     up = np.array([0.0, 0, 1]) if abs(third[2]) < 0.95 else np.array([0.0, 1, 0])
@@ -34,29 +32,23 @@ def facing(normal: _Vector) -> Float[ndarray, "3 3"]:
 
 
 class Site:
-    """Solids, skins and the generator they are drawn from."""
+    """Solids and the generator they are drawn from."""
 
     def __init__(self, rng: np.random.Generator, tile_count: int, plainness: float) -> None:
-        """Take how many tiles there are (the last is the sky's) and how often a skin has nearly no texture."""
+        """Take how many tiles there are (the last is the sky's) and how often a material has nearly no texture."""
         self.rng = rng
         self.solids: list[Solid] = []
-        self.skins: list[Skin] = []
         self._tile_count = tile_count
         self._plainness = plainness
+        self._surface_count = 0
 
     def world(self, atlas: Atlas) -> World:
         """Return what has been built, under a sun from a random side."""
         sun = self.rng.normal((0, 0, 1.5), 1)
-        return World(
-            solids=tuple(self.solids),
-            skins=tuple(self.skins),
-            atlas=atlas,
-            sky_tile=self._tile_count - 1,
-            to_sun=sun / np.linalg.norm(sun),
-            ambient=self.between(0.3, 0.8),
-        )
+        to_sun = torch.from_numpy(sun / np.linalg.norm(sun))
+        return World.of(self.solids, Sky(to_sun, self.between(0.3, 0.8), atlas, self._tile_count - 1))
 
-    def between(self, low: _Number, high: _Number) -> float:
+    def between(self, low: Number, high: Number) -> float:
         """Draw a number."""
         return float(self.rng.uniform(low, high))
 
@@ -64,78 +56,85 @@ class Site:
         """Draw a yes or no."""
         return bool(self.rng.uniform() < probability)
 
-    def skin(self, extent: _Number, glossiness: float = 0.3) -> int:
-        """Draw a skin for a surface of some extent, world units, and return its number."""
+    def surface(self, extent: Number, glossiness: float = 0.3) -> Surface:
+        """Draw the material of a surface of some extent, world units."""
         rng = self.rng
         is_plain = self.chance(self._plainness)
         is_glossy = self.chance(glossiness)
         tint = rng.uniform(0.75, 1.2) + rng.normal(0, 0.07, 3)
-        self.skins.append(
-            Skin(
-                tile=int(rng.integers(self._tile_count - 1)),
-                length=extent * self.between(0.5, 1.6),
-                turn=float(rng.choice([0, 0.5, 1, 1.5])) * np.pi + self.between(-0.4, 0.4) * self.chance(0.4),
-                shift=(self.between(0, 2), self.between(0, 2)),
-                tint=(float(tint[0]), float(tint[1]), float(tint[2])),
-                flatness=self.between(0.8, 1.0) if is_plain else self.between(0, 0.4) * self.chance(0.4),
-                detail=self.between(0, 0.04) if is_plain else self.between(0.1, 0.7),
-                gloss=self.between(0.1, 0.7) if is_glossy else 0.0,
-                sharpness=float(np.exp(rng.uniform(np.log(8), np.log(120)))),
-                mirror=self.between(0.03, 0.3) if is_glossy and self.chance(0.4) else 0.0,
-            )
+        tiling = Tiling(
+            tile=int(rng.integers(self._tile_count - 1)),
+            length=extent * self.between(0.5, 1.6),
+            turn=float(rng.choice([0, 0.5, 1, 1.5])) * np.pi + self.between(-0.4, 0.4) * self.chance(0.4),
+            shift=(self.between(0, 2), self.between(0, 2)),
+            tint=tuple(tint.tolist()),
+            flatness=self.between(0.8, 1.0) if is_plain else self.between(0, 0.4) * self.chance(0.4),
+            detail=self.between(0, 0.04) if is_plain else self.between(0.1, 0.7),
         )
-        return len(self.skins) - 1
+        material = Material(
+            tiling,
+            gloss=self.between(0.1, 0.7) if is_glossy else 0.0,
+            sharpness=float(np.exp(rng.uniform(np.log(8), np.log(120)))),
+            mirror=self.between(0.03, 0.3) if is_glossy and self.chance(0.4) else 0.0,
+        )
+        self._surface_count += 1
+        return Surface(0, self._surface_count - 1, material)
 
     def put(
         self,
-        kind: Kind,
-        center: _Vector,
-        half_size: _Vector,
+        shape: Shape,
+        center: Vector,
+        half_size: Vector,
         axes: Float[ndarray, "3 3"] | None = None,
-        skin: int | None = None,
+        surface: Surface | None = None,
         field: Float32[ndarray, "row col"] | None = None,
-    ) -> int:
-        """Place a solid; without a skin it gets a new one (a hollow: one per face). Returns its skin."""
-        half = np.asarray(half_size, dtype=np.float64)
-        if kind == Kind.HOLLOW and skin is None:
-            skins = tuple(self.skin(float(half.max())) for _ in range(6))
+    ) -> Surface:
+        """Place a solid; without a surface it gets a new one (a shell: one per face). Returns the first."""
+        longest = np.sort(half_size)
+        surfaces: tuple[Surface, ...]
+        if surface is not None:
+            surfaces = (surface,)
+        elif shape == Shape.SHELL:
+            surfaces = tuple(self.surface(float(longest[-1])) for _ in range(6))
         else:
             # Thin things show a piece of a tile that is longer than they are wide.
-            chosen = self.skin(float(np.sort(half)[1:].mean() * 2)) if skin is None else skin
-            skins = (chosen,) * 6
-        axes = np.eye(3) if axes is None else axes
-        place = np.asarray(center, dtype=np.float64)
-        six = (skins[0], skins[1], skins[2], skins[3], skins[4], skins[5])
-        self.solids.append(Solid(kind, place, half, axes, six, field))
-        return skins[0]
+            surfaces = (self.surface(float(longest[1:].mean() * 2)),)
+        self.solids.append(Solid(shape, center, half_size, surfaces, axes=axes, field=field))
+        return surfaces[0]
 
-    def rod(self, start: _Vector, end: _Vector, radius: float, skin: int | None = None) -> int:
+    def rod(self, start: Vector, end: Vector, radius: float, surface: Surface | None = None) -> Surface:
         """Place a tube between two points."""
         a, b = np.asarray(start, dtype=np.float64), np.asarray(end, dtype=np.float64)
         length = float(np.linalg.norm(b - a))
-        return self.put(Kind.TUBE, (a + b) / 2, (radius, radius, length / 2), facing(b - a), skin)
+        return self.put(Shape.TUBE, (a + b) / 2, (radius, radius, length / 2), facing(b - a), surface)
 
-    def thing(self, where: _Vector, radius: float, tilt: float = 3.15) -> None:
+    def thing(self, where: Vector, radius: float, tilt: float = 3.15) -> None:
         """Place a box, ball, tube or pierced card of about a radius, at any turn."""
-        kind = Kind(int(self.rng.choice([0, 0, 0, 1, 1, 2, 2, 3])))
+        shape = Shape(int(self.rng.choice([0, 0, 0, 1, 1, 2, 2, 3])))
         half = radius * self.rng.uniform(0.35, 1.0, 3)
-        if kind == Kind.TUBE:
+        if shape == Shape.TUBE:
             half[1] = half[0]
-        field = cutout(self.rng) if kind == Kind.CARD else None
-        self.put(kind, where, half, rotation(self.rng, tilt), field=field)
+        field = cutout(self.rng) if shape == Shape.CARD else None
+        self.put(shape, where, half, rotation(self.rng, tilt), field=field)
 
-    def standing(self, where: _Vector, radius: float) -> None:
+    def standing(self, where: Vector, radius: float) -> None:
         """Stand a box, ball or tube with its foot at a point."""
-        kind = Kind(int(self.rng.integers(3)))
+        shape = Shape(int(self.rng.integers(3)))
         wide, deep, high = radius * self.rng.uniform(0.5, 1.0, 3) * [1, 1, 1.5]
-        half = (wide, wide if kind == Kind.TUBE else deep, high)
-        self.put(kind, (where[0], where[1], where[2] + high), half, rotation(self.rng, 0.0))
+        half = (wide, wide if shape == Shape.TUBE else deep, high)
+        self.put(shape, (where[0], where[1], where[2] + high), half, rotation(self.rng, 0.0))
 
     def clear(self, centers: Float[ndarray, "camera 3"], clearance: float) -> None:
-        """Take away what stands too near a camera; hollows and reliefs stay, and large things may be nearer."""
+        """Take away what stands too near a camera; shells and reliefs stay, and large things may be nearer."""
         self.solids = [
             solid
             for solid in self.solids
-            if solid.kind in (Kind.HOLLOW, Kind.RELIEF)
-            or solid.distance(centers).min() > clearance * (0.3 if solid.half_size.max() > 6 * clearance else 1)
+            if solid.shape in (Shape.SHELL, Shape.RELIEF)
+            or _distance(solid, centers) > clearance * (0.3 if max(solid.half_size) > 6 * clearance else 1)
         ]
+
+
+def _distance(solid: Solid, xyz: Float[ndarray, "point 3"]) -> float:
+    """Return how far the nearest point is from the box around a solid, 0 inside."""
+    local = (xyz - solid.center) @ (np.eye(3) if solid.axes is None else solid.axes).T
+    return float(np.linalg.norm(np.maximum(np.abs(local) - solid.half_size, 0), axis=1).min())

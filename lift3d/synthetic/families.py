@@ -20,7 +20,8 @@ from lift3d.synthetic.objects import (
     objects_pose,
 )
 from lift3d.synthetic.paints import LABELS, Painter
-from lift3d.synthetic.world import Shape, Solid, Surface, World
+from lift3d.synthetic.trajectories import look_at
+from lift3d.synthetic.world import Lamp, Shape, Solid, Surface, World
 
 _Vector = tuple[float, float, float]
 
@@ -258,23 +259,12 @@ def build_world(family: str, seed: int) -> World:
     shell = stage.solids[0]
     spread = (stage.between(-0.6, 0.6), stage.between(-0.8, -0.3), stage.between(0.7, 0.95))
     light = [middle + part * half for middle, half, part in zip(shell.center, shell.half_size, spread, strict=True)]
-    return World.of(stage.solids, (light[0], light[1], light[2]))
+    return World.of(stage.solids, Lamp((light[0], light[1], light[2])))
 
 
 def camera_path(family: str, view_count: int, spacing: float) -> list[Float[Tensor, "4 4"]]:
     """Return w2c of views along the family's path, ``spacing`` usual steps apart if the path has room."""
     kind = FAMILIES[family]
     step = min(spacing, kind.max_steps / max(1, view_count - 1))
-    return [_look_at(kind.pose(step * (number - (view_count - 1) / 2))) for number in range(view_count)]
-
-
-def _look_at(pose: Pose) -> Tensor:
-    center, look_at = torch.tensor(pose, dtype=torch.float64)
-    forward = torch.nn.functional.normalize(look_at - center, dim=0)
-    right = torch.linalg.cross(forward, torch.tensor([0.0, 0, 1], dtype=torch.float64))
-    right = torch.nn.functional.normalize(right, dim=0)
-    rotation = torch.stack([right, torch.linalg.cross(forward, right), forward])
-    w2c = torch.eye(4, dtype=torch.float64)
-    w2c[:3, :3] = rotation
-    w2c[:3, 3] = -rotation @ center
-    return w2c
+    poses = (kind.pose(step * (number - (view_count - 1) / 2)) for number in range(view_count))
+    return [look_at(*torch.tensor(pose, dtype=torch.float64)) for pose in poses]

@@ -4,7 +4,8 @@ import colorsys
 
 import numpy as np
 
-from lift3d.synthetic.world import Paint, Pattern, Surface
+from lift3d.synthetic.materials import Material, Paint, Pattern
+from lift3d.synthetic.world import Surface
 
 # Class: hue, saturation, value (each with a spread), patterns to choose from, gloss.
 _Look = tuple[float, float, float, tuple[Pattern, ...], float]
@@ -51,26 +52,22 @@ class Painter:
     def surface(self, label: str, size: float = 1.0) -> Surface:
         """Return the surface of a new instance; ``size`` scales its pattern."""
         self._instance_count += 1
-        return Surface(LABELS[label], self._instance_count - 1, self._paint(label, size))
+        return Surface(LABELS[label], self._instance_count - 1, self._material(label, size))
 
-    def _paint(self, label: str, size: float) -> Paint:
+    def _material(self, label: str, size: float) -> Material:
         rng = self._rng
         hue, saturation, value, patterns, gloss = _LOOKS[label]
         hue = rng.uniform() if label in _FREE_HUES else hue + rng.uniform(-0.04, 0.04)
         saturation = float(np.clip(saturation * rng.uniform(0.7, 1.3), 0, 1))
         value = float(np.clip(value * rng.uniform(0.8, 1.2), 0, 1))
         accent = (hue + rng.uniform(-0.06, 0.06), saturation * 0.7, value * rng.uniform(0.45, 0.7))
-        return Paint(
+        paint = Paint(
             color=colorsys.hsv_to_rgb(hue % 1, saturation, value),
             accent=colorsys.hsv_to_rgb(accent[0] % 1, accent[1], accent[2]),
             pattern=patterns[int(rng.integers(len(patterns)))],
             period=self._period * size * rng.uniform(0.75, 1.3),
             grain=rng.uniform(0.12, 0.2),
             grain_size=self._grain_size * rng.uniform(0.8, 1.25),
-            gloss=gloss,
-            shift=_triple(rng.uniform(-50, 50, 3)),
+            shift=tuple(rng.uniform(-50, 50, 3).tolist()),
         )
-
-
-def _triple(values: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> tuple[float, float, float]:
-    return float(values[0]), float(values[1]), float(values[2])
+        return Material(paint, gloss)

@@ -17,13 +17,13 @@ from lift3d.domain.keys import digest
 from lift3d.domain.scene import DepthRange, Frame, Scene, View
 from lift3d.errors import ConfigError, ImageError, UnknownNameError
 from lift3d.synthetic.families import FAMILIES, build_world, camera_path
-from lift3d.synthetic.shading import shade, surface_index
-from lift3d.synthetic.world import World, cast
+from lift3d.synthetic.shading import render
+from lift3d.synthetic.tracing import cast
+from lift3d.synthetic.world import World
 
 SCHEME = "procedural:"
 # Raised when the same location would give other pixels.
 CONTENT_VERSION = 1
-_SAMPLES_PER_AXIS = 2
 _POINTS_PER_VIEW = 16
 _MAX_PIXELS = 4096 * 4096
 _DEPTH_MARGIN = 0.1
@@ -182,27 +182,6 @@ class ProceduralReader:
             label_names=dict(enumerate(FAMILIES[spec.family].label_names)) if spec.labels else {},
             notes=("Computed, not captured; z-depth and labels are exact.",),
         )
-
-
-def render(world: World, camera: Camera) -> Frame:
-    """Render a world: colour averaged over 2×2 samples, z-depth and labels at the pixel centre."""
-    height, width = camera.size.height, camera.size.width
-    center = cast(world, camera)
-    surface = surface_index(world, camera, center).reshape(-1)
-    samples = _SAMPLES_PER_AXIS
-    fine = camera.resized(ImageSize(samples * height, samples * width))
-    color = shade(world, fine, cast(world, fine, torch.float32), samples)
-    color = color.reshape(height, samples, width, samples, 3).mean(dim=(1, 3))
-    labels = torch.tensor([one.label for one in world.surfaces])[surface]
-    instances = torch.tensor([one.instance for one in world.surfaces])[surface]
-    return Frame(
-        image=color.permute(2, 0, 1).contiguous(),
-        is_valid=torch.ones(height, width, dtype=torch.bool),
-        camera=camera,
-        z_depth=center.z_depth.to(torch.float32),
-        labels=labels.reshape(height, width),
-        instances=instances.reshape(height, width),
-    )
 
 
 @functools.lru_cache(maxsize=8)

@@ -8,27 +8,25 @@ from collections.abc import Callable
 import numpy as np
 
 from lift3d.synthetic.building import Site, facing, rotation
-from lift3d.synthetic.rigs import Zone
-from lift3d.synthetic.solids import Kind
 from lift3d.synthetic.textures import cutout, fractal_noise
+from lift3d.synthetic.trajectories import CameraBounds
+from lift3d.synthetic.world import Shape, Vector
 
-_Place = tuple[float | int, float | int, float | int]
 
-
-def _zone(
-    focus: _Place,
+def _bounds(
+    focus: Vector,
     distance: float,
-    box: tuple[_Place, _Place],
-    rigs: tuple[str, ...],
+    box: tuple[Vector, Vector],
+    trajectories: tuple[str, ...],
     heading: float = np.pi / 2,
-) -> Zone:
+) -> CameraBounds:
     low, high = np.array(box[0], dtype=np.float64), np.array(box[1], dtype=np.float64)
-    return Zone(np.array(focus, dtype=np.float64), distance, low, high, rigs, heading)
+    return CameraBounds(np.array(focus, dtype=np.float64), distance, low, high, trajectories, heading)
 
 
 def _hull(site: Site, wide: float, deep: float, high: float) -> None:
     """Walls, floor and ceiling, with pictures on the walls and sometimes a slanted wall or roof."""
-    site.put(Kind.HOLLOW, (0, 0, high / 2), (wide, deep, high / 2))
+    site.put(Shape.SHELL, (0, 0, high / 2), (wide, deep, high / 2))
     for _ in range(int(site.rng.integers(0, 7))):
         side, along = site.rng.choice([-1.0, 1.0]), site.between(-0.8, 0.8)
         size = (site.between(0.2, 0.8), site.between(0.2, 0.6), 0.02)
@@ -36,15 +34,15 @@ def _hull(site: Site, wide: float, deep: float, high: float) -> None:
             place, normal = (along * wide, side * (deep - 0.01), site.between(0.45, 0.7) * high), (0.0, -side, 0.0)
         else:
             place, normal = (side * (wide - 0.01), along * deep, site.between(0.45, 0.7) * high), (-side, 0.0, 0.0)
-        site.put(Kind.CARD, place, size, facing(normal))
+        site.put(Shape.CARD, place, size, facing(normal))
     if site.chance(0.5):
         lean = site.between(0.3, 1.2)
         side = float(site.rng.choice([-1.0, 1.0]))
         normal = (-side * np.cos(lean), site.between(-0.2, 0.2), -np.sin(lean))
-        site.put(Kind.CARD, (side * wide * 0.85, 0, high * 0.85), (2 * deep, wide, 0.1), facing(normal))
+        site.put(Shape.CARD, (side * wide * 0.85, 0, high * 0.85), (2 * deep, wide, 0.1), facing(normal))
 
 
-def _room(site: Site) -> Zone:
+def _room(site: Site) -> CameraBounds:
     wide, deep, high = site.between(2, 4), site.between(2, 4), site.between(2.4, 3.2)
     _hull(site, wide, deep, high)
     for _ in range(int(site.rng.integers(8, 22))):
@@ -58,26 +56,26 @@ def _room(site: Site) -> Zone:
         site.rod((x, y, high), (x, y, high - site.between(0.4, 0.9)), 0.015)
         site.thing((x, y, high - 0.9), 0.2)
     box = ((-0.8 * wide, -0.8 * deep, 0.9), (0.8 * wide, 0.8 * deep, 1.9))
-    return _zone((0, 0, 1.2), 0.7 * min(wide, deep), box, ("inside-out", "walk", "loose", "outside-in"))
+    return _bounds((0, 0, 1.2), 0.7 * min(wide, deep), box, ("inside-out", "walk", "loose", "outside-in"))
 
 
 def _table(site: Site, x: float, y: float, height: float) -> None:
     wide, deep = site.between(0.3, 0.8), site.between(0.3, 0.6)
-    skin = site.put(Kind.BOX, (x, y, height), (wide, deep, 0.03))
+    surface = site.put(Shape.BOX, (x, y, height), (wide, deep, 0.03))
     for side in (-1, 1):
         for end in (-1, 1):
             foot = (x + side * (wide - 0.05), y + end * (deep - 0.05), 0.0)
-            site.rod(foot, (foot[0], foot[1], height), 0.025, skin)
+            site.rod(foot, (foot[0], foot[1], height), 0.025, surface)
     for _ in range(int(site.rng.integers(1, 6))):
         place = (x + site.between(-0.8, 0.8) * wide, y + site.between(-0.8, 0.8) * deep, height + 0.03)
         site.standing(place, site.between(0.05, 0.15))
 
 
-def _pile(site: Site) -> Zone:
+def _pile(site: Site) -> CameraBounds:
     if site.chance(0.7):
-        site.put(Kind.HOLLOW, (0, 0, 1.2), (site.between(2, 4), site.between(2, 4), 1.7))
+        site.put(Shape.SHELL, (0, 0, 1.2), (site.between(2, 4), site.between(2, 4), 1.7))
     half = site.between(0.5, 0.9)
-    shape = Kind.TUBE if site.chance(0.4) else Kind.BOX
+    shape = Shape.TUBE if site.chance(0.4) else Shape.BOX
     site.put(shape, (0, 0, -0.05), (half, half, 0.05), rotation(site.rng, 0.0))
     for number in range(int(site.rng.integers(8, 26))):
         angle, radius = site.between(0, 2 * np.pi), half * 0.8 * np.sqrt(site.between(0, 1))
@@ -90,18 +88,18 @@ def _pile(site: Site) -> Zone:
         else:
             site.standing((place[0], place[1], 0.0), size)
     box = ((-1.8, -1.8, 0.15), (1.8, 1.8, 2.2))
-    return _zone((0, 0, 0.15), 1.25, box, ("outside-in", "outside-in", "loose", "forward"))
+    return _bounds((0, 0, 0.15), 1.25, box, ("outside-in", "outside-in", "loose", "forward"))
 
 
-def _shelf(site: Site) -> Zone:
-    site.put(Kind.HOLLOW, (0, -1.0, 1.3), (3.0, 3.0, 1.3))
+def _shelf(site: Site) -> CameraBounds:
+    site.put(Shape.SHELL, (0, -1.0, 1.3), (3.0, 3.0, 1.3))
     back, columns, boards = 1.6, int(site.rng.integers(2, 5)), int(site.rng.integers(3, 6))
     wide = 1.4
-    skin = site.put(Kind.BOX, (0, back + 0.2, 1.1), (wide, 0.02, 1.1))
+    surface = site.put(Shape.BOX, (0, back + 0.2, 1.1), (wide, 0.02, 1.1))
     for x in np.linspace(-wide, wide, columns + 1):
-        site.put(Kind.BOX, (x, back, 1.1), (0.02, 0.2, 1.1), skin=skin)
+        site.put(Shape.BOX, (x, back, 1.1), (0.02, 0.2, 1.1), surface=surface)
     for z in np.linspace(0.1, 2.1, boards + 1):
-        site.put(Kind.BOX, (0, back, z), (wide, 0.2, 0.015), skin=skin)
+        site.put(Shape.BOX, (0, back, z), (wide, 0.2, 0.015), surface=surface)
         for x in np.arange(-wide + 0.1, wide - 0.1, site.between(0.1, 0.25)):
             if site.chance(0.75):
                 place = (float(x), back + site.between(-0.12, 0.05), float(z) + 0.015)
@@ -109,17 +107,17 @@ def _shelf(site: Site) -> Zone:
     for _ in range(int(site.rng.integers(0, 5))):
         site.standing((site.between(-1.5, 1.5), site.between(0.2, 1.2), 0), site.between(0.1, 0.35))
     box = ((-2.0, -2.5, 0.3), (2.0, 0.9, 2.2))
-    return _zone((0, back, 1.1), site.between(1.4, 2.6), box, ("forward", "forward", "walk", "loose"))
+    return _bounds((0, back, 1.1), site.between(1.4, 2.6), box, ("forward", "forward", "walk", "loose"))
 
 
 def _ground(site: Site, extent: float, roughness: float, far: float) -> None:
     """Flat or hilly ground up to far away, and something on the horizon."""
     if site.chance(0.5):
-        site.put(Kind.BOX, (0, 0, -0.5), (far, far, 0.5), skin=site.skin(extent))
+        site.put(Shape.BOX, (0, 0, -0.5), (far, far, 0.5), surface=site.surface(extent))
     else:
         heights = fractal_noise(site.rng, 128, first=2) * 2 - 1
-        skin = site.skin(extent)
-        site.put(Kind.RELIEF, (0, 0, -roughness), (far, far, roughness), skin=skin, field=heights)
+        surface = site.surface(extent)
+        site.put(Shape.RELIEF, (0, 0, -roughness), (far, far, roughness), surface=surface, field=heights)
     for number in range(int(site.rng.integers(6, 16))):
         angle, distance = 2.4 * number, far * site.between(0.35, 0.95)
         place = (distance * np.cos(angle), distance * np.sin(angle), 0.0)
@@ -129,76 +127,76 @@ def _ground(site: Site, extent: float, roughness: float, far: float) -> None:
         else:
             normal = (-place[0], -place[1], 0.0)
             field = cutout(site.rng) if site.chance(0.5) else None
-            site.put(Kind.CARD, place, (size, size, 0.01), facing(normal), field=field)
+            site.put(Shape.CARD, place, (size, size, 0.01), facing(normal), field=field)
 
 
-def _statue(site: Site) -> Zone:
+def _statue(site: Site) -> CameraBounds:
     _ground(site, 2.5, site.between(0.05, 0.3), site.between(15, 50))
-    site.put(Kind.BOX, (0, 0, 0.2), (0.5, 0.5, 0.2), rotation(site.rng, 0.0))
-    skin, height = site.skin(0.6), 0.4
+    site.put(Shape.BOX, (0, 0, 0.2), (0.5, 0.5, 0.2), rotation(site.rng, 0.0))
+    surface, height = site.surface(0.6), 0.4
     for _ in range(int(site.rng.integers(5, 14))):
         size = site.between(0.1, 0.35)
         place = np.array([site.between(-0.25, 0.25), site.between(-0.25, 0.25), height + 0.5 * size])
-        kind = Kind(int(site.rng.choice([0, 1, 1, 1, 2])))
+        shape = Shape(int(site.rng.choice([0, 1, 1, 1, 2])))
         half = size * site.rng.uniform(0.5, 1.2, 3)
-        half[1] = half[0] if kind == Kind.TUBE else half[1]
-        site.put(kind, place, half, rotation(site.rng), skin if site.chance(0.7) else None)
+        half[1] = half[0] if shape == Shape.TUBE else half[1]
+        site.put(shape, place, half, rotation(site.rng), surface if site.chance(0.7) else None)
         height += size * site.between(0.3, 0.9)
     for _ in range(int(site.rng.integers(0, 10))):
         angle, distance = site.between(0, 2 * np.pi), site.between(1.0, 5.0)
         site.standing((distance * np.cos(angle), distance * np.sin(angle), -0.05), site.between(0.1, 0.4))
     distance = site.between(1.8, 3.5)
     box = ((-5, -5, 0.35), (5, 5, 4.0))
-    return _zone((0, 0, 0.4 + 0.4 * height), distance, box, ("outside-in", "outside-in", "loose"))
+    return _bounds((0, 0, 0.4 + 0.4 * height), distance, box, ("outside-in", "outside-in", "loose"))
 
 
-def _woods(site: Site) -> Zone:
+def _woods(site: Site) -> CameraBounds:
     _ground(site, 3.0, site.between(0.05, 0.3), site.between(15, 30))
-    skins = [site.skin(0.6) for _ in range(4)]
+    surfaces = [site.surface(0.6) for _ in range(4)]
     for _ in range(int(site.rng.integers(30, 80))):
         x, y = site.between(-4, 4), site.between(-1, 9)
         radius, height = np.exp(site.between(np.log(0.01), np.log(0.15))), site.between(1.5, 5)
         lean = site.rng.normal(0, 0.25, 2)
-        skin = skins[int(site.rng.integers(4))]
-        site.rod((x, y, -0.2), (x + lean[0], y + lean[1], height), radius, skin)
+        surface = surfaces[int(site.rng.integers(4))]
+        site.rod((x, y, -0.2), (x + lean[0], y + lean[1], height), radius, surface)
         if site.chance(0.5):
             size = site.between(0.3, 1.1)
             crown = (x + lean[0], y + lean[1], height)
             field = cutout(site.rng)
             for _ in range(2):
-                site.put(Kind.CARD, crown, (size, size, 0.01), rotation(site.rng), field=field)
+                site.put(Shape.CARD, crown, (size, size, 0.01), rotation(site.rng), field=field)
     for _ in range(int(site.rng.integers(0, 12))):
         start = np.array([site.between(-3, 3), site.between(0, 6), site.between(0.2, 3)])
         site.rod(start, start + site.rng.normal(0, 1.2, 3), site.between(0.006, 0.02))
     box = ((-3.5, -4, 0.5), (3.5, 5, 2.5))
-    return _zone((0, 3.0, 1.3), site.between(2.5, 4.5), box, ("forward", "walk", "loose", "outside-in"))
+    return _bounds((0, 3.0, 1.3), site.between(2.5, 4.5), box, ("forward", "walk", "loose", "outside-in"))
 
 
-def _lattices(site: Site) -> Zone:
+def _lattices(site: Site) -> CameraBounds:
     """Fences, grids, bars and wires one behind the other, before a textured wall."""
-    site.put(Kind.HOLLOW, (0, 2.0, 1.5), (site.between(2.5, 4), 5.0, 2.0))
+    site.put(Shape.SHELL, (0, 2.0, 1.5), (site.between(2.5, 4), 5.0, 2.0))
     for _ in range(int(site.rng.integers(2, 6))):
         place = (site.between(-1.2, 1.2), site.between(0.5, 4), site.between(0.8, 2))
         normal = (site.rng.normal(0, 0.4), -1.0, site.rng.normal(0, 0.2))
         size = (site.between(0.6, 1.8), site.between(0.5, 1.3), 0.01)
-        site.put(Kind.CARD, place, size, facing(normal), field=cutout(site.rng))
-    skin = site.skin(0.5)
+        site.put(Shape.CARD, place, size, facing(normal), field=cutout(site.rng))
+    surface = site.surface(0.5)
     for _ in range(int(site.rng.integers(5, 25))):
         y = site.between(0.5, 4)
         start = (site.between(-2.5, 2.5), y, site.between(-0.4, 3.4))
         end = (site.between(-2.5, 2.5), y + site.rng.normal(0, 0.5), site.between(-0.4, 3.4))
-        site.rod(start, end, np.exp(site.between(np.log(0.006), np.log(0.05))), skin if site.chance(0.5) else None)
+        site.rod(start, end, np.exp(site.between(np.log(0.006), np.log(0.05))), surface if site.chance(0.5) else None)
     for _ in range(int(site.rng.integers(3, 12))):
         site.thing((site.between(-2, 2), site.between(1, 6), site.between(-0.3, 2.5)), site.between(0.15, 0.6))
     box = ((-2.2, -2.5, 0.4), (2.2, 1.5, 2.6))
-    return _zone((0, 2.5, 1.4), site.between(2.2, 3.8), box, ("forward", "forward", "walk", "outside-in", "loose"))
+    return _bounds((0, 2.5, 1.4), site.between(2.2, 3.8), box, ("forward", "forward", "walk", "outside-in", "loose"))
 
 
-def _hills(site: Site) -> Zone:
+def _hills(site: Site) -> CameraBounds:
     """Relief from above, with stones and poles in it."""
     extent, rise = site.between(3, 6), site.between(0.3, 1.0)
     heights = fractal_noise(site.rng, int(site.rng.choice([48, 96])), first=int(site.rng.integers(2, 5))) * 2 - 1
-    site.put(Kind.RELIEF, (0, 0, 0), (3 * extent, 3 * extent, rise), skin=site.skin(extent), field=heights)
+    site.put(Shape.RELIEF, (0, 0, 0), (3 * extent, 3 * extent, rise), surface=site.surface(extent), field=heights)
     for _ in range(int(site.rng.integers(5, 30))):
         where = site.rng.uniform(-1, 1, 2) * extent
         cell = np.floor((where / (3 * extent) + 1) / 2 * heights.shape[0]).astype(int)
@@ -208,23 +206,23 @@ def _hills(site: Site) -> Zone:
         else:
             site.rod((where[0], where[1], z - 0.1), (where[0], where[1], z + site.between(0.4, 1.5)), 0.03)
     box = ((-extent, -extent, rise + 0.4), (extent, extent, rise + 4))
-    rigs = ("outside-in", "walk", "loose", "forward")
-    return _zone((0, 0, 0.3), site.between(2.5, 4.5), box, rigs, site.between(0, 6))
+    trajectories = ("outside-in", "walk", "loose", "forward")
+    return _bounds((0, 0, 0.3), site.between(2.5, 4.5), box, trajectories, site.between(0, 6))
 
 
-def _street(site: Site) -> Zone:
+def _street(site: Site) -> CameraBounds:
     """A long way between slanted walls and repeated fronts, open or closed above."""
     wide, length = site.between(1.5, 5), site.between(15, 40)
-    site.put(Kind.BOX, (0, length / 2, -0.5), (4 * wide, length, 0.5), skin=site.skin(3))
-    repeated = site.skin(2.0)
+    site.put(Shape.BOX, (0, length / 2, -0.5), (4 * wide, length, 0.5), surface=site.surface(3))
+    repeated = site.surface(2.0)
     for side in (-1.0, 1.0):
         y = -4.0
         while y < length:
             half, deep = site.between(0.6, 2.5), site.between(0.5, 1.5)
             turn = facing((-side, site.rng.normal(0, 0.12), site.rng.normal(0, 0.05)))
             place = (side * (wide + deep + site.between(0, 0.6)), y + half, site.between(0.5, 2))
-            skin = repeated if site.chance(0.5) else None
-            site.put(Kind.BOX, place, (half, site.between(1, 4), deep), turn, skin)
+            surface = repeated if site.chance(0.5) else None
+            site.put(Shape.BOX, place, (half, site.between(1, 4), deep), turn, surface)
             y += 2 * half
     for _ in range(int(site.rng.integers(6, 25))):
         place = (site.between(-wide, wide), site.between(-1, 0.7 * length), 0.0)
@@ -233,41 +231,41 @@ def _street(site: Site) -> Zone:
         else:
             site.standing(place, site.between(0.1, 0.6))
     if site.chance(0.6):
-        site.put(Kind.CARD, (0, length, 2), (4 * wide, 5, 0.01), facing((site.rng.normal(0, 0.3), -1.0, 0.0)))
+        site.put(Shape.CARD, (0, length, 2), (4 * wide, 5, 0.01), facing((site.rng.normal(0, 0.3), -1.0, 0.0)))
     box = ((-0.8 * wide, -3, 0.5), (0.8 * wide, 0.5 * length, 2.2))
-    return _zone((0, 6.0, 1.4), site.between(3, 6), box, ("walk", "walk", "forward", "loose"))
+    return _bounds((0, 6.0, 1.4), site.between(3, 6), box, ("walk", "walk", "forward", "loose"))
 
 
-def _floating(site: Site) -> Zone:
+def _floating(site: Site) -> CameraBounds:
     """Things of all sizes anywhere in the air, before walls or sky."""
     if site.chance(0.65):
         half = site.rng.uniform(3, 8, 3)
-        site.put(Kind.HOLLOW, (0, 0, 0), half, rotation(site.rng) if site.chance(0.5) else None)
+        site.put(Shape.SHELL, (0, 0, 0), half, rotation(site.rng) if site.chance(0.5) else None)
     for _ in range(int(site.rng.integers(15, 60))):
         place = site.rng.normal(0, 1.1, 3)
         site.thing(place, float(np.exp(site.between(np.log(0.08), np.log(0.8)))))
     box = ((-2.9, -2.9, -2.9), (2.9, 2.9, 2.9))
-    return _zone((0, 0, 0), 2.4, box, ("outside-in", "loose", "forward", "walk"), site.between(0, 6))
+    return _bounds((0, 0, 0), 2.4, box, ("outside-in", "loose", "forward", "walk"), site.between(0, 6))
 
 
-def _rounded(site: Site) -> Zone:
+def _rounded(site: Site) -> CameraBounds:
     """Large smooth shapes: balls and tubes on rolling ground, few edges."""
     heights = fractal_noise(site.rng, 64, first=int(site.rng.integers(2, 4)))
     smooth = np.ascontiguousarray(heights * 2 - 1)
-    site.put(Kind.RELIEF, (0, 0, -0.4), (8, 8, site.between(0.2, 0.4)), skin=site.skin(2.0), field=smooth)
+    site.put(Shape.RELIEF, (0, 0, -0.4), (8, 8, site.between(0.2, 0.4)), surface=site.surface(2.0), field=smooth)
     if site.chance(0.7):
-        site.put(Kind.HOLLOW, (0, 0, 2), (6, 6, 4))
+        site.put(Shape.SHELL, (0, 0, 2), (6, 6, 4))
     for _ in range(int(site.rng.integers(4, 14))):
-        kind = Kind.BALL if site.chance(0.7) else Kind.TUBE
+        shape = Shape.BALL if site.chance(0.7) else Shape.TUBE
         half = site.between(0.2, 0.9) * site.rng.uniform(0.4, 1, 3)
-        half[1] = half[0] if kind == Kind.TUBE else half[1]
+        half[1] = half[0] if shape == Shape.TUBE else half[1]
         place = (site.between(-1.6, 1.6), site.between(-1.6, 1.6), site.between(-0.1, 0.9))
-        site.put(kind, place, half, rotation(site.rng), skin=site.skin(0.8, glossiness=0.7))
+        site.put(shape, place, half, rotation(site.rng), surface=site.surface(0.8, glossiness=0.7))
     box = ((-4, -4, 0.4), (4, 4, 3.5))
-    return _zone((0, 0, 0.3), site.between(2.2, 3.6), box, ("outside-in", "loose", "forward"), site.between(0, 6))
+    return _bounds((0, 0, 0.3), site.between(2.2, 3.6), box, ("outside-in", "loose", "forward"), site.between(0, 6))
 
 
-FAMILIES: dict[str, Callable[[Site], Zone]] = {
+FAMILIES: dict[str, Callable[[Site], CameraBounds]] = {
     "room": _room,
     "pile": _pile,
     "shelf": _shelf,

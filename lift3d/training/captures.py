@@ -18,8 +18,8 @@ from lift3d.lifters.source_selection import select_sources
 from lift3d.pipeline.digests import camera_digest
 from lift3d.pipeline.inputs import BoundedCache
 from lift3d.scenes.catalog import read_scene
+from lift3d.synthetic.training_scenes import HEIGHTS
 from lift3d.training.examples import THINNED_SHARE, Example, ExampleStream
-from lift3d.training.rendering import HEIGHTS
 from lift3d.training.settings import location_name
 
 _LEAST_VIEWS = 3
@@ -125,7 +125,7 @@ def draw_capture_example(rng: np.random.Generator, location: str, source_count: 
     if frames[0] is None or not sources:
         raise NoOverlapError(f"View '{target.id}' of '{location}' or all its sources show nothing.", view=target.id)
     name = location_name(location)
-    return Example(frames[0], sources, scene.depth_range, family=name, rig="capture", scene=-1)
+    return Example(frames[0], sources, scene.depth_range, family=name, trajectory="capture", scene=-1)
 
 
 @functools.lru_cache(maxsize=64)

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lift3d.synthetic.training_scenes import HEIGHTS, VIEW_COUNT
 from lift3d.synthetic.training_worlds import FAMILIES
-from lift3d.training.rendering import HEIGHTS, VIEW_COUNT
 
 History = Mapping[str, Sequence[Mapping[str, float]]]
 

@@ -3,7 +3,6 @@
 An example depends on the seed and the step alone, so training resumes anywhere.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +16,7 @@ from lift3d.domain.scene import DepthRange, Frame
 from lift3d.errors import ConfigError
 from lift3d.geometry.rigid import nearest_rotation
 from lift3d.lifters.source_selection import select_sources
-from lift3d.training.rendering import VIEW_COUNT, RenderedScene, scene_size
+from lift3d.synthetic.training_scenes import VIEW_COUNT, RenderedScene
 from lift3d.training.scene_cache import ExampleCache
 
 # As readers do: percentiles over each view, then the widest over views.
@@ -37,7 +36,7 @@ class Example:
         sources: Views to lift from, nearest first; never the target. They have z_depth, too.
         depth_range: Wide around the true depths, as readers guess it.
         family: Kind of world.
-        rig: Kind of camera path.
+        trajectory: Kind of camera path.
         scene: Number of the scene in the cache.
     """
 
@@ -45,7 +44,7 @@ class Example:
     sources: tuple[Frame, ...]
     depth_range: DepthRange
     family: str
-    rig: str
+    trajectory: str
     scene: int
 
 
@@ -74,48 +73,15 @@ class ExampleStream:
                 f"Examples have 1 to {VIEW_COUNT - 1} sources, got {self.least_sources} to {self.most_sources}."
             )
 
-    def __iter__(self) -> Iterator[Example]:
-        step = 0
-        while True:
-            yield self.example(step)
-            step += 1
-
     def example(self, step: int) -> Example:
         """Return the example of a step; every scene comes once before any comes again."""
-        return self._example(self._scene_of(step), step, None)
-
-    def batch(self, step: int, count: int) -> tuple[Example, ...]:
-        """Return examples of equal image size and number of sources; the first scene goes as in ``example``."""
-        rng = np.random.default_rng([self.seed, step, 1])
-        first = self._scene_of(step)
-        size = scene_size((self.cache.seed, first))
-        alike = [
-            index
-            for index in range(self.cache.count)
-            if index != first and scene_size((self.cache.seed, index)) == size
-        ]
-        others = rng.permutation(np.array(alike, dtype=np.int64))[: count - 1].tolist()
-        scenes = [first, *others]
-        # A cache with few scenes of this size gives several targets of each.
-        chosen = [scenes[number % len(scenes)] for number in range(count)]
-        source_count = int(rng.integers(self.least_sources, self.most_sources + 1))
-        return tuple(self._example(scene, step * count + number, source_count) for number, scene in enumerate(chosen))
-
-    def _scene_of(self, step: int) -> int:
         if step < 0:
             raise ConfigError(f"Steps count from 0, got {step}.")
         epoch, position = divmod(step, self.cache.count)
-        return int(np.random.default_rng([self.seed, epoch, 2]).permutation(self.cache.count)[position])
-
-    def _example(self, scene: int, step: int, source_count: int | None) -> Example:
+        scene = int(np.random.default_rng([self.seed, epoch, 2]).permutation(self.cache.count)[position])
         rng = np.random.default_rng([self.seed, step, scene, 3])
-        drawn = int(rng.integers(self.least_sources, self.most_sources + 1))
-        return draw_example(rng, self.cache.scene(scene), drawn if source_count is None else source_count, scene)
-
-
-def examples(cache: ExampleCache, seed: int) -> ExampleStream:
-    """Return the endless stream of a cache; iterate over it, or ask for ``example(step)``."""
-    return ExampleStream(cache, seed)
+        source_count = int(rng.integers(self.least_sources, self.most_sources + 1))
+        return draw_example(rng, self.cache.scene(scene), source_count, scene)
 
 
 def draw_example(rng: np.random.Generator, rendered: RenderedScene, source_count: int, scene: int = 0) -> Example:
@@ -147,7 +113,7 @@ def draw_example(rng: np.random.Generator, rendered: RenderedScene, source_count
         sources=tuple(frames[view] for view in chosen),
         depth_range=DepthRange(float(near), float(far)),
         family=rendered.family,
-        rig=rendered.rig,
+        trajectory=rendered.trajectory,
         scene=scene,
     )
 

@@ -1,20 +1,15 @@
 """Rendered training scenes on disk: each is made once from its seed, by this process or by several."""
 
 import json
-import multiprocessing
 import os
 import zipfile
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
-import torch
 
 from lift3d.errors import ConfigError, StoreLayoutError
-from lift3d.synthetic.photographs import PhotographSet, photographs
-from lift3d.training.rendering import RENDER_VERSION, RenderedScene, render_scene
+from lift3d.synthetic.training_scenes import RENDER_VERSION, RenderedScene, render_scene
 
 _MANIFEST = "cache.json"
 
@@ -27,23 +22,19 @@ class ExampleCache:
         folder: Where the files are; made if missing.
         seed: Which endless collection.
         count: How many scenes of it.
-        pictures: Sets of photographs that textures are cut from.
 
     Raises:
-        ConfigError: If the folder holds scenes of another seed, version or set of photographs.
+        ConfigError: If the folder holds scenes of another seed or version.
     """
 
     folder: Path
     seed: int
     count: int
-    pictures: tuple[PhotographSet, ...] = ("scikit-image",)
 
     def __post_init__(self) -> None:
         if self.count < 1 or self.seed < 0:
             raise ConfigError(f"A cache needs count ≥ 1 and seed ≥ 0, got count={self.count}, seed={self.seed}.")
-        # Fails now, not in the middle of a night, if a set of photographs is not installed.
-        photographs(self.pictures)
-        wanted = {"render_version": RENDER_VERSION, "seed": self.seed, "pictures": list(self.pictures)}
+        wanted = {"render_version": RENDER_VERSION, "seed": self.seed}
         path = self.folder / _MANIFEST
         self.folder.mkdir(parents=True, exist_ok=True)
         if not path.exists():
@@ -71,32 +62,10 @@ class ExampleCache:
         """
         path = self.path(index)
         if not path.exists():
-            scene = render_scene((self.seed, index), pictures=self.pictures)
+            scene = render_scene((self.seed, index))
             _store(path, scene)
             return scene
         return _load(path)
-
-    def fill(self, worker_count: int = 1) -> int:
-        """Render what is missing, in several processes if asked. Returns how many scenes that were."""
-        missing = [index for index in range(self.count) if not self.path(index).exists()]
-        if worker_count <= 1 or len(missing) <= 1:
-            for index in missing:
-                self.scene(index)
-            return len(missing)
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(worker_count, mp_context=context, initializer=_use_one_thread) as pool:
-            for _ in pool.map(self._ensure, missing):
-                pass
-        return len(missing)
-
-    def _ensure(self, index: int) -> None:
-        # Returns nothing, so that no pixels travel between processes.
-        self.scene(index)
-
-
-def _use_one_thread() -> None:
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
 
 
 def _manifest(path: Path) -> object:
@@ -113,7 +82,7 @@ def _store(path: Path, scene: RenderedScene) -> None:
             file,
             allow_pickle=False,
             family=np.array(scene.family),
-            rig=np.array(scene.rig),
+            trajectory=np.array(scene.trajectory),
             images=scene.images,
             disparity=scene.disparity,
             K=scene.K,
@@ -127,7 +96,7 @@ def _load(path: Path) -> RenderedScene:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
             return RenderedScene(
                 family=str(held["family"]),
-                rig=str(held["rig"]),
+                trajectory=str(held["trajectory"]),
                 images=held["images"],
                 disparity=held["disparity"],
                 K=held["K"],

@@ -55,7 +55,7 @@ def test_points_at_the_exact_depth_lie_on_a_surface(small_scene: Scene) -> None:
     uv = cell_centers(60, 80).reshape(-1, 2).double()
     xyz_cam = unproject(uv, frame.z_depth.reshape(-1).double(), frame.camera.K)
     xyz = transform(frame.camera.c2w, xyz_cam)
-    unit = to_local(xyz[:, None] - world.center, world.yaw) / world.half_size
+    unit = to_local(xyz[:, None] - world.center, world.axes) / world.half_size
     flat, round_ = unit.abs().amax(-1), unit.norm(dim=-1)
     tube = torch.maximum(unit[..., :2].norm(dim=-1), unit[..., 2].abs())
     level = torch.where(world.shape == Shape.BALL, round_, torch.where(world.shape == Shape.TUBE, tube, flat))
@@ -103,7 +103,7 @@ def test_cameras_stand_in_free_space() -> None:
         for seed in range(3):
             world = build_world(family, seed)
             for view in _read(f"{family}?seed={seed}&views=20&height=8&width=8&spacing=5").views:
-                unit = to_local(view.camera.center - world.center, world.yaw).abs() - world.half_size
+                unit = to_local(view.camera.center - world.center, world.axes).abs() - world.half_size
                 assert unit[0].amax() < -0.3
                 assert (unit[1:].amax(-1) > 0.3).all()
 

@@ -7,9 +7,10 @@ import pytest
 from lift3d.domain.scene import Scene
 from lift3d.synthetic import objects
 from lift3d.synthetic.families import build_world
+from lift3d.synthetic.materials import Pattern
 from lift3d.synthetic.objects import OBJECT_LABELS, WITHHELD_PAIRS
 from lift3d.synthetic.reader import ProceduralReader
-from lift3d.synthetic.world import Pattern, Surface
+from lift3d.synthetic.world import Surface
 
 
 def _scene(seed: int, views: int = 3) -> Scene:
@@ -45,7 +46,7 @@ def test_a_world_has_eight_to_fourteen_things_and_every_word_occurs() -> None:
         assert 8 <= len(things) <= 14
         assert len({name for name, _ in things}) == len(things)
         words |= {word for name, _ in things for word in name.split()}
-        patterns |= {one.paint.pattern for _, one in things}
+        patterns |= {one.material.coat.pattern for _, one in things}
     assert words == {*objects.COLORS, *objects.SHAPES}
     assert patterns == {Pattern.PLAIN, Pattern.STRIPES, Pattern.CHECKS, Pattern.BRICKS}
 

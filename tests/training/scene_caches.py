@@ -2,7 +2,7 @@
 
 import torch
 
-from lift3d.training.rendering import scene_size
+from lift3d.synthetic.training_scenes import scene_size
 from lift3d.training.scene_cache import ExampleCache
 
 
@@ -11,7 +11,8 @@ def small_cache(folder):
     # The first seed whose scenes have few pixels, to be quick.
     seed = next(seed for seed in range(1000) if all(_pixels((seed, index)) < 16_000 for index in range(2)))
     cache = ExampleCache(folder, seed, count=2)
-    cache.fill()
+    for index in range(2):
+        cache.scene(index)
     return cache
 
 

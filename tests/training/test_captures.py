@@ -6,10 +6,10 @@ import torch
 
 from lift3d.errors import NoOverlapError, SceneError
 from lift3d.lifters.checkpoint import untrained
+from lift3d.synthetic.training_scenes import HEIGHTS
 from lift3d.training import density_step
 from lift3d.training.captures import MixedStream, check_captures, draw_capture_example
 from lift3d.training.examples import ExampleStream
-from lift3d.training.rendering import HEIGHTS
 from tests.support.captures import capture, write_transforms
 from tests.training.scene_caches import same_example, small_cache
 
@@ -59,9 +59,9 @@ def test_without_depth_colours_alone_teach(garden):
 def test_captures_come_in_their_share_beside_computed_scenes(garden, tmp_path):
     stream = MixedStream(ExampleStream(small_cache(tmp_path), 0, 2, 3), (garden,), 0.5)
     examples = [stream.example(step) for step in range(24)]
-    rigs = [example.rig for example in examples]
-    assert 4 < rigs.count("capture") < 20
-    assert {example.family for example in examples if example.rig == "capture"} == {"my-garden"}
+    paths = [example.trajectory for example in examples]
+    assert 4 < paths.count("capture") < 20
+    assert {example.family for example in examples if example.trajectory == "capture"} == {"my-garden"}
     assert same_example(stream.example(5), examples[5])
 
 

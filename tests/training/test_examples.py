@@ -1,15 +1,13 @@
 """Examples and their cache: reproducible at any step, independent of who rendered, true to the geometry."""
 
-import itertools
-
 import numpy as np
 import pytest
 import torch
 
 from lift3d.errors import ConfigError, StoreLayoutError
 from lift3d.synthetic.sensor import PERFECT
-from lift3d.training.examples import ExampleStream, draw_example, examples
-from lift3d.training.rendering import render_scene
+from lift3d.synthetic.training_scenes import render_scene
+from lift3d.training.examples import ExampleStream, draw_example
 from lift3d.training.scene_cache import ExampleCache
 from tests.support.warping import correspondences
 from tests.training.scene_caches import same_example, small_cache
@@ -20,38 +18,26 @@ def cache(tmp_path_factory):
     return small_cache(tmp_path_factory.mktemp("scenes"))
 
 
-def test_any_step_gives_its_example_without_the_steps_before(cache):
-    passed = list(itertools.islice(examples(cache, seed=4), 4))
-    assert same_example(passed[3], examples(cache, seed=4).example(3))
-    assert not same_example(passed[3], examples(cache, seed=5).example(3))
-
-
-def test_every_scene_comes_once_before_any_comes_again(cache):
-    stream = examples(cache, seed=0)
-    first, second = ([stream.example(step).scene for step in steps] for steps in (range(2), range(2, 4)))
-    assert sorted(first) == sorted(second) == [0, 1]
+def test_every_step_has_its_example_and_every_scene_comes_once_before_any_comes_again(cache):
+    stream = ExampleStream(cache, 4)
+    first, second = ([stream.example(step) for step in steps] for steps in (range(2), range(2, 4)))
+    for examples in (first, second):
+        assert sorted(one.scene for one in examples) == [0, 1]
+    assert same_example(second[1], ExampleStream(cache, 4).example(3))
+    assert not same_example(second[1], ExampleStream(cache, 5).example(3))
 
 
 def test_an_interrupted_cache_goes_on_and_equals_a_whole_one(cache, tmp_path):
-    assert cache.fill() == 0
     broken = ExampleCache(tmp_path, cache.seed, cache.count)
     broken.scene(1)
-    leftover = broken.folder / ".000000.npz.1.part"
-    leftover.write_bytes(b"half")
-    assert broken.fill() == 1
+    (broken.folder / ".000000.npz.1.part").write_bytes(b"half")
     for index in range(cache.count):
-        assert np.array_equal(broken.scene(index).images, cache.scene(index).images)
-
-
-def test_several_processes_make_the_same_scenes(cache, tmp_path):
-    shared = ExampleCache(tmp_path, cache.seed, 2)
-    assert shared.fill(worker_count=2) == 2
-    for index in range(2):
-        assert shared.path(index).read_bytes() == cache.path(index).read_bytes()
+        broken.scene(index)
+        assert broken.path(index).read_bytes() == cache.path(index).read_bytes()
 
 
 def test_the_target_is_never_a_source_and_the_range_holds_what_it_sees(cache):
-    for example in itertools.islice(examples(cache, seed=1), 9):
+    for example in map(ExampleStream(cache, 1).example, range(9)):
         centers = torch.stack([frame.camera.center for frame in example.sources])
         assert (centers - example.target.camera.center).norm(dim=-1).min() > 0
         assert 2 <= len(example.sources) <= 12
@@ -72,14 +58,6 @@ def test_depth_agrees_between_views_after_the_world_was_moved():
         assert is_seen[is_inside].float().mean() > 0.6
 
 
-def test_batches_share_image_size_and_number_of_sources(cache):
-    batch = examples(cache, seed=0).batch(2, count=3)
-    assert len(batch) == 3
-    assert len({example.target.camera.size for example in batch}) == 1
-    assert len({len(example.sources) for example in batch}) == 1
-    assert batch[0].scene == examples(cache, seed=0).example(2).scene
-
-
 def test_wrong_requests_are_refused(cache, tmp_path):
     with pytest.raises(ConfigError, match="Name an empty folder"):
         ExampleCache(cache.folder, cache.seed + 1, 1)
@@ -88,7 +66,7 @@ def test_wrong_requests_are_refused(cache, tmp_path):
     with pytest.raises(ConfigError, match="sources"):
         ExampleStream(cache, 0, least_sources=3, most_sources=14)
     with pytest.raises(ConfigError, match="count from 0"):
-        examples(cache, 0).example(-1)
+        ExampleStream(cache, 0).example(-1)
     damaged = ExampleCache(tmp_path, 0, 1)
     damaged.path(0).write_bytes(b"PK\x03\x04 torn")
     with pytest.raises(StoreLayoutError, match="Delete it"):

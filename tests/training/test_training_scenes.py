@@ -5,11 +5,10 @@ import pytest
 import torch
 
 from lift3d.domain.camera import ImageSize
-from lift3d.errors import ConfigError, UnknownNameError
-from lift3d.synthetic.photographs import photographs
+from lift3d.errors import UnknownNameError
 from lift3d.synthetic.sensor import PERFECT, Sensor
+from lift3d.synthetic.training_scenes import render_scene, scene_size
 from lift3d.synthetic.training_worlds import FAMILIES
-from lift3d.training.rendering import render_scene, scene_size
 from tests.support.warping import correspondences, warp
 
 SIZE = ImageSize(64, 80)
@@ -74,9 +73,6 @@ def test_sizes_are_of_many_shapes_and_known_before_rendering():
     assert render_scene(small).images.shape[2:] == (96, 64)
 
 
-def test_unknown_families_and_missing_packages_are_refused(monkeypatch):
+def test_unknown_families_are_refused():
     with pytest.raises(UnknownNameError, match="Did you mean 'room'"):
         render_scene((0, 0), family="roam")
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match="pip install scikit-learn"):
-        photographs(("scikit-learn", "scikit-image"))

@@ -5,24 +5,21 @@ of demonstrations, are left alone too.
 """
 
 import functools
-import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from numpy import ndarray
-from skimage.io import imread
 from torch import Tensor
 
-from lift3d.errors import ConfigError, ImageError
+from lift3d.errors import ConfigError
 from lift3d.metrics.image_quality import psnr_of
 from lift3d.scenes.catalog import read_scene
 from lift3d.synthetic.objects import EVALUATION_SEEDS, FIRST_EVALUATION_SEED
-from lift3d.synthetic.photographs import photographs
+from lift3d.synthetic.photographs import photograph, photographs
 from lift3d.synthetic.textures import draw_tile
 
 # Families whose classes have typical hues and sizes (lift3d.synthetic.paints).
@@ -93,16 +90,8 @@ def training_photographs() -> tuple[UInt8[ndarray, "_height _width 3"], ...]:
 
 @functools.lru_cache(maxsize=1)
 def evaluation_photographs() -> tuple[UInt8[ndarray, "_height _width 3"], ...]:
-    """Return the photographs that only evaluation sees.
-
-    Raises:
-        ImageError: If scikit-image came without them.
-    """
-    found = importlib.util.find_spec("skimage.data")
-    folders = found.submodule_search_locations if found else None
-    if not folders:
-        raise ImageError("The pictures of scikit-image are missing; install it again.")
-    return tuple(_read(Path(folders[0], name)) for name in EVALUATION_PHOTOGRAPHS)
+    """Return the photographs that only evaluation sees."""
+    return tuple(photograph(name) for name in EVALUATION_PHOTOGRAPHS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -193,10 +182,3 @@ def _rendered(locations: Sequence[str], indices: Sequence[int]) -> WorldViews:
             images.append((255 * frame.image).round().to(torch.uint8))
             disparity.append(1 / frame.z_depth)
     return WorldViews(torch.stack(images), torch.stack(disparity))
-
-
-def _read(path: Path) -> UInt8[ndarray, "height width 3"]:
-    try:
-        return np.ascontiguousarray(np.asarray(imread(path))[..., :3])
-    except OSError as error:
-        raise ImageError(f"Photograph '{path}' is missing or does not decode; install scikit-image again.") from error

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lift3d.errors import ConfigError
 from lift3d.synthetic.families import build_world
+from lift3d.synthetic.materials import Paint
 from lift3d.synthetic.objects import FIRST_EVALUATION_SEED
 from lift3d.synthetic.reader import SCHEME, ProceduralReader
 
@@ -20,7 +21,7 @@ class ScenePicture:
     Attributes:
         image: sRGB in [0, 1].
         labels: Class ids of the family.
-        patterns: Which regular pattern each pixel's surface has (procedural_world.Pattern).
+        patterns: Which regular pattern each pixel's surface has (lift3d.synthetic.materials.Pattern).
         instances: Instance ids of the scene.
     """
 
@@ -86,5 +87,6 @@ def _patterns(family: str, seed: int) -> Int[Tensor, " instance"]:
     surfaces = build_world(family, seed).surfaces
     table = torch.zeros(1 + max(one.instance for one in surfaces), dtype=torch.int64)
     for one in surfaces:
-        table[one.instance] = int(one.paint.pattern)
+        if isinstance(coat := one.material.coat, Paint):
+            table[one.instance] = int(coat.pattern)
     return table
