@@ -161,7 +161,7 @@ def draw_line(spot: Spot, lifted: LiftedScene, path: Path) -> None:
     pictures = lifted.pictures(spot.target.id)
     source = next(name for name, places in spot.taps().items() if places)
     plain = lifted.plain(source)
-    features = None if plain is None else lifted.pca.picture(plain.lifted[0].features.values)
+    features = None if plain is None else lifted.colours.pca.picture(plain.lifted[0].features.values)
     grid = spot.proposal.grid
     depth = (spot.proposal.probability * spot.proposal.z_depth).sum(1).reshape(grid.rows, grid.cols)
     figure = _figure(9.0, 5.0)
@@ -171,7 +171,10 @@ def draw_line(spot: Spot, lifted: LiftedScene, path: Path) -> None:
         (features, "2 · encode: features"),
         (heat_picture(-depth), "3 · propose: where surfaces are"),
         (_picture(spot.frames[source]), "4 · weights: which samples count"),
-        (lifted.pca.picture(lifted.view(spot.target.id).lifted[0].features.values), "5 · blend: lifted features"),
+        (
+            lifted.colours.pca.picture(lifted.view(spot.target.id).lifted[0].features.values),
+            "5 · blend: lifted features",
+        ),
         (pictures["lifted"], "6 · decode: the answer"),
     ]
     for axis, (picture, title) in zip(axes, shown, strict=True):

@@ -3,7 +3,8 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -20,11 +21,11 @@ from lift3d.pipeline.inputs import Report
 from lift3d.report.scenes import ReportExtent
 from lift3d.report.write import write_report
 from lift3d.results.contact_sheet import draw_contact_sheet
+from lift3d.results.lifted_scene import LiftedScene, lifted_of
 from lift3d.results.tables import LEGEND, closing_table, headline_means
 from lift3d.runs.driver import OnScene, run_serially
 from lift3d.runs.progress import RunProgress
-from lift3d.runs.table import run_table, unique_names
-from lift3d.scenes.catalog import read_scene
+from lift3d.runs.table import run_table
 from lift3d.storage import layout
 from lift3d.storage.location import Store, open_store
 from lift3d.tables.rendering import to_markdown, to_terminal
@@ -224,32 +225,25 @@ def _outcome(recipe: Recipe, store: Store, records: list[SceneRecord]) -> Outcom
     table = run_table(store, recipe.run_id)
     folder = layout.run_path(recipe.run_id)
     store.write_bytes(f"{folder}/scores.parquet", table.to_parquet())
-    sheets = [
-        path for record, name in _first_lifted(records) for path in _sheets(recipe, store, replace(record, scene=name))
-    ]
+    sheets = _sheets(store, lifted_of(store, recipe, records))
     places = {"store": store.url, "table": store.url_of(f"{folder}/scores.parquet")}
     if sheets:
         places["sheets"] = store.url_of(f"{folder}/contact_sheets")
     return Outcome(recipe, store, records, table, places, sheets)
 
 
-def _first_lifted(records: list[SceneRecord]) -> list[tuple[SceneRecord, str]]:
-    """Return the scenes that get sheets, with their names: people look at some, not at thousands."""
-    named = zip(records, unique_names(records), strict=True)
-    return [(record, name) for record, name in named if record.is_ok][:_MOST_DRAWN]
-
-
-def _sheets(recipe: Recipe, store: Store, record: SceneRecord) -> list[str]:
-    """Draw the sheets of a scene that are not there yet and return the paths of all of them."""
+def _sheets(store: Store, lifted: list[LiftedScene]) -> list[str]:
+    """Draw the sheets that are not there yet and return the paths of all: people look at some scenes, not thousands."""
     paths = []
-    scene = None
-    # By the names of the products: an operator may spell its name in another way than the recipe.
-    for operator in record.operators:
-        path = f"{layout.run_path(recipe.run_id)}/contact_sheets/{slug(record.scene)}-{slug(operator)}.png"
-        if record.computed or not store.exists(path):
-            scene = scene or read_scene(record.location)
+    shown = list(dict.fromkeys(one.name for one in lifted))[:_MOST_DRAWN]
+    for (name, operator), lifters in groupby(lifted, key=lambda one: (one.name, one.operator)):
+        if name not in shown:
+            break
+        of_one = list(lifters)
+        path = f"{layout.run_path(of_one[0].recipe.run_id)}/contact_sheets/{slug(name)}-{slug(operator)}.png"
+        if of_one[0].record.computed or not store.exists(path):
             try:
-                store.write_bytes(path, draw_contact_sheet(scene, recipe, record, operator, store))
+                store.write_bytes(path, draw_contact_sheet(of_one))
             except DamagedProductError:
                 continue  # the run is done and its table stands; fsck names what is damaged
         paths.append(path)

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from lift3d.domain.camera import Camera
-from lift3d.domain.features import FeatureMap
+from lift3d.domain.features import FeatureGrid, FeatureMap
 from lift3d.domain.keys import ViewId
 from lift3d.errors import ContractError, ShapeError
 
@@ -53,6 +53,31 @@ class Prediction:
             )
         if (self.kind == "labels") == self.values.dtype.is_floating_point:
             raise ContractError(f"A prediction of kind '{self.kind}' has values of dtype {self.values.dtype}.")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LiftedDepth:
+    """How far the surfaces of a lifted view are, without its features.
+
+    Attributes:
+        target: The view.
+        camera: At the size it was lifted at.
+        grid: Of the cells.
+        coverage: Share of the ray's probability that some source sees.
+        z_depth: Expected z-depth; NaN where nothing is seen.
+    """
+
+    target: ViewId
+    camera: Camera
+    grid: FeatureGrid
+    coverage: Float[Tensor, "row col"]
+    z_depth: Float[Tensor, "row col"]
+
+    @classmethod
+    def of(cls, view: "LiftedView") -> "LiftedDepth":
+        """Return that of the cut with the most cells: its depth is the sharpest."""
+        finest = max(view.lifted, key=lambda one: one.features.grid.cell_count)
+        return cls(view.target, view.camera, finest.features.grid, finest.coverage, finest.z_depth)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.features import FeatureGrid, FeatureMap
-from lift3d.domain.lifted import LiftedFeatures, LiftedView, Prediction
+from lift3d.domain.keys import ViewId
+from lift3d.domain.lifted import LiftedDepth, LiftedFeatures, LiftedView, Prediction
 from lift3d.domain.scene import Tracks
 from lift3d.storage.location import Store
 from lift3d.storage.products import open_product, to_half, write_product
@@ -90,6 +91,29 @@ def read_lifted_part(store: Store, path: str) -> tuple[LiftedView, ...]:
     arrays = {name: product.array(name) for name in product.names if name != "view"}
     kind = product.attrs["prediction_kind"]
     return tuple(_lifted_view(index, described, arrays, kind) for index, described in enumerate(product.attrs["views"]))
+
+
+def read_lifted_grids(store: Store, path: str) -> dict[ViewId, tuple[FeatureGrid, ...]]:
+    """Return the grids of each target of a part, cut by cut, without reading arrays."""
+    views = open_product(store, path).attrs["views"]
+    return {view["id"]: tuple(FeatureGrid(**grid) for grid in view["grids"]) for view in views}
+
+
+def read_lifted_depths(store: Store, path: str) -> tuple[LiftedDepth, ...]:
+    """Read cameras and depths of a part, those of the cut with the most cells, and no features."""
+    product = open_product(store, path)
+    found = []
+    arrays: dict[str, NDArray[Any]] = {}
+    for index, described in enumerate(product.attrs["views"]):
+        grids = [FeatureGrid(**grid) for grid in described["grids"]]
+        cut = max(range(len(grids)), key=lambda one: grids[one].cell_count)
+        names = (f"coverage_{cut}", f"z_depth_{cut}", "K", "w2c")
+        arrays |= {name: product.array(name) for name in names if name not in arrays}
+        window = (slice(grids[cut].rows), slice(grids[cut].cols))
+        coverage, z_depth, K, w2c = (_tensor(arrays[name][index]) for name in names)
+        camera = Camera(K, w2c, ImageSize(*described["image"]))
+        found.append(LiftedDepth(described["id"], camera, grids[cut], coverage[window], z_depth[window]))
+    return tuple(found)
 
 
 def read_skipped(store: Store, path: str) -> list[tuple[str, str]]:

@@ -5,18 +5,19 @@ Letters: p is a point that a view looks at, on its optical axis at the median de
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float
 
-from lift3d.domain.records import RAW2D, SceneRecord
+from lift3d.domain.lifted import LiftedDepth
+from lift3d.domain.records import RAW2D
 from lift3d.errors import DamagedProductError, ProductMissingError
-from lift3d.storage.location import Store
-from lift3d.storage.products import open_product
+from lift3d.report.failures import ScoredPair
+from lift3d.results.lifted_scene import LiftedScene
 from lift3d.tables.rendering import Cell, Column, Row, Table
 
 # Degrees. Fine where most pairs lie; the last one is open. The 15 and 45 are borders of the score table's ranges.
@@ -24,6 +25,8 @@ _BORDERS_DEG = (0.0, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 180.0)
 _WIDTH, _HEIGHT = 320.0, 170.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 10.0, 10.0, 34.0
 _MOST_DEG = 60.0
+# Families of figures of two views, by what their names start with; the first that there is is drawn.
+PAIR_FAMILIES = ("warp_error", "depth_cross", "direction_cross")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,29 +102,25 @@ class AngleChart:
         return Table(("lifter", "angles"), (Column("pairs"), Column("mean", self.family)), tuple(rows))
 
 
-class CameraPlaces:
+class TargetCameras:
     """Where the target cameras of a scene stand, and how far away is what they look at."""
 
-    def __init__(self, store: Store, record: SceneRecord) -> None:
+    def __init__(self, lifted: Iterable[LiftedScene]) -> None:
+        """Read what the operators and lifters of a scene know; one that knows a depth is as good as another."""
         self._w2c: dict[str, Float[np.ndarray, "4 4"]] = {}
         self._depth: dict[str, float] = {}
-        # The plain answer has no depth; of lifters, the first that knows it is as good as any.
-        for product in sorted(record.lifted, key=lambda one: one.is_plain):
-            for path in product.parts:
-                with suppress(ProductMissingError, DamagedProductError):
-                    self._read(store, path)  # what one product cannot tell, the next one does
+        for one in lifted:
+            # What one product cannot tell, the next one does.
+            with suppress(ProductMissingError, DamagedProductError):
+                if not {*one.targets} <= self._depth.keys():
+                    self._read(one.depths())
 
-    def _read(self, store: Store, path: str) -> None:
-        product = open_product(store, path)
-        names = [view["id"] for view in product.attrs["views"]]
-        if all(name in self._depth for name in names):
-            return
-        depths = product.array("z_depth_0")
-        for name, w2c, z_depth in zip(names, product.array("w2c"), depths, strict=True):
-            self._w2c[name] = w2c
-            known = z_depth[np.isfinite(z_depth)]
+    def _read(self, depths: Iterable[LiftedDepth]) -> None:
+        for depth in depths:
+            self._w2c[depth.target] = depth.camera.w2c.numpy()
+            known = depth.z_depth[torch.isfinite(depth.z_depth)].numpy()
             if known.size:
-                self._depth.setdefault(name, float(np.median(known)))
+                self._depth.setdefault(depth.target, float(np.median(known)))
 
     def angle_deg(self, a: str, b: str) -> float:
         """Return the angle between the rays to both cameras, mean over what either looks at; NaN if unknown."""
@@ -139,19 +138,19 @@ class CameraPlaces:
         return sum(angles) / len(angles)
 
 
-def angle_chart(family: str, rows: Sequence[Mapping[str, Any]], places: CameraPlaces) -> AngleChart | None:
-    """Return the drawing of some pairs; None if no angle is known.
+def angle_chart(pairs: Sequence[ScoredPair], cameras: TargetCameras) -> AngleChart | None:
+    """Return the drawing of the first family of figures that some pairs have; None if no angle is known.
 
     Args:
-        family: What is drawn.
-        rows: Rows of the table with two views.
-        places: Where the cameras stand.
+        pairs: Figures of two views, of one operator in one scene.
+        cameras: Of the scene.
     """
+    family = next((one for one in PAIR_FAMILIES if any(pair.metric.startswith(one) for pair in pairs)), "")
     by_lifter: dict[str, list[tuple[float, float]]] = {}
-    for row in rows:
-        angle = places.angle_deg(row["target"], row["other"])
+    for pair in pairs:
+        angle = cameras.angle_deg(pair.target, pair.other) if pair.metric.startswith(family) else math.nan
         if math.isfinite(angle):
-            by_lifter.setdefault(row["lifter"], []).append((angle, float(row["value"])))
+            by_lifter.setdefault(pair.lifter, []).append((angle, pair.value))
     bins = {lifter: _binned(pairs) for lifter, pairs in by_lifter.items()}
     drawn = [one for found in bins.values() for one in found]
     if not drawn:

@@ -6,7 +6,6 @@ Gathered part by part of the table, so that memory is that of what is shown and 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from lift3d.domain.records import RAW2D
 from lift3d.metrics.catalog import build_metrics
@@ -19,8 +18,6 @@ from lift3d.tables.schema import DataFrame, ScoreTable
 SHOWN = 20
 # Of each operator and metric, before the metric that is shown is known.
 WORST = 8
-# Families of figures of two views, by what their names start with; the first that a scene has is drawn.
-PAIR_FAMILIES = ("warp_error", "depth_cross", "direction_cross")
 
 
 @dataclass(slots=True)
@@ -51,6 +48,17 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
+class ScoredPair:
+    """A figure of two views."""
+
+    lifter: str
+    metric: str
+    target: str
+    other: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
 class _View:
     scene: str
     target: str
@@ -62,11 +70,11 @@ class Failures:
     """What is gathered from the table of a run.
 
     Attributes:
-        pairs: Rows of figures of two views, of the scenes that are drawn.
+        pairs: Figures of two views, of the scenes that are drawn, by scene and operator.
     """
 
     def __init__(self, drawn: Collection[str]) -> None:
-        self.pairs: list[dict[str, Any]] = []
+        self.pairs: dict[tuple[str, str], list[ScoredPair]] = {}
         self._listed = {
             "usable_scene": Listed("Scenes that failed", ("scene", "reason")),
             "usable_lifter": Listed("Lifters that could not run", ("scene", "operator × lifter", "reason")),
@@ -90,7 +98,9 @@ class Failures:
         found = frame[frame["outcome"] == "ok"]
         self._add_worst(found[(found["lifter"] != RAW2D) & found["metric"].isin([*self._sides])])
         is_pair = (found["other"] != "") & found["scene"].isin([*self._drawn])
-        self.pairs += found[is_pair].to_dict("records")
+        for one in found[is_pair].to_dict("records"):
+            pair = ScoredPair(one["lifter"], one["metric"], one["target"], one["other"], float(one["value"]))
+            self.pairs.setdefault((one["scene"], one["operator"]), []).append(pair)
 
     @property
     def listed(self) -> list[Listed]:
@@ -119,15 +129,6 @@ class Failures:
             caption = f"Worst views of {operator} × {lifter} by {HEADLINE[metric]}"
             tables.append(Table(("scene", "view"), columns, rows, caption))
         return tables
-
-    def pairs_of(self, scene: str, operator: str) -> tuple[str, list[dict[str, Any]]]:
-        """Return which family of figures of two views an operator has in a scene, and its rows."""
-        own = [one for one in self.pairs if one["scene"] == scene and one["operator"] == operator]
-        for family in PAIR_FAMILIES:
-            rows = [one for one in own if one["metric"].startswith(family)]
-            if rows:
-                return family, rows
-        return "", []
 
     def _add_missing(self, missing: DataFrame) -> None:
         for metric, listed in self._listed.items():

@@ -1,22 +1,23 @@
 """Scenes as a report shows them: pictures and a drawing for each operator, and what stands in their way."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
 
-from lift3d.config import Recipe
-from lift3d.domain.records import RAW2D, SceneRecord
+from lift3d.domain.records import SceneRecord
 from lift3d.errors import ConfigError, Lift3dError
-from lift3d.report.angles import AngleChart, CameraPlaces, angle_chart
-from lift3d.report.failures import Failures
-from lift3d.report.gallery import LifterPictures, ScenePlace, operator_pictures
-from lift3d.report.pictures import Purse
+from lift3d.report.angles import AngleChart, TargetCameras, angle_chart
+from lift3d.report.failures import ScoredPair
+from lift3d.report.gallery import LifterPictures, lifter_pictures
+from lift3d.results.lifted_scene import LiftedScene
 from lift3d.scenes.catalog import read_scene
-from lift3d.storage.location import Store
 
 # Characters of all pictures together: with the tables the page stays below 20 MB, which a phone still opens.
-PICTURE_ROOM = 15_000_000
+PICTURE_BUDGET = 15_000_000
 # Nobody looks at more of one lifter; few scenes do not make a large page.
-_LIFTER_ROOM = 1_500_000
+_LIFTER_BUDGET = 1_500_000
+# A page that shows more is scrolled past; the table has them all.
+_MOST_LIFTERS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,28 +42,28 @@ class ReportExtent:
             )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class DrawnOperator:
     """One operator in one scene.
 
     Attributes:
         operator: Its name.
-        lifters: Pictures, the recipe's last lifter first.
+        hidden: Lifters that are not drawn.
+        lifters: Pictures, the recipe's last lifter first: it is what a run is for.
         chart: Agreement over angle; None if nothing is known of it.
         trouble: Why pictures are missing; empty if they are not.
-        hidden: Lifters that are not drawn.
     """
 
     operator: str
-    lifters: tuple[LifterPictures, ...]
-    chart: AngleChart | None
-    trouble: str
     hidden: tuple[str, ...]
+    lifters: list[LifterPictures] = field(default_factory=list)
+    chart: AngleChart | None = None
+    trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class DrawnScene:
-    """One scene as it is shown."""
+    """One scene as it is shown; ``trouble`` says what of it cannot be read here."""
 
     name: str
     record: SceneRecord
@@ -71,52 +72,51 @@ class DrawnScene:
 
 
 def drawn_scenes(
-    store: Store, recipe: Recipe, chosen: Sequence[tuple[str, SceneRecord]], failures: Failures, extent: ReportExtent
+    chosen: Mapping[str, SceneRecord],
+    lifted: Iterable[LiftedScene],
+    pairs: Mapping[tuple[str, str], Sequence[ScoredPair]],
+    view_count: int,
 ) -> list[DrawnScene]:
-    """Return the scenes as they are shown.
+    """Return the scenes as they are shown, whose pictures share the page's room: what one leaves over, others have.
 
     Args:
-        store: Where the lifted views lie.
-        recipe: Of the run.
-        chosen: Names in the table, and records.
-        failures: With the rows of pairs of these scenes.
-        extent: How much is shown.
+        chosen: Scenes by their names in the table.
+        lifted: Everything that was lifted in them, lifters of an operator one after the other.
+        pairs: Figures of two views, by scene and operator.
+        view_count: Targets that are shown of each lifter.
     """
-    places = []
-    for name, record in chosen:
-        scene, trouble = None, ""
-        try:
-            scene = read_scene(record.location)
-        except Lift3dError as error:
-            trouble = f"The scene's own images cannot be read here: {error}"
-        places.append((name, ScenePlace(store, recipe, record, scene), trouble))
-    units = sum(len(place.lifters(operator)) for _, place, _ in places for operator in place.record.operators)
-    purse = Purse(PICTURE_ROOM, units, _LIFTER_ROOM)
-    return [
-        DrawnScene(name, place.record, trouble, _drawn_operators(name, place, failures, extent, purse))
-        for name, place, trouble in places
-    ]
-
-
-def _drawn_operators(
-    name: str, place: ScenePlace, failures: Failures, extent: ReportExtent, purse: Purse
-) -> tuple[DrawnOperator, ...]:
-    cameras: CameraPlaces | None = None
+    by_operator = [[*lifters] for _, lifters in groupby(lifted, key=lambda one: (one.name, one.operator))]
+    budget, to_come = PICTURE_BUDGET, sum(min(_MOST_LIFTERS, len(lifters)) for lifters in by_operator)
     found = []
-    for operator in place.record.operators:
-        pictures: list[LifterPictures] = []
-        chart, trouble = None, ""
-        try:
-            family, rows = failures.pairs_of(name, operator)
-            if rows:
-                cameras = cameras or CameraPlaces(place.store, place.record)
-                chart = angle_chart(family, rows, cameras)
-            pictures = operator_pictures(place, operator, extent.view_count, purse.share())
-        except Lift3dError as error:
-            # The table stands without pictures; fsck names everything that is damaged.
-            trouble = f"Pictures are missing: {error}"
-        purse.spend(sum(one.size for one in pictures), len(place.lifters(operator)))
-        named = [one.lifter for one in place.record.products if one.operator == operator]
-        hidden = tuple(lifter for lifter in named if lifter not in {RAW2D, *place.lifters(operator)})
-        found.append(DrawnOperator(operator, tuple(pictures), chart, trouble, hidden))
-    return tuple(found)
+    for name, record in chosen.items():
+        own = [lifters for lifters in by_operator if lifters[0].name == name]
+        cameras = TargetCameras(one for lifters in own for one in lifters)
+        operators = []
+        for lifters in own:
+            drawn = _drawn_operator(lifters, view_count, min(_LIFTER_BUDGET, budget // max(1, to_come)))
+            drawn.chart = angle_chart(pairs.get((name, drawn.operator), ()), cameras)
+            budget -= sum(one.size for one in drawn.lifters)
+            to_come -= min(_MOST_LIFTERS, len(lifters))
+            operators.append(drawn)
+        found.append(DrawnScene(name, record, _trouble(record), tuple(operators)))
+    return found
+
+
+def _drawn_operator(lifters: Sequence[LiftedScene], view_count: int, budget: int) -> DrawnOperator:
+    shown = list(reversed(lifters))[:_MOST_LIFTERS]
+    drawn = DrawnOperator(lifters[0].operator, tuple(one.lifter for one in lifters if one not in shown))
+    try:
+        colours = shown[0].colours
+        drawn.lifters = [lifter_pictures(one, colours, view_count, budget) for one in shown]
+    except Lift3dError as error:
+        # The table stands without pictures; fsck names everything that is damaged.
+        drawn.trouble = f"Pictures are missing: {error}"
+    return drawn
+
+
+def _trouble(record: SceneRecord) -> str:
+    try:
+        read_scene(record.location)
+    except Lift3dError as error:
+        return f"The scene's own images cannot be read here: {error}"
+    return ""

@@ -9,6 +9,7 @@ import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from lift3d.report.failures import Failures
 from lift3d.report.page import page
 from lift3d.report.scenes import ReportExtent, drawn_scenes
 from lift3d.results.chosen_run import choose_run
-from lift3d.results.contact_sheet import COLUMNS
+from lift3d.results.lifted_scene import lifted_of
 from lift3d.results.tables import headline_means, overall_table, scene_table
 from lift3d.runs.table import list_runs, read_run, run_parts, unique_names
 from lift3d.storage import layout
@@ -119,10 +120,9 @@ def _words(store: Store, title: str, said: str) -> bytes:
 
 def _run_content(store: Store, run_id: str, extent: ReportExtent) -> dict[str, Any]:
     recipe, records = read_run(store, run_id)
-    named = list(zip(unique_names(records), records, strict=True))
-    lifted = [(name, record) for name, record in named if record.is_ok]
-    chosen = lifted[: extent.scene_count]
-    failures = Failures([name for name, _ in chosen])
+    ok = {name: one for name, one in zip(unique_names(records), records, strict=True) if one.is_ok}
+    chosen = dict(islice(ok.items(), extent.scene_count))
+    failures = Failures(chosen)
 
     def looked_at() -> Iterator[ScoreTable]:
         for part in run_parts(store, run_id):
@@ -130,23 +130,23 @@ def _run_content(store: Store, run_id: str, extent: ReportExtent) -> dict[str, A
             yield part
 
     means = headline_means(looked_at())
-    shown = means[means["scene"].isin([name for name, _ in chosen])]
+    shown = means[means["scene"].isin([*chosen])]
     usual, other = (scene_table(shown, is_usual=one, named=("scene", "operator")) for one in (True, False))
+    lifted = [one for one in lifted_of(store, recipe, records) if one.name in chosen]
     lifters = _lifter_names(records)
     return {
         "store": store.url,
         "recipe": recipe,
         "recipe_text": _recipe_text(recipe),
         "versions": _versions(),
-        "counts": _counts(recipe, records),
+        "counts": {"lifted": len(ok), "failed": len(records) - len(ok), "to_do": len(recipe.scenes) - len(records)},
         "overall": replace(overall_table(means), caption="Means over scenes, each weighing the same"),
         "has_overall": means["scene"].nunique() > 1,
         "usual": replace(usual, caption="Means over views or pairs, by scene"),
         "other": replace(other, caption="Further means over views or pairs, by scene"),
-        "scenes": drawn_scenes(store, recipe, chosen, failures, extent),
-        "hidden_scenes": len(lifted) - len(chosen),
+        "scenes": drawn_scenes(chosen, lifted, failures.pairs, extent.view_count),
+        "hidden_scenes": len(ok) - len(chosen),
         "extent": extent,
-        "columns": COLUMNS,
         "series": {lifter: number for number, lifter in enumerate([RAW2D, *lifters])},
         "worst": failures.worst(lifters),
         "listed": failures.listed,
@@ -157,17 +157,6 @@ def _lifter_names(records: Sequence[SceneRecord]) -> list[str]:
     """Return what lifters call themselves, in the recipe's order."""
     names = [product.lifter for record in records for product in record.lifted]
     return [name for name in dict.fromkeys(names) if name != RAW2D]
-
-
-def _counts(recipe: Recipe, records: Sequence[SceneRecord]) -> dict[str, int]:
-    lifted = sum(record.is_ok for record in records)
-    failed = len(records) - lifted
-    return {
-        "wanted": len(recipe.scenes),
-        "lifted": lifted,
-        "failed": failed,
-        "to_do": len(recipe.scenes) - len(records),
-    }
 
 
 def _recipe_text(recipe: Recipe) -> str:

@@ -1,4 +1,4 @@
-"""Predictions and features as pictures: one palette and one PCA per scene, so that views can be compared by eye."""
+"""Predictions and features as pictures, in colours that one scene's views share, so that the eye can compare them."""
 
 import colorsys
 from collections.abc import Iterable
@@ -6,25 +6,30 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int, UInt8
 from matplotlib import colormaps
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lift3d.domain.features import FeatureMap
-from lift3d.domain.lifted import Prediction
+from lift3d.domain.lifted import LiftedView, Prediction
+from lift3d.pipeline.decode import filled_features
 
 Picture = NDArray[np.float32]
 
+# What stands on nothing that was seen, and what has no value.
+UNKNOWN_GREY = 0.5
 # The golden ratio's conjugate spreads hues of consecutive ids as far apart as can be.
 _HUE_STEP = 0.61803398875
 _PCA_CELLS = 20000
-_UNKNOWN_GREY = 0.5
+# A range that reaches the few values that lie far out leaves the others one colour.
+_RANGE_SHARES = (0.01, 0.99)
+# Blue to red, as everybody reads heat; 256 colours, and the grey of what is missing.
+_SIMILARITY, _SIMILARITY_GREY = "turbo", 170
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScenePca:
-    """Three directions of most variance over all plain 2D features of a scene, with fixed signs and range.
+    """Three directions of most variance over features of a scene, with fixed signs and range.
 
     A PCA per image would flicker from view to view and look like inconsistency.
     """
@@ -35,10 +40,9 @@ class ScenePca:
     high: Float[Tensor, "3"]
 
     @classmethod
-    def of(cls, maps: Iterable[FeatureMap], map_count: int) -> "ScenePca":
-        """Fit on an even subset of about 20,000 cells of all maps, which are looked at one after the other."""
-        steps = ((one, max(1, one.grid.cell_count * map_count // _PCA_CELLS)) for one in maps)
-        cells = torch.cat([one.values.flatten(1)[:, ::step].T.double() for one, step in steps])
+    def of(cls, cells: Float[Tensor, "cell channel"]) -> "ScenePca":
+        """Fit on features of some cells."""
+        cells = cells.double()
         mean = cells.mean(0)
         _, _, right = torch.linalg.svd(cells - mean, full_matrices=False)
         directions = torch.zeros(cells.shape[1], 3, dtype=torch.float64)
@@ -48,32 +52,60 @@ class ScenePca:
         largest = directions.gather(0, directions.abs().argmax(0, keepdim=True))
         directions = directions * torch.where(largest < 0, -1.0, 1.0)
         projected = (cells - mean) @ directions
-        low, high = (torch.quantile(projected, share, dim=0) for share in (0.01, 0.99))
+        low, high = (torch.quantile(projected, share, dim=0) for share in _RANGE_SHARES)
         return cls(mean, directions, low, torch.maximum(high, low + 1e-9))
 
     def picture(self, values: Float[Tensor, "channel row col"]) -> Picture:
         """Return features as RGB; missing cells grey."""
         cells = values.flatten(1).T.double()
         colour = ((cells - self.mean) @ self.directions - self.low) / (self.high - self.low)
-        colour = torch.where(torch.isfinite(colour), colour.clamp(0, 1), _UNKNOWN_GREY)
+        colour = torch.where(torch.isfinite(colour), colour.clamp(0, 1), UNKNOWN_GREY)
         return colour.reshape(*values.shape[1:], 3).float().numpy()
 
 
-def prediction_picture(prediction: Prediction, pca: ScenePca) -> Picture:
-    """Return a prediction as RGB."""
-    values = prediction.values
-    if prediction.kind == "labels":
-        return label_picture(values)
-    if prediction.kind == "image":
-        return values.clamp(0, 1).permute(1, 2, 0).float().numpy()
-    if prediction.kind == "scalar":
-        return heat_picture(values)
-    if prediction.kind == "masks":
-        return label_picture(values.argmax(0))
-    if len(values) != len(pca.mean):
-        # An embedding that the decoder made of other channels: the scene's PCA does not know them.
-        return heat_picture(values.norm(dim=0))
-    return pca.picture(values)
+@dataclass(frozen=True, slots=True, eq=False)
+class SceneColours:
+    """Colours of one operator in one scene: one basis, one palette, one range of values, for all views.
+
+    Attributes:
+        pca: Basis of the features.
+        limits: Range of what is drawn as heat.
+    """
+
+    pca: ScenePca
+    limits: tuple[float, float]
+
+    @classmethod
+    def of(cls, views: Iterable[LiftedView], count: int) -> "SceneColours":
+        """Fit on about 20,000 cells of ``count`` views, which are looked at one after the other."""
+        cells, ends = [], []
+        for view in views:
+            features = filled_features(view.lifted)[0]
+            step = max(1, features.grid.cell_count * count // _PCA_CELLS)
+            cells.append(features.values.flatten(1)[:, ::step].T)
+            if view.prediction.kind in ("scalar", "embedding"):
+                strength = _strength(view.prediction).numpy()
+                known = strength[np.isfinite(strength)]
+                ends += [np.quantile(known, _RANGE_SHARES)] if known.size else []
+        low, high = np.stack(ends).T if ends else ([0.0], [1.0])
+        return cls(ScenePca.of(torch.cat(cells)), (float(min(low)), float(max(high))))
+
+    def picture(self, prediction: Prediction) -> Picture:
+        """Return a prediction as RGB at its own size, grey where it stands on nothing that was seen."""
+        values, kind = prediction.values, prediction.kind
+        if kind == "labels":
+            picture = label_picture(values)
+        elif kind == "masks":
+            picture = label_picture(values.argmax(0))
+        elif kind == "image":
+            picture = values.clamp(0, 1).permute(1, 2, 0).float().numpy()
+        elif kind == "scalar" or len(values) != len(self.pca.mean):
+            # Also an embedding that the decoder made of other channels: the scene's PCA does not know them.
+            picture = heat_picture(_strength(prediction), self.limits)
+        else:
+            picture = self.pca.picture(values)
+        seen: Picture = np.where(prediction.is_valid.numpy()[..., None], picture, np.float32(UNKNOWN_GREY))
+        return seen
 
 
 def difference_picture(plain: Prediction, lifted: Prediction) -> Picture:
@@ -87,17 +119,14 @@ def difference_picture(plain: Prediction, lifted: Prediction) -> Picture:
         difference = (a - b).abs() / (a.abs().max() + 1e-9)
     else:
         difference = 4 * (1 - torch.nn.functional.cosine_similarity(a, b, dim=0))
-    return heat_picture(difference.clamp(0, 1), (0.0, 1.0))
+    return heat_picture(difference.clamp(0, 1))
 
 
-def heat_picture(values: Float[Tensor, "row col"], limits: tuple[float, float] | None = None) -> Picture:
+def heat_picture(values: Float[Tensor, "row col"], limits: tuple[float, float] = (0.0, 1.0)) -> Picture:
     """Return a scalar map in colours; missing values grey."""
-    known = torch.isfinite(values)
-    finite = values[known]
-    low, high = limits or ((float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0))
-    scaled = ((values - low) / max(high - low, 1e-9)).clamp(0, 1).nan_to_num(0.0)
+    scaled = ((values - limits[0]) / max(limits[1] - limits[0], 1e-9)).clamp(0, 1).nan_to_num(0.0)
     picture: Picture = colormaps["magma"](scaled.numpy())[..., :3].astype(np.float32)
-    picture[~known.numpy()] = _UNKNOWN_GREY
+    picture[~torch.isfinite(values).numpy()] = UNKNOWN_GREY
     return picture
 
 
@@ -109,7 +138,30 @@ def label_picture(labels: Tensor) -> Picture:
     return picture
 
 
+def similarity_levels(values: Float[Tensor, " value"], limits: tuple[float, float]) -> Int[Tensor, " value"]:
+    """Return the row of ``similarity_table`` for each value; missing ones have the last."""
+    scaled = (values - limits[0]).mul_(255 / (limits[1] - limits[0])).clamp_(0, 255).round_()
+    return scaled.nan_to_num_(nan=256).to(torch.int32)
+
+
+def similarity_table() -> UInt8[Tensor, "257 3"]:
+    """Return the colours from unlike to alike, and grey for what is missing."""
+    scale = to_bytes(colormaps[_SIMILARITY](np.linspace(0, 1, 256))[:, :3].astype(np.float32))
+    return torch.from_numpy(np.concatenate([scale, np.full((1, 3), _SIMILARITY_GREY, np.uint8)]))
+
+
+def to_bytes(picture: Picture) -> NDArray[np.uint8]:
+    """Return colours in [0, 1] with 8 bits; missing ones grey."""
+    pixels: NDArray[np.uint8] = np.round(255 * np.clip(np.nan_to_num(picture, nan=UNKNOWN_GREY), 0, 1)).astype(np.uint8)
+    return pixels
+
+
 def _label_colour(label: int) -> tuple[float, float, float]:
     if label < 0:
-        return (_UNKNOWN_GREY,) * 3
+        return (UNKNOWN_GREY,) * 3
     return colorsys.hsv_to_rgb((label * _HUE_STEP) % 1.0, 0.65, 0.95 - 0.25 * (label % 3) / 2)
+
+
+def _strength(prediction: Prediction) -> Float[Tensor, "row col"]:
+    """Return scalars as they are, and how long the vectors of an embedding are."""
+    return prediction.values if prediction.kind == "scalar" else prediction.values.norm(dim=0)

@@ -1,23 +1,22 @@
 """The answers of one operator in one scene, lifted by one lifter, as an object that draws and converts."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Shaped
 
 from lift3d.config import Recipe
-from lift3d.domain.lifted import LiftedView
+from lift3d.domain.lifted import LiftedDepth, LiftedView
 from lift3d.domain.records import RAW2D, SceneRecord
 from lift3d.domain.scene import Scene
 from lift3d.errors import Lift3dError, ProductMissingError, UnknownNameError
-from lift3d.pipeline.decode import filled_features
-from lift3d.pipeline.products import read_lifted_part
+from lift3d.pipeline.products import read_lifted_depths, read_lifted_grids, read_lifted_part
 from lift3d.results.chosen_run import choose_run
-from lift3d.results.colours import Picture, ScenePca, difference_picture, heat_picture, prediction_picture
-from lift3d.results.contact_sheet import COLUMNS, Sheet, draw_rows
+from lift3d.results.colours import Picture, SceneColours, difference_picture, heat_picture
+from lift3d.results.pictures import PictureRow, Sheet, draw_rows
 from lift3d.runs.driver import named_scene
 from lift3d.runs.table import read_run, run_table, unique_names
 from lift3d.scenes.catalog import read_scene
@@ -51,20 +50,30 @@ class LiftedScene:
     name: str
     operator: str
     lifter: str
+    # Shared by all of one record: to read a capture takes seconds.
+    _scenes: dict[str, Scene] = field(default_factory=dict, repr=False)
 
     @cached_property
     def targets(self) -> tuple[str, ...]:
         """Ids of the views that were lifted, in the order of the camera path."""
         return tuple(self._parts)
 
-    @cached_property
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """Targets that have a plain 2D answer, too; all where none has one, as along novel cameras."""
+        return tuple(target for target in self.targets if not self._plain_parts or target in self._plain_parts)
+
+    @property
     def scene(self) -> Scene:
         """The scene itself: cameras, and images where they can still be read.
 
         Raises:
             Lift3dError: If the capture is not where it was.
         """
-        return named_scene(read_scene(self.record.location), self.record.location, self.recipe)
+        location = self.record.location
+        if location not in self._scenes:
+            self._scenes[location] = named_scene(read_scene(location), location, self.recipe)
+        return self._scenes[location]
 
     def view(self, target: str) -> LiftedView:
         """Return one lifted view.
@@ -81,6 +90,18 @@ class LiftedScene:
     def views(self) -> Iterator[LiftedView]:
         """Yield all lifted views, one stored part in memory at a time."""
         return (self.view(target) for target in self.targets)
+
+    def depths(self) -> Iterator[LiftedDepth]:
+        """Yield cameras and depths of all lifted views; of features nothing is read."""
+        parts = self.record.parts(self.operator, self.lifter)
+        return (depth for path in parts for depth in read_lifted_depths(self.store, path))
+
+    @property
+    def cell_count(self) -> int:
+        """Cells of the finest grid of the first view, from attributes alone."""
+        first = self.record.parts(self.operator, self.lifter)[0]
+        grids = next(iter(read_lifted_grids(self.store, first).values()))
+        return max(grid.cell_count for grid in grids)
 
     def features(self, target: str, cut: int = 0) -> Float[np.ndarray, "channel row col"]:
         """Return lifted features; NaN where nothing was seen."""
@@ -125,13 +146,31 @@ class LiftedScene:
         known = lines[lines["lifter"].isin([self.lifter, RAW2D])]
         return known.dropna(axis="columns", how="all").reset_index(drop=True)
 
-    def pictures(self, target: str) -> dict[str, Picture | None]:
-        """Return what can be drawn of a view by COLUMNS: (height, width, 3) in [0, 1]; None where there is none."""
+    def pictures(self, target: str, colours: SceneColours | None = None) -> PictureRow:
+        """Return what can be drawn of a view: (height, width, 3) in [0, 1] for each of COLUMNS, or None.
+
+        Args:
+            target: The view.
+            colours: Those of another lifted scene, to compare with it; its own if None.
+        """
+        used = colours or self.colours
         lifted, plain = self.view(target), self.plain(target)
-        answer = None if plain is None else prediction_picture(plain.prediction, self.pca)
-        difference = None if plain is None else difference_picture(plain.prediction, lifted.prediction)
-        picture, coverage = prediction_picture(lifted.prediction, self.pca), heat_picture(_coverage(lifted), (0.0, 1.0))
-        return dict(zip(COLUMNS, (self._image(target), answer, picture, difference, coverage), strict=True))
+        return {
+            "image": self.image(target),
+            "2D": None if plain is None else used.picture(plain.prediction),
+            "lifted": used.picture(lifted.prediction),
+            "difference": None if plain is None else difference_picture(plain.prediction, lifted.prediction),
+            "coverage": heat_picture(lifted.lifted[0].coverage),
+        }
+
+    def image(self, target: str) -> Picture | None:
+        """Return the photograph at the height of the run; None for a novel camera, and if the capture has gone."""
+        try:
+            frame = self.scene.view(target).load(self.recipe.image_height)
+        except Lift3dError:
+            return None
+        picture: Picture = frame.image.permute(1, 2, 0).numpy()
+        return picture
 
     def show(self, target: str | None = None) -> Sheet:
         """Return a figure: image | 2D | lifted | difference | coverage. Notebooks show it, ``savefig`` writes it.
@@ -140,17 +179,13 @@ class LiftedScene:
             target: The view; the middle one if None.
         """
         name = self.targets[len(self.targets) // 2] if target is None else target
-        pictures = self.pictures(name)
-        return draw_rows(
-            f"{self.name} · {self.operator} · {self.lifter}", [(name, [pictures[column] for column in COLUMNS])]
-        )
+        return draw_rows(f"{self.name} · {self.operator} · {self.lifter}", [(name, self.pictures(name))])
 
     @cached_property
-    def pca(self) -> ScenePca:
-        """Colours of features: one basis for all views, fitted on the plain answers where there are some."""
+    def colours(self) -> SceneColours:
+        """Colours for all views, fitted on the plain answers where there are some."""
         reads = self._plain_parts or self._parts
-        maps = (filled_features(self._read(reads, target).lifted)[0] for target in reads)
-        return ScenePca.of(maps, len(reads))
+        return SceneColours.of((self._read(reads, target) for target in reads), len(reads))
 
     def __repr__(self) -> str:
         """Return one line."""
@@ -173,7 +208,7 @@ class LiftedScene:
     def _parts_of(self, lifter: str) -> dict[str, str]:
         """Return the stored part of each target."""
         parts = self.record.parts(self.operator, lifter)
-        return {view["id"]: path for path in parts for view in open_product(self.store, path).attrs["views"]}
+        return {target: path for path in parts for target in read_lifted_grids(self.store, path)}
 
     def _read(self, parts: Mapping[str, str], target: str) -> LiftedView:
         if target not in parts:
@@ -186,14 +221,6 @@ class LiftedScene:
                 del self._held[old]
             self._held[path] = {view.target: view for view in read_lifted_part(self.store, path)}
         return self._held[path][target]
-
-    def _image(self, target: str) -> Picture | None:
-        try:
-            frame = self.scene.view(target).load(self.recipe.image_height)
-        except Lift3dError:
-            return None  # a novel camera, or the capture has gone since; what the store holds is shown all the same
-        picture: Picture = frame.image.permute(1, 2, 0).numpy()
-        return picture
 
 
 def lifted_scenes(store: Store | str, run_id: str | None = None) -> list[LiftedScene]:
@@ -208,12 +235,16 @@ def lifted_scenes(store: Store | str, run_id: str | None = None) -> list[LiftedS
         ProductMissingError: If it has no such run, or none.
     """
     opened = open_store(store) if isinstance(store, str) else store
-    recipe, records = read_run(opened, choose_run(opened, run_id))
-    return [
-        LiftedScene(opened, recipe, record, name, operator, lifter)
-        for name, record in zip(unique_names(records), records, strict=True)
-        for operator, lifter in record.pairs
-    ]
+    return lifted_of(opened, *read_run(opened, choose_run(opened, run_id)))
+
+
+def lifted_of(store: Store, recipe: Recipe, records: Sequence[SceneRecord]) -> list[LiftedScene]:
+    """Return everything that the records of a run name: scenes in their order, their operators, their lifters."""
+    found = []
+    for name, record in zip(unique_names(records), records, strict=True):
+        shared: dict[str, Scene] = {}
+        found += [LiftedScene(store, recipe, record, name, *pair, shared) for pair in record.pairs]
+    return found
 
 
 def open_lifted(
@@ -265,7 +296,3 @@ class Choice:
     def open(self, store: Store | str) -> LiftedScene:
         """Return the lifted scene, see ``open_lifted``."""
         return open_lifted(store, self.scene, self.operator, self.lifter, self.run_id)
-
-
-def _coverage(view: LiftedView) -> Any:
-    return view.lifted[0].coverage

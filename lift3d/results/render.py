@@ -15,10 +15,9 @@ from jaxtyping import UInt8
 from lift3d.domain.camera import ImageSize
 from lift3d.domain.lifted import LiftedView, Prediction
 from lift3d.errors import ConfigError
-from lift3d.results.colours import Picture
+from lift3d.results.colours import UNKNOWN_GREY, Picture, SceneColours
 from lift3d.results.lifted_scene import Choice, LiftedScene
 from lift3d.results.render_path import PathLift, lift_along_path
-from lift3d.results.steady_pictures import HOLE_GREY, SteadyPictures
 from lift3d.results.video_file import make_folder_of, write_video
 from lift3d.storage.location import Store
 
@@ -127,13 +126,13 @@ class _Panel:
     Attributes:
         caption: What it is.
         scene: Whose views it shows.
-        pictures: In which colours.
+        colours: In which colours.
         is_plain: Whether it shows the plain 2D answers.
     """
 
     caption: str
     scene: LiftedScene
-    pictures: SteadyPictures
+    colours: SceneColours
     is_plain: bool = False
 
     def view(self, target: str) -> LiftedView | None:
@@ -166,20 +165,19 @@ class _Show:
 
 
 def _along_targets(base: LiftedScene) -> _Show:
-    colours = SteadyPictures(base)
-    lifted = _Panel("lifted", base, colours)
+    lifted = _Panel("lifted", base, base.colours)
     # Novel cameras of a run have no 2D answer to stand beside.
-    has_plain = any(base.plain(target) is not None for target in base.targets[:1])
-    panels = (_Panel("2D", base, colours, is_plain=True), lifted) if has_plain else (lifted,)
+    has_plain = base.plain(base.targets[0]) is not None
+    panels = (_Panel("2D", base, base.colours, is_plain=True), lifted) if has_plain else (lifted,)
     return _Show(panels, base.targets, "nothing, all was lifted already")
 
 
 def _along_path(base: LiftedScene, path: PathLift) -> _Show:
-    answers = _Panel("lifted", path.answers, SteadyPictures(base))
+    answers = _Panel("lifted", path.answers, base.colours)
     computed = ", ".join(f"{count} {kind}" for kind, count in sorted(path.computed.items()))
     panels: tuple[_Panel, ...] = (answers,)
     if path.pictures is not None:
-        panels = (_Panel("picture", path.pictures, SteadyPictures(path.pictures)), answers)
+        panels = (_Panel("picture", path.pictures, path.pictures.colours), answers)
     return _Show(panels, path.targets, computed or "nothing, all was committed")
 
 
@@ -193,10 +191,10 @@ def _panel_size(view: LiftedView) -> ImageSize:
 
 def _drawn(panel: _Panel, target: str, size: ImageSize) -> Frame:
     """Return a panel's picture in the middle of its place, as large as fits; grey around it, or all of it."""
-    place = np.full((size.height, size.width, 3), HOLE_GREY, np.float32)
+    place = np.full((size.height, size.width, 3), UNKNOWN_GREY, np.float32)
     view = panel.view(target)
     if view is not None:
-        fitted = _fitted(panel.pictures.of(view.prediction), view, size)
+        fitted = _fitted(panel.colours.picture(view.prediction), view, size)
         top, left = (size.height - fitted.shape[0]) // 2, (size.width - fitted.shape[1]) // 2
         place[top : top + fitted.shape[0], left : left + fitted.shape[1]] = fitted
     return (place.clip(0, 1) * 255 + 0.5).astype(np.uint8)

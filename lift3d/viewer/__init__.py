@@ -1,1 +1,1 @@
-"""What ``lift3d view`` shows: pure computations (cloud, places, answers, looks, stage) and the page that draws them."""
+"""What ``lift3d view`` shows: pure computations on a viewed scene, and the page that draws them."""

@@ -67,7 +67,7 @@ class RunningViewer:
     def to_text(self) -> str:
         """Say where and what it shows, and how to see it from elsewhere."""
         one, viewed = self.session.current, self.session.viewed
-        counts = f"{len(viewed.places)} cameras, {len(viewed.cloud.points):,} points"
+        counts = f"{len(viewed.slices)} cameras, {len(viewed.cloud):,} points"
         shown = f"{one.name} · {one.operator} · {one.lifter}: {counts}"
         return (
             f"view     {self.address}\n"

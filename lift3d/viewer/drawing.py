@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from viser import transforms
 
-from lift3d.viewer.looks import Painting, ViewedScene
-from lift3d.viewer.stage import FIELD_OF_VIEW, Stage, half_extent, stage_of
+from lift3d.viewer.transform import FIELD_OF_VIEW, ViewerTransform, half_extent, viewer_transform
+from lift3d.viewer.viewed_scene import Colours, ViewedScene
 
 POINT_SIZE = 0.009
 # The first is what a browser without a graphics card draws while one waits for it.
@@ -49,7 +49,7 @@ class Drawing:
             point_shading="flat",
             precision="float32",
         )
-        self.stage: Stage | None = None
+        self.to_page: ViewerTransform | None = None
         # Which points of the cloud are drawn, and where they are in the page.
         self.drawn = torch.zeros(0, dtype=torch.int64)
         self.points = torch.zeros(0, 3, dtype=torch.float64)
@@ -57,37 +57,37 @@ class Drawing:
         self._frustums: list[viser.CameraFrustumHandle] = []
         self._is_shown, self._through = True, -1
 
-    def show(self, viewed: ViewedScene, painting: Painting, point_size: float, most: int) -> None:
+    def show(self, viewed: ViewedScene, colours: Colours, point_size: float, most: int) -> None:
         """Draw another scene, or the same with more points."""
-        stage = stage_of(viewed.cloud.points, viewed.cameras)
+        to_page = viewer_transform(viewed.cloud.xyz, viewed.cameras)
         with self._server.atomic():
             self._clear()
-            self.stage, self._through = stage, -1
-            count = len(viewed.cloud.points)
+            self.to_page, self._through = to_page, -1
+            count = len(viewed.cloud)
             # The cloud is thinned at random already, so every n-th point is as good a choice.
             self.drawn = torch.arange(0, count, max(1, math.ceil(count / most)))
-            self.points = stage.to_page(viewed.cloud.points[self.drawn])
-            self._server.scene.set_up_direction(stage.up.numpy())
-            self._place_first_look(stage)
+            self.points = to_page(viewed.cloud.xyz[self.drawn])
+            self._server.scene.set_up_direction(to_page.up.numpy())
+            self._place_first_look(to_page)
             self._cloud = self._server.scene.add_point_cloud(
                 "/cloud",
                 self.points.numpy().astype(np.float32),
-                painting.points[self.drawn].numpy(),
+                colours.points[self.drawn].numpy(),
                 point_size=point_size,
                 point_shape="circle",
                 point_shading="flat",
                 precision="float32",
             )
-            for index in range(len(viewed.places)):
-                self._frustums.append(self._frustum(viewed, painting, index, stage))
+            for index in range(len(viewed.slices)):
+                self._frustums.append(self._frustum(viewed, colours, index, to_page))
 
-    def paint_cloud(self, painting: Painting) -> None:
+    def colour_cloud(self, colours: Colours) -> None:
         """Change the colours of the points, and send them at once."""
         if self._cloud is not None:
-            self._cloud.colors = painting.points[self.drawn].numpy()
+            self._cloud.colors = colours.points[self.drawn].numpy()
             self._server.flush()
 
-    def paint_pictures(self, viewed: ViewedScene, painting: Painting, is_wanted: Callable[[], bool]) -> None:
+    def colour_pictures(self, viewed: ViewedScene, colours: Colours, is_wanted: Callable[[], bool]) -> None:
         """Change the pictures at the cameras; stop if they are not wanted any more."""
         time.sleep(_TURN_S)
         # All in one message: browsers draw everything again for each that comes alone.
@@ -95,7 +95,7 @@ class Drawing:
             for index, frustum in enumerate(self._frustums):
                 if not is_wanted():
                     return
-                frustum.image = viewed.picture(painting.pixels, index)
+                frustum.image = viewed.picture(colours.pixels, index)
 
     def mark(self, position: Float[Tensor, "3"] | None) -> None:
         """Put the dot at a place of the page, or take it away."""
@@ -105,22 +105,22 @@ class Drawing:
 
     def look_through(self, client: viser.ClientHandle, viewed: ViewedScene, index: int) -> None:
         """Move a browser's eye into a camera, whose own picture does not stand before it from now on."""
-        if self.stage is None:
+        if self.to_page is None:
             return
-        camera = viewed.places[index].camera
+        camera = viewed.slices[index].camera
         with client.atomic():
             client.camera.wxyz = _wxyz(camera.c2w)
-            client.camera.position = self.stage.to_page(camera.center).numpy()
+            client.camera.position = self.to_page(camera.center).numpy()
             client.camera.fov = 2 * math.atan(half_extent(camera)[1])
         self._through = index
 
     def look_over(self, client: viser.ClientHandle) -> None:
         """Move a browser's eye back to where all is seen."""
-        if self.stage is None:
+        if self.to_page is None:
             return
         with client.atomic():
-            client.camera.up_direction = self.stage.up.numpy()
-            client.camera.position = self.stage.eye.numpy()
+            client.camera.up_direction = self.to_page.up.numpy()
+            client.camera.position = self.to_page.eye.numpy()
             client.camera.look_at = np.zeros(3)
             client.camera.fov = FIELD_OF_VIEW
         self._through = -1
@@ -150,16 +150,18 @@ class Drawing:
             frustum.remove()
         self._cloud, self._frustums = None, []
 
-    def _place_first_look(self, stage: Stage) -> None:
+    def _place_first_look(self, to_page: ViewerTransform) -> None:
         first = self._server.initial_camera
-        first.up, first.position, first.look_at = stage.up.numpy(), stage.eye.numpy(), np.zeros(3)
+        first.up, first.position, first.look_at = to_page.up.numpy(), to_page.eye.numpy(), np.zeros(3)
         first.fov, first.near, first.far = FIELD_OF_VIEW, 0.005, 200.0
 
-    def _frustum(self, viewed: ViewedScene, painting: Painting, index: int, stage: Stage) -> viser.CameraFrustumHandle:
-        camera = viewed.places[index].camera
+    def _frustum(
+        self, viewed: ViewedScene, colours: Colours, index: int, to_page: ViewerTransform
+    ) -> viser.CameraFrustumHandle:
+        camera = viewed.slices[index].camera
         wide, high = half_extent(camera)
         # viser gives every pyramid the same volume; this scale puts its base at our distance instead.
-        scale = stage.picture_distance * (wide * high / 3) ** (1 / 3)
+        scale = to_page.picture_distance * (wide * high / 3) ** (1 / 3)
         return self._server.scene.add_camera_frustum(
             f"/cameras/{index}",
             fov=2 * math.atan(high),
@@ -168,11 +170,11 @@ class Drawing:
             thickness=1.0,
             thickness_units="screen",
             color=_LINE_GREY,
-            image=viewed.picture(painting.pixels, index),
+            image=viewed.picture(colours.pixels, index),
             format="jpeg",
             jpeg_quality=_JPEG_QUALITY,
             wxyz=_wxyz(camera.c2w),
-            position=stage.to_page(camera.center).numpy(),
+            position=to_page(camera.center).numpy(),
             cast_shadow=False,
             receive_shadow=False,
         )

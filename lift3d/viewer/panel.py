@@ -9,7 +9,7 @@ import viser
 from lift3d.results.lifted_scene import LiftedScene
 from lift3d.viewer import texts
 from lift3d.viewer.drawing import POINT_COUNTS, POINT_SIZE
-from lift3d.viewer.looks import Look, Picture8, ViewedScene
+from lift3d.viewer.viewed_scene import ColourMode, Picture8, ViewedScene
 from lift3d.viewer.words import can_take_words
 
 # viser's "large" panel, pixels without its margins.
@@ -96,11 +96,11 @@ class Panel:
         self.words_note.content = texts.paragraph(escape(trouble)) if trouble else ""
         self.summary.content = texts.summary(current.name, viewed, count)
 
-    def show_look(self, look: Look, words: str, limits: tuple[float, float] | None) -> None:
+    def show_mode(self, mode: ColourMode, words: str, limits: tuple[float, float] | None) -> None:
         """Say what the colours mean."""
-        self.switch.label = texts.SWITCH[look.is_lifted]
-        self.reset.disabled = not look.is_asked
-        self.meaning.content = texts.explanation(look, words, limits)
+        self.switch.label = texts.SWITCH[mode.is_lifted]
+        self.reset.disabled = not mode.is_asked
+        self.meaning.content = texts.explanation(mode, words, limits)
 
     def show_through(self, target: str, picture: Picture8 | None) -> None:
         """Show which camera is looked through, and its picture; an empty target: none."""

@@ -14,18 +14,17 @@ from lift3d.errors import Lift3dError
 from lift3d.operators.open_vocabulary import TextEncoder
 from lift3d.results.lifted_scene import LiftedScene
 from lift3d.viewer import texts
-from lift3d.viewer.cloud import pick
 from lift3d.viewer.drawing import Drawing
 from lift3d.viewer.gathering import view_scene
-from lift3d.viewer.looks import Colouring, Look, Painting, ViewedScene
 from lift3d.viewer.panel import Panel
-from lift3d.viewer.stage import picture_hit
+from lift3d.viewer.picking import pick_picture, pick_point
+from lift3d.viewer.viewed_scene import Colouring, ColourMode, Colours, ViewedScene
 from lift3d.viewer.words import can_take_words, embedded, text_encoder
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """How long the last look took on this side, in seconds.
+    """How long the last answer took on this side, in seconds.
 
     Attributes:
         cloud_s: Until the cloud's colours were computed and handed over.
@@ -47,7 +46,7 @@ class Session:
         self._words, self._encoders = "", dict[str, TextEncoder]()
         self._through = -1
         self.viewed: ViewedScene = view_scene(current, scenes)
-        self.look = Look(colouring=self.viewed.colourings[0])
+        self.mode = ColourMode(colouring=self.viewed.colourings[0])
         self.answered = Answered(0.0, 0.0)
         self.drawing = Drawing(server)
         self.panel = Panel(server.gui, scenes, current)
@@ -58,7 +57,7 @@ class Session:
         """Compare everything with a point of the cloud; None: with nothing."""
         with self._turn():
             self._words = ""
-            self._repaint(replace(self.look, point=point, texts=None))
+            self._recolour(replace(self.mode, point=point, texts=None))
 
     def ask_words(self, words: str) -> None:
         """Look for words; what cannot be looked for is said in the panel."""
@@ -79,18 +78,18 @@ class Session:
                 return
             self.panel.words_note.content = ""
             self._words = words.strip()
-            self._repaint(replace(self.look, point=None, texts=vectors))
+            self._recolour(replace(self.mode, point=None, texts=vectors))
 
     def switch(self, is_lifted: bool) -> None:
         """Show lifted answers, or plain 2D ones."""
         with self._turn():
-            self._repaint(replace(self.look, is_lifted=is_lifted or self.viewed.plain is None))
+            self._recolour(replace(self.mode, is_lifted=is_lifted or self.viewed.plain is None))
 
     def colour(self, colouring: Colouring) -> None:
         """Choose what is shown when nothing is asked; what was asked is forgotten."""
         with self._turn():
             self._words = ""
-            self._repaint(replace(self.look, colouring=colouring, point=None, texts=None))
+            self._recolour(replace(self.mode, colouring=colouring, point=None, texts=None))
 
     def choose(self, scene: str, operator: str, lifter: str) -> None:
         """Read and draw something else of the store; of what the scene does not have, the first or last it has."""
@@ -102,20 +101,20 @@ class Session:
                 self.panel.summary.content = texts.trouble(f"{chosen!r} cannot be shown: {error}")
                 return
             self.current, self.viewed, self._words = chosen, viewed, ""
-            colouring = self.look.colouring if self.look.colouring in viewed.colourings else viewed.colourings[0]
-            self.look = Look(self.look.is_lifted or viewed.plain is None, colouring)
+            colouring = self.mode.colouring if self.mode.colouring in viewed.colourings else viewed.colourings[0]
+            self.mode = ColourMode(self.mode.is_lifted or viewed.plain is None, colouring)
             self._draw()
 
     def click(self, client: viser.ClientHandle, origin: Sequence[float], direction: Sequence[float]) -> None:
         """Answer a click along a ray of the page: the first picture or point there."""
         with self._turn():
-            if self.drawing.stage is None:
+            if self.drawing.to_page is None:
                 return
             start, ray = (torch.tensor(tuple(one), dtype=torch.float64) for one in (origin, direction))
-            point = pick(self.drawing.points, start, ray)
+            point = pick_point(self.drawing.points, start, ray)
             picture = None
             if self.drawing.are_cameras_shown:
-                picture = picture_hit(self.viewed.cameras, self.drawing.stage, start, ray)
+                picture = pick_picture(self.viewed.cameras, self.drawing.to_page, start, ray)
             if picture is not None and picture[0] != self._through and (point is None or picture[1] < point[1]):
                 self.enter(client, picture[0])
             elif point is not None:
@@ -132,7 +131,7 @@ class Session:
             # Pictures of cameras nearby would stand in the way.
             self.panel.cameras.value = index < 0
             self.drawing.show_cameras(index < 0)
-            self._show_through(self.viewed.paint(self.look))
+            self._show_through(self.viewed.colours(self.mode))
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:
@@ -142,51 +141,51 @@ class Session:
             yield
 
     def _draw(self) -> None:
-        painting = self.viewed.paint(self.look)
+        colours = self.viewed.colours(self.mode)
         self._through = -1
-        self.drawing.show(self.viewed, painting, self.panel.point_size.value, self.panel.most_points)
+        self.drawing.show(self.viewed, colours, self.panel.point_size.value, self.panel.most_points)
         self._mark()
         self.panel.show_choice(self.current, self.viewed, len(self.drawing.drawn))
-        self.panel.show_look(self.look, self._words, painting.limits)
-        self._show_through(painting)
+        self.panel.show_mode(self.mode, self._words, colours.limits)
+        self._show_through(colours)
 
-    def _repaint(self, look: Look) -> None:
+    def _recolour(self, mode: ColourMode) -> None:
         began = time.perf_counter()
         turn = self._turns
-        has_moved = look.point != self.look.point
-        self.look = look
-        painting = self.viewed.paint(look)
-        self.drawing.paint_cloud(painting)
+        has_moved = mode.point != self.mode.point
+        self.mode = mode
+        colours = self.viewed.colours(mode)
+        self.drawing.colour_cloud(colours)
         computed = time.perf_counter() - began
         if has_moved:
             self._mark()
-        self.panel.show_look(look, self._words, painting.limits)
-        self.drawing.paint_pictures(self.viewed, painting, lambda: turn == self._turns)
-        self._show_through(painting)
+        self.panel.show_mode(mode, self._words, colours.limits)
+        self.drawing.colour_pictures(self.viewed, colours, lambda: turn == self._turns)
+        self._show_through(colours)
         self.answered = Answered(computed, time.perf_counter() - began)
 
     def _mark(self) -> None:
-        stage, point = self.drawing.stage, self.look.point
-        world = None if point is None else self.viewed.cloud.points[point]
-        self.drawing.mark(None if stage is None or world is None else stage.to_page(world))
+        to_page, point = self.drawing.to_page, self.mode.point
+        world = None if point is None else self.viewed.cloud.xyz[point]
+        self.drawing.mark(None if to_page is None or world is None else to_page(world))
 
     def redraw(self) -> None:
         """Draw again with as many points as the panel says now."""
         with self._turn():
             self._draw()
 
-    def _show_through(self, painting: Painting) -> None:
+    def _show_through(self, colours: Colours) -> None:
         if self._through < 0:
             self.panel.show_through("", None)
         else:
-            place = self.viewed.places[self._through]
-            self.panel.show_through(place.target, self.viewed.picture(painting.pixels, self._through))
+            place = self.viewed.slices[self._through]
+            self.panel.show_through(place.target, self.viewed.picture(colours.pixels, self._through))
 
     def _listen(self) -> None:
         panel = self.panel
         for choice in (panel.scene, panel.operator, panel.lifter):
             choice.on_update(_from_people(lambda _: self._chosen()))
-        panel.switch.on_click(lambda _: self.switch(not self.look.is_lifted))
+        panel.switch.on_click(lambda _: self.switch(not self.mode.is_lifted))
         panel.colouring.on_update(_from_people(lambda _: self.colour(_colouring_of(panel.colouring.value))))
         panel.form.on_submit(lambda _: self.ask_words(panel.words.value))
         panel.find.on_click(lambda _: panel.form.submit())

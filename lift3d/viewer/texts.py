@@ -4,7 +4,8 @@ from html import escape
 
 import numpy as np
 
-from lift3d.viewer.looks import Look, ViewedScene, heat_scale
+from lift3d.results.colours import similarity_table
+from lift3d.viewer.viewed_scene import ColourMode, ViewedScene
 
 COLOURINGS = {
     "photo": "photographs",
@@ -32,7 +33,7 @@ def summary(name: str, viewed: ViewedScene, count: int) -> str:
         viewed: What was read of it.
         count: Points that are drawn.
     """
-    shown = len(viewed.places)
+    shown = len(viewed.slices)
     views = f"{shown} cameras" if shown == viewed.view_count else f"{shown} of {viewed.view_count} cameras, evenly"
     points = (
         f"{count:,} points" if count == viewed.cloud.found else f"{count:,} of {viewed.cloud.found:,} points, evenly"
@@ -44,20 +45,20 @@ def summary(name: str, viewed: ViewedScene, count: int) -> str:
         notes.append("The photographs cannot be read any more.")
     if viewed.plain is None:
         notes.append("These cameras took no picture, so there is no plain 2D answer.")
-    step = max(place.step for place in viewed.places)
+    step = max(place.step for place in viewed.slices)
     if step > 1:
         notes.append(f"Of the features, every {step}th in both directions is held.")
     return paragraph(" ".join(notes))
 
 
-def explanation(look: Look, words: str, limits: tuple[float, float] | None) -> str:
+def explanation(mode: ColourMode, words: str, limits: tuple[float, float] | None) -> str:
     """Say what the colours mean."""
-    kind = "lifted" if look.is_lifted else "plain 2D"
-    if look.point is not None and limits is None:
+    kind = "lifted" if mode.is_lifted else "plain 2D"
+    if mode.point is not None and limits is None:
         return paragraph(f"At that point there is no {kind} answer to compare with. Click another.", "#a33")
-    if look.point is not None and limits is not None:
+    if mode.point is not None and limits is not None:
         return paragraph(f"How alike the {kind} features are to those at the magenta dot (cosine).") + _scale(limits)
-    if look.texts is not None and limits is not None:
+    if mode.texts is not None and limits is not None:
         said = f"Where “{escape(words)}” is in the {kind} features; {limits[0]:.2f} is as much as anything else."
         return paragraph(said) + _scale(limits)
     meanings = {
@@ -65,7 +66,7 @@ def explanation(look: Look, words: str, limits: tuple[float, float] | None) -> s
         "features": f"The {kind} features: three main directions as red, green and blue. Equal colours, equal meaning.",
         "prediction": f"The {kind} answers of the model, one palette for all views.",
     }
-    return paragraph(meanings[look.colouring])
+    return paragraph(meanings[mode.colouring])
 
 
 def trouble(message: str) -> str:
@@ -79,7 +80,7 @@ def through(target: str) -> str:
 
 
 def _scale(limits: tuple[float, float]) -> str:
-    stops = ",".join(f"rgb({red},{green},{blue})" for red, green, blue in heat_scale(9).tolist())
+    stops = ",".join(f"rgb({red},{green},{blue})" for red, green, blue in similarity_table()[:256:51].tolist())
     low, high = (f"{value:.2f}" for value in np.asarray(limits).tolist())
     bar = f'<div style="height:0.7em;border-radius:0.3em;background:linear-gradient(to right,{stops})"></div>'
     ends = f"<span>unlike {low} and less</span><span>alike {high} and more</span>"

@@ -8,7 +8,7 @@ import torch
 
 from lift3d.results.lifted_scene import Choice
 from lift3d.viewer.command import running_viewer
-from lift3d.viewer.stage import FIELD_OF_VIEW
+from lift3d.viewer.transform import FIELD_OF_VIEW
 from tests.support.browser import opened_page, require_chromium
 from tests.support.runs import run_into, small_recipe
 
@@ -57,11 +57,11 @@ class Look:
 
     def pixel_of(self, at):
         """Where a place is in the window, seen from the first eye."""
-        stage = self.session.drawing.stage
-        forward = -stage.eye / stage.eye.norm()
-        right = torch.linalg.cross(forward, stage.up)
+        to_page = self.session.drawing.to_page
+        forward = -to_page.eye / to_page.eye.norm()
+        right = torch.linalg.cross(forward, to_page.up)
         right = right / right.norm()
-        offset = at - stage.eye
+        offset = at - to_page.eye
         box = self.page.evaluate(
             "(() => { const r = [...document.querySelectorAll('canvas')].map(c => c.getBoundingClientRect())"
             ".sort((a, b) => b.width - a.width)[0]; return [r.left, r.top, r.width, r.height]; })()"
@@ -130,12 +130,12 @@ def test_a_click_on_a_point_asks_for_it(room):
     room.session.ask_point(None)
     drawn = room.session.drawing.points
     # Of points in the middle of the window the foremost hides what is behind it: it is its own answer.
-    nearest = drawn[(drawn - room.session.drawing.stage.eye).norm(dim=1).argmin()]
+    nearest = drawn[(drawn - room.session.drawing.to_page.eye).norm(dim=1).argmin()]
     room.settle()
     room.session.drawing.show_cameras(False)
     assert room.click(nearest) is not None
-    room.wait(lambda: room.session.look.point is not None)
-    asked = room.session.drawing.stage.to_page(room.session.viewed.cloud.points[room.session.look.point])
+    room.wait(lambda: room.session.mode.point is not None)
+    asked = room.session.drawing.to_page(room.session.viewed.cloud.xyz[room.session.mode.point])
     assert float((asked - nearest).norm()) < 0.1
     assert "magenta dot" in room.page.inner_text("body")
     room.session.drawing.show_cameras(True)
@@ -147,10 +147,10 @@ def test_the_switch_changes_the_colours(room):
     before = room.session.drawing._cloud.colors.copy()
     room.page.get_by_role("button", name="Switch to plain 2D").click()
     room.page.wait_for_function("notes.colours.length > 0", timeout=20000)
-    assert not room.session.look.is_lifted
+    assert not room.session.mode.is_lifted
     assert (room.session.drawing._cloud.colors != before).any()
     room.page.get_by_role("button", name="Switch to lifted").click()
-    room.wait(lambda: room.session.look.is_lifted)
+    room.wait(lambda: room.session.mode.is_lifted)
 
 
 def test_words_are_found_at_enter(room):
@@ -160,25 +160,25 @@ def test_words_are_found_at_enter(room):
     # viser passes on what is typed when nothing more comes for a moment.
     room.page.wait_for_timeout(500)
     box.press("Enter")
-    room.wait(lambda: room.session.look.texts is not None)
+    room.wait(lambda: room.session.mode.texts is not None)
     room.page.get_by_text("“red ball”").wait_for(timeout=20000)
     room.page.get_by_role("button", name="Forget the question").click()
-    room.wait(lambda: room.session.look.texts is None)
+    room.wait(lambda: room.session.mode.texts is None)
 
 
 def test_a_click_on_a_picture_looks_through_its_camera(room):
     session = room.session
-    stage, camera = session.drawing.stage, session.viewed.cameras[0]
-    middle = stage.to_page(camera.center) + stage.picture_distance * camera.c2w[:3, 2]
+    to_page, camera = session.drawing.to_page, session.viewed.cameras[0]
+    middle = to_page(camera.center) + to_page.picture_distance * camera.c2w[:3, 2]
     room.settle()
     room.page.mouse.click(*room.pixel_of(middle))
     room.wait(lambda: session._through >= 0)
     room.page.get_by_text("You look through camera").wait_for(timeout=20000)
-    place = session.viewed.places[session._through]
+    place = session.viewed.slices[session._through]
     client = next(iter(session._server.get_clients().values()))
-    room.wait(lambda: abs(client.camera.position - stage.to_page(place.camera.center).numpy()).max() < 1e-3)
+    room.wait(lambda: abs(client.camera.position - to_page(place.camera.center).numpy()).max() < 1e-3)
     room.page.get_by_role("button", name="Look from outside").click()
-    room.wait(lambda: abs(client.camera.position - stage.eye.numpy()).max() < 1e-3)
+    room.wait(lambda: abs(client.camera.position - to_page.eye.numpy()).max() < 1e-3)
 
 
 def test_another_model_is_read_and_drawn(room):
@@ -214,10 +214,10 @@ def measure(store, choice, repeats=5):
             if answer is not None:
                 answers.append((answer, 1000 * session.answered.cloud_s))
         print(
-            f"\n{len(session.viewed.places)} views, {len(points)} points drawn: page {loaded:.0f} ms; clicks "
+            f"\n{len(session.viewed.slices)} views, {len(points)} points drawn: page {loaded:.0f} ms; clicks "
             + ", ".join(f"{shown:.0f} ({server:.0f} on the server)" for shown, server in answers)
         )
-        assert len(session.viewed.places) == 100
+        assert len(session.viewed.slices) == 100
         assert look.traffic.refused == []
         assert len(answers) >= 3
         assert max(server for _, server in answers) < CLICK_ANSWERS_IN_MS

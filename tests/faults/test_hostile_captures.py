@@ -93,13 +93,13 @@ def test_a_scene_without_a_usable_view_says_why(tmp_path: Path, shared: dict[str
 @pytest.mark.fault(28, "a folder named in Chinese, with markup and formulas")
 def test_names_are_no_markup_no_formula_and_in_any_script(tmp_path: Path) -> None:
     from lift3d.results.contact_sheet import draw_contact_sheet
-    from lift3d.scenes.catalog import read_scene
+    from lift3d.results.lifted_scene import lifted_of
 
     location = write(tmp_path / "漢字 [red] $\\x$ :x:")
     record = run(location, tmp_path / "store")
     assert r"\[red]" in scene_line(record)
     recipe = small_recipe(scenes=[str(location)], operators=["rgb"], lifters=["nearest_view"])
-    sheet = draw_contact_sheet(read_scene(str(location)), recipe, record, "rgb", open_store(str(tmp_path / "store")))
+    sheet = draw_contact_sheet(lifted_of(open_store(str(tmp_path / "store")), recipe, [record]))
     assert sheet.startswith(b"\x89PNG")
 
 
@@ -107,7 +107,7 @@ def test_a_record_is_called_what_the_recipe_calls_the_scene(tmp_path: Path, monk
     write(tmp_path / "scene")
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
-        assert run("scene", tmp_path / "store")["location"] == "scene"
+        assert run("scene", tmp_path / "store").location == "scene"
 
 
 def test_a_scene_that_no_lifter_could_run_on_is_not_lifted(tmp_path: Path) -> None:

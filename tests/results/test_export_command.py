@@ -10,18 +10,18 @@ import torch
 import trimesh
 import xarray
 from click.testing import CliRunner
+from plyfile import PlyData
 
 import lift3d
 from lift3d.cli.app import app
 from lift3d.errors import CameraError, ConfigError, ProductMissingError, SceneError, SceneFormatError, UnknownNameError
 from lift3d.geometry.projection import is_inside, project
 from lift3d.geometry.rigid import transform
-from lift3d.results import export as export_command
-from lift3d.results.export import FORMS, ExportForm, export_lifted
-from lift3d.results.export_names import file_names
-from lift3d.results.export_pictures import UNKNOWN_ID, write_ids
-from lift3d.results.export_ply import export_ply, write_ply
-from lift3d.results.export_points import COVERED, PointCloud, fuse_points, world_words
+from lift3d.pipeline.decode import COVERED
+from lift3d.results.cloud import Cloud
+from lift3d.results.exports.files import UNKNOWN_ID, file_names, world_words, write_ids
+from lift3d.results.exports.ply import export_ply, predicted_columns, scene_cloud, write_ply
+from lift3d.results.exports.write import FORMS, ExportForm, export_lifted
 from lift3d.results.lifted_scene import Choice, open_lifted
 from lift3d.scenes.ply import read_ply_points
 from lift3d.storage.location import open_store
@@ -108,62 +108,85 @@ def test_points_lie_on_the_true_surface_with_its_labels(run, scene, tmp_path):
     assert 0.75 * cells < len(points) <= cells
 
 
+def black(view):
+    return np.zeros((48, 64, 3), np.float32)
+
+
 def test_normals_are_of_unit_length_and_those_of_floor_and_walls(run):
     _, lifted = run
-    cloud = fuse_points(lifted["labels"], lambda view: np.zeros((48, 64, 3), np.float32), 10**6)
-    assert np.allclose(np.linalg.norm(cloud.normals, axis=1), 1, atol=1e-6)
+    cloud = scene_cloud(lifted["labels"], 10**6)
+    labels = predicted_columns(lifted["labels"], cloud, black)["label"]
+    normals = cloud.normals.numpy()
+    assert np.allclose(np.linalg.norm(normals, axis=1), 1, atol=1e-6)
     for name in ("floor", "wall"):
-        own = np.abs(cloud.normals[cloud.values["label"] == CLASSES.index(name)])
         # Floors and walls stand along the axes of the room.
-        assert np.median(own.max(axis=1)) > 0.99, name
-    centers = np.stack([view.camera.center.numpy() for view in lifted["labels"].views()])
+        assert np.median(np.abs(normals[labels == CLASSES.index(name)]).max(axis=1)) > 0.99, name
+    centers = torch.stack([view.camera.center for view in lifted["labels"].views()])
     towards = centers.mean(0) - cloud.xyz
-    assert np.mean((towards * cloud.normals).sum(1) > 0) > 0.97
+    assert float(((towards * cloud.normals).sum(1) > 0).double().mean()) > 0.97
 
 
 def test_points_have_the_values_of_their_cells(run):
     _, lifted = run
     for kind, names in (
+        ("image", []),
         ("scalar", ["value"]),
         ("embedding", [f"feature_{index}" for index in range(8)]),
         ("masks", ["label"]),
     ):
-        cloud = fuse_points(lifted[kind], lambda view: np.zeros((48, 64, 3), np.float32), 10**6)
-        assert list(cloud.values) == names
-    # The scalar is the true z-depth, which is how far along the view's axis the point is.
-    scalar = lifted["scalar"]
-    one = replace(scalar)
-    object.__setattr__(one, "__dict__", {**one.__dict__, "targets": ("0002",)})
-    cloud = fuse_points(one, lambda view: np.zeros((48, 64, 3), np.float32), 10**6)
-    z_depth = transform(scalar.view("0002").camera.w2c, torch.from_numpy(cloud.xyz))[:, 2].numpy()
-    assert np.quantile(np.abs(cloud.values["value"] / z_depth - 1), 0.9) < 0.03
+        cloud = scene_cloud(lifted[kind], 10**6)
+        columns = predicted_columns(lifted[kind], cloud, black)
+        assert list(columns) == ["red", "green", "blue", *names]
+        assert all(len(column) == len(cloud) for column in columns.values())
+        if kind == "scalar":
+            # It is the true z-depth, which is how far along the view's axis the point is.
+            own = cloud.view == lifted[kind].targets.index("0002")
+            z_depth = transform(lifted[kind].view("0002").camera.w2c, cloud.xyz[own])[:, 2].numpy()
+            assert np.quantile(np.abs(columns["value"][own.numpy()] / z_depth - 1), 0.9) < 0.03
 
 
 def test_a_cloud_beyond_its_bound_is_thinned_evenly(run):
     _, lifted = run
-    paint = lambda view: np.zeros((48, 64, 3), np.float32)  # noqa: E731
-    whole, thin = (fuse_points(lifted["image"], paint, most) for most in (10**6, 2000))
-    assert (whole.left_out_count, len(thin.xyz) + thin.left_out_count) == (0, len(whole.xyz))
-    assert 1500 < len(thin.xyz) <= 2000
-    assert {tuple(row) for row in thin.xyz} <= {tuple(row) for row in whole.xyz}
-    assert np.allclose(np.quantile(thin.xyz, 0.5, axis=0), np.quantile(whole.xyz, 0.5, axis=0), atol=0.1)
+    whole, thin = (scene_cloud(lifted["image"], most) for most in (10**6, 2000))
+    assert whole.found == len(whole) == thin.found
+    assert 1500 < len(thin) <= 2000
+    assert {tuple(row) for row in thin.xyz.tolist()} <= {tuple(row) for row in whole.xyz.tolist()}
+    assert torch.allclose(thin.xyz.median(0).values, whole.xyz.median(0).values, atol=0.1)
 
 
-def test_far_from_the_origin_positions_are_doubles(tmp_path):
-    xyz = np.random.default_rng(0).random((50, 3)) + np.array([4.5e5, 5.2e6, 0.0])
-    cloud = PointCloud(xyz, np.zeros((50, 3)), np.zeros((50, 3), np.uint8), {}, 0)
-    write_ply(tmp_path / "a.ply", cloud, ["a\nelement face 9", "ж"])
-    assert np.array_equal(read_ply_points(tmp_path / "a.ply").numpy(), xyz)
-    header = (tmp_path / "a.ply").read_bytes().split(b"end_header")[0].decode("ascii")
-    assert "comment a element face 9\ncomment \\u0436\n" in header
+@pytest.mark.parametrize(("far", "kind"), [(0.0, "f4"), (5.2e6, "f8")])
+def test_a_ply_gives_back_what_was_written_and_doubles_far_from_the_origin(tmp_path, far, kind):
+    random = np.random.default_rng(0)
+    xyz, normals = random.random((50, 3)) + far, random.random((50, 3))
+    nothing = torch.zeros(50, dtype=torch.int64)
+    cloud = Cloud(torch.from_numpy(xyz), torch.from_numpy(normals), nothing, torch.zeros(50, 2).double(), 50)
+    columns = {
+        "red": random.integers(0, 255, 50).astype(np.uint8),
+        "label": random.integers(-1, 70_000, 50).astype(np.int32),
+        "feature_0": random.random(50).astype(np.float32),
+    }
+    write_ply(tmp_path / "a.ply", cloud, columns, ["a\nelement face 9", "ж"])
+    read = PlyData.read(tmp_path / "a.ply")
+    (points,) = read.elements
+    assert (points.name, read.text, read.byte_order) == ("vertex", False, "<")
+    assert read.comments == ["a element face 9", "\\u0436"]
+    assert np.array_equal(np.stack([points[axis] for axis in "xyz"], 1), xyz.astype(kind))
+    assert np.array_equal(np.stack([points[f"n{axis}"] for axis in "xyz"], 1), normals.astype("f4"))
+    assert all(np.array_equal(points[name], values) for name, values in columns.items())
+    # Tools that know no names but their own skip the further columns by their types.
+    header = (tmp_path / "a.ply").read_bytes().split(b"end_header")[0].decode("ascii").splitlines()
+    assert header[1] == "format binary_little_endian 1.0"
+    assert header[-4:] == ["property float nz", "property uchar red", "property int label", "property float feature_0"]
+    assert torch.equal(read_ply_points(tmp_path / "a.ply"), torch.from_numpy(xyz.astype(kind).astype(np.float64)))
 
 
 def test_it_says_in_which_frame_the_points_are(run):
     _, lifted = run
     moved = torch.diag(torch.tensor([2.0, 2.0, 2.0, 1.0], dtype=torch.float64))
-    one = replace(lifted["image"])
+    one = lifted["image"]
     assert "as its files have it" in world_words(one)
-    object.__setattr__(one, "__dict__", {**one.__dict__, "scene": replace(one.scene, canonical_from_source=moved)})
+    scene = replace(one.scene, canonical_from_source=moved)
+    one = replace(one, _scenes={one.record.location: scene})
     assert "[2 0 0 0; 0 2 0 0; 0 0 2 0; 0 0 0 1]" in world_words(one)
 
 
@@ -330,7 +353,7 @@ def test_no_half_export_is_left(run, tmp_path, monkeypatch):
         (out / "some").write_text("half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setitem(export_command.FORMS, "images", ExportForm(breaks, "", is_folder=True))
+    monkeypatch.setitem(FORMS, "images", ExportForm(breaks, "", is_folder=True))
     with pytest.raises(ConfigError, match="No space left"):
         export_lifted(url, choose(lifted["image"]), tmp_path / "out")
     (tmp_path / "file").write_text("")

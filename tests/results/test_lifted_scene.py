@@ -12,8 +12,8 @@ import xarray
 import lift3d
 from lift3d.errors import ConfigError, ProductMissingError, SceneError, StoreLayoutError, UnknownNameError
 from lift3d.pipeline.products import read_lifted_part
-from lift3d.results.contact_sheet import COLUMNS
 from lift3d.results.lifted_scene import Choice
+from lift3d.results.pictures import COLUMNS
 from lift3d.runs.table import list_runs
 from lift3d.storage.location import open_store
 from tests.support.captures import capture, write_transforms

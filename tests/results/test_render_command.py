@@ -11,11 +11,11 @@ import lift3d
 from lift3d.cli.app import app
 from lift3d.domain.lifted import Prediction
 from lift3d.errors import ConfigError, Lift3dError, ProductMissingError, SceneError, StoreLayoutError
-from lift3d.results.export import export_lifted
+from lift3d.results.colours import UNKNOWN_GREY
+from lift3d.results.exports.write import export_lifted
 from lift3d.results.lifted_scene import Choice, open_lifted
 from lift3d.results.render import CAPTION_HEIGHT, RenderExtent, render_video
 from lift3d.results.render_path import lift_along_path
-from lift3d.results.steady_pictures import HOLE_GREY, SteadyPictures
 from lift3d.results.video_file import write_video
 from lift3d.runs.table import list_runs
 from lift3d.storage.location import open_store
@@ -91,12 +91,12 @@ def test_along_its_own_targets_the_plain_answer_stands_beside_the_lifted_one(url
     lifted = open_lifted(url, operator="rgb")
     assert (len(frames), rendered.frame_count, rendered.panels) == (6, 6, ("2D", "lifted"))
     assert (said[2], frames[0].shape) == (6.0, (CAPTION_HEIGHT + HEIGHT, 2 * WIDTH, 3))
-    pictures = SteadyPictures(lifted)
+    colours = lifted.colours
     for target, frame in zip(lifted.targets, frames, strict=True):
         for view, left in ((lifted.plain(target), 0), (lifted.view(target), WIDTH)):
             panel = frame[CAPTION_HEIGHT:, left : left + WIDTH].astype(float) / 255
             cells = panel.reshape(48, 8, 64, 8, 3).mean(axis=(1, 3))
-            assert np.abs(cells - pictures.of(view.prediction)).mean() < 0.02
+            assert np.abs(cells - colours.picture(view.prediction)).mean() < 0.02
     # The two halves are told apart.
     assert np.abs(frames[2][:, :WIDTH].astype(int) - frames[2][:, WIDTH:]).mean() > 1
 
@@ -129,27 +129,29 @@ def test_colors_of_a_path_are_those_of_the_run(url):
     path = lift_along_path(base, 5)
     view = path.answers.view("novel-0000")
     # The first camera of the path is the scene's first: the same features must give the same picture.
-    colors = SteadyPictures(base)
+    colors = base.colours
     assert np.array_equal(
-        colors.of(view.prediction),
+        colors.picture(view.prediction),
         np.where(
-            view.prediction.is_valid.numpy()[..., None], base.pca.picture(view.prediction.values), np.float32(HOLE_GREY)
+            view.prediction.is_valid.numpy()[..., None],
+            colors.pca.picture(view.prediction.values),
+            np.float32(UNKNOWN_GREY),
         ),
     )
-    assert not np.array_equal(base.pca.directions, path.answers.pca.directions)
+    assert not np.array_equal(colors.pca.directions, path.answers.colours.pca.directions)
 
 
 def test_a_value_has_one_color_in_all_views_and_holes_are_grey(url):
-    colors = SteadyPictures(open_lifted(url, operator="rgb"))
+    colors = open_lifted(url, operator="rgb").colours
     rows = torch.linspace(0, 1, 8).repeat(4, 1)
     is_valid = torch.ones(4, 8, dtype=torch.bool)
     is_valid[0, 0] = False
-    whole = colors.of(Prediction("scalar", rows, is_valid))
-    part = colors.of(Prediction("scalar", rows[:, :4], is_valid[:, :4]))
+    whole = colors.picture(Prediction("scalar", rows, is_valid))
+    part = colors.picture(Prediction("scalar", rows[:, :4], is_valid[:, :4]))
     assert np.array_equal(whole[:, :4], part)
-    assert np.array_equal(whole[0, 0], [HOLE_GREY] * 3)
-    labels = colors.of(Prediction("labels", torch.tensor([[3, -1]]), torch.ones(1, 2, dtype=torch.bool)))
-    assert np.array_equal(labels[0, 1], [HOLE_GREY] * 3)
+    assert np.array_equal(whole[0, 0], [UNKNOWN_GREY] * 3)
+    labels = colors.picture(Prediction("labels", torch.tensor([[3, -1]]), torch.ones(1, 2, dtype=torch.bool)))
+    assert np.array_equal(labels[0, 1], [UNKNOWN_GREY] * 3)
     assert not np.array_equal(labels[0, 0], labels[0, 1])
 
 

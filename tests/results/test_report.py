@@ -9,7 +9,7 @@ import pytest
 from lift3d.report import scenes as report_scenes
 from lift3d.report.scenes import ReportExtent
 from lift3d.report.write import make_report
-from lift3d.results.contact_sheet import COLUMNS
+from lift3d.results.pictures import COLUMNS
 from lift3d.results.tables import better_sides
 from lift3d.runs.table import run_table
 from lift3d.storage.commit import remove_product
@@ -165,7 +165,7 @@ def test_the_page_needs_nothing_else_and_allows_nothing_else(finished):
 def test_pictures_have_so_much_room_and_the_rest_is_counted(finished, monkeypatch):
     assert "the page is full" not in finished[3].text
     room = 300_000
-    monkeypatch.setattr(report_scenes, "PICTURE_ROOM", room)
+    monkeypatch.setattr(report_scenes, "PICTURE_BUDGET", room)
     content = make_report(finished[0], ReportExtent(finished[1].run_id)).content
     taken = sum(len(one.attrs["src"]) for one in read_page(content).all("img"))
     assert 0 < taken <= room

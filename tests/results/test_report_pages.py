@@ -15,14 +15,16 @@ from lift3d.domain.lifted import LiftedFeatures, LiftedView, Prediction
 from lift3d.domain.records import DroppedView, LiftedProduct, SceneRecord
 from lift3d.errors import ConfigError, ProductMissingError, StoreLayoutError
 from lift3d.pipeline.products import write_lifted_part
-from lift3d.report.angles import CameraPlaces
-from lift3d.report.pictures import LONGEST_PX, Album, Purse, encoded
+from lift3d.report.angles import TargetCameras
 from lift3d.report.scenes import ReportExtent
+from lift3d.report.thumbnails import LONGEST_PX, fitting, size_of, thumbnail
 from lift3d.report.write import make_report, write_report
+from lift3d.results.lifted_scene import LiftedScene
 from lift3d.storage import layout
 from lift3d.storage.documents import write_document
 from lift3d.storage.location import open_store
 from tests.results.report_reader import figures, read_page
+from tests.support.runs import small_recipe
 from tests.tables import fake_runs
 from tests.tables.score_rows import missing_row, score_row
 
@@ -149,26 +151,15 @@ def test_the_command_says_where_the_page_lies(tmp_path):
         write_report(store.url, ReportExtent(), tmp_path / "report.html" / "page.html")
 
 
-def test_an_album_never_takes_more_than_its_room():
+def test_no_more_pictures_are_taken_than_there_is_room_for():
     noise = np.random.Generator(np.random.PCG64(0)).random((300, 400, 3)).astype(np.float32)
-    album = Album(200_000)
-    taken = [row for _ in range(30) if (row := album.row([noise, None, noise])) is not None]
-    size = sum(len(shot.url) for row in taken for shot in row if shot is not None)
-    assert 0 < size <= 200_000
-    assert size + album.room == 200_000
-    assert album.left_out == 30 - len(taken) > 0
-    shot = encoded(noise)
-    assert (shot.width, shot.height) == (LONGEST_PX, LONGEST_PX * 3 // 4)
-    assert encoded(noise[:20, :30]).url.startswith("data:image/png")
-
-
-def test_what_one_leaves_over_the_next_ones_have():
-    purse = Purse(100, sharers=5, most=30)
-    assert purse.share() == 20
-    purse.spend(10, sharers=2)
-    assert purse.share() == 30
-    purse.spend(90, sharers=3)
-    assert purse.share() == 0
+    one = thumbnail(noise)
+    assert (one.width, one.height) == (LONGEST_PX, LONGEST_PX * 3 // 4)
+    assert thumbnail(noise[:20, :30]).url.startswith("data:image/png")
+    rows = [[one, None, one]] * 5
+    size = 2 * len(one.url)
+    assert size_of(rows[0]) == size
+    assert [fitting(rows, room) for room in (0, size, 3 * size - 1, 9 * size)] == [0, 1, 2, 5]
 
 
 @pytest.mark.parametrize("angle_deg", [0.5, 10.0, 60.0])
@@ -189,7 +180,8 @@ def test_the_angle_of_two_cameras_is_that_at_what_they_look_at(tmp_path, angle_d
     store = open_store(str(tmp_path), create=True)
     write_lifted_part(store, "scenes/s/lifted/o/l/d/part-0000", views, {"skipped": []})
     product = LiftedProduct("o", "l", "d", ("scenes/s/lifted/o/l/d/part-0000",))
-    places = CameraPlaces(store, SceneRecord("s", "s", "ok", lifted=(product,)))
+    recipe, record = small_recipe(scenes=["s"]), SceneRecord("s", "s", "ok", lifted=(product,))
+    places = TargetCameras([LiftedScene(store, recipe, record, "s", "o", "l")])
     assert places.angle_deg("a", "b") == pytest.approx(angle_deg, rel=1e-6)
     assert places.angle_deg("b", "a") == pytest.approx(angle_deg, rel=1e-6)
     assert math.isnan(places.angle_deg("a", "elsewhere"))

@@ -5,20 +5,20 @@ import pytest
 import torch
 
 from lift3d.domain.camera import Camera, ImageSize
-from lift3d.domain.features import FeatureGrid, FeatureMap
-from lift3d.domain.lifted import LiftedFeatures
+from lift3d.domain.features import FeatureGrid
+from lift3d.domain.lifted import LiftedDepth
 from lift3d.domain.scene import DepthRange
 from lift3d.geometry.projection import project
 from lift3d.geometry.rigid import transform
-from lift3d.results.colours import heat_picture, label_picture
+from lift3d.results.cloud import depth_limits, fused
+from lift3d.results.colours import heat_picture, label_picture, similarity_levels, similarity_table
 from lift3d.results.lifted_scene import lifted_scenes
-from lift3d.viewer import gathering, places, texts
+from lift3d.viewer import gathering, texts, view_slices
 from lift3d.viewer.answers import relevance, similarity
-from lift3d.viewer.cloud import fuse, pick
-from lift3d.viewer.gathering import view_scene
-from lift3d.viewer.looks import Look, evenly, heat_levels, heat_table
-from lift3d.viewer.places import places_of
-from lift3d.viewer.stage import half_extent, picture_hit, stage_of
+from lift3d.viewer.gathering import evenly, view_scene
+from lift3d.viewer.picking import pick_picture, pick_point
+from lift3d.viewer.transform import half_extent, viewer_transform
+from lift3d.viewer.viewed_scene import ColourMode
 from tests.support.runs import run_into, small_recipe
 
 OPERATORS = ["rgb", "hog", "tiny:segmenter", "felzenszwalb"]
@@ -43,53 +43,65 @@ def camera(x=0.0, z=-2.0):
     return Camera(torch.tensor([[40.0, 0, 32], [0, 40, 24], [0, 0, 1]], dtype=torch.float64), w2c, ImageSize(48, 64))
 
 
-def cut(depth, coverage=None, stride=8.0):
-    rows, cols = depth.shape
-    grid = FeatureGrid(rows, cols, stride, stride)
-    values = FeatureMap(torch.zeros(1, rows, cols), grid)
-    return LiftedFeatures(values, torch.ones(rows, cols) if coverage is None else coverage, depth)
+def depth_of(z_depth, view=None, coverage=None, stride=8.0):
+    rows, cols = z_depth.shape
+    seen = torch.ones(rows, cols) if coverage is None else coverage
+    return LiftedDepth("a", view or camera(), FeatureGrid(rows, cols, stride, stride), seen, z_depth)
 
 
 def test_fused_points_of_a_wall_lie_on_it():
-    cloud = fuse([(camera(x), cut(torch.full((6, 8), 2.0))) for x in (-0.5, 0.0, 0.5)])
-    assert len(cloud.points) == cloud.found == 3 * 48
-    assert cloud.points[:, 2].abs().max() < 1e-12
+    views = [depth_of(torch.full((6, 8), 2.0), camera(x)) for x in (-0.5, 0.0, 0.5)]
+    cloud = fused(views, 3, 1000)
+    assert len(cloud) == cloud.found == 3 * 48
+    assert cloud.xyz[:, 2].abs().max() < 1e-12
+    torch.testing.assert_close(cloud.normals, torch.tensor([[0.0, 0, -1]]).double().expand(144, 3))
 
 
 def test_fused_points_lie_on_the_true_surface(scenes, viewed):
     # The finest grid makes the cloud: that of rgb, whose cells are pixels, and of pixels the true depth is known.
     seen, scene = viewed["hog"], scenes[0].scene
-    for index, place in enumerate(seen.places):
+    for index, place in enumerate(seen.slices):
         frame = scene.view(place.target).load(48)
         own = seen.cloud.view == index
-        at, z = seen.cloud.uv[own], transform(place.camera.w2c, seen.cloud.points[own])[:, 2]
+        at, z = seen.cloud.uv[own], transform(place.camera.w2c, seen.cloud.xyz[own])[:, 2]
         true = frame.z_depth[at[:, 1].long(), at[:, 0].long()].double()
         assert len(z) > 100
         # What is lifted is the mean over sources, sampled between pixels: it cuts corners where surfaces meet.
         assert ((z - true).abs() / true).median() < 0.005
         assert ((z - true).abs() / true < 0.05).double().mean() > 0.9
-        uv, _ = project(transform(place.camera.w2c, seen.cloud.points[own]), place.camera.K)
-        torch.testing.assert_close(uv.float(), at, atol=1e-3, rtol=0)
+        uv, _ = project(transform(place.camera.w2c, seen.cloud.xyz[own]), place.camera.K)
+        torch.testing.assert_close(uv, at, atol=1e-3, rtol=0)
 
 
-def test_what_has_no_depth_or_is_far_off_or_hardly_seen_is_no_point():
-    depth = torch.tensor([[2.0, torch.nan, 2.0, 500.0]])
-    coverage = torch.tensor([[1.0, 0.0, 0.2, 1.0]])
-    kept = fuse([(camera(), cut(depth, coverage))], DepthRange(0.5, 10.0))
-    assert kept.uv.tolist() == [[4.0, 4.0]]
-    nothing = fuse([(camera(), cut(torch.full((2, 2), torch.nan)))])
-    assert (len(nothing.points), nothing.found) == (0, 0)
+def test_what_has_no_depth_or_is_far_off_or_hardly_seen_or_seen_from_the_side_is_no_point():
+    z_depth, coverage = torch.full((6, 8), 2.0), torch.ones(6, 8)
+    z_depth[0, 0], coverage[5, 0] = torch.nan, 0.2
+    z_depth[:, 5:] = 500.0
+    kept = fused([depth_of(z_depth, coverage=coverage)], 1, 1000, DepthRange(0.5, 10.0))
+    left = {(int(v) // 8, int(u) // 8) for u, v in kept.uv.tolist()}
+    # Beside holes there is no normal.
+    missing = {(0, 0), (0, 1), (1, 0), (5, 0)} | {(row, col) for row in range(6) for col in range(5, 8)}
+    assert left.isdisjoint(missing)
+    assert left >= {(row, col) for row in range(6) for col in range(4)} - missing
+    slanted = 2.0 / (1 - 0.15 * torch.arange(8)).expand(6, 8).clamp(min=0.01)
+    assert 0 < len(fused([depth_of(slanted)], 1, 1000)) < 48
+    nothing = fused([depth_of(torch.full((2, 2), torch.nan))], 1, 1000)
+    assert (len(nothing), nothing.found) == (0, 0)
+    assert len(fused([depth_of(torch.ones(1, 9))], 1, 1000)) == 0
 
 
-def test_outliers_are_cut_where_the_scene_says_nothing():
-    depth = torch.full((40, 50), 2.0)
-    depth[0, 0] = 1e6
-    assert fuse([(camera(), cut(depth))]).points.abs().max() < 1e3
+def test_the_range_of_depths_leaves_outliers_out():
+    z_depth = torch.full((40, 50), 2.0)
+    z_depth[0, 0] = 1e6
+    limits = depth_limits([depth_of(z_depth)])
+    assert limits is not None
+    assert (limits.near, limits.far) == pytest.approx((1.6, 2.5))
+    assert depth_limits([depth_of(torch.full((2, 2), torch.nan))]) is None
 
 
 def test_a_cloud_is_bounded_and_thinned_evenly():
-    cloud = fuse([(camera(x), cut(torch.full((60, 80), 2.0), stride=0.8)) for x in (0.0, 1.0)], most=1000)
-    assert (len(cloud.points), cloud.found) == (1000, 9600)
+    cloud = fused([depth_of(torch.full((60, 80), 2.0), camera(x), stride=0.8) for x in (0.0, 1.0)], 2, 1000)
+    assert (len(cloud), cloud.found) == (1000, 9600)
     assert torch.bincount(cloud.view).tolist() == [500, 500]
     quarters = torch.bincount((cloud.uv[:, 0] > 32).long() + 2 * (cloud.uv[:, 1] > 24).long())
     assert quarters.min() > 200
@@ -98,32 +110,32 @@ def test_a_cloud_is_bounded_and_thinned_evenly():
 def test_a_click_means_the_foremost_point_near_its_ray():
     points = torch.tensor([[0.0, 0, 5], [0.001, 0, 2], [0.0, 0, -1], [3.0, 0, 2]], dtype=torch.float64)
     origin, ahead = torch.zeros(3, dtype=torch.float64), torch.tensor([0.0, 0, 2], dtype=torch.float64)
-    found = pick(points, origin, ahead)
+    found = pick_point(points, origin, ahead)
     assert found is not None
     assert (found[0], round(found[1], 6)) == (1, 2.0)
-    assert pick(points, origin, torch.tensor([0.0, 1, 0], dtype=torch.float64)) is None
-    assert pick(points[:0], origin, ahead) is None
+    assert pick_point(points, origin, torch.tensor([0.0, 1, 0], dtype=torch.float64)) is None
+    assert pick_point(points[:0], origin, ahead) is None
 
 
 def test_a_picture_is_hit_where_its_camera_shows_it():
     cameras = [camera(-1.0), camera(1.0)]
-    stage = stage_of(torch.tensor([[-1.0, 0, 0], [1, 0, 0], [0, 0, 0]]), cameras)
-    center = stage.to_page(cameras[1].center)
+    stage = viewer_transform(torch.tensor([[-1.0, 0, 0], [1, 0, 0], [0, 0, 0]]), cameras)
+    center = stage(cameras[1].center)
     ahead = torch.tensor([0.0, 0, 1], dtype=torch.float64)
-    found = picture_hit(cameras, stage, center, ahead)
+    found = pick_picture(cameras, stage, center, ahead)
     assert found is not None
     assert (found[0], round(found[1], 9)) == (1, round(stage.picture_distance, 9))
     wide, _ = half_extent(cameras[1])
     edge = torch.tensor([wide, 0, 1], dtype=torch.float64)
-    assert picture_hit(cameras, stage, center, edge * 0.999 + ahead * 0.001) is not None
-    assert picture_hit(cameras, stage, center, edge + torch.tensor([0.01, 0, 0])) is None
-    assert picture_hit([], stage, center, ahead) is None
+    assert pick_picture(cameras, stage, center, edge * 0.999 + ahead * 0.001) is not None
+    assert pick_picture(cameras, stage, center, edge + torch.tensor([0.01, 0, 0])) is None
+    assert pick_picture([], stage, center, ahead) is None
 
 
 def test_a_stage_does_not_depend_on_units_place_or_heading_of_the_world():
     points = torch.randn(500, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     cameras = [camera(x) for x in (-0.5, 0.0, 0.5)]
-    before = stage_of(points, cameras)
+    before = viewer_transform(points, cameras)
     assert before.up.tolist() == [0.0, -1.0, 0.0]
     far = torch.tensor([1e5, -2e5, 3e5], dtype=torch.float64)
     moved = [
@@ -135,31 +147,30 @@ def test_a_stage_does_not_depend_on_units_place_or_heading_of_the_world():
         )
         for one in cameras
     ]
-    after = stage_of(7 * points + far, moved)
-    torch.testing.assert_close(after.to_page(7 * points + far), before.to_page(points), atol=1e-6, rtol=0)
+    after = viewer_transform(7 * points + far, moved)
+    torch.testing.assert_close(after(7 * points + far), before(points), atol=1e-6, rtol=0)
     torch.testing.assert_close(after.eye, before.eye)
     assert after.picture_distance == pytest.approx(before.picture_distance)
     far_out = max(
-        before.to_page(some).norm(dim=1).quantile(0.9)
-        for some in (points, torch.stack([one.center for one in cameras]))
+        before(some).norm(dim=1).quantile(0.9) for some in (points, torch.stack([one.center for one in cameras]))
     )
     assert float(far_out) == pytest.approx(1.0)
 
 
 def test_the_first_look_is_from_above_behind_a_camera_at_the_middle():
     cameras = [camera(x) for x in (-0.5, 0.0, 0.5)]
-    stage = stage_of(torch.zeros(1, 3), cameras)
+    stage = viewer_transform(torch.zeros(1, 3), cameras)
     assert float(stage.eye @ stage.up) > 0
     assert float(stage.eye[2]) < 0
     down = torch.tensor([[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 3], [0, 0, 0, 1]], dtype=torch.float64)
-    assert bool(torch.isfinite(stage_of(torch.zeros(0, 3), [replace(camera(), w2c=down)]).eye).all())
+    assert bool(torch.isfinite(viewer_transform(torch.zeros(0, 3), [replace(camera(), w2c=down)]).eye).all())
 
 
 @pytest.mark.parametrize("is_lifted", [True, False])
 def test_a_point_is_like_itself(viewed, is_lifted):
     seen = viewed["hog"]
-    for point in range(0, len(seen.cloud.points), 997):
-        cosines = seen.similarity(Look(is_lifted, point=point))
+    for point in range(0, len(seen.cloud.xyz), 997):
+        cosines = seen.similarity(ColourMode(is_lifted, point=point))
         # Unit vectors are held as float16.
         assert float(cosines[seen.point_cells[point]]) == pytest.approx(1.0, abs=2e-3)
         assert float(cosines.nan_to_num().abs().max()) <= 1 + 2e-3
@@ -167,11 +178,11 @@ def test_a_point_is_like_itself(viewed, is_lifted):
 
 def test_similarity_is_the_cosine_of_the_stored_features(scenes, viewed):
     seen, one = viewed["hog"], next(one for one in scenes if one.operator == "hog")
-    place = seen.places[2]
+    place = seen.slices[2]
     features = one.view(place.target).lifted[0].features.values.flatten(1)
     query = torch.nan_to_num(features[:, 5])
     expected = torch.nn.functional.cosine_similarity(features, query[:, None], dim=0)
-    got = similarity(seen.lifted.unit, query[None])[0][place.first_cell : place.first_cell + place.grid.cell_count]
+    got = similarity(seen.lifted.unit, query[None])[0][place.cells]
     torch.testing.assert_close(got, expected, atol=2e-3, rtol=0, equal_nan=True)
 
 
@@ -187,14 +198,14 @@ def test_relevance_is_even_where_a_word_is_as_near_as_the_others():
 @pytest.mark.parametrize("is_lifted", [True, False])
 def test_points_have_the_palette_of_the_prediction(scenes, viewed, is_lifted):
     seen, one = viewed["tiny:segmenter"], next(one for one in scenes if one.operator == "tiny:segmenter")
-    painting = seen.paint(Look(is_lifted, "prediction"))
-    for index, place in enumerate(seen.places):
+    colours = seen.colours(ColourMode(is_lifted, "prediction"))
+    for index, place in enumerate(seen.slices):
         answer = (one.view(place.target) if is_lifted else one.plain(place.target)).prediction
         own = seen.cloud.view == index
         at = seen.cloud.uv[own].long()
-        picture = torch.from_numpy(label_picture(answer.values))
+        picture = torch.from_numpy(label_picture(answer.values.where(answer.is_valid, -1)))
         expected = (255 * picture[at[:, 1], at[:, 0]]).round().to(torch.uint8)
-        assert torch.equal(painting.points[own], expected)
+        assert torch.equal(colours.points[own], expected)
 
 
 def test_photographs_are_those_of_the_capture_and_those_of_the_store_alike(scenes, viewed):
@@ -204,70 +215,70 @@ def test_photographs_are_those_of_the_capture_and_those_of_the_store_alike(scene
     assert without_copy.photos is not None
     # The store holds float16.
     assert (seen.photos.int() - without_copy.photos.int()).abs().max() <= 1
-    painting = seen.paint(Look(True, "photo"))
-    frame = scenes[0].scene.view(seen.places[0].target).load(48)
+    colours = seen.colours(ColourMode(True, "photo"))
+    frame = scenes[0].scene.view(seen.slices[0].target).load(48)
     expected = (255 * frame.image.permute(1, 2, 0)).round()
-    assert (torch.from_numpy(seen.picture(painting.pixels, 0)).float() - expected).abs().max() <= 1
+    assert (torch.from_numpy(seen.picture(colours.pixels, 0)).float() - expected).abs().max() <= 1
 
 
 def test_a_scene_opens_when_its_images_are_gone(scenes, viewed):
-    gone = [replace(one, record=replace(one.record, location="/nowhere")) for one in scenes if one.operator == "hog"]
-    seen = view_scene(gone[0], gone)
+    gone = [replace(one, record=replace(one.record, location="/nowhere")) for one in scenes]
+    rgb, hog = ([one for one in gone if one.operator == name] for name in ("rgb", "hog"))
+    seen = view_scene(hog[0], hog)
     assert seen.photos is None
     assert seen.colourings == ("features",)
     assert "cannot be read" in texts.summary("room", seen, 1)
-    assert len(seen.cloud.points) > 0
+    assert len(seen.cloud) > 0
     # rgb is the photographs: where it was lifted, they are still there.
-    rgb = [replace(one, record=replace(one.record, location="/nowhere")) for one in scenes if one.operator == "rgb"]
-    assert torch.equal(view_scene(gone[0], [*rgb, *gone]).photos, viewed["hog"].photos)
+    assert torch.equal(view_scene(hog[0], [*rgb, *hog]).photos, viewed["hog"].photos)
 
 
 def test_cameras_of_which_there_is_no_2d_answer(scenes):
-    novel = []
-    for one in scenes:
-        lifted = tuple(entry for entry in one.record.lifted if not entry.is_plain)
-        novel.append(replace(one, record=replace(one.record, lifted=lifted)))
+    lifted = tuple(one for one in scenes[0].record.lifted if not one.is_plain)
+    novel = [replace(one, record=replace(one.record, lifted=lifted)) for one in scenes]
     seen = view_scene(novel[1], novel)
     assert seen.plain is None
-    assert torch.equal(seen.paint(Look(False, "features")).points, seen.paint(Look(True, "features")).points)
+    assert torch.equal(
+        seen.colours(ColourMode(False, "features")).points, seen.colours(ColourMode(True, "features")).points
+    )
     assert "no plain 2D" in texts.summary("room", seen, 1)
 
 
 def test_more_cameras_and_features_than_are_held(scenes, monkeypatch):
     monkeypatch.setattr(gathering, "MAX_VIEWS", 3)
-    monkeypatch.setattr(places, "FEATURE_BYTES", 4000)
+    monkeypatch.setattr(view_slices, "FEATURE_BYTES", 4000)
     seen = view_scene(scenes[0], scenes)
-    assert [place.target for place in seen.places] == evenly(scenes[0].targets, 3)
-    assert (len(seen.places), seen.view_count) == (3, 6)
+    assert [place.target for place in seen.slices] == evenly(scenes[0].targets, 3)
+    assert (len(seen.slices), seen.view_count) == (3, 6)
     assert seen.lifted.unit.nbytes <= 4000
     said = texts.summary("room", seen, 10)
     assert "3 of 6 cameras" in said
-    assert f"every {seen.places[0].step}th" in said
+    assert f"every {seen.slices[0].step}th" in said
 
 
 @pytest.mark.parametrize("step_bytes", [10**9, 2000, 700])
 def test_cells_stand_where_their_grid_says(step_bytes, monkeypatch):
-    monkeypatch.setattr(places, "FEATURE_BYTES", step_bytes)
+    monkeypatch.setattr(view_slices, "FEATURE_BYTES", step_bytes)
     grid = FeatureGrid(12, 16, 4.0, 4.0)
-    place = places_of([("a", camera(), grid), ("b", camera(), grid)], 2)[1]
+    place = view_slices.view_slices([("a", camera(), grid), ("b", camera(), grid)], 2)[1]
     uv = torch.stack(torch.meshgrid(4 * torch.arange(16.0) + 2, 4 * torch.arange(12.0) + 2, indexing="xy"), -1)
     held = place.thinned(uv.permute(2, 0, 1))
     assert tuple(held.shape[1:]) == (place.grid.rows, place.grid.cols)
     at = place.cells_at(held.flatten(1).T)
-    assert at.tolist() == list(range(place.first_cell, place.first_cell + place.grid.cell_count))
+    assert at.tolist() == list(range(place.cells.start, place.cells.stop))
 
 
 def test_every_grid_covers_the_picture():
     grid = FeatureGrid(2, 3, 16.0, 16.0, 8.0, 8.0)
-    place = places_of([("a", camera(), grid)], 4)[0]
+    place = view_slices.view_slices([("a", camera(), grid)], 4)[0]
     assert place.cells_at(torch.tensor([[0.0, 0.0], [64.0, 48.0], [30.0, 30.0]])).tolist() == [0, 5, 4]
     assert sorted(set(place.cells_at(place.pixel_centers()).flatten().tolist())) == list(range(6))
 
 
 def test_heat_reaches_from_cold_to_hot_and_leaves_what_is_missing_grey():
-    levels = heat_levels(torch.tensor([-1.0, 0.0, 1.0, 2.0, torch.nan]), (0.0, 1.0))
+    levels = similarity_levels(torch.tensor([-1.0, 0.0, 1.0, 2.0, torch.nan]), (0.0, 1.0))
     assert levels.tolist() == [0, 0, 255, 255, 256]
-    table = heat_table()
+    table = similarity_table()
     assert int(table[0, 2]) > int(table[0, 0])
     assert int(table[255, 0]) > int(table[255, 2])
     assert len(set(table[256].tolist())) == 1
@@ -278,15 +289,15 @@ def test_asking_where_there_is_no_answer_is_said(viewed):
     unit = seen.lifted.unit.clone()
     unit[seen.point_cells[0]] = torch.nan
     hollow = replace(seen, lifted=replace(seen.lifted, unit=unit))
-    look = Look(True, point=0)
-    painting = hollow.paint(look)
-    assert painting.limits is None
-    assert "no lifted answer" in texts.explanation(look, "", painting.limits)
+    mode = ColourMode(True, point=0)
+    colours = hollow.colours(mode)
+    assert colours.limits is None
+    assert "no lifted answer" in texts.explanation(mode, "", colours.limits)
 
 
 def test_names_with_html_in_them_are_text(viewed):
     bad = "<img src=x onerror=alert(1)>"
-    asked = Look(True, texts=torch.ones(1, 1))
+    asked = ColourMode(True, texts=torch.ones(1, 1))
     said = [texts.summary(bad, viewed["rgb"], 1), texts.explanation(asked, bad, (0.5, 0.7)), texts.through(bad)]
     for content in (*said, texts.trouble(bad)):
         assert "<img" not in content
@@ -295,12 +306,10 @@ def test_names_with_html_in_them_are_text(viewed):
 
 def test_scalars_have_one_scale_for_all_views_of_both_kinds(scenes, viewed):
     seen, one = viewed["felzenszwalb"], next(one for one in scenes if one.operator == "felzenszwalb")
-    low, high = seen.lifted.range
-    assert seen.plain is not None
-    assert seen.plain.range == (low, high)
+    low, high = one.colours.limits
     hottest = torch.tensor(heat_picture(torch.tensor([[high]]), (low, high))[0, 0])
-    for index, place in enumerate(seen.places):
+    for index, place in enumerate(seen.slices):
         answer = one.plain(place.target).prediction
-        picture = seen.picture(seen.paint(Look(False, "prediction")).pixels, index)
+        picture = seen.picture(seen.colours(ColourMode(False, "prediction")).pixels, index)
         at = (answer.values >= high) & answer.is_valid
         assert bool((torch.from_numpy(picture)[at] == (255 * hottest).round()).all())

@@ -117,13 +117,13 @@ def test_a_session_answers_without_a_browser(store):
         session = viewer.session
         photo = session.drawing._cloud.colors.copy()
         session.ask_words("red ball")
-        assert session.look.texts is not None
+        assert session.mode.texts is not None
         assert "red ball" in session.panel.meaning.content
         assert (session.drawing._cloud.colors != photo).any()
         session.ask_words("<b>")
         assert "<b>" not in session.panel.meaning.content + session.panel.words_note.content
         session.ask_point(0)
-        assert session.look.texts is None
+        assert session.mode.texts is None
         lifted = session.drawing._cloud.colors.copy()
         session.switch(False)
         assert (session.drawing._cloud.colors != lifted).any()
@@ -134,7 +134,7 @@ def test_a_session_answers_without_a_browser(store):
         assert session.panel.words.disabled
         assert "pictures only" in session.panel.words_note.content
         session.ask_words("ball")
-        assert session.look.texts is None
+        assert session.mode.texts is None
         # What a scene does not have is not chosen.
         session.choose("nowhere", "nothing", "nobody")
         assert session.current.operator == "tiny:clip"

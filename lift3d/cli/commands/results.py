@@ -101,7 +101,7 @@ def render(store: str, out: Path, frames: int, fps: int, **chosen: str | None) -
 @choice_options
 def export(store: str, out: Path, form: str | None, **chosen: str | None) -> None:
     """Write what was lifted in a form that other tools take."""
-    from lift3d.results.export import export_lifted
+    from lift3d.results.exports.write import export_lifted
     from lift3d.results.lifted_scene import Choice
 
     click.echo(export_lifted(store, Choice(**chosen), out, form).to_text())

@@ -31,8 +31,8 @@ _DOWN = math.radians(28)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Stage:
-    """A similarity and where to look from.
+class ViewerTransform:
+    """A similarity from the world to the page, and where to look from.
 
     Attributes:
         center: Of the scene, world coordinates.
@@ -48,12 +48,12 @@ class Stage:
     picture_distance: float
     eye: Float[Tensor, "3"]
 
-    def to_page(self, world: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
+    def __call__(self, world: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
         """Return world points in the page's coordinates."""
         return self.scale * (world.double() - self.center)
 
 
-def stage_of(points: Float[Tensor, "point 3"], cameras: Sequence[Camera]) -> Stage:
+def viewer_transform(points: Float[Tensor, "point 3"], cameras: Sequence[Camera]) -> ViewerTransform:
     """Place a scene: nine in ten of its points, and of its cameras, lie within a sphere of radius 1."""
     centers = torch.stack([one.center for one in cameras])
     seen = _subset(points.double() if len(points) else centers)
@@ -61,36 +61,12 @@ def stage_of(points: Float[Tensor, "point 3"], cameras: Sequence[Camera]) -> Sta
     radius = max(float(torch.quantile((some - center).norm(dim=1), _MOST)) for some in (seen, centers))
     scale = 1.0 / (radius or 1.0)
     up = _up_of(cameras)
-    return Stage(center, scale, up, _picture_distance(centers, scale), _eye(cameras, up))
-
-
-def picture_hit(
-    cameras: Sequence[Camera], stage: Stage, origin: Float[Tensor, "3"], direction: Float[Tensor, "3"]
-) -> tuple[int, float] | None:
-    """Return the camera whose picture a ray hits first, and the distance along the unit ray; None if it hits none."""
-    if not cameras:
-        return None
-    w2c = torch.stack([one.w2c for one in cameras])
-    ray = (direction / direction.norm()).double()
-    start = ((origin.double() - _page_centers(cameras, stage))[:, None] @ w2c[:, :3, :3].transpose(1, 2))[:, 0]
-    heading = ray @ w2c[:, :3, :3].transpose(1, 2)
-    along = (stage.picture_distance - start[:, 2]) / heading[:, 2]
-    at = start + along[:, None] * heading
-    half = stage.picture_distance * torch.tensor([half_extent(one) for one in cameras], dtype=torch.float64)
-    is_hit = (along > 0) & torch.isfinite(along) & (at[:, :2].abs() <= half).all(1)
-    if not bool(is_hit.any()):
-        return None
-    best = int(torch.where(is_hit, along, torch.inf).argmin())
-    return best, float(along[best])
+    return ViewerTransform(center, scale, up, _picture_distance(centers, scale), _eye(cameras, up))
 
 
 def half_extent(camera: Camera) -> tuple[float, float]:
     """Return half the width and height of a camera's picture at distance 1; the principal point taken as its middle."""
     return camera.size.width / 2 / float(camera.K[0, 0]), camera.size.height / 2 / float(camera.K[1, 1])
-
-
-def _page_centers(cameras: Sequence[Camera], stage: Stage) -> Float[Tensor, "camera 3"]:
-    return stage.to_page(torch.stack([one.center for one in cameras]))
 
 
 def _up_of(cameras: Sequence[Camera]) -> Float[Tensor, "3"]:

@@ -8,14 +8,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.features import FeatureGrid
 from lift3d.geometry.rays import cell_centers
-from lift3d.geometry.sampling import nearest_cells
+from lift3d.results.cloud import cells_at, whole_grid
 
 # Pictures at cameras are this high at most: some hundred of them are on the page at once.
 PICTURE_HEIGHT = 72
@@ -24,8 +23,8 @@ FEATURE_BYTES = 128 * 2**20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Place:
-    """One view in the lists.
+class ViewSlice:
+    """The part of the lists that is one view's.
 
     Attributes:
         target: The view's id.
@@ -33,8 +32,8 @@ class Place:
         grid: Of the cells that are held; every ``step``-th of the operator's in both directions.
         step: See grid.
         picture: Size of its small picture.
-        first_cell: Where its cells begin.
-        first_pixel: Where its pixels begin.
+        cells: Where its cells stand in the list of all.
+        pixels: Where its pixels stand.
     """
 
     target: str
@@ -42,8 +41,8 @@ class Place:
     grid: FeatureGrid
     step: int
     picture: ImageSize
-    first_cell: int
-    first_pixel: int
+    cells: slice
+    pixels: slice
 
     def thinned(self, values: Shaped[Tensor, "*channel row col"]) -> Shaped[Tensor, "*channel held_row held_col"]:
         """Return the values of the cells that are held."""
@@ -52,21 +51,12 @@ class Place:
 
     def cells_at(self, uv: Float[Tensor, "*batch 2"]) -> Int[Tensor, "*batch"]:
         """Return the cell of each pixel of the image; beyond the grid's edge, the nearest cell."""
-        grid = self.grid
-        low = torch.tensor([grid.origin_u, grid.origin_v])
-        high = low + torch.tensor([grid.stride_u * grid.cols, grid.stride_v * grid.rows])
-        inside = torch.maximum(torch.minimum(uv.float(), high), low)
-        index = nearest_cells(
-            inside, grid.rows, grid.cols, (grid.stride_u, grid.stride_v), (low[0].item(), low[1].item())
-        )
-        return index.clamp(min=0) + self.first_cell
+        return cells_at(self.grid, uv.float()) + int(self.cells.start)
 
     def pixels_at(self, uv: Float[Tensor, "*batch 2"]) -> Int[Tensor, "*batch"]:
         """Return the small picture's pixel for each pixel of the image."""
-        size, picture = self.camera.size, self.picture
-        stride = (size.width / picture.width, size.height / picture.height)
-        inside = torch.minimum(uv.float().clamp(min=0), torch.tensor([float(size.width), float(size.height)]))
-        return nearest_cells(inside, picture.height, picture.width, stride).clamp(min=0) + self.first_pixel
+        whole = whole_grid(self.camera.size, self.picture.height, self.picture.width)
+        return cells_at(whole, uv.float()) + int(self.pixels.start)
 
     def pixel_centers(self) -> Float[Tensor, "row col 2"]:
         """Return where the centres of the small picture's pixels are in the image."""
@@ -74,7 +64,7 @@ class Place:
         return cell_centers(picture.height, picture.width, (size.width / picture.width, size.height / picture.height))
 
 
-def places_of(views: Sequence[tuple[str, Camera, FeatureGrid]], channel_count: int) -> tuple[Place, ...]:
+def view_slices(views: Sequence[tuple[str, Camera, FeatureGrid]], channel_count: int) -> tuple[ViewSlice, ...]:
     """Lay the views out one after the other.
 
     Args:
@@ -84,15 +74,16 @@ def places_of(views: Sequence[tuple[str, Camera, FeatureGrid]], channel_count: i
     cell_bytes = 2 * max(1, channel_count)
     whole = sum(grid.cell_count for _, _, grid in views) * cell_bytes
     step = max(1, math.ceil(math.sqrt(whole / FEATURE_BYTES)))
-    places, cell, pixel = [], 0, 0
+    slices, cell, pixel = [], 0, 0
     for target, camera, grid in views:
         own = min(step, grid.rows, grid.cols)
         held = _every(grid, own)
         picture = camera.size.with_height(min(PICTURE_HEIGHT, camera.size.height))
-        places.append(Place(target, camera, held, own, picture, cell, pixel))
-        cell += held.cell_count
-        pixel += picture.height * picture.width
-    return tuple(places)
+        cells = slice(cell, cell + held.cell_count)
+        pixels = slice(pixel, pixel + picture.height * picture.width)
+        slices.append(ViewSlice(target, camera, held, own, picture, cells, pixels))
+        cell, pixel = cells.stop, pixels.stop
+    return tuple(slices)
 
 
 def _every(grid: FeatureGrid, step: int) -> FeatureGrid:

@@ -1,4 +1,4 @@
-"""``lift3d export``: what was lifted, in forms that other tools take. A form is a module ``export_FORM``."""
+"""``lift3d export``: what was lifted, in forms that other tools take. A form is a module beside this one."""
 
 import os
 import shutil
@@ -10,10 +10,10 @@ from pathlib import Path
 from rich.filesize import decimal
 
 from lift3d.errors import ConfigError, UnknownNameError
-from lift3d.results.export_images import export_images
-from lift3d.results.export_nerfstudio import export_nerfstudio
-from lift3d.results.export_ply import export_ply
-from lift3d.results.export_zarr import export_zarr
+from lift3d.results.exports.images import export_images
+from lift3d.results.exports.nerfstudio import export_nerfstudio
+from lift3d.results.exports.ply import export_ply
+from lift3d.results.exports.zarr import export_zarr
 from lift3d.results.lifted_scene import Choice, LiftedScene
 from lift3d.storage.location import Store
 

@@ -3,7 +3,7 @@
 import warnings
 from pathlib import Path
 
-from lift3d.results.export_points import world_words
+from lift3d.results.exports.files import K_WORDS, W2C_WORDS, world_words
 from lift3d.results.lifted_scene import LiftedScene
 
 
@@ -15,8 +15,8 @@ def export_zarr(lifted: LiftedScene, out: Path) -> list[str]:
         "operator": lifted.operator,
         "lifter": lifted.lifter,
         "run": lifted.recipe.run_id,
-        "w2c": "world to camera, column vectors; camera axes x right, y down, z forward",
-        "K": "pixels; origin at the outer corner of the first pixel",
+        "w2c": W2C_WORDS,
+        "K": K_WORDS,
         "world": world_words(lifted),
     }
     # Chunks and codecs of the store are not those of the copy.

@@ -7,11 +7,18 @@ from typing import Any
 import numpy as np
 
 from lift3d.domain.lifted import LiftedView
-from lift3d.results.export_names import file_names
-from lift3d.results.export_pictures import UNKNOWN_ID, write_floats, write_ids, write_picture, write_share
-from lift3d.results.export_points import world_words
+from lift3d.results.exports.files import (
+    K_WORDS,
+    UNKNOWN_ID,
+    W2C_WORDS,
+    file_names,
+    world_words,
+    write_floats,
+    write_ids,
+    write_picture,
+    write_share,
+)
 from lift3d.results.lifted_scene import LiftedScene
-from lift3d.results.steady_pictures import SteadyPictures
 from lift3d.runs.progress import track
 
 INDEX = "index.json"
@@ -25,12 +32,12 @@ def export_images(lifted: LiftedScene, out: Path) -> list[str]:
     Raises:
         SceneFormatError: If a label does not fit into 16 bits.
     """
-    pictures, names = SteadyPictures(lifted), file_names(lifted.targets)
+    names = file_names(lifted.targets)
     entries: list[dict[str, Any]] = []
     for target in track(lifted.targets, "export"):
         view, folder = lifted.view(target), f"{VIEWS}/{names[target]}"
         (out / folder).mkdir(parents=True)
-        files = _write_prediction(view, pictures, out / folder) | _write_cuts(view, out / folder)
+        files = _write_prediction(view, lifted, out / folder) | _write_cuts(view, out / folder)
         entries.append(_entry(view, {what: f"{folder}/{name}" for what, name in files.items()}))
     index = {
         "scene": lifted.name,
@@ -38,8 +45,8 @@ def export_images(lifted: LiftedScene, out: Path) -> list[str]:
         "lifter": lifted.lifter,
         "run": lifted.recipe.run_id,
         "conventions": {
-            "w2c": "world to camera, column vectors; camera axes x right, y down, z forward",
-            "K": "pixels of a view of the height and width given; origin at the outer corner of the first pixel",
+            "w2c": W2C_WORDS,
+            "K": K_WORDS,
             "grids": "the features of a cut: cell (row, col) is centred at origin + stride * (col + 0.5, row + 0.5)",
             "world": world_words(lifted),
             "missing": f"NaN in arrays of numbers, -1 in arrays of labels, {UNKNOWN_ID} in images of labels",
@@ -50,7 +57,7 @@ def export_images(lifted: LiftedScene, out: Path) -> list[str]:
     return [f"{INDEX} names every file of every view, with K and w2c"]
 
 
-def _write_prediction(view: LiftedView, pictures: SteadyPictures, folder: Path) -> dict[str, str]:
+def _write_prediction(view: LiftedView, lifted: LiftedScene, folder: Path) -> dict[str, str]:
     """Write the prediction exactly, as stored, and as images; return the files by what they are."""
     prediction = view.prediction
     kind, values = prediction.kind, prediction.values.numpy()
@@ -69,7 +76,7 @@ def _write_prediction(view: LiftedView, pictures: SteadyPictures, folder: Path) 
         write_picture(folder / "image.png", values.transpose(1, 2, 0))
         files["image"] = "image.png"
     else:
-        write_picture(folder / "preview.png", pictures.of(prediction))
+        write_picture(folder / "preview.png", lifted.colours.picture(prediction))
         files["preview"] = "preview.png"
     return files
 

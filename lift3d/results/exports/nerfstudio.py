@@ -4,20 +4,22 @@ Axes of cameras are OpenGL's there (x right, y up, z back), camera to world.
 """
 
 import json
-from dataclasses import dataclass
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool
+import torch
+from jaxtyping import Bool, Float
 
-from lift3d.domain.lifted import LiftedView
+from lift3d.domain.lifted import LiftedDepth, LiftedView
 from lift3d.errors import CameraError, Lift3dError, SceneError
+from lift3d.geometry.rays import cell_centers
+from lift3d.pipeline.decode import COVERED
+from lift3d.results.cloud import map_under
 from lift3d.results.colours import Picture
-from lift3d.results.export_names import file_names
-from lift3d.results.export_pictures import UNKNOWN_ID, write_ids, write_picture, write_share
-from lift3d.results.export_ply import write_ply
-from lift3d.results.export_points import depth_on_image, fuse_points, world_words
+from lift3d.results.exports.files import UNKNOWN_ID, file_names, world_words, write_ids, write_picture, write_share
+from lift3d.results.exports.ply import predicted_columns, scene_cloud, write_ply
 from lift3d.results.lifted_scene import LiftedScene
 from lift3d.runs.progress import track
 from lift3d.scenes.rotations import opencv_from_opengl
@@ -27,12 +29,6 @@ TRANSFORMS, POINTS = "transforms.json", "sparse_pc.ply"
 DEPTH_UNIT = 0.001
 # Enough to start Gaussians from; more are made while they are trained.
 MOST_POINTS = 200_000
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Shot:
-    picture: Picture
-    is_valid: Bool[np.ndarray, "height width"]
 
 
 def export_nerfstudio(lifted: LiftedScene, out: Path) -> list[str]:
@@ -48,32 +44,33 @@ def export_nerfstudio(lifted: LiftedScene, out: Path) -> list[str]:
     names = file_names(lifted.targets)
     frames: list[dict[str, Any]] = []
     is_masked = False
+    (out / "masks").mkdir()
     for target in track(lifted.targets, "export"):
         view, name = lifted.view(target), names[target]
-        shot = _shot(lifted, view)
-        is_masked |= not shot.is_valid.all()
-        frames.append(_camera(view) | _write_view(view, shot, out, name))
+        picture, is_valid = _image(lifted, view)
+        is_masked |= not is_valid.all()
+        frames.append(_camera(view) | _write_view(view, picture, out, name))
+        write_share(out / "masks" / f"{name}.png", is_valid)
     if not is_masked:
         # Whoever reads a mask pays for it with every ray.
         frames = [{key: value for key, value in frame.items() if key != "mask_path"} for frame in frames]
-        for path in (out / "masks").iterdir():
-            path.unlink()
-        (out / "masks").rmdir()
-    cloud = fuse_points(lifted, lambda view: _shot(lifted, view).picture, MOST_POINTS)
-    write_ply(out / POINTS, cloud, [world_words(lifted)])
+        shutil.rmtree(out / "masks")
+    cloud = scene_cloud(lifted, MOST_POINTS)
+    columns = predicted_columns(lifted, cloud, lambda view: _image(lifted, view)[0])
+    write_ply(out / POINTS, cloud, columns, [world_words(lifted)])
     document = {"camera_model": "PINHOLE", "depth_unit_scale_factor": DEPTH_UNIT, "label_ignore": UNKNOWN_ID}
     document |= {"ply_file_path": POINTS, "frames": frames}
     (out / TRANSFORMS).write_text(json.dumps(document, indent=1), encoding="utf-8")
     kind = lifted.view(lifted.targets[0]).prediction.kind
     images = "lifted pictures" if kind == "image" else "photographs, undistorted"
-    return [f"images/ holds {images}; depth/ is lifted; {len(cloud.xyz)} points in {POINTS}", world_words(lifted)]
+    return [f"images/ holds {images}; depth/ is lifted; {len(cloud)} points in {POINTS}", world_words(lifted)]
 
 
-def _shot(lifted: LiftedScene, view: LiftedView) -> _Shot:
+def _image(lifted: LiftedScene, view: LiftedView) -> tuple[Picture, Bool[np.ndarray, "height width"]]:
     """Return what the image of a view is to be, and which of its pixels count."""
     if view.prediction.kind == "image":
         picture = view.prediction.values.clamp(0, 1).permute(1, 2, 0).numpy()
-        return _Shot(picture, view.prediction.is_valid.numpy())
+        return picture, view.prediction.is_valid.numpy()
     try:
         frame = lifted.scene.view(view.target).load(lifted.recipe.image_height)
     except Lift3dError as error:
@@ -81,7 +78,7 @@ def _shot(lifted: LiftedScene, view: LiftedView) -> _Shot:
             f"View '{view.target}' of '{lifted.name}' has no photograph to write: {error} Novel cameras have none. "
             "Export an operator that gives pictures, such as rgb, or another form."
         ) from error
-    return _Shot(frame.image.permute(1, 2, 0).numpy(), frame.is_valid.numpy())
+    return frame.image.permute(1, 2, 0).numpy(), frame.is_valid.numpy()
 
 
 def _camera(view: LiftedView) -> dict[str, Any]:
@@ -99,7 +96,15 @@ def _camera(view: LiftedView) -> dict[str, Any]:
     }
 
 
-def _write_view(view: LiftedView, shot: _Shot, out: Path, name: str) -> dict[str, str]:
+def _depth_on_image(view: LiftedView) -> Float[np.ndarray, "height width"]:
+    """Return the lifted z-depth of every pixel, that of its cell; NaN where less than half is seen."""
+    depth, size = LiftedDepth.of(view), view.camera.size
+    z_depth = depth.z_depth.where(depth.coverage >= COVERED, torch.nan)
+    uv = cell_centers(size.height, size.width).double().reshape(-1, 2)
+    return map_under(z_depth.numpy(), view.camera, [depth.grid], uv).reshape(size.height, size.width)
+
+
+def _write_view(view: LiftedView, picture: Picture, out: Path, name: str) -> dict[str, str]:
     """Write the files of a view and return them by nerfstudio's keys; ``label_file_path`` is what lift3d reads."""
     files = {
         "file_path": f"images/{name}.png",
@@ -112,11 +117,10 @@ def _write_view(view: LiftedView, shot: _Shot, out: Path, name: str) -> dict[str
     elif view.prediction.kind != "image":
         files["prediction_file_path"] = f"predictions/{name}.npy"
     for path in files.values():
-        (out / path).parent.mkdir(parents=True, exist_ok=True)
-    write_picture(out / files["file_path"], shot.picture)
-    write_share(out / files["mask_path"], shot.is_valid)
+        (out / path).parent.mkdir(exist_ok=True)
+    write_picture(out / files["file_path"], picture)
     # 0 is what nerfstudio takes for unknown.
-    thousandths = np.nan_to_num(depth_on_image(view) / DEPTH_UNIT).astype(np.float32)
+    thousandths = np.nan_to_num(_depth_on_image(view) / DEPTH_UNIT).astype(np.float32)
     np.save(out / files["depth_file_path"], thousandths, allow_pickle=False)
     if is_label:
         write_ids(out / files["label_file_path"], view.prediction.values.numpy())

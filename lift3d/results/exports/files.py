@@ -1,0 +1,97 @@
+"""What forms of export share: names of files for views, maps as image files, in which world everything stands."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32, Int, UInt8, UInt16
+
+from lift3d.domain.keys import ViewId, slug
+from lift3d.domain.scene import UNKNOWN_LABEL
+from lift3d.errors import Lift3dError, SceneFormatError
+from lift3d.results.colours import Picture
+from lift3d.results.lifted_scene import LiftedScene
+
+# The largest id of 16 bits stands for unknown, as sensors do it with depth.
+UNKNOWN_ID = 65535
+# The conventions of every export, in words.
+W2C_WORDS = "world to camera, column vectors; camera axes x right, y down, z forward"
+K_WORDS = "pixels of a view of the height and width given; origin at the outer corner of the first pixel"
+
+
+def file_names(view_ids: Iterable[ViewId]) -> dict[ViewId, str]:
+    """Return a name for each view that is one safe path segment, unique even where case does not count.
+
+    Ids come from scenes, which are data: they may hold slashes, '..', markup, any script.
+    """
+    names: dict[ViewId, str] = {}
+    taken: set[str] = set()
+    for number, view_id in enumerate(view_ids):
+        name = slug(view_id)
+        if name.casefold() in taken:
+            # No slug ends so: what is cut off or changed ends in a digest.
+            name = f"{name}_{number}"
+        taken.add(name.casefold())
+        names[view_id] = name
+    return names
+
+
+def world_words(lifted: LiftedScene) -> str:
+    """Return in which coordinates the cameras of a lifted scene and what is made of them stand."""
+    said = "coordinates: the world of the scene's cameras, in its units"
+    try:
+        similarity = lifted.scene.canonical_from_source
+    except Lift3dError:
+        return f"{said}, as stored; the capture itself is not where it was"
+    if bool(torch.equal(similarity, torch.eye(4, dtype=similarity.dtype))):
+        return f"{said}, as its files have it"
+    rows = "; ".join(" ".join(f"{entry:.9g}" for entry in row) for row in similarity.tolist())
+    return f"{said}; the world before it was taken there by [{rows}]"
+
+
+def to_8_bits(picture: Picture) -> UInt8[np.ndarray, "_ _ 3"]:
+    """Return colours in [0, 1] with 8 bits."""
+    pixels: UInt8[np.ndarray, "_ _ 3"] = (picture.clip(0, 1) * 255 + 0.5).astype(np.uint8)
+    return pixels
+
+
+def write_picture(path: Path, picture: Picture) -> None:
+    """Write RGB in [0, 1] with 8 bits."""
+    _write(path, to_8_bits(picture)[..., ::-1])
+
+
+def write_share(path: Path, share: Float[np.ndarray, "row col"] | Bool[np.ndarray, "row col"]) -> None:
+    """Write numbers in [0, 1] as grey with 8 bits; unknown ones as 0."""
+    _write(path, (np.nan_to_num(share.astype(np.float32)).clip(0, 1) * 255 + 0.5).astype(np.uint8))
+
+
+def write_ids(path: Path, ids: Int[np.ndarray, "row col"]) -> None:
+    """Write class ids with 16 bits, UNKNOWN_ID where unknown.
+
+    Raises:
+        SceneFormatError: If an id does not fit.
+    """
+    if ids.size and int(ids.max()) >= UNKNOWN_ID:
+        raise SceneFormatError(
+            f"Label {int(ids.max())} does not fit into an image of 16 bits, whose ids are below {UNKNOWN_ID}. "
+            "Export as zarr."
+        )
+    _write(path, np.where(ids <= UNKNOWN_LABEL, UNKNOWN_ID, ids).astype(np.uint16))
+
+
+def write_floats(path: Path, values: Float[np.ndarray, "row col"]) -> None:
+    """Write numbers as they are, TIFF of 32-bit floats."""
+    _write(path, values.astype(np.float32))
+
+
+def _write(
+    path: Path,
+    pixels: UInt8[np.ndarray, "_ _ 3"]
+    | UInt8[np.ndarray, "_ _"]
+    | UInt16[np.ndarray, "_ _"]
+    | Float32[np.ndarray, "_ _"],
+) -> None:
+    _, content = cv2.imencode(path.suffix, np.ascontiguousarray(pixels))
+    path.write_bytes(content.tobytes())
