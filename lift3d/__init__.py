@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lift3d.config import Execution, Recipe
+    from lift3d.domain.features import EMPTY_STATE, FeatureGrid, FeatureMap, SceneState
+    from lift3d.domain.lifted import Prediction
+    from lift3d.errors import Lift3dError
     from lift3d.lifters.catalog import build_lifter
     from lift3d.operators.catalog import build_operator, operator
+    from lift3d.operators.protocol import Operator, OperatorSpec
     from lift3d.results.lift import lift
     from lift3d.results.lifted_scene import LiftedScene, lifted_scenes, open_lifted
     from lift3d.runs.driver import run_serially
@@ -19,28 +23,44 @@ if TYPE_CHECKING:
     from lift3d.tables.aggregation import summary
 
 _HOMES = {
-    "Execution": "lift3d.config",
-    "Recipe": "lift3d.config",
     "build_lifter": "lift3d.lifters.catalog",
     "build_operator": "lift3d.operators.catalog",
-    "LiftedScene": "lift3d.results.lifted_scene",
+    "EMPTY_STATE": "lift3d.domain.features",
+    "Execution": "lift3d.config",
+    "FeatureGrid": "lift3d.domain.features",
+    "FeatureMap": "lift3d.domain.features",
     "lift": "lift3d.results.lift",
+    "Lift3dError": "lift3d.errors",
     "lifted_scenes": "lift3d.results.lifted_scene",
+    "LiftedScene": "lift3d.results.lifted_scene",
     "list_runs": "lift3d.runs.table",
     "open_lifted": "lift3d.results.lifted_scene",
     "open_store": "lift3d.storage.location",
     "operator": "lift3d.operators.catalog",
+    "Operator": "lift3d.operators.protocol",
+    "OperatorSpec": "lift3d.operators.protocol",
+    "Prediction": "lift3d.domain.lifted",
     "read_run": "lift3d.runs.table",
     "read_scene": "lift3d.scenes.catalog",
+    "Recipe": "lift3d.config",
     "run_serially": "lift3d.runs.driver",
     "run_table": "lift3d.runs.table",
+    "SceneState": "lift3d.domain.features",
     "summary": "lift3d.tables.aggregation",
 }
 
 __all__ = [
+    "EMPTY_STATE",
     "Execution",
+    "FeatureGrid",
+    "FeatureMap",
+    "Lift3dError",
     "LiftedScene",
+    "Operator",
+    "OperatorSpec",
+    "Prediction",
     "Recipe",
+    "SceneState",
     "build_lifter",
     "build_operator",
     "lift",
