@@ -223,6 +223,9 @@ def test_sparse_points(form: str, tmp_path: Path) -> None:
         b"end_header\n1 2 3\n",
         b"ply\nformat binary_little_endian 1.0\nelement vertex 999999999999\nproperty float x\nproperty float y\n"
         b"property float z\nend_header\n1234",
+        # Rows of lists take memory before they are read.
+        b"ply\nformat binary_little_endian 1.0\nelement face 900000000\nproperty list uint int q\n"
+        b"element vertex 1\nproperty float x\nproperty float y\nproperty float z\nend_header\n1234",
     ],
 )
 def test_malformed_points_are_a_format_error(content: bytes, tmp_path: Path) -> None:
