@@ -4,9 +4,8 @@ Schönberger & Frahm, Structure-from-Motion Revisited, CVPR 2016. The same photo
 number of threads: features and matches of an image or pair depend on nothing else, and mapping runs on one thread.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -16,6 +15,7 @@ import pycolmap
 
 from lift3d.errors import SceneFormatError
 from lift3d.ingest.photographs import Photograph, Report
+from lift3d.scenes.colmap_log import quiet_colmap
 
 MatchingPairs = Literal["exhaustive", "sequential"]
 Count = Callable[[pycolmap.Database], int]
@@ -101,7 +101,7 @@ def _attempt(
     photographs: Sequence[Photograph], images: Path, work: Path, settings: Settings, report: Report
 ) -> list[pycolmap.Reconstruction]:
     database = work / "database.db"
-    with _quietly():
+    with quiet_colmap():
         try:
             with pycolmap.Database.open(str(database)):
                 pass
@@ -238,14 +238,3 @@ def _watch(
 def _featured_count(image_count: int) -> Count:
     """Return how to count images with features."""
     return lambda database: sum(database.exists_keypoints(key) for key in range(1, image_count + 1))
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep COLMAP's log from the terminal: what matters comes back as a result or an exception."""
-    before = pycolmap.logging.minloglevel
-    pycolmap.logging.minloglevel = pycolmap.logging.FATAL.value
-    try:
-        yield
-    finally:
-        pycolmap.logging.minloglevel = before

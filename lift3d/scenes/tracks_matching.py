@@ -3,6 +3,7 @@
 Letters: uv pixels of a loaded frame, corner origin; a match is a pair of keypoint indices of views a and b.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -67,7 +68,7 @@ def find_keypoints(frame: Frame) -> Keypoints:
     return Keypoints(uv, place, torch.from_numpy(descriptors).clamp(0, 255).to(torch.uint8))
 
 
-def neighbour_pairs(cameras: list[Camera]) -> list[tuple[int, int]]:
+def neighbour_pairs(cameras: Sequence[Camera]) -> list[tuple[int, int]]:
     """Return pairs of views likely to see the same: near in centre and viewing direction, at most 60° turned.
 
     Each view is paired with neighbours of several ranks, so that dense captures get wide angles too. Moving
@@ -90,9 +91,7 @@ def neighbour_pairs(cameras: list[Camera]) -> list[tuple[int, int]]:
     return sorted(pairs)
 
 
-def match_keypoints(
-    a: Keypoints, b: Keypoints, cameras: tuple[Camera, Camera]
-) -> tuple[Int[Tensor, "match 2"], Float[Tensor, " match"]]:
+def match_keypoints(a: Keypoints, b: Keypoints, cameras: tuple[Camera, Camera]) -> Int[Tensor, "match 2"]:
     """Return mutual nearest neighbours that pass the ratio test and lie on each other's epipolar lines.
 
     Args:
@@ -101,13 +100,13 @@ def match_keypoints(
         cameras: Their cameras, at the size the keypoints were found at.
 
     Returns:
-        Places (keypoint indices, one per pixel) that match, and the similarity of the descriptors.
+        Places (keypoint indices, one per pixel) that match.
 
     Source:
         Descriptors are compared by the Hellinger kernel: Arandjelović & Zisserman, CVPR 2012 (RootSIFT).
     """
     if min(len(a.uv), len(b.uv)) < 2:
-        return torch.zeros(0, 2, dtype=torch.int64), torch.zeros(0)
+        return torch.zeros(0, 2, dtype=torch.int64)
     similarity = _hellinger(a.descriptors) @ _hellinger(b.descriptors).T
     best, of_a = similarity.max(dim=1)
     of_b = similarity.argmax(dim=0)
@@ -119,8 +118,7 @@ def match_keypoints(
     keep = (of_b[of_a] == rows) & is_distinct
     matches = torch.stack([a.place, b.place[of_a]], dim=1)[keep]
     error = epipolar_error(a.uv[matches[:, 0]], b.uv[matches[:, 1]], cameras)
-    is_on_line = error < _EPIPOLAR_PX
-    return matches[is_on_line], best[keep][is_on_line]
+    return matches[error < _EPIPOLAR_PX]
 
 
 def epipolar_error(
