@@ -34,7 +34,7 @@ PICTURES = $(foreach name,tiny:colorizer tiny:superresolution tiny:style grey bi
 ENCODERS = $(foreach name,mobilenet_s4 mobilenet_s16 alike,\
 		--plugin tests/real/plugins/feature_networks.py:$(name) --operator $(name))
 
-.PHONY: demo test test-real test-cluster test-cluster-quick fault-matrix check bench baselines results few-encoders docs soak clean
+.PHONY: demo test test-real test-cluster test-cluster-quick fault-matrix check bench results few-encoders docs soak clean
 
 demo: $(STAMP)  ## Lift the demo scenes with every lifter and print the table.
 	$(BIN)/lift3d run --recipe flows/recipes/demo.yaml --store $(STORE)
@@ -69,10 +69,6 @@ check: $(STAMP)  ## Format, lint, types, layers.
 
 bench: $(STAMP)  ## Time and memory of lifting one target on this machine.
 	$(BIN)/lift3d bench speed
-
-baselines: $(STAMP)  ## docs/baselines.md from the captures under LIFT3D_TEST_DATA.
-	$(BIN)/lift3d bench baselines --captures $(LIFT3D_TEST_DATA)/captures --out docs/baselines.md \
-		--plugin tests/real/plugins/npz_segmentation.py:mosaic --plugin tests/real/plugins/npz_segmentation.py:deeplabv3
 
 results: $(STAMP)  ## The pages of results under docs/ from the captures and networks under LIFT3D_TEST_DATA; about an hour.
 	$(BIN)/lift3d bench lifters $(addprefix $(CAPTURES)/,fox kitchen garden bear shelf) --out docs/results.md

@@ -82,18 +82,6 @@ def on_scenes(store: str, sources: int = 8) -> Callable[[Command], Command]:
     return add
 
 
-@click.command("baselines")
-@click.option("--captures", type=PATH, required=True, help="Folder with the captures fox, bear, garden, kitchen.")
-@_out
-@click.option("--store", default="runs/baselines", help="URL of the store that holds the runs.")
-@click.option("--plugin", "plugins", multiple=True, help="Operator for captures with labels.")
-def baselines(captures: Path, out: Path | None, store: str, plugins: tuple[str, ...]) -> None:
-    """Figures of every lifter per capture, as later lifters are measured against."""
-    from lift3d.bench.baselines import main as measure
-
-    measure(captures, out, store, plugins)
-
-
 @click.command("lifters")
 @on_scenes("runs/lifters")
 @click.option("--lifter", "chosen", multiple=True, help="Lifter; all of the ablation if not given.")
@@ -157,12 +145,11 @@ def curves(request: Request, lifter: str) -> None:
 @click.option("--threads", type=int, help="Threads of torch; all cores if not given.")
 @_json
 def speed(lifter: str, capture: str | None, threads: int | None, as_json: bool) -> None:
-    """What stage I, one more operator and memory cost, against a ray-by-ray network and against all samples."""
+    """What stage I, one more operator and memory cost on this machine."""
     from lift3d.bench import speed
-    from lift3d.bench.speed_page import table
 
     figures = speed.measure(speed.FULL, capture or speed.SCENE, lifter, threads)
-    click.echo(json.dumps(figures, indent=1) if as_json else table(figures))
+    click.echo(json.dumps(figures, indent=1) if as_json else speed.table(figures))
 
 
 @click.command("scale")
@@ -200,8 +187,7 @@ def storage(s3: str | None, server: str, folder: Path, out: Path | None, as_json
 
 
 COMMANDS: dict[str, click.Command] = {
-    str(command.name): command
-    for command in (baselines, lifters, consistency, recognition, curves, speed, scale, storage)
+    str(command.name): command for command in (lifters, consistency, recognition, curves, speed, scale, storage)
 }
 
 

@@ -133,8 +133,8 @@ def _tables(figures: Mapping[str, Any], sweep: str, keys: Sequence[str]) -> list
             if "psnr" in rows[0]["taps"][ALL][lifter]:
                 pictures.append([*start, *(_mean([one["psnr"] for one in at], 2) for at in found)])
     columns = ["scene", "operator", "lifter", *keys]
-    parts = [f"1 − cos over {sweep}:\n\n{markdown_table(columns, errors)}\n"]
-    return [*parts, f"PSNR in dB over {sweep}:\n\n{markdown_table(columns, pictures)}\n"] if pictures else parts
+    parts = [f"1 − cos over {sweep}:\n\n{markdown_table(columns, errors, 3)}\n"]
+    return [*parts, f"PSNR in dB over {sweep}:\n\n{markdown_table(columns, pictures, 3)}\n"] if pictures else parts
 
 
 def _loss_table(losses: Rows) -> str:
@@ -149,7 +149,7 @@ def _loss_table(losses: Rows) -> str:
         ]
         for one in losses
     ]
-    return markdown_table(columns, rows) + "\n"
+    return markdown_table(columns, rows, 3) + "\n"
 
 
 def _covered_table(figures: Mapping[str, Any], counts: Sequence[str]) -> str:
@@ -157,7 +157,7 @@ def _covered_table(figures: Mapping[str, Any], counts: Sequence[str]) -> str:
         return _mean([row["covered_by_sources"][key] for row in rows if key in row["sources"]], 3)
 
     rows = [[place, operator, *(covered(found, key) for key in counts)] for place, operator, found in _groups(figures)]
-    return f"Share of valid cells covered over sources:\n\n{markdown_table(['scene', 'operator', *counts], rows)}\n"
+    return f"Share of valid cells covered over sources:\n\n{markdown_table(['scene', 'operator', *counts], rows, 2)}\n"
 
 
 def _mean(values: Sequence[float], digits: int) -> str:

@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from lift3d.tables.rendering import NOTHING, text_table, to_markdown
+
 _SIZES = ("image_height", "sources", "holdout")
-_MISSING = "–"
 
 
 def replayed_command(bench: str, recipe: Mapping[str, Any], *, lifters: Sequence[str] = ()) -> str:
@@ -32,19 +33,18 @@ def filled_head(template: str, command: str, **fields: object) -> str:
     return template.format(command=command, date=datetime.now(UTC).date().isoformat(), version=version, **fields)
 
 
-def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return rows of text as a Markdown table."""
-    head, *lines = ("| " + " | ".join(row) + " |" for row in (columns, *rows))
-    return "\n".join([head, "|" + " --- |" * len(columns), *lines])
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]], label_count: int = 1) -> str:
+    """Return rows of text as a Markdown table, of which the first ``label_count`` columns are labels."""
+    return to_markdown(text_table(columns, list(rows), label_count))
 
 
 def number(value: float | None, digits: int = 3) -> str:
     """Return a figure, or a dash where there is none."""
-    return _MISSING if value is None else f"{value:.{digits}f}"
+    return NOTHING if value is None else f"{value:.{digits}f}"
 
 
 def bracketed(mean: float, low: float | None, high: float | None, digits: int = 3) -> str:
     """Return a difference with its interval."""
     # Adding 0 takes the sign from a rounded −0.
-    texts = [_MISSING if one is None else f"{round(one, digits) + 0:+.{digits}f}" for one in (mean, low, high)]
+    texts = [NOTHING if one is None else f"{round(one, digits) + 0:+.{digits}f}" for one in (mean, low, high)]
     return f"{texts[0]} [{texts[1]}, {texts[2]}]"

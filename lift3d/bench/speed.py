@@ -1,25 +1,19 @@
-"""What lifting costs, against a renderer that pays for every sample of every ray: one run, same machine, same sources.
+"""What lifting one target costs on this machine: stage I, one more operator stage by stage, and memory.
 
-Stage I (``propose``) is timed against a ray-by-ray network of GNT's size, per target cell. One more operator (weights,
-correction, blend) is timed against gathering and blending every sample of every ray with the same kernel. Whatever is
-compared is run in turns, and every figure of time is the median of its turns, so that what else the machine does
-falls on both sides. The reference is favoured: its features are given, and it has its best chunk of rays.
+Every figure of time is the median of several turns; a first turn warms up and does not count.
 """
 
 import os
 import statistics
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
-from lift3d.bench.ray_transformer import RayBatch, RayTransformer, RayTransformerSize
 from lift3d.bench.speed_memory import in_fresh_process
-from lift3d.bench.speed_scene import RandomOperator, SpeedScene, all_samples
+from lift3d.bench.speed_scene import RandomOperator, SpeedScene
 from lift3d.domain.proposals import RayProposal
 from lift3d.errors import ConfigError
 from lift3d.lifters.blend import blend
@@ -28,8 +22,7 @@ from lift3d.lifters.protocol import Lifter
 from lift3d.lifters.weights import TAP_COUNT, weights_at
 
 SCENE = "procedural:room?seed=1&views=24"
-CELLS_64 = 64 * 64
-_SEARCH_REPEATS = 3
+_PARTS = ("weights", "correct", "blend")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +31,15 @@ class SpeedSize:
 
     Attributes:
         guide_cells: Rows (and columns) of the guide grid; the image has two pixels per cell.
-        source_count: Source views of stage I and of memory.
-        dense_source_count: Source views of the operators, and of the reference once more: as GNT has them.
-        reference: Sizes of the ray-by-ray network; its number of sources is replaced.
-        ray_count: Rays that it is timed on, a multiple of the chunks.
-        chunks: Rays at once; the fastest is used.
+        source_count: Source views.
         channel_count: Channels of the operator.
-        strides_px: Its strides; the first gives the headline.
+        strides_px: Its strides.
         memory_channel_count: Channels of the operator that memory is measured with.
         repeats: Turns.
     """
 
     guide_cells: int = 64
     source_count: int = 8
-    dense_source_count: int = 10
-    reference: RayTransformerSize = field(default_factory=RayTransformerSize)
-    ray_count: int = 64
-    chunks: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
     channel_count: int = 768
     strides_px: tuple[float, ...] = (4.0, 14.0)
     memory_channel_count: int = 1024
@@ -86,14 +71,13 @@ def measure(
     torch.set_num_threads(thread_count)
     try:
         with torch.inference_mode():
-            scene = SpeedScene.read(location, size.guide_cells, max(size.source_count, size.dense_source_count))
-            proposed = _stage_one(built, scene.with_sources(size.source_count), size)
-            counts = dict.fromkeys((size.dense_source_count, size.source_count))
-            operators = [
-                _operator(built, scene.with_sources(count), stride, size)
-                for count in counts
-                for stride in size.strides_px
-            ]
+            scene = SpeedScene.read(location, size.guide_cells, size.source_count)
+            proposal = scene.propose(built)
+            stage_one = {
+                "propose_seconds": _median(lambda: scene.propose(built), size.repeats),
+                "picture_seconds": _median(lambda: scene.lift_picture(proposal), size.repeats),
+            }
+            operators = [_operator(built, scene, proposal, stride, size) for stride in size.strides_px]
         memory = in_fresh_process(location, lifter, size.guide_cells, size.source_count, size.memory_channel_count)
     finally:
         torch.set_num_threads(before)
@@ -102,104 +86,56 @@ def measure(
         "location": location,
         "threads": thread_count,
         "sources": size.source_count,
-        **proposed,
-        "operator_ratio_to_dense": operators[0]["ratio_to_dense"],
+        "guide_cells": list(proposal.grid.shape),
+        **stage_one,
         "operators": operators,
         "memory": memory,
     }
 
 
-def multiply_adds(work: Callable[[], object]) -> int:
-    """Return the multiply-adds of a call in convolutions and matrix products; warps, filters and sums do not count."""
-    with FlopCounterMode(display=False) as counter:
-        work()
-    return int(counter.get_total_flops()) // 2
-
-
-def _stage_one(lifter: Lifter, scene: SpeedScene, size: SpeedSize) -> dict[str, Any]:
-    """Time propose and the lifted picture in turns with the reference at both numbers of sources."""
-    proposal = scene.propose(lifter)
-    counts = dict.fromkeys((size.source_count, size.dense_source_count))
-    references = [
-        _Reference(replace(size.reference, source_count=count), size.ray_count, size.chunks) for count in counts
+def table(figures: Mapping[str, Any]) -> str:
+    """Return the figures as text."""
+    rows, cols = figures["guide_cells"]
+    lines = [
+        f"{figures['lifter']} on {figures['location']}: {figures['sources']} sources, {figures['threads']} threads, "
+        f"guide grid {rows}×{cols}; medians in seconds",
+        "",
+        f"once per target: propose {figures['propose_seconds']:.3f}, picture {figures['picture_seconds']:.3f}",
+        "",
+        f"{'per operator':<24} {'cells':>7} {'weights':>8} {'correct':>8} {'blend':>8} {'sum':>8}",
     ]
-    works: list[Callable[[], object]] = [lambda: scene.propose(lifter), lambda: scene.lift_picture(proposal)]
-    propose_s, picture_s, *reference_s = _medians([*works, *(one.run for one in references)], size.repeats)
-    per_64 = CELLS_64 / proposal.grid.cell_count
-    gnt = [one.figures(seconds) for one, seconds in zip(references, reference_s, strict=True)]
-    counted = multiply_adds(works[0])
-    return {
-        "guide_cells": list(proposal.grid.shape),
-        "propose_seconds": propose_s,
-        "propose_seconds_64x64": propose_s * per_64,
-        "propose_multiply_adds_64x64": counted * per_64,
-        "propose_gmac_per_second": counted / propose_s / 1e9,
-        "picture_seconds": picture_s,
-        "propose_ratio_to_gnt": gnt[0]["seconds_64x64"] / (propose_s * per_64),
-        "gnt": gnt,
-    }
+    for one in figures["operators"]:
+        name = f"{one['channels']} channels, stride {one['stride_px']:g}"
+        parts = " ".join(f"{one[f'{part}_seconds']:>8.4f}" for part in (*_PARTS, "operator"))
+        lines.append(f"{name:<24} {one['cells']:>7} {parts}")
+    memory = figures["memory"]
+    peak, held, started = (memory[name] / 2**20 for name in ("peak_bytes", "held_bytes", "started_bytes"))
+    lines += [
+        "",
+        f"peak memory of a fresh process, {memory['channels']} channels on {memory['operator_cells'][0]}×"
+        f"{memory['operator_cells'][1]} cells, {memory['sources']} sources: {peak:.0f} MiB "
+        f"(started {started:.0f}, with frames and features {held:.0f}); a plan counts "
+        f"{memory['predicted_bytes'] / 2**20:.0f}, {memory['predicted_bytes'] / memory['peak_bytes']:.2f} of it",
+    ]
+    return "\n".join(lines)
 
 
-class _Reference:
-    """The ray-by-ray network on random rays, in its fastest chunks."""
-
-    def __init__(self, size: RayTransformerSize, ray_count: int, chunks: tuple[int, ...]) -> None:
-        self._size = size
-        self._rays = RayBatch.random(ray_count, size)
-        self._network = RayTransformer(size).eval()
-        seconds = _medians([partial(self._pass, chunk) for chunk in chunks], _SEARCH_REPEATS)
-        self._chunk = chunks[seconds.index(min(seconds))]
-
-    def run(self) -> None:
-        """Render all rays."""
-        self._pass(self._chunk)
-
-    def figures(self, seconds: float) -> dict[str, Any]:
-        """Return what one pass in so many seconds means."""
-        per_ray = seconds / len(self._rays.features)
-        return {
-            "sources": self._size.source_count,
-            "samples": self._size.sample_count,
-            "chunk_rays": self._chunk,
-            "multiply_adds_per_ray": self._size.multiply_adds,
-            "multiply_adds_64x64": self._size.multiply_adds * CELLS_64,
-            "seconds_per_ray": per_ray,
-            "seconds_64x64": per_ray * CELLS_64,
-            "gmac_per_second": self._size.multiply_adds / per_ray / 1e9,
-        }
-
-    def _pass(self, chunk: int) -> None:
-        for start in range(0, len(self._rays.features), chunk):
-            self._network(self._rays.chunk(start, chunk))
-
-
-def _operator(lifter: Lifter, scene: SpeedScene, stride_px: float, size: SpeedSize) -> dict[str, Any]:
-    """Time one more operator, stage by stage, in turns with the blend of every sample."""
-    proposal = scene.propose(lifter)
+def _operator(
+    lifter: Lifter, scene: SpeedScene, proposal: RayProposal, stride_px: float, size: SpeedSize
+) -> dict[str, Any]:
+    """Time one more operator, stage by stage."""
     operator = RandomOperator.of(scene, size.channel_count, stride_px)
-    grid, sample_count = operator.guide.grid, size.reference.sample_count
-    dense = all_samples(proposal, grid, scene.depth_range, sample_count)
-    _operator_turn(lifter, proposal, operator)
-    rounds = [
-        (_operator_turn(lifter, proposal, operator), _seconds(lambda: blend(dense, operator.sources)))
-        for _ in range(size.repeats)
-    ]
-    turns, dense_turns = zip(*rounds, strict=True)
-    weights_s, correct_s, blend_s = (statistics.median(part) for part in zip(*turns, strict=True))
-    operator_s, dense_s = statistics.median(map(sum, turns)), statistics.median(dense_turns)
+    turns = [_operator_turn(lifter, proposal, operator) for _ in range(size.repeats + 1)][1:]
     return {
         "channels": size.channel_count,
         "stride_px": stride_px,
-        "cells": grid.cell_count,
-        "sources": len(operator.sources),
+        "cells": operator.guide.grid.cell_count,
         "taps": TAP_COUNT,
-        "weights_seconds": weights_s,
-        "correct_seconds": correct_s,
-        "blend_seconds": blend_s,
-        "operator_seconds": operator_s,
-        "dense_samples": len(operator.sources) * sample_count,
-        "dense_seconds": dense_s,
-        "ratio_to_dense": dense_s / operator_s,
+        **{
+            f"{part}_seconds": statistics.median(seconds)
+            for part, seconds in zip(_PARTS, zip(*turns, strict=True), strict=True)
+        },
+        "operator_seconds": statistics.median(map(sum, turns)),
     }
 
 
@@ -214,13 +150,10 @@ def _operator_turn(lifter: Lifter, proposal: RayProposal, operator: RandomOperat
     return weighed - start, corrected - weighed, time.perf_counter() - corrected
 
 
-def _medians(works: list[Callable[[], object]], repeats: int) -> list[float]:
-    """Return each work's median seconds, run in turns; a first turn warms up and does not count."""
-    rounds = [[_seconds(work) for work in works] for _ in range(repeats + 1)][1:]
-    return [statistics.median(turns) for turns in zip(*rounds, strict=True)]
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
+def _median(work: Callable[[], object], repeats: int) -> float:
+    turns = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        work()
+        turns.append(time.perf_counter() - start)
+    return statistics.median(turns[1:])

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -12,10 +12,7 @@ from lift3d.domain.keys import ViewId
 from lift3d.domain.proposals import RayProposal
 from lift3d.domain.scene import DepthRange, Frame, View
 from lift3d.domain.target import Target
-from lift3d.domain.weights import BlendingWeights
 from lift3d.errors import ConfigError
-from lift3d.geometry.projection import transfer
-from lift3d.geometry.rays import cell_centers, inverse_depth_planes
 from lift3d.lifters.protocol import Lifter
 from lift3d.pipeline.propose import propose
 from lift3d.pipeline.targets import select_sources
@@ -62,15 +59,6 @@ class SpeedScene:
         frames = {name: _square(scene.view(name), side) for name, _ in chosen.sources}
         return cls(chosen, frames, scene.depth_range)
 
-    def with_sources(self, count: int) -> "SpeedScene":
-        """Return the same target with the nearest of its sources."""
-        chosen = self.target.sources[:count]
-        return replace(
-            self,
-            target=replace(self.target, sources=chosen),
-            frames={name: self.frames[name] for name, _ in chosen},
-        )
-
     def propose(self, lifter: Lifter) -> RayProposal:
         """Run stage I as the pipeline does."""
         return propose(lifter, self.target, self.frames.__getitem__, self.depth_range)
@@ -102,33 +90,6 @@ class RandomOperator:
             return FeatureMap(torch.rand(channel_count, grid.rows, grid.cols, generator=generator), grid)
 
         return cls(tuple(features(one.camera) for one in scene.frames.values()), features(scene.target.camera))
-
-
-def all_samples(
-    proposal: RayProposal, grid: FeatureGrid, depth_range: DepthRange, sample_count: int
-) -> BlendingWeights:
-    """Return weights over every sample of every ray in every source: what a lifter without a proposal has to blend.
-
-    Samples of one source stand beside one another, which is the order kindest to the caches.
-    """
-    target, cells, source_count = proposal.target, grid.cell_count, len(proposal.sources)
-    z_depth = inverse_depth_planes(depth_range.near, depth_range.far, sample_count)
-    centers = cell_centers(*grid.lattice)
-    uv, depths = centers.reshape(-1, 2).repeat_interleave(sample_count, 0), z_depth.repeat(cells)
-    found = [transfer(uv, depths, (target.K, target.w2c), (one.K, one.w2c))[0] for one in proposal.sources]
-    # What lies behind a source is read at its corner: it costs the same.
-    at = torch.stack([one.nan_to_num(0.0).reshape(cells, sample_count, 2) for one in found], dim=1)
-    taps = source_count * sample_count
-    return BlendingWeights(
-        grid=grid,
-        source_ids=proposal.source_ids,
-        source=torch.arange(source_count).repeat_interleave(sample_count).expand(cells, taps),
-        uv=at.reshape(cells, taps, 2),
-        weight=torch.full((cells, taps), 1 / taps),
-        log_scale_ratio=torch.zeros(cells, taps),
-        z_depth=torch.full((cells,), depth_range.near),
-        coverage=torch.ones(cells),
-    )
 
 
 def frame_bytes(frames: Sequence[Frame]) -> int:
