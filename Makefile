@@ -36,8 +36,9 @@ ENCODERS = $(foreach name,mobilenet_s4 mobilenet_s16 alike,\
 
 .PHONY: demo test test-real test-cluster test-cluster-quick fault-matrix check bench results few-encoders docs soak clean
 
-demo: $(STAMP)  ## Lift the demo scenes with every lifter and print the table.
+demo: $(STAMP)  ## Lift the demo scenes in one process; then through Prefect and Ray, which find what is committed.
 	$(BIN)/lift3d run --recipe flows/recipes/demo.yaml --store $(STORE)
+	$(BIN)/lift3d run --recipe flows/recipes/demo.yaml --store $(STORE) --workers 2
 
 test: $(STAMP)  ## Units, properties, contracts, the serial line, one Prefect and one Ray run. No network.
 	$(PYTEST) -m "not real and not cluster and not gpu and not slow" $(ARGS)

@@ -24,6 +24,7 @@ PAGES = {
     "architecture.md": "ARCHITECTURE.md",
     "conventions.md": "CONVENTIONS.md",
     "contributing.md": "CONTRIBUTING.md",
+    "changelog.md": "CHANGELOG.md",
     "servers.md": "infra/README.md",
 }
 COMMAND_LINE = "reference/command-line.md"

@@ -153,15 +153,15 @@ class _Batch:
                 self._record_failure(
                     item,
                     "deadline",
-                    f"The scene took longer than scene_deadline_s={limit:g} s and its worker was stopped. "
-                    "What it committed stays; raise the deadline and run again with retry_quarantined.",
+                    f"The scene took longer than --scene-deadline-s {limit:g} s and its worker was stopped. "
+                    "What it committed stays; raise the deadline and run again with --retry-quarantined.",
                     is_quarantined=True,
                 )
                 continue
             self._settle(
                 item,
                 WorkerLostError(
-                    f"A worker finished nothing for heartbeat_s={silence:g} s and was stopped. Raise heartbeat_s "
+                    f"A worker finished nothing for --heartbeat-s {silence:g} s and was stopped. Raise it "
                     "if one view may take so long."
                 ),
             )

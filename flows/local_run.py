@@ -14,6 +14,7 @@ from flows.quiet_prefect import quiet_prefect
 from lift3d.config import Execution, Recipe, scene_name
 from lift3d.domain.records import SceneRecord
 from lift3d.errors import WorkerError
+from lift3d.extras import extra
 from lift3d.runs.scene_lists import EXACT_LIST
 from lift3d.storage.layout import run_path
 from lift3d.storage.location import open_store
@@ -44,7 +45,8 @@ def run_flow(
         KeyboardInterrupt: If the user stopped the run.
     """
     quiet_prefect()
-    from flows.lift_scenes import lift_scenes
+    with extra("cluster"):
+        from flows.lift_scenes import lift_scenes
 
     finished: dict[str, SceneRecord] = {}
 

@@ -117,8 +117,8 @@ def _of_ray(error: BaseException) -> Lift3dError:
     """Translate what happened to a worker."""
     if isinstance(error, exceptions.OutOfMemoryError):
         return OutOfMemoryError(
-            f"Ray stopped a worker before memory ran out: {first_line(error)} Use fewer workers or a "
-            "lower image_height."
+            f"Ray stopped a worker before memory ran out: {first_line(error)} Use fewer --workers or "
+            "a lower --image-height."
         )
     if isinstance(error, exceptions.RuntimeEnvSetupError | exceptions.ActorUnschedulableError):
         return ConfigError(f"Ray cannot place a worker: {first_line(error)} Check the cluster and the worker's needs.")

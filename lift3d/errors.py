@@ -3,6 +3,7 @@
 Lift3dError                      disposition
 ├─ ConfigError                   abort   the request is wrong; nothing has been computed
 │  ├─ UnknownNameError           abort   names the choices and the closest match
+│  ├─ MissingExtraError          abort   names the extra to install
 │  └─ ResourcePromiseError       abort   the plan does not fit
 ├─ ContractError                 skip    an Operator, Lifter or Metric broke its promise on this scene
 │  ├─ ShapeError
@@ -90,6 +91,12 @@ class UnknownNameError(ConfigError):
         close = difflib.get_close_matches(name, known, n=1)
         hint = f" Did you mean '{close[0]}'?" if close else ""
         return cls(f"Unknown {kind} '{name}'.{hint} Known: {', '.join(known)}.")
+
+
+class MissingExtraError(ConfigError):
+    """An optional package is not installed."""
+
+    reason = "missing-extra"
 
 
 class ResourcePromiseError(ConfigError):

@@ -29,7 +29,7 @@ on {date} with lift3d {version}, {packages}, {cores} cores, load average {load:.
 
 Local paths and `memory://` need no library of their own. `s3://` is served by s3fs, or by
 [obstore](https://developmentseed.org/obstore/) if the environment says `{variable}=obstore`
-(`pip install 'lift3d[obstore]'`). Objects, errors, guarantees and credentials are the same: botocore looks for the
+(`pip install 'lift3d[cluster]'`). Objects, errors, guarantees and credentials are the same: botocore looks for the
 latter in the environment, in the files of AWS and with the machine's role; `AWS_ENDPOINT_URL` names a service that is
 not AWS.
 

@@ -10,6 +10,7 @@ from packaging.requirements import Requirement
 
 from lift3d.cli import doctor_services
 from lift3d.cli.finding import Finding
+from lift3d.extras import install
 
 
 def examine(dashboard: str | None = None, store: str | None = None) -> list[Finding]:
@@ -20,7 +21,10 @@ def examine(dashboard: str | None = None, store: str | None = None) -> list[Find
         store: URL of a store that a run is to write to.
     """
     checks: tuple[Callable[[], Finding], ...] = (_requirements, _torch, _encoders, _ray_auth, _prefect, _disk)
-    services = [*doctor_services.ray_dashboard(dashboard), *doctor_services.prefect_server()]
+    services = [
+        *doctor_services.ray_dashboard(dashboard),
+        *(doctor_services.prefect_server() if _version("prefect") else []),
+    ]
     return [*(check() for check in checks), *services, *doctor_services.store(store)]
 
 
@@ -61,30 +65,43 @@ def _encoders() -> Finding:
 
 
 def _ray_auth() -> Finding:
-    import ray
-
+    version = _version("ray")
     mode = os.environ.get("RAY_AUTH_MODE", "")
     address = os.environ.get("RAY_ADDRESS", "")
+    if version is None:
+        return _without("ray", is_needed=bool(address))
     return Finding(
         "ray",
         not address or mode == "token",
-        f"{ray.__version__}, RAY_ADDRESS={address or 'unset'}, RAY_AUTH_MODE={mode or 'unset'}",
+        f"{version}, RAY_ADDRESS={address or 'unset'}, RAY_AUTH_MODE={mode or 'unset'}",
         "a cluster runs any code it is sent: set RAY_AUTH_MODE=token on the cluster and here",
     )
 
 
 def _prefect() -> Finding:
-    import prefect
-
+    version = _version("prefect")
     api = os.environ.get("PREFECT_API_URL", "")
+    if version is None:
+        return _without("prefect", is_needed=bool(api))
     has_auth = bool(os.environ.get("PREFECT_API_AUTH_STRING") or os.environ.get("PREFECT_API_KEY"))
     is_local = not api or "127.0.0.1" in api or "localhost" in api
     return Finding(
         "prefect",
         is_local or has_auth,
-        f"{prefect.__version__}, {'server ' + api if api else 'a temporary server per run'}",
+        f"{version}, {'server ' + api if api else 'a temporary server per run'}",
         "the server is on another host: set PREFECT_API_AUTH_STRING (or PREFECT_API_KEY) for it",
     )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _without(package: str, is_needed: bool) -> Finding:
+    return Finding(package, not is_needed, "not installed; runs stay in this process", install("cluster"))
 
 
 def _disk() -> Finding:

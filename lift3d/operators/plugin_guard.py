@@ -131,7 +131,7 @@ class GuardedOperator:
         said = f"{type(error).__name__}: {error}"
         if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
             return OutOfMemoryError(
-                f"Operator '{name}' does not fit: {said}. Lower image_height or sources, or use fewer workers.",
+                f"Operator '{name}' does not fit: {said}. Lower --image-height or --sources, or use fewer --workers.",
                 operator=name,
             )
         # The first frame is this file's, the second the line of the operator that failed.

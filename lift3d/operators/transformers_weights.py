@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from lift3d.errors import ConfigError
+from lift3d.extras import extra
 from lift3d.operators.names import OperatorName
 from lift3d.operators.network_weights import seeded
 from lift3d.operators.preprocessing import Normalization
@@ -33,16 +34,11 @@ def library() -> Any:
     """Import transformers.
 
     Raises:
-        ConfigError: If it is not installed.
+        MissingExtraError: If it is not installed.
     """
     ensure_torchvision()
-    try:
+    with extra("transformers"):
         return importlib.import_module("transformers")
-    except ImportError as error:
-        raise ConfigError(
-            f"Operators 'transformers:…' need the package transformers, which does not import ({error}); "
-            "pip install 'lift3d[transformers]'."
-        ) from error
 
 
 @contextmanager

@@ -5,15 +5,18 @@ import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
-import av
 import numpy as np
-from av.error import FFmpegError
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
-from av.video.stream import VideoStream
 from jaxtyping import UInt8
 
 from lift3d.domain.camera import ImageSize
 from lift3d.errors import ConfigError
+from lift3d.extras import extra
+
+with extra("view"):
+    import av
+    from av.error import FFmpegError
+    from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+    from av.video.stream import VideoStream
 
 # Browsers decode 8 bits with halved chroma and nothing else.
 _PIXELS = "yuv420p"

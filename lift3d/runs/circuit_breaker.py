@@ -38,7 +38,7 @@ class CircuitBreaker:
         raise BreakerError(
             f"{len(alike)} of {self._finished} finished scenes failed alike, so the run was stopped. The first: "
             f"{alike[0][1]} Scenes: {shown} and others. Mend the cause and run again, which tries them again; "
-            "or raise breaker_failures to go on regardless."
+            "or raise --breaker-failures to go on regardless."
         )
 
 

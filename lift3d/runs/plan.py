@@ -160,7 +160,7 @@ def require_room(scene: str, size: SceneSize, recipe: Recipe, models: Models, al
         f"Scene '{scene}' needs about {_bytes(peak.needed_bytes)} in a worker, most of it for operator "
         f"'{peak.operator}', with {size}; allowed are "
         f"{_bytes(allowed_bytes)}, of which {_bytes(peak.reserved_bytes)} are reserved for the process and its caches. "
-        "Lower image_height, raise holdout, use fewer lifters, or raise memory_allowance_bytes.",
+        "Lower --image-height, raise --holdout, use fewer lifters, or raise --memory-allowance-bytes.",
         scene=scene,
         operator=peak.operator,
     )

@@ -21,7 +21,7 @@ def own_error(error: BaseException, scene: str | None = None) -> Lift3dError:
     # torch raises its own class, or a RuntimeError that says so in words.
     if isinstance(error, MemoryError) or "out of memory" in said:
         return OutOfMemoryError(
-            f"A scene does not fit: {first_line(error)} Lower image_height or sources, or use fewer workers.",
+            f"A scene does not fit: {first_line(error)} Lower --image-height or --sources, or use fewer --workers.",
             scene=scene,
         )
     if any(words in said for words in _DEVICE_LOST):

@@ -15,8 +15,9 @@ from urllib.parse import unquote, urlsplit
 
 import fsspec
 
-from lift3d.errors import ConfigError, UnknownNameError
-from lift3d.storage.low_level_errors import LOW_LEVEL_ERRORS, meaning_of
+from lift3d.errors import ConfigError, MissingExtraError, UnknownNameError
+from lift3d.extras import install
+from lift3d.storage.low_level_errors import low_level_errors, meaning_of
 from lift3d.storage.objects import FsspecObjects, LocalFiles, MemoryObjects, Objects
 from lift3d.storage.persistence import MOST_AT_ONCE, Patience, Persistence
 
@@ -27,7 +28,12 @@ BACKENDS = ("fsspec", "obstore")
 PATIENCE = Patience()
 
 _SCHEMES = ("file", "memory", "s3", "gs", "az")
-_PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs"}
+# Package behind a scheme, and how it is installed.
+_PACKAGES = {
+    "s3": ("s3fs", install("cluster")),
+    "gs": ("gcsfs", "pip install gcsfs"),
+    "az": ("adlfs", "pip install adlfs"),
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,9 +74,11 @@ def parse_url(url: str) -> str:
     segments = [segment for segment in rest.split("/") if segment]
     if not segments or {".", ".."} & set(segments):
         raise ConfigError(f"A {scheme}:// store URL needs a bucket or name and plain segments, got '{url}'.")
-    package = _PACKAGES.get(scheme)
+    package, remedy = _PACKAGES.get(scheme, ("", ""))
     if package and importlib.util.find_spec(package) is None:
-        raise ConfigError(f"{scheme}:// stores need the package {package}; install it or use another store.")
+        raise MissingExtraError(
+            f"A {scheme}:// store needs the package {package}, which is not installed. Install it with: {remedy}."
+        )
     return f"{scheme}://{'/'.join(segments)}"
 
 
@@ -107,7 +115,7 @@ def perform(scheme: str, call: Callable[[Objects], T]) -> T:
     used = connection(scheme)
     try:
         return used.persistence.run(lambda: call(used.objects))
-    except LOW_LEVEL_ERRORS as error:
+    except low_level_errors() as error:
         if scheme != "s3" or meaning_of(error) not in ("credentials", "refused"):
             raise
     if connection(scheme) is used:  # else another thread has renewed it, or the environment has changed
@@ -142,9 +150,9 @@ def _backend() -> str:
     if name not in BACKENDS:
         raise UnknownNameError.of(f"{BACKEND_VARIABLE}", name, BACKENDS)
     if name == "obstore" and importlib.util.find_spec("obstore") is None:
-        raise ConfigError(
-            f"{BACKEND_VARIABLE}=obstore needs a package that is not installed; "
-            f"run pip install 'lift3d[obstore]', or unset the variable."
+        raise MissingExtraError(
+            f"{BACKEND_VARIABLE}=obstore needs the package obstore, which is not installed. Install it with: "
+            f"{install('cluster')}, or unset the variable."
         )
     return name
 

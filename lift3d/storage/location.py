@@ -12,7 +12,7 @@ from typing import TypeVar
 from lift3d.errors import ProductMissingError, StoreError, StoreLayoutError
 from lift3d.storage import layout
 from lift3d.storage.backends import parse_url, perform, split_url
-from lift3d.storage.low_level_errors import LOW_LEVEL_ERRORS, meaning_of
+from lift3d.storage.low_level_errors import low_level_errors, meaning_of
 from lift3d.storage.objects import ObjectInfo, Objects
 from lift3d.storage.refusals import translated
 
@@ -54,7 +54,7 @@ class Store:
         with self._failing(key, "read"):
             try:
                 return self._perform(key, lambda objects, path: objects.read(path, start, end))
-            except LOW_LEVEL_ERRORS as error:
+            except low_level_errors() as error:
                 if meaning_of(error) == "beyond-end":
                     return b""
                 raise
@@ -80,7 +80,7 @@ class Store:
         with self._failing(key, "write"):
             try:
                 self._perform(key, lambda objects, path: objects.create(path, content))
-            except LOW_LEVEL_ERRORS as error:
+            except low_level_errors() as error:
                 if meaning_of(error) == "conflict":
                     return False
                 raise
@@ -104,7 +104,7 @@ class Store:
         with self._failing(prefix, "list"):
             try:
                 found = self._perform(prefix, lambda objects, path: objects.sizes(path))
-            except LOW_LEVEL_ERRORS as error:
+            except low_level_errors() as error:
                 if meaning_of(error) != "missing":
                     raise
                 found = {}
@@ -122,7 +122,7 @@ class Store:
         with self._failing(prefix, "delete"):
             try:
                 self._perform(prefix, lambda objects, path: objects.delete(path))
-            except LOW_LEVEL_ERRORS as error:
+            except low_level_errors() as error:
                 if meaning_of(error) != "missing":
                     raise
 
@@ -135,7 +135,7 @@ class Store:
         with self._failing(prefix, "list"):
             try:
                 found = self._perform(prefix, lambda objects, path: objects.entries(path))
-            except LOW_LEVEL_ERRORS as error:
+            except low_level_errors() as error:
                 if meaning_of(error) != "missing":
                     raise
                 found = {}
@@ -148,7 +148,7 @@ class Store:
         with self._failing(folder, "list"):
             try:
                 return tuple(sorted(perform(self._scheme, lambda objects: objects.names(path))))
-            except LOW_LEVEL_ERRORS as error:
+            except low_level_errors() as error:
                 if meaning_of(error) != "missing":
                     raise
         return ()
@@ -157,7 +157,7 @@ class Store:
     def _failing(self, key: str, verb: str) -> Iterator[None]:
         try:
             yield
-        except LOW_LEVEL_ERRORS as error:
+        except low_level_errors() as error:
             raise translated(error, f"{self.url}/{key}", verb) from error
 
 

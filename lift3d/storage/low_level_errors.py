@@ -1,23 +1,9 @@
 """What an error of a file system, a library or a service means: one word, whoever raised it."""
 
 import errno
+import sys
 from collections.abc import Iterator
 from typing import Literal
-
-from aiohttp import ClientError as HttpError
-from botocore.exceptions import (  # type: ignore[import-untyped]
-    BotoCoreError,
-    ClientError,
-    CredentialRetrievalError,
-    HTTPClientError,
-    IncompleteReadError,
-    NoCredentialsError,
-    PartialCredentialsError,
-    TokenRetrievalError,
-)
-from botocore.exceptions import ConnectionError as BotoConnectionError
-
-LOW_LEVEL_ERRORS = (OSError, BotoCoreError, ClientError, HttpError)
 
 Meaning = Literal[
     "missing",  # no such object
@@ -80,11 +66,37 @@ _ERRNOS: dict[int | None, Meaning] = {
     **dict.fromkeys((errno.EIO, errno.EBUSY, errno.EAGAIN, errno.ESTALE, errno.ENETUNREACH), "unreachable"),
     **dict.fromkeys((errno.EHOSTUNREACH, getattr(errno, "EREMOTEIO", errno.EIO)), "unreachable"),
 }
-_CREDENTIAL_ERRORS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, TokenRetrievalError)
-_UNREACHABLE_ERRORS = (
-    *(ConnectionError, TimeoutError, HttpError),
-    *(BotoConnectionError, HTTPClientError, IncompleteReadError),
-)
+# Classes by name: the clients of object stores are optional, and slow to import.
+_CLASSES: dict[str, Meaning] = {
+    "builtins.FileNotFoundError": "missing",
+    "builtins.FileExistsError": "conflict",
+    **dict.fromkeys(("builtins.ConnectionError", "builtins.TimeoutError"), "unreachable"),
+    "aiohttp.client_exceptions.ClientError": "unreachable",
+    **{
+        f"botocore.exceptions.{name}": "credentials"
+        for name in ("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "TokenRetrievalError")
+    },
+    **{
+        f"botocore.exceptions.{name}": "unreachable"
+        for name in ("ConnectionError", "HTTPClientError", "IncompleteReadError")
+    },
+    # What is left of these says that the request was never sent: a parameter, a setting.
+    "botocore.exceptions.BotoCoreError": "refused",
+}
+
+
+def low_level_errors() -> tuple[type[Exception], ...]:
+    """Return what file systems and clients raise, for an ``except``; a client that is not loaded has raised nothing."""
+    classes: list[type[Exception]] = [OSError]
+    if sys.modules.get("botocore"):
+        from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
+
+        classes += [BotoCoreError, ClientError]
+    if sys.modules.get("aiohttp"):
+        from aiohttp import ClientError as HttpError
+
+        classes.append(HttpError)
+    return tuple(classes)
 
 
 def meaning_of(error: BaseException) -> Meaning:
@@ -122,14 +134,8 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _meaning_of_class(error: BaseException) -> Meaning:
-    if isinstance(error, FileNotFoundError):
-        return "missing"
-    if isinstance(error, FileExistsError):
-        return "conflict"
-    if isinstance(error, _CREDENTIAL_ERRORS):
-        return "credentials"
-    if isinstance(error, _UNREACHABLE_ERRORS):
-        return "unreachable"
-    if isinstance(error, BotoCoreError):
-        return "refused"  # what is left of these says that the request was never sent: a parameter, a setting
+    for kind in type(error).__mro__:
+        meaning = _CLASSES.get(f"{kind.__module__}.{kind.__qualname__}")
+        if meaning is not None:
+            return meaning
     return _ERRNOS.get(error.errno, "unknown") if isinstance(error, OSError) else "unknown"

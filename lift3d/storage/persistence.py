@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import tenacity
 
-from lift3d.storage.low_level_errors import LOW_LEVEL_ERRORS, Meaning, meaning_of
+from lift3d.storage.low_level_errors import Meaning, low_level_errors, meaning_of
 
 T = TypeVar("T")
 
@@ -80,7 +80,7 @@ class Throttle:
             known_halvings = self._halvings
         try:
             yield
-        except LOW_LEVEL_ERRORS as error:
+        except low_level_errors() as error:
             if meaning_of(error) == "busy":
                 self._halve(known_halvings)
             raise

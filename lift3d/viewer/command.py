@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lift3d.errors import ConfigError
+from lift3d.extras import extra
 from lift3d.results.lifted_scene import Choice, lifted_scenes
 
 if TYPE_CHECKING:
@@ -85,12 +86,13 @@ def running_viewer(store: str, choice: Choice, port: int) -> Iterator[RunningVie
         ConfigError: If the port is taken, or none.
         Lift3dError: As ``serve_viewer``.
     """
+    # The server, the page and all that draws are slow to import.
+    with extra("view"):
+        from lift3d.viewer.server import start_server
+        from lift3d.viewer.session import Session
+
     current = choice.open(store)
     scenes = lifted_scenes(current.store, current.recipe.run_id)
-    # The server, the page and all that draws are slow to import.
-    from lift3d.viewer.server import start_server
-    from lift3d.viewer.session import Session
-
     check_port(port)
     server = start_server(HOST, port)
     try:

@@ -9,8 +9,8 @@ LARGE = 400
 LONG = 60
 # One home each for the giants (ARCHITECTURE.md).
 HOMES = {
-    "prefect": ("flows/", "lift3d/cli/doctor.py"),
-    "ray": ("flows/", "lift3d/cli/doctor.py"),
+    "prefect": ("flows/",),
+    "ray": ("flows/",),
     "zarr": ("lift3d/storage/",),
     "fsspec": ("lift3d/storage/",),
     "s3fs": ("lift3d/storage/",),

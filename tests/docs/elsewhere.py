@@ -17,6 +17,7 @@ ELSEWHERE: dict[str, str] = {
     "openssl": _CLOUD,
     "mkdir": _CLOUD,
     "export": _MACHINE,
+    "pip": _MACHINE,
     "source": _MACHINE,
     "printf": "part of the shell; run with its page",
     "hf": "downloads a model from a hub",

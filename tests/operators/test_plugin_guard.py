@@ -70,7 +70,7 @@ def test_whatever_it_raises_names_it_and_the_place(error: BaseException) -> None
 def test_errors_of_ours_stay_and_memory_is_its_own_case() -> None:
     with pytest.raises(SceneError, match="no sky"):
         guarded(SceneError("no sky")).encode(IMAGE)
-    with pytest.raises(OutOfMemoryError, match="image_height"):
+    with pytest.raises(OutOfMemoryError, match="--image-height"):
         guarded(RuntimeError("CUDA out of memory. Tried to allocate")).encode(IMAGE)
 
 

@@ -183,7 +183,7 @@ def test_a_library_that_is_not_installed_says_how_to_install_it(monkeypatch, mot
     monkeypatch.setenv(BACKEND_VARIABLE, "obstore")
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "obstore" else find(name))
-    with pytest.raises(ConfigError, match=re.escape("pip install 'lift3d[obstore]'")):
+    with pytest.raises(ConfigError, match=re.escape("pip install 'lift3d[cluster]'")):
         open_store(f"s3://{moto_bucket}/x", create=True)
 
 

@@ -8,6 +8,7 @@ import click
 
 from lift3d.cli.commands.options import PATH, Exit, SettingsCommand, given_values, options_of, read_settings
 from lift3d.errors import ConfigError
+from lift3d.extras import extra
 
 if TYPE_CHECKING:
     from lift3d.cli.train import Drive
@@ -59,8 +60,10 @@ def train_tiny(name: str, out: Path | None, steps: int | None, seed: int) -> Non
 
 
 def _on_ray(address: str | None) -> "Drive":
-    from flows.training_workers import train_on_ray
     from lift3d.config import parse_execution
+
+    with extra("train"):
+        from flows.training_workers import train_on_ray
 
     def drive(settings: "TrainingSettings", listener: "Listener") -> Path:
         place = {"store": str(settings.folder), "ray_address": address, "workers": settings.processes}

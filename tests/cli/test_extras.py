@@ -1,0 +1,92 @@
+"""What a small installation does: everything on a laptop, and one sentence for what it lacks."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+ROOM = "procedural:room?views=3&height=24&width=32"
+# Modules that the extras bring, with those that come along.
+BROUGHT = {
+    "cluster": ("prefect", "fastapi", "ray", "s3fs", "obstore", "botocore", "aiobotocore", "aiohttp", "httpx"),
+    "train": ("ray",),
+    "transformers": ("transformers",),
+    "view": ("viser", "av"),
+}
+WITHOUT = "import sys; sys.modules.update(dict.fromkeys({modules!r})); from lift3d.cli.app import main; main()"
+
+
+def lift3d(modules, *arguments):
+    """Run the command line in a process that lacks some modules."""
+    command = [sys.executable, "-c", WITHOUT.format(modules=modules), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240)
+
+
+@pytest.mark.parametrize(
+    ("extra", "arguments"),
+    [
+        ("cluster", ("run", ROOM, "--operator", "rgb", "--cluster", "--store")),
+        ("cluster", ("status", "s3://bucket/results")),
+        ("train", ("train", "--out", "x.safetensors", "--processes", "2", "--folder")),
+        ("transformers", ("run", ROOM, "--operator", "transformers:OWNER/NAME", "--store")),
+        ("view", ("view",)),
+        ("view", ("render", "runs/nowhere")),
+    ],
+)
+def test_what_is_missing_is_one_sentence_with_the_remedy(extra, arguments, tmp_path):
+    last = () if "://" in arguments[-1] else (tmp_path / "store.mp4",)
+    ran = lift3d(BROUGHT[extra], *arguments, *last)
+    assert ran.returncode == 2, ran.stderr
+    assert f"which is not installed. Install it with: pip install 'lift3d[{extra}]'." in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert ran.stderr.count("\n") == 1
+
+
+def test_without_any_extra_a_laptop_runs_reports_and_tabulates(tmp_path):
+    # torchmetrics imports transformers wherever it is installed, hidden or not.
+    hidden = sorted({module for modules in BROUGHT.values() for module in modules} - {"transformers"})
+    options = ("--operator", "rgb", "--lifter", "nearest_view", "--image-height", 24, "--sources", 2)
+    ran = lift3d(hidden, "run", ROOM, *options, "--store", tmp_path / "store")
+    assert ran.returncode == 0, ran.stderr
+    assert (tmp_path / "store/report.html").is_file()
+    assert "psnr" in lift3d(hidden, "tables", tmp_path / "store", "--format", "csv").stdout
+
+
+def test_every_package_that_is_imported_is_declared():
+    declared = {_module(one) for one in PROJECT["dependencies"]} | {"pydantic_core"}  # a part of pydantic
+    optional = {module for modules in BROUGHT.values() for module in modules}
+    foreign = {
+        module
+        for folder in ("lift3d", "flows")
+        for path in (ROOT / folder).rglob("*.py")
+        for module in _imported(path)
+        if module not in sys.stdlib_module_names and module not in ("lift3d", "flows")
+    }
+    assert foreign <= declared | optional
+
+
+def test_all_is_every_extra():
+    extras = PROJECT["optional-dependencies"]
+    assert extras["all"] == [f"lift3d[{','.join(sorted(set(extras) - {'all', 'dev'}))}]"]
+    assert extras["dev"][0] == "lift3d[all]"
+    assert set(BROUGHT) == set(extras) - {"all", "dev"}
+
+
+def _module(requirement):
+    name = requirement.partition(">")[0].partition("[")[0]
+    modules = {"scikit-image": "skimage", "opencv-python-headless": "cv2", "pillow": "PIL", "pyyaml": "yaml"}
+    modules |= {"open_clip_torch": "open_clip", "scikit-learn": "sklearn"}
+    return modules.get(name, name.replace("-", "_"))
+
+
+def _imported(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield str(node.module).partition(".")[0]
