@@ -1,6 +1,7 @@
 """The command line. Light: what a command needs is imported when it is called."""
 
 import sys
+from collections.abc import Sequence
 
 import click
 
@@ -31,10 +32,14 @@ for _command in _COMMANDS:
     app.add_command(_command)
 
 
-def main() -> None:
-    """Run the command line; our own errors become one message and an exit code."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; our own errors become one message and an exit code.
+
+    Args:
+        arguments: Words after ``lift3d``; those of this process if None.
+    """
     try:
-        app(prog_name="lift3d")
+        app(arguments, prog_name="lift3d")
     except ConfigError as error:
         click.secho(f"error: {error}", fg="red", err=True)
         sys.exit(Exit.USAGE)

@@ -1,28 +1,46 @@
+"""The command line as people and programs use it: what is asked for is what runs, and what is wrong is one sentence."""
+
+import ast
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
+import click
 import pytest
-from click.testing import CliRunner
 
+from flows import local_run
 from lift3d.cli import app as cli
-from lift3d.errors import ConfigError
+from lift3d.cli import run as run_command
+from lift3d.config import Execution, Recipe
+from lift3d.training.settings import TrainingSettings
 from tests.support.runs import ROOM
 
+ROOT = Path(__file__).parents[2]
+SMALL = ("--operator", "rgb", "--lifter", "nearest_view", "--image-height", 48, "--sources", 3)
 
-def lift3d(*arguments):
-    """Run the command line in a process of its own, as a user does."""
-    command = [sys.executable, "-c", "from lift3d.cli.app import main; main()", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=240)
+
+@pytest.fixture
+def lift3d(capfdbinary):
+    """Run the command line in this process; what it gives is the exit code and what it printed."""
+
+    def called(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            cli.main([str(one) for one in arguments])
+        said = capfdbinary.readouterr()
+        return int(ended.value.code or 0), said.out, said.err.decode()
+
+    return called
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """A store with one run, and what the run printed."""
+    """A store with one run that lacks a scene, and what the run printed, in a process of its own."""
     url = str(tmp_path_factory.mktemp("cli") / "store")
-    options = ("--operator", "rgb", "--lifter", "nearest_view", "--image-height", 48, "--sources", 3)
-    ran = lift3d("run", ROOM, "/nowhere/gone", *options, "--target-mode", "heldout", "--store", url, "--serial")
-    return url, ran
+    arguments = ("run", ROOM, "/nowhere/gone", *SMALL, "--target-mode", "heldout", "--store", url)
+    command = [sys.executable, "-m", "lift3d", *map(str, arguments)]
+    return url, subprocess.run(command, capture_output=True, text=True, timeout=240)
 
 
 def test_a_run_prints_its_table_and_where_things_lie_and_says_partial(store):
@@ -46,49 +64,101 @@ def test_a_run_prints_its_table_and_where_things_lie_and_says_partial(store):
         (("run", ROOM, "--sources", "0"), "sources"),
         (("run", ROOM, "--image-height", "0"), "image_height"),
         (("run", ROOM, "--recipe", "/nowhere.yaml"), "/nowhere.yaml"),
+        (("run", ROOM, "--recipe", "odd.yaml"), "there is no 'operatrs'; fields are scenes, operators"),
+        (("run", ROOM, "--execution", "odd.yaml"), "there is no 'operatrs'; fields are store, ray_address"),
+        (("run", ROOM, "--execution", "list.yaml"), "holds list; expected a YAML mapping"),
         (("run", ROOM, "--store", "ftp://host/x"), "ftp"),
         (("run", ROOM, "--plugin", "no_such_module:thing"), "no_such_module"),
+        (("run", ROOM, "--store", "occupied"), "occupied"),
+        (("status", "old"), "old"),
+        (("tables", "nowhere"), "There is no lift3d store at"),
     ],
 )
-def test_a_wrong_request_is_one_clear_message_and_exit_code_2(arguments, message, tmp_path):
-    store = () if "--store" in arguments else ("--store", str(tmp_path / "store"))
-    ran = lift3d(*arguments, *(("--serial",) if arguments[0] == "run" else ()), *store)
-    assert ran.returncode == cli.Exit.USAGE, ran.stderr
-    assert message in ran.stderr
-    assert "Traceback" not in ran.stderr
+def test_a_wrong_request_is_one_clear_message_and_nothing_is_computed(
+    arguments, message, lift3d, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    Path("occupied").write_text("a file where the store's folder should be")
+    Path("odd.yaml").write_text("operatrs: [rgb]")
+    Path("list.yaml").write_text("[rgb]")
+    Path("old").mkdir()
+    Path("old/lift3d.json").write_text('{"layout": 0}')
+    before = files_of(tmp_path)
+    code, out, said = lift3d(*arguments)
+    assert code in (cli.Exit.USAGE, cli.Exit.ERROR)
+    assert message in said
+    assert said.startswith("error")
+    assert said.count("\n") == 1
+    assert not out
+    # An empty store may be there: whether it takes files is found out first.
+    assert {path.name for path in files_of(tmp_path) - before} <= {"lift3d.json"}
 
 
-def test_a_store_that_cannot_be_written_is_found_before_any_work(tmp_path):
-    occupied = tmp_path / "occupied"
-    occupied.write_text("a file where the store's folder should be")
-    ran = lift3d("run", ROOM, "--store", occupied, "--serial")
-    assert ran.returncode == cli.Exit.ERROR
-    assert "Cannot" in ran.stderr
-    assert "occupied" in ran.stderr
-    assert "Traceback" not in ran.stderr
+def files_of(folder):
+    return {path for path in folder.rglob("*") if path.is_file()}
 
 
-def in_process(*arguments):
-    return CliRunner().invoke(cli.app, [str(one) for one in arguments])
+@pytest.mark.parametrize("model", [Recipe, Execution, TrainingSettings])
+def test_every_field_is_an_option_that_says_what_it_is_and_its_default(model, lift3d):
+    code, out, _ = lift3d("train" if model is TrainingSettings else "run", "--help")
+    said = re.sub(r"\s+", " ", out.decode())
+    assert code == 0
+    for name, field in model.model_fields.items():
+        if (model, name) == (Recipe, "scenes"):
+            continue
+        is_list = isinstance(field.default, tuple)
+        flag = "--" + (name.removesuffix("s") if is_list else name).replace("_", "-")
+        told = re.escape(re.sub(r"\s+", " ", field.description))
+        default = ", ".join(field.default) if is_list else field.default
+        if default not in (None, "", False) and not field.is_required():
+            told += rf"(?: Repeatable\.)? \[default: {default}\]"
+        assert re.search(rf" {flag}(?: [A-Z]+| \[[a-z|]+\])? {told}", said), flag
 
 
-def test_tables_come_in_every_format(store, tmp_path):
-    url, _ = store
-    rows = json.loads(in_process("tables", url, "--format", "json").stdout)
-    assert {"run", "scene", "target", "other", "operator", "lifter", "metric", "protocol", "value"} <= set(rows[0])
-    assert any(row["outcome"] == "failed" and row["value"] is None and row["reason"] for row in rows)
-    out = tmp_path / "rows.parquet"
-    assert in_process("tables", url, "--format", "parquet", "--out", out).exit_code == 0
-    assert out.read_bytes()[:4] == b"PAR1"
-    assert in_process("tables", url, "--format", "csv").stdout.count("\n") == len(rows) + 1
-    assert "| rgb" in in_process("tables", url).stdout
+def test_an_option_that_a_message_names_is_one():
+    options = {option for command in _commands(cli.app) for one in command.params for option in _names(one)}
+    options |= {"--address", "--revision", "--local-dir"}  # of ray and hf
+    strays = {
+        f"{path.relative_to(ROOT)}: {option}"
+        for folder in ("lift3d", "flows")
+        for path in (ROOT / folder).rglob("*.py")
+        for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", " ".join(_sentences(path)))
+        if option not in options
+    }
+    assert strays == set()
 
 
-def test_intervals_are_paired_over_the_same_views(store):
-    url, _ = store
-    found = in_process("tables", url, "--compare", "psnr:nearest_view:raw2d").stdout
-    assert "nearest_view − raw2d = -" in found
-    assert "(6 pairs, 0 missing)" in found
+def _commands(command):
+    context = click.Context(command)
+    command.get_params(context)
+    yield command
+    for name in command.list_commands(context) if isinstance(command, click.Group) else ():
+        yield from _commands(command.get_command(context, name))
+
+
+def _names(parameter):
+    return (*parameter.opts, *parameter.secondary_opts)
+
+
+def _sentences(path):
+    return [
+        node.value
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value
+    ]
+
+
+@pytest.fixture
+def asked(monkeypatch, lift3d):
+    """Run ``lift3d run`` up to where it starts; what is given are recipe, execution and driver."""
+
+    def called(*options):
+        seen = []
+        monkeypatch.setattr(run_command, "run_and_present", lambda *given, **_: seen.append(given) or 0)
+        assert lift3d("run", ROOM, *options)[0] == 0
+        return seen[0]
+
+    return called
 
 
 @pytest.mark.parametrize(
@@ -101,52 +171,81 @@ def test_intervals_are_paired_over_the_same_views(store):
         (("--target-mode", "heldout"), "leave-one-out"),
     ],
 )
-def test_what_is_asked_for_is_the_protocol_that_runs(options, protocol, monkeypatch):
-    from lift3d.cli import run as run_command
+def test_what_is_asked_for_is_the_protocol_that_runs(options, protocol, asked):
+    assert asked(*options)[0].protocol == protocol
 
-    seen = []
-    monkeypatch.setattr(run_command, "run_and_present", lambda recipe, *_, **__: seen.append(recipe) or 0)
-    assert in_process("run", ROOM, "--serial", *options).exit_code == 0
-    assert seen[0].protocol == protocol
+
+def test_options_win_over_files_and_files_over_defaults(asked, tmp_path):
+    (tmp_path / "recipe.yaml").write_text("operators: [hog]\nsources: 3\n")
+    (tmp_path / "execution.yaml").write_text("store: elsewhere\nattempts: 2\nbatch_size: 7\n")
+    files = ("--recipe", tmp_path / "recipe.yaml", "--execution", tmp_path / "execution.yaml")
+    recipe, execution, _ = asked(*files, "--sources", 5, "--attempts", 1)
+    assert (recipe.operators, recipe.sources, recipe.lifters) == (("hog",), 5, ("lift3d",))
+    assert (execution.store, execution.attempts, execution.batch_size) == ("elsewhere", 1, 7)
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "is_distributed"),
+    [
+        ((), False),
+        (("--cluster",), True),
+        (("--workers", 2), True),
+        (("--ray-address", "auto"), True),
+        (("--workers", 2, "--serial"), False),
+    ],
+)
+def test_prefect_and_ray_are_started_only_where_they_are_asked_for(options, is_distributed, asked):
+    assert asked(*options)[2] is (local_run.run_flow if is_distributed else run_command.serial)
+
+
+def test_ctrl_c_says_that_nothing_committed_is_lost(monkeypatch, lift3d):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_command, "run_and_present", interrupted)
+    code, _, said = lift3d("run", ROOM)
+    assert code == cli.Exit.INTERRUPTED
+    assert "what is committed stays" in said
+
+
+def test_tables_come_in_every_format(store, tmp_path, lift3d):
+    url, _ = store
+    rows = json.loads(lift3d("tables", url, "--format", "json")[1])
+    assert {"run", "scene", "target", "other", "operator", "lifter", "metric", "protocol", "value"} <= set(rows[0])
+    assert any(row["outcome"] == "failed" and row["value"] is None and row["reason"] for row in rows)
+    out = tmp_path / "rows.parquet"
+    assert lift3d("tables", url, "--format", "parquet", "--out", out)[0] == 0
+    assert out.read_bytes()[:4] == b"PAR1"
+    assert lift3d("tables", url, "--format", "csv")[1].count(b"\n") == len(rows) + 1
+    assert b"| rgb" in lift3d("tables", url)[1]
+    found = lift3d("tables", url, "--compare", "psnr:nearest_view:raw2d")[1].decode()
+    assert "nearest_view − raw2d = -" in found
+    assert "(6 pairs, 0 missing)" in found
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
     [
         (("--out", "/proc/nowhere/rows.csv"), "Cannot write the table"),
         (("--compare", "psnr:nearest_view:depth_mean"), "the lifters nearest_view, raw2d"),
         (("--compare", "psnr"), "METRIC:LIFTER_A:LIFTER_B"),
     ],
 )
-def test_a_wrong_request_for_a_table_says_what_there_is(store, options, said):
-    url, _ = store
-    ran = in_process("tables", url, *options)
-    assert isinstance(ran.exception, ConfigError)
-    assert said in str(ran.exception)
+def test_a_wrong_request_for_a_table_says_what_there_is(store, options, message, lift3d):
+    code, _, said = lift3d("tables", store[0], *options)
+    assert code == cli.Exit.USAGE
+    assert message in said
 
 
-def test_ctrl_c_says_that_nothing_committed_is_lost(monkeypatch):
-    from lift3d.cli import run as run_command
-
-    def interrupted(*_, **__):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(run_command, "run_and_present", interrupted)
-    ran = in_process("run", ROOM, "--serial")
-    assert ran.exit_code == cli.Exit.INTERRUPTED
-    assert "what is committed stays" in ran.stderr
-
-
-def test_status_counts_scenes(store):
-    url, _ = store
-    state = json.loads(in_process("status", url, "--json").stdout)[0]
+def test_status_counts_scenes(store, lift3d):
+    state = json.loads(lift3d("status", store[0], "--json")[1])[0]
     assert (state["wanted"], state["committed"], len(state["failed"])) == (2, 1, 1)
-    said = in_process("status", url).stdout
+    said = lift3d("status", store[0])[1].decode()
     assert "1 of 2 committed · 1 failed · 0 to do" in said
     assert "rgb × nearest_view, leave-one-out" in said
 
 
-def test_the_doctor_finds_this_environment_fit():
-    ran = in_process("doctor")
-    assert ran.exit_code == 0, ran.stdout
-    assert "packages" in ran.stdout
+def test_the_doctor_finds_this_environment_fit(lift3d):
+    code, out, _ = lift3d("doctor")
+    assert code == 0, out
+    assert b"packages" in out
