@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from lift3d.report.thumbnails import Thumbnail, fitting, size_of, thumbnail
 from lift3d.results.colours import SceneColours
 from lift3d.results.lifted_scene import LiftedScene
-from lift3d.results.pictures import spread
+from lift3d.results.pictures import COLUMNS, spread
 
 # Two seconds at the pace of the page: enough to see a flicker, few enough to carry.
 FRAMES = 12
 # Of the budget: the walk's twelve pairs take about as much as the gallery's rows of five.
 _WALK_SHARE = 0.45
+# What of a target stands in the walk.
+_STEP = ("2D", "lifted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,35 +53,50 @@ class LifterPictures:
         return any("2D" in step.pictures for step in self.steps)
 
 
-def lifter_pictures(lifted: LiftedScene, colours: SceneColours, view_count: int, budget: int) -> LifterPictures:
-    """Return the pictures of a lifter, read one stored part after the other.
+class LifterGallery:
+    """Makes the pictures of one scene's operators and lifters; photographs, which all share, once."""
 
-    Args:
-        lifted: Scene, operator and lifter.
-        colours: Those of all lifters of the operator.
-        view_count: Targets in the gallery.
-        budget: Characters that the pictures may take.
+    def __init__(self, view_count: int) -> None:
+        self._view_count = view_count
+        self._photographs: dict[str, Thumbnail | None] = {}
 
-    Raises:
-        Lift3dError: If a product is missing or damaged.
-    """
-    targets = lifted.compared
-    chosen, walk = spread(targets, view_count), _middle(targets)
-    drawn = {
-        target: {name: thumbnail(one) for name, one in lifted.pictures(target, colours).items() if one is not None}
-        for target in targets
-        if target in {*chosen, *walk}
-    }
-    steps = [
-        GalleryRow(target, {name: one for name, one in drawn[target].items() if name in ("2D", "lifted")})
-        for target in walk
-    ]
-    rows = [GalleryRow(target, drawn[target]) for target in chosen]
-    shown_steps = steps[: fitting([[*step.pictures.values()] for step in steps], int(_WALK_SHARE * budget))]
-    left = budget - sum(size_of(step.pictures.values()) for step in shown_steps)
-    shown_rows = rows[: fitting([[*row.pictures.values()] for row in rows], left)]
-    left_out = len(steps) + len(rows) - len(shown_steps) - len(shown_rows)
-    return LifterPictures(lifted.lifter, tuple(shown_rows), tuple(shown_steps), len(targets), left_out)
+    def of(self, lifted: LiftedScene, colours: SceneColours, budget: int) -> LifterPictures:
+        """Return the pictures of a lifter, read one stored part after the other.
+
+        Args:
+            lifted: Operator and lifter in the scene.
+            colours: Those of all lifters of the operator.
+            budget: Characters that the pictures may take.
+
+        Raises:
+            Lift3dError: If a product is missing or damaged.
+        """
+        targets = lifted.compared
+        chosen, walk = spread(targets, self._view_count), _middle(targets)
+        shown = [target for target in targets if target in {*chosen, *walk}]
+        drawn = {target: self._thumbnails(lifted, colours, target, is_row=target in chosen) for target in shown}
+        steps = [
+            GalleryRow(target, {name: drawn[target][name] for name in _STEP if name in drawn[target]})
+            for target in walk
+        ]
+        rows = [GalleryRow(target, drawn[target]) for target in chosen]
+        kept_steps = steps[: fitting([[*step.pictures.values()] for step in steps], int(_WALK_SHARE * budget))]
+        left = budget - sum(size_of(step.pictures.values()) for step in kept_steps)
+        kept_rows = rows[: fitting([[*row.pictures.values()] for row in rows], left)]
+        left_out = len(steps) + len(rows) - len(kept_steps) - len(kept_rows)
+        return LifterPictures(lifted.lifter, tuple(kept_rows), tuple(kept_steps), len(targets), left_out)
+
+    def _thumbnails(
+        self, lifted: LiftedScene, colours: SceneColours, target: str, *, is_row: bool
+    ) -> dict[str, Thumbnail]:
+        drawn = lifted.pictures(target, colours, COLUMNS[1:] if is_row else _STEP)
+        found = {name: None if picture is None else thumbnail(picture) for name, picture in drawn.items()}
+        if is_row:
+            if target not in self._photographs:
+                photograph = lifted.image(target)
+                self._photographs[target] = None if photograph is None else thumbnail(photograph)
+            found = {"image": self._photographs[target], **found}
+        return {name: one for name, one in found.items() if one is not None}
 
 
 def _middle(targets: Sequence[str]) -> Sequence[str]:

@@ -8,7 +8,7 @@ from lift3d.domain.records import SceneRecord
 from lift3d.errors import ConfigError, Lift3dError
 from lift3d.report.angles import AngleChart, TargetCameras, angle_chart
 from lift3d.report.failures import ScoredPair
-from lift3d.report.gallery import LifterPictures, lifter_pictures
+from lift3d.report.gallery import LifterGallery, LifterPictures
 from lift3d.results.lifted_scene import LiftedScene
 from lift3d.scenes.catalog import read_scene
 
@@ -91,9 +91,9 @@ def drawn_scenes(
     for name, record in chosen.items():
         own = [lifters for lifters in by_operator if lifters[0].name == name]
         cameras = TargetCameras(one for lifters in own for one in lifters)
-        operators = []
+        gallery, operators = LifterGallery(view_count), []
         for lifters in own:
-            drawn = _drawn_operator(lifters, view_count, min(_LIFTER_BUDGET, budget // max(1, to_come)))
+            drawn = _drawn_operator(lifters, gallery, min(_LIFTER_BUDGET, budget // max(1, to_come)))
             drawn.chart = angle_chart(pairs.get((name, drawn.operator), ()), cameras)
             budget -= sum(one.size for one in drawn.lifters)
             to_come -= min(_MOST_LIFTERS, len(lifters))
@@ -102,12 +102,12 @@ def drawn_scenes(
     return found
 
 
-def _drawn_operator(lifters: Sequence[LiftedScene], view_count: int, budget: int) -> DrawnOperator:
+def _drawn_operator(lifters: Sequence[LiftedScene], gallery: LifterGallery, budget: int) -> DrawnOperator:
     shown = list(reversed(lifters))[:_MOST_LIFTERS]
     drawn = DrawnOperator(lifters[0].operator, tuple(one.lifter for one in lifters if one not in shown))
     try:
         colours = shown[0].colours
-        drawn.lifters = [lifter_pictures(one, colours, view_count, budget) for one in shown]
+        drawn.lifters = [gallery.of(one, colours, budget) for one in shown]
     except Lift3dError as error:
         # The table stands without pictures; fsck names everything that is damaged.
         drawn.trouble = f"Pictures are missing: {error}"

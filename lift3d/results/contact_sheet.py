@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from lift3d.results.lifted_scene import LiftedScene
-from lift3d.results.pictures import draw_rows, spread
+from lift3d.results.pictures import COLUMNS, PictureRow, draw_rows, spread
 
 MOST_TARGETS = 3
 
@@ -18,12 +18,13 @@ def draw_contact_sheet(lifters: Sequence[LiftedScene]) -> bytes:
     """
     first = lifters[0]
     names = spread(first.compared, MOST_TARGETS)
-    rows = [
-        (place, (f"{name}\n{lifted.lifter}", lifted.pictures(name, first.colours)))
-        for lifted in lifters
-        for place, name in enumerate(names)
-        if name in lifted.targets
-    ]
+    photographs = {name: first.image(name) for name in names}
+    rows: list[tuple[int, str, PictureRow]] = []
+    for lifted in lifters:
+        for place, name in enumerate(names):
+            if name in lifted.targets:
+                row = lifted.pictures(name, first.colours, COLUMNS[1:]) | {"image": photographs[name]}
+                rows.append((place, f"{name}\n{lifted.lifter}", row))
     # One lifter after the other is read; on the sheet they stand below each other for each target.
-    ordered = [row for _, row in sorted(rows, key=lambda row: row[0])]
+    ordered = [(label, row) for _, label, row in sorted(rows, key=lambda row: row[0])]
     return draw_rows(f"{first.name} · {first.operator}", ordered)._repr_png_()

@@ -1,6 +1,6 @@
 """The answers of one operator in one scene, lifted by one lifter, as an object that draws and converts."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from lift3d.errors import Lift3dError, ProductMissingError, UnknownNameError
 from lift3d.pipeline.products import read_lifted_depths, read_lifted_grids, read_lifted_part
 from lift3d.results.chosen_run import choose_run
 from lift3d.results.colours import Picture, SceneColours, difference_picture, heat_picture
-from lift3d.results.pictures import PictureRow, Sheet, draw_rows
+from lift3d.results.pictures import COLUMNS, PictureRow, Sheet, draw_rows
 from lift3d.runs.driver import named_scene
 from lift3d.runs.table import read_run, run_table, unique_names
 from lift3d.scenes.catalog import read_scene
@@ -146,22 +146,26 @@ class LiftedScene:
         known = lines[lines["lifter"].isin([self.lifter, RAW2D])]
         return known.dropna(axis="columns", how="all").reset_index(drop=True)
 
-    def pictures(self, target: str, colours: SceneColours | None = None) -> PictureRow:
-        """Return what can be drawn of a view: (height, width, 3) in [0, 1] for each of COLUMNS, or None.
+    def pictures(
+        self, target: str, colours: SceneColours | None = None, columns: Sequence[str] = COLUMNS
+    ) -> PictureRow:
+        """Return what can be drawn of a view: (height, width, 3) in [0, 1] by column, or None.
 
         Args:
             target: The view.
             colours: Those of another lifted scene, to compare with it; its own if None.
+            columns: Which of COLUMNS; to load or compute a photograph may take seconds.
         """
         used = colours or self.colours
         lifted, plain = self.view(target), self.plain(target)
-        return {
-            "image": self.image(target),
-            "2D": None if plain is None else used.picture(plain.prediction),
-            "lifted": used.picture(lifted.prediction),
-            "difference": None if plain is None else difference_picture(plain.prediction, lifted.prediction),
-            "coverage": heat_picture(lifted.lifted[0].coverage),
+        draw: dict[str, Callable[[], Picture | None]] = {
+            "image": lambda: self.image(target),
+            "2D": lambda: None if plain is None else used.picture(plain.prediction),
+            "lifted": lambda: used.picture(lifted.prediction),
+            "difference": lambda: None if plain is None else difference_picture(plain.prediction, lifted.prediction),
+            "coverage": lambda: heat_picture(lifted.lifted[0].coverage),
         }
+        return {name: draw[name]() for name in columns}
 
     def image(self, target: str) -> Picture | None:
         """Return the photograph at the height of the run; None for a novel camera, and if the capture has gone."""
