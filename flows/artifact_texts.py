@@ -30,12 +30,12 @@ def progress_words(recipe: Recipe, store_url: str, counts: tuple[int, int], elap
     """
     done, failed = counts
     left = len(recipe.scenes) - done
-    said = [f"**{done} of {len(recipe.scenes)}** scenes finished", f"{failed} failed"]
+    parts = [f"**{done} of {len(recipe.scenes)}** scenes finished", f"{failed} failed"]
     if done and left:
-        said.append(f"about {duration(elapsed_s / done * left)} left")
+        parts.append(f"about {duration(elapsed_s / done * left)} left")
     if store_url:
-        said.append(f"store {_code(store_url)}")
-    return " · ".join(said)
+        parts.append(f"store {_code(store_url)}")
+    return " · ".join(parts)
 
 
 def outcome_rows(scenes: Scenes) -> list[dict[str, str]]:
@@ -44,8 +44,8 @@ def outcome_rows(scenes: Scenes) -> list[dict[str, str]]:
     for scene in [*_failed(scenes), *(scene for scene in scenes if scene.is_ok)]:
         code, _, message = scene.reason.partition(":")
         outcome = "✓ lifted" if scene.is_ok else "✗ failed"
-        said = shorten(message, _REASON_LENGTH, placeholder=" …")
-        rows.append({"scene": scene.scene, "outcome": outcome, "reason": code, "what happened": said})
+        message = shorten(message, _REASON_LENGTH, placeholder=" …")
+        rows.append({"scene": scene.scene, "outcome": outcome, "reason": code, "what happened": message})
     return rows[:_ARTIFACT_ROWS]
 
 

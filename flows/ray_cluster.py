@@ -32,14 +32,14 @@ def connect(execution: Execution) -> Iterator[None]:
     Raises:
         ConfigError: If there is no cluster at the address, it refuses, or none can be started.
     """
-    if ray.is_initialized():
-        yield
-        return
     if "://" in (execution.ray_address or "").removeprefix("ray://"):
         raise ConfigError(
             f"'{execution.ray_address}' is no node of a Ray cluster. Give HOST:6379 on one of its machines, or hand it "
             f"the run: ray job submit --address {execution.ray_address} -- lift3d run … --ray-address auto"
         )
+    if ray.is_initialized():
+        yield
+        return
     with translated_connection(execution.ray_address):
         _initialize(execution)
     try:

@@ -40,7 +40,7 @@ class RunArtifacts:
         self._done = 0
         self._failed = 0
         self._began_at = self._updated_at = time.monotonic()
-        self._bar: UUID | None = _told(
+        self._bar: UUID | None = _best_effort(
             lambda: create_progress_artifact(0.0, key=f"progress-{recipe.run_id}", description=self._words())
         )
 
@@ -56,27 +56,29 @@ class RunArtifacts:
         self._update()
         run = self._recipe.run_id
         rows, words = outcome_rows(scenes), outcome_words(self._recipe, scenes, store.url)
-        _told(lambda: create_table_artifact(rows, key=f"scenes-{run}", description=words))
+        _best_effort(lambda: create_table_artifact(rows, key=f"scenes-{run}", description=words))
         try:
             table, trouble = closing_table(headline_means(run_parts(store, run))), ""
         except Lift3dError as error:
             table, trouble = None, str(error)
         page = scores_page(self._recipe, scenes, store.url, table, trouble)
-        _told(lambda: create_markdown_artifact(page, key=f"scores-{run}", description=scores_words(scenes, store.url)))
+        _best_effort(
+            lambda: create_markdown_artifact(page, key=f"scores-{run}", description=scores_words(scenes, store.url))
+        )
 
     def _update(self) -> None:
         self._updated_at = time.monotonic()
         bar = self._bar
         if bar is not None:
             share = 100.0 * self._done / len(self._recipe.scenes)
-            _told(lambda: update_progress_artifact(bar, share, description=self._words()))
+            _best_effort(lambda: update_progress_artifact(bar, share, description=self._words()))
 
     def _words(self) -> str:
         elapsed = time.monotonic() - self._began_at
         return progress_words(self._recipe, self._store_url, (self._done, self._failed), elapsed)
 
 
-def _told(show: Callable[[], Any]) -> Any:
+def _best_effort(show: Callable[[], Any]) -> Any:
     try:
         return show()
     except (httpx.HTTPError, PrefectException, OSError) as error:

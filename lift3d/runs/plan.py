@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from rich.filesize import decimal
+
 from lift3d.config import Execution, Recipe, scene_name
 from lift3d.domain.scene import View
 from lift3d.errors import ConfigError, ResourcePromiseError, SceneError
@@ -21,7 +23,6 @@ from lift3d.scenes.catalog import read_scene
 from lift3d.storage.layout import STORE_FILE
 from lift3d.storage.location import Store, open_store
 
-_UNITS = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10), ("B", 1))
 _DEPTH_BYTES, _LABEL_BYTES = 4, 16  # float32; labels and instances, int64 each
 
 
@@ -56,7 +57,7 @@ class ScenePlan:
             return f"{self.scene}: cannot be run ({self.reason})"
         if self.is_done:
             return f"{self.scene}: done, nothing to do"
-        work = f"encode {self.encode_count}, lift {self.lift_count}; peak {_bytes(self.peak_bytes)}"
+        work = f"encode {self.encode_count}, lift {self.lift_count}; peak {decimal(self.peak_bytes)}"
         return f"{self.scene}: {self.size}; {work}"
 
 
@@ -101,11 +102,11 @@ class Plan:
         """Return the plan for people: one line per scene, then the totals."""
         lines = [f"run {self.run} into {self.store}"]
         lines += [f"  {scene}" for scene in self.scenes]
-        lines += [f"  features of one view: {name} {_bytes(count)}" for name, count in self.bytes_per_view.items()]
+        lines += [f"  features of one view: {name} {decimal(count)}" for name, count in self.bytes_per_view.items()]
         lines += [f"  shared: {sentence}" for sentence in self.shared]
         lines.append(
-            f"peak memory of a worker about {_bytes(self.peak_bytes)} of {_bytes(self.allowed_bytes)} allowed; "
-            f"up to {_bytes(self.store_bytes)} to store before compression"
+            f"peak memory of a worker about {decimal(self.peak_bytes)} of {decimal(self.allowed_bytes)} allowed; "
+            f"up to {decimal(self.store_bytes)} to store before compression"
         )
         return "\n".join([*lines, *self.notes])
 
@@ -157,9 +158,9 @@ def require_room(scene: str, size: SceneSize, recipe: Recipe, models: Models, al
     if peak.needed_bytes <= allowed_bytes:
         return peak.needed_bytes
     raise ResourcePromiseError(
-        f"Scene '{scene}' needs about {_bytes(peak.needed_bytes)} in a worker, most of it for operator "
-        f"'{peak.operator}', with {size}; allowed are "
-        f"{_bytes(allowed_bytes)}, of which {_bytes(peak.reserved_bytes)} are reserved for the process and its caches. "
+        f"Scene '{scene}' needs about {decimal(peak.needed_bytes)} in a worker, most of it for operator "
+        f"'{peak.operator}' on {size}; allowed are {decimal(allowed_bytes)}, of which "
+        f"{decimal(peak.reserved_bytes)} are reserved for the process and its caches. "
         "Lower --image-height, raise --holdout, use fewer lifters, or raise --memory-allowance-bytes.",
         scene=scene,
         operator=peak.operator,
@@ -217,9 +218,3 @@ def _notes(specs: Sequence[OperatorSpec]) -> tuple[str, ...]:
     unknown = ", ".join(spec.name for spec in specs if not spec.channel_count)
     assumed = f"channels assumed to be {ASSUMED_CHANNELS}, not known before the first image: {unknown}"
     return ("weights and activations of 2D models are not counted", *([assumed] if unknown else []))
-
-
-def _bytes(byte_count: int) -> str:
-    """Return a number of bytes for people."""
-    unit, scale = next((unit, scale) for unit, scale in _UNITS if byte_count >= scale or scale == 1)
-    return f"{byte_count / scale:.3g} {unit}"

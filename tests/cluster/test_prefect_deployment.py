@@ -35,13 +35,12 @@ RECIPE = Recipe(
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
     with prefect_server(tmp_path_factory.mktemp("home"), ROOT, **PROTECTED) as server:
-        _succeeds(server, "work-pool", "create", "lift3d", "--type", "process")
-        _succeeds(server, "--no-prompt", "deploy", "--all")
+        server.deploys()
         yield server
 
 
 def test_the_nightly_schedule_is_there_and_off(deployed: PrefectServer) -> None:
-    shown = json.loads(_succeeds(deployed, "deployment", "inspect", "lift-scenes/default", "--output", "json"))
+    shown = json.loads(deployed.succeeds("deployment", "inspect", "lift-scenes/default", "--output", "json"))
     assert [schedule["active"] for schedule in shown["schedules"]] == [False]
     assert shown["concurrency_options"]["grace_period_seconds"] == 3600
 
@@ -75,18 +74,11 @@ def test_a_deployment_run_into_a_real_object_store(
 
 
 def _run(server: PrefectServer, store: str) -> None:
-    parameters = {"recipe": RECIPE.model_dump(), "execution": {"store": store, "workers": 1}}
-    given = [part for name, value in parameters.items() for part in ("--param", f"{name}={json.dumps(value)}")]
-    _succeeds(server, "deployment", "run", "lift-scenes/default", *given, "--watch")
+    execution = {"store": store, "workers": 1}
+    server.runs("lift-scenes/default", "--watch", recipe=RECIPE.model_dump(), execution=execution)
 
 
 def _check_table(store: str) -> None:
     table = run_table(open_store(store), RECIPE.run_id).frame
     assert set(table["lifter"]) == {"raw2d", "nearest_view", "depth_mean"}
     assert table["scene"].nunique() == len(RECIPE.scenes)
-
-
-def _succeeds(server: PrefectServer, *arguments: str) -> str:
-    done = server.prefect(*arguments, timeout_s=240)
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{server.logs()}"
-    return done.stdout

@@ -1,9 +1,7 @@
 """A run that is handed to a real Ray cluster as a job, from outside, as infra/README.md says it."""
 
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,13 +24,8 @@ SHORT, LONG = "procedural:room?seed=0&views=3&height=24&width=32", "procedural:r
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[RayCluster]:
-    # Not below pytest's folder: the path of a socket has at most 107 characters.
-    home = Path(tempfile.mkdtemp(prefix="ray-"))
-    try:
-        with ray_cluster(home, ROOT, with_jobs=True) as running:
-            yield running
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
+    with ray_cluster(ROOT, with_jobs=True) as running:
+        yield running
 
 
 @pytest.mark.slow

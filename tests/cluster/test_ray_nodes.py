@@ -1,10 +1,8 @@
 """A run on a cluster of two nodes whose parts die: what is left goes on, and nothing differs in the end."""
 
 import json
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,13 +30,8 @@ RECIPE = Recipe(
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[RayCluster]:
-    # Not below pytest's folder: the path of a socket has at most 107 characters.
-    home = Path(tempfile.mkdtemp(prefix="ray-"))
-    try:
-        with ray_cluster(home, ROOT) as running:
-            yield running
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
+    with ray_cluster(ROOT) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

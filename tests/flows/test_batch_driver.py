@@ -68,32 +68,34 @@ def test_records_come_in_the_order_of_the_recipe_and_are_told_once_each(mixed: M
     assert sorted(mixed.told) == sorted(SCENES)
 
 
-@pytest.mark.usefixtures("ray_here")
-def test_models_are_kept_from_scene_to_scene(tmp_path: Path) -> None:
-    records = _run(tmp_path, scenes=("ok:a", "ok:b"))
-    assert len({record.computed["worker"] for record in records}) == 1
-
-
 def test_stages_of_scenes_at_work_are_told(mixed: Mixed) -> None:
     assert ("slow:1", "fake", 1, 2) in mixed.stages
 
 
-@pytest.mark.fault(15, "a process that kills itself, an error of CUDA")
-@pytest.mark.parametrize("location", ["killed:2", "device:10"])
-def test_a_worker_that_is_spoilt_is_never_used_again(mixed: Mixed, location: str) -> None:
-    assert len(workers_of(mixed.store, location)) == tries_of(mixed.store, location) == 2
+POISON = pytest.mark.fault(23, "scenes that kill their worker, run out of memory or time")
+CRASH = pytest.mark.fault(15, "a process that kills itself, an error of CUDA")
+MEMORY = pytest.mark.fault(13, "an operator that runs out of memory")
+MONITOR = pytest.mark.fault(14, "a scene whose memory never suffices, counted as Ray's own monitor is")
+DEFECT = pytest.mark.fault(30, "an operator that breaks its promise on one scene of many")
 
 
-@pytest.mark.fault(23, "scenes that kill their worker, run out of memory or time")
-def test_poison_is_quarantined_and_what_is_merely_wrong_is_not(mixed: Mixed) -> None:
-    quarantined = {name for name, record in mixed.records.items() if record.is_quarantined}
-    assert quarantined == {"killed:2", "memory:5", "sleep:7", "device:10"}
-
-
-@pytest.mark.fault(30, "an operator that breaks its promise on one scene of many")
-def test_a_defect_costs_its_scene_one_try(mixed: Mixed) -> None:
-    assert mixed.records["defect:9"].reason == "contract: Operator 'own' gives NaN for view 'v7'."
-    assert tries_of(mixed.store, "defect:9") == 1
+@pytest.mark.parametrize(
+    ("location", "reason", "tries"),
+    [
+        pytest.param("killed:2", "worker-lost: ", 2, marks=[POISON, CRASH]),
+        pytest.param("device:10", "worker-lost: ", 2, marks=[POISON, CRASH]),
+        pytest.param("memory:5", "out-of-memory: ", 2, marks=[POISON, MEMORY, MONITOR]),
+        pytest.param("sleep:7", "deadline: ", 1, marks=POISON),
+        pytest.param("defect:9", "contract: Operator 'own' gives NaN for view 'v7'.", 1, marks=DEFECT),
+    ],
+)
+def test_a_scene_that_fails_is_given_up_after_its_tries_each_on_a_fresh_worker(
+    mixed: Mixed, location: str, reason: str, tries: int
+) -> None:
+    assert mixed.records[location].reason.startswith(reason)
+    # What is merely wrong is tried again by the next run, poison is not.
+    assert mixed.records[location].is_quarantined == (location != "defect:9")
+    assert len(workers_of(mixed.store, location)) == tries_of(mixed.store, location) == tries
 
 
 @pytest.mark.slow
@@ -130,14 +132,13 @@ def test_failures_are_remembered_from_driver_to_driver_until_told_otherwise(tmp_
     assert tries_of(store, "killed:a") == 4
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("ray_here")
-def test_workers_of_a_pool_outlive_a_batch(tmp_path: Path) -> None:
-    recipe = Recipe(scenes=("ok:a", "ok:b"))
+def test_workers_and_their_models_outlive_scenes_and_batches(tmp_path: Path) -> None:
+    recipe = Recipe(scenes=("ok:a", "ok:b", "ok:c"))
     execution = Execution(store=str(tmp_path / "store"), workers=1)
     with WorkerPool(recipe, execution, prepare_fakes) as pool:
-        pids = {run_batch([one], pool)[0].computed["worker"] for one in recipe.scenes}
-    assert len(pids) == 1
+        records = [*run_batch(recipe.scenes[:2], pool), *run_batch(recipe.scenes[2:], pool)]
+    assert len({record.computed["worker"] for record in records}) == 1
 
 
 @pytest.mark.slow
@@ -154,30 +155,9 @@ def test_a_worker_that_nobody_asks_ends_itself(tmp_path: Path) -> None:
         ray.get(call, timeout=30)
 
 
-def test_a_scene_that_always_loses_its_worker_is_given_up(mixed: Mixed) -> None:
-    assert mixed.records["killed:2"].reason.startswith("worker-lost: ")
-    assert tries_of(mixed.store, "killed:2") == 2
-
-
-def test_a_deadline_stops_the_worker(mixed: Mixed) -> None:
-    assert mixed.records["sleep:7"].reason.startswith("deadline: ")
-    assert tries_of(mixed.store, "sleep:7") == 1
-
-
-@pytest.mark.fault(13, "an operator that runs out of memory")
-@pytest.mark.fault(14, "a scene whose memory never suffices, counted as Ray's own monitor is")
-def test_memory_that_does_not_suffice_is_tried_once_more_on_a_fresh_worker(mixed: Mixed) -> None:
-    assert mixed.records["memory:5"].reason.startswith("out-of-memory: ")
-    assert tries_of(mixed.store, "memory:5") == len(workers_of(mixed.store, "memory:5")) == 2
-
-
-def test_a_store_that_comes_back_is_waited_for(mixed: Mixed) -> None:
-    assert mixed.records["unavailable-once:6"].outcome == "ok"
-
-
-def test_the_rest_is_done_whatever_fails(mixed: Mixed) -> None:
-    failed = {name for name, record in mixed.records.items() if record.outcome == "failed"}
-    assert failed == {"killed:2", "missing:4", "memory:5", "sleep:7", "defect:9", "device:10"}
+def test_the_rest_is_done_whatever_fails_and_a_store_that_comes_back_is_waited_for(mixed: Mixed) -> None:
+    done = {name for name, record in mixed.records.items() if record.outcome == "ok"}
+    assert done == {"slow:1", "ok:3", "unavailable-once:6", "ok:8"}
 
 
 def test_what_the_driver_gave_up_is_recorded_in_the_store(mixed: Mixed) -> None:

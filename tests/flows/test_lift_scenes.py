@@ -1,6 +1,5 @@
 """The flow through Prefect: what it takes, what it ends in, what it leaves behind."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from lift3d.config import Execution, Recipe
 from lift3d.errors import UnknownNameError
 from lift3d.runs.table import read_run, run_table
 from lift3d.storage.location import open_store
-from tests.support.captures import capture, write_transforms
 from tests.support.prefect_server import prefect_harness
 
 SCENES = tuple(f"procedural:room?seed={seed}&views=3&height=24&width=32" for seed in range(2))
@@ -80,15 +78,6 @@ def test_from_this_process_every_scene_is_told_and_returned_even_if_none_is_usab
     assert told == records
     assert records[0].outcome == "failed"
     assert read_run(open_store(execution.store), recipe.run_id) == (recipe, records)
-
-
-@pytest.mark.usefixtures("prefect_here")
-def test_a_scene_may_be_named_by_a_relative_path(tmp_path: Path) -> None:
-    write_transforms(tmp_path / "scene", capture())
-    relative = os.path.relpath(tmp_path / "scene")
-    recipe = Recipe(scenes=(relative,), lifters=("nearest_view",), image_height=24)
-    (record,) = run_flow(recipe, Execution(store=str(tmp_path / "store"), workers=1), _ignore, _ignore)
-    assert (record.location, record.outcome) == (relative, "ok")
 
 
 @pytest.mark.usefixtures("prefect_here")

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.scene_queue import Item, SceneQueue, size_hint
+from flows.scene_queue import Item, SceneQueue, SceneShards, size_hint
 from lift3d.config import Recipe
+from lift3d.domain.shard import Shard
 from lift3d.storage.location import Store, open_store
 
 SCENES = tuple(f"procedural:room?seed=0&views={count}" for count in (3, 40, 7, 12))
@@ -63,3 +64,15 @@ def test_failures_survive_the_driver_and_damage_to_them(store: Store) -> None:
     assert SceneQueue(SCENES[:1], recipe, store).take(0.0).failures == {}  # type: ignore[union-attr]
     store.write_bytes(key, b"{")
     assert SceneQueue(SCENES, recipe, store).take(0.0).failures == {}  # type: ignore[union-attr]
+
+
+def test_encoding_comes_before_lifting_and_all_before_the_rest() -> None:
+    shards = SceneShards(count=2, split_views=10)
+    assert [item.shard for item in shards.begin(Item("short", 10))] == [None]
+    first, second = shards.begin(Item("long", 11))
+    assert [first.shard, second.shard] == [Shard("encode", 0, 2), Shard("encode", 1, 2)]
+    assert shards.finish(second) == []
+    lifts = shards.finish(first)
+    assert [item.shard for item in lifts] == [Shard("lift", 0, 2), Shard("lift", 1, 2)]
+    assert shards.finish(lifts[0]) == []
+    assert [(item.location, item.shard) for item in shards.finish(lifts[1])] == [("long", None)]

@@ -3,8 +3,7 @@
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +25,6 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
 # The shortest that Prefect takes: of windows, and of the time between two heartbeats.
 SHORTEST_WINDOW_S, SHORTEST_HEARTBEAT_S = 10, 30
-PATIENCE_S = 120.0
 RECIPE = Recipe(
     scenes=tuple(f"procedural:room?seed={seed}&views=4&height=48&width=64" for seed in range(4)),
     lifters=("nearest_view",),
@@ -62,9 +60,9 @@ def test_a_run_that_dies_before_its_first_heartbeat_is_crashed_and_one_that_has_
         # It was on its way when the run ended, and arms the trigger again: for this run, too, it fires.
         _heartbeat(server, ended)
         _set_state(server, zombie, "RUNNING")
-        _wait(lambda: _state(server, zombie) == "CRASHED", server)
+        server.wait(lambda: _state(server, zombie) == "CRASHED")
         assert "No heartbeat" in server.ask(f"/flow_runs/{zombie}")["state"]["message"]
-        _wait(lambda: _count_fired(server, ended) > 0, server)
+        server.wait(lambda: _count_fired(server, ended) > 0)
         assert _state(server, ended) == "COMPLETED"
 
 
@@ -78,14 +76,14 @@ def test_a_killed_driver_is_crashed_and_the_next_run_goes_on_from_what_is_commit
     whole = committed_content(serial)
     with _automation(server, tmp_path, SHORTEST_HEARTBEAT_S + SHORTEST_WINDOW_S + 5):
         with _driver(server, store.url) as driver:
-            _wait(lambda: driver.poll() is not None or len(committed_content(store)) > 0, server)
+            server.wait(lambda: driver.poll() is not None or len(committed_content(store)) > 0)
             (killed,) = server.ask("/flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["RUNNING"]}}}})
             _kill_with_children(driver.pid)
         assert 0 < len(committed_content(store)) < len(whole)
         with _driver(server, store.url) as driver:
-            assert driver.wait(timeout=PATIENCE_S) == 0
+            assert driver.wait(timeout=120) == 0
         assert committed_content(store) == whole
-        _wait(lambda: _state(server, killed["id"]) == "CRASHED", server)
+        server.wait(lambda: _state(server, killed["id"]) == "CRASHED")
     states = [run["state"]["type"] for run in server.ask("/flow_runs/filter", {"sort": "START_TIME_DESC", "limit": 2})]
     assert states == ["COMPLETED", "CRASHED"]
 
@@ -97,11 +95,11 @@ def _automation(server: PrefectServer, folder: Path, window_s: int) -> Iterator[
     (automation,) = automations["automations"]
     automation["trigger"]["within"] = window_s
     (folder / "zombies.yaml").write_text(yaml.safe_dump(automations))
-    _succeeds(server, "automation", "create", "--from-file", str(folder / "zombies.yaml"))
+    server.succeeds("automation", "create", "--from-file", str(folder / "zombies.yaml"))
     try:
         yield
     finally:
-        _succeeds(server, "--no-prompt", "automation", "delete", automation["name"])
+        server.succeeds("--no-prompt", "automation", "delete", automation["name"])
 
 
 @contextmanager
@@ -112,11 +110,6 @@ def _driver(server: PrefectServer, store: str) -> Iterator[subprocess.Popen[byte
             yield driver
         finally:
             _kill_with_children(driver.pid)
-
-
-def _succeeds(server: PrefectServer, *arguments: str) -> None:
-    done = server.prefect(*arguments)
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{server.logs()}"
 
 
 def _count_fired(server: PrefectServer, run: str) -> int:
@@ -156,10 +149,3 @@ def _kill_with_children(pid: int) -> None:
         driver = psutil.Process(pid)
         for process in [*driver.children(recursive=True), driver]:
             process.kill()
-
-
-def _wait(condition: Callable[[], bool], server: PrefectServer) -> None:
-    until = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < until, server.logs()
-        time.sleep(0.2)

@@ -7,6 +7,7 @@ from typing import Any
 
 from flows.scene_workers import AttemptScene, prepare_scenes
 from lift3d.config import Execution, Recipe
+from lift3d.domain.shard import Shard
 from lift3d.pipeline.inputs import Report
 from lift3d.storage.location import Store
 
@@ -18,13 +19,13 @@ def prepare_killed_once(recipe: Recipe, execution: Execution, store: Store) -> A
     attempt = prepare_scenes(recipe, execution, store)
     mark = Path(store.url.removeprefix("file://")) / KILLED
 
-    def killed(location: str, report: Report) -> dict[str, Any]:
+    def killed(location: str, report: Report, shard: Shard | None = None) -> dict[str, Any]:
         def kill(stage: str, done: int, total: int) -> None:
             if location == recipe.scenes[0] and stage == "lift" and done == 1 and not mark.exists():
                 mark.touch()
                 os.kill(os.getpid(), signal.SIGKILL)
             report(stage, done, total)
 
-        return attempt(location, kill)
+        return attempt(location, kill, shard)
 
     return killed

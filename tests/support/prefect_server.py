@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +66,29 @@ class PrefectServer:
             timeout=timeout_s,
             check=False,
         )
+
+    def succeeds(self, *arguments: str) -> str:
+        """Run the command line of Prefect, which must succeed, and return what it said."""
+        done = self.prefect(*arguments, timeout_s=240)
+        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{self.logs()}"
+        return done.stdout
+
+    def deploys(self) -> None:
+        """Make the work pool and the deployments of prefect.yaml, as infra/README.md says it."""
+        self.succeeds("work-pool", "create", "lift3d", "--type", "process")
+        self.succeeds("--no-prompt", "deploy", "--all")
+
+    def runs(self, deployment: str, *options: str, **parameters: object) -> None:
+        """Run a deployment."""
+        given = [part for name, value in parameters.items() for part in ("--param", f"{name}={json.dumps(value)}")]
+        self.succeeds("deployment", "run", deployment, *given, *options)
+
+    def wait(self, condition: Callable[[], bool], seconds: float = 120.0) -> None:
+        """Wait until something is so; if it never is, show the logs."""
+        until = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < until, self.logs()
+            time.sleep(0.2)
 
     def ask(self, path: str, body: object = None) -> Any:
         """Return what the API answers at a path: to a POST of the body if there is one, else to a GET."""

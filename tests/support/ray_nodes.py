@@ -2,10 +2,12 @@
 
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,14 +65,24 @@ class RayCluster:
 
 
 @contextmanager
-def ray_cluster(home: Path, code: Path, with_jobs: bool = False) -> Iterator[RayCluster]:
+def ray_cluster(code: Path, with_jobs: bool = False) -> Iterator[RayCluster]:
     """Run a head node during the block.
 
     Args:
-        home: Home folder and session folder; short, since Ray puts sockets there.
         code: Folder that drivers and workers import from.
         with_jobs: Whether it takes jobs, on the loopback.
     """
+    # Home and session folder, not below pytest's: the path of a socket has at most 107 characters.
+    home = Path(tempfile.mkdtemp(prefix="ray-"))
+    try:
+        with _head(home, code, with_jobs) as running:
+            yield running
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@contextmanager
+def _head(home: Path, code: Path, with_jobs: bool) -> Iterator[RayCluster]:
     port, jobs_port = _free_port(), _free_port()
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "RAY_"))},
