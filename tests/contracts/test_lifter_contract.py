@@ -11,7 +11,8 @@ from lift3d.domain.proposals import SourceGuide
 from lift3d.domain.scene import DepthRange
 from lift3d.errors import ConfigError, NoOverlapError
 from lift3d.lifters.blend import blend
-from lift3d.lifters.catalog import LIFTERS, build_lifter, lifter_spec
+from lift3d.lifters.catalog import LEARNED, LIFTERS, build_lifter, lifter_spec
+from lift3d.lifters.corrective import Lift3D
 from lift3d.lifters.protocol import Lifter
 from lift3d.lifters.weights import weights_at
 from tests.support.scenes import moved_scene, some_motion, textured_plane_scene, two_planes_scene
@@ -21,9 +22,20 @@ TARGET = 2
 FLIPPED_CELLS = 0.03
 
 
-@pytest.fixture(params=sorted(LIFTERS))
+# One of each rule for proposals; the learned lifters differ in what they make of one.
+PROPOSING = ("nearest_view", "depth_mean", "plane_sweep", "lift3d")
+
+
+@pytest.fixture(params=PROPOSING, scope="module")
 def lifter(request):
     return build_lifter(request.param)
+
+
+@pytest.fixture(scope="module")
+def proposed(lifter):
+    """Frame, guides, depth range and the proposal of two planes."""
+    frame, guides, depth_range = situation(two_planes_scene())
+    return frame, guides, depth_range, lifter.propose(frame.camera, guides, depth_range)
 
 
 def situation(scene, height=48):
@@ -67,16 +79,24 @@ def blind_guide(guide):
     return dataclasses.replace(guide, id="blind", camera=camera, image=1 - guide.image)
 
 
-def test_it_says_what_the_catalog_says(lifter):
+@pytest.mark.parametrize("name", sorted(LIFTERS))
+def test_it_says_what_the_catalog_says(name):
+    lifter = build_lifter(name)
     assert isinstance(lifter, Lifter)
-    assert lifter.spec == lifter_spec(lifter.spec.name)
     assert lifter.spec.summary
+    # What is known of proposals by their key holds of all that share it.
+    if name in LEARNED:
+        assert type(lifter).propose is Lift3D.propose
+        assert lifter.spec.proposal_key == lifter_spec("lift3d").proposal_key
+    else:
+        assert lifter.spec == lifter_spec(name)
+        assert name in PROPOSING
 
 
-def test_constants_lift_to_the_constant(lifter):
-    frame, guides, depth_range = situation(two_planes_scene())
+def test_constants_lift_to_the_constant(proposed):
+    frame, guides, _, proposal = proposed
     maps = {view: FeatureMap(torch.full_like(m.values, 0.7), m.grid) for view, m in features_of(guides).items()}
-    lifted = blend(weights_of(lifter, frame.camera, guides, depth_range), maps)
+    lifted = blend(weights_at(proposal, FeatureGrid.covering(frame.camera.size, 2.0)), maps)
     is_covered = lifted.coverage > 0
     assert float(is_covered.float().mean()) > 0.8
     values = lifted.features.values[:, is_covered]
@@ -84,9 +104,9 @@ def test_constants_lift_to_the_constant(lifter):
     assert bool(torch.isnan(lifted.features.values[:, ~is_covered]).all())
 
 
-def test_channels_are_lifted_alike_and_linearly(lifter):
-    frame, guides, depth_range = situation(two_planes_scene())
-    weights = weights_of(lifter, frame.camera, guides, depth_range)
+def test_channels_are_lifted_alike_and_linearly(proposed):
+    frame, guides, _, proposal = proposed
+    weights = weights_at(proposal, FeatureGrid.covering(frame.camera.size, 2.0))
     first, second = features_of(guides), features_of(guides, seed=1)
     order = torch.tensor([2, 0, 3, 1])
     lifted = blend(weights, first).features.values
@@ -102,28 +122,27 @@ def test_channels_are_lifted_alike_and_linearly(lifter):
     )
 
 
-def test_the_order_of_sources_is_irrelevant(lifter):
-    frame, guides, depth_range = situation(two_planes_scene())
+def test_the_order_of_sources_is_irrelevant(lifter, proposed):
+    frame, guides, depth_range, proposal = proposed
     maps = features_of(guides)
     shuffled = [guides[index] for index in (3, 1, 0, 2)]
-    a = blend(weights_of(lifter, frame.camera, guides, depth_range), maps)
+    a = blend(weights_at(proposal, FeatureGrid.covering(frame.camera.size, 2.0)), maps)
     b = blend(weights_of(lifter, frame.camera, shuffled, depth_range), maps)
     assert_same_lift(a, b)
 
 
-def test_moving_the_world_rigidly_is_irrelevant(lifter):
-    scene = two_planes_scene()
-    frame, guides, depth_range = situation(scene)
-    moved_frame, moved_guides, _ = situation(moved_scene(scene, some_motion()))
+def test_moving_the_world_rigidly_is_irrelevant(lifter, proposed):
+    frame, guides, depth_range, proposal = proposed
+    moved_frame, moved_guides, _ = situation(moved_scene(two_planes_scene(), some_motion()))
     maps = features_of(guides)
-    a = blend(weights_of(lifter, frame.camera, guides, depth_range), maps)
+    a = blend(weights_at(proposal, FeatureGrid.covering(frame.camera.size, 2.0)), maps)
     b = blend(weights_of(lifter, moved_frame.camera, moved_guides, depth_range), maps)
     assert_same_lift(a, b)
 
 
 @pytest.mark.parametrize("scale", [0.013, 140.0])
-def test_scaling_world_and_depths_together_is_irrelevant(lifter, scale):
-    frame, guides, depth_range = situation(two_planes_scene())
+def test_scaling_world_and_depths_together_is_irrelevant(lifter, proposed, scale):
+    frame, guides, depth_range, proposal = proposed
 
     def scaled(camera):
         w2c = camera.w2c.clone()
@@ -135,16 +154,16 @@ def test_scaling_world_and_depths_together_is_irrelevant(lifter, scale):
     ]
     scaled_range = DepthRange(depth_range.near * scale, depth_range.far * scale)
     maps = features_of(guides)
-    a = blend(weights_of(lifter, frame.camera, guides, depth_range), maps)
+    a = blend(weights_at(proposal, FeatureGrid.covering(frame.camera.size, 2.0)), maps)
     b = blend(weights_of(lifter, scaled(frame.camera), scaled_guides, scaled_range), maps)
     assert_same_lift(a, b)
 
 
-def test_a_source_that_sees_nothing_changes_nothing(lifter):
-    frame, guides, depth_range = situation(two_planes_scene())
+def test_a_source_that_sees_nothing_changes_nothing(lifter, proposed):
+    frame, guides, depth_range, proposal = proposed
     blind = blind_guide(guides[0])
     maps = features_of([*guides, blind])
-    a = blend(weights_of(lifter, frame.camera, guides, depth_range), maps)
+    a = blend(weights_at(proposal, FeatureGrid.covering(frame.camera.size, 2.0)), maps)
     b = blend(weights_of(lifter, frame.camera, [guides[0], blind, *guides[1:]], depth_range), maps)
     assert_same_lift(a, b)
 
@@ -213,27 +232,23 @@ def test_an_identity_operator_on_a_plane_equals_the_homography(lifter):
     assert float((error.amax(0) > 0.1).float().mean()) < 0.02
 
 
-def test_nothing_of_chance(lifter):
-    frame, guides, depth_range = situation(two_planes_scene())
-    first, second = (lifter.propose(frame.camera, guides, depth_range) for _ in range(2))
-    for name in ("z_depth", "probability", "view_weight"):
-        assert torch.equal(getattr(first, name), getattr(second, name))
-
-
-def test_probabilities_sum_to_one_or_to_zero(lifter):
-    frame, guides, depth_range = situation(two_planes_scene())
-    proposal = lifter.propose(frame.camera, guides, depth_range)
+def test_probabilities_sum_to_one_or_to_zero_and_nothing_is_of_chance(lifter, proposed):
+    frame, guides, depth_range, proposal = proposed
     total = proposal.probability.sum(1)
     assert bool((((total - 1).abs() < 1e-4) | (total == 0)).all())
     assert bool((proposal.view_weight >= 0).all())
+    again = lifter.propose(frame.camera, guides, depth_range)
+    for name in ("z_depth", "probability", "view_weight"):
+        assert torch.equal(getattr(proposal, name), getattr(again, name))
 
 
-def test_correct_is_the_identity_where_the_spec_says_so(lifter):
+@pytest.mark.parametrize("name", sorted(LIFTERS))
+def test_correct_is_the_identity_where_the_spec_says_so(name):
     frame, guides, depth_range = situation(two_planes_scene())
+    lifter = build_lifter(name)
     proposal = lifter.propose(frame.camera, guides, depth_range)
     weights = weights_at(proposal, FeatureGrid.covering(frame.camera.size, 4.0))
-    maps = list(features_of(guides).values())
-    corrected = lifter.correct(proposal, weights, maps)
+    corrected = lifter.correct(proposal, weights, list(features_of(guides).values()))
     if lifter.spec.corrects:
         torch.testing.assert_close(corrected.weight.sum(1), weights.weight.sum(1), rtol=0, atol=1e-5)
     else:

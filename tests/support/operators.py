@@ -12,7 +12,6 @@ from lift3d.domain.keys import ViewId, digest_bytes
 from lift3d.domain.lifted import Prediction, PredictionKind
 from lift3d.domain.scene import Frame
 from lift3d.domain.scene_views import SceneViews
-from lift3d.errors import ConfigError
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.sampling import sample
 from lift3d.operators.depth_alignment import fit_depth
@@ -90,20 +89,6 @@ class SegmenterOperator:
 
     def decode(self, features: Maps, state: SceneState, size: ImageSize) -> Prediction:
         return Prediction("labels", at_pixels(features[0], size).argmax(0), _valid(size))
-
-
-class MeanShadeOperator(IdentityOperator):
-    """Colour less the scene's mean colour: the smallest operator with a state."""
-
-    spec = OperatorSpec(name="mean_shade", stage_version=1, prediction_kind="image", channel_count=3)
-
-    def fit_scene(self, maps: Mapping[ViewId, Maps], views: SceneViews) -> SceneState:
-        means = [maps[view][0].values.mean(dim=(1, 2)) for view in sorted(maps)]
-        return SceneState({"mean": torch.stack(means).mean(0)})
-
-    def decode(self, features: Maps, state: SceneState, size: ImageSize) -> Prediction:
-        shaded = at_pixels(features[0], size) - state.arrays["mean"][:, None, None] + 0.5
-        return Prediction("image", shaded.clamp(0, 1), _valid(size))
 
 
 class TrueOperator:
@@ -215,33 +200,6 @@ class TrueInstances(TrueOperator):
 
     def fit_scene(self, maps: Mapping[ViewId, Maps], views: SceneViews) -> SceneState:
         return fit_instances(maps, views)
-
-
-class FailingOperator(IdentityOperator):
-    """Raises as soon as it is run, after a number of images that it encodes."""
-
-    spec = OperatorSpec(name="failing", stage_version=1, prediction_kind="image", channel_count=3)
-
-    def __init__(self, good_count: int = 0, error: Exception | None = None) -> None:
-        self._left = good_count
-        self._error = error or ConfigError("The operator fails, as this test wants it to.")
-
-    def encode(self, image: Float[Tensor, "3 height width"]) -> Maps:
-        if self._left == 0:
-            raise self._error
-        self._left -= 1
-        return super().encode(image)
-
-
-class NaNOperator(IdentityOperator):
-    """Breaks its promise: one value of every map is NaN."""
-
-    spec = OperatorSpec(name="nan", stage_version=1, prediction_kind="image", channel_count=3)
-
-    def encode(self, image: Float[Tensor, "3 height width"]) -> Maps:
-        values = image.to(torch.float32).clone()
-        values[0, 0, 0] = torch.nan
-        return (FeatureMap(values, _pixel_grid(image)),)
 
 
 def at_pixels(features: FeatureMap, size: ImageSize) -> Float[Tensor, "channel height width"]:
