@@ -4,33 +4,19 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lift3d.synthetic.objects import (
-    GRAIN_SIZE_M,
-    MAX_STEPS,
-    OBJECT_LABELS,
-    PERIOD_M,
-    fill_objects,
-    objects_pose,
-)
-from lift3d.synthetic.paints import LABELS, Painter
+from lift3d.synthetic.objects import OBJECT_LABELS, fill_objects, objects_pose
+from lift3d.synthetic.paints import LABELS
+from lift3d.synthetic.stage import Pose, Stage
 from lift3d.synthetic.trajectories import look_at
-from lift3d.synthetic.world import Lamp, Shape, Solid, Surface, World
+from lift3d.synthetic.world import Lamp, Shape, World
 
 _Vector = tuple[float, float, float]
-
-
-class Pose(NamedTuple):
-    """Where a camera stands and what it looks at."""
-
-    center: _Vector
-    look_at: _Vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +32,7 @@ class Family:
         label_names: Of class ids 0, 1, …
     """
 
-    fill: Callable[["_Stage"], None]
+    fill: Callable[[Stage], None]
     pose: Callable[[float], Pose]
     max_steps: float
     grain_size: float
@@ -54,55 +40,7 @@ class Family:
     label_names: tuple[str, ...] = tuple(LABELS)
 
 
-class _Stage:
-    """A world in the making: solids, the generator, and the painter."""
-
-    def __init__(self, rng: np.random.Generator, seed: int, painter: Painter) -> None:
-        self.rng = rng
-        self.seed = seed
-        self.painter = painter
-        self.solids: list[Solid] = []
-
-    def shell(self, center: _Vector, half_size: _Vector, labels: tuple[str, str, str], size: float = 1.0) -> None:
-        """Enclose the world: labels of walls, ground and top; each wall is an instance of its own."""
-        walls, ground, top = labels
-        faces = [self.painter.surface(label, size) for label in (walls, walls, walls, walls, ground, top)]
-        self.solids.append(Solid(Shape.SHELL, center, half_size, tuple(faces)))
-
-    def put(self, shape: Shape, where: _Vector, half_size: _Vector, of: str | Surface, yaw: float = 0.0) -> Surface:
-        """Stand a solid with its foot at ``where``; a name makes a new instance, a surface continues one."""
-        surface = self.painter.surface(of, max(0.3, min(1.0, 2 * half_size[2]))) if isinstance(of, str) else of
-        center = (where[0], where[1], where[2] + half_size[2])
-        self.solids.append(Solid(shape, center, half_size, (surface,), yaw))
-        return surface
-
-    def between(self, low: float, high: float) -> float:
-        """Draw a number."""
-        return float(self.rng.uniform(low, high))
-
-    def trinket(self, where: tuple[float, float, float], radius: float) -> None:
-        """Stand a box, ball or cylinder of about a radius."""
-        kind = int(self.rng.integers(3))
-        wide, high = radius * self.between(0.6, 1.0), radius * self.between(0.7, 1.5)
-        if kind == 0:
-            self.put(Shape.BOX, where, (wide * 0.9, wide * self.between(0.5, 0.9), high), "box", self.between(0.0, 3.0))
-        elif kind == 1:
-            self.put(Shape.BALL, where, (wide, wide, wide), "ball", self.between(0.0, 3.0))
-        else:
-            self.put(Shape.TUBE, where, (wide * 0.8, wide * 0.8, high), "cylinder", self.between(0.0, 3.0))
-
-    def table(self, where: tuple[float, float], half_size: tuple[float, float], height: float) -> None:
-        """Stand a table on the floor."""
-        x, y = where
-        wide, deep = half_size
-        surface = self.put(Shape.BOX, (x, y, height - 0.05), (wide, deep, 0.025), "table")
-        for side in (-1, 1):
-            for end in (-1, 1):
-                foot = (x + side * (wide - 0.06), y + end * (deep - 0.06), 0.0)
-                self.put(Shape.BOX, foot, (0.03, 0.03, (height - 0.05) / 2), surface)
-
-
-def _fill_room(stage: _Stage) -> None:
+def _fill_room(stage: Stage) -> None:
     stage.shell((0.0, 0.0, 1.35), (3.2, 2.7, 1.35), ("wall", "floor", "ceiling"))
     stage.put(Shape.BOX, (0.0, 0.3, 0.0), (1.5, 1.0, 0.006), "rug")
     table = (stage.between(-0.5, 0.4), stage.between(0.1, 0.4))
@@ -128,7 +66,7 @@ def _room_pose(step: float) -> Pose:
     return Pose(center, (0.3 * math.sin(angle), 0.9, 0.75))
 
 
-def _fill_tabletop(stage: _Stage) -> None:
+def _fill_tabletop(stage: Stage) -> None:
     stage.shell((0.0, 0.0, 1.2), (2.2, 2.2, 1.2), ("wall", "floor", "ceiling"), 3.0)
     stage.table((0.0, 0.0), (0.55, 0.55), 0.75)
     count = 9
@@ -148,9 +86,9 @@ def _tabletop_pose(step: float) -> Pose:
     return Pose((radius * math.sin(angle), -radius * math.cos(angle), height), (0.0, 0.0, 0.82))
 
 
-def _fill_shelf(stage: _Stage) -> None:
+def _fill_shelf(stage: Stage) -> None:
     stage.shell((0.0, 0.0, 1.3), (2.2, 1.8, 1.3), ("wall", "floor", "ceiling"), 1.5)
-    wood, depth, back = stage.painter.surface("board"), 0.17, 1.55
+    wood, depth, back = stage.surface("board"), 0.17, 1.55
     for x in (-1.25, 0.0, 1.25):
         stage.put(Shape.BOX, (x, back, 0.0), (0.02, depth, 1.0), wood)
     for height in (0.08, 0.55, 1.02, 1.49, 1.96):
@@ -159,7 +97,7 @@ def _fill_shelf(stage: _Stage) -> None:
             _fill_board(stage, left, back, height + 0.03)
 
 
-def _fill_board(stage: _Stage, left: float, back: float, height: float) -> None:
+def _fill_board(stage: Stage, left: float, back: float, height: float) -> None:
     x, right = left, left + 1.17
     while True:
         half_width = stage.between(0.02, 0.06)
@@ -180,7 +118,7 @@ def _shelf_pose(step: float) -> Pose:
     return Pose((x, -0.35 + 0.05 * x * x, 1.25 + 0.1 * math.sin(2 * x)), (0.45 * x, 1.5, 1.05))
 
 
-def _fill_street(stage: _Stage) -> None:
+def _fill_street(stage: Stage) -> None:
     stage.shell((0.0, 16.0, 4.5), (7.0, 20.0, 4.5), ("facade", "road", "backdrop"), 1.5)
     for side in (-1.0, 1.0):
         stage.put(Shape.BOX, (side * 4.9, 16.0, 0.0), (1.4, 20.0, 0.08), "pavement")
@@ -194,7 +132,7 @@ def _fill_street(stage: _Stage) -> None:
             _fill_kerb(stage, side, float(y) + stage.between(-0.8, 0.8))
 
 
-def _fill_kerb(stage: _Stage, side: float, y: float) -> None:
+def _fill_kerb(stage: Stage, side: float, y: float) -> None:
     stage.put(Shape.TUBE, (side * 3.7, y, 0.0), (0.07, 0.07, stage.between(1.3, 1.9)), "pole")
     if stage.rng.uniform() < 0.6:
         x, body = side * 2.75, stage.put(Shape.BOX, (side * 2.75, y + 2.6, 0.2), (0.75, 1.7, 0.3), "car")
@@ -212,7 +150,7 @@ def _street_pose(step: float) -> Pose:
     return Pose((sway, y, 1.7 + 0.1 * math.sin(0.2 * step)), (0.3 * sway, y + 9.0, 1.4))
 
 
-def _fill_forest(stage: _Stage) -> None:
+def _fill_forest(stage: Stage) -> None:
     stage.shell((0.0, 4.0, 4.0), (11.0, 10.0, 4.0), ("backdrop", "ground", "backdrop"), 2.0)
     for row in range(6):
         for col in range(-4, 5):
@@ -233,17 +171,13 @@ def _forest_pose(step: float) -> Pose:
     return Pose((x, -3.0 + 0.06 * x * x, 1.6 + 0.15 * math.sin(0.8 * x)), (0.5 * x, 4.0, 1.3))
 
 
-def _objects_pose(step: float) -> Pose:
-    return Pose(*objects_pose(step))
-
-
 FAMILIES: dict[str, Family] = {
     "room": Family(_fill_room, _room_pose, 28.0, 1.2, 0.6),
     "tabletop": Family(_fill_tabletop, _tabletop_pose, 88.0, 0.5, 0.12),
     "shelf": Family(_fill_shelf, _shelf_pose, 36.0, 0.6, 0.2),
     "street": Family(_fill_street, _street_pose, 40.0, 2.0, 1.4),
     "forest": Family(_fill_forest, _forest_pose, 50.0, 1.5, 0.5),
-    "objects": Family(fill_objects, _objects_pose, MAX_STEPS, GRAIN_SIZE_M, PERIOD_M, tuple(OBJECT_LABELS)),
+    "objects": Family(fill_objects, objects_pose, 88.0, 0.6, 0.16, tuple(OBJECT_LABELS)),
 }
 # Part of a world's seed, as the first families were numbered when there were five; later ones follow.
 _NUMBERS = {"forest": 0, "room": 1, "shelf": 2, "street": 3, "tabletop": 4, "objects": 5}
@@ -254,7 +188,7 @@ def build_world(family: str, seed: int) -> World:
     """Build the world of a family; equal arguments give equal worlds."""
     kind = FAMILIES[family]
     rng = np.random.default_rng([seed, _NUMBERS[family]])
-    stage = _Stage(rng, seed, Painter(rng, kind.grain_size, kind.period))
+    stage = Stage(rng, seed, kind.grain_size, kind.period)
     kind.fill(stage)
     shell = stage.solids[0]
     spread = (stage.between(-0.6, 0.6), stage.between(-0.8, -0.3), stage.between(0.7, 0.95))

@@ -6,11 +6,12 @@ Things are vivid, surfaces around them muted. Some pairs of colour and shape sta
 
 import colorsys
 import math
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import numpy as np
 
 from lift3d.synthetic.materials import Material, Paint, Pattern
+from lift3d.synthetic.stage import Pose, Stage
 from lift3d.synthetic.world import Shape, Solid, Surface
 
 # Hue, saturation and value. All hues are equally vivid: only the hue itself tells them apart.
@@ -51,22 +52,13 @@ OBJECT_LABELS: dict[str, int] = {
     name: number for number, name in enumerate((*SURROUNDINGS, *(f"{color} {shape}" for color, shape in PAIRS)))
 }
 
-GRAIN_SIZE_M, PERIOD_M, MAX_STEPS = 0.6, 0.16, 88.0
+_GRAIN_SIZE_M, _PERIOD_M = 0.6, 0.16
 _FEWEST, _MOST = 8, 14
 _ON_TABLE = 4
 # How many withheld pairs a world for evaluation shows, of five.
 _WITHHELD_SHOWN = 4
 _TABLE_HALF_M, _TABLE_HEIGHT_M = (0.85, 0.6), 0.45
 _ROOM_HALF_M = (3.4, 3.4, 1.2)
-
-
-@runtime_checkable
-class Stage(Protocol):
-    """What is needed of a world in the making."""
-
-    rng: np.random.Generator
-    solids: list[Solid]
-    seed: int
 
 
 class Thing(NamedTuple):
@@ -109,11 +101,10 @@ def fill_objects(stage: Stage) -> None:
         stage.solids.append(_thing_solid(rng, thing.shape, foot, radius, surface))
 
 
-def objects_pose(step: float) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Return camera centre and the point it looks at: an orbit around the table that rises and falls."""
+def objects_pose(step: float) -> Pose:
+    """Return the camera of a step: an orbit around the table that rises and falls."""
     angle = math.radians(4.0 * step)
-    center = (2.9 * math.sin(angle), -2.9 * math.cos(angle), 1.5 + 0.35 * math.sin(2.3 * angle))
-    return center, (0.0, 0.0, 0.55)
+    return Pose((2.9 * math.sin(angle), -2.9 * math.cos(angle), 1.5 + 0.35 * math.sin(2.3 * angle)), (0.0, 0.0, 0.55))
 
 
 def _stand_table(stage: Stage, surface: Surface) -> None:
@@ -176,9 +167,9 @@ def _material(
         color=colorsys.hsv_to_rgb(color[0] % 1, color[1], min(1.0, color[2])),
         accent=colorsys.hsv_to_rgb(accent[0] % 1, accent[1], min(1.0, accent[2])),
         pattern=pattern,
-        period=PERIOD_M * size * rng.uniform(0.8, 1.2),
+        period=_PERIOD_M * size * rng.uniform(0.8, 1.2),
         grain=rng.uniform(0.07, 0.12),
-        grain_size=GRAIN_SIZE_M * rng.uniform(0.8, 1.25),
+        grain_size=_GRAIN_SIZE_M * rng.uniform(0.8, 1.25),
         shift=shift,
     )
     return Material(paint, gloss=0.12)

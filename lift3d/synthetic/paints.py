@@ -1,15 +1,10 @@
 """Classes of the procedural worlds and how each tends to look: a palette that a small network can learn."""
 
-import colorsys
-
-import numpy as np
-
-from lift3d.synthetic.materials import Material, Paint, Pattern
-from lift3d.synthetic.world import Surface
+from lift3d.synthetic.materials import Pattern
 
 # Class: hue, saturation, value (each with a spread), patterns to choose from, gloss.
 _Look = tuple[float, float, float, tuple[Pattern, ...], float]
-_LOOKS: dict[str, _Look] = {
+LOOKS: dict[str, _Look] = {
     "floor": (0.08, 0.45, 0.55, (Pattern.BRICKS, Pattern.CHECKS, Pattern.STRIPES), 0.08),
     "wall": (0.13, 0.2, 0.78, (Pattern.BRICKS, Pattern.STRIPES), 0.02),
     "ceiling": (0.6, 0.06, 0.85, (Pattern.PLAIN, Pattern.CHECKS), 0.0),
@@ -34,40 +29,5 @@ _LOOKS: dict[str, _Look] = {
     "rock": (0.1, 0.1, 0.55, (Pattern.PLAIN,), 0.04),
 }
 # Books and boxes come in every colour; other classes stay near their own hue.
-_FREE_HUES = ("book", "box")
-LABELS: dict[str, int] = {name: number for number, name in enumerate(_LOOKS)}
-LABEL_NAMES: dict[int, str] = {number: name for name, number in LABELS.items()}
-
-
-class Painter:
-    """Hands out surfaces: looks drawn from one generator, instance ids in order."""
-
-    def __init__(self, rng: np.random.Generator, grain_size: float, period: float) -> None:
-        """Take the longest wavelength of the noise and the usual length of a pattern, world units."""
-        self._rng = rng
-        self._grain_size = grain_size
-        self._period = period
-        self._instance_count = 0
-
-    def surface(self, label: str, size: float = 1.0) -> Surface:
-        """Return the surface of a new instance; ``size`` scales its pattern."""
-        self._instance_count += 1
-        return Surface(LABELS[label], self._instance_count - 1, self._material(label, size))
-
-    def _material(self, label: str, size: float) -> Material:
-        rng = self._rng
-        hue, saturation, value, patterns, gloss = _LOOKS[label]
-        hue = rng.uniform() if label in _FREE_HUES else hue + rng.uniform(-0.04, 0.04)
-        saturation = float(np.clip(saturation * rng.uniform(0.7, 1.3), 0, 1))
-        value = float(np.clip(value * rng.uniform(0.8, 1.2), 0, 1))
-        accent = (hue + rng.uniform(-0.06, 0.06), saturation * 0.7, value * rng.uniform(0.45, 0.7))
-        paint = Paint(
-            color=colorsys.hsv_to_rgb(hue % 1, saturation, value),
-            accent=colorsys.hsv_to_rgb(accent[0] % 1, accent[1], accent[2]),
-            pattern=patterns[int(rng.integers(len(patterns)))],
-            period=self._period * size * rng.uniform(0.75, 1.3),
-            grain=rng.uniform(0.12, 0.2),
-            grain_size=self._grain_size * rng.uniform(0.8, 1.25),
-            shift=tuple(rng.uniform(-50, 50, 3).tolist()),
-        )
-        return Material(paint, gloss)
+FREE_HUES = ("book", "box")
+LABELS: dict[str, int] = {name: number for number, name in enumerate(LOOKS)}

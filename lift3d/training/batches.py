@@ -9,7 +9,7 @@ from lift3d.errors import NoOverlapError
 from lift3d.lifters.corrective import Lift3D
 from lift3d.operators.protocol import Operator
 from lift3d.training import corrector_step, density_step
-from lift3d.training.captures import Examples
+from lift3d.training.captures import MixedStream
 from lift3d.training.encoders import Encoders
 from lift3d.training.examples import Example
 
@@ -24,10 +24,10 @@ class DensityBatches:
     """Number to a batch of stage I.
 
     Args:
-        stream: Examples; its seed is that of the windows, too.
+        stream: MixedStream; its seed is that of the windows, too.
     """
 
-    def __init__(self, stream: Examples) -> None:
+    def __init__(self, stream: MixedStream) -> None:
         self._stream = stream
 
     def __call__(self, step: int) -> density_step.DensityBatch:
@@ -44,7 +44,7 @@ class CorrectorBatches:
     """Number to a batch of stage II.
 
     Args:
-        stream: Examples; its seed is that of the feature spaces, too.
+        stream: MixedStream; its seed is that of the feature spaces, too.
         lifter: Gives stage I.
         encoders: Operators whose features are learned from.
         is_held_out: Whether batches are for validation: then each has the computed feature spaces that it has without
@@ -52,7 +52,7 @@ class CorrectorBatches:
     """
 
     def __init__(
-        self, stream: Examples, lifter: Lift3D, encoders: Encoders | None = None, *, is_held_out: bool = False
+        self, stream: MixedStream, lifter: Lift3D, encoders: Encoders | None = None, *, is_held_out: bool = False
     ) -> None:
         self._stream, self._lifter = stream, lifter
         self._encoders, self._is_held_out = encoders or Encoders(), is_held_out
@@ -99,7 +99,7 @@ class HeldOut(Mapping[str, Any]):
         return self._count
 
 
-def _first_good(stream: Examples, step: int, prepare: Callable[[Example, int], _Batch | None]) -> _Batch:
+def _first_good(stream: MixedStream, step: int, prepare: Callable[[Example, int], _Batch | None]) -> _Batch:
     for attempt in range(_DRAWS):
         # Far beyond the steps of any training, so that no draw serves two of them.
         draw = step + attempt * 10_000_019

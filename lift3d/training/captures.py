@@ -6,7 +6,7 @@ on colours and features alone.
 
 import functools
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,20 +27,6 @@ _LEAST_VIEWS = 3
 _CACHE_BYTES = 2**28
 
 
-@runtime_checkable
-class Examples(Protocol):
-    """Reproducible examples by step."""
-
-    @property
-    def seed(self) -> int:
-        """Which ones."""
-        ...
-
-    def example(self, step: int) -> Example:
-        """Return the example of a step."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class MixedStream:
     """Examples of computed scenes, and of captures in their share.
@@ -52,8 +38,8 @@ class MixedStream:
     """
 
     computed: ExampleStream
-    locations: tuple[str, ...]
-    share: float
+    locations: tuple[str, ...] = ()
+    share: float = 0.0
 
     @property
     def seed(self) -> int:
@@ -67,7 +53,7 @@ class MixedStream:
             NoOverlapError: If a capture's view that was drawn cannot be a target.
         """
         rng = np.random.default_rng([self.seed, step, 8])
-        if rng.uniform() >= self.share:
+        if not self.locations or rng.uniform() >= self.share:
             return self.computed.example(step)
         location = self.locations[int(rng.integers(len(self.locations)))]
         count = int(rng.integers(self.computed.least_sources, self.computed.most_sources + 1))

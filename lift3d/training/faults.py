@@ -13,7 +13,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lift3d.domain.features import FeatureMap
-from lift3d.errors import ConfigError, ShapeError
 
 # Cells over which a padding fault fades, and how coarse a positional field is.
 _BORDER_CELLS = 1.2
@@ -40,13 +39,6 @@ class FaultStrengths:
     outlier_share: float = 0.0
     outlier_loudness: float = 6.0
 
-    def __post_init__(self) -> None:
-        for name in self.__slots__:
-            value = getattr(self, name)
-            most = 1.0 if name in ("padding", "outlier_share") else 100.0
-            if not 0 <= value <= most:
-                raise ConfigError(f"Fault strength {name}={value} is out of range; expected 0 to {most:g}.")
-
 
 def draw_faults(rng: np.random.Generator) -> FaultStrengths:
     """Draw strengths: each fault is there in about a third of the draws, none at all in a quarter."""
@@ -71,13 +63,7 @@ def with_faults(maps: Sequence[FeatureMap], strengths: FaultStrengths, rng: np.r
             do the same to it.
         strengths: How strong each fault is.
         rng: Decides what every view gets.
-
-    Raises:
-        ShapeError: If the maps differ in channels or grid.
     """
-    shapes = {tuple(one.values.shape) for one in maps}
-    if len(shapes) != 1:
-        raise ShapeError(f"Faults need maps of one space and grid, got shapes {sorted(shapes)}.")
     values = torch.stack([one.values for one in maps])
     # Global tokens have no place in the image; they are left alone.
     faulty = _apply(values, strengths, rng)

@@ -1,7 +1,6 @@
 """Feature spaces that a lifter has never seen before: an encoder drawn at random, then channels mixed and scaled."""
 
-from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -9,33 +8,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lift3d.domain.camera import ImageSize
-from lift3d.domain.features import FeatureGrid, FeatureMap
+from lift3d.domain.features import FeatureMap
 from lift3d.errors import ShapeError
 from lift3d.training.descriptors import Descriptor
 from lift3d.training.random_networks import RandomConvNet, RandomViT
 
-LEAST_CHANNELS, MOST_CHANNELS = 32, 128
+_LEAST_CHANNELS = 32
 _PATCHES = (8, 14, 16)
 _STRIDES = (2, 4, 8, 16)
 
-
-@runtime_checkable
-class Encoder(Protocol):
-    """What turns images into features; every one is a torch module, too."""
-
-    channel_count: int
-
-    def __call__(self, images: Float[Tensor, "view 3 height width"]) -> Float[Tensor, "view channel row col"]:
-        """Return features of each image."""
-        ...
-
-    def grid(self, size: ImageSize) -> FeatureGrid:
-        """Return where the features sit."""
-        ...
-
-    def to(self, device: torch.device | str) -> "Encoder":
-        """Return the encoder on a device."""
-        ...
+Encoder = RandomConvNet | RandomViT | Descriptor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,15 +36,6 @@ class FeatureSpace:
     mixing: Float[Tensor, "channel raw"]
     offset: Float[Tensor, " channel"]
 
-    @property
-    def channel_count(self) -> int:
-        """Number of channels."""
-        return int(self.mixing.shape[0])
-
-    def encode(self, image: Float[Tensor, "3 height width"]) -> FeatureMap:
-        """Return the features of an image on their exact grid."""
-        return self.encode_views(image[None])[0]
-
     def encode_views(self, images: Float[Tensor, "view 3 height width"]) -> list[FeatureMap]:
         """Return the features of images of one size; each is encoded as if it were alone.
 
@@ -78,37 +51,23 @@ class FeatureSpace:
         grid = self.encoder.grid(size)
         return [FeatureMap(values, grid) for values in mixed]
 
-    def to(self, device: torch.device | str) -> "FeatureSpace":
-        """Return the space on a device; images must be there, too."""
-        return replace(
-            self, encoder=self.encoder.to(device), mixing=self.mixing.to(device), offset=self.offset.to(device)
-        )
 
-
-def draw_feature_space(rng: np.random.Generator, stride: int | None = None) -> FeatureSpace:
-    """Draw a space; equal generators give equal spaces.
-
-    Args:
-        rng: Decides everything.
-        stride: 2, 4, 8 or 16; drawn if None (a vision transformer may then have 14, too).
-    """
+def draw_feature_space(rng: np.random.Generator) -> FeatureSpace:
+    """Draw a space; equal generators give equal spaces."""
     channel_count = int(rng.choice([32, 48, 64, 96, 128]))
     kind = rng.uniform()
-    drawn = int(rng.choice(_STRIDES, p=[0.15, 0.35, 0.3, 0.2]))
+    stride = int(rng.choice(_STRIDES, p=[0.15, 0.35, 0.3, 0.2]))
     patch = int(rng.choice(_PATCHES))
     encoder: Encoder
-    if kind < 0.45 or (kind < 0.75 and stride is not None and stride not in _PATCHES):
-        step = drawn if stride is None else stride
+    if kind < 0.45:
         # Full width at stride 2 would cost more than all deeper nets together.
-        encoder = RandomConvNet(rng, step, min(channel_count, 64) if step == 2 else channel_count)
-        name = f"convnet-{step}"
+        encoder = RandomConvNet(rng, stride, min(channel_count, 64) if stride == 2 else channel_count)
+        name = f"convnet-{stride}"
     elif kind < 0.75:
-        step = patch if stride is None else stride
-        encoder, name = RandomViT(rng, step, channel_count), f"vit-{step}"
+        encoder, name = RandomViT(rng, patch, channel_count), f"vit-{patch}"
     else:
-        step = drawn if stride is None else stride
-        encoder = Descriptor(rng, step)
-        name = f"{encoder.name}-{step}"
+        encoder = Descriptor(rng, stride)
+        name = f"{encoder.name}-{stride}"
     mixing, offset = draw_mixing(rng, encoder.channel_count, channel_count)
     return FeatureSpace(name, encoder, mixing, offset)
 
@@ -116,7 +75,7 @@ def draw_feature_space(rng: np.random.Generator, stride: int | None = None) -> F
 def draw_mixing(rng: np.random.Generator, raw: int, channel_count: int) -> tuple[Tensor, Tensor]:
     """Nothing, an orthogonal map or one of low rank; then channels of unequal scale, and an offset."""
     kind = rng.uniform()
-    if raw >= LEAST_CHANNELS and kind < 0.35:
+    if raw >= _LEAST_CHANNELS and kind < 0.35:
         mixing = np.eye(raw)
     else:
         rank = min(raw, channel_count)

@@ -23,8 +23,6 @@ from lift3d.errors import ConfigError, NonFiniteError
 from lift3d.training.prefetch import Batches, in_background
 
 Loss = Callable[[Any, Any], tuple[Tensor, dict[str, float]]]
-Log = Callable[[dict[str, float]], None]
-OnStep = Callable[[int], None]
 
 _LONGEST_GRADIENT = 1.0
 # What torch, pickle and a mapping of the wrong shape raise at a file that is damaged or something else.
@@ -171,70 +169,78 @@ class TrainingState:
         self.since_validation = json.loads(content.get("since_validation", "{}"))
 
 
-def run_stage(
-    state: TrainingState,
-    schedule: Schedule,
-    prepare: Callable[[int], Any],
-    loss: Loss,
-    validation: Mapping[str, Any],
-    *,
-    workers: int,
-    checkpoint: Path,
-    log: Log,
-    team: Team = SOLO,
-    on_step: OnStep | None = None,
-) -> None:
-    """Train until the schedule's last step.
+@dataclass(frozen=True, slots=True, eq=False)
+class Stage:
+    """What a network is trained on, how long, and who is told.
 
-    Args:
-        state: Where the run stands; resumed from ``checkpoint`` if that exists.
+    Attributes:
         schedule: How long and how fast.
         prepare: Number of a batch to the batch; equal numbers give equal batches.
         loss: Network and batch to a loss and its parts.
         validation: Batches by name that are never trained on.
-        workers: Processes that prepare batches.
         checkpoint: Where the run's state is kept.
-        log: Told of every validation; the first one is before any training.
+        workers: Processes that prepare batches.
         team: Processes that train together; batch ``size · step + rank`` is this one's.
+        log: Told of every validation; the first one is before any training.
         on_step: Told of every step that is done.
+    """
+
+    schedule: Schedule
+    prepare: Callable[[int], Any]
+    loss: Loss
+    validation: Mapping[str, Any]
+    checkpoint: Path
+    workers: int
+    team: Team
+    log: Callable[[dict[str, float]], None]
+    on_step: Callable[[int], None]
+
+
+def run_stage(state: TrainingState, stage: Stage) -> None:
+    """Train until the schedule's last step, from where ``state`` stands or the stage's checkpoint, if there is one.
 
     Raises:
         ConfigError: If the state to resume does not fit.
         NonFiniteError: If the loss or its gradient is not a number.
         WorkerLostError: If a process that prepares batches is gone.
     """
-    if checkpoint.is_file():
-        state.load(checkpoint)
+    if stage.checkpoint.is_file():
+        state.load(stage.checkpoint)
+    schedule, team = stage.schedule, stage.team
     is_leader, started = team.rank == 0, time.monotonic() - state.seconds
     if is_leader and not state.history:
-        state.history.append({"step": 0.0, **validated(state.averaged, loss, validation)})
-        log(state.history[-1])
+        _validate(state, stage)
     # The batches to replay are not kept: those that an uninterrupted run would hold now are prepared again.
     known = min(schedule.replay, state.step) if state.step < schedule.steps else 0
     count = max(0, schedule.steps - state.step) + known
     recent: deque[Any] = deque(maxlen=schedule.replay)
-    own = Batches(prepare, state.step - known, count, team.rank, team.size)
-    for number, batch in enumerate(in_background(own, workers)):
+    own = Batches(stage.prepare, state.step - known, count, team.rank, team.size)
+    for number, batch in enumerate(in_background(own, stage.workers)):
         if number >= known:
-            _learn(state, schedule, loss, (batch, *_again(recent, schedule, state.step)), team)
+            _learn(state, stage, (batch, *_again(recent, schedule, state.step)))
             state.step += 1
-            if is_leader:
-                _keep_record(state, schedule, loss, validation, log)
-                state.seconds = time.monotonic() - started
-                if state.step % schedule.save_every == 0 or state.step == schedule.steps:
-                    state.save(checkpoint)
-            if on_step is not None:
-                on_step(state.step)
+            is_last = state.step == schedule.steps
+            if is_leader and (is_last or state.step % schedule.validate_every == 0):
+                _validate(state, stage)
+            state.seconds = time.monotonic() - started
+            if is_leader and (is_last or state.step % schedule.save_every == 0):
+                state.save(stage.checkpoint)
+            stage.on_step(state.step)
         recent.append(batch)
 
 
-@torch.no_grad()
-def validated(network: nn.Module, loss: Loss, validation: Mapping[str, Any]) -> dict[str, float]:
-    """Return the mean of each part of the loss over the validation batches that have it.
+def _validate(state: TrainingState, stage: Stage) -> None:
+    """Put the means since the last validation, and those of the validation batches, on record."""
+    trained = {f"train_{name}": sum(values) / len(values) for name, values in state.since_validation.items()}
+    found = _validated(state.averaged, stage.loss, stage.validation)
+    state.history.append({"step": float(state.step), **trained, **found})
+    state.since_validation = {}
+    stage.log(state.history[-1])
 
-    Raises:
-        NonFiniteError: If one of them is not a number.
-    """
+
+@torch.no_grad()
+def _validated(network: nn.Module, loss: Loss, validation: Mapping[str, Any]) -> dict[str, float]:
+    """Return the mean of each part of the loss over the validation batches that have it."""
     parts = [loss(network, batch)[1] for batch in validation.values()]
     values: dict[str, list[float]] = {}
     for name, value in (entry for one in parts for entry in one.items()):
@@ -254,22 +260,22 @@ def _again(recent: Sequence[Any], schedule: Schedule, step: int) -> tuple[Any, .
     return (recent[order.randrange(len(recent))],) if recent else ()
 
 
-def _learn(state: TrainingState, schedule: Schedule, loss: Loss, batches: Sequence[Any], team: Team) -> None:
+def _learn(state: TrainingState, stage: Stage, batches: Sequence[Any]) -> None:
     """Train on a new batch and on those replayed; only what is new counts in the record."""
     for batch in batches:
-        _set_rate(state, schedule)
-        parts = _descend(state, loss, batch, team)
+        _set_rate(state, stage.schedule)
+        parts = _descend(state, stage, batch)
         if batch is batches[0]:
             for name, value in parts.items():
                 state.since_validation.setdefault(name, []).append(value)
-        _average(state, schedule)
+        _average(state, stage.schedule)
 
 
-def _descend(state: TrainingState, loss: Loss, batch: Any, team: Team) -> dict[str, float]:
-    value, parts = loss(state.network, batch)
+def _descend(state: TrainingState, stage: Stage, batch: Any) -> dict[str, float]:
+    value, parts = stage.loss(state.network, batch)
     state.optimizer.zero_grad(set_to_none=True)
     value.backward()  # type: ignore[no-untyped-call]
-    team.average_gradients(state.network)
+    stage.team.average_gradients(state.network)
     length = torch.nn.utils.clip_grad_norm_(state.network.parameters(), _LONGEST_GRADIENT)
     # After averaging, so that all of a team stop at the same step; before any weight is spoilt.
     if not (math.isfinite(float(value.detach())) and math.isfinite(float(length))):
@@ -279,15 +285,6 @@ def _descend(state: TrainingState, loss: Loss, batch: Any, team: Team) -> dict[s
         )
     state.optimizer.step()
     return parts
-
-
-def _keep_record(state: TrainingState, schedule: Schedule, loss: Loss, validation: Mapping[str, Any], log: Log) -> None:
-    if state.step % schedule.validate_every and state.step != schedule.steps:
-        return
-    trained = {f"train_{name}": sum(values) / len(values) for name, values in state.since_validation.items()}
-    state.history.append({"step": float(state.step), **trained, **validated(state.averaged, loss, validation)})
-    state.since_validation = {}
-    log(state.history[-1])
 
 
 def _set_rate(state: TrainingState, schedule: Schedule) -> None:

@@ -20,11 +20,11 @@ from lift3d.lifters.corrective import Lift3D
 from lift3d.lifters.networks.density_proposal import DensityProposal
 from lift3d.training import corrector_step, density_step
 from lift3d.training.batches import CorrectorBatches, DensityBatches, HeldOut
-from lift3d.training.captures import Examples, MixedStream, check_captures
+from lift3d.training.captures import MixedStream, check_captures
 from lift3d.training.card import History, render_card
 from lift3d.training.encoders import Encoders
 from lift3d.training.examples import ExampleStream
-from lift3d.training.loop import SOLO, Loss, Schedule, Team, TrainingState, run_stage
+from lift3d.training.loop import SOLO, Loss, Schedule, Stage, Team, TrainingState, run_stage
 from lift3d.training.scene_cache import ExampleCache
 from lift3d.training.settings import TrainingSettings
 
@@ -122,13 +122,12 @@ class _Run:
         scenes = ExampleCache(settings.folder / "scenes", settings.seed, settings.scenes)
         held_out = ExampleCache(settings.folder / "validation", settings.seed + 1, settings.validation_scenes)
         computed = ExampleStream(scenes, settings.seed, *_SOURCES)
-        is_mixed = bool(settings.captures)
-        self._stream = MixedStream(computed, settings.captures, settings.capture_share) if is_mixed else computed
-        self._held_out = ExampleStream(held_out, settings.seed + 1, *_VALIDATION_SOURCES)
+        self._stream = MixedStream(computed, settings.captures, settings.capture_share)
+        self._held_out = MixedStream(ExampleStream(held_out, settings.seed + 1, *_VALIDATION_SOURCES))
 
     def stage(self, name: str, density: DensityProposal | None = None) -> TrainingState:
         """Train or continue a stage; the corrector needs the density that it corrects."""
-        settings, team = self._settings, self._team
+        settings = self._settings
         # Every process starts from equal weights, whatever it has drawn before.
         torch.manual_seed(settings.seed)
         network: nn.Module
@@ -140,18 +139,18 @@ class _Run:
         network.train().requires_grad_(True)
         optimizer = torch.optim.Adam(network.parameters(), schedule.learning_rate)
         state = TrainingState(network, copy.deepcopy(network), optimizer, self._identity(name))
-        run_stage(
-            state,
+        stage = Stage(
             schedule,
             self._batches(self._stream, density),
             loss,
             HeldOut(self._batches(self._held_out, density, is_held_out=True), settings.validation_scenes),
-            workers=settings.workers,
             checkpoint=settings.folder / f"{name}.pt",
+            workers=settings.workers,
+            team=self._team,
             log=lambda figures: self._validated(name, state, figures),
-            team=team,
             on_step=lambda step: self._listener.on_step(name, step, schedule.steps),
         )
+        run_stage(state, stage)
         return state
 
     def _schedule(self, name: str) -> Schedule:
@@ -173,7 +172,7 @@ class _Run:
         return {key: value for key, value in identity.items() if not key.startswith((CORRECTOR, *_OF_STAGE_TWO))}
 
     def _batches(
-        self, stream: Examples, density: DensityProposal | None, *, is_held_out: bool = False
+        self, stream: MixedStream, density: DensityProposal | None, *, is_held_out: bool = False
     ) -> Callable[[int], Any]:
         if density is None:
             return DensityBatches(stream)

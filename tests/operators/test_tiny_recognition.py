@@ -183,7 +183,7 @@ def test_batches_keep_pixels_with_their_labels() -> None:
     """A picture that is painted by its labels gives back the label at every drawn pixel, mirrored or not."""
     labels = (torch.arange(120 * 160).reshape(120, 160) // 7) % 5
     image = (labels / 10 + 0.2).expand(3, 120, 160).contiguous()
-    picture = ScenePicture(image, labels, torch.zeros_like(labels), labels)
+    picture = ScenePicture(image, labels, torch.zeros_like(labels), labels.float())
     batch = draw_batch([picture], 2, 50, torch.Generator().manual_seed(1))
     painted = torch.nn.functional.grid_sample(batch.images, batch.places[:, None], align_corners=False)[:, :, 0]
     # Light changes smoothly over a picture; within one the order of the labels' brightness stays.

@@ -12,6 +12,7 @@ from lift3d.lifters.checkpoint import untrained
 from lift3d.lifters.corrective import Lift3D
 from lift3d.training import density_step
 from lift3d.training.batches import CorrectorBatches
+from lift3d.training.captures import MixedStream
 from lift3d.training.corrector_step import CASES, OF_OPERATORS, corrector_loss
 from lift3d.training.encoders import Encoders
 from lift3d.training.examples import ExampleStream
@@ -24,7 +25,7 @@ NEARNESS = "tests.training.tiny_training:NearnessOperator"
 
 @pytest.fixture(scope="module")
 def stream(tmp_path_factory):
-    return ExampleStream(small_cache(tmp_path_factory.mktemp("scenes")), 0, 3, 4)
+    return MixedStream(ExampleStream(small_cache(tmp_path_factory.mktemp("scenes")), 0, 3, 4))
 
 
 def _batches(stream, share, **options):

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from lift3d.errors import NoOverlapError
-from lift3d.training.loop import SOLO, Schedule, TrainingState, run_stage
+from lift3d.training.loop import SOLO, Schedule, Stage, TrainingState, run_stage
 
 SCHEDULE = Schedule(steps=12, learning_rate=0.05, warmup_steps=3, replay=4, validate_every=5, save_every=2, average=0.8)
 
@@ -43,18 +43,9 @@ def run(
         if step == stop_after:
             raise KeyboardInterrupt
 
-    run_stage(
-        state,
-        schedule,
-        prepare,
-        loss,
-        {"a": _prepare_validation(0), "b": _prepare_validation(1)},
-        workers=workers,
-        checkpoint=folder / "toy.pt",
-        log=lambda figures: None,
-        team=team,
-        on_step=on_step,
-    )
+    validation = {"a": _prepare_validation(0), "b": _prepare_validation(1)}
+    told = (lambda figures: None, on_step)
+    run_stage(state, Stage(schedule, prepare, loss, validation, folder / "toy.pt", workers, team, *told))
     return state
 
 

@@ -48,7 +48,7 @@ def train(settings: Path | None, ray_address: str | None, **values: Any) -> None
 def train_tiny(name: str, out: Path | None, steps: int | None, seed: int) -> None:
     """Train one of the small models that come with the package, and measure it against plain baselines."""
     try:
-        from lift3d.training.tiny.catalog import train_tiny
+        from lift3d.training.tiny.train import train_tiny
     except ModuleNotFoundError as error:
         raise ConfigError(
             "The trainings of the small models are not part of the installed package; expected lift3d/training/tiny. "

@@ -15,16 +15,19 @@ from jaxtyping import Float, UInt8
 from numpy import ndarray
 from torch import Tensor
 
-from lift3d.errors import ConfigError
+from lift3d.domain.camera import ImageSize
+from lift3d.domain.features import EMPTY_STATE
 from lift3d.metrics.image_quality import psnr_of
-from lift3d.scenes.catalog import read_scene
-from lift3d.synthetic.objects import EVALUATION_SEEDS, FIRST_EVALUATION_SEED
+from lift3d.operators.protocol import Operator
+from lift3d.synthetic.objects import EVALUATION_SEEDS
 from lift3d.synthetic.photographs import photograph, photographs
 from lift3d.synthetic.textures import draw_tile
+from lift3d.training.tiny.scene_pictures import FAMILIES, ScenePicture, Shot, scene_pictures, training_pictures
+from lift3d.training.tiny.train import Figures
 
-# Families whose classes have typical hues and sizes (lift3d.synthetic.paints).
-FAMILIES = ("room", "tabletop", "shelf", "street", "forest")
-FIRST_TRAINING_SEED = 1000
+Picture = Float[Tensor, "3 height width"]
+
+_FIRST_TRAINING_SEED = 1000
 # Photographs of scikit-image that are neither textures nor pictures of any training here.
 EVALUATION_PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png")
 HEIGHT_PX, WIDTH_PX = 120, 160
@@ -35,21 +38,8 @@ _SPACING = 8.0
 _FIELDS_OF_VIEW_DEG = (50.0, 74.0)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class WorldViews:
-    """Views of computed worlds.
-
-    Attributes:
-        images: sRGB, 0 to 255.
-        disparity: 1 / z-depth, per metre.
-    """
-
-    images: UInt8[Tensor, "view 3 height width"]
-    disparity: Float[Tensor, "view height width"]
-
-
 @functools.lru_cache(maxsize=2)
-def training_views(seed: int, world_count: int) -> WorldViews:
+def training_views(seed: int, world_count: int) -> tuple[ScenePicture, ...]:
     """Render training worlds, ``world_count`` of each family, a few views of each.
 
     Args:
@@ -59,26 +49,20 @@ def training_views(seed: int, world_count: int) -> WorldViews:
     Raises:
         ConfigError: If the worlds would reach the evaluation seeds.
     """
-    first = FIRST_TRAINING_SEED + seed * world_count
-    if first + world_count > FIRST_EVALUATION_SEED:
-        raise ConfigError(
-            f"Training worlds {first} to {first + world_count - 1} reach the evaluation seeds, which begin at "
-            f"{FIRST_EVALUATION_SEED}; give a smaller seed."
-        )
-    rng = np.random.default_rng(first)
-    locations = [
-        f"procedural:{family}?seed={first + number}&views={_VIEWS_PER_WORLD}&spacing={_SPACING}"
-        f"&fov_deg={rng.uniform(*_FIELDS_OF_VIEW_DEG):.1f}"
-        for number in range(world_count)
-        for family in FAMILIES
-    ]
-    return _rendered(locations, range(_VIEWS_PER_WORLD))
+    first = first_training_seed(seed, world_count)
+    rng, pictures = np.random.default_rng(first), []
+    for number in range(world_count):
+        for family in FAMILIES:
+            shot = Shot(_VIEWS_PER_WORLD, HEIGHT_PX, round(rng.uniform(*_FIELDS_OF_VIEW_DEG), 1), _SPACING)
+            pictures += training_pictures(family, [first + number], shot)
+    return tuple(pictures)
 
 
 @functools.lru_cache(maxsize=2)
-def evaluation_views(seeds: tuple[int, ...] = EVALUATION_SEEDS) -> WorldViews:
+def evaluation_views(seeds: tuple[int, ...] = EVALUATION_SEEDS) -> tuple[ScenePicture, ...]:
     """Render one view of each family for each evaluation seed."""
-    return _rendered([f"procedural:{family}?seed={seed}&views=3" for seed in seeds for family in FAMILIES], (1,))
+    shot = Shot(views=1, height=HEIGHT_PX)
+    return tuple(one for seed in seeds for family in FAMILIES for one in scene_pictures(family, [seed], shot))
 
 
 @functools.lru_cache(maxsize=1)
@@ -130,7 +114,7 @@ def picture_box(seed: int, world_count: int, tile_count: int) -> PictureBox:
     whole = training_photographs()
     halves = [cv2.resize(one, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for one in whole]
     tiles = [(255 * draw_tile(rng, whole)).round().astype(np.uint8) for _ in range(tile_count)]
-    views = list(training_views(seed, world_count).images.permute(0, 2, 3, 1).numpy())
+    views = [(255 * one.image).round().byte().permute(1, 2, 0).numpy() for one in training_views(seed, world_count)]
     # Photographs teach natural detail; views teach the straight edges and patterns of the computed worlds.
     return PictureBox(([*whole, *halves], tiles, views), (0.4, 0.2, 0.4))
 
@@ -161,24 +145,31 @@ def pixels(pictures: UInt8[ndarray, "picture height width 3"]) -> Float[Tensor, 
     return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).contiguous().float() / 255
 
 
-def psnr_of_pictures(
-    pictures: Sequence[Float[Tensor, "3 height width"]],
-    restore: Callable[[Float[Tensor, "3 height width"]], Float[Tensor, "3 height width"]],
-) -> float:
+def answer_of(operator: Operator, image: Picture) -> Tensor:
+    """Return what an operator without a state makes of an image."""
+    return operator.decode(operator.encode(image), EMPTY_STATE, ImageSize(*image.shape[-2:])).values
+
+
+def measure_psnr(operator: Operator, plain_name: str, plain: Callable[[Picture], Picture]) -> Figures:
+    """Return PSNR on the evaluation pictures, each beside that of a plain baseline."""
+    views = [one.image for one in evaluation_views()]
+    photographs = [pixels(picture[None])[0] for picture in evaluation_photographs()]
+    return {
+        f"PSNR, dB, {words}": (
+            psnr_of_pictures(pictures, lambda image: answer_of(operator, image)),
+            f"{plain_name}: {psnr_of_pictures(pictures, plain):.3f}",
+        )
+        for words, pictures in (("computed views", views), ("photographs", photographs))
+    }
+
+
+def psnr_of_pictures(pictures: Sequence[Picture], restore: Callable[[Picture], Picture]) -> float:
     """Return the mean over pictures of the peak signal-to-noise ratio of what is restored of each, in dB."""
     all_count = (torch.ones(picture.shape[1:], dtype=torch.bool) for picture in pictures)
     scores = [psnr_of(restore(picture), picture, counts) for picture, counts in zip(pictures, all_count, strict=True)]
     return float(np.mean([score.value for score in scores]))
 
 
-def _rendered(locations: Sequence[str], indices: Sequence[int]) -> WorldViews:
-    images, disparity = [], []
-    for location in locations:
-        scene = read_scene(f"{location}&height={HEIGHT_PX}&width={WIDTH_PX}")
-        for index in indices:
-            frame = scene.views[index].load()
-            if frame.z_depth is None:
-                raise ConfigError(f"Scene '{location}' has no z-depth; expected a computed scene with depth=1.")
-            images.append((255 * frame.image).round().to(torch.uint8))
-            disparity.append(1 / frame.z_depth)
-    return WorldViews(torch.stack(images), torch.stack(disparity))
+def first_training_seed(seed: int, world_count: int) -> int:
+    """Return the first seed of the worlds that a training sees."""
+    return _FIRST_TRAINING_SEED + seed * world_count

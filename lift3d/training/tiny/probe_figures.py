@@ -15,9 +15,8 @@ from lift3d.operators.tiny.encoder import STRIDE_PX
 from lift3d.synthetic.objects import EVALUATION_SEEDS
 from lift3d.synthetic.paints import LABELS
 from lift3d.training.tiny.recognition_figures import at_pixels, evaluation_scenes, measure_labels
-from lift3d.training.tiny.scene_pictures import ScenePicture, Shot, training_pictures
+from lift3d.training.tiny.scene_pictures import FAMILIES, ScenePicture, Shot, training_pictures
 
-PROBE_FAMILIES = ("room", "tabletop", "shelf", "street", "forest")
 # Scenes that a probe is fitted on; the encoder may have seen their pictures, never their labels.
 _FITTING_SEEDS, _FITTING_SHOT = range(100, 106), Shot(views=2, height=96)
 _PROBED_SHOT = Shot(views=2, height=96, spacing=8.0)
@@ -31,7 +30,7 @@ Probe = Callable[["Float[Tensor, 'pixel channel']"], "Int[Tensor, ' pixel']"]
 
 
 def measure_encoder(
-    operator: Operator, seeds: Sequence[int] = EVALUATION_SEEDS[:4], families: Sequence[str] = PROBE_FAMILIES
+    operator: Operator, seeds: Sequence[int] = EVALUATION_SEEDS[:4], families: Sequence[str] = FAMILIES
 ) -> dict[str, tuple[float, str]]:
     """Return the mean IoU of probes on an encoder's features, beside those on colours and gradients.
 

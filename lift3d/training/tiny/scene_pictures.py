@@ -13,6 +13,9 @@ from lift3d.synthetic.materials import Paint
 from lift3d.synthetic.objects import FIRST_EVALUATION_SEED
 from lift3d.synthetic.reader import SCHEME, ProceduralReader
 
+# Those whose classes have typical hues and sizes (lift3d.synthetic.paints).
+FAMILIES = ("room", "tabletop", "shelf", "street", "forest")
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScenePicture:
@@ -22,13 +25,13 @@ class ScenePicture:
         image: sRGB in [0, 1].
         labels: Class ids of the family.
         patterns: Which regular pattern each pixel's surface has (lift3d.synthetic.materials.Pattern).
-        instances: Instance ids of the scene.
+        z_depth: Metres.
     """
 
     image: Float[Tensor, "3 height width"]
     labels: Int[Tensor, "height width"]
     patterns: Int[Tensor, "height width"]
-    instances: Int[Tensor, "height width"]
+    z_depth: Float[Tensor, "height width"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +66,9 @@ def scene_pictures(family: str, seeds: Iterable[int], shot: Shot) -> list[SceneP
         pattern_of = _patterns(family, seed)
         for view in ProceduralReader().read(location).views:
             frame = view.load()
-            if frame.labels is None or frame.instances is None:
-                raise ConfigError(f"Scene '{location}' has no labels; train on scenes that have.")
-            patterns = pattern_of[frame.instances]
-            pictures.append(ScenePicture(frame.image, frame.labels, patterns, frame.instances))
+            if frame.labels is None or frame.instances is None or frame.z_depth is None:
+                raise ConfigError(f"Scene '{location}' has no labels or depth; train on scenes that have.")
+            pictures.append(ScenePicture(frame.image, frame.labels, pattern_of[frame.instances], frame.z_depth))
     return pictures
 
 

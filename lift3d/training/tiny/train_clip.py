@@ -7,8 +7,6 @@ used, and no training picture shows one.
 """
 
 import math
-import time
-from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -21,14 +19,12 @@ from lift3d.operators.tiny.hourglass import STRIDE_PX
 from lift3d.operators.tiny.image_text import VOCABULARY, ImageTextPair, TinyClip, words_of
 from lift3d.synthetic.objects import EVALUATION_SEEDS, WITHHELD_PAIRS
 from lift3d.training.tiny.captions import CANONICAL_NEGATIVES, KINDS, captions_of, pixel_captions
-from lift3d.training.tiny.card import write_card
-from lift3d.training.tiny.descent import descend, save_rounded
 from lift3d.training.tiny.pixel_batches import WINDOW_PX, PixelBatch, draw_batch, features_at
 from lift3d.training.tiny.recognition_figures import evaluation_scenes, measure_clip, measure_named_colors
 from lift3d.training.tiny.scene_pictures import Shot, training_pictures
+from lift3d.training.tiny.train import Figures, Phase, TinyTraining
 
-STEPS = 1700
-_RATE = 2e-3
+_STEPS = 1700
 _PICTURES, _PIXELS = 8, 320
 SHOTS = (
     (range(0, 110), Shot(height=96, fov_deg=62.0)),
@@ -65,18 +61,10 @@ class _Contrast(nn.Module):
         return torch.stack(losses).sum()
 
 
-def train(out: Path, steps: int | None, seed: int) -> None:
-    """Train, measure, and write the weights and the card beside them.
-
-    Args:
-        out: A .safetensors file.
-        steps: Optimiser steps; None for as many as the packaged weights had.
-        seed: Of initial weights, batches and their changes of light.
-    """
-    count = STEPS if steps is None else steps
+def describe(seed: int) -> TinyTraining:
+    """Return the training of a seed: of initial weights, batches and their changes of light."""
     pictures = [picture for seeds, shot in SHOTS for picture in training_pictures("objects", seeds, shot)]
     generator = torch.Generator().manual_seed(seed)
-    start = time.process_time()
     with seeded(seed):
         pair, contrast = ImageTextPair(), _Contrast()
         pair.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -89,10 +77,29 @@ def train(out: Path, steps: int | None, seed: int) -> None:
         loss: Tensor = contrast(pair, functional.normalize(features, dim=1), batch)
         return loss
 
-    descend([*pair.parameters(), *contrast.parameters()], loss_of, count, _RATE)
-    seconds = time.process_time() - start
-    save_rounded(pair, out)
-    _write_card(out, pair, count, seconds, seed)
+    shots = "; ".join(
+        f"seeds {min(seeds)} to {max(seeds)}, {shot.views} views each, {shot.height} pixels high and {shot.fov_deg:g}°"
+        for seeds, shot in SHOTS
+    )
+    withheld = ", ".join(" ".join(words) for words in WITHHELD_PAIRS)
+    return TinyTraining(
+        pair,
+        [Phase([pair, contrast], loss_of)],
+        steps=_STEPS,
+        measure=lambda: _measure(pair),
+        what=f'Dense image features of cells of {STRIDE_PX} pixels and prompts such as "a red ball" in one space, '
+        f"over {len(VOCABULARY)} words: {', '.join(VOCABULARY)}.",
+        data=f"Windows of {WINDOW_PX[0]}×{WINDOW_PX[1]} pixels of computed scenes `procedural:objects` ({shots}), "
+        "under changed light and mirrored; captions of pixels by one to three words. The pairs "
+        f"{withheld} are in no picture and no caption. No captured picture.",
+        limits=(
+            "It knows the words above and no others, and computed scenes alone: on captured pictures its answers mean "
+            "nothing, though they are answers.",
+            'A prompt is a set of words: order, counts, relations ("left of") and negation are not understood.',
+            "Things of less than about two cells are often missed, and so are shapes of which little is seen.",
+            "Colours of cells that show two things are mixtures, which may be named as a third colour.",
+        ),
+    )
 
 
 def _contrast(logits: Float[Tensor, "pixel caption"], fits: Tensor) -> Tensor:
@@ -107,37 +114,12 @@ def _margin(lead: Float[Tensor, "pixel caption"], fits: Tensor) -> Tensor:
     return functional.softplus(-lead[fits]).mean() + functional.softplus(lead[~fits]).mean()
 
 
-def _write_card(out: Path, pair: ImageTextPair, steps: int, seconds: float, seed: int) -> None:
+def _measure(pair: ImageTextPair) -> Figures:
     scenes = evaluation_scenes("objects")
     found, plain = measure_clip(TinyClip(OperatorName("tiny", "clip"), pair), scenes), measure_named_colors(scenes)
-    shots = "; ".join(
-        f"seeds {min(seeds)} to {max(seeds)}, {shot.views} views each, {shot.height} pixels high and {shot.fov_deg:g}°"
-        for seeds, shot in SHOTS
-    )
     where = f"{len(scenes)} scenes of seeds {min(EVALUATION_SEEDS)} to {max(EVALUATION_SEEDS)}, mean over scenes"
-    withheld = ", ".join(" ".join(words) for words in WITHHELD_PAIRS)
     beside = "the nearest of the colours that the names say, surfaces grey"
-    write_card(
-        out.with_suffix(".md"),
-        "tiny:clip",
-        f'Dense image features of cells of {STRIDE_PX} pixels and prompts such as "a red ball" in one space, over '
-        f"{len(VOCABULARY)} words: {', '.join(VOCABULARY)}.",
-        f"Windows of {WINDOW_PX[0]}×{WINDOW_PX[1]} pixels of computed scenes `procedural:objects` ({shots}), under "
-        f"changed light and mirrored; captions of pixels by one to three words. The pairs {withheld} are in no picture "
-        "and no caption. No captured picture.",
-        "lift3d train-tiny clip",
-        steps,
-        seconds,
-        seed,
-        {
-            f"mIoU of the nearest prompt, {where}": (found.mean_iou, f"{beside}: {plain.mean_iou:.3f}"),
-            "IoU of the withheld pairs among them": (found.withheld_iou, f"{beside}: {plain.withheld_iou:.3f}"),
-        },
-        [
-            "It knows the words above and no others, and computed scenes alone: on captured pictures its answers mean "
-            "nothing, though they are answers.",
-            'A prompt is a set of words: order, counts, relations ("left of") and negation are not understood.',
-            "Things of less than about two cells are often missed, and so are shapes of which little is seen.",
-            "Colours of cells that show two things are mixtures, which may be named as a third colour.",
-        ],
-    )
+    return {
+        f"mIoU of the nearest prompt, {where}": (found.mean_iou, f"{beside}: {plain.mean_iou:.3f}"),
+        "IoU of the withheld pairs among them": (found.withheld_iou, f"{beside}: {plain.withheld_iou:.3f}"),
+    }

@@ -1,7 +1,6 @@
 """Training of ``tiny:depth``: computed views and their exact depth, every view up to a scale and a shift."""
 
-import time
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -10,26 +9,24 @@ from torch import Tensor
 from torch.nn import functional
 
 from lift3d.domain.camera import ImageSize
-from lift3d.domain.features import EMPTY_STATE
 from lift3d.operators.names import OperatorName
 from lift3d.operators.network_weights import seeded
 from lift3d.operators.tiny.depth import TRAINED_HEIGHT_PX, Depth, DepthNetwork, row_heights
 from lift3d.operators.tiny.picture_pyramid import MULTIPLE_PX, STRIDE_PX
-from lift3d.training.tiny.card import write_card
-from lift3d.training.tiny.descent import descend, save_rounded
 from lift3d.training.tiny.photo_pictures import (
-    FAMILIES,
-    FIRST_TRAINING_SEED,
     HEIGHT_PX,
     WIDTH_PX,
-    WorldViews,
+    answer_of,
     evaluation_views,
+    first_training_seed,
     training_views,
 )
+from lift3d.training.tiny.scene_pictures import FAMILIES, ScenePicture
+from lift3d.training.tiny.train import Figures, Phase, TinyTraining
 
-NAME = "depth"
+_NAME = OperatorName("tiny", "depth")
 # With these one core takes two to four minutes.
-STEPS = 500
+_STEPS = 500
 _BATCH = 8
 _WORLDS_PER_FAMILY = 8
 # The raw answer is held near the truth's own scale, so that lifted values of views are of one size; weakly, since
@@ -41,42 +38,29 @@ _EDGES = 0.5
 _FARTHEST_M = 40.0
 
 
-def train(out: Path, steps: int | None = None, seed: int = 0) -> None:
-    """Train, measure, and write the weights and their card.
-
-    Args:
-        out: File of the weights, ``.safetensors``; the card goes beside it.
-        steps: Optimiser steps; by default those of the shipped weights.
-        seed: Of weights, pictures and batches.
-    """
-    step_count = steps or STEPS
-    started = time.process_time()
+def describe(seed: int) -> TinyTraining:
+    """Return the training of a seed: of weights, pictures and batches."""
     with seeded(seed):
         network = DepthNetwork()
-    views, rng = training_views(seed, _WORLDS_PER_FAMILY), np.random.default_rng([seed, 3])
+    views = training_views(seed, _WORLDS_PER_FAMILY)
+    shown = torch.stack([one.image for one in views])
+    disparity, rng = torch.stack([1 / one.z_depth for one in views]), np.random.default_rng([seed, 3])
 
     def loss_of(step: int) -> Tensor:
-        index = torch.from_numpy(rng.integers(len(views.images), size=_BATCH))
-        images, truth = views.images[index].float() / 255, normalized(views.disparity[index])
+        index = torch.from_numpy(rng.integers(len(views), size=_BATCH))
+        images, truth = shown[index], normalized(disparity[index])
         if rng.uniform() < 0.5:
             images, truth = images.flip(-1), truth.flip(-1)
         return loss_against(_predict(network, images), truth)
 
-    descend(network.parameters(), loss_of, step_count)
-    seconds = time.process_time() - started
-    save_rounded(network, out)
-    figures = measure(Depth(OperatorName("tiny", NAME), network))
-    write_card(
-        out.with_suffix(".md"),
-        title=f"tiny:{NAME}",
+    return TinyTraining(
+        network,
+        [Phase([network], loss_of)],
+        steps=_STEPS,
+        measure=lambda: measure(Depth(_NAME, network), evaluation_views()),
         what="A small U-Net that tells disparity, up to a scale and a shift, from one picture.",
         data=f"Computed scenes with exact depth ({', '.join(FAMILIES)}; {_WORLDS_PER_FAMILY} worlds of each from seed "
-        f"{FIRST_TRAINING_SEED + seed * _WORLDS_PER_FAMILY}). No photograph.",
-        command=f"lift3d train-tiny {NAME}",
-        steps=step_count,
-        seconds=seconds,
-        seed=seed,
-        figures=figures,
+        f"{first_training_seed(seed, _WORLDS_PER_FAMILY)}). No photograph.",
         limits=(
             "It knows the computed worlds; on photographs it is not measured, and little can be expected of it.",
             f"Images higher than {TRAINED_HEIGHT_PX} pixels are seen reduced to that; edges of depth are as coarse.",
@@ -108,16 +92,13 @@ def loss_against(answer: Float[Tensor, "view height width"], truth: Float[Tensor
     return total
 
 
-def measure(operator: Depth, views: WorldViews | None = None) -> dict[str, tuple[float, str]]:
-    """Return figures on evaluation views after the best scale and shift of each, and of a vertical gradient."""
-    judged = evaluation_views() if views is None else views
-    size = ImageSize(*judged.images.shape[-2:])
-    answers = torch.stack(
-        [operator.decode(operator.encode(image.float() / 255), EMPTY_STATE, size).values for image in judged.images]
-    )
-    plain = row_heights(size).expand(len(judged.images), -1, -1)
+def measure(operator: Depth, views: Sequence[ScenePicture]) -> Figures:
+    """Return figures after the best scale and shift of each view, beside those of a vertical gradient."""
+    answers = torch.stack([answer_of(operator, one.image) for one in views])
+    disparity = torch.stack([1 / one.z_depth for one in views])
+    plain = row_heights(ImageSize(*answers.shape[1:])).expand(len(views), -1, -1)
     (error, correlation), (plain_error, plain_correlation) = (
-        alignment_figures(one, judged.disparity) for one in (answers, plain)
+        alignment_figures(one, disparity) for one in (answers, plain)
     )
     return {
         "relative error of depth, aligned (less is better)": (error, f"vertical gradient: {plain_error:.3f}"),

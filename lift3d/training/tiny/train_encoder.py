@@ -7,9 +7,7 @@ Source:
 """
 
 import math
-import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -19,14 +17,12 @@ from torch.nn import functional
 from lift3d.operators.names import OperatorName
 from lift3d.operators.network_weights import seeded
 from lift3d.operators.tiny.encoder import CHANNEL_COUNT, STRIDE_PX, EncoderNetwork, TinyEncoder
-from lift3d.training.tiny.card import write_card
-from lift3d.training.tiny.descent import descend, save_rounded
 from lift3d.training.tiny.pixel_batches import change_light
-from lift3d.training.tiny.probe_figures import PROBE_FAMILIES, measure_encoder
-from lift3d.training.tiny.scene_pictures import ScenePicture, Shot, training_pictures
+from lift3d.training.tiny.probe_figures import measure_encoder
+from lift3d.training.tiny.scene_pictures import FAMILIES, ScenePicture, Shot, training_pictures
+from lift3d.training.tiny.train import Phase, TinyTraining
 
-STEPS = 500
-_RATE = 2e-3
+_STEPS = 500
 _PICTURES = 8
 SEEDS, _SHOT = range(40), Shot(views=3, height=96)
 _COLOR_SIDE, _ORIENTATION_COUNT = 4, 8
@@ -38,18 +34,10 @@ _SHOWN_WEIGHT = 0.3
 _TARGET_COUNT = 3 * _COLOR_SIDE**2 + _ORIENTATION_COUNT
 
 
-def train(out: Path, steps: int | None, seed: int) -> None:
-    """Train, measure, and write the weights and the card beside them.
-
-    Args:
-        out: A .safetensors file.
-        steps: Optimiser steps; None for as many as the packaged weights had.
-        seed: Of initial weights, batches, their changes of light and what is hidden.
-    """
-    count = STEPS if steps is None else steps
-    pictures = [picture for family in PROBE_FAMILIES for picture in training_pictures(family, SEEDS, _SHOT)]
+def describe(seed: int) -> TinyTraining:
+    """Return the training of a seed: of initial weights, batches, their changes of light and what is hidden."""
+    pictures = [picture for family in FAMILIES for picture in training_pictures(family, SEEDS, _SHOT)]
     generator = torch.Generator().manual_seed(seed)
-    start = time.process_time()
     with seeded(seed):
         network, head = EncoderNetwork(), nn.Conv2d(CHANNEL_COUNT, _TARGET_COUNT, 1)
 
@@ -63,10 +51,22 @@ def train(out: Path, steps: int | None, seed: int) -> None:
         weight: Tensor = _SHOWN_WEIGHT + (1 - _SHOWN_WEIGHT) * is_hidden
         return (error * weight).sum() / weight.sum()
 
-    descend([*network.parameters(), *head.parameters()], loss_of, count, _RATE)
-    seconds = time.process_time() - start
-    save_rounded(network, out)
-    _write_card(out, network, len(pictures), (count, seconds, seed))
+    return TinyTraining(
+        network,
+        [Phase([network, head], loss_of)],
+        steps=_STEPS,
+        measure=lambda: measure_encoder(TinyEncoder(OperatorName("tiny", "encoder"), network)),
+        what=f"Dense features of stride {STRIDE_PX} that no label taught: a small vision transformer behind a "
+        "convolutional stem, trained to tell hidden parts of pictures from those that are shown.",
+        data=f"{len(pictures)} pictures of {_SHOT.height}×{_SHOT.height * 4 // 3} pixels of the computed scenes "
+        f"{', '.join(FAMILIES)}, seeds 0 to {max(SEEDS)}, under changed light and mirrored. Labels are not read. "
+        "No captured picture.",
+        limits=(
+            "It saw computed scenes alone; on captured pictures it is no match for networks trained on photographs.",
+            "It is for tests and examples of lifting self-supervised features without a download.",
+            "Attention is over the whole picture: memory grows with the square of the number of cells.",
+        ),
+    )
 
 
 def look_of(images: Float[Tensor, "image 3 height width"]) -> Float[Tensor, "image look row col"]:
@@ -102,23 +102,3 @@ def _draw_hidden(
     chance = torch.rand(count, 1, height // side, width // side, generator=generator)
     share = _LARGEST_HIDDEN_SHARE * torch.rand(count, 1, 1, 1, generator=generator)
     return functional.interpolate((chance < share).float(), scale_factor=_BLOCK_CELLS)
-
-
-def _write_card(out: Path, network: EncoderNetwork, picture_count: int, run: tuple[int, float, int]) -> None:
-    write_card(
-        out.with_suffix(".md"),
-        "tiny:encoder",
-        f"Dense features of stride {STRIDE_PX} that no label taught: a small vision transformer behind a convolutional "
-        "stem, trained to tell hidden parts of pictures from those that are shown.",
-        f"{picture_count} pictures of {_SHOT.height}×{_SHOT.height * 4 // 3} pixels of the computed scenes "
-        f"{', '.join(PROBE_FAMILIES)}, seeds 0 to {max(SEEDS)}, under changed light and mirrored. Labels are not read. "
-        "No captured picture.",
-        "lift3d train-tiny encoder",
-        *run,
-        measure_encoder(TinyEncoder(OperatorName("tiny", "encoder"), network)),
-        [
-            "It saw computed scenes alone; on captured pictures it is no match for networks trained on photographs.",
-            "It is for tests and examples of lifting self-supervised features without a download.",
-            "Attention is over the whole picture: memory grows with the square of the number of cells.",
-        ],
-    )

@@ -1,8 +1,5 @@
 """Training of ``tiny:style``: an encoder that keeps what a picture shows, then a decoder that paints it in a style."""
 
-import time
-from pathlib import Path
-
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -16,22 +13,20 @@ from lift3d.operators.names import OperatorName
 from lift3d.operators.network_weights import seeded
 from lift3d.operators.tiny.colorizer import luminance_of
 from lift3d.operators.tiny.style import STRIDE_PX, STYLES, Style, StyleNetwork, statistics
-from lift3d.training.tiny.card import write_card
-from lift3d.training.tiny.descent import descend, save_rounded
 from lift3d.training.tiny.photo_pictures import (
-    FAMILIES,
-    FIRST_TRAINING_SEED,
     PictureBox,
     evaluation_photographs,
     evaluation_views,
+    first_training_seed,
     picture_box,
     pixels,
 )
+from lift3d.training.tiny.scene_pictures import FAMILIES
 from lift3d.training.tiny.style_pictures import style_pictures
+from lift3d.training.tiny.train import Figures, Phase, TinyTraining
 
-NAME = "style"
 # With these one core takes two to four minutes.
-STEPS = 900
+_STEPS = 900
 # Of them: those in which the encoder learns to keep a picture; then it rests and the decoder learns to paint.
 _KEEPING_SHARE = 0.3
 _BATCH = 4
@@ -90,57 +85,48 @@ def brightness_kept(painted: Pictures, content: Pictures) -> Tensor:
     return functional.cosine_similarity(of_painted, of_content, dim=1).mean()
 
 
-def train(out: Path, steps: int | None = None, seed: int = 0) -> None:
-    """Train, measure, and write the weights and their card.
-
-    Args:
-        out: File of the weights, ``.safetensors``; the card goes beside it.
-        steps: Optimiser steps; by default those of the shipped weights.
-        seed: Of weights, pictures and batches.
-    """
-    step_count = steps or STEPS
-    started = time.process_time()
+def describe(seed: int) -> TinyTraining:
+    """Return the training of a seed: of weights, pictures and batches."""
     with seeded(seed):
         network = StyleNetwork()
     box, rng = picture_box(seed, _WORLDS_PER_FAMILY, _TILES), np.random.default_rng([seed, 4])
-    keeping = max(1, round(_KEEPING_SHARE * step_count))
-    _learn_to_keep(network, box, rng, keeping)
-    _fill_statistics(network, box, rng)
-    _learn_to_paint(network, box, rng, step_count - keeping)
-    seconds = time.process_time() - started
-    save_rounded(network, out)
-    figures, first = measure(network), FIRST_TRAINING_SEED + seed * _WORLDS_PER_FAMILY
-    write_card(
-        out.with_suffix(".md"),
-        title=f"tiny:{NAME}",
-        what=f"A picture repainted in one of {len(STYLES)} styles ({', '.join(STYLES)}): `tiny:{NAME}?style=NAME`. The "
+    judge = Judge()
+    wanted = [judge.products(picture[None]) for picture in style_pictures()]
+
+    def loss_of_keeping(step: int) -> Tensor:
+        pictures = box.patches(rng, _BATCH, _SIDE_PX)
+        given_back: Tensor = network.decoder(network.features(pictures))
+        return (given_back - pictures).abs().mean()
+
+    def loss_of_painting(step: int) -> Tensor:
+        # The pictures of a batch are one scene, with statistics in common.
+        content, style = box.patches(rng, _BATCH, _SIDE_PX), step % len(STYLES)
+        with torch.no_grad():
+            features = network.features(content)
+        mean, deviation = statistics(features.movedim(1, 0).flatten(1).T)
+        painted = network.paint(features, mean, deviation, style)
+        return judge.distance(painted, wanted[style]) + _CONTENT * (1 - brightness_kept(painted, content))
+
+    return TinyTraining(
+        network,
+        [
+            Phase([network], loss_of_keeping, _KEEPING_SHARE),
+            Phase([network.decoder], loss_of_painting, 1 - _KEEPING_SHARE, lambda: _fill_statistics(network, box, rng)),
+        ],
+        steps=_STEPS,
+        measure=lambda: measure(network),
+        what=f"A picture repainted in one of {len(STYLES)} styles ({', '.join(STYLES)}): `tiny:style?style=NAME`. The "
         "features of a scene are normalised by statistics of the whole scene, never by those of one view.",
         data="Contents: patches of the photographs in the public domain or under CC0 that come with scikit-image "
         "(without those of the evaluation), of textures made from them, and of computed scenes "
-        f"({', '.join(FAMILIES)}; {_WORLDS_PER_FAMILY} worlds of each from seed {first}). Styles: pictures that are "
-        "computed here.",
-        command=f"lift3d train-tiny {NAME}",
-        steps=step_count,
-        seconds=seconds,
-        seed=seed,
-        figures=figures,
+        f"({', '.join(FAMILIES)}; {_WORLDS_PER_FAMILY} worlds of each from seed "
+        f"{first_training_seed(seed, _WORLDS_PER_FAMILY)}). Styles: pictures that are computed here.",
         limits=(
             "Styles are palettes and small textures, not strokes or forms; there are no others than these.",
             "Textures are as large as they are in pixels, whatever the size of the image.",
             "The distance from a style is measured by the same random filters that training used.",
         ),
     )
-
-
-def _learn_to_keep(network: StyleNetwork, box: PictureBox, rng: np.random.Generator, steps: int) -> None:
-    """Train encoder and decoder to give pictures back."""
-
-    def loss_of(step: int) -> Tensor:
-        pictures = box.patches(rng, _BATCH, _SIDE_PX)
-        given_back: Tensor = network.decoder(network.features(pictures))
-        return (given_back - pictures).abs().mean()
-
-    descend(network.parameters(), loss_of, steps)
 
 
 def _fill_statistics(network: StyleNetwork, box: PictureBox, rng: np.random.Generator) -> None:
@@ -154,29 +140,13 @@ def _fill_statistics(network: StyleNetwork, box: PictureBox, rng: np.random.Gene
         network.usual_mean[0], network.usual_deviation[0] = mean, deviation
 
 
-def _learn_to_paint(network: StyleNetwork, box: PictureBox, rng: np.random.Generator, steps: int) -> None:
-    """Train the decoder alone; the pictures of a batch are one scene, with statistics in common."""
-    judge = Judge()
-    wanted = [judge.products(picture[None]) for picture in style_pictures()]
-
-    def loss_of(step: int) -> Tensor:
-        content, style = box.patches(rng, _BATCH, _SIDE_PX), step % len(STYLES)
-        with torch.no_grad():
-            features = network.features(content)
-        mean, deviation = statistics(features.movedim(1, 0).flatten(1).T)
-        painted = network.paint(features, mean, deviation, style)
-        return judge.distance(painted, wanted[style]) + _CONTENT * (1 - brightness_kept(painted, content))
-
-    descend(network.decoder.parameters(), loss_of, steps)
-
-
-def measure(network: StyleNetwork) -> dict[str, tuple[float, str]]:
+def measure(network: StyleNetwork) -> Figures:
     """Return how far painted evaluation pictures are from the style, and how much of their brightness is kept."""
     pictures = [pixels(picture[None])[0] for picture in evaluation_photographs()]
-    pictures += list(evaluation_views().images[: len(FAMILIES)].float() / 255)
+    pictures += [one.image for one in evaluation_views()[: len(FAMILIES)]]
     figures = {}
     for number, name in enumerate(STYLES):
-        operator = Style(OperatorName("tiny", NAME, (("style", name),)), network, name)
+        operator = Style(OperatorName("tiny", "style", (("style", name),)), network, name)
         distance, plain, kept = figures_of(operator, pictures, style_pictures()[number])
         figures[f"{name}: distance from the style (less is better)"] = (distance, f"the picture itself: {plain:.3f}")
         figures[f"{name}: brightness kept (correlation)"] = (kept, "the picture itself: 1, another picture: about 0")
