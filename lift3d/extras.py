@@ -33,3 +33,16 @@ def extra(name: Extra) -> Iterator[None]:
 def install(name: Extra) -> str:
     """Return the command that installs an extra."""
     return f"pip install 'lift3d[{name}]'"
+
+
+def only_in_checkout(what: str, folder: str) -> MissingExtraError:
+    """Say of what the package leaves out where it is.
+
+    Args:
+        what: Such as "The trainings of the small models".
+        folder: Where it lies in the repository.
+    """
+    return MissingExtraError(
+        f"{what} are not part of the installed package; expected {folder}. Clone the repository, install it with "
+        "'pip install -e .', and run the same command there."
+    )

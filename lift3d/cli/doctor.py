@@ -65,9 +65,8 @@ def _encoders() -> Finding:
 
 
 def _ray_auth() -> Finding:
+    mode, address = (os.environ.get(name, "") for name in ("RAY_AUTH_MODE", "RAY_ADDRESS"))
     version = _version("ray")
-    mode = os.environ.get("RAY_AUTH_MODE", "")
-    address = os.environ.get("RAY_ADDRESS", "")
     if version is None:
         return _without("ray", is_needed=bool(address))
     return Finding(
@@ -79,18 +78,11 @@ def _ray_auth() -> Finding:
 
 
 def _prefect() -> Finding:
-    version = _version("prefect")
     api = os.environ.get("PREFECT_API_URL", "")
+    version = _version("prefect")
     if version is None:
         return _without("prefect", is_needed=bool(api))
-    has_auth = bool(os.environ.get("PREFECT_API_AUTH_STRING") or os.environ.get("PREFECT_API_KEY"))
-    is_local = not api or "127.0.0.1" in api or "localhost" in api
-    return Finding(
-        "prefect",
-        is_local or has_auth,
-        f"{version}, {'server ' + api if api else 'a temporary server per run'}",
-        "the server is on another host: set PREFECT_API_AUTH_STRING (or PREFECT_API_KEY) for it",
-    )
+    return Finding("prefect", True, f"{version}, {f'server {api}' if api else 'a temporary server for each run'}")
 
 
 def _version(package: str) -> str | None:

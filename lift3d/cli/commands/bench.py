@@ -5,7 +5,7 @@ import importlib.util
 import click
 
 from lift3d.cli.commands.options import Group
-from lift3d.errors import ConfigError
+from lift3d.extras import only_in_checkout
 
 _HOME = "lift3d.bench"
 
@@ -23,10 +23,7 @@ class BenchGroup(Group):
 
     def _found(self) -> dict[str, click.Command]:
         if importlib.util.find_spec(_HOME) is None:
-            raise ConfigError(
-                "lift3d bench measures what the authors publish and lies in the repository alone, beside lift3d/: "
-                "clone it, and run make bench there."
-            )
+            raise only_in_checkout("The measurements of what the authors publish", "lift3d/bench")
         from lift3d.bench.commands import COMMANDS
 
         return COMMANDS

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lift3d.cli.commands.options import PATH, Exit, SettingsCommand, given_values, options_of, read_settings
-from lift3d.errors import ConfigError
-from lift3d.extras import extra
+from lift3d.extras import extra, only_in_checkout
 
 if TYPE_CHECKING:
     from lift3d.cli.train import Drive
@@ -50,10 +49,7 @@ def train_tiny(name: str, out: Path | None, steps: int | None, seed: int) -> Non
     try:
         from lift3d.training.tiny.train import train_tiny
     except ModuleNotFoundError as error:
-        raise ConfigError(
-            "The trainings of the small models are not part of the installed package; expected lift3d/training/tiny. "
-            "Clone the repository, install it with 'pip install -e .', and run the same command there."
-        ) from error
+        raise only_in_checkout("The trainings of the small models", "lift3d/training/tiny") from error
     place = out or Path(f"{name}.safetensors")
     train_tiny(name, place, steps, seed)
     click.echo(f"weights {place}\ncard    {place.with_suffix('.md')}")
