@@ -42,27 +42,20 @@ class Report:
         content: The HTML file.
         said: What to say about it; empty if nothing is unusual.
         is_readable: Whether the store could be read.
+        place: Where it lies; None if it was not written.
     """
 
     content: bytes
     said: str = ""
     is_readable: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class WrittenReport:
-    """Where a page lies, and what to say about it; see Report."""
-
-    place: Path
-    said: str
-    is_readable: bool
+    place: Path | None = None
 
     def to_text(self) -> str:
         """Return the path, below what is unusual."""
         return "\n".join(text for text in (self.said, f"report   {self.place}") if text)
 
 
-def write_report(url: str, extent: ReportExtent, out: Path | None = None) -> WrittenReport:
+def write_report(url: str, extent: ReportExtent, out: Path | None = None) -> Report:
     """Write the page on a run of a store, see make_report; it appears whole.
 
     Args:
@@ -83,7 +76,7 @@ def write_report(url: str, extent: ReportExtent, out: Path | None = None) -> Wri
         partial.replace(place)
     except OSError as error:
         raise ConfigError(f"Cannot write '{place}': {error}. Name a file in a folder you may write to.") from error
-    return WrittenReport(place, made.said, made.is_readable)
+    return replace(made, place=place)
 
 
 def make_report(url: str, extent: ReportExtent) -> Report:

@@ -4,8 +4,9 @@ Along the run's own targets (``frames`` 0) the plain 2D answer stands beside the
 the other does not. Along novel cameras there is no 2D answer: the lifted picture, if the run has it, stands there.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -113,72 +114,53 @@ def render_video(store: Store | str, choice: Choice, out: Path, extent: RenderEx
     base = choice.open(store)
     # Known before hours are spent on lifting.
     make_folder_of(out)
-    shown = _along_path(base, lift_along_path(base, extent.frames)) if extent.frames else _along_targets(base)
-    count, size = write_video(out, shown.frames(), extent.fps)
+    panels, targets, computed = _along_targets(base), base.targets, "nothing, all was lifted already"
+    if extent.frames:
+        path = lift_along_path(base, extent.frames)
+        panels, targets = _along_path(base, path), path.targets
+        counts = ", ".join(f"{count} {kind}" for kind, count in sorted(path.computed.items()))
+        computed = counts or "nothing, all was committed"
+    count, size = write_video(out, _frames(panels, targets), extent.fps)
     title = f"{base.name} · {base.operator} · {base.lifter}"
-    return Rendered(out, title, count, size, extent.fps, shown.captions, len(shown.unseen), shown.computed)
+    captions, unseen = tuple(panel.caption for panel in panels), {*targets} - {*panels[-1].scene.targets}
+    return Rendered(out, title, count, size, extent.fps, captions, len(unseen), computed)
 
 
 @dataclass(frozen=True, eq=False)
 class _Panel:
-    """One of the pictures that stand side by side.
-
-    Attributes:
-        caption: What it is.
-        scene: Whose views it shows.
-        colours: In which colours.
-        is_plain: Whether it shows the plain 2D answers.
-    """
+    """One of the pictures that stand side by side: of what, in which colours, and what of a target is shown."""
 
     caption: str
     scene: LiftedScene
     colours: SceneColours
-    is_plain: bool = False
-
-    def view(self, target: str) -> LiftedView | None:
-        if self.is_plain:
-            return self.scene.plain(target)
-        return self.scene.view(target) if target in self.scene.targets else None
+    view: Callable[[str], LiftedView | None]
 
 
-@dataclass(frozen=True, eq=False)
-class _Show:
-    panels: Sequence[_Panel]
-    targets: Sequence[str]
-    computed: str
-
-    @property
-    def captions(self) -> tuple[str, ...]:
-        return tuple(panel.caption for panel in self.panels)
-
-    @property
-    def unseen(self) -> set[str]:
-        return set(self.targets) - set(self.panels[-1].scene.targets)
-
-    def frames(self) -> Iterator[Frame]:
-        first = self.panels[-1].scene.view(self.panels[-1].scene.targets[0])
-        size = _panel_size(first)
-        caption = np.concatenate([_caption(panel.caption, size.width) for panel in self.panels], axis=1)
-        for target in self.targets:
-            drawn = [_drawn(panel, target, size) for panel in self.panels]
-            yield np.concatenate([caption, np.concatenate(drawn, axis=1)])
+def _frames(panels: Sequence[_Panel], targets: Sequence[str]) -> Iterator[Frame]:
+    scene = panels[-1].scene
+    size = _panel_size(scene.view(scene.targets[0]))
+    caption = np.concatenate([_caption(panel.caption, size.width) for panel in panels], axis=1)
+    for target in targets:
+        drawn = [_drawn(panel, target, size) for panel in panels]
+        yield np.concatenate([caption, np.concatenate(drawn, axis=1)])
 
 
-def _along_targets(base: LiftedScene) -> _Show:
-    lifted = _Panel("lifted", base, base.colours)
+def _along_targets(base: LiftedScene) -> list[_Panel]:
+    lifted = _Panel("lifted", base, base.colours, base.view)
     # Novel cameras of a run have no 2D answer to stand beside.
     has_plain = base.plain(base.targets[0]) is not None
-    panels = (_Panel("2D", base, base.colours, is_plain=True), lifted) if has_plain else (lifted,)
-    return _Show(panels, base.targets, "nothing, all was lifted already")
+    return [_Panel("2D", base, base.colours, base.plain), lifted] if has_plain else [lifted]
 
 
-def _along_path(base: LiftedScene, path: PathLift) -> _Show:
-    answers = _Panel("lifted", path.answers, base.colours)
-    computed = ", ".join(f"{count} {kind}" for kind, count in sorted(path.computed.items()))
-    panels: tuple[_Panel, ...] = (answers,)
+def _along_path(base: LiftedScene, path: PathLift) -> list[_Panel]:
+    shown = [("lifted", path.answers, base.colours)]
     if path.pictures is not None:
-        panels = (_Panel("picture", path.pictures, path.pictures.colours), answers)
-    return _Show(panels, path.targets, computed or "nothing, all was committed")
+        shown.insert(0, ("picture", path.pictures, path.pictures.colours))
+    return [_Panel(caption, scene, colours, partial(_view_or_none, scene)) for caption, scene, colours in shown]
+
+
+def _view_or_none(scene: LiftedScene, target: str) -> LiftedView | None:
+    return scene.view(target) if target in scene.targets else None
 
 
 def _panel_size(view: LiftedView) -> ImageSize:

@@ -1,11 +1,9 @@
 """Lifting to cameras that nobody took a picture from: along the path through a lifted scene's own cameras."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lift3d.config import Recipe, parse_recipe
 from lift3d.errors import ConfigError, Lift3dError, SceneError
@@ -14,10 +12,11 @@ from lift3d.metrics.catalog import build_metrics
 from lift3d.operators.catalog import build_operator
 from lift3d.operators.protocol import Operator
 from lift3d.pipeline.digests import features_digest
-from lift3d.pipeline.inputs import Report, SceneInputs
+from lift3d.pipeline.inputs import SceneInputs
 from lift3d.pipeline.models import Models
 from lift3d.pipeline.scene import run_scene
 from lift3d.results.lifted_scene import LiftedScene
+from lift3d.runs.progress import RunProgress
 from lift3d.storage import layout
 from lift3d.storage.location import Store
 from lift3d.storage.mending import mended
@@ -62,8 +61,8 @@ def lift_along_path(base: LiftedScene, count: int) -> PathLift:
         inputs = SceneInputs(base.scene, base.store, recipe.image_height)
     except Lift3dError as error:
         raise SceneError(f"The photographs of '{base.name}' cannot be read again: {error} {_REMEDY}") from error
-    with _progress(base.name) as report:
-        found = mended(base.store, lambda: run_scene(inputs, recipe, models, report))
+    with RunProgress(Console(stderr=True), 1) as progress:
+        found = mended(base.store, lambda: run_scene(inputs, recipe, models, progress.report))
     record = replace(found, location=base.record.location)
     lifted = [replace(base, recipe=recipe, record=record, operator=one.spec.name) for one in operators]
     answers = lifted[-1]
@@ -122,22 +121,3 @@ def _features_of(store: Store, scene: str, operator: str) -> tuple[str, ...]:
     """Return the digests of the operators of a name that have features of a scene in the store."""
     of_one = layout.features_path(scene, operator, "digest", "view")
     return store.names(of_one.rsplit("/", 2)[0])
-
-
-@contextmanager
-def _progress(title: str) -> Iterator[Report]:
-    """Show on standard error how far a scene is, if that is a terminal."""
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(title, total=None)
-
-        def report(stage: str, done: int, total: int) -> None:
-            progress.update(task, description=f"{title}: {stage}", completed=done, total=total)
-
-        yield report

@@ -1,7 +1,6 @@
 """The panel beside the 3D view: what can be chosen, asked and read."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from html import escape
 
 import viser
@@ -16,34 +15,12 @@ from lift3d.viewer.words import can_take_words
 _PANEL_WIDTH = 360
 
 
-@dataclass(slots=True)
 class Panel:
     """Handles of everything in the panel, laid out when it is made."""
 
-    gui: viser.GuiApi
-    scenes: Sequence[LiftedScene]
-    current: LiftedScene
-    summary: viser.GuiHtmlHandle = field(init=False)
-    scene: viser.GuiDropdownHandle[str] = field(init=False)
-    operator: viser.GuiDropdownHandle[str] = field(init=False)
-    lifter: viser.GuiDropdownHandle[str] = field(init=False)
-    switch: viser.GuiButtonHandle = field(init=False)
-    colouring: viser.GuiDropdownHandle[str] = field(init=False)
-    meaning: viser.GuiHtmlHandle = field(init=False)
-    form: viser.GuiFormHandle = field(init=False)
-    words: viser.GuiTextHandle = field(init=False)
-    find: viser.GuiButtonHandle = field(init=False)
-    words_note: viser.GuiHtmlHandle = field(init=False)
-    reset: viser.GuiButtonHandle = field(init=False)
-    overview: viser.GuiButtonHandle = field(init=False)
-    cameras: viser.GuiCheckboxHandle = field(init=False)
-    points: viser.GuiDropdownHandle[str] = field(init=False)
-    point_size: viser.GuiSliderHandle[float] = field(init=False)
-    through: viser.GuiHtmlHandle = field(init=False)
-    picture: viser.GuiImageHandle | None = field(init=False, default=None)
-
-    def __post_init__(self) -> None:
-        gui = self.gui
+    def __init__(self, gui: viser.GuiApi, scenes: Sequence[LiftedScene], current: LiftedScene) -> None:
+        self.gui, self.scenes, self.current = gui, scenes, current
+        self.picture: viser.GuiImageHandle | None = None
         self.summary = gui.add_html("")
         gui.add_html(texts.paragraph(texts.HELP))
         self.scene = gui.add_dropdown("Scene", self.choices("name"), initial_value=self.current.name)

@@ -139,8 +139,11 @@ def test_who_asks_for_what_is_not_there_is_told_what_is(url: str, tmp_path: Path
         lift3d.open_lifted(url).view("9999")
     with pytest.raises(ProductMissingError, match="no run 'other'"):
         lift3d.open_lifted(url, run_id="other")
-    with pytest.raises(StoreLayoutError):
-        lift3d.open_lifted(str(tmp_path / "nothing"))
+    (tmp_path / "alien").mkdir()
+    (tmp_path / "alien" / "lift3d.json").write_text('{"format": "lift3d-store", "layout": 99}')
+    for place in ("nothing", "alien"):
+        with pytest.raises(StoreLayoutError, match=place):
+            lift3d.open_lifted(str(tmp_path / place))
     empty = open_store(str(tmp_path / "empty"), create=True)
     with pytest.raises(ProductMissingError, match="lift3d run"):
         lift3d.open_lifted(empty)

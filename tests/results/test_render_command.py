@@ -1,5 +1,4 @@
 import shutil
-from pathlib import Path
 
 import av
 import numpy as np
@@ -10,7 +9,7 @@ from click.testing import CliRunner
 import lift3d
 from lift3d.cli.app import app
 from lift3d.domain.lifted import Prediction
-from lift3d.errors import ConfigError, Lift3dError, ProductMissingError, SceneError, StoreLayoutError
+from lift3d.errors import ConfigError, SceneError
 from lift3d.results.colours import UNKNOWN_GREY
 from lift3d.results.exports.write import export_lifted
 from lift3d.results.lifted_scene import Choice, open_lifted
@@ -204,23 +203,6 @@ def test_a_name_that_cannot_be_written_is_refused(url, tmp_path, name):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"Give another name|expected a file"):
         render_video(url, RGB, tmp_path / name, RenderExtent(0))
-
-
-def test_a_store_without_lifted_views_says_so(tmp_path):
-    failing, empty = str(tmp_path / "failing"), str(tmp_path / "empty")
-    run_into(failing, small_recipe(scenes=["procedural:nowhere"], metrics=["coverage"]))
-    open_store(empty, create=True)
-    (tmp_path / "alien").mkdir()
-    (tmp_path / "alien" / "lift3d.json").write_text('{"format": "lift3d-store", "layout": 99}')
-    for store, error in (
-        (failing, ProductMissingError),
-        (empty, ProductMissingError),
-        (str(tmp_path / "alien"), StoreLayoutError),
-        (str(tmp_path / "nowhere"), Lift3dError),
-    ):
-        with pytest.raises(error):
-            render_video(store, Choice(), tmp_path / "a.mp4", RenderExtent(0))
-    assert not Path(tmp_path / "a.mp4").exists()
 
 
 def test_the_command_prints_what_it_wrote(url, tmp_path):

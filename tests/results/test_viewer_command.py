@@ -1,4 +1,3 @@
-import json
 import os
 import signal
 import socket
@@ -8,7 +7,7 @@ import webbrowser
 
 import pytest
 
-from lift3d.errors import ConfigError, Lift3dError, ProductMissingError, StoreLayoutError
+from lift3d.errors import ConfigError
 from lift3d.results.lifted_scene import Choice
 from lift3d.viewer import command as view_command
 from lift3d.viewer.command import check_port, running_viewer, serve_viewer
@@ -41,26 +40,6 @@ def test_a_port_that_is_taken_is_said_before_anything_is_read(taken_port):
 def test_a_port_that_is_none(port):
     with pytest.raises(ConfigError, match="--port"):
         check_port(port)
-
-
-def test_an_empty_store(tmp_path):
-    with pytest.raises(Lift3dError, match=str(tmp_path)):
-        serve_viewer(str(tmp_path / "nothing"), Choice(), 0)
-
-
-def test_a_run_of_failures_only(tmp_path):
-    run_into(str(tmp_path / "store"), small_recipe(scenes=["procedural:nowhere"]))
-    with pytest.raises(ProductMissingError, match="Nothing was lifted"):
-        serve_viewer(str(tmp_path / "store"), Choice(), 0)
-
-
-def test_a_store_of_another_version(tmp_path):
-    run_into(str(tmp_path / "store"), small_recipe(scenes=["procedural:nowhere"]))
-    described = tmp_path / "store" / "lift3d.json"
-    fields = json.loads(described.read_text())
-    described.write_text(json.dumps({key: 999 if isinstance(value, int) else value for key, value in fields.items()}))
-    with pytest.raises(StoreLayoutError):
-        serve_viewer(str(tmp_path / "store"), Choice(), 0)
 
 
 def test_a_browser_that_cannot_be_opened_is_no_trouble(monkeypatch):

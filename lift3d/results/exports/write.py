@@ -88,11 +88,8 @@ def export_lifted(store: Store | str, choice: Choice, out: Path, form: str | Non
         ConfigError: If ``out`` is there, cannot be written, or has the suffix of another form.
         Lift3dError: If nothing was lifted, or the form lacks what it needs.
     """
-    name = _form_of(out) if form is None else form
-    if name not in FORMS:
-        raise UnknownNameError.of("form of export", name, FORMS)
+    name = _form_of(out, form)
     chosen = FORMS[name]
-    _check_name(out, name, chosen)
     _check_free(out)
     lifted = choice.open(store)
     partial = out.with_name(f".{out.name[:40]}-{uuid.uuid4().hex[:8]}{chosen.suffix}")
@@ -114,24 +111,23 @@ def export_lifted(store: Store | str, choice: Choice, out: Path, form: str | Non
     return Exported(out, name, title, len(lifted.targets), byte_count, tuple(said))
 
 
-def _form_of(out: Path) -> str:
-    for name, form in FORMS.items():
-        if form.suffix and out.suffix.lower() == form.suffix:
-            return name
-    if out.suffix.lower() in (".nc", ".h5", ".hdf5"):
+def _form_of(out: Path, asked: str | None) -> str:
+    """Return the form that is asked for, else that of a name."""
+    suffixes = {form.suffix: name for name, form in FORMS.items() if form.suffix}
+    suffix = out.suffix.lower()
+    if asked is None and suffix in (".nc", ".h5", ".hdf5"):
         raise ConfigError(
             f"'{out}' would be NetCDF or HDF5, which keep neither float16 nor text as they are. Write .zarr, which "
             "xarray opens; what is cast to float32 there can be given to to_netcdf."
         )
-    return _FOLDER_FORM
-
-
-def _check_name(out: Path, name: str, form: ExportForm) -> None:
-    suffixes = [one.suffix for one in FORMS.values() if one.suffix]
-    wrong = out.suffix.lower() != form.suffix if form.suffix else out.suffix.lower() in suffixes
-    if wrong or not out.name:
-        expected = f"a name that ends in {form.suffix}" if form.suffix else "the name of a folder"
+    name = asked or suffixes.get(suffix, _FOLDER_FORM)
+    if name not in FORMS:
+        raise UnknownNameError.of("form of export", name, FORMS)
+    wanted = FORMS[name].suffix
+    if not out.name or (suffix != wanted if wanted else suffix in suffixes):
+        expected = f"a name that ends in {wanted}" if wanted else "the name of a folder"
         raise ConfigError(f"'{out}' is no name for the form {name}; expected {expected}.")
+    return name
 
 
 def _check_free(out: Path) -> None:
