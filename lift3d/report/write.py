@@ -40,19 +40,19 @@ class Report:
 
     Attributes:
         content: The HTML file.
-        said: What to say about it; empty if nothing is unusual.
+        message: What to say about it; empty if nothing is unusual.
         is_readable: Whether the store could be read.
         place: Where it lies; None if it was not written.
     """
 
     content: bytes
-    said: str = ""
+    message: str = ""
     is_readable: bool = True
     place: Path | None = None
 
     def to_text(self) -> str:
         """Return the path, below what is unusual."""
-        return "\n".join(text for text in (self.said, f"report   {self.place}") if text)
+        return "\n".join(text for text in (self.message, f"report   {self.place}") if text)
 
 
 def write_report(url: str, extent: ReportExtent, out: Path | None = None) -> Report:
@@ -97,18 +97,18 @@ def make_report(url: str, extent: ReportExtent) -> Report:
         return Report(_words(store, "This store cannot be read", str(error)), str(error), is_readable=False)
     runs = list_runs(store)
     if not runs and extent.run_id is None:
-        said = f"{store.url} holds no run yet. Start one with lift3d run … --store {store.url}, then ask again."
-        return Report(_words(store, "Nothing has been run yet", said), said)
+        message = f"{store.url} holds no run yet. Start one with lift3d run … --store {store.url}, then ask again."
+        return Report(_words(store, "Nothing has been run yet", message), message)
     run_id = choose_run(store, extent.run_id)
-    said = ""
+    message = ""
     if extent.run_id is None and len(runs) > 1:
         others = ", ".join(run for run in runs if run != run_id)
-        said = f"The store holds {len(runs)} runs; this is {run_id}, the latest. Others, by --run: {others}."
-    return Report(page({"title": f"Run {run_id}", **_run_content(store, run_id, extent), "said": said}), said)
+        message = f"The store holds {len(runs)} runs; this is {run_id}, the latest. Others, by --run: {others}."
+    return Report(page({"title": f"Run {run_id}", **_run_content(store, run_id, extent), "message": message}), message)
 
 
-def _words(store: Store, title: str, said: str) -> bytes:
-    return page({"title": title, "said": said, "store": store.url, "recipe": None, "versions": _versions()})
+def _words(store: Store, title: str, message: str) -> bytes:
+    return page({"title": title, "message": message, "store": store.url, "recipe": None, "versions": _versions()})
 
 
 def _run_content(store: Store, run_id: str, extent: ReportExtent) -> dict[str, Any]:

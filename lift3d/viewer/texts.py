@@ -59,8 +59,8 @@ def explanation(mode: ColourMode, words: str, limits: tuple[float, float] | None
     if mode.point is not None and limits is not None:
         return paragraph(f"How alike the {kind} features are to those at the magenta dot (cosine).") + _scale(limits)
     if mode.texts is not None and limits is not None:
-        said = f"Where “{escape(words)}” is in the {kind} features; {limits[0]:.2f} is as much as anything else."
-        return paragraph(said) + _scale(limits)
+        message = f"Where “{escape(words)}” is in the {kind} features; {limits[0]:.2f} is as much as anything else."
+        return paragraph(message) + _scale(limits)
     meanings = {
         "photo": "The colours of the photographs.",
         "features": f"The {kind} features: three main directions as red, green and blue. Equal colours, equal meaning.",

@@ -94,7 +94,7 @@ def test_points_lie_on_the_true_surface_with_its_labels(run, scene, tmp_path):
     read = trimesh.load(tmp_path / "room.ply")
     columns = read.metadata["_ply_raw"]["vertex"]["data"]
     points = torch.from_numpy(np.asarray(read.vertices, dtype=np.float64))
-    assert exported.said[0].startswith(f"{len(points)} points with x, y, z, nx, ny, nz, red, green, blue, label")
+    assert exported.notes[0].startswith(f"{len(points)} points with x, y, z, nx, ny, nz, red, green, blue, label")
     assert torch.equal(read_ply_points(tmp_path / "room.ply"), points)
     off, truth = nearest_surface(scene, points)
     # In 48 rows of pixels a cell is 2 % of its distance wide.

@@ -132,7 +132,9 @@ def test_of_several_runs_the_one_that_was_worked_on_last_is_shown_and_the_others
             os.utime(path, (path.stat().st_mtime - age,) * 2)
     made = make_report(url, ReportExtent())
     assert new.run_id in read_page(made.content).all("h1")[0].text
-    assert made.said == (f"The store holds 2 runs; this is {new.run_id}, the latest. Others, by --run: {old.run_id}.")
+    assert made.message == (
+        f"The store holds 2 runs; this is {new.run_id}, the latest. Others, by --run: {old.run_id}."
+    )
     assert old.run_id in page_of(url, run_id=old.run_id).all("h1")[0].text
     with pytest.raises(ProductMissingError, match=f"no run 'none'.*{min(old.run_id, new.run_id)}"):
         make_report(url, ReportExtent("none"))

@@ -40,15 +40,15 @@ def file_names(view_ids: Iterable[ViewId]) -> dict[ViewId, str]:
 
 def world_words(lifted: LiftedScene) -> str:
     """Return in which coordinates the cameras of a lifted scene and what is made of them stand."""
-    said = "coordinates: the world of the scene's cameras, in its units"
+    frame = "coordinates: the world of the scene's cameras, in its units"
     try:
         similarity = lifted.scene.canonical_from_source
     except Lift3dError:
-        return f"{said}, as stored; the capture itself is not where it was"
+        return f"{frame}, as stored; the capture itself is not where it was"
     if bool(torch.equal(similarity, torch.eye(4, dtype=similarity.dtype))):
-        return f"{said}, as its files have it"
+        return f"{frame}, as its files have it"
     rows = "; ".join(" ".join(f"{entry:.9g}" for entry in row) for row in similarity.tolist())
-    return f"{said}; the world before it was taken there by [{rows}]"
+    return f"{frame}; the world before it was taken there by [{rows}]"
 
 
 def to_8_bits(picture: Picture) -> UInt8[np.ndarray, "_ _ 3"]:

@@ -36,10 +36,10 @@ def export_ply(lifted: LiftedScene, out: Path) -> list[str]:
     columns = predicted_columns(lifted, cloud, lambda view: lifted.colours.picture(view.prediction))
     frame = world_words(lifted)
     write_ply(out, cloud, columns, [f"lift3d: {lifted.name}, {lifted.operator}, {lifted.lifter}", frame])
-    said = [f"{len(cloud)} points with {', '.join(('x', 'y', 'z', 'nx', 'ny', 'nz', *columns))}", frame]
+    notes = [f"{len(cloud)} points with {', '.join(('x', 'y', 'z', 'nx', 'ny', 'nz', *columns))}", frame]
     if cloud.found > len(cloud):
-        said.append(f"{cloud.found - len(cloud)} further points were left out, evenly: the bound is {MOST_POINTS}")
-    return said
+        notes.append(f"{cloud.found - len(cloud)} further points were left out, evenly: the bound is {MOST_POINTS}")
+    return notes
 
 
 def scene_cloud(lifted: LiftedScene, most: int) -> Cloud:

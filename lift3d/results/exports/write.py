@@ -56,7 +56,7 @@ class Exported:
         title: Scene, operator and lifter.
         view_count: Views in it.
         byte_count: Its size.
-        said: What there is to know of it, a sentence each.
+        notes: What there is to know of it, a sentence each.
     """
 
     out: Path
@@ -64,12 +64,12 @@ class Exported:
     title: str
     view_count: int
     byte_count: int
-    said: tuple[str, ...]
+    notes: tuple[str, ...]
 
     def to_text(self) -> str:
         """Return the lines to print."""
         first = f"{self.title}: {self.view_count} views as {self.form}, {decimal(self.byte_count)}"
-        return "\n".join([first, *self.said, f"{self.form:8s} {self.out}"])
+        return "\n".join([first, *self.notes, f"{self.form:8s} {self.out}"])
 
 
 def export_lifted(store: Store | str, choice: Choice, out: Path, form: str | None = None) -> Exported:
@@ -97,7 +97,7 @@ def export_lifted(store: Store | str, choice: Choice, out: Path, form: str | Non
         out.parent.mkdir(parents=True, exist_ok=True)
         if chosen.is_folder:
             partial.mkdir()
-        said = chosen.write(lifted, partial)
+        notes = chosen.write(lifted, partial)
         byte_count = _byte_count(partial)
         _check_free(out)
         if out.is_dir():
@@ -108,7 +108,7 @@ def export_lifted(store: Store | str, choice: Choice, out: Path, form: str | Non
     finally:
         _remove(partial)
     title = f"{lifted.name} · {lifted.operator} · {lifted.lifter}"
-    return Exported(out, name, title, len(lifted.targets), byte_count, tuple(said))
+    return Exported(out, name, title, len(lifted.targets), byte_count, tuple(notes))
 
 
 def _form_of(out: Path, asked: str | None) -> str:

@@ -10,7 +10,7 @@ from lift3d.results.lifted_scene import LiftedScene
 def export_zarr(lifted: LiftedScene, out: Path) -> list[str]:
     """Write ``LiftedScene.to_xarray`` and return what there is to say. Of several stored parts all are held at once."""
     dataset = lifted.to_xarray()
-    said = {
+    attributes = {
         "scene": lifted.name,
         "operator": lifted.operator,
         "lifter": lifted.lifter,
@@ -20,7 +20,7 @@ def export_zarr(lifted: LiftedScene, out: Path) -> list[str]:
         "world": world_words(lifted),
     }
     # Chunks and codecs of the store are not those of the copy.
-    dataset = dataset.drop_encoding().assign_attrs(said)
+    dataset = dataset.drop_encoding().assign_attrs(attributes)
     with warnings.catch_warnings():
         # The standard has no place yet for text and for metadata in one piece; xarray warns of a store without the
         # latter, and reads both.
