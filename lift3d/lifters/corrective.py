@@ -155,11 +155,11 @@ def corrected(
     Args:
         network: Stage II's.
         proposal: Of the target.
-        agreeing: Weights by visibility, which the answer starts from.
+        agreeing: Uniform weights, which the answer starts from.
         near: Weights of colours, on the same cells.
         sources: The sources' maps.
         guide: The operator's map of the lifted picture.
-        proximity: As ``proximity_exponent`` says; training sees 0.
+        proximity: Exponent of the uniform weights; 0 in training.
 
     Returns:
         Weights without and with the residual.

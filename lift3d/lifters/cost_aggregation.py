@@ -18,11 +18,7 @@ def guided_filter(
 ) -> Float[Tensor, "plane row col"]:
     """Average costs over windows, within each window as a linear function of luminance.
 
-    Args:
-        cost: Cost volume.
-        color: Guide image.
-        radius: Half width of the window in cells.
-        epsilon: Variance of luminance below which a window counts as flat.
+    Windows are ``2 · radius + 1`` cells wide; one with a variance of luminance below ``epsilon`` is flat.
 
     Source:
         He, Sun & Tang, Guided image filtering, PAMI 2013, eq. 5, 6 and 8; on cost volumes: Rhemann et al., CVPR 2011.

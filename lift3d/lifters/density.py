@@ -14,14 +14,7 @@ _LEAST_WEIGHT = 1e-6
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Density:
-    """Stage I's answer.
-
-    Attributes:
-        probability: Along each ray, over all planes.
-        samples: The strongest planes.
-        preference: Nonnegative weight of each source at each sample.
-        state: Guide state of each cell, for stage II.
-    """
+    """Stage I's answer: depth along rays, the strongest samples, each source's weight there, and state for stage II."""
 
     probability: Float[Tensor, "plane row col"]
     samples: EvidenceSamples

@@ -26,12 +26,7 @@ _LEAST_MASS = 1e-6
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SoftDepth:
-    """What a source knows of depth: two volumes, weighted by how much the source's pixels count.
-
-    Attributes:
-        camera: The source's camera.
-        volumes: Occupancy and visibility, each times the confidence of the cell.
-    """
+    """What a source knows of depth: occupancy and visibility, each times the confidence of the cell."""
 
     camera: Camera
     volumes: Float[Tensor, "2 plane row col"]
@@ -52,11 +47,9 @@ class SoftDepth:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Consensus:
-    """What the sources agree on along the target's rays.
+    """Where the sources agree that the target's rays end, and which source sees each plane, in [0, 1].
 
-    Attributes:
-        probability: Probability that the ray ends at the plane; sums to 1, or to 0 where no source sees anything.
-        visibility: Which source sees the plane, in [0, 1].
+    Probabilities of a ray sum to 1, or to 0 where no source sees anything.
     """
 
     probability: Float[Tensor, "plane row col"]
@@ -65,13 +58,7 @@ class Consensus:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RaySamples:
-    """A few depths per ray.
-
-    Attributes:
-        z_depth: Depth in the target camera.
-        probability: Sums to 1, or to 0 where no source sees anything.
-        visibility: Which source sees the sample, in [0, 1].
-    """
+    """A few depths per ray in the target camera, with what ``Consensus`` says of planes."""
 
     z_depth: Float[Tensor, "sample row col"]
     probability: Float[Tensor, "sample row col"]
@@ -87,12 +74,7 @@ def agree(
 ) -> Consensus:
     """Let the sources vote along the target's rays and walk the rays from the camera to the first surface.
 
-    Args:
-        target: The target camera.
-        uv: Its guide pixels.
-        depths: The sources.
-        weights: How much each source's vote counts.
-        disparity: Planes, near first; the same for the target and all sources.
+    Planes of disparity stand near first and are the same for all; ``weights`` say how much each source counts.
 
     Source:
         Penner & Zhang, Soft 3D reconstruction for view synthesis, SIGGRAPH Asia 2017, eq. 3 to 6 (votes, consensus,
@@ -125,13 +107,8 @@ def strongest_samples(
 ) -> RaySamples:
     """Keep the most probable planes of each ray, each moved to the centre of mass of itself and its two neighbours.
 
-    Planes beside a peak move towards it, so that a peak between two planes is found and not doubled.
-
-    Args:
-        consensus: Distribution over planes.
-        disparity: The planes, near first.
-        sample_count: Planes kept per ray.
-        sharpening: Power that the distribution is raised to first.
+    Planes beside a peak move towards it, so that a peak between two planes is found and not doubled. First the
+    distribution is raised to the power ``sharpening``.
     """
     sharp = consensus.probability**sharpening
     kept, index = sharp.topk(sample_count, dim=0)

@@ -57,11 +57,7 @@ def within_reach(
 ) -> TapSet:
     """Add to the weighted taps, with weight 0, the nearest views' and ones that lie one source cell beside those.
 
-    Args:
-        agreeing: Taps by visibility: all views that see the surface.
-        near: Taps as colours weigh them, the heaviest first.
-        sources: The sources' maps.
-        readable: Which pixels of the sources may be read.
+    ``agreeing`` are taps by visibility, ``near`` those that colours weigh, the heaviest first.
     """
     heavy, nearest = slice(0, SHARPENED_TAPS), slice(0, NEAR_TAPS)
     strides = torch.tensor([[one.grid.stride_u, one.grid.stride_v] for one in sources], dtype=torch.float32)
@@ -117,12 +113,7 @@ def features_at(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TapFeatures:
-    """Reduced features at the taps and of the guide.
-
-    Attributes:
-        at_taps: Of every tap.
-        of_guide: Of the cell in the guide.
-    """
+    """Reduced features at the taps and of the guide."""
 
     at_taps: Float[Tensor, "cell tap channel"]
     of_guide: Float[Tensor, "cell channel"]

@@ -32,12 +32,7 @@ _TINY = 1e-6
 
 @dataclass(frozen=True, slots=True, eq=False)
 class UnsweptSource:
-    """A source whose depth is not searched.
-
-    Attributes:
-        view: What it shows.
-        confidence: How much each of its cells counts: 0 where invalid, rising to 1 away from the border.
-    """
+    """A source whose depth is not searched; confidence is 0 where invalid, rising to 1 away from the border."""
 
     view: Descriptors
     confidence: Float[Tensor, "row col"]
@@ -45,13 +40,7 @@ class UnsweptSource:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Consensus:
-    """The colour of samples by the searched sources.
-
-    Attributes:
-        color: Their mean by weight.
-        spread: How far they are from it.
-        strength: How well it is known, in [0, 1].
-    """
+    """Mean colour of samples by the swept sources, how far these are from it, and how well it is known, in [0, 1]."""
 
     color: Float[Tensor, "3 sample row col"]
     spread: Float[Tensor, "sample row col"]
@@ -90,16 +79,7 @@ def unswept_visibility(
     consensus: Consensus,
     unswept: Sequence[UnsweptSource],
 ) -> Float[Tensor, "source sample row col"]:
-    """Return how far each unswept source shows the samples, in [0, 1] times its taper; 0 outside its image.
-
-    Args:
-        target: The target camera.
-        uv: Its guide pixels.
-        disparity: 1 / z_depth of the samples.
-        probability: Of the samples.
-        consensus: Their colours.
-        unswept: Sources whose depth was not searched.
-    """
+    """Return how far each unswept source shows the samples, in [0, 1] times its taper; 0 outside its image."""
     found = torch.zeros(len(unswept), *disparity.shape)
     for index, one in enumerate(unswept):
         color, _, at = colors_at(target, uv, disparity, one.view)

@@ -39,12 +39,7 @@ class PointBudget:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Correspondence:
-    """How the target views of a scene correspond: what consistency is measured on.
-
-    Attributes:
-        matches: (index of a, index of b), a before b, to what both see.
-        observations: Surface points, numbered without gaps, with every view that sees them.
-    """
+    """What pairs of target views (a before b) both see, and the surface points, numbered without gaps, of all views."""
 
     matches: dict[tuple[int, int], Matches]
     observations: Observations

@@ -102,13 +102,7 @@ class Observations:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SceneEvidence:
-    """All target views of a scene for one operator and lifter, with how they correspond.
-
-    Attributes:
-        views: In the order of the targets.
-        matches: (index of a, index of b) → what both see.
-        observations: Surface points with the target views that see them.
-    """
+    """All target views of a scene for one operator and lifter; ``matches`` says what pairs of them, by index, see."""
 
     views: "Sequence[ViewEvidence]"
     matches: "dict[tuple[int, int], Matches]"
