@@ -23,6 +23,7 @@ from lift3d.lifters.weights import ReadablePixels, weights_at
 from tests.support.scenes import two_planes_scene
 
 HEIGHT = 48
+GRID = FeatureGrid(12, 16, 4.0, 4.0)
 BESIDE = SHARPENED_TAPS * len(NEIGHBOUR_OFFSETS)
 
 
@@ -185,6 +186,19 @@ def test_neighbours_of_taps_never_read_invalid_pixels(situation):
         col = u[here].long().clamp(0, guide.camera.size.width - 1)
         row = v[here].long().clamp(0, guide.camera.size.height - 1)
         assert bool(guide.is_valid[row, col].all())
+
+
+def test_what_colours_cover_stays_covered(situation):
+    frame, guides, depth_range = situation
+    near = weights_at(SharedWeights(SHARED_WEIGHTS, untrained()).propose(frame.camera, guides, depth_range), GRID)
+    is_lost = torch.arange(GRID.cell_count) % 3 == 0
+    kept = (~is_lost).float()
+    uniform = dataclasses.replace(near, weight=kept[:, None].expand(-1, 32) / 32, coverage=near.coverage * kept)
+    found = corrective.covered_as(near, uniform)
+    assert torch.equal(found.coverage, near.coverage)
+    assert torch.equal(found.weight[is_lost], near.weight[is_lost])
+    assert torch.equal(found.weight[~is_lost], uniform.weight[~is_lost])
+    assert corrective.covered_as(near, near) is near
 
 
 def test_a_large_grid_is_corrected_by_tiles_that_cover_it_once(situation, monkeypatch):
