@@ -10,18 +10,7 @@ import numpy as np
 from lift3d.synthetic.building import Site, facing, rotation
 from lift3d.synthetic.textures import cutout, fractal_noise
 from lift3d.synthetic.trajectories import CameraBounds
-from lift3d.synthetic.world import Shape, Vector
-
-
-def _bounds(
-    focus: Vector,
-    distance: float,
-    box: tuple[Vector, Vector],
-    trajectories: tuple[str, ...],
-    heading: float = np.pi / 2,
-) -> CameraBounds:
-    low, high = np.array(box[0], dtype=np.float64), np.array(box[1], dtype=np.float64)
-    return CameraBounds(np.array(focus, dtype=np.float64), distance, low, high, trajectories, heading)
+from lift3d.synthetic.world import Shape
 
 
 def _hull(site: Site, wide: float, deep: float, high: float) -> None:
@@ -56,7 +45,7 @@ def _room(site: Site) -> CameraBounds:
         site.rod((x, y, high), (x, y, high - site.between(0.4, 0.9)), 0.015)
         site.thing((x, y, high - 0.9), 0.2)
     box = ((-0.8 * wide, -0.8 * deep, 0.9), (0.8 * wide, 0.8 * deep, 1.9))
-    return _bounds((0, 0, 1.2), 0.7 * min(wide, deep), box, ("inside-out", "walk", "loose", "outside-in"))
+    return CameraBounds((0, 0, 1.2), 0.7 * min(wide, deep), *box, ("inside-out", "walk", "loose", "outside-in"))
 
 
 def _table(site: Site, x: float, y: float, height: float) -> None:
@@ -88,7 +77,7 @@ def _pile(site: Site) -> CameraBounds:
         else:
             site.standing((place[0], place[1], 0.0), size)
     box = ((-1.8, -1.8, 0.15), (1.8, 1.8, 2.2))
-    return _bounds((0, 0, 0.15), 1.25, box, ("outside-in", "outside-in", "loose", "forward"))
+    return CameraBounds((0, 0, 0.15), 1.25, *box, ("outside-in", "outside-in", "loose", "forward"))
 
 
 def _shelf(site: Site) -> CameraBounds:
@@ -107,7 +96,7 @@ def _shelf(site: Site) -> CameraBounds:
     for _ in range(int(site.rng.integers(0, 5))):
         site.standing((site.between(-1.5, 1.5), site.between(0.2, 1.2), 0), site.between(0.1, 0.35))
     box = ((-2.0, -2.5, 0.3), (2.0, 0.9, 2.2))
-    return _bounds((0, back, 1.1), site.between(1.4, 2.6), box, ("forward", "forward", "walk", "loose"))
+    return CameraBounds((0, back, 1.1), site.between(1.4, 2.6), *box, ("forward", "forward", "walk", "loose"))
 
 
 def _ground(site: Site, extent: float, roughness: float, far: float) -> None:
@@ -147,7 +136,7 @@ def _statue(site: Site) -> CameraBounds:
         site.standing((distance * np.cos(angle), distance * np.sin(angle), -0.05), site.between(0.1, 0.4))
     distance = site.between(1.8, 3.5)
     box = ((-5, -5, 0.35), (5, 5, 4.0))
-    return _bounds((0, 0, 0.4 + 0.4 * height), distance, box, ("outside-in", "outside-in", "loose"))
+    return CameraBounds((0, 0, 0.4 + 0.4 * height), distance, *box, ("outside-in", "outside-in", "loose"))
 
 
 def _woods(site: Site) -> CameraBounds:
@@ -169,7 +158,7 @@ def _woods(site: Site) -> CameraBounds:
         start = np.array([site.between(-3, 3), site.between(0, 6), site.between(0.2, 3)])
         site.rod(start, start + site.rng.normal(0, 1.2, 3), site.between(0.006, 0.02))
     box = ((-3.5, -4, 0.5), (3.5, 5, 2.5))
-    return _bounds((0, 3.0, 1.3), site.between(2.5, 4.5), box, ("forward", "walk", "loose", "outside-in"))
+    return CameraBounds((0, 3.0, 1.3), site.between(2.5, 4.5), *box, ("forward", "walk", "loose", "outside-in"))
 
 
 def _lattices(site: Site) -> CameraBounds:
@@ -189,7 +178,9 @@ def _lattices(site: Site) -> CameraBounds:
     for _ in range(int(site.rng.integers(3, 12))):
         site.thing((site.between(-2, 2), site.between(1, 6), site.between(-0.3, 2.5)), site.between(0.15, 0.6))
     box = ((-2.2, -2.5, 0.4), (2.2, 1.5, 2.6))
-    return _bounds((0, 2.5, 1.4), site.between(2.2, 3.8), box, ("forward", "forward", "walk", "outside-in", "loose"))
+    return CameraBounds(
+        (0, 2.5, 1.4), site.between(2.2, 3.8), *box, ("forward", "forward", "walk", "outside-in", "loose")
+    )
 
 
 def _hills(site: Site) -> CameraBounds:
@@ -207,7 +198,7 @@ def _hills(site: Site) -> CameraBounds:
             site.rod((where[0], where[1], z - 0.1), (where[0], where[1], z + site.between(0.4, 1.5)), 0.03)
     box = ((-extent, -extent, rise + 0.4), (extent, extent, rise + 4))
     trajectories = ("outside-in", "walk", "loose", "forward")
-    return _bounds((0, 0, 0.3), site.between(2.5, 4.5), box, trajectories, site.between(0, 6))
+    return CameraBounds((0, 0, 0.3), site.between(2.5, 4.5), *box, trajectories, site.between(0, 6))
 
 
 def _street(site: Site) -> CameraBounds:
@@ -233,7 +224,7 @@ def _street(site: Site) -> CameraBounds:
     if site.chance(0.6):
         site.put(Shape.CARD, (0, length, 2), (4 * wide, 5, 0.01), facing((site.rng.normal(0, 0.3), -1.0, 0.0)))
     box = ((-0.8 * wide, -3, 0.5), (0.8 * wide, 0.5 * length, 2.2))
-    return _bounds((0, 6.0, 1.4), site.between(3, 6), box, ("walk", "walk", "forward", "loose"))
+    return CameraBounds((0, 6.0, 1.4), site.between(3, 6), *box, ("walk", "walk", "forward", "loose"))
 
 
 def _floating(site: Site) -> CameraBounds:
@@ -245,7 +236,7 @@ def _floating(site: Site) -> CameraBounds:
         place = site.rng.normal(0, 1.1, 3)
         site.thing(place, float(np.exp(site.between(np.log(0.08), np.log(0.8)))))
     box = ((-2.9, -2.9, -2.9), (2.9, 2.9, 2.9))
-    return _bounds((0, 0, 0), 2.4, box, ("outside-in", "loose", "forward", "walk"), site.between(0, 6))
+    return CameraBounds((0, 0, 0), 2.4, *box, ("outside-in", "loose", "forward", "walk"), site.between(0, 6))
 
 
 def _rounded(site: Site) -> CameraBounds:
@@ -262,7 +253,9 @@ def _rounded(site: Site) -> CameraBounds:
         place = (site.between(-1.6, 1.6), site.between(-1.6, 1.6), site.between(-0.1, 0.9))
         site.put(shape, place, half, rotation(site.rng), surface=site.surface(0.8, glossiness=0.7))
     box = ((-4, -4, 0.4), (4, 4, 3.5))
-    return _bounds((0, 0, 0.3), site.between(2.2, 3.6), box, ("outside-in", "loose", "forward"), site.between(0, 6))
+    return CameraBounds(
+        (0, 0, 0.3), site.between(2.2, 3.6), *box, ("outside-in", "loose", "forward"), site.between(0, 6)
+    )
 
 
 FAMILIES: dict[str, Callable[[Site], CameraBounds]] = {

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from lift3d.domain.camera import Camera, ImageSize
+from lift3d.synthetic.world import Vector
 
 _Vector = Float[ndarray, "3"]
 # A camera as it is placed: its centre and the point it looks at.
@@ -34,12 +35,12 @@ class CameraBounds:
         heading: Which way a forward-facing camera looks, radians about z.
     """
 
-    focus: _Vector
+    focus: Vector
     distance: float
-    low: _Vector
-    high: _Vector
+    low: Vector
+    high: Vector
     trajectories: tuple[str, ...]
-    heading: float = 0.0
+    heading: float = np.pi / 2
 
 
 def draw_cameras(

@@ -1,6 +1,7 @@
 """Batches of either stage by number: reproducible, picklable, and never of a target that its sources do not see."""
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,66 +14,64 @@ from lift3d.training.captures import MixedStream
 from lift3d.training.encoders import Encoders
 from lift3d.training.examples import Example
 
-_Batch = TypeVar("_Batch")
+_Batch = TypeVar("_Batch", density_step.DensityBatch, corrector_step.CorrectorBatch)
 
 # A drawn target may face away from all sources; the next draw of the same step takes its place.
 _DRAWS = 8
 _LEAST_SEEN = 0.3
 
 
+@dataclass(frozen=True, slots=True)
 class DensityBatches:
     """Number to a batch of stage I.
 
-    Args:
-        stream: MixedStream; its seed is that of the windows, too.
+    Attributes:
+        stream: Examples; its seed is that of the windows, too.
     """
 
-    def __init__(self, stream: MixedStream) -> None:
-        self._stream = stream
+    stream: MixedStream
 
     def __call__(self, step: int) -> density_step.DensityBatch:
         """Prepare the step's example, or the next one that is any good."""
 
-        def prepare(example: Example, draw: int) -> density_step.DensityBatch | None:
-            batch = density_step.prepare(example, np.random.default_rng([self._stream.seed, draw, 6]))
-            return batch if batch.seen_share >= _LEAST_SEEN else None
+        def prepare(example: Example, draw: int) -> density_step.DensityBatch:
+            return density_step.prepare(example, np.random.default_rng([self.stream.seed, draw, 6]))
 
-        return _first_good(self._stream, step, prepare)
+        return _first_good(self.stream, step, prepare)
 
 
+@dataclass(frozen=True, slots=True)
 class CorrectorBatches:
     """Number to a batch of stage II.
 
-    Args:
-        stream: MixedStream; its seed is that of the feature spaces, too.
+    Attributes:
+        stream: Examples; its seed is that of the feature spaces, too.
         lifter: Gives stage I.
         encoders: Operators whose features are learned from.
         is_held_out: Whether batches are for validation: then each has the computed feature spaces that it has without
             encoders, and one of the encoders beside them, in turn.
     """
 
-    def __init__(
-        self, stream: MixedStream, lifter: Lift3D, encoders: Encoders | None = None, *, is_held_out: bool = False
-    ) -> None:
-        self._stream, self._lifter = stream, lifter
-        self._encoders, self._is_held_out = encoders or Encoders(), is_held_out
+    stream: MixedStream
+    lifter: Lift3D
+    encoders: Encoders
+    is_held_out: bool = False
 
     def __call__(self, step: int) -> corrector_step.CorrectorBatch:
         """Prepare the step's example, or the next one that is any good."""
 
-        def prepare(example: Example, draw: int) -> corrector_step.CorrectorBatch | None:
-            rng = np.random.default_rng([self._stream.seed, draw, 7])
-            batch = corrector_step.prepare(self._lifter, example, rng, self._operators(step, draw))
-            return batch if batch.seen_share >= _LEAST_SEEN else None
+        def prepare(example: Example, draw: int) -> corrector_step.CorrectorBatch:
+            rng = np.random.default_rng([self.stream.seed, draw, 7])
+            return corrector_step.prepare(self.lifter, example, rng, self._operators(step, draw))
 
-        return _first_good(self._stream, step, prepare)
+        return _first_good(self.stream, step, prepare)
 
     def _operators(self, step: int, draw: int) -> list[Operator | None]:
-        if self._is_held_out:
-            own = [self._encoders.numbered(step)] if self._encoders.names else []
+        if self.is_held_out:
+            own = [self.encoders.numbered(step)] if self.encoders.names else []
             return [*(None for _ in range(corrector_step.CASES)), *own]
-        rng = np.random.default_rng([self._stream.seed, draw, 9])
-        return [self._encoders.draw(rng) for _ in range(corrector_step.CASES)]
+        rng = np.random.default_rng([self.stream.seed, draw, 9])
+        return [self.encoders.draw(rng) for _ in range(corrector_step.CASES)]
 
 
 class HeldOut(Mapping[str, Any]):
@@ -99,7 +98,7 @@ class HeldOut(Mapping[str, Any]):
         return self._count
 
 
-def _first_good(stream: MixedStream, step: int, prepare: Callable[[Example, int], _Batch | None]) -> _Batch:
+def _first_good(stream: MixedStream, step: int, prepare: Callable[[Example, int], _Batch]) -> _Batch:
     for attempt in range(_DRAWS):
         # Far beyond the steps of any training, so that no draw serves two of them.
         draw = step + attempt * 10_000_019
@@ -107,6 +106,6 @@ def _first_good(stream: MixedStream, step: int, prepare: Callable[[Example, int]
             batch = prepare(stream.example(draw), draw)
         except NoOverlapError:
             continue
-        if batch is not None:
+        if batch.seen_share >= _LEAST_SEEN:
             return batch
     raise NoOverlapError(f"{_DRAWS} draws in a row gave no target that its sources see; step {step}.")

@@ -203,12 +203,10 @@ def prepare(
 
 def _computed_case(rng: np.random.Generator, proposal: RayProposal, frames: Sequence[Frame]) -> Case:
     """Encode the target, its lifted picture and the sources in one drawn space."""
-    name, maps = _encoded(rng, frames)
-    truth = maps[0]
-    rows = _drawn_rows(rng, truth.grid)
-    weights, agreeing = (weights_at(one, truth.grid, rows=rows) for one in (proposal, proposal.uniformly_weighted()))
+    name, (truth, guide, *sources) = _encoded(rng, frames)
+    rows, (weights, agreeing) = _drawn_weights(rng, proposal, truth.grid)
     is_known, values = valid_at(frames[0].is_valid, weights.grid), truth.values[:, rows].flatten(1)
-    return Case(name, weights, agreeing, tuple(maps[2:]), values, _misled(rng, maps[1]), is_known)
+    return Case(name, weights, agreeing, tuple(sources), values, _misled(rng, guide), is_known)
 
 
 def _operator_case(
@@ -219,17 +217,23 @@ def _operator_case(
     raw = encode_view(operator, target)
     space = OperatorSpace(rng, operator, raw)
     truth = space.of(raw)
-    rows = _drawn_rows(rng, truth.grid)
-    weights, agreeing = (weights_at(one, truth.grid, rows=rows) for one in (proposal, proposal.uniformly_weighted()))
+    rows, (weights, agreeing) = _drawn_weights(rng, proposal, truth.grid)
     maps, guide = encoded_views(space, (weights, agreeing), sources, lifted)
     is_known, values = valid_at(target.is_valid, weights.grid), truth.values[:, rows].flatten(1)
     return Case(operator.spec.name, weights, agreeing, maps, values, guide, is_known, is_of_operator=True)
 
 
-def _drawn_rows(rng: np.random.Generator, grid: FeatureGrid) -> slice:
+def _drawn_weights(
+    rng: np.random.Generator, proposal: RayProposal, grid: FeatureGrid
+) -> tuple[slice, tuple[BlendingWeights, BlendingWeights]]:
+    """Draw some rows of a grid; return them with the shared weights and those by visibility there."""
     height = max(1, min(grid.rows, CELLS_AT_MOST // grid.cols))
     first = int(rng.integers(grid.rows - height + 1))
-    return slice(first, first + height)
+    rows = slice(first, first + height)
+    return rows, (
+        weights_at(proposal, grid, rows=rows),
+        weights_at(proposal.uniformly_weighted(), grid, rows=rows),
+    )
 
 
 def _misled(rng: np.random.Generator, guide: FeatureMap) -> FeatureMap:

@@ -125,11 +125,8 @@ def _surprise(
     at = torch.where(is_known, plane, 0.0)
     low = at.floor().long().clamp(max=len(probability) - 2)
     share = at - low
-    mass = probability.gather(0, low[None])[0] + probability.gather(0, low[None] + 1)[0]
-    soft = (1 - share) * _log(probability.gather(0, low[None])[0]) + share * _log(
-        probability.gather(0, low[None] + 1)[0]
-    )
-    mixed = 0.5 * _log(mass) + 0.5 * soft
+    before, after = (probability.gather(0, index[None])[0] for index in (low, low + 1))
+    mixed = 0.5 * _log(before + after) + 0.5 * ((1 - share) * _log(before) + share * _log(after))
     return -(mixed * is_known).sum() / is_known.sum().clamp(min=1)
 
 

@@ -149,8 +149,8 @@ class TrainingState:
                 self._take(content)
         except _UNREADABLE as error:
             raise ConfigError(
-                f"'{path}' is not the state of this training ({error}). Delete it to start anew, or name another "
-                "folder."
+                f"'{path}' is not the state of this training ({type(error).__name__}). Delete it to start anew, or "
+                "name another folder."
             ) from error
         if held != self.identity:
             differing = sorted(name for name in {*held, *self.identity} if held.get(name) != self.identity.get(name))

@@ -177,7 +177,7 @@ class _Run:
         if density is None:
             return DensityBatches(stream)
         lifter = Lift3D(LIFT3D, Checkpoint(density, untrained().corrector, {}), density_step.SWEEP)
-        return CorrectorBatches(stream, lifter, self._encoders, is_held_out=is_held_out)
+        return CorrectorBatches(stream, lifter, self._encoders, is_held_out)
 
     def _validated(self, name: str, state: TrainingState, figures: Mapping[str, float]) -> None:
         folder = self._settings.folder

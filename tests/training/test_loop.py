@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lift3d.errors import ConfigError, NonFiniteError, NoOverlapError, WorkerLostError
-from lift3d.training.loop import SOLO, Schedule, Team
+from lift3d.training.loop import Schedule, Team
 from lift3d.training.prefetch import Batches, in_background
 from tests.training.toy_regression import SCHEDULE, loss, new_state, prepare, refuse, run, weights
 
@@ -32,21 +32,17 @@ def test_killed_and_resumed_equals_uninterrupted_in_every_bit(tmp_path, killed_a
     assert resumed.step == whole.step == SCHEDULE.steps
 
 
-def test_a_finished_run_is_found_and_not_trained_again(tmp_path):
-    whole = run(tmp_path)
-    again = run(tmp_path, prepare=refuse)
-    assert torch.equal(weights(again), weights(whole))
-    assert again.seconds == whole.seconds
-
-
-def test_time_adds_up_over_runs(tmp_path):
+def test_a_finished_run_is_not_trained_again_and_time_adds_up_over_runs(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, stop_after=4)
     interrupted = new_state()
     interrupted.load(tmp_path / "toy.pt")
     interrupted.seconds = 100.0
     interrupted.save(tmp_path / "toy.pt")
-    assert run(tmp_path).seconds > 100.0
+    whole = run(tmp_path)
+    again = run(tmp_path, prepare=refuse)
+    assert torch.equal(weights(again), weights(whole))
+    assert again.seconds == whole.seconds > 100.0
 
 
 def test_who_prepares_the_batches_changes_nothing(tmp_path):
@@ -67,12 +63,6 @@ def test_two_processes_equal_one_with_averaged_gradients(tmp_path):
     torch.testing.assert_close(together[0], weights(alone), rtol=1e-5, atol=1e-6)
 
 
-def test_a_team_of_one_does_not_touch_gradients():
-    network = torch.nn.Linear(2, 1)
-    SOLO.average_gradients(network)
-    assert network.weight.grad is None
-
-
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_loss_that_is_no_number_stops_before_it_spoils_a_weight(tmp_path, bad):
     def spoilt(network, batch):
@@ -90,18 +80,16 @@ def test_a_validation_that_is_no_number_stops_it(tmp_path):
         run(tmp_path, loss=lambda network, batch: (loss(network, batch)[0], {"square": float("nan")}))
 
 
-@pytest.mark.parametrize("damage", [lambda whole: whole[: len(whole) // 2], lambda whole: b"", lambda whole: b"no zip"])
-def test_a_damaged_state_is_refused(tmp_path, damage):
+def test_a_damaged_state_and_a_file_that_is_something_else_are_refused(tmp_path):
     run(tmp_path)
     file = tmp_path / "toy.pt"
-    file.write_bytes(damage(file.read_bytes()))
-    with pytest.raises(ConfigError, match="not the state of this training"):
-        run(tmp_path)
-
-
-def test_a_file_that_is_something_else_is_refused(tmp_path):
+    whole = file.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"", b"no zip"):
+        file.write_bytes(damaged)
+        with pytest.raises(ConfigError, match=r"not the state of this training.*Delete it"):
+            run(tmp_path)
     for content in ([1, 2], {"network": {}}, torch.zeros(3)):
-        torch.save(content, tmp_path / "toy.pt")
+        torch.save(content, file)
         with pytest.raises(ConfigError, match="Delete it"):
             run(tmp_path)
 

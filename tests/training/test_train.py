@@ -1,7 +1,6 @@
 """A training from end to end at the smallest size: what it writes, that it repeats, and that it resumes."""
 
 import json
-import shutil
 import sys
 
 import pytest
@@ -21,7 +20,7 @@ from lift3d.training.loop import Team
 from lift3d.training.scene_cache import ExampleCache
 from lift3d.training.settings import parse_settings
 from lift3d.training.train import read_history
-from tests.training.tiny_training import CORRECTOR, DENSITY, Heard, tiny, train
+from tests.training.tiny_training import CORRECTOR, DENSITY, Heard, tiny, train, with_scenes_of
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +30,6 @@ def trained(tmp_path_factory):
     settings, heard = tiny(folder), Heard()
     assert train(settings, heard.listener) == settings.out
     return folder, settings, heard
-
-
-@pytest.fixture
-def again(trained, tmp_path):
-    """A folder with the same scenes rendered and nothing trained."""
-    for name in ("scenes", "validation"):
-        shutil.copytree(trained[0] / "run" / name, tmp_path / "run" / name)
-    return tmp_path
 
 
 def test_every_step_and_validation_is_told(trained):
@@ -85,8 +76,9 @@ def test_the_card_says_what_somebody_who_uses_it_asks(trained):
     assert str(settings.folder) not in card
 
 
-def test_the_same_seed_gives_the_same_weights_also_after_an_interruption(trained, again):
-    _, settings, heard = trained
+def test_the_same_seed_gives_the_same_weights_also_after_an_interruption(trained, tmp_path):
+    folder, settings, heard = trained
+    again = with_scenes_of(folder, tmp_path)
     with pytest.raises(KeyboardInterrupt):
         train(tiny(again), Heard(stop_at=(CORRECTOR, 2)).listener)
     assert not tiny(again).out.exists()
@@ -99,7 +91,7 @@ def test_the_same_seed_gives_the_same_weights_also_after_an_interruption(trained
     assert heard.validations[-1][1]["step"] == 3
 
 
-def test_a_folder_of_another_training_is_refused(trained):
+def test_another_training_in_the_same_folder_and_another_team_are_refused(trained):
     folder, _, _ = trained
     with pytest.raises(ConfigError, match=r"density_rate 0\.003 \(asked for: 0\.1\)"):
         train(tiny(folder, density_rate=0.1))
@@ -107,11 +99,8 @@ def test_a_folder_of_another_training_is_refused(trained):
         train(tiny(folder, corrector_steps=4))
     with pytest.raises(ConfigError, match="Name an empty folder"):
         train(tiny(folder, seed=1))
-
-
-def test_a_team_of_another_size_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="2 processes"):
-        train(tiny(tmp_path, processes=2), team=Team(0, 1))
+        train(tiny(folder, processes=2), team=Team(0, 1))
 
 
 @pytest.mark.parametrize(
@@ -132,16 +121,6 @@ def test_a_history_that_is_no_json_is_refused(tmp_path):
     (tmp_path / "history.json").write_text("{")
     with pytest.raises(ConfigError, match="does not read as JSON"):
         read_history(tmp_path)
-
-
-def test_the_command_of_the_card_means_the_same_settings(trained):
-    _, settings, _ = trained
-    words = settings.command.split()[2:]
-    given = {
-        name.removeprefix("--").replace("-", "_"): value for name, value in zip(words[::2], words[1::2], strict=True)
-    }
-    assert parse_settings(given).identity == settings.identity
-    assert given["out"] == settings.out.name
 
 
 def test_the_command_line_goes_on_with_a_finished_run_and_says_where_things_lie(trained, monkeypatch, capsys):

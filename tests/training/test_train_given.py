@@ -1,7 +1,6 @@
 """A training with operators, a capture and another checkpoint's stage I: repeats, resumes, says what it was given."""
 
 import shlex
-import shutil
 import sys
 
 import pytest
@@ -9,12 +8,13 @@ import torch
 from safetensors.torch import load_file
 
 from lift3d.cli import app as cli
+from lift3d.cli import train as train_command
 from lift3d.errors import ConfigError
 from lift3d.lifters.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, untrained
 from lift3d.training.settings import parse_settings
 from lift3d.training.train import read_history
 from tests.support.captures import capture, write_transforms
-from tests.training.tiny_training import CHECKER, CHECKER_PLUGIN, CORRECTOR, DENSITY, Heard, tiny, train
+from tests.training.tiny_training import CHECKER, CHECKER_PLUGIN, CORRECTOR, DENSITY, Heard, tiny, train, with_scenes_of
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +44,6 @@ def trained(tmp_path_factory, given):
     return folder, settings
 
 
-@pytest.fixture
-def again(trained, tmp_path):
-    """A folder with the same scenes rendered and nothing trained."""
-    for name in ("scenes", "validation"):
-        shutil.copytree(trained[0] / "run" / name, tmp_path / "run" / name)
-    return tmp_path
-
-
 def test_stage_one_is_taken_to_the_bit_and_stage_two_is_trained(trained, given):
     ours, first = load_file(trained[1].out), load_file(given["density_from"])
     density = [name for name in first if name.startswith(DENSITY)]
@@ -60,7 +52,8 @@ def test_stage_one_is_taken_to_the_bit_and_stage_two_is_trained(trained, given):
     assert set(read_history(trained[1].folder)) == {CORRECTOR}
 
 
-def test_killed_and_resumed_equals_uninterrupted_with_what_was_given(trained, given, again):
+def test_killed_and_resumed_equals_uninterrupted_with_what_was_given(trained, given, tmp_path):
+    again = with_scenes_of(trained[0], tmp_path)
     with pytest.raises(KeyboardInterrupt):
         train(tiny(again, **given), Heard(stop_at=(CORRECTOR, 2)).listener)
     # Prepared in a process of its own this time: operators are built there by name.
@@ -91,7 +84,7 @@ def test_the_card_names_what_was_given_and_no_folder_of_this_machine(trained, gi
     assert settings.command in card
 
 
-def test_another_operator_or_share_is_another_training(trained, given):
+def test_another_operator_share_or_capture_is_another_training(trained, given, tmp_path):
     folder, _ = trained
     with pytest.raises(ConfigError, match=r"operator_share 0\.7 \(asked for: 0\.5\)"):
         train(tiny(folder, **given, operator_share=0.5))
@@ -99,26 +92,10 @@ def test_another_operator_or_share_is_another_training(trained, given):
         train(tiny(folder, **{**given, "operators": ("hog",)}))
     with pytest.raises(ConfigError, match="capture_share"):
         train(tiny(folder, **given, capture_share=0.9))
-
-
-def test_a_capture_of_the_same_name_with_other_content_is_another_training(trained, given, tmp_path):
+    # The same name, and other content.
     write_transforms(tmp_path / "my-garden", capture(6))
     with pytest.raises(ConfigError, match="captures_content"):
-        train(tiny(trained[0], **{**given, "captures": (str(tmp_path / "my-garden"),)}))
-
-
-def test_the_command_line_takes_them(trained, given, monkeypatch, capsys):
-    settings = trained[1]
-    options = ["--operator", CHECKER, "--plugin", CHECKER_PLUGIN, "--capture", given["captures"][0]]
-    numbers = {"seed": settings.seed, "scenes": 2, "validation-scenes": 1, "corrector-steps": 3, "operator-share": 0.7}
-    places = {"out": settings.out, "folder": settings.folder, "density-from": given["density_from"]}
-    for name, value in {**numbers, **places}.items():
-        options += [f"--{name}", str(value)]
-    monkeypatch.setattr(sys, "argv", ["lift3d", "train", *options])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert ended.value.code == 0
-    assert str(settings.out) in capsys.readouterr().out
+        train(tiny(folder, **{**given, "captures": (str(tmp_path / "my-garden"),)}))
 
 
 def test_settings_without_what_is_given_are_those_of_before(tmp_path):
@@ -132,18 +109,14 @@ def test_settings_without_what_is_given_are_those_of_before(tmp_path):
         parse_settings({"out": "x.safetensors", "operators": ["rgb", "rgb"]})
 
 
-def test_the_command_and_the_absolute_paths_mean_the_same_training(trained):
-    settings = trained[1]
-    words = shlex.split(settings.command)[2:]
-    lists = {"operator": "operators", "plugin": "plugins", "capture": "captures"}
-    given: dict[str, object] = {}
-    for option, value in zip(words[::2], words[1::2], strict=True):
-        name = option.removeprefix("--").replace("-", "_")
-        if name in lists:
-            given.setdefault(lists[name], []).append(value)
-        else:
-            given[name] = value
-    assert parse_settings(given).identity == settings.identity
+def test_the_command_of_the_card_and_absolute_paths_mean_the_same_training(trained, monkeypatch):
+    settings, asked = trained[1], []
+    monkeypatch.setattr(train_command, "train_and_present", lambda what, drive: asked.append(what))
+    monkeypatch.setattr(sys, "argv", shlex.split(settings.command))
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 0
+    assert [one.identity for one in asked] == [settings.identity]
     here = settings.model_copy(update={"captures": ("my-garden",), "plugins": ("edges.py:Edges",)})
     assert here.anchored().identity == here.identity
     assert here.anchored().plugins[0].startswith("/")

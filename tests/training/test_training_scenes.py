@@ -45,6 +45,8 @@ def test_equal_seeds_give_equal_scenes_and_other_seeds_do_not():
     for name in ("images", "disparity", "K", "w2c"):
         assert np.array_equal(getattr(one, name), getattr(again, name), equal_nan=name == "disparity")
     assert not np.array_equal(one.images, other.images)
+    with pytest.raises(UnknownNameError, match="Did you mean 'room'"):
+        render_scene((0, 0), family="roam")
 
 
 def test_a_scene_shows_the_same_world_at_any_size():
@@ -71,8 +73,3 @@ def test_sizes_are_of_many_shapes_and_known_before_rendering():
     assert all(width % 16 == 0 for _, width in sizes)
     small = next((1, index) for index in range(200) if scene_size((1, index)) == ImageSize(96, 64))
     assert render_scene(small).images.shape[2:] == (96, 64)
-
-
-def test_unknown_families_are_refused():
-    with pytest.raises(UnknownNameError, match="Did you mean 'room'"):
-        render_scene((0, 0), family="roam")

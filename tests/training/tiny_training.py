@@ -1,5 +1,7 @@
 """A training of a few steps on the smallest scenes that there are."""
 
+import shutil
+
 from lift3d.operators.protocol import OperatorSpec
 from lift3d.training.settings import TrainingSettings
 from lift3d.training.train import CORRECTOR, DENSITY, Listener, train
@@ -27,6 +29,13 @@ def tiny(folder, **changes):
     return TrainingSettings(**{**given, **changes})
 
 
+def with_scenes_of(folder, other):
+    """Return another folder with the same scenes rendered and nothing trained."""
+    for name in ("scenes", "validation"):
+        shutil.copytree(folder / "run" / name, other / "run" / name)
+    return other
+
+
 class NearnessOperator(IdentityOperator):
     """Gives depth, which no lifted picture guides."""
 
@@ -50,4 +59,4 @@ class Heard(list):
             raise KeyboardInterrupt
 
 
-__all__ = ["CHECKER", "CHECKER_PLUGIN", "CORRECTOR", "DENSITY", "Heard", "tiny", "train"]
+__all__ = ["CHECKER", "CHECKER_PLUGIN", "CORRECTOR", "DENSITY", "Heard", "tiny", "train", "with_scenes_of"]
