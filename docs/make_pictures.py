@@ -169,7 +169,7 @@ def draw_line(spot: Spot, lifted: LiftedScene, path: Path) -> None:
     shown = [
         (_picture(spot.frames[source]), "1 · views"),
         (features, "2 · encode: features"),
-        (heat_picture(-depth), "3 · propose: where surfaces are"),
+        (heat_picture(-depth, (float(-depth.max()), float(-depth.min()))), "3 · propose: where surfaces are"),
         (_picture(spot.frames[source]), "4 · weights: which samples count"),
         (
             lifted.colours.pca.picture(lifted.view(spot.target.id).lifted[0].features.values),
