@@ -88,7 +88,9 @@ class SceneColours:
                 known = strength[np.isfinite(strength)]
                 ends += [np.quantile(known, _RANGE_SHARES)] if known.size else []
         low, high = np.stack(ends).T if ends else ([0.0], [1.0])
-        return cls(ScenePca.of(torch.cat(cells)), (float(min(low)), float(max(high))))
+        # Of no view at all nothing is drawn, in whatever colours.
+        some = torch.cat(cells) if cells else torch.zeros(1, 3)
+        return cls(ScenePca.of(some), (float(min(low)), float(max(high))))
 
     def picture(self, prediction: Prediction) -> Picture:
         """Return a prediction as RGB at its own size, grey where it stands on nothing that was seen."""

@@ -100,8 +100,8 @@ class LiftedScene:
     def cell_count(self) -> int:
         """Cells of the finest grid of the first view, from attributes alone."""
         first = self.record.parts(self.operator, self.lifter)[0]
-        grids = next(iter(read_lifted_grids(self.store, first).values()))
-        return max(grid.cell_count for grid in grids)
+        grids = next(iter(read_lifted_grids(self.store, first).values()), ())
+        return max((grid.cell_count for grid in grids), default=0)
 
     def features(self, target: str, cut: int = 0) -> Float[np.ndarray, "channel row col"]:
         """Return lifted features; NaN where nothing was seen."""

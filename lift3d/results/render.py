@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 
 from lift3d.domain.camera import ImageSize
 from lift3d.domain.lifted import LiftedView, Prediction
-from lift3d.errors import ConfigError
+from lift3d.errors import ConfigError, SceneError
 from lift3d.results.colours import UNKNOWN_GREY, Picture, SceneColours
 from lift3d.results.lifted_scene import Choice, LiftedScene
 from lift3d.results.render_path import PathLift, lift_along_path
@@ -112,10 +112,15 @@ def render_video(store: Store | str, choice: Choice, out: Path, extent: RenderEx
     if out.suffix.lower() != SUFFIX or out.is_dir():
         raise ConfigError(f"'{out}' is no name of a video; expected a file that ends in {SUFFIX}.")
     base = choice.open(store)
+    if not base.targets and not extent.frames:
+        raise SceneError(
+            f"No view of '{base.name}' was lifted by '{base.lifter}': no source sees what its cameras see."
+        )
     # Known before hours are spent on lifting.
     make_folder_of(out)
-    panels, targets, computed = _along_targets(base), base.targets, "nothing, all was lifted already"
-    if extent.frames:
+    if not extent.frames:
+        panels, targets, computed = _along_targets(base), base.targets, "nothing, all was lifted already"
+    else:
         path = lift_along_path(base, extent.frames)
         panels, targets = _along_path(base, path), path.targets
         counts = ", ".join(f"{count} {kind}" for kind, count in sorted(path.computed.items()))

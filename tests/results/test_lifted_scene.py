@@ -10,9 +10,12 @@ import torch
 import xarray
 
 import lift3d
+from lift3d.domain.records import LiftedProduct, SceneRecord
 from lift3d.errors import ConfigError, ProductMissingError, SceneError, StoreLayoutError, UnknownNameError
-from lift3d.pipeline.products import read_lifted_part
-from lift3d.results.lifted_scene import Choice
+from lift3d.pipeline.products import read_lifted_part, write_lifted_part
+from lift3d.report.gallery import LifterGallery
+from lift3d.results.contact_sheet import draw_contact_sheet
+from lift3d.results.lifted_scene import Choice, lifted_of
 from lift3d.results.pictures import COLUMNS
 from lift3d.runs.table import list_runs
 from lift3d.storage.location import open_store
@@ -128,6 +131,18 @@ def test_novel_cameras_have_a_lifted_picture_and_nothing_to_compare_with(tmp_pat
         "lifted",
         "coverage",
     }
+
+
+def test_where_no_source_saw_any_target_nothing_is_drawn(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path / "store"), create=True)
+    path = "scenes/room/lifted/rgb/depth_mean/0/part-0000"
+    write_lifted_part(store, path, [], {"skipped": [["novel-0000", "no-overlap: nothing"]]})
+    record = SceneRecord("room", ROOM, "ok", lifted=(LiftedProduct("rgb", "depth_mean", "0", (path,)),))
+    (lifted,) = lifted_of(store, small_recipe(), [record])
+    assert (lifted.targets, lifted.compared, lifted.cell_count, list(lifted.depths())) == ((), (), 0, [])
+    assert draw_contact_sheet([lifted]).startswith(b"\x89PNG")
+    drawn = LifterGallery(3).of(lifted, lifted.colours, 10**6)
+    assert (drawn.rows, drawn.steps, drawn.left_out) == ((), (), 0)
 
 
 def test_who_asks_for_what_is_not_there_is_told_what_is(url: str, tmp_path: Path) -> None:
