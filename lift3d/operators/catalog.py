@@ -31,9 +31,9 @@ OPERATORS: dict[str, str] = {
     "open_vocabulary": "lift3d.operators.open_vocabulary:build",
     "strokes": "lift3d.operators.strokes:build",
     "files": "lift3d.operators.view_files:build",
-    "split": "lift3d.operators.split_names:build",
+    "split": "lift3d.operators.split.names:build",
     "tiny": "lift3d.operators.tiny.catalog:build",
-    "transformers": "lift3d.operators.transformers_models:build",
+    "transformers": "lift3d.operators.transformers.model:build",
 }
 
 
@@ -100,7 +100,7 @@ def operator(model: Any, cuts: Sequence[str] = (), **settings: Any) -> Operator:
     """Make an operator of a torch module, or build one by its name.
 
     Args:
-        model: A module (see lift3d.operators.split_model), or an operator's name.
+        model: A module (see lift3d.operators.split.model), or an operator's name.
         cuts: Of a module: names of the submodules whose outputs are lifted.
         settings: Of a module: name, prediction, normalization, … (SplitOptions).
 
@@ -112,7 +112,7 @@ def operator(model: Any, cuts: Sequence[str] = (), **settings: Any) -> Operator:
         if cuts or settings:
             raise ConfigError(f"'{model}' is an operator's name, and takes its options in it: '{model}?key=value'.")
         return build_operator(model)
-    from lift3d.operators.split_model import SplitModel
+    from lift3d.operators.split.model import SplitModel
 
     return SplitModel(model, cuts, **settings)
 

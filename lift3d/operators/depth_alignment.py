@@ -1,9 +1,9 @@
 """Depth of one view in units of the scene: what each view's answer is scaled and shifted by.
 
 A model that sees one image gives depth (or disparity, 1/z) up to a scale and a shift of its own, another pair in every
-view. Surface points that several views track fix them: at each sighting, the map's value is held against the point's
+view. Surface points that several views track fix them: at each observation, the map's value is held against the point's
 depth in that camera. One noise level is estimated over all views and tells what an outlier is (keypoints love edges of
-depth, where a map says anything); a view with too few sightings for a pair of its own takes that of the scene. So do
+depth, where a map says anything); a view with too few observations for a pair of its own takes that of the scene. So do
 views on which nothing may be fitted: held-out targets. An operator whose ``fit_scene`` returns ``fit_depth(maps, views,
 spec.quantity)`` has its depth lifted (``lift3d.pipeline.quantities``); one whose depth is metric says so, and all views
 share a pair.
@@ -37,9 +37,9 @@ from lift3d.operators.protocol import Quantity
 _KEY = "depth_alignment"
 _BOUNDS_KEY = "depth_alignment_bounds"
 # Own choice: two are solved for, and a robust start needs some to disagree with.
-_FEWEST_SIGHTINGS = 8
-# Repeated medians look at all pairs of sightings: this many tell a start as well as thousands.
-_START_SIGHTINGS = 256
+_FEWEST_OBSERVATIONS = 8
+# Repeated medians look at all pairs of observations: this many tell a start as well as thousands.
+_START_OBSERVATIONS = 256
 # A scale counts as measured if it is this many of its standard errors from 0 (the usual three sigma).
 _SURE = 3.0
 # Holland & Welsch 1977: 95 % of the efficiency of least squares under Gaussian noise.
@@ -110,7 +110,7 @@ def fit_depth(
         raise ContractError(f"Only depth and disparity are aligned to a scene, got '{quantity}'.")
     names = sorted(name for name in maps if name in views.cameras)
     try:
-        seen = _Sightings.of(names, maps, views, quantity)
+        seen = _Observations.of(names, maps, views, quantity)
     except NoOverlapError:
         return SceneState({})
     groups = torch.zeros_like(seen.view) if is_metric else seen.view
@@ -136,7 +136,7 @@ def alignment_of(state: SceneState, view: ViewId) -> DepthAlignment | None:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Sightings:
+class _Observations:
     """Tracked points where views see them.
 
     Attributes:
@@ -147,11 +147,11 @@ class _Sightings:
         z_depth: Camera z.
     """
 
-    view: Int[Tensor, " sighting"]
-    x: Float[Tensor, " sighting"]
-    y: Float[Tensor, " sighting"]
-    unit: Float[Tensor, " sighting"]
-    z_depth: Float[Tensor, " sighting"]
+    view: Int[Tensor, " observation"]
+    x: Float[Tensor, " observation"]
+    y: Float[Tensor, " observation"]
+    unit: Float[Tensor, " observation"]
+    z_depth: Float[Tensor, " observation"]
 
     @classmethod
     def of(
@@ -160,8 +160,8 @@ class _Sightings:
         maps: Mapping[ViewId, tuple[FeatureMap, ...]],
         views: SceneViews,
         quantity: Quantity,
-    ) -> "_Sightings":
-        """Read every view's map at its sightings.
+    ) -> "_Observations":
+        """Read every view's map at its observations.
 
         Raises:
             NoOverlapError: If no surface point is known.
@@ -190,27 +190,27 @@ class _Sightings:
         return torch.tensor([near / _BEYOND, far * _BEYOND], dtype=torch.float64)
 
 
-def _read(maps: tuple[FeatureMap, ...], uv: Float[Tensor, "sighting 2"], view: ViewId) -> Float[Tensor, " sighting"]:
+def _read(
+    maps: tuple[FeatureMap, ...], uv: Float[Tensor, "observation 2"], view: ViewId
+) -> Float[Tensor, " observation"]:
     first = maps[0]
     if first.channel_count != 1 or len(maps) != 1:
         raise ContractError(
             f"A depth operator gave {len(maps)} map(s) of {first.channel_count} channels for view '{view}'; expected "
             "one map of one channel: z-depth, or 1/z for quantity 'disparity'."
         )
-    grid = first.grid
-    strides, origin = (grid.stride_u, grid.stride_v), (grid.origin_u, grid.origin_v)
-    return sample(first.values, uv.float(), strides, origin)[0].double()
+    return sample(first.values, uv.float(), *first.grid.placement)[0].double()
 
 
 def _fit(
-    seen: _Sightings, group: Int[Tensor, " sighting"], group_count: int
+    seen: _Observations, group: Int[Tensor, " observation"], group_count: int
 ) -> tuple[Float[Tensor, "group 2"], Tensor]:
-    """Return scale and shift of every group of sightings, and whether its scale is sure to be positive."""
+    """Return scale and shift of every group of observations, and whether its scale is sure to be positive."""
     pairs = torch.zeros(group_count, 2, dtype=torch.float64)
     is_sure = torch.zeros(group_count, dtype=torch.bool)
     for number in range(group_count):
         mine = group == number
-        if int(mine.sum()) >= _FEWEST_SIGHTINGS and float(seen.x[mine].std()) > 0:
+        if int(mine.sum()) >= _FEWEST_OBSERVATIONS and float(seen.x[mine].std()) > 0:
             pairs[number], is_sure[number] = _start(seen.x[mine].numpy(), seen.y[mine].numpy()), True
     is_used = is_sure[group]
     if not bool(is_used.any()):
@@ -243,7 +243,7 @@ def _weighted_lines(
 
 
 def _start(x: NDArray[np.float64], y: NDArray[np.float64]) -> Float[Tensor, "2"]:
-    """Return a line that half of the sightings may disagree with; they are sorted by x."""
-    thin = slice(None, None, -(-len(x) // _START_SIGHTINGS))
+    """Return a line that half of the observations may disagree with; they are sorted by x."""
+    thin = slice(None, None, -(-len(x) // _START_OBSERVATIONS))
     scale, shift = siegelslopes(y[thin], x[thin])
     return torch.tensor([float(scale), float(shift)], dtype=torch.float64)

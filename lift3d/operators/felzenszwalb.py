@@ -22,13 +22,12 @@ from skimage.segmentation import felzenszwalb, find_boundaries
 from torch import Tensor
 
 from lift3d.domain.camera import ImageSize
-from lift3d.domain.features import EMPTY_STATE, FeatureGrid, FeatureMap, SceneState
+from lift3d.domain.features import FeatureMap, SceneState
 from lift3d.domain.keys import ViewId
 from lift3d.domain.lifted import Prediction
 from lift3d.domain.scene_views import SceneViews
 from lift3d.errors import ConfigError, ContractError
-from lift3d.geometry.rays import cell_centers
-from lift3d.geometry.sampling import sample
+from lift3d.operators.answers import Unfitted, at_pixels, pixel_grid, valid_everywhere
 from lift3d.operators.names import OperatorName
 from lift3d.operators.protocol import OperatorSpec
 from lift3d.operators.region_codebook import fit_codebook, nearest_entry
@@ -41,7 +40,7 @@ _SMALLEST_REGION_PX = 20
 _LAB_UNIT = 100.0
 
 
-class BoundaryOperator:
+class BoundaryOperator(Unfitted):
     """How likely each pixel lies on a boundary between regions, over several scales."""
 
     def __init__(self, name: OperatorName) -> None:
@@ -60,15 +59,13 @@ class BoundaryOperator:
         # Thick boundaries mark the pixels on both sides, so they are centred on the edge.
         edges = [find_boundaries(_regions(pixels, scale), mode="thick") for scale in _SCALES]
         share = torch.from_numpy(np.mean(edges, axis=0, dtype=np.float64)).to(torch.float32)
-        return (FeatureMap(share[None], _pixel_grid(image)),)
-
-    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
-        """Return the empty state."""
-        return EMPTY_STATE
+        return (FeatureMap(share[None], pixel_grid(ImageSize(*image.shape[-2:]))),)
 
     def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
         """Return the boundary probability of each pixel."""
-        return Prediction("scalar", _at_pixels(features[0], size)[0].clamp(0, 1), _all_valid(size))
+        return Prediction(
+            "scalar", at_pixels(features[0].values, features[0].grid, size)[0].clamp(0, 1), valid_everywhere(size)
+        )
 
 
 class AppearanceIdOperator:
@@ -95,7 +92,7 @@ class AppearanceIdOperator:
         sizes = np.bincount(regions)
         means = np.stack([np.bincount(regions, colours[:, axis]) / sizes for axis in range(3)])
         values = torch.from_numpy(means[:, regions]).to(torch.float32).reshape(3, *pixels.shape[:2])
-        return (FeatureMap(values, _pixel_grid(image)),)
+        return (FeatureMap(values, pixel_grid(ImageSize(*image.shape[-2:]))),)
 
     def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
         """Return the codebook of the regions' colours in all views; the id is the row."""
@@ -114,9 +111,9 @@ class AppearanceIdOperator:
         """
         if "codebook" not in state.arrays:
             raise ContractError(f"Operator '{self.spec.name}' decodes with the state of fit_scene; got none.")
-        colours = _at_pixels(features[0], size).flatten(1).T
+        colours = at_pixels(features[0].values, features[0].grid, size).flatten(1).T
         labels = nearest_entry(colours, state.arrays["codebook"]).reshape(size.height, size.width)
-        return Prediction("labels", labels, _all_valid(size))
+        return Prediction("labels", labels, valid_everywhere(size))
 
 
 def build(name: OperatorName) -> BoundaryOperator | AppearanceIdOperator:
@@ -144,19 +141,3 @@ def _regions(pixels: np.ndarray, scale: float) -> np.ndarray:
     return felzenszwalb(  # type: ignore[no-any-return]
         pixels, scale=scale, sigma=_SIGMA_PX, min_size=_SMALLEST_REGION_PX, channel_axis=-1
     )
-
-
-def _pixel_grid(image: Float[Tensor, "3 height width"]) -> FeatureGrid:
-    return FeatureGrid(int(image.shape[-2]), int(image.shape[-1]), 1.0, 1.0)
-
-
-def _at_pixels(features: FeatureMap, size: ImageSize) -> Float[Tensor, "channel height width"]:
-    grid = features.grid
-    if grid == FeatureGrid(size.height, size.width, 1.0, 1.0):
-        return features.values
-    strides, origin = (grid.stride_u, grid.stride_v), (grid.origin_u, grid.origin_v)
-    return sample(features.values, cell_centers(size.height, size.width), strides, origin)
-
-
-def _all_valid(size: ImageSize) -> Tensor:
-    return torch.ones(size.height, size.width, dtype=torch.bool)

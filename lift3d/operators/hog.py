@@ -4,21 +4,16 @@ A feature cell is one block of 2×2 gradient cells, normalised as a whole; block
 gradient cell, so a feature sits on the corner that four gradient cells share.
 """
 
-from collections.abc import Mapping
-
 import torch
 from jaxtyping import Float
 from skimage.feature import hog
 from torch import Tensor
 
 from lift3d.domain.camera import ImageSize
-from lift3d.domain.features import EMPTY_STATE, FeatureMap, SceneState
-from lift3d.domain.keys import ViewId
-from lift3d.domain.lifted import Prediction
-from lift3d.domain.scene_views import SceneViews
+from lift3d.domain.features import FeatureMap
 from lift3d.errors import ConfigError
+from lift3d.operators.answers import Encoder
 from lift3d.operators.cell_lattice import CellLattice
-from lift3d.operators.embeddings import embedding_of
 from lift3d.operators.names import OperatorName
 from lift3d.operators.preprocessing import Placement
 from lift3d.operators.protocol import OperatorSpec
@@ -29,7 +24,7 @@ _DEFAULT_CELL_PX = 8
 _CELLS_PER_BLOCK = 2
 
 
-class HogOperator:
+class HogOperator(Encoder):
     """Block-normalised histograms of oriented gradients, of the strongest colour channel at each pixel."""
 
     def __init__(self, name: OperatorName) -> None:
@@ -63,14 +58,6 @@ class HogOperator:
         rows, cols = blocks.shape[:2]
         values = torch.from_numpy(blocks.reshape(rows, cols, -1)).permute(2, 0, 1)
         return (placement.to_image(values, self._lattice),)
-
-    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
-        """Return the empty state."""
-        return EMPTY_STATE
-
-    def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
-        """Return the features themselves, on their grid."""
-        return embedding_of(features[0])
 
 
 def build(name: OperatorName) -> HogOperator:

@@ -11,12 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lift3d.domain.camera import ImageSize
-from lift3d.domain.features import FeatureGrid, FeatureMap
+from lift3d.domain.features import FeatureMap
 from lift3d.domain.keys import digest
 from lift3d.errors import ConfigError
-from lift3d.geometry.rays import cell_centers
-from lift3d.geometry.sampling import sample
 from lift3d.operators.catalog import build_operator
 from lift3d.operators.names import OperatorName
 from lift3d.operators.protocol import Operator, OperatorSpec
@@ -54,14 +51,3 @@ def identified(spec: OperatorSpec, inner: OperatorSpec, **content: str) -> Opera
 def unit_cells(features: FeatureMap) -> Float[Tensor, "cell channel"]:
     """Return the features of the cells, row-major, at length 1: blending shortens vectors and must not matter."""
     return torch.nn.functional.normalize(features.values.flatten(1).T, dim=1)
-
-
-def scores_at_pixels(
-    scores: Float[Tensor, "score cell"], grid: FeatureGrid, size: ImageSize
-) -> Float[Tensor, "score height width"]:
-    """Read scores of row-major cells bilinearly at the pixel centres."""
-    values = scores.reshape(-1, grid.rows, grid.cols)
-    if grid == FeatureGrid(size.height, size.width, 1.0, 1.0):
-        return values
-    strides, origin = (grid.stride_u, grid.stride_v), (grid.origin_u, grid.origin_v)
-    return sample(values, cell_centers(size.height, size.width), strides, origin)

@@ -1,14 +1,14 @@
 """Instances of one view as instances of the scene: which masks of different views are one thing.
 
 A model that sees one image numbers its masks as it likes. Surface points that several views track tell which masks are
-of one thing: each sighting is a vote of its point for the mask that claims it there. An operator whose ``fit_scene``
+of one thing: each observation is a vote of its point for the mask that claims it there. An operator whose ``fit_scene``
 returns ``fit_instances(maps, views)`` has its masks blended under ids of the scene (``pipeline.quantities``); its
 prediction is of kind masks, one channel per scene id.
 
 The rule, in two steps that depend neither on the order of views nor on that of channels:
 
 1. Greedy agglomeration. Every mask with votes is a group. The two groups that overlap most are joined, again and again,
-   while they share at least two sightings and their overlap is above one half: points shared over points of either,
+   while they share at least two observations and their overlap is above one half: points shared over points of either,
    each counted where the other's views see them, over all pairs of their views. Two masks of one view are never
    joined here; the operator itself tells them apart. Ties go to more shared points, then to the group of the point
    that was tracked first.
@@ -64,7 +64,7 @@ class _Group:
     Attributes:
         masks: Numbers of the masks.
         views: Views that they are of.
-        seen_in: How many of the masks' votes are sightings of a view as well, whichever of its masks they vote for
+        seen_in: How many of the masks' votes are observations of a view as well, whichever of its masks they vote for
             there: by view.
         shared: Points shared with another group, summed over pairs of views: by number of the group.
         first: The point that was tracked first, and its view: what tells groups apart whatever their numbers.
@@ -155,12 +155,10 @@ def in_scene_ids(features: FeatureMap, ids: Int[Tensor, " channel"] | None, stat
 
 
 def _masks(
-    view: int, features: FeatureMap, point: Int[Tensor, " sighting"], uv: Float[Tensor, "sighting 2"]
+    view: int, features: FeatureMap, point: Int[Tensor, " observation"], uv: Float[Tensor, "observation 2"]
 ) -> Iterator[_Mask]:
     """Yield the masks of a view that claim a tracked point."""
-    grid = features.grid
-    strides, origin = (grid.stride_u, grid.stride_v), (grid.origin_u, grid.origin_v)
-    cell = nearest_cells(uv.double(), grid.rows, grid.cols, strides, origin)
+    cell = nearest_cells(uv.double(), *features.grid.lattice)
     values, channel = features.values.flatten(1)[:, cell.clamp(min=0)].max(0)
     claims = (cell >= 0) & (values >= CLAIMED)
     for number in torch.unique(channel[claims]).tolist():
@@ -168,7 +166,7 @@ def _masks(
 
 
 def _scene_ids(masks: list[_Mask]) -> list[int]:
-    """Return the scene id of each mask: groups of most sightings first."""
+    """Return the scene id of each mask: groups of most observations first."""
     groups = _joined(masks)
     group_of = {mask: number for number, group in groups.items() for mask in group.masks}
     for piece, whole in _pieces(masks, groups, group_of).items():
@@ -217,13 +215,13 @@ def _alone(masks: list[_Mask]) -> dict[int, _Group]:
             claimed_by.setdefault(point, []).append(number)
     groups = {}
     for number, mask in enumerate(masks):
-        sightings = [other for point in mask.points for other in claimed_by[point] if masks[other].view != mask.view]
+        observations = [other for point in mask.points for other in claimed_by[point] if masks[other].view != mask.view]
         groups[number] = _Group(
             [number],
             {mask.view},
-            Counter(masks[other].view for other in sightings),
+            Counter(masks[other].view for other in observations),
             (min(mask.points), mask.view),
-            Counter(sightings),
+            Counter(observations),
         )
     return groups
 

@@ -22,10 +22,9 @@ from torch import Tensor
 from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import EMPTY_STATE, FeatureMap, SceneState
 from lift3d.domain.keys import ViewId
-from lift3d.domain.lifted import Prediction
 from lift3d.domain.scene_views import SceneViews
 from lift3d.errors import ConfigError, UnknownNameError
-from lift3d.operators.embeddings import embedding_of
+from lift3d.operators.answers import Encoder
 from lift3d.operators.names import OperatorName
 from lift3d.operators.network_weights import digest_weights, encoder_device, seeded
 from lift3d.operators.open_clip_towers import dense_tower
@@ -42,7 +41,7 @@ _OPTIONS = ("weights", "seed", "height", FIELD_OPTION)
 _QUICK_SUFFIX = "-quickgelu"
 
 
-class OpenClipOperator:
+class OpenClipOperator(Encoder):
     """Dense image features of a CLIP model, in the space shared with text."""
 
     def __init__(self, name: OperatorName, model: Any, licence: str) -> None:
@@ -99,10 +98,6 @@ class OpenClipOperator:
     def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
         """Return the positional field if the name asks for it, else the empty state."""
         return fit_field(maps) if self._wants_field else EMPTY_STATE
-
-    def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
-        """Return the features themselves, on their grid."""
-        return embedding_of(features[0])
 
 
 def build(name: OperatorName) -> OpenClipOperator:

@@ -28,7 +28,8 @@ from lift3d.domain.keys import ViewId
 from lift3d.domain.lifted import Prediction
 from lift3d.domain.scene_views import SceneViews
 from lift3d.errors import ConfigError, ContractError
-from lift3d.operators.inner_encoder import OPTION, build_inner, identified, scores_at_pixels, unit_cells
+from lift3d.operators.answers import at_pixels, valid_everywhere
+from lift3d.operators.inner_encoder import OPTION, build_inner, identified, unit_cells
 from lift3d.operators.names import OperatorName
 from lift3d.operators.protocol import Operator, OperatorSpec
 
@@ -139,10 +140,10 @@ class OpenVocabularyOperator:
                 f"{self._texts.shape[1]} for texts; expected one space for both."
             )
         # Cosines are linear in the unit features, so few of them are read at the pixels instead of all channels.
-        cosines = scores_at_pixels(self._texts @ cells.T, features[0].grid, size)
+        cosines = at_pixels((self._texts @ cells.T).reshape(-1, *features[0].grid.shape), features[0].grid, size)
         count = len(self._vocabulary.prompts)
         relevant = relevancy(cosines[:count], cosines[count:])
-        is_valid = torch.ones(size.height, size.width, dtype=torch.bool)
+        is_valid = valid_everywhere(size)
         if self._vocabulary.rule == "relevancy":
             return Prediction("scalar", relevant[0], is_valid)
         best, index = relevant.max(0)

@@ -26,7 +26,8 @@ from lift3d.domain.keys import ViewId
 from lift3d.domain.lifted import Prediction
 from lift3d.domain.scene_views import SceneViews
 from lift3d.errors import ConfigError, ContractError, SceneError
-from lift3d.operators.inner_encoder import OPTION, build_inner, identified, scores_at_pixels, unit_cells
+from lift3d.operators.answers import at_pixels, valid_everywhere
+from lift3d.operators.inner_encoder import OPTION, build_inner, identified, unit_cells
 from lift3d.operators.names import OperatorName
 from lift3d.operators.protocol import Operator, OperatorSpec
 from lift3d.operators.region_codebook import fit_codebook
@@ -106,9 +107,8 @@ class StrokesOperator:
             raise ContractError(f"Operator '{self.spec.name}' decodes with the state of fit_scene; got none.")
         arrays = state.arrays
         scores = object_scores(unit_cells(features[0]), arrays[_POSITIVE], arrays.get(_NEGATIVE))
-        at_pixels = scores_at_pixels(scores[None], features[0].grid, size)[0]
-        is_valid = torch.ones(size.height, size.width, dtype=torch.bool)
-        return Prediction("labels", (at_pixels >= arrays[_THRESHOLD]).long(), is_valid)
+        seen = at_pixels(scores.reshape(-1, *features[0].grid.shape), features[0].grid, size)[0]
+        return Prediction("labels", (seen >= arrays[_THRESHOLD]).long(), valid_everywhere(size))
 
     def _reference(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]]) -> tuple[FeatureMap, ...]:
         view = self._strokes.view

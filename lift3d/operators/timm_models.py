@@ -23,11 +23,10 @@ from torch import Tensor
 from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import EMPTY_STATE, FeatureMap, SceneState
 from lift3d.domain.keys import ViewId
-from lift3d.domain.lifted import Prediction
 from lift3d.domain.scene_views import SceneViews
 from lift3d.errors import ConfigError, UnknownNameError
+from lift3d.operators.answers import Encoder
 from lift3d.operators.cell_lattice import CellLattice, measure_lattice
-from lift3d.operators.embeddings import embedding_of
 from lift3d.operators.names import OperatorName
 from lift3d.operators.network_weights import digest_weights, encoder_device, load_weights, seeded
 from lift3d.operators.positional_field import OPTION as FIELD_OPTION
@@ -59,7 +58,7 @@ class _Stage:
     lattice: CellLattice
 
 
-class TimmOperator:
+class TimmOperator(Encoder):
     """Dense features of a timm network, with its class and register tokens if it has any."""
 
     def __init__(self, name: OperatorName, network: Any, licence: str) -> None:
@@ -99,10 +98,6 @@ class TimmOperator:
     def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
         """Return the positional field if the name asks for it, else the empty state."""
         return fit_field(maps) if self._wants_field else EMPTY_STATE
-
-    def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
-        """Return the features themselves, on their grid."""
-        return embedding_of(features[0])
 
 
 def build(name: OperatorName) -> TimmOperator:

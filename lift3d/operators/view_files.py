@@ -8,7 +8,6 @@ in the proportions of the view; they lie over the view as it is used, without le
 Nothing is run, so a picture that is lifted cannot be shown to anything: lifters that are guided let all views vote.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +16,13 @@ from jaxtyping import Float
 from numpy import ndarray
 from skimage.io import imread
 from torch import Tensor
-from torch.nn import functional
 
 from lift3d.domain.camera import ImageSize
-from lift3d.domain.features import EMPTY_STATE, FeatureGrid, FeatureMap, SceneState
+from lift3d.domain.features import FeatureGrid, FeatureMap, SceneState
 from lift3d.domain.keys import ViewId, digest, digest_bytes
 from lift3d.domain.lifted import Prediction, PredictionKind
-from lift3d.domain.scene_views import SceneViews
 from lift3d.errors import ConfigError, ContractError, SceneError
+from lift3d.operators.answers import Unfitted, pixel_grid, resized, valid_everywhere
 from lift3d.operators.names import OperatorName
 from lift3d.operators.protocol import OperatorSpec
 
@@ -34,7 +32,7 @@ _KINDS: tuple[PredictionKind, ...] = ("masks", "scalar", "labels")
 _LARGEST_STRETCH = 0.02
 
 
-class ViewFiles:
+class ViewFiles(Unfitted):
     """Reads what a network said of each view."""
 
     def __init__(self, name: OperatorName) -> None:
@@ -73,7 +71,7 @@ class ViewFiles:
 
     def grids(self, size: ImageSize) -> tuple[FeatureGrid, ...]:
         """Return where the cells of a target of a size sit: one on every pixel."""
-        return (FeatureGrid(size.height, size.width, 1.0, 1.0),)
+        return (pixel_grid(size),)
 
     def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
         """Refuse: files answer for the views of a scene, not for any image.
@@ -83,14 +81,10 @@ class ViewFiles:
         """
         raise ContractError(f"Operator '{self.spec.name}' has files of views; it cannot say anything of another image.")
 
-    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
-        """Return the empty state."""
-        return EMPTY_STATE
-
     def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
         """Return the channels at the pixels, as the kind wants them."""
-        values = _resized(features[0].values, size)
-        is_valid = torch.ones(size.height, size.width, dtype=torch.bool)
+        values = resized(features[0].values, size)
+        is_valid = valid_everywhere(size)
         if self.spec.prediction_kind == "labels":
             return Prediction("labels", values.argmax(0), is_valid)
         if self.spec.prediction_kind == "scalar":
@@ -116,7 +110,7 @@ class ViewFiles:
                 f"proportions of view '{view}' ({size}).",
                 view=view,
             )
-        return _resized(torch.from_numpy(values.astype(np.float32))[None], size)[0]
+        return resized(torch.from_numpy(values.astype(np.float32))[None], size)[0]
 
 
 def build(name: OperatorName) -> ViewFiles:
@@ -142,10 +136,3 @@ def _as_shares(values: ndarray) -> ndarray:
     if not np.issubdtype(values.dtype, np.unsignedinteger):
         raise ValueError(f"pixels are {values.dtype}, not unsigned integers")
     return values.astype(np.float32) / np.iinfo(values.dtype).max
-
-
-def _resized(values: Float[Tensor, "channel row col"], size: ImageSize) -> Float[Tensor, "channel height width"]:
-    shape = (size.height, size.width)
-    if tuple(values.shape[-2:]) == shape:
-        return values
-    return functional.interpolate(values[None], shape, mode="bilinear", antialias=True, align_corners=False)[0]

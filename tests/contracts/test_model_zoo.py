@@ -15,8 +15,8 @@ from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.features import EMPTY_STATE
 from lift3d.domain.scene import Frame
 from lift3d.errors import ConfigError, ContractError, NonFiniteError
-from lift3d.operators.split_model import SplitModel
-from lift3d.operators.split_run import noise
+from lift3d.operators.split.model import SplitModel
+from lift3d.operators.split.run import noise
 from lift3d.pipeline.encode import encode_view
 from tests.support.model_zoo import MADE_UP, OPEN_CLIP, TIMM, TRANSFORMERS, ZOO
 

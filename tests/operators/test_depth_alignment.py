@@ -24,15 +24,15 @@ def tracked(frames, seed=0, left_out=()):
     uv = torch.rand(COUNT, 2, generator=draw).double() * torch.tensor([62.0, 46.0]).double() + 1
     z = first.z_depth[uv[:, 1].long(), uv[:, 0].long()].double()
     points = transform(first.camera.c2w, unproject(uv.floor() + 0.5, z, first.camera.K))
-    sightings = []
+    observations = []
     for number, name in enumerate(sorted(frames)):
         camera = frames[name].camera
         at = transform(camera.w2c, points) @ camera.K.T
         at = at[:, :2] / at[:, 2:]
         is_on = (at > 1).all(1) & (at < torch.tensor([63.0, 47.0])).all(1) & (name not in left_out)
         index = torch.nonzero(is_on)[:, 0]
-        sightings.append((index, torch.full_like(index, number), at[is_on]))
-    point, view, seen = (torch.cat(part) for part in zip(*sightings, strict=True))
+        observations.append((index, torch.full_like(index, number), at[is_on]))
+    point, view, seen = (torch.cat(part) for part in zip(*observations, strict=True))
     return Tracks(points, point, view, seen, tuple(sorted(frames)))
 
 
@@ -83,7 +83,7 @@ def test_a_view_that_sees_too_few_points_takes_the_pair_of_the_scene(frames):
     assert alignment_of(state, max(frames)) != alignment_of(state, "another")
 
 
-def test_a_third_of_wrong_sightings_changes_next_to_nothing(frames):
+def test_a_third_of_wrong_observations_changes_next_to_nothing(frames):
     operator, tracks = TrueDepth(frames), tracked(frames)
     far = tracks.points.clone()
     far[::3] += torch.tensor([0.0, 0.0, 5.0]).double()

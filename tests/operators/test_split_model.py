@@ -12,7 +12,7 @@ from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import EMPTY_STATE
 from lift3d.errors import ConfigError, ContractError
 from lift3d.operators.catalog import build_operator
-from lift3d.operators.split_run import noise
+from lift3d.operators.split.run import noise
 
 SIZE = ImageSize(48, 64)
 IMAGE = noise(SIZE)[0]

@@ -14,9 +14,9 @@ from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import EMPTY_STATE
 from lift3d.errors import ConfigError, ContractError, UnknownNameError
 from lift3d.operators.catalog import build_operator
-from lift3d.operators.split_run import noise
-from lift3d.operators.transformers_tiny import TINY
-from lift3d.operators.transformers_weights import library
+from lift3d.operators.split.run import noise
+from lift3d.operators.transformers.built_in import TINY
+from lift3d.operators.transformers.weights import library
 
 SIZE = ImageSize(64, 80)
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -12,7 +12,7 @@ from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import EMPTY_STATE
 from lift3d.metrics.image_quality import psnr_of
 from lift3d.operators.catalog import build_operator, load_plugin
-from lift3d.operators.split_model import SplitModel
+from lift3d.operators.split.model import SplitModel
 from lift3d.scenes.catalog import read_scene
 
 FILE = Path(__file__).parent / "plugins" / "split_networks.py"

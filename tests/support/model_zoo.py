@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from lift3d.operators.transformers_tiny import TINY
-from lift3d.operators.transformers_weights import library
+from lift3d.operators.transformers.built_in import TINY
+from lift3d.operators.transformers.weights import library
 from lift3d.torchvision_guard import ensure_torchvision
 
 ensure_torchvision()

@@ -4,27 +4,21 @@ The answer keeps the luminance, but for clamping; only the two differences of co
 small pictures, so a large one is seen reduced; its luminance is not.
 """
 
-from collections.abc import Mapping
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
 from lift3d.domain.camera import ImageSize
-from lift3d.domain.features import EMPTY_STATE, FeatureGrid, FeatureMap, SceneState
-from lift3d.domain.keys import ViewId
+from lift3d.domain.features import FeatureGrid, FeatureMap, SceneState
 from lift3d.domain.lifted import Prediction
-from lift3d.domain.scene_views import SceneViews
-from lift3d.geometry.rays import cell_centers
-from lift3d.geometry.sampling import sample
+from lift3d.operators.answers import Unfitted, at_pixels, valid_everywhere
 from lift3d.operators.cell_lattice import CellLattice
 from lift3d.operators.names import OperatorName
-from lift3d.operators.network_weights import digest_weights, encoder_device, seeded
+from lift3d.operators.network_weights import digest_weights, encoder_device
 from lift3d.operators.preprocessing import Placement
 from lift3d.operators.protocol import OperatorSpec
-from lift3d.operators.tiny.catalog import WEIGHTS
-from lift3d.operators.tiny.picture_cells import check_cells, filled, frozen
+from lift3d.operators.tiny.picture_cells import check_cells, frozen
 from lift3d.operators.tiny.picture_pyramid import MULTIPLE_PX, STRIDE_PX, PicturePyramid
 
 LATTICE = CellLattice(stride=STRIDE_PX, first=STRIDE_PX / 2)
@@ -67,7 +61,7 @@ def luminance_of(pictures: Float[Tensor, "*image 3 height width"]) -> Float[Tens
     return _RED * red + _GREEN * green + _BLUE * blue
 
 
-class Colorizer:
+class Colorizer(Unfitted):
     """A picture from its luminance. Two cuts: the network's cells, and the luminance at every pixel."""
 
     def __init__(self, name: OperatorName, network: ColorizerNetwork) -> None:
@@ -96,10 +90,6 @@ class Colorizer:
         grid = FeatureGrid.covering(size, 1.0)
         return (placement.to_image(cells[0].cpu(), LATTICE), FeatureMap(luminance.contiguous(), grid))
 
-    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
-        """Return the empty state."""
-        return EMPTY_STATE
-
     def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
         """Return the coloured picture.
 
@@ -108,21 +98,8 @@ class Colorizer:
         """
         cells, luminance = features
         check_cells(self.spec.name, luminance, size, 1, size)
-        grid, at = cells.grid, cell_centers(size.height, size.width)
-        at_pixels = sample(cells.values, at, (grid.stride_u, grid.stride_v), (grid.origin_u, grid.origin_v))
+        seen = at_pixels(cells.values, cells.grid, size)
         with torch.no_grad():
-            at_device = (values[None].to(encoder_device()) for values in (at_pixels, luminance.values))
+            at_device = (values[None].to(encoder_device()) for values in (seen, luminance.values))
             picture = self._network.paint(*at_device)[0].cpu()
-        return Prediction("image", picture.clamp(0, 1), torch.ones(size.height, size.width, dtype=torch.bool))
-
-
-def build(name: OperatorName) -> Colorizer:
-    """Build the operator ``tiny:colorizer``.
-
-    Raises:
-        ConfigError: If an option is given, or the weights are missing.
-    """
-    name.check((), "a small model")
-    with seeded(0):
-        network = ColorizerNetwork()
-    return Colorizer(name, filled(network, WEIGHTS / "colorizer.safetensors"))
+        return Prediction("image", picture.clamp(0, 1), valid_everywhere(size))

@@ -3,26 +3,20 @@
 Larger is nearer. Scale and shift are another view's too: whoever compares views, or blends them, aligns them first.
 """
 
-from collections.abc import Mapping
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from lift3d.domain.camera import ImageSize
-from lift3d.domain.features import EMPTY_STATE, FeatureMap, SceneState
-from lift3d.domain.keys import ViewId
+from lift3d.domain.features import FeatureMap, SceneState
 from lift3d.domain.lifted import Prediction
-from lift3d.domain.scene_views import SceneViews
-from lift3d.geometry.rays import cell_centers
-from lift3d.geometry.sampling import sample
+from lift3d.operators.answers import Unfitted, at_pixels, valid_everywhere
 from lift3d.operators.cell_lattice import CellLattice
 from lift3d.operators.names import OperatorName
-from lift3d.operators.network_weights import digest_weights, encoder_device, seeded
+from lift3d.operators.network_weights import digest_weights, encoder_device
 from lift3d.operators.preprocessing import Placement
 from lift3d.operators.protocol import OperatorSpec
-from lift3d.operators.tiny.catalog import WEIGHTS
-from lift3d.operators.tiny.picture_cells import filled, frozen
+from lift3d.operators.tiny.picture_cells import frozen
 from lift3d.operators.tiny.picture_pyramid import MULTIPLE_PX, STRIDE_PX, PicturePyramid
 
 LATTICE = CellLattice(stride=STRIDE_PX, first=STRIDE_PX / 2)
@@ -57,7 +51,7 @@ def row_heights(size: ImageSize) -> Float[Tensor, "1 height width"]:
     return (2 * middles - 1)[None, :, None].expand(1, size.height, size.width)
 
 
-class Depth:
+class Depth(Unfitted):
     """Disparity of one picture, its scale and shift unknown. One cut of one channel: the disparity of each cell."""
 
     def __init__(self, name: OperatorName, network: DepthNetwork) -> None:
@@ -83,25 +77,7 @@ class Depth:
             disparity = self._network(*seen)
         return (placement.to_image(disparity[0].cpu(), LATTICE),)
 
-    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
-        """Return the empty state."""
-        return EMPTY_STATE
-
     def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
         """Return the disparity at every pixel, bilinear between cells."""
-        cells, grid = features[0].values, features[0].grid
-        at = cell_centers(size.height, size.width)
-        disparity = sample(cells, at, (grid.stride_u, grid.stride_v), (grid.origin_u, grid.origin_v))[0]
-        return Prediction("scalar", disparity, torch.ones(size.height, size.width, dtype=torch.bool))
-
-
-def build(name: OperatorName) -> Depth:
-    """Build the operator ``tiny:depth``.
-
-    Raises:
-        ConfigError: If an option is given, or the weights are missing.
-    """
-    name.check((), "a small model")
-    with seeded(0):
-        network = DepthNetwork()
-    return Depth(name, filled(network, WEIGHTS / "depth.safetensors"))
+        disparity = at_pixels(features[0].values, features[0].grid, size)[0]
+        return Prediction("scalar", disparity, valid_everywhere(size))

@@ -7,25 +7,19 @@ Source:
     Chu et al., Conditional Positional Encodings for Vision Transformers, ICLR 2023.
 """
 
-from collections.abc import Mapping
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
 from lift3d.domain.camera import ImageSize
-from lift3d.domain.features import EMPTY_STATE, FeatureMap, SceneState
-from lift3d.domain.keys import ViewId
-from lift3d.domain.lifted import Prediction
-from lift3d.domain.scene_views import SceneViews
+from lift3d.domain.features import FeatureMap
+from lift3d.operators.answers import Encoder
 from lift3d.operators.cell_lattice import CellLattice
-from lift3d.operators.embeddings import embedding_of
 from lift3d.operators.names import OperatorName
-from lift3d.operators.network_weights import digest_weights, load_weights, seeded
+from lift3d.operators.network_weights import digest_weights
 from lift3d.operators.preprocessing import Placement
 from lift3d.operators.protocol import OperatorSpec
-from lift3d.operators.tiny.catalog import WEIGHTS
 from lift3d.operators.tiny.hourglass import CellNorm, Residual
 
 STRIDE_PX = 8
@@ -84,7 +78,7 @@ class EncoderNetwork(nn.Module):
         return cells
 
 
-class TinyEncoder:
+class TinyEncoder(Encoder):
     """Features of cells of 8 pixels."""
 
     def __init__(self, name: OperatorName, network: EncoderNetwork) -> None:
@@ -106,24 +100,3 @@ class TinyEncoder:
         with torch.no_grad():
             cells: Tensor = self._network(pixels, torch.zeros_like(pixels[:, :1]))[0]
         return (placement.to_image(cells, _LATTICE),)
-
-    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
-        """Return the empty state."""
-        return EMPTY_STATE
-
-    def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
-        """Return the features themselves, on their grid."""
-        return embedding_of(features[0])
-
-
-def build(name: OperatorName) -> TinyEncoder:
-    """Build the operator ``tiny:encoder``.
-
-    Raises:
-        ConfigError: If the weights are missing or do not fit.
-    """
-    name.check((), "the name of a small model")
-    with seeded(0):
-        network = EncoderNetwork()
-    load_weights(network, WEIGHTS / "encoder.safetensors")
-    return TinyEncoder(name, network)

@@ -6,7 +6,7 @@ of its hue. So that a colour and a shape never stood together in training cannot
 together as easily as any other two.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -14,18 +14,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lift3d.domain.camera import ImageSize
-from lift3d.domain.features import EMPTY_STATE, FeatureMap, SceneState
-from lift3d.domain.keys import ViewId
-from lift3d.domain.lifted import Prediction
-from lift3d.domain.scene_views import SceneViews
+from lift3d.domain.features import FeatureMap
 from lift3d.errors import ConfigError
+from lift3d.operators.answers import Encoder
 from lift3d.operators.cell_lattice import CellLattice
-from lift3d.operators.embeddings import embedding_of
 from lift3d.operators.names import OperatorName
-from lift3d.operators.network_weights import digest_weights, load_weights, seeded
+from lift3d.operators.network_weights import digest_weights
 from lift3d.operators.preprocessing import Placement
 from lift3d.operators.protocol import OperatorSpec
-from lift3d.operators.tiny.catalog import WEIGHTS
 from lift3d.operators.tiny.hourglass import MULTIPLE_PX, STRIDE_PX, Hourglass
 
 _COLORS = ("red", "green", "blue", "yellow", "purple", "orange", "white", "black")
@@ -109,7 +105,7 @@ def words_of(prompts: Sequence[str]) -> Float[Tensor, "prompt word"]:
     return has_word
 
 
-class TinyClip:
+class TinyClip(Encoder):
     """Unit vectors of cells of 4 pixels, to be compared with those of prompts."""
 
     def __init__(self, name: OperatorName, pair: ImageTextPair) -> None:
@@ -140,24 +136,3 @@ class TinyClip:
         with torch.no_grad():
             cells: Tensor = self._pair.image(placement.apply(image.to(torch.float32))[None])[0]
         return (placement.to_image(cells, _LATTICE),)
-
-    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
-        """Return the empty state."""
-        return EMPTY_STATE
-
-    def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
-        """Return the features themselves, on their grid."""
-        return embedding_of(features[0])
-
-
-def build(name: OperatorName) -> TinyClip:
-    """Build the operator ``tiny:clip``.
-
-    Raises:
-        ConfigError: If the weights are missing or do not fit.
-    """
-    name.check((), "the name of a small model")
-    with seeded(0):
-        pair = ImageTextPair()
-    load_weights(pair, WEIGHTS / "clip.safetensors")
-    return TinyClip(name, pair)

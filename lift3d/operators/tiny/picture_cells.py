@@ -1,6 +1,5 @@
 """What the small image-to-image models share: their weights on a device, and cells that must be an image's own."""
 
-from pathlib import Path
 from typing import TypeVar
 
 from torch import nn
@@ -8,7 +7,7 @@ from torch import nn
 from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import FeatureMap
 from lift3d.errors import ShapeError
-from lift3d.operators.network_weights import encoder_device, load_weights
+from lift3d.operators.network_weights import encoder_device
 
 _Network = TypeVar("_Network", bound=nn.Module)
 
@@ -16,16 +15,6 @@ _Network = TypeVar("_Network", bound=nn.Module)
 def frozen(network: _Network) -> _Network:
     """Return a network ready to answer, on the device that this process has."""
     return network.eval().requires_grad_(False).to(encoder_device())
-
-
-def filled(network: _Network, weights: Path) -> _Network:
-    """Return a network with the weights of a file.
-
-    Raises:
-        ConfigError: If the file is missing or belongs to another network.
-    """
-    load_weights(network, weights)
-    return network
 
 
 def check_cells(operator: str, feature_map: FeatureMap, padded: ImageSize, stride: int, size: ImageSize) -> None:

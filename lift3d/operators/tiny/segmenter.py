@@ -3,25 +3,19 @@
 The features are logits of cells of 4 pixels, so that what is blended between views is what each says.
 """
 
-from collections.abc import Mapping
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from lift3d.domain.camera import ImageSize
-from lift3d.domain.features import EMPTY_STATE, FeatureMap, SceneState
-from lift3d.domain.keys import ViewId
+from lift3d.domain.features import FeatureMap, SceneState
 from lift3d.domain.lifted import Prediction
-from lift3d.domain.scene_views import SceneViews
-from lift3d.geometry.rays import cell_centers
-from lift3d.geometry.sampling import sample
+from lift3d.operators.answers import Unfitted, at_pixels, valid_everywhere
 from lift3d.operators.cell_lattice import CellLattice
 from lift3d.operators.names import OperatorName
-from lift3d.operators.network_weights import digest_weights, load_weights, seeded
+from lift3d.operators.network_weights import digest_weights
 from lift3d.operators.preprocessing import Placement
 from lift3d.operators.protocol import OperatorSpec
-from lift3d.operators.tiny.catalog import WEIGHTS
 from lift3d.operators.tiny.hourglass import MULTIPLE_PX, STRIDE_PX, Hourglass
 
 # In the order of lift3d.synthetic.paints.LABELS, which stands beside this layer; a test compares them.
@@ -43,7 +37,7 @@ class SegmentationNetwork(Hourglass):
         return super().forward(2 * pixels - 1)
 
 
-class TinySegmenter:
+class TinySegmenter(Unfitted):
     """A class for every pixel, by logits of cells."""
 
     def __init__(self, name: OperatorName, network: SegmentationNetwork) -> None:
@@ -67,26 +61,7 @@ class TinySegmenter:
             logits: Tensor = self._network(placement.apply(image.to(torch.float32))[None])[0]
         return (placement.to_image(logits, _LATTICE),)
 
-    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
-        """Return the empty state."""
-        return EMPTY_STATE
-
     def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
         """Return the class with the largest logit, interpolated between cells, for every pixel."""
-        grid = features[0].grid
-        stride, origin = (grid.stride_u, grid.stride_v), (grid.origin_u, grid.origin_v)
-        logits = sample(features[0].values, cell_centers(size.height, size.width), stride, origin)
-        return Prediction("labels", logits.argmax(0), torch.ones(size.height, size.width, dtype=torch.bool))
-
-
-def build(name: OperatorName) -> TinySegmenter:
-    """Build the operator ``tiny:segmenter``.
-
-    Raises:
-        ConfigError: If the weights are missing or do not fit.
-    """
-    name.check((), "the name of a small model")
-    with seeded(0):
-        network = SegmentationNetwork()
-    load_weights(network, WEIGHTS / "segmenter.safetensors")
-    return TinySegmenter(name, network)
+        logits = at_pixels(features[0].values, features[0].grid, size)
+        return Prediction("labels", logits.argmax(0), valid_everywhere(size))

@@ -18,13 +18,13 @@ from lift3d.domain.keys import ViewId
 from lift3d.domain.lifted import Prediction
 from lift3d.domain.scene_views import SceneViews
 from lift3d.errors import UnknownNameError
+from lift3d.operators.answers import valid_everywhere
 from lift3d.operators.cell_lattice import CellLattice
 from lift3d.operators.names import OperatorName
-from lift3d.operators.network_weights import digest_weights, encoder_device, seeded
+from lift3d.operators.network_weights import digest_weights, encoder_device
 from lift3d.operators.preprocessing import Placement
 from lift3d.operators.protocol import OperatorSpec
-from lift3d.operators.tiny.catalog import WEIGHTS
-from lift3d.operators.tiny.picture_cells import check_cells, filled, frozen
+from lift3d.operators.tiny.picture_cells import check_cells, frozen
 
 STYLES = ("mosaic", "ink", "waves", "embers")
 STRIDE_PX = 4
@@ -121,8 +121,11 @@ def statistics(cells: Float[Tensor, "cell channel"]) -> tuple[Float[Tensor, " ch
 class Style:
     """A picture repainted. One cut: the encoder's cells. The state: their statistics over the scene."""
 
-    def __init__(self, name: OperatorName, network: StyleNetwork, style: str) -> None:
+    def __init__(self, name: OperatorName, network: StyleNetwork) -> None:
         self._network = frozen(network)
+        style = name.option("style", STYLES[0])
+        if style not in STYLES:
+            raise UnknownNameError.of("style", style, STYLES)
         self._style = STYLES.index(style)
         self.spec = OperatorSpec(
             name=str(name),
@@ -162,23 +165,7 @@ class Style:
         with torch.no_grad():
             picture = self._network.paint(features[0].values[None].to(device), mean, deviation, self._style)[0].cpu()
         inside = picture[:, placement.top :, placement.left :][:, : size.height, : size.width]
-        return Prediction("image", inside.contiguous(), torch.ones(size.height, size.width, dtype=torch.bool))
-
-
-def build(name: OperatorName) -> Style:
-    """Build the operator ``tiny:style?style=NAME``.
-
-    Raises:
-        UnknownNameError: If there is no such style.
-        ConfigError: If another option is given, or the weights are missing.
-    """
-    name.check(("style",), "a small model")
-    style = name.option("style", STYLES[0])
-    if style not in STYLES:
-        raise UnknownNameError.of("style", style, STYLES)
-    with seeded(0):
-        network = StyleNetwork()
-    return Style(name, filled(network, WEIGHTS / "style.safetensors"), style)
+        return Prediction("image", inside.contiguous(), valid_everywhere(size))
 
 
 def _convolution(before: int, after: int) -> nn.Conv2d:

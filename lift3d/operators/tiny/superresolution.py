@@ -4,25 +4,21 @@ The answer has the size of the image given to encode, whose own detail is withhe
 truth. An odd row or column is completed by its mirror image first; the grid says where the reduced pixels sit.
 """
 
-from collections.abc import Mapping
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
 from lift3d.domain.camera import ImageSize
-from lift3d.domain.features import EMPTY_STATE, FeatureMap, SceneState
-from lift3d.domain.keys import ViewId
+from lift3d.domain.features import FeatureMap, SceneState
 from lift3d.domain.lifted import Prediction
-from lift3d.domain.scene_views import SceneViews
+from lift3d.operators.answers import Unfitted, valid_everywhere
 from lift3d.operators.cell_lattice import CellLattice
 from lift3d.operators.names import OperatorName
-from lift3d.operators.network_weights import digest_weights, encoder_device, seeded
+from lift3d.operators.network_weights import digest_weights, encoder_device
 from lift3d.operators.preprocessing import Placement
 from lift3d.operators.protocol import OperatorSpec
-from lift3d.operators.tiny.catalog import WEIGHTS
-from lift3d.operators.tiny.picture_cells import check_cells, filled, frozen
+from lift3d.operators.tiny.picture_cells import check_cells, frozen
 
 FACTOR = 2
 # A reduced pixel is the mean of its block, so it sits in the block's middle.
@@ -85,7 +81,7 @@ def enlarge_bicubic(low: Float[Tensor, "image 3 row col"]) -> Float[Tensor, "ima
     return functional.interpolate(low, scale_factor=float(FACTOR), mode="bicubic", align_corners=False)
 
 
-class Superresolution:
+class Superresolution(Unfitted):
     """A picture from one of half its size. Two cuts: features before the last convolution, and the small picture."""
 
     def __init__(self, name: OperatorName, network: SuperresolutionNetwork) -> None:
@@ -110,10 +106,6 @@ class Superresolution:
             features = self._network.features(low)
         return tuple(placement.to_image(values[0].cpu(), LATTICE) for values in (features, low))
 
-    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
-        """Return the empty state."""
-        return EMPTY_STATE
-
     def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
         """Return the enlarged picture.
 
@@ -127,19 +119,7 @@ class Superresolution:
         with torch.no_grad():
             picture = self._network.enlarge(values, low)[0].cpu()
         inside = picture[:, placement.top :, placement.left :][:, : size.height, : size.width]
-        return Prediction("image", inside.clamp(0, 1), torch.ones(size.height, size.width, dtype=torch.bool))
-
-
-def build(name: OperatorName) -> Superresolution:
-    """Build the operator ``tiny:superresolution``.
-
-    Raises:
-        ConfigError: If an option is given, or the weights are missing.
-    """
-    name.check((), "a small model")
-    with seeded(0):
-        network = SuperresolutionNetwork()
-    return Superresolution(name, filled(network, WEIGHTS / "superresolution.safetensors"))
+        return Prediction("image", inside.clamp(0, 1), valid_everywhere(size))
 
 
 def _placement(size: ImageSize) -> Placement:

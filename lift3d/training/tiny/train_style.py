@@ -146,7 +146,7 @@ def measure(network: StyleNetwork) -> Figures:
     pictures += [one.image for one in evaluation_views()[: len(FAMILIES)]]
     figures = {}
     for number, name in enumerate(STYLES):
-        operator = Style(OperatorName("tiny", "style", (("style", name),)), network, name)
+        operator = Style(OperatorName("tiny", "style", (("style", name),)), network)
         distance, plain, kept = figures_of(operator, pictures, style_pictures()[number])
         figures[f"{name}: distance from the style (less is better)"] = (distance, f"the picture itself: {plain:.3f}")
         figures[f"{name}: brightness kept (correlation)"] = (kept, "the picture itself: 1, another picture: about 0")

@@ -8,7 +8,6 @@ LIFT3D_TEST_DATA.
 import importlib.util
 import os
 from collections import OrderedDict
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lift3d.domain.camera import ImageSize
-from lift3d.domain.features import EMPTY_STATE, FeatureMap, SceneState
-from lift3d.domain.keys import ViewId, digest_bytes
-from lift3d.domain.lifted import Prediction
-from lift3d.domain.scene_views import SceneViews
+from lift3d.domain.features import FeatureMap
+from lift3d.domain.keys import digest_bytes
 from lift3d.errors import ConfigError
+from lift3d.operators.answers import Encoder
 from lift3d.operators.cell_lattice import CellLattice
-from lift3d.operators.embeddings import embedding_of
 from lift3d.operators.network_weights import encoder_device, load_weights, seeded
 from lift3d.operators.preprocessing import Normalization, Placement
 from lift3d.operators.protocol import OperatorSpec
@@ -44,7 +41,7 @@ MOBILENET_BLOCKS = {
 }
 
 
-class DenseFeatures:
+class DenseFeatures(Encoder):
     """The features of a fully convolutional network, which are also its prediction."""
 
     def __init__(
@@ -70,14 +67,6 @@ class DenseFeatures:
         with torch.no_grad():
             values = self._network(pixels[None].to(self._device))[0].cpu()
         return (placement.to_image(values, self._lattice),)
-
-    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
-        """Return the empty state."""
-        return EMPTY_STATE
-
-    def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
-        """Return the features themselves, on their grid."""
-        return embedding_of(features[0])
 
 
 class MobileNetTrunk(nn.Module):

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
@@ -11,7 +10,8 @@ from torch.nn import functional
 from lift3d.domain.camera import ImageSize
 from lift3d.domain.lifted import Prediction, PredictionKind
 from lift3d.errors import ContractError
-from lift3d.operators.split_layout import Layout
+from lift3d.operators.answers import resized, valid_everywhere
+from lift3d.operators.split.layout import Layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,11 @@ class AnswerForm:
             ContractError: If the answer is no map over the image, or an image has not three channels.
         """
         values, _ = self.layout.to_cells((answer if self.finish is None else self.finish(answer)).cpu(), network)
-        is_valid = torch.ones(size.height, size.width, dtype=torch.bool)
+        is_valid = valid_everywhere(size)
         if self.kind == "labels" and (len(values) == 1 or not values.is_floating_point()):
             ids = functional.interpolate(values[None].float(), (size.height, size.width), mode="nearest-exact")[0, 0]
             return Prediction("labels", ids.round().long(), is_valid)
-        values = _resized(values.float(), size)
+        values = resized(values.float(), size)
         if self.kind == "labels":
             return Prediction("labels", values.argmax(0), is_valid)
         if self.kind == "image":
@@ -52,11 +52,3 @@ class AnswerForm:
                 raise ContractError(f"An answer of kind 'image' has {len(values)} channels; expected 3, red first.")
             return Prediction("image", values.clamp(0, 1), is_valid)
         return Prediction(self.kind, values[0] if self.kind == "scalar" else values, is_valid)
-
-
-def _resized(values: Float[Tensor, "channel row col"], size: ImageSize) -> Float[Tensor, "channel height width"]:
-    shape = (size.height, size.width)
-    if tuple(values.shape[-2:]) == shape:
-        return values
-    # Smaller ones are enlarged bilinearly; larger ones averaged, so that nothing aliases.
-    return functional.interpolate(values[None], shape, mode="bilinear", antialias=True, align_corners=False)[0]

@@ -3,7 +3,7 @@
 The attribute (or ``split:module:attribute``) is a torch module, or a class or function without arguments that gives it.
 
 cuts: submodules, with commas between; input and output are some, too. prediction, quantity, output, licence, enlarges,
-input_size=HEIGHT,WIDTH, restores=1: as ``split_model.SplitOptions`` says. mean=R,G,B and std=R,G,B: normalisation of
+input_size=HEIGHT,WIDTH, restores=1: as ``split.model.SplitOptions`` says. mean=R,G,B and std=R,G,B: normalisation of
 images in [0, 1]. labels=NAME,NAME: names of label ids. seed: of weights that the module draws.
 """
 
@@ -19,7 +19,7 @@ from lift3d.operators.network_weights import seeded
 from lift3d.operators.plugin_guard import GuardedOperator
 from lift3d.operators.preprocessing import Normalization
 from lift3d.operators.protocol import Operator
-from lift3d.operators.split_model import SplitModel
+from lift3d.operators.split.model import SplitModel
 
 
 def build(name: OperatorName) -> Operator:

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import FeatureGrid
 from lift3d.errors import ContractError
-from lift3d.operators.split_centers import find_centers
-from lift3d.operators.split_cuts import OUTPUT, Call, Cut, capture, tensors_equal
-from lift3d.operators.split_layout import Layout, find_layout
-from lift3d.operators.split_run import ProbeRun
+from lift3d.operators.split.centers import find_centers
+from lift3d.operators.split.cuts import OUTPUT, Call, Cut, capture, tensors_equal
+from lift3d.operators.split.layout import Layout, find_layout
+from lift3d.operators.split.run import ProbeRun
 
 # Multiples that inputs may have to be of; the least that works is taken.
 _MULTIPLES = (1, 2, 4, 8, 16, 32, 64, 3, 6, 12, 24, 48, 7, 14, 28, 56, 5, 10, 20, 9, 18, 36, 11, 15, 25, 27, 96)

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lift3d.domain.camera import ImageSize
-from lift3d.operators.split_cuts import OUTPUT, Call, Cut, capture
+from lift3d.operators.split.cuts import OUTPUT, Call, Cut, capture
 
 
 @dataclass(frozen=True, slots=True)

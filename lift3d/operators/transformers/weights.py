@@ -20,7 +20,7 @@ from lift3d.extras import extra
 from lift3d.operators.names import OperatorName
 from lift3d.operators.network_weights import seeded
 from lift3d.operators.preprocessing import Normalization
-from lift3d.operators.transformers_tiny import TINY
+from lift3d.operators.transformers.built_in import TINY
 from lift3d.torchvision_guard import ensure_torchvision
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -117,26 +117,30 @@ class Source:
         return found.group(1) if found else "unknown"
 
     def preprocessing(self, default: Normalization = _IMAGENET) -> Preprocessing:
-        """Return what the preprocessor's file says, or the default without one."""
-        path = None if self.folder is None else self.folder / "preprocessor_config.json"
-        if path is None or not path.is_file():
+        """Return what the model's image processor does, or the default for a folder without one.
+
+        Raises:
+            ConfigError: If its file does not read.
+        """
+        if self.folder is None or not (self.folder / "preprocessor_config.json").is_file():
             return Preprocessing(default, None, False)
-        says = _read_json(self.name, path)
+        try:
+            with quiet():
+                says = library().AutoImageProcessor.from_pretrained(self.folder, local_files_only=True).to_dict()
+        except Exception as error:  # Processors fail in whatever way they like.
+            raise ConfigError(f"Operator '{self.name}': its image processor does not read: {error}") from error
         # From [0, 1] to what the model is given: 255 · factor · image.
         scale = 255 * float(says.get("rescale_factor", 1 / 255)) if says.get("do_rescale", True) else 255.0
         mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
         if says.get("do_normalize", "image_mean" in says):
-            mean = tuple(says.get("image_mean", default.mean))
-            std = tuple(says.get("image_std", default.std))
-        shift = Normalization(
-            (mean[0] / scale, mean[1] / scale, mean[2] / scale), (std[0] / scale, std[1] / scale, std[2] / scale)
-        )
-        size = says.get("size")
-        has_both = isinstance(size, dict) and {"height", "width"} <= set(size)
+            mean, std = says.get("image_mean") or default.mean, says.get("image_std") or default.std
+        size = says.get("size") or {}
         return Preprocessing(
-            shift,
-            (int(says["size"]["height"]), int(says["size"]["width"])) if has_both else None,
-            bool(says.get("do_flip_channel_order", False)),
+            Normalization(
+                (mean[0] / scale, mean[1] / scale, mean[2] / scale), (std[0] / scale, std[1] / scale, std[2] / scale)
+            ),
+            (int(size["height"]), int(size["width"])) if {"height", "width"} <= set(size) else None,
+            bool(says.get("do_flip_channel_order")),
         )
 
     def build(self, auto_class: Any) -> Any:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from lift3d.domain.lifted import PredictionKind
 from lift3d.errors import ConfigError
-from lift3d.operators.split_model import SplitOptions
-from lift3d.operators.transformers_weights import Source, library, quiet
+from lift3d.operators.split.model import SplitOptions
+from lift3d.operators.transformers.weights import Source, library, quiet
 
 # Architectures that give masks with classes, and the classes of transformers that are them.
 MASK_CLASSIFIERS = {

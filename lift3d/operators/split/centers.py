@@ -5,9 +5,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lift3d.domain.camera import ImageSize
-from lift3d.operators.split_cuts import OUTPUT, Cut, capture
-from lift3d.operators.split_layout import Layout
-from lift3d.operators.split_run import ProbeRun
+from lift3d.operators.split.cuts import OUTPUT, Cut, capture
+from lift3d.operators.split.layout import Layout
+from lift3d.operators.split.run import ProbeRun
 
 # Images that a centre of mass is averaged over, and at once.
 _ROUNDS, _BATCH = 6, 16

@@ -15,8 +15,8 @@ mask-generation (SAM): embedding of the image encoder. Its masks answer prompts 
 view means anything in another, so masks are not lifted.
 image-feature-extraction: embedding; the last hidden state.
 
-cuts: other places (lift3d.operators.split_cuts), with commas between. quantity, input_size=HEIGHT,WIDTH,
-allow_leaks=1: as ``split_model.SplitOptions`` says. Images are normalised as the preprocessor's file says, else by
+cuts: other places (lift3d.operators.split.cuts), with commas between. quantity, input_size=HEIGHT,WIDTH,
+allow_leaks=1: as ``split.model.SplitOptions`` says. Images are normalised as the preprocessor's file says, else by
 ImageNet's mean and deviation (image-to-image: not at all); they are stretched to the next size that the model takes,
 or to the only one.
 """
@@ -28,10 +28,10 @@ from typing import Any
 from lift3d.errors import ConfigError, UnknownNameError
 from lift3d.operators.names import OperatorName
 from lift3d.operators.protocol import Quantity
-from lift3d.operators.split_cuts import Call
-from lift3d.operators.split_model import AS_IT_IS, SplitModel, SplitOptions
-from lift3d.operators.transformers_tasks import MASK_CLASSIFIERS, READINGS
-from lift3d.operators.transformers_weights import Source, library
+from lift3d.operators.split.cuts import Call
+from lift3d.operators.split.model import AS_IT_IS, SplitModel, SplitOptions
+from lift3d.operators.transformers.tasks import MASK_CLASSIFIERS, READINGS
+from lift3d.operators.transformers.weights import Source, library
 
 _OPTIONS = (
     "revision", "task", "weights", "seed", "config", "cuts", "prompts", "quantity", "input_size", "allow_leaks",

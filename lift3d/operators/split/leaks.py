@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lift3d.operators.split_cuts import INPUT, OUTPUT, Call, Cut, capture
+from lift3d.operators.split.cuts import INPUT, OUTPUT, Call, Cut, capture
 
 _Node = Any  # torch.autograd.graph.Node, which has no public constructor to name
 

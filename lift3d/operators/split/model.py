@@ -27,11 +27,11 @@ from lift3d.operators.instance_association import fit_instances
 from lift3d.operators.network_weights import digest_weights, encoder_device
 from lift3d.operators.preprocessing import Normalization
 from lift3d.operators.protocol import OperatorSpec, Quantity
-from lift3d.operators.split_answer import AnswerForm
-from lift3d.operators.split_cuts import INPUT, OUTPUT, Call, Cut, capture, plain_call, replace_in, tensors_equal
-from lift3d.operators.split_leaks import uncut_paths
-from lift3d.operators.split_probe import Geometry, probe
-from lift3d.operators.split_run import noise
+from lift3d.operators.split.answer import AnswerForm
+from lift3d.operators.split.cuts import INPUT, OUTPUT, Call, Cut, capture, plain_call, replace_in, tensors_equal
+from lift3d.operators.split.leaks import uncut_paths
+from lift3d.operators.split.probe import Geometry, probe
+from lift3d.operators.split.run import noise
 
 AS_IT_IS = Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
@@ -76,7 +76,7 @@ class SplitModel:
 
     Args:
         model: In evaluation mode and frozen from here on; moved to the device of encoders.
-        cuts: Submodules whose outputs are lifted (see lift3d.operators.split_cuts), at least one.
+        cuts: Submodules whose outputs are lifted (see lift3d.operators.split.cuts), at least one.
         name: Of the operator.
         options: How it is fed and read.
         settings: The same, field by field.

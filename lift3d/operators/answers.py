@@ -1,0 +1,63 @@
+"""What adapters share: features at the pixels, answers that are valid everywhere, members that most operators have."""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional
+
+from lift3d.domain.camera import ImageSize
+from lift3d.domain.features import EMPTY_STATE, FeatureGrid, FeatureMap, SceneState
+from lift3d.domain.keys import ViewId
+from lift3d.domain.lifted import Prediction
+from lift3d.domain.scene_views import SceneViews
+from lift3d.geometry.rays import cell_centers
+from lift3d.geometry.sampling import sample
+
+
+class Unfitted:
+    """An operator that needs nothing of all views."""
+
+    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
+        """Return the empty state."""
+        return EMPTY_STATE
+
+
+class Encoder(Unfitted):
+    """An operator whose answer is its features."""
+
+    def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
+        """Return the features themselves, on their grid."""
+        is_valid = torch.ones(features[0].grid.shape, dtype=torch.bool)
+        return Prediction("embedding", features[0].values, is_valid)
+
+
+def valid_everywhere(size: ImageSize) -> Bool[Tensor, "height width"]:
+    """Return the validity of an answer that says something of every pixel."""
+    return torch.ones(size.height, size.width, dtype=torch.bool)
+
+
+def pixel_grid(size: ImageSize) -> FeatureGrid:
+    """Return the grid with a cell on every pixel."""
+    return FeatureGrid(size.height, size.width, 1.0, 1.0)
+
+
+def at_pixels(
+    values: Float[Tensor, "channel row col"], grid: FeatureGrid, size: ImageSize
+) -> Float[Tensor, "channel height width"]:
+    """Read values of cells bilinearly at the pixel centres."""
+    if grid == pixel_grid(size):
+        return values
+    return sample(values, cell_centers(size.height, size.width), *grid.placement)
+
+
+def resized(values: Float[Tensor, "channel row col"], size: ImageSize) -> Float[Tensor, "channel height width"]:
+    """Return a map that covers an image, at the image's size: enlarged bilinearly, or averaged so that nothing aliases.
+
+    Unlike ``at_pixels``, cells need not be known: they tile the image.
+    """
+    shape = (size.height, size.width)
+    if tuple(values.shape[-2:]) == shape:
+        return values
+    return functional.interpolate(values[None], shape, mode="bilinear", antialias=True, align_corners=False)[0]
