@@ -78,6 +78,11 @@ def test_it_satisfies_the_protocol_and_describes_itself(name: str) -> None:
     assert json.loads(json.dumps(operator.spec.identity)) == operator.spec.identity
     (features,) = operator.encode(image_of(48, 48))
     assert features.channel_count == operator.spec.channel_count
+    # They can be learned on.
+    assert not features.values.requires_grad
+    scale = torch.ones(1, requires_grad=True)
+    (features.values * scale).sum().backward()
+    assert scale.grad is not None
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -98,15 +103,6 @@ def test_any_image_size_is_covered_by_finite_cells(name: str, size: tuple[int, i
             assert abs(origin) <= stride / 2 + 0.5
             assert abs(origin + count * stride - length) <= stride / 2 + 0.5
     assert torch.equal(image, before)
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_features_can_be_learned_on(name: str) -> None:
-    (features,) = operator_of(name).encode(image_of(32, 32))
-    assert not features.values.requires_grad
-    scale = torch.ones(1, requires_grad=True)
-    (features.values * scale).sum().backward()
-    assert scale.grad is not None
 
 
 @pytest.mark.parametrize("name", ALL)

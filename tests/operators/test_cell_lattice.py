@@ -45,36 +45,34 @@ def test_it_is_where_gradients_say(layers: tuple[nn.Module, ...]) -> None:
     assert gradient_centroid(network, 64, index) == pytest.approx(expected, abs=0.2 * lattice.stride)
 
 
-def test_a_patch_embedding_is_centred_in_its_patch() -> None:
-    assert lattice_of(nn.Conv2d(3, 1, 16, 16)) == CellLattice(16, 8.0)
+class ConvSame(nn.Conv2d):
+    """TensorFlow's padding: the smaller half before."""
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return super().forward(nn.functional.pad(pixels, (0, 1, 0, 1)))
 
 
-def test_padded_convolutions_of_stride_two_are_centred_on_the_first_pixel() -> None:
-    layers = [nn.Conv2d(3, 3, 3, 2, 1) for _ in range(4)]
-    assert lattice_of(*layers) == CellLattice(16, 0.5)
+class Block(nn.Sequential):
+    """Remembers the kernel of what is inside, which must not be counted twice."""
+
+    kernel_size, stride = 7, 2
 
 
-def test_layers_that_keep_the_resolution_do_not_move_it() -> None:
-    assert lattice_of(nn.Conv2d(3, 3, 3, 1, 1), nn.Conv2d(3, 3, 2, 2), nn.Conv2d(3, 3, 7, 1, 3)) == CellLattice(2, 1.0)
-
-
-def test_tensorflow_padding_puts_the_smaller_half_before() -> None:
-    class ConvSame(nn.Conv2d):
-        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-            return super().forward(nn.functional.pad(pixels, (0, 1, 0, 1)))
-
-    assert lattice_of(ConvSame(3, 3, 3, 2)) == CellLattice(2, 1.5)
-
-
-def test_merging_blocks_without_a_window_keeps_their_centre() -> None:
-    assert lattice_of(nn.Conv2d(3, 3, 4, 4), nn.PixelUnshuffle(2)) == CellLattice(8, 4.0)
-
-
-def test_blocks_that_remember_a_kernel_are_not_counted_beside_it() -> None:
-    class Block(nn.Sequential):
-        kernel_size, stride = 7, 2
-
-    assert lattice_of(Block(nn.Conv2d(3, 3, 7, 2, 3))) == CellLattice(2, 0.5)
+@pytest.mark.parametrize(
+    ("layers", "expected"),
+    [
+        # A patch is looked at in its middle; padded convolutions of stride 2 look at the first pixel.
+        ([nn.Conv2d(3, 1, 16, 16)], CellLattice(16, 8.0)),
+        ([nn.Conv2d(3, 3, 3, 2, 1) for _ in range(4)], CellLattice(16, 0.5)),
+        # Layers that keep the resolution do not move the lattice; merging blocks without a window keeps their centre.
+        ([nn.Conv2d(3, 3, 3, 1, 1), nn.Conv2d(3, 3, 2, 2), nn.Conv2d(3, 3, 7, 1, 3)], CellLattice(2, 1.0)),
+        ([nn.Conv2d(3, 3, 4, 4), nn.PixelUnshuffle(2)], CellLattice(8, 4.0)),
+        ([ConvSame(3, 3, 3, 2)], CellLattice(2, 1.5)),
+        ([Block(nn.Conv2d(3, 3, 7, 2, 3))], CellLattice(2, 0.5)),
+    ],
+)
+def test_it_is_what_arithmetic_says(layers: list[nn.Module], expected: CellLattice) -> None:
+    assert lattice_of(*layers) == expected
 
 
 def test_ways_that_disagree_meet_midway() -> None:

@@ -1,6 +1,5 @@
-import subprocess
-import sys
 from importlib.metadata import EntryPoint
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -17,16 +16,11 @@ def install(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setattr(catalog, "entry_points", lambda group: [entry])
 
 
-def test_the_catalog_is_light() -> None:
-    code = "import sys, lift3d.operators.catalog; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
 def test_every_entry_of_the_catalog_is_there() -> None:
     assert set(catalog.OPERATORS) <= set(known_operators())
     for kind, location in catalog.OPERATORS.items():
         module, attribute = location.split(":")
-        assert (Path(catalog.__file__).parent / f"{module.rpartition('.')[2]}.py").is_file(), kind
+        assert find_spec(module) is not None, kind
         assert attribute == "build"
 
 
