@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import pycolmap
 
 from lift3d.domain.keys import digest, slug
 from lift3d.errors import ConfigError, SceneFormatError
@@ -101,7 +100,8 @@ def ingest(source: Path, out: Path, options: IngestOptions, report: Report) -> d
         settings = Settings(matching, options.image_size, options.has_one_camera)
         found = reconstruct(photographs, scene / "images", work, settings, report)
         _require_views(found, len(photographs), options, skipped)
-        _write_model(found.models[0], scene / "sparse/0")
+        (scene / "sparse/0").mkdir(parents=True)
+        found.models[0].write_binary(str(scene / "sparse/0"))
         document = {
             "source": source.name,
             "identity": identity,
@@ -238,11 +238,6 @@ def _require_views(found: Found, count: int, options: IngestOptions, skipped: Se
         f"{unread} {MORE_OVERLAP}. If they show enough of the same things already, try --matching exhaustive, an "
         f"--image-size above {options.image_size}, or --many-cameras if several lenses were used."
     )
-
-
-def _write_model(model: pycolmap.Reconstruction, folder: Path) -> None:
-    folder.mkdir(parents=True)
-    model.write_binary(str(folder))
 
 
 def _described(found: Found, photographs: Sequence[Photograph], skipped: Sequence[Skipped]) -> dict[str, Any]:

@@ -79,13 +79,8 @@ def look_at(scene: Scene) -> PosedScene:
 
 def next_command(location: str) -> str:
     """Return a command that lifts a scene at once, with what comes with the package."""
-    return (
-        f"lift3d run {shlex.quote(location)} --operator rgb --operator hog --store runs/{shlex.quote(_stem(location))}"
-    )
-
-
-def _stem(location: str) -> str:
-    return Path(location.removeprefix(f"{PROCEDURAL}:").partition("?")[0]).absolute().name or "scene"
+    stem = Path(location.removeprefix(f"{PROCEDURAL}:").partition("?")[0]).absolute().name or "scene"
+    return f"lift3d run {shlex.quote(location)} --operator rgb --operator hog --store runs/{shlex.quote(stem)}"
 
 
 def _first_frame(scene: Scene) -> tuple[Frame | None, str]:

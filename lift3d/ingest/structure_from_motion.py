@@ -157,7 +157,10 @@ def _extract(
             database, images, names, extraction_options=options, device=pycolmap.Device.cpu, cancellation_token=token
         )
 
-    _watch(extract, database, ("features", len(names)), _featured_count(len(names)), report)
+    def count(opened: pycolmap.Database) -> int:
+        return sum(opened.exists_keypoints(key) for key in range(1, len(names) + 1))
+
+    _watch(extract, database, ("features", len(names)), count, report)
 
 
 def _match(image_count: int, database: Path, settings: Settings, report: Report) -> None:
@@ -233,8 +236,3 @@ def _watch(
             raise
     future.result()
     report(stage, total, total)
-
-
-def _featured_count(image_count: int) -> Count:
-    """Return how to count images with features."""
-    return lambda database: sum(database.exists_keypoints(key) for key in range(1, image_count + 1))

@@ -63,7 +63,8 @@ def build_operator(name: str, plugins: Sequence[str] = ()) -> Operator:
         return _checked(getattr(importlib.import_module(module), attribute)(parsed), parsed.kind)
     installed = _installed()
     if parsed.kind in installed:
-        return _guarded(_installed_operator(installed[parsed.kind], parsed))
+        entry = installed[parsed.kind]
+        return _guarded(_checked(_load_entry_point(entry)(parsed), entry.value))
     raise UnknownNameError.of("operator", parsed.kind, (*known_operators(), *given))
 
 
@@ -137,10 +138,6 @@ def _guarded(operator: Operator) -> Operator:
     from lift3d.operators.plugin_guard import GuardedOperator
 
     return GuardedOperator(operator)
-
-
-def _installed_operator(entry: EntryPoint, name: OperatorName) -> Operator:
-    return _checked(_load_entry_point(entry)(name), entry.value)
 
 
 def _load_entry_point(entry: EntryPoint) -> Callable[[OperatorName], object]:

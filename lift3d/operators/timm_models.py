@@ -113,7 +113,9 @@ def build(name: OperatorName) -> TimmOperator:
     with seeded(name.integer("seed", 0)):
         network = _create(name, is_pretrained=weights == "hub")
     if weights not in ("hub", "random"):
-        load_weights(network, Path(weights).expanduser(), _classifier_names(network))
+        classifier = network.pretrained_cfg.get("classifier") or ()
+        names = (classifier,) if isinstance(classifier, str) else classifier
+        load_weights(network, Path(weights).expanduser(), tuple(f"{one}." for one in names))
     licence = "Apache-2.0" if weights == "random" else network.pretrained_cfg.get("license") or "unknown"
     return TimmOperator(name, network, licence)
 
@@ -156,18 +158,14 @@ def _options_for_any_size(network: str) -> dict[str, bool]:
     return {}
 
 
-def _classifier_names(network: Any) -> tuple[str, ...]:
-    names = network.pretrained_cfg.get("classifier") or ()
-    return tuple(f"{name}." for name in ((names,) if isinstance(names, str) else names))
-
-
 def _probe(name: OperatorName, network: Any, native: ImageSize) -> tuple[_Stage, int]:
     """Choose the stage and find out, by running the network, which input it takes and where its cells are.
 
     Tried in turn: an odd multiple of the stage's stride; a multiple of the coarsest stage's (networks that
     fuse resolutions); the one size that the network was made for.
     """
-    strides = [int(info["reduction"]) for info in _stages(network)]
+    stages = getattr(network.feature_info, "info", network.feature_info)
+    strides = [int(stage["reduction"]) for stage in stages]
     index = _stage_index(name, strides)
     has_prefix = "return_prefix_tokens" in inspect.signature(network.forward_intermediates).parameters
     has_prefix = has_prefix and int(getattr(network, "num_prefix_tokens", 0) or 0) > 0
@@ -191,11 +189,6 @@ def _probe(name: OperatorName, network: Any, native: ImageSize) -> tuple[_Stage,
 def _probe_size(multiple: int) -> ImageSize:
     odd = -(-_PROBE_LENGTH_PX // multiple) | 1
     return ImageSize(odd * multiple, (odd + 2) * multiple)
-
-
-def _stages(network: Any) -> list[dict[str, Any]]:
-    info = network.feature_info
-    return list(getattr(info, "info", info))
 
 
 def _stage_index(name: OperatorName, strides: list[int]) -> int:

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from numpy import ndarray
-from torch import Tensor
 
 from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.scene import DepthRange, Scene
@@ -82,13 +81,9 @@ def _camera(row: Float[ndarray, "17"]) -> tuple[Camera, bool]:
     if not np.isfinite(matrix[:, 4]).all() or min(height, width) < 1:
         raise CameraError(f"Height, width and focal length should be positive, got {matrix[:, 4].tolist()}.")
     size = ImageSize(round(float(height)), round(float(width)))
-    return Camera(_intrinsics(float(focal), size), inverse(c2w), size), was_repaired
-
-
-def _intrinsics(focal: float, size: ImageSize) -> Float[Tensor, "3 3"]:
-    """The format has no principal point: it is the centre."""
+    # The format has no principal point: it is the centre.
     rows = [[focal, 0.0, size.width / 2], [0.0, focal, size.height / 2], [0.0, 0.0, 1.0]]
-    return torch.tensor(rows, dtype=torch.float64)
+    return Camera(torch.tensor(rows, dtype=torch.float64), inverse(c2w), size), was_repaired
 
 
 def _bounds(rows: Float[ndarray, "view 17"]) -> DepthRange | None:

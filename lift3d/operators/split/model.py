@@ -136,7 +136,9 @@ class SplitModel:
         size = ImageSize(*image.shape[-2:])
         pixels, network = self._pixels(image)
         with torch.no_grad():
-            _, found = capture(self._model, self._options.call, pixels, self._cuts, stops=self._may_stop)
+            # Nothing behind the last cut need run, unless that is the answer.
+            stops = all(cut.module != OUTPUT for cut in self._cuts)
+            _, found = capture(self._model, self._options.call, pixels, self._cuts, stops=stops)
         maps = []
         for cut, geometry in zip(self._cuts, self._geometry.cuts, strict=True):
             cells, tokens = geometry.layout.to_cells(found[cut], network)
@@ -186,10 +188,6 @@ class SplitModel:
         if layout is None:
             raise ContractError("A split model without an answer has no form of it; give prediction=.")
         return AnswerForm(self._options.prediction, layout, self._options.finish)
-
-    @property
-    def _may_stop(self) -> bool:
-        return all(cut.module != OUTPUT for cut in self._cuts)
 
     def _pixels(self, image: Float[Tensor, "3 height width"]) -> tuple[Float[Tensor, "1 3 row_in col_in"], ImageSize]:
         """Return what the network sees of an image, and its size: the next that it takes."""

@@ -1,8 +1,9 @@
-"""What the small image-to-image models share: their weights on a device, and cells that must be an image's own."""
+"""What the small image-to-image models share: blocks, weights on a device, and cells that must be an image's own."""
 
-from typing import TypeVar
+from typing import Literal, TypeVar
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import FeatureMap
@@ -10,6 +11,20 @@ from lift3d.errors import ShapeError
 from lift3d.operators.network_weights import encoder_device
 
 _Network = TypeVar("_Network", bound=nn.Module)
+
+
+class Block(nn.Module):
+    """Two convolutions beside a shortcut."""
+
+    def __init__(self, width: int, padding_mode: Literal["zeros", "replicate"] = "zeros") -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1, padding_mode=padding_mode)
+        self.second = nn.Conv2d(width, width, 3, padding=1, padding_mode=padding_mode)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Return the features with the block's change added."""
+        change: Tensor = self.second(functional.relu(self.first(values)))
+        return values + change
 
 
 def frozen(network: _Network) -> _Network:

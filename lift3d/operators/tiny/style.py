@@ -10,7 +10,6 @@ from collections.abc import Mapping
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
 
 from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import EMPTY_STATE, FeatureMap, SceneState
@@ -24,7 +23,7 @@ from lift3d.operators.names import OperatorName
 from lift3d.operators.network_weights import digest_weights, encoder_device
 from lift3d.operators.preprocessing import Placement
 from lift3d.operators.protocol import OperatorSpec
-from lift3d.operators.tiny.picture_cells import check_cells, frozen
+from lift3d.operators.tiny.picture_cells import Block, check_cells, frozen
 
 STYLES = ("mosaic", "ink", "waves", "embers")
 STRIDE_PX = 4
@@ -35,19 +34,6 @@ _HALF, _FULL, _DEEP = 32, 16, 64
 _MID_GREY = 0.5
 # Keeps the division finite where a channel is constant, as in a scene of one colour.
 _LEAST_DEVIATION = 1e-2
-
-
-class _Block(nn.Module):
-    """Two convolutions beside a shortcut."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.first, self.second = _convolution(width, width), _convolution(width, width)
-
-    def forward(self, values: Tensor) -> Tensor:
-        """Return the features with the block's change added."""
-        change: Tensor = self.second(functional.relu(self.first(values)))
-        return values + change
 
 
 class StyleNetwork(nn.Module):
@@ -78,8 +64,8 @@ class StyleNetwork(nn.Module):
         self.decoder = nn.Sequential(
             _convolution(CHANNEL_COUNT, _DEEP),
             nn.ReLU(),
-            _Block(_DEEP),
-            _Block(_DEEP),
+            Block(_DEEP, padding_mode="replicate"),
+            Block(_DEEP, padding_mode="replicate"),
             nn.Upsample(scale_factor=2),
             _convolution(_DEEP, _HALF),
             nn.ReLU(),

@@ -18,7 +18,7 @@ from lift3d.operators.names import OperatorName
 from lift3d.operators.network_weights import digest_weights, encoder_device
 from lift3d.operators.preprocessing import Placement
 from lift3d.operators.protocol import OperatorSpec
-from lift3d.operators.tiny.picture_cells import check_cells, frozen
+from lift3d.operators.tiny.picture_cells import Block, check_cells, frozen
 
 FACTOR = 2
 # A reduced pixel is the mean of its block, so it sits in the block's middle.
@@ -27,20 +27,6 @@ LATTICE = CellLattice(stride=FACTOR, first=FACTOR / 2)
 _WIDTH = 32
 _BLOCK_COUNT = 5
 _MID_GREY = 0.5
-
-
-class _Block(nn.Module):
-    """Two convolutions around which the features are passed on."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(width, width, 3, padding=1)
-        self.second = nn.Conv2d(width, width, 3, padding=1)
-
-    def forward(self, values: Tensor) -> Tensor:
-        """Return the features with the block's change added."""
-        change: Tensor = self.second(functional.relu(self.first(values)))
-        return values + change
 
 
 class SuperresolutionNetwork(nn.Module):
@@ -54,7 +40,7 @@ class SuperresolutionNetwork(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.first = nn.Conv2d(3, _WIDTH, 3, padding=1)
-        self.blocks = nn.Sequential(*(_Block(_WIDTH) for _ in range(_BLOCK_COUNT)))
+        self.blocks = nn.Sequential(*(Block(_WIDTH) for _ in range(_BLOCK_COUNT)))
         self.last = nn.Conv2d(_WIDTH, 3 * FACTOR**2, 3, padding=1)
 
     def features(self, low: Float[Tensor, "image 3 row col"]) -> Float[Tensor, "image channel row col"]:

@@ -25,10 +25,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from torch import Tensor, nn
+
 from lift3d.errors import ConfigError, UnknownNameError
 from lift3d.operators.names import OperatorName
 from lift3d.operators.protocol import Quantity
-from lift3d.operators.split.cuts import Call
 from lift3d.operators.split.model import AS_IT_IS, SplitModel, SplitOptions
 from lift3d.operators.transformers.tasks import MASK_CLASSIFIERS, READINGS
 from lift3d.operators.transformers.weights import Source, library
@@ -133,12 +134,13 @@ def _with_processor(source: Source, task: str, options: SplitOptions) -> SplitOp
         size = (int(parts[0]), int(parts[1]))
     elif source.config.model_type in _OF_ONE_SIZE:
         size = processing.size or _own_size(source.config)
-    call = options.call
-    if processing.is_blue_first:
-        call = _in_blue_first(call)
+
+    def in_blue_first(model: nn.Module, pixels: Tensor) -> Any:
+        return options.call(model, pixels.flip(1))
+
     return replace(
         options,
-        call=call,
+        call=in_blue_first if processing.is_blue_first else options.call,
         normalization=processing.normalization,
         input_size=size,
         licence=source.licence,
@@ -154,10 +156,6 @@ def _own_size(config: Any) -> tuple[int, int] | None:
         if isinstance(size, list | tuple):
             return int(size[0]), int(size[1])
     return None
-
-
-def _in_blue_first(call: Call) -> Call:
-    return lambda model, pixels: call(model, pixels.flip(1))
 
 
 def _quantity(name: OperatorName) -> Quantity:

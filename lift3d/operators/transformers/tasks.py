@@ -103,8 +103,7 @@ def _restoration(source: Source, model: Any) -> Reading:
 
 
 def _image_encoder(source: Source, model: Any) -> Reading:
-    call = _last_hidden_state
-    return Reading(model.vision_encoder, ("output",), SplitOptions(call=call))
+    return Reading(model.vision_encoder, ("output",), SplitOptions(call=_last_hidden_state))
 
 
 def _features(source: Source, model: Any) -> Reading:
