@@ -114,7 +114,7 @@ def _failures(failed: Scenes) -> list[str]:
 def _places(run: str, store_url: str) -> str:
     places = {
         "store": store_url,
-        "rows of the table": f"{store_url}/runs/{run}/dataset/",
+        "rows of the table": f"{store_url}/runs/{run}/scores/",
         "one page with pictures": f"lift3d report {store_url} --run {run}",
         "look around in 3D": f"lift3d view {store_url} --run {run}",
         "in Python": f'lift3d.lifted_scenes("{store_url}", "{run}")',

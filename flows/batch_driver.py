@@ -19,7 +19,7 @@ from flows.worker_pool import Answer, Worker, WorkerPool
 from lift3d.domain.records import SceneRecord
 from lift3d.errors import ConfigError, Lift3dError, PreemptedError, ResourcePromiseError, WorkerError, WorkerLostError
 from lift3d.runs.driver import failed_record
-from lift3d.runs.table import scene_record_path
+from lift3d.runs.records import write_record
 
 # A cluster that grows on demand may need twenty minutes for a machine with a GPU, its first or another one.
 _WORKER_WITHIN_S = 1800.0
@@ -177,8 +177,7 @@ class _Batch:
 
     def _record_failure(self, item: Item, reason: str, message: str, is_quarantined: bool) -> None:
         record = replace(failed_record(item.location, reason, message), is_quarantined=is_quarantined)
-        self._pool.store.write_bytes(scene_record_path(self._pool.recipe, item.location), record.to_bytes())
-        self._finish(item, record)
+        self._finish(item, write_record(self._pool.store, self._pool.recipe, record))
 
     def _finish(self, item: Item, record: SceneRecord, is_news: bool = True) -> None:
         self._done[item.location] = record

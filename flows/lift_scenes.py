@@ -19,7 +19,7 @@ from flows.worker_pool import WorkerPool
 from lift3d.config import Execution, Recipe
 from lift3d.domain.records import SceneRecord
 from lift3d.errors import SceneError
-from lift3d.runs.driver import begin_run
+from lift3d.runs.records import begin_run
 from lift3d.runs.scene_lists import with_listed_scenes
 from lift3d.storage.location import open_store
 

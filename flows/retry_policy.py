@@ -18,7 +18,7 @@ from lift3d.errors import (
     WorkerError,
     WorkerLostError,
 )
-from lift3d.runs.unexpected import first_line, own_error
+from lift3d.runs.failures import first_line, own_error
 
 # Records are a few kilobytes and their call has finished: what takes longer is a broken node.
 _FETCH_TIMEOUT_S = 30.0

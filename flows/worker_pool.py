@@ -15,7 +15,7 @@ from flows.scene_queue import Item
 from flows.scene_workers import Prepare, actor_factory, prepare_scenes
 from lift3d.config import Execution, Recipe
 from lift3d.errors import ConfigError, Lift3dError
-from lift3d.runs.circuit_breaker import CircuitBreaker
+from lift3d.runs.failures import CircuitBreaker
 from lift3d.storage.location import Store, open_store
 
 _POLL_S = 0.5

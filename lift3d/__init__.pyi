@@ -18,8 +18,8 @@ from .results.lifted_scene import LiftedScene as LiftedScene
 from .results.lifted_scene import lifted_scenes as lifted_scenes
 from .results.lifted_scene import open_lifted as open_lifted
 from .runs.driver import run_serially as run_serially
-from .runs.table import list_runs as list_runs
-from .runs.table import read_run as read_run
+from .runs.records import list_runs as list_runs
+from .runs.records import read_run as read_run
 from .runs.table import run_table as run_table
 from .scenes.catalog import read_scene as read_scene
 from .storage.location import open_store as open_store

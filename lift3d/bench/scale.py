@@ -24,7 +24,7 @@ from flows.local_run import run_flow
 from lift3d.config import Execution, Recipe, scene_name
 from lift3d.domain.records import SceneRecord
 from lift3d.pipeline.inputs import Report
-from lift3d.runs.table import scene_record_path
+from lift3d.runs.records import write_record
 from lift3d.storage.location import Store
 
 # Small enough that hundreds take minutes, large enough that a scene is work: about half a second on one core.
@@ -135,7 +135,8 @@ def bare_loop(store: str, first: int, count: int) -> list[float]:
     import torch
 
     from lift3d.pipeline.models import Models
-    from lift3d.runs.driver import attempt_scene, begin_run
+    from lift3d.runs.driver import attempt_scene
+    from lift3d.runs.records import begin_run
     from lift3d.storage.location import open_store
 
     torch.set_num_threads(1)
@@ -166,8 +167,7 @@ def prepare_stub(recipe: Recipe, execution: Execution, store: Store) -> Callable
     def attempt(location: str, report: Report) -> SceneRecord:
         report("stub", 0, 1)
         record = SceneRecord(scene_name(location), location, "ok")
-        store.write_bytes(scene_record_path(recipe, location), record.to_bytes())
-        return record
+        return write_record(store, recipe, record)
 
     return attempt
 

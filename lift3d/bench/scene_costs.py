@@ -14,7 +14,8 @@ import torch
 
 from lift3d.config import Recipe
 from lift3d.pipeline.models import Models
-from lift3d.runs.driver import attempt_scene, begin_run
+from lift3d.runs.driver import attempt_scene
+from lift3d.runs.records import begin_run
 from lift3d.storage.location import Store, open_store
 
 # Few and many, so that what is per view outweighs what is per scene in one and not in the other.

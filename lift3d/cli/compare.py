@@ -8,7 +8,8 @@ from typing import Any
 
 from lift3d.errors import ConfigError
 from lift3d.results.tables import better_sides
-from lift3d.runs.table import Dataset, dataset_tables, list_runs, update_dataset
+from lift3d.runs.records import list_runs
+from lift3d.runs.table import RunTable
 from lift3d.storage.location import Store, open_store
 from lift3d.tables.rendering import text_table, to_markdown
 from lift3d.tables.run_comparison import compare_rows
@@ -98,13 +99,11 @@ def compare_runs(url: str, a: str, b: str, metrics: Sequence[str] = ()) -> RunCo
     Raises:
         ConfigError: If there is no such run, or the runs have nothing in common.
     """
-    datasets = [(store, update_dataset(store, run)) for store, run in (_run(one, url) for one in (a, b))]
-    names, by_name_count = _shared_names(datasets[0][1].names, datasets[1][1].names)
+    tables = [RunTable.of(*_run(one, url)) for one in (a, b)]
+    names, by_name_count = _shared_names(tables[0].names, tables[1].names)
     if not names[0]:
-        raise ConfigError(
-            f"The runs {a} and {b} share no scene: {_some(datasets[0][1])} against {_some(datasets[1][1])}."
-        )
-    rows = [_rows(store, dataset, shared, metrics) for (store, dataset), shared in zip(datasets, names, strict=True)]
+        raise ConfigError(f"The runs {a} and {b} share no scene: {_some(tables[0])} against {_some(tables[1])}.")
+    rows = [_rows(table, shared, metrics) for table, shared in zip(tables, names, strict=True)]
     lines = compare_rows(rows[0], rows[1], better_sides())
     if lines.empty:
         kinds = [
@@ -116,8 +115,8 @@ def compare_runs(url: str, a: str, b: str, metrics: Sequence[str] = ()) -> RunCo
             f"protocol. A has {told[0]}; B has {told[1]}. Compare runs of the same protocol, or name other metrics."
         )
     only = [
-        tuple(sorted(name for location, name in dataset.names.items() if location not in shared))
-        for (_, dataset), shared in zip(datasets, names, strict=True)
+        tuple(sorted(name for location, name in table.names.items() if location not in shared))
+        for table, shared in zip(tables, names, strict=True)
     ]
     return RunComparison(a, b, lines, len(names[0]), by_name_count, *only)
 
@@ -142,16 +141,16 @@ def _shared_names(a: dict[str, str], b: dict[str, str]) -> tuple[tuple[dict[str,
     return (names_a, names_b), len(names_a) - len(shared)
 
 
-def _rows(store: Store, dataset: Dataset, shared: dict[str, str], metrics: Sequence[str]) -> DataFrame:
-    named = {dataset.names[location]: name for location, name in shared.items()}
+def _rows(table: RunTable, shared: dict[str, str], metrics: Sequence[str]) -> DataFrame:
+    named = {table.names[location]: name for location, name in shared.items()}
     found = [ScoreTable.from_rows([]).frame]
-    for table in dataset_tables(store, dataset):
-        frame = table.frame[table.frame["scene"].isin(named)]
+    for part in table.parts():
+        frame = part.frame[part.frame["scene"].isin(named)]
         frame = frame[frame["metric"].isin(metrics)] if metrics else frame
         found.append(frame.assign(scene=frame["scene"].map(named)))
     return stacked(found)
 
 
-def _some(dataset: Dataset) -> str:
-    names = sorted(dataset.names.values())
+def _some(table: RunTable) -> str:
+    names = sorted(table.names.values())
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "") if names else "no scene"

@@ -4,7 +4,8 @@ import json
 
 from lift3d.errors import ConfigError, ProductMissingError
 from lift3d.results.tables import headline_means, overall_table, scene_table
-from lift3d.runs.table import list_runs, run_parts, run_table
+from lift3d.runs.records import list_runs
+from lift3d.runs.table import run_parts, run_table
 from lift3d.storage.location import open_store
 from lift3d.tables.comparison import interval_lines
 from lift3d.tables.rendering import to_markdown

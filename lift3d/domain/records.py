@@ -62,7 +62,7 @@ class SceneRecord:
         dropped: Views that could not be used.
         notes: What the reader repaired or assumed.
         lifted: Products of lifted views, raw2d first for each operator.
-        scores: Paths of the score documents.
+        rows: Digest of the file of its score rows.
         computed: How many of each kind of product were missing and computed.
         is_quarantined: Whether the scene was given up after it had cost too many workers.
     """
@@ -78,7 +78,7 @@ class SceneRecord:
     dropped: tuple[DroppedView, ...] = ()
     notes: tuple[str, ...] = ()
     lifted: tuple[LiftedProduct, ...] = ()
-    scores: tuple[str, ...] = ()
+    rows: str = ""
     computed: Mapping[str, int] = field(default_factory=dict)
     is_quarantined: bool = False
 
@@ -105,7 +105,7 @@ class SceneRecord:
     @property
     def paths(self) -> tuple[str, ...]:
         """The products that the record rests on; what it was computed from (features, tracks) is a cache."""
-        return (*(path for one in self.lifted for path in one.parts), *self.scores)
+        return tuple(path for one in self.lifted for path in one.parts)
 
     def parts(self, operator: str, lifter: str) -> tuple[str, ...]:
         """Return the paths of the views of one operator and lifter."""

@@ -103,34 +103,6 @@ def scored_as(operator: OperatorSpec) -> tuple[object, ...]:
     return (operator.restores, list(operator.label_names), operator.threshold_source)
 
 
-def scores_digest(
-    operator: OperatorSpec,
-    products: Mapping[str, str],
-    metrics: Sequence[MetricSpec],
-    geometry: str,
-    views: Mapping[ViewId, str],
-) -> str:
-    """Digest of one operator's rows: the lifted views of all lifters, the metrics, and the scoring geometry.
-
-    Args:
-        operator: The operator.
-        products: Digest of the lifted views, by lifter.
-        metrics: What is measured.
-        geometry: What tells one scoring geometry and protocol from another; depth is in the digests of the views.
-        views: Digests of the targets' true views.
-    """
-    return digest(
-        {
-            "operator": list(scored_as(operator)),
-            "products": dict(products),
-            "metrics": sorted([[spec.name, spec.stage_version] for spec in metrics]),
-            "geometry": geometry,
-            "views": sorted(views.items()),
-            "score": STAGE_VERSIONS["score"],
-        }
-    )
-
-
 def whole_digest(
     recipe: Recipe,
     operators: Sequence[OperatorSpec],

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from lift3d.config import Recipe
 from lift3d.domain.features import SceneState
 from lift3d.domain.records import LiftedProduct, SceneRecord
+from lift3d.domain.scores import ScoreRow
 from lift3d.domain.shard import Shard
 from lift3d.domain.target import Target
 from lift3d.pipeline.fit import fit_scene
@@ -16,8 +17,10 @@ from lift3d.pipeline.targets import scene_targets, views_to_encode
 from lift3d.pipeline.tracks import views_to_fit_on
 
 
-def run_scene(inputs: SceneInputs, recipe: Recipe, models: Models, report: Report = quiet) -> SceneRecord:
-    """Walk a scene along the line and return its record.
+def run_scene(
+    inputs: SceneInputs, recipe: Recipe, models: Models, report: Report = quiet
+) -> tuple[SceneRecord, list[ScoreRow]]:
+    """Walk a scene along the line and return its record and its score rows.
 
     The order of work: features of all views; one state per operator; then part by part of the targets, one proposal
     per lifter and target that all operators share; scores last. Whatever is committed is read, not computed.
@@ -32,8 +35,8 @@ def run_scene(inputs: SceneInputs, recipe: Recipe, models: Models, report: Repor
         SceneError: If fewer than two views are usable.
     """
     targets, products = _encode_and_lift(inputs, recipe, models, report, None)
-    scores = score_products(inputs, recipe, models, targets, products, report)
-    return SceneRecord(
+    rows = score_products(inputs, recipe, models, targets, products, report)
+    record = SceneRecord(
         scene=inputs.scene.id,
         location=inputs.scene.location,
         outcome="ok",
@@ -44,9 +47,9 @@ def run_scene(inputs: SceneInputs, recipe: Recipe, models: Models, report: Repor
         dropped=tuple(inputs.dropped),
         notes=inputs.scene.notes,
         lifted=tuple(products),
-        scores=tuple(scores),
         computed=dict(inputs.computed),
     )
+    return record, rows
 
 
 def run_shard(inputs: SceneInputs, recipe: Recipe, models: Models, shard: Shard, report: Report = quiet) -> None:

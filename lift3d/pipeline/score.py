@@ -1,4 +1,4 @@
-"""Scoring the lifted views of a scene: evidence from the store, rows to the store, one document per operator."""
+"""Score: what lifted views, read from the store, say beside the plain answers and the true views."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -22,14 +22,10 @@ from lift3d.metrics.scoring import ScoredItem, score_scene
 from lift3d.metrics.track_surface import TrackSurface
 from lift3d.operators.protocol import OperatorSpec
 from lift3d.pipeline.decode import at_pixels, filled_features
-from lift3d.pipeline.digests import scores_digest
 from lift3d.pipeline.inputs import Report, SceneInputs
 from lift3d.pipeline.models import Models
 from lift3d.pipeline.products import read_lifted_part, read_skipped
-from lift3d.pipeline.tracks import tracks_key, tracks_of
-from lift3d.storage import layout
-from lift3d.storage.commit import committed
-from lift3d.storage.documents import write_document
+from lift3d.pipeline.tracks import tracks_of
 
 # Which pixels count: all valid ones with holes as filled, or those that every lifter of the run covers.
 ALL_PIXELS, COMMON_PIXELS = "all", "common"
@@ -45,46 +41,28 @@ def score_products(
     targets: Sequence[Target],
     products: Sequence[LiftedProduct],
     report: Report,
-) -> list[str]:
-    """Score every operator's products, unless committed, and return the paths of the rows."""
-    geometry = _geometry_kind(inputs, targets)
-    # Tracks are made from all views, targets or not.
-    of_geometry = f"tracks-{tracks_key(inputs)}" if geometry == "tracks" else geometry
-    specs = [metric.spec for metric in models.metrics]
-    scored_views = {target.id: inputs.digests[target.id] for target in targets if target.view is not None}
-    paths = []
-    scoring: _Scoring | None = None
+) -> list[ScoreRow]:
+    """Return the rows of every operator's products."""
+    scoring = _Scoring(inputs, recipe, models, targets)
+    rows: list[ScoreRow] = []
     for done, operator in enumerate(models.operators):
         report("score", done, len(models.operators))
         own = [product for product in products if product.operator == operator.spec.name and product.parts]
-        digests = {product.lifter: product.digest for product in own}
-        key = scores_digest(operator.spec, digests, specs, f"{of_geometry}/{recipe.protocol}", scored_views)
-        path = layout.scores_path(inputs.scene.id, key)
-        paths.append(path)
-        if committed(inputs.store, path) is not None:
-            continue
-        scoring = scoring or _Scoring(inputs, recipe, models, targets, geometry)
-        write_document(inputs.store, path, [row.to_json() for row in scoring.rows(operator.spec, own)])
+        rows += scoring.rows(operator.spec, own)
         inputs.computed["scores"] += 1
-    return paths
+    return rows
 
 
 class _Scoring:
     """What all operators of a scene share: how its target views correspond."""
 
-    def __init__(
-        self,
-        inputs: SceneInputs,
-        recipe: Recipe,
-        models: Models,
-        targets: Sequence[Target],
-        geometry: ScoringGeometry,
-    ) -> None:
+    def __init__(self, inputs: SceneInputs, recipe: Recipe, models: Models, targets: Sequence[Target]) -> None:
         self._inputs = inputs
         self._recipe = recipe
+        self._run = recipe.run_id
         self._metrics = models.metrics
         self._targets = [target for target in targets if target.view is not None]
-        self._correspondence, self._geometry = _correspond(inputs, self._targets, geometry)
+        self._correspondence, self._geometry = _correspond(inputs, self._targets)
 
     def rows(self, operator: OperatorSpec, products: Sequence[LiftedProduct]) -> Iterator[ScoreRow]:
         """Yield the rows of one operator: every lifter, raw2d included, over all pixels and over the common ones."""
@@ -153,7 +131,7 @@ class _Scoring:
 
     def _bare_row(self, product: LiftedProduct, metric: str, target: str, reason: str) -> ScoreRow:
         return ScoreRow(
-            run="",
+            run=self._run,
             scene=self._inputs.scene.id,
             target=target,
             other="",
@@ -174,7 +152,7 @@ class _Scoring:
     def _row(self, item: ScoredItem, product: LiftedProduct, pixels: str) -> ScoreRow:
         is_plain = product.lifter == RAW2D
         return ScoreRow(
-            run="",
+            run=self._run,
             scene=self._inputs.scene.id,
             target=item.target,
             other=item.other,
@@ -213,27 +191,19 @@ def in_labels_of(operator: OperatorSpec, frame: Frame, label_names: Mapping[int,
     return replace(frame, labels=labels)
 
 
-def _geometry_kind(inputs: SceneInputs, targets: Sequence[Target]) -> ScoringGeometry:
-    captured = [target for target in targets if target.view is not None]
-    if len(captured) < 2:
-        return "none"
-    return "depth" if all(inputs.views[target.id].source.has_depth for target in captured) else "tracks"
-
-
-def _correspond(
-    inputs: SceneInputs, targets: Sequence[Target], geometry: ScoringGeometry
-) -> tuple[Correspondence, ScoringGeometry]:
-    """Return how the targets correspond; without any common texture a scene has no scoring geometry at all."""
-    if geometry == "depth":
-        return correspond(DepthSurface([inputs.frame(target.id) for target in targets])), "depth"
-    if geometry == "tracks":
-        try:
-            tracks = tracks_of(inputs)
-        except NoOverlapError:
-            return _nothing_corresponds(), "none"
-        views = [inputs.views[target.id] for target in targets]
-        return correspond(TrackSurface(tracks, views, [target.camera for target in targets])), "tracks"
-    return _nothing_corresponds(), "none"
+def _correspond(inputs: SceneInputs, targets: Sequence[Target]) -> tuple[Correspondence, ScoringGeometry]:
+    """Return how the captured targets correspond; without common texture a scene has no scoring geometry at all."""
+    if len(targets) < 2:
+        return _nothing_corresponds(), "none"
+    views = [inputs.views[target.id] for target in targets]
+    if all(view.source.has_depth for view in views):
+        return correspond(DepthSurface([inputs.frame(view.id) for view in views])), "depth"
+    try:
+        # Tracks are made from all views, targets or not.
+        tracks = tracks_of(inputs)
+    except NoOverlapError:
+        return _nothing_corresponds(), "none"
+    return correspond(TrackSurface(tracks, views, [target.camera for target in targets])), "tracks"
 
 
 def _nothing_corresponds() -> Correspondence:

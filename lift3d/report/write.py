@@ -24,7 +24,8 @@ from lift3d.report.scenes import ReportExtent, drawn_scenes
 from lift3d.results.chosen_run import choose_run
 from lift3d.results.lifted_scene import lifted_of
 from lift3d.results.tables import headline_means, overall_table, scene_table
-from lift3d.runs.table import list_runs, read_run, run_parts, unique_names
+from lift3d.runs.records import list_runs, read_run
+from lift3d.runs.table import run_parts, unique_names
 from lift3d.storage import layout
 from lift3d.storage.location import Store, open_store
 from lift3d.tables.schema import ScoreTable

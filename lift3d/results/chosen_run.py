@@ -1,7 +1,7 @@
 """Which run of a store is looked at: the one that was named, or the latest."""
 
 from lift3d.errors import ProductMissingError
-from lift3d.runs.table import list_runs
+from lift3d.runs.records import list_runs
 from lift3d.storage import layout
 from lift3d.storage.location import Store
 

@@ -15,13 +15,11 @@ from lift3d.operators.catalog import build_operator
 from lift3d.operators.protocol import Operator
 from lift3d.pipeline.inputs import Report, SceneInputs, quiet
 from lift3d.pipeline.models import Models
-from lift3d.pipeline.scene import run_scene
 from lift3d.results.lifted_scene import LiftedScene, open_lifted
-from lift3d.runs.driver import begin_run
-from lift3d.runs.table import scene_record_path, write_scene_table
+from lift3d.runs.driver import walk_scene
+from lift3d.runs.records import begin_run
 from lift3d.scenes.catalog import read_scene
 from lift3d.storage.location import open_store
-from lift3d.storage.mending import mended
 
 
 def lift(
@@ -76,10 +74,7 @@ def lift(
     models = Models((built,), (build_lifter(lifter),), build_metrics(recipe.metrics or None))
     begin_run(recipe, opened)
     inputs = SceneInputs(posed, opened, recipe.image_height)
-    record = mended(opened, lambda: run_scene(inputs, recipe, models, report))
-    content = record.to_bytes()
-    opened.write_bytes(scene_record_path(recipe, posed.location), content)
-    write_scene_table(opened, recipe, record, content)
+    record = walk_scene(inputs, posed.location, recipe, models, report)
     reasons = record.reasons(built.spec.name)
     if reasons:
         raise SceneError(f"'{built.spec.name}' was not lifted in '{posed.id}': {reasons[0]}", scene=posed.id)

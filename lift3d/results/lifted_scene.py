@@ -18,7 +18,8 @@ from lift3d.results.chosen_run import choose_run
 from lift3d.results.colours import Picture, SceneColours, difference_picture, heat_picture
 from lift3d.results.pictures import COLUMNS, PictureRow, Sheet, draw_rows
 from lift3d.runs.driver import named_scene
-from lift3d.runs.table import read_run, run_table, unique_names
+from lift3d.runs.records import read_run
+from lift3d.runs.table import run_table, unique_names
 from lift3d.scenes.catalog import read_scene
 from lift3d.storage.location import Store, open_store
 from lift3d.storage.products import open_product

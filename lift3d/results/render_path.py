@@ -14,12 +14,11 @@ from lift3d.operators.protocol import Operator
 from lift3d.pipeline.digests import features_digest
 from lift3d.pipeline.inputs import SceneInputs
 from lift3d.pipeline.models import Models
-from lift3d.pipeline.scene import run_scene
 from lift3d.results.lifted_scene import LiftedScene
+from lift3d.runs.driver import compute_scene
 from lift3d.runs.progress import RunProgress
 from lift3d.storage import layout
 from lift3d.storage.location import Store
-from lift3d.storage.mending import mended
 
 # The operator whose answer is the lifted picture itself.
 PICTURE = "rgb"
@@ -62,7 +61,7 @@ def lift_along_path(base: LiftedScene, count: int) -> PathLift:
     except Lift3dError as error:
         raise SceneError(f"The photographs of '{base.name}' cannot be read again: {error} {_REMEDY}") from error
     with RunProgress(Console(stderr=True), 1) as progress:
-        found = mended(base.store, lambda: run_scene(inputs, recipe, models, progress.report))
+        found, _ = compute_scene(inputs, recipe, models, progress.report)
     record = replace(found, location=base.record.location)
     lifted = [replace(base, recipe=recipe, record=record, operator=one.spec.name) for one in operators]
     answers = lifted[-1]

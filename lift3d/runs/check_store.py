@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from lift3d.errors import DamagedProductError
 from lift3d.runs.progress import track
-from lift3d.runs.records import run_records
+from lift3d.runs.records import read_rows, recorded
 from lift3d.storage.audit import AuditedProduct, audit_folder, audit_product, folders
 from lift3d.storage.location import Store, open_store
 from lift3d.storage.mending import retract
@@ -83,11 +84,16 @@ def check_store(url: str, checksums: bool, run_id: str | None = None, repair: bo
             findings.add(product)
             if product.marked is not None:
                 present.add(hash(product.path))
-    for record in track(run_records(store, run_id), "records"):
+    for run, key, record in track(recorded(store, run_id), "records"):
         findings.records += 1
-        if record.problem:
-            findings.unreadable[record.key] = record.problem
-        new = [path for path in record.products if hash(path) not in present]
+        if record is None:
+            findings.unreadable[key] = "is not the record of a scene"
+            continue
+        try:
+            read_rows(store, run, record)
+        except DamagedProductError as error:
+            findings.unreadable[key] = f"names score rows that cannot be read. {error}"
+        new = [path for path in record.paths if hash(path) not in present]
         # In a walk through everything, what is new was committed after its scene was listed.
         audited = [audit_product(store, path, checksums) for path in new]
         for product in audited:
@@ -96,7 +102,7 @@ def check_store(url: str, checksums: bool, run_id: str | None = None, repair: bo
         present |= {hash(product.path) for product in audited if product.marked is not None}
         gone = [product.path for product in audited if product.marked is None]
         if gone:
-            findings.gone[record.key] = gone
+            findings.gone[key] = gone
     if repair:
         findings.repaired = [path for path in findings.damage if retract(store, path)]
     return findings

@@ -7,7 +7,7 @@ from typing import Any
 
 from lift3d.errors import ConfigError
 from lift3d.runs.progress import track
-from lift3d.runs.records import run_records
+from lift3d.runs.records import recorded
 from lift3d.storage.audit import AuditedProduct, audit_product, folders
 from lift3d.storage.garbage import (
     LEASE_H,
@@ -27,7 +27,7 @@ from lift3d.storage.location import Store, open_store
 
 # Kinds of products: those that records do not name, from which those that they do name are computed.
 _CACHES = {"features", "state"}
-_NAMED = {"lifted", "scores"}
+_NAMED = {"lifted"}
 _HOUR_S = 3600.0
 
 
@@ -116,8 +116,8 @@ def collect_garbage(url: str, extent: Extent) -> Collected:
 
 def _found(store: Store, extent: Extent, before: float) -> Iterator[Garbage]:
     if extent.run_id is not None:
-        for record in track(run_records(store, extent.run_id), "records"):
-            for path in record.products:
+        for _, _, record in track(recorded(store, extent.run_id), "records"):
+            for path in record.paths if record is not None else ():
                 yield from garbage_of(audit_product(store, path), before)
         return
     is_wanted = _wanted(store, extent)
@@ -131,12 +131,12 @@ def _wanted(store: Store, extent: Extent) -> IsWanted:
     if not (extent.has_unreferenced or extent.has_caches):
         return every_product
     named = set()
-    for record in track(run_records(store), "records"):
-        if record.problem:
+    for _, key, record in track(recorded(store), "records"):
+        if record is None:
             raise ConfigError(
-                f"{store.url}/{record.key} {record.problem}; what it names is not known. Run again first."
+                f"{store.url}/{key} is not the record of a scene; what it names is not known. Run again first."
             )
-        named |= {hash(path) for path in record.products}
+        named |= {hash(path) for path in record.paths}
 
     def is_wanted(product: AuditedProduct) -> bool:
         folder, *rest = product.path.split("/")

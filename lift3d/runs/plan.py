@@ -16,9 +16,9 @@ from lift3d.pipeline.inputs import SceneInputs
 from lift3d.pipeline.models import Models
 from lift3d.pipeline.targets import choose_targets, scene_targets, views_to_encode
 from lift3d.pipeline.weigh import wants_guide
-from lift3d.runs.driver import named_scene, standing_record
+from lift3d.runs.driver import named_scene
 from lift3d.runs.planned_bytes import ASSUMED_CHANNELS, SceneSize, feature_bytes, peak_of, stored_scene_bytes
-from lift3d.runs.table import scene_record_path
+from lift3d.runs.records import standing_record
 from lift3d.scenes.catalog import read_scene
 from lift3d.storage.layout import STORE_FILE
 from lift3d.storage.location import Store, open_store
@@ -182,7 +182,7 @@ def _plan_scene(location: str, recipe: Recipe, models: Models, store: Store, exe
     except (SceneError, ConfigError) as error:
         # A location that cannot be a scene is that scene's fault, as in a run.
         return ScenePlan(location, scene_name(location), reason=f"{error.reason}: {error}")
-    if standing_record(store, scene_record_path(recipe, location), models.digest_of(inputs, recipe)) is not None:
+    if standing_record(store, recipe, location, models.digest_of(inputs, recipe)) is not None:
         return ScenePlan(location, scene.id, is_done=True, size=size)
     used = views_to_encode(targets) & inputs.views.keys()
     missing = {

@@ -1,35 +1,134 @@
-"""Which products the runs of a store rest on, read from the records of their scenes."""
+"""Runs as they lie in a store: the recipe, and of each scene a record with its score rows.
 
-from collections.abc import Iterator
+    runs/RUN/recipe.json
+    runs/RUN/scenes/LOCATION-DIGEST.json      what came of a scene; names the digest of its rows
+    runs/RUN/scores/LOCATION-DIGEST.parquet   the rows of that scene, of what failed too: a plain Parquet dataset
+
+Rows are written before the record that names them, so a record never promises what has not been written.
+"""
+
+import json
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import replace
 
+from lift3d.config import Recipe, parse_recipe
+from lift3d.domain.keys import digest, digest_bytes
 from lift3d.domain.records import SceneRecord
-from lift3d.errors import ConfigError, ProductMissingError
+from lift3d.domain.scores import ScoreRow
+from lift3d.errors import ConfigError, DamagedProductError, ProductMissingError
+from lift3d.pipeline.score import ALL_PIXELS
 from lift3d.storage import layout
+from lift3d.storage.commit import committed
 from lift3d.storage.location import Store
+from lift3d.tables.schema import ScoreTable
 
 # Records are small: waiting for them is all there is to do.
-_RECORDS_AT_ONCE = 8
+READS_AT_ONCE = 16
 
 
-@dataclass(frozen=True, slots=True)
-class RunRecord:
-    """The record of one scene of one run.
+def begin_run(recipe: Recipe, store: Store) -> str:
+    """Record the recipe before anything is computed and return the run's id. Safe to repeat."""
+    path = f"{layout.run_path(recipe.run_id)}/recipe.json"
+    if not store.exists(path):
+        store.write_bytes(path, json.dumps(recipe.model_dump(mode="json"), indent=1, sort_keys=True).encode())
+    return recipe.run_id
 
-    Attributes:
-        key: Where it lies.
-        products: What it names.
-        problem: Why it cannot be read; empty if it can.
+
+def list_runs(store: Store) -> list[str]:
+    """Return the ids of the runs recorded in a store."""
+    names = store.names(layout.RUNS_FOLDER)
+    return sorted(name for name in names if store.exists(f"{layout.RUNS_FOLDER}/{name}/recipe.json"))
+
+
+def read_recipe(store: Store, run_id: str) -> Recipe:
+    """Return the recipe of a run.
+
+    Raises:
+        ProductMissingError: If the store has no such run.
     """
-
-    key: str
-    products: tuple[str, ...]
-    problem: str = ""
+    return parse_recipe(json.loads(store.read_bytes(f"{layout.run_path(run_id)}/recipe.json")))
 
 
-def run_records(store: Store, run_id: str | None = None) -> Iterator[RunRecord]:
-    """Yield the records of all runs, or of one.
+def read_run(store: Store, run_id: str) -> tuple[Recipe, list[SceneRecord]]:
+    """Return the recipe of a run and the records of its scenes so far, in the recipe's order.
+
+    Raises:
+        ProductMissingError: If the store has no such run.
+    """
+    recipe = read_recipe(store, run_id)
+    return recipe, read_records(store, recipe, store.list(_folder(run_id)))
+
+
+def read_records(store: Store, recipe: Recipe, listed: Collection[str]) -> list[SceneRecord]:
+    """Return the records among the listed keys, in the recipe's order; one that does not parse is none."""
+    present = set(listed)
+    locations = [location for location in recipe.scenes if record_path(recipe.run_id, location) in present]
+    with ThreadPoolExecutor(READS_AT_ONCE) as pool:
+        found = pool.map(lambda location: read_record(store, recipe.run_id, location), locations)
+        return [record for record in found if record is not None]
+
+
+def read_record(store: Store, run_id: str, location: str) -> SceneRecord | None:
+    """Return a run's record of a scene; None if there is none that can be read."""
+    return _record_at(store, record_path(run_id, location))
+
+
+def write_record(store: Store, recipe: Recipe, record: SceneRecord, rows: Iterable[ScoreRow] = ()) -> SceneRecord:
+    """Write a scene's rows, those without a figure too, then its record, and return it as it was written."""
+    content = ScoreTable.from_rows([*rows, *_rows_without_figure(record, recipe)]).to_parquet()
+    record = replace(record, rows=digest_bytes(content))
+    store.write_bytes(rows_path(recipe.run_id, record.location), content)
+    store.write_bytes(record_path(recipe.run_id, record.location), record.to_bytes())
+    return record
+
+
+def read_rows(store: Store, run_id: str, record: SceneRecord) -> bytes:
+    """Return the file of a scene's rows, which is the one that its record names.
+
+    Raises:
+        DamagedProductError: If it is gone, or another one.
+    """
+    key = rows_path(run_id, record.location)
+    try:
+        content = store.read_bytes(key)
+    except ProductMissingError:
+        content = b""
+    if digest_bytes(content) != record.rows:
+        what = "is not what was written" if content else "is gone"
+        raise DamagedProductError(
+            f"The score rows of '{record.location}' cannot be read: {store.url}/{key} {what}. "
+            "Run the same recipe again: it scores that scene anew and computes nothing else."
+        )
+    return content
+
+
+def standing_record(store: Store, recipe: Recipe, location: str, inputs: str) -> SceneRecord | None:
+    """Return a scene's record if the scene is done for the inputs of now and everything the record names is there.
+
+    Rows are read, for tables are made of them. Of arrays the marker is looked at, no more: that a chunk is gone or
+    empty shows when it is read, and ``lift3d fsck`` looks for it without reading.
+
+    Args:
+        store: Where the record lies.
+        recipe: Of the run.
+        location: The scene.
+        inputs: Digest of what the scene depends on now.
+    """
+    record = read_record(store, recipe.run_id, location)
+    if record is None or not record.is_ok or record.inputs != inputs:
+        return None
+    if any(committed(store, path) is None for path in record.paths):
+        return None
+    try:
+        read_rows(store, recipe.run_id, record)
+    except DamagedProductError:
+        return None
+    return replace(record, computed={})
+
+
+def recorded(store: Store, run_id: str | None = None) -> Iterator[tuple[str, str, SceneRecord | None]]:
+    """Yield run, key and record of every scene of all runs, or of one; None for a record that does not parse.
 
     Raises:
         ConfigError: If the store has no such run.
@@ -38,14 +137,58 @@ def run_records(store: Store, run_id: str | None = None) -> Iterator[RunRecord]:
     if run_id is not None and run_id not in runs:
         raise ConfigError(f"{store.url} has no run '{run_id}'. It has: {', '.join(runs) or 'none'}.")
     for run in [run_id] if run_id is not None else runs:
-        keys = [key for key in store.list(f"{layout.run_path(run)}/scenes") if key.endswith(".json")]
-        with ThreadPoolExecutor(_RECORDS_AT_ONCE) as pool:
-            yield from pool.map(lambda key: _record(store, key), keys)
+        keys = [key for key in store.list(_folder(run)) if key.endswith(".json")]
+        with ThreadPoolExecutor(READS_AT_ONCE) as pool:
+            found = pool.map(lambda key: _record_at(store, key), keys)
+            yield from ((run, key, record) for key, record in zip(keys, found, strict=True))
 
 
-def _record(store: Store, key: str) -> RunRecord:
+def record_path(run_id: str, location: str) -> str:
+    """Return where a run keeps its record of a scene."""
+    return f"{_folder(run_id)}/{digest(location)}.json"
+
+
+def rows_path(run_id: str, location: str) -> str:
+    """Return where a run keeps the score rows of a scene."""
+    return f"{layout.run_path(run_id)}/scores/{digest(location)}.parquet"
+
+
+def _record_at(store: Store, key: str) -> SceneRecord | None:
     try:
-        record = SceneRecord.parsed(store.read_bytes(key))
+        return SceneRecord.parsed(store.read_bytes(key))
     except ProductMissingError:
-        return RunRecord(key, ())
-    return RunRecord(key, (), "is not the record of a scene") if record is None else RunRecord(key, record.paths)
+        return None
+
+
+def _folder(run_id: str) -> str:
+    return f"{layout.run_path(run_id)}/scenes"
+
+
+def _rows_without_figure(record: SceneRecord, recipe: Recipe) -> list[ScoreRow]:
+    """Rows of what has no figure: a failed scene, dropped views, lifters that cannot run on the scene."""
+    # Files may list a view several times; it has one row.
+    dropped = {view.id: f"{view.reason}: {view.message}" for view in reversed(record.dropped)}
+    missing = [(view, "", "", "view", sentence) for view, sentence in dropped.items()]
+    missing += [("", "", "", "scene", record.reason)] * (not record.is_ok)
+    missing += [("", one.operator, one.lifter, "lifter", one.reason) for one in record.lifted if one.reason]
+    return [
+        ScoreRow(
+            run=recipe.run_id,
+            scene=record.scene,
+            target=target,
+            other="",
+            operator=operator,
+            lifter=lifter,
+            target_mode=recipe.row_target_mode,
+            metric=f"usable_{what}",
+            protocol=f"{record.protocol}/{ALL_PIXELS}" if record.protocol else "",
+            threshold_source="",
+            scoring_geometry="none",
+            value=float("nan"),
+            weight=0.0,
+            coverage=float("nan"),
+            outcome="failed" if what == "scene" else "skipped",
+            reason=reason,
+        )
+        for target, operator, lifter, what, reason in missing
+    ]

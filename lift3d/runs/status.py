@@ -1,14 +1,13 @@
-"""How far the runs of a store are: one listing per run, and the records that are new since it was asked last."""
+"""How far the runs of a store are: one listing per run, and the records of its scenes, several at once."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from lift3d.runs.record_index import known_records
-from lift3d.runs.table import list_runs, read_recipe, scene_record_path
+from lift3d.runs.records import list_runs, read_recipe, read_records, record_path
+from lift3d.storage import layout
 from lift3d.storage.location import open_store
-from lift3d.tables.dataset_table import RecordEntry
 
 # The pace of now, not of a start that waited for machines, nor of the day before a pause.
 RECENT = 100
@@ -78,32 +77,30 @@ def run_states(url: str) -> list[RunState]:
     states = []
     for run_id in list_runs(store):
         recipe = read_recipe(store, run_id)
-        records = known_records(store, run_id)
-        found = [(location, records.get(scene_record_path(recipe, location))) for location in recipe.scenes]
-        done = [(location, one) for location, one in found if one is not None and one.outcome != "unreadable"]
-        committed = sum(one.outcome == "ok" for _, one in done)
-        unlifted = [(location, one) for location, one in done if one.outcome != "ok"]
-        pace = _pace([one for _, one in done])
-        last = max((one.modified for _, one in done), default=None)
+        listed = store.entries(layout.run_path(run_id) + "/scenes")
+        done = read_records(store, recipe, listed)
+        unlifted = [one for one in done if not one.is_ok]
+        times = sorted(listed[record_path(run_id, one.location)].modified for one in done)
+        pace = _pace(times)
         states.append(
             RunState(
                 run=run_id,
                 what=f"{', '.join(recipe.operators)} × {', '.join(recipe.lifters)}, {recipe.protocol}",
                 wanted=len(recipe.scenes),
-                committed=committed,
-                failed=tuple((location, one.reason) for location, one in unlifted if not one.is_quarantined),
-                quarantined=tuple((location, one.reason) for location, one in unlifted if one.is_quarantined),
+                committed=len(done) - len(unlifted),
+                failed=tuple((one.location, one.reason) for one in unlifted if not one.is_quarantined),
+                quarantined=tuple((one.location, one.reason) for one in unlifted if one.is_quarantined),
                 scenes_per_hour=pace,
-                hours_left=(len(found) - len(done)) / pace if pace else None,
-                last_at=None if last is None else datetime.fromtimestamp(last, UTC).isoformat(timespec="seconds"),
+                hours_left=(len(recipe.scenes) - len(done)) / pace if pace else None,
+                last_at=datetime.fromtimestamp(times[-1], UTC).isoformat(timespec="seconds") if times else None,
             )
         )
     return states
 
 
-def _pace(done: Sequence[RecordEntry]) -> float | None:
-    """Return scenes per hour over the last of them."""
-    times = sorted(one.modified for one in done)[-RECENT:]
-    if len(times) < 2 or times[-1] == times[0]:
+def _pace(times: Sequence[float]) -> float | None:
+    """Return scenes per hour over the last of them, from the times of their records in order."""
+    recent = times[-RECENT:]
+    if len(recent) < 2 or recent[-1] == recent[0]:
         return None
-    return 3600 * (len(times) - 1) / (times[-1] - times[0])
+    return 3600 * (len(recent) - 1) / (recent[-1] - recent[0])

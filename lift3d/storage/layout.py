@@ -22,7 +22,7 @@ import re
 from lift3d.domain.keys import SceneId, slug
 from lift3d.errors import StoreLayoutError
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 
 STORE_FILE = "lift3d.json"
 COMMIT_FILE = "COMMIT.json"

@@ -10,7 +10,7 @@ import pytest
 
 from lift3d.config import Execution, Recipe
 from lift3d.runs.driver import run_serially
-from lift3d.runs.table import read_run
+from lift3d.runs.records import read_run
 from lift3d.storage.location import open_store
 from tests.support.ray_nodes import RayCluster, ray_cluster
 from tests.support.store_content import committed_content

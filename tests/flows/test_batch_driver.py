@@ -15,7 +15,7 @@ from flows.worker_pool import WorkerPool
 from lift3d.config import Execution, Recipe
 from lift3d.domain.records import SceneRecord
 from lift3d.errors import BreakerError, ConfigError, UnknownNameError
-from lift3d.runs.driver import read_scene_record
+from lift3d.runs.records import read_record
 from lift3d.storage.location import Store, open_store
 from tests.support.scene_fakes import prepare_fakes, prepare_nothing, tries_of, workers_of
 
@@ -162,7 +162,7 @@ def test_the_rest_is_done_whatever_fails_and_a_store_that_comes_back_is_waited_f
 
 def test_what_the_driver_gave_up_is_recorded_in_the_store(mixed: Mixed) -> None:
     for location in ("killed:2", "missing:4", "memory:5", "sleep:7", "device:10"):
-        assert read_scene_record(mixed.store, mixed.recipe, location) == mixed.records[location]
+        assert read_record(mixed.store, mixed.recipe.run_id, location) == mixed.records[location]
 
 
 @pytest.mark.usefixtures("ray_here")

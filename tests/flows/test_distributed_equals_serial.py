@@ -11,7 +11,8 @@ from flows.batch_driver import run_batch
 from flows.worker_pool import WorkerPool
 from lift3d.config import Execution, Recipe
 from lift3d.domain.records import SceneRecord
-from lift3d.runs.driver import begin_run, run_serially
+from lift3d.runs.driver import run_serially
+from lift3d.runs.records import begin_run
 from lift3d.runs.table import run_table
 from lift3d.storage.location import Store, open_store
 from tests.support.captures import capture, write_transforms

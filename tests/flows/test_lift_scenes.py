@@ -11,7 +11,8 @@ from flows.lift_scenes import lift_scenes
 from flows.local_run import run_flow
 from lift3d.config import Execution, Recipe
 from lift3d.errors import UnknownNameError
-from lift3d.runs.table import read_run, run_table
+from lift3d.runs.records import read_run
+from lift3d.runs.table import run_table
 from lift3d.storage.location import open_store
 from tests.support.prefect_server import prefect_harness
 

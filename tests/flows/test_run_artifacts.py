@@ -84,7 +84,7 @@ def test_the_page_of_scores_has_the_table_the_best_in_bold_the_failures_and_the_
     marked = [line.split() for line in page.splitlines() if line.startswith("| ") and "**" in line]
     assert marked == [["|", "rgb", "|", best, "|", f"**{values[best]}**", "(1/2)", "|"]]
     assert "- **image** × 1, such as `desk%7C<b>`: 3 of \\`4\\` files do not decode. Copy them again." in page
-    for place in (f"`{STORE}`", f"`{STORE}/runs/{RECIPE.run_id}/dataset/`", f"`lift3d report {STORE} --run "):
+    for place in (f"`{STORE}`", f"`{STORE}/runs/{RECIPE.run_id}/scores/`", f"`lift3d report {STORE} --run "):
         assert place in page
 
 

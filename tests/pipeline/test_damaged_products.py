@@ -6,6 +6,7 @@ from lift3d.config import Execution, parse_recipe
 from lift3d.errors import DamagedProductError
 from lift3d.runs.check_store import check_store
 from lift3d.runs.driver import run_serially
+from lift3d.runs.records import rows_path
 from lift3d.storage.commit import committed
 from lift3d.storage.location import Store, open_store
 from lift3d.storage.opened import open_product
@@ -16,11 +17,11 @@ from tests.support.store_workers import audited
 SMALL = {"operators": ["rgb"], "lifters": ["nearest_view"]}
 
 
-def key_of(store: Store, kind: str, suffix: str = "") -> tuple[str, str]:
-    """Return a product of a kind and one of its chunks, or the object of it that ends so."""
+def key_of(store: Store, kind: str) -> tuple[str, str]:
+    """Return a product of a kind and one of its chunks."""
     product = next(product for product in audited(store) if product.path.split("/")[2] == kind)
     folder = committed(store, product.path).folder
-    keys = [key for key in store.list(folder) if (key.endswith(suffix) if suffix else "/c/" in key)]
+    keys = [key for key in store.list(folder) if "/c/" in key]
     return product.path, keys[0]
 
 
@@ -62,7 +63,7 @@ def test_a_run_computes_what_it_finds_damaged_again(tmp_path, undisturbed, kind,
     records = run_into(url, recipe)
     # What is missing makes the run read what is damaged.
     store.delete_prefix(f"runs/{recipe.run_id}")
-    for path in [path for path in records[0].paths if kind == "features" or "/scores/" in path]:
+    for path in records[0].paths if kind == "features" else ():
         store.delete_prefix(path)
     path, key = key_of(store, kind)
     damage(store, key)
@@ -77,7 +78,7 @@ def test_a_run_computes_what_it_finds_damaged_again(tmp_path, undisturbed, kind,
 def test_damaged_scores_of_a_finished_scene_are_made_again(tmp_path, undisturbed):
     url, recipe = str(tmp_path / "store"), small_recipe(**SMALL)
     run_into(url, recipe)
-    flip(open_store(url), key_of(open_store(url), "scores", "document.json")[1])
+    flip(open_store(url), rows_path(recipe.run_id, ROOM))
     assert run_into(url, recipe)[0].computed == {"scores": 1}
     assert canonical_table(url, recipe) == undisturbed[0]
 
@@ -96,7 +97,7 @@ def test_what_no_run_reads_is_found_by_the_audit_and_made_by_the_next_run(tmp_pa
     assert [*found.damage] == found.repaired == [path]
     assert key in found.damage[path][0]
     assert [*check_store(url, checksums=True).gone.values()] == [[path]]
-    assert run_into(url, recipe)[0].computed == {"lifted": 1}
+    assert run_into(url, recipe)[0].computed == {"lifted": 1, "scores": 1}
     assert check_store(url, checksums=True).is_clean
     assert (canonical_table(url, recipe), canonical_arrays(url, records)) == undisturbed
 
@@ -106,7 +107,7 @@ def test_what_is_damaged_again_and_again_is_a_failed_scene_and_the_others_go_on(
     write = Store.write_bytes
 
     def rotten(self, key, content):
-        write(self, key, content[:-1] if "/scores/" not in key and "/lifted/" in key and "/c/" in key else content)
+        write(self, key, content[:-1] if "/lifted/" in key and "/c/" in key else content)
 
     monkeypatch.setattr(Store, "write_bytes", rotten)
     records = run_into(
@@ -143,4 +144,4 @@ def test_images_that_changed_are_not_answered_from_the_store(tmp_path):
     image.write_bytes(kept)
     third = run_serially(recipe, Execution(store=str(tmp_path / "store")))[0]
     assert third.paths == first.paths
-    assert third.computed == {}
+    assert third.computed == {"scores": 1}

@@ -25,7 +25,6 @@ from lift3d.pipeline.targets import choose_targets, select_sources
 from lift3d.pipeline.weigh import lift_picture, refusal
 from lift3d.scenes.catalog import read_scene
 from lift3d.scenes.tracks import find_tracks
-from lift3d.storage.documents import read_document
 from lift3d.storage.location import open_store
 from tests.support.operators import TrueDepth, TrueInstances, TrueNormals
 from tests.support.runs import small_recipe
@@ -284,12 +283,11 @@ def scored(kind):
     )
     models = Models((operator,), tuple(build_lifter(name) for name in recipe.lifters), build_metrics())
     store = open_store(f"memory://true-{kind}", create=True)
-    record = run_scene(SceneInputs(scene, store, 72), recipe, models)
-    rows = [row for path in record.scores for row in read_document(store, path)]
+    record, rows = run_scene(SceneInputs(scene, store, 72), recipe, models)
     means = {}
     for row in rows:
-        if row["outcome"] == "ok" and row["protocol"].endswith("/all"):
-            means.setdefault((row["lifter"], row["metric"]), []).append(row["value"])
+        if row.outcome == "ok" and row.protocol.endswith("/all"):
+            means.setdefault((row.lifter, row.metric), []).append(row.value)
     refused = {one.lifter: one.reason.partition(":")[0] for one in record.lifted if one.reason}
     return {key: sum(found) / len(found) for key, found in means.items()}, refused
 

@@ -17,7 +17,7 @@ from lift3d.report.gallery import LifterGallery
 from lift3d.results.contact_sheet import draw_contact_sheet
 from lift3d.results.lifted_scene import Choice, lifted_of
 from lift3d.results.pictures import COLUMNS
-from lift3d.runs.table import list_runs
+from lift3d.runs.records import list_runs
 from lift3d.storage.location import open_store
 from tests.support.captures import capture, write_transforms
 from tests.support.runs import ROOM, STREET, run_into, small_recipe
@@ -194,9 +194,16 @@ def test_lift_gives_what_a_run_gives(tmp_path: Path) -> None:
     # What a store holds is not computed again.
     told.clear()
     again = lift3d.lift(
-        scene, "hog", "depth_mean", store=str(tmp_path / "lift"), image_height=48, sources=3, target_mode="heldout"
+        scene,
+        "hog",
+        "depth_mean",
+        store=str(tmp_path / "lift"),
+        image_height=48,
+        sources=3,
+        target_mode="heldout",
+        report=lambda stage, done, total: told.append(stage),
     )
-    assert again.record.computed == {}
+    assert told == []
     assert list_runs(again.store) == [recipe.run_id]
 
 

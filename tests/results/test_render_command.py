@@ -16,7 +16,7 @@ from lift3d.results.lifted_scene import Choice, open_lifted
 from lift3d.results.render import CAPTION_HEIGHT, RenderExtent, render_video
 from lift3d.results.render_path import lift_along_path
 from lift3d.results.video_file import write_video
-from lift3d.runs.table import list_runs
+from lift3d.runs.records import list_runs
 from lift3d.storage.location import open_store
 from tests.support.operators import CheckerOperator
 from tests.support.runs import ROOM, canonical_arrays, run_into, small_recipe

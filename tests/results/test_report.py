@@ -11,6 +11,7 @@ from lift3d.report.scenes import ReportExtent
 from lift3d.report.write import make_report
 from lift3d.results.pictures import COLUMNS
 from lift3d.results.tables import better_sides
+from lift3d.runs.records import write_record
 from lift3d.runs.table import run_table
 from lift3d.storage.commit import remove_product
 from lift3d.storage.location import open_store
@@ -190,7 +191,7 @@ def test_a_capture_that_is_gone_and_has_a_hostile_name_is_shown_from_the_store(f
     url, _, records, _ = finished
     name = "</script><script>alert(1)</script>"
     store, other = fake_runs.begin(url, ["data/gone"], operators=("rgb",), image_height=48)
-    fake_runs.record(store, other, replace(records[0], location="data/gone", scene=name))
+    write_record(store, other, replace(records[0], location="data/gone", scene=name))
     content = make_report(url, ReportExtent(other.run_id)).content
     page = read_page(content)
     assert len(page.all("script")) == 1

@@ -20,8 +20,8 @@ from lift3d.report.scenes import ReportExtent
 from lift3d.report.thumbnails import LONGEST_PX, fitting, size_of, thumbnail
 from lift3d.report.write import make_report, write_report
 from lift3d.results.lifted_scene import LiftedScene
+from lift3d.runs.records import write_record
 from lift3d.storage import layout
-from lift3d.storage.documents import write_document
 from lift3d.storage.location import open_store
 from tests.results.report_reader import figures, read_page
 from tests.support.runs import small_recipe
@@ -87,18 +87,16 @@ def test_a_run_that_has_just_begun_says_so(tmp_path):
 def test_names_and_reasons_are_text_wherever_they_stand(tmp_path):
     store, recipe = fake_runs.begin(str(tmp_path / "store"), [f"data/{HOSTILE}", "data/other"])
     name = HOSTILE
-    texts = {"operator": HOSTILE, "lifter": HOSTILE, "scene": name, "run": ""}
+    texts = {"operator": HOSTILE, "lifter": HOSTILE, "scene": name, "run": recipe.run_id}
     rows = [score_row(**texts, target=f"{HOSTILE}{number}", value=0.5 + number) for number in range(3)]
     rows += [
         score_row(**texts, metric=f"own{HOSTILE}"),
         missing_row(**texts, metric="psnr", target="x", reason=HOSTILE),
         missing_row(**texts, metric="lift", target=HOSTILE, reason=HOSTILE),
     ]
-    path = layout.scores_path(name, recipe.run_id)
-    write_document(store, path, [row.to_json() for row in rows])
     dropped = (DroppedView(HOSTILE, HOSTILE, HOSTILE),)
-    more = {"outcome": "ok", "reason": "", "scores": (path,), "notes": (HOSTILE,), "dropped": dropped}
-    fake_runs.fail(store, recipe, recipe.scenes[0], **more)
+    record = SceneRecord(name, recipe.scenes[0], "ok", notes=(HOSTILE,), dropped=dropped)
+    write_record(store, recipe, record, rows)
     fake_runs.fail(store, recipe, recipe.scenes[1], reason=HOSTILE)
     page = page_of(store.url)
     assert not page.all("img")
@@ -127,7 +125,7 @@ def test_of_several_runs_the_one_that_was_worked_on_last_is_shown_and_the_others
     store, old = fake_runs.begin(url, ["data/a"], sources=3)
     _, new = fake_runs.begin(url, ["data/a"], sources=4)
     for age, recipe in ((100, old), (50, new)):
-        fake_runs.finish(store, recipe, "data/a", {"psnr": [1.0]}, salt=str(age))
+        fake_runs.finish(store, recipe, "data/a", {"psnr": [1.0]})
         for path in Path(store.url).glob(f"runs/{recipe.run_id}/scenes/*"):
             os.utime(path, (path.stat().st_mtime - age,) * 2)
     made = make_report(url, ReportExtent())

@@ -8,14 +8,17 @@ import pytest
 from click.testing import CliRunner
 
 from lift3d.cli import app as cli
+from lift3d.domain.keys import digest_bytes
+from lift3d.domain.records import LiftedProduct, SceneRecord
 from lift3d.errors import ConfigError
+from lift3d.runs.records import record_path, rows_path
 from lift3d.storage.commit import committed, new_attempt
 from lift3d.storage.documents import write_document
 from lift3d.storage.layout import attempt_path
 from lift3d.storage.location import Store, open_store
 from tests.support.store_workers import HOUR_S
 
-LIFTED, SCORES, FEATURES = "scenes/a/lifted/rgb/raw2d/01/part-0000", "scenes/a/scores/02", "scenes/a/features/rgb/03/04"
+LIFTED, FEATURES = "scenes/a/lifted/rgb/raw2d/01/part-0000", "scenes/a/features/rgb/03/04"
 OLD = "scenes/a/lifted/rgb/raw2d/99/part-0000"
 
 
@@ -28,19 +31,24 @@ def found_by(*arguments):
     return ran.exit_code, json.loads(ran.stdout)
 
 
-def record(store: Store, run: str, scene: str, lifted: list[str], scores: list[str]) -> None:
-    content = {"lifted": [{"parts": lifted}], "scores": scores}
-    store.write_bytes(f"runs/{run}/scenes/{scene}.json", json.dumps(content).encode())
+RECORD, ROWS = record_path("r1", "a"), rows_path("r1", "a")
+
+
+def record(store: Store, run: str, scene: str, *lifted: str) -> None:
+    product = LiftedProduct("rgb", "raw2d", "01", lifted)
+    found = SceneRecord(scene, scene, "ok", lifted=(product,), rows=digest_bytes(b"rows"))
+    store.write_bytes(rows_path(run, scene), b"rows")
+    store.write_bytes(record_path(run, scene), found.to_bytes())
 
 
 @pytest.fixture
 def store(tmp_path) -> Store:
     """One finished scene of a run, a product that no run names any more, an attempt and a probe of dead workers."""
     made = open_store(str(tmp_path / "store"), create=True)
-    for path in (LIFTED, SCORES, FEATURES, OLD):
+    for path in (LIFTED, FEATURES, OLD):
         write_document(made, path, [path])
-    record(made, "r1", "a", [LIFTED], [SCORES])
-    record(made, "r2", "failed", [], [])
+    record(made, "r1", "a", LIFTED)
+    record(made, "r2", "failed")
     made.write_bytes(f"{attempt_path(LIFTED, new_attempt())}/document.json", b"half")
     made.write_bytes("probe-1/clock", b"now")
     return made
@@ -55,10 +63,10 @@ def age(store: Store, hours: float) -> None:
 def test_a_whole_store_is_clean(store):
     code, found = found_by("fsck", store.url, "--checksums")
     assert code == 0
-    assert found["products"] == {"whole": 4}
+    assert found["products"] == {"whole": 3}
     assert (found["records"], found["leftover_count"], found["leftover_bytes"]) == (2, 1, 4)
     said = command("fsck", store.url).stdout
-    assert "whole        4 products" in said
+    assert "whole        3 products" in said
     assert "1 attempts" in said
     assert said.endswith("clean by names and sizes; --checksums reads every byte\n")
     assert command("fsck", store.url, "--checksums").stdout.endswith("\nclean\n")
@@ -75,7 +83,7 @@ def test_damage_is_named_and_taken_back(store):
     assert (code, found["repaired"], [*found["damage"]]) == (1, [LIFTED], [LIFTED])
     assert committed(store, LIFTED) is None
     code, found = found_by("fsck", store.url)
-    assert (code, found["damage"], found["gone"]) == (1, {}, {"runs/r1/scenes/a.json": [LIFTED]})
+    assert (code, found["damage"], found["gone"]) == (1, {}, {RECORD: [LIFTED]})
     write_document(store, LIFTED, "anew")
     assert command("fsck", store.url).exit_code == 0
 
@@ -83,23 +91,30 @@ def test_damage_is_named_and_taken_back(store):
 def test_only_what_a_run_rests_on_is_looked_at(store):
     store.write_bytes(f"{committed(store, OLD).folder}/document.json", b"")
     code, found = found_by("fsck", store.url, "--run", "r1")
-    assert (code, found["products"], found["leftover_count"]) == (0, {"whole": 2}, 1)
+    assert (code, found["products"], found["leftover_count"]) == (0, {"whole": 1}, 1)
     assert command("fsck", store.url).exit_code == 1
-    store.delete_prefix(SCORES)
+    store.delete_prefix(LIFTED)
     code, found = found_by("fsck", store.url, "--run", "r1")
-    assert (code, found["gone"]) == (1, {"runs/r1/scenes/a.json": [SCORES]})
+    assert (code, found["gone"]) == (1, {RECORD: [LIFTED]})
     ran = command("fsck", store.url, "--run", "r9")
     assert isinstance(ran.exception, ConfigError)
     assert "r1, r2" in str(ran.exception)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"lifted": [{}], "scores": []}', b"\xff"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"lifted": [{}]}', b"\xff"])
 def test_a_record_that_cannot_be_read_is_damage(store, content):
-    store.write_bytes("runs/r1/scenes/a.json", content)
+    store.write_bytes(RECORD, content)
     code, found = found_by("fsck", store.url)
-    assert (code, [*found["unreadable"]]) == (1, ["runs/r1/scenes/a.json"])
+    assert (code, [*found["unreadable"]]) == (1, [RECORD])
     ran = command("gc", store.url, "--unreferenced")
     assert isinstance(ran.exception, ConfigError)
+
+
+def test_rows_that_are_damaged_are_named(store):
+    store.write_bytes(ROWS, b"rotten")
+    code, found = found_by("fsck", store.url, "--run", "r1")
+    assert (code, [*found["unreadable"]]) == (1, [RECORD])
+    assert ROWS in found["unreadable"][RECORD]
 
 
 def test_what_is_young_stays(store):
@@ -115,7 +130,7 @@ def test_what_is_old_goes_and_what_is_committed_stays(store):
     assert found_by("fsck", store.url)[1]["leftover_count"] == 1
     assert "deleted 1 attempts" in command("gc", store.url).stdout
     assert found_by("gc", store.url)[1]["pieces"] == {}
-    assert found_by("fsck", store.url, "--checksums")[1]["products"] == {"whole": 4}
+    assert found_by("fsck", store.url, "--checksums")[1]["products"] == {"whole": 3}
     assert store.names() == ("lift3d.json", "runs", "scenes")
 
 
@@ -124,7 +139,7 @@ def test_products_that_no_run_names_go_only_when_asked_for_and_old(store):
     age(store, 50)
     assert found_by("gc", store.url)[1]["pieces"] == {"attempt": 1, "probe": 1}
     assert found_by("gc", store.url, "--unreferenced")[1]["keys"] == [OLD]
-    assert [path for path in (LIFTED, SCORES, FEATURES, OLD) if committed(store, path)] == [LIFTED, SCORES, FEATURES]
+    assert [path for path in (LIFTED, FEATURES, OLD) if committed(store, path)] == [LIFTED, FEATURES]
     assert found_by("gc", store.url, "--caches")[1]["keys"] == [FEATURES]
     assert command("fsck", store.url).exit_code == 0
 

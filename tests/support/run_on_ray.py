@@ -18,7 +18,7 @@ from flows.worker_pool import WorkerPool
 from lift3d.config import Execution, Recipe, parse_execution, parse_recipe
 from lift3d.domain.records import SceneRecord
 from lift3d.pipeline.inputs import Report
-from lift3d.runs.driver import begin_run
+from lift3d.runs.records import begin_run
 from lift3d.storage.location import Store, open_store
 
 OPEN = "open"

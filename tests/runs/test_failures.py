@@ -4,8 +4,8 @@ import pytest
 
 from lift3d.domain.records import SceneRecord
 from lift3d.errors import BreakerError
-from lift3d.runs.circuit_breaker import CircuitBreaker, fingerprint
 from lift3d.runs.driver import failed_record
+from lift3d.runs.failures import CircuitBreaker, fingerprint
 
 
 def ok(location: str) -> SceneRecord:
