@@ -3,9 +3,12 @@
 import shlex
 
 import pytest
+import torch
 
 from lift3d.bench import lifters
+from lift3d.bench.lifter_errors import mean_error
 from lift3d.config import parse_recipe
+from lift3d.domain.features import FeatureGrid, FeatureMap
 
 RECIPE = parse_recipe(
     {
@@ -50,3 +53,11 @@ def test_the_page_has_both_tables_and_the_command(figures):
     assert f"lift3d bench lifters {shlex.quote(RECIPE.scenes[0])} --operator rgb --operator hog" in text
     assert "## Novel views" in text
     assert "| hog " in text.split("## Operators")[1]
+
+
+def test_an_error_is_one_less_the_cosine_of_what_has_a_direction():
+    grid, cells = FeatureGrid(1, 4, 1.0, 1.0), torch.arange(4)
+    truth = FeatureMap(torch.tensor([[1.0, 1, 1, 0], [0.0, 0, 0, 0]])[:, None], grid)
+    predicted = FeatureMap(torch.tensor([[3.0, 0, 0, 5], [0.0, 2, 0, 5]])[:, None], grid)
+    # The same direction, one across, nothing at all; the last cell has no true direction and does not count.
+    assert mean_error(predicted, truth, cells) == pytest.approx((0 + 1 + 1) / 3)

@@ -1,5 +1,6 @@
 import math
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -92,3 +93,8 @@ def test_planes_are_even_in_disparity():
     assert math.isclose(float(planes[0]), 0.5, rel_tol=1e-6)
     assert math.isclose(float(planes[-1]), 50.0, rel_tol=1e-6)
     torch.testing.assert_close(steps, steps[:1].expand(32), rtol=1e-3, atol=1e-6)
+
+
+def test_the_angle_between_two_views_of_a_point_may_be_obtuse():
+    centers = torch.tensor([[1.0, 0, 0], [-0.5, 3**0.5 / 2, 0]])
+    assert float(baseline_angle(torch.zeros(1, 3), *centers)) == pytest.approx(2 * math.pi / 3)
