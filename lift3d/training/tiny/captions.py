@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from itertools import product
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lift3d.operators.tiny.image_text import words_of
@@ -57,13 +57,6 @@ def captions_of(kind: str) -> Captions:
         is_name = torch.tensor([prompt not in (*CANONICAL_NEGATIVES, "background") for prompt in prompts])
         fits = fits & is_name
     return Captions(has_word, fits)
-
-
-def pixel_captions(
-    captions: Captions, labels: Int[Tensor, " pixel"], patterns: Int[Tensor, " pixel"]
-) -> Bool[Tensor, "pixel caption"]:
-    """Return which captions fit each pixel."""
-    return captions.fits[labels, patterns]
 
 
 def _said_of(name: str, pattern: Pattern) -> Float[Tensor, " word"]:

@@ -16,12 +16,12 @@ from lift3d.synthetic.objects import EVALUATION_SEEDS
 from lift3d.synthetic.paints import LABELS
 from lift3d.training.tiny.recognition_figures import at_pixels, evaluation_scenes, measure_labels
 from lift3d.training.tiny.scene_pictures import FAMILIES, ScenePicture, Shot, training_pictures
+from lift3d.training.tiny.train import Figures
 
 # Scenes that a probe is fitted on; the encoder may have seen their pictures, never their labels.
 _FITTING_SEEDS, _FITTING_SHOT = range(100, 106), Shot(views=2, height=96)
 _PROBED_SHOT = Shot(views=2, height=96, spacing=8.0)
 _PIXELS_PER_PICTURE = 40
-_NEIGHBOR_COUNT = 5
 # Of features scaled to unit variance; the usual choice of closed-form probes, flat between 0.1 and 10 here.
 _RIDGE = 1.0
 
@@ -31,8 +31,8 @@ Probe = Callable[["Float[Tensor, 'pixel channel']"], "Int[Tensor, ' pixel']"]
 
 def measure_encoder(
     operator: Operator, seeds: Sequence[int] = EVALUATION_SEEDS[:4], families: Sequence[str] = FAMILIES
-) -> dict[str, tuple[float, str]]:
-    """Return the mean IoU of probes on an encoder's features, beside those on colours and gradients.
+) -> Figures:
+    """Return the mean IoU of a linear probe on an encoder's features, beside those on colours and gradients.
 
     Args:
         operator: Gives one map of features.
@@ -41,18 +41,14 @@ def measure_encoder(
     """
     fitting = [one for family in families for one in training_pictures(family, _FITTING_SEEDS, _FITTING_SHOT)]
     scenes = [one for family in families for one in evaluation_scenes(family, seeds, _PROBED_SHOT)]
-    figures = {}
-    for title, fit in (("a linear probe", _fit_ridge), (f"{_NEIGHBOR_COUNT} nearest neighbours", _fit_neighbors)):
-        found = _measure(lambda image: _of_operator(operator, image), fit, fitting, scenes)
-        plain = _measure(_plain, fit, fitting, scenes)
-        words = f"the same on mean colours and histograms of gradients of the same cells: {plain:.3f}"
-        figures[f"mIoU of {title}, {len(scenes)} scenes that were not trained on"] = (found, words)
-    return figures
+    found = _measure(lambda image: _of_operator(operator, image), fitting, scenes)
+    plain = _measure(_plain, fitting, scenes)
+    words = f"the same on mean colours and histograms of gradients of the same cells: {plain:.3f}"
+    return {f"mIoU of a linear probe, {len(scenes)} scenes that were not trained on": (found, words)}
 
 
 def _measure(
     describe: Describe,
-    fit: Callable[[Tensor, Tensor], Probe],
     fitting: Sequence[ScenePicture],
     scenes: Sequence[Sequence[ScenePicture]],
 ) -> float:
@@ -64,7 +60,7 @@ def _measure(
         labels.append(picture.labels.reshape(-1)[index])
     known = torch.cat(features)
     mean, spread = known.mean(0), known.std(0) + 1e-6
-    probe = fit((known - mean) / spread, torch.cat(labels))
+    probe = _fit_ridge((known - mean) / spread, torch.cat(labels))
 
     def labeller(picture: ScenePicture, present: Sequence[int]) -> Int[Tensor, "height width"]:
         described = (describe(picture.image).flatten(1).T - mean) / spread
@@ -79,14 +75,6 @@ def _fit_ridge(known: Float[Tensor, "pixel channel"], labels: Int[Tensor, " pixe
     gram = with_one.T @ with_one + _RIDGE * torch.eye(with_one.shape[1])
     weights = torch.linalg.solve(gram, with_one.T @ wanted)
     return lambda features: (functional.pad(features, (0, 1), value=1.0) @ weights).argmax(1)
-
-
-def _fit_neighbors(known: Float[Tensor, "pixel channel"], labels: Int[Tensor, " pixel"]) -> Probe:
-    def probe(features: Float[Tensor, "pixel channel"]) -> Int[Tensor, " pixel"]:
-        nearest = torch.cdist(features, known).topk(_NEIGHBOR_COUNT, largest=False).indices
-        return functional.one_hot(labels[nearest], len(LABELS)).sum(1).argmax(1)
-
-    return probe
 
 
 def _of_operator(operator: Operator, image: Float[Tensor, "3 height width"]) -> Float[Tensor, "channel height width"]:

@@ -18,7 +18,7 @@ from lift3d.operators.network_weights import seeded
 from lift3d.operators.tiny.hourglass import STRIDE_PX
 from lift3d.operators.tiny.image_text import VOCABULARY, ImageTextPair, TinyClip, words_of
 from lift3d.synthetic.objects import EVALUATION_SEEDS, WITHHELD_PAIRS
-from lift3d.training.tiny.captions import CANONICAL_NEGATIVES, KINDS, captions_of, pixel_captions
+from lift3d.training.tiny.captions import CANONICAL_NEGATIVES, KINDS, captions_of
 from lift3d.training.tiny.pixel_batches import WINDOW_PX, PixelBatch, draw_batch, features_at
 from lift3d.training.tiny.recognition_figures import evaluation_scenes, measure_clip, measure_named_colors
 from lift3d.training.tiny.scene_pictures import Shot, training_pictures
@@ -54,7 +54,7 @@ class _Contrast(nn.Module):
         losses = []
         for kind, captions in self.captions.items():
             logits = scale * features @ pair.text(captions.has_word).T
-            fits = pixel_captions(captions, batch.labels, batch.patterns)
+            fits = captions.fits[batch.labels, batch.patterns]
             losses.append(_contrast(logits, fits))
             if kind not in ("general", "pair"):
                 losses.append(_MARGIN_SHARE * _margin(logits - general, fits))

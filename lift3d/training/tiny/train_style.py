@@ -36,7 +36,7 @@ _TILES = 80
 # Between the two losses; chosen so that things stay recognisable.
 _CONTENT = 1.0
 _USUAL_BATCHES = 50
-_TONE_EVERY = 6
+_FILTER_COUNT, _TONE_EVERY, _LEVEL_COUNT = 48, 6, 3
 
 Pictures = Float[Tensor, "image 3 height width"]
 
@@ -50,22 +50,20 @@ class Judge(nn.Module):
 
     filters: Tensor
 
-    def __init__(self, filter_count: int = 48, side: int = 5, level_count: int = 3, seed: int = 7) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        generator = torch.Generator().manual_seed(seed)
-        filters = torch.randn(filter_count, 3, side, side, generator=generator)
+        filters = torch.randn(_FILTER_COUNT, 3, 5, 5, generator=torch.Generator().manual_seed(7))
         # Most see edges alone; every sixth sees tone and colour. Each kind is judged by itself: tones are far stronger.
-        self._is_tone = torch.arange(filter_count) % _TONE_EVERY == 0
+        self._is_tone = torch.arange(_FILTER_COUNT) % _TONE_EVERY == 0
         edges = filters - filters.mean(dim=(2, 3), keepdim=True)
         tones = filters.mean(dim=(2, 3), keepdim=True).expand_as(filters)
         chosen = torch.where(self._is_tone[:, None, None, None], tones, edges)
         self.register_buffer("filters", chosen / chosen.flatten(1).norm(dim=1)[:, None, None, None])
-        self._level_count = level_count
 
     def products(self, pictures: Pictures) -> list[Float[Tensor, "_filter _filter"]]:
         """Return the mean products of answers over all pixels of all pictures: of tones, of edges, level by level."""
         found = []
-        for level in range(self._level_count):
+        for level in range(_LEVEL_COUNT):
             seen = functional.avg_pool2d(pictures, 2**level)
             answers = functional.relu(functional.conv2d(seen - 0.5, self.filters)).movedim(1, 0).flatten(1)
             kinds = (answers[self._is_tone], answers[~self._is_tone])
