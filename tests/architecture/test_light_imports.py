@@ -1,14 +1,18 @@
+"""What costs seconds to import is not imported before it is needed."""
+
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from lift3d.storage.location import open_store
+
 ROOT = Path(__file__).parents[2]
+GIANTS = {"torch", "torchvision", "timm", "prefect", "ray", "scipy", "cv2", "skimage", "pycolmap", "matplotlib", "viser"}
+TABLES = {"pandas", "zarr", "xarray"}
 LIGHT = [
-    "lift3d",
     "lift3d.errors",
-    "lift3d.cli.app",
     "lift3d.config",
     "lift3d.domain.keys",
     "lift3d.domain.scores",
@@ -21,14 +25,30 @@ LIGHT = [
 ]
 
 
-@pytest.mark.parametrize("module", LIGHT)
-def test_listing_what_there_is_does_not_import_torch(module):
-    code = f"import sys, {module}; sys.exit(any(heavy in sys.modules for heavy in ('torch', 'prefect', 'ray', 'timm')))"
-    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert found.returncode == 0, found.stderr
+def imported_by(code, *arguments):
+    """Return the top modules that a process has imported when a line of code has run."""
+    whole = f"import sys, atexit; atexit.register(lambda: print(' '.join(sys.modules), file=sys.stderr)); {code}"
+    ran = subprocess.run([sys.executable, "-c", whole, *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    return {name.partition(".")[0] for name in ran.stderr.split()}
+
+
+def test_listing_what_there_is_imports_no_giant():
+    assert not imported_by(f"import {', '.join(LIGHT)}") & {"torch", "prefect", "ray", "timm"}
 
 
 def test_tables_do_not_import_torch():
-    code = "import sys, lift3d.tables.schema, lift3d.tables.aggregation; sys.exit('torch' in sys.modules)"
-    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert found.returncode == 0, found.stderr
+    assert "torch" not in imported_by("import lift3d.tables.schema, lift3d.tables.aggregation")
+
+
+@pytest.mark.parametrize(
+    ("command", "heavy"),
+    [
+        ("--help", GIANTS | TABLES | {"pydantic", "rich", "numpy", "fsspec", "yaml"}),
+        ("status", GIANTS | TABLES),
+        ("fsck", GIANTS | TABLES),
+    ],
+)
+def test_a_command_imports_what_it_needs_and_no_more(command, heavy, tmp_path):
+    store = [] if command == "--help" else [open_store(str(tmp_path / "store"), create=True).url]
+    assert not imported_by("from lift3d.cli.app import main; main()", command, *store) & heavy

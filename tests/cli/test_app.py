@@ -70,7 +70,7 @@ def test_a_run_prints_its_table_and_where_things_lie_and_says_partial(store):
         (("run", ROOM, "--store", "ftp://host/x"), "ftp"),
         (("run", ROOM, "--plugin", "no_such_module:thing"), "no_such_module"),
         (("run", ROOM, "--store", "occupied"), "occupied"),
-        (("status", "old"), "old"),
+        (("status", "old"), "has layout 0; this lift3d reads"),
         (("tables", "nowhere"), "There is no lift3d store at"),
     ],
 )
