@@ -8,8 +8,8 @@ from typing import Any
 
 from lift3d.bench.pages import bracketed, filled_head, markdown_table, number, replayed_command
 from lift3d.config import Execution, Recipe
+from lift3d.domain.scores import COMMON_PIXELS
 from lift3d.errors import ConfigError, NoOverlapError, SceneError
-from lift3d.pipeline.score import COMMON_PIXELS
 from lift3d.runs.driver import run_serially
 from lift3d.runs.table import run_table
 from lift3d.storage.location import open_store

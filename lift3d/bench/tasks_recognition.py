@@ -15,11 +15,11 @@ import torch
 from lift3d.bench.drawn_strokes import draw_strokes
 from lift3d.config import Execution, Recipe
 from lift3d.domain.scene import Frame, Scene
+from lift3d.domain.scores import ALL_PIXELS
 from lift3d.errors import ConfigError, SceneError
 from lift3d.operators.catalog import build_operator
 from lift3d.operators.names import OperatorName
 from lift3d.operators.open_vocabulary import TextEncoder
-from lift3d.pipeline.score import ALL_PIXELS
 from lift3d.runs.driver import run_serially
 from lift3d.runs.table import run_table
 from lift3d.scenes.catalog import read_scene

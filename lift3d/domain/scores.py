@@ -6,6 +6,9 @@ from typing import Any, Literal
 
 from lift3d.errors import ContractError
 
+# Which pixels a figure counts: all valid ones with holes as filled, or those that every lifter of the run covers.
+ALL_PIXELS, COMMON_PIXELS = "all", "common"
+
 Outcome = Literal["ok", "skipped", "failed"]
 
 

@@ -12,7 +12,7 @@ from lift3d.domain.features import FeatureGrid
 from lift3d.domain.lifted import LiftedView
 from lift3d.domain.records import RAW2D, LiftedProduct
 from lift3d.domain.scene import UNKNOWN_LABEL, Frame, ScoringGeometry
-from lift3d.domain.scores import ScoreRow
+from lift3d.domain.scores import ALL_PIXELS, COMMON_PIXELS, ScoreRow
 from lift3d.domain.target import Target
 from lift3d.errors import NoOverlapError
 from lift3d.metrics.correspondence import Correspondence, correspond
@@ -27,8 +27,6 @@ from lift3d.pipeline.models import Models
 from lift3d.pipeline.products import read_lifted_part, read_skipped
 from lift3d.pipeline.tracks import tracks_of
 
-# Which pixels count: all valid ones with holes as filled, or those that every lifter of the run covers.
-ALL_PIXELS, COMMON_PIXELS = "all", "common"
 NOT_A_NUMBER = float("nan")
 # What operators call whatever is none of their other labels.
 BACKGROUND = "background"

@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lift3d.domain.records import RAW2D
+from lift3d.domain.scores import ALL_PIXELS
 from lift3d.metrics.catalog import build_metrics
-from lift3d.pipeline.score import ALL_PIXELS
 from lift3d.results.tables import HEADLINE
 from lift3d.tables.rendering import NOTHING, Cell, Column, Row, Table, text_table
 from lift3d.tables.schema import DataFrame, ScoreTable

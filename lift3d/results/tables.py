@@ -8,8 +8,8 @@ from itertools import groupby
 from typing import Any
 
 from lift3d.domain.records import RAW2D
+from lift3d.domain.scores import ALL_PIXELS
 from lift3d.metrics.catalog import build_metrics
-from lift3d.pipeline.score import ALL_PIXELS
 from lift3d.tables.aggregation import metric_means
 from lift3d.tables.rendering import Better, Cell, Column, Row, Table
 from lift3d.tables.scene_intervals import scene_intervals

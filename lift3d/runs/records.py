@@ -15,13 +15,11 @@ from dataclasses import replace
 from lift3d.config import Recipe, parse_recipe
 from lift3d.domain.keys import digest, digest_bytes
 from lift3d.domain.records import SceneRecord
-from lift3d.domain.scores import ScoreRow
+from lift3d.domain.scores import ALL_PIXELS, ScoreRow
 from lift3d.errors import ConfigError, DamagedProductError, ProductMissingError
-from lift3d.pipeline.score import ALL_PIXELS
 from lift3d.storage import layout
 from lift3d.storage.commit import committed
 from lift3d.storage.location import Store
-from lift3d.tables.schema import ScoreTable
 
 # Records are small: waiting for them is all there is to do.
 READS_AT_ONCE = 16
@@ -76,6 +74,8 @@ def read_record(store: Store, run_id: str, location: str) -> SceneRecord | None:
 
 def write_record(store: Store, recipe: Recipe, record: SceneRecord, rows: Iterable[ScoreRow] = ()) -> SceneRecord:
     """Write a scene's rows, those without a figure too, then its record, and return it as it was written."""
+    from lift3d.tables.schema import ScoreTable  # pandas is slow to import, and who reads records needs none
+
     content = ScoreTable.from_rows([*rows, *_rows_without_figure(record, recipe)]).to_parquet()
     record = replace(record, rows=digest_bytes(content))
     store.write_bytes(rows_path(recipe.run_id, record.location), content)

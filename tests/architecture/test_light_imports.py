@@ -9,7 +9,19 @@ import pytest
 from lift3d.storage.location import open_store
 
 ROOT = Path(__file__).parents[2]
-GIANTS = {"torch", "torchvision", "timm", "prefect", "ray", "scipy", "cv2", "skimage", "pycolmap", "matplotlib", "viser"}
+GIANTS = {
+    "torch",
+    "torchvision",
+    "timm",
+    "prefect",
+    "ray",
+    "scipy",
+    "cv2",
+    "skimage",
+    "pycolmap",
+    "matplotlib",
+    "viser",
+}
 TABLES = {"pandas", "zarr", "xarray"}
 LIGHT = [
     "lift3d.errors",
