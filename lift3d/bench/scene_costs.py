@@ -40,7 +40,7 @@ class CountingStore(Store):
         self.requests["put"] += 1
         super().write_bytes(key, content)
 
-    def create_bytes(self, key: str, content: bytes) -> bool:
+    def create_bytes(self, key: str, content: bytes | memoryview) -> bool:
         """Create, and count a PUT."""
         self.requests["put"] += 1
         return super().create_bytes(key, content)

@@ -25,14 +25,14 @@ from lift3d.domain.camera import ImageSize
 from lift3d.errors import ConfigError
 from lift3d.operators.catalog import build_operator
 from lift3d.operators.protocol import OperatorSpec
-from lift3d.pipeline.products import VIEWS_PER_PART, write_features
+from lift3d.pipeline.products import VIEWS_PER_PART, PartOfViews, commit_features, write_features_part
 from lift3d.runs.planned_bytes import feature_bytes, lifted_bytes
 from lift3d.scenes.catalog import read_scene
 from lift3d.storage.backends import BACKEND_VARIABLE, BACKENDS
 from lift3d.storage.layout import features_path
 from lift3d.storage.location import Store, open_store
 from lift3d.storage.plain_zarr import read_plain, write_plain
-from lift3d.storage.products import ArrayTemplate, open_product, write_product
+from lift3d.storage.products import ArrayTemplate, ProductWriter, open_product, write_product
 
 FLOAT16_BYTES = 2
 _NAME = "features_0"
@@ -107,8 +107,11 @@ def _bytes_per_view(store: Store, size: StorageSize) -> tuple[dict[str, Any], Fe
     operator = build_operator(size.operator)
     image = read_scene(size.location).views[0].load().image
     maps = operator.encode(image)
-    path = features_path("room", size.operator, "0" * 16, "0" * 16)
-    write_features(store, path, maps, {})
+    camera = read_scene(size.location).views[0].camera
+    path = features_path("room", size.operator, camera.size.height, "0" * 16)
+    writer = ProductWriter(store, path)
+    write_features_part(PartOfViews(writer, 0, 1), [maps], {camera.size}, lambda size: tuple(one.grid for one in maps))
+    commit_features(writer, {"view": camera}, {})
     stored = store.sizes(path)
     half = maps[0].values.numpy().astype(np.float16)
     # The same numbers under other channels: as hard to compress, and no two views alike.

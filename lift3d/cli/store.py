@@ -7,7 +7,8 @@ from lift3d.runs.collect_garbage import Collected
 from lift3d.storage.garbage import Kind
 
 _KINDS: dict[Kind, str] = {
-    "attempt": "attempts that no marker names",
+    "unfinished": "products that were begun and never finished",
+    "leftover": "products' objects that they do not list",
     "probe": "probes",
     "partial": "writes that were never finished",
     "product": "products that no run names",
@@ -21,7 +22,7 @@ def findings_text(found: Findings) -> str:
         f"whole        {found.products['whole']} products, {decimal(found.byte_count)} ({how})",
         f"damaged      {len(found.damage)}",
         *(f"  ✗ {sentence}" for damage in found.damage.values() for sentence in damage),
-        f"uncommitted  {found.leftover_count} attempts, {decimal(found.leftover_bytes)}"
+        f"uncommitted  {found.leftover_count} products begun or with leftovers, {decimal(found.leftover_bytes)}"
         + (" ('lift3d gc' deletes those that are old)" if found.leftover_count else ""),
         f"records      {found.records}, {len(found.gone)} name products that are gone",
         *(f"  ✗ {key} names {path}" for key, paths in found.gone.items() for path in paths),

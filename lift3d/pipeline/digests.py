@@ -38,9 +38,14 @@ def view_digest(view: View, height: int) -> str:
     return digest({**content, "camera": camera_digest(view.camera)})
 
 
-def features_digest(operator: OperatorSpec) -> str:
-    """Digest of an operator as far as features go; the view's own digest stands beside it in the path."""
+def operator_digest(operator: OperatorSpec) -> str:
+    """Digest of what features depend on besides the views."""
     return digest({"operator": operator.identity})
+
+
+def features_digest(operator: OperatorSpec, views: Mapping[ViewId, str]) -> str:
+    """Digest of an operator's features of some views, in their order."""
+    return digest({"operator": operator.identity, "views": [[name, value] for name, value in views.items()]})
 
 
 def state_digest(state: SceneState) -> str:

@@ -1,22 +1,21 @@
 """What a scene gives to the line: frames and per-view features, each loaded or computed once, in bounded memory."""
 
+import itertools
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Generic, TypeVar
 
-from lift3d.domain.camera import Camera
-from lift3d.domain.features import FeatureMap
+from lift3d.domain.camera import Camera, ImageSize
+from lift3d.domain.features import FeatureGrid
 from lift3d.domain.keys import ViewId
 from lift3d.domain.records import DroppedView
 from lift3d.domain.scene import Frame, Scene, View
 from lift3d.errors import SceneError
 from lift3d.operators.protocol import Operator
-from lift3d.pipeline.digests import features_digest, view_digest
-from lift3d.pipeline.encode import encode_view
-from lift3d.pipeline.products import read_features, write_features
-from lift3d.storage import layout
-from lift3d.storage.commit import committed
+from lift3d.pipeline.digests import operator_digest, view_digest
+from lift3d.pipeline.encode import encode_view, target_grids
+from lift3d.pipeline.features import Maps, StoredFeatures
 from lift3d.storage.location import Store
 
 Value = TypeVar("Value")
@@ -62,6 +61,7 @@ class SceneInputs:
         admitted: The digests before anything is decoded.
         dropped: Views that cannot be used, the reader's and those whose files are missing or do not decode.
         store: Where features are cached.
+        stored: The features that were asked for of the store, by digest of the operator.
         computed: How many of each kind of product this process computed, as against found committed.
     """
 
@@ -74,7 +74,9 @@ class SceneInputs:
         self.store = store
         self.computed: Counter[str] = Counter()
         self._frames: BoundedCache[Frame] = BoundedCache(_frame_bytes)
-        self._features: BoundedCache[tuple[FeatureMap, ...]] = BoundedCache(_features_bytes)
+        self.stored: dict[str, StoredFeatures] = {}
+        self._features: BoundedCache[Maps] = BoundedCache(_features_bytes)
+        self._grids: dict[tuple[str, ImageSize], tuple[FeatureGrid, ...]] = {}
         for view in scene.views:
             self._admit(view)
         self.admitted = dict(self.digests)
@@ -98,10 +100,16 @@ class SceneInputs:
                     SceneError(f"View '{name}' has no valid pixel; look at its mask or alpha.", view=name),
                 )
 
-    def features(self, operator: Operator, view_id: ViewId) -> tuple[FeatureMap, ...]:
-        """Return an operator's features of a view: from memory, from the store, or computed and committed."""
-        key = features_digest(operator.spec) + view_id
-        return self._features.get(key, lambda: self._stored_features(operator, view_id))
+    def features(self, operator: Operator, view_id: ViewId) -> Maps:
+        """Return an operator's features of a view: from memory, from the store, or computed."""
+        return self._features.get(operator_digest(operator.spec) + view_id, lambda: self._found(operator, view_id))
+
+    def grids(self, operator: Operator, size: ImageSize) -> tuple[FeatureGrid, ...]:
+        """Return the grids that an operator has on an image size, found once."""
+        key = (operator_digest(operator.spec), size)
+        if key not in self._grids:
+            self._grids[key] = target_grids(operator, size)
+        return self._grids[key]
 
     def usable_scene(self) -> Scene:
         """Return the scene without the views that were dropped."""
@@ -113,35 +121,54 @@ class SceneInputs:
             name: view.camera.resized(view.camera.size.with_height(self.height)) for name, view in self.views.items()
         }
 
-    def encode(self, operator: Operator, names: set[ViewId], report: Report) -> "SceneFeatures":
-        """Encode those of the named views that have no committed features; return all views' as a lazy mapping."""
-        wanted = [name for name in self.views if name in names]
-        maps = SceneFeatures(self, operator, frozenset(self.views))
-        for done, name in enumerate(wanted):
-            report(f"encode {operator.spec.name}", done, len(wanted))
-            maps.ensure(name)
+    def encode(
+        self,
+        operator: Operator,
+        names: Collection[ViewId],
+        report: Report,
+        takes: Callable[[int], bool] = lambda number: True,
+    ) -> "SceneFeatures":
+        """Store the features of the named views, unless they are; return all views' as a lazy mapping.
+
+        Args:
+            operator: The operator.
+            names: Of the views. Features of others are computed when they are asked for, and not stored.
+            report: Told of progress.
+            takes: Whether a part of the views is this worker's to encode.
+        """
+        spec = operator.spec
+        if names:
+            stored = self.stored_features(operator, names)
+            wanted = itertools.count()
+
+            def encode(name: ViewId) -> Maps:
+                report(f"encode {spec.name}", next(wanted), len(names))
+                return self._features.get(operator_digest(spec) + name, lambda: self._encoded(operator, name))
+
+            stored.fill(encode, lambda size: self.grids(operator, size), takes)
+            self.stored[operator_digest(spec)] = stored
+        return SceneFeatures(self, operator, frozenset(self.views))
+
+    def stored_features(self, operator: Operator, names: Collection[ViewId]) -> StoredFeatures:
+        """Return where an operator's features of some views lie, or will."""
+        cameras = {name: camera for name, camera in self.cameras().items() if name in names}
+        digests = {name: self.digests[name] for name in cameras}
+        return StoredFeatures(self.store, self.scene.id, operator.spec, cameras, digests)
+
+    def _found(self, operator: Operator, view_id: ViewId) -> Maps:
+        stored = self.stored.get(operator_digest(operator.spec))
+        if stored is not None and view_id in stored:
+            return stored.read(view_id)
+        return self._encoded(operator, view_id)
+
+    def _encoded(self, operator: Operator, view_id: ViewId) -> Maps:
+        clamped: list[int] = []
+        maps = encode_view(operator, self.frame(view_id), view_id, clamped.append)
+        self.computed["features"] += 1
+        if clamped:
+            # Said with what was computed, so that whoever looks at the run sees it.
+            self.computed[f"values of {operator.spec.name} clamped to float16"] += sum(clamped)
         return maps
-
-    def _stored_features(self, operator: Operator, view_id: ViewId) -> tuple[FeatureMap, ...]:
-        spec = operator.spec
-        path = layout.features_path(self.scene.id, spec.name, features_digest(spec), self.digests[view_id])
-        if committed(self.store, path) is None:
-            clamped: list[int] = []
-            maps = encode_view(operator, self.frame(view_id), view_id, clamped.append)
-            attrs = {"operator": spec.identity, "view": view_id, "clamped_to_float16": sum(clamped)}
-            write_features(self.store, path, maps, attrs)
-            self.computed["features"] += 1
-            if clamped:
-                # Said with what was computed, so that whoever looks at the run sees it.
-                self.computed[f"values of {spec.name} clamped to float16"] += sum(clamped)
-            return maps
-        return read_features(self.store, path)
-
-    def features_committed(self, operator: Operator, view_id: ViewId) -> bool:
-        """Whether an operator's features of a view are in the store."""
-        spec = operator.spec
-        path = layout.features_path(self.scene.id, spec.name, features_digest(spec), self.digests[view_id])
-        return committed(self.store, path) is not None
 
     def _admit(self, view: View) -> None:
         try:
@@ -157,7 +184,7 @@ class SceneInputs:
         self.dropped.append(DroppedView(view.id, error.reason, str(error)))
 
 
-class SceneFeatures(Mapping[ViewId, tuple[FeatureMap, ...]]):
+class SceneFeatures(Mapping[ViewId, Maps]):
     """One operator's features of the views of a scene, loaded on access."""
 
     def __init__(self, inputs: SceneInputs, operator: Operator, names: frozenset[ViewId]) -> None:
@@ -165,16 +192,11 @@ class SceneFeatures(Mapping[ViewId, tuple[FeatureMap, ...]]):
         self._operator = operator
         self._names = names
 
-    def ensure(self, view_id: ViewId) -> None:
-        """Compute and commit the features of a view unless they are."""
-        if not self._inputs.features_committed(self._operator, view_id):
-            self._inputs.features(self._operator, view_id)
-
     def only(self, names: set[ViewId]) -> "SceneFeatures":
         """Return the mapping restricted to some views."""
         return SceneFeatures(self._inputs, self._operator, self._names & names)
 
-    def __getitem__(self, view_id: ViewId) -> tuple[FeatureMap, ...]:
+    def __getitem__(self, view_id: ViewId) -> Maps:
         if view_id not in self._names:
             raise KeyError(view_id)
         return self._inputs.features(self._operator, view_id)
@@ -191,5 +213,5 @@ def _frame_bytes(frame: Frame) -> int:
     return sum(one.nbytes for one in maps if one is not None)
 
 
-def _features_bytes(maps: tuple[FeatureMap, ...]) -> int:
+def _features_bytes(maps: Maps) -> int:
     return sum(one.values.nbytes for one in maps)

@@ -4,28 +4,39 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lift3d.config import Recipe
-from lift3d.domain.camera import ImageSize
-from lift3d.domain.features import FeatureGrid, FeatureMap, SceneState
+from lift3d.domain.features import FeatureMap, SceneState
 from lift3d.domain.keys import SceneId, digest
 from lift3d.domain.lifted import LiftedView
 from lift3d.domain.proposals import RayProposal
 from lift3d.domain.records import RAW2D, LiftedProduct
 from lift3d.domain.shard import Shard
 from lift3d.domain.target import Target
-from lift3d.errors import NoOverlapError
+from lift3d.errors import DamagedProductError, NoOverlapError
 from lift3d.lifters.protocol import Lifter
-from lift3d.operators.protocol import Operator
+from lift3d.operators.protocol import Operator, OperatorSpec
 from lift3d.pipeline.blend import lift_features
 from lift3d.pipeline.decode import decode_view, plain_view
 from lift3d.pipeline.digests import lifted_digest, plain_digest, state_digest
-from lift3d.pipeline.encode import encode_view, target_grids
+from lift3d.pipeline.encode import encode_view
+from lift3d.pipeline.features import made_by
 from lift3d.pipeline.inputs import Report, SceneInputs
 from lift3d.pipeline.models import Models
-from lift3d.pipeline.products import VIEWS_PER_PART, write_lifted_part
+from lift3d.pipeline.products import (
+    VIEWS_PER_PART,
+    GridsOf,
+    PartOfViews,
+    SkippedTarget,
+    commit_lifted,
+    write_lifted_part,
+)
 from lift3d.pipeline.propose import propose
 from lift3d.pipeline.weigh import lift_picture, refusal, wants_guide
 from lift3d.storage import layout
 from lift3d.storage.commit import committed
+from lift3d.storage.location import Store
+from lift3d.storage.products import Product, ProductWriter
+
+Outcome = LiftedView | SkippedTarget
 
 
 def plan_products(
@@ -34,36 +45,43 @@ def plan_products(
     models: Models,
     states: Mapping[str, SceneState],
     targets: Sequence[Target],
-) -> list[LiftedProduct]:
-    """Return every product of lifted views that the recipe wants of this scene, raw2d first for each operator."""
-    parts = [targets[start : start + VIEWS_PER_PART] for start in range(0, len(targets), VIEWS_PER_PART)]
+) -> dict[LiftedProduct, Sequence[str]]:
+    """Return every product of lifted views that the recipe wants of this scene, raw2d first for each operator.
+
+    With each come the digests of its parts: where one of them is the same, its views are.
+    """
     scene = inputs.scene
     source_ids = {name for target in targets for name, _ in target.sources}
     without_depth = sum(not inputs.views[name].source.has_depth for name in source_ids)
-    products = []
+    words = f"{recipe.protocol}-{max(target.camera.size.height for target in targets)}px"
+    products: dict[LiftedProduct, Sequence[str]] = {}
     for operator in models.operators:
         spec, state = operator.spec, state_digest(states[operator.spec.name])
         if not recipe.targets:
-            keys = [plain_digest(spec, state, part, inputs.digests) for part in parts]
+            keys = [plain_digest(spec, state, part, inputs.digests) for part in _parts(targets)]
             reason = refusal(operator, states[spec.name])
-            products.append(_product(scene.id, spec.name, RAW2D, keys, reason))
+            products[_product(scene.id, spec.name, RAW2D, words, keys, reason)] = keys
         for lifter in models.lifters:
             reason = refusal(operator, states[spec.name], lifter)
             if lifter.spec.needs_depth and without_depth:
                 reason = f"needs-depth: {without_depth} of {len(source_ids)} source views have none"
             keys = [
                 lifted_digest(spec, lifter.spec, state, recipe, part, inputs.digests, scene.depth_range)
-                for part in parts
+                for part in _parts(targets)
             ]
-            products.append(_product(scene.id, spec.name, lifter.spec.name, keys, reason))
+            products[_product(scene.id, spec.name, lifter.spec.name, words, keys, reason)] = keys
     return products
 
 
-def _product(scene: SceneId, operator: str, lifter: str, keys: Sequence[str], reason: str) -> LiftedProduct:
+def _parts(targets: Sequence[Target]) -> list[Sequence[Target]]:
+    return [targets[start : start + VIEWS_PER_PART] for start in range(0, len(targets), VIEWS_PER_PART)]
+
+
+def _product(scene: SceneId, operator: str, lifter: str, words: str, keys: Sequence[str], reason: str) -> LiftedProduct:
     if reason:
         return LiftedProduct(operator, lifter, "", (), reason)
-    paths = tuple(layout.lifted_path(scene, operator, lifter, key, part) for part, key in enumerate(keys))
-    return LiftedProduct(operator, lifter, digest(list(keys)), paths)
+    whole = digest(list(keys))
+    return LiftedProduct(operator, lifter, whole, (layout.lifted_path(scene, operator, lifter, words, whole),))
 
 
 def lift_scene(
@@ -72,33 +90,86 @@ def lift_scene(
     models: Models,
     states: Mapping[str, SceneState],
     targets: Sequence[Target],
-    products: Sequence[LiftedProduct],
+    products: Mapping[LiftedProduct, Sequence[str]],
     report: Report,
     shard: Shard | None = None,
 ) -> None:
-    """Compute and commit every part that is not committed yet, or those of them that belong to a shard."""
+    """Lift every part of the targets that no product has yet, or those that belong to a shard; commit what is whole."""
     work = _Lifting(inputs, recipe, models, states)
-    for part, start in enumerate(range(0, len(targets), VIEWS_PER_PART)):
-        if shard is not None and not shard.takes(part):
+    cameras = {target.id: target.camera for target in targets}
+    sizes = {camera.size for camera in cameras.values()}
+    writers = {
+        product: ProductWriter(inputs.store, path)
+        for product in products
+        for path in product.parts
+        if committed(inputs.store, path) is None
+    }
+    # Parts fit into another product only if its arrays have the same room.
+    keys = {product: [digest([key, sorted(map(repr, sizes))]) for key in products[product]] for product in writers}
+    older = {product: _older_parts(inputs.store, product) for product in writers if len(keys[product]) > 1}
+    parts = _parts(targets)
+    for number, part in enumerate(parts):
+        if shard is not None and not shard.takes(number):
             continue
-        missing = [
-            product for product in products if product.parts and committed(inputs.store, product.parts[part]) is None
-        ]
+        missing = []
+        for product, writer in writers.items():
+            known = older.get(product, {}).get(keys[product][number])
+            if writer.part(number) is None and known is not None:
+                writer.copy_part(number, len(targets), *known)
+            elif writer.part(number) is None:
+                missing.append(product)
         if not missing:
             continue
-        views: dict[LiftedProduct, list[LiftedView]] = {product: [] for product in missing}
-        skipped: dict[LiftedProduct, list[list[str]]] = {product: [] for product in missing}
-        for offset, target in enumerate(targets[start : start + VIEWS_PER_PART]):
-            report("lift", start + offset, len(targets))
+        outcomes: dict[LiftedProduct, list[Outcome]] = {product: [] for product in missing}
+        for offset, target in enumerate(part):
+            report("lift", number * VIEWS_PER_PART + offset, len(targets))
             for product, outcome in work.lift_target(target, missing):
-                if isinstance(outcome, str):
-                    skipped[product].append([target.id, outcome])
-                else:
-                    views[product].append(outcome)
+                outcomes[product].append(outcome)
         for product in missing:
-            attrs = {"operator": product.operator, "lifter": product.lifter, "skipped": skipped[product]}
-            write_lifted_part(inputs.store, product.parts[part], views[product], {**attrs, "recipe": recipe.run_id})
+            write_lifted_part(
+                PartOfViews(writers[product], number, len(targets), keys[product][number]),
+                outcomes[product],
+                sizes,
+                work.grids_of(product.operator),
+            )
             inputs.computed["lifted"] += 1
+    for product, writer in writers.items():
+        if all(writer.part(number) is not None for number in range(len(parts))):
+            commit_lifted(writer, cameras, _attributes(inputs, recipe, product, work))
+
+
+def _older_parts(store: Store, product: LiftedProduct) -> dict[str, tuple[Product, int]]:
+    """Return the parts of what was lifted before of an operator by a lifter, by their digest."""
+    (path,) = product.parts
+    folder = path.rpartition("/")[0]
+    found: dict[str, tuple[Product, int]] = {}
+    for leaf in store.names(folder):
+        try:
+            commit = committed(store, f"{folder}/{leaf}")
+        except DamagedProductError:
+            continue
+        if commit is not None:
+            other = Product(store, commit)
+            found |= {note["key"]: (other, number) for number, note in enumerate(other.notes)}
+    return found
+
+
+def _attributes(inputs: SceneInputs, recipe: Recipe, product: LiftedProduct, work: "_Lifting") -> dict[str, object]:
+    spec = work.spec_of(product.operator)
+    return {
+        "what": "Answers of a 2D model lifted to each target view: features, how well they are covered, and what the "
+        "model's decoder makes of them; the lifter raw2d is the plain 2D answer on the true image",
+        "scene": inputs.scene.id,
+        "operator": product.operator,
+        "operator_identity": spec.identity,
+        "quantity": spec.quantity,
+        "lifter": product.lifter,
+        "protocol": recipe.protocol,
+        "image_height_px": recipe.image_height,
+        "run": recipe.run_id,
+        "digest": product.digest,
+        **made_by(),
+    }
 
 
 class _Lifting:
@@ -110,20 +181,25 @@ class _Lifting:
         self._operators = {operator.spec.name: operator for operator in models.operators}
         self._lifters = {lifter.spec.name: lifter for lifter in models.lifters}
         self._states = states
-        self._grids: dict[tuple[str, ImageSize], tuple[FeatureGrid, ...]] = {}
         # Of the target at work: lifted pictures by proposal (operator ""), and what operators say of them.
         self._guides: dict[tuple[str, str, str], Any] = {}
 
-    def lift_target(
-        self, target: Target, products: Sequence[LiftedProduct]
-    ) -> list[tuple[LiftedProduct, LiftedView | str]]:
+    def spec_of(self, operator: str) -> OperatorSpec:
+        """Return what there is to know of an operator."""
+        return self._operators[operator].spec
+
+    def grids_of(self, operator: str) -> GridsOf:
+        """Return what gives an operator's grids on an image size."""
+        return lambda size: self._inputs.grids(self._operators[operator], size)
+
+    def lift_target(self, target: Target, products: Sequence[LiftedProduct]) -> list[tuple[LiftedProduct, Outcome]]:
         """Return, per product, the lifted view or the reason why there is none."""
         proposals: dict[tuple[str, str], RayProposal | str] = {}
         for name in dict.fromkeys(product.lifter for product in products if product.lifter != RAW2D):
             lifter = self._lifters[name]
             if lifter.spec.proposal_key not in proposals:
                 proposals[lifter.spec.proposal_key] = self._propose(lifter, target)
-        outcomes: list[tuple[LiftedProduct, LiftedView | str]] = []
+        outcomes: list[tuple[LiftedProduct, Outcome]] = []
         for product in products:
             operator = self._operators[product.operator]
             if product.lifter == RAW2D:
@@ -131,7 +207,7 @@ class _Lifting:
                 continue
             proposal = proposals[self._lifters[product.lifter].spec.proposal_key]
             if isinstance(proposal, str):
-                outcomes.append((product, proposal))
+                outcomes.append((product, SkippedTarget(target.id, proposal)))
             else:
                 outcomes.append((product, self._lift(operator, self._lifters[product.lifter], target, proposal)))
         self._guides.clear()
@@ -147,14 +223,15 @@ class _Lifting:
         maps = self._inputs.features(operator, target.id)
         return plain_view(operator, self._states[operator.spec.name], target, self._inputs.frame(target.id), maps)
 
-    def _lift(self, operator: Operator, lifter: Lifter, target: Target, proposal: RayProposal) -> LiftedView | str:
+    def _lift(self, operator: Operator, lifter: Lifter, target: Target, proposal: RayProposal) -> Outcome:
         state, spec = self._states[operator.spec.name], operator.spec
         sources = [self._inputs.features(operator, name) for name in proposal.source_ids]
-        grids, taps = self._target_grids(operator, target.camera.size), self._recipe.tap_count
+        grids, taps = self._inputs.grids(operator, target.camera.size), self._recipe.tap_count
         guides = self._guide(operator, lifter, proposal) if wants_guide(lifter, operator) else None
         lifted = lift_features(lifter, proposal, sources, grids, taps, guides, state, spec.quantity, spec.color_cuts)
         if not any(bool((one.coverage > 0).any()) for one in lifted):
-            return f"{NoOverlapError.reason}: no source sees anything of target '{target.id}'"
+            reason = f"{NoOverlapError.reason}: no source sees anything of target '{target.id}'"
+            return SkippedTarget(target.id, reason)
         prediction = decode_view(operator, state, lifted, target.camera.size)
         return LiftedView(target.id, target.camera, lifted, prediction, proposal.source_ids)
 
@@ -170,9 +247,3 @@ class _Lifting:
             self._guides[key] = encode_view(operator, picture)
         maps: tuple[FeatureMap, ...] = self._guides[key]
         return maps
-
-    def _target_grids(self, operator: Operator, size: ImageSize) -> tuple[FeatureGrid, ...]:
-        key = (operator.spec.name, size)
-        if key not in self._grids:
-            self._grids[key] = target_grids(operator, size)
-        return self._grids[key]

@@ -1,6 +1,7 @@
-"""Domain types to stored arrays and back: features of a view, a part of the lifted views, sparse tracks."""
+"""Domain types to stored arrays and back: features and lifted views, a part of the views at a time; sparse tracks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,112 +14,241 @@ from lift3d.domain.features import FeatureGrid, FeatureMap
 from lift3d.domain.keys import ViewId
 from lift3d.domain.lifted import LiftedDepth, LiftedFeatures, LiftedView, Prediction
 from lift3d.domain.scene import Tracks
+from lift3d.errors import ContractError
+from lift3d.pipeline.encode import HALF_MAX
 from lift3d.storage.location import Store
-from lift3d.storage.products import open_product, to_half, write_product
+from lift3d.storage.products import (
+    ArrayTemplate,
+    NamedArray,
+    Product,
+    ProductWriter,
+    open_product,
+    to_half,
+    write_product,
+)
 
-NamedArray = tuple[tuple[str, ...], NDArray[Any]]
-
-# One part of a scene is held in memory and committed at once: bounded memory, and little to lose.
+# One part of a scene is held in memory and written at once: bounded memory, and little to lose.
 VIEWS_PER_PART = 32
 
+PartArray = tuple[ArrayTemplate, NDArray[Any]]
+GridsOf = Callable[[ImageSize], tuple[FeatureGrid, ...]]
 
-def write_features(store: Store, path: str, maps: Sequence[FeatureMap], attrs: Mapping[str, Any]) -> None:
-    """Commit the features of one view, one array per cut, float16."""
-    arrays: dict[str, NamedArray] = {}
-    for cut, one in enumerate(maps):
-        half = to_half(one.values.numpy())[0]
-        arrays[f"features_{cut}"] = ((f"channel_{cut}", f"row_{cut}", f"col_{cut}"), half)
-        if one.global_tokens is not None:
-            tokens = to_half(one.global_tokens.numpy())[0]
-            arrays[f"tokens_{cut}"] = ((f"token_{cut}", f"channel_{cut}"), tokens)
-    grids = [one.grid.to_json() for one in maps]
-    write_product(store, path, arrays, {**attrs, "grids": grids})
+# What every product of views says of itself to whoever opens it without lift3d.
+_EXPLAINED = {
+    "frames": "Camera axes are OpenCV's: x right, y down, z forward. w2c maps world points to camera points.",
+    "pixels": "K is in pixels of the image at image_height_px; the outer corner of the top-left pixel is (0, 0).",
+    "missing": "NaN, and -1 for ids: not seen, not valid, or beyond the view's own size where views differ in size.",
+}
+_UNITS = {
+    "features": {"long_name": "features, as the model gives them"},
+    "tokens": {"long_name": "global tokens of the model"},
+    "coverage": {"long_name": "share of the cell's ray that sources saw", "units": "1"},
+    "z_depth": {"long_name": "expected depth along the camera's z axis", "units": "world units of the scene"},
+    "prediction": {"long_name": "what the model's decoder says"},
+    "prediction_is_valid": {"long_name": "whether the prediction stands on something seen"},
+}
 
 
-def read_features(store: Store, path: str) -> tuple[FeatureMap, ...]:
-    """Read what write_features committed."""
-    product = open_product(store, path)
-    return tuple(
-        FeatureMap(
-            _tensor(product.array(f"features_{cut}")).float(),
-            FeatureGrid(**grid),
-            _tensor(product.array(f"tokens_{cut}")).float() if f"tokens_{cut}" in product.names else None,
+@dataclass(frozen=True, slots=True)
+class SkippedTarget:
+    """A target that could not be lifted, and why."""
+
+    id: ViewId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Rows and columns that hold every view of a product.
+
+    Attributes:
+        cuts: Of the feature maps.
+        prediction: Of the prediction.
+    """
+
+    cuts: tuple[tuple[int, int], ...]
+    prediction: tuple[int, int] = (0, 0)
+
+    @classmethod
+    def of_features(
+        cls, maps: Sequence[Sequence[FeatureMap]], sizes: Collection[ImageSize], grids_of: GridsOf
+    ) -> "Room":
+        """Return the room that views of some image sizes take, a few of which are at hand."""
+        if len(sizes) == 1:
+            grids = [tuple(one.grid for one in view) for view in maps]
+        else:
+            grids = [grids_of(size) for size in sizes]
+        return cls(tuple(_largest([(grid.rows, grid.cols) for grid in cut]) for cut in zip(*grids, strict=True)))
+
+    @classmethod
+    def of_lifted(cls, views: Sequence[LiftedView], sizes: Collection[ImageSize], grids_of: GridsOf) -> "Room":
+        """Return the room that lifted views of some image sizes take, a few of which are at hand.
+
+        Raises:
+            ContractError: If sizes differ and a prediction lies neither on the pixels nor on a grid of features.
+        """
+        maps = [[one.features for one in view.lifted] for view in views]
+        cuts = cls.of_features(maps, sizes, grids_of).cuts
+        shapes = [tuple(view.prediction.values.shape[-2:]) for view in views]
+        if len(sizes) == 1:
+            return cls(cuts, _largest(shapes))
+        first, grids = views[0], [one.grid for one in maps[0]]
+        if shapes[0] == (first.camera.size.height, first.camera.size.width):
+            return cls(cuts, _largest([(size.height, size.width) for size in sizes]))
+        for grid, cut in zip(grids, cuts, strict=True):
+            if shapes[0] == (grid.rows, grid.cols):
+                return cls(cuts, cut)
+        raise ContractError(
+            f"Predictions of {shapes[0][0]}×{shapes[0][1]} in a scene of {len(sizes)} image sizes; expected one value "
+            "per pixel or per cell of a feature map, so that all views fit into one array.",
+            view=first.target,
         )
-        for cut, grid in enumerate(product.attrs["grids"])
+
+
+@dataclass(frozen=True, slots=True)
+class PartOfViews:
+    """Which part of which product is to be written.
+
+    Attributes:
+        writer: Of the product.
+        number: Of the part.
+        view_count: Views of the product.
+        key: Digest of what the part depends on; parts of one digest are equal.
+    """
+
+    writer: ProductWriter
+    number: int
+    view_count: int
+    key: str = ""
+
+    def write(self, stack: "_Stack", views: Sequence[Any]) -> None:
+        """Write the arrays, with what is noted of each view."""
+        self.writer.write_part(self.number, stack.arrays, {"key": self.key, "views": views})
+
+
+def write_features_part(
+    part: PartOfViews, maps: Sequence[Sequence[FeatureMap]], sizes: Collection[ImageSize], grids_of: GridsOf
+) -> None:
+    """Write a part of the features of some views, one array per cut, float16."""
+    stack = _Stack(part.view_count, len(maps))
+    for cut, sides in enumerate(Room.of_features(maps, sizes, grids_of).cuts):
+        _add_features(stack, cut, [view[cut] for view in maps], sides)
+    part.write(
+        stack,
+        [{"grids": [one.grid.to_json() for one in view], "clamped": sum(map(_clamped_count, view))} for view in maps],
     )
 
 
-def write_lifted_part(store: Store, path: str, views: Sequence[LiftedView], attrs: Mapping[str, Any]) -> None:
-    """Commit a part of the lifted views of one operator and lifter.
+def commit_features(writer: ProductWriter, cameras: Mapping[ViewId, Camera], attrs: Mapping[str, Any]) -> None:
+    """Commit features of which all parts are written."""
+    count = part_count(len(cameras))
+    clamped = sum(view["clamped"] for view in _noted(writer, count))
+    writer.commit(_camera_arrays(cameras), {"clamped_to_float16": clamped, **_EXPLAINED, **attrs}, count)
 
-    Views of different sizes share arrays of the largest size; the attributes hold each view's own.
+
+def read_features(product: Product, index: int) -> tuple[FeatureMap, ...]:
+    """Return the features of one view, by its number."""
+    grids = [view for part in product.notes for view in part["views"]][index]["grids"]
+    maps = []
+    for cut, fields in enumerate(grids):
+        grid = FeatureGrid(**fields)
+        values = product.read(f"features_{cut}", (index, slice(None), slice(grid.rows), slice(grid.cols)))
+        has_tokens = f"tokens_{cut}" in product.names
+        tokens = _tensor(product.read(f"tokens_{cut}", (index,))).float() if has_tokens else None
+        maps.append(FeatureMap(_tensor(values).float(), grid, tokens))
+    return tuple(maps)
+
+
+def write_lifted_part(
+    part: PartOfViews,
+    outcomes: Sequence[LiftedView | SkippedTarget],
+    sizes: Collection[ImageSize],
+    grids_of: GridsOf,
+) -> None:
+    """Write a part of the lifted views of one operator and lifter; of what is skipped there is the reason.
+
+    Views of different sizes share arrays of the largest size; each view's own is noted.
     """
-    if not views:
-        write_product(store, path, {}, {**attrs, "views": [], "prediction_kind": ""})
-        return
-    arrays: dict[str, NamedArray] = {"view": (("view",), np.array([view.target for view in views]))}
-    for cut in range(len(views[0].lifted)):
-        cuts = [view.lifted[cut] for view in views]
-        row, col = f"row_{cut}", f"col_{cut}"
-        arrays[f"features_{cut}"] = (
-            ("view", f"channel_{cut}", row, col),
-            to_half(_stacked([one.features.values for one in cuts], torch.nan))[0],
-        )
-        if cuts[0].features.global_tokens is not None:
-            tokens = _stacked([_known(one.features.global_tokens) for one in cuts], torch.nan)
-            arrays[f"tokens_{cut}"] = (("view", f"token_{cut}", f"channel_{cut}"), to_half(tokens)[0])
-        arrays[f"coverage_{cut}"] = (("view", row, col), _stacked([one.coverage for one in cuts], torch.nan))
-        arrays[f"z_depth_{cut}"] = (("view", row, col), _stacked([one.z_depth for one in cuts], torch.nan))
-    arrays |= _prediction_arrays([view.prediction for view in views])
-    arrays["K"] = (("view", "k_row", "k_col"), np.stack([view.camera.K.numpy() for view in views]))
-    arrays["w2c"] = (("view", "w_row", "w_col"), np.stack([view.camera.w2c.numpy() for view in views]))
-    described = [
-        {
-            "id": view.target,
-            "image": [view.camera.size.height, view.camera.size.width],
-            "grids": [one.features.grid.to_json() for one in view.lifted],
-            "prediction": list(view.prediction.values.shape),
-            "sources": list(view.source_ids),
-        }
-        for view in views
-    ]
-    write_product(store, path, arrays, {**attrs, "views": described, "prediction_kind": views[0].prediction.kind})
+    views = [one for one in outcomes if isinstance(one, LiftedView)]
+    stack = _Stack(
+        part.view_count, len(outcomes), [at for at, one in enumerate(outcomes) if isinstance(one, LiftedView)]
+    )
+    if views:
+        room = Room.of_lifted(views, sizes, grids_of)
+        for cut, (rows, cols) in enumerate(room.cuts):
+            cuts = [view.lifted[cut] for view in views]
+            _add_features(stack, cut, [one.features for one in cuts], (rows, cols))
+            for name, values in (
+                ("coverage", [one.coverage for one in cuts]),
+                ("z_depth", [one.z_depth for one in cuts]),
+            ):
+                stack.add(name, cut, values, (rows, cols), torch.nan, (f"row_{cut}", f"col_{cut}"))
+        _add_predictions(stack, [view.prediction for view in views], room.prediction)
+    part.write(stack, [_described(one) for one in outcomes])
 
 
-def read_lifted_part(store: Store, path: str) -> tuple[LiftedView, ...]:
-    """Read what write_lifted_part committed."""
-    product = open_product(store, path)
-    arrays = {name: product.array(name) for name in product.names if name != "view"}
-    kind = product.attrs["prediction_kind"]
-    return tuple(_lifted_view(index, described, arrays, kind) for index, described in enumerate(product.attrs["views"]))
+def commit_lifted(writer: ProductWriter, cameras: Mapping[ViewId, Camera], attrs: Mapping[str, Any]) -> None:
+    """Commit lifted views of which all parts are written."""
+    count = part_count(len(cameras))
+    views = _noted(writer, count)
+    skipped = [[view["id"], view["reason"]] for view in views if "reason" in view]
+    kind = next((view["kind"] for view in views if "kind" in view), "")
+    described = {"prediction_kind": kind, "skipped": skipped, **_EXPLAINED, **attrs}
+    writer.commit(_camera_arrays(cameras), described, count)
 
 
-def read_lifted_grids(store: Store, path: str) -> dict[ViewId, tuple[FeatureGrid, ...]]:
-    """Return the grids of each target of a part, cut by cut, without reading arrays."""
-    views = open_product(store, path).attrs["views"]
-    return {view["id"]: tuple(FeatureGrid(**grid) for grid in view["grids"]) for view in views}
+def described_views(product: Product) -> list[dict[str, Any]]:
+    """Return what is noted of each target that has a lifted view, in order: id, image, grids, sources."""
+    return [view for part in product.notes for view in part["views"] if "reason" not in view]
 
 
-def read_lifted_depths(store: Store, path: str) -> tuple[LiftedDepth, ...]:
-    """Read cameras and depths of a part, those of the cut with the most cells, and no features."""
-    product = open_product(store, path)
-    found = []
-    arrays: dict[str, NDArray[Any]] = {}
-    for index, described in enumerate(product.attrs["views"]):
-        grids = [FeatureGrid(**grid) for grid in described["grids"]]
-        cut = max(range(len(grids)), key=lambda one: grids[one].cell_count)
-        names = (f"coverage_{cut}", f"z_depth_{cut}", "K", "w2c")
-        arrays |= {name: product.array(name) for name in names if name not in arrays}
-        window = (slice(grids[cut].rows), slice(grids[cut].cols))
-        coverage, z_depth, K, w2c = (_tensor(arrays[name][index]) for name in names)
-        camera = Camera(K, w2c, ImageSize(*described["image"]))
-        found.append(LiftedDepth(described["id"], camera, grids[cut], coverage[window], z_depth[window]))
-    return tuple(found)
+def read_lifted(product: Product, wanted: Collection[ViewId] | None = None) -> Iterator[LiftedView]:
+    """Yield lifted views, those of one part in memory at a time.
+
+    Args:
+        product: What ``commit_lifted`` committed.
+        wanted: Ids of the views; all if None. Parts without any of them are not read.
+    """
+    names = [name for name in product.names if name != "view"]
+    for region, views in _regions(product):
+        chosen = {at: view for at, view in views.items() if wanted is None or view["id"] in wanted}
+        if chosen:
+            arrays = {name: product.read(name, region) for name in names}
+            yield from (_lifted_view(at, view, arrays) for at, view in chosen.items())
+
+
+def read_lifted_depths(product: Product) -> Iterator[LiftedDepth]:
+    """Yield cameras and depths of lifted views, those of the cut with the most cells, and no features."""
+    for region, views in _regions(product):
+        arrays: dict[str, NDArray[Any]] = {}
+        for at, view in views.items():
+            grids = [FeatureGrid(**grid) for grid in view["grids"]]
+            cut = max(range(len(grids)), key=lambda one: grids[one].cell_count)
+            names = (f"coverage_{cut}", f"z_depth_{cut}", "K", "w2c")
+            arrays |= {name: product.read(name, region) for name in names if name not in arrays}
+            window = (slice(grids[cut].rows), slice(grids[cut].cols))
+            coverage, z_depth, K, w2c = (_tensor(arrays[name][at]) for name in names)
+            camera = Camera(K, w2c, ImageSize(*view["image"]))
+            yield LiftedDepth(view["id"], camera, grids[cut], coverage[window], z_depth[window])
+
+
+def _regions(product: Product) -> Iterator[tuple[tuple[slice], dict[int, dict[str, Any]]]]:
+    """Yield the region of each part, and what is noted of its lifted views by their place in it."""
+    start = 0
+    for part in product.notes:
+        end = start + len(part["views"])
+        yield (slice(start, end),), {at: view for at, view in enumerate(part["views"]) if "reason" not in view}
+        start = end
 
 
 def read_skipped(store: Store, path: str) -> list[tuple[str, str]]:
-    """Return the targets of a part that have no lifted view, with the reason."""
+    """Return the targets that have no lifted view, with the reason."""
     return [(target, reason) for target, reason in open_product(store, path).attrs["skipped"]]
+
+
+def part_count(view_count: int) -> int:
+    """Return how many parts so many views have."""
+    return -(-view_count // VIEWS_PER_PART)
 
 
 def write_tracks(store: Store, path: str, tracks: Tracks, attrs: Mapping[str, Any]) -> None:
@@ -141,23 +271,75 @@ def read_tracks(store: Store, path: str) -> Tracks:
     return Tracks(points, point_index, view_index, uv, tuple(product.attrs["view_ids"]))
 
 
-def _prediction_arrays(predictions: Sequence[Prediction]) -> dict[str, NamedArray]:
-    valid = _stacked([one.is_valid for one in predictions], False)
-    arrays: dict[str, NamedArray] = {"prediction_is_valid": (("view", "prediction_row", "prediction_col"), valid)}
+class _Stack:
+    """Arrays of one part: values of its views along ``view``, missing where a view has none."""
+
+    def __init__(self, view_count: int, length: int, at: Sequence[int] | None = None) -> None:
+        self.arrays: dict[str, PartArray] = {}
+        self._view_count, self._length = view_count, length
+        self._at = range(length) if at is None else at
+
+    def add(
+        self,
+        name: str,
+        cut: int | None,
+        values: Sequence[Tensor],
+        sides: tuple[int, int] | None,
+        missing: float | int | bool,
+        dims: tuple[str, ...],
+        is_half: bool = False,
+    ) -> None:
+        """Stack values of the views, padded to ``sides`` rows and columns."""
+        shape = tuple(values[0].shape) if sides is None else (*values[0].shape[:-2], *sides)
+        stacked = torch.full((self._length, *shape), missing, dtype=values[0].dtype)
+        for at, one in zip(self._at, values, strict=True):
+            stacked[at][tuple(slice(length) for length in one.shape)] = one
+        array = to_half(stacked.numpy())[0] if is_half else stacked.numpy()
+        template = ArrayTemplate(
+            (self._view_count, *shape),
+            array.dtype.name,
+            ("view", *dims),
+            (1, *shape),
+            (VIEWS_PER_PART, *shape),
+            _UNITS[name],
+        )
+        self.arrays[name if cut is None else f"{name}_{cut}"] = (template, array)
+
+
+def _add_features(stack: _Stack, cut: int, maps: Sequence[FeatureMap], sides: tuple[int, int]) -> None:
+    dims = (f"channel_{cut}", f"row_{cut}", f"col_{cut}")
+    stack.add("features", cut, [one.values for one in maps], sides, torch.nan, dims, is_half=True)
+    tokens = [one.global_tokens for one in maps if one.global_tokens is not None]
+    if tokens:
+        stack.add("tokens", cut, tokens, None, torch.nan, (f"token_{cut}", f"channel_{cut}"), is_half=True)
+
+
+def _add_predictions(stack: _Stack, predictions: Sequence[Prediction], sides: tuple[int, int]) -> None:
+    dims = ("prediction_row", "prediction_col")
+    stack.add("prediction_is_valid", None, [one.is_valid for one in predictions], sides, False, dims)
     kind = predictions[0].kind
     if kind == "labels":
-        values: NDArray[Any] = _stacked([one.values.int() for one in predictions], -1)
-        arrays["prediction"] = (("view", "prediction_row", "prediction_col"), values)
-    elif kind == "scalar":
-        values = _stacked([one.values.float() for one in predictions], torch.nan)
-        arrays["prediction"] = (("view", "prediction_row", "prediction_col"), values)
-    else:
-        values = to_half(_stacked([one.values.float() for one in predictions], torch.nan))[0]
-        arrays["prediction"] = (("view", "prediction_channel", "prediction_row", "prediction_col"), values)
-    return arrays
+        stack.add("prediction", None, [one.values.int() for one in predictions], sides, -1, dims)
+        return
+    values = [one.values.float() for one in predictions]
+    many = () if kind == "scalar" else ("prediction_channel",)
+    stack.add("prediction", None, values, sides, torch.nan, (*many, *dims), is_half=kind != "scalar")
 
 
-def _lifted_view(index: int, described: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], kind: Any) -> LiftedView:
+def _described(outcome: LiftedView | SkippedTarget) -> dict[str, Any]:
+    if isinstance(outcome, SkippedTarget):
+        return {"id": outcome.id, "reason": outcome.reason}
+    return {
+        "id": outcome.target,
+        "image": [outcome.camera.size.height, outcome.camera.size.width],
+        "grids": [one.features.grid.to_json() for one in outcome.lifted],
+        "kind": outcome.prediction.kind,
+        "prediction": list(outcome.prediction.values.shape),
+        "sources": list(outcome.source_ids),
+    }
+
+
+def _lifted_view(index: int, described: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> LiftedView:
     lifted = []
     for cut, fields in enumerate(described["grids"]):
         grid = FeatureGrid(**fields)
@@ -167,7 +349,7 @@ def _lifted_view(index: int, described: Mapping[str, Any], arrays: Mapping[str, 
         coverage = _tensor(arrays[f"coverage_{cut}"][index][window])
         z_depth = _tensor(arrays[f"z_depth_{cut}"][index][window])
         lifted.append(LiftedFeatures(FeatureMap(values, grid, tokens), coverage, z_depth))
-    shape = described["prediction"]
+    kind, shape = described["kind"], described["prediction"]
     window = (slice(shape[-2]), slice(shape[-1]))
     values = _tensor(arrays["prediction"][index][..., *window])
     prediction = Prediction(
@@ -179,17 +361,27 @@ def _lifted_view(index: int, described: Mapping[str, Any], arrays: Mapping[str, 
     return LiftedView(described["id"], camera, tuple(lifted), prediction, tuple(described["sources"]))
 
 
-def _stacked(values: Sequence[Tensor], missing: float | int | bool) -> NDArray[Any]:
-    shape = [max(one.shape[axis] for one in values) for axis in range(values[0].ndim)]
-    stacked = torch.full((len(values), *shape), missing, dtype=values[0].dtype)
-    for index, one in enumerate(values):
-        stacked[index][tuple(slice(length) for length in one.shape)] = one
-    return stacked.numpy()
+def _camera_arrays(cameras: Mapping[ViewId, Camera]) -> dict[str, NamedArray]:
+    return {
+        "view": (("view",), np.array([*cameras], dtype=np.dtypes.StringDType())),
+        "K": (("view", "k_row", "k_col"), np.stack([camera.K.numpy() for camera in cameras.values()])),
+        "w2c": (("view", "w_row", "w_col"), np.stack([camera.w2c.numpy() for camera in cameras.values()])),
+    }
+
+
+def _noted(writer: ProductWriter, count: int) -> list[dict[str, Any]]:
+    """Return what was noted of the views of all parts that are written."""
+    parts = [writer.part(number) for number in range(count)]
+    return [view for part in parts if part is not None for view in part.note["views"]]
+
+
+def _clamped_count(one: FeatureMap) -> int:
+    return int((one.values.abs() == HALF_MAX).sum())
+
+
+def _largest(sides: Sequence[tuple[int, ...]]) -> tuple[int, int]:
+    return max(one[0] for one in sides), max(one[1] for one in sides)
 
 
 def _tensor(array: NDArray[Any]) -> Tensor:
     return torch.from_numpy(np.array(array, copy=True))
-
-
-def _known(tokens: Tensor | None) -> Tensor:
-    return torch.empty(0) if tokens is None else tokens

@@ -15,6 +15,7 @@ from lift3d.pipeline.models import Models
 from lift3d.pipeline.score import score_products
 from lift3d.pipeline.targets import scene_targets, views_to_encode
 from lift3d.pipeline.tracks import views_to_fit_on
+from lift3d.storage.scene_index import write_scene_index
 
 
 def run_scene(
@@ -36,6 +37,8 @@ def run_scene(
     """
     targets, products = _encode_and_lift(inputs, recipe, models, report, None)
     rows = score_products(inputs, recipe, models, targets, products, report)
+    stored = [one.path for one in inputs.stored.values()]
+    write_scene_index(inputs.store, inputs.scene.id, [*stored, *(path for one in products for path in one.parts)])
     record = SceneRecord(
         scene=inputs.scene.id,
         location=inputs.scene.location,
@@ -69,9 +72,8 @@ def _encode_and_lift(
     # Held-out targets are no source of any target, so nothing may be fitted on them either.
     fitted_on = {name for target in targets for name in target.source_ids}
     if shard is not None and shard.stage == "encode":
-        own = {name for number, name in enumerate(sorted(used)) if shard.takes(number)}
         for operator in models.operators:
-            inputs.encode(operator, own, report)
+            inputs.encode(operator, used, report, shard.takes)
         return targets, []
     views = views_to_fit_on(inputs, fitted_on)
     states: dict[str, SceneState] = {}
@@ -80,4 +82,4 @@ def _encode_and_lift(
         states[operator.spec.name] = fit_scene(operator, maps.only(fitted_on), views)
     products = plan_products(inputs, recipe, models, states, targets)
     lift_scene(inputs, recipe, models, states, targets, products, report, shard)
-    return targets, products
+    return targets, [*products]

@@ -24,8 +24,9 @@ from lift3d.operators.protocol import OperatorSpec
 from lift3d.pipeline.decode import at_pixels, filled_features
 from lift3d.pipeline.inputs import Report, SceneInputs
 from lift3d.pipeline.models import Models
-from lift3d.pipeline.products import read_lifted_part, read_skipped
+from lift3d.pipeline.products import read_lifted, read_skipped
 from lift3d.pipeline.tracks import tracks_of
+from lift3d.storage.products import open_product
 
 NOT_A_NUMBER = float("nan")
 # What operators call whatever is none of their other labels.
@@ -231,7 +232,7 @@ def _restricted(
 
 
 def _read(inputs: SceneInputs, product: LiftedProduct) -> dict[str, LiftedView]:
-    return {view.target: view for path in product.parts for view in read_lifted_part(inputs.store, path)}
+    return {view.target: view for path in product.parts for view in read_lifted(open_product(inputs.store, path))}
 
 
 def _covered_pixels(view: LiftedView) -> Bool[Tensor, "height width"]:

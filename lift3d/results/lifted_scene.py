@@ -13,7 +13,7 @@ from lift3d.domain.lifted import LiftedDepth, LiftedView
 from lift3d.domain.records import RAW2D, SceneRecord
 from lift3d.domain.scene import Scene
 from lift3d.errors import Lift3dError, ProductMissingError, UnknownNameError
-from lift3d.pipeline.products import read_lifted_depths, read_lifted_grids, read_lifted_part
+from lift3d.pipeline.products import described_views, read_lifted, read_lifted_depths
 from lift3d.results.chosen_run import choose_run
 from lift3d.results.colours import Picture, SceneColours, difference_picture, heat_picture
 from lift3d.results.pictures import COLUMNS, PictureRow, Sheet, draw_rows
@@ -22,7 +22,7 @@ from lift3d.runs.records import read_run
 from lift3d.runs.table import run_table, unique_names
 from lift3d.scenes.catalog import read_scene
 from lift3d.storage.location import Store, open_store
-from lift3d.storage.products import open_product
+from lift3d.storage.products import Product, open_product
 from lift3d.tables.aggregation import summary
 from lift3d.tables.schema import DataFrame
 
@@ -95,14 +95,14 @@ class LiftedScene:
     def depths(self) -> Iterator[LiftedDepth]:
         """Yield cameras and depths of all lifted views; of features nothing is read."""
         parts = self.record.parts(self.operator, self.lifter)
-        return (depth for path in parts for depth in read_lifted_depths(self.store, path))
+        return (depth for path in parts for depth in read_lifted_depths(open_product(self.store, path)))
 
     @property
     def cell_count(self) -> int:
         """Cells of the finest grid of the first view, from attributes alone."""
         first = self.record.parts(self.operator, self.lifter)[0]
-        grids = next(iter(read_lifted_grids(self.store, first).values()), ())
-        return max((grid.cell_count for grid in grids), default=0)
+        views = described_views(open_product(self.store, first))
+        return max((int(grid["rows"] * grid["cols"]) for view in views[:1] for grid in view["grids"]), default=0)
 
     def features(self, target: str, cut: int = 0) -> Float[np.ndarray, "channel row col"]:
         """Return lifted features; NaN where nothing was seen."""
@@ -121,19 +121,11 @@ class LiftedScene:
     def to_xarray(self) -> "xarray.Dataset":
         """Return features, coverage, z-depth, predictions and cameras of all views along the dimension ``view``.
 
-        What is read is verified. Of a scene that was stored in several parts the values are read at once; of one
-        part, or by ``lift3d.storage.products.open_product``, when they are asked for.
+        What is read is verified, when it is asked for.
         """
-        import xarray  # slow to import, and most readers do not need it
-
-        parts = [open_product(self.store, path).to_xarray() for path in dict.fromkeys(self._parts.values())]
-        if len(parts) == 1:
-            alone: xarray.Dataset = parts[0].set_coords("view")
-            return alone
-        # Parts of views of several sizes are padded to their own largest; what is missing is NaN or -1 in each.
-        joined = xarray.concat(parts, "view", data_vars="minimal", coords="minimal", compat="override", join="outer")
-        whole: xarray.Dataset = joined.set_coords("view")
-        return whole
+        (path,) = self.record.parts(self.operator, self.lifter)
+        data: xarray.Dataset = open_product(self.store, path).to_xarray()
+        return data if data.sizes["view"] == len(self.targets) else data.sel(view=list(self.targets))
 
     def to_pandas(self) -> DataFrame:
         """Return every score row of this lifter and of raw2d, its ceiling of fidelity and floor of consistency."""
@@ -199,33 +191,38 @@ class LiftedScene:
         )
 
     @cached_property
-    def _parts(self) -> dict[str, str]:
+    def _parts(self) -> dict[str, tuple[Product, int]]:
         return self._parts_of(self.lifter)
 
     @cached_property
-    def _plain_parts(self) -> dict[str, str]:
+    def _plain_parts(self) -> dict[str, tuple[Product, int]]:
         return self._parts_of(RAW2D)
 
     @cached_property
-    def _held(self) -> dict[str, dict[str, LiftedView]]:
+    def _held(self) -> dict[str, tuple[int, dict[str, LiftedView]]]:
         return {}
 
-    def _parts_of(self, lifter: str) -> dict[str, str]:
+    def _parts_of(self, lifter: str) -> dict[str, tuple[Product, int]]:
         """Return the stored part of each target."""
-        parts = self.record.parts(self.operator, lifter)
-        return {target: path for path in parts for target in read_lifted_grids(self.store, path)}
+        products = [open_product(self.store, path) for path in self.record.parts(self.operator, lifter)]
+        return {
+            view["id"]: (product, number)
+            for product in products
+            for number, part in enumerate(product.notes)
+            for view in part["views"]
+            if "reason" not in view
+        }
 
-    def _read(self, parts: Mapping[str, str], target: str) -> LiftedView:
+    def _read(self, parts: Mapping[str, tuple[Product, int]], target: str) -> LiftedView:
         if target not in parts:
             raise UnknownNameError.of("lifted view", target, parts)
-        path = parts[target]
-        if path not in self._held:
-            # One part of each lifter is held: whoever walks along the targets reads each part once.
-            kind = self._plain_parts if parts is self._plain_parts else self._parts
-            for old in set(kind.values()) & set(self._held):
-                del self._held[old]
-            self._held[path] = {view.target: view for view in read_lifted_part(self.store, path)}
-        return self._held[path][target]
+        product, number = parts[target]
+        path = product.commit.path
+        # One part of each lifter is held: whoever walks along the targets reads each part once.
+        if path not in self._held or self._held[path][0] != number:
+            names = {name for name, (_, other) in parts.items() if other == number}
+            self._held[path] = (number, {view.target: view for view in read_lifted(product, names)})
+        return self._held[path][1][target]
 
 
 def lifted_scenes(store: Store | str, run_id: str | None = None) -> list[LiftedScene]:

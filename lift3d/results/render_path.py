@@ -11,14 +11,13 @@ from lift3d.lifters.catalog import build_lifter
 from lift3d.metrics.catalog import build_metrics
 from lift3d.operators.catalog import build_operator
 from lift3d.operators.protocol import Operator
-from lift3d.pipeline.digests import features_digest
 from lift3d.pipeline.inputs import SceneInputs
 from lift3d.pipeline.models import Models
 from lift3d.results.lifted_scene import LiftedScene
 from lift3d.runs.driver import compute_scene
 from lift3d.runs.progress import RunProgress
 from lift3d.storage import layout
-from lift3d.storage.location import Store
+from lift3d.storage.commit import committed
 
 # The operator whose answer is the lifted picture itself.
 PICTURE = "rgb"
@@ -107,16 +106,11 @@ def _rebuilt(base: LiftedScene) -> Operator:
 
 def _check_same(base: LiftedScene, operator: Operator) -> None:
     """Refuse an operator of the same name that would give other features than those the scene was lifted from."""
-    now = features_digest(operator.spec)
-    known = _features_of(base.store, base.record.scene, operator.spec.name)
-    if known and now not in known:
+    folder = layout.features_folder(base.record.scene, operator.spec.name)
+    leaves = (committed(base.store, f"{folder}/{leaf}") for leaf in base.store.names(folder))
+    known = {leaf.manifest.attrs["operator_identity"] for leaf in leaves if leaf is not None}
+    if known and operator.spec.identity not in known:
         raise ConfigError(
             f"Operator '{base.operator}' is not what it was when '{base.name}' was lifted: its code or weights differ. "
             f"Run it again on the scene to see the new one. {_REMEDY}"
         )
-
-
-def _features_of(store: Store, scene: str, operator: str) -> tuple[str, ...]:
-    """Return the digests of the operators of a name that have features of a scene in the store."""
-    of_one = layout.features_path(scene, operator, "digest", "view")
-    return store.names(of_one.rsplit("/", 2)[0])

@@ -1,4 +1,4 @@
-"""Is everything there that the markers of a store and the records of its runs promise?"""
+"""Is everything there that the group files of a store and the records of its runs promise?"""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from lift3d.runs.progress import track
 from lift3d.runs.records import read_rows, recorded
 from lift3d.storage.audit import AuditedProduct, audit_folder, audit_product, folders
 from lift3d.storage.location import Store, open_store
-from lift3d.storage.mending import retract
+from lift3d.storage.repair import retract
 
 
 @dataclass
@@ -22,8 +22,8 @@ class Findings:
         has_checksums: Whether every byte was read.
         products: Counts by verdict.
         byte_count: Bytes of what is committed.
-        leftover_count: Attempts that no marker names.
-        leftover_bytes: Their bytes.
+        leftover_count: Products that hold objects which no group file lists: begun, and at work or given up.
+        leftover_bytes: Bytes of those objects.
         damage: By product, a sentence for every object that is not what was committed.
         records: Records of scenes that were read.
         gone: By record, the products that it names and that are not there.
@@ -52,8 +52,8 @@ class Findings:
         """Count a product."""
         self.products[product.verdict] += 1
         self.byte_count += product.byte_count
-        self.leftover_count += len(product.leftovers)
-        self.leftover_bytes += sum(leftover.byte_count for leftover in product.leftovers)
+        self.leftover_count += bool(product.leftovers)
+        self.leftover_bytes += sum(info.size for info in (product.leftovers or {}).values())
         if product.damage:
             self.damage[product.path] = [damage.to_text() for damage in product.damage]
 

@@ -37,7 +37,7 @@ class Extent:
 
     Attributes:
         older_than_h: Nothing that was written within so many hours.
-        run_id: Only attempts at the products that this run's records name; everywhere if None.
+        run_id: Only what is left unfinished of the products that this run's records name; everywhere if None.
         is_dry: Say what would be deleted and delete nothing.
         has_unreferenced: Products that no run's record names, too. Caches stay.
         has_caches: Features and tracks, too, which no record names and every new metric or operator may want.

@@ -19,7 +19,7 @@ from lift3d.runs.failures import CircuitBreaker, own_error
 from lift3d.runs.records import begin_run, read_record, standing_record, write_record
 from lift3d.scenes.catalog import read_scene
 from lift3d.storage.location import Store, open_store
-from lift3d.storage.mending import mended
+from lift3d.storage.repair import repaired
 
 OnScene = Callable[[SceneRecord], None]
 Admit = Callable[[Scene], None]
@@ -98,7 +98,7 @@ def attempt_shard(
     try:
         inputs = _inputs_of(location, recipe, store)
         if standing_record(store, recipe, location, models.digest_of(inputs, recipe)) is None:
-            mended(store, lambda: run_shard(inputs, recipe, models, shard, report))
+            repaired(store, lambda: run_shard(inputs, recipe, models, shard, report))
     except Exception as raised:
         _of_the_scene(raised, location)
 
@@ -144,7 +144,7 @@ def compute_scene(
     Raises:
         Lift3dError: Whatever stands in the way.
     """
-    return mended(inputs.store, lambda: run_scene(inputs, recipe, models, report))
+    return repaired(inputs.store, lambda: run_scene(inputs, recipe, models, report))
 
 
 def quarantined_record(store: Store, recipe: Recipe, location: str) -> SceneRecord | None:

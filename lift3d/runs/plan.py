@@ -12,6 +12,7 @@ from lift3d.config import Execution, Recipe, scene_name
 from lift3d.domain.scene import View
 from lift3d.errors import ConfigError, ResourcePromiseError, SceneError
 from lift3d.operators.protocol import OperatorSpec
+from lift3d.pipeline.features import known_features
 from lift3d.pipeline.inputs import SceneInputs
 from lift3d.pipeline.models import Models
 from lift3d.pipeline.targets import choose_targets, scene_targets, views_to_encode
@@ -20,6 +21,7 @@ from lift3d.runs.driver import named_scene
 from lift3d.runs.planned_bytes import ASSUMED_CHANNELS, SceneSize, feature_bytes, peak_of, stored_scene_bytes
 from lift3d.runs.records import standing_record
 from lift3d.scenes.catalog import read_scene
+from lift3d.storage.commit import committed
 from lift3d.storage.layout import STORE_FILE
 from lift3d.storage.location import Store, open_store
 
@@ -185,18 +187,22 @@ def _plan_scene(location: str, recipe: Recipe, models: Models, store: Store, exe
     if standing_record(store, recipe, location, models.digest_of(inputs, recipe)) is not None:
         return ScenePlan(location, scene.id, is_done=True, size=size)
     used = views_to_encode(targets) & inputs.views.keys()
-    missing = {
-        operator.spec.name: sum(not inputs.features_committed(operator, view) for view in used)
-        for operator in models.operators
-    }
+    encoded, written = {}, {}
+    for operator in models.operators:
+        leaf = inputs.stored_features(operator, used)
+        is_there = committed(store, leaf.path) is not None
+        known = {} if is_there else known_features(store, scene.id, operator.spec)
+        # What older products of the scene hold is copied, not encoded.
+        written[operator.spec.name] = 0 if is_there else len(used)
+        encoded[operator.spec.name] = 0 if is_there else sum(inputs.digests[view] not in known for view in used)
     return ScenePlan(
         location,
         scene.id,
         size=size,
-        encode_count=sum(missing.values()),
+        encode_count=sum(encoded.values()),
         lift_count=size.target_count * len(models.operators) * len(models.lifters),
         peak_bytes=require_room(scene.id, size, recipe, models, execution.memory_allowance_bytes),
-        store_bytes=stored_scene_bytes(size, recipe, [operator.spec for operator in models.operators], missing),
+        store_bytes=stored_scene_bytes(size, recipe, [operator.spec for operator in models.operators], written),
     )
 
 

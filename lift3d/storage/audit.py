@@ -1,6 +1,6 @@
 """A walk through a store: which products are whole, which are damaged, and what dead workers left behind.
 
-One listing per scene, compared with markers and manifests; memory is that of one scene's keys. Nothing is
+One listing per scene, compared with group files; memory is that of one scene's keys. Nothing is
 changed here, so it may run beside a run: a product that seems damaged is looked at once more before it is.
 """
 
@@ -10,15 +10,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lift3d.errors import DamagedProductError
-from lift3d.storage.commit import Commit, committed, read_entry, read_manifest
+from lift3d.storage.commit import Commit, committed, read_entry
 from lift3d.storage.layout import (
-    MANIFEST_FILE,
+    README_FILE,
     RUNS_FOLDER,
     SCENES_FOLDER,
     STORE_FILE,
-    attempt_of,
-    attempt_path,
-    commit_path,
+    group_path,
     product_of,
 )
 from lift3d.storage.location import Store
@@ -26,7 +24,7 @@ from lift3d.storage.manifest import Entry
 from lift3d.storage.objects import PARTIAL, ObjectInfo
 
 Listing = Mapping[str, ObjectInfo]
-Verdict = Literal["whole", "damaged", "no-manifest", "uncommitted", "missing"]
+Verdict = Literal["whole", "damaged", "uncommitted", "missing"]
 
 # Requests are waited for, not computed; a store answers so many at a time from one client without slowing down.
 _PRODUCTS_AT_ONCE = 8
@@ -45,41 +43,17 @@ class Damage:
 
 
 @dataclass(frozen=True, slots=True)
-class Leftover:
-    """An attempt that no marker names: in progress, or abandoned by a worker that died or lost.
-
-    Attributes:
-        product: Whose attempt it is.
-        attempt: Its name.
-        object_count: Objects in it.
-        byte_count: Their bytes.
-        modified: When the last of them was written, in seconds since 1970 by the clock of the store.
-    """
-
-    product: str
-    attempt: str
-    object_count: int
-    byte_count: int
-    modified: float
-
-    @property
-    def folder(self) -> str:
-        """The attempt's folder in the store."""
-        return attempt_path(self.product, self.attempt)
-
-
-@dataclass(frozen=True, slots=True)
 class AuditedProduct:
     """What was found of one product.
 
     Attributes:
         path: The product.
-        verdict: ``uncommitted`` has attempts only, ``missing`` not even those.
-        object_count: Objects of the attempt that counts.
+        verdict: ``uncommitted`` is begun and not finished, by a worker at work or a dead one; ``missing`` not begun.
+        object_count: Objects of the product.
         byte_count: Their bytes.
-        marked: When the marker was written, by the clock of the store; None if there is none.
+        marked: When the group file was written, by the clock of the store; None if there is none.
         damage: Every object that is not what was committed.
-        leftovers: Attempts that the marker does not name; none are told apart if it cannot be read.
+        leftovers: Objects that no group file lists; none are told apart if it cannot be read.
     """
 
     path: str
@@ -88,7 +62,7 @@ class AuditedProduct:
     byte_count: int = 0
     marked: float | None = None
     damage: tuple[Damage, ...] = ()
-    leftovers: tuple[Leftover, ...] = ()
+    leftovers: Mapping[str, ObjectInfo] | None = None
 
 
 def folders(store: Store) -> list[str]:
@@ -97,7 +71,7 @@ def folders(store: Store) -> list[str]:
     for name in store.names():
         if name in (SCENES_FOLDER, RUNS_FOLDER):
             found += [f"{name}/{child}" for child in store.names(name)]
-        elif name != STORE_FILE and not is_probe(name) and not name.endswith(PARTIAL):
+        elif name not in (STORE_FILE, README_FILE) and not is_probe(name) and not name.endswith(PARTIAL):
             found.append(name)
     return found
 
@@ -147,40 +121,33 @@ def audit_product(store: Store, path: str, checksums: bool = False, listing: Lis
 
 
 def _examined(store: Store, path: str, checksums: bool, listing: Listing) -> AuditedProduct:
-    marker = listing.get(commit_path(path))
+    marker = listing.get(group_path(path))
     marked = marker.modified if marker else None
     try:
         commit = committed(store, path)
     except DamagedProductError:
-        return AuditedProduct(path, "damaged", 0, 0, marked, (Damage(commit_path(path), "is not a commit marker"),))
+        of_group = Damage(group_path(path), "is not the group file that was committed")
+        return AuditedProduct(path, "damaged", marked=marked, damage=(of_group,))
     if commit is None:
-        leftovers = _leftovers(path, listing, None)
-        return AuditedProduct(path, "uncommitted" if leftovers else "missing", leftovers=leftovers)
-    verdict, damage = _compared(store, commit, checksums, listing)
-    own = [info.size for key, info in listing.items() if attempt_of(key) == commit.attempt]
-    return AuditedProduct(path, verdict, len(own), sum(own), marked, damage, _leftovers(path, listing, commit.attempt))
+        return AuditedProduct(path, "uncommitted" if listing else "missing", leftovers=listing)
+    known = {group_path(path), *(f"{path}/{key}" for key in commit.manifest.entries)}
+    damage = tuple(_damage(store, commit, checksums, listing))
+    own = [info.size for key, info in listing.items() if key in known]
+    leftovers = {key: info for key, info in listing.items() if key not in known}
+    return AuditedProduct(path, "damaged" if damage else "whole", len(own), sum(own), marked, damage, leftovers)
 
 
-def _compared(store: Store, commit: Commit, checksums: bool, listing: Listing) -> tuple[Verdict, tuple[Damage, ...]]:
-    manifest_key = f"{commit.folder}/{MANIFEST_FILE}"
-    try:
-        manifest = read_manifest(store, commit)
-    except DamagedProductError:
-        if manifest_key not in listing:
-            return "no-manifest", (Damage(manifest_key, "is missing"),)
-        return "damaged", (Damage(manifest_key, "is not the manifest that was committed"),)
-    damage = []
-    for key, entry in manifest.entries.items():
-        full = f"{commit.folder}/{key}"
+def _damage(store: Store, commit: Commit, checksums: bool, listing: Listing) -> Iterator[Damage]:
+    for key, entry in commit.manifest.entries.items():
+        full = f"{commit.path}/{key}"
         info = listing.get(full)
         if info is not None and info.size == entry.size and not checksums:
             continue
         # Listings may lag behind (OpenStack Swift's do): what they say is believed when a read says so, too.
         try:
-            read_entry(store, commit.folder, key, entry)
+            read_entry(store, commit.path, key, entry)
         except DamagedProductError:
-            damage.append(Damage(full, _difference(info, entry)))
-    return ("damaged" if damage else "whole"), tuple(damage)
+            yield Damage(full, _difference(info, entry))
 
 
 def _difference(info: ObjectInfo | None, entry: Entry) -> str:
@@ -188,16 +155,4 @@ def _difference(info: ObjectInfo | None, entry: Entry) -> str:
         return "is missing"
     if info.size != entry.size:
         return f"has {info.size} bytes, {entry.size} were committed"
-    return "does not hold the bytes that were committed (CRC-32C differs)"
-
-
-def _leftovers(path: str, listing: Listing, counts: str | None) -> tuple[Leftover, ...]:
-    attempts: dict[str, list[ObjectInfo]] = {}
-    for key, info in listing.items():
-        attempt = attempt_of(key)
-        if attempt is not None and attempt != counts:
-            attempts.setdefault(attempt, []).append(info)
-    return tuple(
-        Leftover(path, attempt, len(found), sum(info.size for info in found), max(info.modified for info in found))
-        for attempt, found in sorted(attempts.items())
-    )
+    return "does not hold the bytes that were committed (CRC-32 differs)"

@@ -1,46 +1,45 @@
-"""The commit protocol: a product is there only through its marker, and a marker is written once.
+"""The commit protocol: a product is there only through its group file, which is written last and once.
 
-1. Everything is written below a private ``attempts/ATTEMPT/``, which no other process ever touches.
-2. ``MANIFEST.json`` in that folder lists every key with its size and CRC-32C, and the product's attributes.
-3. ``COMMIT.json``, created only if absent, names the attempt and the digest of its manifest.
+1. Objects are written where readers will find them, each created only if absent. Who finds one there already adopts it
+   if it is equal or at least whole, and overwrites it if it is broken: whoever creates an object first decides what it
+   holds, and everyone describes what is there.
+2. Of products that are made in parts, a small record under ``parts/`` says of each finished part what it wrote.
+3. ``zarr.json`` of the group, created only if absent, lists every object with its size and CRC-32, under a seal of
+   its own. With it the product is whole, to readers of lift3d, Zarr and xarray alike; the records of parts go.
 
-Readers enter through the marker alone. A worker that dies at any point leaves either nothing visible or all
-of it; of two workers that finish the same product one wins, and the other adopts the winner's. An attempt's
-name is a fresh random id, so it is also the identity of the write: a marker that names it is our own
-success, whatever the response to our request was (it may have been lost and the request repeated).
+A worker that dies at any point leaves either nothing visible or all of it, and what it finished is found by the next.
+Of two workers that finish the same product one wins, and the other adopts the winner's group file. Its fresh random
+``write_id`` tells that a group file is our own, whatever the response to our request was (it may have been lost and the
+request repeated).
 
-Some services check a create-only write before its body arrives, so that writers within the same moment all
-succeed and the last one's marker stands (OpenStack Swift; seen with eight of eight). Nothing above depends
-on it: every marker names a whole attempt, and of an attempt that is young only its writer deletes anything,
-after the service refused its marker.
+Some services check a create-only write before its body arrives, so that writers within the same moment all succeed and
+the last one stands (OpenStack Swift). Objects depend on the digest in their path alone, so either of them will do; only
+of a model that answers differently each time may a product be found damaged then, and made again.
 
-An old attempt may be collected as garbage (``garbage.py``) while its writer sleeps. The writer looks for the
-object that it wrote first after it has written the marker, the collector looks for the marker after it has
-deleted the objects: whoever comes second sees what the other did, and takes the marker back.
+What was begun long ago may be collected as garbage (``garbage.py``) while its writer sleeps. The writer looks for every
+object after it has written the group file, the collector looks for the group file after it has deleted the objects:
+whoever comes second sees what the other did, and takes the group file back.
 """
 
-import hashlib
-import json
-import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from lift3d.errors import DamagedProductError, ProductMissingError, StoreUnavailableError
-from lift3d.storage.layout import MANIFEST_FILE, attempt_path, commit_path, product_of
+from lift3d.storage.layout import PARTS_FOLDER, group_path, part_path
 from lift3d.storage.location import Store
-from lift3d.storage.manifest import Entry, Manifest, to_json
+from lift3d.storage.manifest import Entry, Manifest, Part
 
-Step = Literal["begun", "filling", "filled", "manifest", "marker"]
-STEPS: tuple[Step, ...] = ("begun", "filling", "filled", "manifest", "marker")
+Step = Literal["begun", "filling", "part", "filled", "marker"]
+STEPS: tuple[Step, ...] = ("begun", "filling", "part", "filled", "marker")
 
 StepHook = Callable[[Step], None]
 Read = TypeVar("Read")
 
-# A marker that was damaged must not name a folder elsewhere: what it holds becomes part of a key.
-_ATTEMPT = re.compile(r"[0-9a-f]{32}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+# Requests are waited for, not computed.
+_REQUESTS_AT_ONCE = 8
 
 
 def ignore_step(step: Step) -> None:
@@ -49,97 +48,81 @@ def ignore_step(step: Step) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """The marker of a product that is there.
+    """A product that is there.
 
     Attributes:
         path: The product.
-        attempt: The attempt that counts.
-        manifest_sha256: Digest of that attempt's manifest.
-        is_own: Whether the call that returned this wrote it; False for a reader and for who adopted a winner.
+        manifest: What it consists of.
+        is_own: Whether the call that returned this committed it; False for a reader and for who adopted a winner.
     """
 
     path: str
-    attempt: str
-    manifest_sha256: str
+    manifest: Manifest
     is_own: bool = False
 
-    @property
-    def folder(self) -> str:
-        """The attempt's folder in the store."""
-        return attempt_path(self.path, self.attempt)
 
-
-def new_attempt() -> str:
-    """Return the name of a new private attempt."""
+def new_write_id() -> str:
+    """Return what tells one write of a group file from all others."""
     return uuid.uuid4().hex
 
 
-def commit_attempt(store: Store, path: str, manifest: Manifest, at_step: StepHook = ignore_step) -> Commit:
-    """Make an attempt the product, or adopt the one that was faster.
+def publish(store: Store, path: str, manifest: Manifest, at_step: StepHook = ignore_step) -> Commit:
+    """Make what is written the product, or adopt the product of whoever was faster.
 
     Args:
         store: Where everything listed in the manifest already lies.
         path: The product.
-        manifest: What the attempt consists of.
-        at_step: Called after the manifest and after the marker are written.
-
-    Returns:
-        The marker that counts. If another's stood first, this attempt's files are deleted.
+        manifest: What it consists of.
+        at_step: Called after the group file is written.
 
     Raises:
-        DamagedProductError: If another's marker stands and is damaged.
-        StoreUnavailableError: If the store does not answer, calling again is safe; or if this attempt slept so long
-            that it was collected as garbage, then a new one is needed.
+        DamagedProductError: If a group file stands there and is damaged.
+        StoreUnavailableError: If the store does not answer, calling again is safe; or if this worker slept so long
+            that what it wrote was collected as garbage.
     """
-    content = manifest.to_bytes()
-    own = Commit(path, manifest.attempt, hashlib.sha256(content).hexdigest(), is_own=True)
-    store.write_bytes(f"{own.folder}/{MANIFEST_FILE}", content)
-    at_step("manifest")
-    is_created = store.create_bytes(commit_path(path), _marker(own))
+    store.create_bytes(group_path(path), manifest.to_bytes())
     at_step("marker")
     winner = committed(store, path)
     if winner is None:
-        raise StoreUnavailableError(f"{store.url}/{path} has a commit marker that cannot be read back. Try again.")
-    if winner.attempt == own.attempt:
-        _require_kept(store, own, manifest)
-        return own
-    if not is_created:
-        store.delete_prefix(own.folder)
-    return winner
+        raise StoreUnavailableError(f"{store.url}/{path} has a group file that cannot be read back. Try again.")
+    is_own = winner.manifest.write_id == manifest.write_id
+    if is_own:
+        _require_kept(store, winner)
+    if manifest.parts:
+        store.delete_prefix(f"{path}/{PARTS_FOLDER}")
+    return Commit(path, winner.manifest, is_own)
 
 
 def committed(store: Store, path: str) -> Commit | None:
-    """Return the marker of a product, or None if the product is not there. One small read, no listing.
+    """Return the product at a path, or None if it is not there. One small read, no listing.
 
     It says nothing of the objects behind it: whoever reads those compares them with the manifest.
 
     Raises:
-        DamagedProductError: If the marker is damaged.
+        DamagedProductError: If the group file is damaged.
         StoreUnavailableError: If the store does not answer.
     """
+    key = group_path(path)
 
-    def marker() -> Commit:
+    def manifest() -> Manifest:
+        content = store.read_bytes(key)
         try:
-            fields = json.loads(store.read_bytes(commit_path(path)))
-            attempt, sha256 = fields["attempt"], fields["manifest_sha256"]
-            if _ATTEMPT.fullmatch(attempt) and _SHA256.fullmatch(sha256):
-                return Commit(path, attempt, sha256)
+            return Manifest.from_bytes(content)
         except (ValueError, TypeError, KeyError) as error:
-            raise _damaged(store, commit_path(path), "is not a commit marker") from error
-        raise _damaged(store, commit_path(path), "is not a commit marker")
+            raise _damaged(store, path, key, "is not the group file that was committed") from error
 
     try:
-        return _twice(marker)
+        return Commit(path, _twice(manifest))
     except ProductMissingError:
         return None
 
 
 def require_commit(store: Store, path: str) -> Commit:
-    """Return the marker of a product.
+    """Return the product at a path.
 
     Raises:
-        ProductMissingError: If the product was never committed.
-        DamagedProductError: If the marker is damaged.
+        ProductMissingError: If it was never committed.
+        DamagedProductError: If the group file is damaged.
     """
     commit = committed(store, path)
     if commit is None:
@@ -149,40 +132,29 @@ def require_commit(store: Store, path: str) -> Commit:
     return commit
 
 
-def read_manifest(store: Store, commit: Commit) -> Manifest:
-    """Return what a committed attempt consists of.
-
-    Raises:
-        DamagedProductError: If the manifest is missing or is not the one that was committed.
-    """
-    key = f"{commit.folder}/{MANIFEST_FILE}"
-
-    def manifest() -> Manifest:
-        try:
-            content = store.read_bytes(key)
-        except ProductMissingError as error:
-            raise _damaged(store, key, "is missing") from error
-        if hashlib.sha256(content).hexdigest() != commit.manifest_sha256:
-            raise _damaged(store, key, "is not the manifest that was committed")
-        return Manifest.from_bytes(content)
-
-    return _twice(manifest)
+def finished_part(store: Store, path: str, number: int) -> Part | None:
+    """Return the record of a part of a product that is not committed yet; None if it is not done, or not there."""
+    try:
+        part = Part.from_bytes(store.read_bytes(part_path(path, number)))
+    except (ProductMissingError, ValueError, TypeError, KeyError):
+        return None
+    return part if _are_there(store, path, part.objects) else None
 
 
-def read_entry(store: Store, folder: str, key: str, entry: Entry, span: tuple[int, int] | None = None) -> bytes:
-    """Return an object of an attempt, or a part of one, checked against its manifest entry.
+def read_entry(store: Store, path: str, key: str, entry: Entry, span: tuple[int, int] | None = None) -> bytes:
+    """Return an object of a product, or a part of one, checked against its manifest entry.
 
     Args:
         store: The store.
-        folder: The folder that the manifest's keys are relative to.
-        key: The object's key below that folder.
+        path: The product.
+        key: The object's key below it.
         entry: What the manifest says of it.
         span: First byte and the byte after the last, within the object. A part is checked by its length only.
 
     Raises:
         DamagedProductError: If it is missing, of another size, or (read whole) different in any bit, two times.
     """
-    full = f"{folder}/{key}"
+    full = f"{path}/{key}"
     start, end = span or (0, entry.size)
     is_whole = (start, end) == (0, entry.size)
 
@@ -190,9 +162,9 @@ def read_entry(store: Store, folder: str, key: str, entry: Entry, span: tuple[in
         try:
             found = store.read_bytes(full) if is_whole else store.read_bytes(full, start, end)
         except ProductMissingError as error:
-            raise _damaged(store, full, "is missing") from error
+            raise _damaged(store, path, full, "is missing") from error
         if len(found) != end - start or (is_whole and Entry.of(found) != entry):
-            raise _damaged(store, full, f"does not hold the {entry.size} bytes that were committed")
+            raise _damaged(store, path, full, f"does not hold the {entry.size} bytes that were committed")
         return found
 
     return _twice(content)
@@ -211,33 +183,24 @@ def verify(store: Store, path: str, checksums: bool = False) -> Commit:
         DamagedProductError: If something is missing or differs; names the key.
     """
     commit = require_commit(store, path)
-    manifest = read_manifest(store, commit)
-    if checksums:
-        for key, entry in manifest.entries.items():
-            read_entry(store, commit.folder, key, entry)
-        return commit
-    sizes = store.sizes(commit.folder)
-    for key, entry in manifest.entries.items():
-        full = f"{commit.folder}/{key}"
-        if sizes.get(full) != entry.size:
-            raise _damaged(store, full, f"has size {sizes.get(full)}, committed were {entry.size} bytes")
+    sizes = {} if checksums else store.sizes(path)
+    for key, entry in commit.manifest.entries.items():
+        if checksums:
+            read_entry(store, path, key, entry)
+        elif sizes.get(f"{path}/{key}") != entry.size:
+            what = f"has size {sizes.get(f'{path}/{key}')}, committed were {entry.size} bytes"
+            raise _damaged(store, path, f"{path}/{key}", what)
     return commit
 
 
 def withdraw(store: Store, path: str) -> None:
-    """Delete a product's marker and then the attempt that it names, nothing else; no reader sees it half gone."""
-    try:
-        commit = committed(store, path)
-    except DamagedProductError:
-        commit = None
-    store.delete_prefix(commit_path(path))
-    if commit is not None:
-        store.delete_prefix(commit.folder)
+    """Take back a commit: the product is not there any more. Its objects stay for whoever makes it again."""
+    store.delete_prefix(group_path(path))
 
 
 def remove_product(store: Store, path: str) -> None:
-    """Delete everything under a product's path, the marker first. Only for products that nobody is writing."""
-    store.delete_prefix(commit_path(path))
+    """Delete everything under a product's path, the group file first. Only for products that nobody is writing."""
+    withdraw(store, path)
     store.delete_prefix(path)
 
 
@@ -249,25 +212,25 @@ def _twice(read: Callable[[], Read]) -> Read:
         return read()
 
 
-def _require_kept(store: Store, own: Commit, manifest: Manifest) -> None:
-    first = next(iter(manifest.entries), None)
-    if first is None or store.exists(f"{own.folder}/{first}"):
+def _are_there(store: Store, path: str, keys: Iterable[str]) -> bool:
+    with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
+        return all(pool.map(lambda key: store.exists(f"{path}/{key}"), keys))
+
+
+def _require_kept(store: Store, own: Commit) -> None:
+    if _are_there(store, own.path, own.manifest.entries):
         return
     withdraw(store, own.path)
+    store.delete_prefix(f"{own.path}/{PARTS_FOLDER}")
     raise StoreUnavailableError(
-        f"The attempt {store.url}/{own.folder} was idle for so long that it was collected as garbage. "
+        f"The writer of {store.url}/{own.path} was idle for so long that what it wrote was collected as garbage. "
         f"Run again; give 'lift3d gc' an --older-than that is longer than a worker may sleep."
     )
 
 
-def _marker(commit: Commit) -> bytes:
-    return to_json({"attempt": commit.attempt, "manifest_sha256": commit.manifest_sha256})
-
-
-def _damaged(store: Store, key: str, what: str) -> DamagedProductError:
-    product = product_of(key)
+def _damaged(store: Store, path: str, key: str, what: str) -> DamagedProductError:
     return DamagedProductError(
-        f"{store.url}/{key} {what}. Delete the product {store.url}/{product} and run again; "
-        f"'lift3d fsck {store.url} --repair' deletes all that are damaged.",
-        product=product,
+        f"{store.url}/{key} {what}. Delete the product {store.url}/{path} and run again; "
+        f"'lift3d fsck {store.url} --repair' takes back all that are damaged.",
+        product=path,
     )

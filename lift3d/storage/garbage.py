@@ -1,8 +1,8 @@
 """What nobody needs any more in a store: found by its age on the store's own clock, and deleted.
 
-An attempt that no marker names may be in progress, on a machine whose clock is wrong. So the age of an
-attempt is that of the object in it that was written last, as the store says, at a moment that the store
-says: that of an object written for the purpose. The clock of this machine is not looked at.
+What no group file lists may be in progress, on a machine whose clock is wrong. So the age of what was begun is that of
+the object in it that was written last, as the store says, at a moment that the store says: that of an object written
+for the purpose. The clock of this machine is not looked at.
 """
 
 import uuid
@@ -12,13 +12,13 @@ from typing import Literal
 
 from lift3d.errors import DamagedProductError
 from lift3d.storage.audit import AuditedProduct, audit_listing, is_probe
-from lift3d.storage.commit import committed, withdraw
-from lift3d.storage.layout import ATTEMPTS_FOLDER, attempt_of
+from lift3d.storage.commit import committed, remove_product, withdraw
+from lift3d.storage.layout import product_of
 from lift3d.storage.location import Store
 from lift3d.storage.objects import PARTIAL
 
 IsWanted = Callable[[AuditedProduct], bool]
-Kind = Literal["attempt", "probe", "partial", "product"]
+Kind = Literal["unfinished", "leftover", "probe", "partial", "product"]
 
 # No worker sleeps for two days and is still expected back; below an hour, one that lifts a large scene may be at work.
 LEASE_H = 48.0
@@ -35,17 +35,19 @@ class Garbage:
     """Something to delete.
 
     Attributes:
-        kind: An attempt that no marker names, a probe, a write to a disk that was never finished, or a product that
-            no run names.
+        kind: A product that was begun and never finished, what is left in a product that is finished, a probe, a write
+            to a disk that was never finished, or a product that no run names.
         key: Folder, object or product.
-        object_count: Objects in it.
+        object_count: Objects of it that go.
         byte_count: Their bytes.
+        keys: The objects, where not all of a folder goes.
     """
 
     kind: Kind
     key: str
     object_count: int
     byte_count: int
+    keys: tuple[str, ...] = ()
 
 
 def store_time(store: Store) -> float:
@@ -76,47 +78,56 @@ def garbage_in(store: Store, folder: str, before: float, is_wanted: IsWanted = e
         is_wanted: Whether a product that is whole is to stay.
     """
     listing = store.entries(folder)
-    loose = set()
     for product in audit_listing(store, listing):
-        loose |= {leftover.attempt for leftover in product.leftovers}
         yield from garbage_of(product, before, is_wanted)
     for key, info in listing.items():
-        if key.endswith(PARTIAL) and info.modified < before and attempt_of(key) not in loose:
+        if key.endswith(PARTIAL) and info.modified < before and product_of(key) is None:
             yield Garbage("partial", key, 1, info.size)
 
 
 def garbage_of(product: AuditedProduct, before: float, is_wanted: IsWanted = every_product) -> Iterator[Garbage]:
-    """Yield the garbage of one product. Of one whose marker cannot be read nothing is: any attempt may be it."""
-    for leftover in product.leftovers:
-        if leftover.modified < before:
-            yield Garbage("attempt", leftover.folder, leftover.object_count, leftover.byte_count)
+    """Yield the garbage of one product. Of one whose group file cannot be read nothing is: any object may be its."""
+    left = product.leftovers or {}
+    if left and max(info.modified for info in left.values()) < before:
+        kind: Kind = "unfinished" if product.verdict == "uncommitted" else "leftover"
+        yield Garbage(kind, product.path, len(left), sum(info.size for info in left.values()), tuple(left))
     is_old = product.marked is not None and product.marked < before
     if product.verdict == "whole" and is_old and not is_wanted(product):
         yield Garbage("product", product.path, product.object_count, product.byte_count)
 
 
 def collect(store: Store, garbage: Garbage) -> bool:
-    """Delete a piece of garbage and say whether it was: an attempt that has become the product by now stays."""
+    """Delete a piece of garbage and say whether it was: what has become a product by now stays."""
     if garbage.kind == "product":
-        withdraw(store, garbage.key)
+        remove_product(store, garbage.key)
         return True
-    if garbage.kind != "attempt":
+    if garbage.kind not in ("unfinished", "leftover"):
         store.delete_prefix(garbage.key)
         return True
-    product, attempt = garbage.key.rsplit(f"/{ATTEMPTS_FOLDER}/", 1)
-    if _may_be_product(store, product, attempt):
+    try:
+        commit = committed(store, garbage.key)
+    except DamagedProductError:
         return False
-    store.delete_prefix(garbage.key)
-    # Its writer may have woken up meanwhile; it looks for its objects after the marker, as this does for the marker
-    # after the objects, so that one of the two takes the marker back.
-    if _may_be_product(store, product, attempt):
-        withdraw(store, product)
+    if commit is not None and garbage.kind == "unfinished":
+        return False
+    listed = set() if commit is None else {f"{garbage.key}/{key}" for key in commit.manifest.entries}
+    for key in garbage.keys:
+        if key not in listed:
+            store.delete_prefix(key)
+    if commit is None:
+        _withdraw_what_was_hurt(store, garbage.key)
     return True
 
 
-def _may_be_product(store: Store, product: str, attempt: str) -> bool:
+def _withdraw_what_was_hurt(store: Store, path: str) -> None:
+    """Take back what was committed while its objects were deleted.
+
+    Its writer woke up meanwhile. It looks for its objects after the group file, as this does for the group file after
+    the objects, so that one of the two takes the group file back.
+    """
     try:
-        commit = committed(store, product)
+        commit = committed(store, path)
     except DamagedProductError:
-        return True
-    return commit is not None and commit.attempt == attempt
+        return
+    if commit is not None and not all(store.exists(f"{path}/{key}") for key in commit.manifest.entries):
+        withdraw(store, path)

@@ -1,23 +1,23 @@
-"""Where everything lies in a store: pure functions from ids and digests to relative paths.
+"""Where everything lies in a store: pure functions from names and digests to relative paths.
 
 Light: imports neither torch nor zarr.
 
-    lift3d.json                                        layout version of the whole store
-    scenes/SCENE/features/OPERATOR/DIGEST/VIEW/        what encode_view gives for one image (a cache)
-    scenes/SCENE/state/OPERATOR/DIGEST/                what is fitted on the scene, sparse tracks among it (a cache)
-    scenes/SCENE/lifted/OPERATOR/LIFTER/DIGEST/PART/   lifted features and predictions of some views
-    scenes/SCENE/scores/DIGEST/                        score rows
-    runs/RECIPE/                                       record of a run: the recipe, a JSON file for each scene under
-                                                       scenes/, tables and pictures made of them
+    lift3d.json                                          layout version of the whole store
+    README.txt                                           what lies where, for whoever finds the store
+    scenes/SCENE/zarr.json                               everything below, as one Zarr group (a cache)
+    scenes/SCENE/features/OPERATOR/256px-DIGEST/         features of the views (a cache)
+    scenes/SCENE/state/OPERATOR/DIGEST/                  what is fitted on the scene, sparse tracks among it (a cache)
+    scenes/SCENE/lifted/OPERATOR/LIFTER/WORDS-DIGEST/    lifted features and predictions of all targets
+    scenes/SCENE/scores/DIGEST/                          score rows
+    runs/RECIPE/                                         record of a run: the recipe, a record for each scene, tables
+                                                         and pictures made of them
 
-Every leaf under scenes/ is a *product*: private ``attempts/ATTEMPT/`` folders, and ``COMMIT.json`` naming the
-one that counts. A digest covers what the product depends on and nothing else, with the version of every stage
-involved. What lies under runs/ is plain files that are written again at will: a cache of what the products say,
-and the list of those that a run rests on.
+Every leaf under scenes/ is a *product*: a Zarr group whose ``zarr.json`` is written last and so says that it is
+whole. A digest covers what the product depends on and nothing else, with the version of every stage involved. What lies
+under runs/ is plain files that are written again at will.
 """
 
 import json
-import re
 
 from lift3d.domain.keys import SceneId, slug
 from lift3d.errors import StoreLayoutError
@@ -25,16 +25,29 @@ from lift3d.errors import StoreLayoutError
 LAYOUT_VERSION = 2
 
 STORE_FILE = "lift3d.json"
-COMMIT_FILE = "COMMIT.json"
-MANIFEST_FILE = "MANIFEST.json"
-ATTEMPTS_FOLDER = "attempts"
-ARRAYS_FOLDER = "data.zarr"
-DOCUMENT_FILE = "document.json"
+README_FILE = "README.txt"
+GROUP_FILE = "zarr.json"
+PARTS_FOLDER = "parts"
 SCENES_FOLDER = "scenes"
 RUNS_FOLDER = "runs"
 
-# An operator may well be called "attempts": only a random id below makes it the folder of ours.
-_IN_PRODUCT = re.compile(rf"(.+?)/(?:{ATTEMPTS_FOLDER}/([0-9a-f]{{32}})/.+|{COMMIT_FILE})")
+# Of a digest of 16 in the name of a leaf: enough to tell the leaves of one folder apart, and short to type.
+_DIGITS = 12
+
+# Segments between the kind of a product and its end.
+_DEPTHS = {"features": 2, "state": 2, "lifted": 3, "scores": 1}
+
+README = """A store of lift3d: answers of 2D vision models, lifted so that they agree across the views of a scene.
+
+scenes/SCENE/features/OPERATOR/…         what a model computes for each image
+scenes/SCENE/lifted/OPERATOR/LIFTER/…    the same lifted to each target view; the lifter raw2d is the plain 2D answer
+scenes/SCENE/state/…                     what was fitted on a scene, such as sparse tracks
+runs/RUN/                                recipe, records and score tables of a run
+
+Each leaf with a zarr.json is a plain Zarr v3 group; one without is still being written. A whole scene, or one leaf:
+    xarray.open_datatree("scenes/SCENE", engine="zarr", chunks=None)
+    xarray.open_zarr("scenes/SCENE/lifted/OPERATOR/LIFTER/LEAF", chunks=None)
+"""
 
 
 def run_path(recipe_digest: str) -> str:
@@ -42,9 +55,19 @@ def run_path(recipe_digest: str) -> str:
     return _join(RUNS_FOLDER, recipe_digest)
 
 
-def features_path(scene: SceneId, operator: str, operator_digest: str, view_digest: str) -> str:
-    """Return where the feature maps of one image lie; by content, so that adding a view keeps the rest."""
-    return _join(SCENES_FOLDER, scene, "features", operator, operator_digest, view_digest)
+def scene_path(scene: SceneId) -> str:
+    """Return the folder of a scene's products."""
+    return _join(SCENES_FOLDER, scene)
+
+
+def features_folder(scene: SceneId, operator: str) -> str:
+    """Return the folder of all features of an operator in a scene."""
+    return _join(SCENES_FOLDER, scene, "features", operator)
+
+
+def features_path(scene: SceneId, operator: str, height: int, digest: str) -> str:
+    """Return where the features of some views of a scene lie, encoded at an image height."""
+    return f"{features_folder(scene, operator)}/{slug(f'{height}px-{digest[:_DIGITS]}')}"
 
 
 def state_path(scene: SceneId, operator: str, digest: str) -> str:
@@ -52,9 +75,9 @@ def state_path(scene: SceneId, operator: str, digest: str) -> str:
     return _join(SCENES_FOLDER, scene, "state", operator, digest)
 
 
-def lifted_path(scene: SceneId, operator: str, lifter: str, digest: str, part: int = 0) -> str:
-    """Return where one part of an operator's lifted views lies."""
-    return _join(SCENES_FOLDER, scene, "lifted", operator, lifter, digest, f"part-{part:04d}")
+def lifted_path(scene: SceneId, operator: str, lifter: str, words: str, digest: str) -> str:
+    """Return where an operator's lifted views lie; words say to people which ones."""
+    return _join(SCENES_FOLDER, scene, "lifted", operator, lifter, f"{words}-{digest[:_DIGITS]}")
 
 
 def scores_path(scene: SceneId, digest: str) -> str:
@@ -62,26 +85,21 @@ def scores_path(scene: SceneId, digest: str) -> str:
     return _join(SCENES_FOLDER, scene, "scores", digest)
 
 
-def commit_path(product: str) -> str:
-    """Return the path of a product's commit marker."""
-    return f"{product}/{COMMIT_FILE}"
+def group_path(product: str) -> str:
+    """Return the path of a product's group file, which is its commit marker."""
+    return f"{product}/{GROUP_FILE}"
 
 
-def attempt_path(product: str, attempt: str) -> str:
-    """Return the private folder of one attempt at a product."""
-    return f"{product}/{ATTEMPTS_FOLDER}/{attempt}"
+def part_path(product: str, number: int) -> str:
+    """Return where the record of a finished part lies until the product is committed."""
+    return f"{product}/{PARTS_FOLDER}/{number:04d}.json"
 
 
 def product_of(key: str) -> str | None:
     """Return the product that an object belongs to, or None for what belongs to none."""
-    found = _IN_PRODUCT.fullmatch(key)
-    return found[1] if found else None
-
-
-def attempt_of(key: str) -> str | None:
-    """Return the attempt that an object belongs to, or None for markers and what belongs to none."""
-    found = _IN_PRODUCT.fullmatch(key)
-    return found[2] if found else None
+    segments = key.split("/")
+    depth = _DEPTHS.get(segments[2]) if segments[0] == SCENES_FOLDER and len(segments) > 3 else None
+    return "/".join(segments[: 3 + depth]) if depth is not None and len(segments) > 3 + depth else None
 
 
 def store_header() -> bytes:

@@ -68,7 +68,7 @@ class Store:
         with self._failing(key, "write"):
             self._perform(key, lambda objects, path: objects.write(path, content))
 
-    def create_bytes(self, key: str, content: bytes) -> bool:
+    def create_bytes(self, key: str, content: bytes | memoryview) -> bool:
         """Write an object only if there is none, and say whether this call is known to have written it.
 
         False may be our own success: a lost response is tried again and then finds the object. Who must know
@@ -180,7 +180,8 @@ def open_store(url: str, create: bool = False) -> Store:
     store = Store(url)
     if create:
         _probe(store)
-        store.create_bytes(layout.STORE_FILE, layout.store_header())
+        if store.create_bytes(layout.STORE_FILE, layout.store_header()):
+            store.write_bytes(layout.README_FILE, layout.README.encode())
     try:
         header = store.read_bytes(layout.STORE_FILE)
     except ProductMissingError as error:

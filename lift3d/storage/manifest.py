@@ -1,64 +1,133 @@
-"""What an attempt consists of: every object with its size and CRC-32C, and the product's attributes."""
+"""What a product consists of: every object with its size and CRC-32, part by part. Sealed, so that no bit may flip."""
 
+import hashlib
 import json
+import re
+import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import google_crc32c
-import numpy as np
-
 from lift3d.errors import StoreLayoutError
+from lift3d.storage.layout import GROUP_FILE
+
+_OPEN_SEAL = "0" * 64
+_SEAL = re.compile(rb'"lift3d_seal": "([0-9a-f]{64})"')
+_OWN_ATTRIBUTES = "lift3d"
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What a stored object must look like: size in bytes and CRC-32C of its content."""
+    """What a stored object must look like: size in bytes and CRC-32 of its content.
+
+    Not CRC-32C: chunks end with their own, and that of a whole that ends so is the same whatever it holds.
+    """
 
     size: int
-    crc32c: int
+    crc32: int
 
     @classmethod
     def of(cls, content: bytes | memoryview) -> "Entry":
         """Describe the content of an object."""
-        # The library takes arrays and bytes, but no views of memory.
-        known = content if isinstance(content, bytes) else np.frombuffer(content, dtype=np.uint8)
-        return cls(len(content), int(google_crc32c.value(known)))
+        return cls(len(content), zlib.crc32(content))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some regions of a product's arrays, done by one worker.
+
+    Attributes:
+        objects: By key below the product.
+        arrays: Zarr metadata of every array that the part writes to, by name.
+        note: JSON that the writer wants to know when all parts are there.
+    """
+
+    objects: Mapping[str, Entry]
+    arrays: Mapping[str, Any]
+    note: Any = None
+
+    def to_bytes(self) -> bytes:
+        """Return the record of the part, sealed."""
+        return _sealed({"lift3d_seal": _OPEN_SEAL, "arrays": self.arrays, **_part_fields(self)})
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> "Part":
+        """Parse what ``to_bytes`` wrote.
+
+        Raises:
+            ValueError: If a bit of it differs.
+        """
+        fields = _unsealed(content)
+        return cls(_entries(fields["objects"]), fields["arrays"], fields["note"])
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What an attempt consists of.
+    """What a product consists of; its form in the store is the ``zarr.json`` of the group.
 
     Attributes:
-        attempt: Name of the private folder.
-        entries: Objects by their key below that folder, the manifest itself left out; the one written first is first.
+        write_id: Tells one write of the group file from another.
         attrs: The product's attributes, JSON.
+        parts: In order, metadata of arrays left out.
+        objects: What belongs to no part, by key below the product.
+        arrays: Zarr metadata of every array, by name.
     """
 
-    attempt: str
-    entries: Mapping[str, Entry]
+    write_id: str
     attrs: Mapping[str, Any]
+    parts: tuple[Part, ...]
+    objects: Mapping[str, Entry]
+    arrays: Mapping[str, Any]
+
+    @property
+    def entries(self) -> dict[str, Entry]:
+        """Every object but the group file, by key below the product."""
+        found = dict(self.objects)
+        for part in self.parts:
+            found |= part.objects
+        return found
+
+    def part_record(self, number: int) -> Part:
+        """Return a part as it is recorded on its own."""
+        part = self.parts[number]
+        names = {key.split("/")[0] for key in part.objects}
+        return replace(part, arrays={name: self.arrays[name] for name in sorted(names)})
 
     def to_bytes(self) -> bytes:
-        """Return the manifest as canonical JSON.
+        """Return the group file: attributes, the manifest among them, and the metadata of all arrays.
 
         Raises:
             StoreLayoutError: If the attributes are not plain JSON (NaN is not).
         """
-        content = {
-            "attempt": self.attempt,
-            "entries": {key: [entry.size, entry.crc32c] for key, entry in self.entries.items()},
-            "attrs": self.attrs,
+        own = {
+            "lift3d_seal": _OPEN_SEAL,
+            "write_id": self.write_id,
+            "parts": [_part_fields(part) for part in self.parts],
+            "objects": _pairs(self.objects),
         }
-        return to_json(content)
+        # With all metadata here a reader opens the group by one request. Zarr's own function for this lists the store.
+        return _sealed(
+            {
+                "zarr_format": 3,
+                "node_type": "group",
+                "attributes": {**self.attrs, _OWN_ATTRIBUTES: own},
+                "consolidated_metadata": {"kind": "inline", "must_understand": False, "metadata": self.arrays},
+            }
+        )
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Manifest":
-        """Parse what ``to_bytes`` wrote."""
-        fields = json.loads(content)
-        entries = {key: Entry(*pair) for key, pair in fields["entries"].items()}
-        return cls(fields["attempt"], entries, fields["attrs"])
+        """Parse what ``to_bytes`` wrote.
+
+        Raises:
+            ValueError: If a bit of it differs.
+        """
+        group = _unsealed(content)
+        attrs = group["attributes"]
+        own = attrs.pop(_OWN_ATTRIBUTES)
+        parts = tuple(Part(_entries(one["objects"]), {}, one["note"]) for one in own["parts"])
+        arrays = group["consolidated_metadata"]["metadata"]
+        return cls(own["write_id"], attrs, parts, _entries(own["objects"]), arrays)
 
 
 def to_json(content: Any) -> bytes:
@@ -73,3 +142,37 @@ def to_json(content: Any) -> bytes:
         raise StoreLayoutError(
             f"Attributes and documents are plain JSON with finite numbers: {error}. Write None for a missing number."
         ) from error
+
+
+def is_metadata(key: str) -> bool:
+    """Whether an object is metadata of Zarr, rather than values."""
+    return key.rsplit("/", 1)[-1] == GROUP_FILE
+
+
+def _part_fields(part: Part) -> dict[str, Any]:
+    return {"objects": _pairs(part.objects), "note": part.note}
+
+
+def _pairs(entries: Mapping[str, Entry]) -> dict[str, list[int]]:
+    return {key: [entry.size, entry.crc32] for key, entry in entries.items()}
+
+
+def _entries(pairs: Mapping[str, Any]) -> dict[str, Entry]:
+    return {key: Entry(*pair) for key, pair in pairs.items()}
+
+
+def _sealed(content: Mapping[str, Any]) -> bytes:
+    """Return JSON that holds the SHA-256 of itself, taken while zeros stand in its place."""
+    encoded = to_json(content)
+    seal = hashlib.sha256(encoded).hexdigest()
+    return encoded.replace(f'"lift3d_seal": "{_OPEN_SEAL}"'.encode(), f'"lift3d_seal": "{seal}"'.encode())
+
+
+def _unsealed(content: bytes) -> Any:
+    found = _SEAL.search(content)
+    if found is None:
+        raise ValueError("there is no seal")
+    start, end = found.span(1)
+    if hashlib.sha256(content[:start] + _OPEN_SEAL.encode() + content[end:]).hexdigest() != found[1].decode():
+        raise ValueError("the seal is broken")
+    return json.loads(content)

@@ -49,7 +49,7 @@ class Objects(Protocol):
         """Write an object, replacing what was there: all of it or nothing."""
         ...
 
-    def create(self, path: str, content: bytes) -> None:
+    def create(self, path: str, content: bytes | memoryview) -> None:
         """Write an object if there is none; an error that means a conflict otherwise."""
         ...
 
@@ -88,9 +88,9 @@ class FsspecObjects:
         """Write an object."""
         self._call("pipe_file", path, bytes(content), byte_count=len(content))
 
-    def create(self, path: str, content: bytes) -> None:
+    def create(self, path: str, content: bytes | memoryview) -> None:
         """Write an object if there is none."""
-        self._call("pipe_file", path, content, mode="create", byte_count=len(content))
+        self._call("pipe_file", path, bytes(content), mode="create", byte_count=len(content))
 
     def sizes(self, folder: str) -> dict[str, int]:
         """Return the objects below a folder."""
@@ -129,7 +129,7 @@ class FsspecObjects:
 class MemoryObjects(FsspecObjects):
     """Objects of this process, for tests and notebooks."""
 
-    def create(self, path: str, content: bytes) -> None:
+    def create(self, path: str, content: bytes | memoryview) -> None:
         """Write an object if there is none."""
         with _memory_lock:
             super().create(path, content)
@@ -150,7 +150,7 @@ class LocalFiles(FsspecObjects):
         """Write a file."""
         _write_beside(Path(path), content, is_exclusive=False)
 
-    def create(self, path: str, content: bytes) -> None:
+    def create(self, path: str, content: bytes | memoryview) -> None:
         """Write a file if there is none."""
         _write_beside(Path(path), content, is_exclusive=True)
 

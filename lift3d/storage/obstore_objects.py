@@ -55,7 +55,7 @@ class ObstoreObjects:
         with _said_plainly():
             obstore.put(bucket, key, content, use_multipart=len(content) >= _ONE_REQUEST_BYTES, chunk_size=_PART_BYTES)
 
-    def create(self, path: str, content: bytes) -> None:
+    def create(self, path: str, content: bytes | memoryview) -> None:
         """Write an object if there is none."""
         bucket, key = self._split(path)
         with _said_plainly():

@@ -1,8 +1,6 @@
 """What an array of a product will look like, and which regions of it one writer may write."""
 
-import itertools
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,11 +58,6 @@ class ArrayTemplate:
         return self.shards or self.chunks
 
     @property
-    def unit_count(self) -> int:
-        """How many write units there are."""
-        return math.prod(-(-length // step) for length, step in zip(self.shape, self.grid, strict=True))
-
-    @property
     def numpy_dtype(self) -> np.dtype[Any]:
         """The dtype of the values in memory."""
         return np.dtypes.StringDType() if self.dtype == "string" else np.dtype(self.dtype)
@@ -76,25 +69,21 @@ class ArrayTemplate:
         sentinels: dict[str, float | int | str] = {"f": np.nan, "i": -1, "b": False, "T": ""}
         return int(np.iinfo(dtype).max) if dtype.kind == "u" else sentinels[dtype.kind]
 
-    def region(self, start: tuple[int, ...], lengths: tuple[int, ...]) -> tuple[slice, ...]:
-        """Return the region that starts and ends there, if it is whole write units.
+    def require_region(self, start: int, lengths: tuple[int, ...]) -> None:
+        """Check that a region along the first axis is whole write units, and all of the other axes.
 
         Raises:
             StoreLayoutError: If it cuts a unit or leaves the array.
         """
-        ends = tuple(first + length for first, length in zip(start, lengths, strict=False))
-        axes = list(zip(start, ends, self.shape, self.grid, strict=False))
-        if not len(start) == len(lengths) == len(self.shape) or not all(_is_whole(*axis) for axis in axes):
+        if not self.shape:
+            return
+        end = start + lengths[0] if lengths else -1
+        is_whole = start % self.grid[0] == 0 and (end % self.grid[0] == 0 or end == self.shape[0])
+        if lengths[1:] != self.shape[1:] or end > self.shape[0] or not is_whole:
             raise StoreLayoutError(
                 f"A region is whole units of {self.grid} inside {self.shape} (only the last may be shorter); "
                 f"got start {start} and shape {lengths}."
             )
-        return tuple(slice(first, end) for first, end, _, _ in axes)
-
-    def units(self, region: tuple[slice, ...]) -> Iterator[tuple[int, ...]]:
-        """Return the indices of the write units that make up a region."""
-        spans = (range(part.start // step, -(-part.stop // step)) for part, step in zip(region, self.grid, strict=True))
-        return itertools.product(*spans)
 
 
 def to_half(values: Float[np.ndarray, "*shape"]) -> tuple[Float16[np.ndarray, "*shape"], int]:
@@ -102,7 +91,3 @@ def to_half(values: Float[np.ndarray, "*shape"]) -> tuple[Float16[np.ndarray, "*
     limit = float(np.finfo(np.float16).max)
     clamped_count = int(np.count_nonzero(np.abs(values) > limit))
     return np.clip(values, -limit, limit).astype(np.float16), clamped_count
-
-
-def _is_whole(first: int, end: int, total: int, step: int) -> bool:
-    return 0 <= first < end <= total and first % step == 0 and (end % step == 0 or end == total)

@@ -1,65 +1,53 @@
-"""A Zarr store whose truth is a manifest: it records what is written and believes nothing that it reads.
+"""Zarr stores whose truth is a manifest: one believes nothing that it reads, one records what it writes.
 
 Zarr takes a missing chunk for fill values and may take an empty one for the same. Here presence comes from
-the manifest; a whole object is compared by size and CRC-32C, a part of one (an inner chunk of a shard) by
+the manifest; a whole object is compared by size and CRC-32, a part of one (an inner chunk of a shard) by
 its length, its content by the array's own CRC codec. What differs is read once more, then it is damaged. All
 bytes go through ``Store``, so retries and errors are as everywhere.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+import json
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any
 
 import numpy as np
-from zarr.abc.store import (
-    ByteRequest,
-    OffsetByteRequest,
-    RangeByteRequest,
-    SuffixByteRequest,
-)
+from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, SuffixByteRequest
 from zarr.abc.store import Store as ZarrStore
-from zarr.core.buffer import Buffer, BufferPrototype
+from zarr.api import asynchronous
+from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
+from zarr.storage import MemoryStore
 
-from lift3d.errors import StoreLayoutError
-from lift3d.storage.commit import read_entry
+from lift3d.errors import ProductMissingError, StoreLayoutError
+from lift3d.storage.commit import Commit, read_entry
+from lift3d.storage.layout import GROUP_FILE
 from lift3d.storage.location import Store
-from lift3d.storage.manifest import Entry
+from lift3d.storage.manifest import Entry, is_metadata, to_json
+
+# What Zarr's codecs raise when content does not decode: CRC-32C a ValueError, Zstd a RuntimeError.
+CODEC_ERRORS = (ValueError, RuntimeError)
 
 
-class VerifiedStore(ZarrStore):
-    """Zarr's view of one attempt.
+class _KnownKeys(ZarrStore):
+    """What both kinds have in common: keys that are known, and no deletion."""
 
-    Attributes:
-        entries: What the attempt consists of, by key below ``folder``; grows with every write.
-    """
-
-    supports_writes = True
     supports_deletes = False
     supports_listing = True
 
-    def __init__(self, store: Store, folder: str, entries: dict[str, Entry], read_only: bool) -> None:
+    def __init__(self, store: Store, path: str, read_only: bool) -> None:
         super().__init__(read_only=read_only)
-        self.entries = entries
         self._objects = store
-        self._folder = folder
+        self._path = path
+
+    def keys(self) -> Iterable[str]:
+        """Return every key."""
+        raise NotImplementedError
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, VerifiedStore) and str(self) == str(other) and self.read_only == other.read_only
+        return type(self) is type(other) and str(self) == str(other)
 
     def __str__(self) -> str:
-        return self._objects.url_of(self._folder)
-
-    def with_read_only(self, read_only: bool = False) -> "VerifiedStore":
-        """Return the same view, read-only or not."""
-        return VerifiedStore(self._objects, self._folder, self.entries, read_only)
-
-    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
-        """Return what the manifest promises, or None for a key it does not list."""
-        entry = self.entries.get(key)
-        if entry is None:
-            return None
-        span = _span(byte_range, entry.size)
-        content = await asyncio.to_thread(read_entry, self._objects, self._folder, key, entry, span)
-        return prototype.buffer.from_bytes(content)
+        return self._objects.url_of(self._path)
 
     async def get_partial_values(
         self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
@@ -67,45 +55,155 @@ class VerifiedStore(ZarrStore):
         """Return several objects or parts of objects."""
         return list(await asyncio.gather(*(self.get(key, prototype, span) for key, span in key_ranges)))
 
-    async def set(self, key: str, value: Buffer) -> None:
-        """Write an object and record it."""
-        # Without a copy: an object may be a whole part of a scene.
-        content = np.asarray(value.as_numpy_array()).data.toreadonly().cast("B")
-        await asyncio.to_thread(self.put, key, content)
-
-    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
-        """Leave out the group's metadata that Zarr adds beside an array: the writer puts it once, when it is whole."""
-
-    def put(self, key: str, content: bytes | memoryview) -> None:
-        """Write an object and record it, outside of Zarr's event loop."""
-        self._check_writable()
-        self._objects.write_bytes(f"{self._folder}/{key}", content)
-        self.entries[key] = Entry.of(content)
-
     async def exists(self, key: str) -> bool:
-        """Whether the manifest lists the key."""
-        return key in self.entries
+        """Whether a key is known."""
+        return key in self.keys()
 
     async def delete(self, key: str) -> None:
-        """Refuse: an attempt is abandoned whole."""
-        raise StoreLayoutError(f"An attempt keeps what was written; '{key}' cannot be deleted on its own.")
+        """Refuse: a product is taken back whole."""
+        raise StoreLayoutError(f"A product keeps what was written; '{key}' cannot be deleted on its own.")
 
     async def list(self) -> AsyncIterator[str]:
-        """Yield every key of the manifest."""
-        for key in sorted(self.entries):
+        """Yield every key."""
+        for key in sorted(self.keys()):
             yield key
 
     async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
         """Yield every key that starts so."""
-        for key in sorted(self.entries):
+        for key in sorted(self.keys()):
             if key.startswith(prefix):
                 yield key
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
         """Yield the names directly below a folder."""
         start = f"{prefix.rstrip('/')}/" if prefix.strip("/") else ""
-        for name in sorted({key[len(start) :].split("/")[0] for key in self.entries if key.startswith(start)}):
+        for name in sorted({key[len(start) :].split("/")[0] for key in self.keys() if key.startswith(start)}):
             yield name
+
+
+class VerifiedStore(_KnownKeys):
+    """Zarr's view of a committed product; its metadata comes from the group file that was read already."""
+
+    supports_writes = False
+
+    def __init__(self, store: Store, commit: Commit) -> None:
+        super().__init__(store, commit.path, read_only=True)
+        self._commit = commit
+        self._entries = commit.manifest.entries
+        arrays = commit.manifest.arrays
+        self._metadata = {f"{name}/{GROUP_FILE}": to_json(fields) for name, fields in arrays.items()}
+        self._metadata[GROUP_FILE] = commit.manifest.to_bytes()
+
+    def keys(self) -> Iterable[str]:
+        """Return every key of the manifest, and the group file."""
+        return {*self._entries, *self._metadata}
+
+    def with_read_only(self, read_only: bool = False) -> "VerifiedStore":
+        """Return the same view; there is no other."""
+        return VerifiedStore(self._objects, self._commit)
+
+    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
+        """Return what the manifest promises, or None for a key it does not list."""
+        if key in self._metadata:
+            start, end = _span(byte_range, len(self._metadata[key]))
+            return prototype.buffer.from_bytes(self._metadata[key][start:end])
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        span = _span(byte_range, entry.size)
+        content = await asyncio.to_thread(read_entry, self._objects, self._path, key, entry, span)
+        return prototype.buffer.from_bytes(content)
+
+    async def set(self, key: str, value: Buffer) -> None:
+        """Refuse: what is committed stays as it is."""
+        raise StoreLayoutError(f"A committed product is not written to, got '{key}'.")
+
+
+class RecordingStore(_KnownKeys):
+    """Where Zarr writes regions of a product: every object is created once, and described.
+
+    Attributes:
+        entries: What lies there, by key below the product; grows with every write.
+        metadata: Of the arrays that were laid out, by name.
+    """
+
+    supports_writes = True
+
+    def __init__(self, store: Store, path: str) -> None:
+        super().__init__(store, path, read_only=False)
+        self.entries: dict[str, Entry] = {}
+        self.metadata: dict[str, Any] = {}
+
+    def keys(self) -> Iterable[str]:
+        """Return what was written through here."""
+        return self.entries
+
+    def with_read_only(self, read_only: bool = False) -> "RecordingStore":
+        """Return this; it is written to by whoever holds it."""
+        return self
+
+    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
+        """Return nothing: regions are whole objects, so that what is there never counts."""
+        return None
+
+    async def set(self, key: str, value: Buffer) -> None:
+        """Create an object and record what is there then."""
+        # Without a copy: an object may be a whole part of a scene.
+        content = np.asarray(value.as_numpy_array()).data.toreadonly().cast("B")
+        await asyncio.to_thread(self.put, key, content)
+
+    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
+        """Leave out the group's metadata that Zarr adds beside an array: the commit writes it."""
+
+    def put(self, key: str, content: bytes | memoryview) -> None:
+        """Create an object, or adopt the one that is there unless it is broken; record it."""
+        name = key.split("/")[0]
+        if is_metadata(key):
+            # In one form, so that whoever writes it writes the same bytes.
+            self.metadata[name] = json.loads(bytes(content))
+            content = to_json(self.metadata[name])
+        full = f"{self._path}/{key}"
+        if not self._objects.create_bytes(full, content):
+            there = self._found(full)
+            if there != content:
+                if there and not is_metadata(key) and decodes(self.metadata[name], key, there):
+                    content = there
+                else:
+                    self._objects.write_bytes(full, content)
+        self.entries[key] = Entry.of(content)
+
+    def _found(self, full: str) -> bytes:
+        try:
+            return self._objects.read_bytes(full)
+        except ProductMissingError:  # collected since
+            return b""
+
+
+def decodes(metadata: Mapping[str, Any], key: str, content: bytes) -> bool:
+    """Whether a chunk, or every inner chunk of a shard, passes the checks of the array's codecs.
+
+    Args:
+        metadata: Of the array.
+        key: The object below the product: NAME/c/I/J/…
+        content: What it holds.
+    """
+    name, _, indices = key.partition("/c")
+    buffer = default_buffer_prototype().buffer
+    alone = MemoryStore({f"{name}/{GROUP_FILE}": buffer.from_bytes(to_json(metadata)), key: buffer.from_bytes(content)})
+    steps = metadata["chunk_grid"]["configuration"]["chunk_shape"]
+    starts = [int(index) * step for index, step in zip(filter(None, indices.split("/")), steps, strict=True)]
+    region = tuple(slice(start, start + step) for start, step in zip(starts, steps, strict=True))
+
+    async def read() -> None:
+        array = await asynchronous.open_array(store=alone, path=name, mode="r")
+        await array.getitem(region)
+
+    try:
+        # In a loop of its own: the threads of Zarr's may all be waiting here.
+        asyncio.run(read())
+    except CODEC_ERRORS:
+        return False
+    return True
 
 
 def _span(byte_range: ByteRequest | None, size: int) -> tuple[int, int]:

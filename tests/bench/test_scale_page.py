@@ -6,8 +6,8 @@ from lift3d.bench.cost_model import Assumptions, cost_section
 from lift3d.bench.scale import Pace, ScaleFigures, Thousand
 from lift3d.bench.scale_page import scale_page
 from lift3d.bench.scene_costs import CountingStore, SceneCosts
-from lift3d.storage.documents import read_document, write_document
 from lift3d.storage.location import open_store
+from lift3d.storage.products import read_document, write_document
 
 COSTS = SceneCosts(
     192,

@@ -14,6 +14,7 @@ from lift3d.domain.scene import Frame
 from lift3d.errors import ConfigError
 from lift3d.pipeline.decode import at_pixels
 from lift3d.pipeline.encode import encode_view
+from lift3d.pipeline.products import described_views
 from lift3d.runs.driver import run_serially
 from lift3d.runs.table import run_table
 from lift3d.scenes.catalog import read_scene
@@ -63,7 +64,7 @@ def held_out(room, **fields):
 def views_at_work(url, record):
     """Targets and their sources, read off the lifted views."""
     paths = [path for product in record.lifted for path in product.parts]
-    views = [view for path in paths for view in open_product(open_store(url), path).attrs["views"]]
+    views = [view for path in paths for view in described_views(open_product(open_store(url), path))]
     return {view["id"] for view in views} | {source for view in views for source in view["sources"]}
 
 

@@ -12,13 +12,15 @@ import xarray
 import lift3d
 from lift3d.domain.records import LiftedProduct, SceneRecord
 from lift3d.errors import ConfigError, ProductMissingError, SceneError, StoreLayoutError, UnknownNameError
-from lift3d.pipeline.products import read_lifted_part, write_lifted_part
+from lift3d.pipeline.products import PartOfViews, SkippedTarget, commit_lifted, read_lifted, write_lifted_part
 from lift3d.report.gallery import LifterGallery
 from lift3d.results.contact_sheet import draw_contact_sheet
 from lift3d.results.lifted_scene import Choice, lifted_of
 from lift3d.results.pictures import COLUMNS
 from lift3d.runs.records import list_runs
+from lift3d.scenes.catalog import read_scene
 from lift3d.storage.location import open_store
+from lift3d.storage.products import ProductWriter, open_product
 from tests.support.captures import capture, write_transforms
 from tests.support.runs import ROOM, STREET, run_into, small_recipe
 
@@ -50,7 +52,7 @@ def test_what_is_not_chosen_is_the_first_scene_and_operator_and_the_last_lifter(
 def test_views_are_those_of_the_store(url: str) -> None:
     lifted = lift3d.open_lifted(url, operator="hog")
     product = next(one for one in lifted.record.lifted if (one.operator, one.lifter) == ("hog", "depth_mean"))
-    stored = [view for path in product.parts for view in read_lifted_part(lifted.store, path)]
+    stored = [view for path in product.parts for view in read_lifted(open_product(lifted.store, path))]
     assert lifted.targets == tuple(view.target for view in stored)
     for view in stored:
         assert np.array_equal(lifted.features(view.target), view.lifted[0].features.values.numpy(), equal_nan=True)
@@ -74,11 +76,12 @@ def test_xarray_holds_the_same_numbers_with_views_by_name(url: str) -> None:
 
 
 def test_several_parts_are_joined_along_the_views(url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("lift3d.pipeline.lift.VIEWS_PER_PART", 4)
+    for module in ("lift", "products", "features"):
+        monkeypatch.setattr(f"lift3d.pipeline.{module}.VIEWS_PER_PART", 4)
     place = str(tmp_path / "store")
     run_into(place, small_recipe(operators=["rgb"]))
     split, whole = lift3d.open_lifted(place), lift3d.open_lifted(url)
-    assert len(set(split._parts.values())) == 2
+    assert {number for _, number in split._parts.values()} == {0, 1}
     assert split.targets == whole.targets
     for one in (split.to_xarray(), whole.to_xarray()):
         assert one.sizes["view"] == 6
@@ -135,8 +138,10 @@ def test_novel_cameras_have_a_lifted_picture_and_nothing_to_compare_with(tmp_pat
 
 def test_where_no_source_saw_any_target_nothing_is_drawn(tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "store"), create=True)
-    path = "scenes/room/lifted/rgb/depth_mean/0/part-0000"
-    write_lifted_part(store, path, [], {"skipped": [["novel-0000", "no-overlap: nothing"]]})
+    path, camera = "scenes/room/lifted/rgb/depth_mean/leaf", read_scene(ROOM).views[0].camera
+    writer, skipped = ProductWriter(store, path), SkippedTarget("novel-0000", "no-overlap: nothing")
+    write_lifted_part(PartOfViews(writer, 0, 1), [skipped], {camera.size}, lambda size: ())
+    commit_lifted(writer, {skipped.id: camera}, {})
     record = SceneRecord("room", ROOM, "ok", lifted=(LiftedProduct("rgb", "depth_mean", "0", (path,)),))
     (lifted,) = lifted_of(store, small_recipe(), [record])
     assert (lifted.targets, lifted.compared, lifted.cell_count, list(lifted.depths())) == ((), (), 0, [])

@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -12,14 +13,18 @@ from lift3d.domain.keys import digest_bytes
 from lift3d.domain.records import LiftedProduct, SceneRecord
 from lift3d.errors import ConfigError
 from lift3d.runs.records import record_path, rows_path
-from lift3d.storage.commit import committed, new_attempt
-from lift3d.storage.documents import write_document
-from lift3d.storage.layout import attempt_path
+from lift3d.storage.commit import committed
 from lift3d.storage.location import Store, open_store
+from lift3d.storage.products import write_product
 from tests.support.store_workers import HOUR_S
 
-LIFTED, FEATURES = "scenes/a/lifted/rgb/raw2d/01/part-0000", "scenes/a/features/rgb/03/04"
-OLD = "scenes/a/lifted/rgb/raw2d/99/part-0000"
+LIFTED, FEATURES = "scenes/a/lifted/rgb/raw2d/01", "scenes/a/features/rgb/03"
+OLD, BEGUN = "scenes/a/lifted/rgb/raw2d/99", "scenes/a/lifted/rgb/raw2d/77"
+ALL = {"unfinished": 1, "leftover": 1, "probe": 1}
+
+
+def write(store: Store, path: str) -> None:
+    write_product(store, path, {"x": (("i",), np.arange(3))}, {})
 
 
 def command(*arguments):
@@ -43,13 +48,14 @@ def record(store: Store, run: str, scene: str, *lifted: str) -> None:
 
 @pytest.fixture
 def store(tmp_path) -> Store:
-    """One finished scene of a run, a product that no run names any more, an attempt and a probe of dead workers."""
+    """One finished scene of a run, a product that no run names any more, what dead workers left: a probe, objects."""
     made = open_store(str(tmp_path / "store"), create=True)
     for path in (LIFTED, FEATURES, OLD):
-        write_document(made, path, [path])
+        write(made, path)
     record(made, "r1", "a", LIFTED)
     record(made, "r2", "failed")
-    made.write_bytes(f"{attempt_path(LIFTED, new_attempt())}/document.json", b"half")
+    made.write_bytes(f"{BEGUN}/x/c/0", b"half")
+    made.write_bytes(f"{LIFTED}/parts/0000.json", b"left")
     made.write_bytes("probe-1/clock", b"now")
     return made
 
@@ -63,17 +69,17 @@ def age(store: Store, hours: float) -> None:
 def test_a_whole_store_is_clean(store):
     code, found = found_by("fsck", store.url, "--checksums")
     assert code == 0
-    assert found["products"] == {"whole": 3}
-    assert (found["records"], found["leftover_count"], found["leftover_bytes"]) == (2, 1, 4)
+    assert found["products"] == {"whole": 3, "uncommitted": 1}
+    assert (found["records"], found["leftover_count"], found["leftover_bytes"]) == (2, 2, 8)
     said = command("fsck", store.url).stdout
     assert "whole        3 products" in said
-    assert "1 attempts" in said
+    assert "2 products begun or with leftovers" in said
     assert said.endswith("clean by names and sizes; --checksums reads every byte\n")
     assert command("fsck", store.url, "--checksums").stdout.endswith("\nclean\n")
 
 
 def test_damage_is_named_and_taken_back(store):
-    key = f"{committed(store, LIFTED).folder}/document.json"
+    key = f"{LIFTED}/x/c/0"
     store.write_bytes(key, b"")
     ran = command("fsck", store.url)
     assert ran.exit_code == cli.Exit.ERROR
@@ -84,12 +90,12 @@ def test_damage_is_named_and_taken_back(store):
     assert committed(store, LIFTED) is None
     code, found = found_by("fsck", store.url)
     assert (code, found["damage"], found["gone"]) == (1, {}, {RECORD: [LIFTED]})
-    write_document(store, LIFTED, "anew")
+    write(store, LIFTED)
     assert command("fsck", store.url).exit_code == 0
 
 
 def test_only_what_a_run_rests_on_is_looked_at(store):
-    store.write_bytes(f"{committed(store, OLD).folder}/document.json", b"")
+    store.write_bytes(f"{OLD}/x/c/0", b"")
     code, found = found_by("fsck", store.url, "--run", "r1")
     assert (code, found["products"], found["leftover_count"]) == (0, {"whole": 1}, 1)
     assert command("fsck", store.url).exit_code == 1
@@ -125,19 +131,19 @@ def test_what_is_young_stays(store):
 
 def test_what_is_old_goes_and_what_is_committed_stays(store):
     age(store, 50)
-    for options, pieces in (("--dry-run", "--run", "r1"), {"attempt": 1}), (("--dry-run",), {"attempt": 1, "probe": 1}):
+    for options, pieces in (("--dry-run", "--run", "r1"), {"leftover": 1}), (("--dry-run",), ALL):
         assert found_by("gc", store.url, *options)[1]["pieces"] == pieces
-    assert found_by("fsck", store.url)[1]["leftover_count"] == 1
-    assert "deleted 1 attempts" in command("gc", store.url).stdout
+    assert found_by("fsck", store.url)[1]["leftover_count"] == 2
+    assert "deleted 1 products that were begun and never finished" in command("gc", store.url).stdout
     assert found_by("gc", store.url)[1]["pieces"] == {}
     assert found_by("fsck", store.url, "--checksums")[1]["products"] == {"whole": 3}
-    assert store.names() == ("lift3d.json", "runs", "scenes")
+    assert store.names() == ("README.txt", "lift3d.json", "runs", "scenes")
 
 
 def test_products_that_no_run_names_go_only_when_asked_for_and_old(store):
     assert found_by("gc", store.url, "--unreferenced")[1]["pieces"] == {}
     age(store, 50)
-    assert found_by("gc", store.url)[1]["pieces"] == {"attempt": 1, "probe": 1}
+    assert found_by("gc", store.url)[1]["pieces"] == ALL
     assert found_by("gc", store.url, "--unreferenced")[1]["keys"] == [OLD]
     assert [path for path in (LIFTED, FEATURES, OLD) if committed(store, path)] == [LIFTED, FEATURES]
     assert found_by("gc", store.url, "--caches")[1]["keys"] == [FEATURES]
@@ -155,4 +161,4 @@ def test_what_may_hurt_a_run_is_refused(store, options, said):
 
 def test_force_takes_what_was_just_written(store):
     age(store, 0.1)
-    assert found_by("gc", store.url, "--older-than", "0.05", "--force")[1]["pieces"] == {"attempt": 1, "probe": 1}
+    assert found_by("gc", store.url, "--older-than", "0.05", "--force")[1]["pieces"] == ALL

@@ -15,9 +15,9 @@ NAMES = st.text(min_size=1, max_size=100)
 @given(NAMES, NAMES, NAMES)
 def test_every_path_is_plain_ascii_segments_inside_the_store(scene, operator, lifter):
     for path in (
-        layout.features_path(scene, operator, "d", "v"),
+        layout.features_path(scene, operator, 256, "d"),
         layout.state_path(scene, operator, "d"),
-        layout.lifted_path(scene, operator, lifter, "d", 3),
+        layout.lifted_path(scene, operator, lifter, "heldout-8-256px", "d"),
         layout.scores_path(scene, "d"),
         layout.run_path("d"),
     ):
@@ -27,21 +27,31 @@ def test_every_path_is_plain_ascii_segments_inside_the_store(scene, operator, li
         assert not {".", ".."} & set(segments)
 
 
-@given(st.lists(st.tuples(NAMES, NAMES, NAMES, st.integers(0, 20)), unique=True, max_size=8))
+@given(
+    st.lists(
+        st.tuples(NAMES, NAMES, NAMES, st.text("0123456789abcdef", min_size=12, max_size=12)), unique=True, max_size=8
+    )
+)
 def test_different_products_have_different_paths(keys):
-    paths = {layout.lifted_path(scene, operator, lifter, "d", part) for scene, operator, lifter, part in keys}
+    paths = {layout.lifted_path(scene, operator, lifter, "w", digest) for scene, operator, lifter, digest in keys}
     assert len(paths) == len(keys)
 
 
-def test_no_product_lies_inside_another():
-    paths = [
-        layout.features_path("s", "o", "d", "v"),
-        layout.state_path("s", "o", "d"),
-        layout.lifted_path("s", "o", "l", "d"),
-        layout.scores_path("s", "d"),
-        layout.run_path("d"),
-    ]
-    assert not [(a, b) for a in paths for b in paths if a != b and b.startswith(f"{a}/")]
+def test_no_product_lies_inside_another_and_every_object_knows_its_own():
+    # An operator or a lifter may be called anything.
+    for name in ("o", "parts", "lifted", "scenes", "c"):
+        paths = [
+            layout.features_path("s", name, 256, "d"),
+            layout.state_path("s", name, "d"),
+            layout.lifted_path("s", name, name, "w", "d"),
+            layout.scores_path("s", "d"),
+        ]
+        assert not [(a, b) for a in paths for b in paths if a != b and b.startswith(f"{a}/")]
+        for path in paths:
+            for key in (layout.group_path(path), layout.part_path(path, 3), f"{path}/x/c/0/0"):
+                assert layout.product_of(key) == path
+    for key in ("lift3d.json", "scenes/s/zarr.json", "runs/d/recipe.json", "scenes/s/lifted/o/l/leaf"):
+        assert layout.product_of(key) is None
 
 
 def test_own_header_is_accepted():

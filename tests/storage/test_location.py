@@ -80,9 +80,9 @@ def test_opening_again_finds_the_same_store(store):
     assert pickle.loads(pickle.dumps(store)).read_bytes("a") == b"x"
 
 
-def test_opening_leaves_only_the_header(store):
-    scheme, root = backends.split_url(store.url)
-    assert [*backends.connection(scheme).objects.sizes(root)] == [f"{root}/{layout.STORE_FILE}"]
+def test_opening_leaves_the_header_and_what_explains_the_store(store):
+    assert store.names() == (layout.README_FILE, layout.STORE_FILE)
+    assert b"xarray.open_datatree" in store.read_bytes(layout.README_FILE)
 
 
 def test_a_place_that_is_no_store_is_refused(tmp_path):
@@ -92,9 +92,9 @@ def test_a_place_that_is_no_store_is_refused(tmp_path):
 
 @pytest.mark.parametrize("create", [False, True])
 def test_another_layout_is_refused(local_store, create):
-    old = json.dumps({"format": "lift3d-store", "layout": 0}).encode()
+    old = json.dumps({"format": "lift3d-store", "layout": 1}).encode()
     local_store.write_bytes(layout.STORE_FILE, old)
-    with pytest.raises(StoreLayoutError, match="layout 0"):
+    with pytest.raises(StoreLayoutError, match=r"layout 1.*Give a new store URL"):
         open_store(local_store.url, create=create)
 
 

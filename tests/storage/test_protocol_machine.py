@@ -1,9 +1,10 @@
-"""Writers, deaths, sleeps, lost answers and a ruthless collector in any order: no marker, or the marker verifies."""
+"""Writers, deaths, sleeps, lost answers and a ruthless collector in any order: no group file, or it verifies."""
 
 import queue
 import threading
 import uuid
 
+import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
@@ -12,13 +13,13 @@ from lift3d.errors import DamagedProductError, StoreUnavailableError
 from lift3d.storage import commit as protocol
 from lift3d.storage.audit import audit_folder
 from lift3d.storage.commit import committed
-from lift3d.storage.documents import read_document, write_document
 from lift3d.storage.garbage import collect, garbage_of
 from lift3d.storage.location import Store, open_store
-from lift3d.storage.mending import mended
+from lift3d.storage.products import ArrayTemplate, ProductWriter, open_product
+from lift3d.storage.repair import repaired
 from tests.support.store_workers import all_keys, needed_keys
 
-PATHS = ("scenes/a", "scenes/b")
+PATHS = ("scenes/a/scores/one", "scenes/a/scores/two")
 
 
 class Killed(BaseException):
@@ -48,11 +49,20 @@ class UnsteadyStore(Store):
         self.after_delete()
 
 
-class Writer:
-    """A worker that commits one document, one step at a time."""
+def write(store, path, at_step=protocol.ignore_step):
+    """Commit what depends on the path alone, as every product does: a part, and an array beside it."""
+    writer = ProductWriter(store, path, at_step)
+    values = np.full((2, 3), PATHS.index(path), np.float32)
+    if writer.part(0) is None:
+        writer.write_part(0, {"x": (ArrayTemplate((2, 3), "float32", ("i", "j"), (2, 3)), values)})
+    return writer.commit({"y": (("k",), values[0])}, {}, 1)
 
-    def __init__(self, store, path, number):
-        self.path, self.number = path, number
+
+class Writer:
+    """A worker that commits one product, one step at a time."""
+
+    def __init__(self, store, path):
+        self.path = path
         self.outcome = None
         self._orders, self._reached = queue.Queue(), queue.Queue()
         self._thread = threading.Thread(target=self._work, args=(store,), daemon=True)
@@ -76,7 +86,7 @@ class Writer:
 
     def _work(self, store):
         try:
-            self.outcome = write_document(store, self.path, self.number, self._at_step)
+            self.outcome = write(store, self.path, self._at_step)
         except BaseException as error:
             self.outcome = error
         self._reached.put("end")
@@ -89,7 +99,7 @@ class Writer:
 
 
 class Protocol(RuleBasedStateMachine):
-    """The truth is small: which product was seen, as whose, and which attempts the collector has taken."""
+    """The truth is small: which products were seen, and who was overtaken by the collector."""
 
     writers = Bundle("writers")
 
@@ -97,17 +107,15 @@ class Protocol(RuleBasedStateMachine):
         super().__init__()
         self.url = open_store(f"memory://{uuid.uuid4().hex}", create=True).url
         self.store = UnsteadyStore(self.url)
-        self.seen = {}
+        self.seen = set()
         self.collected, self.overtaken = set(), set()
         self.alive = []
-        self.count = 0
 
     @precondition(lambda self: sum(writer.outcome is None for writer in self.alive) < 4)
     @rule(target=writers, path=st.sampled_from(PATHS), steps=st.integers(0, 4))
     def begin(self, path, steps):
         """A worker begins, even if another is at the same product, and falls asleep at some step."""
-        self.count += 1
-        self.alive.append(Writer(self.store, path, self.count))
+        self.alive.append(Writer(self.store, path))
         self.go_on(self.alive[-1], steps)
         return self.alive[-1]
 
@@ -125,36 +133,45 @@ class Protocol(RuleBasedStateMachine):
     @rule(writer=writers)
     def lose_an_answer(self, writer):
         """The answer to a worker's marker does not come, if that is what it writes next."""
-        self.store.is_answer_lost = writer.step == "manifest"
+        self.store.is_answer_lost = writer.step == "filled"
         writer.go_on()
         self.store.is_answer_lost = False
 
     @rule(writer=writers, steps=st.integers(0, 5), is_late=st.booleans())
     def collect(self, writer, steps, is_late):
-        """Everything that no marker names is collected, however young; a worker goes on in the middle of it."""
+        """Everything that no group file lists is collected, however young; a worker goes on in the middle of it."""
         self.sweep(writer.path, lambda: self.go_on(writer, steps), is_late)
 
     def sweep(self, path, meanwhile, is_late):
-        """Collect, with something going on before objects are deleted or before the marker is looked for again."""
+        """Collect, with something going on before objects are deleted or before the group file is looked for again."""
         turns = [meanwhile]
-        for product in audit_folder(Store(self.url), path):
+        folder = path.rpartition("/")[0]
+        for product in audit_folder(Store(self.url), folder):
+            if product.path != path:
+                continue
             for garbage in garbage_of(product, before=float("inf")):
                 collecting = UnsteadyStore(self.url)
                 setattr(collecting, "after_delete" if is_late else "before_delete", lambda: turns and turns.pop()())
                 if collect(collecting, garbage):
-                    self.collected.add(garbage.key.rsplit("/", 1)[1])
-        # Who had its answer before its objects were deleted: the collector has taken that marker back.
-        told = {writer.outcome.attempt for writer in self.alive if isinstance(writer.outcome, protocol.Commit)}
-        self.overtaken |= told & self.collected
+                    self.collected.add(path)
+        # Who had its answer before its objects were deleted: the collector has taken that group file back.
+        if committed(Store(self.url), path) is None:
+            told = [one for one in self.alive if one.path == path and isinstance(one.outcome, protocol.Commit)]
+            self.overtaken |= set(map(id, told))
 
     @rule(path=st.sampled_from(PATHS))
     def read(self, path):
         """A reader sees nothing, or what it saw before."""
         store = Store(self.url)
-        commit = committed(store, path)
-        if commit is None or commit.attempt in self.collected:
-            return
-        assert self.seen.setdefault(path, (commit, read_document(store, path))) == (commit, read_document(store, path))
+        if committed(store, path) is not None and not self.is_unlooked_at(path):
+            product = open_product(store, path)
+            assert (product.array("x") == PATHS.index(path)).all()
+            assert (product.array("y") == PATHS.index(path)).all()
+            self.seen.add(path)
+
+    def is_unlooked_at(self, path):
+        """Whether a worker that was collected in its sleep has left a group file and not looked for its objects yet."""
+        return path in self.collected and any(one.path == path and one.step == "marker" for one in self.alive)
 
     @invariant()
     def no_marker_or_it_verifies(self):
@@ -167,7 +184,7 @@ class Protocol(RuleBasedStateMachine):
             try:
                 protocol.verify(Store(self.url), path, checksums=True)
             except DamagedProductError:
-                assert commit.attempt in self.collected
+                assert self.is_unlooked_at(path)
                 assert path not in self.seen
 
     @invariant()
@@ -177,9 +194,8 @@ class Protocol(RuleBasedStateMachine):
             if writer.outcome is None or isinstance(writer.outcome, Killed):
                 continue
             assert isinstance(writer.outcome, protocol.Commit | StoreUnavailableError | DamagedProductError)
-            if isinstance(writer.outcome, protocol.Commit) and writer.outcome.attempt not in self.overtaken:
-                stands = protocol.verify(Store(self.url), writer.path, checksums=True)
-                assert stands.attempt == writer.outcome.attempt
+            if isinstance(writer.outcome, protocol.Commit) and id(writer) not in self.overtaken:
+                protocol.verify(Store(self.url), writer.path, checksums=True)
 
     def teardown(self):
         """Once all have finished or died, one more run completes everything and nothing superfluous stays."""
@@ -192,11 +208,10 @@ class Protocol(RuleBasedStateMachine):
 
             def work(path=path):
                 if committed(store, path) is None:
-                    write_document(store, path, 0)
-                return read_document(store, path)
+                    write(store, path)
+                return open_product(store, path).array("x")
 
-            content = mended(store, work)
-            assert self.seen.get(path, (None, content))[1] == content
+            assert (repaired(store, work) == PATHS.index(path)).all()
         for path in PATHS:
             self.sweep(path, lambda: None, True)
         assert all_keys(store) == needed_keys(store)

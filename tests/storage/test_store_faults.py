@@ -17,11 +17,10 @@ from lift3d.errors import DamagedProductError, StoreError, StoreFullError, Store
 from lift3d.storage import backends
 from lift3d.storage.backends import BACKEND_VARIABLE
 from lift3d.storage.commit import committed
-from lift3d.storage.documents import read_document, write_document
 from lift3d.storage.location import Store, open_store
 from lift3d.storage.low_level_errors import ServiceError
 from lift3d.storage.persistence import MOST_AT_ONCE, Patience, Persistence, Throttle
-from lift3d.storage.products import open_product, write_product
+from lift3d.storage.products import open_product, read_document, write_document, write_product
 from tests.support.fault_proxy import Damage, FaultProxy, Refusal
 
 # The times of a run, made short: those between tries, and for one test those of a try.
@@ -59,12 +58,12 @@ def _retries(meaning: str) -> int:
     return backends.connection("s3").persistence.retry_counts[meaning]
 
 
-@pytest.mark.fault(5, "a proxy hangs up instead of passing on the answer to the write of the marker")
+@pytest.mark.fault(5, "a proxy hangs up instead of passing on the answer to the write of the group file")
 def test_an_answer_lost_on_the_way_is_our_own_success(distant, proxy):
     left = [1]
 
     def lose(seen, index):
-        return "lose" if seen.is_create and seen.path.endswith("COMMIT.json") and left and left.pop() else None
+        return "lose" if seen.is_create and seen.path.endswith("/zarr.json") and left and left.pop() else None
 
     proxy.fault = lose
     commit = write_document(distant, "a", "content")
@@ -187,7 +186,7 @@ import numpy as np
 from lift3d.errors import StoreFullError
 from lift3d.storage.commit import committed
 from lift3d.storage.location import open_store
-from lift3d.storage.products import open_product, write_product
+from lift3d.storage.products import open_product, read_document, write_document, write_product
 store = open_store(sys.argv[1], create=True)
 values = np.random.default_rng(0).normal(size=(64, 64))
 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
@@ -270,8 +269,8 @@ def test_the_hot_path_asks_for_known_keys_only(distant, proxy):
     asked = proxy.seen[begin:]
     assert {seen.method for seen in asked} == {"GET", "PUT"}
     assert not any(seen.is_list for seen in asked)
-    # Marker and manifest, and the group's metadata before and after its arrays.
-    assert sum(seen.method == "PUT" for seen in asked) <= len(opened.manifest.entries) + 3
+    # Metadata and one chunk of the array, and the group file.
+    assert sum(seen.method == "PUT" for seen in asked) == len(opened.manifest.entries) + 1 == 3
 
 
 @pytest.mark.fault(39, "another writer adds an object after a listing")

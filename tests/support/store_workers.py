@@ -11,15 +11,14 @@ import numpy as np
 import lift3d
 from lift3d.storage.audit import AuditedProduct, audit_folder, folders
 from lift3d.storage.commit import Step, committed
-from lift3d.storage.documents import read_document, write_document
 from lift3d.storage.garbage import Garbage, collect, garbage_in, store_time
-from lift3d.storage.layout import STORE_FILE, attempt_of, commit_path
+from lift3d.storage.layout import README_FILE, STORE_FILE, group_path
 from lift3d.storage.location import Store, open_store
-from lift3d.storage.products import ArrayTemplate, begin_product, open_product
+from lift3d.storage.products import ArrayTemplate, ProductWriter, open_product, read_document, write_document
 
-TEMPLATES = {"x": ArrayTemplate((4, 8), "float32", ("view", "cell"), (1, 8), (2, 8))}
+TEMPLATE = ArrayTemplate((4, 8), "float32", ("view", "cell"), (1, 8), (2, 8))
 VALUES = np.arange(32, dtype=np.float32).reshape(4, 8)
-PRODUCT, ROWS = "scenes/room/lifted", "scenes/room/rows"
+PRODUCT, ROWS = "scenes/room/lifted/rgb/near/leaf", "scenes/room/scores/rows"
 EXIT_CODE = 17
 HOUR_S = 3600.0
 
@@ -46,10 +45,12 @@ def run_task(url: str, stop_at: str = "", how: str = "die", factor: float = 1.0)
     store = open_store(url)
     awaited = product_step
     if committed(store, PRODUCT) is None:
-        with begin_product(store, PRODUCT, TEMPLATES, {"kind": "test"}, at_step) as writer:
-            for start in (0, 2):
-                writer.fill("x", (start, 0), VALUES[start : start + 2] * np.float32(factor))
-            writer.commit()
+        writer = ProductWriter(store, PRODUCT, at_step)
+        for number in (0, 1):
+            if writer.part(number) is None:
+                values = VALUES[2 * number : 2 * number + 2] * np.float32(factor)
+                writer.write_part(number, {"x": (TEMPLATE, values)})
+        writer.commit({}, {"kind": "test"}, 2)
     awaited = document_step
     if committed(store, ROWS) is None:
         total = float(open_product(store, PRODUCT).array("x").sum())
@@ -86,13 +87,12 @@ def all_keys(store: Store) -> set[str]:
 
 
 def needed_keys(store: Store) -> set[str]:
-    """Return the keys that markers lead to, and the header."""
-    needed = {STORE_FILE}
+    """Return the keys that group files list, and what lies in the root."""
+    needed = {STORE_FILE, README_FILE}
     for product in audited(store):
         commit = committed(store, product.path)
         if commit is not None:
-            needed |= {commit_path(product.path)}
-            needed |= {key for key in store.entries(product.path) if attempt_of(key) == commit.attempt}
+            needed |= {group_path(product.path), *(f"{product.path}/{key}" for key in commit.manifest.entries)}
     return needed
 
 

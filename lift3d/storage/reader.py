@@ -10,15 +10,9 @@ from jaxtyping import Shaped
 
 from lift3d.errors import DamagedProductError, UnknownNameError
 from lift3d.storage import commit as protocol
-from lift3d.storage.layout import ARRAYS_FOLDER
 from lift3d.storage.location import Store
 from lift3d.storage.manifest import Manifest
-from lift3d.storage.verified import VerifiedStore
-
-GROUP_FILE = "zarr.json"
-
-# What Zarr's codecs raise when content does not decode: CRC-32C a ValueError, Zstd a RuntimeError.
-_CODEC_ERRORS = (ValueError, RuntimeError)
+from lift3d.storage.verified import CODEC_ERRORS, VerifiedStore
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,13 +21,16 @@ class Product:
 
     Attributes:
         store: Where it lies.
-        commit: Its marker.
-        manifest: What it consists of.
+        commit: Its group file.
     """
 
     store: Store
     commit: protocol.Commit
-    manifest: Manifest
+
+    @property
+    def manifest(self) -> Manifest:
+        """What it consists of."""
+        return self.commit.manifest
 
     @property
     def attrs(self) -> Mapping[str, Any]:
@@ -41,15 +38,19 @@ class Product:
         return self.manifest.attrs
 
     @property
+    def notes(self) -> list[Any]:
+        """What the writer noted of each part, in order."""
+        return [part.note for part in self.manifest.parts]
+
+    @property
     def url(self) -> str:
-        """URL of the Zarr group for ``xarray.open_zarr``, which checks CRCs but not for missing chunks."""
-        return self.store.url_of(f"{self.commit.folder}/{ARRAYS_FOLDER}")
+        """URL of the Zarr group, for any reader of Zarr; those check CRCs, but not for missing chunks."""
+        return self.store.url_of(self.commit.path)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the arrays."""
-        parts = (key.split("/") for key in self.manifest.entries)
-        return tuple(sorted(part[1] for part in parts if len(part) == 3 and part[2] == GROUP_FILE))
+        return tuple(sorted(self.manifest.arrays))
 
     def array(self, name: str) -> Shaped[np.ndarray, "..."]:
         """Return one array.
@@ -71,11 +72,11 @@ class Product:
             raise UnknownNameError.of("array", name, self.names)
         try:
             return self._decoded(name, region)
-        except _CODEC_ERRORS:
+        except CODEC_ERRORS:
             # A part of a shard has no checksum in the manifest: read it once more, as all else is.
             try:
                 return self._decoded(name, region)
-            except _CODEC_ERRORS as error:
+            except CODEC_ERRORS as error:
                 path = self.commit.path
                 raise DamagedProductError(
                     f"Array '{name}' of {self.url} does not decode ({error}); it is damaged. "
@@ -87,15 +88,12 @@ class Product:
         """Return the product as an ``xarray.Dataset`` that reads, and verifies, when values are asked for."""
         import xarray  # slow to import, and most readers do not need it
 
-        return xarray.open_zarr(self._view(), chunks=None, consolidated=True, zarr_format=3)
+        view = VerifiedStore(self.store, self.commit)
+        return xarray.open_zarr(view, chunks=None, consolidated=True, zarr_format=3)
 
     def _decoded(self, name: str, region: tuple[slice | int, ...]) -> Shaped[np.ndarray, "..."]:
-        return np.asarray(zarr.open_array(self._view(), path=name, mode="r")[(*region, ...)])
-
-    def _view(self) -> VerifiedStore:
-        start = f"{ARRAYS_FOLDER}/"
-        entries = {key.removeprefix(start): entry for key, entry in self.manifest.entries.items()}
-        return VerifiedStore(self.store, f"{self.commit.folder}/{ARRAYS_FOLDER}", entries, read_only=True)
+        view = VerifiedStore(self.store, self.commit)
+        return np.asarray(zarr.open_array(view, path=name, mode="r")[(*region, ...)])
 
 
 def open_product(store: Store, path: str) -> Product:
@@ -103,7 +101,6 @@ def open_product(store: Store, path: str) -> Product:
 
     Raises:
         ProductMissingError: If it was never committed.
-        DamagedProductError: If its marker or manifest is damaged.
+        DamagedProductError: If its group file is damaged.
     """
-    commit = protocol.require_commit(store, path)
-    return Product(store, commit, protocol.read_manifest(store, commit))
+    return Product(store, protocol.require_commit(store, path))

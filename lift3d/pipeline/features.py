@@ -1,0 +1,141 @@
+"""Features of a scene's views in the store: one product per operator and set of views, made a part at a time."""
+
+import importlib.metadata
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+from lift3d.domain.camera import Camera
+from lift3d.domain.features import FeatureMap
+from lift3d.domain.keys import SceneId, ViewId
+from lift3d.errors import DamagedProductError
+from lift3d.operators.protocol import OperatorSpec
+from lift3d.pipeline.digests import features_digest
+from lift3d.pipeline.products import (
+    VIEWS_PER_PART,
+    GridsOf,
+    PartOfViews,
+    commit_features,
+    part_count,
+    read_features,
+    write_features_part,
+)
+from lift3d.storage import layout
+from lift3d.storage.commit import committed
+from lift3d.storage.location import Store
+from lift3d.storage.products import Product, ProductWriter, open_product
+
+Maps = tuple[FeatureMap, ...]
+
+
+class StoredFeatures:
+    """One operator's features of some views of a scene.
+
+    Args:
+        store: Where they lie.
+        scene: The scene.
+        operator: The operator.
+        cameras: Of the views, at the encoded size.
+        digests: Of the views' content, in the same order.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        scene: SceneId,
+        operator: OperatorSpec,
+        cameras: Mapping[ViewId, Camera],
+        digests: Mapping[ViewId, str],
+    ) -> None:
+        self._store = store
+        self._scene = scene
+        self._operator = operator
+        self._cameras = cameras
+        self._digests = digests
+        self._height = max(camera.size.height for camera in cameras.values())
+        self._numbers = {name: number for number, name in enumerate(cameras)}
+        self._product: Product | None = None
+        self.path = layout.features_path(scene, operator.name, self._height, features_digest(operator, digests))
+
+    def __contains__(self, name: object) -> bool:
+        """Whether a view is one of them, and in the store."""
+        return self._product is not None and name in self._numbers
+
+    def read(self, name: ViewId) -> Maps:
+        """Return the features of a view that is in the store.
+
+        Raises:
+            ProductMissingError: If they were not filled yet.
+            DamagedProductError: If they are damaged.
+        """
+        if self._product is None:
+            self._product = open_product(self._store, self.path)
+        return read_features(self._product, self._numbers[name])
+
+    def fill(
+        self, encode: Callable[[ViewId], Maps], grids_of: GridsOf, takes: Callable[[int], bool] = lambda number: True
+    ) -> None:
+        """Encode what is missing, a part of the views at a time, and commit once all parts are there.
+
+        Features of the same content that older products of the scene hold are copied.
+
+        Args:
+            encode: Returns the features of a view, computed.
+            grids_of: Returns the feature grids of an image size; asked if views differ in size.
+            takes: Whether a part is this worker's to make.
+        """
+        commit = committed(self._store, self.path)
+        if commit is None:
+            names, count = [*self._cameras], part_count(len(self._cameras))
+            writer = ProductWriter(self._store, self.path)
+            missing = [number for number in range(count) if takes(number) and writer.part(number) is None]
+            known = known_features(self._store, self._scene, self._operator) if missing else {}
+            for number in missing:
+                own = names[number * VIEWS_PER_PART : (number + 1) * VIEWS_PER_PART]
+                maps = [_copied(known, self._digests[name]) or encode(name) for name in own]
+                sizes = {camera.size for camera in self._cameras.values()}
+                write_features_part(PartOfViews(writer, number, len(names)), maps, sizes, grids_of)
+            if any(writer.part(number) is None for number in range(count)):
+                return
+            commit_features(writer, self._cameras, self._attributes())
+            commit = committed(self._store, self.path)
+        self._product = None if commit is None else Product(self._store, commit)
+
+    def _attributes(self) -> dict[str, object]:
+        return {
+            "what": "Features that a 2D model computes for each view of a scene; one array per cut of the model",
+            "scene": self._scene,
+            "operator": self._operator.name,
+            "operator_identity": self._operator.identity,
+            "image_height_px": self._height,
+            "view_digests": [*self._digests.values()],
+            **made_by(),
+        }
+
+
+def known_features(store: Store, scene: SceneId, operator: OperatorSpec) -> dict[str, tuple[Product, int]]:
+    """Return where features of an operator lie in the products of a scene, by digest of the view."""
+    folder = layout.features_folder(scene, operator.name)
+    known: dict[str, tuple[Product, int]] = {}
+    for leaf in store.names(folder):
+        try:
+            commit = committed(store, f"{folder}/{leaf}")
+        except DamagedProductError:
+            continue
+        if commit is None or commit.manifest.attrs["operator_identity"] != operator.identity:
+            continue
+        product = Product(store, commit)
+        for number, view in enumerate(product.attrs["view_digests"]):
+            known.setdefault(view, (product, number))
+    return known
+
+
+def made_by() -> dict[str, str]:
+    """Return the attributes that say when and by what a product was made."""
+    return {
+        "lift3d_version": importlib.metadata.version("lift3d"),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _copied(known: Mapping[str, tuple[Product, int]], digest: str) -> Maps | None:
+    return read_features(*known[digest]) if digest in known else None

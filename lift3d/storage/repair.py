@@ -1,0 +1,68 @@
+"""What becomes of a product that is found damaged: it is taken back, and whoever needs it computes what is missing."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from lift3d.errors import DamagedProductError
+from lift3d.storage.commit import committed, read_entry, withdraw
+from lift3d.storage.layout import part_path
+from lift3d.storage.location import Store
+from lift3d.storage.manifest import Entry
+
+Outcome = TypeVar("Outcome")
+
+
+def repaired(store: Store, work: Callable[[], Outcome]) -> Outcome:
+    """Do work that reads products and makes those that are missing; do it again where it finds one damaged.
+
+    Args:
+        store: Where the products are.
+        work: What to do; it is done once more for every product that is taken back.
+
+    Raises:
+        DamagedProductError: If a product is found damaged for a second time.
+    """
+    retracted: set[str] = set()
+    while True:
+        try:
+            return work()
+        except DamagedProductError as error:
+            if error.product is None or error.product in retracted:
+                raise
+            retracted.add(error.product)
+            retract(store, error.product)
+
+
+def retract(store: Store, path: str) -> bool:
+    """Take back a product that is damaged, so that what is damaged is computed again. Safe while others work on it.
+
+    Its bytes are compared first: what another worker has replaced by now, and so is whole, stays. Parts of it that are
+    whole are recorded as finished; of the others the next writer overwrites what does not decode.
+
+    Returns:
+        Whether a commit was taken back.
+    """
+    try:
+        commit = committed(store, path)
+    except DamagedProductError:
+        withdraw(store, path)
+        return True
+    if commit is None:
+        return False
+    manifest = commit.manifest
+    damaged = [key for key, entry in manifest.entries.items() if not _is_whole(store, path, key, entry)]
+    if not damaged:
+        return False
+    for number, part in enumerate(manifest.parts):
+        if not part.objects.keys() & set(damaged):
+            store.create_bytes(part_path(path, number), manifest.part_record(number).to_bytes())
+    withdraw(store, path)
+    return True
+
+
+def _is_whole(store: Store, path: str, key: str, entry: Entry) -> bool:
+    try:
+        read_entry(store, path, key, entry)
+    except DamagedProductError:
+        return False
+    return True
