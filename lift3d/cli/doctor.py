@@ -9,7 +9,7 @@ from collections.abc import Callable
 from packaging.requirements import Requirement
 
 from lift3d.cli import doctor_services
-from lift3d.cli.finding import Finding
+from lift3d.cli.doctor_services import Finding
 from lift3d.extras import install
 
 

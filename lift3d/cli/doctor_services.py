@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from lift3d.cli.finding import Finding
 from lift3d.errors import Lift3dError
 
 # Where Ray's dashboard listens if nobody says otherwise.
@@ -21,6 +20,22 @@ DASHBOARD = "http://127.0.0.1:8265"
 _PATIENCE_S = 3.0
 _REFUSED = (401, 403)
 _MOST_BYTES = 2**16
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was looked at, whether it is as it should be, and what to do if not."""
+
+    subject: str
+    is_fine: bool
+    detail: str
+    remedy: str = ""
+
+    def to_text(self) -> str:
+        """Return one line, with the remedy where there is something to mend."""
+        return f"{'ok  ' if self.is_fine else 'BAD '} {self.subject}: {self.detail}" + (
+            "" if self.is_fine else f" → {self.remedy}"
+        )
 
 
 @dataclass(frozen=True, slots=True)

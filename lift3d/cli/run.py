@@ -3,11 +3,10 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
 from textwrap import shorten
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -40,36 +39,6 @@ _REPORT_SCENES, _REPORT_VIEWS = 4, 4
 _MESSAGE_WIDTH = 160
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of a run.
-
-    Attributes:
-        recipe: What was computed.
-        store: Where.
-        records: A record per scene.
-        table: All score rows.
-        places: Where what people look at lies, by name.
-        sheets: Paths of the contact sheets.
-    """
-
-    recipe: Recipe
-    store: Store
-    records: list[SceneRecord]
-    table: ScoreTable
-    places: dict[str, str]
-    sheets: list[str]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return everything but the table, JSON-ready."""
-        return {
-            "run": self.recipe.run_id,
-            "scenes": [asdict(record) for record in self.records],
-            "contact_sheets": [self.store.url_of(path) for path in self.sheets],
-            **self.places,
-        }
-
-
 def serial(recipe: Recipe, execution: Execution, on_scene: OnScene, report: Report) -> list[SceneRecord]:
     """Drive the run in this process."""
     return run_serially(recipe, execution, report, on_scene)
@@ -88,13 +57,23 @@ def run_and_present(recipe: Recipe, execution: Execution, drive: Drive, *, as_js
             console.print(scene_line(record, count), highlight=False, emoji=False, soft_wrap=True)
 
         records = drive(recipe, execution, on_scene, progress.report)
+    store = open_store(execution.store)
+    table = run_table(store, recipe.run_id)
+    key = f"{layout.run_path(recipe.run_id)}/scores.parquet"
+    store.write_bytes(key, table.to_parquet())
+    places = {"store": store.url, "table": store.url_of(key)}
     with console.status("drawing contact sheets"):
-        outcome = _outcome(recipe, open_store(execution.store), records)
+        sheets = [store.url_of(path) for path in _sheets(store, lifted_of(store, recipe, records))]
+    if sheets:
+        places["sheets"] = sheets[0].rpartition("/")[0]
     if as_json:
-        print_json(outcome)
+        scenes = [asdict(record) for record in records]
+        found = {"run": recipe.run_id, "scenes": scenes, "contact_sheets": sheets, **places}
+        Console().print_json(json.dumps(found))
     else:
-        print_text(outcome)
-        _print_report(outcome, console)
+        _print_text(table, failure_lines(records, store.url))
+        _print_places(places)
+        _print_places(_report(recipe, store.url, records, console))
     return exit_code(records)
 
 
@@ -116,7 +95,8 @@ def scene_line(record: SceneRecord, count: str = "") -> str:
     """
     dropped = _dropped_words(record.dropped)
     if not record.is_ok:
-        said = f"{count}{record.scene}: {_one_line(record.reason)}{dropped}{_given_up_words(record)}"
+        given_up = " · given up; --retry-quarantined tries it again" * record.is_quarantined
+        said = f"{count}{record.scene}: {_one_line(record.reason)}{dropped}{given_up}"
         return f"[red]✗[/red] {escape(said)}"
     computed = ", ".join(f"{number} {kind}" for kind, number in sorted(record.computed.items()))
     skipped = "".join(
@@ -153,10 +133,6 @@ def _one_line(message: str) -> str:
     return " ".join(message.split())
 
 
-def _given_up_words(record: SceneRecord) -> str:
-    return " · given up; --retry-quarantined tries it again" if record.is_quarantined else ""
-
-
 def _dropped_words(dropped: Sequence[DroppedView]) -> str:
     """Return how many views were dropped and why the first one was; the table has a row for each."""
     if not dropped:
@@ -166,70 +142,43 @@ def _dropped_words(dropped: Sequence[DroppedView]) -> str:
     return f" · {count} dropped, such as '{first.id}': {_one_line(first.message)}"
 
 
-def print_json(outcome: Outcome) -> None:
-    """Print the outcome as JSON."""
-    Console().print_json(json.dumps(outcome.to_json()))
-
-
-def print_text(outcome: Outcome) -> None:
-    """Print the table, failures and the paths: for people on a terminal as it fits, else as Markdown."""
+def _print_text(table: ScoreTable, failures: list[str]) -> None:
+    """Print the table and the failures: for people on a terminal as it fits, else as Markdown."""
     console = Console(soft_wrap=True)
-    table = closing_table(headline_means([outcome.table]))
-    if not table.rows:
+    closing = closing_table(headline_means([table]))
+    if not closing.rows:
         console.print("no scores")
     elif console.is_terminal:
-        console.print("", to_terminal(table, console.width, LEGEND), "", sep="\n", highlight=False)
+        console.print("", to_terminal(closing, console.width, LEGEND), "", sep="\n", highlight=False)
     else:
-        console.print(to_markdown(table), highlight=False, markup=False)
-    for line in failure_lines(outcome.records, outcome.store.url):
+        console.print(to_markdown(closing), highlight=False, markup=False)
+    for line in failures:
         console.print(line, highlight=False, markup=False, emoji=False)
-    for name, place in outcome.places.items():
-        _print_place(console, name, place)
 
 
-def _print_report(outcome: Outcome, progress_console: Console) -> None:
-    """Draw the report into a store that is a folder and print its path; it never costs a run its outcome."""
+def _print_places(places: dict[str, str]) -> None:
     console = Console(soft_wrap=True)
-    url = outcome.store.url
+    for name, place in places.items():
+        console.print(f"{name:8s} {place}", highlight=False, markup=False, emoji=False)
+
+
+def _report(recipe: Recipe, url: str, records: list[SceneRecord], console: Console) -> dict[str, str]:
+    """Draw the report into a store that is a folder and return its place; it never costs a run its outcome."""
     if "://" in url:
         # Reading pictures back costs requests and bytes: who wants the page asks for it.
-        if not url.startswith("memory:"):
-            _print_place(console, "report", f"lift3d report {url}")
-        return
+        return {} if url.startswith("memory:") else {"report": f"lift3d report {url}"}
     page = Path(url) / "report.html"
+    # All was committed already, and the page is no other run's: it shows this run as it is.
+    is_news = any(record.computed or not record.is_ok for record in records)
     try:
-        if not _is_of_now(page, outcome):
-            with progress_console.status("drawing the report; Ctrl-C leaves it out"):
-                extent = ReportExtent(outcome.recipe.run_id, _REPORT_SCENES, _REPORT_VIEWS)
-                write_report(url, extent, page)
-        _print_place(console, "report", str(page))
+        if is_news or not page.is_file() or recipe.run_id.encode() not in page.read_bytes():
+            with console.status("drawing the report; Ctrl-C leaves it out"):
+                write_report(url, ReportExtent(recipe.run_id, _REPORT_SCENES, _REPORT_VIEWS), page)
     except KeyboardInterrupt:
-        _print_place(console, "report", f"left out; lift3d report {url} draws it")
+        return {"report": f"left out; lift3d report {url} draws it"}
     except (Lift3dError, OSError, ValueError) as error:
-        _print_place(
-            console, "report", f"could not be drawn ({_one_line(str(error))}); lift3d report {url} tries again"
-        )
-
-
-def _is_of_now(page: Path, outcome: Outcome) -> bool:
-    """Whether a page shows this run as it is: all was committed already, and the page is no other run's."""
-    is_news = any(record.computed or not record.is_ok for record in outcome.records)
-    return not is_news and page.is_file() and outcome.recipe.run_id.encode() in page.read_bytes()
-
-
-def _print_place(console: Console, name: str, place: str) -> None:
-    console.print(f"{name:8s} {place}", highlight=False, markup=False, emoji=False)
-
-
-def _outcome(recipe: Recipe, store: Store, records: list[SceneRecord]) -> Outcome:
-    table = run_table(store, recipe.run_id)
-    folder = layout.run_path(recipe.run_id)
-    store.write_bytes(f"{folder}/scores.parquet", table.to_parquet())
-    sheets = _sheets(store, lifted_of(store, recipe, records))
-    places = {"store": store.url, "table": store.url_of(f"{folder}/scores.parquet")}
-    if sheets:
-        places["sheets"] = store.url_of(f"{folder}/contact_sheets")
-    return Outcome(recipe, store, records, table, places, sheets)
+        return {"report": f"could not be drawn ({_one_line(str(error))}); lift3d report {url} tries again"}
+    return {"report": str(page)}
 
 
 def _sheets(store: Store, lifted: list[LiftedScene]) -> list[str]:

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from lift3d.cli import app as cli
 from lift3d.cli import doctor_services
-from lift3d.cli.finding import Finding
+from lift3d.cli.doctor_services import Finding
 
 OWN = importlib.metadata.version("prefect")
 
