@@ -101,8 +101,7 @@ class HeldOutScene:
         """Return an operator's features lifted to the target's grid, holes filled."""
         sources = [self.inputs.features(operator, name)[:1] for name in proposal.source_ids]
         guides = (guide,) if guide is not None and wants_guide(lifter, operator) else None
-        spec = operator.spec
-        lifted = lift_features(lifter, proposal, sources, [grid], taps, guides, state, spec.quantity, spec.color_cuts)
+        lifted = lift_features(operator.spec, lifter, proposal, sources, [grid], taps, guides, state)
         return filled_features(lifted)[0]
 
 

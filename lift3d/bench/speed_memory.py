@@ -62,7 +62,9 @@ def _measure(location: str, lifter_name: str, cells: int, source_count: int, cha
         scene.lift_picture(proposal)
         guides = (operator.guide,)
     sources = [(one,) for one in operator.sources]
-    lift_features(lifter, proposal, sources, [operator.guide.grid], TAP_COUNT, guides)
+    lift_features(
+        OperatorSpec("random", 1, "embedding"), lifter, proposal, sources, [operator.guide.grid], TAP_COUNT, guides
+    )
     return {
         "guide_cells": list(proposal.grid.shape),
         "operator_cells": list(operator.guide.grid.shape),

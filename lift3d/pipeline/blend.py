@@ -1,6 +1,6 @@
 """Blend: weights, correction and the weighted sum, for every cut of one operator."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import torch
 
@@ -10,11 +10,12 @@ from lift3d.domain.proposals import RayProposal
 from lift3d.lifters.blend import blend as blend_taps
 from lift3d.lifters.protocol import Lifter
 from lift3d.lifters.weights import weights_at
-from lift3d.operators.protocol import Quantity
+from lift3d.operators.protocol import OperatorSpec
 from lift3d.pipeline.quantities import TargetFrameTransform
 
 
 def lift_features(
+    operator: OperatorSpec,
     lifter: Lifter,
     proposal: RayProposal,
     sources: Sequence[tuple[FeatureMap, ...]],
@@ -22,8 +23,6 @@ def lift_features(
     taps: int,
     guides: tuple[FeatureMap, ...] | None = None,
     state: SceneState = EMPTY_STATE,
-    quantity: Quantity = "invariant",
-    color_cuts: Collection[int] = (),
 ) -> tuple[LiftedFeatures, ...]:
     """weights_at → correct → blend, for every cut of one operator.
 
@@ -32,6 +31,7 @@ def lift_features(
     Colours, and what is rendered, are read off the lifted picture (``lift_colors``).
 
     Args:
+        operator: Whose features they are: their quantity, and which cuts are colours.
         lifter: Gives the corrector.
         proposal: Of the target.
         sources: The sources' maps, in the proposal's order of sources; one map per cut.
@@ -39,23 +39,21 @@ def lift_features(
         taps: Source samples per target cell.
         guides: The operator's maps of the lifted picture, if the lifter wants them (``wants_guide``).
         state: What the operator fitted on the scene.
-        quantity: What the operator's features are.
-        color_cuts: Cuts that are colours, whatever the others are.
 
     Raises:
         SceneError: If a source or the target has another grid than the positional field, or the state does not place
             what the sources say in the scene (``refusal``).
     """
-    if guides is not None and (lifter.spec.is_rendered or quantity == "color"):
+    if guides is not None and (lifter.spec.is_rendered or operator.quantity == "color"):
         return lift_colors(proposal, guides)
     lifted: list[LiftedFeatures] = []
     views = list(zip(sources, proposal.source_ids, proposal.sources, strict=True))
     with torch.inference_mode():
         for cut, grid in enumerate(grids):
-            if guides is not None and cut in color_cuts:
+            if guides is not None and cut in operator.color_cuts:
                 lifted += lift_colors(proposal, guides[cut : cut + 1])
                 continue
-            to_target = TargetFrameTransform(quantity, state, cut, proposal.target)
+            to_target = TargetFrameTransform(operator.quantity, state, cut, proposal.target)
             maps = [to_target.of_source(of_view[cut], name, camera) for of_view, name, camera in views]
             guide = None if guides is None else to_target.of_guide(guides[cut])
             weights = weights_at(proposal, grid, tap_count=taps)

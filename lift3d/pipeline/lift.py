@@ -224,11 +224,11 @@ class _Lifting:
         return plain_view(operator, self._states[operator.spec.name], target, self._inputs.frame(target.id), maps)
 
     def _lift(self, operator: Operator, lifter: Lifter, target: Target, proposal: RayProposal) -> Outcome:
-        state, spec = self._states[operator.spec.name], operator.spec
+        state = self._states[operator.spec.name]
         sources = [self._inputs.features(operator, name) for name in proposal.source_ids]
         grids, taps = self._inputs.grids(operator, target.camera.size), self._recipe.tap_count
         guides = self._guide(operator, lifter, proposal) if wants_guide(lifter, operator) else None
-        lifted = lift_features(lifter, proposal, sources, grids, taps, guides, state, spec.quantity, spec.color_cuts)
+        lifted = lift_features(operator.spec, lifter, proposal, sources, grids, taps, guides, state)
         if not any(bool((one.coverage > 0).any()) for one in lifted):
             reason = f"{NoOverlapError.reason}: no source sees anything of target '{target.id}'"
             return SkippedTarget(target.id, reason)

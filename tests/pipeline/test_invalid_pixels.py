@@ -36,7 +36,7 @@ def lifted_image(lifter_name: str, garbage: float):
     # The raw image, not the one encode_view cleans: the weights alone must keep invalid pixels out.
     sources = [operator.encode(masked(name).image) for name in proposal.source_ids]
     grids = target_grids(operator, target.camera.size)
-    return lift_features(lifter, proposal, sources, grids, taps=16)[0]
+    return lift_features(operator.spec, lifter, proposal, sources, grids, taps=16)[0]
 
 
 @pytest.mark.parametrize("lifter_name", LIFTERS)

@@ -12,6 +12,7 @@ from lift3d.domain.scene_views import SceneViews
 from lift3d.errors import ContractError, SceneError
 from lift3d.lifters.catalog import build_lifter
 from lift3d.metrics.catalog import build_metrics
+from lift3d.operators.protocol import OperatorSpec
 from lift3d.pipeline.blend import lift_colors, lift_features
 from lift3d.pipeline.decode import COVERED, decode_view, plain_view
 from lift3d.pipeline.encode import encode_view, target_grids
@@ -60,7 +61,7 @@ class Stage:
         target, proposal = target or self.target, proposal or self.proposal
         sources = [encode_view(operator, self.frames[name]) for name in proposal.source_ids]
         grids = target_grids(operator, target.camera.size)
-        lifted = lift_features(self.lifter, proposal, sources, grids, 16, state=state, quantity=operator.spec.quantity)
+        lifted = lift_features(operator.spec, self.lifter, proposal, sources, grids, 16, state=state)
         return lifted[0], decode_view(operator, state, lifted, target.camera.size)
 
     def plain(self, operator, state, name):
@@ -117,7 +118,7 @@ def test_depth_that_is_blended_as_it_is_would_be_wrong():
     operator, truth = TrueDepth(stage.frames, "depth"), stage.frames[stage.target.id].z_depth
     sources = [encode_view(operator, stage.frames[name]) for name in stage.proposal.source_ids]
     grids = target_grids(operator, stage.target.camera.size)
-    (raw,) = lift_features(stage.lifter, stage.proposal, sources, grids, 16)
+    (raw,) = lift_features(OperatorSpec("plain", 1, "scalar"), stage.lifter, stage.proposal, sources, grids, 16)
     is_covered = raw.coverage > 0
     lifted, _ = stage.lift(operator, stage.state(operator))
     errors = [relative_error(one.features.values[0], truth, is_covered).mean() for one in (raw, lifted)]
@@ -315,7 +316,8 @@ def test_a_cut_that_is_the_image_is_lifted_as_the_picture_is():
     maps = [(features_of(frame.image), features_of(frame.image)) for frame in sources]
     guides = (features_of(picture.image), features_of(picture.image))
     grids = [guides[0].grid] * 2
-    both = lift_features(stage.lifter, stage.proposal, maps, grids, 16, guides, color_cuts=(1,))
+    spec = OperatorSpec("residual", 1, "image", color_cuts=(1,))
+    both = lift_features(spec, stage.lifter, stage.proposal, maps, grids, 16, guides)
     (alone,) = lift_colors(stage.proposal, guides[1:])
     assert torch.equal(both[1].features.values.nan_to_num(), alone.features.values.nan_to_num())
     assert not torch.equal(both[0].features.values.nan_to_num(), both[1].features.values.nan_to_num())
