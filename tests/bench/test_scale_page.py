@@ -48,11 +48,11 @@ def test_costs_are_per_scene_and_per_view() -> None:
     assert rows["encode on GPUs"] == f"{3600 * 200 / 350 / 3600:,.0f} GPU-hours"
 
 
-def test_a_committed_document_costs_three_writes_and_no_listing(tmp_path) -> None:
+def test_a_committed_document_costs_one_write_and_no_listing(tmp_path) -> None:
     open_store(str(tmp_path / "store"), create=True)
     store = CountingStore(str(tmp_path / "store"))
     write_document(store, "a", {"n": 1})
-    assert store.requests["put"] == 3  # the document, its manifest, its marker
+    assert store.requests["put"] == 1
     store.requests.clear()
     assert read_document(store, "a") == {"n": 1}
-    assert store.requests == {"get": 3}
+    assert store.requests == {"get": 1}
