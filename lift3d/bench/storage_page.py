@@ -25,6 +25,8 @@ Generated; do not edit. Made by
 
 on {date} with lift3d {version}, {packages}, {cores} cores, load average {load:.1f} (five minutes).
 
+What lies where, how many objects that makes, and why not Icechunk: [The store](store.md).
+
 ## Libraries
 
 Local paths and `memory://` need no library of their own. `s3://` is served by s3fs, or by

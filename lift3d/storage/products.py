@@ -48,6 +48,7 @@ class ProductWriter:
         self._path = path
         self._at_step = at_step
         self._parts: dict[int, Part] = {}
+        self._metadata: dict[str, bytes] = {}
         self._manifest: Manifest | None = None
         at_step("begun")
 
@@ -77,7 +78,7 @@ class ProductWriter:
             StoreLayoutError: If values do not fit the template, or the note is not plain JSON.
             StoreError: If the store does not answer, refuses or is full.
         """
-        target = RecordingStore(self._store, self._path)
+        target = RecordingStore(self._store, self._path, self._metadata)
         for name, (template, values) in arrays.items():
             self._fill(target, name, template, number * template.grid[0], values)
         self._record(number, Part(target.entries, target.metadata, note))
@@ -95,7 +96,7 @@ class ProductWriter:
             DamagedProductError: If the donor is damaged.
         """
         given = donor.manifest.part_record(donor_number)
-        target = RecordingStore(self._store, self._path)
+        target = RecordingStore(self._store, self._path, self._metadata)
         for name, fields in given.arrays.items():
             target.put(f"{name}/{GROUP_FILE}", to_json({**fields, "shape": [length, *fields["shape"][1:]]}))
         for key, entry in given.objects.items():
@@ -143,7 +144,7 @@ class ProductWriter:
                         f"before ({metadata[name]['chunk_grid']}). Give every part the same templates."
                     )
             parts.append(replace(part, arrays={}))
-        target = RecordingStore(self._store, self._path)
+        target = RecordingStore(self._store, self._path, self._metadata)
         for name, (dims, values) in arrays.items():
             self._fill(target, name, ArrayTemplate.whole(values, dims), 0, values)
         return Manifest(protocol.new_write_id(), dict(attrs), tuple(parts), target.entries, metadata | target.metadata)

@@ -122,6 +122,11 @@ class VerifiedStore(_KnownKeys):
 class RecordingStore(_KnownKeys):
     """Where Zarr writes regions of a product: every object is created once, and described.
 
+    Args:
+        store: Where to write.
+        path: The product.
+        known: Metadata that the same writer has written before, by key: not written again; grows.
+
     Attributes:
         entries: What lies there, by key below the product; grows with every write.
         metadata: Of the arrays that were laid out, by name.
@@ -129,8 +134,9 @@ class RecordingStore(_KnownKeys):
 
     supports_writes = True
 
-    def __init__(self, store: Store, path: str) -> None:
+    def __init__(self, store: Store, path: str, known: dict[str, bytes]) -> None:
         super().__init__(store, path, read_only=False)
+        self._known = known
         self.entries: dict[str, Entry] = {}
         self.metadata: dict[str, Any] = {}
 
@@ -162,6 +168,9 @@ class RecordingStore(_KnownKeys):
             # In one form, so that whoever writes it writes the same bytes.
             self.metadata[name] = json.loads(bytes(content))
             content = to_json(self.metadata[name])
+            if self._known.get(key) == content:
+                self.entries[key] = Entry.of(content)
+                return
         full = f"{self._path}/{key}"
         if not self._objects.create_bytes(full, content):
             there = self._found(full)
@@ -171,6 +180,8 @@ class RecordingStore(_KnownKeys):
                 else:
                     self._objects.write_bytes(full, content)
         self.entries[key] = Entry.of(content)
+        if is_metadata(key):
+            self._known[key] = bytes(content)
 
     def _found(self, full: str) -> bytes:
         try:

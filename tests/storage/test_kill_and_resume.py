@@ -19,8 +19,8 @@ from tests.support.store_workers import (
     swept,
 )
 
-# Of the task: metadata of an array twice, two shards, two records of parts, the group file; a document.
-WRITES = 8
+# Of the task: metadata of an array, two shards, two records of parts, the group file; a document.
+WRITES = 7
 
 
 class Killed(BaseException):
