@@ -1,16 +1,13 @@
 """What a store holds, bit for bit, without what may differ between two writes of the same content."""
 
-from lift3d.storage.commit import Entry, committed, read_manifest
-from lift3d.storage.layout import COMMIT_FILE
+from lift3d.storage.commit import committed
+from lift3d.storage.layout import product_of
 from lift3d.storage.location import Store
+from lift3d.storage.manifest import Entry
 
 
 def committed_content(store: Store) -> dict[str, dict[str, Entry]]:
     """Return size and checksum of every object of every committed product."""
-    paths = [key.removesuffix(f"/{COMMIT_FILE}") for key in store.list("scenes") if key.endswith(COMMIT_FILE)]
-    content = {}
-    for path in paths:
-        commit = committed(store, path)
-        assert commit is not None
-        content[path] = dict(read_manifest(store, commit).entries)
-    return content
+    products = {product_of(key) for key in store.list("scenes")}
+    found = {path: committed(store, path) for path in products if path is not None}
+    return {path: dict(commit.manifest.entries) for path, commit in found.items() if commit is not None}
