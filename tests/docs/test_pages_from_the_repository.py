@@ -1,6 +1,7 @@
 """The hook of mkdocs: links of files at the root, tables of generated pages."""
 
 import importlib.util
+import pydoc
 import re
 
 import pytest
@@ -53,3 +54,9 @@ def test_no_figure_of_the_overview_was_typed():
 
 def test_files_of_the_root_are_there(hook):
     assert all((ROOT / source).exists() for source in hook.PAGES.values())
+
+
+def test_what_the_reference_names_is_there():
+    names = {name for page in DOCS.rglob("*.md") for name in re.findall(r"^::: (\S+)", page.read_text("utf-8"), re.M)}
+    assert len(names) > 20
+    assert [name for name in sorted(names) if pydoc.locate(name) is None] == []

@@ -70,11 +70,11 @@ def test_the_reference_says_what_the_commands_and_docstrings_say(site):
     commands = (site / "reference" / "command-line.html").read_text("utf-8")
     for name in ("lift3d run", "lift3d ingest", "lift3d bench curves", "--retry-quarantined"):
         assert name in commands
-    python = (site / "reference" / "python.html").read_text("utf-8")
     import lift3d
 
-    recipe = (site / "reference" / "recipe.html").read_text("utf-8")
-    missing = [name for name in lift3d.__all__ if f".{name}" not in python + recipe]
+    pages = ("python", "recipe", "parts", "errors")
+    reference = "".join((site / "reference" / f"{page}.html").read_text("utf-8") for page in pages)
+    missing = [name for name in lift3d.__all__ if f".{name}" not in reference]
     assert not missing
 
 
