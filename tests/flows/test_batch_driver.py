@@ -103,7 +103,7 @@ def test_a_scene_that_fails_is_given_up_after_its_tries_each_on_a_fresh_worker(
 @pytest.mark.usefixtures("ray_here")
 def test_a_scene_that_hangs_loses_its_worker_and_then_is_given_up(tmp_path: Path) -> None:
     records = _run(tmp_path, scenes=("sleep:a", "ok:b"), heartbeat_s=2.0, attempts=2)
-    assert records[0].reason.startswith("worker-lost: A worker finished nothing for heartbeat_s=2 s")
+    assert records[0].reason.startswith("worker-lost: A worker finished nothing for --heartbeat-s 2 s")
     assert records[0].is_quarantined
     assert records[1].outcome == "ok"
     assert tries_of(open_store(str(tmp_path / "store")), "sleep:a") == 2
