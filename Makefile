@@ -25,7 +25,6 @@ FIELDS = --operator '$(VIT)' --operator '$(VIT)&positional_field=subtract'
 STYLE = --plugin tests/real/plugins/style_transfer.py:faststyle_rain --operator faststyle_rain
 LABELS = --plugin tests/real/plugins/npz_segmentation.py:mosaic --operator mosaic
 SEGMENTERS = $(foreach name,deeplabv3 mosaic,--plugin tests/real/plugins/npz_segmentation.py:$(name) --operator $(name))
-SOME = $(STYLE) --operator rgb $(foreach name,mobilenet_s8,--plugin tests/real/plugins/feature_networks.py:$(name) --operator $(name))
 # Small picture networks beside what needs none, on computed scenes that no training saw.
 PICTURE_SCENES = 'procedural:room?seed=9000&views=24' 'procedural:tabletop?seed=9001&views=24'
 PICTURES = $(foreach name,tiny:colorizer tiny:superresolution tiny:style grey bicubic,--operator $(name)) \
@@ -81,7 +80,6 @@ results: $(STAMP)  ## The pages of results under docs/ from the captures and net
 	$(BIN)/lift3d bench recognition --out docs/results-recognition.md
 	$(BIN)/lift3d bench consistency $(PICTURE_SCENES) $(PICTURES) --image-height 120 --sources 16 --holdout 4 \
 		--out docs/results-pictures.md
-	$(BIN)/lift3d bench curves $(CAPTURES)/fox $(SOME) --out docs/curves.md
 
 few-encoders: $(STAMP)  ## Train the packaged checkpoint of that name: stage II on a few real networks.
 	$(BIN)/lift3d train --out lift3d/lifters/checkpoints/few-encoders.safetensors --folder runs/few-encoders \

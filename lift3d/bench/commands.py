@@ -124,21 +124,6 @@ def recognition(request: Request, chosen: tuple[str, ...], drawings: Path) -> No
     request.present(figures, page(figures))
 
 
-@click.command("curves")
-@on_scenes("runs/curves")
-@click.option("--lifter", default="lift3d", help="A learned lifter; its shared_weights are shown beside it.")
-def curves(request: Request, lifter: str) -> None:
-    """How the fidelity of a learned lifter at held-out views depends on the number of taps and of sources."""
-    from lift3d.bench import curves, curves_page
-    from lift3d.bench.curves_picture import draw_bench_curves
-
-    picture = None if request.out is None else curves_page.picture_beside(request.out)
-    figures = curves.measure(request.recipe(("rgb",), curves.compared(lifter)), request.store)
-    if picture is not None:
-        draw_bench_curves(figures, picture)
-    request.present(figures, curves_page.page(figures, picture))
-
-
 @click.command("speed")
 @click.option("--lifter", default="lift3d", help="Whose proposal and correction.")
 @click.option("--capture", help="Scene, as of lift3d run; a computed one if not given.")
@@ -187,7 +172,7 @@ def storage(s3: str | None, server: str, folder: Path, out: Path | None, as_json
 
 
 COMMANDS: dict[str, click.Command] = {
-    str(command.name): command for command in (lifters, consistency, recognition, curves, speed, scale, storage)
+    str(command.name): command for command in (lifters, consistency, recognition, speed, scale, storage)
 }
 
 

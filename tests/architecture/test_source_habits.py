@@ -21,7 +21,7 @@ HOMES = {
     "timm": ("lift3d/operators/", "lift3d/cli/doctor.py"),
     "open_clip": ("lift3d/operators/",),
     "transformers": ("lift3d/operators/",),
-    "matplotlib": ("lift3d/results/", "lift3d/viewer/", "lift3d/training/curves.py", "lift3d/bench/"),
+    "matplotlib": ("lift3d/results/", "lift3d/viewer/", "lift3d/training/curves.py"),
 }
 
 

@@ -68,7 +68,7 @@ def test_search_knows_every_page(site):
 
 def test_the_reference_says_what_the_commands_and_docstrings_say(site):
     commands = (site / "reference" / "command-line.html").read_text("utf-8")
-    for name in ("lift3d run", "lift3d ingest", "lift3d bench curves", "--retry-quarantined"):
+    for name in ("lift3d run", "lift3d ingest", "lift3d bench lifters", "--retry-quarantined"):
         assert name in commands
     import lift3d
 

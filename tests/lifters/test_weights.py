@@ -79,6 +79,13 @@ def test_weights_sum_to_one_exactly_where_covered(stride, tap_count):
     assert bool(((weights.coverage >= 0) & (weights.coverage <= 1)).all())
 
 
+def test_taps_beyond_all_candidates_are_padding():
+    grid, most = FeatureGrid.covering(SIZE, 4.0), 4 * random_proposal().view_weight[0].numel()
+    every, more = (weights_at(random_proposal(), grid, tap_count=count).weight for count in (most, most + 5))
+    torch.testing.assert_close(more[:, :most], every, rtol=0, atol=0)
+    assert float(more[:, most:].abs().sum()) == 0
+
+
 # One row at a time, three rows (which no tile below begins with), and all in one block.
 @pytest.mark.parametrize("block_candidates", [1, 8000, weights_module.BLOCK_CANDIDATES])
 def test_a_tile_equals_the_rows_of_the_whole_bit_for_bit(block_candidates, monkeypatch):
