@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from lift3d.errors import StoreError, StoreFullError, StoreRefusedError, StoreUnavailableError
-from lift3d.storage.backends import BACKEND_VARIABLE, PATIENCE
-from lift3d.storage.persistence import MOST_AT_ONCE
+from lift3d.storage.backends import BACKEND_VARIABLE, TIMEOUTS
+from lift3d.storage.retry_policy import MOST_AT_ONCE
 
 # What products should at least reach of plain Zarr's throughput on a local disk.
 BAR = 0.7
@@ -71,12 +71,12 @@ def page(figures: Mapping[str, Any], server: str = "") -> str:
         load=figures["load"],
         variable=BACKEND_VARIABLE,
         failures="\n".join(_failures()),
-        first=PATIENCE.first_wait_s,
+        first=TIMEOUTS.first_wait_s,
         most=MOST_AT_ONCE,
-        silence=PATIENCE.silence_s,
-        double=2 * PATIENCE.silence_s,
-        rate=PATIENCE.slowest_bytes_per_s / 2**20,
-        operation=PATIENCE.operation_s,
+        silence=TIMEOUTS.silence_s,
+        double=2 * TIMEOUTS.silence_s,
+        rate=TIMEOUTS.slowest_bytes_per_s / 2**20,
+        operation=TIMEOUTS.operation_s,
     )
     sections = [head, _bytes(figures), _local(figures)]
     if figures["service"]:
@@ -86,8 +86,8 @@ def page(figures: Mapping[str, Any], server: str = "") -> str:
 
 def _failures() -> list[str]:
     rows: list[tuple[str, str, type[StoreError]]] = [
-        ("no answer, half an answer, 5xx", f"asks again for {PATIENCE.unreachable_s:g} s", StoreUnavailableError),
-        ("503 SlowDown, 429", f"asks again for {PATIENCE.busy_s:g} s, fewer at once", StoreUnavailableError),
+        ("no answer, half an answer, 5xx", f"asks again for {TIMEOUTS.unreachable_s:g} s", StoreUnavailableError),
+        ("503 SlowDown, 429", f"asks again for {TIMEOUTS.busy_s:g} s, fewer at once", StoreUnavailableError),
         ("401, 403, an expired or wrong key", "connects anew, once, for fresh credentials", StoreRefusedError),
         ("no such bucket, a folder that may not be written", "nothing", StoreRefusedError),
         ("no space, quota used up", "nothing", StoreFullError),

@@ -19,13 +19,13 @@ from lift3d.errors import ConfigError, MissingExtraError, UnknownNameError
 from lift3d.extras import install
 from lift3d.storage.low_level_errors import low_level_errors, meaning_of
 from lift3d.storage.objects import FsspecObjects, LocalFiles, MemoryObjects, Objects
-from lift3d.storage.persistence import MOST_AT_ONCE, Patience, Persistence
+from lift3d.storage.retry_policy import MOST_AT_ONCE, RetryPolicy, Timeouts
 
 T = TypeVar("T")
 
 BACKEND_VARIABLE = "LIFT3D_STORE_BACKEND"
 BACKENDS = ("fsspec", "obstore")
-PATIENCE = Patience()
+TIMEOUTS = Timeouts()
 
 _SCHEMES = ("file", "memory", "s3", "gs", "az")
 # Package behind a scheme, and how it is installed.
@@ -42,11 +42,11 @@ class Connection:
 
     Attributes:
         objects: The library's view of the store.
-        persistence: How it is asked again; counts that.
+        retry_policy: How it is asked again; counts that.
     """
 
     objects: Objects
-    persistence: Persistence
+    retry_policy: RetryPolicy
 
 
 def parse_url(url: str) -> str:
@@ -102,8 +102,8 @@ def connection(scheme: str) -> Connection:
     environment: tuple[tuple[str, str], ...] = ()
     if scheme == "s3":
         environment = tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_")))
-        return _connect(scheme, os.getpid(), environment, _backend(), PATIENCE)
-    return _connect(scheme, os.getpid(), environment, BACKENDS[0], PATIENCE)
+        return _connect(scheme, os.getpid(), environment, _backend(), TIMEOUTS)
+    return _connect(scheme, os.getpid(), environment, BACKENDS[0], TIMEOUTS)
 
 
 def perform(scheme: str, call: Callable[[Objects], T]) -> T:
@@ -114,35 +114,35 @@ def perform(scheme: str, call: Callable[[Objects], T]) -> T:
     """
     used = connection(scheme)
     try:
-        return used.persistence.run(lambda: call(used.objects))
+        return used.retry_policy.run(lambda: call(used.objects))
     except low_level_errors() as error:
         if scheme != "s3" or meaning_of(error) not in ("credentials", "refused"):
             raise
     if connection(scheme) is used:  # else another thread has renewed it, or the environment has changed
         _connect.cache_clear()
     renewed = connection(scheme)
-    return renewed.persistence.run(lambda: call(renewed.objects))
+    return renewed.retry_policy.run(lambda: call(renewed.objects))
 
 
 @functools.lru_cache(maxsize=8)
 def _connect(
-    scheme: str, pid: int, environment: tuple[tuple[str, str], ...], backend: str, patience: Patience
+    scheme: str, pid: int, environment: tuple[tuple[str, str], ...], backend: str, timeouts: Timeouts
 ) -> Connection:
-    return Connection(_objects(scheme, dict(environment), backend, patience), Persistence(patience))
+    return Connection(_objects(scheme, dict(environment), backend, timeouts), RetryPolicy(timeouts))
 
 
-def _objects(scheme: str, environment: Mapping[str, str], backend: str, patience: Patience) -> Objects:
+def _objects(scheme: str, environment: Mapping[str, str], backend: str, timeouts: Timeouts) -> Objects:
     if backend == "obstore":
         from lift3d.storage.obstore_objects import ObstoreObjects  # optional
 
-        return ObstoreObjects(environment, patience)
+        return ObstoreObjects(environment, timeouts)
     options: dict[str, Any] = {"skip_instance_cache": True, "use_listings_cache": False}
     if scheme == "s3":
-        files = fsspec.filesystem("s3", **options, **_s3_options(environment, patience))
-        files.retries = 1  # ``Persistence`` is the only retry policy
-        return FsspecObjects(files, patience)
+        files = fsspec.filesystem("s3", **options, **_s3_options(environment, timeouts))
+        files.retries = 1  # ``RetryPolicy`` is the only retry policy
+        return FsspecObjects(files, timeouts)
     kinds = {"file": LocalFiles, "memory": MemoryObjects}
-    return kinds.get(scheme, FsspecObjects)(fsspec.filesystem(scheme, **options), patience)
+    return kinds.get(scheme, FsspecObjects)(fsspec.filesystem(scheme, **options), timeouts)
 
 
 def _backend() -> str:
@@ -164,12 +164,12 @@ def _local(path: str) -> str:
     return absolute
 
 
-def _s3_options(environment: Mapping[str, str], patience: Patience) -> dict[str, Any]:
+def _s3_options(environment: Mapping[str, str], timeouts: Timeouts) -> dict[str, Any]:
     # Credentials and region are found by botocore itself, in the environment or from the machine's role.
     endpoint = environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL")
     config: dict[str, Any] = {
-        "connect_timeout": patience.connect_s,
-        "read_timeout": patience.silence_s,
+        "connect_timeout": timeouts.connect_s,
+        "read_timeout": timeouts.silence_s,
         "max_pool_connections": MOST_AT_ONCE,
         "retries": {"total_max_attempts": 1},
     }

@@ -12,9 +12,9 @@ from typing import TypeVar
 from lift3d.errors import ProductMissingError, StoreError, StoreLayoutError
 from lift3d.storage import layout
 from lift3d.storage.backends import parse_url, perform, split_url
+from lift3d.storage.error_translation import translated
 from lift3d.storage.low_level_errors import low_level_errors, meaning_of
 from lift3d.storage.objects import ObjectInfo, Objects
-from lift3d.storage.refusals import translated
 
 __all__ = ["Store", "open_store", "parse_url"]
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import fsspec
 from fsspec.asyn import AsyncFileSystem, sync
 
-from lift3d.storage.persistence import Patience
+from lift3d.storage.retry_policy import Timeouts
 
 PARTIAL = ".partial"
 
@@ -73,9 +73,9 @@ class Objects(Protocol):
 class FsspecObjects:
     """Objects of any filesystem of fsspec, with a deadline for every call where it runs on an event loop."""
 
-    def __init__(self, files: fsspec.AbstractFileSystem, patience: Patience) -> None:
+    def __init__(self, files: fsspec.AbstractFileSystem, timeouts: Timeouts) -> None:
         self._files = files
-        self._patience = patience
+        self._timeouts = timeouts
 
     def read(self, path: str, start: int | None, end: int | None) -> bytes:
         """Return an object or a part of it, by one request."""
@@ -121,7 +121,7 @@ class FsspecObjects:
     def _call(self, method: str, *args: Any, byte_count: int | None = None, **kwargs: Any) -> Any:
         if isinstance(self._files, AsyncFileSystem):
             # The timeouts of aiohttp do not cover all of a request: not a slow body, nor waiting to send one.
-            timeout = self._patience.deadline_s(byte_count)
+            timeout = self._timeouts.deadline_s(byte_count)
             return sync(self._files.loop, getattr(self._files, f"_{method}"), *args, timeout=timeout, **kwargs)
         return getattr(self._files, method)(*args, **kwargs)
 

@@ -18,7 +18,7 @@ from obstore.store import S3Store
 
 from lift3d.storage.low_level_errors import ServiceError, meaning_of_answer
 from lift3d.storage.objects import ObjectInfo
-from lift3d.storage.persistence import Patience
+from lift3d.storage.retry_policy import Timeouts
 
 # botocore refreshes temporary keys by itself some minutes before they end; it is asked again this often.
 _CREDENTIALS_LIVE = timedelta(minutes=5)
@@ -31,9 +31,9 @@ _ONE_REQUEST_BYTES, _PART_BYTES = 100 * 2**20, 50 * 2**20
 class ObstoreObjects:
     """Objects of S3 and of services that speak it; paths are BUCKET/KEY."""
 
-    def __init__(self, environment: Mapping[str, str], patience: Patience) -> None:
+    def __init__(self, environment: Mapping[str, str], timeouts: Timeouts) -> None:
         self._environment = environment
-        self._patience = patience
+        self._timeouts = timeouts
         self._session = botocore.session.get_session()
         self._credentials = self._session.get_credentials()
         if self._credentials is None:
@@ -115,9 +115,9 @@ class ObstoreObjects:
             config["region"] = region
         options = {
             "allow_http": bool(endpoint),
-            "connect_timeout": timedelta(seconds=self._patience.connect_s),
-            "read_timeout": timedelta(seconds=self._patience.silence_s),
-            "timeout": timedelta(seconds=self._patience.operation_s),
+            "connect_timeout": timedelta(seconds=self._timeouts.connect_s),
+            "read_timeout": timedelta(seconds=self._timeouts.silence_s),
+            "timeout": timedelta(seconds=self._timeouts.operation_s),
         }
         retries = {"max_retries": 0}
         try:

@@ -22,7 +22,7 @@ from lift3d.errors import (
 from lift3d.storage import backends, layout
 from lift3d.storage.backends import BACKEND_VARIABLE, parse_url
 from lift3d.storage.location import Store, open_store
-from lift3d.storage.persistence import Patience
+from lift3d.storage.retry_policy import Timeouts
 
 
 def test_objects_come_back_as_written(store):
@@ -156,14 +156,14 @@ def test_a_store_that_does_not_answer_is_given_up_soon(monkeypatch, moto_server,
     moto_server.use(monkeypatch)
     monkeypatch.setenv(BACKEND_VARIABLE, backend)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr(backends, "PATIENCE", Patience(unreachable_s=0.2, first_wait_s=0.01))
+    monkeypatch.setattr(backends, "TIMEOUTS", Timeouts(unreachable_s=0.2, first_wait_s=0.01))
     begin = time.monotonic()
     for create in (True, False):
         with pytest.raises(StoreUnavailableError, match="does not answer"):
             open_store("s3://bucket/x", create=create)
     with pytest.raises(StoreUnavailableError):
         Store("s3://bucket/x").exists("a")
-    assert backends.connection("s3").persistence.retry_counts["unreachable"] > 6
+    assert backends.connection("s3").retry_policy.retry_counts["unreachable"] > 6
     assert time.monotonic() - begin < 10
 
 
@@ -207,10 +207,10 @@ def test_transient_errors_are_tried_again_and_others_are_not(local_store, monkey
 
         return read
 
-    before = connection.persistence.retry_counts["unreachable"]
+    before = connection.retry_policy.retry_counts["unreachable"]
     monkeypatch.setattr(connection.objects, "read", failing(OSError(errno.EIO, "the disk is tired")))
     assert local_store.read_bytes("a") == b"x"
-    assert connection.persistence.retry_counts["unreachable"] == before + 2
+    assert connection.retry_policy.retry_counts["unreachable"] == before + 2
     calls.clear()
     monkeypatch.setattr(connection.objects, "read", failing(PermissionError(errno.EACCES, "no")))
     with pytest.raises(StoreRefusedError, match="PermissionError"):

@@ -13,8 +13,8 @@ from lift3d.errors import DamagedProductError, StoreRefusedError
 from lift3d.storage import backends
 from lift3d.storage import commit as protocol
 from lift3d.storage.location import Store, open_store
-from lift3d.storage.persistence import Patience
 from lift3d.storage.products import ArrayTemplate, ProductWriter, open_product, write_product
+from lift3d.storage.retry_policy import Timeouts
 from tests.support.fault_proxy import FaultProxy, Refusal
 
 PATH = "scenes/s/lifted/rgb/near/leaf"
@@ -81,7 +81,7 @@ def test_racing_writers_of_equal_content_leave_a_whole_product(s3_store):
 def test_a_real_server_behind_a_bad_line_gives_what_was_written(swift_bucket, backend, monkeypatch, fault):
     proxy = FaultProxy(os.environ["AWS_ENDPOINT_URL"])
     monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
-    monkeypatch.setattr(backends, "PATIENCE", Patience(silence_s=2.0, first_wait_s=0.05))
+    monkeypatch.setattr(backends, "TIMEOUTS", Timeouts(silence_s=2.0, first_wait_s=0.05))
     store = open_store(f"s3://{swift_bucket}/store", create=True)
     proxy.fault = lambda seen, index: fault if index % 4 == 1 else None
     values = np.random.default_rng(0).normal(size=(32, 32))

@@ -19,12 +19,12 @@ from lift3d.storage.backends import BACKEND_VARIABLE
 from lift3d.storage.commit import committed
 from lift3d.storage.location import Store, open_store
 from lift3d.storage.low_level_errors import ServiceError
-from lift3d.storage.persistence import MOST_AT_ONCE, Patience, Persistence, Throttle
 from lift3d.storage.products import open_product, read_document, write_document, write_product
+from lift3d.storage.retry_policy import MOST_AT_ONCE, RetryPolicy, Throttle, Timeouts
 from tests.support.fault_proxy import Damage, FaultProxy, Refusal
 
 # The times of a run, made short: those between tries, and for one test those of a try.
-HASTE = Patience(
+HASTE = Timeouts(
     unreachable_s=0.3,
     busy_s=60.0,
     first_wait_s=0.005,
@@ -40,7 +40,7 @@ VALUES = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)
 def proxy(moto_server, moto_bucket, monkeypatch) -> Iterator[FaultProxy]:
     made = FaultProxy(moto_server.endpoint)
     monkeypatch.setenv("AWS_ENDPOINT_URL", made.endpoint)
-    monkeypatch.setattr(backends, "PATIENCE", HASTE)
+    monkeypatch.setattr(backends, "TIMEOUTS", HASTE)
     yield made
     made.close()
 
@@ -55,7 +55,7 @@ def distant(request, proxy, moto_bucket, monkeypatch) -> Store:
 
 
 def _retries(meaning: str) -> int:
-    return backends.connection("s3").persistence.retry_counts[meaning]
+    return backends.connection("s3").retry_policy.retry_counts[meaning]
 
 
 @pytest.mark.fault(5, "a proxy hangs up instead of passing on the answer to the write of the group file")
@@ -75,7 +75,7 @@ def test_an_answer_lost_on_the_way_is_our_own_success(distant, proxy):
 @pytest.mark.fault(6, "a proxy answers 503 SlowDown to the first 40 writes of eight threads")
 def test_a_busy_service_is_asked_again_by_fewer_at_once(distant, proxy):
     limits, lock = [], threading.Lock()
-    throttle = backends.connection("s3").persistence.throttle
+    throttle = backends.connection("s3").retry_policy.throttle
 
     def busy(seen, index):
         if seen.method != "PUT":
@@ -99,14 +99,14 @@ def test_a_busy_service_is_asked_again_by_fewer_at_once(distant, proxy):
 def test_a_busy_service_is_borne_ten_minutes_and_a_silent_one_is_not():
     def waited_s(meaning: str) -> float:
         waits: list[float] = []
-        persistence = Persistence(Patience(), sleep=waits.append)
+        retry_policy = RetryPolicy(Timeouts(), sleep=waits.append)
 
         def call():
             raise ServiceError(meaning, "again")
 
         with pytest.raises(ServiceError):
-            persistence.run(call)
-        assert persistence.retry_counts[meaning] == len(waits)
+            retry_policy.run(call)
+        assert retry_policy.retry_counts[meaning] == len(waits)
         assert len(set(waits)) == len(waits)
         return sum(waits)
 
@@ -136,7 +136,7 @@ def test_requests_that_are_refused_together_halve_once():
 @pytest.mark.parametrize("damage", ["stall", "trickle"])
 def test_a_stalled_read_has_a_deadline_and_is_repeated(distant, proxy, monkeypatch, damage: Damage):
     distant.write_bytes("a", bytes(range(250)) * 40)
-    monkeypatch.setattr(backends, "PATIENCE", IMPATIENCE)
+    monkeypatch.setattr(backends, "TIMEOUTS", IMPATIENCE)
     proxy.first(1, damage)
     begin = time.monotonic()
     assert distant.read_bytes("a") == bytes(range(250)) * 40

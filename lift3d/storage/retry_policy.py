@@ -21,7 +21,7 @@ _PASSING: tuple[Meaning, ...] = ("busy", "unreachable")
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Timeouts:
     """How long is waited for what, in seconds.
 
     Attributes:
@@ -109,17 +109,17 @@ class Throttle:
                 self._changed.notify_all()
 
 
-class Persistence:
-    """Runs calls until they succeed, fail for good, or the patience is used up. Threads share it.
+class RetryPolicy:
+    """Runs calls until they succeed, fail for good, or time is used up. Threads share it.
 
     Attributes:
-        patience: How long.
+        timeouts: How long.
         throttle: How many at once.
         retry_counts: Tries that were made again, by what the failed one meant.
     """
 
-    def __init__(self, patience: Patience, sleep: Callable[[float], None] = tenacity.nap.sleep) -> None:
-        self.patience = patience
+    def __init__(self, timeouts: Timeouts, sleep: Callable[[float], None] = tenacity.nap.sleep) -> None:
+        self.timeouts = timeouts
         self.throttle = Throttle()
         self.retry_counts: Counter[Meaning] = Counter()
         self._lock = threading.Lock()
@@ -142,15 +142,15 @@ class Persistence:
         return self._retrying(in_turn)
 
     def _is_over(self, state: tenacity.RetryCallState) -> bool:
-        budget = self.patience.busy_s if _meaning(state) == "busy" else self.patience.unreachable_s
+        budget = self.timeouts.busy_s if _meaning(state) == "busy" else self.timeouts.unreachable_s
         if state.idle_for >= budget:
             return True
         return state.attempt_number >= _LEAST_TRIES and (state.seconds_since_start or 0.0) >= budget
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
         is_busy = _meaning(state) == "busy"
-        longest = self.patience.longest_busy_wait_s if is_busy else self.patience.longest_unreachable_wait_s
-        return tenacity.wait_random_exponential(multiplier=self.patience.first_wait_s, max=longest)(state)
+        longest = self.timeouts.longest_busy_wait_s if is_busy else self.timeouts.longest_unreachable_wait_s
+        return tenacity.wait_random_exponential(multiplier=self.timeouts.first_wait_s, max=longest)(state)
 
     def _count(self, state: tenacity.RetryCallState) -> None:
         with self._lock:
