@@ -1,13 +1,13 @@
 """What every lifter of the catalog promises, on scenes with a closed form."""
 
 import dataclasses
+from functools import partial
 
 import pytest
 import torch
 
 from lift3d.domain.camera import Camera
 from lift3d.domain.features import FeatureGrid, FeatureMap
-from lift3d.domain.proposals import SourceGuide
 from lift3d.domain.scene import DepthRange
 from lift3d.errors import ConfigError, NoOverlapError
 from lift3d.lifters.blend import blend
@@ -15,9 +15,9 @@ from lift3d.lifters.catalog import LEARNED, LIFTERS, build_lifter, lifter_spec
 from lift3d.lifters.corrective import Lift3D
 from lift3d.lifters.protocol import Lifter
 from lift3d.lifters.weights import weights_at
+from tests.support.lifting import pixels, random_map, situation
 from tests.support.scenes import moved_scene, some_motion, textured_plane_scene, two_planes_scene
 
-TARGET = 2
 # A lifter decides by thresholds, so rounding in another frame of reference may flip a few cells at edges.
 FLIPPED_CELLS = 0.03
 
@@ -38,30 +38,14 @@ def proposed(lifter):
     return frame, guides, depth_range, lifter.propose(frame.camera, guides, depth_range)
 
 
-def situation(scene, height=48):
-    """Target camera, guides of the other views, and depth range."""
-    frames = [view.load(height) for view in scene.views]
-    guides = [
-        SourceGuide(view.id, frame.camera, frame.image, frame.is_valid, 1.0, frame.z_depth)
-        for index, (view, frame) in enumerate(zip(scene.views, frames, strict=True))
-        if index != TARGET
-    ]
-    return frames[TARGET], guides, scene.depth_range
+def features_of(guides, channels=4, seed=0):
+    """Features of each view that do not depend on where the view stands in the list."""
+    return {one.id: random_map(pixels(one.camera, 4.0), channels, seed + sum(map(ord, one.id))) for one in guides}
 
 
 def weights_of(lifter, camera, guides, depth_range, stride=2.0):
     proposal = lifter.propose(camera, guides, depth_range)
     return weights_at(proposal, FeatureGrid.covering(camera.size, stride))
-
-
-def features_of(guides, channels=4, seed=0):
-    """Features of each view that do not depend on where the view stands in the list."""
-    maps = {}
-    for guide in guides:
-        grid = FeatureGrid.covering(guide.camera.size, 4.0)
-        generator = torch.Generator().manual_seed(seed + sum(map(ord, guide.id)))
-        maps[guide.id] = FeatureMap(torch.randn(channels, grid.rows, grid.cols, generator=generator), grid)
-    return maps
 
 
 def assert_same_lift(a, b):
@@ -84,6 +68,7 @@ def test_it_says_what_the_catalog_says(name):
     lifter = build_lifter(name)
     assert isinstance(lifter, Lifter)
     assert lifter.spec.summary
+    assert lifter.spec.name == lifter_spec(name).identity["name"] == name
     # What is known of proposals by their key holds of all that share it.
     if name in LEARNED:
         assert type(lifter).propose is Lift3D.propose
@@ -122,50 +107,39 @@ def test_channels_are_lifted_alike_and_linearly(proposed):
     )
 
 
-def test_the_order_of_sources_is_irrelevant(lifter, proposed):
-    frame, guides, depth_range, proposal = proposed
-    maps = features_of(guides)
-    shuffled = [guides[index] for index in (3, 1, 0, 2)]
-    a = blend(weights_at(proposal, FeatureGrid.covering(frame.camera.size, 2.0)), maps)
-    b = blend(weights_of(lifter, frame.camera, shuffled, depth_range), maps)
-    assert_same_lift(a, b)
+def shuffled(frame, guides, depth_range):
+    return frame.camera, [guides[index] for index in (3, 1, 0, 2)], depth_range
 
 
-def test_moving_the_world_rigidly_is_irrelevant(lifter, proposed):
-    frame, guides, depth_range, proposal = proposed
+def with_a_blind_source(frame, guides, depth_range):
+    return frame.camera, [guides[0], blind_guide(guides[0]), *guides[1:]], depth_range
+
+
+def in_another_world(frame, guides, depth_range):
     moved_frame, moved_guides, _ = situation(moved_scene(two_planes_scene(), some_motion()))
-    maps = features_of(guides)
-    a = blend(weights_at(proposal, FeatureGrid.covering(frame.camera.size, 2.0)), maps)
-    b = blend(weights_of(lifter, moved_frame.camera, moved_guides, depth_range), maps)
-    assert_same_lift(a, b)
+    return moved_frame.camera, moved_guides, depth_range
 
 
-@pytest.mark.parametrize("scale", [0.013, 140.0])
-def test_scaling_world_and_depths_together_is_irrelevant(lifter, proposed, scale):
-    frame, guides, depth_range, proposal = proposed
-
-    def scaled(camera):
+def scaled(scale, frame, guides, depth_range):
+    def of_camera(camera):
         w2c = camera.w2c.clone()
         w2c[:3, 3] *= scale
         return Camera(camera.K, w2c, camera.size)
 
-    scaled_guides = [
-        dataclasses.replace(guide, camera=scaled(guide.camera), z_depth=guide.z_depth * scale) for guide in guides
-    ]
-    scaled_range = DepthRange(depth_range.near * scale, depth_range.far * scale)
-    maps = features_of(guides)
-    a = blend(weights_at(proposal, FeatureGrid.covering(frame.camera.size, 2.0)), maps)
-    b = blend(weights_of(lifter, scaled(frame.camera), scaled_guides, scaled_range), maps)
-    assert_same_lift(a, b)
+    larger = [dataclasses.replace(one, camera=of_camera(one.camera), z_depth=one.z_depth * scale) for one in guides]
+    return of_camera(frame.camera), larger, DepthRange(depth_range.near * scale, depth_range.far * scale)
 
 
-def test_a_source_that_sees_nothing_changes_nothing(lifter, proposed):
+@pytest.mark.parametrize(
+    "change", [shuffled, with_a_blind_source, in_another_world, partial(scaled, 0.013), partial(scaled, 140.0)]
+)
+def test_what_is_irrelevant_changes_nothing(lifter, proposed, change):
+    """The order of sources, one that sees nothing, a rigid motion, and the unit of world and depths together."""
     frame, guides, depth_range, proposal = proposed
-    blind = blind_guide(guides[0])
-    maps = features_of([*guides, blind])
-    a = blend(weights_at(proposal, FeatureGrid.covering(frame.camera.size, 2.0)), maps)
-    b = blend(weights_of(lifter, frame.camera, [guides[0], blind, *guides[1:]], depth_range), maps)
-    assert_same_lift(a, b)
+    camera, changed, changed_range = change(frame, guides, depth_range)
+    maps = features_of([*guides, blind_guide(guides[0])])
+    before = weights_at(proposal, FeatureGrid.covering(frame.camera.size, 2.0))
+    assert_same_lift(blend(before, maps), blend(weights_of(lifter, camera, changed, changed_range), maps))
 
 
 def test_what_lies_under_a_mask_changes_nothing(lifter):

@@ -15,7 +15,7 @@ from lift3d.metrics.catalog import build_metrics, known_metrics
 from lift3d.metrics.counting import counted_cells
 from lift3d.metrics.protocol import Observations
 from lift3d.metrics.scoring import applies, score_scene
-from tests.metrics.evidence_builders import ANSWERS, KIND_OF, KINDS, oracle_scene, quantity_of, replaced, with_noise
+from tests.metrics.evidence_builders import ANSWERS, KIND_OF, KINDS, noisy_scene, oracle_scene, quantity_of, replaced
 
 # At least 15° between the outer two of the row, under 15° between neighbours: both ranges have pairs.
 ROW = {"view_count": 4, "baseline": 0.3}
@@ -38,8 +38,7 @@ def figures(items):
 
 @pytest.fixture(scope="module", params=ANSWERS)
 def noisy(request):
-    scene = oracle_scene(request.param, **ROW)
-    return request.param, replace(scene, views=[with_noise(view, 0.1, i) for i, view in enumerate(scene.views)])
+    return request.param, noisy_scene(oracle_scene(request.param, **ROW), 0.1)
 
 
 def applicable(kind):

@@ -1,5 +1,6 @@
 """Weights of an operator's grid: sums, tiles, surfaces and edges, who sees what."""
 
+import dataclasses
 import math
 
 import pytest
@@ -11,9 +12,11 @@ from lift3d.domain.proposals import RayProposal
 from lift3d.errors import ConfigError, NoOverlapError
 from lift3d.lifters import weights as weights_module
 from lift3d.lifters.weights import weights_at
+from tests.support.lifting import same_bits
 
 SIZE = ImageSize(48, 64)
 GUIDE = FeatureGrid.covering(SIZE, 2.0)
+COARSE = FeatureGrid.covering(SIZE, 4.0)
 FIELDS = ("source", "uv", "weight", "log_scale_ratio", "z_depth", "coverage")
 
 
@@ -53,11 +56,6 @@ def random_proposal(source_count=5, samples=6, seed=0):
     )
 
 
-def assert_same(a, b):
-    for name in FIELDS:
-        torch.testing.assert_close(getattr(a, name), getattr(b, name), rtol=0, atol=0, equal_nan=True)
-
-
 def surfaces(weights, cell, source=0):
     """Distinct tap positions of one source at a cell, with their weights, left to right."""
     is_tap = (weights.weight[cell] > 0) & (weights.source[cell] == source)
@@ -88,54 +86,51 @@ def test_taps_beyond_all_candidates_are_padding():
 
 # One row at a time, three rows (which no tile below begins with), and all in one block.
 @pytest.mark.parametrize("block_candidates", [1, 8000, weights_module.BLOCK_CANDIDATES])
-def test_a_tile_equals_the_rows_of_the_whole_bit_for_bit(block_candidates, monkeypatch):
-    monkeypatch.setattr(weights_module, "BLOCK_CANDIDATES", block_candidates)
+def test_a_tile_equals_the_rows_of_the_whole_bit_for_bit_and_blocks_change_nothing_but_rounding(
+    block_candidates, monkeypatch
+):
     grid = FeatureGrid.covering(SIZE, 3.0)
+    in_one_block = weights_at(random_proposal(), grid)
+    monkeypatch.setattr(weights_module, "BLOCK_CANDIDATES", block_candidates)
     whole = weights_at(random_proposal(), grid)
     for start, stop in ((0, 1), (3, 9), (grid.rows - 2, grid.rows)):
         tile = weights_at(random_proposal(), grid, rows=slice(start, stop))
         cells = slice(start * grid.cols, stop * grid.cols)
         assert tile.grid.rows == stop - start
         assert tile.grid.origin_v == pytest.approx(grid.origin_v + start * grid.stride_v)
-        for name in FIELDS:
-            expected = getattr(whole, name)[cells]
-            torch.testing.assert_close(getattr(tile, name), expected, rtol=0, atol=0, equal_nan=True)
-
-
-def test_the_size_of_blocks_changes_nothing_but_rounding(monkeypatch):
-    grid = FeatureGrid.covering(SIZE, 3.0)
-    whole = weights_at(random_proposal(), grid)
-    monkeypatch.setattr(weights_module, "BLOCK_CANDIDATES", 1)
-    rows = weights_at(random_proposal(), grid)
+        same_bits([getattr(tile, name) for name in FIELDS], [getattr(whole, name)[cells] for name in FIELDS])
     for name in FIELDS:
-        torch.testing.assert_close(getattr(rows, name), getattr(whole, name), rtol=1e-5, atol=1e-6, equal_nan=True)
-
-
-def test_the_proposal_is_left_as_it_was():
-    given = random_proposal()
-    before = given.view_weight.clone()
-    weights_at(given, FeatureGrid.covering(SIZE, 4.0))
-    assert torch.equal(given.view_weight, before)
+        found, expected = getattr(whole, name), getattr(in_one_block, name)
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6, equal_nan=True)
 
 
 def test_the_order_of_sources_changes_nothing_bit_for_bit():
     original = random_proposal()
     order = [3, 0, 4, 1, 2]
-    shuffled = RayProposal(
-        original.grid,
-        original.target,
-        tuple(original.sources[index] for index in order),
-        tuple(original.source_ids[index] for index in order),
-        original.z_depth,
-        original.probability,
-        original.view_weight[..., order],
+    shuffled = dataclasses.replace(
+        original,
+        sources=tuple(original.sources[index] for index in order),
+        source_ids=tuple(original.source_ids[index] for index in order),
+        view_weight=original.view_weight[..., order],
     )
-    grid = FeatureGrid.covering(SIZE, 4.0)
-    a, b = weights_at(original, grid), weights_at(shuffled, grid)
+    a, b = weights_at(original, COARSE), weights_at(shuffled, COARSE)
     for name in set(FIELDS) - {"source"}:
-        torch.testing.assert_close(getattr(a, name), getattr(b, name), rtol=0, atol=0, equal_nan=True)
+        same_bits(getattr(a, name), getattr(b, name))
     is_tap = a.weight > 0
     assert torch.equal(a.source[is_tap], torch.tensor(order)[b.source[is_tap]])
+
+
+def test_samples_without_probability_do_not_matter_and_the_proposal_is_left_as_it_was():
+    clean, same = random_proposal(), random_proposal()
+    is_dead = clean.probability == 0
+    dirty = dataclasses.replace(
+        clean,
+        z_depth=torch.where(is_dead, torch.nan, clean.z_depth),
+        view_weight=torch.where(is_dead[..., None], torch.nan, clean.view_weight),
+    )
+    a, b = weights_at(clean, COARSE), weights_at(dirty, COARSE)
+    same_bits([getattr(a, name) for name in FIELDS], [getattr(b, name) for name in FIELDS])
+    assert torch.equal(clean.view_weight, same.view_weight)
 
 
 def test_a_smooth_slope_is_interpolated_not_stacked():
@@ -169,10 +164,10 @@ def test_a_fine_ladder_of_depths_does_not_collapse():
 
 
 def test_samples_off_the_image_or_behind_a_source_get_nothing():
-    weights = weights_at(flat(2.0, [camera(), camera(x=100.0), camera(z=5.0)]), FeatureGrid.covering(SIZE, 4.0))
+    weights = weights_at(flat(2.0, [camera(), camera(x=100.0), camera(z=5.0)]), COARSE)
     assert bool((weights.source[weights.weight > 0] == 0).all())
     torch.testing.assert_close(weights.coverage, torch.ones_like(weights.coverage))
-    blind = weights_at(flat(2.0, [camera(x=100.0)]), FeatureGrid.covering(SIZE, 4.0))
+    blind = weights_at(flat(2.0, [camera(x=100.0)]), COARSE)
     assert float(blind.coverage.abs().max()) == 0
     assert float(blind.weight.abs().max()) == 0
 
@@ -183,34 +178,16 @@ def test_coverage_is_the_share_of_probability_that_is_seen():
     view_weight = torch.tensor([[1.0], [0.0]]).expand(cells, -1, -1)
     weights = weights_at(
         proposal(torch.tensor([2.0, 4.0]).expand(cells, -1), [camera()], probability, view_weight),
-        FeatureGrid.covering(SIZE, 4.0),
+        COARSE,
     )
     torch.testing.assert_close(weights.coverage, torch.full_like(weights.coverage, 0.7))
     torch.testing.assert_close(weights.z_depth, torch.full_like(weights.z_depth, 2.0))
 
 
-def test_samples_without_probability_do_not_matter():
-    clean = random_proposal()
-    is_dead = clean.probability == 0
-    dirty = RayProposal(
-        clean.grid,
-        clean.target,
-        clean.sources,
-        clean.source_ids,
-        torch.where(is_dead, torch.nan, clean.z_depth),
-        clean.probability,
-        torch.where(is_dead[..., None], torch.nan, clean.view_weight),
-    )
-    grid = FeatureGrid.covering(SIZE, 4.0)
-    assert_same(weights_at(clean, grid), weights_at(dirty, grid))
-
-
 def test_visibility_shares_a_sample_between_its_sources():
     view_weight = torch.tensor([[3.0, 1.0]]).expand(GUIDE.cell_count, -1, -1)
     sources = [camera(0.05), camera(-0.05)]
-    weights = weights_at(
-        proposal(torch.full((GUIDE.cell_count, 1), 3.0), sources, None, view_weight), FeatureGrid.covering(SIZE, 4.0)
-    )
+    weights = weights_at(proposal(torch.full((GUIDE.cell_count, 1), 3.0), sources, None, view_weight), COARSE)
     middle = 6 * 16 + 8
     assert surfaces(weights, middle, source=0)[1] == pytest.approx([0.75])
     assert surfaces(weights, middle, source=1)[1] == pytest.approx([0.25])
@@ -228,20 +205,21 @@ def test_the_footprint_is_that_of_distance_and_focal_length():
 
 
 def test_the_target_itself_is_read_at_its_own_cells():
-    grid = FeatureGrid.covering(SIZE, 4.0)
-    weights = weights_at(flat(3.0, [camera()]), grid)
+    weights = weights_at(flat(3.0, [camera()]), COARSE)
     row, col = 5, 9
-    assert weights.uv[row * grid.cols + col, 0].tolist() == pytest.approx([(col + 0.5) * 4, (row + 0.5) * 4], abs=1e-4)
+    assert weights.uv[row * COARSE.cols + col, 0].tolist() == pytest.approx(
+        [(col + 0.5) * 4, (row + 0.5) * 4], abs=1e-4
+    )
 
 
 @pytest.mark.parametrize("rows", [slice(3, 3), slice(0, 8, 2), slice(100, 200)])
 def test_rows_that_are_no_tile_are_refused(rows):
     with pytest.raises(ConfigError, match="contiguous"):
-        weights_at(flat(2.0, [camera()]), FeatureGrid.covering(SIZE, 4.0), rows=rows)
+        weights_at(flat(2.0, [camera()]), COARSE, rows=rows)
 
 
 def test_no_tap_and_no_source_are_refused():
     with pytest.raises(ConfigError, match="tap"):
-        weights_at(flat(2.0, [camera()]), FeatureGrid.covering(SIZE, 4.0), tap_count=0)
+        weights_at(flat(2.0, [camera()]), COARSE, tap_count=0)
     with pytest.raises(NoOverlapError, match="source"):
-        weights_at(flat(2.0, []), FeatureGrid.covering(SIZE, 4.0))
+        weights_at(flat(2.0, []), COARSE)

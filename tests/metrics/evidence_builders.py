@@ -118,6 +118,21 @@ def with_border_uncounted(evidence, margin=2):
     return replace(evidence, counts=counts)
 
 
+def replaced(evidence, prediction=None, features=None):
+    """The same evidence with another lifted prediction or other lifted features."""
+    features = evidence.filled[0] if features is None else features
+    prediction = evidence.lifted.prediction if prediction is None else prediction
+    ours = lifted_view(evidence.frame, evidence.lifted.target, features, prediction)
+    return replace(evidence, lifted=ours, filled=(features,))
+
+
+def with_predictions(scene, change):
+    """The same scene with other predicted values: ``change`` gets those of a view, and the view's number."""
+    predictions = [view.lifted.prediction for view in scene.views]
+    others = [replace(one, values=change(one.values, number)) for number, one in enumerate(predictions)]
+    return replace(scene, views=[replaced(*pair) for pair in zip(scene.views, others, strict=True)])
+
+
 def with_noise(evidence, sigma, seed=0):
     """Add noise to prediction and features of the lifted side; labels are replaced at random."""
     generator = torch.Generator().manual_seed(seed)
@@ -133,9 +148,5 @@ def with_noise(evidence, sigma, seed=0):
     return replaced(evidence, Prediction(prediction.kind, values, prediction.is_valid), noisy)
 
 
-def replaced(evidence, prediction=None, features=None):
-    """The same evidence with another lifted prediction or other lifted features."""
-    features = evidence.filled[0] if features is None else features
-    prediction = evidence.lifted.prediction if prediction is None else prediction
-    ours = lifted_view(evidence.frame, evidence.lifted.target, features, prediction)
-    return replace(evidence, lifted=ours, filled=(features,))
+def noisy_scene(scene, sigma):
+    return replace(scene, views=[with_noise(view, sigma, number) for number, view in enumerate(scene.views)])

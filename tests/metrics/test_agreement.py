@@ -5,19 +5,21 @@ import pytest
 import torch
 
 from lift3d.domain.features import FeatureMap
-from lift3d.domain.lifted import Prediction
 from lift3d.geometry.sampling import sample
 from lift3d.metrics.agreement import effective_rank, fleiss_kappa, label_kappa, rho
 from lift3d.metrics.protocol import Observations
-from tests.metrics.evidence_builders import oracle_scene, replaced, with_noise
+from tests.metrics.evidence_builders import noisy_scene, oracle_scene, replaced, with_predictions
 
 
 def with_features(scene, make):
-    views = []
-    for index, view in enumerate(scene.views):
-        old = view.filled[0]
-        views.append(replaced(view, features=FeatureMap(make(index, old.values), old.grid)))
-    return replace(scene, views=views)
+    old = [view.filled[0] for view in scene.views]
+    features = [FeatureMap(make(index, one.values), one.grid) for index, one in enumerate(old)]
+    pairs = zip(scene.views, features, strict=True)
+    return replace(scene, views=[replaced(view, features=one) for view, one in pairs])
+
+
+def random_features(channels, seed):
+    return torch.randn(channels, 12, 16, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.fixture(scope="module")
@@ -25,40 +27,35 @@ def scene():
     return oracle_scene("labels", view_count=4)
 
 
-def test_features_of_the_world_agree(scene):
+@pytest.mark.parametrize(
+    ("metric", "sigmas", "least"), [(rho, (0.0, 0.3, 1.0), 0.97), (label_kappa, (0.0, 0.2, 0.6), 0.9)]
+)
+def test_what_is_of_the_world_agrees_and_noise_lowers_agreement(scene, metric, sigmas, least):
     # What is left is bilinear reading between cells of 4 pixels.
-    assert rho.score(scene).value > 0.97
+    values = [metric.score(noisy_scene(scene, sigma)).value for sigma in sigmas]
+    assert values[0] > least
+    assert values[0] > values[1] > values[2]
 
 
-def test_noise_lowers_rho_and_pure_noise_brings_it_to_0(scene):
-    noisy = [
-        rho.score(replace(scene, views=[with_noise(view, s, i) for i, view in enumerate(scene.views)])).value
-        for s in (0.0, 0.3, 1.0)
-    ]
-    assert noisy[0] > noisy[1] > noisy[2]
+def test_rho_knows_no_length_of_features_but_their_bias_and_is_0_for_chance(scene):
+    def found(make):
+        return rho.score(with_features(scene, make)).value
 
-    def random(index, values):
-        return torch.randn(32, *values.shape[1:], generator=torch.Generator().manual_seed(index))
-
-    assert rho.score(with_features(scene, random)).value == pytest.approx(0, abs=0.05)
+    assert found(lambda index, values: values * (2.0 + index)) == pytest.approx(rho.score(scene).value, abs=1e-6)
+    assert found(lambda index, values: values + 0.6 * (index - 1.5)) < rho.score(scene).value - 0.1
+    assert found(lambda index, _: random_features(32, index)) == pytest.approx(0, abs=0.05)
 
 
-def test_a_constant_map_has_collapsed(scene):
+def test_a_constant_map_has_collapsed_and_rank_counts_directions(scene):
     constant = with_features(scene, lambda index, values: torch.full_like(values, 0.7))
     score = rho.score(constant)
     assert math.isnan(score.value)
     assert score.reason.startswith("collapsed")
     assert effective_rank.score(constant).value == pytest.approx(1, abs=1e-3)
-
-
-def test_the_length_of_features_is_irrelevant(scene):
-    longer = with_features(scene, lambda index, values: values * (2.0 + index))
-    assert rho.score(longer).value == pytest.approx(rho.score(scene).value, abs=1e-6)
-
-
-def test_a_bias_per_view_lowers_rho(scene):
-    biased = with_features(scene, lambda index, values: values + 0.6 * (index - 1.5))
-    assert rho.score(biased).value < rho.score(scene).value - 0.1
+    random = with_features(scene, lambda index, _: random_features(5, 0))
+    assert 4.5 < effective_rank.score(random).value <= 5 + 1e-9
+    one = with_predictions(scene, lambda values, _: torch.zeros_like(values))
+    assert label_kappa.score(one).reason.startswith("collapsed")
 
 
 def test_rho_equals_its_definition(scene):
@@ -69,7 +66,7 @@ def test_rho_equals_its_definition(scene):
         observations=Observations(
             scene.observations.point[few], scene.observations.view[few], scene.observations.uv[few]
         ),
-        views=[with_noise(view, 0.3, index) for index, view in enumerate(scene.views)],
+        views=noisy_scene(scene, 0.3).views,
     )
     unit = torch.stack(
         [
@@ -88,38 +85,20 @@ def test_rho_equals_its_definition(scene):
     assert rho.score(small).value == pytest.approx(float(1 - within / between), abs=1e-5)
 
 
-def test_effective_rank_counts_equal_directions(scene):
-    """Features that are one of two orthogonal directions, half the points each: rank 2."""
-
-    def two(index, values):
-        out = torch.zeros(5, *values.shape[1:])
-        out[1, :, :] = 1
-        return out
-
-    one_way = with_features(scene, two)
-    assert effective_rank.score(one_way).value == pytest.approx(1, abs=1e-3)
-    random = with_features(
-        scene, lambda index, values: torch.randn(5, *values.shape[1:], generator=torch.Generator().manual_seed(0))
-    )
-    assert 4.5 < effective_rank.score(random).value <= 5 + 1e-9
-
-
-def test_kappa_of_fleiss_1971_example_by_hand():
-    """Two points, three raters: votes (3, 0) and (1, 2)."""
-    point, label = torch.tensor([0, 0, 0, 1, 1, 1]), torch.tensor([7, 7, 7, 7, 9, 9])
-    observed = (1 + 1 / 3) / 2
-    expected = (4 / 6) ** 2 + (2 / 6) ** 2
-    score = fleiss_kappa(point, label)
+@pytest.mark.parametrize(
+    ("votes", "observed", "expected"),
+    [
+        # Fleiss 1971: two points, three raters.
+        ([(7, 7, 7), (7, 9, 9)], (1 + 1 / 3) / 2, (4 / 6) ** 2 + (2 / 6) ** 2),
+        # Different numbers of raters; a point with one rating does not count.
+        ([(0, 0), (0, 1), (1, 1, 1, 1), (5,)], (1 + 0 + 1) / 3, 0.5**2 + 0.5**2),
+    ],
+)
+def test_kappa_by_hand(votes, observed, expected):
+    point = torch.tensor([number for number, given in enumerate(votes) for _ in given])
+    score = fleiss_kappa(point, torch.tensor([label for given in votes for label in given]))
     assert score.value == pytest.approx((observed - expected) / (1 - expected))
-    assert score.weight == 2
-
-
-def test_kappa_with_different_numbers_of_raters_by_hand():
-    """Votes (2, 0), (1, 1) and (0, 4); a point with one rating does not count."""
-    point, label = torch.tensor([0, 0, 1, 1, 2, 2, 2, 2, 3]), torch.tensor([0, 0, 0, 1, 1, 1, 1, 1, 5])
-    observed = (1 + 0 + 1) / 3
-    expected = 0.5**2 + 0.5**2
-    assert fleiss_kappa(point, label).value == pytest.approx((observed - expected) / (1 - expected))
+    assert score.weight == sum(len(given) > 1 for given in votes)
 
 
 def test_kappa_is_1_for_agreement_and_about_0_for_chance():
@@ -127,23 +106,6 @@ def test_kappa_is_1_for_agreement_and_about_0_for_chance():
     assert fleiss_kappa(point, point % 3).value == 1
     chance = torch.randint(0, 3, point.shape, generator=torch.Generator().manual_seed(0))
     assert fleiss_kappa(point, chance).value == pytest.approx(0, abs=0.03)
-
-
-def test_kappa_of_a_map_with_one_label_has_collapsed(scene):
-    one = [
-        replaced(view, Prediction("labels", torch.zeros(48, 64, dtype=torch.long), view.frame.is_valid))
-        for view in scene.views
-    ]
-    assert label_kappa.score(replace(scene, views=one)).reason.startswith("collapsed")
-
-
-def test_labels_of_the_world_agree_and_noise_lowers_kappa(scene):
-    values = [
-        label_kappa.score(replace(scene, views=[with_noise(v, s, i) for i, v in enumerate(scene.views)])).value
-        for s in (0.0, 0.2, 0.6)
-    ]
-    assert values[0] > 0.9
-    assert values[0] > values[1] > values[2]
 
 
 def test_fewer_views_than_numbered_points_leave_no_ghosts(scene):

@@ -5,10 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lift3d.domain.lifted import Prediction
 from lift3d.metrics.catalog import build_metrics
 from lift3d.metrics.scoring import score_scene
-from tests.metrics.evidence_builders import oracle_scene, replaced, view_evidence, with_border_uncounted
+from tests.metrics.evidence_builders import oracle_scene, view_evidence, with_border_uncounted, with_predictions
 
 ROW = {"view_count": 4, "baseline": 0.3, "slant": 0.4}
 QUANTITIES = ("depth", "disparity")
@@ -17,15 +16,6 @@ CROSS = ("depth_cross_short", "depth_cross_long")
 
 def inner(scene):
     return replace(scene, views=[with_border_uncounted(view) for view in scene.views])
-
-
-def changed(scene, change):
-    """The same scene with other predicted values, by number of the view."""
-    views = []
-    for number, view in enumerate(scene.views):
-        old = view.lifted.prediction
-        views.append(replaced(view, Prediction(old.kind, change(old.values, number), old.is_valid)))
-    return replace(scene, views=views)
 
 
 def values(name, scene):
@@ -53,7 +43,7 @@ def test_the_truth_errs_nowhere(scene):
 
 def test_a_depth_that_is_off_by_a_factor_errs_by_it(scene):
     quantity, truth = scene
-    off = changed(truth, lambda z, _: z / 1.25 if quantity == "disparity" else 1.25 * z)
+    off = with_predictions(truth, lambda z, _: z / 1.25 if quantity == "disparity" else 1.25 * z)
     assert values("depth_abs_rel", off) == pytest.approx([0.25] * 4, abs=1e-5)
     # The same factor everywhere is another world: along its rays the views move apart, by less than the factor.
     assert 0 < mean("depth_cross_short", off) < 0.25
@@ -62,26 +52,24 @@ def test_a_depth_that_is_off_by_a_factor_errs_by_it(scene):
 def test_views_of_unequal_scale_disagree_by_it(scene):
     quantity, truth = scene
     scale = [1.0, 1.1, 1.0, 1.1]
-    off = changed(truth, lambda z, i: z / scale[i] if quantity == "disparity" else scale[i] * z)
+    off = with_predictions(truth, lambda z, i: z / scale[i] if quantity == "disparity" else scale[i] * z)
     assert mean("depth_cross_short", off) == pytest.approx(0.1, abs=0.03)
 
 
 def test_noise_costs_more_the_more_there_is(scene):
     _, truth = scene
-    draws = [torch.randn(truth.views[0].lifted.prediction.values.shape, generator=_seeded(i)) for i in range(4)]
+    draws = torch.randn(4, *truth.views[0].lifted.prediction.values.shape, generator=torch.Generator().manual_seed(0))
     for name in ("depth_abs_rel", *CROSS):
-        errors = [mean(name, changed(truth, lambda z, i, s=sigma: z + s * draws[i])) for sigma in (0.0, 0.01, 0.05)]
+        errors = [
+            mean(name, with_predictions(truth, lambda z, i, s=sigma: z + s * draws[i])) for sigma in (0.0, 0.01, 0.05)
+        ]
         assert errors[0] < errors[1] < errors[2]
-
-
-def _seeded(seed):
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.mark.parametrize("nonsense", [0.0, -3.0])
 def test_no_depth_costs_all_of_it(scene, nonsense):
     _, truth = scene
-    blank = changed(truth, lambda z, _: torch.full_like(z, nonsense))
+    blank = with_predictions(truth, lambda z, _: torch.full_like(z, nonsense))
     for name in ("depth_abs_rel", *CROSS):
         assert values(name, blank) == pytest.approx([1.0] * len(values(name, blank)))
 
@@ -114,9 +102,9 @@ def test_each_quantity_has_the_metrics_that_know_what_it_is():
 def test_directions_agree_in_world_axes():
     scene = inner(oracle_scene("direction", **ROW))
     assert max(values("direction_cross_short", scene)) < 1e-4
-    turned = changed(scene, lambda n, i: n[[1, 2, 0]] if i % 2 else n)
+    turned = with_predictions(scene, lambda n, i: n[[1, 2, 0]] if i % 2 else n)
     assert values("direction_cross_short", turned) == pytest.approx(
         [90.0] * len(values("direction_cross_short", turned))
     )
-    none = changed(scene, lambda n, _: torch.zeros_like(n))
+    none = with_predictions(scene, lambda n, _: torch.zeros_like(n))
     assert values("direction_cross_long", none) == pytest.approx([90.0] * len(values("direction_cross_long", none)))

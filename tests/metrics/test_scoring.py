@@ -24,19 +24,21 @@ def test_each_kind_gets_its_own_metrics():
     assert not {"psnr", "psnr_2d"} & labels
     assert {"psnr", "ssim", "psnr_2d"} <= image
     assert "miou" not in image
-
-
-def test_true_images_are_for_operators_that_predict_the_image():
     spec = build_metrics(["psnr"])[0].spec
-    assert applies(spec, "image", {"truth"})
-    assert not applies(spec, "labels", {"truth"})
-    assert not applies(spec, "image", {"labels", "geometry"})
+    assert [
+        applies(spec, *given) for given in (("image", {"truth"}), ("labels", {"truth"}), ("image", {"labels"}))
+    ] == [
+        True,
+        False,
+        False,
+    ]
 
 
-def test_labels_are_only_asked_for_where_some_view_has_them():
+def test_labels_are_only_asked_for_where_some_view_has_them_and_nothing_where_there_is_no_view():
     scene = oracle_scene("labels")
     bare = replace(scene, views=[replace(v, frame=replace(v.frame, labels=None)) for v in scene.views])
     assert not {"miou", "pixel_accuracy", "miou_scene"} & names(score_scene(build_metrics(), bare, "seg"))
+    assert score_scene(build_metrics(), replace(scene, views=[]), "seg") == []
 
 
 def test_pairs_fall_into_the_range_of_their_angle():
@@ -56,28 +58,17 @@ def test_targets_and_coverage_stand_beside_the_figure():
     assert [(item.target, item.other) for item in items if item.metric.name == "rho"] == [("", "")]
 
 
-def test_no_views_no_figures():
-    assert score_scene(build_metrics(), replace(oracle_scene(), views=[]), "rgb") == []
-
-
-def test_nan_where_pixels_count_is_loud():
+def test_nan_where_pixels_count_is_loud_in_views_and_in_scenes():
     scene = oracle_scene("image")
-    view = scene.views[1]
-    values = view.lifted.prediction.values.clone()
+    first, second, *others = scene.views
+    values = second.lifted.prediction.values.clone()
     values[0, 20, 20] = math.nan
-    spoiled = replaced(view, Prediction("image", values, view.frame.is_valid))
-    with pytest.raises(NonFiniteError, match="psnr_2d") as caught:
-        score_scene(build_metrics(["psnr_2d"]), replace(scene, views=[scene.views[0], spoiled]), "rgb")
-    assert caught.value.view == "v1"
-    assert caught.value.operator == "rgb"
-
-
-def test_nan_features_are_loud_in_scene_figures():
-    scene = oracle_scene("image")
-    old = scene.views[0].filled[0]
-    spoiled = replaced(scene.views[0], features=FeatureMap(torch.full_like(old.values, math.nan), old.grid))
-    with pytest.raises(NonFiniteError, match="rho"):
-        score_scene(build_metrics(["rho"]), replace(scene, views=[spoiled, *scene.views[1:]]), "rgb")
+    features = FeatureMap(torch.full_like(second.filled[0].values, math.nan), second.filled[0].grid)
+    spoiled = replaced(second, Prediction("image", values, second.frame.is_valid), features)
+    for metric, view in (("psnr_2d", "v1"), ("rho", None)):
+        with pytest.raises(NonFiniteError, match=metric) as caught:
+            score_scene(build_metrics([metric]), replace(scene, views=[first, spoiled, *others]), "rgb")
+        assert view is None or (caught.value.view, caught.value.operator) == (view, "rgb")
 
 
 def test_a_prediction_of_another_size_is_refused():

@@ -1,3 +1,5 @@
+"""Labels and relevancy against annotations: of all classes, of one object among others, over a scene."""
+
 import math
 from dataclasses import replace
 
@@ -6,70 +8,116 @@ import torch
 
 from lift3d.domain.lifted import Prediction
 from lift3d.domain.scene import UNKNOWN_LABEL
+from lift3d.metrics.catalog import build_metrics
 from lift3d.metrics.protocol import Observations, SceneEvidence
-from lift3d.metrics.segmentation import class_iou, miou, miou_scene, pixel_accuracy
+from lift3d.metrics.segmentation import class_iou, localization, miou, miou_scene, object_iou, pixel_accuracy
 from tests.metrics.evidence_builders import frames_of, view_evidence
 
 FRAME = frames_of(1)[0]
 SHAPE = (48, 64)
+PIXELS = 48 * 64
+UNKNOWN = torch.full(SHAPE, UNKNOWN_LABEL)
+ZEROS, ONES = torch.zeros(SHAPE, dtype=torch.long), torch.ones(SHAPE, dtype=torch.long)
 
 
-def evidence_of(predicted, true):
+def evidence_of(predicted, true, counts=None, kind="labels"):
     frame = replace(FRAME, labels=true)
-    return view_evidence(frame, "labels", lifted=Prediction("labels", predicted, frame.is_valid))
+    return view_evidence(frame, kind, lifted=Prediction(kind, predicted, frame.is_valid), counts=counts)
 
 
 def halves(left, right):
-    values = torch.full(SHAPE, left)
-    values[:, 32:] = right
-    return values
+    return torch.tensor([left, right]).repeat_interleave(32).expand(SHAPE)
+
+
+def square(label, side):
+    labels = ZEROS.clone()
+    labels[:side, :side] = label
+    return labels
 
 
 def test_iou_by_hand():
-    predicted, true = torch.tensor([0, 0, 1, 1, 2]), torch.tensor([0, 1, 1, 1, 1])
-    classes, iou = class_iou(predicted, true)
+    classes, iou = class_iou(torch.tensor([0, 0, 1, 1, 2]), torch.tensor([0, 1, 1, 1, 1]))
     assert classes.tolist() == [0, 1]
     assert iou.tolist() == pytest.approx([1 / 2, 2 / 4])
 
 
-def test_the_truth_scores_1_and_a_flipped_half_what_it_should():
-    true = halves(3, 900_000_000)
-    assert miou.score(evidence_of(true, true)).value == 1
-    wrong = evidence_of(torch.full(SHAPE, 3), true)
-    assert miou.score(wrong).value == pytest.approx((0.5 + 0) / 2)
-    assert pixel_accuracy.score(wrong).value == 0.5
+BIG = 900_000_000
+TWO = torch.where(torch.arange(48)[:, None] >= 16, 2, square(1, 8))
 
 
-def test_unknown_labels_are_not_asked_about():
-    true = halves(1, UNKNOWN_LABEL)
-    score = miou.score(evidence_of(halves(1, 2), true))
-    assert score.value == 1
-    assert score.weight == 48 * 32
-    assert miou.score(evidence_of(true, torch.full(SHAPE, UNKNOWN_LABEL))).reason.startswith("no-labels")
+@pytest.mark.parametrize(
+    ("metric", "predicted", "true", "expected"),
+    [
+        (miou, halves(3, BIG), halves(3, BIG), 1),
+        (miou, halves(3, 3), halves(3, BIG), (0.5 + 0) / 2),
+        (pixel_accuracy, halves(3, 3), halves(3, BIG), 0.5),
+        # Nobody is asked about an unknown label; an unknown prediction is a miss.
+        (miou, halves(1, 2), halves(1, UNKNOWN_LABEL), 1),
+        (miou, UNKNOWN, ONES, 0),
+        # The background helps nobody find an object.
+        (miou, ZEROS, square(1, 8), (1 - 64 / PIXELS) / 2),
+        (object_iou, ZEROS, square(1, 8), 0),
+        (object_iou, square(1, 8), square(1, 8), 1),
+        (object_iou, square(1, 16), square(1, 8), 1 / 4),
+        # Several objects count alike, however large.
+        (object_iou, torch.where(TWO == 2, 2, 0), TWO, 1 / 2),
+    ],
+)
+def test_a_view_by_hand(metric, predicted, true, expected):
+    assert metric.score(evidence_of(predicted, true)).value == pytest.approx(expected)
+    # Renaming classes changes nothing.
+    if true.max() == 2:
+        swapped = torch.tensor([0, 2, 1])
+        assert metric.score(evidence_of(swapped[predicted], swapped[true])).value == pytest.approx(expected)
 
 
-def test_an_unknown_prediction_is_a_miss():
-    assert miou.score(evidence_of(torch.full(SHAPE, UNKNOWN_LABEL), torch.full(SHAPE, 1))).value == 0
+def test_the_weight_is_the_number_of_pixels_that_are_known():
+    assert miou.score(evidence_of(halves(1, 2), halves(1, UNKNOWN_LABEL))).weight == PIXELS / 2
 
 
-def test_a_view_without_labels_gives_a_reason():
-    evidence = evidence_of(halves(0, 1), None)
-    for metric in (miou, pixel_accuracy):
-        assert math.isnan(metric.score(evidence).value)
-        assert metric.score(evidence).reason.startswith("no-labels")
+ELSEWHERE = torch.arange(48)[:, None].expand(SHAPE) >= 20
+RELEVANCY = torch.rand(SHAPE, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    ("metric", "evidence", "reason"),
+    [
+        (miou, evidence_of(halves(0, 1), None), "no-labels"),
+        (pixel_accuracy, evidence_of(halves(0, 1), None), "no-labels"),
+        (miou, evidence_of(ONES, UNKNOWN), "no-labels"),
+        (localization, evidence_of(RELEVANCY, None, kind="scalar"), "no-labels"),
+        (object_iou, evidence_of(square(1, 8), ZEROS), "no-object"),
+        (object_iou, evidence_of(square(1, 8), square(1, 8), ELSEWHERE), "no-object"),
+        (object_iou, evidence_of(square(1, 8), square(UNKNOWN_LABEL, 8)), "no-object"),
+        (localization, evidence_of(RELEVANCY, ZEROS, kind="scalar"), "no-object"),
+    ],
+)
+def test_what_is_not_there_gives_a_reason(metric, evidence, reason):
+    score = metric.score(evidence)
+    assert math.isnan(score.value)
+    assert score.reason.startswith(reason)
 
 
 def test_the_scene_sums_confusions_and_does_not_average_views():
     """Class 1 is tiny in the first view and wrong there; over the scene it is mostly right."""
-    small = torch.zeros(SHAPE, dtype=torch.long)
-    small[0, 0] = 1
-    views = [
-        evidence_of(torch.zeros(SHAPE, dtype=torch.long), small),
-        evidence_of(torch.ones(SHAPE, dtype=torch.long), torch.ones(SHAPE, dtype=torch.long)),
-    ]
     none = torch.zeros(0, dtype=torch.long)
+    views = [evidence_of(ZEROS, square(1, 1)), evidence_of(ONES, ONES)]
     scene = SceneEvidence(views, {}, Observations(none, none, torch.zeros(0, 2)))
-    pixels = 48 * 64
-    expected = ((pixels - 1) / pixels + pixels / (pixels + 1)) / 2
+    expected = ((PIXELS - 1) / PIXELS + PIXELS / (PIXELS + 1)) / 2
     assert miou_scene.score(scene).value == pytest.approx(expected)
     assert miou.score(views[0]).value < 0.51
+
+
+def test_the_maximum_on_the_object_is_a_hit_and_a_tie_counts_as_one():
+    relevancy, known = torch.zeros(SHAPE), square(1, 8)
+    relevancy[4, 4] = 0.7
+    # What does not count, or is not known, cannot be where it lies.
+    known[40, 40] = UNKNOWN_LABEL
+    for beside, true, hit in [(0.0, square(1, 8), 1), (0.7, square(1, 8), 1), (0.8, square(1, 8), 0), (0.8, known, 1)]:
+        relevancy[40, 40] = beside
+        assert localization.score(evidence_of(relevancy, true, kind="scalar")).value == hit
+
+
+def test_a_run_names_those_of_objects_by_where_they_are():
+    names = ("lift3d.metrics.segmentation:object_iou", "lift3d.metrics.segmentation:localization")
+    assert [metric.spec.name for metric in build_metrics(names)] == ["object_iou", "localization"]

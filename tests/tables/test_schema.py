@@ -1,6 +1,5 @@
 import json
 import math
-import random
 from dataclasses import replace
 
 import pandas as pd
@@ -18,51 +17,25 @@ def some_rows():
     ]
 
 
-def test_a_table_of_rows_has_their_columns_and_values():
-    table = ScoreTable.from_rows(some_rows())
-    assert tuple(table.frame.columns) == COLUMNS
-    assert len(table) == 11
-    assert table.frame["value"].notna().sum() == 10
-
-
-def test_the_order_of_rows_is_irrelevant():
-    rows = some_rows()
-    shuffled = rows.copy()
-    random.Random(1).shuffle(shuffled)
-    straight, other = ScoreTable.from_rows(rows), ScoreTable.from_rows(shuffled)
-    pd.testing.assert_frame_equal(straight.frame, other.frame)
-    assert straight.to_parquet() == other.to_parquet()
-
-
 @pytest.mark.parametrize("rows", [[], some_rows()], ids=["empty", "full"])
-def test_parquet_and_json_round_trips_keep_every_bit(rows):
+def test_a_table_of_rows_has_their_columns_and_round_trips_keep_every_bit(rows):
     table = ScoreTable.from_rows(rows)
     pd.testing.assert_frame_equal(ScoreTable.from_parquet(table.to_parquet()).frame, table.frame, check_exact=True)
+    assert table.to_json() == [row.to_json() for row in sorted(rows, key=lambda row: (row.metric, row.target))]
     records = json.loads(json.dumps(table.to_json(), allow_nan=False))
     pd.testing.assert_frame_equal(ScoreTable.from_json(records).frame, table.frame, check_exact=True)
+    assert tuple(table.frame.columns) == COLUMNS
+    assert len(table) == len(rows)
 
 
-def test_json_is_that_of_the_rows():
-    rows = sorted(some_rows(), key=lambda row: (row.metric, row.target))
-    assert ScoreTable.from_rows(rows).to_json() == [row.to_json() for row in rows]
-
-
-def test_the_canonical_table_does_not_know_the_run():
-    first = ScoreTable.from_rows(some_rows())
+def test_the_order_of_rows_is_irrelevant_and_the_canonical_table_does_not_know_the_run():
+    first, again = ScoreTable.from_rows(some_rows()), ScoreTable.from_rows(some_rows()[::-1])
+    assert first.to_parquet() == again.to_parquet()
     second = ScoreTable.from_rows([replace(row, run="other") for row in reversed(some_rows())])
     pd.testing.assert_frame_equal(first.canonical(), second.canonical(), check_exact=True)
     assert first.canonical_bytes() == second.canonical_bytes()
     moved = [replace(row, value=row.value + 1e-15) if row.metric == "rho" else row for row in some_rows()]
     assert ScoreTable.from_rows(moved).canonical_bytes() != first.canonical_bytes()
-
-
-def test_the_same_item_twice_is_refused():
-    with pytest.raises(ContractError, match="share a key"):
-        ScoreTable.from_rows([score_row(), score_row(value=0.1)])
-
-
-def frame_with(**changed):
-    return ScoreTable.from_rows([score_row()]).frame.assign(**changed)
 
 
 @pytest.mark.parametrize(
@@ -80,15 +53,14 @@ def frame_with(**changed):
 )
 def test_what_breaks_the_schema_is_refused(changed, message):
     with pytest.raises(ContractError, match=message):
-        ScoreTable(frame_with(**changed))
+        ScoreTable(ScoreTable.from_rows([score_row()]).frame.assign(**changed))
 
 
-def test_a_row_is_refused_before_it_is_a_table():
+def test_rows_and_bytes_that_make_no_table_are_refused():
+    with pytest.raises(ContractError, match="share a key"):
+        ScoreTable.from_rows([score_row(), score_row(value=0.1)])
     with pytest.raises(ContractError):
         ScoreRow(**{**score_row().to_json(), "value": math.nan})
-
-
-def test_bytes_that_are_no_table_are_refused():
     with pytest.raises(StoreLayoutError, match="no Parquet"):
         ScoreTable.from_parquet(b"half a file")
 
