@@ -204,14 +204,6 @@ def two_planes_scene(
     return planes_scene((card, wall), row_of_cameras(view_count, baseline, size), has_depth)
 
 
-def plane_homography(plane: Plane, a: Camera, b: Camera) -> Float[Tensor, "3 3"]:
-    """Take homogeneous pixels of a to pixels of b through a plane (Hartley & Zisserman 2004, eq. 13.2)."""
-    a2b = b.w2c @ a.c2w
-    normal_a = a.w2c[:3, :3] @ plane.axes()[2]
-    distance = (torch.tensor(plane.point, dtype=torch.float64) - a.center) @ plane.axes()[2]
-    return b.K @ (a2b[:3, :3] + torch.outer(a2b[:3, 3], normal_a) / distance) @ torch.linalg.inv(a.K)
-
-
 def moved_scene(scene: Scene, world2new: Float[Tensor, "4 4"]) -> Scene:
     """The same scene after a rigid motion of the world: pixels stay, cameras and points move."""
     new2world = torch.linalg.inv(world2new)
