@@ -1,48 +1,15 @@
-"""The lattice that is computed from kernels and paddings against the one that gradients show."""
+"""The lattice of cells that follows from kernels and paddings; tests/contracts shows that networks keep it."""
 
 import pytest
 import torch
 from torch import nn
 
 from lift3d.operators.cell_lattice import CellLattice, measure_lattice
-from lift3d.operators.network_weights import seeded
 
 
 def lattice_of(*layers: nn.Module, length: int = 64) -> CellLattice:
     network = nn.Sequential(*layers)
     return measure_lattice(network, network, torch.zeros(1, 3, length, length))[0]
-
-
-def gradient_centroid(network: nn.Module, length: int, index: int) -> float:
-    """Return the mean place, along a row, of the pixels that one cell depends on."""
-    generator = torch.Generator().manual_seed(0)
-    pixels = torch.randn(1, 3, length, length, generator=generator).requires_grad_(True)
-    network(pixels)[0, :, index, index].square().sum().backward()
-    weight = pixels.grad[0].square().sum(dim=(0, 1))
-    return float((weight * (torch.arange(length) + 0.5)).sum() / weight.sum())
-
-
-@pytest.mark.parametrize(
-    "layers",
-    [
-        (nn.Conv2d(3, 64, 4, 4),),
-        (nn.Conv2d(3, 64, 3, 2, 1), nn.Conv2d(64, 64, 3, 2, 1)),
-        (nn.Conv2d(3, 64, 7, 2, 3), nn.MaxPool2d(3, 2, 1), nn.Conv2d(64, 64, 3, 2, 1)),
-        (nn.Conv2d(3, 64, 3, 2), nn.Conv2d(64, 64, 3, 2)),
-        (nn.Conv2d(3, 64, 3, 2, 2, dilation=2), nn.AvgPool2d(2)),
-    ],
-)
-def test_it_is_where_gradients_say(layers: tuple[nn.Module, ...]) -> None:
-    with seeded(0):
-        network = nn.Sequential(*layers)
-        for module in network.modules():
-            if hasattr(module, "reset_parameters"):
-                module.reset_parameters()
-    lattice, channel_count = measure_lattice(network, network, torch.zeros(1, 3, 64, 64))
-    assert channel_count == 64
-    index = 16 // lattice.stride + 2
-    expected = lattice.first + lattice.stride * index
-    assert gradient_centroid(network, 64, index) == pytest.approx(expected, abs=0.2 * lattice.stride)
 
 
 class ConvSame(nn.Conv2d):
@@ -64,6 +31,9 @@ class Block(nn.Sequential):
         # A patch is looked at in its middle; padded convolutions of stride 2 look at the first pixel.
         ([nn.Conv2d(3, 1, 16, 16)], CellLattice(16, 8.0)),
         ([nn.Conv2d(3, 3, 3, 2, 1) for _ in range(4)], CellLattice(16, 0.5)),
+        ([nn.Conv2d(3, 3, 7, 2, 3), nn.MaxPool2d(3, 2, 1), nn.Conv2d(3, 3, 3, 2, 1)], CellLattice(8, 0.5)),
+        ([nn.Conv2d(3, 3, 3, 2), nn.Conv2d(3, 3, 3, 2)], CellLattice(4, 3.5)),
+        ([nn.Conv2d(3, 3, 3, 2, 2, dilation=2), nn.AvgPool2d(2)], CellLattice(4, 1.5)),
         # Layers that keep the resolution do not move the lattice; merging blocks without a window keeps their centre.
         ([nn.Conv2d(3, 3, 3, 1, 1), nn.Conv2d(3, 3, 2, 2), nn.Conv2d(3, 3, 7, 1, 3)], CellLattice(2, 1.0)),
         ([nn.Conv2d(3, 3, 4, 4), nn.PixelUnshuffle(2)], CellLattice(8, 4.0)),

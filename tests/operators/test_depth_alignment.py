@@ -1,10 +1,10 @@
 import dataclasses
+from functools import partial
 
 import pytest
 import torch
 
 from lift3d.domain.features import FeatureGrid, FeatureMap
-from lift3d.domain.keys import ViewId
 from lift3d.domain.scene import Tracks
 from lift3d.domain.scene_views import SceneViews
 from lift3d.errors import ContractError
@@ -15,6 +15,7 @@ from tests.support.operators import TrueDepth
 from tests.support.scenes import some_motion, textured_plane_scene
 
 COUNT = 60
+GRID = FeatureGrid(48, 64, 1.0, 1.0)
 
 
 def tracked(frames, seed=0, left_out=()):
@@ -49,19 +50,20 @@ def encoded(operator, frames):
     return {name: operator.encode(frame.image) for name, frame in frames.items()}
 
 
+def fitted(frames, tracks=None, quantity="disparity"):
+    maps = encoded(TrueDepth(frames, quantity), frames)
+    return fit_depth(maps, views_of(frames, tracked(frames) if tracks is None else tracks), quantity)
+
+
+def assert_is(found, pair):
+    assert (found.scale, found.shift) == (pytest.approx(pair[0], rel=2e-3), pytest.approx(pair[1], abs=5e-3))
+
+
 @pytest.mark.parametrize("quantity", ["depth", "disparity"])
-def test_each_view_gets_its_own_pair_back(frames, quantity):
-    operator = TrueDepth(frames, quantity)
-    state = fit_depth(encoded(operator, frames), views_of(frames, tracked(frames)), quantity)
+def test_each_view_gets_its_own_pair_back_and_others_the_middle_one(frames, quantity):
+    operator, state = TrueDepth(frames, quantity), fitted(frames, quantity=quantity)
     for number, name in enumerate(sorted(frames)):
-        found = alignment_of(state, name)
-        scale, shift = operator.pair(number)
-        assert (found.scale, found.shift) == (pytest.approx(scale, rel=2e-3), pytest.approx(shift, abs=5e-3))
-
-
-def test_the_pair_for_other_views_is_the_middle_one(frames):
-    operator = TrueDepth(frames)
-    state = fit_depth(encoded(operator, frames), views_of(frames, tracked(frames)), "disparity")
+        assert_is(alignment_of(state, name), operator.pair(number))
     scales = sorted(alignment_of(state, name).scale for name in frames)
     assert alignment_of(state, "another").scale == pytest.approx(scales[2])
 
@@ -69,29 +71,22 @@ def test_the_pair_for_other_views_is_the_middle_one(frames):
 def test_metric_depth_has_one_pair_for_all(frames):
     operator = TrueDepth(frames, "depth", is_metric=True)
     state = operator.fit_scene(encoded(operator, frames), views_of(frames, tracked(frames)))
-    scale, shift = operator.pair(0)
     for name in (*frames, "another"):
-        found = alignment_of(state, name)
-        assert (found.scale, found.shift) == (pytest.approx(scale, rel=2e-3), pytest.approx(shift, abs=5e-3))
+        assert_is(alignment_of(state, name), operator.pair(0))
 
 
 def test_a_view_that_sees_too_few_points_takes_the_pair_of_the_scene(frames):
-    operator, lonely = TrueDepth(frames), min(frames)
-    views = views_of(frames, tracked(frames, left_out=(lonely,)))
-    state = fit_depth(encoded(operator, frames), views, "disparity")
+    lonely = min(frames)
+    state = fitted(frames, tracked(frames, left_out=(lonely,)))
     assert alignment_of(state, lonely) == alignment_of(state, "another")
     assert alignment_of(state, max(frames)) != alignment_of(state, "another")
 
 
 def test_a_third_of_wrong_observations_changes_next_to_nothing(frames):
-    operator, tracks = TrueDepth(frames), tracked(frames)
+    tracks = tracked(frames)
     far = tracks.points.clone()
     far[::3] += torch.tensor([0.0, 0.0, 5.0]).double()
-    maps = encoded(operator, frames)
-    clean, spoiled = (
-        fit_depth(maps, views_of(frames, dataclasses.replace(tracks, points=points)), "disparity")
-        for points in (tracks.points, far)
-    )
+    clean, spoiled = fitted(frames, tracks), fitted(frames, dataclasses.replace(tracks, points=far))
     for name in frames:
         one, other = alignment_of(clean, name), alignment_of(spoiled, name)
         assert other.scale == pytest.approx(one.scale, rel=0.05)
@@ -114,31 +109,35 @@ def test_the_order_of_views_and_points_does_not_matter_in_any_bit(frames):
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
-@pytest.mark.parametrize("size", [0.01, 100.0])
-def test_the_unit_of_the_world_is_the_unit_of_the_answer(frames, size):
-    operator, tracks = TrueDepth(frames), tracked(frames)
-    maps = encoded(operator, frames)
+def in_units_of(size, camera, points):
+    w2c = camera.w2c.clone()
+    w2c[:3, 3] *= size
+    return dataclasses.replace(camera, w2c=w2c), size * points
 
-    def scaled(camera):
-        w2c = camera.w2c.clone()
-        w2c[:3, 3] *= size
-        return dataclasses.replace(camera, w2c=w2c)
 
+def moved(camera, points):
+    w2c = camera.w2c @ torch.linalg.inv(some_motion())
+    return dataclasses.replace(camera, w2c=w2c), transform(some_motion(), points)
+
+
+@pytest.mark.parametrize(
+    ("change", "unit"), [(partial(in_units_of, 0.01), 0.01), (partial(in_units_of, 100.0), 100.0), (moved, 1.0)]
+)
+def test_the_unit_of_the_world_is_the_unit_of_the_answer_and_its_axes_do_not_matter(frames, change, unit):
+    maps, tracks = encoded(TrueDepth(frames), frames), tracked(frames)
     views = SceneViews(
-        {name: scaled(frame.camera) for name, frame in frames.items()},
-        lambda: dataclasses.replace(tracks, points=size * tracks.points),
+        {name: change(frame.camera, tracks.points)[0] for name, frame in frames.items()},
+        lambda: dataclasses.replace(tracks, points=change(frames["0000"].camera, tracks.points)[1]),
     )
     plain, other = (fit_depth(maps, one, "disparity") for one in (views_of(frames, tracks), views))
-    values = maps["0000"][0].values
-    z, z_other = (alignment_of(state, "0000").z_depth(values, "disparity") for state in (plain, other))
-    torch.testing.assert_close(z_other, size * z)
+    for name in frames:
+        z, z_other = (alignment_of(state, name).z_depth(maps[name][0].values, "disparity") for state in (plain, other))
+        torch.testing.assert_close(z_other, unit * z)
 
 
 def test_what_cannot_be_is_bounded(frames):
     """A disparity of 0 is far away, one that is huge is near; neither is infinite."""
-    operator = TrueDepth(frames)
-    state = fit_depth(encoded(operator, frames), views_of(frames, tracked(frames)), "disparity")
-    z = alignment_of(state, "0001").z_depth(torch.tensor([-1e6, 0.0, 1e6]), "disparity")
+    z = alignment_of(fitted(frames), "0001").z_depth(torch.tensor([-1e6, 0.0, 1e6]), "disparity")
     assert bool(torch.isfinite(z).all())
     assert float(z[0]) > 4 > 1 > float(z[2]) > 0
 
@@ -146,40 +145,21 @@ def test_what_cannot_be_is_bounded(frames):
 def test_nothing_is_fitted_without_points_or_variety(frames):
     maps = encoded(TrueDepth(frames), frames)
     assert fit_depth(maps, SceneViews.of({}), "disparity").is_empty
-    flat: dict[ViewId, tuple[FeatureMap, ...]] = {
-        name: (FeatureMap(torch.ones(1, 48, 64), FeatureGrid(48, 64, 1.0, 1.0)),) for name in frames
-    }
+    flat = {name: (FeatureMap(torch.ones(1, 48, 64), GRID),) for name in frames}
     assert fit_depth(flat, views_of(frames, tracked(frames)), "disparity").is_empty
     assert alignment_of(fit_depth(maps, SceneViews.of({}), "disparity"), "0000") is None
 
 
 def test_noise_that_has_nothing_to_do_with_depth_is_not_taken_for_it(frames):
     draw = torch.Generator().manual_seed(3)
-    noise = {
-        name: (FeatureMap(torch.rand(1, 48, 64, generator=draw), FeatureGrid(48, 64, 1.0, 1.0)),) for name in frames
-    }
+    noise = {name: (FeatureMap(torch.rand(1, 48, 64, generator=draw), GRID),) for name in frames}
     state = fit_depth(noise, views_of(frames, tracked(frames)), "disparity")
     assert sum(f"depth_alignment:{name}" in state.arrays for name in frames) in (0, len(frames))
     assert len({alignment_of(state, name) for name in frames}) <= 2
 
 
-def test_moving_the_world_changes_no_pair(frames):
-    operator, tracks, motion = TrueDepth(frames), tracked(frames), some_motion()
-    maps = encoded(operator, frames)
-    moved = SceneViews(
-        {
-            name: dataclasses.replace(frame.camera, w2c=frame.camera.w2c @ torch.linalg.inv(motion))
-            for name, frame in frames.items()
-        },
-        lambda: dataclasses.replace(tracks, points=transform(motion, tracks.points)),
-    )
-    one, other = (fit_depth(maps, views, "disparity") for views in (views_of(frames, tracks), moved))
-    for key, values in one.arrays.items():
-        torch.testing.assert_close(other.arrays[key], values, rtol=1e-6, atol=1e-8)
-
-
 def test_what_is_no_depth_is_refused(frames):
-    maps = {name: (FeatureMap(torch.ones(2, 48, 64), FeatureGrid(48, 64, 1.0, 1.0)),) for name in frames}
+    maps = {name: (FeatureMap(torch.ones(2, 48, 64), GRID),) for name in frames}
     with pytest.raises(ContractError, match="one channel"):
         fit_depth(maps, views_of(frames, tracked(frames)), "depth")
     with pytest.raises(ContractError, match="direction"):

@@ -10,7 +10,7 @@ from torch import Tensor
 from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import EMPTY_STATE, FeatureMap
 from lift3d.domain.scene_views import SceneViews
-from lift3d.errors import ConfigError, ContractError, UnknownNameError
+from lift3d.errors import ConfigError, ContractError
 from lift3d.operators import open_clip_models
 from lift3d.operators.catalog import build_operator
 from lift3d.operators.names import OperatorName
@@ -157,26 +157,6 @@ def test_the_inner_operator_is_part_of_the_identity():
 def test_words_that_make_no_sense_are_refused(options, said):
     with pytest.raises(ConfigError, match=said):
         OpenVocabularyOperator(named(**options), ColourWords())
-
-
-@pytest.mark.parametrize(
-    ("name", "error", "said"),
-    [
-        ("open_vocabulary?prompts=red", ConfigError, "of=tiny:clip"),
-        ("open_vocabulary:tiny:clip?prompts=red", ConfigError, "plain 'open_vocabulary'"),
-        ("open_vocabulary?prompts=red&of=hog", ConfigError, "reads texts.*'hog' does not"),
-        ("open_vocabulary?prompts=red&of=rgb", ConfigError, "'rgb' answers with image"),
-        ("open_vocabulary?prompts=red&of=hgo", UnknownNameError, "Did you mean 'hog'"),
-        ("open_vocabulary?prompt=red&of=hog", ConfigError, "Did you mean 'prompts'"),
-        # The inner operator's options are its own: written as they are, or by their codes.
-        ("open_vocabulary?prompts=red&of=hog?cell=1", ConfigError, "'hog[?]cell=1': cell must be"),
-        ("open_vocabulary?prompts=red&of=hog?cell=6%26cells=2", ConfigError, "Did you mean 'cell'"),
-        ("open_vocabulary?prompts=red teapot&of=tiny:clip", ConfigError, "teapot"),
-    ],
-)
-def test_wrong_names_are_refused(name, error, said):
-    with pytest.raises(error, match=said):
-        build_operator(name)
 
 
 def test_texts_of_another_space_are_a_broken_promise():

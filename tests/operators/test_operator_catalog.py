@@ -24,11 +24,6 @@ def test_every_entry_of_the_catalog_is_there() -> None:
         assert attribute == "build"
 
 
-def test_an_unknown_operator_names_the_closest_one() -> None:
-    with pytest.raises(UnknownNameError, match="Did you mean 'rgb'"):
-        build_operator("rbg")
-
-
 def test_a_plugin_may_be_a_class_an_instance_or_a_file(tmp_path: Path) -> None:
     assert build_operator("identity", (f"{SUPPORT}:IdentityOperator",)).spec.name == "identity"
     assert build_operator("checker:8?stride=4", (f"{SUPPORT}:CheckerOperator",)).spec.channel_count == 8

@@ -6,10 +6,9 @@ import torch
 from lift3d.domain.features import EMPTY_STATE, FeatureGrid, FeatureMap
 from lift3d.domain.lifted import LiftedFeatures
 from lift3d.domain.scene_views import SceneViews
-from lift3d.errors import ConfigError, SceneError
+from lift3d.errors import SceneError
 from lift3d.operators.catalog import build_operator
-from lift3d.operators.names import OperatorName
-from lift3d.operators.positional_field import field_of, fit_field, wants_field, with_field, without_field
+from lift3d.operators.positional_field import field_of, fit_field, with_field, without_field
 from lift3d.pipeline.digests import state_digest
 
 GRID = FeatureGrid(3, 4, 14.0, 14.5, origin_u=-3.0, origin_v=0.25)
@@ -68,20 +67,13 @@ def test_views_on_different_grids_have_no_field_and_the_error_says_what_to_do():
         fit_field({})
 
 
-def test_the_option_is_off_unless_asked_for():
-    assert not wants_field(OperatorName.parse(VIT))
-    assert not wants_field(OperatorName.parse(f"{VIT}&positional_field=keep"))
-    assert wants_field(OperatorName.parse(f"{VIT}&positional_field=subtract"))
-    with pytest.raises(ConfigError, match="keep or subtract, got 'yes'"):
-        build_operator(f"{VIT}&positional_field=yes")
-
-
 @pytest.mark.parametrize("name", [VIT, "open_clip:ViT-S-32?weights=random"])
 def test_networks_fit_a_field_only_where_the_name_says_so(name):
     image = torch.rand(3, 64, 96, generator=torch.Generator().manual_seed(0))
     plain, less = build_operator(name), build_operator(f"{name}&positional_field=subtract")
     maps = {"a": plain.encode(image), "b": plain.encode(image.flip(2))}
-    assert plain.fit_scene(maps, SceneViews.of({})) is EMPTY_STATE
+    for keeping in (plain, build_operator(f"{name}&positional_field=keep")):
+        assert keeping.fit_scene(maps, SceneViews.of({})) is EMPTY_STATE
     state = less.fit_scene(maps, SceneViews.of({}))
     torch.testing.assert_close(field_of(state, 0).values, (maps["a"][0].values + maps["b"][0].values) / 2)
     assert torch.equal(less.encode(image)[0].values, maps["a"][0].values)

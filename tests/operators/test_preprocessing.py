@@ -1,4 +1,3 @@
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -6,7 +5,7 @@ from hypothesis import strategies as st
 from lift3d.domain.camera import ImageSize
 from lift3d.geometry.rays import cell_centers
 from lift3d.operators.cell_lattice import CellLattice
-from lift3d.operators.preprocessing import Normalization, Placement
+from lift3d.operators.preprocessing import Placement
 
 SIZES = st.builds(ImageSize, st.integers(1, 90), st.integers(1, 90))
 
@@ -48,23 +47,6 @@ def test_interior_cells_are_where_the_grid_says(size: ImageSize, stride: int) ->
     torch.testing.assert_close(seen.values[:2].permute(1, 2, 0)[inner], expected[inner], atol=1e-3, rtol=0)
 
 
-def test_cells_are_in_pixels_of_the_image_after_a_resize() -> None:
-    size, lattice = ImageSize(40, 60), CellLattice(8, 4.0)
-    placement = Placement.of(size, ImageSize(80, 120), lattice, 8)
-    seen = placement.to_image(block_means(placement.apply(coordinates(size)), 8), lattice)
-    assert (seen.grid.stride_u, seen.grid.stride_v) == (4.0, 4.0)
-    expected = cell_centers(10, 15, (4.0, 4.0))
-    torch.testing.assert_close(seen.values[:2].permute(1, 2, 0), expected, atol=0.2, rtol=0)
-
-
-def test_a_stretched_image_has_a_stride_per_axis() -> None:
-    size, lattice = ImageSize(48, 96), CellLattice(16, 8.0)
-    placement = Placement.stretched(size, ImageSize(64, 64))
-    grid = placement.to_image(block_means(placement.apply(torch.rand(3, 48, 96)), 16), lattice).grid
-    assert (grid.rows, grid.cols, grid.stride_u, grid.stride_v) == (4, 4, 24.0, 12.0)
-    assert (grid.origin_u, grid.origin_v) == (0.0, 0.0)
-
-
 @given(length=st.integers(1, 9))
 def test_padding_mirrors_and_never_invents_colours(length: int) -> None:
     size, lattice = ImageSize(length, length), CellLattice(32, 16.0)
@@ -80,9 +62,3 @@ def test_a_network_that_crops_still_covers_the_image() -> None:
     cells = (placement.padded.height - 40) // 8 + 1
     grid = placement.to_image(torch.zeros(1, cells, cells), lattice).grid
     assert (grid.rows, grid.origin_u) == (8, 0.0)
-
-
-def test_normalization_is_per_channel() -> None:
-    normalization = Normalization((0.5, 0.25, 0.0), (0.5, 0.25, 1.0))
-    image = torch.full((3, 2, 2), 0.5)
-    assert normalization.apply(image)[:, 0, 0].tolist() == pytest.approx([0.0, 1.0, 0.5])

@@ -87,33 +87,6 @@ def test_a_global_residual_can_be_lifted_or_accepted():
     )
 
 
-@pytest.mark.parametrize("cut", ["input", "output"])
-def test_a_black_box_is_cut_at_its_ends(cut):
-    model = made(UNet)
-    operator = lift3d.operator(model, (cut,), prediction="image")
-    torch.testing.assert_close(decoded(operator), model(IMAGE[None])[0].clamp(0, 1))
-    (features,) = operator.encode(IMAGE)
-    torch.testing.assert_close(features.values, IMAGE if cut == "input" else model(IMAGE[None])[0])
-
-
-def test_tokens_lie_on_their_grid_and_those_before_them_are_kept():
-    model = made(Tokens)
-    operator = lift3d.operator(model, ("mix",))
-    (features,) = operator.encode(IMAGE)
-    assert (features.grid.rows, features.grid.cols) == (6, 8)
-    assert features.global_tokens is not None
-    assert features.global_tokens.shape == (2, 16)
-    assert (features.grid.origin_u, features.grid.origin_v) == (0, 0)
-
-
-def test_what_is_read_before_and_behind_a_cut_passes_it():
-    model = made(Tokens)
-    with pytest.raises(ContractError, match='uncut paths: "patch"'):
-        lift3d.operator(model, ("mix",), prediction="labels")
-    operator = lift3d.operator(model, ("patch",), prediction="labels")
-    assert torch.equal(decoded(operator), model(IMAGE[None])[0].argmax(0))
-
-
 def test_the_only_size_that_a_network_takes_is_found_or_given():
     with pytest.raises(ContractError, match="input_size"):
         lift3d.operator(made(Tokens, 2 + 13), ("patch",), prediction="labels")
@@ -136,16 +109,6 @@ def test_ways_into_nested_outputs_and_second_calls():
         lift3d.operator(model, ("twice",))
     with pytest.raises(ContractError, match="no 'nothing' in a dict of loss, maps"):
         lift3d.operator(model, ("output:nothing",))
-
-
-def test_strides_of_any_number_and_cropped_borders():
-    strides = nn.Sequential(nn.Conv2d(3, 8, 5, 3), nn.Tanh(), nn.Conv2d(8, 8, 3, 3, 1))
-    operator = lift3d.operator(made(lambda: strides), ("2", "0"))
-    two, one = operator.geometry.cuts
-    assert (two.layout.stride, one.layout.stride) == ((9, 9), (3, 3))
-    # Windows of five pixels start at the corner; every third of those is joined with its neighbours.
-    for found, stride in ((two.first, 9), (one.first, 3)):
-        assert max(abs(side - 2.5) for side in found) < 0.1 * stride
 
 
 def test_super_resolution_sees_a_reduced_image():

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import EMPTY_STATE
-from lift3d.errors import ConfigError, ContractError, UnknownNameError
+from lift3d.errors import ConfigError
 from lift3d.operators.catalog import build_operator
 from lift3d.operators.split.run import noise
 from lift3d.operators.transformers.built_in import TINY
@@ -168,34 +168,6 @@ def test_without_transformers_the_remedy_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(ConfigError, match=r"pip install 'lift3d\[transformers\]'"):
         build_operator("transformers:segformer?weights=random")
-
-
-@pytest.mark.parametrize(
-    ("name", "error", "match"),
-    [
-        ("transformers:segformr?weights=random", ConfigError, "built-in architectures.*'segformer'"),
-        ("transformers:segformer?weights=hub", ConfigError, "weights can only be 'random'"),
-        (
-            "transformers:segformer?weights=random&task=depth-estimate",
-            UnknownNameError,
-            "Did you mean 'depth-estimation'",
-        ),
-        ("transformers:segformer?weights=random&task=depth-estimation", ConfigError, "no depth-estimation of a 'segf"),
-        ("transformers:clipseg?weights=random", ConfigError, "give prompts="),
-        ("transformers:segformer?weights=random&input_size=64", ConfigError, "HEIGHT,WIDTH, got '64'"),
-        ("transformers:dpt?weights=random&quantity=far", UnknownNameError, "Known: depth, disparity"),
-        ("transformers:dpt?weights=random&cuts=dpt.encoder.layr.0", ConfigError, "Closest: dpt.encoder.layer.0"),
-        (
-            "transformers:dpt?weights=random&cuts=dpt.encoder.layer.3",
-            ContractError,
-            'uncut paths: "neck.fusion_stage.layers.1',
-        ),
-        ("transformers:swin2sr?weights=random&prompt=x", ConfigError, "Did you mean 'prompts'"),
-    ],
-)
-def test_what_is_asked_for_wrongly_is_said(name, error, match):
-    with pytest.raises(error, match=match):
-        build_operator(name)
 
 
 def test_configurations_that_are_none(tmp_path):

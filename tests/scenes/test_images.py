@@ -170,11 +170,9 @@ def test_depth_is_nearest_and_unknown_is_nan(tmp_path: Path) -> None:
     raw[0, 0], raw[1, 1] = 0, 65535
     source = FileFrame(save(tmp_path / "a.png", captures.texture()), depth=save(tmp_path / "d.png", raw))
     z_depth = source.load(CAMERA, ImageSize(36, 48)).z_depth
-    assert z_depth is not None
     known = z_depth[torch.isfinite(z_depth)]
     assert set(known.unique().tolist()) == {1.5, 3.0}, "depth must not be mixed over an edge"
     full = source.load(CAMERA, ImageSize(24, 32)).z_depth
-    assert full is not None
     assert torch.isnan(full).nonzero().tolist() == [[0, 0], [1, 1]]
 
 
@@ -184,7 +182,6 @@ def test_half_size_decides_all_ties_alike(tmp_path: Path) -> None:
         save(tmp_path / "a.png", captures.texture()), depth=save(tmp_path / "d.png", raw), depth_scale=1.0
     )
     z_depth = source.load(CAMERA, ImageSize(SIZE.height // 2, SIZE.width // 2)).z_depth
-    assert z_depth is not None
     assert (z_depth.diff(dim=1) == 2).all()
 
 
@@ -198,7 +195,6 @@ def test_labels_are_undistorted_like_the_image(tmp_path: Path) -> None:
         save(tmp_path / "a.png", pixels), labels=save(tmp_path / "l.png", ids), label_ignore=255, distortion=lens
     )
     frame = source.load(CAMERA, SIZE)
-    assert frame.labels is not None
     assert set(frame.labels.unique().tolist()) == {0, 7, UNKNOWN_LABEL}
     is_clear = (frame.image[0] - 0.5).abs() > 0.49
     assert torch.equal(((frame.labels == 7) & is_clear), (frame.image[0] > 0.5) & is_clear)
@@ -262,7 +258,6 @@ def test_depth_as_an_array_file(tmp_path: Path) -> None:
     image = save(tmp_path / "a.png", captures.texture())
     source = FileFrame(image, depth=str(tmp_path / "d.npy"), depth_scale=2.0)
     z_depth = source.load(CAMERA, SIZE).z_depth
-    assert z_depth is not None
     assert (z_depth == 5).all()
     with pytest.raises(ImageError):
         FileFrame(image, depth=str(tmp_path / "evil.npy")).load(CAMERA, SIZE)

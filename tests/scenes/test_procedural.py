@@ -30,7 +30,6 @@ def test_every_pixel_is_known_and_an_instance_has_one_class(small_scene: Scene) 
     for frame in frames:
         assert frame.is_valid.all()
         assert 0 <= frame.image.min() <= frame.image.max() <= 1
-        assert frame.z_depth is not None
         near, far = small_scene.depth_range.near, small_scene.depth_range.far
         assert near <= frame.z_depth.min() <= frame.z_depth.max() <= far
     labels = torch.cat([frame.labels.reshape(-1) for frame in frames if frame.labels is not None])
@@ -45,7 +44,6 @@ def test_points_at_the_exact_depth_lie_on_a_surface(small_scene: Scene) -> None:
     family = small_scene.location.removeprefix("procedural:").partition("?")[0]
     world = build_world(family, 1)
     frame = small_scene.views[0].load()
-    assert frame.z_depth is not None
     uv = cell_centers(60, 80).reshape(-1, 2).double()
     xyz_cam = unproject(uv, frame.z_depth.reshape(-1).double(), frame.camera.K)
     xyz = transform(frame.camera.c2w, xyz_cam)
@@ -60,8 +58,6 @@ def test_points_at_the_exact_depth_lie_on_a_surface(small_scene: Scene) -> None:
 
 def test_views_agree_where_they_see_the_same_surface(small_scene: Scene) -> None:
     a, b = (view.load(120) for view in small_scene.views[2:4])
-    assert a.z_depth is not None
-    assert b.z_depth is not None
     ends = ((a.camera.K, a.camera.w2c), (b.camera.K, b.camera.w2c))
     uv_b, is_seen = correspondences(a.z_depth, b.z_depth, *ends, relative_tolerance=0.005)
     seen_in_b = warp(b.image, uv_b)
@@ -84,7 +80,6 @@ def test_sizes_agree(small_scene: Scene) -> None:
 def test_neighbouring_views_are_a_few_degrees_apart() -> None:
     for family in FAMILIES:
         scene = _read(f"{family}?views=24&height=24&width=32")
-        assert scene.points is not None
         angles = [
             float(baseline_angle(scene.points, a.camera.center, b.camera.center).median().rad2deg())
             for a, b in zip(scene.views, scene.views[1:], strict=False)
@@ -104,12 +99,10 @@ def test_cameras_stand_in_free_space() -> None:
 
 def test_points_are_on_the_surface() -> None:
     scene = _read("room?views=4&height=60&width=80")
-    assert scene.points is not None
     frame = scene.views[0].load()
     uv, _ = project(transform(frame.camera.w2c, scene.points), frame.camera.K)
     inside = (uv > 0).all(-1) & (uv < torch.tensor([80, 60])).all(-1)
     z = transform(frame.camera.w2c, scene.points)[inside, 2]
-    assert frame.z_depth is not None
     cells = uv[inside].long()
     shown = frame.z_depth[cells[:, 1], cells[:, 0]]
     # Nothing floats in front of what the view shows, up to the slope inside one pixel.

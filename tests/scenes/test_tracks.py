@@ -60,7 +60,6 @@ def test_points_lie_on_the_exact_surface(scene: Scene, tracks: Tracks) -> None:
     for number, view in enumerate(scene.views):
         uv, _, z = _projected(scene, tracks, number)
         z_depth = view.load().z_depth
-        assert z_depth is not None
         cells = uv.long()
         errors.append((z / z_depth[cells[:, 1], cells[:, 0]] - 1).abs())
     relative = torch.cat(errors)

@@ -182,8 +182,6 @@ def test_depth_labels_and_masks_are_joined_by_name(tmp_path: Path) -> None:
         depth_unit_scale_factor=0.002,
     )
     frame = scene.views[0].load()
-    assert frame.z_depth is not None
-    assert frame.labels is not None
     assert (frame.z_depth == 6).all()
     assert (frame.labels == 5).all()
     assert scene.label_names == {5: "table"}
@@ -198,7 +196,6 @@ def test_depth_labels_and_masks_are_joined_by_name(tmp_path: Path) -> None:
 def test_depth_is_in_millimetres_unless_the_file_says_so(tmp_path: Path) -> None:
     captures.write_depth(tmp_path / "d.png", 3000)
     frame = edit_frames(tmp_path, {"depth_file_path": "d.png"}).views[0].load()
-    assert frame.z_depth is not None
     torch.testing.assert_close(frame.z_depth, torch.full_like(frame.z_depth, 3.0))
 
 
@@ -209,7 +206,6 @@ def test_sparse_points(form: str, tmp_path: Path) -> None:
     points[3] = np.nan
     captures.write_ply(tmp_path / "p.ply", points, form)
     scene = read(tmp_path, ply_file_path="p.ply")
-    assert scene.points is not None
     np.testing.assert_array_equal(scene.points, np.delete(points, 3, axis=0).astype(np.float64))
 
 

@@ -1,0 +1,80 @@
+"""Names that make no operator: each kind of the catalog says what is wrong, and what would be right."""
+
+from pathlib import Path
+
+import pytest
+
+from lift3d.errors import ConfigError, ContractError, UnknownNameError
+from lift3d.operators.catalog import build_operator
+
+SUPPORT = Path(__file__).parents[1] / "support"
+VIT, CLIP = "timm:test_vit?weights=random", "open_clip:ViT-B-16"
+SEGFORMER, DPT = "transformers:segformer?weights=random", "transformers:dpt?weights=random"
+WORDS, STROKES = "open_vocabulary?prompts=red&of=", f"strokes:{SUPPORT / 'strokes.json'}"
+WRONG = {
+    "hog?cell=1": "at least 2",
+    "felzenszwalb?as=masks": "as must be",
+    "felzenszwalb?count=4": "count",
+    "felzenszwalb?as=ids&count=1": "count",
+    "timm:test_vit?wights=random": "Did you mean 'weights'",
+    f"{VIT}&layer=99": "layers 0 to",
+    f"{VIT}&layer=x": "whole number",
+    f"{VIT}&height=-1": "positive",
+    f"{VIT}&positional_field=yes": "keep or subtract, got 'yes'",
+    "timm:test_maxvit?weights=random&height=64": "leave height away",
+    "open_clip?weights=random": "NAME/PRETRAINED",
+    CLIP: "weights once",
+    f"{CLIP}/openai?weights=random": "weights once",
+    f"{CLIP}?weights=/no/such/file": "no weights file",
+    f"{CLIP}/openai": "use 'open_clip:ViT-B-16-quickgelu/openai'",
+    "transformers:segformr?weights=random": "built-in architectures.*'segformer'",
+    "transformers:segformer?weights=hub": "weights can only be 'random'",
+    f"{SEGFORMER}&task=depth-estimation": "no depth-estimation of a 'segf",
+    "transformers:clipseg?weights=random": "give prompts=",
+    f"{SEGFORMER}&input_size=64": "HEIGHT,WIDTH, got '64'",
+    f"{DPT}&cuts=dpt.encoder.layr.0": "Closest: dpt.encoder.layer.0",
+    "transformers:swin2sr?weights=random&prompt=x": "Did you mean 'prompts'",
+    "open_vocabulary?prompts=red": "of=tiny:clip",
+    "open_vocabulary:tiny:clip?prompts=red": "plain 'open_vocabulary'",
+    "open_vocabulary?prompt=red&of=hog": "Did you mean 'prompts'",
+    "open_vocabulary?prompts=red teapot&of=tiny:clip": "teapot",
+    f"{WORDS}hog": "reads texts.*'hog' does not",
+    f"{WORDS}rgb": "'rgb' answers with image",
+    # The inner operator's options are its own: written as they are, or by their codes.
+    f"{WORDS}hog?cell=1": "'hog[?]cell=1': cell must be",
+    f"{WORDS}hog?cell=6%26cells=2": "Did you mean 'cell'",
+    "strokes:/no/such/file.json?of=hog": "Cannot read strokes from '/no/such/file.json'",
+    "strokes?of=hog": "a file of strokes",
+    STROKES: "of=tiny:clip",
+    f"{STROKES}?of=felzenszwalb": "answers with scalar",
+    f"{STROKES}?of=hog&clusters=0": "clusters must be at least 1",
+    f"files:{SUPPORT}?names=mug": "exactly if names are given",
+    f"files:{SUPPORT}?kind=image": "kind must be",
+    "tiny:superresolution?style=ink": "has no option",
+    "tiny:style?seed=1": "has no option",
+}
+UNKNOWN = {
+    "rbg": "Did you mean 'rgb'",
+    "timm:vit_smal_patch14_dinov2?weights=random": "Did you mean 'vit_small_patch14_dinov2'",
+    "open_clip:ViT-B-61?weights=random": "Did you mean 'ViT-B-16'",
+    f"{CLIP}/laion400m": "Did you mean 'laion400m_e3",
+    f"{SEGFORMER}&task=depth-estimate": "Did you mean 'depth-estimation'",
+    f"{DPT}&quantity=far": "Known: depth, disparity",
+    f"{WORDS}hgo": "Did you mean 'hog'",
+    "tiny:clipp": "clip",
+    "tiny:style?style=mosaik": "Did you mean 'mosaic'",
+}
+LEAKS = {f"{DPT}&cuts=dpt.encoder.layer.3": 'uncut paths: "neck.fusion_stage.layers.1'}
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "said"),
+    [
+        (name, error, said)
+        for error, rows in ((ConfigError, WRONG), (UnknownNameError, UNKNOWN), (ContractError, LEAKS))
+        for name, said in rows.items()
+    ],
+)
+def test_a_name_that_makes_no_operator_is_refused(name, error, said):
+    with pytest.raises(error, match=said):
+        build_operator(name)
