@@ -8,13 +8,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 from urllib.parse import parse_qs
 
 from flows.retry_policy import Budget
 from lift3d.config import Recipe
 from lift3d.domain.keys import digest
-from lift3d.domain.shard import Shard
+from lift3d.domain.shard import Shard, Stage
 from lift3d.errors import ProductMissingError
 from lift3d.storage.layout import run_path
 from lift3d.storage.location import Store
@@ -47,7 +46,7 @@ class Item:
 
 
 class SceneShards:
-    """Splits long scenes: all encode together, then all lift together, then one does what is left.
+    """Splits long scenes: all encode together, one fits, all lift together, then one does what is left.
 
     A shard that fails holds nobody up: what it has not committed, the last worker computes, and records.
     """
@@ -72,12 +71,15 @@ class SceneShards:
         self._open[location] -= 1
         if self._open[location] or shard is None:
             return []
-        return self._split(location, "lift") if shard.stage == "encode" else [self._whole.pop(location)]
+        if shard.stage == "lift":
+            return [self._whole.pop(location)]
+        return self._split(location, "fit" if shard.stage == "encode" else "lift")
 
-    def _split(self, location: str, stage: Literal["encode", "lift"]) -> list[Item]:
-        self._open[location] = self._count
+    def _split(self, location: str, stage: Stage) -> list[Item]:
+        # What is fitted needs all views: by one worker, so that those who lift read it.
+        self._open[location] = count = 1 if stage == "fit" else self._count
         size = self._whole[location].size
-        return [Item(location, size, shard=Shard(stage, index, self._count)) for index in range(self._count)]
+        return [Item(location, size, shard=Shard(stage, index, count)) for index in range(count)]
 
 
 class SceneQueue:

@@ -24,13 +24,12 @@ from lift3d.operators.protocol import Operator
 from lift3d.pipeline.blend import lift_features
 from lift3d.pipeline.decode import filled_features
 from lift3d.pipeline.encode import encode_view
-from lift3d.pipeline.fit import fit_scene
+from lift3d.pipeline.fit import fitted_state
 from lift3d.pipeline.inputs import SceneInputs, quiet
 from lift3d.pipeline.models import Models
 from lift3d.pipeline.propose import propose
 from lift3d.pipeline.quantities import own_answer
 from lift3d.pipeline.targets import choose_targets, select_sources
-from lift3d.pipeline.tracks import views_to_fit_on
 from lift3d.pipeline.weigh import lift_picture, wants_guide
 from lift3d.scenes.catalog import read_scene
 from lift3d.storage.location import open_store
@@ -83,9 +82,8 @@ class HeldOutScene:
         """Return what the operator fits without the target: once for all held-out targets, else once per target."""
         key = (operator.spec.name, target.source_ids)
         if key not in self._states:
-            names = set(target.source_ids)
-            maps = self.inputs.encode(operator, set(), quiet).only(names)
-            self._states[key] = fit_scene(operator, maps, views_to_fit_on(self.inputs, names))
+            maps = self.inputs.encode(operator, set(), quiet).only(set(target.source_ids))
+            self._states[key] = fitted_state(self.inputs, operator, maps)
         return self._states[key]
 
     def lifted(

@@ -3,18 +3,20 @@
 from dataclasses import dataclass
 from typing import Literal
 
+Stage = Literal["encode", "fit", "lift"]
+
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Every N-th view to encode, or every N-th part of the targets to lift.
+    """Every N-th part of the views to encode, what is fitted on them, or every N-th part of the targets to lift.
 
     Attributes:
-        stage: encode, or lift once all features are committed.
+        stage: encode; fit once all features are committed, which is one shard; lift once all states are.
         index: Which shard, from 0.
         count: Out of how many.
     """
 
-    stage: Literal["encode", "lift"]
+    stage: Stage
     index: int
     count: int
 

@@ -14,10 +14,12 @@ from lift3d.domain.target import Target
 from lift3d.lifters.protocol import LifterSpec
 from lift3d.metrics.protocol import MetricSpec
 from lift3d.operators.protocol import COMPARABLE, OperatorSpec
+from lift3d.scenes import tracks
 
 # Raised when the same input would give other numbers in the stages that belong to no plug-in: decoding and resizing of
 # images (and what stands in for invalid pixels), source selection, weights_at, the lifted picture, blend, hole filling
-# and coverage, scoring geometry, how depth, directions and instances travel.
+# and coverage, scoring geometry, what operators share to fit a scene (alignment of depth, association of instances,
+# positional field), how depth, directions and instances travel. Tracks have a version of their own.
 STAGE_VERSIONS = {
     "frames": 1,
     "select_sources": 1,
@@ -26,6 +28,7 @@ STAGE_VERSIONS = {
     "blend": 1,
     "decode_view": 1,
     "score": 1,
+    "fit": 1,
     "travel": 1,
 }
 # What lifting goes through; frames are in the digests of the views, and scoring changes no lifted view.
@@ -46,6 +49,18 @@ def operator_digest(operator: OperatorSpec) -> str:
 def features_digest(operator: OperatorSpec, views: Mapping[ViewId, str]) -> str:
     """Digest of an operator's features of some views, in their order."""
     return digest({"operator": operator.identity, "views": [[name, value] for name, value in views.items()]})
+
+
+def tracks_digest(views: Mapping[ViewId, str]) -> str:
+    """Digest of what the tracks of some views, in their order, depend on."""
+    return digest({"tracks": tracks.STAGE_VERSION, "views": [[name, value] for name, value in views.items()]})
+
+
+def fit_digest(operator: OperatorSpec, views: Mapping[ViewId, str]) -> str:
+    """Digest of what an operator fits on some views, in their order, depends on: these, their features and tracks."""
+    stages = {"fit": STAGE_VERSIONS["fit"], "travel": STAGE_VERSIONS["travel"]}
+    own = {"operator": operator.identity, "quantity": operator.quantity, "stages": stages}
+    return digest({**own, "tracks": tracks_digest(views)})
 
 
 def state_digest(state: SceneState) -> str:
@@ -120,7 +135,7 @@ def whole_digest(
     novel = recipe.targets if recipe.targets and not recipe.targets.startswith("path:") else None
     return digest(
         {
-            "stages": STAGE_VERSIONS,
+            "stages": {**STAGE_VERSIONS, "tracks": tracks.STAGE_VERSION},
             "taps": recipe.tap_count,
             "operators": [[spec.identity, spec.quantity, *scored_as(spec)] for spec in operators],
             "lifters": [spec.identity for spec in lifters],

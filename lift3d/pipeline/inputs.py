@@ -3,7 +3,6 @@
 import itertools
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import replace
 from typing import Generic, TypeVar
 
 from lift3d.domain.camera import Camera, ImageSize
@@ -110,10 +109,6 @@ class SceneInputs:
         if key not in self._grids:
             self._grids[key] = target_grids(operator, size)
         return self._grids[key]
-
-    def usable_scene(self) -> Scene:
-        """Return the scene without the views that were dropped."""
-        return replace(self.scene, views=tuple(self.views.values()))
 
     def cameras(self) -> dict[ViewId, Camera]:
         """Return the usable views' cameras at the lifted size."""

@@ -1,4 +1,4 @@
-"""Domain types to stored arrays and back: features and lifted views, a part of the views at a time; sparse tracks."""
+"""Domain types to stored arrays and back: features and lifted views, a part of the views at a time."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,6 @@ from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.features import FeatureGrid, FeatureMap
 from lift3d.domain.keys import ViewId
 from lift3d.domain.lifted import LiftedDepth, LiftedFeatures, LiftedView, Prediction
-from lift3d.domain.scene import Tracks
 from lift3d.errors import ContractError
 from lift3d.pipeline.encode import HALF_MAX
 from lift3d.storage.location import Store
@@ -24,7 +23,6 @@ from lift3d.storage.products import (
     ProductWriter,
     open_product,
     to_half,
-    write_product,
 )
 
 # One part of a scene is held in memory and written at once: bounded memory, and little to lose.
@@ -32,7 +30,6 @@ VIEWS_PER_PART = 32
 
 PartArray = tuple[ArrayTemplate, NDArray[Any]]
 GridsOf = Callable[[ImageSize], tuple[FeatureGrid, ...]]
-
 # What every product of views says of itself to whoever opens it without lift3d.
 _EXPLAINED = {
     "frames": "Camera axes are OpenCV's: x right, y down, z forward. w2c maps world points to camera points.",
@@ -249,26 +246,6 @@ def read_skipped(store: Store, path: str) -> list[tuple[str, str]]:
 def part_count(view_count: int) -> int:
     """Return how many parts so many views have."""
     return -(-view_count // VIEWS_PER_PART)
-
-
-def write_tracks(store: Store, path: str, tracks: Tracks, attrs: Mapping[str, Any]) -> None:
-    """Commit sparse tracks."""
-    arrays = {
-        "points": (("point", "xyz"), tracks.points.numpy()),
-        "point_index": (("observation",), tracks.point_index.numpy()),
-        "view_index": (("observation",), tracks.view_index.numpy()),
-        "uv": (("observation", "uv_axis"), tracks.uv.numpy()),
-    }
-    write_product(store, path, arrays, {**attrs, "view_ids": list(tracks.view_ids)})
-
-
-def read_tracks(store: Store, path: str) -> Tracks:
-    """Read what write_tracks committed."""
-    product = open_product(store, path)
-    points, point_index, view_index, uv = (
-        _tensor(product.array(name)) for name in ("points", "point_index", "view_index", "uv")
-    )
-    return Tracks(points, point_index, view_index, uv, tuple(product.attrs["view_ids"]))
 
 
 class _Stack:

@@ -8,13 +8,12 @@ from lift3d.domain.records import LiftedProduct, SceneRecord
 from lift3d.domain.scores import ScoreRow
 from lift3d.domain.shard import Shard
 from lift3d.domain.target import Target
-from lift3d.pipeline.fit import fit_scene
+from lift3d.pipeline.fit import fitted_state
 from lift3d.pipeline.inputs import Report, SceneInputs, quiet
 from lift3d.pipeline.lift import lift_scene, plan_products
 from lift3d.pipeline.models import Models
 from lift3d.pipeline.score import score_products
 from lift3d.pipeline.targets import scene_targets, views_to_encode
-from lift3d.pipeline.tracks import views_to_fit_on
 from lift3d.storage.scene_index import write_scene_index
 
 
@@ -75,11 +74,12 @@ def _encode_and_lift(
         for operator in models.operators:
             inputs.encode(operator, used, report, shard.takes)
         return targets, []
-    views = views_to_fit_on(inputs, fitted_on)
     states: dict[str, SceneState] = {}
     for operator in models.operators:
         maps = inputs.encode(operator, used, report)
-        states[operator.spec.name] = fit_scene(operator, maps.only(fitted_on), views)
+        states[operator.spec.name] = fitted_state(inputs, operator, maps.only(fitted_on))
+    if shard is not None and shard.stage == "fit":
+        return targets, []
     products = plan_products(inputs, recipe, models, states, targets)
     lift_scene(inputs, recipe, models, states, targets, products, report, shard)
     return targets, [*products]

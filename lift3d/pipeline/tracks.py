@@ -5,20 +5,16 @@ from dataclasses import replace
 
 import torch
 
-from lift3d.domain.keys import ViewId, digest
+from lift3d.domain.keys import ViewId
 from lift3d.domain.scene import Tracks
 from lift3d.domain.scene_views import SceneViews
+from lift3d.pipeline.digests import tracks_digest
 from lift3d.pipeline.inputs import SceneInputs
-from lift3d.pipeline.products import read_tracks, write_tracks
-from lift3d.scenes.tracks import STAGE_VERSION, find_tracks
+from lift3d.scenes.tracks import find_tracks
 from lift3d.storage import layout
 from lift3d.storage.commit import committed
-
-
-def tracks_key(inputs: SceneInputs, names: Collection[ViewId] | None = None) -> str:
-    """Digest of what the tracks of some views (all if None) depend on."""
-    chosen = [[name, value] for name, value in inputs.digests.items() if names is None or name in names]
-    return digest({"tracks": STAGE_VERSION, "views": chosen})
+from lift3d.storage.location import Store
+from lift3d.storage.products import open_product, write_product
 
 
 def tracks_of(inputs: SceneInputs, names: Collection[ViewId] | None = None) -> Tracks:
@@ -27,14 +23,13 @@ def tracks_of(inputs: SceneInputs, names: Collection[ViewId] | None = None) -> T
     Raises:
         NoOverlapError: If there are too few.
     """
-    path = layout.state_path(inputs.scene.id, "tracks", tracks_key(inputs, names))
+    chosen = {name: value for name, value in inputs.digests.items() if names is None or name in names}
+    path = layout.state_path(inputs.scene.id, "tracks", tracks_digest(chosen))
     if committed(inputs.store, path) is None:
-        scene = inputs.usable_scene()
-        if names is not None:
-            scene = replace(scene, views=tuple(view for view in scene.views if view.id in names))
-        write_tracks(inputs.store, path, find_tracks(scene), {})
+        views = tuple(view for name, view in inputs.views.items() if name in chosen)
+        _write(inputs.store, path, find_tracks(replace(inputs.scene, views=views)))
         inputs.computed["tracks"] += 1
-    return read_tracks(inputs.store, path)
+    return _read(inputs.store, path)
 
 
 def views_to_fit_on(inputs: SceneInputs, names: Collection[ViewId]) -> SceneViews:
@@ -49,3 +44,21 @@ def views_to_fit_on(inputs: SceneInputs, names: Collection[ViewId]) -> SceneView
         return replace(tracks, uv=tracks.uv * scale[tracks.view_index])
 
     return SceneViews(cameras, found)
+
+
+def _write(store: Store, path: str, tracks: Tracks) -> None:
+    arrays = {
+        "points": (("point", "xyz"), tracks.points.numpy()),
+        "point_index": (("observation",), tracks.point_index.numpy()),
+        "view_index": (("observation",), tracks.view_index.numpy()),
+        "uv": (("observation", "uv_axis"), tracks.uv.numpy()),
+    }
+    write_product(store, path, arrays, {"view_ids": list(tracks.view_ids)})
+
+
+def _read(store: Store, path: str) -> Tracks:
+    product = open_product(store, path)
+    points, point_index, view_index, uv = (
+        torch.from_numpy(product.array(name).copy()) for name in ("points", "point_index", "view_index", "uv")
+    )
+    return Tracks(points, point_index, view_index, uv, tuple(product.attrs["view_ids"]))

@@ -66,13 +66,15 @@ def test_failures_survive_the_driver_and_damage_to_them(store: Store) -> None:
     assert SceneQueue(SCENES, recipe, store).take(0.0).failures == {}  # type: ignore[union-attr]
 
 
-def test_encoding_comes_before_lifting_and_all_before_the_rest() -> None:
+def test_encoding_comes_before_the_fit_of_one_that_before_lifting_and_all_before_the_rest() -> None:
     shards = SceneShards(count=2, split_views=10)
     assert [item.shard for item in shards.begin(Item("short", 10))] == [None]
     first, second = shards.begin(Item("long", 11))
     assert [first.shard, second.shard] == [Shard("encode", 0, 2), Shard("encode", 1, 2)]
     assert shards.finish(second) == []
-    lifts = shards.finish(first)
+    (fit,) = shards.finish(first)
+    assert fit.shard == Shard("fit", 0, 1)
+    lifts = shards.finish(fit)
     assert [item.shard for item in lifts] == [Shard("lift", 0, 2), Shard("lift", 1, 2)]
     assert shards.finish(lifts[0]) == []
     assert [(item.location, item.shard) for item in shards.finish(lifts[1])] == [("long", None)]

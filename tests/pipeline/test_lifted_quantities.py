@@ -16,7 +16,6 @@ from lift3d.operators.protocol import OperatorSpec
 from lift3d.pipeline.blend import lift_colors, lift_features
 from lift3d.pipeline.decode import COVERED, decode_view, plain_view
 from lift3d.pipeline.encode import encode_view, target_grids
-from lift3d.pipeline.fit import fit_scene
 from lift3d.pipeline.inputs import SceneInputs
 from lift3d.pipeline.models import Models
 from lift3d.pipeline.propose import propose
@@ -55,7 +54,7 @@ class Stage:
 
     def state(self, operator):
         maps = {name: encode_view(operator, self.frames[name]) for name in self.target.source_ids}
-        return fit_scene(operator, maps, self.views)
+        return operator.fit_scene(maps, self.views)
 
     def lift(self, operator, state, target=None, proposal=None):
         target, proposal = target or self.target, proposal or self.proposal

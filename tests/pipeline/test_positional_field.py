@@ -17,7 +17,6 @@ from lift3d.operators.positional_field import field_of, fit_field
 from lift3d.operators.protocol import OperatorSpec
 from lift3d.pipeline.blend import lift_features
 from lift3d.pipeline.encode import encode_view, target_grids
-from lift3d.pipeline.fit import fit_scene
 from lift3d.pipeline.propose import propose
 from lift3d.pipeline.targets import choose_targets, select_sources
 from lift3d.pipeline.weigh import lift_picture
@@ -72,7 +71,7 @@ def stage(lifter_name, content=1.0):
     proposal = propose(lifter, target, frames.__getitem__, scene.depth_range)
     picture = lift_picture(proposal, [frames[name] for name in proposal.source_ids])
     guides = encode_view(operator, picture) if lifter.spec.is_guided else None
-    state = fit_scene(operator, {name: maps[name] for name in target.source_ids}, SceneViews.of({}))
+    state = operator.fit_scene({name: maps[name] for name in target.source_ids}, SceneViews.of({}))
     grids = target_grids(operator, target.camera.size)
     arguments = (proposal, [maps[name] for name in proposal.source_ids], grids, 16, guides)
     return lifter, arguments, state, maps[target.id][0]
