@@ -157,13 +157,13 @@ def scale(control: int, counts: tuple[int, ...], turns: int, out: Path | None, a
 
 
 @click.command("storage")
-@click.option("--s3", help="Also compare s3fs and obstore below this s3://BUCKET/PREFIX.")
+@click.option("--s3", help="Also measure a service, below this s3://BUCKET/PREFIX.")
 @click.option("--server", default="", help="What serves it, for the page.")
 @click.option("--folder", type=PATH, default="runs/storage", help="Where on the local disk to write.")
 @_out
 @_json
 def storage(s3: str | None, server: str, folder: Path, out: Path | None, as_json: bool) -> None:
-    """Bytes per view, throughput of products against plain Zarr, and of the libraries behind s3://."""
+    """Bytes per view, throughput of products against plain Zarr, and on a service."""
     from lift3d.bench import storage
     from lift3d.bench.storage_page import page
 

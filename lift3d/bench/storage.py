@@ -1,19 +1,17 @@
-"""What products cost: bytes per view, and throughput against plain Zarr on disk and between libraries on a service.
+"""What products cost: bytes per view, and throughput against plain Zarr on disk, and on a service.
 
 Features are those of a real network on a computed view, with random weights: they compress like those of a trained one,
 hardly at all. Whatever is compared runs in turns, forwards and backwards, and a ratio is the median over turns of the
 ratio within a turn, so that what else the machine does falls on both sides.
 """
 
-import importlib.util
 import os
 import shutil
 import statistics
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +26,6 @@ from lift3d.operators.protocol import OperatorSpec
 from lift3d.pipeline.products import VIEWS_PER_PART, PartOfViews, commit_features, write_features_part
 from lift3d.runs.planned_bytes import feature_bytes, lifted_bytes
 from lift3d.scenes.catalog import read_scene
-from lift3d.storage.backends import BACKEND_VARIABLE, BACKENDS
 from lift3d.storage.layout import features_path
 from lift3d.storage.location import Store, open_store
 from lift3d.storage.plain_zarr import read_plain, write_plain
@@ -81,7 +78,7 @@ def measure(folder: Path, s3: str | None = None, size: StorageSize | None = None
     """
     size = size or FULL
     if s3 is not None and not s3.startswith("s3://"):
-        raise ConfigError(f"The libraries are compared on s3://BUCKET/PREFIX, got '{s3}'.")
+        raise ConfigError(f"The service to be measured is s3://BUCKET/PREFIX, got '{s3}'.")
     name = f"bench-{uuid.uuid4().hex[:8]}"
     own = folder / name
     distant = None if s3 is None else open_store(f"{s3.rstrip('/')}/{name}", create=True)  # refused now or never
@@ -168,47 +165,30 @@ def _local(store: Store, plain: Path, batch: list[Features], repeats: int) -> di
 
 
 def _service(store: Store, views: Features, size: StorageSize) -> list[dict[str, Any]]:
-    """Measure the product API on a service through every library that is installed."""
-    installed = [name for name in BACKENDS if name == "fsspec" or importlib.util.find_spec(name)]
+    """Measure the product API on a service."""
     cases = [(batch, writers) for batch in _batches(views, size) for writers in size.writers if writers <= len(batch)]
     found = []
     for batch, writers in cases:
-        sides = {name: _through(name, store.url, batch, writers) for name in installed}
-        against = ("obstore", "fsspec") if len(installed) > 1 else None
-        figures = _compared(sides, lambda: store.delete_prefix("products"), batch, size.service_repeats, against)
+        sides = {"product": _at_once(store, batch, writers)}
+        figures = _compared(sides, lambda: store.delete_prefix("products"), batch, size.service_repeats)
         found.append({"writers": writers, **figures})
     parent, _, name = store.url.rpartition("/")
     Store(parent).delete_prefix(name)
     return found
 
 
-def _through(backend: str, url: str, batch: list[Features], writers: int) -> tuple[Callable[[], None], ...]:
-    with _library(backend):
-        store = open_store(url, create=True)
+def _at_once(store: Store, batch: list[Features], writers: int) -> tuple[Callable[[], None], ...]:
+    names = [f"products/{index}" for index in range(len(batch))]
 
     def write() -> None:
-        with _library(backend), ThreadPoolExecutor(writers) as pool:
-            list(pool.map(lambda pair: _write(store, f"products/{backend}/{pair[0]}", pair[1]), enumerate(batch)))
+        with ThreadPoolExecutor(writers) as pool:
+            list(pool.map(lambda name, values: _write(store, name, values), names, batch))
 
     def read() -> None:
-        with _library(backend), ThreadPoolExecutor(writers) as pool:
-            names = [f"products/{backend}/{index}" for index in range(len(batch))]
+        with ThreadPoolExecutor(writers) as pool:
             list(pool.map(lambda name: open_product(store, name).array(_NAME), names))
 
     return write, read
-
-
-@contextmanager
-def _library(backend: str) -> Iterator[None]:
-    before = os.environ.get(BACKEND_VARIABLE)
-    os.environ[BACKEND_VARIABLE] = backend
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[BACKEND_VARIABLE]
-        else:
-            os.environ[BACKEND_VARIABLE] = before
 
 
 def _compared(
@@ -216,7 +196,7 @@ def _compared(
     tidy: Callable[[], None],
     batch: list[Features],
     repeats: int,
-    against: tuple[str, str] | None,
+    against: tuple[str, str] | None = None,
 ) -> dict[str, Any]:
     """Run all sides in turns, the first of which does not count, and return MiB per second and their ratios."""
     turns: list[dict[str, tuple[float, ...]]] = []

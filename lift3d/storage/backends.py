@@ -1,8 +1,4 @@
-"""URLs to connections: which schemes are allowed, which library serves each, and with what settings.
-
-``LIFT3D_STORE_BACKEND`` chooses the library behind s3:// : ``fsspec`` (s3fs, the default) or ``obstore``, which is
-faster and optional. Nothing else differs: the same objects, errors, credentials and guarantees.
-"""
+"""URLs to connections: which schemes are allowed, which library serves each, and with what settings."""
 
 import functools
 import importlib.util
@@ -15,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 import fsspec
 
-from lift3d.errors import ConfigError, MissingExtraError, UnknownNameError
+from lift3d.errors import ConfigError, MissingExtraError
 from lift3d.extras import install
 from lift3d.storage.low_level_errors import low_level_errors, meaning_of
 from lift3d.storage.objects import FsspecObjects, LocalFiles, MemoryObjects, Objects
@@ -23,8 +19,6 @@ from lift3d.storage.retry_policy import MOST_AT_ONCE, RetryPolicy, Timeouts
 
 T = TypeVar("T")
 
-BACKEND_VARIABLE = "LIFT3D_STORE_BACKEND"
-BACKENDS = ("fsspec", "obstore")
 TIMEOUTS = Timeouts()
 
 _SCHEMES = ("file", "memory", "s3", "gs", "az")
@@ -95,15 +89,11 @@ def connection(scheme: str) -> Connection:
 
     It is made once per process and environment (a client of S3 takes half a second to set up), never shared with
     a forked process (s3fs must not be) or with other users of fsspec, and remembers no listings.
-
-    Raises:
-        ConfigError: If the environment asks for a library that is unknown or not installed.
     """
     environment: tuple[tuple[str, str], ...] = ()
     if scheme == "s3":
         environment = tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_")))
-        return _connect(scheme, os.getpid(), environment, _backend(), TIMEOUTS)
-    return _connect(scheme, os.getpid(), environment, BACKENDS[0], TIMEOUTS)
+    return _connect(scheme, os.getpid(), environment, TIMEOUTS)
 
 
 def perform(scheme: str, call: Callable[[Objects], T]) -> T:
@@ -125,17 +115,11 @@ def perform(scheme: str, call: Callable[[Objects], T]) -> T:
 
 
 @functools.lru_cache(maxsize=8)
-def _connect(
-    scheme: str, pid: int, environment: tuple[tuple[str, str], ...], backend: str, timeouts: Timeouts
-) -> Connection:
-    return Connection(_objects(scheme, dict(environment), backend, timeouts), RetryPolicy(timeouts))
+def _connect(scheme: str, pid: int, environment: tuple[tuple[str, str], ...], timeouts: Timeouts) -> Connection:
+    return Connection(_objects(scheme, dict(environment), timeouts), RetryPolicy(timeouts))
 
 
-def _objects(scheme: str, environment: Mapping[str, str], backend: str, timeouts: Timeouts) -> Objects:
-    if backend == "obstore":
-        from lift3d.storage.obstore_objects import ObstoreObjects  # optional
-
-        return ObstoreObjects(environment, timeouts)
+def _objects(scheme: str, environment: Mapping[str, str], timeouts: Timeouts) -> Objects:
     options: dict[str, Any] = {"skip_instance_cache": True, "use_listings_cache": False}
     if scheme == "s3":
         files = fsspec.filesystem("s3", **options, **_s3_options(environment, timeouts))
@@ -143,18 +127,6 @@ def _objects(scheme: str, environment: Mapping[str, str], backend: str, timeouts
         return FsspecObjects(files, timeouts)
     kinds = {"file": LocalFiles, "memory": MemoryObjects}
     return kinds.get(scheme, FsspecObjects)(fsspec.filesystem(scheme, **options), timeouts)
-
-
-def _backend() -> str:
-    name = os.environ.get(BACKEND_VARIABLE) or BACKENDS[0]
-    if name not in BACKENDS:
-        raise UnknownNameError.of(f"{BACKEND_VARIABLE}", name, BACKENDS)
-    if name == "obstore" and importlib.util.find_spec("obstore") is None:
-        raise MissingExtraError(
-            f"{BACKEND_VARIABLE}=obstore needs the package obstore, which is not installed. Install it with: "
-            f"{install('cluster')}, or unset the variable."
-        )
-    return name
 
 
 def _local(path: str) -> str:

@@ -15,7 +15,6 @@ HOMES = {
     "fsspec": ("lift3d/storage/",),
     "s3fs": ("lift3d/storage/",),
     "jinja2": ("lift3d/report/",),
-    "obstore": ("lift3d/storage/",),
     "pandas": ("lift3d/tables/",),
     "PIL": ("lift3d/scenes/images.py",),
     "timm": ("lift3d/operators/", "lift3d/cli/doctor.py"),

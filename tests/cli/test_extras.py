@@ -13,7 +13,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 ROOM = "procedural:room?views=3&height=24&width=32"
 # Modules that the extras bring, with those that come along.
 BROUGHT = {
-    "cluster": ("prefect", "fastapi", "ray", "s3fs", "obstore", "botocore", "aiobotocore", "aiohttp", "httpx"),
+    "cluster": ("prefect", "fastapi", "ray", "s3fs", "botocore", "aiobotocore", "aiohttp", "httpx"),
     "train": ("ray",),
     "transformers": ("transformers",),
     "view": ("viser", "av"),

@@ -3,23 +3,19 @@ from collections.abc import Callable
 
 import pytest
 
-from lift3d.storage.backends import BACKEND_VARIABLE
 from lift3d.storage.location import Store, open_store
 from tests.support.s3 import moto_bucket, moto_server, moto_shared_bucket, swift_bucket, swift_server
 
 __all__ = ["moto_bucket", "moto_server", "moto_shared_bucket", "swift_bucket", "swift_server"]
 
 
-@pytest.fixture(params=["local", "memory", "s3", "s3-obstore"])
-def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Store:
+@pytest.fixture(params=["local", "memory", "s3"])
+def store(request: pytest.FixtureRequest) -> Store:
     """An empty store of every kind that needs no real server."""
     if request.param == "local":
         return open_store(str(request.getfixturevalue("tmp_path") / "store"), create=True)
     if request.param == "memory":
         return open_store(f"memory://{uuid.uuid4().hex}", create=True)
-    if request.param == "s3-obstore":
-        pytest.importorskip("obstore", reason="obstore is not installed")
-        monkeypatch.setenv(BACKEND_VARIABLE, "obstore")
     return open_store(f"s3://{request.getfixturevalue('moto_bucket')}/some/{uuid.uuid4().hex}", create=True)
 
 

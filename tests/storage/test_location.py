@@ -1,9 +1,7 @@
 import errno
-import importlib.util
 import json
 import os
 import pickle
-import re
 import time
 from pathlib import Path
 
@@ -17,10 +15,9 @@ from lift3d.errors import (
     StoreLayoutError,
     StoreRefusedError,
     StoreUnavailableError,
-    UnknownNameError,
 )
 from lift3d.storage import backends, layout
-from lift3d.storage.backends import BACKEND_VARIABLE, parse_url
+from lift3d.storage.backends import parse_url
 from lift3d.storage.location import Store, open_store
 from lift3d.storage.retry_policy import Timeouts
 
@@ -141,20 +138,14 @@ def test_a_folder_without_the_right_to_write_is_refused_before_any_work(tmp_path
 
 
 @pytest.mark.fault(12, "the bucket of the store's URL was never made (emulator of S3)")
-@pytest.mark.parametrize("backend", backends.BACKENDS)
-def test_a_missing_bucket_is_refused_before_any_work(moto_bucket, monkeypatch, backend):
-    pytest.importorskip("obstore", reason="obstore is not installed")
-    monkeypatch.setenv(BACKEND_VARIABLE, backend)
+def test_a_missing_bucket_is_refused_before_any_work(moto_bucket):
     for create in (True, False):
         with pytest.raises(StoreRefusedError, match=r"no such bucket .* Create it, or correct the URL"):
             open_store(f"s3://{moto_bucket}-not/x", create=create)
 
 
-@pytest.mark.parametrize("backend", backends.BACKENDS)
-def test_a_store_that_does_not_answer_is_given_up_soon(monkeypatch, moto_server, backend):
-    pytest.importorskip("obstore", reason="obstore is not installed")
+def test_a_store_that_does_not_answer_is_given_up_soon(monkeypatch, moto_server):
     moto_server.use(monkeypatch)
-    monkeypatch.setenv(BACKEND_VARIABLE, backend)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setattr(backends, "TIMEOUTS", Timeouts(unreachable_s=0.2, first_wait_s=0.01))
     begin = time.monotonic()
@@ -165,26 +156,6 @@ def test_a_store_that_does_not_answer_is_given_up_soon(monkeypatch, moto_server,
         Store("s3://bucket/x").exists("a")
     assert backends.connection("s3").retry_policy.retry_counts["unreachable"] > 6
     assert time.monotonic() - begin < 10
-
-
-def test_the_environment_chooses_the_library(monkeypatch, moto_bucket):
-    pytest.importorskip("obstore", reason="obstore is not installed")
-    found = set()
-    for backend in ("", "fsspec", "obstore"):
-        monkeypatch.setenv(BACKEND_VARIABLE, backend)
-        found.add(type(backends.connection("s3").objects).__name__)
-    assert found == {"FsspecObjects", "ObstoreObjects"}
-    monkeypatch.setenv(BACKEND_VARIABLE, "obstor")
-    with pytest.raises(UnknownNameError, match="obstore"):
-        open_store(f"s3://{moto_bucket}/x", create=True)
-
-
-def test_a_library_that_is_not_installed_says_how_to_install_it(monkeypatch, moto_bucket):
-    monkeypatch.setenv(BACKEND_VARIABLE, "obstore")
-    find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "obstore" else find(name))
-    with pytest.raises(ConfigError, match=re.escape("pip install 'lift3d[cluster]'")):
-        open_store(f"s3://{moto_bucket}/x", create=True)
 
 
 def test_a_service_without_create_only_writes_is_refused(tmp_path, monkeypatch):

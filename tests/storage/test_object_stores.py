@@ -20,17 +20,8 @@ from tests.support.fault_proxy import FaultProxy, Refusal
 PATH = "scenes/s/lifted/rgb/near/leaf"
 
 
-@pytest.fixture(params=backends.BACKENDS)
-def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The library behind s3://, chosen as a user does."""
-    if request.param == "obstore":
-        pytest.importorskip("obstore", reason="obstore is not installed")
-    monkeypatch.setenv(backends.BACKEND_VARIABLE, request.param)
-    return request.param
-
-
 @pytest.fixture(params=["moto", pytest.param("swift", marks=pytest.mark.cluster)])
-def s3_store(request: pytest.FixtureRequest, backend: str) -> Store:
+def s3_store(request: pytest.FixtureRequest) -> Store:
     return open_store(f"s3://{request.getfixturevalue(f'{request.param}_bucket')}/{uuid.uuid4().hex}", create=True)
 
 
@@ -78,7 +69,7 @@ def test_racing_writers_of_equal_content_leave_a_whole_product(s3_store):
 
 @pytest.mark.cluster
 @pytest.mark.parametrize("fault", ["lose", "stall", "truncate", Refusal(503, "SlowDown")])
-def test_a_real_server_behind_a_bad_line_gives_what_was_written(swift_bucket, backend, monkeypatch, fault):
+def test_a_real_server_behind_a_bad_line_gives_what_was_written(swift_bucket, monkeypatch, fault):
     proxy = FaultProxy(os.environ["AWS_ENDPOINT_URL"])
     monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
     monkeypatch.setattr(backends, "TIMEOUTS", Timeouts(silence_s=2.0, first_wait_s=0.05))
@@ -94,14 +85,14 @@ def test_a_real_server_behind_a_bad_line_gives_what_was_written(swift_bucket, ba
 
 @pytest.mark.fault(12, "the bucket of the store's URL was never made (OpenStack Swift)")
 @pytest.mark.cluster
-def test_a_missing_bucket_is_refused(swift_bucket, backend):
+def test_a_missing_bucket_is_refused(swift_bucket):
     with pytest.raises(StoreRefusedError, match="no such bucket"):
         open_store(f"s3://{swift_bucket}-not/store", create=True)
 
 
 @pytest.mark.fault(11, "a wrong secret (OpenStack Swift, which checks signatures)")
 @pytest.mark.cluster
-def test_a_wrong_key_is_refused(swift_bucket, backend, monkeypatch):
+def test_a_wrong_key_is_refused(swift_bucket, monkeypatch):
     url = open_store(f"s3://{swift_bucket}/store", create=True).url
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrongsecret")
     with pytest.raises(StoreRefusedError, match="does not accept the credentials") as caught:

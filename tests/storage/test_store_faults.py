@@ -15,7 +15,6 @@ import pytest
 
 from lift3d.errors import DamagedProductError, StoreError, StoreFullError, StoreRefusedError, StoreUnavailableError
 from lift3d.storage import backends
-from lift3d.storage.backends import BACKEND_VARIABLE
 from lift3d.storage.commit import committed
 from lift3d.storage.location import Store, open_store
 from lift3d.storage.low_level_errors import ServiceError
@@ -45,12 +44,9 @@ def proxy(moto_server, moto_bucket, monkeypatch) -> Iterator[FaultProxy]:
     made.close()
 
 
-@pytest.fixture(params=backends.BACKENDS)
-def distant(request, proxy, moto_bucket, monkeypatch) -> Store:
+@pytest.fixture
+def distant(proxy, moto_bucket) -> Store:
     """A store of S3 behind the proxy."""
-    if request.param == "obstore":
-        pytest.importorskip("obstore", reason="obstore is not installed")
-    monkeypatch.setenv(BACKEND_VARIABLE, request.param)
     return open_store(f"s3://{moto_bucket}/{uuid.uuid4().hex}", create=True)
 
 
