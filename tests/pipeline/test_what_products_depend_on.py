@@ -90,6 +90,14 @@ def test_views_that_are_neither_target_nor_source_still_make_tracks(room, tmp_pa
     assert canonical_table(str(tmp_path / "used"), recipe) == canonical_table(str(tmp_path / "new"), recipe)
 
 
+def test_another_way_of_finding_tracks_makes_a_scene_be_scored_anew(room, tmp_path, monkeypatch):
+    recipe = held_out(room, operators=["felzenszwalb?as=ids"])
+    run_into(str(tmp_path), recipe)
+    monkeypatch.setattr("lift3d.scenes.tracks.STAGE_VERSION", 99)
+    # What is fitted may rest on tracks, and needs features of idle views; what is lifted rests on the state as it is.
+    assert run_into(str(tmp_path), recipe)[0].computed == {"features": 6, "tracks": 1, "states": 1, "scores": 1}
+
+
 def test_held_out_images_reach_no_lifted_view(room, tmp_path):
     fitted = ["felzenszwalb?as=ids", "timm:test_vit?weights=random&positional_field=subtract"]
     recipe = held_out(room, operators=["rgb", *fitted], lifters=["nearest_view", "plane_sweep"], sources=3)
