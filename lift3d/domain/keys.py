@@ -32,6 +32,11 @@ def digest_bytes(*parts: bytes) -> str:
     return state.hexdigest()[:16]
 
 
+def encodable(text: str) -> str:
+    """Return text that every writer takes: lone surrogates, of file names and foreign messages, as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def slug(name: str) -> str:
     """Return an ASCII name that is safe as one path segment, unique per input.
 
@@ -41,7 +46,7 @@ def slug(name: str) -> str:
     safe = re.sub(r"[^A-Za-z0-9._=-]+", "-", plain).strip("-.")[:_SLUG_LENGTH]
     if safe == name and safe:
         return safe
-    return f"{safe or 'x'}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return f"{safe or 'x'}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
 
 
 def _canonical(content: Any) -> Any:

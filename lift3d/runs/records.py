@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from lift3d.config import Recipe, parse_recipe
-from lift3d.domain.keys import digest, digest_bytes
+from lift3d.domain.keys import digest, digest_bytes, encodable
 from lift3d.domain.records import SceneRecord
 from lift3d.domain.scores import ALL_PIXELS, ScoreRow
 from lift3d.errors import ConfigError, DamagedProductError, ProductMissingError
@@ -76,6 +76,7 @@ def write_record(store: Store, recipe: Recipe, record: SceneRecord, rows: Iterab
     """Write a scene's rows, those without a figure too, then its record, and return it as it was written."""
     from lift3d.tables.schema import ScoreTable  # pandas is slow to import, and who reads records needs none
 
+    record = replace(record, scene=encodable(record.scene), reason=encodable(record.reason))
     content = ScoreTable.from_rows([*rows, *_rows_without_figure(record, recipe)]).to_parquet()
     record = replace(record, rows=digest_bytes(content))
     store.write_bytes(rows_path(recipe.run_id, record.location), content)

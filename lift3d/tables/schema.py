@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 
+from lift3d.domain.keys import encodable
 from lift3d.domain.scores import Outcome, ScoreRow
 from lift3d.errors import ContractError, StoreLayoutError, UnknownNameError
 
@@ -67,10 +68,10 @@ class ScoreTable:
         return len(self.frame)
 
     @classmethod
-    def from_rows(cls, rows: Iterable[ScoreRow]) -> "ScoreTable":
-        """Make a table of rows in any order."""
-        records = [[getattr(row, name) for name in COLUMNS] for row in rows]
-        return cls(pd.DataFrame(records, columns=list(COLUMNS)))
+    def from_rows(cls, rows: Sequence[ScoreRow]) -> "ScoreTable":
+        """Make a table of rows in any order; texts need not be such that Parquet takes them."""
+        columns = {name: [getattr(row, name) for row in rows] for name in COLUMNS}
+        return cls(pd.DataFrame(columns | {name: [*map(encodable, columns[name])] for name in TEXTS}))
 
     @classmethod
     def joined(cls, tables: Sequence["ScoreTable"]) -> "ScoreTable":

@@ -8,7 +8,7 @@ import pyarrow.dataset
 import pytest
 
 from lift3d.domain.keys import digest
-from lift3d.domain.records import SceneRecord
+from lift3d.domain.records import DroppedView, SceneRecord
 from lift3d.errors import DamagedProductError, ProductMissingError
 from lift3d.runs import table as run_tables
 from lift3d.runs.records import read_record, record_path, rows_path, standing_record
@@ -172,6 +172,20 @@ def test_a_record_is_read_as_it_was_written(tmp_path):
     assert SceneRecord.parsed(named.to_bytes()) == named
     with pytest.raises(ProductMissingError):
         run_table(store, "0123456789abcdef")
+
+
+@pytest.mark.fault(28, "half a surrogate pair in the name of a scene, of a view, and in what an operator says")
+def test_texts_that_are_no_unicode_are_written_escaped(tmp_path):
+    store, recipe = fake_runs.begin(str(tmp_path), ["data/room-\udcff"])
+    (location,) = recipe.scenes
+    dropped = (DroppedView("\ud800.png", "gone", "It names '\ud800'."),)
+    written = fake_runs.fail(store, recipe, location, reason="contract: It says \ud800", dropped=dropped)
+    assert read_record(store, recipe.run_id, location) == written
+    assert written.location == location
+    assert (written.scene, written.reason) == (r"room-\udcff", r"contract: It says \ud800")
+    rows = run_table(store, recipe.run_id).frame.set_index("metric")
+    assert rows.loc["usable_scene", "reason"] == written.reason
+    assert rows.loc["usable_view", "target"] == r"\ud800.png"
 
 
 def test_the_rows_of_a_run_are_a_plain_parquet_dataset(tmp_path):
