@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from lift3d.domain.camera import ImageSize
-from lift3d.domain.lifted import LiftedView, Prediction
+from lift3d.domain.lifted import LiftedView
 from lift3d.errors import ConfigError, SceneError
 from lift3d.results.colours import UNKNOWN_GREY, Picture, SceneColours
 from lift3d.results.lifted_scene import Choice, LiftedScene
@@ -84,13 +84,11 @@ class Rendered:
 
     def to_text(self) -> str:
         """Return the lines to print."""
-        unseen = f"\n{self.unseen_count} frames are grey: no source sees what their cameras see" * bool(
-            self.unseen_count
-        )
+        unseen = f"\n{self.unseen_count} frames are grey: no source sees what their cameras see"
         return (
             f"{self.title}: {self.frame_count} frames of {self.size.height}×{self.size.width}, "
             f"{self.frame_count / self.fps:.1f} s at {self.fps} per second; {' | '.join(self.panels)}\n"
-            f"computed {self.computed}{unseen}\n{'video':8s} {self.out}"
+            f"computed {self.computed}{unseen if self.unseen_count else ''}\n{'video':8s} {self.out}"
         )
 
 
@@ -123,7 +121,8 @@ def render_video(store: Store | str, choice: Choice, out: Path, extent: RenderEx
     else:
         path = lift_along_path(base, extent.frames)
         panels, targets = _along_path(base, path), path.targets
-        counts = ", ".join(f"{count} {kind}" for kind, count in sorted(path.computed.items()))
+        # Scores belong to runs, of which this is none.
+        counts = ", ".join(f"{count} {kind}" for kind, count in sorted(path.computed.items()) if kind != "scores")
         computed = counts or "nothing, all was committed"
     count, size = write_video(out, _frames(panels, targets), extent.fps)
     title = f"{base.name} · {base.operator} · {base.lifter}"
@@ -191,15 +190,11 @@ def _fitted(picture: Picture, view: LiftedView, size: ImageSize) -> Picture:
     # The camera's proportions: a grid of cells may have others.
     scale = min(size.height / view.camera.size.height, size.width / view.camera.size.width)
     height, width = (max(1, round(side * scale)) for side in (view.camera.size.height, view.camera.size.width))
-    method = _resampling(view.prediction, is_smaller=height < picture.shape[0])
+    method = cv2.INTER_AREA if height < picture.shape[0] else cv2.INTER_LINEAR
+    if view.prediction.kind in _DISCRETE:
+        method = cv2.INTER_NEAREST_EXACT
     fitted: Picture = cv2.resize(np.ascontiguousarray(picture), (width, height), interpolation=method)
     return fitted
-
-
-def _resampling(prediction: Prediction, *, is_smaller: bool) -> int:
-    if prediction.kind in _DISCRETE:
-        return int(cv2.INTER_NEAREST_EXACT)
-    return int(cv2.INTER_AREA if is_smaller else cv2.INTER_LINEAR)
 
 
 def _caption(words: str, width: int) -> Frame:

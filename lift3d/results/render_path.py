@@ -108,7 +108,7 @@ def _check_same(base: LiftedScene, operator: Operator) -> None:
     """Refuse an operator of the same name that would give other features than those the scene was lifted from."""
     folder = layout.features_folder(base.record.scene, operator.spec.name)
     leaves = (committed(base.store, f"{folder}/{leaf}") for leaf in base.store.names(folder))
-    known = {leaf.manifest.attrs["operator_identity"] for leaf in leaves if leaf is not None}
+    known = [leaf.manifest.attrs["operator_identity"] for leaf in leaves if leaf is not None]
     if known and operator.spec.identity not in known:
         raise ConfigError(
             f"Operator '{base.operator}' is not what it was when '{base.name}' was lifted: its code or weights differ. "

@@ -55,7 +55,7 @@ class Drawing:
         self.points = torch.zeros(0, 3, dtype=torch.float64)
         self._cloud: viser.PointCloudHandle | None = None
         self._frustums: list[viser.CameraFrustumHandle] = []
-        self._is_shown, self._through = True, -1
+        self.are_cameras_shown, self._through = True, -1
 
     def show(self, viewed: ViewedScene, colours: Colours, point_size: float, most: int) -> None:
         """Draw another scene, or the same with more points."""
@@ -127,15 +127,10 @@ class Drawing:
 
     def show_cameras(self, is_shown: bool) -> None:
         """Show or hide cameras."""
-        self._is_shown = is_shown
+        self.are_cameras_shown = is_shown
         with self._server.atomic():
             for index, frustum in enumerate(self._frustums):
                 frustum.visible = is_shown and index != self._through
-
-    @property
-    def are_cameras_shown(self) -> bool:
-        """Whether pictures can be clicked."""
-        return self._is_shown
 
     def resize_points(self, size: float) -> None:
         """Draw points larger or smaller, in page units."""

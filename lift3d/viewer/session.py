@@ -4,7 +4,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -22,19 +22,6 @@ from lift3d.viewer.viewed_scene import Colouring, ColourMode, Colours, ViewedSce
 from lift3d.viewer.words import can_take_words, embedded, text_encoder
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """How long the last answer took on this side, in seconds.
-
-    Attributes:
-        cloud_s: Until the cloud's colours were computed and handed over.
-        pictures_s: Until the pictures were.
-    """
-
-    cloud_s: float
-    pictures_s: float
-
-
 class Session:
     """One store on one server."""
 
@@ -47,7 +34,8 @@ class Session:
         self._through = -1
         self.viewed: ViewedScene = view_scene(current, scenes)
         self.mode = ColourMode(colouring=self.viewed.colourings[0])
-        self.answered = Answered(0.0, 0.0)
+        # Of the last answer, until the cloud's new colours were handed over.
+        self.answer_seconds = 0.0
         self.drawing = Drawing(server)
         self.panel = Panel(server.gui, scenes, current)
         self._draw()
@@ -156,13 +144,12 @@ class Session:
         self.mode = mode
         colours = self.viewed.colours(mode)
         self.drawing.colour_cloud(colours)
-        computed = time.perf_counter() - began
+        self.answer_seconds = time.perf_counter() - began
         if has_moved:
             self._mark()
         self.panel.show_mode(mode, self._words, colours.limits)
         self.drawing.colour_pictures(self.viewed, colours, lambda: turn == self._turns)
         self._show_through(colours)
-        self.answered = Answered(computed, time.perf_counter() - began)
 
     def _mark(self) -> None:
         to_page, point = self.drawing.to_page, self.mode.point

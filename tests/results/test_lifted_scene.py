@@ -22,18 +22,11 @@ from lift3d.scenes.catalog import read_scene
 from lift3d.storage.location import open_store
 from lift3d.storage.products import ProductWriter, open_product
 from tests.support.captures import capture, write_transforms
-from tests.support.runs import ROOM, STREET, run_into, small_recipe
+from tests.support.runs import ROOM, run_into, small_recipe
 
 
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> str:
-    place = str(tmp_path_factory.mktemp("lifted") / "store")
-    run_into(place, small_recipe(scenes=[ROOM, STREET, "/captures/gone"]))
-    return place
-
-
-def test_everything_that_was_lifted_is_there_in_the_recipes_order(url: str) -> None:
-    found = [(one.name.split("-")[0], one.operator, one.lifter) for one in lift3d.lifted_scenes(url)]
+def test_everything_that_was_lifted_is_there_in_the_recipes_order(shown_store):
+    found = [(one.name.split("-")[0], one.operator, one.lifter) for one in lift3d.lifted_scenes(shown_store)]
     assert found == [
         (scene, operator, lifter)
         for scene in ("room", "street")
@@ -42,15 +35,15 @@ def test_everything_that_was_lifted_is_there_in_the_recipes_order(url: str) -> N
     ]
 
 
-def test_what_is_not_chosen_is_the_first_scene_and_operator_and_the_last_lifter(url: str) -> None:
-    lifted = lift3d.open_lifted(url)
+def test_what_is_not_chosen_is_the_first_scene_and_operator_and_the_last_lifter(shown_store):
+    lifted = lift3d.open_lifted(shown_store)
     assert (lifted.name.split("-")[0], lifted.operator, lifted.lifter) == ("room", "rgb", "depth_mean")
-    chosen = Choice(lift3d.lifted_scenes(url)[-1].name, "hog", "nearest_view").open(url)
+    chosen = Choice(lift3d.lifted_scenes(shown_store)[-1].name, "hog", "nearest_view").open(shown_store)
     assert (chosen.name.split("-")[0], chosen.operator, chosen.lifter) == ("street", "hog", "nearest_view")
 
 
-def test_views_are_those_of_the_store(url: str) -> None:
-    lifted = lift3d.open_lifted(url, operator="hog")
+def test_views_are_those_of_the_store(shown_store):
+    lifted = lift3d.open_lifted(shown_store, operator="hog")
     product = next(one for one in lifted.record.lifted if (one.operator, one.lifter) == ("hog", "depth_mean"))
     stored = [view for path in product.parts for view in read_lifted(open_product(lifted.store, path))]
     assert lifted.targets == tuple(view.target for view in stored)
@@ -64,8 +57,8 @@ def test_views_are_those_of_the_store(url: str) -> None:
     assert plain.source_ids == (lifted.targets[0],)
 
 
-def test_xarray_holds_the_same_numbers_with_views_by_name(url: str) -> None:
-    lifted = lift3d.open_lifted(url)
+def test_xarray_holds_the_same_numbers_with_views_by_name(shown_store):
+    lifted = lift3d.open_lifted(shown_store)
     data = lifted.to_xarray()
     target = lifted.targets[2]
     assert list(data["view"].values) == list(lifted.targets)
@@ -75,12 +68,12 @@ def test_xarray_holds_the_same_numbers_with_views_by_name(url: str) -> None:
     assert data["features_0"].dims == ("view", "channel_0", "row_0", "col_0")
 
 
-def test_several_parts_are_joined_along_the_views(url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_several_parts_are_joined_along_the_views(shown_store, monkeypatch, tmp_path):
     for module in ("lift", "products", "features"):
         monkeypatch.setattr(f"lift3d.pipeline.{module}.VIEWS_PER_PART", 4)
     place = str(tmp_path / "store")
     run_into(place, small_recipe(operators=["rgb"]))
-    split, whole = lift3d.open_lifted(place), lift3d.open_lifted(url)
+    split, whole = lift3d.open_lifted(place), lift3d.open_lifted(shown_store)
     assert {number for _, number in split._parts.values()} == {0, 1}
     assert split.targets == whole.targets
     for one in (split.to_xarray(), whole.to_xarray()):
@@ -90,8 +83,8 @@ def test_several_parts_are_joined_along_the_views(url: str, monkeypatch: pytest.
     assert [view.target for view in split.views()] == list(split.targets)
 
 
-def test_scores_are_the_lines_of_the_table(url: str) -> None:
-    lifted = lift3d.open_lifted(url)
+def test_scores_are_the_lines_of_the_table(shown_store):
+    lifted = lift3d.open_lifted(shown_store)
     table = lift3d.run_table(lifted.store, lifted.recipe.run_id)
     lines = lift3d.summary(table)
     mine = lifted.scores()
@@ -105,8 +98,8 @@ def test_scores_are_the_lines_of_the_table(url: str) -> None:
     assert set(rows["scene"]) == {lifted.name}
 
 
-def test_a_view_is_shown_with_a_picture_of_each_kind(url: str) -> None:
-    lifted = lift3d.open_lifted(url)
+def test_a_view_is_shown_with_a_picture_of_each_kind(shown_store):
+    lifted = lift3d.open_lifted(shown_store)
     target = lifted.targets[1]
     pictures = lifted.pictures(target)
     assert list(pictures) == list(COLUMNS)
@@ -117,17 +110,17 @@ def test_a_view_is_shown_with_a_picture_of_each_kind(url: str) -> None:
     assert lifted.show()._repr_png_().startswith(b"\x89PNG")
 
 
-def test_a_capture_that_has_gone_is_shown_without_its_images(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def gone(location: str) -> None:
+def test_a_capture_that_has_gone_is_shown_without_its_images(shown_store, monkeypatch):
+    def gone(location):
         raise ConfigError(f"'{location}' does not exist.")
 
     monkeypatch.setattr("lift3d.results.lifted_scene.read_scene", gone)
-    lifted = lift3d.open_lifted(url)
+    lifted = lift3d.open_lifted(shown_store)
     assert lifted.pictures(lifted.targets[0])["image"] is None
     assert [axes.get_title() for axes in lifted.show().axes] == list(COLUMNS[1:])
 
 
-def test_novel_cameras_have_a_lifted_picture_and_nothing_to_compare_with(tmp_path: Path) -> None:
+def test_novel_cameras_have_a_lifted_picture_and_nothing_to_compare_with(tmp_path):
     lifted = lift3d.lift(ROOM, "rgb", "depth_mean", image_height=48, targets="path:3", store=str(tmp_path / "store"))
     assert len(lifted.targets) == 3
     assert {name for name, one in lifted.pictures(lifted.targets[0]).items() if one is not None} == {
@@ -136,7 +129,7 @@ def test_novel_cameras_have_a_lifted_picture_and_nothing_to_compare_with(tmp_pat
     }
 
 
-def test_where_no_source_saw_any_target_nothing_is_drawn(tmp_path: Path) -> None:
+def test_where_no_source_saw_any_target_nothing_is_drawn(tmp_path):
     store = open_store(str(tmp_path / "store"), create=True)
     path, camera = "scenes/room/lifted/rgb/depth_mean/leaf", read_scene(ROOM).views[0].camera
     writer, skipped = ProductWriter(store, path), SkippedTarget("novel-0000", "no-overlap: nothing")
@@ -150,72 +143,58 @@ def test_where_no_source_saw_any_target_nothing_is_drawn(tmp_path: Path) -> None
     assert (drawn.rows, drawn.steps, drawn.left_out) == ((), (), 0)
 
 
-def test_who_asks_for_what_is_not_there_is_told_what_is(url: str, tmp_path: Path) -> None:
-    with pytest.raises(UnknownNameError, match="rgb"):
-        lift3d.open_lifted(url, operator="rbg")
-    with pytest.raises(UnknownNameError, match="depth_mean"):
-        lift3d.open_lifted(url, lifter="lift3d")
+@pytest.mark.parametrize(
+    ("given", "error", "said"),
+    [
+        ({"operator": "rbg"}, UnknownNameError, "rgb"),
+        ({"lifter": "lift3d"}, UnknownNameError, "depth_mean"),
+        ({"run_id": "other"}, ProductMissingError, "no run 'other'"),
+    ],
+)
+def test_who_asks_for_what_is_not_there_is_told_what_is(shown_store, given, error, said):
+    with pytest.raises(error, match=said):
+        lift3d.open_lifted(shown_store, **given)
     with pytest.raises(UnknownNameError, match="lifted view"):
-        lift3d.open_lifted(url).view("9999")
-    with pytest.raises(ProductMissingError, match="no run 'other'"):
-        lift3d.open_lifted(url, run_id="other")
+        lift3d.open_lifted(shown_store).view("9999")
+
+
+def test_of_a_store_that_shows_nothing_it_is_said_why(tmp_path):
     (tmp_path / "alien").mkdir()
     (tmp_path / "alien" / "lift3d.json").write_text('{"format": "lift3d-store", "layout": 99}')
     for place in ("nothing", "alien"):
         with pytest.raises(StoreLayoutError, match=place):
             lift3d.open_lifted(str(tmp_path / place))
-    empty = open_store(str(tmp_path / "empty"), create=True)
     with pytest.raises(ProductMissingError, match="lift3d run"):
-        lift3d.open_lifted(empty)
-
-
-def test_a_run_with_failures_only_says_where_the_reasons_are(tmp_path: Path) -> None:
-    place = str(tmp_path / "store")
-    run_into(place, small_recipe(scenes=["/captures/gone"]))
+        lift3d.open_lifted(open_store(str(tmp_path / "empty"), create=True))
+    run_into(str(tmp_path / "failed"), small_recipe(scenes=["/captures/gone"]))
     with pytest.raises(ProductMissingError, match="lift3d tables"):
-        lift3d.open_lifted(place)
+        lift3d.open_lifted(str(tmp_path / "failed"))
 
 
-def test_lift_gives_what_a_run_gives(tmp_path: Path) -> None:
+def test_lift_gives_what_a_run_gives(tmp_path):
     recipe = small_recipe(operators=["hog"], lifters=["depth_mean"])
     run_into(str(tmp_path / "run"), recipe)
-    scene = lift3d.read_scene(ROOM)
-    told: list[str] = []
-    lifted = lift3d.lift(
-        scene,
-        lift3d.operator("hog"),
-        "depth_mean",
-        store=str(tmp_path / "lift"),
-        image_height=48,
-        sources=3,
-        target_mode="heldout",
-        report=lambda stage, done, total: told.append(stage),
-    )
-    same = lift3d.open_lifted(str(tmp_path / "run"))
+    scene, told = lift3d.read_scene(ROOM), []
+
+    def lift(operator):
+        told.clear()
+        fields = {"image_height": 48, "sources": 3, "target_mode": "heldout"}
+        report = {"report": lambda stage, done, total: told.append(stage)}
+        return lift3d.lift(scene, operator, "depth_mean", store=str(tmp_path / "lift"), **fields, **report)
+
+    lifted, same = lift(lift3d.operator("hog")), lift3d.open_lifted(str(tmp_path / "run"))
     assert lifted.recipe == same.recipe
     for target in same.targets:
         assert np.array_equal(lifted.features(target), same.features(target), equal_nan=True)
     assert any(stage.startswith("encode") for stage in told)
     # What a store holds is not computed again.
-    told.clear()
-    again = lift3d.lift(
-        scene,
-        "hog",
-        "depth_mean",
-        store=str(tmp_path / "lift"),
-        image_height=48,
-        sources=3,
-        target_mode="heldout",
-        report=lambda stage, done, total: told.append(stage),
-    )
+    again = lift("hog")
     assert told == []
     assert list_runs(again.store) == [recipe.run_id]
 
 
-def test_a_module_of_ones_own_is_lifted_into_a_store_that_goes_with_the_process(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    at_exit: list[partial[None]] = []
+def test_a_module_of_ones_own_is_lifted_into_a_store_that_goes_with_the_process(monkeypatch):
+    at_exit = []
     monkeypatch.setattr("atexit.register", lambda call, *given, **named: at_exit.append(partial(call, *given, **named)))
     torch.manual_seed(0)
     module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(4, 3, 1))
@@ -230,7 +209,7 @@ def test_a_module_of_ones_own_is_lifted_into_a_store_that_goes_with_the_process(
     assert not folder.exists()
 
 
-def test_lift_refuses_what_it_cannot_use(tmp_path: Path) -> None:
+def test_lift_refuses_what_it_cannot_use(tmp_path):
     with pytest.raises(ConfigError, match=r"lift3d\.operator"):
         lift3d.lift(ROOM, torch.nn.Conv2d(3, 3, 1))
     with pytest.raises(ConfigError, match="image_hight"):

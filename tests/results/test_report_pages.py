@@ -14,7 +14,7 @@ from lift3d.domain.features import FeatureGrid, FeatureMap
 from lift3d.domain.lifted import LiftedFeatures, LiftedView, Prediction
 from lift3d.domain.records import DroppedView, LiftedProduct, SceneRecord
 from lift3d.errors import ConfigError, ProductMissingError, StoreLayoutError
-from lift3d.pipeline.products import write_lifted_part
+from lift3d.pipeline.products import PartOfViews, commit_lifted, write_lifted_part
 from lift3d.report.angles import TargetCameras
 from lift3d.report.scenes import ReportExtent
 from lift3d.report.thumbnails import LONGEST_PX, fitting, size_of, thumbnail
@@ -23,6 +23,7 @@ from lift3d.results.lifted_scene import LiftedScene
 from lift3d.runs.records import write_record
 from lift3d.storage import layout
 from lift3d.storage.location import open_store
+from lift3d.storage.products import ProductWriter
 from tests.results.report_reader import figures, read_page
 from tests.support.runs import small_recipe
 from tests.tables import fake_runs
@@ -43,6 +44,10 @@ def test_an_empty_store_says_how_to_start(tmp_path):
     assert "Nothing has been run yet" in page.all("h1")[0].text
     assert "lift3d run" in page.text
     assert "Written with python" in page.text
+    fake_runs.begin(store.url, fake_runs.locations(2))
+    begun = page_of(store.url).text
+    assert "No scene is finished yet" in begun
+    assert "2 to do" in begun
 
 
 def test_a_store_of_another_version_says_so_and_what_to_do(tmp_path):
@@ -75,13 +80,6 @@ def test_a_run_of_failures_only_tells_all_reasons_it_has_room_for(tmp_path):
     assert "image: does not decode" in tables[1].text
     assert page.text.count("… and 10 more") == 2
     assert not figures(page)
-
-
-def test_a_run_that_has_just_begun_says_so(tmp_path):
-    store, _ = fake_runs.begin(str(tmp_path / "store"), fake_runs.locations(2))
-    page = page_of(store.url)
-    assert "No scene is finished yet" in page.text
-    assert "2 to do" in page.text
 
 
 def test_names_and_reasons_are_text_wherever_they_stand(tmp_path):
@@ -177,11 +175,12 @@ def test_the_angle_of_two_cameras_is_that_at_what_they_look_at(tmp_path, angle_d
         lifted = LiftedFeatures(FeatureMap(torch.zeros(1, 2, 2), grid), torch.ones(2, 2), depth)
         prediction = Prediction("scalar", torch.zeros(8, 8), torch.ones(8, 8, dtype=torch.bool))
         views.append(LiftedView(name, Camera(K, w2c, size), (lifted,), prediction, ()))
-    store = open_store(str(tmp_path), create=True)
-    write_lifted_part(store, "scenes/s/lifted/o/l/d/part-0000", views, {"skipped": []})
-    product = LiftedProduct("o", "l", "d", ("scenes/s/lifted/o/l/d/part-0000",))
-    recipe, record = small_recipe(scenes=["s"]), SceneRecord("s", "s", "ok", lifted=(product,))
-    places = TargetCameras([LiftedScene(store, recipe, record, "s", "o", "l")])
+    store, path = open_store(str(tmp_path), create=True), "scenes/s/lifted/o/l/leaf"
+    writer = ProductWriter(store, path)
+    write_lifted_part(PartOfViews(writer, 0, 2), views, {size}, lambda size: (grid,))
+    commit_lifted(writer, {view.target: view.camera for view in views}, {})
+    record = SceneRecord("s", "s", "ok", lifted=(LiftedProduct("o", "l", "d", (path,)),))
+    places = TargetCameras([LiftedScene(store, small_recipe(scenes=["s"]), record, "s", "o", "l")])
     assert places.angle_deg("a", "b") == pytest.approx(angle_deg, rel=1e-6)
     assert places.angle_deg("b", "a") == pytest.approx(angle_deg, rel=1e-6)
     assert math.isnan(places.angle_deg("a", "elsewhere"))

@@ -42,7 +42,7 @@ def best(table: Table) -> set[tuple[str, str]]:
     }
 
 
-def test_best_is_the_best_lifter_ties_included_and_never_the_plain_answer_nor_a_floor() -> None:
+def test_best_is_the_best_lifter_ties_included_and_never_the_plain_answer_nor_a_floor():
     assert best(scene_table(means())) == {
         ("lift3d", "feature_cosine"),
         ("nearest_view", "feature_cosine"),
@@ -52,7 +52,7 @@ def test_best_is_the_best_lifter_ties_included_and_never_the_plain_answer_nor_a_
     }
 
 
-def test_each_operator_has_its_own_best_and_one_lifter_alone_is_not_best() -> None:
+def test_each_operator_has_its_own_best_and_one_lifter_alone_is_not_best():
     both = pd.concat([means("hog"), means("rgb").assign(mean=lambda frame: frame["mean"] / 2)])
     table = scene_table(both)
     assert [sum(cell.is_best for row in rows for cell in row.cells) for _, rows in table.groups()] == [4, 4]
@@ -60,7 +60,7 @@ def test_each_operator_has_its_own_best_and_one_lifter_alone_is_not_best() -> No
     assert best(scene_table(alone)) == set()
 
 
-def test_several_scenes_are_told_by_their_means_and_how_many_have_a_figure() -> None:
+def test_several_scenes_are_told_by_their_means_and_how_many_have_a_figure():
     given = means(scenes=3)
     given.loc[(given["scene"] == "room-0") & (given["lifter"] == "lift3d"), ["mean", "ok"]] = [float("nan"), 0]
     table = closing_table(given)
@@ -73,7 +73,7 @@ def test_several_scenes_are_told_by_their_means_and_how_many_have_a_figure() -> 
     assert closing_table(means()).caption == "room-0 · run run0 · heldout · leave-one-out/all"
 
 
-def test_a_scene_without_a_figure_has_a_line_and_a_view_that_failed_has_none() -> None:
+def test_a_scene_without_a_figure_has_a_line_and_a_view_that_failed_has_none():
     whole = {"operator": "", "lifter": "", "target": "", "protocol": ""}
     rows = [
         score_row(scene="good", metric="psnr", value=0.25, protocol="x/all"),
@@ -92,21 +92,21 @@ def test_a_scene_without_a_figure_has_a_line_and_a_view_that_failed_has_none() -
     assert "| 0.250 (1/2) |" in to_markdown(table)
 
 
-def test_metrics_beyond_the_headline_stand_apart() -> None:
+def test_metrics_beyond_the_headline_stand_apart():
     own = means().assign(metric=lambda frame: frame["metric"].replace("warp_floor_short", "own@reference"))
     assert [column.key for column in scene_table(own).columns] == ["feature_cosine", "warp_error_short"]
     assert [column.title for column in scene_table(own, is_usual=False).columns] == ["own @reference"]
 
 
 @pytest.mark.parametrize("width", [30, 60, 80])
-def test_the_text_fits_the_terminal_and_names_what_it_leaves_out(width: int) -> None:
+def test_the_text_fits_the_terminal_and_names_what_it_leaves_out(width):
     text = to_terminal(scene_table(means()), width, LEGEND).plain
     assert max(map(len, text.splitlines()[1:])) <= width
     assert text.index("  raw2d") < text.index("  depth_mean") < text.index("  nearest_view")
     assert ("Not shown: floor 0–15°." in text) == (width == 30)
 
 
-def test_the_markdown_is_aligned_and_marks_the_best_in_bold() -> None:
+def test_the_markdown_is_aligned_and_marks_the_best_in_bold():
     caption, _, head, rule, *rows = to_markdown(scene_table(means())).splitlines()
     assert caption == "room-0 · run run0 · heldout · leave-one-out/all"
     assert head == "| operator | lifter       |  cos 2D ↑ | warp 0–15° ↓ | floor 0–15° |"
@@ -115,17 +115,18 @@ def test_the_markdown_is_aligned_and_marks_the_best_in_bold() -> None:
     assert rows[2] == "| hog      | lift3d       | **0.950** |    **0.100** |       0.003 |"
 
 
-def test_a_name_cannot_break_a_table() -> None:
+def test_a_name_cannot_break_a_table():
     table = scene_table(means(STRANGE))
     assert r"| a\|b &lt;script&gt;\*\_\` | raw2d" in to_markdown(table)
     assert escaped("[x](javascript:1) nearest_view __bold__") == r"\[x\](javascript:1) nearest_view \_\_bold\_\_"
     page = read_page(to_html(table, "figures", is_grouped=True).encode())
     assert not page.all("script")
     assert page.all("tbody")[0].attrs["data-group"] == STRANGE
+    assert [cell.all("strong") != [] for cell in page.all("td", data_metric="feature_cosine")] == [0, 0, 1, 1]
     plain = read_page(to_html(text_table(("scene", "count"), [(STRANGE, "<b>")], 1, STRANGE), "plain").encode())
     assert [cell.text for cell in plain.all("td")] == ["<b>"]
     assert plain.all("caption")[0].text == plain.all("div")[0].attrs["aria-label"] == STRANGE
 
 
-def test_without_a_figure_there_is_no_line() -> None:
+def test_without_a_figure_there_is_no_line():
     assert not closing_table(means().assign(mean=float("nan"), ok=0, missing=3)).rows

@@ -138,22 +138,17 @@ def test_a_stage_does_not_depend_on_units_place_or_heading_of_the_world():
     before = viewer_transform(points, cameras)
     assert before.up.tolist() == [0.0, -1.0, 0.0]
     far = torch.tensor([1e5, -2e5, 3e5], dtype=torch.float64)
-    moved = [
-        replace(
-            one,
-            w2c=torch.cat(
-                [torch.cat([one.w2c[:3, :3], (7 * one.w2c[:3, 3] - one.w2c[:3, :3] @ far)[:, None]], 1), one.w2c[3:]]
-            ),
-        )
-        for one in cameras
-    ]
+    moved = []
+    for one in cameras:
+        w2c = one.w2c.clone()
+        w2c[:3, 3] = 7 * w2c[:3, 3] - w2c[:3, :3] @ far
+        moved.append(replace(one, w2c=w2c))
     after = viewer_transform(7 * points + far, moved)
     torch.testing.assert_close(after(7 * points + far), before(points), atol=1e-6, rtol=0)
     torch.testing.assert_close(after.eye, before.eye)
     assert after.picture_distance == pytest.approx(before.picture_distance)
-    far_out = max(
-        before(some).norm(dim=1).quantile(0.9) for some in (points, torch.stack([one.center for one in cameras]))
-    )
+    centers = torch.stack([one.center for one in cameras])
+    far_out = max(before(some).norm(dim=1).quantile(0.9) for some in (points, centers))
     assert float(far_out) == pytest.approx(1.0)
 
 
@@ -238,9 +233,8 @@ def test_cameras_of_which_there_is_no_2d_answer(scenes):
     novel = [replace(one, record=replace(one.record, lifted=lifted)) for one in scenes]
     seen = view_scene(novel[1], novel)
     assert seen.plain is None
-    assert torch.equal(
-        seen.colours(ColourMode(False, "features")).points, seen.colours(ColourMode(True, "features")).points
-    )
+    plain, lifted = (seen.colours(ColourMode(is_lifted, "features")).points for is_lifted in (False, True))
+    assert torch.equal(plain, lifted)
     assert "no plain 2D" in texts.summary("room", seen, 1)
 
 

@@ -26,14 +26,6 @@ HEIGHT, WIDTH = 384, 512
 RGB = Choice(operator="rgb")
 
 
-@pytest.fixture(scope="module")
-def url(tmp_path_factory):
-    """A run of one small room: rgb and hog under two lifters that need no training."""
-    url = str(tmp_path_factory.mktemp("rendered") / "store")
-    run_into(url, small_recipe(metrics=["coverage"]))
-    return url
-
-
 def decoded(path):
     """Every frame of a video as RGB, and what its header says."""
     with av.open(str(path)) as container:
@@ -51,6 +43,9 @@ def test_a_constant_picture_keeps_its_color(tmp_path, color):
     count, size = write_video(tmp_path / "a.mp4", (np.full((50, 70, 3), color, np.uint8) for _ in range(5)), 10)
     frames, said = decoded(tmp_path / "a.mp4")
     assert (count, size.height, size.width, len(frames)) == (5, 50, 70, 5)
+    # A browser finds the index before the pictures.
+    content = (tmp_path / "a.mp4").read_bytes()
+    assert 0 < content.index(b"moov") < content.index(b"mdat")
     assert said == ("h264", "yuv420p", 10.0)
     # Of 8 bits of brightness and chroma, 219 and 224 levels are used.
     assert max(np.abs(frame.astype(int) - color).max() for frame in frames) <= 3
@@ -66,12 +61,6 @@ def test_frames_come_back_in_order_and_odd_sizes_grow_by_a_pixel(tmp_path):
         assert np.abs(frame[:97, :131].astype(int) - wanted).max() <= 4
 
 
-def test_a_browser_finds_the_index_before_the_pictures(tmp_path):
-    write_video(tmp_path / "a.mp4", [np.zeros((16, 16, 3), np.uint8)] * 3, 3)
-    content = (tmp_path / "a.mp4").read_bytes()
-    assert 0 < content.index(b"moov") < content.index(b"mdat")
-
-
 def test_nothing_is_left_of_a_video_that_fails(tmp_path):
     def frames():
         yield np.zeros((16, 16, 3), np.uint8)
@@ -84,11 +73,15 @@ def test_nothing_is_left_of_a_video_that_fails(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_along_its_own_targets_the_plain_answer_stands_beside_the_lifted_one(url, tmp_path):
-    rendered = render_video(url, RGB, tmp_path / "a.mp4", RenderExtent(0, 6))
-    frames, said = decoded(tmp_path / "a.mp4")
-    lifted = open_lifted(url, operator="rgb")
-    assert (len(frames), rendered.frame_count, rendered.panels) == (6, 6, ("2D", "lifted"))
+def test_along_its_own_targets_the_plain_answer_stands_beside_the_lifted_one(shown_store, tmp_path):
+    out = tmp_path / "new" / "a.mp4"
+    ran = CliRunner().invoke(app, ["render", shown_store, str(out), "--operator", "rgb", "--frames", "0", "--fps", "6"])
+    assert ran.exit_code == 0, ran.output
+    assert f"video    {out}" in ran.output
+    assert "6 frames of 412×1024, 1.0 s at 6 per second; 2D | lifted" in ran.output
+    frames, said = decoded(out)
+    lifted = open_lifted(shown_store, operator="rgb")
+    assert len(frames) == 6
     assert (said[2], frames[0].shape) == (6.0, (CAPTION_HEIGHT + HEIGHT, 2 * WIDTH, 3))
     colours = lifted.colours
     for target, frame in zip(lifted.targets, frames, strict=True):
@@ -100,48 +93,42 @@ def test_along_its_own_targets_the_plain_answer_stands_beside_the_lifted_one(url
     assert np.abs(frames[2][:, :WIDTH].astype(int) - frames[2][:, WIDTH:]).mean() > 1
 
 
-def test_along_a_path_it_is_what_a_run_with_that_path_lifts(url, tmp_path):
-    before, runs = keys(url), list_runs(open_store(url))
-    rendered = render_video(url, Choice(operator="hog"), tmp_path / "a.mp4", RenderExtent(5, 12))
+def test_along_a_path_it_is_what_a_run_with_that_path_lifts(shown_store, tmp_path):
+    before, runs = keys(shown_store), list_runs(open_store(shown_store))
+    rendered = render_video(shown_store, Choice(operator="hog"), tmp_path / "a.mp4", RenderExtent(5, 12))
     frames, _ = decoded(tmp_path / "a.mp4")
     assert (len(frames), rendered.panels, rendered.unseen_count) == (5, ("picture", "lifted"), 0)
-    # Features come from the store; what is new is two parts and the rows of their coverage.
-    assert rendered.computed == "2 lifted, 2 scores"
-    assert not [key for key in keys(url) - before if "/features/" in key]
-    assert list_runs(open_store(url)) == runs
-    after = keys(url)
-    path = lift_along_path(open_lifted(url, operator="hog"), 5)
+    # Features come from the store; what is new is two parts.
+    assert rendered.computed == "2 lifted"
+    assert not [key for key in keys(shown_store) - before if "/features/" in key]
+    assert list_runs(open_store(shown_store)) == runs
+    after = keys(shown_store)
+    path = lift_along_path(open_lifted(shown_store, operator="hog"), 5)
     other = str(tmp_path / "other")
     records = run_into(other, small_recipe(targets="path:5", lifters=["depth_mean"], metrics=["coverage"]))
     arrays = canonical_arrays(other, records)
-    assert canonical_arrays(url, [path.answers.record]) == arrays
-    again = render_video(url, Choice(operator="hog"), tmp_path / "b.mp4", RenderExtent(5, 12))
+    assert canonical_arrays(shown_store, [path.answers.record]) == arrays
+    again = render_video(shown_store, Choice(operator="hog"), tmp_path / "b.mp4", RenderExtent(5, 12))
     assert again.computed == "nothing, all was committed"
-    assert keys(url) == after
+    assert keys(shown_store) == after
     # The pictures are the same; the encoder does not promise equal bits.
     repeated = decoded(tmp_path / "b.mp4")[0]
     assert max(np.abs(a.astype(int) - b).mean() for a, b in zip(frames, repeated, strict=True)) < 1
 
 
-def test_colors_of_a_path_are_those_of_the_run(url):
-    base = open_lifted(url, operator="hog")
-    path = lift_along_path(base, 5)
-    view = path.answers.view("novel-0000")
+def test_colors_of_a_path_are_those_of_the_run(shown_store):
+    base = open_lifted(shown_store, operator="hog")
+    answers = lift_along_path(base, 5).answers
     # The first camera of the path is the scene's first: the same features must give the same picture.
-    colors = base.colours
-    assert np.array_equal(
-        colors.picture(view.prediction),
-        np.where(
-            view.prediction.is_valid.numpy()[..., None],
-            colors.pca.picture(view.prediction.values),
-            np.float32(UNKNOWN_GREY),
-        ),
-    )
-    assert not np.array_equal(colors.pca.directions, path.answers.colours.pca.directions)
+    prediction, colors = answers.view("novel-0000").prediction, base.colours
+    expected = colors.pca.picture(prediction.values)
+    expected[~prediction.is_valid.numpy()] = UNKNOWN_GREY
+    assert np.array_equal(colors.picture(prediction), expected)
+    assert not np.array_equal(colors.pca.directions, answers.colours.pca.directions)
 
 
-def test_a_value_has_one_color_in_all_views_and_holes_are_grey(url):
-    colors = open_lifted(url, operator="rgb").colours
+def test_a_value_has_one_color_in_all_views_and_holes_are_grey(shown_store):
+    colors = open_lifted(shown_store, operator="rgb").colours
     rows = torch.linspace(0, 1, 8).repeat(4, 1)
     is_valid = torch.ones(4, 8, dtype=torch.bool)
     is_valid[0, 0] = False
@@ -154,13 +141,19 @@ def test_a_value_has_one_color_in_all_views_and_holes_are_grey(url):
     assert not np.array_equal(labels[0, 0], labels[0, 1])
 
 
+def refused_along_a_path_alone(store, folder, error, said):
+    """What cannot be lifted along a path any more is shown where it was lifted."""
+    with pytest.raises(error, match=said):
+        render_video(store, Choice(), folder / "refused.mp4", RenderExtent(3))
+    assert not (folder / "refused.mp4").exists()
+    assert render_video(store, Choice(), folder / "shown.mp4", RenderExtent(0)).frame_count == 6
+
+
 def test_an_operator_that_was_an_object_is_shown_where_it_was_lifted_and_nowhere_else(tmp_path):
     url = str(tmp_path / "store")
     lift3d.lift(ROOM, CheckerOperator(), "nearest_view", store=url, image_height=48, sources=2, metrics=["coverage"])
-    with pytest.raises(ConfigError, match=r"'checker:8\?stride=4' cannot be built again.*--frames 0"):
-        render_video(url, Choice(), tmp_path / "a.mp4", RenderExtent(3))
-    assert not (tmp_path / "a.mp4").exists()
-    assert render_video(url, Choice(), tmp_path / "a.mp4", RenderExtent(0)).frame_count == 6
+    said = r"'checker:8\?stride=4' cannot be built again.*--frames 0"
+    refused_along_a_path_alone(url, tmp_path, ConfigError, said)
 
 
 def test_an_operator_that_has_changed_is_refused(tmp_path):
@@ -168,27 +161,20 @@ def test_an_operator_that_has_changed_is_refused(tmp_path):
     folder.mkdir()
     for view in lift3d.read_scene(ROOM).views:
         np.save(folder / f"{view.id}.npy", view.load(48).z_depth.numpy())
-    run_into(
-        url,
-        small_recipe(operators=[f"files:{folder}?pattern={{view}}.npy"], lifters=["depth_mean"], metrics=["coverage"]),
-    )
+    operator = f"files:{folder}?pattern={{view}}.npy"
+    run_into(url, small_recipe(operators=[operator], lifters=["depth_mean"], metrics=["coverage"]))
     assert render_video(url, Choice(), tmp_path / "a.mp4", RenderExtent(3)).frame_count == 3
     np.save(folder / "0000.npy", np.zeros((48, 64), np.float32))
-    with pytest.raises(ConfigError, match="not what it was"):
-        render_video(url, Choice(), tmp_path / "a.mp4", RenderExtent(3))
-    assert render_video(url, Choice(), tmp_path / "a.mp4", RenderExtent(0)).frame_count == 6
+    refused_along_a_path_alone(url, tmp_path, ConfigError, "not what it was")
 
 
-def test_without_the_photographs_only_what_is_lifted_is_shown(url, tmp_path):
+def test_without_the_photographs_only_what_is_lifted_is_shown(shown_store, tmp_path):
     capture, store = tmp_path / "capture", str(tmp_path / "store")
-    export_lifted(url, RGB, capture, "nerfstudio")
-    run_into(
-        store, small_recipe(scenes=[str(capture)], operators=["rgb"], lifters=["nearest_view"], metrics=["coverage"])
-    )
+    export_lifted(shown_store, RGB, capture, "nerfstudio")
+    fields = {"operators": ["rgb"], "lifters": ["nearest_view"], "metrics": ["coverage"]}
+    run_into(store, small_recipe(scenes=[str(capture)], **fields))
     shutil.rmtree(capture)
-    with pytest.raises(SceneError, match=r"photographs of 'capture'.*--frames 0"):
-        render_video(store, Choice(), tmp_path / "a.mp4", RenderExtent(3))
-    assert render_video(store, Choice(), tmp_path / "a.mp4", RenderExtent(0)).frame_count == 6
+    refused_along_a_path_alone(store, tmp_path, SceneError, r"photographs of 'capture'.*--frames 0")
 
 
 @pytest.mark.parametrize("extent", [(1, 24), (-1, 24), (10**6, 24), (0, 0), (0, 10**4)])
@@ -198,17 +184,8 @@ def test_an_extent_that_cannot_be_is_refused(extent):
 
 
 @pytest.mark.parametrize("name", ["a.mkv", "a", "folder.mp4", "file/a.mp4"])
-def test_a_name_that_cannot_be_written_is_refused(url, tmp_path, name):
+def test_a_name_that_cannot_be_written_is_refused(shown_store, tmp_path, name):
     (tmp_path / "folder.mp4").mkdir()
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"Give another name|expected a file"):
-        render_video(url, RGB, tmp_path / name, RenderExtent(0))
-
-
-def test_the_command_prints_what_it_wrote(url, tmp_path):
-    out = tmp_path / "new" / "a.mp4"
-    said = CliRunner().invoke(app, ["render", url, str(out), "--operator", "rgb", "--frames", "0", "--fps", "3"])
-    assert said.exit_code == 0, said.output
-    assert f"video    {out}" in said.output
-    assert "6 frames of 412×1024, 2.0 s at 3 per second; 2D | lifted" in said.output
-    assert len(decoded(out)[0]) == 6
+        render_video(shown_store, RGB, tmp_path / name, RenderExtent(0))

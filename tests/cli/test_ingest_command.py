@@ -40,11 +40,9 @@ def command(*arguments):
 
 def test_a_computed_scene_says_what_it_holds_as_lines_and_as_json():
     found = json.loads(command(ROOM, "--json").stdout)
-    assert (found["kind"], found["format"], found["views"]) == ("posed", "procedural", 4)
-    assert found["image_sizes"] == {"24×32": 4}
-    assert found["lenses"] == {"pinhole": 4}
-    assert found["views_with_depth"] == found["views_with_labels"] == 4
-    assert found["has_instances"]
+    expected = {"kind": "posed", "format": "procedural", "views": 4, "image_sizes": {"24×32": 4}, "has_instances": True}
+    expected |= {"lenses": {"pinhole": 4}, "views_with_depth": 4, "views_with_labels": 4}
+    assert {name: found[name] for name in expected} == expected
     assert found["points"] > 0
     text = command(ROOM).stdout
     assert "depth          all views" in text
@@ -58,9 +56,9 @@ def test_a_posed_folder_says_which_views_are_dropped_and_why(tmp_path):
     missing = next((tmp_path / "desk/images").iterdir())
     missing.unlink()
     found = ingest_and_present(str(tmp_path / "desk"), None, IngestOptions())
-    assert found.to_json()["format"] == "colmap"
-    assert found.to_json()["views"] == len(capture.names) - 1
-    assert [one["reason"] for one in found.to_json()["dropped"]] == ["image"]
+    said = found.to_json()
+    assert (said["format"], said["views"]) == ("colmap", len(capture.names) - 1)
+    assert [one["reason"] for one in said["dropped"]] == ["image"]
     assert f"Image file '{missing.name}' is missing" in found.to_text()
     assert "depth          none" in found.to_text()
     with pytest.raises(ConfigError, match=r"nothing to write to OUT.*lift3d run .*lift3d ingest .*images OUT"):
@@ -68,9 +66,9 @@ def test_a_posed_folder_says_which_views_are_dropped_and_why(tmp_path):
 
 
 def test_few_registered_photographs_come_with_advice_that_fits():
-    few = {**CONTENT, "registered": ["0.jpg", "1.jpg", "2.jpg"], "unregistered": [f"{n}.jpg" for n in range(3, 10)]}
-    few = {**few, "other_groups": [4], "matching": "sequential"}
-    text = IngestedScene(Path("a room"), few).to_text()
+    names = [f"{number}.jpg" for number in range(10)]
+    few = {"registered": names[:3], "unregistered": names[3:], "other_groups": [4], "matching": "sequential"}
+    text = IngestedScene(Path("a room"), {**CONTENT, **few}).to_text()
     assert "registered     3 of 10 photographs (62 s)" in text
     assert "3.jpg, 4.jpg, 5.jpg, 6.jpg, 7.jpg and 2 more" in text
     for advice in ("overlap", "Groups of 4", "--matching exhaustive", "--image-size 4000", "--many-cameras"):
@@ -136,7 +134,7 @@ def test_options_out_of_range_are_refused(given):
         IngestOptions(**given)
 
 
-def test_photographs_without_poses_are_sent_to_ingest(tmp_path: Path) -> None:
+def test_photographs_without_poses_are_sent_to_ingest(tmp_path):
     (tmp_path / "IMG_1.JPG").touch()
     with pytest.raises(SceneFormatError, match="lift3d ingest"):
         read_scene(str(tmp_path))
