@@ -8,7 +8,6 @@ Light: imports neither torch nor zarr.
     scenes/SCENE/features/OPERATOR/256px-DIGEST/         features of the views (a cache)
     scenes/SCENE/state/OPERATOR/DIGEST/                  what is fitted on the scene, sparse tracks among it (a cache)
     scenes/SCENE/lifted/OPERATOR/LIFTER/WORDS-DIGEST/    lifted features and predictions of all targets
-    scenes/SCENE/scores/DIGEST/                          score rows
     runs/RECIPE/                                         record of a run: the recipe, a record for each scene, tables
                                                          and pictures made of them
 
@@ -35,7 +34,7 @@ RUNS_FOLDER = "runs"
 _DIGITS = 12
 
 # Segments between the kind of a product and its end.
-_DEPTHS = {"features": 2, "state": 2, "lifted": 3, "scores": 1}
+_DEPTHS = {"features": 2, "state": 2, "lifted": 3}
 
 README = """A store of lift3d: answers of 2D vision models, lifted so that they agree across the views of a scene.
 
@@ -78,11 +77,6 @@ def state_path(scene: SceneId, operator: str, digest: str) -> str:
 def lifted_path(scene: SceneId, operator: str, lifter: str, words: str, digest: str) -> str:
     """Return where an operator's lifted views lie; words say to people which ones."""
     return _join(SCENES_FOLDER, scene, "lifted", operator, lifter, f"{words}-{digest[:_DIGITS]}")
-
-
-def scores_path(scene: SceneId, digest: str) -> str:
-    """Return where a scene's score rows lie."""
-    return _join(SCENES_FOLDER, scene, "scores", digest)
 
 
 def group_path(product: str) -> str:

@@ -50,7 +50,7 @@ def test_a_listing_says_what_there_is(store):
 
 
 def test_every_state_of_a_product_has_its_verdict(store):
-    scene = "scenes/room/scores"
+    scene = "scenes/room/state/rows"
     for name in ("whole", "cut", "empty", "gone", "flipped", "unmarked", "dead"):
         begun(store, f"{scene}/dead") if name == "dead" else write(store, f"{scene}/{name}")
     chunk = "x/c/0"
@@ -97,7 +97,7 @@ def test_folders_are_scenes_and_runs_and_nothing_else(store):
 def test_what_is_collected_are_the_leftovers_and_nothing_else(store):
     write(store)
     store.write_bytes(f"{PATH}/parts/0007.json", b"late")
-    begun(store, "scenes/room/scores/4567")
+    begun(store, "scenes/room/state/rows/4567")
     assert sorted(piece.kind for piece in swept(store)) == ["leftover", "unfinished"]
     assert all_keys(store) == needed_keys(store)
     assert read(store) == 1
@@ -160,7 +160,7 @@ def age(store: Store, folder: str, hours: float) -> None:
 @pytest.mark.fault(35, "time.time of this process is an hour wrong; ages are those that the disk knows")
 @pytest.mark.parametrize("skew_h", [-1, 0, 1])
 def test_an_age_is_measured_by_the_clock_of_the_store(local_store, monkeypatch, skew_h):
-    old, young = (f"scenes/room/scores/{name}" for name in ("old", "young"))
+    old, young = (f"scenes/room/state/rows/{name}" for name in ("old", "young"))
     begun(local_store, old)
     writer = begun(local_store, young)
     age(local_store, old, 2.5)

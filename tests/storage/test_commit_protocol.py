@@ -20,7 +20,7 @@ from lift3d.storage.products import (
 )
 from lift3d.storage.repair import repaired, retract
 
-A, B = "scenes/s/scores/a", "scenes/s/scores/b"
+A, B = "scenes/s/state/rows/a", "scenes/s/state/rows/b"
 CHUNK = f"{A}/x/c/0"
 TEMPLATE = ArrayTemplate((4, 3), "float32", ("view", "cell"), (1, 3), (2, 3))
 
@@ -215,8 +215,8 @@ def test_the_checksum_of_an_object_tells_one_valid_chunk_from_another(local_stor
     """Chunks end with their CRC-32C; a CRC-32C of the whole would be the same for all."""
     entries = set()
     for number in range(8):
-        write(local_store, f"scenes/s/scores/{number}", number + 1)
-        entries.add(Entry.of(local_store.read_bytes(f"scenes/s/scores/{number}/x/c/0")))
+        write(local_store, f"scenes/s/state/rows/{number}", number + 1)
+        entries.add(Entry.of(local_store.read_bytes(f"scenes/s/state/rows/{number}/x/c/0")))
     assert len(entries) == 8
 
 
@@ -275,7 +275,7 @@ def test_what_another_worker_has_replaced_stays(store):
     commit = write(store, A, 7)
     assert not retract(store, A)
     assert committed(store, A).manifest.write_id == commit.manifest.write_id
-    assert not retract(store, "scenes/s/scores/never-there")
+    assert not retract(store, "scenes/s/state/rows/never-there")
 
 
 def test_only_the_damaged_part_of_a_product_that_is_taken_back_is_to_be_made_again(store):

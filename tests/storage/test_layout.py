@@ -18,7 +18,6 @@ def test_every_path_is_plain_ascii_segments_inside_the_store(scene, operator, li
         layout.features_path(scene, operator, 256, "d"),
         layout.state_path(scene, operator, "d"),
         layout.lifted_path(scene, operator, lifter, "heldout-8-256px", "d"),
-        layout.scores_path(scene, "d"),
         layout.run_path("d"),
     ):
         assert path.isascii()
@@ -44,7 +43,6 @@ def test_no_product_lies_inside_another_and_every_object_knows_its_own():
             layout.features_path("s", name, 256, "d"),
             layout.state_path("s", name, "d"),
             layout.lifted_path("s", name, name, "w", "d"),
-            layout.scores_path("s", "d"),
         ]
         assert not [(a, b) for a in paths for b in paths if a != b and b.startswith(f"{a}/")]
         for path in paths:

@@ -19,7 +19,7 @@ from lift3d.storage.products import ArrayTemplate, ProductWriter, open_product
 from lift3d.storage.repair import repaired
 from tests.support.store_workers import all_keys, needed_keys
 
-PATHS = ("scenes/a/scores/one", "scenes/a/scores/two")
+PATHS = ("scenes/a/state/rows/one", "scenes/a/state/rows/two")
 
 
 class Killed(BaseException):

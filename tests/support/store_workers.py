@@ -18,7 +18,7 @@ from lift3d.storage.products import ArrayTemplate, ProductWriter, open_product, 
 
 TEMPLATE = ArrayTemplate((4, 8), "float32", ("view", "cell"), (1, 8), (2, 8))
 VALUES = np.arange(32, dtype=np.float32).reshape(4, 8)
-PRODUCT, ROWS = "scenes/room/lifted/rgb/near/leaf", "scenes/room/scores/rows"
+PRODUCT, ROWS = "scenes/room/lifted/rgb/near/leaf", "scenes/room/state/rows/rows"
 EXIT_CODE = 17
 HOUR_S = 3600.0
 
