@@ -39,7 +39,7 @@ def psnr(evidence: ViewEvidence) -> Score:
     return psnr_of(evidence.lifted.prediction.values, evidence.frame.image, evidence.counts)
 
 
-@view_metric("higher", kinds=("image",), needs=("truth",))
+@view_metric("higher", kinds=("image",), needs=("truth",), stage_version=2)
 def ssim(evidence: ViewEvidence) -> Score:
     """Mean SSIM against the true image over pixels with a whole 11×11 window (Wang et al., TIP 2004, eq. 13).
 
