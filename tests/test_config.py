@@ -41,6 +41,7 @@ def test_defaults_written_out_keep_the_run_id():
         ({"image_hieght": 3}, "image_hieght"),
         ({"holdout": 1}, "holdout"),
         ({"scenes": []}, "scenes"),
+        ({"scenes": "procedural:room"}, "Input should be a list"),
         ({"operators": ["rgb", "rgb"]}, "twice"),
         ({"target_mode": "both"}, "target_mode"),
         ({"sources": "many"}, "sources"),

@@ -69,19 +69,6 @@ def test_content_decides_what_a_file_is(folder: Path) -> None:
     np.testing.assert_array_equal(pixels, captures.texture())
 
 
-@pytest.mark.fault(26, "a JPEG that is cut in the middle of its pixels, in a run")
-def test_a_cut_image_costs_its_view_and_the_run_says_so(folder: Path, tmp_path: Path) -> None:
-    stream = io.BytesIO()
-    Image.fromarray(captures.texture()).save(stream, "JPEG", quality=95)
-    (folder / "images/000.jpg").write_bytes(stream.getvalue()[: len(stream.getvalue()) // 2])
-    read(folder, "images/000.jpg")
-    recipe = small_recipe(scenes=[str(folder)], operators=["rgb"], lifters=["nearest_view"])
-    (record,) = run_into(str(tmp_path / "store"), recipe)
-    assert (record.outcome, record.view_count) == ("ok", 3)
-    assert [(view.id, view.reason) for view in record.dropped] == [("000", "image")]
-    assert "1 view dropped, such as '000'" in scene_line(record)
-
-
 @pytest.mark.fault(27, "a PNG whose text, or whose colour profile, unpacks from kilobytes to 20 megabytes")
 @pytest.mark.parametrize("kind", ["text", "profile"])
 def test_what_a_png_carries_besides_pixels_is_not_unpacked(tmp_path: Path, kind: str) -> None:
@@ -96,15 +83,6 @@ def test_what_a_png_carries_besides_pixels_is_not_unpacked(tmp_path: Path, kind:
     assert path.stat().st_size < 200_000
     with pytest.raises(ImageError, match=r"a\.png"):
         decode_color(path, SIZE)
-
-
-@pytest.mark.fault(29, "a capture of one view, in a run")
-def test_one_view_is_too_few_and_that_is_said(tmp_path: Path) -> None:
-    captures.write_transforms(tmp_path / "scene", captures.capture(1))
-    recipe = small_recipe(scenes=[str(tmp_path / "scene")], operators=["rgb"], lifters=["nearest_view"])
-    (record,) = run_into(str(tmp_path / "store"), recipe)
-    assert record.outcome == "failed"
-    assert "at least 2 usable views, got 1" in record.reason
 
 
 def sparse(path: Path, head: bytes, size: int) -> Path:

@@ -117,8 +117,8 @@ def test_no_secret_comes_out_of_a_run(
 ) -> None:
     options = ("--lifter", "nearest_view", "--image-height", "24", "--sources", "2", "--serial")
     store = str(tmp_path / "store")
-    odd = ("--plugin", f"{ODD}:NoMemory", "--operator", "odd_memory")
-    talkative = ("--plugin", f"{ODD}:Talkative", "--operator", "odd_talkative")
+    odd = ("--plugin", f"{ODD}:memory", "--operator", "odd_memory")
+    talkative = ("--plugin", f"{ODD}:talkative", "--operator", "odd_talkative")
     codes = [
         command(monkeypatch, "run", ROOM, str(tmp_path / "gone"), "--operator", "rgb", *options, "--store", store),
         command(monkeypatch, "run", ROOM, *odd, *options, "--store", store),

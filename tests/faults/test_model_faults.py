@@ -1,6 +1,7 @@
 """Models that break their promises, change, or are not what they should be."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from lift3d.runs.table import run_table
 from lift3d.storage.layout import product_of
 from lift3d.storage.location import open_store
 from lift3d.storage.products import open_product, write_product
+from lift3d.torchvision_guard import ensure_torchvision
 from tests.support.runs import canonical_table, run_into, small_recipe
 
 ODD = Path(__file__).with_name("odd_operators.py")
@@ -24,9 +26,10 @@ ROOM = "procedural:room?views=4&height=24&width=32"
 NARROW = "procedural:street?views=4&height=24&width=30"
 
 
-def recipe_with(kind: str, name: str, **fields: object) -> Recipe:
-    given = {"scenes": [ROOM], "lifters": ["nearest_view"], "image_height": 24, "sources": 2, **fields}
-    return small_recipe(operators=[name], plugins=[f"{ODD}:{kind}"], **given)
+def recipe_with(kind: str, file: Path = ODD, **fields: object) -> Recipe:
+    given = {"scenes": [ROOM], "lifters": ["nearest_view"], "image_height": 24, "sources": 2}
+    operator = f"odd_{kind}" if file == ODD else kind
+    return small_recipe(**{"operators": [operator], "plugins": [f"{file}:{kind}"], **given, **fields})
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -37,29 +40,27 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.fault(30, "a plug-in gives NaN, float16, float64, other sizes or numbers of channels, in a run")
 @pytest.mark.parametrize(
-    ("kind", "name", "reason"),
+    ("kind", "reason"),
     [
-        ("NotANumber", "odd_nan", "non-finite: "),
-        ("Half", "odd_half", "contract: "),
-        ("Double", "odd_double", "contract: "),
-        ("WrongSize", "odd_size", "shape: "),
-        ("MoreChannels", "odd_channels", "shape: "),
-        ("SometimesMoreChannels", "odd_sometimes", "shape: "),
+        ("nan", "non-finite: "),
+        ("half", "contract: "),
+        ("double", "contract: "),
+        ("size", "shape: "),
+        ("channels", "shape: "),
+        ("sometimes", "shape: "),
     ],
 )
-def test_a_broken_promise_fails_the_scene_and_names_the_operator(
-    tmp_path: Path, kind: str, name: str, reason: str
-) -> None:
-    (record,) = run_into(str(tmp_path / "store"), recipe_with(kind, name))
+def test_a_broken_promise_fails_the_scene_and_names_the_operator(tmp_path: Path, kind: str, reason: str) -> None:
+    (record,) = run_into(str(tmp_path / "store"), recipe_with(kind))
     assert record.outcome == "failed"
     assert record.reason.startswith(reason)
-    assert f"'{name}'" in record.reason
+    assert f"'odd_{kind}'" in record.reason
     assert "View '" in record.reason
 
 
 @pytest.mark.fault(30, "a plug-in gives a constant")
 def test_a_constant_is_an_answer(tmp_path: Path) -> None:
-    recipe = recipe_with("Constant", "odd_constant")
+    recipe = recipe_with("constant")
     (record,) = run_into(str(tmp_path / "store"), recipe)
     rows = run_table(open_store(str(tmp_path / "store")), recipe.run_id).frame
     assert record.is_ok
@@ -69,7 +70,7 @@ def test_a_constant_is_an_answer(tmp_path: Path) -> None:
 
 @pytest.mark.fault(31, "a plug-in gives a million in every fourth row of its features")
 def test_what_float16_cannot_hold_is_its_largest_number(tmp_path: Path) -> None:
-    (record,) = run_into(str(tmp_path / "store"), recipe_with("TooLarge", "odd_large"))
+    (record,) = run_into(str(tmp_path / "store"), recipe_with("large"))
     assert record.is_ok
     store = open_store(str(tmp_path / "store"))
     parts = [path for product in record.lifted for path in product.parts]
@@ -88,7 +89,7 @@ def test_what_float16_cannot_hold_is_its_largest_number(tmp_path: Path) -> None:
 
 @pytest.mark.fault(32, "a plug-in that answers differently each time; two workers with other answers for one view")
 def test_the_first_answer_that_is_committed_stands(tmp_path: Path) -> None:
-    recipe, url = recipe_with("Fickle", "odd_fickle"), str(tmp_path / "store")
+    recipe, url = recipe_with("fickle"), str(tmp_path / "store")
     run_into(url, recipe)
     first = canonical_table(url, recipe)
     (record,) = run_into(url, recipe)
@@ -102,7 +103,7 @@ def test_the_first_answer_that_is_committed_stands(tmp_path: Path) -> None:
 
 @pytest.mark.fault(13, "an operator raises torch.OutOfMemoryError on one of two scenes, in a serial run")
 def test_a_scene_that_does_not_fit_costs_no_other(tmp_path: Path) -> None:
-    recipe = recipe_with("NoMemory", "odd_memory", scenes=[ROOM, NARROW])
+    recipe = recipe_with("memory", scenes=[ROOM, NARROW])
     records = run_into(str(tmp_path / "store"), recipe)
     assert [record.outcome for record in records] == ["failed", "ok"]
     assert records[0].reason.startswith("out-of-memory: ")
@@ -116,7 +117,7 @@ PLUGIN = """
 from dataclasses import replace
 from tests.support.operators import IdentityOperator
 
-class Own(IdentityOperator):
+class own(IdentityOperator):
     spec = replace(IdentityOperator.spec, name="own", stage_version={version}, weights_digest="{weights}")
 """
 
@@ -124,9 +125,7 @@ class Own(IdentityOperator):
 def run_version(folder: Path, name: str, version: int = 1, weights: str = "a", **fields: object) -> SceneRecord:
     plugin = folder / f"{name}.py"
     plugin.write_text(PLUGIN.format(version=version, weights=weights))
-    given = {"scenes": [ROOM], "lifters": ["nearest_view"], "image_height": 24, "sources": 2, **fields}
-    recipe = small_recipe(operators=["own"], plugins=[f"{plugin}:Own"], **given)
-    return run_into(str(folder / "store"), recipe)[0]
+    return run_into(str(folder / "store"), recipe_with("own", plugin, **fields))[0]
 
 
 def lifted_parts(record: SceneRecord) -> set[str]:
@@ -150,6 +149,7 @@ def test_what_changed_lies_beside_what_was(tmp_path: Path) -> None:
 
 
 def good_weights(folder: Path) -> Path:
+    ensure_torchvision()
     import timm
 
     network = timm.create_model("test_vit", pretrained=False, num_classes=0)
@@ -158,32 +158,27 @@ def good_weights(folder: Path) -> Path:
     return path
 
 
-def is_missing(path: Path) -> None:
-    path.unlink()
-
-
-def is_cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-100])
-
-
-def is_text(path: Path) -> None:
-    path.write_text("<html>404 Not Found</html>")
-
-
-def has_a_flipped_bit(path: Path) -> None:
+def flip_a_bit(path: Path) -> None:
+    """Change a file, beside which its sum is."""
     path.with_name(f"{path.name}.sha256").write_text(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n")
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(bytes(content))
+    path.write_bytes(path.read_bytes()[:-1] + bytes([path.read_bytes()[-1] ^ 1]))
+
+
+SPOILERS: dict[str, Callable[[Path], object]] = {
+    "missing": Path.unlink,
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-100]),
+    "a page": lambda path: path.write_text("<html>404 Not Found</html>"),
+    "flipped": flip_a_bit,
+}
 
 
 @pytest.mark.fault(
     36, "a weights file is missing, cut, a page of a web server, or has a flipped bit beside its .sha256"
 )
-@pytest.mark.parametrize("spoil", [is_missing, is_cut, is_text, has_a_flipped_bit])
-def test_bad_weights_end_the_run_before_its_first_scene(tmp_path: Path, spoil: object) -> None:
+@pytest.mark.parametrize("spoiler", SPOILERS)
+def test_bad_weights_end_the_run_before_its_first_scene(tmp_path: Path, spoiler: str) -> None:
     path = good_weights(tmp_path)
-    spoil(path)  # type: ignore[operator]
+    SPOILERS[spoiler](path)
     recipe = small_recipe(scenes=[ROOM], operators=[f"timm:test_vit?weights={path}"])
     with pytest.raises(ConfigError, match=r"weights\.safetensors"):
         run_into(str(tmp_path / "store"), recipe)

@@ -1,6 +1,7 @@
 """Part of pytest: checks the markers ``fault`` and writes what came of the tests that carry them as a page.
 
 ``pytest --fault-matrix=docs/fault-matrix.md -m fault``: with "=", for pytest takes another word for a folder of tests.
+The faults stand in tests/faults/matrix.md; ``pytest.mark.fault(NUMBER, "how it is injected")`` names one by its place.
 """
 
 import ast
@@ -11,63 +12,42 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.matrix import NOT_AUTOMATED, ROWS
-
-_STAGES_THAT_SKIP = ("setup", "call")
+TABLE = Path(__file__).parents[1] / "faults" / "matrix.md"
+# What goes wrong and what must come of it, by number.
+ROWS = {
+    number: tuple(line.strip("| \n").split(" | "))
+    for number, line in enumerate(TABLE.read_text(encoding="utf-8").splitlines()[2:], start=1)
+}
 
 
 @dataclass
 class Shown:
-    """What the tests of one row did.
-
-    Attributes:
-        injections: How the fault was injected, each said once.
-        outcomes: passed, failed or skipped, by the name of the test.
-        skips: Why tests were skipped.
-    """
+    """What the tests of one row did: injections, outcomes by test, why some were skipped; each said once."""
 
     injections: dict[str, None] = field(default_factory=dict)
     outcomes: dict[str, str] = field(default_factory=dict)
     skips: dict[str, None] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Marker:
-    """A marker as it stands in a file."""
-
-    path: Path
-    line: int
-    number: object
-    injection: object
-
-    @property
-    def trouble(self) -> str:
-        """What is wrong with it; empty if nothing is."""
-        return trouble_of(self.number, self.injection)
-
-
-def trouble_of(number: object, injection: object) -> str:
+def trouble_of(number: object = None, injection: object = None) -> str:
     """Return what is wrong with a marker's arguments; empty if nothing is."""
-    if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= len(ROWS):
+    if number is True or number not in ROWS:
         return f"fault({number!r}, …): expected the number of a row, 1 to {len(ROWS)}"
     if not isinstance(injection, str) or not injection.strip() or "\n" in injection:
         return f"fault({number}, {injection!r}): expected one line on how the fault is injected"
     return ""
 
 
-def markers_in(folder: Path) -> Iterator[Marker]:
-    """Yield the markers of all tests below a folder, without importing them."""
+def markers_in(folder: Path) -> Iterator[tuple[str, list[object]]]:
+    """Yield place and arguments of all markers below a folder, without importing the tests."""
     for path in sorted(folder.rglob("*.py")):
         text = path.read_text(encoding="utf-8")
-        if "mark.fault" not in text:
-            continue
-        for node in ast.walk(ast.parse(text)):
+        for node in ast.walk(ast.parse(text if "mark.fault" in text else "")):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.fault":
-                number, injection = (*(_literal(argument) for argument in node.args), None, None)[:2]
-                yield Marker(path, node.lineno, number, injection)
+                yield f"{path}:{node.lineno}", [getattr(one, "value", None) for one in node.args]
 
 
-def page(shown: Mapping[int, Shown], day: str, not_automated: Mapping[int, str] = NOT_AUTOMATED) -> str:
+def page(shown: Mapping[int, Shown], day: str) -> str:
     """Return the page: a table with a row per fault."""
     count = len({name for one in shown.values() for name in one.outcomes})
     lines = [
@@ -79,15 +59,9 @@ def page(shown: Mapping[int, Shown], day: str, not_automated: Mapping[int, str] 
         "| # | fault | how it is injected | expected | outcome |",
         "|---|---|---|---|---|",
     ]
-    for row in ROWS:
-        one = shown.get(row.number, Shown())
-        cells = (
-            str(row.number),
-            row.fault,
-            " · ".join(one.injections) or "–",
-            row.expected,
-            _outcome(one, not_automated.get(row.number, "")),
-        )
+    for number, (fault, expected) in ROWS.items():
+        one = shown.get(number, Shown())
+        cells = (str(number), fault, " · ".join(one.injections) or "–", expected, _outcome(one))
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join([*lines, ""])
 
@@ -115,7 +89,7 @@ class FaultMatrix:
             one = self._shown[number]
             if report.failed:
                 one.outcomes[report.nodeid] = "failed"
-            elif report.skipped and report.when in _STAGES_THAT_SKIP:
+            elif report.skipped:
                 one.outcomes[report.nodeid] = "skipped"
                 one.skips[_reason(report)] = None
             elif report.when == "call":
@@ -139,32 +113,22 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(FaultMatrix(Path(path).absolute()))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse markers that name no row."""
-    refuse_bad_markers(items)
-
-
-def refuse_bad_markers(items: Iterable[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
     """Raise pytest's UsageError if a marker names no row, or does not say how its fault is injected."""
     for item in items:
         for marker in item.iter_markers("fault"):
-            trouble = trouble_of(*(*marker.args, None, None)[:2])
-            if trouble:
+            if trouble := trouble_of(*marker.args[:2]):
                 raise pytest.UsageError(f"{item.nodeid}: {trouble}")
 
 
-def _outcome(one: Shown, reason: str) -> str:
-    if reason:
-        return f"not automated: {reason}"
-    by_outcome: dict[str, list[str]] = {}
-    for name, outcome in one.outcomes.items():
-        by_outcome.setdefault(outcome, []).append(name)
-    if "failed" in by_outcome:
-        return f"**FAILED**: {_names(by_outcome['failed'])}"
-    passed, skipped = by_outcome.get("passed", []), by_outcome.get("skipped", [])
+def _outcome(one: Shown) -> str:
+    failed, passed, skipped = (
+        [name for name, outcome in one.outcomes.items() if outcome == kind] for kind in ("failed", "passed", "skipped")
+    )
+    if failed:
+        return f"**FAILED**: {_names(failed)}"
     if not passed:
-        why = f": {'; '.join(one.skips)}" if one.skips else ""
-        return f"**not run**{why}"
+        return "**not run**" + (f": {'; '.join(one.skips)}" if one.skips else "")
     count = "1 test" if len(passed) == 1 else f"{len(passed)} tests"
     left = f", {len(skipped)} skipped" if skipped else ""
     return f"passed ({count}{left}): {_names(passed)}"
@@ -178,10 +142,3 @@ def _names(nodes: Iterable[str]) -> str:
 def _reason(report: pytest.TestReport) -> str:
     said = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(getattr(report, "wasxfail", ""))
     return said.removeprefix("Skipped: ").splitlines()[0] if said else "skipped"
-
-
-def _literal(node: ast.expr) -> object:
-    try:
-        return ast.literal_eval(node)
-    except ValueError:
-        return None
