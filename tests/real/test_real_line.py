@@ -11,13 +11,10 @@ from lift3d.storage.location import open_store
 from lift3d.tables.comparison import paired_bootstrap
 from tests.support.runs import run_into
 
+OBJECTS = "creativity_chenille_stems,i_am_a_bunny_book,kleenex_tissue_box,laugh_out_loud_joke_book"
 PLUGIN = Path(__file__).parent / "plugins" / "npz_segmentation.py"
 
-pytestmark = [
-    pytest.mark.real,
-    pytest.mark.timeout(600),
-    pytest.mark.skipif(not os.environ.get("LIFT3D_TEST_DATA"), reason="LIFT3D_TEST_DATA is not set"),
-]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
 
 def held_out(capture: str, tmp_path: Path, **fields: object):
@@ -64,3 +61,25 @@ def test_lifting_a_real_segmentation_network_beats_it_on_views_it_never_saw(tmp_
     assert gain.low > 0
     assert mean(table, "label_kappa", "depth_mean") > mean(table, "label_kappa", "raw2d")
     assert mean(table, "warp_error_short", "depth_mean") < mean(table, "warp_error_short", "raw2d")
+
+
+def test_masks_of_a_real_network_that_disagree_between_views_are_better_lifted(tmp_path):
+    shelf = f"{os.environ['LIFT3D_TEST_DATA']}/captures/shelf"
+    recipe = parse_recipe(
+        {
+            "scenes": [shelf],
+            "operators": [f"files:{shelf}/network_masks?pattern={{view}}.{{name}}.mask.png&names={OBJECTS}"],
+            "lifters": ["plane_sweep", "depth_mean"],
+            "metrics": ["mask_iou_transferred"],
+            "image_height": 96,
+            "sources": 14,
+            "target_mode": "heldout",
+        }
+    )
+    url = str(tmp_path / "store")
+    run_into(url, recipe)
+    table = run_table(open_store(url), recipe.run_id).where(protocol="leave-one-out/all")
+    assert set(table.frame["threshold_source"]) == {"other views"}
+    plain = mean(table, "mask_iou_transferred", "raw2d")
+    assert mean(table, "mask_iou_transferred", "plane_sweep") > plain + 0.1
+    assert mean(table, "mask_iou_transferred", "depth_mean") > plain + 0.1

@@ -1,15 +1,12 @@
 """Real networks as dense features, as a user would write them: ``--plugin PATH:alike --operator alike``.
 
 MobileNet v2 at three depths, ALIKE, R2D2 and VGG-19 up to relu3_1. All take images of any size: borders are
-mirrored up to what the strides divide. Weights, and the interpreter that runs MobileNet, are found through
-LIFT3D_TEST_DATA.
+mirrored up to what the strides divide.
 """
 
-import importlib.util
-import os
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -19,12 +16,12 @@ from torch.nn import functional
 from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import FeatureMap
 from lift3d.domain.keys import digest_bytes
-from lift3d.errors import ConfigError
 from lift3d.operators.answers import Encoder
 from lift3d.operators.cell_lattice import CellLattice
 from lift3d.operators.network_weights import encoder_device, load_weights, seeded
 from lift3d.operators.preprocessing import Normalization, Placement
 from lift3d.operators.protocol import OperatorSpec
+from tests.real.plugins.given import model_file, npz_graph
 
 AS_IS = Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -72,9 +69,9 @@ class DenseFeatures(Encoder):
 class MobileNetTrunk(nn.Module):
     """MobileNet v2 up to the output of one block."""
 
-    def __init__(self, interpreter: Any, weights: Path, block: str) -> None:
+    def __init__(self, weights: Path, block: str) -> None:
         super().__init__()
-        self._graph = interpreter.NpzGraph(str(weights))
+        self._graph = npz_graph(weights)
         made = [self._graph.T[outputs[0]]["name"] for _, _, outputs, _ in self._graph.ops]
         self._last_op = made.index(f"MobilenetV2/{block}/add")
         self._features = self._graph.ops[self._last_op][2][0]
@@ -140,25 +137,10 @@ class Alike(nn.Module):
         return functional.normalize(self.convhead2(torch.cat(levels, 1))[:, :-1], dim=1)
 
 
-def mobilenet_s4() -> DenseFeatures:
-    """Build MobileNet v2 up to its last block at stride 4."""
-    return _mobilenet(4)
-
-
-def mobilenet_s8() -> DenseFeatures:
-    """Build MobileNet v2 up to its last block at stride 8."""
-    return _mobilenet(8)
-
-
-def mobilenet_s16() -> DenseFeatures:
-    """Build MobileNet v2 up to its last block at stride 16."""
-    return _mobilenet(16)
-
-
 @seeded(0)
 def alike() -> DenseFeatures:
     """Build ALIKE-T's descriptors, one per pixel."""
-    weights = _test_data() / "models" / "alike" / "alike-t.pth"
+    weights = model_file("alike/alike-t.pth")
     network = Alike()
     load_weights(network, weights)
     return DenseFeatures(_spec("alike", weights, "BSD-3-Clause", 64, PIXELS), network, PIXELS, multiple=32)
@@ -173,7 +155,7 @@ def r2d2() -> DenseFeatures:
     Source:
         Revaud et al., R2D2: Repeatable and Reliable Detector and Descriptor, NeurIPS 2019.
     """
-    weights = _test_data() / "models" / "r2d2" / "r2d2_WASF_N16.pt"
+    weights = model_file("r2d2/r2d2_WASF_N16.pt")
     # Named as in the file, where they lie two deep.
     layers = nn.Sequential(OrderedDict(module=nn.Sequential(OrderedDict(ops=_r2d2_layers()))))
     load_weights(layers, weights, may_be_left=("module.clf.", "module.sal."))
@@ -184,7 +166,7 @@ def r2d2() -> DenseFeatures:
 @seeded(0)
 def vgg_r31() -> DenseFeatures:
     """Build VGG-19 up to relu3_1."""
-    weights = _test_data() / "models" / "vgg_r31" / "vgg_r31.pth"
+    weights = model_file("vgg_r31/vgg_r31.pth")
     network = nn.Sequential()
     # The first layer turns colours in [0, 1] into what VGG takes.
     network.add_module("conv1", nn.Conv2d(3, 3, 1))
@@ -219,16 +201,6 @@ def _r2d2_layers() -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def _mobilenet(stride: int) -> DenseFeatures:
-    data = _test_data()
-    weights = data / "models" / "mlperf_coral" / "mobilenet_v2_imagenet.npz"
-    block, channel_count, first = MOBILENET_BLOCKS[stride]
-    network = MobileNetTrunk(_interpreter(data / "tools" / "npz_graph.py"), weights, block)
-    lattice = CellLattice(stride, first)
-    spec = _spec(f"mobilenet_s{stride}", weights, "Apache-2.0", channel_count, lattice)
-    return DenseFeatures(spec, network, lattice, multiple=stride, normalization=BYTES)
-
-
 def _spec(name: str, weights: Path, licence: str, channel_count: int, lattice: CellLattice) -> OperatorSpec:
     return OperatorSpec(
         name=name,
@@ -241,17 +213,17 @@ def _spec(name: str, weights: Path, licence: str, channel_count: int, lattice: C
     )
 
 
-def _test_data() -> Path:
-    root = os.environ.get("LIFT3D_TEST_DATA")
-    if not root:
-        raise ConfigError("LIFT3D_TEST_DATA is not set; it must name the folder with models/ and tools/.")
-    return Path(root)
+def _mobilenet(stride: int) -> Callable[[], DenseFeatures]:
+    """Return what builds MobileNet v2 up to its last block at a stride."""
+
+    def build() -> DenseFeatures:
+        weights = model_file("mlperf_coral/mobilenet_v2_imagenet.npz")
+        block, channel_count, first = MOBILENET_BLOCKS[stride]
+        lattice = CellLattice(stride, first)
+        spec = _spec(f"mobilenet_s{stride}", weights, "Apache-2.0", channel_count, lattice)
+        return DenseFeatures(spec, MobileNetTrunk(weights, block), lattice, multiple=stride, normalization=BYTES)
+
+    return build
 
 
-def _interpreter(path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location("npz_graph", path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise ConfigError(f"There is no interpreter of .npz networks at '{path}'.")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+mobilenet_s4, mobilenet_s8, mobilenet_s16 = map(_mobilenet, MOBILENET_BLOCKS)

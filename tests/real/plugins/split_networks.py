@@ -1,73 +1,22 @@
 """Real networks as plain torch modules, made operators by one call: ``--plugin PATH:edsr_x2 --operator edsr_x2``.
 
-Only the loading is written here; where their cells sit and that nothing passes the cuts is found by lift3d. Weights,
-and the interpreter that runs networks kept as .npz graphs, are found through LIFT3D_TEST_DATA.
+Only the loading is written here; where their cells sit and that nothing passes the cuts is found by lift3d.
 """
 
-import importlib.util
-import os
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
 
 import lift3d
-from lift3d.errors import ConfigError
-from lift3d.operators.network_weights import load_weights, read_weights
+from lift3d.operators.network_weights import load_weights
 from lift3d.operators.preprocessing import Normalization
 from lift3d.operators.protocol import Operator
+from tests.real.plugins.given import model_file, npz_graph
 
 TO_255 = Normalization((0.0,) * 3, (1 / 255,) * 3)
 BYTES_AROUND_0 = Normalization((128 / 255,) * 3, (128 / 255,) * 3)
-
-
-class FastStyle(nn.Module):
-    """Three convolutions and five residual blocks, ``bottleneck``, then two up-convolutions and a last convolution.
-
-    Source:
-        Johnson, Alahi & Fei-Fei, Perceptual Losses for Real-Time Style Transfer and Super-Resolution, ECCV 2016.
-    """
-
-    def __init__(self, weights: Path) -> None:
-        super().__init__()
-        entries = read_weights(weights)
-        # Per layer: kernel (height, width, before, after), shift, scale.
-        for index in range(16):
-            kernel, shift, scale = (entries[f"v{3 * index + part}"].float() for part in range(3))
-            self.register_buffer(f"kernel{index}", kernel.permute(3, 2, 0, 1).contiguous())
-            self.register_buffer(f"shift{index}", shift)
-            self.register_buffer(f"scale{index}", scale)
-        self.bottleneck = nn.Identity()
-
-    def forward(self, pixels: Float[Tensor, "1 3 height width"]) -> Float[Tensor, "1 3 height width"]:
-        """Return the painting, 0 to 255."""
-        values = pixels
-        for index, stride in enumerate((1, 2, 2)):
-            values = torch.relu(self._convolved(values, index, stride))
-        for index in range(3, 13, 2):
-            values = values + self._convolved(torch.relu(self._convolved(values, index)), index + 1)
-        values = self.bottleneck(values)
-        for index in (13, 14):
-            full = functional.conv_transpose2d(values, self.get_buffer(f"kernel{index}"), stride=2)
-            values = torch.relu(self._normalized(full[..., :-1, :-1], index))
-        return torch.tanh(self._convolved(values, 15)) * 150 + 127.5
-
-    def _convolved(self, values: Tensor, index: int, stride: int = 1) -> Tensor:
-        kernel = self.get_buffer(f"kernel{index}")
-        padding = kernel.shape[-1] - stride
-        before, after = padding // 2, padding - padding // 2
-        padded = functional.pad(values, (before, after, before, after))
-        return self._normalized(functional.conv2d(padded, kernel, stride=stride), index)
-
-    def _normalized(self, values: Tensor, index: int) -> Tensor:
-        variance, mean = torch.var_mean(values, dim=(2, 3), correction=0, keepdim=True)
-        unit = (values - mean) / (variance + 1e-3).sqrt()
-        scale, shift = self.get_buffer(f"scale{index}"), self.get_buffer(f"shift{index}")
-        return unit * scale[:, None, None] + shift[:, None, None]
 
 
 class NpzNetwork(nn.Module):
@@ -75,7 +24,7 @@ class NpzNetwork(nn.Module):
 
     def __init__(self, file_name: str, places: Sequence[int], last_op: int | None = None) -> None:
         super().__init__()
-        self._graph = _interpreter().NpzGraph(str(_data() / "models" / "mlperf_coral" / file_name))
+        self._graph = npz_graph(model_file(f"mlperf_coral/{file_name}"))
         self._ops = self._graph.ops if last_op is None else self._graph.ops[: last_op + 1]
         self._run = type(self._graph).__call__.__wrapped__  # Without no_grad, so that cells can be probed.
         for place in places:
@@ -129,28 +78,12 @@ class ZeroDce(nn.Module):
         return pixels
 
 
-def style_rain() -> Operator:
-    """Fast style transfer, cut after the residual blocks."""
-    network = FastStyle(_data() / "models" / "faststyle" / "faststyle_rain_princess_fp16.safetensors")
-    return lift3d.operator(
-        network, ("bottleneck",), name="style_rain", prediction="image", normalization=TO_255, finish=_from_255
-    )
-
-
-def style_painted() -> Operator:
-    """The same as a black box: its paintings are lifted, not what they are painted from."""
-    network = FastStyle(_data() / "models" / "faststyle" / "faststyle_rain_princess_fp16.safetensors")
-    return lift3d.operator(
-        network, ("output",), name="style_painted", prediction="image", normalization=TO_255, finish=_from_255
-    )
-
-
 def edsr_x2() -> Operator:
     """Super-resolution, cut before its last convolution."""
     network = NpzNetwork("edsr_f64b5_x2.npz", (45,))
     return lift3d.operator(
         network, ("at_45",), name="edsr_x2", prediction="image", enlarges=2, restores=True, normalization=TO_255,
-        finish=_from_255,
+        finish=lambda painted: painted / 255,
     )  # fmt: skip
 
 
@@ -175,26 +108,5 @@ def mobilenet_split() -> Operator:
 def zerodce() -> Operator:
     """Low-light enhancement; the curves act on the image itself, so both are lifted."""
     network = ZeroDce()
-    load_weights(network, _data() / "models" / "zerodce" / "Epoch99.pth", ())
+    load_weights(network, model_file("zerodce/Epoch99.pth"), ())
     return lift3d.operator(network, ("curves", "input"), name="zerodce", prediction="image")
-
-
-def _from_255(painted: Tensor) -> Tensor:
-    return painted / 255
-
-
-def _data() -> Path:
-    root = os.environ.get("LIFT3D_TEST_DATA")
-    if not root:
-        raise ConfigError("LIFT3D_TEST_DATA is not set; it must name the folder with models/ and tools/.")
-    return Path(root)
-
-
-def _interpreter() -> Any:
-    path = _data() / "tools" / "npz_graph.py"
-    spec = importlib.util.spec_from_file_location("npz_graph", path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise ConfigError(f"There is no interpreter of .npz networks at '{path}'.")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
