@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -11,8 +10,8 @@ from lift3d.config import Execution, Recipe
 from lift3d.runs.driver import run_serially
 from lift3d.runs.status import run_states
 from lift3d.storage.location import open_store
+from tests.support.disturbed import OPEN
 from tests.support.prefect_server import PrefectServer, prefect_server
-from tests.support.run_on_ray import OPEN
 from tests.support.store_content import committed_content
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
@@ -34,7 +33,7 @@ def test_a_run_outlives_its_prefect_server(tmp_path: Path) -> None:
     gate.mkdir()
     with prefect_server(tmp_path, ROOT, PREFECT_CLIENT_MAX_RETRIES="1") as server:
         flow = _flow(server, store.url, gate)
-        _wait(lambda: any(gate.glob("held-*")), flow)
+        server.wait(lambda: flow.poll() is not None or any(gate.glob("held-*")), 180)
     (gate / OPEN).touch()
     _, said = flow.communicate(timeout=200)
     assert committed_content(store) == committed_content(open_store(str(tmp_path / "serial"))), said
@@ -44,7 +43,7 @@ def test_a_run_outlives_its_prefect_server(tmp_path: Path) -> None:
 
 def _flow(server: PrefectServer, store: str, gate: Path) -> subprocess.Popen[str]:
     execution = Execution(store=store, workers=1)
-    command = [sys.executable, "-m", "tests.support.flow_at_gate", RECIPE.model_dump_json()]
+    command = [sys.executable, "-m", "tests.support.disturbed", "flow", RECIPE.model_dump_json()]
     return subprocess.Popen(
         [*command, execution.model_dump_json(), str(gate)],
         cwd=ROOT,
@@ -53,11 +52,3 @@ def _flow(server: PrefectServer, store: str, gate: Path) -> subprocess.Popen[str
         stderr=subprocess.PIPE,
         text=True,
     )
-
-
-def _wait(condition: object, flow: subprocess.Popen[str], seconds: float = 180.0) -> None:
-    until = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < until, "what the test waits for did not happen"
-        assert flow.poll() is None, flow.communicate()
-        time.sleep(0.1)

@@ -2,8 +2,7 @@
 
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from lift3d.config import Execution, Recipe
 from lift3d.runs.driver import run_serially
 from lift3d.runs.records import read_run
 from lift3d.storage.location import open_store
+from tests.support.isolation import wait
 from tests.support.ray_nodes import RayCluster, ray_cluster
 from tests.support.store_content import committed_content
 
@@ -38,9 +38,9 @@ def test_a_stopped_job_leaves_no_worker_within_a_minute_and_the_same_command_com
     serial, store = (str(tmp_path / name) for name in ("serial", "store"))
     run_serially(recipe, Execution(store=serial))
     _job(cluster, "submit", "--no-wait", "--submission-id", "first", "--", *_command(recipe, store))
-    _wait(lambda: bool(cluster.head.worker_pids()))
+    wait(lambda: bool(cluster.head.worker_pids()))
     _job(cluster, "stop", "--no-wait", "first")
-    _wait(lambda: not cluster.head.worker_pids(), seconds=60)
+    wait(lambda: not cluster.head.worker_pids(), seconds=60)
     said = _job(cluster, "submit", "--", *_command(recipe, store))
     assert "succeeded" in said
     assert [record.outcome for record in read_run(open_store(store), recipe.run_id)[1]] == ["ok", "ok"]
@@ -62,10 +62,3 @@ def _job(cluster: RayCluster, verb: str, *arguments: str) -> str:
     done = subprocess.run(command, env=cluster.environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return done.stdout
-
-
-def _wait(condition: Callable[[], bool], seconds: float = 180.0) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "what the test waits for did not happen"
-        time.sleep(0.2)

@@ -3,8 +3,7 @@
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,8 +12,9 @@ import pytest
 from lift3d.config import Execution, Recipe
 from lift3d.runs.driver import run_serially
 from lift3d.storage.location import Store, open_store
+from tests.support.disturbed import HELD, OPEN
+from tests.support.isolation import wait
 from tests.support.ray_nodes import Node, RayCluster, ray_cluster
-from tests.support.run_on_ray import HELD, OPEN
 from tests.support.store_content import committed_content
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
@@ -49,8 +49,8 @@ def test_a_killed_driver_takes_its_workers_along_and_the_next_run_completes_the_
     store, gate = open_store(str(tmp_path / "store"), create=True), _gate(tmp_path)
     with cluster.node() as node:
         with _driver(cluster, store, gate) as driver:
-            _wait(lambda: _is_held(gate, node) and _is_held(gate, cluster.head), driver)
-        _wait(lambda: not node.worker_pids() and not cluster.head.worker_pids())
+            wait(lambda: _is_held(gate, node) and _is_held(gate, cluster.head))
+        wait(lambda: not node.worker_pids() and not cluster.head.worker_pids())
         assert 0 < len(committed_content(store)) < len(committed_content(serial))
         (gate / OPEN).touch()
         with _driver(cluster, store, gate) as driver:
@@ -65,7 +65,7 @@ def test_a_killed_node_costs_its_scene_one_more_try_and_the_rest_nothing(
 ) -> None:
     store, gate = open_store(str(tmp_path / "store"), create=True), _gate(tmp_path)
     with cluster.node() as node, _driver(cluster, store, gate) as driver:
-        _wait(lambda: _is_held(gate, node) and _is_held(gate, cluster.head), driver)
+        wait(lambda: _is_held(gate, node) and _is_held(gate, cluster.head))
         node.kill()
         (gate / OPEN).touch()
         assert _outcomes(driver) == ["ok"] * len(RECIPE.scenes)
@@ -86,7 +86,7 @@ def _is_held(gate: Path, node: Node) -> bool:
 def _driver(cluster: RayCluster, store: Store, gate: Path) -> Iterator[subprocess.Popen[str]]:
     """Run a driver; what is left of it at the end of the block is killed."""
     execution = Execution(store=store.url, ray_address=cluster.address, workers=2)
-    command = [sys.executable, "-m", "tests.support.run_on_ray", RECIPE.model_dump_json()]
+    command = [sys.executable, "-m", "tests.support.disturbed", "run", RECIPE.model_dump_json()]
     with subprocess.Popen(
         [*command, execution.model_dump_json(), str(gate)],
         cwd=ROOT,
@@ -106,11 +106,3 @@ def _outcomes(driver: subprocess.Popen[str]) -> list[str]:
     assert driver.returncode == 0, errors
     outcomes: list[str] = json.loads(output.splitlines()[-1])  # Ray prints above it
     return outcomes
-
-
-def _wait(condition: Callable[[], bool], driver: subprocess.Popen[str] | None = None, seconds: float = 180.0) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "what the test waits for did not happen"
-        assert driver is None or driver.poll() is None, driver.communicate()
-        time.sleep(0.1)

@@ -7,7 +7,7 @@ import pytest
 
 from tests.soak.faults import KINDS, fault_of
 from tests.soak.run import soak
-from tests.support.isolated_ray import isolated_environment
+from tests.support.isolation import isolated_environment
 from tests.support.prefect_server import prefect_harness
 
 SCENES, SHARE = 16, 0.4

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.isolated_ray import embedded_ray
+from tests.support.isolation import embedded_ray
 
 
 @pytest.fixture(scope="session")

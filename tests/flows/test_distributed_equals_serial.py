@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -16,8 +17,10 @@ from lift3d.runs.records import begin_run
 from lift3d.runs.table import run_table
 from lift3d.storage.location import Store, open_store
 from tests.support.captures import capture, write_transforms
-from tests.support.killed_scenes import KILLED, prepare_killed_once
+from tests.support.disturbed import Disturbed, die_once
 from tests.support.store_content import committed_content
+
+KILLED = "killed-once"
 
 
 @dataclass
@@ -40,7 +43,8 @@ def both(ray_here: None, tmp_path_factory: pytest.TempPathFactory) -> Both:
     stores = [open_store(one.store, create=True) for one in (serial, distributed)]
     serial_records = run_serially(recipe, serial)
     begin_run(recipe, stores[1])
-    with WorkerPool(recipe, distributed, prepare_killed_once) as pool:
+    killed_once = Disturbed(partial(die_once, folder / "distributed" / KILLED, recipe.scenes[0]))
+    with WorkerPool(recipe, distributed, killed_once) as pool:
         records = run_batch(recipe.scenes, pool)
     return Both(recipe, *stores, serial_records, records)
 

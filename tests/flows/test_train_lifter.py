@@ -23,7 +23,7 @@ from lift3d.errors import (
 )
 from lift3d.training.settings import TrainingSettings
 from lift3d.training.train import read_history
-from tests.support.isolated_ray import embedded_ray
+from tests.support.isolation import embedded_ray
 from tests.support.killed_training import KILLED, train_killed_once
 from tests.support.prefect_server import prefect_harness
 from tests.training.tiny_training import tiny

@@ -25,7 +25,6 @@ from tests.infra.infra_files import INFRA, KUBERAY, ROOT
 KUBERNETES = "1.34"
 MANIFESTS = infra_files.manifests()
 KUBERAY_SCHEMA = json.loads((ROOT / "tests" / "infra" / "schemas" / "kuberay.json").read_text())
-KUSTOMIZATION_SCHEMA = json.loads((ROOT / "tests" / "infra" / "schemas" / "kustomization.json").read_text())
 PREFECT_FILES = [ROOT / "prefect.yaml", INFRA / "kubernetes" / "prefect.yaml"]
 
 
@@ -33,19 +32,10 @@ PREFECT_FILES = [ROOT / "prefect.yaml", INFRA / "kubernetes" / "prefect.yaml"]
 def test_kubernetes_objects(manifest: dict[str, Any]) -> None:
     _validate(manifest)
     misspelt = copy.deepcopy(manifest)
-    misspelt["metadata"]["nmae"] = "x"
+    place = misspelt["spec"]["workerGroupSpecs"][0] if manifest["kind"] == "RayCluster" else misspelt["metadata"]
+    place["nmae"] = "x"
     with pytest.raises((kubernetes_validate.ValidationError, jsonschema.ValidationError)):
         _validate(misspelt)
-
-
-@pytest.mark.parametrize("spec", [pytest.param(spec, id=name) for name, spec in infra_files.ray_clusters()])
-def test_a_misspelt_field_of_a_ray_cluster_is_found(spec: dict[str, Any]) -> None:
-    cluster = {"apiVersion": "ray.io/v1", "kind": "RayCluster", "metadata": {"name": "x", "namespace": "x"}}
-    _validate({**cluster, "spec": spec})
-    misspelt = copy.deepcopy(spec)
-    misspelt["workerGroupSpecs"][0]["maxReplica"] = 3
-    with pytest.raises(jsonschema.ValidationError):
-        _validate({**cluster, "spec": misspelt})
 
 
 def test_pods_and_the_job_of_a_flow_run() -> None:
@@ -143,7 +133,11 @@ def test_a_deployment_gives_variables_that_its_pool_knows() -> None:
 @pytest.mark.parametrize("folder", ["kubernetes", "ray", "ray-with-redis"])
 def test_kustomizations(folder: str) -> None:
     found = infra_files.load(f"{folder}/kustomization.yaml")
-    jsonschema.validate(found, KUSTOMIZATION_SCHEMA)
+    assert (found["apiVersion"], found["kind"]) == ("kustomize.config.k8s.io/v1beta1", "Kustomization")
+    # No package has its schema: these are the fields that are used.
+    assert set(found) <= {"apiVersion", "kind", "resources", "images", "patches"}
+    assert all(set(image) == {"name", "newTag"} for image in found.get("images", []))
+    assert all(set(patch) == {"target", "patch"} for patch in found.get("patches", []))
     assert all((INFRA / folder / resource).exists() for resource in found["resources"])
     if folder != "ray-with-redis":
         # Every manifest that is there to stay is applied; a RayJob is created by hand, once per piece of work.

@@ -28,8 +28,8 @@ def test_a_plugin_may_be_a_class_an_instance_or_a_file(tmp_path: Path) -> None:
     assert build_operator("identity", (f"{SUPPORT}:IdentityOperator",)).spec.name == "identity"
     assert build_operator("checker:8?stride=4", (f"{SUPPORT}:CheckerOperator",)).spec.channel_count == 8
     source = tmp_path / "mine.py"
-    source.write_text(f"from {SUPPORT} import SegmenterOperator\nready = SegmenterOperator()\n")
-    assert build_operator("segmenter", (f"{source}:ready",)).spec.quantity == "label"
+    source.write_text(f"from {SUPPORT} import CheckerOperator\nready = CheckerOperator()\n")
+    assert build_operator("checker:8?stride=4", (f"{source}:ready",)).spec.channel_count == 8
     # A second plug-in of the same file shares its module, so a file runs once.
     again = catalog.load_plugin(f"{source}:ready")
     assert again is catalog.load_plugin(f"{source}:ready")

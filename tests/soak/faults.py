@@ -3,20 +3,14 @@
 import hashlib
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from flows.scene_workers import AttemptScene, prepare_scenes
-from lift3d.config import Execution, Recipe
 from lift3d.errors import StoreUnavailableError
-from lift3d.pipeline.inputs import Report
-from lift3d.storage.location import Store
 
 Fault = Literal["none", "killed", "request", "silence", "corrupt"]
 # Each kind alike; what is not corrupt must come out as if nothing had happened.
 KINDS: tuple[Fault, ...] = ("killed", "request", "silence", "corrupt")
-MARKS = "soak-marks"
 
 
 def fault_of(location: str, share: float) -> Fault:
@@ -25,44 +19,13 @@ def fault_of(location: str, share: float) -> Fault:
     return KINDS[int(number / share * len(KINDS))] if number < share else "none"
 
 
-class Faulty:
-    """A ``Prepare`` whose workers meet faults, each scene its own, once."""
-
-    def __init__(self, share: float, marks: Path) -> None:
-        self._share = share
-        self._marks = marks
-
-    def __call__(self, recipe: Recipe, execution: Execution, store: Store) -> AttemptScene:
-        """Build the models and return what runs a scene."""
-        attempt = prepare_scenes(recipe, execution, store)
-
-        def hit(location: str, report: Report) -> dict[str, Any]:
-            fault = fault_of(location, self._share)
-            mark = self._marks / f"{Path(location).name}-{fault}"
-            if fault in ("none", "corrupt") or mark.exists():
-                return attempt(location, report)
-
-            def at_stage(stage: str, done: int, total: int) -> None:
-                report(stage, done, total)
-                if stage == "lift" and not mark.exists():
-                    mark.touch()
-                    HITS[fault]()
-
-            return attempt(location, at_stage)
-
-        return hit
-
-
-def _die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _lose_the_store() -> None:
-    raise StoreUnavailableError("the soak took the store away")
-
-
-def _hang() -> None:
-    os.kill(os.getpid(), signal.SIGSTOP)
-
-
-HITS: dict[str, Callable[[], None]] = {"killed": _die, "request": _lose_the_store, "silence": _hang}
+def hit_once(share: float, marks: Path, location: str, done: int) -> None:
+    """Let its fault happen to a scene that is lifted, once."""
+    fault = fault_of(location, share)
+    mark = marks / f"{Path(location).name}-{fault}"
+    if fault in ("none", "corrupt") or mark.exists():
+        return
+    mark.touch()
+    if fault == "request":
+        raise StoreUnavailableError("the soak took the store away")
+    os.kill(os.getpid(), signal.SIGKILL if fault == "killed" else signal.SIGSTOP)

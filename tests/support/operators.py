@@ -7,13 +7,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lift3d.domain.camera import ImageSize
-from lift3d.domain.features import EMPTY_STATE, FeatureGrid, FeatureMap, SceneState
+from lift3d.domain.features import FeatureGrid, FeatureMap, SceneState
 from lift3d.domain.keys import ViewId, digest_bytes
 from lift3d.domain.lifted import Prediction, PredictionKind
 from lift3d.domain.scene import Frame
 from lift3d.domain.scene_views import SceneViews
-from lift3d.geometry.rays import cell_centers
-from lift3d.geometry.sampling import sample
+from lift3d.operators.answers import Encoder, Unfitted, at_pixels, pixel_grid, valid_everywhere
 from lift3d.operators.depth_alignment import fit_depth
 from lift3d.operators.instance_association import fit_instances
 from lift3d.operators.names import OperatorName
@@ -22,22 +21,20 @@ from lift3d.operators.protocol import OperatorSpec, Quantity
 Maps = tuple[FeatureMap, ...]
 
 
-class IdentityOperator:
+class IdentityOperator(Unfitted):
     """The image itself, one cell per pixel."""
 
     spec = OperatorSpec(name="identity", stage_version=1, prediction_kind="image", channel_count=3)
 
     def encode(self, image: Float[Tensor, "3 height width"]) -> Maps:
-        return (FeatureMap(image.to(torch.float32), _pixel_grid(image)),)
-
-    def fit_scene(self, maps: Mapping[ViewId, Maps], views: SceneViews) -> SceneState:
-        return EMPTY_STATE
+        return (FeatureMap(image.to(torch.float32), pixel_grid(ImageSize(*image.shape[-2:]))),)
 
     def decode(self, features: Maps, state: SceneState, size: ImageSize) -> Prediction:
-        return Prediction("image", at_pixels(features[0], size).clamp(0, 1), _valid(size))
+        picture = at_pixels(features[0].values, features[0].grid, size)
+        return Prediction("image", picture.clamp(0, 1), valid_everywhere(size))
 
 
-class CheckerOperator:
+class CheckerOperator(Encoder):
     """A fixed random projection of colour to any number of channels, averaged over cells of stride × stride pixels.
 
     Linear in the image, so what lifting does to its features can be computed from the colours.
@@ -61,13 +58,6 @@ class CheckerOperator:
         cells = torch.nn.functional.adaptive_avg_pool2d(image.to(torch.float32), (grid.rows, grid.cols))
         return (FeatureMap(torch.einsum("ck,krs->crs", self.projection, cells), grid),)
 
-    def fit_scene(self, maps: Mapping[ViewId, Maps], views: SceneViews) -> SceneState:
-        return EMPTY_STATE
-
-    def decode(self, features: Maps, state: SceneState, size: ImageSize) -> Prediction:
-        grid = features[0].grid
-        return Prediction("embedding", features[0].values, _valid(ImageSize(grid.rows, grid.cols)))
-
 
 def build_checker(name: OperatorName) -> CheckerOperator:
     """Build a CheckerOperator as an installed package would: from a parsed name."""
@@ -75,23 +65,7 @@ def build_checker(name: OperatorName) -> CheckerOperator:
     return CheckerOperator(name.integer("channels", 8))
 
 
-class SegmenterOperator:
-    """Three classes by the strongest colour channel, blended as one-hot scores."""
-
-    spec = OperatorSpec(name="segmenter", stage_version=1, prediction_kind="labels", quantity="label", channel_count=3)
-
-    def encode(self, image: Float[Tensor, "3 height width"]) -> Maps:
-        one_hot = torch.nn.functional.one_hot(image.argmax(0), 3).permute(2, 0, 1).to(torch.float32)
-        return (FeatureMap(one_hot.contiguous(), _pixel_grid(image)),)
-
-    def fit_scene(self, maps: Mapping[ViewId, Maps], views: SceneViews) -> SceneState:
-        return EMPTY_STATE
-
-    def decode(self, features: Maps, state: SceneState, size: ImageSize) -> Prediction:
-        return Prediction("labels", at_pixels(features[0], size).argmax(0), _valid(size))
-
-
-class TrueOperator:
+class TrueOperator(Unfitted):
     """Says what is true of an image that it knows by its content, as a model of one image would: in terms of its own.
 
     Features are a map per pixel; what it does not know is 0. ``decode`` gives the features as they are, so that what
@@ -111,24 +85,17 @@ class TrueOperator:
 
     def encode(self, image: Float[Tensor, "3 height width"]) -> Maps:
         nothing = torch.zeros(self.channel_count, *image.shape[1:])
-        return (FeatureMap(self.truth.get(_content(image), nothing), _pixel_grid(image)),)
-
-    def fit_scene(self, maps: Mapping[ViewId, Maps], views: SceneViews) -> SceneState:
-        return EMPTY_STATE
+        return (FeatureMap(self.truth.get(_content(image), nothing), pixel_grid(ImageSize(*image.shape[-2:]))),)
 
     def decode(self, features: Maps, state: SceneState, size: ImageSize) -> Prediction:
-        values = at_pixels(features[0], size)
-        return Prediction(self.spec.prediction_kind, values[0] if len(values) == 1 else values, _valid(size))
+        values = at_pixels(features[0].values, features[0].grid, size)
+        return Prediction(self.spec.prediction_kind, values[0] if len(values) == 1 else values, valid_everywhere(size))
 
 
 class TrueDepth(TrueOperator):
     """True z-depth (or disparity), less a shift and over a scale that are drawn anew for every view, or for all.
 
-    Args:
-        frames: The views that it knows, with depth.
-        quantity: depth or disparity.
-        seed: Of the draw; None says the truth in scene units.
-        wrong: Share of the pixels of which it says anything.
+    Without a seed it says the truth in scene units; of a share of wrong pixels it says anything.
     """
 
     def __init__(
@@ -163,12 +130,7 @@ class TrueDepth(TrueOperator):
 
 
 class TrueNormals(TrueOperator):
-    """The normal of the surface under each pixel, in the axes of the camera.
-
-    Args:
-        frames: The views that it knows, with labels.
-        normals: In world axes, by label.
-    """
+    """The normal of the surface under each pixel, in the axes of the camera; given in world axes, by label."""
 
     def __init__(self, frames: Mapping[ViewId, Frame], normals: Float[Tensor, "label 3"]) -> None:
         self._normals = torch.nn.functional.normalize(normals.double(), dim=1)
@@ -180,12 +142,7 @@ class TrueNormals(TrueOperator):
 
 
 class TrueInstances(TrueOperator):
-    """A mask of every instance; which number it has is drawn anew for every view.
-
-    Args:
-        frames: The views that it knows, with instances.
-        seed: Of the draw; None keeps one order.
-    """
+    """A mask of every instance; which number it has is drawn anew for every view, unless there is no seed."""
 
     def __init__(self, frames: Mapping[ViewId, Frame], seed: int | None = 0) -> None:
         self._seed = seed
@@ -200,24 +157,6 @@ class TrueInstances(TrueOperator):
 
     def fit_scene(self, maps: Mapping[ViewId, Maps], views: SceneViews) -> SceneState:
         return fit_instances(maps, views)
-
-
-def at_pixels(features: FeatureMap, size: ImageSize) -> Float[Tensor, "channel height width"]:
-    """Read a map at the pixel centres of an image."""
-    grid = features.grid
-    if grid == FeatureGrid(size.height, size.width, 1.0, 1.0):
-        return features.values
-    centers = cell_centers(size.height, size.width)
-    strides, origin = (grid.stride_u, grid.stride_v), (grid.origin_u, grid.origin_v)
-    return sample(features.values, centers, strides, origin)
-
-
-def _pixel_grid(image: Float[Tensor, "3 height width"]) -> FeatureGrid:
-    return FeatureGrid(int(image.shape[-2]), int(image.shape[-1]), 1.0, 1.0)
-
-
-def _valid(size: ImageSize) -> Tensor:
-    return torch.ones(size.height, size.width, dtype=torch.bool)
 
 
 def _content(image: Float[Tensor, "3 height width"]) -> str:

@@ -1,23 +1,17 @@
 """Prefect for tests: the harness, and a real server with a work pool and a worker as processes of their own."""
 
-import gc
 import json
-import os
 import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
 import urllib.request
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.support.isolated_ray import isolated_environment
+from tests.support.isolation import collected_quietly, environment_in, free_port, isolated_environment, wait
 
 _START_S = 120.0
 
@@ -35,10 +29,8 @@ def prefect_harness(home: Path) -> Iterator[None]:
 
         with prefect_test_harness(server_startup_timeout=int(_START_S)):
             yield
-        with warnings.catch_warnings():
-            # The server's process and the client's sockets are left to the garbage collector, which then warns.
-            warnings.simplefilter("ignore", ResourceWarning)
-            gc.collect()
+        with collected_quietly():
+            pass
 
 
 @dataclass(frozen=True)
@@ -55,21 +47,11 @@ class PrefectServer:
     folder: Path
     environment: dict[str, str]
 
-    def prefect(self, *arguments: str, timeout_s: float = 120.0) -> subprocess.CompletedProcess[str]:
-        """Run the command line of Prefect and return what it said."""
-        return subprocess.run(
-            _prefect(arguments),
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
-        )
-
     def succeeds(self, *arguments: str) -> str:
         """Run the command line of Prefect, which must succeed, and return what it said."""
-        done = self.prefect(*arguments, timeout_s=240)
+        done = subprocess.run(
+            _prefect(arguments), cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=240
+        )
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{self.logs()}"
         return done.stdout
 
@@ -85,10 +67,7 @@ class PrefectServer:
 
     def wait(self, condition: Callable[[], bool], seconds: float = 120.0) -> None:
         """Wait until something is so; if it never is, show the logs."""
-        until = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < until, self.logs()
-            time.sleep(0.2)
+        wait(condition, seconds, self.logs)
 
     def ask(self, path: str, body: object = None) -> Any:
         """Return what the API answers at a path: to a POST of the body if there is one, else to a GET."""
@@ -97,6 +76,12 @@ class PrefectServer:
         with urllib.request.urlopen(request, timeout=30) as response:
             content = response.read()
         return json.loads(content) if content else None
+
+    def is_healthy(self) -> bool:
+        try:
+            return self.ask("/health") is True
+        except OSError:
+            return False
 
     def logs(self) -> str:
         """Return what the server and the worker said last."""
@@ -120,24 +105,21 @@ def prefect_server(home: Path, folder: Path, **settings: str) -> Iterator[Prefec
         folder: Working directory of every command.
         settings: More variables in the environment of the server and of every command.
     """
-    port = _free_port()
-    url = f"http://127.0.0.1:{port}/api"
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "RAY_"))},
-        "HOME": str(home),
-        "PREFECT_HOME": str(home / "prefect"),
-        "PREFECT_API_URL": url,
-        "PREFECT_WORKER_QUERY_SECONDS": "1",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
-        "OMP_NUM_THREADS": "1",
-        "LIFT3D_HOME": str(folder),
+    port = free_port()
+    environment = environment_in(
+        home,
+        PREFECT_API_URL=f"http://127.0.0.1:{port}/api",
+        PREFECT_WORKER_QUERY_SECONDS="1",
+        PREFECT_SERVER_ANALYTICS_ENABLED="false",
+        OMP_NUM_THREADS="1",
+        LIFT3D_HOME=str(folder),
         **settings,
-    }
+    )
+    started = PrefectServer(environment["PREFECT_API_URL"], folder, environment)
     command = _prefect(["server", "start", "--host", "127.0.0.1", "--port", str(port)])
     with _process(command, folder, environment) as server:
-        _wait_until_healthy(f"{url}/health", server)
-        yield PrefectServer(url, folder, environment)
+        wait(lambda: server.poll() is not None or started.is_healthy(), _START_S, started.logs)
+        yield started
 
 
 @contextmanager
@@ -157,23 +139,5 @@ def _process(command: Sequence[str], folder: Path, environment: dict[str, str]) 
                 process.wait()
 
 
-def _wait_until_healthy(url: str, server: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + _START_S
-    while time.monotonic() < until and server.poll() is None:
-        try:
-            with urllib.request.urlopen(url, timeout=2) as response:
-                if response.status == 200:
-                    return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.5)
-    raise RuntimeError(f"The Prefect server at {url} did not come up in {_START_S:g} s.")
-
-
 def _prefect(arguments: Sequence[str]) -> list[str]:
     return [sys.executable, "-m", "prefect", *arguments]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -8,13 +8,14 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
+from tests.support.isolation import environment_in, free_port, wait
 
 _START_S = 90.0
 
@@ -74,33 +75,26 @@ def ray_cluster(code: Path, with_jobs: bool = False) -> Iterator[RayCluster]:
     """
     # Home and session folder, not below pytest's: the path of a socket has at most 107 characters.
     home = Path(tempfile.mkdtemp(prefix="ray-"))
-    try:
-        with _head(home, code, with_jobs) as running:
-            yield running
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
-
-
-@contextmanager
-def _head(home: Path, code: Path, with_jobs: bool) -> Iterator[RayCluster]:
-    port, jobs_port = _free_port(), _free_port()
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "RAY_"))},
-        "HOME": str(home),
+    port, jobs_port = free_port(), free_port()
+    environment = environment_in(
+        home,
         # A job says python: that of this environment.
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
-        "PYTHONPATH": str(code),
-        "OMP_NUM_THREADS": "1",
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": secrets.token_hex(32),
-        "RAY_USAGE_STATS_ENABLED": "0",
-    }
+        PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+        PYTHONPATH=str(code),
+        OMP_NUM_THREADS="1",
+        RAY_AUTH_MODE="token",
+        RAY_AUTH_TOKEN=secrets.token_hex(32),
+        RAY_USAGE_STATS_ENABLED="0",
+    )
     arguments = ["--head", "--port", str(port), "--temp-dir", str(home / "ray")]
     arguments += ["--include-dashboard", str(with_jobs).lower()]
     arguments += ["--dashboard-host", "127.0.0.1", "--dashboard-port", str(jobs_port)]
     jobs_address = f"http://127.0.0.1:{jobs_port}" if with_jobs else ""
-    with _started(arguments, environment, home / "head.log") as head:
-        yield RayCluster(f"{_own_address()}:{port}", environment, head, home, jobs_address)
+    try:
+        with _started(arguments, environment, home / "head.log") as head:
+            yield RayCluster(f"{_own_address()}:{port}", environment, head, home, jobs_address)
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
 
 
 @contextmanager
@@ -117,26 +111,11 @@ def _started(arguments: list[str], environment: dict[str, str], log: Path) -> It
         )
         node = Node(process)
         try:
-            _wait_until_started(process, log)
+            wait(lambda: b"Ray runtime started" in log.read_bytes(), _START_S, log.read_text)
             yield node
         finally:
             if process.poll() is None:
                 node.kill()
-
-
-def _wait_until_started(process: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + _START_S
-    while time.monotonic() < until and process.poll() is None:
-        if b"Ray runtime started" in log.read_bytes():
-            return
-        time.sleep(0.2)
-    raise RuntimeError(f"A Ray node did not start:\n{log.read_text()}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return int(probe.getsockname()[1])
 
 
 def _own_address() -> str:

@@ -110,26 +110,15 @@ class ArrayFrame:
         """Resize."""
         target = (size.height, size.width)
 
-        def nearest(values: Tensor | None) -> Tensor | None:
-            if values is None:
-                return None
-            return torch.nn.functional.interpolate(values[None, None].double(), size=target, mode="nearest-exact")[
-                0, 0
-            ].to(values.dtype)
+        def nearest(values: Tensor) -> Tensor:
+            resized = torch.nn.functional.interpolate(values[None, None].double(), size=target, mode="nearest-exact")
+            return resized[0, 0].to(values.dtype)
 
-        image = self.frame.image
+        image, maps = self.frame.image, (self.frame.z_depth, self.frame.labels, self.frame.instances)
         if image.shape[-2:] != target:
             image = torch.nn.functional.interpolate(image[None], size=target, mode="bilinear", antialias=True)[0]
-        is_valid = nearest(self.frame.is_valid)
-        assert is_valid is not None
-        return Frame(
-            image=image.clone(),
-            is_valid=is_valid,
-            camera=camera.resized(size),
-            z_depth=nearest(self.frame.z_depth),
-            labels=nearest(self.frame.labels),
-            instances=nearest(self.frame.instances),
-        )
+        resized = (None if values is None else nearest(values) for values in maps)
+        return Frame(image.clone(), nearest(self.frame.is_valid), camera.resized(size), *resized)
 
     def content_digest(self) -> str:
         """Digest of all arrays."""
