@@ -3,25 +3,18 @@
 import pytest
 
 from lift3d.bench import consistency
-from lift3d.config import Recipe
 from lift3d.errors import NoOverlapError
+from tests.support.runs import small_recipe
+
+ROOM = "procedural:room?seed=1&views=10&height=32&width=44"
 
 
 def recipe(location, **changes):
-    fields = {
-        "scenes": (location,),
-        "operators": ("rgb",),
-        "lifters": ("nearest_view", "depth_mean"),
-        "image_height": 32,
-        "sources": 6,
-        "holdout": None,
-        "target_mode": "heldout",
-    }
-    return Recipe(**{**fields, **changes})
+    return small_recipe(scenes=[location], operators=["rgb"], image_height=32, sources=6, **changes)
 
 
 def test_excess_is_the_error_less_the_floor_and_the_plain_answer_is_all_of_itself(tmp_path):
-    figures = consistency.measure(recipe("procedural:room?seed=1&views=10&height=32&width=44"), str(tmp_path))
+    figures = consistency.measure(recipe(ROOM), str(tmp_path))
     (row,) = figures["scenes"][0]["rows"]
     assert row["protocol"].endswith("/common")
     for own in row["lifters"].values():
@@ -34,6 +27,5 @@ def test_excess_is_the_error_less_the_floor_and_the_plain_answer_is_all_of_itsel
 
 
 def test_views_that_never_share_a_long_range_pair_are_said_so(tmp_path):
-    location = "procedural:room?seed=0&views=6&height=48&width=64"
     with pytest.raises(NoOverlapError, match="long-range"):
-        consistency.measure(recipe(location, holdout=6), str(tmp_path))
+        consistency.measure(recipe("procedural:room?seed=0&views=6&height=48&width=64", holdout=6), str(tmp_path))

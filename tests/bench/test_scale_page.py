@@ -25,16 +25,13 @@ def figures(slope: float, two_workers_s: float) -> ScaleFigures:
 
 @pytest.mark.parametrize(("slope", "two", "said"), [(1.04, 0.55, ["met", "met"]), (1.06, 0.6, ["missed", "missed"])])
 def test_the_page_says_whether_the_bars_are_met(slope: float, two: float, said: list[str]) -> None:
+    assert figures(slope, two).worker_ratio == pytest.approx(0.5 / two)
+    assert figures(slope, two).slope_ratio == pytest.approx(slope)
     page = scale_page(figures(slope, two).to_json())
     assert [
         line.rsplit(", ", 1)[1].rstrip(").") for line in page.splitlines() if "bar" in line and "**" in line
     ] == said
     assert "1.00 of the pace" in page
-
-
-def test_ratios_are_of_throughput() -> None:
-    assert figures(1.04, 0.55).worker_ratio == pytest.approx(0.5 / 0.55)
-    assert figures(1.04, 0.55).slope_ratio == pytest.approx(1.04)
 
 
 def test_costs_are_per_scene_and_per_view() -> None:

@@ -66,12 +66,9 @@ def test_plain_zarr_has_the_chunks_and_codecs_of_a_product(tmp_path):
     write_product(store, "a", {"x": (dims, values)}, {})
     write_plain(tmp_path / "plain", "x", values, dims)
     product = open_product(store, "a")
-    assert _described(Path(product.url) / "x") == _described(tmp_path / "plain" / "x")
+    described = [(Path(folder) / "x" / "zarr.json").read_text() for folder in (product.url, tmp_path / "plain")]
+    assert json.loads(described[0]) == json.loads(described[1])
     np.testing.assert_array_equal(read_plain(tmp_path / "plain", "x"), product.array("x"))
-
-
-def _described(folder: Path) -> dict:
-    return json.loads((folder / "zarr.json").read_text())
 
 
 def test_the_page_shows_the_figures(figures):
@@ -89,12 +86,9 @@ def test_without_a_service_the_page_has_none(figures):
     assert "On a service" not in page({**figures, "service": None})
 
 
-def test_another_service_is_refused(tmp_path):
+def test_the_command_writes_a_page_and_prints_json_and_another_service_is_refused(monkeypatch, tmp_path):
     with pytest.raises(ConfigError, match="s3://BUCKET"):
         storage.measure(tmp_path, "memory://x", TINY)
-
-
-def test_the_command_writes_a_page_and_prints_json(monkeypatch, tmp_path):
     monkeypatch.setattr(storage, "FULL", TINY)
     out = tmp_path / "docs" / "storage.md"
     ran = CliRunner().invoke(cli.app, ["bench", "storage", "--folder", str(tmp_path), "--out", str(out), "--json"])

@@ -8,11 +8,11 @@ import torch
 from lift3d.bench.drawn_strokes import draw_strokes
 from lift3d.bench.tasks_recognition import STROKES, THING_WORDS, WORDS, measure
 from lift3d.bench.tasks_recognition_page import page
-from lift3d.config import Recipe
 from lift3d.errors import ConfigError, SceneError
 from lift3d.operators.catalog import OPERATORS
 from lift3d.scenes.catalog import read_scene
 from tests.support.operators import CheckerOperator
+from tests.support.runs import small_recipe
 
 LOCATION = "procedural:objects?seed=9001&views=7&height=48&width=64"
 COLOURS = {
@@ -44,16 +44,8 @@ def build_colours(name):
 
 
 def recipe(**changes):
-    fields = {
-        "scenes": (LOCATION,),
-        "operators": ("colours", "hog?cell=4"),
-        "lifters": ("nearest_view", "depth_mean"),
-        "image_height": 48,
-        "sources": 4,
-        "holdout": 3,
-        "target_mode": "heldout",
-    }
-    return Recipe(**{**fields, **changes})
+    fields = {"scenes": [LOCATION], "operators": ["colours", "hog?cell=4"], "sources": 4, "holdout": 3}
+    return small_recipe(**{**fields, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -99,14 +91,16 @@ def test_the_page_shows_every_task_and_how_it_was_made(measured):
     assert "Bar: `object_iou` of lift3d at least 0.8; –, not met." in text
 
 
-def test_without_held_out_views_nothing_is_judged(tmp_path):
-    with pytest.raises(ConfigError, match="held out"):
-        measure(recipe(holdout=None), str(tmp_path), tmp_path)
-
-
-def test_a_scene_without_named_things_is_refused(tmp_path):
-    with pytest.raises(SceneError, match="no thing that has a name"):
-        measure(recipe(scenes=("procedural:room?views=4&height=32&width=40",)), str(tmp_path), tmp_path)
+@pytest.mark.parametrize(
+    ("changes", "error", "said"),
+    [
+        ({"holdout": None}, ConfigError, "held out"),
+        ({"scenes": ["procedural:room?views=4&height=32&width=40"]}, SceneError, "no thing that has a name"),
+    ],
+)
+def test_what_cannot_be_judged_is_refused(tmp_path, changes, error, said):
+    with pytest.raises(error, match=said):
+        measure(recipe(**changes), str(tmp_path), tmp_path)
 
 
 def test_strokes_keep_to_their_side_of_the_outline():

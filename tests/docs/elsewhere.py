@@ -22,8 +22,3 @@ ELSEWHERE: dict[str, str] = {
     "printf": "part of the shell; run with its page",
     "hf": "downloads a model from a hub",
 }
-
-
-def reason_elsewhere(program: str) -> str:
-    """Return why a program of others is not run; empty if it is not allowed in the documentation."""
-    return ELSEWHERE.get(program, "")

@@ -25,15 +25,7 @@ _ASSIGNMENT = re.compile(r"[A-Z][A-Z0-9_]*=")
 
 @dataclass(frozen=True)
 class Fence:
-    """One fence of code.
-
-    Attributes:
-        page: Path from the root.
-        line: Of its first line of code.
-        language: As the page says; empty if it says none.
-        title: The file that a reader is told to save it as; empty if none.
-        text: What it holds.
-    """
+    """One fence of code: its page and first line, language and title (a file to save it as) if there are any."""
 
     page: str
     line: int
@@ -72,6 +64,17 @@ def fences_of(text: str, page: str) -> list[Fence]:
         line = text.count("\n", 0, match.start()) + 2
         found.append(Fence(page, line, language, title[1] if title else "", "".join(lines)))
     return found
+
+
+def shell_lines(*shown: str) -> list[tuple[Fence, str]]:
+    """The commands in fences of sh of pages, each with its fence."""
+    return [
+        (fence, line)
+        for page in shown
+        for fence in fences(page)
+        if fence.language in SHELL
+        for line in fence.commands()
+    ]
 
 
 def inline_commands(page: str) -> list[str]:

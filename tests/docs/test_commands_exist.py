@@ -2,14 +2,51 @@
 
 import re
 
+import click
 import pytest
 
-from tests.docs.elsewhere import ELSEWHERE, reason_elsewhere
-from tests.docs.fences import OTHER, ROOT, SHELL, fences, fences_of, inline_commands, pages, simple_commands
-from tests.docs.our_commands import check_command, option_names
+from lift3d.cli.app import app
+from tests.docs.elsewhere import ELSEWHERE
+from tests.docs.fences import (
+    OTHER,
+    ROOT,
+    SHELL,
+    fences,
+    fences_of,
+    inline_commands,
+    pages,
+    shell_lines,
+    simple_commands,
+)
 
 PAGES = pages()
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+
+
+def check_command(words: list[str]) -> None:
+    """Parse the words after ``lift3d`` without running them; what the command line refuses is refused here."""
+    command, context, rest = app, None, list(words)
+    try:
+        context = command.make_context("lift3d", rest)
+        while isinstance(command, click.Group):
+            name, command, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+            context = command.make_context(name, rest, parent=context)
+    except click.exceptions.Exit as end:  # --help says what it says and ends
+        if end.exit_code:
+            raise
+
+
+def option_names(words: list[str]) -> set[str] | None:
+    """Return the options of the command that the words begin with; None if it is a group of commands."""
+    command, context = app, click.Context(app)
+    for word in words:
+        if not isinstance(command, click.Group):
+            break
+        _, command, _ = command.resolve_command(context, [word])
+        context = click.Context(command, parent=context)
+    if isinstance(command, click.Group):
+        return None
+    return {name for one in command.get_params(context) for name in (*one.opts, *one.secondary_opts)}
 
 
 def check_line(line):
@@ -21,35 +58,23 @@ def check_line(line):
         elif program == "make":
             assert {word for word in words[1:] if "=" not in word} <= TARGETS, f"{words}: targets are {sorted(TARGETS)}"
         else:
-            assert reason_elsewhere(program), f"'{program}' is neither ours nor in tests/docs/elsewhere.py: {line}"
+            assert program in ELSEWHERE, f"'{program}' is neither ours nor in tests/docs/elsewhere.py: {line}"
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_commands_of_a_page_parse(page):
-    for fence in fences(page):
-        for line in fence.commands() if fence.language in SHELL else ():
-            try:
-                check_line(line)
-            except Exception as error:
-                raise AssertionError(f"{fence}: {line!r} is refused: {error}") from error
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_no_command_hides_in_a_fence_without_a_language(page):
-    for fence in fences(page):
-        assert fence.language in (*SHELL, *OTHER, "python", ""), f"{fence}: unknown language '{fence.language}'"
-        if fence.language in ("", *OTHER):
-            hidden = [
-                line for line in fence.text.splitlines() if re.match(r"\s*(\$ )?(lift3d|make|prefect|ray) ", line)
-            ]
-            assert not hidden, f"{fence}: commands belong into a fence of sh: {hidden}"
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_examples_compile(page):
+def test_commands_parse_and_examples_compile(page):
+    for fence, line in shell_lines(page):
+        try:
+            check_line(line)
+        except Exception as error:
+            raise AssertionError(f"{fence}: {line!r} is refused: {error}") from error
     for fence in fences(page):
         if fence.language == "python":
             compile(fence.text, str(fence), "exec")
+        elif fence.language not in SHELL:
+            assert fence.language in ("", *OTHER), f"{fence}: unknown language '{fence.language}'"
+            hidden = re.findall(r"^\s*(?:\$ )?(?:lift3d|make|prefect|ray) .*", fence.text, re.MULTILINE)
+            assert not hidden, f"{fence}: commands belong into a fence of sh: {hidden}"
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -65,14 +90,7 @@ def test_commands_in_sentences_exist(page):
 
 
 def test_every_program_of_others_is_shown_somewhere():
-    shown = {
-        words[0].rpartition("/")[2]
-        for page in PAGES
-        for fence in fences(page)
-        if fence.language in SHELL
-        for line in fence.commands()
-        for words in simple_commands(line)
-    }
+    shown = {words[0].rpartition("/")[2] for _, line in shell_lines(*PAGES) for words in simple_commands(line)}
     assert set(ELSEWHERE) <= shown, f"no page shows {set(ELSEWHERE) - shown} any more"
 
 

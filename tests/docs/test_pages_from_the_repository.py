@@ -7,7 +7,7 @@ import re
 import pytest
 from mkdocs.exceptions import PluginError
 
-from tests.docs.fences import DOCS, GENERATED, ROOT
+from tests.docs.fences import DOCS, GENERATED, ROOT, fences, pages
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +60,22 @@ def test_what_the_reference_names_is_there():
     names = {name for page in DOCS.rglob("*.md") for name in re.findall(r"^::: (\S+)", page.read_text("utf-8"), re.M)}
     assert len(names) > 20
     assert [name for name in sorted(names) if pydoc.locate(name) is None] == []
+
+
+def test_the_readme_is_one_screen():
+    assert (ROOT / "README.md").read_text(encoding="utf-8").count("\n") <= 70
+    (example,) = [fence for fence in fences("README.md") if fence.language == "python"]
+    assert example.text.count("\n") <= 14
+
+
+def test_pictures_are_small_and_shown():
+    pictures = sorted((DOCS / "pictures").iterdir())
+    assert sum(path.stat().st_size for path in pictures) < 1_500_000
+    text = "".join((ROOT / page).read_text(encoding="utf-8") for page in pages())
+    assert not [path.name for path in pictures if path.name not in text]
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md"])
+def test_links_of_the_root_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", (ROOT / page).read_text(encoding="utf-8"))
+    assert not [link for link in links if not (ROOT / link).exists()]

@@ -13,10 +13,12 @@ import sys
 import pytest
 
 from lift3d.cli import app as cli
+from lift3d.scenes.catalog import read_scene
 from lift3d.torchvision_guard import ensure_torchvision
 from tests.docs.elsewhere import ELSEWHERE
-from tests.docs.fences import ROOT, SHELL, fences, pages, simple_commands
-from tests.docs.prepared import HEIGHT, SMALL, furnish, write_photographs, write_run
+from tests.docs.fences import ROOT, SHELL, fences, pages, shell_lines, simple_commands
+from tests.docs.prepared import HEIGHT, PHOTOGRAPHED, furnish, small, write_run
+from tests.support.photographs import write_photographs
 
 pytestmark = [
     pytest.mark.cluster,
@@ -62,7 +64,7 @@ def test_a_page_can_be_followed(page, prepared, tmp_path, monkeypatch, capfd):
     furnish(tmp_path, prepared, "".join(fence.text for fence in shown))
     monkeypatch.chdir(tmp_path)
     for fence in shown:
-        text = _small(fence.text)
+        text = small(fence.text)
         if fence.title:
             (tmp_path / fence.title).write_text(text, encoding="utf-8")
         if fence.language == "python" and not _foreign(text):
@@ -71,34 +73,22 @@ def test_a_page_can_be_followed(page, prepared, tmp_path, monkeypatch, capfd):
         for line in fence.commands() if fence.language in SHELL else ():
             if not _reason(line):
                 with _said_where(f"{fence}: {line}"):
-                    _follow(_small(line), monkeypatch)
+                    _follow(small(line), monkeypatch)
 
 
 @pytest.mark.slow
 def test_photographs_become_a_capture_as_the_pages_say(tmp_path, monkeypatch):
-    lines = {
-        line
-        for page in PAGES
-        for fence in fences(page)
-        if fence.language in SHELL
-        for line in fence.commands()
-        if _is_ingest(line)
-    }
-    assert lines
+    shown = [[words[:3] for words in simple_commands(line)] for _, line in shell_lines(*PAGES)]
+    assert [["lift3d", "ingest", "photos/"]] in shown
     monkeypatch.chdir(tmp_path)
-    write_photographs(tmp_path / "photos")
+    write_photographs(read_scene(PHOTOGRAPHED), tmp_path / "photos")
     _follow("lift3d ingest photos/ desk/", monkeypatch)
     _follow("lift3d run desk/ --operator rgb --store desk-run", monkeypatch)
 
 
-def _is_ingest(line: str) -> bool:
-    return [words[:3] for words in simple_commands(line)] == [["lift3d", "ingest", "photos/"]]
-
-
 def test_reasons_are_needed():
-    lines = [line for page in PAGES for fence in fences(page) if fence.language in SHELL for line in fence.commands()]
-    unused = [pattern for pattern in NOT_RUN if not any(re.search(pattern, line) for line in lines)]
-    assert not unused
+    lines = [line for _, line in shell_lines(*PAGES)]
+    assert not [pattern for pattern in NOT_RUN if not any(re.search(pattern, line) for line in lines)]
 
 
 def _reason(line: str) -> str:
@@ -119,13 +109,11 @@ def _follow(line, monkeypatch):
         words += [] if "--image-height" in words else ["--image-height", str(HEIGHT)]
     words = [_named_run(word, words) for word in words]
     monkeypatch.setattr(sys, "argv", words)
-    code = 0
     try:
         cli.main()
     except SystemExit as end:
-        code = end.code or 0
-    if code:
-        raise AssertionError(f"exit code {code}")
+        if end.code:
+            raise AssertionError(f"exit code {end.code}") from None
 
 
 def _named_run(word: str, words: list[str]) -> str:
@@ -142,12 +130,6 @@ def _foreign(text: str) -> bool:
     """Whether an example is about a library that is no dependency and is not here."""
     names = re.findall(r"^(?:import|from) (\w+)", text, re.MULTILINE)
     return any(name in OTHER_LIBRARIES and importlib.util.find_spec(name) is None for name in names)
-
-
-def _small(text: str) -> str:
-    for own, small in SMALL.items():
-        text = text.replace(own, small)
-    return text
 
 
 @contextlib.contextmanager

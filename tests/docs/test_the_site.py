@@ -36,11 +36,12 @@ def site(tmp_path_factory):
     return folder
 
 
-def test_no_page_loads_from_another_host(site):
+def test_no_page_loads_from_another_host_and_no_source_of_the_site_is_published(site):
     pages = sorted(site.rglob("*.html"))
     assert len(pages) > 30
     loaded = [f"{page.name}: {found[0]}" for page in pages for found in _LOADED.finditer(page.read_text("utf-8"))]
     assert not loaded
+    assert not list(site.rglob("*.py"))
 
 
 def test_no_style_or_script_asks_another_host(site):
@@ -76,10 +77,6 @@ def test_the_reference_says_what_the_commands_and_docstrings_say(site):
     reference = "".join((site / "reference" / f"{page}.html").read_text("utf-8") for page in pages)
     missing = [name for name in lift3d.__all__ if f".{name}" not in reference]
     assert not missing
-
-
-def test_no_source_of_the_site_is_published(site):
-    assert not list(site.rglob("*.py"))
 
 
 def test_search_works_in_a_page_that_was_opened_as_a_file(site, tmp_path):
