@@ -5,61 +5,42 @@ import dataclasses
 import pytest
 import torch
 
-from lift3d.domain.features import FeatureGrid
 from lift3d.domain.proposals import SourceGuide
 from lift3d.geometry.rays import cell_centers
 from lift3d.lifters.cost_aggregation import guided_filter, semi_global
 from lift3d.lifters.depth_consensus import Consensus, SoftDepth, agree, strongest_samples
 from lift3d.lifters.photo_consistency import describe, matching_cost
+from tests.support.lifting import pixels, share
 from tests.support.scenes import pinhole, textured_plane_scene
 
 PLANES = torch.linspace(1.0, 0.25, 31)
 
 
-def described(scene, stride=1.0):
-    views = []
-    for view in scene.views:
-        frame = view.load(48)
-        guide = SourceGuide(view.id, frame.camera, frame.image, frame.is_valid)
-        views.append(describe(guide, FeatureGrid.covering(frame.camera.size, stride), 2.0, 0.3))
-    return views
+@pytest.fixture(scope="module")
+def views():
+    return [
+        describe(SourceGuide(view.id, frame.camera, frame.image, frame.is_valid), pixels(frame.camera), 2.0, 0.3)
+        for view, frame in ((view, view.load(48)) for view in textured_plane_scene().views)
+    ]
 
 
-def test_matching_is_best_at_the_true_plane():
-    views = described(textured_plane_scene())
-    cost = matching_cost(views[2], views[:2] + views[3:], PLANES, 0.3, 0.01)
-    best = 1 / PLANES[cost.argmin(0)]
-    # The plane lies 2 units ahead and is one of the planes.
-    assert float(((best - 2).abs() < 1e-3).float().mean()) > 0.8
+def cost_of(view, neighbours):
+    return matching_cost(view, neighbours, PLANES, 0.3, 0.01)
 
 
-def test_a_neighbour_in_which_the_point_is_hidden_does_not_outvote_the_others():
-    views = described(textured_plane_scene())
+def share_at_the_true_plane(cost):
+    """The plane lies 2 units ahead and is one of the planes."""
+    return share((1 / PLANES[cost.argmin(0)] - 2).abs() < 1e-3)
+
+
+def test_matching_is_best_at_the_true_plane_and_a_view_in_which_it_is_hidden_does_not_outvote_the_others(views):
+    assert share_at_the_true_plane(cost_of(views[2], views[:2] + views[3:])) > 0.8
     garbage = torch.rand(views[0].values.shape, generator=torch.Generator().manual_seed(0))
-    hidden = dataclasses.replace(views[0], values=garbage)
-    seeing = [views[1], views[3]]
-    is_right = []
-    for neighbours in (seeing, [hidden, *seeing]):
-        cost = matching_cost(views[2], neighbours, PLANES, 0.3, 0.01)
-        is_right.append(float(((1 / PLANES[cost.argmin(0)] - 2).abs() < 1e-3).float().mean()))
-    assert is_right[0] > 0.7
-    assert is_right[1] > is_right[0] - 0.01
-
-
-def test_invalid_cells_never_vote():
-    views = described(textured_plane_scene())
-    is_valid = torch.ones_like(views[1].is_valid)
-    is_valid[:, 20:40] = False
-    garbage = torch.where(is_valid, views[1].values, 7.0)
-    a = matching_cost(views[2], [dataclasses.replace(views[1], is_valid=is_valid)], PLANES, 0.3, 0.01)
-    b = matching_cost(views[2], [dataclasses.replace(views[1], is_valid=is_valid, values=garbage)], PLANES, 0.3, 0.01)
-    torch.testing.assert_close(a, b, rtol=0, atol=0)
-
-
-def test_where_no_neighbour_looks_there_is_no_evidence():
-    views = described(textured_plane_scene())
-    cost = matching_cost(views[2], [], PLANES, 0.3, 0.01)
-    assert bool((cost == 0.3).all())
+    hidden, seeing = dataclasses.replace(views[0], values=garbage), [views[1], views[3]]
+    alone, beside = (share_at_the_true_plane(cost_of(views[2], some)) for some in (seeing, [hidden, *seeing]))
+    assert alone > 0.7
+    assert beside > alone - 0.01
+    assert bool((cost_of(views[2], []) == 0.3).all()), "where no neighbour looks there is no evidence"
 
 
 def test_guided_filter_keeps_constants_and_follows_edges():
@@ -108,16 +89,18 @@ def _paths_cell_by_cell(cost, color, step, prices):
     return path
 
 
-def soft_depth_at(plane, camera, shape=(12, 16)):
-    cost = torch.ones(len(PLANES), *shape)
-    cost[plane] = 0.0
-    return SoftDepth.from_cost(camera, cost, 0.02, torch.ones(shape))
+def consensus_of(planes, weights):
+    """What sources at the target agree on that each see a wall at one plane."""
+    camera, walls = pinhole(), []
+    for plane in planes:
+        cost = torch.ones(len(PLANES), 12, 16)
+        cost[plane] = 0.0
+        walls.append(SoftDepth.from_cost(camera, cost, 0.02, torch.ones(12, 16)))
+    return agree(camera, cell_centers(12, 16, (4.0, 4.0)), walls, weights, PLANES)
 
 
 def test_a_source_at_the_target_passes_its_depth_on():
-    camera = pinhole()
-    uv = cell_centers(12, 16, (4.0, 4.0))
-    consensus = agree(camera, uv, [soft_depth_at(10, camera)], [1.0], PLANES)
+    consensus = consensus_of([10], [1.0])
     samples = strongest_samples(consensus, PLANES, 2, 1.0)
     torch.testing.assert_close(samples.z_depth[0], torch.full((12, 16), float(1 / PLANES[10])), rtol=1e-4, atol=0)
     # It sees the surface and what lies before it, and nothing behind.
@@ -127,31 +110,21 @@ def test_a_source_at_the_target_passes_its_depth_on():
 
 
 def test_what_a_majority_sees_through_is_not_there():
-    camera = pinhole()
-    uv = cell_centers(12, 16, (4.0, 4.0))
-    wrong, right = soft_depth_at(3, camera), soft_depth_at(20, camera)
-    consensus = agree(camera, uv, [wrong, right, right, right], [1.0] * 4, PLANES)
-    assert bool((consensus.probability.argmax(0) == 20).all())
+    assert bool((consensus_of([3, 20, 20, 20], [1.0] * 4).probability.argmax(0) == 20).all())
 
 
 def test_the_order_of_planes_is_from_near_to_far_along_the_ray():
-    camera = pinhole()
-    uv = cell_centers(12, 16, (4.0, 4.0))
-    both = [soft_depth_at(3, camera), soft_depth_at(20, camera)]
-    consensus = agree(camera, uv, both, [3.0, 1.0], PLANES)
     # Three of four votes are for a wall at plane 3; only what passes it can reach plane 20.
-    probability = consensus.probability[:, 6, 8]
-    assert float(probability[3]) == pytest.approx(0.75, abs=0.03)
-    assert float(probability[20]) == pytest.approx(0.25, abs=0.03)
+    probability = consensus_of([3, 20], [3.0, 1.0]).probability[[3, 20], 6, 8]
+    assert probability.tolist() == pytest.approx([0.75, 0.25], abs=0.03)
 
 
-def test_a_peak_between_two_planes_is_found_between_them():
+@pytest.mark.parametrize(
+    ("given", "place", "kept"), [([0.25, 0.5, 0.25], PLANES[10], 1), ([0.0, 0.5, 0.5], PLANES[10:12].mean(), 2)]
+)
+def test_a_peak_between_two_planes_is_found_between_them(given, place, kept):
     probability = torch.zeros(len(PLANES), 1, 1)
-    probability[9], probability[10], probability[11] = 0.25, 0.5, 0.25
-    centred = strongest_samples(Consensus(probability, torch.ones(1, *probability.shape)), PLANES, 3, 1.0)
-    assert float(centred.z_depth[0, 0, 0]) == pytest.approx(float(1 / PLANES[10]), rel=1e-5)
-    probability[9], probability[11] = 0.0, 0.5
-    between = strongest_samples(Consensus(probability, torch.ones(1, *probability.shape)), PLANES, 3, 1.0)
-    middle = float(2 / (PLANES[10] + PLANES[11]))
-    assert float(between.z_depth[:2, 0, 0].mean()) == pytest.approx(middle, rel=1e-4)
-    assert float(between.probability.sum()) == pytest.approx(1)
+    probability[9:12, 0, 0] = torch.tensor(given)
+    found = strongest_samples(Consensus(probability, torch.ones(1, *probability.shape)), PLANES, 3, 1.0)
+    assert float(found.z_depth[:kept, 0, 0].mean()) == pytest.approx(float(1 / place), rel=1e-4)
+    assert float(found.probability.sum()) == pytest.approx(1)

@@ -31,6 +31,7 @@ def test_nearest_first_and_as_many_as_asked():
     assert {view for view, _ in chosen} <= {f"v{index:02d}" for index in range(3, 10)}
     costs = view_costs(at(0.02), [dict(CANDIDATES)[view] for view, _ in chosen], RANGE)
     assert torch.equal(costs, costs.sort().values)
+    assert float(view_costs(at(0.3), [at(0.3)], RANGE)) == pytest.approx(0, abs=1e-6)
 
 
 def test_a_view_of_something_else_comes_last():
@@ -39,10 +40,6 @@ def test_a_view_of_something_else_comes_last():
     assert ranked[-1] == "turned"
     beside = ("beside", at(0.0, yaw=1.2))
     assert select_sources(at(), [beside, ("shifted", at(0.5))], 1, RANGE)[0][0] == "shifted"
-
-
-def test_the_target_itself_costs_nothing():
-    assert float(view_costs(at(0.3), [at(0.3)], RANGE)) == pytest.approx(0, abs=1e-6)
 
 
 def test_the_order_of_candidates_is_irrelevant():

@@ -9,9 +9,11 @@ from lift3d.domain.scene import Tracks
 from lift3d.errors import ConfigError, ShapeError
 from lift3d.geometry.projection import is_inside, project
 from lift3d.geometry.rigid import transform
-from lift3d.metrics.correspondence import PointBudget, correspond, pairs_by_angle
+from lift3d.geometry.sampling import sample
+from lift3d.metrics.correspondence import LONG_RANGE_DEG, SHORT_RANGE_DEG, PointBudget, correspond, pairs_by_angle
 from lift3d.metrics.depth_surface import DepthSurface
 from lift3d.metrics.track_surface import TrackSurface
+from lift3d.scenes.catalog import read_scene
 from tests.metrics.evidence_builders import frames_of
 from tests.support.scenes import textured_plane_scene, two_planes_scene
 from tests.support.warping import correspondences
@@ -19,13 +21,9 @@ from tests.support.warping import correspondences
 NAN = math.nan
 
 
-def matrices(frame):
-    return frame.camera.K, frame.camera.w2c
-
-
-def test_depth_matches_are_the_dense_correspondences_on_a_lattice():
-    a, b = (view.load() for view in two_planes_scene(2, baseline=0.2).views)
-    dense, is_seen = correspondences(a.z_depth, b.z_depth, matrices(a), matrices(b))
+def test_depth_matches_are_the_dense_correspondences_on_a_lattice_and_bounded():
+    a, b = (view.load() for view in two_planes_scene(2, baseline=0.3).views)
+    dense, is_seen = correspondences(a.z_depth, b.z_depth, *((one.camera.K, one.camera.w2c) for one in (a, b)))
     found = DepthSurface([a, b]).matches(0, 1, limit=10**6)
     rows, cols = (found.uv_a[:, 1] - 0.5).long(), (found.uv_a[:, 0] - 0.5).long()
     listed = torch.zeros_like(is_seen)
@@ -33,21 +31,10 @@ def test_depth_matches_are_the_dense_correspondences_on_a_lattice():
     # The dense ones are float32: on the edge of a pixel the two may look at different neighbours.
     assert (listed != is_seen).float().mean() < 1e-3
     assert torch.allclose(found.uv_b, dense[rows, cols].double(), atol=1e-3)
-
-
-def test_hidden_surface_is_not_matched():
-    """The wall behind the card is seen by one view only: no match of it lands on the card."""
-    a, b = (view.load() for view in two_planes_scene(2, baseline=0.3).views)
-    found = DepthSurface([a, b]).matches(0, 1, limit=10**6)
-    label_a = a.labels[found.uv_a[:, 1].long(), found.uv_a[:, 0].long()]
-    label_b = b.labels[found.uv_b[:, 1].long().clamp(max=47), found.uv_b[:, 0].long().clamp(max=63)]
-    assert torch.equal(label_a, label_b)
-
-
-@pytest.mark.parametrize("limit", [1, 50, 500])
-def test_points_are_bounded(limit):
-    surface = DepthSurface(frames_of(2))
-    assert len(surface.matches(0, 1, limit).uv_a) <= limit
+    assert all(len(DepthSurface([a, b]).matches(0, 1, limit).uv_a) <= limit for limit in (1, 50, 500))
+    # The wall behind the card is seen by one view only: no match of it lands on the card.
+    landed = found.uv_b.long().clamp(max=torch.tensor([63, 47]))
+    assert torch.equal(a.labels[rows, cols], b.labels[landed[:, 1], landed[:, 0]])
 
 
 @pytest.mark.parametrize("slant", [0.0, 0.3])
@@ -94,12 +81,8 @@ def test_a_row_of_cameras_has_pairs_in_both_ranges_and_each_once():
     assert any(one.angle_deg < 15 for one in found.matches.values())
     assert any(one.angle_deg >= 15 for one in found.matches.values())
     assert len(found.matches) <= 12
-
-
-def test_views_that_share_nothing_make_no_pair():
-    found = correspond(DepthSurface(frames_of(2, baseline=30.0)))
-    assert not found.matches
-    assert len(found.observations.point) == 0
+    apart = correspond(DepthSurface(frames_of(2, baseline=30.0)))
+    assert (len(apart.matches), len(apart.observations.point)) == (0, 0)
 
 
 def test_every_observation_of_a_point_is_the_same_surface_point():
@@ -117,9 +100,12 @@ def test_every_observation_of_a_point_is_the_same_surface_point():
     assert torch.allclose(planes_xy, planes_xy[first], atol=1e-5)
 
 
-def test_depth_scoring_without_depth_is_refused():
+def test_depth_without_depth_and_tracks_without_cameras_are_refused():
     with pytest.raises(ConfigError, match="depth"):
         DepthSurface([replace(frames_of(1)[0], z_depth=None)])
+    scene, tracks = tracked()
+    with pytest.raises(ShapeError, match="one camera per view"):
+        TrackSurface(tracks, scene.views, [])
 
 
 def tracked(view_count=4, point_count=300, noise_px=0.0):
@@ -156,41 +142,45 @@ def test_tracks_are_scaled_to_the_scored_size_and_reproject_onto_themselves():
     assert torch.allclose(shift, shift[:1].expand_as(shift))
 
 
-def test_the_floor_of_tracks_is_their_reprojection_error():
+def test_the_floor_of_tracks_is_their_reprojection_error_and_the_order_of_targets_only_renames_them():
     scene, tracks = tracked(noise_px=0.5)
-    found = track_surface(scene, tracks).matches(0, 1, 10**6)
+    surface, swapped = track_surface(scene, tracks), track_surface(scene, tracks, [2, 1, 0])
+    found = surface.matches(0, 1, 10**6)
     assert (found.uv_b - found.uv_b_floor).std() == pytest.approx(0.25, rel=0.15)
+    assert torch.equal(surface.matches(0, 2, 10**6).uv_a, swapped.matches(2, 0, 10**6).uv_a)
 
 
-def test_the_order_of_targets_only_renames_them():
-    scene, tracks = tracked(noise_px=0.5)
-    straight, swapped = track_surface(scene, tracks), track_surface(scene, tracks, [2, 1, 0])
-    assert torch.equal(straight.matches(0, 2, 10**6).uv_a, swapped.matches(2, 0, 10**6).uv_a)
-
-
-def test_a_point_observed_twice_in_a_view_counts_once():
-    scene, tracks = tracked()
-    again = replace(
-        tracks,
-        point_index=torch.cat([tracks.point_index, tracks.point_index[:5]]),
-        view_index=torch.cat([tracks.view_index, tracks.view_index[:5]]),
-        uv=torch.cat([tracks.uv, tracks.uv[:5] + 3]),
-    )
-    assert torch.equal(
-        track_surface(scene, tracks).observations(10**6).uv, track_surface(scene, again).observations(10**6).uv
-    )
-
-
-def test_track_observations_are_bounded_and_whole():
+def test_track_observations_are_bounded_and_whole_and_count_once():
     scene, tracks = tracked()
     surface = track_surface(scene, tracks)
     everything, some = surface.observations(10**6), surface.observations(40)
     assert len(some.point.unique()) <= 40 < len(everything.point.unique())
     assert torch.bincount(some.point).min() >= 2
     assert len(correspond(surface).matches) >= 3
+    twice = [torch.cat([one, one[:5]]) for one in (tracks.point_index, tracks.view_index, tracks.uv)]
+    again = replace(tracks, point_index=twice[0], view_index=twice[1], uv=twice[2])
+    again.uv[-5:] += 3
+    assert torch.equal(track_surface(scene, again).observations(10**6).uv, everything.uv)
 
 
-def test_as_many_cameras_as_views():
-    scene, tracks = tracked()
-    with pytest.raises(ShapeError, match="one camera per view"):
-        TrackSurface(tracks, scene.views, [])
+@pytest.mark.real
+def test_photographs_of_a_real_room_agree_best_exactly_where_the_geometry_says(test_data):
+    """A half-pixel slip anywhere (cameras, depth registration, matching) would move the minimum."""
+    frames = [view.load(192) for view in read_scene(str(test_data / "captures" / "kitchen")).views[::8]]
+    found = correspond(DepthSurface(frames))
+    short = {pair: one for pair, one in found.matches.items() if one.angle_deg < SHORT_RANGE_DEG[1]}
+    assert len(short) >= 5
+    assert any(one.angle_deg >= LONG_RANGE_DEG[0] for one in found.matches.values())
+
+    def error(du, dv):
+        shift = torch.tensor([du, dv])
+        losses = [
+            (sample(frames[a].image, one.uv_a.float()) - sample(frames[b].image, one.uv_b.float() + shift)).square()
+            for (a, b), one in short.items()
+        ]
+        return float(torch.stack([loss.mean().sqrt() for loss in losses]).mean())
+
+    here = error(0.0, 0.0)
+    assert all(error(*aside) > here for aside in ((2.0, 0.0), (-2.0, 0.0), (0.0, 2.0), (0.0, -2.0)))
+    floor = torch.cat([(one.uv_b - one.uv_b_floor).norm(dim=-1) for one in short.values()])
+    assert floor.median() < 0.5

@@ -1,4 +1,4 @@
-"""Labels and relevancy against annotations: of all classes, of one object among others, over a scene."""
+"""Answers against annotations: of all classes, of one object among others, of masks; of a view and of a scene."""
 
 import math
 from dataclasses import replace
@@ -9,9 +9,10 @@ import torch
 from lift3d.domain.lifted import Prediction
 from lift3d.domain.scene import UNKNOWN_LABEL
 from lift3d.metrics.catalog import build_metrics
+from lift3d.metrics.mask_signals import mask_iou_transferred
 from lift3d.metrics.protocol import Observations, SceneEvidence
 from lift3d.metrics.segmentation import class_iou, localization, miou, miou_scene, object_iou, pixel_accuracy
-from tests.metrics.evidence_builders import frames_of, view_evidence
+from tests.metrics.evidence_builders import frames_of, oracle_scene, replaced, view_evidence
 
 FRAME = frames_of(1)[0]
 SHAPE = (48, 64)
@@ -121,3 +122,50 @@ def test_the_maximum_on_the_object_is_a_hit_and_a_tie_counts_as_one():
 def test_a_run_names_those_of_objects_by_where_they_are():
     names = ("lift3d.metrics.segmentation:object_iou", "lift3d.metrics.segmentation:localization")
     assert [metric.spec.name for metric in build_metrics(names)] == ["object_iou", "localization"]
+
+
+def scene_of(masks_of_view):
+    """Views with two annotated objects, and masks of them that a function of the view's number and truth gives."""
+    scene = oracle_scene("image", view_count=4)
+    views = []
+    for number, view in enumerate(scene.views):
+        labels = torch.full_like(view.frame.is_valid, -1, dtype=torch.long)
+        labels[4:14, 4:20], labels[14:30, 4:20], labels[4:30, 20:] = 0, 1, 7
+        frame = replace(view.frame, labels=labels)
+        masks = masks_of_view(number, torch.stack([labels == 0, labels == 1]).float())
+        views.append(replaced(replace(view, frame=frame), Prediction("masks", masks, frame.is_valid)))
+    return replace(scene, views=views)
+
+
+def test_true_masks_are_perfect_whatever_their_scale():
+    for gain in (1.0, 0.3):
+        found = mask_iou_transferred.score(scene_of(lambda _, true, gain=gain: gain * true))
+        assert (found.value, found.weight) == (1, 8)
+
+
+def test_the_scored_view_has_no_say_in_the_threshold():
+    # One view is ten times fainter: its own best threshold would save it, that of the others does not.
+    found = mask_iou_transferred.score(
+        scene_of(lambda number, true: (0.2 + 0.7 * true) * (0.1 if number == 2 else 1.0))
+    )
+    assert found.value == pytest.approx(6 / 8, abs=0.01)
+
+
+def test_iou_is_that_of_the_definition():
+    generator = torch.Generator().manual_seed(0)
+    scene = scene_of(lambda _, true: (0.6 * true + 0.4 * torch.rand(true.shape, generator=generator)).clamp(0, 1))
+    found = mask_iou_transferred.score(scene).value
+    # All views are alike, so any threshold between noise and objects is as good; 0.5 is one.
+    direct = []
+    for view in scene.views:
+        labels = view.frame.labels
+        for number in (0, 1):
+            mask = (view.lifted.prediction.values[number] > 0.41) & view.counts & (labels >= 0)
+            true = (labels == number) & view.counts
+            direct.append(float((mask & true).sum() / (mask | true).sum()))
+    assert found == pytest.approx(sum(direct) / len(direct), abs=0.01)
+
+
+def test_masks_of_nothing_that_is_annotated_are_undefined():
+    scene = scene_of(lambda _, true: true[:0])
+    assert mask_iou_transferred.score(scene).reason.startswith("no-labels")

@@ -11,7 +11,7 @@ from lift3d.training import density_step
 from lift3d.training.captures import MixedStream, check_captures, draw_capture_example
 from lift3d.training.examples import ExampleStream
 from tests.support.captures import capture, write_transforms
-from tests.training.scene_caches import same_example, small_cache
+from tests.training.tiny_training import same_example, small_cache
 
 ROOM = "procedural:room?views=6&height=48&width=64"
 

@@ -17,8 +17,7 @@ from lift3d.training.corrector_step import CASES, OF_OPERATORS, corrector_loss
 from lift3d.training.encoders import Encoders
 from lift3d.training.examples import ExampleStream
 from lift3d.training.operator_case import rows_read
-from tests.training.scene_caches import small_cache
-from tests.training.tiny_training import CHECKER, CHECKER_PLUGIN, tiny, train
+from tests.training.tiny_training import CHECKER, small_cache, tiny, train
 
 NEARNESS = "tests.training.tiny_training:NearnessOperator"
 
@@ -30,7 +29,7 @@ def stream(tmp_path_factory):
 
 def _batches(stream, share, **options):
     lifter = Lift3D(LIFT3D, untrained(), density_step.SWEEP)
-    return CorrectorBatches(stream, lifter, Encoders((CHECKER,), (CHECKER_PLUGIN,), share), **options)
+    return CorrectorBatches(stream, lifter, Encoders(*CHECKER.values(), share), **options)
 
 
 def test_operators_are_drawn_in_their_share_and_none_where_none_is_given():
@@ -44,7 +43,7 @@ def test_operators_are_drawn_in_their_share_and_none_where_none_is_given():
 
 def test_a_step_gives_the_same_features_of_a_plug_in_whenever_it_is_asked_for(stream):
     one, again = (_batches(stream, 1.0)(3) for _ in range(2))
-    assert [case.name for case in one.cases] == [CHECKER] * CASES
+    assert [case.name for case in one.cases] == [*CHECKER["operators"]] * CASES
     for case, same in zip(one.cases, again.cases, strict=True):
         assert torch.equal(case.truth, same.truth)
         assert all(torch.equal(a.values, b.values) for a, b in zip(case.sources, same.sources, strict=True))
@@ -85,7 +84,7 @@ def test_what_is_kept_of_a_map_reads_like_the_whole():
     [
         ({"operators": ("hogg",)}, UnknownNameError, "Did you mean 'hog'"),
         ({"operators": ("nearness",), "plugins": (NEARNESS,)}, ConfigError, "gives depth, which cannot be compared"),
-        ({"operators": (CHECKER,), "plugins": ("nowhere.py:x",)}, ConfigError, "cannot be imported"),
+        ({**CHECKER, "plugins": ("nowhere.py:x",)}, ConfigError, "cannot be imported"),
         ({"captures": ("/nowhere/at-all",)}, ConfigError, "does not exist"),
         ({"density_from": "synthetik"}, ConfigError, "There is no checkpoint 'synthetik'"),
     ],

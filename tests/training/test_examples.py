@@ -10,7 +10,7 @@ from lift3d.synthetic.training_scenes import render_scene
 from lift3d.training.examples import ExampleStream, draw_example
 from lift3d.training.scene_cache import ExampleCache
 from tests.support.warping import correspondences
-from tests.training.scene_caches import same_example, small_cache
+from tests.training.tiny_training import same_example, small_cache
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """The loop on a toy regression: exact resumption, several processes, and what stops it."""
 
+import copy
 import os
 import signal
 from dataclasses import replace
@@ -8,9 +9,56 @@ import pytest
 import torch
 
 from lift3d.errors import ConfigError, NonFiniteError, NoOverlapError, WorkerLostError
-from lift3d.training.loop import Schedule, Team
+from lift3d.training.loop import SOLO, Schedule, Stage, Team, TrainingState, run_stage
 from lift3d.training.prefetch import Batches, in_background
-from tests.training.toy_regression import SCHEDULE, loss, new_state, prepare, refuse, run, weights
+
+SCHEDULE = Schedule(steps=12, learning_rate=0.05, warmup_steps=3, replay=4, validate_every=5, save_every=2, average=0.8)
+
+
+def prepare(number):
+    generator = torch.Generator().manual_seed(number)
+    inputs = torch.randn(8, 3, generator=generator)
+    return inputs, inputs @ torch.tensor([[1.0], [-2.0], [0.5]])
+
+
+VALIDATION = {"a": prepare(1000), "b": prepare(1001)}
+
+
+def refuse(number):
+    raise NoOverlapError(f"no batch {number}")
+
+
+def loss(network, batch):
+    value = (network(batch[0]) - batch[1]).square().mean()
+    return value, {"square": value.item()}
+
+
+def new_state(**identity):
+    torch.manual_seed(0)
+    network = torch.nn.Linear(3, 1)
+    return TrainingState(network, copy.deepcopy(network), torch.optim.Adam(network.parameters()), identity)
+
+
+def run(folder, schedule=SCHEDULE, *, team=SOLO, workers=0, stop_after=None, state=None, loss=loss, prepare=prepare):
+    """Train in a folder and return the state; ``stop_after`` steps it is interrupted as by Ctrl-C."""
+    state = state or new_state()
+
+    def on_step(step):
+        if step == stop_after:
+            raise KeyboardInterrupt
+
+    told = (lambda figures: None, on_step)
+    run_stage(state, Stage(schedule, prepare, loss, VALIDATION, folder / "toy.pt", workers, team, *told))
+    return state
+
+
+def weights(state):
+    """All weights, both networks', as one vector."""
+    return torch.cat([one.detach().flatten() for net in (state.network, state.averaged) for one in net.parameters()])
+
+
+def _die(number):
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_it_learns_and_says_so(tmp_path):
@@ -64,7 +112,7 @@ def test_two_processes_equal_one_with_averaged_gradients(tmp_path):
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_loss_that_is_no_number_stops_before_it_spoils_a_weight(tmp_path, bad):
+def test_a_loss_or_validation_that_is_no_number_stops_before_it_spoils_a_weight(tmp_path, bad):
     def spoilt(network, batch):
         value, parts = loss(network, batch)
         return (value * bad if state.step == 5 else value), parts
@@ -73,11 +121,8 @@ def test_a_loss_that_is_no_number_stops_before_it_spoils_a_weight(tmp_path, bad)
     with pytest.raises(NonFiniteError, match="step 5"):
         run(tmp_path, state=state, loss=spoilt)
     assert torch.isfinite(weights(state)).all()
-
-
-def test_a_validation_that_is_no_number_stops_it(tmp_path):
     with pytest.raises(NonFiniteError, match="square"):
-        run(tmp_path, loss=lambda network, batch: (loss(network, batch)[0], {"square": float("nan")}))
+        run(tmp_path / "b", loss=lambda network, batch: (loss(network, batch)[0], {"square": bad}))
 
 
 def test_a_damaged_state_and_a_file_that_is_something_else_are_refused(tmp_path):
@@ -100,15 +145,13 @@ def test_the_state_of_another_training_is_refused_and_says_what_differs(tmp_path
         run(tmp_path, state=new_state(seed=2, rate=0.1))
 
 
-def test_an_error_of_ours_crosses_from_the_process_that_prepares_with_its_words():
-    with pytest.raises(NoOverlapError) as caught:
-        list(in_background(Batches(refuse, 3, 2), workers=1))
-    assert str(caught.value) == "no batch 3"
-
-
-def test_a_killed_process_that_prepares_is_a_lost_worker():
-    with pytest.raises(WorkerLostError, match="goes on from the last saved step"):
-        list(in_background(Batches(_die, 0, 2), workers=1))
+@pytest.mark.parametrize(
+    ("prepared", "error", "said"),
+    [(refuse, NoOverlapError, "^no batch 3$"), (_die, WorkerLostError, "goes on from the last saved step")],
+)
+def test_what_ends_the_process_that_prepares_is_told(prepared, error, said):
+    with pytest.raises(error, match=said):
+        list(in_background(Batches(prepared, 3, 2), workers=1))
 
 
 def test_turns_are_taken_without_gaps():
@@ -140,7 +183,3 @@ def _mean_loss(network, batch):
         return loss(network, batch)
     values = [loss(network, one)[0] for one in batch]
     return sum(values) / 2, {"square": 0.0}
-
-
-def _die(number):
-    os.kill(os.getpid(), signal.SIGKILL)

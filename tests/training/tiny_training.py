@@ -2,7 +2,13 @@
 
 import shutil
 
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from lift3d.cli import app as cli
 from lift3d.operators.protocol import OperatorSpec
+from lift3d.training.scene_cache import ExampleCache
 from lift3d.training.settings import TrainingSettings
 from lift3d.training.train import CORRECTOR, DENSITY, Listener, train
 from tests.support.operators import IdentityOperator
@@ -10,8 +16,7 @@ from tests.support.operators import IdentityOperator
 # The scenes of this seed and of the next, which are those held out, have the fewest pixels.
 SMALL_SEED = 347
 # An operator that needs no weights, as a user would give it.
-CHECKER = "checker:8?stride=4"
-CHECKER_PLUGIN = "tests.support.operators:CheckerOperator"
+CHECKER = {"operators": ("checker:8?stride=4",), "plugins": ("tests.support.operators:CheckerOperator",)}
 
 
 def tiny(folder, **changes):
@@ -34,6 +39,39 @@ def with_scenes_of(folder, other):
     for name in ("scenes", "validation"):
         shutil.copytree(folder / "run" / name, other / "run" / name)
     return other
+
+
+def small_cache(folder):
+    """Return a filled cache of two scenes."""
+    cache = ExampleCache(folder, SMALL_SEED, count=2)
+    for index in range(2):
+        cache.scene(index)
+    return cache
+
+
+def same_example(one, other):
+    """Whether two examples agree in every pixel and camera."""
+    frames, others = ([example.target, *example.sources] for example in (one, other))
+    return len(frames) == len(others) and all(
+        a.image.shape == b.image.shape
+        and torch.equal(a.image, b.image)
+        and torch.equal(a.camera.w2c, b.camera.w2c)
+        and torch.equal(a.z_depth.nan_to_num(-1), b.z_depth.nan_to_num(-1))
+        for a, b in zip(frames, others, strict=True)
+    )
+
+
+def same_weights(one, other):
+    """Whether two checkpoints hold the same weights to the bit."""
+    ours, theirs = load_file(one), load_file(other)
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def exit_code():
+    """Run the command line on ``sys.argv`` and return what it ends with."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return ended.value.code
 
 
 class NearnessOperator(IdentityOperator):
@@ -59,4 +97,4 @@ class Heard(list):
             raise KeyboardInterrupt
 
 
-__all__ = ["CHECKER", "CHECKER_PLUGIN", "CORRECTOR", "DENSITY", "Heard", "tiny", "train", "with_scenes_of"]
+__all__ = ["CORRECTOR", "DENSITY", "train"]

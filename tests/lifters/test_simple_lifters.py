@@ -1,4 +1,4 @@
-"""The depth-checked mean: right surface, no ghosts, honest about what nobody sees."""
+"""The depth-checked mean: right surface, no ghosts, honest about what nobody sees. Nearest view: one view per cell."""
 
 import dataclasses
 
@@ -9,11 +9,12 @@ from lift3d.domain.features import FeatureMap
 from lift3d.domain.proposals import SourceGuide
 from lift3d.lifters.blend import blend
 from lift3d.lifters.depth_mean import DepthMean
+from lift3d.lifters.nearest_view import NearestView
 from lift3d.lifters.source_selection import select_sources
 from lift3d.lifters.weights import weights_at
 from lift3d.scenes.catalog import read_scene
 from tests.support.lifting import pixels, share, situation
-from tests.support.scenes import two_planes_scene
+from tests.support.scenes import textured_plane_scene, two_planes_scene
 
 
 def lifted_depth(frame, guides, depth_range, camera=None):
@@ -88,15 +89,6 @@ def test_blind_spots_of_the_sensors_are_continued_and_holes_of_one_are_not_neede
     assert float(proposal.view_weight[..., 0].mean()) < 0.1
 
 
-def test_depth_under_invalid_pixels_does_not_count(planes):
-    frame, guides, depth_range = planes
-    wrong = guides[0].z_depth.clone()
-    is_valid = guides[0].is_valid.clone()
-    wrong[:, 20:40], is_valid[:, 20:40] = 1.1, False
-    masked = [dataclasses.replace(guides[0], z_depth=wrong, is_valid=is_valid), *guides[1:]]
-    assert share_right(lifted_depth(frame, masked, depth_range), frame) > 0.93
-
-
 def test_a_source_fades_out_with_its_taper(planes):
     frame, guides, depth_range = planes
     grid = pixels(frame.camera, 2.0)
@@ -112,6 +104,37 @@ def test_a_source_fades_out_with_its_taper(planes):
     both = (a.coverage > 0.5) & (b.coverage > 0.5)
     difference = (a.features.values - b.features.values)[:, both].abs()
     assert share(difference > 0.01) < 0.03
+
+
+def copied(camera, guides, depth_range):
+    maps = {guide.id: FeatureMap(guide.image, pixels(guide.camera)) for guide in guides}
+    weights = weights_at(NearestView().propose(camera, guides, depth_range), pixels(camera))
+    return weights, blend(weights, maps)
+
+
+def test_the_nearest_view_itself_is_copied_as_it_is():
+    _, guides, depth_range = situation(textured_plane_scene(), target=None)
+    weights, lifted = copied(guides[1].camera, guides, depth_range)
+    assert bool((weights.source[weights.weight > 0] == 1).all())
+    torch.testing.assert_close(lifted.features.values, guides[1].image, rtol=0, atol=1e-3)
+
+
+def test_other_views_fill_in_only_where_the_nearest_does_not_see():
+    _, guides, depth_range = situation(textured_plane_scene(baseline=0.4), target=None)
+    half = guides[2].is_valid.clone()
+    half[:, 32:] = False
+    guides[2] = dataclasses.replace(guides[2], is_valid=half)
+    weights, _ = copied(guides[2].camera, guides, depth_range)
+    heaviest = weights.source[:, 0].reshape(48, 64)
+    assert bool((heaviest[:, :30] == 2).all())
+    assert bool((heaviest[:, 36:] != 2).all())
+    assert float(weights.coverage.min()) > 0.9
+
+
+def test_the_plane_of_the_nearest_view_lies_inside_the_depth_range():
+    _, guides, depth_range = situation(textured_plane_scene(), target=None)
+    z_depth = NearestView().propose(guides[0].camera, guides, depth_range).z_depth
+    assert depth_range.near < float(z_depth.min()) <= float(z_depth.max()) < depth_range.far
 
 
 @pytest.mark.real
