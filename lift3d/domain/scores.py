@@ -27,9 +27,9 @@ class Score:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreRow:
-    """One row of the score table.
+    """One row of the score table; without a value unless one is given.
 
     Attributes:
         run: Digest of the recipe.
@@ -52,20 +52,20 @@ class ScoreRow:
 
     run: str
     scene: str
-    target: str
-    other: str
-    operator: str
-    lifter: str
+    target: str = ""
+    other: str = ""
+    operator: str = ""
+    lifter: str = ""
     target_mode: str
     metric: str
     protocol: str
-    threshold_source: str
-    scoring_geometry: str
-    value: float
-    weight: float
-    coverage: float
+    threshold_source: str = ""
+    scoring_geometry: str = "none"
+    value: float = math.nan
+    weight: float = 0.0
+    coverage: float = math.nan
     outcome: Outcome
-    reason: str
+    reason: str = ""
 
     def __post_init__(self) -> None:
         if math.isfinite(self.value) != (self.outcome == "ok"):

@@ -1,7 +1,6 @@
 """What each product of a scene depends on, and nothing else: the digests in its path."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import torch
 
@@ -9,10 +8,9 @@ from lift3d.config import Recipe
 from lift3d.domain.camera import Camera
 from lift3d.domain.features import SceneState
 from lift3d.domain.keys import ViewId, digest, digest_bytes
-from lift3d.domain.scene import DepthRange, Scene, View
+from lift3d.domain.scene import DepthRange, View
 from lift3d.domain.target import Target
 from lift3d.lifters.protocol import LifterSpec
-from lift3d.metrics.protocol import MetricSpec
 from lift3d.operators.protocol import COMPARABLE, OperatorSpec
 from lift3d.scenes import tracks
 
@@ -116,36 +114,6 @@ def _travel_of(operator: OperatorSpec) -> dict[str, object] | None:
     if operator.quantity in COMPARABLE:
         return None
     return {"quantity": operator.quantity, "version": STAGE_VERSIONS["travel"]}
-
-
-def scored_as(operator: OperatorSpec) -> tuple[object, ...]:
-    """Return what an operator's rows depend on besides its answers."""
-    return (operator.restores, list(operator.label_names), operator.threshold_source)
-
-
-def whole_digest(
-    recipe: Recipe,
-    operators: Sequence[OperatorSpec],
-    lifters: Sequence[LifterSpec],
-    metrics: Sequence[MetricSpec],
-    scene: Scene,
-    views: Mapping[ViewId, str],
-) -> str:
-    """Digest of everything that a scene's record depends on: where it is the same, nothing needs to be looked at."""
-    novel = recipe.targets if recipe.targets and not recipe.targets.startswith("path:") else None
-    return digest(
-        {
-            "stages": {**STAGE_VERSIONS, "tracks": tracks.STAGE_VERSION},
-            "taps": recipe.tap_count,
-            "operators": [[spec.identity, spec.quantity, *scored_as(spec)] for spec in operators],
-            "lifters": [spec.identity for spec in lifters],
-            "metrics": [[spec.name, spec.stage_version] for spec in metrics],
-            "depth_range": [scene.depth_range.near, scene.depth_range.far],
-            "dropped": [[view.id, view.reason, view.message] for view in scene.dropped],
-            "views": [[name, value] for name, value in views.items()],
-            "novel": digest_bytes(Path(novel).read_bytes()) if novel and Path(novel).is_file() else None,
-        }
-    )
 
 
 def camera_digest(camera: Camera) -> str:

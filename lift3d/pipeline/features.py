@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from lift3d.domain.camera import Camera
 from lift3d.domain.features import FeatureMap
 from lift3d.domain.keys import SceneId, ViewId
-from lift3d.errors import DamagedProductError
 from lift3d.operators.protocol import OperatorSpec
 from lift3d.pipeline.digests import features_digest
 from lift3d.pipeline.products import (
@@ -22,7 +21,7 @@ from lift3d.pipeline.products import (
 from lift3d.storage import layout
 from lift3d.storage.commit import committed
 from lift3d.storage.location import Store
-from lift3d.storage.products import Product, ProductWriter, open_product
+from lift3d.storage.products import Product, ProductWriter, open_product, products_in
 
 Maps = tuple[FeatureMap, ...]
 
@@ -114,18 +113,11 @@ class StoredFeatures:
 
 def known_features(store: Store, scene: SceneId, operator: OperatorSpec) -> dict[str, tuple[Product, int]]:
     """Return where features of an operator lie in the products of a scene, by digest of the view."""
-    folder = layout.features_folder(scene, operator.name)
     known: dict[str, tuple[Product, int]] = {}
-    for leaf in store.names(folder):
-        try:
-            commit = committed(store, f"{folder}/{leaf}")
-        except DamagedProductError:
-            continue
-        if commit is None or commit.manifest.attrs["operator_identity"] != operator.identity:
-            continue
-        product = Product(store, commit)
-        for number, view in enumerate(product.attrs["view_digests"]):
-            known.setdefault(view, (product, number))
+    for product in products_in(store, layout.features_folder(scene, operator.name)):
+        if product.attrs["operator_identity"] == operator.identity:
+            for number, view in enumerate(product.attrs["view_digests"]):
+                known.setdefault(view, (product, number))
     return known
 
 

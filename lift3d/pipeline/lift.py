@@ -11,7 +11,7 @@ from lift3d.domain.proposals import RayProposal
 from lift3d.domain.records import RAW2D, LiftedProduct
 from lift3d.domain.shard import Shard
 from lift3d.domain.target import Target
-from lift3d.errors import DamagedProductError, NoOverlapError
+from lift3d.errors import NoOverlapError
 from lift3d.lifters.protocol import Lifter
 from lift3d.operators.protocol import Operator, OperatorSpec
 from lift3d.pipeline.blend import lift_features
@@ -34,7 +34,7 @@ from lift3d.pipeline.weigh import lift_picture, refusal, wants_guide
 from lift3d.storage import layout
 from lift3d.storage.commit import committed
 from lift3d.storage.location import Store
-from lift3d.storage.products import Product, ProductWriter
+from lift3d.storage.products import Product, ProductWriter, products_in
 
 Outcome = LiftedView | SkippedTarget
 
@@ -141,17 +141,8 @@ def lift_scene(
 def _older_parts(store: Store, product: LiftedProduct) -> dict[str, tuple[Product, int]]:
     """Return the parts of what was lifted before of an operator by a lifter, by their digest."""
     (path,) = product.parts
-    folder = path.rpartition("/")[0]
-    found: dict[str, tuple[Product, int]] = {}
-    for leaf in store.names(folder):
-        try:
-            commit = committed(store, f"{folder}/{leaf}")
-        except DamagedProductError:
-            continue
-        if commit is not None:
-            other = Product(store, commit)
-            found |= {note["key"]: (other, number) for number, note in enumerate(other.notes)}
-    return found
+    older = products_in(store, path.rpartition("/")[0])
+    return {note["key"]: (product, number) for product in older for number, note in enumerate(product.notes)}
 
 
 def _attributes(inputs: SceneInputs, recipe: Recipe, product: LiftedProduct, work: "_Lifting") -> dict[str, object]:

@@ -1,8 +1,10 @@
 """Operators, lifters and metrics of a recipe, built."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from lift3d.config import Recipe
+from lift3d.domain.keys import digest, digest_bytes
 from lift3d.errors import ConfigError
 from lift3d.lifters.catalog import build_lifter
 from lift3d.lifters.protocol import Lifter
@@ -10,8 +12,9 @@ from lift3d.metrics.catalog import build_metrics
 from lift3d.metrics.protocol import Metric
 from lift3d.operators.catalog import build_operator
 from lift3d.operators.protocol import Operator
-from lift3d.pipeline.digests import whole_digest
+from lift3d.pipeline.digests import STAGE_VERSIONS
 from lift3d.pipeline.inputs import SceneInputs
+from lift3d.scenes import tracks
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +26,27 @@ class Models:
     metrics: tuple[Metric, ...]
 
     def digest_of(self, inputs: SceneInputs, recipe: Recipe) -> str:
-        """Digest of everything that a scene's record depends on, before anything is decoded."""
-        specs = (
-            [one.spec for one in self.operators],
-            [one.spec for one in self.lifters],
-            [one.spec for one in self.metrics],
+        """Digest of everything that a scene's record depends on, before anything is decoded.
+
+        Where it is the same, nothing needs to be looked at.
+        """
+        scene, specs = inputs.scene, [one.spec for one in self.operators]
+        novel = recipe.targets if recipe.targets and not recipe.targets.startswith("path:") else None
+        # Of an operator's rows besides its answers.
+        scored = [[spec.restores, list(spec.label_names), spec.threshold_source] for spec in specs]
+        return digest(
+            {
+                "stages": {**STAGE_VERSIONS, "tracks": tracks.STAGE_VERSION},
+                "taps": recipe.tap_count,
+                "operators": [[spec.identity, spec.quantity, *own] for spec, own in zip(specs, scored, strict=True)],
+                "lifters": [one.spec.identity for one in self.lifters],
+                "metrics": [[one.spec.name, one.spec.stage_version] for one in self.metrics],
+                "depth_range": [scene.depth_range.near, scene.depth_range.far],
+                "dropped": [[view.id, view.reason, view.message] for view in scene.dropped],
+                "views": [[name, value] for name, value in inputs.admitted.items()],
+                "novel": digest_bytes(Path(novel).read_bytes()) if novel and Path(novel).is_file() else None,
+            }
         )
-        return whole_digest(recipe, *specs, inputs.scene, inputs.admitted)
 
     @classmethod
     def of(cls, recipe: Recipe) -> "Models":

@@ -80,10 +80,7 @@ class _Scoring:
                     continue
                 evidence = self._evidence(operator, names, found, plain, counts)
                 for item in score_scene(self._metrics, evidence, operator.name, restores=operator.restores):
-                    row = self._row(item, product, pixels)
-                    # Decisions are compared with labels; no other figure depends on where they are cut.
-                    source = operator.threshold_source if "labels" in item.metric.needs else ""
-                    yield replace(row, threshold_source=source)
+                    yield self._row(item, operator, product, pixels)
 
     def _evidence(
         self,
@@ -128,45 +125,34 @@ class _Scoring:
             for target, reason in read_skipped(self._inputs.store, path):
                 yield self._bare_row(product, "lift", target, reason)
 
-    def _bare_row(self, product: LiftedProduct, metric: str, target: str, reason: str) -> ScoreRow:
+    def _bare_row(
+        self, product: LiftedProduct, metric: str, target: str, reason: str, pixels: str = ALL_PIXELS
+    ) -> ScoreRow:
         return ScoreRow(
             run=self._run,
             scene=self._inputs.scene.id,
             target=target,
-            other="",
             operator=product.operator,
             lifter=product.lifter,
             target_mode=self._recipe.row_target_mode,
             metric=metric,
-            protocol=f"{self._recipe.protocol}/{ALL_PIXELS}",
-            threshold_source="",
-            scoring_geometry="none",
-            value=NOT_A_NUMBER,
-            weight=0.0,
-            coverage=NOT_A_NUMBER,
+            protocol=f"{self._recipe.protocol}/{pixels}",
             outcome="skipped",
             reason=reason,
         )
 
-    def _row(self, item: ScoredItem, product: LiftedProduct, pixels: str) -> ScoreRow:
-        is_plain = product.lifter == RAW2D
-        return ScoreRow(
-            run=self._run,
-            scene=self._inputs.scene.id,
-            target=item.target,
+    def _row(self, item: ScoredItem, operator: OperatorSpec, product: LiftedProduct, pixels: str) -> ScoreRow:
+        needs = item.metric.needs
+        return replace(
+            self._bare_row(product, item.metric.name, item.target, item.score.reason, pixels),
             other=item.other,
-            operator=product.operator,
-            lifter=product.lifter,
-            target_mode=self._recipe.row_target_mode,
-            metric=item.metric.name,
-            protocol=f"{self._recipe.protocol}/{pixels}",
-            threshold_source="",
-            scoring_geometry=self._geometry if "geometry" in item.metric.needs else "none",
+            # Decisions are compared with labels; no other figure depends on where they are cut.
+            threshold_source=operator.threshold_source if "labels" in needs else "",
+            scoring_geometry=self._geometry if "geometry" in needs else "none",
             value=item.score.value,
             weight=item.score.weight,
-            coverage=NOT_A_NUMBER if is_plain else item.coverage,
+            coverage=NOT_A_NUMBER if product.is_plain else item.coverage,
             outcome=item.outcome,
-            reason=item.score.reason,
         )
 
 

@@ -21,11 +21,20 @@ from lift3d.storage.commit import Commit, StepHook, finished_part, ignore_step, 
 from lift3d.storage.layout import GROUP_FILE, part_path
 from lift3d.storage.location import Store
 from lift3d.storage.manifest import Manifest, Part, is_metadata, to_json
-from lift3d.storage.reader import Product, open_product
+from lift3d.storage.reader import Product, open_product, products_in
 from lift3d.storage.templates import ArrayTemplate, to_half
 from lift3d.storage.verified import RecordingStore
 
-__all__ = ["ArrayTemplate", "NamedArray", "Product", "ProductWriter", "open_product", "to_half", "write_product"]
+__all__ = [
+    "ArrayTemplate",
+    "NamedArray",
+    "Product",
+    "ProductWriter",
+    "open_product",
+    "products_in",
+    "to_half",
+    "write_product",
+]
 
 # Features are close to noise: higher levels cost time and gain next to nothing.
 _ZSTD_LEVEL = 1

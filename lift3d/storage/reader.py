@@ -1,6 +1,6 @@
 """Reading a committed product: arrays, or regions of them, compared with the manifest as they are read."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,3 +104,14 @@ def open_product(store: Store, path: str) -> Product:
         DamagedProductError: If its group file is damaged.
     """
     return Product(store, protocol.require_commit(store, path))
+
+
+def products_in(store: Store, folder: str) -> Iterator[Product]:
+    """Yield the committed products of a folder; those that are damaged are left out."""
+    for leaf in store.names(folder):
+        try:
+            commit = protocol.committed(store, f"{folder}/{leaf}")
+        except DamagedProductError:
+            continue
+        if commit is not None:
+            yield Product(store, commit)

@@ -15,25 +15,21 @@ from lift3d.config import Execution, Recipe
 from lift3d.errors import ConfigError, WorkerError
 
 
-def test_what_the_user_has_set_stays() -> None:
-    settings = {"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "7", "DO_NOT_TRACK": "0"}
+@pytest.mark.parametrize(
+    ("given", "unset"),
+    [
+        ({"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "7", "DO_NOT_TRACK": "0"}, ""),
+        # A server of the user's gets its logs, and who asks for a level sees them.
+        ({"PREFECT_API_URL": "http://127.0.0.1:4200/api"}, "PREFECT_LOGGING_TO_API_ENABLED"),
+        ({"PREFECT_LOGGING_LEVEL": "DEBUG"}, "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"),
+    ],
+)
+def test_what_the_user_has_set_stays(given: dict[str, str], unset: str) -> None:
+    settings = dict(given)
     quiet_prefect(settings)
-    assert settings["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] == "7"
-    assert settings["DO_NOT_TRACK"] == "0"
+    assert settings.items() >= given.items()
     assert settings["RAY_USAGE_STATS_ENABLED"] == "0"
-
-
-def test_a_server_of_the_users_gets_its_logs() -> None:
-    settings = {"PREFECT_API_URL": "http://127.0.0.1:4200/api"}
-    quiet_prefect(settings)
-    assert "PREFECT_LOGGING_TO_API_ENABLED" not in settings
-    assert settings["PREFECT_API_URL"] == "http://127.0.0.1:4200/api"
-
-
-def test_who_asks_for_a_log_level_sees_the_logs() -> None:
-    settings = {"PREFECT_LOGGING_LEVEL": "DEBUG"}
-    quiet_prefect(settings)
-    assert "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL" not in settings
+    assert unset not in settings
 
 
 def test_a_server_that_dies_of_the_same_ctrl_c_is_an_interrupted_run() -> None:

@@ -138,12 +138,6 @@ def test_a_lifter_that_needs_depth_is_skipped_with_a_reason(tmp_path):
     assert set(frame.loc[frame["metric"] == "psnr", "lifter"]) == {"raw2d", "nearest_view"}
 
 
-def test_two_scenes_of_one_name_are_kept_apart(tmp_path):
-    recipe = small_recipe(scenes=[f"{ROOM}&seed=1", f"{ROOM}&seed=2"], operators=["rgb"], lifters=["nearest_view"])
-    records = run_into(str(tmp_path / "store"), recipe)
-    assert len({one.scene for one in records}) == 2
-
-
 def test_refining_uses_the_own_view_and_is_closer_to_it(finished, tmp_path):
     url, heldout, _ = finished
     recipe = small_recipe(target_mode="refine", operators=["rgb"], lifters=["depth_mean"])

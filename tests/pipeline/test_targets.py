@@ -14,24 +14,21 @@ def views():
     return textured_plane_scene(view_count=17).views
 
 
-def test_held_out_views_are_never_a_source(views):
-    targets = choose_targets(views, small_recipe(holdout=8))
-    held_out = {target.id for target in targets}
-    assert [target.id for target in targets] == [views[index].id for index in (0, 8, 16)]
-    assert all(not held_out & set(target.source_ids) for target in targets)
-    assert all(len(target.source_ids) == 14 for target in targets)
-
-
-def test_leave_one_out_makes_every_view_a_target_and_never_its_own_source(views):
-    targets = choose_targets(views, small_recipe())
-    assert len(targets) == 17
-    assert all(target.id not in target.source_ids and len(target.source_ids) == 16 for target in targets)
-
-
-def test_refining_has_the_own_view_among_its_sources(views):
-    targets = choose_targets(views, small_recipe(target_mode="refine", holdout=8))
-    assert len(targets) == 3
-    assert all(target.id in target.source_ids and len(target.source_ids) == 17 for target in targets)
+@pytest.mark.parametrize(
+    ("fields", "step", "barred"),
+    [
+        # No held-out view is a source of any; left out alone, none is its own; refined, every one is.
+        ({"holdout": 8}, 8, lambda own, held_out: held_out),
+        ({}, 1, lambda own, held_out: {own}),
+        ({"target_mode": "refine", "holdout": 8}, 8, lambda own, held_out: set()),
+    ],
+)
+def test_every_mode_has_its_targets_and_bars_its_own_sources(views, fields, step, barred):
+    names, held_out = [view.id for view in views], [view.id for view in views[::step]]
+    targets = choose_targets(views, small_recipe(**fields))
+    assert [target.id for target in targets] == held_out
+    for target in targets:
+        assert [*target.source_ids] == [name for name in names if name not in barred(target.id, set(held_out))]
 
 
 def test_one_view_is_too_few(views):
