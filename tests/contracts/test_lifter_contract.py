@@ -89,24 +89,6 @@ def test_constants_lift_to_the_constant(proposed):
     assert bool(torch.isnan(lifted.features.values[:, ~is_covered]).all())
 
 
-def test_channels_are_lifted_alike_and_linearly(proposed):
-    frame, guides, _, proposal = proposed
-    weights = weights_at(proposal, FeatureGrid.covering(frame.camera.size, 2.0))
-    first, second = features_of(guides), features_of(guides, seed=1)
-    order = torch.tensor([2, 0, 3, 1])
-    lifted = blend(weights, first).features.values
-    permuted = blend(weights, {view: FeatureMap(m.values[order], m.grid) for view, m in first.items()})
-    torch.testing.assert_close(permuted.features.values, lifted[order], rtol=0, atol=0, equal_nan=True)
-    mixed = {view: FeatureMap(2 * m.values - 0.5 * second[view].values, m.grid) for view, m in first.items()}
-    torch.testing.assert_close(
-        blend(weights, mixed).features.values,
-        2 * lifted - 0.5 * blend(weights, second).features.values,
-        rtol=1e-4,
-        atol=1e-5,
-        equal_nan=True,
-    )
-
-
 def shuffled(frame, guides, depth_range):
     return frame.camera, [guides[index] for index in (3, 1, 0, 2)], depth_range
 

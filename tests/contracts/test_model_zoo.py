@@ -130,27 +130,6 @@ def test_cells_sit_where_kernels_and_paddings_say(name):
             assert abs(side - first) <= 0.1 * max(stride, 2), (found.first, first)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "convnext_atto", "test_vit", "clip_resnet", "odd_strides", "unet"])
-def test_the_cells_around_a_spot_answer_to_it(name):
-    """Spots at many phases of the grid: the answers' centre of mass is where the spots are."""
-    operator = operator_of(name)
-    stride = int(operator.geometry.cuts[0].layout.stride[0])
-    side = operator.geometry.fixed.height if operator.geometry.fixed else 12 * stride
-    blank = torch.full((3, side, side), 0.5)
-    before = operator.encode(blank)[0]
-    offsets = []
-    for phase in range(8):
-        at = side // 2 - stride // 2 + phase * stride // 8
-        spotted = blank.clone()
-        width = max(1, stride // 4)
-        spotted[:, at : at + width, at : at + width] += 0.5 * torch.tensor([1.0, -1.0, 0.5])[:, None, None]
-        answer = (operator.encode(spotted)[0].values - before.values).square().sum(0).double()
-        grid = before.grid
-        middles = grid.origin_u + grid.stride_u * (torch.arange(grid.cols, dtype=torch.float64) + 0.5)
-        offsets.append(float(answer.sum(0) @ middles / answer.sum()) - (at + width / 2))
-    assert abs(sum(offsets) / len(offsets)) <= 0.25 * stride, offsets
-
-
 @pytest.mark.parametrize(
     ("name", "cuts", "named"),
     [
@@ -174,17 +153,21 @@ def test_what_passes_the_cuts_is_named(name, cuts, named):
 
 
 @pytest.mark.parametrize(
-    ("name", "cuts", "error", "match"),
+    ("name", "cuts", "settings", "error", "match"),
     [
-        ("resnet18", ("layer5",), ConfigError, "no submodule 'layer5'. Closest: layer"),
-        ("test_vit", ("fc_norm",), ContractError, "none of whose axes follow"),
-        ("dpt", ("dpt.encoder.layers.1",), ConfigError, "Closest: dpt.encoder.layer.1"),
-        ("sam", ("neck:3",), ContractError, "neck:3"),
+        ("resnet18", ("layer5",), {}, ConfigError, "no submodule 'layer5'. Closest: layer"),
+        ("test_vit", ("fc_norm",), {}, ContractError, "none of whose axes follow"),
+        ("dpt", ("dpt.encoder.layers.1",), {}, ConfigError, "Closest: dpt.encoder.layer.1"),
+        ("sam", ("neck:3",), {}, ContractError, "neck:3"),
+        ("unet", (), {}, ConfigError, "at least one cut"),
+        ("unet", ("full", "full"), {}, ConfigError, "twice"),
+        ("unet", ("full",), {"predicts": "image"}, ConfigError, "no option predicts"),
+        ("unet", ("full",), {"enlarges": 0}, ConfigError, "at least 1, got 0"),
     ],
 )
-def test_a_place_that_is_none_is_refused_by_its_name(name, cuts, error, match):
+def test_what_cannot_be_cut_is_said(name, cuts, settings, error, match):
     with pytest.raises(error, match=match):
-        lift3d.operator(model_of(name), cuts)
+        lift3d.operator(model_of(name), cuts, **settings)
 
 
 class Moody(nn.Module):

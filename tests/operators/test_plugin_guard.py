@@ -1,8 +1,5 @@
 """An operator of a user's own may do anything; what comes of it is an error of ours that names it."""
 
-import re
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -10,17 +7,14 @@ from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import EMPTY_STATE, FeatureGrid, FeatureMap
 from lift3d.domain.lifted import Prediction
 from lift3d.domain.scene_views import SceneViews
-from lift3d.errors import ConfigError, ContractError, NonFiniteError, OutOfMemoryError, SceneError, ShapeError
-from lift3d.operators.catalog import build_operator
+from lift3d.errors import ContractError, NonFiniteError, OutOfMemoryError, SceneError, ShapeError
 from lift3d.operators.plugin_guard import GuardedOperator
 from lift3d.operators.protocol import OperatorSpec
-from lift3d.torchvision_guard import ensure_torchvision
 
 SIZE = ImageSize(4, 6)
 IMAGE = torch.full((3, 4, 6), 0.5)
 MAP = FeatureMap(torch.zeros(1, 4, 6), FeatureGrid(4, 6, 1.0, 1.0))
 VALID = torch.ones(4, 6, dtype=torch.bool)
-DOC = Path(__file__).parents[2] / "docs" / "own-operator.md"
 
 
 def scalar(values: torch.Tensor, is_valid: torch.Tensor = VALID) -> Prediction:
@@ -104,37 +98,3 @@ def test_a_prediction_is_of_the_kind_and_size_and_finite(given: object, error: t
 def test_what_is_marked_as_unknown_may_be_anything() -> None:
     unknown = scalar(torch.full((4, 6), torch.nan), ~VALID)
     assert guarded(unknown).decode((MAP,), EMPTY_STATE, SIZE) is unknown
-
-
-@pytest.mark.parametrize(
-    ("body", "error"),
-    [
-        ("raise RuntimeError('at import')", ConfigError),
-        ("def thing(:", ConfigError),
-        ("import sys; sys.exit(3)", ConfigError),
-        ("class thing:\n    def __init__(self): raise ValueError('no weights')", ContractError),
-    ],
-)
-def test_a_plugin_that_fails_to_load_is_one_message(tmp_path: Path, body: str, error: type[Exception]) -> None:
-    source = tmp_path / "bad.py"
-    source.write_text(body)
-    with pytest.raises(error, match=re.escape(str(source))):
-        build_operator("rgb", (f"{source}:thing",))
-
-
-def test_the_operator_of_the_documentation_works(tmp_path: Path) -> None:
-    in_one_call, example = re.findall(r"```python[^\n]*\n(.*?)```", DOC.read_text(encoding="utf-8"), re.DOTALL)
-    source = tmp_path / "edges.py"
-    source.write_text(example)
-    operator = build_operator("edges", (f"{source}:Edges",))
-    size = ImageSize(10, 14)
-    maps = operator.encode(torch.rand(3, 10, 14, generator=torch.Generator().manual_seed(0)))
-    assert operator.decode(maps, operator.fit_scene({}, SceneViews.of({})), size).values.shape == (10, 14)
-    ensure_torchvision()
-    module = tmp_path / "mine.py"
-    module.write_text(in_one_call)
-    segmenter = build_operator("lraspp", (f"{module}:segmenter",))
-    size = ImageSize(48, 64)
-    maps = segmenter.encode(torch.rand(3, 48, 64, generator=torch.Generator().manual_seed(0)))
-    assert len(maps) == 2
-    assert segmenter.decode(maps, segmenter.fit_scene({}, SceneViews.of({})), size).values.shape == (48, 64)

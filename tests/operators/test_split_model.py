@@ -123,21 +123,6 @@ def test_super_resolution_sees_a_reduced_image():
     torch.testing.assert_close(decoded(operator), functional.interpolate(reduced, scale_factor=2)[0])
 
 
-@pytest.mark.parametrize(
-    ("model", "cuts", "settings", "error", "match"),
-    [
-        (UNet, ("quartar",), {}, ConfigError, "Closest: quarter"),
-        (UNet, (), {}, ConfigError, "at least one cut"),
-        (UNet, ("full", "full"), {}, ConfigError, "twice"),
-        (UNet, ("full",), {"predicts": "image"}, ConfigError, "no option predicts"),
-        (UNet, ("full",), {"enlarges": 0}, ConfigError, "at least 1, got 0"),
-    ],
-)
-def test_what_cannot_be_cut_is_said(model, cuts, settings, error, match):
-    with pytest.raises(error, match=match):
-        lift3d.operator(made(model), cuts, **settings)
-
-
 class Spoiled(nn.Module):
     def __init__(self, how):
         super().__init__()

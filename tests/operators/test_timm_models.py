@@ -4,8 +4,6 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from lift3d.domain.camera import ImageSize
-from lift3d.domain.scene_views import SceneViews
 from lift3d.errors import ConfigError
 from lift3d.operators import timm_models
 from lift3d.operators.catalog import build_operator
@@ -111,7 +109,4 @@ def test_files_that_hold_no_weights_are_refused(tmp_path: Path, name: str) -> No
 
 def test_nested_checkpoints_are_read(tmp_path: Path) -> None:
     torch.save({"state_dict": plain_network("test_vit").state_dict()}, tmp_path / "nested.pth")
-    operator = build_operator(f"timm:test_vit?weights={tmp_path}/nested.pth")
-    assert operator.decode(
-        operator.encode(image_of(32, 32)), operator.fit_scene({}, SceneViews.of({})), ImageSize(32, 32)
-    ).is_valid.all()
+    assert build_operator(f"timm:test_vit?weights={tmp_path}/nested.pth").spec.channel_count == 64

@@ -11,7 +11,7 @@ from lift3d.errors import CameraError
 from lift3d.geometry.rigid import inverse, transform
 from lift3d.scenes.depth_range import estimate_depth_range
 from lift3d.scenes.images import FileFrame
-from lift3d.scenes.rotations import opencv_from_opengl, rigid
+from lift3d.scenes.rotations import rigid
 from tests.support import captures
 
 SOURCE = captures.capture()
@@ -70,10 +70,6 @@ def test_one_camera_says_that_it_knows_nothing() -> None:
     found, sentence = estimate_depth_range(views_of(ARC[:1]), None)
     assert found.near < found.far
     assert "nothing" in sentence
-
-
-def test_opengl_axes_turned_twice_are_themselves() -> None:
-    assert torch.equal(opencv_from_opengl(opencv_from_opengl(ARC[0])), ARC[0])
 
 
 def test_rigid_repairs_rounding_alone() -> None:

@@ -15,7 +15,7 @@ from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.scene import UNKNOWN_LABEL
 from lift3d.errors import CameraError, ImageError
 from lift3d.scenes.images import FileFrame, decode_color, decode_map, image_size
-from lift3d.scenes.undistortion import Distortion, is_pinhole
+from lift3d.scenes.undistortion import Distortion
 from tests.support import captures
 
 SIZE = ImageSize(captures.HEIGHT, captures.WIDTH)
@@ -149,11 +149,6 @@ def test_fold_of_a_strong_lens_is_invalid(tmp_path: Path) -> None:
     # r (1 − 0.3 r²) has its maximum at r = 1/√0.9.
     assert not frame.is_valid.numpy()[radius > 1 / np.sqrt(0.9) + 0.1].any()
     assert frame.is_valid.numpy()[radius < 0.5].all()
-
-
-def test_fisheye_without_coefficients_is_no_pinhole() -> None:
-    assert not is_pinhole(Distortion("OPENCV_FISHEYE", (70.0, 66.0, 30.0, 26.5, 0.0, 0.0, 0.0, 0.0), SIZE))
-    assert is_pinhole(Distortion("OPENCV", (70.0, 66.0, 30.0, 26.5, 0.0, 0.0, 0.0, 0.0), SIZE))
 
 
 @pytest.mark.parametrize(
