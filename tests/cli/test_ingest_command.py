@@ -87,7 +87,7 @@ def test_few_registered_photographs_come_with_advice_that_fits():
         ("texts", SceneFormatError, r"holds no photograph.*It holds: notes.txt"),
         ("single", SceneFormatError, "1 usable photographs; at least 3"),
         ("single/a.png", SceneFormatError, "is one photograph"),
-        ("texts/notes.txt", SceneFormatError, "does not open as a video"),
+        ("texts/notes.txt", SceneFormatError, "does not open as a video.*ffmpeg"),
         ("broken", SceneFormatError, r"0 usable photographs.*a\.jpg.*b\.heic"),
         ("s3://bucket/photographs", ConfigError, "scheme 's3'"),
     ],

@@ -101,25 +101,17 @@ def test_nothing_of_another_image_gets_past_lifted_features(name):
 @pytest.mark.parametrize("name", ANSWERING)
 def test_what_is_not_lifted_gives_the_models_own_answer(name):
     operator, settings, image = operator_of(name), ZOO[name].settings, shown(name)
-    size = ImageSize(*image.shape[-2:])
-    answer = operator.decode(operator.encode(image), EMPTY_STATE, size).values
-    own = plain_answer(name)
+    answer = operator.decode(operator.encode(image), EMPTY_STATE, ImageSize(*image.shape[-2:])).values
     assert answer.shape[-2:] == image.shape[-2:]
+    own = ran(name, image_of(name)[None])[0]
+    own = own.permute(2, 0, 1) if name == "channels_last" else own.reshape(-1, *own.shape[-2:])
+    own = nn.functional.interpolate(own[None], image.shape[-2:], mode="bilinear", antialias=True)[0]
     if settings["prediction"] == "labels":
-        scores = nn.functional.interpolate(own[None], image.shape[-2:], mode="bilinear", antialias=True)[0]
         # Where the two best scores are equal but for rounding, either is right.
-        assert (answer == scores.argmax(0)).float().mean() > 0.999
+        assert (answer == own.argmax(0)).float().mean() > 0.999
     else:
-        own = own if own.ndim == 3 else own[None]
-        own = nn.functional.interpolate(own[None], image.shape[-2:], mode="bilinear", antialias=True)[0]
         own = own.clamp(0, 1) if settings["prediction"] == "image" else own
         torch.testing.assert_close(answer.reshape(own.shape), own, atol=1e-4 * float(own.abs().amax()), rtol=1e-4)
-
-
-def plain_answer(name: str) -> torch.Tensor:
-    """Return the model's own answer, as channels first."""
-    found = ran(name, image_of(name)[None])[0]
-    return found.permute(2, 0, 1) if name == "channels_last" else found
 
 
 @pytest.mark.parametrize("name", [name for name, case in ZOO.items() if case.lattices])

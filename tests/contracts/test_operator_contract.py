@@ -13,6 +13,7 @@ from lift3d.domain.scene_views import SceneViews
 from lift3d.operators.catalog import OPERATORS, build_operator
 from lift3d.operators.protocol import Operator, OperatorSpec
 from lift3d.operators.tiny.catalog import TINY
+from tests.support.operators import image_of
 
 SUPPORT = Path(__file__).parents[1] / "support"
 EXAMPLES = {
@@ -54,13 +55,6 @@ def operator_of(name: str) -> Operator:
     return build_operator(name)
 
 
-def image_of(height: int, width: int, seed: int = 0) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    coarse = torch.rand(1, 3, 2 + height // 12, 2 + width // 12, generator=generator)
-    smooth = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")[0]
-    return (0.8 * smooth + 0.2 * torch.rand(3, height, width, generator=generator)).clamp(0, 1)
-
-
 def equal(a: FeatureMap, b: FeatureMap) -> bool:
     tokens = a.global_tokens is b.global_tokens is None or torch.equal(a.global_tokens, b.global_tokens)
     return a.grid == b.grid and tokens and torch.equal(a.values, b.values)
@@ -97,10 +91,7 @@ def test_any_image_size_is_covered_by_finite_cells(name: str, size: tuple[int, i
         assert features.values.dtype == torch.float32
         assert torch.isfinite(features.values).all()
         grid = features.grid
-        axes = (
-            (grid.origin_v, grid.rows, grid.stride_v, size[0]),
-            (grid.origin_u, grid.cols, grid.stride_u, size[1]),
-        )
+        axes = ((grid.origin_v, grid.rows, grid.stride_v, size[0]), (grid.origin_u, grid.cols, grid.stride_u, size[1]))
         for origin, count, stride, length in axes:
             # The border cells are centred within a cell of the border: nothing of the image is far from a cell.
             assert abs(origin) <= stride / 2 + 0.5

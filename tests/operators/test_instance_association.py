@@ -37,9 +37,27 @@ def tables(said, seen=None):
     return {name: scene_ids_of(state, name).tolist() for name in said}
 
 
-def test_what_shares_its_points_is_one_thing_whatever_its_number():
-    found = tables({"a": "0000000011112222", "b": "2222222200001111", "c": "1111111133330000"})
-    assert found == {"a": [0, 1, 2, -1], "b": [1, 2, 0, -1], "c": [2, 0, -1, 1]}
+@pytest.mark.parametrize(
+    ("said", "seen", "ids"),
+    [
+        # What shares its points is one thing, whatever its number.
+        (
+            ("0000000011112222", "2222222200001111", "1111111133330000"),
+            None,
+            ([0, 1, 2, -1], [1, 2, 0, -1], [2, 0, -1, 1]),
+        ),
+        # Two masks of one view stay two where other views see two.
+        (("0000011111", "0000011111", "0000111111"), None, ([1, 0, -1, -1], [1, 0, -1, -1], [1, 0, -1, -1])),
+        # A piece joins what other views see whole.
+        (("0000000000", "1111111111", "0001111111"), None, ([0, -1, -1, -1], [-1, 0, -1, -1], [0, 0, -1, -1])),
+        # A mask without a point has no id.
+        (("0000...111", "0000...111"), {"a": [0, 1, 2], "b": [0, 1, 2]}, ([0, -1, -1, -1], [0, -1, -1, -1])),
+        # One shared point is no evidence.
+        (("00000", "11111"), {"a": [0, 1, 2], "b": [2, 3, 4]}, ([0, -1, -1, -1], [-1, 1, -1, -1])),
+    ],
+)
+def test_masks_are_one_thing_by_the_points_that_they_share(said, seen, ids):
+    assert tables(dict(zip("abc", said, strict=False)), seen) == dict(zip("abc", ids, strict=False))
 
 
 def test_shuffled_numbers_give_the_same_ids():
@@ -66,17 +84,6 @@ def test_the_order_of_views_does_not_matter():
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
-def test_two_masks_of_one_view_stay_two_where_other_views_see_two():
-    found = tables({"a": "0000011111", "b": "0000011111", "c": "0000111111"})
-    assert all(ids[0] != ids[1] for ids in found.values())
-
-
-def test_a_piece_joins_what_other_views_see_whole():
-    found = tables({"a": "0000000000", "b": "1111111111", "c": "0001111111"})
-    assert found["c"][:2] == [0, 0]
-    assert found["a"][0] == found["b"][1] == 0
-
-
 def test_views_far_apart_are_joined_through_those_between():
     """No point of the first view is seen in the last one; the chain holds."""
     names = [f"v{number}" for number in range(6)]
@@ -85,16 +92,6 @@ def test_views_far_apart_are_joined_through_those_between():
     assert {ids[number % 4] for number, ids in enumerate(found.values())} == {0}
     assert not set(seen["v0"]) & set(seen["v5"])
     assert all(set(seen[a]) & set(seen[b]) for a, b in pairwise(names))
-
-
-def test_a_mask_without_a_point_has_no_id():
-    found = tables({"a": "0000...111", "b": "0000...111"}, {"a": [0, 1, 2], "b": [0, 1, 2]})
-    assert found == {"a": [0, -1, -1, -1], "b": [0, -1, -1, -1]}
-
-
-def test_one_shared_point_is_no_evidence():
-    found = tables({"a": "00000", "b": "11111"}, {"a": [0, 1, 2], "b": [2, 3, 4]})
-    assert found["a"][0] != found["b"][1]
 
 
 def test_masks_are_put_under_their_ids_and_pieces_added():

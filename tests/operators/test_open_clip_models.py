@@ -6,13 +6,10 @@ from lift3d.operators import open_clip_models, open_clip_towers
 from lift3d.operators.catalog import build_operator
 from lift3d.operators.network_weights import seeded
 from lift3d.operators.protocol import Operator
+from tests.support.operators import image_of
 
 open_clip = open_clip_models.open_clip
 VIT = "open_clip:ViT-S-32?weights=random"
-
-
-def image_of(height: int, width: int) -> torch.Tensor:
-    return torch.rand(3, height, width, generator=torch.Generator().manual_seed(2))
 
 
 @pytest.fixture(scope="module")

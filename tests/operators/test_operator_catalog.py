@@ -1,5 +1,4 @@
 from importlib.metadata import EntryPoint
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -14,14 +13,6 @@ SUPPORT = "tests.support.operators"
 def install(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     entry = EntryPoint(name="shiny", value=value, group=catalog.ENTRY_POINT_GROUP)
     monkeypatch.setattr(catalog, "entry_points", lambda group: [entry])
-
-
-def test_every_entry_of_the_catalog_is_there() -> None:
-    assert set(catalog.OPERATORS) <= set(known_operators())
-    for kind, location in catalog.OPERATORS.items():
-        module, attribute = location.split(":")
-        assert find_spec(module) is not None, kind
-        assert attribute == "build"
 
 
 def test_a_plugin_may_be_a_class_an_instance_or_a_file(tmp_path: Path) -> None:

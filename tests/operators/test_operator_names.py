@@ -39,22 +39,5 @@ def test_malformed_names_are_refused(text: str) -> None:
         OperatorName.parse(text)
 
 
-def test_an_unknown_option_names_the_closest_one() -> None:
-    with pytest.raises(ConfigError, match="Did you mean 'weights'"):
-        OperatorName.parse("timm:x?weight=random").check(("weights", "layer"), "a network")
-
-
-def test_a_missing_or_superfluous_argument_is_refused() -> None:
-    with pytest.raises(ConfigError, match="a network"):
-        OperatorName.parse("timm").check((), "a network")
-    with pytest.raises(ConfigError, match="plain 'rgb'"):
-        OperatorName.parse("rgb:x").check(())
-
-
-def test_numbers_are_checked() -> None:
-    assert OperatorName.parse("hog?cell=6").integer("cell", 8) == 6
+def test_an_option_that_is_not_given_is_the_default() -> None:
     assert OperatorName.parse("hog").integer("cell", 8) == 8
-    with pytest.raises(ConfigError, match="whole number"):
-        OperatorName.parse("hog?cell=six").integer("cell", 8)
-    with pytest.raises(ConfigError, match="positive"):
-        OperatorName.parse("timm:x?height=0").height()

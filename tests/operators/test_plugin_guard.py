@@ -29,19 +29,12 @@ class Own:
     def __init__(self, outcome: object) -> None:
         self.outcome = outcome
 
-    def _answer(self) -> object:
+    def encode(self, *arguments):
         if isinstance(self.outcome, BaseException):
             raise self.outcome
         return self.outcome
 
-    def encode(self, image):
-        return self._answer()
-
-    def fit_scene(self, maps, views):
-        return self._answer()
-
-    def decode(self, features, state, size):
-        return self._answer()
+    fit_scene = decode = encode
 
 
 def guarded(outcome: object) -> GuardedOperator:

@@ -11,6 +11,7 @@ SUPPORT = Path(__file__).parents[1] / "support"
 VIT, CLIP = "timm:test_vit?weights=random", "open_clip:ViT-B-16"
 SEGFORMER, DPT = "transformers:segformer?weights=random", "transformers:dpt?weights=random"
 WORDS, STROKES = "open_vocabulary?prompts=red&of=", f"strokes:{SUPPORT / 'strokes.json'}"
+SPLIT = f"split:{SUPPORT / 'split_net.py'}"
 WRONG = {
     "hog?cell=1": "at least 2",
     "felzenszwalb?as=masks": "as must be",
@@ -43,6 +44,8 @@ WRONG = {
     # The inner operator's options are its own: written as they are, or by their codes.
     f"{WORDS}hog?cell=1": "'hog[?]cell=1': cell must be",
     f"{WORDS}hog?cell=6%26cells=2": "Did you mean 'cell'",
+    f"{SPLIT}:__doc__?cuts=0": "gives a str; expected a torch module",
+    f"{SPLIT}:net?cuts=0&mean=1,2": "mean takes 3 numbers",
     "strokes:/no/such/file.json?of=hog": "Cannot read strokes from '/no/such/file.json'",
     "strokes?of=hog": "a file of strokes",
     STROKES: "of=tiny:clip",

@@ -7,13 +7,10 @@ from safetensors.torch import save_file
 from lift3d.errors import ConfigError
 from lift3d.operators import timm_models
 from lift3d.operators.catalog import build_operator
+from tests.support.operators import image_of
 
 timm = timm_models.timm
 RANDOM_VIT = "timm:test_vit?weights=random"
-
-
-def image_of(height: int, width: int) -> torch.Tensor:
-    return torch.rand(3, height, width, generator=torch.Generator().manual_seed(2))
 
 
 def save_weights(path: Path, network: torch.nn.Module) -> Path:

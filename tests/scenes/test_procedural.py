@@ -12,7 +12,6 @@ from lift3d.geometry.rigid import transform
 from lift3d.synthetic.families import FAMILIES, build_world
 from lift3d.synthetic.reader import ProceduralReader
 from lift3d.synthetic.world import Shape, to_local
-from tests.support.scenes import moved_scene, some_motion
 from tests.support.warping import correspondences, warp
 
 
@@ -131,14 +130,10 @@ def test_depth_and_labels_can_be_hidden() -> None:
     assert scene.id == "shelf-0-views2-height24-width32-depth0-labels0"
 
 
-def test_pixels_stay_when_the_world_moves_and_frames_are_the_callers_own() -> None:
-    scene = _read("forest?views=2&height=24&width=32")
-    moved = moved_scene(scene, some_motion())
-    frame = scene.views[1].load()
-    assert torch.equal(frame.image, moved.views[1].load().image)
-    assert not torch.equal(frame.camera.w2c, moved.views[1].load().camera.w2c)
-    frame.image.zero_()
-    assert scene.views[1].load().image.max() > 0
+def test_frames_are_the_callers_own() -> None:
+    view = _read("forest?views=2&height=24&width=32").views[1]
+    view.load().image.zero_()
+    assert view.load().image.max() > 0
 
 
 @pytest.mark.parametrize(

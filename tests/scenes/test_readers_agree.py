@@ -80,15 +80,47 @@ def test_sources_survive_pickling(named_scene: tuple[str, Scene]) -> None:
     assert source.content_digest() == scene.views[0].source.content_digest()
 
 
-def test_same_pose_everywhere_is_refused(tmp_path: Path) -> None:
-    captures.write_transforms(tmp_path, captures.Capture((SOURCE.c2w[0],) * 3, SOURCE.points))
-    with pytest.raises(SceneFormatError, match="same pose"):
-        read_scene(str(tmp_path))
+def without(name: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).unlink()
 
 
-@pytest.mark.parametrize("writer", ["llff", "idr"])
-def test_formats_joined_by_position_refuse_another_count(writer: str, tmp_path: Path) -> None:
+def with_array(content: object) -> Callable[[Path], None]:
+    return lambda folder: np.save(folder / "poses_bounds.npy", np.array(content), allow_pickle=True)
+
+
+def with_pickled_cameras(folder: Path) -> None:
+    np.savez(folder / "cameras.npz", world_mat_0=np.array([{"a": 1}], dtype=object))
+
+
+def with_one_pose(folder: Path) -> None:
+    captures.write_transforms(folder, captures.Capture((SOURCE.c2w[0],) * 3, SOURCE.points))
+
+
+@pytest.mark.parametrize(
+    ("writer", "damage", "said"),
+    [
+        ("transforms", with_one_pose, "same pose"),
+        ("colmap_bin", lambda folder: (folder / "images").rename(folder / "photos"), "no folder 'images'"),
+        (
+            "colmap_bin",
+            lambda folder: captures.write_colmap(
+                folder / "sparse/0", SOURCE, model="EQUIRECTANGULAR", params=(64.0, 48.0)
+            ),
+            "EQUIRECTANGULAR",
+        ),
+        ("scannet", without("intrinsic/intrinsic_color.txt"), "intrinsic_color"),
+        # These join images with cameras by position.
+        ("llff", lambda folder: captures.write_images(folder / "images", ["zzz"]), "5 images"),
+        ("idr", lambda folder: captures.write_images(folder / "image", ["zzz"]), "5 images"),
+        ("llff", with_array(np.zeros((3, 16))), "poses_bounds"),
+        ("llff", with_array(np.zeros(17)), "poses_bounds"),
+        ("llff", with_array([{"a": 1}]), "poses_bounds"),
+        ("idr", with_pickled_cameras, r"cameras\.npz"),
+        ("idr", lambda folder: (folder / "cameras.npz").write_bytes(b"PK\x03\x04 cut"), r"cameras\.npz"),
+    ],
+)
+def test_a_capture_that_is_no_scene_is_refused(writer: str, damage: Callable, said: str, tmp_path: Path) -> None:
     WRITERS[writer](tmp_path, SOURCE)
-    captures.write_images(tmp_path / ("images" if writer == "llff" else "image"), ["zzz"])
-    with pytest.raises(SceneFormatError, match="5 images"):
+    damage(tmp_path)
+    with pytest.raises(SceneFormatError, match=said):
         read_scene(str(tmp_path))

@@ -23,7 +23,6 @@ def test_every_reader_keeps_the_protocol(name: str) -> None:
     [
         "",
         "s3://bucket/scene",
-        "zip://a.zip::file:///b",
         "memory://x",
         "https://host/scene",
         "ftp:thing",
@@ -77,10 +76,3 @@ def test_a_link_to_a_scene_keeps_its_name(tmp_path: Path) -> None:
 def test_unknown_reader_names_the_closest() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'colmap'"):
         reader("colmpa")
-
-
-def test_too_few_views_are_an_error(tmp_path: Path) -> None:
-    captures.write_transforms(tmp_path, captures.capture(1))
-    assert len(read_scene(str(tmp_path)).views) == 1
-    with pytest.raises(SceneFormatError, match="at least 2"):
-        read_scene(str(tmp_path), min_views=2)

@@ -190,10 +190,3 @@ def test_of_each_stretch_of_a_video_the_sharpest_frame_is_taken(tmp_path):
     assert [one.name for one in taken] == [f"frame_{number:06d}.jpg" for number in sharp]
     assert sorted(os.listdir(tmp_path / "images")) == [one.name for one in taken]
     assert len(copy_frames(video, 100, tmp_path / "all", unheard)) == 12, "there are no more"
-
-
-def test_what_is_no_video_says_so(tmp_path):
-    (tmp_path / "a.mp4").write_bytes(b"no video")
-    with pytest.raises(SceneFormatError, match=r"does not open as a video.*ffmpeg"):
-        ingest(tmp_path / "a.mp4", tmp_path / "out", IngestOptions(), unheard)
-    assert os.listdir(tmp_path) == ["a.mp4"]

@@ -21,6 +21,14 @@ from lift3d.operators.protocol import OperatorSpec, Quantity
 Maps = tuple[FeatureMap, ...]
 
 
+def image_of(height: int, width: int, seed: int = 0) -> Float[Tensor, "3 height width"]:
+    """Smooth colours with some grain."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(1, 3, 2 + height // 12, 2 + width // 12, generator=generator)
+    smooth = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")[0]
+    return (0.8 * smooth + 0.2 * torch.rand(3, height, width, generator=generator)).clamp(0, 1)
+
+
 class IdentityOperator(Unfitted):
     """The image itself, one cell per pixel."""
 
