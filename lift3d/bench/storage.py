@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float16, Shaped
 
+from lift3d.bench.plain_zarr import read_plain, write_plain
 from lift3d.domain.camera import ImageSize
 from lift3d.errors import ConfigError
 from lift3d.operators.catalog import build_operator
@@ -28,7 +29,6 @@ from lift3d.runs.planned_bytes import feature_bytes, lifted_bytes
 from lift3d.scenes.catalog import read_scene
 from lift3d.storage.layout import features_path
 from lift3d.storage.location import Store, open_store
-from lift3d.storage.plain_zarr import read_plain, write_plain
 from lift3d.storage.products import ArrayTemplate, ProductWriter, open_product, write_product
 
 FLOAT16_BYTES = 2

@@ -19,14 +19,6 @@ Meaning = Literal[
 ]
 
 
-class ServiceError(OSError):
-    """An answer of a service, from a library whose own errors do not say what it was."""
-
-    def __init__(self, meaning: Meaning, text: str) -> None:
-        super().__init__(text)
-        self.meaning = meaning
-
-
 # Codes of S3 and of services that speak it. What is not listed is read from the HTTP status.
 _CODES: dict[str, Meaning] = {
     "PreconditionFailed": "conflict",
@@ -102,8 +94,6 @@ def low_level_errors() -> tuple[type[Exception], ...]:
 def meaning_of(error: BaseException) -> Meaning:
     """Return what an error of the layers below means; what the service itself said counts first."""
     for link in causes(error):
-        if isinstance(link, ServiceError):
-            return link.meaning
         response = getattr(link, "response", None)
         if isinstance(response, dict):
             status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)

@@ -140,7 +140,7 @@ def to_json(content: Any) -> bytes:
         return json.dumps(content, sort_keys=True, allow_nan=False).encode()
     except (TypeError, ValueError) as error:
         raise StoreLayoutError(
-            f"Attributes and documents are plain JSON with finite numbers: {error}. Write None for a missing number."
+            f"Attributes are plain JSON with finite numbers: {error}. Write None for a missing number."
         ) from error
 
 

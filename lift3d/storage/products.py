@@ -205,26 +205,6 @@ def write_product(
     return ProductWriter(store, path, at_step).commit(arrays, attrs)
 
 
-def write_document(store: Store, path: str, content: Any, at_step: StepHook = ignore_step) -> Commit:
-    """Commit a JSON document: a product of attributes alone, one object.
-
-    Raises:
-        StoreLayoutError: If the content is not plain JSON with finite numbers.
-        StoreUnavailableError: If the store does not answer or refuses.
-    """
-    return write_product(store, path, {}, {"document": content}, at_step)
-
-
-def read_document(store: Store, path: str) -> Any:
-    """Return a committed JSON document, verified.
-
-    Raises:
-        ProductMissingError: If it was never committed.
-        DamagedProductError: If it is damaged.
-    """
-    return open_product(store, path).attrs["document"]
-
-
 def _create(store: RecordingStore, name: str, template: ArrayTemplate) -> "zarr.Array[Any]":
     return zarr.create_array(
         store,

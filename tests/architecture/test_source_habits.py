@@ -11,7 +11,7 @@ LONG = 60
 HOMES = {
     "prefect": ("flows/",),
     "ray": ("flows/",),
-    "zarr": ("lift3d/storage/",),
+    "zarr": ("lift3d/storage/", "lift3d/bench/plain_zarr.py"),
     "fsspec": ("lift3d/storage/",),
     "s3fs": ("lift3d/storage/",),
     "jinja2": ("lift3d/report/",),

@@ -7,7 +7,7 @@ from lift3d.bench.scale import Pace, ScaleFigures, Thousand
 from lift3d.bench.scale_page import scale_page
 from lift3d.bench.scene_costs import CountingStore, SceneCosts
 from lift3d.storage.location import open_store
-from lift3d.storage.products import read_document, write_document
+from lift3d.storage.products import open_product, write_product
 
 COSTS = SceneCosts(
     192,
@@ -45,11 +45,11 @@ def test_costs_are_per_scene_and_per_view() -> None:
     assert rows["encode on GPUs"] == f"{3600 * 200 / 350 / 3600:,.0f} GPU-hours"
 
 
-def test_a_committed_document_costs_one_write_and_no_listing(tmp_path) -> None:
+def test_a_product_without_arrays_costs_one_write_and_no_listing(tmp_path) -> None:
     open_store(str(tmp_path / "store"), create=True)
     store = CountingStore(str(tmp_path / "store"))
-    write_document(store, "a", {"n": 1})
+    write_product(store, "a", {}, {"n": 1})
     assert store.requests["put"] == 1
     store.requests.clear()
-    assert read_document(store, "a") == {"n": 1}
+    assert open_product(store, "a").attrs == {"n": 1}
     assert store.requests == {"get": 1}

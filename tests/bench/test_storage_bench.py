@@ -7,11 +7,11 @@ import pytest
 from click.testing import CliRunner
 
 from lift3d.bench import storage
+from lift3d.bench.plain_zarr import read_plain, write_plain
 from lift3d.bench.storage_page import page
 from lift3d.cli import app as cli
 from lift3d.errors import ConfigError
 from lift3d.storage.location import Store, open_store
-from lift3d.storage.plain_zarr import read_plain, write_plain
 from lift3d.storage.products import open_product, write_product
 from tests.support.s3 import moto_bucket, moto_server, moto_shared_bucket
 

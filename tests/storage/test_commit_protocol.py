@@ -10,14 +10,7 @@ from lift3d.storage.commit import committed
 from lift3d.storage.layout import group_path
 from lift3d.storage.location import Store
 from lift3d.storage.manifest import Entry
-from lift3d.storage.products import (
-    ArrayTemplate,
-    ProductWriter,
-    open_product,
-    read_document,
-    write_document,
-    write_product,
-)
+from lift3d.storage.products import ArrayTemplate, ProductWriter, open_product, write_product
 from lift3d.storage.repair import repaired, retract
 
 A, B = "scenes/s/state/rows/a", "scenes/s/state/rows/b"
@@ -40,17 +33,17 @@ def flip(store: Store, key: str) -> None:
     store.write_bytes(key, bytes(content))
 
 
-def test_documents_come_back_as_written(store):
+def test_attributes_come_back_as_written(store):
     content = [{"value": 0.1, "name": "ümläut", "missing": None}, [], {}]
-    assert write_document(store, A, content).is_own
-    assert read_document(store, A) == content
+    assert write_product(store, A, {}, {"x": content}).is_own
+    assert open_product(store, A).attrs == {"x": content}
     assert store.list(A) == [group_path(A)]
 
 
 def test_what_is_not_json_is_refused(local_store):
     for content in (float("nan"), {"a": float("inf")}, {1, 2}, b"x"):
         with pytest.raises(StoreLayoutError, match="plain JSON"):
-            write_document(local_store, A, content)
+            write_product(local_store, A, {}, {"x": content})
     assert committed(local_store, A) is None
 
 

@@ -19,7 +19,7 @@ from tests.support.store_workers import (
     swept,
 )
 
-# Of the task: metadata of an array, two shards, two records of parts, the group file; a document.
+# Of the task: metadata of an array, two shards, two records of parts, the group file; that of the second product.
 WRITES = 7
 
 

@@ -1,4 +1,4 @@
-"""Rows of the fault matrix that a network, a service or its keys cause, on every library behind s3://."""
+"""Rows of the fault matrix that a network, a service or its keys cause."""
 
 import contextlib
 import subprocess
@@ -12,13 +12,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from botocore.exceptions import ClientError
 
 from lift3d.errors import DamagedProductError, StoreError, StoreFullError, StoreRefusedError, StoreUnavailableError
 from lift3d.storage import backends
 from lift3d.storage.commit import committed
 from lift3d.storage.location import Store, open_store
-from lift3d.storage.low_level_errors import ServiceError
-from lift3d.storage.products import open_product, read_document, write_document, write_product
+from lift3d.storage.products import open_product, write_product
 from lift3d.storage.retry_policy import MOST_AT_ONCE, RetryPolicy, Throttle, Timeouts
 from tests.support.fault_proxy import Damage, FaultProxy, Refusal
 
@@ -50,6 +50,11 @@ def distant(proxy, moto_bucket) -> Store:
     return open_store(f"s3://{moto_bucket}/{uuid.uuid4().hex}", create=True)
 
 
+def answer(code: str) -> ClientError:
+    status = {"SlowDown": 503, "InternalError": 500, "AccessDenied": 403}[code]
+    return ClientError({"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}, "PutObject")
+
+
 def _retries(meaning: str) -> int:
     return backends.connection("s3").retry_policy.retry_counts[meaning]
 
@@ -62,10 +67,10 @@ def test_an_answer_lost_on_the_way_is_our_own_success(distant, proxy):
         return "lose" if seen.is_create and seen.path.endswith("/zarr.json") and left and left.pop() else None
 
     proxy.fault = lose
-    commit = write_document(distant, "a", "content")
+    commit = write_product(distant, "a", {}, {"content": 1})
     assert proxy.injected_count == 1
     assert commit.is_own
-    assert read_document(distant, "a") == "content"
+    assert open_product(distant, "a").attrs == {"content": 1}
 
 
 @pytest.mark.fault(6, "a proxy answers 503 SlowDown to the first 40 writes of eight threads")
@@ -93,31 +98,31 @@ def test_a_busy_service_is_asked_again_by_fewer_at_once(distant, proxy):
 
 @pytest.mark.fault(6, "a service that asks for fewer requests without end, on a clock that only waiting moves")
 def test_a_busy_service_is_borne_ten_minutes_and_a_silent_one_is_not():
-    def waited_s(meaning: str) -> float:
+    def waited_s(meaning: str, code: str) -> float:
         waits: list[float] = []
         retry_policy = RetryPolicy(Timeouts(), sleep=waits.append)
 
         def call():
-            raise ServiceError(meaning, "again")
+            raise answer(code)
 
-        with pytest.raises(ServiceError):
+        with pytest.raises(ClientError):
             retry_policy.run(call)
         assert retry_policy.retry_counts[meaning] == len(waits)
         assert len(set(waits)) == len(waits)
         return sum(waits)
 
-    assert waited_s("unreachable") < 60
-    assert 600 < waited_s("busy") < 1200
-    assert waited_s("refused") == 0
+    assert waited_s("unreachable", "InternalError") < 60
+    assert 600 < waited_s("busy", "SlowDown") < 1200
+    assert waited_s("refused", "AccessDenied") == 0
 
 
 def test_requests_that_are_refused_together_halve_once():
     throttle, barrier = Throttle(8), threading.Barrier(8)
 
     def refused(index: int) -> None:
-        with contextlib.suppress(ServiceError), throttle.slot():
+        with contextlib.suppress(ClientError), throttle.slot():
             barrier.wait(10)
-            raise ServiceError("busy", "slow down")
+            raise answer("SlowDown")
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(refused, range(8)))
@@ -182,7 +187,7 @@ import numpy as np
 from lift3d.errors import StoreFullError
 from lift3d.storage.commit import committed
 from lift3d.storage.location import open_store
-from lift3d.storage.products import open_product, read_document, write_document, write_product
+from lift3d.storage.products import open_product, write_product
 store = open_store(sys.argv[1], create=True)
 values = np.random.default_rng(0).normal(size=(64, 64))
 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]

@@ -1,4 +1,4 @@
-"""A worker that makes a product and a document from it, may be made to die or sleep at any step, and what must hold."""
+"""A worker that makes a product and another from it, may be made to die or sleep at any step, and what must hold."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from lift3d.storage.commit import Step, committed
 from lift3d.storage.garbage import Garbage, collect, garbage_in, store_time
 from lift3d.storage.layout import README_FILE, STORE_FILE, group_path
 from lift3d.storage.location import Store, open_store
-from lift3d.storage.products import ArrayTemplate, ProductWriter, open_product, read_document, write_document
+from lift3d.storage.products import ArrayTemplate, ProductWriter, open_product, write_product
 
 TEMPLATE = ArrayTemplate((4, 8), "float32", ("view", "cell"), (1, 8), (2, 8))
 VALUES = np.arange(32, dtype=np.float32).reshape(4, 8)
@@ -24,11 +24,11 @@ HOUR_S = 3600.0
 
 
 def run_task(url: str, stop_at: str = "", how: str = "die", factor: float = 1.0) -> None:
-    """Do what a worker does: a product and the document that follows from it, unless they are there.
+    """Do what a worker does: a product of arrays and one of attributes that follows from it, unless they are there.
 
     Args:
         url: The store.
-        stop_at: A step of the product's commit, or "+" and one of the document's.
+        stop_at: A step of the product's commit, or "+" and one of the second's.
         how: die or sleep, at that step.
         factor: What the values are multiplied by, to tell one worker's product from another's.
     """
@@ -41,7 +41,7 @@ def run_task(url: str, stop_at: str = "", how: str = "die", factor: float = 1.0)
             os.kill(os.getpid(), signal.SIGSTOP)
 
     stopped: list[Step] = []
-    product_step, _, document_step = stop_at.partition("+")
+    product_step, _, second_step = stop_at.partition("+")
     store = open_store(url)
     awaited = product_step
     if committed(store, PRODUCT) is None:
@@ -51,10 +51,10 @@ def run_task(url: str, stop_at: str = "", how: str = "die", factor: float = 1.0)
                 values = VALUES[2 * number : 2 * number + 2] * np.float32(factor)
                 writer.write_part(number, {"x": (TEMPLATE, values)})
         writer.commit({}, {"kind": "test"}, 2)
-    awaited = document_step
+    awaited = second_step
     if committed(store, ROWS) is None:
         total = float(open_product(store, PRODUCT).array("x").sum())
-        write_document(store, ROWS, [{"value": total}], at_step)
+        write_product(store, ROWS, {}, {"value": total}, at_step)
 
 
 def start_worker(url: str, *arguments: str) -> "subprocess.Popen[bytes]":
@@ -66,7 +66,7 @@ def start_worker(url: str, *arguments: str) -> "subprocess.Popen[bytes]":
 def outputs(store: Store) -> tuple[bytes, object, object]:
     """Return what the task has made."""
     product = open_product(store, PRODUCT)
-    return product.array("x").tobytes(), dict(product.attrs), read_document(store, ROWS)
+    return product.array("x").tobytes(), dict(product.attrs), dict(open_product(store, ROWS).attrs)
 
 
 def audited(store: Store) -> list[AuditedProduct]:
