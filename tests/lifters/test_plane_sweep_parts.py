@@ -10,7 +10,7 @@ from lift3d.geometry.rays import cell_centers
 from lift3d.lifters.cost_aggregation import guided_filter, semi_global
 from lift3d.lifters.depth_consensus import Consensus, SoftDepth, agree, strongest_samples
 from lift3d.lifters.photo_consistency import describe, matching_cost
-from tests.support.lifting import pixels, share
+from tests.support.lifting import pixels, same_bits, share
 from tests.support.scenes import pinhole, textured_plane_scene
 
 PLANES = torch.linspace(1.0, 0.25, 31)
@@ -41,6 +41,14 @@ def test_matching_is_best_at_the_true_plane_and_a_view_in_which_it_is_hidden_doe
     assert alone > 0.7
     assert beside > alone - 0.01
     assert bool((cost_of(views[2], []) == 0.3).all()), "where no neighbour looks there is no evidence"
+
+
+def test_invalid_cells_never_vote(views):
+    is_valid = torch.ones_like(views[1].is_valid)
+    is_valid[:, 20:40] = False
+    masked = dataclasses.replace(views[1], is_valid=is_valid)
+    spoiled = dataclasses.replace(masked, values=torch.where(is_valid, masked.values, 7.0))
+    same_bits(cost_of(views[2], [masked]), cost_of(views[2], [spoiled]))
 
 
 def test_guided_filter_keeps_constants_and_follows_edges():
