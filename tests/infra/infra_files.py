@@ -22,10 +22,10 @@ _TEMPLATED = re.compile(r"\{\{ (\w+) \}\}")
 def manifests() -> list[tuple[str, dict[str, Any]]]:
     """Return every Kubernetes object of infra/, with the name of its file; kustomizations are none."""
     files = sorted(path for name in ("kubernetes", "ray") for path in (INFRA / name).glob("*.yaml"))
-    objects = [(path, document) for path in files for document in yaml.safe_load_all(path.read_text())]
     return [
         (f"{path.name}:{document['kind']}", document)
-        for path, document in objects
+        for path in files
+        for document in yaml.safe_load_all(path.read_text())
         if document.get("apiVersion") and document["kind"] != "Kustomization"
     ]
 

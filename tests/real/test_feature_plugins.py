@@ -1,7 +1,7 @@
 """The plug-ins of real networks: what every operator promises, where their cells look, what they see and paint."""
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -33,6 +33,8 @@ PROMISES = (
     contract.test_it_is_deterministic_and_leaves_the_global_generator_alone,
     contract.test_decode_depends_on_its_arguments_alone,
     contract.test_the_state_does_not_depend_on_the_order_of_views,
+    partial(contract.test_any_image_size_is_covered_by_finite_cells, size=(33, 100)),
+    partial(contract.test_any_image_size_is_covered_by_finite_cells, size=(7, 5)),
 )
 
 pytestmark = pytest.mark.real
@@ -60,13 +62,6 @@ def _plugins_under_contract(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_it_keeps_what_every_operator_promises(name: str, promise: Callable[[str], None]) -> None:
     promise(name)
-
-
-@pytest.mark.usefixtures("_plugins_under_contract")
-@pytest.mark.parametrize("size", [(33, 100), (7, 5)])
-@pytest.mark.parametrize("name", ALL)
-def test_any_image_size_is_covered_by_finite_cells(name: str, size: tuple[int, int]) -> None:
-    contract.test_any_image_size_is_covered_by_finite_cells(name, size)
 
 
 @pytest.mark.usefixtures("_plugins_under_contract")

@@ -32,7 +32,6 @@ FAULT_SHARE = 0.05
 
 
 def main() -> int:
-    """Run the soak; exit code 0 if everything is as it should be."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scenes", type=int, default=1000)
     parser.add_argument("--workers", type=int, default=2)
@@ -60,18 +59,21 @@ def soak(folder: Path, count: int, workers: int, share: float) -> tuple[str, boo
     hurt, hurt_s, records = _lifted(folder / "hurt", folder / "hurt-store", workers, hit)
     broken = {path.name for path in (folder / "hurt").iterdir() if fault_of(path.name, share) == "corrupt"}
     rows_of_broken = hurt.frame[hurt.frame["scene"].isin(broken)]
-    expected = _without(clean, broken).canonical_bytes()
-    got = _without(hurt, broken).canonical_bytes()
+    expected, got = (
+        ScoreTable(table.frame[~table.frame["scene"].isin(broken)]).canonical_bytes() for table in (clean, hurt)
+    )
+    failed = rows_of_broken[rows_of_broken["outcome"] == "failed"]
     counts = Counter(fault_of(path.name, share) for path in (folder / "hurt").iterdir())
     met = Counter(path.name.rsplit("-", 1)[1] for path in marks.iterdir())
     checks = {
         f"{len(got):,} bytes of the canonical table equal those of the undisturbed run, bit for bit": got == expected,
-        f"each of {len(broken)} broken scenes has a row with its reason": _all_have_reasons(rows_of_broken, broken),
+        f"each of {len(broken)} broken scenes has a row with its reason": set(failed["scene"]) == broken
+        and all(failed["reason"]),
         "every fault that was planned was met": all(met[kind] == counts[kind] for kind in KINDS if kind != "corrupt"),
         "no scene is missing": len(records) == count,
         "nothing but what is broken failed": {one.scene for one in records if not one.is_ok} == broken,
     }
-    return _page(count, workers, (clean_s, hurt_s), counts, checks, rows_of_broken), all(checks.values())
+    return _page(count, workers, (clean_s, hurt_s), counts, checks, failed), all(checks.values())
 
 
 def _write_scenes(root: Path, count: int, share: float) -> None:
@@ -99,20 +101,11 @@ def _lifted(scenes: Path, store: Path, workers: int, prepare: Any) -> tuple[Scor
     return run_table(open_store(str(store)), recipe.run_id), time.monotonic() - began, records
 
 
-def _without(table: ScoreTable, scenes: set[str]) -> ScoreTable:
-    return ScoreTable(table.frame[~table.frame["scene"].isin(scenes)])
-
-
-def _all_have_reasons(rows: Any, broken: set[str]) -> bool:
-    failed = rows[rows["outcome"] == "failed"]
-    return set(failed["scene"]) == broken and bool((failed["reason"] != "").all())
-
-
 def _page(
-    count: int, workers: int, seconds: tuple[float, float], counts: Any, checks: dict[str, bool], broken: Any
+    count: int, workers: int, seconds: tuple[float, float], counts: Any, checks: dict[str, bool], failed: Any
 ) -> str:
     faults = ", ".join(f"{counts[kind]} {kind}" for kind in KINDS)
-    reasons = Counter(reason.split(":")[0] for reason in broken[broken["outcome"] == "failed"]["reason"])
+    reasons = Counter(reason.split(":")[0] for reason in failed["reason"])
     lines = [
         "# Soak",
         "",

@@ -13,31 +13,18 @@ import pytest
 
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # WebGL in software, and none of the calls home that a browser makes of itself.
-ARGUMENTS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--use-gl=angle",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-)
-_OWN_HOSTS = ("127.0.0.1", "localhost", "::1")
-_OWN_SCHEMES = ("data", "blob", "about", "file")
-
-
-def chromium_path() -> str | None:
-    """Return the browser's program: LIFT3D_CHROMIUM, or what the path has; None if there is none."""
-    given = os.environ.get("LIFT3D_CHROMIUM")
-    return given or next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
+# Names resolve to nothing, so that workers, whose requests cannot be watched, reach no other host either.
+ARGUMENTS = [
+    *("--headless=new", "--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"),
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
+]
 
 
 def require_chromium() -> str:
-    """Return the browser's program, or skip the test with the reason."""
+    """Return the browser's program, LIFT3D_CHROMIUM or what the path has, or skip the test with the reason."""
     pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = chromium_path()
+    path = os.environ.get("LIFT3D_CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
     if path is None or not Path(path).exists():
         pytest.skip("there is no Chromium: install one (apt-get install chromium), or name it by LIFT3D_CHROMIUM")
     return path
@@ -66,7 +53,11 @@ class Traffic:
     def _note(self, url: str) -> bool:
         self.asked.append(url[:200])
         parts = urlsplit(url)
-        is_own = parts.scheme in _OWN_SCHEMES or parts.hostname in _OWN_HOSTS
+        is_own = parts.scheme in ("data", "blob", "about", "file") or parts.hostname in (
+            "127.0.0.1",
+            "localhost",
+            "::1",
+        )
         if not is_own:
             self.refused.append(url[:200])
         return is_own
@@ -74,23 +65,12 @@ class Traffic:
 
 @contextmanager
 def opened_page(width: int = 1280, height: int = 800, script: str = "") -> Iterator[tuple[Any, Traffic]]:
-    """Open an empty page that may talk to this machine alone.
-
-    Args:
-        width: Of the window, pixels.
-        height: Of the window, pixels.
-        script: JavaScript that runs in every document before its own.
-
-    Yields:
-        Playwright's page, and what it asked for.
-    """
+    """Open an empty page of a size in pixels, where a script runs in every document before its own."""
     path = require_chromium()
     from playwright.sync_api import sync_playwright
 
-    # Names resolve to nothing, so that workers, whose requests cannot be watched, reach no other host either.
-    arguments = (*ARGUMENTS, "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(arguments))
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         try:
             context = browser.new_context(viewport={"width": width, "height": height})
             traffic = Traffic()

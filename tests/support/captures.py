@@ -16,6 +16,8 @@ WIDTH, HEIGHT = 64, 48
 # Off-centre on purpose, and unequal focal lengths.
 FX, FY, CX, CY = 70.0, 66.0, 30.0, 26.5
 K = np.array([[FX, 0, CX], [0, FY, CY], [0, 0, 1.0]])
+# The same with integer pixel centres.
+CENTRED = K - np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
 
 
 @dataclass(frozen=True)
@@ -159,11 +161,10 @@ def write_llff(folder: Path, source: Capture, near: float = 2.0, far: float = 8.
 
 def write_scannet(folder: Path, source: Capture, depth_size: tuple[int, int] = (WIDTH // 2, HEIGHT // 2)) -> None:
     """Write ScanNet's folders; depth is half as large as colour."""
-    centred = K - np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
     depth_K = np.diag([depth_size[0] / WIDTH, depth_size[1] / HEIGHT, 1.0]) @ K
     depth_K[:2, 2] -= 0.5
     (folder / "intrinsic").mkdir(parents=True)
-    for name, matrix in (("color", centred), ("depth", depth_K)):
+    for name, matrix in (("color", CENTRED), ("depth", depth_K)):
         padded = np.eye(4)
         padded[:3, :3] = matrix
         np.savetxt(folder / f"intrinsic/intrinsic_{name}.txt", padded)
@@ -183,18 +184,17 @@ def write_seven_scenes(folder: Path, source: Capture, *, with_intrinsics: bool =
         np.savetxt(folder / f"{name}.pose.txt", c2w)
         write_depth(folder / f"{name}.depth.png", 2000 + index)
     if with_intrinsics:
-        np.savetxt(folder / "camera-intrinsics.txt", K - np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]]))
+        np.savetxt(folder / "camera-intrinsics.txt", CENTRED)
 
 
 def write_idr(folder: Path, source: Capture, name: str = "cameras.npz", radius: float = 1.5) -> None:
     """Write projection matrices of arbitrary scale and sign, and the sphere around the object."""
     write_images(folder / "image", [f"{index:06d}" for index in range(len(source.c2w))])
     write_images(folder / "mask", source.names)
-    centred = K - np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
     matrices = {}
     for index, c2w in enumerate(source.c2w):
         world = np.eye(4)
-        world[:3] = centred @ np.linalg.inv(c2w)[:3] * (3.0 if index % 2 else -0.5)
+        world[:3] = CENTRED @ np.linalg.inv(c2w)[:3] * (3.0 if index % 2 else -0.5)
         matrices[f"world_mat_{index}"] = world
         matrices[f"world_mat_inv_{index}"] = np.eye(4)
         matrices[f"scale_mat_{index}"] = np.diag([radius, radius, radius, 1.0])

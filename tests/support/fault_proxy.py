@@ -54,13 +54,13 @@ class FaultProxy:
         self.running_count = self.most_running = 0
         self._target = urlsplit(target)
         self._lock = threading.Lock()
-        self._is_closed = threading.Event()
-        self._server = _Server(("127.0.0.1", 0), self._handler())
+        self.is_closed = threading.Event()
+        self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"proxy": self}))
         self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def close(self) -> None:
-        self._is_closed.set()
+        self.is_closed.set()
         self._server.shutdown()
         self._server.hang_up()
         self._server.server_close()
@@ -100,16 +100,8 @@ class FaultProxy:
                     connection.putheader(name, value)
             connection.endheaders(body)
             response = connection.getresponse()
-            kept = [
-                pair for pair in response.getheaders() if pair[0].lower() not in ("connection", "transfer-encoding")
-            ]
-            return response.status, kept, response.read()
-
-    def wait(self, seconds: float) -> bool:
-        return self._is_closed.wait(seconds)
-
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        return type("Handler", (_Handler,), {"proxy": self})
+            hop = ("connection", "transfer-encoding")
+            return response.status, [one for one in response.getheaders() if one[0].lower() not in hop], response.read()
 
 
 class _Server(ThreadingHTTPServer):
@@ -165,7 +157,7 @@ class _Handler(BaseHTTPRequestHandler):
             if fault == "stall" and not content:
                 # Nothing to stop in the middle of: the answer itself does not come.
                 self.close_connection = True
-                self.proxy.wait(60)
+                self.proxy.is_closed.wait(60)
                 return
             self.answer(status, *_damaged(headers, content, fault), fault)
 
@@ -184,7 +176,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content[:half])
             self.wfile.flush()
             for index in range(half, half + 600 if fault != "truncate" else half):
-                if self.proxy.wait(0.1):
+                if self.proxy.is_closed.wait(0.1):
                     return
                 if fault == "trickle":
                     self.wfile.write(content[index : index + 1])

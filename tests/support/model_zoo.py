@@ -19,15 +19,11 @@ import timm  # noqa: E402
 
 @dataclass(frozen=True)
 class Case:
-    """One model, with random weights.
+    """One model, with random weights: where it is cut, and the settings of the one call.
 
-    Attributes:
-        make: Builds it.
-        cuts: Where it is cut.
-        lattices: Per cut, pixels per cell and the first cell's centre, by the arithmetic of kernels and paddings; none
-            where a cell looks everywhere, or by paths that are shifted against each other.
-        settings: Of the one call.
-        side: A size that the whole model takes, if it is not the one that it was probed at.
+    Lattices are, per cut, pixels per cell and the first cell's centre, by the arithmetic of kernels and paddings; none
+    where a cell looks everywhere, or by paths that are shifted against each other. The side is a size that the whole
+    model takes, if it is not the one that it was probed at.
     """
 
     make: Callable[[], nn.Module]

@@ -35,13 +35,7 @@ def prefect_harness(home: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class PrefectServer:
-    """A running server, and how to talk to it from the command line.
-
-    Attributes:
-        url: Of its API.
-        folder: Working directory of every command.
-        environment: Of every command.
-    """
+    """A running server: the URL of its API, and the working directory and environment of every command."""
 
     url: str
     folder: Path
@@ -98,13 +92,7 @@ class PrefectServer:
 
 @contextmanager
 def prefect_server(home: Path, folder: Path, **settings: str) -> Iterator[PrefectServer]:
-    """Run a server on a free port of this machine, with its database below ``home``, during the block.
-
-    Args:
-        home: Folder of the database, the logs and whatever else the processes write.
-        folder: Working directory of every command.
-        settings: More variables in the environment of the server and of every command.
-    """
+    """Run a server on a free port during the block, whose processes write below ``home``, with more variables."""
     port = free_port()
     environment = environment_in(
         home,

@@ -42,15 +42,7 @@ class Node:
 
 @dataclass(frozen=True)
 class RayCluster:
-    """A head node, and how drivers and further nodes find it.
-
-    Attributes:
-        address: HOST:PORT.
-        environment: Of drivers and nodes: the token, a home folder of its own.
-        head: The head node.
-        folder: Where the nodes write.
-        jobs_address: Of the Jobs API; empty if the cluster was started without it.
-    """
+    """A head node, and how drivers and further nodes find it: their environment has the token."""
 
     address: str
     environment: dict[str, str]
@@ -67,12 +59,7 @@ class RayCluster:
 
 @contextmanager
 def ray_cluster(code: Path, with_jobs: bool = False) -> Iterator[RayCluster]:
-    """Run a head node during the block.
-
-    Args:
-        code: Folder that drivers and workers import from.
-        with_jobs: Whether it takes jobs, on the loopback.
-    """
+    """Run a head node during the block; drivers and workers import from a folder, and it may take jobs."""
     # Home and session folder, not below pytest's: the path of a socket has at most 107 characters.
     home = Path(tempfile.mkdtemp(prefix="ray-"))
     port, jobs_port = free_port(), free_port()

@@ -13,16 +13,13 @@ from lift3d.pipeline.inputs import Report
 from lift3d.storage.location import Store
 
 
-def ok_record(location: str) -> SceneRecord:
-    return SceneRecord(location, location, "ok", computed={"worker": os.getpid()})
+def workers_of(store: Store, location: str) -> list[str]:
+    """Return the worker of each try."""
+    return [path.name.rsplit("-", 1)[1] for path in _folder(store).glob(f"{location.replace(':', '_')}-try-*")]
 
 
 def tries_of(store: Store, location: str) -> int:
-    return len(list(_folder(store).glob(f"{_name(location)}-try-*")))
-
-
-def workers_of(store: Store, location: str) -> set[str]:
-    return {path.name.rsplit("-", 1)[1] for path in _folder(store).glob(f"{_name(location)}-try-*")}
+    return len(workers_of(store, location))
 
 
 def prepare_fakes(recipe: Recipe, execution: Execution, store: Store) -> Any:
@@ -31,10 +28,10 @@ def prepare_fakes(recipe: Recipe, execution: Execution, store: Store) -> Any:
 
     def attempt(location: str, report: Report) -> SceneRecord:
         tries = tries_of(store, location) + 1
-        (_folder(store) / f"{_name(location)}-try-{tries}-{os.getpid()}").touch()
+        (_folder(store) / f"{location.replace(':', '_')}-try-{tries}-{os.getpid()}").touch()
         report("fake", 1, 2)
         _BEHAVIOURS[location.split(":")[0]](tries)
-        return ok_record(location)
+        return SceneRecord(location, location, "ok", computed={"worker": os.getpid()})
 
     return attempt
 
@@ -43,10 +40,6 @@ def prepare_nothing(recipe: Recipe, execution: Execution, store: Store) -> Any:
     error = UnknownNameError.of("operator", recipe.operators[0], ["rgb"])
     error.operator = recipe.operators[0]
     raise error
-
-
-def _die(tries: int) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _unavailable_once(tries: int) -> None:
@@ -65,7 +58,7 @@ _BEHAVIOURS: dict[str, Any] = {
     "ok": lambda tries: time.sleep(0.05),
     "sleep": lambda tries: time.sleep(600),
     "slow": lambda tries: time.sleep(2.5),
-    "killed": _die,
+    "killed": lambda tries: os.kill(os.getpid(), signal.SIGKILL),
     "unavailable-once": _unavailable_once,
     "missing": _raise(ProductMissingError("upstream did not finish")),
     "memory": _raise(MemoryError("out of memory")),
@@ -76,7 +69,3 @@ _BEHAVIOURS: dict[str, Any] = {
 
 def _folder(store: Store) -> Path:
     return Path(store.url.removeprefix("file://")) / "fakes"
-
-
-def _name(location: str) -> str:
-    return location.replace(":", "_")

@@ -20,17 +20,9 @@ def correspondences(
     b: tuple[Float[Tensor, "3 3"], Float[Tensor, "4 4"]],
     relative_tolerance: float = 0.02,
 ) -> tuple[Float[Tensor, "height_a width_a 2"], Bool[Tensor, "height_a width_a"]]:
-    """Find where each pixel of a lies in b, and whether b sees the same surface there.
+    """Find where each pixel of a lies in b (NaN where unknown), and whether b sees the same surface there.
 
-    Args:
-        z_depth_a: Depth of a; NaN where unknown.
-        z_depth_b: Depth of b.
-        a: (K, w2c) of view a.
-        b: (K, w2c) of view b.
-        relative_tolerance: Largest |z − D_b| / z of a pixel that counts as visible in b.
-
-    Returns:
-        Pixels of b (NaN where unknown) and validity.
+    Views are (K, w2c); visible in b is what lies no further than |z − D_b| / z from its depth.
     """
     rows, cols = z_depth_a.shape
     uv_a = cell_centers(rows, cols).reshape(-1, 2)
