@@ -160,13 +160,19 @@ def scale(control: int, counts: tuple[int, ...], turns: int, out: Path | None, a
 @click.option("--s3", help="Also measure a service, below this s3://BUCKET/PREFIX.")
 @click.option("--server", default="", help="What serves it, for the page.")
 @click.option("--folder", type=PATH, default="runs/storage", help="Where on the local disk to write.")
+@click.option("--count", is_flag=True, help="Only count the objects that a scene of 100 views writes.")
 @_out
 @_json
-def storage(s3: str | None, server: str, folder: Path, out: Path | None, as_json: bool) -> None:
+def storage(s3: str | None, server: str, folder: Path, count: bool, out: Path | None, as_json: bool) -> None:
     """Bytes per view, throughput of products against plain Zarr, and on a service."""
     from lift3d.bench import storage
     from lift3d.bench.storage_page import page
+    from lift3d.bench.store_objects import count_objects, objects_table
 
+    if count:
+        counts = count_objects()
+        _present(counts, objects_table(counts), out, as_json)
+        return
     figures = storage.measure(folder, s3, storage.FULL)
     _present(figures, page(figures, server), out, as_json)
 

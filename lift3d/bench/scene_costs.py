@@ -29,6 +29,7 @@ class CountingStore(Store):
     def __init__(self, url: str) -> None:
         super().__init__(url)
         self.requests: Counter[str] = Counter()
+        self.written: list[str] = []  # keys
 
     def read_bytes(self, key: str, start: int | None = None, end: int | None = None) -> bytes:
         """Read, and count a GET."""
@@ -38,11 +39,13 @@ class CountingStore(Store):
     def write_bytes(self, key: str, content: bytes | memoryview) -> None:
         """Write, and count a PUT."""
         self.requests["put"] += 1
+        self.written.append(key)
         super().write_bytes(key, content)
 
     def create_bytes(self, key: str, content: bytes | memoryview) -> bool:
         """Create, and count a PUT."""
         self.requests["put"] += 1
+        self.written.append(key)
         return super().create_bytes(key, content)
 
     def exists(self, key: str) -> bool:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from lift3d.bench import storage
+from lift3d.bench import storage, store_objects
 from lift3d.bench.plain_zarr import read_plain, write_plain
 from lift3d.bench.storage_page import page
 from lift3d.cli import app as cli
@@ -95,3 +95,11 @@ def test_the_command_writes_a_page_and_prints_json_and_another_service_is_refuse
     assert ran.exit_code == 0, ran.output
     assert json.loads(ran.stdout)["operator"] == "rgb"
     assert out.read_text(encoding="utf-8").startswith("# Storage")
+
+
+def test_objects_are_counted_by_kind(monkeypatch):
+    monkeypatch.setattr(store_objects, "OPERATORS", ("rgb",))
+    counts = store_objects.count_objects(3)
+    # Shards of the arrays, their metadata, three arrays of the cameras, the record of the part, the group file.
+    assert counts == {"features": 1 + 1 + 6 + 2, "raw2d": 5 + 5 + 6 + 2, "nearest_view": 5 + 5 + 6 + 2}
+    assert "| together | 46 | 15.33 |" in store_objects.objects_table(counts, 3)
