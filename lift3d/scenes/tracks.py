@@ -25,8 +25,8 @@ from lift3d.scenes.tracks_matching import Keypoints, find_keypoints, match_keypo
 STAGE_VERSION = 2
 # A keypoint is located to a fraction of a pixel; beyond this an observation belongs to another point.
 _REPROJECTION_PX = 1.5
-# At COLMAP's own 1.5° a capture with sensor depth gets a sixth more points, whose depth is a tenth worse.
-_SMALLEST_ANGLE_DEG = 3.0
+# COLMAP's own; at 3° a capture's depth is a tenth better and small scenes have no points.
+_SMALLEST_ANGLE_DEG = 1.5
 # Two views always agree along the epipolar line; a third one confirms.
 _FEWEST_VIEWS = 3
 _FEWEST_POINTS = 20
@@ -40,7 +40,7 @@ def find_tracks(scene: Scene, *, max_height: int = 640) -> Tracks:
     """Find and triangulate sparse surface points.
 
     Every call with the same scene gives the same points. Only pixels that are valid make observations. A point is
-    seen by at least three views (two where the scene has no more) from places at least 3° apart, and no
+    seen by at least three views (two where the scene has no more) from places at least 1.5° apart, and no
     observation is more than 1.5 pixels of the loaded size off.
 
     Args:

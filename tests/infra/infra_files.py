@@ -37,7 +37,11 @@ def flow_run_job() -> dict[str, Any]:
     given = load("kubernetes/prefect.yaml")["deployments"][0]["work_pool"]["job_variables"]
     values = {name: field["default"] for name, field in properties.items() if "default" in field} | given
     # As Prefect splits it.
-    values |= {"name": "run", "command": shlex.split(given["command"]), "image": "registry.example.com/lift3d:0.1.0"}
+    values |= {
+        "name": "run",
+        "command": shlex.split(given["command"]),
+        "image": "registry.example.com/lift3d:0.2.0.dev0",
+    }
     values["env"] = [{"name": name, "value": value} for name, value in values["env"].items()]
     job = _put_in(template["job_configuration"]["job_manifest"], values)
     # Prefect asks for these two here and Kubernetes drops them.
