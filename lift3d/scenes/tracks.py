@@ -91,12 +91,13 @@ def _triangulated(keypoints: Sequence[Keypoints], cameras: Sequence[Camera]) -> 
         _write_matches(database, keypoints, cameras)
         found = pycolmap.triangulate_points(model, database, folder, folder, options=_options())
     fewest = max(2, min(_FEWEST_VIEWS, len(cameras)))
+    to_world = cameras[0].c2w.numpy()
     points = []
     for _, point in sorted(found.points3D.items()):
         # An image is a view's number plus 1. Two keypoints of one view are no evidence of one point.
         track = {element.image_id - 1: element.point2D_idx for element in point.track.elements}
         if len(track) == point.track.length() >= fewest:
-            points.append((point.xyz, dict(sorted(track.items()))))
+            points.append((to_world[:3, :3] @ point.xyz + to_world[:3, 3], dict(sorted(track.items()))))
     return points
 
 
@@ -114,8 +115,12 @@ def _options() -> pycolmap.IncrementalPipelineOptions:
 
 
 def _write_views(database: Path, keypoints: Sequence[Keypoints], cameras: Sequence[Camera]) -> pycolmap.Reconstruction:
-    """Write keypoints to a new database and return a model with the given poses and no points."""
+    """Write keypoints to a new database and return a model with the given poses and no points.
+
+    Its world is the first camera's axes, so that it does not matter where the scene's origin lies.
+    """
     model = pycolmap.Reconstruction()
+    to_world = cameras[0].c2w
     with pycolmap.Database.open(database) as opened, pycolmap.DatabaseTransaction(opened):
         for number, (one, camera) in enumerate(zip(keypoints, cameras, strict=True), start=1):
             fx, fy, cx, cy = (float(camera.K[at]) for at in ((0, 0), (1, 1), (0, 2), (1, 2)))
@@ -133,7 +138,7 @@ def _write_views(database: Path, keypoints: Sequence[Keypoints], cameras: Sequen
             rays = directions_z1(one.uv.double(), camera.K)[:, :2]
             opened.write_keypoints(number, (rays * camera.K.diagonal()[:2] + camera.K[:2, 2]).float().numpy())
             model.add_camera_with_trivial_rig(lens)
-            model.add_image_with_trivial_frame(image, pycolmap.Rigid3d(camera.w2c[:3].numpy()))
+            model.add_image_with_trivial_frame(image, pycolmap.Rigid3d((camera.w2c @ to_world)[:3].numpy()))
     return model
 
 
