@@ -1,0 +1,63 @@
+"""What a method of scene geometry promises. Light: heavy types are named, not imported."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from lift3d.domain.proposals import SourceGuide
+    from lift3d.domain.scene import DepthRange, Tracks
+    from lift3d.domain.scene_geometry import SceneGeometry
+
+
+@dataclass(frozen=True, slots=True)
+class GeometrySpec:
+    """What there is to know of a method before it is loaded.
+
+    Attributes:
+        name: Catalog name.
+        stage_version: Raised when the same views would give other numbers.
+        summary: One sentence: where the surface comes from.
+        needs_depth: Whether every view must have depth of its own.
+    """
+
+    name: str
+    stage_version: int
+    summary: str
+    needs_depth: bool = False
+
+    @property
+    def identity(self) -> dict[str, str | int]:
+        """What the geometry depends on besides the views."""
+        return {"name": self.name, "stage_version": self.stage_version}
+
+
+@runtime_checkable
+class GeometryMethod(Protocol):
+    """A way to find the surface of a scene.
+
+    Promises: the order of views is irrelevant; moving the world rigidly, or scaling world and depths together,
+    changes nothing else; invalid pixels never vote; what no evidence tells is NaN, or has a low confidence.
+    """
+
+    @property
+    def spec(self) -> GeometrySpec:
+        """What there is to know without running it."""
+        ...
+
+    def estimate(
+        self, views: "Sequence[SourceGuide]", depth_range: "DepthRange", find_tracks: "Callable[[], Tracks]"
+    ) -> "SceneGeometry":
+        """Return depth and confidence of every view.
+
+        Args:
+            views: All that may be used, at the size that is lifted; their tapers are not read.
+            depth_range: Nearest and farthest z-depth that matters.
+            find_tracks: Gives sparse surface points triangulated from these views alone, their observations in
+                pixels of these cameras; raises NoOverlapError if there are too few. Dear at first, then kept.
+
+        Raises:
+            NoOverlapError: If no two views see the same place.
+            ConfigError: If the method needs depth and a view has none.
+        """
+        ...
