@@ -3,11 +3,12 @@
 import functools
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import click
+from pydantic_core import to_jsonable_python
 
 from lift3d.config import Recipe, parse_recipe
 from lift3d.errors import ConfigError
@@ -46,7 +47,7 @@ class Request:
         chosen = {"operators": self.operators or operators, "lifters": lifters}
         return parse_recipe({**given, **chosen, "holdout": holdout, "target_mode": "heldout"})
 
-    def present(self, figures: dict[str, Any], text: str) -> None:
+    def present(self, figures: object, text: str) -> None:
         """Write the page if a file is named, and print it or its figures."""
         _present(figures, text, self.out, self.as_json)
 
@@ -134,7 +135,7 @@ def speed(lifter: str, capture: str | None, threads: int | None, as_json: bool) 
     from lift3d.bench import speed
 
     figures = speed.measure(speed.FULL, capture or speed.SCENE, lifter, threads)
-    click.echo(json.dumps(figures, indent=1) if as_json else speed.table(figures))
+    _present(figures, speed.table(figures), None, as_json)
 
 
 @click.command("scale")
@@ -153,7 +154,8 @@ def scale(control: int, counts: tuple[int, ...], turns: int, out: Path | None, a
     costs = measure_scene_costs()
     figures = measure_scale(control, sorted(counts), turns, lambda line: click.echo(line, err=True))
     section = cost_section(costs, max(0.0, figures.slope_ratio - 1.0), Assumptions())
-    _present(figures.to_json(), scale_page(figures.to_json(), section), out, as_json)
+    ratios = {"slope_ratio": figures.slope_ratio, "worker_ratio": figures.worker_ratio}
+    _present({**asdict(figures), **ratios}, scale_page(figures, section), out, as_json)
 
 
 @click.command("storage")
@@ -182,7 +184,7 @@ COMMANDS: dict[str, click.Command] = {
 }
 
 
-def _present(figures: dict[str, Any], text: str, out: Path | None, as_json: bool) -> None:
+def _present(figures: object, text: str, out: Path | None, as_json: bool) -> None:
     """Write the page of a bench if a file is named, and print it or its figures."""
     try:
         if out is not None:
@@ -190,4 +192,4 @@ def _present(figures: dict[str, Any], text: str, out: Path | None, as_json: bool
             out.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"Cannot write '{out}': {error}. Name a file in a folder you may write to.") from error
-    click.echo(json.dumps(figures, indent=1) if as_json else text)
+    click.echo(json.dumps(to_jsonable_python(figures), indent=1) if as_json else text)

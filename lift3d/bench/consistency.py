@@ -3,8 +3,8 @@
 All figures are of the pixels that every lifter of the run covers, so that none gains by showing less.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from lift3d.bench.pages import bracketed, filled_head, markdown_table, number, replayed_command
 from lift3d.config import Execution, Recipe
@@ -13,7 +13,7 @@ from lift3d.errors import ConfigError, NoOverlapError, SceneError
 from lift3d.runs.driver import run_serially
 from lift3d.runs.table import run_table
 from lift3d.storage.location import open_store
-from lift3d.tables.comparison import paired_bootstrap
+from lift3d.tables.comparison import PairedInterval, paired_bootstrap
 from lift3d.tables.schema import ScoreTable
 
 LIFTERS = ("plane_sweep", "render_then_2d", "shared_weights", "separate_weights", "lift3d")
@@ -52,7 +52,50 @@ of the paired bootstrap over views.
 """
 
 
-def measure(recipe: Recipe, store: str) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Of a metric: lifter a less lifter b (or the plain answer), over the same views."""
+
+    metric: str
+    a: str
+    b: str
+    interval: PairedInterval
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorFigures:
+    """Figures of one operator in one scene.
+
+    Attributes:
+        operator: Its name.
+        protocol: Which views and pixels.
+        lifters: Means by lifter (and the plain answer) and metric; ``excess``, and ``share_of_raw2d`` of it.
+        differences: From the naive weights and from the plain answer.
+    """
+
+    operator: str
+    protocol: str
+    lifters: dict[str, dict[str, float]]
+    differences: tuple[Difference, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SceneFigures:
+    """Figures of one scene, by operator."""
+
+    scene: str
+    rows: tuple[OperatorFigures, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ConsistencyFigures:
+    """What ``lift3d bench consistency`` measured, and of what."""
+
+    recipe: Recipe
+    scenes: tuple[SceneFigures, ...]
+
+
+def measure(recipe: Recipe, store: str) -> ConsistencyFigures:
     """Run the recipe, one scene after the other, and return its figures.
 
     Raises:
@@ -69,12 +112,12 @@ def measure(recipe: Recipe, store: str) -> dict[str, Any]:
         if not record.is_ok:
             raise SceneError(f"'{location}' could not be run: {record.reason}")
         table = run_table(open_store(store), one.run_id)
-        rows = [_row(table, operator, recipe.lifters) for operator in recipe.operators]
-        scenes.append({"scene": record.scene, "rows": rows})
-    return {"recipe": recipe.model_dump(mode="json"), "scenes": scenes}
+        rows = tuple(_row(table, operator, recipe.lifters) for operator in recipe.operators)
+        scenes.append(SceneFigures(record.scene, rows))
+    return ConsistencyFigures(recipe, tuple(scenes))
 
 
-def _row(table: ScoreTable, operator: str, lifters: Sequence[str]) -> dict[str, Any]:
+def _row(table: ScoreTable, operator: str, lifters: Sequence[str]) -> OperatorFigures:
     """Return the figures of one operator: of every lifter, and differences from the naive and the plain answer."""
     frame = table.frame
     is_common = frame["protocol"].str.endswith(f"/{COMMON_PIXELS}") & (frame["operator"] == operator)
@@ -96,36 +139,28 @@ def _row(table: ScoreTable, operator: str, lifters: Sequence[str]) -> dict[str, 
     for own in figures.values():
         if plain > 0 and "excess" in own:
             own["share_of_raw2d"] = own["excess"] / plain
-    return {
-        "operator": operator,
-        "protocol": protocol,
-        "lifters": figures,
-        "differences": _differences(kept, operator, lifters),
-    }
+    return OperatorFigures(operator, protocol, figures, _differences(kept, operator, lifters))
 
 
-def _differences(table: ScoreTable, operator: str, lifters: Sequence[str]) -> list[dict[str, Any]]:
+def _differences(table: ScoreTable, operator: str, lifters: Sequence[str]) -> tuple[Difference, ...]:
     """Return paired intervals: fidelity against the naive weights, mIoU and agreement against the plain answer."""
     measured = set(table.frame.loc[table.frame["outcome"] == "ok", "metric"])
     wanted = [(metric, NAIVE) for metric in ("feature_cosine", *FIDELITY)]
     wanted += [(metric, PLAIN) for metric in ("miou", *TRUTH, ERROR)]
-    found = []
-    for metric, against in wanted:
-        for lifter in lifters:
-            if metric in measured and lifter != against and against in (PLAIN, *lifters):
-                one = paired_bootstrap(table, metric, lifter, against, operator)
-                found.append(
-                    {"metric": metric, "a": lifter, "b": against, "mean": one.mean, "low": one.low, "high": one.high}
-                )
-    return found
+    return tuple(
+        Difference(metric, lifter, against, paired_bootstrap(table, metric, lifter, against, operator))
+        for metric, against in wanted
+        for lifter in lifters
+        if metric in measured and lifter != against and against in (PLAIN, *lifters)
+    )
 
 
-def page(figures: Mapping[str, Any]) -> str:
+def page(figures: ConsistencyFigures) -> str:
     """Return the figures as Markdown."""
-    recipe = figures["recipe"]
+    recipe = figures.recipe
     command = replayed_command("consistency", recipe)
-    head = filled_head(HEAD, command, height=recipe["image_height"], sources=recipe["sources"])
-    sections = [_section(scene["scene"], row) for scene in figures["scenes"] for row in scene["rows"]]
+    head = filled_head(HEAD, command, height=recipe.image_height, sources=recipe.sources)
+    sections = [_section(scene.scene, row) for scene in figures.scenes for row in scene.rows]
     return "\n\n".join([head, *sections]) + "\n"
 
 
@@ -145,17 +180,14 @@ _COLUMNS = {
 }
 
 
-def _section(scene: str, row: Mapping[str, Any]) -> str:
-    columns = {key: title for key, title in _COLUMNS.items() if any(key in own for own in row["lifters"].values())}
+def _section(scene: str, row: OperatorFigures) -> str:
+    columns = {key: title for key, title in _COLUMNS.items() if any(key in own for own in row.lifters.values())}
     table = markdown_table(
         ["lifter", *columns.values()],
-        [[lifter, *(_text(key, own.get(key)) for key in columns)] for lifter, own in row["lifters"].items()],
+        [[lifter, *(_text(key, own.get(key)) for key in columns)] for lifter, own in row.lifters.items()],
     )
-    gains = [
-        f"- {one['metric']}: {one['a']} − {one['b']} = {bracketed(one['mean'], one['low'], one['high'], 4)}"
-        for one in row["differences"]
-    ]
-    title = f"## {scene}, {row['operator']} ({row['protocol']})"
+    gains = [f"- {one.metric}: {one.a} − {one.b} = {bracketed(one.interval, 4)}" for one in row.differences]
+    title = f"## {scene}, {row.operator} ({row.protocol})"
     return "\n".join([title, "", table, "", *gains])
 
 

@@ -46,23 +46,23 @@ def cost_section(costs: SceneCosts, overhead: float, assumed: Assumptions) -> st
         assumed: What was not measured here.
     """
     scene, scenes, views = costs.of(assumed.views), assumed.scenes, assumed.views
-    core_hours = scenes * scene["seconds"] * (1.0 + overhead) / _HOUR_S
+    core_hours = scenes * scene.seconds * (1.0 + overhead) / _HOUR_S
     gpu_hours = scenes * views / assumed.encoder_images_per_s / _HOUR_S
     features_gib = scenes * views * assumed.feature_bytes / _GIB
-    products_gib = scenes * scene["bytes"] / _GIB
+    products_gib = scenes * scene.byte_count / _GIB
     kept_over_computed = features_gib * assumed.gib_month / (gpu_hours * assumed.gpu_hour)
     rows = [
         ("encode on GPUs", f"{gpu_hours:,.0f} GPU-hours", gpu_hours * assumed.gpu_hour),
         ("lift, decode, score on CPU cores", f"{core_hours:,.0f} core-hours", core_hours * assumed.core_hour),
         (
             "PUT and LIST",
-            f"{scenes * scene['put']:,.0f} requests",
-            _priced(scenes * scene["put"], assumed.put_per_thousand),
+            f"{scenes * scene.put:,.0f} requests",
+            _priced(scenes * scene.put, assumed.put_per_thousand),
         ),
         (
             "GET and HEAD",
-            f"{scenes * scene['get']:,.0f} requests",
-            _priced(scenes * scene["get"], assumed.get_per_thousand),
+            f"{scenes * scene.get:,.0f} requests",
+            _priced(scenes * scene.get, assumed.get_per_thousand),
         ),
         ("products, per month", f"{products_gib * _GIB / _TIB:,.1f} TiB", products_gib * assumed.gib_month),
         (
@@ -77,10 +77,10 @@ def cost_section(costs: SceneCosts, overhead: float, assumed: Assumptions) -> st
             "",
             f"Measured here: `{costs.operator}` with `{costs.lifter}` at {costs.image_height} px, one thread, scenes "
             "of few and of many views; a scene costs "
-            f"{costs.per_scene['seconds']:.2f} s + {costs.per_view['seconds']:.3f} s per view of one core, "
-            f"{costs.per_scene['put']:.0f} + {costs.per_view['put']:.1f} per view PUT, "
-            f"{costs.per_scene['get']:.0f} + {costs.per_view['get']:.1f} per view GET, "
-            f"{costs.per_scene['bytes'] / 1024:.0f} KiB + {costs.per_view['bytes'] / 1024:.0f} KiB per view. "
+            f"{costs.per_scene.seconds:.2f} s + {costs.per_view.seconds:.3f} s per view of one core, "
+            f"{costs.per_scene.put:.0f} + {costs.per_view.put:.1f} per view PUT, "
+            f"{costs.per_scene.get:.0f} + {costs.per_view.get:.1f} per view GET, "
+            f"{costs.per_scene.byte_count / 1024:.0f} KiB + {costs.per_view.byte_count / 1024:.0f} KiB per view. "
             f"Orchestration adds {100 * overhead:.1f} %.",
             "",
             "| what | how much | dollars |",

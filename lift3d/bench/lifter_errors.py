@@ -4,7 +4,7 @@ Learned lifters of one checkpoint share their proposal, so what differs between 
 """
 
 from collections.abc import Iterable
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Int
@@ -39,46 +39,111 @@ CELL_COUNT = 512
 RENDERED = "reencoded"
 
 
-def scene_errors(location: str, recipe: Recipe, store: str, cell_count: int = CELL_COUNT) -> dict[str, Any]:
-    """Return, per target and operator, each lifter's mean 1 − cos on the same cells, and PSNR where it is a picture."""
-    return _Walk(HeldOutScene(location, recipe, store), cell_count).figures()
+@dataclass(frozen=True, slots=True)
+class TargetErrors:
+    """How far lifters are from one operator's own answer on one target.
+
+    Attributes:
+        target: View id.
+        operator: Its name.
+        covered: Share of the valid cells that every lifter covers.
+        errors: Mean 1 − cos by lifter, and of the operator on the lifted picture.
+        psnr: By lifter, dB; empty where features are no picture.
+    """
+
+    target: str
+    operator: str
+    covered: float
+    errors: dict[str, float]
+    psnr: dict[str, float]
 
 
-class HeldOutScene:
-    """The held-out views of one scene, and what lifters and operators make of them.
+@dataclass(frozen=True, slots=True)
+class SceneErrors:
+    """Errors of one scene, and the targets of which nothing is seen, each with the reason."""
+
+    scene: str
+    protocol: str
+    rows: tuple[TargetErrors, ...]
+    skipped: tuple[tuple[str, str], ...]
+
+
+def scene_errors(location: str, recipe: Recipe, store: str, cell_count: int = CELL_COUNT) -> SceneErrors:
+    """Return, per target and operator, each lifter's mean 1 − cos on the same cells, and PSNR where it is a picture.
 
     Args:
         location: Of the scene.
         recipe: Operators, lifters, image height and how targets are chosen.
         store: URL of the store that holds the features.
+        cell_count: At most so many cells are compared.
     """
+    walk = _Walk(location, recipe, store, cell_count)
+    rows: list[TargetErrors] = []
+    skipped: list[tuple[str, str]] = []
+    for target in walk.targets():
+        try:
+            rows += walk.errors(target)
+        except NoOverlapError as error:
+            skipped.append((target.id, f"{error.reason}: {error}"))
+    return SceneErrors(walk.inputs.scene.id, recipe.protocol, tuple(rows), tuple(skipped))
 
-    def __init__(self, location: str, recipe: Recipe, store: str) -> None:
-        self.recipe, self.models = recipe, Models.of(recipe)
-        scene = read_scene(location)
-        self.inputs = SceneInputs(scene, open_store(store, create=True), recipe.image_height)
+
+class _Walk:
+    """The held-out views of one scene, and what lifters and operators make of them."""
+
+    def __init__(self, location: str, recipe: Recipe, store: str, cell_count: int) -> None:
+        self._recipe, self._models, self._cell_count = recipe, Models.of(recipe), cell_count
+        self.inputs = SceneInputs(read_scene(location), open_store(store, create=True), recipe.image_height)
         self.inputs.decode_all(quiet)
         self._states: dict[tuple[str, tuple[ViewId, ...]], SceneState] = {}
 
-    def targets(self, source_count: int) -> tuple[Target, ...]:
+    def targets(self) -> tuple[Target, ...]:
         """Return the targets with their sources chosen."""
         inputs = self.inputs
-        targets = choose_targets(list(inputs.views.values()), self.recipe)
-        return select_sources(targets, inputs.cameras(), source_count, inputs.scene.depth_range)
+        targets = choose_targets(list(inputs.views.values()), self._recipe)
+        return select_sources(targets, inputs.cameras(), self._recipe.sources, inputs.scene.depth_range)
 
-    def propose(self, lifter: Lifter, target: Target) -> RayProposal:
-        """Return where surfaces may be along the target's rays.
+    def errors(self, target: Target) -> list[TargetErrors]:
+        """Return the errors of every operator on a target.
 
         Raises:
             NoOverlapError: If no source sees anything of what the target sees.
         """
-        return propose(lifter, target, self.inputs.frame, self.inputs.scene.depth_range)
+        inputs = self.inputs
+        proposals: dict[tuple[str, str], RayProposal] = {}
+        pictures: dict[tuple[str, str], Frame] = {}
+        for lifter in self._models.lifters:
+            key = lifter.spec.proposal_key
+            if key not in proposals:
+                proposals[key] = propose(lifter, target, inputs.frame, inputs.scene.depth_range)
+            if lifter.spec.is_guided:
+                pictures[key] = lift_picture(proposals[key], [inputs.frame(one) for one in proposals[key].source_ids])
+        return [self._operator(operator, target, proposals, pictures) for operator in self._models.operators]
 
-    def picture(self, proposal: RayProposal) -> Frame:
-        """Return the picture that the proposal lifts: what operators are shown for a guide."""
-        return lift_picture(proposal, [self.inputs.frame(name) for name in proposal.source_ids])
+    def _operator(
+        self,
+        operator: Operator,
+        target: Target,
+        proposals: dict[tuple[str, str], RayProposal],
+        pictures: dict[tuple[str, str], Frame],
+    ) -> TargetErrors:
+        frame, state, quantity = self.inputs.frame(target.id), self._state(operator, target), operator.spec.quantity
+        (truth,) = own_answer(self.inputs.features(operator, target.id)[:1], quantity, state, target.id)
+        guides = {key: encode_view(operator, picture)[0] for key, picture in pictures.items()}
+        cells, covered = _cells_to_count(frame, truth.grid, proposals.values(), self._cell_count)
+        found = TargetErrors(target.id, operator.spec.name, covered, {}, {})
+        for lifter in self._models.lifters:
+            key = lifter.spec.proposal_key
+            lifted = self._lifted(operator, lifter, proposals[key], truth.grid, guides.get(key), state)
+            found.errors[lifter.spec.name] = mean_error(lifted, truth, cells)
+            if _is_picture(operator, truth):
+                found.psnr[lifter.spec.name] = _psnr(lifted, truth, frame)
+        # Of the first checkpoint, where there are several.
+        for guide in list(guides.values())[:1]:
+            found.errors[RENDERED] = mean_error(own_answer((guide,), quantity, state, target.id)[0], truth, cells)
+        return found
 
-    def state(self, operator: Operator, target: Target) -> SceneState:
+    def _state(self, operator: Operator, target: Target) -> SceneState:
         """Return what the operator fits without the target: once for all held-out targets, else once per target."""
         key = (operator.spec.name, target.source_ids)
         if key not in self._states:
@@ -86,7 +151,7 @@ class HeldOutScene:
             self._states[key] = fitted_state(self.inputs, operator, maps)
         return self._states[key]
 
-    def lifted(
+    def _lifted(
         self,
         operator: Operator,
         lifter: Lifter,
@@ -94,16 +159,15 @@ class HeldOutScene:
         grid: FeatureGrid,
         guide: FeatureMap | None,
         state: SceneState,
-        taps: int,
     ) -> FeatureMap:
         """Return an operator's features lifted to the target's grid, holes filled."""
         sources = [self.inputs.features(operator, name)[:1] for name in proposal.source_ids]
         guides = (guide,) if guide is not None and wants_guide(lifter, operator) else None
-        lifted = lift_features(operator.spec, lifter, proposal, sources, [grid], taps, guides, state)
-        return filled_features(lifted)[0]
+        taps = self._recipe.tap_count
+        return filled_features(lift_features(operator.spec, lifter, proposal, sources, [grid], taps, guides, state))[0]
 
 
-def cells_to_count(
+def _cells_to_count(
     frame: Frame, grid: FeatureGrid, proposals: Iterable[RayProposal], cell_count: int
 ) -> tuple[Int[Tensor, " pick"], float]:
     """Return some seeded cells that are valid and that every proposal covers, and the share of the valid that are."""
@@ -116,12 +180,12 @@ def cells_to_count(
     return picked[order[:cell_count]].sort().values, float(counts.sum() / is_valid.sum().clamp(min=1))
 
 
-def is_picture(operator: Operator, truth: FeatureMap) -> bool:
+def _is_picture(operator: Operator, truth: FeatureMap) -> bool:
     """Whether an operator's features are colours, so that PSNR can be told."""
     return operator.spec.prediction_kind == "image" and truth.channel_count == 3
 
 
-def psnr(lifted: FeatureMap, truth: FeatureMap, frame: Frame) -> float:
+def _psnr(lifted: FeatureMap, truth: FeatureMap, frame: Frame) -> float:
     """Return the PSNR in dB of all valid pixels."""
     squared = (lifted.values - truth.values).square().mean(0)[frame.is_valid].mean()
     return float(-10 * squared.log10())
@@ -133,57 +197,3 @@ def mean_error(predicted: FeatureMap, truth: FeatureMap, cells: Int[Tensor, " pi
     scale = x.norm(dim=0) * y.norm(dim=0)
     cosine = torch.where(scale > 0, (x * y).sum(0) / scale, 0.0)
     return float((1 - cosine)[y.norm(dim=0) > 0].mean())
-
-
-class _Walk:
-    def __init__(self, scene: HeldOutScene, cell_count: int) -> None:
-        self._scene, self._cell_count = scene, cell_count
-
-    def figures(self) -> dict[str, Any]:
-        scene, recipe = self._scene, self._scene.recipe
-        rows: list[dict[str, Any]] = []
-        skipped: list[list[str]] = []
-        for target in scene.targets(recipe.sources):
-            try:
-                rows += self._target(target)
-            except NoOverlapError as error:
-                skipped.append([target.id, f"{error.reason}: {error}"])
-        return {"scene": scene.inputs.scene.id, "protocol": recipe.protocol, "rows": rows, "skipped": skipped}
-
-    def _target(self, target: Target) -> list[dict[str, Any]]:
-        lifters = self._scene.models.lifters
-        proposals: dict[tuple[str, str], RayProposal] = {}
-        for lifter in lifters:
-            key = lifter.spec.proposal_key
-            if key not in proposals:
-                proposals[key] = self._scene.propose(lifter, target)
-        pictures = {
-            lifter.spec.proposal_key: self._scene.picture(proposals[lifter.spec.proposal_key])
-            for lifter in lifters
-            if lifter.spec.is_guided
-        }
-        return [self._operator(operator, target, proposals, pictures) for operator in self._scene.models.operators]
-
-    def _operator(
-        self,
-        operator: Operator,
-        target: Target,
-        proposals: dict[tuple[str, str], RayProposal],
-        pictures: dict[tuple[str, str], Frame],
-    ) -> dict[str, Any]:
-        scene = self._scene
-        frame, state, quantity = scene.inputs.frame(target.id), scene.state(operator, target), operator.spec.quantity
-        (truth,) = own_answer(scene.inputs.features(operator, target.id)[:1], quantity, state, target.id)
-        guides = {key: encode_view(operator, picture)[0] for key, picture in pictures.items()}
-        row: dict[str, Any] = {"target": target.id, "operator": operator.spec.name, "errors": {}, "psnr": {}}
-        cells, row["covered"] = cells_to_count(frame, truth.grid, proposals.values(), self._cell_count)
-        for lifter in scene.models.lifters:
-            key, taps = lifter.spec.proposal_key, scene.recipe.tap_count
-            lifted = scene.lifted(operator, lifter, proposals[key], truth.grid, guides.get(key), state, taps)
-            row["errors"][lifter.spec.name] = mean_error(lifted, truth, cells)
-            if is_picture(operator, truth):
-                row["psnr"][lifter.spec.name] = psnr(lifted, truth, frame)
-        # Of the first checkpoint, where there are several.
-        for guide in list(guides.values())[:1]:
-            row["errors"][RENDERED] = mean_error(own_answer((guide,), quantity, state, target.id)[0], truth, cells)
-        return row

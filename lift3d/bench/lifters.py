@@ -1,15 +1,14 @@
 """``docs/results.md``: lifters against each other on captures, on views that are never their own source."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from lift3d.bench.lifter_errors import RENDERED, scene_errors
-from lift3d.bench.pages import bracketed, filled_head, markdown_table, number, replayed_command
+from lift3d.bench.lifter_errors import RENDERED, SceneErrors, TargetErrors, scene_errors
+from lift3d.bench.pages import bracketed, filled_head, markdown_table, number, paired, replayed_command
 from lift3d.config import Recipe
 from lift3d.scenes.catalog import read_scene
-from lift3d.tables.comparison import interval
 
 LIFTERS = ("nearest_view", "plane_sweep", "shared_weights", "separate_weights", "lift3d")
 # Whom the learned lifter is measured against: without training, and without stage II.
@@ -17,7 +16,8 @@ REFERENCE, NAIVE = "plane_sweep", "shared_weights"
 FULL = "lift3d"
 # A capture of fewer views cannot spare every eighth: each view is then left out in turn.
 LEAVE_ONE_OUT_BELOW = 40
-Rows = Sequence[Mapping[str, Any]]
+Rows = Sequence[TargetErrors]
+Values = Sequence[dict[str, float]]  # Of every target, by lifter.
 
 HEAD = """# Results
 
@@ -42,12 +42,18 @@ the 2D model's own answer.
 """
 
 
-def measure(recipe: Recipe, store: str) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class LifterFigures:
+    """What ``lift3d bench lifters`` measured, and of what."""
+
+    recipe: Recipe
+    scenes: tuple[SceneErrors, ...]
+
+
+def measure(recipe: Recipe, store: str) -> LifterFigures:
     """Walk every scene of a recipe."""
-    return {
-        "recipe": recipe.model_dump(mode="json"),
-        "scenes": [scene_errors(location, held_out(location, recipe), store) for location in recipe.scenes],
-    }
+    scenes = (scene_errors(location, held_out(location, recipe), store) for location in recipe.scenes)
+    return LifterFigures(recipe, tuple(scenes))
 
 
 def held_out(location: str, recipe: Recipe) -> Recipe:
@@ -56,17 +62,16 @@ def held_out(location: str, recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"scenes": (location,), **({"holdout": None} if is_small else {})})
 
 
-def page(figures: Mapping[str, Any]) -> str:
+def page(figures: LifterFigures) -> str:
     """Return the figures as Markdown."""
-    recipe = figures["recipe"]
+    recipe, lifters = figures.recipe, figures.recipe.lifters
     command = replayed_command("lifters", recipe)
-    head = filled_head(HEAD, command, height=recipe["image_height"], sources=recipe["sources"])
-    lifters = list(recipe["lifters"])
-    has_field = any("positional_field=subtract" in name for name in recipe["operators"])
+    head = filled_head(HEAD, command, height=recipe.image_height, sources=recipe.sources)
+    has_field = any("positional_field=subtract" in name for name in recipe.operators)
     parts = [head + FIELD if has_field else head]
-    groups = [(scene, *group) for scene in figures["scenes"] for group in by_operator(scene["rows"]).items()]
-    pictures = [_picture_row(scene, rows, lifters) for scene, _, rows in groups if rows[0]["psnr"]]
-    errors = [_error_row(scene, name, rows, lifters) for scene, name, rows in groups if not rows[0]["psnr"]]
+    groups = [(scene, *group) for scene in figures.scenes for group in _by_operator(scene.rows).items()]
+    pictures = [_picture_row(scene, rows, lifters) for scene, _, rows in groups if rows[0].psnr]
+    errors = [_error_row(scene, name, rows, lifters) for scene, name, rows in groups if not rows[0].psnr]
     if pictures:
         columns = ["scene", "protocol", *lifters, f"{FULL} − {REFERENCE}"]
         parts.append("## Novel views, PSNR in dB\n\n" + markdown_table(columns, pictures, 2))
@@ -77,34 +82,35 @@ def page(figures: Mapping[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def by_operator(rows: Rows) -> dict[str, list[Mapping[str, Any]]]:
+def _by_operator(rows: Rows) -> dict[str, list[TargetErrors]]:
     """Return the rows of each operator, in the order in which operators come."""
-    names = dict.fromkeys(row["operator"] for row in rows)
-    return {name: [row for row in rows if row["operator"] == name] for name in names}
+    names = dict.fromkeys(row.operator for row in rows)
+    return {name: [row for row in rows if row.operator == name] for name in names}
 
 
-def _picture_row(scene: Mapping[str, Any], rows: Rows, lifters: Sequence[str]) -> list[str]:
-    means = [number(_mean(rows, "psnr", lifter), 2) for lifter in lifters]
-    return [scene["scene"], _protocol(scene, rows), *means, _difference(rows, "psnr", FULL, REFERENCE, 2)]
+def _picture_row(scene: SceneErrors, rows: Rows, lifters: Sequence[str]) -> list[str]:
+    psnr = [row.psnr for row in rows]
+    means = [number(_mean(psnr, lifter), 2) for lifter in lifters]
+    return [scene.scene, _protocol(scene, rows), *means, _difference(psnr, FULL, REFERENCE, 2)]
 
 
-def _error_row(scene: Mapping[str, Any], operator: str, rows: Rows, lifters: Sequence[str]) -> list[str]:
-    means = [number(_mean(rows, "errors", name), 4) for name in (*lifters, RENDERED)]
-    covered = number(float(np.mean([row["covered"] for row in rows])))
-    place = f"{scene['scene']}, {_protocol(scene, rows)}"
-    return [place, operator, covered, *means, _difference(rows, "errors", FULL, NAIVE, 4)]
+def _error_row(scene: SceneErrors, operator: str, rows: Rows, lifters: Sequence[str]) -> list[str]:
+    errors = [row.errors for row in rows]
+    means = [number(_mean(errors, name), 4) for name in (*lifters, RENDERED)]
+    covered = number(float(np.mean([row.covered for row in rows])))
+    place = f"{scene.scene}, {_protocol(scene, rows)}"
+    return [place, operator, covered, *means, _difference(errors, FULL, NAIVE, 4)]
 
 
-def _protocol(scene: Mapping[str, Any], rows: Rows) -> str:
-    return f"{scene['protocol']}, {len(rows)} views"
+def _protocol(scene: SceneErrors, rows: Rows) -> str:
+    return f"{scene.protocol}, {len(rows)} views"
 
 
-def _mean(rows: Rows, kind: str, name: str) -> float | None:
-    return float(np.mean([row[kind][name] for row in rows])) if name in rows[0][kind] else None
+def _mean(values: Values, name: str) -> float | None:
+    return float(np.mean([own[name] for own in values])) if name in values[0] else None
 
 
-def _difference(rows: Rows, kind: str, a: str, b: str, digits: int) -> str:
-    if not {a, b} <= rows[0][kind].keys():
+def _difference(values: Values, a: str, b: str, digits: int) -> str:
+    if not {a, b} <= values[0].keys():
         return "–"
-    differences = np.array([row[kind][a] - row[kind][b] for row in rows])
-    return bracketed(float(differences.mean()), *interval(differences), digits)
+    return bracketed(paired(np.array([own[a] - own[b] for own in values])), digits)

@@ -1,29 +1,29 @@
 """What generated pages have in common: the command that makes one again, tables, figures with intervals."""
 
 import importlib.metadata
+import math
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
+import numpy as np
+from jaxtyping import Float64
+
+from lift3d.config import Recipe
+from lift3d.tables.comparison import PairedInterval, interval
 from lift3d.tables.rendering import NOTHING, text_table, to_markdown
 
 _SIZES = ("image_height", "sources", "holdout")
 
 
-def replayed_command(bench: str, recipe: Mapping[str, Any], *, lifters: Sequence[str] = ()) -> str:
-    """Return the command, with folders of captures as CAPTURES: they lie elsewhere on every machine.
-
-    Args:
-        bench: Name of the command.
-        recipe: What it measured.
-        lifters: Those to name; none where the command's own are meant.
-    """
-    places = [f"CAPTURES/{Path(one).name}" if Path(one).is_dir() else shlex.quote(one) for one in recipe["scenes"]]
-    options = [f"--{kind} {shlex.quote(name)}" for kind in ("operator", "plugin") for name in recipe[f"{kind}s"]]
-    options += [f"--lifter {shlex.quote(name)}" for name in lifters]
-    sizes = [f"--{name.replace('_', '-')} {recipe[name]}" for name in _SIZES if recipe[name] is not None]
+def replayed_command(bench: str, recipe: Recipe) -> str:
+    """Return the command of a bench, with folders of captures as CAPTURES: they lie elsewhere on every machine."""
+    places = [f"CAPTURES/{Path(one).name}" if Path(one).is_dir() else shlex.quote(one) for one in recipe.scenes]
+    named = {"operator": recipe.operators, "plugin": recipe.plugins}
+    options = [f"--{kind} {shlex.quote(name)}" for kind, names in named.items() for name in names]
+    given = [(name, getattr(recipe, name)) for name in _SIZES if getattr(recipe, name) is not None]
+    sizes = [f"--{name.replace('_', '-')} {value}" for name, value in given]
     return " ".join(["lift3d bench", bench, *places, *options, *sizes])
 
 
@@ -43,8 +43,14 @@ def number(value: float | None, digits: int = 3) -> str:
     return NOTHING if value is None else f"{value:.{digits}f}"
 
 
-def bracketed(mean: float, low: float | None, high: float | None, digits: int = 3) -> str:
+def paired(differences: Float64[np.ndarray, " pair"]) -> PairedInterval:
+    """Return the mean of differences, with its interval over the pairs."""
+    return PairedInterval(float(differences.mean()), *interval(differences), len(differences), 0)
+
+
+def bracketed(found: PairedInterval, digits: int = 3) -> str:
     """Return a difference with its interval."""
+    ends = (found.mean, found.low, found.high)
     # Adding 0 takes the sign from a rounded −0.
-    texts = [NOTHING if one is None else f"{round(one, digits) + 0:+.{digits}f}" for one in (mean, low, high)]
+    texts = [NOTHING if math.isnan(one) else f"{round(one, digits) + 0:+.{digits}f}" for one in ends]
     return f"{texts[0]} [{texts[1]}, {texts[2]}]"

@@ -14,9 +14,8 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -94,11 +93,6 @@ class ScaleFigures:
         """Throughput of two workers over that of two bare processes: the median over turns."""
         pairs = zip(self.two_processes_s, self.two_workers_s, strict=True)
         return statistics.median(bare / ours for bare, ours in pairs)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the figures as JSON-ready values."""
-        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return {**plain, "slope_ratio": self.slope_ratio, "worker_ratio": self.worker_ratio}
 
 
 def measure_scale(

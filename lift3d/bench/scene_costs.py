@@ -6,9 +6,10 @@ Two scenes that differ in their number of views alone give what a scene costs an
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -59,6 +60,15 @@ class CountingStore(Store):
         return super().sizes(prefix)
 
 
+class Costs(NamedTuple):
+    """Requests to the store, bytes in it, and seconds of one core."""
+
+    put: float
+    get: float
+    byte_count: float
+    seconds: float
+
+
 @dataclass(frozen=True, slots=True)
 class SceneCosts:
     """Costs per scene and per view, from scenes of FEW and MANY views.
@@ -67,30 +77,30 @@ class SceneCosts:
         image_height: Pixels.
         lifter: Which one.
         operator: Which one.
-        per_scene: By kind: put, get (requests), bytes, seconds of one core.
-        per_view: The same, for every view that is a target as well.
+        per_scene: Whatever the number of views.
+        per_view: For every view that is a target as well.
     """
 
     image_height: int
     lifter: str
     operator: str
-    per_scene: Mapping[str, float]
-    per_view: Mapping[str, float]
+    per_scene: Costs
+    per_view: Costs
 
-    def of(self, views: int) -> dict[str, float]:
+    def of(self, views: int) -> Costs:
         """Return the costs of a scene of so many views."""
-        return {kind: self.per_scene[kind] + views * cost for kind, cost in self.per_view.items()}
+        return Costs(*(once + views * each for once, each in zip(self.per_scene, self.per_view, strict=True)))
 
 
 def measure_scene_costs(operator: str = "rgb", lifter: str = "lift3d", image_height: int = 192) -> SceneCosts:
     """Run both scenes on one thread and fit what a view adds."""
     few, many = (_costs(views, operator, lifter, image_height) for views in (FEW, MANY))
-    per_view = {kind: (many[kind] - few[kind]) / (MANY - FEW) for kind in few}
-    per_scene = {kind: max(0.0, few[kind] - FEW * per_view[kind]) for kind in few}
+    per_view = Costs(*((above - below) / (MANY - FEW) for below, above in zip(few, many, strict=True)))
+    per_scene = Costs(*(max(0.0, below - FEW * each) for below, each in zip(few, per_view, strict=True)))
     return SceneCosts(image_height, lifter, operator, per_scene, per_view)
 
 
-def _costs(views: int, operator: str, lifter: str, image_height: int) -> dict[str, float]:
+def _costs(views: int, operator: str, lifter: str, image_height: int) -> Costs:
     torch.set_num_threads(1)
     recipe = Recipe(
         scenes=(_SCENE.format(views=views),), operators=(operator,), lifters=(lifter,), image_height=image_height
@@ -103,12 +113,12 @@ def _costs(views: int, operator: str, lifter: str, image_height: int) -> dict[st
         began = time.process_time()
         attempt_scene(recipe.scenes[0], recipe, models, store)
         seconds = time.process_time() - began
-        return {
-            "put": float(store.requests["put"]),
-            "get": float(store.requests["get"]),
-            "bytes": float(_bytes_below(Path(folder) / "store" / "scenes")),
-            "seconds": seconds,
-        }
+        return Costs(
+            float(store.requests["put"]),
+            float(store.requests["get"]),
+            float(_bytes_below(Path(folder) / "store" / "scenes")),
+            seconds,
+        )
 
 
 def _bytes_below(folder: Path) -> int:

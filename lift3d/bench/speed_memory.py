@@ -4,10 +4,11 @@ import json
 import resource
 import subprocess
 import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 
 from lift3d.bench.speed_scene import GUIDE_STRIDE_PX, RandomOperator, SpeedScene, frame_bytes
 from lift3d.config import Recipe
@@ -19,7 +20,38 @@ from lift3d.pipeline.blend import lift_features
 from lift3d.runs.planned_bytes import WORKSPACE_BYTES, lifted_bytes, working_bytes
 
 
-def in_fresh_process(location: str, lifter: str, cells: int, source_count: int, channel_count: int) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class MemoryFigures:
+    """What lifting one target takes.
+
+    Attributes:
+        guide_cells: Rows and columns of the guide grid.
+        operator_cells: Of the operator's grid.
+        sources: Source views.
+        channels: Of the operator.
+        taps: Of its cells.
+        frame_bytes: Of the sources' frames.
+        feature_bytes: Of the sources' features and of the guide's.
+        started_bytes: Resident with the lifter loaded.
+        held_bytes: Resident with frames and features.
+        peak_bytes: Most that was resident, in all stages from propose to blend.
+        predicted_bytes: What a plan counts for the same.
+    """
+
+    guide_cells: tuple[int, int]
+    operator_cells: tuple[int, int]
+    sources: int
+    channels: int
+    taps: int
+    frame_bytes: int
+    feature_bytes: int
+    started_bytes: int
+    held_bytes: int
+    peak_bytes: int
+    predicted_bytes: int
+
+
+def in_fresh_process(location: str, lifter: str, cells: int, source_count: int, channel_count: int) -> MemoryFigures:
     """Measure in a process of its own, with as many threads as here.
 
     Args:
@@ -28,11 +60,6 @@ def in_fresh_process(location: str, lifter: str, cells: int, source_count: int, 
         cells: Rows (and columns) of the guide grid and of the operator's grid.
         source_count: Source views.
         channel_count: Channels of the operator.
-
-    Returns:
-        Resident bytes of the process: ``started_bytes`` with the lifter loaded, ``held_bytes`` with frames and
-        features, ``peak_bytes`` of all stages from propose to blend, and ``predicted_bytes``, what a plan counts for
-        the same; and the sizes of what it was given.
 
     Raises:
         WorkerLostError: If the process does not finish.
@@ -46,11 +73,10 @@ def in_fresh_process(location: str, lifter: str, cells: int, source_count: int, 
             f"The process that measures memory ended with code {answer.returncode} ({last[0]}); expected figures. "
             "It may have run out of memory: free some and run again."
         )
-    figures: dict[str, Any] = json.loads(answer.stdout)
-    return figures
+    return TypeAdapter(MemoryFigures).validate_json(answer.stdout)
 
 
-def _measure(location: str, lifter_name: str, cells: int, source_count: int, channel_count: int) -> dict[str, Any]:
+def _measure(location: str, lifter_name: str, cells: int, source_count: int, channel_count: int) -> MemoryFigures:
     lifter = build_lifter(lifter_name)
     started_bytes = _resident_bytes()
     scene = SpeedScene.read(location, cells, source_count)
@@ -65,19 +91,19 @@ def _measure(location: str, lifter_name: str, cells: int, source_count: int, cha
     lift_features(
         OperatorSpec("random", 1, "embedding"), lifter, proposal, sources, [operator.guide.grid], TAP_COUNT, guides
     )
-    return {
-        "guide_cells": list(proposal.grid.shape),
-        "operator_cells": list(operator.guide.grid.shape),
-        "sources": source_count,
-        "channels": channel_count,
-        "taps": TAP_COUNT,
-        "frame_bytes": frame_bytes(list(scene.frames.values())),
-        "feature_bytes": sum(4 * one.values.numel() for one in (*operator.sources, operator.guide)),
-        "started_bytes": started_bytes,
-        "held_bytes": held_bytes,
-        "peak_bytes": _peak_bytes(),
-        "predicted_bytes": started_bytes + _predicted_bytes(scene, operator, lifter_name),
-    }
+    return MemoryFigures(
+        guide_cells=proposal.grid.shape,
+        operator_cells=operator.guide.grid.shape,
+        sources=source_count,
+        channels=channel_count,
+        taps=TAP_COUNT,
+        frame_bytes=frame_bytes(list(scene.frames.values())),
+        feature_bytes=sum(4 * one.values.numel() for one in (*operator.sources, operator.guide)),
+        started_bytes=started_bytes,
+        held_bytes=held_bytes,
+        peak_bytes=_peak_bytes(),
+        predicted_bytes=started_bytes + _predicted_bytes(scene, operator, lifter_name),
+    )
 
 
 def _predicted_bytes(scene: SpeedScene, operator: RandomOperator, lifter_name: str) -> int:
@@ -127,4 +153,4 @@ def _status_bytes(field: str) -> int | None:
 if __name__ == "__main__":
     torch.set_num_threads(int(sys.argv[6]))
     found = _measure(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:6]))
-    sys.stdout.write(json.dumps(found) + "\n")
+    sys.stdout.write(json.dumps(asdict(found)) + "\n")

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float16, Shaped
@@ -33,6 +33,14 @@ from lift3d.storage.products import ArrayTemplate, ProductWriter, open_product, 
 
 FLOAT16_BYTES = 2
 _NAME = "features_0"
+
+
+class Side(NamedTuple):
+    """What is timed: writing products, and reading them."""
+
+    write: Callable[[], None]
+    read: Callable[[], None]
+
 
 # Of one product: views differ in number from case to case.
 Features = Float16[np.ndarray, "_view channel row col"]
@@ -64,8 +72,85 @@ class StorageSize:
 FULL = StorageSize()
 
 
-def measure(folder: Path, s3: str | None = None, size: StorageSize | None = None) -> dict[str, Any]:
-    """Measure and return the figures, ready for JSON.
+@dataclass(frozen=True, slots=True)
+class ViewBytes:
+    """What one view takes.
+
+    Attributes:
+        image: Height and width, pixels.
+        features_shape: Channels, rows and columns.
+        planned_features: Bytes as a plan counts them.
+        planned_lifted: The same of a lifted view.
+        template: Uncompressed.
+        stored_chunks: Of the features alone.
+        stored: Of the whole product.
+        objects: Of the whole product.
+    """
+
+    image: tuple[int, int]
+    features_shape: tuple[int, ...]
+    planned_features: int
+    planned_lifted: int
+    template: int
+    stored_chunks: int
+    stored: int
+    objects: int
+
+
+@dataclass(frozen=True, slots=True)
+class Throughput:
+    """Of writing and of reading, MiB of uncompressed features per second; or the ratios of two."""
+
+    write: float
+    read: float
+
+
+@dataclass(frozen=True, slots=True)
+class LocalCase:
+    """Products against plain Zarr on the local disk; ``ratio`` is the median of those within a turn."""
+
+    products: int
+    views: int
+    product: Throughput
+    plain: Throughput
+    ratio: Throughput
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceCase:
+    """Products on a service, written and read by so many threads at once."""
+
+    products: int
+    views: int
+    writers: int
+    product: Throughput
+
+
+@dataclass(frozen=True, slots=True)
+class StorageFigures:
+    """What ``lift3d bench storage`` measured.
+
+    Attributes:
+        operator: The network.
+        repeats: Turns on the local disk.
+        service_repeats: Turns on the service.
+        per_view: Bytes of one view.
+        local: Products of one view, and one product of many.
+        service: The same on a service; None where none was asked for.
+        load: Load average of five minutes.
+    """
+
+    operator: str
+    repeats: int
+    service_repeats: int
+    per_view: ViewBytes
+    local: tuple[LocalCase, ...]
+    service: tuple[ServiceCase, ...] | None
+    load: float
+
+
+def measure(folder: Path, s3: str | None = None, size: StorageSize | None = None) -> StorageFigures:
+    """Measure and return the figures.
 
     Args:
         folder: On the local disk that is measured; what is written below it is deleted again.
@@ -85,21 +170,15 @@ def measure(folder: Path, s3: str | None = None, size: StorageSize | None = None
     try:
         store = open_store(str(own / "store"), create=True)
         per_view, views = _bytes_per_view(store, size)
-        local = [_local(store, own / "plain", batch, size.repeats) for batch in _batches(views, size)]
+        local = tuple(_local(store, own / "plain", batch, size.repeats) for batch in _batches(views, size))
     finally:
         shutil.rmtree(own, ignore_errors=True)
-    return {
-        "operator": size.operator,
-        "repeats": size.repeats,
-        "service_repeats": size.service_repeats,
-        "bytes": per_view,
-        "local": local,
-        "service": None if distant is None else _service(distant, views, size),
-        "load": os.getloadavg()[1],
-    }
+    service = None if distant is None else _service(distant, views, size)
+    load = os.getloadavg()[1]
+    return StorageFigures(size.operator, size.repeats, size.service_repeats, per_view, local, service, load)
 
 
-def _bytes_per_view(store: Store, size: StorageSize) -> tuple[dict[str, Any], Features]:
+def _bytes_per_view(store: Store, size: StorageSize) -> tuple[ViewBytes, Features]:
     """Return what one view takes, planned and stored, and features like its own for as many views as are stored."""
     operator = build_operator(size.operator)
     image = read_scene(size.location).views[0].load().image
@@ -117,19 +196,19 @@ def _bytes_per_view(store: Store, size: StorageSize) -> tuple[dict[str, Any], Fe
     return _counted(operator.spec, seen, half.shape, stored), views
 
 
-def _counted(spec: OperatorSpec, image: ImageSize, shape: tuple[int, ...], stored: Mapping[str, int]) -> dict[str, Any]:
+def _counted(spec: OperatorSpec, image: ImageSize, shape: tuple[int, ...], stored: Mapping[str, int]) -> ViewBytes:
     template = ArrayTemplate(shape, "float16", ("channel", "row", "col"), shape)
     of_chunks = sum(byte_count for key, byte_count in stored.items() if f"/{_NAME}/c/" in key)
-    return {
-        "image": [image.height, image.width],
-        "features_shape": list(shape),
-        "planned_features": feature_bytes(spec, image, FLOAT16_BYTES),
-        "planned_lifted": lifted_bytes(spec, image, FLOAT16_BYTES),
-        "template": int(np.prod(template.shape)) * template.numpy_dtype.itemsize,
-        "stored_chunks": of_chunks,
-        "stored": sum(stored.values()),
-        "objects": len(stored),
-    }
+    return ViewBytes(
+        image=(image.height, image.width),
+        features_shape=shape,
+        planned_features=feature_bytes(spec, image, FLOAT16_BYTES),
+        planned_lifted=lifted_bytes(spec, image, FLOAT16_BYTES),
+        template=int(np.prod(template.shape)) * template.numpy_dtype.itemsize,
+        stored_chunks=of_chunks,
+        stored=sum(stored.values()),
+        objects=len(stored),
+    )
 
 
 def _batches(views: Features, size: StorageSize) -> list[list[Features]]:
@@ -137,7 +216,7 @@ def _batches(views: Features, size: StorageSize) -> list[list[Features]]:
     return [[views[index : index + 1] for index in range(size.view_count)], [views[: size.part_views]]]
 
 
-def _local(store: Store, plain: Path, batch: list[Features], repeats: int) -> dict[str, Any]:
+def _local(store: Store, plain: Path, batch: list[Features], repeats: int) -> LocalCase:
     """Measure products against plain Zarr on the local disk."""
 
     def write_products() -> None:
@@ -160,24 +239,29 @@ def _local(store: Store, plain: Path, batch: list[Features], repeats: int) -> di
         store.delete_prefix("products")
         shutil.rmtree(plain, ignore_errors=True)
 
-    sides = {"product": (write_products, read_products), "plain": (write_arrays, read_arrays)}
-    return _compared(sides, tidy, batch, repeats, ("product", "plain"))
+    sides = {"product": Side(write_products, read_products), "plain": Side(write_arrays, read_arrays)}
+    turns = _turns(sides, tidy, repeats)
+    within = [(turn["plain"], turn["product"]) for turn in turns]
+    ratio = Throughput(*(statistics.median(one[kind] / other[kind] for one, other in within) for kind in (0, 1)))
+    ours, theirs = (_throughput(batch, [turn[name] for turn in turns]) for name in sides)
+    return LocalCase(len(batch), len(batch[0]), ours, theirs, ratio)
 
 
-def _service(store: Store, views: Features, size: StorageSize) -> list[dict[str, Any]]:
+def _service(store: Store, views: Features, size: StorageSize) -> tuple[ServiceCase, ...]:
     """Measure the product API on a service."""
     cases = [(batch, writers) for batch in _batches(views, size) for writers in size.writers if writers <= len(batch)]
     found = []
     for batch, writers in cases:
         sides = {"product": _at_once(store, batch, writers)}
-        figures = _compared(sides, lambda: store.delete_prefix("products"), batch, size.service_repeats)
-        found.append({"writers": writers, **figures})
+        turns = _turns(sides, lambda: store.delete_prefix("products"), size.service_repeats)
+        product = _throughput(batch, [turn["product"] for turn in turns])
+        found.append(ServiceCase(len(batch), len(batch[0]), writers, product))
     parent, _, name = store.url.rpartition("/")
     Store(parent).delete_prefix(name)
-    return found
+    return tuple(found)
 
 
-def _at_once(store: Store, batch: list[Features], writers: int) -> tuple[Callable[[], None], ...]:
+def _at_once(store: Store, batch: list[Features], writers: int) -> Side:
     names = [f"products/{index}" for index in range(len(batch))]
 
     def write() -> None:
@@ -188,31 +272,22 @@ def _at_once(store: Store, batch: list[Features], writers: int) -> tuple[Callabl
         with ThreadPoolExecutor(writers) as pool:
             list(pool.map(lambda name: open_product(store, name).array(_NAME), names))
 
-    return write, read
+    return Side(write, read)
 
 
-def _compared(
-    sides: Mapping[str, tuple[Callable[[], None], ...]],
-    tidy: Callable[[], None],
-    batch: list[Features],
-    repeats: int,
-    against: tuple[str, str] | None = None,
-) -> dict[str, Any]:
-    """Run all sides in turns, the first of which does not count, and return MiB per second and their ratios."""
-    turns: list[dict[str, tuple[float, ...]]] = []
+def _turns(sides: Mapping[str, Side], tidy: Callable[[], None], repeats: int) -> list[dict[str, tuple[float, float]]]:
+    """Run all sides in turns, and return the seconds of writing and reading; a first turn does not count."""
+    turns = []
     for turn in range(repeats + 1):
         order = [*sides] if turn % 2 else [*sides][::-1]
-        turns.append({name: tuple(_seconds(work) for work in sides[name]) for name in order})
+        turns.append({name: (_seconds(sides[name].write), _seconds(sides[name].read)) for name in order})
         tidy()
+    return turns[1:]
+
+
+def _throughput(batch: list[Features], seconds: list[tuple[float, float]]) -> Throughput:
     megabytes = sum(values.nbytes for values in batch) / 2**20
-    figures: dict[str, Any] = {"products": len(batch), "views": len(batch[0]), "megabytes": megabytes}
-    for kind, verb in enumerate(("write", "read")):
-        for name in sides:
-            figures[f"{verb}_{name}"] = megabytes / statistics.median(turn[name][kind] for turn in turns[1:])
-        if against:
-            ours, theirs = against
-            figures[f"{verb}_ratio"] = statistics.median(turn[theirs][kind] / turn[ours][kind] for turn in turns[1:])
-    return figures
+    return Throughput(*(megabytes / statistics.median(spent) for spent in zip(*seconds, strict=True)))
 
 
 def _write(store: Store, path: str, values: Features) -> None:

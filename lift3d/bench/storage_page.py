@@ -2,10 +2,9 @@
 
 import importlib.metadata
 import os
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 
+from lift3d.bench.storage import LocalCase, ServiceCase, StorageFigures
 from lift3d.errors import StoreError, StoreFullError, StoreRefusedError, StoreUnavailableError
 from lift3d.storage.backends import TIMEOUTS
 from lift3d.storage.retry_policy import MOST_AT_ONCE
@@ -55,21 +54,21 @@ manifest, and `lift3d fsck` finds it.
 """
 
 
-def page(figures: Mapping[str, Any], server: str = "") -> str:
+def page(figures: StorageFigures, server: str = "") -> str:
     """Return the figures as Markdown.
 
     Args:
         figures: Those of ``measure``.
         server: What serves the store on a service, for the reader.
     """
-    command = "lift3d bench storage" + (" --s3 s3://BUCKET/PREFIX" if figures["service"] else "")
+    command = "lift3d bench storage" + (" --s3 s3://BUCKET/PREFIX" if figures.service else "")
     head = _HEAD.format(
         command=f'{command} --server "{server}"' if server else command,
         date=datetime.now(UTC).date().isoformat(),
         version=importlib.metadata.version("lift3d"),
         packages=", ".join(filter(None, map(_version, _DISTRIBUTIONS))),
         cores=os.cpu_count(),
-        load=figures["load"],
+        load=figures.load,
         failures="\n".join(_failures()),
         first=TIMEOUTS.first_wait_s,
         most=MOST_AT_ONCE,
@@ -79,8 +78,8 @@ def page(figures: Mapping[str, Any], server: str = "") -> str:
         operation=TIMEOUTS.operation_s,
     )
     sections = [head, _bytes(figures), _local(figures)]
-    if figures["service"]:
-        sections.append(_service(figures, server))
+    if figures.service:
+        sections.append(_service(figures.service, figures.service_repeats, server))
     return "\n".join(sections)
 
 
@@ -95,74 +94,67 @@ def _failures() -> list[str]:
     return [f"| {what} | {does} | `{kind.__name__}`: {kind.disposition} |" for what, does, kind in rows]
 
 
-def _bytes(figures: Mapping[str, Any]) -> str:
-    one = figures["bytes"]
-    channels, rows, cols = one["features_shape"]
-    height, width = one["image"]
+def _bytes(figures: StorageFigures) -> str:
+    one = figures.per_view
+    channels, rows, cols = one.features_shape
+    height, width = one.image
     lines = [
         "## Bytes per view",
         "",
-        f"`{figures['operator']}` on {height}×{width} pixels: {rows}×{cols} cells of {channels} channels, float16.",
+        f"`{figures.operator}` on {height}×{width} pixels: {rows}×{cols} cells of {channels} channels, float16.",
         "",
         f"| | bytes | MiB | {_SCENE_VIEWS} views, GiB |",
         "| --- | ---: | ---: | ---: |",
     ]
-    names = {
-        "planned_features": "features, as a plan counts them (`lift3d run --dry-run`)",
-        "template": "features, uncompressed",
-        "stored_chunks": "features, stored",
-        "stored": f"product of one view, all {one['objects']} objects",
-        "planned_lifted": "one lifted view, as a plan counts it",
-    }
-    for key, name in names.items():
-        count = one[key]
+    counted = [
+        ("features, as a plan counts them (`lift3d run --dry-run`)", one.planned_features),
+        ("features, uncompressed", one.template),
+        ("features, stored", one.stored_chunks),
+        (f"product of one view, all {one.objects} objects", one.stored),
+        ("one lifted view, as a plan counts it", one.planned_lifted),
+    ]
+    for name, count in counted:
         lines.append(f"| {name} | {count:,} | {count / 2**20:.2f} | {count * _SCENE_VIEWS / 2**30:.2f} |")
     return "\n".join([*lines, ""])
 
 
-def _local(figures: Mapping[str, Any]) -> str:
+def _local(figures: StorageFigures) -> str:
     lines = [
         "## On a local disk, against plain Zarr",
         "",
-        f"MiB/s of uncompressed features, medians of {figures['repeats']} turns; the ratio is that within a turn.",
+        f"MiB/s of uncompressed features, medians of {figures.repeats} turns; the ratio is that within a turn.",
         "Plain Zarr has the same chunks and codecs, no manifest, no marker and no check beyond its own. Reads come",
         f"from the memory of the system. Products should reach {BAR:.0%} of plain Zarr.",
         "",
         "| | write, product | plain | ratio | read, product | plain | ratio | |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
     ]
-    for case in figures["local"]:
-        verdict = "reached" if min(case["write_ratio"], case["read_ratio"]) >= BAR else "missed"
-        lines.append(f"| {_case(case)} | {_cells(case, 'product', 'plain')} | {verdict} |")
+    for case in figures.local:
+        verdict = "reached" if min(case.ratio.write, case.ratio.read) >= BAR else "missed"
+        lines.append(
+            f"| {_case(case)} | {case.product.write:.0f} | {case.plain.write:.0f} | {case.ratio.write:.2f} "
+            f"| {case.product.read:.0f} | {case.plain.read:.0f} | {case.ratio.read:.2f} | {verdict} |"
+        )
     return "\n".join([*lines, ""])
 
 
-def _service(figures: Mapping[str, Any], server: str) -> str:
+def _service(service: tuple[ServiceCase, ...], repeats: int, server: str) -> str:
     lines = [
         "## On a service",
         "",
-        f"{server or 'The service'}. MiB/s, medians of {figures['service_repeats']} turns.",
+        f"{server or 'The service'}. MiB/s, medians of {repeats} turns.",
         "",
         "| | write | read |",
         "| --- | ---: | ---: |",
     ]
-    for case in figures["service"]:
-        lines.append(f"| {_case(case)} | {case['write_product']:.0f} | {case['read_product']:.0f} |")
+    for case in service:
+        at_once = f", {case.writers} at once" if case.writers > 1 else ""
+        lines.append(f"| {_case(case)}{at_once} | {case.product.write:.0f} | {case.product.read:.0f} |")
     return "\n".join([*lines, ""])
 
 
-def _case(case: Mapping[str, Any]) -> str:
-    views = (
-        f"{case['products']} products of one view" if case["views"] == 1 else f"one product of {case['views']} views"
-    )
-    return f"{views}, {case['writers']} at once" if case.get("writers", 1) > 1 else views
-
-
-def _cells(case: Mapping[str, Any], ours: str, theirs: str) -> str:
-    parts = []
-    for verb in ("write", "read"):
-        parts += [f"{case[f'{verb}_{ours}']:.0f}", f"{case[f'{verb}_{theirs}']:.0f}", f"{case[f'{verb}_ratio']:.2f}"]
-    return " | ".join(parts)
+def _case(case: LocalCase | ServiceCase) -> str:
+    return f"{case.products} products of one view" if case.views == 1 else f"one product of {case.views} views"
 
 
 def _version(distribution: str) -> str:

@@ -6,13 +6,14 @@ Both stand on the features of given encoders; those that read no texts are asked
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from lift3d.bench.drawn_strokes import draw_strokes
+from lift3d.bench.pages import paired
 from lift3d.config import Execution, Recipe
 from lift3d.domain.scene import Frame, Scene
 from lift3d.domain.scores import ALL_PIXELS
@@ -25,7 +26,7 @@ from lift3d.runs.table import run_table
 from lift3d.scenes.catalog import read_scene
 from lift3d.storage.location import open_store
 from lift3d.synthetic.objects import COLORS, EVALUATION_SEEDS, SHAPES
-from lift3d.tables.comparison import interval
+from lift3d.tables.comparison import PairedInterval
 from lift3d.tables.schema import ScoreTable
 
 PLAIN, FULL = "raw2d", "lift3d"
@@ -50,7 +51,49 @@ STROKED_THINGS = 3
 Values = dict[str, dict[str, dict[str, float]]]  # By metric, lifter, and scene/operator/target.
 
 
-def measure(recipe: Recipe, store: str, drawings: Path) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class SceneSize:
+    """A scene that was run, and how many targets it had."""
+
+    scene: str
+    targets: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFigures:
+    """Figures of one task on the features of one encoder.
+
+    Attributes:
+        task: WORDS, THING_WORDS or STROKES.
+        encoder: Operator name.
+        means: By metric and lifter.
+        above_plain: By lifter, how far it is from the plain answer at the same views, in the metric of JUDGED_BY.
+        by_scene: Means of that metric by scene and lifter.
+        bar: What the full lifter must reach.
+        is_met: Whether it does.
+        is_above_plain: Whether it is better than the plain answer on the mean.
+    """
+
+    task: str
+    encoder: str
+    means: dict[str, dict[str, float]]
+    above_plain: dict[str, PairedInterval]
+    by_scene: dict[str, dict[str, float]]
+    bar: float
+    is_met: bool
+    is_above_plain: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RecognitionFigures:
+    """What ``lift3d bench recognition`` measured, and of what."""
+
+    recipe: Recipe
+    scenes: tuple[SceneSize, ...]
+    tasks: tuple[TaskFigures, ...]
+
+
+def measure(recipe: Recipe, store: str, drawings: Path) -> RecognitionFigures:
     """Run the tasks on every scene and return their figures.
 
     Args:
@@ -75,9 +118,9 @@ def measure(recipe: Recipe, store: str, drawings: Path) -> dict[str, Any]:
         table = run_table(open_store(store), one.run_id)
         for operator, task in plan.items():
             _collect(table, operator, values.setdefault(task, {}))
-        scenes.append({"scene": record.scene, "targets": record.target_count})
-    tasks = [_task(kind, inner, found, recipe.lifters) for (kind, inner), found in values.items()]
-    return {"recipe": recipe.model_dump(mode="json"), "scenes": scenes, "tasks": tasks}
+        scenes.append(SceneSize(record.scene, record.target_count))
+    tasks = (_task(kind, inner, found, recipe.lifters) for (kind, inner), found in values.items())
+    return RecognitionFigures(recipe, tuple(scenes), tuple(tasks))
 
 
 def _plan(location: str, recipe: Recipe, drawings: Path) -> dict[str, tuple[str, str]]:
@@ -137,32 +180,31 @@ def _collect(table: ScoreTable, operator: str, values: Values) -> None:
         values.setdefault(str(row.metric), {}).setdefault(str(row.lifter), {})[key] = float(row.value)
 
 
-def _task(kind: str, inner: str, values: Values, lifters: Sequence[str]) -> dict[str, Any]:
+def _task(kind: str, inner: str, values: Values, lifters: Sequence[str]) -> TaskFigures:
     """Return means of a task, and how far each lifter is from the plain answer at the same views."""
     judged = values.get(JUDGED_BY[kind], {})
     plain = judged.get(PLAIN, {})
     differences = {}
     for lifter in lifters:
         own = judged.get(lifter, {})
-        paired = np.array([own[key] - plain[key] for key in sorted(own.keys() & plain.keys())])
-        if len(paired):
-            low, high = interval(paired)
-            differences[lifter] = {"mean": float(paired.mean()), "low": low, "high": high, "count": len(paired)}
+        shared = sorted(own.keys() & plain.keys())
+        if shared:
+            differences[lifter] = paired(np.array([own[key] - plain[key] for key in shared]))
     means = {
         metric: {lifter: float(np.mean(list(own.values()))) for lifter, own in by_lifter.items()}
         for metric, by_lifter in values.items()
     }
     reached = means.get(JUDGED_BY[kind], {}).get(FULL)
-    return {
-        "task": kind,
-        "encoder": inner,
-        "means": means,
-        "above_plain": differences,
-        "by_scene": _by_scene(judged),
-        "bar": BARS[kind],
-        "is_met": reached is not None and reached >= BARS[kind],
-        "is_above_plain": FULL in differences and differences[FULL]["mean"] > 0,
-    }
+    return TaskFigures(
+        kind,
+        inner,
+        means,
+        differences,
+        _by_scene(judged),
+        BARS[kind],
+        is_met=reached is not None and reached >= BARS[kind],
+        is_above_plain=FULL in differences and differences[FULL].mean > 0,
+    )
 
 
 def _by_scene(judged: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:

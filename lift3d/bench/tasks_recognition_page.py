@@ -1,10 +1,20 @@
 """The figures of ``tasks_recognition`` as Markdown."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from lift3d.bench.pages import bracketed, filled_head, markdown_table, number, replayed_command
-from lift3d.bench.tasks_recognition import FULL, JUDGED_BY, PLAIN, STROKED_THINGS, STROKES, THING_WORDS, WORDS
+from lift3d.bench.tasks_recognition import (
+    FULL,
+    JUDGED_BY,
+    PLAIN,
+    STROKED_THINGS,
+    STROKES,
+    THING_WORDS,
+    WORDS,
+    RecognitionFigures,
+    TaskFigures,
+)
+from lift3d.tables.rendering import NOTHING
 
 HEAD = """# Recognition by words and by strokes
 
@@ -30,47 +40,44 @@ ABOUT = {
 }
 
 
-def page(figures: Mapping[str, Any]) -> str:
+def page(figures: RecognitionFigures) -> str:
     """Return the figures as Markdown."""
-    recipe = figures["recipe"]
+    recipe = figures.recipe
     head = filled_head(
         HEAD,
         replayed_command("recognition", recipe),
-        height=recipe["image_height"],
-        sources=recipe["sources"],
-        holdout=recipe["holdout"],
-        scenes=len(figures["scenes"]),
-        targets=sum(scene["targets"] for scene in figures["scenes"]),
+        height=recipe.image_height,
+        sources=recipe.sources,
+        holdout=recipe.holdout,
+        scenes=len(figures.scenes),
+        targets=sum(scene.targets for scene in figures.scenes),
     )
-    return "\n\n".join([head, *(_section(task, recipe["lifters"]) for task in figures["tasks"])]) + "\n"
+    return "\n\n".join([head, *(_section(task, recipe.lifters) for task in figures.tasks)]) + "\n"
 
 
-def _section(task: Mapping[str, Any], lifters: Sequence[str]) -> str:
-    judged, rows, metrics = JUDGED_BY[task["task"]], [PLAIN, *lifters], list(task["means"])
-    lines = [
-        [name, *(number(task["means"][metric].get(name)) for metric in metrics), _difference(task, name)]
-        for name in rows
-    ]
-    scenes = [[scene, *(number(own.get(name)) for name in rows)] for scene, own in task["by_scene"].items()]
+def _section(task: TaskFigures, lifters: Sequence[str]) -> str:
+    judged, rows = JUDGED_BY[task.task], [PLAIN, *lifters]
+    lines = [[name, *(number(own.get(name)) for own in task.means.values()), _difference(task, name)] for name in rows]
+    scenes = [[scene, *(number(own.get(name)) for name in rows)] for scene, own in task.by_scene.items()]
     return "\n\n".join(
         [
-            f"## {task['task'].capitalize()}, {task['encoder']}",
-            ABOUT[task["task"]],
+            f"## {task.task.capitalize()}, {task.encoder}",
+            ABOUT[task.task],
             _verdict(task, judged),
-            markdown_table(["lifter", *metrics, f"{judged} − {PLAIN}"], lines),
+            markdown_table(["lifter", *task.means, f"{judged} − {PLAIN}"], lines),
             f"`{judged}` by scene:",
             markdown_table(["scene", *rows], scenes),
         ]
     )
 
 
-def _verdict(task: Mapping[str, Any], judged: str) -> str:
-    reached = number(task["means"].get(judged, {}).get(FULL))
-    met = "met" if task["is_met"] else "not met"
-    above = "above" if task["is_above_plain"] else "not above"
-    return f"Bar: `{judged}` of {FULL} at least {task['bar']:g}; {reached}, {met}. {FULL} is {above} {PLAIN}."
+def _verdict(task: TaskFigures, judged: str) -> str:
+    reached = number(task.means.get(judged, {}).get(FULL))
+    met = "met" if task.is_met else "not met"
+    above = "above" if task.is_above_plain else "not above"
+    return f"Bar: `{judged}` of {FULL} at least {task.bar:g}; {reached}, {met}. {FULL} is {above} {PLAIN}."
 
 
-def _difference(task: Mapping[str, Any], lifter: str) -> str:
-    one = task["above_plain"].get(lifter)
-    return "–" if one is None else bracketed(one["mean"], one["low"], one["high"])
+def _difference(task: TaskFigures, lifter: str) -> str:
+    one = task.above_plain.get(lifter)
+    return NOTHING if one is None else bracketed(one)

@@ -15,12 +15,12 @@ def recipe(location, **changes):
 
 def test_excess_is_the_error_less_the_floor_and_the_plain_answer_is_all_of_itself(tmp_path):
     figures = consistency.measure(recipe(ROOM), str(tmp_path))
-    (row,) = figures["scenes"][0]["rows"]
-    assert row["protocol"].endswith("/common")
-    for own in row["lifters"].values():
+    (row,) = figures.scenes[0].rows
+    assert row.protocol.endswith("/common")
+    for own in row.lifters.values():
         assert own["excess"] == pytest.approx(own["warp_error_long"] - own["warp_floor_long"])
-    assert row["lifters"]["raw2d"]["share_of_raw2d"] == 1
-    assert row["lifters"]["raw2d"]["feature_cosine"] == pytest.approx(1)
+    assert row.lifters["raw2d"]["share_of_raw2d"] == 1
+    assert row.lifters["raw2d"]["feature_cosine"] == pytest.approx(1)
     text = consistency.page(figures)
     assert "lift3d bench consistency" in text
     assert "| nearest_view |" in text

@@ -23,14 +23,14 @@ def figures(tmp_path_factory):
 
 
 def test_every_target_and_operator_has_a_row_with_every_lifter(figures):
-    (scene,) = figures["scenes"]
+    (scene,) = figures.scenes
     # A scene of few views leaves each out in turn.
-    assert scene["protocol"] == "leave-one-out"
-    assert len({(row["target"], row["operator"]) for row in scene["rows"]}) == len(scene["rows"]) == 2 * 4
-    for row in scene["rows"]:
-        assert {*RECIPE.lifters, "reencoded"} == set(row["errors"])
-        assert 0 < row["covered"] <= 1
-        assert bool(row["psnr"]) == (row["operator"] == "rgb"), "only pictures have it"
+    assert scene.protocol == "leave-one-out"
+    assert len({(row.target, row.operator) for row in scene.rows}) == len(scene.rows) == 2 * 4
+    for row in scene.rows:
+        assert {*RECIPE.lifters, "reencoded"} == set(row.errors)
+        assert 0 < row.covered <= 1
+        assert bool(row.psnr) == (row.operator == "rgb"), "only pictures have it"
 
 
 def test_the_page_has_both_tables_and_the_command(figures):

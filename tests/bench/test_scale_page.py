@@ -5,7 +5,7 @@ import pytest
 from lift3d.bench.cost_model import Assumptions, cost_section
 from lift3d.bench.scale import Pace, ScaleFigures, Thousand
 from lift3d.bench.scale_page import scale_page
-from lift3d.bench.scene_costs import CountingStore, SceneCosts
+from lift3d.bench.scene_costs import Costs, CountingStore, SceneCosts
 from lift3d.storage.location import open_store
 from lift3d.storage.products import open_product, write_product
 
@@ -13,8 +13,8 @@ COSTS = SceneCosts(
     192,
     "lift3d",
     "rgb",
-    per_scene={"put": 10.0, "get": 20.0, "bytes": 0.0, "seconds": 1.0},
-    per_view={"put": 1.0, "get": 2.0, "bytes": 2.0**20, "seconds": 0.5},
+    per_scene=Costs(put=10.0, get=20.0, byte_count=0.0, seconds=1.0),
+    per_view=Costs(put=1.0, get=2.0, byte_count=2.0**20, seconds=0.5),
 )
 
 
@@ -27,7 +27,7 @@ def figures(slope: float, two_workers_s: float) -> ScaleFigures:
 def test_the_page_says_whether_the_bars_are_met(slope: float, two: float, said: list[str]) -> None:
     assert figures(slope, two).worker_ratio == pytest.approx(0.5 / two)
     assert figures(slope, two).slope_ratio == pytest.approx(slope)
-    page = scale_page(figures(slope, two).to_json())
+    page = scale_page(figures(slope, two))
     assert [
         line.rsplit(", ", 1)[1].rstrip(").") for line in page.splitlines() if "bar" in line and "**" in line
     ] == said
@@ -35,7 +35,7 @@ def test_the_page_says_whether_the_bars_are_met(slope: float, two: float, said: 
 
 
 def test_costs_are_per_scene_and_per_view() -> None:
-    assert COSTS.of(200)["seconds"] == 101.0
+    assert COSTS.of(200).seconds == 101.0
     page = cost_section(COSTS, overhead=0.0, assumed=Assumptions(scenes=3600, views=200))
     rows = {
         line.split("|")[1].strip(): line.split("|")[2].strip() for line in page.splitlines() if line.count("|") == 4

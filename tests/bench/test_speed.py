@@ -2,10 +2,12 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 from click.testing import CliRunner
+from pydantic_core import to_jsonable_python
 
 from lift3d.bench import speed
 from lift3d.bench.commands import COMMANDS
@@ -18,6 +20,7 @@ SMALL = "procedural:room?seed=1&views=6&height=48&width=64"
 TINY = speed.SpeedSize(
     guide_cells=16, source_count=3, channel_count=12, strides_px=(4.0, 14.0), memory_channel_count=8, repeats=1
 )
+ASKED = ("location", "lifter", "threads")
 
 
 @pytest.mark.parametrize("location", [SMALL, "procedural:room?views=6&height=64&width=40"])
@@ -40,21 +43,21 @@ def figures():
 
 
 def test_figures_are_complete_and_agree(figures, monkeypatch):
-    assert json.loads(json.dumps(figures, allow_nan=False)) == figures
-    assert figures["guide_cells"] == [16, 16]
-    assert [one["cells"] for one in figures["operators"]] == [64, 4]
-    assert all(one["operator_seconds"] >= one["correct_seconds"] > 0 for one in figures["operators"])
-    memory = figures["memory"]
-    assert memory["operator_cells"] == [16, 16]
-    assert 0 < memory["started_bytes"] < memory["held_bytes"] <= memory["peak_bytes"]
-    assert memory["predicted_bytes"] == pytest.approx(memory["peak_bytes"], rel=0.35)
-    assert memory["feature_bytes"] == 4 * 8 * 16 * 16 * (3 + 1)
+    json.dumps(to_jsonable_python(figures), allow_nan=False)
+    assert figures.guide_cells == (16, 16)
+    assert [one.cells for one in figures.operators] == [64, 4]
+    assert all(one.operator_seconds >= one.correct_seconds > 0 for one in figures.operators)
+    memory = figures.memory
+    assert memory.operator_cells == (16, 16)
+    assert 0 < memory.started_bytes < memory.held_bytes <= memory.peak_bytes
+    assert memory.predicted_bytes == pytest.approx(memory.peak_bytes, rel=0.35)
+    assert memory.feature_bytes == 4 * 8 * 16 * 16 * (3 + 1)
     text = speed.table(figures)
-    assert f"propose {figures['propose_seconds']:.3f}" in text
-    assert f"{memory['peak_bytes'] / 2**20:.0f} MiB" in text
-    monkeypatch.setattr(speed, "measure", lambda *asked: {**figures, "asked": asked[1:]})
+    assert f"propose {figures.propose_seconds:.3f}" in text
+    assert f"{memory.peak_bytes / 2**20:.0f} MiB" in text
+    monkeypatch.setattr(speed, "measure", lambda size, *asked: replace(figures, **dict(zip(ASKED, asked, strict=True))))
     ran = CliRunner().invoke(COMMANDS["speed"], ["--lifter", "nearest_view", "--threads", "1", "--json"])
-    assert json.loads(ran.stdout)["asked"] == [speed.SCENE, "nearest_view", 1]
+    assert [json.loads(ran.stdout)[name] for name in ASKED] == [speed.SCENE, "nearest_view", 1]
 
 
 def test_a_wrong_request_is_refused_and_threads_are_restored():

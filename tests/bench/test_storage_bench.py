@@ -1,10 +1,12 @@
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from pydantic_core import to_jsonable_python
 
 from lift3d.bench import storage, store_objects
 from lift3d.bench.plain_zarr import read_plain, write_plain
@@ -41,22 +43,24 @@ def figures(folder, moto_server, moto_shared_bucket):
 
 
 def test_figures_are_complete_and_nothing_is_left(figures, folder, moto_bucket):
-    assert json.loads(json.dumps(figures, allow_nan=False)) == figures
-    assert [(case["products"], case["views"]) for case in figures["local"]] == [(3, 1), (1, 2)]
-    ran = [(case["products"], case["views"], case["writers"]) for case in figures["service"]]
+    json.dumps(to_jsonable_python(figures), allow_nan=False)
+    assert [(case.products, case.views) for case in figures.local] == [(3, 1), (1, 2)]
+    ran = [(case.products, case.views, case.writers) for case in figures.service]
     assert ran == [(3, 1, 1), (3, 1, 2), (1, 2, 1)]
-    for case in figures["local"] + figures["service"]:
-        assert all(value > 0 for value in case.values())
+    for case in figures.local + figures.service:
+        assert min(case.product.write, case.product.read) > 0
+    for case in figures.local:
+        assert min(case.plain.write, case.plain.read, case.ratio.write, case.ratio.read) > 0
     assert list(folder.iterdir()) == []
     assert Store(f"s3://{moto_bucket}").list("bench") == []
 
 
 def test_bytes_are_those_of_the_real_spec_and_the_real_product(figures):
-    one = figures["bytes"]
-    channels, rows, cols = one["features_shape"]
-    assert one["planned_features"] == one["template"] == channels * rows * cols * 2
-    assert one["stored"] > one["stored_chunks"] > 0
-    assert one["objects"] >= 5
+    one = figures.per_view
+    channels, rows, cols = one.features_shape
+    assert one.planned_features == one.template == channels * rows * cols * 2
+    assert one.stored > one.stored_chunks > 0
+    assert one.objects >= 5
 
 
 def test_plain_zarr_has_the_chunks_and_codecs_of_a_product(tmp_path):
@@ -76,14 +80,14 @@ def test_the_page_shows_the_figures(figures):
     assert "lift3d bench storage --s3 s3://BUCKET/PREFIX" in text
     assert "an emulator" in text
     assert "| missed |" in text or "| reached |" in text
-    assert f"{figures['bytes']['stored']:,}" in text
+    assert f"{figures.per_view.stored:,}" in text
     assert re.search(r"3 products of one view, 2 at once \| \d", text)
     assert "`StoreRefusedError`: abort" in text
     assert max(map(len, text.splitlines())) <= 160
 
 
 def test_without_a_service_the_page_has_none(figures):
-    assert "On a service" not in page({**figures, "service": None})
+    assert "On a service" not in page(replace(figures, service=None))
 
 
 def test_the_command_writes_a_page_and_prints_json_and_another_service_is_refused(monkeypatch, tmp_path):

@@ -58,21 +58,21 @@ def measured(tmp_path_factory):
 
 def test_each_encoder_is_asked_for_what_it_can_and_every_lifter_answers(measured):
     figures, _ = measured
-    assert [(task["task"], task["encoder"]) for task in figures["tasks"]] == [
+    assert [(task.task, task.encoder) for task in figures.tasks] == [
         (WORDS, "colours"),
         (THING_WORDS, "colours"),
         (STROKES, "colours"),
         (STROKES, "hog?cell=4"),
     ]
-    for task in figures["tasks"]:
+    for task in figures.tasks:
         # Where every class is named no pixel is background, and the two are one.
-        assert (task["means"]["miou"] == task["means"]["object_iou"]) == (task["task"] == WORDS)
+        assert (task.means["miou"] == task.means["object_iou"]) == (task.task == WORDS)
         for metric in ("miou", "object_iou", "pixel_accuracy"):
-            assert set(task["means"][metric]) == {"raw2d", "nearest_view", "depth_mean"}
-            assert all(0 <= value <= 1 for value in task["means"][metric].values())
-        assert set(task["above_plain"]) == {"nearest_view", "depth_mean"}
+            assert set(task.means[metric]) == {"raw2d", "nearest_view", "depth_mean"}
+            assert all(0 <= value <= 1 for value in task.means[metric].values())
+        assert set(task.above_plain) == {"nearest_view", "depth_mean"}
         # No lift3d in this recipe: nothing reaches its bar.
-        assert not task["is_met"]
+        assert not task.is_met
 
 
 def test_strokes_lie_on_one_view_that_is_no_target(measured):

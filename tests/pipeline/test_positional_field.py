@@ -160,10 +160,10 @@ def test_the_table_of_lifters_holds_both_against_one_truth(tmp_path):
     operators = [VIT, f"{VIT}&positional_field=subtract"]
     recipe = small_recipe(scenes=[ROOM], operators=operators, lifters=["shared_weights", "lift3d"])
     figures = lifters_page.measure(recipe, str(tmp_path / "store"))
-    rows = figures["scenes"][0]["rows"]
+    rows = figures.scenes[0].rows
     for plain, less in zip(rows[::2], rows[1::2], strict=True):
-        assert (plain["operator"], less["operator"]) == tuple(operators)
+        assert (plain.operator, less.operator) == tuple(operators)
         # The same network on the same lifted picture, against the same truth, on the same cells.
-        assert plain["errors"]["reencoded"] == less["errors"]["reencoded"]
-        assert plain["errors"]["shared_weights"] != less["errors"]["shared_weights"]
+        assert plain.errors["reencoded"] == less.errors["reencoded"]
+        assert plain.errors["shared_weights"] != less.errors["shared_weights"]
     assert "positional_field=subtract` the mean" in lifters_page.page(figures)
