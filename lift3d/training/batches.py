@@ -1,8 +1,8 @@
 """Batches of either stage by number: reproducible, picklable, and never of a target that its sources do not see."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -23,11 +23,7 @@ _LEAST_SEEN = 0.3
 
 @dataclass(frozen=True, slots=True)
 class DensityBatches:
-    """Number to a batch of stage I.
-
-    Attributes:
-        stream: Examples; its seed is that of the windows, too.
-    """
+    """Number to a batch of stage I; the seed of the examples is that of the windows, too."""
 
     stream: MixedStream
 
@@ -42,14 +38,10 @@ class DensityBatches:
 
 @dataclass(frozen=True, slots=True)
 class CorrectorBatches:
-    """Number to a batch of stage II.
+    """Number to a batch of stage II; the lifter gives stage I, the seed of the examples is that of the feature spaces.
 
-    Attributes:
-        stream: Examples; its seed is that of the feature spaces, too.
-        lifter: Gives stage I.
-        encoders: Operators whose features are learned from.
-        is_held_out: Whether batches are for validation: then each has the computed feature spaces that it has without
-            encoders, and one of the encoders beside them, in turn.
+    A held-out batch has the computed feature spaces that it has without encoders, and one of the encoders beside them,
+    in turn.
     """
 
     stream: MixedStream
@@ -72,30 +64,6 @@ class CorrectorBatches:
             return [*(None for _ in range(corrector_step.CASES)), *own]
         rng = np.random.default_rng([self.stream.seed, draw, 9])
         return [self.encoders.draw(rng) for _ in range(corrector_step.CASES)]
-
-
-class HeldOut(Mapping[str, Any]):
-    """Batches that are never trained on, prepared when first asked for and kept.
-
-    Args:
-        prepare: Number of a batch to the batch.
-        count: How many.
-    """
-
-    def __init__(self, prepare: Callable[[int], Any], count: int) -> None:
-        self._prepare, self._count = prepare, count
-        self._kept: dict[str, Any] = {}
-
-    def __getitem__(self, name: str) -> Any:
-        if name not in self._kept:
-            self._kept[name] = self._prepare(int(name))
-        return self._kept[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return (str(number) for number in range(self._count))
-
-    def __len__(self) -> int:
-        return self._count
 
 
 def _first_good(stream: MixedStream, step: int, prepare: Callable[[Example, int], _Batch]) -> _Batch:

@@ -6,7 +6,6 @@ on colours and features alone.
 
 import functools
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,14 +27,17 @@ _CACHE_BYTES = 2**28
 
 
 @dataclass(frozen=True, slots=True)
-class MixedStream:
-    """Examples of computed scenes, and of captures in their share.
+class GivenCapture:
+    """What a card says of a capture: its name, how many views it has, and the digest of their content."""
 
-    Attributes:
-        computed: Examples of computed scenes.
-        locations: Captures.
-        share: Share of the examples that is theirs.
-    """
+    name: str
+    views: int
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class MixedStream:
+    """Examples of computed scenes, and of the captures at ``locations`` in their share."""
 
     computed: ExampleStream
     locations: tuple[str, ...] = ()
@@ -60,7 +62,7 @@ class MixedStream:
         return draw_capture_example(rng, location, count)
 
 
-def check_captures(locations: tuple[str, ...]) -> list[dict[str, Any]]:
+def check_captures(locations: tuple[str, ...]) -> tuple[GivenCapture, ...]:
     """Read all captures and the first view of each, and return what a card says of each.
 
     Raises:
@@ -78,20 +80,14 @@ def check_captures(locations: tuple[str, ...]) -> list[dict[str, Any]]:
             )
         scene.views[0].load(HEIGHTS[0])
         content = [[view.id, view.source.content_digest(), camera_digest(view.camera)] for view in scene.views]
-        name = location_name(location)
-        found.append({"name": name, "views": len(scene.views), "content": digest(content)})
-    return found
+        found.append(GivenCapture(location_name(location), len(scene.views), digest(content)))
+    return tuple(found)
 
 
 def draw_capture_example(rng: np.random.Generator, location: str, source_count: int) -> Example:
     """Choose a target, an image height and the target's nearest views of the same size.
 
     The world stays as it is: a capture has a place and a scale of its own.
-
-    Args:
-        rng: Decides everything.
-        location: The capture.
-        source_count: How many sources, if there are as many.
 
     Raises:
         NoOverlapError: If the target or all its sources do not decode, or show nothing valid.
@@ -120,7 +116,7 @@ def _scene(location: str) -> Scene:
 
 
 def _alike(scene: Scene, target: View) -> list[View]:
-    """Return the other views of the target's size: the maps of an example are of one shape."""
+    """Other views of the target's size: the maps of an example are of one shape."""
     return [view for view in scene.views if view.id != target.id and view.camera.size == target.camera.size]
 
 

@@ -5,7 +5,6 @@ Only names travel between processes; each process builds the operators of its ow
 
 import functools
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -19,20 +18,23 @@ _CORRECTED = tuple(quantity for quantity in COMPARABLE if quantity != "color")
 
 
 @dataclass(frozen=True, slots=True)
-class Encoders:
-    """Operators to learn from, by name.
+class GivenEncoder:
+    """What a card says of an operator; ``weights`` is their digest."""
 
-    Attributes:
-        names: Operators; none leaves all feature spaces computed.
-        plugins: Where further operators are.
-        share: Share of the feature spaces that is theirs.
-    """
+    name: str
+    licence: str
+    weights: str
+
+
+@dataclass(frozen=True, slots=True)
+class Encoders:
+    """Operators to learn from, by name, and their share of the feature spaces; plug-ins may bring further ones."""
 
     names: tuple[str, ...] = ()
     plugins: tuple[str, ...] = ()
     share: float = 0.0
 
-    def check(self) -> list[dict[str, Any]]:
+    def check(self) -> tuple[GivenEncoder, ...]:
         """Build all of them and return what a card says of each.
 
         Raises:
@@ -50,10 +52,7 @@ class Encoders:
         specs = [operator.spec for operator in operators]
         if len({spec.name for spec in specs}) < len(specs):
             raise ConfigError(f"Operators {', '.join(self.names)} name the same one twice; name each once.")
-        return [
-            {"name": operator_label(spec.name), "licence": spec.licence, "weights": spec.weights_digest}
-            for spec in specs
-        ]
+        return tuple(GivenEncoder(operator_label(one.name), one.licence, one.weights_digest) for one in specs)
 
     def draw(self, rng: np.random.Generator) -> Operator | None:
         """Draw one of them, or None for a computed feature space."""

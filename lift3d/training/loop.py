@@ -6,13 +6,13 @@ and ends in the same bits.
 
 import json
 import math
-import pickle
 import random
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -21,21 +21,15 @@ from torch import Tensor, nn
 
 from lift3d.errors import ConfigError, NonFiniteError
 from lift3d.training.prefetch import Batches, in_background
+from lift3d.training.settings import Identity
 
+# A network and a batch to a loss and its parts; the number of a batch to the batch, equal for equal numbers.
 Loss = Callable[[Any, Any], tuple[Tensor, dict[str, float]]]
+Prepare = Callable[[int], Any]
 
 _LONGEST_GRADIENT = 1.0
 # What torch, pickle and a mapping of the wrong shape raise at a file that is damaged or something else.
-_UNREADABLE = (
-    OSError,
-    EOFError,
-    RuntimeError,
-    LookupError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    pickle.UnpicklingError,
-)
+_UNREADABLE = (OSError, EOFError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, UnpicklingError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +37,9 @@ class Schedule:
     """How long and how fast.
 
     Attributes:
-        steps: Batches prepared; each is trained on, and so is a replayed one when ``replay`` is above 0.
         learning_rate: At its highest, after the warm-up; falls to zero as a cosine.
-        warmup_steps: Steps of a rising learning rate.
         average: Decay of the moving average of the weights, which is what is kept.
-        replay: Recent batches kept to be trained on once more; preparing costs more than training.
-        validate_every: Steps between two validations.
+        replay: Recent batches kept; each step trains on one of them once more: preparing costs more than training.
         save_every: Steps between two savings: what a killed run loses at most.
         seed: Of the order of replays; batches have their own.
     """
@@ -67,9 +58,7 @@ class Schedule:
 class Team:
     """Processes that train one network together: each its own batches, gradients averaged at every step.
 
-    Attributes:
-        rank: Which one this is; 0 validates, logs and saves.
-        size: How many there are; 1 needs no process group.
+    The one of rank 0 validates, logs and saves; a team of size 1 needs no process group.
     """
 
     rank: int = 0
@@ -100,9 +89,7 @@ class TrainingState:
     """Where a run stands.
 
     Attributes:
-        network: What is trained.
-        averaged: Its moving average: what is validated and kept.
-        optimizer: Adam.
+        averaged: The network's moving average: what is validated and kept.
         identity: What the run is; a state of another one is not resumed.
         step: Batches done.
         seconds: Time spent on them, over all runs.
@@ -113,7 +100,7 @@ class TrainingState:
     network: nn.Module
     averaged: nn.Module
     optimizer: torch.optim.Optimizer
-    identity: Mapping[str, Any] = field(default_factory=dict)
+    identity: Identity = field(default_factory=dict)
     step: int = 0
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
@@ -174,21 +161,18 @@ class Stage:
     """What a network is trained on, how long, and who is told.
 
     Attributes:
-        schedule: How long and how fast.
-        prepare: Number of a batch to the batch; equal numbers give equal batches.
-        loss: Network and batch to a loss and its parts.
-        validation: Batches by name that are never trained on.
+        held_out: Batches that are never trained on.
         checkpoint: Where the run's state is kept.
         workers: Processes that prepare batches.
         team: Processes that train together; batch ``size · step + rank`` is this one's.
         log: Told of every validation; the first one is before any training.
-        on_step: Told of every step that is done.
     """
 
     schedule: Schedule
-    prepare: Callable[[int], Any]
+    prepare: Prepare
     loss: Loss
-    validation: Mapping[str, Any]
+    held_out: Prepare
+    held_out_count: int
     checkpoint: Path
     workers: int
     team: Team
@@ -229,29 +213,28 @@ def run_stage(state: TrainingState, stage: Stage) -> None:
         recent.append(batch)
 
 
+@torch.no_grad()
 def _validate(state: TrainingState, stage: Stage) -> None:
-    """Put the means since the last validation, and those of the validation batches, on record."""
-    trained = {f"train_{name}": sum(values) / len(values) for name, values in state.since_validation.items()}
-    found = _validated(state.averaged, stage.loss, stage.validation)
+    """Put means on record: of the steps since the last validation, and of the held-out batches that have a part."""
+    held_out: dict[str, list[float]] = {}
+    for number in range(stage.held_out_count):
+        _collect(held_out, stage.loss(state.averaged, stage.held_out(number))[1])
+    trained, found = _means("train", state.since_validation), _means("validation", held_out)
+    wrong = [name for name, mean in found.items() if not math.isfinite(mean)]
+    if wrong:
+        raise NonFiniteError(f"{wrong[0]} is {found[wrong[0]]}. Lower the learning rate, and start anew.")
     state.history.append({"step": float(state.step), **trained, **found})
     state.since_validation = {}
     stage.log(state.history[-1])
 
 
-@torch.no_grad()
-def _validated(network: nn.Module, loss: Loss, validation: Mapping[str, Any]) -> dict[str, float]:
-    """Return the mean of each part of the loss over the validation batches that have it."""
-    parts = [loss(network, batch)[1] for batch in validation.values()]
-    values: dict[str, list[float]] = {}
-    for name, value in (entry for one in parts for entry in one.items()):
-        values.setdefault(name, []).append(value)
-    means = {name: sum(found) / len(found) for name, found in values.items()}
-    wrong = [name for name, mean in means.items() if not math.isfinite(mean)]
-    if wrong:
-        raise NonFiniteError(
-            f"Validation gave {wrong[0]} = {means[wrong[0]]}. Lower the learning rate, and start anew."
-        )
-    return {f"validation_{name}": mean for name, mean in means.items()}
+def _collect(lists: dict[str, list[float]], parts: Mapping[str, float]) -> None:
+    for name, value in parts.items():
+        lists.setdefault(name, []).append(value)
+
+
+def _means(kind: str, lists: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    return {f"{kind}_{name}": sum(values) / len(values) for name, values in lists.items()}
 
 
 def _again(recent: Sequence[Any], schedule: Schedule, step: int) -> tuple[Any, ...]:
@@ -266,8 +249,7 @@ def _learn(state: TrainingState, stage: Stage, batches: Sequence[Any]) -> None:
         _set_rate(state, stage.schedule)
         parts = _descend(state, stage, batch)
         if batch is batches[0]:
-            for name, value in parts.items():
-                state.since_validation.setdefault(name, []).append(value)
+            _collect(state.since_validation, parts)
         _average(state, stage.schedule)
 
 

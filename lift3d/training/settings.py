@@ -6,9 +6,12 @@ import shlex
 from pathlib import Path, PurePath
 from typing import Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
 from lift3d.config import Settings, parsed
+
+# What a training is, as JSON holds it: two of equal identity give equal weights.
+Identity = dict[str, JsonValue]
 
 _SUFFIX = ".safetensors"
 # Where a run reads and writes, and how many hands prepare its examples, changes no weight.
@@ -80,7 +83,7 @@ class TrainingSettings(Settings):
         return names
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> Identity:
         """Everything that changes the result, without a path of this machine: files are called by their names."""
         fields = self.model_dump(mode="json", exclude=set(_WITHOUT_EFFECT))
         fields["operators"] = [operator_label(name) for name in self.operators]

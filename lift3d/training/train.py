@@ -1,9 +1,8 @@
 """Train both stages, one after the other, and write the checkpoint, its card and its history."""
 
 import copy
+import functools
 import json
-import os
-import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,47 +18,33 @@ from lift3d.lifters.checkpoint_files import checkpoint_digest
 from lift3d.lifters.corrective import Lift3D
 from lift3d.lifters.networks.density_proposal import DensityProposal
 from lift3d.training import corrector_step, density_step
-from lift3d.training.batches import CorrectorBatches, DensityBatches, HeldOut
+from lift3d.training.batches import CorrectorBatches, DensityBatches
 from lift3d.training.captures import MixedStream, check_captures
-from lift3d.training.card import History, render_card
+from lift3d.training.card import TRAINING_SOURCES, VALIDATION_SOURCES, Given, History, Making
 from lift3d.training.encoders import Encoders
 from lift3d.training.examples import ExampleStream
-from lift3d.training.loop import SOLO, Loss, Schedule, Stage, Team, TrainingState, run_stage
+from lift3d.training.loop import SOLO, Loss, Prepare, Schedule, Stage, Team, TrainingState, run_stage
 from lift3d.training.scene_cache import ExampleCache
-from lift3d.training.settings import TrainingSettings
+from lift3d.training.settings import Identity, TrainingSettings
 
 DENSITY, CORRECTOR = "density", "corrector"
 HISTORY = "history.json"
-# Of held-out scenes; trained on are 2 to 10, so that any number the lifter meets is in reach.
-_VALIDATION_SOURCES = (4, 8)
-_SOURCES = (2, 10)
 # What stage I's state does not depend on, besides all that is stage II's by name.
 _OF_STAGE_TWO = ("operators", "plugins", "operator_share")
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """Who wants to know how a training goes; by default nobody.
-
-    Attributes:
-        on_step: Told a stage, how many of its steps are done, and of how many.
-        on_validation: Told a stage and its validation figures.
-    """
+    """Who wants to know of the steps done and to do of a stage, and of its validations; by default nobody."""
 
     on_step: Callable[[str, int, int], None] = field(default=lambda stage, done, total: None)
     on_validation: Callable[[str, Mapping[str, float]], None] = field(default=lambda stage, figures: None)
 
 
 def train(settings: TrainingSettings, listener: Listener | None = None, team: Team = SOLO) -> Path:
-    """Train, or continue, and write the checkpoint with its card, and ``history.json`` beside the run's state.
+    """Train, or continue, as one process of the team; write and return the checkpoint.
 
-    Args:
-        settings: What to train.
-        listener: Who wants to know.
-        team: Which of the settings' processes this is.
-
-    Returns:
-        The checkpoint.
+    Its card lies beside it, ``history.json`` beside the run's state.
 
     Raises:
         ConfigError: If the folder belongs to another training, the team is not of the size that was asked for, or an
@@ -73,18 +58,24 @@ def train(settings: TrainingSettings, listener: Listener | None = None, team: Te
             "Run with --processes, or start as many."
         )
     run = _Run(settings, listener or Listener(), team)
-    stages = {} if settings.density_from else {DENSITY: run.stage(DENSITY)}
+    states = {} if settings.density_from else {DENSITY: run.density()}
     if settings.density_from:
         density: DensityProposal = load_checkpoint(settings.density_from).density
     else:
-        density = _frozen(stages[DENSITY].averaged)
-    stages[CORRECTOR] = run.stage(CORRECTOR, density)
+        density = _frozen(states[DENSITY].averaged)
+    states[CORRECTOR] = run.corrector(density)
     if team.rank == 0:
-        corrector = _frozen(stages[CORRECTOR].averaged)
-        about = {**_about(settings, stages), **run.given, "parameters": _parameters(density, corrector)}
-        save_checkpoint(settings.out, Checkpoint(density, corrector, about))
-        card = render_card(settings.out.stem, about)
-        settings.out.with_suffix(".md").write_text(card, encoding="utf-8")
+        corrector = _frozen(states[CORRECTOR].averaged)
+        networks: dict[str, nn.Module] = {DENSITY: density, CORRECTOR: corrector}
+        making = Making(
+            settings,
+            run.given,
+            parameters={name: sum(one.numel() for one in network.parameters()) for name, network in networks.items()},
+            seconds={name: round(state.seconds) for name, state in states.items()},
+            history={name: (state.history[0], state.history[-1]) for name, state in states.items()},
+        )
+        save_checkpoint(settings.out, Checkpoint(density, corrector, making.to_json()))
+        settings.out.with_suffix(".md").write_text(making.to_card(settings.out.stem), encoding="utf-8")
     return settings.out
 
 
@@ -105,47 +96,56 @@ def read_history(folder: Path) -> History:
 
 
 class _Run:
-    """One training: its scenes, its schedules, and who is told.
-
-    Attributes:
-        given: What a card says of the operators, the captures and stage I that the training was given.
-    """
+    """One training: its scenes, what it was given, and who is told."""
 
     def __init__(self, settings: TrainingSettings, listener: Listener, team: Team) -> None:
         self._settings, self._listener, self._team = settings, listener, team
         self._encoders = Encoders(settings.operators, settings.plugins, settings.operator_share)
-        self.given: dict[str, Any] = {
-            "encoders": self._encoders.check(),
-            "captures": check_captures(settings.captures),
-            "density_weights": checkpoint_digest(settings.density_from) if settings.density_from else "",
-        }
+        density_weights = checkpoint_digest(settings.density_from) if settings.density_from else ""
+        self.given = Given(self._encoders.check(), check_captures(settings.captures), density_weights)
         scenes = ExampleCache(settings.folder / "scenes", settings.seed, settings.scenes)
         held_out = ExampleCache(settings.folder / "validation", settings.seed + 1, settings.validation_scenes)
-        computed = ExampleStream(scenes, settings.seed, *_SOURCES)
+        computed = ExampleStream(scenes, settings.seed, *TRAINING_SOURCES)
         self._stream = MixedStream(computed, settings.captures, settings.capture_share)
-        self._held_out = MixedStream(ExampleStream(held_out, settings.seed + 1, *_VALIDATION_SOURCES))
+        self._held_out = MixedStream(ExampleStream(held_out, settings.seed + 1, *VALIDATION_SOURCES))
 
-    def stage(self, name: str, density: DensityProposal | None = None) -> TrainingState:
-        """Train or continue a stage; the corrector needs the density that it corrects."""
-        settings = self._settings
-        # Every process starts from equal weights, whatever it has drawn before.
-        torch.manual_seed(settings.seed)
-        network: nn.Module
-        loss: Loss
-        if density is None:
-            network, loss, schedule = untrained().density, density_step.density_loss, self._schedule(DENSITY)
-        else:
-            network, loss, schedule = untrained().corrector, corrector_step.corrector_loss, self._schedule(CORRECTOR)
+    def density(self) -> TrainingState:
+        """Train or continue stage I."""
+        settings, batches = self._settings, (DensityBatches(self._stream), DensityBatches(self._held_out))
+        schedule = Schedule(settings.density_steps, settings.density_rate, seed=settings.seed)
+        return self._trained(DENSITY, self._start().density, density_step.density_loss, schedule, batches)
+
+    def corrector(self, density: DensityProposal) -> TrainingState:
+        """Train or continue stage II on the density that it corrects."""
+        settings, start = self._settings, self._start()
+        lifter = Lift3D(LIFT3D, Checkpoint(density, untrained().corrector, {}), density_step.SWEEP)
+        batches = (
+            CorrectorBatches(self._stream, lifter, self._encoders),
+            CorrectorBatches(self._held_out, lifter, self._encoders, is_held_out=True),
+        )
+        schedule = Schedule(settings.corrector_steps, settings.corrector_rate, seed=settings.seed)
+        return self._trained(CORRECTOR, start.corrector, corrector_step.corrector_loss, schedule, batches)
+
+    def _start(self) -> Checkpoint:
+        """Return networks that are equal in every process, whatever it has drawn before."""
+        torch.manual_seed(self._settings.seed)
+        return untrained()
+
+    def _trained(
+        self, name: str, network: nn.Module, loss: Loss, schedule: Schedule, batches: tuple[Prepare, Prepare]
+    ) -> TrainingState:
         network.train().requires_grad_(True)
         optimizer = torch.optim.Adam(network.parameters(), schedule.learning_rate)
         state = TrainingState(network, copy.deepcopy(network), optimizer, self._identity(name))
         stage = Stage(
             schedule,
-            self._batches(self._stream, density),
+            batches[0],
             loss,
-            HeldOut(self._batches(self._held_out, density, is_held_out=True), settings.validation_scenes),
-            checkpoint=settings.folder / f"{name}.pt",
-            workers=settings.workers,
+            # Prepared when first asked for, and kept.
+            held_out=functools.cache(batches[1]),
+            held_out_count=self._settings.validation_scenes,
+            checkpoint=self._settings.folder / f"{name}.pt",
+            workers=self._settings.workers,
             team=self._team,
             log=lambda figures: self._validated(name, state, figures),
             on_step=lambda step: self._listener.on_step(name, step, schedule.steps),
@@ -153,31 +153,17 @@ class _Run:
         run_stage(state, stage)
         return state
 
-    def _schedule(self, name: str) -> Schedule:
-        settings = self._settings
-        if name == DENSITY:
-            return Schedule(settings.density_steps, settings.density_rate, seed=settings.seed)
-        return Schedule(settings.corrector_steps, settings.corrector_rate, seed=settings.seed)
-
-    def _identity(self, name: str) -> dict[str, Any]:
+    def _identity(self, name: str) -> Identity:
         """What the stage's state depends on: stage I knows nothing of stage II; names alone say nothing of content."""
-        contents = {
-            "operators_content": [one["weights"] for one in self.given["encoders"]],
-            "captures_content": [one["content"] for one in self.given["captures"]],
-            "density_from_content": self.given["density_weights"],
+        contents: Identity = {
+            "operators_content": [one.weights for one in self.given.encoders],
+            "captures_content": [one.content for one in self.given.captures],
+            "density_from_content": self.given.density_weights,
         }
         identity = {**self._settings.identity, **{key: value for key, value in contents.items() if value}}
         if name == CORRECTOR:
             return identity
         return {key: value for key, value in identity.items() if not key.startswith((CORRECTOR, *_OF_STAGE_TWO))}
-
-    def _batches(
-        self, stream: MixedStream, density: DensityProposal | None, *, is_held_out: bool = False
-    ) -> Callable[[int], Any]:
-        if density is None:
-            return DensityBatches(stream)
-        lifter = Lift3D(LIFT3D, Checkpoint(density, untrained().corrector, {}), density_step.SWEEP)
-        return CorrectorBatches(stream, lifter, self._encoders, is_held_out)
 
     def _validated(self, name: str, state: TrainingState, figures: Mapping[str, float]) -> None:
         folder = self._settings.folder
@@ -186,25 +172,6 @@ class _Run:
         partial.write_text(json.dumps(history, indent=1), encoding="utf-8")
         partial.replace(folder / HISTORY)
         self._listener.on_validation(name, figures)
-
-
-def _about(settings: TrainingSettings, stages: Mapping[str, TrainingState]) -> dict[str, Any]:
-    """What a checkpoint says of how it was made, as its card tells it."""
-    return {
-        "settings": settings.identity,
-        "command": settings.command,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} used to train, no GPU",
-        "torch": torch.__version__,
-        "sources": list(_SOURCES),
-        "validation_sources": list(_VALIDATION_SOURCES),
-        "seconds": {name: round(state.seconds) for name, state in stages.items()},
-        "history": {name: [state.history[0], state.history[-1]] for name, state in stages.items()},
-    }
-
-
-def _parameters(density: nn.Module, corrector: nn.Module) -> dict[str, int]:
-    networks = {DENSITY: density, CORRECTOR: corrector}
-    return {name: sum(one.numel() for one in network.parameters()) for name, network in networks.items()}
 
 
 def _frozen(network: nn.Module) -> Any:

@@ -78,9 +78,9 @@ def test_views_that_do_not_decode_are_left_out(tmp_path):
 
 def test_a_card_names_a_capture_without_its_folder_and_few_views_are_refused(garden):
     (found,) = check_captures((garden,))
-    assert (found["name"], found["views"]) == ("my-garden", 6)
+    assert (found.name, found.views) == ("my-garden", 6)
     assert garden not in str(found)
-    rooms = [check_captures((f"{ROOM}&seed={seed}",))[0]["content"] for seed in (0, 1)]
+    rooms = [check_captures((f"{ROOM}&seed={seed}",))[0].content for seed in (0, 1)]
     assert rooms[0] != rooms[1]
     with pytest.raises(SceneError, match="at least 3"):
         check_captures(("procedural:room?views=2&height=48&width=64",))
