@@ -24,9 +24,10 @@ def test_links_lead_to_pages_and_of_what_is_none_the_words_stay(hook):
     shown = hook.with_page_links(text, "README.md")
     assert shown == "[a](tasks.md#words) [b](conventions.md) c [d](https://x.example) [e](#here)"
     assert hook.with_page_links("[up](../ARCHITECTURE.md)", "infra/README.md") == "[up](architecture.md)"
+    assert all((ROOT / source).exists() for source in hook.PAGES.values())
 
 
-def test_every_table_that_a_page_asks_for_is_there(hook):
+def test_every_table_that_a_page_asks_for_is_there_and_one_that_is_gone_stops_the_build(hook):
     asked = [
         (page, found[1], found[2])
         for page in DOCS.rglob("*.md")
@@ -40,9 +41,6 @@ def test_every_table_that_a_page_asks_for_is_there(hook):
         # Letter by letter what the command wrote.
         assert table.partition("\n\n")[0] in (DOCS / source).read_text(encoding="utf-8")
         assert source in GENERATED
-
-
-def test_a_table_that_is_gone_stops_the_build(hook):
     with pytest.raises(PluginError, match=r"no table under 'Gone'; its headings are .*Novel views"):
         hook.table_of("results.md", "Gone")
 
@@ -50,10 +48,6 @@ def test_a_table_that_is_gone_stops_the_build(hook):
 def test_no_figure_of_the_overview_was_typed():
     text = re.sub(r"<!--.*?-->", "", (DOCS / "results-overview.md").read_text(encoding="utf-8"))
     assert not re.findall(r"\d+\.\d+|\d+ ?%", text)
-
-
-def test_files_of_the_root_are_there(hook):
-    assert all((ROOT / source).exists() for source in hook.PAGES.values())
 
 
 def test_what_the_reference_names_is_there():

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from tests.docs.fences import ROOT
+from tests.support.browser import opened_page
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
@@ -36,15 +37,12 @@ def site(tmp_path_factory):
     return folder
 
 
-def test_no_page_loads_from_another_host_and_no_source_of_the_site_is_published(site):
+def test_no_page_style_or_script_asks_another_host_and_no_source_of_the_site_is_published(site):
     pages = sorted(site.rglob("*.html"))
     assert len(pages) > 30
     loaded = [f"{page.name}: {found[0]}" for page in pages for found in _LOADED.finditer(page.read_text("utf-8"))]
     assert not loaded
     assert not list(site.rglob("*.py"))
-
-
-def test_no_style_or_script_asks_another_host(site):
     styles = [path for path in site.rglob("*.css") if _STYLED.search(path.read_text("utf-8"))]
     assert not styles
     asked = {host for path in site.rglob("*.js") for host in _ASKED.findall(path.read_text("utf-8"))}
@@ -79,23 +77,11 @@ def test_the_reference_says_what_the_commands_and_docstrings_say(site):
     assert not missing
 
 
-def test_search_works_in_a_page_that_was_opened_as_a_file(site, tmp_path):
-    sync = pytest.importorskip("playwright.sync_api")
-    from shutil import which
-
-    program = which("chromium") or which("chromium-browser") or which("google-chrome")
-    if program is None:
-        pytest.skip("needs a Chromium")
-    asked: list[str] = []
-    with sync.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        page = browser.new_page()
-        page.on("request", lambda request: asked.append(request.url))
+def test_search_works_in_a_page_that_was_opened_as_a_file(site):
+    with opened_page() as (page, traffic):
         page.goto((site / "index.html").as_uri())
         page.click("input.md-search__input")
         page.locator("input.md-search__input").press_sequentially("quarantined")
         page.wait_for_selector(".md-search-result__item", timeout=20000)
-        found = page.locator(".md-search-result__item").all_inner_texts()
-        browser.close()
-    assert any("quarantined" in text for text in found)
-    assert not [url for url in asked if url.startswith("http")]
+        assert any("quarantined" in text for text in page.locator(".md-search-result__item").all_inner_texts())
+    assert not [url for url in traffic.asked if url.startswith("http")]

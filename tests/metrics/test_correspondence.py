@@ -44,7 +44,7 @@ def test_the_floor_vanishes_where_both_depth_maps_agree(slant):
     assert (found.uv_b_floor - found.uv_b)[inner].abs().max() < 1e-3
 
 
-def test_the_floor_measures_how_far_the_depth_maps_disagree():
+def test_the_floor_measures_how_far_the_depth_maps_disagree_and_the_angle_the_baseline():
     a, b = frames_of(2)
     wrong = replace(b, z_depth=b.z_depth * 1.01)
     found = DepthSurface([a, wrong]).matches(0, 1, 2000)
@@ -53,6 +53,8 @@ def test_the_floor_measures_how_far_the_depth_maps_disagree():
     fx, fy = float(a.camera.K[0, 0]), float(a.camera.K[1, 1])
     expected = math.hypot(fx * 0.12, fy * 0.036) / 2 * (1 - 1 / 1.01)
     assert shift.median() == pytest.approx(expected, rel=0.02)
+    found = DepthSurface(frames_of(2, baseline=0.5)).matches(0, 1, 2000)
+    assert found.angle_deg == pytest.approx(math.degrees(2 * math.atan(0.5 * 1.044 / 2 / 2)), rel=0.1)
 
 
 def test_invalid_pixels_are_nobodys_correspondence():
@@ -64,18 +66,10 @@ def test_invalid_pixels_are_nobodys_correspondence():
     assert (found.uv_b[:, 0] >= 32).all()
 
 
-def test_the_angle_is_that_of_the_baseline_over_the_depth():
-    found = DepthSurface(frames_of(2, baseline=0.5)).matches(0, 1, 2000)
-    assert found.angle_deg == pytest.approx(math.degrees(2 * math.atan(0.5 * 1.044 / 2 / 2)), rel=0.1)
-
-
-def test_pairs_are_the_nearest_in_each_range():
+def test_pairs_are_the_nearest_in_each_range_and_a_row_of_cameras_has_both_and_each_once():
     angles = torch.tensor([[NAN, 3, 9, 20], [3, NAN, 8, 60], [9, 8, NAN, NAN], [20, 60, NAN, NAN]]).double()
     assert pairs_by_angle(angles, 1) == [(0, 1), (0, 3), (1, 2)]
     assert pairs_by_angle(angles, 9) == [(0, 1), (0, 2), (0, 3), (1, 2)]
-
-
-def test_a_row_of_cameras_has_pairs_in_both_ranges_and_each_once():
     found = correspond(DepthSurface(frames_of(6, baseline=0.3)), PointBudget(pairs_per_view=1))
     assert all(a < b for a, b in found.matches)
     assert any(one.angle_deg < 15 for one in found.matches.values())

@@ -68,9 +68,6 @@ def test_features_by_hand_and_many_channels_summed_over_all_blocks():
     a, b = torch.randn(2, 200, 12, 16, generator=torch.Generator().manual_seed(0))
     expected = torch.nn.functional.cosine_similarity(a.double(), b.double(), dim=0).mean()
     assert feature_cosine.score(against(a, b)).value == pytest.approx(float(expected), abs=1e-12)
-
-
-def test_features_on_another_grid_are_refused():
     other = FeatureMap(torch.zeros(6, 3, 4), FeatureGrid(3, 4, 16.0, 16.0))
     with pytest.raises(ShapeError, match="grid"):
         feature_cosine.score(view_evidence(FRAME, features=other))
@@ -84,13 +81,6 @@ def test_label_agreement_and_psnr_by_hand():
     assert label_agreement_2d.score(ours).value == pytest.approx(36 / 48)
     shifted = Prediction("image", FRAME.image + 0.1, FRAME.is_valid)
     assert psnr.score(view_evidence(FRAME, lifted=shifted)).value == pytest.approx(20, abs=1e-4)
-
-
-def test_ssim_of_flat_images_by_hand():
-    """Without structure only the luminance term is left."""
-    a, b = torch.full((3, 16, 16), 0.4, dtype=torch.float64), torch.full((3, 16, 16), 0.6, dtype=torch.float64)
-    expected = (2 * 0.24 + 1e-4) / (0.16 + 0.36 + 1e-4)
-    assert torch.allclose(ssim_map(a, b), torch.full((3, 6, 6), expected, dtype=torch.float64))
 
 
 def test_ssim_is_that_of_scikit_image():
@@ -115,7 +105,7 @@ def test_coverage_is_the_mean_over_cells_that_count():
     assert coverage.score(replace(evidence, lifted=part, counts=right)).value == 1
 
 
-def test_blur_lowers_sharpness_and_a_flat_answer_has_none():
+def test_blur_lowers_sharpness_a_flat_answer_has_none_and_gradients_are_those_by_hand():
     evidence = view_evidence(FRAME, lifted=TRUTH)
     evidence = replace(evidence, plain=lifted_view(FRAME, "v0", evidence.filled[0], TRUTH))
     blurred = torch.nn.functional.avg_pool2d(FRAME.image[None], 5, stride=1, padding=2)[0]
@@ -124,9 +114,6 @@ def test_blur_lowers_sharpness_and_a_flat_answer_has_none():
     assert sharpness.score(replaced(evidence, flat)).value == 0
     plain_flat = replace(evidence, plain=lifted_view(FRAME, "v0", evidence.filled[0], flat))
     assert sharpness.score(plain_flat).reason.startswith("flat")
-
-
-def test_gradient_of_a_ramp_by_hand():
     ramp = (3 * torch.arange(4.0)[:, None] + 4 * torch.arange(5.0)[None, :])[None]
     counts = torch.ones(4, 5, dtype=torch.bool)
     assert torch.allclose(gradient_magnitudes(ramp, counts), torch.full((12,), 5.0, dtype=torch.float64))
@@ -137,9 +124,8 @@ def test_gradient_of_a_ramp_by_hand():
 def test_reading_touches_only_cells_with_weight():
     values = torch.tensor([[[1.0, math.nan, 3.0]]])
     counts = torch.tensor([[True, False, True]])
-    grid = FeatureGrid(1, 3, 2.0, 2.0)
     uv = torch.tensor([[1.0, 1.0], [1.5, 1.0], [5.5, 0.1]])
-    corners = Corners.bilinear(uv, grid)
+    corners = Corners.bilinear(uv, FeatureGrid(1, 3, 2.0, 2.0))
     assert corners.count(counts).tolist() == [True, False, True]
     assert corners.read(values)[[0, 2], 0].tolist() == [1.0, 3.0]
 

@@ -17,7 +17,7 @@ def quality(predicted, true):
     return panoptic_quality(torch.tensor(predicted), torch.tensor(true))
 
 
-def test_by_hand():
+def test_by_hand_and_a_pixel_is_of_the_mask_that_claims_it_most_and_half_at_least():
     assert quality([0, 0, 1, 1], [5, 5, 7, 7]) == 1
     # One match of IoU 3/4; the rest is a false positive of one pixel and a false negative of none.
     assert quality([0, 0, 0, 1], [5, 5, 5, 5]) == pytest.approx(0.75 / (1 + 0.5))
@@ -27,6 +27,8 @@ def test_by_hand():
     assert quality([0, 0, 0, NO_SEGMENT], [5, 5, 5, 5]) == pytest.approx(0.75)
     assert quality([NO_SEGMENT] * 2, [5, 5]) == 0
     assert math.isnan(quality([NO_SEGMENT] * 2, [NO_SEGMENT] * 2))
+    masks = torch.tensor([[[0.7, 0.3, 0.0]], [[0.3, 0.6, 0.4]]])
+    assert segment_of(masks).tolist() == [[0, 1, NO_SEGMENT]]
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -50,11 +52,6 @@ def test_it_equals_its_definition_and_numbers_mean_nothing(seed):
         assert panoptic_quality(some, true) == pytest.approx(expected, rel=1e-9)
 
 
-def test_a_pixel_is_of_the_mask_that_claims_it_most_and_half_at_least():
-    masks = torch.tensor([[[0.7, 0.3, 0.0]], [[0.3, 0.6, 0.4]]])
-    assert segment_of(masks).tolist() == [[0, 1, NO_SEGMENT]]
-
-
 @pytest.fixture(scope="module")
 def scene():
     frames = [view.load() for view in two_planes_scene(4, baseline=0.3).views]
@@ -66,10 +63,13 @@ def figures(name, scene):
     return [item.score.value for item in score_scene(build_metrics([name]), scene, "x")]
 
 
-def test_the_truth_is_perfect_whatever_its_order(scene):
+def test_the_truth_is_perfect_whatever_its_order_and_a_thing_that_is_missing_costs(scene):
     assert figures("pq", scene) == figures("pq_2d", scene) == [1.0] * 4
     assert figures("pq_scene", scene) == [1.0]
     assert figures("pq_scene", with_predictions(scene, lambda masks, _: masks.flip(0))) == [1.0]
+    missing = with_predictions(scene, lambda masks, _: masks * (torch.arange(len(masks)) != 1)[:, None, None])
+    assert figures("pq", missing)[0] == pytest.approx(2 / 3)
+    assert figures("pq_scene", missing)[0] == pytest.approx(2 / 3)
 
 
 def test_swapped_ids_cost_the_scene_and_no_view(scene):
@@ -78,12 +78,6 @@ def test_swapped_ids_cost_the_scene_and_no_view(scene):
     (whole,) = figures("pq_scene", swapped)
     assert whole < 0.7
     assert 5 * max(figures("warp_error_short", scene)) < max(figures("warp_error_short", swapped))
-
-
-def test_a_thing_that_is_missing_costs(scene):
-    missing = with_predictions(scene, lambda masks, _: masks * (torch.arange(len(masks)) != 1)[:, None, None])
-    assert figures("pq", missing)[0] == pytest.approx(2 / 3)
-    assert figures("pq_scene", missing)[0] == pytest.approx(2 / 3)
 
 
 def test_views_that_nothing_is_known_of_are_left_out(scene):

@@ -8,7 +8,6 @@ import torch
 
 from lift3d.domain.lifted import Prediction
 from lift3d.domain.scene import UNKNOWN_LABEL
-from lift3d.metrics.catalog import build_metrics
 from lift3d.metrics.mask_signals import mask_iou_transferred
 from lift3d.metrics.protocol import Observations, SceneEvidence
 from lift3d.metrics.segmentation import class_iou, localization, miou, miou_scene, object_iou, pixel_accuracy
@@ -119,11 +118,6 @@ def test_the_maximum_on_the_object_is_a_hit_and_a_tie_counts_as_one():
         assert localization.score(evidence_of(relevancy, true, kind="scalar")).value == hit
 
 
-def test_a_run_names_those_of_objects_by_where_they_are():
-    names = ("lift3d.metrics.segmentation:object_iou", "lift3d.metrics.segmentation:localization")
-    assert [metric.spec.name for metric in build_metrics(names)] == ["object_iou", "localization"]
-
-
 def scene_of(masks_of_view):
     """Views with two annotated objects, and masks of them that a function of the view's number and truth gives."""
     scene = oracle_scene("image", view_count=4)
@@ -137,18 +131,16 @@ def scene_of(masks_of_view):
     return replace(scene, views=views)
 
 
-def test_true_masks_are_perfect_whatever_their_scale():
+def test_true_masks_are_perfect_whatever_their_scale_and_the_scored_view_has_no_say_in_the_threshold():
     for gain in (1.0, 0.3):
         found = mask_iou_transferred.score(scene_of(lambda _, true, gain=gain: gain * true))
         assert (found.value, found.weight) == (1, 8)
-
-
-def test_the_scored_view_has_no_say_in_the_threshold():
-    # One view is ten times fainter: its own best threshold would save it, that of the others does not.
     found = mask_iou_transferred.score(
         scene_of(lambda number, true: (0.2 + 0.7 * true) * (0.1 if number == 2 else 1.0))
     )
     assert found.value == pytest.approx(6 / 8, abs=0.01)
+    # Masks of nothing that is annotated are undefined.
+    assert mask_iou_transferred.score(scene_of(lambda _, true: true[:0])).reason.startswith("no-labels")
 
 
 def test_iou_is_that_of_the_definition():
@@ -164,8 +156,3 @@ def test_iou_is_that_of_the_definition():
             true = (labels == number) & view.counts
             direct.append(float((mask & true).sum() / (mask | true).sum()))
     assert found == pytest.approx(sum(direct) / len(direct), abs=0.01)
-
-
-def test_masks_of_nothing_that_is_annotated_are_undefined():
-    scene = scene_of(lambda _, true: true[:0])
-    assert mask_iou_transferred.score(scene).reason.startswith("no-labels")

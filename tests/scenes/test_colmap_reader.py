@@ -17,28 +17,23 @@ def write(folder: Path, **options: object) -> None:
     captures.write_colmap(folder / "sparse/0", SOURCE, **options)  # type: ignore[arg-type]
 
 
-def test_the_model_with_most_images_is_read_and_the_others_noted(tmp_path: Path) -> None:
+def test_the_model_with_most_images_is_read_binary_before_text_and_the_others_noted(tmp_path: Path) -> None:
     write(tmp_path, count=2)
-    captures.write_colmap(tmp_path / "sparse/1", SOURCE)
+    captures.write_colmap(tmp_path / "sparse/1", SOURCE, forms=("bin", "txt"))
+    (tmp_path / "sparse/1/images.txt").write_text("# other\n")
     scene = read_scene(str(tmp_path))
     assert [view.id for view in scene.views] == SOURCE.names
     assert any("sparse/0" in note and "2 images" in note for note in scene.notes)
-
-
-def test_binary_comes_before_text(tmp_path: Path) -> None:
-    write(tmp_path, forms=("bin", "txt"))
-    images = tmp_path / "sparse/0/images.txt"
-    images.write_text("# other\n")
-    scene = read_scene(str(tmp_path))
-    assert len(scene.views) == len(SOURCE.c2w)
     assert any(".bin and as .txt" in note for note in scene.notes)
 
 
-def test_points_are_the_models_own(tmp_path: Path) -> None:
+def test_points_are_the_models_own_and_its_own_folder_finds_its_images(tmp_path: Path) -> None:
     write(tmp_path)
     scene = read_scene(str(tmp_path))
     assert {tuple(row) for row in scene.points.tolist()} == {tuple(row) for row in SOURCE.points.tolist()}
     assert "points" in scene.notes[-1]
+    assert len(read_scene(str(tmp_path / "sparse/0")).views) == len(SOURCE.c2w)
+    assert read_scene(str(tmp_path / "sparse/0")).id == tmp_path.name
 
 
 @pytest.mark.parametrize(
@@ -58,12 +53,6 @@ def test_every_lens_is_undone_once(model: str, params: tuple[float, ...], is_ben
     assert (view.source.distortion is not None) == is_bent
     frame = view.load()
     assert frame.is_valid.all() == (not is_bent) or frame.is_valid.float().mean() > 0.8
-
-
-def test_a_models_own_folder_finds_its_images(tmp_path: Path) -> None:
-    write(tmp_path)
-    assert len(read_scene(str(tmp_path / "sparse/0")).views) == len(SOURCE.c2w)
-    assert read_scene(str(tmp_path / "sparse/0")).id == tmp_path.name
 
 
 @pytest.mark.fault(25, "an image that a COLMAP model registers is missing")

@@ -27,12 +27,14 @@ def save(path: Path, pixels: np.ndarray, **options: object) -> str:
     return str(path)
 
 
-def test_own_size_gives_the_stored_pixels(tmp_path: Path) -> None:
+def test_own_size_gives_the_stored_pixels_and_the_camera_scales_per_axis(tmp_path: Path) -> None:
     stored = captures.texture()
     frame = FileFrame(save(tmp_path / "a.png", stored)).load(CAMERA, SIZE)
     np.testing.assert_allclose(frame.image.permute(1, 2, 0) * 255, stored, atol=1e-3)
     assert frame.is_valid.all()
     assert frame.image.dtype == torch.float32
+    small = FileFrame(str(tmp_path / "a.png")).load(CAMERA, ImageSize(20, 27))
+    np.testing.assert_allclose(small.camera.K, np.diag([27 / captures.WIDTH, 20 / captures.HEIGHT, 1]) @ captures.K)
 
 
 @pytest.mark.fault(26, "grey, 1 bit, palette, CMYK, YCbCr and alpha")
@@ -46,15 +48,12 @@ def test_every_mode_gives_three_planes(mode: str, tmp_path: Path) -> None:
     assert frame.image.min() > 0.98
 
 
-@pytest.mark.fault(26, "16-bit grey")
-def test_sixteen_bit_grey_keeps_its_steps(tmp_path: Path) -> None:
+@pytest.mark.fault(26, "16-bit grey, and an animated GIF")
+def test_sixteen_bit_grey_keeps_its_steps_and_an_animation_gives_its_first_frame(tmp_path: Path) -> None:
     stored = np.arange(SIZE.height * SIZE.width, dtype=np.uint16).reshape(SIZE.height, SIZE.width) * 20
     frame = FileFrame(save(tmp_path / "a.png", stored)).load(CAMERA, SIZE)
     np.testing.assert_allclose(frame.image[1] * 65535, stored, atol=0.01)
-
-
-@pytest.mark.fault(26, "an animated GIF")
-def test_animation_gives_its_first_frame(tmp_path: Path) -> None:
+    # An animation gives its first frame.
     frames = [Image.new("L", (SIZE.width, SIZE.height), value) for value in (255, 0)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     assert FileFrame(str(tmp_path / "a.gif")).load(CAMERA, SIZE).image.min() == 1
@@ -105,12 +104,6 @@ def test_resizing_keeps_the_mean_and_constants(tmp_path: Path) -> None:
         )
 
 
-def test_camera_scales_per_axis_with_the_image(tmp_path: Path) -> None:
-    frame = FileFrame(save(tmp_path / "a.png", captures.texture())).load(CAMERA, ImageSize(20, 27))
-    expected = np.diag([27 / captures.WIDTH, 20 / captures.HEIGHT, 1]) @ captures.K
-    np.testing.assert_allclose(frame.camera.K, expected)
-
-
 LENSES = [
     ("SIMPLE_RADIAL", (70.0, 30.0, 26.5, 0.1)),
     ("OPENCV", (70.0, 66.0, 30.0, 26.5, -0.1, 0.02, 0.003, -0.002)),
@@ -159,7 +152,7 @@ def test_impossible_lenses_are_camera_errors(model: str, params: tuple[float, ..
         Distortion(model, params, SIZE)
 
 
-def test_depth_is_nearest_and_unknown_is_nan(tmp_path: Path) -> None:
+def test_depth_is_nearest_unknown_is_nan_and_half_size_decides_all_ties_alike(tmp_path: Path) -> None:
     raw = np.full((24, 32), 1500, np.uint16)
     raw[:, 16:] = 3000
     raw[0, 0], raw[1, 1] = 0, 65535
@@ -169,9 +162,6 @@ def test_depth_is_nearest_and_unknown_is_nan(tmp_path: Path) -> None:
     assert set(known.unique().tolist()) == {1.5, 3.0}, "depth must not be mixed over an edge"
     full = source.load(CAMERA, ImageSize(24, 32)).z_depth
     assert torch.isnan(full).nonzero().tolist() == [[0, 0], [1, 1]]
-
-
-def test_half_size_decides_all_ties_alike(tmp_path: Path) -> None:
     raw = np.tile(np.arange(SIZE.width, dtype=np.uint16) + 1, (SIZE.height, 1))
     source = FileFrame(
         save(tmp_path / "a.png", captures.texture()), depth=save(tmp_path / "d.png", raw), depth_scale=1.0
@@ -196,7 +186,7 @@ def test_labels_are_undistorted_like_the_image(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault(26, "EXIF rotation")
-def test_exif_rotation_only_where_it_makes_the_size_fit(tmp_path: Path) -> None:
+def test_exif_rotation_only_where_it_makes_the_size_fit_and_a_uniform_rescale_fits(tmp_path: Path) -> None:
     upright = captures.texture()
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -208,9 +198,6 @@ def test_exif_rotation_only_where_it_makes_the_size_fit(tmp_path: Path) -> None:
     assert image_size(path) == as_stored
     with pytest.raises(ImageError, match="its camera"):
         image_size(save(tmp_path / "plain.png", turned), SIZE)
-
-
-def test_uniform_rescale_fits_and_another_shape_does_not(tmp_path: Path) -> None:
     path = save(tmp_path / "small.png", captures.texture(21, 16))
     assert image_size(path, SIZE) == ImageSize(16, 21)
     with pytest.raises(ImageError, match="its camera"):

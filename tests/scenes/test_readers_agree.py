@@ -2,13 +2,13 @@
 
 import pickle
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from lift3d.domain.scene import Scene
 from lift3d.errors import SceneFormatError
 from lift3d.geometry.projection import project
 from lift3d.geometry.rigid import transform
@@ -24,14 +24,10 @@ def write_colmap_scene(folder: Path, source: captures.Capture, form: str = "bin"
     captures.write_colmap(folder / "sparse/0", source, forms=[form])
 
 
-def write_colmap_text(folder: Path, source: captures.Capture) -> None:
-    write_colmap_scene(folder, source, "txt")
-
-
 WRITERS: dict[str, Callable[[Path, captures.Capture], None]] = {
     "transforms": captures.write_transforms,
     "colmap_bin": write_colmap_scene,
-    "colmap_txt": write_colmap_text,
+    "colmap_txt": partial(write_colmap_scene, form="txt"),
     "llff": captures.write_llff,
     "scannet": captures.write_scannet,
     "seven_scenes": captures.write_seven_scenes,
@@ -39,45 +35,30 @@ WRITERS: dict[str, Callable[[Path, captures.Capture], None]] = {
 }
 
 
-@pytest.fixture(params=WRITERS)
-def named_scene(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Scene]:
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_format_reads_as_the_same_capture(name: str, tmp_path: Path) -> None:
     folder = tmp_path / "tiny scene ü"
     folder.mkdir()
-    WRITERS[request.param](folder, SOURCE)
-    return request.param, read_scene(str(folder))
-
-
-def test_points_project_where_the_capture_saw_them(named_scene: tuple[str, Scene]) -> None:
-    name, scene = named_scene
-    assert len(scene.views) == len(SOURCE.c2w)
+    WRITERS[name](folder, SOURCE)
+    scene = read_scene(str(folder))
     assert scene.id == "tiny scene ü"
+    depths = []
     for index, view in enumerate(scene.views):
         xyz = transform(view.camera.w2c, torch.from_numpy(SOURCE.points))
+        depths.append(xyz[:, 2])
         uv, is_in_front = project(xyz, view.camera.K)
         assert is_in_front.all()
         np.testing.assert_allclose(uv, SOURCE.uv(index, LLFF_K if name == "llff" else captures.K), atol=1e-4)
-
-
-def test_every_view_loads_at_its_own_and_another_size(named_scene: tuple[str, Scene]) -> None:
-    _, scene = named_scene
-    for view in scene.views:
         assert view.load().image.shape == (3, captures.HEIGHT, captures.WIDTH)
         assert view.load(24).image.shape == (3, 24, 32)
-
-
-def test_depth_range_contains_the_surface(named_scene: tuple[str, Scene]) -> None:
-    name, scene = named_scene
-    if name in ("scannet", "seven_scenes"):
-        pytest.skip("its depth maps are constants, not the points' depth")
-    z = torch.cat([transform(view.camera.w2c, torch.from_numpy(SOURCE.points))[:, 2] for view in scene.views])
-    assert scene.depth_range.near < z.min() < z.max() < scene.depth_range.far
-
-
-def test_sources_survive_pickling(named_scene: tuple[str, Scene]) -> None:
-    _, scene = named_scene
-    source = pickle.loads(pickle.dumps(scene.views[0].source))
-    assert source == scene.views[0].source
-    assert source.content_digest() == scene.views[0].source.content_digest()
+        source = pickle.loads(pickle.dumps(view.source))
+        assert source == view.source
+        assert source.content_digest() == view.source.content_digest()
+    z = torch.stack(depths)
+    assert len(z) == len(SOURCE.c2w)
+    # Depth maps of sequences are constants, not the points' depth.
+    is_sequence = name in ("scannet", "seven_scenes")
+    assert is_sequence or scene.depth_range.near < z.min() < z.max() < scene.depth_range.far
 
 
 def without(name: str) -> Callable[[Path], None]:

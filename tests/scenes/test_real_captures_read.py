@@ -63,18 +63,15 @@ def test_depth_of_one_view_is_found_in_the_next(name: str, least: float, test_da
     assert sorted(shares)[len(shares) // 2] > least
 
 
-def test_kitchen_has_four_classes(test_data: Path) -> None:
+def test_kitchen_has_four_classes_and_shelf_hides_the_gripper(test_data: Path) -> None:
     scene = capture(test_data, "kitchen")
     assert sorted(scene.label_names) == [4, 11, 16, 20]
     labels = torch.cat(
         [frame.labels.unique() for view in scene.views[::20] if (frame := view.load(120)).labels is not None]
     )
     assert set(labels.tolist()) == {4, 11, 16, 20, UNKNOWN_LABEL}
-
-
-def test_shelf_hides_the_gripper(test_data: Path) -> None:
-    scene = capture(test_data, "shelf")
-    assert len(scene.views) == 15
-    frames = [view.load(240) for view in scene.views[:3]]
+    shelf = capture(test_data, "shelf")
+    assert len(shelf.views) == 15
+    frames = [view.load(240) for view in shelf.views[:3]]
     assert all(torch.equal(frame.is_valid, frames[0].is_valid) for frame in frames)
     assert 0.5 < frames[0].is_valid.float().mean() < 0.95

@@ -16,6 +16,8 @@ SOURCE = captures.capture()
 def test_every_reader_keeps_the_protocol(name: str) -> None:
     assert isinstance(reader(name), SceneReader)
     assert not reader(name).recognizes("/no/such/place")
+    with pytest.raises(UnknownNameError, match=f"Did you mean '{name}'"):
+        reader(f"{name}x")
 
 
 @pytest.mark.parametrize(
@@ -36,7 +38,7 @@ def test_other_places_are_refused(location: str) -> None:
         read_scene(location)
 
 
-def test_file_urls_and_names_with_a_colon_are_local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_urls_links_and_names_with_a_colon_are_local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "take two"
     captures.write_transforms(folder, SOURCE)
     assert read_scene(folder.as_uri()).id == "take two"
@@ -46,6 +48,8 @@ def test_file_urls_and_names_with_a_colon_are_local(tmp_path: Path, monkeypatch:
     assert scene.id == "ab:c"
     monkeypatch.chdir("/")
     assert scene.views[0].load(24).image.shape[1] == 24, "workers run in other folders"
+    (tmp_path / "alias").symlink_to(folder)
+    assert read_scene(str(tmp_path / "alias")).id == "alias"
 
 
 def test_what_a_folder_holds_is_said(tmp_path: Path) -> None:
@@ -57,22 +61,6 @@ def test_what_a_folder_holds_is_said(tmp_path: Path) -> None:
         read_scene(str(tmp_path))
     with pytest.raises(SceneFormatError, match="not a folder"):
         read_scene(str(tmp_path / "notes.txt"))
-
-
-def test_the_other_format_of_a_folder_is_noted(tmp_path: Path) -> None:
     captures.write_transforms(tmp_path, SOURCE)
     captures.write_colmap(tmp_path / "sparse/0", SOURCE)
-    assert "colmap" in read_scene(str(tmp_path)).notes[0]
-
-
-def test_a_link_to_a_scene_keeps_its_name(tmp_path: Path) -> None:
-    captures.write_transforms(tmp_path / "real", SOURCE)
-    (tmp_path / "alias").symlink_to(tmp_path / "real")
-    scene = read_scene(str(tmp_path / "alias"))
-    assert scene.id == "alias"
-    assert len(scene.views) == len(SOURCE.c2w)
-
-
-def test_unknown_reader_names_the_closest() -> None:
-    with pytest.raises(UnknownNameError, match="Did you mean 'colmap'"):
-        reader("colmpa")
+    assert "colmap" in read_scene(str(tmp_path)).notes[0], "the other format is noted"

@@ -42,9 +42,12 @@ def edit_frames(folder: Path, *changes: dict[str, Any], **shared: Any) -> Scene:
     return read_scene(str(folder))
 
 
-def test_a_file_is_read_like_its_folder(tmp_path: Path) -> None:
-    scene = read(tmp_path)
-    again = read_scene(str(tmp_path / "transforms.json"))
+def test_a_file_is_read_like_its_folder_and_test_frames_are_views_too(tmp_path: Path) -> None:
+    read(tmp_path)
+    content = captures.transforms(SOURCE)
+    content["test_frames"] = [content["frames"].pop()]
+    captures.write_json(tmp_path / "transforms.json", content)
+    scene, again = read_scene(str(tmp_path)), read_scene(str(tmp_path / "transforms.json"))
     assert [view.id for view in again.views] == [view.id for view in scene.views] == SOURCE.names
     assert again.id == tmp_path.name
 
@@ -73,11 +76,15 @@ def test_blender_splits(tmp_path: Path) -> None:
     torch.testing.assert_close(scene.views[3].camera.K, expected.double(), rtol=0, atol=1e-4)
 
 
-def test_a_frame_overrides_the_file(tmp_path: Path) -> None:
+def test_a_frame_overrides_the_file_and_fields_of_view_are_in_either_unit(tmp_path: Path) -> None:
     scene = edit_frames(tmp_path, {"fl_x": 90.0, "k1": 0.1})
     assert [float(view.camera.K[0, 0]) for view in scene.views[:2]] == [90.0, captures.FX]
     assert source_of(scene, 0).distortion is not None
     assert source_of(scene, 1).distortion is None
+    radians = read(tmp_path / "a", fl_x=None, fl_y=None, camera_angle_x=1.0)
+    degrees = read(tmp_path / "b", fl_x=None, fl_y=None, x_fov=math.degrees(1.0))
+    torch.testing.assert_close(radians.views[0].camera.K, degrees.views[0].camera.K)
+    assert radians.views[0].camera.K[0, 0] == radians.views[0].camera.K[1, 1]
 
 
 def test_images_smaller_than_declared_scale_the_intrinsics(tmp_path: Path) -> None:
@@ -94,35 +101,24 @@ def test_images_smaller_than_declared_scale_the_intrinsics(tmp_path: Path) -> No
     assert (small.image - full.image)[:, both].abs().mean() < 0.03
 
 
-@pytest.mark.fault(25, "a frame whose image is missing")
-@pytest.mark.fault(24, "an infinite and a mirrored pose")
+@pytest.mark.fault(25, "a frame whose image is missing, and an image that two frames name")
+@pytest.mark.fault(24, "an infinite and a mirrored pose, and one with a scale of 1.01")
 def test_missing_and_unusable_frames_are_dropped_with_a_reason(tmp_path: Path) -> None:
-    mirrored = np.array(captures.opengl(SOURCE.c2w[2])) @ np.diag([1.0, 1, -1, 1])
-    scene = edit_frames(
-        tmp_path,
-        {"file_path": "images/gone.png"},
-        {"transform_matrix": [[math.inf] * 4] * 4},
-        {"transform_matrix": mirrored.tolist()},
-    )
-    assert [view.id for view in scene.views] == ["003"]
-    assert [(view.id, view.reason) for view in scene.dropped] == [
-        ("gone", "image"),
-        ("001", "camera"),
-        ("002", "camera"),
+    def pose(index: int, *scales: float) -> dict[str, Any]:
+        return {"transform_matrix": (np.array(captures.opengl(SOURCE.c2w[index])) @ np.diag([*scales, 1])).tolist()}
+
+    infinite = {"transform_matrix": [[math.inf] * 4] * 4}
+    scenes = [
+        edit_frames(tmp_path, {"file_path": "images/gone.png"}, infinite, pose(2, 1, 1, -1)),
+        edit_frames(tmp_path, {"is_bad": True}, pose(1, 1.01, 1.01, 1.01), {"file_path": "images/003.png"}),
     ]
-    assert all(view.message for view in scene.dropped)
-
-
-@pytest.mark.fault(25, "an image that two frames name")
-@pytest.mark.fault(24, "a pose with a scale of 1.01")
-def test_other_reasons_to_drop_a_frame(tmp_path: Path) -> None:
-    sheared = np.array(captures.opengl(SOURCE.c2w[1]))
-    sheared[:3, :3] *= 1.01
-    scene = edit_frames(
-        tmp_path, {"is_bad": True}, {"transform_matrix": sheared.tolist()}, {"file_path": "images/003.png"}
-    )
-    assert {view.id: view.reason for view in scene.dropped} == {"000": "flagged", "001": "camera", "003": "duplicate"}
-    assert [view.id for view in scene.views] == ["003"]
+    assert [{view.id: view.reason for view in scene.dropped} for scene in scenes] == [
+        {"gone": "image", "001": "camera", "002": "camera"},
+        {"000": "flagged", "001": "camera", "003": "duplicate"},
+    ]
+    for scene in scenes:
+        assert [view.id for view in scene.views] == ["003"]
+        assert all(view.message for view in scene.dropped)
 
 
 def test_rounded_rotations_are_repaired_and_noted(tmp_path: Path) -> None:
@@ -191,11 +187,8 @@ def test_depth_labels_and_masks_are_joined_by_name(tmp_path: Path) -> None:
     assert not scene.views[2].load().is_valid.any()
     # Without its mask nobody knows which pixels may vote.
     assert [(view.id, view.reason) for view in scene.dropped] == [("003", "image")]
-
-
-def test_depth_is_in_millimetres_unless_the_file_says_so(tmp_path: Path) -> None:
-    captures.write_depth(tmp_path / "d.png", 3000)
-    frame = edit_frames(tmp_path, {"depth_file_path": "d.png"}).views[0].load()
+    # In millimetres unless the file says so.
+    frame = edit_frames(tmp_path, maps).views[0].load()
     torch.testing.assert_close(frame.z_depth, torch.full_like(frame.z_depth, 3.0))
 
 
@@ -282,18 +275,3 @@ def test_unreadable_json_is_a_format_error(text: str, tmp_path: Path) -> None:
     (tmp_path / "transforms.json").write_text(text)
     with pytest.raises(SceneFormatError, match=r"transforms\.json"):
         read_scene(str(tmp_path))
-
-
-def test_fields_of_view_in_either_unit(tmp_path: Path) -> None:
-    radians = read(tmp_path / "a", fl_x=None, fl_y=None, camera_angle_x=1.0)
-    degrees = read(tmp_path / "b", fl_x=None, fl_y=None, x_fov=math.degrees(1.0))
-    torch.testing.assert_close(radians.views[0].camera.K, degrees.views[0].camera.K)
-    assert radians.views[0].camera.K[0, 0] == radians.views[0].camera.K[1, 1]
-
-
-def test_test_frames_are_views_too(tmp_path: Path) -> None:
-    captures.write_images(tmp_path / "images", SOURCE.names)
-    content = captures.transforms(SOURCE)
-    content["test_frames"] = [content["frames"].pop()]
-    captures.write_json(tmp_path / "transforms.json", content)
-    assert [view.id for view in read_scene(str(tmp_path)).views] == SOURCE.names

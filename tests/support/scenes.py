@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -9,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lift3d.domain.camera import Camera, ImageSize
-from lift3d.domain.keys import digest, digest_bytes
+from lift3d.domain.keys import digest
 from lift3d.domain.scene import DepthRange, Frame, Scene, View
 from lift3d.geometry.rays import cell_centers, directions_z1
 
@@ -53,7 +54,7 @@ class PlanesFrame:
     planes: tuple[Plane, ...]
     own: Camera
     has_depth: bool = True
-    has_labels: bool = True
+    has_labels: ClassVar[bool] = True
 
     def load(self, camera: Camera, size: ImageSize) -> Frame:
         """Intersect the ray of every pixel centre."""
@@ -79,52 +80,15 @@ class PlanesFrame:
             is_valid=is_valid,
             camera=camera.resized(size),
             z_depth=z_depth if self.has_depth else None,
-            labels=labels if self.has_labels else None,
-            instances=labels.clone() if self.has_labels else None,
+            labels=labels,
+            instances=labels.clone(),
         )
 
     def content_digest(self) -> str:
         """Digest of planes and camera."""
         own = [self.own.K.tolist(), self.own.w2c.tolist(), self.own.size.height, self.own.size.width]
         planes = [repr(dataclasses.astuple(plane)) for plane in self.planes]
-        return digest({"planes": planes, "own": own, "depth": self.has_depth, "labels": self.has_labels})
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ArrayFrame:
-    """Pixels in memory. At another size colours are averaged, depth and labels are of the nearest pixel."""
-
-    frame: Frame
-
-    @property
-    def has_depth(self) -> bool:
-        """Whether the frame has depth."""
-        return self.frame.z_depth is not None
-
-    @property
-    def has_labels(self) -> bool:
-        """Whether the frame has labels."""
-        return self.frame.labels is not None
-
-    def load(self, camera: Camera, size: ImageSize) -> Frame:
-        """Resize."""
-        target = (size.height, size.width)
-
-        def nearest(values: Tensor) -> Tensor:
-            resized = torch.nn.functional.interpolate(values[None, None].double(), size=target, mode="nearest-exact")
-            return resized[0, 0].to(values.dtype)
-
-        image, maps = self.frame.image, (self.frame.z_depth, self.frame.labels, self.frame.instances)
-        if image.shape[-2:] != target:
-            image = torch.nn.functional.interpolate(image[None], size=target, mode="bilinear", antialias=True)[0]
-        resized = (None if values is None else nearest(values) for values in maps)
-        return Frame(image.clone(), nearest(self.frame.is_valid), camera.resized(size), *resized)
-
-    def content_digest(self) -> str:
-        """Digest of all arrays."""
-        frame = self.frame
-        arrays = (frame.image, frame.is_valid, frame.z_depth, frame.labels, frame.instances)
-        return digest_bytes(*(b"" if values is None else values.numpy().tobytes() for values in arrays))
+        return digest({"planes": planes, "own": own, "depth": self.has_depth})
 
 
 def pinhole(size: ImageSize = _SMALL, w2c: Float[Tensor, "4 4"] | None = None) -> Camera:
@@ -146,13 +110,10 @@ def row_of_cameras(view_count: int, baseline: float, size: ImageSize = _SMALL) -
     return cameras
 
 
-def planes_scene(
-    planes: tuple[Plane, ...], cameras: list[Camera], has_depth: bool = True, has_labels: bool = True
-) -> Scene:
+def planes_scene(planes: tuple[Plane, ...], cameras: list[Camera], has_depth: bool = True) -> Scene:
     """A scene of planes seen by cameras; its depth range is that of what they see."""
     views = tuple(
-        View(f"{number:04d}", camera, PlanesFrame(planes, camera, has_depth, has_labels))
-        for number, camera in enumerate(cameras)
+        View(f"{number:04d}", camera, PlanesFrame(planes, camera, has_depth)) for number, camera in enumerate(cameras)
     )
     depths = [PlanesFrame(planes, camera).load(camera, camera.size).z_depth for camera in cameras]
     seen = torch.cat([z[torch.isfinite(z)] for z in depths if z is not None])
@@ -161,7 +122,7 @@ def planes_scene(
         location="memory:planes",
         views=views,
         depth_range=DepthRange(0.9 * float(seen.min()), 1.1 * float(seen.max())),
-        label_names={number: f"plane{number}" for number in range(len(planes))} if has_labels else {},
+        label_names={number: f"plane{number}" for number in range(len(planes))},
     )
 
 

@@ -5,6 +5,7 @@ Letters: a is the view whose pixels are asked about, b the view they are looked 
 
 import torch
 from jaxtyping import Bool, Float
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from lift3d.geometry.projection import is_inside, transfer
@@ -47,9 +48,4 @@ def warp(
 
 def rotation_angle(a: Float[Tensor, "3 3"], b: Float[Tensor, "3 3"]) -> float:
     """Return the angle between two rotations, radians."""
-    relative = a.T @ b
-    skew = torch.stack(
-        [relative[2, 1] - relative[1, 2], relative[0, 2] - relative[2, 0], relative[1, 0] - relative[0, 1]]
-    )
-    # atan2 of both parts is exact near 0 and near π, where acos of the trace is not.
-    return float(torch.atan2(skew.norm() / 2, (relative.diagonal().sum() - 1) / 2))
+    return float(Rotation.from_matrix((a.T @ b).double()).magnitude())

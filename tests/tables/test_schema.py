@@ -65,16 +65,13 @@ def test_rows_and_bytes_that_make_no_table_are_refused():
         ScoreTable.from_parquet(b"half a file")
 
 
-def test_joined_tables_hold_all_rows():
+def test_joined_tables_hold_all_rows_and_where_narrows_by_text():
     rows = some_rows()
     joined = ScoreTable.joined(
         [ScoreTable.from_rows(rows[:4]), ScoreTable.from_rows([]), ScoreTable.from_rows(rows[4:])]
     )
     pd.testing.assert_frame_equal(joined.frame, ScoreTable.from_rows(rows).frame)
     assert len(ScoreTable.joined([])) == 0
-
-
-def test_where_narrows_by_text():
     table = ScoreTable.from_rows(some_rows())
     assert len(table.where(metric="rho", scene="s")) == 5
     assert len(table.where(metric="none")) == 0
