@@ -18,16 +18,13 @@ def halves(left: tuple[float, ...], right: tuple[float, ...], size: int = 48) ->
     return image
 
 
-def test_rgb_decodes_to_the_image() -> None:
+def test_rgb_decodes_to_the_image_and_reads_a_coarser_grid_at_the_pixels() -> None:
     operator, image = build_operator("rgb"), torch.rand(3, 5, 7)
     prediction = operator.decode(operator.encode(image), EMPTY_STATE, ImageSize(5, 7))
     assert torch.equal(prediction.values, image)
-
-
-def test_rgb_reads_a_coarser_grid_at_the_pixels() -> None:
     ramp = (torch.arange(4.0) + 0.5) * 2 / 8
     features = FeatureMap(ramp.expand(3, 2, 4).contiguous(), FeatureGrid(2, 4, 2.0, 2.0))
-    prediction = build_operator("rgb").decode((features,), EMPTY_STATE, ImageSize(4, 8))
+    prediction = operator.decode((features,), EMPTY_STATE, ImageSize(4, 8))
     # A linear ramp is read exactly between the outermost cell centres.
     expected = (torch.arange(8.0) + 0.5) / 8
     torch.testing.assert_close(prediction.values[0, 0, 1:-1], expected[1:-1])
@@ -57,7 +54,7 @@ def test_boundaries_lie_on_the_edge_and_nowhere_else() -> None:
     assert prediction.values[:, 28:].max() == 0
 
 
-def test_ids_agree_between_views_whatever_the_order_of_regions() -> None:
+def test_ids_agree_between_views_whatever_the_order_of_regions_and_need_their_state() -> None:
     operator, size = build_operator("felzenszwalb?as=ids&count=4"), ImageSize(48, 48)
     maps = {"a": operator.encode(halves(RED, BLUE)), "b": operator.encode(halves(BLUE, GREEN))}
     state = operator.fit_scene(maps, SceneViews.of({}))
@@ -65,15 +62,11 @@ def test_ids_agree_between_views_whatever_the_order_of_regions() -> None:
     other = operator.decode(maps["b"], state, size).values
     assert one[0, 40] == other[0, 5]
     assert len({int(one[0, 5]), int(one[0, 40]), int(other[0, 40])}) == 3
-
-
-def test_ids_need_their_state() -> None:
-    operator = build_operator("felzenszwalb?as=ids")
     with pytest.raises(ContractError, match="state of fit_scene"):
-        operator.decode(operator.encode(halves(RED, BLUE)), EMPTY_STATE, ImageSize(48, 48))
+        operator.decode(maps["a"], EMPTY_STATE, size)
 
 
-def test_a_codebook_finds_separate_clusters_and_orders_them_by_size() -> None:
+def test_a_codebook_finds_clusters_orders_them_by_size_and_has_no_more_entries_than_points() -> None:
     generator = torch.Generator().manual_seed(0)
     centers = torch.tensor([[0.0, 0.0], [5.0, 0.0], [0.0, 5.0]])
     points = (centers[:, None] + 0.1 * torch.randn(3, 20, 2, generator=generator)).reshape(-1, 2)
@@ -81,8 +74,4 @@ def test_a_codebook_finds_separate_clusters_and_orders_them_by_size() -> None:
     entries = fit_codebook(points, sizes, 3)
     torch.testing.assert_close(entries, centers[[1, 2, 0]], atol=0.15, rtol=0)
     assert torch.equal(nearest_entry(centers, entries), torch.tensor([2, 0, 1]))
-
-
-def test_a_codebook_has_no_more_entries_than_there_are_points() -> None:
-    points = torch.tensor([[0.0], [1.0]])
-    assert len(fit_codebook(points, torch.tensor([1, 1]), 16)) == 2
+    assert len(fit_codebook(torch.tensor([[0.0], [1.0]]), torch.tensor([1, 1]), 16)) == 2

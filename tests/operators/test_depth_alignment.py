@@ -142,12 +142,17 @@ def test_what_cannot_be_is_bounded(frames):
     assert float(z[0]) > 4 > 1 > float(z[2]) > 0
 
 
-def test_nothing_is_fitted_without_points_or_variety(frames):
+def test_nothing_is_fitted_without_points_or_variety_and_what_is_no_depth_is_refused(frames):
     maps = encoded(TrueDepth(frames), frames)
     assert fit_depth(maps, SceneViews.of({}), "disparity").is_empty
     flat = {name: (FeatureMap(torch.ones(1, 48, 64), GRID),) for name in frames}
     assert fit_depth(flat, views_of(frames, tracked(frames)), "disparity").is_empty
     assert alignment_of(fit_depth(maps, SceneViews.of({}), "disparity"), "0000") is None
+    two = {name: (FeatureMap(torch.ones(2, 48, 64), GRID),) for name in frames}
+    with pytest.raises(ContractError, match="one channel"):
+        fit_depth(two, views_of(frames, tracked(frames)), "depth")
+    with pytest.raises(ContractError, match="direction"):
+        fit_depth(two, views_of(frames, tracked(frames)), "direction")
 
 
 def test_noise_that_has_nothing_to_do_with_depth_is_not_taken_for_it(frames):
@@ -156,11 +161,3 @@ def test_noise_that_has_nothing_to_do_with_depth_is_not_taken_for_it(frames):
     state = fit_depth(noise, views_of(frames, tracked(frames)), "disparity")
     assert sum(f"depth_alignment:{name}" in state.arrays for name in frames) in (0, len(frames))
     assert len({alignment_of(state, name) for name in frames}) <= 2
-
-
-def test_what_is_no_depth_is_refused(frames):
-    maps = {name: (FeatureMap(torch.ones(2, 48, 64), GRID),) for name in frames}
-    with pytest.raises(ContractError, match="one channel"):
-        fit_depth(maps, views_of(frames, tracked(frames)), "depth")
-    with pytest.raises(ContractError, match="direction"):
-        fit_depth(maps, views_of(frames, tracked(frames)), "direction")

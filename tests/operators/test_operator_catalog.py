@@ -15,20 +15,23 @@ def install(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setattr(catalog, "entry_points", lambda group: [entry])
 
 
-def test_a_plugin_may_be_a_class_an_instance_or_a_file(tmp_path: Path) -> None:
+def test_a_plugin_may_be_a_class_an_instance_or_a_file_whose_name_is_not_taken(tmp_path: Path) -> None:
     assert build_operator("identity", (f"{SUPPORT}:IdentityOperator",)).spec.name == "identity"
     assert build_operator("checker:8?stride=4", (f"{SUPPORT}:CheckerOperator",)).spec.channel_count == 8
     source = tmp_path / "mine.py"
     source.write_text(f"from {SUPPORT} import CheckerOperator\nready = CheckerOperator()\n")
     assert build_operator("checker:8?stride=4", (f"{source}:ready",)).spec.channel_count == 8
+    with pytest.raises(UnknownNameError, match="Did you mean 'identity'"):
+        build_operator("identiti", (f"{SUPPORT}:IdentityOperator",))
     # A second plug-in of the same file shares its module, so a file runs once.
     again = catalog.load_plugin(f"{source}:ready")
     assert again is catalog.load_plugin(f"{source}:ready")
-
-
-def test_names_of_plugins_are_known_when_a_name_is_not() -> None:
-    with pytest.raises(UnknownNameError, match="Did you mean 'identity'"):
-        build_operator("identiti", (f"{SUPPORT}:IdentityOperator",))
+    for name, plugins in (
+        ("rgb", ("lift3d.operators.rgb:RgbOperator",)),
+        ("identity", (f"{SUPPORT}:IdentityOperator",) * 2),
+    ):
+        with pytest.raises(ConfigError, match="taken"):
+            build_operator(name, plugins)
 
 
 @pytest.mark.parametrize(
@@ -70,16 +73,6 @@ def test_a_file_that_brings_no_operator_is_named_and_not_kept_half_loaded(tmp_pa
         with pytest.raises(error, match=said) as caught:
             build_operator("rgb", (f"{source}:thing",))
         assert str(source) in str(caught.value)
-
-
-def test_a_plugin_may_not_take_a_name_that_is_taken(tmp_path: Path) -> None:
-    source = tmp_path / "impostor.py"
-    source.write_text("from lift3d.operators.rgb import RgbOperator as thing\n")
-    with pytest.raises(ConfigError, match="taken"):
-        build_operator("rgb", (f"{source}:thing",))
-    twice = f"{SUPPORT}:IdentityOperator"
-    with pytest.raises(ConfigError, match="taken"):
-        build_operator("identity", (twice, twice))
 
 
 def test_installed_packages_bring_operators(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,9 +27,6 @@ def test_writing_and_parsing_a_name_gives_it_back(kind: str, argument: str, opti
 )
 def test_a_plain_name_is_written_as_the_user_wrote_it(text: str) -> None:
     assert str(OperatorName.parse(text)) == text
-
-
-def test_the_argument_may_hold_colons() -> None:
     assert OperatorName.parse("timm:hf-hub:org/net").argument == "hf-hub:org/net"
 
 
@@ -37,7 +34,3 @@ def test_the_argument_may_hold_colons() -> None:
 def test_malformed_names_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"expected|give|form"):
         OperatorName.parse(text)
-
-
-def test_an_option_that_is_not_given_is_the_default() -> None:
-    assert OperatorName.parse("hog").integer("cell", 8) == 8

@@ -35,7 +35,7 @@ def test_the_field_is_the_mean_over_views_of_every_cut_on_its_own_grid():
     assert all(torch.equal(one.values, kept) for one, kept in zip(maps["a"], before, strict=True))
 
 
-def test_what_is_subtracted_and_added_leaves_tokens_and_holes_as_they_are():
+def test_what_is_subtracted_and_added_leaves_tokens_and_holes_and_no_field_everything_as_it_is():
     features, field = map_of(0), field_of(fit_field({"a": (map_of(1),)}), 0)
     less = without_field(features, field)
     torch.testing.assert_close(less.values, features.values - field.values)
@@ -46,11 +46,6 @@ def test_what_is_subtracted_and_added_leaves_tokens_and_holes_as_they_are():
     lifted = with_field(LiftedFeatures(FeatureMap(holed, GRID, features.global_tokens), coverage, coverage), field)
     assert torch.equal(torch.isfinite(lifted.features.values).all(0), coverage > 0)
     assert lifted.features.global_tokens is features.global_tokens
-
-
-def test_without_a_field_the_very_same_objects_come_back():
-    features = map_of(0)
-    lifted = LiftedFeatures(features, torch.ones(3, 4), torch.ones(3, 4))
     assert field_of(EMPTY_STATE, 0) is None
     assert without_field(features, None) is features
     assert with_field(lifted, None) is lifted

@@ -28,6 +28,7 @@ WRONG = {
     f"{CLIP}/openai?weights=random": "weights once",
     f"{CLIP}?weights=/no/such/file": "no weights file",
     f"{CLIP}/openai": "use 'open_clip:ViT-B-16-quickgelu/openai'",
+    "open_clip:roberta-ViT-B-32/laion2b_s12b_b32k": "trained with plain GELU",
     "transformers:segformr?weights=random": "built-in architectures.*'segformer'",
     "transformers:segformer?weights=hub": "weights can only be 'random'",
     f"{SEGFORMER}&task=depth-estimation": "no depth-estimation of a 'segf",

@@ -147,7 +147,7 @@ def test_networks_that_break_their_word(how, match):
         lift3d.operator(made(Spoiled, how), ("output",))
 
 
-def test_the_digest_knows_weights_cuts_and_settings():
+def test_the_digest_knows_weights_cuts_and_settings_and_a_module_in_a_file_is_an_operator_by_name():
     model = made(UNet)
     digests = [
         lift3d.operator(model, ("full",)).spec.weights_digest,
@@ -157,9 +157,6 @@ def test_the_digest_knows_weights_cuts_and_settings():
     ]
     assert len(set(digests)) == 4
     assert lift3d.operator(made(UNet), ("full",)).spec.weights_digest == digests[0]
-
-
-def test_a_module_in_a_file_is_an_operator_by_name():
     name = f"split:{SUPPORT / 'split_net.py'}:net?cuts=0&prediction=labels&mean=0.5,0.5,0.5&labels=no,yes"
     operator = build_operator(name)
     assert operator.spec.name == name

@@ -74,12 +74,14 @@ def answer(operator, view):
     return operator.decode(maps[view], operator.fit_scene(maps, views_of()), SIZE).values
 
 
-def test_the_object_is_found_where_nobody_drew(operator_of):
+def test_the_object_is_found_where_nobody_drew_given_the_state_of_fit_scene(operator_of):
     operator = operator_of()
     for view, shift in (("b", 4), ("c", -6)):
         assert iou(answer(operator, view) == 1, truth_of(shift)) > 0.8
     assert operator.spec.label_names == ("background", "red box")
     assert operator.spec.threshold_source == "reference view"
+    with pytest.raises(ContractError, match="state of fit_scene"):
+        operator.decode(maps_of(operator)["a"], EMPTY_STATE, SIZE)
 
 
 def test_one_click_is_enough_where_the_object_stands_out(operator_of):
@@ -135,7 +137,7 @@ class Placed(CheckerOperator):
 
 
 @pytest.mark.parametrize("inner", [Placed(8), build_operator("hog")], ids=["with a field", "hog"])
-def test_any_encoder_may_be_within(operator_of, inner):
+def test_any_encoder_may_be_within_and_holes_filled_with_nothing_are_finite(operator_of, inner):
     operator = operator_of(inner)
     maps = maps_of(operator)
     state = operator.fit_scene(maps, views_of())
@@ -144,6 +146,9 @@ def test_any_encoder_may_be_within(operator_of, inner):
     # A person sees on the reference view at once that the strokes are understood.
     assert labels[22, 30] == 1
     assert labels[42, 32] == 0
+    (features,) = maps["b"]
+    nothing = replace(features, values=torch.zeros_like(features.values))
+    assert torch.isfinite(operator.decode((nothing,), state, SIZE).values.double()).all()
 
 
 def test_the_file_is_part_of_the_identity_and_the_inner_operator_of_the_name(operator_of, tmp_path):
@@ -156,36 +161,30 @@ def test_the_file_is_part_of_the_identity_and_the_inner_operator_of_the_name(ope
 GRID = FeatureGrid(12, 16, 4.0, 4.0)
 
 
-def under(points, radius, size=SIZE, grid=GRID):
-    return torch.nonzero(cells_under(Stroke(points=points, radius=radius), size, SIZE, grid)).tolist()
+@pytest.mark.parametrize(
+    ("points", "radius", "size", "grid", "cells"),
+    [
+        # A click marks the cell that it lies in, and a line each that it crosses.
+        ([(9.0, 6.0)], 0.0, SIZE, GRID, [[1, 2]]),
+        ([(2.0, 2.0), (62.0, 2.0)], 0.0, SIZE, GRID, [[0, col] for col in range(16)]),
+        ([(0.5, 0.5), (47.5, 47.5)], 0.0, SIZE, GRID, [[index, index] for index in range(12)]),
+        # A radius reaches the cells whose centres it covers; the same on a picture of twice the size.
+        ([(10.0, 10.0)], 3.9, SIZE, GRID, [[2, 2]]),
+        ([(10.0, 10.0)], 4.1, SIZE, GRID, [[1, 2], [2, 1], [2, 2], [2, 3], [3, 2]]),
+        ([(20.0, 20.0)], 8.2, ImageSize(96, 128), GRID, [[1, 2], [2, 1], [2, 2], [2, 3], [3, 2]]),
+        # Beyond the last cell it marks the border.
+        ([(63.5, 47.5)], 0.0, SIZE, FeatureGrid(11, 15, 4.0, 4.0), [[10, 14]]),
+    ],
+)
+def test_a_stroke_marks_the_cells_under_it(points, radius, size, grid, cells):
+    assert torch.nonzero(cells_under(Stroke(points=points, radius=radius), size, SIZE, grid)).tolist() == cells
 
 
-def test_a_click_marks_the_cell_it_lies_in_and_a_line_each_that_it_crosses():
-    assert under([(9.0, 6.0)], 0.0) == [[1, 2]]
-    assert under([(2.0, 2.0), (62.0, 2.0)], 0.0) == [[0, col] for col in range(16)]
-    diagonal = under([(0.5, 0.5), (47.5, 47.5)], 0.0)
-    assert [[index, index] for index in range(12)] == diagonal
-
-
-def test_a_radius_reaches_the_cells_whose_centres_it_covers():
-    assert under([(10.0, 10.0)], 3.9) == [[2, 2]]
-    assert under([(10.0, 10.0)], 4.1) == [[1, 2], [2, 1], [2, 2], [2, 3], [3, 2]]
-    # The same on a picture of twice the size, with twice the radius.
-    assert under([(20.0, 20.0)], 8.2, ImageSize(96, 128)) == under([(10.0, 10.0)], 4.1)
-
-
-def test_a_stroke_beyond_the_last_cell_marks_the_border():
-    assert under([(63.5, 47.5)], 0.0, grid=FeatureGrid(11, 15, 4.0, 4.0)) == [[10, 14]]
-
-
-def test_a_cell_like_both_kinds_is_halfway_and_like_one_is_at_the_end():
+def test_a_cell_like_both_kinds_is_halfway_and_the_threshold_in_the_middle_of_what_tells_them_apart():
     entries, others = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
     cells = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.5**0.5, 0.5**0.5]])
     assert object_scores(cells, entries, others).tolist() == pytest.approx([1, -1, 0], abs=1e-6)
     assert object_scores(entries, entries, entries).tolist() == [0]
-
-
-def test_the_threshold_lies_in_the_middle_of_what_tells_both_kinds_apart():
     assert separating(torch.tensor([0.9, 0.5]), torch.tensor([-0.1, -0.7])) == pytest.approx(0.2)
     # One of each is on the wrong side whatever the threshold.
     mixed = separating(torch.tensor([0.9, 0.8, -0.95]), torch.tensor([0.85, -0.6, -0.8, -0.9]))
@@ -238,18 +237,3 @@ def test_strokes_that_do_not_fit_the_views_are_refused(operator_of, changes, sai
     with pytest.raises(SceneError, match=said) as caught:
         operator.fit_scene(maps_of(operator), views_of())
     assert caught.value.view == changes.get("view", "a")
-
-
-def test_decode_wants_the_state_of_fit_scene(operator_of):
-    operator = operator_of()
-    with pytest.raises(ContractError, match="state of fit_scene"):
-        operator.decode(maps_of(operator)["a"], EMPTY_STATE, SIZE)
-
-
-def test_holes_that_were_filled_with_nothing_are_no_object(operator_of):
-    operator = operator_of()
-    maps = maps_of(operator)
-    state = operator.fit_scene(maps, views_of())
-    (features,) = maps["b"]
-    nothing = replace(features, values=torch.zeros_like(features.values))
-    assert torch.isfinite(operator.decode((nothing,), state, SIZE).values.double()).all()

@@ -38,20 +38,19 @@ def test_features_equal_the_plain_network(tmp_path: Path) -> None:
     torch.testing.assert_close(features.values.flatten(1).T, tokens[1:])
 
 
-def test_the_digest_is_of_the_content(tmp_path: Path) -> None:
+def test_the_digest_is_of_the_content_also_of_a_nested_checkpoint(tmp_path: Path) -> None:
     random = build_operator(RANDOM_VIT)
-    path = save_weights(tmp_path / "same.safetensors", random._network)
-    assert build_operator(f"timm:test_vit?weights={path}").spec.weights_digest == random.spec.weights_digest
+    nested = tmp_path / "nested.pth"
+    torch.save({"state_dict": random._network.state_dict()}, nested)
+    for path in (save_weights(tmp_path / "same.safetensors", random._network), nested):
+        assert build_operator(f"timm:test_vit?weights={path}").spec.weights_digest == random.spec.weights_digest
     assert build_operator(f"{RANDOM_VIT}&seed=1").spec.weights_digest != random.spec.weights_digest
 
 
-def test_class_and_register_tokens_are_global_tokens() -> None:
+def test_tokens_beside_the_cells_are_global_and_the_default_stage_is_the_deepest_of_stride_16() -> None:
     (features,) = build_operator("timm:vit_small_patch14_reg4_dinov2?weights=random&layer=0").encode(image_of(28, 42))
     assert features.global_tokens.shape == (5, 384)
     assert features.values.shape == (384, 2, 3)
-
-
-def test_the_default_stage_is_the_deepest_with_a_stride_of_at_most_16() -> None:
     assert build_operator("timm:resnet18?weights=random").spec.stride_px == 16
     assert build_operator("timm:resnet18?weights=random&layer=-1").spec.stride_px == 32
     assert build_operator("timm:resnet18?weights=random&layer=1").spec.channel_count == 64
@@ -78,14 +77,12 @@ def test_a_hub_out_of_reach_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> 
         build_operator("timm:test_vit")
 
 
-def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+@pytest.mark.fault(36, "weights of another shape")
+def test_weights_of_another_network_or_shape_are_refused(tmp_path: Path) -> None:
     other = save_weights(tmp_path / "other.safetensors", plain_network("test_convnext"))
     with pytest.raises(ConfigError, match="does not fit the network"):
         build_operator(f"timm:test_vit?weights={other}")
 
-
-@pytest.mark.fault(36, "weights of another shape")
-def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
     state = plain_network("test_vit").state_dict()
     state["pos_embed"] = torch.zeros(1, 5, 64)
     save_file(state, tmp_path / "small.safetensors")
@@ -102,8 +99,3 @@ def test_files_that_hold_no_weights_are_refused(tmp_path: Path, name: str) -> No
         torch.save([1, 2], tmp_path / name)
     with pytest.raises(ConfigError, match="eights file"):
         build_operator(f"timm:test_vit?weights={tmp_path}/{name}")
-
-
-def test_nested_checkpoints_are_read(tmp_path: Path) -> None:
-    torch.save({"state_dict": plain_network("test_vit").state_dict()}, tmp_path / "nested.pth")
-    assert build_operator(f"timm:test_vit?weights={tmp_path}/nested.pth").spec.channel_count == 64

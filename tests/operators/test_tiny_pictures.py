@@ -28,6 +28,7 @@ from lift3d.training.tiny.photo_pictures import (
 from lift3d.training.tiny.scene_pictures import ScenePicture
 from lift3d.training.tiny.style_pictures import style_pictures
 from lift3d.training.tiny.train import descend
+from tests.support.operators import image_of
 
 
 @cache
@@ -47,12 +48,6 @@ def photograph_pieces() -> tuple[torch.Tensor, ...]:
     return tuple(pixels(one[None])[0, :, 80:211, 120:271] for one in evaluation_photographs())
 
 
-def image_of(height: int, width: int, seed: int = 0) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    coarse = torch.rand(1, 3, 2 + height // 12, 2 + width // 12, generator=generator)
-    return torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")[0]
-
-
 def computed() -> list[torch.Tensor]:
     return [one.image for one in views()]
 
@@ -70,12 +65,16 @@ def test_colors_are_nearer_than_grey() -> None:
     assert answer > psnr_of_pictures(computed(), train_colorizer.grey_of) + 1
 
 
-def test_depth_beats_a_vertical_gradient() -> None:
+def test_depth_beats_a_vertical_gradient_by_figures_that_know_neither_scale_nor_shift() -> None:
     operator = operator_of("depth")
     (error, words), (correlation, plain) = train_depth.measure(operator, views()).values()
     plain_error, plain_correlation = (float(one.rsplit(" ", 1)[1]) for one in (words, plain))
     assert error < 0.8 * plain_error
     assert correlation > plain_correlation + 0.1
+    truth = 0.2 + torch.rand(2, 9, 9, generator=torch.Generator().manual_seed(1))
+    error, correlation = train_depth.alignment_figures(3 * truth - 7, truth)
+    assert error < 1e-4
+    assert correlation > 0.9999
 
 
 @pytest.mark.parametrize("style", STYLES)
@@ -87,20 +86,20 @@ def test_a_painted_picture_is_nearer_to_the_style_and_still_shows_what_it_showed
     assert kept > 0.5
 
 
-def test_alignment_knows_neither_scale_nor_shift() -> None:
-    truth = 0.2 + torch.rand(2, 9, 9, generator=torch.Generator().manual_seed(1))
-    error, correlation = train_depth.alignment_figures(3 * truth - 7, truth)
-    assert error < 1e-4
-    assert correlation > 0.9999
-
-
-def test_superresolution_sees_block_means_alone() -> None:
+def test_superresolution_sees_block_means_alone_and_enlarges_a_pixel_over_its_block() -> None:
     image = 0.3 + 0.4 * image_of(32, 48)
     ripple = 0.2 * torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).repeat(16, 24)
     torch.testing.assert_close(reduce_by_area((image + ripple)[None]), reduce_by_area(image[None]))
     operator = operator_of("superresolution")
     for one, other in zip(operator.encode(image), operator.encode(image + ripple), strict=True):
         torch.testing.assert_close(one.values, other.values, atol=1e-4, rtol=1e-3)
+    # The answer, reduced again, is the reduced picture: also where a row and a column are left over.
+    image = image_of(33, 47)
+    features = operator.encode(image)
+    assert (features[1].grid.origin_u, features[1].grid.origin_v) == (0, 0)
+    answer = operator.decode(features, EMPTY_STATE, ImageSize(33, 47)).values
+    again = reduce_by_area(answer[None, :, :32, :46])[0]
+    assert float((again - features[1].values[:, :16, :23]).abs().mean()) < 0.01
 
 
 def test_the_colorizer_sees_no_color_and_keeps_brightness() -> None:
@@ -114,26 +113,6 @@ def test_the_colorizer_sees_no_color_and_keeps_brightness() -> None:
     torch.testing.assert_close(luminance_of(answer)[0][is_free], luminance_of(image)[0][is_free])
 
 
-@pytest.mark.parametrize("name", ["superresolution", "colorizer"])
-def test_both_cuts_reach_the_answer(name: str) -> None:
-    operator, size = operator_of(name), ImageSize(41, 57)
-    own, other = operator.encode(image_of(41, 57)), operator.encode(image_of(41, 57, seed=4))
-    assert len(own) == 2
-    answer = operator.decode(own, EMPTY_STATE, size).values
-    for mixed in ((own[0], other[1]), (other[0], own[1])):
-        assert not torch.equal(operator.decode(mixed, EMPTY_STATE, size).values, answer)
-
-
-def test_an_enlarged_pixel_lies_over_the_block_it_was_reduced_from() -> None:
-    """The answer, reduced again, is the reduced picture: also where a row and a column are left over."""
-    image, operator = image_of(33, 47), operator_of("superresolution")
-    features = operator.encode(image)
-    assert (features[1].grid.origin_u, features[1].grid.origin_v) == (0, 0)
-    answer = operator.decode(features, EMPTY_STATE, ImageSize(33, 47)).values
-    again = reduce_by_area(answer[None, :, :32, :46])[0]
-    assert float((again - features[1].values[:, :16, :23]).abs().mean()) < 0.01
-
-
 @pytest.mark.parametrize("name", ["superresolution", "colorizer", "style"])
 def test_features_of_another_size_are_refused(name: str) -> None:
     operator = operator_of(name)
@@ -141,7 +120,7 @@ def test_features_of_another_size_are_refused(name: str) -> None:
         operator.decode(operator.encode(image_of(40, 40)), EMPTY_STATE, ImageSize(80, 40))
 
 
-def test_a_surface_is_painted_alike_whatever_else_a_view_shows() -> None:
+def test_a_surface_is_painted_alike_whatever_else_a_view_shows_and_a_constant_one_in_finite_colors() -> None:
     operator, size = operator_of("style?style=waves"), ImageSize(48, 96)
     shared, halves = image_of(48, 48), [image_of(48, 48, seed) for seed in (1, 2)]
     of_views = {name: operator.encode(torch.cat([shared, half], 2)) for name, half in zip("ab", halves, strict=True)}
@@ -150,10 +129,6 @@ def test_a_surface_is_painted_alike_whatever_else_a_view_shows() -> None:
     torch.testing.assert_close(one[..., :16], other[..., :16], atol=1e-4, rtol=1e-4)
     alone = operator.decode(of_views["a"], operator.fit_scene({"a": of_views["a"]}, SceneViews.of({})), size)
     assert not torch.allclose(alone.values[..., :16], one[..., :16], atol=1e-3)
-
-
-def test_a_constant_scene_is_painted_in_finite_colors() -> None:
-    operator = operator_of("style")
     features = operator.encode(torch.full((3, 24, 24), 0.5))
     state = operator.fit_scene({"a": features}, SceneViews.of({}))
     assert bool(torch.isfinite(operator.decode(features, state, ImageSize(24, 24)).values).all())

@@ -67,15 +67,12 @@ def test_a_prompt_is_relevant_where_it_fits_and_less_so_than_general_words_elsew
     assert false_alarms / others < 0.03
 
 
-def test_texts_are_unit_vectors_of_their_words_in_any_order() -> None:
+def test_texts_are_unit_vectors_of_their_words_in_any_order_and_nearer_to_what_shares_them() -> None:
     one, other, third = _operator("clip").encode_text(["a red ball", "ball, red", "the striped cylinder"])
     torch.testing.assert_close(one, other)
     torch.testing.assert_close(torch.stack([one, third]).norm(dim=1), torch.ones(2))
     assert one.shape == (_operator("clip").spec.channel_count,)
     assert not torch.allclose(one, third)
-
-
-def test_a_text_is_nearer_to_what_shares_its_words() -> None:
     red_ball, red_box, blue_box, floor = _operator("clip").encode_text(["red ball", "red box", "blue box", "floor"])
     assert red_ball @ red_box > red_ball @ blue_box > red_ball @ floor
 
@@ -87,9 +84,6 @@ def test_prompts_that_cannot_be_understood_are_refused_with_the_vocabulary(promp
     with pytest.raises(ConfigError, match=says) as refused:
         _operator("clip").encode_text(["red", prompt])
     assert ", ".join(VOCABULARY) in str(refused.value)
-
-
-def test_the_vocabulary_has_the_words_that_models_are_judged_by() -> None:
     assert {*COLORS, *SHAPES, *MATERIALS, *CANONICAL_NEGATIVES, "background"} <= set(VOCABULARY)
 
 
@@ -115,11 +109,8 @@ def test_captions_fit_the_pixels_that_have_all_of_their_words() -> None:
     assert not captions.captions_of("color").fits[OBJECT_LABELS["floor"]].any()
 
 
-def test_classes_are_those_of_the_computed_scenes() -> None:
-    assert tuple(LABELS) == CLASS_NAMES == _operator("segmenter").spec.label_names
-
-
 def test_segmentation_beats_a_histogram_of_colours_on_scenes_that_were_not_trained_on() -> None:
+    assert tuple(LABELS) == CLASS_NAMES == _operator("segmenter").spec.label_names
     shot = Shot(views=2, height=96)
     families = ("room", "street")
     scenes = [scene for family in families for scene in evaluation_scenes(family, EVALUATION_SEEDS[:1], shot)]

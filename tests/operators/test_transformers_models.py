@@ -67,15 +67,11 @@ def test_every_task_is_an_operator_by_its_name(name, kind, quantity):
     assert operator.spec.leaks == ""
 
 
-def test_labels_and_restoration_are_told():
+def test_labels_and_restoration_are_told_and_prompts_change_what_is_seen():
     segmenting = built("transformers:segformer?weights=random").spec
     assert segmenting.label_names == ("wall", "floor", "chair", "table")
-    prompted = built("transformers:clipseg?weights=random&prompts=a cup,a table").spec
-    assert prompted.label_names == ("a cup", "a table")
+    assert built("transformers:clipseg?weights=random&prompts=a cup,a table").spec.label_names == ("a cup", "a table")
     assert built("transformers:swin2sr?weights=random").spec.restores
-
-
-def test_prompts_change_what_is_seen():
     one = built("transformers:clipseg?weights=random&prompts=a cup")
     other = built("transformers:clipseg?weights=random&prompts=a table")
     assert not torch.equal(decoded(one).values, decoded(other).values)
@@ -101,13 +97,10 @@ def test_a_folder_is_read_with_its_weights_card_and_preprocessor(tmp_path):
     torch.testing.assert_close(plain.encode(image)[0].values, expected, atol=1e-3, rtol=1e-3)
 
 
-def test_random_weights_are_those_of_a_seed():
+def test_random_weights_are_those_of_a_seed_and_a_configuration_can_be_a_file(tmp_path):
     names = ("transformers:dpt?weights=random", "transformers:dpt?weights=random&seed=1")
     first, again, other = (build_operator(name).spec.weights_digest for name in (names[0], *names))
     assert first == again != other
-
-
-def test_a_configuration_can_be_a_file(tmp_path):
     path = tmp_path / "mine.json"
     path.write_text(json.dumps({**TINY["segformer"], "decoder_hidden_size": 24}))
     name = f"transformers:segformer?weights=random&config={path}&cuts=decode_head.dropout"
@@ -155,13 +148,10 @@ def test_a_repository_is_read_from_the_hubs_cache_alone(tmp_path, monkeypatch):
     assert decoded(operator).kind == "labels"
 
 
-def test_a_tokenizer_that_is_not_there_is_said(tmp_path):
+def test_a_tokenizer_or_a_library_that_is_not_there_is_said(tmp_path, monkeypatch):
     saved("clipseg", tmp_path)
     with pytest.raises(ConfigError, match="there is no tokenizer in"):
         build_operator(f"transformers:{tmp_path}?prompts=a cup")
-
-
-def test_without_transformers_the_remedy_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(ConfigError, match=r"pip install 'lift3d\[transformers\]'"):
         build_operator("transformers:segformer?weights=random")
