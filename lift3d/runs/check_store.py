@@ -55,7 +55,7 @@ class Findings:
         self.leftover_count += bool(product.leftovers)
         self.leftover_bytes += sum(info.size for info in (product.leftovers or {}).values())
         if product.damage:
-            self.damage[product.path] = [damage.to_text() for damage in product.damage]
+            self.damage[product.path] = list(product.damage)
 
     def to_json(self) -> dict[str, Any]:
         """Return the findings as JSON-ready values."""

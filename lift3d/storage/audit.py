@@ -11,14 +11,7 @@ from typing import Literal
 
 from lift3d.errors import DamagedProductError
 from lift3d.storage.commit import Commit, committed, read_entry
-from lift3d.storage.layout import (
-    README_FILE,
-    RUNS_FOLDER,
-    SCENES_FOLDER,
-    STORE_FILE,
-    group_path,
-    product_of,
-)
+from lift3d.storage.layout import README_FILE, RUNS_FOLDER, SCENES_FOLDER, STORE_FILE, group_path, product_of
 from lift3d.storage.location import Store
 from lift3d.storage.manifest import Entry
 from lift3d.storage.objects import PARTIAL, ObjectInfo
@@ -31,18 +24,6 @@ _PRODUCTS_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Damage:
-    """One object that is not what was committed."""
-
-    key: str
-    what: str
-
-    def to_text(self) -> str:
-        """Return a sentence."""
-        return f"{self.key} {self.what}"
-
-
-@dataclass(frozen=True, slots=True)
 class AuditedProduct:
     """What was found of one product.
 
@@ -52,7 +33,7 @@ class AuditedProduct:
         object_count: Objects of the product.
         byte_count: Their bytes.
         marked: When the group file was written, by the clock of the store; None if there is none.
-        damage: Every object that is not what was committed.
+        damage: A sentence for every object that is not what was committed.
         leftovers: Objects that no group file lists; none are told apart if it cannot be read.
     """
 
@@ -61,7 +42,7 @@ class AuditedProduct:
     object_count: int = 0
     byte_count: int = 0
     marked: float | None = None
-    damage: tuple[Damage, ...] = ()
+    damage: tuple[str, ...] = ()
     leftovers: Mapping[str, ObjectInfo] | None = None
 
 
@@ -126,7 +107,7 @@ def _examined(store: Store, path: str, checksums: bool, listing: Listing) -> Aud
     try:
         commit = committed(store, path)
     except DamagedProductError:
-        of_group = Damage(group_path(path), "is not the group file that was committed")
+        of_group = f"{group_path(path)} is not the group file that was committed"
         return AuditedProduct(path, "damaged", marked=marked, damage=(of_group,))
     if commit is None:
         return AuditedProduct(path, "uncommitted" if listing else "missing", leftovers=listing)
@@ -137,7 +118,7 @@ def _examined(store: Store, path: str, checksums: bool, listing: Listing) -> Aud
     return AuditedProduct(path, "damaged" if damage else "whole", len(own), sum(own), marked, damage, leftovers)
 
 
-def _damage(store: Store, commit: Commit, checksums: bool, listing: Listing) -> Iterator[Damage]:
+def _damage(store: Store, commit: Commit, checksums: bool, listing: Listing) -> Iterator[str]:
     for key, entry in commit.manifest.entries.items():
         full = f"{commit.path}/{key}"
         info = listing.get(full)
@@ -147,7 +128,7 @@ def _damage(store: Store, commit: Commit, checksums: bool, listing: Listing) -> 
         try:
             read_entry(store, commit.path, key, entry)
         except DamagedProductError:
-            yield Damage(full, _difference(info, entry))
+            yield f"{full} {_difference(info, entry)}"
 
 
 def _difference(info: ObjectInfo | None, entry: Entry) -> str:

@@ -14,7 +14,7 @@ import fsspec
 from lift3d.errors import ConfigError, MissingExtraError
 from lift3d.extras import install
 from lift3d.storage.low_level_errors import low_level_errors, meaning_of
-from lift3d.storage.objects import FsspecObjects, LocalFiles, MemoryObjects, Objects
+from lift3d.storage.objects import LocalFiles, MemoryObjects, Objects
 from lift3d.storage.retry_policy import MOST_AT_ONCE, RetryPolicy, Timeouts
 
 T = TypeVar("T")
@@ -124,9 +124,9 @@ def _objects(scheme: str, environment: Mapping[str, str], timeouts: Timeouts) ->
     if scheme == "s3":
         files = fsspec.filesystem("s3", **options, **_s3_options(environment, timeouts))
         files.retries = 1  # ``RetryPolicy`` is the only retry policy
-        return FsspecObjects(files, timeouts)
+        return Objects(files, timeouts)
     kinds = {"file": LocalFiles, "memory": MemoryObjects}
-    return kinds.get(scheme, FsspecObjects)(fsspec.filesystem(scheme, **options), timeouts)
+    return kinds.get(scheme, Objects)(fsspec.filesystem(scheme, **options), timeouts)
 
 
 def _local(path: str) -> str:

@@ -21,7 +21,6 @@ object after it has written the group file, the collector looks for the group fi
 whoever comes second sees what the other did, and takes the group file back.
 """
 
-import uuid
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -59,11 +58,6 @@ class Commit:
     path: str
     manifest: Manifest
     is_own: bool = False
-
-
-def new_write_id() -> str:
-    """Return what tells one write of a group file from all others."""
-    return uuid.uuid4().hex
 
 
 def publish(store: Store, path: str, manifest: Manifest, at_step: StepHook = ignore_step) -> Commit:
@@ -168,29 +162,6 @@ def read_entry(store: Store, path: str, key: str, entry: Entry, span: tuple[int,
         return found
 
     return _twice(content)
-
-
-def verify(store: Store, path: str, checksums: bool = False) -> Commit:
-    """Check that a product is whole.
-
-    Args:
-        store: The store.
-        path: The product.
-        checksums: Read everything and compare checksums; without it one listing compares names and sizes.
-
-    Raises:
-        ProductMissingError: If the product was never committed.
-        DamagedProductError: If something is missing or differs; names the key.
-    """
-    commit = require_commit(store, path)
-    sizes = {} if checksums else store.sizes(path)
-    for key, entry in commit.manifest.entries.items():
-        if checksums:
-            read_entry(store, path, key, entry)
-        elif sizes.get(f"{path}/{key}") != entry.size:
-            what = f"has size {sizes.get(f'{path}/{key}')}, committed were {entry.size} bytes"
-            raise _damaged(store, path, f"{path}/{key}", what)
-    return commit
 
 
 def withdraw(store: Store, path: str) -> None:

@@ -2,13 +2,7 @@
 
 import os
 
-from lift3d.errors import (
-    ProductMissingError,
-    StoreError,
-    StoreFullError,
-    StoreRefusedError,
-    StoreUnavailableError,
-)
+from lift3d.errors import ProductMissingError, StoreError, StoreFullError, StoreRefusedError, StoreUnavailableError
 from lift3d.storage.low_level_errors import Meaning, meaning_of
 
 _CLASSES: dict[Meaning, type[StoreError]] = {
@@ -31,10 +25,7 @@ _SENTENCES: dict[Meaning, tuple[str, str]] = {
         "Give the user or key the right to read, write, list and delete there, or correct the URL",
     ),
     "no-bucket": ("there is no such bucket", "Create it, or correct the URL"),
-    "full": (
-        "there is no room left",
-        "Free some or raise the quota, then run again: what is committed is kept",
-    ),
+    "full": ("there is no room left", "Free some or raise the quota, then run again: what is committed is kept"),
     "unknown": ("an error that is not known here", "Check the URL, the credentials and the network, then run again"),
 }
 # What the environment holds under these is blotted out, should a service or a library repeat it.

@@ -25,11 +25,6 @@ LEASE_H = 48.0
 SHORTEST_LEASE_H = 1.0
 
 
-def every_product(product: AuditedProduct) -> bool:
-    """Want every product that is whole."""
-    return True
-
-
 @dataclass(frozen=True, slots=True)
 class Garbage:
     """Something to delete.
@@ -68,7 +63,9 @@ def probes(store: Store, before: float) -> Iterator[Garbage]:
             yield Garbage("probe", name, len(found), sum(info.size for info in found.values()))
 
 
-def garbage_in(store: Store, folder: str, before: float, is_wanted: IsWanted = every_product) -> Iterator[Garbage]:
+def garbage_in(
+    store: Store, folder: str, before: float, is_wanted: IsWanted = lambda product: True
+) -> Iterator[Garbage]:
     """Yield the garbage of a folder, with one listing.
 
     Args:
@@ -85,7 +82,7 @@ def garbage_in(store: Store, folder: str, before: float, is_wanted: IsWanted = e
             yield Garbage("partial", key, 1, info.size)
 
 
-def garbage_of(product: AuditedProduct, before: float, is_wanted: IsWanted = every_product) -> Iterator[Garbage]:
+def garbage_of(product: AuditedProduct, before: float, is_wanted: IsWanted = lambda product: True) -> Iterator[Garbage]:
     """Yield the garbage of one product. Of one whose group file cannot be read nothing is: any object may be its."""
     left = product.leftovers or {}
     if left and max(info.modified for info in left.values()) < before:

@@ -5,16 +5,15 @@ the same: whole objects under relative keys, created atomically. Nothing else in
 """
 
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from lift3d.errors import ProductMissingError, StoreError, StoreLayoutError
 from lift3d.storage import layout
 from lift3d.storage.backends import parse_url, perform, split_url
 from lift3d.storage.error_translation import translated
-from lift3d.storage.low_level_errors import low_level_errors, meaning_of
-from lift3d.storage.objects import ObjectInfo, Objects
+from lift3d.storage.low_level_errors import Meaning, low_level_errors, meaning_of
+from lift3d.storage.objects import PARTIAL, ObjectInfo, Objects
 
 __all__ = ["Store", "open_store", "parse_url"]
 
@@ -51,13 +50,7 @@ class Store:
             ProductMissingError: If there is no such object.
             StoreError: If the store does not answer or refuses.
         """
-        with self._failing(key, "read"):
-            try:
-                return self._perform(key, lambda objects, path: objects.read(path, start, end))
-            except low_level_errors() as error:
-                if meaning_of(error) == "beyond-end":
-                    return b""
-                raise
+        return self._perform("read", key, lambda objects, path: objects.read(path, start, end), {"beyond-end": b""})
 
     def write_bytes(self, key: str, content: bytes | memoryview) -> None:
         """Write an object, replacing what was there.
@@ -65,8 +58,7 @@ class Store:
         Raises:
             StoreError: If the store does not answer, refuses or is full.
         """
-        with self._failing(key, "write"):
-            self._perform(key, lambda objects, path: objects.write(path, content))
+        self._perform("write", key, lambda objects, path: objects.write(path, content))
 
     def create_bytes(self, key: str, content: bytes | memoryview) -> bool:
         """Write an object only if there is none, and say whether this call is known to have written it.
@@ -77,14 +69,12 @@ class Store:
         Raises:
             StoreError: If the store does not answer, refuses or is full.
         """
-        with self._failing(key, "write"):
-            try:
-                self._perform(key, lambda objects, path: objects.create(path, content))
-            except low_level_errors() as error:
-                if meaning_of(error) == "conflict":
-                    return False
-                raise
-        return True
+
+        def create(objects: Objects, path: str) -> bool:
+            objects.create(path, content)
+            return True
+
+        return self._perform("write", key, create, {"conflict": False})
 
     def exists(self, key: str) -> bool:
         """Whether there is an object of that key.
@@ -101,64 +91,46 @@ class Store:
 
     def sizes(self, prefix: str) -> dict[str, int]:
         """Return the objects below a folder, key to size in bytes; empty if there is no such folder."""
-        with self._failing(prefix, "list"):
-            try:
-                found = self._perform(prefix, lambda objects, path: objects.sizes(path))
-            except low_level_errors() as error:
-                if meaning_of(error) != "missing":
-                    raise
-                found = {}
-        strip = len(self._root) + 1
-        return {name[strip:]: size for name, size in sorted(found.items())}
+        return {key: info.size for key, info in self.entries(prefix).items() if not key.endswith(PARTIAL)}
 
     def list(self, prefix: str) -> list[str]:
         """Return the keys of all objects below a folder."""
         return [*self.sizes(prefix)]
 
-    def delete_prefix(self, prefix: str) -> None:
-        """Delete a folder with everything in it; nothing happens if there is none."""
-        if not prefix.strip("/"):
-            raise StoreLayoutError("Refusing to delete the root of a store; give a folder inside it.")
-        with self._failing(prefix, "delete"):
-            try:
-                self._perform(prefix, lambda objects, path: objects.delete(path))
-            except low_level_errors() as error:
-                if meaning_of(error) != "missing":
-                    raise
-
-    def _perform(self, key: str, call: Callable[[Objects, str], T]) -> T:
-        path = f"{self._root}/{_checked(key)}"
-        return perform(self._scheme, lambda objects: call(objects, path))
-
     def entries(self, prefix: str) -> dict[str, ObjectInfo]:
         """Return an object, or all below a folder, with size and age; unfinished writes to a disk, too."""
-        with self._failing(prefix, "list"):
-            try:
-                found = self._perform(prefix, lambda objects, path: objects.entries(path))
-            except low_level_errors() as error:
-                if meaning_of(error) != "missing":
-                    raise
-                found = {}
+        nothing: dict[str, ObjectInfo] = {}
+        found = self._perform("list", prefix, lambda objects, path: objects.entries(path), {"missing": nothing})
         strip = len(self._root) + 1
         return {name[strip:]: info for name, info in sorted(found.items())}
 
     def names(self, folder: str = "") -> tuple[str, ...]:
         """Return what lies directly in a folder, or in the root: names of objects and of folders."""
-        path = f"{self._root}/{_checked(folder)}" if folder else self._root
-        with self._failing(folder, "list"):
-            try:
-                return tuple(sorted(perform(self._scheme, lambda objects: objects.names(path))))
-            except low_level_errors() as error:
-                if meaning_of(error) != "missing":
-                    raise
-        return ()
+        nothing: set[str] = set()
+        found = self._perform("list", folder or None, lambda objects, path: objects.names(path), {"missing": nothing})
+        return tuple(sorted(found))
 
-    @contextmanager
-    def _failing(self, key: str, verb: str) -> Iterator[None]:
+    def delete_prefix(self, prefix: str) -> None:
+        """Delete a folder with everything in it; nothing happens if there is none."""
+        if not prefix.strip("/"):
+            raise StoreLayoutError("Refusing to delete the root of a store; give a folder inside it.")
+        self._perform("delete", prefix, lambda objects, path: objects.delete(path), {"missing": None})
+
+    def _perform(
+        self, verb: str, key: str | None, call: Callable[[Objects, str], T], answers: Mapping[Meaning, T] | None = None
+    ) -> T:
+        """Call the backend with the path of a key (None: the root), and translate its errors.
+
+        An error whose meaning is among ``answers`` is an answer.
+        """
+        path = self._root if key is None else f"{self._root}/{_checked(key)}"
         try:
-            yield
+            return perform(self._scheme, lambda objects: call(objects, path))
         except low_level_errors() as error:
-            raise translated(error, f"{self.url}/{key}", verb) from error
+            meaning = meaning_of(error)
+            if answers is not None and meaning in answers:
+                return answers[meaning]
+            raise translated(error, f"{self.url}/{key or ''}", verb) from error
 
 
 def open_store(url: str, create: bool = False) -> Store:

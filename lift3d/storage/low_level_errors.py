@@ -23,10 +23,7 @@ Meaning = Literal[
 _CODES: dict[str, Meaning] = {
     "PreconditionFailed": "conflict",
     "InvalidRange": "beyond-end",
-    **dict.fromkeys(
-        ("SlowDown", "ServiceUnavailable", "TooManyRequests", "Throttling", "ThrottlingException"),
-        "busy",
-    ),
+    **dict.fromkeys(("SlowDown", "ServiceUnavailable", "TooManyRequests", "Throttling", "ThrottlingException"), "busy"),
     **dict.fromkeys(("RequestLimitExceeded", "SlowDownRead", "SlowDownWrite"), "busy"),
     # The last four say that what arrived is not what was sent, or that two writers met: both pass.
     **dict.fromkeys(

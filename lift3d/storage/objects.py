@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import fsspec
 from fsspec.asyn import AsyncFileSystem, sync
@@ -18,7 +18,6 @@ PARTIAL = ".partial"
 
 # fsspec's memory filesystem checks for existence and then writes; this makes the pair one step.
 _memory_lock = threading.Lock()
-
 
 # Each backend of fsspec calls the time of the last write differently: disks, S3, Google, Azure, memory.
 _MODIFIED_FIELDS = ("mtime", "LastModified", "updated", "last_modified", "created")
@@ -37,41 +36,11 @@ class ObjectInfo:
     modified: float
 
 
-@runtime_checkable
-class Objects(Protocol):
-    """Whole objects by absolute path. One try per call; errors are those of the library, see ``meaning_of``."""
+class Objects:
+    """Whole objects of any filesystem of fsspec, by absolute path, with a deadline where it runs on an event loop.
 
-    def read(self, path: str, start: int | None, end: int | None) -> bytes:
-        """Return an object or a part of it."""
-        ...
-
-    def write(self, path: str, content: bytes | memoryview) -> None:
-        """Write an object, replacing what was there: all of it or nothing."""
-        ...
-
-    def create(self, path: str, content: bytes | memoryview) -> None:
-        """Write an object if there is none; an error that means a conflict otherwise."""
-        ...
-
-    def sizes(self, folder: str) -> dict[str, int]:
-        """Return the objects below a folder, path to size; empty or an error that means missing if it is not there."""
-        ...
-
-    def entries(self, path: str) -> dict[str, ObjectInfo]:
-        """Return an object, or all below a folder, with size and age; those in the making on a disk, too."""
-        ...
-
-    def names(self, folder: str) -> set[str]:
-        """Return the names of objects and folders directly in a folder."""
-        ...
-
-    def delete(self, path: str) -> None:
-        """Delete an object, or a folder with what is in it."""
-        ...
-
-
-class FsspecObjects:
-    """Objects of any filesystem of fsspec, with a deadline for every call where it runs on an event loop."""
+    One try per call; errors are those of the library, see ``meaning_of``.
+    """
 
     def __init__(self, files: fsspec.AbstractFileSystem, timeouts: Timeouts) -> None:
         self._files = files
@@ -85,20 +54,15 @@ class FsspecObjects:
         return bytes(self._call("cat_file", path, start=start, end=end, byte_count=size, **single))
 
     def write(self, path: str, content: bytes | memoryview) -> None:
-        """Write an object."""
+        """Write an object, replacing what was there: all of it or nothing."""
         self._call("pipe_file", path, bytes(content), byte_count=len(content))
 
     def create(self, path: str, content: bytes | memoryview) -> None:
-        """Write an object if there is none."""
+        """Write an object if there is none; an error that means a conflict otherwise."""
         self._call("pipe_file", path, bytes(content), mode="create", byte_count=len(content))
 
-    def sizes(self, folder: str) -> dict[str, int]:
-        """Return the objects below a folder."""
-        found = self._call("find", folder, detail=True)
-        return {name: int(entry["size"]) for name, entry in found.items() if entry["type"] == "file"}
-
     def entries(self, path: str) -> dict[str, ObjectInfo]:
-        """Return an object, or all below a folder, with size and age."""
+        """Return an object, or all below a folder, with size and age; those in the making on a disk, too."""
         found = self._call("find", path, detail=True)
         # Of an object, rather than a folder, fsspec gives the path and nothing else.
         known = {name: entry or self._call("info", name) for name, entry in found.items()}
@@ -115,7 +79,7 @@ class FsspecObjects:
         return {path.rsplit("/", 1)[-1] for path in found if path != folder}
 
     def delete(self, path: str) -> None:
-        """Delete an object or a folder."""
+        """Delete an object, or a folder with what is in it."""
         self._call("rm", path, recursive=True)
 
     def _call(self, method: str, *args: Any, byte_count: int | None = None, **kwargs: Any) -> Any:
@@ -126,7 +90,7 @@ class FsspecObjects:
         return getattr(self._files, method)(*args, **kwargs)
 
 
-class MemoryObjects(FsspecObjects):
+class MemoryObjects(Objects):
     """Objects of this process, for tests and notebooks."""
 
     def create(self, path: str, content: bytes | memoryview) -> None:
@@ -135,7 +99,7 @@ class MemoryObjects(FsspecObjects):
             super().create(path, content)
 
 
-class LocalFiles(FsspecObjects):
+class LocalFiles(Objects):
     """Files. A crash leaves nothing or everything: they are written beside, then linked or renamed."""
 
     def read(self, path: str, start: int | None, end: int | None) -> bytes:
@@ -153,10 +117,6 @@ class LocalFiles(FsspecObjects):
     def create(self, path: str, content: bytes | memoryview) -> None:
         """Write a file if there is none."""
         _write_beside(Path(path), content, is_exclusive=True)
-
-    def sizes(self, folder: str) -> dict[str, int]:
-        """Return the files below a folder, those in the making left out."""
-        return {name: size for name, size in super().sizes(folder).items() if not name.endswith(PARTIAL)}
 
 
 def _modified(entry: Mapping[str, Any]) -> float:

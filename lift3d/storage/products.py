@@ -6,6 +6,7 @@ passes for data. Ids are variable-length strings, which Zarr v3 and xarray read 
 ones are not in the standard).
 """
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -71,10 +72,7 @@ class ProductWriter:
         return self._parts[number]
 
     def write_part(
-        self,
-        number: int,
-        arrays: Mapping[str, tuple[ArrayTemplate, Shaped[np.ndarray, "..."]]],
-        note: Any = None,
+        self, number: int, arrays: Mapping[str, tuple[ArrayTemplate, Shaped[np.ndarray, "..."]]], note: Any = None
     ) -> None:
         """Write a part: one shard of each array along its first axis, and then the record of it.
 
@@ -116,12 +114,7 @@ class ProductWriter:
             target.put("/".join([name, "c", str(number), *rest]), content)
         self._record(number, Part(target.entries, target.metadata, given.note))
 
-    def commit(
-        self,
-        arrays: Mapping[str, NamedArray],
-        attrs: Mapping[str, Any],
-        part_count: int = 0,
-    ) -> Commit:
+    def commit(self, arrays: Mapping[str, NamedArray], attrs: Mapping[str, Any], part_count: int = 0) -> Commit:
         """Write what belongs to no part, and make all of it the product, or adopt that of whoever was faster.
 
         Args:
@@ -156,15 +149,10 @@ class ProductWriter:
         target = RecordingStore(self._store, self._path, self._metadata)
         for name, (dims, values) in arrays.items():
             self._fill(target, name, ArrayTemplate.whole(values, dims), 0, values)
-        return Manifest(protocol.new_write_id(), dict(attrs), tuple(parts), target.entries, metadata | target.metadata)
+        return Manifest(uuid.uuid4().hex, dict(attrs), tuple(parts), target.entries, metadata | target.metadata)
 
     def _fill(
-        self,
-        target: RecordingStore,
-        name: str,
-        template: ArrayTemplate,
-        start: int,
-        values: Shaped[np.ndarray, "..."],
+        self, target: RecordingStore, name: str, template: ArrayTemplate, start: int, values: Shaped[np.ndarray, "..."]
     ) -> None:
         is_text = template.dtype == "string" and values.dtype.kind in "UTO"
         if values.dtype != template.numpy_dtype and not is_text:
@@ -183,11 +171,7 @@ class ProductWriter:
 
 
 def write_product(
-    store: Store,
-    path: str,
-    arrays: Mapping[str, NamedArray],
-    attrs: Mapping[str, Any],
-    at_step: StepHook = ignore_step,
+    store: Store, path: str, arrays: Mapping[str, NamedArray], attrs: Mapping[str, Any], at_step: StepHook = ignore_step
 ) -> Commit:
     """Write and commit arrays that are all at hand, each as one chunk.
 

@@ -27,7 +27,7 @@ def small_parts(monkeypatch):
 def calls(monkeypatch):
     """Count what is asked of stores, by method and folder."""
     found = Counter()
-    for method in ("read_bytes", "write_bytes", "exists", "sizes", "entries"):
+    for method in ("read_bytes", "write_bytes", "exists", "entries"):
         plain = getattr(Store, method)
 
         def counted(self, key, *args, _plain=plain, _method=method, **kwargs):
@@ -89,11 +89,11 @@ def test_status_takes_a_listing_and_a_read_per_scene_and_the_table_one_more(tmp_
     store, recipe = filled(tmp_path)
     calls.clear()
     run_states(store.url)
-    assert calls["entries", "scenes"] + calls["sizes", "scenes"] == 1
+    assert calls["entries", "scenes"] == 1
     assert (calls["read_bytes", "scenes"], calls["read_bytes", "scores"]) == (10, 0)
     calls.clear()
     run_table(store, recipe.run_id)
-    assert calls["entries", "scenes"] + calls["sizes", "scenes"] == 1
+    assert calls["entries", "scenes"] == 1
     assert (calls["read_bytes", "scenes"], calls["read_bytes", "scores"]) == (10, 10)
     assert not [key for key in calls if key[0] == "write_bytes"]
 

@@ -12,6 +12,7 @@ from lift3d.storage.location import Store
 from lift3d.storage.manifest import Entry
 from lift3d.storage.products import ArrayTemplate, ProductWriter, open_product, write_product
 from lift3d.storage.repair import repaired, retract
+from tests.support.store_content import require_whole
 
 A, B = "scenes/s/state/rows/a", "scenes/s/state/rows/b"
 CHUNK = f"{A}/x/c/0"
@@ -77,7 +78,7 @@ def test_eight_racing_writers_have_one_winner_and_all_can_read(store):
     assert sum(commit.is_own for commit in commits) == 1
     assert len({commit.manifest.write_id for commit in commits}) == 1
     # Whoever created an object first decided what it holds; everyone else described that.
-    protocol.verify(store, A, checksums=True)
+    require_whole(store, A)
     assert read(store, A) in range(8)
 
 
@@ -90,7 +91,7 @@ def test_a_lost_response_is_our_own_success(store, monkeypatch):
 
     monkeypatch.setattr(Store, "create_bytes", deaf)
     assert write(store, A, 1).is_own
-    protocol.verify(store, A, checksums=True)
+    require_whole(store, A)
 
 
 def test_a_commit_whose_answer_never_came_can_be_tried_again(local_store, monkeypatch):
@@ -143,7 +144,7 @@ def test_a_part_of_another_product_is_copied_as_it_is(store):
     for number in (0, 1):
         second.copy_part(number + 1, 6, open_product(store, A), number)
     second.commit({}, {}, 3)
-    protocol.verify(store, B, checksums=True)
+    require_whole(store, B)
     np.testing.assert_array_equal(open_product(store, B).array("x")[2:], values)
 
 
@@ -176,15 +177,15 @@ def test_damage_is_an_error_with_a_remedy_and_is_taken_back(store, damage):
         read(store, A)
     assert caught.value.product == A
     with pytest.raises(DamagedProductError):
-        protocol.verify(store, A, checksums=True)
+        require_whole(store, A)
     if damage is not flip_bit:
         with pytest.raises(DamagedProductError):
-            protocol.verify(store, A)
+            require_whole(store, A, checksums=False)
     assert retract(store, A)
     assert committed(store, A) is None
     assert write(store, A, 7).is_own
     assert read(store, A) == 7
-    protocol.verify(store, A, checksums=True)
+    require_whole(store, A)
 
 
 def test_every_flipped_bit_of_a_group_file_and_of_the_record_of_a_part_is_seen(local_store):

@@ -17,6 +17,7 @@ from lift3d.storage.garbage import collect, garbage_of
 from lift3d.storage.location import Store, open_store
 from lift3d.storage.products import ArrayTemplate, ProductWriter, open_product
 from lift3d.storage.repair import repaired
+from tests.support.store_content import require_whole
 from tests.support.store_workers import all_keys, needed_keys
 
 PATHS = ("scenes/a/state/rows/one", "scenes/a/state/rows/two")
@@ -182,7 +183,7 @@ class Protocol(RuleBasedStateMachine):
                 assert path not in self.seen, "what was seen is gone"
                 continue
             try:
-                protocol.verify(Store(self.url), path, checksums=True)
+                require_whole(Store(self.url), path)
             except DamagedProductError:
                 assert self.is_unlooked_at(path)
                 assert path not in self.seen
@@ -195,7 +196,7 @@ class Protocol(RuleBasedStateMachine):
                 continue
             assert isinstance(writer.outcome, protocol.Commit | StoreUnavailableError | DamagedProductError)
             if isinstance(writer.outcome, protocol.Commit) and id(writer) not in self.overtaken:
-                protocol.verify(Store(self.url), writer.path, checksums=True)
+                require_whole(Store(self.url), writer.path)
 
     def teardown(self):
         """Once all have finished or died, one more run completes everything and nothing superfluous stays."""
