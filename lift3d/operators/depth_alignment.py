@@ -155,11 +155,7 @@ class _Observations:
 
     @classmethod
     def of(
-        cls,
-        names: list[ViewId],
-        maps: Mapping[ViewId, tuple[FeatureMap, ...]],
-        views: SceneViews,
-        quantity: Quantity,
+        cls, names: list[ViewId], maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews, quantity: Quantity
     ) -> "_Observations":
         """Read every view's map at its observations.
 

@@ -45,12 +45,7 @@ class BoundaryOperator(Unfitted):
 
     def __init__(self, name: OperatorName) -> None:
         self.spec = OperatorSpec(
-            name=str(name),
-            stage_version=1,
-            prediction_kind="scalar",
-            licence="BSD-3-Clause",
-            channel_count=1,
-            stride_px=1.0,
+            name=str(name), stage_version=1, prediction_kind="scalar", licence="BSD-3-Clause", channel_count=1
         )
 
     def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
@@ -76,12 +71,7 @@ class AppearanceIdOperator:
         if self._count < 2:
             raise ConfigError(f"Operator '{name}': count must be at least 2 ids, got {self._count}.")
         self.spec = OperatorSpec(
-            name=str(name),
-            stage_version=1,
-            prediction_kind="labels",
-            licence="BSD-3-Clause",
-            channel_count=3,
-            stride_px=1.0,
+            name=str(name), stage_version=1, prediction_kind="labels", licence="BSD-3-Clause", channel_count=3
         )
 
     def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:

@@ -5,14 +5,16 @@ The other operator, the inner one, is named by the option ``of``. Its own option
 name every sign that has a meaning there is written as its code.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lift3d.domain.features import FeatureMap
-from lift3d.domain.keys import digest
+from lift3d.domain.features import FeatureMap, SceneState
+from lift3d.domain.keys import ViewId, digest
+from lift3d.domain.scene_views import SceneViews
 from lift3d.errors import ConfigError
 from lift3d.operators.catalog import build_operator
 from lift3d.operators.names import OperatorName
@@ -43,9 +45,35 @@ def build_inner(name: OperatorName) -> Operator:
     return inner
 
 
-def identified(spec: OperatorSpec, inner: OperatorSpec, **content: str) -> OperatorSpec:
-    """Return a spec whose digest covers the inner operator, and content that its name does not tell."""
-    return replace(spec, weights_digest=digest({"inner": inner.identity, **content}))
+class StandsOnInner:
+    """An operator whose features, and what they promise, are the inner operator's.
+
+    Args:
+        inner: The inner operator.
+        own: What is decided on its features: name, kind of the prediction, labels.
+        content: What the own name does not tell; the digest covers it and the inner operator.
+    """
+
+    def __init__(self, inner: Operator, own: OperatorSpec, **content: str) -> None:
+        spec = inner.spec
+        self._inner = inner
+        self.spec = replace(
+            own,
+            quantity=spec.quantity,
+            licence=spec.licence,
+            channel_count=spec.channel_count,
+            stride_px=spec.stride_px,
+            leaks=spec.leaks,
+            weights_digest=digest({"inner": spec.identity, **content}),
+        )
+
+    def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
+        """Return the inner operator's features."""
+        return self._inner.encode(image)
+
+    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
+        """Return the inner operator's state."""
+        return self._inner.fit_scene(maps, views)
 
 
 def unit_cells(features: FeatureMap) -> Float[Tensor, "cell channel"]:

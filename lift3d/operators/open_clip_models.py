@@ -11,7 +11,7 @@ whose text tower is one of transformers (SigLIP, Roberta) are files of the hub, 
 """
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +20,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lift3d.domain.camera import ImageSize
-from lift3d.domain.features import EMPTY_STATE, FeatureMap, SceneState
-from lift3d.domain.keys import ViewId
-from lift3d.domain.scene_views import SceneViews
+from lift3d.domain.features import FeatureMap
 from lift3d.errors import ConfigError, UnknownNameError
-from lift3d.operators.answers import Encoder
 from lift3d.operators.names import OperatorName
 from lift3d.operators.network_weights import digest_weights, encoder_device, seeded
 from lift3d.operators.open_clip_towers import dense_tower
 from lift3d.operators.positional_field import OPTION as FIELD_OPTION
-from lift3d.operators.positional_field import fit_field, wants_field
+from lift3d.operators.positional_field import FieldEncoder
 from lift3d.operators.preprocessing import Normalization, Placement
 from lift3d.operators.protocol import OperatorSpec
 from lift3d.torchvision_guard import ensure_torchvision
@@ -41,16 +38,16 @@ _OPTIONS = ("weights", "seed", "height", FIELD_OPTION)
 _QUICK_SUFFIX = "-quickgelu"
 
 
-class OpenClipOperator(Encoder):
+class OpenClipOperator(FieldEncoder):
     """Dense image features of a CLIP model, in the space shared with text."""
 
     def __init__(self, name: OperatorName, model: Any, licence: str) -> None:
+        super().__init__(name)
         self._model = model.eval().requires_grad_(False)
         self._model_name = name.argument.partition("/")[0]
         visual = model.visual
         self._tower = dense_tower(visual)
         self._height = name.height()
-        self._wants_field = wants_field(name)
         config = open_clip.get_model_preprocess_cfg(model)
         self._normalization = Normalization(tuple(config["mean"]), tuple(config["std"]))
         self.spec = OperatorSpec(
@@ -94,10 +91,6 @@ class OpenClipOperator(Encoder):
         with torch.no_grad():
             embeddings: Tensor = self._model.encode_text(tokens)
         return embeddings.float()
-
-    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
-        """Return the positional field if the name asks for it, else the empty state."""
-        return fit_field(maps) if self._wants_field else EMPTY_STATE
 
 
 def build(name: OperatorName) -> OpenClipOperator:

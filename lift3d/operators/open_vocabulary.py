@@ -14,7 +14,7 @@ Source:
     Kerr et al., LERF: Language Embedded Radiance Fields, ICCV 2023, §3.3.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -24,12 +24,10 @@ from torch import Tensor
 
 from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import FeatureMap, SceneState
-from lift3d.domain.keys import ViewId
 from lift3d.domain.lifted import Prediction
-from lift3d.domain.scene_views import SceneViews
 from lift3d.errors import ConfigError, ContractError
 from lift3d.operators.answers import at_pixels, valid_everywhere
-from lift3d.operators.inner_encoder import OPTION, build_inner, identified, unit_cells
+from lift3d.operators.inner_encoder import OPTION, StandsOnInner, build_inner, unit_cells
 from lift3d.operators.names import OperatorName
 from lift3d.operators.protocol import Operator, OperatorSpec
 
@@ -97,35 +95,21 @@ class Vocabulary:
         return (*(self.template.replace("{}", prompt) for prompt in self.prompts), *self.negatives)
 
 
-class OpenVocabularyOperator:
+class OpenVocabularyOperator(StandsOnInner):
     """Which of some named things each pixel shows, by an inner encoder of images and texts."""
 
     def __init__(self, name: OperatorName, inner: Operator) -> None:
         self._vocabulary = Vocabulary.parse(name)
-        self._inner = inner
         self._texts = _embedded(name, inner, self._vocabulary.texts)
         is_map = self._vocabulary.rule == "relevancy"
-        spec = OperatorSpec(
+        own = OperatorSpec(
             name=str(name),
             stage_version=1,
             prediction_kind="scalar" if is_map else "labels",
-            quantity=inner.spec.quantity,
-            licence=inner.spec.licence,
-            channel_count=inner.spec.channel_count,
-            stride_px=inner.spec.stride_px,
-            leaks=inner.spec.leaks,
             label_names=(BACKGROUND, *self._vocabulary.prompts),
             threshold_source="" if is_map else f"relevancy > {_EVEN:g}",
         )
-        self.spec = identified(spec, inner.spec)
-
-    def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
-        """Return the inner operator's features."""
-        return self._inner.encode(image)
-
-    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
-        """Return the inner operator's state."""
-        return self._inner.fit_scene(maps, views)
+        super().__init__(inner, own)
 
     def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
         """Return the label or the relevancy of each pixel.

@@ -21,26 +21,36 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from lift3d.domain.features import FeatureGrid, FeatureMap, SceneState
+from lift3d.domain.features import EMPTY_STATE, FeatureGrid, FeatureMap, SceneState
 from lift3d.domain.keys import ViewId
 from lift3d.domain.lifted import LiftedFeatures
+from lift3d.domain.scene_views import SceneViews
 from lift3d.errors import ConfigError, SceneError
+from lift3d.operators.answers import Encoder
 from lift3d.operators.names import OperatorName
 
 OPTION = "positional_field"
 _CHOICES = ("keep", "subtract")
 
 
-def wants_field(name: OperatorName) -> bool:
-    """Return whether an operator's name says ``positional_field=subtract``; the default is keep.
+class FieldEncoder(Encoder):
+    """An encoder whose name may say ``positional_field=subtract``; the default is keep.
 
     Raises:
         ConfigError: If the option is neither.
     """
-    choice = name.option(OPTION, _CHOICES[0])
-    if choice not in _CHOICES:
-        raise ConfigError(f"Option '{OPTION}' of operator '{name}' must be {' or '.join(_CHOICES)}, got '{choice}'.")
-    return choice == _CHOICES[1]
+
+    def __init__(self, name: OperatorName) -> None:
+        choice = name.option(OPTION, _CHOICES[0])
+        if choice not in _CHOICES:
+            raise ConfigError(
+                f"Option '{OPTION}' of operator '{name}' must be {' or '.join(_CHOICES)}, got '{choice}'."
+            )
+        self._wants_field = choice == _CHOICES[1]
+
+    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
+        """Return the positional field if the name asks for it, else the empty state."""
+        return fit_field(maps) if self._wants_field else EMPTY_STATE
 
 
 def fit_field(maps: Mapping[ViewId, tuple[FeatureMap, ...]]) -> SceneState:

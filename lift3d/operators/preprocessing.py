@@ -77,6 +77,10 @@ class Placement:
         cols = _mirrored(self.resized.width, self.left, self.padded.width)
         return image[:, rows][:, :, cols]
 
+    def cropped(self, answer: Float[Tensor, "channel height_in width_in"]) -> Float[Tensor, "channel height width"]:
+        """Return the image's own part of an answer with a cell per pixel of an input that is not resized."""
+        return answer[:, self.top :, self.left :][:, : self.image.height, : self.image.width].contiguous()
+
     def to_image(
         self,
         values: Float[Tensor, "channel row_in col_in"],

@@ -16,13 +16,7 @@ class RgbOperator(Unfitted):
     """Encodes an image as its own three channels, one cell per pixel."""
 
     spec = OperatorSpec(
-        name="rgb",
-        stage_version=1,
-        prediction_kind="image",
-        channel_count=3,
-        stride_px=1.0,
-        quantity="color",
-        restores=True,
+        name="rgb", stage_version=1, prediction_kind="image", quantity="color", channel_count=3, restores=True
     )
 
     def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:

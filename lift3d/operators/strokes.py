@@ -27,7 +27,7 @@ from lift3d.domain.lifted import Prediction
 from lift3d.domain.scene_views import SceneViews
 from lift3d.errors import ConfigError, ContractError, SceneError
 from lift3d.operators.answers import at_pixels, valid_everywhere
-from lift3d.operators.inner_encoder import OPTION, build_inner, identified, unit_cells
+from lift3d.operators.inner_encoder import OPTION, StandsOnInner, build_inner, unit_cells
 from lift3d.operators.names import OperatorName
 from lift3d.operators.protocol import Operator, OperatorSpec
 from lift3d.operators.region_codebook import fit_codebook
@@ -41,32 +41,22 @@ _SHAPE_TOLERANCE = 0.03
 _POSITIVE, _NEGATIVE, _THRESHOLD = "strokes_positive", "strokes_negative", "strokes_threshold"
 
 
-class StrokesOperator:
+class StrokesOperator(StandsOnInner):
     """Object or background for each pixel, by strokes on a reference view."""
 
     def __init__(self, name: OperatorName, inner: Operator) -> None:
         self._strokes = read_strokes(Path(name.argument).expanduser())
-        self._inner = inner
         self._clusters = name.integer("clusters", _CLUSTER_COUNT)
         if self._clusters < 1:
             raise ConfigError(f"Operator '{name}': clusters must be at least 1, got {self._clusters}.")
-        spec = OperatorSpec(
+        own = OperatorSpec(
             name=str(name),
             stage_version=1,
             prediction_kind="labels",
-            quantity=inner.spec.quantity,
-            licence=inner.spec.licence,
-            channel_count=inner.spec.channel_count,
-            stride_px=inner.spec.stride_px,
-            leaks=inner.spec.leaks,
             label_names=("background", self._strokes.object),
             threshold_source="reference view",
         )
-        self.spec = identified(spec, inner.spec, strokes=self._strokes.model_dump_json())
-
-    def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
-        """Return the inner operator's features."""
-        return self._inner.encode(image)
+        super().__init__(inner, own, strokes=self._strokes.model_dump_json())
 
     def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
         """Return the inner operator's state with the entries of either sign and the threshold.
@@ -95,7 +85,7 @@ class StrokesOperator:
         own = {_POSITIVE: entries, _THRESHOLD: torch.tensor([threshold], dtype=torch.float32)}
         if others is not None:
             own[_NEGATIVE] = others
-        return SceneState({**self._inner.fit_scene(maps, views).arrays, **own})
+        return SceneState({**super().fit_scene(maps, views).arrays, **own})
 
     def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
         """Return 1 for the object and 0 for all else.
@@ -154,9 +144,9 @@ class StrokesOperator:
         return kept
 
     def _entries(self, strokes: Sequence[Float[Tensor, "_ channel"]]) -> Float[Tensor, "entry channel"]:
-        counts = [torch.ones(len(cells), dtype=torch.int64) for cells in strokes]
+        # Every cell counts as one.
         return torch.cat(
-            [fit_codebook(cells, count, self._clusters) for cells, count in zip(strokes, counts, strict=True)]
+            [fit_codebook(one, torch.ones(len(one), dtype=torch.int64), self._clusters) for one in strokes]
         )
 
 

@@ -11,7 +11,6 @@ stretched to that size; its grid then has a stride of its own along each axis.
 
 import difflib
 import inspect
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,16 +20,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lift3d.domain.camera import ImageSize
-from lift3d.domain.features import EMPTY_STATE, FeatureMap, SceneState
-from lift3d.domain.keys import ViewId
-from lift3d.domain.scene_views import SceneViews
+from lift3d.domain.features import FeatureMap
 from lift3d.errors import ConfigError, UnknownNameError
-from lift3d.operators.answers import Encoder
 from lift3d.operators.cell_lattice import CellLattice, measure_lattice
 from lift3d.operators.names import OperatorName
 from lift3d.operators.network_weights import digest_weights, encoder_device, load_weights, seeded
 from lift3d.operators.positional_field import OPTION as FIELD_OPTION
-from lift3d.operators.positional_field import fit_field, wants_field
+from lift3d.operators.positional_field import FieldEncoder
 from lift3d.operators.preprocessing import Normalization, Placement
 from lift3d.operators.protocol import OperatorSpec
 from lift3d.torchvision_guard import ensure_torchvision
@@ -58,13 +54,13 @@ class _Stage:
     lattice: CellLattice
 
 
-class TimmOperator(Encoder):
+class TimmOperator(FieldEncoder):
     """Dense features of a timm network, with its class and register tokens if it has any."""
 
     def __init__(self, name: OperatorName, network: Any, licence: str) -> None:
+        super().__init__(name)
         self._network = network.eval().requires_grad_(False)
         self._height = name.height()
-        self._wants_field = wants_field(name)
         config = timm.data.resolve_model_data_config(network)
         self._normalization = Normalization(tuple(config["mean"]), tuple(config["std"]))
         self._stage, channel_count = _probe(name, network, ImageSize(*config["input_size"][-2:]))
@@ -94,10 +90,6 @@ class TimmOperator(Encoder):
             values, tokens = _run(self._network, pixels[None].to(self._device), stage.index, stage.has_prefix)
         prefix = None if tokens is None else tokens[0].cpu()
         return (placement.to_image(values[0].cpu(), stage.lattice, prefix),)
-
-    def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
-        """Return the positional field if the name asks for it, else the empty state."""
-        return fit_field(maps) if self._wants_field else EMPTY_STATE
 
 
 def build(name: OperatorName) -> TimmOperator:

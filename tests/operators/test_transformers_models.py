@@ -15,8 +15,7 @@ from lift3d.domain.features import EMPTY_STATE
 from lift3d.errors import ConfigError
 from lift3d.operators.catalog import build_operator
 from lift3d.operators.split.run import noise
-from lift3d.operators.transformers.built_in import TINY
-from lift3d.operators.transformers.weights import library
+from lift3d.operators.transformers.weights import BUILT_IN, library
 
 SIZE = ImageSize(64, 80)
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -35,7 +34,7 @@ def saved(kind, folder):
     """Save a small model as save_pretrained does."""
     transformers = library()
     torch.manual_seed(0)
-    config = transformers.CONFIG_MAPPING[kind].from_dict(TINY[kind])
+    config = transformers.CONFIG_MAPPING[kind].from_dict(json.loads(BUILT_IN[kind].read_text()))
     model = getattr(transformers, config.architectures[0])(config).eval()
     config.save_pretrained(folder)
     save_file(model.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
@@ -102,7 +101,7 @@ def test_random_weights_are_those_of_a_seed_and_a_configuration_can_be_a_file(tm
     first, again, other = (build_operator(name).spec.weights_digest for name in (names[0], *names))
     assert first == again != other
     path = tmp_path / "mine.json"
-    path.write_text(json.dumps({**TINY["segformer"], "decoder_hidden_size": 24}))
+    path.write_text(json.dumps({**json.loads(BUILT_IN["segformer"].read_text()), "decoder_hidden_size": 24}))
     name = f"transformers:segformer?weights=random&config={path}&cuts=decode_head.dropout"
     assert build_operator(name).spec.channel_count == 24
 

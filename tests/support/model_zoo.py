@@ -1,5 +1,6 @@
 """Models of libraries, none of which lift3d knows: how each is made and cut, and where its cells are known to sit."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,8 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from lift3d.operators.transformers.built_in import TINY
-from lift3d.operators.transformers.weights import library
+from lift3d.operators.transformers.weights import BUILT_IN, library
 from lift3d.torchvision_guard import ensure_torchvision
 
 ensure_torchvision()
@@ -76,7 +76,7 @@ OPEN_CLIP = {
 def of_transformers(kind: str, cuts: Sequence[str], *lattices: tuple[float, float], **settings: Any) -> Case:
     def make() -> nn.Module:
         transformers = library()
-        config = transformers.CONFIG_MAPPING[kind].from_dict(TINY[kind])
+        config = transformers.CONFIG_MAPPING[kind].from_dict(json.loads(BUILT_IN[kind].read_text()))
         model = getattr(transformers, config.architectures[0])(config)
         return model.vision_encoder if kind == "sam" else model
 

@@ -33,18 +33,13 @@ class Layout:
     prefix: int
     stride: tuple[float, float]
 
-    @property
-    def is_tokens(self) -> bool:
-        """Whether the cells are a sequence."""
-        return self.kind in ("NTC", "NCT")
-
     def grid_of(self, size: ImageSize, shape: Sequence[int]) -> tuple[int, int]:
         """Return rows and columns of cells for an input of a size.
 
         Raises:
             ContractError: If the tensor's shape is not one that this layout has for such an input.
         """
-        if self.is_tokens:
+        if self.kind in ("NTC", "NCT"):
             rows, cols = round(size.height / self.stride[0]), round(size.width / self.stride[1])
             got = shape[1] if self.kind == "NTC" else shape[2]
             if self.prefix + rows * cols != got:

@@ -21,6 +21,11 @@ from lift3d.operators.preprocessing import Normalization
 from lift3d.operators.protocol import Operator
 from lift3d.operators.split.model import SplitModel
 
+_NAMED_OPTIONS = (
+    *("cuts", "prediction", "quantity", "output", "licence", "mean", "std"),
+    *("input_size", "enlarges", "restores", "labels", "seed"),
+)
+
 
 def build(name: OperatorName) -> Operator:
     """Build the operator ``split:FILE.py:ATTRIBUTE?cuts=…`` (or ``split:MODULE:ATTRIBUTE?…``).
@@ -50,22 +55,6 @@ def build(name: OperatorName) -> Operator:
     settings["restores"] = name.integer("restores", 0) == 1
     cuts = [cut for cut in name.option("cuts", "").split(",") if cut]
     return GuardedOperator(SplitModel(model, cuts, name=str(name), **settings))
-
-
-_NAMED_OPTIONS = (
-    "cuts",
-    "prediction",
-    "quantity",
-    "output",
-    "licence",
-    "mean",
-    "std",
-    "input_size",
-    "enlarges",
-    "restores",
-    "labels",
-    "seed",
-)
 
 
 def _three(name: OperatorName, key: str, default: float) -> tuple[float, float, float]:

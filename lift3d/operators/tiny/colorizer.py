@@ -13,17 +13,12 @@ from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import FeatureGrid, FeatureMap, SceneState
 from lift3d.domain.lifted import Prediction
 from lift3d.operators.answers import Unfitted, at_pixels, valid_everywhere
-from lift3d.operators.cell_lattice import CellLattice
 from lift3d.operators.names import OperatorName
 from lift3d.operators.network_weights import digest_weights, encoder_device
-from lift3d.operators.preprocessing import Placement
 from lift3d.operators.protocol import OperatorSpec
 from lift3d.operators.tiny.picture_cells import check_cells, frozen
-from lift3d.operators.tiny.picture_pyramid import MULTIPLE_PX, STRIDE_PX, PicturePyramid
+from lift3d.operators.tiny.picture_pyramid import LATTICE, STRIDE_PX, PicturePyramid, placed
 
-LATTICE = CellLattice(stride=STRIDE_PX, first=STRIDE_PX / 2)
-# The height of the pictures that it was trained on.
-TRAINED_HEIGHT_PX = 120
 # Of red, green and blue in the luminance: ITU-R BT.601.
 _RED, _GREEN, _BLUE = 0.299, 0.587, 0.114
 _CHANNEL_COUNT = 24
@@ -81,8 +76,7 @@ class Colorizer(Unfitted):
     def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
         """Return the cells, and the luminance; of the colours nothing."""
         size = ImageSize(*image.shape[-2:])
-        resized = size.with_height(TRAINED_HEIGHT_PX) if size.height > TRAINED_HEIGHT_PX else size
-        placement = Placement.of(size, resized, LATTICE, MULTIPLE_PX)
+        placement = placed(size)
         luminance = luminance_of(image.to(torch.float32))
         seen = placement.apply(luminance.expand(3, -1, -1))[None, :1]
         with torch.no_grad():

@@ -11,17 +11,12 @@ from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import FeatureMap, SceneState
 from lift3d.domain.lifted import Prediction
 from lift3d.operators.answers import Unfitted, at_pixels, valid_everywhere
-from lift3d.operators.cell_lattice import CellLattice
 from lift3d.operators.names import OperatorName
 from lift3d.operators.network_weights import digest_weights, encoder_device
-from lift3d.operators.preprocessing import Placement
 from lift3d.operators.protocol import OperatorSpec
 from lift3d.operators.tiny.picture_cells import frozen
-from lift3d.operators.tiny.picture_pyramid import MULTIPLE_PX, STRIDE_PX, PicturePyramid
+from lift3d.operators.tiny.picture_pyramid import LATTICE, STRIDE_PX, PicturePyramid, placed
 
-LATTICE = CellLattice(stride=STRIDE_PX, first=STRIDE_PX / 2)
-# The height of the pictures that it was trained on: sizes of things in pixels tell how far they are.
-TRAINED_HEIGHT_PX = 120
 _MID_GREY = 0.5
 
 
@@ -69,8 +64,7 @@ class Depth(Unfitted):
     def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
         """Return the disparity of each cell; a high image is seen reduced, its cells are as much larger."""
         size = ImageSize(*image.shape[-2:])
-        resized = size.with_height(TRAINED_HEIGHT_PX) if size.height > TRAINED_HEIGHT_PX else size
-        placement = Placement.of(size, resized, LATTICE, MULTIPLE_PX)
+        placement = placed(size)
         rows = placement.apply(row_heights(size).expand(3, -1, -1))[:1]
         seen = [values[None].to(encoder_device()) for values in (placement.apply(image.to(torch.float32)), rows)]
         with torch.no_grad():

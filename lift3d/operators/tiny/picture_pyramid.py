@@ -7,9 +7,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lift3d.domain.camera import ImageSize
+from lift3d.operators.cell_lattice import CellLattice
+from lift3d.operators.preprocessing import Placement
+
 # Height and width of the input must be multiples of the coarsest level's pixels.
 MULTIPLE_PX = 32
 STRIDE_PX = 4
+LATTICE = CellLattice(STRIDE_PX, STRIDE_PX / 2)
+# The height of the pictures that the networks were trained on: a higher one is seen reduced.
+TRAINED_HEIGHT_PX = 120
 # Channels of cells of 2, 4, 8, 16 and 32 pixels: as much as one core trains in minutes.
 _WIDTHS = (16, 32, 48, 64, 64)
 
@@ -27,6 +34,12 @@ class _Level(nn.Module):
         """Return the cells, corrected."""
         change: Tensor = self.second(functional.relu(self.first(functional.relu(cells))))
         return cells + change
+
+
+def placed(size: ImageSize) -> Placement:
+    """Return how an image lies in the input of a pyramid."""
+    resized = size.with_height(min(size.height, TRAINED_HEIGHT_PX))
+    return Placement.of(size, resized, LATTICE, MULTIPLE_PX)
 
 
 class PicturePyramid(nn.Module):

@@ -124,7 +124,8 @@ class Style:
 
     def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
         """Return the cells of the content; they are the same for every style."""
-        placement = _placement(ImageSize(*image.shape[-2:]))
+        size = ImageSize(*image.shape[-2:])
+        placement = Placement.of(size, size, LATTICE, STRIDE_PX)
         with torch.no_grad():
             cells = self._network.features(placement.apply(image.to(torch.float32))[None].to(encoder_device()))
         return (placement.to_image(cells[0].cpu(), LATTICE),)
@@ -144,20 +145,14 @@ class Style:
         Raises:
             ShapeError: If the features are not those of an image of this size.
         """
-        placement, device = _placement(size), encoder_device()
+        placement, device = Placement.of(size, size, LATTICE, STRIDE_PX), encoder_device()
         check_cells(self.spec.name, features[0], placement.padded, STRIDE_PX, size)
         mean = state.arrays.get(MEAN, self._network.usual_mean[0]).to(device)
         deviation = state.arrays.get(DEVIATION, self._network.usual_deviation[0]).to(device)
         with torch.no_grad():
             picture = self._network.paint(features[0].values[None].to(device), mean, deviation, self._style)[0].cpu()
-        inside = picture[:, placement.top :, placement.left :][:, : size.height, : size.width]
-        return Prediction("image", inside.contiguous(), valid_everywhere(size))
+        return Prediction("image", placement.cropped(picture), valid_everywhere(size))
 
 
 def _convolution(before: int, after: int) -> nn.Conv2d:
     return nn.Conv2d(before, after, 3, padding=1, padding_mode="replicate")
-
-
-def _placement(size: ImageSize) -> Placement:
-    """Return where an image lies in the encoder's input: completed to whole cells by its mirror image."""
-    return Placement.of(size, size, LATTICE, STRIDE_PX)

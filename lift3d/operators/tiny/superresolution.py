@@ -86,7 +86,8 @@ class Superresolution(Unfitted):
 
     def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
         """Return the features and the reduced picture, both on the grid of its pixels."""
-        placement = _placement(ImageSize(*image.shape[-2:]))
+        size = ImageSize(*image.shape[-2:])
+        placement = Placement.of(size, size, LATTICE, FACTOR)
         with torch.no_grad():
             low = reduce_by_area(placement.apply(image.to(torch.float32))[None].to(encoder_device()))
             features = self._network.features(low)
@@ -98,16 +99,10 @@ class Superresolution(Unfitted):
         Raises:
             ShapeError: If the features are not those of an image of this size.
         """
-        placement = _placement(size)
+        placement = Placement.of(size, size, LATTICE, FACTOR)
         for one in features:
             check_cells(self.spec.name, one, placement.padded, FACTOR, size)
         values, low = (one.values[None].to(encoder_device()) for one in features)
         with torch.no_grad():
             picture = self._network.enlarge(values, low)[0].cpu()
-        inside = picture[:, placement.top :, placement.left :][:, : size.height, : size.width]
-        return Prediction("image", inside.clamp(0, 1), valid_everywhere(size))
-
-
-def _placement(size: ImageSize) -> Placement:
-    """Return where an image lies in what is reduced: completed to whole blocks by its mirror image."""
-    return Placement.of(size, size, LATTICE, FACTOR)
+        return Prediction("image", placement.cropped(picture).clamp(0, 1), valid_everywhere(size))

@@ -102,13 +102,10 @@ def _restoration(source: Source, model: Any) -> Reading:
     )
 
 
-def _image_encoder(source: Source, model: Any) -> Reading:
-    return Reading(model.vision_encoder, ("output",), SplitOptions(call=_last_hidden_state))
-
-
 def _features(source: Source, model: Any) -> Reading:
-    # Models of images and texts have a part for each.
-    return Reading(getattr(model, "vision_model", model), ("output",), SplitOptions(call=_last_hidden_state))
+    # Models that take prompts or texts as well have a part for images.
+    encoder = getattr(model, "vision_encoder", getattr(model, "vision_model", model))
+    return Reading(encoder, ("output",), SplitOptions(call=_last_hidden_state))
 
 
 def _last_hidden_state(model: nn.Module, pixels: Float[Tensor, "1 3 height width"]) -> Tensor:
@@ -172,7 +169,7 @@ READINGS: dict[str, Callable[[Source, Any], Reading]] = {
     "semantic-segmentation": _segmentation,
     "depth-estimation": _depth,
     "image-to-image": _restoration,
-    "mask-generation": _image_encoder,
+    "mask-generation": _features,
     "zero-shot-segmentation": _prompted,
     "image-feature-extraction": _features,
 }

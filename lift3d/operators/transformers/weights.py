@@ -7,7 +7,7 @@ A model whose file lacks some of its weights is refused: transformers would fill
 import importlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +20,13 @@ from lift3d.extras import extra
 from lift3d.operators.names import OperatorName
 from lift3d.operators.network_weights import seeded
 from lift3d.operators.preprocessing import Normalization
-from lift3d.operators.transformers.built_in import TINY
 from lift3d.torchvision_guard import ensure_torchvision
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 _NAMED_IN_MESSAGES = 3
+# Published architectures with few layers and channels, to try and to test, not to use: what differs from defaults.
+BUILT_IN = {path.stem: path for path in sorted(Path(__file__).with_name("built_in").glob("*.json"))}
 # Mean and deviation of ImageNet's colours, which most networks of transformers were trained with.
 _IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -89,13 +90,12 @@ class Source:
         argument, random = name.argument, name.option("weights", "") == "random"
         if name.option("weights", "random") != "random":
             raise ConfigError(f"Operator '{name}': weights can only be 'random'; others lie in the model's own folder.")
-        if name.option("config", ""):
-            if not random:
-                raise ConfigError(f"Operator '{name}': config goes with weights=random.")
-            settings = _read_json(name, Path(name.option("config", "")).expanduser())
+        config = Path(name.option("config", "")).expanduser() if name.option("config", "") else None
+        if config is not None and not random:
+            raise ConfigError(f"Operator '{name}': config goes with weights=random.")
+        if random and (config is not None or argument in BUILT_IN):
+            settings = _read_json(name, config or BUILT_IN[argument])
             return cls(name, _config(name, {"model_type": argument, **settings}), None)
-        if random and argument in TINY:
-            return cls(name, _config(name, {"model_type": argument, **TINY[argument]}), None)
         folder = Path(argument).expanduser()
         if not folder.is_dir():
             folder = _cached(name)
@@ -200,19 +200,19 @@ class Source:
         )
 
 
-def _config(name: OperatorName, settings: dict[str, Any]) -> Any:
+def _config(name: OperatorName, settings: Mapping[str, Any]) -> Any:
     kinds = library().CONFIG_MAPPING
     kind = settings.get("model_type", "")
     if kind not in kinds:
         raise ConfigError(f"Operator '{name}': transformers has no architecture '{kind}'; see its list of models.")
     try:
         with quiet():
-            return kinds[kind].from_dict(settings)
+            return kinds[kind].from_dict(dict(settings))
     except Exception as error:  # Configurations are checked by several libraries.
         raise ConfigError(f"Operator '{name}': its configuration does not read: {error}") from error
 
 
-def _read_json(name: OperatorName, path: Path) -> dict[str, Any]:
+def _read_json(name: OperatorName, path: Path) -> Mapping[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -227,7 +227,7 @@ def _cached(name: OperatorName) -> Path:
     hub = importlib.import_module("huggingface_hub")
     revision = name.option("revision", "")
     if not _REPOSITORY.fullmatch(name.argument):
-        built_in = ", ".join(f"'{one}'" for one in sorted(TINY))
+        built_in = ", ".join(f"'{one}'" for one in BUILT_IN)
         raise ConfigError(
             f"Operator '{name}': '{name.argument}' is no folder, no repository 'OWNER/NAME' of the hub and, with "
             f"weights=random, none of the built-in architectures {built_in}."
