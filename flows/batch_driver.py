@@ -13,7 +13,7 @@ import ray
 
 from flows.progress import Listener, no_stage
 from flows.ray_cluster import worker_count
-from flows.retry_policy import budget_of, decide, is_worker_spoilt
+from flows.retry_policy import budget_of, decide
 from flows.scene_queue import Item, SceneQueue, SceneShards
 from flows.worker_pool import Answer, Worker, WorkerPool
 from lift3d.domain.records import SceneRecord
@@ -116,8 +116,8 @@ class _Batch:
 
     def _hear_scene(self, worker: Worker, item: Item, found: SceneRecord | Lift3dError) -> None:
         error = found if isinstance(found, Lift3dError) else None
-        if error is not None and is_worker_spoilt(error):
-            self._pool.drop(worker)
+        if isinstance(error, WorkerError):
+            self._pool.drop(worker)  # it must not be used again
         if item.shard is not None and (error is None or error.disposition != "abort"):
             self._queue.finish_shard(item)
         elif isinstance(found, Lift3dError):
@@ -165,7 +165,7 @@ class _Batch:
                     "if one view may take so long."
                 ),
             )
-        if self._pool.placed_count:
+        if any(worker.is_placed for worker in self._pool.workers):
             self._worker_by = now + _WORKER_WITHIN_S
         elif now > self._worker_by:
             raise ResourcePromiseError(

@@ -10,14 +10,7 @@ from typing import Any, Literal
 import ray
 from ray import exceptions
 
-from lift3d.errors import (
-    ConfigError,
-    Lift3dError,
-    OutOfMemoryError,
-    PreemptedError,
-    WorkerError,
-    WorkerLostError,
-)
+from lift3d.errors import ConfigError, Lift3dError, OutOfMemoryError, PreemptedError, WorkerError, WorkerLostError
 from lift3d.runs.failures import first_line, own_error
 
 # Records are a few kilobytes and their call has finished: what takes longer is a broken node.
@@ -78,11 +71,6 @@ def budget_of(error: Lift3dError) -> Budget:
     if isinstance(error, PreemptedError):
         return "preempted"
     return "lost" if isinstance(error, WorkerError) else "store"
-
-
-def is_worker_spoilt(error: Lift3dError) -> bool:
-    """Whether the worker that gave this error must not be used again."""
-    return isinstance(error, WorkerError)
 
 
 def fetch(call: "ray.ObjectRef[Any]") -> Any:

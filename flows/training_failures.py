@@ -4,13 +4,14 @@ from ray import exceptions
 from ray.train import ControllerError, TrainingFailedError, WorkerGroupError
 
 from lift3d.errors import ContractError, Lift3dError, OutOfMemoryError, ResourcePromiseError, WorkerLostError
+from lift3d.runs.failures import first_line
 
 
 def cause_of(failure: BaseException) -> BaseException:
     """Return the error of ours that a failed training means; what Ray Train did not raise is returned as it is."""
     if isinstance(failure, ControllerError):
         found: Lift3dError = ResourcePromiseError(
-            f"Ray could not start the training processes: {_first_line(failure.controller_failure)} Use fewer, or a "
+            f"Ray could not start the training processes: {first_line(failure.controller_failure)} Use fewer, or a "
             "cluster with a free CPU for each."
         )
     elif isinstance(failure, TrainingFailedError):
@@ -36,9 +37,9 @@ def _of_group(failures: list[Exception]) -> Lift3dError:
         return _lost(lost[0])
     cause = causes[0]
     if isinstance(cause, MemoryError) or "out of memory" in str(cause).lower():
-        return OutOfMemoryError(f"A training process does not fit: {_first_line(cause)} Use fewer workers.")
+        return OutOfMemoryError(f"A training process does not fit: {first_line(cause)} Use fewer workers.")
     return ContractError(
-        f"A training process failed with {type(cause).__name__}: {_first_line(cause)} This is a defect of lift3d; "
+        f"A training process failed with {type(cause).__name__}: {first_line(cause)} This is a defect of lift3d; "
         "train with one process and without Ray to see where."
     )
 
@@ -52,13 +53,8 @@ def _unwrapped(failure: BaseException) -> BaseException:
 
 def _lost(error: BaseException) -> Lift3dError:
     if isinstance(error, exceptions.OutOfMemoryError):
-        return OutOfMemoryError(f"Ray stopped a training process before memory ran out: {_first_line(error)}")
+        return OutOfMemoryError(f"Ray stopped a training process before memory ran out: {first_line(error)}")
     return WorkerLostError(
-        f"A training process was lost ({type(error).__name__}): {_first_line(error)} Look at the node's memory and "
+        f"A training process was lost ({type(error).__name__}): {first_line(error)} Look at the node's memory and "
         "logs; the same run again goes on from the last saved step."
     )
-
-
-def _first_line(error: BaseException) -> str:
-    text = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return text if text.endswith(".") else f"{text}."

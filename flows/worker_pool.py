@@ -105,11 +105,6 @@ class WorkerPool:
         while self.workers:
             self.drop(self.workers[-1])
 
-    @property
-    def placed_count(self) -> int:
-        """How many workers have found a node."""
-        return sum(worker.is_placed for worker in self.workers)
-
     def grow(self, count: int) -> None:
         """Start workers until there are so many."""
         while len(self.workers) < count:

@@ -7,7 +7,7 @@ import pytest
 from ray import exceptions
 
 from flows import retry_policy
-from flows.retry_policy import budget_of, decide, fetch, is_worker_spoilt, translated_connection
+from flows.retry_policy import budget_of, decide, fetch, translated_connection
 from lift3d import errors
 from lift3d.errors import ConfigError, Lift3dError
 
@@ -20,11 +20,8 @@ def _classes(root: type[Lift3dError] = Lift3dError) -> Iterator[type[Lift3dError
 
 
 @pytest.mark.parametrize("error_class", list(_classes()))
-def test_the_disposition_decides_the_first_failure_and_errors_of_a_worker_spoil_it(
-    error_class: type[Lift3dError],
-) -> None:
+def test_the_disposition_decides_the_first_failure(error_class: type[Lift3dError]) -> None:
     assert decide(error_class("x"), tries=1, attempts=3).action == error_class.disposition
-    assert is_worker_spoilt(error_class("x")) == issubclass(error_class, errors.WorkerError)
 
 
 @pytest.mark.parametrize("error_class", [one for one in _classes() if one.disposition == "retry"])
