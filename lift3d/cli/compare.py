@@ -66,8 +66,7 @@ class RunComparison:
             f"A {self.a} · B {self.b} · {self.shared_count} scenes in both{named} · "
             f"{len(self.only_a)} only in A · {len(self.only_b)} only in B"
         )
-        same = [name for name in ("target_mode", "protocol", "threshold_source") if self.lines[name].nunique() == 1]
-        shown = [name for name in ("target_mode", "protocol", "threshold_source") if name not in same]
+        shown = [name for name in ("target_mode", "protocol", "threshold_source") if self.lines[name].nunique() != 1]
         headings = ["operator", "lifter", "metric", *shown, "verdict", "A", "B", "B − A", "95 % interval", "over"]
         cells = [
             [

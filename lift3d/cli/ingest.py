@@ -1,21 +1,20 @@
 """What ``lift3d ingest`` does and shows: photographs become a posed scene; a posed scene says what it holds."""
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from lift3d.errors import ConfigError, SceneFormatError
-from lift3d.ingest.folder import MORE_OVERLAP, IngestOptions, ingest
+from lift3d.ingest.folder import MORE_OVERLAP, FoundCamera, IngestOptions, IngestRecord, ingest
 from lift3d.ingest.photographs import Report
 from lift3d.ingest.posed_scene import PosedScene, look_at, next_command
 from lift3d.ingest.structure_from_motion import ENOUGH_SHARE
-from lift3d.scenes.catalog import PROCEDURAL, READERS, read_scene, reader
+from lift3d.scenes.catalog import PROCEDURAL, read_scene, recognizing
 from lift3d.scenes.images import SUFFIXES
 
 __all__ = ["IngestOptions", "IngestedScene", "ingest_and_present"]
@@ -38,57 +37,56 @@ class IngestedScene:
 
     Attributes:
         place: Its folder.
-        content: The content of its ``ingest.json``, and ``is_new``: False if it was there already.
+        record: The content of its ``ingest.json``.
+        is_new: False if it was there already.
     """
 
     place: Path
-    content: dict[str, Any]
+    record: IngestRecord
+    is_new: bool
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return the findings as JSON-ready values."""
-        return {"kind": "ingested", "scene": str(self.place), **self.content}
+        found = self.record.model_dump(mode="json")
+        return {"kind": "ingested", "scene": str(self.place), **found, "is_new": self.is_new}
 
     def to_text(self) -> str:
         """Return the findings as lines, the next command last."""
-        found = self.content
-        registered, total = len(found["registered"]), found["photographs"]
-        lines = [] if found["is_new"] else ["The scene of these photographs was there already; nothing was done."]
-        lines.append(f"registered     {registered} of {total} photographs{self._how()}")
-        if found["unregistered"]:
-            lines.append(f"not registered {_some(found['unregistered'])}")
-        lines += [f"not used       {one['name']}: {one['reason']}" for one in found["skipped"][:_SHOWN]]
-        if len(found["skipped"]) > _SHOWN:
-            lines.append(f"               and {len(found['skipped']) - _SHOWN} more files")
+        found = self.record
+        registered, total = len(found.registered), found.photographs
+        lines = [] if self.is_new else ["The scene of these photographs was there already; nothing was done."]
+        thorough = ", with the thorough features" if found.is_thorough else ""
+        lines.append(f"registered     {registered} of {total} photographs ({found.seconds:.0f} s{thorough})")
+        if found.unregistered:
+            lines.append(f"not registered {_some(found.unregistered)}")
+        lines += [f"not used       {one.name}: {one.reason}" for one in found.skipped[:_SHOWN]]
+        if len(found.skipped) > _SHOWN:
+            lines.append(f"               and {len(found.skipped) - _SHOWN} more files")
         lines.append(
-            f"points         {found['points']} · seen in {found['median_track_length']:g} views (median) · mean "
-            f"reprojection error {found['mean_reprojection_error_px']:.2f} px"
+            f"points         {found.points} · seen in {found.median_track_length:g} views (median) · mean "
+            f"reprojection error {found.mean_reprojection_error_px:.2f} px"
         )
-        lines += [f"camera         {_lens(camera)}" for camera in found["cameras"][:_SHOWN]]
-        if len(found["cameras"]) > _SHOWN:
-            lines.append(f"               and {len(found['cameras']) - _SHOWN} more")
+        lines += [f"camera         {_lens(camera)}" for camera in found.cameras[:_SHOWN]]
+        if len(found.cameras) > _SHOWN:
+            lines.append(f"               and {len(found.cameras) - _SHOWN} more")
         lines += self._advice()
         lines.append(f"scene          {self.place}")
         return "\n".join([*lines, f"next           {next_command(str(self.place))}"])
 
-    def _how(self) -> str:
-        """Return what took longer than usual, and the time it took."""
-        spent = f"{self.content['seconds']:.0f} s"
-        return f" ({spent}, with the thorough features)" if self.content["is_thorough"] else f" ({spent})"
-
     def _advice(self) -> list[str]:
-        found = self.content
-        if len(found["registered"]) >= ENOUGH_SHARE * found["photographs"]:
+        found = self.record
+        if len(found.registered) >= ENOUGH_SHARE * found.photographs:
             return []
         lines = [f"to get more    {MORE_OVERLAP}."]
-        if found["other_groups"]:
-            groups = ", ".join(map(str, found["other_groups"]))
+        if found.other_groups:
+            groups = ", ".join(map(str, found.other_groups))
             lines.append(f"               Groups of {groups} photographs fit together, not with these: bridge them.")
-        if found["matching"] == "sequential":
+        if found.matching == "sequential":
             lines.append("               Or compare all pairs: --matching exhaustive.")
-        width = max(max(camera["height"], camera["width"]) for camera in found["cameras"])
-        if width > found["options"]["image_size"]:
+        width = max(max(camera.height, camera.width) for camera in found.cameras)
+        if width > found.options.image_size:
             lines.append(f"               Or compare them at full size: --image-size {width}.")
-        if found["options"]["has_one_camera"]:
+        if found.options.has_one_camera:
             lines.append("               Or, if several lenses were used: --many-cameras.")
         return lines
 
@@ -116,8 +114,7 @@ def ingest_and_present(source: str, out: Path | None, options: IngestOptions) ->
             f"lift3d ingest {shlex.quote(source)} OUT"
         )
     with _progress() as report:
-        content = ingest(path, out, options, report)
-    return IngestedScene(out, content)
+        return IngestedScene(out, *ingest(path, out, options, report))
 
 
 def _is_posed(source: str) -> bool:
@@ -125,8 +122,7 @@ def _is_posed(source: str) -> bool:
     path = Path(source).expanduser()
     if source.startswith(f"{PROCEDURAL}:") or "\0" in source or not source or not path.exists():
         return True
-    location = str(path.absolute())
-    return any(name != PROCEDURAL and reader(name).recognizes(location) for name in READERS)
+    return bool(recognizing(str(path.absolute())))
 
 
 def _photographs(source: str) -> Path:
@@ -152,14 +148,14 @@ def _nothing_to_find(source: str) -> str:
     )
 
 
-def _some(names: list[str]) -> str:
+def _some(names: Sequence[str]) -> str:
     rest = len(names) - _SHOWN
     return ", ".join(names[:_SHOWN]) + (f" and {rest} more (all in ingest.json)" if rest > 0 else "")
 
 
-def _lens(camera: dict[str, Any]) -> str:
-    focal = camera["params"][0]
-    return f"{camera['model']} · {camera['height']}×{camera['width']} · focal length {focal:.1f} px"
+def _lens(camera: FoundCamera) -> str:
+    focal = camera.params[0]
+    return f"{camera.model} · {camera.height}×{camera.width} · focal length {focal:.1f} px"
 
 
 @contextmanager

@@ -11,12 +11,13 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import psutil
+import pycolmap
+from pydantic import BaseModel, ConfigDict
 
 from lift3d.domain.keys import digest, slug
 from lift3d.errors import ConfigError, SceneFormatError
@@ -38,6 +39,7 @@ INGEST_FILE = "ingest.json"
 _VERSION = 1
 # Of so many photographs all pairs are 11 175, an hour or so on two cores.
 _MOST_EXHAUSTIVE = 150
+_FROZEN = ConfigDict(frozen=True)
 # Larger than any video that somebody walks around a scene with.
 _MOST_FILE_BYTES = 2**40
 MORE_OVERLAP = (
@@ -52,13 +54,13 @@ class IngestOptions:
 
     Attributes:
         matching: exhaustive, sequential, or auto: sequential for videos and for more than 150 photographs.
-        frames: Frames that are taken of a video.
+        frames: Frames that are taken of a video; None, as of photographs: all.
         image_size: Longest side at which photographs are compared, pixels.
         has_one_camera: Whether one lens took all photographs of one size and focal length.
     """
 
     matching: str = "auto"
-    frames: int = 150
+    frames: int | None = 150
     image_size: int = 1600
     has_one_camera: bool = True
 
@@ -66,17 +68,62 @@ class IngestOptions:
         if self.matching not in ("auto", "exhaustive", "sequential"):
             raise ConfigError(f"Matching is '{self.matching}'; expected auto, exhaustive or sequential.")
         # Below 100 pixels a picture has next to no features; three views are the fewest that confirm one another.
-        if self.frames < FEWEST_VIEWS or self.image_size < 100:
+        if (self.frames is not None and self.frames < FEWEST_VIEWS) or self.image_size < 100:
             raise ConfigError(
                 f"Got --frames {self.frames} and --image-size {self.image_size}; at least {FEWEST_VIEWS} frames and "
                 "100 pixels are needed."
             )
 
 
-def ingest(source: Path, out: Path, options: IngestOptions, report: Report) -> dict[str, Any]:
-    """Make a posed scene of a folder of photographs or of a video, and return the content of its ``ingest.json``.
+class FoundCamera(BaseModel):
+    """A lens that was found, in COLMAP's model and parameters."""
 
-    A folder that holds the finished scene of the same photographs and options is left as it is; ``is_new`` says so.
+    model_config = _FROZEN
+    model: str
+    height: int
+    width: int
+    params: tuple[float, ...]
+
+
+class IngestRecord(BaseModel):
+    """What ``ingest.json`` says of a scene.
+
+    Attributes:
+        source: Name of the folder or video.
+        identity: Digest of what the scene depends on.
+        photographs: How many were read; ``skipped`` are files that were not.
+        registered: Those whose cameras were found.
+        other_groups: How many photographs fit together, but not with the registered, group by group.
+        is_thorough: Whether it took the dearer features.
+        median_track_length: Views that a point is seen in.
+    """
+
+    model_config = _FROZEN
+    source: str
+    identity: str
+    options: IngestOptions
+    matching: MatchingPairs
+    photographs: int
+    registered: tuple[str, ...]
+    unregistered: tuple[str, ...]
+    skipped: tuple[Skipped, ...]
+    other_groups: tuple[int, ...]
+    is_thorough: bool
+    points: int
+    mean_reprojection_error_px: float
+    median_track_length: float
+    cameras: tuple[FoundCamera, ...]
+    seconds: float
+    versions: dict[str, str]
+
+
+def ingest(source: Path, out: Path, options: IngestOptions, report: Report) -> tuple[IngestRecord, bool]:
+    """Make a posed scene of a folder of photographs or of a video.
+
+    A folder that holds the finished scene of the same photographs and options is left as it is.
+
+    Returns:
+        The content of the scene's ``ingest.json``, and whether it is new.
 
     Raises:
         ConfigError: If ``out`` holds something else, lies in the folder of photographs, or cannot be written.
@@ -84,13 +131,13 @@ def ingest(source: Path, out: Path, options: IngestOptions, report: Report) -> d
     """
     names = _names(source)
     _require_apart(source, out)
-    asked = {**asdict(options), "frames": None if names else options.frames}
+    asked = replace(options, frames=None) if names else options
     report("reading", 0, 1)
-    identity = digest([_VERSION, asked, _content(source, names)])
+    identity = digest([_VERSION, asdict(asked), _content(source, names)])
     report("reading", 1, 1)
     finished = _finished(out, identity)
     if finished is not None:
-        return {**finished, "is_new": False}
+        return finished, False
     with _workplace(out) as place:
         scene, work = place / "scene", place / "work"
         work.mkdir()
@@ -102,19 +149,29 @@ def ingest(source: Path, out: Path, options: IngestOptions, report: Report) -> d
         _require_views(found, len(photographs), options, skipped)
         (scene / "sparse/0").mkdir(parents=True)
         found.models[0].write_binary(str(scene / "sparse/0"))
-        document = {
-            "source": source.name,
-            "identity": identity,
-            "options": asked,
-            "matching": matching,
-            **_described(found, photographs, skipped),
-            "seconds": round(time.monotonic() - began, 1),
-            "versions": {name: metadata.version(name) for name in ("lift3d", "pycolmap")},
-        }
-        (scene / INGEST_FILE).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        model, registered = found.models[0], registered_names(found.models[0])
+        record = IngestRecord(
+            source=source.name,
+            identity=identity,
+            options=asked,
+            matching=matching,
+            photographs=len(photographs),
+            registered=tuple(registered),
+            unregistered=tuple(sorted({one.name for one in photographs} - set(registered))),
+            skipped=tuple(skipped),
+            other_groups=tuple(int(other.num_reg_images()) for other in found.models[1:]),
+            is_thorough=found.is_thorough,
+            points=int(model.num_points3D()),
+            mean_reprojection_error_px=round(float(model.compute_mean_reprojection_error()), 3),
+            median_track_length=median_track_length(model),
+            cameras=_cameras(model),
+            seconds=round(time.monotonic() - began, 1),
+            versions={name: metadata.version(name) for name in ("lift3d", "pycolmap")},
+        )
+        (scene / INGEST_FILE).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
         # An empty folder of that name may be there; a full one is refused by the system itself.
         os.replace(scene, out)
-    return {**document, "is_new": True}
+    return record, True
 
 
 def _names(source: Path) -> list[str]:
@@ -157,7 +214,7 @@ def _digest_if_readable(path: Path) -> str:
         return "unreadable"
 
 
-def _finished(out: Path, identity: str) -> dict[str, Any] | None:
+def _finished(out: Path, identity: str) -> IngestRecord | None:
     """Return what a folder says of itself if it is this very scene; None if there is room for one.
 
     Raises:
@@ -165,20 +222,18 @@ def _finished(out: Path, identity: str) -> dict[str, Any] | None:
     """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
-    said = None
-    if (out / INGEST_FILE).is_file():
-        try:
-            said = json.loads(read_text(out / INGEST_FILE))
-        except (OSError, ValueError, SceneFormatError) as error:
-            raise ConfigError(
-                f"'{out / INGEST_FILE}' is not readable: {error}. Remove '{out}' or choose another OUT."
-            ) from error
-    if not isinstance(said, dict):
+    if not (out / INGEST_FILE).is_file():
         raise ConfigError(f"OUT '{out}' exists already and is not empty. Choose another folder, or remove it first.")
-    if said.get("identity") != identity:
+    try:
+        said = IngestRecord.model_validate_json(read_text(out / INGEST_FILE))
+    except (OSError, ValueError, SceneFormatError) as error:
         raise ConfigError(
-            f"OUT '{out}' holds the scene of other photographs or options (source '{said.get('source')}', "
-            f"{json.dumps(said.get('options'))}). Choose another folder, or remove it first."
+            f"'{out / INGEST_FILE}' is not readable: {error}. Remove '{out}' or choose another OUT."
+        ) from error
+    if said.identity != identity:
+        raise ConfigError(
+            f"OUT '{out}' holds the scene of other photographs or options (source '{said.source}', "
+            f"{json.dumps(asdict(said.options))}). Choose another folder, or remove it first."
         )
     return said
 
@@ -240,27 +295,14 @@ def _require_views(found: Found, count: int, options: IngestOptions, skipped: Se
     )
 
 
-def _described(found: Found, photographs: Sequence[Photograph], skipped: Sequence[Skipped]) -> dict[str, Any]:
-    model = found.models[0]
-    registered = registered_names(model)
+def _cameras(model: pycolmap.Reconstruction) -> tuple[FoundCamera, ...]:
     cameras = [model.cameras[key] for key in sorted({model.images[key].camera_id for key in model.reg_image_ids()})]
-    return {
-        "photographs": len(photographs),
-        "registered": registered,
-        "unregistered": sorted({one.name for one in photographs} - set(registered)),
-        "skipped": [asdict(one) for one in skipped],
-        "other_groups": [int(other.num_reg_images()) for other in found.models[1:]],
-        "is_thorough": found.is_thorough,
-        "points": int(model.num_points3D()),
-        "mean_reprojection_error_px": round(float(model.compute_mean_reprojection_error()), 3),
-        "median_track_length": median_track_length(model),
-        "cameras": [
-            {
-                "model": camera.model_name,
-                "height": camera.height,
-                "width": camera.width,
-                "params": [round(float(value), 6) for value in camera.params],
-            }
-            for camera in cameras
-        ],
-    }
+    return tuple(
+        FoundCamera(
+            model=camera.model_name,
+            height=camera.height,
+            width=camera.width,
+            params=tuple(round(float(value), 6) for value in camera.params),
+        )
+        for camera in cameras
+    )

@@ -3,78 +3,109 @@
 import math
 import shlex
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lift3d.domain.scene import Frame, Scene, View
 from lift3d.errors import ImageError
-from lift3d.scenes.catalog import PROCEDURAL, READERS, reader
+from lift3d.scenes.catalog import PROCEDURAL, recognizing
 
 # Enough to see labels in a picture, and quick whatever the size of the file.
 _LOOK_HEIGHT = 64
 _SHOWN = 5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class PosedScene:
-    """What was found in a posed scene; ``content`` is JSON-ready."""
+    """What was found in a posed scene.
 
-    content: dict[str, Any]
+    Attributes:
+        scene: As it was read; nothing but headers was decoded.
+        first: Its first view, decoded small; None if it does not decode.
+        problem: Why it does not.
+    """
 
-    def to_json(self) -> dict[str, Any]:
+    scene: Scene
+    first: Frame | None
+    problem: str
+
+    @property
+    def has_instances(self) -> bool:
+        """Whether the first view has them."""
+        return self.first is not None and self.first.instances is not None
+
+    @property
+    def image_sizes(self) -> dict[str, int]:
+        """How many views have each size, the commonest first."""
+        sizes = (view.camera.size for view in self.scene.views)
+        return dict(Counter(f"{size.height}×{size.width}" for size in sizes).most_common())
+
+    @property
+    def lenses(self) -> dict[str, int]:
+        """How many views have each kind of lens, the commonest first."""
+        return dict(Counter(map(_lens, self.scene.views)).most_common())
+
+    @property
+    def horizontal_fields_deg(self) -> tuple[float, float]:
+        """The narrowest and the widest view."""
+        fields = [_horizontal_field_deg(view) for view in self.scene.views]
+        return round(min(fields), 1), round(max(fields), 1)
+
+    def to_json(self) -> dict[str, object]:
         """Return the findings as JSON-ready values."""
-        return {"kind": "posed", **self.content}
-
-    def to_text(self) -> str:
-        """Return the findings as lines, the next command last."""
-        found = self.content
-        near, far = found["depth_range"]
-        lines = [
-            f"scene          {found['scene']} (read as {found['format']})",
-            f"views          {found['views']}, {_counted(found['image_sizes'])} (height×width)",
-            f"cameras        {_counted(found['lenses'])}; {_fields(found['horizontal_fields_deg'])} wide",
-            f"depth          {_of(found['views_with_depth'], found['views'])}",
-            f"labels         {_of(found['views_with_labels'], found['views'])}"
-            + (f", {len(found['label_names'])} named classes" if found["label_names"] else ""),
-            f"instances      {'yes' if found['has_instances'] else 'none'}",
-            f"sparse points  {found['points'] if found['points'] is not None else 'none'}",
-            f"depth range    {near:.4g} to {far:.4g} world units",
-            *(f"note           {sentence}" for sentence in found["notes"]),
-            *(f"dropped        {one['view']} ({one['reason']}): {one['message']}" for one in found["dropped"][:_SHOWN]),
-        ]
-        if len(found["dropped"]) > _SHOWN:
-            lines.append(f"               and {len(found['dropped']) - _SHOWN} more views")
-        if found["first_view_problem"]:
-            lines.append(f"first view     {found['first_view_problem']}")
-        return "\n".join([*lines, f"next           {next_command(found['location'])}"])
-
-
-def look_at(scene: Scene) -> PosedScene:
-    """Say what a scene holds; the first view is decoded, of the others the headers alone."""
-    first, problem = _first_frame(scene)
-    with_depth = sum(view.source.has_depth for view in scene.views)
-    fields = [_horizontal_field_deg(view) for view in scene.views]
-    return PosedScene(
-        {
+        scene = self.scene
+        return {
+            "kind": "posed",
             "scene": scene.id,
             "location": scene.location,
             "format": _format_of(scene.location),
             "views": len(scene.views),
-            "image_sizes": _counts(f"{view.camera.size.height}×{view.camera.size.width}" for view in scene.views),
-            "lenses": _counts(map(_lens, scene.views)),
-            "horizontal_fields_deg": [round(min(fields), 1), round(max(fields), 1)],
-            "views_with_depth": with_depth,
+            "image_sizes": self.image_sizes,
+            "lenses": self.lenses,
+            "horizontal_fields_deg": self.horizontal_fields_deg,
+            "views_with_depth": sum(view.source.has_depth for view in scene.views),
             "views_with_labels": sum(view.source.has_labels for view in scene.views),
             "label_names": {str(key): name for key, name in scene.label_names.items()},
-            "has_instances": first is not None and first.instances is not None,
+            "has_instances": self.has_instances,
             "points": None if scene.points is None else len(scene.points),
             "depth_range": [scene.depth_range.near, scene.depth_range.far],
-            "first_view_problem": problem,
+            "first_view_problem": self.problem,
             "notes": list(scene.notes),
             "dropped": [{"view": one.id, "reason": one.reason, "message": one.message} for one in scene.dropped],
         }
-    )
+
+    def to_text(self) -> str:
+        """Return the findings as lines, the next command last."""
+        scene, (narrow, wide) = self.scene, self.horizontal_fields_deg
+        fields = f"{narrow:.0f}°" if wide - narrow < 1 else f"{narrow:.0f}° to {wide:.0f}°"
+        named = f", {len(scene.label_names)} named classes" if scene.label_names else ""
+        near, far = scene.depth_range.near, scene.depth_range.far
+        lines = [
+            f"scene          {scene.id} (read as {_format_of(scene.location)})",
+            f"views          {len(scene.views)}, {_counted(self.image_sizes)} (height×width)",
+            f"cameras        {_counted(self.lenses)}; {fields} wide",
+            f"depth          {_of([view.source.has_depth for view in scene.views])}",
+            f"labels         {_of([view.source.has_labels for view in scene.views])}{named}",
+            f"instances      {'yes' if self.has_instances else 'none'}",
+            f"sparse points  {'none' if scene.points is None else len(scene.points)}",
+            f"depth range    {near:.4g} to {far:.4g} world units",
+            *(f"note           {sentence}" for sentence in scene.notes),
+            *(f"dropped        {one.id} ({one.reason}): {one.message}" for one in scene.dropped[:_SHOWN]),
+        ]
+        if len(scene.dropped) > _SHOWN:
+            lines.append(f"               and {len(scene.dropped) - _SHOWN} more views")
+        if self.problem:
+            lines.append(f"first view     {self.problem}")
+        return "\n".join([*lines, f"next           {next_command(scene.location)}"])
+
+
+def look_at(scene: Scene) -> PosedScene:
+    """Say what a scene holds; the first view is decoded, of the others the headers alone."""
+    try:
+        return PosedScene(scene, scene.views[0].load(_LOOK_HEIGHT), "")
+    except ImageError as error:
+        return PosedScene(scene, None, str(error))
 
 
 def next_command(location: str) -> str:
@@ -83,17 +114,8 @@ def next_command(location: str) -> str:
     return f"lift3d run {shlex.quote(location)} --operator rgb --operator hog --store runs/{shlex.quote(stem)}"
 
 
-def _first_frame(scene: Scene) -> tuple[Frame | None, str]:
-    try:
-        return scene.views[0].load(_LOOK_HEIGHT), ""
-    except ImageError as error:
-        return None, str(error)
-
-
 def _format_of(location: str) -> str:
-    if location.startswith(f"{PROCEDURAL}:"):
-        return PROCEDURAL
-    return next(name for name in READERS if name != PROCEDURAL and reader(name).recognizes(location))
+    return PROCEDURAL if location.startswith(f"{PROCEDURAL}:") else recognizing(location)[0]
 
 
 def _lens(view: View) -> str:
@@ -108,10 +130,6 @@ def _horizontal_field_deg(view: View) -> float:
     return math.degrees(math.atan2(cx, fx) + math.atan2(width - cx, fx))
 
 
-def _counts(names: Any) -> dict[str, int]:
-    return dict(Counter(names).most_common())
-
-
 def _counted(counts: dict[str, int]) -> str:
     if len(counts) == 1:
         return f"all {next(iter(counts))}"
@@ -119,12 +137,8 @@ def _counted(counts: dict[str, int]) -> str:
     return shown + (f" and {len(counts) - _SHOWN} more kinds" if len(counts) > _SHOWN else "")
 
 
-def _fields(degrees: list[float]) -> str:
-    low, high = degrees
-    return f"{low:.0f}°" if high - low < 1 else f"{low:.0f}° to {high:.0f}°"
-
-
-def _of(count: int, total: int) -> str:
+def _of(has_some: Sequence[bool]) -> str:
+    count = sum(has_some)
     if not count:
         return "none"
-    return "all views" if count == total else f"{count} of {total} views"
+    return "all views" if count == len(has_some) else f"{count} of {len(has_some)} views"

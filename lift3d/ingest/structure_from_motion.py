@@ -205,12 +205,7 @@ def _map(image_count: int, images: Path, database: Path, models: Path, report: R
     models.mkdir()
     report("views", 0, image_count)
     found = pycolmap.incremental_mapping(
-        database,
-        images,
-        models,
-        options,
-        initial_image_pair_callback=on_first_pair,
-        next_image_callback=on_next_view,
+        database, images, models, options, initial_image_pair_callback=on_first_pair, next_image_callback=on_next_view
     )
     return list(found.values())
 

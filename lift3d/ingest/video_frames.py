@@ -26,12 +26,12 @@ class _Best:
     pixels: UInt8[ndarray, "height width 3"] | None = None
 
 
-def copy_frames(video: Path, count: int, images: Path, report: Report) -> list[Photograph]:
+def copy_frames(video: Path, count: int | None, images: Path, report: Report) -> list[Photograph]:
     """Write the sharpest frame of each of ``count`` equal stretches of a video as JPEG, named by its number.
 
     Args:
         video: File that OpenCV opens; a rotation that it declares is applied.
-        count: Frames to take; all of them if there are fewer.
+        count: Frames to take; all of them if None or if there are fewer.
         images: Folder to write into.
         report: Told how many frames have been read.
 
@@ -40,7 +40,7 @@ def copy_frames(video: Path, count: int, images: Path, report: Report) -> list[P
         OSError: If a frame cannot be written.
     """
     total = count_frames(video)
-    stretches = min(count, total)
+    stretches = total if count is None else min(count, total)
     taken: list[Photograph] = []
     capture = _opened(video)
     try:

@@ -37,8 +37,8 @@ def run_serially(
         on_scene: Called with each scene's record.
     """
     torch.set_num_threads(execution.threads_per_worker)
+    models = Models.of(recipe)  # a misspelt name is refused before a store is made
     store = open_store(execution.store, create=True)
-    models = Models.of(recipe)
     begin_run(recipe, store)
     breaker = CircuitBreaker(execution.breaker_failures)
     records = []

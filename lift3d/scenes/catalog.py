@@ -2,7 +2,6 @@
 
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -75,7 +74,7 @@ def read_scene(location: str, *, min_views: int = 1) -> "Scene":
 
 
 def _read_files(path: Path) -> "Scene":
-    names = list(_recognizing(str(path)))
+    names = recognizing(str(path))
     if not names:
         raise SceneFormatError(
             f"No reader recognises '{path}'. {_remedy_for(path)}Looked for: {LOOKED_FOR}. {_content_of(path)}",
@@ -87,10 +86,9 @@ def _read_files(path: Path) -> "Scene":
     return replace(scene, notes=(f"Read as {names[0]}; it also looks like {', '.join(names[1:])}.", *scene.notes))
 
 
-def _recognizing(location: str) -> Iterator[str]:
-    for name in READERS:
-        if name != PROCEDURAL and reader(name).recognizes(location):
-            yield name
+def recognizing(location: str) -> list[str]:
+    """Return the readers that recognize an absolute path; the first of them reads it."""
+    return [name for name in READERS if name != PROCEDURAL and reader(name).recognizes(location)]
 
 
 def _local_path(location: str) -> Path:

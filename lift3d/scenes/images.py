@@ -5,6 +5,8 @@ A decoded image is checked against its camera: the same size, or a uniform resca
 
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,11 +50,8 @@ def image_size(path: str | Path, declared: ImageSize | None = None) -> ImageSize
     Raises:
         ImageError: If the file is missing, no image, too large, or does not fit the declared size.
     """
-    try:
-        with _opened(path) as image:
-            return _stored_size(image, path, declared)[0]
-    except _DECODE_ERRORS as error:
-        raise _undecodable(path, error) from error
+    with _decoding(path), _opened(path) as image:
+        return _stored_size(image, path, declared)[0]
 
 
 def decode_color(
@@ -63,21 +62,18 @@ def decode_color(
     Raises:
         ImageError: If the file is missing, truncated, too large, or does not fit the expected size.
     """
-    try:
-        with _opened(path) as image:
-            _, is_turned = _stored_size(image, path, expected)
-            upright = ImageOps.exif_transpose(image) if is_turned else image
-            if upright.mode == "F":
-                raise ImageError(f"Image '{path}' holds floats, not colours. Convert it to 8 or 16 bit.")
-            if upright.mode.startswith("I"):
-                grey = np.asarray(upright).clip(0, 65535).astype(np.uint16)
-                return np.repeat(grey[..., None], 3, axis=-1), None
-            if upright.has_transparency_data:
-                rgba = np.asarray(upright.convert("RGBA"))
-                return np.ascontiguousarray(rgba[..., :3]), rgba[..., 3] >= 128
-            return np.asarray(upright.convert("RGB")), None
-    except _DECODE_ERRORS as error:
-        raise _undecodable(path, error) from error
+    with _decoding(path), _opened(path) as image:
+        _, is_turned = _stored_size(image, path, expected)
+        upright = ImageOps.exif_transpose(image) if is_turned else image
+        if upright.mode == "F":
+            raise ImageError(f"Image '{path}' holds floats, not colours. Convert it to 8 or 16 bit.")
+        if upright.mode.startswith("I"):
+            grey = np.asarray(upright).clip(0, 65535).astype(np.uint16)
+            return np.repeat(grey[..., None], 3, axis=-1), None
+        if upright.has_transparency_data:
+            rgba = np.asarray(upright.convert("RGBA"))
+            return np.ascontiguousarray(rgba[..., :3]), rgba[..., 3] >= 128
+        return np.asarray(upright.convert("RGB")), None
 
 
 def decode_mask(path: str | Path) -> Bool[ndarray, "height width"]:
@@ -86,11 +82,8 @@ def decode_mask(path: str | Path) -> Bool[ndarray, "height width"]:
     Raises:
         ImageError: If the file is missing, truncated or too large.
     """
-    try:
-        with _opened(path) as image:
-            values = np.asarray(image.convert("RGB") if len(image.getbands()) > 1 else image)
-    except _DECODE_ERRORS as error:
-        raise _undecodable(path, error) from error
+    with _decoding(path), _opened(path) as image:
+        values = np.asarray(image.convert("RGB") if len(image.getbands()) > 1 else image)
     return np.asarray(values.reshape(*values.shape[:2], -1).any(axis=-1))
 
 
@@ -100,16 +93,12 @@ def decode_map(path: str | Path) -> Shaped[ndarray, "height width"]:
     Raises:
         ImageError: If the file is missing, truncated, too large, or has several channels.
     """
-    try:
+    with _decoding(path):
         if str(path).endswith(".npy"):
             values = read_array(Path(path), MAX_FILE_BYTES)
         else:
             with _opened(path) as image:
                 values = np.asarray(image)
-    except SceneFormatError as error:
-        raise ImageError(str(error)) from error
-    except _DECODE_ERRORS as error:
-        raise _undecodable(path, error) from error
     if values.ndim == 3 and values.shape[-1] == 1:
         values = values[..., 0]
     if values.ndim != 2 or values.size == 0 or values.dtype.kind not in "buif":
@@ -239,10 +228,7 @@ class FileFrame:
 
 
 def _places_in_sensor(
-    camera: Camera,
-    size: ImageSize,
-    depth_intrinsics: tuple[float, float, float, float],
-    shape: tuple[int, ...],
+    camera: Camera, size: ImageSize, depth_intrinsics: tuple[float, float, float, float], shape: tuple[int, ...]
 ) -> Float32[ndarray, "height width 2"]:
     """Where the rays of the view's pixel centres lie in a depth sensor of the same centre, as fractions."""
     K = camera.resized(size).K.numpy()
@@ -285,10 +271,19 @@ def _is_rescale(a: ImageSize, b: ImageSize) -> bool:
     return abs(height - small.height) <= 1 or abs(width - small.width) <= 1
 
 
-def _undecodable(path: str | Path, error: Exception) -> ImageError:
-    if isinstance(error, FileNotFoundError):
-        return ImageError(f"Image file '{path}' is missing.")
-    return ImageError(f"'{path}' does not decode as one of {', '.join(FORMATS)}: {error}. Export it again.")
+@contextmanager
+def _decoding(path: str | Path) -> Iterator[None]:
+    """Translate whatever a decoder raises."""
+    try:
+        yield
+    except SceneFormatError as error:
+        raise ImageError(str(error)) from error
+    except FileNotFoundError as error:
+        raise ImageError(f"Image file '{path}' is missing.") from error
+    except _DECODE_ERRORS as error:
+        raise ImageError(
+            f"'{path}' does not decode as one of {', '.join(FORMATS)}: {error}. Export it again."
+        ) from error
 
 
 def _digest_file(path: str | None) -> str | None:

@@ -15,15 +15,7 @@ from lift3d.scenes.undistortion import Distortion, is_pinhole
 
 # Tools write their radial polynomial k1..k4 and p1, p2 whatever the perspective model is called, so that the
 # coefficients decide between COLMAP's models.
-_PERSPECTIVE = (
-    "OPENCV",
-    "PINHOLE",
-    "SIMPLE_PINHOLE",
-    "SIMPLE_RADIAL",
-    "RADIAL",
-    "FULL_OPENCV",
-    "PERSPECTIVE",
-)
+_PERSPECTIVE = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "FULL_OPENCV", "PERSPECTIVE")
 _FISHEYE = ("OPENCV_FISHEYE", "FISHEYE")
 _FOREIGN_LENSES = ("ftheta_p0", "latlong", "equirectangular", "is_equirectangular")
 

@@ -31,9 +31,7 @@ def undistort(
 
 
 def resize(
-    pixels: Float32[ndarray, "height width 3"],
-    is_valid: Bool[ndarray, "height width"] | None,
-    size: ImageSize,
+    pixels: Float32[ndarray, "height width 3"], is_valid: Bool[ndarray, "height width"] | None, size: ImageSize
 ) -> tuple[Float32[ndarray, "rows cols 3"], Bool[ndarray, "rows cols"]]:
     """Resize with a box filter over the valid pixels alone (bilinear where the image grows).
 

@@ -21,10 +21,6 @@ from lift3d.scenes.images import FileFrame, image_size
 _FARTHEST_CENTER, _LONGEST_FOCAL_WIDTHS = 1e9, 1e6
 
 
-def _identity() -> Float[Tensor, "4 4"]:
-    return torch.eye(4, dtype=torch.float64)
-
-
 @dataclass(slots=True)
 class SceneDraft:
     """Collects views, dropped views and notes; ``finish`` freezes them.

@@ -96,11 +96,7 @@ class SceneFolder:
             return path
         listing = self._listing(path.parent)
         wanted = unicodedata.normalize("NFC", relative.name)
-        for name in (
-            wanted,
-            *(wanted + suffix for suffix in SUFFIXES),
-            *(wanted + s.upper() for s in SUFFIXES),
-        ):
+        for name in (wanted, *(wanted + suffix for suffix in SUFFIXES), *(wanted + s.upper() for s in SUFFIXES)):
             if name in listing:
                 return listing[name]
         # Other systems do not tell case; where only one file can be meant, it is.

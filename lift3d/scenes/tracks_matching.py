@@ -52,9 +52,7 @@ def find_keypoints(frame: Frame) -> Keypoints:
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
     size = 2 * _BORDER_PX + 1
     allowed = cv2.erode(
-        frame.is_valid.numpy().astype(np.uint8),
-        np.ones((size, size), np.uint8),
-        borderType=cv2.BORDER_REPLICATE,
+        frame.is_valid.numpy().astype(np.uint8), np.ones((size, size), np.uint8), borderType=cv2.BORDER_REPLICATE
     )
     # Without precise upscaling every keypoint is off by a quarter pixel to one side.
     sift = cv2.SIFT.create(nfeatures=_KEYPOINT_LIMIT, contrastThreshold=0.02, enable_precise_upscale=True)

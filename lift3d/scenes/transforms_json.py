@@ -179,10 +179,7 @@ def _read_scene_wide(draft: SceneDraft, folder: SceneFolder, shared: Mapping[str
 
 
 def _label_ignore(shared: Mapping[str, Any]) -> int | None:
-    value = shared.get("label_ignore")
-    if value is None:
-        return None
-    return int(_number(shared, "label_ignore", 0.0))
+    return None if shared.get("label_ignore") is None else int(_number(shared, "label_ignore", 0.0))
 
 
 def _number(shared: Mapping[str, Any], key: str, default: float) -> float:

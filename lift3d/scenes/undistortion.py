@@ -51,13 +51,7 @@ def pinhole_intrinsics(distortion: Distortion) -> Float64[ndarray, "3 3"]:
             f"Camera model '{distortion.model}' is spherical and has no pinhole intrinsics. Cut perspective "
             "views out of the panoramas first."
         )
-    return np.array(
-        [
-            [lens.focal_length_x, 0.0, lens.principal_point_x],
-            [0.0, lens.focal_length_y, lens.principal_point_y],
-            [0.0, 0.0, 1.0],
-        ]
-    )
+    return np.ascontiguousarray(lens.calibration_matrix())
 
 
 @lru_cache(maxsize=_MAX_TABLES)

@@ -171,7 +171,9 @@ class Session:
     def _listen(self) -> None:
         panel = self.panel
         for choice in (panel.scene, panel.operator, panel.lifter):
-            choice.on_update(_from_people(lambda _: self._chosen()))
+            choice.on_update(
+                _from_people(lambda _: self.choose(panel.scene.value, panel.operator.value, panel.lifter.value))
+            )
         panel.switch.on_click(lambda _: self.switch(not self.mode.is_lifted))
         panel.colouring.on_update(_from_people(lambda _: self.colour(_colouring_of(panel.colouring.value))))
         panel.form.on_submit(lambda _: self.ask_words(panel.words.value))
@@ -182,10 +184,6 @@ class Session:
         panel.points.on_update(_from_people(lambda _: self.redraw()))
         panel.point_size.on_update(lambda _: self.drawing.resize_points(panel.point_size.value))
         self._server.scene.on_click()(lambda event: self.click(event.client, event.ray_origin, event.ray_direction))
-
-    def _chosen(self) -> None:
-        panel = self.panel
-        self.choose(panel.scene.value, panel.operator.value, panel.lifter.value)
 
 
 def _from_people(handler: Any) -> Any:

@@ -11,13 +11,16 @@ from click.testing import CliRunner
 from lift3d.cli import app as cli
 from lift3d.cli.ingest import IngestedScene, IngestOptions, ingest_and_present
 from lift3d.errors import ConfigError, SceneFormatError
+from lift3d.ingest.folder import IngestRecord
 from lift3d.scenes.catalog import read_scene
 from tests.support import captures
 from tests.support.photographs import write_texture
 
 ROOM = "procedural:room?views=4&height=24&width=32"
 CONTENT = {
-    "is_new": True,
+    "source": "photographs",
+    "identity": "0" * 16,
+    "versions": {},
     "photographs": 10,
     "registered": [f"{number}.jpg" for number in range(9)],
     "unregistered": ["9.jpg"],
@@ -25,7 +28,7 @@ CONTENT = {
     "other_groups": [],
     "is_thorough": False,
     "matching": "exhaustive",
-    "options": {"image_size": 1600, "has_one_camera": True},
+    "options": {"matching": "auto", "frames": None, "image_size": 1600, "has_one_camera": True},
     "points": 1234,
     "median_track_length": 4.0,
     "mean_reprojection_error_px": 0.512,
@@ -68,13 +71,13 @@ def test_a_posed_folder_says_which_views_are_dropped_and_why(tmp_path):
 def test_few_registered_photographs_come_with_advice_that_fits():
     names = [f"{number}.jpg" for number in range(10)]
     few = {"registered": names[:3], "unregistered": names[3:], "other_groups": [4], "matching": "sequential"}
-    text = IngestedScene(Path("a room"), {**CONTENT, **few}).to_text()
+    text = IngestedScene(Path("a room"), IngestRecord(**{**CONTENT, **few}), True).to_text()
     assert "registered     3 of 10 photographs (62 s)" in text
     assert "3.jpg, 4.jpg, 5.jpg, 6.jpg, 7.jpg and 2 more" in text
     for advice in ("overlap", "Groups of 4", "--matching exhaustive", "--image-size 4000", "--many-cameras"):
         assert advice in text
     assert text.splitlines()[-1].startswith("next           lift3d run 'a room' ")
-    well = IngestedScene(Path("desk"), CONTENT).to_text()
+    well = IngestedScene(Path("desk"), IngestRecord(**CONTENT), True).to_text()
     assert "not registered 9.jpg" in well
     assert "to get more" not in well
 

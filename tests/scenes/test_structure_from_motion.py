@@ -1,7 +1,6 @@
 """Photographs whose cameras are known: found again up to a similarity; what goes wrong leaves nothing behind."""
 
 import hashlib
-import json
 import os
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from lift3d.errors import ConfigError, SceneFormatError
-from lift3d.ingest.folder import INGEST_FILE, IngestOptions, ingest
+from lift3d.ingest.folder import INGEST_FILE, IngestOptions, IngestRecord, ingest
 from lift3d.ingest.photographs import copy_photographs, find_photographs
 from lift3d.ingest.video_frames import copy_frames, count_frames
 from lift3d.scenes.catalog import read_scene
@@ -47,7 +46,8 @@ def ingested(photographs, tmp_path_factory):
     heard: list[tuple[str, int, int]] = []
     before = tree(photographs)
     out = tmp_path_factory.mktemp("scenes") / "room"
-    said = ingest(photographs, out, IngestOptions(), lambda *step: heard.append(step))
+    said, is_new = ingest(photographs, out, IngestOptions(), lambda *step: heard.append(step))
+    assert is_new
     assert tree(photographs) == before, "the photographs are never touched"
     return out, said, heard
 
@@ -55,7 +55,7 @@ def ingested(photographs, tmp_path_factory):
 def test_cameras_are_found_up_to_a_similarity(ingested):
     out, said, _ = ingested
     scene = read_scene(str(out))
-    assert len(scene.views) == len(said["registered"]) >= 9
+    assert len(scene.views) == len(said.registered) >= 9
     true = {view.id: view.camera for view in CAMERAS.views}
     found = np.stack([view.camera.center.numpy() for view in scene.views])
     centers = np.stack([true[view.id].center.numpy() for view in scene.views])
@@ -69,9 +69,9 @@ def test_cameras_are_found_up_to_a_similarity(ingested):
         # The focal length is found along with the turns, of up to 21 degrees, and gives and takes with them.
         assert np.degrees(rotation_angle(turn, true_turn)) < 0.5
     assert float(first.camera.K[0, 0]) == pytest.approx(float(true[first.id].K[0, 0]), rel=0.03)
-    assert said["mean_reprojection_error_px"] < 1
-    assert said["points"] == len(scene.points) > 200
-    assert said["median_track_length"] >= 2
+    assert said.mean_reprojection_error_px < 1
+    assert said.points == len(scene.points) > 200
+    assert said.median_track_length >= 2
 
 
 def test_the_folder_is_colmaps_with_the_photographs_themselves(ingested, photographs):
@@ -80,18 +80,18 @@ def test_the_folder_is_colmaps_with_the_photographs_themselves(ingested, photogr
     assert {"cameras.bin", "images.bin", "points3D.bin"} <= set(os.listdir(out / "sparse/0"))
     assert sorted(os.listdir(out)) == ["images", INGEST_FILE, "sparse"]
     assert os.listdir(out.parent) == [out.name], "nothing is left beside it"
-    assert {**json.loads((out / INGEST_FILE).read_text()), "is_new": True} == said
+    assert IngestRecord.model_validate_json((out / INGEST_FILE).read_text()) == said
     assert not os.path.samefile(out / "images/0000.png", photographs / "0000.png")
     last = {stage: (done, total) for stage, done, total in heard}
     assert last["copying"] == last["features"] == (10, 10)
     assert last["matches"] == (45, 45)
-    assert last["views"] == (len(said["registered"]), 10)
+    assert last["views"] == (len(said.registered), 10)
 
 
 def test_a_finished_scene_is_returned_and_another_one_refused(ingested, photographs):
     out, said, _ = ingested
     before = tree(out)
-    assert ingest(photographs, out, IngestOptions(), unheard) == {**said, "is_new": False}
+    assert ingest(photographs, out, IngestOptions(), unheard) == (said, False)
     with pytest.raises(ConfigError, match="other photographs or options"):
         ingest(photographs, out, IngestOptions(image_size=800), unheard)
     assert tree(out) == before

@@ -86,6 +86,7 @@ def _recipe(file: dict[str, Any], given: dict[str, Any], leave_one_out: bool) ->
     """Return the recipe of a file and of what was given beside it, which wins."""
     from lift3d.config import parse_recipe
     from lift3d.runs.scene_lists import expand_scenes
+    from lift3d.storage.layout import STORE_FILE
 
     if leave_one_out and ("holdout" in given or given.get("target_mode") == "refine"):
         raise ConfigError(
@@ -100,6 +101,9 @@ def _recipe(file: dict[str, Any], given: dict[str, Any], leave_one_out: bool) ->
         fields["target_mode"] = given.get("target_mode", "heldout")
     if not fields.get("scenes"):
         raise ConfigError("No scene given. Name at least one, e.g. lift3d run my-capture/ --operator rgb.")
+    for scene in given.get("scenes", ()):
+        if (Path(scene) / STORE_FILE).is_file():
+            raise ConfigError(f"'{scene}' is a store, no scene. Give it as --store {scene}, and name scenes beside it.")
     return parse_recipe({**fields, "scenes": expand_scenes(fields["scenes"])})
 
 
