@@ -31,18 +31,9 @@ PAIR_FAMILIES = ("warp_error", "depth_cross", "direction_cross")
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """The pairs of one range of angles.
+    """The pairs of a range of angles: its name, mean angle, mean of their figures, and how many they are."""
 
-    Attributes:
-        low_deg: From here.
-        high_deg: Below here.
-        angle_deg: Mean over the pairs.
-        value: Mean of their figures.
-        pair_count: How many there are.
-    """
-
-    low_deg: float
-    high_deg: float
+    angles: str
     angle_deg: float
     value: float
     pair_count: int
@@ -50,33 +41,19 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class AngleLine:
-    """One lifter.
-
-    Attributes:
-        lifter: Its name.
-        bins: What there is, by rising angle.
-        points: Where each bin is drawn.
-    """
+    """One lifter: what there is, by rising angle, and where each bin is drawn."""
 
     lifter: str
     bins: tuple[Bin, ...]
     points: tuple[tuple[float, float], ...]
 
-    @property
-    def path(self) -> str:
-        """The points as a polyline has them."""
-        return " ".join(f"{x:.1f},{y:.1f}" for x, y in self.points)
-
 
 @dataclass(frozen=True, slots=True)
 class AngleChart:
-    """A drawing of agreement over angle.
+    """A drawing of agreement over angle; ticks are a place and a text.
 
     Attributes:
         family: What is drawn: a metric without its range.
-        lines: One per lifter.
-        x_ticks: Place and text.
-        y_ticks: Place and text.
         frame: Left, top, right and bottom of the plot.
         size: Width and height of the whole.
     """
@@ -85,20 +62,17 @@ class AngleChart:
     lines: tuple[AngleLine, ...]
     x_ticks: tuple[tuple[float, str], ...]
     y_ticks: tuple[tuple[float, str], ...]
-    frame: tuple[float, float, float, float]
-    size: tuple[float, float]
+    frame: tuple[float, float, float, float] = (_LEFT, _TOP, _WIDTH - _RIGHT, _HEIGHT - _BOTTOM)
+    size: tuple[float, float] = (_WIDTH, _HEIGHT)
 
     @property
     def numbers(self) -> Table:
         """What is drawn, as text."""
-        rows = [
-            Row(
-                (line.lifter, f"{one.low_deg:g}–{one.high_deg:g}°"),
-                (Cell(str(one.pair_count)), Cell(f"{one.value:.3f}", one.value)),
-            )
-            for line in self.lines
-            for one in line.bins
-        ]
+        rows = []
+        for line in self.lines:
+            for one in line.bins:
+                cells = (Cell(str(one.pair_count)), Cell(f"{one.value:.3f}", one.value))
+                rows.append(Row((line.lifter, one.angles), cells))
         return Table(("lifter", "angles"), (Column("pairs"), Column("mean", self.family)), tuple(rows))
 
 
@@ -139,12 +113,7 @@ class TargetCameras:
 
 
 def angle_chart(pairs: Sequence[ScoredPair], cameras: TargetCameras) -> AngleChart | None:
-    """Return the drawing of the first family of figures that some pairs have; None if no angle is known.
-
-    Args:
-        pairs: Figures of two views, of one operator in one scene.
-        cameras: Of the scene.
-    """
+    """Return the drawing of the first family of figures that pairs of an operator have; None if no angle is known."""
     family = next((one for one in PAIR_FAMILIES if any(pair.metric.startswith(one) for pair in pairs)), "")
     by_lifter: dict[str, list[tuple[float, float]]] = {}
     for pair in pairs:
@@ -157,23 +126,22 @@ def angle_chart(pairs: Sequence[ScoredPair], cameras: TargetCameras) -> AngleCha
         return None
     most_deg = min(_MOST_DEG, max(15.0, 5.0 * math.ceil(max(one.angle_deg for one in drawn) / 5)))
     most = _rounded_up(max(one.value for one in drawn))
-    frame = (_LEFT, _TOP, _WIDTH - _RIGHT, _HEIGHT - _BOTTOM)
+    wide, high = _WIDTH - _RIGHT - _LEFT, _HEIGHT - _BOTTOM - _TOP
 
     def x_of(angle: float) -> float:
-        return _LEFT + (frame[2] - _LEFT) * min(angle / most_deg, 1.0)
+        return _LEFT + wide * min(angle / most_deg, 1.0)
 
     def y_of(value: float) -> float:
-        return frame[3] - (frame[3] - _TOP) * value / most
+        return _TOP + high * (1 - value / most)
 
-    order = sorted(bins, key=lambda lifter: (lifter != RAW2D, lifter))
-    lines = tuple(
-        AngleLine(lifter, bins[lifter], tuple((x_of(one.angle_deg), y_of(one.value)) for one in bins[lifter]))
-        for lifter in order
-    )
+    lines = [
+        AngleLine(lifter, own, tuple((x_of(one.angle_deg), y_of(one.value)) for one in own))
+        for lifter, own in sorted(bins.items(), key=lambda item: (item[0] != RAW2D, item[0]))
+    ]
     step = 5.0 if most_deg <= 20 else 15.0
     x_ticks = tuple((x_of(angle), f"{angle:g}°") for angle in np.arange(0.0, most_deg + 0.1, step).tolist())
     y_ticks = tuple((y_of(value), f"{value:.3g}") for value in (0.0, most / 2, most))
-    return AngleChart(family, lines, x_ticks, y_ticks, frame, (_WIDTH, _HEIGHT))
+    return AngleChart(family, tuple(lines), x_ticks, y_ticks)
 
 
 def _binned(pairs: Sequence[tuple[float, float]]) -> tuple[Bin, ...]:
@@ -183,7 +151,7 @@ def _binned(pairs: Sequence[tuple[float, float]]) -> tuple[Bin, ...]:
         held = [(angle, value) for angle, value in pairs if low <= angle < high]
         if held:
             angle, value = (float(np.mean(column)) for column in zip(*held, strict=True))
-            found.append(Bin(low, high, angle, value, len(held)))
+            found.append(Bin(f"{low:g}–{high:g}°", angle, value, len(held)))
     return tuple(found)
 
 

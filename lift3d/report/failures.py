@@ -22,14 +22,7 @@ WORST = 8
 
 @dataclass(slots=True)
 class Listed:
-    """The first lines of a kind of failure, and how many there are.
-
-    Attributes:
-        heading: What stands above.
-        labels: Headings of the columns.
-        lines: Texts of each line.
-        count: Lines that there are in all.
-    """
+    """The first lines of a kind of failure below their headings, and how many there are in all."""
 
     heading: str
     labels: tuple[str, ...]
@@ -67,11 +60,7 @@ class _View:
 
 
 class Failures:
-    """What is gathered from the table of a run.
-
-    Attributes:
-        pairs: Figures of two views, of the scenes that are drawn, by scene and operator.
-    """
+    """What is gathered from the table of a run; ``pairs`` are of the scenes that are drawn, by scene and operator."""
 
     def __init__(self, drawn: Collection[str]) -> None:
         self.pairs: dict[tuple[str, str], list[ScoredPair]] = {}
@@ -113,8 +102,7 @@ class Failures:
     def worst(self, lifters: Sequence[str]) -> list[Table]:
         """Return the worst views of each operator, the worst first, by the first of the usual metrics that it has.
 
-        Args:
-            lifters: Of the run; views are those of the last of them that an operator has.
+        They are those of the last of the run's lifters that the operator has.
         """
         tables = []
         for operator in dict.fromkeys(operator for operator, _, _ in self._worst):
@@ -143,10 +131,8 @@ class Failures:
         for (operator, lifter, metric), rows in found.groupby(["operator", "lifter", "metric"], sort=True):
             is_high = self._sides[metric] == "higher"
             rows = rows.sort_values("value", ascending=is_high, kind="stable").head(WORST)
-            views = [
-                _View(one["scene"], one["target"], float(one["value"]), float(one["coverage"]))
-                for one in rows.to_dict("records")
-            ]
+            lines = rows[["scene", "target", "value", "coverage"]].itertuples(index=False, name=None)
+            views = [_View(scene, target, float(value), float(cover)) for scene, target, value, cover in lines]
             held = self._worst.setdefault((operator, lifter, metric), [])
             # The sort is stable: of equal views the first one of the table comes first.
             held[:] = sorted([*held, *views], key=lambda view: view.value if is_high else -view.value)[:WORST]

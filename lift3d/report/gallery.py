@@ -1,10 +1,13 @@
 """The pictures of one operator in one scene: image | 2D | lifted | difference | coverage, and the camera's path."""
 
-from collections.abc import Sequence
+import base64
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from lift3d.report.thumbnails import Thumbnail, fitting, size_of, thumbnail
-from lift3d.results.colours import SceneColours
+import cv2
+import numpy as np
+
+from lift3d.results.colours import Picture, SceneColours
 from lift3d.results.lifted_scene import LiftedScene
 from lift3d.results.pictures import COLUMNS, spread
 
@@ -14,6 +17,21 @@ FRAMES = 12
 _WALK_SHARE = 0.45
 # What of a target stands in the walk.
 _STEP = ("2D", "lifted")
+# About what a picture is wide on a screen where five stand side by side.
+LONGEST_PX = 240
+# Of so few pixels PNG takes no more than JPEG, and keeps the borders of cells sharp.
+_LOSSLESS_PX = 96
+# Below this JPEG shows blocks that could be taken for the model's.
+_JPEG_QUALITY = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Thumbnail:
+    """A picture inside a page, as a ``data:`` URL; sizes in pixels."""
+
+    url: str
+    width: int
+    height: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +47,8 @@ class LifterPictures:
     """What is shown of one lifter.
 
     Attributes:
-        lifter: Its name.
         rows: A few targets, spread over the scene.
         steps: Targets that follow each other, with their plain and lifted answers alone.
-        target_count: Targets that it lifted.
         left_out: Rows and steps for which the page has no room.
     """
 
@@ -61,12 +77,7 @@ class LifterGallery:
         self._photographs: dict[str, Thumbnail | None] = {}
 
     def of(self, lifted: LiftedScene, colours: SceneColours, budget: int) -> LifterPictures:
-        """Return the pictures of a lifter, read one stored part after the other.
-
-        Args:
-            lifted: Operator and lifter in the scene.
-            colours: Those of all lifters of the operator.
-            budget: Characters that the pictures may take.
+        """Return the pictures of a lifter in as many characters, read one stored part after the other.
 
         Raises:
             Lift3dError: If a product is missing or damaged.
@@ -75,10 +86,8 @@ class LifterGallery:
         chosen, walk = spread(targets, self._view_count), _middle(targets)
         shown = [target for target in targets if target in {*chosen, *walk}]
         drawn = {target: self._thumbnails(lifted, colours, target, is_row=target in chosen) for target in shown}
-        steps = [
-            GalleryRow(target, {name: drawn[target][name] for name in _STEP if name in drawn[target]})
-            for target in walk
-        ]
+        plain = {target: {name: one for name, one in drawn[target].items() if name in _STEP} for target in walk}
+        steps = [GalleryRow(target, plain[target]) for target in walk]
         rows = [GalleryRow(target, drawn[target]) for target in chosen]
         kept_steps = steps[: fitting([[*step.pictures.values()] for step in steps], int(_WALK_SHARE * budget))]
         left = budget - sum(size_of(step.pictures.values()) for step in kept_steps)
@@ -103,3 +112,32 @@ def _middle(targets: Sequence[str]) -> Sequence[str]:
     """Return targets that follow each other: between neighbours, what changes without cause is seen."""
     start = max(0, (len(targets) - FRAMES) // 2)
     return targets[start : start + FRAMES]
+
+
+def thumbnail(picture: Picture) -> Thumbnail:
+    """Return a picture (RGB in [0, 1]) as PNG if it is tiny, else as JPEG no longer than LONGEST_PX."""
+    pixels = (np.nan_to_num(np.clip(picture, 0, 1)) * 255 + 0.5).astype(np.uint8)[..., ::-1]
+    longest = max(pixels.shape[:2])
+    if longest > LONGEST_PX:
+        height, width = (max(1, round(side * LONGEST_PX / longest)) for side in pixels.shape[:2])
+        pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+    is_tiny = longest <= _LOSSLESS_PX
+    ending, kind = (".png", "png") if is_tiny else (".jpg", "jpeg")
+    options = [] if is_tiny else [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+    _, content = cv2.imencode(ending, np.ascontiguousarray(pixels), options)
+    text = base64.b64encode(content.tobytes()).decode()
+    return Thumbnail(f"data:image/{kind};base64,{text}", int(pixels.shape[1]), int(pixels.shape[0]))
+
+
+def size_of(pictures: Iterable[Thumbnail | None]) -> int:
+    """Return the characters that pictures take in a page."""
+    return sum(len(picture.url) for picture in pictures if picture is not None)
+
+
+def fitting(rows: Sequence[Sequence[Thumbnail | None]], budget: int) -> int:
+    """Return how many rows, from the first on, fit into so many characters."""
+    for count, row in enumerate(rows):
+        budget -= size_of(row)
+        if budget < 0:
+            return count
+    return len(rows)

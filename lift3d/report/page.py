@@ -19,21 +19,11 @@ _FOLDER = files("lift3d.report")
 
 
 def page(content: Mapping[str, Any]) -> bytes:
-    """Return the page as HTML.
-
-    Args:
-        content: What the template shows, by name.
-    """
+    """Return the page as HTML; the content is what the template shows, by name."""
     style, script = (_FOLDER.joinpath(f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
-    policy = "; ".join(
-        (
-            "default-src 'none'",
-            "img-src data:",
-            f"style-src 'sha256-{_digest(style)}'",
-            f"script-src 'sha256-{_digest(script)}'",
-            "base-uri 'none'",
-            "form-action 'none'",
-        )
+    policy = (
+        "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; "
+        f"style-src 'sha256-{_digest(style)}'; script-src 'sha256-{_digest(script)}'"
     )
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["table"] = _table

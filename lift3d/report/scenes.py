@@ -22,13 +22,7 @@ _MOST_LIFTERS = 3
 
 @dataclass(frozen=True, slots=True)
 class ReportExtent:
-    """How much is shown.
-
-    Attributes:
-        run_id: Which run; the latest if None.
-        scene_count: Scenes that are drawn at most.
-        view_count: Views that are drawn of each operator and lifter.
-    """
+    """How much is shown of a run (of the latest, if None): at most so many scenes, and views of each lifter."""
 
     run_id: str | None = None
     scene_count: int = 8
@@ -47,7 +41,6 @@ class DrawnOperator:
     """One operator in one scene.
 
     Attributes:
-        operator: Its name.
         hidden: Lifters that are not drawn.
         lifters: Pictures, the recipe's last lifter first: it is what a run is for.
         chart: Agreement over angle; None if nothing is known of it.
@@ -79,11 +72,7 @@ def drawn_scenes(
 ) -> list[DrawnScene]:
     """Return the scenes as they are shown, whose pictures share the page's room: what one leaves over, others have.
 
-    Args:
-        chosen: Scenes by their names in the table.
-        lifted: Everything that was lifted in them, lifters of an operator one after the other.
-        pairs: Figures of two views, by scene and operator.
-        view_count: Targets that are shown of each lifter.
+    Lifters of an operator come one after the other; of each, ``view_count`` targets are shown.
     """
     by_operator = [[*lifters] for _, lifters in groupby(lifted, key=lambda one: (one.name, one.operator))]
     budget, to_come = PICTURE_BUDGET, sum(min(_MOST_LIFTERS, len(lifters)) for lifters in by_operator)

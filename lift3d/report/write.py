@@ -6,7 +6,7 @@ room. What is left out is counted on the page. Products are read, nothing is com
 
 import json
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib import metadata
 from itertools import islice
@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from lift3d.config import Recipe
-from lift3d.domain.records import RAW2D, SceneRecord
+from lift3d.domain.records import RAW2D
 from lift3d.errors import ConfigError, StoreLayoutError
 from lift3d.report.failures import Failures
 from lift3d.report.page import page
@@ -37,14 +37,7 @@ _VERSIONS_OF = ("lift3d", "torch", "numpy", "zarr", "pandas")
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A finished page.
-
-    Attributes:
-        content: The HTML file.
-        message: What to say about it; empty if nothing is unusual.
-        is_readable: Whether the store could be read.
-        place: Where it lies; None if it was not written.
-    """
+    """A finished page of HTML; ``message`` says what is unusual about it, ``place`` where it was written."""
 
     content: bytes
     message: str = ""
@@ -59,10 +52,7 @@ class Report:
 def write_report(url: str, extent: ReportExtent, out: Path | None = None) -> Report:
     """Write the page on a run of a store, see make_report; it appears whole.
 
-    Args:
-        url: The store.
-        extent: What is shown.
-        out: File to write; if None, report.html beside a store that is a folder, else in the current folder.
+    Without a file's name it is report.html, beside a store that is a folder, else in the current folder.
 
     Raises:
         ConfigError: If the file cannot be written.
@@ -114,6 +104,8 @@ def _words(store: Store, title: str, message: str) -> bytes:
 
 def _run_content(store: Store, run_id: str, extent: ReportExtent) -> dict[str, Any]:
     recipe, records = read_run(store, run_id)
+    # What lifters call themselves, in the recipe's order.
+    lifters = [*dict.fromkeys(one.lifter for record in records for one in record.lifted if one.lifter != RAW2D)]
     ok = {name: one for name, one in zip(unique_names(records), records, strict=True) if one.is_ok}
     chosen = dict(islice(ok.items(), extent.scene_count))
     failures = Failures(chosen)
@@ -127,7 +119,6 @@ def _run_content(store: Store, run_id: str, extent: ReportExtent) -> dict[str, A
     shown = means[means["scene"].isin([*chosen])]
     usual, other = (scene_table(shown, is_usual=one, named=("scene", "operator")) for one in (True, False))
     lifted = [one for one in lifted_of(store, recipe, records) if one.name in chosen]
-    lifters = _lifter_names(records)
     return {
         "store": store.url,
         "recipe": recipe,
@@ -145,12 +136,6 @@ def _run_content(store: Store, run_id: str, extent: ReportExtent) -> dict[str, A
         "worst": failures.worst(lifters),
         "listed": failures.listed,
     }
-
-
-def _lifter_names(records: Sequence[SceneRecord]) -> list[str]:
-    """Return what lifters call themselves, in the recipe's order."""
-    names = [product.lifter for record in records for product in record.lifted]
-    return [name for name in dict.fromkeys(names) if name != RAW2D]
 
 
 def _recipe_text(recipe: Recipe) -> str:

@@ -22,13 +22,7 @@ _LEVEL_COUNT = 7
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Atlas:
-    """Tiles side by side, each above its own reductions, all with a mirrored margin.
-
-    Attributes:
-        texels: The picture.
-        tops: First row of each level.
-        means: Mean colour of each tile.
-    """
+    """Tiles side by side, each above its own reductions, all with a mirrored margin; ``tops``: first row of a level."""
 
     texels: UInt8[ndarray, "row col 3"]
     tops: Int[Tensor, " level"]

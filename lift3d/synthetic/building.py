@@ -18,8 +18,7 @@ def rotation(rng: np.random.Generator, tilt: float = 3.15) -> Float[ndarray, "3 
     cross = np.array([[0, 0, axis[1]], [0, 0, -axis[0]], [-axis[1], axis[0], 0]])
     leaned = np.eye(3) + np.sin(lean) * cross + (1 - np.cos(lean)) * cross @ cross
     cos, sin = np.cos(yaw), np.sin(yaw)
-    axes: ndarray = np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]]) @ leaned
-    return axes
+    return np.asarray(np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]]) @ leaned)
 
 
 def facing(normal: Vector) -> Float[ndarray, "3 3"]:

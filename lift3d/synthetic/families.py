@@ -16,20 +16,15 @@ from lift3d.synthetic.stage import Pose, Stage
 from lift3d.synthetic.trajectories import look_at
 from lift3d.synthetic.world import Lamp, Shape, World
 
-_Vector = tuple[float, float, float]
-
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A kind of world.
+    """A kind of world: fills a stage, the shell first, with noise and patterns of usual lengths in metres.
 
     Attributes:
-        fill: Puts solids into a world, the shell first.
         pose: Camera at a step of the path; 0 is its middle, one step is a few degrees of parallax.
         max_steps: Length of the path; more views than that are spaced more closely.
-        grain_size: Longest wavelength of the noise, metres.
-        period: Usual length of a pattern, metres.
-        label_names: Of class ids 0, 1, …
+        grain_size: Longest wavelength of the noise.
     """
 
     fill: Callable[[Stage], None]

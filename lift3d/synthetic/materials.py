@@ -23,10 +23,8 @@ class Paint:
     Attributes:
         color: sRGB in [0, 1].
         accent: Colour of every other check, stripe, brick joint or window.
-        pattern: Which regular pattern.
         period: Length of the pattern, world units.
-        grain: Contrast of the noise.
-        grain_size: Longest wavelength of the noise, world units.
+        grain: Contrast of the noise, whose longest wavelength is ``grain_size`` world units.
         shift: Where the surface lies in the noise, in wavelengths; makes equal paints look different.
     """
 
@@ -44,11 +42,9 @@ class Tiling:
     """Colour from a picture: a tile of the world's atlas, laid side by side, mirrored.
 
     Attributes:
-        tile: Number of the tile.
         length: How long one tile is on the surface, world units.
-        turn: Turn of the tile on the surface, radians.
+        turn: Of the tile on the surface, radians.
         shift: Where the tile starts, tiles.
-        tint: Factor per colour.
         flatness: 0 shows the tile, 1 only its mean colour.
         detail: Contrast of a second, finer layer of the same tile.
     """
@@ -66,11 +62,7 @@ class Tiling:
 class Material:
     """How a surface looks; in one world all are painted or all are tiled.
 
-    Attributes:
-        coat: Where its colour comes from.
-        gloss: Strength of the highlight.
-        sharpness: Exponent of the highlight.
-        mirror: Share of the sky that the surface reflects.
+    A highlight has strength ``gloss`` and exponent ``sharpness``; ``mirror`` is the share of the sky that is reflected.
     """
 
     coat: Paint | Tiling

@@ -15,7 +15,8 @@ from lift3d.synthetic.stage import Pose, Stage
 from lift3d.synthetic.world import Shape, Solid, Surface
 
 # Hue, saturation and value. All hues are equally vivid: only the hue itself tells them apart.
-_COLORS: dict[str, tuple[float, float, float]] = {
+_Hsv = tuple[float, float, float]
+_COLORS: dict[str, _Hsv] = {
     "red": (0.995, 0.88, 0.85),
     "green": (0.345, 0.88, 0.85),
     "blue": (0.61, 0.88, 0.85),
@@ -139,10 +140,8 @@ def _surrounding(rng: np.random.Generator, name: str, instance: int) -> Surface:
     hue, saturation = hue + rng.uniform(-0.05, 0.05), saturation * rng.uniform(0.8, 1.2)
     value = value * rng.uniform(0.88, 1.12)
     pattern = patterns[int(rng.integers(len(patterns)))]
-    size = 1.0 if name == "table" else 3.0
-    material = _material(
-        rng, (hue, saturation, value), (hue, saturation, value * rng.uniform(0.65, 0.8)), pattern, size
-    )
+    accent = (hue, saturation, value * rng.uniform(0.65, 0.8))
+    material = _material(rng, (hue, saturation, value), accent, pattern, 1.0 if name == "table" else 3.0)
     return Surface(OBJECT_LABELS[name], instance, material)
 
 
@@ -151,17 +150,10 @@ def _thing_material(rng: np.random.Generator, thing: Thing) -> Material:
     hue, value = hue + rng.uniform(-0.015, 0.015), value * rng.uniform(0.94, 1.03)
     # Black has lighter patterns, everything else darker ones.
     accent = value * 3.5 if thing.color == "black" else value * rng.uniform(0.55, 0.65)
-    pattern = _MATERIALS[thing.material]
-    return _material(rng, (hue, saturation, value), (hue, saturation, accent), pattern, 1.0)
+    return _material(rng, (hue, saturation, value), (hue, saturation, accent), _MATERIALS[thing.material], 1.0)
 
 
-def _material(
-    rng: np.random.Generator,
-    color: tuple[float, float, float],
-    accent: tuple[float, float, float],
-    pattern: Pattern,
-    size: float,
-) -> Material:
+def _material(rng: np.random.Generator, color: _Hsv, accent: _Hsv, pattern: Pattern, size: float) -> Material:
     shift = tuple(rng.uniform(-50, 50, 3).tolist())
     paint = Paint(
         color=colorsys.hsv_to_rgb(color[0] % 1, color[1], min(1.0, color[2])),

@@ -26,13 +26,7 @@ _WAVES_PER_OCTAVE = 4
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Waves:
-    """Plane waves that add up to noise.
-
-    Attributes:
-        frequency: Cycles per longest wavelength.
-        phase: Radians.
-        share: How much of the wave goes to red, green and blue.
-    """
+    """Plane waves that add up to noise: cycles per longest wavelength, radians, and what goes to each colour."""
 
     frequency: Float[Tensor, "3 wave"]
     phase: Float[Tensor, " wave"]
@@ -57,13 +51,7 @@ def _waves() -> _Waves:
 def painted(
     points: Points, steps: tuple[Float[Tensor, "point 3"], Float[Tensor, "point 3"]], paint: dict[str, Tensor]
 ) -> Float[Tensor, "point 3"]:
-    """Return the colours of points.
-
-    Args:
-        points: On surfaces.
-        steps: How far each moves per pixel.
-        paint: Each property of the paint at each point.
-    """
+    """Return the colours of surface points, given how far each moves per pixel and its paint, property by property."""
     uv, uv_step = _face_coordinates(points, steps)
     amount, tint = _pattern(paint["pattern"], uv, uv_step, paint["period"])
     color = torch.lerp(paint["color"], paint["accent"], amount[:, None]) * (1 + 0.25 * tint[:, None])

@@ -36,9 +36,7 @@ class ProceduralSpec:
     Attributes:
         family: One of FAMILIES.
         seed: Which world of the family.
-        views: Number of views along the camera path.
-        height: Image height, pixels.
-        width: Image width, pixels.
+        views: How many along the camera path, each of ``height`` by ``width`` pixels.
         fov_deg: Horizontal field of view, degrees.
         spacing: Distance of neighbouring views; 1 is two to four degrees of parallax.
         depth: 0 hides z-depth, as in a scene without any.
@@ -127,11 +125,7 @@ class ProceduralFrame:
         return bool(self.spec.labels)
 
     def load(self, camera: Camera, size: ImageSize) -> Frame:
-        """Render at ``size``. Pixels are the view's own; ``camera`` may lie in a world moved rigidly.
-
-        Raises:
-            ImageError: If the camera belongs to an image of another size, or the size is too large to render.
-        """
+        """Render at ``size``. Pixels are the view's own; ``camera`` may lie in a world moved rigidly."""
         own = ImageSize(self.spec.height, self.spec.width)
         if camera.size != own or size.height * size.width > _MAX_PIXELS:
             raise ImageError(
@@ -143,9 +137,9 @@ class ProceduralFrame:
             image=frame.image.clone(),
             is_valid=torch.ones(size.height, size.width, dtype=torch.bool),
             camera=camera.resized(size),
-            z_depth=_copied(frame.z_depth) if self.spec.depth else None,
-            labels=_copied(frame.labels) if self.spec.labels else None,
-            instances=_copied(frame.instances) if self.spec.labels else None,
+            z_depth=_copied(frame.z_depth, self.spec.depth),
+            labels=_copied(frame.labels, self.spec.labels),
+            instances=_copied(frame.instances, self.spec.labels),
         )
 
     def content_digest(self) -> str:
@@ -161,12 +155,7 @@ class ProceduralReader:
         return location.startswith(SCHEME)
 
     def read(self, location: str) -> Scene:
-        """Build cameras, depth range and a few surface points.
-
-        Raises:
-            UnknownNameError: If the family or an option does not exist.
-            ConfigError: If a value is not one the option takes.
-        """
+        """Build cameras, depth range and a few surface points; raises what ``ProceduralSpec.parse`` does."""
         spec = ProceduralSpec.parse(location)
         cameras = _cameras(spec)
         probes = [_probe(build_world(spec.family, spec.seed), camera, view) for view, camera in enumerate(cameras)]
@@ -209,5 +198,5 @@ def _probe(world: World, camera: Camera, view: int) -> tuple[Tensor, Float[Tenso
     return hits.z_depth, camera.center + direction * z_depth[:, None]
 
 
-def _copied(values: Tensor | None) -> Tensor | None:
-    return None if values is None else values.clone()
+def _copied(values: Tensor | None, is_shown: int) -> Tensor | None:
+    return values.clone() if values is not None and is_shown else None

@@ -16,8 +16,7 @@ class Sensor:
     """Strengths of what happens to every view of a scene; each view draws its own amounts.
 
     Attributes:
-        exposure: Spread of the log gain of a view.
-        white_balance: Spread of the log gain of a colour.
+        exposure: Spread of the log gain of a view, as ``white_balance`` is of a colour.
         vignetting: Darkening of the corners, share.
         noise: Standard deviation per pixel, sRGB.
         blur_px: Largest standard deviation of the blur, pixels.

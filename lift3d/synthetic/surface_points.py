@@ -17,11 +17,8 @@ class Points:
     """Surface points in the axes of their solids, lengths in world units. In the sky they are anything.
 
     Attributes:
-        solid: Which solid each lies on.
-        shape: Its shape.
-        face: Its face (−x, +x, −y, +y, −z, +z); a tube has faces 1 around, 4 and 5 at its ends.
+        face: Of the solid (−x, +x, −y, +y, −z, +z); a tube has faces 1 around, 4 and 5 at its ends.
         xyz: From the solid's centre.
-        z_depth: Along the ray.
         direction: Of the ray, camera z = 1.
         normal: Facing the viewer.
     """

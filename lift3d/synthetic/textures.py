@@ -85,8 +85,7 @@ def fractal_noise(rng: np.random.Generator, size: int = TILE_PX, first: int | No
         total += weight * cv2.resize(grid, (size, size), interpolation=cv2.INTER_CUBIC)
         weight, cells = weight * falloff, cells * 2
     low, high = np.percentile(total, (1, 99))
-    noise: ndarray = ((total - low) / (high - low)).clip(0, 1).astype(np.float32)
-    return noise
+    return np.asarray(((total - low) / (high - low)).clip(0, 1), dtype=np.float32)
 
 
 def cutout(rng: np.random.Generator) -> _Layer:
@@ -115,14 +114,12 @@ def _coordinates(rng: np.random.Generator, least: int, most: int) -> tuple[_Laye
 def _stripes(rng: np.random.Generator) -> _Layer:
     u, v = _coordinates(rng, 3, 24)
     wave = 0.5 + 0.5 * np.sin(2 * np.pi * (u + float(rng.uniform(0, 0.3)) * np.sin(2 * v)))
-    layer: ndarray = wave.astype(np.float32) if rng.uniform() < 0.5 else (wave > 0.5).astype(np.float32)
-    return layer
+    return np.asarray(wave if rng.uniform() < 0.5 else wave > 0.5, dtype=np.float32)
 
 
 def _checks(rng: np.random.Generator) -> _Layer:
     u, v = _coordinates(rng, 3, 16)
-    layer: ndarray = ((np.floor(u) + np.floor(v)) % 2).astype(np.float32)
-    return layer
+    return np.asarray((np.floor(u) + np.floor(v)) % 2, dtype=np.float32)
 
 
 def _bricks(rng: np.random.Generator) -> _Layer:
@@ -150,8 +147,7 @@ def _writing(rng: np.random.Generator) -> _Layer:
     for line in range(lines):
         for glyph in range(glyphs):
             raster[line * 7 : line * 7 + 5, glyph * 5 : glyph * 5 + 4] = strokes[line, glyph]
-    layer: ndarray = cv2.resize(1 - raster, (TILE_PX, TILE_PX), interpolation=cv2.INTER_LINEAR)
-    return layer
+    return np.asarray(cv2.resize(1 - raster, (TILE_PX, TILE_PX), interpolation=cv2.INTER_LINEAR))
 
 
 _PATTERNS: tuple[Callable[[np.random.Generator], _Layer], ...] = (_stripes, _checks, _bricks, _dots, _writing)
@@ -172,15 +168,13 @@ def _leaves(rng: np.random.Generator) -> _Layer:
     y, x = np.mgrid[0:TILE_PX, 0:TILE_PX].astype(np.float32) / (TILE_PX / 2) - 1
     inside = 1 - np.sqrt(x * x + y * y)
     noise = fractal_noise(rng, first=int(rng.integers(5, 16)))
-    opacity: ndarray = (noise + inside > float(rng.uniform(0.75, 1.05))).astype(np.float32)
-    return opacity
+    return np.asarray(noise + inside > float(rng.uniform(0.75, 1.05)), dtype=np.float32)
 
 
 def _rings(rng: np.random.Generator) -> _Layer:
     y, x = np.mgrid[0:TILE_PX, 0:TILE_PX].astype(np.float32) / (TILE_PX / 2) - 1
     radius = np.sqrt(x * x + y * y)
-    opacity: ndarray = ((radius * float(rng.uniform(1, 4)) % 1 < 0.35) & (radius < 1)).astype(np.float32)
-    return opacity
+    return np.asarray((radius * float(rng.uniform(1, 4)) % 1 < 0.35) & (radius < 1), dtype=np.float32)
 
 
 def _cables(rng: np.random.Generator) -> _Layer:

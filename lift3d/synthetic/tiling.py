@@ -15,13 +15,9 @@ _DETAIL_RATIO = 5.3
 
 
 def tiled(points: Points, atlas: Atlas, pixel: float, tiling: dict[str, Tensor]) -> Float[Tensor, "point 3"]:
-    """Return the colours of points: tile, finer detail and tint; each face starts elsewhere in the tile.
+    """Return the colours of surface points: tile, finer detail and tint; each face starts elsewhere in the tile.
 
-    Args:
-        points: On surfaces.
-        atlas: The tiles.
-        pixel: Size of a pixel at distance 1.
-        tiling: Each property of the tiling at each point.
+    ``pixel`` is the size of a pixel at distance 1, ``tiling`` has each property of the tiling at each point.
     """
     u, v = _face_coordinates(points)
     cos, sin, length = tiling["turn"].cos(), tiling["turn"].sin(), tiling["length"]
@@ -41,10 +37,7 @@ def tiled(points: Points, atlas: Atlas, pixel: float, tiling: dict[str, Tensor])
 def sky_color(sky: Sky, direction: Float[Tensor, "point 3"], level: float) -> Float[Tensor, "point 3"]:
     """Return the sky's tile along longitude and latitude, mirrored in the north and at the date line.
 
-    Args:
-        sky: The sky.
-        direction: In world axes, of any length.
-        level: Of the tile's pyramid; further ones are smoother.
+    Directions are in world axes, of any length; further levels of the tile's pyramid are smoother.
     """
     x, y, z = direction.unbind(-1)
     st = torch.stack([torch.atan2(y, x), (z / direction.norm(dim=-1)).clamp(-1, 1).arccos()], dim=-1) / torch.pi

@@ -21,12 +21,9 @@ _RELIEF_STEPS, _RELIEF_BISECTIONS = 56, 6
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Hits:
-    """Where the rays of a camera end.
+    """Where the rays of a camera end: z-depth (infinite in the sky), index of the solid (−1 in the sky).
 
-    Attributes:
-        z_depth: Camera z of the first surface, infinite in the sky.
-        solid: Index of the solid that is hit, −1 in the sky.
-        direction: Ray directions in world axes, camera z = 1.
+    Directions are in world axes, camera z = 1.
     """
 
     z_depth: Float[Tensor, "row col"]

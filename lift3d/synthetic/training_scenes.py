@@ -1,6 +1,5 @@
 """A training scene from a seed: world, cameras, sensor, and every view with its exact depth."""
 
-import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,23 +34,17 @@ class RenderedScene:
     """All views of a training scene, small enough to store.
 
     Attributes:
-        family: Which kind of world.
-        trajectory: Which kind of camera path.
         images: sRGB.
         disparity: 1 / z-depth at pixel centres, NaN in the sky; of the true poses.
-        K: Intrinsics of all views, pixels.
         w2c: Poses as a reconstruction would give them, with a small error in some scenes.
     """
 
-    family: str
-    trajectory: str
     images: UInt8[ndarray, "view 3 row col"]
     disparity: Float16[ndarray, "view row col"]
     K: Float[ndarray, "3 3"]
     w2c: Float[ndarray, "view 4 4"]
 
 
-@functools.lru_cache(maxsize=1 << 17)
 def scene_size(seed: tuple[int, int]) -> ImageSize:
     """Return the image size of the scene of a seed: the width is a multiple of 16."""
     rng = np.random.default_rng((*seed, 1))
@@ -62,13 +55,7 @@ def scene_size(seed: tuple[int, int]) -> ImageSize:
 def render_scene(
     seed: tuple[int, int], family: str | None = None, size: ImageSize | None = None, sensor: Sensor | None = None
 ) -> RenderedScene:
-    """Render the scene of a seed; equal arguments give equal scenes.
-
-    Args:
-        seed: Seed of the collection and number in it.
-        family: Kind of world; drawn if None.
-        size: Size of the images; drawn if None.
-        sensor: What the cameras do to the pictures; drawn if None.
+    """Render the scene of a seed (of the collection, and number in it); what is None is drawn.
 
     Raises:
         UnknownNameError: If there is no such family.
@@ -79,7 +66,7 @@ def render_scene(
     # Draws happen whether or not they are overruled, so that the rest of the scene stays the same.
     drawn_family, drawn_sensor = str(rng.choice(sorted(FAMILIES))), draw_sensor(rng)
     family, sensor = family or drawn_family, sensor or drawn_sensor
-    world, trajectory, cameras = _build(rng, family, size or scene_size(seed))
+    world, cameras = _build(rng, family, size or scene_size(seed))
     images, disparity, w2c = [], [], []
     for camera in cameras:
         frame = render(world, camera)
@@ -87,15 +74,14 @@ def render_scene(
             disparity.append((1 / frame.z_depth.numpy()).astype(np.float16))
         images.append(expose(rng, frame.image.permute(1, 2, 0).numpy(), sensor))
         w2c.append(claimed_w2c(rng, camera, sensor))
-    K = cameras[0].K.numpy().copy()
-    return RenderedScene(family, trajectory, np.stack(images), np.stack(disparity), K, np.stack(w2c))
+    return RenderedScene(np.stack(images), np.stack(disparity), cameras[0].K.numpy().copy(), np.stack(w2c))
 
 
-def _build(rng: np.random.Generator, family: str, size: ImageSize) -> tuple[World, str, tuple[Camera, ...]]:
+def _build(rng: np.random.Generator, family: str, size: ImageSize) -> tuple[World, tuple[Camera, ...]]:
     plainness = float(rng.choice([0.03, 0.1, 0.4], p=[0.6, 0.3, 0.1]))
     site = Site(rng, _TILE_COUNT, plainness)
     bounds = FAMILIES[family](site)
-    trajectory, cameras = draw_cameras(rng, bounds, VIEW_COUNT, size)
+    cameras = draw_cameras(rng, bounds, VIEW_COUNT, size)
     site.clear(np.stack([camera.center.numpy() for camera in cameras]), _CLEARANCE * bounds.distance)
     tiles = [draw_tile(rng, photographs()) for _ in range(_TILE_COUNT - 1)]
-    return site.world(Atlas.of([*tiles, draw_sky(rng, photographs())])), trajectory, cameras
+    return site.world(Atlas.of([*tiles, draw_sky(rng, photographs())])), cameras

@@ -47,8 +47,6 @@ class Solid:
     """A unit shape, stretched, turned and placed.
 
     Attributes:
-        shape: Which unit shape.
-        center: World units.
         half_size: Half the extent along each local axis, world units.
         surfaces: One for all of it, or one per face (−x, +x, −y, +y, −z, +z).
         yaw: Turn about world z, radians.
@@ -79,13 +77,9 @@ class Lamp:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sky:
-    """A sun, and a sky where rays hit nothing.
+    """A sun (``to_sun`` is a unit vector), and a sky where rays hit nothing, which is a tile of the world's atlas.
 
-    Attributes:
-        to_sun: Unit vector.
-        ambient: Share of the light that comes from everywhere.
-        atlas: The tiles of the world's materials.
-        tile: The tile of the sky.
+    ``ambient`` is the share of the light that comes from everywhere.
     """
 
     to_sun: Float[Tensor, "3"]
@@ -99,14 +93,7 @@ class World:
     """Solids with what is looked up of them, their surfaces face by face (six per solid), and the light.
 
     Attributes:
-        solids: What rays may hit.
-        light: Where light comes from, and what is seen where rays hit nothing.
-        center: World units.
-        half_size: World units.
-        axes: Local axes in the world, one per row.
-        axes32: The same in single precision.
-        shape: Which unit shapes.
-        surfaces: Six per solid.
+        axes: Local axes in the world, one per row; ``axes32`` are the same in single precision.
         slopes: Of each relief, by its number: how its height changes along its two level axes.
     """
 

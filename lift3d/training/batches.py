@@ -29,11 +29,10 @@ class DensityBatches:
 
     def __call__(self, step: int) -> density_step.DensityBatch:
         """Prepare the step's example, or the next one that is any good."""
-
-        def prepare(example: Example, draw: int) -> density_step.DensityBatch:
-            return density_step.prepare(example, np.random.default_rng([self.stream.seed, draw, 6]))
-
-        return _first_good(self.stream, step, prepare)
+        seed = self.stream.seed
+        return _first_good(
+            self.stream, step, lambda one, draw: density_step.prepare(one, np.random.default_rng([seed, draw, 6]))
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,8 +106,7 @@ def draw_capture_example(rng: np.random.Generator, location: str, source_count: 
     sources = tuple(frame for frame in frames[1:] if frame is not None)
     if frames[0] is None or not sources:
         raise NoOverlapError(f"View '{target.id}' of '{location}' or all its sources show nothing.", view=target.id)
-    name = location_name(location)
-    return Example(frames[0], sources, scene.depth_range, family=name, trajectory="capture", scene=-1)
+    return Example(frames[0], sources, scene.depth_range, location_name(location))
 
 
 @functools.lru_cache(maxsize=64)
@@ -123,20 +122,15 @@ def _alike(scene: Scene, target: View) -> list[View]:
 def _frame(location: str, view: View, height: int) -> Frame | None:
     """Return a view's pixels and depth, or None if it does not decode or shows nothing."""
     try:
-        frame = _FRAMES.get(f"{height} {view.id} {location}", lambda: _loaded(view, height))
+        frame = _FRAMES.get(f"{height} {view.id} {location}", lambda: _with_depth(view.load(height)))
     except SceneError:
         return None
     return frame if bool(frame.is_valid.any()) else None
 
 
-def _loaded(view: View, height: int) -> Frame:
-    frame = view.load(height)
+def _with_depth(frame: Frame) -> Frame:
     z_depth = torch.full(frame.is_valid.shape, torch.nan) if frame.z_depth is None else frame.z_depth
     return Frame(image=frame.image, is_valid=frame.is_valid, camera=frame.camera, z_depth=z_depth)
 
 
-def _bytes_of(frame: Frame) -> int:
-    return frame.image.nbytes + 2 * frame.image[0].nbytes
-
-
-_FRAMES: BoundedCache[Frame] = BoundedCache(_bytes_of, _CACHE_BYTES)
+_FRAMES: BoundedCache[Frame] = BoundedCache(lambda one: one.image.nbytes + 2 * one.image[0].nbytes, _CACHE_BYTES)

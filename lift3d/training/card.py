@@ -19,7 +19,6 @@ History = Mapping[str, Sequence[Mapping[str, float]]]
 
 # Of a target: those of held-out scenes lie within those that are trained on, and any number the lifter meets near them.
 TRAINING_SOURCES, VALIDATION_SOURCES = (2, 10), (4, 8)
-_TITLES = {"density": "stage I, density proposal", "corrector": "stage II, corrector"}
 _VALIDATION = "validation_"
 _EXPLAINED = {
     "relative_error": "squared error of colours at held-out views over the untrained one",
@@ -100,15 +99,15 @@ class Making:
     def _training(self) -> list[str]:
         settings = self.settings
         schedules = {
-            "density": (settings.density_steps, settings.density_rate),
-            "corrector": (settings.corrector_steps, settings.corrector_rate),
+            "density": ("stage I, density proposal", settings.density_steps, settings.density_rate),
+            "corrector": ("stage II, corrector", settings.corrector_steps, settings.corrector_rate),
         }
         rows = ["| | parameters | steps | learning rate | time |", "|---|---|---|---|---|"]
-        for stage, (steps, rate) in schedules.items():
+        for stage, (title, steps, rate) in schedules.items():
             effort = f"taken as it is from `{settings.identity.get('density_from')}` | none"
             if stage in self.seconds:
                 effort = f"{rate:g} | {self.seconds[stage] / 60:.0f} min"
-            rows.append(f"| {_TITLES[stage]} | {self.parameters[stage]:,} | {steps:,} | {effort} |")
+            rows.append(f"| {title} | {self.parameters[stage]:,} | {steps:,} | {effort} |")
         return [
             "## Training",
             "\n".join(rows),

@@ -26,10 +26,10 @@ from lift3d.lifters.weights import weights_at
 from lift3d.operators.protocol import Operator
 from lift3d.pipeline.encode import encode_view
 from lift3d.training.density_step import guides_of
+from lift3d.training.encoders import OperatorSpace, encoded_views, valid_at
 from lift3d.training.examples import Example
 from lift3d.training.faults import draw_faults, with_faults
 from lift3d.training.feature_spaces import draw_feature_space
-from lift3d.training.operator_case import OperatorSpace, encoded_views, valid_at
 
 # Errors below which a map is not worth fitting further.
 _COSINE_FLOOR, _SQUARE_FLOOR = 1e-3, 1e-3
@@ -41,8 +41,6 @@ CELLS_AT_MOST = 512
 CASES = 2
 # As the pipeline lifts the picture that guides.
 PICTURE_TAPS = 16
-# What agreement between views counts against fidelity to each view's own answer.
-AGREEMENT = 1.0
 # Ends the names of the same figures over the feature spaces of operators that were given.
 OF_OPERATORS = "_operators"
 _LEAST_COVERAGE = 0.5
@@ -57,10 +55,8 @@ class Case:
     """One feature space at one target.
 
     Attributes:
-        name: Of the space.
         weights: Shared weights at some rows of its grid.
         agreeing: Weights by visibility at the same rows.
-        sources: Its maps of the sources.
         truth: Its map of the true target, at those rows.
         guide: Its map of the picture that the shared weights lift.
         is_known: Cells of which the true target shows anything.
@@ -84,18 +80,13 @@ class Case:
 
     def as_float(self) -> "Case":
         """Return the case in single precision; operators' maps are held in half."""
-        sources = tuple(_as_float(one) for one in self.sources)
-        return replace(self, sources=sources, truth=self.truth.float(), guide=_as_float(self.guide))
+        *sources, guide = (replace(one, values=one.values.float()) for one in (*self.sources, self.guide))
+        return replace(self, sources=tuple(sources), truth=self.truth.float(), guide=guide)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CorrectorBatch:
-    """Several feature spaces at one target, whose geometry is paid for once.
-
-    Attributes:
-        proposal: Stage I's.
-        cases: The feature spaces.
-    """
+    """Several feature spaces at one target, whose geometry (stage I's proposal) is paid for once."""
 
     proposal: RayProposal
     cases: tuple[Case, ...]
@@ -138,7 +129,7 @@ def _loss_of(network: Corrector, proposal: RayProposal, case: Case) -> tuple[Ten
         found = _blended(weights, case, counts)
         fidelity = _relative(_errors(found, truth, scale), shared)
         departure = _relative(_errors(found, consensus, scale), own)
-        total = total + share * 0.5 * (sum(fidelity) + AGREEMENT * sum(departure))
+        total = total + share * 0.5 * (sum(fidelity) + sum(departure))
         for name, value in zip(("cosine", "square", "departure"), (*fidelity, departure[1]), strict=True):
             figures[f"{kind}_{name}"] = value.item()
     return total, figures
@@ -165,27 +156,16 @@ def _relative(errors: tuple[Tensor, Tensor], reference: tuple[Tensor, Tensor]) -
     return cosine, square
 
 
-def _as_float(one: FeatureMap) -> FeatureMap:
-    return one if one.values.dtype == torch.float32 else replace(one, values=one.values.float())
-
-
 @torch.no_grad()
 def prepare(
     lifter: Lift3D, example: Example, rng: np.random.Generator, operators: Sequence[Operator | None] = (None,) * CASES
 ) -> CorrectorBatch:
-    """Lift one target up to the weights in a few feature spaces.
-
-    Args:
-        lifter: Gives stage I.
-        example: Target and sources.
-        rng: Decides the feature spaces, their faults and which rows of the target are looked at.
-        operators: Whose each feature space is; None draws a computed one.
+    """Lift some rows of a target up to the weights in feature spaces, an operator's each or (None) a computed one.
 
     Raises:
         NoOverlapError: If no source sees anything of the target's frustum.
     """
-    target = example.target
-    guides = guides_of(example)
+    target, guides = example.target, guides_of(example)
     proposal = lifter.propose(target.camera, guides, example.depth_range)
     proposal = replace(proposal, source_is_valid=tuple(guide.is_valid for guide in guides))
     grid = FeatureGrid.covering(target.camera.size, 1.0)
@@ -202,8 +182,15 @@ def prepare(
 
 
 def _computed_case(rng: np.random.Generator, proposal: RayProposal, frames: Sequence[Frame]) -> Case:
-    """Encode the target, its lifted picture and the sources in one drawn space."""
-    name, (truth, guide, *sources) = _encoded(rng, frames)
+    """Encode the target, its lifted picture and the sources in one drawn space; invalid pixels are grey."""
+    images = torch.stack([torch.where(frame.is_valid, frame.image, 0.5) for frame in frames])
+    if rng.uniform() < PLAIN_COLORS:
+        grid = FeatureGrid.covering(frames[0].camera.size, 1.0)
+        name, maps = "rgb", [FeatureMap(image, grid) for image in images]
+    else:
+        space = draw_feature_space(rng)
+        name, maps = space.name, with_faults(space.encode_views(images), draw_faults(rng), rng)
+    truth, guide, *sources = maps
     rows, (weights, agreeing) = _drawn_weights(rng, proposal, truth.grid)
     is_known, values = valid_at(frames[0].is_valid, weights.grid), truth.values[:, rows].flatten(1)
     return Case(name, weights, agreeing, tuple(sources), values, _misled(rng, guide), is_known)
@@ -230,10 +217,7 @@ def _drawn_weights(
     height = max(1, min(grid.rows, CELLS_AT_MOST // grid.cols))
     first = int(rng.integers(grid.rows - height + 1))
     rows = slice(first, first + height)
-    return rows, (
-        weights_at(proposal, grid, rows=rows),
-        weights_at(proposal.uniformly_weighted(), grid, rows=rows),
-    )
+    return rows, (weights_at(proposal, grid, rows=rows), weights_at(proposal.uniformly_weighted(), grid, rows=rows))
 
 
 def _misled(rng: np.random.Generator, guide: FeatureMap) -> FeatureMap:
@@ -252,13 +236,3 @@ def _misled(rng: np.random.Generator, guide: FeatureMap) -> FeatureMap:
     own = torch.randn(values.shape, generator=generator)
     share = float(rng.uniform())
     return replace(guide, values=values + strength * (share * smooth + (1 - share) * own))
-
-
-def _encoded(rng: np.random.Generator, frames: Sequence[Frame]) -> tuple[str, list[FeatureMap]]:
-    """Return maps of all frames in one drawn space; invalid pixels are grey."""
-    images = torch.stack([torch.where(frame.is_valid, frame.image, 0.5) for frame in frames])
-    if rng.uniform() < PLAIN_COLORS:
-        grid = FeatureGrid.covering(frames[0].camera.size, 1.0)
-        return "rgb", [FeatureMap(image, grid) for image in images]
-    space = draw_feature_space(rng)
-    return space.name, with_faults(space.encode_views(images), draw_faults(rng), rng)

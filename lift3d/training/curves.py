@@ -7,13 +7,12 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from lift3d.training.corrector_step import OF_OPERATORS
 from lift3d.training.train import read_history
 
 CURVES = "curves.png"
 # Figures that are ratios: 1 is no better than the reference that the card names for each.
 _RELATIVE = ("relative_error", "residual_cosine", "residual_departure", "separate_cosine", "separate_departure")
-# Over the feature spaces of encoders that were given.
-_ENDINGS = ("", "_operators")
 _PANEL_INCHES = (5.5, 3.6)
 
 
@@ -38,7 +37,7 @@ def draw_curves(folder: Path) -> Path:
 
 def _draw_stage(axes: Axes, stage: str, entries: Sequence[Mapping[str, float]]) -> None:
     axes.axhline(1.0, color="0.6", linewidth=0.8)
-    names = [name + end for name in _RELATIVE for end in _ENDINGS if f"validation_{name}{end}" in entries[-1]]
+    names = [name + end for name in _RELATIVE for end in ("", OF_OPERATORS) if f"validation_{name}{end}" in entries[-1]]
     for number, name in enumerate(names):
         for kind, line in (("train", ":"), ("validation", "-")):
             points = [(entry["step"], entry[f"{kind}_{name}"]) for entry in entries if f"{kind}_{name}" in entry]

@@ -35,7 +35,6 @@ class DensityBatch:
     """An example as stage I sees it, and what it should say.
 
     Attributes:
-        evidence: What the sources say along the target's rays.
         color: The target's guide colours.
         plane: Index of the true plane (a fraction), NaN where unknown.
         is_seen: Cells that some source sees and whose true colour is known.
@@ -56,11 +55,7 @@ class DensityBatch:
 
 @torch.no_grad()
 def prepare(example: Example, rng: np.random.Generator) -> DensityBatch:
-    """Compute all of stage I that has nothing to learn, on a window of the target.
-
-    Args:
-        example: Target and sources.
-        rng: Decides the window.
+    """Compute all of stage I that has nothing to learn, on a drawn window of the target.
 
     Raises:
         NoOverlapError: If no source sees anything of the target's frustum.
@@ -78,7 +73,7 @@ def prepare(example: Example, rng: np.random.Generator) -> DensityBatch:
     plain = estimate(untrained().density, evidence, SAMPLE_COUNT)
     is_seen = (plain.preference > 0).any(0).any(0) & is_valid
     planes = volumes.planes
-    z_depth = target.z_depth if target.z_depth is not None else torch.full(target.is_valid.shape, torch.nan)
+    z_depth = torch.full(target.is_valid.shape, torch.nan) if target.z_depth is None else target.z_depth
     disparity = 1 / F.interpolate(z_depth[None, None], size=size, mode="nearest")[0, 0, rows, cols]
     plane = (disparity - planes[0]) / (planes[-1] - planes[0]) * (len(planes) - 1)
     plane = torch.where((plane >= 0) & (plane <= len(planes) - 1), plane, torch.nan)

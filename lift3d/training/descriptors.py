@@ -36,9 +36,8 @@ class Descriptor(nn.Module):
 
     def grid(self, size: ImageSize) -> FeatureGrid:
         """Return where the cells sit."""
-        return FeatureGrid(
-            size.height // self.stride, size.width // self.stride, float(self.stride), float(self.stride)
-        )
+        stride = self.stride
+        return FeatureGrid(size.height // stride, size.width // stride, float(stride), float(stride))
 
 
 def _grey(images: _Images) -> Float[Tensor, "view 1 height width"]:

@@ -35,28 +35,20 @@ class Example:
         target: The view to be lifted to; z_depth is exact, NaN in the sky.
         sources: Views to lift from, nearest first; never the target. They have z_depth, too.
         depth_range: Wide around the true depths, as readers guess it.
-        family: Kind of world.
-        trajectory: Kind of camera path.
-        scene: Number of the scene in the cache.
+        scene: Its number in the cache, or the name of a capture.
     """
 
     target: Frame
     sources: tuple[Frame, ...]
     depth_range: DepthRange
-    family: str
-    trajectory: str
-    scene: int
+    scene: str
 
 
 @dataclass(frozen=True, slots=True)
 class ExampleStream:
     """Endless reproducible examples of a cache: ``example(step)`` gives the same one whenever it is asked for.
 
-    Attributes:
-        cache: The scenes.
-        seed: Which order, targets and sources.
-        least_sources: Fewest sources of an example.
-        most_sources: Most sources of an example.
+    The seed decides order, targets and sources.
 
     Raises:
         ConfigError: If a scene has fewer views than sources asked for.
@@ -81,18 +73,11 @@ class ExampleStream:
         scene = int(np.random.default_rng([self.seed, epoch, 2]).permutation(self.cache.count)[position])
         rng = np.random.default_rng([self.seed, step, scene, 3])
         source_count = int(rng.integers(self.least_sources, self.most_sources + 1))
-        return draw_example(rng, self.cache.scene(scene), source_count, scene)
+        return draw_example(rng, self.cache.scene(scene), source_count, str(scene))
 
 
-def draw_example(rng: np.random.Generator, rendered: RenderedScene, source_count: int, scene: int = 0) -> Example:
-    """Choose a target and its nearest views, and move the world rigidly and to another scale.
-
-    Args:
-        rng: Decides everything.
-        rendered: All views of a scene.
-        source_count: How many sources.
-        scene: Number of the scene, for the record.
-    """
+def draw_example(rng: np.random.Generator, rendered: RenderedScene, source_count: int, scene: str = "") -> Example:
+    """Choose a target and its nearest views, and move the world rigidly and to another scale."""
     view_count = len(rendered.images)
     target = int(rng.integers(view_count))
     others = [view for view in range(view_count) if view != target]
@@ -108,14 +93,8 @@ def draw_example(rng: np.random.Generator, rendered: RenderedScene, source_count
     is_bordered = bool(rng.uniform() < _BORDERED)
     frames = {view: _frame(rng, rendered, view, motion, is_bordered) for view in (target, *chosen)}
     near, far = motion.scale * own.near * rng.uniform(0.6, 1.0), motion.scale * own.far * rng.uniform(1.0, 2.0)
-    return Example(
-        target=frames[target],
-        sources=tuple(frames[view] for view in chosen),
-        depth_range=DepthRange(float(near), float(far)),
-        family=rendered.family,
-        trajectory=rendered.trajectory,
-        scene=scene,
-    )
+    depth_range = DepthRange(float(near), float(far))
+    return Example(frames[target], tuple(frames[view] for view in chosen), depth_range, scene)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -169,14 +148,9 @@ def _inside_lens(rng: np.random.Generator, size: ImageSize) -> Bool[Tensor, "hei
 
 def _depth_span(disparity: Float16[ndarray, "view row col"]) -> DepthRange:
     """Widest percentiles of the views' depths; of a picture of nothing but sky, anything."""
-    spans = [
-        np.percentile(one[np.isfinite(one)].astype(np.float64), _PERCENTILES) for one in disparity if _is_seen(one)
-    ]
+    known = [one[np.isfinite(one)].astype(np.float64) for one in disparity if np.isfinite(one).mean() > 0.01]
+    spans = [np.percentile(one, _PERCENTILES) for one in known]
     if not spans:
         return DepthRange(1.0, 100.0)
     far, near = 1 / min(span[0] for span in spans), 1 / max(span[1] for span in spans)
     return DepthRange(float(near), float(max(far, near * 1.01)))
-
-
-def _is_seen(disparity: Float16[ndarray, "row col"]) -> bool:
-    return bool(np.isfinite(disparity).mean() > 0.01)

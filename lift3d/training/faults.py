@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor
 
 from lift3d.domain.features import FeatureMap
@@ -24,12 +23,10 @@ class FaultStrengths:
     """How strong each fault is; 0 leaves it out.
 
     Attributes:
-        channel_bias: Spread of what is added to a channel in one view.
-        view_gain: Spread of the log gain of a channel in one view.
+        channel_bias: Spread of what is added to a channel in one view, as ``view_gain`` is of its log gain.
         positional_field: Spread of a smooth field that is the same in all views.
         padding: How far border cells are drawn to one vector, 0 to 1.
-        outlier_share: Share of cells that are replaced by a loud vector, 0 to 1.
-        outlier_loudness: How loud.
+        outlier_share: Share of cells that are replaced by a vector of ``outlier_loudness``, 0 to 1.
     """
 
     channel_bias: float = 0.0
@@ -58,21 +55,10 @@ def draw_faults(rng: np.random.Generator) -> FaultStrengths:
 def with_faults(maps: Sequence[FeatureMap], strengths: FaultStrengths, rng: np.random.Generator) -> list[FeatureMap]:
     """Return the views' features with faults; the maps that come in stay as they are.
 
-    Args:
-        maps: One map per view, all of one space and grid; the target's is best among them, for a network would
-            do the same to it.
-        strengths: How strong each fault is.
-        rng: Decides what every view gets.
+    All are of one space and grid; the target's is best among them, for a network would do the same to it. Global
+    tokens have no place in the image; they are left alone.
     """
     values = torch.stack([one.values for one in maps])
-    # Global tokens have no place in the image; they are left alone.
-    faulty = _apply(values, strengths, rng)
-    return [replace(one, values=view) for one, view in zip(maps, faulty, strict=True)]
-
-
-def _apply(
-    values: Float[Tensor, "view channel row col"], strengths: FaultStrengths, rng: np.random.Generator
-) -> Float[Tensor, "view channel row col"]:
     views, channels, rows, cols = values.shape
     spread = values.std(dim=(0, 2, 3), correction=0)[:, None, None].clamp(min=1e-6)
 
@@ -89,14 +75,11 @@ def _apply(
 
     values = values * torch.exp(strengths.view_gain * gain) + strengths.channel_bias * spread * bias
     values = values + strengths.positional_field * spread * field
-    pull = strengths.padding * _border(rows, cols).to(values)
-    middle = values.mean(dim=(0, 2, 3))[:, None, None]
-    values = values + pull * (middle + spread * frame - values)
-    return torch.where(is_outlier, middle + strengths.outlier_loudness * spread * loud, values)
-
-
-def _border(rows: int, cols: int) -> Float[Tensor, "row col"]:
-    """1 on the outermost cells, fading inwards."""
+    # Full on the outermost cells, fading inwards.
     r, c = torch.arange(rows), torch.arange(cols)
     inwards = torch.minimum(torch.minimum(r, rows - 1 - r)[:, None], torch.minimum(c, cols - 1 - c)[None])
-    return torch.exp(-inwards / _BORDER_CELLS)
+    pull = strengths.padding * torch.exp(-inwards / _BORDER_CELLS).to(values)
+    middle = values.mean(dim=(0, 2, 3))[:, None, None]
+    values = values + pull * (middle + spread * frame - values)
+    values = torch.where(is_outlier, middle + strengths.outlier_loudness * spread * loud, values)
+    return [replace(one, values=view) for one, view in zip(maps, values, strict=True)]

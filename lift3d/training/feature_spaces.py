@@ -22,14 +22,7 @@ Encoder = RandomConvNet | RandomViT | Descriptor
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FeatureSpace:
-    """An encoder, and a linear map of its channels that is the same in all views.
-
-    Attributes:
-        name: Kind of encoder and stride, for the record.
-        encoder: Image to raw features.
-        mixing: From raw channels to the channels of the space.
-        offset: Added to every cell.
-    """
+    """An encoder, and a linear map of its channels that is the same in all views; named by kind and stride."""
 
     name: str
     encoder: Encoder

@@ -69,15 +69,12 @@ class Team:
         if self.size == 1:
             return
         parameters = list(network.parameters())
-        for parameter in parameters:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
+        gradients = [torch.zeros_like(one) if one.grad is None else one.grad for one in parameters]
         # One message instead of one per parameter: they are many and small.
-        flat = torch.cat([parameter.grad.flatten() for parameter in parameters if parameter.grad is not None])
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
         dist.all_reduce(flat)
-        flat /= self.size
-        lengths = [parameter.numel() for parameter in parameters]
-        for parameter, mean in zip(parameters, torch.split(flat, lengths), strict=True):
+        means = torch.split(flat / self.size, [one.numel() for one in parameters])
+        for parameter, mean in zip(parameters, means, strict=True):
             parameter.grad = mean.view_as(parameter)
 
 
@@ -201,7 +198,8 @@ def run_stage(state: TrainingState, stage: Stage) -> None:
     own = Batches(stage.prepare, state.step - known, count, team.rank, team.size)
     for number, batch in enumerate(in_background(own, stage.workers)):
         if number >= known:
-            _learn(state, stage, (batch, *_again(recent, schedule, state.step)))
+            again = random.Random(schedule.seed * 1_000_003 + state.step)
+            _learn(state, stage, (batch, *([recent[again.randrange(len(recent))]] if recent else [])))
             state.step += 1
             is_last = state.step == schedule.steps
             if is_leader and (is_last or state.step % schedule.validate_every == 0):
@@ -235,12 +233,6 @@ def _collect(lists: dict[str, list[float]], parts: Mapping[str, float]) -> None:
 
 def _means(kind: str, lists: Mapping[str, Sequence[float]]) -> dict[str, float]:
     return {f"{kind}_{name}": sum(values) / len(values) for name, values in lists.items()}
-
-
-def _again(recent: Sequence[Any], schedule: Schedule, step: int) -> tuple[Any, ...]:
-    """Return the batch that a step replays."""
-    order = random.Random(schedule.seed * 1_000_003 + step)
-    return (recent[order.randrange(len(recent))],) if recent else ()
 
 
 def _learn(state: TrainingState, stage: Stage, batches: Sequence[Any]) -> None:

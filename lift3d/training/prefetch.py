@@ -18,15 +18,7 @@ from lift3d.errors import Lift3dError, WorkerLostError
 
 @dataclass(frozen=True, slots=True)
 class Batches:
-    """Batches by step, of one of several processes that take turns.
-
-    Attributes:
-        prepare: Number of a batch to the batch.
-        first: Step of the first one.
-        count: How many.
-        rank: Which of the processes.
-        size: How many processes there are; batch ``size · step + rank`` is this one's.
-    """
+    """``count`` batches from a step on; of ``size`` processes that take turns, ``size · step + rank`` is this one's."""
 
     prepare: Callable[[int], Any]
     first: int
@@ -62,34 +54,30 @@ def in_background(batches: Batches, workers: int) -> Iterator[Any]:
     stream = iter(loader)
     # Until it says that it is at its end: only then has it dismissed its processes.
     while (content := _next(stream)) is not None:
-        batch = _unpacked(content)
+        # These bytes come from a process of our own.
+        batch = torch.load(io.BytesIO(content), weights_only=False)
         if isinstance(batch, Lift3dError):
             raise batch
         yield batch
 
 
+@dataclass(frozen=True, slots=True)
 class _Packed(Dataset[bytes]):
     """The same, as bytes; an error of ours is a batch that says so, since the loader would rewrite its message."""
 
-    def __init__(self, batches: Batches) -> None:
-        self._batches = batches
+    batches: Batches
 
     def __len__(self) -> int:
-        return self._batches.count
+        return self.batches.count
 
     def __getitem__(self, index: int) -> bytes:
         try:
-            batch = self._batches[index]
+            batch = self.batches[index]
         except Lift3dError as error:
             batch = error
         stream = io.BytesIO()
         torch.save(batch, stream)
         return stream.getvalue()
-
-
-def _unpacked(content: bytes) -> Any:
-    # These bytes come from a process of our own.
-    return torch.load(io.BytesIO(content), weights_only=False)
 
 
 def _next(stream: Iterator[bytes]) -> bytes | None:

@@ -49,12 +49,10 @@ class _Step(nn.Module):
         """Return the grid of the output: cell r has its centre at input cell ``stride · r − 1 + kernel / 2``."""
         if self.stride == 1:
             return grid
+        # Smoothed is as with a kernel of 4: pairs of cells, and a kernel of 3 on their means.
         kernel = 4 if self.style.is_smoothed else self.kernel
         shift = kernel / 2 - 1 - self.stride / 2
-        rows = (grid.rows + 2 - kernel) // 2 + 1
-        cols = (grid.cols + 2 - kernel) // 2 + 1
-        if self.style.is_smoothed:
-            rows, cols = grid.rows // 2, grid.cols // 2
+        rows, cols = ((count + 2 - kernel) // 2 + 1 for count in (grid.rows, grid.cols))
         origin = (grid.origin_u + shift * grid.stride_u, grid.origin_v + shift * grid.stride_v)
         return FeatureGrid(rows, cols, 2 * grid.stride_u, 2 * grid.stride_v, *origin)
 

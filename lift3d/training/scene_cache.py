@@ -3,8 +3,11 @@
 import json
 import os
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -12,16 +15,12 @@ from lift3d.errors import ConfigError, StoreLayoutError
 from lift3d.synthetic.training_scenes import RENDER_VERSION, RenderedScene, render_scene
 
 _MANIFEST = "cache.json"
+_ARRAYS = tuple(field.name for field in fields(RenderedScene))
 
 
 @dataclass(frozen=True, slots=True)
 class ExampleCache:
     """Scenes 0 … count − 1 of a seed, in a local folder. Equal seeds give equal scenes; more can be added later.
-
-    Attributes:
-        folder: Where the files are; made if missing.
-        seed: Which endless collection.
-        count: How many scenes of it.
 
     Raises:
         ConfigError: If the folder holds scenes of another seed or version.
@@ -38,17 +37,14 @@ class ExampleCache:
         path = self.folder / _MANIFEST
         self.folder.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            _replace(path, json.dumps(wanted).encode())
+            with _whole(path) as file:
+                file.write(json.dumps(wanted).encode())
         held = _manifest(path)
         if held != wanted:
             raise ConfigError(f"'{self.folder}' holds scenes of {held}; expected {wanted}. Name an empty folder.")
 
     def path(self, index: int) -> Path:
-        """Return where a scene is stored.
-
-        Raises:
-            ConfigError: If the cache has no such scene.
-        """
+        """Return where a scene is stored."""
         if not 0 <= index < self.count:
             raise ConfigError(f"Scene {index} is not in a cache of {self.count}; expected 0 to {self.count - 1}.")
         return self.folder / f"{index:06d}.npz"
@@ -61,11 +57,12 @@ class ExampleCache:
             StoreLayoutError: If its file is damaged.
         """
         path = self.path(index)
-        if not path.exists():
-            scene = render_scene((self.seed, index))
-            _store(path, scene)
-            return scene
-        return _load(path)
+        if path.exists():
+            return _load(path)
+        scene = render_scene((self.seed, index))
+        with _whole(path) as file:
+            np.savez(file, allow_pickle=False, **{name: getattr(scene, name) for name in _ARRAYS})
+        return scene
 
 
 def _manifest(path: Path) -> object:
@@ -75,43 +72,18 @@ def _manifest(path: Path) -> object:
         raise ConfigError(f"'{path}' does not read as JSON. Delete the folder; its scenes are made again.") from error
 
 
-def _store(path: Path, scene: RenderedScene) -> None:
-    part = _part(path)
-    with part.open("wb") as file:
-        np.savez(
-            file,
-            allow_pickle=False,
-            family=np.array(scene.family),
-            trajectory=np.array(scene.trajectory),
-            images=scene.images,
-            disparity=scene.disparity,
-            K=scene.K,
-            w2c=scene.w2c,
-        )
-    part.replace(path)
-
-
 def _load(path: Path) -> RenderedScene:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
-            return RenderedScene(
-                family=str(held["family"]),
-                trajectory=str(held["trajectory"]),
-                images=held["images"],
-                disparity=held["disparity"],
-                K=held["K"],
-                w2c=held["w2c"],
-            )
+            return RenderedScene(**{name: held[name] for name in _ARRAYS})
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise StoreLayoutError(f"Training scene '{path}' is damaged ({error}). Delete it; it is made again.") from error
 
 
-def _replace(path: Path, content: bytes) -> None:
-    part = _part(path)
-    part.write_bytes(content)
+@contextmanager
+def _whole(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that appears under its own name complete or not at all."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with part.open("wb") as file:
+        yield file
     part.replace(path)
-
-
-def _part(path: Path) -> Path:
-    """A private name in the same folder: a file appears under its own name complete or not at all."""
-    return path.with_name(f".{path.name}.{os.getpid()}.part")

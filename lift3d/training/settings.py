@@ -87,9 +87,9 @@ class TrainingSettings(Settings):
         """Everything that changes the result, without a path of this machine: files are called by their names."""
         fields = self.model_dump(mode="json", exclude=set(_WITHOUT_EFFECT))
         fields["operators"] = [operator_label(name) for name in self.operators]
-        fields["plugins"] = [_file_name(location) for location in self.plugins]
+        fields["plugins"] = [PurePath(location).name for location in self.plugins]
         fields["captures"] = [location_name(location) for location in self.captures]
-        fields["density_from"] = _file_name(self.density_from) if self.density_from else None
+        fields["density_from"] = PurePath(self.density_from).name if self.density_from else None
         unused = {name for name, owner in _BELONGS_TO.items() if not fields[owner]}
         return {name: value for name, value in fields.items() if name not in unused and value not in (None, [])}
 
@@ -128,11 +128,7 @@ def location_name(location: str) -> str:
     """Return what a scene is called, without the folders that it lies in."""
     if location.startswith(_PROCEDURAL):
         return location
-    return _file_name(os.path.abspath(location.removeprefix("file://")))
-
-
-def _file_name(path: str) -> str:
-    return PurePath(path).name
+    return PurePath(os.path.abspath(location.removeprefix("file://"))).name
 
 
 def _anchored_plugin(location: str) -> str:

@@ -16,8 +16,8 @@ from lift3d.domain.records import DroppedView, LiftedProduct, SceneRecord
 from lift3d.errors import ConfigError, ProductMissingError, StoreLayoutError
 from lift3d.pipeline.products import PartOfViews, commit_lifted, write_lifted_part
 from lift3d.report.angles import TargetCameras
+from lift3d.report.gallery import LONGEST_PX, fitting, size_of, thumbnail
 from lift3d.report.scenes import ReportExtent
-from lift3d.report.thumbnails import LONGEST_PX, fitting, size_of, thumbnail
 from lift3d.report.write import make_report, write_report
 from lift3d.results.lifted_scene import LiftedScene
 from lift3d.runs.records import write_record

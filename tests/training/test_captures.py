@@ -56,9 +56,9 @@ def test_without_depth_colours_alone_teach(garden):
 def test_captures_come_in_their_share_beside_computed_scenes(garden, tmp_path):
     stream = MixedStream(ExampleStream(small_cache(tmp_path), 0, 2, 3), (garden,), 0.5)
     examples = [stream.example(step) for step in range(24)]
-    paths = [example.trajectory for example in examples]
-    assert 4 < paths.count("capture") < 20
-    assert {example.family for example in examples if example.trajectory == "capture"} == {"my-garden"}
+    scenes = [example.scene for example in examples]
+    assert 4 < scenes.count("my-garden") < 20
+    assert {*scenes} == {"my-garden", "0", "1"}
     assert same_example(stream.example(5), examples[5])
 
 

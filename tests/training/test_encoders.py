@@ -14,9 +14,8 @@ from lift3d.training import density_step
 from lift3d.training.batches import CorrectorBatches
 from lift3d.training.captures import MixedStream
 from lift3d.training.corrector_step import CASES, OF_OPERATORS, corrector_loss
-from lift3d.training.encoders import Encoders
+from lift3d.training.encoders import Encoders, rows_read
 from lift3d.training.examples import ExampleStream
-from lift3d.training.operator_case import rows_read
 from tests.training.tiny_training import CHECKER, small_cache, tiny, train
 
 NEARNESS = "tests.training.tiny_training:NearnessOperator"

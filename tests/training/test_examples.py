@@ -22,7 +22,7 @@ def test_every_step_has_its_example_and_every_scene_comes_once_before_any_comes_
     stream = ExampleStream(cache, 4)
     first, second = ([stream.example(step) for step in steps] for steps in (range(2), range(2, 4)))
     for examples in (first, second):
-        assert sorted(one.scene for one in examples) == [0, 1]
+        assert sorted(one.scene for one in examples) == ["0", "1"]
     assert same_example(second[1], ExampleStream(cache, 4).example(3))
     assert not same_example(second[1], ExampleStream(cache, 5).example(3))
 
