@@ -13,7 +13,7 @@ from lift3d.domain.camera import Camera
 
 @dataclass(frozen=True, slots=True)
 class Sensor:
-    """Strengths of what happens to every view of a scene; each view draws its own amounts.
+    """Strengths of what happens to every view of a scene, by default nothing; each view draws its own amounts.
 
     Attributes:
         exposure: Spread of the log gain of a view, as ``white_balance`` is of a colour.
@@ -29,9 +29,6 @@ class Sensor:
     noise: float = 0.0
     blur_px: float = 0.0
     pose_px: float = 0.0
-
-
-PERFECT = Sensor()
 
 
 def draw_sensor(rng: np.random.Generator) -> Sensor:

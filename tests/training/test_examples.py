@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lift3d.errors import ConfigError, StoreLayoutError
-from lift3d.synthetic.sensor import PERFECT
+from lift3d.synthetic.sensor import Sensor
 from lift3d.synthetic.training_scenes import render_scene
 from lift3d.training.examples import ExampleStream, draw_example
 from lift3d.training.scene_cache import ExampleCache
@@ -47,7 +47,7 @@ def test_the_target_is_never_a_source_and_the_range_holds_what_it_sees(cache):
 
 
 def test_depth_agrees_between_views_after_the_world_was_moved():
-    rendered = render_scene((2, 0), family="room", sensor=PERFECT)
+    rendered = render_scene((2, 0), family="room", sensor=Sensor())
     for seed in range(3):
         example = draw_example(np.random.default_rng(seed), rendered, 4)
         target, source = example.target, example.sources[0]

@@ -6,7 +6,7 @@ import torch
 
 from lift3d.domain.camera import ImageSize
 from lift3d.errors import UnknownNameError
-from lift3d.synthetic.sensor import PERFECT, Sensor
+from lift3d.synthetic.sensor import Sensor
 from lift3d.synthetic.training_scenes import render_scene, scene_size
 from lift3d.synthetic.training_worlds import FAMILIES
 from tests.support.warping import correspondences, warp
@@ -22,7 +22,7 @@ def _view(scene, number):
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_true_depth_takes_colours_from_one_view_to_another(family):
-    scene = render_scene((3, 1), family=family, size=SIZE, sensor=PERFECT)
+    scene = render_scene((3, 1), family=family, size=SIZE, sensor=Sensor())
     # No camera stands against a thing, and none looks at nothing but sky.
     assert np.nanmax(scene.disparity.astype(np.float32)) < 20
     assert np.isfinite(scene.disparity).mean() > 0.2
@@ -51,7 +51,7 @@ def test_equal_seeds_give_equal_scenes_and_other_seeds_do_not():
 
 def test_a_scene_shows_the_same_world_at_any_size():
     small, large = (
-        render_scene((8, 2), family="room", size=size, sensor=PERFECT) for size in (SIZE, ImageSize(128, 160))
+        render_scene((8, 2), family="room", size=size, sensor=Sensor()) for size in (SIZE, ImageSize(128, 160))
     )
     assert np.allclose(large.K[:2, :2], 2 * small.K[:2, :2])
     reduced = large.images[0].reshape(3, 64, 2, 80, 2).mean((2, 4))
@@ -59,7 +59,7 @@ def test_a_scene_shows_the_same_world_at_any_size():
 
 
 def test_a_wrong_pose_moves_the_picture_by_a_fraction_of_a_pixel():
-    clean, wrong = (render_scene((8, 3), size=SIZE, sensor=one) for one in (PERFECT, Sensor(pose_px=0.3)))
+    clean, wrong = (render_scene((8, 3), size=SIZE, sensor=one) for one in (Sensor(), Sensor(pose_px=0.3)))
     relative = wrong.w2c[:, :3, :3] @ clean.w2c[:, :3, :3].transpose(0, 2, 1)
     angle = np.arccos(((np.trace(relative, axis1=1, axis2=2) - 1) / 2).clip(-1, 1))
     assert 0 < np.median(angle * clean.K[0, 0]) < 1.2
