@@ -110,16 +110,13 @@ def room(tmp_path_factory):
     yield from look_at(url, Choice())
 
 
-def test_nothing_leaves_this_machine_and_nothing_breaks(room):
+def test_the_page_says_what_it_shows_nothing_leaves_this_machine_and_nothing_breaks(room):
     room.settle()
     assert room.traffic.refused == []
     assert room.traffic.errors == []
     hosts = {one.split("/")[2].split(":")[0] for one in room.traffic.asked if "://" in one}
     assert hosts == {"127.0.0.1"}
     assert any(one.startswith("ws://127.0.0.1") for one in room.traffic.asked)
-
-
-def test_the_page_says_what_it_shows(room):
     text = room.page.inner_text("body")
     assert "6 cameras" in text
     assert f"{len(room.session.drawing.drawn):,} points" in text

@@ -145,24 +145,27 @@ def test_what_lies_under_a_mask_changes_nothing(lifter):
         assert torch.equal(getattr(black, name), getattr(garish, name))
 
 
-def test_sources_that_all_see_nothing_are_no_overlap(lifter):
+def test_no_overlap_is_said_and_depth_asked_for_exactly_where_the_spec_says_so(lifter):
     frame, guides, depth_range = situation(two_planes_scene())
     with pytest.raises(NoOverlapError):
         lifter.propose(frame.camera, [blind_guide(guides[0])], depth_range)
     with pytest.raises(NoOverlapError):
         lifter.propose(frame.camera, [], depth_range)
+    frame, guides, depth_range = situation(two_planes_scene(has_depth=False))
+    if lifter.spec.needs_depth:
+        with pytest.raises(ConfigError, match="depth"):
+            lifter.propose(frame.camera, guides, depth_range)
+    else:
+        assert lifter.propose(frame.camera, guides, depth_range).probability.sum() > 0
 
 
-def test_coverage_grows_with_sources(lifter):
+def test_coverage_grows_with_sources_and_cells_outside_of_all_have_none(lifter):
     frame, guides, depth_range = situation(two_planes_scene(baseline=0.4))
     few = weights_of(lifter, frame.camera, guides[2:], depth_range).coverage
     many = weights_of(lifter, frame.camera, guides, depth_range).coverage
     assert float(many.mean()) >= float(few.mean())
     is_lost = (few > 0.5) & (many == 0)
     assert float(is_lost.float().mean()) <= FLIPPED_CELLS
-
-
-def test_cells_outside_every_source_are_not_covered(lifter):
     frame, guides, depth_range = situation(textured_plane_scene(baseline=0.1))
     # Slide the sources 0.9 units left: the right of the target is on no source image at any depth in range.
     shift = torch.eye(4, dtype=torch.float64)
@@ -209,12 +212,3 @@ def test_correct_is_the_identity_where_the_spec_says_so(name):
         torch.testing.assert_close(corrected.weight.sum(1), weights.weight.sum(1), rtol=0, atol=1e-5)
     else:
         assert corrected is weights
-
-
-def test_depth_is_asked_for_exactly_where_the_spec_says_so(lifter):
-    frame, guides, depth_range = situation(two_planes_scene(has_depth=False))
-    if lifter.spec.needs_depth:
-        with pytest.raises(ConfigError, match="depth"):
-            lifter.propose(frame.camera, guides, depth_range)
-    else:
-        assert lifter.propose(frame.camera, guides, depth_range).probability.sum() > 0

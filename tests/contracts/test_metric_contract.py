@@ -53,8 +53,9 @@ def test_the_spec_says_what_the_catalog_says(name):
     assert any(case == name for case, _ in CASES), "a metric that applies to nothing"
 
 
-def test_a_figure_or_a_reason_and_the_same_every_time(noisy):
+def test_a_figure_or_a_reason_and_the_same_every_time_whatever_is_asked_for_beside_it(noisy):
     kind, evidence = noisy
+    alone = []
     for name in applicable(kind):
         items = scored(name, evidence)
         assert items, name
@@ -62,15 +63,9 @@ def test_a_figure_or_a_reason_and_the_same_every_time(noisy):
             assert math.isfinite(item.score.value) == (item.score.reason == "") == (item.outcome == "ok")
             assert item.score.weight > 0 if item.outcome == "ok" else item.score.weight == 0
         assert any(item.outcome == "ok" for item in items), f"{name}: {items[0].score.reason}"
-        assert figures(items) == figures(scored(name, evidence))
-
-
-def test_adding_a_metric_does_not_move_others(noisy):
-    kind, evidence = noisy
-    names = applicable(kind)
-    together = score_scene(build_metrics(names), evidence, "rgb", restores=True)
-    alone = [item for name in names for item in scored(name, evidence)]
-    assert figures(together) == figures(alone)
+        alone += figures(items)
+    together = score_scene(build_metrics(applicable(kind)), evidence, "rgb", restores=True)
+    assert figures(together) == alone
 
 
 @pytest.mark.parametrize("garbage", [1e6, math.nan])
@@ -106,17 +101,13 @@ def spoiled(view, garbage):
     return replace(replaced(view, prediction, features), frame=frame)
 
 
-def test_nothing_counts_gives_reasons_not_numbers(noisy):
+def test_where_nothing_counts_or_there_is_no_geometry_there_are_reasons_and_no_numbers(noisy):
     kind, evidence = noisy
     empty = replace(evidence, views=[replace(v, counts=torch.zeros_like(v.counts)) for v in evidence.views])
     for name in applicable(kind):
         for item in scored(name, empty):
             assert math.isnan(item.score.value), name
             assert ": " in item.score.reason
-
-
-def test_no_geometry_gives_one_row_with_a_reason(noisy):
-    kind, evidence = noisy
     none = torch.zeros(0, dtype=torch.long)
     blind = replace(evidence, matches={}, observations=Observations(none, none, torch.zeros(0, 2)))
     for name in applicable(kind):
@@ -127,17 +118,15 @@ def test_no_geometry_gives_one_row_with_a_reason(noisy):
             assert item.score.reason.startswith(("no-pairs", "no-sightings"))
 
 
-def test_a_misspelt_metric_is_told_apart_from_a_missing_plugin():
+def test_a_misspelt_metric_is_told_apart_from_a_missing_plugin_and_from_ones_own():
     with pytest.raises(UnknownNameError, match="psnr"):
         build_metrics(["psrn"])
     with pytest.raises(ConfigError, match="cannot be imported"):
         build_metrics(["no_such_module:metric"])
     with pytest.raises(ConfigError, match="expected a metric"):
         build_metrics(["math:pi"])
-
-
-def test_a_metric_of_ones_own_is_named_by_module_and_attribute():
     own = build_metrics(["lift3d.metrics.coverage:coverage"])
     assert own == build_metrics(["coverage"])
+    assert build_metrics(["lift3d.metrics.segmentation:localization"])[0].spec.name == "localization"
     with pytest.raises(ConfigError, match="unique"):
         build_metrics(["coverage", "lift3d.metrics.coverage:coverage"])

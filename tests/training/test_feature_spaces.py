@@ -33,10 +33,12 @@ def test_a_space_is_its_seed_and_fits_its_grid(seed):
     assert torch.allclose(both[1].values, features.values, atol=1e-4)
 
 
-def test_all_kinds_and_strides_are_drawn():
-    names = {draw_feature_space(np.random.default_rng(seed)).name for seed in range(300)}
+def test_all_kinds_and_strides_are_drawn_and_images_of_less_than_a_cell_are_refused():
+    names = {draw_feature_space(np.random.default_rng(seed)).name for seed in range(100)}
     assert {name.split("-")[0] for name in names} == {"convnet", "vit", "gradients", "comparisons", "waves", "moments"}
     assert {int(name.split("-")[1]) for name in names} == {2, 4, 8, 14, 16}
+    with pytest.raises(ShapeError, match="at least"):
+        draw_feature_space(np.random.default_rng(0)).encode_views(torch.zeros(1, 3, 16, 16))
 
 
 def _center_of_change(encoder, place, size, seed):
@@ -108,7 +110,7 @@ def _differences(strengths):
     return torch.stack([after.values - one.values for one, after in zip(maps, faulty, strict=True)])
 
 
-def test_each_fault_is_what_it_says():
+def test_each_fault_is_what_it_says_and_drawn_ones_range_from_none_to_several():
     assert _differences(FaultStrengths()).abs().max() < 1e-5
     bias = _differences(FaultStrengths(channel_bias=0.3))
     assert bias.std(dim=(2, 3)).max() < 1e-4
@@ -121,14 +123,6 @@ def test_each_fault_is_what_it_says():
     share = 0.05
     is_outlier = _differences(FaultStrengths(outlier_share=share, outlier_loudness=8.0)).abs().sum(1) > 0
     assert 0 < is_outlier.float().mean() < 3 * share
-
-
-def test_images_of_less_than_a_cell_are_refused():
-    with pytest.raises(ShapeError, match="at least"):
-        draw_feature_space(np.random.default_rng(0)).encode_views(torch.zeros(1, 3, 16, 16))
-
-
-def test_drawn_faults_range_from_none_to_several():
     drawn = [draw_faults(np.random.default_rng(seed)) for seed in range(60)]
     assert FaultStrengths() in drawn
     assert sum(one.channel_bias > 0 for one in drawn) > 5

@@ -61,12 +61,15 @@ def _die(number):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_it_learns_and_says_so(tmp_path):
+def test_it_learns_and_says_so_and_without_steps_the_network_stays(tmp_path):
     state = run(tmp_path, replace(SCHEDULE, steps=200))
     assert state.history[0]["step"] == 0
     assert [entry["step"] for entry in state.history] == [0.0, *range(5, 201, 5)]
     assert state.history[-1]["validation_square"] < 0.01 * state.history[0]["validation_square"]
     assert state.history[-1]["train_square"] < 0.1 * state.history[1]["train_square"]
+    state = run(tmp_path / "stays", Schedule(steps=0))
+    assert torch.equal(weights(state), weights(new_state()))
+    assert len(state.history) == 1
 
 
 @pytest.mark.parametrize("killed_at", [1, 4, 5, 7, 12])
@@ -97,12 +100,6 @@ def test_who_prepares_the_batches_changes_nothing(tmp_path):
     assert torch.equal(weights(run(tmp_path / "a", workers=2)), weights(run(tmp_path / "b")))
 
 
-def test_without_steps_the_network_stays_and_is_validated(tmp_path):
-    state = run(tmp_path, Schedule(steps=0))
-    assert torch.equal(weights(state), weights(new_state()))
-    assert len(state.history) == 1
-
-
 def test_two_processes_equal_one_with_averaged_gradients(tmp_path):
     torch.multiprocessing.spawn(_train_in_team, (tmp_path,), nprocs=2)
     together = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
@@ -125,7 +122,7 @@ def test_a_loss_or_validation_that_is_no_number_stops_before_it_spoils_a_weight(
         run(tmp_path / "b", loss=lambda network, batch: (loss(network, batch)[0], {"square": bad}))
 
 
-def test_a_damaged_state_and_a_file_that_is_something_else_are_refused(tmp_path):
+def test_a_damaged_state_a_file_that_is_something_else_and_another_training_are_refused(tmp_path):
     run(tmp_path)
     file = tmp_path / "toy.pt"
     whole = file.read_bytes()
@@ -137,12 +134,9 @@ def test_a_damaged_state_and_a_file_that_is_something_else_are_refused(tmp_path)
         torch.save(content, file)
         with pytest.raises(ConfigError, match="Delete it"):
             run(tmp_path)
-
-
-def test_the_state_of_another_training_is_refused_and_says_what_differs(tmp_path):
-    run(tmp_path, state=new_state(seed=1, rate=0.1))
+    run(tmp_path / "other", state=new_state(seed=1, rate=0.1))
     with pytest.raises(ConfigError, match=r"with seed 1 \(asked for: 2\)\. Delete"):
-        run(tmp_path, state=new_state(seed=2, rate=0.1))
+        run(tmp_path / "other", state=new_state(seed=2, rate=0.1))
 
 
 @pytest.mark.parametrize(

@@ -29,16 +29,13 @@ def trained(tmp_path_factory):
     return folder, settings, heard
 
 
-def test_every_step_and_validation_is_told(trained):
+def test_every_step_and_validation_is_told_and_untrained_networks_are_the_unit_of_errors(trained):
     _, settings, heard = trained
     assert list(heard) == [(stage, step, 3) for stage in (DENSITY, CORRECTOR) for step in (1, 2, 3)]
     steps = [(stage, figures["step"]) for stage, figures in heard.validations]
     assert steps == [(stage, step) for stage in (DENSITY, CORRECTOR) for step in (0, 3)]
     history = read_history(settings.folder)
     assert [(stage, one) for stage in (DENSITY, CORRECTOR) for one in history[stage]] == heard.validations
-
-
-def test_untrained_networks_are_the_unit_of_relative_errors(trained):
     first = {stage: figures for stage, figures in trained[2].validations if figures["step"] == 0}
     assert first[DENSITY]["validation_relative_error"] == pytest.approx(1.0, abs=1e-4)
     # The residual does something before it learns anything; new weights are the consensus of all views.
@@ -71,7 +68,7 @@ def test_the_same_seed_gives_the_same_weights_also_after_an_interruption(trained
     assert read_history(tiny(again).folder) == read_history(settings.folder)
 
 
-def test_another_training_in_the_same_folder_and_another_team_are_refused(trained):
+def test_another_training_in_the_same_folder_another_team_and_a_torn_history_are_refused(trained, tmp_path):
     for changes, said in [
         ({"density_rate": 0.1}, r"density_rate 0\.003 \(asked for: 0\.1\)"),
         ({"corrector_steps": 4}, "corrector_steps 3"),
@@ -81,6 +78,9 @@ def test_another_training_in_the_same_folder_and_another_team_are_refused(traine
             train(tiny(trained[0], **changes))
     with pytest.raises(ConfigError, match="2 processes"):
         train(tiny(trained[0], processes=2), team=Team(0, 1))
+    (tmp_path / "history.json").write_text("{")
+    with pytest.raises(ConfigError, match="does not read as JSON"):
+        read_history(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -97,12 +97,6 @@ def test_another_training_in_the_same_folder_and_another_team_are_refused(traine
 def test_wrong_settings_are_named(fields, message):
     with pytest.raises(ConfigError, match=message):
         parse_settings(fields)
-
-
-def test_a_history_that_is_no_json_is_refused(tmp_path):
-    (tmp_path / "history.json").write_text("{")
-    with pytest.raises(ConfigError, match="does not read as JSON"):
-        read_history(tmp_path)
 
 
 def test_the_command_line_goes_on_with_a_finished_run_and_says_where_things_lie(trained, monkeypatch, capsys):

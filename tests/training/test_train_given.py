@@ -100,9 +100,7 @@ def test_another_operator_share_or_capture_is_another_training(trained, given, t
     ]:
         with pytest.raises(ConfigError, match=said):
             train(tiny(trained[0], **{**given, **changes}))
-
-
-def test_settings_without_what_is_given_are_those_of_before(tmp_path):
+    # Settings without what is given are those of before.
     plain = tiny(tmp_path)
     names = {"operators", "plugins", "operator_share", "captures", "capture_share", "density_from"}
     assert not names & set(plain.identity)

@@ -16,13 +16,10 @@ def _ended(monkeypatch, capsys, *words):
     return exit_code(), capsys.readouterr().err
 
 
-def test_a_name_that_is_none_is_refused(monkeypatch, capsys):
+def test_a_name_that_is_none_and_trainings_that_are_left_out_are_said(monkeypatch, capsys):
     code, said = _ended(monkeypatch, capsys, "colouriser")
     assert code == cli.Exit.USAGE
     assert "Did you mean 'colorizer'" in said
-
-
-def test_where_the_trainings_are_left_out_the_command_says_where_they_are(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "lift3d.training.tiny.train", None)
     code, said = _ended(monkeypatch, capsys, "depth")
     assert code == cli.Exit.USAGE
