@@ -17,14 +17,15 @@ PLUGIN = Path(__file__).parent / "plugins" / "npz_segmentation.py"
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
 
-def held_out(capture: str, tmp_path: Path, **fields: object):
-    """Run a capture, every 8th view held out, and return its table over all valid pixels."""
+def held_out(capture: str, tmp_path: Path, protocol: str = "heldout-8", **fields: object):
+    """Run a capture, every 8th view held out unless told, and return its table over all valid pixels."""
     location = str(Path(os.environ["LIFT3D_TEST_DATA"]) / "captures" / capture)
-    recipe = parse_recipe({"scenes": [location], "target_mode": "heldout", "holdout": 8, **fields})
+    every = {"holdout": 8} if protocol == "heldout-8" else {}
+    recipe = parse_recipe({"scenes": [location], "target_mode": "heldout", **every, **fields})
     url = str(tmp_path / "store")
     record = run_into(url, recipe)[0]
     assert record.is_ok, record.reason
-    return record, run_table(open_store(url), recipe.run_id).where(protocol="heldout-8/all")
+    return record, run_table(open_store(url), recipe.run_id).where(protocol=f"{protocol}/all")
 
 
 def mean(table, metric: str, lifter: str) -> float:
@@ -65,20 +66,16 @@ def test_lifting_a_real_segmentation_network_beats_it_on_views_it_never_saw(tmp_
 
 def test_masks_of_a_real_network_that_disagree_between_views_are_better_lifted(tmp_path):
     shelf = f"{os.environ['LIFT3D_TEST_DATA']}/captures/shelf"
-    recipe = parse_recipe(
-        {
-            "scenes": [shelf],
-            "operators": [f"files:{shelf}/network_masks?pattern={{view}}.{{name}}.mask.png&names={OBJECTS}"],
-            "lifters": ["plane_sweep", "depth_mean"],
-            "metrics": ["mask_iou_transferred"],
-            "image_height": 96,
-            "sources": 14,
-            "target_mode": "heldout",
-        }
+    _, table = held_out(
+        "shelf",
+        tmp_path,
+        "leave-one-out",
+        operators=[f"files:{shelf}/network_masks?pattern={{view}}.{{name}}.mask.png&names={OBJECTS}"],
+        lifters=["plane_sweep", "depth_mean"],
+        metrics=["mask_iou_transferred"],
+        image_height=96,
+        sources=14,
     )
-    url = str(tmp_path / "store")
-    run_into(url, recipe)
-    table = run_table(open_store(url), recipe.run_id).where(protocol="leave-one-out/all")
     assert set(table.frame["threshold_source"]) == {"other views"}
     plain = mean(table, "mask_iou_transferred", "raw2d")
     assert mean(table, "mask_iou_transferred", "plane_sweep") > plain + 0.1

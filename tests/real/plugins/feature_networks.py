@@ -5,7 +5,7 @@ mirrored up to what the strides divide.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -213,17 +213,13 @@ def _spec(name: str, weights: Path, licence: str, channel_count: int, lattice: C
     )
 
 
-def _mobilenet(stride: int) -> Callable[[], DenseFeatures]:
-    """Return what builds MobileNet v2 up to its last block at a stride."""
-
-    def build() -> DenseFeatures:
-        weights = model_file("mlperf_coral/mobilenet_v2_imagenet.npz")
-        block, channel_count, first = MOBILENET_BLOCKS[stride]
-        lattice = CellLattice(stride, first)
-        spec = _spec(f"mobilenet_s{stride}", weights, "Apache-2.0", channel_count, lattice)
-        return DenseFeatures(spec, MobileNetTrunk(weights, block), lattice, multiple=stride, normalization=BYTES)
-
-    return build
+def _mobilenet(stride: int) -> DenseFeatures:
+    """Build MobileNet v2 up to its last block at a stride."""
+    weights = model_file("mlperf_coral/mobilenet_v2_imagenet.npz")
+    block, channel_count, first = MOBILENET_BLOCKS[stride]
+    lattice = CellLattice(stride, first)
+    spec = _spec(f"mobilenet_s{stride}", weights, "Apache-2.0", channel_count, lattice)
+    return DenseFeatures(spec, MobileNetTrunk(weights, block), lattice, multiple=stride, normalization=BYTES)
 
 
-mobilenet_s4, mobilenet_s8, mobilenet_s16 = map(_mobilenet, MOBILENET_BLOCKS)
+mobilenet_s4, mobilenet_s8, mobilenet_s16 = (partial(_mobilenet, stride) for stride in MOBILENET_BLOCKS)

@@ -4,6 +4,8 @@ mosaic``.
 Both know the 32 classes of ADE20K's reduced set, take 512×512 pixels and give logits at a stride of 4.
 """
 
+from functools import partial
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -59,11 +61,5 @@ class NpzSegmenter(Unfitted):
         return Prediction("labels", logits.argmax(0), valid_everywhere(size))
 
 
-def mosaic() -> NpzSegmenter:
-    """Build MOSAIC."""
-    return NpzSegmenter("mosaic", "mosaic_ade20k32.npz")
-
-
-def deeplabv3() -> NpzSegmenter:
-    """Build DeepLab v3 on MobileNet v2."""
-    return NpzSegmenter("deeplabv3", "deeplabv3_mnv2_ade20k32.npz")
+mosaic = partial(NpzSegmenter, "mosaic", "mosaic_ade20k32.npz")
+deeplabv3 = partial(NpzSegmenter, "deeplabv3", "deeplabv3_mnv2_ade20k32.npz")

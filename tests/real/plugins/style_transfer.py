@@ -3,7 +3,7 @@
 What is lifted lies between encoder and painter, so views agree before they are painted.
 """
 
-from collections.abc import Callable
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -15,7 +15,6 @@ from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import FeatureMap, SceneState
 from lift3d.domain.keys import digest_bytes
 from lift3d.domain.lifted import Prediction
-from lift3d.errors import ShapeError
 from lift3d.operators.answers import Unfitted, valid_everywhere
 from lift3d.operators.cell_lattice import CellLattice
 from lift3d.operators.network_weights import encoder_device, read_weights
@@ -111,18 +110,8 @@ class StyleTransfer(Unfitted):
         return (placement.to_image(values[0].cpu(), LATTICE),)
 
     def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
-        """Return the painted image.
-
-        Raises:
-            ShapeError: If the features are not those of an image of this size.
-        """
-        placement, grid = _placement(size), features[0].grid
-        wanted = (placement.padded.height // LATTICE.stride, placement.padded.width // LATTICE.stride)
-        if (grid.rows, grid.cols) != wanted:
-            raise ShapeError(
-                f"Operator '{self.spec.name}' got {grid.rows}×{grid.cols} cells for an image of "
-                f"{size.height}×{size.width}; expected {wanted[0]}×{wanted[1]}. Give the grid of encode."
-            )
+        """Return the painted image."""
+        placement = _placement(size)
         painted = self._network.painted(features[0].values[None].to(self._device))
         inside = painted[0, :, placement.top :, placement.left :].cpu() / 255
         return Prediction("image", inside.clamp(0, 1), valid_everywhere(size))
@@ -137,11 +126,7 @@ def _placement(image: ImageSize) -> Placement:
     return Placement(image, image, top, left, ImageSize(image.height + top, image.width + left))
 
 
-def _built(name: str) -> Callable[[], StyleTransfer]:
-    return lambda: StyleTransfer(name)
-
-
-faststyle_wave, faststyle_udnie, faststyle_rain = map(_built, STYLES)
+faststyle_wave, faststyle_udnie, faststyle_rain = (partial(StyleTransfer, name) for name in STYLES)
 
 
 def style_rain() -> Operator:
