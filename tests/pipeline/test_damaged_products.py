@@ -2,18 +2,17 @@
 
 import pytest
 
-from lift3d.config import Execution, parse_recipe
 from lift3d.errors import DamagedProductError
 from lift3d.runs.check_store import check_store
-from lift3d.runs.driver import run_serially
 from lift3d.runs.records import rows_path
 from lift3d.storage.location import Store, open_store
 from lift3d.storage.products import open_product
-from tests.support.captures import capture, transforms, write_images, write_json
+from tests.support.captures import capture, write_transforms
+from tests.support.damage import delete, empty, flip
 from tests.support.runs import ROOM, canonical_arrays, canonical_table, run_into, small_recipe
 from tests.support.store_workers import audited
 
-SMALL = {"operators": ["rgb"], "lifters": ["nearest_view"]}
+SMALL = {"operators": ["rgb"], "lifters": ["nearest_view"], "metrics": ["psnr"]}
 
 
 def key_of(store: Store, kind: str) -> tuple[str, str]:
@@ -21,20 +20,6 @@ def key_of(store: Store, kind: str) -> tuple[str, str]:
     product = next(product for product in audited(store) if product.path.split("/")[2] == kind)
     keys = [key for key in store.list(product.path) if "/features_0/c/" in key]
     return product.path, keys[-1]
-
-
-def flip(store: Store, key: str) -> None:
-    content = bytearray(store.read_bytes(key))
-    content[len(content) // 2] ^= 1
-    store.write_bytes(key, bytes(content))
-
-
-def empty(store: Store, key: str) -> None:
-    store.write_bytes(key, b"")
-
-
-def delete(store: Store, key: str) -> None:
-    store.delete_prefix(key)
 
 
 DAMAGES = [
@@ -132,26 +117,21 @@ def test_what_is_damaged_again_and_again_is_a_failed_scene_and_the_others_go_on(
     34, "an image file of a scene folder is overwritten after the run; the record says the same location"
 )
 def test_images_that_changed_are_not_answered_from_the_store(tmp_path):
-    folder, names = tmp_path / "scene", ["a", "b", "c", "d", "e"]
-    write_images(folder, names)
-    write_json(folder / "transforms.json", transforms(capture(5), [f"{name}.png" for name in names]))
-    recipe = parse_recipe(
-        {"scenes": [str(folder)], "image_height": 48, "sources": 2, "target_mode": "heldout", **SMALL}
-    )
-    first = run_serially(recipe, Execution(store=str(tmp_path / "store")))[0]
+    folder = tmp_path / "scene"
+    write_transforms(folder, capture(5))
+    recipe, url = small_recipe(scenes=[str(folder)], sources=2, **SMALL), str(tmp_path / "store")
+    (first,) = run_into(url, recipe)
     assert first.outcome == "ok", first.reason
-    image = folder / "a.png"
+    image = folder / "images/000.png"
     kept = image.read_bytes()
-    image.write_bytes((folder / "b.png").read_bytes())
-
-    second = run_serially(recipe, Execution(store=str(tmp_path / "store")))[0]
+    image.write_bytes((folder / "images/001.png").read_bytes())
+    (second,) = run_into(url, recipe)
     assert second.inputs != first.inputs
     assert second.computed["features"] == 1
     assert not set(second.paths) & set(first.paths)
-    fresh = run_serially(recipe, Execution(store=str(tmp_path / "fresh")))[0]
-    assert canonical_arrays(str(tmp_path / "store"), [second]) == canonical_arrays(str(tmp_path / "fresh"), [fresh])
-
+    fresh = run_into(str(tmp_path / "fresh"), recipe)
+    assert canonical_arrays(url, [second]) == canonical_arrays(str(tmp_path / "fresh"), fresh)
     image.write_bytes(kept)
-    third = run_serially(recipe, Execution(store=str(tmp_path / "store")))[0]
+    (third,) = run_into(url, recipe)
     assert third.paths == first.paths
     assert third.computed == {"scores": 1}

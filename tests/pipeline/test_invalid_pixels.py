@@ -5,13 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lift3d.config import parse_recipe
 from lift3d.lifters.catalog import LIFTERS, build_lifter
 from lift3d.operators.rgb import RgbOperator
 from lift3d.pipeline.blend import lift_features
 from lift3d.pipeline.encode import target_grids
 from lift3d.pipeline.propose import propose
-from lift3d.pipeline.targets import choose_targets, select_sources
+from tests.support.lifting import held_out_targets
 from tests.support.scenes import textured_plane_scene
 
 MARGIN = 9
@@ -20,9 +19,7 @@ MARGIN = 9
 def lifted_image(lifter_name: str, garbage: float):
     """Lift one view of a plane whose sources have garbage along their left border, marked invalid."""
     scene = textured_plane_scene(view_count=5)
-    recipe = parse_recipe({"scenes": ["x"], "target_mode": "heldout", "image_height": 48, "sources": 4})
-    cameras = {view.id: view.camera for view in scene.views}
-    target = select_sources(choose_targets(scene.views, recipe), cameras, 4, scene.depth_range)[2]
+    target = held_out_targets(scene, holdout=None)[2]
 
     def masked(name):
         frame = scene.view(name).load()

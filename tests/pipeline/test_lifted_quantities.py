@@ -6,7 +6,6 @@ from functools import cache
 import pytest
 import torch
 
-from lift3d.config import parse_recipe
 from lift3d.domain.features import EMPTY_STATE, FeatureGrid, FeatureMap
 from lift3d.domain.scene_views import SceneViews
 from lift3d.errors import ContractError, SceneError
@@ -21,16 +20,18 @@ from lift3d.pipeline.models import Models
 from lift3d.pipeline.propose import propose
 from lift3d.pipeline.quantities import TargetFrameTransform
 from lift3d.pipeline.scene import run_scene
-from lift3d.pipeline.targets import choose_targets, select_sources
 from lift3d.pipeline.weigh import lift_picture, refusal
 from lift3d.scenes.catalog import read_scene
 from lift3d.scenes.tracks import find_tracks
 from lift3d.storage.location import open_store
+from tests.support.lifting import held_out_targets
 from tests.support.operators import TrueDepth, TrueInstances, TrueNormals
 from tests.support.runs import small_recipe
 from tests.support.scenes import moved_scene, some_motion, two_planes_scene
 
 ROOM = "procedural:room?views=8&height=96&width=128"
+# Of two planes, made up: what counts is that they stand still in the world.
+NORMALS = torch.tensor([[0.1, 0.2, -1.0], [0.9, -0.3, -0.4]], dtype=torch.float64)
 
 
 class Stage:
@@ -38,14 +39,11 @@ class Stage:
 
     def __init__(self, scene, lifter="depth_mean"):
         self.lifter, self.scene = build_lifter(lifter), scene
-        height = scene.views[0].camera.size.height
-        recipe = parse_recipe({"scenes": [ROOM], "target_mode": "heldout", "holdout": 4, "image_height": height})
-        cameras = {view.id: view.camera for view in scene.views}
-        targets = select_sources(choose_targets(scene.views, recipe), cameras, 4, scene.depth_range)
-        self.target, self.targets = targets[1], targets
+        self.targets = held_out_targets(scene)
+        self.target = self.targets[1]
         self.frames = {view.id: view.load() for view in scene.views}
         self.proposal = self.proposal_of(self.target)
-        fitted = {name: cameras[name] for name in self.target.source_ids}
+        fitted = {view.id: view.camera for view in scene.views if view.id in self.target.source_ids}
         seen = dataclasses.replace(scene, views=tuple(view for view in scene.views if view.id in fitted))
         self.views = SceneViews(fitted, cache(lambda: find_tracks(seen)))
 
@@ -124,34 +122,29 @@ def test_depth_that_is_blended_as_it_is_would_be_wrong():
     assert errors[1] < 0.1 * errors[0]
 
 
-@pytest.mark.parametrize("kind", ["depth", "direction", "instance"])
-def test_moving_the_world_changes_nothing(kind):
+@pytest.mark.parametrize(
+    "operator_of",
+    [
+        lambda frames, turn: TrueDepth(frames, "depth"),
+        lambda frames, turn: TrueNormals(frames, NORMALS @ turn[:3, :3].T),
+        lambda frames, turn: TrueInstances(frames),
+    ],
+    ids=["depth", "direction", "instance"],
+)
+def test_moving_the_world_changes_nothing(operator_of):
     still = planes()
     moved = Stage(moved_scene(still.scene, some_motion()))
     answers = []
     for stage, turn in ((still, torch.eye(4).double()), (moved, some_motion())):
-        operator = made(kind, stage, turn)
+        operator = operator_of(stage.frames, turn)
         answers.append(stage.lift(operator, stage.state(operator))[1].values)
     torch.testing.assert_close(answers[0], answers[1], rtol=1e-3, atol=1e-3)
-
-
-def made(kind, stage, turn):
-    if kind == "depth":
-        return TrueDepth(stage.frames, "depth")
-    if kind == "direction":
-        return TrueNormals(stage.frames, normals() @ turn[:3, :3].T)
-    return TrueInstances(stage.frames)
-
-
-def normals():
-    """Of two planes, made up: what counts is that they stand still in the world."""
-    return torch.tensor([[0.1, 0.2, -1.0], [0.9, -0.3, -0.4]], dtype=torch.float64)
 
 
 def test_normals_are_turned_into_the_axes_of_the_target():
     """Cameras that look elsewhere give other numbers for one normal; lifted, they are those of the target."""
     stage = planes()
-    operator, frame = TrueNormals(stage.frames, normals()), stage.frames[stage.target.id]
+    operator, frame = TrueNormals(stage.frames, NORMALS), stage.frames[stage.target.id]
     lifted, prediction = stage.lift(operator, EMPTY_STATE)
     truth = operator.said_of(frame, 0)
     cosine = (prediction.values * truth).sum(0)[prediction.is_valid]
@@ -193,27 +186,15 @@ def test_shuffled_instances_lift_to_the_same_masks():
     assert min(share for _, share in kept) > 0.9
 
 
-def test_one_thing_has_one_id_from_every_target():
+def test_one_thing_has_one_id_from_every_target_and_in_the_plain_answer_of_every_view_that_was_fitted_on():
     stage, operator = room(), TrueInstances(room().frames)
     state = stage.state(operator)
-    largest = int(stage.frames[stage.target.id].instances.flatten().mode().values)
-    ids = set()
-    for target in stage.targets:
-        _, prediction = stage.lift(operator, state, target, stage.proposal_of(target))
-        mine = prediction.values.argmax(0)[(stage.frames[target.id].instances == largest) & prediction.is_valid]
+    answers = {name: stage.plain(operator, state, name).prediction for name in stage.target.source_ids}
+    answers |= {one.id: stage.lift(operator, state, one, stage.proposal_of(one))[1] for one in stage.targets}
+    largest, ids = int(stage.frames[stage.target.id].instances.flatten().mode().values), set()
+    for name, answer in answers.items():
+        mine = answer.values.argmax(0)[(stage.frames[name].instances == largest) & answer.is_valid]
         ids.add(int(mine.mode().values))
-    assert len(ids) == 1
-
-
-def test_the_plain_answer_of_a_view_that_was_fitted_on_has_the_ids_of_the_scene():
-    stage, operator = room(), TrueInstances(room().frames)
-    state = stage.state(operator)
-    lifted = stage.lift(operator, state)[1].values.argmax(0)
-    largest = int(stage.frames[stage.target.id].instances.flatten().mode().values)
-    ids = {int(lifted[stage.frames[stage.target.id].instances == largest].mode().values)}
-    for name in stage.target.source_ids:
-        own = stage.plain(operator, state, name).prediction.values.argmax(0)
-        ids.add(int(own[stage.frames[name].instances == largest].mode().values))
     assert len(ids) == 1
 
 
@@ -265,10 +246,9 @@ def test_without_texture_there_is_a_reason_and_no_answer():
 def test_channels_that_are_not_the_quantity_are_refused():
     stage = planes()
     to_target = TargetFrameTransform("direction", EMPTY_STATE, 0, stage.target.camera)
+    two = FeatureMap(torch.zeros(2, 1, 1), FeatureGrid(1, 1, 64.0, 48.0))
     with pytest.raises(ContractError, match="expected 3"):
-        to_target.of_source(
-            FeatureMap(torch.zeros(2, 1, 1), FeatureGrid(1, 1, 64.0, 48.0)), "0000", stage.target.camera
-        )
+        to_target.of_source(two, "0000", stage.target.camera)
 
 
 @cache

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from lift3d.bench import lifters as lifters_page
-from lift3d.config import parse_recipe
 from lift3d.domain.features import EMPTY_STATE, FeatureGrid, FeatureMap, SceneState
 from lift3d.domain.scene_views import SceneViews
 from lift3d.errors import SceneError
@@ -18,9 +17,9 @@ from lift3d.operators.protocol import OperatorSpec
 from lift3d.pipeline.blend import lift_features
 from lift3d.pipeline.encode import encode_view, target_grids
 from lift3d.pipeline.propose import propose
-from lift3d.pipeline.targets import choose_targets, select_sources
 from lift3d.pipeline.weigh import lift_picture
 from lift3d.scenes.catalog import read_scene
+from tests.support.lifting import held_out_targets, same_bits
 from tests.support.operators import CheckerOperator
 from tests.support.runs import ROOM, run_into, small_recipe
 
@@ -63,9 +62,7 @@ class Spy:
 def stage(lifter_name, content=1.0):
     """Return everything that lifting one held-out view takes, and the state fitted on the views that are no target."""
     scene, operator, lifter = read_scene(SCENE), PlacedOperator(content), build_lifter(lifter_name)
-    recipe = parse_recipe({"scenes": [SCENE], "target_mode": "heldout", "holdout": 4, "image_height": 48})
-    cameras = {view.id: view.camera for view in scene.views}
-    target = select_sources(choose_targets(scene.views, recipe), cameras, 4, scene.depth_range)[1]
+    target = held_out_targets(scene)[1]
     frames = {view.id: view.load() for view in scene.views}
     maps = {name: encode_view(operator, frame) for name, frame in frames.items()}
     proposal = propose(lifter, target, frames.__getitem__, scene.depth_range)
@@ -75,12 +72,6 @@ def stage(lifter_name, content=1.0):
     grids = target_grids(operator, target.camera.size)
     arguments = (proposal, [maps[name] for name in proposal.source_ids], grids, 16, guides)
     return lifter, arguments, state, maps[target.id][0]
-
-
-def same(one, other):
-    torch.testing.assert_close(one.features.values, other.features.values, rtol=0, atol=0, equal_nan=True)
-    assert torch.equal(one.features.global_tokens, other.features.global_tokens)
-    assert torch.equal(one.coverage, other.coverage)
 
 
 @pytest.mark.parametrize("name", LIFTERS)
@@ -115,21 +106,17 @@ def test_global_tokens_have_no_place(name):
 
 
 @pytest.mark.parametrize("name", LIFTERS)
-def test_a_field_of_zeros_changes_nothing(name):
+def test_without_a_field_or_with_zeros_lifting_is_the_blend_of_the_corrected_weights_bit_for_bit(name):
     lifter, arguments, state, _ = stage(name)
-    zeros = {key: one if key.endswith("grid") else torch.zeros_like(one) for key, one in state.arrays.items()}
-    (plain,) = lift_features(SPEC, lifter, *arguments)
-    (zero,) = lift_features(SPEC, lifter, *arguments, SceneState(zeros))
-    same(plain, zero)
-
-
-@pytest.mark.parametrize("name", LIFTERS)
-def test_without_a_field_lifting_is_the_blend_of_the_corrected_weights_bit_for_bit(name):
-    lifter, arguments, _, _ = stage(name)
     proposal, sources, grids, taps, guides = arguments
     maps = [one for (one,) in sources]
     weights = lifter.correct(proposal, weights_at(proposal, grids[0], tap_count=taps), maps, guides and guides[0])
-    same(lift_features(SPEC, lifter, *arguments, SceneState({"own": torch.ones(3)}))[0], blend(weights, maps))
+    zeros = {key: one if key.endswith("grid") else torch.zeros_like(one) for key, one in state.arrays.items()}
+    for arrays in ({"own": torch.ones(3)}, zeros):
+        (lifted,), blended = lift_features(SPEC, lifter, *arguments, SceneState(arrays)), blend(weights, maps)
+        same_bits(lifted.features.values, blended.features.values)
+        assert torch.equal(lifted.features.global_tokens, blended.features.global_tokens)
+        assert torch.equal(lifted.coverage, blended.coverage)
 
 
 def test_the_corrector_compares_what_is_blended():
@@ -148,18 +135,12 @@ def test_a_target_on_another_grid_is_refused():
         lift_features(SPEC, lifter, proposal, sources, [FeatureGrid(6, 8, 8.0, 8.0)], taps, None, state)
 
 
-def test_products_tell_whether_the_field_is_subtracted(tmp_path):
-    operators = [VIT, f"{VIT}&positional_field=subtract"]
-    recipe = small_recipe(operators=operators, lifters=["nearest_view"])
-    (record,) = run_into(str(tmp_path / "store"), recipe)
-    digests = {(one.operator, one.lifter): one.digest for one in record.lifted}
-    assert len(set(digests.values())) == len(digests) == 4
-
-
 def test_the_table_of_lifters_holds_both_against_one_truth(tmp_path):
     operators = [VIT, f"{VIT}&positional_field=subtract"]
     recipe = small_recipe(scenes=[ROOM], operators=operators, lifters=["shared_weights", "lift3d"])
     figures = lifters_page.measure(recipe, str(tmp_path / "store"))
+    (record,) = run_into(str(tmp_path / "store"), recipe)
+    assert len({one.digest for one in record.lifted}) == len(record.lifted) == 6, "products tell the two apart"
     rows = figures.scenes[0].rows
     for plain, less in zip(rows[::2], rows[1::2], strict=True):
         assert (plain.operator, less.operator) == tuple(operators)

@@ -8,21 +8,19 @@ import pytest
 import torch
 from PIL import Image
 
-from lift3d.config import Execution, parse_recipe
+from lift3d.config import parse_recipe
 from lift3d.domain.features import FeatureGrid, FeatureMap
 from lift3d.domain.scene import Frame
 from lift3d.errors import ConfigError
 from lift3d.pipeline.decode import at_pixels
 from lift3d.pipeline.encode import encode_view
 from lift3d.pipeline.products import described_views
-from lift3d.runs.driver import run_serially
-from lift3d.runs.table import run_table
 from lift3d.scenes.catalog import read_scene
 from lift3d.storage.location import open_store
 from lift3d.storage.products import open_product
 from tests.support.captures import opengl, write_ply
 from tests.support.operators import CheckerOperator
-from tests.support.runs import canonical_arrays, canonical_table, run_into, small_recipe
+from tests.support.runs import canonical_arrays, canonical_table, ran, rows_of, run_into, small_recipe
 from tests.support.scenes import textured_plane_scene
 
 SOURCE = "procedural:room?views=12&height=96&width=128"
@@ -68,14 +66,18 @@ def views_at_work(url, record):
     return {view["id"] for view in views} | {source for view in views for source in view["sources"]}
 
 
+def check_used(folder, recipe, computed):
+    """Run into a store that was used before: little is computed, and the table is that of a new store."""
+    assert run_into(str(folder / "used"), recipe)[0].computed == computed
+    run_into(str(folder / "new"), recipe)
+    assert canonical_table(str(folder / "used"), recipe) == canonical_table(str(folder / "new"), recipe)
+
+
 def test_points_that_moved_change_the_depth_range_and_what_hangs_on_it(room, tmp_path):
     recipe = held_out(room)
     run_into(str(tmp_path / "used"), recipe)
     write_room(room, spread=1.7)
-    again = run_into(str(tmp_path / "used"), recipe)
-    assert again[0].computed == {"lifted": 1, "scores": 1}
-    run_into(str(tmp_path / "new"), recipe)
-    assert canonical_table(str(tmp_path / "used"), recipe) == canonical_table(str(tmp_path / "new"), recipe)
+    check_used(tmp_path, recipe, {"lifted": 1, "scores": 1})
 
 
 def test_views_that_are_neither_target_nor_source_still_make_tracks(room, tmp_path):
@@ -83,11 +85,8 @@ def test_views_that_are_neither_target_nor_source_still_make_tracks(room, tmp_pa
     record = run_into(str(tmp_path / "used"), recipe)[0]
     idle = {path.stem for path in room.glob("*.png")} - views_at_work(str(tmp_path / "used"), record)
     paint(room, idle)
-    again = run_into(str(tmp_path / "used"), recipe)
     assert idle
-    assert again[0].computed == {"tracks": 1, "scores": 1}
-    run_into(str(tmp_path / "new"), recipe)
-    assert canonical_table(str(tmp_path / "used"), recipe) == canonical_table(str(tmp_path / "new"), recipe)
+    check_used(tmp_path, recipe, {"tracks": 1, "scores": 1})
 
 
 def test_another_way_of_finding_tracks_makes_a_scene_be_scored_anew(room, tmp_path, monkeypatch):
@@ -100,7 +99,9 @@ def test_another_way_of_finding_tracks_makes_a_scene_be_scored_anew(room, tmp_pa
 
 def test_held_out_images_reach_no_lifted_view(room, tmp_path):
     fitted = ["felzenszwalb?as=ids", "timm:test_vit?weights=random&positional_field=subtract"]
-    recipe = held_out(room, operators=["rgb", *fitted], lifters=["nearest_view", "plane_sweep"], sources=3)
+    recipe = held_out(
+        room, operators=["rgb", *fitted], lifters=["nearest_view", "plane_sweep"], sources=3, metrics=["psnr"]
+    )
     before = run_into(str(tmp_path / "a"), recipe)
     paint(room, ("0000", "0004", "0008"))
     after = run_into(str(tmp_path / "b"), recipe)
@@ -131,19 +132,17 @@ def test_scenes_of_one_name_or_of_one_content_have_rows_of_their_own(tmp_path):
     recipe = small_recipe(scenes=scenes, operators=["rgb"], lifters=["nearest_view"], image_height=32)
     records = run_into(str(tmp_path / "store"), recipe)
     assert [one.outcome for one in records] == ["failed", "failed", "ok", "ok"]
-    frame = run_table(open_store(str(tmp_path / "store")), recipe.run_id).frame
-    assert frame["scene"].nunique() == 4
-    assert len(frame[frame["outcome"] == "failed"]) == 2
+    rows = rows_of(str(tmp_path / "store"), recipe)
+    assert rows["scene"].nunique() == 4
+    assert len(rows[rows["outcome"] == "failed"]) == 2
 
 
 def test_a_view_that_the_files_list_twice_is_dropped_once(room, tmp_path):
     content = json.loads((room / "transforms.json").read_text())
     content["frames"] += 2 * [{**content["frames"][0], "file_path": "gone.png"}]
     (room / "transforms.json").write_text(json.dumps(content))
-    recipe = held_out(room)
-    run_into(str(tmp_path / "store"), recipe)
-    frame = run_table(open_store(str(tmp_path / "store")), recipe.run_id).frame
-    assert list(frame.loc[frame["metric"] == "usable_view", "target"]) == ["gone"]
+    _, rows = ran(tmp_path, scenes=[str(room)], operators=["rgb"], lifters=["nearest_view"], holdout=4)
+    assert list(rows.loc[rows["metric"] == "usable_view", "target"]) == ["gone"]
 
 
 def test_flags_of_cells_are_read_where_the_cells_sit():
@@ -167,6 +166,5 @@ def test_features_lie_in_memory_as_if_they_had_been_read_back():
 
 
 def test_two_spellings_of_one_operator_are_refused(tmp_path):
-    recipe = small_recipe(operators=["hog?cell=8", "hog?cell=%38"])
     with pytest.raises(ConfigError, match="once"):
-        run_serially(recipe, Execution(store=str(tmp_path / "store")))
+        ran(tmp_path, operators=["hog?cell=8", "hog?cell=%38"])

@@ -50,22 +50,13 @@ def test_views_are_those_of_the_store(shown_store):
     for view in stored:
         assert np.array_equal(lifted.features(view.target), view.lifted[0].features.values.numpy(), equal_nan=True)
         assert np.array_equal(lifted.prediction(view.target), view.prediction.values.numpy(), equal_nan=True)
-    everything = lifted.to_numpy()
-    assert list(everything) == list(lifted.targets)
+    data, target = lifted.to_xarray(), lifted.targets[2]
+    assert list(data["view"].values) == list(lifted.to_numpy()) == list(lifted.targets)
+    features = data["features_0"].sel(view=target).values.astype(np.float32)
+    assert np.array_equal(features, lifted.features(target), equal_nan=True)
     plain = lifted.plain(lifted.targets[0])
     assert plain is not None
     assert plain.source_ids == (lifted.targets[0],)
-
-
-def test_xarray_holds_the_same_numbers_with_views_by_name(shown_store):
-    lifted = lift3d.open_lifted(shown_store)
-    data = lifted.to_xarray()
-    target = lifted.targets[2]
-    assert list(data["view"].values) == list(lifted.targets)
-    assert np.array_equal(
-        data["features_0"].sel(view=target).values.astype(np.float32), lifted.features(target), equal_nan=True
-    )
-    assert data["features_0"].dims == ("view", "channel_0", "row_0", "col_0")
 
 
 def test_several_parts_are_joined_along_the_views(shown_store, monkeypatch, tmp_path):
@@ -118,15 +109,6 @@ def test_a_capture_that_has_gone_is_shown_without_its_images(shown_store, monkey
     lifted = lift3d.open_lifted(shown_store)
     assert lifted.pictures(lifted.targets[0])["image"] is None
     assert [axes.get_title() for axes in lifted.show().axes] == list(COLUMNS[1:])
-
-
-def test_novel_cameras_have_a_lifted_picture_and_nothing_to_compare_with(tmp_path):
-    lifted = lift3d.lift(ROOM, "rgb", "depth_mean", image_height=48, targets="path:3", store=str(tmp_path / "store"))
-    assert len(lifted.targets) == 3
-    assert {name for name, one in lifted.pictures(lifted.targets[0]).items() if one is not None} == {
-        "lifted",
-        "coverage",
-    }
 
 
 def test_where_no_source_saw_any_target_nothing_is_drawn(tmp_path):

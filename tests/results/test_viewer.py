@@ -8,8 +8,6 @@ from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.features import FeatureGrid
 from lift3d.domain.lifted import LiftedDepth
 from lift3d.domain.scene import DepthRange
-from lift3d.geometry.projection import project
-from lift3d.geometry.rigid import transform
 from lift3d.results.cloud import depth_limits, fused
 from lift3d.results.colours import heat_picture, label_picture, similarity_levels, similarity_table
 from lift3d.results.lifted_scene import lifted_scenes
@@ -55,22 +53,6 @@ def test_fused_points_of_a_wall_lie_on_it():
     assert len(cloud) == cloud.found == 3 * 48
     assert cloud.xyz[:, 2].abs().max() < 1e-12
     torch.testing.assert_close(cloud.normals, torch.tensor([[0.0, 0, -1]]).double().expand(144, 3))
-
-
-def test_fused_points_lie_on_the_true_surface(scenes, viewed):
-    # The finest grid makes the cloud: that of rgb, whose cells are pixels, and of pixels the true depth is known.
-    seen, scene = viewed["hog"], scenes[0].scene
-    for index, place in enumerate(seen.slices):
-        frame = scene.view(place.target).load(48)
-        own = seen.cloud.view == index
-        at, z = seen.cloud.uv[own], transform(place.camera.w2c, seen.cloud.xyz[own])[:, 2]
-        true = frame.z_depth[at[:, 1].long(), at[:, 0].long()].double()
-        assert len(z) > 100
-        # What is lifted is the mean over sources, sampled between pixels: it cuts corners where surfaces meet.
-        assert ((z - true).abs() / true).median() < 0.005
-        assert ((z - true).abs() / true < 0.05).double().mean() > 0.9
-        uv, _ = project(transform(place.camera.w2c, seen.cloud.xyz[own]), place.camera.K)
-        torch.testing.assert_close(uv, at, atol=1e-3, rtol=0)
 
 
 def test_what_has_no_depth_or_is_far_off_or_hardly_seen_or_seen_from_the_side_is_no_point():

@@ -12,7 +12,7 @@ def ok(location: str) -> SceneRecord:
     return SceneRecord(location, location, "ok")
 
 
-def test_failures_of_one_kind_have_one_fingerprint_whatever_the_scene() -> None:
+def test_failures_of_one_kind_have_one_fingerprint_whatever_the_scene():
     a, b, other = (
         "scene-format: No reader recognises '/data/a'. The folder holds 3 files.",
         "scene-format: No reader recognises '/data/b'. The folder holds 12 files.",
@@ -22,7 +22,7 @@ def test_failures_of_one_kind_have_one_fingerprint_whatever_the_scene() -> None:
 
 
 @pytest.mark.fault(22, "a list of outcomes")
-def test_it_opens_at_so_many_alike_and_names_the_first() -> None:
+def test_it_opens_at_so_many_alike_and_names_the_first():
     breaker = CircuitBreaker(3)
     for number in range(2):
         breaker.record(failed_record(f"/data/{number}", "scene-format", f"'/data/{number}' is empty."))
@@ -30,7 +30,7 @@ def test_it_opens_at_so_many_alike_and_names_the_first() -> None:
         breaker.record(failed_record("/data/2", "scene-format", "'/data/2' is empty."))
 
 
-def test_bad_scenes_among_as_many_good_ones_never_open_it() -> None:
+def test_bad_scenes_among_as_many_good_ones_never_open_it():
     breaker = CircuitBreaker(3)
     for number in range(100):
         breaker.record(ok(f"good-{number}"))
@@ -38,7 +38,7 @@ def test_bad_scenes_among_as_many_good_ones_never_open_it() -> None:
         breaker.record(failed_record(f"bad-{number}", "scene", "is empty."))
 
 
-def test_failures_of_different_kinds_do_not_add_up() -> None:
+def test_failures_of_different_kinds_do_not_add_up():
     breaker = CircuitBreaker(3)
     for word in ("empty", "flat") * 2:
         breaker.record(failed_record(word, f"scene-{word}", f"is {word}."))

@@ -4,7 +4,6 @@ import json
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -15,16 +14,11 @@ from lift3d.errors import ConfigError
 from lift3d.runs.records import record_path, rows_path
 from lift3d.storage.commit import committed
 from lift3d.storage.location import Store, open_store
-from lift3d.storage.products import write_product
-from tests.support.store_workers import HOUR_S
+from tests.support.store_workers import HOUR_S, write
 
 LIFTED, FEATURES = "scenes/a/lifted/rgb/raw2d/01", "scenes/a/features/rgb/03"
 OLD, BEGUN = "scenes/a/lifted/rgb/raw2d/99", "scenes/a/lifted/rgb/raw2d/77"
 ALL = {"unfinished": 1, "leftover": 1, "probe": 1}
-
-
-def write(store: Store, path: str) -> None:
-    write_product(store, path, {"x": (("i",), np.arange(3))}, {})
 
 
 def command(*arguments):
@@ -47,7 +41,7 @@ def record(store: Store, run: str, scene: str, *lifted: str) -> None:
 
 
 @pytest.fixture
-def store(tmp_path) -> Store:
+def store(tmp_path):
     """One finished scene of a run, a product that no run names any more, what dead workers left: a probe, objects."""
     made = open_store(str(tmp_path / "store"), create=True)
     for path in (LIFTED, FEATURES, OLD):
@@ -108,28 +102,18 @@ def test_only_what_a_run_rests_on_is_looked_at(store):
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"lifted": [{}]}', b"\xff"])
-def test_a_record_that_cannot_be_read_is_damage(store, content):
-    store.write_bytes(RECORD, content)
-    code, found = found_by("fsck", store.url)
-    assert (code, [*found["unreadable"]]) == (1, [RECORD])
-    ran = command("gc", store.url, "--unreferenced")
-    assert isinstance(ran.exception, ConfigError)
+def test_a_record_that_cannot_be_read_is_damage_and_so_are_rows(store, content):
+    for key in (ROWS, RECORD):
+        store.write_bytes(key, content)
+        code, found = found_by("fsck", store.url)
+        assert (code, [*found["unreadable"]]) == (1, [RECORD])
+        assert (ROWS in found["unreadable"][RECORD]) == (key == ROWS)
+    assert isinstance(command("gc", store.url, "--unreferenced").exception, ConfigError)
 
 
-def test_rows_that_are_damaged_are_named(store):
-    store.write_bytes(ROWS, b"rotten")
-    code, found = found_by("fsck", store.url, "--run", "r1")
-    assert (code, [*found["unreadable"]]) == (1, [RECORD])
-    assert ROWS in found["unreadable"][RECORD]
-
-
-def test_what_is_young_stays(store):
-    _, deleted = found_by("gc", store.url)
-    assert deleted["pieces"] == {}
+def test_what_is_old_goes_and_what_is_young_or_committed_stays(store):
+    assert found_by("gc", store.url)[1]["pieces"] == {}
     assert "nothing that is older than 48 h" in command("gc", store.url).stdout
-
-
-def test_what_is_old_goes_and_what_is_committed_stays(store):
     age(store, 50)
     for options, pieces in (("--dry-run", "--run", "r1"), {"leftover": 1}), (("--dry-run",), ALL):
         assert found_by("gc", store.url, *options)[1]["pieces"] == pieces

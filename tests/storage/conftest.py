@@ -1,5 +1,4 @@
 import uuid
-from collections.abc import Callable
 
 import pytest
 
@@ -10,7 +9,7 @@ __all__ = ["moto_bucket", "moto_server", "moto_shared_bucket", "swift_bucket", "
 
 
 @pytest.fixture(params=["local", "memory", "s3"])
-def store(request: pytest.FixtureRequest) -> Store:
+def store(request):
     """An empty store of every kind that needs no real server."""
     if request.param == "local":
         return open_store(str(request.getfixturevalue("tmp_path") / "store"), create=True)
@@ -20,12 +19,12 @@ def store(request: pytest.FixtureRequest) -> Store:
 
 
 @pytest.fixture
-def local_store(tmp_path) -> Store:
+def local_store(tmp_path):
     return open_store(str(tmp_path / "store"), create=True)
 
 
 @pytest.fixture
-def shared_store_of(request: pytest.FixtureRequest) -> Callable[[str], Store]:
+def shared_store_of(request):
     """Make an empty store that other processes see, too: on a disk, or on a real service."""
 
     def make(kind: str) -> Store:

@@ -15,19 +15,10 @@ from lift3d.storage.commit import committed
 from lift3d.storage.garbage import collect, garbage_in, probes, store_time
 from lift3d.storage.layout import group_path
 from lift3d.storage.location import Store
-from lift3d.storage.products import ArrayTemplate, ProductWriter, open_product, write_product
+from lift3d.storage.products import ArrayTemplate, ProductWriter, write_product
 from tests.support.store_content import require_whole
-from tests.support.store_workers import HOUR_S, all_keys, audited, needed_keys, swept
-
-PATH = "scenes/room/lifted/rgb/nearest_view/leaf"
-
-
-def write(store: Store, path: str = PATH, value: float = 1) -> protocol.Commit:
-    return write_product(store, path, {"x": (("i",), np.full(4, value))}, {})
-
-
-def read(store: Store, path: str = PATH) -> float:
-    return float(open_product(store, path).array("x")[0])
+from tests.support.store_workers import HOUR_S, audited, check_tidy, read, swept, write
+from tests.support.store_workers import PRODUCT as PATH
 
 
 def begun(store: Store, path: str = PATH) -> ProductWriter:
@@ -100,7 +91,7 @@ def test_what_is_collected_are_the_leftovers_and_nothing_else(store):
     store.write_bytes(f"{PATH}/parts/0007.json", b"late")
     begun(store, "scenes/room/state/rows/4567")
     assert sorted(piece.kind for piece in swept(store)) == ["leftover", "unfinished"]
-    assert all_keys(store) == needed_keys(store)
+    check_tidy(store)
     assert read(store) == 1
     assert swept(store) == []
 

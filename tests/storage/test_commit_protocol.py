@@ -1,5 +1,6 @@
 import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -12,26 +13,14 @@ from lift3d.storage.location import Store
 from lift3d.storage.manifest import Entry
 from lift3d.storage.products import ArrayTemplate, ProductWriter, open_product, write_product
 from lift3d.storage.repair import repaired, retract
+from tests.support.damage import delete, empty, flip
 from tests.support.store_content import require_whole
+from tests.support.store_workers import read, write
 
 A, B = "scenes/s/state/rows/a", "scenes/s/state/rows/b"
-CHUNK = f"{A}/x/c/0"
+CHUNK, GROUP = f"{A}/x/c/0", group_path(A)
 TEMPLATE = ArrayTemplate((4, 3), "float32", ("view", "cell"), (1, 3), (2, 3))
-
-
-def write(store: Store, path: str, value: float, at_step=protocol.ignore_step) -> protocol.Commit:
-    """Commit a product of one array of one object."""
-    return write_product(store, path, {"x": (("i",), np.full(4, value, np.float32))}, {}, at_step)
-
-
-def read(store: Store, path: str) -> float:
-    return float(open_product(store, path).array("x")[0])
-
-
-def flip(store: Store, key: str) -> None:
-    content = bytearray(store.read_bytes(key))
-    content[len(content) // 2] ^= 1
-    store.write_bytes(key, bytes(content))
+VALUES = np.arange(12, dtype=np.float32).reshape(4, 3)
 
 
 def test_attributes_come_back_as_written(store):
@@ -70,11 +59,8 @@ def test_eight_racing_writers_have_one_winner_and_all_can_read(store):
     def race(value):
         commits.append(write(store, A, value, lambda step: barrier.wait() if step in ("begun", "filled") else 0))
 
-    threads = [threading.Thread(target=race, args=(value,)) for value in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(race, range(8)))
     assert sum(commit.is_own for commit in commits) == 1
     assert len({commit.manifest.write_id for commit in commits}) == 1
     # Whoever created an object first decided what it holds; everyone else described that.
@@ -109,35 +95,34 @@ def test_a_commit_whose_answer_never_came_can_be_tried_again(local_store, monkey
     assert writer.commit({}, {"n": 1}).is_own
 
 
+def with_parts(store: Store, *numbers: int) -> ProductWriter:
+    """Write parts of a product, each as a worker of its own would."""
+    for number in numbers:
+        ProductWriter(store, A).write_part(number, {"x": (TEMPLATE, VALUES[2 * number :][:2])}, {"number": number})
+    return ProductWriter(store, A)
+
+
 def test_parts_of_several_workers_make_one_product_and_their_records_go(store):
-    values = np.arange(12, dtype=np.float32).reshape(4, 3)
-    for number in (1, 0):
-        ProductWriter(store, A).write_part(number, {"x": (TEMPLATE, values[2 * number :][:2])}, {"number": number})
-    whole = ProductWriter(store, A)
+    whole = with_parts(store, 1, 0)
     with pytest.raises(StoreLayoutError, match="part 2 is not written"):
         whole.commit({}, {}, 3)
     assert whole.commit({}, {}, 2).is_own
     product = open_product(store, A)
-    np.testing.assert_array_equal(product.array("x"), values)
+    np.testing.assert_array_equal(product.array("x"), VALUES)
     assert product.notes == [{"number": 0}, {"number": 1}]
     assert not [key for key in store.list(A) if "parts" in key]
 
 
 def test_parts_of_other_arrays_do_not_make_one_product(local_store):
     wide = ArrayTemplate((4, 5), "float32", ("view", "cell"), (1, 5), (2, 5))
-    writer = ProductWriter(local_store, A)
-    writer.write_part(0, {"x": (TEMPLATE, np.zeros((2, 3), np.float32))})
+    writer = with_parts(local_store, 0)
     writer.write_part(1, {"x": (wide, np.zeros((2, 5), np.float32))})
     with pytest.raises(StoreLayoutError, match="another 'x'"):
         writer.commit({}, {}, 2)
 
 
 def test_a_part_of_another_product_is_copied_as_it_is(store):
-    values = np.arange(12, dtype=np.float32).reshape(4, 3)
-    first = ProductWriter(store, A)
-    for number in (0, 1):
-        first.write_part(number, {"x": (TEMPLATE, values[2 * number :][:2])}, number)
-    first.commit({}, {}, 2)
+    with_parts(store, 0, 1).commit({}, {}, 2)
     second = ProductWriter(store, B)
     longer = ArrayTemplate((6, 3), "float32", ("view", "cell"), (1, 3), (2, 3))
     second.write_part(0, {"x": (longer, np.ones((2, 3), np.float32))})
@@ -145,40 +130,22 @@ def test_a_part_of_another_product_is_copied_as_it_is(store):
         second.copy_part(number + 1, 6, open_product(store, A), number)
     second.commit({}, {}, 3)
     require_whole(store, B)
-    np.testing.assert_array_equal(open_product(store, B).array("x")[2:], values)
-
-
-def damage_group(store):
-    store.write_bytes(group_path(A), b'{"attributes": {')
-
-
-def flip_group(store):
-    flip(store, group_path(A))
-
-
-def flip_bit(store):
-    flip(store, CHUNK)
-
-
-def empty_object(store):
-    store.write_bytes(CHUNK, b"")
-
-
-def delete_object(store):
-    store.delete_prefix(CHUNK)
+    np.testing.assert_array_equal(open_product(store, B).array("x")[2:], VALUES)
 
 
 @pytest.mark.fault(8, "a bit of a stored object is flipped; so is the group file with the manifest")
-@pytest.mark.parametrize("damage", [damage_group, flip_group, flip_bit, empty_object, delete_object])
-def test_damage_is_an_error_with_a_remedy_and_is_taken_back(store, damage):
+@pytest.mark.parametrize(
+    ("damage", "key"), [(empty, GROUP), (flip, GROUP), (flip, CHUNK), (empty, CHUNK), (delete, CHUNK)]
+)
+def test_damage_is_an_error_with_a_remedy_and_is_taken_back(store, damage, key):
     write(store, A, 7)
-    damage(store)
+    damage(store, key)
     with pytest.raises(DamagedProductError, match=r"a/.*Delete the product .*/a and run again") as caught:
         read(store, A)
     assert caught.value.product == A
     with pytest.raises(DamagedProductError):
         require_whole(store, A)
-    if damage is not flip_bit:
+    if (key, damage) != (CHUNK, flip):
         with pytest.raises(DamagedProductError):
             require_whole(store, A, checksums=False)
     assert retract(store, A)
@@ -189,13 +156,12 @@ def test_damage_is_an_error_with_a_remedy_and_is_taken_back(store, damage):
 
 
 def test_every_flipped_bit_of_a_group_file_and_of_the_record_of_a_part_is_seen(local_store):
-    writer = ProductWriter(local_store, A)
-    writer.write_part(0, {"x": (TEMPLATE, np.zeros((2, 3), np.float32))}, {"note": 1.5})
+    with_parts(local_store, 0)
     part = f"{A}/parts/0000.json"
     content = local_store.read_bytes(part)
     write(local_store, B, 1)
     group = local_store.read_bytes(group_path(B))
-    for position in range(0, min(len(content), len(group)), 3):
+    for position in range(0, min(len(content), len(group)), 7):
         for key, whole in ((part, content), (group_path(B), group)):
             hurt = bytearray(whole)
             hurt[position] ^= 1 << (position % 7)
@@ -208,9 +174,9 @@ def test_every_flipped_bit_of_a_group_file_and_of_the_record_of_a_part_is_seen(l
 def test_the_checksum_of_an_object_tells_one_valid_chunk_from_another(local_store):
     """Chunks end with their CRC-32C; a CRC-32C of the whole would be the same for all."""
     entries = set()
-    for number in range(8):
-        write(local_store, f"scenes/s/state/rows/{number}", number + 1)
-        entries.add(Entry.of(local_store.read_bytes(f"scenes/s/state/rows/{number}/x/c/0")))
+    for path in (f"scenes/s/state/rows/{number}" for number in range(8)):
+        write(local_store, path, len(entries) + 1)
+        entries.add(Entry.of(local_store.read_bytes(f"{path}/x/c/0")))
     assert len(entries) == 8
 
 
@@ -236,8 +202,7 @@ def test_what_is_hurt_on_its_way_is_read_once_more(local_store, monkeypatch, hur
 def test_work_that_finds_damage_is_done_again_once_per_product(local_store):
     for path in (A, B):
         write(local_store, path, 7)
-        store_key = f"{path}/x/c/0"
-        local_store.write_bytes(store_key, b"")
+        empty(local_store, f"{path}/x/c/0")
     tries = []
 
     def work():
@@ -257,7 +222,7 @@ def test_what_is_damaged_again_is_given_up(local_store):
     def work():
         tries.append(None)
         write(local_store, A, 7)
-        empty_object(local_store)
+        empty(local_store, CHUNK)
         read(local_store, A)
 
     with pytest.raises(DamagedProductError):
@@ -273,20 +238,16 @@ def test_what_another_worker_has_replaced_stays(store):
 
 
 def test_only_the_damaged_part_of_a_product_that_is_taken_back_is_to_be_made_again(store):
-    values = np.arange(12, dtype=np.float32).reshape(4, 3)
-    writer = ProductWriter(store, A)
-    for number in (0, 1):
-        writer.write_part(number, {"x": (TEMPLATE, values[2 * number :][:2])}, number)
-    writer.commit({}, {}, 2)
+    with_parts(store, 0, 1).commit({}, {}, 2)
     flip(store, f"{A}/x/c/1/0")
     assert retract(store, A)
     again = ProductWriter(store, A)
     assert [again.part(number) is not None for number in (0, 1)] == [True, False]
     # Bytes that are there and broken are overwritten; those that decode are adopted, whatever is brought.
-    again.write_part(1, {"x": (TEMPLATE, values[2:])}, 1)
-    ProductWriter(store, A).write_part(0, {"x": (TEMPLATE, values[:2] + 1)}, 0)
+    again.write_part(1, {"x": (TEMPLATE, VALUES[2:])}, 1)
+    ProductWriter(store, A).write_part(0, {"x": (TEMPLATE, VALUES[:2] + 1)}, 0)
     again.commit({}, {}, 2)
-    np.testing.assert_array_equal(open_product(store, A).array("x"), values)
+    np.testing.assert_array_equal(open_product(store, A).array("x"), VALUES)
 
 
 @pytest.mark.parametrize("slept_after", ["filling", "filled", "marker"])

@@ -12,7 +12,7 @@ from tests.support.store_workers import (
     ROWS,
     all_keys,
     audited,
-    needed_keys,
+    check_tidy,
     outputs,
     run_task,
     start_worker,
@@ -28,10 +28,12 @@ class Killed(BaseException):
 
 
 @pytest.fixture(scope="module")
-def clean() -> Store:
+def clean():
     """What an undisturbed worker makes."""
     store = open_store(f"memory://{uuid.uuid4().hex}", create=True)
-    run_task(store.url)
+    with pytest.MonkeyPatch.context() as patch:
+        die_at(patch, WRITES + 1, False)
+        run_task(store.url)
     return store
 
 
@@ -41,14 +43,11 @@ def check_finished(store: Store, clean: Store) -> None:
     found = audited(store)
     assert [product.path for product in found] == [PRODUCT, ROWS]
     assert {product.verdict for product in found} == {"whole"}
-    needed = needed_keys(store)
-    superfluous = all_keys(store) - needed
-    pieces = swept(store)
-    assert bool(pieces) == bool(superfluous)
-    assert sum(piece.object_count for piece in pieces) == len(superfluous)
-    assert all_keys(store) == needed
+    before, pieces = all_keys(store), swept(store)
+    check_tidy(store)
+    assert sum(piece.object_count for piece in pieces) == len(before - all_keys(store))
     assert outputs(store) == outputs(clean)
-    assert len(needed) == len(all_keys(clean))
+    assert len(all_keys(store)) == len(all_keys(clean))
 
 
 @pytest.mark.fault(
@@ -99,39 +98,18 @@ def test_dead_at_every_write(kind, write, takes_effect, clean, tmp_path, monkeyp
 def die_at(patch: pytest.MonkeyPatch, write: int, takes_effect: bool) -> None:
     done = []
 
-    def dying(method):
+    def until_death(method, is_write):
         def call(self, *arguments):
             if len(done) >= write:
                 raise Killed
-            done.append(arguments)
-            if len(done) < write:
-                return method(self, *arguments)
-            if takes_effect:
-                method(self, *arguments)
-            raise Killed
-
-        return call
-
-    def dead(method):
-        def call(self, *arguments):
-            if len(done) >= write:
+            done.extend([arguments] * is_write)
+            is_last = len(done) == write
+            answer = method(self, *arguments) if takes_effect or not is_last else None
+            if is_last:
                 raise Killed
-            return method(self, *arguments)
+            return answer
 
         return call
 
-    for name in ("write_bytes", "create_bytes"):
-        patch.setattr(Store, name, dying(getattr(Store, name)))
-    for name in ("read_bytes", "sizes", "delete_prefix"):
-        patch.setattr(Store, name, dead(getattr(Store, name)))
-
-
-def test_the_task_has_that_many_writes(monkeypatch):
-    store = open_store(f"memory://{uuid.uuid4().hex}", create=True)
-    with monkeypatch.context() as patch:
-        die_at(patch, WRITES + 1, False)
-        run_task(store.url)
-    store = open_store(f"memory://{uuid.uuid4().hex}", create=True)
-    die_at(monkeypatch, WRITES, True)
-    with pytest.raises(Killed):
-        run_task(store.url)
+    for name in ("write_bytes", "create_bytes", "read_bytes", "sizes", "delete_prefix"):
+        patch.setattr(Store, name, until_death(getattr(Store, name), name in ("write_bytes", "create_bytes")))

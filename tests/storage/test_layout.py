@@ -1,12 +1,6 @@
-import json
-import subprocess
-import sys
-
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lift3d.errors import StoreLayoutError
 from lift3d.storage import layout
 
 NAMES = st.text(min_size=1, max_size=100)
@@ -50,26 +44,3 @@ def test_no_product_lies_inside_another_and_every_object_knows_its_own():
                 assert layout.product_of(key) == path
     for key in ("lift3d.json", "scenes/s/zarr.json", "runs/d/recipe.json", "scenes/s/lifted/o/l/leaf"):
         assert layout.product_of(key) is None
-
-
-def test_own_header_is_accepted():
-    layout.check_store_header(layout.store_header(), "url")
-
-
-@pytest.mark.parametrize("found", [0, layout.LAYOUT_VERSION + 1, "1"])
-def test_other_layout_is_refused_with_a_remedy(found):
-    header = json.dumps({"layout": found}).encode()
-    with pytest.raises(StoreLayoutError, match=r"layout .*Give a new store URL"):
-        layout.check_store_header(header, "url")
-
-
-@pytest.mark.parametrize("header", [b"", b"[]", b"{}", b"\xff\xfe", b"null"])
-def test_foreign_header_is_refused(header):
-    with pytest.raises(StoreLayoutError, match="not the header"):
-        layout.check_store_header(header, "url")
-
-
-def test_layout_imports_nothing_heavy():
-    heavy = {"torch", "zarr", "fsspec"}
-    code = f"import sys, lift3d.storage.layout; sys.exit(bool({heavy} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

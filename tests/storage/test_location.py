@@ -1,5 +1,4 @@
 import errno
-import json
 import os
 import pickle
 import time
@@ -35,12 +34,9 @@ def test_objects_come_back_as_written(store):
     assert store.exists("a/b")
     assert not store.exists("a")
     assert not store.exists("a/c")
-
-
-def test_create_never_replaces(store):
-    assert store.create_bytes("a/b", b"first")
-    assert not store.create_bytes("a/b", b"second")
-    assert store.read_bytes("a/b") == b"first"
+    assert store.create_bytes("a/c", b"first")
+    assert not store.create_bytes("a/c", b"second")
+    assert store.read_bytes("a/c") == b"first"
 
 
 def test_delete_takes_the_folder_and_nothing_else(store):
@@ -50,11 +46,8 @@ def test_delete_takes_the_folder_and_nothing_else(store):
     store.delete_prefix("a/never-there")
     assert store.list("a") == ["a/bc"]
     assert store.list("a/b") == []
-
-
-def test_missing_object_names_its_key(store):
-    with pytest.raises(ProductMissingError, match="no/such/thing"):
-        store.read_bytes("no/such/thing")
+    with pytest.raises(ProductMissingError, match="a/b/1"):
+        store.read_bytes("a/b/1")
 
 
 @pytest.mark.parametrize("key", ["../a", "/a", "a//b", "a/./b", "", "a\\b", "a\0b"])
@@ -63,11 +56,8 @@ def test_keys_stay_inside_the_store(local_store, key):
         local_store.write_bytes(key, b"x")
     with pytest.raises(StoreLayoutError):
         local_store.read_bytes(key)
-
-
-def test_the_root_is_never_deleted(local_store):
     with pytest.raises(StoreLayoutError):
-        local_store.delete_prefix("")
+        local_store.delete_prefix(key)
 
 
 def test_opening_again_finds_the_same_store(store):
@@ -77,22 +67,23 @@ def test_opening_again_finds_the_same_store(store):
     assert pickle.loads(pickle.dumps(store)).read_bytes("a") == b"x"
 
 
-def test_opening_leaves_the_header_and_what_explains_the_store(store):
-    assert store.names() == (layout.README_FILE, layout.STORE_FILE)
-    assert b"xarray.open_datatree" in store.read_bytes(layout.README_FILE)
-
-
 def test_a_place_that_is_no_store_is_refused(tmp_path):
     with pytest.raises(StoreLayoutError, match="no lift3d store"):
         open_store(str(tmp_path))
 
 
-@pytest.mark.parametrize("create", [False, True])
-def test_another_layout_is_refused(local_store, create):
-    old = json.dumps({"format": "lift3d-store", "layout": 1}).encode()
-    local_store.write_bytes(layout.STORE_FILE, old)
-    with pytest.raises(StoreLayoutError, match=r"layout 1.*Give a new store URL"):
-        open_store(local_store.url, create=create)
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        *((f'{{"layout": {found}}}'.encode(), r"layout .*Give a new store URL") for found in (0, 99, '"1"')),
+        *((header, "not the header") for header in (b"", b"[]", b"{}", b"\xff\xfe", b"null")),
+    ],
+)
+def test_another_layout_or_header_is_refused(local_store, header, said):
+    local_store.write_bytes(layout.STORE_FILE, header)
+    for create in (False, True):
+        with pytest.raises(StoreLayoutError, match=said):
+            open_store(local_store.url, create=create)
 
 
 def test_local_urls_are_one_form(tmp_path, monkeypatch):
@@ -102,23 +93,10 @@ def test_local_urls_are_one_form(tmp_path, monkeypatch):
     assert {parse_url(url) for url in ("s p", "./s p/", f"file://{tmp_path}/s%20p", "~/s p")} == {expected}
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "",
-        "/",
-        "http://host/x",
-        "zip://a::s3://b/c",
-        "s3://",
-        "s3://b/../c",
-        "s3://b/c?versionId=1",
-        "s3://user:topsecret@bucket/x",
-    ],
-)
+@pytest.mark.parametrize("url", ["", "/", "http://host/x", "zip://a::s3://b/c", "s3://", "s3://b/../c"])
 def test_urls_that_are_not_allowed(url):
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigError):
         Store(url)
-    assert "topsecret" not in str(caught.value)
 
 
 def test_a_store_that_cannot_be_written_is_refused_before_any_work(tmp_path):

@@ -8,9 +8,6 @@ import uuid
 import pytest
 
 from tests.support.runs import ROOM, run_into, small_recipe
-from tests.support.s3 import moto_bucket, moto_server, moto_shared_bucket
-
-__all__ = ["moto_bucket", "moto_server", "moto_shared_bucket"]
 
 # A process that knows the root of a store and nothing else; it must not import lift3d.
 _READER = """

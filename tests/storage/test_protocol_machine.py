@@ -18,7 +18,7 @@ from lift3d.storage.location import Store, open_store
 from lift3d.storage.products import ArrayTemplate, ProductWriter, open_product
 from lift3d.storage.repair import repaired
 from tests.support.store_content import require_whole
-from tests.support.store_workers import all_keys, needed_keys
+from tests.support.store_workers import check_tidy
 
 PATHS = ("scenes/a/state/rows/one", "scenes/a/state/rows/two")
 
@@ -215,7 +215,7 @@ class Protocol(RuleBasedStateMachine):
             assert (repaired(store, work) == PATHS.index(path)).all()
         for path in PATHS:
             self.sweep(path, lambda: None, True)
-        assert all_keys(store) == needed_keys(store)
+        check_tidy(store)
         store.delete_prefix("scenes")
 
 

@@ -5,7 +5,7 @@ import http.client
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
@@ -51,7 +51,6 @@ class FaultProxy:
         self.fault: Callable[[Seen, int], Fault] = lambda seen, index: None
         self.seen: list[Seen] = []
         self.injected_count = 0
-        self.running_count = self.most_running = 0
         self._target = urlsplit(target)
         self._lock = threading.Lock()
         self.is_closed = threading.Event()
@@ -77,19 +76,12 @@ class FaultProxy:
 
         self.fault = decide
 
-    @contextlib.contextmanager
-    def running(self, seen: Seen) -> Iterator[Fault]:
+    def fault_of(self, seen: Seen) -> Fault:
         with self._lock:
             fault = self.fault(seen, len(self.seen))
             self.seen.append(seen)
             self.injected_count += fault is not None
-            self.running_count += 1
-            self.most_running = max(self.most_running, self.running_count)
-        try:
-            yield fault
-        finally:
-            with self._lock:
-                self.running_count -= 1
+        return fault
 
     def forward(self, method: str, path: str, headers: Any, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
         connection = http.client.HTTPConnection(str(self._target.hostname), self._target.port, timeout=60)
@@ -146,20 +138,18 @@ class _Handler(BaseHTTPRequestHandler):
         authorization = self.headers.get("Authorization") or ""
         key_id = authorization.partition("Credential=")[2].partition("/")[0]
         seen = Seen(self.command, url.path, url.query, key_id, "If-None-Match" in self.headers)
-        with self.proxy.running(seen) as fault:
-            if isinstance(fault, Refusal):
-                self.answer(fault.status, [("Content-Length", str(len(fault.body)))], fault.body)
-                return
-            status, headers, content = self.proxy.forward(self.command, self.path, self.headers, body)
-            if fault == "lose":
-                self.close_connection = True
-                return
-            if fault == "stall" and not content:
+        fault = self.proxy.fault_of(seen)
+        if isinstance(fault, Refusal):
+            self.answer(fault.status, [("Content-Length", str(len(fault.body)))], fault.body)
+            return
+        status, headers, content = self.proxy.forward(self.command, self.path, self.headers, body)
+        if fault == "lose" or (fault == "stall" and not content):
+            self.close_connection = True
+            if fault == "stall":
                 # Nothing to stop in the middle of: the answer itself does not come.
-                self.close_connection = True
                 self.proxy.is_closed.wait(60)
-                return
-            self.answer(status, *_damaged(headers, content, fault), fault)
+            return
+        self.answer(status, *_damaged(headers, content, fault), fault)
 
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = handle_method  # noqa: N815
 

@@ -6,6 +6,8 @@ import torch
 
 from lift3d.domain.features import FeatureGrid, FeatureMap
 from lift3d.domain.proposals import SourceGuide
+from lift3d.pipeline.targets import choose_targets, select_sources
+from tests.support.runs import small_recipe
 
 same_bits = functools.partial(torch.testing.assert_close, rtol=0, atol=0, equal_nan=True)
 
@@ -19,6 +21,13 @@ def situation(scene, target=2, height=48):
         if index != target
     ]
     return frames[target or 0], guides, scene.depth_range
+
+
+def held_out_targets(scene, **fields):
+    """Every fourth view as a target, if nothing else is said, with the four nearest of the others as its sources."""
+    given = {"holdout": 4, "image_height": scene.views[0].camera.size.height}
+    targets = choose_targets(scene.views, small_recipe(**{**given, **fields}))
+    return select_sources(targets, {view.id: view.camera for view in scene.views}, 4, scene.depth_range)
 
 
 def random_map(grid, channels, seed):

@@ -1,5 +1,9 @@
 """Small recipes for tests of the whole line, and what of a store two runs must have in common."""
 
+from pathlib import Path
+
+import pandas as pd
+
 from lift3d.config import Execution, Recipe, parse_recipe
 from lift3d.domain.records import SceneRecord
 from lift3d.runs.driver import run_serially
@@ -24,9 +28,27 @@ def small_recipe(**fields: object) -> Recipe:
     return parse_recipe({**given, **fields})
 
 
+def tiny_rooms(count: int, **fields: object) -> Recipe:
+    """Return a recipe that takes a moment per scene: three views of 24 rows."""
+    scenes = [f"procedural:room?seed={seed}&views=3&height=24&width=32" for seed in range(count)]
+    given = {"scenes": scenes, "operators": ["rgb"], "lifters": ["nearest_view"], "image_height": 24}
+    return small_recipe(**{**given, **fields})
+
+
 def run_into(url: str, recipe: Recipe) -> list[SceneRecord]:
     """Run serially, in this process."""
     return run_serially(recipe, Execution(store=url))
+
+
+def rows_of(url: str, recipe: Recipe) -> pd.DataFrame:
+    """Return the rows of a run's table."""
+    return run_table(open_store(url), recipe.run_id).frame
+
+
+def ran(folder: Path, **fields: object) -> tuple[SceneRecord, pd.DataFrame]:
+    """Run a small recipe into ``folder/store``; return the record of its first scene and the rows of its table."""
+    url, recipe = str(folder / "store"), small_recipe(**fields)
+    return run_into(url, recipe)[0], rows_of(url, recipe)
 
 
 def canonical_table(url: str, recipe: Recipe) -> bytes:

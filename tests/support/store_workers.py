@@ -10,7 +10,7 @@ import numpy as np
 
 import lift3d
 from lift3d.storage.audit import AuditedProduct, audit_folder, folders
-from lift3d.storage.commit import Step, committed
+from lift3d.storage.commit import Commit, Step, StepHook, committed, ignore_step
 from lift3d.storage.garbage import Garbage, collect, garbage_in, store_time
 from lift3d.storage.layout import README_FILE, STORE_FILE, group_path
 from lift3d.storage.location import Store, open_store
@@ -57,6 +57,16 @@ def run_task(url: str, stop_at: str = "", how: str = "die", factor: float = 1.0)
         write_product(store, ROWS, {}, {"value": total}, at_step)
 
 
+def write(store: Store, path: str = PRODUCT, value: float = 1, at_step: StepHook = ignore_step) -> Commit:
+    """Commit a product of one array of one object."""
+    return write_product(store, path, {"x": (("i",), np.full(4, value, np.float32))}, {}, at_step)
+
+
+def read(store: Store, path: str = PRODUCT) -> float:
+    """Return what such a product holds."""
+    return float(open_product(store, path).array("x")[0])
+
+
 def start_worker(url: str, *arguments: str) -> "subprocess.Popen[bytes]":
     """Run the task in a process of its own."""
     environment = os.environ | {"PYTHONPATH": str(Path(lift3d.__file__).parents[1])}
@@ -84,6 +94,11 @@ def swept(store: Store, older_than_s: float = -HOUR_S) -> list[Garbage]:
 def all_keys(store: Store) -> set[str]:
     """Return the key of every object, unfinished writes included."""
     return {key for name in store.names() for key in store.entries(name)}
+
+
+def check_tidy(store: Store) -> None:
+    """See that nothing is there but what group files list and what lies in the root."""
+    assert all_keys(store) == needed_keys(store)
 
 
 def needed_keys(store: Store) -> set[str]:
