@@ -234,13 +234,10 @@ def test_a_wrong_request_for_a_table_says_what_there_is(store, options, message,
     assert message in said
 
 
-def test_status_counts_scenes(store, lift3d):
+def test_status_counts_scenes_and_the_doctor_finds_this_environment_fit(store, lift3d):
     state = json.loads(lift3d("status", store[0], "--json")[1])[0]
     assert (state["wanted"], state["committed"], len(state["failed"])) == (2, 1, 1)
     assert "rgb × nearest_view, leave-one-out" in lift3d("status", store[0])[1].decode()
-
-
-def test_the_doctor_finds_this_environment_fit(lift3d):
     code, out, _ = lift3d("doctor")
     assert code == 0, out
     assert b"packages" in out

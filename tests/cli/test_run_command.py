@@ -127,14 +127,6 @@ def test_failures_are_counted_by_reason_the_most_frequent_first():
     assert failure_lines([done], "runs/x") == []
 
 
-def test_progress_is_silent_where_there_is_no_terminal():
-    file = io.StringIO()
-    with RunProgress(Console(file=file, force_terminal=False), 2) as progress:
-        progress.report("lift", 1, 6)
-        progress.finish_scene("procedural:room")
-    assert file.getvalue() == ""
-
-
 def progress_of(scene_count):
     return RunProgress(Console(file=io.StringIO(), force_terminal=True, width=80, color_system=None), scene_count)
 

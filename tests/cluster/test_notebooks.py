@@ -10,7 +10,6 @@ from nbclient import NotebookClient
 
 from lift3d.storage.location import open_store
 from tests.support.runs import ROOM, STREET, run_into, small_recipe
-from tests.support.s3 import S3Server
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 READERS = tuple(path for path in NOTEBOOKS if path.stem in ("01_one_scene", "02_read_the_tables"))
@@ -28,7 +27,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.filterwarnings("default")]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+def folder(tmp_path_factory):
     """A small run with the demo's kinds of operators and lifters."""
     url = str(tmp_path_factory.mktemp("notebooks") / "store")
     recipe = small_recipe(scenes=[ROOM, STREET], operators=["rgb", "hog"], lifters=["nearest_view", "plane_sweep"])
@@ -36,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     return url
 
 
-def test_there_are_notebooks_and_no_outputs_in_them() -> None:
+def test_there_are_notebooks_and_no_outputs_in_them():
     stems = [path.stem for path in NOTEBOOKS]
     assert stems == ["01_one_scene", "02_read_the_tables", "03_add_an_operator", "04_train_on_dino_and_clip"]
     for path in NOTEBOOKS:
@@ -46,7 +45,7 @@ def test_there_are_notebooks_and_no_outputs_in_them() -> None:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs_and_shows_pictures(path: Path, folder: str, tmp_path: Path) -> None:
+def test_a_notebook_runs_and_shows_pictures(path, folder, tmp_path):
     found = _run(
         path, tmp_path, {"LIFT3D_STORE": folder, "LIFT3D_FOLDER": str(tmp_path / "training"), **SMALL_TRAINING}
     )
@@ -55,8 +54,8 @@ def test_a_notebook_runs_and_shows_pictures(path: Path, folder: str, tmp_path: P
 
 @pytest.mark.parametrize("path", READERS, ids=lambda path: path.stem)
 def test_of_an_object_store_a_notebook_shows_the_tables_and_pictures_that_it_shows_of_a_folder(
-    path: Path, folder: str, tmp_path: Path, swift_server: S3Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    path, folder, tmp_path, swift_server, monkeypatch
+):
     swift_server.use(monkeypatch)
     url = f"s3://{swift_server.new_bucket()}/results"
     _copy(folder, url)

@@ -2,8 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -17,23 +15,20 @@ from tests.support.store_content import committed_content
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
-ROOT = Path(__file__).parents[2]
 # Long enough to be met at work: a second at least, of which nothing depends on the machine.
 SHORT, LONG = "procedural:room?seed=0&views=3&height=24&width=32", "procedural:room?seed=9&views=64&height=96&width=128"
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[RayCluster]:
-    with ray_cluster(ROOT, with_jobs=True) as running:
+def cluster():
+    with ray_cluster(with_jobs=True) as running:
         yield running
 
 
 @pytest.mark.slow
 @pytest.mark.fault(20, "the job of a run is stopped from outside")
 @pytest.mark.fault(18, "the driver is ended by Ray in the middle of a scene")
-def test_a_stopped_job_leaves_no_worker_within_a_minute_and_the_same_command_completes_the_store(
-    cluster: RayCluster, tmp_path: Path
-) -> None:
+def test_a_stopped_job_leaves_no_worker_within_a_minute_and_the_same_command_completes_the_store(cluster, tmp_path):
     recipe = Recipe(scenes=(SHORT, LONG), lifters=("nearest_view",), image_height=24, target_mode="heldout", sources=2)
     serial, store = (str(tmp_path / name) for name in ("serial", "store"))
     run_serially(recipe, Execution(store=serial))

@@ -2,50 +2,41 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from lift3d.config import Execution, Recipe
-from lift3d.runs.driver import run_serially
+from lift3d.config import Execution
 from lift3d.storage.location import Store, open_store
-from tests.support.disturbed import HELD, OPEN
+from tests.support.disturbed import HELD, OPEN, start
 from tests.support.isolation import wait
 from tests.support.ray_nodes import Node, RayCluster, ray_cluster
+from tests.support.runs import ROOM, run_into, small_recipe
 from tests.support.store_content import committed_content
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
-ROOT = Path(__file__).parents[2]
-RECIPE = Recipe(
-    scenes=tuple(f"procedural:room?seed={seed}&views=6&height=48&width=64" for seed in range(6)),
-    lifters=("nearest_view", "depth_mean"),
-    image_height=48,
-    target_mode="heldout",
-)
+RECIPE = small_recipe(scenes=[f"{ROOM}&seed={seed}" for seed in range(6)], operators=["rgb"], sources=8)
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[RayCluster]:
-    with ray_cluster(ROOT) as running:
+def cluster():
+    with ray_cluster() as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def serial(tmp_path_factory: pytest.TempPathFactory) -> Store:
+def serial(tmp_path_factory):
     url = str(tmp_path_factory.mktemp("serial") / "store")
-    assert {record.outcome for record in run_serially(RECIPE, Execution(store=url))} == {"ok"}
+    assert {record.outcome for record in run_into(url, RECIPE)} == {"ok"}
     return open_store(url)
 
 
 @pytest.mark.slow
 @pytest.mark.fault(18, "SIGKILL of the driver while both nodes are at work")
-def test_a_killed_driver_takes_its_workers_along_and_the_next_run_completes_the_store(
-    cluster: RayCluster, serial: Store, tmp_path: Path
-) -> None:
+def test_a_killed_driver_takes_its_workers_along_and_the_next_run_completes_the_store(cluster, serial, tmp_path):
     store, gate = open_store(str(tmp_path / "store"), create=True), _gate(tmp_path)
     with cluster.node() as node:
         with _driver(cluster, store, gate) as driver:
@@ -60,9 +51,7 @@ def test_a_killed_driver_takes_its_workers_along_and_the_next_run_completes_the_
 
 @pytest.mark.fault(17, "SIGKILL of a whole node while both are at work")
 @pytest.mark.fault(1, "SIGKILL of a node with its worker in the middle of a scene")
-def test_a_killed_node_costs_its_scene_one_more_try_and_the_rest_nothing(
-    cluster: RayCluster, serial: Store, tmp_path: Path
-) -> None:
+def test_a_killed_node_costs_its_scene_one_more_try_and_the_rest_nothing(cluster, serial, tmp_path):
     store, gate = open_store(str(tmp_path / "store"), create=True), _gate(tmp_path)
     with cluster.node() as node, _driver(cluster, store, gate) as driver:
         wait(lambda: _is_held(gate, node) and _is_held(gate, cluster.head))
@@ -86,15 +75,7 @@ def _is_held(gate: Path, node: Node) -> bool:
 def _driver(cluster: RayCluster, store: Store, gate: Path) -> Iterator[subprocess.Popen[str]]:
     """Run a driver; what is left of it at the end of the block is killed."""
     execution = Execution(store=store.url, ray_address=cluster.address, workers=2)
-    command = [sys.executable, "-m", "tests.support.disturbed", "run", RECIPE.model_dump_json()]
-    with subprocess.Popen(
-        [*command, execution.model_dump_json(), str(gate)],
-        cwd=ROOT,
-        env=cluster.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as driver:
+    with start("run", RECIPE, execution, gate, cluster.environment) as driver:
         try:
             yield driver
         finally:

@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 
 from lift3d.cli.run import exit_code, scene_line
-from lift3d.domain.records import SceneRecord
-from lift3d.runs.table import run_table
-from lift3d.storage.location import open_store
+from lift3d.results.contact_sheet import draw_contact_sheet
+from lift3d.results.lifted_scene import lifted_scenes
 from tests.support.captures import HEIGHT, WIDTH, capture, texture, transforms, write_images, write_json
-from tests.support.runs import run_into, small_recipe
+from tests.support.runs import ran
 
+SMALL = {"operators": ["rgb"], "lifters": ["nearest_view"]}
 Spoil = Callable[[Path, list[dict[str, Any]]], None]
 
 
@@ -28,11 +28,6 @@ def write(folder: Path, spoil: Spoil | None = None, count: int = 4, **shared: An
         spoil(folder, document["frames"])
     write_json(folder / "transforms.json", document)
     return folder
-
-
-def run(location: str | Path, store: Path, **fields: Any) -> SceneRecord:
-    recipe = small_recipe(scenes=[str(location)], operators=["rgb"], **{"lifters": ["nearest_view"], **fields})
-    return run_into(str(store), recipe)[0]
 
 
 def spoil_all_but_two(folder: Path, frames: list[dict[str, Any]]) -> None:
@@ -48,8 +43,8 @@ def spoil_all_but_two(folder: Path, frames: list[dict[str, Any]]) -> None:
 
 @pytest.mark.fault(24, "some frames: a pose at 1e300 or 10**400, no name, a name outside")
 @pytest.mark.fault(26, "an empty file, and a JPEG under another name that is cut in the middle of its pixels, in a run")
-def test_bad_views_are_dropped_with_a_reason_and_the_others_go_on(tmp_path: Path) -> None:
-    record = run(write(tmp_path / "scene", spoil_all_but_two, count=8), tmp_path / "store")
+def test_bad_views_are_dropped_with_a_reason_and_the_others_go_on(tmp_path):
+    record, _ = ran(tmp_path, scenes=[str(write(tmp_path / "scene", spoil_all_but_two, count=8))], **SMALL)
     assert (record.outcome, record.view_count) == ("ok", 2)
     reasons = Counter(view.reason for view in record.dropped)
     assert reasons == {"camera": 2, "scene-format": 2, "image": 2}
@@ -62,48 +57,39 @@ def all_black(folder: Path, frames: list[dict[str, Any]]) -> None:
         frame["mask_path"] = "black.png"
 
 
-def test_a_scene_that_fails_keeps_a_row_for_each_view_that_made_it_fail(tmp_path: Path) -> None:
-    location = write(tmp_path / "scene", all_black)
-    record = run(location, tmp_path / "store")
+def test_a_scene_that_fails_keeps_a_row_for_each_view_that_made_it_fail(tmp_path):
+    record, rows = ran(tmp_path, scenes=[str(write(tmp_path / "scene", all_black))], **SMALL)
     assert record.outcome == "failed"
     assert "no valid pixel" in scene_line(record)
-    recipe = small_recipe(scenes=[str(location)], operators=["rgb"], lifters=["nearest_view"])
-    rows = run_table(open_store(str(tmp_path / "store")), recipe.run_id).frame
     assert (rows["metric"] == "usable_view").sum() == 4
     assert (rows["metric"] == "usable_scene").sum() == 1
 
 
 @pytest.mark.fault(29, "all frames are unusable, or there are none")
 @pytest.mark.parametrize("shared", [{"w": 10**400}, {"fl_x": 1e300}, {"fl_x": -5.0}, {"frames": []}])
-def test_a_scene_without_a_usable_view_says_why(tmp_path: Path, shared: dict[str, Any]) -> None:
-    record = run(write(tmp_path / "scene", **shared), tmp_path / "store")
+def test_a_scene_without_a_usable_view_says_why(tmp_path, shared):
+    record, _ = ran(tmp_path, scenes=[str(write(tmp_path / "scene", **shared))], **SMALL)
     assert record.outcome == "failed"
     assert "no usable view." in record.reason
     assert len(record.reason) < 400
 
 
 @pytest.mark.fault(28, "a folder named in Chinese, with markup and formulas")
-def test_names_are_no_markup_no_formula_and_in_any_script(tmp_path: Path) -> None:
-    from lift3d.results.contact_sheet import draw_contact_sheet
-    from lift3d.results.lifted_scene import lifted_of
-
-    location = write(tmp_path / "漢字 [red] $\\x$ :x:")
-    record = run(location, tmp_path / "store")
+def test_names_are_no_markup_no_formula_and_in_any_script(tmp_path):
+    record, _ = ran(tmp_path, scenes=[str(write(tmp_path / "漢字 [red] $\\x$ :x:"))], **SMALL)
     assert r"\[red]" in scene_line(record)
-    recipe = small_recipe(scenes=[str(location)], operators=["rgb"], lifters=["nearest_view"])
-    sheet = draw_contact_sheet(lifted_of(open_store(str(tmp_path / "store")), recipe, [record]))
-    assert sheet.startswith(b"\x89PNG")
+    assert draw_contact_sheet(lifted_scenes(str(tmp_path / "store"))).startswith(b"\x89PNG")
 
 
-def test_a_record_is_called_what_the_recipe_calls_the_scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_is_called_what_the_recipe_calls_the_scene(tmp_path, monkeypatch):
     write(tmp_path / "scene")
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
-        assert run("scene", tmp_path / "store").location == "scene"
+        assert ran(tmp_path, scenes=["scene"], **SMALL)[0].location == "scene"
 
 
-def test_a_scene_that_no_lifter_could_run_on_is_not_lifted(tmp_path: Path) -> None:
-    record = run(write(tmp_path / "scene"), tmp_path / "store", lifters=["depth_mean"])
+def test_a_scene_that_no_lifter_could_run_on_is_not_lifted(tmp_path):
+    record, _ = ran(tmp_path, scenes=[str(write(tmp_path / "scene"))], operators=["rgb"], lifters=["depth_mean"])
     assert record.is_ok
     assert exit_code([record]) == 1
     assert "needs-depth" in scene_line(record)

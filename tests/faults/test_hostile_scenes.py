@@ -20,7 +20,7 @@ from lift3d.scenes import file_limits
 from lift3d.scenes.catalog import read_scene
 from lift3d.scenes.images import decode_color, decode_map
 from tests.support import captures
-from tests.support.runs import run_into, small_recipe
+from tests.support.runs import ran
 
 SOURCE = captures.capture()
 SIZE = ImageSize(captures.HEIGHT, captures.WIDTH)
@@ -35,13 +35,13 @@ def read(folder: Path, *names: str, **shared: Any) -> Scene:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path):
     captures.write_images(tmp_path / "scene" / "images", SOURCE.names)
     return tmp_path / "scene"
 
 
 @pytest.mark.fault(25, "names that differ from the files' by case")
-def test_case_is_overlooked_where_only_one_file_can_be_meant(folder: Path) -> None:
+def test_case_is_overlooked_where_only_one_file_can_be_meant(folder):
     (folder / "images/000.png").rename(folder / "images/Img_0.PNG")
     (folder / "images/001.png").rename(folder / "images/B.png")
     captures.write_images(folder / "images", ["b"])
@@ -53,7 +53,7 @@ def test_case_is_overlooked_where_only_one_file_can_be_meant(folder: Path) -> No
 
 @pytest.mark.fault(25, "images beside a capture that no frame or no COLMAP image names")
 @pytest.mark.parametrize("form", ["transforms", "colmap"])
-def test_images_without_a_camera_shift_nothing_and_are_counted(folder: Path, form: str) -> None:
+def test_images_without_a_camera_shift_nothing_and_are_counted(folder, form):
     captures.write_images(folder / "images", ["0000_extra", "zzz"])
     if form == "colmap":
         captures.write_colmap(folder / "sparse/0", SOURCE)
@@ -63,15 +63,15 @@ def test_images_without_a_camera_shift_nothing_and_are_counted(folder: Path, for
 
 
 @pytest.mark.fault(26, "a PNG that is called .jpg")
-def test_content_decides_what_a_file_is(folder: Path) -> None:
+def test_content_decides_what_a_file_is(folder):
     (folder / "images/000.png").rename(folder / "images/000.jpg")
-    pixels, _ = decode_color(read(folder, "images/000.jpg").views[0].source.image, SIZE)  # type: ignore[attr-defined]
+    pixels, _ = decode_color(read(folder, "images/000.jpg").views[0].source.image, SIZE)
     np.testing.assert_array_equal(pixels, captures.texture())
 
 
 @pytest.mark.fault(27, "a PNG whose text, or whose colour profile, unpacks from kilobytes to 20 megabytes")
 @pytest.mark.parametrize("kind", ["text", "profile"])
-def test_what_a_png_carries_besides_pixels_is_not_unpacked(tmp_path: Path, kind: str) -> None:
+def test_what_a_png_carries_besides_pixels_is_not_unpacked(tmp_path, kind):
     path, much = tmp_path / "a.png", bytes(20 * 2**20)
     image = Image.fromarray(captures.texture())
     if kind == "text":
@@ -102,7 +102,7 @@ def npy_header(shape: tuple[int, ...], kind: str = "<f8") -> bytes:
 
 @pytest.mark.fault(27, "arrays whose header promises 8 TB, in a short file and in a sparse one of that size")
 @pytest.mark.parametrize("size", [200, 2**43])
-def test_arrays_are_believed_only_as_far_as_they_go(tmp_path: Path, size: int) -> None:
+def test_arrays_are_believed_only_as_far_as_they_go(tmp_path, size):
     head = npy_header((10**6, 10**6))
     with pytest.raises(ImageError, match=r"d\.npy"):
         decode_map(sparse(tmp_path / "d.npy", head, size))
@@ -114,7 +114,7 @@ def test_arrays_are_believed_only_as_far_as_they_go(tmp_path: Path, size: int) -
 
 @pytest.mark.fault(27, "a zip of cameras whose members unpack to 64 MB, promise 8 TB, or lie about their size")
 @pytest.mark.parametrize("kind", ["large", "promise", "lie", "encrypted"])
-def test_an_archive_of_cameras_unpacks_to_matrices_alone(tmp_path: Path, kind: str) -> None:
+def test_an_archive_of_cameras_unpacks_to_matrices_alone(tmp_path, kind):
     captures.write_idr(tmp_path, SOURCE)
     path = tmp_path / "cameras.npz"
     shape = (10**6, 10**6) if kind == "promise" else (4, 4)
@@ -133,7 +133,7 @@ def test_an_archive_of_cameras_unpacks_to_matrices_alone(tmp_path: Path, kind: s
 
 
 @pytest.mark.fault(27, "sparse files of 8 TB in the place of JSON, of an image and of a matrix")
-def test_no_file_is_read_that_is_larger_than_its_kind(folder: Path, tmp_path: Path) -> None:
+def test_no_file_is_read_that_is_larger_than_its_kind(folder, tmp_path):
     size = 2**43
     image = folder / "images/000.png"
     view = read(folder).views[0]
@@ -148,7 +148,7 @@ def test_no_file_is_read_that_is_larger_than_its_kind(folder: Path, tmp_path: Pa
     assert [view.id for view in read_scene(str(tmp_path / "scannet")).dropped] == ["1"]
 
 
-def test_the_digest_of_a_file_is_that_of_its_bytes(tmp_path: Path) -> None:
+def test_the_digest_of_a_file_is_that_of_its_bytes(tmp_path):
     for count in (0, 1, 2**20, 2**20 + 1):
         path = tmp_path / f"{count}"
         path.write_bytes(content := bytes(index % 251 for index in range(count)))
@@ -157,26 +157,23 @@ def test_the_digest_of_a_file_is_that_of_its_bytes(tmp_path: Path) -> None:
 
 @pytest.mark.fault(28, "names of 300 characters, of control characters, and of half a surrogate pair")
 @pytest.mark.parametrize("name", ["é" * 300 + ".png", "\x1b[2J.png", "\ud800.png", "a\nb.png", "images/\0.png", "."])
-def test_names_that_no_file_can_have_are_dropped_and_can_be_shown(folder: Path, name: str) -> None:
+def test_names_that_no_file_can_have_are_dropped_and_can_be_shown(folder, name):
     scene = read(folder, name)
     assert (len(scene.views), len(scene.dropped)) == (3, 1)
-    line = scene_line(failed_record(str(folder), "scene", "as an example", scene.dropped))
-    assert failed_record(str(folder), "scene", "as an example", scene.dropped).to_bytes()
+    record = failed_record(str(folder), "scene", "as an example", scene.dropped)
+    assert record.to_bytes()
+    line = scene_line(record)
     assert line.encode()
     assert all(unicodedata.category(letter) != "Cc" for letter in line)
 
 
 @pytest.mark.fault(28, "files and a folder with %2F, spaces, quotes, emoji of several parts, and NFD in their names")
-def test_harmless_names_are_kept_and_keys_are_ascii(tmp_path: Path) -> None:
+def test_harmless_names_are_kept_and_keys_are_ascii(tmp_path):
     folder = tmp_path / unicodedata.normalize("NFD", "Küche %2F.. 👩‍🚀 'x'")
     names = ["a%2Fb", "..%2F..%2Fetc", " ünï 👩‍🚀 ", 'it\'s "so"']
     captures.write_images(folder / "images", names)
-    captures.write_json(
-        folder / "transforms.json", captures.transforms(SOURCE, [f"images/{name}.png" for name in names])
-    )
-    assert [view.id for view in read_scene(str(folder)).views] == names
-    recipe = small_recipe(scenes=[str(folder)], operators=["rgb"], lifters=["nearest_view"])
-    (record,) = run_into(str(tmp_path / "store"), recipe)
+    assert [view.id for view in read(folder, *(f"images/{name}.png" for name in names)).views] == names
+    record, _ = ran(tmp_path, scenes=[str(folder)], operators=["rgb"], lifters=["nearest_view"])
     assert record.is_ok
     assert record.scene == unicodedata.normalize("NFC", folder.name)
     written = [path.relative_to(tmp_path / "store") for path in (tmp_path / "store").rglob("*")]
@@ -185,7 +182,7 @@ def test_harmless_names_are_kept_and_keys_are_ascii(tmp_path: Path) -> None:
 
 @pytest.mark.fault(28, "a folder of images, of masks, or a file of intrinsics, that is a link out of the scene")
 @pytest.mark.parametrize("what", ["images", "masks", "intrinsics"])
-def test_links_that_lead_out_of_a_scene_are_refused(tmp_path: Path, what: str) -> None:
+def test_links_that_lead_out_of_a_scene_are_refused(tmp_path, what):
     scene, other = tmp_path / "scene", tmp_path / "private"
     captures.write_images(other, SOURCE.names)
     if what == "intrinsics":
@@ -203,7 +200,7 @@ def test_links_that_lead_out_of_a_scene_are_refused(tmp_path: Path, what: str) -
         read_scene(str(scene))
 
 
-def test_a_link_inside_a_scene_is_followed(folder: Path) -> None:
+def test_a_link_inside_a_scene_is_followed(folder):
     (folder / "images").rename(folder / "frames")
     (folder / "images").symlink_to(folder / "frames")
     captures.write_colmap(folder / "sparse/0", SOURCE)

@@ -16,7 +16,7 @@ from lift3d.scenes.catalog import read_scene
 from lift3d.storage.location import open_store
 from tests.faults.test_model_faults import ODD
 from tests.support import captures
-from tests.support.runs import run_into, small_recipe
+from tests.support.runs import run_into, tiny_rooms
 
 ROOT = Path(__file__).parents[2]
 CANARY = "canary-7f3a-secret"
@@ -38,7 +38,7 @@ def calls() -> Iterator[tuple[str, str, ast.Call]]:
                     yield str(path.relative_to(ROOT)), ast.unparse(node.func), node
 
 
-def test_nothing_that_is_read_is_run() -> None:
+def test_nothing_that_is_read_is_run():
     seen = {"np.load": 0, "torch.load": 0}
     for path, name, call in calls():
         options = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
@@ -53,7 +53,7 @@ def test_nothing_that_is_read_is_run() -> None:
     assert all(seen.values()), "the names that are looked for are those that the sources use"
 
 
-def test_scenes_open_no_connection() -> None:
+def test_scenes_open_no_connection():
     modules = {"fsspec", "s3fs", "requests", "httpx", "urllib.request", "aiohttp", "socket", "botocore"}
     for path in (ROOT / "lift3d/scenes").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -67,7 +67,7 @@ def test_scenes_open_no_connection() -> None:
     "name",
     ["s3://b/a.png", "http://169.254.169.254/a.png", "zip://a.png::file:///x.zip", "file:///etc/passwd", "//h/a"],
 )
-def test_urls_are_no_names_and_no_scenes(tmp_path: Path, name: str) -> None:
+def test_urls_are_no_names_and_no_scenes(tmp_path, name):
     source = captures.capture()
     captures.write_images(tmp_path / "images", source.names)
     content = captures.transforms(source, [name, *(f"images/{one}.png" for one in source.names[1:])])
@@ -80,7 +80,7 @@ def test_urls_are_no_names_and_no_scenes(tmp_path: Path, name: str) -> None:
         read_scene(name)
 
 
-def test_archives_are_no_scenes(tmp_path: Path) -> None:
+def test_archives_are_no_scenes(tmp_path):
     with zipfile.ZipFile(tmp_path / "scene.zip", "w") as archive:
         archive.writestr("../../transforms.json", "{}")
     with pytest.raises(SceneFormatError, match="No reader"):
@@ -88,7 +88,7 @@ def test_archives_are_no_scenes(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def canary(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def canary(monkeypatch, caplog):
     for name in SECRETS:
         monkeypatch.setenv(name, CANARY)
     # At DEBUG, the client of S3 itself logs the headers of its requests; nothing here turns that on.
@@ -108,23 +108,15 @@ def everything(folder: Path) -> str:
     return "\n".join([*map(str, files), *(path.read_bytes().decode("latin-1") for path in files)])
 
 
-def test_no_secret_comes_out_of_a_run(
-    tmp_path: Path,
-    canary: None,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    options = ("--lifter", "nearest_view", "--image-height", "24", "--sources", "2", "--serial")
-    store = str(tmp_path / "store")
-    odd = ("--plugin", f"{ODD}:memory", "--operator", "odd_memory")
-    talkative = ("--plugin", f"{ODD}:talkative", "--operator", "odd_talkative")
-    codes = [
-        command(monkeypatch, "run", ROOM, str(tmp_path / "gone"), "--operator", "rgb", *options, "--store", store),
-        command(monkeypatch, "run", ROOM, *odd, *options, "--store", store),
-        command(monkeypatch, "run", ROOM, "--operator", "rbg", *options, "--store", store),
-        command(monkeypatch, "run", ROOM, *talkative, *options, "--store", store),
+def test_no_secret_comes_out_of_a_run(tmp_path, canary, monkeypatch, caplog, capfd):
+    options = ("--lifter", "nearest_view", "--image-height", "24", "--sources", "2", "--store", str(tmp_path / "store"))
+    requests = [
+        (str(tmp_path / "gone"), "--operator", "rgb"),
+        ("--plugin", f"{ODD}:memory", "--operator", "odd_memory"),
+        ("--operator", "rbg"),
+        ("--plugin", f"{ODD}:talkative", "--operator", "odd_talkative"),
     ]
+    codes = [command(monkeypatch, "run", ROOM, *request, *options) for request in requests]
     assert codes == [cli.Exit.PARTIAL, cli.Exit.ERROR, cli.Exit.USAGE, cli.Exit.ERROR]
     said = capfd.readouterr()
     assert "out-of-memory" in said.err.replace("\n", " ")
@@ -136,12 +128,9 @@ def test_no_secret_comes_out_of_a_run(
 @pytest.mark.fault(
     11, "a run into a bucket that is not there, with secrets in the environment that must come out nowhere"
 )
-def test_no_secret_comes_out_of_a_store_that_refuses(
-    moto_bucket: str, canary: None, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
-) -> None:
-    recipe = small_recipe(scenes=[ROOM], operators=["rgb"], lifters=["nearest_view"])
+def test_no_secret_comes_out_of_a_store_that_refuses(moto_bucket, canary, caplog, capfd):
     with pytest.raises(StoreRefusedError) as raised:
-        run_into("s3://no-such-bucket-here/store", recipe)
+        run_into("s3://no-such-bucket-here/store", tiny_rooms(1))
     assert_no_canary(raised.value, caplog, capfd)
 
 
@@ -149,9 +138,7 @@ def test_no_secret_comes_out_of_a_store_that_refuses(
     "url",
     [f"s3://key:{CANARY}@bucket/x", f"s3://bucket/x?secret={CANARY}", f"file://{CANARY}::s3://b", f"s3::{CANARY}://b"],
 )
-def test_an_url_that_holds_a_secret_is_refused_without_saying_it(
-    url: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_an_url_that_holds_a_secret_is_refused_without_saying_it(url, caplog, capfd):
     with pytest.raises(ConfigError) as raised:
         open_store(url)
     assert_no_canary(raised.value, caplog, capfd)

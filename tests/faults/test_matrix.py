@@ -11,7 +11,7 @@ from tests.support.fault_matrix import ROWS, FaultMatrix, markers_in, pytest_col
 TESTS = Path(__file__).parents[1]
 
 
-def test_every_row_says_what_is_expected_and_is_shown_by_a_test() -> None:
+def test_every_row_says_what_is_expected_and_is_shown_by_a_test():
     assert len(ROWS) == len({fault for fault, _ in ROWS.values()}) == 40
     assert all(fault and expected for fault, expected in ROWS.values())
     markers = list(markers_in(TESTS))
@@ -24,18 +24,10 @@ def item(*args: Any, name: str = "tests/test_x.py::test_y") -> Any:
 
 
 @pytest.mark.parametrize("args", [(0, "how"), (41, "how"), ("1", "how"), (True, "how"), (1,), (1, " "), (1, "a\nb")])
-def test_a_marker_of_no_row_fails_the_collection(args: tuple[Any, ...]) -> None:
+def test_a_marker_of_no_row_fails_the_collection(args):
     with pytest.raises(pytest.UsageError, match="test_y"):
         pytest_collection_modifyitems([item(*args)])
     pytest_collection_modifyitems([item(40, "how")])
-
-
-def test_markers_are_found_without_importing(tmp_path: Path) -> None:
-    found = tmp_path / "test_a.py"
-    found.write_text(
-        "@pytest.mark.fault(7, 'a' 'b')\ndef test(): 1 / 0\nx = pytest.param(1, marks=pytest.mark.fault(n))"
-    )
-    assert list(markers_in(tmp_path)) == [(f"{found}:1", [7, "ab"]), (f"{found}:3", [None])]
 
 
 def report(name: str, outcome: str, when: str = "call", longrepr: object = None) -> Any:
@@ -43,7 +35,7 @@ def report(name: str, outcome: str, when: str = "call", longrepr: object = None)
     return SimpleNamespace(nodeid=name, when=when, longrepr=longrepr, **flags)
 
 
-def test_the_page_tells_what_tests_did(tmp_path: Path) -> None:
+def test_the_page_tells_what_tests_did(tmp_path):
     path = tmp_path / "docs" / "page.md"
     matrix = FaultMatrix(path)
     names = {1: ["a.py::test_a[1]", "a.py::test_a[2]"], 2: ["b.py::test_b"], 3: ["c.py::test_c"], 4: ["d.py::test_d"]}

@@ -14,12 +14,11 @@ from lift3d.domain.records import SceneRecord
 from lift3d.errors import ConfigError
 from lift3d.operators.catalog import build_operator
 from lift3d.operators.network_weights import read_weights
-from lift3d.runs.table import run_table
 from lift3d.storage.layout import product_of
 from lift3d.storage.location import open_store
 from lift3d.storage.products import open_product, write_product
 from lift3d.torchvision_guard import ensure_torchvision
-from tests.support.runs import canonical_table, run_into, small_recipe
+from tests.support.runs import canonical_table, rows_of, run_into, small_recipe
 
 ODD = Path(__file__).with_name("odd_operators.py")
 ROOM = "procedural:room?views=4&height=24&width=32"
@@ -50,7 +49,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
         ("sometimes", "shape: "),
     ],
 )
-def test_a_broken_promise_fails_the_scene_and_names_the_operator(tmp_path: Path, kind: str, reason: str) -> None:
+def test_a_broken_promise_fails_the_scene_and_names_the_operator(tmp_path, kind, reason):
     (record,) = run_into(str(tmp_path / "store"), recipe_with(kind))
     assert record.outcome == "failed"
     assert record.reason.startswith(reason)
@@ -59,17 +58,17 @@ def test_a_broken_promise_fails_the_scene_and_names_the_operator(tmp_path: Path,
 
 
 @pytest.mark.fault(30, "a plug-in gives a constant")
-def test_a_constant_is_an_answer(tmp_path: Path) -> None:
-    recipe = recipe_with("constant")
-    (record,) = run_into(str(tmp_path / "store"), recipe)
-    rows = run_table(open_store(str(tmp_path / "store")), recipe.run_id).frame
+def test_a_constant_is_an_answer(tmp_path):
+    url, recipe = str(tmp_path / "store"), recipe_with("constant")
+    (record,) = run_into(url, recipe)
+    rows = rows_of(url, recipe)
     assert record.is_ok
     assert (rows["outcome"] == "ok").any()
     assert rows.loc[rows["outcome"] == "ok", "value"].notna().all()
 
 
 @pytest.mark.fault(31, "a plug-in gives a million in every fourth row of its features")
-def test_what_float16_cannot_hold_is_its_largest_number(tmp_path: Path) -> None:
+def test_what_float16_cannot_hold_is_its_largest_number(tmp_path):
     (record,) = run_into(str(tmp_path / "store"), recipe_with("large"))
     assert record.is_ok
     store = open_store(str(tmp_path / "store"))
@@ -88,7 +87,7 @@ def test_what_float16_cannot_hold_is_its_largest_number(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault(32, "a plug-in that answers differently each time; two workers with other answers for one view")
-def test_the_first_answer_that_is_committed_stands(tmp_path: Path) -> None:
+def test_the_first_answer_that_is_committed_stands(tmp_path):
     recipe, url = recipe_with("fickle"), str(tmp_path / "store")
     run_into(url, recipe)
     first = canonical_table(url, recipe)
@@ -102,14 +101,14 @@ def test_the_first_answer_that_is_committed_stands(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault(13, "an operator raises torch.OutOfMemoryError on one of two scenes, in a serial run")
-def test_a_scene_that_does_not_fit_costs_no_other(tmp_path: Path) -> None:
-    recipe = recipe_with("memory", scenes=[ROOM, NARROW])
-    records = run_into(str(tmp_path / "store"), recipe)
+def test_a_scene_that_does_not_fit_costs_no_other(tmp_path):
+    url, recipe = str(tmp_path / "store"), recipe_with("memory", scenes=[ROOM, NARROW])
+    records = run_into(url, recipe)
     assert [record.outcome for record in records] == ["failed", "ok"]
     assert records[0].reason.startswith("out-of-memory: ")
     assert "'odd_memory'" in records[0].reason
     assert exit_code(records) == 3
-    rows = run_table(open_store(str(tmp_path / "store")), recipe.run_id).frame
+    rows = rows_of(url, recipe)
     assert rows.loc[rows["outcome"] == "failed", "reason"].str.contains("out-of-memory").tolist() == [True]
 
 
@@ -133,12 +132,12 @@ def lifted_parts(record: SceneRecord) -> set[str]:
 
 
 @pytest.mark.fault(33, "between two runs: a raised stage_version, other weights, another setting of the recipe")
-def test_what_changed_lies_beside_what_was(tmp_path: Path) -> None:
+def test_what_changed_lies_beside_what_was(tmp_path):
     runs = [run_version(tmp_path, "first")]
     changes: list[dict[str, object]] = [{"version": 2}, {"weights": "b"}, {"image_height": 20}, {"taps": 1}]
     for number, change in enumerate(changes):
         kept = files_of(tmp_path / "store")
-        after = run_version(tmp_path, f"changed_{number}", **change)  # type: ignore[arg-type]
+        after = run_version(tmp_path, f"changed_{number}", **change)
         now = files_of(tmp_path / "store")
         assert {name: now[name] for name in kept} == kept
         assert after.computed["lifted"] > 0
@@ -176,7 +175,7 @@ SPOILERS: dict[str, Callable[[Path], object]] = {
     36, "a weights file is missing, cut, a page of a web server, or has a flipped bit beside its .sha256"
 )
 @pytest.mark.parametrize("spoiler", SPOILERS)
-def test_bad_weights_end_the_run_before_its_first_scene(tmp_path: Path, spoiler: str) -> None:
+def test_bad_weights_end_the_run_before_its_first_scene(tmp_path, spoiler):
     path = good_weights(tmp_path)
     SPOILERS[spoiler](path)
     recipe = small_recipe(scenes=[ROOM], operators=[f"timm:test_vit?weights={path}"])
@@ -186,7 +185,7 @@ def test_bad_weights_end_the_run_before_its_first_scene(tmp_path: Path, spoiler:
     assert store.list("scenes") == store.list("runs") == []
 
 
-def test_weights_that_are_what_their_sum_says_are_read(tmp_path: Path) -> None:
+def test_weights_that_are_what_their_sum_says_are_read(tmp_path):
     path = good_weights(tmp_path)
     beside = path.with_name(f"{path.name}.sha256")
     beside.write_text(hashlib.sha256(path.read_bytes()).hexdigest().upper())

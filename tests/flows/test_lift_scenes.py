@@ -1,54 +1,55 @@
 """The flow through Prefect: what it takes, what it ends in, what it leaves behind."""
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-
 import pytest
 from prefect.exceptions import ParameterTypeError
 
 from flows.lift_scenes import lift_scenes
 from flows.local_run import run_flow
+from flows.train_lifter import train_lifter
 from lift3d.config import Execution, Recipe
 from lift3d.errors import UnknownNameError
 from lift3d.runs.records import read_run
 from lift3d.runs.table import run_table
 from lift3d.storage.location import open_store
+from lift3d.training.settings import TrainingSettings
 from tests.support.prefect_server import prefect_harness
+from tests.support.runs import tiny_rooms
 
-SCENES = tuple(f"procedural:room?seed={seed}&views=3&height=24&width=32" for seed in range(2))
+pytestmark = pytest.mark.usefixtures("prefect_here")
+
+RECIPE = tiny_rooms(2)
+SCENES = RECIPE.scenes
 
 
 @pytest.fixture(scope="module")
-def prefect_here(ray_here: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def prefect_here(ray_here, tmp_path_factory):
     with prefect_harness(tmp_path_factory.mktemp("home")):
         yield
 
 
 @pytest.fixture
-def unusable(tmp_path: Path) -> str:
+def unusable(tmp_path):
     folder = tmp_path / "unusable"
     folder.mkdir()
     return str(folder)
 
 
-def test_the_form_of_the_user_interface_is_made_of_the_models_with_a_description_for_each_field() -> None:
-    shown: dict[str, Any] = lift_scenes.parameters.definitions
-    for model in (Recipe, Execution):
-        fields = shown[model.__name__]["properties"]
-        assert list(fields) == list(model.model_fields)
-        assert [name for name, field in fields.items() if not field.get("description")] == []
-        assert shown[model.__name__]["additionalProperties"] is False
+@pytest.mark.parametrize(
+    ("flow", "model"), [(lift_scenes, Recipe), (lift_scenes, Execution), (train_lifter, TrainingSettings)]
+)
+def test_the_form_of_the_user_interface_is_made_of_the_models_with_a_description_for_each_field(flow, model):
+    form = flow.parameters.definitions[model.__name__]
+    assert list(form["properties"]) == list(model.model_fields)
+    assert [name for name, field in form["properties"].items() if not field.get("description")] == []
+    assert form["additionalProperties"] is False
 
 
-@pytest.mark.usefixtures("prefect_here")
-def test_a_misspelt_field_is_named_with_those_that_there_are(tmp_path: Path) -> None:
+def test_a_misspelt_field_is_named_with_those_that_there_are(tmp_path):
     with pytest.raises(ParameterTypeError, match="recipe: there is no 'image_hieght'; fields are scenes, operators"):
         lift_scenes({"scenes": SCENES, "image_hieght": 24}, {"store": str(tmp_path)})
 
 
-@pytest.mark.usefixtures("prefect_here")
-def test_a_run_in_two_batches_with_an_unusable_scene_completes_and_says_so(tmp_path: Path, unusable: str) -> None:
+def test_a_run_in_two_batches_with_an_unusable_scene_completes_and_says_so(tmp_path, unusable):
     store = str(tmp_path / "store")
     listed = tmp_path / "scenes.txt"
     listed.write_text("\n".join((*SCENES, unusable)))
@@ -68,11 +69,8 @@ def test_a_run_in_two_batches_with_an_unusable_scene_completes_and_says_so(tmp_p
     assert (table["outcome"] == "failed").sum() == 1
 
 
-@pytest.mark.usefixtures("prefect_here")
-def test_from_this_process_every_scene_is_told_and_returned_even_if_none_is_usable(
-    tmp_path: Path, unusable: str
-) -> None:
-    told: list[dict[str, Any]] = []
+def test_from_this_process_every_scene_is_told_and_returned_even_if_none_is_usable(tmp_path, unusable):
+    told = []
     recipe = Recipe(scenes=(unusable,), lifters=("nearest_view",))
     execution = Execution(store=str(tmp_path / "store"), workers=1)
     records = run_flow(recipe, execution, told.append, lambda stage, done, total: None)
@@ -81,9 +79,8 @@ def test_from_this_process_every_scene_is_told_and_returned_even_if_none_is_usab
     assert read_run(open_store(execution.store), recipe.run_id) == (recipe, records)
 
 
-@pytest.mark.usefixtures("prefect_here")
-def test_what_concerns_all_scenes_comes_out_of_prefect_as_our_own_error(tmp_path: Path) -> None:
-    recipe = Recipe(scenes=SCENES, operators=("rbg",))
+def test_what_concerns_all_scenes_comes_out_of_prefect_as_our_own_error(tmp_path):
+    recipe = RECIPE.model_copy(update={"operators": ("rbg",)})
     with pytest.raises(UnknownNameError, match="Did you mean 'rgb'") as caught:
         run_flow(recipe, Execution(store=str(tmp_path / "store"), workers=1), _ignore, _ignore)
     assert type(caught.value) is UnknownNameError

@@ -3,7 +3,6 @@
 import socket
 import subprocess
 import sys
-from typing import Any
 
 import httpx
 import pytest
@@ -24,7 +23,7 @@ from lift3d.errors import ConfigError, WorkerError
         ({"PREFECT_LOGGING_LEVEL": "DEBUG"}, "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"),
     ],
 )
-def test_what_the_user_has_set_stays(given: dict[str, str], unset: str) -> None:
+def test_what_the_user_has_set_stays(given, unset):
     settings = dict(given)
     quiet_prefect(settings)
     assert settings.items() >= given.items()
@@ -32,7 +31,7 @@ def test_what_the_user_has_set_stays(given: dict[str, str], unset: str) -> None:
     assert unset not in settings
 
 
-def test_a_server_that_dies_of_the_same_ctrl_c_is_an_interrupted_run() -> None:
+def test_a_server_that_dies_of_the_same_ctrl_c_is_an_interrupted_run():
     refused = httpx.ConnectError("refused")
     refused.__context__ = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt), _server_answers():
@@ -41,7 +40,7 @@ def test_a_server_that_dies_of_the_same_ctrl_c_is_an_interrupted_run() -> None:
         raise httpx.ConnectError("refused")
 
 
-def test_nothing_at_the_address_of_a_cluster_is_said_at_once() -> None:
+def test_nothing_at_the_address_of_a_cluster_is_said_at_once():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: refuses
         address = f"127.0.0.1:{taken.getsockname()[1]}"
@@ -54,7 +53,7 @@ with connect(Execution(store='x', ray_address='{address}')): pass
     assert f"Cannot connect to Ray at '{address}'" in done.stderr
 
 
-def test_the_address_of_the_jobs_api_is_refused_with_the_command_that_submits_a_job() -> None:
+def test_the_address_of_the_jobs_api_is_refused_with_the_command_that_submits_a_job():
     execution = Execution(store="x", ray_address="http://127.0.0.1:8265")
     with pytest.raises(ConfigError, match=r"ray job submit --address http://127\.0\.0\.1:8265 -- lift3d run"):
         connect(execution).__enter__()
@@ -69,16 +68,14 @@ def test_the_address_of_the_jobs_api_is_refused_with_the_command_that_submits_a_
         ({"targets": "cameras.json"}, "s3://x", "The targets 'cameras.json' is"),
     ],
 )
-def test_a_path_that_means_another_place_on_the_cluster_is_refused(
-    fields: dict[str, Any], store: str, message: str
-) -> None:
+def test_a_path_that_means_another_place_on_the_cluster_is_refused(fields, store, message):
     recipe = Recipe.model_validate({"scenes": ("procedural:room", "/captures/desk"), "targets": "path:9", **fields})
     require_paths_that_travel(recipe, Execution(store=store))
     with pytest.raises(ConfigError, match=message):
         require_paths_that_travel(recipe, Execution(store=store, ray_address="auto"))
 
 
-def test_the_door_to_the_flow_imports_nothing_heavy() -> None:
+def test_the_door_to_the_flow_imports_nothing_heavy():
     code = "import sys, flows.local_run; print(sorted({'prefect', 'ray', 'torch'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -1,8 +1,6 @@
 """What a run shows in the Prefect UI: content that reads, whatever scenes are called, and that costs a run nothing."""
 
-import uuid
-from pathlib import Path
-from typing import Any
+from unittest.mock import Mock
 
 import httpx
 import pytest
@@ -11,7 +9,6 @@ from flows import run_artifacts
 from flows.artifact_texts import outcome_rows, outcome_words, progress_words, scores_page
 from flows.run_artifacts import RunArtifacts
 from lift3d.domain.records import SceneRecord
-from lift3d.errors import ProductMissingError
 from lift3d.results.tables import closing_table, headline_means
 from lift3d.runs.table import run_table
 from lift3d.storage.location import open_store
@@ -39,27 +36,23 @@ SCENES = [scene("room"), scene("desk|<b>", "image: 3 of `4` files\ndo not decode
         ((2, 1), 61.0, "**2 of 2** scenes finished · 1 failed · store `s3://results/october`"),
     ],
 )
-def test_the_bar_says_how_far_the_run_is(counts: tuple[int, int], elapsed_s: float, said: str) -> None:
+def test_the_bar_says_how_far_the_run_is(counts, elapsed_s, said):
     assert progress_words(RECIPE, STORE, counts, elapsed_s) == said
 
 
-def test_the_outcomes_list_failures_first_with_their_reasons_on_one_line() -> None:
-    assert outcome_rows(SCENES) == [
-        {
-            "scene": "desk|<b>",
-            "outcome": "✗ failed",
-            "reason": "image",
-            "what happened": "3 of `4` files do not decode. Copy them again.",
-        },
-        {"scene": "room", "outcome": "✓ lifted", "reason": "", "what happened": ""},
-        {"scene": "shelf", "outcome": "✓ lifted", "reason": "", "what happened": ""},
+def test_the_outcomes_list_failures_first_with_their_reasons_on_one_line():
+    assert [tuple(row.values()) for row in outcome_rows(SCENES)] == [
+        ("desk|<b>", "✗ failed", "image", "3 of `4` files do not decode. Copy them again."),
+        ("room", "✓ lifted", "", ""),
+        ("shelf", "✓ lifted", "", ""),
     ]
+    assert [*outcome_rows(SCENES)[0]] == ["scene", "outcome", "reason", "what happened"]
     words = outcome_words(RECIPE, SCENES, STORE)
     assert words.startswith("**2 of 3** scenes")
     assert f"`lift3d status {STORE}`" in words
 
 
-def test_of_a_thousand_outcomes_the_table_shows_all_failures_it_can_and_says_that_it_is_cut() -> None:
+def test_of_a_thousand_outcomes_the_table_shows_all_failures_it_can_and_says_that_it_is_cut():
     many = [*(scene(f"good-{number}") for number in range(999)), scene("bad", "camera: no focal length")]
     rows = outcome_rows(many)
     assert len(rows) == 500
@@ -68,13 +61,13 @@ def test_of_a_thousand_outcomes_the_table_shows_all_failures_it_can_and_says_tha
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> str:
+def finished(tmp_path_factory):
     url = str(tmp_path_factory.mktemp("artifacts") / "store")
     run_into(url, RECIPE)
     return url
 
 
-def test_the_page_of_scores_has_the_table_the_best_in_bold_the_failures_and_the_places(finished: str) -> None:
+def test_the_page_of_scores_has_the_table_the_best_in_bold_the_failures_and_the_places(finished):
     table = closing_table(headline_means([run_table(open_store(finished), RECIPE.run_id)]))
     page = scores_page(RECIPE, SCENES, STORE, table)
     headings = [line for line in page.splitlines() if line.startswith("#")]
@@ -88,62 +81,42 @@ def test_the_page_of_scores_has_the_table_the_best_in_bold_the_failures_and_the_
         assert place in page
 
 
-def test_a_table_that_cannot_be_made_is_said_and_the_places_stand() -> None:
+def test_a_table_that_cannot_be_made_is_said_and_the_places_stand():
     page = scores_page(RECIPE, [scene("room")], STORE, None, "scores/<x> are gone")
     assert "The table could not be made: scores/&lt;x&gt; are gone" in page
     assert "failed" not in page
     assert "## Where everything lies" in page
 
 
-class Server:
-    """Stands in for Prefect: keeps what it is given."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.shown: dict[str, tuple[Any, str]] = {}
-        self.bar: tuple[float, str] = (-1.0, "")
-        for kind in ("table", "markdown"):
-            monkeypatch.setattr(run_artifacts, f"create_{kind}_artifact", self._show)
-        monkeypatch.setattr(run_artifacts, "create_progress_artifact", self._show)
-        monkeypatch.setattr(run_artifacts, "update_progress_artifact", self._update)
-
-    def _show(self, content: Any, key: str, description: str) -> uuid.UUID:
-        self.shown[key.partition("-")[0]] = (content, description)
-        return uuid.uuid4()
-
-    def _update(self, bar: uuid.UUID, share: float, description: str) -> None:
-        self.bar = (share, description)
+@pytest.fixture
+def prefect(monkeypatch):
+    """Stand in for Prefect: a mock of every call, by what is done with which kind of artifact."""
+    calls = {kind: Mock() for kind in ("create_table", "create_markdown", "create_progress", "update_progress")}
+    for kind, call in calls.items():
+        monkeypatch.setattr(run_artifacts, f"{kind}_artifact", call)
+    return calls
 
 
-def test_a_run_shows_a_bar_its_outcomes_and_its_scores(finished: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    server = Server(monkeypatch)
+def test_a_run_shows_a_bar_its_outcomes_and_its_scores(finished, prefect):
     shown = RunArtifacts(RECIPE, finished)
     outcomes = [scene("room"), scene("empty", "scene-format: nothing there")]
     for one in outcomes:
         shown.on_scene(one)
     shown.show_end(outcomes, open_store(finished))
-    assert server.bar[0] == 100.0
-    assert server.bar[1].startswith("**2 of 2** scenes finished · 1 failed")
-    assert set(server.shown) == {"progress", "scenes", "scores"}
-    assert [row["scene"] for row in server.shown["scenes"][0]] == ["empty", "room"]
-    assert "| rgb      | raw2d " in server.shown["scores"][0]
-    assert server.shown["scores"][1] == f"Means over **1 of 2** scenes in `{finished}`"
+    bar, rows, page = (prefect[kind].call_args for kind in ("update_progress", "create_table", "create_markdown"))
+    assert bar.args[1] == 100.0
+    assert bar.kwargs["description"].startswith("**2 of 2** scenes finished · 1 failed")
+    assert [row["scene"] for row in rows.args[0]] == ["empty", "room"]
+    assert "| rgb      | raw2d " in page.args[0]
+    assert page.kwargs["description"] == f"Means over **1 of 2** scenes in `{finished}`"
 
 
-def test_a_store_without_the_run_and_a_server_that_is_silent_cost_nothing_but_the_page(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_store_without_the_run_and_a_server_that_is_silent_cost_nothing_but_the_page(tmp_path, prefect, caplog):
     store = open_store(str(tmp_path / "store"), create=True)
-    server = Server(monkeypatch)
     RunArtifacts(RECIPE, store.url).show_end([scene("room")], store)
-    assert "The table could not be made" in server.shown["scores"][0]
-    with pytest.raises(ProductMissingError):
-        run_table(store, RECIPE.run_id)
-
-    def silent(*_: object, **__: object) -> None:
-        raise httpx.ConnectError("refused")
-
-    for kind in ("create_table", "create_markdown", "create_progress"):
-        monkeypatch.setattr(run_artifacts, f"{kind}_artifact", silent)
+    assert "The table could not be made" in prefect["create_markdown"].call_args.args[0]
+    for call in prefect.values():
+        call.side_effect = httpx.ConnectError("refused")
     shown = RunArtifacts(RECIPE, store.url)
     shown.on_scene(scene("room"))
     shown.show_end([scene("room")], store)

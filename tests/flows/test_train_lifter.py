@@ -29,13 +29,7 @@ from tests.support.prefect_server import prefect_harness
 from tests.training.tiny_training import tiny
 
 
-def test_the_form_of_the_user_interface_is_made_of_the_settings() -> None:
-    fields: dict[str, Any] = train_lifter.parameters.definitions["TrainingSettings"]["properties"]
-    assert list(fields) == list(TrainingSettings.model_fields)
-    assert [name for name, field in fields.items() if not field.get("description")] == []
-
-
-def test_the_error_of_the_process_that_failed_is_told_not_those_of_the_ones_that_wait_for_it() -> None:
+def test_the_error_of_the_process_that_failed_is_told_not_those_of_the_ones_that_wait_for_it():
     ours, waiting = NonFiniteError("the loss is nan"), RuntimeError("peer closed")
     lost = WorkerHealthCheckFailedError("failed", exceptions.ActorDiedError())
     full = WorkerHealthCheckFailedError("failed", exceptions.OutOfMemoryError("too much"))
@@ -55,9 +49,7 @@ def test_the_error_of_the_process_that_failed_is_told_not_those_of_the_ones_that
 @pytest.mark.timeout(900)
 # Ray's own, of its data library, which it sets up for every trainer.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data")
-def test_two_processes_one_of_them_killed_train_through_prefect(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_processes_one_of_them_killed_train_through_prefect(tmp_path_factory, monkeypatch):
     monkeypatch.setattr(training_workers, "_train_in_worker", train_killed_once)
     folder = tmp_path_factory.mktemp("trained")
     settings = tiny(folder, processes=2, density_steps=2, corrector_steps=2)

@@ -4,7 +4,6 @@ import re
 import subprocess
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
@@ -24,9 +23,7 @@ _SECRET_TEXT = re.compile(r"PRIVATE KEY|AKIA[0-9A-Z]{16}|://[^/\s$:@]*:[^$@\s/{]
 
 
 @pytest.mark.parametrize("spec", CLUSTERS)
-def test_ray_on_kubernetes_asks_for_the_token_is_not_shown_outside_and_works_on_workers_that_come_and_go(
-    spec: dict[str, Any],
-) -> None:
+def test_ray_on_kubernetes_asks_for_the_token_is_not_shown_outside_and_works_on_workers_that_come_and_go(spec):
     assert spec["authOptions"] == {"mode": "token", "secretName": "ray-token"}
     assert spec["headGroupSpec"]["serviceType"] == "ClusterIP"
     assert not spec["headGroupSpec"].get("enableIngress", False)
@@ -42,7 +39,7 @@ def test_ray_on_kubernetes_asks_for_the_token_is_not_shown_outside_and_works_on_
             assert any("spot" in toleration["key"] for toleration in group["template"]["spec"]["tolerations"])
 
 
-def test_pods_reach_only_what_a_policy_names() -> None:
+def test_pods_reach_only_what_a_policy_names():
     policies = [thing["spec"] for _, thing in infra_files.manifests() if thing["kind"] == "NetworkPolicy"]
     assert {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]} in policies
     opened = [rule for policy in policies for rule in policy.get("ingress", [])]
@@ -56,7 +53,7 @@ def test_pods_reach_only_what_a_policy_names() -> None:
             assert {port["port"] for port in rule["ports"]} <= {443, 6443}
 
 
-def test_what_listens_on_all_interfaces_asks_for_a_password() -> None:
+def test_what_listens_on_all_interfaces_asks_for_a_password():
     assert {name for name, service in SERVICES.items() if "0.0.0.0" in str(service)} == {"server", "store"}
     assert SERVICES["server"]["environment"]["PREFECT_SERVER_API_AUTH_STRING"] == infra_files.FILLED
     assert SERVICES["server"]["environment"]["PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED"] == "true"
@@ -69,7 +66,7 @@ def test_what_listens_on_all_interfaces_asks_for_a_password() -> None:
     assert set(on_pods) == {"raycluster.yaml:RayCluster", "rayjob.yaml:RayJob"}
 
 
-def test_every_start_of_ray_on_machines_has_the_token() -> None:
+def test_every_start_of_ray_on_machines_has_the_token():
     config = infra_files.load("ray/autoscaler.yaml")
     commands = [*config["head_start_ray_commands"], *config["worker_start_ray_commands"]]
     starts = [command for command in commands if "ray start" in command]
@@ -82,7 +79,7 @@ def test_every_start_of_ray_on_machines_has_the_token() -> None:
     assert config["provider"]["use_internal_ips"] is True
 
 
-def test_a_flow_run_is_a_node_without_cores_of_the_cluster_and_what_kubernetes_ends_is_prefect() -> None:
+def test_a_flow_run_is_a_node_without_cores_of_the_cluster_and_what_kubernetes_ends_is_prefect():
     (container,) = infra_files.flow_run_job()["spec"]["template"]["spec"]["containers"]
     cluster = next(thing for _, thing in infra_files.manifests() if thing["kind"] == "RayCluster")
     assert container["args"][:2] == ["bash", "-c"]
@@ -95,7 +92,7 @@ def test_a_flow_run_is_a_node_without_cores_of_the_cluster_and_what_kubernetes_e
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_service_is_open_on_this_machine_alone_cannot_become_root_and_says_when_it_is_well(name: str) -> None:
+def test_a_service_is_open_on_this_machine_alone_cannot_become_root_and_says_when_it_is_well(name):
     service = SERVICES[name]
     assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
     assert "network_mode" not in service
@@ -108,7 +105,7 @@ def test_a_service_is_open_on_this_machine_alone_cannot_become_root_and_says_whe
 
 
 @pytest.mark.parametrize("spec", PODS)
-def test_no_pod_is_root_or_can_become_it(spec: dict[str, Any]) -> None:
+def test_no_pod_is_root_or_can_become_it(spec):
     assert spec["securityContext"]["runAsNonRoot"] is True
     assert spec["securityContext"]["runAsUser"] > 0
     assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -119,7 +116,7 @@ def test_no_pod_is_root_or_can_become_it(spec: dict[str, Any]) -> None:
         assert container["resources"]["limits"]["memory"]
 
 
-def test_the_image_is_built_for_a_user_that_is_not_root() -> None:
+def test_the_image_is_built_for_a_user_that_is_not_root():
     lines = (INFRA / "containers" / "Dockerfile").read_text().splitlines()
     steps = [line.split(maxsplit=1) for line in lines if re.match(r"[A-Z]+ ", line)]
     users = [rest for step, rest in steps if step == "USER"]
@@ -133,7 +130,7 @@ def test_the_image_is_built_for_a_user_that_is_not_root() -> None:
     assert not any(_SECRET_NAME.search(rest) for rest in arguments)
 
 
-def test_only_what_is_named_goes_to_the_builder() -> None:
+def test_only_what_is_named_goes_to_the_builder():
     lines = (INFRA / "containers" / "Dockerfile.dockerignore").read_text().splitlines()
     rules = [line for line in lines if line and not line.startswith("#")]
     assert rules[0] == "*"
@@ -142,13 +139,13 @@ def test_only_what_is_named_goes_to_the_builder() -> None:
     assert {name.split("/")[0] for line in copied for name in line.split()} <= {rule[1:] for rule in rules}
 
 
-def test_images_have_a_version() -> None:
+def test_images_have_a_version():
     for where, image in infra_files.images():
         tag = image.rsplit("/", 1)[-1].partition(":")[2]
         assert re.match(r"v?\d+\.\d+", tag), f"{where}: {image}"
 
 
-def test_no_value_of_a_secret_is_written_anywhere() -> None:
+def test_no_value_of_a_secret_is_written_anywhere():
     secrets = ("redis://:hunter2@redis:6379", "AKIAIOSFODNN7EXAMPLE", "-----BEGIN RSA PRIVATE KEY-----", "0123abcd" * 3)
     assert all(_SECRET_TEXT.search(text) for text in secrets)
     assert [path for path in TEXTS if _SECRET_TEXT.search(path.read_text())] == []
@@ -161,12 +158,12 @@ def test_no_value_of_a_secret_is_written_anywhere() -> None:
     assert not any(thing["kind"] == "Secret" for _, thing in infra_files.manifests())
 
 
-def test_git_would_not_take_a_filled_environment_file() -> None:
+def test_git_would_not_take_a_filled_environment_file():
     asked = ["git", "check-ignore", "--quiet", "infra/prefect/.env"]
     assert subprocess.run(asked, cwd=INFRA.parent, check=False).returncode == 0
 
 
-def test_silent_runs_crash_within_three_heartbeats_even_before_their_first() -> None:
+def test_silent_runs_crash_within_three_heartbeats_even_before_their_first():
     (found,) = infra_files.load("prefect/zombies.yaml")["automations"]
     automation = AutomationCore.model_validate(found)
     trigger = automation.trigger

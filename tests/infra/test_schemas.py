@@ -29,7 +29,7 @@ PREFECT_FILES = [ROOT / "prefect.yaml", INFRA / "kubernetes" / "prefect.yaml"]
 
 
 @pytest.mark.parametrize("manifest", [pytest.param(thing, id=name) for name, thing in MANIFESTS])
-def test_kubernetes_objects(manifest: dict[str, Any]) -> None:
+def test_kubernetes_objects(manifest):
     _validate(manifest)
     misspelt = copy.deepcopy(manifest)
     place = misspelt["spec"]["workerGroupSpecs"][0] if manifest["kind"] == "RayCluster" else misspelt["metadata"]
@@ -38,26 +38,26 @@ def test_kubernetes_objects(manifest: dict[str, Any]) -> None:
         _validate(misspelt)
 
 
-def test_pods_and_the_job_of_a_flow_run() -> None:
+def test_pods_and_the_job_of_a_flow_run():
     for name, template in infra_files.pod_templates():
         _validate({"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": name}, "template": template})
     _validate(infra_files.flow_run_job())
 
 
-def test_the_ray_version_is_the_one_that_is_installed() -> None:
+def test_the_ray_version_is_the_one_that_is_installed():
     pinned = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
     assert {spec["rayVersion"] for _, spec in infra_files.ray_clusters()} == {pinned["ray"]}
     versions = {yaml.safe_load(path.read_text())["prefect-version"] for path in PREFECT_FILES}
     assert versions == {pinned["prefect"]}
 
 
-def test_the_image_has_the_version_of_the_package() -> None:
+def test_the_image_has_the_version_of_the_package():
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     ours = {image for _, image in infra_files.images() if "/lift3d" in image}
     assert {image.rsplit(":", 1)[1] for image in ours} == {version}
 
 
-def test_the_compose_file() -> None:
+def test_the_compose_file():
     parsed = infra_files.compose(infra_files.filled_variables())
     compose_spec.PyCompose.from_yaml(yaml.safe_dump(parsed)).validate()
     parsed["services"]["server"]["imagee"] = "x"
@@ -65,14 +65,14 @@ def test_the_compose_file() -> None:
         compose_spec.PyCompose.from_yaml(yaml.safe_dump(parsed))
 
 
-def test_compose_needs_every_variable_of_the_example() -> None:
+def test_compose_needs_every_variable_of_the_example():
     filled = infra_files.filled_variables()
     for name in filled:
         with pytest.raises(KeyError, match=name):
             infra_files.compose({**filled, name: ""})
 
 
-def test_prefect_knows_every_setting_of_the_compose_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prefect_knows_every_setting_of_the_compose_file(monkeypatch):
     services = infra_files.compose(infra_files.filled_variables())["services"]
     for service in ("server", "services", "worker"):
         # Those of Redis are of the package prefect-redis, which the image adds.
@@ -87,7 +87,7 @@ def test_prefect_knows_every_setting_of_the_compose_file(monkeypatch: pytest.Mon
             assert {_canonical(name) for name in ours} <= set(Settings().to_environment_variables(exclude_unset=True))
 
 
-def test_the_ray_launcher() -> None:
+def test_the_ray_launcher():
     config = prepare_config(infra_files.load("ray/autoscaler.yaml"))
     validate_config(config)
     config["available_node_types"]["gpu-spot"]["max_worker"] = 3
@@ -95,7 +95,7 @@ def test_the_ray_launcher() -> None:
         validate_config(config)
 
 
-def test_the_lifecycle_of_the_bucket() -> None:
+def test_the_lifecycle_of_the_bucket():
     rules = json.loads((INFRA / "object_store" / "lifecycle.json").read_text())
     service = botocore.session.get_session().get_service_model("s3")
     shape = service.operation_model("PutBucketLifecycleConfiguration").input_shape
@@ -106,7 +106,7 @@ def test_the_lifecycle_of_the_bucket() -> None:
 
 
 @pytest.mark.parametrize("path", [pytest.param(path, id=str(path.relative_to(ROOT))) for path in PREFECT_FILES])
-def test_prefect_files(path: Any) -> None:
+def test_prefect_files(path):
     raw = yaml.safe_load(path.read_text())
     parsed = PrefectYamlModel.model_validate(raw)
     assert parsed.deployments
@@ -119,7 +119,7 @@ def test_prefect_files(path: Any) -> None:
         assert flow.validate_parameters(given["parameters"])
 
 
-def test_a_deployment_gives_variables_that_its_pool_knows() -> None:
+def test_a_deployment_gives_variables_that_its_pool_knows():
     template = json.loads((INFRA / "kubernetes" / "base-job-template.json").read_text())
     (deployment,) = infra_files.load("kubernetes/prefect.yaml")["deployments"]
     properties = template["variables"]["properties"]
@@ -131,7 +131,7 @@ def test_a_deployment_gives_variables_that_its_pool_knows() -> None:
 
 
 @pytest.mark.parametrize("folder", ["kubernetes", "ray", "ray-with-redis"])
-def test_kustomizations(folder: str) -> None:
+def test_kustomizations(folder):
     found = infra_files.load(f"{folder}/kustomization.yaml")
     assert (found["apiVersion"], found["kind"]) == ("kustomize.config.k8s.io/v1beta1", "Kustomization")
     # No package has its schema: these are the fields that are used.
@@ -147,7 +147,7 @@ def test_kustomizations(folder: str) -> None:
     assert {image["name"] for image in found.get("images", [])} <= images
 
 
-def test_a_cluster_with_redis() -> None:
+def test_a_cluster_with_redis():
     manifests = {(thing["kind"], thing["metadata"].get("name")): thing for _, thing in copy.deepcopy(MANIFESTS)}
     for patch in infra_files.load("ray-with-redis/kustomization.yaml")["patches"]:
         target = manifests[patch["target"]["kind"], patch["target"]["name"]]

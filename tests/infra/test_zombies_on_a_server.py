@@ -2,14 +2,12 @@
 
 import json
 from datetime import UTC, datetime
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
 import yaml
 
 from tests.infra import infra_files
-from tests.infra.infra_files import ROOT
 from tests.support.prefect_server import PrefectServer, prefect_server
 
 # The shortest that Prefect takes.
@@ -20,11 +18,11 @@ WINDOW_S = 10
 @pytest.mark.cluster
 @pytest.mark.timeout(400)
 @pytest.mark.fault(21, "a run that is Running, with no process and so no heartbeat behind it")
-def test_a_run_that_dies_before_its_first_heartbeat_is_crashed_and_one_that_has_ended_is_not(tmp_path: Path) -> None:
+def test_a_run_that_dies_before_its_first_heartbeat_is_crashed_and_one_that_has_ended_is_not(tmp_path):
     automations = infra_files.load("prefect/zombies.yaml")
     automations["automations"][0]["trigger"]["within"] = WINDOW_S
     (tmp_path / "zombies.yaml").write_text(yaml.safe_dump(automations))
-    with prefect_server(tmp_path, ROOT, PREFECT_SERVER_EVENTS_PROACTIVE_GRANULARITY="PT1S") as server:
+    with prefect_server(tmp_path, PREFECT_SERVER_EVENTS_PROACTIVE_GRANULARITY="PT1S") as server:
         server.succeeds("automation", "create", "--from-file", str(tmp_path / "zombies.yaml"))
         ended, zombie = _new_run(server), _new_run(server)
         _set_state(server, ended, "RUNNING")

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from subprocess import PIPE, Popen
 
 from flows.batch_driver import run_batch
 from flows.ray_cluster import connect
@@ -26,6 +27,7 @@ from lift3d.pipeline.inputs import Report
 from lift3d.runs.records import begin_run
 from lift3d.storage.location import Store, open_store
 
+ROOT = Path(__file__).parents[2]
 OPEN, HELD = "open", "held-{}"
 
 
@@ -60,6 +62,14 @@ def halt(gate: Path, location: str, done: int) -> None:
     (gate / HELD.format(os.getpid())).touch()
     while not (gate / OPEN).exists():
         time.sleep(0.05)
+
+
+def start(how: str, recipe: Recipe, execution: Execution, gate: Path, settings: dict[str, str]) -> Popen[str]:
+    """Start a driver of workers that halt at a gate, in a process of its own with such an environment."""
+    given = [recipe.model_dump_json(), execution.model_dump_json(), str(gate)]
+    pipes = {"stdout": PIPE, "stderr": PIPE, "text": True}
+    environment = {**settings, "PYTHONPATH": str(ROOT)}
+    return Popen([sys.executable, "-m", __name__, how, *given], cwd=ROOT, env=environment, **pipes)
 
 
 def main(how: str, recipe_json: str, execution_json: str, gate: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from tests.support.isolation import collected_quietly, environment_in, free_port, isolated_environment, wait
 
+ROOT = Path(__file__).parents[2]
 _START_S = 120.0
 
 
@@ -35,16 +36,15 @@ def prefect_harness(home: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class PrefectServer:
-    """A running server: the URL of its API, and the working directory and environment of every command."""
+    """A running server: the URL of its API, and the environment of every command."""
 
     url: str
-    folder: Path
     environment: dict[str, str]
 
     def succeeds(self, *arguments: str) -> str:
         """Run the command line of Prefect, which must succeed, and return what it said."""
         done = subprocess.run(
-            _prefect(arguments), cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=240
+            _prefect(arguments), cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=240
         )
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{self.logs()}"
         return done.stdout
@@ -86,12 +86,12 @@ class PrefectServer:
     def worker(self, pool: str, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
         """Run a process worker for a pool during the block, with more variables in its environment."""
         environment = {**self.environment, **settings}
-        with _process(_prefect(["worker", "start", "--pool", pool]), self.folder, environment) as worker:
+        with _process(_prefect(["worker", "start", "--pool", pool]), environment) as worker:
             yield worker
 
 
 @contextmanager
-def prefect_server(home: Path, folder: Path, **settings: str) -> Iterator[PrefectServer]:
+def prefect_server(home: Path, **settings: str) -> Iterator[PrefectServer]:
     """Run a server on a free port during the block, whose processes write below ``home``, with more variables."""
     port = free_port()
     environment = environment_in(
@@ -100,22 +100,22 @@ def prefect_server(home: Path, folder: Path, **settings: str) -> Iterator[Prefec
         PREFECT_WORKER_QUERY_SECONDS="1",
         PREFECT_SERVER_ANALYTICS_ENABLED="false",
         OMP_NUM_THREADS="1",
-        LIFT3D_HOME=str(folder),
+        LIFT3D_HOME=str(ROOT),
         **settings,
     )
-    started = PrefectServer(environment["PREFECT_API_URL"], folder, environment)
+    started = PrefectServer(environment["PREFECT_API_URL"], environment)
     command = _prefect(["server", "start", "--host", "127.0.0.1", "--port", str(port)])
-    with _process(command, folder, environment) as server:
+    with _process(command, environment) as server:
         wait(lambda: server.poll() is not None or started.is_healthy(), _START_S, started.logs)
         yield started
 
 
 @contextmanager
-def _process(command: Sequence[str], folder: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+def _process(command: Sequence[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     """Run a process during the block and end it with one interrupt; a second would count as impatience."""
     log = Path(environment["HOME"]) / f"{command[3]}.log"
     with log.open("wb") as output:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output)
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
         try:
             yield process
         finally:

@@ -58,8 +58,8 @@ class RayCluster:
 
 
 @contextmanager
-def ray_cluster(code: Path, with_jobs: bool = False) -> Iterator[RayCluster]:
-    """Run a head node during the block; drivers and workers import from a folder, and it may take jobs."""
+def ray_cluster(with_jobs: bool = False) -> Iterator[RayCluster]:
+    """Run a head node during the block, which may take jobs."""
     # Home and session folder, not below pytest's: the path of a socket has at most 107 characters.
     home = Path(tempfile.mkdtemp(prefix="ray-"))
     port, jobs_port = free_port(), free_port()
@@ -67,7 +67,7 @@ def ray_cluster(code: Path, with_jobs: bool = False) -> Iterator[RayCluster]:
         home,
         # A job says python: that of this environment.
         PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
-        PYTHONPATH=str(code),
+        PYTHONPATH=str(Path(__file__).parents[2]),
         OMP_NUM_THREADS="1",
         RAY_AUTH_MODE="token",
         RAY_AUTH_TOKEN=secrets.token_hex(32),
@@ -90,11 +90,7 @@ def _started(arguments: list[str], environment: dict[str, str], log: Path) -> It
     limits = ["--num-cpus", "1", "--object-store-memory", str(100 * 2**20)]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*command, *limits, *arguments],
-            env=environment,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
+            [*command, *limits, *arguments], env=environment, stdout=output, stderr=output, start_new_session=True
         )
         node = Node(process)
         try:
