@@ -19,10 +19,10 @@ from lift3d.domain.features import FeatureGrid
 from lift3d.domain.proposals import RayProposal, SourceGuide
 from lift3d.domain.scene import DepthRange
 from lift3d.errors import ConfigError, NoOverlapError
+from lift3d.geometry.cost_aggregation import guided_filter, semi_global
 from lift3d.geometry.plane_sweep import Sweep
 from lift3d.geometry.rays import baseline_angle, cell_centers, directions_z1, inverse_depth_planes
 from lift3d.lifters.catalog import PLANE_SWEEP
-from lift3d.lifters.cost_aggregation import guided_filter, semi_global
 from lift3d.lifters.depth_consensus import SoftDepth, agree, strongest_samples
 from lift3d.lifters.photo_consistency import Descriptors, describe, matching_cost
 from lift3d.lifters.protocol import Uncorrected

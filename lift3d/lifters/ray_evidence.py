@@ -12,8 +12,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lift3d.domain.camera import Camera
+from lift3d.geometry.box_mean import BoxMean
 from lift3d.geometry.sampling import read_planes
-from lift3d.lifters.box_mean import BoxMean
 from lift3d.lifters.depth_consensus import first_surface, walk
 from lift3d.lifters.plane_sweep import PlaneSweep, SourceDepthVolumes
 from lift3d.lifters.unswept_sources import colors_at

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from lift3d.domain.proposals import SourceGuide
+from lift3d.geometry.cost_aggregation import guided_filter, semi_global
 from lift3d.geometry.rays import cell_centers
-from lift3d.lifters.cost_aggregation import guided_filter, semi_global
 from lift3d.lifters.depth_consensus import Consensus, SoftDepth, agree, strongest_samples
 from lift3d.lifters.photo_consistency import describe, matching_cost
 from tests.support.lifting import pixels, same_bits, share

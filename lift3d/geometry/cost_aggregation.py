@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lift3d.lifters.box_mean import BoxMean
+from lift3d.geometry.box_mean import BoxMean
 
 # Planes filtered at once, to stay in cache.
 PLANE_TILE = 8
