@@ -215,8 +215,10 @@ def _similarity(
     total, weights = torch.zeros(()), []
     for number, (source, sweep) in enumerate(zip(matching.sources, matching.sweeps, strict=True)):
         at, _ = sweep.at(1 / planes)
-        theirs = _grouped(read_planes(source, at, "zeros"), stage.groups)
-        correlation = torch.einsum("gcpij,gcij->gpij", theirs, own) / own.shape[1]
+        # Planes lie outermost in memory; kept so, nothing large is copied.
+        theirs = read_planes(source, at, "zeros").movedim(0, 1)
+        theirs = theirs.reshape(len(planes), stage.groups, -1, *theirs.shape[-2:])
+        correlation = theirs.mul_(own).mean(2).movedim(0, 1)
         if found is None:
             name = f"patchmatch_{stage.number}.evaluation.pixel_wise_net"
             weight = pointwise(layers, name, correlation).amax(0).sigmoid()

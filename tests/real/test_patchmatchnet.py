@@ -8,9 +8,14 @@ import pytest
 import torch
 
 from lift3d.bench.patchmatchnet import PatchmatchNet
+from lift3d.bench.patchmatchnet_scene import PatchmatchNetGeometry
 from lift3d.domain.camera import Camera
-from lift3d.domain.scene import DepthRange, Frame, View
+from lift3d.domain.proposals import SourceGuide
+from lift3d.domain.scene import DepthRange, Frame, Tracks, View
 from lift3d.errors import ConfigError
+from lift3d.geometry.projection import unproject
+from lift3d.geometry.rays import cell_centers
+from lift3d.geometry.rigid import transform
 from lift3d.scenes.catalog import read_scene
 
 pytestmark = pytest.mark.real
@@ -66,3 +71,25 @@ def test_a_view_alone_is_refused(test_data: Path) -> None:
     frame = _frame(test_data / "captures/kitchen", 24)
     with pytest.raises(ConfigError, match="at least one source"):
         PatchmatchNet({}).estimate(frame.camera, frame.image, [], DepthRange(0.8, 3.5))
+
+
+def test_neighbours_of_a_scene_come_from_its_sparse_points(test_data: Path) -> None:
+    """A view that shares no point stays unknown, and depth that three neighbours confirm is good."""
+    frames = {f"{index}": _frame(test_data / "captures/kitchen", index) for index in (36, 39, 34, 38, 33, 90)}
+    # Sparse points as the sensor tells them: every 24th pixel of one view, seen by all but the last.
+    first = frames["36"]
+    uv = cell_centers(8, 11, (24.0, 24.0))
+    assert first.z_depth is not None
+    known = first.z_depth[12::24, 12::24]
+    points = transform(first.camera.c2w, unproject(uv, known, first.camera.K).reshape(-1, 3).double())
+    points = points[torch.isfinite(points).all(-1)]
+    order = tuple(frames)
+    pairs = torch.cartesian_prod(torch.arange(len(points)), torch.arange(len(order) - 1))
+    tracks = Tracks(points, pairs[:, 0], pairs[:, 1], torch.zeros(len(pairs), 2), order)
+    guides = [SourceGuide(name, one.camera, one.image, one.is_valid) for name, one in frames.items()]
+    network = PatchmatchNet.load(test_data / "models/patchmatchnet/params_000007.ckpt")
+    found = PatchmatchNetGeometry(network).estimate(guides, DepthRange(0.5, 5.0), lambda: tracks).views
+    assert torch.isnan(found["90"].z_depth).all()
+    error = (found["36"].z_depth - first.z_depth).abs() / first.z_depth
+    assert error.isfinite().float().mean() > 0.1
+    assert error.nanmedian() < 0.015
