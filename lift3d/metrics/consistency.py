@@ -14,46 +14,9 @@ from torch import Tensor
 from lift3d.domain.lifted import PredictionKind
 from lift3d.domain.scores import Score
 from lift3d.geometry.projection import is_inside
-from lift3d.metrics.correspondence import LONG_RANGE_DEG, SHORT_RANGE_DEG
-from lift3d.metrics.counting import (
-    Corners,
-    counted_cells,
-    embedding_grid,
-    pixel_grid,
-)
-from lift3d.metrics.figures import pair_metric, undefined
+from lift3d.metrics.counting import Corners, counted_cells, embedding_grid, pixel_grid
+from lift3d.metrics.figures import pair_metrics, undefined
 from lift3d.metrics.protocol import Matches, ViewEvidence
-
-
-@pair_metric("lower", SHORT_RANGE_DEG)
-def warp_error_short(a: ViewEvidence, b: ViewEvidence, matches: Matches) -> Score:
-    """Difference between S_a(uv_a) and S_b(uv_b) at baseline angles under 15°.
-
-    RMSE of images over points and channels, share of unequal labels, mean absolute difference of scalars and
-    masks, mean 1 − cosine of embeddings.
-    """
-    return _error(a, b, matches)
-
-
-@pair_metric("lower", LONG_RANGE_DEG)
-def warp_error_long(a: ViewEvidence, b: ViewEvidence, matches: Matches) -> Score:
-    """As warp_error_short, at long range: baseline angles from 15° to 45°."""
-    return _error(a, b, matches)
-
-
-@pair_metric("neither", SHORT_RANGE_DEG)
-def warp_floor_short(a: ViewEvidence, b: ViewEvidence, matches: Matches) -> Score:
-    """Error of the warp alone, between S_b(uv_b) and S_b(uv_b_floor), at baseline angles under 15°.
-
-    Measured as warp_error_short is: what comes of the scoring geometry and not of the prediction.
-    """
-    return _floor(a, b, matches)
-
-
-@pair_metric("neither", LONG_RANGE_DEG)
-def warp_floor_long(a: ViewEvidence, b: ViewEvidence, matches: Matches) -> Score:
-    """As warp_floor_short, at long range."""
-    return _floor(a, b, matches)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,12 +43,21 @@ class _Reading:
         return self.corners.only(is_chosen).read(self.values)
 
 
-def _error(a: ViewEvidence, b: ViewEvidence, matches: Matches) -> Score:
+def warp_error(a: ViewEvidence, b: ViewEvidence, matches: Matches) -> Score:
+    """Difference between S_a(uv_a) and S_b(uv_b).
+
+    RMSE of images over points and channels, share of unequal labels, mean absolute difference of scalars and
+    masks, mean 1 − cosine of embeddings.
+    """
     first, second = _Reading.of(a, matches.uv_a), _Reading.of(b, matches.uv_b)
     return _difference(a.lifted.prediction.kind, first, second, first.counts & second.counts)
 
 
-def _floor(a: ViewEvidence, b: ViewEvidence, matches: Matches) -> Score:
+def warp_floor(a: ViewEvidence, b: ViewEvidence, matches: Matches) -> Score:
+    """Error of the warp alone, between S_b(uv_b) and S_b(uv_b_floor), measured as warp_error is.
+
+    What comes of the scoring geometry and not of the prediction.
+    """
     size = b.frame.camera.size
     is_on_image = is_inside(matches.uv_b_floor, size.height, size.width)
     at_floor = torch.where(is_on_image[:, None], matches.uv_b_floor, matches.uv_b)
@@ -115,3 +87,6 @@ _LOSSES: dict[PredictionKind, Callable[[Tensor, Tensor], Tensor]] = {
     "masks": lambda a, b: (a - b).abs(),
     "embedding": _cosine_distance,
 }
+
+warp_error_short, warp_error_long = pair_metrics("lower", warp_error)
+warp_floor_short, warp_floor_long = pair_metrics("neither", warp_floor)

@@ -13,10 +13,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lift3d.metrics.figures import LONG_RANGE_DEG, SHORT_RANGE_DEG
 from lift3d.metrics.protocol import Matches, Observations
-
-SHORT_RANGE_DEG = (0.0, 15.0)
-LONG_RANGE_DEG = (15.0, 45.0)
 
 # Fewer shared points than this say nothing about a pair: the median angle and the error would be noise.
 MIN_SHARED_POINTS = 16

@@ -14,9 +14,8 @@ from torch import Tensor
 
 from lift3d.domain.scores import Score
 from lift3d.geometry.projection import transfer
-from lift3d.metrics.correspondence import LONG_RANGE_DEG, SHORT_RANGE_DEG
 from lift3d.metrics.counting import Corners, pixel_grid
-from lift3d.metrics.figures import pair_metric, undefined, view_metric
+from lift3d.metrics.figures import pair_metrics, undefined, view_metric
 from lift3d.metrics.protocol import Matches, ViewEvidence
 
 _QUANTITIES = ("depth", "disparity")
@@ -41,23 +40,12 @@ def depth_abs_rel(evidence: ViewEvidence) -> Score:
     return Score(float(error.mean()), float(len(error)))
 
 
-@pair_metric("lower", SHORT_RANGE_DEG, kinds=("scalar",), quantities=_QUANTITIES)
-def depth_cross_short(a: ViewEvidence, b: ViewEvidence, matches: Matches) -> Score:
-    """Cross-view AbsRel: mean |z_(a→b) − D_b| / D_b over points that both views see, under 15° apart.
+def depth_cross(a: ViewEvidence, b: ViewEvidence, matches: Matches) -> Score:
+    """Cross-view AbsRel: mean |z_(a→b) − D_b| / D_b over points that both views see.
 
     The point that a's depth puts at uv_a has some depth in b; D_b is what b itself says at uv_b. The scoring geometry
     says which pixels belong together, and nothing of how far they are.
     """
-    return _cross_view(a, b, matches)
-
-
-@pair_metric("lower", LONG_RANGE_DEG, kinds=("scalar",), quantities=_QUANTITIES)
-def depth_cross_long(a: ViewEvidence, b: ViewEvidence, matches: Matches) -> Score:
-    """As depth_cross_short, at long range: baseline angles from 15° to 45°."""
-    return _cross_view(a, b, matches)
-
-
-def _cross_view(a: ViewEvidence, b: ViewEvidence, matches: Matches) -> Score:
     in_a, counts_a = _read(a, matches.uv_a)
     in_b, counts_b = _read(b, matches.uv_b)
     counts = counts_a & counts_b
@@ -68,6 +56,9 @@ def _cross_view(a: ViewEvidence, b: ViewEvidence, matches: Matches) -> Score:
     _, z_a_in_b = transfer(matches.uv_a[counts].double(), z_a, cameras[0], cameras[1])
     error = _relative_error(z_a_in_b, z_b)
     return Score(float(error.mean()), float(len(error)))
+
+
+depth_cross_short, depth_cross_long = pair_metrics("lower", depth_cross, kinds=("scalar",), quantities=_QUANTITIES)
 
 
 def _relative_error(z_depth: Float[Tensor, " place"], reference: Float[Tensor, " place"]) -> Float[Tensor, " place"]:

@@ -5,28 +5,16 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lift3d.domain.scores import Score
-from lift3d.metrics.correspondence import LONG_RANGE_DEG, SHORT_RANGE_DEG
 from lift3d.metrics.counting import Corners, counted_cells, embedding_grid
-from lift3d.metrics.figures import pair_metric, undefined
+from lift3d.metrics.figures import pair_metrics, undefined
 from lift3d.metrics.protocol import Matches, ViewEvidence
 
 # The angle between a direction and none: as far off as a guess at random is on average.
 _NO_ANSWER_DEG = 90.0
 
 
-@pair_metric("lower", SHORT_RANGE_DEG, kinds=("embedding",), quantities=("direction",))
-def direction_cross_short(a: ViewEvidence, b: ViewEvidence, matches: Matches) -> Score:
-    """Mean angle in degrees between what two views say of a point, both in world axes, under 15° apart."""
-    return _cross_view(a, b, matches)
-
-
-@pair_metric("lower", LONG_RANGE_DEG, kinds=("embedding",), quantities=("direction",))
-def direction_cross_long(a: ViewEvidence, b: ViewEvidence, matches: Matches) -> Score:
-    """As direction_cross_short, at long range: baseline angles from 15° to 45°."""
-    return _cross_view(a, b, matches)
-
-
-def _cross_view(a: ViewEvidence, b: ViewEvidence, matches: Matches) -> Score:
+def direction_cross(a: ViewEvidence, b: ViewEvidence, matches: Matches) -> Score:
+    """Mean angle in degrees between what two views say of a point, both in world axes."""
     (corners_a, counts_a), (corners_b, counts_b) = _places(a, matches.uv_a), _places(b, matches.uv_b)
     counts = counts_a & counts_b
     if not bool(counts.any()):
@@ -37,6 +25,11 @@ def _cross_view(a: ViewEvidence, b: ViewEvidence, matches: Matches) -> Score:
     angle = torch.rad2deg(torch.atan2(sine, cosine))
     error = torch.where((one.norm(dim=1) > 0) & (other.norm(dim=1) > 0), angle, _NO_ANSWER_DEG)
     return Score(float(error.mean()), float(len(error)))
+
+
+direction_cross_short, direction_cross_long = pair_metrics(
+    "lower", direction_cross, kinds=("embedding",), quantities=("direction",)
+)
 
 
 def _places(evidence: ViewEvidence, uv: Float[Tensor, "point 2"]) -> tuple[Corners, Bool[Tensor, " point"]]:

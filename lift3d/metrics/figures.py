@@ -1,82 +1,53 @@
 """A metric from one function: the decorator adds the spec, the function is the formula.
 
-The name of the function is the metric's id; the first paragraph of its docstring is the summary.
+The name of the function is the metric's id.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
+from typing import TypedDict, Unpack
 
 from lift3d.domain.scores import Score
-from lift3d.metrics.protocol import Matches, MetricSpec, Need, SceneEvidence, Scope, ViewEvidence
+from lift3d.metrics.protocol import Better, Matches, Metric, MetricSpec, Need, SceneEvidence, ViewEvidence
 
-Better = Literal["higher", "lower", "neither"]
+SHORT_RANGE_DEG = (0.0, 15.0)
+LONG_RANGE_DEG = (15.0, 45.0)
+
 ViewFormula = Callable[[ViewEvidence], Score]
 PairFormula = Callable[[ViewEvidence, ViewEvidence, Matches], Score]
 SceneFormula = Callable[[SceneEvidence], Score]
-Formula = TypeVar("Formula", bound=Callable[..., Score])
 
 
-@dataclass(frozen=True, slots=True)
-class Figure(Generic[Formula]):
-    """A metric made of a function."""
+class Options(TypedDict, total=False):
+    """What a metric may say besides, as ``MetricSpec`` has it."""
 
-    spec: MetricSpec
-    score: Formula
+    kinds: tuple[str, ...]
+    quantities: tuple[str, ...]
+    needs: tuple[Need, ...]
+    stage_version: int
 
 
-def view_metric(
-    better: Better,
-    *,
-    kinds: tuple[str, ...] = (),
-    quantities: tuple[str, ...] = (),
-    needs: tuple[Need, ...] = (),
-    stage_version: int = 1,
-) -> Callable[[ViewFormula], Figure[ViewFormula]]:
+def view_metric(better: Better, **options: Unpack[Options]) -> Callable[[ViewFormula], Metric]:
     """Make a view metric of the function below."""
-    return lambda formula: Figure(_spec(formula, "view", better, kinds, quantities, needs, stage_version), formula)
+    return lambda formula: Metric(MetricSpec(formula.__name__, "view", better, **options), formula)
 
 
-def scene_metric(
-    better: Better,
-    *,
-    kinds: tuple[str, ...] = (),
-    quantities: tuple[str, ...] = (),
-    needs: tuple[Need, ...] = (),
-    stage_version: int = 1,
-) -> Callable[[SceneFormula], Figure[SceneFormula]]:
+def scene_metric(better: Better, **options: Unpack[Options]) -> Callable[[SceneFormula], Metric]:
     """Make a scene metric of the function below."""
-    return lambda formula: Figure(_spec(formula, "scene", better, kinds, quantities, needs, stage_version), formula)
+    return lambda formula: Metric(MetricSpec(formula.__name__, "scene", better, **options), formula)
 
 
-def pair_metric(
-    better: Better,
-    angles_deg: tuple[float, float],
-    *,
-    kinds: tuple[str, ...] = (),
-    quantities: tuple[str, ...] = (),
-    stage_version: int = 1,
-) -> Callable[[PairFormula], Figure[PairFormula]]:
-    """Make a metric over pairs of views within a range of baseline angles of the function below."""
-    return lambda formula: Figure(
-        _spec(formula, "pair", better, kinds, quantities, ("geometry",), stage_version, angles_deg), formula
+def pair_metrics(better: Better, formula: PairFormula, **options: Unpack[Options]) -> tuple[Metric, Metric]:
+    """Make two metrics of a function, ``NAME_short`` and ``NAME_long``: over near and over distant pairs of views."""
+    options["needs"] = ("geometry",)
+    ranges = {"short": SHORT_RANGE_DEG, "long": LONG_RANGE_DEG}
+    specs = (
+        MetricSpec(f"{formula.__name__}_{name}", "pair", better, angles_deg=angles, **options)
+        for name, angles in ranges.items()
     )
+    short, long = (Metric(spec, formula) for spec in specs)
+    return short, long
 
 
 def undefined(code: str, sentence: str) -> Score:
     """Return the score of something that cannot be measured, with the reason a row shows."""
     return Score(float("nan"), 0.0, f"{code}: {sentence}")
-
-
-def _spec(
-    formula: Callable[..., Score],
-    scope: Scope,
-    better: Better,
-    kinds: tuple[str, ...],
-    quantities: tuple[str, ...],
-    needs: tuple[Need, ...],
-    stage_version: int,
-    angles_deg: tuple[float, float] = (0.0, 180.0),
-) -> MetricSpec:
-    summary = " ".join((formula.__doc__ or "").split("\n\n")[0].split())
-    return MetricSpec(formula.__name__, stage_version, scope, kinds, better, needs, summary, angles_deg, quantities)

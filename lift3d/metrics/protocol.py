@@ -1,10 +1,10 @@
 """What a metric promises. Light: heavy types are named, not imported."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from jaxtyping import Bool, Float, Int
     from torch import Tensor
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lift3d.domain.scores import Score
 
 Scope = Literal["view", "pair", "scene"]
+Better = Literal["higher", "lower", "neither"]
 Need = Literal["labels", "instances", "geometry", "depth", "truth"]
 
 
@@ -24,26 +25,24 @@ class MetricSpec:
 
     Attributes:
         name: Metric id, as in the table.
-        stage_version: Raised when the same input would give other numbers.
         scope: Over one view, a pair of views, or a scene.
-        kinds: Prediction kinds it applies to; empty for all.
         better: Which way is better; "neither" for descriptive figures.
+        kinds: Prediction kinds it applies to; empty for all.
+        quantities: Of operators it applies to; empty for all whose answers it can compare (``scoring.applies``).
         needs: What must be there: "labels" or "instances" (annotated views), "geometry" (depth or tracks), "depth" (of
             the views), "truth" (an operator that means to restore the true image), or nothing.
-        summary: One sentence with the formula, and its source.
         angles_deg: Which baseline angles a pair metric covers, [from, to).
-        quantities: Of operators it applies to; empty for all whose answers it can compare (``scoring.applies``).
+        stage_version: Raised when the same input would give other numbers.
     """
 
     name: str
-    stage_version: int
     scope: Scope
-    kinds: tuple[str, ...]
-    better: Literal["higher", "lower", "neither"]
-    needs: tuple[Need, ...]
-    summary: str
-    angles_deg: tuple[float, float] = (0.0, 180.0)
+    better: Better
+    kinds: tuple[str, ...] = ()
     quantities: tuple[str, ...] = ()
+    needs: tuple[Need, ...] = ()
+    angles_deg: tuple[float, float] = (0.0, 180.0)
+    stage_version: int = 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,38 +108,13 @@ class SceneEvidence:
     observations: Observations
 
 
-class _Specified(Protocol):
-    @property
-    def spec(self) -> MetricSpec:
-        """What there is to know without running it."""
-        ...
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A figure of one target view, of two, or of all of a scene, as the scope of its spec says.
 
+    ``score`` takes a ViewEvidence; two of them and the Matches between them; or the SceneEvidence. It gives NaN with a
+    reason where the figure is undefined.
+    """
 
-@runtime_checkable
-class ViewMetric(_Specified, Protocol):
-    """A figure of one target view."""
-
-    def score(self, evidence: ViewEvidence, /) -> "Score":
-        """Return the figure; NaN with a reason where it is undefined."""
-        ...
-
-
-@runtime_checkable
-class PairMetric(_Specified, Protocol):
-    """A figure of two target views."""
-
-    def score(self, a: ViewEvidence, b: ViewEvidence, matches: Matches, /) -> "Score":
-        """Return the figure; NaN with a reason where it is undefined."""
-        ...
-
-
-@runtime_checkable
-class SceneMetric(_Specified, Protocol):
-    """A figure of all target views of a scene."""
-
-    def score(self, evidence: SceneEvidence, /) -> "Score":
-        """Return the figure; NaN with a reason where it is undefined."""
-        ...
-
-
-Metric = ViewMetric | PairMetric | SceneMetric
+    spec: MetricSpec
+    score: "Callable[..., Score]"

@@ -3,23 +3,13 @@
 import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 from lift3d.domain.scene import Frame
 from lift3d.domain.scores import Outcome, Score
 from lift3d.errors import NonFiniteError, ShapeError
 from lift3d.metrics.coverage import coverage
 from lift3d.metrics.figures import undefined
-from lift3d.metrics.protocol import (
-    Metric,
-    MetricSpec,
-    Need,
-    PairMetric,
-    SceneEvidence,
-    SceneMetric,
-    ViewEvidence,
-    ViewMetric,
-)
+from lift3d.metrics.protocol import Metric, MetricSpec, Need, SceneEvidence, ViewEvidence
 
 # What is of one camera: two true answers about one point differ from view to view.
 PER_CAMERA = ("depth", "disparity", "direction")
@@ -112,16 +102,14 @@ def _score(metric: Metric, evidence: SceneEvidence, coverages: Sequence[float]) 
     spec = metric.spec
     if spec.scope == "view":
         for view, covered in zip(evidence.views, coverages, strict=True):
-            score = cast(ViewMetric, metric).score(view)
-            yield ScoredItem(spec, view.lifted.target, "", score, covered)
+            yield ScoredItem(spec, view.lifted.target, "", metric.score(view), covered)
     elif spec.scope == "pair":
-        yield from _score_pairs(cast(PairMetric, metric), evidence, coverages)
+        yield from _score_pairs(metric, evidence, coverages)
     else:
-        score = cast(SceneMetric, metric).score(evidence)
-        yield ScoredItem(spec, "", "", score, _mean(coverages))
+        yield ScoredItem(spec, "", "", metric.score(evidence), _mean(coverages))
 
 
-def _score_pairs(metric: PairMetric, evidence: SceneEvidence, coverages: Sequence[float]) -> Iterator[ScoredItem]:
+def _score_pairs(metric: Metric, evidence: SceneEvidence, coverages: Sequence[float]) -> Iterator[ScoredItem]:
     low, high = metric.spec.angles_deg
     pairs = sorted(pair for pair, matches in evidence.matches.items() if low <= matches.angle_deg < high)
     if not pairs:
