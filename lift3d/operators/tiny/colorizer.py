@@ -14,9 +14,7 @@ from lift3d.domain.features import FeatureGrid, FeatureMap, SceneState
 from lift3d.domain.lifted import Prediction
 from lift3d.operators.answers import Unfitted, at_pixels, valid_everywhere
 from lift3d.operators.names import OperatorName
-from lift3d.operators.network_weights import digest_weights, encoder_device
-from lift3d.operators.protocol import OperatorSpec
-from lift3d.operators.tiny.picture_cells import check_cells, frozen
+from lift3d.operators.tiny.picture_cells import TinyOperator, check_cells, frozen
 from lift3d.operators.tiny.picture_pyramid import LATTICE, STRIDE_PX, PicturePyramid, placed
 
 # Of red, green and blue in the luminance: ITU-R BT.601.
@@ -56,22 +54,12 @@ def luminance_of(pictures: Float[Tensor, "*image 3 height width"]) -> Float[Tens
     return _RED * red + _GREEN * green + _BLUE * blue
 
 
-class Colorizer(Unfitted):
+class Colorizer(TinyOperator, Unfitted):
     """A picture from its luminance. Two cuts: the network's cells, and the luminance at every pixel."""
 
     def __init__(self, name: OperatorName, network: ColorizerNetwork) -> None:
-        self._network = frozen(network)
-        self.spec = OperatorSpec(
-            name=str(name),
-            stage_version=1,
-            prediction_kind="image",
-            weights_digest=digest_weights(network),
-            channel_count=_CHANNEL_COUNT,
-            stride_px=float(STRIDE_PX),
-            further_cuts=((1, 1.0),),
-            color_cuts=(1,),
-            restores=True,
-        )
+        cuts = {"channel_count": _CHANNEL_COUNT, "stride_px": float(STRIDE_PX), "further_cuts": ((1, 1.0),)}
+        super().__init__(name, frozen(network), prediction_kind="image", **cuts, color_cuts=(1,), restores=True)
 
     def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
         """Return the cells, and the luminance; of the colours nothing."""
@@ -80,7 +68,7 @@ class Colorizer(Unfitted):
         luminance = luminance_of(image.to(torch.float32))
         seen = placement.apply(luminance.expand(3, -1, -1))[None, :1]
         with torch.no_grad():
-            cells = self._network.features(seen.to(encoder_device()))
+            cells = self._network.features(seen.to(self._device))
         grid = FeatureGrid.covering(size, 1.0)
         return (placement.to_image(cells[0].cpu(), LATTICE), FeatureMap(luminance.contiguous(), grid))
 
@@ -94,6 +82,6 @@ class Colorizer(Unfitted):
         check_cells(self.spec.name, luminance, size, 1, size)
         seen = at_pixels(cells.values, cells.grid, size)
         with torch.no_grad():
-            at_device = (values[None].to(encoder_device()) for values in (seen, luminance.values))
+            at_device = (values[None].to(self._device) for values in (seen, luminance.values))
             picture = self._network.paint(*at_device)[0].cpu()
         return Prediction("image", picture.clamp(0, 1), valid_everywhere(size))

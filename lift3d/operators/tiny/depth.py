@@ -12,9 +12,7 @@ from lift3d.domain.features import FeatureMap, SceneState
 from lift3d.domain.lifted import Prediction
 from lift3d.operators.answers import Unfitted, at_pixels, valid_everywhere
 from lift3d.operators.names import OperatorName
-from lift3d.operators.network_weights import digest_weights, encoder_device
-from lift3d.operators.protocol import OperatorSpec
-from lift3d.operators.tiny.picture_cells import frozen
+from lift3d.operators.tiny.picture_cells import TinyOperator, frozen
 from lift3d.operators.tiny.picture_pyramid import LATTICE, STRIDE_PX, PicturePyramid, placed
 
 _MID_GREY = 0.5
@@ -46,27 +44,19 @@ def row_heights(size: ImageSize) -> Float[Tensor, "1 height width"]:
     return (2 * middles - 1)[None, :, None].expand(1, size.height, size.width)
 
 
-class Depth(Unfitted):
+class Depth(TinyOperator, Unfitted):
     """Disparity of one picture, its scale and shift unknown. One cut of one channel: the disparity of each cell."""
 
     def __init__(self, name: OperatorName, network: DepthNetwork) -> None:
-        self._network = frozen(network)
-        self.spec = OperatorSpec(
-            name=str(name),
-            stage_version=1,
-            prediction_kind="scalar",
-            quantity="disparity",
-            weights_digest=digest_weights(network),
-            channel_count=1,
-            stride_px=float(STRIDE_PX),
-        )
+        kind = {"prediction_kind": "scalar", "quantity": "disparity", "channel_count": 1}
+        super().__init__(name, frozen(network), **kind, stride_px=float(STRIDE_PX))
 
     def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
         """Return the disparity of each cell; a high image is seen reduced, its cells are as much larger."""
         size = ImageSize(*image.shape[-2:])
         placement = placed(size)
         rows = placement.apply(row_heights(size).expand(3, -1, -1))[:1]
-        seen = [values[None].to(encoder_device()) for values in (placement.apply(image.to(torch.float32)), rows)]
+        seen = [values[None].to(self._device) for values in (placement.apply(image.to(torch.float32)), rows)]
         with torch.no_grad():
             disparity = self._network(*seen)
         return (placement.to_image(disparity[0].cpu(), LATTICE),)

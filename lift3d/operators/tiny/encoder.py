@@ -12,15 +12,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import FeatureMap
 from lift3d.operators.answers import Encoder
 from lift3d.operators.cell_lattice import CellLattice
 from lift3d.operators.names import OperatorName
-from lift3d.operators.network_weights import digest_weights
-from lift3d.operators.preprocessing import Placement
-from lift3d.operators.protocol import OperatorSpec
 from lift3d.operators.tiny.hourglass import CellNorm, Residual
+from lift3d.operators.tiny.picture_cells import TinyOperator
 
 STRIDE_PX = 8
 CHANNEL_COUNT = 96
@@ -78,25 +75,14 @@ class EncoderNetwork(nn.Module):
         return cells
 
 
-class TinyEncoder(Encoder):
+class TinyEncoder(TinyOperator, Encoder):
     """Features of cells of 8 pixels."""
 
     def __init__(self, name: OperatorName, network: EncoderNetwork) -> None:
-        self._network = network.eval().requires_grad_(False)
-        self.spec = OperatorSpec(
-            name=str(name),
-            stage_version=1,
-            prediction_kind="embedding",
-            weights_digest=digest_weights(network),
-            channel_count=CHANNEL_COUNT,
-            stride_px=float(STRIDE_PX),
-        )
+        kind = {"prediction_kind": "embedding", "channel_count": CHANNEL_COUNT, "stride_px": float(STRIDE_PX)}
+        super().__init__(name, network, **kind)
 
     def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
         """Return the cells' features."""
-        size = ImageSize(*image.shape[-2:])
-        placement = Placement.of(size, size, _LATTICE, STRIDE_PX)
-        pixels = placement.apply(image.to(torch.float32))[None]
-        with torch.no_grad():
-            cells: Tensor = self._network(pixels, torch.zeros_like(pixels[:, :1]))[0]
-        return (placement.to_image(cells, _LATTICE),)
+        run = self._network
+        return self._cells(image, _LATTICE, STRIDE_PX, lambda pixels: run(pixels, torch.zeros_like(pixels[:, :1])))

@@ -13,16 +13,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import FeatureMap
 from lift3d.errors import ConfigError
 from lift3d.operators.answers import Encoder
 from lift3d.operators.cell_lattice import CellLattice
 from lift3d.operators.names import OperatorName
-from lift3d.operators.network_weights import digest_weights
-from lift3d.operators.preprocessing import Placement
-from lift3d.operators.protocol import OperatorSpec
 from lift3d.operators.tiny.hourglass import MULTIPLE_PX, STRIDE_PX, Hourglass
+from lift3d.operators.tiny.picture_cells import TinyOperator
 
 _COLORS = ("red", "green", "blue", "yellow", "purple", "orange", "white", "black")
 VOCABULARY = (
@@ -105,19 +102,13 @@ def words_of(prompts: Sequence[str]) -> Float[Tensor, "prompt word"]:
     return has_word
 
 
-class TinyClip(Encoder):
+class TinyClip(TinyOperator, Encoder):
     """Unit vectors of cells of 4 pixels, to be compared with those of prompts."""
 
     def __init__(self, name: OperatorName, pair: ImageTextPair) -> None:
-        self._pair = pair.eval().requires_grad_(False)
-        self.spec = OperatorSpec(
-            name=str(name),
-            stage_version=1,
-            prediction_kind="embedding",
-            weights_digest=digest_weights(pair),
-            channel_count=_COLOR_CHANNELS + _OTHER_CHANNELS,
-            stride_px=float(STRIDE_PX),
-        )
+        channel_count = _COLOR_CHANNELS + _OTHER_CHANNELS
+        kind = {"prediction_kind": "embedding", "channel_count": channel_count, "stride_px": float(STRIDE_PX)}
+        super().__init__(name, pair, **kind)
 
     def encode_text(self, prompts: Sequence[str]) -> Float[Tensor, "prompt channel"]:
         """Return unit vectors of prompts like "a red ball" in the space of the image features.
@@ -126,13 +117,9 @@ class TinyClip(Encoder):
             ConfigError: If a prompt says nothing, or has a word that is not in the vocabulary.
         """
         with torch.no_grad():
-            embedded: Tensor = self._pair.text(words_of(prompts))
+            embedded: Tensor = self._network.text(words_of(prompts))
         return embedded
 
     def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
         """Return the cells' unit vectors."""
-        size = ImageSize(*image.shape[-2:])
-        placement = Placement.of(size, size, _LATTICE, MULTIPLE_PX)
-        with torch.no_grad():
-            cells: Tensor = self._pair.image(placement.apply(image.to(torch.float32))[None])[0]
-        return (placement.to_image(cells, _LATTICE),)
+        return self._cells(image, _LATTICE, MULTIPLE_PX, self._network.image)

@@ -1,16 +1,46 @@
-"""What the small image-to-image models share: blocks, weights on a device, and cells that must be an image's own."""
+"""What the small models share: a network ready to answer, blocks, and cells that must be an image's own."""
 
-from typing import Literal, TypeVar
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
 
+import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
 from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import FeatureMap
 from lift3d.errors import ShapeError
-from lift3d.operators.network_weights import encoder_device
+from lift3d.operators.cell_lattice import CellLattice
+from lift3d.operators.names import OperatorName
+from lift3d.operators.network_weights import digest_weights, encoder_device
+from lift3d.operators.preprocessing import Placement
+from lift3d.operators.protocol import OperatorSpec
 
 _Network = TypeVar("_Network", bound=nn.Module)
+
+
+class TinyOperator:
+    """An operator that runs a small network where it lies; ``spec`` is what to know beside name and weights."""
+
+    def __init__(self, name: OperatorName, network: nn.Module, **spec: Any) -> None:
+        self._network: Any = network.eval().requires_grad_(False)
+        self._device = next(network.parameters()).device
+        self.spec = OperatorSpec(name=str(name), stage_version=1, weights_digest=digest_weights(network), **spec)
+
+    def _cells(
+        self,
+        image: Float[Tensor, "3 height width"],
+        lattice: CellLattice,
+        multiple: int,
+        run: Callable[[Tensor], Tensor],
+    ) -> tuple[FeatureMap]:
+        """Return what the network says of each cell of an image that is padded to a multiple of pixels."""
+        size = ImageSize(*image.shape[-2:])
+        placement = Placement.of(size, size, lattice, multiple)
+        with torch.no_grad():
+            cells = run(placement.apply(image.to(torch.float32))[None].to(self._device))[0]
+        return (placement.to_image(cells.cpu(), lattice),)
 
 
 class Block(nn.Module):

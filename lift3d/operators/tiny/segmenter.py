@@ -3,7 +3,6 @@
 The features are logits of cells of 4 pixels, so that what is blended between views is what each says.
 """
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -13,10 +12,8 @@ from lift3d.domain.lifted import Prediction
 from lift3d.operators.answers import Unfitted, at_pixels, valid_everywhere
 from lift3d.operators.cell_lattice import CellLattice
 from lift3d.operators.names import OperatorName
-from lift3d.operators.network_weights import digest_weights
-from lift3d.operators.preprocessing import Placement
-from lift3d.operators.protocol import OperatorSpec
 from lift3d.operators.tiny.hourglass import MULTIPLE_PX, STRIDE_PX, Hourglass
+from lift3d.operators.tiny.picture_cells import TinyOperator
 
 # In the order of lift3d.synthetic.paints.LABELS, which stands beside this layer; a test compares them.
 CLASS_NAMES = (
@@ -37,29 +34,16 @@ class SegmentationNetwork(Hourglass):
         return super().forward(2 * pixels - 1)
 
 
-class TinySegmenter(Unfitted):
+class TinySegmenter(TinyOperator, Unfitted):
     """A class for every pixel, by logits of cells."""
 
     def __init__(self, name: OperatorName, network: SegmentationNetwork) -> None:
-        self._network = network.eval().requires_grad_(False)
-        self.spec = OperatorSpec(
-            name=str(name),
-            stage_version=1,
-            prediction_kind="labels",
-            quantity="label",
-            weights_digest=digest_weights(network),
-            channel_count=len(CLASS_NAMES),
-            stride_px=float(STRIDE_PX),
-            label_names=CLASS_NAMES,
-        )
+        kind = {"prediction_kind": "labels", "quantity": "label", "label_names": CLASS_NAMES}
+        super().__init__(name, network, **kind, channel_count=len(CLASS_NAMES), stride_px=float(STRIDE_PX))
 
     def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
         """Return the cells' logits."""
-        size = ImageSize(*image.shape[-2:])
-        placement = Placement.of(size, size, _LATTICE, MULTIPLE_PX)
-        with torch.no_grad():
-            logits: Tensor = self._network(placement.apply(image.to(torch.float32))[None])[0]
-        return (placement.to_image(logits, _LATTICE),)
+        return self._cells(image, _LATTICE, MULTIPLE_PX, self._network)
 
     def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
         """Return the class with the largest logit, interpolated between cells, for every pixel."""

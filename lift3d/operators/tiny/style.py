@@ -20,10 +20,8 @@ from lift3d.errors import UnknownNameError
 from lift3d.operators.answers import valid_everywhere
 from lift3d.operators.cell_lattice import CellLattice
 from lift3d.operators.names import OperatorName
-from lift3d.operators.network_weights import digest_weights, encoder_device
 from lift3d.operators.preprocessing import Placement
-from lift3d.operators.protocol import OperatorSpec
-from lift3d.operators.tiny.picture_cells import Block, check_cells, frozen
+from lift3d.operators.tiny.picture_cells import Block, TinyOperator, check_cells, frozen
 
 STYLES = ("mosaic", "ink", "waves", "embers")
 STRIDE_PX = 4
@@ -104,31 +102,20 @@ def statistics(cells: Float[Tensor, "cell channel"]) -> tuple[Float[Tensor, " ch
     return mean, variance.sqrt()
 
 
-class Style:
+class Style(TinyOperator):
     """A picture repainted. One cut: the encoder's cells. The state: their statistics over the scene."""
 
     def __init__(self, name: OperatorName, network: StyleNetwork) -> None:
-        self._network = frozen(network)
         style = name.option("style", STYLES[0])
         if style not in STYLES:
             raise UnknownNameError.of("style", style, STYLES)
         self._style = STYLES.index(style)
-        self.spec = OperatorSpec(
-            name=str(name),
-            stage_version=1,
-            prediction_kind="image",
-            weights_digest=digest_weights(network),
-            channel_count=CHANNEL_COUNT,
-            stride_px=float(STRIDE_PX),
-        )
+        kind = {"prediction_kind": "image", "channel_count": CHANNEL_COUNT, "stride_px": float(STRIDE_PX)}
+        super().__init__(name, frozen(network), **kind)
 
     def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
         """Return the cells of the content; they are the same for every style."""
-        size = ImageSize(*image.shape[-2:])
-        placement = Placement.of(size, size, LATTICE, STRIDE_PX)
-        with torch.no_grad():
-            cells = self._network.features(placement.apply(image.to(torch.float32))[None].to(encoder_device()))
-        return (placement.to_image(cells[0].cpu(), LATTICE),)
+        return self._cells(image, LATTICE, STRIDE_PX, self._network.features)
 
     def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
         """Return the statistics of the content over all cells of all views, each cell counting as one."""
@@ -145,7 +132,7 @@ class Style:
         Raises:
             ShapeError: If the features are not those of an image of this size.
         """
-        placement, device = Placement.of(size, size, LATTICE, STRIDE_PX), encoder_device()
+        placement, device = Placement.of(size, size, LATTICE, STRIDE_PX), self._device
         check_cells(self.spec.name, features[0], placement.padded, STRIDE_PX, size)
         mean = state.arrays.get(MEAN, self._network.usual_mean[0]).to(device)
         deviation = state.arrays.get(DEVIATION, self._network.usual_deviation[0]).to(device)

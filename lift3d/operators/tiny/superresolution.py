@@ -15,10 +15,8 @@ from lift3d.domain.lifted import Prediction
 from lift3d.operators.answers import Unfitted, valid_everywhere
 from lift3d.operators.cell_lattice import CellLattice
 from lift3d.operators.names import OperatorName
-from lift3d.operators.network_weights import digest_weights, encoder_device
 from lift3d.operators.preprocessing import Placement
-from lift3d.operators.protocol import OperatorSpec
-from lift3d.operators.tiny.picture_cells import Block, check_cells, frozen
+from lift3d.operators.tiny.picture_cells import Block, TinyOperator, check_cells, frozen
 
 FACTOR = 2
 # A reduced pixel is the mean of its block, so it sits in the block's middle.
@@ -67,29 +65,19 @@ def enlarge_bicubic(low: Float[Tensor, "image 3 row col"]) -> Float[Tensor, "ima
     return functional.interpolate(low, scale_factor=float(FACTOR), mode="bicubic", align_corners=False)
 
 
-class Superresolution(Unfitted):
+class Superresolution(TinyOperator, Unfitted):
     """A picture from one of half its size. Two cuts: features before the last convolution, and the small picture."""
 
     def __init__(self, name: OperatorName, network: SuperresolutionNetwork) -> None:
-        self._network = frozen(network)
-        self.spec = OperatorSpec(
-            name=str(name),
-            stage_version=1,
-            prediction_kind="image",
-            weights_digest=digest_weights(network),
-            channel_count=_WIDTH,
-            stride_px=float(FACTOR),
-            further_cuts=((3, float(FACTOR)),),
-            color_cuts=(1,),
-            restores=True,
-        )
+        cuts = {"channel_count": _WIDTH, "stride_px": float(FACTOR), "further_cuts": ((3, float(FACTOR)),)}
+        super().__init__(name, frozen(network), prediction_kind="image", **cuts, color_cuts=(1,), restores=True)
 
     def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
         """Return the features and the reduced picture, both on the grid of its pixels."""
         size = ImageSize(*image.shape[-2:])
         placement = Placement.of(size, size, LATTICE, FACTOR)
         with torch.no_grad():
-            low = reduce_by_area(placement.apply(image.to(torch.float32))[None].to(encoder_device()))
+            low = reduce_by_area(placement.apply(image.to(torch.float32))[None].to(self._device))
             features = self._network.features(low)
         return tuple(placement.to_image(values[0].cpu(), LATTICE) for values in (features, low))
 
@@ -102,7 +90,7 @@ class Superresolution(Unfitted):
         placement = Placement.of(size, size, LATTICE, FACTOR)
         for one in features:
             check_cells(self.spec.name, one, placement.padded, FACTOR, size)
-        values, low = (one.values[None].to(encoder_device()) for one in features)
+        values, low = (one.values[None].to(self._device) for one in features)
         with torch.no_grad():
             picture = self._network.enlarge(values, low)[0].cpu()
         return Prediction("image", placement.cropped(picture).clamp(0, 1), valid_everywhere(size))
