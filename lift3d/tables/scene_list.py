@@ -21,12 +21,12 @@ def read_scene_list(content: bytes, name: str) -> tuple[str, ...]:
 
     Args:
         content: The file: .txt (a location per line, # begins a comment), .csv or .parquet (column ``location``),
-            .jsonl (texts, or mappings with ``location``) or .json (a list of these).
+            or .jsonl (texts, or mappings with ``location``).
         name: What it is called; its ending says what it is.
 
     Raises:
         ConfigError: If it is of another kind, malformed or empty, has no such column, or lists a scene twice. Names
-            the line (of .parquet and .json: the entry, from 1).
+            the line (of .parquet: the entry, from 1).
     """
     suffix = PurePosixPath(name).suffix.lower()
     if suffix not in _READERS:
@@ -75,22 +75,10 @@ def _parquet_lines(content: bytes, name: str) -> Lines:
 def _json_lines(content: bytes, name: str) -> Lines:
     for number, line in enumerate(content.decode("utf-8-sig").splitlines(), 1):
         if line.strip():
-            yield number, _location_of(_parsed(line, name, number), name, number)
-
-
-def _json_entries(content: bytes, name: str) -> Lines:
-    entries = _parsed(content.decode("utf-8-sig"), name, 1)
-    if not isinstance(entries, list):
-        raise ConfigError(f"'{name}' holds {type(entries).__name__}; expected a list of locations.")
-    for number, entry in enumerate(entries, 1):
-        yield number, _location_of(entry, name, number)
-
-
-def _parsed(text: str, name: str, line: int) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise ConfigError(f"Line {line} of '{name}' is not JSON: {error}.") from error
+            try:
+                yield number, _location_of(json.loads(line), name, number)
+            except ValueError as error:
+                raise ConfigError(f"Line {number} of '{name}' is not JSON: {error}.") from error
 
 
 def _location_of(entry: Any, name: str, line: int) -> Any:
@@ -112,5 +100,4 @@ _READERS: dict[str, Callable[[bytes, str], Lines]] = {
     ".csv": _csv_lines,
     ".parquet": _parquet_lines,
     ".jsonl": _json_lines,
-    ".json": _json_entries,
 }

@@ -1,7 +1,6 @@
 """The score table: which columns it has, what makes a row unique, and how it is written. Light: no torch."""
 
 import io
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, get_args
@@ -13,7 +12,7 @@ import pyarrow.parquet
 
 from lift3d.domain.keys import encodable
 from lift3d.domain.scores import Outcome, ScoreRow
-from lift3d.errors import ContractError, StoreLayoutError, UnknownNameError
+from lift3d.errors import ContractError, UnknownNameError
 
 # For those who are given rows and may not know pandas.
 DataFrame = pd.DataFrame
@@ -79,25 +78,6 @@ class ScoreTable:
         filled = [table.frame for table in tables if len(table)]
         return cls(pd.concat(filled, ignore_index=True)) if filled else cls.from_rows([])
 
-    @classmethod
-    def from_parquet(cls, content: bytes) -> "ScoreTable":
-        """Read what to_parquet wrote.
-
-        Raises:
-            StoreLayoutError: If the bytes are no Parquet file.
-            ContractError: If they hold another table.
-        """
-        try:
-            arrow = pa.parquet.read_table(io.BytesIO(content))
-        except pa.ArrowException as error:
-            raise StoreLayoutError(f"These {len(content)} bytes are no Parquet table: {error}.") from error
-        return cls(arrow.to_pandas())
-
-    @classmethod
-    def from_json(cls, records: Sequence[dict[str, Any]]) -> "ScoreTable":
-        """Make a table of what ``ScoreRow.to_json`` and to_json give."""
-        return cls(pd.DataFrame([[record.get(name) for name in COLUMNS] for record in records], columns=list(COLUMNS)))
-
     def where(self, **equal: str) -> "ScoreTable":
         """Return the rows whose texts are equal to these, e.g. ``where(protocol="heldout-8/all")``.
 
@@ -123,16 +103,6 @@ class ScoreTable:
             {name: None if isinstance(value, float) and np.isnan(value) else value for name, value in record.items()}
             for record in self.frame.to_dict(orient="records")
         ]
-
-    def canonical(self) -> pd.DataFrame:
-        """Return the frame without the run, sorted by key: equal for equal content, whoever computed it."""
-        key = [name for name in KEY if name != "run"]
-        return self.frame.drop(columns="run").sort_values(key, kind="stable", ignore_index=True)
-
-    def canonical_bytes(self) -> bytes:
-        """Return the canonical frame as JSON with every bit of every number."""
-        records = self.canonical().to_dict(orient="records")
-        return json.dumps(records, sort_keys=True, separators=(",", ":")).encode()
 
 
 def stacked(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:

@@ -26,6 +26,7 @@ from lift3d.tables.schema import ScoreTable
 from tests.soak.faults import KINDS, fault_of, hit_once
 from tests.support.captures import capture, write_transforms
 from tests.support.disturbed import Disturbed
+from tests.support.runs import canonical_bytes
 
 VIEWS = 3
 FAULT_SHARE = 0.05
@@ -60,7 +61,7 @@ def soak(folder: Path, count: int, workers: int, share: float) -> tuple[str, boo
     broken = {path.name for path in (folder / "hurt").iterdir() if fault_of(path.name, share) == "corrupt"}
     rows_of_broken = hurt.frame[hurt.frame["scene"].isin(broken)]
     expected, got = (
-        ScoreTable(table.frame[~table.frame["scene"].isin(broken)]).canonical_bytes() for table in (clean, hurt)
+        canonical_bytes(ScoreTable(table.frame[~table.frame["scene"].isin(broken)])) for table in (clean, hurt)
     )
     failed = rows_of_broken[rows_of_broken["outcome"] == "failed"]
     counts = Counter(fault_of(path.name, share) for path in (folder / "hurt").iterdir())

@@ -1,5 +1,6 @@
 """Small recipes for tests of the whole line, and what of a store two runs must have in common."""
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +11,7 @@ from lift3d.runs.driver import run_serially
 from lift3d.runs.table import run_table
 from lift3d.storage.location import Store, open_store
 from lift3d.storage.products import open_product
+from lift3d.tables.schema import ScoreTable
 
 ROOM = "procedural:room?views=6&height=48&width=64"
 STREET = "procedural:street?views=6&height=48&width=64"
@@ -53,7 +55,12 @@ def ran(folder: Path, **fields: object) -> tuple[SceneRecord, pd.DataFrame]:
 
 def canonical_table(url: str, recipe: Recipe) -> bytes:
     """Return the table with every bit of every number, without run, time or attempt."""
-    return run_table(open_store(url), recipe.run_id).canonical_bytes()
+    return canonical_bytes(run_table(open_store(url), recipe.run_id))
+
+
+def canonical_bytes(table: ScoreTable) -> bytes:
+    """Return a table of one run with every bit of every number, without the run."""
+    return json.dumps(table.frame.drop(columns="run").to_dict(orient="records")).encode()
 
 
 def canonical_arrays(url: str, records: list[SceneRecord]) -> dict[str, bytes]:

@@ -21,7 +21,6 @@ def parquet(**columns):
         ("s.txt", b"\xef\xbb\xbf# scenes\n\ndata/a b\n  s3://bucket/c#1 # why\r\nprocedural:room?seed=1"),
         ("s.CSV", b'split,location\nx,"data/a b"\ny,s3://bucket/c#1\nz,procedural:room?seed=1\n'),
         ("s.jsonl", b'"data/a b"\n{"location": "s3://bucket/c#1"}\n\n{"location": "procedural:room?seed=1"}\n'),
-        ("s.json", b'["data/a b", {"location": "s3://bucket/c#1"}, "procedural:room?seed=1"]'),
         ("s.parquet", parquet(location=list(SCENES), split=[1, 2, 3])),
     ],
 )
@@ -41,7 +40,6 @@ def test_every_kind_of_list_says_the_same(name, content):
         ("s.jsonl", b'"a"\n{"scene": "b"}\n', "Line 2 .* it has scene"),
         ("s.jsonl", b'"a"\n{half\n', "Line 2 .* not JSON"),
         ("s.jsonl", b'"a"\n3\n', "Line 2 .* got 3"),
-        ("s.json", b'{"a": 1}', "holds dict"),
         ("s.parquet", b"no parquet", "is no Parquet file"),
         ("s.parquet", parquet(scene=["a"]), "no column 'location'"),
         ("s.parquet", parquet(location=["a", None]), "Line 2"),
