@@ -43,6 +43,8 @@ _SECRETS = (
     *("PREFECT_API_KEY", "PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING"),
 )
 _SHORTEST_SECRET = 8
+# A catalog of more names than these is not shown whole.
+_MOST_NAMED = 100
 
 
 class Lift3dError(Exception):
@@ -86,10 +88,11 @@ class UnknownNameError(ConfigError):
 
     @classmethod
     def of(cls, kind: str, name: str, choices: Iterable[str]) -> "UnknownNameError":
-        """Say which names exist and which one is closest to what was asked for."""
+        """Say which names exist, of very many the nearest, and which one is closest to what was asked for."""
         known = sorted(choices)
-        close = difflib.get_close_matches(name, known, n=1)
+        close = difflib.get_close_matches(name, known, n=8, cutoff=0.4 if len(known) > _MOST_NAMED else 0.6)
         hint = f" Did you mean '{close[0]}'?" if close else ""
+        known = close if len(known) > _MOST_NAMED and close else known
         return cls(f"Unknown {kind} '{name}'.{hint} Known: {', '.join(known)}.")
 
 

@@ -28,6 +28,7 @@ class HogOperator(Encoder):
     """Block-normalised histograms of oriented gradients, of the strongest colour channel at each pixel."""
 
     def __init__(self, name: OperatorName) -> None:
+        name.check(("cell",))
         self._cell_px = name.integer("cell", _DEFAULT_CELL_PX)
         if self._cell_px < 2:
             raise ConfigError(f"Operator '{name}': cell must be at least 2 pixels, got {self._cell_px}.")
@@ -58,13 +59,3 @@ class HogOperator(Encoder):
         rows, cols = blocks.shape[:2]
         values = torch.from_numpy(blocks.reshape(rows, cols, -1)).permute(2, 0, 1)
         return (placement.to_image(values, self._lattice),)
-
-
-def build(name: OperatorName) -> HogOperator:
-    """Build the operator ``hog``.
-
-    Raises:
-        ConfigError: If the cell size is no whole number of at least 2.
-    """
-    name.check(("cell",))
-    return HogOperator(name)

@@ -10,7 +10,6 @@ positional_field: keep (default), or subtract: blend without what depends on a c
 whose text tower is one of transformers (SigLIP, Roberta) are files of the hub, asked for at the first text.
 """
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -104,9 +103,7 @@ def build(name: OperatorName) -> OpenClipOperator:
     name.check(_OPTIONS, "NAME/PRETRAINED of open_clip, or NAME?weights=random")
     model_name, _, tag = name.argument.partition("/")
     if model_name not in open_clip.list_models():
-        # open_clip knows too many models to name them all.
-        near = difflib.get_close_matches(model_name, open_clip.list_models(), n=8, cutoff=0.4)
-        raise UnknownNameError.of("open_clip model", model_name, near or open_clip.list_models())
+        raise UnknownNameError.of("open_clip model", model_name, open_clip.list_models())
     pretrained = _pretrained(name, model_name, tag)
     try:
         with seeded(name.integer("seed", 0)):

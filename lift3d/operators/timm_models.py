@@ -9,7 +9,6 @@ Networks that take images of any size see the padded image. A network that takes
 stretched to that size; its grid then has a stride of its own along each axis.
 """
 
-import difflib
 import inspect
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,7 +99,9 @@ def build(name: OperatorName) -> TimmOperator:
         UnknownNameError: If timm has no such network.
     """
     name.check(_OPTIONS, "a timm network")
-    _check_known(name.argument)
+    plain = name.argument.partition(".")[0]
+    if ":" not in plain and not timm.is_model(plain):
+        raise UnknownNameError.of("timm network", plain, timm.list_models())
     weights = name.option("weights", "hub")
     with seeded(name.integer("seed", 0)):
         network = _create(name, is_pretrained=weights == "hub")
@@ -110,14 +111,6 @@ def build(name: OperatorName) -> TimmOperator:
         load_weights(network, Path(weights).expanduser(), tuple(f"{one}." for one in names))
     licence = "Apache-2.0" if weights == "random" else network.pretrained_cfg.get("license") or "unknown"
     return TimmOperator(name, network, licence)
-
-
-def _check_known(network: str) -> None:
-    plain = network.partition(".")[0]
-    if ":" not in network and not timm.is_model(plain):
-        # timm knows too many networks to name them all.
-        near = difflib.get_close_matches(plain, timm.list_models(), n=8, cutoff=0.4)
-        raise UnknownNameError.of("timm network", plain, near or timm.list_modules())
 
 
 def _create(name: OperatorName, is_pretrained: bool) -> Any:

@@ -36,6 +36,7 @@ class ViewFiles(Unfitted):
     """Reads what a network said of each view."""
 
     def __init__(self, name: OperatorName) -> None:
+        name.check(_OPTIONS, "a folder with a file per view")
         self._folder = Path(name.argument).expanduser()
         self._names = tuple(part for part in name.option("names", "").split(",") if part)
         self._pattern = name.option("pattern", "{view}.png")
@@ -111,16 +112,6 @@ class ViewFiles(Unfitted):
                 view=view,
             )
         return resized(torch.from_numpy(values.astype(np.float32))[None], size)[0]
-
-
-def build(name: OperatorName) -> ViewFiles:
-    """Build the operator ``files:FOLDER``.
-
-    Raises:
-        ConfigError: If the folder does not exist or holds no such file, or an option is none.
-    """
-    name.check(_OPTIONS, "a folder with a file per view")
-    return ViewFiles(name)
 
 
 def _digest_of(folder: Path, pattern: str) -> str:
