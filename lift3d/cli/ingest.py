@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from lift3d.errors import ConfigError, SceneFormatError
-from lift3d.ingest.folder import MORE_OVERLAP, FoundCamera, IngestOptions, IngestRecord, ingest
+from lift3d.ingest.folder import MORE_OVERLAP, FoundCamera, IngestRecord, ingest
 from lift3d.ingest.photographs import Report
 from lift3d.ingest.posed_scene import PosedScene, look_at, next_command
-from lift3d.ingest.structure_from_motion import ENOUGH_SHARE
+from lift3d.ingest.structure_from_motion import ENOUGH_SHARE, IngestOptions
 from lift3d.scenes.catalog import PROCEDURAL, read_scene, recognizing
 from lift3d.scenes.images import SUFFIXES
 

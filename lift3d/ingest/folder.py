@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -25,8 +25,8 @@ from lift3d.ingest.photographs import Photograph, Report, Skipped, copy_photogra
 from lift3d.ingest.structure_from_motion import (
     FEWEST_VIEWS,
     Found,
+    IngestOptions,
     MatchingPairs,
-    Settings,
     median_track_length,
     reconstruct,
     registered_names,
@@ -46,33 +46,6 @@ MORE_OVERLAP = (
     "Take more photographs with more overlap (each thing in three or more of them), by small steps sideways rather "
     "than by turning on the spot; keep them sharp and the scene still"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class IngestOptions:
-    """How photographs become a scene.
-
-    Attributes:
-        matching: exhaustive, sequential, or auto: sequential for videos and for more than 150 photographs.
-        frames: Frames that are taken of a video; None, as of photographs: all.
-        image_size: Longest side at which photographs are compared, pixels.
-        has_one_camera: Whether one lens took all photographs of one size and focal length.
-    """
-
-    matching: str = "auto"
-    frames: int | None = 150
-    image_size: int = 1600
-    has_one_camera: bool = True
-
-    def __post_init__(self) -> None:
-        if self.matching not in ("auto", "exhaustive", "sequential"):
-            raise ConfigError(f"Matching is '{self.matching}'; expected auto, exhaustive or sequential.")
-        # Below 100 pixels a picture has next to no features; three views are the fewest that confirm one another.
-        if (self.frames is not None and self.frames < FEWEST_VIEWS) or self.image_size < 100:
-            raise ConfigError(
-                f"Got --frames {self.frames} and --image-size {self.image_size}; at least {FEWEST_VIEWS} frames and "
-                "100 pixels are needed."
-            )
 
 
 class FoundCamera(BaseModel):
@@ -144,8 +117,7 @@ def ingest(source: Path, out: Path, options: IngestOptions, report: Report) -> t
         began = time.monotonic()
         photographs, skipped = _gather(source, names, scene / "images", options, report)
         matching = _matching(options, len(photographs), is_video=not names)
-        settings = Settings(matching, options.image_size, options.has_one_camera)
-        found = reconstruct(photographs, scene / "images", work, settings, report)
+        found = reconstruct(photographs, scene / "images", work, replace(options, matching=matching), report)
         _require_views(found, len(photographs), options, skipped)
         (scene / "sparse/0").mkdir(parents=True)
         found.models[0].write_binary(str(scene / "sparse/0"))

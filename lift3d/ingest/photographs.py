@@ -13,12 +13,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pycolmap
-from jaxtyping import Bool, Shaped
+from jaxtyping import Shaped
 from numpy import ndarray
 
 from lift3d.domain.camera import ImageSize
 from lift3d.errors import ImageError
-from lift3d.scenes.images import SUFFIXES, decode_color, image_size
+from lift3d.scenes.images import SUFFIXES, decode_color
 from lift3d.scenes.scene_folder import shown
 
 Report = Callable[[str, int, int], None]
@@ -27,17 +27,8 @@ Report = Callable[[str, int, int], None]
 ALIEN_SUFFIXES = (".heic", ".heif", ".avif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2")
 # JPEG of this quality is taken for the same picture by people and by keypoints (OpenCV's default, too).
 JPEG_QUALITY = 95
-_UPRIGHT = 1
-# What to do with the rows and columns of a file, by its EXIF orientation (EXIF 2.32, tag 0x0112).
-_TURNS: dict[int, Callable[[Shaped[ndarray, "rows cols *channels"]], Shaped[ndarray, "height width *channels"]]] = {
-    2: lambda pixels: pixels[:, ::-1],
-    3: lambda pixels: pixels[::-1, ::-1],
-    4: lambda pixels: pixels[::-1],
-    5: lambda pixels: pixels.swapaxes(0, 1),
-    6: lambda pixels: pixels[::-1].swapaxes(0, 1),
-    7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
-    8: lambda pixels: pixels[:, ::-1].swapaxes(0, 1),
-}
+# EXIF orientations of pictures that do not lie upright in their file (EXIF 2.32, tag 0x0112).
+_TURNED = range(2, 9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,33 +109,21 @@ def _copy(source: Path, name: str, images: Path, used: set[str]) -> Photograph:
     if source.suffix.lower() in ALIEN_SUFFIXES:
         raise ImageError(f"{source.suffix} files are not decoded. Export it as JPEG.")
     # Every pixel is decoded by the strict decoder: the other one takes half a file for a whole one.
-    stored = image_size(source)
-    pixels, is_valid = decode_color(source, stored)
+    pixels, is_valid = decode_color(source)
     bitmap = pycolmap.Bitmap.read(str(source), as_rgb=True)
-    turn = _TURNS.get(bitmap.exif_orientation() or _UPRIGHT) if bitmap is not None else None
-    focal_px = bitmap.exif_focal_length() if bitmap is not None else None
-    if bitmap is None or turn is not None:
-        name = _new_name(name, used)
-        pixels = _upright(pixels, is_valid, turn)
-    target = images / name
+    is_kept = bitmap is not None and bitmap.exif_orientation() not in _TURNED
+    target = images / (name if is_kept else _new_name(name, used))
     target.parent.mkdir(parents=True, exist_ok=True)
-    if bitmap is None or turn is not None:
-        write_picture(target, pixels)
-    else:
+    if is_kept:
         # The content alone: a read-only original must not become a read-only copy.
         shutil.copyfile(source, target)
-    return Photograph(name, ImageSize(*pixels.shape[:2]), focal_px)
-
-
-def _upright(
-    pixels: Shaped[ndarray, "rows cols 3"],
-    is_valid: Bool[ndarray, "rows cols"] | None,
-    turn: Callable[[Shaped[ndarray, "rows cols channels"]], Shaped[ndarray, "height width channels"]] | None,
-) -> Shaped[ndarray, "height width channels"]:
-    if is_valid is not None:
+    elif is_valid is None:
+        write_picture(target, pixels)
+    else:
         alpha = is_valid.astype(pixels.dtype) * np.iinfo(pixels.dtype).max
-        pixels = np.concatenate([pixels, alpha[..., None]], axis=-1)
-    return np.ascontiguousarray(turn(pixels) if turn is not None else pixels)
+        write_picture(target, np.concatenate([pixels, alpha[..., None]], axis=-1))
+    focal_px = None if bitmap is None else bitmap.exif_focal_length()
+    return Photograph(target.relative_to(images).as_posix(), ImageSize(*pixels.shape[:2]), focal_px)
 
 
 def _new_name(name: str, used: set[str]) -> str:

@@ -6,14 +6,14 @@ number of threads: features and matches of an image or pair depend on nothing el
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pycolmap
 
-from lift3d.errors import SceneFormatError
+from lift3d.errors import ConfigError, SceneFormatError
 from lift3d.ingest.photographs import Photograph, Report
 from lift3d.scenes.colmap_log import quiet_colmap
 
@@ -33,21 +33,31 @@ _COLMAP_ERRORS = (RuntimeError, ValueError, OSError, MemoryError)
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """How views are found.
+class IngestOptions:
+    """How photographs become a scene.
 
     Attributes:
-        matching: Which pairs are compared: all, or neighbours in the order of names (the ten next, and those 2, 4, 8 …
-            further).
-        image_size: Longest side at which features are searched, pixels.
-        has_one_camera: Whether photographs of one size and focal length share a lens; else each has its own.
-        is_thorough: Search features of any affine shape and pool over their size: several times the time.
+        matching: Which pairs are compared: exhaustive, all; sequential, neighbours in the order of names (the ten next,
+            and those 2, 4, 8 … further); auto, sequential for videos and for more than 150 photographs.
+        frames: Frames that are taken of a video; None, as of photographs: all.
+        image_size: Longest side at which photographs are compared, pixels.
+        has_one_camera: Whether one lens took all photographs of one size and focal length.
     """
 
-    matching: MatchingPairs
-    image_size: int
+    matching: str = "auto"
+    frames: int | None = 150
+    image_size: int = 1600
     has_one_camera: bool = True
-    is_thorough: bool = False
+
+    def __post_init__(self) -> None:
+        if self.matching not in ("auto", "exhaustive", "sequential"):
+            raise ConfigError(f"Matching is '{self.matching}'; expected auto, exhaustive or sequential.")
+        # Below 100 pixels a picture has next to no features; three views are the fewest that confirm one another.
+        if (self.frames is not None and self.frames < FEWEST_VIEWS) or self.image_size < 100:
+            raise ConfigError(
+                f"Got --frames {self.frames} and --image-size {self.image_size}; at least {FEWEST_VIEWS} frames and "
+                "100 pixels are needed."
+            )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,7 +79,7 @@ class Found:
 
 
 def reconstruct(
-    photographs: Sequence[Photograph], images: Path, work: Path, settings: Settings, report: Report
+    photographs: Sequence[Photograph], images: Path, work: Path, options: IngestOptions, report: Report
 ) -> Found:
     """Find the cameras of photographs; where few are found, look once more with features that bear wider baselines.
 
@@ -77,7 +87,7 @@ def reconstruct(
         photographs: What lies in ``images``.
         images: Folder of images.
         work: Empty folder for features, matches and partial models.
-        settings: How.
+        options: How; matching is decided.
         report: Told stage, done and total: features, matches (pairs), views (registered).
 
     Raises:
@@ -87,7 +97,7 @@ def reconstruct(
     for is_thorough in (False, True):
         folder = work / ("thorough" if is_thorough else "quick")
         folder.mkdir()
-        models = _attempt(photographs, images, folder, replace(settings, is_thorough=is_thorough), report)
+        models = _attempt(photographs, images, folder, options, report, is_thorough=is_thorough)
         ordered = sorted(models, key=lambda model: (-model.num_reg_images(), -model.num_points3D()))
         attempt = Found(tuple(ordered), is_thorough)
         if attempt.view_count > found.view_count:
@@ -98,7 +108,13 @@ def reconstruct(
 
 
 def _attempt(
-    photographs: Sequence[Photograph], images: Path, work: Path, settings: Settings, report: Report
+    photographs: Sequence[Photograph],
+    images: Path,
+    work: Path,
+    given: IngestOptions,
+    report: Report,
+    *,
+    is_thorough: bool,
 ) -> list[pycolmap.Reconstruction]:
     database = work / "database.db"
     with quiet_colmap():
@@ -106,9 +122,13 @@ def _attempt(
             with pycolmap.Database.open(str(database)):
                 pass
             # Before features, since threads would number the images in the order in which they finish.
-            _import(photographs, images, database, settings)
-            _extract(photographs, images, database, settings, report)
-            _match(len(photographs), database, settings, report)
+            _import(photographs, images, database, given)
+            options = pycolmap.FeatureExtractionOptions()
+            options.max_image_size = given.image_size
+            # Mikolajczyk & Schmid, IJCV 2004; Dong & Soatto, CVPR 2015: several times the time.
+            options.sift.estimate_affine_shape = options.sift.domain_size_pooling = is_thorough
+            _extract([one.name for one in photographs], images, database, options, report)
+            _match(len(photographs), database, given, report)
             return _map(len(photographs), images, database, work / "models", report)
         except _COLMAP_ERRORS as error:
             raise SceneFormatError(
@@ -127,13 +147,13 @@ def registered_names(model: pycolmap.Reconstruction) -> list[str]:
     return sorted(model.images[key].name for key in model.reg_image_ids())
 
 
-def _import(photographs: Sequence[Photograph], images: Path, database: Path, settings: Settings) -> None:
+def _import(photographs: Sequence[Photograph], images: Path, database: Path, given: IngestOptions) -> None:
     """Enter the images with their cameras: one for each size and focal length, or one for each image."""
     lenses: dict[tuple[int, int, int], list[Photograph]] = {}
     for one in photographs:
         lens = (one.size.height, one.size.width, round(one.focal_px or 0))
         lenses.setdefault(lens, []).append(one)
-    mode = pycolmap.CameraMode.SINGLE if settings.has_one_camera else pycolmap.CameraMode.PER_IMAGE
+    mode = pycolmap.CameraMode.SINGLE if given.has_one_camera else pycolmap.CameraMode.PER_IMAGE
     for (height, width, focal_px), members in lenses.items():
         options = pycolmap.ImageReaderOptions()
         options.camera_model = LENS_MODEL
@@ -143,14 +163,9 @@ def _import(photographs: Sequence[Photograph], images: Path, database: Path, set
 
 
 def _extract(
-    photographs: Sequence[Photograph], images: Path, database: Path, settings: Settings, report: Report
+    names: list[str], images: Path, database: Path, options: pycolmap.FeatureExtractionOptions, report: Report
 ) -> None:
-    options = pycolmap.FeatureExtractionOptions()
-    options.max_image_size = settings.image_size
     options.use_gpu = False
-    # Mikolajczyk & Schmid, IJCV 2004; Dong & Soatto, CVPR 2015.
-    options.sift.estimate_affine_shape = options.sift.domain_size_pooling = settings.is_thorough
-    names = [one.name for one in photographs]
 
     def extract(token: pycolmap.CancellationToken) -> None:
         pycolmap.extract_features(
@@ -163,23 +178,23 @@ def _extract(
     _watch(extract, database, ("features", len(names)), count, report)
 
 
-def _match(image_count: int, database: Path, settings: Settings, report: Report) -> None:
+def _match(image_count: int, database: Path, given: IngestOptions, report: Report) -> None:
     options = pycolmap.FeatureMatchingOptions()
     options.use_gpu = False
     verification = pycolmap.TwoViewGeometryOptions()
     verification.ransac.random_seed = _SEED
-    given = {"verification_options": verification, "device": pycolmap.Device.cpu}
+    how = {"verification_options": verification, "device": pycolmap.Device.cpu}
     pairing = pycolmap.SequentialPairingOptions()
     pair_count = image_count * (image_count - 1) // 2
-    if settings.matching == "sequential":
+    if given.matching == "sequential":
         with pycolmap.Database.open(str(database)) as opened:
             pair_count = len(pycolmap.SequentialPairGenerator(pairing, opened).all_pairs())
 
     def match(token: pycolmap.CancellationToken) -> None:
-        if settings.matching == "sequential":
-            pycolmap.match_sequential(database, options, pairing, cancellation_token=token, **given)
+        if given.matching == "sequential":
+            pycolmap.match_sequential(database, options, pairing, cancellation_token=token, **how)
         else:
-            pycolmap.match_exhaustive(database, options, cancellation_token=token, **given)
+            pycolmap.match_exhaustive(database, options, cancellation_token=token, **how)
 
     _watch(match, database, ("matches", pair_count), pycolmap.Database.num_matched_image_pairs, report)
 

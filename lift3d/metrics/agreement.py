@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lift3d.domain.scores import Score
-from lift3d.metrics.counting import Corners, counted_cells, pixel_grid
+from lift3d.metrics.counting import Corners, Reading, counted_cells
 from lift3d.metrics.figures import scene_metric, undefined
 from lift3d.metrics.protocol import SceneEvidence
 
@@ -57,10 +57,9 @@ def label_kappa(evidence: SceneEvidence) -> Score:
     for index, view in enumerate(evidence.views):
         mine = evidence.observations.view == index
         uv = evidence.observations.uv[mine]
-        corners = Corners.nearest(uv, pixel_grid(view.counts))
-        counts = corners.count(view.counts)
-        labels.append(corners.only(counts).read(view.lifted.prediction.values[None])[:, 0].long())
-        points.append(evidence.observations.point[mine][counts])
+        found = Reading.of(view, uv)
+        labels.append(found.at(found.counts)[:, 0].long())
+        points.append(evidence.observations.point[mine][found.counts])
     if not labels or sum(len(found) for found in labels) == 0:
         return undefined("no-sightings", "no surface point is seen by two target views")
     return fleiss_kappa(torch.cat(points), torch.cat(labels))

@@ -5,42 +5,17 @@ range 15° to 45°: near and distant frames, as video consistency has them, told
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lift3d.domain.lifted import PredictionKind
 from lift3d.domain.scores import Score
 from lift3d.geometry.projection import is_inside
-from lift3d.metrics.counting import Corners, counted_cells, embedding_grid, pixel_grid
+from lift3d.metrics.counting import Reading
 from lift3d.metrics.figures import pair_metrics, undefined
 from lift3d.metrics.protocol import Matches, ViewEvidence
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Reading:
-    """The lifted prediction of a view at some pixels: where it is read, and whether all that is read counts."""
-
-    values: Shaped[Tensor, "channel row col"]
-    corners: Corners
-    counts: Bool[Tensor, " point"]
-
-    @classmethod
-    def of(cls, evidence: ViewEvidence, uv: Float[Tensor, "point 2"]) -> "_Reading":
-        """Labels are read at the nearest pixel, embeddings bilinearly on their feature grid, the rest bilinearly."""
-        prediction, grid, counts = evidence.lifted.prediction, pixel_grid(evidence.counts), evidence.counts
-        if prediction.kind == "embedding":
-            grid = embedding_grid(evidence)
-            counts = counted_cells(counts, grid)
-        corners = Corners.nearest(uv, grid) if prediction.kind == "labels" else Corners.bilinear(uv, grid)
-        values = prediction.values if prediction.values.ndim == 3 else prediction.values[None]
-        return cls(values, corners, corners.count(counts))
-
-    def at(self, is_chosen: Bool[Tensor, " point"]) -> Float[Tensor, "chosen channel"]:
-        """Read the chosen points."""
-        return self.corners.only(is_chosen).read(self.values)
 
 
 def warp_error(a: ViewEvidence, b: ViewEvidence, matches: Matches) -> Score:
@@ -49,7 +24,7 @@ def warp_error(a: ViewEvidence, b: ViewEvidence, matches: Matches) -> Score:
     RMSE of images over points and channels, share of unequal labels, mean absolute difference of scalars and
     masks, mean 1 − cosine of embeddings.
     """
-    first, second = _Reading.of(a, matches.uv_a), _Reading.of(b, matches.uv_b)
+    first, second = Reading.of(a, matches.uv_a), Reading.of(b, matches.uv_b)
     return _difference(a.lifted.prediction.kind, first, second, first.counts & second.counts)
 
 
@@ -61,12 +36,12 @@ def warp_floor(a: ViewEvidence, b: ViewEvidence, matches: Matches) -> Score:
     size = b.frame.camera.size
     is_on_image = is_inside(matches.uv_b_floor, size.height, size.width)
     at_floor = torch.where(is_on_image[:, None], matches.uv_b_floor, matches.uv_b)
-    first, second, again = _Reading.of(a, matches.uv_a), _Reading.of(b, matches.uv_b), _Reading.of(b, at_floor)
+    first, second, again = Reading.of(a, matches.uv_a), Reading.of(b, matches.uv_b), Reading.of(b, at_floor)
     counts = first.counts & second.counts & again.counts & is_on_image
     return _difference(b.lifted.prediction.kind, second, again, counts)
 
 
-def _difference(kind: PredictionKind, one: _Reading, other: _Reading, counts: Bool[Tensor, " point"]) -> Score:
+def _difference(kind: PredictionKind, one: Reading, other: Reading, counts: Bool[Tensor, " point"]) -> Score:
     point_count = int(counts.sum())
     if point_count == 0:
         return undefined("no-points", "no matched point counts in both views")

@@ -116,3 +116,27 @@ def embedding_grid(evidence: ViewEvidence) -> FeatureGrid:
         f"the grid of none of the cuts; embeddings stay on the feature grid.",
         view=evidence.lifted.target,
     )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reading:
+    """The lifted prediction of a view at some pixels: where it is read, and whether all that is read counts."""
+
+    values: Shaped[Tensor, "channel row col"]
+    corners: Corners
+    counts: Bool[Tensor, " point"]
+
+    @classmethod
+    def of(cls, evidence: ViewEvidence, uv: Float[Tensor, "point 2"]) -> "Reading":
+        """Labels are read at the nearest pixel, embeddings bilinearly on their feature grid, the rest bilinearly."""
+        prediction, grid, counts = evidence.lifted.prediction, pixel_grid(evidence.counts), evidence.counts
+        if prediction.kind == "embedding":
+            grid = embedding_grid(evidence)
+            counts = counted_cells(counts, grid)
+        corners = Corners.nearest(uv, grid) if prediction.kind == "labels" else Corners.bilinear(uv, grid)
+        values = prediction.values if prediction.values.ndim == 3 else prediction.values[None]
+        return cls(values, corners, corners.count(counts))
+
+    def at(self, is_chosen: Bool[Tensor, " point"]) -> Float[Tensor, "chosen channel"]:
+        """Read the chosen points."""
+        return self.corners.only(is_chosen).read(self.values)

@@ -9,12 +9,12 @@ prediction puts at its pixel.
 """
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from lift3d.domain.scores import Score
 from lift3d.geometry.projection import transfer
-from lift3d.metrics.counting import Corners, pixel_grid
+from lift3d.metrics.counting import Reading
 from lift3d.metrics.figures import pair_metrics, undefined, view_metric
 from lift3d.metrics.protocol import Matches, ViewEvidence
 
@@ -46,12 +46,13 @@ def depth_cross(a: ViewEvidence, b: ViewEvidence, matches: Matches) -> Score:
     The point that a's depth puts at uv_a has some depth in b; D_b is what b itself says at uv_b. The scoring geometry
     says which pixels belong together, and nothing of how far they are.
     """
-    in_a, counts_a = _read(a, matches.uv_a)
-    in_b, counts_b = _read(b, matches.uv_b)
-    counts = counts_a & counts_b
+    first, second = Reading.of(a, matches.uv_a), Reading.of(b, matches.uv_b)
+    counts = first.counts & second.counts
     if not bool(counts.any()):
         return undefined("no-points", "no matched point counts in both views")
-    z_a, z_b = 1 / in_a[counts], 1 / in_b[counts]
+    z_a, z_b = (
+        1 / read.corners.only(counts).read(_disparity(view)[None])[:, 0] for view, read in ((a, first), (b, second))
+    )
     cameras = [(one.frame.camera.K, one.frame.camera.w2c) for one in (a, b)]
     _, z_a_in_b = transfer(matches.uv_a[counts].double(), z_a, cameras[0], cameras[1])
     error = _relative_error(z_a_in_b, z_b)
@@ -70,14 +71,3 @@ def _disparity(evidence: ViewEvidence) -> Float[Tensor, "height width"]:
     """Return the predicted 1/z: between pixels it is linear on planes, which z is not."""
     values = evidence.lifted.prediction.values.double()
     return values if evidence.quantity == "disparity" else 1 / values
-
-
-def _read(
-    evidence: ViewEvidence, uv: Float[Tensor, "point 2"]
-) -> tuple[Float[Tensor, " point"], Bool[Tensor, " point"]]:
-    """Return the predicted 1/z at some pixels, and whether all that is read there counts; 0 where it does not."""
-    corners = Corners.bilinear(uv, pixel_grid(evidence.counts))
-    counts = corners.count(evidence.counts)
-    disparity = torch.zeros(len(uv), dtype=torch.float64)
-    disparity[counts] = corners.only(counts).read(_disparity(evidence)[None])[:, 0]
-    return disparity, counts

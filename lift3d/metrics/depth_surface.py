@@ -70,10 +70,7 @@ class DepthSurface:
 
     def angle_deg(self, a: int, b: int) -> float:
         """Return the median baseline angle of what a and b both see, NaN if that is too little."""
-        first, second = self._views[a], self._views[b]
-        uv, z_depth = first.lattice(ANGLE_POINTS)
-        _, is_seen = _look_up(uv, z_depth, first, second)
-        return _median_angle(uv[is_seen], z_depth[is_seen], first, second)
+        return self.matches(a, b, ANGLE_POINTS).angle_deg
 
     def matches(self, a: int, b: int, limit: int) -> Matches:
         """Return at most ``limit`` pixels of a that b sees too, on an even lattice over a.

@@ -9,8 +9,6 @@ Source:
     there).
 """
 
-from typing import Protocol, runtime_checkable
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -28,22 +26,8 @@ from open_clip.transformer import ResidualAttentionBlock, VisionTransformer  # n
 _PROBE_SIZE_PX = (160, 224)
 
 
-@runtime_checkable
-class DenseTower(Protocol):
-    """An image tower that gives an embedding per cell and one for the image."""
-
-    lattice: CellLattice
-    channel_count: int
-
-    def embed(
-        self, pixels: Float[Tensor, "1 3 height width"]
-    ) -> tuple[Float[Tensor, "channel row col"], Float[Tensor, "1 channel"]]:
-        """Return the cells' embeddings and the image's, which is the plain model's own."""
-        ...
-
-
-def dense_tower(visual: nn.Module) -> DenseTower:
-    """Make an image tower dense.
+def dense_tower(visual: nn.Module) -> "_TransformerTower | _ConvolutionalTower":
+    """Make an image tower dense: ``embed`` gives the cells' embeddings and the image's, which is the plain model's own.
 
     Raises:
         ConfigError: If the tower pools in a way that has no counterpart per cell.

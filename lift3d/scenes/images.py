@@ -55,16 +55,18 @@ def image_size(path: str | Path, declared: ImageSize | None = None) -> ImageSize
 
 
 def decode_color(
-    path: str | Path, expected: ImageSize
+    path: str | Path, expected: ImageSize | None = None
 ) -> tuple[Shaped[ndarray, "height width 3"], Bool[ndarray, "height width"] | None]:
-    """Decode to RGB as stored (8 or 16 bit), with validity where the file has alpha (valid from one half on).
+    """Decode to RGB (8 or 16 bit), with validity where the file has alpha (valid from one half on).
+
+    It is as stored where the size that is expected says so; upright by EXIF without one.
 
     Raises:
         ImageError: If the file is missing, truncated, too large, or does not fit the expected size.
     """
     with _decoding(path), _opened(path) as image:
         _, is_turned = _stored_size(image, path, expected)
-        upright = ImageOps.exif_transpose(image) if is_turned else image
+        upright = ImageOps.exif_transpose(image) if is_turned or expected is None else image
         if upright.mode == "F":
             raise ImageError(f"Image '{path}' holds floats, not colours. Convert it to 8 or 16 bit.")
         if upright.mode.startswith("I"):

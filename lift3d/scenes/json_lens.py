@@ -40,7 +40,7 @@ def read_lens(
     fl_x, fl_y = fl_x or fl_y, fl_y or fl_x
     if fl_x is None or fl_y is None:
         raise CameraError("There is no focal length: expected 'fl_x' (pixels) or 'camera_angle_x' (radians).")
-    cx, cy = _number(get, "cx", size.width / 2), _number(get, "cy", size.height / 2)
+    cx, cy = number(get, "cx", size.width / 2), number(get, "cy", size.height / 2)
     K = torch.tensor([[fl_x, 0.0, cx], [0.0, fl_y, cy], [0.0, 0.0, 1.0]], dtype=torch.float64)
     model, coefficients = _model(get)
     lens = Distortion(model, (fl_x, fl_y, cx, cy, *coefficients), size)
@@ -56,8 +56,8 @@ def _model(get: Get) -> tuple[str, tuple[float, ...]]:
             f"Unknown camera model '{foreign[0] if foreign else name}'. Undistort the images first. "
             f"Known: {', '.join((*_PERSPECTIVE, *_FISHEYE))}."
         )
-    k1, k2, k3, k4, k5, k6 = (_number(get, f"k{index}", 0.0) for index in range(1, 7))
-    p1, p2 = _number(get, "p1", 0.0), _number(get, "p2", 0.0)
+    k1, k2, k3, k4, k5, k6 = (number(get, f"k{index}", 0.0) for index in range(1, 7))
+    p1, p2 = number(get, "p1", 0.0), number(get, "p2", 0.0)
     if name in _FISHEYE or get("is_fisheye"):
         if p1 or p2:
             raise CameraError(f"A fisheye has no tangential distortion here, got p1={p1}, p2={p2}.")
@@ -77,7 +77,7 @@ def _model(get: Get) -> tuple[str, tuple[float, ...]]:
 def _declared_size(get: Get) -> ImageSize | None:
     if get("w") is None or get("h") is None:
         return None
-    width, height = _number(get, "w", 0.0), _number(get, "h", 0.0)
+    width, height = number(get, "w", 0.0), number(get, "h", 0.0)
     if width < 1 or height < 1 or width != round(width) or height != round(height):
         raise CameraError(f"The image size 'w', 'h' should be positive whole numbers, got {width} and {height}.")
     return ImageSize(int(height), int(width))
@@ -99,13 +99,14 @@ def _focal(get: Get, axis: str, extent: int) -> float | None:
 
 
 def _positive(get: Get, key: str) -> float:
-    value = _number(get, key, 0.0)
+    value = number(get, key, 0.0)
     if value <= 0:
         raise CameraError(f"'{key}' should be positive, got {value}.")
     return value
 
 
-def _number(get: Get, key: str, default: float) -> float:
+def number(get: Get, key: str, default: float) -> float:
+    """Return a finite number of a file, or the default; CameraError if it is none."""
     value = get(key, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
         raise CameraError(f"'{key}' should be a finite number, got {value!r:.60}.")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.scene import Scene
-from lift3d.errors import CameraError, ImageError, SceneFormatError
+from lift3d.errors import CameraError, SceneFormatError
 from lift3d.geometry.rigid import inverse
 from lift3d.scenes.file_limits import MAX_MATRIX_BYTES, require_bytes
 from lift3d.scenes.images import FileFrame, image_size
@@ -25,8 +25,8 @@ from lift3d.scenes.scene_folder import SceneFolder, scene_id_of
 _CENTER_OFFSET_PX = 0.5
 _MILLIMETRE = 0.001
 _SEVEN_SCENES_POSE = "frame-*.pose.txt"
-# Focal length and principal point that the 7-Scenes page gives for its 640×480 images.
-_SEVEN_SCENES_K = ((585.0, 0.0, 320.0), (0.0, 585.0, 240.0), (0.0, 0.0, 1.0))
+# Focal length and principal point that the 7-Scenes page gives for its 640×480 images, with half a pixel.
+_SEVEN_SCENES_K = ((585.0, 0.0, 320.5), (0.0, 585.0, 240.5), (0.0, 0.0, 1.0))
 _SEVEN_SCENES_SIZE = ImageSize(480, 640)
 _INTRINSICS_FILE = "camera-intrinsics.txt"
 _LABEL_FOLDERS = ("label-filt", "label")
@@ -58,8 +58,8 @@ class ScanNetReader:
                 c2w, was_repaired = _read_pose(folder, f"pose/{image.stem}.txt")
                 source = FileFrame(
                     image=str(folder.image(f"color/{image.name}")),
-                    depth=_inside(folder, by_stem["depth"].get(image.stem)),
-                    labels=_inside(folder, labels.get(image.stem)),
+                    depth=_path(folder, by_stem["depth"].get(image.stem)),
+                    labels=_path(folder, labels.get(image.stem)),
                     depth_scale=_MILLIMETRE,
                     depth_intrinsics=depth_K,
                     label_ignore=_SCANNET_UNANNOTATED if labels else None,
@@ -87,7 +87,7 @@ class SevenScenesReader:
         if folder.find(_INTRINSICS_FILE) is not None:
             K, declared = _intrinsics(folder, _INTRINSICS_FILE), None
         else:
-            K, declared = _with_offset(torch.tensor(_SEVEN_SCENES_K, dtype=torch.float64)), _SEVEN_SCENES_SIZE
+            K, declared = torch.tensor(_SEVEN_SCENES_K, dtype=torch.float64), _SEVEN_SCENES_SIZE
             draft.note("The intrinsics are the data set's published ones: 585, 585, 320, 240.")
         draft.note("Half a pixel was added to the principal point: the format counts from the first pixel's centre.")
         for pose in sorted(folder.root.glob(_SEVEN_SCENES_POSE)):
@@ -95,10 +95,8 @@ class SevenScenesReader:
             with draft.dropping(view_id):
                 image = folder.image(f"{view_id}.color")
                 c2w, was_repaired = _read_pose(folder, pose.name)
-                depth = folder.find(f"{view_id}.depth")
-                source = FileFrame(
-                    image=str(image), depth=None if depth is None else str(depth), depth_scale=_MILLIMETRE
-                )
+                depth = _path(folder, folder.find(f"{view_id}.depth"))
+                source = FileFrame(image=str(image), depth=depth, depth_scale=_MILLIMETRE)
                 camera = Camera(K, inverse(c2w), declared or image_size(image))
                 draft.add(view_id, camera, source, was_repaired=was_repaired)
         return draft.finish()
@@ -111,13 +109,8 @@ def _read_pose(folder: SceneFolder, name: str) -> tuple[Float[Tensor, "4 4"], bo
     return rigid(_read_matrix(path))
 
 
-def _inside(folder: SceneFolder, path: Path | None) -> str | None:
-    if path is None:
-        return None
-    found = folder.find(str(path.relative_to(folder.root)))
-    if found is None:
-        raise ImageError(f"'{path}' is missing.")
-    return str(found)
+def _path(folder: SceneFolder, path: Path | None) -> str | None:
+    return None if path is None else str(folder.image(str(path.relative_to(folder.root))))
 
 
 def _read_matrix(path: Path) -> Float[ndarray, "row col"]:
@@ -136,7 +129,9 @@ def _intrinsics(folder: SceneFolder, name: str) -> Float[Tensor, "3 3"]:
     matrix = _read_matrix(path)
     if min(matrix.shape) < 3 or not np.isfinite(matrix[:3, :3]).all():
         raise SceneFormatError(f"'{path}' should be a finite 3×3 or 4×4 matrix, got shape {matrix.shape}.")
-    return _with_offset(torch.from_numpy(matrix[:3, :3].copy()))
+    K = torch.from_numpy(matrix[:3, :3].copy())
+    K[:2, 2] += _CENTER_OFFSET_PX
+    return K
 
 
 def _depth_intrinsics(
@@ -149,12 +144,6 @@ def _depth_intrinsics(
     if torch.equal(K, color):
         return None
     return float(K[0, 0]), float(K[1, 1]), float(K[0, 2]), float(K[1, 2])
-
-
-def _with_offset(K: Float[Tensor, "3 3"]) -> Float[Tensor, "3 3"]:
-    offset = torch.zeros(3, 3, dtype=K.dtype)
-    offset[:2, 2] = _CENTER_OFFSET_PX
-    return K + offset
 
 
 def _number_of(path: Path) -> tuple[int, str]:

@@ -4,7 +4,6 @@ Poses are camera-to-world with OpenGL axes; pixels have corner origin. The world
 """
 
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from lift3d.errors import CameraError, ImageError, SceneFormatError
 from lift3d.geometry.rigid import inverse
 from lift3d.scenes.file_limits import read_text
 from lift3d.scenes.images import FileFrame, image_size
-from lift3d.scenes.json_lens import read_lens
+from lift3d.scenes.json_lens import number, read_lens
 from lift3d.scenes.ply import read_ply_points
 from lift3d.scenes.rotations import opencv_from_opengl, rigid
 from lift3d.scenes.scene_draft import SceneDraft
@@ -124,8 +123,8 @@ def _add(draft: SceneDraft, folder: SceneFolder, view_id: str, entry: _Entry) ->
         depth=depth,
         labels=labels,
         mask=_mask(folder, entry),
-        depth_scale=_number(entry.shared, "depth_unit_scale_factor", _DEPTH_UNIT)
-        * _number(entry.shared, "applied_scale", 1.0),
+        depth_scale=number(entry.shared.get, "depth_unit_scale_factor", _DEPTH_UNIT)
+        * number(entry.shared.get, "applied_scale", 1.0),
         label_ignore=_label_ignore(entry.shared) if labels else None,
         distortion=lens,
     )
@@ -164,9 +163,9 @@ def _read_scene_wide(draft: SceneDraft, folder: SceneFolder, shared: Mapping[str
     if "applied_transform" in shared:
         try:
             applied, _ = rigid(shared["applied_transform"])
+            scale = number(shared.get, "applied_scale", 1.0)
         except CameraError as error:
-            raise SceneFormatError(f"'applied_transform' is no rigid transform: {error}") from error
-        scale = _number(shared, "applied_scale", 1.0)
+            raise SceneFormatError(f"'applied_transform' is no similarity: {error}") from error
         draft.canonical_from_source = (
             torch.diag(torch.tensor([scale, scale, scale, 1.0], dtype=torch.float64)) @ applied
         )
@@ -179,11 +178,4 @@ def _read_scene_wide(draft: SceneDraft, folder: SceneFolder, shared: Mapping[str
 
 
 def _label_ignore(shared: Mapping[str, Any]) -> int | None:
-    return None if shared.get("label_ignore") is None else int(_number(shared, "label_ignore", 0.0))
-
-
-def _number(shared: Mapping[str, Any], key: str, default: float) -> float:
-    value = shared.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
-        raise SceneFormatError(f"'{key}' should be a finite number, got {value!r:.60}.")
-    return float(value)
+    return None if shared.get("label_ignore") is None else int(number(shared.get, "label_ignore", 0.0))

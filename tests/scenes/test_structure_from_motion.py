@@ -11,8 +11,9 @@ import pytest
 from PIL import Image, ImageOps
 
 from lift3d.errors import ConfigError, SceneFormatError
-from lift3d.ingest.folder import INGEST_FILE, IngestOptions, IngestRecord, ingest
+from lift3d.ingest.folder import INGEST_FILE, IngestRecord, ingest
 from lift3d.ingest.photographs import copy_photographs, find_photographs
+from lift3d.ingest.structure_from_motion import IngestOptions
 from lift3d.ingest.video_frames import copy_frames, count_frames
 from lift3d.scenes.catalog import read_scene
 from tests.support.photographs import write_photographs, write_texture
