@@ -187,11 +187,7 @@ def _digest_if_readable(path: Path) -> str:
 
 
 def _finished(out: Path, identity: str) -> IngestRecord | None:
-    """Return what a folder says of itself if it is this very scene; None if there is room for one.
-
-    Raises:
-        ConfigError: If it holds anything else.
-    """
+    """Return what a folder says of itself if it is this very scene; None if there is room; ConfigError else."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
     if not (out / INGEST_FILE).is_file():

@@ -93,11 +93,7 @@ def copy_photographs(
 
 
 def write_picture(path: Path, pixels: Shaped[ndarray, "height width channels"]) -> None:
-    """Write RGB or RGBA pixels in the format that the suffix names.
-
-    Raises:
-        OSError: If the file cannot be written.
-    """
+    """Write RGB or RGBA pixels in the format that the suffix names."""
     ordered = cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if pixels.shape[-1] == 4 else cv2.COLOR_RGB2BGR)
     _, encoded = cv2.imencode(path.suffix, ordered, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     path.write_bytes(encoded.tobytes())

@@ -89,9 +89,6 @@ def reconstruct(
         work: Empty folder for features, matches and partial models.
         options: How; matching is decided.
         report: Told stage, done and total: features, matches (pairs), views (registered).
-
-    Raises:
-        SceneFormatError: If COLMAP fails.
     """
     found = Found((), is_thorough=False)
     for is_thorough in (False, True):

@@ -29,15 +29,8 @@ class _Best:
 def copy_frames(video: Path, count: int | None, images: Path, report: Report) -> list[Photograph]:
     """Write the sharpest frame of each of ``count`` equal stretches of a video as JPEG, named by its number.
 
-    Args:
-        video: File that OpenCV opens; a rotation that it declares is applied.
-        count: Frames to take; all of them if None or if there are fewer.
-        images: Folder to write into.
-        report: Told how many frames have been read.
-
-    Raises:
-        SceneFormatError: If the file does not open as a video, or no frame of it decodes.
-        OSError: If a frame cannot be written.
+    A rotation that the file declares is applied. All frames are taken if ``count`` is None or there are fewer.
+    SceneFormatError if the file does not open as a video, or no frame of it decodes.
     """
     total = count_frames(video)
     stretches = total if count is None else min(count, total)
@@ -67,8 +60,7 @@ def copy_frames(video: Path, count: int | None, images: Path, report: Report) ->
 def count_frames(video: Path) -> int:
     """Return how many frames a video has, by going through it: what a header promises is often wrong.
 
-    Raises:
-        SceneFormatError: If the file does not open as a video or has no frame.
+    SceneFormatError if the file does not open as a video or has no frame.
     """
     capture = _opened(video)
     count = 0

@@ -27,14 +27,10 @@ METRICS = {name: f"lift3d.metrics.{module}:{name}" for module, names in _MODULES
 
 
 def build_metrics(names: Sequence[str] | None = None) -> tuple[Metric, ...]:
-    """Return metrics by name, each once, in the order asked for.
+    """Return metrics by name, each once, in the order asked for; None for the whole catalog.
 
-    Args:
-        names: Catalog names, or ``module:attribute`` of a metric of one's own; None for the whole catalog.
-
-    Raises:
-        UnknownNameError: If a name is neither.
-        ConfigError: If ``module:attribute`` names nothing that is a metric, or two metrics share an id.
+    Names are the catalog's, or ``module:attribute`` of a metric of one's own. UnknownNameError if one is neither;
+    ConfigError if it names nothing that is a metric, or two metrics share an id.
     """
     metrics = tuple(_build(name) for name in dict.fromkeys(METRICS if names is None else names))
     ids = [metric.spec.name for metric in metrics]

@@ -81,14 +81,9 @@ def correspond(surface: ScoringSurface, budget: PointBudget | None = None) -> Co
 
 
 def pairs_by_angle(angles_deg: Float[Tensor, "view view"], pairs_per_view: int) -> list[tuple[int, int]]:
-    """Choose pairs: for each view its nearest others at short range (0-15°) and at long range (15-45°).
+    """Choose pairs (a, b), a < b, sorted: for each view its nearest others at short and at long range.
 
-    Args:
-        angles_deg: Median baseline angle of each pair, NaN where two views share too little; symmetric.
-        pairs_per_view: How many others per view and range.
-
-    Returns:
-        Sorted pairs (a, b) with a < b, each once.
+    ``angles_deg`` are median baseline angles, NaN where two views share too little; symmetric.
     """
     chosen: set[tuple[int, int]] = set()
     for a, row in enumerate(angles_deg.tolist()):

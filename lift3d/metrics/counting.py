@@ -102,11 +102,7 @@ class Corners:
 
 
 def embedding_grid(evidence: ViewEvidence) -> FeatureGrid:
-    """Return the grid of a predicted embedding: that of the cut which has as many cells.
-
-    Raises:
-        ShapeError: If no cut has.
-    """
+    """Return the grid of a predicted embedding: that of the cut which has as many cells; ShapeError if none has."""
     prediction = evidence.lifted.prediction
     for feature_map in evidence.filled:
         if feature_map.grid.shape == tuple(prediction.values.shape[1:]):

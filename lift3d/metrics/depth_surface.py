@@ -51,14 +51,7 @@ class _DepthView:
 
 
 class DepthSurface:
-    """The surfaces that the target views' own depth maps show. Depth of invalid pixels is not used.
-
-    Args:
-        frames: The target views at the scored size, each with depth.
-
-    Raises:
-        ConfigError: If a frame has no depth.
-    """
+    """The surfaces that the target views' own depth maps show. Depth of invalid pixels is not used."""
 
     def __init__(self, frames: Sequence[Frame]) -> None:
         self._views = [_depth_view(frame) for frame in frames]

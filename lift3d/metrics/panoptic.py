@@ -61,9 +61,7 @@ def segment_of(masks: Float[Tensor, "mask height width"]) -> Int[Tensor, "height
 def panoptic_quality(predicted: Int[Tensor, " pixel"], true: Int[Tensor, " pixel"]) -> float:
     """Return Σ IoU over matches / (TP + FP/2 + FN/2); NaN if there is no segment at all.
 
-    Args:
-        predicted: Segment of each pixel, NO_SEGMENT for none.
-        true: Likewise.
+    A pixel's segment is NO_SEGMENT for none.
 
     Source:
         Kirillov et al., Panoptic segmentation, CVPR 2019, eq. 1-2.

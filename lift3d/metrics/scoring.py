@@ -45,13 +45,8 @@ def score_scene(
     """Return every figure that applies to the evidence, view metrics first, then pairs, then the scene.
 
     A metric for another kind of prediction, or for something that no view has, gives no item. One that applies but has
-    nothing to measure gives an item with a reason.
-
-    Args:
-        metrics: Any mixture of scopes.
-        evidence: All target views of the scene.
-        operator: Name of the operator, as the user wrote it.
-        restores: Whether its answer means to be the true image.
+    nothing to measure gives an item with a reason. ``restores`` says whether the operator's answer means to be the true
+    image.
 
     Raises:
         ShapeError: If a prediction has not the size of its frame.

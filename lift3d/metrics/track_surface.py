@@ -30,13 +30,7 @@ class _TrackView:
 class TrackSurface:
     """Tracked points at the target views: seen where they were observed, not where they merely project.
 
-    Args:
-        tracks: Points and observations over any views of the scene, at the views' own sizes.
-        views: The target views, in the order of the targets.
-        cameras: Their cameras at the scored size.
-
-    Raises:
-        ShapeError: If there are not as many cameras as views.
+    Cameras of the target views are at the scored size; observations are in pixels of the views' own sizes.
     """
 
     def __init__(self, tracks: Tracks, views: Sequence[View], cameras: Sequence[Camera]) -> None:

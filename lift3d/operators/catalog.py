@@ -69,15 +69,7 @@ def build_operator(name: str, plugins: Sequence[str] = ()) -> Operator:
 
 
 def load_plugin(location: str) -> Operator:
-    """Load one plug-in.
-
-    Args:
-        location: ``module:attribute`` or ``path/to/file.py:attribute``.
-
-    Raises:
-        ConfigError: If the location is malformed, or there is no such module or attribute.
-        ContractError: If the attribute is no Operator and gives none.
-    """
+    """Load one plug-in, named as in ``loaded_attribute``; ContractError if it is no Operator and gives none."""
     return _checked(loaded_attribute(location), location)
 
 

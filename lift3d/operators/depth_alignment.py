@@ -157,11 +157,7 @@ class _Observations:
     def of(
         cls, names: list[ViewId], maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews, quantity: Quantity
     ) -> "_Observations":
-        """Read every view's map at its observations.
-
-        Raises:
-            NoOverlapError: If no surface point is known.
-        """
+        """Read every view's map at its observations; NoOverlapError if no surface point is known."""
         tracks = views.find_tracks()
         numbers, xs, depths = [torch.zeros(0, dtype=torch.long)], [torch.zeros(0).double()], [torch.zeros(0).double()]
         for number, name in enumerate(names):

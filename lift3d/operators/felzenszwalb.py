@@ -94,11 +94,7 @@ class AppearanceIdOperator:
         return SceneState({"codebook": fit_codebook(colours, sizes, self._count)})
 
     def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
-        """Return the id of the codebook's entry nearest to each pixel's colour.
-
-        Raises:
-            ContractError: If the state is not the one of fit_scene.
-        """
+        """Return the id of the codebook's entry nearest to each pixel's colour, by the state of fit_scene."""
         if "codebook" not in state.arrays:
             raise ContractError(f"Operator '{self.spec.name}' decodes with the state of fit_scene; got none.")
         colours = at_pixels(features[0].values, features[0].grid, size).flatten(1).T
@@ -107,11 +103,7 @@ class AppearanceIdOperator:
 
 
 def build(name: OperatorName) -> BoundaryOperator | AppearanceIdOperator:
-    """Build the operator ``felzenszwalb``.
-
-    Raises:
-        ConfigError: If as is neither boundaries nor ids.
-    """
+    """Build the operator ``felzenszwalb``, of either kind."""
     name.check(("as", "count"))
     mode = name.option("as", "boundaries")
     if mode not in ("boundaries", "ids"):

@@ -24,12 +24,7 @@ OPTION = "of"
 
 
 def build_inner(name: OperatorName) -> Operator:
-    """Build the operator that another's option ``of`` names.
-
-    Raises:
-        ConfigError: If it names none, or one whose answer is something else than its features.
-        UnknownNameError: If no catalog has it.
-    """
+    """Build the operator that another's option ``of`` names; ConfigError unless its answer is its features."""
     inner_name = name.option(OPTION, "")
     if not inner_name:
         raise ConfigError(

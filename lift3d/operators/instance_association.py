@@ -133,13 +133,7 @@ def scene_ids_of(state: SceneState, view: ViewId) -> Int[Tensor, " channel"] | N
 def in_scene_ids(features: FeatureMap, ids: Int[Tensor, " channel"] | None, state: SceneState) -> FeatureMap:
     """Return masks with a channel per scene id; those of one id are added up, to 1 at most.
 
-    Args:
-        features: View-local masks.
-        ids: Their scene ids; None leaves them their own numbers.
-        state: Says how many scene ids there are.
-
-    Raises:
-        ContractError: If there are not as many channels as ids, or none are expected.
+    Where no ids are given, masks keep their own numbers. ContractError if there are not as many channels as ids.
     """
     count = int(state.arrays[_COUNT_KEY])
     ids = torch.arange(features.channel_count) if ids is None else ids

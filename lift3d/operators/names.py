@@ -29,13 +29,9 @@ class OperatorName:
 
     @classmethod
     def parse(cls, text: str) -> "OperatorName":
-        """Take a name apart.
+        """Take a name apart, such as ``timm:NAME?weights=random``; in values, %XX is a character's code.
 
-        Args:
-            text: E.g. ``timm:vit_small_patch14_dinov2?weights=random``; in values, %XX is a character's code.
-
-        Raises:
-            ConfigError: If the kind is not a name, or an option is not a unique key=value.
+        ConfigError if the kind is not a name, or an option is not a unique key=value.
         """
         head, question, query = text.strip().partition("?")
         kind, colon, argument = head.partition(":")
@@ -60,11 +56,7 @@ class OperatorName:
         return dict(self.options).get(key, default)
 
     def integer(self, key: str, default: int) -> int:
-        """Return an option's value as a whole number.
-
-        Raises:
-            ConfigError: If it is none.
-        """
+        """Return an option's value as a whole number; ConfigError if it is none."""
         value = self.option(key, str(default))
         try:
             return int(value)
@@ -72,25 +64,16 @@ class OperatorName:
             raise ConfigError(f"Option '{key}' of operator '{self}' must be a whole number, got '{value}'.") from None
 
     def height(self) -> int:
-        """Return the height that images are resized to first (option height); 0 for their own.
-
-        Raises:
-            ConfigError: If it is no positive whole number.
-        """
+        """Return the height that images are resized to first (option height, positive); 0 for their own."""
         height = self.integer("height", 0)
         if height < 0 or (height == 0 and self.option("height", "")):
             raise ConfigError(f"Option 'height' of operator '{self}' must be positive, got {height}.")
         return height
 
     def check(self, known_options: Collection[str], argument: str = "") -> None:
-        """Refuse options that the adapter does not know, and a missing or superfluous argument.
+        """Refuse, by ConfigError, options that the adapter does not know, and a missing or superfluous argument.
 
-        Args:
-            known_options: The options that the adapter reads.
-            argument: What the argument means, e.g. "a timm network"; empty if the adapter takes none.
-
-        Raises:
-            ConfigError: With the options there are and the closest one.
+        ``argument`` says what the argument means, e.g. "a timm network"; it is empty if the adapter takes none.
         """
         if bool(argument) != bool(self.argument):
             expected = f"'{self.kind}:…' with {argument}" if argument else f"plain '{self.kind}'"

@@ -87,15 +87,9 @@ def _check_sum(path: Path) -> None:
 
 
 def load_weights(network: nn.Module, path: Path, may_be_left: Sequence[str] = ()) -> None:
-    """Load a file into a network, every parameter of it.
+    """Load a file (see read_weights) into a network; ConfigError unless every parameter is there, in its shape.
 
-    Args:
-        network: What is filled.
-        path: See read_weights.
-        may_be_left: Beginnings of names that the file may have and the network has not, e.g. its classifier.
-
-    Raises:
-        ConfigError: If a parameter is missing, left over, or of another shape.
+    The file may also have what begins with ``may_be_left`` and the network has not, e.g. its classifier.
     """
     state = read_weights(path)
     own = network.state_dict()

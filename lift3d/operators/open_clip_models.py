@@ -76,8 +76,7 @@ class OpenClipOperator(FieldEncoder):
     def encode_text(self, prompts: Sequence[str]) -> Float[Tensor, "prompt channel"]:
         """Return the embeddings of texts in the space of the cells, not normalised; what exceeds the context is cut.
 
-        Raises:
-            ConfigError: If the model's tokenizer cannot be had.
+        ConfigError if the model's tokenizer cannot be had.
         """
         try:
             tokens = open_clip.get_tokenizer(self._model_name)(list(prompts))
@@ -93,13 +92,7 @@ class OpenClipOperator(FieldEncoder):
 
 
 def build(name: OperatorName) -> OpenClipOperator:
-    """Build the operator ``open_clip:NAME/PRETRAINED``.
-
-    Raises:
-        ConfigError: If the weights cannot be had or do not fit the model's activation, or the model's image
-            tower has no dense form.
-        UnknownNameError: If open_clip has no such model or tag.
-    """
+    """Build the operator ``open_clip:NAME/PRETRAINED``."""
     name.check(_OPTIONS, "NAME/PRETRAINED of open_clip, or NAME?weights=random")
     model_name, _, tag = name.argument.partition("/")
     if model_name not in open_clip.list_models():

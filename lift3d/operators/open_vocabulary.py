@@ -68,12 +68,7 @@ class Vocabulary:
 
     @classmethod
     def parse(cls, name: OperatorName) -> "Vocabulary":
-        """Read the options of a name.
-
-        Raises:
-            ConfigError: If a list is empty, has an empty or repeated entry, or a prompt is called background; if the
-                template has no {}; or if the rule is unknown or does not go with the number of prompts.
-        """
+        """Read the options of a name; ConfigError if they are not as the module says."""
         prompts = _listed(name, "prompts", "")
         template, rule = name.option("template", "a {}"), name.option("rule", _RULES[0])
         if BACKGROUND in prompts:
@@ -112,11 +107,7 @@ class OpenVocabularyOperator(StandsOnInner):
         super().__init__(inner, own)
 
     def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
-        """Return the label or the relevancy of each pixel.
-
-        Raises:
-            ContractError: If texts and images have not as many channels.
-        """
+        """Return the label or the relevancy of each pixel; ContractError if texts have other channels than images."""
         cells = unit_cells(features[0])
         if cells.shape[1] != self._texts.shape[1]:
             raise ContractError(
@@ -146,11 +137,7 @@ def relevancy(
 
 
 def build(name: OperatorName) -> OpenVocabularyOperator:
-    """Build the operator ``open_vocabulary``.
-
-    Raises:
-        ConfigError: If the words are not as the module says, or the inner operator is none that reads texts.
-    """
+    """Build the operator ``open_vocabulary``."""
     name.check((OPTION, "prompts", "negatives", "template", "rule"))
     Vocabulary.parse(name)
     return OpenVocabularyOperator(name, build_inner(name))

@@ -39,12 +39,7 @@ class GuardedOperator:
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
     def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
-        """Return the operator's features of an image.
-
-        Raises:
-            ContractError: If it fails, or gives anything but FeatureMaps of float32 tensors.
-            ShapeError: If there are not as many channels as its spec promises.
-        """
+        """Return the features of an image: FeatureMaps of float32, with as many channels as the spec promises."""
         maps = self._called("encode", image)
         is_tuple = isinstance(maps, tuple) and len(maps) > 0
         if not is_tuple or not all(isinstance(one, FeatureMap) and isinstance(one.values, Tensor) for one in maps):
@@ -53,23 +48,16 @@ class GuardedOperator:
         return tuple(maps)
 
     def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
-        """Return what the operator needs to know of all views.
-
-        Raises:
-            ContractError: If it fails, or gives anything but a SceneState.
-        """
+        """Return what the operator needs to know of all views: a SceneState."""
         state = self._called("fit_scene", maps, views)
         if not isinstance(state, SceneState):
             raise self._broken("fit_scene", state, "a SceneState (EMPTY_STATE of lift3d.domain.features for most)")
         return state
 
     def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
-        """Return the operator's prediction.
+        """Return the operator's prediction: of the kind that its spec names, and finite where it says that it is valid.
 
-        Raises:
-            ContractError: If it fails, or gives anything but a Prediction of the kind that its spec names.
-            ShapeError: If the prediction is not of the image's size (embeddings may stay on their grid).
-            NonFiniteError: If the prediction is not finite where it says that it is valid.
+        It has the image's size; embeddings may stay on their grid.
         """
         found = self._called("decode", features, state, size)
         kind, name = self.spec.prediction_kind, self.spec.name

@@ -34,11 +34,7 @@ _CHOICES = ("keep", "subtract")
 
 
 class FieldEncoder(Encoder):
-    """An encoder whose name may say ``positional_field=subtract``; the default is keep.
-
-    Raises:
-        ConfigError: If the option is neither.
-    """
+    """An encoder whose name may say ``positional_field=subtract``; the default is keep."""
 
     def __init__(self, name: OperatorName) -> None:
         choice = name.option(OPTION, _CHOICES[0])
@@ -56,10 +52,8 @@ class FieldEncoder(Encoder):
 def fit_field(maps: Mapping[ViewId, tuple[FeatureMap, ...]]) -> SceneState:
     """Return the mean over views of every cut's features, per cell, float32, and the grids they lie on.
 
-    The state is what ``fit_scene`` returns; an operator that fits more adds its own arrays to these.
-
-    Raises:
-        SceneError: If there is no view, or two views differ in their grids.
+    The state is what ``fit_scene`` returns; an operator that fits more adds its own arrays. SceneError if there is no
+    view, or two views differ in their grids.
     """
     # In one order, so that the sum has the same bits whatever the mapping's.
     names = sorted(maps)
@@ -89,8 +83,7 @@ def field_of(state: SceneState, cut: int) -> FeatureMap | None:
 def without_field(features: FeatureMap, field: FeatureMap | None) -> FeatureMap:
     """Return features less the field; the same object if there is none. Global tokens have no place and stay.
 
-    Raises:
-        SceneError: If they lie on another grid than the field.
+    SceneError if they lie on another grid than the field.
     """
     if field is None:
         return features
@@ -101,8 +94,7 @@ def without_field(features: FeatureMap, field: FeatureMap | None) -> FeatureMap:
 def with_field(lifted: LiftedFeatures, field: FeatureMap | None) -> LiftedFeatures:
     """Return lifted features plus the field at the target's own cells; uncovered cells stay NaN.
 
-    Raises:
-        SceneError: If they lie on another grid than the field.
+    SceneError if they lie on another grid than the field.
     """
     if field is None:
         return lifted

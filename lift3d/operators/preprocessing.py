@@ -51,13 +51,9 @@ class Placement:
 
     @classmethod
     def of(cls, image: ImageSize, resized: ImageSize, lattice: CellLattice, multiple: int) -> "Placement":
-        """Place an image so that the network's cells tile it centrally.
+        """Place an image, seen at the size ``resized``, so that the network's cells tile it centrally.
 
-        Args:
-            image: Size of the image given to encode.
-            resized: Size that the network is to see it at.
-            lattice: Where the network's cells sit.
-            multiple: What the input's height and width must be multiples of.
+        The sides of the network's input must be multiples of ``multiple``.
         """
         top, height = _pad_axis(resized.height, lattice, multiple)
         left, width = _pad_axis(resized.width, lattice, multiple)

@@ -107,11 +107,7 @@ class PrecomputedOperator(Operator, Protocol):
     """What was said of a scene's views elsewhere: it is read, and no other image can be shown to it."""
 
     def read(self, view: "ViewId", size: "ImageSize") -> "tuple[FeatureMap, ...]":
-        """Return what was said of a view at a size, one map per cut, float32, finite.
-
-        Raises:
-            SceneError: If there is nothing, or it cannot be read.
-        """
+        """Return what was said of a view at a size, one map per cut, float32, finite; SceneError if nothing was."""
         ...
 
     def grids(self, size: "ImageSize") -> "tuple[FeatureGrid, ...]":

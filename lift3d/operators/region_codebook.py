@@ -11,15 +11,10 @@ _ITERATION_COUNT = 50
 def fit_codebook(
     descriptors: Float[Tensor, "region channel"], sizes: Int[Tensor, " region"], count: int
 ) -> Float[Tensor, "entry channel"]:
-    """Fit at most ``count`` entries to descriptors, each weighted by its region's size.
+    """Fit at most ``count`` entries to distinct descriptors, each weighted by its region's size in pixels.
 
     Starts from the largest region and takes, in turn, the region that is worst served (size × squared
     distance), so nothing is drawn at random. Entries are ordered by the size they stand for, largest first.
-
-    Args:
-        descriptors: Distinct descriptors.
-        sizes: Pixels of each.
-        count: Entries wanted; fewer if there are fewer descriptors.
 
     Source:
         Lloyd, Least Squares Quantization in PCM, IEEE Trans. Inf. Theory 1982.

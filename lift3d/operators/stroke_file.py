@@ -74,9 +74,7 @@ class StrokeFile(BaseModel):
 def read_strokes(path: Path) -> StrokeFile:
     """Read a file of strokes.
 
-    Raises:
-        ConfigError: If the file is missing, is no JSON, has a wrong or unknown field, a stroke outside the image, or no
-            positive stroke.
+    ConfigError if it is missing or malformed, has a stroke outside the image, or no positive stroke.
     """
     try:
         strokes = StrokeFile.model_validate_json(path.read_text(encoding="utf-8"))
@@ -105,11 +103,7 @@ def read_strokes(path: Path) -> StrokeFile:
 def cells_under(stroke: Stroke, drawn_on: ImageSize, encoded: ImageSize, grid: FeatureGrid) -> Bool[Tensor, "row col"]:
     """Return the cells that a stroke crosses, and those with their centre within its radius.
 
-    Args:
-        stroke: In pixels of the image that was drawn on.
-        drawn_on: Its size.
-        encoded: Size of the image that the grid lies on.
-        grid: Where the cells sit.
+    The grid lies on an image of the size ``encoded``, the stroke on the same image at the size ``drawn_on``.
     """
     scale = torch.tensor([drawn_on.width / encoded.width, drawn_on.height / encoded.height])
     strides, origin = (grid.stride_u, grid.stride_v), (grid.origin_u, grid.origin_v)

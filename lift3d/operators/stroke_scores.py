@@ -15,12 +15,7 @@ def object_scores(
 ) -> Float[Tensor, " cell"]:
     """Return how much nearer cells are to the nearest positive entry (at d₊) than to the nearest negative one (at d₋).
 
-    It is (d₋ − d₊) / (d₋ + d₊), in [−1, 1]; without negative entries it is −d₊.
-
-    Args:
-        cells: Features at length 1.
-        positive: Entries of the object.
-        negative: Entries of what it is not; None if nobody said.
+    It is (d₋ − d₊) / (d₋ + d₊), in [−1, 1]; without negative entries it is −d₊. Cells are features at length 1.
     """
     to_positive = _nearest(cells, positive)
     if negative is None:

@@ -61,11 +61,8 @@ class StrokesOperator(StandsOnInner):
     def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
         """Return the inner operator's state with the entries of either sign and the threshold.
 
-        Where no camera of the reference view is known, strokes are in pixels of the encoded image.
-
-        Raises:
-            SceneError: If the reference view is not there or is held out, has another shape than what was drawn on, or
-                positive strokes have no cell for themselves.
+        Where no camera of the reference view is known, strokes are in pixels of the encoded image. SceneError if the
+        reference view is not there or held out, is of another shape, or positive strokes have no cell for themselves.
         """
         features = self._reference(maps)[0]
         camera = views.cameras.get(self._strokes.view)
@@ -88,11 +85,7 @@ class StrokesOperator(StandsOnInner):
         return SceneState({**super().fit_scene(maps, views).arrays, **own})
 
     def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
-        """Return 1 for the object and 0 for all else.
-
-        Raises:
-            ContractError: If the state is not the one of fit_scene.
-        """
+        """Return 1 for the object and 0 for all else, by the state of fit_scene."""
         if _POSITIVE not in state.arrays:
             raise ContractError(f"Operator '{self.spec.name}' decodes with the state of fit_scene; got none.")
         arrays = state.arrays
@@ -151,10 +144,6 @@ class StrokesOperator(StandsOnInner):
 
 
 def build(name: OperatorName) -> StrokesOperator:
-    """Build the operator ``strokes``.
-
-    Raises:
-        ConfigError: If the file holds no strokes, or the inner operator is no encoder.
-    """
+    """Build the operator ``strokes``."""
     name.check((OPTION, "clusters"), "a file of strokes")
     return StrokesOperator(name, build_inner(name))

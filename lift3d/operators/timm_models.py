@@ -92,12 +92,7 @@ class TimmOperator(FieldEncoder):
 
 
 def build(name: OperatorName) -> TimmOperator:
-    """Build the operator ``timm:NAME``.
-
-    Raises:
-        ConfigError: If the network's weights cannot be had, or it gives no dense features.
-        UnknownNameError: If timm has no such network.
-    """
+    """Build the operator ``timm:NAME``."""
     name.check(_OPTIONS, "a timm network")
     plain = name.argument.partition(".")[0]
     if ":" not in plain and not timm.is_model(plain):

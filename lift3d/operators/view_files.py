@@ -61,11 +61,7 @@ class ViewFiles(Unfitted):
         )
 
     def read(self, view: ViewId, size: ImageSize) -> tuple[FeatureMap, ...]:
-        """Return what the files of a view say, a cell per pixel of a size.
-
-        Raises:
-            SceneError: If a file is missing, does not decode, or has other proportions than the view.
-        """
+        """Return what the files of a view say, a cell per pixel; SceneError if they cannot be read or do not fit."""
         names = self._names or ("",)
         channels = [self._channel(self._pattern.format(view=view, name=name), view, size) for name in names]
         return (FeatureMap(torch.stack(channels), self.grids(size)[0]),)
@@ -75,11 +71,7 @@ class ViewFiles(Unfitted):
         return (pixel_grid(size),)
 
     def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
-        """Refuse: files answer for the views of a scene, not for any image.
-
-        Raises:
-            ContractError: Always.
-        """
+        """Refuse: files answer for the views of a scene, not for any image."""
         raise ContractError(f"Operator '{self.spec.name}' has files of views; it cannot say anything of another image.")
 
     def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:

@@ -37,11 +37,7 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 
 
 def reader(name: str) -> "SceneReader":
-    """Import and build the reader of a catalog name.
-
-    Raises:
-        UnknownNameError: If there is no such reader.
-    """
+    """Import and build the reader of a catalog name; UnknownNameError if there is none."""
     if name not in READERS:
         raise UnknownNameError.of("scene reader", name, READERS)
     module_name, attribute = READERS[name].split(":")

@@ -32,11 +32,7 @@ class ColmapReader:
         return bool(_model_folders(Path(location)))
 
     def read(self, location: str) -> Scene:
-        """Read the model with the most registered images.
-
-        Raises:
-            SceneFormatError: If the model or the image folder is missing or malformed, or no view is usable.
-        """
+        """Read the model with the most registered images."""
         root = Path(location)
         folders = _model_folders(root)
         if not folders:

@@ -26,36 +26,20 @@ _NOT_READABLE = (OSError, ValueError, EOFError, KeyError, MemoryError, OverflowE
 
 
 def read_text(path: Path, most_bytes: int = MAX_TEXT_BYTES) -> str:
-    """Return the text of a file in UTF-8, with or without a byte order mark.
-
-    Raises:
-        SceneFormatError: If it is larger than any such file.
-        OSError: If it cannot be read.
-        ValueError: If it is not UTF-8.
-    """
+    """Return the text of a file in UTF-8, with or without a byte order mark; ValueError if it is not."""
     require_bytes(path, most_bytes)
     return path.read_text(encoding="utf-8-sig")
 
 
 def require_bytes(path: Path, most_bytes: int) -> None:
-    """Refuse a file that is larger than any of its kind.
-
-    Raises:
-        SceneFormatError: If it is.
-        OSError: If there is no such file.
-    """
+    """Refuse, by SceneFormatError, a file that is larger than any of its kind."""
     size = path.stat().st_size
     if size > most_bytes:
         raise SceneFormatError(f"'{path}' has {size} bytes; at most {most_bytes} are read. Is it the right file?")
 
 
 def digest_file(path: Path, most_bytes: int) -> str:
-    """Return what ``digest_bytes`` gives for the content of a file, without holding the content.
-
-    Raises:
-        SceneFormatError: If it is larger than any such file.
-        OSError: If it cannot be read.
-    """
+    """Return what ``digest_bytes`` gives for the content of a file, without holding the content."""
     require_bytes(path, most_bytes)
     with path.open("rb") as stream:
         state = hashlib.sha256(stream.seek(0, io.SEEK_END).to_bytes(8, "little"))
@@ -66,11 +50,7 @@ def digest_file(path: Path, most_bytes: int) -> str:
 
 
 def read_array(path: Path, most_bytes: int = MAX_ARRAY_BYTES) -> Shaped[ndarray, "..."]:
-    """Return the array of a ``.npy`` file; objects are never loaded.
-
-    Raises:
-        SceneFormatError: If it is no such file, is cut short, or is larger than any such file.
-    """
+    """Return the array of a ``.npy`` file; SceneFormatError if it is none or too large. Objects are never loaded."""
     try:
         # Mapped: a header that promises more than the file holds is refused before memory is taken.
         mapped = np.lib.format.open_memmap(path, mode="r")
@@ -84,8 +64,7 @@ def read_array(path: Path, most_bytes: int = MAX_ARRAY_BYTES) -> Shaped[ndarray,
 def read_matrices(path: Path, prefixes: tuple[str, ...]) -> dict[str, Shaped[ndarray, "..."]]:
     """Return the small arrays of an ``.npz`` file whose names begin so; objects are never loaded.
 
-    Raises:
-        SceneFormatError: If it is no such file, or unpacks to more than small arrays.
+    SceneFormatError if it is no such file, or unpacks to more than small arrays.
     """
     try:
         with zipfile.ZipFile(path) as archive:

@@ -40,11 +40,7 @@ class IdrReader:
         return _camera_file(Path(location)) is not None
 
     def read(self, location: str) -> Scene:
-        """Read cameras and references.
-
-        Raises:
-            SceneFormatError: If the file is malformed, has not one matrix per image, or no view is usable.
-        """
+        """Read cameras and references."""
         path = _camera_file(Path(location))
         if path is None:
             raise SceneFormatError(f"'{location}' holds none of {', '.join(FILES)}.")

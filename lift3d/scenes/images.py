@@ -47,8 +47,7 @@ _DECODE_ERRORS = (
 def image_size(path: str | Path, declared: ImageSize | None = None) -> ImageSize:
     """Read an image's size from its header, after the EXIF rotation if only that makes it fit ``declared``.
 
-    Raises:
-        ImageError: If the file is missing, no image, too large, or does not fit the declared size.
+    ImageError if the file is missing, no image, too large, or does not fit the declared size.
     """
     with _decoding(path), _opened(path) as image:
         return _stored_size(image, path, declared)[0]
@@ -59,10 +58,8 @@ def decode_color(
 ) -> tuple[Shaped[ndarray, "height width 3"], Bool[ndarray, "height width"] | None]:
     """Decode to RGB (8 or 16 bit), with validity where the file has alpha (valid from one half on).
 
-    It is as stored where the size that is expected says so; upright by EXIF without one.
-
-    Raises:
-        ImageError: If the file is missing, truncated, too large, or does not fit the expected size.
+    It is as stored where the size that is expected says so; upright by EXIF without one. ImageError if the file is
+    missing, truncated, too large, or does not fit the expected size.
     """
     with _decoding(path), _opened(path) as image:
         _, is_turned = _stored_size(image, path, expected)
@@ -79,11 +76,7 @@ def decode_color(
 
 
 def decode_mask(path: str | Path) -> Bool[ndarray, "height width"]:
-    """Decode a mask: True where any of its colours is not 0, as COLMAP and nerfstudio read theirs.
-
-    Raises:
-        ImageError: If the file is missing, truncated or too large.
-    """
+    """Decode a mask: True where any of its colours is not 0, as COLMAP and nerfstudio read theirs."""
     with _decoding(path), _opened(path) as image:
         values = np.asarray(image.convert("RGB") if len(image.getbands()) > 1 else image)
     return np.asarray(values.reshape(*values.shape[:2], -1).any(axis=-1))
@@ -92,8 +85,7 @@ def decode_mask(path: str | Path) -> Bool[ndarray, "height width"]:
 def decode_map(path: str | Path) -> Shaped[ndarray, "height width"]:
     """Decode a single-channel map (depth, labels) without changing its numbers; ``.npy`` is allowed.
 
-    Raises:
-        ImageError: If the file is missing, truncated, too large, or has several channels.
+    ImageError if the file is missing, truncated, too large, or has several channels.
     """
     with _decoding(path):
         if str(path).endswith(".npy"):
@@ -149,8 +141,7 @@ class FileFrame:
     def load(self, camera: Camera, size: ImageSize) -> Frame:
         """Decode, undistort at the file's size, then resize; depth and labels are read at the nearest pixel.
 
-        Raises:
-            ImageError: If a file is missing, does not decode, or does not fit the camera.
+        ImageError if a file is missing, does not decode, or does not fit the camera.
         """
         image, is_valid = self._load_color(camera, size)
         return Frame(

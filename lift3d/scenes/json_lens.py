@@ -27,12 +27,9 @@ def read_lens(
 ) -> tuple[Float[Tensor, "3 3"], Distortion | None, ImageSize]:
     """Return K, the lens (None for a pinhole) and the image size both refer to.
 
-    Args:
-        get: Looks a key up in the frame, then in the file, then takes the default.
-        file_size: Reads the size of the image, where the file does not declare it.
-
-    Raises:
-        CameraError: If there is no focal length, a value is no number, or the model is unknown.
+    ``get`` looks a key up in the frame, then in the file, then takes the default; ``file_size`` reads the size of the
+    image, where the file does not declare it. CameraError if there is no focal length, a value is no number, or the
+    model is unknown.
     """
     size = _declared_size(get) or file_size()
     fl_x = _focal(get, "x", size.width)

@@ -35,11 +35,7 @@ class LlffReader:
         return (_root(location) / FILE).is_file()
 
     def read(self, location: str) -> Scene:
-        """Read cameras and references.
-
-        Raises:
-            SceneFormatError: If the file is malformed, its rows are not one per image, or no view is usable.
-        """
+        """Read cameras and references."""
         root = _root(location)
         rows = _load(root / FILE)
         folder = SceneFolder(root)

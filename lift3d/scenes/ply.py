@@ -20,9 +20,7 @@ _HEADER_BYTES = 2**16
 def read_ply_points(path: Path) -> Float[Tensor, "point 3"]:
     """Read x, y, z of the vertices; points that are not finite are left out.
 
-    Raises:
-        SceneFormatError: If the file is no PLY, has no vertices with numbers x, y and z, ends early, or is larger than
-            any such file.
+    SceneFormatError if the file is no PLY, has no such vertices, ends early, or is larger than any such file.
     """
     try:
         require_bytes(path, _MAX_BYTES)

@@ -41,11 +41,7 @@ class ScanNetReader:
         return all((Path(location) / name).is_dir() for name in ("color", "pose", "intrinsic"))
 
     def read(self, location: str) -> Scene:
-        """Read cameras and references.
-
-        Raises:
-            SceneFormatError: If the intrinsics are missing or malformed, or no view is usable.
-        """
+        """Read cameras and references."""
         folder = SceneFolder(Path(location))
         draft = SceneDraft(scene_id_of(folder.root), location)
         K = _intrinsics(folder, "intrinsic/intrinsic_color.txt")
@@ -77,11 +73,7 @@ class SevenScenesReader:
         return next(Path(location).glob(_SEVEN_SCENES_POSE), None) is not None
 
     def read(self, location: str) -> Scene:
-        """Read cameras and references.
-
-        Raises:
-            SceneFormatError: If given intrinsics are malformed, or no view is usable.
-        """
+        """Read cameras and references."""
         folder = SceneFolder(Path(location))
         draft = SceneDraft(scene_id_of(folder.root), location)
         if folder.find(_INTRINSICS_FILE) is not None:

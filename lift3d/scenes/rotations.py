@@ -17,8 +17,7 @@ REPAIRABLE = 1e-3
 def rigid(matrix: Any) -> tuple[Float[Tensor, "4 4"], bool]:
     """Return a 3×4 or 4×4 transform with an exact rotation, and whether that took a noticeable repair.
 
-    Raises:
-        CameraError: If it is no such matrix, not finite, mirrors, or is too far from a rotation.
+    CameraError if it is no such matrix, not finite, mirrors, or is too far from a rotation.
     """
     given = _matrix(matrix)
     rotation = given[:3, :3]

@@ -48,9 +48,7 @@ class SceneDraft:
     def add(self, view_id: ViewId, camera: Camera, source: FileFrame, *, was_repaired: bool = False) -> None:
         """Take a view; its camera is brought from the size its file declares to the size of the image.
 
-        Raises:
-            ImageError: If the image has no readable header or does not fit the camera.
-            CameraError: If the camera is farther away or narrower than any.
+        ImageError if the image does not fit the camera; CameraError if that is farther away or narrower than any.
         """
         _require_plausible(camera)
         if view_id in self._views:
@@ -84,11 +82,7 @@ class SceneDraft:
             self._notes.append(sentence)
 
     def finish(self) -> Scene:
-        """Return the scene.
-
-        Raises:
-            SceneFormatError: If no view is usable, or all views have one and the same pose.
-        """
+        """Return the scene; SceneFormatError if no view is usable, or all views have one and the same pose."""
         self._require_views()
         if self._repaired:
             count, first = len(self._repaired), self._repaired[0]

@@ -30,11 +30,7 @@ class SceneFolder:
     _real_root: list[Path] = field(default_factory=list, repr=False, compare=False)
 
     def image(self, name: object) -> Path:
-        """Return the absolute path of an image named in a scene file, as ``find``.
-
-        Raises:
-            ImageError: If there is no such file.
-        """
+        """Return the absolute path of an image named in a scene file, as ``find``; ImageError if there is none."""
         path = self.find(name)
         if path is None:
             raise ImageError(f"Image file '{name}' is missing.")
@@ -43,11 +39,8 @@ class SceneFolder:
     def find(self, name: object) -> Path | None:
         """Return the absolute path of a file named in a scene file; None if there is none.
 
-        Args:
-            name: As written there: relative, slashes either way, with or without an image suffix.
-
-        Raises:
-            SceneFormatError: If the name is no relative path, or leads out of the folder, by a link too.
+        The name is as written there: relative, slashes either way, with or without an image suffix. SceneFormatError
+        if it is no relative path, or leads out of the folder, by a link too.
         """
         if not isinstance(name, str) or not name or shown(name) != name:
             raise SceneFormatError(f"A file name is {name!r:.80}; expected a relative path inside the scene's folder.")
@@ -118,11 +111,7 @@ class SceneFolder:
 
 
 def require_inside(path: Path, root: Path) -> None:
-    """Refuse a file or folder of a scene that is a link to somewhere else.
-
-    Raises:
-        SceneFormatError: If it leads out of ``root``.
-    """
+    """Refuse, by SceneFormatError, a file or folder of a scene that is a link to somewhere else."""
     if not path.resolve().is_relative_to(root.resolve()):
         raise SceneFormatError(
             f"'{path}' is a link that leads out of the scene's folder '{root}'. Copy the files there, or give the "

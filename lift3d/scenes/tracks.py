@@ -41,10 +41,10 @@ def find_tracks(scene: Scene, *, max_height: int = 640) -> Tracks:
 
     Every call with the same scene gives the same points. Only pixels that are valid make observations. A point is
     seen by at least three views (two where the scene has no more) from places at least 1.5° apart, and no
-    observation is more than 1.5 pixels of the loaded size off.
+    observation is more than 1.5 pixels of the loaded size off. The scene's own depth is not used.
 
     Args:
-        scene: Views with poses; their own depth, if any, is not used.
+        scene: Views with poses.
         max_height: Frames are loaded at this height at most, pixels.
 
     Returns:

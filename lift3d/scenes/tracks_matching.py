@@ -92,13 +92,7 @@ def neighbour_pairs(cameras: Sequence[Camera]) -> list[tuple[int, int]]:
 def match_keypoints(a: Keypoints, b: Keypoints, cameras: tuple[Camera, Camera]) -> Int[Tensor, "match 2"]:
     """Return mutual nearest neighbours that pass the ratio test and lie on each other's epipolar lines.
 
-    Args:
-        a: Keypoints of the first view.
-        b: Keypoints of the second view.
-        cameras: Their cameras, at the size the keypoints were found at.
-
-    Returns:
-        Places (keypoint indices, one per pixel) that match.
+    Cameras are at the size the keypoints were found at; what matches are places (keypoint indices, one per pixel).
 
     Source:
         Descriptors are compared by the Hellinger kernel: Arandjelović & Zisserman, CVPR 2012 (RootSIFT).

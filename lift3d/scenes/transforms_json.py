@@ -49,11 +49,7 @@ class TransformsJsonReader:
         return bool(_files(Path(location)))
 
     def read(self, location: str) -> Scene:
-        """Read cameras and references.
-
-        Raises:
-            SceneFormatError: If a file is missing or malformed, or no view is usable.
-        """
+        """Read cameras and references."""
         files = _files(Path(location))
         if not files:
             raise SceneFormatError(f"'{location}' holds no {FILE} and none of {', '.join(SPLIT_FILES)}.")

@@ -42,8 +42,7 @@ def is_pinhole(distortion: Distortion) -> bool:
 def pinhole_intrinsics(distortion: Distortion) -> Float64[ndarray, "3 3"]:
     """Return the K of the pinhole camera with the lens's focal lengths and principal point.
 
-    Raises:
-        CameraError: If the model has none (spherical cameras).
+    CameraError if the model has none (spherical cameras).
     """
     lens = _lens(distortion)
     if lens.is_spherical():
@@ -58,15 +57,10 @@ def pinhole_intrinsics(distortion: Distortion) -> Float64[ndarray, "3 3"]:
 def file_fractions(
     distortion: Distortion, K_rows: tuple[float, ...], size: ImageSize
 ) -> Float32[ndarray, "height width 2"]:
-    """Return where each pixel centre of the undistorted image lies in the file.
+    """Return where each pixel centre of the undistorted image lies in the file, which has the lens ``distortion``.
 
-    Args:
-        distortion: The file's lens.
-        K_rows: Intrinsics of the undistorted image at ``size``, row by row.
-        size: Size of the undistorted image.
-
-    Returns:
-        Fractions of the file's width and height, NaN where the lens model does not reach.
+    ``K_rows`` are intrinsics of the undistorted image at ``size``, row by row. The result are fractions of the file's
+    width and height, NaN where the lens model does not reach.
     """
     K = np.array(K_rows).reshape(3, 3)
     v, u = np.mgrid[0 : size.height, 0 : size.width] + 0.5

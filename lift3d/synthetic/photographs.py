@@ -25,11 +25,7 @@ def photographs() -> tuple[UInt8[ndarray, "_height _width 3"], ...]:
 
 
 def photograph(name: str) -> UInt8[ndarray, "height width 3"]:
-    """Read a photograph of scikit-image.
-
-    Raises:
-        ImageError: If the package came without it.
-    """
+    """Read a photograph of scikit-image; ImageError if the package came without it."""
     path = files("skimage").joinpath("data", name)
     try:
         pixels = np.asarray(imread(str(path)))

@@ -65,9 +65,8 @@ class ProceduralSpec:
     def parse(cls, location: str) -> "ProceduralSpec":
         """Read a location.
 
-        Raises:
-            UnknownNameError: If the family or an option does not exist.
-            ConfigError: If a value does not read as a number, is out of range, or is given twice.
+        UnknownNameError if the family or an option does not exist; ConfigError if a value is no number, out of range,
+        or given twice.
         """
         family, _, query = location.removeprefix(SCHEME).partition("?")
         kinds = {field.name: type(field.default) for field in fields(cls) if field.default is not MISSING}

@@ -55,11 +55,7 @@ def scene_size(seed: tuple[int, int]) -> ImageSize:
 def render_scene(
     seed: tuple[int, int], family: str | None = None, size: ImageSize | None = None, sensor: Sensor | None = None
 ) -> RenderedScene:
-    """Render the scene of a seed (of the collection, and number in it); what is None is drawn.
-
-    Raises:
-        UnknownNameError: If there is no such family.
-    """
+    """Render the scene of a seed (of the collection, and number in it); what is None is drawn."""
     if family is not None and family not in FAMILIES:
         raise UnknownNameError.of("family of training worlds", family, FAMILIES)
     rng = np.random.default_rng(seed)

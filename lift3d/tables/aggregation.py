@@ -30,16 +30,9 @@ def metric_means(table: ScoreTable) -> pd.DataFrame:
 def summary(table: ScoreTable, metrics: Sequence[str] | None = None) -> pd.DataFrame:
     """Return one line per run × scene × operator × target mode × protocol × lifter, a column per metric.
 
-    Columns: GROUP, the mean of each metric that has a figure somewhere, then ``ok`` and ``missing``: rows of
-    the group with and without a figure, whatever their metric. A scene or view that failed as a whole is in
-    ``missing``.
-
-    Args:
-        table: Of one run or several.
-        metrics: Which columns, in this order; None for all, by name.
-
-    Raises:
-        UnknownNameError: If the table has no such metric.
+    Columns: GROUP, the mean of each metric that has a figure somewhere (or of those named, in their order), then
+    ``ok`` and ``missing``: rows of the group with and without a figure, whatever their metric. A scene or view that
+    failed as a whole is in ``missing``. UnknownNameError if the table has no such metric.
     """
     return summary_of_means(metric_means(table), metrics)
 

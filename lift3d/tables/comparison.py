@@ -43,13 +43,13 @@ class PairedInterval:
 
 
 def paired_bootstrap(table: ScoreTable, metric: str, a: str, b: str, operator: str, seed: int = 0) -> PairedInterval:
-    """Compare lifter a with lifter b on the same targets of the same run.
+    """Compare lifter a with lifter b (one may be raw2d) on the same targets of the same run.
 
     Args:
         table: Narrowed with ``ScoreTable.where`` to one run, target mode and protocol.
         metric: Metric id.
-        a: Lifter, or raw2d.
-        b: Lifter, or raw2d.
+        a: Lifter.
+        b: Lifter.
         operator: Operator name.
         seed: Of the resampling; the same seed gives the same interval.
 
@@ -95,14 +95,7 @@ def interval(differences: np.ndarray[tuple[int], np.dtype[np.float64]], seed: in
 def interval_lines(table: ScoreTable, metric: str, a: str, b: str) -> list[str]:
     """Return a sentence per run, protocol and operator for which both lifters have rows of the metric.
 
-    Args:
-        table: Of one run or several.
-        metric: Metric id.
-        a: Lifter, or raw2d.
-        b: Lifter, or raw2d; the difference is a − b.
-
-    Raises:
-        UnknownNameError: If the table has no such metric or lifter.
+    The difference is a − b; either may be raw2d.
     """
     frame = table.frame
     rows = frame[(frame["metric"] == metric) & frame["lifter"].isin([a, b])]

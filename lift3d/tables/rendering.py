@@ -130,10 +130,8 @@ def escaped(text: str) -> str:
 def to_html(table: Table, kind: str, *, is_grouped: bool = False) -> str:
     """Return a table that scrolls sideways by itself; every text is escaped.
 
-    Args:
-        table: The table.
-        kind: Class of the element, for the style sheet.
-        is_grouped: Whether groups have a line of their own above them, in place of columns for what they share.
+    ``kind`` is the class of the element, for the style sheet. Groups may have a line of their own above them, in place
+    of columns for what they share.
     """
     shown = table.labels[-1:] if is_grouped else table.labels
     head = "".join(f'<th scope="col">{escape(label)}</th>' for label in shown)
@@ -152,12 +150,9 @@ def to_html(table: Table, kind: str, *, is_grouped: bool = False) -> str:
 
 
 def to_terminal(table: Table, width: int, legend: str = "") -> Text:
-    """Return a block per group, the best figures in bold.
+    """Return a block per group, the best figures in bold, and below it a legend.
 
-    Args:
-        table: The table.
-        width: Of the terminal, in characters; columns that do not fit are left out and named.
-        legend: What stands below.
+    Columns that do not fit into the width of the terminal, in characters, are left out and named.
     """
     first = max(12, *(len(row.labels[-1]) + 2 for row in table.rows))
     places, left_out = _fitting(table.columns, width - first)

@@ -28,14 +28,9 @@ def compare_rows(a: pd.DataFrame, b: pd.DataFrame, better: Mapping[str, str], se
 
     Columns: LINE; ``mean_a`` and ``mean_b``, over what both have; ``difference`` b − a, with ``low`` and ``high``;
     ``unit``, what was resampled: scenes, or the views of one; ``scenes`` and ``pairs`` with a figure on both sides;
-    ``only_a`` and ``only_b``, items of shared scenes with a figure on one side alone; ``verdict``: better or
-    worse (of b) if the interval excludes 0, differs if the metric has no better side, else –. Scenes weigh the same.
-
-    Args:
-        a: Rows of score tables, in which scenes are called the same as in b.
-        b: The other side.
-        better: Metric to higher, lower or neither.
-        seed: Of the resampling.
+    ``only_a`` and ``only_b``, items of shared scenes with a figure on one side alone; ``verdict``: better or worse (of
+    b) if the interval excludes 0, differs if the metric has no better side, else –. Scenes weigh the same, and are
+    called the same on both sides. ``better`` says of a metric higher, lower or neither.
 
     Source:
         Efron & Tibshirani, An Introduction to the Bootstrap, 1993, §13.3 (percentile interval).

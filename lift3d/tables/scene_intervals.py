@@ -15,13 +15,9 @@ def scene_intervals(means: pd.DataFrame, seed: int = 0, *, has_intervals: bool =
     """Return the means over scenes with their 95 % intervals, every scene weighing the same.
 
     Columns: run, operator, target_mode, protocol, lifter, metric; ``mean``; ``low`` and ``high`` (NaN for fewer than
-    two scenes); ``ok``, the scenes that have a figure of the metric; ``missing``, the scenes of the run that have none.
-    Each line depends on the figures of its own metric alone.
-
-    Args:
-        means: What metric_means gives; of parts of a run, simply one below the other.
-        seed: Of the resampling.
-        has_intervals: Whether to compute ``low`` and ``high``, which take time where scenes are many; else NaN.
+    two scenes, and without intervals, which take time where scenes are many); ``ok``, the scenes that have a figure of
+    the metric; ``missing``, the scenes of the run that have none. Each line depends on the figures of its own metric
+    alone. ``means`` are what metric_means gives; of parts of a run, simply one below the other.
 
     Source:
         Efron & Tibshirani, An Introduction to the Bootstrap, 1993, §13.3 (percentile interval).

@@ -19,14 +19,9 @@ Lines = Iterator[tuple[int, Any]]
 def read_scene_list(content: bytes, name: str) -> tuple[str, ...]:
     """Return the locations that a file lists, in its order.
 
-    Args:
-        content: The file: .txt (a location per line, # begins a comment), .csv or .parquet (column ``location``),
-            or .jsonl (texts, or mappings with ``location``).
-        name: What it is called; its ending says what it is.
-
-    Raises:
-        ConfigError: If it is of another kind, malformed or empty, has no such column, or lists a scene twice. Names
-            the line (of .parquet: the entry, from 1).
+    Its ending says what it is: .txt (a location per line, # begins a comment), .csv or .parquet (column ``location``),
+    or .jsonl (texts, or mappings with ``location``). ConfigError, which names the line (of .parquet: the entry, from
+    1), if it is of another kind, malformed or empty, has no such column, or lists a scene twice.
     """
     suffix = PurePosixPath(name).suffix.lower()
     if suffix not in _READERS:

@@ -79,11 +79,7 @@ class ScoreTable:
         return cls(pd.concat(filled, ignore_index=True)) if filled else cls.from_rows([])
 
     def where(self, **equal: str) -> "ScoreTable":
-        """Return the rows whose texts are equal to these, e.g. ``where(protocol="heldout-8/all")``.
-
-        Raises:
-            UnknownNameError: If there is no such column of text.
-        """
+        """Return the rows whose texts are equal to these, e.g. ``where(protocol="heldout-8/all")``."""
         keep = pd.Series(True, index=self.frame.index)
         for name, value in equal.items():
             if name not in TEXTS:

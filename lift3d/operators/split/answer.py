@@ -29,15 +29,9 @@ class AnswerForm:
     finish: Callable[[Tensor], Tensor] | None = None
 
     def prediction(self, answer: Float[Tensor, "..."], network: ImageSize, size: ImageSize) -> Prediction:
-        """Return the prediction for an image of a size.
+        """Return the prediction for an image of a size from an answer to what the network saw, a batch of one.
 
-        Args:
-            answer: A batch of one.
-            network: Size that the network saw.
-            size: Size of the image.
-
-        Raises:
-            ContractError: If the answer is no map over the image, or an image has not three channels.
+        ContractError if the answer is no map over the image, or an image has not three channels.
         """
         values, _ = self.layout.to_cells((answer if self.finish is None else self.finish(answer)).cpu(), network)
         is_valid = valid_everywhere(size)

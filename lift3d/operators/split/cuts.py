@@ -37,11 +37,7 @@ class Cut:
 
     @classmethod
     def parse(cls, text: str, model: nn.Module) -> "Cut":
-        """Read a cut.
-
-        Raises:
-            ConfigError: If the model has no such submodule; the closest names are offered.
-        """
+        """Read a cut; ConfigError if the model has no such submodule: the closest names are offered."""
         place, _, key = text.strip().partition(":")
         name, at, call = place.partition("@")
         if at and not call.isdecimal():
@@ -57,11 +53,7 @@ class Cut:
         return cls(text.strip(), name, tuple(key.split(".")) if key else (), int(call) if at else None)
 
     def pick(self, found: Any) -> Tensor:
-        """Return the tensor of this cut from a submodule's output.
-
-        Raises:
-            ContractError: If there is none; what there is instead is named.
-        """
+        """Return the tensor of this cut from a submodule's output; ContractError if there is none."""
         return picked(found, self.key, f"Cut '{self.text}'")
 
     def put(self, found: Any, tensor: Tensor) -> Any:
@@ -72,8 +64,7 @@ class Cut:
 def picked(found: Any, key: Sequence[str], place: str) -> Tensor:
     """Follow a key into nested outputs; without one the first tensor that has space axes is taken.
 
-    Raises:
-        ContractError: If the way does not exist or ends at no tensor.
+    ContractError if the way does not exist or ends at no tensor.
     """
     if not key and not isinstance(found, Tensor):
         key = (_first_key(found),)
@@ -122,11 +113,11 @@ class _Reached(Exception):  # noqa: N818 - no error: the last cut has been captu
 def capture(
     model: nn.Module, call: Call, pixels: Tensor, cuts: Sequence[Cut], *, stops: bool = False
 ) -> tuple[Any, dict[Cut, Tensor]]:
-    """Run a module and return its output and the tensors at the cuts, in the order in which they came.
+    """Run a module on a batch; return its output and the tensors at the cuts, in the order in which they came.
 
     Args:
         model: The module.
-        call: Runs it on a batch of images.
+        call: Runs it.
         pixels: The batch as the network wants it.
         cuts: Which tensors.
         stops: Stop when all are captured; the output is then None.
@@ -176,11 +167,7 @@ def capture(
 def replace_in(model: nn.Module, call: Call, pixels: Tensor, features: Mapping[Cut, Tensor]) -> Any:
     """Run a module with other tensors at its cuts, and return its output.
 
-    Args:
-        model: The module.
-        call: Runs it on a batch of images.
-        pixels: What it runs on; a cut at ``input`` takes its place.
-        features: What the submodules of the cuts are to have given.
+    A tensor at the cut ``input`` takes the place of the batch of images.
     """
     counts: dict[str, int] = {}
 

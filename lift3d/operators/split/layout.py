@@ -36,8 +36,7 @@ class Layout:
     def grid_of(self, size: ImageSize, shape: Sequence[int]) -> tuple[int, int]:
         """Return rows and columns of cells for an input of a size.
 
-        Raises:
-            ContractError: If the tensor's shape is not one that this layout has for such an input.
+        ContractError if the tensor's shape is not one that this layout has for such an input.
         """
         if self.kind in ("NTC", "NCT"):
             rows, cols = round(size.height / self.stride[0]), round(size.width / self.stride[1])
@@ -96,13 +95,8 @@ class Layout:
 def find_layout(sizes: Sequence[ImageSize], shapes: Sequence[Sequence[int]], place: str) -> Layout:
     """Find how a tensor lies over the image from its shapes for inputs of several sizes (one, if it takes only one).
 
-    Args:
-        sizes: Of the network's input; two differ along both axes by different amounts.
-        shapes: Of the tensor.
-        place: Where, for messages.
-
-    Raises:
-        ContractError: If no axes follow the image's.
+    Two of the sizes differ along both axes by different amounts. ContractError, which names the place, if no axes
+    follow the image's.
     """
     axes = [axis for axis in range(len(shapes[0])) if len({shape[axis] for shape in shapes}) > 1]
     if len(sizes) == 1:

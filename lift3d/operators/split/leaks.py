@@ -20,16 +20,8 @@ _Node = Any  # torch.autograd.graph.Node, which has no public constructor to nam
 def uncut_paths(model: nn.Module, call: Call, pixels: Tensor, cuts: Sequence[Cut], answer: Cut) -> tuple[str, ...]:
     """Return the names of what carries the image past the cuts to the answer, in the order in which they run.
 
-    Args:
-        model: In evaluation mode.
-        call: Runs it on a batch of images.
-        pixels: An image as the network wants it.
-        cuts: Where its features are lifted.
-        answer: Where its answer is taken.
-
-    Returns:
-        Submodules, and ``input`` if the image itself is read behind the cuts; names that can be cut, too. Empty if
-        nothing passes, or if the module does not tell (its answer has no gradient).
+    They are submodules, and ``input`` if the image itself is read behind the cuts: names that can be cut, too. Empty if
+    nothing passes, or if the module, in evaluation mode, does not tell: its answer has no gradient.
     """
     if any(cut.module == OUTPUT for cut in cuts):
         return ()

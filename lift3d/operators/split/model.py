@@ -130,8 +130,7 @@ class SplitModel:
     def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
         """Return what the submodules of the cuts give for an image, one map per cut.
 
-        Raises:
-            ContractError: If their shapes are not those that were found at first.
+        ContractError if their shapes are not those that were found at first.
         """
         size = ImageSize(*image.shape[-2:])
         pixels, network = self._pixels(image)
@@ -203,11 +202,7 @@ class SplitModel:
         return self._options.normalization.apply(seen[0])[None].to(encoder_device()), network
 
     def _prove(self) -> tuple[str, ...]:
-        """Compare what decode makes of encode with the module's own answer, and name what passes the cuts.
-
-        Raises:
-            ContractError: If they differ.
-        """
+        """Return what passes the cuts; ContractError if that may not be and decode makes another answer of encode."""
         size, call = self._geometry.probed, self._options.call
         device = encoder_device()
         image, carriers = noise(size)[0], (noise(size, seed=7)[0], torch.full((3, size.height, size.width), 0.5))

@@ -28,12 +28,7 @@ _NAMED_OPTIONS = (
 
 
 def build(name: OperatorName) -> Operator:
-    """Build the operator ``split:FILE.py:ATTRIBUTE?cuts=…`` (or ``split:MODULE:ATTRIBUTE?…``).
-
-    Raises:
-        ConfigError: If the attribute is no module, or an option is none.
-        ContractError: If the module cannot be cut so.
-    """
+    """Build the operator ``split:FILE.py:ATTRIBUTE?cuts=…`` (or ``split:MODULE:ATTRIBUTE?…``)."""
     name.check(_NAMED_OPTIONS, "FILE.py:ATTRIBUTE of a torch module")
     # A module that is not loaded from weights draws them: always the same ones.
     with seeded(name.integer("seed", 0)):

@@ -48,8 +48,7 @@ class CutGeometry:
     def grid(self, rows: int, cols: int, image: ImageSize, network: ImageSize) -> FeatureGrid:
         """Return the cells' grid in pixels of an image that the network sees at another size.
 
-        Raises:
-            ContractError: If there are not as many cells as such an input had at first.
+        ContractError if there are not as many cells as such an input had at first.
         """
         lengths = zip((network.height, network.width), self.cropped, self.layout.stride, strict=True)
         expected = tuple(round((length - cropped) / stride) for length, cropped, stride in lengths)
@@ -105,18 +104,17 @@ def probe(
     fixed: ImageSize | None = None,
     read_answer: Callable[[Any], Tensor] | None = None,
 ) -> Geometry:
-    """Find out what a module takes and where the cells of its cuts sit.
+    """Find out what a module in evaluation mode takes and where the cells of its cuts sit.
 
     Args:
-        model: In evaluation mode.
+        model: The module.
         call: Runs it on a batch of images.
         cuts: At least one.
         fixed: The only size that it takes, if that is known.
         read_answer: Takes the answer from the module's output; the module need not run to its end without.
 
     Raises:
-        ContractError: If it runs at no size that was tried, gives no map over the image, gives NaN, or something else
-            each time.
+        ContractError: If it runs at no size that was tried, gives no map, gives NaN, or something else each time.
     """
     run = ProbeRun(model, call, tuple(cuts), read_answer)
     sizes, layouts, multiple = _what_it_takes(run, fixed)

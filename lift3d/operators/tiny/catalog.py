@@ -21,12 +21,7 @@ WEIGHTS = Path(__file__).with_name("weights")
 
 
 def build(name: OperatorName) -> Operator:
-    """Build the operator ``tiny:NAME``.
-
-    Raises:
-        UnknownNameError: If there is no such small model, or it has no such style.
-        ConfigError: If an option is none, or the weights are missing or do not fit.
-    """
+    """Build the operator ``tiny:NAME``."""
     from lift3d.operators.network_weights import load_weights, seeded
 
     if name.argument not in TINY:

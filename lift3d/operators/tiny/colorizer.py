@@ -73,11 +73,7 @@ class Colorizer(TinyOperator, Unfitted):
         return (placement.to_image(cells[0].cpu(), LATTICE), FeatureMap(luminance.contiguous(), grid))
 
     def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
-        """Return the coloured picture.
-
-        Raises:
-            ShapeError: If the luminance is not that of an image of this size.
-        """
+        """Return the coloured picture; ShapeError if the luminance is not that of an image of this size."""
         cells, luminance = features
         check_cells(self.spec.name, luminance, size, 1, size)
         seen = at_pixels(cells.values, cells.grid, size)

@@ -30,9 +30,7 @@ class DepthNetwork(nn.Module):
     ) -> Float[Tensor, "image 1 row col"]:
         """Return disparity of cells of four pixels; height and width are multiples of MULTIPLE_PX.
 
-        Args:
-            pictures: sRGB in [0, 1].
-            rows: Where each pixel stands in the whole picture: −1 at its upper edge, 1 at its lower one.
+        ``rows`` says where each pixel stands in the whole picture: −1 at its upper edge, 1 at its lower one.
         """
         disparity: Tensor = self.pyramid(torch.cat([pictures - _MID_GREY, rows], dim=1))
         return disparity

@@ -86,8 +86,7 @@ class ImageTextPair(nn.Module):
 def words_of(prompts: Sequence[str]) -> Float[Tensor, "prompt word"]:
     """Return which words of the vocabulary each prompt has; articles and the like are left out.
 
-    Raises:
-        ConfigError: If a prompt says nothing, or has a word that is not in the vocabulary.
+    ConfigError if a prompt says nothing, or has a word that is not in the vocabulary.
     """
     has_word = torch.zeros(len(prompts), len(VOCABULARY))
     known = ", ".join(VOCABULARY)
@@ -111,11 +110,7 @@ class TinyClip(TinyOperator, Encoder):
         super().__init__(name, pair, **kind)
 
     def encode_text(self, prompts: Sequence[str]) -> Float[Tensor, "prompt channel"]:
-        """Return unit vectors of prompts like "a red ball" in the space of the image features.
-
-        Raises:
-            ConfigError: If a prompt says nothing, or has a word that is not in the vocabulary.
-        """
+        """Return unit vectors of prompts like "a red ball" in the space of the image features; see ``words_of``."""
         with torch.no_grad():
             embedded: Tensor = self._network.text(words_of(prompts))
         return embedded

@@ -63,17 +63,9 @@ def frozen(network: _Network) -> _Network:
 
 
 def check_cells(operator: str, feature_map: FeatureMap, padded: ImageSize, stride: int, size: ImageSize) -> None:
-    """Refuse features that are not those of an image of the size that is asked for.
+    """Refuse, by ShapeError, a cut whose cells are not those of an image of the size that is asked for.
 
-    Args:
-        operator: Its name, for the message.
-        feature_map: One cut.
-        padded: What the network saw of such an image.
-        stride: Pixels of that per cell.
-        size: Of the image.
-
-    Raises:
-        ShapeError: If they are not.
+    ``padded`` is what the network saw of such an image, ``stride`` pixels of that per cell.
     """
     got = (feature_map.grid.rows, feature_map.grid.cols)
     wanted = (padded.height // stride, padded.width // stride)

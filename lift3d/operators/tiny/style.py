@@ -129,8 +129,7 @@ class Style(TinyOperator):
     def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
         """Return the painted picture; the statistics are the state's, or the training pictures' if it is empty.
 
-        Raises:
-            ShapeError: If the features are not those of an image of this size.
+        ShapeError if the features are not those of an image of this size.
         """
         placement, device = Placement.of(size, size, LATTICE, STRIDE_PX), self._device
         check_cells(self.spec.name, features[0], placement.padded, STRIDE_PX, size)

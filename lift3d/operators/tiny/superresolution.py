@@ -82,11 +82,7 @@ class Superresolution(TinyOperator, Unfitted):
         return tuple(placement.to_image(values[0].cpu(), LATTICE) for values in (features, low))
 
     def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
-        """Return the enlarged picture.
-
-        Raises:
-            ShapeError: If the features are not those of an image of this size.
-        """
+        """Return the enlarged picture; ShapeError if the features are not those of an image of this size."""
         placement = Placement.of(size, size, LATTICE, FACTOR)
         for one in features:
             check_cells(self.spec.name, one, placement.padded, FACTOR, size)

@@ -54,13 +54,7 @@ _OF_ONE_SIZE = ("dpt", "beit", "data2vec-vision", "sam", "sam_hq", "clipseg")
 
 
 def build(name: OperatorName) -> SplitModel:
-    """Build the operator ``transformers:FOLDER_OR_REPOSITORY``.
-
-    Raises:
-        ConfigError: If transformers is not installed, the model is not there offline, or an option is none.
-        UnknownNameError: If there is no such task.
-        ContractError: If the model cannot be cut so.
-    """
+    """Build the operator ``transformers:FOLDER_OR_REPOSITORY``."""
     name.check(_OPTIONS, "FOLDER, OWNER/NAME?revision=COMMIT, or an architecture with weights=random")
     library()
     source = Source.of(name)

@@ -32,11 +32,7 @@ _IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def library() -> Any:
-    """Import transformers.
-
-    Raises:
-        MissingExtraError: If it is not installed.
-    """
+    """Import transformers; MissingExtraError if it is not installed."""
     ensure_torchvision()
     with extra("transformers"):
         return importlib.import_module("transformers")
@@ -84,8 +80,7 @@ class Source:
     def of(cls, name: OperatorName) -> "Source":
         """Find what a name means: a folder, a built-in configuration, a model type with config=FILE, a hub repository.
 
-        Raises:
-            ConfigError: If there is none, or it is not there offline.
+        ConfigError if there is none, or it is not there offline.
         """
         argument, random = name.argument, name.option("weights", "") == "random"
         if name.option("weights", "random") != "random":
@@ -117,11 +112,7 @@ class Source:
         return found.group(1) if found else "unknown"
 
     def preprocessing(self, default: Normalization = _IMAGENET) -> Preprocessing:
-        """Return what the model's image processor does, or the default for a folder without one.
-
-        Raises:
-            ConfigError: If its file does not read.
-        """
+        """Return what the model's image processor does, or the default for a folder without one."""
         if self.folder is None or not (self.folder / "preprocessor_config.json").is_file():
             return Preprocessing(default, None, False)
         try:
@@ -146,8 +137,7 @@ class Source:
     def build(self, auto_class: Any) -> Any:
         """Build the model, with its weights or random ones (option seed).
 
-        Raises:
-            ConfigError: If the weights are not there, are pickled, or do not fill the model.
+        ConfigError if the weights are not there, are pickled, or do not fill the model.
         """
         if self.is_random:
             try:
