@@ -1,6 +1,7 @@
 """Frames of a video as photographs: evenly spread over its length, of each stretch the sharpest."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -17,15 +18,6 @@ _CANDIDATES = 10
 _SHARPNESS_HEIGHT = 360
 
 
-@dataclass(slots=True)
-class _Best:
-    """The sharpest frame of a stretch so far."""
-
-    index: int = -1
-    sharpness: float = -1.0
-    pixels: UInt8[ndarray, "height width 3"] | None = None
-
-
 def copy_frames(video: Path, count: int | None, images: Path, report: Report) -> list[Photograph]:
     """Write the sharpest frame of each of ``count`` equal stretches of a video as JPEG, named by its number.
 
@@ -37,18 +29,11 @@ def copy_frames(video: Path, count: int | None, images: Path, report: Report) ->
     taken: list[Photograph] = []
     capture = _opened(video)
     try:
-        best = _Best()
-        for index in range(total):
-            report("frames", index, total)
-            stretch = index * stretches // total
-            if _is_candidate(index, stretch, stretches, total) and capture.grab():
-                best = _sharper(best, index, capture)
-            elif not capture.grab():
-                break
-            if (index + 1) * stretches // total > stretch:
-                taken.extend(_written(best, images))
-                best = _Best()
-        taken.extend(_written(best, images))
+        for first, after in pairwise(-(-stretch * total // stretches) for stretch in range(stretches + 1)):
+            seen = _candidates(capture, range(first, after), lambda index: report("frames", index, total))
+            best = max(seen, key=lambda one: one[0], default=None)
+            if best is not None:
+                taken.append(_written(*best[1:], images))
     finally:
         capture.release()
     report("frames", total, total)
@@ -82,20 +67,19 @@ def _opened(video: Path) -> cv2.VideoCapture:
     return capture
 
 
-def _is_candidate(index: int, stretch: int, stretches: int, total: int) -> bool:
-    """Whether a frame is one of those of its stretch that are compared, evenly spread over it."""
-    # The first frame whose stretch is this one, and the first of the next.
-    first, after = -(-stretch * total // stretches), -(-(stretch + 1) * total // stretches)
-    step = max(1, (after - first) // _CANDIDATES)
-    return (index - first) % step == 0
-
-
-def _sharper(best: _Best, index: int, capture: cv2.VideoCapture) -> _Best:
-    is_read, pixels = capture.retrieve()
-    if not is_read:
-        return best
-    sharpness = _sharpness(pixels)
-    return _Best(index, sharpness, pixels) if sharpness > best.sharpness else best
+def _candidates(
+    capture: cv2.VideoCapture, frames: range, tell: Callable[[int], None]
+) -> Iterator[tuple[float, int, UInt8[ndarray, "height width 3"]]]:
+    """Yield sharpness, number and pixels of some frames of a stretch, evenly spread over it."""
+    step = max(1, len(frames) // _CANDIDATES)
+    for index in frames:
+        tell(index)
+        if not capture.grab():
+            return
+        if (index - frames.start) % step == 0:
+            is_read, pixels = capture.retrieve()
+            if is_read:
+                yield _sharpness(pixels), index, pixels
 
 
 def _sharpness(pixels: UInt8[ndarray, "height width 3"]) -> float:
@@ -107,10 +91,8 @@ def _sharpness(pixels: UInt8[ndarray, "height width 3"]) -> float:
     return float(cv2.Laplacian(grey, cv2.CV_64F).var())
 
 
-def _written(best: _Best, images: Path) -> list[Photograph]:
-    if best.pixels is None:
-        return []
+def _written(index: int, pixels: UInt8[ndarray, "height width 3"], images: Path) -> Photograph:
     images.mkdir(parents=True, exist_ok=True)
-    name = f"frame_{best.index:06d}.jpg"
-    write_picture(images / name, cv2.cvtColor(best.pixels, cv2.COLOR_BGR2RGB))
-    return [Photograph(name, ImageSize(*best.pixels.shape[:2]))]
+    name = f"frame_{index:06d}.jpg"
+    write_picture(images / name, cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
+    return Photograph(name, ImageSize(*pixels.shape[:2]))

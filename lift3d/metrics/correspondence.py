@@ -18,21 +18,9 @@ from lift3d.metrics.protocol import Matches, Observations
 
 # Fewer shared points than this say nothing about a pair: the median angle and the error would be noise.
 MIN_SHARED_POINTS = 16
-
-
-@dataclass(frozen=True, slots=True)
-class PointBudget:
-    """How much is measured; bounds time and memory whatever the size of the scene.
-
-    Attributes:
-        points_per_pair: At most this many points of view a per pair.
-        pairs_per_view: Each view is paired with this many nearest others, in each range of angles.
-        surface_points: At most about this many surface points per scene for figures over all views.
-    """
-
-    points_per_pair: int = 4096
-    pairs_per_view: int = 2
-    surface_points: int = 2048
+# Bounds of time and memory whatever the size of the scene: points of view a per pair, the nearest others that each view
+# is paired with in each range of angles, surface points of figures over all views.
+POINTS_PER_PAIR, PAIRS_PER_VIEW, SURFACE_POINTS = 4096, 2, 2048
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,19 +53,16 @@ class ScoringSurface(Protocol):
         ...
 
 
-def correspond(surface: ScoringSurface, budget: PointBudget | None = None) -> Correspondence:
+def correspond(surface: ScoringSurface, pairs_per_view: int = PAIRS_PER_VIEW) -> Correspondence:
     """Choose pairs by baseline angle and find what they, and all views together, see."""
-    budget = budget or PointBudget()
     count = surface.view_count
     angles = torch.full((count, count), torch.nan, dtype=torch.float64)
     for a in range(count):
         for b in range(a + 1, count):
             angles[a, b] = angles[b, a] = surface.angle_deg(a, b)
-    matches = {
-        pair: surface.matches(*pair, budget.points_per_pair) for pair in pairs_by_angle(angles, budget.pairs_per_view)
-    }
+    matches = {pair: surface.matches(*pair, POINTS_PER_PAIR) for pair in pairs_by_angle(angles, pairs_per_view)}
     enough = {pair: found for pair, found in matches.items() if len(found.uv_a) >= MIN_SHARED_POINTS}
-    return Correspondence(enough, surface.observations(budget.surface_points))
+    return Correspondence(enough, surface.observations(SURFACE_POINTS))
 
 
 def pairs_by_angle(angles_deg: Float[Tensor, "view view"], pairs_per_view: int) -> list[tuple[int, int]]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from lift3d.domain.features import FeatureGrid
+from lift3d.domain.scene import UNKNOWN_LABEL
 from lift3d.errors import ShapeError
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.sampling import bilinear_corners, nearest_cells
@@ -99,6 +100,14 @@ class Corners:
             return (flat[:, self.cell].double() * self.share).sum(2).T
         table = flat.T.double().contiguous()
         return embedding_bag(self.cell, table, mode="sum", per_sample_weights=self.share)
+
+
+def annotated_pixels(
+    answer: Int[Tensor, "height width"], truth: Int[Tensor, "height width"] | None, counts: Bool[Tensor, "height width"]
+) -> tuple[Int[Tensor, " pixel"], Int[Tensor, " pixel"]]:
+    """Return answer and truth where pixels count and the truth is known; nothing of a view without it."""
+    is_scored = torch.zeros_like(counts) if truth is None else counts & (truth != UNKNOWN_LABEL)
+    return answer[is_scored].long(), (answer if truth is None else truth)[is_scored].long()
 
 
 def embedding_grid(evidence: ViewEvidence) -> FeatureGrid:

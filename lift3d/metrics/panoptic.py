@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lift3d.domain.scene import UNKNOWN_LABEL
 from lift3d.domain.scores import Score
+from lift3d.metrics.counting import annotated_pixels
 from lift3d.metrics.figures import scene_metric, undefined, view_metric
 from lift3d.metrics.protocol import SceneEvidence, ViewEvidence
 
@@ -82,12 +82,7 @@ def panoptic_quality(predicted: Int[Tensor, " pixel"], true: Int[Tensor, " pixel
 
 def _segments(evidence: ViewEvidence) -> tuple[Int[Tensor, " pixel"], Int[Tensor, " pixel"]]:
     """Return predicted and true segments of the pixels that are scored."""
-    instances = evidence.frame.instances
-    if instances is None:
-        none = torch.zeros(0, dtype=torch.long)
-        return none, none.clone()
-    is_scored = evidence.counts & (instances != UNKNOWN_LABEL)
-    return segment_of(evidence.lifted.prediction.values)[is_scored], instances[is_scored].long()
+    return annotated_pixels(segment_of(evidence.lifted.prediction.values), evidence.frame.instances, evidence.counts)
 
 
 def _quality(pairs: Sequence[tuple[Int[Tensor, " _"], Int[Tensor, " _"]]]) -> Score:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lift3d.domain.scene import UNKNOWN_LABEL
 from lift3d.domain.scores import Score
+from lift3d.metrics.counting import annotated_pixels
 from lift3d.metrics.figures import scene_metric, undefined, view_metric
 from lift3d.metrics.protocol import SceneEvidence, ViewEvidence
 
@@ -90,12 +91,7 @@ def class_iou(
 
 
 def _labelled_pixels(evidence: ViewEvidence) -> tuple[Int[Tensor, " pixel"], Int[Tensor, " pixel"]]:
-    labels = evidence.frame.labels
-    if labels is None:
-        none = torch.zeros(0, dtype=torch.long)
-        return none, none.clone()
-    is_scored = evidence.counts & (labels != UNKNOWN_LABEL)
-    return evidence.lifted.prediction.values[is_scored].long(), labels[is_scored].long()
+    return annotated_pixels(evidence.lifted.prediction.values, evidence.frame.labels, evidence.counts)
 
 
 def _mean_iou(predicted: Int[Tensor, " pixel"], true: Int[Tensor, " pixel"]) -> Score:

@@ -29,8 +29,7 @@ _PROBE_SIZE_PX = (160, 224)
 def dense_tower(visual: nn.Module) -> "_TransformerTower | _ConvolutionalTower":
     """Make an image tower dense: ``embed`` gives the cells' embeddings and the image's, which is the plain model's own.
 
-    Raises:
-        ConfigError: If the tower pools in a way that has no counterpart per cell.
+    ConfigError if the tower pools in a way that has no counterpart per cell.
     """
     if isinstance(visual, VisionTransformer):
         return _TransformerTower(visual)

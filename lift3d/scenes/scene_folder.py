@@ -3,7 +3,6 @@
 import os
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from lift3d.errors import ImageError, SceneFormatError
@@ -15,19 +14,18 @@ _LONGEST_NAME = 255
 _UNSHOWABLE = ("Cc", "Cs")
 
 
-@dataclass(frozen=True, slots=True)
 class SceneFolder:
     """A folder that names are looked up in: as they are, in the other Unicode form, without suffix, in other case."""
 
-    root: Path
-    # Listings by folder: NFC name → path. Filled on first use.
-    _listings: dict[Path, dict[str, Path]] = field(default_factory=dict, repr=False, compare=False)
-    # The same names by what is left of them without case.
-    _caseless: dict[Path, dict[str, list[str]]] = field(default_factory=dict, repr=False, compare=False)
-    # What was found, and under which name where that differs by more than Unicode or a suffix.
-    _found: dict[Path, None] = field(default_factory=dict, repr=False, compare=False)
-    _respelt: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
-    _real_root: list[Path] = field(default_factory=list, repr=False, compare=False)
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._real_root = root.resolve()
+        # By folder, on first use: NFC name → path, and these names by what is left of them without case.
+        self._listings: dict[Path, dict[str, Path]] = {}
+        self._caseless: dict[Path, dict[str, list[str]]] = {}
+        # What was found, and under which name where that differs by more than Unicode or a suffix.
+        self._found: set[Path] = set()
+        self._respelt: dict[str, str] = {}
 
     def image(self, name: object) -> Path:
         """Return the absolute path of an image named in a scene file, as ``find``; ImageError if there is none."""
@@ -53,11 +51,9 @@ class SceneFolder:
         found = self._look_up(relative)
         if found is None:
             return None
-        if not self._real_root:
-            self._real_root.append(self.root.resolve())
-        if not found.resolve().is_relative_to(self._real_root[0]):
+        if not found.resolve().is_relative_to(self._real_root):
             raise SceneFormatError(f"'{name}' is a link that leads out of the scene's folder. Copy the file there.")
-        self._found[found] = None
+        self._found.add(found)
         return found
 
     def images(self, folder: str) -> list[Path]:
@@ -73,7 +69,7 @@ class SceneFolder:
             sentences.append(
                 f"{len(self._respelt)} files were found under names in other case, such as '{found}' for '{name}'."
             )
-        folders = dict.fromkeys(path.parent for path in self._found if path.suffix.lower() in SUFFIXES)
+        folders = sorted({path.parent for path in self._found if path.suffix.lower() in SUFFIXES})
         beside = [path for folder in folders for path in self.images(str(folder.relative_to(self.root)))]
         left = [path for path in beside if path not in self._found]
         if left:

@@ -10,7 +10,7 @@ from lift3d.errors import ConfigError, ShapeError
 from lift3d.geometry.projection import is_inside, project
 from lift3d.geometry.rigid import transform
 from lift3d.geometry.sampling import sample
-from lift3d.metrics.correspondence import LONG_RANGE_DEG, SHORT_RANGE_DEG, PointBudget, correspond, pairs_by_angle
+from lift3d.metrics.correspondence import LONG_RANGE_DEG, SHORT_RANGE_DEG, correspond, pairs_by_angle
 from lift3d.metrics.depth_surface import DepthSurface
 from lift3d.metrics.track_surface import TrackSurface
 from lift3d.scenes.catalog import read_scene
@@ -70,7 +70,7 @@ def test_pairs_are_the_nearest_in_each_range_and_a_row_of_cameras_has_both_and_e
     angles = torch.tensor([[NAN, 3, 9, 20], [3, NAN, 8, 60], [9, 8, NAN, NAN], [20, 60, NAN, NAN]]).double()
     assert pairs_by_angle(angles, 1) == [(0, 1), (0, 3), (1, 2)]
     assert pairs_by_angle(angles, 9) == [(0, 1), (0, 2), (0, 3), (1, 2)]
-    found = correspond(DepthSurface(frames_of(6, baseline=0.3)), PointBudget(pairs_per_view=1))
+    found = correspond(DepthSurface(frames_of(6, baseline=0.3)), pairs_per_view=1)
     assert all(a < b for a, b in found.matches)
     assert any(one.angle_deg < 15 for one in found.matches.values())
     assert any(one.angle_deg >= 15 for one in found.matches.values())

@@ -53,29 +53,23 @@ class Cut:
         return cls(text.strip(), name, tuple(key.split(".")) if key else (), int(call) if at else None)
 
     def pick(self, found: Any) -> Tensor:
-        """Return the tensor of this cut from a submodule's output; ContractError if there is none."""
-        return picked(found, self.key, f"Cut '{self.text}'")
+        """Follow the key into a submodule's output; without one the first tensor that has space axes is taken.
+
+        ContractError if the way does not exist or ends at no tensor; what there is instead is named.
+        """
+        place = f"Cut '{self.text}'"
+        for step in self.key if self.key or isinstance(found, Tensor) else (_first_key(found),):
+            try:
+                found = found[step] if isinstance(found, Mapping) else found[int(step)]
+            except (KeyError, IndexError, ValueError, TypeError):
+                raise ContractError(f"{place}: there is no '{step}' in {_described(found)}.") from None
+        if not isinstance(found, Tensor):
+            raise ContractError(f"{place} gives {_described(found)}; expected a tensor. Name the way to one after ':'.")
+        return found
 
     def put(self, found: Any, tensor: Tensor) -> Any:
         """Return a submodule's output with another tensor in this cut's place."""
         return _put(found, self.key, tensor)
-
-
-def picked(found: Any, key: Sequence[str], place: str) -> Tensor:
-    """Follow a key into nested outputs; without one the first tensor that has space axes is taken.
-
-    ContractError if the way does not exist or ends at no tensor.
-    """
-    if not key and not isinstance(found, Tensor):
-        key = (_first_key(found),)
-    for step in key:
-        try:
-            found = found[step] if isinstance(found, Mapping) else found[int(step)]
-        except (KeyError, IndexError, ValueError, TypeError):
-            raise ContractError(f"{place}: there is no '{step}' in {_described(found)}.") from None
-    if not isinstance(found, Tensor):
-        raise ContractError(f"{place} gives {_described(found)}; expected a tensor. Name the way to one after ':'.")
-    return found
 
 
 def _first_key(found: Any) -> str:
@@ -197,11 +191,6 @@ def replace_in(model: nn.Module, call: Call, pixels: Tensor, features: Mapping[C
         if cut.module == OUTPUT:
             output = cut.put(output, tensor)
     return output
-
-
-def plain_call(model: nn.Module, pixels: Tensor) -> Any:
-    """Run a module on its one argument."""
-    return model(pixels)
 
 
 def tensors_equal(a: Tensor, b: Tensor) -> bool:

@@ -27,8 +27,8 @@ from lift3d.operators.instance_association import fit_instances
 from lift3d.operators.network_weights import digest_weights, encoder_device
 from lift3d.operators.preprocessing import Normalization
 from lift3d.operators.protocol import OperatorSpec, Quantity
-from lift3d.operators.split.answer import AnswerForm
-from lift3d.operators.split.cuts import INPUT, OUTPUT, Call, Cut, capture, plain_call, replace_in, tensors_equal
+from lift3d.operators.split.answer import as_prediction
+from lift3d.operators.split.cuts import INPUT, OUTPUT, Call, Cut, capture, replace_in, tensors_equal
 from lift3d.operators.split.leaks import uncut_paths
 from lift3d.operators.split.probe import Geometry, probe
 from lift3d.operators.split.run import noise
@@ -64,7 +64,7 @@ class SplitOptions:
     enlarges: int = 1
     output: str = ""
     finish: Callable[[Tensor], Tensor] | None = None
-    call: Call = plain_call
+    call: Call = nn.Module.__call__
     allow_leaks: bool = False
     licence: str = "unknown"
     restores: bool = False
@@ -161,8 +161,11 @@ class SplitModel:
             shape = (features[0].grid.rows, features[0].grid.cols)
             return Prediction("embedding", features[0].values, torch.ones(shape, dtype=torch.bool))
         pixels, network = self._pixels(torch.full((3, size.height, size.width), 0.5))
-        output = self._run(pixels, features)
-        return self._form.prediction(output, network, size)
+        answer, layout, finish = self._run(pixels, features), self._geometry.answer, self._options.finish
+        if layout is None:
+            raise ContractError("A split model without an answer has no form of it; give prediction=.")
+        values, _ = layout.to_cells((answer if finish is None else finish(answer)).cpu(), network)
+        return as_prediction(self._options.prediction, values, size)
 
     def _run(self, pixels: Float[Tensor, "1 3 row_in col_in"], features: Sequence[FeatureMap]) -> Tensor:
         at_cuts = {
@@ -180,13 +183,6 @@ class SplitModel:
             return None
         finish = self._options.finish
         return self._answer.pick if finish is None else lambda output: finish(self._answer.pick(output))
-
-    @property
-    def _form(self) -> AnswerForm:
-        layout = self._geometry.answer
-        if layout is None:
-            raise ContractError("A split model without an answer has no form of it; give prediction=.")
-        return AnswerForm(self._options.prediction, layout, self._options.finish)
 
     def _pixels(self, image: Float[Tensor, "3 height width"]) -> tuple[Float[Tensor, "1 3 row_in col_in"], ImageSize]:
         """Return what the network sees of an image, and its size: the next that it takes."""
