@@ -125,6 +125,23 @@ def recognition(request: Request, chosen: tuple[str, ...], drawings: Path) -> No
     request.present(figures, page(figures))
 
 
+@click.command("geometry")
+@click.argument("scenes", nargs=-1, required=True, help="As of lift3d run.")
+@click.option("--method", "methods", multiple=True, default=("sweep",), help="Method of geometry. Repeatable.")
+@click.option("--image-height", default=192, help="Height at which views are read.")
+@click.option("--holdout", default=8, help="Every N-th view is left out in a second row.")
+@_out
+@_json
+def geometry(
+    scenes: tuple[str, ...], methods: tuple[str, ...], image_height: int, holdout: int, out: Path | None, as_json: bool
+) -> None:
+    """How far the surface of a scene, found from photographs alone, is from sensors, tracks or computed depth."""
+    from lift3d.bench.geometry_page import measured, page
+
+    figures = measured(scenes, methods, image_height, holdout)
+    _present(figures, page(scenes, figures, image_height), out, as_json)
+
+
 @click.command("speed")
 @click.option("--lifter", default="lift3d", help="Whose proposal and correction.")
 @click.option("--capture", help="Scene, as of lift3d run; a computed one if not given.")
@@ -180,7 +197,7 @@ def storage(s3: str | None, server: str, folder: Path, count: bool, out: Path | 
 
 
 COMMANDS: dict[str, click.Command] = {
-    str(command.name): command for command in (lifters, consistency, recognition, speed, scale, storage)
+    str(command.name): command for command in (lifters, consistency, recognition, geometry, speed, scale, storage)
 }
 
 

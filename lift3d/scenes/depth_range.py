@@ -41,7 +41,7 @@ def estimate_depth_range(views: Sequence[View], points: Float[Tensor, "point 3"]
     found = _of_depth_maps(views)
     if found is not None:
         return found, "The depth range comes from the depth maps."
-    return _of_cameras([view.camera for view in views])
+    return depth_range_of_cameras([view.camera for view in views])
 
 
 def _of_points(cameras: Sequence[Camera], points: Tensor) -> DepthRange | None:
@@ -78,7 +78,7 @@ def _widened(spans: Sequence[np.ndarray]) -> DepthRange | None:
     return DepthRange(near / _MARGIN, far * _MARGIN) if near > 0 else None
 
 
-def _of_cameras(cameras: Sequence[Camera]) -> tuple[DepthRange, str]:
+def depth_range_of_cameras(cameras: Sequence[Camera]) -> tuple[DepthRange, str]:
     """Guess from where the optical axes meet, or from the spread of the centres where they do not."""
     centers = torch.stack([camera.center for camera in cameras])
     axes = torch.stack([camera.w2c[2, :3] for camera in cameras])

@@ -12,8 +12,9 @@ from lift3d.geometry.rigid import transform
 
 # Points per axis of the image that stand for what a view sees.
 _ROWS, _COLS = 6, 8
-# They lie at these shares of the range of disparity, nearest first.
-_SHARES = (1 / 3, 1 / 2, 2 / 3, 5 / 6)
+# They lie at these shares of the range of disparity, and of that of log depth: a range that is a guess is so wide that
+# its middle is far nearer than any surface by the first, or farther than all by the second.
+_SHARES = (1 / 4, 1 / 2, 3 / 4)
 # Quantiles of a view's depths that bound its range, with a margin for what the coarse grid did not show.
 _QUANTILES, _MARGIN = (0.01, 0.99), 1.3
 # Depths less sure than this share of the view's surest do not count.
@@ -26,11 +27,12 @@ def frustum_probes(camera: Camera, span: DepthRange) -> Float[Tensor, "probe 3"]
 
     Depths that were found would tell more, but where they are wrong they choose views that keep them so.
     """
-    shares = torch.tensor(_SHARES, dtype=torch.float64)
-    z_depth = 1 / torch.lerp(torch.full_like(shares, 1 / span.near), torch.full_like(shares, 1 / span.far), shares)
+    shares, near, far = torch.tensor(_SHARES, dtype=torch.float64), span.near, span.far
+    in_disparity = 1 / ((1 - shares) / near + shares / far)
+    z_depth = torch.cat([in_disparity, near * (far / near) ** shares])
     stride = (camera.size.width / _COLS, camera.size.height / _ROWS)
     uv = cell_centers(_ROWS, _COLS, stride).reshape(-1, 2).double()
-    xyz = unproject(uv.repeat(len(shares), 1), z_depth.repeat_interleave(len(uv)), camera.K)
+    xyz = unproject(uv.repeat(len(z_depth), 1), z_depth.repeat_interleave(len(uv)), camera.K)
     return transform(camera.c2w, xyz)
 
 

@@ -22,7 +22,7 @@ from lift3d.surface.catalog import SWEEP
 from lift3d.surface.depth_spans import depth_span, frustum_probes
 from lift3d.surface.fusion import DepthVotes, fuse
 from lift3d.surface.matching import Photograph, matching_cost
-from lift3d.surface.neighbours import FUSED, MATCHED, angles_to, choose_views
+from lift3d.surface.neighbours import FUSED, MATCHED, AngleChoice, angles_to, choose_views
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,8 @@ class SweepConfig:
     """Constants of the sweep; found on ``kitchen``, where most are flat.
 
     Attributes:
+        matched: Which views a view's depth is searched with.
+        fused: Which views' depths are fused with a view's own.
         plane_count: Planes of disparity of either sweep.
         stride_px: Finest grid of cells.
         max_cells: Largest grid; larger images get a wider stride, so that time and memory stay bounded.
@@ -44,6 +46,8 @@ class SweepConfig:
         tolerance: Relative difference of depths within which two views speak of one surface.
     """
 
+    matched: AngleChoice = MATCHED
+    fused: AngleChoice = FUSED
     plane_count: int = 48
     stride_px: float = 2.0
     max_cells: int = 20_000
@@ -99,7 +103,9 @@ class SweepGeometry:
             angles_to(camera.center, frustum_probes(camera, span), cameras)
             for camera, span in zip(cameras, spans, strict=True)
         ]
-        matched, fused = ([choose_views(one, choice) for one in angles] for choice in (MATCHED, FUSED))
+        matched, fused = (
+            [choose_views(one, choice) for one in angles] for choice in (self.config.matched, self.config.fused)
+        )
         if not any(matched):
             raise NoOverlapError(
                 f"None of {len(views)} views shares a place with another that looks from elsewhere: depth cannot be "
