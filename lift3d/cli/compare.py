@@ -8,9 +8,9 @@ from typing import Any
 
 from lift3d.errors import ConfigError
 from lift3d.results.tables import better_sides
-from lift3d.runs.records import list_runs
+from lift3d.runs.records import choose_run
 from lift3d.runs.table import RunTable
-from lift3d.storage.location import Store, open_store
+from lift3d.storage.location import open_store
 from lift3d.tables.rendering import text_table, to_markdown
 from lift3d.tables.run_comparison import compare_rows
 from lift3d.tables.schema import DataFrame, ScoreTable, stacked
@@ -96,9 +96,14 @@ def compare_runs(url: str, a: str, b: str, metrics: Sequence[str] = ()) -> RunCo
         metrics: Metric ids; all if empty.
 
     Raises:
-        ConfigError: If there is no such run, or the runs have nothing in common.
+        ProductMissingError: If there is no such run.
+        ConfigError: If the runs have nothing in common.
     """
-    tables = [RunTable.of(*_run(one, url)) for one in (a, b)]
+    tables = []
+    for reference in (a, b):
+        place, _, run_id = reference.rpartition("#")
+        store = open_store(place or url)
+        tables.append(RunTable.of(store, choose_run(store, run_id)))
     names, by_name_count = _shared_names(tables[0].names, tables[1].names)
     if not names[0]:
         raise ConfigError(f"The runs {a} and {b} share no scene: {_some(tables[0])} against {_some(tables[1])}.")
@@ -118,15 +123,6 @@ def compare_runs(url: str, a: str, b: str, metrics: Sequence[str] = ()) -> RunCo
         for table, shared in zip(tables, names, strict=True)
     ]
     return RunComparison(a, b, lines, len(names[0]), by_name_count, *only)
-
-
-def _run(reference: str, url: str) -> tuple[Store, str]:
-    place, _, run_id = reference.rpartition("#")
-    store = open_store(place or url)
-    runs = list_runs(store)
-    if run_id not in runs:
-        raise ConfigError(f"{store.url} has no run '{run_id}'. It has: {', '.join(runs) or 'none'}.")
-    return store, run_id
 
 
 def _shared_names(a: dict[str, str], b: dict[str, str]) -> tuple[tuple[dict[str, str], dict[str, str]], int]:

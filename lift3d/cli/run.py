@@ -4,7 +4,6 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from itertools import groupby
 from pathlib import Path
 from textwrap import shorten
 
@@ -13,26 +12,22 @@ from rich.markup import escape
 
 from lift3d.cli.commands.options import Exit
 from lift3d.config import Execution, Recipe
-from lift3d.domain.keys import slug
 from lift3d.domain.records import DroppedView, SceneRecord
-from lift3d.errors import DamagedProductError, Lift3dError
+from lift3d.errors import Lift3dError
 from lift3d.pipeline.inputs import Report
 from lift3d.report.scenes import ReportExtent
 from lift3d.report.write import write_report
-from lift3d.results.contact_sheet import draw_contact_sheet
-from lift3d.results.lifted_scene import LiftedScene, lifted_of
 from lift3d.results.tables import LEGEND, closing_table, headline_means
 from lift3d.runs.driver import OnScene, run_serially
 from lift3d.runs.progress import RunProgress
 from lift3d.runs.table import run_table
 from lift3d.storage import layout
-from lift3d.storage.location import Store, open_store
+from lift3d.storage.location import open_store
 from lift3d.tables.rendering import to_markdown, to_terminal
 from lift3d.tables.schema import ScoreTable
 
 Drive = Callable[[Recipe, Execution, OnScene, Report], list[SceneRecord]]
 
-_MOST_DRAWN = 24
 # Drawn when nobody has asked yet, so it has to cost less than the run: seconds. lift3d report draws more.
 _REPORT_SCENES, _REPORT_VIEWS = 4, 4
 # Of a message that stands in full on its scene's line.
@@ -62,14 +57,9 @@ def run_and_present(recipe: Recipe, execution: Execution, drive: Drive, *, as_js
     key = f"{layout.run_path(recipe.run_id)}/scores.parquet"
     store.write_bytes(key, table.to_parquet())
     places = {"store": store.url, "table": store.url_of(key)}
-    with console.status("drawing contact sheets"):
-        sheets = [store.url_of(path) for path in _sheets(store, lifted_of(store, recipe, records))]
-    if sheets:
-        places["sheets"] = sheets[0].rpartition("/")[0]
     if as_json:
         scenes = [asdict(record) for record in records]
-        found = {"run": recipe.run_id, "scenes": scenes, "contact_sheets": sheets, **places}
-        Console().print_json(json.dumps(found))
+        Console().print_json(json.dumps({"run": recipe.run_id, "scenes": scenes, **places}))
     else:
         _print_text(table, failure_lines(records, store.url))
         _print_places(places)
@@ -179,21 +169,3 @@ def _report(recipe: Recipe, url: str, records: list[SceneRecord], console: Conso
     except (Lift3dError, OSError, ValueError) as error:
         return {"report": f"could not be drawn ({_one_line(str(error))}); lift3d report {url} tries again"}
     return {"report": str(page)}
-
-
-def _sheets(store: Store, lifted: list[LiftedScene]) -> list[str]:
-    """Draw the sheets that are not there yet and return the paths of all: people look at some scenes, not thousands."""
-    paths = []
-    shown = list(dict.fromkeys(one.name for one in lifted))[:_MOST_DRAWN]
-    for (name, operator), lifters in groupby(lifted, key=lambda one: (one.name, one.operator)):
-        if name not in shown:
-            break
-        of_one = list(lifters)
-        path = f"{layout.run_path(of_one[0].recipe.run_id)}/contact_sheets/{slug(name)}-{slug(operator)}.png"
-        if of_one[0].record.computed or not store.exists(path):
-            try:
-                store.write_bytes(path, draw_contact_sheet(of_one))
-            except DamagedProductError:
-                continue  # the run is done and its table stands; fsck names what is damaged
-        paths.append(path)
-    return paths

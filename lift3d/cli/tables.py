@@ -2,9 +2,9 @@
 
 import json
 
-from lift3d.errors import ConfigError, ProductMissingError
+from lift3d.errors import ConfigError
 from lift3d.results.tables import headline_means, overall_table, scene_table
-from lift3d.runs.records import list_runs
+from lift3d.runs.records import choose_run, list_runs
 from lift3d.runs.table import run_parts, run_table
 from lift3d.storage.location import open_store
 from lift3d.tables.comparison import interval_lines
@@ -27,13 +27,8 @@ def render_table(url: str, form: str, run_id: str | None, compare: str | None, *
         ConfigError: If compare is malformed.
     """
     store = open_store(url)
-    runs = list_runs(store)
-    if not runs or (run_id is not None and run_id not in runs):
-        raise ProductMissingError(
-            f"The store {url} has {'no run yet' if not runs else f'no run {run_id}'}; "
-            f"it holds: {', '.join(runs) or 'nothing'}. Start one with lift3d run … --store {url}."
-        )
-    shown = [run_id] if run_id else runs
+    chosen = choose_run(store, run_id)
+    shown = [chosen] if run_id else list_runs(store)
     if form == "md" and compare is None:
         # Part by part: means of scenes are small, their rows may be many millions.
         means = headline_means(part for one in shown for part in run_parts(store, one))

@@ -21,13 +21,13 @@ from lift3d.errors import ConfigError, StoreLayoutError
 from lift3d.report.failures import Failures
 from lift3d.report.page import page
 from lift3d.report.scenes import ReportExtent, drawn_scenes
-from lift3d.results.chosen_run import choose_run
 from lift3d.results.lifted_scene import lifted_of
 from lift3d.results.tables import headline_means, overall_table, scene_table
-from lift3d.runs.records import list_runs, read_run
+from lift3d.runs.records import choose_run, list_runs, read_run
 from lift3d.runs.table import run_parts, unique_names
 from lift3d.storage import layout
 from lift3d.storage.location import Store, open_store
+from lift3d.storage.whole_file import whole
 from lift3d.tables.schema import ScoreTable
 
 # Scenes of the recipe that are written out.
@@ -57,14 +57,12 @@ def write_report(url: str, extent: ReportExtent, out: Path | None = None) -> Rep
     Raises:
         ConfigError: If the file cannot be written.
     """
-    whole = Store(url).url
-    place = out or (Path() if "://" in whole else Path(whole).parent) / "report.html"
+    folder = Store(url).url
+    place = out or (Path() if "://" in folder else Path(folder).parent) / "report.html"
     made = make_report(url, extent)
-    partial = place.with_name(f"partial-{place.name}")
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(made.content)
-        partial.replace(place)
+        with whole(place) as partial:
+            partial.write_bytes(made.content)
     except OSError as error:
         raise ConfigError(f"Cannot write '{place}': {error}. Name a file in a folder you may write to.") from error
     return replace(made, place=place)

@@ -14,11 +14,10 @@ from lift3d.domain.records import RAW2D, SceneRecord
 from lift3d.domain.scene import Scene
 from lift3d.errors import Lift3dError, ProductMissingError, UnknownNameError
 from lift3d.pipeline.products import described_views, read_lifted, read_lifted_depths
-from lift3d.results.chosen_run import choose_run
 from lift3d.results.colours import Picture, SceneColours, difference_picture, heat_picture
-from lift3d.results.pictures import COLUMNS, PictureRow, Sheet, draw_rows
+from lift3d.results.pictures import COLUMNS, PictureRow, Sheet, draw_row
 from lift3d.runs.driver import named_scene
-from lift3d.runs.records import read_run
+from lift3d.runs.records import choose_run, read_run
 from lift3d.runs.table import run_table, unique_names
 from lift3d.scenes.catalog import read_scene
 from lift3d.storage.location import Store, open_store
@@ -176,7 +175,7 @@ class LiftedScene:
             target: The view; the middle one if None.
         """
         name = self.targets[len(self.targets) // 2] if target is None else target
-        return draw_rows(f"{self.name} · {self.operator} · {self.lifter}", [(name, self.pictures(name))])
+        return draw_row(f"{self.name} · {self.operator} · {self.lifter}", name, self.pictures(name))
 
     @cached_property
     def colours(self) -> SceneColours:
@@ -284,17 +283,3 @@ def open_lifted(
             raise UnknownNameError.of("scene" if attribute == "name" else attribute, wanted, names)
         found = [one for one in found if getattr(one, attribute) == wanted]
     return found[0]
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What of a store is looked at; what is None is chosen as ``open_lifted`` says."""
-
-    scene: str | None = None
-    operator: str | None = None
-    lifter: str | None = None
-    run_id: str | None = None
-
-    def open(self, store: Store | str) -> LiftedScene:
-        """Return the lifted scene, see ``open_lifted``."""
-        return open_lifted(store, self.scene, self.operator, self.lifter, self.run_id)

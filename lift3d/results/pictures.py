@@ -1,4 +1,4 @@
-"""Rows of pictures as a figure: image | 2D prediction | lifted | difference | coverage."""
+"""A row of pictures as a figure: image | 2D prediction | lifted | difference | coverage."""
 
 import io
 import warnings
@@ -29,27 +29,21 @@ class Sheet(Figure):
         return buffer.getvalue()
 
 
-def draw_rows(title: str, rows: Sequence[tuple[str, PictureRow]]) -> Sheet:
-    """Return a figure of labelled rows of pictures; columns without any are left out."""
+def draw_row(title: str, label: str, row: PictureRow) -> Sheet:
+    """Return a figure of a labelled row of pictures; what there is none of is left out."""
     # Novel cameras have no true image and no 2D answer.
-    shown = [name for name in COLUMNS if any(row[name] is not None for _, row in rows)] or ["image"]
-    shapes = [picture.shape for _, row in rows for picture in row.values() if picture is not None]
-    aspect = shapes[0][0] / shapes[0][1] if shapes else 1.0
-    size = (_CELL_INCHES * len(shown), max(1.0, _CELL_INCHES * aspect * len(rows) + 0.4))
+    shown = {name: picture for name in COLUMNS if (picture := row[name]) is not None}
+    height, width = next(iter(shown.values())).shape[:2]
+    size = (_CELL_INCHES * len(shown), max(1.0, _CELL_INCHES * height / width + 0.4))
     figure = Sheet(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=9, parse_math=False)
-    axes = figure.subplots(max(1, len(rows)), len(shown), squeeze=False)
-    for one in axes.flat:
-        one.set_xticks([])
-        one.set_yticks([])
-    for column, name in enumerate(shown):
-        axes[0][column].set_title(name, fontsize=8)
-    for index, (label, row) in enumerate(rows):
-        axes[index][0].set_ylabel(label, fontsize=7, parse_math=False)
-        for column, picture in enumerate(row[name] for name in shown):
-            if picture is not None:
-                axes[index][column].imshow(np.clip(picture, 0, 1), interpolation="nearest")
+    axes = figure.subplots(1, len(shown), squeeze=False)[0]
+    axes[0].set_ylabel(label, fontsize=7, parse_math=False)
+    for one, (name, picture) in zip(axes, shown.items(), strict=True):
+        one.set(xticks=[], yticks=[])
+        one.set_title(name, fontsize=8)
+        one.imshow(np.clip(picture, 0, 1), interpolation="nearest")
     return figure
 
 

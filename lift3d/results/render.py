@@ -4,6 +4,7 @@ Along the run's own targets (``frames`` 0) the plain 2D answer stands beside the
 the other does not. Along novel cameras there is no 2D answer: the lifted picture, if the run has it, stands there.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,10 +18,9 @@ from lift3d.domain.camera import ImageSize
 from lift3d.domain.lifted import LiftedView
 from lift3d.errors import ConfigError, SceneError
 from lift3d.results.colours import UNKNOWN_GREY, Picture, SceneColours
-from lift3d.results.lifted_scene import Choice, LiftedScene
+from lift3d.results.lifted_scene import LiftedScene
 from lift3d.results.render_path import PathLift, lift_along_path
-from lift3d.results.video_file import make_folder_of, write_video
-from lift3d.storage.location import Store
+from lift3d.results.video_file import write_video
 
 SUFFIX = ".mp4"
 # Smaller panels are enlarged by a whole factor: players blur what they enlarge, and small windows hide what matters.
@@ -38,15 +38,7 @@ Frame = UInt8[np.ndarray, "height width 3"]
 
 @dataclass(frozen=True, slots=True)
 class RenderExtent:
-    """How much video.
-
-    Attributes:
-        frames: Cameras along the path through the scene's own; 0 for those that were lifted.
-        fps: Frames per second.
-
-    Raises:
-        ConfigError: If there can be no such video.
-    """
+    """How many cameras along the path through the scene's own (0: those that were lifted), and frames per second."""
 
     frames: int = 120
     fps: int = 24
@@ -63,11 +55,7 @@ class Rendered:
     """What was written.
 
     Attributes:
-        out: The video.
         title: Scene, operator and lifter.
-        frame_count: Frames in it.
-        size: Of a frame.
-        fps: Frames per second.
         panels: What stands side by side.
         unseen_count: Frames whose camera sees nothing that a source saw.
         computed: What was lifted for it, in words.
@@ -92,30 +80,28 @@ class Rendered:
         )
 
 
-def render_video(store: Store | str, choice: Choice, out: Path, extent: RenderExtent) -> Rendered:
+def render_video(base: LiftedScene, out: Path, extent: RenderExtent) -> Rendered:
     """Write a video of a lifted scene, in colours that are those of the run and never change.
 
     Memory is that of one stored part (32 views) of everything shown and one frame; lifting takes what a run takes.
 
     Args:
-        store: The store, or its URL.
-        choice: Scene, operator, lifter, run.
+        base: The scene.
         out: File to write, .mp4; an older one is replaced once the new one is whole.
         extent: How much.
 
     Raises:
         ConfigError: If the file cannot be written, or novel cameras are asked of an operator that cannot be rebuilt.
-        Lift3dError: If nothing was lifted, or the photographs that novel cameras need are gone.
+        SceneError: If no view was lifted, or the photographs that novel cameras need are gone.
     """
     if out.suffix.lower() != SUFFIX or out.is_dir():
         raise ConfigError(f"'{out}' is no name of a video; expected a file that ends in {SUFFIX}.")
-    base = choice.open(store)
     if not base.targets and not extent.frames:
         raise SceneError(
             f"No view of '{base.name}' was lifted by '{base.lifter}': no source sees what its cameras see."
         )
     # Known before hours are spent on lifting.
-    make_folder_of(out)
+    _require_folder(out.parent)
     if not extent.frames:
         panels, targets, computed = _along_targets(base), base.targets, "nothing, all was lifted already"
     else:
@@ -128,6 +114,15 @@ def render_video(store: Store | str, choice: Choice, out: Path, extent: RenderEx
     title = f"{base.name} · {base.operator} · {base.lifter}"
     captions, unseen = tuple(panel.caption for panel in panels), {*targets} - {*panels[-1].scene.targets}
     return Rendered(out, title, count, size, extent.fps, captions, len(unseen), computed)
+
+
+def _require_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"'{folder}' is no folder and cannot be made one: {error}. Give another name.") from error
+    if not os.access(folder, os.W_OK):
+        raise ConfigError(f"'{folder}' takes no files: its permissions forbid it. Give another name.")
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,5 @@
 """Frames to an H.264 file that every browser plays. The only home of PyAV."""
 
-import os
-import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,6 +9,7 @@ from jaxtyping import UInt8
 from lift3d.domain.camera import ImageSize
 from lift3d.errors import ConfigError
 from lift3d.extras import extra
+from lift3d.storage.whole_file import whole
 
 with extra("view"):
     import av
@@ -42,32 +41,13 @@ def write_video(out: Path, frames: Iterable[UInt8[np.ndarray, "height width 3"]]
     Raises:
         ConfigError: If there is no frame, or the file cannot be written.
     """
-    make_folder_of(out)
-    partial = out.with_name(f".{out.stem[:40]}-{uuid.uuid4().hex[:8]}.mp4")
+    # The index in front, so that a browser starts before it has the whole file.
+    options = {"movflags": "+faststart"}
     try:
-        # The index in front, so that a browser starts before it has the whole file.
-        with av.open(str(partial), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-            written = _encode(container, frames, fps)
-        os.replace(partial, out)
+        with whole(out) as partial, av.open(str(partial), "w", format="mp4", options=options) as container:
+            return _encode(container, frames, fps)
     except (OSError, FFmpegError) as error:
         raise ConfigError(f"'{out}' cannot be written: {error}. Give a name in a folder that takes files.") from error
-    finally:
-        partial.unlink(missing_ok=True)
-    return written
-
-
-def make_folder_of(out: Path) -> None:
-    """Make the folder that a file is to lie in, unless it is there.
-
-    Raises:
-        ConfigError: If it cannot be made, or takes no files.
-    """
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"'{out.parent}' is no folder and cannot be made one: {error}. Give another name.") from error
-    if not os.access(out.parent, os.W_OK):
-        raise ConfigError(f"'{out.parent}' takes no files: its permissions forbid it. Give another name.")
 
 
 def _encode(

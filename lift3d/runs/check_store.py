@@ -72,7 +72,7 @@ def check_store(url: str, checksums: bool, run_id: str | None = None, repair: bo
         repair: Take back what is damaged, so that the next run computes it again.
 
     Raises:
-        ConfigError: If the store has no such run.
+        ProductMissingError: If the store has no such run.
         StoreLayoutError: If there is no store at the URL.
     """
     store = open_store(url)

@@ -101,7 +101,7 @@ def collect_garbage(url: str, extent: Extent) -> Collected:
             store: what it has found committed and its records do not name yet is not told apart.
 
     Raises:
-        ConfigError: If the store has no such run.
+        ProductMissingError: If the store has no such run.
         StoreLayoutError: If there is no store at the URL.
     """
     store = open_store(url)

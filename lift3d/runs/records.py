@@ -16,7 +16,7 @@ from lift3d.config import Recipe, parse_recipe
 from lift3d.domain.keys import digest, digest_bytes, encodable
 from lift3d.domain.records import SceneRecord
 from lift3d.domain.scores import ALL_PIXELS, ScoreRow
-from lift3d.errors import ConfigError, DamagedProductError, ProductMissingError
+from lift3d.errors import DamagedProductError, ProductMissingError
 from lift3d.storage import layout
 from lift3d.storage.commit import committed
 from lift3d.storage.location import Store
@@ -37,6 +37,28 @@ def list_runs(store: Store) -> list[str]:
     """Return the ids of the runs recorded in a store."""
     names = store.names(layout.RUNS_FOLDER)
     return sorted(name for name in names if store.exists(f"{layout.RUNS_FOLDER}/{name}/recipe.json"))
+
+
+def choose_run(store: Store, run_id: str | None = None) -> str:
+    """Return the id of a run, which must be there; of the one whose scenes were recorded last if None.
+
+    Raises:
+        ProductMissingError: If the store has no such run, or none at all.
+    """
+    runs = list_runs(store)
+    if not runs:
+        raise ProductMissingError(
+            f"{store.url} holds no run yet. Start one with lift3d run … --store {store.url}, then ask again."
+        )
+    if run_id is not None and run_id not in runs:
+        raise ProductMissingError(f"{store.url} has no run '{run_id}'. It has: {', '.join(runs)}.")
+    return run_id or max(runs, key=lambda run: (_last_written(store, run), run))
+
+
+def _last_written(store: Store, run_id: str) -> float:
+    """Return when a scene of a run was last recorded, by the clock of the store; of a run without any, its recipe."""
+    infos = store.entries(_folder(run_id)) or store.entries(f"{layout.run_path(run_id)}/recipe.json")
+    return max((info.modified for info in infos.values()), default=0.0)
 
 
 def read_recipe(store: Store, run_id: str) -> Recipe:
@@ -132,12 +154,9 @@ def recorded(store: Store, run_id: str | None = None) -> Iterator[tuple[str, str
     """Yield run, key and record of every scene of all runs, or of one; None for a record that does not parse.
 
     Raises:
-        ConfigError: If the store has no such run.
+        ProductMissingError: If the store has no such run.
     """
-    runs = store.names(layout.RUNS_FOLDER)
-    if run_id is not None and run_id not in runs:
-        raise ConfigError(f"{store.url} has no run '{run_id}'. It has: {', '.join(runs) or 'none'}.")
-    for run in [run_id] if run_id is not None else runs:
+    for run in store.names(layout.RUNS_FOLDER) if run_id is None else [choose_run(store, run_id)]:
         keys = [key for key in store.list(_folder(run)) if key.endswith(".json")]
         with ThreadPoolExecutor(READS_AT_ONCE) as pool:
             found = pool.map(lambda key: _record_at(store, key), keys)

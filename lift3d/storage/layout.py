@@ -9,7 +9,6 @@ Light: imports neither torch nor zarr.
     scenes/SCENE/state/OPERATOR/DIGEST/                  what is fitted on the scene, sparse tracks among it (a cache)
     scenes/SCENE/lifted/OPERATOR/LIFTER/WORDS-DIGEST/    lifted features and predictions of all targets
     runs/RECIPE/                                         record of a run: the recipe, a record for each scene, tables
-                                                         and pictures made of them
 
 Every leaf under scenes/ is a *product*: a Zarr group whose ``zarr.json`` is written last and so says that it is
 whole. A digest covers what the product depends on and nothing else, with the version of every stage involved. What lies

@@ -71,7 +71,7 @@ class Store:
         """
 
         def create(objects: Objects, path: str) -> bool:
-            objects.create(path, content)
+            objects.write(path, content, is_new=True)
             return True
 
         return self._perform("write", key, create, {"conflict": False})

@@ -18,26 +18,23 @@ Meaning = Literal[
     "unknown",
 ]
 
-
 # Codes of S3 and of services that speak it. What is not listed is read from the HTTP status.
-_CODES: dict[str, Meaning] = {
-    "PreconditionFailed": "conflict",
-    "InvalidRange": "beyond-end",
-    **dict.fromkeys(("SlowDown", "ServiceUnavailable", "TooManyRequests", "Throttling", "ThrottlingException"), "busy"),
-    **dict.fromkeys(("RequestLimitExceeded", "SlowDownRead", "SlowDownWrite"), "busy"),
+_CODES_OF: dict[Meaning, str] = {
+    "conflict": "PreconditionFailed",
+    "beyond-end": "InvalidRange",
+    "busy": "SlowDown ServiceUnavailable TooManyRequests Throttling ThrottlingException RequestLimitExceeded "
+    "SlowDownRead SlowDownWrite",
     # The last four say that what arrived is not what was sent, or that two writers met: both pass.
-    **dict.fromkeys(
-        ("InternalError", "RequestTimeout", "OperationAborted", "IncompleteBody", "BadDigest"), "unreachable"
-    ),
-    **dict.fromkeys(("XAmzContentSHA256Mismatch", "ConditionalRequestConflict"), "unreachable"),
-    **dict.fromkeys(("ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidAccessKeyId"), "credentials"),
-    **dict.fromkeys(("SignatureDoesNotMatch", "AuthorizationHeaderMalformed"), "credentials"),
-    "NoSuchBucket": "no-bucket",
-    "InvalidBucketName": "no-bucket",
-    "NoSuchKey": "missing",
+    "unreachable": "InternalError RequestTimeout OperationAborted IncompleteBody BadDigest XAmzContentSHA256Mismatch "
+    "ConditionalRequestConflict",
+    "credentials": "ExpiredToken InvalidToken TokenRefreshRequired InvalidAccessKeyId SignatureDoesNotMatch "
+    "AuthorizationHeaderMalformed",
+    "no-bucket": "NoSuchBucket InvalidBucketName",
+    "missing": "NoSuchKey",
     # AWS has no quota; these are of Ceph, MinIO and others.
-    **dict.fromkeys(("QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded"), "full"),
+    "full": "QuotaExceeded XMinioStorageFull XMinioAdminBucketQuotaExceeded",
 }
+_CODES = {code: meaning for meaning, codes in _CODES_OF.items() for code in codes.split()}
 _STATUSES: dict[int, Meaning] = {
     **dict.fromkeys((429, 503), "busy"),
     **dict.fromkeys((408, 409, 425), "unreachable"),
@@ -47,30 +44,27 @@ _STATUSES: dict[int, Meaning] = {
     416: "beyond-end",
     507: "full",
 }
-_ERRNOS: dict[int | None, Meaning] = {
+_ERRNOS_OF: dict[Meaning, str] = {
     # EFBIG: the limit of a process or of a file system; no retry writes past it.
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "full"),
-    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG), "refused"),
-    **dict.fromkeys((errno.ENOTDIR, errno.EISDIR), "refused"),
-    **dict.fromkeys((errno.EIO, errno.EBUSY, errno.EAGAIN, errno.ESTALE, errno.ENETUNREACH), "unreachable"),
-    **dict.fromkeys((errno.EHOSTUNREACH, getattr(errno, "EREMOTEIO", errno.EIO)), "unreachable"),
+    "full": "ENOSPC EDQUOT EFBIG",
+    "refused": "EACCES EPERM EROFS ENAMETOOLONG ENOTDIR EISDIR",
+    "unreachable": "EIO EBUSY EAGAIN ESTALE ENETUNREACH EHOSTUNREACH EREMOTEIO",
 }
+_ERRNOS = {getattr(errno, name, None): meaning for meaning, names in _ERRNOS_OF.items() for name in names.split()}
 # Classes by name: the clients of object stores are optional, and slow to import.
+_BOTOCORE_OF: dict[Meaning, str] = {
+    "credentials": "NoCredentialsError PartialCredentialsError CredentialRetrievalError TokenRetrievalError",
+    "unreachable": "ConnectionError HTTPClientError IncompleteReadError",
+    # What is left of these says that the request was never sent: a parameter, a setting.
+    "refused": "BotoCoreError",
+}
 _CLASSES: dict[str, Meaning] = {
     "builtins.FileNotFoundError": "missing",
     "builtins.FileExistsError": "conflict",
-    **dict.fromkeys(("builtins.ConnectionError", "builtins.TimeoutError"), "unreachable"),
+    "builtins.ConnectionError": "unreachable",
+    "builtins.TimeoutError": "unreachable",
     "aiohttp.client_exceptions.ClientError": "unreachable",
-    **{
-        f"botocore.exceptions.{name}": "credentials"
-        for name in ("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "TokenRetrievalError")
-    },
-    **{
-        f"botocore.exceptions.{name}": "unreachable"
-        for name in ("ConnectionError", "HTTPClientError", "IncompleteReadError")
-    },
-    # What is left of these says that the request was never sent: a parameter, a setting.
-    "botocore.exceptions.BotoCoreError": "refused",
+    **{f"botocore.exceptions.{one}": meaning for meaning, names in _BOTOCORE_OF.items() for one in names.split()},
 }
 
 
@@ -125,4 +119,4 @@ def _meaning_of_class(error: BaseException) -> Meaning:
         meaning = _CLASSES.get(f"{kind.__module__}.{kind.__qualname__}")
         if meaning is not None:
             return meaning
-    return _ERRNOS.get(error.errno, "unknown") if isinstance(error, OSError) else "unknown"
+    return _ERRNOS.get(error.errno, "unknown") if isinstance(error, OSError) and error.errno else "unknown"

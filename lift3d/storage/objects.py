@@ -25,12 +25,7 @@ _MODIFIED_FIELDS = ("mtime", "LastModified", "updated", "last_modified", "create
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """What a listing says of an object.
-
-    Attributes:
-        size: Bytes.
-        modified: When it was last written, in seconds since 1970 by the clock of the store.
-    """
+    """Bytes of an object, and when it was last written, in seconds since 1970 by the clock of the store."""
 
     size: int
     modified: float
@@ -53,13 +48,10 @@ class Objects:
         size = None if end is None else end - (start or 0)
         return bytes(self._call("cat_file", path, start=start, end=end, byte_count=size, **single))
 
-    def write(self, path: str, content: bytes | memoryview) -> None:
-        """Write an object, replacing what was there: all of it or nothing."""
-        self._call("pipe_file", path, bytes(content), byte_count=len(content))
-
-    def create(self, path: str, content: bytes | memoryview) -> None:
-        """Write an object if there is none; an error that means a conflict otherwise."""
-        self._call("pipe_file", path, bytes(content), mode="create", byte_count=len(content))
+    def write(self, path: str, content: bytes | memoryview, is_new: bool = False) -> None:
+        """Write all of an object or nothing, in place of another; if it is to be new, that is a conflict."""
+        mode = {"mode": "create"} if is_new else {}
+        self._call("pipe_file", path, bytes(content), byte_count=len(content), **mode)
 
     def entries(self, path: str) -> dict[str, ObjectInfo]:
         """Return an object, or all below a folder, with size and age; those in the making on a disk, too."""
@@ -93,10 +85,10 @@ class Objects:
 class MemoryObjects(Objects):
     """Objects of this process, for tests and notebooks."""
 
-    def create(self, path: str, content: bytes | memoryview) -> None:
-        """Write an object if there is none."""
+    def write(self, path: str, content: bytes | memoryview, is_new: bool = False) -> None:
+        """Write an object."""
         with _memory_lock:
-            super().create(path, content)
+            super().write(path, content, is_new)
 
 
 class LocalFiles(Objects):
@@ -110,13 +102,28 @@ class LocalFiles(Objects):
             # Object stores know no folders: what is one, or lies below a file, is no object.
             raise FileNotFoundError(*error.args) from error
 
-    def write(self, path: str, content: bytes | memoryview) -> None:
+    def write(self, path: str, content: bytes | memoryview, is_new: bool = False) -> None:
         """Write a file."""
-        _write_beside(Path(path), content, is_exclusive=False)
-
-    def create(self, path: str, content: bytes | memoryview) -> None:
-        """Write a file if there is none."""
-        _write_beside(Path(path), content, is_exclusive=True)
+        # Not synced to the disk: a marker that outlives a loss of power is worth nothing if its data does not, and
+        # syncing all of it would cost more than writing it. What such a loss leaves behind, readers and fsck find.
+        target = Path(path)
+        partial = target.with_name(f".{uuid.uuid4().hex}{PARTIAL}")
+        try:
+            file = partial.open("wb")
+        except FileNotFoundError:  # most folders are there: of the files of a product few begin one
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file = partial.open("wb")
+        try:
+            with file:
+                file.write(content)
+            if not is_new:
+                partial.replace(target)
+                return
+            os.link(partial, target)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+        partial.unlink(missing_ok=True)
 
 
 def _modified(entry: Mapping[str, Any]) -> float:
@@ -124,26 +131,3 @@ def _modified(entry: Mapping[str, Any]) -> float:
     if isinstance(found, str):
         found = datetime.fromisoformat(found)
     return float(found.timestamp() if isinstance(found, datetime) else found)
-
-
-def _write_beside(target: Path, content: bytes | memoryview, is_exclusive: bool) -> None:
-    # Not synced to the disk: a marker that outlives a loss of power is worth nothing if its data does not, and
-    # syncing all of it would cost more than writing it. What such a loss leaves behind, readers and fsck find.
-    partial = target.with_name(f".{uuid.uuid4().hex}{PARTIAL}")
-    try:
-        file = partial.open("wb")
-    except FileNotFoundError:  # most folders are there: of the files of a product few begin one
-        target.parent.mkdir(parents=True, exist_ok=True)
-        file = partial.open("wb")
-    try:
-        with file:
-            file.write(content)
-        if is_exclusive:
-            os.link(partial, target)
-        else:
-            partial.replace(target)
-            return
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    partial.unlink(missing_ok=True)

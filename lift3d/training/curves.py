@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from lift3d.storage.whole_file import whole
 from lift3d.training.corrector_step import OF_OPERATORS
 from lift3d.training.train import read_history
 
@@ -29,9 +30,8 @@ def draw_curves(folder: Path) -> Path:
     for number, (stage, entries) in enumerate(history.items()):
         _draw_stage(figure.add_subplot(1, len(history), number + 1), stage, entries)
     path = folder / CURVES
-    partial = path.with_name(f"partial-{CURVES}")
-    figure.savefig(partial, dpi=120)
-    partial.replace(path)
+    with whole(path) as partial:
+        figure.savefig(partial, dpi=120)
     return path
 
 

@@ -20,6 +20,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from lift3d.errors import ConfigError, NonFiniteError
+from lift3d.storage.whole_file import whole
 from lift3d.training.prefetch import Batches, in_background
 from lift3d.training.settings import Identity
 
@@ -104,7 +105,7 @@ class TrainingState:
     since_validation: dict[str, list[float]] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
-        """Write everything that a resumed run needs, replacing what is there in one step."""
+        """Write everything that a resumed run needs."""
         content = {
             "network": self.network.state_dict(),
             "averaged": self.averaged.state_dict(),
@@ -115,10 +116,8 @@ class TrainingState:
             "history": json.dumps(self.history),
             "since_validation": json.dumps(self.since_validation),
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".partial")
-        torch.save(content, partial)
-        partial.replace(path)
+        with whole(path) as partial:
+            torch.save(content, partial)
 
     def load(self, path: Path) -> None:
         """Continue where the file stands.

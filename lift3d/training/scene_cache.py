@@ -1,17 +1,14 @@
 """Rendered training scenes on disk: each is made once from its seed, by this process or by several."""
 
 import json
-import os
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
 from lift3d.errors import ConfigError, StoreLayoutError
+from lift3d.storage.whole_file import whole
 from lift3d.synthetic.training_scenes import RENDER_VERSION, RenderedScene, render_scene
 
 _MANIFEST = "cache.json"
@@ -35,10 +32,9 @@ class ExampleCache:
             raise ConfigError(f"A cache needs count ≥ 1 and seed ≥ 0, got count={self.count}, seed={self.seed}.")
         wanted = {"render_version": RENDER_VERSION, "seed": self.seed}
         path = self.folder / _MANIFEST
-        self.folder.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            with _whole(path) as file:
-                file.write(json.dumps(wanted).encode())
+            with whole(path) as partial:
+                partial.write_text(json.dumps(wanted))
         held = _manifest(path)
         if held != wanted:
             raise ConfigError(f"'{self.folder}' holds scenes of {held}; expected {wanted}. Name an empty folder.")
@@ -60,8 +56,8 @@ class ExampleCache:
         if path.exists():
             return _load(path)
         scene = render_scene((self.seed, index))
-        with _whole(path) as file:
-            np.savez(file, allow_pickle=False, **{name: getattr(scene, name) for name in _ARRAYS})
+        with whole(path) as partial:
+            np.savez(partial, allow_pickle=False, **{name: getattr(scene, name) for name in _ARRAYS})
         return scene
 
 
@@ -78,12 +74,3 @@ def _load(path: Path) -> RenderedScene:
             return RenderedScene(**{name: held[name] for name in _ARRAYS})
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise StoreLayoutError(f"Training scene '{path}' is damaged ({error}). Delete it; it is made again.") from error
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that appears under its own name complete or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with part.open("wb") as file:
-        yield file
-    part.replace(path)

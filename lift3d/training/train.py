@@ -17,6 +17,7 @@ from lift3d.lifters.checkpoint import Checkpoint, load_checkpoint, save_checkpoi
 from lift3d.lifters.checkpoint_files import checkpoint_digest
 from lift3d.lifters.corrective import Lift3D
 from lift3d.lifters.networks.density_proposal import DensityProposal
+from lift3d.storage.whole_file import whole
 from lift3d.training import corrector_step, density_step
 from lift3d.training.batches import CorrectorBatches, DensityBatches
 from lift3d.training.captures import MixedStream, check_captures
@@ -168,9 +169,8 @@ class _Run:
     def _validated(self, name: str, state: TrainingState, figures: Mapping[str, float]) -> None:
         folder = self._settings.folder
         history = {**read_history(folder), name: state.history}
-        partial = folder / f"{HISTORY}.partial"
-        partial.write_text(json.dumps(history, indent=1), encoding="utf-8")
-        partial.replace(folder / HISTORY)
+        with whole(folder / HISTORY) as partial:
+            partial.write_text(json.dumps(history, indent=1), encoding="utf-8")
         self._listener.on_validation(name, figures)
 
 

@@ -14,7 +14,7 @@ import click
 
 from lift3d.errors import ConfigError
 from lift3d.extras import extra
-from lift3d.results.lifted_scene import Choice, lifted_scenes
+from lift3d.results.lifted_scene import LiftedScene, lifted_scenes
 
 if TYPE_CHECKING:
     from lift3d.viewer.session import Session
@@ -24,23 +24,9 @@ HOST = "127.0.0.1"
 _LAST_PORT = 65535
 
 
-def serve_viewer(store: str, choice: Choice, port: int, is_opened: bool = True) -> None:
-    """Show a store in the browser until Ctrl-C.
-
-    Args:
-        store: URL of the store.
-        choice: What is shown first.
-        port: On this machine; 0: any that is free.
-        is_opened: Whether a browser is opened.
-
-    Raises:
-        ConfigError: If the port is taken, or none.
-        StoreLayoutError: If there is no store at the URL, or another version wrote it.
-        ProductMissingError: If it has no such run, or nothing was lifted in it.
-        UnknownNameError: If the run has no such scene, operator or lifter.
-    """
-    check_port(port)
-    with contextlib.suppress(KeyboardInterrupt), running_viewer(store, choice, port) as viewer:
+def serve_viewer(first: LiftedScene, port: int, is_opened: bool = True) -> None:
+    """Show a run in the browser until Ctrl-C, see ``running_viewer``."""
+    with contextlib.suppress(KeyboardInterrupt), running_viewer(first, port) as viewer:
         click.echo(viewer.to_text())
         if is_opened:
             _open_browser(viewer.address)
@@ -50,12 +36,7 @@ def serve_viewer(store: str, choice: Choice, port: int, is_opened: bool = True) 
 
 @dataclass(frozen=True, slots=True)
 class RunningViewer:
-    """A viewer that serves.
-
-    Attributes:
-        session: What it shows.
-        port: On this machine.
-    """
+    """A viewer that serves at a port of this machine."""
 
     session: "Session"
     port: int
@@ -79,26 +60,24 @@ class RunningViewer:
 
 
 @contextlib.contextmanager
-def running_viewer(store: str, choice: Choice, port: int) -> Iterator[RunningViewer]:
-    """Serve a store while the context lasts.
+def running_viewer(first: LiftedScene, port: int) -> Iterator[RunningViewer]:
+    """Serve a run while the context lasts; what is shown first may be changed in the page.
 
     Raises:
-        ConfigError: If the port is taken, or none.
-        Lift3dError: As ``serve_viewer``.
+        ConfigError: If the port (0: any that is free) is taken, or none.
     """
     # The server, the page and all that draws are slow to import.
     with extra("view"):
         from lift3d.viewer.server import start_server
         from lift3d.viewer.session import Session
 
-    current = choice.open(store)
-    scenes = lifted_scenes(current.store, current.recipe.run_id)
+    scenes = lifted_scenes(first.store, first.recipe.run_id)
     check_port(port)
     server = start_server(HOST, port)
     try:
         if port not in (0, server.get_port()):
             raise _taken(port)  # somebody was faster, and the server took the next one
-        yield RunningViewer(Session(server, scenes, current), server.get_port())
+        yield RunningViewer(Session(server, scenes, first), server.get_port())
     finally:
         server.stop()
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from lift3d.results.lifted_scene import Choice
+from lift3d.results.lifted_scene import open_lifted
 from lift3d.viewer.command import running_viewer
 from lift3d.viewer.transform import FIELD_OF_VIEW
 from tests.support.browser import opened_page, require_chromium
@@ -92,9 +92,9 @@ class Look:
         raise TimeoutError("the session did not hear of it")
 
 
-def look_at(store, choice):
+def look_at(store, **choice):
     """Yield a page that has drawn a store, and say how long that took."""
-    with running_viewer(store, choice, 0) as viewer:
+    with running_viewer(open_lifted(store, **choice), 0) as viewer:
         count = len(viewer.session.drawing.drawn)
         with opened_page(1280, 800, NOTES.replace("COUNT", str(count))) as (page, traffic):
             page.goto(viewer.address)
@@ -107,7 +107,7 @@ def room(tmp_path_factory):
     require_chromium()
     url = str(tmp_path_factory.mktemp("browsed") / "store")
     run_into(url, small_recipe(operators=["tiny:clip", "rgb"], lifters=["depth_mean"], metrics=["feature_cosine"]))
-    yield from look_at(url, Choice())
+    yield from look_at(url)
 
 
 def test_the_page_says_what_it_shows_nothing_leaves_this_machine_and_nothing_breaks(room):
@@ -192,7 +192,7 @@ def test_a_capture_of_a_hundred_views_is_there_and_answers_quickly(test_data, tm
     fields = {"operators": ["rgb", "hog"], "lifters": ["plane_sweep"], "metrics": ["feature_cosine"], "sources": 8}
     url = str(tmp_path / "store")
     run_into(url, small_recipe(scenes=[str(capture)], **fields, image_height=96, target_mode="refine"))
-    for look in look_at(url, Choice(operator="hog")):
+    for look in look_at(url, operator="hog"):
         session, loaded = look.session, look.page.evaluate("notes.drawn")
         points = session.drawing.points
         inner = points[points.norm(dim=1) < 0.5]

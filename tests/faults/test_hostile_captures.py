@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from lift3d.cli.run import exit_code, scene_line
-from lift3d.results.contact_sheet import draw_contact_sheet
 from lift3d.results.lifted_scene import lifted_scenes
 from tests.support.captures import HEIGHT, WIDTH, capture, texture, transforms, write_images, write_json
 from tests.support.runs import ran
@@ -78,7 +77,7 @@ def test_a_scene_without_a_usable_view_says_why(tmp_path, shared):
 def test_names_are_no_markup_no_formula_and_in_any_script(tmp_path):
     record, _ = ran(tmp_path, scenes=[str(write(tmp_path / "漢字 [red] $\\x$ :x:"))], **SMALL)
     assert r"\[red]" in scene_line(record)
-    assert draw_contact_sheet(lifted_scenes(str(tmp_path / "store"))).startswith(b"\x89PNG")
+    assert lifted_scenes(str(tmp_path / "store"))[0].show()._repr_png_().startswith(b"\x89PNG")
 
 
 def test_a_record_is_called_what_the_recipe_calls_the_scene(tmp_path, monkeypatch):

@@ -21,7 +21,7 @@ from lift3d.results.cloud import Cloud
 from lift3d.results.exports.files import UNKNOWN_ID, file_names, world_words, write_ids
 from lift3d.results.exports.ply import export_ply, predicted_columns, scene_cloud, write_ply
 from lift3d.results.exports.write import FORMS, ExportForm, export_lifted
-from lift3d.results.lifted_scene import Choice, open_lifted
+from lift3d.results.lifted_scene import open_lifted
 from lift3d.scenes.ply import read_ply_points
 from tests.support.runs import ROOM, run_into, small_recipe
 
@@ -60,10 +60,6 @@ def true_class(labels):
     return torch.where(labels > 1, 2, labels)
 
 
-def choose(lifted):
-    return Choice(operator=lifted.operator)
-
-
 def nearest_surface(scene, points):
     """Return how far points are from the surface, as a share of z-depth, where that is least, and the class there."""
     off, found = torch.full((len(points),), torch.inf, dtype=torch.float64), torch.full((len(points),), -1)
@@ -81,8 +77,8 @@ def nearest_surface(scene, points):
 
 
 def test_points_lie_on_the_true_surface_with_its_labels(run, scene, tmp_path):
-    url, lifted = run
-    exported = export_lifted(url, choose(lifted["labels"]), tmp_path / "room.ply")
+    _, lifted = run
+    exported = export_lifted(lifted["labels"], tmp_path / "room.ply")
     read = trimesh.load(tmp_path / "room.ply")
     columns = read.metadata["_ply_raw"]["vertex"]["data"]
     points = torch.from_numpy(np.asarray(read.vertices, dtype=np.float64))
@@ -176,9 +172,9 @@ def test_it_says_in_which_frame_the_points_are(run):
 
 
 def test_arrays_are_those_of_the_store(run, tmp_path):
-    url, lifted = run
+    _, lifted = run
     for kind, one in lifted.items():
-        export_lifted(url, choose(one), tmp_path / kind)
+        export_lifted(one, tmp_path / kind)
         index = json.loads((tmp_path / kind / "index.json").read_text())
         assert (index["operator"], [entry["id"] for entry in index["views"]]) == (one.operator, list(one.targets))
         for entry in index["views"]:
@@ -199,12 +195,12 @@ def test_arrays_are_those_of_the_store(run, tmp_path):
 
 
 def test_images_hold_ids_pictures_and_numbers(run, tmp_path):
-    url, lifted = run
+    _, lifted = run
 
     def image(kind, name, view="0002"):
         folder = tmp_path / kind
         if not folder.exists():
-            export_lifted(url, choose(lifted[kind]), folder, "images")
+            export_lifted(lifted[kind], folder, "images")
         return cv2.imread(str(folder / "views" / view / name), cv2.IMREAD_UNCHANGED)
 
     ids = image("labels", "labels.png")
@@ -224,9 +220,9 @@ def test_ids_that_do_not_fit_are_refused_and_unknown_ones_kept(tmp_path):
 
 
 def test_xarray_opens_the_same_values(run, tmp_path):
-    url, lifted = run
+    _, lifted = run
     for kind, one in lifted.items():
-        export_lifted(url, choose(one), tmp_path / f"{kind}.zarr")
+        export_lifted(one, tmp_path / f"{kind}.zarr")
         opened, given = xarray.open_zarr(tmp_path / f"{kind}.zarr"), one.to_xarray()
         xarray.testing.assert_equal(opened, given)
         assert dict(opened.dtypes) == dict(given.dtypes)
@@ -234,8 +230,8 @@ def test_xarray_opens_the_same_values(run, tmp_path):
 
 
 def test_nerfstudio_has_the_same_cameras_and_images(run, scene, tmp_path):
-    url, lifted = run
-    export_lifted(url, choose(lifted["image"]), tmp_path / "room", "nerfstudio")
+    _, lifted = run
+    export_lifted(lifted["image"], tmp_path / "room", "nerfstudio")
     read = lift3d.read_scene(str(tmp_path / "room"))
     assert [view.id for view in read.views] == [view.id for view in scene.views]
     assert not read.dropped
@@ -253,9 +249,9 @@ def test_nerfstudio_has_the_same_cameras_and_images(run, scene, tmp_path):
 
 
 def test_nerfstudio_takes_photographs_where_the_operator_gives_none(run, scene, tmp_path):
-    url, lifted = run
+    _, lifted = run
     for kind in ("labels", "embedding"):
-        export_lifted(url, choose(lifted[kind]), tmp_path / kind, "nerfstudio")
+        export_lifted(lifted[kind], tmp_path / kind, "nerfstudio")
         read = lift3d.read_scene(str(tmp_path / kind))
         assert not (tmp_path / kind / "masks").exists()
         for view in read.views:
@@ -282,7 +278,7 @@ def test_nerfstudio_refuses_what_it_has_no_place_for(run, tmp_path):
     novel = str(tmp_path / "novel")
     run_into(novel, small_recipe(operators=["hog"], lifters=["nearest_view"], metrics=["coverage"], targets="path:3"))
     with pytest.raises(SceneError, match="has no photograph"):
-        export_lifted(novel, Choice(), tmp_path / "novel-export", "nerfstudio")
+        export_lifted(open_lifted(novel), tmp_path / "novel-export", "nerfstudio")
     assert not (tmp_path / "novel-export").exists()
 
 
@@ -291,7 +287,7 @@ def test_strange_names_stay_inside_and_in_the_index(tmp_path, scene):
     url, out = str(tmp_path / "store"), tmp_path / "a" / "b"
     lift3d.lift(named, "rgb", "nearest_view", store=url, image_height=48, sources=2, metrics=["coverage"])
     for name, form in (("images", "images"), ("nerfstudio", "nerfstudio"), ("all.zarr", None)):
-        export_lifted(url, Choice(), out / name, form)
+        export_lifted(open_lifted(url), out / name, form)
     assert sorted(path.name for path in out.iterdir()) == ["all.zarr", "images", "nerfstudio"]
     assert {path.name for path in tmp_path.iterdir()} == {"store", "a"}
     index = json.loads((out / "images" / "index.json").read_text())
@@ -309,7 +305,7 @@ def test_names_are_safe_and_unique_where_case_does_not_count():
 
 
 def test_nothing_is_written_over(run, tmp_path):
-    url, lifted = run
+    _, lifted = run
     for folder in ("full", "empty"):
         (tmp_path / folder).mkdir()
     for file in (tmp_path / "file.ply", tmp_path / "full" / "mine"):
@@ -317,15 +313,15 @@ def test_nothing_is_written_over(run, tmp_path):
     (tmp_path / "link.ply").symlink_to(tmp_path / "gone")
     for name in ("file.ply", "full", "link.ply"):
         with pytest.raises(ConfigError, match="is there already"):
-            export_lifted(url, choose(lifted["image"]), tmp_path / name)
+            export_lifted(lifted["image"], tmp_path / name)
     assert (tmp_path / "file.ply").read_text() == (tmp_path / "full" / "mine").read_text() == "mine"
-    export_lifted(url, choose(lifted["image"]), tmp_path / "empty")
+    export_lifted(lifted["image"], tmp_path / "empty")
     assert (tmp_path / "empty" / "index.json").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "file.ply", "full", "link.ply"]
 
 
 def test_no_half_export_is_left(run, tmp_path, monkeypatch):
-    url, lifted = run
+    _, lifted = run
 
     def breaks(lifted, out):
         (out / "some").write_text("half")
@@ -333,27 +329,26 @@ def test_no_half_export_is_left(run, tmp_path, monkeypatch):
 
     monkeypatch.setitem(FORMS, "images", ExportForm(breaks, "", is_folder=True))
     with pytest.raises(ConfigError, match="No space left"):
-        export_lifted(url, choose(lifted["image"]), tmp_path / "out")
+        export_lifted(lifted["image"], tmp_path / "out")
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="cannot be written"):
-        export_lifted(url, choose(lifted["image"]), tmp_path / "file" / "a.ply")
+        export_lifted(lifted["image"], tmp_path / "file" / "a.ply")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 @pytest.mark.parametrize(
-    ("name", "form", "choice", "error", "said"),
+    ("name", "form", "error", "said"),
     [
-        ("a.nc", None, Choice(), ConfigError, "zarr"),
-        ("a", "ply", Choice(), ConfigError, r"ends in \.ply"),
-        ("a.ply", "images", Choice(), ConfigError, "a folder"),
-        ("a.ply", "zarr", Choice(), ConfigError, "zarr"),
-        ("a", "nerfstudo", Choice(), UnknownNameError, "nerfstudio"),
-        ("a", None, Choice(scene="<b>"), UnknownNameError, "Known"),
+        ("a.nc", None, ConfigError, "zarr"),
+        ("a", "ply", ConfigError, r"ends in \.ply"),
+        ("a.ply", "images", ConfigError, "a folder"),
+        ("a.ply", "zarr", ConfigError, "zarr"),
+        ("a", "nerfstudo", UnknownNameError, "nerfstudio"),
     ],
 )
-def test_what_cannot_be_exported_is_said_and_leaves_nothing(run, tmp_path, name, form, choice, error, said):
+def test_what_cannot_be_exported_is_said_and_leaves_nothing(run, tmp_path, name, form, error, said):
     with pytest.raises(error, match=said):
-        export_lifted(run[0], choice, tmp_path / name, form)
+        export_lifted(run[1]["image"], tmp_path / name, form)
     assert not list(tmp_path.iterdir())
 
 

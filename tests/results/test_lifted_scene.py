@@ -14,8 +14,7 @@ from lift3d.domain.records import LiftedProduct, SceneRecord
 from lift3d.errors import ConfigError, ProductMissingError, SceneError, StoreLayoutError, UnknownNameError
 from lift3d.pipeline.products import PartOfViews, SkippedTarget, commit_lifted, read_lifted, write_lifted_part
 from lift3d.report.gallery import LifterGallery
-from lift3d.results.contact_sheet import draw_contact_sheet
-from lift3d.results.lifted_scene import Choice, lifted_of
+from lift3d.results.lifted_scene import lifted_of
 from lift3d.results.pictures import COLUMNS
 from lift3d.runs.records import list_runs
 from lift3d.scenes.catalog import read_scene
@@ -38,7 +37,7 @@ def test_everything_that_was_lifted_is_there_in_the_recipes_order(shown_store):
 def test_what_is_not_chosen_is_the_first_scene_and_operator_and_the_last_lifter(shown_store):
     lifted = lift3d.open_lifted(shown_store)
     assert (lifted.name.split("-")[0], lifted.operator, lifted.lifter) == ("room", "rgb", "depth_mean")
-    chosen = Choice(lift3d.lifted_scenes(shown_store)[-1].name, "hog", "nearest_view").open(shown_store)
+    chosen = lift3d.open_lifted(shown_store, lift3d.lifted_scenes(shown_store)[-1].name, "hog", "nearest_view")
     assert (chosen.name.split("-")[0], chosen.operator, chosen.lifter) == ("street", "hog", "nearest_view")
 
 
@@ -120,7 +119,6 @@ def test_where_no_source_saw_any_target_nothing_is_drawn(tmp_path):
     record = SceneRecord("room", ROOM, "ok", lifted=(LiftedProduct("rgb", "depth_mean", "0", (path,)),))
     (lifted,) = lifted_of(store, small_recipe(), [record])
     assert (lifted.targets, lifted.compared, lifted.cell_count, list(lifted.depths())) == ((), (), 0, [])
-    assert draw_contact_sheet([lifted]).startswith(b"\x89PNG")
     drawn = LifterGallery(3).of(lifted, lifted.colours, 10**6)
     assert (drawn.rows, drawn.steps, drawn.left_out) == ((), (), 0)
 

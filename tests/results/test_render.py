@@ -12,7 +12,7 @@ from lift3d.domain.lifted import Prediction
 from lift3d.errors import ConfigError, SceneError
 from lift3d.results.colours import UNKNOWN_GREY
 from lift3d.results.exports.write import export_lifted
-from lift3d.results.lifted_scene import Choice, open_lifted
+from lift3d.results.lifted_scene import open_lifted
 from lift3d.results.render import CAPTION_HEIGHT, RenderExtent, render_video
 from lift3d.results.render_path import lift_along_path
 from lift3d.results.video_file import write_video
@@ -23,7 +23,6 @@ from tests.support.runs import ROOM, canonical_arrays, run_into, small_recipe
 
 # Panels of 48 rows are enlarged eight times.
 HEIGHT, WIDTH = 384, 512
-RGB = Choice(operator="rgb")
 
 
 def decoded(path):
@@ -95,7 +94,7 @@ def test_along_its_own_targets_the_plain_answer_stands_beside_the_lifted_one(sho
 
 def test_along_a_path_it_is_what_a_run_with_that_path_lifts(shown_store, tmp_path):
     before, runs = keys(shown_store), list_runs(open_store(shown_store))
-    rendered = render_video(shown_store, Choice(operator="hog"), tmp_path / "a.mp4", RenderExtent(5, 12))
+    rendered = render_video(open_lifted(shown_store, operator="hog"), tmp_path / "a.mp4", RenderExtent(5, 12))
     frames, _ = decoded(tmp_path / "a.mp4")
     assert (len(frames), rendered.panels, rendered.unseen_count) == (5, ("picture", "lifted"), 0)
     # Features come from the store; what is new is two parts.
@@ -108,7 +107,7 @@ def test_along_a_path_it_is_what_a_run_with_that_path_lifts(shown_store, tmp_pat
     records = run_into(other, small_recipe(targets="path:5", lifters=["depth_mean"], metrics=["coverage"]))
     arrays = canonical_arrays(other, records)
     assert canonical_arrays(shown_store, [path.answers.record]) == arrays
-    again = render_video(shown_store, Choice(operator="hog"), tmp_path / "b.mp4", RenderExtent(5, 12))
+    again = render_video(open_lifted(shown_store, operator="hog"), tmp_path / "b.mp4", RenderExtent(5, 12))
     assert again.computed == "nothing, all was committed"
     assert keys(shown_store) == after
     # The pictures are the same; the encoder does not promise equal bits.
@@ -144,9 +143,9 @@ def test_a_value_has_one_color_in_all_views_and_holes_are_grey(shown_store):
 def refused_along_a_path_alone(store, folder, error, said):
     """What cannot be lifted along a path any more is shown where it was lifted."""
     with pytest.raises(error, match=said):
-        render_video(store, Choice(), folder / "refused.mp4", RenderExtent(3))
+        render_video(open_lifted(store), folder / "refused.mp4", RenderExtent(3))
     assert not (folder / "refused.mp4").exists()
-    assert render_video(store, Choice(), folder / "shown.mp4", RenderExtent(0)).frame_count == 6
+    assert render_video(open_lifted(store), folder / "shown.mp4", RenderExtent(0)).frame_count == 6
 
 
 def test_an_operator_that_was_an_object_is_shown_where_it_was_lifted_and_nowhere_else(tmp_path):
@@ -163,14 +162,14 @@ def test_an_operator_that_has_changed_is_refused(tmp_path):
         np.save(folder / f"{view.id}.npy", view.load(48).z_depth.numpy())
     operator = f"files:{folder}?pattern={{view}}.npy"
     run_into(url, small_recipe(operators=[operator], lifters=["depth_mean"], metrics=["coverage"]))
-    assert render_video(url, Choice(), tmp_path / "a.mp4", RenderExtent(3)).frame_count == 3
+    assert render_video(open_lifted(url), tmp_path / "a.mp4", RenderExtent(3)).frame_count == 3
     np.save(folder / "0000.npy", np.zeros((48, 64), np.float32))
     refused_along_a_path_alone(url, tmp_path, ConfigError, "not what it was")
 
 
 def test_without_the_photographs_only_what_is_lifted_is_shown(shown_store, tmp_path):
     capture, store = tmp_path / "capture", str(tmp_path / "store")
-    export_lifted(shown_store, RGB, capture, "nerfstudio")
+    export_lifted(open_lifted(shown_store, operator="rgb"), capture, "nerfstudio")
     fields = {"operators": ["rgb"], "lifters": ["nearest_view"], "metrics": ["coverage"]}
     run_into(store, small_recipe(scenes=[str(capture)], **fields))
     shutil.rmtree(capture)
@@ -188,4 +187,4 @@ def test_a_name_that_cannot_be_written_is_refused(shown_store, tmp_path, name):
     (tmp_path / "folder.mp4").mkdir()
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"Give another name|expected a file"):
-        render_video(shown_store, RGB, tmp_path / name, RenderExtent(0))
+        render_video(open_lifted(shown_store, operator="rgb"), tmp_path / name, RenderExtent(0))

@@ -7,10 +7,11 @@ import webbrowser
 
 import pytest
 
+from lift3d.cli.app import app
 from lift3d.errors import ConfigError
-from lift3d.results.lifted_scene import Choice
+from lift3d.results.lifted_scene import open_lifted
 from lift3d.viewer import command as view_command
-from lift3d.viewer.command import check_port, running_viewer, serve_viewer
+from lift3d.viewer.command import check_port, running_viewer
 from lift3d.viewer.words import can_take_words, embedded, text_encoder
 from tests.support.runs import run_into, small_recipe
 
@@ -33,7 +34,7 @@ def taken_port():
 
 def test_a_port_that_is_taken_is_said_before_anything_is_read(taken_port):
     with pytest.raises(ConfigError, match=rf"Port {taken_port} on 127.0.0.1 is taken.*--port {taken_port + 1}"):
-        serve_viewer("/no/such/store", Choice(), taken_port)
+        app(["view", "/no/such/store", "--port", str(taken_port)], standalone_mode=False)
 
 
 @pytest.mark.parametrize("port", [-1, 65536])
@@ -83,7 +84,7 @@ def test_words_are_put_as_the_model_has_learned_them():
 
 @pytest.mark.cluster
 def test_a_session_answers_without_a_browser(store):
-    with running_viewer(store, Choice(operator="tiny:clip"), 0) as viewer:
+    with running_viewer(open_lifted(store, operator="tiny:clip"), 0) as viewer:
         assert viewer.address.startswith("http://127.0.0.1:")
         assert viewer.session._server.get_host() == "127.0.0.1"
         assert "ssh -L" in viewer.to_text()
@@ -117,7 +118,7 @@ def test_a_session_answers_without_a_browser(store):
 @pytest.mark.cluster
 def test_a_port_that_somebody_took_meanwhile(store, taken_port, monkeypatch):
     monkeypatch.setattr(view_command, "check_port", lambda port: None)
-    with pytest.raises(ConfigError, match="--port"), running_viewer(store, Choice(), taken_port):
+    with pytest.raises(ConfigError, match="--port"), running_viewer(open_lifted(store), taken_port):
         pass
 
 

@@ -69,10 +69,11 @@ def report(store: str, run_id: str | None, out: Path | None, views: int, scenes:
 @click.option("--open/--no-open", "is_opened", default=True, help="Open a browser.")
 def view(store: str, port: int, is_opened: bool, **chosen: str | None) -> None:
     """Look around in a lifted scene in the browser: cameras, points, features, predictions, words."""
-    from lift3d.results.lifted_scene import Choice
-    from lift3d.viewer.command import serve_viewer
+    from lift3d.results.lifted_scene import open_lifted
+    from lift3d.viewer.command import check_port, serve_viewer
 
-    serve_viewer(store, Choice(**chosen), port, is_opened=is_opened)
+    check_port(port)
+    serve_viewer(open_lifted(store, **chosen), port, is_opened=is_opened)
 
 
 @click.command()
@@ -83,10 +84,10 @@ def view(store: str, port: int, is_opened: bool, **chosen: str | None) -> None:
 @click.option("--fps", default=24, help="Frames per second.")
 def render(store: str, out: Path, frames: int, fps: int, **chosen: str | None) -> None:
     """Write a video of what was lifted along a smooth path of cameras, most of which nobody took a picture from."""
-    from lift3d.results.lifted_scene import Choice
+    from lift3d.results.lifted_scene import open_lifted
     from lift3d.results.render import RenderExtent, render_video
 
-    click.echo(render_video(store, Choice(**chosen), out, RenderExtent(frames, fps)).to_text())
+    click.echo(render_video(open_lifted(store, **chosen), out, RenderExtent(frames, fps)).to_text())
 
 
 @click.command()
@@ -102,6 +103,6 @@ def render(store: str, out: Path, frames: int, fps: int, **chosen: str | None) -
 def export(store: str, out: Path, form: str | None, **chosen: str | None) -> None:
     """Write what was lifted in a form that other tools take."""
     from lift3d.results.exports.write import export_lifted
-    from lift3d.results.lifted_scene import Choice
+    from lift3d.results.lifted_scene import open_lifted
 
-    click.echo(export_lifted(store, Choice(**chosen), out, form).to_text())
+    click.echo(export_lifted(open_lifted(store, **chosen), out, form).to_text())

@@ -1,8 +1,6 @@
 """``lift3d export``: what was lifted, in forms that other tools take. A form is a module beside this one."""
 
 import os
-import shutil
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +12,8 @@ from lift3d.results.exports.images import export_images
 from lift3d.results.exports.nerfstudio import export_nerfstudio
 from lift3d.results.exports.ply import export_ply
 from lift3d.results.exports.zarr import export_zarr
-from lift3d.results.lifted_scene import Choice, LiftedScene
-from lift3d.storage.location import Store
+from lift3d.results.lifted_scene import LiftedScene
+from lift3d.storage.whole_file import whole
 
 Write = Callable[[LiftedScene, Path], list[str]]
 
@@ -48,16 +46,7 @@ _FOLDER_FORM = "images"
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was written.
-
-    Attributes:
-        out: Where.
-        form: One of FORMS.
-        title: Scene, operator and lifter.
-        view_count: Views in it.
-        byte_count: Its size.
-        notes: What there is to know of it, a sentence each.
-    """
+    """What was written; the title names scene, operator and lifter, a note is a sentence."""
 
     out: Path
     form: str
@@ -72,41 +61,34 @@ class Exported:
         return "\n".join([first, *self.notes, f"{self.form:8s} {self.out}"])
 
 
-def export_lifted(store: Store | str, choice: Choice, out: Path, form: str | None = None) -> Exported:
-    """Write a lifted scene in another tool's form: beside OUT first, and renamed when it is whole.
+def export_lifted(lifted: LiftedScene, out: Path, form: str | None = None) -> Exported:
+    """Write a lifted scene in another tool's form; it is there when it is whole.
 
     Memory is that of one stored part (32 views) and, of clouds, the points; ``zarr`` holds all views of a scene that
     was stored in several parts.
 
     Args:
-        store: The store, or its URL.
-        choice: Scene, operator, lifter, run.
+        lifted: The scene.
         out: File or folder to write; must not be there yet, but for an empty folder.
         form: One of FORMS; told by the suffix of ``out`` if None, and ``images`` without one.
 
     Raises:
         ConfigError: If ``out`` is there, cannot be written, or has the suffix of another form.
-        Lift3dError: If nothing was lifted, or the form lacks what it needs.
+        Lift3dError: If the form lacks what it needs.
     """
     name = _form_of(out, form)
     chosen = FORMS[name]
     _check_free(out)
-    lifted = choice.open(store)
-    partial = out.with_name(f".{out.name[:40]}-{uuid.uuid4().hex[:8]}{chosen.suffix}")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        if chosen.is_folder:
-            partial.mkdir()
-        notes = chosen.write(lifted, partial)
-        byte_count = _byte_count(partial)
-        _check_free(out)
-        if out.is_dir():
-            out.rmdir()
-        os.rename(partial, out)
+        with whole(out) as partial:
+            if chosen.is_folder:
+                partial.mkdir()
+            notes = chosen.write(lifted, partial)
+            files = partial.rglob("*") if partial.is_dir() else [partial]
+            byte_count = sum(one.stat().st_size for one in files if one.is_file())
+            _check_free(out)
     except OSError as error:
         raise ConfigError(f"'{out}' cannot be written: {error}. Give a name in a folder that takes files.") from error
-    finally:
-        _remove(partial)
     title = f"{lifted.name} · {lifted.operator} · {lifted.lifter}"
     return Exported(out, name, title, len(lifted.targets), byte_count, tuple(notes))
 
@@ -137,14 +119,3 @@ def _check_free(out: Path) -> None:
     is_empty = out.is_dir() and not out.is_symlink() and not any(out.iterdir())
     if not is_empty:
         raise ConfigError(f"'{out}' is there already. Give a new name, an empty folder, or remove it first.")
-
-
-def _byte_count(path: Path) -> int:
-    return sum(one.stat().st_size for one in (path.rglob("*") if path.is_dir() else [path]) if one.is_file())
-
-
-def _remove(partial: Path) -> None:
-    if partial.is_dir():
-        shutil.rmtree(partial, ignore_errors=True)
-    elif os.path.lexists(partial):
-        partial.unlink()
