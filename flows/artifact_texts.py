@@ -1,6 +1,5 @@
 """The words of a run's artifacts in the Prefect UI, which reads Markdown: no Prefect here."""
 
-from collections import Counter
 from collections.abc import Sequence
 from textwrap import shorten
 
@@ -16,18 +15,10 @@ Scenes = Sequence[SceneRecord]
 _ARTIFACT_ROWS = 500
 _PAGE_CHARACTERS = 200_000
 _REASON_LENGTH = 300
-_REASONS = 10
 
 
 def progress_words(recipe: Recipe, store_url: str, counts: tuple[int, int], elapsed_s: float) -> str:
-    """Return how far a run is, in a line.
-
-    Args:
-        recipe: Of the run.
-        store_url: Where it writes; left out if empty.
-        counts: Scenes that are finished, and how many of them failed.
-        elapsed_s: Seconds since it began.
-    """
+    """Return how far a run is, in a line."""
     done, failed = counts
     left = len(recipe.scenes) - done
     parts = [f"**{done} of {len(recipe.scenes)}** scenes finished", f"{failed} failed"]
@@ -65,15 +56,7 @@ def scores_words(scenes: Scenes, store_url: str) -> str:
 
 
 def scores_page(recipe: Recipe, scenes: Scenes, store_url: str, table: Table | None, trouble: str = "") -> str:
-    """Return the page of scores in Markdown: the table, the failures by reason, and where everything lies.
-
-    Args:
-        recipe: Of the run.
-        scenes: Name, outcome and reason of each.
-        store_url: Where everything lies.
-        table: What ``closing_table`` gives; None if the table could not be made.
-        trouble: Why it could not.
-    """
+    """Return the page of scores in Markdown: the table or why there is none, and where everything lies."""
     if table is None:
         scores = f"The table could not be made: {escaped(trouble)}"
     elif not table.rows:
@@ -82,33 +65,11 @@ def scores_page(recipe: Recipe, scenes: Scenes, store_url: str, table: Table | N
         scores = f"{to_markdown(table)}\n\n{LEGEND}"
     if len(scores) > _PAGE_CHARACTERS:
         scores = f"Too long to be shown here: {_code(f'lift3d tables {store_url}')} prints it."
-    failed = _failed(scenes)
-    head = f"# {len(scenes) - len(failed)} of {len(scenes)} scenes lifted"
-    parts = [head, _what(recipe), "## Scores", scores, *_failures(failed), "## Where everything lies"]
-    return "\n\n".join([*parts, _places(recipe.run_id, store_url)])
-
-
-def _what(recipe: Recipe) -> str:
+    head = f"# {len(scenes) - len(_failed(scenes))} of {len(scenes)} scenes lifted"
     operators, lifters = (", ".join(_code(name) for name in names) for names in (recipe.operators, recipe.lifters))
-    return f"Operators {operators}; lifters {lifters}; {recipe.protocol}, images {recipe.image_height} pixels high."
-
-
-def _failures(failed: Scenes) -> list[str]:
-    """Return a section with a line per reason, the most frequent first; none if nothing failed.
-
-    Lists, for the page does not wrap the cells of a table.
-    """
-    if not failed:
-        return []
-    codes = Counter(scene.reason.partition(":")[0] for scene in failed)
-    lines = []
-    for code, count in codes.most_common(_REASONS):
-        first = next(scene for scene in failed if scene.reason.partition(":")[0] == code)
-        message = shorten(first.reason.partition(":")[2], _REASON_LENGTH, placeholder=" …")
-        lines.append(f"- **{escaped(code)}** × {count}, such as {_code(first.scene)}: {escaped(message)}")
-    if len(codes) > _REASONS:
-        lines.append(f"- and {len(codes) - _REASONS} more reasons")
-    return [f"## {len(failed)} failed", "\n".join(lines), "The same run again tries these scenes and nothing else."]
+    what = f"Operators {operators}; lifters {lifters}; {recipe.protocol}, images {recipe.image_height} pixels high."
+    parts = [head, what, "## Scores", scores, "## Where everything lies", _places(recipe.run_id, store_url)]
+    return "\n\n".join(parts)
 
 
 def _places(run: str, store_url: str) -> str:

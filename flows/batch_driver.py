@@ -32,15 +32,7 @@ def run_batch(locations: Sequence[str], pool: WorkerPool, listener: Listener | N
 
     A scene that cannot be run gets a record that says why, as in a serial run; so does one whose deadline
     passes or whose workers are lost as often as there are attempts. Those are quarantined: later runs leave them
-    alone until they are told otherwise.
-
-    Args:
-        locations: Scenes of the pool's recipe, each once.
-        pool: Workers, which stay alive.
-        listener: Told of every finished scene and of the stages of those at work.
-
-    Returns:
-        Records in the order of ``locations``.
+    alone until they are told otherwise. Records are in the order of the locations.
 
     Raises:
         Lift3dError: The first error that concerns more than one scene; workers that are at work are stopped.

@@ -69,11 +69,7 @@ def lift_batch(batch: Sequence[str], pool: WorkerPool, shown: RunArtifacts) -> l
 def _final_state(
     recipe: Recipe, execution: Execution, outcomes: list[SceneRecord], shown: RunArtifacts
 ) -> State[dict[str, Any]]:
-    """Return the state a run ends in, with the summary as its result.
-
-    Raises:
-        SceneError: If no scene could be run.
-    """
+    """Return the state a run ends in, with the summary as its result."""
     failed = [scene for scene in outcomes if not scene.is_ok]
     shown.show_end(outcomes, open_store(execution.store))
     if len(failed) == len(outcomes):

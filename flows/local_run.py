@@ -28,22 +28,7 @@ Report = Callable[[str, int, int], None]
 def run_flow(
     recipe: Recipe, execution: Execution, on_scene: OnScene, report: Report, prepare: Any = None
 ) -> list[SceneRecord]:
-    """Run the flow ``lift-scenes`` here, on the configured Prefect server or a temporary one.
-
-    Args:
-        recipe: What to compute.
-        execution: Where and how.
-        on_scene: Called with each scene's record as it is finished.
-        report: Called now and then with a scene's name and stage, how much of it is done and of how much.
-        prepare: What a worker builds before its first scene; the models of the recipe if None.
-
-    Returns:
-        A record per scene in the order of the recipe, also where all of them failed.
-
-    Raises:
-        Lift3dError: If something concerned more than one scene.
-        KeyboardInterrupt: If the user stopped the run.
-    """
+    """Run the flow ``lift-scenes`` here, on the configured Prefect server or a temporary one; a record per scene."""
     quiet_prefect()
     with extra("cluster"):
         from flows.lift_scenes import lift_scenes

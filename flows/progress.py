@@ -12,24 +12,15 @@ OnScene = Callable[[SceneRecord], None]
 OnStage = Callable[[str, str, int, int], None]
 
 
-def no_scene(record: SceneRecord) -> None:
-    """Do nothing with a finished scene."""
-
-
 def no_stage(location: str, stage: str, done: int, total: int) -> None:
     """Do nothing with a scene's progress."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """Who wants to know.
+    """Who wants to know of finished scenes, in that order, and now and then of stages, as ``no_stage`` takes them."""
 
-    Attributes:
-        on_scene: Called with the record of every scene that is finished, in the order of finishing.
-        on_stage: Called now and then with a location, its stage, how much of it is done and of how much.
-    """
-
-    on_scene: OnScene = no_scene
+    on_scene: OnScene = lambda record: None
     on_stage: OnStage = no_stage
 
 

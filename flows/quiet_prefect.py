@@ -27,11 +27,7 @@ _QUIET_CONSOLE = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}
 
 
 def quiet_prefect(environment: MutableMapping[str, str] | None = None) -> None:
-    """Set what the user has not set.
-
-    Args:
-        environment: Where to set it; this process's environment if None.
-    """
+    """Set what the user has not set."""
     settings = os.environ if environment is None else environment
     wanted = {**_NO_TELEMETRY, **_QUIET_CONSOLE}
     if "PREFECT_API_URL" not in settings:

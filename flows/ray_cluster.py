@@ -49,11 +49,7 @@ def connect(execution: Execution) -> Iterator[None]:
 
 
 def require_paths_that_travel(recipe: Recipe, execution: Execution) -> None:
-    """Refuse what means another file, or none, on the machines of a cluster that is there already.
-
-    Raises:
-        ConfigError: Naming the path.
-    """
+    """Refuse what means another file, or none, on the machines of a cluster that is there already."""
     if execution.ray_address is None:
         return
     files = [plugin.rpartition(":")[0] for plugin in recipe.plugins if ".py:" in plugin]
@@ -105,11 +101,7 @@ def _initialize(execution: Execution) -> None:
 
 
 def _knock(address: str) -> None:
-    """Look whether anything listens at HOST:PORT: Ray itself tries for many minutes.
-
-    Raises:
-        OSError: If nothing does.
-    """
+    """Look whether anything listens at HOST:PORT: Ray itself tries for many minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S).close()

@@ -35,7 +35,6 @@ class Decision:
 
     Attributes:
         action: abort stops the run with the error, skip records it and goes on, retry tries again.
-        wait_s: Not before so many seconds have passed.
     """
 
     action: Literal["abort", "skip", "retry"]
@@ -48,11 +47,7 @@ def decide(error: Lift3dError, tries: int, attempts: int) -> Decision:
     What is worth another try gets one until its budget is used up; each kind of failure has its own, so that
     machines that go do not use up what is left for a scene that kills its workers. Then a lost worker costs its
     scene, for the others may do better; a store that still does not answer ends the run, for no scene could be kept.
-
-    Args:
-        error: The last failure.
-        tries: How often the item failed in that way (see ``budget_of``), this failure included.
-        attempts: How often a worker may be lost.
+    Tries are those that failed in the same way (see ``budget_of``), the last one included.
     """
     if error.disposition != "retry":
         return Decision(error.disposition)

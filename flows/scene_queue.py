@@ -31,9 +31,7 @@ class Item:
     """A scene that is not finished.
 
     Attributes:
-        location: The scene.
         size: About how many views it has; what the order goes by.
-        failures: How often it failed, by budget.
         not_before: When it may be tried again, on the monotonic clock.
         shard: Of the scene's work; None for all that is left of it.
     """

@@ -26,14 +26,6 @@ def train_on_ray(settings: TrainingSettings, execution: Execution, listener: Lis
     """Train on the cluster that the execution names, or on one started here, and return the checkpoint.
 
     What is worth another try is tried again and goes on from the last saved step.
-
-    Args:
-        settings: What to train, and in how many processes.
-        execution: Which cluster, CPUs per process, and how many attempts.
-        listener: Told of every validation.
-
-    Raises:
-        Lift3dError: If it cannot be trained, or was lost as often as there are attempts.
     """
     anchored, tries = settings.anchored(), 1
     with connect(execution):

@@ -29,9 +29,7 @@ class Worker:
     """An actor, the call it is busy with, and the scene of that call (none while it starts).
 
     Attributes:
-        actor: Handle.
         call: Of a scene, or of the start; None when idle.
-        item: The scene.
         deadline: When the scene's time is up, on the monotonic clock.
         heard_at: When the scene last finished something.
         is_placed: Whether the actor has found a node and answered.
@@ -49,13 +47,7 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a worker's call gave: a value, or the error of ours that its failure means.
-
-    Attributes:
-        worker: Which one.
-        item: The scene of the call; None for the start.
-        value: What came back.
-    """
+    """What a worker's call for a scene (None: its start) gave: a value, or the error of ours that its failure means."""
 
     worker: Worker
     item: Item | None

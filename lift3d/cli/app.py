@@ -33,11 +33,7 @@ for _command in _COMMANDS:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; our own errors become one message and an exit code.
-
-    Args:
-        arguments: Words after ``lift3d``; those of this process if None.
-    """
+    """Run the command line; our own errors become one message and an exit code."""
     try:
         app(arguments, prog_name="lift3d")
     except ConfigError as error:

@@ -24,13 +24,8 @@ class RunComparison:
     """Two runs side by side.
 
     Attributes:
-        a: What the first run was called.
-        b: What the second run was called.
         lines: What compare_rows gives.
-        shared_count: Scenes that both runs have.
         by_name_count: Those of them that lie at different locations and were joined by their names.
-        only_a: Scenes that the first run alone has.
-        only_b: Scenes that the second run alone has.
     """
 
     a: str
@@ -87,18 +82,7 @@ class RunComparison:
 
 
 def compare_runs(url: str, a: str, b: str, metrics: Sequence[str] = ()) -> RunComparison:
-    """Compare two runs on what both have.
-
-    Args:
-        url: The store.
-        a: Run id, or URL#RUN for a run of another store.
-        b: The run whose differences are said, in the same form.
-        metrics: Metric ids; all if empty.
-
-    Raises:
-        ProductMissingError: If there is no such run.
-        ConfigError: If the runs have nothing in common.
-    """
+    """Compare two runs (run ids, or URL#RUN for those of another store) on what both have."""
     tables = []
     for reference in (a, b):
         place, _, run_id = reference.rpartition("#")

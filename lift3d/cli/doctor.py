@@ -14,12 +14,7 @@ from lift3d.extras import install
 
 
 def examine(dashboard: str | None = None, store: str | None = None) -> list[Finding]:
-    """Look at versions, torch, the encoders' libraries, disk space, and the services that a run would use.
-
-    Args:
-        dashboard: URL of a Ray dashboard to look at besides those that are found.
-        store: URL of a store that a run is to write to.
-    """
+    """Look at versions, torch, the encoders' libraries, disk space, and the services that a run would use."""
     checks: tuple[Callable[[], Finding], ...] = (_requirements, _torch, _encoders, _ray_auth, _prefect, _disk)
     services = [
         *doctor_services.ray_dashboard(dashboard),

@@ -40,12 +40,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a service said.
-
-    Attributes:
-        status: HTTP status; 0 if it did not answer.
-        body: The beginning of what it said, or why it did not.
-    """
+    """HTTP status of a service (0 if it did not answer), and the beginning of what it said, or why it did not."""
 
     status: int
     body: str
@@ -61,8 +56,7 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 def ray_dashboard(url: str | None = None) -> list[Finding]:
     """Ask the dashboards for their jobs as a stranger would: who may ask for them may start one, on every node.
 
-    Args:
-        url: A dashboard; besides it, that of RAY_ADDRESS if it is one, and this machine's if something listens there.
+    Besides the URL, that of RAY_ADDRESS is asked if it is one, and this machine's if something listens there.
     """
     given = [one.rstrip("/") for one in (url, os.environ.get("RAY_ADDRESS", "")) if one and _is_http(one)]
     findings = []

@@ -33,13 +33,7 @@ _STAGES = {
 
 @dataclass(frozen=True, slots=True)
 class IngestedScene:
-    """A scene that was made of photographs.
-
-    Attributes:
-        place: Its folder.
-        record: The content of its ``ingest.json``.
-        is_new: False if it was there already.
-    """
+    """A scene that was made of photographs, now or before, and the content of its ``ingest.json``."""
 
     place: Path
     record: IngestRecord
@@ -92,17 +86,7 @@ class IngestedScene:
 
 
 def ingest_and_present(source: str, out: Path | None, options: IngestOptions) -> IngestedScene | PosedScene:
-    """Make a scene of photographs or of a video, with progress on standard error; or look at a posed scene.
-
-    Args:
-        source: Folder of photographs, video, or anything that ``lift3d run`` takes.
-        out: Folder for the scene; None for a scene that is posed already.
-        options: How.
-
-    Raises:
-        ConfigError: If there is no such source, or ``out`` is missing, unneeded, or cannot be written.
-        SceneFormatError: If too few photographs can be used or fit together, or a posed scene is malformed.
-    """
+    """Make a scene of photographs or of a video, with progress on standard error; or look at a posed scene."""
     if _is_posed(source):
         if out is not None:
             raise ConfigError(_nothing_to_find(source))

@@ -18,7 +18,7 @@ from lift3d.pipeline.inputs import Report
 from lift3d.report.scenes import ReportExtent
 from lift3d.report.write import write_report
 from lift3d.results.tables import LEGEND, closing_table, headline_means
-from lift3d.runs.driver import OnScene, run_serially
+from lift3d.runs.driver import OnScene
 from lift3d.runs.progress import RunProgress
 from lift3d.runs.table import run_table
 from lift3d.storage import layout
@@ -32,11 +32,6 @@ Drive = Callable[[Recipe, Execution, OnScene, Report], list[SceneRecord]]
 _REPORT_SCENES, _REPORT_VIEWS = 4, 4
 # Of a message that stands in full on its scene's line.
 _MESSAGE_WIDTH = 160
-
-
-def serial(recipe: Recipe, execution: Execution, on_scene: OnScene, report: Report) -> list[SceneRecord]:
-    """Drive the run in this process."""
-    return run_serially(recipe, execution, report, on_scene)
 
 
 def run_and_present(recipe: Recipe, execution: Execution, drive: Drive, *, as_json: bool) -> int:
@@ -77,12 +72,7 @@ def exit_code(records: list[SceneRecord]) -> int:
 
 
 def scene_line(record: SceneRecord, count: str = "") -> str:
-    """Return one line on a scene, in rich's markup: what came of it and what was computed.
-
-    Args:
-        record: Its record.
-        count: What stands before its name, such as how many scenes are finished.
-    """
+    """Return one line on a scene, in rich's markup: what came of it and what was computed."""
     dropped = _dropped_words(record.dropped)
     if not record.is_ok:
         given_up = " · given up; --retry-quarantined tries it again" * record.is_quarantined

@@ -13,18 +13,9 @@ from lift3d.tables.schema import ScoreTable
 
 
 def render_table(url: str, form: str, run_id: str | None, compare: str | None, *, is_brief: bool = False) -> bytes:
-    """Return the table of a store's runs in a form.
+    """Return the table of a store's runs (all if None) as md (a summary), csv, json or parquet.
 
-    Args:
-        url: The store.
-        form: md (summary), csv, json (a list of score rows) or parquet.
-        run_id: One run; all if None.
-        compare: METRIC:LIFTER_A:LIFTER_B for paired bootstrap intervals instead of the table.
-        is_brief: In md, of several scenes, their means alone.
-
-    Raises:
-        ProductMissingError: If the store has no such run, or none at all.
-        ConfigError: If compare is malformed.
+    To compare METRIC:LIFTER_A:LIFTER_B gives paired bootstrap intervals instead.
     """
     store = open_store(url)
     chosen = choose_run(store, run_id)

@@ -8,16 +8,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from lift3d.training.curves import draw_curves
 from lift3d.training.settings import TrainingSettings
-from lift3d.training.train import Listener, train
+from lift3d.training.train import Listener
 
 Drive = Callable[[TrainingSettings, Listener], Path]
 
 _VALIDATION = "validation_"
-
-
-def here(settings: TrainingSettings, listener: Listener) -> Path:
-    """Drive the training in this process."""
-    return train(settings, listener)
 
 
 def train_and_present(settings: TrainingSettings, drive: Drive) -> None:

@@ -55,7 +55,6 @@ class AngleChart:
     Attributes:
         family: What is drawn: a metric without its range.
         frame: Left, top, right and bottom of the plot.
-        size: Width and height of the whole.
     """
 
     family: str

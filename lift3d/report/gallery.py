@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from lift3d.results.colours import Picture, SceneColours
+from lift3d.results.colours import Picture, SceneColours, to_bytes
 from lift3d.results.lifted_scene import LiftedScene
 from lift3d.results.pictures import COLUMNS, spread
 
@@ -47,7 +47,6 @@ class LifterPictures:
     """What is shown of one lifter.
 
     Attributes:
-        rows: A few targets, spread over the scene.
         steps: Targets that follow each other, with their plain and lifted answers alone.
         left_out: Rows and steps for which the page has no room.
     """
@@ -77,11 +76,7 @@ class LifterGallery:
         self._photographs: dict[str, Thumbnail | None] = {}
 
     def of(self, lifted: LiftedScene, colours: SceneColours, budget: int) -> LifterPictures:
-        """Return the pictures of a lifter in as many characters, read one stored part after the other.
-
-        Raises:
-            Lift3dError: If a product is missing or damaged.
-        """
+        """Return the pictures of a lifter in as many characters, read one stored part after the other."""
         targets = lifted.compared
         chosen, walk = spread(targets, self._view_count), _middle(targets)
         shown = [target for target in targets if target in {*chosen, *walk}]
@@ -116,7 +111,7 @@ def _middle(targets: Sequence[str]) -> Sequence[str]:
 
 def thumbnail(picture: Picture) -> Thumbnail:
     """Return a picture (RGB in [0, 1]) as PNG if it is tiny, else as JPEG no longer than LONGEST_PX."""
-    pixels = (np.nan_to_num(np.clip(picture, 0, 1)) * 255 + 0.5).astype(np.uint8)[..., ::-1]
+    pixels = to_bytes(picture)[..., ::-1]
     longest = max(pixels.shape[:2])
     if longest > LONGEST_PX:
         height, width = (max(1, round(side * LONGEST_PX / longest)) for side in pixels.shape[:2])

@@ -42,8 +42,6 @@ class DrawnOperator:
 
     Attributes:
         hidden: Lifters that are not drawn.
-        lifters: Pictures, the recipe's last lifter first: it is what a run is for.
-        chart: Agreement over angle; None if nothing is known of it.
         trouble: Why pictures are missing; empty if they are not.
     """
 

@@ -53,9 +53,6 @@ def write_report(url: str, extent: ReportExtent, out: Path | None = None) -> Rep
     """Write the page on a run of a store, see make_report; it appears whole.
 
     Without a file's name it is report.html, beside a store that is a folder, else in the current folder.
-
-    Raises:
-        ConfigError: If the file cannot be written.
     """
     folder = Store(url).url
     place = out or (Path() if "://" in folder else Path(folder).parent) / "report.html"

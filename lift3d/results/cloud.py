@@ -54,12 +54,6 @@ def fused(depths: Iterable[LiftedDepth], view_count: int, most: int, limits: Dep
     Cells without depth around them, that hardly any source sees, at a jump in depth, or outside the limits are left
     out. What is more than ``most`` is thinned at random, with a fixed seed: evenly, and without the stripes that a
     step would leave.
-
-    Args:
-        depths: Of the views, which are looked at one after the other.
-        view_count: How many there are.
-        most: Points at most; every view may have the same share of them.
-        limits: Range of z-depth.
     """
     quota = max(1, most // max(1, view_count))
     nothing = torch.zeros(0, 3, dtype=torch.float64)
@@ -111,14 +105,7 @@ def map_under(
     grids: Sequence[FeatureGrid],
     uv: Float[Tensor, "point 2"],
 ) -> Shaped[np.ndarray, " point *rest"]:
-    """Return what a map holds under some pixels.
-
-    Args:
-        values: On one of the grids, told by its shape, else over the whole image.
-        camera: At the size that pixels count in.
-        grids: Of the view.
-        uv: The pixels.
-    """
+    """Return what a map holds under pixels; its shape tells which of the view's grids it lies on, else the image."""
     shape = (values.shape[0], values.shape[1])
     grid = next((one for one in grids if (one.rows, one.cols) == shape), whole_grid(camera.size, *shape))
     return np.asarray(values.reshape(-1, *values.shape[2:])[cells_at(grid, uv).numpy()])

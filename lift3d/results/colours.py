@@ -65,12 +65,7 @@ class ScenePca:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SceneColours:
-    """Colours of one operator in one scene: one basis, one palette, one range of values, for all views.
-
-    Attributes:
-        pca: Basis of the features.
-        limits: Range of what is drawn as heat.
-    """
+    """Colours of one operator in one scene: one basis, one palette, one range (``limits``) of heat, for all views."""
 
     pca: ScenePca
     limits: tuple[float, float]

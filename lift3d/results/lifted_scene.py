@@ -36,12 +36,7 @@ class LiftedScene:
     Memory is that of two stored parts (32 views each), whatever the size of the scene.
 
     Attributes:
-        store: Where everything lies.
-        recipe: Of the run.
-        record: The scene's record.
         name: What the scene is called in the run's table.
-        operator: As the operator spells itself.
-        lifter: As the lifter spells itself.
     """
 
     store: Store
@@ -169,11 +164,7 @@ class LiftedScene:
         return picture
 
     def show(self, target: str | None = None) -> Sheet:
-        """Return a figure: image | 2D | lifted | difference | coverage. Notebooks show it, ``savefig`` writes it.
-
-        Args:
-            target: The view; the middle one if None.
-        """
+        """Return a figure: image | 2D | lifted | difference | coverage. Notebooks show it, ``savefig`` writes it."""
         name = self.targets[len(self.targets) // 2] if target is None else target
         return draw_row(f"{self.name} · {self.operator} · {self.lifter}", name, self.pictures(name))
 

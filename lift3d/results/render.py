@@ -17,7 +17,7 @@ from jaxtyping import UInt8
 from lift3d.domain.camera import ImageSize
 from lift3d.domain.lifted import LiftedView
 from lift3d.errors import ConfigError, SceneError
-from lift3d.results.colours import UNKNOWN_GREY, Picture, SceneColours
+from lift3d.results.colours import UNKNOWN_GREY, Picture, SceneColours, to_bytes
 from lift3d.results.lifted_scene import LiftedScene
 from lift3d.results.render_path import PathLift, lift_along_path
 from lift3d.results.video_file import write_video
@@ -84,15 +84,6 @@ def render_video(base: LiftedScene, out: Path, extent: RenderExtent) -> Rendered
     """Write a video of a lifted scene, in colours that are those of the run and never change.
 
     Memory is that of one stored part (32 views) of everything shown and one frame; lifting takes what a run takes.
-
-    Args:
-        base: The scene.
-        out: File to write, .mp4; an older one is replaced once the new one is whole.
-        extent: How much.
-
-    Raises:
-        ConfigError: If the file cannot be written, or novel cameras are asked of an operator that cannot be rebuilt.
-        SceneError: If no view was lifted, or the photographs that novel cameras need are gone.
     """
     if out.suffix.lower() != SUFFIX or out.is_dir():
         raise ConfigError(f"'{out}' is no name of a video; expected a file that ends in {SUFFIX}.")
@@ -178,7 +169,7 @@ def _drawn(panel: _Panel, target: str, size: ImageSize) -> Frame:
         fitted = _fitted(panel.colours.picture(view.prediction), view, size)
         top, left = (size.height - fitted.shape[0]) // 2, (size.width - fitted.shape[1]) // 2
         place[top : top + fitted.shape[0], left : left + fitted.shape[1]] = fitted
-    return (place.clip(0, 1) * 255 + 0.5).astype(np.uint8)
+    return to_bytes(place)
 
 
 def _fitted(picture: Picture, view: LiftedView, size: ImageSize) -> Picture:

@@ -47,10 +47,6 @@ def lift_along_path(base: LiftedScene, count: int) -> PathLift:
     """Lift to ``count`` cameras along the path through a scene's own; what the store holds is read, not computed.
 
     The products go into the scene's store; no run is recorded, so the store's latest run stays what it was.
-
-    Raises:
-        ConfigError: If the operator cannot be built again, or is another one by now.
-        SceneError: If the photographs are gone, or the operator cannot be lifted along the path.
     """
     operators = _operators(base)
     recipe = path_recipe(base, count, tuple(operator.spec.name for operator in operators))

@@ -45,11 +45,7 @@ def better_sides() -> Mapping[str, Better]:
 
 
 def headline_means(tables: Iterable[ScoreTable]) -> DataFrame:
-    """Return the means of each scene over all valid pixels, see metric_means; of tables that are seen one by one.
-
-    Args:
-        tables: Whole scenes each.
-    """
+    """Return the means of each scene over all valid pixels, see metric_means; of tables that hold whole scenes each."""
     found = [metric_means(ScoreTable.from_rows([]))]
     for table in tables:
         frame = table.frame
@@ -59,33 +55,21 @@ def headline_means(tables: Iterable[ScoreTable]) -> DataFrame:
 
 
 def scene_table(means: DataFrame, *, is_usual: bool = True, named: Sequence[str] = ("operator",)) -> Table:
-    """Return a line per scene, operator and lifter, and one per scene that has no figure.
+    """Return a line per scene, operator and lifter: the columns of the headline, else all others.
 
-    Args:
-        means: What ``headline_means`` gives.
-        is_usual: The columns of the headline, else all others.
-        named: Labels to show even if all lines share them.
+    Labels that are ``named`` are shown even if all lines share them; a scene without any figure has a line, too.
     """
     return _table(means, _columns(means, is_usual=is_usual), named)
 
 
 def overall_table(means: DataFrame, *, has_intervals: bool = True) -> Table:
-    """Return the means over scenes, every scene weighing the same, with how many scenes have a figure.
-
-    Args:
-        means: What ``headline_means`` gives.
-        has_intervals: Whether to add 95 % intervals, bootstrap over scenes.
-    """
+    """Return the means over scenes, each weighing the same, with their counts and 95 % intervals by bootstrap."""
     found = scene_intervals(means, has_intervals=has_intervals)
     return _table(found.assign(scene=""), _columns(means, is_usual=True), ("operator",))
 
 
 def closing_table(means: DataFrame) -> Table:
-    """Return what a run ends with: its lines, of several scenes their means alone; without lines if none has a figure.
-
-    Args:
-        means: What ``headline_means`` gives.
-    """
+    """Return what a run ends with: its lines, of several scenes their means; none if nothing has a figure."""
     scenes = means["scene"].nunique()
     if scenes > 1:
         made = overall_table(means, has_intervals=False)
@@ -115,7 +99,8 @@ def _table(means: DataFrame, columns: Sequence[Column], named: Sequence[str]) ->
     known = means[~is_whole | ~means["scene"].isin(means.loc[~is_whole, "scene"])]
     distinct = {name: sorted({*known[name]} - {""}) for name in _GROUP}
     shown = [place for place, name in enumerate(_GROUP) if name in named or len(distinct[name]) > 1]
-    cells = {(*(getattr(one, name) for name in _GROUP), one.lifter, one.metric): _cell(one) for one in _records(known)}
+    figures_of: Iterable[Any] = known.itertuples(index=False)
+    cells = {(*(getattr(one, name) for name in _GROUP), one.lifter, one.metric): _cell(one) for one in figures_of}
     lines = sorted({key[:-1] for key in cells}, key=lambda key: (*key[:-1], key[-1] != RAW2D, key[-1]))
     rows: list[Row] = []
     for group, held in groupby(lines, key=lambda key: key[:-1]):
@@ -130,11 +115,6 @@ def _table(means: DataFrame, columns: Sequence[Column], named: Sequence[str]) ->
     shared = {name: only[0] for name, only in distinct.items() if len(only) == 1 and name not in named}
     caption = " · ".join(f"run {text}" if name == "run" else text for name, text in shared.items())
     return Table((*(_GROUP[place] for place in shown), "lifter"), tuple(columns), tuple(rows), caption)
-
-
-def _records(means: DataFrame) -> Iterable[Any]:
-    found: Iterable[Any] = means.itertuples(index=False)
-    return found
 
 
 def _cell(one: Any) -> Cell:

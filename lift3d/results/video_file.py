@@ -26,20 +26,9 @@ _KEY_EVERY_S = 1
 
 
 def write_video(out: Path, frames: Iterable[UInt8[np.ndarray, "height width 3"]], fps: int) -> tuple[int, ImageSize]:
-    """Encode frames one by one; the file appears under its name when it is whole, in place of an older one.
+    """Encode sRGB frames of one size one by one; return how many there were, and the size they are stored at.
 
     Odd sizes are extended to even ones by repeating the last row or column.
-
-    Args:
-        out: File to write, .mp4.
-        frames: sRGB, all of one size.
-        fps: Frames per second.
-
-    Returns:
-        How many frames there were, and the size they are stored at.
-
-    Raises:
-        ConfigError: If there is no frame, or the file cannot be written.
     """
     # The index in front, so that a browser starts before it has the whole file.
     options = {"movflags": "+faststart"}

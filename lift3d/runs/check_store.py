@@ -18,17 +18,10 @@ class Findings:
     """What was found so far.
 
     Attributes:
-        store: URL of the store.
-        has_checksums: Whether every byte was read.
-        products: Counts by verdict.
-        byte_count: Bytes of what is committed.
         leftover_count: Products that hold objects which no group file lists: begun, and at work or given up.
-        leftover_bytes: Bytes of those objects.
         damage: By product, a sentence for every object that is not what was committed.
-        records: Records of scenes that were read.
         gone: By record, the products that it names and that are not there.
         unreadable: By record, why it cannot be read.
-        repaired: Products that were taken back.
     """
 
     store: str
@@ -63,17 +56,9 @@ class Findings:
 
 
 def check_store(url: str, checksums: bool, run_id: str | None = None, repair: bool = False) -> Findings:
-    """Walk a store, or what one run rests on, with progress on standard error.
+    """Walk a store, or what the records of one run name, with progress on standard error.
 
-    Args:
-        url: The store.
-        checksums: Read every byte, rather than compare names and sizes.
-        run_id: Look at the products that this run's records name, by their keys; at everything if not given.
-        repair: Take back what is damaged, so that the next run computes it again.
-
-    Raises:
-        ProductMissingError: If the store has no such run.
-        StoreLayoutError: If there is no store at the URL.
+    With checksums every byte is read. Repairing takes back what is damaged, so that the next run computes it again.
     """
     store = open_store(url)
     findings = Findings(store.url, checksums)

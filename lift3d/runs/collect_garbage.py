@@ -35,9 +35,7 @@ class Extent:
     """What to collect.
 
     Attributes:
-        older_than_h: Nothing that was written within so many hours.
         run_id: Only what is left unfinished of the products that this run's records name; everywhere if None.
-        is_dry: Say what would be deleted and delete nothing.
         has_unreferenced: Products that no run's record names, too. Caches stay.
         has_caches: Features and tracks, too, which no record names and every new metric or operator may want.
         is_forced: Accept a lease in which a worker may still be at work.
@@ -62,16 +60,7 @@ class Extent:
 
 @dataclass
 class Collected:
-    """What was deleted, or would be.
-
-    Attributes:
-        is_dry: Whether it only would be.
-        older_than_h: Nothing that was written within so many hours was looked at.
-        pieces: Counts by kind.
-        object_count: Objects in all of them.
-        byte_count: Their bytes.
-        keys: All of them; for JSON.
-    """
+    """What was deleted, or would be: counts by kind, and all keys for JSON."""
 
     is_dry: bool
     older_than_h: float
@@ -95,14 +84,8 @@ class Collected:
 def collect_garbage(url: str, extent: Extent) -> Collected:
     """Delete what nobody needs any more, with progress on standard error.
 
-    Args:
-        url: The store.
-        extent: What to collect. With ``has_unreferenced``, and with ``has_caches``, no run may be going on in the
-            store: what it has found committed and its records do not name yet is not told apart.
-
-    Raises:
-        ProductMissingError: If the store has no such run.
-        StoreLayoutError: If there is no store at the URL.
+    With ``has_unreferenced``, and with ``has_caches``, no run may be going on in the store: what it has found committed
+    and its records do not name yet is not told apart.
     """
     store = open_store(url)
     before = store_time(store) - extent.older_than_h * _HOUR_S

@@ -26,16 +26,9 @@ Admit = Callable[[Scene], None]
 
 
 def run_serially(
-    recipe: Recipe, execution: Execution, report: Report = quiet, on_scene: OnScene = lambda record: None
+    recipe: Recipe, execution: Execution, on_scene: OnScene = lambda record: None, report: Report = quiet
 ) -> list[SceneRecord]:
-    """Run every scene in this process, one after the other: the reference that a distributed run must equal.
-
-    Args:
-        recipe: What to compute.
-        execution: Where; its cluster fields are not looked at.
-        report: Called with a stage's name, how much of it is done, and out of how much.
-        on_scene: Called with each scene's record.
-    """
+    """Run every scene in this process, one after the other: the reference that a distributed run must equal."""
     torch.set_num_threads(execution.threads_per_worker)
     models = Models.of(recipe)  # a misspelt name is refused before a store is made
     store = open_store(execution.store, create=True)
@@ -66,13 +59,7 @@ def attempt_scene(
 ) -> SceneRecord:
     """Run one scene and record what came of it; a scene that is unusable becomes a record with the reason.
 
-    Args:
-        location: The scene.
-        recipe: What to compute.
-        models: Those of the recipe.
-        store: Where products and the record go.
-        report: Told of progress.
-        admit: Called with a scene that has work left, before it is done; may refuse it by an error.
+    ``admit`` is called with a scene that has work left, before it is done, and may refuse it by an error.
 
     Raises:
         Lift3dError: Everything that is not the scene's fault.
@@ -114,17 +101,7 @@ def walk_scene(
     """Walk a scene that was read along the line and record it.
 
     A scene whose record stands, whose inputs are the same and whose products are all committed is returned as it is.
-
-    Args:
-        inputs: The scene and its store.
-        location: What the recipe calls it: the scene knows its absolute path alone.
-        recipe: What to compute.
-        models: Those of the recipe.
-        report: Told of progress.
-        admit: Called with a scene that has work left, before it is done; may refuse it by an error.
-
-    Raises:
-        Lift3dError: Whatever stands in the way.
+    The location is what the recipe calls it: the scene knows its absolute path alone.
     """
     standing = standing_record(inputs.store, recipe, location, models.digest_of(inputs, recipe))
     if standing is not None:
@@ -140,9 +117,6 @@ def compute_scene(
     """Return what comes of a scene, and its score rows, without recording them as part of a run.
 
     A product that is found damaged is taken back and computed again, once.
-
-    Raises:
-        Lift3dError: Whatever stands in the way.
     """
     return repaired(inputs.store, lambda: run_scene(inputs, recipe, models, report))
 

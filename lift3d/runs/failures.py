@@ -17,12 +17,7 @@ _SHOWN = 3
 
 
 def own_error(error: BaseException, scene: str | None = None) -> Lift3dError:
-    """Return what an exception of any class means for the scene that was at work.
-
-    Args:
-        error: What was raised.
-        scene: Which scene it was.
-    """
+    """Return what an exception of any class means for the scene that was at work."""
     if isinstance(error, Lift3dError):
         return error
     said = str(error).lower()

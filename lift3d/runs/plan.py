@@ -33,14 +33,8 @@ class ScenePlan:
     """What a run will do with one scene.
 
     Attributes:
-        location: As the recipe names it.
-        scene: Its name.
         reason: Why it cannot be run; empty if it can.
-        is_done: Whether everything wanted is committed.
-        size: Its usable views and targets; None if it cannot be run.
         encode_count: Views to encode, summed over operators: targets and sources without committed features.
-        lift_count: Views to lift, summed over operators and lifters.
-        peak_bytes: Largest memory of the worker.
         store_bytes: What the scene adds to the store, before compression.
     """
 
@@ -68,11 +62,7 @@ class Plan:
     """What a run will do.
 
     Attributes:
-        run: Id of the run.
-        store: Where it goes.
-        scenes: In the order of the recipe.
         bytes_per_view: Memory of one view's features, by operator, at the first scene's size.
-        allowed_bytes: What a worker may take.
         notes: What was assumed.
         shared: What is computed once for several operators or lifters, one sentence each.
     """
@@ -138,11 +128,7 @@ def plan(recipe: Recipe, execution: Execution) -> Plan:
 
 
 def scene_size(views: Sequence[View], recipe: Recipe) -> SceneSize:
-    """Return what the bytes of a scene depend on.
-
-    Raises:
-        SceneError: If none of its views can be a target.
-    """
+    """Return what the bytes of a scene depend on."""
     targets = choose_targets(views, recipe)
     largest = max((target.camera.size for target in targets), key=lambda size: size.height * size.width)
     has_depth = all(view.source.has_depth for view in views)
@@ -170,11 +156,7 @@ def require_room(scene: str, size: SceneSize, recipe: Recipe, models: Models, al
 
 
 def _plan_scene(location: str, recipe: Recipe, models: Models, store: Store, execution: Execution) -> ScenePlan:
-    """Return what a run would do with one scene.
-
-    Raises:
-        ResourcePromiseError: If it needs more memory than a worker may take.
-    """
+    """Return what a run would do with one scene."""
     try:
         scene = named_scene(read_scene(location), location, recipe)
         inputs = SceneInputs(scene, store, recipe.image_height)

@@ -55,9 +55,7 @@ class SceneSize:
     """What the bytes of a scene depend on besides the recipe.
 
     Attributes:
-        image: Size at which views are encoded and lifted.
         view_count: Usable views.
-        target_count: Views to lift.
         map_bytes_per_px: Bytes per pixel of depth, labels and instances, where the views have them.
     """
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import TypeVar
 
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -57,11 +57,6 @@ class RunProgress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.stop()
-
-    @property
-    def renderable(self) -> RenderableType:
-        """What is drawn now."""
-        return self._progress.get_renderable()
 
     def finish_scene(self, location: str) -> None:
         """Count a scene and take its bar away."""

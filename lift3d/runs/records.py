@@ -16,7 +16,7 @@ from lift3d.config import Recipe, parse_recipe
 from lift3d.domain.keys import digest, digest_bytes, encodable
 from lift3d.domain.records import SceneRecord
 from lift3d.domain.scores import ALL_PIXELS, ScoreRow
-from lift3d.errors import DamagedProductError, ProductMissingError
+from lift3d.errors import ConfigError, DamagedProductError, ProductMissingError
 from lift3d.storage import layout
 from lift3d.storage.commit import committed
 from lift3d.storage.location import Store
@@ -62,20 +62,12 @@ def _last_written(store: Store, run_id: str) -> float:
 
 
 def read_recipe(store: Store, run_id: str) -> Recipe:
-    """Return the recipe of a run.
-
-    Raises:
-        ProductMissingError: If the store has no such run.
-    """
+    """Return the recipe of a run."""
     return parse_recipe(json.loads(store.read_bytes(f"{layout.run_path(run_id)}/recipe.json")))
 
 
 def read_run(store: Store, run_id: str) -> tuple[Recipe, list[SceneRecord]]:
-    """Return the recipe of a run and the records of its scenes so far, in the recipe's order.
-
-    Raises:
-        ProductMissingError: If the store has no such run.
-    """
+    """Return the recipe of a run and the records of its scenes so far, in the recipe's order."""
     recipe = read_recipe(store, run_id)
     return recipe, read_records(store, recipe, store.list(_folder(run_id)))
 
@@ -131,12 +123,6 @@ def standing_record(store: Store, recipe: Recipe, location: str, inputs: str) ->
 
     Rows are read, for tables are made of them. Of arrays the marker is looked at, no more: that a chunk is gone or
     empty shows when it is read, and ``lift3d fsck`` looks for it without reading.
-
-    Args:
-        store: Where the record lies.
-        recipe: Of the run.
-        location: The scene.
-        inputs: Digest of what the scene depends on now.
     """
     record = read_record(store, recipe.run_id, location)
     if record is None or not record.is_ok or record.inputs != inputs:
@@ -151,12 +137,11 @@ def standing_record(store: Store, recipe: Recipe, location: str, inputs: str) ->
 
 
 def recorded(store: Store, run_id: str | None = None) -> Iterator[tuple[str, str, SceneRecord | None]]:
-    """Yield run, key and record of every scene of all runs, or of one; None for a record that does not parse.
-
-    Raises:
-        ProductMissingError: If the store has no such run.
-    """
-    for run in store.names(layout.RUNS_FOLDER) if run_id is None else [choose_run(store, run_id)]:
+    """Yield run, key and record of every scene of all runs, or of one; None for a record that does not parse."""
+    runs = store.names(layout.RUNS_FOLDER)  # one whose recipe is gone, too
+    if run_id is not None and run_id not in runs:
+        raise ConfigError(f"{store.url} has no run '{run_id}'. It has: {', '.join(runs) or 'none'}.")
+    for run in [run_id] if run_id is not None else runs:
         keys = [key for key in store.list(_folder(run)) if key.endswith(".json")]
         with ThreadPoolExecutor(READS_AT_ONCE) as pool:
             found = pool.map(lambda key: _record_at(store, key), keys)

@@ -18,9 +18,6 @@ def expand_scenes(scenes: str | Sequence[str]) -> tuple[str, ...]:
     A list is a .txt (a location per line), .csv or .parquet (column ``location``) or .jsonl file, local or of a
     store's scheme (s3://…). Relative locations in a local list are relative to it; others name absolute ones.
 
-    Args:
-        scenes: Locations and lists; one of them may stand alone.
-
     Raises:
         ConfigError: If a list does not exist, is empty or malformed.
     """
@@ -29,11 +26,7 @@ def expand_scenes(scenes: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def with_listed_scenes(recipe: Recipe) -> Recipe:
-    """Return a recipe with every list of scenes that it names replaced by what the list holds.
-
-    Raises:
-        ConfigError: If a list does not exist, is empty or malformed, or a scene is named twice.
-    """
+    """Return a recipe with every list of scenes that it names replaced by what the list holds."""
     if not any(is_list(location) for location in recipe.scenes):
         return recipe
     return parse_recipe({**recipe.model_dump(), "scenes": expand_scenes(recipe.scenes)})

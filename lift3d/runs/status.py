@@ -20,14 +20,10 @@ class RunState:
     """Counts of one run.
 
     Attributes:
-        run: Run id.
-        what: Operators, lifters and protocol of the recipe, in words.
         wanted: Scenes of the recipe.
         committed: Scenes whose products all stand.
-        failed: Location and reason of each scene that could not be lifted.
         quarantined: Location and reason of each scene that was given up after it had cost too many workers.
         scenes_per_hour: Pace of the last scenes; None if there are too few to say.
-        hours_left: For what is to do, at that pace.
         last_at: When the last scene was finished, by the store's clock; None before the first.
     """
 
@@ -68,11 +64,7 @@ class RunState:
 
 
 def run_states(url: str) -> list[RunState]:
-    """Return the state of every run of a store.
-
-    Raises:
-        StoreLayoutError: If there is no store at the URL.
-    """
+    """Return the state of every run of a store."""
     store = open_store(url)
     states = []
     for run_id in list_runs(store):

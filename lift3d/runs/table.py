@@ -23,13 +23,7 @@ SCENES_PER_PART = 256
 
 @dataclass(frozen=True)
 class RunTable:
-    """The rows of a run as they lie in the store.
-
-    Attributes:
-        store: Where they lie.
-        run_id: The run.
-        records: Of its scenes so far, in the recipe's order.
-    """
+    """The rows of a run as they lie in the store: of its scenes so far, in the recipe's order."""
 
     store: Store
     run_id: str
@@ -37,11 +31,7 @@ class RunTable:
 
     @classmethod
     def of(cls, store: Store, run_id: str) -> "RunTable":
-        """Read the records of a run.
-
-        Raises:
-            ProductMissingError: If the store has no such run.
-        """
+        """Read the records of a run."""
         return cls(store, run_id, tuple(read_run(store, run_id)[1]))
 
     @cached_property
@@ -75,12 +65,7 @@ class RunTable:
 
 
 def run_table(store: Store, run_id: str) -> ScoreTable:
-    """Return the score table of a run: the rows of its scenes, and a row for everything that failed.
-
-    Raises:
-        ProductMissingError: If the store has no such run.
-        DamagedProductError: If the rows of a scene are not those that its record names.
-    """
+    """Return the score table of a run: the rows of its scenes, and a row for everything that failed."""
     return ScoreTable.joined([*run_parts(store, run_id)])
 
 

@@ -28,10 +28,7 @@ class AuditedProduct:
     """What was found of one product.
 
     Attributes:
-        path: The product.
         verdict: ``uncommitted`` is begun and not finished, by a worker at work or a dead one; ``missing`` not begun.
-        object_count: Objects of the product.
-        byte_count: Their bytes.
         marked: When the group file was written, by the clock of the store; None if there is none.
         damage: A sentence for every object that is not what was committed.
         leftovers: Objects that no group file lists; none are told apart if it cannot be read.
@@ -63,13 +60,7 @@ def is_probe(name: str) -> bool:
 
 
 def audit_folder(store: Store, folder: str, checksums: bool = False) -> Iterator[AuditedProduct]:
-    """Audit every product of a folder, with one listing.
-
-    Args:
-        store: The store.
-        folder: One of ``folders``.
-        checksums: Read every byte, rather than compare names and sizes.
-    """
+    """Audit every product of a folder, with one listing."""
     return audit_listing(store, store.entries(folder), checksums)
 
 
@@ -85,14 +76,7 @@ def audit_listing(store: Store, listing: Listing, checksums: bool = False) -> It
 
 
 def audit_product(store: Store, path: str, checksums: bool = False, listing: Listing | None = None) -> AuditedProduct:
-    """Audit one product, by its known path if no listing is given.
-
-    Args:
-        store: The store.
-        path: The product.
-        checksums: Read every byte, rather than compare names and sizes.
-        listing: All objects under the path.
-    """
+    """Audit one product, by its known path if no listing is given."""
     if listing is not None:
         found = _examined(store, path, checksums, listing)
         if not found.damage:

@@ -32,12 +32,7 @@ _PACKAGES = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Connection:
-    """What this process talks to a store through.
-
-    Attributes:
-        objects: The library's view of the store.
-        retry_policy: How it is asked again; counts that.
-    """
+    """What this process talks to a store through, and how it is asked again."""
 
     objects: Objects
     retry_policy: RetryPolicy

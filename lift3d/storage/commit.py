@@ -50,8 +50,6 @@ class Commit:
     """A product that is there.
 
     Attributes:
-        path: The product.
-        manifest: What it consists of.
         is_own: Whether the call that returned this committed it; False for a reader and for who adopted a winner.
     """
 
@@ -61,19 +59,7 @@ class Commit:
 
 
 def publish(store: Store, path: str, manifest: Manifest, at_step: StepHook = ignore_step) -> Commit:
-    """Make what is written the product, or adopt the product of whoever was faster.
-
-    Args:
-        store: Where everything listed in the manifest already lies.
-        path: The product.
-        manifest: What it consists of.
-        at_step: Called after the group file is written.
-
-    Raises:
-        DamagedProductError: If a group file stands there and is damaged.
-        StoreUnavailableError: If the store does not answer, calling again is safe; or if this worker slept so long
-            that what it wrote was collected as garbage.
-    """
+    """Make what is written the product, or adopt the product of whoever was faster."""
     store.create_bytes(group_path(path), manifest.to_bytes())
     at_step("marker")
     winner = committed(store, path)
@@ -136,14 +122,7 @@ def finished_part(store: Store, path: str, number: int) -> Part | None:
 
 
 def read_entry(store: Store, path: str, key: str, entry: Entry, span: tuple[int, int] | None = None) -> bytes:
-    """Return an object of a product, or a part of one, checked against its manifest entry.
-
-    Args:
-        store: The store.
-        path: The product.
-        key: The object's key below it.
-        entry: What the manifest says of it.
-        span: First byte and the byte after the last, within the object. A part is checked by its length only.
+    """Return an object of a product, checked against its manifest entry, or a span of its bytes, whose length is.
 
     Raises:
         DamagedProductError: If it is missing, of another size, or (read whole) different in any bit, two times.

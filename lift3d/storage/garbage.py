@@ -32,9 +32,6 @@ class Garbage:
     Attributes:
         kind: A product that was begun and never finished, what is left in a product that is finished, a probe, a write
             to a disk that was never finished, or a product that no run names.
-        key: Folder, object or product.
-        object_count: Objects of it that go.
-        byte_count: Their bytes.
         keys: The objects, where not all of a folder goes.
     """
 
@@ -66,14 +63,7 @@ def probes(store: Store, before: float) -> Iterator[Garbage]:
 def garbage_in(
     store: Store, folder: str, before: float, is_wanted: IsWanted = lambda product: True
 ) -> Iterator[Garbage]:
-    """Yield the garbage of a folder, with one listing.
-
-    Args:
-        store: The store.
-        folder: One of ``audit.folders``.
-        before: What was written after this moment, by the clock of the store, is not garbage.
-        is_wanted: Whether a product that is whole is to stay.
-    """
+    """Yield the garbage of a folder that was written before a moment by the store's clock, with one listing."""
     listing = store.entries(folder)
     for product in audit_listing(store, listing):
         yield from garbage_of(product, before, is_wanted)

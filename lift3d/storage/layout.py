@@ -101,11 +101,7 @@ def store_header() -> bytes:
 
 
 def check_store_header(header: bytes, url: str) -> None:
-    """Refuse a store that another layout wrote.
-
-    Raises:
-        StoreLayoutError: If the header is not ours, or of an older or newer layout.
-    """
+    """Refuse a store that another layout wrote."""
     try:
         found = json.loads(header)["layout"]
     except (ValueError, TypeError, KeyError):

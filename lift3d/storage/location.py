@@ -44,20 +44,11 @@ class Store:
         return f"{self.url}/{_checked(key)}"
 
     def read_bytes(self, key: str, start: int | None = None, end: int | None = None) -> bytes:
-        """Return an object, or its bytes from ``start`` to ``end``, fewer if it ends before.
-
-        Raises:
-            ProductMissingError: If there is no such object.
-            StoreError: If the store does not answer or refuses.
-        """
+        """Return an object, or its bytes from ``start`` to ``end``, fewer if it ends before."""
         return self._perform("read", key, lambda objects, path: objects.read(path, start, end), {"beyond-end": b""})
 
     def write_bytes(self, key: str, content: bytes | memoryview) -> None:
-        """Write an object, replacing what was there.
-
-        Raises:
-            StoreError: If the store does not answer, refuses or is full.
-        """
+        """Write an object, replacing what was there."""
         self._perform("write", key, lambda objects, path: objects.write(path, content))
 
     def create_bytes(self, key: str, content: bytes | memoryview) -> bool:
@@ -65,9 +56,6 @@ class Store:
 
         False may be our own success: a lost response is tried again and then finds the object. Who must know
         reads it back and compares.
-
-        Raises:
-            StoreError: If the store does not answer, refuses or is full.
         """
 
         def create(objects: Objects, path: str) -> bool:
@@ -77,11 +65,7 @@ class Store:
         return self._perform("write", key, create, {"conflict": False})
 
     def exists(self, key: str) -> bool:
-        """Whether there is an object of that key.
-
-        Raises:
-            StoreError: If the store does not answer or refuses.
-        """
+        """Whether there is an object of that key."""
         try:
             # A byte of it, not its description: fsspec lists the folder of what is missing.
             self.read_bytes(key, 0, 1)

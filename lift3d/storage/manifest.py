@@ -52,11 +52,7 @@ class Part:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Part":
-        """Parse what ``to_bytes`` wrote.
-
-        Raises:
-            ValueError: If a bit of it differs.
-        """
+        """Parse what ``to_bytes`` wrote."""
         fields = _unsealed(content)
         return cls(_entries(fields["objects"]), fields["arrays"], fields["note"])
 
@@ -67,10 +63,8 @@ class Manifest:
 
     Attributes:
         write_id: Tells one write of the group file from another.
-        attrs: The product's attributes, JSON.
         parts: In order, metadata of arrays left out.
         objects: What belongs to no part, by key below the product.
-        arrays: Zarr metadata of every array, by name.
     """
 
     write_id: str
@@ -94,11 +88,7 @@ class Manifest:
         return replace(part, arrays={name: self.arrays[name] for name in sorted(names)})
 
     def to_bytes(self) -> bytes:
-        """Return the group file: attributes, the manifest among them, and the metadata of all arrays.
-
-        Raises:
-            StoreLayoutError: If the attributes are not plain JSON (NaN is not).
-        """
+        """Return the group file: attributes, the manifest among them, and the metadata of all arrays."""
         own = {
             "lift3d_seal": _OPEN_SEAL,
             "write_id": self.write_id,
@@ -117,11 +107,7 @@ class Manifest:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Manifest":
-        """Parse what ``to_bytes`` wrote.
-
-        Raises:
-            ValueError: If a bit of it differs.
-        """
+        """Parse what ``to_bytes`` wrote."""
         group = _unsealed(content)
         attrs = group["attributes"]
         own = attrs.pop(_OWN_ATTRIBUTES)
@@ -131,11 +117,7 @@ class Manifest:
 
 
 def to_json(content: Any) -> bytes:
-    """Return content as JSON with sorted keys.
-
-    Raises:
-        StoreLayoutError: If it is not plain JSON.
-    """
+    """Return content as JSON with sorted keys."""
     try:
         return json.dumps(content, sort_keys=True, allow_nan=False).encode()
     except (TypeError, ValueError) as error:

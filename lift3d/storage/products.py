@@ -45,13 +45,7 @@ NamedArray = tuple[tuple[str, ...], Shaped[np.ndarray, "..."]]
 
 
 class ProductWriter:
-    """Makes one product. Several workers may, each some parts of it or the same ones.
-
-    Args:
-        store: Where to write.
-        path: The product, see ``lift3d.storage.layout``.
-        at_step: Called after every step of the protocol (tests).
-    """
+    """Makes one product. Several workers may, each some parts of it or the same ones."""
 
     def __init__(self, store: Store, path: str, at_step: StepHook = ignore_step) -> None:
         self._store = store
@@ -80,10 +74,6 @@ class ProductWriter:
             number: Which shard, from 0.
             arrays: The whole array's template, and this part's values, by name. Templates of all parts are the same.
             note: JSON for whoever commits.
-
-        Raises:
-            StoreLayoutError: If values do not fit the template, or the note is not plain JSON.
-            StoreError: If the store does not answer, refuses or is full.
         """
         target = RecordingStore(self._store, self._path, self._metadata)
         for name, (template, values) in arrays.items():
@@ -93,14 +83,7 @@ class ProductWriter:
     def copy_part(self, number: int, length: int, donor: Product, donor_number: int) -> None:
         """Write a part with the objects of another product's part of the same arrays; nothing is decoded.
 
-        Args:
-            number: Which part, from 0.
-            length: Of the first axis of all arrays, once whole.
-            donor: The other product.
-            donor_number: Its part.
-
-        Raises:
-            DamagedProductError: If the donor is damaged.
+        The length is that of the first axis of all arrays, once whole.
         """
         given = donor.manifest.part_record(donor_number)
         target = RecordingStore(self._store, self._path, self._metadata)
@@ -173,19 +156,7 @@ class ProductWriter:
 def write_product(
     store: Store, path: str, arrays: Mapping[str, NamedArray], attrs: Mapping[str, Any], at_step: StepHook = ignore_step
 ) -> Commit:
-    """Write and commit arrays that are all at hand, each as one chunk.
-
-    Args:
-        store: Where to write.
-        path: The product.
-        arrays: Axis names and values by array name.
-        attrs: The product's attributes, JSON.
-        at_step: Called after every step of the protocol (tests).
-
-    Raises:
-        StoreLayoutError: If the attributes are not plain JSON.
-        StoreUnavailableError: If the store does not answer or refuses.
-    """
+    """Write and commit arrays that are all at hand, each as one chunk."""
     return ProductWriter(store, path, at_step).commit(arrays, attrs)
 
 

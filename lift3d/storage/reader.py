@@ -17,12 +17,7 @@ from lift3d.storage.verified import CODEC_ERRORS, VerifiedStore
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Product:
-    """A committed product, every byte of it compared with its manifest when read.
-
-    Attributes:
-        store: Where it lies.
-        commit: Its group file.
-    """
+    """A committed product, every byte of it compared with its manifest when read."""
 
     store: Store
     commit: protocol.Commit
@@ -53,12 +48,7 @@ class Product:
         return tuple(sorted(self.manifest.arrays))
 
     def array(self, name: str) -> Shaped[np.ndarray, "..."]:
-        """Return one array.
-
-        Raises:
-            UnknownNameError: If the product has no such array.
-            DamagedProductError: If a chunk is missing or damaged; names it.
-        """
+        """Return one array."""
         return self.read(name, ())
 
     def read(self, name: str, region: tuple[slice | int, ...]) -> Shaped[np.ndarray, "..."]:

@@ -15,10 +15,6 @@ Outcome = TypeVar("Outcome")
 def repaired(store: Store, work: Callable[[], Outcome]) -> Outcome:
     """Do work that reads products and makes those that are missing; do it again where it finds one damaged.
 
-    Args:
-        store: Where the products are.
-        work: What to do; it is done once more for every product that is taken back.
-
     Raises:
         DamagedProductError: If a product is found damaged for a second time.
     """
@@ -34,13 +30,10 @@ def repaired(store: Store, work: Callable[[], Outcome]) -> Outcome:
 
 
 def retract(store: Store, path: str) -> bool:
-    """Take back a product that is damaged, so that what is damaged is computed again. Safe while others work on it.
+    """Take back a product that is damaged, so that it is computed again, and say whether it was. Safe beside others.
 
     Its bytes are compared first: what another worker has replaced by now, and so is whole, stays. Parts of it that are
     whole are recorded as finished; of the others the next writer overwrites what does not decode.
-
-    Returns:
-        Whether a commit was taken back.
     """
     try:
         commit = committed(store, path)

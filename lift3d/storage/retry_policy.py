@@ -113,8 +113,6 @@ class RetryPolicy:
     """Runs calls until they succeed, fail for good, or time is used up. Threads share it.
 
     Attributes:
-        timeouts: How long.
-        throttle: How many at once.
         retry_counts: Tries that were made again, by what the failed one meant.
     """
 

@@ -12,11 +12,7 @@ from lift3d.storage.manifest import to_json
 
 
 def write_scene_index(store: Store, scene: SceneId, products: Iterable[str]) -> None:
-    """Write the group of a scene, with the metadata of some of its products; what is not committed is left out.
-
-    Raises:
-        StoreError: If the store does not answer, refuses or is full.
-    """
+    """Write the group of a scene, with the metadata of some of its products; what is not committed is left out."""
     root = scene_path(scene)
     metadata: dict[str, Any] = {}
     for path in products:

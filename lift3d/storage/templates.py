@@ -15,12 +15,10 @@ class ArrayTemplate:
     """The layout of an array, before there is any of it.
 
     Attributes:
-        shape: Length of every axis.
         dtype: A NumPy dtype name (bool, int32, uint8, float16, float32 …) or ``string``.
         dims: Name of every axis. An array named as its only axis is that axis' coordinate.
         chunks: What is read at once.
         shards: What is written at once, a multiple of chunks; None where that is a chunk.
-        attrs: Attributes of the array, JSON.
 
     Raises:
         StoreLayoutError: If these do not fit together, or the dtype is not one that every reader knows.
@@ -70,11 +68,7 @@ class ArrayTemplate:
         return int(np.iinfo(dtype).max) if dtype.kind == "u" else sentinels[dtype.kind]
 
     def require_region(self, start: int, lengths: tuple[int, ...]) -> None:
-        """Check that a region along the first axis is whole write units, and all of the other axes.
-
-        Raises:
-            StoreLayoutError: If it cuts a unit or leaves the array.
-        """
+        """Check that a region along the first axis is whole write units, and all of the other axes."""
         if not self.shape:
             return
         end = start + lengths[0] if lengths else -1

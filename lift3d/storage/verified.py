@@ -122,10 +122,7 @@ class VerifiedStore(_KnownKeys):
 class RecordingStore(_KnownKeys):
     """Where Zarr writes regions of a product: every object is created once, and described.
 
-    Args:
-        store: Where to write.
-        path: The product.
-        known: Metadata that the same writer has written before, by key: not written again; grows.
+    Metadata that is ``known``, for the same writer has written it before, is not written again; it grows.
 
     Attributes:
         entries: What lies there, by key below the product; grows with every write.
@@ -191,13 +188,7 @@ class RecordingStore(_KnownKeys):
 
 
 def decodes(metadata: Mapping[str, Any], key: str, content: bytes) -> bool:
-    """Whether a chunk, or every inner chunk of a shard, passes the checks of the array's codecs.
-
-    Args:
-        metadata: Of the array.
-        key: The object below the product: NAME/c/I/J/…
-        content: What it holds.
-    """
+    """Whether a chunk, or every inner chunk of a shard, passes the checks of the array's codecs."""
     name, _, indices = key.partition("/c")
     buffer = default_buffer_prototype().buffer
     alone = MemoryStore({f"{name}/{GROUP_FILE}": buffer.from_bytes(to_json(metadata)), key: buffer.from_bytes(content)})

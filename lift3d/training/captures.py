@@ -49,11 +49,7 @@ class MixedStream:
         return self.computed.seed
 
     def example(self, step: int) -> Example:
-        """Return the example of a step.
-
-        Raises:
-            NoOverlapError: If a capture's view that was drawn cannot be a target.
-        """
+        """Return the example of a step."""
         rng = np.random.default_rng([self.seed, step, 8])
         if not self.locations or rng.uniform() >= self.share:
             return self.computed.example(step)
@@ -63,12 +59,7 @@ class MixedStream:
 
 
 def check_captures(locations: tuple[str, ...]) -> tuple[GivenCapture, ...]:
-    """Read all captures and the first view of each, and return what a card says of each.
-
-    Raises:
-        ConfigError: If there is no such scene, or it has too few views of one size.
-        SceneError: If it does not read.
-    """
+    """Read all captures and the first view of each, and return what a card says of each."""
     found = []
     for location in locations:
         scene = _scene(location)

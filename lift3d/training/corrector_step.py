@@ -160,11 +160,7 @@ def _relative(errors: tuple[Tensor, Tensor], reference: tuple[Tensor, Tensor]) -
 def prepare(
     lifter: Lift3D, example: Example, rng: np.random.Generator, operators: Sequence[Operator | None] = (None,) * CASES
 ) -> CorrectorBatch:
-    """Lift some rows of a target up to the weights in feature spaces, an operator's each or (None) a computed one.
-
-    Raises:
-        NoOverlapError: If no source sees anything of the target's frustum.
-    """
+    """Lift some rows of a target up to the weights in feature spaces, an operator's each or (None) a computed one."""
     target, guides = example.target, guides_of(example)
     proposal = lifter.propose(target.camera, guides, example.depth_range)
     proposal = replace(proposal, source_is_valid=tuple(guide.is_valid for guide in guides))

@@ -18,11 +18,7 @@ _PANEL_INCHES = (5.5, 3.6)
 
 
 def draw_curves(folder: Path) -> Path:
-    """Draw what a run has done so far into its folder and return the picture's path.
-
-    Raises:
-        ConfigError: If the run's history does not read.
-    """
+    """Draw what a run has done so far into its folder and return the picture's path."""
     history = read_history(folder)
     width, height = _PANEL_INCHES
     figure = Figure(figsize=(width * max(1, len(history)), height), layout="constrained")

@@ -55,11 +55,7 @@ class DensityBatch:
 
 @torch.no_grad()
 def prepare(example: Example, rng: np.random.Generator) -> DensityBatch:
-    """Compute all of stage I that has nothing to learn, on a drawn window of the target.
-
-    Raises:
-        NoOverlapError: If no source sees anything of the target's frustum.
-    """
+    """Compute all of stage I that has nothing to learn, on a drawn window of the target."""
     sweep, target = PlaneSweep(SWEEP), example.target
     volumes = sweep.depth_volumes(target.camera, guides_of(example), example.depth_range)
     size = volumes.grid.shape

@@ -49,9 +49,6 @@ class ExampleStream:
     """Endless reproducible examples of a cache: ``example(step)`` gives the same one whenever it is asked for.
 
     The seed decides order, targets and sources.
-
-    Raises:
-        ConfigError: If a scene has fewer views than sources asked for.
     """
 
     cache: ExampleCache

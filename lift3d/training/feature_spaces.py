@@ -30,11 +30,7 @@ class FeatureSpace:
     offset: Float[Tensor, " channel"]
 
     def encode_views(self, images: Float[Tensor, "view 3 height width"]) -> list[FeatureMap]:
-        """Return the features of images of one size; each is encoded as if it were alone.
-
-        Raises:
-            ShapeError: If the images are smaller than one cell.
-        """
+        """Return the features of images of one size; each is encoded as if it were alone."""
         size = ImageSize(images.shape[2], images.shape[3])
         if min(size.height, size.width) < 2 * _STRIDES[-1]:
             raise ShapeError(f"Images to encode must have at least {2 * _STRIDES[-1]} pixels a side, got {size}.")

@@ -89,9 +89,6 @@ class TrainingState:
     Attributes:
         averaged: The network's moving average: what is validated and kept.
         identity: What the run is; a state of another one is not resumed.
-        step: Batches done.
-        seconds: Time spent on them, over all runs.
-        history: One entry per validation.
         since_validation: Parts of the loss at every step since the last one.
     """
 
@@ -120,11 +117,7 @@ class TrainingState:
             torch.save(content, partial)
 
     def load(self, path: Path) -> None:
-        """Continue where the file stands.
-
-        Raises:
-            ConfigError: If the file is damaged, or the state of another training.
-        """
+        """Continue where the file stands."""
         try:
             content = torch.load(path, weights_only=True)
             held = json.loads(content.get("identity", "{}"))
@@ -158,8 +151,6 @@ class Stage:
 
     Attributes:
         held_out: Batches that are never trained on.
-        checkpoint: Where the run's state is kept.
-        workers: Processes that prepare batches.
         team: Processes that train together; batch ``size · step + rank`` is this one's.
         log: Told of every validation; the first one is before any training.
     """

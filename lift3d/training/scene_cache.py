@@ -17,11 +17,7 @@ _ARRAYS = tuple(field.name for field in fields(RenderedScene))
 
 @dataclass(frozen=True, slots=True)
 class ExampleCache:
-    """Scenes 0 … count − 1 of a seed, in a local folder. Equal seeds give equal scenes; more can be added later.
-
-    Raises:
-        ConfigError: If the folder holds scenes of another seed or version.
-    """
+    """Scenes 0 … count − 1 of a seed, in a local folder. Equal seeds give equal scenes; more can be added later."""
 
     folder: Path
     seed: int
@@ -46,12 +42,7 @@ class ExampleCache:
         return self.folder / f"{index:06d}.npz"
 
     def scene(self, index: int) -> RenderedScene:
-        """Read a scene; it is rendered and stored first if it is missing.
-
-        Raises:
-            ConfigError: If the cache has no such scene.
-            StoreLayoutError: If its file is damaged.
-        """
+        """Read a scene; it is rendered and stored first if it is missing."""
         path = self.path(index)
         if path.exists():
             return _load(path)

@@ -81,11 +81,7 @@ def train(settings: TrainingSettings, listener: Listener | None = None, team: Te
 
 
 def read_history(folder: Path) -> History:
-    """Return the validations of each stage that a run in this folder has done so far.
-
-    Raises:
-        ConfigError: If the file does not read.
-    """
+    """Return the validations of each stage that a run in this folder has done so far."""
     path = folder / HISTORY
     if not path.is_file():
         return {}

@@ -23,7 +23,6 @@ class Answers:
 
     Attributes:
         unit: Features of length 1; NaN where the kind has none.
-        directions: Features as colours, by the scene's PCA.
         prediction: Predictions as colours of the small pictures' pixels.
     """
 
@@ -57,12 +56,7 @@ class Answers:
 def similarity(
     unit: Float16[Tensor, "cell channel"], queries: Float[Tensor, "query channel"]
 ) -> Float[Tensor, "query cell"]:
-    """Return the cosine between every cell and each query; NaN where a cell has no features.
-
-    Args:
-        unit: Features of length 1, or NaN.
-        queries: Of any length.
-    """
+    """Return the cosine between every cell and each query; NaN where a cell has no features."""
     wanted = torch.nn.functional.normalize(queries, dim=1)
     found = torch.empty(len(queries), len(unit))
     for start in range(0, len(unit), _CHUNK):
@@ -71,12 +65,7 @@ def similarity(
 
 
 def relevance(unit: Float16[Tensor, "cell channel"], texts: Float[Tensor, "text channel"]) -> Float[Tensor, " cell"]:
-    """Return how relevant the first text is to every cell, against the others; 0.5 is as much as to those.
-
-    Args:
-        unit: Features of length 1, or NaN.
-        texts: Embedding of what is looked for, then of what it is told from.
-    """
+    """Return how relevant the first text is to every cell, against the others; 0.5 is as much as to those."""
     cosines = similarity(unit, texts)
     return relevancy(cosines[:1], cosines[1:])[0]
 

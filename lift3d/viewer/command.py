@@ -83,11 +83,7 @@ def running_viewer(first: LiftedScene, port: int) -> Iterator[RunningViewer]:
 
 
 def check_port(port: int) -> None:
-    """Fail before anything is read if nothing can be served at a port.
-
-    Raises:
-        ConfigError: If it is taken, not allowed, or none.
-    """
+    """Fail before anything is read if nothing can be served at a port."""
     if not 0 <= port <= _LAST_PORT:
         raise ConfigError(f"A port is a number from 0 (any that is free) to {_LAST_PORT}, got {port}; see --port.")
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:

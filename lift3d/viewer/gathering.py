@@ -25,11 +25,7 @@ MAX_POINTS = 200_000
 def view_scene(one: LiftedScene, siblings: Sequence[LiftedScene], most_points: int = MAX_POINTS) -> ViewedScene:
     """Read an operator's answers in a scene.
 
-    Args:
-        one: What is looked at.
-        siblings: Everything that the run lifted: the same lifter found the same depths for all operators of the
-            scene, and those on the finest grid make the cloud.
-        most_points: Of the cloud.
+    The same lifter found the same depths for all operators of the scene: those on the finest grid make the cloud.
     """
     targets = evenly(one.targets, MAX_VIEWS)
     views = (one.view(target) for target in targets)

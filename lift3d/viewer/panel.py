@@ -55,13 +55,7 @@ class Panel:
         return tuple(dict.fromkeys(getattr(one, attribute) for one in found))
 
     def show_choice(self, current: LiftedScene, viewed: ViewedScene, count: int) -> None:
-        """Offer what there is of the scene, and say what is shown.
-
-        Args:
-            current: What was chosen.
-            viewed: What was read of it.
-            count: Points that are drawn.
-        """
+        """Offer what there is of the scene, and say what is shown."""
         self.current = current
         for handle, attribute in ((self.operator, "operator"), (self.lifter, "lifter")):
             if tuple(handle.options) != self.choices(attribute):

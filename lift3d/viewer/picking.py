@@ -16,11 +16,7 @@ _NEAR_ENOUGH, _HOPELESS = 0.01, 0.03
 def pick_point(
     points: Float[Tensor, "point 3"], origin: Float[Tensor, "3"], direction: Float[Tensor, "3"]
 ) -> tuple[int, float] | None:
-    """Return the foremost point near a ray; and its distance along it.
-
-    Returns:
-        Index and distance, in units of the points; None if none is near.
-    """
+    """Return the foremost point near a ray, and its distance along it in units of the points; None if none is near."""
     ray = direction / direction.norm()
     offset = points - origin
     along = offset @ ray

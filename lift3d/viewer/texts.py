@@ -26,13 +26,7 @@ def paragraph(content: str, colour: str = "#444") -> str:
 
 
 def summary(name: str, viewed: ViewedScene, count: int) -> str:
-    """Say what is shown, with counts.
-
-    Args:
-        name: Of the scene.
-        viewed: What was read of it.
-        count: Points that are drawn.
-    """
+    """Say what is shown, with counts."""
     shown = len(viewed.slices)
     views = f"{shown} cameras" if shown == viewed.view_count else f"{shown} of {viewed.view_count} cameras, evenly"
     points = (

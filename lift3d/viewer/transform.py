@@ -35,9 +35,7 @@ class ViewerTransform:
     """A similarity from the world to the page, and where to look from.
 
     Attributes:
-        center: Of the scene, world coordinates.
         scale: Page units per world unit.
-        up: Unit vector, the same in world and page.
         picture_distance: From a camera to its picture, page units.
         eye: Where the first look is from, page coordinates; it is at the origin.
     """

@@ -27,11 +27,7 @@ class ViewSlice:
     """The part of the lists that is one view's.
 
     Attributes:
-        target: The view's id.
-        camera: The camera it was lifted for.
         grid: Of the cells that are held; every ``step``-th of the operator's in both directions.
-        step: See grid.
-        picture: Size of its small picture.
         cells: Where its cells stand in the list of all.
         pixels: Where its pixels stand.
     """
@@ -65,12 +61,7 @@ class ViewSlice:
 
 
 def view_slices(views: Sequence[tuple[str, Camera, FeatureGrid]], channel_count: int) -> tuple[ViewSlice, ...]:
-    """Lay the views out one after the other.
-
-    Args:
-        views: Id, camera and the operator's grid of each.
-        channel_count: Of the features; where all of them would exceed FEATURE_BYTES, cells are thinned.
-    """
+    """Lay the views out one after the other; where features would exceed FEATURE_BYTES, cells are thinned."""
     cell_bytes = 2 * max(1, channel_count)
     whole = sum(grid.cell_count for _, _, grid in views) * cell_bytes
     step = max(1, math.ceil(math.sqrt(whole / FEATURE_BYTES)))

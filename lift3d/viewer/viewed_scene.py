@@ -34,7 +34,6 @@ class ColourMode:
     """A choice of colours.
 
     Attributes:
-        is_lifted: Lifted answers, or plain 2D ones.
         colouring: What is shown if nothing is asked for.
         point: A point of the cloud that others are compared with; None if none is.
         texts: Embedded words that all are compared with, see ``relevance``; None if there are none.
@@ -56,8 +55,6 @@ class Colours:
     """Colours of everything, looked up when they are asked for: the cloud's are few and wanted first.
 
     Attributes:
-        table: Colours.
-        of_points: Which of them each point of the cloud has.
         of_pixels: Which of them each pixel of the small pictures has, see ``ViewSlice``.
         limits: Values of the coldest and the hottest colour; None if colours are no heat.
     """
@@ -83,10 +80,7 @@ class ViewedScene:
     """One operator's answers in one scene, ready to be coloured. Reads nothing any more.
 
     Attributes:
-        slices: The views.
-        cloud: Surface points.
         photos: The images, pixels of the small pictures; None if they cannot be read any more.
-        lifted: Lifted answers.
         plain: 2D answers; None if the run has none, as for novel cameras.
         kind: Of the predictions; an embedding is its features.
         view_count: Views that the store holds; no more than the first few hundred, evenly, are shown.

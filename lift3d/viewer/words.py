@@ -48,11 +48,7 @@ def text_encoder(operator: str) -> TextEncoder:
 
 
 def embedded(encoder: TextEncoder, words: str) -> Float[Tensor, "text channel"]:
-    """Return the embedding of some words, then of LERF's four words that they are told from.
-
-    Raises:
-        ConfigError: If there are no words, or the encoder cannot read them.
-    """
+    """Return the embedding of some words, then of LERF's four words that they are told from."""
     text = words.strip()
     if not text or len(text) > MOST_CHARACTERS:
         raise ConfigError(

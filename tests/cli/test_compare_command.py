@@ -6,7 +6,7 @@ from click.testing import CliRunner
 from lift3d.cli import app as cli
 from lift3d.cli.compare import compare_runs
 from lift3d.cli.tables import render_table
-from lift3d.errors import ConfigError
+from lift3d.errors import Lift3dError
 from lift3d.runs.status import run_states
 from tests.tables import fake_runs
 
@@ -80,7 +80,7 @@ def test_runs_without_anything_in_common_say_what_they_have(tmp_path):
         ((a, a, ["miou"]), "share 8 scenes and no figure"),
         (("nothing", a), "has no run 'nothing'"),
     ):
-        with pytest.raises(ConfigError, match=said):
+        with pytest.raises(Lift3dError, match=said):
             compare_runs(store.url, *given)
 
 

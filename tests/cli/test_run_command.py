@@ -10,11 +10,11 @@ from rich.console import Console
 
 from lift3d.cli import run as run_command
 from lift3d.cli.commands.options import Exit
-from lift3d.cli.run import failure_lines, run_and_present, scene_line, serial
+from lift3d.cli.run import failure_lines, run_and_present, scene_line
 from lift3d.config import Execution
 from lift3d.domain.records import SceneRecord
 from lift3d.errors import Lift3dError
-from lift3d.runs.driver import failed_record
+from lift3d.runs.driver import failed_record, run_serially
 from lift3d.runs.progress import RunProgress, duration
 from tests.support.runs import ROOM, small_recipe
 
@@ -34,7 +34,7 @@ def recipe(unusable):
 
 
 def run(recipe, tmp_path, *, as_json=False):
-    return run_and_present(recipe, Execution(store=str(tmp_path / "store")), serial, as_json=as_json)
+    return run_and_present(recipe, Execution(store=str(tmp_path / "store")), run_serially, as_json=as_json)
 
 
 def test_a_run_with_a_failure_ends_with_table_failure_and_places(recipe, tmp_path, capsys):
@@ -97,7 +97,7 @@ def test_a_report_that_fails_or_is_stopped_costs_a_run_nothing(store, trouble, s
 
     monkeypatch.setattr(run_command, "write_report", broken)
     execution = Execution(store=store.format(tmp_path / "store"))
-    assert run_and_present(small_recipe(**FIELDS), execution, serial, as_json=False) == Exit.DONE
+    assert run_and_present(small_recipe(**FIELDS), execution, run_serially, as_json=False) == Exit.DONE
     out = capsys.readouterr().out
     assert said in out if said else "report" not in out
 
@@ -134,7 +134,7 @@ def progress_of(scene_count):
 def drawn_by(progress):
     """Return the lines that a terminal of 80 columns shows now."""
     file = io.StringIO()
-    Console(file=file, width=80).print(progress.renderable)
+    Console(file=file, width=80).print(progress._progress.get_renderable())
     return file.getvalue().splitlines()
 
 

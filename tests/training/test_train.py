@@ -7,10 +7,10 @@ import pytest
 import yaml
 
 from lift3d.cli import app as cli
-from lift3d.cli import train as train_command
 from lift3d.errors import ConfigError
 from lift3d.lifters.catalog import build_lifter
 from lift3d.lifters.weights import weights_at
+from lift3d.training import train as train_module
 from lift3d.training.corrector_step import guides_of
 from lift3d.training.examples import ExampleStream
 from lift3d.training.loop import Team
@@ -125,7 +125,7 @@ def test_wrong_requests_and_interrupts_are_one_line(monkeypatch, capsys, options
     def interrupted(settings, listener):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(train_command, "here", interrupted)
+    monkeypatch.setattr(train_module, "train", interrupted)
     monkeypatch.setattr(sys, "argv", ["lift3d", "train", *options])
     assert exit_code() == code
     assert message in capsys.readouterr().err

@@ -72,11 +72,6 @@ def options_of(model: "type[BaseModel]", without: Collection[str] = (), **defaul
     """Return an option for each field of settings, with its type, its default and its description.
 
     Lists are options that are repeated, named in the singular: ``operators`` is ``--operator``.
-
-    Args:
-        model: The settings.
-        without: Fields that are no options.
-        defaults: Of required fields.
     """
     fields = {name: field for name, field in model.model_fields.items() if name not in without}
     return [_option(name, field, defaults.get(name)) for name, field in fields.items()]
@@ -93,11 +88,7 @@ def given_values(values: Mapping[str, Any], model: "type[BaseModel]") -> dict[st
 
 
 def read_settings(path: Path | None) -> dict[str, Any]:
-    """Return the fields of a YAML file; none without a file.
-
-    Raises:
-        ConfigError: If it cannot be read or holds no mapping.
-    """
+    """Return the fields of a YAML file; none without a file."""
     if path is None:
         return {}
     import yaml

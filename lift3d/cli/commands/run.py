@@ -73,7 +73,11 @@ def run(
 
     if is_cluster is None:
         is_cluster = where.is_distributed
-    drive = _through_prefect() if is_cluster else run_command.serial
+    drive: Drive
+    if is_cluster:
+        from flows.local_run import run_flow as drive
+    else:
+        from lift3d.runs.driver import run_serially as drive
     try:
         code = run_command.run_and_present(what, where, drive, as_json=as_json)
     except KeyboardInterrupt:
@@ -105,9 +109,3 @@ def _recipe(file: dict[str, Any], given: dict[str, Any], leave_one_out: bool) ->
         if (Path(scene) / STORE_FILE).is_file():
             raise ConfigError(f"'{scene}' is a store, no scene. Give it as --store {scene}, and name scenes beside it.")
     return parse_recipe({**fields, "scenes": expand_scenes(fields["scenes"])})
-
-
-def _through_prefect() -> "Drive":
-    from flows.local_run import run_flow
-
-    return run_flow

@@ -30,10 +30,11 @@ def train(settings: Path | None, ray_address: str | None, **values: Any) -> None
 
     what = parse_settings({**read_settings(settings), **given_values(values, TrainingSettings)})
     from lift3d.cli import train as train_command
+    from lift3d.training.train import train as train_here
 
     is_on_ray = what.processes > 1 or ray_address is not None
     try:
-        train_command.train_and_present(what, _on_ray(ray_address) if is_on_ray else train_command.here)
+        train_command.train_and_present(what, _on_ray(ray_address) if is_on_ray else train_here)
     except KeyboardInterrupt:
         click.secho("interrupted; the same command goes on from the last saved step", err=True)
         sys.exit(Exit.INTERRUPTED)

@@ -6,12 +6,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Int, UInt8, UInt16
+from jaxtyping import Bool, Float, Int, Shaped
 
 from lift3d.domain.keys import ViewId, slug
 from lift3d.domain.scene import UNKNOWN_LABEL
 from lift3d.errors import Lift3dError, SceneFormatError
-from lift3d.results.colours import Picture
+from lift3d.results.colours import Picture, to_bytes
 from lift3d.results.lifted_scene import LiftedScene
 
 # The largest id of 16 bits stands for unknown, as sensors do it with depth.
@@ -51,28 +51,18 @@ def world_words(lifted: LiftedScene) -> str:
     return f"{frame}; the world before it was taken there by [{rows}]"
 
 
-def to_8_bits(picture: Picture) -> UInt8[np.ndarray, "_ _ 3"]:
-    """Return colours in [0, 1] with 8 bits."""
-    pixels: UInt8[np.ndarray, "_ _ 3"] = (picture.clip(0, 1) * 255 + 0.5).astype(np.uint8)
-    return pixels
-
-
 def write_picture(path: Path, picture: Picture) -> None:
     """Write RGB in [0, 1] with 8 bits."""
-    _write(path, to_8_bits(picture)[..., ::-1])
+    _write(path, to_bytes(picture)[..., ::-1])
 
 
 def write_share(path: Path, share: Float[np.ndarray, "row col"] | Bool[np.ndarray, "row col"]) -> None:
     """Write numbers in [0, 1] as grey with 8 bits; unknown ones as 0."""
-    _write(path, (np.nan_to_num(share.astype(np.float32)).clip(0, 1) * 255 + 0.5).astype(np.uint8))
+    _write(path, to_bytes(np.nan_to_num(share.astype(np.float32))))
 
 
 def write_ids(path: Path, ids: Int[np.ndarray, "row col"]) -> None:
-    """Write class ids with 16 bits, UNKNOWN_ID where unknown.
-
-    Raises:
-        SceneFormatError: If an id does not fit.
-    """
+    """Write class ids with 16 bits, UNKNOWN_ID where unknown."""
     if ids.size and int(ids.max()) >= UNKNOWN_ID:
         raise SceneFormatError(
             f"Label {int(ids.max())} does not fit into an image of 16 bits, whose ids are below {UNKNOWN_ID}. "
@@ -86,12 +76,6 @@ def write_floats(path: Path, values: Float[np.ndarray, "row col"]) -> None:
     _write(path, values.astype(np.float32))
 
 
-def _write(
-    path: Path,
-    pixels: UInt8[np.ndarray, "_ _ 3"]
-    | UInt8[np.ndarray, "_ _"]
-    | UInt16[np.ndarray, "_ _"]
-    | Float32[np.ndarray, "_ _"],
-) -> None:
+def _write(path: Path, pixels: Shaped[np.ndarray, "height width *channel"]) -> None:
     _, content = cv2.imencode(path.suffix, np.ascontiguousarray(pixels))
     path.write_bytes(content.tobytes())

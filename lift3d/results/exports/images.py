@@ -27,18 +27,17 @@ _HALF_KINDS = ("image", "embedding", "masks")
 
 
 def export_images(lifted: LiftedScene, out: Path) -> list[str]:
-    """Write every view into a folder of its own and return what there is to say.
-
-    Raises:
-        SceneFormatError: If a label does not fit into 16 bits.
-    """
+    """Write every view into a folder of its own and return what there is to say."""
     names = file_names(lifted.targets)
     entries: list[dict[str, Any]] = []
     for target in track(lifted.targets, "export"):
-        view, folder = lifted.view(target), f"{VIEWS}/{names[target]}"
-        (out / folder).mkdir(parents=True)
-        files = _write_prediction(view, lifted, out / folder) | _write_cuts(view, out / folder)
-        entries.append(_entry(view, {what: f"{folder}/{name}" for what, name in files.items()}))
+        view, folder = lifted.view(target), out / VIEWS / names[target]
+        folder.mkdir(parents=True)
+        _write_prediction(view, lifted, folder)
+        _write_cuts(view, folder)
+        # By their names, those of the second form of an array with its ending.
+        files = {f"{one.stem}_tiff" if one.suffix == ".tiff" else one.stem: one for one in sorted(folder.iterdir())}
+        entries.append(_entry(view, {name: one.relative_to(out).as_posix() for name, one in files.items()}))
     index = {
         "scene": lifted.name,
         "operator": lifted.operator,
@@ -57,45 +56,31 @@ def export_images(lifted: LiftedScene, out: Path) -> list[str]:
     return [f"{INDEX} names every file of every view, with K and w2c"]
 
 
-def _write_prediction(view: LiftedView, lifted: LiftedScene, folder: Path) -> dict[str, str]:
-    """Write the prediction exactly, as stored, and as images; return the files by what they are."""
+def _write_prediction(view: LiftedView, lifted: LiftedScene, folder: Path) -> None:
+    """Write the prediction exactly, as stored, and as images."""
     prediction = view.prediction
     kind, values = prediction.kind, prediction.values.numpy()
     # The store holds these as halves, so nothing is lost.
     exact = values.astype(np.float16) if kind in _HALF_KINDS else values
     np.save(folder / "prediction.npy", exact, allow_pickle=False)
     write_share(folder / "prediction_is_valid.png", prediction.is_valid.numpy())
-    files = {"prediction": "prediction.npy", "prediction_is_valid": "prediction_is_valid.png"}
     if kind == "labels":
         write_ids(folder / "labels.png", values)
-        files["labels"] = "labels.png"
     if kind == "scalar":
         write_floats(folder / "prediction.tiff", values)
-        files["prediction_tiff"] = "prediction.tiff"
     if kind == "image":
         write_picture(folder / "image.png", values.transpose(1, 2, 0))
-        files["image"] = "image.png"
     else:
         write_picture(folder / "preview.png", lifted.colours.picture(prediction))
-        files["preview"] = "preview.png"
-    return files
 
 
-def _write_cuts(view: LiftedView, folder: Path) -> dict[str, str]:
+def _write_cuts(view: LiftedView, folder: Path) -> None:
     """Write features, depth and coverage of every cut."""
-    files: dict[str, str] = {}
     for cut, one in enumerate(view.lifted):
         np.save(folder / f"features_{cut}.npy", one.features.values.numpy().astype(np.float16), allow_pickle=False)
         np.save(folder / f"z_depth_{cut}.npy", one.z_depth.numpy(), allow_pickle=False)
         write_floats(folder / f"z_depth_{cut}.tiff", one.z_depth.numpy())
         write_share(folder / f"coverage_{cut}.png", one.coverage.numpy())
-        files |= {
-            f"features_{cut}": f"features_{cut}.npy",
-            f"z_depth_{cut}": f"z_depth_{cut}.npy",
-            f"z_depth_{cut}_tiff": f"z_depth_{cut}.tiff",
-            f"coverage_{cut}": f"coverage_{cut}.png",
-        }
-    return files
 
 
 def _entry(view: LiftedView, files: dict[str, str]) -> dict[str, Any]:

@@ -35,11 +35,6 @@ def export_nerfstudio(lifted: LiftedScene, out: Path) -> list[str]:
     """Write the folder and return what there is to say.
 
     Images are lifted pictures if the operator gives pictures, else the photographs, undistorted, at the lifted size.
-
-    Raises:
-        SceneError: If photographs are needed and cannot be read.
-        CameraError: If a camera has skew, for which the format has no place.
-        NoOverlapError: If no view shows a surface.
     """
     names = file_names(lifted.targets)
     frames: list[dict[str, Any]] = []

@@ -11,8 +11,8 @@ from lift3d.domain.lifted import LiftedView
 from lift3d.errors import NoOverlapError
 from lift3d.pipeline.decode import COVERED
 from lift3d.results.cloud import Cloud, fused, map_under
-from lift3d.results.colours import Picture
-from lift3d.results.exports.files import to_8_bits, world_words
+from lift3d.results.colours import Picture, to_bytes
+from lift3d.results.exports.files import world_words
 from lift3d.results.lifted_scene import LiftedScene
 
 # About 200 MB, and what desktop viewers turn smoothly.
@@ -27,11 +27,7 @@ Columns = dict[str, Shaped[np.ndarray, " point"]]
 
 
 def export_ply(lifted: LiftedScene, out: Path) -> list[str]:
-    """Write the points of all views in the colours of their predictions, and return what there is to say.
-
-    Raises:
-        NoOverlapError: If no view has a surface.
-    """
+    """Write the points of all views in the colours of their predictions, and return what there is to say."""
     cloud = scene_cloud(lifted, MOST_POINTS)
     columns = predicted_columns(lifted, cloud, lambda view: lifted.colours.picture(view.prediction))
     frame = world_words(lifted)
@@ -43,11 +39,7 @@ def export_ply(lifted: LiftedScene, out: Path) -> list[str]:
 
 
 def scene_cloud(lifted: LiftedScene, most: int) -> Cloud:
-    """Return the points of all views.
-
-    Raises:
-        NoOverlapError: If no view has a surface.
-    """
+    """Return the points of all views, of which there must be some."""
     cloud = fused(lifted.depths(), len(lifted.targets), most)
     if not len(cloud):
         raise NoOverlapError(
@@ -58,17 +50,14 @@ def scene_cloud(lifted: LiftedScene, most: int) -> Cloud:
 
 
 def predicted_columns(lifted: LiftedScene, cloud: Cloud, paint: Callable[[LiftedView], Picture]) -> Columns:
-    """Return colours of points, and what was predicted where they are: label, value, or feature_0 and on.
+    """Return what was predicted at the points of all views: label, value, or feature_0 and on.
 
-    Args:
-        lifted: The scene.
-        cloud: Points of all its views.
-        paint: Gives the picture whose colours a view's points have, of any size.
+    Colours are those of the pictures, of any size, that ``paint`` gives.
     """
     parts: list[Columns] = []
     for number, view in enumerate(lifted.views()):
         uv, grids = cloud.uv[cloud.view == number], [one.features.grid for one in view.lifted]
-        rgb = map_under(to_8_bits(paint(view)), view.camera, grids, uv)
+        rgb = map_under(to_bytes(paint(view)), view.camera, grids, uv)
         values = {name: map_under(one, view.camera, grids, uv) for name, one in _predicted(view).items()}
         parts.append(dict(zip(("red", "green", "blue"), rgb.T, strict=True)) | values)
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
