@@ -1,6 +1,5 @@
 """The Ray cluster of a run: one that is already there, or one in this process for the time of the run."""
 
-import functools
 import logging
 import math
 import os
@@ -19,6 +18,8 @@ NAMESPACE = "lift3d"
 # Arrays never cross Ray, only records do; Ray's own minimum is 75 MiB.
 _OBJECT_STORE_BYTES = 128 * 2**20
 _KNOCK_S = 10.0
+# Of this process; one only, since Ray keeps the first that it sees.
+_OWN_TOKEN = secrets.token_hex(32)
 
 
 @contextmanager
@@ -88,7 +89,7 @@ def _initialize(execution: Execution) -> None:
         return
     if not {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
         # Ray asks for a token by default and would write one into the home folder; it need not outlive us.
-        os.environ["RAY_AUTH_TOKEN"] = _own_token()
+        os.environ["RAY_AUTH_TOKEN"] = _OWN_TOKEN
     # CPUs are bookkeeping here: workers that were asked for must all find room, or they would wait for ever.
     asked = math.ceil((execution.workers or 1) * execution.cpus_per_worker)
     ray.init(
@@ -105,9 +106,3 @@ def _knock(address: str) -> None:
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S).close()
-
-
-@functools.cache
-def _own_token() -> str:
-    """Return this process's token; one only, since Ray keeps the first that it sees."""
-    return secrets.token_hex(32)

@@ -2,12 +2,10 @@
 
 import heapq
 import json
-import math
 import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from urllib.parse import parse_qs
 
 from flows.retry_policy import Budget
@@ -142,17 +140,13 @@ def size_hint(location: str) -> int:
     if location.startswith("procedural:"):
         views = parse_qs(location.partition("?")[2]).get("views", [str(_PROCEDURAL_VIEWS)])[0]
         return int(views) if views.isdecimal() else 0
-    root = Path(location)
-    count, seen, folders = 0, 0, [root] if root.is_dir() else []
-    while folders and seen < _MOST_FILES:
-        try:
-            entries = list(os.scandir(folders.pop()))
-        except OSError:
-            continue  # a reader will say what is wrong with it
-        seen += len(entries)
-        count += sum(entry.name.lower().endswith(_IMAGES) for entry in entries)
-        if len(folders) < math.isqrt(_MOST_FILES):
-            folders += [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
+    count = seen = 0
+    # What cannot be listed is left out: a reader will say what is wrong with it.
+    for _, folders, names in os.walk(location):
+        seen += len(folders) + len(names)
+        count += sum(name.lower().endswith(_IMAGES) for name in names)
+        if seen >= _MOST_FILES:
+            break
     return count
 
 

@@ -1,6 +1,7 @@
 """Whether the services that a run uses are the right ones and closed to strangers: Ray, Prefect, the store."""
 
 import base64
+import functools
 import importlib.metadata
 import json
 import os
@@ -91,28 +92,18 @@ def prefect_server() -> list[Finding]:
     api = os.environ.get("PREFECT_API_URL", "").rstrip("/")
     if not api:
         return []
+    bad = functools.partial(Finding, "prefect server", False)
     if not _is_http(api):
-        return [Finding("prefect server", False, f"PREFECT_API_URL={api} is no URL", "set http://HOST:4200/api")]
+        return [bad(f"PREFECT_API_URL={api} is no URL", "set http://HOST:4200/api")]
     stranger = _get(f"{api}/admin/version")
     if not stranger.status:
-        return [
-            Finding(
-                "prefect server",
-                False,
-                f"{api} does not answer ({stranger.body})",
-                "start the server, correct PREFECT_API_URL, or unset it: then each run has a server of its own",
-            )
-        ]
+        remedy = "start the server, correct PREFECT_API_URL, or unset it: then each run has a server of its own"
+        return [bad(f"{api} does not answer ({stranger.body})", remedy)]
     findings = []
     if stranger.status == 200 and not _is_local(api):
-        findings.append(
-            Finding(
-                "prefect server",
-                False,
-                f"{api} is on another host and answers without authentication, so whoever reaches it starts flows",
-                "set PREFECT_SERVER_API_AUTH_STRING on the server, and the same as PREFECT_API_AUTH_STRING here",
-            )
-        )
+        detail = f"{api} is on another host and answers without authentication, so whoever reaches it starts flows"
+        remedy = "set PREFECT_SERVER_API_AUTH_STRING on the server, and the same as PREFECT_API_AUTH_STRING here"
+        findings.append(bad(detail, remedy))
     known = stranger if stranger.status == 200 else _get(f"{api}/admin/version", _prefect_key())
     return [*findings, _prefect_version(api, known)]
 

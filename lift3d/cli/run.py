@@ -10,7 +10,7 @@ from textwrap import shorten
 from rich.console import Console
 from rich.markup import escape
 
-from lift3d.cli.commands.options import Exit
+from lift3d.cli.commands.options import Exit, print_places
 from lift3d.config import Execution, Recipe
 from lift3d.domain.records import DroppedView, SceneRecord
 from lift3d.errors import Lift3dError
@@ -57,8 +57,8 @@ def run_and_present(recipe: Recipe, execution: Execution, drive: Drive, *, as_js
         Console().print_json(json.dumps({"run": recipe.run_id, "scenes": scenes, **places}))
     else:
         _print_text(table, failure_lines(records, store.url))
-        _print_places(places)
-        _print_places(_report(recipe, store.url, records, console))
+        print_places(places)
+        print_places(_report(recipe, store.url, records, console))
     return exit_code(records)
 
 
@@ -134,12 +134,6 @@ def _print_text(table: ScoreTable, failures: list[str]) -> None:
         console.print(to_markdown(closing), highlight=False, markup=False)
     for line in failures:
         console.print(line, highlight=False, markup=False, emoji=False)
-
-
-def _print_places(places: dict[str, str]) -> None:
-    console = Console(soft_wrap=True)
-    for name, place in places.items():
-        console.print(f"{name:8s} {place}", highlight=False, markup=False, emoji=False)
 
 
 def _report(recipe: Recipe, url: str, records: list[SceneRecord], console: Console) -> dict[str, str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from lift3d.cli.commands.options import print_places
 from lift3d.training.curves import draw_curves
 from lift3d.training.settings import TrainingSettings
 from lift3d.training.train import Listener
@@ -18,13 +19,8 @@ _VALIDATION = "validation_"
 def train_and_present(settings: TrainingSettings, drive: Drive) -> None:
     """Train, show progress on standard error, and print on standard output where everything lies."""
     console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
+    times = (TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *times)
     with Progress(*columns, console=console, transient=True) as progress:
         bar = progress.add_task("scenes held out", total=None)
 
@@ -35,15 +31,14 @@ def train_and_present(settings: TrainingSettings, drive: Drive) -> None:
             console.print(validation_line(stage, figures), highlight=False, soft_wrap=True)
 
         checkpoint = drive(settings, Listener(on_step, on_validation))
-    places = {
-        "checkpoint": checkpoint,
-        "card": checkpoint.with_suffix(".md"),
-        "curves": draw_curves(settings.folder),
-        "folder": settings.folder,
-    }
-    output = Console(soft_wrap=True)
-    for name, place in places.items():
-        output.print(f"{name:10s} {place}", highlight=False, markup=False)
+    print_places(
+        {
+            "checkpoint": checkpoint,
+            "card": checkpoint.with_suffix(".md"),
+            "curves": draw_curves(settings.folder),
+            "folder": settings.folder,
+        }
+    )
 
 
 def validation_line(stage: str, figures: Mapping[str, float]) -> str:

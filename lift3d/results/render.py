@@ -5,9 +5,8 @@ the other does not. Along novel cameras there is no 2D answer: the lifted pictur
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import cv2
@@ -19,7 +18,7 @@ from lift3d.domain.lifted import LiftedView
 from lift3d.errors import ConfigError, SceneError
 from lift3d.results.colours import UNKNOWN_GREY, Picture, SceneColours, to_bytes
 from lift3d.results.lifted_scene import LiftedScene
-from lift3d.results.render_path import PathLift, lift_along_path
+from lift3d.results.render_path import lift_along_path
 from lift3d.results.video_file import write_video
 
 SUFFIX = ".mp4"
@@ -94,10 +93,16 @@ def render_video(base: LiftedScene, out: Path, extent: RenderExtent) -> Rendered
     # Known before hours are spent on lifting.
     _require_folder(out.parent)
     if not extent.frames:
-        panels, targets, computed = _along_targets(base), base.targets, "nothing, all was lifted already"
+        targets, computed = base.targets, "nothing, all was lifted already"
+        panels = [_Panel("lifted", base, base.colours)]
+        # Novel cameras of a run have no 2D answer to stand beside.
+        if base.plain(targets[0]) is not None:
+            panels.insert(0, _Panel("2D", base, base.colours, is_plain=True))
     else:
         path = lift_along_path(base, extent.frames)
-        panels, targets = _along_path(base, path), path.targets
+        targets, panels = path.targets, [_Panel("lifted", path.answers, base.colours)]
+        if path.pictures is not None:
+            panels.insert(0, _Panel("picture", path.pictures, path.pictures.colours))
         # Scores belong to runs, of which this is none.
         counts = ", ".join(f"{count} {kind}" for kind, count in sorted(path.computed.items()) if kind != "scores")
         computed = counts or "nothing, all was committed"
@@ -118,12 +123,17 @@ def _require_folder(folder: Path) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Panel:
-    """One of the pictures that stand side by side: of what, in which colours, and what of a target is shown."""
+    """One of the pictures that stand side by side: of what, in which colours, lifted or plain."""
 
     caption: str
     scene: LiftedScene
     colours: SceneColours
-    view: Callable[[str], LiftedView | None]
+    is_plain: bool = False
+
+    def view(self, target: str) -> LiftedView | None:
+        if self.is_plain:
+            return self.scene.plain(target)
+        return self.scene.view(target) if target in self.scene.targets else None
 
 
 def _frames(panels: Sequence[_Panel], targets: Sequence[str]) -> Iterator[Frame]:
@@ -133,24 +143,6 @@ def _frames(panels: Sequence[_Panel], targets: Sequence[str]) -> Iterator[Frame]
     for target in targets:
         drawn = [_drawn(panel, target, size) for panel in panels]
         yield np.concatenate([caption, np.concatenate(drawn, axis=1)])
-
-
-def _along_targets(base: LiftedScene) -> list[_Panel]:
-    lifted = _Panel("lifted", base, base.colours, base.view)
-    # Novel cameras of a run have no 2D answer to stand beside.
-    has_plain = base.plain(base.targets[0]) is not None
-    return [_Panel("2D", base, base.colours, base.plain), lifted] if has_plain else [lifted]
-
-
-def _along_path(base: LiftedScene, path: PathLift) -> list[_Panel]:
-    shown = [("lifted", path.answers, base.colours)]
-    if path.pictures is not None:
-        shown.insert(0, ("picture", path.pictures, path.pictures.colours))
-    return [_Panel(caption, scene, colours, partial(_view_or_none, scene)) for caption, scene, colours in shown]
-
-
-def _view_or_none(scene: LiftedScene, target: str) -> LiftedView | None:
-    return scene.view(target) if target in scene.targets else None
 
 
 def _panel_size(view: LiftedView) -> ImageSize:

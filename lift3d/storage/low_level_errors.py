@@ -2,7 +2,6 @@
 
 import errno
 import sys
-from collections.abc import Iterator
 from typing import Literal
 
 Meaning = Literal[
@@ -84,11 +83,13 @@ def low_level_errors() -> tuple[type[Exception], ...]:
 
 def meaning_of(error: BaseException) -> Meaning:
     """Return what an error of the layers below means; what the service itself said counts first."""
-    for link in causes(error):
+    link: BaseException | None = error
+    while link is not None:
         response = getattr(link, "response", None)
         if isinstance(response, dict):
             status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
             return meaning_of_answer(str(response.get("Error", {}).get("Code", "")), int(status))
+        link = link.__cause__
     return _meaning_of_class(error)
 
 
@@ -104,14 +105,6 @@ def meaning_of_answer(code: str, status: int) -> Meaning:
     if status >= 500:
         return "unreachable"
     return "refused" if status >= 400 else "unknown"
-
-
-def causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and what it was raised from, outermost first."""
-    link: BaseException | None = error
-    while link is not None:
-        yield link
-        link = link.__cause__
 
 
 def _meaning_of_class(error: BaseException) -> Meaning:

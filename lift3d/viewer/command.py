@@ -8,7 +8,6 @@ import time
 import webbrowser
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import click
 
@@ -16,7 +15,8 @@ from lift3d.errors import ConfigError
 from lift3d.extras import extra
 from lift3d.results.lifted_scene import LiftedScene, lifted_scenes
 
-if TYPE_CHECKING:
+with extra("view"):
+    from lift3d.viewer.server import start_server
     from lift3d.viewer.session import Session
 
 # Results are nobody else's business: other machines come through ssh.
@@ -38,7 +38,7 @@ def serve_viewer(first: LiftedScene, port: int, is_opened: bool = True) -> None:
 class RunningViewer:
     """A viewer that serves at a port of this machine."""
 
-    session: "Session"
+    session: Session
     port: int
 
     @property
@@ -66,11 +66,6 @@ def running_viewer(first: LiftedScene, port: int) -> Iterator[RunningViewer]:
     Raises:
         ConfigError: If the port (0: any that is free) is taken, or none.
     """
-    # The server, the page and all that draws are slow to import.
-    with extra("view"):
-        from lift3d.viewer.server import start_server
-        from lift3d.viewer.session import Session
-
     scenes = lifted_scenes(first.store, first.recipe.run_id)
     check_port(port)
     server = start_server(HOST, port)

@@ -14,6 +14,7 @@ from flows import local_run
 from lift3d.cli import app as cli
 from lift3d.cli import run as run_command
 from lift3d.config import Execution, Recipe
+from lift3d.runs.driver import run_serially
 from lift3d.training.settings import TrainingSettings
 from tests.support.runs import ROOM
 
@@ -192,7 +193,7 @@ def test_options_win_over_files_and_files_over_defaults(asked, tmp_path):
     ],
 )
 def test_prefect_and_ray_are_started_only_where_they_are_asked_for(options, is_distributed, asked):
-    assert asked(*options)[2] is (local_run.run_flow if is_distributed else run_command.serial)
+    assert asked(*options)[2] is (local_run.run_flow if is_distributed else run_serially)
 
 
 def test_ctrl_c_says_that_nothing_committed_is_lost(monkeypatch, lift3d):

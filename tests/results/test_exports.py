@@ -327,7 +327,7 @@ def test_no_half_export_is_left(run, tmp_path, monkeypatch):
         (out / "some").write_text("half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setitem(FORMS, "images", ExportForm(breaks, "", is_folder=True))
+    monkeypatch.setitem(FORMS, "images", ExportForm(breaks, ""))
     with pytest.raises(ConfigError, match="No space left"):
         export_lifted(lifted["image"], tmp_path / "out")
     (tmp_path / "file").write_text("")

@@ -39,6 +39,13 @@ def show(found: Any, text: str, as_json: bool) -> None:
     click.echo(json.dumps(found, indent=1) if as_json else text)
 
 
+def print_places(places: Mapping[str, object]) -> None:
+    """Print where everything lies, a line each."""
+    width = max(map(len, ("report", *places))) + 2
+    for name, place in places.items():
+        click.echo(f"{name:{width}s} {place}")
+
+
 class Group(click.Group):
     """A group that shows its commands in their order, each with its whole first sentence."""
 

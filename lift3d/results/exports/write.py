@@ -24,21 +24,19 @@ class ExportForm:
 
     Attributes:
         write: Writes it to a path and returns what there is to say, a sentence each.
-        suffix: What its name must end in; empty for a folder of any name without one of these.
-        is_folder: Whether it is a folder, which is there and empty when ``write`` is called.
+        suffix: What its name must end in; empty for a folder of any name without one of these, which is there when
+            ``write`` is called.
     """
 
     write: Write
     suffix: str
-    is_folder: bool
 
 
 FORMS: dict[str, ExportForm] = {
-    "ply": ExportForm(export_ply, ".ply", is_folder=False),
-    "images": ExportForm(export_images, "", is_folder=True),
-    "nerfstudio": ExportForm(export_nerfstudio, "", is_folder=True),
-    # Zarr makes its own folder.
-    "zarr": ExportForm(export_zarr, ".zarr", is_folder=False),
+    "ply": ExportForm(export_ply, ".ply"),
+    "images": ExportForm(export_images, ""),
+    "nerfstudio": ExportForm(export_nerfstudio, ""),
+    "zarr": ExportForm(export_zarr, ".zarr"),
 }
 # What a name without a suffix is.
 _FOLDER_FORM = "images"
@@ -81,7 +79,7 @@ def export_lifted(lifted: LiftedScene, out: Path, form: str | None = None) -> Ex
     _check_free(out)
     try:
         with whole(out) as partial:
-            if chosen.is_folder:
+            if not chosen.suffix:
                 partial.mkdir()
             notes = chosen.write(lifted, partial)
             files = partial.rglob("*") if partial.is_dir() else [partial]
