@@ -1,8 +1,9 @@
 """The pictures of one operator in one scene: image | 2D | lifted | difference | coverage, and the camera's path."""
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import cv2
 import numpy as np
@@ -41,6 +42,11 @@ class GalleryRow:
     target: str
     pictures: dict[str, Thumbnail]
 
+    @property
+    def size(self) -> int:
+        """Characters that the pictures take in a page."""
+        return sum(len(picture.url) for picture in self.pictures.values())
+
 
 @dataclass(frozen=True, slots=True)
 class LifterPictures:
@@ -60,7 +66,7 @@ class LifterPictures:
     @property
     def size(self) -> int:
         """Characters of the pictures."""
-        return sum(size_of(row.pictures.values()) for row in (*self.rows, *self.steps))
+        return sum(row.size for row in (*self.rows, *self.steps))
 
     @property
     def has_plain(self) -> bool:
@@ -81,12 +87,13 @@ class LifterGallery:
         chosen, walk = spread(targets, self._view_count), _middle(targets)
         shown = [target for target in targets if target in {*chosen, *walk}]
         drawn = {target: self._thumbnails(lifted, colours, target, is_row=target in chosen) for target in shown}
-        plain = {target: {name: one for name, one in drawn[target].items() if name in _STEP} for target in walk}
-        steps = [GalleryRow(target, plain[target]) for target in walk]
+        steps = [
+            GalleryRow(target, {name: drawn[target][name] for name in _STEP if name in drawn[target]})
+            for target in walk
+        ]
         rows = [GalleryRow(target, drawn[target]) for target in chosen]
-        kept_steps = steps[: fitting([[*step.pictures.values()] for step in steps], int(_WALK_SHARE * budget))]
-        left = budget - sum(size_of(step.pictures.values()) for step in kept_steps)
-        kept_rows = rows[: fitting([[*row.pictures.values()] for row in rows], left)]
+        kept_steps = fitting(steps, int(_WALK_SHARE * budget))
+        kept_rows = fitting(rows, budget - sum(step.size for step in kept_steps))
         left_out = len(steps) + len(rows) - len(kept_steps) - len(kept_rows)
         return LifterPictures(lifted.lifter, tuple(kept_rows), tuple(kept_steps), len(targets), left_out)
 
@@ -124,15 +131,6 @@ def thumbnail(picture: Picture) -> Thumbnail:
     return Thumbnail(f"data:image/{kind};base64,{text}", int(pixels.shape[1]), int(pixels.shape[0]))
 
 
-def size_of(pictures: Iterable[Thumbnail | None]) -> int:
-    """Return the characters that pictures take in a page."""
-    return sum(len(picture.url) for picture in pictures if picture is not None)
-
-
-def fitting(rows: Sequence[Sequence[Thumbnail | None]], budget: int) -> int:
-    """Return how many rows, from the first on, fit into so many characters."""
-    for count, row in enumerate(rows):
-        budget -= size_of(row)
-        if budget < 0:
-            return count
-    return len(rows)
+def fitting(rows: Sequence[GalleryRow], budget: int) -> Sequence[GalleryRow]:
+    """Return the rows, from the first on, that fit into so many characters."""
+    return rows[: sum(taken <= budget for taken in accumulate(row.size for row in rows))]

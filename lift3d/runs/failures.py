@@ -63,7 +63,7 @@ class CircuitBreaker:
         self._finished += 1
         if record.is_ok:
             return
-        alike = self._failed[fingerprint(record.reason)]
+        alike = self._failed[" ".join(_VARIES.sub("…", record.reason).split())]
         alike.append((record.location, record.reason))
         if len(alike) < self._most or len(alike) < _SHARE * self._finished:
             return
@@ -73,8 +73,3 @@ class CircuitBreaker:
             f"{alike[0][1]} Scenes: {shown} and others. Mend the cause and run again, which tries them again; "
             "or raise --breaker-failures to go on regardless."
         )
-
-
-def fingerprint(reason: str) -> str:
-    """Return what two failures of one kind have in common: the reason without what is particular to a scene."""
-    return " ".join(_VARIES.sub("…", reason).split())

@@ -59,7 +59,11 @@ class Commit:
 
 
 def publish(store: Store, path: str, manifest: Manifest, at_step: StepHook = ignore_step) -> Commit:
-    """Make what is written the product, or adopt the product of whoever was faster."""
+    """Make what is written the product, or adopt the product of whoever was faster. Safe to call again.
+
+    Raises:
+        StoreUnavailableError: If this worker slept so long that what it wrote was collected as garbage, too.
+    """
     store.create_bytes(group_path(path), manifest.to_bytes())
     at_step("marker")
     winner = committed(store, path)

@@ -26,7 +26,7 @@ class Store:
     Keys are relative, with forward slashes. Every write is atomic: a reader sees all of an object or none.
     Calls are repeated with back-off while the store does not answer. What remains is raised as
     ``StoreUnavailableError`` (it does not answer), ``StoreRefusedError`` (bucket, key or rights are wrong) or
-    ``StoreFullError``.
+    ``StoreFullError``; what is read and not there as ``ProductMissingError``.
     """
 
     def __init__(self, url: str) -> None:
@@ -44,7 +44,7 @@ class Store:
         return f"{self.url}/{_checked(key)}"
 
     def read_bytes(self, key: str, start: int | None = None, end: int | None = None) -> bytes:
-        """Return an object, or its bytes from ``start`` to ``end``, fewer if it ends before."""
+        """Return an object, which must be there, or its bytes from ``start`` to ``end``, fewer if it ends before."""
         return self._perform("read", key, lambda objects, path: objects.read(path, start, end), {"beyond-end": b""})
 
     def write_bytes(self, key: str, content: bytes | memoryview) -> None:

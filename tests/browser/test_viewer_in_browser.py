@@ -40,8 +40,6 @@ NOTES = """(() => {
 
 @dataclass
 class Look:
-    """A page that shows a viewer."""
-
     page: object
     traffic: object
     session: object

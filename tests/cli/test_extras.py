@@ -22,7 +22,6 @@ WITHOUT = "import sys; sys.modules.update(dict.fromkeys({modules!r})); from lift
 
 
 def lift3d(modules, *arguments):
-    """Run the command line in a process that lacks some modules."""
     command = [sys.executable, "-c", WITHOUT.format(modules=modules), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=240)
 

@@ -132,7 +132,6 @@ def progress_of(scene_count):
 
 
 def drawn_by(progress):
-    """Return the lines that a terminal of 80 columns shows now."""
     file = io.StringIO()
     Console(file=file, width=80).print(progress._progress.get_renderable())
     return file.getvalue().splitlines()

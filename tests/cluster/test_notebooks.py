@@ -28,7 +28,6 @@ pytestmark = [pytest.mark.cluster, pytest.mark.filterwarnings("default")]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A small run with the demo's kinds of operators and lifters."""
     url = str(tmp_path_factory.mktemp("notebooks") / "store")
     recipe = small_recipe(scenes=[ROOM, STREET], operators=["rgb", "hog"], lifters=["nearest_view", "plane_sweep"])
     run_into(url, recipe)
@@ -68,7 +67,6 @@ def test_of_an_object_store_a_notebook_shows_the_tables_and_pictures_that_it_sho
 
 
 def _copy(folder: str, url: str) -> None:
-    """Put the objects of a store that is a folder into another one."""
     store = open_store(url, create=True)
     for path in Path(folder).rglob("*"):
         if path.is_file():
@@ -86,6 +84,5 @@ def _run(path: Path, folder: Path, settings: dict[str, str]) -> Any:
 
 
 def _shown(notebook: Any, kind: str) -> list[str]:
-    """Return what cells displayed in one form."""
     said = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     return [output["data"][kind] for output in said if kind in output.get("data", {})]

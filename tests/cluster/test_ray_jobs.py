@@ -52,7 +52,6 @@ def _command(recipe: Recipe, store: str) -> list[str]:
 
 
 def _job(cluster: RayCluster, verb: str, *arguments: str) -> str:
-    """Run ``ray job`` and return what it said."""
     command = [sys.executable, "-m", "ray.scripts.scripts", "job", verb, "--address", cluster.jobs_address, *arguments]
     done = subprocess.run(command, env=cluster.environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"

@@ -19,19 +19,13 @@ pytestmark = pytest.mark.usefixtures("prefect_here")
 
 RECIPE = tiny_rooms(2)
 SCENES = RECIPE.scenes
+UNUSABLE = "/captures/gone"
 
 
 @pytest.fixture(scope="module")
 def prefect_here(ray_here, tmp_path_factory):
     with prefect_harness(tmp_path_factory.mktemp("home")):
         yield
-
-
-@pytest.fixture
-def unusable(tmp_path):
-    folder = tmp_path / "unusable"
-    folder.mkdir()
-    return str(folder)
 
 
 @pytest.mark.parametrize(
@@ -49,10 +43,10 @@ def test_a_misspelt_field_is_named_with_those_that_there_are(tmp_path):
         lift_scenes({"scenes": SCENES, "image_hieght": 24}, {"store": str(tmp_path)})
 
 
-def test_a_run_in_two_batches_with_an_unusable_scene_completes_and_says_so(tmp_path, unusable):
+def test_a_run_in_two_batches_with_an_unusable_scene_completes_and_says_so(tmp_path):
     store = str(tmp_path / "store")
     listed = tmp_path / "scenes.txt"
-    listed.write_text("\n".join((*SCENES, unusable)))
+    listed.write_text("\n".join((*SCENES, UNUSABLE)))
     state = lift_scenes(
         # As a deployment gives them: plain data, and a list instead of many scenes.
         {"scenes": [str(listed)], "lifters": ["nearest_view"], "image_height": 24},
@@ -63,15 +57,15 @@ def test_a_run_in_two_batches_with_an_unusable_scene_completes_and_says_so(tmp_p
     assert state.message.startswith("2 of 3 scenes done")
     summary = state.result()
     assert summary["outcomes"] == {"failed": 1, "ok": 2}
-    assert [scene["location"] for scene in summary["scenes"]] == [*SCENES, unusable]
+    assert [scene["location"] for scene in summary["scenes"]] == [*SCENES, UNUSABLE]
     table = run_table(open_store(store), summary["run"]).frame
     assert (table["outcome"] == "ok").any()
     assert (table["outcome"] == "failed").sum() == 1
 
 
-def test_from_this_process_every_scene_is_told_and_returned_even_if_none_is_usable(tmp_path, unusable):
+def test_from_this_process_every_scene_is_told_and_returned_even_if_none_is_usable(tmp_path):
     told = []
-    recipe = Recipe(scenes=(unusable,), lifters=("nearest_view",))
+    recipe = Recipe(scenes=(UNUSABLE,), lifters=("nearest_view",))
     execution = Execution(store=str(tmp_path / "store"), workers=1)
     records = run_flow(recipe, execution, told.append, lambda stage, done, total: None)
     assert told == records
@@ -82,9 +76,5 @@ def test_from_this_process_every_scene_is_told_and_returned_even_if_none_is_usab
 def test_what_concerns_all_scenes_comes_out_of_prefect_as_our_own_error(tmp_path):
     recipe = RECIPE.model_copy(update={"operators": ("rbg",)})
     with pytest.raises(UnknownNameError, match="Did you mean 'rgb'") as caught:
-        run_flow(recipe, Execution(store=str(tmp_path / "store"), workers=1), _ignore, _ignore)
+        run_flow(recipe, Execution(store=str(tmp_path / "store"), workers=1), print, print)
     assert type(caught.value) is UnknownNameError
-
-
-def _ignore(*told: object) -> None:
-    """Listen to nothing."""

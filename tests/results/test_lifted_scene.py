@@ -32,9 +32,7 @@ def test_everything_that_was_lifted_is_there_in_the_recipes_order(shown_store):
         for operator in ("rgb", "hog")
         for lifter in ("nearest_view", "depth_mean")
     ]
-
-
-def test_what_is_not_chosen_is_the_first_scene_and_operator_and_the_last_lifter(shown_store):
+    # What is not chosen is the first scene and operator, and the last lifter.
     lifted = lift3d.open_lifted(shown_store)
     assert (lifted.name.split("-")[0], lifted.operator, lifted.lifter) == ("room", "rgb", "depth_mean")
     chosen = lift3d.open_lifted(shown_store, lift3d.lifted_scenes(shown_store)[-1].name, "hog", "nearest_view")

@@ -115,17 +115,6 @@ def test_along_a_path_it_is_what_a_run_with_that_path_lifts(shown_store, tmp_pat
     assert max(np.abs(a.astype(int) - b).mean() for a, b in zip(frames, repeated, strict=True)) < 1
 
 
-def test_colors_of_a_path_are_those_of_the_run(shown_store):
-    base = open_lifted(shown_store, operator="hog")
-    answers = lift_along_path(base, 5).answers
-    # The first camera of the path is the scene's first: the same features must give the same picture.
-    prediction, colors = answers.view("novel-0000").prediction, base.colours
-    expected = colors.pca.picture(prediction.values)
-    expected[~prediction.is_valid.numpy()] = UNKNOWN_GREY
-    assert np.array_equal(colors.picture(prediction), expected)
-    assert not np.array_equal(colors.pca.directions, answers.colours.pca.directions)
-
-
 def test_a_value_has_one_color_in_all_views_and_holes_are_grey(shown_store):
     colors = open_lifted(shown_store, operator="rgb").colours
     rows = torch.linspace(0, 1, 8).repeat(4, 1)
@@ -138,6 +127,11 @@ def test_a_value_has_one_color_in_all_views_and_holes_are_grey(shown_store):
     labels = colors.picture(Prediction("labels", torch.tensor([[3, -1]]), torch.ones(1, 2, dtype=torch.bool)))
     assert np.array_equal(labels[0, 1], [UNKNOWN_GREY] * 3)
     assert not np.array_equal(labels[0, 0], labels[0, 1])
+    # Features are drawn by directions that all views share.
+    hog = open_lifted(shown_store, operator="hog")
+    features = hog.view(hog.targets[0]).prediction.values
+    whole = hog.colours.picture(Prediction("embedding", features, torch.ones(features.shape[1:], dtype=torch.bool)))
+    assert np.array_equal(whole, hog.colours.pca.picture(features))
 
 
 def refused_along_a_path_alone(store, folder, error, said):

@@ -2,6 +2,7 @@ import json
 import math
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,22 +11,18 @@ from click.testing import CliRunner
 
 from lift3d.cli import app as cli
 from lift3d.domain.camera import Camera, ImageSize
-from lift3d.domain.features import FeatureGrid, FeatureMap
-from lift3d.domain.lifted import LiftedFeatures, LiftedView, Prediction
-from lift3d.domain.records import DroppedView, LiftedProduct, SceneRecord
+from lift3d.domain.features import FeatureGrid
+from lift3d.domain.lifted import LiftedDepth
+from lift3d.domain.records import DroppedView, SceneRecord
 from lift3d.errors import ConfigError, ProductMissingError, StoreLayoutError
-from lift3d.pipeline.products import PartOfViews, commit_lifted, write_lifted_part
 from lift3d.report.angles import TargetCameras
-from lift3d.report.gallery import LONGEST_PX, fitting, size_of, thumbnail
+from lift3d.report.gallery import LONGEST_PX, GalleryRow, fitting, thumbnail
 from lift3d.report.scenes import ReportExtent
 from lift3d.report.write import make_report, write_report
-from lift3d.results.lifted_scene import LiftedScene
 from lift3d.runs.records import write_record
 from lift3d.storage import layout
 from lift3d.storage.location import open_store
-from lift3d.storage.products import ProductWriter
 from tests.results.report_reader import figures, read_page
-from tests.support.runs import small_recipe
 from tests.tables import fake_runs
 from tests.tables.score_rows import missing_row, score_row
 
@@ -59,12 +56,6 @@ def test_a_store_of_another_version_says_so_and_what_to_do(tmp_path):
     for said in (found.stdout, page.text):
         assert "has layout 7; this lift3d reads and writes layout" in said
         assert "Give a new store URL" in said
-
-
-def test_where_no_store_is_nothing_is_written(tmp_path):
-    with pytest.raises(StoreLayoutError, match="There is no lift3d store"):
-        write_report(str(tmp_path / "typo"), ReportExtent())
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_of_failures_only_tells_all_reasons_it_has_room_for(tmp_path):
@@ -136,7 +127,10 @@ def test_of_several_runs_the_one_that_was_worked_on_last_is_shown_and_the_others
         make_report(url, ReportExtent("none"))
 
 
-def test_the_command_says_where_the_page_lies(tmp_path):
+def test_the_command_says_where_the_page_lies_and_where_no_store_is_nothing_is_written(tmp_path):
+    with pytest.raises(StoreLayoutError, match="There is no lift3d store"):
+        write_report(str(tmp_path / "typo"), ReportExtent())
+    assert list(tmp_path.iterdir()) == []
     store, recipe = fake_runs.begin(str(tmp_path / "store"), ["data/a"])
     fake_runs.finish(store, recipe, "data/a", {"psnr": [1.0]})
     found = CliRunner().invoke(cli.app, ["report", store.url])
@@ -154,33 +148,23 @@ def test_no_more_pictures_are_taken_than_there_is_room_for():
     one = thumbnail(noise)
     assert (one.width, one.height) == (LONGEST_PX, LONGEST_PX * 3 // 4)
     assert thumbnail(noise[:20, :30]).url.startswith("data:image/png")
-    rows = [[one, None, one]] * 5
+    rows = [GalleryRow("a", {"2D": one, "lifted": one})] * 5
     size = 2 * len(one.url)
-    assert size_of(rows[0]) == size
-    assert [fitting(rows, room) for room in (0, size, 3 * size - 1, 9 * size)] == [0, 1, 2, 5]
+    assert [len(fitting(rows, room)) for room in (0, size, 3 * size - 1, 9 * size)] == [0, 1, 2, 5]
 
 
 @pytest.mark.parametrize("angle_deg", [0.5, 10.0, 60.0])
-def test_the_angle_of_two_cameras_is_that_at_what_they_look_at(tmp_path, angle_deg):
-    radius, size = 3.0, ImageSize(8, 8)
-    grid = FeatureGrid(2, 2, 4.0, 4.0)
-    views = []
+def test_the_angle_of_two_cameras_is_that_at_what_they_look_at(angle_deg):
+    radius, depths = 3.0, []
     for name, angle in (("a", 0.0), ("b", math.radians(angle_deg))):
         w2c = torch.eye(4, dtype=torch.float64)
         cos, sin = math.cos(angle), math.sin(angle)
         w2c[:3, :3] = torch.tensor([[cos, 0.0, sin], [0.0, 1.0, 0.0], [-sin, 0.0, cos]])
         w2c[2, 3] = radius  # both look at the origin of the world
-        K = torch.tensor([[8.0, 0.0, 4.0], [0.0, 8.0, 4.0], [0.0, 0.0, 1.0]])
-        depth = torch.tensor([[radius, radius], [radius, torch.nan]])
-        lifted = LiftedFeatures(FeatureMap(torch.zeros(1, 2, 2), grid), torch.ones(2, 2), depth)
-        prediction = Prediction("scalar", torch.zeros(8, 8), torch.ones(8, 8, dtype=torch.bool))
-        views.append(LiftedView(name, Camera(K, w2c, size), (lifted,), prediction, ()))
-    store, path = open_store(str(tmp_path), create=True), "scenes/s/lifted/o/l/leaf"
-    writer = ProductWriter(store, path)
-    write_lifted_part(PartOfViews(writer, 0, 2), views, {size}, lambda size: (grid,))
-    commit_lifted(writer, {view.target: view.camera for view in views}, {})
-    record = SceneRecord("s", "s", "ok", lifted=(LiftedProduct("o", "l", "d", (path,)),))
-    places = TargetCameras([LiftedScene(store, small_recipe(scenes=["s"]), record, "s", "o", "l")])
+        camera = Camera(torch.tensor([[8.0, 0.0, 4.0], [0.0, 8.0, 4.0], [0.0, 0.0, 1.0]]), w2c, ImageSize(8, 8))
+        z_depth = torch.tensor([[radius, radius], [radius, torch.nan]])
+        depths.append(LiftedDepth(name, camera, FeatureGrid(2, 2, 4.0, 4.0), torch.ones(2, 2), z_depth))
+    places = TargetCameras(iter([SimpleNamespace(targets=("a", "b"), depths=lambda: depths)]))
     assert places.angle_deg("a", "b") == pytest.approx(angle_deg, rel=1e-6)
     assert places.angle_deg("b", "a") == pytest.approx(angle_deg, rel=1e-6)
     assert math.isnan(places.angle_deg("a", "elsewhere"))

@@ -22,7 +22,6 @@ STRANGE = "a|b\n<script>*_`"
 
 
 def means(operator: str = "hog", scenes: int = 1) -> pd.DataFrame:
-    """Return what headline_means gives."""
     shared = {"run": "run0", "operator": operator, "target_mode": "heldout", "protocol": "leave-one-out/all"}
     lines = [
         {**shared, "scene": f"room-{scene}", "lifter": lifter, "metric": metric, "mean": value, "ok": 3, "missing": 0}

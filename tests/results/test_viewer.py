@@ -24,7 +24,6 @@ OPERATORS = ["rgb", "hog", "tiny:segmenter", "felzenszwalb"]
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
-    """A room in which depth_mean lifts with the true depth."""
     url = str(tmp_path_factory.mktemp("viewed") / "store")
     run_into(url, small_recipe(operators=OPERATORS, lifters=["depth_mean"], metrics=["feature_cosine"]))
     return lifted_scenes(url)

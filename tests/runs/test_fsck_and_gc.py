@@ -1,8 +1,6 @@
 """The two commands as people use them, on a store with a little of everything."""
 
 import json
-import os
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -14,7 +12,7 @@ from lift3d.errors import ConfigError
 from lift3d.runs.records import record_path, rows_path
 from lift3d.storage.commit import committed
 from lift3d.storage.location import Store, open_store
-from tests.support.store_workers import HOUR_S, write
+from tests.support.store_workers import age, write
 
 LIFTED, FEATURES = "scenes/a/lifted/rgb/raw2d/01", "scenes/a/features/rgb/03"
 OLD, BEGUN = "scenes/a/lifted/rgb/raw2d/99", "scenes/a/lifted/rgb/raw2d/77"
@@ -52,12 +50,6 @@ def store(tmp_path):
     made.write_bytes(f"{LIFTED}/parts/0000.json", b"left")
     made.write_bytes("probe-1/clock", b"now")
     return made
-
-
-def age(store: Store, hours: float) -> None:
-    for path in Path(store.url).rglob("*"):
-        moved = path.stat().st_mtime - hours * HOUR_S
-        os.utime(path, (moved, moved))
 
 
 def test_a_whole_store_is_clean(store):

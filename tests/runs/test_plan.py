@@ -33,6 +33,13 @@ def test_a_plan_of_a_new_store_wants_everything_and_makes_no_store(tmp_path):
     assert not scene.is_done
     assert planned.store_bytes > 0
     assert list(tmp_path.iterdir()) == []
+    fields = json.loads(json.dumps(planned.to_json()))
+    assert fields["peak_bytes"] == planned.peak_bytes
+    assert fields["scenes"][0]["location"] == ROOM
+    text = planned.to_text()
+    assert RECIPE.run_id in text
+    assert "features of one view: rgb" in text
+    assert "shared: one geometry per target for nearest_view; 1 operator reads it" in text
 
 
 def test_what_is_committed_is_not_planned_again(tmp_path):
@@ -60,17 +67,6 @@ def test_what_does_not_fit_is_refused_with_needed_allowed_and_reserved(tmp_path)
     assert caught.value.scene == "room-0-views4-height24-width32"
 
 
-def test_a_plan_is_json_and_text(tmp_path):
-    planned = plan(RECIPE, Execution(store=str(tmp_path / "store")))
-    fields = json.loads(json.dumps(planned.to_json()))
-    assert fields["peak_bytes"] == planned.peak_bytes
-    assert fields["scenes"][0]["location"] == ROOM
-    text = planned.to_text()
-    assert RECIPE.run_id in text
-    assert "features of one view: rgb" in text
-    assert "shared: one geometry per target for nearest_view; 1 operator reads it" in text
-
-
 def test_a_plan_says_what_operators_share(tmp_path):
     several = RECIPE.model_copy(
         update={"operators": ("rgb", "hog"), "lifters": ("plane_sweep", "shared_weights", "lift3d")}
@@ -96,19 +92,17 @@ def test_features_take_channels_known_or_assumed_times_cells_and_a_lifted_view_t
     assert feature_bytes(replace(DINO, channel_count=0), SIZE.image) == ASSUMED_CHANNELS * 4 * 6 * 4
 
 
-@pytest.mark.parametrize("changed", [{"view_count": 110}, {"target_count": 105}, {"map_bytes_per_px": 100}])
-def test_the_peak_grows_with_the_scene(changed):
-    larger = replace(SIZE, **changed)
-    assert peak_of(larger, RECIPE, [DINO]).needed_bytes > peak_of(SIZE, RECIPE, [DINO]).needed_bytes
-
-
 MORE_LIFTERS = ("nearest_view", "depth_mean", "plane_sweep")
 
 
-@pytest.mark.parametrize("changed", [{"sources": 64}, {"lifters": MORE_LIFTERS}, {"taps": 1024}])
-def test_the_peak_grows_with_the_recipe(changed):
-    small, larger = replace(SIZE, image=ImageSize(480, 640), view_count=2), RECIPE.model_copy(update=changed)
-    assert peak_of(small, larger, [DINO]).needed_bytes > peak_of(small, RECIPE, [DINO]).needed_bytes
+def test_the_peak_grows_with_the_scene_and_with_the_recipe():
+    peak = peak_of(SIZE, RECIPE, [DINO]).needed_bytes
+    for changed in ({"view_count": 110}, {"target_count": 105}, {"map_bytes_per_px": 100}):
+        assert peak_of(replace(SIZE, **changed), RECIPE, [DINO]).needed_bytes > peak, changed
+    size = replace(SIZE, image=ImageSize(480, 640), view_count=2)
+    peak = peak_of(size, RECIPE, [DINO]).needed_bytes
+    for changed in ({"sources": 64}, {"lifters": MORE_LIFTERS}, {"taps": 1024}):
+        assert peak_of(size, RECIPE.model_copy(update=changed), [DINO]).needed_bytes > peak, changed
 
 
 def test_the_heaviest_operator_is_named():

@@ -15,6 +15,7 @@ from lift3d.runs.records import read_record, record_path, rows_path, standing_re
 from lift3d.runs.status import run_states
 from lift3d.runs.table import run_parts, run_table
 from lift3d.storage.location import Store
+from tests.support.store_workers import Killed
 from tests.tables import fake_runs
 
 
@@ -25,7 +26,6 @@ def small_parts(monkeypatch):
 
 @pytest.fixture
 def calls(monkeypatch):
-    """Count what is asked of stores, by method and folder."""
     found = Counter()
     for method in ("read_bytes", "write_bytes", "exists", "entries"):
         plain = getattr(Store, method)
@@ -96,10 +96,6 @@ def test_status_takes_a_listing_and_a_read_per_scene_and_the_table_one_more(tmp_
     assert calls["entries", "scenes"] == 1
     assert (calls["read_bytes", "scenes"], calls["read_bytes", "scores"]) == (10, 10)
     assert not [key for key in calls if key[0] == "write_bytes"]
-
-
-class Killed(BaseException):
-    """What ends a process between two writes."""
 
 
 @pytest.mark.fault(40, "a worker is killed before each of its two last writes, and the scene finished again")

@@ -1,7 +1,6 @@
 """What a walk through a store finds, and what is collected: by the clock of the store, not by that of this machine."""
 
 import contextlib
-import os
 import time
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from lift3d.storage.layout import group_path
 from lift3d.storage.location import Store
 from lift3d.storage.products import ArrayTemplate, ProductWriter, write_product
 from tests.support.store_content import require_whole
-from tests.support.store_workers import HOUR_S, audited, check_tidy, read, swept, write
+from tests.support.store_workers import HOUR_S, age, audited, check_tidy, read, swept, write
 from tests.support.store_workers import PRODUCT as PATH
 
 
@@ -142,21 +141,14 @@ def test_probes_are_collected_when_they_are_old(store):
     assert store.names() == ("README.txt", "lift3d.json")
 
 
-def age(store: Store, folder: str, hours: float) -> None:
-    """Set back the time at which the objects below a folder of a local store were written."""
-    for path in Path(store.url, folder).rglob("*"):
-        moved = path.stat().st_mtime - hours * HOUR_S
-        os.utime(path, (moved, moved))
-
-
 @pytest.mark.fault(35, "time.time of this process is an hour wrong; ages are those that the disk knows")
 @pytest.mark.parametrize("skew_h", [-1, 0, 1])
 def test_an_age_is_measured_by_the_clock_of_the_store(local_store, monkeypatch, skew_h):
     old, young = (f"scenes/room/state/rows/{name}" for name in ("old", "young"))
     begun(local_store, old)
     writer = begun(local_store, young)
-    age(local_store, old, 2.5)
-    age(local_store, young, 1.5)
+    age(local_store, 2.5, old)
+    age(local_store, 1.5, young)
     now = time.time
     monkeypatch.setattr(time, "time", lambda: now() + skew_h * HOUR_S)
     assert [piece.key for piece in swept(local_store, 2 * HOUR_S)] == [old]
@@ -168,7 +160,7 @@ def test_who_was_first_is_not_a_matter_of_clocks(local_store, monkeypatch):
     now = time.time
     monkeypatch.setattr(time, "time", lambda: now() + HOUR_S)
     first = write(local_store, PATH, 1)
-    age(local_store, PATH, -1)
+    age(local_store, -1, PATH)
     monkeypatch.setattr(time, "time", lambda: now() - HOUR_S)
     assert not write(local_store, PATH, 2).is_own
     assert committed(local_store, PATH).manifest.write_id == first.manifest.write_id
@@ -177,7 +169,7 @@ def test_who_was_first_is_not_a_matter_of_clocks(local_store, monkeypatch):
 
 def test_a_worker_that_still_writes_keeps_what_it_wrote_long_ago(local_store):
     begun(local_store)
-    age(local_store, PATH, 100)
+    age(local_store, 100, PATH)
     local_store.write_bytes(f"{PATH}/y/c/0", b"y")
     assert swept(local_store, 48 * HOUR_S) == []
 

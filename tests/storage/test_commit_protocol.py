@@ -46,12 +46,6 @@ def test_a_product_without_group_file_is_not_there(store):
         read(store, A)
 
 
-def test_the_second_writer_adopts_the_first(store):
-    assert write(store, A, 1).is_own
-    assert not write(store, A, 2).is_own
-    assert read(store, A) == 1
-
-
 def test_eight_racing_writers_have_one_winner_and_all_can_read(store):
     barrier = threading.Barrier(8)
     commits = []
@@ -96,7 +90,6 @@ def test_a_commit_whose_answer_never_came_can_be_tried_again(local_store, monkey
 
 
 def with_parts(store: Store, *numbers: int) -> ProductWriter:
-    """Write parts of a product, each as a worker of its own would."""
     for number in numbers:
         ProductWriter(store, A).write_part(number, {"x": (TEMPLATE, VALUES[2 * number :][:2])}, {"number": number})
     return ProductWriter(store, A)

@@ -10,6 +10,7 @@ from tests.support.store_workers import (
     EXIT_CODE,
     PRODUCT,
     ROWS,
+    Killed,
     all_keys,
     audited,
     check_tidy,
@@ -23,13 +24,8 @@ from tests.support.store_workers import (
 WRITES = 7
 
 
-class Killed(BaseException):
-    """What is raised where a worker would die; from then on it can do nothing, not even tidy up."""
-
-
 @pytest.fixture(scope="module")
 def clean():
-    """What an undisturbed worker makes."""
     store = open_store(f"memory://{uuid.uuid4().hex}", create=True)
     with pytest.MonkeyPatch.context() as patch:
         die_at(patch, WRITES + 1, False)

@@ -67,11 +67,6 @@ def test_opening_again_finds_the_same_store(store):
     assert pickle.loads(pickle.dumps(store)).read_bytes("a") == b"x"
 
 
-def test_a_place_that_is_no_store_is_refused(tmp_path):
-    with pytest.raises(StoreLayoutError, match="no lift3d store"):
-        open_store(str(tmp_path))
-
-
 @pytest.mark.parametrize(
     ("header", "said"),
     [
@@ -80,6 +75,8 @@ def test_a_place_that_is_no_store_is_refused(tmp_path):
     ],
 )
 def test_another_layout_or_header_is_refused(local_store, header, said):
+    with pytest.raises(StoreLayoutError, match="no lift3d store"):
+        open_store(f"{local_store.url}/runs")
     local_store.write_bytes(layout.STORE_FILE, header)
     for create in (False, True):
         with pytest.raises(StoreLayoutError, match=said):
@@ -99,13 +96,11 @@ def test_urls_that_are_not_allowed(url):
         Store(url)
 
 
-def test_a_store_that_cannot_be_written_is_refused_before_any_work(tmp_path):
+def test_a_place_that_cannot_be_written_is_refused_before_any_work(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(StoreRefusedError, match="Cannot write"):
         open_store(str(tmp_path / "file" / "store"), create=True)
 
-
-def test_a_folder_without_the_right_to_write_is_refused_before_any_work(tmp_path, monkeypatch):
     # The user of the tests may be one whom no mode of a folder stops.
     def refusing(path, *args, **kwargs):
         raise PermissionError(errno.EACCES, "Permission denied")

@@ -12,7 +12,7 @@ from lift3d.errors import DamagedProductError, StoreRefusedError
 from lift3d.storage import backends
 from lift3d.storage import commit as protocol
 from lift3d.storage.location import open_store
-from lift3d.storage.products import ArrayTemplate, ProductWriter, open_product, write_product
+from lift3d.storage.products import open_product, write_product
 from lift3d.storage.retry_policy import Timeouts
 from tests.support.fault_proxy import FaultProxy, Refusal
 from tests.support.store_content import require_whole
@@ -25,18 +25,6 @@ PATH = "scenes/s/lifted/rgb/near/leaf"
 @pytest.fixture
 def s3_store(shared_store_of):
     return shared_store_of("swift")
-
-
-def test_parts_of_two_workers_are_one_product(s3_store):
-    values = np.random.default_rng(0).normal(size=(4, 16, 16, 8)).astype(np.float16)
-    template = ArrayTemplate(values.shape, "float16", ("view", "row", "col", "channel"), (1, 16, 16, 8), (2, 16, 16, 8))
-    writer = ProductWriter(s3_store, PATH)
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda part: writer.write_part(part, {"x": (template, values[2 * part :][:2])}), (0, 1)))
-    writer.commit({}, {"n": 1}, 2)
-    product = open_product(s3_store, PATH)
-    np.testing.assert_array_equal(product.array("x"), values)
-    np.testing.assert_array_equal(product.read("x", (3, slice(0, 3))), values[3, :3])
 
 
 @pytest.mark.parametrize("is_equal", [True, False])

@@ -38,10 +38,6 @@ def write_sharded(store: Store, path: str = PATH) -> None:
     writer.commit(rest, {"kind": "test", "count": 3}, 2)
 
 
-def chunk_keys(store: Store, path: str, name: str) -> list[str]:
-    return store.list(f"{path}/{name}/c")
-
-
 @settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_any_array_comes_back_bit_for_bit(data):
@@ -145,34 +141,30 @@ def test_templates_that_do_not_fit_are_refused(fields):
 @pytest.mark.parametrize("damage", ["deleted", "emptied", "cut", "flipped"])
 def test_damage_is_an_error_and_never_a_fill_value(store, damage):
     for name in ("features", "labels", "view"):
-        check_damage(store, name, damage)
-
-
-def check_damage(store: Store, name: str, damage: str) -> None:
-    protocol.remove_product(store, PATH)
-    write_sharded(store)
-    key = chunk_keys(store, PATH, name)[0]
-    content = bytearray(store.read_bytes(key))
-    content[len(content) // 3] ^= 4
-    if damage == "deleted":
-        store.delete_prefix(key)
-    else:
-        store.write_bytes(key, {"emptied": b"", "cut": bytes(content[:-1]), "flipped": bytes(content)}[damage])
-    product = open_product(store, PATH)
-    with pytest.raises(DamagedProductError, match=f"{name}.*run again"):
-        product.array(name)
-    with pytest.raises(DamagedProductError, match=name):
-        product.read(name, (0,))
-    with pytest.raises(DamagedProductError, match=name):
-        product.to_xarray().load()
-    with pytest.raises(DamagedProductError, match=name):
-        require_whole(store, PATH)
+        protocol.remove_product(store, PATH)
+        write_sharded(store)
+        key = store.list(f"{PATH}/{name}/c")[0]
+        content = bytearray(store.read_bytes(key))
+        content[len(content) // 3] ^= 4
+        if damage == "deleted":
+            store.delete_prefix(key)
+        else:
+            store.write_bytes(key, {"emptied": b"", "cut": bytes(content[:-1]), "flipped": bytes(content)}[damage])
+        product = open_product(store, PATH)
+        with pytest.raises(DamagedProductError, match=f"{name}.*run again"):
+            product.array(name)
+        with pytest.raises(DamagedProductError, match=name):
+            product.read(name, (0,))
+        with pytest.raises(DamagedProductError, match=name):
+            product.to_xarray().load()
+        with pytest.raises(DamagedProductError, match=name):
+            require_whole(store, PATH)
 
 
 @pytest.mark.fault(8, "an inner chunk of a shard comes wrong once")
 def test_a_part_of_a_shard_that_is_hurt_on_its_way_is_read_once_more(local_store, monkeypatch):
     write_sharded(local_store)
-    key = chunk_keys(local_store, PATH, "features")[0]
+    key = local_store.list(f"{PATH}/features/c")[0]
     product = open_product(local_store, PATH)
     read = Store.read_bytes
     parts = []
@@ -191,7 +183,7 @@ def test_a_part_of_a_shard_that_is_hurt_on_its_way_is_read_once_more(local_store
 
 def test_every_flipped_bit_of_a_shard_is_seen_by_a_partial_read(local_store):
     write_sharded(local_store)
-    key = chunk_keys(local_store, PATH, "features")[0]
+    key = local_store.list(f"{PATH}/features/c")[0]
     content = local_store.read_bytes(key)
     product = open_product(local_store, PATH)
     seen_count = 0

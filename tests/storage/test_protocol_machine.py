@@ -18,13 +18,9 @@ from lift3d.storage.location import Store, open_store
 from lift3d.storage.products import ArrayTemplate, ProductWriter, open_product
 from lift3d.storage.repair import repaired
 from tests.support.store_content import require_whole
-from tests.support.store_workers import check_tidy
+from tests.support.store_workers import Killed, check_tidy
 
 PATHS = ("scenes/a/state/rows/one", "scenes/a/state/rows/two")
-
-
-class Killed(BaseException):
-    """The end of a writer."""
 
 
 class UnsteadyStore(Store):
@@ -79,7 +75,6 @@ class Writer:
             self._thread.join()
 
     def die(self):
-        """End it where it is."""
         if self.outcome is None:
             self._orders.put(Killed)
             self._reached.get()
@@ -122,13 +117,11 @@ class Protocol(RuleBasedStateMachine):
 
     @rule(writer=writers, steps=st.integers(1, 5))
     def go_on(self, writer, steps):
-        """A worker goes on, however late."""
         for _ in range(steps):
             writer.go_on()
 
     @rule(writer=consumes(writers))
     def die(self, writer):
-        """A worker dies."""
         writer.die()
 
     @rule(writer=writers)

@@ -25,7 +25,6 @@ SWIFT = pytest.param("swift", marks=pytest.mark.cluster)
 
 
 def kinds_and_steps(local, swift):
-    """A disk at some steps, a real service at more."""
     return [
         *((LOCAL, step) for step in local),
         *(pytest.param(*SWIFT.values, step, marks=SWIFT.marks) for step in swift),

@@ -44,7 +44,6 @@ def proxy(moto_server, moto_bucket, monkeypatch):
 
 @pytest.fixture
 def distant(proxy, moto_bucket):
-    """A store of S3 behind the proxy."""
     return open_store(f"s3://{moto_bucket}/{uuid.uuid4().hex}", create=True)
 
 

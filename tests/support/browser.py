@@ -39,12 +39,10 @@ class Traffic:
     errors: list[str] = field(default_factory=list)
 
     def watch(self, page: Any) -> None:
-        """Record what a page asks for and what goes wrong in it."""
         page.on("websocket", lambda socket: self._note(socket.url))
         page.on("pageerror", lambda error: self.errors.append(str(error)))
 
     def decide(self, route: Any) -> None:
-        """Let a request through, or refuse it."""
         if self._note(route.request.url):
             route.continue_()
         else:

@@ -16,8 +16,6 @@ Damage = Literal["lose", "truncate", "shorten", "flip", "stall", "trickle"]
 
 @dataclass(frozen=True)
 class Seen:
-    """A request that arrived."""
-
     method: str
     path: str
     query: str
@@ -31,8 +29,6 @@ class Seen:
 
 @dataclass(frozen=True)
 class Refusal:
-    """An answer that the service did not give."""
-
     status: int
     code: str
 

@@ -55,7 +55,6 @@ class PrefectServer:
         self.succeeds("--no-prompt", "deploy", "--all")
 
     def runs(self, deployment: str, *options: str, **parameters: object) -> None:
-        """Run a deployment."""
         given = [part for name, value in parameters.items() for part in ("--param", f"{name}={json.dumps(value)}")]
         self.succeeds("deployment", "run", deployment, *given, *options)
 

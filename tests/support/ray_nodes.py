@@ -32,7 +32,6 @@ class Node:
         self.process.wait()
 
     def worker_pids(self) -> set[int]:
-        """Return the scene workers that live on the node."""
         try:
             children = psutil.Process(self.process.pid).children(recursive=True)
             return {child.pid for child in children if "SceneWorker" in " ".join(child.cmdline())}
@@ -52,7 +51,6 @@ class RayCluster:
 
     @contextmanager
     def node(self) -> Iterator[Node]:
-        """Add a node during the block."""
         with _started(["--address", self.address], self.environment, self.folder / "node.log") as node:
             yield node
 

@@ -38,12 +38,10 @@ def tiny_rooms(count: int, **fields: object) -> Recipe:
 
 
 def run_into(url: str, recipe: Recipe) -> list[SceneRecord]:
-    """Run serially, in this process."""
     return run_serially(recipe, Execution(store=url))
 
 
 def rows_of(url: str, recipe: Recipe) -> pd.DataFrame:
-    """Return the rows of a run's table."""
     return run_table(open_store(url), recipe.run_id).frame
 
 

@@ -35,7 +35,6 @@ class S3Server:
         monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
     def new_bucket(self) -> str:
-        """Make a bucket and return its name."""
         name = f"lift3d-{uuid.uuid4().hex[:12]}"
         client = fsspec.filesystem(
             "s3",

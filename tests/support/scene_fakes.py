@@ -14,7 +14,6 @@ from lift3d.storage.location import Store
 
 
 def workers_of(store: Store, location: str) -> list[str]:
-    """Return the worker of each try."""
     return [path.name.rsplit("-", 1)[1] for path in _folder(store).glob(f"{location.replace(':', '_')}-try-*")]
 
 

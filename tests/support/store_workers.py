@@ -23,6 +23,10 @@ EXIT_CODE = 17
 HOUR_S = 3600.0
 
 
+class Killed(BaseException):
+    """What is raised where a worker would die; from then on it can do nothing, not even tidy up."""
+
+
 def run_task(url: str, stop_at: str = "", how: str = "die", factor: float = 1.0) -> None:
     """Do what a worker does: a product of arrays and one of attributes that follows from it, unless they are there.
 
@@ -58,29 +62,24 @@ def run_task(url: str, stop_at: str = "", how: str = "die", factor: float = 1.0)
 
 
 def write(store: Store, path: str = PRODUCT, value: float = 1, at_step: StepHook = ignore_step) -> Commit:
-    """Commit a product of one array of one object."""
     return write_product(store, path, {"x": (("i",), np.full(4, value, np.float32))}, {}, at_step)
 
 
 def read(store: Store, path: str = PRODUCT) -> float:
-    """Return what such a product holds."""
     return float(open_product(store, path).array("x")[0])
 
 
 def start_worker(url: str, *arguments: str) -> "subprocess.Popen[bytes]":
-    """Run the task in a process of its own."""
     environment = os.environ | {"PYTHONPATH": str(Path(lift3d.__file__).parents[1])}
     return subprocess.Popen([sys.executable, __file__, url, *arguments], env=environment)
 
 
 def outputs(store: Store) -> tuple[bytes, object, object]:
-    """Return what the task has made."""
     product = open_product(store, PRODUCT)
     return product.array("x").tobytes(), dict(product.attrs), dict(open_product(store, ROWS).attrs)
 
 
 def audited(store: Store) -> list[AuditedProduct]:
-    """Return what an audit that reads every byte finds."""
     return [product for folder in folders(store) for product in audit_folder(store, folder, checksums=True)]
 
 
@@ -92,23 +91,24 @@ def swept(store: Store, older_than_s: float = -HOUR_S) -> list[Garbage]:
 
 
 def all_keys(store: Store) -> set[str]:
-    """Return the key of every object, unfinished writes included."""
     return {key for name in store.names() for key in store.entries(name)}
 
 
 def check_tidy(store: Store) -> None:
     """See that nothing is there but what group files list and what lies in the root."""
-    assert all_keys(store) == needed_keys(store)
-
-
-def needed_keys(store: Store) -> set[str]:
-    """Return the keys that group files list, and what lies in the root."""
     needed = {STORE_FILE, README_FILE}
     for product in audited(store):
         commit = committed(store, product.path)
         if commit is not None:
             needed |= {group_path(product.path), *(f"{product.path}/{key}" for key in commit.manifest.entries)}
-    return needed
+    assert all_keys(store) == needed
+
+
+def age(store: Store, hours: float, folder: str = "") -> None:
+    """Set back the time at which the objects of a local store, or those below a folder, were written."""
+    for path in Path(store.url, folder).rglob("*"):
+        moved = path.stat().st_mtime - hours * HOUR_S
+        os.utime(path, (moved, moved))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ ROOM = "procedural:room?views=6&height=48&width=64"
 
 @pytest.fixture(scope="module")
 def garden(tmp_path_factory):
-    """A capture of six views without depth."""
     folder = tmp_path_factory.mktemp("captures") / "my-garden"
     write_transforms(folder, capture(6))
     return str(folder)

@@ -16,7 +16,8 @@ from lift3d.training.captures import MixedStream
 from lift3d.training.corrector_step import CASES, OF_OPERATORS, corrector_loss
 from lift3d.training.encoders import Encoders, rows_read
 from lift3d.training.examples import ExampleStream
-from tests.training.tiny_training import CHECKER, small_cache, tiny, train
+from lift3d.training.train import train
+from tests.training.tiny_training import CHECKER, small_cache, tiny
 
 NEARNESS = "tests.training.tiny_training:NearnessOperator"
 

@@ -16,13 +16,12 @@ from lift3d.training.examples import ExampleStream
 from lift3d.training.loop import Team
 from lift3d.training.scene_cache import ExampleCache
 from lift3d.training.settings import parse_settings
-from lift3d.training.train import read_history
-from tests.training.tiny_training import CORRECTOR, DENSITY, Heard, exit_code, same_weights, tiny, train, with_scenes_of
+from lift3d.training.train import CORRECTOR, DENSITY, read_history, train
+from tests.training.tiny_training import Heard, exit_code, same_weights, tiny, with_scenes_of
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """The folder of a finished training, its settings, and what it told."""
     folder = tmp_path_factory.mktemp("trained")
     settings, heard = tiny(folder), Heard()
     assert train(settings, heard.listener) == settings.out

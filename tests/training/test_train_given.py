@@ -10,19 +10,9 @@ from safetensors.torch import load_file
 from lift3d.cli import train as train_command
 from lift3d.errors import ConfigError
 from lift3d.lifters.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, untrained
-from lift3d.training.train import read_history
+from lift3d.training.train import CORRECTOR, DENSITY, read_history, train
 from tests.support.captures import capture, write_transforms
-from tests.training.tiny_training import (
-    CHECKER,
-    CORRECTOR,
-    DENSITY,
-    Heard,
-    exit_code,
-    same_weights,
-    tiny,
-    train,
-    with_scenes_of,
-)
+from tests.training.tiny_training import CHECKER, Heard, exit_code, same_weights, tiny, with_scenes_of
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +34,6 @@ def given(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, given):
-    """The folder of a finished training and its settings."""
     folder = tmp_path_factory.mktemp("trained")
     settings = tiny(folder, **given)
     train(settings)

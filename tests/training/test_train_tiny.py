@@ -27,7 +27,6 @@ def test_a_name_that_is_none_and_trainings_that_are_left_out_are_said(monkeypatc
 
 
 def describe_line(seed):
-    """A line to fit, in two phases."""
     torch.manual_seed(seed)
     line, begun = torch.nn.Linear(1, 1), []
     torch.nn.init.zeros_(line.bias)

@@ -10,7 +10,7 @@ from lift3d.cli import app as cli
 from lift3d.operators.protocol import OperatorSpec
 from lift3d.training.scene_cache import ExampleCache
 from lift3d.training.settings import TrainingSettings
-from lift3d.training.train import CORRECTOR, DENSITY, Listener, train
+from lift3d.training.train import Listener
 from tests.support.operators import IdentityOperator
 
 # The scenes of this seed and of the next, which are those held out, have the fewest pixels.
@@ -20,7 +20,6 @@ CHECKER = {"operators": ("checker:8?stride=4",), "plugins": ("tests.support.oper
 
 
 def tiny(folder, **changes):
-    """Return settings of a training below a folder."""
     given = {
         "out": folder / "tiny.safetensors",
         "folder": folder / "run",
@@ -42,7 +41,6 @@ def with_scenes_of(folder, other):
 
 
 def small_cache(folder):
-    """Return a filled cache of two scenes."""
     cache = ExampleCache(folder, SMALL_SEED, count=2)
     for index in range(2):
         cache.scene(index)
@@ -50,7 +48,6 @@ def small_cache(folder):
 
 
 def same_example(one, other):
-    """Whether two examples agree in every pixel and camera."""
     frames, others = ([example.target, *example.sources] for example in (one, other))
     return len(frames) == len(others) and all(
         a.image.shape == b.image.shape
@@ -62,7 +59,6 @@ def same_example(one, other):
 
 
 def same_weights(one, other):
-    """Whether two checkpoints hold the same weights to the bit."""
     ours, theirs = load_file(one), load_file(other)
     return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
@@ -95,6 +91,3 @@ class Heard(list):
         self.append((stage, done, total))
         if (stage, done) == self._stop_at:
             raise KeyboardInterrupt
-
-
-__all__ = ["CORRECTOR", "DENSITY", "train"]
