@@ -33,12 +33,9 @@ _TURNED = range(2, 9)
 
 @dataclass(frozen=True, slots=True)
 class Photograph:
-    """A photograph that was copied.
+    """A photograph that was copied, upright, to a path below the folder of images (forward slashes).
 
-    Attributes:
-        name: Path below the folder of images, forward slashes.
-        size: Of the upright copy.
-        focal_px: Focal length as the camera wrote it into the file, pixels of this size; None if it did not.
+    ``focal_px`` is the focal length as the camera wrote it into the file, pixels of this size; None if it did not.
     """
 
     name: str

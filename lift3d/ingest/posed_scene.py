@@ -18,12 +18,9 @@ _SHOWN = 5
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PosedScene:
-    """What was found in a posed scene.
+    """What was found in a posed scene, of which headers alone were decoded, and its first view, small.
 
-    Attributes:
-        scene: As it was read; nothing but headers was decoded.
-        first: Its first view, decoded small; None if it does not decode.
-        problem: Why it does not.
+    There is none where that does not decode; ``problem`` says why.
     """
 
     scene: Scene

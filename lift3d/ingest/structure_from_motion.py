@@ -62,11 +62,9 @@ class IngestOptions:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Found:
-    """What structure from motion found.
+    """What structure from motion found: groups of views with cameras, the one with the most views first, or none.
 
-    Attributes:
-        models: Groups of views with cameras, the one with the most views first; there may be none.
-        is_thorough: Whether it took the dearer features.
+    ``is_thorough`` says whether it took the dearer features.
     """
 
     models: tuple[pycolmap.Reconstruction, ...]

@@ -88,10 +88,7 @@ class Matches:
 class Observations:
     """Surface points seen in at least two target views, one entry per observation, sorted by point, then view.
 
-    Attributes:
-        point: Number of the surface point; numbers may have gaps.
-        view: Index of the target view that sees it.
-        uv: Where, pixels at the scored size.
+    Numbers of points may have gaps; views are indices of target views, uv pixels at the scored size.
     """
 
     point: "Int[Tensor, ' observation']"

@@ -19,12 +19,8 @@ PER_CAMERA = ("depth", "disparity", "direction")
 class ScoredItem:
     """A figure and what it is of; a pipeline adds run, scene, operator, lifter and protocol to make a row.
 
-    Attributes:
-        metric: Spec of the metric.
-        target: Target view; empty for figures of a whole scene.
-        other: The second view of a pair; empty otherwise.
-        score: The figure.
-        coverage: Mean coverage of the lifted view(s) behind it, NaN where nothing counts.
+    ``target`` is empty for figures of a whole scene, ``other`` for all but pairs. ``coverage`` is the mean of the
+    lifted view(s) behind the figure, NaN where nothing counts.
     """
 
     metric: MetricSpec

@@ -20,9 +20,7 @@ from lift3d.errors import ContractError
 class CellLattice:
     """The centres of a network's cells along each axis: cell i is centred at ``first + stride · i``.
 
-    Attributes:
-        stride: Pixels of the network's input per cell.
-        first: Centre of the first cell, pixels from the outer corner of the network's input.
+    Pixels of the network's input, from its outer corner.
     """
 
     stride: int

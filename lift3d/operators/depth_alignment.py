@@ -54,13 +54,9 @@ _BEYOND = 4.0
 
 @dataclass(frozen=True, slots=True)
 class DepthAlignment:
-    """What takes the map of one view to scene units.
+    """What takes the map of one view to scene units: a positive scale, and a shift in scene units of the quantity.
 
-    Attributes:
-        scale: Positive.
-        shift: In scene units (of the quantity).
-        nearest: No z-depth of the scene is below this, world units.
-        farthest: Nor above this.
+    No z-depth of the scene is below ``nearest`` or above ``farthest``, world units.
     """
 
     scale: float
@@ -137,14 +133,10 @@ def alignment_of(state: SceneState, view: ViewId) -> DepthAlignment | None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Observations:
-    """Tracked points where views see them.
+    """Tracked points where views, by number, see them.
 
-    Attributes:
-        view: Number of the view.
-        x: What the operator says there.
-        y: What is true there, in scene units of the quantity.
-        unit: What errors of y are in proportion to.
-        z_depth: Camera z.
+    At a point of camera z ``z_depth`` the operator says x; in scene units of the quantity, y is true. Errors of y are
+    in proportion to ``unit``.
     """
 
     view: Int[Tensor, " observation"]

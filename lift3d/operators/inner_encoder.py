@@ -43,10 +43,8 @@ def build_inner(name: OperatorName) -> Operator:
 class StandsOnInner:
     """An operator whose features, and what they promise, are the inner operator's.
 
-    Args:
-        inner: The inner operator.
-        own: What is decided on its features: name, kind of the prediction, labels.
-        content: What the own name does not tell; the digest covers it and the inner operator.
+    ``own`` says what is decided on its features: name, kind of the prediction, labels. The digest covers the inner
+    operator and ``content``, which is what the own name does not tell.
     """
 
     def __init__(self, inner: Operator, own: OperatorSpec, **content: str) -> None:

@@ -1,12 +1,11 @@
 """How an operator is written: ``kind[:argument][?key=value&key=value]``. Light: no torch."""
 
-import difflib
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
-from lift3d.errors import ConfigError
+from lift3d.errors import ConfigError, UnknownNameError
 
 _KIND = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 # What may stand unescaped in an option's value besides letters, digits and "_.-~".
@@ -15,13 +14,7 @@ _PLAIN_IN_VALUES = "/:,@\\ "
 
 @dataclass(frozen=True, slots=True)
 class OperatorName:
-    """An operator's name, taken apart.
-
-    Attributes:
-        kind: Which adapter, e.g. timm.
-        argument: What the adapter is given, e.g. a network's name; empty if there is none.
-        options: (key, value) pairs in the order written, keys unique.
-    """
+    """An operator's name, taken apart: the adapter, what that is given (such as a network), and unique options."""
 
     kind: str
     argument: str = ""
@@ -80,10 +73,7 @@ class OperatorName:
             raise ConfigError(f"Operator '{self}' is not complete or says too much; expected {expected}.")
         for key, _ in self.options:
             if key not in known_options:
-                close = difflib.get_close_matches(key, known_options, n=1)
-                hint = f" Did you mean '{close[0]}'?" if close else ""
-                known = ", ".join(sorted(known_options)) or "none"
-                raise ConfigError(f"Operator '{self}' has no option '{key}'.{hint} Options of {self.kind}: {known}.")
+                raise UnknownNameError.of(f"option of {self.kind}", key, known_options or ("none",))
 
 
 def _parse_option(text: str, part: str) -> tuple[str, str]:

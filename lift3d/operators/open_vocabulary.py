@@ -52,14 +52,7 @@ class TextEncoder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """The words of an operator's name.
-
-    Attributes:
-        prompts: What is looked for.
-        negatives: What it is told from.
-        template: Text with {} for a prompt.
-        rule: argmax or relevancy.
-    """
+    """The words of an operator's name, see the module."""
 
     prompts: tuple[str, ...]
     negatives: tuple[str, ...]

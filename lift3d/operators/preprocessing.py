@@ -35,12 +35,7 @@ class Normalization:
 class Placement:
     """How an image lies in a network's input.
 
-    Attributes:
-        image: Size of the image given to encode.
-        resized: Size it is resized to.
-        top: Rows of padding above.
-        left: Columns of padding before.
-        padded: Size of the network's input.
+    It is resized, then padded above and before (``top``, ``left``) and after, to the size ``padded``.
     """
 
     image: ImageSize

@@ -35,13 +35,7 @@ _POINTS_PER_CELL = 4
 
 
 class Stroke(BaseModel):
-    """One stroke.
-
-    Attributes:
-        points: Corners of the polyline (u, v).
-        radius: How far it reaches to either side, pixels.
-        positive: Whether it lies on the object.
-    """
+    """A stroke: corners (u, v) of a polyline, and how far it reaches to either side, pixels; positive on the object."""
 
     model_config = _STRICT
     points: tuple[tuple[FiniteFloat, FiniteFloat], ...] = Field(min_length=1)
@@ -50,13 +44,9 @@ class Stroke(BaseModel):
 
 
 class StrokeFile(BaseModel):
-    """All strokes of one object.
+    """All strokes of one object, at least one positive, on the reference view ``view``.
 
-    Attributes:
-        view: Id of the view that was drawn on, the reference view.
-        size: Height and width of its image when it was.
-        object: What the scene calls the object.
-        strokes: At least one positive.
+    ``size`` is height and width of its image when it was drawn on, ``object`` what the scene calls the object.
     """
 
     model_config = _STRICT

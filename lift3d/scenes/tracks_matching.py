@@ -29,12 +29,9 @@ _LARGEST_TURN = np.cos(np.radians(60))
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Keypoints:
-    """SIFT keypoints of one view.
+    """SIFT keypoints of one view; descriptors are bytes, a quarter of the memory of floats.
 
-    Attributes:
-        uv: Pixels.
-        place: Index of the first keypoint at the same pixel: a place with several orientations is several keypoints.
-        descriptors: Bytes, a quarter of the memory of floats.
+    ``place`` is the first keypoint at the same pixel: a place with several orientations is several keypoints.
     """
 
     uv: Float[Tensor, "keypoint 2"]

@@ -31,12 +31,10 @@ _CLEARANCE = 0.12
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RenderedScene:
-    """All views of a training scene, small enough to store.
+    """All views of a training scene in sRGB, small enough to store.
 
-    Attributes:
-        images: sRGB.
-        disparity: 1 / z-depth at pixel centres, NaN in the sky; of the true poses.
-        w2c: Poses as a reconstruction would give them, with a small error in some scenes.
+    Disparity is 1 / z-depth at pixel centres, NaN in the sky, of the true poses. ``w2c`` are poses as a reconstruction
+    would give them, with a small error in some scenes.
     """
 
     images: UInt8[ndarray, "view 3 row col"]

@@ -24,12 +24,10 @@ _Aim = tuple[_Vector, _Vector]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CameraBounds:
-    """Where the cameras of a world may be: from ``low`` to ``high``, at about a distance from what they look at.
+    """Where the cameras of a world may be: from ``low`` to ``high``, at about a distance from ``focus``, its middle.
 
-    Attributes:
-        focus: The middle of what there is to see.
-        trajectories: Names of those that suit the world.
-        heading: Which way a forward-facing camera looks, radians about z.
+    ``trajectories`` are names of those that suit the world; forward-facing cameras look along ``heading``, radians
+    about z.
     """
 
     focus: Vector

@@ -22,12 +22,8 @@ PAIR = ["scene", "target", "other"]
 class PairedInterval:
     """The mean difference a − b of a metric over the same views or pairs of views, with its 95 % interval.
 
-    Attributes:
-        mean: Mean difference, NaN without a pair.
-        low: 2.5 % quantile of the bootstrap, NaN with fewer than two pairs.
-        high: 97.5 % quantile.
-        pair_count: Views (or pairs of views, or scenes) for which both lifters have a figure.
-        missing_count: Those for which one or both have none.
+    NaN without a pair, the interval with fewer than two. ``pair_count`` are those for which both lifters have a
+    figure, ``missing_count`` those for which one or both have none.
     """
 
     mean: float
@@ -56,9 +52,6 @@ def paired_bootstrap(table: ScoreTable, metric: str, a: str, b: str, operator: s
     Raises:
         UnknownNameError: If the table has no such metric, lifter or operator.
         ConfigError: If runs, target modes or protocols are mixed.
-
-    Source:
-        Efron & Tibshirani, An Introduction to the Bootstrap, 1993, §13.3 (percentile interval).
     """
     for kind, name in (("metric", metric), ("lifter", a), ("lifter", b), ("operator", operator)):
         if name not in set(table.frame[kind]):
@@ -78,7 +71,11 @@ def paired_bootstrap(table: ScoreTable, metric: str, a: str, b: str, operator: s
 
 
 def interval(differences: np.ndarray[tuple[int], np.dtype[np.float64]], seed: int = 0) -> tuple[float, float]:
-    """Return the 95 % bootstrap interval of the mean of paired differences, NaN for fewer than two."""
+    """Return the 95 % bootstrap interval of the mean of paired differences, NaN for fewer than two.
+
+    Source:
+        Efron & Tibshirani, An Introduction to the Bootstrap, 1993, §13.3 (percentile interval).
+    """
     count = len(differences)
     if count < 2:
         return float("nan"), float("nan")

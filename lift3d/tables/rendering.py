@@ -21,11 +21,8 @@ _MARKDOWN = re.compile(r"[\\`*\[\]|]|(?<![^\W_])_|_(?![^\W_])")
 class Column:
     """A column of figures.
 
-    Attributes:
-        title: Its heading.
-        key: Its name for programs, such as the id of a metric.
-        better: Which side of its figures is better.
-        is_minor: Whether it is left out first where a line is short.
+    ``key`` is its name for programs, such as the id of a metric; minor columns are left out first where a line is
+    short.
     """
 
     title: str
@@ -46,14 +43,10 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One figure.
+    """One figure as it is shown, and with every digit, if there is one.
 
-    Attributes:
-        text: As it is shown.
-        value: With every digit; None if there is none.
-        is_best: Whether it is the best of those it is compared with.
-        count: How many have a figure of how many, where some have none.
-        spread: Its interval; empty if there is none.
+    ``is_best`` is among those it is compared with, ``count`` says how many have a figure of how many, where some have
+    none, and ``spread`` is its interval.
     """
 
     text: str = NOTHING
@@ -73,13 +66,9 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table. Lines that follow each other and differ in their last label alone form a group.
+    """Columns of text and of figures, and their lines, under a caption.
 
-    Attributes:
-        labels: Headings of the columns of text.
-        columns: The columns of figures.
-        rows: The lines.
-        caption: What stands above.
+    Lines that follow each other and differ in their last label alone form a group.
     """
 
     labels: tuple[str, ...]

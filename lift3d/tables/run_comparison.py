@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from lift3d.tables.comparison import interval
+from lift3d.tables.comparison import PAIR, interval
 
 # What a line of a comparison is about; figures of different kinds are never subtracted.
 LINE: tuple[str, ...] = (
@@ -16,7 +16,6 @@ LINE: tuple[str, ...] = (
     "threshold_source",
     "scoring_geometry",
 )
-ITEM: tuple[str, ...] = ("scene", "target", "other")
 COLUMNS: tuple[str, ...] = (
     *LINE,
     *("mean_a", "mean_b", "difference", "low", "high", "unit", "scenes", "pairs", "only_a", "only_b", "verdict"),
@@ -31,16 +30,13 @@ def compare_rows(a: pd.DataFrame, b: pd.DataFrame, better: Mapping[str, str], se
     ``only_a`` and ``only_b``, items of shared scenes with a figure on one side alone; ``verdict``: better or worse (of
     b) if the interval excludes 0, differs if the metric has no better side, else –. Scenes weigh the same, and are
     called the same on both sides. ``better`` says of a metric higher, lower or neither.
-
-    Source:
-        Efron & Tibshirani, An Introduction to the Bootstrap, 1993, §13.3 (percentile interval).
     """
-    key = [*LINE, *ITEM]
+    key = [*LINE, *PAIR]
     sides = [frame[frame["outcome"] == "ok"].set_index(key)["value"] for frame in (a, b)]
     joined = pd.concat(sides, axis=1, keys=["a", "b"]).reset_index()
     lines = []
     for line, group in joined.groupby(list(LINE), sort=True):
-        both = group.dropna(subset=["a", "b"]).sort_values(list(ITEM))
+        both = group.dropna(subset=["a", "b"]).sort_values(PAIR)
         if both.empty:
             continue
         paired = both.assign(difference=both["b"] - both["a"])

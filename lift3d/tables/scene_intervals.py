@@ -18,9 +18,6 @@ def scene_intervals(means: pd.DataFrame, seed: int = 0, *, has_intervals: bool =
     two scenes, and without intervals, which take time where scenes are many); ``ok``, the scenes that have a figure of
     the metric; ``missing``, the scenes of the run that have none. Each line depends on the figures of its own metric
     alone. ``means`` are what metric_means gives; of parts of a run, simply one below the other.
-
-    Source:
-        Efron & Tibshirani, An Introduction to the Bootstrap, 1993, §13.3 (percentile interval).
     """
     total = means.groupby("run")["scene"].nunique()
     known = means[means["ok"] > 0].sort_values([*MEAN_OF, "scene"])

@@ -54,8 +54,8 @@ WRONG = {
     f"{STROKES}?of=hog&clusters=0": "clusters must be at least 1",
     f"files:{SUPPORT}?names=mug": "exactly if names are given",
     f"files:{SUPPORT}?kind=image": "kind must be",
-    "tiny:superresolution?style=ink": "has no option",
-    "tiny:style?seed=1": "has no option",
+    "tiny:superresolution?style=ink": "Unknown option of tiny",
+    "tiny:style?seed=1": "Unknown option of tiny",
 }
 UNKNOWN = {
     "rbg": "Did you mean 'rgb'",

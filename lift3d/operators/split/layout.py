@@ -21,12 +21,9 @@ _LARGEST_STRIDE = 128
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Which axes of a tensor are the image's.
+    """Which axes of a tensor are the image's; T are tokens, row by row, after ``prefix`` others.
 
-    Attributes:
-        kind: Order of the axes; T are tokens, row by row.
-        prefix: Tokens before those of the image.
-        stride: Pixels of the network's input per cell, down and across.
+    ``stride`` is pixels of the network's input per cell, down and across.
     """
 
     kind: Kind

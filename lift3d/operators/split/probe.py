@@ -31,13 +31,10 @@ _PROBE_CELLS = 10
 
 @dataclass(frozen=True, slots=True)
 class CutGeometry:
-    """Where the cells of a cut sit in the network's input.
+    """Where the cells of a cut sit in the network's input; all pairs are down and across, in its pixels.
 
-    Attributes:
-        layout: How the tensor lies.
-        first: Centre of the first cell, pixels of the input from its outer corner, down and across.
-        channel_count: Channels of a cell.
-        cropped: Pixels of the input, down and across, that cells of a stride each do not account for.
+    ``first`` is the centre of the first cell, from the outer corner; ``cropped`` is what cells of a stride each do not
+    account for.
     """
 
     layout: Layout

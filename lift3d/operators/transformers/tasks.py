@@ -28,13 +28,7 @@ _TOKENIZERS = ("tokenizer.json", "vocab.json")
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How a task's model is run, cut and read.
-
-    Attributes:
-        model: What is run.
-        cuts: Where, unless the name says otherwise.
-        options: How.
-    """
+    """How a task's model is run and read, and where it is cut unless the name says otherwise."""
 
     model: nn.Module
     cuts: tuple[str, ...]

@@ -55,12 +55,10 @@ def quiet() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """What a model's processor does to images.
+    """What a model's processor does to images in [0, 1].
 
-    Attributes:
-        normalization: Of images in [0, 1].
-        size: (height, width) that it resizes to; None if that is no fixed pair.
-        is_blue_first: Whether the model wants blue, green, red.
+    ``size`` is (height, width) that it resizes to, None if that is no fixed pair; ``is_blue_first`` says that the
+    model wants blue, green, red.
     """
 
     normalization: Normalization
