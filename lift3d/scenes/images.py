@@ -161,11 +161,10 @@ class FileFrame:
         if raw.dtype == np.uint16:
             is_unknown |= raw == _SATURATED_U16
         z_depth = np.where(is_unknown, np.nan, raw.astype(np.float64) * self.depth_scale).astype(np.float32)
-        if self.depth_intrinsics is None:
-            at = self._places(camera, size)
-        else:
-            at = _places_in_sensor(camera, size, self.depth_intrinsics, z_depth.shape)
-        return torch.from_numpy(nearest(z_depth, at, np.nan))
+        lens = self.distortion
+        if self.depth_intrinsics is not None:
+            lens = Distortion("PINHOLE", self.depth_intrinsics, ImageSize(*z_depth.shape))
+        return torch.from_numpy(nearest(z_depth, _places(lens, camera, size), np.nan))
 
     def content_digest(self) -> str:
         """Digest of the bytes of all files and of what load does with them."""
@@ -194,7 +193,7 @@ class FileFrame:
             is_kept = nearest(decode_mask(self.mask), center_fractions(file_size), unknown=0)
             is_valid = is_kept if is_valid is None else is_kept & is_valid
         if self.distortion is not None:
-            pixels, is_valid = undistort(pixels, is_valid, self._places(camera, file_size))
+            pixels, is_valid = undistort(pixels, is_valid, _places(self.distortion, camera, file_size))
         scale = np.float32(1 / np.iinfo(pixels.dtype).max)
         color, is_seen = resize(pixels.astype(np.float32) * scale, is_valid, size)
         # The mean of a box filter may pass 1 by float rounding.
@@ -207,29 +206,17 @@ class FileFrame:
         raw = decode_map(self.labels)
         if raw.dtype.kind == "f":
             raise ImageError(f"Labels '{self.labels}' hold floats; class ids are whole numbers.")
-        found = nearest(raw.astype(np.int64), self._places(camera, size), UNKNOWN_LABEL)
+        found = nearest(raw.astype(np.int64), _places(self.distortion, camera, size), UNKNOWN_LABEL)
         if self.label_ignore is not None:
             found = np.where(found == self.label_ignore, UNKNOWN_LABEL, found)
         return torch.from_numpy(found)
 
-    def _places(self, camera: Camera, size: ImageSize) -> Float32[ndarray, "height width 2"]:
-        """Where the pixel centres of the view at ``size`` lie in the file, as fractions."""
-        if self.distortion is None:
-            return center_fractions(size)
-        K_rows = tuple(camera.resized(size).K.reshape(-1).tolist())
-        return file_fractions(self.distortion, K_rows, size)
 
-
-def _places_in_sensor(
-    camera: Camera, size: ImageSize, depth_intrinsics: tuple[float, float, float, float], shape: tuple[int, ...]
-) -> Float32[ndarray, "height width 2"]:
-    """Where the rays of the view's pixel centres lie in a depth sensor of the same centre, as fractions."""
-    K = camera.resized(size).K.numpy()
-    fx, fy, cx, cy = depth_intrinsics
-    at = center_fractions(size).astype(np.float64) * [size.width, size.height]
-    y = (at[..., 1] - K[1, 2]) / K[1, 1]
-    x = (at[..., 0] - K[0, 2] - K[0, 1] * y) / K[0, 0]
-    return np.stack([(fx * x + cx) / shape[1], (fy * y + cy) / shape[0]], axis=-1).astype(np.float32)
+def _places(lens: Distortion | None, camera: Camera, size: ImageSize) -> Float32[ndarray, "height width 2"]:
+    """Where the pixel centres of a view at ``size`` lie in a file with this lens, as fractions."""
+    if lens is None:
+        return center_fractions(size)
+    return file_fractions(lens, tuple(camera.resized(size).K.reshape(-1).tolist()), size)
 
 
 def _opened(path: str | Path) -> Image.Image:

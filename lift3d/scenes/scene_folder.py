@@ -2,7 +2,9 @@
 
 import os
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 from lift3d.errors import ImageError, SceneFormatError
@@ -134,14 +136,9 @@ def view_ids(names: Iterable[str]) -> list[str]:
     The ids are in NFC with forward slashes, so that they are the same on every file system.
     """
     paths = [PurePosixPath(shown(unicodedata.normalize("NFC", name).replace("\\", "/"))) for name in names]
-    shared = 0
-    if paths:
-        folders = [path.parts[:-1] for path in paths]
-        while all(len(parts) > shared and parts[shared] == folders[0][shared] for parts in folders):
-            shared += 1
+    levels = zip(*(path.parts[:-1] for path in paths), strict=False)
+    shared = len([*takewhile(lambda level: len(set(level)) == 1, levels)])
     full = [PurePosixPath(*path.parts[shared:]) for path in paths]
     short = [str(path.with_suffix("")) if path.suffix.lower() in SUFFIXES else str(path) for path in full]
-    spellings: dict[str, set[str]] = {}
-    for whole, brief in zip(full, short, strict=True):
-        spellings.setdefault(brief, set()).add(str(whole))
-    return [brief if len(spellings[brief]) == 1 else str(whole) for whole, brief in zip(full, short, strict=True)]
+    spellings = Counter(brief for brief, _ in set(zip(short, full, strict=True)))
+    return [brief if spellings[brief] == 1 else str(whole) for whole, brief in zip(full, short, strict=True)]

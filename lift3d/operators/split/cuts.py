@@ -6,7 +6,9 @@ the network sees it and the network's answer.
 """
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,6 +102,37 @@ def _described(found: Any) -> str:
     return f"a {type(found).__name__}"
 
 
+@contextmanager
+def at_cuts(
+    model: nn.Module, cuts: Collection[Cut], react: Callable[[Cut, Any], Any], *, is_first: bool = True
+) -> Iterator[Counter[str]]:
+    """Hand what submodules give at cuts to ``react``, whose answer takes its place; yield how often each has run.
+
+    First of all hooks by default, since a model may itself collect what its layers give by hooks.
+    """
+    counts: Counter[str] = Counter()
+
+    def hook(name: str, output: Any) -> Any:
+        count = counts[name]
+        counts[name] += 1
+        for cut in cuts:
+            if cut.module == name and cut.call in (None, count):
+                output = react(cut, output)
+        return output
+
+    handles = [
+        model.get_submodule(name).register_forward_hook(
+            lambda _, __, output, name=name: hook(name, output), prepend=is_first
+        )
+        for name in dict.fromkeys(cut.module for cut in cuts if cut.module not in (INPUT, OUTPUT))
+    ]
+    try:
+        yield counts
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 class _Reached(Exception):  # noqa: N818 - no error: the last cut has been captured
     """The rest of the module need not run."""
 
@@ -121,40 +154,28 @@ def capture(
     """
     # Copies: what follows may work in place.
     found: dict[Cut, Tensor] = {cut: pixels.clone() for cut in cuts if cut.module == INPUT}
-    wanted = [cut for cut in cuts if cut.module not in (INPUT, OUTPUT)]
-    counts: dict[str, int] = {}
 
-    def notice(name: str, output: Any) -> None:
-        count = counts.get(name, 0)
-        counts[name] = count + 1
-        for cut in wanted:
-            if cut.module == name and cut.call in (None, count):
-                found[cut] = cut.pick(output).clone()
-        if stops and len(found) == len(cuts) and all(cut.call is not None or counts[cut.module] for cut in wanted):
+    def take(cut: Cut, output: Any) -> Any:
+        found[cut] = cut.pick(output).clone()
+        if stops and len(found) == len(cuts):
             raise _Reached
+        return output
 
-    handles = [
-        model.get_submodule(name).register_forward_hook(lambda _, __, output, name=name: notice(name, output))
-        for name in dict.fromkeys(cut.module for cut in wanted)
-    ]
     try:
-        output = call(model, pixels)
+        with at_cuts(model, cuts, take, is_first=False) as counts:
+            output = call(model, pixels)
     except _Reached:
         return None, found
-    finally:
-        for handle in handles:
-            handle.remove()
-    for cut in wanted:
-        if cut not in found:
-            raise ContractError(f"Cut '{cut.text}': the submodule ran {counts.get(cut.module, 0)} times; cut another.")
-        if cut.call is None and counts[cut.module] > 1:
+    for cut in cuts:
+        if cut.module == OUTPUT:
+            found[cut] = cut.pick(output).clone()
+        elif cut not in found:
+            raise ContractError(f"Cut '{cut.text}': the submodule ran {counts[cut.module]} times; cut another.")
+        elif cut.call is None and counts[cut.module] > 1:
             raise ContractError(
                 f"Cut '{cut.text}': the submodule runs {counts[cut.module]} times; say which as '{cut.text}@0', "
                 f"'{cut.text}@1', …, or cut another."
             )
-    for cut in cuts:
-        if cut.module == OUTPUT:
-            found[cut] = cut.pick(output).clone()
     return output, found
 
 
@@ -163,30 +184,9 @@ def replace_in(model: nn.Module, call: Call, pixels: Tensor, features: Mapping[C
 
     A tensor at the cut ``input`` takes the place of the batch of images.
     """
-    counts: dict[str, int] = {}
-
-    def exchanged(name: str, output: Any) -> Any:
-        count = counts.get(name, 0)
-        counts[name] = count + 1
-        for cut, tensor in features.items():
-            if cut.module == name and cut.call in (None, count):
-                output = cut.put(output, tensor.clone())
-        return output
-
-    names = dict.fromkeys(cut.module for cut in features if cut.module not in (INPUT, OUTPUT))
-    handles = [
-        # First of all hooks, since a model may itself collect what its layers give by hooks.
-        model.get_submodule(name).register_forward_hook(
-            lambda _, __, output, name=name: exchanged(name, output), prepend=True
-        )
-        for name in names
-    ]
     at_input = [tensor for cut, tensor in features.items() if cut.module == INPUT]
-    try:
+    with at_cuts(model, features, lambda cut, output: cut.put(output, features[cut].clone())):
         output = call(model, (at_input[0] if at_input else pixels).clone())
-    finally:
-        for handle in handles:
-            handle.remove()
     for cut, tensor in features.items():
         if cut.module == OUTPUT:
             output = cut.put(output, tensor)

@@ -128,13 +128,11 @@ def find_layout(sizes: Sequence[ImageSize], shapes: Sequence[Sequence[int]], pla
 
 def _of_tokens(kind: Kind, sizes: Sequence[ImageSize], counts: Sequence[int], place: str) -> Layout:
     for stride in range(1, _LARGEST_STRIDE + 1):
-        prefixes = {
-            count - round(size.height / stride) * round(size.width / stride)
-            for size, count in zip(sizes, counts, strict=True)
-            if size.height % stride == 0 and size.width % stride == 0
-        }
-        is_whole = all(size.height % stride == 0 and size.width % stride == 0 for size in sizes)
-        if is_whole and len(prefixes) == 1 and 0 <= min(prefixes) <= _MOST_PREFIX_TOKENS:
+        if any(size.height % stride or size.width % stride for size in sizes):
+            continue
+        cells = [(size.height // stride) * (size.width // stride) for size in sizes]
+        prefixes = {count - own for count, own in zip(counts, cells, strict=True)}
+        if len(prefixes) == 1 and 0 <= min(prefixes) <= _MOST_PREFIX_TOKENS:
             return Layout(kind, prefixes.pop(), (float(stride), float(stride)))
     raise ContractError(
         f"{place}: {list(counts)} tokens for inputs of {', '.join(map(str, sizes))} are no grid of cells."

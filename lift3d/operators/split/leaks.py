@@ -5,14 +5,13 @@ graph of the computation says which: a submodule that the image reaches, but no 
 reads.
 """
 
-import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lift3d.operators.split.cuts import INPUT, OUTPUT, Call, Cut, capture
+from lift3d.operators.split.cuts import INPUT, OUTPUT, Call, Cut, at_cuts
 
 _Node = Any  # torch.autograd.graph.Node, which has no public constructor to name
 
@@ -33,18 +32,15 @@ def uncut_paths(model: nn.Module, call: Call, pixels: Tensor, cuts: Sequence[Cut
         if name
     ]
     leaves: list[Tensor] = []
-    cutting = [
-        # First of all hooks, since a model may itself collect what its layers give by hooks.
-        model.get_submodule(name).register_forward_hook(_exchange(name, cuts, leaves), prepend=True)
-        for name in dict.fromkeys(cut.module for cut in cuts if cut.module not in (INPUT, OUTPUT))
-    ]
     try:
-        with torch.enable_grad():
+        with (
+            torch.enable_grad(),
+            at_cuts(model, cuts, lambda cut, found: cut.put(found, _leaf(cut.pick(found), leaves))),
+        ):
             given = _leaf(image, leaves) if any(cut.module == INPUT for cut in cuts) else image.clone()
-            found, _ = capture(model, call, given, ())
-            end = answer.pick(found)
+            end = answer.pick(call(model, given))
     finally:
-        for handle in (*handles, *cutting):
+        for handle in handles:
             handle.remove()
     if not end.requires_grad:
         return ()
@@ -123,20 +119,6 @@ class _Ways:
 
 def _before(node: _Node) -> list[_Node]:
     return [before for before, _ in node.next_functions if before is not None]
-
-
-def _exchange(name: str, cuts: Sequence[Cut], leaves: list[Tensor]) -> Callable[[nn.Module, Any, Any], Any]:
-    """Return a hook that puts tensors of their own at the cuts of a submodule."""
-    own, calls = [cut for cut in cuts if cut.module == name], itertools.count()
-
-    def hook(_: nn.Module, __: Any, found: Any) -> Any:
-        count = next(calls)
-        for cut in own:
-            if cut.call in (None, count):
-                found = cut.put(found, _leaf(cut.pick(found), leaves))
-        return found
-
-    return hook
 
 
 def _leaf(tensor: Tensor, leaves: list[Tensor]) -> Tensor:

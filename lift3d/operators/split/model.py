@@ -138,13 +138,7 @@ class SplitModel:
             # Nothing behind the last cut need run, unless that is the answer.
             stops = all(cut.module != OUTPUT for cut in self._cuts)
             _, found = capture(self._model, self._options.call, pixels, self._cuts, stops=stops)
-        maps = []
-        for cut, geometry in zip(self._cuts, self._geometry.cuts, strict=True):
-            cells, tokens = geometry.layout.to_cells(found[cut], network)
-            grid = geometry.grid(cells.shape[1], cells.shape[2], size, network)
-            own = cells.to("cpu", torch.float32).contiguous()
-            maps.append(FeatureMap(own, grid, None if tokens is None else tokens.to("cpu", torch.float32)))
-        return tuple(maps)
+        return self._maps(found, size, network)
 
     def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
         """Return what takes each view's depth, or instances, to the scene's; the empty state for other quantities."""
@@ -166,6 +160,16 @@ class SplitModel:
             raise ContractError("A split model without an answer has no form of it; give prediction=.")
         values, _ = layout.to_cells((answer if finish is None else finish(answer)).cpu(), network)
         return as_prediction(self._options.prediction, values, size)
+
+    def _maps(self, found: Mapping[Cut, Tensor], size: ImageSize, network: ImageSize) -> tuple[FeatureMap, ...]:
+        """Return tensors at the cuts as maps over an image of a size, of which the network saw another."""
+        maps = []
+        for cut, geometry in zip(self._cuts, self._geometry.cuts, strict=True):
+            cells, tokens = geometry.layout.to_cells(found[cut], network)
+            grid = geometry.grid(cells.shape[1], cells.shape[2], size, network)
+            own = cells.to("cpu", torch.float32).contiguous()
+            maps.append(FeatureMap(own, grid, None if tokens is None else tokens.to("cpu", torch.float32)))
+        return tuple(maps)
 
     def _run(self, pixels: Float[Tensor, "1 3 row_in col_in"], features: Sequence[FeatureMap]) -> Tensor:
         at_cuts = {
@@ -206,10 +210,7 @@ class SplitModel:
         with torch.no_grad():
             output, found = capture(self._model, call, pixels, self._cuts)
             plain = self._answer.pick(output)
-            maps = []
-            for cut, geometry in zip(self._cuts, self._geometry.cuts, strict=True):
-                cells, tokens = geometry.layout.to_cells(found[cut], size)
-                maps.append(FeatureMap(cells.cpu(), geometry.grid(cells.shape[1], cells.shape[2], size, size), tokens))
+            maps = self._maps(found, size, size)
             answers = [self._run(one, maps) for one in carried]
         if all(tensors_equal(answer, plain) for answer in answers):
             return ()
