@@ -4,6 +4,8 @@ A point that is read bilinearly counts only if everything that is read there cou
 pixel that does not count can reach a score.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -17,8 +19,10 @@ from lift3d.domain.scene import UNKNOWN_LABEL
 from lift3d.errors import ShapeError
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.sampling import bilinear_corners, nearest_cells
-from lift3d.metrics.protocol import ViewEvidence
+from lift3d.metrics.protocol import Observations, ViewEvidence
 
+# Fewer shared points than this say nothing about a pair: the median angle and the error would be noise.
+MIN_SHARED_POINTS = 16
 # Channels turned to float64 at a time: bounds the copy whatever the width of the model.
 CHANNEL_BLOCK = 64
 
@@ -145,3 +149,27 @@ class Reading:
     def at(self, is_chosen: Bool[Tensor, " point"]) -> Float[Tensor, "chosen channel"]:
         """Read the chosen points."""
         return self.corners.only(is_chosen).read(self.values)
+
+
+def collect_observations(
+    points: Sequence[Int[Tensor, " _"]], views: Sequence[int], uvs: Sequence[Float[Tensor, "_ 2"]]
+) -> Observations:
+    """Join observations found view by view, drop points that one view alone sees, and number the rest from 0."""
+    if not points:
+        none = torch.zeros(0, dtype=torch.long)
+        return Observations(none, none.clone(), torch.zeros(0, 2, dtype=torch.float64))
+    point = torch.cat(list(points))
+    view = torch.cat([torch.full_like(found, index) for found, index in zip(points, views, strict=True)])
+    uv = torch.cat(list(uvs))
+    order = torch.argsort(view, stable=True)
+    order = order[torch.argsort(point[order], stable=True)]
+    point, view, uv = point[order], view[order], uv[order]
+    _, inverse, count = torch.unique(point, return_inverse=True, return_counts=True)
+    is_shared = count[inverse] >= 2
+    _, renumbered = torch.unique(point[is_shared], return_inverse=True)
+    return Observations(renumbered, view[is_shared], uv[is_shared])
+
+
+def median_degrees(angle_rad: Float[Tensor, " point"]) -> float:
+    """Return the median in degrees, NaN of too few points."""
+    return math.degrees(float(angle_rad.median())) if len(angle_rad) >= MIN_SHARED_POINTS else math.nan

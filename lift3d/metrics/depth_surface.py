@@ -19,7 +19,7 @@ from lift3d.geometry.rays import baseline_angle, cell_centers
 from lift3d.geometry.rigid import transform
 from lift3d.geometry.sampling import bilinear_corners, nearest_cells
 from lift3d.geometry.visibility import agrees_with_depth
-from lift3d.metrics.correspondence import collect_observations, median_degrees
+from lift3d.metrics.counting import collect_observations, median_degrees
 from lift3d.metrics.protocol import Matches, Observations
 
 # 2 % of the depth, the order of a depth sensor's error.

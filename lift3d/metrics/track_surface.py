@@ -13,7 +13,7 @@ from lift3d.errors import ShapeError
 from lift3d.geometry.projection import is_inside, project
 from lift3d.geometry.rays import baseline_angle
 from lift3d.geometry.rigid import transform
-from lift3d.metrics.correspondence import collect_observations, median_degrees
+from lift3d.metrics.counting import collect_observations, median_degrees
 from lift3d.metrics.protocol import Matches, Observations
 
 

@@ -30,6 +30,8 @@ from lift3d.operators.answers import Encoder
 from lift3d.operators.names import OperatorName
 
 OPTION = "positional_field"
+# Keys of a state, by the number of the cut.
+_VALUES, _GRID = f"{OPTION}_{{}}", f"{OPTION}_{{}}_grid"
 _CHOICES = ("keep", "subtract")
 
 
@@ -67,17 +69,17 @@ def fit_field(maps: Mapping[ViewId, tuple[FeatureMap, ...]]) -> SceneState:
             total += other.values
     arrays: dict[str, Tensor] = {}
     for cut, (total, one) in enumerate(zip(sums, first, strict=True)):
-        arrays[_values_key(cut)] = (total / len(names)).to(torch.float32)
-        arrays[_grid_key(cut)] = torch.tensor(list(one.grid.to_json().values()), dtype=torch.float64)
+        arrays[_VALUES.format(cut)] = (total / len(names)).to(torch.float32)
+        arrays[_GRID.format(cut)] = torch.tensor(list(one.grid.to_json().values()), dtype=torch.float64)
     return SceneState(arrays)
 
 
 def field_of(state: SceneState, cut: int) -> FeatureMap | None:
     """Return the field of a cut that a state holds; None if it holds none."""
-    if _values_key(cut) not in state.arrays:
+    if _VALUES.format(cut) not in state.arrays:
         return None
-    rows, cols, *places = state.arrays[_grid_key(cut)].tolist()
-    return FeatureMap(state.arrays[_values_key(cut)], FeatureGrid(int(rows), int(cols), *places))
+    rows, cols, *places = state.arrays[_GRID.format(cut)].tolist()
+    return FeatureMap(state.arrays[_VALUES.format(cut)], FeatureGrid(int(rows), int(cols), *places))
 
 
 def without_field(features: FeatureMap, field: FeatureMap | None) -> FeatureMap:
@@ -117,11 +119,3 @@ def _said(grid: FeatureGrid) -> str:
         f"{grid.rows}×{grid.cols} cells of {grid.stride_v:g}×{grid.stride_u:g} px "
         f"from ({grid.origin_u:g}, {grid.origin_v:g})"
     )
-
-
-def _values_key(cut: int) -> str:
-    return f"{OPTION}_{cut}"
-
-
-def _grid_key(cut: int) -> str:
-    return f"{OPTION}_{cut}_grid"

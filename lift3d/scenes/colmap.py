@@ -37,7 +37,7 @@ class ColmapReader:
         folders = _model_folders(root)
         if not folders:
             raise SceneFormatError(f"'{location}' holds no COLMAP model: {', '.join(_PARTS)} as .bin or .txt.")
-        draft = SceneDraft(scene_id_of(_scene_root(root)), location)
+        draft = SceneDraft(scene_id_of(_image_folder(root, root).parent), location)
         model = _largest(draft, root, folders)
         image_folder = _image_folder(root, folders[0])
         require_inside(image_folder, image_folder.parent)
@@ -133,11 +133,6 @@ def _require_plausible_counts(folder: Path) -> None:
         count = int.from_bytes(head, "little")
         if len(head) < _COUNT_BYTES or count * record_bytes > path.stat().st_size:
             raise SceneFormatError(f"'{path}' promises {count} records and is too short for them. Copy it again.")
-
-
-def _scene_root(location: Path) -> Path:
-    """Return the folder that holds ``images``: the location or, for a model's own folder, one above it."""
-    return _image_folder(location, location).parent
 
 
 def _image_folder(location: Path, model: Path) -> Path:

@@ -8,13 +8,8 @@ from lift3d.tables.comparison import PAIR, interval
 
 # What a line of a comparison is about; figures of different kinds are never subtracted.
 LINE: tuple[str, ...] = (
-    "operator",
-    "lifter",
-    "metric",
-    "target_mode",
-    "protocol",
-    "threshold_source",
-    "scoring_geometry",
+    *("operator", "lifter", "metric"),
+    *("target_mode", "protocol", "threshold_source", "scoring_geometry"),
 )
 COLUMNS: tuple[str, ...] = (
     *LINE,

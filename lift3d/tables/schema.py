@@ -23,17 +23,8 @@ TEXTS: tuple[str, ...] = tuple(name for name in COLUMNS if name not in NUMBERS)
 
 # What a row is about, in the order of sorting. The run comes last: it names the recipe, not the content.
 KEY: tuple[str, ...] = (
-    "scene",
-    "operator",
-    "lifter",
-    "target_mode",
-    "metric",
-    "protocol",
-    "threshold_source",
-    "scoring_geometry",
-    "target",
-    "other",
-    "run",
+    *("scene", "operator", "lifter", "target_mode", "metric", "protocol"),
+    *("threshold_source", "scoring_geometry", "target", "other", "run"),
 )
 
 
