@@ -50,9 +50,8 @@ _PARTS_LEFT_OUT = {
     "matched with 4 views": SweepConfig(matched=replace(MATCHED, count=4)),
     "matched with 16 views": SweepConfig(matched=replace(MATCHED, count=16)),
     "matched at 5° to 20°": SweepConfig(matched=AngleChoice(5.0, 10.0, 20.0, 8)),
-    "costs not aggregated": SweepConfig(window_radius=0),
+    "wider windows": SweepConfig(window_radius=2),
     "no smoothness along the image": SweepConfig(jump_penalties=(0.0, 0.0)),
-    "96 planes": SweepConfig(plane_count=96),
     "cells of 4 pixels": SweepConfig(stride_px=4.0),
 }
 

@@ -36,7 +36,7 @@ class SweepConfig:
         stride_px: Finest grid of cells.
         max_cells: Largest grid; larger images get a wider stride, so that time and memory stay bounded.
         coarsening: The first sweep's stride, in strides of the second.
-        window_radius: Half width of the aggregation window in cells.
+        window_radius: Half width of the aggregation window in cells: 2 and 0 cost a fortieth, 0 more if views are few.
         window_epsilon: Variance of luminance of a flat window (about 3 % contrast).
         jump_penalties: Price of a step of one plane and of a jump, in units of the cost.
         edge_scale: Contrast at which a jump has lost 1/e of its extra price.
@@ -52,9 +52,9 @@ class SweepConfig:
     stride_px: float = 2.0
     max_cells: int = 20_000
     coarsening: int = 2
-    window_radius: int = 2
+    window_radius: int = 1
     window_epsilon: float = 1e-3
-    jump_penalties: tuple[float, float] = (0.08, 0.8)
+    jump_penalties: tuple[float, float] = (0.1, 1.0)
     edge_scale: float = 0.1
     match_costs: tuple[float, float] = (0.35, 0.55)
     temperature: float = 0.1
