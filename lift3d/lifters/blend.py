@@ -72,10 +72,43 @@ def blend(
                 _fill(block, sources, channels)
                 values[channels, cells] = embedding_bag(rows, block, mode="sum", per_sample_weights=shares).T
         values.index_fill_(1, torch.nonzero(weights.coverage <= 0)[:, 0], torch.nan)
-        tokens = _blend_tokens(weights, sources)
+        tokens = _blend_tokens(weights, [source.global_tokens for source in sources])
     shape = weights.grid.shape
     features = FeatureMap(values.reshape(channel_count, *shape), weights.grid, tokens)
     return LiftedFeatures(features, weights.coverage.reshape(shape), weights.z_depth.reshape(shape))
+
+
+class SourceTable:
+    """The features of one cut of some sources, laid out once for the blends of many targets.
+
+    Holds 4 bytes per channel and source cell. Blends as ``blend`` does, up to rounding.
+
+    Args:
+        maps: The sources' features, in the order in which weights count them.
+
+    Raises:
+        NonFiniteError: If a map has a NaN or infinite cell.
+    """
+
+    def __init__(self, maps: Sequence[FeatureMap]) -> None:
+        self._grids = [one.grid for one in maps]
+        self._tokens = [one.global_tokens for one in maps]
+        self._rows = torch.empty(sum(grid.cell_count for grid in self._grids), maps[0].channel_count)
+        _fill(self._rows, maps, slice(0, maps[0].channel_count))
+
+    def blend(self, weights: BlendingWeights) -> LiftedFeatures:
+        """Sum the sources' features with the given weights; global tokens are blended with the view-marginal."""
+        channel_count, shape = self._rows.shape[1], weights.grid.shape
+        tile = CORNER_TILE // (4 * weights.source.shape[1]) + 1
+        values = torch.empty(channel_count, weights.grid.cell_count)
+        for start in range(0, weights.grid.cell_count, tile):
+            cells = slice(start, min(start + tile, weights.grid.cell_count))
+            rows, shares = _bags(weights, cells, self._grids)
+            values[:, cells] = embedding_bag(rows, self._rows, mode="sum", per_sample_weights=shares).T
+        values.index_fill_(1, torch.nonzero(weights.coverage <= 0)[:, 0], torch.nan)
+        tokens = _blend_tokens(weights, self._tokens)
+        features = FeatureMap(values.reshape(channel_count, *shape), weights.grid, tokens)
+        return LiftedFeatures(features, weights.coverage.reshape(shape), weights.z_depth.reshape(shape))
 
 
 def view_marginal(weights: BlendingWeights) -> Float[Tensor, " source"]:
@@ -141,11 +174,13 @@ def _fill(table: Float[Tensor, "source_cell channel"], sources: Sequence[Feature
         raise NonFiniteError("Source features must be finite to be blended; got NaN or infinity from an encode.")
 
 
-def _blend_tokens(weights: BlendingWeights, sources: Sequence[FeatureMap]) -> Float[Tensor, "token channel"] | None:
-    tokens = [source.global_tokens for source in sources if source.global_tokens is not None]
+def _blend_tokens(
+    weights: BlendingWeights, of_sources: Sequence[Float[Tensor, "token channel"] | None]
+) -> Float[Tensor, "token channel"] | None:
+    tokens = [one for one in of_sources if one is not None]
     if not tokens:
         return None
-    if len(tokens) != len(sources) or len({tuple(token.shape) for token in tokens}) > 1:
+    if len(tokens) != len(of_sources) or len({tuple(token.shape) for token in tokens}) > 1:
         raise ShapeError("Either all sources of one cut have global tokens of one shape, or none has.")
     share = view_marginal(weights)
     blended = torch.einsum("s,stc->tc", share, torch.stack(tokens).float())

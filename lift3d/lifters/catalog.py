@@ -47,7 +47,16 @@ RENDER_THEN_2D = replace(
     is_rendered=True,
 )
 
+ANCHORED = LifterSpec(
+    "anchored",
+    1,
+    "Answers lie on the scene's surface, and every camera reads them there; what a point shows does not depend on who "
+    "looks.",
+    is_anchored=True,
+)
+
 LIFTERS = {
+    "anchored": "lift3d.surface.anchored:Anchored",
     "nearest_view": "lift3d.lifters.nearest_view:NearestView",
     "depth_mean": "lift3d.lifters.depth_mean:DepthMean",
     "plane_sweep": "lift3d.lifters.plane_sweep:PlaneSweep",
@@ -57,7 +66,7 @@ LIFTERS = {
     "lift3d": "lift3d.lifters.corrective:Lift3D",
 }
 _LEARNED = (RENDER_THEN_2D, SHARED_WEIGHTS, SEPARATE_WEIGHTS, LIFT3D)
-_SPECS = {spec.name: spec for spec in (NEAREST_VIEW, DEPTH_MEAN, PLANE_SWEEP, *_LEARNED)}
+_SPECS = {spec.name: spec for spec in (ANCHORED, NEAREST_VIEW, DEPTH_MEAN, PLANE_SWEEP, *_LEARNED)}
 LEARNED = tuple(spec.name for spec in _LEARNED)
 _CHECKPOINT = "checkpoint="
 

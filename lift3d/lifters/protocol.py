@@ -27,6 +27,7 @@ class LifterSpec:
             all; empty for a lifter that shares with none.
         is_guided: Whether correct is given the operator's features of the lifted picture: one more encode per target.
         is_rendered: Whether those features are the answer, as they are.
+        is_anchored: Whether it reads the scene's surface, which is estimated once for all targets and operators.
     """
 
     name: str
@@ -38,6 +39,7 @@ class LifterSpec:
     proposes_as: str = ""
     is_guided: bool = False
     is_rendered: bool = False
+    is_anchored: bool = False
 
     @property
     def proposal_key(self) -> tuple[str, str]:

@@ -6,7 +6,7 @@ from lift3d.errors import UnknownNameError
 from lift3d.surface.protocol import GeometryMethod, GeometrySpec
 
 SENSOR = GeometrySpec("sensor", 1, "Depth that the views have, where other views agree with it.", needs_depth=True)
-SWEEP = GeometrySpec("sweep", 1, "Multi-view stereo without training, fused over all views.")
+SWEEP = GeometrySpec("sweep", 1, "Multi-view stereo without training, fused over all views.", tolerance=0.05)
 
 METHODS = {
     "sensor": "lift3d.surface.sensor:SensorGeometry",

@@ -19,12 +19,14 @@ class GeometrySpec:
         stage_version: Raised when the same views would give other numbers.
         summary: One sentence: where the surface comes from.
         needs_depth: Whether every view must have depth of its own.
+        tolerance: Relative difference of depth within which two views show one surface.
     """
 
     name: str
     stage_version: int
     summary: str
     needs_depth: bool = False
+    tolerance: float = 0.03
 
     @property
     def identity(self) -> dict[str, str | int]:

@@ -23,7 +23,7 @@ FLIPPED_CELLS = 0.03
 
 
 # One of each rule for proposals; the learned lifters differ in what they make of one.
-PROPOSING = ("nearest_view", "depth_mean", "plane_sweep", "lift3d")
+PROPOSING = ("nearest_view", "depth_mean", "plane_sweep", "lift3d", "anchored")
 
 
 @pytest.fixture(params=PROPOSING, scope="module")

@@ -1,0 +1,98 @@
+"""Depth of every view moved to what the other views say of the same places: sensors and stereo err independently.
+
+Letters: v is the view whose cells are asked about, u a view that is asked; a vote is u's depth there as a multiple of
+the depth that v's cell has in u.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lift3d.domain.features import FeatureGrid
+from lift3d.domain.keys import ViewId
+from lift3d.domain.scene_geometry import SceneGeometry, ViewGeometry
+from lift3d.geometry.projection import transfer
+from lift3d.geometry.rays import cell_centers
+from lift3d.geometry.sampling import bilinear_corners, nearest_cells
+
+# Votes within this share of the depth are of the same surface.
+AGREEMENT = 0.03
+# Views asked per view: those that share most with it.
+NEIGHBOUR_COUNT = 20
+# What a view's neighbours say is itself moved by theirs.
+ROUNDS = 2
+# Pixels between the cells by which shared surface is counted.
+PITCH_PX = 16.0
+# Depth is mixed between cells whose depths differ by less than this, relative; else the nearest one is read.
+_SMOOTH = 0.02
+
+
+def agreed(geometry: SceneGeometry, tolerance: float = AGREEMENT) -> SceneGeometry:
+    """Return each cell's depth as the mean of its own and of all votes within the tolerance, weighed by confidence.
+
+    Confidence falls with the share of views that look through the place: ``c · support / (support + opposition)``.
+    """
+    views = geometry.views
+    neighbours = {name: _neighbours(name, views, tolerance) for name in views}
+    for _ in range(ROUNDS):
+        views = {name: _moved(name, views, neighbours[name], tolerance) for name in views}
+    return SceneGeometry(geometry.method, views)
+
+
+def _neighbours(name: ViewId, views: Mapping[ViewId, ViewGeometry], tolerance: float) -> Sequence[ViewId]:
+    """Return the views that see most of what a view sees, by a sparse lattice; ties go to the smaller id."""
+    view = views[name]
+    grid = FeatureGrid.covering(view.camera.size, PITCH_PX)
+    uv = cell_centers(*grid.lattice).reshape(-1, 2)
+    z = view.z_depth.reshape(-1)[nearest_cells(uv, *view.grid.lattice)]
+    counts = []
+    for other in sorted(views):
+        if other != name:
+            vote, confidence = _votes(uv, z, view, views[other])
+            counts.append((-float(((vote - 1).abs() < 2 * tolerance).float().mul(confidence).sum()), other))
+    return [other for count, other in sorted(counts)[:NEIGHBOUR_COUNT] if count < 0]
+
+
+def _moved(
+    name: ViewId, views: Mapping[ViewId, ViewGeometry], neighbours: Sequence[ViewId], tolerance: float
+) -> ViewGeometry:
+    view = views[name]
+    uv, z = cell_centers(*view.grid.lattice).reshape(-1, 2), view.z_depth.reshape(-1)
+    own = view.confidence.reshape(-1)
+    support, drift, opposition = own.clone(), torch.zeros_like(z), torch.zeros_like(z)
+    # In an order of their own, so that sums do not depend on that of the views.
+    for other in sorted(neighbours):
+        vote, confidence = _votes(uv, z, view, views[other])
+        agrees = (vote - 1).abs() < tolerance
+        weight = torch.where(agrees, confidence, 0.0)
+        support += weight
+        drift += weight * torch.where(agrees, vote - 1, 0.0)
+        opposition += torch.where(vote > 1 + tolerance, confidence, 0.0)
+    is_known = support > 0
+    z_depth = torch.where(is_known, z * (1 + drift / torch.where(is_known, support, 1.0)), torch.nan)
+    kept = torch.where(is_known, own * support / (support + opposition).clamp(min=1e-12), 0.0)
+    is_left = torch.isfinite(z_depth) & (kept > 0)
+    return ViewGeometry(
+        view.camera,
+        view.grid,
+        torch.where(is_left, z_depth, torch.nan).reshape(view.grid.shape),
+        torch.where(is_left, kept, 0.0).reshape(view.grid.shape),
+    )
+
+
+def _votes(
+    uv: Float[Tensor, "point 2"], z_depth: Float[Tensor, " point"], view: ViewGeometry, other: ViewGeometry
+) -> tuple[Float[Tensor, " point"], Float[Tensor, " point"]]:
+    """Return another view's depth at points of a view as a multiple of theirs, NaN without one, and its confidence."""
+    cameras = ((view.camera.K, view.camera.w2c), (other.camera.K, other.camera.w2c))
+    at, z = transfer(uv, z_depth, *cameras)
+    index = nearest_cells(at, *other.grid.lattice)
+    is_on_image = (index >= 0) & (z > 0)
+    nearest, confidence = (one.reshape(-1)[index.clamp(min=0)] for one in (other.z_depth, other.confidence))
+    corner, share = bilinear_corners(torch.where(is_on_image[:, None], at, 0.0), *other.grid.lattice)
+    between = 1 / (share / other.z_depth.reshape(-1)[corner]).sum(-1)
+    seen = torch.where((between / nearest - 1).abs() < _SMOOTH, between, nearest)
+    vote = torch.where(is_on_image, seen / z, torch.nan)
+    return vote, torch.where(torch.isnan(vote), 0.0, confidence)

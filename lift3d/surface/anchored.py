@@ -1,0 +1,86 @@
+"""The lifter that reads the scene's surface."""
+
+from collections.abc import Sequence
+
+import torch
+
+from lift3d.domain.camera import Camera
+from lift3d.domain.keys import ViewId
+from lift3d.domain.proposals import RayProposal, SourceGuide
+from lift3d.domain.scene import DepthRange, Tracks
+from lift3d.errors import NoOverlapError
+from lift3d.lifters.catalog import ANCHORED
+from lift3d.lifters.protocol import Uncorrected
+from lift3d.surface.anchors import AnchoredTarget, anchored_target
+from lift3d.surface.catalog import build_geometry
+from lift3d.surface.depth_map import DepthMap
+from lift3d.surface.keyframes import keyframes
+from lift3d.surface.render import render_depth
+from lift3d.surface.scene_surface import SceneSurface
+
+# Pixels per guide cell of a target: its depth is put together from all views, so that finer cells are worth it.
+TARGET_STRIDE_PX = 1.0
+
+
+class Anchored(Uncorrected):
+    """Every witness of a surface point weighs by how well it sees it, whoever looks."""
+
+    spec = ANCHORED
+
+    def anchor(
+        self, surface: SceneSurface, target: Camera, sources: Sequence[ViewId], witness_count: int
+    ) -> AnchoredTarget:
+        """Return what a target sees of a surface: its own depth there if it is one of the views, else a rendered one.
+
+        Args:
+            surface: Of the scene, with its keyframes.
+            target: A camera.
+            sources: The views that may answer.
+            witness_count: Kept per cell at most.
+
+        Raises:
+            NoOverlapError: If none of them shows anything that the target sees.
+        """
+        found = anchored_target(surface, target, self._depth(surface, target), sources, witness_count)
+        if not bool(found.covered.any()):
+            raise NoOverlapError(f"None of {len(sources)} views shows any surface that the target sees.")
+        return found
+
+    def _depth(self, surface: SceneSurface, target: Camera) -> DepthMap:
+        for view in surface.views:
+            if view.camera is target or _is_same(view.camera, target):
+                return DepthMap(view.grid, view.z_depth)
+        return render_depth(surface, target, TARGET_STRIDE_PX)
+
+    def propose(self, target: Camera, guides: Sequence[SourceGuide], depth_range: DepthRange) -> RayProposal:
+        """Return one depth per cell and its witnesses, on the surface that the given views alone show.
+
+        Raises:
+            NoOverlapError: If they show nothing that the target sees.
+            ConfigError: If only some of them have depth.
+        """
+        if not guides:
+            raise NoOverlapError("anchored needs at least one source view, got none.")
+        method = "sensor" if all(guide.z_depth is not None for guide in guides) else "sweep"
+        geometry = build_geometry(method).estimate(guides, depth_range, _no_tracks)
+        surface = SceneSurface(geometry, keyframes(SceneSurface(geometry)))
+        found = self.anchor(surface, target, surface.ids, len(guides))
+        taper = torch.tensor([one.taper for one in sorted(guides, key=lambda one: one.id)])
+        view_weight = torch.zeros(len(found.weight), len(guides)).scatter_(1, found.witness.long(), found.weight)
+        return RayProposal(
+            grid=found.grid,
+            target=target,
+            sources=found.cameras,
+            source_ids=found.view_ids,
+            z_depth=torch.where(found.covered, found.z_depth, depth_range.near)[:, None],
+            probability=found.covered.float()[:, None],
+            view_weight=(view_weight * taper)[:, None],
+        )
+
+
+def _is_same(a: Camera, b: Camera) -> bool:
+    return a.size == b.size and bool((a.K == b.K).all()) and bool((a.w2c == b.w2c).all())
+
+
+def _no_tracks() -> Tracks:
+    raise NoOverlapError("No surface point of these views is known.")

@@ -1,0 +1,204 @@
+"""Weights that do not depend on who looks: which views show the surface in a target's cell, and which one owns it.
+
+Letters: a guide cell is a cell of the target for which the views are asked; a witness is a view that shows the
+surface there.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from lift3d.domain.camera import Camera
+from lift3d.domain.features import FeatureGrid
+from lift3d.domain.keys import ViewId
+from lift3d.domain.weights import BlendingWeights
+from lift3d.geometry.projection import unproject
+from lift3d.geometry.rays import cell_centers
+from lift3d.geometry.sampling import bilinear_corners
+from lift3d.surface.depth_map import EDGE, DepthMap
+from lift3d.surface.keyframes import is_seen_well
+from lift3d.surface.scene_surface import Look, SceneSurface, pixel_maps
+
+# Pixels per guide cell: who sees a surface changes more slowly than where it is.
+GUIDE_STRIDE_PX = 2.0
+# Witnesses of light, and how fast they lose weight with the angle to the target's ray, radians.
+NEAR_COUNT = 8
+ANGLE_FLOOR, ANGLE_POWER = 0.02, 4.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AnchoredTarget:
+    """The surface as a target sees it.
+
+    Attributes:
+        camera: Of the target.
+        depth: Where the surface is.
+        grid: Guide grid.
+        z_depth: At guide cells.
+        witness: Indices of views that show the surface there, the surest first.
+        weight: Of each witness, 0 for what is none; rows sum to 1, or to 0 where nothing is known.
+        owner: Index of the view that owns the surface there; -1 where none does.
+        near: Indices of witnesses that look most nearly as the target does: for what does depend on who looks, which
+            is light itself.
+        near_weight: Of each of them, as ``weight``.
+        view_ids: What indices refer to.
+        cameras: Of the views.
+    """
+
+    camera: Camera
+    depth: DepthMap
+    grid: FeatureGrid
+    z_depth: Float[Tensor, " cell"]
+    witness: Int[Tensor, "cell witness"]
+    weight: Float[Tensor, "cell witness"]
+    owner: Int[Tensor, " cell"]
+    near: Int[Tensor, "cell near"]
+    near_weight: Float[Tensor, "cell near"]
+    view_ids: tuple[ViewId, ...]
+    cameras: tuple[Camera, ...]
+
+    @property
+    def covered(self) -> Bool[Tensor, " cell"]:
+        """Guide cells whose surface some view shows."""
+        return self.weight.sum(1) > 0
+
+
+def anchored_target(
+    surface: SceneSurface, camera: Camera, depth: DepthMap, sources: Collection[ViewId], witness_count: int
+) -> AnchoredTarget:
+    """Ask views of the surface for what a target sees.
+
+    Args:
+        surface: Of the scene, with its keyframes.
+        camera: Of the target.
+        depth: Of the target.
+        sources: The views that may answer.
+        witness_count: Kept per cell at most.
+    """
+    grid = FeatureGrid.covering(camera.size, GUIDE_STRIDE_PX)
+    uv = cell_centers(*grid.lattice).reshape(-1, 2)
+    z_depth = depth.at(uv)
+    look = surface.look(camera, uv, z_depth).only(torch.tensor([name in sources for name in surface.ids]))
+    surety = look.shown * look.confidence
+    most = max(1, int((surety > 0).sum(1).max()))
+    weight, witness = _heaviest(surety, min(witness_count, most))
+    cameras = tuple(view.camera for view in surface.views)
+    near_weight, near = _heaviest(surety * _nearness(camera, cameras, uv, z_depth), min(NEAR_COUNT, most))
+    owner = _owners(look, surety, surface.keyframes).short()
+    return AnchoredTarget(camera, depth, grid, z_depth, witness, weight, owner, near, near_weight, surface.ids, cameras)
+
+
+def _heaviest(weight: Float[Tensor, "cell view"], count: int) -> tuple[Tensor, Tensor]:
+    """Return the largest weights of each cell, with sum 1 (or 0 where there are none), and whose they are."""
+    kept, index = weight.topk(count, dim=1)
+    total = kept.sum(1, keepdim=True)
+    return kept / torch.where(total > 0, total, 1.0), index.short()
+
+
+def _nearness(
+    camera: Camera, views: Sequence[Camera], uv: Float[Tensor, "cell 2"], z_depth: Float[Tensor, " cell"]
+) -> Float[Tensor, "cell view"]:
+    """Return the preference for views that look at a point as the camera does, 1 for the same ray.
+
+    Source:
+        Buehler et al., Unstructured lumigraph rendering, SIGGRAPH 2001, §4.2 (penalty of angular deviation).
+    """
+    points = unproject(uv, z_depth, camera.K.float())
+    centers = torch.stack([(camera.w2c @ view.c2w)[:3, 3] for view in views]).float()
+    to_view = centers[None] - points[:, None]
+    cosine = -(to_view * points[:, None]).sum(-1) / (to_view.norm(dim=-1) * points.norm(dim=-1, keepdim=True))
+    angle = cosine.clamp(-1, 1).arccos()
+    nearness: Tensor = (ANGLE_FLOOR / (angle + ANGLE_FLOOR)) ** ANGLE_POWER
+    return nearness
+
+
+def _owners(look: Look, surety: Float[Tensor, "cell view"], order: tuple[int, ...]) -> Int[Tensor, " cell"]:
+    """Return the first keyframe that sees a cell well, else the first that sees it, else the surest view."""
+    keyframes = torch.tensor(order)
+    well = is_seen_well(look)[:, keyframes]
+    sees = (surety > 0)[:, keyframes]
+    surest = torch.where(surety.sum(1) > 0, surety.argmax(1), -1)
+    first = torch.where(sees.any(1), keyframes[sees.float().argmax(1)], surest)
+    return torch.where(well.any(1), keyframes[well.float().argmax(1)], first)
+
+
+def consensus_weights(target: AnchoredTarget, grid: FeatureGrid, tap_count: int) -> BlendingWeights:
+    """Return weights over all witnesses at the cells of a grid, the surest ``tap_count`` of them."""
+    uv, z_depth, guide = _at(target, grid)
+    witness, weight = target.witness[:, :tap_count], target.weight[:, :tap_count]
+    return _weights(target, grid, uv, z_depth, witness[guide].long(), weight[guide])
+
+
+def near_weights(target: AnchoredTarget, grid: FeatureGrid) -> BlendingWeights:
+    """Return weights over the witnesses that look most nearly as the target does."""
+    uv, z_depth, guide = _at(target, grid)
+    return _weights(target, grid, uv, z_depth, target.near[guide].long(), target.near_weight[guide])
+
+
+def owner_weights(target: AnchoredTarget, grid: FeatureGrid) -> BlendingWeights:
+    """Return weights that read each cell from the view that owns it."""
+    uv, z_depth, guide = _at(target, grid)
+    owner = target.owner[guide][:, None].long()
+    return _weights(target, grid, uv, z_depth, owner.clamp(min=0), (owner >= 0).float())
+
+
+def _at(
+    target: AnchoredTarget, grid: FeatureGrid
+) -> tuple[Float[Tensor, "cell 2"], Float[Tensor, " cell"], Int[Tensor, " cell"]]:
+    """Return centres and depth of the cells of a grid, and the nearest covered guide cell of the same surface."""
+    uv = cell_centers(*grid.lattice).reshape(-1, 2)
+    z_depth = target.depth.at(uv)
+    corner, share = bilinear_corners(uv, *target.grid.lattice)
+    is_alike = (target.z_depth[corner] / z_depth[:, None] - 1).abs() < EDGE
+    preferred = (share + 1e-6) * torch.where(is_alike, 1.0, 1e-3) * target.covered[corner]
+    return uv, z_depth, corner.gather(1, preferred.argmax(1, keepdim=True))[:, 0]
+
+
+def _weights(
+    target: AnchoredTarget,
+    grid: FeatureGrid,
+    uv: Float[Tensor, "cell 2"],
+    z_depth: Float[Tensor, " cell"],
+    source: Int[Tensor, "cell tap"],
+    weight: Float[Tensor, "cell tap"],
+) -> BlendingWeights:
+    slope, offset = (one.float() for one in pixel_maps(target.camera, target.cameras))
+    rays = (slope @ torch.cat([uv.T, torch.ones_like(uv[:, 0])[None]])).permute(0, 2, 1)
+    cell = torch.arange(len(uv))[:, None]
+    point = z_depth[:, None, None] * rays[source, cell] + offset[source]
+    z_source = point[..., 2]
+    is_tap = (weight > 0) & (z_source > 0)
+    at = torch.where(is_tap[..., None], point[..., :2] / z_source[..., None], 0.0)
+    ratio = target.z_depth.new_tensor(_log_focal_ratios(target))[source] - (z_source / z_depth[:, None]).log()
+    kept = torch.where(is_tap, weight, 0.0)
+    total = kept.sum(1, keepdim=True)
+    is_covered = total[:, 0] > 0
+    return BlendingWeights(
+        grid,
+        target.view_ids,
+        torch.where(is_tap, source, 0),
+        at,
+        kept / torch.where(total > 0, total, 1.0),
+        torch.where(is_tap, ratio, 0.0),
+        torch.where(is_covered, z_depth, torch.nan),
+        is_covered.float(),
+    )
+
+
+def _log_focal_ratios(target: AnchoredTarget) -> list[float]:
+    own = target.camera.K[0, 0] * target.camera.K[1, 1]
+    return [float((one.K[0, 0] * one.K[1, 1] / own).sqrt().log()) for one in target.cameras]
+
+
+def used_sources(weights: BlendingWeights) -> BlendingWeights:
+    """Return the same weights with only the sources that they use."""
+    used = torch.unique(weights.source[weights.weight > 0])
+    if not len(used):
+        return weights
+    renumbered = torch.zeros(len(weights.source_ids), dtype=torch.long)
+    renumbered[used] = torch.arange(len(used))
+    source = torch.where(weights.weight > 0, renumbered[weights.source], 0)
+    return replace(weights, source=source, source_ids=tuple(weights.source_ids[one] for one in used.tolist()))

@@ -1,0 +1,176 @@
+"""The surface of a scene as all its views show it: what is asked of it is where it is, and who sees it how well.
+
+Letters: t is the camera that asks, v a view of the geometry, q the quality of a view at a point: image pixels per
+unit of surface, up to one constant of the scene.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from lift3d.domain.camera import Camera
+from lift3d.domain.features import FeatureGrid
+from lift3d.domain.keys import ViewId
+from lift3d.domain.scene_geometry import SceneGeometry, ViewGeometry
+from lift3d.geometry.projection import unproject
+from lift3d.geometry.rays import cell_centers
+from lift3d.geometry.rigid import inverse
+from lift3d.surface.catalog import geometry_spec
+
+# A surface seen at a lower cosine than this counts as seen at it: normals of noisy depth are no better.
+_LEAST_COSINE = 0.1
+# Cells within which a view's quality rises from its border: what is cut off there is not seen well.
+_BORDER_PX = 4.0
+# Views asked together: their points stay in the caches.
+_VIEWS_AT_ONCE = 16
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SeenSurface:
+    """What one view shows of the surface.
+
+    Attributes:
+        id: The view.
+        camera: Its camera.
+        grid: Of the cells.
+        z_depth: Camera z; NaN where unknown.
+        confidence: How sure it is, 0 where unknown.
+        quality: Image pixels per unit of surface, 0 where unknown.
+    """
+
+    id: ViewId
+    camera: Camera
+    grid: FeatureGrid
+    z_depth: Float[Tensor, "row col"]
+    confidence: Float[Tensor, "row col"]
+    quality: Float[Tensor, "row col"]
+
+    @classmethod
+    def of(cls, name: ViewId, view: ViewGeometry) -> "SeenSurface":
+        """Measure how well a view sees each of its cells: cos(angle to the normal) · f² / z², less at its border."""
+        uv = cell_centers(*view.grid.lattice)
+        points = unproject(uv, view.z_depth, view.camera.K.float())
+        cosine = _cosine_to_normal(points)
+        focal2 = float(view.camera.K[0, 0] * view.camera.K[1, 1])
+        size = view.camera.size
+        edge = torch.minimum(
+            torch.minimum(uv[..., 0], size.width - uv[..., 0]), torch.minimum(uv[..., 1], size.height - uv[..., 1])
+        )
+        quality = cosine * focal2 / view.z_depth.square() * (edge / _BORDER_PX).clamp(max=1)
+        known = torch.isfinite(view.z_depth) & (view.confidence > 0)
+        return cls(
+            name,
+            view.camera,
+            view.grid,
+            torch.where(known, view.z_depth, torch.nan),
+            torch.where(known, view.confidence, 0.0),
+            torch.where(known, quality, 0.0),
+        )
+
+    @property
+    def matrices(self) -> tuple[Tensor, Tensor]:
+        """K and w2c."""
+        return self.camera.K, self.camera.w2c
+
+
+class SceneSurface:
+    """The surface, looked up by points.
+
+    Args:
+        geometry: What the views show of it.
+        keyframes: Indices of the views that own it, in order (``keyframes.keyframes``); empty until they are chosen.
+    """
+
+    def __init__(self, geometry: SceneGeometry, keyframes: tuple[int, ...] = ()) -> None:
+        self.method, self.keyframes = geometry.method, keyframes
+        # A point lies on what a view sees if their depths differ by less than this share; twice as far it does not.
+        self.tolerance = geometry_spec(geometry.method).tolerance
+        # By id, so that no sum and no tie depends on the order in which views come.
+        self.views = tuple(SeenSurface.of(name, view) for name, view in sorted(geometry.views.items()))
+        # A row of depth, confidence and quality per cell of all views, one view after the other.
+        columns = [torch.stack([one.z_depth, one.confidence, one.quality], dim=-1).flatten(0, 1) for one in self.views]
+        self._cells = torch.cat(columns)
+        self._offsets = torch.tensor([0, *(len(one) for one in columns[:-1])]).cumsum(0)
+
+    @property
+    def ids(self) -> tuple[ViewId, ...]:
+        """Ids of the views."""
+        return tuple(view.id for view in self.views)
+
+    def look(self, camera: Camera, uv: Float[Tensor, "point 2"], z_depth: Float[Tensor, " point"]) -> "Look":
+        """Ask every view for points on the rays of a camera."""
+        shape = (len(self.views), len(z_depth))
+        shown, passed, confidence, quality = (torch.empty(shape) for _ in range(4))
+        for start in range(0, len(self.views), _VIEWS_AT_ONCE):
+            block = slice(start, start + _VIEWS_AT_ONCE)
+            grids = [view.grid for view in self.views[block]]
+            x, y, z = _in_views(camera, [view.camera for view in self.views[block]], uv, z_depth)
+            row = ((y / z - _column(grids, "origin_v")) / _column(grids, "stride_v")).floor()
+            col = ((x / z - _column(grids, "origin_u")) / _column(grids, "stride_u")).floor()
+            is_on_image = (z > 0) & (row >= 0) & (row < _column(grids, "rows"))
+            is_on_image &= (col >= 0) & (col < _column(grids, "cols"))
+            cell = torch.where(is_on_image, row * _column(grids, "cols") + col, 0.0).long()
+            seen_z, sure, good = self._cells[cell + self._offsets[block, None]].unbind(-1)
+            beyond = torch.where(is_on_image, seen_z / z - 1, torch.nan) / self.tolerance
+            visible = (2 - beyond.abs()).clamp(0, 1).nan_to_num(0.0)
+            passed[block] = (beyond - 1).clamp(0, 1).nan_to_num(0.0)
+            shown[block], confidence[block] = visible, sure
+            quality[block] = torch.where(visible > 0, good, 0.0)
+        return Look(shown.T, passed.T, confidence.T, quality.T)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """What the views say of some points.
+
+    Attributes:
+        shown: How far a view shows the point, from 1 (on the surface that it sees there) to 0.
+        passed: How far it sees through the point to what lies behind it, from 1 to 0.
+        confidence: Of the view's depth there.
+        quality: Of the view there, 0 where it does not show the point.
+    """
+
+    shown: Float[Tensor, "point view"]
+    passed: Float[Tensor, "point view"]
+    confidence: Float[Tensor, "point view"]
+    quality: Float[Tensor, "point view"]
+
+    def only(self, is_allowed: Bool[Tensor, " view"]) -> "Look":
+        """Return the same as if the other views showed nothing."""
+        return replace(self, shown=self.shown * is_allowed, quality=self.quality * is_allowed)
+
+
+def _in_views(
+    camera: Camera, views: Sequence[Camera], uv: Float[Tensor, "point 2"], z_depth: Float[Tensor, " point"]
+) -> tuple[Float[Tensor, "view point"], ...]:
+    """Return homogeneous pixels of each view, and depth in it; cameras are composed in double precision."""
+    slope, offset = pixel_maps(camera, views)
+    rays = slope.float() @ torch.cat([uv.T, torch.ones_like(uv[:, 0])[None]])
+    x, y, z = (torch.addcmul(offset[:, axis, None].float(), rays[:, axis], z_depth) for axis in range(3))
+    return x, y, z
+
+
+def pixel_maps(camera: Camera, views: Sequence[Camera]) -> tuple[Float[Tensor, "view 3 3"], Float[Tensor, "view 3"]]:
+    """Return what takes pixels of a camera to those of views: ``z · slope @ (u, v, 1) + offset``; double precision."""
+    to_view = torch.stack([view.w2c for view in views]) @ inverse(camera.w2c)
+    K = torch.stack([view.K for view in views])
+    return K @ to_view[:, :3, :3] @ torch.linalg.inv(camera.K), (K @ to_view[:, :3, 3:])[..., 0]
+
+
+def _column(grids: Sequence[FeatureGrid], name: str) -> Float[Tensor, "view 1"]:
+    return torch.tensor([[float(getattr(grid, name))] for grid in grids])
+
+
+def _cosine_to_normal(points: Float[Tensor, "row col 3"]) -> Float[Tensor, "row col"]:
+    """Return the cosine between each cell's ray and the normal of the surface through its neighbours."""
+    padded = torch.nn.functional.pad(points.permute(2, 0, 1)[None], (1, 1, 1, 1), mode="replicate")[0]
+    across = padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]
+    down = padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]
+    normal = torch.linalg.cross(across, down, dim=0)
+    ray = points.permute(2, 0, 1)
+    cosine = (normal * ray).sum(0).abs() / (normal.norm(dim=0) * ray.norm(dim=0)).clamp(min=1e-30)
+    known: Tensor = cosine.nan_to_num(0.5).clamp(min=_LEAST_COSINE)
+    return known

@@ -1,0 +1,121 @@
+"""What a surface point shows does not depend on who looks: depth, owners and weights of a computed scene."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from lift3d.domain.features import FeatureGrid, FeatureMap
+from lift3d.domain.weights import BlendingWeights
+from lift3d.geometry.projection import transfer
+from lift3d.geometry.rays import cell_centers
+from lift3d.geometry.visibility import agrees_with_depth
+from lift3d.lifters.blend import SourceTable, blend
+from lift3d.surface.anchored import Anchored
+from lift3d.surface.anchors import consensus_weights, owner_weights, used_sources
+from lift3d.surface.bands import low_band
+from lift3d.surface.keyframes import keyframes
+from lift3d.surface.scene_surface import SceneSurface
+from lift3d.surface.sensor import SensorGeometry
+from lift3d.surface.votes import voted
+from tests.support.lifting import pixels, random_map, situation
+from tests.support.scenes import two_planes_scene
+
+HEIGHT = 48
+
+
+def no_tracks():
+    raise AssertionError("sensors need no tracks")
+
+
+def surface_of(guides, depth_range):
+    geometry = SensorGeometry().estimate(guides, depth_range, no_tracks)
+    return SceneSurface(geometry, keyframes(SceneSurface(geometry)))
+
+
+@pytest.fixture(scope="module")
+def seen():
+    """Two planes from seven cameras in a row: those at 2 and 4 are held out, the others show the surface."""
+    scene = two_planes_scene()
+    frames = {view.id: view.load(HEIGHT) for view in scene.views}
+    _, guides, depth_range = situation(scene)
+    return scene, frames, guides, depth_range, surface_of(guides, depth_range)
+
+
+def anchored(surface, camera):
+    return Anchored().anchor(surface, camera, surface.ids, 32)
+
+
+def test_a_camera_that_no_view_has_sees_the_surface_where_it_is(seen):
+    _, frames, _, _, surface = seen
+    (held_out,) = [frame for name, frame in frames.items() if name not in surface.ids]
+    uv = cell_centers(HEIGHT, held_out.camera.size.width).reshape(-1, 2)
+    depth = anchored(surface, held_out.camera).depth.at(uv)
+    error = (depth / held_out.z_depth.reshape(-1) - 1).abs()
+    assert float((error < 0.01).float().mean()) > 0.95
+
+
+def test_neither_the_order_of_views_nor_one_more_that_shows_nothing_new_changes_an_answer(seen):
+    _, frames, guides, depth_range, surface = seen
+    camera = next(frame.camera for name, frame in frames.items() if name not in surface.ids)
+    one = anchored(surface, camera)
+    other = anchored(surface_of(guides[::-1], depth_range), camera)
+    assert one.view_ids == other.view_ids
+    for name in ("z_depth", "witness", "weight", "owner"):
+        assert torch.equal(getattr(one, name).nan_to_num(0.0), getattr(other, name).nan_to_num(0.0))
+    again = replace(guides[0], id="zz")
+    more = anchored(surface_of([*guides, again], depth_range), camera)
+    owned = [[target.view_ids[index] for index in target.owner.tolist()] for target in (one, more)]
+    assert sum(a == b for a, b in zip(*owned, strict=True)) > 0.95 * len(owned[0])
+
+
+def test_two_cameras_read_the_same_of_what_both_see(seen):
+    _, _, guides, _, surface = seen
+    grid = pixels(guides[0].camera)
+    paintings = {name: random_map(grid, 3, seed=index) for index, name in enumerate(surface.ids)}
+    answers, plain = [], []
+    cameras = [guides[0].camera, guides[-1].camera]
+    for camera, guide in zip(cameras, (guides[0], guides[-1]), strict=True):
+        weights = used_sources(owner_weights(anchored(surface, camera), grid))
+        answers.append(blend(weights, paintings).features.values)
+        plain.append(paintings[guide.id].values)
+    uv = cell_centers(*grid.lattice).reshape(-1, 2)
+    ends = [(camera.K, camera.w2c) for camera in cameras]
+    uv_b, z_b = transfer(uv, guides[0].z_depth.reshape(-1), *ends)
+    both = agrees_with_depth(uv_b, z_b, guides[-1].z_depth, 0.01)
+    cell = (uv_b[both, 1].long() * grid.cols) + uv_b[both, 0].long()
+
+    def difference(a, b):
+        return float((a.flatten(1)[:, both] - b.flatten(1)[:, cell]).nan_to_num(0.0).square().mean())
+
+    assert int(both.sum()) > 200
+    # Noise read half a pixel aside is other noise: what is left is reading, not another answer.
+    assert difference(*answers) < 0.5 * difference(*plain)
+
+
+def test_a_table_of_sources_blends_as_they_are_blended_one_by_one(seen):
+    _, _, guides, _, surface = seen
+    maps = {name: random_map(pixels(guides[0].camera, 4.0), 70, seed=index) for index, name in enumerate(surface.ids)}
+    target = anchored(surface, guides[1].camera)
+    weights = consensus_weights(target, pixels(guides[1].camera, 4.0), 16)
+    table = SourceTable([maps[name] for name in surface.ids]).blend(weights)
+    torch.testing.assert_close(table.features.values, blend(weights, maps).features.values)
+
+
+def test_bands_keep_what_is_constant_and_never_read_invalid_pixels():
+    values = torch.full((2, 24, 32), 0.25)
+    is_valid = torch.ones(24, 32, dtype=torch.bool)
+    is_valid[4:9] = False
+    values[:, 4:9] = 100.0
+    torch.testing.assert_close(low_band(values, is_valid)[:, is_valid], values[:, is_valid])
+
+
+def test_the_heavier_label_wins_and_ties_go_to_the_smaller():
+    grid = FeatureGrid(1, 3, 1.0, 1.0)
+    source = torch.tensor([[0, 1, 2]] * 3)
+    weight = torch.tensor([[0.5, 0.3, 0.2], [0.4, 0.3, 0.3], [0.5, 0.5, 0.0]])
+    uv = torch.full((3, 3, 2), 0.5)
+    zeros, ones = torch.zeros(3, 3), torch.ones(3)
+    weights = BlendingWeights(grid, ("a", "b", "c"), source, uv, weight, zeros, ones, ones)
+    labels = [FeatureMap(torch.full((1, 1, 1), float(label)), FeatureGrid(1, 1, 1.0, 1.0)) for label in (7, 2, 2)]
+    assert voted(weights, labels).tolist() == [[2, 2, 2]]
