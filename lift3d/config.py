@@ -51,6 +51,8 @@ class Recipe(Settings):
     """Metric ids; empty means all that apply."""
     image_height: int = Field(default=256, ge=16, le=8192)
     """Height in pixels at which views are encoded and lifted."""
+    geometry: str | None = None
+    """Where the scene's surface comes from: sensor, sweep; none means the best that a scene has."""
     sources: int = Field(default=8, ge=1, le=64)
     """Source views per target."""
     holdout: int | None = Field(default=None, ge=2)

@@ -32,11 +32,24 @@ def decode_view(
 
 
 def plain_view(
-    operator: Operator, state: SceneState, target: Target, frame: Frame, maps: tuple[FeatureMap, ...]
+    operator: Operator,
+    state: SceneState,
+    target: Target,
+    frame: Frame,
+    maps: tuple[FeatureMap, ...],
+    answer: Prediction | None = None,
 ) -> LiftedView:
     """Return the plain 2D answer on the true image in the form of a lifted view: the row raw2d of every table.
 
-    It is in the units of the scene, as lifted views are (``lifted_quantities.own_answer``).
+    It is in the units of the scene, as lifted views are (``quantities.own_answer``).
+
+    Args:
+        operator: Whose answer it is.
+        state: What it fitted on the scene.
+        target: A view of the scene.
+        frame: Its pixels.
+        maps: Its features.
+        answer: What the decoder makes of them, if that is known.
 
     Raises:
         SceneError: If the state does not place it there (``refusal``).
@@ -50,9 +63,10 @@ def plain_view(
         )
         for one in maps
     )
-    with torch.inference_mode():
-        prediction = operator.decode(maps, state, frame.camera.size)
-    return LiftedView(target.id, frame.camera, lifted, prediction, (target.id,))
+    if answer is None:
+        with torch.inference_mode():
+            answer = operator.decode(maps, state, frame.camera.size)
+    return LiftedView(target.id, frame.camera, lifted, answer, (target.id,))
 
 
 def at_pixels(

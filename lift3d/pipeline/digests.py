@@ -13,6 +13,7 @@ from lift3d.domain.target import Target
 from lift3d.lifters.protocol import LifterSpec
 from lift3d.operators.protocol import COMPARABLE, OperatorSpec
 from lift3d.scenes import tracks
+from lift3d.surface.protocol import GeometrySpec
 
 # Raised when the same input would give other numbers in the stages that belong to no plug-in: decoding and resizing of
 # images (and what stands in for invalid pixels), source selection, weights_at, the lifted picture, blend, hole filling
@@ -28,6 +29,8 @@ STAGE_VERSIONS = {
     "score": 1,
     "fit": 1,
     "travel": 1,
+    "surface": 1,
+    "anchor": 1,
 }
 # What lifting goes through; frames are in the digests of the views, and scoring changes no lifted view.
 _LIFTING = ("select_sources", "weights_at", "picture", "blend", "decode_view")
@@ -104,6 +107,57 @@ def lifted_digest(
                 [target.id, camera_digest(target.camera), [list(source) for source in target.sources]]
                 for target in targets
             ],
+            "views": [[name, views[name]] for name in used],
+        }
+    )
+
+
+def surface_digest(method: GeometrySpec, views: Mapping[ViewId, str], depth_range: DepthRange) -> str:
+    """Digest of what a scene's surface depends on: how it is estimated, and the views, whatever their order."""
+    return digest(
+        {
+            "method": method.identity,
+            "stages": {"surface": STAGE_VERSIONS["surface"], "tracks": tracks.STAGE_VERSION},
+            "depth_range": [depth_range.near, depth_range.far],
+            "views": sorted([name, value] for name, value in views.items()),
+        }
+    )
+
+
+def anchored_digest(
+    operator: OperatorSpec,
+    lifter: LifterSpec,
+    state: str,
+    recipe: Recipe,
+    targets: Sequence[Target],
+    views: Mapping[ViewId, str],
+    surface: str,
+) -> str:
+    """Digest of a part of views that read the surface: cameras, all views that may answer, lifter, operator, state.
+
+    Args:
+        operator: Whose answers they are.
+        lifter: That reads the surface.
+        state: Digest of what the operator fitted.
+        recipe: Of the run.
+        targets: Of the part.
+        views: Digests of the scene's views.
+        surface: Path of the surface.
+    """
+    used = sorted({name for target in targets for name in target.source_ids})
+    return digest(
+        {
+            "operator": operator.identity,
+            "quantity": operator.quantity,
+            "kind": operator.prediction_kind,
+            "color_cuts": list(operator.color_cuts),
+            "travel": _travel_of(operator),
+            "lifter": lifter.identity,
+            "state": state,
+            "stages": {name: STAGE_VERSIONS[name] for name in ("surface", "anchor", "blend", "decode_view")},
+            "taps": recipe.tap_count,
+            "surface": surface,
+            "targets": [[target.id, camera_digest(target.camera), sorted(target.source_ids)] for target in targets],
             "views": [[name, views[name]] for name in used],
         }
     )

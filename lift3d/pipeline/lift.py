@@ -1,42 +1,29 @@
 """Lifting the targets of a scene: which products there are, and how the missing ones are made."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from lift3d.config import Recipe
-from lift3d.domain.features import FeatureMap, SceneState
+from lift3d.domain.features import SceneState
 from lift3d.domain.keys import SceneId, digest
-from lift3d.domain.lifted import LiftedView
-from lift3d.domain.proposals import RayProposal
 from lift3d.domain.records import RAW2D, LiftedProduct
 from lift3d.domain.shard import Shard
 from lift3d.domain.target import Target
-from lift3d.errors import NoOverlapError
-from lift3d.lifters.protocol import Lifter
-from lift3d.operators.protocol import Operator, OperatorSpec
-from lift3d.pipeline.blend import lift_features
-from lift3d.pipeline.decode import decode_view, plain_view
-from lift3d.pipeline.digests import lifted_digest, plain_digest, state_digest
-from lift3d.pipeline.encode import encode_view
+from lift3d.pipeline.digests import anchored_digest, lifted_digest, plain_digest, state_digest
 from lift3d.pipeline.features import made_by
 from lift3d.pipeline.inputs import Report, SceneInputs
+from lift3d.pipeline.lifting import Lifting
 from lift3d.pipeline.models import Models
 from lift3d.pipeline.products import (
     VIEWS_PER_PART,
-    GridsOf,
     PartOfViews,
-    SkippedTarget,
     commit_lifted,
     write_lifted_part,
 )
-from lift3d.pipeline.propose import propose
-from lift3d.pipeline.weigh import lift_picture, refusal, wants_guide
+from lift3d.pipeline.weigh import refusal
 from lift3d.storage import layout
 from lift3d.storage.commit import committed
 from lift3d.storage.location import Store
 from lift3d.storage.products import Product, ProductWriter, products_in
-
-Outcome = LiftedView | SkippedTarget
 
 
 def plan_products(
@@ -45,10 +32,19 @@ def plan_products(
     models: Models,
     states: Mapping[str, SceneState],
     targets: Sequence[Target],
+    surface: str = "",
 ) -> dict[LiftedProduct, Sequence[str]]:
     """Return every product of lifted views that the recipe wants of this scene, raw2d first for each operator.
 
     With each come the digests of its parts: where one of them is the same, its views are.
+
+    Args:
+        inputs: The scene.
+        recipe: Of the run.
+        models: Those of the recipe.
+        states: What operators fitted on the scene.
+        targets: With their sources.
+        surface: Path of the scene's surface, if a lifter reads it.
     """
     scene = inputs.scene
     source_ids = {name for target in targets for name, _ in target.sources}
@@ -66,7 +62,9 @@ def plan_products(
             if lifter.spec.needs_depth and without_depth:
                 reason = f"needs-depth: {without_depth} of {len(source_ids)} source views have none"
             keys = [
-                lifted_digest(spec, lifter.spec, state, recipe, part, inputs.digests, scene.depth_range)
+                anchored_digest(spec, lifter.spec, state, recipe, part, inputs.digests, surface)
+                if lifter.spec.is_anchored
+                else lifted_digest(spec, lifter.spec, state, recipe, part, inputs.digests, scene.depth_range)
                 for part in _parts(targets)
             ]
             products[_product(scene.id, spec.name, lifter.spec.name, words, keys, reason)] = keys
@@ -87,15 +85,13 @@ def _product(scene: SceneId, operator: str, lifter: str, words: str, keys: Seque
 def lift_scene(
     inputs: SceneInputs,
     recipe: Recipe,
-    models: Models,
-    states: Mapping[str, SceneState],
+    work: Lifting,
     targets: Sequence[Target],
     products: Mapping[LiftedProduct, Sequence[str]],
     report: Report,
     shard: Shard | None = None,
 ) -> None:
     """Lift every part of the targets that no product has yet, or those that belong to a shard; commit what is whole."""
-    work = _Lifting(inputs, recipe, models, states)
     cameras = {target.id: target.camera for target in targets}
     sizes = {camera.size for camera in cameras.values()}
     writers = {
@@ -118,21 +114,16 @@ def lift_scene(
                 writer.copy_part(number, len(targets), *known)
             elif writer.part(number) is None:
                 missing.append(product)
-        if not missing:
-            continue
-        outcomes: dict[LiftedProduct, list[Outcome]] = {product: [] for product in missing}
-        for offset, target in enumerate(part):
-            report("lift", number * VIEWS_PER_PART + offset, len(targets))
-            for product, outcome in work.lift_target(target, missing):
-                outcomes[product].append(outcome)
-        for product in missing:
-            write_lifted_part(
-                PartOfViews(writers[product], number, len(targets), keys[product][number]),
-                outcomes[product],
-                sizes,
-                work.grids_of(product.operator),
-            )
-            inputs.computed["lifted"] += 1
+        for share, whole in work.lift_part(part, missing):
+            report("lift", int(number * VIEWS_PER_PART + share * len(part)), len(targets))
+            for product, outcomes in whole.items():
+                write_lifted_part(
+                    PartOfViews(writers[product], number, len(targets), keys[product][number]),
+                    outcomes,
+                    sizes,
+                    work.grids_of(product.operator),
+                )
+                inputs.computed["lifted"] += 1
     for product, writer in writers.items():
         if all(writer.part(number) is not None for number in range(len(parts))):
             commit_lifted(writer, cameras, _attributes(inputs, recipe, product, work))
@@ -145,7 +136,7 @@ def _older_parts(store: Store, product: LiftedProduct) -> dict[str, tuple[Produc
     return {note["key"]: (product, number) for product in older for number, note in enumerate(product.notes)}
 
 
-def _attributes(inputs: SceneInputs, recipe: Recipe, product: LiftedProduct, work: "_Lifting") -> dict[str, object]:
+def _attributes(inputs: SceneInputs, recipe: Recipe, product: LiftedProduct, work: Lifting) -> dict[str, object]:
     spec = work.spec_of(product.operator)
     return {
         "what": "Answers of a 2D model lifted to each target view: features, how well they are covered, and what the "
@@ -161,80 +152,3 @@ def _attributes(inputs: SceneInputs, recipe: Recipe, product: LiftedProduct, wor
         "digest": product.digest,
         **made_by(),
     }
-
-
-class _Lifting:
-    """Lifts one target at a time, for all operators and lifters that miss it."""
-
-    def __init__(self, inputs: SceneInputs, recipe: Recipe, models: Models, states: Mapping[str, SceneState]) -> None:
-        self._inputs = inputs
-        self._recipe = recipe
-        self._operators = {operator.spec.name: operator for operator in models.operators}
-        self._lifters = {lifter.spec.name: lifter for lifter in models.lifters}
-        self._states = states
-        # Of the target at work: lifted pictures by proposal (operator ""), and what operators say of them.
-        self._guides: dict[tuple[str, str, str], Any] = {}
-
-    def spec_of(self, operator: str) -> OperatorSpec:
-        """Return what there is to know of an operator."""
-        return self._operators[operator].spec
-
-    def grids_of(self, operator: str) -> GridsOf:
-        """Return what gives an operator's grids on an image size."""
-        return lambda size: self._inputs.grids(self._operators[operator], size)
-
-    def lift_target(self, target: Target, products: Sequence[LiftedProduct]) -> list[tuple[LiftedProduct, Outcome]]:
-        """Return, per product, the lifted view or the reason why there is none."""
-        proposals: dict[tuple[str, str], RayProposal | str] = {}
-        for name in dict.fromkeys(product.lifter for product in products if product.lifter != RAW2D):
-            lifter = self._lifters[name]
-            if lifter.spec.proposal_key not in proposals:
-                proposals[lifter.spec.proposal_key] = self._propose(lifter, target)
-        outcomes: list[tuple[LiftedProduct, Outcome]] = []
-        for product in products:
-            operator = self._operators[product.operator]
-            if product.lifter == RAW2D:
-                outcomes.append((product, self._plain(operator, target)))
-                continue
-            proposal = proposals[self._lifters[product.lifter].spec.proposal_key]
-            if isinstance(proposal, str):
-                outcomes.append((product, SkippedTarget(target.id, proposal)))
-            else:
-                outcomes.append((product, self._lift(operator, self._lifters[product.lifter], target, proposal)))
-        self._guides.clear()
-        return outcomes
-
-    def _propose(self, lifter: Lifter, target: Target) -> RayProposal | str:
-        try:
-            return propose(lifter, target, self._inputs.frame, self._inputs.scene.depth_range)
-        except NoOverlapError as error:
-            return f"{error.reason}: {error}"
-
-    def _plain(self, operator: Operator, target: Target) -> LiftedView:
-        maps = self._inputs.features(operator, target.id)
-        return plain_view(operator, self._states[operator.spec.name], target, self._inputs.frame(target.id), maps)
-
-    def _lift(self, operator: Operator, lifter: Lifter, target: Target, proposal: RayProposal) -> Outcome:
-        state = self._states[operator.spec.name]
-        sources = [self._inputs.features(operator, name) for name in proposal.source_ids]
-        grids, taps = self._inputs.grids(operator, target.camera.size), self._recipe.tap_count
-        guides = self._guide(operator, lifter, proposal) if wants_guide(lifter, operator) else None
-        lifted = lift_features(operator.spec, lifter, proposal, sources, grids, taps, guides, state)
-        if not any(bool((one.coverage > 0).any()) for one in lifted):
-            reason = f"{NoOverlapError.reason}: no source sees anything of target '{target.id}'"
-            return SkippedTarget(target.id, reason)
-        prediction = decode_view(operator, state, lifted, target.camera.size)
-        return LiftedView(target.id, target.camera, lifted, prediction, proposal.source_ids)
-
-    def _guide(self, operator: Operator, lifter: Lifter, proposal: RayProposal) -> tuple[FeatureMap, ...]:
-        """Return the operator's maps of the picture that the proposal lifts; both serve every lifter that shares it."""
-        picture_key = (*lifter.spec.proposal_key, "")
-        if picture_key not in self._guides:
-            frames = [self._inputs.frame(name) for name in proposal.source_ids]
-            self._guides[picture_key] = lift_picture(proposal, frames)
-        picture = self._guides[picture_key]
-        key = (*lifter.spec.proposal_key, operator.spec.name)
-        if key not in self._guides:
-            self._guides[key] = encode_view(operator, picture)
-        maps: tuple[FeatureMap, ...] = self._guides[key]
-        return maps

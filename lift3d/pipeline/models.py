@@ -14,7 +14,9 @@ from lift3d.operators.catalog import build_operator
 from lift3d.operators.protocol import Operator
 from lift3d.pipeline.digests import STAGE_VERSIONS
 from lift3d.pipeline.inputs import SceneInputs
+from lift3d.pipeline.surface import geometry_of
 from lift3d.scenes import tracks
+from lift3d.surface.catalog import geometry_spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,11 @@ class Models:
     operators: tuple[Operator, ...]
     lifters: tuple[Lifter, ...]
     metrics: tuple[Metric, ...]
+
+    @property
+    def is_anchored(self) -> bool:
+        """Whether a lifter reads the scene's surface."""
+        return any(one.spec.is_anchored for one in self.lifters)
 
     def digest_of(self, inputs: SceneInputs, recipe: Recipe) -> str:
         """Digest of everything that a scene's record depends on, before anything is decoded.
@@ -38,6 +45,7 @@ class Models:
             {
                 "stages": {**STAGE_VERSIONS, "tracks": tracks.STAGE_VERSION},
                 "taps": recipe.tap_count,
+                "geometry": self._geometry_of(inputs, recipe),
                 "operators": [[spec.identity, spec.quantity, *own] for spec, own in zip(specs, scored, strict=True)],
                 "lifters": [one.spec.identity for one in self.lifters],
                 "metrics": [[one.spec.name, one.spec.stage_version] for one in self.metrics],
@@ -47,6 +55,11 @@ class Models:
                 "novel": digest_bytes(Path(novel).read_bytes()) if novel and Path(novel).is_file() else None,
             }
         )
+
+    def _geometry_of(self, inputs: SceneInputs, recipe: Recipe) -> dict[str, str | int] | None:
+        if not self.is_anchored:
+            return None
+        return geometry_spec(geometry_of(inputs, recipe.geometry, inputs.views)).identity
 
     @classmethod
     def of(cls, recipe: Recipe) -> "Models":

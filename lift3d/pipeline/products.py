@@ -31,7 +31,7 @@ VIEWS_PER_PART = 32
 PartArray = tuple[ArrayTemplate, NDArray[Any]]
 GridsOf = Callable[[ImageSize], tuple[FeatureGrid, ...]]
 # What every product of views says of itself to whoever opens it without lift3d.
-_EXPLAINED = {
+EXPLAINED = {
     "frames": "Camera axes are OpenCV's: x right, y down, z forward. w2c maps world points to camera points.",
     "pixels": "K is in pixels of the image at image_height_px; the outer corner of the top-left pixel is (0, 0).",
     "missing": "NaN, and -1 for ids: not seen, not valid, or beyond the view's own size where views differ in size.",
@@ -140,7 +140,7 @@ def commit_features(writer: ProductWriter, cameras: Mapping[ViewId, Camera], att
     """Commit features of which all parts are written."""
     count = part_count(len(cameras))
     clamped = sum(view["clamped"] for view in _noted(writer, count))
-    writer.commit(_camera_arrays(cameras), {"clamped_to_float16": clamped, **_EXPLAINED, **attrs}, count)
+    writer.commit(camera_arrays(cameras), {"clamped_to_float16": clamped, **EXPLAINED, **attrs}, count)
 
 
 def read_features(product: Product, index: int) -> tuple[FeatureMap, ...]:
@@ -190,8 +190,8 @@ def commit_lifted(writer: ProductWriter, cameras: Mapping[ViewId, Camera], attrs
     views = _noted(writer, count)
     skipped = [[view["id"], view["reason"]] for view in views if "reason" in view]
     kind = next((view["kind"] for view in views if "kind" in view), "")
-    described = {"prediction_kind": kind, "skipped": skipped, **_EXPLAINED, **attrs}
-    writer.commit(_camera_arrays(cameras), described, count)
+    described = {"prediction_kind": kind, "skipped": skipped, **EXPLAINED, **attrs}
+    writer.commit(camera_arrays(cameras), described, count)
 
 
 def described_views(product: Product) -> list[dict[str, Any]]:
@@ -338,7 +338,8 @@ def _lifted_view(index: int, described: Mapping[str, Any], arrays: Mapping[str, 
     return LiftedView(described["id"], camera, tuple(lifted), prediction, tuple(described["sources"]))
 
 
-def _camera_arrays(cameras: Mapping[ViewId, Camera]) -> dict[str, NamedArray]:
+def camera_arrays(cameras: Mapping[ViewId, Camera]) -> dict[str, NamedArray]:
+    """Return ids and cameras of views as every product of views has them."""
     return {
         "view": (("view",), np.array([*cameras], dtype=np.dtypes.StringDType())),
         "K": (("view", "k_row", "k_col"), np.stack([camera.K.numpy() for camera in cameras.values()])),

@@ -11,8 +11,10 @@ from lift3d.domain.target import Target
 from lift3d.pipeline.fit import fitted_state
 from lift3d.pipeline.inputs import Report, SceneInputs, quiet
 from lift3d.pipeline.lift import lift_scene, plan_products
+from lift3d.pipeline.lifting import Lifting
 from lift3d.pipeline.models import Models
 from lift3d.pipeline.score import score_products
+from lift3d.pipeline.surface import geometry_of, scene_surface, surface_path
 from lift3d.pipeline.targets import scene_targets, views_to_encode
 from lift3d.storage.scene_index import write_scene_index
 
@@ -67,7 +69,7 @@ def _encode_and_lift(
 ) -> tuple[Sequence[Target], list[LiftedProduct]]:
     inputs.decode_all(report)
     targets = scene_targets(tuple(inputs.views.values()), recipe, inputs.scene.depth_range)
-    used = views_to_encode(targets)
+    used = views_to_encode(targets, is_anchored=models.is_anchored)
     # Held-out targets are no source of any target, so nothing may be fitted on them either.
     fitted_on = {name for target in targets for name in target.source_ids}
     if shard is not None and shard.stage == "encode":
@@ -78,8 +80,15 @@ def _encode_and_lift(
     for operator in models.operators:
         maps = inputs.encode(operator, used, report)
         states[operator.spec.name] = fitted_state(inputs, operator, maps.only(fitted_on))
+    surface = None
+    if models.is_anchored:
+        # As of a fit: what is held out has no part in the surface.
+        shown_by = [name for name in inputs.views if name in fitted_on]
+        method = geometry_of(inputs, recipe.geometry, shown_by)
+        surface = (surface_path(inputs, method, shown_by), scene_surface(inputs, method, shown_by, report))
     if shard is not None and shard.stage == "fit":
         return targets, []
-    products = plan_products(inputs, recipe, models, states, targets)
-    lift_scene(inputs, recipe, models, states, targets, products, report, shard)
+    products = plan_products(inputs, recipe, models, states, targets, surface[0] if surface else "")
+    work = Lifting(inputs, recipe, models, states, surface[1] if surface else None)
+    lift_scene(inputs, recipe, work, targets, products, report, shard)
     return targets, [*products]

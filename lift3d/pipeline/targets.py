@@ -60,9 +60,16 @@ def scene_targets(views: Sequence[View], recipe: Recipe, depth_range: DepthRange
     return select_sources(choose_targets(views, recipe), cameras, recipe.sources, depth_range)
 
 
-def views_to_encode(targets: Sequence[Target]) -> set[ViewId]:
-    """Return the views whose features a scene needs: its targets and their sources, unless a fit asks for more."""
-    return {target.id for target in targets} | {name for target in targets for name, _ in target.sources}
+def views_to_encode(targets: Sequence[Target], *, is_anchored: bool = False) -> set[ViewId]:
+    """Return the views whose features a scene needs, unless a fit asks for more.
+
+    Args:
+        targets: Of the scene, with their sources; their own features are needed, too.
+        is_anchored: Whether a lifter reads the scene's surface: then all views that may be sources answer.
+    """
+    chosen = {name for target in targets for name, _ in target.sources}
+    allowed = {name for target in targets for name in target.source_ids} if is_anchored else set[ViewId]()
+    return {target.id for target in targets} | chosen | allowed
 
 
 def select_sources(

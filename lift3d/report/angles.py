@@ -8,7 +8,6 @@ import math
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -41,40 +40,38 @@ class Bin:
 
 
 @dataclass(frozen=True, slots=True)
+class AngleLine:
+    """One lifter: what there is, by rising angle, and where each bin is drawn."""
+
+    lifter: str
+    bins: tuple[Bin, ...]
+    points: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class AngleChart:
-    """A drawing of a family of figures over angle: bins by lifter, the ends of both axes, and where things stand."""
+    """A drawing of agreement over angle; ticks are a place and a text.
+
+    Attributes:
+        family: What is drawn: a metric without its range.
+        frame: Left, top, right and bottom of the plot.
+    """
 
     family: str
-    lines: dict[str, tuple[Bin, ...]]
-    most_deg: float
-    most: float
-
-    # Left, top, right and bottom of the plot; width and height of the whole.
-    frame: ClassVar = (_LEFT, _TOP, _WIDTH - _RIGHT, _HEIGHT - _BOTTOM)
-    size: ClassVar = (_WIDTH, _HEIGHT)
-
-    def x(self, angle_deg: float) -> float:
-        """Return where an angle stands."""
-        return _LEFT + (_WIDTH - _RIGHT - _LEFT) * min(angle_deg / self.most_deg, 1.0)
-
-    def y(self, value: float) -> float:
-        """Return where a figure stands."""
-        return _TOP + (_HEIGHT - _BOTTOM - _TOP) * (1 - value / self.most)
-
-    @property
-    def angle_ticks(self) -> list[float]:
-        """Angles that are written below the plot."""
-        angles: list[float] = np.arange(0.0, self.most_deg + 0.1, 5.0 if self.most_deg <= 20 else 15.0).tolist()
-        return angles
+    lines: tuple[AngleLine, ...]
+    x_ticks: tuple[tuple[float, str], ...]
+    y_ticks: tuple[tuple[float, str], ...]
+    frame: tuple[float, float, float, float] = (_LEFT, _TOP, _WIDTH - _RIGHT, _HEIGHT - _BOTTOM)
+    size: tuple[float, float] = (_WIDTH, _HEIGHT)
 
     @property
     def numbers(self) -> Table:
         """What is drawn, as text."""
-        rows = [
-            Row((lifter, one.angles), (Cell(str(one.pair_count)), Cell(f"{one.value:.3f}", one.value)))
-            for lifter, bins in self.lines.items()
-            for one in bins
-        ]
+        rows = []
+        for line in self.lines:
+            for one in line.bins:
+                cells = (Cell(str(one.pair_count)), Cell(f"{one.value:.3f}", one.value))
+                rows.append(Row((line.lifter, one.angles), cells))
         return Table(("lifter", "angles"), (Column("pairs"), Column("mean", self.family)), tuple(rows))
 
 
@@ -122,13 +119,28 @@ def angle_chart(pairs: Sequence[ScoredPair], cameras: TargetCameras) -> AngleCha
         angle = cameras.angle_deg(pair.target, pair.other) if pair.metric.startswith(family) else math.nan
         if math.isfinite(angle):
             by_lifter.setdefault(pair.lifter, []).append((angle, pair.value))
-    lifters = sorted(by_lifter, key=lambda lifter: (lifter != RAW2D, lifter))
-    lines = {lifter: _binned(by_lifter[lifter]) for lifter in lifters}
-    drawn = [one for bins in lines.values() for one in bins]
+    bins = {lifter: _binned(pairs) for lifter, pairs in by_lifter.items()}
+    drawn = [one for found in bins.values() for one in found]
     if not drawn:
         return None
     most_deg = min(_MOST_DEG, max(15.0, 5.0 * math.ceil(max(one.angle_deg for one in drawn) / 5)))
-    return AngleChart(family, lines, most_deg, _rounded_up(max(one.value for one in drawn)))
+    most = _rounded_up(max(one.value for one in drawn))
+    wide, high = _WIDTH - _RIGHT - _LEFT, _HEIGHT - _BOTTOM - _TOP
+
+    def x_of(angle: float) -> float:
+        return _LEFT + wide * min(angle / most_deg, 1.0)
+
+    def y_of(value: float) -> float:
+        return _TOP + high * (1 - value / most)
+
+    lines = [
+        AngleLine(lifter, own, tuple((x_of(one.angle_deg), y_of(one.value)) for one in own))
+        for lifter, own in sorted(bins.items(), key=lambda item: (item[0] != RAW2D, item[0]))
+    ]
+    step = 5.0 if most_deg <= 20 else 15.0
+    x_ticks = tuple((x_of(angle), f"{angle:g}°") for angle in np.arange(0.0, most_deg + 0.1, step).tolist())
+    y_ticks = tuple((y_of(value), f"{value:.3g}") for value in (0.0, most / 2, most))
+    return AngleChart(family, tuple(lines), x_ticks, y_ticks)
 
 
 def _binned(pairs: Sequence[tuple[float, float]]) -> tuple[Bin, ...]:

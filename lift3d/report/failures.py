@@ -8,8 +8,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lift3d.domain.records import RAW2D
+from lift3d.domain.scores import ALL_PIXELS
 from lift3d.metrics.catalog import build_metrics
-from lift3d.results.tables import HEADLINE, over_all_pixels
+from lift3d.results.tables import HEADLINE
 from lift3d.tables.rendering import NOTHING, Cell, Column, Row, Table, text_table
 from lift3d.tables.schema import DataFrame, ScoreTable
 
@@ -80,7 +81,8 @@ class Failures:
 
     def add(self, table: ScoreTable) -> None:
         """Look at a part of the table, whole scenes."""
-        frame = over_all_pixels(table.frame)
+        frame = table.frame
+        frame = frame[~frame["protocol"].str.contains("/") | frame["protocol"].str.endswith(f"/{ALL_PIXELS}")]
         self._add_missing(frame[frame["outcome"] != "ok"])
         found = frame[frame["outcome"] == "ok"]
         self._add_worst(found[(found["lifter"] != RAW2D) & found["metric"].isin([*self._sides])])

@@ -48,14 +48,10 @@ def headline_means(tables: Iterable[ScoreTable]) -> DataFrame:
     """Return the means of each scene over all valid pixels, see metric_means; of tables that hold whole scenes each."""
     found = [metric_means(ScoreTable.from_rows([]))]
     for table in tables:
-        found.append(metric_means(ScoreTable(over_all_pixels(table.frame))))
+        frame = table.frame
+        is_shown = ~frame["protocol"].str.contains("/") | frame["protocol"].str.endswith(f"/{ALL_PIXELS}")
+        found.append(metric_means(ScoreTable(frame[is_shown])))
     return stacked(found)
-
-
-def over_all_pixels(rows: DataFrame) -> DataFrame:
-    """Return the score rows that are over all valid pixels, or over none."""
-    protocols = rows["protocol"].str
-    return rows[~protocols.contains("/") | protocols.endswith(f"/{ALL_PIXELS}")]
 
 
 def scene_table(means: DataFrame, *, is_usual: bool = True, named: Sequence[str] = ("operator",)) -> Table:

@@ -25,7 +25,7 @@ from lift3d.storage.layout import SCENES_FOLDER
 from lift3d.storage.location import Store, open_store
 
 # Kinds of products: those that records do not name, from which those that they do name are computed.
-_CACHES = {"features", "state"}
+_CACHES = {"features", "state", "geometry"}
 _NAMED = {"lifted"}
 _HOUR_S = 3600.0
 

@@ -168,7 +168,7 @@ def _plan_scene(location: str, recipe: Recipe, models: Models, store: Store, exe
         return ScenePlan(location, scene_name(location), reason=f"{error.reason}: {error}")
     if standing_record(store, recipe, location, models.digest_of(inputs, recipe)) is not None:
         return ScenePlan(location, scene.id, is_done=True, size=size)
-    used = views_to_encode(targets) & inputs.views.keys()
+    used = views_to_encode(targets, is_anchored=models.is_anchored) & inputs.views.keys()
     encoded, written = {}, {}
     for operator in models.operators:
         leaf = inputs.stored_features(operator, used)

@@ -7,6 +7,7 @@ Light: imports neither torch nor zarr.
     scenes/SCENE/zarr.json                               everything below, as one Zarr group (a cache)
     scenes/SCENE/features/OPERATOR/256px-DIGEST/         features of the views (a cache)
     scenes/SCENE/state/OPERATOR/DIGEST/                  what is fitted on the scene, sparse tracks among it (a cache)
+    scenes/SCENE/geometry/METHOD/256px-DIGEST/           the surface that the views show (a cache)
     scenes/SCENE/lifted/OPERATOR/LIFTER/WORDS-DIGEST/    lifted features and predictions of all targets
     runs/RECIPE/                                         record of a run: the recipe, a record for each scene, tables
 
@@ -33,12 +34,13 @@ RUNS_FOLDER = "runs"
 _DIGITS = 12
 
 # Segments between the kind of a product and its end.
-_DEPTHS = {"features": 2, "state": 2, "lifted": 3}
+_DEPTHS = {"features": 2, "state": 2, "geometry": 2, "lifted": 3}
 
 README = """A store of lift3d: answers of 2D vision models, lifted so that they agree across the views of a scene.
 
 scenes/SCENE/features/OPERATOR/…         what a model computes for each image
 scenes/SCENE/lifted/OPERATOR/LIFTER/…    the same lifted to each target view; the lifter raw2d is the plain 2D answer
+scenes/SCENE/geometry/METHOD/…           the surface that the views show: depth of each of them
 scenes/SCENE/state/…                     what was fitted on a scene, such as sparse tracks
 runs/RUN/                                recipe, records and score tables of a run
 
@@ -71,6 +73,11 @@ def features_path(scene: SceneId, operator: str, height: int, digest: str) -> st
 def state_path(scene: SceneId, operator: str, digest: str) -> str:
     """Return where an operator's scene state lies."""
     return _join(SCENES_FOLDER, scene, "state", operator, digest)
+
+
+def geometry_path(scene: SceneId, method: str, height: int, digest: str) -> str:
+    """Return where the surface that some views of a scene show lies, at an image height."""
+    return _join(SCENES_FOLDER, scene, "geometry", method, f"{height}px-{digest[:_DIGITS]}")
 
 
 def lifted_path(scene: SceneId, operator: str, lifter: str, words: str, digest: str) -> str:

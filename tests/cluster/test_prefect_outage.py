@@ -20,6 +20,7 @@ RECIPE = tiny_rooms(3)
 def test_a_run_outlives_its_prefect_server(tmp_path):
     run_into(str(tmp_path / "serial"), RECIPE)
     store, gate = open_store(str(tmp_path / "store"), create=True), tmp_path / "gate"
+    gate.mkdir()
     with prefect_server(tmp_path, PREFECT_CLIENT_MAX_RETRIES="1") as server:
         flow = start("flow", RECIPE, Execution(store=store.url, workers=1), gate, server.environment)
         server.wait(lambda: flow.poll() is not None or any(gate.glob("held-*")), 180)

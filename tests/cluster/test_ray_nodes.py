@@ -37,7 +37,7 @@ def serial(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.fault(18, "SIGKILL of the driver while both nodes are at work")
 def test_a_killed_driver_takes_its_workers_along_and_the_next_run_completes_the_store(cluster, serial, tmp_path):
-    store, gate = open_store(str(tmp_path / "store"), create=True), tmp_path / "gate"
+    store, gate = open_store(str(tmp_path / "store"), create=True), _gate(tmp_path)
     with cluster.node() as node:
         with _driver(cluster, store, gate) as driver:
             wait(lambda: _is_held(gate, node) and _is_held(gate, cluster.head))
@@ -52,13 +52,19 @@ def test_a_killed_driver_takes_its_workers_along_and_the_next_run_completes_the_
 @pytest.mark.fault(17, "SIGKILL of a whole node while both are at work")
 @pytest.mark.fault(1, "SIGKILL of a node with its worker in the middle of a scene")
 def test_a_killed_node_costs_its_scene_one_more_try_and_the_rest_nothing(cluster, serial, tmp_path):
-    store, gate = open_store(str(tmp_path / "store"), create=True), tmp_path / "gate"
+    store, gate = open_store(str(tmp_path / "store"), create=True), _gate(tmp_path)
     with cluster.node() as node, _driver(cluster, store, gate) as driver:
         wait(lambda: _is_held(gate, node) and _is_held(gate, cluster.head))
         node.kill()
         (gate / OPEN).touch()
         assert _outcomes(driver) == ["ok"] * len(RECIPE.scenes)
     assert committed_content(store) == committed_content(serial)
+
+
+def _gate(tmp_path: Path) -> Path:
+    gate = tmp_path / "gate"
+    gate.mkdir()
+    return gate
 
 
 def _is_held(gate: Path, node: Node) -> bool:

@@ -66,7 +66,6 @@ def halt(gate: Path, location: str, done: int) -> None:
 
 def start(how: str, recipe: Recipe, execution: Execution, gate: Path, settings: dict[str, str]) -> Popen[str]:
     """Start a driver of workers that halt at a gate, in a process of its own with such an environment."""
-    gate.mkdir(exist_ok=True)
     given = [recipe.model_dump_json(), execution.model_dump_json(), str(gate)]
     pipes = {"stdout": PIPE, "stderr": PIPE, "text": True}
     environment = {**settings, "PYTHONPATH": str(ROOT)}

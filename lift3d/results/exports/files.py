@@ -38,12 +38,6 @@ def file_names(view_ids: Iterable[ViewId]) -> dict[ViewId, str]:
     return names
 
 
-def origin_of(lifted: LiftedScene) -> dict[str, str]:
-    """Return what was exported, by name."""
-    run = lifted.recipe.run_id
-    return {"scene": lifted.name, "operator": lifted.operator, "lifter": lifted.lifter, "run": run}
-
-
 def world_words(lifted: LiftedScene) -> str:
     """Return in which coordinates the cameras of a lifted scene and what is made of them stand."""
     frame = "coordinates: the world of the scene's cameras, in its units"

@@ -12,7 +12,6 @@ from lift3d.results.exports.files import (
     UNKNOWN_ID,
     W2C_WORDS,
     file_names,
-    origin_of,
     world_words,
     write_floats,
     write_ids,
@@ -40,7 +39,10 @@ def export_images(lifted: LiftedScene, out: Path) -> list[str]:
         files = {f"{one.stem}_tiff" if one.suffix == ".tiff" else one.stem: one for one in sorted(folder.iterdir())}
         entries.append(_entry(view, {name: one.relative_to(out).as_posix() for name, one in files.items()}))
     index = {
-        **origin_of(lifted),
+        "scene": lifted.name,
+        "operator": lifted.operator,
+        "lifter": lifted.lifter,
+        "run": lifted.recipe.run_id,
         "conventions": {
             "w2c": W2C_WORDS,
             "K": K_WORDS,

@@ -3,14 +3,22 @@
 import warnings
 from pathlib import Path
 
-from lift3d.results.exports.files import K_WORDS, W2C_WORDS, origin_of, world_words
+from lift3d.results.exports.files import K_WORDS, W2C_WORDS, world_words
 from lift3d.results.lifted_scene import LiftedScene
 
 
 def export_zarr(lifted: LiftedScene, out: Path) -> list[str]:
     """Write ``LiftedScene.to_xarray`` and return what there is to say. Of several stored parts all are held at once."""
     dataset = lifted.to_xarray()
-    attributes = {**origin_of(lifted), "w2c": W2C_WORDS, "K": K_WORDS, "world": world_words(lifted)}
+    attributes = {
+        "scene": lifted.name,
+        "operator": lifted.operator,
+        "lifter": lifted.lifter,
+        "run": lifted.recipe.run_id,
+        "w2c": W2C_WORDS,
+        "K": K_WORDS,
+        "world": world_words(lifted),
+    }
     # Chunks and codecs of the store are not those of the copy.
     dataset = dataset.drop_encoding().assign_attrs(attributes)
     with warnings.catch_warnings():

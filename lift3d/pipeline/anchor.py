@@ -1,0 +1,204 @@
+"""Anchor: what one operator says of the views, put on the scene's surface and read there by every target."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from lift3d.domain.camera import ImageSize
+from lift3d.domain.features import FeatureGrid, FeatureMap, SceneState
+from lift3d.domain.keys import ViewId
+from lift3d.domain.lifted import LiftedFeatures, LiftedView, Prediction
+from lift3d.domain.target import Target
+from lift3d.domain.weights import BlendingWeights
+from lift3d.geometry.holes import fill_from_nearest
+from lift3d.lifters.blend import SourceTable, blend
+from lift3d.lifters.picture import blend_picture
+from lift3d.operators.protocol import COMPARABLE, Operator, OperatorSpec
+from lift3d.pipeline.answers import Answers
+from lift3d.pipeline.decode import COVERED, decode_view
+from lift3d.pipeline.inputs import BoundedCache, SceneInputs
+from lift3d.pipeline.quantities import TargetFrameTransform
+from lift3d.surface.anchors import AnchoredTarget, consensus_weights, near_weights, owner_weights, used_sources
+from lift3d.surface.bands import low_band
+from lift3d.surface.votes import voted
+
+# Witnesses of a pixel of a picture: the surest ones of what is a mean of coarse bands.
+PICTURE_TAPS = 12
+# Probabilities below this are one part in a million: their logarithms stay finite.
+_LEAST_PROBABILITY = 1e-6
+# A table of all views is kept for all targets up to this size; beyond it, each target lays out its own sources.
+MOST_TABLE_BYTES = 2**29
+_LOW_BYTES = 2**27
+
+MapOf = Callable[[ViewId], FeatureMap]
+
+
+def averages_probabilities(spec: OperatorSpec) -> bool:
+    """Whether features are scores per label: their probabilities are averaged, not they."""
+    return spec.prediction_kind == "labels" and spec.quantity == "label"
+
+
+def carries_answers(spec: OperatorSpec) -> bool:
+    """Whether answers lie on the surface, rather than features that are decoded at each target.
+
+    Answers do that mean the same in every view: pictures, masks, labels, black boxes. Embeddings are features.
+    """
+    is_alike = spec.quantity in COMPARABLE and spec.quantity != "color"
+    return is_alike and spec.prediction_kind != "embedding" and not averages_probabilities(spec)
+
+
+class OnSurface:
+    """One operator on the surface of a scene.
+
+    Args:
+        inputs: The scene's frames and features.
+        answers: What operators say of views.
+        operator: The operator.
+        state: What it fitted on the scene.
+        view_ids: The views of the surface, as targets number them.
+        taps: Witnesses that features are averaged over, at most.
+    """
+
+    def __init__(
+        self,
+        inputs: SceneInputs,
+        answers: Answers,
+        operator: Operator,
+        state: SceneState,
+        view_ids: Sequence[ViewId],
+        taps: int,
+    ) -> None:
+        self._inputs, self._answers, self._operator, self._state = inputs, answers, operator, state
+        self._view_ids, self._taps = tuple(view_ids), taps
+        self._tables: dict[str, SourceTable | None] = {}
+        self._low: BoundedCache[Tensor] = BoundedCache(lambda one: one.nbytes, _LOW_BYTES)
+
+    def lift(self, target: Target, anchored: AnchoredTarget) -> LiftedView:
+        """Return the operator's features and answer at a target."""
+        with torch.inference_mode():
+            size = target.camera.size
+            grids = self._inputs.grids(self._operator, size)
+            lifted = tuple(self._features(cut, grid, anchored) for cut, grid in enumerate(grids))
+            if carries_answers(self._operator.spec):
+                prediction = self._answer(size, anchored)
+            else:
+                prediction = decode_view(self._operator, self._state, lifted, size)
+        return LiftedView(target.id, target.camera, lifted, prediction, anchored.view_ids)
+
+    def _features(self, cut: int, grid: FeatureGrid, anchored: AnchoredTarget) -> LiftedFeatures:
+        spec = self._operator.spec
+        if spec.quantity == "color" or cut in spec.color_cuts:
+            # Light itself: photographs agree as far as they can, and what is left depends on who looks.
+            return self._light(near_weights(anchored, grid), cut)
+        weights = consensus_weights(anchored, grid, self._taps)
+        if averages_probabilities(spec):
+            mean = self._blend(weights, f"cut {cut}", lambda name: _probabilities(self._map(name, cut)))
+            return _as_scores(mean)
+        to_target = TargetFrameTransform(spec.quantity, self._state, cut, anchored.camera)
+        if spec.quantity in COMPARABLE:
+            blended = self._blend(
+                weights, f"cut {cut}", lambda name: to_target.of_source(self._map(name, cut), name, anchored.camera)
+            )
+            return to_target.at_target(blended)
+        # Depth, directions and instances are taken into the frame of each target.
+        weights = used_sources(weights)
+        cameras = dict(zip(anchored.view_ids, anchored.cameras, strict=True))
+        maps = [to_target.of_source(self._map(name, cut), name, cameras[name]) for name in weights.source_ids]
+        return to_target.at_target(blend(weights, maps))
+
+    def _light(self, weights: BlendingWeights, cut: int) -> LiftedFeatures:
+        """Return colours read bicubically, since what is blended is seen as it is."""
+        used = used_sources(weights)
+        maps = [self._map(name, cut) for name in used.source_ids]
+        shape = weights.grid.shape
+        images = [
+            fill_from_nearest(one.values, self._valid(name, one))
+            for name, one in zip(used.source_ids, maps, strict=True)
+        ]
+        coverage = used.coverage.reshape(shape)
+        values = torch.where(coverage > 0, blend_picture(used, images), torch.nan)
+        return LiftedFeatures(FeatureMap(values, weights.grid), coverage, used.z_depth.reshape(shape))
+
+    def _answer(self, size: ImageSize, anchored: AnchoredTarget) -> Prediction:
+        kind = self._operator.spec.prediction_kind
+        grid = self._answer_grid(size)
+        if kind == "labels":
+            weights = used_sources(consensus_weights(anchored, grid, self._taps))
+            labels = voted(weights, [self._answer_map(name) for name in weights.source_ids])
+            covered = (weights.coverage >= COVERED).reshape(grid.shape)
+            return Prediction(kind, fill_from_nearest(labels[None], covered)[0], covered)
+        if kind == "image":
+            lifted = self._two_bands(grid, anchored, "answer", self._answer_map)
+        else:
+            lifted = self._blend(consensus_weights(anchored, grid, self._taps), "answer", self._answer_map)
+        values = fill_from_nearest(lifted.features.values, lifted.coverage > 0)
+        return Prediction(kind, values[0] if kind == "scalar" else values, lifted.coverage >= COVERED)
+
+    def _two_bands(self, grid: FeatureGrid, anchored: AnchoredTarget, what: str, map_of: MapOf) -> LiftedFeatures:
+        """Return the mean of all witnesses' coarse bands and the fine band of the owner."""
+
+        def low(name: ViewId) -> FeatureMap:
+            one = map_of(name)
+            values = self._low.get(f"{what} {name}", lambda: low_band(one.values, self._valid(name, one)))
+            return FeatureMap(values, one.grid)
+
+        def high(name: ViewId) -> FeatureMap:
+            one = map_of(name)
+            return FeatureMap(one.values - low(name).values, one.grid)
+
+        coarse = self._blend(consensus_weights(anchored, grid, PICTURE_TAPS), f"{what} low", low)
+        fine = self._blend(owner_weights(anchored, grid), f"{what} high", high).features.values
+        values = (coarse.features.values + fine.nan_to_num(0.0)).clamp(0, 1)
+        return LiftedFeatures(FeatureMap(values, grid), coarse.coverage, coarse.z_depth)
+
+    def _blend(self, weights: BlendingWeights, what: str, map_of: MapOf) -> LiftedFeatures:
+        """Blend maps of views, laid out once for all targets unless that takes too much memory."""
+        if what not in self._tables:
+            first = map_of(self._view_ids[0])
+            fits = 4 * first.values.numel() * len(self._view_ids) <= MOST_TABLE_BYTES
+            self._tables[what] = SourceTable([map_of(name) for name in self._view_ids]) if fits else None
+        table = self._tables[what]
+        if table is not None:
+            return table.blend(weights)
+        used = used_sources(weights)
+        return blend(used, [map_of(name) for name in used.source_ids])
+
+    def _map(self, name: ViewId, cut: int) -> FeatureMap:
+        return self._inputs.features(self._operator, name)[cut]
+
+    def _answer_map(self, name: ViewId) -> FeatureMap:
+        """Return the answer of a view as a map over its image."""
+        values = self._answers.of(self._operator, self._state, name).values
+        values = values if values.ndim == 3 else values[None]
+        one = FeatureMap(values.float(), _covering(self._inputs.frame(name).camera.size, values.shape[-2:]))
+        return FeatureMap(fill_from_nearest(one.values, self._valid(name, one)), one.grid)
+
+    def _answer_grid(self, size: ImageSize) -> FeatureGrid:
+        """Return where a target's answer lies: as many values per pixel as a view's."""
+        name = self._view_ids[0]
+        own, image = self._answer_map(name).grid, self._inputs.frame(name).camera.size
+        rows, cols = round(own.rows * size.height / image.height), round(own.cols * size.width / image.width)
+        return _covering(size, (rows, cols))
+
+    def _valid(self, name: ViewId, one: FeatureMap) -> Bool[Tensor, "row col"]:
+        is_valid = self._inputs.frame(name).is_valid
+        return is_valid if is_valid.shape == one.grid.shape else torch.ones(one.grid.shape, dtype=torch.bool)
+
+
+def _covering(size: ImageSize, shape: Sequence[int]) -> FeatureGrid:
+    return FeatureGrid(shape[0], shape[1], size.width / shape[1], size.height / shape[0])
+
+
+def _probabilities(scores: FeatureMap) -> FeatureMap:
+    """Return the probabilities of scores, and the level of the scores as one more channel."""
+    level = scores.values.logsumexp(0, keepdim=True)
+    return FeatureMap(torch.cat([(scores.values - level).exp(), level]), scores.grid)
+
+
+def _as_scores(mean: LiftedFeatures) -> LiftedFeatures:
+    """Return the logarithm of mean probabilities, at the mean level of the scores."""
+    values = mean.features.values
+    scores = values[:-1].clamp(min=_LEAST_PROBABILITY).log() + values[-1:]
+    return LiftedFeatures(FeatureMap(scores, mean.features.grid), mean.coverage, mean.z_depth)

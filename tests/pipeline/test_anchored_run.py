@@ -1,0 +1,82 @@
+"""Runs on the scene's surface: views agree in the default mode, and the surface is estimated once and kept."""
+
+import pytest
+import torch
+
+from lift3d.pipeline.surface import read_surface
+from lift3d.storage.location import open_store
+from tests.support.runs import ROOM, rows_of, run_into, small_recipe
+
+SCENE = "procedural:room?views=10&height=64&width=80"
+OPERATORS = ("tiny:style", "tiny:segmenter", "tiny:encoder", "rgb", "felzenszwalb")
+
+
+def recipe_of(**fields):
+    given = {"scenes": [SCENE], "lifters": ["anchored"], "image_height": 64, "target_mode": "refine"}
+    return small_recipe(**{**given, **fields})
+
+
+@pytest.fixture(scope="module")
+def refined(tmp_path_factory):
+    url = str(tmp_path_factory.mktemp("anchored") / "store")
+    recipe = recipe_of(operators=OPERATORS)
+    return url, recipe, run_into(url, recipe), rows_of(url, recipe)
+
+
+def leaf_of(store):
+    (scene,) = store.names("scenes")
+    (leaf,) = store.names(f"scenes/{scene}/geometry/sensor")
+    return f"scenes/{scene}/geometry/sensor/{leaf}"
+
+
+def mean(rows, operator, lifter, metric):
+    chosen = rows[(rows["operator"] == operator) & (rows["lifter"] == lifter) & (rows["metric"] == metric)]
+    return chosen[chosen["protocol"].str.endswith("/all")]["value"].mean()
+
+
+@pytest.mark.parametrize(("operator", "left"), [("tiny:style", 0.5), ("tiny:segmenter", 0.5), ("tiny:encoder", 0.4)])
+def test_views_that_are_their_own_sources_agree(refined, operator, left):
+    rows = refined[3]
+
+    def excess(lifter):
+        return mean(rows, operator, lifter, "warp_error_long") - mean(rows, operator, lifter, "warp_floor_long")
+
+    assert excess("anchored") < left * excess("raw2d")
+
+
+def test_light_is_what_each_view_measured(refined):
+    assert mean(refined[3], "rgb", "anchored", "psnr_2d") > 35
+
+
+def test_nearly_all_is_covered_and_labels_of_black_boxes_are_voted(refined):
+    rows = refined[3]
+    assert mean(rows, "felzenszwalb", "anchored", "coverage") > 0.95
+    assert not rows[rows["outcome"] == "failed"].size
+
+
+def test_a_second_run_computes_nothing_and_another_operator_its_own_alone(refined):
+    url, recipe, records, _ = refined
+    assert records[0].computed["surfaces"] == 1
+    assert run_into(url, recipe)[0].computed == {}
+    computed = run_into(url, recipe_of(operators=[*OPERATORS, "hog"]))[0].computed
+    assert "surfaces" not in computed
+    assert computed["lifted"] == 2
+
+
+def test_what_is_read_is_what_was_written(refined):
+    url, *_ = refined
+    store = open_store(url)
+    surface = read_surface(store, leaf_of(store))
+    assert surface.method == "sensor"
+    assert len(surface.views) == 10
+    assert set(surface.keyframes) <= set(range(10))
+    assert all(bool((torch.isfinite(one.z_depth) == (one.confidence > 0)).all()) for one in surface.views)
+
+
+def test_what_is_held_out_has_no_part_in_the_surface(tmp_path):
+    url = str(tmp_path / "store")
+    recipe = recipe_of(scenes=[ROOM], operators=["rgb"], target_mode="heldout", holdout=3, image_height=48)
+    record = run_into(url, recipe)[0]
+    assert record.is_ok
+    store = open_store(url)
+    assert len(read_surface(store, leaf_of(store)).views) == 4
