@@ -73,7 +73,6 @@ def _is_held(gate: Path, node: Node) -> bool:
 
 @contextmanager
 def _driver(cluster: RayCluster, store: Store, gate: Path) -> Iterator[subprocess.Popen[str]]:
-    """Run a driver; what is left of it at the end of the block is killed."""
     execution = Execution(store=store.url, ray_address=cluster.address, workers=2)
     with start("run", RECIPE, execution, gate, cluster.environment) as driver:
         try:

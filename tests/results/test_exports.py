@@ -94,13 +94,9 @@ def test_points_lie_on_the_true_surface_with_its_labels(lifted, scene, tmp_path)
     assert 0.75 * cells < len(points) <= cells
 
 
-def black(view):
-    return np.zeros((48, 64, 3), np.float32)
-
-
 def test_normals_are_of_unit_length_and_those_of_floor_and_walls(lifted):
     cloud = scene_cloud(lifted["labels"], 10**6)
-    labels = predicted_columns(lifted["labels"], cloud, black)["label"]
+    labels = predicted_columns(lifted["labels"], cloud, lambda view: np.zeros((48, 64, 3), np.float32))["label"]
     normals = cloud.normals.numpy()
     assert np.allclose(np.linalg.norm(normals, axis=1), 1, atol=1e-6)
     for name in ("floor", "wall"):
@@ -116,7 +112,7 @@ def test_points_have_the_values_of_their_cells(lifted):
     for kind, own_names in names.items():
         one = lifted[kind]
         cloud = scene_cloud(one, 10**6)
-        columns = predicted_columns(one, cloud, black)
+        columns = predicted_columns(one, cloud, lambda view: np.zeros((48, 64, 3), np.float32))
         assert list(columns) == ["red", "green", "blue", *own_names]
         assert all(len(column) == len(cloud) for column in columns.values())
         if kind == "scalar":

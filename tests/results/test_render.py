@@ -26,7 +26,6 @@ HEIGHT, WIDTH = 384, 512
 
 
 def decoded(path):
-    """Every frame of a video as RGB, and what its header says."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         said = (stream.codec_context.name, stream.codec_context.pix_fmt, float(stream.average_rate))

@@ -70,6 +70,7 @@ def test_several_scenes_are_told_by_their_means_and_how_many_have_a_figure():
     with_intervals = overall_table(given)
     assert with_intervals.rows[1].cells[0].spread == "[0.910, 0.910]"
     assert closing_table(means()).caption == "room-0 · run run0 · heldout · leave-one-out/all"
+    assert not closing_table(means().assign(mean=float("nan"), ok=0, missing=3)).rows
 
 
 def test_a_scene_without_a_figure_has_a_line_and_a_view_that_failed_has_none():
@@ -125,7 +126,3 @@ def test_a_name_cannot_break_a_table():
     plain = read_page(to_html(text_table(("scene", "count"), [(STRANGE, "<b>")], 1, STRANGE), "plain").encode())
     assert [cell.text for cell in plain.all("td")] == ["<b>"]
     assert plain.all("caption")[0].text == plain.all("div")[0].attrs["aria-label"] == STRANGE
-
-
-def test_without_a_figure_there_is_no_line():
-    assert not closing_table(means().assign(mean=float("nan"), ok=0, missing=3)).rows

@@ -21,7 +21,6 @@ from tests.support.store_workers import PRODUCT as PATH
 
 
 def begun(store: Store, path: str = PATH) -> ProductWriter:
-    """Leave what a worker does that dies, or sleeps, before the group file."""
     writer = ProductWriter(store, path)
     writer.write_part(0, {"x": (ArrayTemplate((2, 3), "float32", ("i", "j"), (2, 3)), np.ones((2, 3), np.float32))})
     return writer

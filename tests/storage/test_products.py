@@ -16,8 +16,6 @@ from tests.support.store_content import require_whole
 DTYPES = st.sampled_from(["bool", "uint8", "int32", "int64", "float16", "float32", "float64"])
 SHAPES = hnp.array_shapes(min_dims=0, max_dims=3, min_side=1, max_side=5)
 VIEWS = np.array(["IMG 1.jpg", "ümläut", "c"], dtype=np.dtypes.StringDType())
-
-
 FEATURES = ArrayTemplate((3, 4, 5), "float16", ("view", "row", "col"), (1, 4, 5), (2, 4, 5), {"units": "1"})
 PATH = "scenes/s/lifted/rgb/near/leaf"
 

@@ -67,7 +67,6 @@ class Writer:
         self.step = self._reached.get()
 
     def go_on(self):
-        """Let it work until the next step, or to its end."""
         if self.outcome is None:
             self._orders.put(None)
             self.step = self._reached.get()
@@ -155,7 +154,6 @@ class Protocol(RuleBasedStateMachine):
 
     @rule(path=st.sampled_from(PATHS))
     def read(self, path):
-        """A reader sees nothing, or what it saw before."""
         store = Store(self.url)
         if committed(store, path) is not None and not self.is_unlooked_at(path):
             product = open_product(store, path)

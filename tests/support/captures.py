@@ -73,7 +73,6 @@ def write_images(
 
 
 def write_depth(path: Path, value: int, size: tuple[int, int] = (WIDTH, HEIGHT)) -> None:
-    """Write a constant 16-bit depth map."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.full(size[::-1], value, np.uint16)).save(path)
 
@@ -100,13 +99,11 @@ def write_json(path: Path, content: Mapping[str, Any]) -> Path:
 
 
 def write_transforms(folder: Path, source: Capture, **shared: Any) -> None:
-    """Write transforms.json and images/."""
     write_images(folder / "images", source.names)
     write_json(folder / "transforms.json", transforms(source, **shared))
 
 
 def write_ply(path: Path, points: ndarray, form: str = "ascii") -> None:
-    """Write points with a colour after the position."""
     header = (
         f"ply\nformat {form} 1.0\ncomment tiny\nelement vertex {len(points)}\n"
         "property float x\nproperty float y\nproperty float z\nproperty uchar red\nend_header\n"
@@ -177,7 +174,6 @@ def write_scannet(folder: Path, source: Capture, depth_size: tuple[int, int] = (
 
 
 def write_seven_scenes(folder: Path, source: Capture, *, with_intrinsics: bool = True) -> None:
-    """Write one 7-Scenes sequence."""
     names = [f"frame-{index:06d}" for index in range(len(source.c2w))]
     write_images(folder, [f"{name}.color" for name in names])
     for index, (name, c2w) in enumerate(zip(names, source.c2w, strict=True)):

@@ -48,7 +48,6 @@ def markers_in(folder: Path) -> Iterator[tuple[str, list[object]]]:
 
 
 def page(shown: Mapping[int, Shown], day: str) -> str:
-    """Return the page: a table with a row per fault."""
     count = len({name for one in shown.values() for name in one.outcomes})
     lines = [
         "# Fault matrix",
@@ -96,18 +95,15 @@ class FaultMatrix:
                 one.outcomes.setdefault(report.nodeid, "passed")
 
     def pytest_sessionfinish(self) -> None:
-        """Write the page, whatever came of the tests."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.write_text(page(self._shown, datetime.now(UTC).date().isoformat()), encoding="utf-8")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add --fault-matrix."""
     parser.addoption("--fault-matrix", metavar="PATH", help="write what tests marked fault did to this page")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Begin to collect if a page is wanted."""
     path = config.getoption("--fault-matrix")
     if path and not config.getoption("collectonly"):
         config.pluginmanager.register(FaultMatrix(Path(path).absolute()))

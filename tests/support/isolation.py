@@ -23,7 +23,6 @@ def environment_in(home: Path, **settings: str) -> dict[str, str]:
 
 @contextmanager
 def isolated_environment(home: Path, **settings: str) -> Iterator[None]:
-    """Have such variables in this process during the block."""
     before, inside = dict(os.environ), environment_in(home, **settings)
     os.environ.clear()
     os.environ.update(inside)

@@ -15,6 +15,5 @@ def grey() -> Operator:
 
 
 def bicubic() -> Operator:
-    """Make the baseline of super-resolution by two."""
     enlarged = nn.Upsample(scale_factor=2, mode="bicubic")
     return lift3d.operator(enlarged, ("output",), name="bicubic", prediction="image", restores=True, enlarges=2)

@@ -57,7 +57,6 @@ class PlanesFrame:
     has_labels: ClassVar[bool] = True
 
     def load(self, camera: Camera, size: ImageSize) -> Frame:
-        """Intersect the ray of every pixel centre."""
         own = self.own.resized(size)
         uv = cell_centers(size.height, size.width).to(torch.float64)
         rays = directions_z1(uv, own.K) @ own.w2c[:3, :3]
@@ -85,7 +84,6 @@ class PlanesFrame:
         )
 
     def content_digest(self) -> str:
-        """Digest of planes and camera."""
         own = [self.own.K.tolist(), self.own.w2c.tolist(), self.own.size.height, self.own.size.width]
         planes = [repr(dataclasses.astuple(plane)) for plane in self.planes]
         return digest({"planes": planes, "own": own, "depth": self.has_depth})
@@ -168,7 +166,6 @@ def moved_scene(scene: Scene, world2new: Float[Tensor, "4 4"]) -> Scene:
 
 
 def some_motion() -> Float[Tensor, "4 4"]:
-    """A rigid motion with a large turn and shift."""
     left, _ = torch.linalg.qr(torch.tensor([[0.3, -0.8, 0.4], [0.9, 0.2, -0.3], [0.1, 0.5, 0.8]], dtype=torch.float64))
     motion = torch.eye(4, dtype=torch.float64)
     motion[:3, :3] = left * torch.sign(torch.linalg.det(left))

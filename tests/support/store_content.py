@@ -9,7 +9,6 @@ from lift3d.storage.manifest import Entry
 
 
 def committed_content(store: Store) -> dict[str, dict[str, Entry]]:
-    """Return size and checksum of every object of every committed product."""
     products = {product_of(key) for key in store.list("scenes")}
     found = {path: committed(store, path) for path in products if path is not None}
     return {path: dict(commit.manifest.entries) for path, commit in found.items() if commit is not None}

@@ -53,7 +53,6 @@ def run(folder, schedule=SCHEDULE, *, team=SOLO, workers=0, stop_after=None, sta
 
 
 def weights(state):
-    """All weights, both networks', as one vector."""
     return torch.cat([one.detach().flatten() for net in (state.network, state.averaged) for one in net.parameters()])
 
 
