@@ -1,0 +1,57 @@
+"""All views' votes: true depth stays, a floater of one view goes, and what others see through is not sure."""
+
+import dataclasses
+
+import torch
+
+from lift3d.domain.features import FeatureGrid
+from lift3d.surface.fusion import DepthVotes, fuse
+from tests.support.scenes import textured_plane_scene, two_planes_scene
+
+TOLERANCE = 0.05
+BLOB = (slice(20, 28), slice(25, 35))
+
+
+def votes_of(scene):
+    """Votes with the true depth of every pixel, all sure."""
+    found = []
+    for view in scene.views:
+        frame = view.load()
+        grid = FeatureGrid.covering(frame.camera.size, 1.0)
+        weight = torch.isfinite(frame.z_depth).float()
+        found.append(DepthVotes(frame.camera, grid, frame.image, frame.z_depth, weight))
+    return found
+
+
+def with_floater(view):
+    z_depth = view.z_depth.clone()
+    z_depth[BLOB] *= 0.5
+    return dataclasses.replace(view, z_depth=z_depth)
+
+
+def test_true_depth_stays_but_for_edges():
+    view, *others = votes_of(two_planes_scene())
+    fused = fuse(view, others, TOLERANCE)
+    error = (fused.z_depth / view.z_depth - 1).abs()
+    assert float(error.median()) < 1e-3
+    assert float((error < 0.01).float().mean()) > 0.97
+
+
+def test_a_floater_of_one_view_is_outvoted_there_and_elsewhere():
+    view, *others = votes_of(textured_plane_scene())
+    own = fuse(with_floater(view), others, TOLERANCE)
+    assert float((own.z_depth / view.z_depth - 1).abs().max()) < 0.01
+    carried = fuse(view, [with_floater(others[0]), *others[1:]], TOLERANCE)
+    assert float((carried.z_depth / view.z_depth - 1).abs().max()) < 0.01
+
+
+def test_what_other_views_see_through_is_less_sure():
+    """A surface that wins the vote counts the views that look through it against itself."""
+    view, *others = votes_of(textured_plane_scene())
+    near = dataclasses.replace(view, z_depth=0.5 * view.z_depth, weight=10 * view.weight)
+    silent = [dataclasses.replace(other, weight=0 * other.weight) for other in others]
+    unopposed, opposed = fuse(near, silent, TOLERANCE), fuse(near, others, TOLERANCE)
+    center = (24, 30)
+    for fused in (unopposed, opposed):
+        assert float(fused.z_depth[center]) < 0.6 * float(view.z_depth[center]), "weight enough to win the vote"
+    assert float(opposed.confidence[center]) < 0.9 * float(unopposed.confidence[center])
