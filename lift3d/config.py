@@ -45,7 +45,7 @@ class Recipe(Settings):
     """Locations of posed scenes; a flow also takes locations of lists of them (.txt, .csv, .jsonl, .parquet)."""
     operators: tuple[str, ...] = Field(default=("rgb",), min_length=1)
     """2D models, by catalog name."""
-    lifters: tuple[str, ...] = Field(default=("lift3d",), min_length=1)
+    lifters: tuple[str, ...] = Field(default=("anchored",), min_length=1)
     """Rules for weights, by catalog name; raw2d is always in the table beside them."""
     metrics: tuple[str, ...] = ()
     """Metric ids; empty means all that apply."""
@@ -58,13 +58,21 @@ class Recipe(Settings):
     holdout: int | None = Field(default=None, ge=2)
     """Every N-th view is a target; none makes every view a target."""
     target_mode: TargetMode = "refine"
-    """refine: a target's own view is a source, too. heldout (for claims): no target is one; without holdout its own."""
+    """refine: a target's own view is a source, too. heldout (for claims): no target is one; without holdout its own.
+    Where nothing is said, a holdout means heldout."""
     targets: str | None = None
     """Novel cameras instead of the scene's own: a cameras file, or path:COUNT for an interpolated path."""
     taps: int | None = Field(default=None, ge=1, le=1024)
     """Source samples per target cell; none means four per source, but no more than 128."""
     plugins: tuple[str, ...] = ()
     """module:attribute or file.py:attribute of operators of one's own."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _holdout_is_held_out(cls, fields: Any) -> Any:
+        if isinstance(fields, dict) and fields.get("target_mode") is None:
+            return {**fields, "target_mode": "heldout" if fields.get("holdout") is not None else "refine"}
+        return fields
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> "Recipe":

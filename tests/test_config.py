@@ -12,6 +12,7 @@ OTHER = {
     "lifters": ["plane_sweep"],
     "metrics": ["psnr"],
     "image_height": 128,
+    "geometry": "sweep",
     "sources": 4,
     "holdout": 8,
     "target_mode": "heldout",

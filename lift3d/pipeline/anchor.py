@@ -30,7 +30,7 @@ PICTURE_TAPS = 12
 _LEAST_PROBABILITY = 1e-6
 # A table of all views is kept for all targets up to this size; beyond it, each target lays out its own sources.
 MOST_TABLE_BYTES = 2**29
-_LOW_BYTES = 2**27
+LOW_BYTES = 2**27
 
 MapOf = Callable[[ViewId], FeatureMap]
 
@@ -73,7 +73,7 @@ class OnSurface:
         self._inputs, self._answers, self._operator, self._state = inputs, answers, operator, state
         self._view_ids, self._taps = tuple(view_ids), taps
         self._tables: dict[str, SourceTable | None] = {}
-        self._low: BoundedCache[Tensor] = BoundedCache(lambda one: one.nbytes, _LOW_BYTES)
+        self._low: BoundedCache[Tensor] = BoundedCache(lambda one: one.nbytes, LOW_BYTES)
 
     def lift(self, target: Target, anchored: AnchoredTarget) -> LiftedView:
         """Return the operator's features and answer at a target."""

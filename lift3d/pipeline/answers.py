@@ -10,7 +10,7 @@ from lift3d.pipeline.digests import operator_digest
 from lift3d.pipeline.inputs import BoundedCache, SceneInputs
 
 # What views say of themselves is asked for twice, as the plain answer and on the surface, soon one after the other.
-_KEPT_BYTES = 2**28
+KEPT_BYTES = 2**28
 
 
 class Answers:
@@ -18,7 +18,7 @@ class Answers:
 
     def __init__(self, inputs: SceneInputs) -> None:
         self._inputs = inputs
-        self._kept: BoundedCache[Prediction] = BoundedCache(lambda one: one.values.nbytes, _KEPT_BYTES)
+        self._kept: BoundedCache[Prediction] = BoundedCache(lambda one: one.values.nbytes, KEPT_BYTES)
 
     def of(self, operator: Operator, state: SceneState, view: ViewId) -> Prediction:
         """Return the answer of a view."""

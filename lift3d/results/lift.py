@@ -25,10 +25,10 @@ from lift3d.storage.location import open_store
 def lift(
     scene: Scene | str | Path,
     operator: Any,
-    lifter: str = "lift3d",
+    lifter: str = "anchored",
     *,
     store: str | None = None,
-    target_mode: TargetMode = "refine",
+    target_mode: TargetMode | None = None,
     report: Report = quiet,
     **settings: Any,
 ) -> LiftedScene:
@@ -41,7 +41,8 @@ def lift(
         operator: A 2D model, or its name. ``lift3d.operator(module, cuts=…)`` makes one of any torch module.
         lifter: Rule for the weights, by name.
         store: URL of the store to use; a temporary folder that lives as long as this process if None.
-        target_mode: refine: a view is one of its own sources. heldout: it never is; the only mode for claims.
+        target_mode: refine: a view is one of its own sources. heldout: it never is; the only mode for claims. None is
+            heldout if there is a holdout, else refine.
         report: Called with a stage's name, how much of it is done, and out of how much.
         settings: Other fields of ``lift3d.Recipe``, such as image_height, sources, holdout, targets.
 

@@ -19,9 +19,13 @@ from lift3d.lifters.plane_sweep import PlaneSweepConfig
 from lift3d.lifters.ray_evidence import VOLUME_CHANNELS
 from lift3d.lifters.tap_agreement import NEAR_TAPS, NEIGHBOUR_OFFSETS, PROJECTED_CHANNELS, SHARPENED_TAPS
 from lift3d.operators.protocol import COMPARABLE, OperatorSpec
+from lift3d.pipeline.anchor import LOW_BYTES, MOST_TABLE_BYTES
+from lift3d.pipeline.answers import KEPT_BYTES
 from lift3d.pipeline.inputs import CACHE_BYTES
 from lift3d.pipeline.products import VIEWS_PER_PART
 from lift3d.pipeline.weigh import PICTURE_TAPS
+from lift3d.surface.anchored import TARGET_STRIDE_PX
+from lift3d.surface.anchors import GUIDE_STRIDE_PX, NEAR_COUNT
 
 _FLOAT32, _FLOAT16, _INT64 = 4, 2, 8
 # A worker after its first tiny scene: 580 MB measured, 672 MB with timm loaded.
@@ -46,6 +50,8 @@ _UNET_VOLUMES, _UNET_COARSER = 6, 1.15
 _FEATURE_COPIES, _TOKEN_COPIES, _MATRIX_COPIES = 4, 4, 2
 # Of one tap: source (int64), two coordinates, weight and log scale. Twice, since rows are put together at the end.
 _TAP_BYTES = 2 * (_INT64 + 4 * _FLOAT32)
+# Of a cell of the surface: depth, confidence and quality, as maps and as rows that points look up.
+_SURFACE_FLOATS = 6
 # Of one corner of a tap while it is blended: its index, its share, and a temporary of each.
 _CORNER_BYTES = 32
 
@@ -109,17 +115,21 @@ def stored_scene_bytes(
 def peak_of(size: SceneSize, recipe: Recipe, specs: Sequence[OperatorSpec]) -> Peak:
     """Return the peak of a worker: it either lifts one part of the targets or scores one operator's views.
 
-    Lifting holds a part of every operator and lifter at once, and a copy of the largest while it is written. Scoring
-    holds all targets of one operator under every lifter, with the features once more as the decoder saw them.
+    Lifting holds a part of every operator and of every lifter that proposes at once, or of one operator that is read
+    off the surface, and a copy of the largest while it is written. Scoring holds all targets of one operator under
+    every lifter, with the features once more as the decoder saw them.
     """
     image, per_target = size.image, len(recipe.lifters) + 1
     frames = size.view_count * image.height * image.width * (3 * _FLOAT32 + 1 + size.map_bytes_per_px)
     features = sum(size.view_count * feature_bytes(spec, image) for spec in specs)
     reserved = WORKER_BYTES + min(CACHE_BYTES, frames) + min(CACHE_BYTES, features)
     part = min(VIEWS_PER_PART, size.target_count)
-    parts = [part * per_target * lifted_bytes(spec, image) for spec in specs]
+    proposing = [name for name in recipe.lifters if not lifter_spec(name).is_anchored]
+    parts = [part * lifted_bytes(spec, image) for spec in specs]
     working = max(working_bytes(spec, image, recipe) for spec in specs)
-    lifting = sum(parts) + max(parts) // per_target + _proposal_bytes(image, recipe) + working
+    lifting = sum(parts) * len(proposing) + 2 * max(parts) + _proposal_bytes(image, recipe) + working
+    if len(proposing) < len(recipe.lifters):
+        lifting += _surface_bytes(size, recipe) + max(_table_bytes(spec, size) for spec in specs)
     scored = {
         spec.name: size.target_count * per_target * (lifted_bytes(spec, image) + feature_bytes(spec, image))
         for spec in specs
@@ -156,6 +166,26 @@ def _search_bytes(kind: str, image: ImageSize, source_count: int) -> int:
     return int(volume * (_EVIDENCE_PER_SOURCE * swept + VOLUME_CHANNELS + network)) if kind in LEARNED else 0
 
 
+def _surface_bytes(size: SceneSize, recipe: Recipe) -> int:
+    """Return the surface of all views, and what the targets of a part see of it."""
+    cells = _cells(size.image, GUIDE_STRIDE_PX)
+    witnesses = min(recipe.tap_count, size.view_count) + NEAR_COUNT
+    seen = cells * (witnesses * (_FLOAT32 + _FLOAT16) + 2 * _FLOAT32) + _cells(size.image, TARGET_STRIDE_PX) * _FLOAT32
+    asked = 4 * cells * size.view_count * _FLOAT32
+    return size.view_count * cells * _SURFACE_FLOATS * _FLOAT32 + min(VIEWS_PER_PART, size.target_count) * seen + asked
+
+
+def _table_bytes(spec: OperatorSpec, size: SceneSize) -> int:
+    """Return what an operator says of all views, laid out for all targets: its cuts, and two bands of its answers."""
+    tables = [channels * cells for channels, cells in cuts_of(spec, size.image)]
+    tables += [_prediction_bytes(spec, size.image) // _FLOAT32] * 2
+    return sum(min(MOST_TABLE_BYTES, size.view_count * values * _FLOAT32) for values in tables) + KEPT_BYTES + LOW_BYTES
+
+
+def _cells(image: ImageSize, stride: float) -> int:
+    return math.ceil(image.height / stride) * math.ceil(image.width / stride)
+
+
 def _correction_bytes(cells: int, image: ImageSize, channel_count: int, recipe: Recipe) -> int:
     """Return what stage II holds for the cells that it corrects at once."""
     taps = recipe.tap_count + min(recipe.tap_count, NEAR_TAPS) + SHARPENED_TAPS * len(NEIGHBOUR_OFFSETS)
@@ -178,7 +208,7 @@ def _proposal_bytes(image: ImageSize, recipe: Recipe) -> int:
 def _guide_cells(image: ImageSize) -> int:
     config = PlaneSweepConfig()
     stride = max(config.guide_stride_px, math.sqrt(image.height * image.width / config.max_cells))
-    return math.ceil(image.height / stride) * math.ceil(image.width / stride)
+    return _cells(image, stride)
 
 
 def _prediction_bytes(spec: OperatorSpec, image: ImageSize) -> int:

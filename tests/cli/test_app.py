@@ -178,7 +178,7 @@ def test_options_win_over_files_and_files_over_defaults(asked, tmp_path):
     (tmp_path / "execution.yaml").write_text("store: elsewhere\nattempts: 2\nbatch_size: 7\n")
     files = ("--recipe", tmp_path / "recipe.yaml", "--execution", tmp_path / "execution.yaml")
     recipe, execution, _ = asked(*files, "--sources", 5, "--attempts", 1)
-    assert (recipe.operators, recipe.sources, recipe.lifters) == (("hog",), 5, ("lift3d",))
+    assert (recipe.operators, recipe.sources, recipe.lifters) == (("hog",), 5, ("anchored",))
     assert (execution.store, execution.attempts, execution.batch_size) == ("elsewhere", 1, 7)
 
 
