@@ -50,15 +50,9 @@ def carries_answers(spec: OperatorSpec) -> bool:
 
 
 class OnSurface:
-    """One operator on the surface of a scene.
+    """One operator on the surface of a scene, whose views targets number as ``view_ids``.
 
-    Args:
-        inputs: The scene's frames and features.
-        answers: What operators say of views.
-        operator: The operator.
-        state: What it fitted on the scene.
-        view_ids: The views of the surface, as targets number them.
-        taps: Witnesses that features are averaged over, at most.
+    Features are averaged over ``taps`` witnesses at most.
     """
 
     def __init__(

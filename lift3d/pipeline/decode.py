@@ -42,14 +42,7 @@ def plain_view(
     """Return the plain 2D answer on the true image in the form of a lifted view: the row raw2d of every table.
 
     It is in the units of the scene, as lifted views are (``quantities.own_answer``).
-
-    Args:
-        operator: Whose answer it is.
-        state: What it fitted on the scene.
-        target: A view of the scene.
-        frame: Its pixels.
-        maps: Its features.
-        answer: What the decoder makes of them, if that is known.
+    ``answer`` is what the decoder makes of its maps, if that is known.
 
     Raises:
         SceneError: If the state does not place it there (``refusal``).

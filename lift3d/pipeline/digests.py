@@ -34,6 +34,7 @@ STAGE_VERSIONS = {
 }
 # What lifting goes through; frames are in the digests of the views, and scoring changes no lifted view.
 _LIFTING = ("select_sources", "weights_at", "picture", "blend", "decode_view")
+_ANCHORING = ("surface", "anchor", "blend", "decode_view")
 
 
 def view_digest(view: View, height: int) -> str:
@@ -88,26 +89,37 @@ def lifted_digest(
     recipe: Recipe,
     targets: Sequence[Target],
     views: Mapping[ViewId, str],
-    depth_range: DepthRange,
+    geometry: DepthRange | str,
 ) -> str:
-    """Digest of a part of the lifted views: cameras, chosen sources and their images, lifter, operator, state."""
-    used = sorted({name for target in targets for name, _ in target.sources})
+    """Digest of a part of the lifted views: cameras, sources and their images, lifter, operator, state.
+
+    ``geometry`` is the path of the surface that targets read, or the depth range in which their sources are searched.
+    """
+    if isinstance(geometry, str):
+        sources: list[list[object]] = [sorted(target.source_ids) for target in targets]
+        used = {name for target in targets for name in target.source_ids}
+        own: dict[str, object] = {"surface": geometry, "kind": operator.prediction_kind}
+    else:
+        sources = [[list(source) for source in target.sources] for target in targets]
+        used = {name for target in targets for name, _ in target.sources}
+        own = {"depth_range": [geometry.near, geometry.far]}
+    stages = _ANCHORING if isinstance(geometry, str) else _LIFTING
     return digest(
         {
+            **own,
             "operator": operator.identity,
             "quantity": operator.quantity,
             "color_cuts": list(operator.color_cuts),
             "travel": _travel_of(operator),
             "lifter": lifter.identity,
             "state": state,
-            "stages": {name: STAGE_VERSIONS[name] for name in _LIFTING},
+            "stages": {name: STAGE_VERSIONS[name] for name in stages},
             "taps": recipe.tap_count,
-            "depth_range": [depth_range.near, depth_range.far],
             "targets": [
-                [target.id, camera_digest(target.camera), [list(source) for source in target.sources]]
-                for target in targets
+                [target.id, camera_digest(target.camera), chosen]
+                for target, chosen in zip(targets, sources, strict=True)
             ],
-            "views": [[name, views[name]] for name in used],
+            "views": [[name, views[name]] for name in sorted(used)],
         }
     )
 
@@ -120,45 +132,6 @@ def surface_digest(method: GeometrySpec, views: Mapping[ViewId, str], depth_rang
             "stages": {"surface": STAGE_VERSIONS["surface"], "tracks": tracks.STAGE_VERSION},
             "depth_range": [depth_range.near, depth_range.far],
             "views": sorted([name, value] for name, value in views.items()),
-        }
-    )
-
-
-def anchored_digest(
-    operator: OperatorSpec,
-    lifter: LifterSpec,
-    state: str,
-    recipe: Recipe,
-    targets: Sequence[Target],
-    views: Mapping[ViewId, str],
-    surface: str,
-) -> str:
-    """Digest of a part of views that read the surface: cameras, all views that may answer, lifter, operator, state.
-
-    Args:
-        operator: Whose answers they are.
-        lifter: That reads the surface.
-        state: Digest of what the operator fitted.
-        recipe: Of the run.
-        targets: Of the part.
-        views: Digests of the scene's views.
-        surface: Path of the surface.
-    """
-    used = sorted({name for target in targets for name in target.source_ids})
-    return digest(
-        {
-            "operator": operator.identity,
-            "quantity": operator.quantity,
-            "kind": operator.prediction_kind,
-            "color_cuts": list(operator.color_cuts),
-            "travel": _travel_of(operator),
-            "lifter": lifter.identity,
-            "state": state,
-            "stages": {name: STAGE_VERSIONS[name] for name in ("surface", "anchor", "blend", "decode_view")},
-            "taps": recipe.tap_count,
-            "surface": surface,
-            "targets": [[target.id, camera_digest(target.camera), sorted(target.source_ids)] for target in targets],
-            "views": [[name, views[name]] for name in used],
         }
     )
 

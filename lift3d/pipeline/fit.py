@@ -25,11 +25,6 @@ def fitted_state(inputs: SceneInputs, operator: Operator, maps: SceneFeatures) -
 
     An empty state, which most operators have, is not stored.
 
-    Args:
-        inputs: The scene and its store.
-        operator: The operator.
-        maps: Its features of the views.
-
     Raises:
         ContractError: If the operator fits what cannot be stored.
     """

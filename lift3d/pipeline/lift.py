@@ -8,7 +8,7 @@ from lift3d.domain.keys import SceneId, digest
 from lift3d.domain.records import RAW2D, LiftedProduct
 from lift3d.domain.shard import Shard
 from lift3d.domain.target import Target
-from lift3d.pipeline.digests import anchored_digest, lifted_digest, plain_digest, state_digest
+from lift3d.pipeline.digests import lifted_digest, plain_digest, state_digest
 from lift3d.pipeline.features import made_by
 from lift3d.pipeline.inputs import Report, SceneInputs
 from lift3d.pipeline.lifting import Lifting
@@ -36,15 +36,8 @@ def plan_products(
 ) -> dict[LiftedProduct, Sequence[str]]:
     """Return every product of lifted views that the recipe wants of this scene, raw2d first for each operator.
 
-    With each come the digests of its parts: where one of them is the same, its views are.
-
-    Args:
-        inputs: The scene.
-        recipe: Of the run.
-        models: Those of the recipe.
-        states: What operators fitted on the scene.
-        targets: With their sources.
-        surface: Path of the scene's surface, if a lifter reads it.
+    With each come the digests of its parts: where one of them is the same, its views are. ``surface`` is the path of
+    the scene's surface, if a lifter reads it.
     """
     scene = inputs.scene
     source_ids = {name for target in targets for name, _ in target.sources}
@@ -61,10 +54,9 @@ def plan_products(
             reason = refusal(operator, states[spec.name], lifter)
             if lifter.spec.needs_depth and without_depth:
                 reason = f"needs-depth: {without_depth} of {len(source_ids)} source views have none"
+            geometry = surface if lifter.spec.is_anchored else scene.depth_range
             keys = [
-                anchored_digest(spec, lifter.spec, state, recipe, part, inputs.digests, surface)
-                if lifter.spec.is_anchored
-                else lifted_digest(spec, lifter.spec, state, recipe, part, inputs.digests, scene.depth_range)
+                lifted_digest(spec, lifter.spec, state, recipe, part, inputs.digests, geometry)
                 for part in _parts(targets)
             ]
             products[_product(scene.id, spec.name, lifter.spec.name, words, keys, reason)] = keys

@@ -35,12 +35,7 @@ _OPERATORS_KEPT = 2
 class Lifting:
     """Lifts a part of the targets of a scene, for all operators and lifters that miss it.
 
-    Args:
-        inputs: The scene's frames and features.
-        recipe: Of the run.
-        models: Those of the recipe.
-        states: What operators fitted on the scene.
-        surface: Of the scene; None if no lifter reads it.
+    The surface is None if no lifter reads it.
     """
 
     def __init__(

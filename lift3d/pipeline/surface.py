@@ -35,13 +35,7 @@ def geometry_of(inputs: SceneInputs, wanted: str | None, names: Collection[ViewI
 
 
 def scene_surface(inputs: SceneInputs, method: str, names: Sequence[ViewId], report: Report) -> SceneSurface:
-    """Return the surface that some views of a scene show, and which of them own it.
-
-    Args:
-        inputs: The scene's frames, and the store.
-        method: Of estimating it.
-        names: Of the views; no others are looked at.
-        report: Told of progress.
+    """Return the surface that some views of a scene show, and which of them own it; no others are looked at.
 
     Raises:
         NoOverlapError: If no two views see the same place.

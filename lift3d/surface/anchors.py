@@ -69,15 +69,7 @@ class AnchoredTarget:
 def anchored_target(
     surface: SceneSurface, camera: Camera, depth: DepthMap, sources: Collection[ViewId], witness_count: int
 ) -> AnchoredTarget:
-    """Ask views of the surface for what a target sees.
-
-    Args:
-        surface: Of the scene, with its keyframes.
-        camera: Of the target.
-        depth: Of the target.
-        sources: The views that may answer.
-        witness_count: Kept per cell at most.
-    """
+    """Ask views of the surface for what a target sees: ``sources`` may answer, ``witness_count`` per cell at most."""
     grid = FeatureGrid.covering(camera.size, GUIDE_STRIDE_PX)
     uv = cell_centers(*grid.lattice).reshape(-1, 2)
     z_depth = depth.at(uv)

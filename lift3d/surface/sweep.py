@@ -1,7 +1,4 @@
-"""Multi-view stereo without training: a sweep of every view against its neighbours, then all views' votes.
-
-What was tried, and what each part gives: docs/results-geometry.md.
-"""
+"""Multi-view stereo without training: a sweep of every view against its neighbours, then all views' votes."""
 
 import math
 from collections.abc import Callable, Sequence
