@@ -1,6 +1,5 @@
 import math
 
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,15 +39,6 @@ def test_the_nearest_rotation_undoes_a_small_stretch(rotation, stretch):
     assert rotation_angle(found, rotation) < 1e-9 + stretch**2
 
 
-@given(st.floats(1e-9, 3.1))
-def test_the_angle_of_a_rotation_is_exact_near_zero_and_pi(angle):
-    about_z = torch.tensor(
-        [[math.cos(angle), -math.sin(angle), 0], [math.sin(angle), math.cos(angle), 0], [0, 0, 1]],
-        dtype=torch.float64,
-    )
-    assert math.isclose(rotation_angle(torch.eye(3, dtype=torch.float64), about_z), angle, rel_tol=1e-6, abs_tol=1e-15)
-
-
 @given(st.data(), cameras(), cameras())
 def test_transfer_there_and_back_is_the_identity(data, first, second):
     uv = data.draw(pixels(first))
@@ -61,16 +51,12 @@ def test_transfer_there_and_back_is_the_identity(data, first, second):
     torch.testing.assert_close(z_back, z[seen], rtol=1e-6, atol=1e-6)
 
 
-def test_points_behind_the_camera_have_no_pixel():
+def test_points_behind_the_camera_have_no_pixel_and_unknown_depth_gives_unknown_points():
     uv, is_in_front = project(torch.tensor([[0.0, 0, -1], [0, 0, 1]]), torch.eye(3))
     assert is_in_front.tolist() == [False, True]
     assert torch.isnan(uv[0]).all()
     assert is_inside(uv, 4, 4).tolist() == [False, True]
-
-
-def test_unknown_depth_gives_unknown_points():
-    xyz = unproject(torch.tensor([[1.0, 1.0]]), torch.tensor([float("nan")]), torch.eye(3))
-    assert torch.isnan(xyz).all()
+    assert torch.isnan(unproject(torch.ones(1, 2), torch.tensor([torch.nan]), torch.eye(3))).all()
 
 
 def test_ray_directions_have_unit_depth():
@@ -79,7 +65,7 @@ def test_ray_directions_have_unit_depth():
     torch.testing.assert_close(direction, torch.tensor([[0.0, 0, 1], [1, 0, 1]]))
 
 
-@given(st.floats(0.01, 1.5))
+@given(st.floats(0.01, 3.1))
 def test_the_baseline_angle_of_an_isosceles_triangle(angle):
     half = math.tan(angle / 2)
     point = torch.tensor([[0.0, 0, 1]], dtype=torch.float64)
@@ -93,8 +79,3 @@ def test_planes_are_even_in_disparity():
     assert math.isclose(float(planes[0]), 0.5, rel_tol=1e-6)
     assert math.isclose(float(planes[-1]), 50.0, rel_tol=1e-6)
     torch.testing.assert_close(steps, steps[:1].expand(32), rtol=1e-3, atol=1e-6)
-
-
-def test_the_angle_between_two_views_of_a_point_may_be_obtuse():
-    centers = torch.tensor([[1.0, 0, 0], [-0.5, 3**0.5 / 2, 0]])
-    assert float(baseline_angle(torch.zeros(1, 3), *centers)) == pytest.approx(2 * math.pi / 3)

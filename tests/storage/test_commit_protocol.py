@@ -62,18 +62,6 @@ def test_eight_racing_writers_have_one_winner_and_all_can_read(store):
     assert read(store, A) in range(8)
 
 
-def test_a_lost_response_is_our_own_success(store, monkeypatch):
-    create = Store.create_bytes
-
-    def deaf(self, key, content):
-        create(self, key, content)
-        return create(self, key, content)
-
-    monkeypatch.setattr(Store, "create_bytes", deaf)
-    assert write(store, A, 1).is_own
-    require_whole(store, A)
-
-
 def test_a_commit_whose_answer_never_came_can_be_tried_again(local_store, monkeypatch):
     create = Store.create_bytes
 
@@ -209,20 +197,6 @@ def test_work_that_finds_damage_is_done_again_once_per_product(local_store):
     assert len(tries) == 3
 
 
-def test_what_is_damaged_again_is_given_up(local_store):
-    tries = []
-
-    def work():
-        tries.append(None)
-        write(local_store, A, 7)
-        empty(local_store, CHUNK)
-        read(local_store, A)
-
-    with pytest.raises(DamagedProductError):
-        repaired(local_store, work)
-    assert len(tries) == 2
-
-
 def test_what_another_worker_has_replaced_stays(store):
     commit = write(store, A, 7)
     assert not retract(store, A)
@@ -241,17 +215,3 @@ def test_only_the_damaged_part_of_a_product_that_is_taken_back_is_to_be_made_aga
     ProductWriter(store, A).write_part(0, {"x": (TEMPLATE, VALUES[:2] + 1)}, 0)
     again.commit({}, {}, 2)
     np.testing.assert_array_equal(open_product(store, A).array("x"), VALUES)
-
-
-@pytest.mark.parametrize("slept_after", ["filling", "filled", "marker"])
-def test_a_writer_that_was_collected_while_it_slept_commits_nothing(store, slept_after):
-    def collected(step):
-        if step == slept_after:
-            for key in store.list(A):
-                if key != group_path(A):
-                    store.delete_prefix(key)
-
-    with pytest.raises(StoreUnavailableError, match="collected as garbage"):
-        write(store, A, 1, collected)
-    assert committed(store, A) is None
-    assert write(store, A, 2).is_own

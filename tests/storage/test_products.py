@@ -14,7 +14,7 @@ from lift3d.storage.products import ArrayTemplate, ProductWriter, open_product, 
 from tests.support.store_content import require_whole
 
 DTYPES = st.sampled_from(["bool", "uint8", "int32", "int64", "float16", "float32", "float64"])
-SHAPES = hnp.array_shapes(min_dims=0, max_dims=3, min_side=1, max_side=5)
+SHAPES = hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=5)
 VIEWS = np.array(["IMG 1.jpg", "ümläut", "c"], dtype=np.dtypes.StringDType())
 FEATURES = ArrayTemplate((3, 4, 5), "float16", ("view", "row", "col"), (1, 4, 5), (2, 4, 5), {"units": "1"})
 PATH = "scenes/s/lifted/rgb/near/leaf"
@@ -50,7 +50,7 @@ def test_any_array_comes_back_bit_for_bit(data):
     assert found.tobytes() == array.tobytes()
 
 
-def test_filled_regions_make_the_whole(store):
+def test_filled_regions_make_the_whole_and_xarray_opens_it_as_it_is(store):
     write_sharded(store)
     product = open_product(store, PATH)
     for name, expected in values().items():
@@ -59,19 +59,6 @@ def test_filled_regions_make_the_whole(store):
     assert product.attrs == {"kind": "test", "count": 3}
     np.testing.assert_array_equal(product.read("features", (1,)), values()["features"][1])
     np.testing.assert_array_equal(product.read("labels", (slice(1, 3), 2)), values()["labels"][1:3, 2])
-
-
-def test_arrays_without_elements_are_products_too(local_store):
-    empty = np.zeros((0, 3), np.float32)
-    write_product(local_store, PATH, {"x": (("point", "axis"), empty)}, {})
-    assert open_product(local_store, PATH).array("x").shape == (0, 3)
-    write_product(local_store, "b", {}, {"only": "attributes"})
-    assert open_product(local_store, "b").attrs == {"only": "attributes"}
-
-
-def test_xarray_opens_a_product_as_it_is(store):
-    write_sharded(store)
-    product = open_product(store, PATH)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with product.to_xarray() as dataset:

@@ -20,15 +20,10 @@ from tests.support.store_workers import (
     swept,
 )
 
-LOCAL = "local"
-SWIFT = pytest.param("swift", marks=pytest.mark.cluster)
-
 
 def kinds_and_steps(local, swift):
-    return [
-        *((LOCAL, step) for step in local),
-        *(pytest.param(*SWIFT.values, step, marks=SWIFT.marks) for step in swift),
-    ]
+    on_swift = (pytest.param("swift", step, marks=pytest.mark.cluster) for step in swift)
+    return [*(("local", step) for step in local), *on_swift]
 
 
 def wait_until_asleep(process: "subprocess.Popen[bytes]") -> None:
@@ -42,10 +37,10 @@ def wake(process: "subprocess.Popen[bytes]") -> int:
 
 
 @pytest.mark.fault(3, "two processes have written the same product and are let go before its marker at the same moment")
-@pytest.mark.parametrize("kind", [LOCAL, SWIFT])
-def test_two_processes_with_one_product_both_finish_and_one_wins(kind, shared_store_of):
+@pytest.mark.parametrize(("kind", "step"), kinds_and_steps(["filled"], ["filled"]))
+def test_two_processes_with_one_product_both_finish_and_one_wins(kind, step, shared_store_of):
     shared_store = shared_store_of(kind)
-    workers = [start_worker(shared_store.url, "filled", "sleep", factor) for factor in ("1", "2")]
+    workers = [start_worker(shared_store.url, step, "sleep", factor) for factor in ("1", "2")]
     for worker in workers:
         wait_until_asleep(worker)
     for worker in workers:
