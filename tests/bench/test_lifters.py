@@ -10,32 +10,33 @@ from lift3d.bench.lifter_errors import mean_error
 from lift3d.domain.features import FeatureGrid, FeatureMap
 from tests.support.runs import small_recipe
 
+VIT = "timm:test_vit?weights=random"
 RECIPE = small_recipe(
     scenes=["procedural:room?seed=1&views=4&height=48&width=64"],
+    operators=["rgb", "hog", VIT, f"{VIT}&positional_field=subtract"],
     lifters=["plane_sweep", "shared_weights", "lift3d"],
     holdout=2,
 )
 
 
-@pytest.fixture(scope="module")
-def figures(tmp_path_factory):
-    return lifters.measure(RECIPE, str(tmp_path_factory.mktemp("lifters") / "store"))
-
-
-def test_every_target_and_operator_has_a_row_with_every_lifter(figures):
+def test_every_target_and_operator_has_a_row_with_every_lifter_and_the_page_both_tables(tmp_path):
+    figures = lifters.measure(RECIPE, str(tmp_path / "store"))
     (scene,) = figures.scenes
     # A scene of few views leaves each out in turn.
     assert scene.protocol == "leave-one-out"
-    assert len({(row.target, row.operator) for row in scene.rows}) == len(scene.rows) == 2 * 4
+    assert len({(row.target, row.operator) for row in scene.rows}) == len(scene.rows) == 4 * 4
     for row in scene.rows:
         assert {*RECIPE.lifters, "reencoded"} == set(row.errors)
         assert 0 < row.covered <= 1
         assert bool(row.psnr) == (row.operator == "rgb"), "only pictures have it"
-
-
-def test_the_page_has_both_tables_and_the_command(figures):
+    for plain, less in zip(scene.rows[2::4], scene.rows[3::4], strict=True):
+        assert (plain.operator, less.operator) == RECIPE.operators[2:]
+        # The same network on the same lifted picture, against the same truth, on the same cells.
+        assert plain.errors["reencoded"] == less.errors["reencoded"]
+        assert plain.errors["shared_weights"] != less.errors["shared_weights"]
     text = lifters.page(figures)
     assert f"lift3d bench lifters {shlex.quote(RECIPE.scenes[0])} --operator rgb --operator hog" in text
+    assert "positional_field=subtract` the mean" in text
     assert "## Novel views" in text
     assert "| hog " in text.split("## Operators")[1]
 

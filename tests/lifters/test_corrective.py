@@ -18,7 +18,7 @@ from lift3d.lifters.plane_sweep import PlaneSweep, PlaneSweepConfig
 from lift3d.lifters.ray_evidence import gather_evidence
 from lift3d.lifters.tap_agreement import NEIGHBOUR_OFFSETS, SHARPENED_TAPS, within_reach
 from lift3d.lifters.weights import ReadablePixels, weights_at
-from tests.support.lifting import pixels, random_map, same_bits, situation
+from tests.support.lifting import pixels, random_map, same_bits, share, situation
 from tests.support.scenes import two_planes_scene
 
 HEIGHT = 48
@@ -203,25 +203,6 @@ def test_an_unswept_source_of_another_colour_hardly_counts(situation):
     assert float(found.visibility[..., swept].mean()) < 0.6 * float(as_given.visibility[..., swept].mean())
 
 
-def test_one_source_is_enough(situation):
-    frame, guides, depth_range = situation
-    maps = maps_of(guides[:1])
-    lifter = Lift3D(LIFT3D, shaken())
-    _, corrected = lifted_weights(lifter, (frame, guides[:1], depth_range), maps, guide=guide_of(frame))
-    lifted = blend(corrected, maps)
-    assert bool(torch.isfinite(lifted.features.values[:, lifted.coverage > 0]).all())
-    assert float((lifted.coverage > 0).float().mean()) > 0.3
-
-
-def test_a_depth_range_that_misses_the_scene_gives_finite_features_or_none(situation):
-    frame, guides, depth_range = situation
-    nearer = DepthRange(depth_range.near / 20, depth_range.near / 10)
-    proposal = Lift3D(LIFT3D, shaken()).propose(frame.camera, guides, nearer)
-    lifted = blend(weights_at(proposal, pixels(frame.camera, 4.0)), maps_of(guides))
-    is_covered = lifted.coverage > 0
-    assert bool((torch.isfinite(lifted.features.values) == is_covered).all())
-
-
 def test_among_more_sources_near_ones_are_preferred_less(situation):
     frame, guides, depth_range = situation
     assert proximity_exponent(1) == proximity_exponent(8) == 1
@@ -231,3 +212,14 @@ def test_among_more_sources_near_ones_are_preferred_less(situation):
     shares = [weights_at(proposal.uniformly_weighted(proximity), proposal.grid).weight for proximity in (0.9, 0.0)]
     entropy = [-(one * one.clamp(min=1e-9).log()).sum(1).mean() for one in shares]
     assert float(entropy[0]) < float(entropy[1])
+
+
+def test_one_source_is_enough_and_a_depth_range_that_misses_the_scene_gives_finite_features_or_none(situation):
+    frame, guides, depth_range = situation
+    nearer = DepthRange(depth_range.near / 20, depth_range.near / 10)
+    for some, within, least in ((guides[:1], depth_range, 0.3), (guides, nearer, 0.0)):
+        maps = maps_of(some)
+        _, corrected = lifted_weights(Lift3D(LIFT3D, shaken()), (frame, some, within), maps, guide=guide_of(frame))
+        is_covered = corrected.coverage.reshape(corrected.grid.shape) > 0
+        assert bool((blend(corrected, maps).features.values.isfinite() == is_covered).all())
+        assert share(is_covered) >= least

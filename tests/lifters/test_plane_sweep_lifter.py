@@ -116,14 +116,10 @@ def test_a_fading_source_fades_out_of_the_answer(planes):
     assert float(part.median()) < 1e-3
 
 
-def test_the_guide_grid_is_bounded(plane):
+def test_the_guide_grid_is_bounded_and_a_sweep_without_planes_or_samples_refused(plane):
     frame, guides, depth_range = plane
     proposal = PlaneSweep(PlaneSweepConfig(max_cells=500)).propose(frame.camera, guides, depth_range)
     assert 400 < proposal.grid.cell_count <= 550
-
-
-def test_a_sweep_without_planes_or_samples_is_refused():
-    with pytest.raises(ConfigError, match="planes"):
-        PlaneSweepConfig(plane_count=2)
-    with pytest.raises(ConfigError, match="samples"):
-        PlaneSweepConfig(sample_count=0)
+    for name, count in (("plane", 2), ("sample", 0)):
+        with pytest.raises(ConfigError, match=f"{name}s"):
+            PlaneSweepConfig(**{f"{name}_count": count})

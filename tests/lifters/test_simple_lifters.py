@@ -112,10 +112,11 @@ def copied(camera, guides, depth_range):
     return weights, blend(weights, maps)
 
 
-def test_the_nearest_view_itself_is_copied_as_it_is():
+def test_the_nearest_view_itself_is_copied_from_a_plane_inside_the_depth_range():
     _, guides, depth_range = situation(textured_plane_scene(), target=None)
     weights, lifted = copied(guides[1].camera, guides, depth_range)
     assert bool((weights.source[weights.weight > 0] == 1).all())
+    assert depth_range.near < float(weights.z_depth.min()) <= float(weights.z_depth.max()) < depth_range.far
     torch.testing.assert_close(lifted.features.values, guides[1].image, rtol=0, atol=1e-3)
 
 
@@ -129,12 +130,6 @@ def test_other_views_fill_in_only_where_the_nearest_does_not_see():
     assert bool((heaviest[:, :30] == 2).all())
     assert bool((heaviest[:, 36:] != 2).all())
     assert float(weights.coverage.min()) > 0.9
-
-
-def test_the_plane_of_the_nearest_view_lies_inside_the_depth_range():
-    _, guides, depth_range = situation(textured_plane_scene(), target=None)
-    z_depth = NearestView().propose(guides[0].camera, guides, depth_range).z_depth
-    assert depth_range.near < float(z_depth.min()) <= float(z_depth.max()) < depth_range.far
 
 
 @pytest.mark.real

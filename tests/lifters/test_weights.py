@@ -10,6 +10,7 @@ from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.features import FeatureGrid
 from lift3d.domain.proposals import RayProposal
 from lift3d.errors import ConfigError, NoOverlapError
+from lift3d.geometry.rays import cell_centers
 from lift3d.lifters import weights as weights_module
 from lift3d.lifters.weights import weights_at
 from tests.support.lifting import same_bits
@@ -166,6 +167,8 @@ def test_a_fine_ladder_of_depths_does_not_collapse():
 def test_samples_off_the_image_or_behind_a_source_get_nothing():
     weights = weights_at(flat(2.0, [camera(), camera(x=100.0), camera(z=5.0)]), COARSE)
     assert bool((weights.source[weights.weight > 0] == 0).all())
+    # The first is the target itself, and is read at its own cells.
+    torch.testing.assert_close(weights.uv[:, 0], cell_centers(*COARSE.lattice).reshape(-1, 2), rtol=0, atol=1e-4)
     torch.testing.assert_close(weights.coverage, torch.ones_like(weights.coverage))
     blind = weights_at(flat(2.0, [camera(x=100.0)]), COARSE)
     assert float(blind.coverage.abs().max()) == 0
@@ -204,22 +207,15 @@ def test_the_footprint_is_that_of_distance_and_focal_length():
     assert ratios[1] == pytest.approx(-math.log(2), abs=1e-6)
 
 
-def test_the_target_itself_is_read_at_its_own_cells():
-    weights = weights_at(flat(3.0, [camera()]), COARSE)
-    row, col = 5, 9
-    assert weights.uv[row * COARSE.cols + col, 0].tolist() == pytest.approx(
-        [(col + 0.5) * 4, (row + 0.5) * 4], abs=1e-4
-    )
-
-
-@pytest.mark.parametrize("rows", [slice(3, 3), slice(0, 8, 2), slice(100, 200)])
-def test_rows_that_are_no_tile_are_refused(rows):
-    with pytest.raises(ConfigError, match="contiguous"):
-        weights_at(flat(2.0, [camera()]), COARSE, rows=rows)
-
-
-def test_no_tap_and_no_source_are_refused():
-    with pytest.raises(ConfigError, match="tap"):
-        weights_at(flat(2.0, [camera()]), COARSE, tap_count=0)
-    with pytest.raises(NoOverlapError, match="source"):
-        weights_at(flat(2.0, []), COARSE)
+@pytest.mark.parametrize(
+    ("sources", "options", "error", "said"),
+    [
+        *(([camera()], {"rows": rows}, ConfigError, "contiguous") for rows in (slice(3, 3), slice(0, 8, 2))),
+        ([camera()], {"rows": slice(100, 200)}, ConfigError, "contiguous"),
+        ([camera()], {"tap_count": 0}, ConfigError, "tap"),
+        ([], {}, NoOverlapError, "source"),
+    ],
+)
+def test_no_tile_no_tap_and_no_source_are_refused(sources, options, error, said):
+    with pytest.raises(error, match=said):
+        weights_at(flat(2.0, sources), COARSE, **options)

@@ -5,7 +5,6 @@ from functools import cache
 import pytest
 import torch
 
-from lift3d.bench import lifters as lifters_page
 from lift3d.domain.features import EMPTY_STATE, FeatureGrid, FeatureMap, SceneState
 from lift3d.domain.scene_views import SceneViews
 from lift3d.errors import SceneError
@@ -21,12 +20,10 @@ from lift3d.pipeline.weigh import lift_picture
 from lift3d.scenes.catalog import read_scene
 from tests.support.lifting import held_out_targets, same_bits
 from tests.support.operators import CheckerOperator
-from tests.support.runs import ROOM, run_into, small_recipe
 
 SCENE = "procedural:room?views=12&height=48&width=64"
 LIFTERS = ("plane_sweep", "lift3d")
 SPEC = OperatorSpec("placed", 1, "embedding")
-VIT = "timm:test_vit?weights=random"
 
 
 class PlacedOperator(CheckerOperator):
@@ -133,18 +130,3 @@ def test_a_target_on_another_grid_is_refused():
     lifter, (proposal, sources, _, taps, _), state, _ = stage("plane_sweep")
     with pytest.raises(SceneError, match="one grid"):
         lift_features(SPEC, lifter, proposal, sources, [FeatureGrid(6, 8, 8.0, 8.0)], taps, None, state)
-
-
-def test_the_table_of_lifters_holds_both_against_one_truth(tmp_path):
-    operators = [VIT, f"{VIT}&positional_field=subtract"]
-    recipe = small_recipe(scenes=[ROOM], operators=operators, lifters=["shared_weights", "lift3d"])
-    figures = lifters_page.measure(recipe, str(tmp_path / "store"))
-    (record,) = run_into(str(tmp_path / "store"), recipe)
-    assert len({one.digest for one in record.lifted}) == len(record.lifted) == 6, "products tell the two apart"
-    rows = figures.scenes[0].rows
-    for plain, less in zip(rows[::2], rows[1::2], strict=True):
-        assert (plain.operator, less.operator) == tuple(operators)
-        # The same network on the same lifted picture, against the same truth, on the same cells.
-        assert plain.errors["reencoded"] == less.errors["reencoded"]
-        assert plain.errors["shared_weights"] != less.errors["shared_weights"]
-    assert "positional_field=subtract` the mean" in lifters_page.page(figures)

@@ -2,14 +2,10 @@ import pytest
 
 from lift3d.pipeline import lift as scene_lift
 from lift3d.runs.table import run_table
-from lift3d.storage.commit import committed, remove_product
 from lift3d.storage.location import open_store
 from lift3d.tables.aggregation import summary
 from tests.support.runs import STREET, canonical_arrays, canonical_table, ran, rows_of, run_into, small_recipe
-
-
-class Killed(BaseException):
-    """What a test raises where a worker would die."""
+from tests.support.store_workers import Killed
 
 
 @pytest.fixture(scope="module")
@@ -41,31 +37,15 @@ def test_the_plain_answer_is_the_ceiling_of_fidelity_and_lifting_the_gain_in_con
     assert rgb.loc["depth_mean", "warp_error_short"] < rgb.loc["nearest_view", "warp_error_short"]
 
 
-def test_a_second_run_computes_nothing(finished):
+def test_a_second_run_computes_nothing_a_new_metric_nothing_upstream_and_a_new_operator_only_its_own(finished):
     url, recipe, records = finished
     before = canonical_table(url, recipe)
-    again = run_into(url, recipe)
-    assert again[0].computed == {}
     assert records[0].computed["lifted"] == 6
+    assert run_into(url, recipe)[0].computed == {}
     assert canonical_table(url, recipe) == before
-
-
-def test_a_new_metric_computes_nothing_upstream_and_a_new_operator_only_its_own(finished):
-    url, _, _ = finished
     assert run_into(url, small_recipe(metrics=["psnr"]))[0].computed == {"scores": 2}
     computed = run_into(url, small_recipe(operators=["rgb", "hog", "felzenszwalb"]))[0].computed
     assert computed == {"features": 6, "lifted": 3, "scores": 3}
-
-
-def test_a_missing_part_is_made_again_and_nothing_else_but_scores(finished):
-    url, recipe, records = finished
-    store = open_store(url)
-    before = canonical_arrays(url, records)
-    part = records[0].lifted[1].parts[0]
-    remove_product(store, part)
-    assert run_into(url, recipe)[0].computed == {"lifted": 1, "scores": 2}
-    assert committed(store, part) is not None
-    assert canonical_arrays(url, records) == before
 
 
 @pytest.mark.parametrize("survived", [1, 3])

@@ -98,11 +98,14 @@ def test_another_way_of_finding_tracks_makes_a_scene_be_scored_anew(room, tmp_pa
 
 
 def test_held_out_images_reach_no_lifted_view(room, tmp_path):
-    fitted = ["felzenszwalb?as=ids", "timm:test_vit?weights=random&positional_field=subtract"]
+    vit = "timm:test_vit?weights=random"
+    fitted = ["felzenszwalb?as=ids", vit, f"{vit}&positional_field=subtract"]
     recipe = held_out(
         room, operators=["rgb", *fitted], lifters=["nearest_view", "plane_sweep"], sources=3, metrics=["psnr"]
     )
     before = run_into(str(tmp_path / "a"), recipe)
+    digests = [one.digest for one in before[0].lifted]
+    assert len(set(digests)) == len(digests), "products tell all operators and lifters apart"
     paint(room, ("0000", "0004", "0008"))
     after = run_into(str(tmp_path / "b"), recipe)
 

@@ -48,8 +48,7 @@ def lifted(tmp_path_factory, scene):
     labels = f"files:{folder}?pattern={{view}}.{{name}}.npy&names={','.join(CLASSES)}"
     truths = (f"{labels}&kind=labels", f"{labels}&kind=masks", f"files:{folder}?pattern={{view}}.npy")
     operators, url = ["rgb", *truths, CHECKED], str(folder / "store")
-    given = {"lifters": ["depth_mean"], "metrics": ["coverage"], "plugins": [CHECKER]}
-    run_into(url, small_recipe(operators=operators, **given))
+    run_into(url, small_recipe(operators=operators, lifters=["depth_mean"], metrics=["coverage"], plugins=[CHECKER]))
     lifted = {one.view("0002").prediction.kind: one for one in lift3d.lifted_scenes(url)}
     assert set(lifted) == {"image", "labels", "masks", "scalar", "embedding"}
     return lifted
@@ -178,7 +177,7 @@ def test_arrays_are_those_of_the_store(lifted, tmp_path):
         }
 
 
-def test_images_hold_ids_pictures_and_numbers(lifted, tmp_path):
+def test_images_hold_ids_pictures_and_numbers_and_ids_that_do_not_fit_are_refused(lifted, tmp_path):
     def image(kind, name, view="0002"):
         folder = tmp_path / kind
         if not folder.exists():
@@ -192,9 +191,6 @@ def test_images_hold_ids_pictures_and_numbers(lifted, tmp_path):
     assert np.abs(picture - lifted["image"].prediction("0002").transpose(1, 2, 0)).max() <= 0.5 / 255 + 1e-6
     assert np.array_equal(image("scalar", "prediction.tiff"), lifted["scalar"].prediction("0002"))
     assert image("embedding", "preview.png").shape == (12, 16, 3)
-
-
-def test_ids_that_do_not_fit_are_refused_and_unknown_ones_kept(tmp_path):
     write_ids(tmp_path / "a.png", np.array([[-1, 0, UNKNOWN_ID - 1]]))
     assert cv2.imread(str(tmp_path / "a.png"), cv2.IMREAD_UNCHANGED).tolist() == [[UNKNOWN_ID, 0, UNKNOWN_ID - 1]]
     with pytest.raises(SceneFormatError, match="65535"):

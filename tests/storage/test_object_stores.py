@@ -22,13 +22,9 @@ pytestmark = pytest.mark.cluster
 PATH = "scenes/s/lifted/rgb/near/leaf"
 
 
-@pytest.fixture
-def s3_store(shared_store_of):
-    return shared_store_of("swift")
-
-
 @pytest.mark.parametrize("is_equal", [True, False])
-def test_racing_writers_leave_one_whole_product(s3_store, is_equal):
+def test_racing_writers_leave_one_whole_product(shared_store_of, is_equal):
+    s3_store = shared_store_of("swift")
     barrier, steps = threading.Barrier(8), ("begun", "filled", "marker") if is_equal else ("begun",)
 
     def write(index: int) -> protocol.Commit:
