@@ -131,12 +131,11 @@ def test_moving_the_world_changes_nothing(operator_of):
 
 
 def test_normals_are_turned_into_the_axes_of_the_target():
-    """Cameras that look elsewhere give other numbers for one normal; lifted, they are those of the target."""
-    stage = room()
-    frame = stage.frames[stage.target.id]
+    """Cameras that look elsewhere, all to one side, give other numbers for a normal; lifted, they are the target's."""
+    stage, target = room(), room().targets[0]
     operator = TrueNormals(stage.frames, torch.randn(64, 3, generator=torch.Generator().manual_seed(0)))
-    lifted, prediction = stage.lift(operator, EMPTY_STATE)
-    truth = operator.said_of(frame, 0)
+    lifted, prediction = stage.lift(operator, EMPTY_STATE, target, stage.proposal_of(target))
+    truth = operator.said_of(stage.frames[target.id], 0)
     cosine = (prediction.values * truth).sum(0)[prediction.is_valid]
     assert cosine.median() > 0.9999
     length = lifted.features.values.norm(dim=0)[lifted.coverage > 0]
