@@ -122,7 +122,7 @@ class OnSurface:
             weights = used_sources(consensus_weights(anchored, grid, self._taps))
             labels = voted(weights, [self._answer_map(name) for name in weights.source_ids])
             covered = (weights.coverage >= COVERED).reshape(grid.shape)
-            return Prediction(kind, fill_from_nearest(labels[None], covered)[0], covered)
+            return Prediction(kind, fill_from_nearest(labels[None].float(), covered)[0].long(), covered)
         if kind == "image":
             lifted = self._two_bands(grid, anchored, "answer", self._answer_map)
         else:

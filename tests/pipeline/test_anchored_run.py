@@ -8,7 +8,8 @@ from lift3d.storage.location import open_store
 from tests.support.runs import ROOM, rows_of, run_into, small_recipe
 
 SCENE = "procedural:room?views=8&height=64&width=80"
-OPERATORS = ("tiny:style", "tiny:segmenter", "tiny:encoder", "rgb", "felzenszwalb")
+VOTED = "open_vocabulary?prompts=a red ball,a blue box&of=tiny:clip"
+OPERATORS = ("tiny:style", "tiny:segmenter", "tiny:encoder", "rgb", VOTED)
 
 
 def recipe_of(**fields):
@@ -54,7 +55,7 @@ def test_views_that_are_their_own_sources_agree(refined, operator, left):
 def test_light_is_what_each_view_measured_nearly_all_is_covered_and_labels_of_black_boxes_are_voted(refined):
     rows = refined[3]
     assert mean(rows, "rgb", "anchored", "psnr_2d") > 35
-    assert mean(rows, "felzenszwalb", "anchored", "coverage") > 0.95
+    assert mean(rows, VOTED, "anchored", "coverage") > 0.95
     assert not rows[rows["outcome"] == "failed"].size
 
 
