@@ -33,7 +33,11 @@ _SMALL = {
     "lifters": ["nearest_view", "plane_sweep", "lift3d"],
 }
 RECIPES: Mapping[str, dict[str, Any]] = {
-    "demo": yaml.safe_load((FOLDER.parents[1] / "flows/recipes/demo.yaml").read_text(encoding="utf-8")),
+    "demo": {
+        **yaml.safe_load((FOLDER.parents[1] / "flows/recipes/demo.yaml").read_text(encoding="utf-8")),
+        "scenes": [f"procedural:{kind}?seed=0&views=8&height=64&width=80" for kind in ("room", "street")],
+        "image_height": 64,
+    },
     "fox": {**_SMALL, "operators": ["rgb", "tiny:depth"], "scenes": [f"{DATA}/captures/fox"]},
     "kitchen": {
         **_SMALL,
