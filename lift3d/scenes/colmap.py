@@ -29,12 +29,12 @@ class ColmapReader:
 
     def recognizes(self, location: str) -> bool:
         """Whether there is a model."""
-        return bool(_model_folders(Path(location)))
+        return bool(model_folders(Path(location)))
 
     def read(self, location: str) -> Scene:
         """Read the model with the most registered images."""
         root = Path(location)
-        folders = _model_folders(root)
+        folders = model_folders(root)
         if not folders:
             raise SceneFormatError(f"'{location}' holds no COLMAP model: {', '.join(_PARTS)} as .bin or .txt.")
         draft = SceneDraft(scene_id_of(_image_folder(root, root).parent), location)
@@ -60,15 +60,19 @@ def _add(
     draft: SceneDraft, view_id: str, image: pycolmap.Image, images: SceneFolder, masks: SceneFolder | None
 ) -> None:
     path = images.image(image.name)
-    camera = image.camera
-    lens = Distortion(camera.model_name, tuple(map(float, camera.params)), ImageSize(camera.height, camera.width))
+    camera, lens, was_repaired = posed(image)
+    source = FileFrame(image=str(path), mask=_mask(draft, image.name, masks), distortion=lens)
+    draft.add(view_id, camera, source, was_repaired=was_repaired)
+
+
+def posed(image: pycolmap.Image) -> tuple[Camera, Distortion | None, bool]:
+    """Return an image's pinhole camera, its lens if that bends anything, and whether the rotation was repaired."""
+    given = image.camera
+    lens = Distortion(given.model_name, tuple(map(float, given.params)), ImageSize(given.height, given.width))
     K = torch.from_numpy(pinhole_intrinsics(lens))
     # A method since pycolmap 3.11; a property before.
     w2c, was_repaired = rigid(image.cam_from_world().matrix())
-    source = FileFrame(
-        image=str(path), mask=_mask(draft, image.name, masks), distortion=None if is_pinhole(lens) else lens
-    )
-    draft.add(view_id, Camera(K, w2c, lens.size), source, was_repaired=was_repaired)
+    return Camera(K, w2c, lens.size), None if is_pinhole(lens) else lens, was_repaired
 
 
 def _mask_folder(root: Path) -> SceneFolder | None:
@@ -90,7 +94,8 @@ def _mask(draft: SceneDraft, name: str, masks: SceneFolder | None) -> str | None
     return str(path)
 
 
-def _model_folders(root: Path) -> list[Path]:
+def model_folders(root: Path) -> list[Path]:
+    """Return a folder and those below it that hold a model."""
     if not root.is_dir():
         return []
     below = [folder for pattern in _MODEL_FOLDERS for folder in sorted(root.glob(pattern))]
@@ -104,7 +109,7 @@ def _suffixes(folder: Path) -> list[str]:
 
 def _largest(draft: SceneDraft, root: Path, folders: list[Path]) -> pycolmap.Reconstruction:
     """Read all models and keep the one with the most registered images: it is not always number 0."""
-    models = [(folder, _read(folder)) for folder in folders]
+    models = [(folder, read_model(folder)) for folder in folders]
     folder, model = max(models, key=lambda item: item[1].num_reg_images())
     if len(_suffixes(folder)) > 1:
         draft.note("The model is there as .bin and as .txt; the binary one was read, as COLMAP does.")
@@ -115,7 +120,8 @@ def _largest(draft: SceneDraft, root: Path, folders: list[Path]) -> pycolmap.Rec
     return model
 
 
-def _read(folder: Path) -> pycolmap.Reconstruction:
+def read_model(folder: Path) -> pycolmap.Reconstruction:
+    """Read the model of a folder, which holds one; SceneFormatError if it is malformed."""
     if _suffixes(folder)[0] == ".bin":
         _require_plausible_counts(folder)
     try:

@@ -232,10 +232,10 @@ def _opened(path: str | Path) -> Image.Image:
 def _stored_size(image: Image.Image, path: str | Path, declared: ImageSize | None) -> tuple[ImageSize, bool]:
     """Return the size that fits, and whether it takes the EXIF rotation to get there."""
     stored = ImageSize(image.height, image.width)
-    if declared is None or _is_rescale(stored, declared):
+    if declared is None or is_rescale(stored, declared):
         return stored, False
     turned = ImageSize(image.width, image.height)
-    if _is_rescale(turned, declared) and image.getexif().get(_ORIENTATION_TAG) in _QUARTER_TURNS:
+    if is_rescale(turned, declared) and image.getexif().get(_ORIENTATION_TAG) in _QUARTER_TURNS:
         return turned, True
     raise ImageError(
         f"Image '{path}' is {stored.height}×{stored.width}, its camera {declared.height}×{declared.width} "
@@ -243,7 +243,7 @@ def _stored_size(image: Image.Image, path: str | Path, declared: ImageSize | Non
     )
 
 
-def _is_rescale(a: ImageSize, b: ImageSize) -> bool:
+def is_rescale(a: ImageSize, b: ImageSize) -> bool:
     """Whether two sizes have one shape, up to the pixel by which tools round, floor or ceil."""
     small, large = sorted((a, b), key=lambda size: size.height * size.width)
     height = large.height * small.width / large.width
