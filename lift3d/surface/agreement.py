@@ -13,6 +13,7 @@ from torch import Tensor
 from lift3d.domain.features import FeatureGrid
 from lift3d.domain.keys import ViewId
 from lift3d.domain.scene_geometry import SceneGeometry, ViewGeometry
+from lift3d.errors import SceneFormatError
 from lift3d.geometry.projection import transfer
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.sampling import bilinear_corners, nearest_cells
@@ -25,6 +26,9 @@ NEIGHBOUR_COUNT = 20
 ROUNDS = 2
 # Pixels between the cells by which shared surface is counted.
 PITCH_PX = 16.0
+# Views with their own poses confirm three quarters of each other's places and more; with each other's, or depth in
+# another unit, one in ten to a half. So few places tell nothing.
+_LEAST_SUPPORT, _FEWEST_PLACES = 0.4, 20.0
 # Depth is mixed between cells whose depths differ by less than this, relative; else the nearest one is read.
 _SMOOTH = 0.02
 
@@ -33,26 +37,44 @@ def agreed(geometry: SceneGeometry, tolerance: float = AGREEMENT) -> SceneGeomet
     """Return each cell's depth as the mean of its own and of all votes within the tolerance, weighed by confidence.
 
     Confidence falls with the share of views that look through the place: ``c · support / (support + opposition)``.
+
+    Raises:
+        SceneFormatError: If most of what views know of the same places is contradicted.
     """
     views = geometry.views
-    neighbours = {name: _neighbours(name, views, tolerance) for name in views}
+    found = {name: _neighbours(name, views, tolerance) for name in views}
+    support, opposition = (sum(one[side] for one in found.values()) for side in (1, 2))
+    if support + opposition > _FEWEST_PLACES and support < _LEAST_SUPPORT * (support + opposition):
+        raise SceneFormatError(
+            f"The depth of the views is contradicted at {opposition / (support + opposition):.0%} of the places that "
+            "others look at: their poses are wrong, or depth is in another unit than the cameras. Correct one of them."
+        )
+    neighbours = {name: chosen for name, (chosen, _, _) in found.items()}
     for _ in range(ROUNDS):
         views = {name: _moved(name, views, neighbours[name], tolerance) for name in views}
     return SceneGeometry(geometry.method, views)
 
 
-def _neighbours(name: ViewId, views: Mapping[ViewId, ViewGeometry], tolerance: float) -> Sequence[ViewId]:
-    """Return the views that see most of what a view sees, by a sparse lattice; ties go to the smaller id."""
+def _neighbours(
+    name: ViewId, views: Mapping[ViewId, ViewGeometry], tolerance: float
+) -> tuple[Sequence[ViewId], float, float]:
+    """Return the views that see most of what a view sees, by a sparse lattice; ties go to the smaller id.
+
+    And how many of its places all others together confirm, and how many they see through, weighed by confidence.
+    """
     view = views[name]
     grid = FeatureGrid.covering(view.camera.size, PITCH_PX)
     uv = cell_centers(*grid.lattice).reshape(-1, 2)
-    z = view.z_depth.reshape(-1)[nearest_cells(uv, *view.grid.lattice)]
-    counts = []
+    at = nearest_cells(uv, *view.grid.lattice)
+    z, own = view.z_depth.reshape(-1)[at], view.confidence.reshape(-1)[at]
+    counts, support, opposition = [], 0.0, 0.0
     for other in sorted(views):
         if other != name:
             vote, confidence = _votes(uv, z, view, views[other])
             counts.append((-float(((vote - 1).abs() < 2 * tolerance).float().mul(confidence).sum()), other))
-    return [other for count, other in sorted(counts)[:NEIGHBOUR_COUNT] if count < 0]
+            support += float(((vote - 1).abs() < tolerance).float().mul(confidence * own).sum())
+            opposition += float((vote > 1 + tolerance).float().mul(confidence * own).sum())
+    return [other for count, other in sorted(counts)[:NEIGHBOUR_COUNT] if count < 0], support, opposition
 
 
 def _moved(

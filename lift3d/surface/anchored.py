@@ -48,7 +48,8 @@ class Anchored(Uncorrected):
 
     def _depth(self, surface: SceneSurface, target: Camera) -> DepthMap:
         for view in surface.views:
-            if view.camera is target or _is_same(view.camera, target):
+            # A view that knows nothing itself is shown what the others know.
+            if (view.camera is target or _is_same(view.camera, target)) and bool((view.confidence > 0).any()):
                 return DepthMap(view.grid, view.z_depth)
         return render_depth(surface, target, TARGET_STRIDE_PX)
 
@@ -57,7 +58,6 @@ class Anchored(Uncorrected):
 
         Raises:
             NoOverlapError: If they show nothing that the target sees.
-            ConfigError: If only some of them have depth.
         """
         if not guides:
             raise NoOverlapError("anchored needs at least one source view, got none.")

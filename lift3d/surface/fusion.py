@@ -27,7 +27,7 @@ _UNDECIDED = 2.0
 # Price of a step of one bin and of a jump along the image, in shares of the votes; contrast that makes a jump cheap.
 _JUMP_PENALTIES, _EDGE_SCALE = (0.1, 1.0), 0.1
 # Votes, less those of views that see through the surface, at which a depth is as sure as not.
-_HALF_SURE = 4.0
+HALF_SURE = 4.0
 # Below this weight of votes, a hundredth of a view that is sure, nothing is known.
 _FEWEST_VOTES = 0.05
 
@@ -75,7 +75,7 @@ def fuse(view: DepthVotes, others: Sequence[DepthVotes], tolerance: float) -> Vi
         winner = torch.where(votes > 0, (near * disparity).sum(0) / votes.clamp(min=1e-9), winner)
     z_depth = 1 / winner
     against = torch.stack([_seen_through(view, other, z_depth, tolerance) for other in others]).sum(0) if others else 0
-    confidence = votes / (votes + against + _HALF_SURE)
+    confidence = votes / (votes + against + HALF_SURE)
     is_known = votes > _FEWEST_VOTES
     return ViewGeometry(
         view.camera, view.grid, torch.where(is_known, z_depth, torch.nan), torch.where(is_known, confidence, 0.0)

@@ -20,6 +20,8 @@ class GeometrySpec:
         summary: One sentence: where the surface comes from.
         needs_depth: Whether every view must have depth of its own.
         tolerance: Relative difference of depth within which two views show one surface.
+        file: What file or folder it reads besides the views; empty if none.
+        content: Digest of what it reads; empty as long as that is not known.
     """
 
     name: str
@@ -27,11 +29,14 @@ class GeometrySpec:
     summary: str
     needs_depth: bool = False
     tolerance: float = 0.03
+    file: str = ""
+    content: str = ""
 
     @property
     def identity(self) -> dict[str, str | int]:
         """What the geometry depends on besides the views."""
-        return {"name": self.name, "stage_version": self.stage_version}
+        content = {"content": self.content} if self.content else {}
+        return {"name": self.name, "stage_version": self.stage_version, **content}
 
 
 @runtime_checkable
@@ -59,7 +64,7 @@ class GeometryMethod(Protocol):
                 pixels of these cameras; raises NoOverlapError if there are too few. Dear at first, then kept.
 
         Raises:
-            NoOverlapError: If no two views see the same place.
-            ConfigError: If the method needs depth and a view has none.
+            NoOverlapError: If no two views see the same place, or nothing tells where any surface is.
+            SceneFormatError: If what it reads is malformed, or does not fit the views.
         """
         ...

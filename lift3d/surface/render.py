@@ -86,7 +86,7 @@ def _layer(surface: SceneSurface, camera: Camera, splats: _Splats, grid: Feature
         left, cells = left.only(is_open), cells[is_open]
         if not len(cells):
             break
-        found = _nearest_layer(cells, left, grid.cell_count, surface.tolerance)
+        found = nearest_layer(cells, left.z, left.weight, grid.cell_count, surface.tolerance)
         is_asked = torch.nonzero(torch.isfinite(found))[:, 0]
         look = surface.look(camera, uv[is_asked], found[is_asked])
         shown, passed = (look.shown * look.confidence).sum(1), (look.passed * look.confidence).sum(1)
@@ -100,18 +100,22 @@ def _layer(surface: SceneSurface, camera: Camera, splats: _Splats, grid: Feature
     return DepthMap(grid, depth.reshape(grid.shape))
 
 
-def _nearest_layer(
-    cells: Int[Tensor, " splat"], splats: _Splats, count: int, tolerance: float
+def nearest_layer(
+    cells: Int[Tensor, " splat"],
+    z_depth: Float[Tensor, " splat"],
+    weights: Float[Tensor, " splat"],
+    count: int,
+    tolerance: float,
 ) -> Float[Tensor, " cell"]:
     """Return, per cell, the mean depth of the nearest splat and of all within the tolerance of it; NaN without one."""
-    nearest = torch.full((count,), torch.inf).scatter_reduce(0, cells, splats.z, "amin")
+    nearest = torch.full((count,), torch.inf).scatter_reduce(0, cells, z_depth, "amin")
     reach = nearest
     for _ in range(2):
         # First the splats that reach from the nearest one, then those around their mean.
         low = torch.where(reach == nearest, nearest, reach * (1 - tolerance))
-        is_near = (splats.z >= low[cells]) & (splats.z <= reach[cells] * (1 + tolerance))
-        weight = torch.where(is_near, splats.weight, 0.0) + 1e-9 * is_near
+        is_near = (z_depth >= low[cells]) & (z_depth <= reach[cells] * (1 + tolerance))
+        weight = torch.where(is_near, weights, 0.0) + 1e-9 * is_near
         total = torch.zeros(count).index_add_(0, cells, weight)
-        reach = torch.zeros(count).index_add_(0, cells, weight * splats.z) / total
+        reach = torch.zeros(count).index_add_(0, cells, weight * z_depth) / total
         reach = torch.where(total > 0, reach, torch.inf)
     return torch.where(torch.isinf(reach), torch.nan, reach)

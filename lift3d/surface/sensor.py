@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn import functional
 
@@ -11,7 +11,7 @@ from lift3d.domain.features import FeatureGrid
 from lift3d.domain.proposals import SourceGuide
 from lift3d.domain.scene import DepthRange, Tracks
 from lift3d.domain.scene_geometry import SceneGeometry, ViewGeometry
-from lift3d.errors import ConfigError
+from lift3d.errors import NoOverlapError
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.sampling import nearest_cells
 from lift3d.surface.agreement import agreed
@@ -30,33 +30,42 @@ class SensorGeometry:
     def estimate(
         self, views: Sequence[SourceGuide], depth_range: DepthRange, find_tracks: Callable[[], Tracks]
     ) -> SceneGeometry:
-        """Return depth and confidence of every view.
+        """Return depth and confidence of every view; one without depth stays unknown.
 
         Raises:
-            ConfigError: If a view has no depth.
+            NoOverlapError: If no view has depth.
         """
+        if all(view.z_depth is None for view in views):
+            raise NoOverlapError(f"None of the {len(views)} views has depth of a sensor. Use the geometry sweep.")
         return agreed(SceneGeometry(self.spec.name, {view.id: _of_view(view) for view in views}))
 
 
 def _of_view(view: SourceGuide) -> ViewGeometry:
-    if view.z_depth is None:
-        raise ConfigError(
-            f"The geometry of sensors needs depth of every view, '{view.id}' has none; use sweep instead."
-        )
     grid = FeatureGrid.covering(view.camera.size, GUIDE_STRIDE_PX)
-    at = nearest_cells(cell_centers(*grid.lattice), view.camera.size.height, view.camera.size.width)
-    is_valid = view.is_valid.reshape(-1)[at]
-    z = view.z_depth.reshape(-1)[at]
-    z = torch.where(is_valid & (z > 0), z, torch.nan)
-    confidence = torch.isfinite(z).float()
-    filled = continued(z)
-    is_guess = torch.isnan(z) & torch.isfinite(filled) & is_valid
-    return ViewGeometry(
-        view.camera,
-        grid,
-        torch.where(is_guess, filled, z),
-        torch.where(is_guess, CONTINUED_CONFIDENCE, confidence),
+    if view.z_depth is None:
+        return where_valid(view, grid, torch.full(grid.shape, torch.nan), torch.zeros(grid.shape))
+    z = _at_cells(view, grid, view.z_depth)
+    z = torch.where(_at_cells(view, grid, view.is_valid) & (z > 0), z, torch.nan)
+    is_guess = torch.isnan(z)
+    return where_valid(
+        view, grid, torch.where(is_guess, continued(z), z), torch.where(is_guess, CONTINUED_CONFIDENCE, 1.0)
     )
+
+
+def where_valid(
+    view: SourceGuide, grid: FeatureGrid, z_depth: Float[Tensor, "row col"], confidence: Float[Tensor, "row col"]
+) -> ViewGeometry:
+    """Return what a view shows where its pixels may vote and the depth is known; unknown elsewhere."""
+    is_known = _at_cells(view, grid, view.is_valid) & (z_depth > 0) & torch.isfinite(z_depth) & (confidence > 0)
+    known = torch.where(is_known, z_depth, torch.nan).float()
+    return ViewGeometry(view.camera, grid, known, torch.where(is_known, confidence, 0.0))
+
+
+def _at_cells(view: SourceGuide, grid: FeatureGrid, pixels: Shaped[Tensor, "height width"]) -> Tensor:
+    """Return what the pixels at the centres of cells hold."""
+    return pixels.reshape(-1)[
+        nearest_cells(cell_centers(*grid.lattice), view.camera.size.height, view.camera.size.width)
+    ]
 
 
 def continued(z_depth: Float[Tensor, "row col"]) -> Float[Tensor, "row col"]:

@@ -12,12 +12,12 @@ from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import FeatureGrid
 from lift3d.domain.proposals import SourceGuide
 from lift3d.domain.scene import DepthRange, Tracks
-from lift3d.domain.scene_geometry import SceneGeometry
+from lift3d.domain.scene_geometry import SceneGeometry, ViewGeometry
 from lift3d.errors import NoOverlapError
 from lift3d.geometry.cost_aggregation import guided_filter, semi_global
 from lift3d.surface.catalog import SWEEP
 from lift3d.surface.depth_spans import depth_span, frustum_probes
-from lift3d.surface.fusion import DepthVotes, fuse
+from lift3d.surface.fusion import HALF_SURE, DepthVotes, fuse
 from lift3d.surface.matching import Photograph, matching_cost
 from lift3d.surface.neighbours import FUSED, MATCHED, AngleChoice, angles_to, choose_views
 
@@ -41,6 +41,8 @@ class SweepConfig:
             poses rarely reach 0.5, others rarely stay below 0.4.
         temperature: Cost that makes a plane e times less probable.
         tolerance: Relative difference of depths within which two views speak of one surface.
+        doubtful: Share of votes under which other evidence is asked for. Photographs with their own poses reach 0.2 to
+            0.9; blank or unrelated ones 0.08, those with each other's poses 0.05 to 0.21.
     """
 
     matched: AngleChoice = MATCHED
@@ -56,6 +58,7 @@ class SweepConfig:
     match_costs: tuple[float, float] = (0.35, 0.55)
     temperature: float = 0.1
     tolerance: float = 0.1
+    doubtful: float = 0.25
 
 
 class SweepGeometry:
@@ -74,12 +77,13 @@ class SweepGeometry:
     def estimate(
         self, views: Sequence[SourceGuide], depth_range: DepthRange, find_tracks: Callable[[], Tracks]
     ) -> SceneGeometry:
-        """Return depth and confidence of every view; tracks are not asked for.
+        """Return depth and confidence of every view; tracks are asked for in doubt.
 
         Memory beyond the result is that of the photographs' patterns and of a few volumes of costs of one view.
 
         Raises:
-            NoOverlapError: If no two views see the same place from different places.
+            NoOverlapError: If no two views see the same place from different places, or nothing in the photographs
+                tells depth: they show no texture, or do not fit their poses.
         """
         ordered = sorted(views, key=lambda view: view.id)
         coarse, _ = self._votes_of_all(ordered, [depth_range] * len(ordered), self.config.coarsening)
@@ -89,6 +93,9 @@ class SweepGeometry:
             view.id: fuse(own, [votes[place] for place in places], self.config.tolerance)
             for view, own, places in zip(ordered, votes, partners, strict=True)
         }
+        shares = torch.tensor([_evidence(found[view.id], len(at)) for view, at in zip(ordered, partners, strict=True)])
+        if float(shares.median()) < self.config.doubtful:
+            _require_points(float(shares.median()), find_tracks)
         return SceneGeometry(self.spec.name, {view.id: found[view.id] for view in views})
 
     def _votes_of_all(
@@ -136,6 +143,23 @@ class SweepGeometry:
         found = (disparity[0] + at * (disparity[1] - disparity[0])).float()
         z_depth = torch.where(view.is_valid, 1 / found, torch.nan)
         return DepthVotes(view.camera, view.grid, view.color, z_depth, torch.where(view.is_valid, weight, 0.0))
+
+
+def _evidence(view: ViewGeometry, asked: int) -> float:
+    """Return the share of all views heard that vote for a view's depth, at the twentieth of its cells where most do."""
+    sure = float(view.confidence.quantile(0.95))
+    return HALF_SURE * sure / (1 - sure) / (1 + asked)
+
+
+def _require_points(share: float, find_tracks: Callable[[], Tracks]) -> None:
+    """Refuse photographs whose depths agree no better than by chance, and in which no point is found again."""
+    try:
+        find_tracks()
+    except NoOverlapError as error:
+        raise NoOverlapError(
+            f"The photographs tell no depth: where views agree most, {share:.0%} of them do, and no points are found. "
+            f"They may show no texture, or not fit their poses. Check the poses, or give depth. ({error})"
+        ) from error
 
 
 def _lowest(
