@@ -52,7 +52,8 @@ class Recipe(Settings):
     image_height: int = Field(default=256, ge=16, le=8192)
     """Height in pixels at which views are encoded and lifted."""
     geometry: str | None = None
-    """Where the scene's surface comes from: sensor, sweep; none means the best that a scene has."""
+    """Where the scene's surface comes from: sensor, colmap, mesh, points, splats or sweep; none means the best that a
+    scene has. What is read from a file takes it as mesh?path=FILE: relative in the scene's folder, or absolute."""
     sources: int = Field(default=8, ge=1, le=64)
     """Source views per target."""
     holdout: int | None = Field(default=None, ge=2)

@@ -83,7 +83,8 @@ def scene_line(record: SceneRecord, count: str = "") -> str:
         f", {one.operator} × {one.lifter} skipped ({_one_line(one.reason)})" for one in record.lifted if one.reason
     )
     said = (
-        f"{count}{record.scene}: {record.target_count} targets of {record.view_count} views{skipped} · "
+        f"{count}{record.scene}: {record.target_count} targets of {record.view_count} views"
+        f"{f' on the surface of {record.surface}' if record.surface else ''}{skipped} · "
         f"computed {computed or 'nothing, all was committed'}{dropped}"
     )
     return f"[green]✓[/green] {escape(said)}"

@@ -60,7 +60,8 @@ class SceneRecord:
         view_count: Usable views.
         target_count: Cameras that were lifted to.
         dropped: Views that could not be used.
-        notes: What the reader repaired or assumed.
+        notes: What the reader repaired or assumed, and what of the scene was passed over.
+        surface: What the scene's surface comes from, such as ``mesh 'scan.ply'``; empty if no lifter reads it.
         lifted: Products of lifted views, raw2d first for each operator.
         rows: Digest of the file of its score rows.
         computed: How many of each kind of product were missing and computed.
@@ -77,6 +78,7 @@ class SceneRecord:
     target_count: int = 0
     dropped: tuple[DroppedView, ...] = ()
     notes: tuple[str, ...] = ()
+    surface: str = ""
     lifted: tuple[LiftedProduct, ...] = ()
     rows: str = ""
     computed: Mapping[str, int] = field(default_factory=dict)

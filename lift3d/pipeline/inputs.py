@@ -62,6 +62,7 @@ class SceneInputs:
         store: Where features are cached.
         stored: The features that were asked for of the store, by digest of the operator.
         computed: How many of each kind of product this process computed, as against found committed.
+        notes: What there is to say of how the scene was lifted, a sentence each.
     """
 
     def __init__(self, scene: Scene, store: Store, height: int) -> None:
@@ -72,6 +73,7 @@ class SceneInputs:
         self.dropped: list[DroppedView] = list(scene.dropped)
         self.store = store
         self.computed: Counter[str] = Counter()
+        self.notes: list[str] = []
         self._frames: BoundedCache[Frame] = BoundedCache(_frame_bytes)
         self.stored: dict[str, StoredFeatures] = {}
         self._features: BoundedCache[Maps] = BoundedCache(_features_bytes)

@@ -14,9 +14,9 @@ from lift3d.operators.catalog import build_operator
 from lift3d.operators.protocol import Operator
 from lift3d.pipeline.digests import STAGE_VERSIONS
 from lift3d.pipeline.inputs import SceneInputs
-from lift3d.pipeline.surface import geometry_of
+from lift3d.pipeline.surface import surface_sources
 from lift3d.scenes import tracks
-from lift3d.surface.catalog import geometry_spec
+from lift3d.surface.catalog import parse_geometry
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +56,10 @@ class Models:
             }
         )
 
-    def _geometry_of(self, inputs: SceneInputs, recipe: Recipe) -> dict[str, str | int] | None:
+    def _geometry_of(self, inputs: SceneInputs, recipe: Recipe) -> list[dict[str, str | int]] | None:
         if not self.is_anchored:
             return None
-        return geometry_spec(geometry_of(inputs, recipe.geometry, inputs.views)).identity
+        return [one.spec.identity for one in surface_sources(inputs, recipe.geometry, inputs.views)]
 
     @classmethod
     def of(cls, recipe: Recipe) -> "Models":
@@ -67,8 +67,10 @@ class Models:
 
         Raises:
             UnknownNameError: If a catalog does not know a name.
-            ConfigError: If two names mean the same operator.
+            ConfigError: If two names mean the same operator, or the geometry takes no such option.
         """
+        if recipe.geometry is not None:
+            parse_geometry(recipe.geometry)
         operators = tuple(build_operator(name, recipe.plugins) for name in recipe.operators)
         names = [operator.spec.name for operator in operators]
         if len(set(names)) < len(names):

@@ -14,7 +14,7 @@ from lift3d.pipeline.lift import lift_scene, plan_products
 from lift3d.pipeline.lifting import Lifting
 from lift3d.pipeline.models import Models
 from lift3d.pipeline.score import score_products
-from lift3d.pipeline.surface import geometry_of, scene_surface, surface_path
+from lift3d.pipeline.surface import scene_surface
 from lift3d.pipeline.targets import scene_targets, views_to_encode
 from lift3d.storage.scene_index import write_scene_index
 
@@ -36,7 +36,7 @@ def run_scene(
     Raises:
         SceneError: If fewer than two views are usable.
     """
-    targets, products = _encode_and_lift(inputs, recipe, models, report, None)
+    targets, products, surface = _encode_and_lift(inputs, recipe, models, report, None)
     rows = score_products(inputs, recipe, models, targets, products, report)
     stored = [one.path for one in inputs.stored.values()]
     write_scene_index(inputs.store, inputs.scene.id, [*stored, *(path for one in products for path in one.parts)])
@@ -49,7 +49,8 @@ def run_scene(
         view_count=len(inputs.views),
         target_count=len(targets),
         dropped=tuple(inputs.dropped),
-        notes=inputs.scene.notes,
+        notes=(*inputs.scene.notes, *inputs.notes),
+        surface=surface,
         lifted=tuple(products),
         computed=dict(inputs.computed),
     )
@@ -66,7 +67,7 @@ def run_shard(inputs: SceneInputs, recipe: Recipe, models: Models, shard: Shard,
 
 def _encode_and_lift(
     inputs: SceneInputs, recipe: Recipe, models: Models, report: Report, shard: Shard | None
-) -> tuple[Sequence[Target], list[LiftedProduct]]:
+) -> tuple[Sequence[Target], list[LiftedProduct], str]:
     inputs.decode_all(report)
     targets = scene_targets(tuple(inputs.views.values()), recipe, inputs.scene.depth_range)
     used = views_to_encode(targets, is_anchored=models.is_anchored)
@@ -75,7 +76,7 @@ def _encode_and_lift(
     if shard is not None and shard.stage == "encode":
         for operator in models.operators:
             inputs.encode(operator, used, report, shard.takes)
-        return targets, []
+        return targets, [], ""
     states: dict[str, SceneState] = {}
     for operator in models.operators:
         maps = inputs.encode(operator, used, report)
@@ -84,11 +85,10 @@ def _encode_and_lift(
     if models.is_anchored:
         # As of a fit: what is held out has no part in the surface.
         shown_by = [name for name in inputs.views if name in fitted_on]
-        method = geometry_of(inputs, recipe.geometry, shown_by)
-        surface = (surface_path(inputs, method, shown_by), scene_surface(inputs, method, shown_by, report))
+        surface = scene_surface(inputs, recipe.geometry, shown_by, report)
     if shard is not None and shard.stage == "fit":
-        return targets, []
-    products = plan_products(inputs, recipe, models, states, targets, surface[0] if surface else "")
-    work = Lifting(inputs, recipe, models, states, surface[1] if surface else None)
+        return targets, [], ""
+    products = plan_products(inputs, recipe, models, states, targets, surface.path if surface else "")
+    work = Lifting(inputs, recipe, models, states, surface.surface if surface else None)
     lift_scene(inputs, recipe, work, targets, products, report, shard)
-    return targets, [*products]
+    return targets, [*products], surface.shown_as if surface else ""

@@ -1,6 +1,7 @@
 """The surface of a scene: estimated once, kept in the store, read by every operator, target, shard and later run."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from lift3d.domain.features import FeatureGrid
 from lift3d.domain.keys import ViewId
 from lift3d.domain.proposals import SourceGuide
 from lift3d.domain.scene_geometry import SceneGeometry, ViewGeometry
+from lift3d.errors import NoOverlapError, SceneError
 from lift3d.pipeline.digests import surface_digest
 from lift3d.pipeline.features import made_by
 from lift3d.pipeline.inputs import Report, SceneInputs
@@ -20,54 +22,74 @@ from lift3d.storage import layout
 from lift3d.storage.commit import committed
 from lift3d.storage.location import Store
 from lift3d.storage.products import open_product, write_product
-from lift3d.surface.catalog import build_geometry, geometry_spec
+from lift3d.surface.given import GivenGeometry, geometry_given
 from lift3d.surface.keyframes import keyframes
 from lift3d.surface.scene_surface import SceneSurface
 
 _UNKNOWN = np.float32(np.nan)
 
 
-def geometry_of(inputs: SceneInputs, wanted: str | None, names: Collection[ViewId]) -> str:
-    """Return the method that a recipe asks for, or the best one that the scene has what it takes for."""
-    if wanted is not None:
-        return geometry_spec(wanted).name
-    return "sensor" if all(inputs.views[name].source.has_depth for name in names) else "sweep"
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredSurface:
+    """The surface of a scene, where it lies in the store, and what it comes from, in words."""
+
+    path: str
+    surface: SceneSurface
+    shown_as: str
 
 
-def scene_surface(inputs: SceneInputs, method: str, names: Sequence[ViewId], report: Report) -> SceneSurface:
+def surface_sources(inputs: SceneInputs, wanted: str | None, names: Collection[ViewId]) -> list[GivenGeometry]:
+    """Return what the surface that some views show may come from, the best first."""
+    has_depth = all(inputs.views[name].source.has_depth for name in names)
+    return [*geometry_given(inputs.scene.location, wanted, has_depth=has_depth)]
+
+
+def scene_surface(inputs: SceneInputs, wanted: str | None, names: Sequence[ViewId], report: Report) -> StoredSurface:
     """Return the surface that some views of a scene show, and which of them own it; no others are looked at.
 
+    Args:
+        inputs: Of the scene.
+        wanted: Name of a method; None for the best that the scene has: one that does not fit its views is passed over.
+        names: Of the views.
+        report: Told of progress.
+
     Raises:
-        NoOverlapError: If no two views see the same place.
-        ConfigError: If the method needs what the views have not.
+        NoOverlapError: If no two views see the same place, or no surface is found.
+        SceneFormatError: If a file that was asked for is not there, or does not fit the views.
     """
-    path = surface_path(inputs, method, names)
+    sources = surface_sources(inputs, wanted, names)
+    for place, source in enumerate(sources, start=1):
+        try:
+            return _from_source(inputs, source, names, report)
+        except SceneError as error:
+            if place == len(sources):
+                raise
+            inputs.notes.append(f"The {source.shown_as} of the scene was passed over: {error}")
+    raise NoOverlapError(f"Nothing tells where the surface of '{inputs.scene.id}' is.", scene=inputs.scene.id)
+
+
+def _from_source(inputs: SceneInputs, source: GivenGeometry, names: Sequence[ViewId], report: Report) -> StoredSurface:
+    digests = {name: inputs.digests[name] for name in names}
+    digest = surface_digest(source.spec, digests, inputs.scene.depth_range)
+    path = layout.geometry_path(inputs.scene.id, source.spec.name, inputs.height, digest)
     if committed(inputs.store, path) is None:
-        report(f"surface ({method})", 0, len(names))
-        geometry = _estimated(inputs, method, names)
-        surface = SceneSurface(geometry)
+        report(f"surface ({source.shown_as})", 0, len(names))
+        surface = SceneSurface(_estimated(inputs, source, names))
         write_surface(inputs.store, path, surface, keyframes(surface), inputs.scene.id)
         inputs.computed["surfaces"] += 1
-    return read_surface(inputs.store, path)
+    return StoredSurface(path, read_surface(inputs.store, path), source.shown_as)
 
 
-def surface_path(inputs: SceneInputs, method: str, names: Sequence[ViewId]) -> str:
-    """Return where the surface that some views show lies."""
-    digest = surface_digest(
-        geometry_spec(method), {name: inputs.digests[name] for name in names}, inputs.scene.depth_range
-    )
-    return layout.geometry_path(inputs.scene.id, method, inputs.height, digest)
-
-
-def _estimated(inputs: SceneInputs, method: str, names: Sequence[ViewId]) -> SceneGeometry:
+def _estimated(inputs: SceneInputs, source: GivenGeometry, names: Sequence[ViewId]) -> SceneGeometry:
     guides = []
     for name in names:
         frame = inputs.frame(name)
         guides.append(SourceGuide(name, frame.camera, frame.image, frame.is_valid, z_depth=frame.z_depth))
     with torch.inference_mode():
-        return build_geometry(method).estimate(
-            guides, inputs.scene.depth_range, views_to_fit_on(inputs, names).find_tracks
-        )
+        found = source.build().estimate(guides, inputs.scene.depth_range, views_to_fit_on(inputs, names).find_tracks)
+    if not any(bool((view.confidence > 0).any()) for view in found.views.values()):
+        raise NoOverlapError(f"The {source.shown_as} shows no surface in any of the {len(names)} views.")
+    return found
 
 
 def write_surface(store: Store, path: str, surface: SceneSurface, order: Sequence[int], scene: str) -> None:

@@ -163,10 +163,11 @@ def _plan_scene(location: str, recipe: Recipe, models: Models, store: Store, exe
         views = tuple(inputs.views.values())
         targets = scene_targets(views, recipe, scene.depth_range)
         size = scene_size(views, recipe)
+        is_done = standing_record(store, recipe, location, models.digest_of(inputs, recipe)) is not None
     except (SceneError, ConfigError) as error:
         # A location that cannot be a scene is that scene's fault, as in a run.
         return ScenePlan(location, scene_name(location), reason=f"{error.reason}: {error}")
-    if standing_record(store, recipe, location, models.digest_of(inputs, recipe)) is not None:
+    if is_done:
         return ScenePlan(location, scene.id, is_done=True, size=size)
     used = views_to_encode(targets, is_anchored=models.is_anchored) & inputs.views.keys()
     encoded, written = {}, {}

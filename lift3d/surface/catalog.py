@@ -1,18 +1,30 @@
 """All methods of scene geometry by name. Light: an implementation is imported when it is built."""
 
 import importlib
+from pathlib import Path
 
-from lift3d.errors import UnknownNameError
+from lift3d.errors import ConfigError, UnknownNameError
 from lift3d.surface.protocol import GeometryMethod, GeometrySpec
 
 SENSOR = GeometrySpec("sensor", 1, "Depth that the views have, where other views agree with it.", needs_depth=True)
 SWEEP = GeometrySpec("sweep", 1, "Multi-view stereo without training, fused over all views.", tolerance=0.05)
+COLMAP = GeometrySpec("colmap", 1, "Depth maps of a dense workspace of COLMAP.", file="dense workspace of COLMAP")
+MESH = GeometrySpec("mesh", 1, "Triangles of a mesh.", file="mesh (.ply)")
+POINTS = GeometrySpec(
+    "points", 1, "A dense cloud of points, each as wide as its distance to others.", file="cloud (.ply)"
+)
+SPLATS = GeometrySpec("splats", 1, "Where the splats of 3DGS hide half of what is behind them.", file="splats (.ply)")
 
 METHODS = {
     "sensor": "lift3d.surface.sensor:SensorGeometry",
+    "colmap": "lift3d.surface.colmap:ColmapGeometry",
+    "mesh": "lift3d.surface.mesh:MeshGeometry",
+    "points": "lift3d.surface.points:PointsGeometry",
+    "splats": "lift3d.surface.splats:SplatsGeometry",
     "sweep": "lift3d.surface.sweep:SweepGeometry",
 }
-_SPECS = {spec.name: spec for spec in (SENSOR, SWEEP)}
+_SPECS = {spec.name: spec for spec in (SENSOR, COLMAP, MESH, POINTS, SPLATS, SWEEP)}
+_PATH = "path="
 
 
 def geometry_spec(name: str) -> GeometrySpec:
@@ -26,12 +38,44 @@ def geometry_spec(name: str) -> GeometrySpec:
     return _SPECS[name]
 
 
-def build_geometry(name: str) -> GeometryMethod:
-    """Return a method, ready to estimate.
+def parse_geometry(name: str) -> tuple[str, str]:
+    """Return a method and the path of what it reads, empty if none is named.
 
     Raises:
         UnknownNameError: If no method has that name.
+        ConfigError: If it takes no such option.
     """
-    module, _, attribute = METHODS[geometry_spec(name).name].partition(":")
-    method: GeometryMethod = getattr(importlib.import_module(module), attribute)()
+    kind, question, option = name.partition("?")
+    path = option.removeprefix(_PATH)
+    if question and not (geometry_spec(kind).file and option.startswith(_PATH) and path):
+        takes = "'?path=' and a file" if geometry_spec(kind).file else "no options"
+        raise ConfigError(f"'{name:.200}': the geometry '{kind}' takes {takes}, got '?{option:.200}'.")
+    scheme, is_url, _ = path.partition("://")
+    if is_url:
+        # What follows may hold a password.
+        raise ConfigError(
+            f"The geometry '{kind}' names a path with the scheme '{scheme:.20}'; only local files are read. Copy it to "
+            "a local folder first."
+        )
+    return geometry_spec(kind).name, path
+
+
+def build_geometry(name: str) -> GeometryMethod:
+    """Return a method, ready to estimate; the path of what it reads is as it stands.
+
+    Raises:
+        UnknownNameError: If no method has that name.
+        ConfigError: If it reads a file, and none is named.
+    """
+    kind, path = parse_geometry(name)
+    if geometry_spec(kind).file and not path:
+        raise ConfigError(f"The geometry '{kind}' reads a {geometry_spec(kind).file}; name it: {kind}?path=FILE.")
+    return implementation(geometry_spec(kind), Path(path) if path else None)
+
+
+def implementation(spec: GeometrySpec, path: Path | None) -> GeometryMethod:
+    """Return what estimates by a method, from the file or folder that it reads, if any."""
+    module, _, attribute = METHODS[spec.name].partition(":")
+    build = getattr(importlib.import_module(module), attribute)
+    method: GeometryMethod = build() if path is None else build(path)
     return method

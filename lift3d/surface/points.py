@@ -1,0 +1,119 @@
+"""Scene geometry from a dense cloud of points: every point is a disc as wide as its distance to others."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from lift3d.domain.features import FeatureGrid
+from lift3d.domain.proposals import SourceGuide
+from lift3d.domain.scene import DepthRange, Tracks
+from lift3d.domain.scene_geometry import SceneGeometry, ViewGeometry
+from lift3d.errors import SceneFormatError
+from lift3d.geometry.projection import project
+from lift3d.geometry.rasterization import cells_in_boxes
+from lift3d.geometry.rays import cell_centers
+from lift3d.geometry.rigid import transform
+from lift3d.scenes.ply import read_ply_points
+from lift3d.surface.catalog import POINTS
+from lift3d.surface.frame_check import require_fit
+from lift3d.surface.mesh import NEAREST_SHARE
+from lift3d.surface.render import nearest_layer
+from lift3d.surface.sensor import GUIDE_STRIDE_PX, where_valid
+
+# Neighbours by whose mean distance a disc has its radius: discs of a random cloud then leave 3 % uncovered.
+_NEIGHBOURS = 6
+# A point so many times as lonely as its neighbours, or as far from all as that, is none of a surface.
+_LONELY = 4.0
+# More are thinned evenly: cells of two pixels show no more.
+_MOST_POINTS = 2_000_000
+# No disc is wider on the image: one point is no wall.
+_LARGEST_RADIUS_PX = 16.0
+# Weight of discs at which a depth is half sure.
+_HALF_SURE = 0.25
+# So many of a cell's eight neighbours close it: where it is empty, or shows what lies behind all of them.
+_CLOSING = 6
+
+
+class PointsGeometry:
+    """Depth of the vertices of a ``.ply`` file, in the world of the scene."""
+
+    spec = POINTS
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def estimate(
+        self, views: Sequence[SourceGuide], depth_range: DepthRange, find_tracks: Callable[[], Tracks]
+    ) -> SceneGeometry:
+        """Return the nearest layer of discs that every view sees, the surer the more of them lie there.
+
+        Raises:
+            SceneFormatError: If the file holds no cloud, or does not fit the views.
+        """
+        discs = _discs(read_ply_points(self._path), self._path)
+        near = NEAREST_SHARE * depth_range.near
+        found = {view.id: _seen(view, discs, near, self.spec.tolerance) for view in views}
+        return require_fit(
+            SceneGeometry(self.spec.name, found), views, depth_range, find_tracks, self._path.name, discs.xyz
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Discs:
+    """Points and their radii, world units."""
+
+    xyz: Float[Tensor, "point 3"]
+    radius: Float[Tensor, " point"]
+
+
+def _discs(xyz: Float[Tensor, "point 3"], path: Path) -> _Discs:
+    """Measure how far points are from their neighbours; those that are alone are left out."""
+    if len(xyz) > _MOST_POINTS:
+        xyz = xyz[torch.randperm(len(xyz), generator=torch.Generator().manual_seed(0))[:_MOST_POINTS]]
+    if len(xyz) <= _NEIGHBOURS:
+        raise SceneFormatError(f"'{path.name}' holds {len(xyz)} points, too few to show any surface.")
+    distance, neighbour = (torch.from_numpy(one) for one in cKDTree(xyz.numpy()).query(xyz.numpy(), _NEIGHBOURS + 1))
+    radius = distance[:, 1:].mean(1)
+    is_kept = radius <= _LONELY * radius[neighbour[:, 1:]].median(1).values
+    return _Discs(xyz[is_kept], radius[is_kept])
+
+
+def _seen(view: SourceGuide, discs: _Discs, near: float, tolerance: float) -> ViewGeometry:
+    camera, grid = view.camera, FeatureGrid.covering(view.camera.size, GUIDE_STRIDE_PX)
+    xyz = transform(camera.w2c, discs.xyz)
+    is_ahead = xyz[:, 2] > near
+    z = xyz[is_ahead, 2]
+    uv, _ = project(xyz[is_ahead], camera.K)
+    focal = float(camera.K.diagonal()[:2].mean())
+    # A cell's centre is never farther from a point in it than this.
+    least = 0.71 * max(grid.stride_u, grid.stride_v)
+    radius = (focal * discs.radius[is_ahead] / z).clamp(least, max(least, _LARGEST_RADIUS_PX))[:, None]
+    centers = cell_centers(*grid.lattice).double().reshape(-1, 2)
+    parts = []
+    for at, cell in cells_in_boxes(uv - radius, uv + radius, grid.lattice):
+        share = (centers[cell] - uv[at]).square().sum(1) / radius[at, 0].square()
+        is_under = share <= 1
+        parts.append((at[is_under], cell[is_under], (1 - share[is_under]).float()))
+    at, cell, weight = (torch.cat(one) for one in zip(*parts, strict=True)) if parts else 3 * [torch.zeros(0)]
+    depth = nearest_layer(cell.long(), z[at.long()].float(), weight, grid.cell_count, tolerance)
+    is_layer = (z[at.long()].float() / depth[cell.long()] - 1).abs() < tolerance
+    total = torch.zeros(grid.cell_count).index_add_(0, cell.long()[is_layer], weight[is_layer])
+    closed = _closed(depth.reshape(grid.shape), tolerance)
+    confidence = (total / (total + _HALF_SURE)).reshape(grid.shape)
+    is_own = (closed / depth.reshape(grid.shape) - 1).abs() < tolerance
+    return where_valid(view, grid, closed, torch.where(is_own, confidence, 0.5) * torch.isfinite(closed))
+
+
+def _closed(z_depth: Float[Tensor, "row col"], tolerance: float) -> Float[Tensor, "row col"]:
+    """Close gaps of one cell between discs, through which nothing or what is behind them shows."""
+    around = torch.nn.functional.pad(z_depth[None, None], (1, 1, 1, 1), value=torch.nan)
+    around = torch.nn.functional.unfold(around, 3).reshape(9, -1)[[0, 1, 2, 3, 5, 6, 7, 8]]
+    own = z_depth.reshape(-1)
+    nearer = torch.where((around < own * (1 - tolerance)) | torch.isnan(own), around, torch.nan)
+    is_gap = torch.isfinite(nearer).sum(0) >= _CLOSING
+    return torch.where(is_gap, nearer.nanmedian(0).values, own).reshape(z_depth.shape)

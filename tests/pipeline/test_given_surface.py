@@ -1,0 +1,66 @@
+"""Runs of scenes that bring their surface along: found, said which, passed over with a reason, refused when named."""
+
+import json
+
+import pytest
+
+from lift3d.scenes.catalog import read_scene
+from tests.support.captures import opengl
+from tests.support.photographs import write_photographs
+from tests.support.runs import ran
+from tests.support.surfaces import mesh_of, write_mesh, write_workspace
+
+SMALL = {
+    "operators": ["rgb"],
+    "lifters": ["anchored"],
+    "metrics": ["psnr", "coverage"],
+    "target_mode": "refine",
+    "image_height": 48,
+}
+
+
+@pytest.fixture(scope="module")
+def room():
+    scene = read_scene("procedural:room?views=6&height=96&width=128")
+    return scene, {view.id: view.load() for view in scene.views}
+
+
+@pytest.fixture
+def folder(room, tmp_path):
+    """Photographs and cameras of a computed room; its surface is not among them."""
+    scene, _ = room
+    root = write_photographs(scene, tmp_path / "room")
+    poses = [
+        {"file_path": f"{view.id}.png", "transform_matrix": opengl(view.camera.c2w.numpy())} for view in scene.views
+    ]
+    K = scene.views[0].camera.K
+    lens = {"fl_x": float(K[0, 0]), "fl_y": float(K[1, 1]), "cx": float(K[0, 2]), "cy": float(K[1, 2])}
+    (root / "transforms.json").write_text(json.dumps({**lens, "w": 128, "h": 96, "frames": poses}))
+    return root
+
+
+def test_the_best_that_a_scene_has_is_taken_and_one_that_does_not_fit_is_passed_over(room, folder, tmp_path):
+    _, frames = room
+    vertices, triangles = mesh_of(frames.values(), step=2)
+    write_mesh(folder / "mesh.ply", vertices, triangles)
+    record, rows = ran(tmp_path, scenes=[str(folder)], **SMALL)
+    assert (record.outcome, record.surface) == ("ok", "mesh 'mesh.ply'"), record.reason
+    assert rows[(rows["metric"] == "coverage") & (rows["lifter"] == "anchored")]["value"].min() > 0.9
+    again, _ = ran(tmp_path, scenes=[str(folder)], **SMALL)
+    assert (again.surface, again.computed) == (record.surface, {})
+    write_mesh(folder / "mesh.ply", 1000 * vertices, triangles)
+    refused, _ = ran(tmp_path, scenes=[str(folder)], **SMALL)
+    assert refused.surface == "sweep"
+    assert any("mesh 'mesh.ply' of the scene was passed over" in note for note in refused.notes)
+    named, _ = ran(tmp_path, scenes=[str(folder)], geometry="mesh", **SMALL)
+    assert named.outcome == "failed"
+    assert "'mesh.ply' does not fit the views" in named.reason
+
+
+def test_a_view_without_a_depth_map_is_shown_what_the_others_know(room, folder, tmp_path):
+    _, frames = room
+    write_workspace(folder / "dense", {name: frame for name, frame in frames.items() if name != "0002"})
+    record, rows = ran(tmp_path, scenes=[str(folder)], **SMALL)
+    assert (record.outcome, record.surface) == ("ok", "colmap 'dense'"), record.reason
+    cover = rows[(rows["metric"] == "coverage") & (rows["lifter"] == "anchored") & (rows["target"] == "0002")]
+    assert cover["value"].min() > 0.8

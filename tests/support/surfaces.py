@@ -1,0 +1,82 @@
+"""Files of geometry made from depth that is known: meshes, clouds, splats and dense workspaces of COLMAP."""
+
+import numpy as np
+import pycolmap
+import torch
+from plyfile import PlyData, PlyElement
+
+from lift3d.geometry.projection import unproject
+from lift3d.geometry.rays import cell_centers
+from lift3d.geometry.rigid import transform
+
+
+def mesh_of(frames, step=1, jump=0.05):
+    """World vertices at every ``step``-th pixel of every frame, and triangles between those of one surface."""
+    vertices, triangles, first = [], [], 0
+    for frame in frames:
+        size = frame.camera.size
+        uv = cell_centers(size.height, size.width)[::step, ::step].double()
+        z = frame.z_depth[::step, ::step].double()
+        vertices.append(transform(frame.camera.c2w, unproject(uv, z, frame.camera.K).reshape(-1, 3)))
+        index = torch.arange(z.numel()).reshape(z.shape) + first
+        corner = [index[:-1, :-1], index[:-1, 1:], index[1:, 1:], index[1:, :-1]]
+        quads = torch.stack(corner, dim=-1).reshape(-1, 4)
+        depth = z.reshape(-1)[quads - first]
+        quads = quads[(depth.amax(1) / depth.amin(1) - 1) < jump]
+        triangles += [quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]
+        first += z.numel()
+    return torch.cat(vertices).numpy(), torch.cat(triangles).numpy()
+
+
+def write_ply(path, columns, triangles=None):
+    """Write named columns of vertices, and triangles if there are any."""
+    rows = np.empty(len(next(iter(columns.values()))), [(name, "f4") for name in columns])
+    for name, values in columns.items():
+        rows[name] = values
+    elements = [PlyElement.describe(rows, "vertex")]
+    if triangles is not None:
+        faces = np.empty(len(triangles), [("vertex_indices", "i4", (3,))])
+        faces["vertex_indices"] = triangles
+        elements.append(PlyElement.describe(faces, "face"))
+    PlyData(elements, byte_order="<").write(str(path))
+    return path
+
+
+def write_mesh(path, vertices, triangles):
+    return write_ply(path, dict(zip("xyz", vertices.T, strict=True)), triangles)
+
+
+def write_points(path, xyz):
+    return write_ply(path, dict(zip("xyz", xyz.T, strict=True)))
+
+
+def write_splats(path, xyz, radius, without=()):
+    """Round splats, nearly opaque, as 3DGS stores them: logits of opacity, logarithms of scales."""
+    ones = np.ones(len(xyz))
+    columns = {
+        **dict(zip("xyz", xyz.T, strict=True)),
+        "opacity": 3 * ones,
+        **{f"scale_{axis}": np.log(radius) * ones for axis in range(3)},
+        **{f"rot_{part}": ones * (part == 0) for part in range(4)},
+    }
+    return write_ply(path, {name: one for name, one in columns.items() if name not in without})
+
+
+def write_workspace(root, frames, kind="geometric"):
+    """A dense workspace with a depth map per frame, by name; its images are called NAME.png."""
+    model = pycolmap.Reconstruction()
+    maps = root / "stereo" / "depth_maps"
+    maps.mkdir(parents=True)
+    (root / "sparse").mkdir()
+    for number, (name, frame) in enumerate(frames.items(), start=1):
+        K, size = frame.camera.K, frame.camera.size
+        params = [float(K[at]) for at in ((0, 0), (1, 1), (0, 2), (1, 2))]
+        lens = pycolmap.Camera(model="PINHOLE", width=size.width, height=size.height, params=params, camera_id=number)
+        model.add_camera_with_trivial_rig(lens)
+        image = pycolmap.Image(name=f"{name}.png", camera_id=number, image_id=number)
+        w2c = frame.camera.w2c.numpy()
+        model.add_image_with_trivial_frame(image, pycolmap.Rigid3d(pycolmap.Rotation3d(w2c[:3, :3]), w2c[:3, 3]))
+        z = np.nan_to_num(frame.z_depth.numpy()).astype(np.float32)
+        pycolmap.DepthMap.from_array(z, 0.0, float(z.max())).write(maps / f"{name}.png.{kind}.bin")
+    model.write(str(root / "sparse"))
+    return root
