@@ -34,7 +34,7 @@ PICTURES = $(foreach name,tiny:colorizer tiny:superresolution tiny:style grey bi
 ENCODERS = $(foreach name,mobilenet_s4 mobilenet_s16 alike,\
 		--plugin tests/real/plugins/feature_networks.py:$(name) --operator $(name))
 
-.PHONY: demo test test-real test-cluster test-cluster-quick fault-matrix check bench results few-encoders docs soak clean
+.PHONY: demo test test-real test-cluster test-cluster-quick fault-matrix outside-faults fuzz check bench results few-encoders docs soak clean
 
 demo: $(STAMP)  ## Lift the demo scenes in one process; then through Prefect and Ray, which find what is committed.
 	$(BIN)/lift3d run --recipe flows/recipes/demo.yaml --store $(STORE)
@@ -55,6 +55,12 @@ test-cluster-quick: $(STAMP)  ## The part of it that takes less than a minute a 
 
 fault-matrix: $(STAMP)  ## docs/fault-matrix.md from all tests that make something go wrong, those of the cluster too.
 	$(BIN)/python -m pytest --fault-matrix=docs/fault-matrix.md -m fault $(ARGS)
+
+outside-faults: $(STAMP)  ## docs/outside-cases.md from all tests of what people met elsewhere; some need LIFT3D_TEST_DATA.
+	$(BIN)/python -m pytest --outside-cases=docs/outside-cases.md -m outside $(ARGS)
+
+fuzz: $(STAMP)  ## Files of scenes, stores and recipes made up by the thousand: only errors of our own, in bounded memory and time.
+	FUZZ_CASES=5000 $(BIN)/python -m pytest -m "outside and slow" tests/outside $(ARGS)
 
 docs: $(STAMP)  ## The documentation as a site that opens offline: build/site/index.html.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.support.fault_matrix"]
+pytest_plugins = ["tests.support.fault_matrix", "tests.support.outside_cases"]
 
 settings.register_profile(
     "house", max_examples=50, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)

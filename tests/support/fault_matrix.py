@@ -90,7 +90,7 @@ class FaultMatrix:
                 one.outcomes[report.nodeid] = "failed"
             elif report.skipped:
                 one.outcomes[report.nodeid] = "skipped"
-                one.skips[_reason(report)] = None
+                one.skips[reason_of(report)] = None
             elif report.when == "call":
                 one.outcomes.setdefault(report.nodeid, "passed")
 
@@ -135,6 +135,7 @@ def _names(nodes: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in dict.fromkeys(node.partition("[")[0] for node in nodes))
 
 
-def _reason(report: pytest.TestReport) -> str:
+def reason_of(report: pytest.TestReport) -> str:
+    """Return why a test was skipped."""
     said = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(getattr(report, "wasxfail", ""))
     return said.removeprefix("Skipped: ").splitlines()[0] if said else "skipped"
