@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import PydanticCustomError
 
 from lift3d.domain.keys import digest
-from lift3d.errors import ConfigError
+from lift3d.errors import ConfigError, brief
 
 TargetMode = Literal["refine", "heldout"]
 Model = TypeVar("Model", bound="Settings")
@@ -73,6 +73,13 @@ class Recipe(Settings):
     def _holdout_is_held_out(cls, fields: Any) -> Any:
         if isinstance(fields, dict) and fields.get("target_mode") is None:
             return {**fields, "target_mode": "heldout" if fields.get("holdout") is not None else "refine"}
+        return fields
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plugins_are_named(cls, fields: Any) -> Any:
+        if isinstance(fields, dict) and fields.get("plugins") and not fields.get("operators"):
+            raise ValueError("plugins only make operators known; name in operators which of them to run")
         return fields
 
     @model_validator(mode="after")
@@ -194,7 +201,7 @@ def parsed(model: type[Model], name: str, fields: dict[str, Any]) -> Model:
         return model.model_validate(fields)
     except ValidationError as error:
         lines = [
-            f"{'.'.join(map(str, entry['loc']))}: {_message(entry['msg'])} (got {entry['input']!r})"
+            f"{'.'.join(map(str, entry['loc']))}: {_message(entry['msg'])} (got {brief(entry['input'])})"
             if entry["loc"]
             else _message(entry["msg"])
             for entry in error.errors()

@@ -31,6 +31,7 @@ Ids (scene, view, operator) are optional attributes, so that every class survive
 
 import difflib
 import os
+import reprlib
 from collections.abc import Iterable
 from typing import ClassVar, Literal
 
@@ -45,6 +46,10 @@ _SECRETS = (
 _SHORTEST_SECRET = 8
 # A catalog of more names than these is not shown whole.
 _MOST_NAMED = 100
+# Messages are read by people and stored with every scene; what a file gives may be of any length.
+_LONGEST_MESSAGE = 4000
+_BRIEF = reprlib.Repr()
+_BRIEF.maxlevel, _BRIEF.maxstring, _BRIEF.maxother = 3, 60, 60
 
 
 class Lift3dError(Exception):
@@ -61,7 +66,7 @@ class Lift3dError(Exception):
         view: str | None = None,
         operator: str | None = None,
     ) -> None:
-        super().__init__(without_secrets(message))
+        super().__init__(without_secrets(message)[:_LONGEST_MESSAGE])
         self.scene = scene
         self.view = view
         self.operator = operator
@@ -73,6 +78,11 @@ def without_secrets(text: str) -> str:
         if len(secret) >= _SHORTEST_SECRET:
             text = text.replace(secret, "***")
     return text
+
+
+def brief(value: object) -> str:
+    """Return what to show of a value that was given: its repr, short however large it is."""
+    return _BRIEF.repr(value)
 
 
 class ConfigError(Lift3dError):

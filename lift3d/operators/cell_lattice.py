@@ -23,8 +23,13 @@ class CellLattice:
     Pixels of the network's input, from its outer corner.
     """
 
-    stride: int
+    stride: int | float
     first: float
+
+    def spans(self, count: int, length: int) -> bool:
+        """Whether so many cells reach as far from the end of an axis as from its start, up to one cell."""
+        last = self.first + self.stride * (count - 1)
+        return abs(length - last - self.first) <= self.stride + 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +48,8 @@ def measure_lattice(network: nn.Module, run: Callable[[Tensor], Tensor], pixels:
     Every strided convolution and pooling on the way from the pixels to the features moves the centres by what
     its kernel and padding say. Where several start at the same resolution, the gentlest count (attention on
     coarser keys is a side path), midway between the extremes if they disagree (a shortcut that pools beside a
-    convolution). A change of resolution without a window (merging 2×2 tokens) joins whole blocks and keeps
-    their centre.
+    convolution). A change of resolution without a window (merging 2×2 tokens, resizing) joins blocks and keeps their
+    centre.
 
     Args:
         network: The module whose operations are watched.
@@ -53,6 +58,9 @@ def measure_lattice(network: nn.Module, run: Callable[[Tensor], Tensor], pixels:
 
     Returns:
         The lattice and the number of channels.
+
+    Raises:
+        ContractError: If the cells do not span the input.
 
     Source:
         Araujo, Norris & Sim, Computing Receptive Fields of Convolutional Neural Networks, Distill 2019.
@@ -70,8 +78,15 @@ def measure_lattice(network: nn.Module, run: Callable[[Tensor], Tensor], pixels:
     finally:
         for handle in handles:
             handle.remove()
-    lattice = _follow(windows, int(pixels.shape[-2]), int(features.shape[-2]))
-    return lattice, int(features.shape[1])
+    _, channels, *counts = map(int, features.shape)
+    lengths = [int(length) for length in pixels.shape[-2:]]
+    lattice = _follow(windows, lengths[0], counts[0])
+    if not all(lattice.spans(count, length) for count, length in zip(counts, lengths, strict=True)):
+        raise ContractError(
+            f"{counts[0]}×{counts[1]} cells, one every {lattice.stride:.4g} pixels, do not span an input of "
+            f"{lengths[0]}×{lengths[1]}: the network resizes it inside."
+        )
+    return lattice, channels
 
 
 def _record(module: nn.Module, inputs: tuple[Any, ...], output: Any, windows: list[_Window]) -> None:
@@ -101,11 +116,13 @@ def _first(value: Any) -> Any:
 
 def _follow(windows: list[_Window], length: int, wanted: int) -> CellLattice:
     """Chain the operations from the input's length to the features' length."""
-    stride, center = 1, 0.0
+    stride: int | float = 1
+    center = 0.0
     while length > wanted:
         ways = [window for window in windows if window.length_in == length and window.length_out >= wanted]
         if not ways:
-            factor = round(length / wanted)
+            # Tokens merged block by block; parts of a pixel where the network resizes its input first.
+            factor = length // wanted if length % wanted == 0 else length / wanted
             center, stride = center + stride * (factor - 1) / 2, stride * factor
             break
         longest = max(way.length_out for way in ways)

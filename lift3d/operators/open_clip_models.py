@@ -3,6 +3,7 @@
 The features lie in the space shared with text; the global token is the plain model's image embedding. Instead
 of a PRETRAINED tag, ``?weights=random`` (with seed) or ``?weights=FILE`` (a checkpoint of the whole model)
 may be given.
+like: the tag whose normalisation of colours goes with a FILE, where the model's tags have several.
 height: resize images to this height first, for finer or coarser cells.
 positional_field: keep (default), or subtract: blend without what depends on a cell's place alone.
 
@@ -10,6 +11,7 @@ positional_field: keep (default), or subtract: blend without what depends on a c
 whose text tower is one of transformers (SigLIP, Roberta) are files of the hub, asked for at the first text.
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,8 +35,10 @@ from lift3d.torchvision_guard import ensure_torchvision
 ensure_torchvision()
 import open_clip  # noqa: E402  (torchvision must be importable first)
 
-_OPTIONS = ("weights", "seed", "height", FIELD_OPTION)
+_OPTIONS = ("weights", "like", "seed", "height", FIELD_OPTION)
 _QUICK_SUFFIX = "-quickgelu"
+# What open_clip writes beside weights that it publishes.
+_CONFIG_FILE = "open_clip_config.json"
 
 
 class OpenClipOperator(FieldEncoder):
@@ -47,11 +51,10 @@ class OpenClipOperator(FieldEncoder):
         visual = model.visual
         self._tower = dense_tower(visual)
         self._height = name.height()
-        config = open_clip.get_model_preprocess_cfg(model)
-        self._normalization = Normalization(tuple(config["mean"]), tuple(config["std"]))
+        self._normalization = _normalization(name, model)
         self.spec = OperatorSpec(
             name=str(name),
-            stage_version=1,
+            stage_version=2,
             prediction_kind="embedding",
             licence=licence,
             # Of both towers: what an image is told by text depends on either.
@@ -67,7 +70,7 @@ class OpenClipOperator(FieldEncoder):
         """Return the cells' embeddings, with the image's own as global token."""
         size, lattice = ImageSize(*image.shape[-2:]), self._tower.lattice
         resized = size.with_height(self._height) if self._height else size
-        placement = Placement.of(size, resized, lattice, lattice.stride)
+        placement = Placement.of(size, resized, lattice, round(lattice.stride))
         pixels = self._normalization.apply(placement.apply(image.to(torch.float32)))
         with torch.no_grad():
             cells, pooled = self._tower.embed(pixels[None].to(self._device))
@@ -130,6 +133,47 @@ def _pretrained(name: OperatorName, model_name: str, tag: str) -> str | None:
         raise UnknownNameError.of(f"weights of open_clip's {model_name}", tag, tags)
     _check_activation(name, model_name, tag)
     return tag
+
+
+def _normalization(name: OperatorName, model: Any) -> Normalization:
+    """Return what a model's weights were trained with: of their tag, beside their file, or of all the model's tags.
+
+    ConfigError if nothing tells which of several it is.
+    """
+    model_name, _, tag = name.argument.partition("/")
+    tag = name.option("like", "") or tag
+    beside = Path(name.option("weights", "")).expanduser().parent / _CONFIG_FILE
+    configs = [open_clip.get_model_preprocess_cfg(model)]
+    if tag:
+        configs = [_published(model_name, tag)]
+    elif name.option("weights", "random") != "random" and beside.is_file():
+        configs = [{**configs[0], **_read_config(name, beside)}]
+    elif tags := open_clip.list_pretrained_tags_by_model(model_name):
+        configs = [_published(model_name, one) for one in tags]
+    found = {Normalization(tuple(one["mean"]), tuple(one["std"])): None for one in configs}
+    if len(found) > 1 and name.option("weights", "") != "random":
+        raise ConfigError(
+            f"Operator '{name}': weights of {model_name} were trained with {len(found)} different normalisations of "
+            f"colours, and a file does not say which is its own. Say like=TAG, one of {', '.join(tags)}, or put the "
+            f"{_CONFIG_FILE} that belongs to it beside it."
+        )
+    return next(iter(found))
+
+
+def _published(model_name: str, tag: str) -> dict[str, Any]:
+    config: dict[str, Any] = open_clip.get_pretrained_cfg(model_name, tag)
+    if not config:
+        tags = open_clip.list_pretrained_tags_by_model(model_name)
+        raise UnknownNameError.of(f"weights of open_clip's {model_name}", tag, tags)
+    return config
+
+
+def _read_config(name: OperatorName, path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")).get("preprocess_cfg") or {}
+        return {key: [float(one) for one in found[key]] for key in ("mean", "std") if key in found}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise ConfigError(f"Operator '{name}': '{path}' does not read: {error}.") from error
 
 
 def _check_activation(name: OperatorName, model_name: str, tag: str) -> None:

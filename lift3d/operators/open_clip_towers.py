@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lift3d.errors import ConfigError
+from lift3d.errors import ConfigError, ContractError
 from lift3d.operators.cell_lattice import CellLattice, measure_lattice
 from lift3d.torchvision_guard import ensure_torchvision
 
@@ -101,7 +101,12 @@ class _ConvolutionalTower:
                 visual.trunk, visual.trunk.forward_features, torch.zeros(1, 3, *_PROBE_SIZE_PX)
             )
             cells, _ = self.embed(torch.zeros(1, 3, *_PROBE_SIZE_PX))
-        except (AssertionError, RuntimeError, IndexError) as error:  # How networks refuse an image's size.
+        except (
+            AssertionError,
+            RuntimeError,
+            IndexError,
+            ContractError,
+        ) as error:  # How networks refuse an image's size.
             raise self._refusal(str(error)) from error
         if width != visual.trunk.num_features:
             raise self._refusal(f"its features have no channel axis of {visual.trunk.num_features}")

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import FeatureGrid, FeatureMap
+from lift3d.errors import ContractError
 from lift3d.operators.cell_lattice import CellLattice
 
 
@@ -78,7 +79,16 @@ class Placement:
         lattice: CellLattice,
         global_tokens: Float[Tensor, "token channel"] | None = None,
     ) -> FeatureMap:
-        """Return the cells that are centred on the image, on their exact grid in pixels of the image."""
+        """Return the cells that are centred on the image, on their exact grid in pixels of the image.
+
+        ContractError if they do not span the input.
+        """
+        rows_in, cols_in = values.shape[-2:]
+        if not (lattice.spans(rows_in, self.padded.height) and lattice.spans(cols_in, self.padded.width)):
+            raise ContractError(
+                f"A network gives {rows_in}×{cols_in} cells for an input of {self.padded}, expected one every "
+                f"{lattice.stride} pixels: it resizes inside."
+            )
         top, rows = _kept(values.shape[-2], lattice, self.top, self.resized.height)
         left, cols = _kept(values.shape[-1], lattice, self.left, self.resized.width)
         scale_u = self.image.width / self.resized.width
@@ -104,7 +114,7 @@ def _pad_axis(length: int, lattice: CellLattice, multiple: int) -> tuple[int, in
     shift = round(lattice.first - wanted_first)
     # A network that crops at every convolution starts far inside; it needs as much more at the end.
     cropped = max(0, math.floor(lattice.first - stride / 2))
-    before = shift if shift >= 0 else shift % stride
+    before = shift if shift >= 0 else round(shift % stride)
     return before, math.ceil((before + length + cropped) / multiple) * multiple
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import FeatureMap
-from lift3d.errors import ConfigError, UnknownNameError
+from lift3d.errors import ConfigError, ContractError, UnknownNameError
 from lift3d.operators.cell_lattice import CellLattice, measure_lattice
 from lift3d.operators.names import OperatorName
 from lift3d.operators.network_weights import digest_weights, encoder_device, load_weights, seeded
@@ -65,7 +65,7 @@ class TimmOperator(FieldEncoder):
         self._stage, channel_count = _probe(name, network, ImageSize(*config["input_size"][-2:]))
         self.spec = OperatorSpec(
             name=str(name),
-            stage_version=1,
+            stage_version=2,
             prediction_kind="embedding",
             licence=licence,
             weights_digest=digest_weights(network),
@@ -157,8 +157,11 @@ def _probe(name: OperatorName, network: Any, native: ImageSize) -> tuple[_Stage,
             lattice, channel_count = measure_lattice(
                 network, lambda pixels: _run(network, pixels, index, has_prefix)[0], pixels
             )
-        except (AssertionError, RuntimeError, ValueError) as error:  # How networks refuse a size.
+        except (AssertionError, RuntimeError, ValueError, ContractError) as error:  # How networks refuse a size.
             failure = error
+            continue
+        if fixed_size is None and lattice.stride != round(lattice.stride):
+            failure = ContractError(f"its cells are {lattice.stride:.4g} pixels apart at {size}: it resizes inside")
             continue
         if fixed_size is not None and name.height():
             raise ConfigError(f"Operator '{name}': the network takes {native} only; leave height away.")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from lift3d.config import Recipe, parse_recipe
-from lift3d.errors import ConfigError, ProductMissingError, SceneFormatError
+from lift3d.errors import ConfigError, ProductMissingError, SceneFormatError, brief
 from lift3d.storage.location import Store
 
 # Written by a run for itself: its locations are as the recipe has them, whatever they are relative to.
@@ -21,7 +21,9 @@ def expand_scenes(scenes: str | Sequence[str]) -> tuple[str, ...]:
     Raises:
         ConfigError: If a list does not exist, is empty or malformed.
     """
-    given = (scenes,) if isinstance(scenes, str) else tuple(scenes)
+    given = [scenes] if isinstance(scenes, str) else scenes
+    if not isinstance(given, list | tuple) or not all(isinstance(one, str) for one in given):
+        raise ConfigError(f"Invalid recipe: scenes should be a list of locations, got {brief(scenes)}.")
     return tuple(location for one in given for location in (_read(one) if is_list(one) else (one,)))
 
 

@@ -70,13 +70,21 @@ def read_scene(location: str, *, min_views: int = 1) -> "Scene":
 
 
 def _read_files(path: Path) -> "Scene":
-    names = recognizing(str(path))
-    if not names:
+    try:
+        names = recognizing(str(path))
+        if not names:
+            raise SceneFormatError(
+                f"No reader recognises '{path}'. {_remedy_for(path)}Looked for: {LOOKED_FOR}. {_content_of(path)}",
+                scene=path.name,
+            )
+        scene = reader(names[0]).read(str(path))
+    except (OSError, MemoryError) as error:
+        # Of a folder that may not be read, or files that unpack to more than there is: the scene's fault alone.
         raise SceneFormatError(
-            f"No reader recognises '{path}'. {_remedy_for(path)}Looked for: {LOOKED_FOR}. {_content_of(path)}",
+            f"'{path}' cannot be read: {str(error) or 'its files take more memory than there is'}. Check its files "
+            "and the rights to them.",
             scene=path.name,
-        )
-    scene = reader(names[0]).read(str(path))
+        ) from error
     if len(names) == 1:
         return scene
     return replace(scene, notes=(f"Read as {names[0]}; it also looks like {', '.join(names[1:])}.", *scene.notes))

@@ -1,27 +1,36 @@
-"""COLMAP models, binary and text, through pycolmap. Axes and pixels are ours already."""
+"""COLMAP models, binary and text, and where tools put them. Axes and pixels are ours already."""
 
+import math
 from pathlib import Path
 
 import numpy as np
 import pycolmap
 import torch
+from numpy import ndarray
 
-from lift3d.domain.camera import Camera, ImageSize
+from lift3d.domain.camera import Camera
 from lift3d.domain.scene import Scene
-from lift3d.errors import SceneFormatError
+from lift3d.errors import CameraError, SceneFormatError
+from lift3d.scenes.camera_checks import stated_size
+from lift3d.scenes.colmap_model import PARTS, ColmapModel, ModelImage, read_model, suffixes
 from lift3d.scenes.images import FileFrame
 from lift3d.scenes.rotations import rigid
 from lift3d.scenes.scene_draft import SceneDraft
 from lift3d.scenes.scene_folder import SceneFolder, require_inside, scene_id_of, view_ids
 from lift3d.scenes.undistortion import Distortion, is_pinhole, pinhole_intrinsics
 
-# Where COLMAP, nerfstudio and MVS pipelines keep their models, below the scene's folder.
-_MODEL_FOLDERS = ("sparse", "sparse/*", "colmap/sparse/*", "dense/sparse", "distorted/sparse/*")
-# COLMAP's file layout: a camera has no fewer than 24 bytes, an image 73, a point 51, after a count of 8.
-_SMALLEST_RECORD_BYTES = {"cameras": 24, "images": 73, "points3D": 51}
-_COUNT_BYTES = 8
-_PARTS = ("cameras", "images", "points3D")
-_READ_ERRORS = (ValueError, RuntimeError, IndexError, OSError, MemoryError)
+# Where COLMAP, nerfstudio, 3DGS and MVS pipelines keep their models, below the scene's folder. The first of these
+# groups with images is read: a later one is of the same images before, or after, they were undistorted.
+_MODEL_FOLDERS = (
+    ("",),
+    ("sparse", "sparse/*"),
+    ("colmap/sparse/*",),
+    ("dense/sparse", "dense/*/sparse"),
+    ("distorted/sparse/*",),
+)
+_IMAGES = "images"
+# Files with few digits miss a length of 1 by this much; COLMAP takes quaternions of any length for rotations.
+_UNIT_TOLERANCE, _SHORTEST_QUATERNION = 1e-5, 1e-6
 
 
 class ColmapReader:
@@ -29,50 +38,62 @@ class ColmapReader:
 
     def recognizes(self, location: str) -> bool:
         """Whether there is a model."""
-        return bool(model_folders(Path(location)))
+        return bool(_model_folders(Path(location)))
 
     def read(self, location: str) -> Scene:
-        """Read the model with the most registered images."""
+        """Read the model with the most images that are there."""
         root = Path(location)
-        folders = model_folders(root)
-        if not folders:
-            raise SceneFormatError(f"'{location}' holds no COLMAP model: {', '.join(_PARTS)} as .bin or .txt.")
-        draft = SceneDraft(scene_id_of(_image_folder(root, root).parent), location)
-        model = _largest(draft, root, folders)
-        image_folder = _image_folder(root, folders[0])
+        model_folder, image_folder, notes = _chosen(root)
+        draft = SceneDraft(scene_id_of(image_folder.parent if suffixes(root) else root), location)
+        for sentence in notes:
+            draft.note(sentence)
         require_inside(image_folder, image_folder.parent)
-        images = SceneFolder(image_folder)
-        masks = _mask_folder(image_folder.parent)
+        images, masks = SceneFolder(image_folder), _mask_folder(image_folder.parent)
+        model = read_model(model_folder)
         # Ids have gaps and no order that means anything; names sort along a capture.
-        registered = sorted((model.images[key] for key in model.reg_image_ids()), key=lambda image: image.name)
+        registered = sorted(model.images, key=lambda image: image.name)
         for view_id, image in zip(view_ids(image.name for image in registered), registered, strict=True):
             with draft.dropping(view_id):
-                _add(draft, view_id, image, images, masks)
+                _add(draft, view_id, model, image, images, masks)
         for sentence in images.notes():
             draft.note(sentence)
-        if model.num_points3D():
-            xyz = np.stack([model.points3D[key].xyz for key in sorted(model.points3D)])
-            draft.points = torch.from_numpy(xyz)
+        if len(model.points):
+            draft.points = torch.from_numpy(model.points)
         return draft.finish()
 
 
 def _add(
-    draft: SceneDraft, view_id: str, image: pycolmap.Image, images: SceneFolder, masks: SceneFolder | None
+    draft: SceneDraft,
+    view_id: str,
+    model: ColmapModel,
+    image: ModelImage,
+    images: SceneFolder,
+    masks: SceneFolder | None,
 ) -> None:
     path = images.image(image.name)
-    camera, lens, was_repaired = posed(image)
+    camera, lens, was_repaired = posed(model, image)
     source = FileFrame(image=str(path), mask=_mask(draft, image.name, masks), distortion=lens)
     draft.add(view_id, camera, source, was_repaired=was_repaired)
 
 
-def posed(image: pycolmap.Image) -> tuple[Camera, Distortion | None, bool]:
-    """Return an image's pinhole camera, its lens if that bends anything, and whether the rotation was repaired."""
-    given = image.camera
-    lens = Distortion(given.model_name, tuple(map(float, given.params)), ImageSize(given.height, given.width))
+def posed(model: ColmapModel, image: ModelImage) -> tuple[Camera, Distortion | None, bool]:
+    """Return an image's pinhole camera, its lens if that bends anything, and whether the rotation was repaired.
+
+    CameraError if it has none.
+    """
+    given = model.cameras.get(image.camera)
+    if given is None:
+        raise CameraError(f"The model has no camera {image.camera}, which is that of the image.")
+    lens = Distortion(given.model, given.params, stated_size(given.height, given.width))
     K = torch.from_numpy(pinhole_intrinsics(lens))
-    # A method since pycolmap 3.11; a property before.
-    w2c, was_repaired = rigid(image.cam_from_world().matrix())
-    return Camera(K, w2c, lens.size), None if is_pinhole(lens) else lens, was_repaired
+    w, x, y, z = image.quaternion
+    length = math.hypot(w, x, y, z)
+    if not _SHORTEST_QUATERNION < length < 1 / _SHORTEST_QUATERNION:
+        raise CameraError(f"The quaternion {image.quaternion} is no rotation; expected one of length 1.")
+    rotation: ndarray = pycolmap.Rotation3d(np.array([x, y, z, w])).matrix()
+    w2c, was_repaired = rigid(np.concatenate([rotation, np.array(image.translation)[:, None]], axis=1))
+    is_repaired = was_repaired or abs(length - 1) > _UNIT_TOLERANCE
+    return Camera(K, w2c, lens.size), None if is_pinhole(lens) else lens, is_repaired
 
 
 def _mask_folder(root: Path) -> SceneFolder | None:
@@ -94,58 +115,68 @@ def _mask(draft: SceneDraft, name: str, masks: SceneFolder | None) -> str | None
     return str(path)
 
 
-def model_folders(root: Path) -> list[Path]:
-    """Return a folder and those below it that hold a model."""
+def _model_folders(root: Path) -> list[list[Path]]:
+    """Return the folders with a model, group by group."""
     if not root.is_dir():
         return []
-    below = [folder for pattern in _MODEL_FOLDERS for folder in sorted(root.glob(pattern))]
-    return [folder for folder in (root, *below) if _suffixes(folder)]
+    below = [
+        [folder for pattern in patterns for folder in ([root] if not pattern else sorted(root.glob(pattern)))]
+        for patterns in _MODEL_FOLDERS
+    ]
+    return [found for group in below if (found := [folder for folder in group if suffixes(folder)])]
 
 
-def _suffixes(folder: Path) -> list[str]:
-    """Return which forms of a model a folder holds; COLMAP itself prefers the binary one."""
-    return [suffix for suffix in (".bin", ".txt") if all((folder / f"{part}{suffix}").is_file() for part in _PARTS)]
-
-
-def _largest(draft: SceneDraft, root: Path, folders: list[Path]) -> pycolmap.Reconstruction:
-    """Read all models and keep the one with the most registered images: it is not always number 0."""
-    models = [(folder, read_model(folder)) for folder in folders]
-    folder, model = max(models, key=lambda item: item[1].num_reg_images())
-    if len(_suffixes(folder)) > 1:
-        draft.note("The model is there as .bin and as .txt; the binary one was read, as COLMAP does.")
-    for other, rest in models:
-        if other != folder:
-            where = other.relative_to(root)
-            draft.note(f"The model '{where}' with {rest.num_reg_images()} images was left out; another has more.")
-    return model
-
-
-def read_model(folder: Path) -> pycolmap.Reconstruction:
-    """Read the model of a folder, which holds one; SceneFormatError if it is malformed."""
-    if _suffixes(folder)[0] == ".bin":
-        _require_plausible_counts(folder)
-    try:
-        return pycolmap.Reconstruction(str(folder))
-    except _READ_ERRORS as error:
-        raise SceneFormatError(f"The COLMAP model in '{folder}' is malformed: {error}.") from error
-
-
-def _require_plausible_counts(folder: Path) -> None:
-    """Refuse files that end before what they promise: the reader behind this would loop over nothing."""
-    for part, record_bytes in _SMALLEST_RECORD_BYTES.items():
-        path = folder / f"{part}.bin"
-        with path.open("rb") as stream:
-            head = stream.read(_COUNT_BYTES)
-        count = int.from_bytes(head, "little")
-        if len(head) < _COUNT_BYTES or count * record_bytes > path.stat().st_size:
-            raise SceneFormatError(f"'{path}' promises {count} records and is too short for them. Copy it again.")
-
-
-def _image_folder(location: Path, model: Path) -> Path:
-    for parent in (location, *list(model.absolute().parents)[:2]):
-        if (parent / "images").is_dir():
-            return parent / "images"
+def _chosen(root: Path) -> tuple[Path, Path, list[str]]:
+    """Return the folder of the model that is read, that of its own images, and what there is to say of the others."""
+    groups = _model_folders(root)
+    if not groups:
+        raise SceneFormatError(f"'{root}' holds no COLMAP model: {', '.join(PARTS)} as .bin or .txt.")
+    for group in groups:
+        pairs = [(folder, images) for folder in group if (images := _images_of(folder))]
+        if not pairs:
+            continue
+        (folder, images), notes = _largest(root, pairs)
+        if len(suffixes(folder)) > 1:
+            notes.append("The model is there as .bin and as .txt; the binary one was read, as COLMAP does.")
+        for other in (one for rest in groups if rest is not group for one in rest):
+            notes.append(f"The model '{other.relative_to(root)}' was left out; it belongs to other images.")
+        return folder, images, notes
     raise SceneFormatError(
-        f"Found a COLMAP model in '{model}' but no folder 'images' in '{location}' or above the model. "
-        "Put the images beside 'sparse'."
+        f"Found a COLMAP model in '{groups[0][0]}' but no folder '{_IMAGES}' with the images that it is of. Put them "
+        "beside 'sparse'."
     )
+
+
+def _images_of(model: Path) -> Path | None:
+    """Return the folder of a model's images: beside its 'sparse', else where the tool that made it leaves them."""
+    model = model.absolute()
+    sparse = next((folder for folder in (model, model.parent) if folder.name == "sparse"), None)
+    if sparse is None:
+        places = [folder / _IMAGES for folder in (model, *list(model.parents)[:2])]
+    else:
+        base = sparse.parent
+        places = [base / _IMAGES]
+        if base.name == "distorted":
+            # The script that prepares captures for Gaussian splatting: images/ is what it undistorted from input/.
+            places.append(base.parent / "input")
+        if base.name == "colmap":
+            places.append(base.parent / _IMAGES)
+    return next((place for place in places if place.is_dir()), None)
+
+
+def _largest(root: Path, pairs: list[tuple[Path, Path]]) -> tuple[tuple[Path, Path], list[str]]:
+    """Choose the model with the most images that are there: it is not always number 0."""
+    if len(pairs) == 1:
+        return pairs[0], []
+    counts = [_count_present(read_model(folder), SceneFolder(images)) for folder, images in pairs]
+    best = counts.index(max(counts))
+    notes = [
+        f"The model '{folder.relative_to(root)}' with {count} images was left out; another has more."
+        for (folder, _), count in zip(pairs, counts, strict=True)
+        if folder != pairs[best][0]
+    ]
+    return pairs[best], notes
+
+
+def _count_present(model: ColmapModel, images: SceneFolder) -> int:
+    return sum(images.has(image.name) for image in model.images)

@@ -1,6 +1,7 @@
 """Dense workspaces of COLMAP: undistorted images, their cameras under ``sparse/``, depth maps under ``stereo/``."""
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from numpy import ndarray
 
 from lift3d.domain.camera import Camera
 from lift3d.domain.keys import ViewId
-from lift3d.errors import SceneFormatError
-from lift3d.scenes.colmap import model_folders, posed, read_model
+from lift3d.errors import CameraError, SceneFormatError
+from lift3d.scenes.colmap import posed
+from lift3d.scenes.colmap_model import read_model, suffixes
 from lift3d.scenes.file_limits import require_bytes
 from lift3d.scenes.images import MAX_FILE_BYTES
 from lift3d.scenes.scene_folder import require_inside, view_ids
@@ -37,15 +39,16 @@ def read_workspace(root: Path) -> dict[ViewId, DenseView]:
 
     SceneFormatError if it has no cameras or no depth map.
     """
-    folders = [*model_folders(root / "sparse"), *model_folders(root / "sparse" / "0")]
+    folders = [folder for folder in (root / "sparse", root / "sparse" / "0") if suffixes(folder)]
     if not folders:
         raise SceneFormatError(f"'{root}' holds no cameras of a dense workspace: a COLMAP model in 'sparse'.")
     model = read_model(folders[0])
-    images = sorted((model.images[key] for key in model.reg_image_ids()), key=lambda image: image.name)
-    views = {
-        view_id: DenseView(posed(image)[0], *_depth_map(root, image.name))
-        for view_id, image in zip(view_ids(image.name for image in images), images, strict=True)
-    }
+    images = sorted(model.images, key=lambda image: image.name)
+    views = {}
+    for view_id, image in zip(view_ids(image.name for image in images), images, strict=True):
+        # A scene has no such view either.
+        with suppress(CameraError):
+            views[view_id] = DenseView(posed(model, image)[0], *_depth_map(root, image.name))
     if not any(view.depth_map for view in views.values()):
         raise SceneFormatError(
             f"'{root / DEPTH_MAPS}' holds no depth map of the {len(views)} images of its model, such as "

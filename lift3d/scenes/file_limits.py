@@ -49,16 +49,23 @@ def digest_file(path: Path, most_bytes: int) -> str:
     return state.hexdigest()[:16]
 
 
-def read_array(path: Path, most_bytes: int = MAX_ARRAY_BYTES) -> Shaped[ndarray, "..."]:
-    """Return the array of a ``.npy`` file; SceneFormatError if it is none or too large. Objects are never loaded."""
+def map_array(path: Path, most_bytes: int = MAX_ARRAY_BYTES) -> Shaped[ndarray, "..."]:
+    """Return the array of a ``.npy`` file, of which only what is looked at is read. Objects are never loaded.
+
+    SceneFormatError if it is none, promises more than the file holds, or is too large.
+    """
     try:
-        # Mapped: a header that promises more than the file holds is refused before memory is taken.
         mapped = np.lib.format.open_memmap(path, mode="r")
     except _NOT_READABLE as error:
         raise SceneFormatError(f"'{path}' is not readable as an array: {error}.") from error
     if mapped.nbytes > most_bytes:
         raise SceneFormatError(f"'{path}' holds {mapped.nbytes} bytes; at most {most_bytes} are read.")
-    return np.array(mapped)
+    return mapped
+
+
+def read_array(path: Path) -> Shaped[ndarray, "..."]:
+    """Return the array of a small ``.npy`` file, as ``map_array``."""
+    return np.array(map_array(path))
 
 
 def read_matrices(path: Path, prefixes: tuple[str, ...]) -> dict[str, Shaped[ndarray, "..."]]:

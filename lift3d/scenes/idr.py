@@ -21,10 +21,11 @@ from lift3d.scenes.file_limits import read_matrices
 from lift3d.scenes.images import FileFrame, image_size
 from lift3d.scenes.rotations import rigid
 from lift3d.scenes.scene_draft import SceneDraft
-from lift3d.scenes.scene_folder import SceneFolder, scene_id_of
+from lift3d.scenes.scene_folder import SceneFolder, scene_id_of, view_ids
 
 # NeuS writes the second name; where both are there they differ in the sphere alone.
 FILES = ("cameras.npz", "cameras_sphere.npz", "cameras_large.npz")
+_IMAGE_FOLDERS, _MASK_FOLDERS = ("image", "images", "rgb"), ("mask", "masks")
 _CENTER_OFFSET_PX = 0.5
 _SPHERE_MARGIN = 1.1
 _MIN_NEAR_SHARE = 0.05
@@ -46,24 +47,26 @@ class IdrReader:
             raise SceneFormatError(f"'{location}' holds none of {', '.join(FILES)}.")
         folder = SceneFolder(path.parent)
         matrices = _load(path)
-        images = folder.images("image") or folder.images("rgb")
+        images = next((found for name in _IMAGE_FOLDERS if (found := folder.images(name))), [])
         count = sum(name.startswith("world_mat_") and "inv" not in name for name in matrices)
         if len(images) != count:
             raise SceneFormatError(
-                f"'{path}' has {count} cameras and there are {len(images)} images in 'image'. Cameras follow "
-                "the sorted names, so each image needs its camera."
+                f"'{path}' has {count} cameras and there are {len(images)} images in {' or '.join(_IMAGE_FOLDERS)}. "
+                "Cameras follow the sorted names, so each image needs its camera."
             )
         draft = SceneDraft(scene_id_of(folder.root), location)
-        masks = {_number_of(mask): mask for mask in folder.images("mask")}
-        for index, image in enumerate(images):
-            with draft.dropping(image.stem):
+        mask_paths = next((found for name in _MASK_FOLDERS if (found := folder.images(name))), [])
+        masks = {_number_of(mask): mask for mask in mask_paths}
+        for index, (view_id, image) in enumerate(zip(view_ids(path.name for path in images), images, strict=True)):
+            with draft.dropping(view_id):
                 K, c2w, was_repaired = _decompose(matrices, index)
                 mask = masks.get(_number_of(image))
                 source = FileFrame(
                     image=str(folder.image(f"{image.parent.name}/{image.name}")),
-                    mask=None if mask is None else str(folder.image(f"mask/{mask.name}")),
+                    mask=None if mask is None else str(folder.image(f"{mask.parent.name}/{mask.name}")),
                 )
-                draft.add(image.stem, Camera(K, inverse(c2w), image_size(image)), source, was_repaired=was_repaired)
+                camera = Camera(K, inverse(c2w), image_size(image))
+                draft.add(view_id, camera, source, was_repaired=was_repaired, states_size=False)
         if masks and len(masks) < len(images):
             draft.note(f"{len(images) - len(masks)} images have no mask; all their pixels count.")
         draft.note("Half a pixel was added to the principal points: the format counts from the first pixel's centre.")
@@ -98,27 +101,33 @@ def _decompose(matrices: Matrices, index: int) -> tuple[Float[Tensor, "3 3"], Fl
         raise CameraError(f"'world_mat_{index}' is missing or not finite.")
     projection = projection[:3]
     # A projection matrix has no sign of its own; with a positive determinant, its factors are proper.
-    projection = projection * np.sign(np.linalg.det(projection[:, :3]) or 1.0)
-    K, rotation, center = cv2.decomposeProjectionMatrix(np.ascontiguousarray(projection))[:3]
-    if abs(K[2, 2]) < 1e-12 or abs(center[3, 0]) < 1e-12:
+    try:
+        with np.errstate(all="ignore"):
+            projection = projection * np.sign(np.linalg.det(projection[:, :3]) or 1.0)
+            K, rotation, center = cv2.decomposeProjectionMatrix(np.ascontiguousarray(projection))[:3]
+            signs = np.diag(np.sign(np.diag(K)))
+            K, rotation = np.triu(K @ signs), signs @ rotation
+            is_finite_camera = abs(K[2, 2]) >= 1e-12 and abs(center[3, 0]) >= 1e-12
+            K, center = K / K[2, 2], center[:3] / center[3]
+    except (cv2.error, np.linalg.LinAlgError):
+        is_finite_camera = False
+    if not is_finite_camera:
         raise CameraError(f"'world_mat_{index}' is no projection of a finite camera.")
-    signs = np.diag(np.sign(np.diag(K)))
-    K, rotation = np.triu(K @ signs), signs @ rotation
-    K = K / K[2, 2]
     K[:2, 2] += _CENTER_OFFSET_PX
-    c2w, was_repaired = rigid(np.concatenate([rotation.T, center[:3] / center[3]], axis=1))
+    c2w, was_repaired = rigid(np.concatenate([rotation.T, center], axis=1))
     return torch.from_numpy(K), c2w, was_repaired
 
 
 def _read_sphere(draft: SceneDraft, matrices: Matrices) -> None:
     """Take the depth range from the sphere around the object; cameras inside it say nothing about near."""
     scale = matrices.get("scale_mat_0")
-    if scale is None or not np.isfinite(scale).all() or scale[0, 0] <= 0:
+    if scale is None or not np.isfinite(scale).all() or scale[0, 0] <= 0 or not draft.cameras:
         return
     center, radius = torch.from_numpy(scale[:3, 3].copy()), float(scale[0, 0]) * _SPHERE_MARGIN
     z = [float((camera.w2c[:3, :3] @ center + camera.w2c[:3, 3])[2]) for camera in draft.cameras]
-    if z and min(z) + radius > 0:
-        draft.depth_range = DepthRange(max(min(z) - radius, _MIN_NEAR_SHARE * max(z)), max(z) + radius)
+    near, far = max(min(z) - radius, _MIN_NEAR_SHARE * max(z)), max(z) + radius
+    if min(z) + radius > 0 and 0 < near < far < np.inf:
+        draft.depth_range = DepthRange(near, far)
         draft.note("The depth range comes from the sphere of 'scale_mat_0', which is kept out of the world.")
 
 

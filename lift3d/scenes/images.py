@@ -21,7 +21,7 @@ from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.keys import digest
 from lift3d.domain.scene import UNKNOWN_LABEL, Frame
 from lift3d.errors import ImageError, SceneFormatError
-from lift3d.scenes.file_limits import digest_file, read_array
+from lift3d.scenes.file_limits import digest_file, map_array
 from lift3d.scenes.resampling import center_fractions, nearest, resize, undistort
 from lift3d.scenes.undistortion import Distortion, file_fractions
 
@@ -37,7 +37,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", "
 _SATURATED_U16 = 65535
 _ORIENTATION_TAG = 0x0112
 _QUARTER_TURNS = (5, 6, 7, 8)
-_LOAD_VERSION = 1
+_LOAD_VERSION = 2
 _DECODE_ERRORS = (
     *(OSError, EOFError, ValueError, SyntaxError, KeyError, IndexError),
     *(struct.error, zlib.error, Image.DecompressionBombError),
@@ -76,22 +76,30 @@ def decode_color(
 
 
 def decode_mask(path: str | Path) -> Bool[ndarray, "height width"]:
-    """Decode a mask: True where any of its colours is not 0, as COLMAP and nerfstudio read theirs."""
+    """Decode a mask: True where any of its colours is not 0, as COLMAP and nerfstudio read theirs.
+
+    Of a palette, the colours count, in whatever order it has them.
+    """
     with _decoding(path), _opened(path) as image:
-        values = np.asarray(image.convert("RGB") if len(image.getbands()) > 1 else image)
+        has_colours = len(image.getbands()) > 1 or image.palette is not None
+        values = np.asarray(image.convert("RGB") if has_colours else image)
     return np.asarray(values.reshape(*values.shape[:2], -1).any(axis=-1))
 
 
-def decode_map(path: str | Path) -> Shaped[ndarray, "height width"]:
-    """Decode a single-channel map (depth, labels) without changing its numbers; ``.npy`` is allowed.
+def decode_map(path: str | Path, *, may_have_palette: bool = False) -> Shaped[ndarray, "height width"]:
+    """Decode a single-channel map without changing its numbers; ``.npy`` is allowed, and read as it is looked at.
 
-    ImageError if the file is missing, truncated, too large, or has several channels.
+    ``may_have_palette`` says that numbers mean the same in any colours, as those of labels do. ImageError if the file
+    is missing, truncated, too large, or has several channels.
     """
     with _decoding(path):
         if str(path).endswith(".npy"):
-            values = read_array(Path(path), MAX_FILE_BYTES)
+            values = map_array(Path(path), MAX_FILE_BYTES)
+            _require_pixels(path, *values.shape[:2])
         else:
             with _opened(path) as image:
+                if image.palette is not None and not may_have_palette:
+                    raise ImageError(f"'{path}' has a palette of colours; expected one that has numbers.")
                 values = np.asarray(image)
     if values.ndim == 3 and values.shape[-1] == 1:
         values = values[..., 0]
@@ -156,15 +164,16 @@ class FileFrame:
         """Return z_depth alone, NaN where unknown; None without a depth map."""
         if self.depth is None:
             return None
-        raw = decode_map(self.depth)
-        is_unknown = ~np.isfinite(raw) | (raw <= 0)
-        if raw.dtype == np.uint16:
-            is_unknown |= raw == _SATURATED_U16
-        z_depth = np.where(is_unknown, np.nan, raw.astype(np.float64) * self.depth_scale).astype(np.float32)
+        numbers = decode_map(self.depth)
         lens = self.distortion
         if self.depth_intrinsics is not None:
-            lens = Distortion("PINHOLE", self.depth_intrinsics, ImageSize(*z_depth.shape))
-        return torch.from_numpy(nearest(z_depth, _places(lens, camera, size), np.nan))
+            lens = Distortion("PINHOLE", self.depth_intrinsics, ImageSize(*numbers.shape))
+        found, is_inside = nearest(numbers, _places(lens, camera, size))
+        is_known = is_inside & np.isfinite(found) & (found > 0)
+        if found.dtype.kind == "u" and found.dtype.itemsize == 2:
+            is_known &= found != _SATURATED_U16
+        z_depth = np.where(is_known, found.astype(np.float64) * self.depth_scale, np.nan)
+        return torch.from_numpy(z_depth.astype(np.float32))
 
     def content_digest(self) -> str:
         """Digest of the bytes of all files and of what load does with them."""
@@ -190,8 +199,8 @@ class FileFrame:
         file_size = ImageSize(*pixels.shape[:2])
         if self.mask is not None:
             # The mask is drawn on the file, so it is undistorted together with it.
-            is_kept = nearest(decode_mask(self.mask), center_fractions(file_size), unknown=0)
-            is_valid = is_kept if is_valid is None else is_kept & is_valid
+            found, is_inside = nearest(decode_mask(self.mask), center_fractions(file_size))
+            is_valid = found & is_inside if is_valid is None else found & is_inside & is_valid
         if self.distortion is not None:
             pixels, is_valid = undistort(pixels, is_valid, _places(self.distortion, camera, file_size))
         scale = np.float32(1 / np.iinfo(pixels.dtype).max)
@@ -203,13 +212,13 @@ class FileFrame:
     def _load_labels(self, camera: Camera, size: ImageSize) -> Int[Tensor, "height width"] | None:
         if self.labels is None:
             return None
-        raw = decode_map(self.labels)
-        if raw.dtype.kind == "f":
+        numbers = decode_map(self.labels, may_have_palette=True)
+        if numbers.dtype.kind == "f":
             raise ImageError(f"Labels '{self.labels}' hold floats; class ids are whole numbers.")
-        found = nearest(raw.astype(np.int64), _places(self.distortion, camera, size), UNKNOWN_LABEL)
-        if self.label_ignore is not None:
-            found = np.where(found == self.label_ignore, UNKNOWN_LABEL, found)
-        return torch.from_numpy(found)
+        found, is_inside = nearest(numbers, _places(self.distortion, camera, size))
+        ids = found.astype(np.int64)
+        is_known = is_inside if self.label_ignore is None else is_inside & (ids != self.label_ignore)
+        return torch.from_numpy(np.where(is_known, ids, UNKNOWN_LABEL))
 
 
 def _places(lens: Distortion | None, camera: Camera, size: ImageSize) -> Float32[ndarray, "height width 2"]:
@@ -222,11 +231,17 @@ def _places(lens: Distortion | None, camera: Camera, size: ImageSize) -> Float32
 def _opened(path: str | Path) -> Image.Image:
     """Open lazily: the header is read, no pixel decoded."""
     image = Image.open(path, formats=FORMATS)
-    if image.width * image.height > MAX_PIXELS:
-        size = f"{image.height}×{image.width}"
+    try:
+        _require_pixels(path, image.height, image.width)
+    except ImageError:
         image.close()
-        raise ImageError(f"Image '{path}' has {size} pixels; at most {MAX_PIXELS} are decoded. Scale it down.")
+        raise
     return image
+
+
+def _require_pixels(path: str | Path, height: int = 1, width: int = 1) -> None:
+    if height * width > MAX_PIXELS:
+        raise ImageError(f"'{path}' has {height}×{width} pixels; at most {MAX_PIXELS} are decoded. Scale it down.")
 
 
 def _stored_size(image: Image.Image, path: str | Path, declared: ImageSize | None) -> tuple[ImageSize, bool]:

@@ -10,10 +10,11 @@ import torch
 from jaxtyping import Float
 from numpy import ndarray
 
-from lift3d.domain.camera import Camera, ImageSize
+from lift3d.domain.camera import Camera
 from lift3d.domain.scene import DepthRange, Scene
 from lift3d.errors import CameraError, SceneFormatError
 from lift3d.geometry.rigid import inverse
+from lift3d.scenes.camera_checks import stated_size
 from lift3d.scenes.file_limits import read_array
 from lift3d.scenes.images import FileFrame
 from lift3d.scenes.rotations import rigid
@@ -74,9 +75,9 @@ def _camera(row: Float[ndarray, "17"]) -> tuple[Camera, bool]:
     down, right, back, center = (torch.from_numpy(matrix[:, index].copy()) for index in range(4))
     c2w, was_repaired = rigid(torch.stack([right, down, -back, center], dim=1))
     height, width, focal = matrix[:, 4]
-    if not np.isfinite(matrix[:, 4]).all() or min(height, width) < 1:
+    if not np.isfinite(matrix[:, 4]).all():
         raise CameraError(f"Height, width and focal length should be positive, got {matrix[:, 4].tolist()}.")
-    size = ImageSize(round(float(height)), round(float(width)))
+    size = stated_size(round(float(height)), round(float(width)))
     # The format has no principal point: it is the centre.
     rows = [[focal, 0.0, size.width / 2], [0.0, focal, size.height / 2], [0.0, 0.0, 1.0]]
     return Camera(torch.tensor(rows, dtype=torch.float64), inverse(c2w), size), was_repaired

@@ -56,16 +56,18 @@ def resize(
 
 
 def nearest(
-    values: Shaped[ndarray, "height width"], fractions: Float32[ndarray, "rows cols 2"], unknown: int | float
-) -> Shaped[ndarray, "rows cols"]:
-    """Read a map at the pixel that contains each place; ``unknown`` outside the map."""
+    values: Shaped[ndarray, "height width"], fractions: Float32[ndarray, "rows cols 2"]
+) -> tuple[Shaped[ndarray, "rows cols"], Bool[ndarray, "rows cols"]]:
+    """Read a map at the pixel that contains each place, and whether that lies in the map; outside, values mean nothing.
+
+    Only what is read of a map is converted by its callers: a file may be much larger than what a view shows of it.
+    """
     height, width = values.shape
     at = np.nan_to_num(fractions, nan=_NOWHERE)
     col = np.floor(at[..., 0] * width + _TIE_PX).astype(np.int64)
     row = np.floor(at[..., 1] * height + _TIE_PX).astype(np.int64)
     is_inside = (col >= 0) & (col < width) & (row >= 0) & (row < height)
-    found = values[row.clip(0, height - 1), col.clip(0, width - 1)]
-    return np.where(is_inside, found, np.asarray(unknown, dtype=values.dtype))
+    return np.asarray(values[row.clip(0, height - 1), col.clip(0, width - 1)]), is_inside
 
 
 def center_fractions(size: ImageSize) -> Float32[ndarray, "height width 2"]:

@@ -16,18 +16,19 @@ from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.scene import Scene
 from lift3d.errors import CameraError, SceneFormatError
 from lift3d.geometry.rigid import inverse
-from lift3d.scenes.file_limits import MAX_MATRIX_BYTES, require_bytes
+from lift3d.scenes.file_limits import MAX_MATRIX_BYTES, read_text
 from lift3d.scenes.images import FileFrame, image_size
 from lift3d.scenes.rotations import rigid
 from lift3d.scenes.scene_draft import SceneDraft
-from lift3d.scenes.scene_folder import SceneFolder, scene_id_of
+from lift3d.scenes.scene_folder import SceneFolder, scene_id_of, view_ids
 
 _CENTER_OFFSET_PX = 0.5
 _MILLIMETRE = 0.001
 _SEVEN_SCENES_POSE = "frame-*.pose.txt"
-# Focal length and principal point that the 7-Scenes page gives for its 640×480 images, with half a pixel.
-_SEVEN_SCENES_K = ((585.0, 0.0, 320.5), (0.0, 585.0, 240.5), (0.0, 0.0, 1.0))
-_SEVEN_SCENES_SIZE = ImageSize(480, 640)
+# What is published of 7-Scenes' 640×480 images, with half a pixel. 585 is the focal length of the depth sensor; the
+# colour camera, to which depth was not registered, has a Kinect's 525.
+_SEVEN_SCENES_SIZE, _SEVEN_SCENES_CENTRE = ImageSize(480, 640), (320.5, 240.5)
+_SEVEN_SCENES_COLOR_FOCAL, _SEVEN_SCENES_DEPTH_FOCAL = 525.0, 585.0
 _INTRINSICS_FILE = "camera-intrinsics.txt"
 _LABEL_FOLDERS = ("label-filt", "label")
 _SCANNET_UNANNOTATED = 0
@@ -49,8 +50,9 @@ class ScanNetReader:
         draft.note("Half a pixel was added to the principal points: the format counts from the first pixel's centre.")
         by_stem = {name: {path.stem: path for path in folder.images(name)} for name in ("depth", *_LABEL_FOLDERS)}
         labels = next((by_stem[name] for name in _LABEL_FOLDERS if by_stem[name]), {})
-        for image in sorted(folder.images("color"), key=_number_of):
-            with draft.dropping(image.stem):
+        images = sorted(folder.images("color"), key=_number_of)
+        for view_id, image in zip(view_ids(path.name for path in images), images, strict=True):
+            with draft.dropping(view_id):
                 c2w, was_repaired = _read_pose(folder, f"pose/{image.stem}.txt")
                 source = FileFrame(
                     image=str(folder.image(f"color/{image.name}")),
@@ -61,7 +63,7 @@ class ScanNetReader:
                     label_ignore=_SCANNET_UNANNOTATED if labels else None,
                 )
                 camera = Camera(K, inverse(c2w), image_size(image))
-                draft.add(image.stem, camera, source, was_repaired=was_repaired)
+                draft.add(view_id, camera, source, was_repaired=was_repaired, states_size=False)
         return draft.finish()
 
 
@@ -76,11 +78,11 @@ class SevenScenesReader:
         """Read cameras and references."""
         folder = SceneFolder(Path(location))
         draft = SceneDraft(scene_id_of(folder.root), location)
-        if folder.find(_INTRINSICS_FILE) is not None:
-            K, declared = _intrinsics(folder, _INTRINSICS_FILE), None
-        else:
-            K, declared = torch.tensor(_SEVEN_SCENES_K, dtype=torch.float64), _SEVEN_SCENES_SIZE
-            draft.note("The intrinsics are the data set's published ones: 585, 585, 320, 240.")
+        K = _calibration(folder)
+        if K is not None and folder.find(_INTRINSICS_FILE) is None:
+            draft.note(f"The intrinsics are those of '{_INTRINSICS_FILE}' in the folder above.")
+        if K is None:
+            draft.note("The intrinsics are the data set's published ones: 525 for colour, 585 for depth, 320, 240.")
         draft.note("Half a pixel was added to the principal point: the format counts from the first pixel's centre.")
         for pose in sorted(folder.root.glob(_SEVEN_SCENES_POSE)):
             view_id = pose.name.split(".")[0]
@@ -88,10 +90,35 @@ class SevenScenesReader:
                 image = folder.image(f"{view_id}.color")
                 c2w, was_repaired = _read_pose(folder, pose.name)
                 depth = _path(folder, folder.find(f"{view_id}.depth"))
-                source = FileFrame(image=str(image), depth=depth, depth_scale=_MILLIMETRE)
-                camera = Camera(K, inverse(c2w), declared or image_size(image))
-                draft.add(view_id, camera, source, was_repaired=was_repaired)
+                own_K = _published(_SEVEN_SCENES_COLOR_FOCAL, _SEVEN_SCENES_SIZE) if K is None else K
+                depth_K = None
+                if K is None and depth is not None:
+                    depth_K = _four(_published(_SEVEN_SCENES_DEPTH_FOCAL, image_size(depth)))
+                source = FileFrame(str(image), depth=depth, depth_scale=_MILLIMETRE, depth_intrinsics=depth_K)
+                camera = Camera(own_K, inverse(c2w), _SEVEN_SCENES_SIZE if K is None else image_size(image))
+                draft.add(view_id, camera, source, was_repaired=was_repaired, states_size=K is None)
         return draft.finish()
+
+
+def _calibration(folder: SceneFolder) -> Float[Tensor, "3 3"] | None:
+    """Return the intrinsics of a sequence: its own, or those of the folder that holds several (3DMatch)."""
+    for one in (folder, SceneFolder(folder.root.parent)):
+        if (one.root / _INTRINSICS_FILE).is_file():
+            return _intrinsics(one, _INTRINSICS_FILE)
+    return None
+
+
+def _published(focal: float, size: ImageSize) -> Float[Tensor, "3 3"]:
+    """Return what is published of 7-Scenes for images of a size."""
+    scale_u, scale_v = size.width / _SEVEN_SCENES_SIZE.width, size.height / _SEVEN_SCENES_SIZE.height
+    cx, cy = _SEVEN_SCENES_CENTRE
+    rows = [[focal * scale_u, 0.0, cx * scale_u], [0.0, focal * scale_v, cy * scale_v], [0.0, 0.0, 1.0]]
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def _four(K: Float[Tensor, "3 3"]) -> tuple[float, float, float, float]:
+    """Return fx, fy, cx, cy."""
+    return float(K[0, 0]), float(K[1, 1]), float(K[0, 2]), float(K[1, 2])
 
 
 def _read_pose(folder: SceneFolder, name: str) -> tuple[Float[Tensor, "4 4"], bool]:
@@ -107,8 +134,8 @@ def _path(folder: SceneFolder, path: Path | None) -> str | None:
 
 def _read_matrix(path: Path) -> Float[ndarray, "row col"]:
     try:
-        require_bytes(path, MAX_MATRIX_BYTES)
-        return np.loadtxt(path, dtype=np.float64, ndmin=2)
+        rows = [line.split() for line in read_text(path, MAX_MATRIX_BYTES).splitlines()]
+        return np.array([row for row in rows if row and not row[0].startswith("#")], dtype=np.float64)
     except (OSError, ValueError) as error:
         raise CameraError(f"'{path}' is not readable as a matrix: {error}.") from error
 
@@ -119,7 +146,7 @@ def _intrinsics(folder: SceneFolder, name: str) -> Float[Tensor, "3 3"]:
     if path is None:
         raise SceneFormatError(f"The intrinsics '{folder.root / name}' are missing.")
     matrix = _read_matrix(path)
-    if min(matrix.shape) < 3 or not np.isfinite(matrix[:3, :3]).all():
+    if matrix.ndim != 2 or min(matrix.shape) < 3 or not np.isfinite(matrix[:3, :3]).all():
         raise SceneFormatError(f"'{path}' should be a finite 3×3 or 4×4 matrix, got shape {matrix.shape}.")
     K = torch.from_numpy(matrix[:3, :3].copy())
     K[:2, 2] += _CENTER_OFFSET_PX
@@ -133,9 +160,7 @@ def _depth_intrinsics(
     if folder.find(name) is None:
         return None
     K = _intrinsics(folder, name)
-    if torch.equal(K, color):
-        return None
-    return float(K[0, 0]), float(K[1, 1]), float(K[0, 2]), float(K[1, 2])
+    return None if torch.equal(K, color) else _four(K)
 
 
 def _number_of(path: Path) -> tuple[int, str]:

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lift3d.domain.camera import ORTHONORMAL_TOLERANCE
-from lift3d.errors import CameraError
+from lift3d.errors import CameraError, brief
 from lift3d.geometry.rigid import nearest_rotation
 
 # Files written with a few digits miss orthonormality by this much; more is a scale or a shear.
@@ -49,7 +49,7 @@ def _matrix(matrix: Any) -> Float[Tensor, "4 4"]:
     if tuple(given.shape) == (3, 4):
         given = torch.cat([given, bottom])
     if tuple(given.shape) != (4, 4) or not bool(torch.isfinite(given).all()):
-        raise CameraError(f"A transform should be a finite 4×4 matrix, got {given.tolist()!s:.120}…")
+        raise CameraError(f"A transform should be a finite 4×4 matrix, got {brief(matrix)}.")
     if float((given[3] - bottom[0]).abs().max()) > 1e-9:
         raise CameraError(f"A rigid transform ends with 0 0 0 1, got {given[3].tolist()}.")
     return given

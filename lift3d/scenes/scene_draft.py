@@ -12,13 +12,10 @@ from lift3d.domain.camera import Camera
 from lift3d.domain.keys import SceneId, ViewId
 from lift3d.domain.records import DroppedView
 from lift3d.domain.scene import DepthRange, Scene, View
-from lift3d.errors import CameraError, SceneError, SceneFormatError
+from lift3d.errors import SceneError, SceneFormatError
+from lift3d.scenes.camera_checks import require_own_principal_point, require_plausible
 from lift3d.scenes.depth_range import estimate_depth_range
 from lift3d.scenes.images import FileFrame, image_size
-
-# Beyond this, the cameras of a scene can no longer be told apart in float32, and one outlier would spoil the depth
-# range of all; a view of a millionth of a radian is no camera's.
-_FARTHEST_CENTER, _LONGEST_FOCAL_WIDTHS = 1e9, 1e6
 
 
 @dataclass(slots=True)
@@ -45,12 +42,24 @@ class SceneDraft:
     _notes: list[str] = field(default_factory=list)
     _repaired: list[ViewId] = field(default_factory=list)
 
-    def add(self, view_id: ViewId, camera: Camera, source: FileFrame, *, was_repaired: bool = False) -> None:
+    def add(
+        self,
+        view_id: ViewId,
+        camera: Camera,
+        source: FileFrame,
+        *,
+        was_repaired: bool = False,
+        states_size: bool = True,
+    ) -> None:
         """Take a view; its camera is brought from the size its file declares to the size of the image.
 
-        ImageError if the image does not fit the camera; CameraError if that is farther away or narrower than any.
+        ``states_size`` is false where the size of the camera is only that of the image. ImageError if the image does
+        not fit the camera; CameraError if that is none, or one of another image.
         """
-        _require_plausible(camera)
+        require_plausible(camera, states_size=states_size)
+        if source.depth is not None and source.depth_intrinsics is not None:
+            cx, cy = source.depth_intrinsics[2:]
+            require_own_principal_point(cx, cy, image_size(source.depth), states_size=False)
         if view_id in self._views:
             self.drop(view_id, "duplicate", "The files list this view more than once.")
             return
@@ -118,18 +127,3 @@ class SceneDraft:
                 "Run structure from motion first.",
                 scene=self.id,
             )
-
-
-def _require_plausible(camera: Camera) -> None:
-    distance = float(camera.center.abs().max())
-    if distance > _FARTHEST_CENTER:
-        raise CameraError(
-            f"The camera's centre is {distance:.1e} units from the origin; at most {_FARTHEST_CENTER:.0e} is used. "
-            "Correct the pose, or remove the view."
-        )
-    focal = float(camera.K.diagonal()[:2].max())
-    if focal > _LONGEST_FOCAL_WIDTHS * max(camera.size.height, camera.size.width):
-        raise CameraError(
-            f"The focal length of {focal:.1e} pixels for an image of {camera.size.height}×{camera.size.width} is no "
-            "camera's. Give it in pixels of this image."
-        )

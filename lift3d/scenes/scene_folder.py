@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
-from lift3d.errors import ImageError, SceneFormatError
+from lift3d.errors import ImageError, SceneFormatError, brief
 from lift3d.scenes.images import SUFFIXES
 
-# What POSIX file systems take at most for one name, bytes.
-_LONGEST_NAME = 255
+# What POSIX file systems take at most for one name, and for a path, bytes.
+_LONGEST_NAME, _LONGEST_PATH = 255, 4096
 # Unicode categories that end a terminal's line, move its cursor, or are no character at all.
 _UNSHOWABLE = ("Cc", "Cs")
 
@@ -42,24 +42,40 @@ class SceneFolder:
         The name is as written there: relative, slashes either way, with or without an image suffix. SceneFormatError
         if it is no relative path, or leads out of the folder, by a link too.
         """
+        if isinstance(name, str) and len(name) > _LONGEST_PATH:
+            raise SceneFormatError(f"'{name[:40]}…' is longer than a path can be, {_LONGEST_PATH} characters.")
         if not isinstance(name, str) or not name or shown(name) != name:
-            raise SceneFormatError(f"A file name is {name!r:.80}; expected a relative path inside the scene's folder.")
+            raise SceneFormatError(f"A file name is {brief(name)}; expected a relative path inside the scene's folder.")
         # Windows tools write backslashes; a drive letter then shows as the first part.
         relative = PurePosixPath(name.replace("\\", "/"))
         if not relative.parts or relative.is_absolute() or ".." in relative.parts or ":" in relative.parts[0]:
             raise SceneFormatError(f"'{name}' leads out of the scene's folder; expected a relative path inside it.")
         if max(len(part.encode()) for part in relative.parts) > _LONGEST_NAME:
             raise SceneFormatError(f"'{name:.40}…' is longer than a file's name can be, {_LONGEST_NAME} bytes.")
-        found = self._look_up(relative)
+        try:
+            found = self._look_up(relative)
+            is_inside = found is None or found.resolve().is_relative_to(self._real_root)
+        except (OSError, RuntimeError) as error:
+            raise SceneFormatError(f"'{name:.40}…' cannot be looked up: {error.args[-1]}.") from error
         if found is None:
             return None
-        if not found.resolve().is_relative_to(self._real_root):
+        if not is_inside:
             raise SceneFormatError(f"'{name}' is a link that leads out of the scene's folder. Copy the file there.")
         self._found.add(found)
         return found
 
+    def has(self, name: object) -> bool:
+        """Whether ``find`` finds a file."""
+        try:
+            return self.find(name) is not None
+        except SceneFormatError:
+            return False
+
     def images(self, folder: str) -> list[Path]:
-        """Return the image files directly in a folder, sorted by name; none if there is no such folder."""
+        """Return the image files directly in a folder, sorted by name; none if there is no such folder.
+
+        Hidden files are left out: file managers keep previews and attributes there, under the names of images.
+        """
         listing = self._listing(self.root / folder)
         return [path for _, path in sorted(listing.items()) if path.suffix.lower() in SUFFIXES]
 
@@ -99,7 +115,7 @@ class SceneFolder:
 
     def _listing(self, folder: Path) -> dict[str, Path]:
         if folder not in self._listings:
-            entries = folder.iterdir() if folder.is_dir() else iter(())
+            entries = (path for path in folder.iterdir() if path.name[0] != ".") if folder.is_dir() else iter(())
             files = {unicodedata.normalize("NFC", path.name): path for path in entries if path.is_file()}
             self._listings[folder] = files
             self._caseless[folder] = {}
@@ -135,7 +151,8 @@ def view_ids(names: Iterable[str]) -> list[str]:
 
     The ids are in NFC with forward slashes, so that they are the same on every file system.
     """
-    paths = [PurePosixPath(shown(unicodedata.normalize("NFC", name).replace("\\", "/"))) for name in names]
+    cut = (unicodedata.normalize("NFC", name[:_LONGEST_PATH]) for name in names)
+    paths = [PurePosixPath(shown(name.replace("\\", "/"))) for name in cut]
     levels = zip(*(path.parts[:-1] for path in paths), strict=False)
     shared = len([*takewhile(lambda level: len(set(level)) == 1, levels)])
     full = [PurePosixPath(*path.parts[shared:]) for path in paths]

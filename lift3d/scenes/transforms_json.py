@@ -4,7 +4,8 @@ Poses are camera-to-world with OpenGL axes; pixels have corner origin. The world
 """
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,11 @@ import torch
 
 from lift3d.domain.camera import Camera
 from lift3d.domain.scene import Scene
-from lift3d.errors import CameraError, ImageError, SceneFormatError
+from lift3d.errors import CameraError, ImageError, SceneFormatError, brief
 from lift3d.geometry.rigid import inverse
 from lift3d.scenes.file_limits import read_text
 from lift3d.scenes.images import FileFrame, image_size
-from lift3d.scenes.json_lens import number, read_lens
+from lift3d.scenes.json_lens import LENS_KEYS, number, positive, read_lens
 from lift3d.scenes.ply import read_ply_points
 from lift3d.scenes.rotations import opencv_from_opengl, rigid
 from lift3d.scenes.scene_draft import SceneDraft
@@ -27,6 +28,21 @@ FILE = "transforms.json"
 SPLIT_FILES = ("transforms_train.json", "transforms_val.json", "transforms_test.json")
 # nerfstudio's default: depth images hold millimetres.
 _DEPTH_UNIT = 0.001
+_MOST_NAMED = 20
+# nerfstudio's and instant-ngp's names of a depth map.
+_DEPTH_KEY, _NGP_DEPTH_KEY = "depth_file_path", "depth_path"
+# What is read of a frame and of a file. The rest means nothing to cameras and pixels: sharpness, names and splits of
+# COLMAP, where a radiance field has its box and its light, how nerfstudio would orient the scene.
+_FRAME_KEYS = {
+    *("file_path", "transform_matrix", "is_bad", "mask_path", "label_file_path", _DEPTH_KEY, _NGP_DEPTH_KEY),
+    *("sharpness", "colmap_im_id", "rotation"),
+}
+_FILE_KEYS = {
+    *("frames", "test_frames", "mask_path", "label_names", "label_ignore", "ply_file_path"),
+    *("depth_unit_scale_factor", "applied_scale", "applied_transform", "enable_depth_loading", "integer_depth_scale"),
+    *("train_filenames", "val_filenames", "test_filenames", "orientation_override", "auto_scale_poses_override"),
+    *("aabb_scale", "scale", "offset", "from_na", "sharpen"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +75,8 @@ class TransformsJsonReader:
         entries = [
             entry for path, shared in zip(files, documents, strict=True) for entry in _entries(draft, path, shared)
         ]
+        _note_unknown(draft, "the file", {key for shared in documents for key in shared} - _FILE_KEYS)
+        _note_unknown(draft, "frames", {key for entry in entries for key in entry.frame} - _FRAME_KEYS)
         for view_id, entry in zip(view_ids(entry.name for entry in entries), entries, strict=True):
             with draft.dropping(view_id):
                 _add(draft, folder, view_id, entry)
@@ -82,25 +100,39 @@ def _load(path: Path) -> Mapping[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise SceneFormatError(f"'{path}' is not readable as JSON: {error}. Write or copy it again.") from error
     if not isinstance(document, dict) or not isinstance(document.get("frames"), list):
-        got = f"the keys {', '.join(list(document)[:8])}" if isinstance(document, dict) else type(document).__name__
-        raise SceneFormatError(f"'{path}' should be an object with a list 'frames', got {got or 'nothing'}.")
+        raise SceneFormatError(f"'{path}' should be an object with a list 'frames', got {brief(document)}.")
     return document
 
 
+def _note_unknown(draft: SceneDraft, where: str, keys: Iterable[str]) -> None:
+    unknown = sorted(set(keys) - LENS_KEYS)
+    if unknown:
+        more = f" and {len(unknown) - _MOST_NAMED} more" if len(unknown) > _MOST_NAMED else ""
+        named = ", ".join(brief(key) for key in unknown[:_MOST_NAMED])
+        draft.note(f"Keys of {where} that are not known here were not read: {named}{more}.")
+
+
 def _entries(draft: SceneDraft, path: Path, shared: Mapping[str, Any]) -> list[_Entry]:
-    """Return the frames that name an image, in the file's order; ScanNet++ keeps some under 'test_frames'."""
+    """Return the frames that name an image, sorted as nerfstudio does: by name, so that they follow the camera's path.
+
+    ScanNet++ keeps some under 'test_frames'.
+    """
     test_frames = shared.get("test_frames") or []
     if not isinstance(test_frames, list):
-        raise SceneFormatError(f"'test_frames' of '{path}' should be a list, got {type(test_frames).__name__}.")
+        raise SceneFormatError(f"'test_frames' of '{path}' should be a list, got {brief(test_frames)}.")
     entries = []
     for index, frame in enumerate([*shared["frames"], *test_frames]):
         if isinstance(frame, dict) and isinstance(frame.get("file_path"), str):
             entries.append(_Entry(frame["file_path"].replace("\\", "/"), frame, shared))
         else:
-            shown = sorted(map(str, frame)) if isinstance(frame, dict) else repr(frame)[:80]
-            message = f"Frame {index} of '{path}' names no image: expected a string 'file_path', got {shown}."
+            message = f"Frame {index} of '{path}' names no image: expected a string 'file_path', got {brief(frame)}."
             draft.drop(f"{path.name}[{index}]", SceneFormatError.reason, message)
-    return entries
+    return sorted(entries, key=lambda entry: _by_number(entry.name))
+
+
+def _by_number(name: str) -> list[str | int]:
+    """Return a key that sorts frame 2 before frame 10."""
+    return [int(part) if index % 2 else part for index, part in enumerate(re.split(r"(\d{1,18})", name))]
 
 
 def _add(draft: SceneDraft, folder: SceneFolder, view_id: str, entry: _Entry) -> None:
@@ -111,21 +143,37 @@ def _add(draft: SceneDraft, folder: SceneFolder, view_id: str, entry: _Entry) ->
     if "transform_matrix" not in entry.frame:
         raise CameraError("The frame has no 'transform_matrix'.")
     c2w, was_repaired = rigid(entry.frame["transform_matrix"])
-    K, lens, declared = read_lens(entry.get, lambda: image_size(image))
-    depth = _optional(draft, folder, entry, "depth_file_path")
+    lens = read_lens(entry.frame, entry.shared, lambda: image_size(image))
     labels = _optional(draft, folder, entry, "label_file_path")
+    depth, depth_scale = _depth(draft, folder, entry)
     source = FileFrame(
         image=str(image),
         depth=depth,
         labels=labels,
         mask=_mask(folder, entry),
-        depth_scale=number(entry.shared.get, "depth_unit_scale_factor", _DEPTH_UNIT)
-        * number(entry.shared.get, "applied_scale", 1.0),
+        depth_scale=depth_scale,
         label_ignore=_label_ignore(entry.shared) if labels else None,
-        distortion=lens,
+        distortion=lens.distortion,
     )
-    camera = Camera(K, inverse(opencv_from_opengl(c2w)), declared)
-    draft.add(view_id, camera, source, was_repaired=was_repaired)
+    camera = Camera(lens.K, inverse(opencv_from_opengl(c2w)), lens.size)
+    draft.add(view_id, camera, source, was_repaired=was_repaired, states_size=lens.states_size)
+    if not lens.states_size:
+        draft.note(
+            "The file states no image size ('w', 'h'); intrinsics are taken for those of the images as they are."
+        )
+
+
+def _depth(draft: SceneDraft, folder: SceneFolder, entry: _Entry) -> tuple[str | None, float]:
+    """Return the path of the depth map, and world units per number in it."""
+    unit = positive(entry.shared.get, "depth_unit_scale_factor", _DEPTH_UNIT)
+    scale = unit * positive(entry.shared.get, "applied_scale", 1.0)
+    path = _optional(draft, folder, entry, _DEPTH_KEY)
+    if path is not None or entry.frame.get(_NGP_DEPTH_KEY) is None:
+        return path, scale
+    if not entry.shared.get("enable_depth_loading", True) or entry.shared.get("integer_depth_scale") is None:
+        draft.note(f"'{_NGP_DEPTH_KEY}' was not read: the file gives no 'integer_depth_scale', or turns depth off.")
+        return None, scale
+    return _optional(draft, folder, entry, _NGP_DEPTH_KEY), positive(entry.shared.get, "integer_depth_scale", 1.0)
 
 
 def _optional(draft: SceneDraft, folder: SceneFolder, entry: _Entry, key: str) -> str | None:
@@ -155,11 +203,11 @@ def _read_scene_wide(draft: SceneDraft, folder: SceneFolder, shared: Mapping[str
     try:
         draft.label_names = {int(key): str(name) for key, name in names.items()}
     except (AttributeError, ValueError) as error:
-        raise SceneFormatError(f"'label_names' should map class ids to names, got {str(names)[:80]}.") from error
+        raise SceneFormatError(f"'label_names' should map class ids to names, got {brief(names)}.") from error
     if "applied_transform" in shared:
         try:
             applied, _ = rigid(shared["applied_transform"])
-            scale = number(shared.get, "applied_scale", 1.0)
+            scale = positive(shared.get, "applied_scale", 1.0)
         except CameraError as error:
             raise SceneFormatError(f"'applied_transform' is no similarity: {error}") from error
         draft.canonical_from_source = (

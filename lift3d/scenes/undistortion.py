@@ -18,6 +18,7 @@ from lift3d.errors import CameraError
 # in units of z = 1, a tenth of a pixel at a focal length of 1000.
 _FOLD_TOLERANCE = 1e-4
 _MAX_TABLES = 4
+_BAND_PIXELS = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +63,20 @@ def file_fractions(
     ``K_rows`` are intrinsics of the undistorted image at ``size``, row by row. The result are fractions of the file's
     width and height, NaN where the lens model does not reach.
     """
-    K = np.array(K_rows).reshape(3, 3)
-    v, u = np.mgrid[0 : size.height, 0 : size.width] + 0.5
+    table = np.empty((size.height, size.width, 2), np.float32)
+    # By bands of rows: what is computed on the way takes fifteen times the table.
+    height = max(1, _BAND_PIXELS // size.width)
+    for top in range(0, size.height, height):
+        rows = range(top, min(top + height, size.height))
+        table[rows.start : rows.stop] = _band(distortion, np.array(K_rows).reshape(3, 3), rows, size.width)
+    table.setflags(write=False)
+    return table
+
+
+def _band(
+    distortion: Distortion, K: Float64[ndarray, "3 3"], rows: range, width: int
+) -> Float64[ndarray, "row width 2"]:
+    v, u = np.mgrid[rows.start : rows.stop, 0:width] + 0.5
     y = (v.ravel() - K[1, 2]) / K[1, 1]
     x = (u.ravel() - K[0, 2] - K[0, 1] * y) / K[0, 0]
     rays = np.stack([x, y, np.ones_like(x)], axis=-1)
@@ -80,9 +93,8 @@ def file_fractions(
     )
     fractions = uv / np.array([distortion.size.width, distortion.size.height])
     fractions[~is_reached] = np.nan
-    table: ndarray = fractions.reshape(size.height, size.width, 2).astype(np.float32)
-    table.setflags(write=False)
-    return table
+    band: ndarray = fractions.reshape(len(rows), width, 2)
+    return band
 
 
 def _lens(distortion: Distortion) -> pycolmap.Camera:

@@ -46,7 +46,7 @@ def test_case_is_overlooked_where_only_one_file_can_be_meant(folder):
     (folder / "images/001.png").rename(folder / "images/B.png")
     captures.write_images(folder / "images", ["b"])
     scene = read(folder, "images/IMG_0.png", "images/B.PNG")
-    assert [view.id for view in scene.views] == ["IMG_0", "002", "003"]
+    assert [view.id for view in scene.views] == ["002", "003", "IMG_0"]
     assert [(view.id, view.reason) for view in scene.dropped] == [("B", "image")], "either file could be meant"
     assert any("1 files were found" in note and "'Img_0.PNG'" in note for note in scene.notes)
 
@@ -172,7 +172,7 @@ def test_harmless_names_are_kept_and_keys_are_ascii(tmp_path):
     folder = tmp_path / unicodedata.normalize("NFD", "Küche %2F.. 👩‍🚀 'x'")
     names = ["a%2Fb", "..%2F..%2Fetc", " ünï 👩‍🚀 ", 'it\'s "so"']
     captures.write_images(folder / "images", names)
-    assert [view.id for view in read(folder, *(f"images/{name}.png" for name in names)).views] == names
+    assert [view.id for view in read(folder, *(f"images/{name}.png" for name in names)).views] == sorted(names)
     record, _ = ran(tmp_path, scenes=[str(folder)], operators=["rgb"], lifters=["nearest_view"])
     assert record.is_ok
     assert record.scene == unicodedata.normalize("NFC", folder.name)

@@ -40,7 +40,7 @@ def page(cases: dict[tuple[str, ...], Tried], day: str) -> str:
     lines = [
         "# Cases from outside",
         "",
-        "*What people met elsewhere and what attacks tried, with everything like it; what must come of it, and what did.*",
+        "*What people met elsewhere and attacks tried, with everything like it; what must come of it, and what did.*",
         f"*Written by `make outside-faults` on {day} from {count} tests; not to be edited.*",
         "",
         "| case | kind | right value | what is got | siblings tried |",

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # Click's own words for a file or a folder that is written.
 PATH = click.Path(path_type=Path)
+# A recipe of a hundred thousand scenes names them in a list.
+_MOST_VALUES = 10**6
 
 store_argument = click.argument("store", help="Folder, s3://BUCKET/PREFIX or memory://NAME.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -101,12 +103,27 @@ def read_settings(path: Path | None) -> dict[str, Any]:
     import yaml
 
     try:
-        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        text = path.read_text(encoding="utf-8")
+        count = _value_count(yaml.compose(text, Loader=yaml.SafeLoader), {})
+        if count > _MOST_VALUES:
+            raise ConfigError(f"'{path}' has {count} values, aliases written out; at most {_MOST_VALUES} are read.")
+        fields = yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"Cannot read '{path}': {error}. Expected a YAML mapping of fields.") from error
+    except RecursionError as error:
+        raise ConfigError(f"'{path}' nests too deep; expected a YAML mapping of fields.") from error
     if not isinstance(fields, dict):
         raise ConfigError(f"'{path}' holds {type(fields).__name__}; expected a YAML mapping of fields.")
     return fields
+
+
+def _value_count(node: Any, known: dict[int, int]) -> int:
+    """Return how many values a node of YAML has, with those behind aliases as often as they are meant."""
+    if id(node) not in known:
+        inner = getattr(node, "value", ())
+        pairs = [one for pair in inner for one in (pair if isinstance(pair, tuple) else (pair,))]
+        known[id(node)] = 1 + sum(_value_count(one, known) for one in pairs if not isinstance(one, str))
+    return known[id(node)]
 
 
 def _option(name: str, field: "FieldInfo", default: Any) -> click.Option:

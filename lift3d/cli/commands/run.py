@@ -68,7 +68,9 @@ def run(
 
         planned = plan(what, where)
         show(planned.to_json(), planned.to_text(), as_json)
-        return
+        unreadable = sum(bool(scene.reason) for scene in planned.scenes)
+        some = Exit.ERROR if unreadable == len(planned.scenes) else Exit.PARTIAL
+        sys.exit(some if unreadable else Exit.DONE)
     from lift3d.cli import run as run_command
 
     if is_cluster is None:
@@ -103,9 +105,19 @@ def _recipe(file: dict[str, Any], given: dict[str, Any], leave_one_out: bool) ->
     if leave_one_out or "holdout" in given:
         # Targets that are held out are no sources unless someone says so.
         fields["target_mode"] = given.get("target_mode", "heldout")
+    if fields.get("plugins") and not fields.get("operators"):
+        # Who points at an operator means it.
+        fields["operators"] = _operators_of(fields["plugins"])
     if not fields.get("scenes"):
         raise ConfigError("No scene given. Name at least one, e.g. lift3d run my-capture/ --operator rgb.")
     for scene in given.get("scenes", ()):
         if (Path(scene) / STORE_FILE).is_file():
             raise ConfigError(f"'{scene}' is a store, no scene. Give it as --store {scene}, and name scenes beside it.")
     return parse_recipe({**fields, "scenes": expand_scenes(fields["scenes"])})
+
+
+def _operators_of(plugins: Any) -> list[str]:
+    from lift3d.operators.catalog import load_plugin
+
+    given = [plugins] if isinstance(plugins, str) else plugins
+    return [load_plugin(str(location)).spec.name for location in given]

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from lift3d.errors import ConfigError
 from lift3d.extras import extra
@@ -25,6 +27,8 @@ from lift3d.torchvision_guard import ensure_torchvision
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 _NAMED_IN_MESSAGES = 3
+# Of what a processor is shown to find out what it does to colours.
+_PICTURE_PX = 64
 # Published architectures with few layers and channels, to try and to test, not to use: what differs from defaults.
 BUILT_IN = {path.stem: path for path in sorted(Path(__file__).with_name("built_in").glob("*.json"))}
 # Mean and deviation of ImageNet's colours, which most networks of transformers were trained with.
@@ -110,27 +114,21 @@ class Source:
         return found.group(1) if found else "unknown"
 
     def preprocessing(self, default: Normalization = _IMAGENET) -> Preprocessing:
-        """Return what the model's image processor does, or the default for a folder without one."""
-        if self.folder is None or not (self.folder / "preprocessor_config.json").is_file():
+        """Return what the model's image processor does, or the default for a folder without one.
+
+        ConfigError if it does not read, or does more to colours than scale and shift them.
+        """
+        if self.folder is None or not _has_processor(self.folder):
             return Preprocessing(default, None, False)
         try:
             with quiet():
-                says = library().AutoImageProcessor.from_pretrained(self.folder, local_files_only=True).to_dict()
+                processor = library().AutoImageProcessor.from_pretrained(self.folder, local_files_only=True)
+                normalization, is_blue_first = _measured(processor)
         except Exception as error:  # Processors fail in whatever way they like.
             raise ConfigError(f"Operator '{self.name}': its image processor does not read: {error}") from error
-        # From [0, 1] to what the model is given: 255 · factor · image.
-        scale = 255 * float(says.get("rescale_factor", 1 / 255)) if says.get("do_rescale", True) else 255.0
-        mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-        if says.get("do_normalize", "image_mean" in says):
-            mean, std = says.get("image_mean") or default.mean, says.get("image_std") or default.std
-        size = says.get("size") or {}
-        return Preprocessing(
-            Normalization(
-                (mean[0] / scale, mean[1] / scale, mean[2] / scale), (std[0] / scale, std[1] / scale, std[2] / scale)
-            ),
-            (int(size["height"]), int(size["width"])) if {"height", "width"} <= set(size) else None,
-            bool(says.get("do_flip_channel_order")),
-        )
+        size = dict(getattr(processor, "size", None) or {})
+        height, width = size.get("height"), size.get("width")
+        return Preprocessing(normalization, (int(height), int(width)) if height and width else None, is_blue_first)
 
     def build(self, auto_class: Any) -> Any:
         """Build the model, with its weights or random ones (option seed).
@@ -186,6 +184,42 @@ class Source:
         return ConfigError(
             f"Operator '{self.name}' cannot be built: {type(error).__name__}: {error}", operator=str(self.name)
         )
+
+
+def _has_processor(folder: Path) -> bool:
+    """Whether an image processor lies in a folder: in a file of its own, or in the one of all that a model needs."""
+    if (folder / "preprocessor_config.json").is_file():
+        return True
+    try:
+        return "image_processor" in json.loads((folder / "processor_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def _measured(processor: Any) -> tuple[Normalization, bool]:
+    """Return what a processor does to colours, found by giving it four pictures of one colour each.
+
+    Its settings alone do not tell: those that a file leaves out are the class's. ValueError if it does something else
+    than scale and shift channels, in their order or reversed.
+    """
+    colours = np.concatenate([np.zeros((1, 3)), 255 * np.eye(3)]).astype(np.uint8)
+    pictures = [np.tile(colour, (_PICTURE_PX, _PICTURE_PX, 1)) for colour in colours]
+    seen = [torch.as_tensor(np.asarray(processor(images=one, return_tensors="pt")["pixel_values"])) for one in pictures]
+    black, *primary = (one[(0,) * (one.ndim - 3)][:, one.shape[-2] // 2, one.shape[-1] // 2].double() for one in seen)
+    matrix = torch.stack(primary, dim=1) - black[:, None]
+    is_blue_first = bool(matrix[0, 2].abs() > matrix[0, 0].abs())
+    matrix, black = (matrix.flip(0), black.flip(0)) if is_blue_first else (matrix, black)
+    scale = matrix.diagonal()
+    if float((matrix - torch.diag(scale)).abs().max()) > 1e-4 * float(scale.abs().max()) or float(scale.min()) <= 0:
+        raise ValueError("it mixes colours or turns them round; expected one scale and shift per channel")
+    std, mean = 1 / scale, -black / scale
+    return Normalization(_exact(mean), _exact(std)), is_blue_first
+
+
+def _exact(values: Tensor) -> tuple[float, float, float]:
+    """Return numbers without the rounding of float32: a file has a few digits."""
+    first, second, third = (float(f"{value:.6g}") for value in values.tolist())
+    return first, second, third
 
 
 def _config(name: OperatorName, settings: Mapping[str, Any]) -> Any:
