@@ -32,7 +32,7 @@ PICTURES = Path(__file__).parent / "pictures"
 # Seeds from 9000 on are those that no training saw.
 PATH = "procedural:room?seed=9000&views=24&height=72&width=96"
 OPERATOR = "felzenszwalb?as=ids&count=12"
-LIFTER = "separate_weights"
+LIFTER = "lift3d"
 # Lifting takes minutes; what is there already is read.
 STORE = "runs/pictures"
 # Wide enough apart that a source shows the spot from elsewhere.

@@ -1,11 +1,15 @@
 """Table of contents: fault matrix · hypothesis profile · one thread for equal bits · isolation of network settings."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+
+from lift3d.bench.baselines import register_baselines
+from lift3d.lifters import catalog
 
 pytest_plugins = ["tests.support.fault_matrix", "tests.support.outside_cases"]
 
@@ -27,3 +31,14 @@ def test_data() -> Path:
     if not location:
         pytest.skip("LIFT3D_TEST_DATA does not name a folder with real captures and networks")
     return Path(location)
+
+
+@pytest.fixture(scope="module")
+def baselines() -> Iterator[None]:
+    """Let the module's tests name the lifters of the benches."""
+    own = list(catalog.LIFTERS)
+    register_baselines()
+    yield
+    for table in (catalog.LIFTERS, catalog._SPECS):
+        for name in [name for name in table if name not in own]:
+            del table[name]

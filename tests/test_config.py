@@ -5,7 +5,7 @@ import pytest
 from lift3d.config import Recipe, parse_execution, parse_recipe
 from lift3d.errors import ConfigError
 
-FIELDS = {"scenes": ["a", "b"], "operators": ["rgb"], "lifters": ["nearest_view"]}
+FIELDS = {"scenes": ["a", "b"], "operators": ["rgb"], "lifters": ["anchored"]}
 OTHER = {
     "scenes": ["a"],
     "operators": ["hog"],

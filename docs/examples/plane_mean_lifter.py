@@ -12,9 +12,6 @@ from lift3d.lifters.protocol import LifterSpec
 SPEC = LifterSpec(
     name="plane_mean",
     stage_version=1,
-    needs_depth=False,
-    corrects=False,
-    weights_digest="",
     summary="Mean over all views, warped by a plane in the middle of the depth range.",
 )
 

@@ -10,6 +10,7 @@ from typing import Any
 import click
 from pydantic_core import to_jsonable_python
 
+from lift3d.bench.baselines import register_baselines
 from lift3d.config import Recipe, parse_recipe
 from lift3d.errors import ConfigError
 
@@ -36,12 +37,13 @@ class Request:
     as_json: bool
 
     def recipe(self, operators: Sequence[str], lifters: Sequence[str]) -> Recipe:
-        """Return the recipe, on views that are no source.
+        """Return the recipe, on views that are no source; baselines are lifters like any other.
 
         Args:
             operators: If none were asked for.
             lifters: Their names.
         """
+        register_baselines()
         given = {name: getattr(self, name) for name in ("scenes", "plugins", "image_height", "sources")}
         holdout = None if self.leave_one_out else self.holdout
         chosen = {"operators": self.operators or operators, "lifters": lifters}

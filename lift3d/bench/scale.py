@@ -149,7 +149,7 @@ def real_recipe(first: int, count: int) -> Recipe:
     """Return the recipe of so many real scenes."""
     return Recipe(
         scenes=tuple(_REAL.format(seed=first + number) for number in range(count)),
-        lifters=("nearest_view",),
+        lifters=("anchored",),
         image_height=48,
         target_mode="heldout",
     )

@@ -12,7 +12,7 @@ from lift3d.storage.location import open_store
 
 VIEW_COUNT = 100
 OPERATORS = ("rgb", "hog", "felzenszwalb")
-LIFTER = "nearest_view"
+LIFTER = "anchored"
 _SCENE = "procedural:room?views={views}&height=32&width=40"
 
 

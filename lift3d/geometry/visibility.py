@@ -1,7 +1,4 @@
-"""Which points a camera sees, by depth.
-
-Letters: z_depth is camera z; a z-buffer keeps the nearest surface per cell.
-"""
+"""Which points a camera sees, by depth (camera z)."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -9,22 +6,6 @@ from torch import Tensor
 
 from lift3d.geometry.projection import is_inside
 from lift3d.geometry.sampling import nearest_cells
-
-
-def splat_depth(
-    uv: Float[Tensor, "point 2"],
-    z_depth: Float[Tensor, " point"],
-    rows: int,
-    cols: int,
-    stride: tuple[float, float] = (1.0, 1.0),
-    origin: tuple[float, float] = (0.0, 0.0),
-) -> Float[Tensor, "row col"]:
-    """Splat points into a z-buffer: each cell keeps its nearest point; NaN where no point falls."""
-    index = nearest_cells(uv, rows, cols, stride, origin)
-    keep = (index >= 0) & torch.isfinite(z_depth) & (z_depth > 0)
-    buffer = torch.full((rows * cols,), torch.inf, dtype=z_depth.dtype)
-    buffer.scatter_reduce_(0, index[keep], z_depth[keep], reduce="amin")
-    return torch.where(torch.isinf(buffer), torch.full_like(buffer, torch.nan), buffer).reshape(rows, cols)
 
 
 def agrees_with_depth(

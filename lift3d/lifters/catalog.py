@@ -7,46 +7,6 @@ from lift3d.errors import ConfigError, UnknownNameError
 from lift3d.lifters.checkpoint_files import DEFAULT, checkpoint_digest
 from lift3d.lifters.protocol import Lifter, LifterSpec
 
-NEAREST_VIEW = LifterSpec(
-    "nearest_view", 1, "Each cell copies the nearest view, warped by a plane in the middle of the depth range."
-)
-DEPTH_MEAN = LifterSpec(
-    "depth_mean",
-    1,
-    "Mean over the sources whose own depth shows the surface fused from all sources' depths (OpenScene).",
-    needs_depth=True,
-)
-PLANE_SWEEP = LifterSpec(
-    "plane_sweep",
-    3,
-    "Soft depth of each source by plane sweep, then the sources' consensus on the target's rays; no training.",
-)
-SHARED_WEIGHTS = LifterSpec(
-    "shared_weights",
-    3,
-    "Learned density proposal; every operator shares the weights of colours (the naive baseline of Lift3D).",
-    proposes_as="corrective",
-)
-SEPARATE_WEIGHTS = replace(
-    SHARED_WEIGHTS,
-    name="separate_weights",
-    summary="Learned density proposal; features have weights of their own, uniform over views that see the surface.",
-    corrects=True,
-    is_guided=True,
-)
-LIFT3D = replace(
-    SEPARATE_WEIGHTS,
-    name="lift3d",
-    summary="Learned density proposal, weights of their own for features, a residual towards the view's own (Lift3D).",
-)
-RENDER_THEN_2D = replace(
-    SHARED_WEIGHTS,
-    name="render_then_2d",
-    summary="The 2D model on the lifted picture: no feature of any source is blended.",
-    is_guided=True,
-    is_rendered=True,
-)
-
 ANCHORED = LifterSpec(
     "anchored",
     1,
@@ -54,21 +14,36 @@ ANCHORED = LifterSpec(
     "looks.",
     is_anchored=True,
 )
+PLANE_SWEEP = LifterSpec(
+    "plane_sweep",
+    3,
+    "Soft depth of each source by plane sweep, then the sources' consensus on the target's rays; no training.",
+)
+LIFT3D = LifterSpec(
+    "lift3d",
+    3,
+    "Learned density proposal, weights of their own for features, a residual towards the view's own (Lift3D).",
+    is_learned=True,
+    is_guided=True,
+)
 
 LIFTERS = {
     "anchored": "lift3d.surface.anchored:Anchored",
-    "nearest_view": "lift3d.lifters.nearest_view:NearestView",
-    "depth_mean": "lift3d.lifters.depth_mean:DepthMean",
     "plane_sweep": "lift3d.lifters.plane_sweep:PlaneSweep",
-    "render_then_2d": "lift3d.lifters.corrective:SharedWeights",
-    "shared_weights": "lift3d.lifters.corrective:SharedWeights",
-    "separate_weights": "lift3d.lifters.corrective:SeparateWeights",
     "lift3d": "lift3d.lifters.corrective:Lift3D",
 }
-_LEARNED = (RENDER_THEN_2D, SHARED_WEIGHTS, SEPARATE_WEIGHTS, LIFT3D)
-_SPECS = {spec.name: spec for spec in (ANCHORED, NEAREST_VIEW, DEPTH_MEAN, PLANE_SWEEP, *_LEARNED)}
-LEARNED = tuple(spec.name for spec in _LEARNED)
+_SPECS = {spec.name: spec for spec in (ANCHORED, PLANE_SWEEP, LIFT3D)}
+# What stores and recipes of before may name, and what does better.
+_WITHDRAWN = {
+    **dict.fromkeys(("nearest_view", "depth_mean", "render_then_2d"), "anchored"),
+    **dict.fromkeys(("shared_weights", "separate_weights"), "lift3d"),
+}
 _CHECKPOINT = "checkpoint="
+
+
+def register(spec: LifterSpec, home: str) -> None:
+    """Add a lifter to the catalog of this process; ``home`` is the ``module:attribute`` of what builds it."""
+    LIFTERS[spec.name], _SPECS[spec.name] = home, spec
 
 
 def lifter_spec(name: str) -> LifterSpec:
@@ -106,8 +81,13 @@ def _parse(name: str) -> tuple[str, str | None]:
     """Return the name without options, and the checkpoint of a learned lifter."""
     kind, _, option = name.partition("?")
     if kind not in LIFTERS:
+        if kind in _WITHDRAWN:
+            raise UnknownNameError(
+                f"The lifter '{kind}' is no longer part of lift3d; use '{_WITHDRAWN[kind]}', which does better. "
+                "What stores hold of it can still be shown."
+            )
         raise UnknownNameError.of("lifter", kind, LIFTERS)
-    if kind in LEARNED:
+    if _SPECS[kind].is_learned:
         if option and not (option.startswith(_CHECKPOINT) and option.removeprefix(_CHECKPOINT)):
             raise ConfigError(f"'{name}': a learned lifter takes '?checkpoint=NAME_OR_PATH', got '?{option}'.")
         return kind, option.removeprefix(_CHECKPOINT) or DEFAULT

@@ -21,7 +21,7 @@ from lift3d.lifters.checkpoint_files import DEFAULT
 from lift3d.lifters.density import estimate
 from lift3d.lifters.networks.corrector import Corrector
 from lift3d.lifters.plane_sweep import PlaneSweep, PlaneSweepConfig, by_cell, by_ray
-from lift3d.lifters.protocol import LifterSpec, Uncorrected
+from lift3d.lifters.protocol import LifterSpec
 from lift3d.lifters.ray_evidence import gather_evidence
 from lift3d.lifters.residual import solve
 from lift3d.lifters.tap_agreement import CONTEXT_WIDTHS, compare, gather, state_at, within_reach
@@ -46,7 +46,6 @@ class Lift3D:
         sweep: Planes and neighbours; the networks are bound to neither.
     """
 
-    name = "lift3d"
     _has_residual = True
 
     def __init__(
@@ -55,7 +54,7 @@ class Lift3D:
         checkpoint: str | Checkpoint = DEFAULT,
         sweep: PlaneSweepConfig | None = None,
     ) -> None:
-        self.spec = spec or lifter_spec(self.name)
+        self.spec = spec or lifter_spec("lift3d")
         self._networks = load_checkpoint(checkpoint) if isinstance(checkpoint, str) else checkpoint
         self._sweep = PlaneSweep(sweep)
 
@@ -118,19 +117,6 @@ class Lift3D:
             agreeing,
             weights,
         )
-
-
-class SeparateWeights(Lift3D):
-    """Stage I and weights of their own for features, without the residual."""
-
-    name = "separate_weights"
-    _has_residual = False
-
-
-class SharedWeights(Uncorrected, Lift3D):
-    """Stage I alone: every operator is blended as colours are."""
-
-    name = "shared_weights"
 
 
 def proximity_exponent(source_count: int) -> float:

@@ -20,11 +20,8 @@ class LifterSpec:
         name: Catalog name.
         stage_version: Raised when the same input would give other numbers.
         summary: One sentence: the rule for weights.
-        needs_depth: Whether every source must have depth.
-        corrects: Whether correct may differ from the identity (weights then depend on the operator).
         weights_digest: Content digest of trained weights; empty if there are none.
-        proposes_as: Lifters of one word and one digest of weights propose alike, so that one proposal serves them
-            all; empty for a lifter that shares with none.
+        is_learned: Whether it reads a checkpoint. Those of one checkpoint propose alike: one proposal serves them all.
         is_guided: Whether correct is given the operator's features of the lifted picture: one more encode per target.
         is_rendered: Whether those features are the answer, as they are.
         is_anchored: Whether it reads the scene's surface, which is estimated once for all targets and operators.
@@ -33,10 +30,8 @@ class LifterSpec:
     name: str
     stage_version: int
     summary: str
-    needs_depth: bool = False
-    corrects: bool = False
     weights_digest: str = ""
-    proposes_as: str = ""
+    is_learned: bool = False
     is_guided: bool = False
     is_rendered: bool = False
     is_anchored: bool = False
@@ -44,7 +39,7 @@ class LifterSpec:
     @property
     def proposal_key(self) -> tuple[str, str]:
         """Equal for lifters whose proposals are the same."""
-        return (self.proposes_as or self.name, self.weights_digest)
+        return ("learned" if self.is_learned else self.name, self.weights_digest)
 
     @property
     def identity(self) -> dict[str, str | int]:
@@ -71,7 +66,6 @@ class Lifter(Protocol):
 
         Raises:
             NoOverlapError: If no source sees anything of the target's frustum.
-            ConfigError: If the lifter needs depth and a source has none.
         """
         ...
 

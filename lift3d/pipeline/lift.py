@@ -40,8 +40,6 @@ def plan_products(
     the scene's surface, if a lifter reads it.
     """
     scene = inputs.scene
-    source_ids = {name for target in targets for name, _ in target.sources}
-    without_depth = sum(not inputs.views[name].source.has_depth for name in source_ids)
     words = f"{recipe.protocol}-{max(target.camera.size.height for target in targets)}px"
     products: dict[LiftedProduct, Sequence[str]] = {}
     for operator in models.operators:
@@ -52,8 +50,6 @@ def plan_products(
             products[_product(scene.id, spec.name, RAW2D, words, keys, reason)] = keys
         for lifter in models.lifters:
             reason = refusal(operator, states[spec.name], lifter)
-            if lifter.spec.needs_depth and without_depth:
-                reason = f"needs-depth: {without_depth} of {len(source_ids)} source views have none"
             geometry = surface if lifter.spec.is_anchored else scene.depth_range
             keys = [
                 lifted_digest(spec, lifter.spec, state, recipe, part, inputs.digests, geometry)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from lift3d.config import Recipe
 from lift3d.domain.camera import ImageSize
 from lift3d.lifters.blend import CHANNEL_BLOCK, CORNER_TILE
-from lift3d.lifters.catalog import LEARNED, PLANE_SWEEP, lifter_spec
+from lift3d.lifters.catalog import PLANE_SWEEP, lifter_spec
 from lift3d.lifters.corrective import TILE_MARGIN, tile_cells
 from lift3d.lifters.networks.corrector import TAP_INPUTS, TOKEN_WIDTH
 from lift3d.lifters.networks.density_proposal import WIDTHS
@@ -163,7 +163,8 @@ def _search_bytes(kind: str, image: ImageSize, source_count: int) -> int:
     if kind == PLANE_SWEEP.name:
         return volume * (_SWEEP_PER_SOURCE * swept + _SWEEP_BESIDES)
     network = _UNET_VOLUMES * WIDTHS[0] * _UNET_COARSER
-    return int(volume * (_EVIDENCE_PER_SOURCE * swept + VOLUME_CHANNELS + network)) if kind in LEARNED else 0
+    is_learned = lifter_spec(kind).is_learned
+    return int(volume * (_EVIDENCE_PER_SOURCE * swept + VOLUME_CHANNELS + network)) if is_learned else 0
 
 
 def _surface_bytes(size: SceneSize, recipe: Recipe) -> int:

@@ -75,8 +75,8 @@ class Making:
         absent = {"no captured scene": self.given.captures, "no trained network": self.given.encoders}
         missing = ", ".join(words for words, given in absent.items() if not given)
         parts = [
-            "Weights of the learned lifters of lift3d (`lift3d`, `separate_weights`, `shared_weights`): coarse density "
-            "proposal, then corrective aggregation of features. Licence: Apache-2.0, as the package.",
+            "Weights of the lifter `lift3d`: coarse density proposal, then corrective aggregation of features. "
+            "Licence: Apache-2.0, as the package.",
             "## Data",
             f"{settings.scenes:,} computed scenes of {VIEW_COUNT} views each, made from seed {settings.seed}: "
             f"{', '.join(FAMILIES)}. Image heights {', '.join(map(str, HEIGHTS))}; {low} to {high} sources per target. "

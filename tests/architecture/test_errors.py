@@ -31,6 +31,6 @@ def test_reasons_are_distinct():
 
 
 def test_an_unknown_name_says_what_is_close():
-    error = errors.UnknownNameError.of("lifter", "plane_swep", ["plane_sweep", "nearest_view"])
+    error = errors.UnknownNameError.of("lifter", "plane_swep", ["plane_sweep", "anchored"])
     assert "Did you mean 'plane_sweep'?" in str(error)
-    assert "nearest_view" in str(error)
+    assert "anchored" in str(error)

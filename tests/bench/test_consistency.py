@@ -23,7 +23,7 @@ def test_excess_is_the_error_less_the_floor_and_the_plain_answer_is_all_of_itsel
     assert row.lifters["raw2d"]["feature_cosine"] == pytest.approx(1)
     text = consistency.page(figures)
     assert "lift3d bench consistency" in text
-    assert "| nearest_view |" in text
+    assert "| plane_sweep |" in text
 
 
 def test_views_that_never_share_a_long_range_pair_are_said_so(tmp_path):

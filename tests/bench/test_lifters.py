@@ -19,7 +19,7 @@ RECIPE = small_recipe(
 )
 
 
-def test_every_target_and_operator_has_a_row_with_every_lifter_and_the_page_both_tables(tmp_path):
+def test_every_target_and_operator_has_a_row_with_every_lifter_and_the_page_both_tables(tmp_path, baselines):
     figures = lifters.measure(RECIPE, str(tmp_path / "store"))
     (scene,) = figures.scenes
     # A scene of few views leaves each out in turn.

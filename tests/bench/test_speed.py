@@ -31,7 +31,7 @@ def test_frames_are_squares_of_the_views(location):
     for frame in scene.frames.values():
         assert (frame.camera.size.height, frame.camera.size.width) == (24, 24)
         assert frame.z_depth.shape == (24, 24)
-    proposal = scene.propose(build_lifter("depth_mean"))
+    proposal = scene.propose(build_lifter("anchored"))
     assert proposal.grid.shape == (12, 12)
     # The cut frames still belong to their cameras: most of the target is seen by sources with the depth they claim.
     assert float((proposal.probability.sum(-1) > 0).float().mean()) > 0.8
@@ -56,22 +56,22 @@ def test_figures_are_complete_and_agree(figures, monkeypatch):
     assert f"propose {figures.propose_seconds:.3f}" in text
     assert f"{memory.peak_bytes / 2**20:.0f} MiB" in text
     monkeypatch.setattr(speed, "measure", lambda size, *asked: replace(figures, **dict(zip(ASKED, asked, strict=True))))
-    ran = CliRunner().invoke(COMMANDS["speed"], ["--lifter", "nearest_view", "--threads", "1", "--json"])
-    assert [json.loads(ran.stdout)[name] for name in ASKED] == [speed.SCENE, "nearest_view", 1]
+    ran = CliRunner().invoke(COMMANDS["speed"], ["--lifter", "plane_sweep", "--threads", "1", "--json"])
+    assert [json.loads(ran.stdout)[name] for name in ASKED] == [speed.SCENE, "plane_sweep", 1]
 
 
 def test_a_wrong_request_is_refused_and_threads_are_restored():
     before = torch.get_num_threads()
     with pytest.raises(ConfigError, match="6 usable views; 8 sources"):
-        speed.measure(speed.FULL, SMALL, "nearest_view", threads=before + 1)
+        speed.measure(speed.FULL, SMALL, "plane_sweep", threads=before + 1)
     assert torch.get_num_threads() == before
     with pytest.raises(UnknownNameError, match="plane_sweep"):
         speed.measure(TINY, SMALL, "plane_sweeep")
     with pytest.raises(ConfigError, match="thread"):
-        speed.measure(TINY, SMALL, "nearest_view", threads=0)
+        speed.measure(TINY, SMALL, "plane_sweep", threads=0)
 
 
 def test_a_process_that_fails_is_named(monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(WorkerLostError, match="code 1"):
-        in_fresh_process(SMALL, "nearest_view", 8, 3, 4)
+        in_fresh_process(SMALL, "plane_sweep", 8, 3, 4)

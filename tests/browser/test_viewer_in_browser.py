@@ -104,7 +104,7 @@ def look_at(store, **choice):
 def room(tmp_path_factory):
     require_chromium()
     url = str(tmp_path_factory.mktemp("browsed") / "store")
-    run_into(url, small_recipe(operators=["tiny:clip", "rgb"], lifters=["depth_mean"], metrics=["feature_cosine"]))
+    run_into(url, small_recipe(operators=["tiny:clip", "rgb"], lifters=["anchored"], metrics=["feature_cosine"]))
     yield from look_at(url)
 
 
@@ -177,7 +177,7 @@ def test_a_click_on_a_picture_looks_through_its_camera(room):
 
 
 def test_another_model_is_read_and_drawn(room):
-    room.session.choose(room.session.current.name, "rgb", "depth_mean")
+    room.session.choose(room.session.current.name, "rgb", "anchored")
     room.page.get_by_text("knows pictures only").wait_for(timeout=20000)
     assert room.traffic.errors == []
 

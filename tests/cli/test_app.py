@@ -19,7 +19,7 @@ from lift3d.training.settings import TrainingSettings
 from tests.support.runs import ROOM
 
 ROOT = Path(__file__).parents[2]
-SMALL = ("--operator", "rgb", "--lifter", "nearest_view", "--image-height", 48, "--sources", 3)
+SMALL = ("--operator", "rgb", "--lifter", "plane_sweep", "--image-height", 48, "--sources", 3)
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def store(tmp_path_factory):
 
 def test_a_run_in_a_process_of_its_own_prints_its_table_and_says_partial(store):
     assert store[1].returncode == cli.Exit.PARTIAL, store[1].stderr
-    assert "nearest_view" in store[1].stdout
+    assert "plane_sweep" in store[1].stdout
     assert "does not exist" in store[1].stderr.replace("\n", " ")
 
 
@@ -216,8 +216,8 @@ def test_tables_come_in_every_format(store, tmp_path, lift3d):
     assert out.read_bytes()[:4] == b"PAR1"
     assert lift3d("tables", url, "--format", "csv")[1].count(b"\n") == len(rows) + 1
     assert b"| rgb" in lift3d("tables", url)[1]
-    found = lift3d("tables", url, "--compare", "psnr:nearest_view:raw2d")[1].decode()
-    assert "nearest_view − raw2d = -" in found
+    found = lift3d("tables", url, "--compare", "psnr:plane_sweep:raw2d")[1].decode()
+    assert "plane_sweep − raw2d = -" in found
     assert "(6 pairs, 0 missing)" in found
 
 
@@ -225,7 +225,7 @@ def test_tables_come_in_every_format(store, tmp_path, lift3d):
     ("options", "message"),
     [
         (("--out", "/proc/nowhere/rows.csv"), "Cannot write the table"),
-        (("--compare", "psnr:nearest_view:depth_mean"), "the lifters nearest_view, raw2d"),
+        (("--compare", "psnr:plane_sweep:anchored"), "the lifters plane_sweep, raw2d"),
         (("--compare", "psnr"), "METRIC:LIFTER_A:LIFTER_B"),
     ],
 )
@@ -238,7 +238,7 @@ def test_a_wrong_request_for_a_table_says_what_there_is(store, options, message,
 def test_status_counts_scenes_and_the_doctor_finds_this_environment_fit(store, lift3d):
     state = json.loads(lift3d("status", store[0], "--json")[1])[0]
     assert (state["wanted"], state["committed"], len(state["failed"])) == (2, 1, 1)
-    assert "rgb × nearest_view, leave-one-out" in lift3d("status", store[0])[1].decode()
+    assert "rgb × plane_sweep, leave-one-out" in lift3d("status", store[0])[1].decode()
     code, out, _ = lift3d("doctor")
     assert code == 0, out
     assert b"packages" in out

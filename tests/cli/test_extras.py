@@ -49,7 +49,7 @@ def test_what_is_missing_is_one_sentence_with_the_remedy(extra, arguments, tmp_p
 def test_without_any_extra_a_laptop_runs_reports_and_tabulates(tmp_path):
     # torchmetrics imports transformers wherever it is installed, hidden or not.
     hidden = sorted({module for modules in BROUGHT.values() for module in modules} - {"transformers"})
-    options = ("--operator", "rgb", "--lifter", "nearest_view", "--image-height", 24, "--sources", 2)
+    options = ("--operator", "rgb", "--lifter", "plane_sweep", "--image-height", 24, "--sources", 2)
     ran = lift3d(hidden, "run", ROOM, *options, "--store", tmp_path / "store")
     assert ran.returncode == 0, ran.stderr
     assert (tmp_path / "store/report.html").is_file()

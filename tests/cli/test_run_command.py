@@ -18,7 +18,7 @@ from lift3d.runs.driver import failed_record, run_serially
 from lift3d.runs.progress import RunProgress, duration
 from tests.support.runs import ROOM, small_recipe
 
-FIELDS = {"operators": ["rgb"], "lifters": ["nearest_view"], "metrics": ["coverage"]}
+FIELDS = {"operators": ["rgb"], "lifters": ["plane_sweep"], "metrics": ["coverage"]}
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.filterwarnings("default")]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     url = str(tmp_path_factory.mktemp("notebooks") / "store")
-    recipe = small_recipe(scenes=[ROOM, STREET], operators=["rgb", "hog"], lifters=["nearest_view", "plane_sweep"])
+    recipe = small_recipe(scenes=[ROOM, STREET], operators=["rgb", "hog"], lifters=["plane_sweep", "anchored"])
     run_into(url, recipe)
     return url
 

@@ -18,7 +18,7 @@ PROTECTED = {
     "PREFECT_API_AUTH_STRING": PASSWORD,
     "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
 }
-RECIPE = tiny_rooms(2, lifters=["nearest_view", "depth_mean"])
+RECIPE = tiny_rooms(2, lifters=["plane_sweep", "anchored"])
 
 
 @pytest.fixture(scope="module")
@@ -59,5 +59,5 @@ def _run(server: PrefectServer, store: str, **credentials: str) -> None:
     with server.worker("lift3d", **credentials):
         server.runs("lift-scenes/default", "--watch", recipe=RECIPE.model_dump(), execution=execution)
     rows = rows_of(store, RECIPE)
-    assert set(rows["lifter"]) == {"raw2d", "nearest_view", "depth_mean"}
+    assert set(rows["lifter"]) == {"raw2d", "plane_sweep", "anchored"}
     assert rows["scene"].nunique() == len(RECIPE.scenes)

@@ -46,7 +46,7 @@ def write_capture(folder: Path) -> None:
 def write_run(folder: Path) -> None:
     """Write a capture, ``desk``, and a finished run over it, ``desk-run``."""
     write_capture(folder / "desk")
-    fields = {"scenes": [str(folder / "desk")], "operators": ["rgb", "hog"], "lifters": ["shared_weights", "lift3d"]}
+    fields = {"scenes": [str(folder / "desk")], "operators": ["rgb", "hog"], "lifters": ["anchored", "lift3d"]}
     recipe = parse_recipe({**fields, "image_height": HEIGHT, "holdout": 2, "target_mode": "heldout"})
     run_serially(recipe, Execution(store=str(folder / "desk-run")))
 

@@ -45,7 +45,7 @@ from lift3d.runs.plan import scene_size
 from lift3d.config import parse_recipe
 from lift3d.scenes.catalog import read_scene
 
-recipe = parse_recipe({"scenes": [sys.argv[1]], "operators": ["rgb"], "lifters": ["nearest_view"], "holdout": 100})
+recipe = parse_recipe({"scenes": [sys.argv[1]], "operators": ["rgb"], "lifters": ["plane_sweep"], "holdout": 100})
 start, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 scene = read_scene(sys.argv[1])
 size = scene_size(scene.views, recipe)

@@ -15,7 +15,7 @@ from lift3d.results.lifted_scene import lifted_scenes
 from tests.support.captures import HEIGHT, WIDTH, capture, texture, transforms, write_images, write_json
 from tests.support.runs import ran
 
-SMALL = {"operators": ["rgb"], "lifters": ["nearest_view"]}
+SMALL = {"operators": ["rgb"], "lifters": ["plane_sweep"]}
 Spoil = Callable[[Path, list[dict[str, Any]]], None]
 
 
@@ -88,7 +88,8 @@ def test_a_record_is_called_what_the_recipe_calls_the_scene(tmp_path, monkeypatc
 
 
 def test_a_scene_that_no_lifter_could_run_on_is_not_lifted(tmp_path):
-    record, _ = ran(tmp_path, scenes=[str(write(tmp_path / "scene"))], operators=["rgb"], lifters=["depth_mean"])
+    scene = str(write(tmp_path / "scene"))
+    record, _ = ran(tmp_path, scenes=[scene], operators=["tiny:depth"], lifters=["plane_sweep"])
     assert record.is_ok
     assert exit_code([record]) == 1
-    assert "needs-depth" in scene_line(record)
+    assert "not-aligned" in scene_line(record)

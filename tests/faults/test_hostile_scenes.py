@@ -173,7 +173,7 @@ def test_harmless_names_are_kept_and_keys_are_ascii(tmp_path):
     names = ["a%2Fb", "..%2F..%2Fetc", " ünï 👩‍🚀 ", 'it\'s "so"']
     captures.write_images(folder / "images", names)
     assert [view.id for view in read(folder, *(f"images/{name}.png" for name in names)).views] == sorted(names)
-    record, _ = ran(tmp_path, scenes=[str(folder)], operators=["rgb"], lifters=["nearest_view"])
+    record, _ = ran(tmp_path, scenes=[str(folder)], operators=["rgb"], lifters=["plane_sweep"])
     assert record.is_ok
     assert record.scene == unicodedata.normalize("NFC", folder.name)
     written = [path.relative_to(tmp_path / "store") for path in (tmp_path / "store").rglob("*")]

@@ -109,7 +109,7 @@ def everything(folder: Path) -> str:
 
 
 def test_no_secret_comes_out_of_a_run(tmp_path, canary, monkeypatch, caplog, capfd):
-    options = ("--lifter", "nearest_view", "--image-height", "24", "--sources", "2", "--store", str(tmp_path / "store"))
+    options = ("--lifter", "plane_sweep", "--image-height", "24", "--sources", "2", "--store", str(tmp_path / "store"))
     requests = [
         (str(tmp_path / "gone"), "--operator", "rgb"),
         ("--plugin", f"{ODD}:memory", "--operator", "odd_memory"),

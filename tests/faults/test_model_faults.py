@@ -26,7 +26,7 @@ NARROW = "procedural:street?views=4&height=24&width=30"
 
 
 def recipe_with(kind: str, file: Path = ODD, **fields: object) -> Recipe:
-    given = {"scenes": [ROOM], "lifters": ["nearest_view"], "image_height": 24, "sources": 2}
+    given = {"scenes": [ROOM], "lifters": ["plane_sweep"], "image_height": 24, "sources": 2}
     operator = f"odd_{kind}" if file == ODD else kind
     return small_recipe(**{"operators": [operator], "plugins": [f"{file}:{kind}"], **given, **fields})
 

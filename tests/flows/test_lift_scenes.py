@@ -49,7 +49,7 @@ def test_a_run_in_two_batches_with_an_unusable_scene_completes_and_says_so(tmp_p
     listed.write_text("\n".join((*SCENES, UNUSABLE)))
     state = lift_scenes(
         # As a deployment gives them: plain data, and a list instead of many scenes.
-        {"scenes": [str(listed)], "lifters": ["nearest_view"], "image_height": 24},
+        {"scenes": [str(listed)], "lifters": ["plane_sweep"], "image_height": 24},
         {"store": store, "workers": 1, "batch_size": 2},
         return_state=True,
     )
@@ -65,7 +65,7 @@ def test_a_run_in_two_batches_with_an_unusable_scene_completes_and_says_so(tmp_p
 
 def test_from_this_process_every_scene_is_told_and_returned_even_if_none_is_usable(tmp_path):
     told = []
-    recipe = Recipe(scenes=(UNUSABLE,), lifters=("nearest_view",))
+    recipe = Recipe(scenes=(UNUSABLE,), lifters=("plane_sweep",))
     execution = Execution(store=str(tmp_path / "store"), workers=1)
     records = run_flow(recipe, execution, told.append, lambda stage, done, total: None)
     assert told == records

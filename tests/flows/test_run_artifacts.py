@@ -16,7 +16,7 @@ from tests.support.runs import ROOM, run_into, small_recipe
 
 STORE = "s3://results/october"
 RECIPE = small_recipe(
-    scenes=[ROOM, "/captures/empty"], operators=["rgb"], lifters=["nearest_view", "depth_mean"], metrics=["psnr"]
+    scenes=[ROOM, "/captures/empty"], operators=["rgb"], lifters=["plane_sweep", "anchored"], metrics=["psnr"]
 )
 
 
@@ -69,7 +69,7 @@ def test_the_page_of_scores_has_the_table_the_best_in_bold_and_the_places(finish
     headings = [line for line in page.splitlines() if line.startswith("#")]
     assert headings == ["# 2 of 3 scenes lifted", "## Scores", "## Where everything lies"]
     values = {row.labels[-1]: row.cells[0].text for row in table.rows}
-    best = max(("nearest_view", "depth_mean"), key=lambda lifter: float(values[lifter]))
+    best = max(("plane_sweep", "anchored"), key=lambda lifter: float(values[lifter]))
     marked = [line.split() for line in page.splitlines() if line.startswith("| ") and "**" in line]
     assert marked == [["|", "rgb", "|", best, "|", f"**{values[best]}**", "(1/2)", "|"]]
     for place in (f"`{STORE}`", f"`{STORE}/runs/{RECIPE.run_id}/scores/`", f"`lift3d report {STORE} --run "):

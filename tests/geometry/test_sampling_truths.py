@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from lift3d.geometry.holes import fill_from_nearest
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.sampling import bilinear_corners, nearest_cells, sample
-from lift3d.geometry.visibility import agrees_with_depth, splat_depth
+from lift3d.geometry.visibility import agrees_with_depth
 
 GRIDS = st.tuples(
     st.integers(1, 9),
@@ -56,13 +56,6 @@ def test_an_unknown_pixel_samples_as_unknown():
     found = sample(random_map(3, 3), torch.tensor([[float("nan"), 1.0], [1.5, 1.5]]))
     assert torch.isnan(found[:, 0]).all()
     assert torch.isfinite(found[:, 1]).all()
-
-
-def test_the_nearest_point_of_a_cell_wins():
-    uv = torch.tensor([[0.5, 0.5], [0.6, 0.4], [1.5, 0.5], [9.0, 9.0]])
-    depth = splat_depth(uv, torch.tensor([3.0, 2.0, 5.0, 1.0]), 1, 3)
-    assert depth[0, :2].tolist() == [2.0, 5.0]
-    assert torch.isnan(depth[0, 2])
 
 
 def test_a_hidden_point_does_not_agree_with_the_surface():

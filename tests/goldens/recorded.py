@@ -30,7 +30,7 @@ _SMALL = {
     "sources": 6,
     "holdout": 8,
     "target_mode": "heldout",
-    "lifters": ["nearest_view", "plane_sweep", "lift3d"],
+    "lifters": ["anchored", "plane_sweep", "lift3d"],
 }
 RECIPES: Mapping[str, dict[str, Any]] = {
     "demo": {
@@ -42,7 +42,7 @@ RECIPES: Mapping[str, dict[str, Any]] = {
     "kitchen": {
         **_SMALL,
         "operators": ["rgb", "mosaic"],
-        "lifters": ["depth_mean", "lift3d"],
+        "lifters": ["anchored", "lift3d"],
         "plugins": [f"{FOLDER.parent}/real/plugins/npz_segmentation.py:mosaic"],
         "scenes": [f"{DATA}/captures/kitchen"],
     },

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lift3d.errors import ConfigError, UnknownNameError
-from lift3d.lifters.catalog import LEARNED, build_lifter, lifter_spec
+from lift3d.lifters.catalog import LIFTERS, build_lifter, lifter_spec
 from lift3d.lifters.checkpoint import FORMAT_VERSION, load_checkpoint, save_checkpoint, untrained
 from lift3d.lifters.checkpoint_files import DEFAULT, checkpoint_digest, checkpoint_path, packaged
 
@@ -69,7 +69,7 @@ def test_what_is_wrong_with_a_file_is_said(written, change, metadata, said):
     ("name", "error", "said"),
     [
         ("lift4d?checkpoint=synthetic", UnknownNameError, "lift3d"),
-        ("depth_men", UnknownNameError, "depth_mean"),
+        ("plane_sweeep", UnknownNameError, "plane_sweep"),
         ("lift3d?checkpoint=no-such", ConfigError, DEFAULT),
     ],
 )
@@ -92,6 +92,13 @@ def test_what_a_lifter_depends_on_is_the_content_of_its_checkpoint(written, tmp_
     assert a.weights_digest != lifter_spec("lift3d").weights_digest
 
 
-def test_one_proposal_serves_all_learned_lifters_of_a_checkpoint(written):
-    assert len({lifter_spec(name).proposal_key for name in LEARNED}) == 1
+def test_one_proposal_serves_all_learned_lifters_of_a_checkpoint(written, baselines):
+    assert lifter_spec("separate_weights").proposal_key == lifter_spec("lift3d").proposal_key
     assert lifter_spec(f"lift3d?checkpoint={written}").proposal_key != lifter_spec("lift3d").proposal_key
+
+
+@pytest.mark.parametrize(("name", "instead"), [("depth_mean", "anchored"), ("separate_weights", "lift3d")])
+def test_a_lifter_that_is_no_more_says_what_to_use_instead(monkeypatch, name, instead):
+    monkeypatch.delitem(LIFTERS, name, raising=False)
+    with pytest.raises(UnknownNameError, match=f"'{name}' is no longer part of lift3d; use '{instead}'"):
+        lifter_spec(name)

@@ -5,13 +5,15 @@ import dataclasses
 import pytest
 import torch
 
+from lift3d.bench.baseline_lifters import SeparateWeights
+from lift3d.bench.baselines import SEPARATE_WEIGHTS
 from lift3d.domain.features import FeatureGrid, FeatureMap
 from lift3d.domain.scene import DepthRange
 from lift3d.lifters import corrective
 from lift3d.lifters.blend import blend
-from lift3d.lifters.catalog import LIFT3D, SEPARATE_WEIGHTS, SHARED_WEIGHTS
+from lift3d.lifters.catalog import LIFT3D
 from lift3d.lifters.checkpoint import untrained
-from lift3d.lifters.corrective import Lift3D, SeparateWeights, SharedWeights, proximity_exponent
+from lift3d.lifters.corrective import Lift3D, proximity_exponent
 from lift3d.lifters.density import estimate
 from lift3d.lifters.depth_consensus import agree
 from lift3d.lifters.plane_sweep import PlaneSweep, PlaneSweepConfig
@@ -139,7 +141,7 @@ def test_neighbours_of_taps_never_read_invalid_pixels(situation):
     is_valid = torch.ones_like(guides[0].is_valid)
     is_valid[20:30, 20:40] = False
     holed = [dataclasses.replace(guide, is_valid=guide.is_valid & is_valid) for guide in guides]
-    lifter = SharedWeights(SHARED_WEIGHTS, untrained())
+    lifter = Lift3D(LIFT3D, untrained())
     proposal = lifter.propose(frame.camera, holed, depth_range)
     proposal = dataclasses.replace(proposal, source_is_valid=tuple(one.is_valid for one in holed))
     weights = weights_at(proposal, pixels(frame.camera))
@@ -159,7 +161,7 @@ def test_neighbours_of_taps_never_read_invalid_pixels(situation):
 
 def test_what_colours_cover_stays_covered(situation):
     frame, guides, depth_range = situation
-    near = weights_at(SharedWeights(SHARED_WEIGHTS, untrained()).propose(frame.camera, guides, depth_range), GRID)
+    near = weights_at(Lift3D(LIFT3D, untrained()).propose(frame.camera, guides, depth_range), GRID)
     is_lost = torch.arange(GRID.cell_count) % 3 == 0
     kept = (~is_lost).float()
     uniform = dataclasses.replace(near, weight=kept[:, None].expand(-1, 32) / 32, coverage=near.coverage * kept)

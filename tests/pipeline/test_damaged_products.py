@@ -12,7 +12,7 @@ from tests.support.damage import delete, empty, flip
 from tests.support.runs import ROOM, canonical_arrays, canonical_table, run_into, small_recipe
 from tests.support.store_workers import audited
 
-SMALL = {"operators": ["rgb"], "lifters": ["nearest_view"], "metrics": ["psnr"]}
+SMALL = {"operators": ["rgb"], "lifters": ["plane_sweep"], "metrics": ["psnr"]}
 
 
 def key_of(store: Store, kind: str) -> tuple[str, str]:

@@ -4,7 +4,7 @@ from lift3d.pipeline import lift as scene_lift
 from lift3d.runs.table import run_table
 from lift3d.storage.location import open_store
 from lift3d.tables.aggregation import summary
-from tests.support.runs import STREET, canonical_arrays, canonical_table, ran, rows_of, run_into, small_recipe
+from tests.support.runs import canonical_arrays, canonical_table, ran, rows_of, run_into, small_recipe
 from tests.support.store_workers import Killed
 
 
@@ -21,7 +21,7 @@ def test_every_operator_and_lifter_has_its_rows(finished):
     rows = rows_of(url, recipe)
     assert records[0].outcome == "ok"
     assert set(zip(rows["operator"], rows["lifter"], strict=True)) == {
-        (operator, lifter) for operator in ("rgb", "hog") for lifter in ("raw2d", "nearest_view", "depth_mean")
+        (operator, lifter) for operator in ("rgb", "hog") for lifter in ("raw2d", "plane_sweep", "anchored")
     }
     assert set(rows["scoring_geometry"]) == {"depth", "none"}
     assert set(rows["protocol"]) == {"leave-one-out/all", "leave-one-out/common"}
@@ -32,9 +32,9 @@ def test_the_plain_answer_is_the_ceiling_of_fidelity_and_lifting_the_gain_in_con
     lines = summary(run_table(open_store(url), recipe.run_id))
     rgb = lines[(lines["operator"] == "rgb") & lines["protocol"].str.endswith("/all")].set_index("lifter")
     assert rgb.loc["raw2d", "feature_cosine"] == pytest.approx(1.0)
-    assert rgb.loc["depth_mean", "psnr"] > rgb.loc["nearest_view", "psnr"]
-    assert rgb.loc["raw2d", "psnr"] > rgb.loc["depth_mean", "psnr"]
-    assert rgb.loc["depth_mean", "warp_error_short"] < rgb.loc["nearest_view", "warp_error_short"]
+    assert rgb.loc["raw2d", "psnr"] > rgb.loc["plane_sweep", "psnr"]
+    hog = lines[(lines["operator"] == "hog") & lines["protocol"].str.endswith("/all")].set_index("lifter")
+    assert hog.loc["anchored", "warp_error_short"] < hog.loc["raw2d", "warp_error_short"]
 
 
 def test_a_second_run_computes_nothing_a_new_metric_nothing_upstream_and_a_new_operator_only_its_own(finished):
@@ -79,22 +79,15 @@ def test_one_view_cannot_be_lifted(tmp_path):
     assert "at least 2 usable views, got 1" in record.reason
 
 
-def test_a_lifter_that_needs_depth_is_skipped_with_a_reason(tmp_path):
-    record, rows = ran(tmp_path, scenes=[f"{STREET}&depth=0"], operators=["rgb"])
-    assert record.is_ok
-    assert set(rows.loc[rows["lifter"] == "depth_mean", "reason"].str.split(":").str[0]) == {"needs-depth"}
-    assert set(rows.loc[rows["metric"] == "psnr", "lifter"]) == {"raw2d", "nearest_view"}
-
-
 def test_refining_uses_the_own_view_and_is_closer_to_it(finished, tmp_path):
     held = rows_of(*finished[:2])
-    _, refined = ran(tmp_path, target_mode="refine", operators=["rgb"], lifters=["depth_mean"])
-    psnr = [rows[(rows["lifter"] == "depth_mean") & (rows["metric"] == "psnr")]["value"] for rows in (refined, held)]
+    _, refined = ran(tmp_path, target_mode="refine", operators=["rgb"], lifters=["anchored"])
+    psnr = [rows[(rows["lifter"] == "anchored") & (rows["metric"] == "psnr")]["value"] for rows in (refined, held)]
     assert psnr[0].mean() > psnr[1].mean()
 
 
 def test_novel_cameras_give_lifted_views_and_coverage(tmp_path):
-    record, rows = ran(tmp_path, targets="path:4", operators=["rgb"], lifters=["depth_mean"])
+    record, rows = ran(tmp_path, targets="path:4", operators=["rgb"], lifters=["anchored"])
     assert record.target_count == 4
     assert set(rows["metric"]) == {"coverage"}
     assert set(rows["target_mode"]) == {"novel"}

@@ -58,7 +58,7 @@ def test_a_state_is_read_as_it_was_fitted_bit_for_bit_and_an_unknown_type_is_the
 
 
 def test_shards_of_a_scene_read_one_state_and_end_as_one_worker_does(tmp_path):
-    recipe = small_recipe(operators=["rgb", "felzenszwalb?as=ids"], lifters=["nearest_view"])
+    recipe = small_recipe(operators=["rgb", "felzenszwalb?as=ids"], lifters=["plane_sweep"])
     models = Models.of(recipe)
 
     def inputs():
@@ -79,7 +79,7 @@ def test_shards_of_a_scene_read_one_state_and_end_as_one_worker_does(tmp_path):
 
 
 def test_a_resumed_run_fits_nothing_again_and_one_without_its_state_that_alone(tmp_path):
-    url, recipe = str(tmp_path / "store"), small_recipe(operators=["felzenszwalb?as=ids"], lifters=["nearest_view"])
+    url, recipe = str(tmp_path / "store"), small_recipe(operators=["felzenszwalb?as=ids"], lifters=["plane_sweep"])
     records = run_into(url, recipe)
     assert records[0].computed["states"] == 1
     store, (path,) = open_store(url), states_in(url)

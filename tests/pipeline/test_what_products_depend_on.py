@@ -55,7 +55,7 @@ def room(tmp_path):
 
 
 def held_out(room, **fields):
-    given = {"scenes": [str(room)], "operators": ["rgb"], "lifters": ["nearest_view"], "image_height": 96}
+    given = {"scenes": [str(room)], "operators": ["rgb"], "lifters": ["plane_sweep"], "image_height": 96}
     return parse_recipe({**given, "target_mode": "heldout", "holdout": 4, "sources": 1, **fields})
 
 
@@ -101,7 +101,7 @@ def test_held_out_images_reach_no_lifted_view(room, tmp_path):
     vit = "timm:test_vit?weights=random"
     fitted = ["felzenszwalb?as=ids", vit, f"{vit}&positional_field=subtract"]
     recipe = held_out(
-        room, operators=["rgb", *fitted], lifters=["nearest_view", "plane_sweep"], sources=3, metrics=["psnr"]
+        room, operators=["rgb", *fitted], lifters=["plane_sweep", "anchored"], sources=3, metrics=["psnr"]
     )
     before = run_into(str(tmp_path / "a"), recipe)
     digests = [one.digest for one in before[0].lifted]
@@ -124,7 +124,7 @@ def test_one_view_without_depth_that_is_no_source_keeps_no_lifter_from_running(r
         frame["depth_file_path"] = "depth.png"
     Image.fromarray(np.full((96, 128), 3000, np.uint16)).save(room / "depth.png")
     (room / "transforms.json").write_text(json.dumps(content))
-    recipe = held_out(room, lifters=["depth_mean"])
+    recipe = held_out(room, lifters=["anchored"], geometry="sensor")
     assert all(not product.reason for product in run_into(str(tmp_path / "store"), recipe)[0].lifted)
 
 
@@ -132,7 +132,7 @@ def test_scenes_of_one_name_or_of_one_content_have_rows_of_their_own(tmp_path):
     tiny = "procedural:room?views=4&height=32&width=40"
     failed = [str(tmp_path / "a" / "images"), str(tmp_path / "b" / "images")]
     scenes = [*failed, tiny, f"{tiny}&seed=0"]
-    recipe = small_recipe(scenes=scenes, operators=["rgb"], lifters=["nearest_view"], image_height=32)
+    recipe = small_recipe(scenes=scenes, operators=["rgb"], lifters=["plane_sweep"], image_height=32)
     records = run_into(str(tmp_path / "store"), recipe)
     assert [one.outcome for one in records] == ["failed", "failed", "ok", "ok"]
     rows = rows_of(str(tmp_path / "store"), recipe)
@@ -144,7 +144,7 @@ def test_a_view_that_the_files_list_twice_is_dropped_once(room, tmp_path):
     content = json.loads((room / "transforms.json").read_text())
     content["frames"] += 2 * [{**content["frames"][0], "file_path": "gone.png"}]
     (room / "transforms.json").write_text(json.dumps(content))
-    _, rows = ran(tmp_path, scenes=[str(room)], operators=["rgb"], lifters=["nearest_view"], holdout=4)
+    _, rows = ran(tmp_path, scenes=[str(room)], operators=["rgb"], lifters=["plane_sweep"], holdout=4)
     assert list(rows.loc[rows["metric"] == "usable_view", "target"]) == ["gone"]
 
 

@@ -48,7 +48,7 @@ def lifted(tmp_path_factory, scene):
     labels = f"files:{folder}?pattern={{view}}.{{name}}.npy&names={','.join(CLASSES)}"
     truths = (f"{labels}&kind=labels", f"{labels}&kind=masks", f"files:{folder}?pattern={{view}}.npy")
     operators, url = ["rgb", *truths, CHECKED], str(folder / "store")
-    run_into(url, small_recipe(operators=operators, lifters=["depth_mean"], metrics=["coverage"], plugins=[CHECKER]))
+    run_into(url, small_recipe(operators=operators, lifters=["anchored"], metrics=["coverage"], plugins=[CHECKER]))
     lifted = {one.view("0002").prediction.kind: one for one in lift3d.lifted_scenes(url)}
     assert set(lifted) == {"image", "labels", "masks", "scalar", "embedding"}
     return lifted
@@ -250,7 +250,7 @@ def test_nerfstudio_refuses_what_it_has_no_place_for(lifted, tmp_path):
     with pytest.raises(CameraError, match="skew"):
         FORMS["nerfstudio"].write(skewed, tmp_path)
     novel = str(tmp_path / "novel")
-    run_into(novel, small_recipe(operators=["hog"], lifters=["nearest_view"], metrics=["coverage"], targets="path:3"))
+    run_into(novel, small_recipe(operators=["hog"], lifters=["plane_sweep"], metrics=["coverage"], targets="path:3"))
     with pytest.raises(SceneError, match="has no photograph"):
         export_lifted(open_lifted(novel), tmp_path / "novel-export", "nerfstudio")
     assert not (tmp_path / "novel-export").exists()
@@ -259,7 +259,7 @@ def test_nerfstudio_refuses_what_it_has_no_place_for(lifted, tmp_path):
 def test_strange_names_stay_inside_and_in_the_index(tmp_path, scene):
     named = replace(scene, views=tuple(replace(view, id=name) for view, name in zip(scene.views, STRANGE, strict=True)))
     url, out = str(tmp_path / "store"), tmp_path / "a" / "b"
-    lift3d.lift(named, "rgb", "nearest_view", store=url, image_height=48, sources=2, metrics=["coverage"])
+    lift3d.lift(named, "rgb", "plane_sweep", store=url, image_height=48, sources=2, metrics=["coverage"])
     for name, form in (("images", "images"), ("nerfstudio", "nerfstudio"), ("all.zarr", None)):
         export_lifted(open_lifted(url), out / name, form)
     assert sorted(path.name for path in out.iterdir()) == ["all.zarr", "images", "nerfstudio"]

@@ -30,18 +30,18 @@ def test_everything_that_was_lifted_is_there_in_the_recipes_order(shown_store):
         (scene, operator, lifter)
         for scene in ("room", "street")
         for operator in ("rgb", "hog")
-        for lifter in ("nearest_view", "depth_mean")
+        for lifter in ("plane_sweep", "anchored")
     ]
     # What is not chosen is the first scene and operator, and the last lifter.
     lifted = lift3d.open_lifted(shown_store)
-    assert (lifted.name.split("-")[0], lifted.operator, lifted.lifter) == ("room", "rgb", "depth_mean")
-    chosen = lift3d.open_lifted(shown_store, lift3d.lifted_scenes(shown_store)[-1].name, "hog", "nearest_view")
-    assert (chosen.name.split("-")[0], chosen.operator, chosen.lifter) == ("street", "hog", "nearest_view")
+    assert (lifted.name.split("-")[0], lifted.operator, lifted.lifter) == ("room", "rgb", "anchored")
+    chosen = lift3d.open_lifted(shown_store, lift3d.lifted_scenes(shown_store)[-1].name, "hog", "plane_sweep")
+    assert (chosen.name.split("-")[0], chosen.operator, chosen.lifter) == ("street", "hog", "plane_sweep")
 
 
 def test_views_are_those_of_the_store(shown_store):
     lifted = lift3d.open_lifted(shown_store, operator="hog")
-    product = next(one for one in lifted.record.lifted if (one.operator, one.lifter) == ("hog", "depth_mean"))
+    product = next(one for one in lifted.record.lifted if (one.operator, one.lifter) == ("hog", "anchored"))
     stored = [view for path in product.parts for view in read_lifted(open_product(lifted.store, path))]
     assert lifted.targets == tuple(view.target for view in stored)
     for view in stored:
@@ -76,13 +76,13 @@ def test_scores_are_the_lines_of_the_table(shown_store):
     table = lift3d.run_table(lifted.store, lifted.recipe.run_id)
     lines = lift3d.summary(table)
     mine = lifted.scores()
-    assert set(mine["lifter"]) == {"raw2d", "depth_mean"}
+    assert set(mine["lifter"]) == {"raw2d", "anchored"}
     for line in mine.to_dict("records"):
         same = [lines[name] == line[name] for name in ("scene", "operator", "lifter", "protocol")]
         (whole,) = lines[np.logical_and.reduce(same)].to_dict("records")
         assert line == {name: whole[name] for name in line}
     rows = lifted.to_pandas()
-    assert set(rows["lifter"]) == {"raw2d", "depth_mean"}
+    assert set(rows["lifter"]) == {"raw2d", "anchored"}
     assert set(rows["scene"]) == {lifted.name}
 
 
@@ -110,11 +110,11 @@ def test_a_capture_that_has_gone_is_shown_without_its_images(shown_store, monkey
 
 def test_where_no_source_saw_any_target_nothing_is_drawn(tmp_path):
     store = open_store(str(tmp_path / "store"), create=True)
-    path, camera = "scenes/room/lifted/rgb/depth_mean/leaf", read_scene(ROOM).views[0].camera
+    path, camera = "scenes/room/lifted/rgb/anchored/leaf", read_scene(ROOM).views[0].camera
     writer, skipped = ProductWriter(store, path), SkippedTarget("novel-0000", "no-overlap: nothing")
     write_lifted_part(PartOfViews(writer, 0, 1), [skipped], {camera.size}, lambda size: ())
     commit_lifted(writer, {skipped.id: camera}, {})
-    record = SceneRecord("room", ROOM, "ok", lifted=(LiftedProduct("rgb", "depth_mean", "0", (path,)),))
+    record = SceneRecord("room", ROOM, "ok", lifted=(LiftedProduct("rgb", "anchored", "0", (path,)),))
     (lifted,) = lifted_of(store, small_recipe(), [record])
     assert (lifted.targets, lifted.compared, lifted.cell_count, list(lifted.depths())) == ((), (), 0, [])
     drawn = LifterGallery(3).of(lifted, lifted.colours, 10**6)
@@ -125,7 +125,7 @@ def test_where_no_source_saw_any_target_nothing_is_drawn(tmp_path):
     ("given", "error", "said"),
     [
         ({"operator": "rbg"}, UnknownNameError, "rgb"),
-        ({"lifter": "lift3d"}, UnknownNameError, "depth_mean"),
+        ({"lifter": "lift3d"}, UnknownNameError, "anchored"),
         ({"run_id": "other"}, ProductMissingError, "no run 'other'"),
     ],
 )
@@ -150,7 +150,7 @@ def test_of_a_store_that_shows_nothing_it_is_said_why(tmp_path):
 
 
 def test_lift_gives_what_a_run_gives(tmp_path):
-    recipe = small_recipe(operators=["hog"], lifters=["depth_mean"])
+    recipe = small_recipe(operators=["hog"], lifters=["anchored"])
     run_into(str(tmp_path / "run"), recipe)
     scene, told = lift3d.read_scene(ROOM), []
 
@@ -158,7 +158,7 @@ def test_lift_gives_what_a_run_gives(tmp_path):
         told.clear()
         fields = {"image_height": 48, "sources": 3, "target_mode": "heldout"}
         report = {"report": lambda stage, done, total: told.append(stage)}
-        return lift3d.lift(scene, operator, "depth_mean", store=str(tmp_path / "lift"), **fields, **report)
+        return lift3d.lift(scene, operator, "anchored", store=str(tmp_path / "lift"), **fields, **report)
 
     lifted, same = lift(lift3d.operator("hog")), lift3d.open_lifted(str(tmp_path / "run"))
     assert lifted.recipe == same.recipe
@@ -177,7 +177,7 @@ def test_a_module_of_ones_own_is_lifted_into_a_store_that_goes_with_the_process(
     torch.manual_seed(0)
     module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(4, 3, 1))
     own = lift3d.operator(module, cuts=("1",), name="own", prediction="image")
-    lifted = lift3d.lift(ROOM, own, "depth_mean", image_height=48)
+    lifted = lift3d.lift(ROOM, own, "anchored", image_height=48)
     folder = Path(lifted.store.url.removeprefix("file://"))
     assert folder.is_dir()
     assert lifted.prediction(lifted.targets[0]).shape == (3, 48, 64)
@@ -193,5 +193,5 @@ def test_lift_refuses_what_it_cannot_use(tmp_path):
     with pytest.raises(ConfigError, match="image_hight"):
         lift3d.lift(ROOM, "rgb", image_hight=48)
     write_transforms(tmp_path / "capture", capture())
-    with pytest.raises(SceneError, match="needs-depth"):
-        lift3d.lift(tmp_path / "capture", "rgb", "depth_mean", image_height=48)
+    with pytest.raises(SceneError, match="depth of a sensor"):
+        lift3d.lift(tmp_path / "capture", "rgb", geometry="sensor", image_height=48)

@@ -103,7 +103,7 @@ def test_along_a_path_it_is_what_a_run_with_that_path_lifts(shown_store, tmp_pat
     after = keys(shown_store)
     path = lift_along_path(open_lifted(shown_store, operator="hog"), 5)
     other = str(tmp_path / "other")
-    records = run_into(other, small_recipe(targets="path:5", lifters=["depth_mean"], metrics=["coverage"]))
+    records = run_into(other, small_recipe(targets="path:5", lifters=["anchored"], metrics=["coverage"]))
     arrays = canonical_arrays(other, records)
     assert canonical_arrays(shown_store, [path.answers.record]) == arrays
     again = render_video(open_lifted(shown_store, operator="hog"), tmp_path / "b.mp4", RenderExtent(5, 12))
@@ -143,7 +143,7 @@ def refused_along_a_path_alone(store, folder, error, said):
 
 def test_an_operator_that_was_an_object_is_shown_where_it_was_lifted_and_nowhere_else(tmp_path):
     url = str(tmp_path / "store")
-    lift3d.lift(ROOM, CheckerOperator(), "nearest_view", store=url, image_height=48, sources=2, metrics=["coverage"])
+    lift3d.lift(ROOM, CheckerOperator(), "plane_sweep", store=url, image_height=48, sources=2, metrics=["coverage"])
     said = r"'checker:8\?stride=4' cannot be built again.*--frames 0"
     refused_along_a_path_alone(url, tmp_path, ConfigError, said)
 
@@ -154,7 +154,7 @@ def test_an_operator_that_has_changed_is_refused(tmp_path):
     for view in lift3d.read_scene(ROOM).views:
         np.save(folder / f"{view.id}.npy", view.load(48).z_depth.numpy())
     operator = f"files:{folder}?pattern={{view}}.npy"
-    run_into(url, small_recipe(operators=[operator], lifters=["depth_mean"], metrics=["coverage"]))
+    run_into(url, small_recipe(operators=[operator], lifters=["anchored"], metrics=["coverage"]))
     assert render_video(open_lifted(url), tmp_path / "a.mp4", RenderExtent(3)).frame_count == 3
     np.save(folder / "0000.npy", np.zeros((48, 64), np.float32))
     refused_along_a_path_alone(url, tmp_path, ConfigError, "not what it was")
@@ -163,7 +163,7 @@ def test_an_operator_that_has_changed_is_refused(tmp_path):
 def test_without_the_photographs_only_what_is_lifted_is_shown(shown_store, tmp_path):
     capture, store = tmp_path / "capture", str(tmp_path / "store")
     export_lifted(open_lifted(shown_store, operator="rgb"), capture, "nerfstudio")
-    fields = {"operators": ["rgb"], "lifters": ["nearest_view"], "metrics": ["coverage"]}
+    fields = {"operators": ["rgb"], "lifters": ["plane_sweep"], "metrics": ["coverage"]}
     run_into(store, small_recipe(scenes=[str(capture)], **fields))
     shutil.rmtree(capture)
     refused_along_a_path_alone(store, tmp_path, SceneError, r"photographs of 'capture'.*--frames 0")

@@ -13,9 +13,9 @@ from tests.tables.score_rows import missing_row, score_row
 FIGURES = {
     # lifter: cosine (higher is better), warp error (lower), its floor (neither)
     RAW2D: (1.0, 0.30, 0.002),
-    "depth_mean": (0.91, 0.10, 0.001),
+    "anchored": (0.91, 0.10, 0.001),
     "lift3d": (0.95, 0.1004, 0.003),
-    "nearest_view": (0.95, 0.20, 0.002),
+    "plane_sweep": (0.95, 0.20, 0.002),
 }
 METRICS = ("feature_cosine", "warp_error_short", "warp_floor_short")
 STRANGE = "a|b\n<script>*_`"
@@ -44,9 +44,9 @@ def best(table: Table) -> set[tuple[str, str]]:
 def test_best_is_the_best_lifter_ties_included_and_never_the_plain_answer_nor_a_floor():
     assert best(scene_table(means())) == {
         ("lift3d", "feature_cosine"),
-        ("nearest_view", "feature_cosine"),
+        ("plane_sweep", "feature_cosine"),
         # Equal in the digits that are shown.
-        ("depth_mean", "warp_error_short"),
+        ("anchored", "warp_error_short"),
         ("lift3d", "warp_error_short"),
     }
 
@@ -102,23 +102,23 @@ def test_metrics_beyond_the_headline_stand_apart():
 def test_the_text_fits_the_terminal_and_names_what_it_leaves_out(width):
     text = to_terminal(scene_table(means()), width, LEGEND).plain
     assert max(map(len, text.splitlines()[1:])) <= width
-    assert text.index("  raw2d") < text.index("  depth_mean") < text.index("  nearest_view")
+    assert text.index("  raw2d") < text.index("  anchored") < text.index("  plane_sweep")
     assert ("Not shown: floor 0–15°." in text) == (width == 30)
 
 
 def test_the_markdown_is_aligned_and_marks_the_best_in_bold():
     caption, _, head, rule, *rows = to_markdown(scene_table(means())).splitlines()
     assert caption == "room-0 · run run0 · heldout · leave-one-out/all"
-    assert head == "| operator | lifter       |  cos 2D ↑ | warp 0–15° ↓ | floor 0–15° |"
-    assert rule == "| -------- | ------------ | --------: | -----------: | ----------: |"
-    assert rows[0] == "| hog      | raw2d        |     1.000 |        0.300 |       0.002 |"
-    assert rows[2] == "| hog      | lift3d       | **0.950** |    **0.100** |       0.003 |"
+    assert head == "| operator | lifter      |  cos 2D ↑ | warp 0–15° ↓ | floor 0–15° |"
+    assert rule == "| -------- | ----------- | --------: | -----------: | ----------: |"
+    assert rows[0] == "| hog      | raw2d       |     1.000 |        0.300 |       0.002 |"
+    assert rows[2] == "| hog      | lift3d      | **0.950** |    **0.100** |       0.003 |"
 
 
 def test_a_name_cannot_break_a_table():
     table = scene_table(means(STRANGE))
     assert r"| a\|b &lt;script&gt;\*\_\` | raw2d" in to_markdown(table)
-    assert escaped("[x](javascript:1) nearest_view __bold__") == r"\[x\](javascript:1) nearest_view \_\_bold\_\_"
+    assert escaped("[x](javascript:1) plane_sweep __bold__") == r"\[x\](javascript:1) plane_sweep \_\_bold\_\_"
     page = read_page(to_html(table, "figures", is_grouped=True).encode())
     assert not page.all("script")
     assert page.all("tbody")[0].attrs["data-group"] == STRANGE

@@ -25,7 +25,7 @@ OPERATORS = ["rgb", "hog", "tiny:segmenter", "felzenszwalb"]
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
     url = str(tmp_path_factory.mktemp("viewed") / "store")
-    run_into(url, small_recipe(operators=OPERATORS, lifters=["depth_mean"], metrics=["feature_cosine"]))
+    run_into(url, small_recipe(operators=OPERATORS, lifters=["anchored"], metrics=["feature_cosine"]))
     return lifted_scenes(url)
 
 

@@ -19,7 +19,7 @@ from tests.support.runs import run_into, small_recipe
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     url = str(tmp_path_factory.mktemp("served") / "store")
-    names = {"operators": ["tiny:clip", "hog"], "lifters": ["depth_mean", "nearest_view"]}
+    names = {"operators": ["tiny:clip", "hog"], "lifters": ["anchored", "plane_sweep"]}
     run_into(url, small_recipe(**names, metrics=["feature_cosine"]))
     return url
 
@@ -104,8 +104,8 @@ def test_a_session_answers_without_a_browser(store):
         assert (session.drawing._cloud.colors != lifted).any()
         session.ask_point(None)
         assert (session.drawing._cloud.colors == photo).all()
-        session.choose(session.current.name, "hog", "nearest_view")
-        assert (session.current.operator, session.current.lifter) == ("hog", "nearest_view")
+        session.choose(session.current.name, "hog", "plane_sweep")
+        assert (session.current.operator, session.current.lifter) == ("hog", "plane_sweep")
         assert session.panel.words.disabled
         assert "pictures only" in session.panel.words_note.content
         session.ask_words("ball")

@@ -21,7 +21,7 @@ from lift3d.runs.planned_bytes import (
 )
 
 ROOM = "procedural:room?views=4&height=24&width=32"
-RECIPE = Recipe(scenes=(ROOM,), lifters=("nearest_view",), image_height=24)
+RECIPE = Recipe(scenes=(ROOM,), lifters=("plane_sweep",), image_height=24)
 DINO = OperatorSpec("vit", 1, "embedding", channel_count=384, stride_px=14.0)
 SIZE = SceneSize(ImageSize(56, 84), view_count=10, target_count=5)
 
@@ -39,7 +39,7 @@ def test_a_plan_of_a_new_store_wants_everything_and_makes_no_store(tmp_path):
     text = planned.to_text()
     assert RECIPE.run_id in text
     assert "features of one view: rgb" in text
-    assert "shared: one geometry per target for nearest_view; 1 operator reads it" in text
+    assert "shared: one geometry per target for plane_sweep; 1 operator reads it" in text
 
 
 def test_what_is_committed_is_not_planned_again(tmp_path):
@@ -47,7 +47,7 @@ def test_what_is_committed_is_not_planned_again(tmp_path):
     run_serially(RECIPE, execution)
     assert plan(RECIPE, execution).scenes[0].is_done
     # Another lifter: the features are there, the lifted views are not.
-    more = plan(RECIPE.model_copy(update={"lifters": ("nearest_view", "depth_mean")}), execution).scenes[0]
+    more = plan(RECIPE.model_copy(update={"lifters": ("plane_sweep", "anchored")}), execution).scenes[0]
     assert (more.is_done, more.encode_count, more.lift_count) == (False, 0, 8)
 
 
@@ -67,7 +67,7 @@ def test_what_does_not_fit_is_refused_with_needed_allowed_and_reserved(tmp_path)
     assert caught.value.scene == "room-0-views4-height24-width32"
 
 
-def test_a_plan_says_what_operators_share(tmp_path):
+def test_a_plan_says_what_operators_share(tmp_path, baselines):
     several = RECIPE.model_copy(
         update={"operators": ("rgb", "hog"), "lifters": ("plane_sweep", "shared_weights", "lift3d")}
     )
@@ -92,7 +92,7 @@ def test_features_take_channels_known_or_assumed_times_cells_and_a_lifted_view_t
     assert feature_bytes(replace(DINO, channel_count=0), SIZE.image) == ASSUMED_CHANNELS * 4 * 6 * 4
 
 
-MORE_LIFTERS = ("nearest_view", "depth_mean", "plane_sweep")
+MORE_LIFTERS = ("plane_sweep", "anchored", "lift3d")
 
 
 def test_the_peak_grows_with_the_scene_and_with_the_recipe():
@@ -100,9 +100,10 @@ def test_the_peak_grows_with_the_scene_and_with_the_recipe():
     for changed in ({"view_count": 110}, {"target_count": 105}, {"map_bytes_per_px": 100}):
         assert peak_of(replace(SIZE, **changed), RECIPE, [DINO]).needed_bytes > peak, changed
     size = replace(SIZE, image=ImageSize(480, 640), view_count=2)
-    peak = peak_of(size, RECIPE, [DINO]).needed_bytes
+    recipe = RECIPE.model_copy(update={"lifters": ("anchored",)})
+    peak = peak_of(size, recipe, [DINO]).needed_bytes
     for changed in ({"sources": 64}, {"lifters": MORE_LIFTERS}, {"taps": 1024}):
-        assert peak_of(size, RECIPE.model_copy(update=changed), [DINO]).needed_bytes > peak, changed
+        assert peak_of(size, recipe.model_copy(update=changed), [DINO]).needed_bytes > peak, changed
 
 
 def test_the_heaviest_operator_is_named():
@@ -125,7 +126,7 @@ def test_what_stage_two_holds_is_bounded_by_a_tile_whatever_the_taps():
 def test_a_search_in_many_sources_takes_no_more_than_in_those_that_are_swept():
     image, spec = ImageSize(96, 128), OperatorSpec("features", 1, "embedding", channel_count=8, stride_px=32.0)
     few, many = (
-        working_bytes(spec, image, Recipe(scenes=("x",), lifters=("shared_weights",), sources=count, taps=8))
+        working_bytes(spec, image, Recipe(scenes=("x",), lifters=("lift3d",), sources=count, taps=8))
         for count in (8, 40)
     )
     assert few == many

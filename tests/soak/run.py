@@ -89,7 +89,7 @@ def _write_scenes(root: Path, count: int, share: float) -> None:
 def _lifted(scenes: Path, store: Path, workers: int, prepare: Any) -> tuple[ScoreTable, float, list[SceneRecord]]:
     recipe = Recipe(
         scenes=tuple(str(path) for path in sorted(scenes.iterdir())),
-        lifters=("nearest_view",),
+        lifters=("plane_sweep",),
         image_height=24,
         sources=2,
         target_mode="heldout",

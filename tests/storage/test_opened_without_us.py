@@ -28,8 +28,8 @@ assert b"xarray.open_datatree" in files.cat_file(f"{root}/README.txt")
 (scene,) = ls(f"{root}/scenes")
 scene = f"{root}/scenes/{scene}"
 assert ls(scene) == ["features", "lifted", "zarr.json"]
-assert ls(f"{scene}/lifted/rgb") == ["nearest_view", "raw2d"]
-for path in (f"{scene}/features/rgb", f"{scene}/lifted/rgb/nearest_view", f"{scene}/lifted/rgb/raw2d"):
+assert ls(f"{scene}/lifted/rgb") == ["plane_sweep", "raw2d"]
+for path in (f"{scene}/features/rgb", f"{scene}/lifted/rgb/plane_sweep", f"{scene}/lifted/rgb/raw2d"):
     (leaf,) = ls(path)
     assert "48px-" in leaf
     group = opened(f"{path}/{leaf}")
@@ -63,7 +63,7 @@ def test_a_store_explains_itself(kind, tmp_path, request):
     url = str(tmp_path / "store")
     if kind == "s3":
         url = f"s3://{request.getfixturevalue('moto_bucket')}/{uuid.uuid4().hex}"
-    assert run_into(url, small_recipe(scenes=[ROOM], operators=["rgb"], lifters=["nearest_view"]))[0].is_ok
+    assert run_into(url, small_recipe(scenes=[ROOM], operators=["rgb"], lifters=["plane_sweep"]))[0].is_ok
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
         [sys.executable, "-c", _READER, url], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False

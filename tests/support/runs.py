@@ -22,7 +22,7 @@ def small_recipe(**fields: object) -> Recipe:
     given: dict[str, object] = {
         "scenes": [ROOM],
         "operators": ["rgb", "hog"],
-        "lifters": ["nearest_view", "depth_mean"],
+        "lifters": ["plane_sweep", "anchored"],
         "image_height": 48,
         "sources": 3,
         "target_mode": "heldout",
@@ -33,7 +33,7 @@ def small_recipe(**fields: object) -> Recipe:
 def tiny_rooms(count: int, **fields: object) -> Recipe:
     """Return a recipe that takes a moment per scene: three views of 24 rows."""
     scenes = [f"procedural:room?seed={seed}&views=3&height=24&width=32" for seed in range(count)]
-    given = {"scenes": scenes, "operators": ["rgb"], "lifters": ["nearest_view"], "image_height": 24}
+    given = {"scenes": scenes, "operators": ["rgb"], "lifters": ["plane_sweep"], "image_height": 24}
     return small_recipe(**{**given, **fields})
 
 

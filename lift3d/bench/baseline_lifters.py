@@ -1,8 +1,4 @@
-"""Copy the nearest view: the reference that knows nothing of the scene's shape.
-
-The scene is taken for a plane parallel to the target's image at the middle of the depth range; every cell copies the
-nearest view that sees its point of the plane.
-"""
+"""The baselines themselves: a copy of the nearest view, and ``lift3d`` without parts of its second stage."""
 
 from collections.abc import Sequence
 
@@ -10,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lift3d.bench.baselines import NEAREST_VIEW
 from lift3d.domain.camera import Camera
 from lift3d.domain.features import FeatureGrid
 from lift3d.domain.proposals import RayProposal, SourceGuide
@@ -18,7 +15,7 @@ from lift3d.errors import NoOverlapError
 from lift3d.geometry.projection import transfer
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.sampling import nearest_cells
-from lift3d.lifters.catalog import NEAREST_VIEW
+from lift3d.lifters.corrective import Lift3D
 from lift3d.lifters.protocol import Uncorrected
 from lift3d.lifters.source_selection import view_costs
 
@@ -26,8 +23,18 @@ from lift3d.lifters.source_selection import view_costs
 GUIDE_STRIDE_PX = 4.0
 
 
+class SharedWeights(Uncorrected, Lift3D):
+    """Stage I alone: every operator is blended as colours are."""
+
+
+class SeparateWeights(Lift3D):
+    """Stage I and weights of their own for features, without the residual."""
+
+    _has_residual = False
+
+
 class NearestView(Uncorrected):
-    """Every cell copies the nearest view that sees it on a plane in the middle of the depth range.
+    """Every cell copies the nearest view that sees it on a plane parallel to the target's image.
 
     "Nearest" is the order of ``source_selection.view_costs``. The plane stands at the geometric mean of the depth
     range, so it moves with the scale of the scene. No other view gets any weight, whatever the tapers.
