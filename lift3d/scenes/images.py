@@ -120,6 +120,8 @@ class FileFrame:
         depth: Path of the z-depth map, of any size.
         labels: Path of the class ids, of any size.
         mask: Path of the mask, of any size: 0 where pixels are invalid.
+        is_silhouette: Whether the mask cuts out the one thing that there is, so that beside it there is nothing;
+            else nobody knows what it hides.
         depth_scale: World units per number in the depth map.
         depth_intrinsics: fx, fy, cx, cy of the depth map at its own size, if its sensor is another one than the
             image's; the same centre and axes are assumed, and no distortion.
@@ -135,6 +137,7 @@ class FileFrame:
     depth_intrinsics: tuple[float, float, float, float] | None = None
     label_ignore: int | None = None
     distortion: Distortion | None = None
+    is_silhouette: bool = False
 
     @property
     def has_depth(self) -> bool:
@@ -151,10 +154,11 @@ class FileFrame:
 
         ImageError if a file is missing, does not decode, or does not fit the camera.
         """
-        image, is_valid = self._load_color(camera, size)
+        image, is_valid, is_empty = self._load_color(camera, size)
         return Frame(
             image=image,
             is_valid=is_valid,
+            is_empty=is_empty,
             camera=camera.resized(size),
             z_depth=self.load_depth(camera, size),
             labels=self._load_labels(camera, size),
@@ -189,25 +193,36 @@ class FileFrame:
                 "depth_intrinsics": self.depth_intrinsics if self.has_depth else None,
                 "label_ignore": self.label_ignore,
                 "distortion": lens and [lens.model, list(lens.params), lens.size.height, lens.size.width],
+                **({"is_silhouette": True} if self.is_silhouette and self.mask else {}),
             }
         )
 
     def _load_color(
         self, camera: Camera, size: ImageSize
-    ) -> tuple[Float[Tensor, "3 height width"], Bool[Tensor, "height width"]]:
+    ) -> tuple[Float[Tensor, "3 height width"], Bool[Tensor, "height width"], Bool[Tensor, "height width"] | None]:
         pixels, is_valid = decode_color(self.image, camera.size)
         file_size = ImageSize(*pixels.shape[:2])
+        transparent = None if is_valid is None else ~is_valid
         if self.mask is not None:
             # The mask is drawn on the file, so it is undistorted together with it.
             found, is_inside = nearest(decode_mask(self.mask), center_fractions(file_size))
-            is_valid = found & is_inside if is_valid is None else found & is_inside & is_valid
+            is_kept = found & is_inside
+            is_valid = is_kept if is_valid is None else is_kept & is_valid
+            if self.is_silhouette:
+                transparent = ~is_valid
+            elif transparent is not None:
+                transparent &= is_kept
         if self.distortion is not None:
             pixels, is_valid = undistort(pixels, is_valid, _places(self.distortion, camera, file_size))
         scale = np.float32(1 / np.iinfo(pixels.dtype).max)
         color, is_seen = resize(pixels.astype(np.float32) * scale, is_valid, size)
         # The mean of a box filter may pass 1 by float rounding.
         planes = np.ascontiguousarray(color.transpose(2, 0, 1)).clip(0, 1)
-        return torch.from_numpy(planes), torch.from_numpy(np.array(is_seen))
+        is_empty = None
+        if transparent is not None and transparent.any():
+            found, is_inside = nearest(transparent, _places(self.distortion, camera, size))
+            is_empty = torch.from_numpy(found & is_inside & ~is_seen)
+        return torch.from_numpy(planes), torch.from_numpy(np.array(is_seen)), is_empty
 
     def _load_labels(self, camera: Camera, size: ImageSize) -> Int[Tensor, "height width"] | None:
         if self.labels is None:

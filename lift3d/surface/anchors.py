@@ -20,7 +20,7 @@ from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.sampling import bilinear_corners
 from lift3d.surface.depth_map import EDGE, DepthMap
 from lift3d.surface.keyframes import is_seen_well
-from lift3d.surface.scene_surface import Look, SceneSurface, pixel_maps
+from lift3d.surface.scene_surface import Look, SceneSurface, is_cut, pixel_maps
 
 # Pixels per guide cell: who sees a surface changes more slowly than where it is.
 GUIDE_STRIDE_PX = 2.0
@@ -74,7 +74,7 @@ def anchored_target(
     uv = cell_centers(*grid.lattice).reshape(-1, 2)
     z_depth = depth.at(uv)
     look = surface.look(camera, uv, z_depth).only(torch.tensor([name in sources for name in surface.ids]))
-    surety = look.shown * look.confidence
+    surety = look.shown * look.confidence * ~is_cut(look)[:, None]
     most = max(1, int((surety > 0).sum(1).max()))
     weight, witness = _heaviest(surety, min(witness_count, most))
     cameras = tuple(view.camera for view in surface.views)
