@@ -38,6 +38,8 @@ _SATURATED_U16 = 65535
 _ORIENTATION_TAG = 0x0112
 _QUARTER_TURNS = (5, 6, 7, 8)
 _LOAD_VERSION = 2
+# The pixels as bytes and as float32; with validity, their share of it; with a lens, where they lie in the file.
+_BYTES_PER_PIXEL, _VALIDITY_BYTES_PER_PIXEL, _LENS_BYTES_PER_PIXEL = 17, 20, 14
 _DECODE_ERRORS = (
     *(OSError, EOFError, ValueError, SyntaxError, KeyError, IndexError),
     *(struct.error, zlib.error, Image.DecompressionBombError),
@@ -179,6 +181,13 @@ class FileFrame:
         z_depth = np.where(is_known, found.astype(np.float64) * self.depth_scale, np.nan)
         return torch.from_numpy(z_depth.astype(np.float32))
 
+    def decode_bytes(self, size: ImageSize) -> int:
+        """Return about how many bytes load holds at once of an image file of a size, measured; maps are read lazily."""
+        count = _BYTES_PER_PIXEL + _LENS_BYTES_PER_PIXEL * (self.distortion is not None)
+        if self.mask is not None or self.distortion is not None:
+            count += _VALIDITY_BYTES_PER_PIXEL
+        return size.height * size.width * count
+
     def content_digest(self) -> str:
         """Digest of the bytes of all files and of what load does with them."""
         lens = self.distortion
@@ -205,8 +214,10 @@ class FileFrame:
         transparent = None if is_valid is None else ~is_valid
         if self.mask is not None:
             # The mask is drawn on the file, so it is undistorted together with it.
-            found, is_inside = nearest(decode_mask(self.mask), center_fractions(file_size))
-            is_kept = found & is_inside
+            is_kept = decode_mask(self.mask)
+            if is_kept.shape != pixels.shape[:2]:
+                found, is_inside = nearest(is_kept, center_fractions(file_size))
+                is_kept = found & is_inside
             is_valid = is_kept if is_valid is None else is_kept & is_valid
             if self.is_silhouette:
                 transparent = ~is_valid
@@ -214,8 +225,9 @@ class FileFrame:
                 transparent &= is_kept
         if self.distortion is not None:
             pixels, is_valid = undistort(pixels, is_valid, _places(self.distortion, camera, file_size))
-        scale = np.float32(1 / np.iinfo(pixels.dtype).max)
-        color, is_seen = resize(pixels.astype(np.float32) * scale, is_valid, size)
+        values = pixels.astype(np.float32)
+        values *= np.float32(1 / np.iinfo(pixels.dtype).max)
+        color, is_seen = resize(values, is_valid, size)
         # The mean of a box filter may pass 1 by float rounding.
         planes = np.ascontiguousarray(color.transpose(2, 0, 1)).clip(0, 1)
         is_empty = None
