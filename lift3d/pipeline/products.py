@@ -40,6 +40,7 @@ _UNITS = {
     "features": {"long_name": "features, as the model gives them"},
     "tokens": {"long_name": "global tokens of the model"},
     "coverage": {"long_name": "share of the cell's ray that sources saw", "units": "1"},
+    "confidence": {"long_name": "how likely what is lifted there is right", "units": "1"},
     "z_depth": {"long_name": "expected depth along the camera's z axis", "units": "world units of the scene"},
     "prediction": {"long_name": "what the model's decoder says"},
     "prediction_is_valid": {"long_name": "whether the prediction stands on something seen"},
@@ -175,9 +176,11 @@ def write_lifted_part(
         for cut, (rows, cols) in enumerate(room.cuts):
             cuts = [view.lifted[cut] for view in views]
             _add_features(stack, cut, [one.features for one in cuts], (rows, cols))
+            sure = [one.confidence for one in cuts if one.confidence is not None]
             for name, values in (
                 ("coverage", [one.coverage for one in cuts]),
                 ("z_depth", [one.z_depth for one in cuts]),
+                *([("confidence", sure)] if len(sure) == len(cuts) else []),
             ):
                 stack.add(name, cut, values, (rows, cols), torch.nan, (f"row_{cut}", f"col_{cut}"))
         _add_predictions(stack, [view.prediction for view in views], room.prediction)
@@ -325,7 +328,9 @@ def _lifted_view(index: int, described: Mapping[str, Any], arrays: Mapping[str, 
         tokens = _tensor(arrays[f"tokens_{cut}"][index]).float() if f"tokens_{cut}" in arrays else None
         coverage = _tensor(arrays[f"coverage_{cut}"][index][window])
         z_depth = _tensor(arrays[f"z_depth_{cut}"][index][window])
-        lifted.append(LiftedFeatures(FeatureMap(values, grid, tokens), coverage, z_depth))
+        sure = arrays.get(f"confidence_{cut}")
+        confidence = None if sure is None else _tensor(sure[index][window])
+        lifted.append(LiftedFeatures(FeatureMap(values, grid, tokens), coverage, z_depth, confidence))
     kind, shape = described["kind"], described["prediction"]
     window = (slice(shape[-2]), slice(shape[-1]))
     values = _tensor(arrays["prediction"][index][..., *window])

@@ -97,8 +97,8 @@ def feature_bytes(spec: OperatorSpec, image: ImageSize, number_bytes: int = _FLO
 
 
 def lifted_bytes(spec: OperatorSpec, image: ImageSize, number_bytes: int = _FLOAT32) -> int:
-    """Return the bytes of one lifted view: features, as ``feature_bytes``, with coverage, depth and prediction."""
-    beside = sum(cells for _, cells in cuts_of(spec, image)) * 2 * _FLOAT32
+    """Return the bytes of one lifted view: features, as ``feature_bytes``, with what stands beside and prediction."""
+    beside = sum(cells for _, cells in cuts_of(spec, image)) * 3 * _FLOAT32
     return feature_bytes(spec, image, number_bytes) + beside + _prediction_bytes(spec, image)
 
 
