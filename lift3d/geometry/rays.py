@@ -33,12 +33,12 @@ def inverse_depth_planes(near: float, far: float, count: int) -> Float[Tensor, "
 
 
 def baseline_angle(
-    xyz_world: Float[Tensor, "point 3"], center_a: Float[Tensor, "3"], center_b: Float[Tensor, "3"]
-) -> Float[Tensor, " point"]:
-    """Return the angle at each point between the rays to two camera centres, radians.
+    xyz_world: Float[Tensor, "point 3"], center_a: Float[Tensor, "3"], center_b: Float[Tensor, "*view 3"]
+) -> Float[Tensor, "*view point"]:
+    """Return the angle at each point between the rays to two camera centres, or to one and to each of several; radians.
 
     Source:
         The triangulation angle of COLMAP's documentation; atan2 form, exact for small angles.
     """
-    to_a, to_b = center_a.to(xyz_world) - xyz_world, center_b.to(xyz_world) - xyz_world
-    return torch.atan2(torch.linalg.cross(to_a, to_b).norm(dim=-1), (to_a * to_b).sum(-1))
+    to_a, to_b = center_a.to(xyz_world) - xyz_world, center_b.to(xyz_world)[..., None, :] - xyz_world
+    return torch.atan2(torch.linalg.cross(to_a.expand_as(to_b), to_b).norm(dim=-1), (to_a * to_b).sum(-1))

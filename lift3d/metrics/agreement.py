@@ -7,9 +7,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lift3d.domain.scores import Score
-from lift3d.metrics.counting import Corners, Reading, counted_cells
+from lift3d.metrics.counting import Corners, Reading, counted_cells, rows_of_views
 from lift3d.metrics.figures import scene_metric, undefined
-from lift3d.metrics.protocol import SceneEvidence
+from lift3d.metrics.protocol import SceneEvidence, ViewEvidence
 
 # Rounding features to float16 makes cosine distances of about 2.5e-7: less spread than this is no signal.
 COLLAPSED_SPREAD = 1e-6
@@ -54,8 +54,8 @@ def label_kappa(evidence: SceneEvidence) -> Score:
     Reliability, 2014, ch. 2). One label everywhere gives NaN with the reason ``collapsed``.
     """
     labels, points = [], []
-    for index, view in enumerate(evidence.views):
-        mine = evidence.observations.view == index
+    by_view = rows_of_views(evidence.observations.view, len(evidence.views))
+    for view, mine in zip(evidence.views, by_view, strict=True):
         uv = evidence.observations.uv[mine]
         found = Reading.of(view, uv)
         labels.append(found.at(found.counts)[:, 0].long())
@@ -109,9 +109,9 @@ def _pointwise_means(evidence: SceneEvidence) -> _PointwiseMeans:
     channel_count = evidence.views[0].filled[0].channel_count
     total = torch.zeros(point_count, channel_count, dtype=torch.float64)
     view_count = torch.zeros(point_count, dtype=torch.float64)
-    for index in range(len(evidence.views)):
-        mine = evidence.observations.view == index
-        direction, is_usable = _unit_features(evidence, index, evidence.observations.uv[mine])
+    by_view = rows_of_views(evidence.observations.view, len(evidence.views))
+    for view, mine in zip(evidence.views, by_view, strict=True):
+        direction, is_usable = _unit_features(view, evidence.observations.uv[mine])
         point = evidence.observations.point[mine][is_usable]
         total.index_add_(0, point, direction[is_usable])
         view_count.index_add_(0, point, torch.ones(len(point), dtype=torch.float64))
@@ -120,9 +120,8 @@ def _pointwise_means(evidence: SceneEvidence) -> _PointwiseMeans:
 
 
 def _unit_features(
-    evidence: SceneEvidence, index: int, uv: Float[Tensor, "point 2"]
+    view: ViewEvidence, uv: Float[Tensor, "point 2"]
 ) -> tuple[Float[Tensor, "point channel"], Bool[Tensor, " point"]]:
-    view = evidence.views[index]
     feature_map = view.filled[0]
     corners = Corners.bilinear(uv, feature_map.grid)
     values = corners.read(feature_map.values)

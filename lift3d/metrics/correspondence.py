@@ -4,13 +4,14 @@ Everything is chosen on bounded lattices by fixed rules: the same scene gives th
 Letters: a is the view whose points are asked about, b the view they are looked up in.
 """
 
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from lift3d.metrics.counting import MIN_SHARED_POINTS
+from lift3d.metrics.counting import MIN_SHARED_POINTS, median_angles
 from lift3d.metrics.depth_surface import DepthSurface
 from lift3d.metrics.figures import LONG_RANGE_DEG, SHORT_RANGE_DEG
 from lift3d.metrics.protocol import Matches, Observations
@@ -19,6 +20,12 @@ from lift3d.metrics.track_surface import TrackSurface
 # Bounds of time and memory whatever the size of the scene: points of view a per pair, the nearest others that each view
 # is paired with in each range of angles, surface points of figures over all views.
 POINTS_PER_PAIR, PAIRS_PER_VIEW, SURFACE_POINTS = 4096, 2, 2048
+# Of more others than twice as many, those whose angles are looked at closely in each range: half of them the nearest.
+LIKELY = 24
+# Who is likely is found by a few points of a view, in as many of the views nearest to it, and of the rest, evenly.
+PROBES, ASKED = 32, 512
+
+Report = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,26 +36,74 @@ class Correspondence:
     observations: Observations
 
 
-def correspond(surface: DepthSurface | TrackSurface, pairs_per_view: int = PAIRS_PER_VIEW) -> Correspondence:
-    """Choose pairs by baseline angle and find what they, and all views together, see."""
-    count = surface.view_count
-    angles = torch.full((count, count), torch.nan, dtype=torch.float64)
-    for a in range(count):
-        for b in range(a + 1, count):
-            angles[a, b] = angles[b, a] = surface.angle_deg(a, b)
-    matches = {pair: surface.matches(*pair, POINTS_PER_PAIR) for pair in pairs_by_angle(angles, pairs_per_view)}
-    enough = {pair: found for pair, found in matches.items() if len(found.uv_a) >= MIN_SHARED_POINTS}
-    return Correspondence(enough, surface.observations(SURFACE_POINTS))
+def correspond(
+    surface: DepthSurface | TrackSurface,
+    pairs_per_view: int = PAIRS_PER_VIEW,
+    report: Report = lambda stage, done, total: None,
+) -> Correspondence:
+    """Choose pairs by baseline angle and find what they, and all views together, see. Work grows as views do."""
+    pairs = pairs_by_angle(_angles(surface, report), pairs_per_view)
+    matches = {}
+    for done, pair in enumerate(pairs):
+        report("match pairs of views", done, len(pairs))
+        found = surface.matches(*pair, POINTS_PER_PAIR)
+        if len(found.uv_a) >= MIN_SHARED_POINTS:
+            matches[pair] = found
+    report("find shared points", 0, 1)
+    return Correspondence(matches, surface.observations(SURFACE_POINTS))
 
 
-def pairs_by_angle(angles_deg: Float[Tensor, "view view"], pairs_per_view: int) -> list[tuple[int, int]]:
+def pairs_by_angle(angles_deg: Mapping[tuple[int, int], float], pairs_per_view: int) -> list[tuple[int, int]]:
     """Choose pairs (a, b), a < b, sorted: for each view its nearest others at short and at long range.
 
-    ``angles_deg`` are median baseline angles, NaN where two views share too little; symmetric.
+    ``angles_deg`` are median baseline angles of such pairs; NaN where two views share too little.
     """
     chosen: set[tuple[int, int]] = set()
-    for a, row in enumerate(angles_deg.tolist()):
-        for low, high in (SHORT_RANGE_DEG, LONG_RANGE_DEG):
-            in_range = sorted((angle, b) for b, angle in enumerate(row) if b != a and low <= angle < high)
-            chosen.update((min(a, b), max(a, b)) for _, b in in_range[:pairs_per_view])
+    for low, high in (SHORT_RANGE_DEG, LONG_RANGE_DEG):
+        left: Counter[int] = Counter()
+        in_range = {pair: angle for pair, angle in angles_deg.items() if low <= angle < high}
+        # Each view takes its own nearest, whether or not the other has enough already; ties go to the smaller number.
+        for view, _, pair in sorted((view, angle, both) for both, angle in in_range.items() for view in both):
+            if left[view] < pairs_per_view:
+                left[view] += 1
+                chosen.add(pair)
     return sorted(chosen)
+
+
+def _angles(surface: DepthSurface | TrackSurface, report: Report) -> dict[tuple[int, int], float]:
+    """Return the median baseline angles of pairs (a, b), a < b: of all, or of those that are likely to be chosen."""
+    count = surface.view_count
+    partners: list[set[int]] = [set() for _ in range(count)]
+    for a in range(count):
+        report("look for neighbours", a, count)
+        for b in _likely(surface, a) if count > 2 * LIKELY else range(count):
+            partners[min(a, b)].add(max(a, b))
+    angles: dict[tuple[int, int], float] = {}
+    for a, beside in enumerate(partners):
+        report("compare neighbours", a, count)
+        others = torch.tensor(sorted(beside - {a}), dtype=torch.long)
+        if len(others) > 0:
+            xyz, is_seen = surface.sights(a, others)
+            found = median_angles(xyz, surface.centers[a], surface.centers[others], is_seen)
+            angles |= {(a, b): angle for b, angle in zip(others.tolist(), found.tolist(), strict=True)}
+    return angles
+
+
+def _likely(surface: DepthSurface | TrackSurface, a: int) -> list[int]:
+    """Return the views that are likely to be near to a view, in each range of angles, and to see what it sees."""
+    distance = (surface.centers - surface.centers[a]).norm(dim=1)
+    distance[a] = -1.0
+    by_distance = torch.argsort(distance, stable=True)[1:]
+    asked = torch.cat([by_distance[:ASKED], _evenly(by_distance[ASKED:], ASKED)])
+    xyz, is_seen = surface.sights(a, asked, PROBES)
+    angles = median_angles(xyz, surface.centers[a], surface.centers[asked], is_seen, least=1)
+    likely: list[int] = []
+    for low, high in (SHORT_RANGE_DEG, LONG_RANGE_DEG):
+        in_range = ((angles >= low) & (angles < high)).nonzero()[:, 0]
+        nearest = asked[in_range[torch.argsort(angles[in_range], stable=True)]]
+        likely += torch.cat([nearest[: LIKELY // 2], _evenly(nearest[LIKELY // 2 :], LIKELY // 2)]).tolist()
+    return likely
+
+
+def _evenly(values: Tensor, limit: int) -> Tensor:
+    return values[:: max(1, -(-len(values) // limit))]

@@ -4,8 +4,6 @@ A point that is read bilinearly counts only if everything that is read there cou
 pixel that does not count can reach a score.
 """
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -17,7 +15,7 @@ from torch.nn.functional import embedding_bag
 from lift3d.domain.features import FeatureGrid
 from lift3d.domain.scene import UNKNOWN_LABEL
 from lift3d.errors import ShapeError
-from lift3d.geometry.rays import cell_centers
+from lift3d.geometry.rays import baseline_angle, cell_centers
 from lift3d.geometry.sampling import bilinear_corners, nearest_cells
 from lift3d.metrics.protocol import Observations, ViewEvidence
 
@@ -152,15 +150,9 @@ class Reading:
 
 
 def collect_observations(
-    points: Sequence[Int[Tensor, " _"]], views: Sequence[int], uvs: Sequence[Float[Tensor, "_ 2"]]
+    point: Int[Tensor, " observation"], view: Int[Tensor, " observation"], uv: Float[Tensor, "observation 2"]
 ) -> Observations:
-    """Join observations found view by view, drop points that one view alone sees, and number the rest from 0."""
-    if not points:
-        none = torch.zeros(0, dtype=torch.long)
-        return Observations(none, none.clone(), torch.zeros(0, 2, dtype=torch.float64))
-    point = torch.cat(list(points))
-    view = torch.cat([torch.full_like(found, index) for found, index in zip(points, views, strict=True)])
-    uv = torch.cat(list(uvs))
+    """Sort observations by point, then view, drop points that one view alone sees, and number the rest from 0."""
     order = torch.argsort(view, stable=True)
     order = order[torch.argsort(point[order], stable=True)]
     point, view, uv = point[order], view[order], uv[order]
@@ -170,6 +162,22 @@ def collect_observations(
     return Observations(renumbered, view[is_shared], uv[is_shared])
 
 
-def median_degrees(angle_rad: Float[Tensor, " point"]) -> float:
-    """Return the median in degrees, NaN of too few points."""
-    return math.degrees(float(angle_rad.median())) if len(angle_rad) >= MIN_SHARED_POINTS else math.nan
+def rows_of_views(view: Int[Tensor, " observation"], view_count: int) -> tuple[Int[Tensor, " row"], ...]:
+    """Return which observations are of each view: sorted once, not searched for view by view."""
+    return torch.split(torch.argsort(view, stable=True), torch.bincount(view, minlength=view_count).tolist())
+
+
+def median_angles(
+    xyz: Float[Tensor, "point 3"],
+    center_a: Float[Tensor, "3"],
+    centers: Float[Tensor, "view 3"],
+    is_seen: Bool[Tensor, "view point"],
+    least: int = MIN_SHARED_POINTS,
+) -> Float[Tensor, " view"]:
+    """Return the median baseline angle in degrees over the points that each view sees; NaN of fewer than ``least``."""
+    angle = torch.where(is_seen, baseline_angle(xyz, center_a, centers), torch.nan)
+    is_enough = is_seen.sum(1) >= least
+    median = torch.full((len(centers),), torch.nan, dtype=torch.float64)
+    if bool(is_enough.any()):
+        median[is_enough] = torch.rad2deg(angle[is_enough].nanmedian(1).values)
+    return median

@@ -8,25 +8,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lift3d.domain.camera import Camera
 from lift3d.domain.scene import Frame
 from lift3d.errors import ConfigError
-from lift3d.geometry.projection import transfer, unproject
-from lift3d.geometry.rays import baseline_angle, cell_centers
+from lift3d.geometry.projection import MIN_Z, transfer, unproject
+from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.rigid import transform
 from lift3d.geometry.sampling import bilinear_corners, nearest_cells
-from lift3d.geometry.visibility import agrees_with_depth
-from lift3d.metrics.counting import collect_observations, median_degrees
+from lift3d.metrics.counting import collect_observations, median_angles
 from lift3d.metrics.protocol import Matches, Observations
 
 # 2 % of the depth, the order of a depth sensor's error.
 RELATIVE_TOLERANCE = 0.02
-# Enough to tell a median angle to a fraction of a degree, few enough to ask for every pair of a scene.
+# Enough to tell a median angle to a fraction of a degree.
 ANGLE_POINTS = 256
-# With very many views each still contributes this many surface points.
+# With very many views those that give surface points give this many each.
 MIN_POINTS_PER_VIEW = 16
 
 
@@ -45,25 +44,43 @@ class _DepthView:
         step = max(1, math.ceil(math.sqrt(height * width / limit)))
         start = step // 2
         uv = cell_centers(height, width).double()[start::step, start::step].reshape(-1, 2)
-        z_depth = self.z_depth[start::step, start::step].reshape(-1)
+        z_depth = self.z_depth[start::step, start::step].reshape(-1).double()
         is_known = torch.isfinite(z_depth)
         return uv[is_known], z_depth[is_known]
+
+    def in_world(self, uv: Float[Tensor, "point 2"], z_depth: Float[Tensor, " point"]) -> Float[Tensor, "point 3"]:
+        return transform(self.camera.c2w, unproject(uv, z_depth, self.camera.K))
 
 
 class DepthSurface:
     """The surfaces that the target views' own depth maps show. Depth of invalid pixels is not used."""
 
     def __init__(self, frames: Sequence[Frame]) -> None:
-        self._views = [_depth_view(frame) for frame in frames]
+        cameras = [frame.camera for frame in frames]
+        # Of all views one after the other, so that many are asked at once: depth, world to pixels, sizes.
+        self._depths = torch.cat([_known_depth(frame).reshape(-1) for frame in frames])
+        self._to_pixels = torch.stack([camera.K @ camera.w2c[:3] for camera in cameras])
+        self._sizes = torch.tensor([[camera.size.width, camera.size.height] for camera in cameras])
+        areas = self._sizes.prod(1)
+        self._offsets = areas.cumsum(0) - areas
+        held = torch.split(self._depths, areas.tolist())
+        self._views = [
+            _DepthView(camera, depth.view(camera.size.height, camera.size.width))
+            for camera, depth in zip(cameras, held, strict=True)
+        ]
+        self.centers = torch.stack([camera.center for camera in cameras])
 
     @property
     def view_count(self) -> int:
         """How many target views there are."""
         return len(self._views)
 
-    def angle_deg(self, a: int, b: int) -> float:
-        """Return the median baseline angle of what a and b both see, NaN if that is too little."""
-        return self.matches(a, b, ANGLE_POINTS).angle_deg
+    def sights(
+        self, a: int, others: Int[Tensor, " view"], limit: int = ANGLE_POINTS
+    ) -> tuple[Float[Tensor, "point 3"], Bool[Tensor, "view point"]]:
+        """Return at most ``limit`` points of view a, evenly over it, and which of the other views see each."""
+        xyz = self._views[a].in_world(*self._views[a].lattice(limit))
+        return xyz, self._look_up(xyz, others)[1]
 
     def matches(self, a: int, b: int, limit: int) -> Matches:
         """Return at most ``limit`` pixels of a that b sees too, on an even lattice over a.
@@ -74,54 +91,60 @@ class DepthSurface:
         """
         first, second = self._views[a], self._views[b]
         uv_a, z_a = first.lattice(limit)
-        uv_b, is_seen = _look_up(uv_a, z_a, first, second)
-        uv_a, z_a, uv_b = uv_a[is_seen], z_a[is_seen], uv_b[is_seen]
+        xyz = first.in_world(uv_a, z_a)
+        (uv_b,), (is_seen,) = self._look_up(xyz, torch.tensor([b]))
+        uv_a, uv_b = uv_a[is_seen], uv_b[is_seen]
         _, z_in_a = transfer(uv_b, _surface_depth(uv_b, second.z_depth), second.matrices, first.matrices)
         uv_b_floor, _ = transfer(uv_a, z_in_a, first.matrices, second.matrices)
-        return Matches(uv_a, uv_b, uv_b_floor, _median_angle(uv_a, z_a, first, second))
+        angle = median_angles(xyz, self.centers[a], self.centers[b, None], is_seen[None])
+        return Matches(uv_a, uv_b, uv_b_floor, float(angle))
 
     def observations(self, limit: int) -> Observations:
-        """Return lattice pixels of every view, about ``limit`` in all, with every view that sees them."""
-        per_view = max(MIN_POINTS_PER_VIEW, limit // max(1, self.view_count))
+        """Return lattice pixels of evenly chosen views, about ``limit`` in all, with every view that sees them."""
+        count = self.view_count
+        home_count = min(count, max(1, limit // MIN_POINTS_PER_VIEW))
         points, views, uvs, offset = [], [], [], 0
-        for home, first in enumerate(self._views):
-            uv, z_depth = first.lattice(per_view)
-            number = offset + torch.arange(len(uv))
-            offset += len(uv)
-            for index, second in enumerate(self._views):
-                if index == home:
-                    found, is_seen = uv, torch.ones(len(uv), dtype=torch.bool)
-                else:
-                    found, is_seen = _look_up(uv, z_depth, first, second)
-                points.append(number[is_seen])
-                views.append(index)
-                uvs.append(found[is_seen])
-        return collect_observations(points, views, uvs)
+        for home in (number * count // home_count for number in range(home_count)):
+            own, z_depth = self._views[home].lattice(max(MIN_POINTS_PER_VIEW, limit // count))
+            uv, is_seen = self._look_up(self._views[home].in_world(own, z_depth), torch.arange(count))
+            uv[home], is_seen[home] = own, True
+            view, point = is_seen.nonzero().T
+            points.append(offset + point)
+            views.append(view)
+            uvs.append(uv[is_seen])
+            offset += len(own)
+        return collect_observations(torch.cat(points), torch.cat(views), torch.cat(uvs))
+
+    def _look_up(
+        self, xyz: Float[Tensor, "point 3"], views: Int[Tensor, " view"]
+    ) -> tuple[Float[Tensor, "view point 2"], Bool[Tensor, "view point"]]:
+        """Project points of the world into views, and say where a view's own depth there is the point's.
+
+        Depth is read at the nearest pixel, since it must not be interpolated over an edge.
+        """
+        to_pixels, size = self._to_pixels[views], self._sizes[views][:, None]
+        uvz = xyz @ to_pixels[..., :3].transpose(-1, -2) + to_pixels[:, None, :, 3]
+        z_depth = uvz[..., 2]
+        uv = torch.where((z_depth > MIN_Z)[..., None], uvz[..., :2] / z_depth[..., None], torch.nan)
+        is_inside = ((uv >= 0) & (uv <= size)).all(-1)
+        # A pixel exactly on the far edge belongs to the last cell.
+        col, row = torch.where(is_inside[..., None], torch.minimum(uv.floor(), size - 1), 0).long().unbind(-1)
+        seen_z = self._depths[self._offsets[views, None] + row * size[..., 0] + col].double()
+        return uv, is_inside & ((z_depth - seen_z).abs() < RELATIVE_TOLERANCE * z_depth)
 
 
-def _depth_view(frame: Frame) -> _DepthView:
+def _known_depth(frame: Frame) -> Float[Tensor, "height width"]:
     if frame.z_depth is None:
         raise ConfigError("Scoring by depth needs depth in every target view. Score by tracks or not at all.")
-    return _DepthView(frame.camera, torch.where(frame.is_valid, frame.z_depth.double(), torch.nan))
-
-
-def _look_up(
-    uv: Float[Tensor, "point 2"], z_depth: Float[Tensor, " point"], a: _DepthView, b: _DepthView
-) -> tuple[Float[Tensor, "point 2"], Bool[Tensor, " point"]]:
-    uv_b, z_b = transfer(uv, z_depth, a.matrices, b.matrices)
-    return uv_b, agrees_with_depth(uv_b, z_b, b.z_depth, RELATIVE_TOLERANCE)
+    return torch.where(frame.is_valid, frame.z_depth, torch.nan)
 
 
 def _surface_depth(uv: Float[Tensor, "point 2"], z_depth: Float[Tensor, "height width"]) -> Float[Tensor, " point"]:
     """Return depth between pixel centres: linear in 1/z (exact on planes), nearest pixel across an edge."""
     height, width = z_depth.shape
-    nearest = z_depth.reshape(-1)[nearest_cells(uv, height, width)]
+    depths = z_depth.reshape(-1)
+    nearest = depths[nearest_cells(uv, height, width)].double()
     index, weight = bilinear_corners(uv, height, width)
-    between = 1 / (weight / z_depth.reshape(-1)[index]).sum(-1)
+    between = 1 / (weight / depths[index].double()).sum(-1)
     is_smooth = (between - nearest).abs() < RELATIVE_TOLERANCE * nearest
     return torch.where(is_smooth, between, nearest)
-
-
-def _median_angle(uv: Tensor, z_depth: Tensor, a: _DepthView, b: _DepthView) -> float:
-    xyz_world = transform(a.camera.c2w, unproject(uv, z_depth, a.camera.K))
-    return median_degrees(baseline_angle(xyz_world, a.camera.center, b.camera.center))

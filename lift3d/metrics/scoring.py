@@ -1,7 +1,7 @@
 """All metrics over all the evidence of one scene, operator and lifter."""
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from lift3d.domain.scene import Frame
@@ -36,13 +36,18 @@ class ScoredItem:
 
 
 def score_scene(
-    metrics: Sequence[Metric], evidence: SceneEvidence, operator: str, *, restores: bool = False
+    metrics: Sequence[Metric],
+    evidence: SceneEvidence,
+    operator: str,
+    *,
+    restores: bool = False,
+    tell: Callable[[], None] = lambda: None,
 ) -> list[ScoredItem]:
     """Return every figure that applies to the evidence, view metrics first, then pairs, then the scene.
 
     A metric for another kind of prediction, or for something that no view has, gives no item. One that applies but has
     nothing to measure gives an item with a reason. ``restores`` says whether the operator's answer means to be the true
-    image.
+    image; ``tell`` is called with every figure.
 
     Raises:
         ShapeError: If a prediction has not the size of its frame.
@@ -57,9 +62,11 @@ def score_scene(
     given = _given([view.frame for view in views], restores)
     chosen = [metric for metric in metrics if applies(metric.spec, kind, given, quantity)]
     coverages = [coverage.score(view).value for view in views]
-    items = [item for metric in chosen for item in _score(metric, evidence, coverages)]
-    for item in items:
+    items = []
+    for item in (item for metric in chosen for item in _score(metric, evidence, coverages)):
         _check_finite(item, operator)
+        items.append(item)
+        tell()
     return items
 
 

@@ -3,28 +3,32 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from scipy import sparse
 from torch import Tensor
 
 from lift3d.domain.camera import Camera
 from lift3d.domain.scene import Tracks, View
 from lift3d.errors import ShapeError
 from lift3d.geometry.projection import is_inside, project
-from lift3d.geometry.rays import baseline_angle
 from lift3d.geometry.rigid import transform
-from lift3d.metrics.counting import collect_observations, median_degrees
+from lift3d.metrics.counting import collect_observations, median_angles, rows_of_views
 from lift3d.metrics.protocol import Matches, Observations
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _TrackView:
-    """What one target view observes: ``row_of_point`` is −1 for points it does not see."""
+    """What one target view observes: points in ascending order, each once."""
 
     camera: Camera
     point: Int[Tensor, " seen"]
     uv: Float[Tensor, "seen 2"]
-    row_of_point: Int[Tensor, " point"]
+
+    def uv_of(self, points: Int[Tensor, " some"]) -> Float[Tensor, "some 2"]:
+        """Return where points are observed, each of which must be."""
+        return self.uv[torch.searchsorted(self.point, points)]
 
 
 class TrackSurface:
@@ -37,16 +41,33 @@ class TrackSurface:
         if len(views) != len(cameras):
             raise ShapeError(f"{len(views)} target views and {len(cameras)} cameras; expected one camera per view.")
         self._xyz = tracks.points.double()
-        self._views = [_track_view(tracks, view, camera) for view, camera in zip(views, cameras, strict=True)]
+        position = {view_id: index for index, view_id in enumerate(tracks.view_ids)}
+        by_view = rows_of_views(tracks.view_index.long(), len(position))
+        none = torch.zeros(0, dtype=torch.long)
+        self._views = [
+            _track_view(tracks, by_view[position[view.id]] if view.id in position else none, view, camera)
+            for view, camera in zip(views, cameras, strict=True)
+        ]
+        self.centers = torch.stack([camera.center for camera in cameras])
+        counts = [len(view.point) for view in self._views]
+        ends = np.cumsum([0, *counts])
+        columns = torch.cat([view.point for view in self._views]).numpy()
+        # Views by points; dense it would be most of the memory of a long capture.
+        seen = sparse.csr_array((np.ones(len(columns), np.int8), columns, ends), (len(counts), len(self._xyz)))
+        self._views_of_points = sparse.csc_array(seen)
 
     @property
     def view_count(self) -> int:
         """How many target views there are."""
         return len(self._views)
 
-    def angle_deg(self, a: int, b: int) -> float:
-        """Return the median baseline angle of what a and b both see, NaN if that is too little."""
-        return self._median_angle(self._shared_points(a, b), a, b)
+    def sights(
+        self, a: int, others: Int[Tensor, " view"], limit: int | None = None
+    ) -> tuple[Float[Tensor, "point 3"], Bool[Tensor, "view point"]]:
+        """Return the points that view a observes, at most ``limit``, and which of the other views observe each."""
+        point = self._views[a].point if limit is None else _thin(self._views[a].point, limit)
+        seen = self._views_of_points[:, point.numpy()].tocsr()[others.numpy()]
+        return self._xyz[point], torch.from_numpy(seen.toarray() > 0)
 
     def matches(self, a: int, b: int, limit: int) -> Matches:
         """Return at most ``limit`` points that both views observe.
@@ -55,13 +76,13 @@ class TrackSurface:
         observation is the error of poses and points.
         """
         first, second = self._views[a], self._views[b]
-        shared = self._shared_points(a, b)
+        shared = first.point[torch.isin(first.point, second.point)]
         floor, _ = project(transform(second.camera.w2c, self._xyz[shared]), second.camera.K)
         is_usable = is_inside(floor, second.camera.size.height, second.camera.size.width)
         shared, floor = _thin(shared[is_usable], limit), _thin(floor[is_usable], limit)
-        uv_a = first.uv[first.row_of_point[shared]]
-        uv_b = second.uv[second.row_of_point[shared]]
-        return Matches(uv_a, uv_b, floor, self._median_angle(shared, a, b))
+        everywhere = torch.ones(1, len(shared), dtype=torch.bool)
+        angle = median_angles(self._xyz[shared], self.centers[a], self.centers[b, None], everywhere)
+        return Matches(first.uv_of(shared), second.uv_of(shared), floor, float(angle))
 
     def observations(self, limit: int) -> Observations:
         """Return at most ``limit`` points that several target views observe, with all their observations."""
@@ -71,36 +92,26 @@ class TrackSurface:
         is_kept = torch.zeros(len(self._xyz), dtype=torch.bool)
         is_kept[_thin(torch.nonzero(seen_count >= 2)[:, 0], limit)] = True
         kept = [is_kept[view.point] for view in self._views]
-        points = [view.point[mine] for view, mine in zip(self._views, kept, strict=True)]
-        uvs = [view.uv[mine] for view, mine in zip(self._views, kept, strict=True)]
-        return collect_observations(points, range(len(points)), uvs)
-
-    def _shared_points(self, a: int, b: int) -> Int[Tensor, " shared"]:
-        first, second = self._views[a], self._views[b]
-        return first.point[second.row_of_point[first.point] >= 0]
-
-    def _median_angle(self, point: Tensor, a: int, b: int) -> float:
-        centers = self._views[a].camera.center, self._views[b].camera.center
-        return median_degrees(baseline_angle(self._xyz[point], *centers))
+        counts = torch.tensor([int(mine.sum()) for mine in kept])
+        return collect_observations(
+            torch.cat([view.point[mine] for view, mine in zip(self._views, kept, strict=True)]),
+            torch.repeat_interleave(torch.arange(len(counts)), counts),
+            torch.cat([view.uv[mine] for view, mine in zip(self._views, kept, strict=True)]),
+        )
 
 
-def _track_view(tracks: Tracks, view: View, camera: Camera) -> _TrackView:
+def _track_view(tracks: Tracks, rows: Int[Tensor, " row"], view: View, camera: Camera) -> _TrackView:
     scale = torch.tensor(
         [camera.size.width / view.camera.size.width, camera.size.height / view.camera.size.height],
         dtype=torch.float64,
     )
-    position = tracks.view_ids.index(view.id) if view.id in tracks.view_ids else -1
-    is_mine = tracks.view_index == position
-    point, uv = tracks.point_index[is_mine].long(), tracks.uv[is_mine].double() * scale
+    point, uv = tracks.point_index[rows].long(), tracks.uv[rows].double() * scale
     is_on_image = is_inside(uv, camera.size.height, camera.size.width)
     point, uv = point[is_on_image], uv[is_on_image]
     order = torch.argsort(point, stable=True)
     point, uv = point[order], uv[order]
     is_first = _is_first(point)
-    point, uv = point[is_first], uv[is_first]
-    row_of_point = torch.full((len(tracks.points),), -1, dtype=torch.long)
-    row_of_point[point] = torch.arange(len(point))
-    return _TrackView(camera, point, uv, row_of_point)
+    return _TrackView(camera, point[is_first], uv[is_first])
 
 
 def _is_first(sorted_numbers: Int[Tensor, " seen"]) -> Bool[Tensor, " seen"]:

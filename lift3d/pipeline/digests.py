@@ -26,7 +26,7 @@ STAGE_VERSIONS = {
     "picture": 1,
     "blend": 1,
     "decode_view": 1,
-    "score": 1,
+    "score": 2,
     "fit": 1,
     "travel": 1,
     "surface": 1,

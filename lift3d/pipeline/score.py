@@ -1,7 +1,9 @@
 """Score: what lifted views, read from the store, say beside the plain answers and the true views."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property, partial
+from typing import get_args
 
 import torch
 from jaxtyping import Bool
@@ -17,8 +19,8 @@ from lift3d.domain.target import Target
 from lift3d.errors import NoOverlapError
 from lift3d.metrics.correspondence import Correspondence, correspond
 from lift3d.metrics.depth_surface import DepthSurface
-from lift3d.metrics.protocol import Observations, SceneEvidence, ViewEvidence
-from lift3d.metrics.scoring import ScoredItem, score_scene
+from lift3d.metrics.protocol import Need, Observations, SceneEvidence, ViewEvidence
+from lift3d.metrics.scoring import ScoredItem, applies, score_scene
 from lift3d.metrics.track_surface import TrackSurface
 from lift3d.operators.protocol import OperatorSpec
 from lift3d.pipeline.decode import at_pixels, filled_features
@@ -46,10 +48,9 @@ def score_products(
     report: Report,
 ) -> list[ScoreRow]:
     """Return the rows of every operator's products."""
-    scoring = _Scoring(inputs, recipe, models, targets)
+    scoring = _Scoring(inputs, recipe, models, targets, report)
     rows: list[ScoreRow] = []
-    for done, operator in enumerate(models.operators):
-        report("score", done, len(models.operators))
+    for operator in models.operators:
         own = [product for product in products if product.operator == operator.spec.name and product.parts]
         rows += scoring.rows(operator.spec, own)
         inputs.computed["scores"] += 1
@@ -59,7 +60,9 @@ def score_products(
 class _Scoring:
     """What all operators of a scene share: how its target views correspond."""
 
-    def __init__(self, inputs: SceneInputs, recipe: Recipe, models: Models, targets: Sequence[Target]) -> None:
+    def __init__(
+        self, inputs: SceneInputs, recipe: Recipe, models: Models, targets: Sequence[Target], report: Report
+    ) -> None:
         self._inputs = inputs
         self._recipe = recipe
         self._run = recipe.run_id
@@ -68,14 +71,32 @@ class _Scoring:
         is_seen = recipe.protocol == "leave-one-out"
         self._has_seen = {one.spec.name for one in models.lifters if one.spec.is_anchored and is_seen}
         self._targets = [target for target in targets if target.view is not None]
-        self._correspondence, self._geometry = _correspond(inputs, self._targets)
+        self._report = report
+        self._tell: Callable[[], None] = partial(report, "score", 0, 1)
+
+    @cached_property
+    def _shared(self) -> tuple[Correspondence, ScoringGeometry]:
+        return _correspond(self._inputs, self._targets, self._report)
+
+    def _shared_for(self, operator: OperatorSpec) -> tuple[Correspondence, ScoringGeometry]:
+        """Return how views correspond, which nobody looks for if no metric compares the operator's views."""
+        compared = (
+            applies(one.spec, operator.prediction_kind, get_args(Need), operator.quantity)
+            for one in self._metrics
+            if one.spec.scope == "pair" or "geometry" in one.spec.needs
+        )
+        return self._shared if any(compared) else (_nothing_corresponds(), "none")
 
     def rows(self, operator: OperatorSpec, products: Sequence[LiftedProduct]) -> Iterator[ScoreRow]:
         """Yield the rows of one operator: every lifter, raw2d included, over all pixels and over the common ones."""
-        views = {product.lifter: _read(self._inputs, product) for product in products}
+        self._correspondence, self._geometry = self._shared_for(operator)
+        self._tell = partial(self._report, f"score {operator.name}", 0, len(products))
+        views = {product.lifter: self._read(product) for product in products}
         plain = views.get(RAW2D, {})
         common = self._common_pixels([views[product.lifter] for product in products if product.lifter != RAW2D])
-        for product in products:
+        for done, product in enumerate(products):
+            # Told with every view and every figure: a worker that says nothing for long is taken for hung.
+            self._tell = partial(self._report, f"score {operator.name}", done, len(products))
             yield from self._skipped_rows(product)
             found = views[product.lifter]
             if not self._targets:
@@ -86,7 +107,8 @@ class _Scoring:
                 if counts is not None and (len(products) < 3 or not names):
                     continue
                 evidence = self._evidence(operator, names, found, plain, counts)
-                for item in score_scene(self._metrics, evidence, operator.name, restores=operator.restores):
+                restores = operator.restores
+                for item in score_scene(self._metrics, evidence, operator.name, restores=restores, tell=self._tell):
                     yield self._row(item, operator, product, pixels)
 
     def _evidence(
@@ -99,6 +121,7 @@ class _Scoring:
     ) -> SceneEvidence:
         views = []
         for name in names:
+            self._tell()
             frame = in_labels_of(operator, self._inputs.frame(name), self._inputs.scene.label_names)
             counts = frame.is_valid if common is None else frame.is_valid & common[name]
             filled = filled_features(found[name].lifted)
@@ -108,6 +131,7 @@ class _Scoring:
     def _common_pixels(self, lifters: Sequence[Mapping[str, LiftedView]]) -> dict[str, Bool[Tensor, "height width"]]:
         common = {}
         for target in self._targets:
+            self._tell()
             frame = self._inputs.frame(target.id)
             covered = torch.ones_like(frame.is_valid)
             for views in lifters:
@@ -131,6 +155,13 @@ class _Scoring:
         for path in product.parts:
             for target, reason in read_skipped(self._inputs.store, path):
                 yield self._bare_row(product, "lift", target, reason)
+
+    def _read(self, product: LiftedProduct) -> dict[str, LiftedView]:
+        views: dict[str, LiftedView] = {}
+        for path in product.parts:
+            self._tell()
+            views |= {view.target: view for view in read_lifted(open_product(self._inputs.store, path))}
+        return views
 
     def _bare_row(
         self, product: LiftedProduct, metric: str, target: str, reason: str, pixels: str = ALL_PIXELS
@@ -185,19 +216,21 @@ def in_labels_of(operator: OperatorSpec, frame: Frame, label_names: Mapping[int,
     return replace(frame, labels=labels)
 
 
-def _correspond(inputs: SceneInputs, targets: Sequence[Target]) -> tuple[Correspondence, ScoringGeometry]:
+def _correspond(
+    inputs: SceneInputs, targets: Sequence[Target], report: Report
+) -> tuple[Correspondence, ScoringGeometry]:
     """Return how the captured targets correspond; without common texture a scene has no scoring geometry at all."""
     if len(targets) < 2:
         return _nothing_corresponds(), "none"
     views = [inputs.views[target.id] for target in targets]
     if all(view.source.has_depth for view in views):
-        return correspond(DepthSurface([inputs.frame(view.id) for view in views])), "depth"
+        return correspond(DepthSurface([inputs.frame(view.id) for view in views]), report=report), "depth"
     try:
         # Tracks are made from all views, targets or not.
         tracks = tracks_of(inputs)
     except NoOverlapError:
         return _nothing_corresponds(), "none"
-    return correspond(TrackSurface(tracks, views, [target.camera for target in targets])), "tracks"
+    return correspond(TrackSurface(tracks, views, [target.camera for target in targets]), report=report), "tracks"
 
 
 def _nothing_corresponds() -> Correspondence:
@@ -209,7 +242,8 @@ def _restricted(
     all_views: Correspondence, targets: Sequence[str], names: Sequence[str], views: Sequence[ViewEvidence]
 ) -> SceneEvidence:
     """Return the correspondence of those targets that have a lifted view."""
-    position = {targets.index(name): index for index, name in enumerate(names)}
+    number = {target: index for index, target in enumerate(targets)}
+    position = {number[name]: index for index, name in enumerate(names)}
     matches = {
         (position[a], position[b]): found
         for (a, b), found in all_views.matches.items()
@@ -224,10 +258,6 @@ def _restricted(
     shared = count[inverse] >= 2 if len(point) else torch.zeros(0, dtype=torch.bool)
     shown = Observations(point[shared], view[keep][shared], observations.uv[keep][shared])
     return SceneEvidence(views, matches, shown)
-
-
-def _read(inputs: SceneInputs, product: LiftedProduct) -> dict[str, LiftedView]:
-    return {view.target: view for path in product.parts for view in read_lifted(open_product(inputs.store, path))}
 
 
 def _covered_pixels(view: LiftedView) -> Bool[Tensor, "height width"]:

@@ -5,7 +5,6 @@ from hypothesis import strategies as st
 from lift3d.geometry.holes import fill_from_nearest
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.sampling import bilinear_corners, nearest_cells, sample
-from lift3d.geometry.visibility import agrees_with_depth
 
 GRIDS = st.tuples(
     st.integers(1, 9),
@@ -56,14 +55,6 @@ def test_an_unknown_pixel_samples_as_unknown():
     found = sample(random_map(3, 3), torch.tensor([[float("nan"), 1.0], [1.5, 1.5]]))
     assert torch.isnan(found[:, 0]).all()
     assert torch.isfinite(found[:, 1]).all()
-
-
-def test_a_hidden_point_does_not_agree_with_the_surface():
-    surface = torch.full((2, 2), 2.0)
-    surface[1, 1] = torch.nan
-    uv = torch.tensor([[0.5, 0.5], [0.5, 0.5], [1.5, 1.5], [5.0, 0.5]])
-    z = torch.tensor([2.01, 2.5, 2.0, 2.0])
-    assert agrees_with_depth(uv, z, surface, 0.02).tolist() == [True, False, False, False]
 
 
 def test_holes_take_their_nearest_covered_value_or_zero():

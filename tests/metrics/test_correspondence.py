@@ -67,7 +67,7 @@ def test_invalid_pixels_are_nobodys_correspondence():
 
 
 def test_pairs_are_the_nearest_in_each_range_and_a_row_of_cameras_has_both_and_each_once():
-    angles = torch.tensor([[NAN, 3, 9, 20], [3, NAN, 8, 60], [9, 8, NAN, NAN], [20, 60, NAN, NAN]]).double()
+    angles = {(0, 1): 3.0, (0, 2): 9.0, (0, 3): 20.0, (1, 2): 8.0, (1, 3): 60.0, (2, 3): NAN}
     assert pairs_by_angle(angles, 1) == [(0, 1), (0, 3), (1, 2)]
     assert pairs_by_angle(angles, 9) == [(0, 1), (0, 2), (0, 3), (1, 2)]
     found = correspond(DepthSurface(frames_of(6, baseline=0.3)), pairs_per_view=1)

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from lift3d.geometry.projection import is_inside, transfer
 from lift3d.geometry.rays import cell_centers
-from lift3d.geometry.sampling import sample
-from lift3d.geometry.visibility import agrees_with_depth
+from lift3d.geometry.sampling import nearest_cells, sample
 
 
 def correspondences(
@@ -30,6 +29,24 @@ def correspondences(
     uv_b, z_b = transfer(uv_a, z_depth_a.reshape(-1), a, b)
     is_seen = agrees_with_depth(uv_b, z_b, z_depth_b, relative_tolerance)
     return uv_b.reshape(rows, cols, 2), is_seen.reshape(rows, cols)
+
+
+def agrees_with_depth(
+    uv: Float[Tensor, "*batch 2"],
+    z_depth: Float[Tensor, "*batch"],
+    surface_z: Float[Tensor, "height width"],
+    relative_tolerance: float,
+) -> Bool[Tensor, "*batch"]:
+    """Whether points lie on the surface that a depth map shows: ``|z − D(uv)| < tolerance · z``.
+
+    The depth map is read at the nearest pixel, since depth must not be interpolated over an edge. Points outside the
+    image or where either depth is unknown do not agree.
+    """
+    height, width = surface_z.shape
+    index = nearest_cells(uv, height, width)
+    seen_z = surface_z.reshape(-1)[index.clamp(min=0)]
+    is_known = (index >= 0) & is_inside(uv, height, width) & torch.isfinite(seen_z) & torch.isfinite(z_depth)
+    return is_known & ((z_depth - seen_z).abs() < relative_tolerance * z_depth)
 
 
 def warp(

@@ -9,7 +9,6 @@ from lift3d.domain.features import FeatureGrid, FeatureMap
 from lift3d.domain.weights import BlendingWeights
 from lift3d.geometry.projection import transfer
 from lift3d.geometry.rays import cell_centers
-from lift3d.geometry.visibility import agrees_with_depth
 from lift3d.lifters.blend import SourceTable, blend
 from lift3d.surface.anchored import Anchored
 from lift3d.surface.anchors import consensus_weights, owner_weights, used_sources
@@ -20,6 +19,7 @@ from lift3d.surface.sensor import SensorGeometry
 from lift3d.surface.votes import voted
 from tests.support.lifting import pixels, random_map, situation
 from tests.support.scenes import two_planes_scene
+from tests.support.warping import agrees_with_depth
 
 HEIGHT = 48
 

@@ -1,0 +1,90 @@
+"""Scoring a scene of many views: how much is looked at, that it finds what looking at all would, and says so."""
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import torch
+
+from lift3d.config import Execution
+from lift3d.domain.scene import Tracks
+from lift3d.geometry.projection import project
+from lift3d.geometry.rigid import transform
+from lift3d.metrics import correspondence
+from lift3d.metrics.correspondence import correspond
+from lift3d.metrics.depth_surface import DepthSurface
+from lift3d.metrics.track_surface import TrackSurface
+from lift3d.runs.driver import run_serially
+from lift3d.scenes.catalog import read_scene
+from tests.support.runs import tiny_rooms
+
+KIND = "operations"
+VIEWS, TINY = 60, 24
+
+
+@pytest.fixture(scope="module")
+def surfaces():
+    """The same scene as depth maps show it, and as tracks of its points."""
+    scene = read_scene(f"procedural:room?seed=0&views={VIEWS}&height={TINY}&width=32")
+    frames = [view.load(TINY) for view in scene.views]
+    depth, everyone = DepthSurface(frames), torch.arange(VIEWS)
+    xyz, seen = zip(*(depth.sights(home, everyone, 64) for home in range(0, VIEWS, 5)), strict=True)
+    points = torch.cat(xyz)
+    view, point = torch.cat(seen, dim=1).nonzero().T
+    cameras = [frame.camera for frame in frames]
+    uv = torch.cat(
+        [
+            project(transform(camera.w2c, points[point[view == number]]), camera.K)[0]
+            for number, camera in enumerate(cameras)
+        ]
+    )
+    tracks = Tracks(points, point, view, uv, tuple(view.id for view in scene.views))
+    return {"depth": depth, "tracks": TrackSurface(tracks, scene.views, cameras)}
+
+
+@pytest.mark.outside(kind=KIND, case="scoring a scene of many views", right="work per view is bounded, and told of")
+@pytest.mark.parametrize("kind", ["depth", "tracks"])
+def test_pairs_are_looked_for_among_likely_neighbours_and_are_those_of_looking_at_all(kind, surfaces, monkeypatch):
+    surface, told, asked = surfaces[kind], Counter(), []
+    look = type(surface).sights
+
+    def counted(self, a, others, *limit):
+        found = look(self, a, others, *limit)
+        asked.append(found[1].numel())
+        return found
+
+    monkeypatch.setattr(type(surface), "sights", counted)
+    found = correspond(surface, report=lambda stage, done, total: told.update([stage]))
+    # Of each view a few points in all others, and all points in no more than 48 others.
+    assert len(asked) <= 2 * VIEWS
+    most = found.observations.view.bincount().max() if kind == "tracks" else 256
+    assert sum(asked) < VIEWS * (VIEWS * 32 + 2 * 48 * int(most))
+    assert told["look for neighbours"] == told["compare neighbours"] == VIEWS
+    assert told["match pairs of views"] <= 4 * VIEWS
+    monkeypatch.setattr(correspondence, "LIKELY", VIEWS)
+    everything = correspond(surface)
+    assert len(everything.matches.keys() & found.matches.keys()) >= 0.97 * len(everything.matches)
+    assert torch.equal(everything.observations.uv, found.observations.uv)
+
+
+@pytest.mark.outside(kind=KIND, case="scoring by metrics of single views", right="no pair of views is looked for")
+@pytest.mark.parametrize("metric", ["psnr_2d", "sharpness", "warp_error_short"])
+def test_pairs_are_looked_for_only_where_a_metric_compares_views(metric, tmp_path):
+    told = Counter()
+    recipe = tiny_rooms(1, metrics=[metric])
+    run_serially(recipe, Execution(store=str(tmp_path)), report=lambda stage, done, total: told.update([stage]))
+    assert ("look for neighbours" in told) == metric.startswith("warp")
+    # Told with every view of every lifter at least: a worker that is silent for long is taken for hung.
+    assert told["score rgb"] > 2 * told["decode"]
+
+
+@pytest.mark.outside(
+    kind=KIND, case="a view that shows no depth at all", right="it is in no pair; the others are as before"
+)
+@pytest.mark.parametrize("blind", [0, 3])
+def test_a_view_without_depth_costs_no_other(blind):
+    frames = [view.load(TINY) for view in read_scene("procedural:room?seed=0&views=6&height=24&width=32").views]
+    frames[blind] = replace(frames[blind], z_depth=torch.full_like(frames[blind].z_depth, torch.nan))
+    found = correspond(DepthSurface(frames))
+    assert found.matches
+    assert not any(blind in pair for pair in found.matches)
