@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from glob import escape
 from importlib import metadata
 from pathlib import Path
 
@@ -214,7 +215,7 @@ def _workplace(out: Path) -> Iterator[Path]:
     place = out.absolute().parent / f"{prefix}{os.getpid()}"
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        for old in place.parent.glob(f"{prefix}*"):
+        for old in place.parent.glob(f"{escape(prefix)}*"):
             process = old.name.removeprefix(prefix)
             if process.isdigit() and (int(process) == os.getpid() or not psutil.pid_exists(int(process))):
                 shutil.rmtree(old, ignore_errors=True)

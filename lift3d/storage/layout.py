@@ -102,6 +102,16 @@ def product_of(key: str) -> str | None:
     return "/".join(segments[: 3 + depth]) if depth is not None and len(segments) > 3 + depth else None
 
 
+def is_key(text: str) -> bool:
+    """Whether a text is a relative path of plain segments."""
+    return not ({"", ".", ".."} & {*text.split("/")} or "\\" in text or "\0" in text)
+
+
+def is_product(path: str) -> bool:
+    """Whether a path is that of a product, and not of what lies above or in one."""
+    return is_key(path) and product_of(group_path(path)) == path
+
+
 def store_header() -> bytes:
     """Return the content of STORE_FILE for a new store."""
     return json.dumps({"format": "lift3d-store", "layout": LAYOUT_VERSION}).encode()

@@ -4,11 +4,12 @@ Local folders, ``memory://`` and ``s3://`` (``gs://`` and ``az://`` where their 
 the same: whole objects under relative keys, created atomically. Nothing else in lift3d talks to fsspec.
 """
 
+import os
 import uuid
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from lift3d.errors import ProductMissingError, StoreError, StoreLayoutError
+from lift3d.errors import ProductMissingError, StoreError, StoreLayoutError, StoreRefusedError
 from lift3d.storage import layout
 from lift3d.storage.backends import parse_url, perform, split_url
 from lift3d.storage.error_translation import translated
@@ -18,6 +19,9 @@ from lift3d.storage.objects import PARTIAL, ObjectInfo, Objects
 __all__ = ["Store", "open_store", "parse_url"]
 
 T = TypeVar("T")
+
+# The group file of a scene of a hundred thousand views is smaller.
+MOST_TEXT_BYTES = 2**27
 
 
 class Store:
@@ -46,6 +50,10 @@ class Store:
     def read_bytes(self, key: str, start: int | None = None, end: int | None = None) -> bytes:
         """Return an object, which must be there, or its bytes from ``start`` to ``end``, fewer if it ends before."""
         return self._perform("read", key, lambda objects, path: objects.read(path, start, end), {"beyond-end": b""})
+
+    def read_text(self, key: str) -> bytes:
+        """Return an object that holds JSON; of one larger than any of ours its beginning, which does not parse."""
+        return self.read_bytes(key, 0, MOST_TEXT_BYTES)
 
     def write_bytes(self, key: str, content: bytes | memoryview) -> None:
         """Write an object, replacing what was there."""
@@ -82,17 +90,20 @@ class Store:
         return [*self.sizes(prefix)]
 
     def entries(self, prefix: str) -> dict[str, ObjectInfo]:
-        """Return an object, or all below a folder, with size and age; unfinished writes to a disk, too."""
+        """Return an object, or all below a folder, with size and age; unfinished writes to a disk, too.
+
+        What has no key, such as a file with a backslash in its name, is not ours, and left out.
+        """
         nothing: dict[str, ObjectInfo] = {}
         found = self._perform("list", prefix, lambda objects, path: objects.entries(path), {"missing": nothing})
         strip = len(self._root) + 1
-        return {name[strip:]: info for name, info in sorted(found.items())}
+        return {name[strip:]: info for name, info in sorted(found.items()) if layout.is_key(name[strip:])}
 
     def names(self, folder: str = "") -> tuple[str, ...]:
         """Return what lies directly in a folder, or in the root: names of objects and of folders."""
         nothing: set[str] = set()
         found = self._perform("list", folder or None, lambda objects, path: objects.names(path), {"missing": nothing})
-        return tuple(sorted(found))
+        return tuple(sorted(filter(layout.is_key, found)))
 
     def delete_prefix(self, prefix: str) -> None:
         """Delete a folder with everything in it; nothing happens if there is none."""
@@ -108,6 +119,8 @@ class Store:
         An error whose meaning is among ``answers`` is an answer.
         """
         path = self._root if key is None else f"{self._root}/{_checked(key)}"
+        if self._scheme == "file" and key is not None:
+            _refuse_links_out(self._root, key)
         try:
             return perform(self._scheme, lambda objects: call(objects, path))
         except low_level_errors() as error:
@@ -139,7 +152,7 @@ def open_store(url: str, create: bool = False) -> Store:
         if store.create_bytes(layout.STORE_FILE, layout.store_header()):
             store.write_bytes(layout.README_FILE, layout.README.encode())
     try:
-        header = store.read_bytes(layout.STORE_FILE)
+        header = store.read_text(layout.STORE_FILE)
     except ProductMissingError as error:
         raise StoreLayoutError(
             f"There is no lift3d store at {store.url}: {layout.STORE_FILE} is missing. "
@@ -165,7 +178,22 @@ def _probe(store: Store) -> None:
 
 
 def _checked(key: str) -> str:
-    segments = key.split("/")
-    if "" in segments or "." in segments or ".." in segments or "\\" in key or "\0" in key:
+    if not layout.is_key(key):
         raise StoreLayoutError(f"Store keys are relative paths of plain segments, got '{key}'.")
     return key
+
+
+def _refuse_links_out(root: str, key: str) -> None:
+    """Refuse a key that a link below the root takes out of a store: a store is data, and may be a stranger's."""
+    path = root
+    for segment in key.split("/"):
+        path = f"{path}/{segment}"
+        if os.path.islink(path) and not _is_below(os.path.realpath(path), os.path.realpath(root)):
+            raise StoreRefusedError(
+                f"'{path}' is a link that leads out of the store. Nothing is read, written or deleted through it: "
+                "remove the link, or put what it names in its place."
+            )
+
+
+def _is_below(path: str, root: str) -> bool:
+    return path == root or path.startswith(f"{root}/")

@@ -1,9 +1,14 @@
 """What a store asks of a backend, and the backends that need no service: local files and memory."""
 
+import contextlib
+import errno
 import os
+import shutil
+import stat
 import threading
 import uuid
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +20,8 @@ from fsspec.asyn import AsyncFileSystem, sync
 from lift3d.storage.retry_policy import Timeouts
 
 PARTIAL = ".partial"
+# Requests are waited for, not computed.
+_DELETED_AT_ONCE = 16
 
 # fsspec's memory filesystem checks for existence and then writes; this makes the pair one step.
 _memory_lock = threading.Lock()
@@ -71,8 +78,19 @@ class Objects:
         return {path.rsplit("/", 1)[-1] for path in found if path != folder}
 
     def delete(self, path: str) -> None:
-        """Delete an object, or a folder with what is in it."""
-        self._call("rm", path, recursive=True)
+        """Delete an object, or a folder with what is in it.
+
+        Key by key: fsspec takes a name such as ``run*`` or ``q[1]`` for a pattern, and the objects that it matches may
+        be somebody else's.
+        """
+        # The key itself in any case, for listings may lag behind.
+        keys = {path: None, **dict.fromkeys(self.entries(path))}
+        with ThreadPoolExecutor(_DELETED_AT_ONCE) as pool:
+            list(pool.map(self._remove, keys))
+
+    def _remove(self, path: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._call("rm_file", path)
 
     def _call(self, method: str, *args: Any, byte_count: int | None = None, **kwargs: Any) -> Any:
         if isinstance(self._files, AsyncFileSystem):
@@ -97,10 +115,21 @@ class LocalFiles(Objects):
     def read(self, path: str, start: int | None, end: int | None) -> bytes:
         """Return a file or a part of it."""
         try:
-            return super().read(path, start, end)
-        except (IsADirectoryError, NotADirectoryError) as error:
-            # Object stores know no folders: what is one, or lies below a file, is no object.
+            state = os.stat(path)
+        except NotADirectoryError as error:
             raise FileNotFoundError(*error.args) from error
+        if not stat.S_ISREG(state.st_mode):
+            # Object stores know no folders, and a pipe would be waited for.
+            raise FileNotFoundError(errno.ENOENT, "There is no file", path)
+        # Room is made for what is there, not for all that was asked for.
+        return super().read(path, start, None if end is None else min(end, state.st_size))
+
+    def delete(self, path: str) -> None:
+        """Delete a file or a folder; of links in it, the links."""
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        else:
+            os.remove(path)
 
     def write(self, path: str, content: bytes | memoryview, is_new: bool = False) -> None:
         """Write a file."""
