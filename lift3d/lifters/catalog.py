@@ -4,7 +4,7 @@ import importlib
 from dataclasses import replace
 
 from lift3d.errors import ConfigError, UnknownNameError
-from lift3d.lifters.checkpoint_files import DEFAULT, checkpoint_digest
+from lift3d.lifters.checkpoint_files import DEFAULT, checkpoint_digest, packaged
 from lift3d.lifters.protocol import Lifter, LifterSpec
 
 ANCHORED = LifterSpec(
@@ -61,6 +61,12 @@ def lifter_spec(name: str) -> LifterSpec:
     if checkpoint is None:
         return _SPECS[kind]
     return replace(_SPECS[kind], name=name, weights_digest=checkpoint_digest(checkpoint))
+
+
+def is_packaged(name: str) -> bool:
+    """Whether a lifter's name leads to no file but those of the package."""
+    checkpoint = _parse(name)[1]
+    return checkpoint is None or checkpoint in packaged()
 
 
 def build_lifter(name: str) -> Lifter:

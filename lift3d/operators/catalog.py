@@ -54,9 +54,9 @@ def build_operator(name: str, plugins: Sequence[str] = ()) -> Operator:
         ConfigError: If the name is malformed, or a plug-in cannot be imported or takes a name that is taken.
         ContractError: If a plug-in is no Operator.
     """
-    given = _load_plugins(plugins)
+    given = load_plugins(plugins)
     if name in given:
-        return _guarded(given[name])
+        return given[name]
     parsed = OperatorName.parse(name)
     if parsed.kind in OPERATORS:
         module, attribute = OPERATORS[parsed.kind].split(":")
@@ -110,14 +110,15 @@ def operator(model: Any, cuts: Sequence[str] = (), **settings: Any) -> Operator:
     return SplitModel(model, cuts, **settings)
 
 
-def _load_plugins(locations: Sequence[str]) -> dict[str, Operator]:
+def load_plugins(locations: Sequence[str]) -> dict[str, Operator]:
+    """Load plug-ins, held to their promises, by the names of their specs."""
     given: dict[str, Operator] = {}
     for location in locations:
         operator = load_plugin(location)
         name = operator.spec.name
         if name in given or name in OPERATORS:
             raise ConfigError(f"Plug-in '{location}' calls itself '{name}', which is taken; rename its spec.")
-        given[name] = operator
+        given[name] = _guarded(operator)
     return given
 
 

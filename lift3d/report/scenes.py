@@ -10,7 +10,6 @@ from lift3d.report.angles import AngleChart, TargetCameras, angle_chart
 from lift3d.report.failures import ScoredPair
 from lift3d.report.gallery import LifterGallery, LifterPictures
 from lift3d.results.lifted_scene import LiftedScene
-from lift3d.scenes.catalog import read_scene
 
 # Characters of all pictures together: with the tables the page stays below 20 MB, which a phone still opens.
 PICTURE_BUDGET = 15_000_000
@@ -22,11 +21,15 @@ _MOST_LIFTERS = 3
 
 @dataclass(frozen=True, slots=True)
 class ReportExtent:
-    """How much is shown of a run (of the latest, if None): at most so many scenes, and views of each lifter."""
+    """How much is shown of a run (of the latest, if None): at most so many scenes, and views of each lifter.
+
+    ``captures``: whether photographs are read where the recipe says, though another began the run.
+    """
 
     run_id: str | None = None
     scene_count: int = 8
     view_count: int = 6
+    captures: bool = False
 
     def __post_init__(self) -> None:
         if self.scene_count < 0 or self.view_count < 1:
@@ -85,7 +88,7 @@ def drawn_scenes(
             budget -= sum(one.size for one in drawn.lifters)
             to_come -= min(_MOST_LIFTERS, len(lifters))
             operators.append(drawn)
-        found.append(DrawnScene(name, record, _trouble(record), tuple(operators)))
+        found.append(DrawnScene(name, record, _trouble(own), tuple(operators)))
     return found
 
 
@@ -101,9 +104,9 @@ def _drawn_operator(lifters: Sequence[LiftedScene], gallery: LifterGallery, budg
     return drawn
 
 
-def _trouble(record: SceneRecord) -> str:
+def _trouble(lifted: Sequence[Sequence[LiftedScene]]) -> str:
     try:
-        read_scene(record.location)
+        _ = [lifters[0].scene for lifters in lifted[:1]]
     except Lift3dError as error:
         return f"The scene's own images cannot be read here: {error}"
     return ""

@@ -113,7 +113,7 @@ def _run_content(store: Store, run_id: str, extent: ReportExtent) -> dict[str, A
     means = headline_means(looked_at())
     shown = means[means["scene"].isin([*chosen])]
     usual, other = (scene_table(shown, is_usual=one, named=("scene", "operator")) for one in (True, False))
-    lifted = [one for one in lifted_of(store, recipe, records) if one.name in chosen]
+    lifted = [one for one in lifted_of(store, recipe, records, extent.captures) if one.name in chosen]
     return {
         "store": store.url,
         "recipe": recipe,

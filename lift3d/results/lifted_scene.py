@@ -12,11 +12,12 @@ from lift3d.config import Recipe
 from lift3d.domain.lifted import LiftedDepth, LiftedView
 from lift3d.domain.records import RAW2D, SceneRecord
 from lift3d.domain.scene import Scene
-from lift3d.errors import Lift3dError, ProductMissingError, UnknownNameError
-from lift3d.pipeline.products import described_views, read_lifted, read_lifted_depths
+from lift3d.errors import Lift3dError, ProductMissingError, SceneError, UnknownNameError
+from lift3d.pipeline.products import most_cells, part_of_each_view, read_lifted, read_lifted_depths
 from lift3d.results.colours import Picture, SceneColours, difference_picture, heat_picture
 from lift3d.results.pictures import COLUMNS, PictureRow, Sheet, draw_row
 from lift3d.runs.driver import named_scene
+from lift3d.runs.own_runs import is_own_run
 from lift3d.runs.records import choose_run, read_run
 from lift3d.runs.table import run_table, unique_names
 from lift3d.scenes.catalog import read_scene
@@ -37,6 +38,7 @@ class LiftedScene:
 
     Attributes:
         name: What the scene is called in the run's table.
+        reads_capture: Whether the capture may be read that the recipe names: a store is data, and may be a stranger's.
     """
 
     store: Store
@@ -45,6 +47,7 @@ class LiftedScene:
     name: str
     operator: str
     lifter: str
+    reads_capture: bool = False
     # Shared by all of one record: to read a capture takes seconds.
     _scenes: dict[str, Scene] = field(default_factory=dict, repr=False)
 
@@ -63,9 +66,15 @@ class LiftedScene:
         """The scene itself: cameras, and images where they can still be read.
 
         Raises:
-            Lift3dError: If the capture is not where it was.
+            Lift3dError: If the capture is not where it was, or may not be read.
         """
         location = self.record.location
+        if not self.reads_capture:
+            raise SceneError(
+                f"The capture '{location}' of '{self.name}' lies outside the store, and the run that names it was not "
+                "begun by you on this machine. If you trust the store, --captures (in Python captures=True) reads it.",
+                scene=self.name,
+            )
         if location not in self._scenes:
             self._scenes[location] = named_scene(read_scene(location), location, self.recipe)
         return self._scenes[location]
@@ -94,9 +103,7 @@ class LiftedScene:
     @property
     def cell_count(self) -> int:
         """Cells of the finest grid of the first view, from attributes alone."""
-        first = self.record.parts(self.operator, self.lifter)[0]
-        views = described_views(open_product(self.store, first))
-        return max((int(grid["rows"] * grid["cols"]) for view in views[:1] for grid in view["grids"]), default=0)
+        return most_cells(open_product(self.store, self.record.parts(self.operator, self.lifter)[0]))
 
     def features(self, target: str, cut: int = 0) -> Float[np.ndarray, "channel row col"]:
         """Return lifted features; NaN where nothing was seen."""
@@ -145,14 +152,12 @@ class LiftedScene:
         """
         used = colours or self.colours
         lifted, plain = self.view(target), self.plain(target)
-        sure = lifted.lifted[0].confidence
         draw: dict[str, Callable[[], Picture | None]] = {
             "image": lambda: self.image(target),
             "2D": lambda: None if plain is None else used.picture(plain.prediction),
             "lifted": lambda: used.picture(lifted.prediction),
             "difference": lambda: None if plain is None else difference_picture(plain.prediction, lifted.prediction),
             "coverage": lambda: heat_picture(lifted.lifted[0].coverage),
-            "confidence": lambda: None if sure is None else heat_picture(sure),
         }
         return {name: draw[name]() for name in columns}
 
@@ -198,11 +203,7 @@ class LiftedScene:
         """Return the stored part of each target."""
         products = [open_product(self.store, path) for path in self.record.parts(self.operator, lifter)]
         return {
-            view["id"]: (product, number)
-            for product in products
-            for number, part in enumerate(product.notes)
-            for view in part["views"]
-            if "reason" not in view
+            target: (product, number) for product in products for target, number in part_of_each_view(product).items()
         }
 
     def _read(self, parts: Mapping[str, tuple[Product, int]], target: str) -> LiftedView:
@@ -217,27 +218,31 @@ class LiftedScene:
         return self._held[path][1][target]
 
 
-def lifted_scenes(store: Store | str, run_id: str | None = None) -> list[LiftedScene]:
+def lifted_scenes(store: Store | str, run_id: str | None = None, captures: bool = False) -> list[LiftedScene]:
     """Return everything that a run lifted: scenes in the recipe's order, their operators, their lifters.
 
     Args:
         store: The store, or its URL.
         run_id: The run; the latest if None.
+        captures: Whether photographs are read where the recipe says that they lie, though another began the run.
 
     Raises:
         StoreLayoutError: If there is no store at the URL, or another version wrote it.
         ProductMissingError: If it has no such run, or none.
     """
     opened = open_store(store) if isinstance(store, str) else store
-    return lifted_of(opened, *read_run(opened, choose_run(opened, run_id)))
+    return lifted_of(opened, *read_run(opened, choose_run(opened, run_id)), captures)
 
 
-def lifted_of(store: Store, recipe: Recipe, records: Sequence[SceneRecord]) -> list[LiftedScene]:
+def lifted_of(
+    store: Store, recipe: Recipe, records: Sequence[SceneRecord], captures: bool = False
+) -> list[LiftedScene]:
     """Return everything that the records of a run name: scenes in their order, their operators, their lifters."""
     found = []
+    reads_capture = captures or is_own_run(recipe.run_id)
     for name, record in zip(unique_names(records), records, strict=True):
         shared: dict[str, Scene] = {}
-        found += [LiftedScene(store, recipe, record, name, *pair, shared) for pair in record.pairs]
+        found += [LiftedScene(store, recipe, record, name, *pair, reads_capture, shared) for pair in record.pairs]
     return found
 
 
@@ -247,6 +252,7 @@ def open_lifted(
     operator: str | None = None,
     lifter: str | None = None,
     run_id: str | None = None,
+    captures: bool = False,
 ) -> LiftedScene:
     """Return one lifted scene of a store.
 
@@ -256,13 +262,14 @@ def open_lifted(
         operator: The first of the recipe if None.
         lifter: The last of the recipe if None: it is what a run is for.
         run_id: The run; the latest if None.
+        captures: As for ``lifted_scenes``.
 
     Raises:
         StoreLayoutError: If there is no store at the URL, or another version wrote it.
         ProductMissingError: If it has no such run, or nothing was lifted in it.
         UnknownNameError: If the run has no such scene, operator or lifter.
     """
-    found = lifted_scenes(store, run_id)
+    found = lifted_scenes(store, run_id, captures)
     if not found:
         url = store if isinstance(store, str) else store.url
         raise ProductMissingError(

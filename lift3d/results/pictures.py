@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from lift3d.results.colours import Picture
 
-COLUMNS = ("image", "2D", "lifted", "difference", "coverage", "confidence")
+COLUMNS = ("image", "2D", "lifted", "difference", "coverage")
 _CELL_INCHES = 2.4
 
 # A picture for each of COLUMNS; None where there is none.

@@ -79,10 +79,11 @@ class Rendered:
         )
 
 
-def render_video(base: LiftedScene, out: Path, extent: RenderExtent) -> Rendered:
+def render_video(base: LiftedScene, out: Path, extent: RenderExtent, trusted: Sequence[str] = ()) -> Rendered:
     """Write a video of a lifted scene, in colours that are those of the run and never change.
 
     Memory is that of one stored part (32 views) of everything shown and one frame; lifting takes what a run takes.
+    Plug-ins and files of operators are loaded if they are ``trusted``, see ``lift_along_path``.
     """
     if out.suffix.lower() != SUFFIX or out.is_dir():
         raise ConfigError(f"'{out}' is no name of a video; expected a file that ends in {SUFFIX}.")
@@ -99,7 +100,7 @@ def render_video(base: LiftedScene, out: Path, extent: RenderExtent) -> Rendered
         if base.plain(targets[0]) is not None:
             panels.insert(0, _Panel("2D", base, base.colours, is_plain=True))
     else:
-        path = lift_along_path(base, extent.frames)
+        path = lift_along_path(base, extent.frames, trusted)
         targets, panels = path.targets, [_Panel("lifted", path.answers, base.colours)]
         if path.pictures is not None:
             panels.insert(0, _Panel("picture", path.pictures, path.pictures.colours))

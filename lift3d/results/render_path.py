@@ -1,16 +1,17 @@
 """Lifting to cameras that nobody took a picture from: along the path through a lifted scene's own cameras."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rich.console import Console
 
 from lift3d.config import Recipe, parse_recipe
 from lift3d.errors import ConfigError, Lift3dError, SceneError
-from lift3d.lifters.catalog import build_lifter
+from lift3d.lifters.catalog import build_lifter, is_packaged
 from lift3d.metrics.catalog import build_metrics
 from lift3d.operators.catalog import build_operator
 from lift3d.operators.protocol import Operator
+from lift3d.operators.stored_names import build_stored
 from lift3d.pipeline.inputs import SceneInputs
 from lift3d.pipeline.models import Models
 from lift3d.results.lifted_scene import LiftedScene
@@ -43,12 +44,18 @@ class PathLift:
     computed: Mapping[str, int]
 
 
-def lift_along_path(base: LiftedScene, count: int) -> PathLift:
+def lift_along_path(base: LiftedScene, count: int, trusted: Sequence[str] = ()) -> PathLift:
     """Lift to ``count`` cameras along the path through a scene's own; what the store holds is read, not computed.
 
-    The products go into the scene's store; no run is recorded, so the store's latest run stays what it was.
+    The products go into the scene's store; no run is recorded, so the store's latest run stays what it was. Of the
+    plug-ins and files that the store names, only those are loaded that the user names, too: ``trusted``.
     """
-    operators = _operators(base)
+    if base.lifter not in trusted and not is_packaged(base.lifter):
+        raise ConfigError(
+            f"Lifter '{base.lifter}' reads a file that the store names, and a store is data. If you trust it, name it "
+            f"yourself: --plugin '{base.lifter}'. {_REMEDY}"
+        )
+    operators = _operators(base, trusted)
     recipe = path_recipe(base, count, tuple(operator.spec.name for operator in operators))
     models = Models(operators, (build_lifter(base.lifter),), build_metrics(_METRICS))
     try:
@@ -74,29 +81,30 @@ def path_recipe(base: LiftedScene, count: int, operators: tuple[str, ...]) -> Re
     return parse_recipe({**fields, **changed})
 
 
-def _operators(base: LiftedScene) -> tuple[Operator, ...]:
+def _operators(base: LiftedScene, trusted: Sequence[str]) -> tuple[Operator, ...]:
     """Return the operators to lift: that of the picture if the run lifted it, then the one that was chosen."""
-    chosen = _rebuilt(base)
+    chosen = _rebuilt(base, trusted)
     has_picture = base.operator != PICTURE and (PICTURE, base.lifter) in base.record.pairs
     return (build_operator(PICTURE), chosen) if has_picture else (chosen,)
 
 
-def _rebuilt(base: LiftedScene) -> Operator:
+def _rebuilt(base: LiftedScene, trusted: Sequence[str]) -> Operator:
     """Build the operator of a lifted scene by what its run calls it."""
     first: Lift3dError | None = None
     # An operator may spell its name in another way than the recipe; the one that is spelt alike is tried first.
     for name in sorted(base.recipe.operators, key=lambda name: name != base.operator):
         try:
-            operator = build_operator(name, base.recipe.plugins)
+            operator = build_stored(name, trusted)
         except Lift3dError as error:
             first = first or error
             continue
         if operator.spec.name == base.operator:
             _check_same(base, operator)
             return operator
+    plugins = " ".join(f"--plugin '{one}'" for one in base.recipe.plugins if one not in trusted)
     raise ConfigError(
         f"Operator '{base.operator}' cannot be built again from its name: {first or 'no name of the run gives it'} "
-        f"It may have been an object in Python, or a plug-in that has moved. {_REMEDY}"
+        f"It may have been an object in Python, or a plug-in{f': the run had {plugins}' if plugins else ''}. {_REMEDY}"
     )
 
 
@@ -104,7 +112,7 @@ def _check_same(base: LiftedScene, operator: Operator) -> None:
     """Refuse an operator of the same name that would give other features than those the scene was lifted from."""
     folder = layout.features_folder(base.record.scene, operator.spec.name)
     leaves = (committed(base.store, f"{folder}/{leaf}") for leaf in base.store.names(folder))
-    known = [leaf.manifest.attrs["operator_identity"] for leaf in leaves if leaf is not None]
+    known = [leaf.manifest.attrs.get("operator_identity") for leaf in leaves if leaf is not None]
     if known and operator.spec.identity not in known:
         raise ConfigError(
             f"Operator '{base.operator}' is not what it was when '{base.name}' was lifted: its code or weights differ. "

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import click
 
+from lift3d.domain.keys import shown
 from lift3d.errors import ConfigError
 from lift3d.extras import extra
 from lift3d.results.lifted_scene import LiftedScene, lifted_scenes
@@ -50,10 +51,10 @@ class RunningViewer:
         """Say where and what it shows, and how to see it from elsewhere."""
         one, viewed = self.session.current, self.session.viewed
         counts = f"{len(viewed.slices)} cameras, {len(viewed.cloud):,} points"
-        shown = f"{one.name} · {one.operator} · {one.lifter}: {counts}"
+        what = shown(f"{one.name} · {one.operator} · {one.lifter}: {counts}")
         return (
             f"view     {self.address}\n"
-            f"shows    {shown} ({viewed.feature_bytes / 2**20:.0f} MiB of features in memory)\n"
+            f"shows    {what} ({viewed.feature_bytes / 2**20:.0f} MiB of features in memory)\n"
             f"remote   ssh -L {self.port}:{HOST}:{self.port} this-machine, then open the same address there\n"
             "end      Ctrl-C"
         )
@@ -66,7 +67,7 @@ def running_viewer(first: LiftedScene, port: int) -> Iterator[RunningViewer]:
     Raises:
         ConfigError: If the port (0: any that is free) is taken, or none.
     """
-    scenes = lifted_scenes(first.store, first.recipe.run_id)
+    scenes = lifted_scenes(first.store, first.recipe.run_id, first.reads_capture)
     check_port(port)
     server = start_server(HOST, port)
     try:

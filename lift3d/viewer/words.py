@@ -6,11 +6,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lift3d.errors import ConfigError, Lift3dError
-from lift3d.operators.catalog import build_operator
-from lift3d.operators.inner_encoder import build_inner
+from lift3d.operators.inner_encoder import OPTION
 from lift3d.operators.names import OperatorName
 from lift3d.operators.open_vocabulary import NEGATIVES, TextEncoder
-from lift3d.operators.protocol import Operator
+from lift3d.operators.stored_names import build_stored, is_self_contained
 
 TEMPLATE = "a {}"
 # Longer ones are cut by every tokenizer.
@@ -20,14 +19,17 @@ MOST_CHARACTERS = 200
 def can_take_words(operator: str, plugins: Sequence[str] = ()) -> str:
     """Return why an operator cannot compare its features with words, as a sentence; empty if it can.
 
-    By its name alone: a network is loaded when a word is asked for.
+    By its name alone: a network is loaded when a word is asked for, and never one of files that a store names.
     """
     try:
         name = OperatorName.parse(operator)
     except ConfigError:
         name = OperatorName("plug-in")
     if name.kind in ("open_clip", "open_vocabulary") or (name.kind, name.argument) == ("tiny", "clip"):
-        return ""
+        said = (
+            "This model is code or files that the store names, which are not loaded here: no words can be looked for."
+        )
+        return "" if is_self_contained(operator) else said
     if plugins and not name.argument:
         return "This model came as a plug-in, whose code is not run here: no words can be looked for."
     return "This model knows pictures only. Those that know words, too: open_clip:…, tiny:clip, open_vocabulary?…"
@@ -41,7 +43,7 @@ def text_encoder(operator: str) -> TextEncoder:
         Lift3dError: If its network cannot be built here.
     """
     name = OperatorName.parse(operator)
-    built: Operator = build_inner(name) if name.kind == "open_vocabulary" else build_operator(operator)
+    built = build_stored(name.option(OPTION, "") if name.kind == "open_vocabulary" else operator)
     if not isinstance(built, TextEncoder):
         raise ConfigError(f"Operator '{operator}' has no encoder of texts (encode_text).")
     return built

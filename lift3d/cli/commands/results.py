@@ -7,7 +7,11 @@ from typing import Any
 
 import click
 
-from lift3d.cli.commands.options import PATH, Exit, json_option, show, store_argument
+from lift3d.cli.commands.options import PATH, Exit, json_option, say, show, store_argument
+
+captures_option = click.option(
+    "--captures", is_flag=True, help="Read photographs where the run says that they lie, though you did not begin it."
+)
 
 
 def choice_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -17,6 +21,7 @@ def choice_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--operator", help="The recipe's first if not given."),
         click.option("--lifter", help="The recipe's last if not given."),
         click.option("--run", "run_id", help="Run id; the latest if not given."),
+        captures_option,
     )
     for option in reversed(options):
         command = option(command)
@@ -52,13 +57,14 @@ def ingest(source: str, out: Path | None, as_json: bool, **options: Any) -> None
 @click.option("--out", type=PATH, help="File to write; report.html beside a local store if not given.")
 @click.option("--views", default=6, help="Views that are drawn of each operator and lifter.")
 @click.option("--scenes", default=8, help="Scenes that are drawn.")
-def report(store: str, run_id: str | None, out: Path | None, views: int, scenes: int) -> None:
+@captures_option
+def report(store: str, run_id: str | None, out: Path | None, views: int, scenes: int, captures: bool) -> None:
     """Write one HTML file that opens offline: the table, pictures, where it fails. Exit code 1 of an alien store."""
     from lift3d.report.scenes import ReportExtent
     from lift3d.report.write import write_report
 
-    written = write_report(store, ReportExtent(run_id, scenes, views), out)
-    click.echo(written.to_text())
+    written = write_report(store, ReportExtent(run_id, scenes, views, captures), out)
+    say(written.to_text())
     sys.exit(Exit.DONE if written.is_readable else Exit.ERROR)
 
 
@@ -67,7 +73,7 @@ def report(store: str, run_id: str | None, out: Path | None, views: int, scenes:
 @choice_options
 @click.option("--port", default=7007, help="Port on this machine.")
 @click.option("--open/--no-open", "is_opened", default=True, help="Open a browser.")
-def view(store: str, port: int, is_opened: bool, **chosen: str | None) -> None:
+def view(store: str, port: int, is_opened: bool, **chosen: Any) -> None:
     """Look around in a lifted scene in the browser: cameras, points, features, predictions, words."""
     from lift3d.results.lifted_scene import open_lifted
     from lift3d.viewer.command import check_port, serve_viewer
@@ -82,12 +88,19 @@ def view(store: str, port: int, is_opened: bool, **chosen: str | None) -> None:
 @choice_options
 @click.option("--frames", default=120, help="Cameras along the path through the scene's own; 0: those lifted.")
 @click.option("--fps", default=24, help="Frames per second.")
-def render(store: str, out: Path, frames: int, fps: int, **chosen: str | None) -> None:
+@click.option(
+    "--plugin",
+    "plugins",
+    multiple=True,
+    help="Plug-in of the run, or the name of its operator or lifter if that names a file: nothing that only a store "
+    "names is loaded. Repeatable.",
+)
+def render(store: str, out: Path, frames: int, fps: int, plugins: tuple[str, ...], **chosen: Any) -> None:
     """Write a video of what was lifted along a smooth path of cameras, most of which nobody took a picture from."""
     from lift3d.results.lifted_scene import open_lifted
     from lift3d.results.render import RenderExtent, render_video
 
-    click.echo(render_video(open_lifted(store, **chosen), out, RenderExtent(frames, fps)).to_text())
+    say(render_video(open_lifted(store, **chosen), out, RenderExtent(frames, fps), plugins).to_text())
 
 
 @click.command()
@@ -96,13 +109,13 @@ def render(store: str, out: Path, frames: int, fps: int, **chosen: str | None) -
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["ply", "mesh", "images", "nerfstudio", "zarr"]),
-    help="Told by the suffix of OUT if not given (.ply: points); images without one.",
+    type=click.Choice(["ply", "images", "nerfstudio", "zarr"]),
+    help="Told by the suffix of OUT if not given; images without one.",
 )
 @choice_options
-def export(store: str, out: Path, form: str | None, **chosen: str | None) -> None:
+def export(store: str, out: Path, form: str | None, **chosen: Any) -> None:
     """Write what was lifted in a form that other tools take."""
     from lift3d.results.exports.write import export_lifted
     from lift3d.results.lifted_scene import open_lifted
 
-    click.echo(export_lifted(open_lifted(store, **chosen), out, form).to_text())
+    say(export_lifted(open_lifted(store, **chosen), out, form).to_text())

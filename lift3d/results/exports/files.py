@@ -44,7 +44,7 @@ def world_words(lifted: LiftedScene) -> str:
     try:
         similarity = lifted.scene.canonical_from_source
     except Lift3dError:
-        return f"{frame}, as stored; the capture itself is not where it was"
+        return f"{frame}, as stored; the capture itself was not read"
     if bool(torch.equal(similarity, torch.eye(4, dtype=similarity.dtype))):
         return f"{frame}, as its files have it"
     rows = "; ".join(" ".join(f"{entry:.9g}" for entry in row) for row in similarity.tolist())
