@@ -115,9 +115,10 @@ def known_features(store: Store, scene: SceneId, operator: OperatorSpec) -> dict
     """Return where features of an operator lie in the products of a scene, by digest of the view."""
     known: dict[str, tuple[Product, int]] = {}
     for product in products_in(store, layout.features_folder(scene, operator.name)):
-        if product.attrs["operator_identity"] == operator.identity:
-            for number, view in enumerate(product.attrs["view_digests"]):
-                known.setdefault(view, (product, number))
+        views = product.attrs.get("view_digests")
+        if product.attrs.get("operator_identity") == operator.identity and isinstance(views, list):
+            for number, view in enumerate(views):
+                known.setdefault(str(view), (product, number))
     return known
 
 

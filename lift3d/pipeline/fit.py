@@ -12,7 +12,7 @@ from lift3d.pipeline.tracks import views_to_fit_on
 from lift3d.storage import layout
 from lift3d.storage.commit import committed
 from lift3d.storage.location import Store
-from lift3d.storage.products import open_product, write_product
+from lift3d.storage.products import open_product, understood, write_product
 
 _STATE_TYPES = {
     *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
@@ -74,8 +74,9 @@ def read_state(store: Store, path: str) -> SceneState:
     """Read what write_state committed, bit for bit and type by type."""
     product = open_product(store, path)
     arrays: dict[str, Tensor] = {}
-    for number, names in enumerate(product.attrs["names"]):
-        # Each in memory of its own, as it was when it was fitted.
-        own = (one.clone() for one in torch.from_numpy(product.array(f"values_{number}")))
-        arrays |= zip(names, own, strict=True)
+    with understood(product, "The state"):
+        for number, names in enumerate(product.attrs["names"]):
+            # Each in memory of its own, as it was when it was fitted.
+            own = (one.clone() for one in torch.from_numpy(product.array(f"values_{number}")))
+            arrays |= zip(map(str, names), own, strict=True)
     return SceneState(arrays)

@@ -121,7 +121,12 @@ def _older_parts(store: Store, product: LiftedProduct) -> dict[str, tuple[Produc
     """Return the parts of what was lifted before of an operator by a lifter, by their digest."""
     (path,) = product.parts
     older = products_in(store, path.rpartition("/")[0])
-    return {note["key"]: (product, number) for product in older for number, note in enumerate(product.notes)}
+    return {
+        note["key"]: (product, number)
+        for product in older
+        for number, note in enumerate(product.notes)
+        if isinstance(note, dict) and isinstance(note.get("key"), str)
+    }
 
 
 def _attributes(inputs: SceneInputs, recipe: Recipe, product: LiftedProduct, work: Lifting) -> dict[str, object]:

@@ -23,10 +23,15 @@ from lift3d.storage.products import (
     ProductWriter,
     open_product,
     to_half,
+    understood,
 )
 
 # One part of a scene is held in memory and written at once: bounded memory, and little to lose.
 VIEWS_PER_PART = 32
+
+# Images much larger than their features say nothing; a stranger's may be so large that nothing holds them.
+_FREE_PIXELS = 2**24
+_MOST_PIXELS_PER_CELL = 2**12
 
 PartArray = tuple[ArrayTemplate, NDArray[Any]]
 GridsOf = Callable[[ImageSize], tuple[FeatureGrid, ...]]
@@ -40,7 +45,6 @@ _UNITS = {
     "features": {"long_name": "features, as the model gives them"},
     "tokens": {"long_name": "global tokens of the model"},
     "coverage": {"long_name": "share of the cell's ray that sources saw", "units": "1"},
-    "confidence": {"long_name": "how likely what is lifted there is right", "units": "1"},
     "z_depth": {"long_name": "expected depth along the camera's z axis", "units": "world units of the scene"},
     "prediction": {"long_name": "what the model's decoder says"},
     "prediction_is_valid": {"long_name": "whether the prediction stands on something seen"},
@@ -146,14 +150,14 @@ def commit_features(writer: ProductWriter, cameras: Mapping[ViewId, Camera], att
 
 def read_features(product: Product, index: int) -> tuple[FeatureMap, ...]:
     """Return the features of one view, by its number."""
-    grids = [view for part in product.notes for view in part["views"]][index]["grids"]
     maps = []
-    for cut, fields in enumerate(grids):
-        grid = FeatureGrid(**fields)
-        values = product.read(f"features_{cut}", (index, slice(None), slice(grid.rows), slice(grid.cols)))
-        has_tokens = f"tokens_{cut}" in product.names
-        tokens = _tensor(product.read(f"tokens_{cut}", (index,))).float() if has_tokens else None
-        maps.append(FeatureMap(_tensor(values).float(), grid, tokens))
+    with understood(product, f"View {index}"):
+        for cut, fields in enumerate([view for part in product.notes for view in part["views"]][index]["grids"]):
+            grid = FeatureGrid(**fields)
+            values = product.read(f"features_{cut}", (index, slice(None), slice(grid.rows), slice(grid.cols)))
+            has_tokens = f"tokens_{cut}" in product.names
+            tokens = _tensor(product.read(f"tokens_{cut}", (index,))).float() if has_tokens else None
+            maps.append(FeatureMap(_tensor(values).float(), grid, tokens))
     return tuple(maps)
 
 
@@ -176,11 +180,9 @@ def write_lifted_part(
         for cut, (rows, cols) in enumerate(room.cuts):
             cuts = [view.lifted[cut] for view in views]
             _add_features(stack, cut, [one.features for one in cuts], (rows, cols))
-            sure = [one.confidence for one in cuts if one.confidence is not None]
             for name, values in (
                 ("coverage", [one.coverage for one in cuts]),
                 ("z_depth", [one.z_depth for one in cuts]),
-                *([("confidence", sure)] if len(sure) == len(cuts) else []),
             ):
                 stack.add(name, cut, values, (rows, cols), torch.nan, (f"row_{cut}", f"col_{cut}"))
         _add_predictions(stack, [view.prediction for view in views], room.prediction)
@@ -197,9 +199,19 @@ def commit_lifted(writer: ProductWriter, cameras: Mapping[ViewId, Camera], attrs
     writer.commit(camera_arrays(cameras), described, count)
 
 
-def described_views(product: Product) -> list[dict[str, Any]]:
-    """Return what is noted of each target that has a lifted view, in order: id, image, grids, sources."""
-    return [view for part in product.notes for view in part["views"] if "reason" not in view]
+def part_of_each_view(product: Product) -> dict[ViewId, int]:
+    """Return the number of the part that each target with a lifted view lies in, in order."""
+    with understood(product, "The list of views"):
+        return {
+            str(view["id"]): number for number, (_, views) in enumerate(_regions(product)) for view in views.values()
+        }
+
+
+def most_cells(product: Product) -> int:
+    """Return how many cells the finest grid of the first lifted view has; 0 without views."""
+    with understood(product, "The list of views"):
+        first = next((view for _, views in _regions(product) for view in views.values()), None)
+        return max(FeatureGrid(**grid).cell_count for grid in first["grids"]) if first else 0
 
 
 def read_lifted(product: Product, wanted: Collection[ViewId] | None = None) -> Iterator[LiftedView]:
@@ -212,9 +224,11 @@ def read_lifted(product: Product, wanted: Collection[ViewId] | None = None) -> I
     names = [name for name in product.names if name != "view"]
     for region, views in _regions(product):
         chosen = {at: view for at, view in views.items() if wanted is None or view["id"] in wanted}
-        if chosen:
-            arrays = {name: product.read(name, region) for name in names}
-            yield from (_lifted_view(at, view, arrays) for at, view in chosen.items())
+        arrays = {name: product.read(name, region) for name in names} if chosen else {}
+        for at, view in chosen.items():
+            with understood(product, f"View '{view['id']}'"):
+                lifted = _lifted_view(at, view, arrays)
+            yield lifted
 
 
 def read_lifted_depths(product: Product) -> Iterator[LiftedDepth]:
@@ -222,28 +236,36 @@ def read_lifted_depths(product: Product) -> Iterator[LiftedDepth]:
     for region, views in _regions(product):
         arrays: dict[str, NDArray[Any]] = {}
         for at, view in views.items():
-            grids = [FeatureGrid(**grid) for grid in view["grids"]]
-            cut = max(range(len(grids)), key=lambda one: grids[one].cell_count)
-            names = (f"coverage_{cut}", f"z_depth_{cut}", "K", "w2c")
-            arrays |= {name: product.read(name, region) for name in names if name not in arrays}
-            window = (slice(grids[cut].rows), slice(grids[cut].cols))
-            coverage, z_depth, K, w2c = (_tensor(arrays[name][at]) for name in names)
-            camera = Camera(K, w2c, ImageSize(*view["image"]))
-            yield LiftedDepth(view["id"], camera, grids[cut], coverage[window], z_depth[window])
+            with understood(product, f"View '{view['id']}'"):
+                grids = [FeatureGrid(**grid) for grid in view["grids"]]
+                cut = max(range(len(grids)), key=lambda one: grids[one].cell_count)
+                names = (f"coverage_{cut}", f"z_depth_{cut}", "K", "w2c")
+                arrays |= {name: product.read(name, region) for name in names if name not in arrays}
+                coverage, z_depth = (_tensor(arrays[name][at])[_window(grids[cut].shape)] for name in names[:2])
+                depth = LiftedDepth(view["id"], _camera(at, view, arrays), grids[cut], coverage, z_depth)
+                _require_shape(grids[cut].shape, coverage, z_depth)
+            yield depth
 
 
 def _regions(product: Product) -> Iterator[tuple[tuple[slice], dict[int, dict[str, Any]]]]:
     """Yield the region of each part, and what is noted of its lifted views by their place in it."""
+    with understood(product, "The list of views"):
+        noted = [[{**view} for view in part["views"]] for part in product.notes]
+        ids = [view["id"] for part in noted for view in part]
+        if not all(isinstance(one, str) for one in ids):
+            raise TypeError("ids of views are texts")
     start = 0
-    for part in product.notes:
-        end = start + len(part["views"])
-        yield (slice(start, end),), {at: view for at, view in enumerate(part["views"]) if "reason" not in view}
+    for part in noted:
+        end = start + len(part)
+        yield (slice(start, end),), {at: view for at, view in enumerate(part) if "reason" not in view}
         start = end
 
 
 def read_skipped(store: Store, path: str) -> list[tuple[str, str]]:
     """Return the targets that have no lifted view, with the reason."""
-    return [(target, reason) for target, reason in open_product(store, path).attrs["skipped"]]
+    product = open_product(store, path)
+    with understood(product, "The list of views"):
+        return [(str(target), str(reason)) for target, reason in product.attrs["skipped"]]
 
 
 def part_count(view_count: int) -> int:
@@ -323,24 +345,38 @@ def _lifted_view(index: int, described: Mapping[str, Any], arrays: Mapping[str, 
     lifted = []
     for cut, fields in enumerate(described["grids"]):
         grid = FeatureGrid(**fields)
-        window = (slice(grid.rows), slice(grid.cols))
+        window = _window(grid.shape)
         values = _tensor(arrays[f"features_{cut}"][index][:, *window]).float()
         tokens = _tensor(arrays[f"tokens_{cut}"][index]).float() if f"tokens_{cut}" in arrays else None
         coverage = _tensor(arrays[f"coverage_{cut}"][index][window])
         z_depth = _tensor(arrays[f"z_depth_{cut}"][index][window])
-        sure = arrays.get(f"confidence_{cut}")
-        confidence = None if sure is None else _tensor(sure[index][window])
-        lifted.append(LiftedFeatures(FeatureMap(values, grid, tokens), coverage, z_depth, confidence))
-    kind, shape = described["kind"], described["prediction"]
-    window = (slice(shape[-2]), slice(shape[-1]))
-    values = _tensor(arrays["prediction"][index][..., *window])
-    prediction = Prediction(
-        kind,
-        values if kind == "labels" else values.float(),
-        _tensor(arrays["prediction_is_valid"][index][window]),
-    )
-    camera = Camera(_tensor(arrays["K"][index]), _tensor(arrays["w2c"][index]), ImageSize(*described["image"]))
-    return LiftedView(described["id"], camera, tuple(lifted), prediction, tuple(described["sources"]))
+        _require_shape(grid.shape, coverage, z_depth)
+        lifted.append(LiftedFeatures(FeatureMap(values, grid, tokens), coverage, z_depth))
+    kind, shape = described["kind"], tuple(described["prediction"])
+    values = _tensor(arrays["prediction"][index][..., *_window(shape)])
+    is_valid = _tensor(arrays["prediction_is_valid"][index][_window(shape)])
+    _require_shape(shape, values)
+    prediction = Prediction(kind, values if kind == "labels" else values.float(), is_valid)
+    sources = tuple(map(str, described["sources"]))
+    return LiftedView(described["id"], _camera(index, described, arrays), tuple(lifted), prediction, sources)
+
+
+def _camera(index: int, described: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Camera:
+    size = ImageSize(*described["image"])
+    cells = max(FeatureGrid(**fields).cell_count for fields in described["grids"])
+    if size.height * size.width > max(_FREE_PIXELS, _MOST_PIXELS_PER_CELL * cells):
+        raise ValueError(f"a view of {cells} cells has {size.height}×{size.width} pixels")
+    return Camera(_tensor(arrays["K"][index]), _tensor(arrays["w2c"][index]), size)
+
+
+def _window(shape: Sequence[int]) -> tuple[slice, slice]:
+    return slice(shape[-2]), slice(shape[-1])
+
+
+def _require_shape(shape: tuple[int, ...], *found: Tensor) -> None:
+    for one in found:
+        if tuple(one.shape) != shape:
+            raise ValueError(f"an array of {tuple(one.shape)} where {shape} is noted")
 
 
 def camera_arrays(cameras: Mapping[ViewId, Camera]) -> dict[str, NamedArray]:

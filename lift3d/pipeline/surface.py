@@ -21,8 +21,7 @@ from lift3d.pipeline.tracks import views_to_fit_on
 from lift3d.storage import layout
 from lift3d.storage.commit import committed
 from lift3d.storage.location import Store
-from lift3d.storage.products import open_product, write_product
-from lift3d.surface.free_space import carved
+from lift3d.storage.products import open_product, understood, write_product
 from lift3d.surface.given import GivenGeometry, geometry_given
 from lift3d.surface.keyframes import keyframes
 from lift3d.surface.scene_surface import SceneSurface
@@ -85,13 +84,10 @@ def _estimated(inputs: SceneInputs, source: GivenGeometry, names: Sequence[ViewI
     guides = []
     for name in names:
         frame = inputs.frame(name)
-        guides.append(
-            SourceGuide(name, frame.camera, frame.image, frame.is_valid, z_depth=frame.z_depth, is_empty=frame.is_empty)
-        )
+        guides.append(SourceGuide(name, frame.camera, frame.image, frame.is_valid, z_depth=frame.z_depth))
     with torch.inference_mode():
         found = source.build().estimate(guides, inputs.scene.depth_range, views_to_fit_on(inputs, names).find_tracks)
-        found = carved(found, guides)
-    if not any(bool(torch.isfinite(view.z_depth).any()) for view in found.views.values()):
+    if not any(bool((view.confidence > 0).any()) for view in found.views.values()):
         raise NoOverlapError(f"The {source.shown_as} shows no surface in any of the {len(names)} views.")
     return found
 
@@ -132,17 +128,21 @@ def write_surface(store: Store, path: str, surface: SceneSurface, order: Sequenc
 def read_surface(store: Store, path: str) -> SceneSurface:
     """Read what write_surface committed."""
     product = open_product(store, path)
-    names = [str(name) for name in product.array("view")]
-    K, w2c, z_depth, confidence = (
-        torch.from_numpy(product.array(name).copy()) for name in ("K", "w2c", "z_depth", "confidence")
-    )
-    views = {}
-    for at, (name, fields, image) in enumerate(
-        zip(names, product.attrs["grids"], product.attrs["images"], strict=True)
-    ):
-        grid = FeatureGrid(**fields)
-        window = (at, slice(grid.rows), slice(grid.cols))
-        camera = Camera(K[at], w2c[at], ImageSize(*image))
-        views[name] = ViewGeometry(camera, grid, z_depth[window].clone(), confidence[window].clone())
-    geometry = SceneGeometry(product.attrs["method"], views)
-    return SceneSurface(geometry, tuple(int(one) for one in product.array("keyframe")))
+    with understood(product, "The surface"):
+        names = [str(name) for name in product.array("view")]
+        K, w2c, z_depth, confidence = (
+            torch.from_numpy(product.array(name).copy()) for name in ("K", "w2c", "z_depth", "confidence")
+        )
+        views = {}
+        for at, (name, fields, image) in enumerate(
+            zip(names, product.attrs["grids"], product.attrs["images"], strict=True)
+        ):
+            grid = FeatureGrid(**fields)
+            window = (at, slice(grid.rows), slice(grid.cols))
+            camera = Camera(K[at], w2c[at], ImageSize(*image))
+            views[name] = ViewGeometry(camera, grid, z_depth[window].clone(), confidence[window].clone())
+        geometry = SceneGeometry(product.attrs["method"], views)
+        order = tuple(int(one) for one in product.array("keyframe"))
+        if not {*order} <= {*range(len(views))}:
+            raise ValueError(f"keyframes {order} of {len(views)} views")
+        return SceneSurface(geometry, order)

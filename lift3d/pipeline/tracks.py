@@ -14,7 +14,7 @@ from lift3d.scenes.tracks import find_tracks
 from lift3d.storage import layout
 from lift3d.storage.commit import committed
 from lift3d.storage.location import Store
-from lift3d.storage.products import open_product, write_product
+from lift3d.storage.products import open_product, understood, write_product
 
 
 def tracks_of(inputs: SceneInputs, names: Collection[ViewId] | None = None) -> Tracks:
@@ -58,7 +58,8 @@ def _write(store: Store, path: str, tracks: Tracks) -> None:
 
 def _read(store: Store, path: str) -> Tracks:
     product = open_product(store, path)
-    points, point_index, view_index, uv = (
-        torch.from_numpy(product.array(name).copy()) for name in ("points", "point_index", "view_index", "uv")
-    )
-    return Tracks(points, point_index, view_index, uv, tuple(product.attrs["view_ids"]))
+    with understood(product, "The tracks"):
+        points, point_index, view_index, uv = (
+            torch.from_numpy(product.array(name).copy()) for name in ("points", "point_index", "view_index", "uv")
+        )
+        return Tracks(points, point_index, view_index, uv, tuple(product.attrs["view_ids"]))

@@ -89,14 +89,14 @@ def committed(store: Store, path: str) -> Commit | None:
     key = group_path(path)
 
     def manifest() -> Manifest:
-        content = store.read_bytes(key)
+        content = store.read_text(key)
         try:
             return Manifest.from_bytes(content)
-        except (ValueError, TypeError, KeyError) as error:
-            raise _damaged(store, path, key, "is not the group file that was committed") from error
+        except ValueError as error:
+            raise damaged(store, path, key, f"is not the group file that was committed ({error})") from error
 
     try:
-        return Commit(path, _twice(manifest))
+        return Commit(path, twice(manifest))
     except ProductMissingError:
         return None
 
@@ -119,8 +119,8 @@ def require_commit(store: Store, path: str) -> Commit:
 def finished_part(store: Store, path: str, number: int) -> Part | None:
     """Return the record of a part of a product that is not committed yet; None if it is not done, or not there."""
     try:
-        part = Part.from_bytes(store.read_bytes(part_path(path, number)))
-    except (ProductMissingError, ValueError, TypeError, KeyError):
+        part = Part.from_bytes(store.read_text(part_path(path, number)))
+    except (ProductMissingError, ValueError):
         return None
     return part if _are_there(store, path, part.objects) else None
 
@@ -139,12 +139,12 @@ def read_entry(store: Store, path: str, key: str, entry: Entry, span: tuple[int,
         try:
             found = store.read_bytes(full) if is_whole else store.read_bytes(full, start, end)
         except ProductMissingError as error:
-            raise _damaged(store, path, full, "is missing") from error
+            raise damaged(store, path, full, "is missing") from error
         if len(found) != end - start or (is_whole and Entry.of(found) != entry):
-            raise _damaged(store, path, full, f"does not hold the {entry.size} bytes that were committed")
+            raise damaged(store, path, full, f"does not hold the {entry.size} bytes that were committed")
         return found
 
-    return _twice(content)
+    return twice(content)
 
 
 def withdraw(store: Store, path: str) -> None:
@@ -158,7 +158,7 @@ def remove_product(store: Store, path: str) -> None:
     store.delete_prefix(path)
 
 
-def _twice(read: Callable[[], Read]) -> Read:
+def twice(read: Callable[[], Read]) -> Read:
     """Read once more what did not come as it was committed: bytes are hurt on their way, too."""
     try:
         return read()
@@ -182,7 +182,8 @@ def _require_kept(store: Store, own: Commit) -> None:
     )
 
 
-def _damaged(store: Store, path: str, key: str, what: str) -> DamagedProductError:
+def damaged(store: Store, path: str, key: str, what: str) -> DamagedProductError:
+    """Return the error of a product an object of which is not what was committed; ``what`` ends the sentence."""
     return DamagedProductError(
         f"{store.url}/{key} {what}. Delete the product {store.url}/{path} and run again; "
         f"'lift3d fsck {store.url} --repair' takes back all that are damaged.",

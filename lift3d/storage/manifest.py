@@ -2,14 +2,17 @@
 
 import hashlib
 import json
+import operator
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 from lift3d.errors import StoreLayoutError
-from lift3d.storage.layout import GROUP_FILE
+from lift3d.storage.array_form import array_forms, check_arrays
+from lift3d.storage.layout import GROUP_FILE, is_key
 
 _OPEN_SEAL = "0" * 64
 _SEAL = re.compile(rb'"lift3d_seal": "([0-9a-f]{64})"')
@@ -52,9 +55,11 @@ class Part:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Part":
-        """Parse what ``to_bytes`` wrote."""
-        fields = _unsealed(content)
-        return cls(_entries(fields["objects"]), fields["arrays"], fields["note"])
+        """Parse what ``to_bytes`` wrote; ValueError if it is something else."""
+        with _only_value_errors():
+            fields = _unsealed(content)
+            array_forms(fields["arrays"])
+            return cls(_entries(fields["objects"]), fields["arrays"], fields["note"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +112,18 @@ class Manifest:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Manifest":
-        """Parse what ``to_bytes`` wrote."""
-        group = _unsealed(content)
-        attrs = group["attributes"]
-        own = attrs.pop(_OWN_ATTRIBUTES)
-        parts = tuple(Part(_entries(one["objects"]), {}, one["note"]) for one in own["parts"])
-        arrays = group["consolidated_metadata"]["metadata"]
-        return cls(own["write_id"], attrs, parts, _entries(own["objects"]), arrays)
+        """Parse what ``to_bytes`` wrote; ValueError if it is something else, or arrays and objects do not fit."""
+        with _only_value_errors():
+            group = _unsealed(content)
+            attrs = dict(group["attributes"])
+            own = attrs.pop(_OWN_ATTRIBUTES)
+            parts = tuple(Part(_entries(one["objects"]), {}, one["note"]) for one in own["parts"])
+            arrays = dict(group["consolidated_metadata"]["metadata"])
+            found = cls(str(own["write_id"]), attrs, parts, _entries(own["objects"]), arrays)
+            sizes = {key: entry.size for key, entry in found.entries.items()}
+            empty = [number for number, part in enumerate(parts) if not part.objects]
+            check_arrays(arrays, sizes, empty)
+            return found
 
 
 def to_json(content: Any) -> bytes:
@@ -140,7 +150,19 @@ def _pairs(entries: Mapping[str, Entry]) -> dict[str, list[int]]:
 
 
 def _entries(pairs: Mapping[str, Any]) -> dict[str, Entry]:
-    return {key: Entry(*pair) for key, pair in pairs.items()}
+    entries = {key: Entry(*map(operator.index, pair)) for key, pair in pairs.items()}
+    if any(not is_key(key) or entry.size < 0 for key, entry in entries.items()):
+        raise ValueError("a key leads out of the product, or a size is negative")
+    return entries
+
+
+@contextmanager
+def _only_value_errors() -> Iterator[None]:
+    """Raise what JSON of another form leads to as ValueError."""
+    try:
+        yield
+    except (TypeError, LookupError, AttributeError, RecursionError, OverflowError) as error:
+        raise ValueError(f"it is of another form ({type(error).__name__}: {error})") from error
 
 
 def _sealed(content: Mapping[str, Any]) -> bytes:

@@ -22,7 +22,7 @@ from lift3d.storage.commit import Commit, StepHook, finished_part, ignore_step, 
 from lift3d.storage.layout import GROUP_FILE, part_path
 from lift3d.storage.location import Store
 from lift3d.storage.manifest import Manifest, Part, is_metadata, to_json
-from lift3d.storage.reader import Product, open_product, products_in
+from lift3d.storage.reader import Product, open_product, products_in, understood
 from lift3d.storage.templates import ArrayTemplate, to_half
 from lift3d.storage.verified import RecordingStore
 
@@ -34,6 +34,7 @@ __all__ = [
     "open_product",
     "products_in",
     "to_half",
+    "understood",
     "write_product",
 ]
 

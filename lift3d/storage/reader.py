@@ -1,6 +1,7 @@
 """Reading a committed product: arrays, or regions of them, compared with the manifest as they are read."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,11 +9,14 @@ import numpy as np
 import zarr
 from jaxtyping import Shaped
 
-from lift3d.errors import DamagedProductError, UnknownNameError
+from lift3d.errors import DamagedProductError, Lift3dError, OutOfMemoryError, StoreError, UnknownNameError
 from lift3d.storage import commit as protocol
 from lift3d.storage.location import Store
 from lift3d.storage.manifest import Manifest
 from lift3d.storage.verified import CODEC_ERRORS, VerifiedStore
+
+# What leads to these is content: of another form, type or size.
+_MISUNDERSTOOD = (ValueError, TypeError, LookupError, AttributeError, RuntimeError, ArithmeticError, AssertionError)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,19 +64,12 @@ class Product:
         """
         if name not in self.names:
             raise UnknownNameError.of("array", name, self.names)
-        try:
-            return self._decoded(name, region)
-        except CODEC_ERRORS:
-            # A part of a shard has no checksum in the manifest: read it once more, as all else is.
+        with understood(self, f"array '{name}'"):
             try:
                 return self._decoded(name, region)
-            except CODEC_ERRORS as error:
-                path = self.commit.path
-                raise DamagedProductError(
-                    f"Array '{name}' of {self.url} does not decode ({error}); it is damaged. "
-                    f"Delete the product {self.store.url_of(path)} and run again.",
-                    product=path,
-                ) from error
+            except CODEC_ERRORS:
+                # A part of a shard has no checksum in the manifest: read it once more, as all else is.
+                return self._decoded(name, region)
 
     def to_xarray(self) -> Any:
         """Return the product as an ``xarray.Dataset`` that reads, and verifies, when values are asked for."""
@@ -83,7 +80,31 @@ class Product:
 
     def _decoded(self, name: str, region: tuple[slice | int, ...]) -> Shaped[np.ndarray, "..."]:
         view = VerifiedStore(self.store, self.commit)
-        return np.asarray(zarr.open_array(view, path=name, mode="r")[(*region, ...)])
+        # Of the older format arrays may name filters that unpickle.
+        return np.asarray(zarr.open_array(view, path=name, mode="r", zarr_format=3)[(*region, ...)])
+
+
+@contextmanager
+def understood(product: Product, what: str) -> Iterator[None]:
+    """Read what a product says: what none of ours would say is damage, however well its sums add up.
+
+    Raises:
+        DamagedProductError: For every error of the block that is not the store's.
+        OutOfMemoryError: If there is no room for it.
+    """
+    try:
+        yield
+    except StoreError:
+        raise
+    except MemoryError as error:
+        raise OutOfMemoryError(f"There is not enough memory for {what} of {product.url} ({error}).") from error
+    except (Lift3dError, *_MISUNDERSTOOD) as error:
+        said = " ".join(str(error).split())
+        raise DamagedProductError(
+            f"{what} of {product.url} is not as it was written ({type(error).__name__}: {said:.300}); it is damaged. "
+            f"Delete the product {product.url} and run again.",
+            product=product.commit.path,
+        ) from error
 
 
 def open_product(store: Store, path: str) -> Product:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from lift3d.errors import DamagedProductError
-from lift3d.storage.commit import committed, read_entry, withdraw
+from lift3d.storage.commit import committed, read_entry, remove_product, withdraw
 from lift3d.storage.layout import part_path
 from lift3d.storage.location import Store
 from lift3d.storage.manifest import Entry
@@ -19,14 +19,20 @@ def repaired(store: Store, work: Callable[[], Outcome]) -> Outcome:
         DamagedProductError: If a product is found damaged for a second time.
     """
     retracted: set[str] = set()
+    doubted: set[str] = set()
     while True:
         try:
             return work()
         except DamagedProductError as error:
-            if error.product is None or error.product in retracted:
+            path = error.product
+            if path is None or path in retracted:
                 raise
-            retracted.add(error.product)
-            retract(store, error.product)
+            if path in doubted:
+                # Its bytes are those that were committed, and what they say is none of ours.
+                remove_product(store, path)
+                retracted.add(path)
+            else:
+                (retracted if retract(store, path) else doubted).add(path)
 
 
 def retract(store: Store, path: str) -> bool:

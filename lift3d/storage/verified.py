@@ -19,7 +19,8 @@ from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.storage import MemoryStore
 
 from lift3d.errors import ProductMissingError, StoreLayoutError
-from lift3d.storage.commit import Commit, read_entry
+from lift3d.storage.array_form import ArrayForm
+from lift3d.storage.commit import Commit, damaged, read_entry, twice
 from lift3d.storage.layout import GROUP_FILE
 from lift3d.storage.location import Store
 from lift3d.storage.manifest import Entry, is_metadata, to_json
@@ -108,11 +109,25 @@ class VerifiedStore(_KnownKeys):
             start, end = _span(byte_range, len(self._metadata[key]))
             return prototype.buffer.from_bytes(self._metadata[key][start:end])
         entry = self._entries.get(key)
-        if entry is None:
+        if entry is None or is_metadata(key):
             return None
         span = _span(byte_range, entry.size)
-        content = await asyncio.to_thread(read_entry, self._objects, self._path, key, entry, span)
+        content = await asyncio.to_thread(self._plausible, key, entry, span)
         return prototype.buffer.from_bytes(content)
+
+    def _plausible(self, key: str, entry: Entry, span: tuple[int, int]) -> bytes:
+        """Return what was asked for, once it is known to unpack to no more than its array has room for."""
+        form = ArrayForm.model_validate(self._commit.manifest.arrays[key.split("/")[0]])
+
+        def content() -> bytes:
+            found = read_entry(self._objects, self._path, key, entry, span)
+            try:
+                form.check_unpacked(found, span == (0, entry.size))
+            except ValueError as error:
+                raise damaged(self._objects, self._path, f"{self._path}/{key}", f"is damaged: {error}") from error
+            return found
+
+        return twice(content)
 
     async def set(self, key: str, value: Buffer) -> None:
         """Refuse: what is committed stays as it is."""
@@ -189,6 +204,10 @@ class RecordingStore(_KnownKeys):
 
 def decodes(metadata: Mapping[str, Any], key: str, content: bytes) -> bool:
     """Whether a chunk, or every inner chunk of a shard, passes the checks of the array's codecs."""
+    try:
+        ArrayForm.model_validate(metadata).check_unpacked(content, is_whole=True)
+    except ValueError:
+        return False
     name, _, indices = key.partition("/c")
     buffer = default_buffer_prototype().buffer
     alone = MemoryStore({f"{name}/{GROUP_FILE}": buffer.from_bytes(to_json(metadata)), key: buffer.from_bytes(content)})

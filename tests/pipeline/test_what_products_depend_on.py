@@ -14,7 +14,7 @@ from lift3d.domain.scene import Frame
 from lift3d.errors import ConfigError
 from lift3d.pipeline.decode import at_pixels
 from lift3d.pipeline.encode import encode_view
-from lift3d.pipeline.products import described_views
+from lift3d.pipeline.products import read_lifted
 from lift3d.scenes.catalog import read_scene
 from lift3d.storage.location import open_store
 from lift3d.storage.products import open_product
@@ -62,8 +62,8 @@ def held_out(room, **fields):
 def views_at_work(url, record):
     """Targets and their sources, read off the lifted views."""
     paths = [path for product in record.lifted for path in product.parts]
-    views = [view for path in paths for view in described_views(open_product(open_store(url), path))]
-    return {view["id"] for view in views} | {source for view in views for source in view["sources"]}
+    views = [view for path in paths for view in read_lifted(open_product(open_store(url), path))]
+    return {view.target for view in views} | {source for view in views for source in view.source_ids}
 
 
 def check_used(folder, recipe, computed):
