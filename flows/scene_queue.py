@@ -158,8 +158,8 @@ def _known_failures(store: Store, folder: str, locations: Sequence[str]) -> dict
         if name not in wanted:
             continue
         try:
-            found: dict[Budget, int] = json.loads(store.read_bytes(key))["failures"]
-            known[name] = Counter(found)
-        except (ValueError, KeyError, ProductMissingError):
+            found: dict[Budget, int] = json.loads(store.read_text(key))["failures"]
+            known[name] = Counter({budget: int(found[budget]) for budget in _KEPT if budget in found})
+        except (ValueError, TypeError, KeyError, RecursionError, ProductMissingError):
             continue  # written by a driver that died while writing; the count starts again
     return known

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import click
 
 from lift3d.cli.commands.bench import bench
-from lift3d.cli.commands.options import Exit, Group
+from lift3d.cli.commands.options import Exit, Group, say
 from lift3d.cli.commands.results import export, ingest, render, report, view
 from lift3d.cli.commands.run import run
 from lift3d.cli.commands.store import compare, doctor, fsck, gc, status, tables
@@ -37,8 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(arguments, prog_name="lift3d")
     except ConfigError as error:
-        click.secho(f"error: {error}", fg="red", err=True)
+        say(f"error: {error}", fg="red", err=True)
         sys.exit(Exit.USAGE)
     except Lift3dError as error:
-        click.secho(f"error ({error.reason}): {error}", fg="red", err=True)
+        say(f"error ({error.reason}): {error}", fg="red", err=True)
         sys.exit(Exit.ERROR)

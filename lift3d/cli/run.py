@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from lift3d.cli.commands.options import Exit, print_places
 from lift3d.config import Execution, Recipe
+from lift3d.domain.keys import shown
 from lift3d.domain.records import DroppedView, SceneRecord
 from lift3d.errors import Lift3dError
 from lift3d.pipeline.inputs import Report
@@ -54,7 +55,7 @@ def run_and_present(recipe: Recipe, execution: Execution, drive: Drive, *, as_js
     places = {"store": store.url, "table": store.url_of(key)}
     if as_json:
         scenes = [asdict(record) for record in records]
-        Console().print_json(json.dumps({"run": recipe.run_id, "scenes": scenes, **places}))
+        Console().print_json(json.dumps({"run": recipe.run_id, "scenes": scenes, **places}), ensure_ascii=True)
     else:
         _print_text(table, failure_lines(records, store.url))
         print_places(places)
@@ -77,7 +78,7 @@ def scene_line(record: SceneRecord, count: str = "") -> str:
     if not record.is_ok:
         given_up = " · given up; --retry-quarantined tries it again" * record.is_quarantined
         said = f"{count}{record.scene}: {_one_line(record.reason)}{dropped}{given_up}"
-        return f"[red]✗[/red] {escape(said)}"
+        return f"[red]✗[/red] {escape(shown(said))}"
     computed = ", ".join(f"{number} {kind}" for kind, number in sorted(record.computed.items()))
     skipped = "".join(
         f", {one.operator} × {one.lifter} skipped ({_one_line(one.reason)})" for one in record.lifted if one.reason
@@ -87,7 +88,7 @@ def scene_line(record: SceneRecord, count: str = "") -> str:
         f"{f' on the surface of {record.surface}' if record.surface else ''}{skipped} · "
         f"computed {computed or 'nothing, all was committed'}{dropped}"
     )
-    return f"[green]✓[/green] {escape(said)}"
+    return f"[green]✓[/green] {escape(shown(said))}"
 
 
 def failure_lines(records: list[SceneRecord], store_url: str) -> list[str]:
@@ -134,7 +135,7 @@ def _print_text(table: ScoreTable, failures: list[str]) -> None:
     else:
         console.print(to_markdown(closing), highlight=False, markup=False)
     for line in failures:
-        console.print(line, highlight=False, markup=False, emoji=False)
+        console.print(shown(line), highlight=False, markup=False, emoji=False)
 
 
 def _report(recipe: Recipe, url: str, records: list[SceneRecord], console: Console) -> dict[str, str]:

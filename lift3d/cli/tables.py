@@ -1,12 +1,15 @@
 """What ``lift3d tables`` prints: the summary, every row, or paired intervals."""
 
 import json
+from collections.abc import Iterator
 
-from lift3d.errors import ConfigError
+from lift3d.cli.commands.options import say
+from lift3d.domain.keys import shown
+from lift3d.errors import ConfigError, DamagedProductError
 from lift3d.results.tables import headline_means, overall_table, scene_table
-from lift3d.runs.records import choose_run, list_runs
+from lift3d.runs.records import choose_run, list_runs, read_recipe
 from lift3d.runs.table import run_parts, run_table
-from lift3d.storage.location import open_store
+from lift3d.storage.location import Store, open_store
 from lift3d.tables.comparison import interval_lines
 from lift3d.tables.rendering import to_markdown
 from lift3d.tables.schema import ScoreTable
@@ -19,22 +22,33 @@ def render_table(url: str, form: str, run_id: str | None, compare: str | None, *
     """
     store = open_store(url)
     chosen = choose_run(store, run_id)
-    shown = [chosen] if run_id else list_runs(store)
+    shown_runs = [chosen] if run_id else [*_readable(store)]
     if form == "md" and compare is None:
         # Part by part: means of scenes are small, their rows may be many millions.
-        means = headline_means(part for one in shown for part in run_parts(store, one))
+        means = headline_means(part for one in shown_runs for part in run_parts(store, one))
         has_several = means["scene"].nunique() > 1
         tables = [] if is_brief and has_several else [scene_table(means)]
         tables += [overall_table(means)] if has_several else []
         return ("\n\n".join(map(to_markdown, tables)) + "\n").encode()
-    table = ScoreTable.joined([run_table(store, one) for one in shown])
+    table = ScoreTable.joined([run_table(store, one) for one in shown_runs])
     if compare is not None:
         return _intervals(table, compare).encode()
     if form == "csv":
-        return bytes(table.frame.to_csv(index=False), "utf-8")
+        return table.to_csv().encode()
     if form == "json":
         return json.dumps(table.to_json(), indent=1).encode()
     return table.to_parquet()
+
+
+def _readable(store: Store) -> Iterator[str]:
+    """Yield the runs whose recipes can be read; of the others it is said on standard error that they are left out."""
+    for run_id in list_runs(store):
+        try:
+            read_recipe(store, run_id)
+        except DamagedProductError as error:
+            say(f"left out: {error}", err=True)
+            continue
+        yield run_id
 
 
 def _intervals(table: ScoreTable, compare: str) -> str:
@@ -49,4 +63,4 @@ def _intervals(table: ScoreTable, compare: str) -> str:
             f"--compare: no operator has rows of metric '{metric}' for both '{a}' and '{b}'. There are the metrics "
             f"{', '.join(sorted(set(rows['metric'])))} and the lifters {', '.join(sorted(set(rows['lifter'])))}."
         )
-    return "\n".join(lines) + "\n"
+    return "\n".join(map(shown, lines)) + "\n"

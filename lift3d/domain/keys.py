@@ -11,6 +11,8 @@ ViewId = str
 SceneId = str
 
 _SLUG_LENGTH = 64
+# Unicode categories that end a terminal's line, move its cursor, or are no character at all.
+_UNSHOWABLE = ("Cc", "Cs")
 
 
 def digest(content: Any) -> str:
@@ -35,6 +37,16 @@ def digest_bytes(*parts: bytes) -> str:
 def encodable(text: str) -> str:
     """Return text that every writer takes: lone surrogates, of file names and foreign messages, as escapes."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def shown(text: str) -> str:
+    """Return text without characters that a terminal would obey or no file can hold, escaped where it had some."""
+    if text.isprintable():
+        return text
+    return "".join(
+        letter.encode("unicode_escape").decode() if unicodedata.category(letter) in _UNSHOWABLE else letter
+        for letter in text
+    )
 
 
 def slug(name: str) -> str:

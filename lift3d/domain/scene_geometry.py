@@ -20,8 +20,7 @@ class ViewGeometry:
     Attributes:
         camera: Of the view, at the size that is lifted.
         grid: The guide grid, in pixels of that camera.
-        z_depth: Camera z at the cell centres, world units, float32; NaN where unknown, infinite where the view shows
-            that there is nothing.
+        z_depth: Camera z at the cell centres, world units, float32; NaN where unknown.
         confidence: In [0, 1], how surely the depth is right; exactly 0 where it is unknown.
     """
 

@@ -17,9 +17,9 @@ from jaxtyping import Shaped
 from numpy import ndarray
 
 from lift3d.domain.camera import ImageSize
+from lift3d.domain.keys import shown
 from lift3d.errors import ImageError
 from lift3d.scenes.images import SUFFIXES, decode_color
-from lift3d.scenes.scene_folder import shown
 
 Report = Callable[[str, int, int], None]
 

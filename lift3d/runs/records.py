@@ -17,26 +17,32 @@ from lift3d.domain.keys import digest, digest_bytes, encodable
 from lift3d.domain.records import SceneRecord
 from lift3d.domain.scores import ALL_PIXELS, ScoreRow
 from lift3d.errors import ConfigError, DamagedProductError, ProductMissingError
+from lift3d.runs.own_runs import remember_run
 from lift3d.storage import layout
 from lift3d.storage.commit import committed
 from lift3d.storage.location import Store
 
 # Records are small: waiting for them is all there is to do.
 READS_AT_ONCE = 16
+# Some ten million rows.
+_MOST_ROWS_BYTES = 2**30
 
 
 def begin_run(recipe: Recipe, store: Store) -> str:
     """Record the recipe before anything is computed and return the run's id. Safe to repeat."""
-    path = f"{layout.run_path(recipe.run_id)}/recipe.json"
-    if not store.exists(path):
-        store.write_bytes(path, json.dumps(recipe.model_dump(mode="json"), indent=1, sort_keys=True).encode())
+    try:
+        read_recipe(store, recipe.run_id)
+    except (DamagedProductError, ProductMissingError):
+        content = json.dumps(recipe.model_dump(mode="json"), indent=1, sort_keys=True).encode()
+        store.write_bytes(_recipe_path(recipe.run_id), content)
+    remember_run(recipe.run_id)
     return recipe.run_id
 
 
 def list_runs(store: Store) -> list[str]:
     """Return the ids of the runs recorded in a store."""
     names = store.names(layout.RUNS_FOLDER)
-    return sorted(name for name in names if store.exists(f"{layout.RUNS_FOLDER}/{name}/recipe.json"))
+    return sorted(name for name in names if store.exists(_recipe_path(name)))
 
 
 def choose_run(store: Store, run_id: str | None = None) -> str:
@@ -57,13 +63,29 @@ def choose_run(store: Store, run_id: str | None = None) -> str:
 
 def _last_written(store: Store, run_id: str) -> float:
     """Return when a scene of a run was last recorded, by the clock of the store; of a run without any, its recipe."""
-    infos = store.entries(_folder(run_id)) or store.entries(f"{layout.run_path(run_id)}/recipe.json")
+    infos = store.entries(_folder(run_id)) or store.entries(_recipe_path(run_id))
     return max((info.modified for info in infos.values()), default=0.0)
 
 
 def read_recipe(store: Store, run_id: str) -> Recipe:
-    """Return the recipe of a run."""
-    return parse_recipe(json.loads(store.read_bytes(f"{layout.run_path(run_id)}/recipe.json")))
+    """Return the recipe of a run.
+
+    Raises:
+        ProductMissingError: If there is none.
+        DamagedProductError: If what is there is not the recipe that the run is named after.
+    """
+    key = _recipe_path(run_id)
+    try:
+        fields = json.loads(store.read_text(key))
+        recipe = parse_recipe(fields) if isinstance(fields, dict) else None
+    except (ValueError, RecursionError, ConfigError):
+        recipe = None
+    if recipe is None or recipe.run_id != run_id:
+        raise DamagedProductError(
+            f"{store.url}/{key} is not the recipe of that run: it was damaged or changed, or another version wrote it. "
+            f"Run the same recipe again, which writes it anew, or delete {store.url_of(layout.run_path(run_id))}."
+        )
+    return recipe
 
 
 def read_run(store: Store, run_id: str) -> tuple[Recipe, list[SceneRecord]]:
@@ -106,16 +128,21 @@ def read_rows(store: Store, run_id: str, record: SceneRecord) -> bytes:
     """
     key = rows_path(run_id, record.location)
     try:
-        content = store.read_bytes(key)
+        content = store.read_bytes(key, 0, _MOST_ROWS_BYTES)
     except ProductMissingError:
         content = b""
     if digest_bytes(content) != record.rows:
         what = "is not what was written" if content else "is gone"
-        raise DamagedProductError(
-            f"The score rows of '{record.location}' cannot be read: {store.url}/{key} {what}. "
-            "Run the same recipe again: it scores that scene anew and computes nothing else."
-        )
+        raise damaged_rows(store, run_id, record, what)
     return content
+
+
+def damaged_rows(store: Store, run_id: str, record: SceneRecord, what: str) -> DamagedProductError:
+    """Return the error of a scene whose score rows are not what they should be; ``what`` ends the sentence."""
+    return DamagedProductError(
+        f"The score rows of '{record.location}' cannot be read: {store.url}/{rows_path(run_id, record.location)} "
+        f"{what}. Run the same recipe again: it scores that scene anew and computes nothing else."
+    )
 
 
 def standing_record(store: Store, recipe: Recipe, location: str, inputs: str) -> SceneRecord | None:
@@ -127,9 +154,9 @@ def standing_record(store: Store, recipe: Recipe, location: str, inputs: str) ->
     record = read_record(store, recipe.run_id, location)
     if record is None or not record.is_ok or record.inputs != inputs:
         return None
-    if any(committed(store, path) is None for path in record.paths):
-        return None
     try:
+        if any(committed(store, path) is None for path in record.paths):
+            return None
         read_rows(store, recipe.run_id, record)
     except DamagedProductError:
         return None
@@ -159,10 +186,18 @@ def rows_path(run_id: str, location: str) -> str:
 
 
 def _record_at(store: Store, key: str) -> SceneRecord | None:
+    """Return the record of a key; None unless it is that of the scene and the products that its place says."""
     try:
-        return SceneRecord.parsed(store.read_bytes(key))
+        record = SceneRecord.parsed(store.read_text(key))
     except ProductMissingError:
         return None
+    if record is None or not key.endswith(f"/{digest(record.location)}.json"):
+        return None
+    return record if all(map(layout.is_product, record.paths)) else None
+
+
+def _recipe_path(run_id: str) -> str:
+    return f"{layout.RUNS_FOLDER}/{run_id}/recipe.json"
 
 
 def _folder(run_id: str) -> str:

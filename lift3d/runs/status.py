@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from lift3d.errors import DamagedProductError
 from lift3d.runs.records import list_runs, read_recipe, read_records, record_path
 from lift3d.storage import layout
 from lift3d.storage.location import open_store
@@ -25,17 +26,19 @@ class RunState:
         quarantined: Location and reason of each scene that was given up after it had cost too many workers.
         scenes_per_hour: Pace of the last scenes; None if there are too few to say.
         last_at: When the last scene was finished, by the store's clock; None before the first.
+        trouble: Why the run cannot be looked at; empty if it can.
     """
 
     run: str
-    what: str
-    wanted: int
-    committed: int
-    failed: tuple[tuple[str, str], ...]
+    what: str = ""
+    wanted: int = 0
+    committed: int = 0
+    failed: tuple[tuple[str, str], ...] = ()
     quarantined: tuple[tuple[str, str], ...] = ()
     scenes_per_hour: float | None = None
     hours_left: float | None = None
     last_at: str | None = None
+    trouble: str = ""
 
     @property
     def to_do(self) -> int:
@@ -48,6 +51,8 @@ class RunState:
 
     def to_text(self) -> str:
         """Return one line, one on the pace of a run that goes on, and one more per failed scene."""
+        if self.trouble:
+            return f"{self.run}  ✗ {self.trouble}"
         given_up = f"{len(self.quarantined)} quarantined · " if self.quarantined else ""
         counts = (
             f"{self.committed} of {self.wanted} committed · {len(self.failed)} failed · {given_up}{self.to_do} to do"
@@ -68,7 +73,11 @@ def run_states(url: str) -> list[RunState]:
     store = open_store(url)
     states = []
     for run_id in list_runs(store):
-        recipe = read_recipe(store, run_id)
+        try:
+            recipe = read_recipe(store, run_id)
+        except DamagedProductError as error:
+            states.append(RunState(run_id, trouble=str(error)))
+            continue
         listed = store.entries(layout.run_path(run_id) + "/scenes")
         done = read_records(store, recipe, listed)
         unlifted = [one for one in done if not one.is_ok]

@@ -1,6 +1,5 @@
 """The score table of a run: the rows of its scenes under names that are unique in the run, streamed part by part."""
 
-import io
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,14 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import pyarrow as pa
-import pyarrow.parquet
 
 from lift3d.domain.keys import digest
 from lift3d.domain.records import SceneRecord
 from lift3d.errors import DamagedProductError
-from lift3d.runs.records import READS_AT_ONCE, read_record, read_rows, read_run
+from lift3d.runs.records import READS_AT_ONCE, damaged_rows, read_record, read_rows, read_run
 from lift3d.storage.location import Store
-from lift3d.tables.schema import ScoreTable
+from lift3d.tables.schema import ScoreTable, stored_rows
 
 # Scenes in memory at once. A few hundred rows each take some hundred megabytes.
 SCENES_PER_PART = 256
@@ -59,7 +57,10 @@ class RunTable:
             if newer is None or newer.rows == record.rows:
                 raise
             content = read_rows(self.store, self.run_id, newer)
-        rows = pa.parquet.read_table(io.BytesIO(content))
+        try:
+            rows = stored_rows(content)
+        except ValueError as error:
+            raise damaged_rows(self.store, self.run_id, record, f"holds no score rows ({error})") from error
         name = pa.array([self.names[record.location]] * len(rows), pa.string())
         return rows.set_column(rows.column_names.index("scene"), "scene", name)
 

@@ -7,13 +7,12 @@ from collections.abc import Iterable
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
+from lift3d.domain.keys import shown
 from lift3d.errors import ImageError, SceneFormatError, brief
 from lift3d.scenes.images import SUFFIXES
 
 # What POSIX file systems take at most for one name, and for a path, bytes.
 _LONGEST_NAME, _LONGEST_PATH = 255, 4096
-# Unicode categories that end a terminal's line, move its cursor, or are no character at all.
-_UNSHOWABLE = ("Cc", "Cs")
 
 
 class SceneFolder:
@@ -136,14 +135,6 @@ def require_inside(path: Path, root: Path) -> None:
 def scene_id_of(folder: Path) -> str:
     """Return the scene's id: the folder's name in NFC."""
     return shown(unicodedata.normalize("NFC", Path(os.path.abspath(folder)).name)) or "scene"
-
-
-def shown(name: str) -> str:
-    """Return a name without characters that a terminal would obey or no file can hold, escaped where it had some."""
-    return "".join(
-        letter.encode("unicode_escape").decode() if unicodedata.category(letter) in _UNSHOWABLE else letter
-        for letter in name
-    )
 
 
 def view_ids(names: Iterable[str]) -> list[str]:

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lift3d.domain.keys import digest
+from lift3d.domain.keys import digest, shown
 from lift3d.errors import SceneFormatError
 from lift3d.scenes.colmap_dense import DEPTH_MAPS
 from lift3d.scenes.file_limits import digest_file
 from lift3d.scenes.ply import MAX_BYTES, ply_kind
-from lift3d.scenes.scene_folder import require_inside, shown
+from lift3d.scenes.scene_folder import require_inside
 from lift3d.surface.catalog import SENSOR, SWEEP, geometry_spec, implementation, parse_geometry
 from lift3d.surface.protocol import GeometryMethod, GeometrySpec
 

@@ -10,6 +10,8 @@ from typing import Literal
 
 from rich.text import Text
 
+from lift3d.domain.keys import shown
+
 Better = Literal["higher", "lower", "neither"]
 NOTHING = "–"
 _ARROWS: dict[Better, str] = {"higher": "↑", "lower": "↓", "neither": ""}
@@ -112,7 +114,7 @@ def to_markdown(table: Table) -> str:
 
 def escaped(text: str) -> str:
     """Return a text as one cell of a Markdown table: no new column, no line break, no tag, no emphasis."""
-    plain = _MARKDOWN.sub(lambda found: f"\\{found.group()}", " ".join(text.split()))
+    plain = _MARKDOWN.sub(lambda found: f"\\{found.group()}", shown(" ".join(text.split())))
     return plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
@@ -146,14 +148,14 @@ def to_terminal(table: Table, width: int, legend: str = "") -> Text:
     first = max(12, *(len(row.labels[-1]) + 2 for row in table.rows))
     places, left_out = _fitting(table.columns, width - first)
     wide = [_width(table.columns[place]) for place in places]
-    text = Text(f"{table.caption}\n\n")
+    text = Text(f"{shown(table.caption)}\n\n")
     for part in (0, 1):
         headings = [_two_lines(table.columns[place])[part].rjust(own) for place, own in zip(places, wide, strict=True)]
         text.append(f"{' ' * first}{''.join(headings)}\n")
     for name, rows in table.groups():
-        text.append(f"{name}\n", "bold")
+        text.append(f"{shown(name)}\n", "bold")
         for row in rows:
-            text.append(f"  {row.labels[-1]}".ljust(first))
+            text.append(f"  {shown(row.labels[-1])}".ljust(first))
             for place, own in zip(places, wide, strict=True):
                 text.append(row.cells[place].text.rjust(own), "bold green" if row.cells[place].is_best else "")
             text.append("\n")

@@ -10,13 +10,20 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 
-from lift3d.domain.keys import encodable
+from lift3d.domain.keys import encodable, shown
 from lift3d.domain.scores import Outcome, ScoreRow
 from lift3d.errors import ContractError, UnknownNameError
 
 # For those who are given rows and may not know pandas.
 DataFrame = pd.DataFrame
 
+# A row takes so much beside its texts: their places in a list of them, and three numbers.
+_ROW_BYTES = 80
+# A file of rows unpacks to some thirty times its size.
+_MOST_UNPACKED = 256
+_FREE_BYTES = 2**27
+# With these, and with characters that are shown as their codes, spreadsheets begin a formula.
+_FORMULA_SIGNS = ("=", "+", "-", "@")
 COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(ScoreRow))
 NUMBERS: tuple[str, ...] = ("value", "weight", "coverage")
 TEXTS: tuple[str, ...] = tuple(name for name in COLUMNS if name not in NUMBERS)
@@ -84,12 +91,55 @@ class ScoreTable:
         pa.parquet.write_table(pa.Table.from_pandas(self.frame, schema=arrow_schema(), preserve_index=False), buffer)
         return buffer.getvalue()
 
+    def to_csv(self) -> str:
+        """Return the rows as CSV that a spreadsheet shows as it is and a terminal does not obey.
+
+        A text that a spreadsheet would take for a formula gets a ' before it.
+        """
+        plain = {
+            name: self.frame[name].map({text: _plain_cell(text) for text in self.frame[name].unique()})
+            for name in TEXTS
+        }
+        return str(self.frame.assign(**plain).to_csv(index=False))
+
     def to_json(self) -> list[dict[str, Any]]:
         """Return one mapping per row, NaN as None."""
         return [
             {name: None if isinstance(value, float) and np.isnan(value) else value for name, value in record.items()}
             for record in self.frame.to_dict(orient="records")
         ]
+
+
+def stored_rows(content: bytes) -> pa.Table:
+    """Return the rows of a file that ``to_parquet`` wrote.
+
+    ValueError if it is none, or would take far more memory than what it holds of rows explains.
+    """
+    try:
+        found = pa.parquet.read_metadata(io.BytesIO(content))
+        if not found.schema.to_arrow_schema().equals(arrow_schema()):
+            raise ValueError("its columns are others")
+        if found.num_rows * _ROW_BYTES > max(_FREE_BYTES, _MOST_UNPACKED * len(content)):
+            raise ValueError(f"{len(content)} bytes say that they are {found.num_rows} rows")
+        rows = pa.parquet.ParquetFile(io.BytesIO(content), read_dictionary=TEXTS).read()
+        rows.validate(full=True)
+        text_bytes = sum(_text_bytes(rows.column(name)) for name in TEXTS)
+        if text_bytes > max(_FREE_BYTES, _MOST_UNPACKED * len(content)):
+            raise ValueError(f"{len(content)} bytes unpack to {text_bytes}")
+        return rows.cast(arrow_schema())
+    except (pa.ArrowException, OSError, MemoryError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def _text_bytes(column: pa.ChunkedArray) -> int:
+    """Return the bytes of a column of texts once each stands for itself."""
+    lengths = (pa.compute.binary_length(one.dictionary).take(one.indices) for one in column.chunks)
+    return sum(pa.compute.sum(one).as_py() or 0 for one in lengths)
+
+
+def _plain_cell(text: str) -> str:
+    plain = shown(text)
+    return f"'{plain}" if plain.startswith(_FORMULA_SIGNS) else plain
 
 
 def stacked(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:

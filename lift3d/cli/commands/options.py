@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 import click
 from click.core import ParameterSource
 
+from lift3d.domain.keys import shown
 from lift3d.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -36,16 +37,21 @@ class Exit(IntEnum):
     INTERRUPTED = 130
 
 
+def say(text: str, *, err: bool = False, **style: Any) -> None:
+    """Print text. What a terminal would obey is printed as its code: names and reasons may be a stranger's words."""
+    click.secho("\n".join(map(shown, text.split("\n"))), err=err, **style)
+
+
 def show(found: Any, text: str, as_json: bool) -> None:
     """Print what was found, as JSON for programs or as text for people."""
-    click.echo(json.dumps(found, indent=1) if as_json else text)
+    say(json.dumps(found, indent=1) if as_json else text)
 
 
 def print_places(places: Mapping[str, object]) -> None:
     """Print where everything lies, a line each."""
     width = max(map(len, ("report", *places))) + 2
     for name, place in places.items():
-        click.echo(f"{name:{width}s} {place}")
+        say(f"{name:{width}s} {place}")
 
 
 class Group(click.Group):

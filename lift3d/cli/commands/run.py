@@ -14,6 +14,7 @@ from lift3d.cli.commands.options import (
     json_option,
     options_of,
     read_settings,
+    say,
     show,
 )
 from lift3d.errors import ConfigError
@@ -83,7 +84,7 @@ def run(
     try:
         code = run_command.run_and_present(what, where, drive, as_json=as_json)
     except KeyboardInterrupt:
-        click.secho("interrupted; what is committed stays, the same command goes on from there", err=True)
+        say("interrupted; what is committed stays, the same command goes on from there", err=True)
         code = Exit.INTERRUPTED
     sys.exit(code)
 

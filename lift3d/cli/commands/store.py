@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from lift3d.cli.commands.options import PATH, Exit, json_option, show, store_argument
+from lift3d.cli.commands.options import PATH, Exit, json_option, say, show, store_argument
 from lift3d.errors import ConfigError
 
 
@@ -121,5 +121,5 @@ def doctor(store: str | None, ray_dashboard: str | None) -> None:
 
     findings = examine(ray_dashboard, store)
     for finding in findings:
-        click.echo(finding.to_text())
+        say(finding.to_text())
     sys.exit(Exit.ERROR if any(not finding.is_fine for finding in findings) else Exit.DONE)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lift3d.cli.commands.options import PATH, Exit, SettingsCommand, given_values, options_of, read_settings
+from lift3d.cli.commands.options import PATH, Exit, SettingsCommand, given_values, options_of, read_settings, say
 from lift3d.extras import extra, only_in_checkout
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def train(settings: Path | None, ray_address: str | None, **values: Any) -> None
     try:
         train_command.train_and_present(what, _on_ray(ray_address) if is_on_ray else train_here)
     except KeyboardInterrupt:
-        click.secho("interrupted; the same command goes on from the last saved step", err=True)
+        say("interrupted; the same command goes on from the last saved step", err=True)
         sys.exit(Exit.INTERRUPTED)
 
 
@@ -53,7 +53,7 @@ def train_tiny(name: str, out: Path | None, steps: int | None, seed: int) -> Non
         raise only_in_checkout("The trainings of the small models", "lift3d/training/tiny") from error
     place = out or Path(f"{name}.safetensors")
     train_tiny(name, place, steps, seed)
-    click.echo(f"weights {place}\ncard    {place.with_suffix('.md')}")
+    say(f"weights {place}\ncard    {place.with_suffix('.md')}")
 
 
 def _on_ray(address: str | None) -> "Drive":

@@ -1,0 +1,96 @@
+"""Names and reasons of a store are a stranger's words: no terminal obeys them and no spreadsheet computes them."""
+
+import csv
+import io
+import json
+import shutil
+from dataclasses import fields
+
+import pytest
+
+from lift3d.domain.keys import digest_bytes, shown
+from lift3d.domain.scores import ScoreRow
+from lift3d.runs.records import rows_path
+from lift3d.tables.schema import ScoreTable
+from tests.support.forged import command, edit_records, small_store
+
+KIND = "8 secrets and words"
+# A title, a clear, hidden text, colours of eight bits, overwriting, deleting.
+ESCAPE = "\x1b]0;owned\x07\x1b[2J\x1b[8m\x9b31m\rover\x08\x08\x7f"
+OBEYED = {chr(code) for code in (*range(32), *range(127, 160))} - {"\n"}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return small_store(tmp_path_factory.mktemp("made") / "store")
+
+
+@pytest.fixture
+def store(made, tmp_path):
+    return shutil.copytree(made, tmp_path / "store")
+
+
+def with_rows(store, **texts):
+    """Give a run's only scene rows with these texts, and the record their digest."""
+    path = next(store.glob("runs/*/scenes/*.json"))
+    record = json.loads(path.read_text())
+    given = {
+        "scene": "s",
+        "operator": "rgb",
+        "lifter": "plane_sweep",
+        "metric": "psnr",
+        "value": 1.0,
+        "weight": 1.0,
+        "outcome": "ok",
+    }
+    blank = {one.name: "" for one in fields(ScoreRow)} | {"value": 1.0, "weight": 1.0, "coverage": 1.0}
+    rows = [ScoreRow(**{**blank, **given, **texts})]
+    content = ScoreTable.from_rows(rows).to_parquet()
+    (store / rows_path(path.parents[1].name, record["location"])).write_bytes(content)
+    path.write_text(
+        json.dumps({**record, "rows": digest_bytes(content), **{name: texts[name] for name in texts if name in record}})
+    )
+
+
+def obeyed(said):
+    """Return the characters that a terminal obeys, but for the colours of our own errors."""
+    return OBEYED & {*said.replace("\x1b[31m", "").replace("\x1b[0m", "")}
+
+
+@pytest.mark.outside(kind=KIND, case="terminal escapes in a store's names and reasons", right="printed as their codes")
+@pytest.mark.parametrize(
+    "words",
+    ["status", "tables", "tables --format csv", "report --out r.html", "fsck", "export a.ply", "view", "compare"],
+)
+def test_no_terminal_obeys_a_store(store, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    edit_records(store, scene=f"sc{ESCAPE}ene")
+    with_rows(store, scene=f"sc{ESCAPE}ene", operator=f"op{ESCAPE}", reason=f"why {ESCAPE}", metric=f"m{ESCAPE}")
+    if words == "status":
+        edit_records(store, outcome="failed", reason=f"scene: {ESCAPE}")
+    if words == "view":
+        edit_records(store, operator=f"rgb{ESCAPE}")
+        words = "view --operator missing"
+    run = next(store.glob("runs/*")).name
+    name, *others = words.split()
+    _, said = command(name, store, *([run, run] if name == "compare" else []), *others)
+    assert not obeyed(said), said
+
+
+@pytest.mark.outside(kind=KIND, case="terminal escapes in errors and progress of a run", right="printed as their codes")
+def test_no_terminal_obeys_an_error_or_a_line_of_a_run(tmp_path):
+    said = command("run", f"/no/such{ESCAPE}", "--operator", "rgb", "--store", tmp_path / "store")[1]
+    assert not obeyed(said.replace("\x1b[1m", ""))
+    assert not obeyed(command("status", tmp_path / f"no{ESCAPE}")[1])
+
+
+@pytest.mark.outside(kind=KIND, case="formulas in names of a store", right="a ' before cells that begin with = + - @")
+@pytest.mark.parametrize("column", ["scene", "operator", "lifter", "target", "reason", "protocol", "metric"])
+@pytest.mark.parametrize("formula", ['=HYPERLINK("x","y")', "+1+1", "-1+1", "@SUM(A1)", "\t=1+1", "\r=1+1", "＝1"])
+def test_no_spreadsheet_computes_a_store(column, formula):
+    row = {one.name: "" for one in fields(ScoreRow)} | {"value": -1.0, "weight": 1.0, "coverage": 1.0, "outcome": "ok"}
+    text = ScoreTable.from_rows([ScoreRow(**{**row, column: formula})]).to_csv()
+    (found,) = csv.DictReader(io.StringIO(text, newline=""))
+    assert found[column] == ("'" * (formula[0] in "=+-@") + shown(formula))
+    assert found["value"] == "-1.0"
+    assert not found[column].startswith(("=", "+", "-", "@", "\t", "\r"))
