@@ -15,9 +15,9 @@ from lift3d.pipeline.products import (
     PartOfViews,
     commit_features,
     part_count,
-    read_features,
     write_features_part,
 )
+from lift3d.pipeline.stored_views import read_features
 from lift3d.storage import layout
 from lift3d.storage.commit import committed
 from lift3d.storage.location import Store

@@ -26,7 +26,7 @@ from lift3d.operators.protocol import OperatorSpec
 from lift3d.pipeline.decode import at_pixels, filled_features
 from lift3d.pipeline.inputs import Report, SceneInputs
 from lift3d.pipeline.models import Models
-from lift3d.pipeline.products import read_lifted, read_skipped
+from lift3d.pipeline.stored_views import read_lifted, read_skipped
 from lift3d.pipeline.tracks import tracks_of
 from lift3d.storage.products import open_product
 

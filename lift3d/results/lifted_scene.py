@@ -13,7 +13,7 @@ from lift3d.domain.lifted import LiftedDepth, LiftedView
 from lift3d.domain.records import RAW2D, SceneRecord
 from lift3d.domain.scene import Scene
 from lift3d.errors import Lift3dError, ProductMissingError, SceneError, UnknownNameError
-from lift3d.pipeline.products import most_cells, part_of_each_view, read_lifted, read_lifted_depths
+from lift3d.pipeline.stored_views import most_cells, part_of_each_view, read_lifted, read_lifted_depths
 from lift3d.results.colours import Picture, SceneColours, difference_picture, heat_picture
 from lift3d.results.pictures import COLUMNS, PictureRow, Sheet, draw_row
 from lift3d.runs.driver import named_scene

@@ -14,7 +14,7 @@ from lift3d.domain.scene import Frame
 from lift3d.errors import ConfigError
 from lift3d.pipeline.decode import at_pixels
 from lift3d.pipeline.encode import encode_view
-from lift3d.pipeline.products import read_lifted
+from lift3d.pipeline.stored_views import read_lifted
 from lift3d.scenes.catalog import read_scene
 from lift3d.storage.location import open_store
 from lift3d.storage.products import open_product

@@ -12,7 +12,8 @@ import xarray
 import lift3d
 from lift3d.domain.records import LiftedProduct, SceneRecord
 from lift3d.errors import ConfigError, ProductMissingError, SceneError, StoreLayoutError, UnknownNameError
-from lift3d.pipeline.products import PartOfViews, SkippedTarget, commit_lifted, read_lifted, write_lifted_part
+from lift3d.pipeline.products import PartOfViews, SkippedTarget, commit_lifted, write_lifted_part
+from lift3d.pipeline.stored_views import read_lifted
 from lift3d.report.gallery import LifterGallery
 from lift3d.results.lifted_scene import lifted_of
 from lift3d.results.pictures import COLUMNS
