@@ -9,6 +9,7 @@ from jaxtyping import Float
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from lift3d.domain.camera import Camera
 from lift3d.domain.features import FeatureGrid
 from lift3d.domain.proposals import SourceGuide
 from lift3d.domain.scene import DepthRange, Tracks
@@ -28,15 +29,16 @@ from lift3d.surface.sensor import GUIDE_STRIDE_PX, where_valid
 # Neighbours by whose mean distance a disc has its radius: discs of a random cloud then leave 3 % uncovered.
 _NEIGHBOURS = 6
 # A point so many times as lonely as its neighbours, or as far from all as that, is none of a surface.
-_LONELY = 4.0
+_LONELY = 2.0
 # More are thinned evenly: cells of two pixels show no more.
 _MOST_POINTS = 2_000_000
 # No disc is wider on the image: one point is no wall.
 _LARGEST_RADIUS_PX = 16.0
-# Weight of discs at which a depth is half sure.
-_HALF_SURE = 0.25
+# Weight of discs at which a depth is half sure, and that a layer has that hides others. Inside a surface it is 1 to 2.
+_HALF_SURE, _ENOUGH = 0.25, 0.8
+_MOST_LAYERS = 3
 # So many of a cell's eight neighbours close it: where it is empty, or shows what lies behind all of them.
-_CLOSING = 6
+_CLOSING, _CLOSED_CONFIDENCE = 6, 0.5
 
 
 class PointsGeometry:
@@ -84,29 +86,42 @@ def _discs(xyz: Float[Tensor, "point 3"], path: Path) -> _Discs:
 
 
 def _seen(view: SourceGuide, discs: _Discs, near: float, tolerance: float) -> ViewGeometry:
-    camera, grid = view.camera, FeatureGrid.covering(view.camera.size, GUIDE_STRIDE_PX)
+    grid = FeatureGrid.covering(view.camera.size, GUIDE_STRIDE_PX)
+    z, cell, weight = _drawn(view.camera, grid, discs, near)
+    depth, support = torch.full((grid.cell_count,), torch.nan), torch.zeros(grid.cell_count)
+    for _ in range(_MOST_LAYERS):
+        # A layer that hardly covers a cell, a stray point or the rim of discs, gives way to a heavier one behind it.
+        found = nearest_layer(cell, z, weight, grid.cell_count, tolerance)
+        is_layer = (z / found[cell] - 1).abs() < tolerance
+        total = torch.zeros(grid.cell_count).index_add_(0, cell[is_layer], weight[is_layer])
+        is_better = (total > support) & (support < _ENOUGH)
+        depth, support = torch.where(is_better, found, depth), torch.where(is_better, total, support)
+        is_behind = z > found[cell] * (1 + tolerance)
+        z, cell, weight = z[is_behind], cell[is_behind], weight[is_behind]
+    depth, support = depth.reshape(grid.shape), support.reshape(grid.shape)
+    closed = _closed(depth, tolerance)
+    is_own = (closed / depth - 1).abs() < tolerance
+    return where_valid(view, grid, closed, torch.where(is_own, support / (support + _HALF_SURE), _CLOSED_CONFIDENCE))
+
+
+def _drawn(camera: Camera, grid: FeatureGrid, discs: _Discs, near: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return depth, cell and weight of every disc in every cell whose centre it covers, from 1 down to 0 at its rim."""
     xyz = transform(camera.w2c, discs.xyz)
     is_ahead = xyz[:, 2] > near
     z = xyz[is_ahead, 2]
     uv, _ = project(xyz[is_ahead], camera.K)
-    focal = float(camera.K.diagonal()[:2].mean())
     # A cell's centre is never farther from a point in it than this.
     least = 0.71 * max(grid.stride_u, grid.stride_v)
+    focal = float(camera.K.diagonal()[:2].mean())
     radius = (focal * discs.radius[is_ahead] / z).clamp(least, max(least, _LARGEST_RADIUS_PX))[:, None]
     centers = cell_centers(*grid.lattice).double().reshape(-1, 2)
-    parts = []
+    parts = [(z[:0], torch.zeros(0, dtype=torch.long), z[:0])]
     for at, cell in cells_in_boxes(uv - radius, uv + radius, grid.lattice):
         share = (centers[cell] - uv[at]).square().sum(1) / radius[at, 0].square()
-        is_under = share <= 1
-        parts.append((at[is_under], cell[is_under], (1 - share[is_under]).float()))
-    at, cell, weight = (torch.cat(one) for one in zip(*parts, strict=True)) if parts else 3 * [torch.zeros(0)]
-    depth = nearest_layer(cell.long(), z[at.long()].float(), weight, grid.cell_count, tolerance)
-    is_layer = (z[at.long()].float() / depth[cell.long()] - 1).abs() < tolerance
-    total = torch.zeros(grid.cell_count).index_add_(0, cell.long()[is_layer], weight[is_layer])
-    closed = _closed(depth.reshape(grid.shape), tolerance)
-    confidence = (total / (total + _HALF_SURE)).reshape(grid.shape)
-    is_own = (closed / depth.reshape(grid.shape) - 1).abs() < tolerance
-    return where_valid(view, grid, closed, torch.where(is_own, confidence, 0.5) * torch.isfinite(closed))
+        is_under = share < 1
+        parts.append((z[at[is_under]], cell[is_under], 1 - share[is_under]))
+    depth, cells, weight = (torch.cat(one) for one in zip(*parts, strict=True))
+    return depth.float(), cells, weight.float()
 
 
 def _closed(z_depth: Float[Tensor, "row col"], tolerance: float) -> Float[Tensor, "row col"]:
