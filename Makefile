@@ -29,8 +29,16 @@ SEGMENTERS = $(foreach name,deeplabv3 mosaic,--plugin tests/real/plugins/npz_seg
 # Small picture networks beside what needs none, on computed scenes that no training saw.
 PICTURE_SCENES = 'procedural:room?seed=9000&views=24' 'procedural:tabletop?seed=9001&views=24'
 PICTURES = $(foreach name,tiny:colorizer tiny:superresolution tiny:style grey bicubic,--operator $(name)) \
-	$(foreach name,grey bicubic,--plugin tests/support/picture_baselines.py:$(name)) \
-	$(foreach name,render_then_2d shared_weights lift3d,--lifter $(name))
+	$(foreach name,grey bicubic,--plugin tests/support/picture_baselines.py:$(name))
+# What is measured of agreement: pictures, of which some mean to restore the photograph, labels, features.
+REAL = --plugin tests/real/plugins
+STYLES = $(foreach name,rain wave udnie,$(REAL)/style_transfer.py:faststyle_$(name) --operator faststyle_$(name))
+RESTORED = --operator tiny:colorizer \
+	$(foreach name,edsr_x2 vdsr zerodce zerodce_dark,$(REAL)/split_networks.py:$(name) --operator $(name))
+OUTDOORS = $(foreach name,mobilenet_s8 alike dinov2_s14,$(REAL)/feature_networks.py:$(name) --operator $(name))
+# Every page is of all that its store was asked for, so the last one has everything.
+AGREEMENT = $(BIN)/lift3d bench consistency --out docs/results-consistency.md \
+	--features vgg_r31 $(REAL)/feature_networks.py:vgg_r31
 ENCODERS = $(foreach name,mobilenet_s4 mobilenet_s16 alike,\
 		--plugin tests/real/plugins/feature_networks.py:$(name) --operator $(name))
 
@@ -81,12 +89,12 @@ results: $(STAMP)  ## The pages of results under docs/ from the captures and net
 	$(BIN)/lift3d bench lifters $(addprefix $(CAPTURES)/,fox kitchen garden bear shelf) --out docs/results.md
 	$(BIN)/lift3d bench lifters $(CAPTURES)/fox $(NETWORKS) $(FIELDS) \
 		--out docs/results-operators.md
-	$(BIN)/lift3d bench consistency $(CAPTURES)/kitchen $(STYLE) $(LABELS) --out docs/results-consistency.md
-	$(BIN)/lift3d bench consistency $(CAPTURES)/kitchen $(SEGMENTERS) --lifter lift3d --lifter nearest_view \
-		--out docs/results-labels.md
+	$(AGREEMENT) $(CAPTURES)/kitchen $(STYLES) $(RESTORED) $(SEGMENTERS)
+	$(AGREEMENT) $(CAPTURES)/kitchen $(STYLE) $(LABELS) --geometry sweep
+	$(AGREEMENT) $(addprefix $(CAPTURES)/,bear garden fox) $(STYLE) $(OUTDOORS)
+	$(AGREEMENT) $(addprefix $(CAPTURES)/,kitchen bear garden fox) $(STYLE) $(LABELS) --operator tiny:encoder --refine
+	$(AGREEMENT) $(PICTURE_SCENES) $(PICTURES) --image-height 120 --holdout 4
 	$(BIN)/lift3d bench recognition --out docs/results-recognition.md
-	$(BIN)/lift3d bench consistency $(PICTURE_SCENES) $(PICTURES) --image-height 120 --sources 16 --holdout 4 \
-		--out docs/results-pictures.md
 
 few-encoders: $(STAMP)  ## Train the packaged checkpoint of that name: stage II on a few real networks.
 	$(BIN)/lift3d train --out lift3d/lifters/checkpoints/few-encoders.safetensors --folder runs/few-encoders \

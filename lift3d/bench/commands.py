@@ -97,14 +97,22 @@ def lifters(request: Request, chosen: tuple[str, ...]) -> None:
 
 
 @click.command("consistency")
-@on_scenes("runs/consistency", sources=64)
-@click.option("--lifter", "chosen", multiple=True, help="Lifter; plane_sweep and the ablation if not given.")
-def consistency(request: Request, chosen: tuple[str, ...]) -> None:
-    """How well decoded answers agree at long range, beside the plain 2D answers and the floor of the warp."""
+@on_scenes("runs/consistency")
+@click.option("--lifter", "chosen", multiple=True, help="Lifter; anchored if not given.")
+@click.option("--geometry", help="Where the surface comes from; the best that a scene has if not given.")
+@click.option("--refine", is_flag=True, help="Views are their own sources, too, as by default in lift3d run.")
+@click.option("--features", default="tiny:encoder", help="Operator that tells styles of pictures apart.")
+def consistency(request: Request, chosen: tuple[str, ...], geometry: str | None, refine: bool, features: str) -> None:
+    """How well answers agree, how sharp and how true they are; the page has all that was measured into the store."""
     from lift3d.bench import consistency
+    from lift3d.bench.consistency_page import page
 
-    figures = consistency.measure(request.recipe((), chosen or consistency.LIFTERS), request.store)
-    request.present(figures, consistency.page(figures))
+    recipe = request.recipe((), chosen or consistency.LIFTERS) if request.scenes else None
+    measured = []
+    if recipe is not None:
+        modes = {"geometry": geometry, "target_mode": "refine" if refine else "heldout"}
+        measured = consistency.measure(parse_recipe({**recipe.model_dump(), **modes}), request.store, features)
+    request.present(measured, page(consistency.measured_before(request.store)))
 
 
 @click.command("recognition")

@@ -1,65 +1,39 @@
-"""``docs/results-consistency.md``: do decoded answers agree at long range, stay sharp, and stay near the 2D answer?
+"""``docs/results-consistency.md``: do answers of different views agree, and are they still answers?
 
-All figures are of the pixels that every lifter of the run covers, so that none gains by showing less.
+Figures are those of a run as ``lift3d run`` makes it, over all valid pixels: what no source shows counts as it was
+filled. Of pictures, which no table can tell from mere agreement, style and seams are measured in ``picture_figures``.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 
-from lift3d.bench.pages import bracketed, filled_head, markdown_table, number, replayed_command
+from pydantic import TypeAdapter
+
+from lift3d.bench.pages import replayed_command
+from lift3d.bench.picture_figures import Pictures
+from lift3d.bench.ratios import Figure, mean_of, ratio
 from lift3d.config import Execution, Recipe
-from lift3d.domain.scores import COMMON_PIXELS
+from lift3d.domain.keys import digest
+from lift3d.domain.records import RAW2D, SceneRecord
+from lift3d.domain.scores import ALL_PIXELS
 from lift3d.errors import ConfigError, NoOverlapError, SceneError
 from lift3d.runs.driver import run_serially
 from lift3d.runs.table import run_table
-from lift3d.storage.location import open_store
-from lift3d.tables.comparison import PairedInterval, paired_bootstrap
-from lift3d.tables.schema import ScoreTable
+from lift3d.storage.location import Store, open_store
+from lift3d.tables.schema import DataFrame
 
-LIFTERS = ("plane_sweep", "render_then_2d", "shared_weights", "separate_weights", "lift3d")
-PLAIN, NAIVE = "raw2d", "shared_weights"
-# Of a view's own 2D answer; which applies depends on the kind of prediction.
-FIDELITY = ("psnr_2d", "label_agreement_2d", "embedding_cosine_2d")
-ERROR, FLOOR = "warp_error_long", "warp_floor_long"
-# Of the true image, for operators that mean to restore it.
-TRUTH = ("psnr", "ssim")
-METRICS = (
-    *FIDELITY,
-    "feature_cosine",
-    "sharpness",
-    "miou",
-    *TRUTH,
-    "warp_error_short",
-    "warp_floor_short",
-    ERROR,
-    FLOOR,
-)
-
-HEAD = """# Agreement between views
-
-Generated; do not edit. Made by
-
-```
-{command}
-```
-
-on {date} with lift3d {version}, image height {height}, {sources} sources, `heldout-N`: every N-th view is a target and
-no source of any. Pixels that every lifter covers. `excess` is the warp error at long range (baseline angles of 15° to
-45°) less the floor of the warp itself, `of raw2d` its share of the excess of the plain 2D answers. Fidelity is to the
-plain 2D answer on the true view: cosine of features, and PSNR in dB of pictures or share of equal labels; `true` is the
-true image, for operators that mean to restore it. `sharpness` is relative to the 2D answer. Brackets are 95 % intervals
-of the paired bootstrap over views.
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """Of a metric: lifter a less lifter b (or the plain answer), over the same views."""
-
-    metric: str
-    a: str
-    b: str
-    interval: PairedInterval
+LIFTERS = ("anchored",)
+# Of the true image or of labels; how much is gained over the plain answer has an interval.
+TRUTH = ("miou", "psnr", "ssim")
+# Of a view's own 2D answer, which is one of those that disagree; which applies depends on the kind of prediction.
+WITNESS = ("psnr_2d", "label_agreement_2d", "embedding_cosine_2d", "feature_cosine")
+RANGES = ("long", "short")
+WARPS = tuple(f"warp_{what}_{reach}" for what in ("error", "floor") for reach in RANGES)
+METRICS = ("coverage", "sharpness", *TRUTH, *WITNESS, *WARPS)
+FEATURES = "tiny:encoder"
+# Where a store keeps what was measured into it.
+FOLDER = "bench/consistency"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,129 +41,112 @@ class OperatorFigures:
     """Figures of one operator in one scene.
 
     Attributes:
+        scene: Its name.
+        geometry: Where its surface comes from.
+        protocol: Which views are targets, and whether they are sources.
         operator: Its name.
-        protocol: Which views and pixels.
-        lifters: Means by lifter (and the plain answer) and metric; ``excess``, and ``share_of_raw2d`` of it.
-        differences: From the naive weights and from the plain answer.
+        kind: Of its predictions.
+        height: Of the images.
+        lifters: By lifter (raw2d among them), then by name: those of METRICS; ``left_long`` and ``left_short``, what
+            is left of raw2d's excess; ``gram`` and ``seam`` of pictures; and ``…_gain`` over raw2d.
+        command: What measured them.
+        date: When.
     """
 
-    operator: str
-    protocol: str
-    lifters: dict[str, dict[str, float]]
-    differences: tuple[Difference, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class SceneFigures:
-    """Figures of one scene, by operator."""
-
     scene: str
-    rows: tuple[OperatorFigures, ...]
+    geometry: str
+    protocol: str
+    operator: str
+    kind: str
+    height: int
+    lifters: dict[str, dict[str, Figure]]
+    command: str
+    date: str
 
 
-@dataclass(frozen=True, slots=True)
-class ConsistencyFigures:
-    """What ``lift3d bench consistency`` measured, and of what."""
-
-    recipe: Recipe
-    scenes: tuple[SceneFigures, ...]
+_FIGURES = TypeAdapter(OperatorFigures)
 
 
-def measure(recipe: Recipe, store: str) -> ConsistencyFigures:
-    """Run the recipe, one scene after the other, and return its figures.
+def measure(recipe: Recipe, store: str, features: str = FEATURES) -> list[OperatorFigures]:
+    """Run the recipe, one scene after the other, keep its figures in the store, and return them.
+
+    Args:
+        recipe: What to run.
+        store: Where.
+        features: Operator whose features tell pictures' styles apart.
 
     Raises:
-        ConfigError: If there are fewer than two lifters, which share no pixels.
         SceneError: If a scene could not be run.
         NoOverlapError: If a scene gave no figure of the warp at long range for the plain 2D answer.
     """
-    if len(recipe.lifters) < 2:
-        raise ConfigError(f"Lifters are compared on the pixels that all cover, got {recipe.lifters}. Name two or more.")
-    scenes = []
+    found = []
     for location in recipe.scenes:
         one = recipe.model_copy(update={"scenes": (location,), "metrics": METRICS})
         record = run_serially(one, Execution(store=store))[0]
         if not record.is_ok:
             raise SceneError(f"'{location}' could not be run: {record.reason}")
-        table = run_table(open_store(store), one.run_id)
-        rows = tuple(_row(table, operator, recipe.lifters) for operator in recipe.operators)
-        scenes.append(SceneFigures(record.scene, rows))
-    return ConsistencyFigures(recipe, tuple(scenes))
+        opened = open_store(store)
+        for row in _of_scene(one, record, opened, features):
+            key = digest([row.scene, row.geometry, row.protocol, row.operator, row.height])
+            opened.write_bytes(f"{FOLDER}/{key}.json", json.dumps(asdict(row)).encode())
+            found.append(row)
+    return found
 
 
-def _row(table: ScoreTable, operator: str, lifters: Sequence[str]) -> OperatorFigures:
-    """Return the figures of one operator: of every lifter, and differences from the naive and the plain answer."""
-    frame = table.frame
-    is_common = frame["protocol"].str.endswith(f"/{COMMON_PIXELS}") & (frame["operator"] == operator)
-    protocol = str(frame.loc[is_common, "protocol"].iloc[0])
-    kept = table.where(protocol=protocol, operator=operator)
-    means = kept.frame[kept.frame["outcome"] == "ok"].groupby(["lifter", "metric"])["value"].mean()
-    figures: dict[str, dict[str, float]] = {}
-    for lifter in (PLAIN, *lifters):
-        own = {metric: float(means[lifter, metric]) for metric in METRICS if (lifter, metric) in means.index}
-        if ERROR in own and FLOOR in own:
-            own["excess"] = own[ERROR] - own[FLOOR]
-        figures[lifter] = own
-    plain = figures[PLAIN].get("excess")
-    if plain is None:
+def measured_before(store: str) -> list[OperatorFigures]:
+    """Return all figures that a store keeps, by scene, geometry, protocol and kind of answer; ConfigError if none."""
+    opened = open_store(store)
+    if not opened.list(FOLDER):
+        raise ConfigError(f"Nothing was measured into '{store}' yet. Name scenes and operators.")
+    kept = [_FIGURES.validate_python(json.loads(opened.read_bytes(key))) for key in opened.list(FOLDER)]
+    return sorted(kept, key=lambda one: (one.scene, one.geometry, one.protocol, one.kind, one.operator, one.height))
+
+
+def _of_scene(recipe: Recipe, record: SceneRecord, store: Store, features: str) -> list[OperatorFigures]:
+    frame = run_table(store, recipe.run_id).frame
+    frame = frame[frame["protocol"].str.endswith(f"/{ALL_PIXELS}")]
+    pictures = Pictures(recipe, record, store, features)
+    command = replayed_command(
+        "consistency",
+        recipe,
+        () if recipe.lifters == LIFTERS else recipe.lifters,
+        geometry=recipe.geometry,
+        refine="" if recipe.target_mode == "refine" else None,
+        features=None if features == FEATURES else features,
+    )
+    today = datetime.now(UTC).date().isoformat()
+    return [
+        OperatorFigures(
+            record.scene, pictures.geometry, record.protocol, operator, pictures.kind_of(operator),
+            recipe.image_height, _of_operator(frame[frame["operator"] == operator], operator, pictures), command, today,
+        )
+        for operator in record.operators
+    ]  # fmt: skip
+
+
+def _of_operator(frame: DataFrame, operator: str, pictures: Pictures) -> dict[str, dict[str, Figure]]:
+    values = {
+        (lifter, metric): rows.set_index(["target", "other"])["value"].sort_index()
+        for (lifter, metric), rows in frame[frame["outcome"] == "ok"].groupby(["lifter", "metric"])
+    }
+    if (RAW2D, "warp_error_long") not in values:
         raise NoOverlapError(
             f"'{operator}': no pair of views at baseline angles of 15° to 45° sees the same; their long-range error is "
             "not defined. Choose a scene with wider baselines, or a smaller --holdout."
         )
-    for own in figures.values():
-        if plain > 0 and "excess" in own:
-            own["share_of_raw2d"] = own["excess"] / plain
-    return OperatorFigures(operator, protocol, figures, _differences(kept, operator, lifters))
-
-
-def _differences(table: ScoreTable, operator: str, lifters: Sequence[str]) -> tuple[Difference, ...]:
-    """Return paired intervals: fidelity against the naive weights, mIoU and agreement against the plain answer."""
-    measured = set(table.frame.loc[table.frame["outcome"] == "ok", "metric"])
-    wanted = [(metric, NAIVE) for metric in ("feature_cosine", *FIDELITY)]
-    wanted += [(metric, PLAIN) for metric in ("miou", *TRUTH, ERROR)]
-    return tuple(
-        Difference(metric, lifter, against, paired_bootstrap(table, metric, lifter, against, operator))
-        for metric, against in wanted
-        for lifter in lifters
-        if metric in measured and lifter != against and against in (PLAIN, *lifters)
-    )
-
-
-def page(figures: ConsistencyFigures) -> str:
-    """Return the figures as Markdown."""
-    recipe = figures.recipe
-    command = replayed_command("consistency", recipe)
-    head = filled_head(HEAD, command, height=recipe.image_height, sources=recipe.sources)
-    sections = [_section(scene.scene, row) for scene in figures.scenes for row in scene.rows]
-    return "\n\n".join([head, *sections]) + "\n"
-
-
-_COLUMNS = {
-    "feature_cosine": "cos 2D ↑",
-    "psnr_2d": "PSNR 2D ↑",
-    "label_agreement_2d": "labels = 2D ↑",
-    "embedding_cosine_2d": "answer cos 2D ↑",
-    "miou": "mIoU ↑",
-    "psnr": "PSNR true ↑",
-    "ssim": "SSIM true ↑",
-    "sharpness": "sharpness",
-    ERROR: "warp 15–45° ↓",
-    FLOOR: "floor",
-    "excess": "excess ↓",
-    "share_of_raw2d": "of raw2d ↓",
-}
-
-
-def _section(scene: str, row: OperatorFigures) -> str:
-    columns = {key: title for key, title in _COLUMNS.items() if any(key in own for own in row.lifters.values())}
-    table = markdown_table(
-        ["lifter", *columns.values()],
-        [[lifter, *(_text(key, own.get(key)) for key in columns)] for lifter, own in row.lifters.items()],
-    )
-    gains = [f"- {one.metric}: {one.a} − {one.b} = {bracketed(one.interval, 4)}" for one in row.differences]
-    title = f"## {scene}, {row.operator} ({row.protocol})"
-    return "\n".join([title, "", table, "", *gains])
-
-
-def _text(key: str, value: float | None) -> str:
-    return f"{value:.0%}" if key == "share_of_raw2d" and value is not None else number(value)
+    found: dict[str, dict[str, Figure]] = {}
+    for lifter in dict.fromkeys((RAW2D, *(lifter for lifter, _ in values))):
+        own = {metric: mean_of(values[lifter, metric].to_numpy()) for metric in METRICS if (lifter, metric) in values}
+        for reach in RANGES:
+            names = (f"warp_error_{reach}", f"warp_floor_{reach}")
+            if not all((one, name) in values for one in (lifter, RAW2D) for name in names):
+                continue
+            excess, plain = (values[one, names[0]] - values[one, names[1]] for one in (lifter, RAW2D))
+            both = excess.to_frame("own").join(plain.rename("plain")).dropna()
+            own[f"left_{reach}"] = ratio(both["own"].to_numpy(), both["plain"].to_numpy())
+        for metric in TRUTH:
+            if (lifter, metric) in values:
+                gain = (values[lifter, metric] - values[RAW2D, metric]).dropna()
+                own[f"{metric}_gain"] = mean_of(gain.to_numpy())
+        found[lifter] = own | pictures.figures(operator, lifter)
+    return found

@@ -17,14 +17,23 @@ from lift3d.tables.rendering import NOTHING, text_table, to_markdown
 _SIZES = ("image_height", "sources", "holdout")
 
 
-def replayed_command(bench: str, recipe: Recipe) -> str:
-    """Return the command of a bench, with folders of captures as CAPTURES: they lie elsewhere on every machine."""
+def replayed_command(bench: str, recipe: Recipe, lifters: Sequence[str] = (), **options: str | None) -> str:
+    """Return the command of a bench, with folders of captures as CAPTURES: they lie elsewhere on every machine.
+
+    Args:
+        bench: Its name.
+        recipe: What it ran.
+        lifters: Those that are named.
+        options: Of its own, without those that are None; an empty one is a flag.
+    """
     places = [f"CAPTURES/{Path(one).name}" if Path(one).is_dir() else shlex.quote(one) for one in recipe.scenes]
-    named = {"operator": recipe.operators, "plugin": recipe.plugins}
-    options = [f"--{kind} {shlex.quote(name)}" for kind, names in named.items() for name in names]
+    repeated = {"operator": recipe.operators, "plugin": recipe.plugins, "lifter": lifters}
+    listed = [f"--{kind} {shlex.quote(name)}" for kind, names in repeated.items() for name in names]
     given = [(name, getattr(recipe, name)) for name in _SIZES if getattr(recipe, name) is not None]
     sizes = [f"--{name.replace('_', '-')} {value}" for name, value in given]
-    return " ".join(["lift3d bench", bench, *places, *options, *sizes])
+    named = {name: text for name, text in options.items() if text is not None}
+    sizes += [f"--{name} {shlex.quote(text)}" if text else f"--{name}" for name, text in named.items()]
+    return " ".join(["lift3d bench", bench, *places, *listed, *sizes])
 
 
 def filled_head(template: str, command: str, **fields: object) -> str:

@@ -15,23 +15,28 @@ from lift3d.tables.rendering import Better, Cell, Column, Row, Table
 from lift3d.tables.scene_intervals import scene_intervals
 from lift3d.tables.schema import DataFrame, ScoreTable, stacked
 
-# Fidelity first, then consistency, each error beside the floor of its warp.
+# What is left of disagreement first, each error beside the floor of its warp, and whether it is blur; then the truth;
+# nearness to the view's own 2D answer, which is one of those that disagree, last.
 HEADLINE = {
+    "warp_error_long": "warp 15–45°",
+    "warp_floor_long": "floor 15–45°",
+    "warp_error_short": "warp 0–15°",
+    "warp_floor_short": "floor 0–15°",
+    "sharpness": "sharp",
     "psnr": "PSNR",
     "ssim": "SSIM",
     "miou": "mIoU",
+    "rho": "ρ",
+    "label_kappa": "κ",
     "label_agreement_2d": "labels=2D",
     "scalar_error_2d": "Δ 2D",
     "feature_cosine": "cos 2D",
-    "rho": "ρ",
-    "label_kappa": "κ",
-    "warp_error_short": "warp 0–15°",
-    "warp_floor_short": "floor 0–15°",
-    "warp_error_long": "warp 15–45°",
-    "warp_floor_long": "floor 15–45°",
     "coverage": "cover",
 }
-LEGEND = "Bold: best of the lifters. raw2d: the plain 2D answer, ceiling of fidelity and floor of consistency."
+LEGEND = (
+    "Bold: best of the lifters. raw2d: the plain 2D answers; warp is disagreement, which is to fall to its floor at a "
+    "sharpness near 1; nearness to them (2D) is agreement with one noisy witness."
+)
 # Floors of warps only say how far the errors can be trusted.
 _MINOR = {"ssim", "coverage", "warp_floor_short", "warp_floor_long"}
 # What a line is of, but for its lifter.

@@ -1,10 +1,11 @@
 """Real networks as dense features, as a user would write them: ``--plugin PATH:alike --operator alike``.
 
-MobileNet v2 at three depths, ALIKE, R2D2 and VGG-19 up to relu3_1. All take images of any size: borders are
+MobileNet v2 at three depths, ALIKE, R2D2, VGG-19 up to relu3_1 and DINOv2. All take images of any size: borders are
 mirrored up to what the strides divide.
 """
 
 from collections import OrderedDict
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,9 +19,11 @@ from lift3d.domain.features import FeatureMap
 from lift3d.domain.keys import digest_bytes
 from lift3d.operators.answers import Encoder
 from lift3d.operators.cell_lattice import CellLattice
+from lift3d.operators.names import OperatorName
 from lift3d.operators.network_weights import encoder_device, load_weights, seeded
 from lift3d.operators.preprocessing import Normalization, Placement
 from lift3d.operators.protocol import OperatorSpec
+from lift3d.operators.timm_models import TimmOperator, build
 from tests.real.plugins.given import model_file, npz_graph
 
 AS_IS = Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -179,6 +182,14 @@ def vgg_r31() -> DenseFeatures:
     lattice = CellLattice(stride=4, first=2.0)
     # Two cells at least: one alone cannot be mirrored.
     return DenseFeatures(_spec("vgg_r31", weights, "unknown", 256, lattice), network, lattice, multiple=8)
+
+
+def dinov2_s14() -> TimmOperator:
+    """Build DINOv2's ViT-S/14 by its name, which is too long for a table."""
+    weights = model_file("dinov2_vits14/vit_small_patch14_dinov2_fp16.safetensors")
+    operator = build(OperatorName.parse(f"timm:vit_small_patch14_dinov2?weights={weights}"))
+    operator.spec = replace(operator.spec, name="dinov2_s14")
+    return operator
 
 
 def _r2d2_layers() -> nn.Sequential:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional
 
 import lift3d
 from lift3d.operators.network_weights import load_weights
@@ -78,6 +79,55 @@ class ZeroDce(nn.Module):
         return pixels
 
 
+class Darkened(nn.Module):
+    """A network that sees a tenth of the light."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixels: Float[Tensor, "1 3 height width"]) -> Float[Tensor, "1 3 height width"]:
+        """Return what the network makes of it."""
+        made: Tensor = self.network(0.1 * pixels)
+        return made
+
+
+class Vdsr(nn.Module):
+    """Twenty convolutions add detail to the luminance of a picture that was enlarged bicubically.
+
+    Source:
+        Kim, Lee & Lee, Accurate Image Super-Resolution Using Very Deep Convolutional Networks, CVPR 2016.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.input = nn.Conv2d(1, 64, 3, padding=1, bias=False)
+        self.residual_layer = nn.ModuleList(
+            nn.ModuleDict({"conv": nn.Conv2d(64, 64, 3, padding=1, bias=False)}) for _ in range(18)
+        )
+        self.output = nn.Conv2d(64, 1, 3, padding=1, bias=False)
+
+    def forward(self, pixels: Float[Tensor, "1 3 height width"]) -> Float[Tensor, "1 3 height2 width2"]:
+        """Return the picture at twice its size: of gray value g, all three colours gain what g does."""
+        large = functional.interpolate(pixels, scale_factor=2, mode="bicubic", align_corners=False)
+        # Luminance of BT.601; equal steps of red, green and blue are steps of luminance alone.
+        luminance = (large * large.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
+        found = torch.relu(self.input(luminance))
+        for layer in self.residual_layer:
+            found = torch.relu(layer["conv"](found))
+        return large + self.output(found)
+
+
+def vdsr() -> Operator:
+    """Super-resolution by a network of the luminance; its answer is lifted as it is."""
+    network = Vdsr()
+    load_weights(network, model_file("vdsr/vdsr_y.safetensors"), ())
+    return lift3d.operator(
+        network, ("output",), name="vdsr", prediction="image", enlarges=2, restores=True,
+        finish=lambda painted: painted.clamp(0, 1),
+    )  # fmt: skip
+
+
 def edsr_x2() -> Operator:
     """Super-resolution, cut before its last convolution."""
     network = NpzNetwork("edsr_f64b5_x2.npz", (45,))
@@ -110,3 +160,10 @@ def zerodce() -> Operator:
     network = ZeroDce()
     load_weights(network, model_file("zerodce/Epoch99.pth"), ())
     return lift3d.operator(network, ("curves", "input"), name="zerodce", prediction="image")
+
+
+def zerodce_dark() -> Operator:
+    """The same on a tenth of the light: how near does it come to the photograph?"""
+    network = ZeroDce()
+    load_weights(network, model_file("zerodce/Epoch99.pth"), ())
+    return lift3d.operator(Darkened(network), ("output",), name="zerodce_dark", prediction="image", restores=True)
