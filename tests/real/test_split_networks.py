@@ -41,14 +41,14 @@ def test_segmentation_agrees_with_the_adapter_written_by_hand(frame_of):
     assert (answer(operator_of("mosaic_split"), image) == answer(by_hand, image)).float().mean() > 0.95
 
 
-@pytest.mark.parametrize("capture", ["kitchen", "bear"])
-def test_super_resolution_restores_more_than_bicubic(frame_of, capture):
+@pytest.mark.parametrize(("name", "capture"), [("edsr_x2", "kitchen"), ("edsr_x2", "bear"), ("vdsr", "kitchen")])
+def test_super_resolution_restores_more_than_bicubic(frame_of, name, capture):
     image = frame_of(capture, 20).image
     shape = tuple(image.shape[-2:])
     small = functional.avg_pool2d(image[None], 2)
     plain = functional.interpolate(small, shape, mode="bicubic", align_corners=False)[0].clamp(0, 1)
     everywhere = torch.ones(shape, dtype=torch.bool)
-    lifted = answer(operator_of("edsr_x2"), image)
+    lifted = answer(operator_of(name), image)
     assert psnr_of(lifted, image, everywhere).value > psnr_of(plain, image, everywhere).value + 0.1
 
 
