@@ -21,7 +21,7 @@ from lift3d.operators.catalog import build_operator
 from lift3d.operators.protocol import Operator
 from lift3d.pipeline.inputs import SceneInputs, quiet
 from lift3d.pipeline.products import read_lifted
-from lift3d.pipeline.surface import geometry_of, scene_surface
+from lift3d.pipeline.surface import scene_surface
 from lift3d.pipeline.targets import scene_targets
 from lift3d.runs.driver import named_scene
 from lift3d.scenes.catalog import read_scene
@@ -30,7 +30,6 @@ from lift3d.storage.products import open_product
 from lift3d.surface.anchored import Anchored
 from lift3d.surface.anchors import AnchoredTarget, owner_weights
 from lift3d.surface.depth_map import EDGE
-from lift3d.surface.scene_surface import SceneSurface
 
 PictureOf = Mapping[ViewId, Float[Tensor, "3 height width"]]
 
@@ -53,9 +52,14 @@ class Pictures:
         used = tuple(view for name, view in self._inputs.views.items() if name not in dropped)
         self._targets = scene_targets(used, recipe, scene.depth_range)
         sources = {name for target in self._targets for name in target.source_ids}
-        self._shown_by = [view.id for view in used if view.id in sources]
-        self.geometry = geometry_of(self._inputs, recipe.geometry, self._shown_by)
+        shown_by = [view.id for view in used if view.id in sources]
+        self._surface = scene_surface(self._inputs, recipe.geometry, shown_by, quiet).surface
         self._read: dict[tuple[str, str], PictureOf] = {}
+
+    @property
+    def geometry(self) -> str:
+        """Where the scene's surface comes from."""
+        return self._surface.method
 
     def kind_of(self, operator: str) -> str:
         """Return the kind of an operator's predictions."""
@@ -121,9 +125,8 @@ class Pictures:
     @cached_property
     def _anchored(self) -> dict[ViewId, AnchoredTarget]:
         """Return who owns what each target sees, as the run had it."""
-        surface: SceneSurface = scene_surface(self._inputs, self.geometry, self._shown_by, quiet)
         taps = self._recipe.tap_count
-        return {one.id: Anchored().anchor(surface, one.camera, one.source_ids, taps) for one in self._targets}
+        return {one.id: Anchored().anchor(self._surface, one.camera, one.source_ids, taps) for one in self._targets}
 
     def _owners(
         self, name: ViewId, picture: Float[Tensor, "3 height width"]

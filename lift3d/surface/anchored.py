@@ -9,6 +9,7 @@ from lift3d.domain.keys import ViewId
 from lift3d.domain.proposals import RayProposal, SourceGuide
 from lift3d.domain.scene import DepthRange, Tracks
 from lift3d.errors import NoOverlapError
+from lift3d.geometry.rays import cell_centers
 from lift3d.lifters.catalog import ANCHORED
 from lift3d.lifters.protocol import Uncorrected
 from lift3d.surface.anchors import AnchoredTarget, anchored_target
@@ -16,7 +17,7 @@ from lift3d.surface.catalog import build_geometry
 from lift3d.surface.depth_map import DepthMap
 from lift3d.surface.keyframes import keyframes
 from lift3d.surface.render import render_depth
-from lift3d.surface.scene_surface import SceneSurface
+from lift3d.surface.scene_surface import SceneSurface, SeenSurface
 
 # Pixels per guide cell of a target: its depth is put together from all views, so that finer cells are worth it.
 TARGET_STRIDE_PX = 1.0
@@ -50,7 +51,7 @@ class Anchored(Uncorrected):
         for view in surface.views:
             # A view that knows nothing itself is shown what the others know.
             if (view.camera is target or _is_same(view.camera, target)) and bool((view.confidence > 0).any()):
-                return DepthMap(view.grid, view.z_depth)
+                return _completed(surface, view)
         return render_depth(surface, target, TARGET_STRIDE_PX)
 
     def propose(self, target: Camera, guides: Sequence[SourceGuide], depth_range: DepthRange) -> RayProposal:
@@ -76,6 +77,16 @@ class Anchored(Uncorrected):
             probability=found.covered.float()[:, None],
             view_weight=(view_weight * taper)[:, None],
         )
+
+
+def _completed(surface: SceneSurface, view: SeenSurface) -> DepthMap:
+    """Return a view's own depth, and what the others know where it is blind."""
+    is_blind = torch.isnan(view.z_depth)
+    if not bool(is_blind.any()):
+        return DepthMap(view.grid, view.z_depth)
+    rendered = render_depth(surface, view.camera, view.grid.stride_u)
+    known = rendered.at(cell_centers(*view.grid.lattice).reshape(-1, 2)).reshape(view.grid.shape)
+    return DepthMap(view.grid, torch.where(is_blind, known, view.z_depth))
 
 
 def _is_same(a: Camera, b: Camera) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 from lift3d.errors import ConfigError, UnknownNameError
 from lift3d.surface.protocol import GeometryMethod, GeometrySpec
 
-SENSOR = GeometrySpec("sensor", 1, "Depth that the views have, where other views agree with it.", needs_depth=True)
+SENSOR = GeometrySpec("sensor", 2, "Depth that the views have, where other views agree with it.", needs_depth=True)
 SWEEP = GeometrySpec("sweep", 1, "Multi-view stereo without training, fused over all views.", tolerance=0.05)
 COLMAP = GeometrySpec("colmap", 1, "Depth maps of a dense workspace of COLMAP.", file="dense workspace of COLMAP")
 MESH = GeometrySpec("mesh", 1, "Triangles of a mesh.", file="mesh (.ply)")

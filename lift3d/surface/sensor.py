@@ -1,11 +1,10 @@
-"""Scene geometry from the depth that views have: what sensors say, continued into their blind spots."""
+"""Scene geometry from the depth that views have: what sensors say, and across blind spots within one surface."""
 
 from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
-from torch.nn import functional
 
 from lift3d.domain.features import FeatureGrid
 from lift3d.domain.proposals import SourceGuide
@@ -18,8 +17,10 @@ from lift3d.surface.agreement import agreed
 from lift3d.surface.catalog import SENSOR
 
 GUIDE_STRIDE_PX = 2.0
-# What is continued is a guess: it counts where nothing else is known.
-CONTINUED_CONFIDENCE = 0.2
+# What is bridged is a guess: it counts where nothing else is known.
+BRIDGED_CONFIDENCE = 0.2
+# Ends of a hole whose depths differ by less than this share are of one surface.
+ONE_SURFACE = 0.1
 
 
 class SensorGeometry:
@@ -47,9 +48,7 @@ def _of_view(view: SourceGuide) -> ViewGeometry:
     z = _at_cells(view, grid, view.z_depth)
     z = torch.where(_at_cells(view, grid, view.is_valid) & (z > 0), z, torch.nan)
     is_guess = torch.isnan(z)
-    return where_valid(
-        view, grid, torch.where(is_guess, continued(z), z), torch.where(is_guess, CONTINUED_CONFIDENCE, 1.0)
-    )
+    return where_valid(view, grid, torch.where(is_guess, bridged(z), z), torch.where(is_guess, BRIDGED_CONFIDENCE, 1.0))
 
 
 def where_valid(
@@ -68,18 +67,28 @@ def _at_cells(view: SourceGuide, grid: FeatureGrid, pixels: Shaped[Tensor, "heig
     ]
 
 
-def continued(z_depth: Float[Tensor, "row col"]) -> Float[Tensor, "row col"]:
-    """Return depth continued into its holes: mean disparity of what is known around, over windows that double."""
-    disparity = (1 / z_depth)[None, None]
-    known = torch.isfinite(disparity).float()
-    levels = [(disparity.nan_to_num(0.0), known)]
-    while min(levels[-1][1].shape[-2:]) > 1 and bool((levels[-1][1] == 0).any()):
-        values, weight = levels[-1]
-        total = functional.avg_pool2d(weight, 2, ceil_mode=True, count_include_pad=False)
-        mean = functional.avg_pool2d(values * weight, 2, ceil_mode=True, count_include_pad=False)
-        levels.append((mean / total.clamp(min=1e-12), (total > 0).float()))
-    values = levels[-1][0]
-    for own, weight in reversed(levels[:-1]):
-        up = functional.interpolate(values, own.shape[-2:], mode="bilinear", align_corners=False)
-        values = torch.where(weight > 0, own, up)
-    return (1 / values[0, 0]).nan_to_num(posinf=torch.nan) if bool(known.any()) else z_depth
+def bridged(z_depth: Float[Tensor, "row col"]) -> Float[Tensor, "row col"]:
+    """Return depth with holes bridged, linearly in disparity, where both ends in a row or a column are of one surface.
+
+    A hole between things at different depths is the shadow of the nearer one: continued, it would stand before what
+    other views see there.
+    """
+    disparity = 1 / z_depth
+    total, count = torch.zeros_like(z_depth), torch.zeros_like(z_depth)
+    for axis in (0, 1):
+        before, steps = _last_known(disparity, axis)
+        after, back = (one.flip(axis) for one in _last_known(disparity.flip(axis), axis))
+        is_one = (before / after - 1).abs() < ONE_SURFACE
+        total += torch.where(is_one, (before * back + after * steps) / (steps + back).clamp(min=1), 0.0)
+        count += is_one
+    return torch.where(torch.isfinite(z_depth), z_depth, count / total)
+
+
+def _last_known(
+    values: Float[Tensor, "row col"], axis: int
+) -> tuple[Float[Tensor, "row col"], Float[Tensor, "row col"]]:
+    """Return, for each cell, the last known value along an axis, NaN before the first, and how far back it is."""
+    place = torch.arange(values.shape[axis]).unsqueeze(1 - axis).expand_as(values)
+    last = torch.where(torch.isfinite(values), place, -1).cummax(axis).values
+    found = torch.where(last >= 0, values.gather(axis, last.clamp(min=0)), torch.nan)
+    return found, (place - last).float()

@@ -15,7 +15,7 @@ from lift3d.surface.anchors import consensus_weights, owner_weights, used_source
 from lift3d.surface.bands import low_band
 from lift3d.surface.keyframes import keyframes
 from lift3d.surface.scene_surface import SceneSurface
-from lift3d.surface.sensor import SensorGeometry
+from lift3d.surface.sensor import SensorGeometry, bridged
 from lift3d.surface.votes import voted
 from tests.support.lifting import pixels, random_map, situation
 from tests.support.scenes import two_planes_scene
@@ -119,3 +119,26 @@ def test_the_heavier_label_wins_and_ties_go_to_the_smaller():
     weights = BlendingWeights(grid, ("a", "b", "c"), source, uv, weight, zeros, ones, ones)
     labels = [FeatureMap(torch.full((1, 1, 1), float(label)), FeatureGrid(1, 1, 1.0, 1.0)) for label in (7, 2, 2)]
     assert voted(weights, labels).tolist() == [[2, 2, 2]]
+
+
+def test_holes_of_one_surface_are_bridged_and_shadows_of_things_in_front_stay_unknown():
+    # A slanted plane is linear in disparity; before its right half stands a thing at half the depth.
+    plane = 1 / (1 + 0.01 * torch.arange(20.0)).expand(12, 20)
+    holed = plane.clone()
+    holed[4:7, 3:6] = torch.nan
+    holed[:, 13:] /= 2
+    holed[:, 10:13] = torch.nan
+    found = bridged(holed)
+    assert torch.allclose(found[:, :10], plane[:, :10])
+    assert bool(found[:, 10:13].isnan().all())
+
+
+def test_a_view_is_shown_what_the_others_know_where_it_is_blind_itself(seen):
+    _, frames, guides, depth_range, _ = seen
+    (first, *others) = guides
+    blind = replace(first, z_depth=first.z_depth.clone())
+    blind.z_depth[:, : HEIGHT // 2] = torch.nan
+    found = anchored(surface_of([blind, *others], depth_range), first.camera)
+    uv = torch.tensor([[HEIGHT / 2 - 6.0, HEIGHT / 2]])
+    wanted = frames[first.id].z_depth[HEIGHT // 2, HEIGHT // 2 - 6]
+    assert float(found.depth.at(uv)) == pytest.approx(float(wanted), rel=0.02)
