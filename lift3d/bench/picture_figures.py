@@ -20,7 +20,7 @@ from lift3d.metrics.sharpness import LUMA
 from lift3d.operators.catalog import build_operator
 from lift3d.operators.protocol import Operator
 from lift3d.pipeline.inputs import SceneInputs, quiet
-from lift3d.pipeline.products import read_lifted
+from lift3d.pipeline.stored_views import read_lifted
 from lift3d.pipeline.surface import scene_surface
 from lift3d.pipeline.targets import scene_targets
 from lift3d.runs.driver import named_scene
