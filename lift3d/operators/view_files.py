@@ -90,7 +90,7 @@ class ViewFiles(Unfitted):
             values = (
                 np.load(path, allow_pickle=False) if path.suffix == ".npy" else _as_shares(np.asarray(imread(path)))
             )
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, MemoryError) as error:
             raise SceneError(
                 f"Operator '{self.spec.name}': file '{path}' of view '{view}' cannot be read ({error}); expected an "
                 "image or .npy for every view.",

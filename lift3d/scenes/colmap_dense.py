@@ -16,7 +16,7 @@ from lift3d.scenes.colmap import posed
 from lift3d.scenes.colmap_model import read_model, suffixes
 from lift3d.scenes.file_limits import require_bytes
 from lift3d.scenes.images import MAX_FILE_BYTES
-from lift3d.scenes.scene_folder import require_inside, view_ids
+from lift3d.scenes.scene_folder import SceneFolder, view_ids
 
 DEPTH_MAPS = Path("stereo", "depth_maps")
 # In order of preference: other views were asked, or a view's own match alone.
@@ -44,11 +44,11 @@ def read_workspace(root: Path) -> dict[ViewId, DenseView]:
         raise SceneFormatError(f"'{root}' holds no cameras of a dense workspace: a COLMAP model in 'sparse'.")
     model = read_model(folders[0])
     images = sorted(model.images, key=lambda image: image.name)
-    views = {}
+    views, maps = {}, SceneFolder(root / DEPTH_MAPS)
     for view_id, image in zip(view_ids(image.name for image in images), images, strict=True):
         # A scene has no such view either.
-        with suppress(CameraError):
-            views[view_id] = DenseView(posed(model, image)[0], *_depth_map(root, image.name))
+        with suppress(CameraError, SceneFormatError):
+            views[view_id] = DenseView(posed(model, image)[0], *_depth_map(maps, image.name))
     if not any(view.depth_map for view in views.values()):
         raise SceneFormatError(
             f"'{root / DEPTH_MAPS}' holds no depth map of the {len(views)} images of its model, such as "
@@ -57,12 +57,10 @@ def read_workspace(root: Path) -> dict[ViewId, DenseView]:
     return views
 
 
-def _depth_map(root: Path, name: str) -> tuple[Path | None, str]:
-    folder = root / DEPTH_MAPS
+def _depth_map(maps: SceneFolder, name: str) -> tuple[Path | None, str]:
     for kind in KINDS:
-        path = folder / f"{name}.{kind}.bin"
-        if path.is_file():
-            require_inside(path, folder)
+        path = maps.find(f"{name}.{kind}.bin")
+        if path is not None:
             return path, kind
     return None, ""
 

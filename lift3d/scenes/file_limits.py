@@ -2,6 +2,8 @@
 
 import hashlib
 import io
+import struct
+import tokenize
 import zipfile
 from pathlib import Path
 
@@ -11,18 +13,22 @@ from numpy import ndarray
 
 from lift3d.errors import SceneFormatError
 
-# A camera with its paths takes about a kilobyte of JSON: a quarter of a million of them.
-MAX_TEXT_BYTES = 256 * 2**20
+# A camera with its paths takes about a kilobyte of JSON: sixty thousand of them. Parsed, it may take twenty times that.
+MAX_TEXT_BYTES = 64 * 2**20
 # A 4x4 matrix with all digits of its numbers takes a tenth of this.
 MAX_MATRIX_BYTES = 4 * 2**10
 # numpy writes a header of 128 bytes before the 128 bytes of a 4x4 matrix.
 MAX_MEMBER_BYTES = 4 * 2**10
-# Each camera of a scene has a few matrices.
-MAX_MEMBERS = 10**6
+# Each camera of a scene has three matrices.
+MAX_MEMBERS = 10**5
 # A row of poses takes 136 bytes: half a million of them.
 MAX_ARRAY_BYTES = 64 * 2**20
 _BLOCK_BYTES = 2**20
-_NOT_READABLE = (OSError, ValueError, EOFError, KeyError, MemoryError, OverflowError, SyntaxError)
+# numpy reads the header of an array with Python's own parser.
+_NOT_READABLE = (
+    *(OSError, ValueError, EOFError, KeyError, MemoryError, OverflowError),
+    *(SyntaxError, tokenize.TokenError, RecursionError, struct.error),
+)
 
 
 def read_text(path: Path, most_bytes: int = MAX_TEXT_BYTES) -> str:
