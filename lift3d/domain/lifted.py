@@ -23,11 +23,13 @@ class LiftedFeatures:
         features: NaN where coverage is 0.
         coverage: In [0, 1] per cell.
         z_depth: Expected depth per cell, NaN where not covered.
+        confidence: In [0, 1] per cell, how likely they are right, 0 where not covered; None if the lifter tells none.
     """
 
     features: FeatureMap
     coverage: Float[Tensor, "row col"]
     z_depth: Float[Tensor, "row col"]
+    confidence: Float[Tensor, "row col"] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -23,6 +23,7 @@ class SourceGuide:
         taper: In (0, 1]; the source selection fades the farthest source out, so that the answer is continuous when
             the set of sources changes. Multiplies every weight of this source.
         z_depth: The source's own depth, NaN where unknown; None where the scene has none.
+        is_empty: Pixels behind which there is nothing; None if there are none (``Frame.is_empty``).
     """
 
     id: ViewId
@@ -31,6 +32,7 @@ class SourceGuide:
     is_valid: Bool[Tensor, "height width"]
     taper: float = 1.0
     z_depth: Float[Tensor, "height width"] | None = None
+    is_empty: Bool[Tensor, "height width"] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -62,6 +62,7 @@ class SceneRecord:
         dropped: Views that could not be used.
         notes: What the reader repaired or assumed, and what of the scene was passed over.
         surface: What the scene's surface comes from, such as ``mesh 'scan.ply'``; empty if no lifter reads it.
+        surface_path: Where it lies in the store.
         lifted: Products of lifted views, raw2d first for each operator.
         rows: Digest of the file of its score rows.
         computed: How many of each kind of product were missing and computed.
@@ -83,6 +84,7 @@ class SceneRecord:
     rows: str = ""
     computed: Mapping[str, int] = field(default_factory=dict)
     is_quarantined: bool = False
+    surface_path: str = ""
 
     @property
     def is_ok(self) -> bool:

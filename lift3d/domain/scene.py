@@ -38,6 +38,8 @@ class Frame:
         z_depth: Camera z in world units, NaN where unknown; None where the view has no depth.
         labels: Class ids, UNKNOWN_LABEL where unknown or to be ignored; None where the view has none.
         instances: Instance ids, UNKNOWN_LABEL where unknown; None where the view has none.
+        is_empty: Where there is nothing to be seen, as behind a transparent pixel: not valid, but known to be empty,
+            where a mask hides what is unknown. None if the view has no such pixel.
     """
 
     image: Float[Tensor, "3 height width"]
@@ -46,10 +48,11 @@ class Frame:
     z_depth: Float[Tensor, "height width"] | None = None
     labels: Int[Tensor, "height width"] | None = None
     instances: Int[Tensor, "height width"] | None = None
+    is_empty: Bool[Tensor, "height width"] | None = None
 
     def __post_init__(self) -> None:
         shape = (self.camera.size.height, self.camera.size.width)
-        for name in ("image", "is_valid", "z_depth", "labels", "instances"):
+        for name in ("image", "is_valid", "z_depth", "labels", "instances", "is_empty"):
             value = getattr(self, name)
             if value is not None and tuple(value.shape[-2:]) != shape:
                 raise ShapeError(f"Frame.{name} has size {tuple(value.shape[-2:])}, its camera {shape}.")

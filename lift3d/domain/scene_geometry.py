@@ -20,7 +20,8 @@ class ViewGeometry:
     Attributes:
         camera: Of the view, at the size that is lifted.
         grid: The guide grid, in pixels of that camera.
-        z_depth: Camera z at the cell centres, world units, float32; NaN where unknown.
+        z_depth: Camera z at the cell centres, world units, float32; NaN where unknown, infinite where the view shows
+            that there is nothing.
         confidence: In [0, 1], how surely the depth is right; exactly 0 where it is unknown.
     """
 

@@ -44,6 +44,11 @@ class MetricSpec:
     angles_deg: tuple[float, float] = (0.0, 180.0)
     stage_version: int = 1
 
+    @property
+    def is_fidelity(self) -> bool:
+        """Whether it compares with the view's own answer or a truth, rather than views with each other."""
+        return self.better != "neither" and "geometry" not in self.needs and self.name != "coverage"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ViewEvidence:

@@ -1,9 +1,10 @@
 """Anchor: what one operator says of the views, put on the scene's surface and read there by every target."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lift3d.domain.camera import ImageSize
@@ -20,14 +21,24 @@ from lift3d.pipeline.answers import Answers
 from lift3d.pipeline.decode import COVERED, decode_view
 from lift3d.pipeline.inputs import BoundedCache, SceneInputs
 from lift3d.pipeline.quantities import TargetFrameTransform
-from lift3d.surface.anchors import AnchoredTarget, consensus_weights, near_weights, owner_weights, used_sources
+from lift3d.surface.anchors import (
+    AnchoredTarget,
+    consensus_weights,
+    evidence_at,
+    near_weights,
+    owner_weights,
+    used_sources,
+)
 from lift3d.surface.bands import low_band
+from lift3d.surface.confidence import DEPTH, FEATURES, LABELS
 from lift3d.surface.votes import voted
 
 # Witnesses of a pixel of a picture: the surest ones of what is a mean of coarse bands.
 PICTURE_TAPS = 12
 # Probabilities below this are one part in a million: their logarithms stay finite.
 _LEAST_PROBABILITY = 1e-6
+# Features shorter than this have no direction.
+_SHORTEST = 1e-9
 # A table of all views is kept for all targets up to this size; beyond it, each target lays out its own sources.
 MOST_TABLE_BYTES = 2**29
 LOW_BYTES = 2**27
@@ -82,25 +93,29 @@ class OnSurface:
         return LiftedView(target.id, target.camera, lifted, prediction, anchored.view_ids)
 
     def _features(self, cut: int, grid: FeatureGrid, anchored: AnchoredTarget) -> LiftedFeatures:
-        spec = self._operator.spec
+        spec, place = self._operator.spec, evidence_at(anchored, grid)
         if spec.quantity == "color" or cut in spec.color_cuts:
             # Light itself: photographs agree as far as they can, and what is left depends on who looks.
-            return self._light(near_weights(anchored, grid), cut)
+            return _sure(self._light(near_weights(anchored, grid), cut), DEPTH.of(0.5, place))
         weights = consensus_weights(anchored, grid, self._taps)
         if averages_probabilities(spec):
             mean = self._blend(weights, f"cut {cut}", lambda name: _probabilities(self._map(name, cut)))
-            return _as_scores(mean)
+            return _sure(_as_scores(mean), LABELS.of(mean.features.values[:-1].amax(0), place))
         to_target = TargetFrameTransform(spec.quantity, self._state, cut, anchored.camera)
         if spec.quantity in COMPARABLE:
-            blended = self._blend(
-                weights, f"cut {cut}", lambda name: to_target.of_source(self._map(name, cut), name, anchored.camera)
+            blended, length = _without_length(
+                self._blend(
+                    weights,
+                    f"cut {cut}",
+                    lambda name: _with_length(to_target.of_source(self._map(name, cut), name, anchored.camera)),
+                )
             )
-            return to_target.at_target(blended)
+            return _sure(to_target.at_target(blended), FEATURES.of(length, place))
         # Depth, directions and instances are taken into the frame of each target.
         weights = used_sources(weights)
         cameras = dict(zip(anchored.view_ids, anchored.cameras, strict=True))
         maps = [to_target.of_source(self._map(name, cut), name, cameras[name]) for name in weights.source_ids]
-        return to_target.at_target(blend(weights, maps))
+        return _sure(to_target.at_target(blend(weights, maps)), DEPTH.of(0.5, place))
 
     def _light(self, weights: BlendingWeights, cut: int) -> LiftedFeatures:
         """Return colours read bicubically, since what is blended is seen as it is."""
@@ -189,6 +204,23 @@ def _probabilities(scores: FeatureMap) -> FeatureMap:
     """Return the probabilities of scores, and the level of the scores as one more channel."""
     level = scores.values.logsumexp(0, keepdim=True)
     return FeatureMap(torch.cat([(scores.values - level).exp(), level]), scores.grid)
+
+
+def _with_length(one: FeatureMap) -> FeatureMap:
+    """Return features with their length as one more channel."""
+    return FeatureMap(torch.cat([one.values, one.values.norm(dim=0, keepdim=True)]), one.grid, one.global_tokens)
+
+
+def _without_length(mean: LiftedFeatures) -> tuple[LiftedFeatures, Float[Tensor, "row col"]]:
+    """Return mean features, and their length as a share of the mean length: 1 where all views say the same."""
+    features = mean.features
+    values = features.values[:-1]
+    length = values.norm(dim=0) / features.values[-1].clamp(min=_SHORTEST)
+    return replace(mean, features=FeatureMap(values, features.grid, features.global_tokens)), length
+
+
+def _sure(lifted: LiftedFeatures, confidence: Float[Tensor, "row col"]) -> LiftedFeatures:
+    return replace(lifted, confidence=torch.where(lifted.coverage > 0, confidence, 0.0))
 
 
 def _as_scores(mean: LiftedFeatures) -> LiftedFeatures:

@@ -20,7 +20,7 @@ from lift3d.surface.protocol import GeometrySpec
 # and coverage, scoring geometry, what operators share to fit a scene (alignment of depth, association of instances,
 # positional field), how depth, directions and instances travel. Tracks have a version of their own.
 STAGE_VERSIONS = {
-    "frames": 1,
+    "frames": 2,
     "select_sources": 1,
     "weights_at": 2,
     "picture": 1,
@@ -30,7 +30,7 @@ STAGE_VERSIONS = {
     "fit": 1,
     "travel": 1,
     "surface": 1,
-    "anchor": 1,
+    "anchor": 2,
 }
 # What lifting goes through; frames are in the digests of the views, and scoring changes no lifted view.
 _LIFTING = ("select_sources", "weights_at", "picture", "blend", "decode_view")

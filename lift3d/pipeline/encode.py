@@ -14,6 +14,8 @@ from lift3d.errors import ContractError, NonFiniteError
 from lift3d.operators.protocol import Operator, PrecomputedOperator
 
 HALF_MAX = 65504.0  # Largest finite float16.
+# What stands where there is nothing to be seen: white, as objects without a background are usually shown.
+BACKGROUND = 1.0
 
 
 def encode_view(
@@ -38,6 +40,9 @@ def encode_view(
             maps = operator.read(view, frame.camera.size)
         else:
             image = torch.where(frame.is_valid, frame.image, _mean_colour(frame)[:, None, None])
+            if frame.is_empty is not None:
+                # The same in every view: a mean of its own would make views disagree.
+                image = torch.where(frame.is_empty, BACKGROUND, image)
             with torch.inference_mode():
                 maps = operator.encode(image)
         rounded = tuple(_rounded_to_half(one, operator.spec.name) for one in maps)

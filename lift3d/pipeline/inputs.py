@@ -206,7 +206,7 @@ class SceneFeatures(Mapping[ViewId, Maps]):
 
 
 def _frame_bytes(frame: Frame) -> int:
-    maps = (frame.image, frame.is_valid, frame.z_depth, frame.labels, frame.instances)
+    maps = (frame.image, frame.is_valid, frame.z_depth, frame.labels, frame.instances, frame.is_empty)
     return sum(one.nbytes for one in maps if one is not None)
 
 

@@ -37,6 +37,7 @@ _UNITS = {
     "features": {"long_name": "features, as the model gives them"},
     "tokens": {"long_name": "global tokens of the model"},
     "coverage": {"long_name": "share of the cell's ray that sources saw", "units": "1"},
+    "confidence": {"long_name": "how likely what is lifted there is right", "units": "1"},
     "z_depth": {"long_name": "expected depth along the camera's z axis", "units": "world units of the scene"},
     "prediction": {"long_name": "what the model's decoder says"},
     "prediction_is_valid": {"long_name": "whether the prediction stands on something seen"},
@@ -159,9 +160,11 @@ def write_lifted_part(
         for cut, (rows, cols) in enumerate(room.cuts):
             cuts = [view.lifted[cut] for view in views]
             _add_features(stack, cut, [one.features for one in cuts], (rows, cols))
+            sure = [one.confidence for one in cuts if one.confidence is not None]
             for name, values in (
                 ("coverage", [one.coverage for one in cuts]),
                 ("z_depth", [one.z_depth for one in cuts]),
+                *([("confidence", sure)] if len(sure) == len(cuts) else []),
             ):
                 stack.add(name, cut, values, (rows, cols), torch.nan, (f"row_{cut}", f"col_{cut}"))
         _add_predictions(stack, [view.prediction for view in views], room.prediction)

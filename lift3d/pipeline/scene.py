@@ -14,7 +14,7 @@ from lift3d.pipeline.lift import lift_scene, plan_products
 from lift3d.pipeline.lifting import Lifting
 from lift3d.pipeline.models import Models
 from lift3d.pipeline.score import score_products
-from lift3d.pipeline.surface import scene_surface
+from lift3d.pipeline.surface import StoredSurface, scene_surface
 from lift3d.pipeline.targets import scene_targets, views_to_encode
 from lift3d.storage.scene_index import write_scene_index
 
@@ -50,7 +50,8 @@ def run_scene(
         target_count=len(targets),
         dropped=tuple(inputs.dropped),
         notes=(*inputs.scene.notes, *inputs.notes),
-        surface=surface,
+        surface=surface.shown_as if surface else "",
+        surface_path=surface.path if surface else "",
         lifted=tuple(products),
         computed=dict(inputs.computed),
     )
@@ -67,7 +68,7 @@ def run_shard(inputs: SceneInputs, recipe: Recipe, models: Models, shard: Shard,
 
 def _encode_and_lift(
     inputs: SceneInputs, recipe: Recipe, models: Models, report: Report, shard: Shard | None
-) -> tuple[Sequence[Target], list[LiftedProduct], str]:
+) -> tuple[Sequence[Target], list[LiftedProduct], StoredSurface | None]:
     inputs.decode_all(report)
     targets = scene_targets(tuple(inputs.views.values()), recipe, inputs.scene.depth_range)
     used = views_to_encode(targets, is_anchored=models.is_anchored)
@@ -76,7 +77,7 @@ def _encode_and_lift(
     if shard is not None and shard.stage == "encode":
         for operator in models.operators:
             inputs.encode(operator, used, report, shard.takes)
-        return targets, [], ""
+        return targets, [], None
     states: dict[str, SceneState] = {}
     for operator in models.operators:
         maps = inputs.encode(operator, used, report)
@@ -87,8 +88,8 @@ def _encode_and_lift(
         shown_by = [name for name in inputs.views if name in fitted_on]
         surface = scene_surface(inputs, recipe.geometry, shown_by, report)
     if shard is not None and shard.stage == "fit":
-        return targets, [], ""
+        return targets, [], surface
     products = plan_products(inputs, recipe, models, states, targets, surface.path if surface else "")
     work = Lifting(inputs, recipe, models, states, surface.surface if surface else None)
     lift_scene(inputs, recipe, work, targets, products, report, shard)
-    return targets, [*products], surface.shown_as if surface else ""
+    return targets, [*products], surface

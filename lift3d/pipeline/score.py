@@ -31,6 +31,10 @@ from lift3d.pipeline.tracks import tracks_of
 from lift3d.storage.products import open_product
 
 NOT_A_NUMBER = float("nan")
+_SAW_TARGET = (
+    "surface-saw-target: the scene's surface was estimated with this view, too: agreement may be claimed, nearness to "
+    "the view's own answer or to the truth may not; hold views out (--holdout N)"
+)
 # What operators call whatever is none of their other labels.
 BACKGROUND = "background"
 
@@ -63,6 +67,9 @@ class _Scoring:
         self._recipe = recipe
         self._run = recipe.run_id
         self._metrics = models.metrics
+        # Leaving one view out in turn, all of them have a part in the one surface.
+        is_seen = recipe.protocol == "leave-one-out"
+        self._has_seen = {one.spec.name for one in models.lifters if one.spec.is_anchored and is_seen}
         self._targets = [target for target in targets if target.view is not None]
         self._report = report
         self._tell: Callable[[], None] = partial(report, "score", 0, 1)
@@ -174,6 +181,8 @@ class _Scoring:
 
     def _row(self, item: ScoredItem, operator: OperatorSpec, product: LiftedProduct, pixels: str) -> ScoreRow:
         needs = item.metric.needs
+        if product.lifter in self._has_seen and item.metric.is_fidelity:
+            return self._bare_row(product, item.metric.name, item.target, _SAW_TARGET, pixels)
         return replace(
             self._bare_row(product, item.metric.name, item.target, item.score.reason, pixels),
             other=item.other,

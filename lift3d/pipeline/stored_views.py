@@ -111,8 +111,11 @@ def _lifted_view(index: int, described: Mapping[str, Any], arrays: Mapping[str, 
         tokens = _tensor(arrays[f"tokens_{cut}"][index]).float() if f"tokens_{cut}" in arrays else None
         coverage = _tensor(arrays[f"coverage_{cut}"][index][window])
         z_depth = _tensor(arrays[f"z_depth_{cut}"][index][window])
-        _require_shape(grid.shape, coverage, z_depth)
-        lifted.append(LiftedFeatures(FeatureMap(values, grid, tokens), coverage, z_depth))
+        # Of stores that were written before there was one, and of lifters that say none.
+        has_confidence = f"confidence_{cut}" in arrays
+        confidence = _tensor(arrays[f"confidence_{cut}"][index][window]) if has_confidence else None
+        _require_shape(grid.shape, coverage, z_depth, *([] if confidence is None else [confidence]))
+        lifted.append(LiftedFeatures(FeatureMap(values, grid, tokens), coverage, z_depth, confidence))
     kind, shape = described["kind"], tuple(described["prediction"])
     values = _tensor(arrays["prediction"][index][..., *_window(shape)])
     is_valid = _tensor(arrays["prediction_is_valid"][index][_window(shape)])

@@ -22,6 +22,7 @@ from lift3d.storage import layout
 from lift3d.storage.commit import committed
 from lift3d.storage.location import Store
 from lift3d.storage.products import open_product, understood, write_product
+from lift3d.surface.free_space import carved
 from lift3d.surface.given import GivenGeometry, geometry_given
 from lift3d.surface.keyframes import keyframes
 from lift3d.surface.scene_surface import SceneSurface
@@ -84,10 +85,13 @@ def _estimated(inputs: SceneInputs, source: GivenGeometry, names: Sequence[ViewI
     guides = []
     for name in names:
         frame = inputs.frame(name)
-        guides.append(SourceGuide(name, frame.camera, frame.image, frame.is_valid, z_depth=frame.z_depth))
+        guides.append(
+            SourceGuide(name, frame.camera, frame.image, frame.is_valid, z_depth=frame.z_depth, is_empty=frame.is_empty)
+        )
     with torch.inference_mode():
         found = source.build().estimate(guides, inputs.scene.depth_range, views_to_fit_on(inputs, names).find_tracks)
-    if not any(bool((view.confidence > 0).any()) for view in found.views.values()):
+        found = carved(found, guides)
+    if not any(bool(torch.isfinite(view.z_depth).any()) for view in found.views.values()):
         raise NoOverlapError(f"The {source.shown_as} shows no surface in any of the {len(names)} views.")
     return found
 

@@ -1,39 +1,38 @@
-"""Clouds of points: the covered cells of lifted views at their depths, in the scene's world."""
+"""The surface of a lifted scene, and which view's pixel answers for each of its points."""
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.features import FeatureGrid
-from lift3d.domain.lifted import LiftedDepth
-from lift3d.domain.scene import DepthRange
-from lift3d.geometry.projection import unproject
-from lift3d.geometry.rays import cell_centers
+from lift3d.domain.keys import ViewId
+from lift3d.domain.scene_geometry import SceneGeometry, ViewGeometry
+from lift3d.geometry.projection import is_inside, project
 from lift3d.geometry.rigid import transform
 from lift3d.geometry.sampling import nearest_cells
 from lift3d.pipeline.decode import COVERED
-
-# Cells that bridge a jump in depth look like surfaces seen from the side; at more than this from its normal a surface
-# is hardly seen at all.
-_STEEPEST_DEG = 80.0
-# As the readers of captures do it: percentiles of what is known, and a little beyond.
-_PERCENTILES, _MARGIN = (1.0, 99.0), 1.25
+from lift3d.pipeline.surface import read_surface
+from lift3d.results.lifted_scene import LiftedScene
+from lift3d.storage.commit import committed
+from lift3d.surface.catalog import SWEEP
+from lift3d.surface.cloud import SurfacePoints, surface_points
+from lift3d.surface.depth_map import DepthMap
+from lift3d.surface.scene_surface import SceneSurface
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cloud:
-    """Points of surfaces, each seen by one view.
+    """Points of the surface, each read from one view.
 
     Attributes:
         xyz: World coordinates of the scene.
-        normals: Of unit length, world axes, towards the camera that saw the point.
-        view: Position of the view that the point comes from, among those that were asked for.
+        normals: Of unit length, world axes, towards free space.
+        view: Position of the view that the point is read from, among those that were asked for; −1 if none sees it.
         uv: Its pixel there, in the size that the view was lifted at.
         found: Points that there were before thinning.
     """
@@ -47,41 +46,75 @@ class Cloud:
     def __len__(self) -> int:
         return len(self.xyz)
 
+    def only(self, is_kept: Bool[Tensor, " point"]) -> "Cloud":
+        """Return some of the points."""
+        return Cloud(self.xyz[is_kept], self.normals[is_kept], self.view[is_kept], self.uv[is_kept], self.found)
 
-def fused(depths: Iterable[LiftedDepth], view_count: int, most: int, limits: DepthRange | None = None) -> Cloud:
-    """Back-project the depths of some views.
 
-    Cells without depth around them, that hardly any source sees, at a jump in depth, or outside the limits are left
-    out. What is more than ``most`` is thinned at random, with a fixed seed: evenly, and without the stripes that a
-    step would leave.
+def scene_cloud(lifted: LiftedScene, most: int, targets: Sequence[ViewId] | None = None) -> Cloud:
+    """Return the points of the scene's surface that lifted views see; none if no view shows any.
+
+    Args:
+        lifted: The scene.
+        most: Points at most.
+        targets: The views that points are read from; all if None.
     """
-    quota = max(1, most // max(1, view_count))
-    nothing = torch.zeros(0, 3, dtype=torch.float64)
-    parts = [(nothing, nothing, torch.zeros(0, dtype=torch.int64), torch.zeros(0, 2, dtype=torch.float64))]
-    found = 0
-    for number, depth in enumerate(depths):
-        uv, xyz, normals = _surface(depth, limits)
-        found += len(uv)
-        if len(uv) > quota:
-            order = torch.randperm(len(uv), generator=torch.Generator().manual_seed(number))
-            kept = order[:quota].sort().values
-            uv, xyz, normals = uv[kept], xyz[kept], normals[kept]
-        parts.append((xyz, normals, torch.full((len(uv),), number, dtype=torch.int64), uv))
-    xyz, normals, view, uv = (torch.cat(column) for column in zip(*parts, strict=True))
-    return Cloud(xyz, normals, view, uv, found)
+    surface = surface_of(lifted)
+    cloud = read_points(lifted, surface, surface_points(surface, most), targets)
+    return cloud.only(cloud.view >= 0)
 
 
-def depth_limits(depths: Sequence[LiftedDepth]) -> DepthRange | None:
-    """Return the range of the depths themselves, outliers cut; None if none is known."""
-    spans = []
-    for depth in depths:
-        known = depth.z_depth[torch.isfinite(depth.z_depth) & (depth.z_depth > 0)]
-        if len(known):
-            spans.append(np.percentile(known.numpy(), _PERCENTILES))
-    if not spans:
-        return None
-    near, far = np.percentile([one[0] for one in spans], 1.0), np.percentile([one[1] for one in spans], 99.0)
-    return DepthRange(float(near) / _MARGIN, float(far) * _MARGIN)
+def surface_of(lifted: LiftedScene) -> SceneSurface:
+    """Return the scene's surface as the run stored it, else as lifted views show it."""
+    path = lifted.record.surface_path
+    if path and committed(lifted.store, path) is not None:
+        return read_surface(lifted.store, path)
+    views = {}
+    for one in lifted.depths():
+        is_known = torch.isfinite(one.z_depth) & (one.z_depth > 0) & (one.coverage >= COVERED)
+        z_depth = torch.where(is_known, one.z_depth, torch.nan)
+        views[one.target] = ViewGeometry(one.camera, one.grid, z_depth, torch.where(is_known, one.coverage, 0.0))
+    # Depth that was searched per target errs about as much as that of a sweep.
+    return SceneSurface(SceneGeometry(SWEEP.name, views))
+
+
+def read_points(
+    lifted: LiftedScene, surface: SceneSurface, points: SurfacePoints, targets: Sequence[ViewId] | None = None
+) -> Cloud:
+    """Choose for each point the view that shows it best, by pixels per unit of surface; ties go to the earlier one."""
+    count = len(points.xyz)
+    best, view = torch.zeros(count, dtype=torch.float64), torch.full((count,), -1)
+    uv = torch.zeros(count, 2, dtype=torch.float64)
+    for number, (camera, depth) in enumerate(_depths(lifted, surface, targets or lifted.targets)):
+        own = transform(camera.w2c, points.xyz)
+        at, is_in_front = project(own, camera.K)
+        is_seen = is_in_front & is_inside(at, camera.size.height, camera.size.width)
+        seen = depth.at(torch.where(is_seen[:, None], at, 0.0).float())
+        is_seen &= (seen / own[:, 2] - 1).abs() < surface.tolerance
+        normals = points.normals @ camera.w2c[:3, :3].T
+        cosine = -(normals * torch.nn.functional.normalize(own, dim=-1)).sum(-1)
+        quality = torch.where(
+            is_seen, cosine.clamp(min=0.01) * camera.K[0, 0] * camera.K[1, 1] / own[:, 2].square(), 0.0
+        )
+        is_better = quality > best
+        best = torch.where(is_better, quality, best)
+        view = torch.where(is_better, number, view)
+        uv = torch.where(is_better[:, None], at, uv)
+    return Cloud(points.xyz, points.normals, view, uv, points.found)
+
+
+def _depths(lifted: LiftedScene, surface: SceneSurface, targets: Sequence[ViewId]) -> Iterator[tuple[Camera, DepthMap]]:
+    """Yield camera and depth of views: those of the surface where they are among its own, else the lifted ones."""
+    known: Mapping[ViewId, tuple[Camera, DepthMap]] = {
+        one.id: (one.camera, DepthMap(one.grid, one.z_depth)) for one in surface.views
+    }
+    if not {*targets} <= {*known}:
+        found = {
+            one.target: (one.camera, DepthMap(one.grid, one.z_depth.where(one.coverage >= COVERED, torch.nan)))
+            for one in lifted.depths()
+        }
+        known = {**found, **known}
+    return (known[target] for target in targets)
 
 
 def cells_at(grid: FeatureGrid, uv: Float[Tensor, "*batch 2"]) -> Int[Tensor, "*batch"]:
@@ -109,26 +142,3 @@ def map_under(
     shape = (values.shape[0], values.shape[1])
     grid = next((one for one in grids if (one.rows, one.cols) == shape), whole_grid(camera.size, *shape))
     return np.asarray(values.reshape(-1, *values.shape[2:])[cells_at(grid, uv).numpy()])
-
-
-def _surface(
-    depth: LiftedDepth, limits: DepthRange | None
-) -> tuple[Float[Tensor, "point 2"], Float[Tensor, "point 3"], Float[Tensor, "point 3"]]:
-    """Return pixels, world points and normals of the cells that stand on a surface."""
-    grid, camera, z_depth = depth.grid, depth.camera, depth.z_depth.double()
-    stride, origin = (grid.stride_u, grid.stride_v), (grid.origin_u, grid.origin_v)
-    uv = cell_centers(grid.rows, grid.cols, stride, origin).double()
-    if min(grid.rows, grid.cols) < 2:
-        nothing = torch.zeros(0, 3, dtype=torch.float64)
-        return uv.reshape(-1, 2)[:0], nothing, nothing
-    xyz_cam = unproject(uv, z_depth, camera.K)
-    down, right = torch.gradient(xyz_cam, dim=(0, 1))
-    # x right and y down make z forward, which is away from the camera. NaN beside holes.
-    normals = torch.nn.functional.normalize(torch.linalg.cross(down, right, dim=-1), dim=-1)
-    # Towards the camera, which is the origin here.
-    cosine = -(normals * torch.nn.functional.normalize(xyz_cam, dim=-1)).sum(-1)
-    kept = (depth.coverage >= COVERED) & (cosine >= math.cos(math.radians(_STEEPEST_DEG)))
-    if limits is not None:
-        kept &= (z_depth >= limits.near) & (z_depth <= limits.far)
-    c2w = camera.c2w
-    return uv[kept], transform(c2w, xyz_cam[kept]), normals[kept] @ c2w[:3, :3].T

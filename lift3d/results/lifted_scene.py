@@ -152,12 +152,14 @@ class LiftedScene:
         """
         used = colours or self.colours
         lifted, plain = self.view(target), self.plain(target)
+        sure = lifted.lifted[0].confidence
         draw: dict[str, Callable[[], Picture | None]] = {
             "image": lambda: self.image(target),
             "2D": lambda: None if plain is None else used.picture(plain.prediction),
             "lifted": lambda: used.picture(lifted.prediction),
             "difference": lambda: None if plain is None else difference_picture(plain.prediction, lifted.prediction),
             "coverage": lambda: heat_picture(lifted.lifted[0].coverage),
+            "confidence": lambda: None if sure is None else heat_picture(sure),
         }
         return {name: draw[name]() for name in columns}
 

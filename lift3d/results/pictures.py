@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from lift3d.results.colours import Picture
 
-COLUMNS = ("image", "2D", "lifted", "difference", "coverage")
+COLUMNS = ("image", "2D", "lifted", "difference", "coverage", "confidence")
 _CELL_INCHES = 2.4
 
 # A picture for each of COLUMNS; None where there is none.

@@ -63,12 +63,14 @@ class SceneSize:
     Attributes:
         view_count: Usable views.
         map_bytes_per_px: Bytes per pixel of depth, labels and instances, where the views have them.
+        decode_bytes: What decoding the largest image file holds at once, whatever is lifted of it.
     """
 
     image: ImageSize
     view_count: int
     target_count: int
     map_bytes_per_px: int = 0
+    decode_bytes: int = 0
 
     def __str__(self) -> str:
         return f"{self.view_count} views and {self.target_count} targets of {self.image.height}x{self.image.width}"
@@ -95,8 +97,8 @@ def feature_bytes(spec: OperatorSpec, image: ImageSize, number_bytes: int = _FLO
 
 
 def lifted_bytes(spec: OperatorSpec, image: ImageSize, number_bytes: int = _FLOAT32) -> int:
-    """Return the bytes of one lifted view: features, as ``feature_bytes``, with coverage, depth and prediction."""
-    beside = sum(cells for _, cells in cuts_of(spec, image)) * 2 * _FLOAT32
+    """Return the bytes of one lifted view: features, as ``feature_bytes``, with what stands beside and prediction."""
+    beside = sum(cells for _, cells in cuts_of(spec, image)) * 3 * _FLOAT32
     return feature_bytes(spec, image, number_bytes) + beside + _prediction_bytes(spec, image)
 
 
@@ -134,7 +136,7 @@ def peak_of(size: SceneSize, recipe: Recipe, specs: Sequence[OperatorSpec]) -> P
         spec.name: size.target_count * per_target * (lifted_bytes(spec, image) + feature_bytes(spec, image))
         for spec in specs
     }
-    needed = reserved + int(_ALLOCATOR_MARGIN * max(lifting, *scored.values()))
+    needed = reserved + int(_ALLOCATOR_MARGIN * max(lifting, size.decode_bytes, *scored.values()))
     return Peak(needed, reserved, max(scored, key=scored.__getitem__))
 
 

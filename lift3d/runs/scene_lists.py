@@ -1,6 +1,5 @@
 """Lists of scenes: a recipe may name files of locations instead of the locations themselves."""
 
-from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from lift3d.config import Recipe, parse_recipe
@@ -12,17 +11,18 @@ EXACT_LIST = "scenes.exact.jsonl"
 SUFFIXES = (".txt", ".csv", ".jsonl", ".parquet")
 
 
-def expand_scenes(scenes: str | Sequence[str]) -> tuple[str, ...]:
+def expand_scenes(scenes: object) -> tuple[str, ...]:
     """Return the locations of scenes, with every list of scenes replaced by what it holds.
 
     A list is a .txt (a location per line), .csv or .parquet (column ``location``) or .jsonl file, local or of a
     store's scheme (s3://…). Relative locations in a local list are relative to it; others name absolute ones.
 
     Raises:
-        ConfigError: If a list does not exist, is empty or malformed.
+        ConfigError: If these are no location and no list of them, or a list does not exist, is empty or malformed.
     """
-    given = [scenes] if isinstance(scenes, str) else scenes
-    if not isinstance(given, list | tuple) or not all(isinstance(one, str) for one in given):
+    several = scenes if isinstance(scenes, list | tuple) else [scenes]
+    given = [one for one in several if isinstance(one, str)]
+    if len(given) < len(several):
         raise ConfigError(f"Invalid recipe: scenes should be a list of locations, got {brief(scenes)}.")
     return tuple(location for one in given for location in (_read(one) if is_list(one) else (one,)))
 

@@ -64,6 +64,7 @@ class IdrReader:
                 source = FileFrame(
                     image=str(folder.image(f"{image.parent.name}/{image.name}")),
                     mask=None if mask is None else str(folder.image(f"{mask.parent.name}/{mask.name}")),
+                    is_silhouette=True,
                 )
                 camera = Camera(K, inverse(c2w), image_size(image))
                 draft.add(view_id, camera, source, was_repaired=was_repaired, states_size=False)

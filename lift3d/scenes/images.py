@@ -38,6 +38,8 @@ _SATURATED_U16 = 65535
 _ORIENTATION_TAG = 0x0112
 _QUARTER_TURNS = (5, 6, 7, 8)
 _LOAD_VERSION = 2
+# The pixels as bytes and as float32; with validity, their share of it; with a lens, where they lie in the file.
+_BYTES_PER_PIXEL, _VALIDITY_BYTES_PER_PIXEL, _LENS_BYTES_PER_PIXEL = 17, 20, 14
 _DECODE_ERRORS = (
     *(OSError, EOFError, ValueError, SyntaxError, KeyError, IndexError),
     *(struct.error, zlib.error, Image.DecompressionBombError),
@@ -120,6 +122,8 @@ class FileFrame:
         depth: Path of the z-depth map, of any size.
         labels: Path of the class ids, of any size.
         mask: Path of the mask, of any size: 0 where pixels are invalid.
+        is_silhouette: Whether the mask cuts out the one thing that there is, so that beside it there is nothing;
+            else nobody knows what it hides.
         depth_scale: World units per number in the depth map.
         depth_intrinsics: fx, fy, cx, cy of the depth map at its own size, if its sensor is another one than the
             image's; the same centre and axes are assumed, and no distortion.
@@ -135,6 +139,7 @@ class FileFrame:
     depth_intrinsics: tuple[float, float, float, float] | None = None
     label_ignore: int | None = None
     distortion: Distortion | None = None
+    is_silhouette: bool = False
 
     @property
     def has_depth(self) -> bool:
@@ -151,10 +156,11 @@ class FileFrame:
 
         ImageError if a file is missing, does not decode, or does not fit the camera.
         """
-        image, is_valid = self._load_color(camera, size)
+        image, is_valid, is_empty = self._load_color(camera, size)
         return Frame(
             image=image,
             is_valid=is_valid,
+            is_empty=is_empty,
             camera=camera.resized(size),
             z_depth=self.load_depth(camera, size),
             labels=self._load_labels(camera, size),
@@ -175,6 +181,13 @@ class FileFrame:
         z_depth = np.where(is_known, found.astype(np.float64) * self.depth_scale, np.nan)
         return torch.from_numpy(z_depth.astype(np.float32))
 
+    def decode_bytes(self, size: ImageSize) -> int:
+        """Return about how many bytes load holds at once of an image file of a size, measured; maps are read lazily."""
+        count = _BYTES_PER_PIXEL + _LENS_BYTES_PER_PIXEL * (self.distortion is not None)
+        if self.mask is not None or self.distortion is not None:
+            count += _VALIDITY_BYTES_PER_PIXEL
+        return size.height * size.width * count
+
     def content_digest(self) -> str:
         """Digest of the bytes of all files and of what load does with them."""
         lens = self.distortion
@@ -189,25 +202,39 @@ class FileFrame:
                 "depth_intrinsics": self.depth_intrinsics if self.has_depth else None,
                 "label_ignore": self.label_ignore,
                 "distortion": lens and [lens.model, list(lens.params), lens.size.height, lens.size.width],
+                **({"is_silhouette": True} if self.is_silhouette and self.mask else {}),
             }
         )
 
     def _load_color(
         self, camera: Camera, size: ImageSize
-    ) -> tuple[Float[Tensor, "3 height width"], Bool[Tensor, "height width"]]:
+    ) -> tuple[Float[Tensor, "3 height width"], Bool[Tensor, "height width"], Bool[Tensor, "height width"] | None]:
         pixels, is_valid = decode_color(self.image, camera.size)
         file_size = ImageSize(*pixels.shape[:2])
+        transparent = None if is_valid is None else ~is_valid
         if self.mask is not None:
             # The mask is drawn on the file, so it is undistorted together with it.
-            found, is_inside = nearest(decode_mask(self.mask), center_fractions(file_size))
-            is_valid = found & is_inside if is_valid is None else found & is_inside & is_valid
+            is_kept = decode_mask(self.mask)
+            if is_kept.shape != pixels.shape[:2]:
+                found, is_inside = nearest(is_kept, center_fractions(file_size))
+                is_kept = found & is_inside
+            is_valid = is_kept if is_valid is None else is_kept & is_valid
+            if self.is_silhouette:
+                transparent = ~is_valid
+            elif transparent is not None:
+                transparent &= is_kept
         if self.distortion is not None:
             pixels, is_valid = undistort(pixels, is_valid, _places(self.distortion, camera, file_size))
-        scale = np.float32(1 / np.iinfo(pixels.dtype).max)
-        color, is_seen = resize(pixels.astype(np.float32) * scale, is_valid, size)
+        values = pixels.astype(np.float32)
+        values *= np.float32(1 / np.iinfo(pixels.dtype).max)
+        color, is_seen = resize(values, is_valid, size)
         # The mean of a box filter may pass 1 by float rounding.
         planes = np.ascontiguousarray(color.transpose(2, 0, 1)).clip(0, 1)
-        return torch.from_numpy(planes), torch.from_numpy(np.array(is_seen))
+        is_empty = None
+        if transparent is not None and transparent.any():
+            found, is_inside = nearest(transparent, _places(self.distortion, camera, size))
+            is_empty = torch.from_numpy(found & is_inside & ~is_seen)
+        return torch.from_numpy(planes), torch.from_numpy(np.array(is_seen)), is_empty
 
     def _load_labels(self, camera: Camera, size: ImageSize) -> Int[Tensor, "height width"] | None:
         if self.labels is None:

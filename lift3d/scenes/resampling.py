@@ -11,6 +11,7 @@ from lift3d.domain.camera import ImageSize
 _NOWHERE = -10.0
 # A place on the line between two pixels, as at half size everywhere, must not be decided by float rounding.
 _TIE_PX = 1e-3
+_BAND_PIXELS = 2**20
 
 
 def undistort(
@@ -20,14 +21,20 @@ def undistort(
 ) -> tuple[Shaped[ndarray, "height width 3"], Bool[ndarray, "height width"]]:
     """Resample bilinearly; a pixel is valid exactly if all the pixels it is mixed from are."""
     height, width = pixels.shape[:2]
-    # OpenCV counts from the centre of the first pixel.
-    at = np.nan_to_num(fractions * np.array([width, height], np.float32) - np.float32(0.5), nan=_NOWHERE)
-    weight = (
-        np.full((height, width), 255, np.uint8) if is_valid is None else np.where(is_valid, 255, 0).astype(np.uint8)
-    )
-    mixed = cv2.remap(pixels, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
-    voted = cv2.remap(weight, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
-    return mixed, voted == 255
+    weight = np.full((height, width), 255, np.uint8)
+    if is_valid is not None:
+        weight[~is_valid] = 0
+    mixed, is_whole = np.empty_like(pixels, shape=(*fractions.shape[:2], 3)), np.empty(fractions.shape[:2], bool)
+    # By bands of rows: where pixels come from takes more than the pixels.
+    rows = max(1, _BAND_PIXELS // width)
+    for top in range(0, len(fractions), rows):
+        band = slice(top, top + rows)
+        # OpenCV counts from the centre of the first pixel.
+        at = np.nan_to_num(fractions[band] * np.array([width, height], np.float32) - np.float32(0.5), nan=_NOWHERE)
+        mixed[band] = cv2.remap(pixels, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+        voted = cv2.remap(weight, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+        is_whole[band] = voted == 255
+    return mixed, is_whole
 
 
 def resize(

@@ -135,7 +135,7 @@ def _path(folder: SceneFolder, path: Path | None) -> str | None:
 def _read_matrix(path: Path) -> Float[ndarray, "row col"]:
     try:
         rows = [line.split() for line in read_text(path, MAX_MATRIX_BYTES).splitlines()]
-        return np.array([row for row in rows if row and not row[0].startswith("#")], dtype=np.float64)
+        return np.array([row for row in rows if row and not row[0].startswith("#")], dtype=np.float64, ndmin=2)
     except (OSError, ValueError) as error:
         raise CameraError(f"'{path}' is not readable as a matrix: {error}.") from error
 

@@ -28,7 +28,7 @@ FILE = "transforms.json"
 SPLIT_FILES = ("transforms_train.json", "transforms_val.json", "transforms_test.json")
 # nerfstudio's default: depth images hold millimetres.
 _DEPTH_UNIT = 0.001
-_MOST_NAMED = 20
+_MOST_NAMED, _LONGEST_LABEL = 20, 256
 # nerfstudio's and instant-ngp's names of a depth map.
 _DEPTH_KEY, _NGP_DEPTH_KEY = "depth_file_path", "depth_path"
 # What is read of a frame and of a file. The rest means nothing to cameras and pixels: sharpness, names and splits of
@@ -201,7 +201,10 @@ def _mask(folder: SceneFolder, entry: _Entry) -> str | None:
 def _read_scene_wide(draft: SceneDraft, folder: SceneFolder, shared: Mapping[str, Any]) -> None:
     names = shared.get("label_names") or {}
     try:
-        draft.label_names = {int(key): str(name) for key, name in names.items()}
+        draft.label_names = {
+            int(key): str(name if isinstance(name, str) else brief(name))[:_LONGEST_LABEL]
+            for key, name in names.items()
+        }
     except (AttributeError, ValueError) as error:
         raise SceneFormatError(f"'label_names' should map class ids to names, got {brief(names)}.") from error
     if "applied_transform" in shared:

@@ -18,9 +18,10 @@ from lift3d.domain.weights import BlendingWeights
 from lift3d.geometry.projection import unproject
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.sampling import bilinear_corners
+from lift3d.surface.confidence import place_evidence
 from lift3d.surface.depth_map import EDGE, DepthMap
 from lift3d.surface.keyframes import is_seen_well
-from lift3d.surface.scene_surface import Look, SceneSurface, pixel_maps
+from lift3d.surface.scene_surface import Look, SceneSurface, is_cut, pixel_maps
 
 # Pixels per guide cell: who sees a surface changes more slowly than where it is.
 GUIDE_STRIDE_PX = 2.0
@@ -40,6 +41,7 @@ class AnchoredTarget:
         z_depth: At guide cells.
         witness: Indices of views that show the surface there, the surest first.
         weight: Of each witness, 0 for what is none; rows sum to 1, or to 0 where nothing is known.
+        evidence: Of the surface being there, in [0, 1] (``confidence.place_evidence``).
         owner: Index of the view that owns the surface there; -1 where none does.
         near: Indices of witnesses that look most nearly as the target does: for what does depend on who looks, which
             is light itself.
@@ -54,6 +56,7 @@ class AnchoredTarget:
     z_depth: Float[Tensor, " cell"]
     witness: Int[Tensor, "cell witness"]
     weight: Float[Tensor, "cell witness"]
+    evidence: Float[Tensor, " cell"]
     owner: Int[Tensor, " cell"]
     near: Int[Tensor, "cell near"]
     near_weight: Float[Tensor, "cell near"]
@@ -74,13 +77,22 @@ def anchored_target(
     uv = cell_centers(*grid.lattice).reshape(-1, 2)
     z_depth = depth.at(uv)
     look = surface.look(camera, uv, z_depth).only(torch.tensor([name in sources for name in surface.ids]))
-    surety = look.shown * look.confidence
+    surety = look.shown * look.confidence * ~is_cut(look)[:, None]
     most = max(1, int((surety > 0).sum(1).max()))
     weight, witness = _heaviest(surety, min(witness_count, most))
     cameras = tuple(view.camera for view in surface.views)
     near_weight, near = _heaviest(surety * _nearness(camera, cameras, uv, z_depth), min(NEAR_COUNT, most))
     owner = _owners(look, surety, surface.keyframes).short()
-    return AnchoredTarget(camera, depth, grid, z_depth, witness, weight, owner, near, near_weight, surface.ids, cameras)
+    evidence = _evidence(look, surety, surface.tolerance)
+    by_cell = (z_depth, witness, weight, evidence, owner, near, near_weight)
+    return AnchoredTarget(camera, depth, grid, *by_cell, surface.ids, cameras)
+
+
+def _evidence(look: Look, surety: Float[Tensor, "cell view"], tolerance: float) -> Float[Tensor, " cell"]:
+    support = surety.sum(1)
+    off = tolerance * look.beyond.clamp(-2, 2).nan_to_num(0.0)
+    spread = ((surety * off.square()).sum(1) / torch.where(support > 0, support, 1.0)).sqrt()
+    return place_evidence(support, (look.passed * look.confidence).sum(1), spread)
 
 
 def _heaviest(weight: Float[Tensor, "cell view"], count: int) -> tuple[Tensor, Tensor]:
@@ -122,6 +134,11 @@ def consensus_weights(target: AnchoredTarget, grid: FeatureGrid, tap_count: int)
     uv, z_depth, guide = _at(target, grid)
     witness, weight = target.witness[:, :tap_count], target.weight[:, :tap_count]
     return _weights(target, grid, uv, z_depth, witness[guide].long(), weight[guide])
+
+
+def evidence_at(target: AnchoredTarget, grid: FeatureGrid) -> Float[Tensor, "row col"]:
+    """Return the evidence of the surface at the cells of a grid."""
+    return target.evidence[_at(target, grid)[2]].reshape(grid.shape)
 
 
 def near_weights(target: AnchoredTarget, grid: FeatureGrid) -> BlendingWeights:

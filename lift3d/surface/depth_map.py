@@ -15,16 +15,19 @@ EDGE = 0.03
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DepthMap:
-    """Depth of a target: z at the centres of cells, NaN where nothing is known."""
+    """Depth of a target: z at the centres of cells, NaN where nothing is known, infinite where there is nothing."""
 
     grid: FeatureGrid
     z_depth: Float[Tensor, "row col"]
 
     def at(self, uv: Float[Tensor, "point 2"]) -> Float[Tensor, " point"]:
-        """Return depth at pixels: disparity is mixed among cells of one surface, that of the nearest known cell."""
+        """Return depth at pixels: disparity is mixed among cells of one surface, that of the nearest known cell.
+
+        NaN where that cell shows nothing.
+        """
         corner, share = bilinear_corners(uv, *self.grid.lattice)
         z = self.z_depth.reshape(-1)[corner]
-        share = torch.where(torch.isfinite(z), share + 1e-6, 0.0)
+        share = torch.where(torch.isnan(z), 0.0, torch.where(torch.isinf(z), share, share + 1e-6))
         own = z.gather(1, share.argmax(1, keepdim=True))
         mixed = torch.where((z / own - 1).abs() < EDGE, share, 0.0)
         return mixed.sum(1) / torch.where(mixed > 0, mixed / z, 0.0).sum(1)

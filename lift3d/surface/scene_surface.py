@@ -26,6 +26,8 @@ _LEAST_COSINE = 0.1
 _BORDER_PX = 4.0
 # Views asked together: their points stay in the caches.
 _VIEWS_AT_ONCE = 16
+# Where at least this share of the views that know of a point see nothing there, there is nothing.
+_CUT_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,9 +38,9 @@ class SeenSurface:
         id: The view.
         camera: Its camera.
         grid: Of the cells.
-        z_depth: Camera z; NaN where unknown.
+        z_depth: Camera z; NaN where unknown, infinite where there is nothing.
         confidence: How sure it is, 0 where unknown.
-        quality: Image pixels per unit of surface, 0 where unknown.
+        quality: Image pixels per unit of surface, 0 without one.
     """
 
     id: ViewId
@@ -60,14 +62,14 @@ class SeenSurface:
             torch.minimum(uv[..., 0], size.width - uv[..., 0]), torch.minimum(uv[..., 1], size.height - uv[..., 1])
         )
         quality = cosine * focal2 / view.z_depth.square() * (edge / _BORDER_PX).clamp(max=1)
-        known = torch.isfinite(view.z_depth) & (view.confidence > 0)
+        known = ~torch.isnan(view.z_depth) & (view.confidence > 0)
         return cls(
             name,
             view.camera,
             view.grid,
             torch.where(known, view.z_depth, torch.nan),
             torch.where(known, view.confidence, 0.0),
-            torch.where(known, quality, 0.0),
+            torch.where(known & torch.isfinite(view.z_depth), quality, 0.0),
         )
 
     @property
@@ -93,6 +95,7 @@ class SceneSurface:
         # A row of depth, confidence and quality per cell of all views, one view after the other.
         columns = [torch.stack([one.z_depth, one.confidence, one.quality], dim=-1).flatten(0, 1) for one in self.views]
         self._cells = torch.cat(columns)
+        self._has_empty = bool(torch.isinf(self._cells[:, 0]).any())
         self._offsets = torch.tensor([0, *(len(one) for one in columns[:-1])]).cumsum(0)
 
     @property
@@ -103,7 +106,8 @@ class SceneSurface:
     def look(self, camera: Camera, uv: Float[Tensor, "point 2"], z_depth: Float[Tensor, " point"]) -> "Look":
         """Ask every view for points on the rays of a camera."""
         shape = (len(self.views), len(z_depth))
-        shown, passed, confidence, quality = (torch.empty(shape) for _ in range(4))
+        beyond, confidence, quality = (torch.empty(shape) for _ in range(3))
+        emptied = torch.zeros(shape if self._has_empty else (len(self.views), 0), dtype=torch.bool)
         for start in range(0, len(self.views), _VIEWS_AT_ONCE):
             block = slice(start, start + _VIEWS_AT_ONCE)
             grids = [view.grid for view in self.views[block]]
@@ -114,12 +118,12 @@ class SceneSurface:
             is_on_image &= (col >= 0) & (col < _column(grids, "cols"))
             cell = torch.where(is_on_image, row * _column(grids, "cols") + col, 0.0).long()
             seen_z, sure, good = self._cells[cell + self._offsets[block, None]].unbind(-1)
-            beyond = torch.where(is_on_image, seen_z / z - 1, torch.nan) / self.tolerance
-            visible = (2 - beyond.abs()).clamp(0, 1).nan_to_num(0.0)
-            passed[block] = (beyond - 1).clamp(0, 1).nan_to_num(0.0)
-            shown[block], confidence[block] = visible, sure
-            quality[block] = torch.where(visible > 0, good, 0.0)
-        return Look(shown.T, passed.T, confidence.T, quality.T)
+            beyond[block] = torch.where(is_on_image, seen_z / z - 1, torch.nan) / self.tolerance
+            confidence[block] = sure
+            quality[block] = torch.where(beyond[block].abs() < 2, good, 0.0)
+            if self._has_empty:
+                emptied[block] = torch.isinf(seen_z) & is_on_image
+        return Look(beyond.T, confidence.T, quality.T, emptied.T if self._has_empty else None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,20 +131,40 @@ class Look:
     """What the views say of some points.
 
     Attributes:
-        shown: How far a view shows the point, from 1 (on the surface that it sees there) to 0.
-        passed: How far it sees through the point to what lies behind it, from 1 to 0.
+        beyond: How far behind the point a view's own surface is there, in tolerances; NaN where it has none.
         confidence: Of the view's depth there.
         quality: Of the view there, 0 where it does not show the point.
+        emptied: Whether it sees through the point to nothing; None if no view does anywhere.
     """
 
-    shown: Float[Tensor, "point view"]
-    passed: Float[Tensor, "point view"]
+    beyond: Float[Tensor, "point view"]
     confidence: Float[Tensor, "point view"]
     quality: Float[Tensor, "point view"]
+    emptied: Bool[Tensor, "point view"] | None = None
+
+    @property
+    def shown(self) -> Float[Tensor, "point view"]:
+        """How far a view shows the point, from 1 (on the surface that it sees there) to 0."""
+        return (2 - self.beyond.abs()).clamp(0, 1).nan_to_num(0.0)
+
+    @property
+    def passed(self) -> Float[Tensor, "point view"]:
+        """How far it sees through the point to what lies behind it, from 1 to 0."""
+        return (self.beyond - 1).clamp(0, 1).nan_to_num(0.0)
 
     def only(self, is_allowed: Bool[Tensor, " view"]) -> "Look":
         """Return the same as if the other views showed nothing."""
-        return replace(self, shown=self.shown * is_allowed, quality=self.quality * is_allowed)
+        beyond = torch.where(is_allowed, self.beyond, torch.nan)
+        emptied = None if self.emptied is None else self.emptied & is_allowed
+        return replace(self, beyond=beyond, quality=self.quality * is_allowed, emptied=emptied)
+
+
+def is_cut(look: Look) -> Bool[Tensor, " point"]:
+    """Whether there is nothing at a point: more than a few of the views that know of it see through it to nothing."""
+    if look.emptied is None:
+        return torch.zeros(len(look.confidence), dtype=torch.bool)
+    against = look.emptied.sum(1)
+    return (against > 0) & (against >= _CUT_SHARE * (against + (look.shown > 0).sum(1)))
 
 
 def _in_views(

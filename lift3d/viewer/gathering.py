@@ -8,9 +8,8 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from lift3d.domain.lifted import LiftedDepth
 from lift3d.errors import Lift3dError
-from lift3d.results.cloud import Cloud, depth_limits, fused
+from lift3d.results.cloud import Cloud, scene_cloud
 from lift3d.results.lifted_scene import LiftedScene
 from lift3d.viewer.answers import Answers
 from lift3d.viewer.view_slices import ViewSlice, view_slices
@@ -25,7 +24,7 @@ MAX_POINTS = 200_000
 def view_scene(one: LiftedScene, siblings: Sequence[LiftedScene], most_points: int = MAX_POINTS) -> ViewedScene:
     """Read an operator's answers in a scene.
 
-    The same lifter found the same depths for all operators of the scene: those on the finest grid make the cloud.
+    Where no surface was stored, that of the operator with the finest grid is taken: depths are the same for all.
     """
     targets = evenly(one.targets, MAX_VIEWS)
     views = (one.view(target) for target in targets)
@@ -54,17 +53,9 @@ def evenly(names: Sequence[str], most: int) -> list[str]:
 
 
 def _cloud(one: LiftedScene, siblings: Sequence[LiftedScene], targets: Sequence[str], most: int) -> Cloud:
-    """Return the cloud of the sibling with the finest grid, outliers cut; views are those of ``targets``."""
-    finest = max([*siblings, one], key=lambda other: other.cell_count)
-    known: dict[str, LiftedDepth] = {}
-    for lifted in [finest] if {*targets} <= {*finest.targets} else [one, finest]:
-        known |= {depth.target: depth for depth in lifted.depths() if depth.target in targets}
-    depths = [known[target] for target in targets]
-    try:
-        limits = one.scene.depth_range
-    except Lift3dError:
-        limits = None  # the capture has gone since; the depths themselves say where they end
-    return fused(depths, len(depths), most, limits or depth_limits(depths))
+    """Return the points of the surface, read from ``targets``."""
+    fitting = [other for other in siblings if {*targets} <= {*other.targets}]
+    return scene_cloud(max([one, *fitting], key=lambda other: other.cell_count), most, targets)
 
 
 def _photos(

@@ -16,7 +16,11 @@ from tests.support.runs import ROOM, run_into, small_recipe
 
 STORE = "s3://results/october"
 RECIPE = small_recipe(
-    scenes=[ROOM, "/captures/empty"], operators=["rgb"], lifters=["plane_sweep", "anchored"], metrics=["psnr"]
+    scenes=[ROOM, "/captures/empty"],
+    operators=["rgb"],
+    lifters=["plane_sweep", "anchored"],
+    metrics=["psnr"],
+    holdout=3,
 )
 
 

@@ -30,7 +30,7 @@ _SMALL = {
     "sources": 6,
     "holdout": 8,
     "target_mode": "heldout",
-    "lifters": ["anchored", "plane_sweep", "lift3d"],
+    "lifters": ["plane_sweep", "lift3d"],
 }
 RECIPES: Mapping[str, dict[str, Any]] = {
     "demo": {

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+import lift3d
 from lift3d.pipeline.surface import read_surface
 from lift3d.storage.location import open_store
-from tests.support.runs import ROOM, rows_of, run_into, small_recipe
+from tests.support.runs import ROOM, ran, rows_of, run_into, small_recipe
 
 SCENE = "procedural:room?views=8&height=64&width=80"
 VOTED = "open_vocabulary?prompts=a red ball,a blue box&of=tiny:clip"
@@ -59,6 +60,16 @@ def test_light_is_what_each_view_measured_nearly_all_is_covered_and_labels_of_bl
     assert not rows[rows["outcome"] == "failed"].size
 
 
+def test_how_sure_each_cell_is_stands_beside_coverage(refined):
+    url = refined[0]
+    for operator in ("tiny:segmenter", "tiny:encoder", "rgb"):
+        for view in lift3d.open_lifted(url, operator=operator, lifter="anchored").views():
+            for one in view.lifted:
+                assert bool(((one.confidence > 0) == (one.coverage > 0)).all())
+                assert float(one.confidence.max()) < 1
+    assert lift3d.open_lifted(url, operator="rgb", lifter="anchored").plain("0000").lifted[0].confidence is None
+
+
 def test_a_second_run_computes_nothing_and_another_operator_its_own_alone(refined):
     url, recipe, records, _ = refined
     assert records[0].computed["surfaces"] == 1
@@ -85,3 +96,14 @@ def test_what_is_held_out_has_no_part_in_the_surface(tmp_path):
     assert record.is_ok
     store = open_store(url)
     assert len(read_surface(store, leaf_of(store)).views) == 4
+
+
+def test_a_surface_that_has_seen_its_targets_claims_agreement_and_no_fidelity(tmp_path):
+    metrics = ["psnr", "warp_error_short", "coverage"]
+    _, rows = ran(tmp_path, operators=["rgb"], lifters=["plane_sweep", "anchored"], metrics=metrics)
+    own = rows[rows["lifter"] == "anchored"].set_index("metric")
+    assert set(own.loc["psnr", "outcome"]) == {"skipped"}
+    assert set(own.loc["psnr", "reason"].str.split(":").str[0]) == {"surface-saw-target"}
+    assert set(own.loc[["warp_error_short", "coverage"], "outcome"]) == {"ok"}
+    others = rows[(rows["lifter"] != "anchored") & (rows["metric"] == "psnr")]
+    assert set(others["outcome"]) == {"ok"}

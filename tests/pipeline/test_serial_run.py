@@ -81,8 +81,8 @@ def test_one_view_cannot_be_lifted(tmp_path):
 
 def test_refining_uses_the_own_view_and_is_closer_to_it(finished, tmp_path):
     held = rows_of(*finished[:2])
-    _, refined = ran(tmp_path, target_mode="refine", operators=["rgb"], lifters=["anchored"])
-    psnr = [rows[(rows["lifter"] == "anchored") & (rows["metric"] == "psnr")]["value"] for rows in (refined, held)]
+    _, refined = ran(tmp_path, target_mode="refine", operators=["rgb"], lifters=["plane_sweep"])
+    psnr = [rows[(rows["lifter"] == "plane_sweep") & (rows["metric"] == "psnr")]["value"] for rows in (refined, held)]
     assert psnr[0].mean() > psnr[1].mean()
 
 

@@ -17,9 +17,9 @@ from lift3d.errors import CameraError, ConfigError, SceneError, SceneFormatError
 from lift3d.geometry.projection import is_inside, project
 from lift3d.geometry.rigid import transform
 from lift3d.pipeline.decode import COVERED
-from lift3d.results.cloud import Cloud
+from lift3d.results.cloud import Cloud, scene_cloud
 from lift3d.results.exports.files import UNKNOWN_ID, file_names, world_words, write_ids
-from lift3d.results.exports.ply import export_ply, predicted_columns, scene_cloud, write_ply
+from lift3d.results.exports.ply import export_ply, predicted_columns, write_ply
 from lift3d.results.exports.write import FORMS, ExportForm, export_lifted
 from lift3d.results.lifted_scene import open_lifted
 from lift3d.scenes.ply import read_ply_points
@@ -88,9 +88,21 @@ def test_points_lie_on_the_true_surface_with_its_labels(lifted, scene, tmp_path)
     # The same cloud beside its place lies on nothing.
     assert float(nearest_surface(scene, points + torch.tensor([0.0, 0.3, 0.0]))[0].median()) > 0.01
     assert np.mean(np.asarray(columns["label"]) == truth.numpy()) > 0.95
-    # And most of what could be there is there.
-    cells = sum(int((view.lifted[0].coverage >= COVERED).sum()) for view in lifted["labels"].views())
-    assert 0.75 * cells < len(points) <= cells
+    # One point per spot, as wide as two pixels: six views that see much the same have more of them.
+    assert 24 * 32 < len(points) < 6 * 24 * 32 / 2
+
+
+def test_triangles_have_the_labels_of_the_surface(lifted, scene, tmp_path):
+    exported = export_lifted(lifted["labels"], tmp_path / "room.ply", "mesh")
+    read = trimesh.load(tmp_path / "room.ply", process=False)
+    assert exported.notes[0].startswith(f"{len(read.vertices)} vertices, {len(read.faces)} triangles")
+    off, truth = nearest_surface(scene, torch.from_numpy(np.asarray(read.vertices, dtype=np.float64)))
+    # A voxel is 4 % of its distance wide.
+    assert float(torch.quantile(off, 0.9)) < 0.03
+    labels = np.asarray(read.metadata["_ply_raw"]["vertex"]["data"]["label"])
+    known = labels >= 0
+    assert known.mean() > 0.9
+    assert np.mean(labels[known] == truth.numpy()[known]) > 0.93
 
 
 def test_normals_are_of_unit_length_and_those_of_floor_and_walls(lifted):
@@ -115,10 +127,10 @@ def test_points_have_the_values_of_their_cells(lifted):
         assert list(columns) == ["red", "green", "blue", *own_names]
         assert all(len(column) == len(cloud) for column in columns.values())
         if kind == "scalar":
-            # It is the true z-depth, which is how far along the view's axis the point is.
+            # It is what the view and its witnesses see as z-depth, about how far along the view's axis the point is.
             own = cloud.view == one.targets.index("0002")
             z_depth = transform(one.view("0002").camera.w2c, cloud.xyz[own])[:, 2].numpy()
-            assert np.quantile(np.abs(columns["value"][own.numpy()] / z_depth - 1), 0.9) < 0.03
+            assert np.quantile(np.abs(columns["value"][own.numpy()] / z_depth - 1), 0.9) < 0.06
 
 
 @pytest.mark.parametrize(("far", "kind"), [(0.0, "f4"), (5.2e6, "f8")])
@@ -186,7 +198,8 @@ def test_images_hold_ids_pictures_and_numbers_and_ids_that_do_not_fit_are_refuse
 
     ids = image("labels", "labels.png")
     assert ids.dtype == np.uint16
-    assert np.array_equal(ids, lifted["labels"].prediction("0002"))
+    labels = lifted["labels"].prediction("0002")
+    assert np.array_equal(ids, np.where(labels < 0, UNKNOWN_ID, labels))
     picture = image("image", "image.png")[..., ::-1] / 255
     assert np.abs(picture - lifted["image"].prediction("0002").transpose(1, 2, 0)).max() <= 0.5 / 255 + 1e-6
     assert np.array_equal(image("scalar", "prediction.tiff"), lifted["scalar"].prediction("0002"))

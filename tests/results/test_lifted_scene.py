@@ -73,17 +73,17 @@ def test_several_parts_are_joined_along_the_views(shown_store, monkeypatch, tmp_
 
 
 def test_scores_are_the_lines_of_the_table(shown_store):
-    lifted = lift3d.open_lifted(shown_store)
+    lifted = lift3d.open_lifted(shown_store, lifter="plane_sweep")
     table = lift3d.run_table(lifted.store, lifted.recipe.run_id)
     lines = lift3d.summary(table)
     mine = lifted.scores()
-    assert set(mine["lifter"]) == {"raw2d", "anchored"}
+    assert set(mine["lifter"]) == {"raw2d", "plane_sweep"}
     for line in mine.to_dict("records"):
         same = [lines[name] == line[name] for name in ("scene", "operator", "lifter", "protocol")]
         (whole,) = lines[np.logical_and.reduce(same)].to_dict("records")
         assert line == {name: whole[name] for name in line}
     rows = lifted.to_pandas()
-    assert set(rows["lifter"]) == {"raw2d", "anchored"}
+    assert set(rows["lifter"]) == {"raw2d", "plane_sweep"}
     assert set(rows["scene"]) == {lifted.name}
 
 

@@ -6,9 +6,6 @@ import torch
 
 from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.features import FeatureGrid
-from lift3d.domain.lifted import LiftedDepth
-from lift3d.domain.scene import DepthRange
-from lift3d.results.cloud import depth_limits, fused
 from lift3d.results.colours import heat_picture, label_picture, similarity_levels, similarity_table
 from lift3d.results.lifted_scene import lifted_scenes
 from lift3d.viewer import gathering, texts, view_slices
@@ -38,54 +35,6 @@ def camera(x=0.0, z=-2.0):
     w2c = torch.eye(4, dtype=torch.float64)
     w2c[:3, 3] = torch.tensor([-x, 0.0, -z], dtype=torch.float64)
     return Camera(torch.tensor([[40.0, 0, 32], [0, 40, 24], [0, 0, 1]], dtype=torch.float64), w2c, ImageSize(48, 64))
-
-
-def depth_of(z_depth, view=None, coverage=None, stride=8.0):
-    rows, cols = z_depth.shape
-    seen = torch.ones(rows, cols) if coverage is None else coverage
-    return LiftedDepth("a", view or camera(), FeatureGrid(rows, cols, stride, stride), seen, z_depth)
-
-
-def test_fused_points_of_a_wall_lie_on_it():
-    views = [depth_of(torch.full((6, 8), 2.0), camera(x)) for x in (-0.5, 0.0, 0.5)]
-    cloud = fused(views, 3, 1000)
-    assert len(cloud) == cloud.found == 3 * 48
-    assert cloud.xyz[:, 2].abs().max() < 1e-12
-    torch.testing.assert_close(cloud.normals, torch.tensor([[0.0, 0, -1]]).double().expand(144, 3))
-
-
-def test_what_has_no_depth_or_is_far_off_or_hardly_seen_or_seen_from_the_side_is_no_point():
-    z_depth, coverage = torch.full((6, 8), 2.0), torch.ones(6, 8)
-    z_depth[0, 0], coverage[5, 0] = torch.nan, 0.2
-    z_depth[:, 5:] = 500.0
-    kept = fused([depth_of(z_depth, coverage=coverage)], 1, 1000, DepthRange(0.5, 10.0))
-    left = {(int(v) // 8, int(u) // 8) for u, v in kept.uv.tolist()}
-    # Beside holes there is no normal.
-    missing = {(0, 0), (0, 1), (1, 0), (5, 0)} | {(row, col) for row in range(6) for col in range(5, 8)}
-    assert left.isdisjoint(missing)
-    assert left >= {(row, col) for row in range(6) for col in range(4)} - missing
-    slanted = 2.0 / (1 - 0.15 * torch.arange(8)).expand(6, 8).clamp(min=0.01)
-    assert 0 < len(fused([depth_of(slanted)], 1, 1000)) < 48
-    nothing = fused([depth_of(torch.full((2, 2), torch.nan))], 1, 1000)
-    assert (len(nothing), nothing.found) == (0, 0)
-    assert len(fused([depth_of(torch.ones(1, 9))], 1, 1000)) == 0
-
-
-def test_the_range_of_depths_leaves_outliers_out():
-    z_depth = torch.full((40, 50), 2.0)
-    z_depth[0, 0] = 1e6
-    limits = depth_limits([depth_of(z_depth)])
-    assert limits is not None
-    assert (limits.near, limits.far) == pytest.approx((1.6, 2.5))
-    assert depth_limits([depth_of(torch.full((2, 2), torch.nan))]) is None
-
-
-def test_a_cloud_is_bounded_and_thinned_evenly():
-    cloud = fused([depth_of(torch.full((60, 80), 2.0), camera(x), stride=0.8) for x in (0.0, 1.0)], 2, 1000)
-    assert (len(cloud), cloud.found) == (1000, 9600)
-    assert torch.bincount(cloud.view).tolist() == [500, 500]
-    quarters = torch.bincount((cloud.uv[:, 0] > 32).long() + 2 * (cloud.uv[:, 1] > 24).long())
-    assert quarters.min() > 200
 
 
 def test_a_click_means_the_foremost_point_near_its_ray():

@@ -70,6 +70,29 @@ def test_alpha_is_validity_and_never_bleeds(tmp_path: Path) -> None:
     torch.testing.assert_close(seen, torch.tensor([200.0, 100, 50]).expand_as(seen) / 255)
     # A column is valid if the opaque 20 of 64 columns fill at least half of it.
     assert frame.is_valid.all(0).tolist() == [index + 0.5 <= 12 * 20 / 64 for index in range(12)]
+    assert frame.is_empty is not None
+    assert torch.equal(frame.is_empty, ~frame.is_valid)
+
+
+def test_alpha_is_empty_a_mask_unknown_unless_it_is_a_silhouette(tmp_path: Path) -> None:
+    rgba = np.full((SIZE.height, SIZE.width, 4), 255, np.uint8)
+    rgba[:, 40:, 3] = 0
+    mask = np.full((SIZE.height, SIZE.width), 255, np.uint8)
+    mask[:24] = 0
+    paths = {"image": save(tmp_path / "a.png", rgba), "mask": save(tmp_path / "m.png", mask)}
+    lens = Distortion("SIMPLE_RADIAL", (70.0, 30.0, 26.5, -0.08), SIZE)
+    for distortion in (None, lens):
+        masked = FileFrame(**paths, distortion=distortion).load(CAMERA, SIZE)
+        cut_out = FileFrame(**paths, distortion=distortion, is_silhouette=True).load(CAMERA, SIZE)
+        assert torch.equal(masked.is_valid, cut_out.is_valid)
+        assert masked.is_empty is not None
+        assert cut_out.is_empty is not None
+        assert not (masked.is_empty & masked.is_valid).any()
+        assert not masked.is_empty[:20].any()
+        assert masked.is_empty[30:44, 50].all()
+        assert cut_out.is_empty[5:20, 10:60].all()
+    plain = FileFrame(save(tmp_path / "b.png", rgba[..., :3]), mask=paths["mask"]).load(CAMERA, SIZE)
+    assert plain.is_empty is None
 
 
 def test_what_a_mask_hides_changes_nothing(tmp_path: Path) -> None:

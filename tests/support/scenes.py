@@ -13,6 +13,7 @@ from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.keys import digest
 from lift3d.domain.scene import DepthRange, Frame, Scene, View
 from lift3d.geometry.rays import cell_centers, directions_z1
+from lift3d.synthetic.trajectories import look_at
 
 _SMALL = ImageSize(48, 64)
 _WAVE_COUNT = 12
@@ -150,6 +151,58 @@ def two_planes_scene(
     card = Plane(point=(0.0, 0.0, 1.5), seed=seed, half_width=0.35, shortest_wave=0.18)
     wall = Plane(point=(0.0, 0.0, 3.0), seed=seed + 1, shortest_wave=0.36)
     return planes_scene((card, wall), row_of_cameras(view_count, baseline, size), has_depth)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BallFrame:
+    """A view of a textured ball of radius 1 at the origin; beside it there is nothing, or what a mask hides."""
+
+    own: Camera
+    is_transparent: bool = True
+    has_depth: bool = True
+    has_labels: ClassVar[bool] = False
+
+    def load(self, camera: Camera, size: ImageSize) -> Frame:
+        own = self.own.resized(size)
+        uv = cell_centers(size.height, size.width).to(torch.float64)
+        rays = directions_z1(uv, own.K) @ own.w2c[:3, :3]
+        along, length2 = rays @ own.center, rays.square().sum(-1)
+        root = along.square() - length2 * (own.center @ own.center - 1)
+        is_hit = root > 0
+        z_depth = torch.where(is_hit, (-along - root.clamp(min=0).sqrt()) / length2, torch.nan)
+        points = own.center + rays * z_depth.nan_to_num(0.0)[..., None]
+        rng = np.random.default_rng(5)
+        waves, shares = torch.tensor(8 * rng.normal(size=(3, 16))), torch.tensor(rng.normal(size=(16, 3)))
+        image = torch.where(is_hit[..., None], 0.5 + 0.49 * torch.tanh((points @ waves).sin() @ shares / 2), 0.0)
+        return Frame(
+            image=image.permute(2, 0, 1).float().contiguous(),
+            is_valid=is_hit,
+            camera=camera.resized(size),
+            z_depth=z_depth.float() if self.has_depth else None,
+            is_empty=~is_hit if self.is_transparent else None,
+        )
+
+    def content_digest(self) -> str:
+        return digest({"w2c": self.own.w2c.tolist(), "empty": self.is_transparent, "depth": self.has_depth})
+
+
+def ball_scene(
+    view_count: int = 10,
+    size: ImageSize = _SMALL,
+    *,
+    step_deg: float = 36.0,
+    rise: float = 1.2,
+    is_transparent: bool = True,
+    has_depth: bool = True,
+) -> Scene:
+    """A ball from cameras on a circle around it, by ``rise`` above and below its middle in turn."""
+    views = []
+    for number in range(view_count):
+        angle = np.radians(step_deg * number)
+        center = torch.tensor([3 * np.sin(angle), -3 * np.cos(angle), rise * (-1.0) ** number], dtype=torch.float64)
+        camera = pinhole(size, look_at(center, torch.zeros(3, dtype=torch.float64)))
+        views.append(View(f"{number:04d}", camera, BallFrame(camera, is_transparent, has_depth)))
+    return Scene(id="ball", location="memory:ball", views=tuple(views), depth_range=DepthRange(1.5, 5.0))
 
 
 def moved_scene(scene: Scene, world2new: Float[Tensor, "4 4"]) -> Scene:

@@ -109,8 +109,8 @@ def render(store: str, out: Path, frames: int, fps: int, plugins: tuple[str, ...
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["ply", "images", "nerfstudio", "zarr"]),
-    help="Told by the suffix of OUT if not given; images without one.",
+    type=click.Choice(["ply", "mesh", "images", "nerfstudio", "zarr"]),
+    help="Told by the suffix of OUT if not given (.ply: points); images without one.",
 )
 @choice_options
 def export(store: str, out: Path, form: str | None, **chosen: Any) -> None:

@@ -81,6 +81,8 @@ def _write_cuts(view: LiftedView, folder: Path) -> None:
         np.save(folder / f"z_depth_{cut}.npy", one.z_depth.numpy(), allow_pickle=False)
         write_floats(folder / f"z_depth_{cut}.tiff", one.z_depth.numpy())
         write_share(folder / f"coverage_{cut}.png", one.coverage.numpy())
+        if one.confidence is not None:
+            write_share(folder / f"confidence_{cut}.png", one.confidence.numpy())
 
 
 def _entry(view: LiftedView, files: dict[str, str]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from lift3d.pipeline.decode import COVERED
 from lift3d.results.cloud import map_under
 from lift3d.results.colours import Picture
 from lift3d.results.exports.files import UNKNOWN_ID, file_names, world_words, write_ids, write_picture, write_share
-from lift3d.results.exports.ply import predicted_columns, scene_cloud, write_ply
+from lift3d.results.exports.ply import predicted_columns, some_cloud, write_ply
 from lift3d.results.lifted_scene import LiftedScene
 from lift3d.runs.progress import track
 from lift3d.scenes.rotations import opencv_from_opengl
@@ -50,7 +50,7 @@ def export_nerfstudio(lifted: LiftedScene, out: Path) -> list[str]:
         # Whoever reads a mask pays for it with every ray.
         frames = [{key: value for key, value in frame.items() if key != "mask_path"} for frame in frames]
         shutil.rmtree(out / "masks")
-    cloud = scene_cloud(lifted, MOST_POINTS)
+    cloud = some_cloud(lifted, MOST_POINTS)
     columns = predicted_columns(lifted, cloud, lambda view: _image(lifted, view)[0])
     write_ply(out / POINTS, cloud, columns, [world_words(lifted)])
     document = {"camera_model": "PINHOLE", "depth_unit_scale_factor": DEPTH_UNIT, "label_ignore": UNKNOWN_ID}

@@ -1,24 +1,32 @@
-"""A cloud of points as PLY, binary and little endian: what MeshLab, CloudCompare, Blender and Open3D open."""
+"""Points and triangles as PLY, binary and little endian: what MeshLab, CloudCompare, Blender and Open3D open."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Shaped
+import torch
+from jaxtyping import Int, Shaped
 from plyfile import PlyData, PlyElement
 
 from lift3d.domain.lifted import LiftedView
+from lift3d.domain.scene import UNKNOWN_LABEL
 from lift3d.errors import NoOverlapError
 from lift3d.pipeline.decode import COVERED
-from lift3d.results.cloud import Cloud, fused, map_under
+from lift3d.results.cloud import Cloud, map_under, read_points, scene_cloud, surface_of
 from lift3d.results.colours import Picture, to_bytes
 from lift3d.results.exports.files import world_words
 from lift3d.results.lifted_scene import LiftedScene
+from lift3d.surface.cloud import SurfacePoints
+from lift3d.surface.triangles import surface_mesh
 
-# About 200 MB, and what desktop viewers turn smoothly.
-MOST_POINTS = 5_000_000
+# About 40 MB, and what desktop viewers turn smoothly.
+MOST_POINTS = 1_000_000
+# Spots of a mesh, about a fourth of its vertices: a minute on one core, half a gigabyte while it is made.
+MOST_SPOTS = 200_000
 # Of an embedding, so many features go into the file; tables of points with hundreds of columns open nowhere.
 MOST_FEATURES = 8
+# Of vertices that no view sees.
+_UNSEEN_GREY = 170
 # Positions that float would round by more than this share of the cloud's extent are written as doubles.
 _LARGEST_ROUNDING = 1e-5
 
@@ -27,44 +35,70 @@ Columns = dict[str, Shaped[np.ndarray, " point"]]
 
 
 def export_ply(lifted: LiftedScene, out: Path) -> list[str]:
-    """Write the points of all views in the colours of their predictions, and return what there is to say."""
-    cloud = scene_cloud(lifted, MOST_POINTS)
+    """Write the points of the surface in the colours of their predictions, and return what there is to say."""
+    cloud = some_cloud(lifted, MOST_POINTS)
     columns = predicted_columns(lifted, cloud, lambda view: lifted.colours.picture(view.prediction))
     frame = world_words(lifted)
     write_ply(out, cloud, columns, [f"lift3d: {lifted.name}, {lifted.operator}, {lifted.lifter}", frame])
-    notes = [f"{len(cloud)} points with {', '.join(('x', 'y', 'z', 'nx', 'ny', 'nz', *columns))}", frame]
-    if cloud.found > len(cloud):
-        notes.append(f"{cloud.found - len(cloud)} further points were left out, evenly: the bound is {MOST_POINTS}")
-    return notes
+    return [f"{len(cloud)} points with {', '.join(('x', 'y', 'z', 'nx', 'ny', 'nz', *columns))}", frame]
 
 
-def scene_cloud(lifted: LiftedScene, most: int) -> Cloud:
-    """Return the points of all views, of which there must be some."""
-    cloud = fused(lifted.depths(), len(lifted.targets), most)
+def some_cloud(lifted: LiftedScene, most: int) -> Cloud:
+    """Return the points of the surface, of which there must be some."""
+    cloud = scene_cloud(lifted, most)
     if not len(cloud):
         raise NoOverlapError(
             f"No view of '{lifted.name}' shows a surface: '{lifted.operator}' under '{lifted.lifter}' has no cell of "
-            f"coverage {COVERED} or more with depth around it."
+            f"coverage {COVERED} or more with depth that other views agree on."
         )
     return cloud
 
 
+def export_mesh(lifted: LiftedScene, out: Path) -> list[str]:
+    """Write the triangles of the surface in the colours of the predictions, and return what there is to say."""
+    surface = surface_of(lifted)
+    mesh = surface_mesh(surface, MOST_SPOTS)
+    if not len(mesh.faces):
+        raise NoOverlapError(
+            f"The surface of '{lifted.name}' has no piece that is large enough for triangles; expected views that "
+            "agree on depth. Export points (--format ply) to see what there is."
+        )
+    cloud = read_points(lifted, surface, SurfacePoints(mesh.xyz, mesh.normals, 0.0, len(mesh.xyz)))
+    columns = predicted_columns(lifted, cloud, lambda view: lifted.colours.picture(view.prediction))
+    frame = world_words(lifted)
+    comments = [f"lift3d: {lifted.name}, {lifted.operator}, {lifted.lifter}", frame]
+    write_ply(out, cloud, columns, comments, mesh.faces)
+    unseen = int((cloud.view < 0).sum())
+    said = f"{len(mesh.xyz)} vertices, {len(mesh.faces)} triangles, with {', '.join(columns)}"
+    return [said, frame, *([f"{unseen} vertices are grey: no lifted view sees them"] if unseen else [])]
+
+
 def predicted_columns(lifted: LiftedScene, cloud: Cloud, paint: Callable[[LiftedView], Picture]) -> Columns:
-    """Return what was predicted at the points of all views: label, value, or feature_0 and on.
+    """Return what was predicted at points: label, value, or feature_0 and on; grey, −1 and NaN where nothing was.
 
     Colours are those of the pictures, of any size, that ``paint`` gives.
     """
-    parts: list[Columns] = []
+    columns: Columns = {}
     for number, view in enumerate(lifted.views()):
-        uv, grids = cloud.uv[cloud.view == number], [one.features.grid for one in view.lifted]
+        own, grids = (cloud.view == number).numpy(), [one.features.grid for one in view.lifted]
+        uv = cloud.uv[torch.from_numpy(own)]
         rgb = map_under(to_bytes(paint(view)), view.camera, grids, uv)
-        values = {name: map_under(one, view.camera, grids, uv) for name, one in _predicted(view).items()}
-        parts.append(dict(zip(("red", "green", "blue"), rgb.T, strict=True)) | values)
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        found = dict(zip(("red", "green", "blue"), rgb.T, strict=True))
+        found |= {name: map_under(one, view.camera, grids, uv) for name, one in _predicted(view).items()}
+        for name, values in found.items():
+            missing = {"u": _UNSEEN_GREY, "i": UNKNOWN_LABEL}.get(values.dtype.kind, np.nan)
+            columns.setdefault(name, np.full(len(cloud), missing, dtype=values.dtype))[own] = values
+    return columns
 
 
-def write_ply(out: Path, cloud: Cloud, columns: Columns, comments: Sequence[str]) -> None:
-    """Write a cloud; comments are put into ASCII, a line each."""
+def write_ply(
+    out: Path,
+    cloud: Cloud,
+    columns: Columns,
+    comments: Sequence[str],
+    faces: Int[torch.Tensor, "face 3"] | None = None,
+) -> None:
+    """Write a cloud, or the vertices and faces of a mesh; comments are put into ASCII, a line each."""
     xyz = cloud.xyz.numpy()
     rounding = float(np.abs(xyz).max()) * np.finfo(np.float32).eps / 2
     position = "<f8" if rounding > _LARGEST_ROUNDING * float(np.ptp(xyz, axis=0).max()) else "<f4"
@@ -77,7 +111,12 @@ def write_ply(out: Path, cloud: Cloud, columns: Columns, comments: Sequence[str]
     for name, values in given.items():
         points[name] = values
     lines = [" ".join(one.encode("ascii", "backslashreplace").decode().split()) for one in comments]
-    PlyData([PlyElement.describe(points, "vertex")], byte_order="<", comments=lines).write(str(out))
+    elements = [PlyElement.describe(points, "vertex")]
+    if faces is not None:
+        triangles = np.empty(len(faces), dtype=[("vertex_indices", "<i4", (3,))])
+        triangles["vertex_indices"] = faces.numpy()
+        elements.append(PlyElement.describe(triangles, "face"))
+    PlyData(elements, byte_order="<", comments=lines).write(str(out))
 
 
 def _predicted(view: LiftedView) -> dict[str, Shaped[np.ndarray, "row col"]]:

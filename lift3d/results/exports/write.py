@@ -10,7 +10,7 @@ from rich.filesize import decimal
 from lift3d.errors import ConfigError, UnknownNameError
 from lift3d.results.exports.images import export_images
 from lift3d.results.exports.nerfstudio import export_nerfstudio
-from lift3d.results.exports.ply import export_ply
+from lift3d.results.exports.ply import export_mesh, export_ply
 from lift3d.results.exports.zarr import export_zarr
 from lift3d.results.lifted_scene import LiftedScene
 from lift3d.storage.whole_file import whole
@@ -24,8 +24,8 @@ class ExportForm:
 
     Attributes:
         write: Writes it to a path and returns what there is to say, a sentence each.
-        suffix: What its name must end in; empty for a folder of any name without one of these, which is there when
-            ``write`` is called.
+        suffix: What its name must end in, which means the first form that has it; empty for a folder of any name
+            without one of these, which is there when ``write`` is called.
     """
 
     write: Write
@@ -34,6 +34,7 @@ class ExportForm:
 
 FORMS: dict[str, ExportForm] = {
     "ply": ExportForm(export_ply, ".ply"),
+    "mesh": ExportForm(export_mesh, ".ply"),
     "images": ExportForm(export_images, ""),
     "nerfstudio": ExportForm(export_nerfstudio, ""),
     "zarr": ExportForm(export_zarr, ".zarr"),
@@ -93,7 +94,7 @@ def export_lifted(lifted: LiftedScene, out: Path, form: str | None = None) -> Ex
 
 def _form_of(out: Path, asked: str | None) -> str:
     """Return the form that is asked for, else that of a name."""
-    suffixes = {form.suffix: name for name, form in FORMS.items() if form.suffix}
+    suffixes = {form.suffix: name for name, form in reversed(FORMS.items()) if form.suffix}
     suffix = out.suffix.lower()
     if asked is None and suffix in (".nc", ".h5", ".hdf5"):
         raise ConfigError(

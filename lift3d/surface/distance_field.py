@@ -1,0 +1,102 @@
+"""How far places near the surface are from it, by all views: a truncated signed distance in bricks of voxels.
+
+Letters: a brick is a cube of 8×8×8 voxels; bricks stand in a lattice in the axes of the first view, and only those
+near the surface are there, so that memory grows with the surface and not with the room around it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lift3d.geometry.rigid import transform
+from lift3d.geometry.sampling import nearest_cells
+from lift3d.surface.scene_surface import SceneSurface, SeenSurface
+
+SIDE = 8
+# Distances beyond this many voxels are as good as free, or unknown behind a surface.
+TRUNCATION = 3.0
+# Bricks whose voxels are looked up at once: about 12 MB per column of numbers.
+_AT_ONCE = 6000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DistanceField:
+    """Signed distance to the surface, positive before it.
+
+    Attributes:
+        brick: Place of each brick in the lattice, sorted; voxel (i, j, k) of the lattice is centred at
+            ``spacing · (i, j, k)`` in the axes of the first view.
+        distance: In voxels, within ±TRUNCATION; NaN where no view says anything.
+        spacing: Width of a voxel, world units.
+    """
+
+    brick: Int[Tensor, "brick 3"]
+    distance: Float[Tensor, "brick 8 8 8"]
+    spacing: float
+
+
+def distance_field(surface: SceneSurface, xyz: Float[Tensor, "point 3"], spacing: float) -> DistanceField:
+    """Return the mean of what all views say of the places around points, weighed by confidence and by resolution.
+
+    Args:
+        surface: The surface.
+        xyz: Points on it, world coordinates: only around them is anything computed.
+        spacing: Width of a voxel, world units.
+
+    Source:
+        Curless & Levoy, A volumetric method for building complex models from range images, SIGGRAPH 1996, §3.
+    """
+    first = surface.views[0].camera.w2c
+    brick = _bricks_around(transform(first, xyz), spacing)
+    total = torch.zeros(len(brick), SIDE**3)
+    weight = torch.zeros_like(total)
+    inside = torch.cartesian_prod(*(torch.arange(SIDE),) * 3)
+    for view in surface.views:
+        to_view = view.camera.w2c @ torch.linalg.inv(first)
+        for chosen in _seen(view, transform(to_view, (brick + 0.5).double() * (SIDE * spacing)), SIDE * spacing):
+            place = (brick[chosen, None] * SIDE + inside).reshape(-1, 3)
+            said, sure = _said(view, transform(to_view, place.double() * spacing).float(), spacing)
+            total[chosen] += (said * sure).reshape(-1, SIDE**3)
+            weight[chosen] += sure.reshape(-1, SIDE**3)
+    distance = torch.where(weight > 0, total / weight, torch.nan)
+    return DistanceField(brick, distance.reshape(-1, SIDE, SIDE, SIDE), spacing)
+
+
+def _bricks_around(xyz: Float[Tensor, "point 3"], spacing: float) -> Int[Tensor, "brick 3"]:
+    """Return the bricks that hold a place within the truncation of a point."""
+    reach = TRUNCATION * spacing
+    corners = reach * (2.0 * torch.cartesian_prod(*(torch.arange(2),) * 3) - 1)
+    found = [torch.unique(((xyz + corner) / (SIDE * spacing)).floor().long(), dim=0) for corner in corners.double()]
+    every: Tensor = torch.unique(torch.cat(found), dim=0)
+    return every
+
+
+def _seen(view: SeenSurface, center: Float[Tensor, "brick 3"], side: float) -> Iterator[Int[Tensor, " chosen"]]:
+    """Yield the bricks that may fall onto a view's image, some at a time."""
+    K, size = view.camera.K, view.camera.size
+    z, reach = center[:, 2], 0.87 * side
+    margin = reach * torch.maximum(K[0, 0], K[1, 1]) / z.clamp(min=reach)
+    u, v = (K @ (center / z.clamp(min=reach)[:, None]).T)[:2]
+    is_seen = (z > reach) & (u > -margin) & (u < size.width + margin) & (v > -margin) & (v < size.height + margin)
+    yield from torch.split(torch.nonzero(is_seen)[:, 0], _AT_ONCE)
+
+
+def _said(
+    view: SeenSurface, xyz: Float[Tensor, "voxel 3"], spacing: float
+) -> tuple[Float[Tensor, " voxel"], Float[Tensor, " voxel"]]:
+    """Return what a view says of places in its own axes: distance along its ray in voxels, and how much it counts."""
+    K = view.camera.K.float()
+    z = xyz[:, 2]
+    uv = torch.stack([K[0, 0] * xyz[:, 0] + K[0, 1] * xyz[:, 1], K[1, 1] * xyz[:, 1]], dim=-1) / z[:, None]
+    cell = nearest_cells(uv + K[:2, 2], *view.grid.lattice)
+    seen, sure = (
+        torch.where(cell >= 0, one.flatten()[cell.clamp(min=0)], 0.0) for one in (view.z_depth, view.confidence)
+    )
+    # Cells that are wider than a voxel tell less, and what is just behind them is as unknown.
+    width = (z * float((view.grid.stride_u * view.grid.stride_v / (K[0, 0] * K[1, 1])) ** 0.5) / spacing).clamp(min=1)
+    distance = (seen - z) / (spacing * width)
+    counts = torch.where((distance > -TRUNCATION) & (z > 0), sure / width.square(), 0.0)
+    return distance.clamp(-TRUNCATION, TRUNCATION).nan_to_num(0.0), counts.nan_to_num(0.0)

@@ -1,0 +1,55 @@
+"""Free space: where views show that there is nothing, no other view's surface can be."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from lift3d.domain.proposals import SourceGuide
+from lift3d.domain.scene_geometry import SceneGeometry, ViewGeometry
+from lift3d.geometry.rays import cell_centers
+from lift3d.surface.scene_surface import SceneSurface, is_cut
+
+# A cell is empty if all its pixels are, but for rounding.
+WHOLE = 1 - 1e-3
+
+
+def empty_cells(view: SourceGuide, shape: tuple[int, int]) -> Bool[Tensor, "row col"]:
+    """Return which cells of a grid over a view show nothing at all."""
+    if view.is_empty is None:
+        return torch.zeros(shape, dtype=torch.bool)
+    share: Float[Tensor, "row col"] = F.interpolate(view.is_empty[None, None].float(), shape, mode="area")[0, 0]
+    return share > WHOLE
+
+
+def carved(geometry: SceneGeometry, guides: Sequence[SourceGuide]) -> SceneGeometry:
+    """Return the geometry with what views show to be empty: their own cells, and what lies before those of others.
+
+    Transparent pixels carve; those that a mask hides are unknown, and carve nothing.
+    """
+    empty = {one.id: one for one in guides if one.is_empty is not None and bool(one.is_empty.any())}
+    if not empty:
+        return geometry
+    views = {
+        name: _emptied(view, empty_cells(empty[name], view.grid.shape)) if name in empty else view
+        for name, view in geometry.views.items()
+    }
+    surface = SceneSurface(SceneGeometry(geometry.method, views))
+    return SceneGeometry(geometry.method, {name: _cut(view, surface) for name, view in views.items()})
+
+
+def _emptied(view: ViewGeometry, is_empty: Bool[Tensor, "row col"]) -> ViewGeometry:
+    z_depth = torch.where(is_empty, torch.inf, view.z_depth)
+    return ViewGeometry(view.camera, view.grid, z_depth, torch.where(is_empty, 1.0, view.confidence))
+
+
+def _cut(view: ViewGeometry, surface: SceneSurface) -> ViewGeometry:
+    at = torch.nonzero(torch.isfinite(view.z_depth).flatten())[:, 0]
+    uv = cell_centers(*view.grid.lattice).reshape(-1, 2)[at]
+    is_gone = torch.zeros(view.grid.cell_count, dtype=torch.bool)
+    is_gone[at] = is_cut(surface.look(view.camera, uv, view.z_depth.flatten()[at]))
+    is_gone = is_gone.reshape(view.grid.shape)
+    z_depth = torch.where(is_gone, torch.nan, view.z_depth)
+    return ViewGeometry(view.camera, view.grid, z_depth, torch.where(is_gone, 0.0, view.confidence))

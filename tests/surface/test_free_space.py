@@ -1,0 +1,71 @@
+"""Transparent pixels are empty and carve; what a mask hides is unknown and does not."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from lift3d.domain.proposals import SourceGuide
+from lift3d.domain.scene_geometry import SceneGeometry, ViewGeometry
+from lift3d.surface.anchored import Anchored
+from lift3d.surface.catalog import build_geometry
+from lift3d.surface.free_space import carved
+from lift3d.surface.keyframes import keyframes
+from lift3d.surface.scene_surface import SceneSurface
+from tests.support.scenes import ball_scene
+
+FLOATER = (slice(10, 14), slice(12, 18))
+
+
+def guides_of(scene):
+    frames = {view.id: view.load() for view in scene.views}
+    return [
+        SourceGuide(name, one.camera, one.image, one.is_valid, 1.0, one.z_depth, one.is_empty)
+        for name, one in frames.items()
+    ]
+
+
+def estimated(guides, depth_range, method):
+    return build_geometry(method).estimate(guides, depth_range, lambda: pytest.fail("no tracks are needed"))
+
+
+@pytest.mark.parametrize("is_transparent", [True, False])
+def test_what_falls_onto_transparent_pixels_of_others_is_cut_and_what_falls_onto_masked_ones_stays(is_transparent):
+    scene = ball_scene(is_transparent=is_transparent)
+    guides = guides_of(scene)
+    geometry = estimated(guides, scene.depth_range, "sensor")
+    view = geometry.views["0003"]
+    z_depth = view.z_depth.clone()
+    z_depth[FLOATER] = 1.6
+    floating = {**geometry.views, "0003": ViewGeometry(view.camera, view.grid, z_depth, view.confidence)}
+    found = carved(SceneGeometry(geometry.method, floating), guides).views["0003"]
+    assert bool(torch.isnan(found.z_depth[FLOATER]).all()) == is_transparent
+    ball = torch.isfinite(view.z_depth)
+    ball[FLOATER] = False
+    assert float(torch.isfinite(found.z_depth[ball]).float().mean()) > 0.97
+    assert bool(torch.isinf(found.z_depth[0, 0])) == is_transparent
+    assert float(found.confidence[0, 0]) == float(is_transparent)
+
+
+@pytest.mark.parametrize("method", ["sensor", "sweep"])
+def test_rays_through_nothing_are_not_covered_and_those_of_the_ball_are(method):
+    """Seen by a camera that no view has: half of the coverage would be smeared without free space."""
+    has_depth = method == "sensor"
+    scene = ball_scene(16) if has_depth else ball_scene(9, step_deg=9, rise=0.2, has_depth=False)
+    guides = guides_of(scene)
+    sources = [one for one in guides if one.id != "0004"]
+    geometry = carved(estimated(sources, scene.depth_range, method), sources)
+    true = {view.id: replace(view.source, has_depth=True).load(view.camera, view.camera.size) for view in scene.views}
+    errors = torch.cat(
+        [(view.z_depth / true[name].z_depth[1::2, 1::2] - 1).abs().flatten() for name, view in geometry.views.items()]
+    )
+    assert float(errors[torch.isfinite(errors)].median()) < 0.02
+    surface = SceneSurface(geometry, keyframes(SceneSurface(geometry)))
+    target = next(one for one in guides if one.id == "0004")
+    found = Anchored().anchor(surface, target.camera, surface.ids, 16)
+    covered = found.covered.reshape(1, 1, *found.grid.shape).float()
+    share = torch.nn.functional.interpolate(target.is_valid[None, None].float(), found.grid.shape, mode="area")
+    wide = torch.nn.functional.max_pool2d(share, 3, 1, 1)
+    narrow = -torch.nn.functional.max_pool2d(-share, 3, 1, 1)
+    assert float(covered[wide == 0].mean()) < 0.01
+    assert float(covered[narrow == 1].mean()) > 0.97
