@@ -176,6 +176,6 @@ def test_files_that_are_not_utf8(tmp_path, write, folder):
 def test_a_run_goes_on_without_the_bad_frame(tmp_path):
     transforms(tmp_path / "scene", BAD["a path of 6,000 letters"][0])
     record, _ = ran(
-        tmp_path, scenes=[str(tmp_path / "scene")], operators=["rgb"], lifters=["nearest_view"], image_height=24
+        tmp_path, scenes=[str(tmp_path / "scene")], operators=["rgb"], lifters=["plane_sweep"], image_height=24
     )
     assert (record.is_ok, record.view_count, len(record.dropped)) == (True, 3, 1)

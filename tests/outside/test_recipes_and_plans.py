@@ -17,7 +17,7 @@ OPERATORS = "9 operations"
 FRAME = "7 one bad frame costs the scene, or is used"
 MEMORY = "6 small input, huge memory"
 PLUGIN = f"{__file__}:tinted"
-SCENE = ("--lifter", "nearest_view", "--image-height", "24", "--sources", "2", "--dry-run")
+SCENE = ("--lifter", "plane_sweep", "--image-height", "24", "--sources", "2", "--dry-run")
 
 
 def tinted():

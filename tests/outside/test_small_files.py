@@ -141,7 +141,7 @@ def large_image(path: Path, width: int, height: int) -> None:
 
 def planned(folder: Path) -> int:
     recipe = parse_recipe(
-        {"scenes": [str(folder)], "operators": ["rgb"], "lifters": ["nearest_view"], "image_height": 24, "sources": 2}
+        {"scenes": [str(folder)], "operators": ["rgb"], "lifters": ["plane_sweep"], "image_height": 24, "sources": 2}
     )
     return plan(recipe, parse_execution({"store": str(folder / "store")})).peak_bytes
 
