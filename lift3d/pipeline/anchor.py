@@ -25,6 +25,7 @@ from lift3d.surface.anchors import (
     AnchoredTarget,
     consensus_weights,
     evidence_at,
+    keyframe_weights,
     near_weights,
     owner_weights,
     used_sources,
@@ -33,8 +34,6 @@ from lift3d.surface.bands import low_band
 from lift3d.surface.confidence import DEPTH, FEATURES, LABELS
 from lift3d.surface.votes import voted
 
-# Witnesses of a pixel of a picture: the surest ones of what is a mean of coarse bands.
-PICTURE_TAPS = 12
 # Probabilities below this are one part in a million: their logarithms stay finite.
 _LEAST_PROBABILITY = 1e-6
 # Features shorter than this have no direction.
@@ -146,19 +145,20 @@ class OnSurface:
         return Prediction(kind, values[0] if kind == "scalar" else values, lifted.coverage >= COVERED)
 
     def _two_bands(self, grid: FeatureGrid, anchored: AnchoredTarget, what: str, map_of: MapOf) -> LiftedFeatures:
-        """Return the mean of all witnesses' coarse bands and the fine band of the owner."""
+        """Return the mean of the keyframes' coarse bands and the fine band of the owner."""
 
         def low(name: ViewId) -> FeatureMap:
             one = map_of(name)
             values = self._low.get(f"{what} {name}", lambda: low_band(one.values, self._valid(name, one)))
             return FeatureMap(values, one.grid)
 
-        def high(name: ViewId) -> FeatureMap:
-            one = map_of(name)
-            return FeatureMap(one.values - low(name).values, one.grid)
-
-        coarse = self._blend(consensus_weights(anchored, grid, PICTURE_TAPS), f"{what} low", low)
-        fine = self._blend(owner_weights(anchored, grid), f"{what} high", high).features.values
+        coarse = self._blend(keyframe_weights(anchored, grid), f"{what} low", low)
+        owner = owner_weights(anchored, grid)
+        used = used_sources(owner)
+        maps = [map_of(name) for name in used.source_ids]
+        # Bicubic, as what is seen must be: linear reading would take a tenth of the fine band.
+        sharp = blend_picture(used, [one.values for one in maps], maps[0].grid.placement[0])
+        fine = sharp - self._blend(owner, f"{what} low", low).features.values
         values = (coarse.features.values + fine.nan_to_num(0.0)).clamp(0, 1)
         return LiftedFeatures(FeatureMap(values, grid), coarse.coverage, coarse.z_depth)
 

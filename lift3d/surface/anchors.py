@@ -25,6 +25,8 @@ from lift3d.surface.scene_surface import Look, SceneSurface, is_cut, pixel_maps
 
 # Pixels per guide cell: who sees a surface changes more slowly than where it is.
 GUIDE_STRIDE_PX = 2.0
+# Keyframes that answer for a point at most, and what other witnesses weigh beside them.
+KEYFRAME_COUNT, NO_KEYFRAME = 12, 1e-4
 # Witnesses of light, and how fast they lose weight with the angle to the target's ray, radians.
 NEAR_COUNT = 8
 ANGLE_FLOOR, ANGLE_POWER = 0.02, 4.0
@@ -42,6 +44,9 @@ class AnchoredTarget:
         witness: Indices of views that show the surface there, the surest first.
         weight: Of each witness, 0 for what is none; rows sum to 1, or to 0 where nothing is known.
         evidence: Of the surface being there, in [0, 1] (``confidence.place_evidence``).
+        keyframe: Indices of the keyframes among the witnesses; where none shows the surface, of the surest others.
+        keyframe_weight: Of each of them, as ``weight``. The mean of few views is the same for whoever looks, where that
+            of the surest of many hangs on small differences; and it is less blurred.
         owner: Index of the view that owns the surface there; -1 where none does.
         near: Indices of witnesses that look most nearly as the target does: for what does depend on who looks, which
             is light itself.
@@ -57,6 +62,8 @@ class AnchoredTarget:
     witness: Int[Tensor, "cell witness"]
     weight: Float[Tensor, "cell witness"]
     evidence: Float[Tensor, " cell"]
+    keyframe: Int[Tensor, "cell keyframe"]
+    keyframe_weight: Float[Tensor, "cell keyframe"]
     owner: Int[Tensor, " cell"]
     near: Int[Tensor, "cell near"]
     near_weight: Float[Tensor, "cell near"]
@@ -82,9 +89,11 @@ def anchored_target(
     weight, witness = _heaviest(surety, min(witness_count, most))
     cameras = tuple(view.camera for view in surface.views)
     near_weight, near = _heaviest(surety * _nearness(camera, cameras, uv, z_depth), min(NEAR_COUNT, most))
+    is_key = torch.zeros(len(cameras)).index_fill(0, torch.tensor(surface.keyframes), 1.0)
+    keyframe_weight, keyframe = _heaviest(surety * (is_key + NO_KEYFRAME), min(KEYFRAME_COUNT, most))
     owner = _owners(look, surety, surface.keyframes).short()
     evidence = _evidence(look, surety, surface.tolerance)
-    by_cell = (z_depth, witness, weight, evidence, owner, near, near_weight)
+    by_cell = (z_depth, witness, weight, evidence, keyframe, keyframe_weight, owner, near, near_weight)
     return AnchoredTarget(camera, depth, grid, *by_cell, surface.ids, cameras)
 
 
@@ -139,6 +148,12 @@ def consensus_weights(target: AnchoredTarget, grid: FeatureGrid, tap_count: int)
 def evidence_at(target: AnchoredTarget, grid: FeatureGrid) -> Float[Tensor, "row col"]:
     """Return the evidence of the surface at the cells of a grid."""
     return target.evidence[_at(target, grid)[2]].reshape(grid.shape)
+
+
+def keyframe_weights(target: AnchoredTarget, grid: FeatureGrid) -> BlendingWeights:
+    """Return weights over the keyframes that show what lies in the cells of a grid."""
+    uv, z_depth, guide = _at(target, grid)
+    return _weights(target, grid, uv, z_depth, target.keyframe[guide].long(), target.keyframe_weight[guide])
 
 
 def near_weights(target: AnchoredTarget, grid: FeatureGrid) -> BlendingWeights:
