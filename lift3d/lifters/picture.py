@@ -28,7 +28,7 @@ def blend_picture(
     picture = images[0].new_zeros(3, weights.grid.cell_count)
     for index, image in enumerate(images):
         cell, tap = ((weights.source == index) & (weights.weight > 0)).nonzero(as_tuple=True)
-        at = normalized_coordinates(weights.uv[cell, tap], *image.shape[1:], stride_px)
+        at = normalized_coordinates(weights.uv[cell, tap], image.shape[1], image.shape[2], stride_px)
         read = F.grid_sample(image[None], at[None, None], mode="bicubic", padding_mode="border", align_corners=False)
         picture.index_add_(1, cell, read[0, :, 0] * weights.weight[cell, tap])
     return picture.clamp(0, 1).reshape(3, *weights.grid.shape)

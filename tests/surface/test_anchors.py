@@ -142,3 +142,14 @@ def test_a_view_is_shown_what_the_others_know_where_it_is_blind_itself(seen):
     uv = torch.tensor([[HEIGHT / 2 - 6.0, HEIGHT / 2]])
     wanted = frames[first.id].z_depth[HEIGHT // 2, HEIGHT // 2 - 6]
     assert float(found.depth.at(uv)) == pytest.approx(float(wanted), rel=0.02)
+
+
+def test_coarse_bands_are_of_keyframes_where_one_shows_the_surface_and_of_others_elsewhere(seen):
+    _, frames, _, _, surface = seen
+    (held_out,) = [frame for name, frame in frames.items() if name not in surface.ids]
+    target = anchored(surface, held_out.camera)
+    is_key = torch.isin(target.keyframe, torch.tensor(surface.keyframes))
+    share = (target.keyframe_weight * is_key).sum(1)[target.covered]
+    assert bool(((share > 0.99) | (share == 0)).all())
+    assert float((share > 0.99).float().mean()) > 0.95
+    assert torch.allclose(target.keyframe_weight.sum(1)[target.covered], torch.tensor(1.0))
