@@ -85,7 +85,7 @@ def scene_line(record: SceneRecord, count: str = "") -> str:
     )
     said = (
         f"{count}{record.scene}: {record.target_count} targets of {record.view_count} views"
-        f"{f' on the surface of {record.surface}' if record.surface else ''}{skipped} · "
+        f"{f' · surface: {record.surface}' if record.surface else ''}{skipped} · "
         f"computed {computed or 'nothing, all was committed'}{dropped}"
     )
     return f"[green]✓[/green] {escape(shown(said))}"

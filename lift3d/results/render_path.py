@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from rich.console import Console
 
@@ -16,6 +17,7 @@ from lift3d.pipeline.inputs import SceneInputs
 from lift3d.pipeline.models import Models
 from lift3d.results.lifted_scene import LiftedScene
 from lift3d.runs.driver import compute_scene
+from lift3d.runs.own_runs import is_own_run
 from lift3d.runs.progress import RunProgress
 from lift3d.storage import layout
 from lift3d.storage.commit import committed
@@ -55,6 +57,7 @@ def lift_along_path(base: LiftedScene, count: int, trusted: Sequence[str] = ()) 
             f"Lifter '{base.lifter}' reads a file that the store names, and a store is data. If you trust it, name it "
             f"yourself: --plugin '{base.lifter}'. {_REMEDY}"
         )
+    _require_own_geometry(base)
     operators = _operators(base, trusted)
     recipe = path_recipe(base, count, tuple(operator.spec.name for operator in operators))
     models = Models(operators, (build_lifter(base.lifter),), build_metrics(_METRICS))
@@ -72,6 +75,17 @@ def lift_along_path(base: LiftedScene, count: int, trusted: Sequence[str] = ()) 
         raise SceneError(f"'{base.operator}' was not lifted along the path of '{base.name}': {reason}. {_REMEDY}")
     targets = tuple(f"novel-{index:04d}" for index in range(count))
     return PathLift(answers, lifted[0] if len(lifted) > 1 else None, targets, record.computed)
+
+
+def _require_own_geometry(base: LiftedScene) -> None:
+    """Refuse a file of geometry that the recipe of a stranger's run names: of a capture's own folder, none is."""
+    geometry = base.recipe.geometry or ""
+    path = Path(geometry.partition("?path=")[2]).expanduser()
+    if path.is_absolute() and not is_own_run(base.recipe.run_id):
+        raise ConfigError(
+            f"The geometry '{geometry}' is a file that the store names, and a store is data. If you trust it, run the "
+            f"scene yourself with it. {_REMEDY}"
+        )
 
 
 def path_recipe(base: LiftedScene, count: int, operators: tuple[str, ...]) -> Recipe:

@@ -107,6 +107,13 @@ def test_render_opens_no_checkpoint_of_a_strangers_choice(store, tmp_path, check
     assert is_refused(command("render", store, tmp_path / "a.mp4", "--frames", 2, "--captures"), f"--plugin '{lifter}'")
 
 
+@pytest.mark.outside(kind=KIND, case="a file of geometry that a store's recipe names, in render", right="not opened")
+def test_render_opens_no_geometry_of_a_strangers_choice(store, tmp_path):
+    rename_run(store, geometry="mesh?path=/tmp/evil.ply")
+    answer = command("render", store, tmp_path / "a.mp4", "--frames", 2, "--captures")
+    assert is_refused(answer, "run the scene yourself")
+
+
 @pytest.mark.outside(kind=KIND, case="a word that is typed into the viewer", right="encoders of a closed list alone")
 @pytest.mark.parametrize("name", NAMES)
 def test_the_viewer_builds_no_encoder_of_a_strangers_choice(code, tmp_path, monkeypatch, name):

@@ -8,11 +8,13 @@ import torch
 
 from lift3d.domain.scene_geometry import SceneGeometry, ViewGeometry
 from lift3d.geometry.rigid import transform
+from lift3d.surface.catalog import build_geometry
 from lift3d.surface.cloud import surface_points
 from lift3d.surface.scene_surface import SceneSurface
 from lift3d.surface.triangles import surface_mesh
-from tests.support.lifting import pixels
+from tests.support.lifting import pixels, situation
 from tests.support.scenes import ball_scene, some_motion, two_planes_scene
+from tests.support.surfaces import write_mesh
 
 FAR = 10**6
 
@@ -110,6 +112,19 @@ def test_a_mesh_of_a_ball_is_the_ball():
     _, shared = torch.unique(ends, dim=0, return_counts=True)
     assert int(shared.max()) <= 2, "no edge has three faces"
     assert float((shared == 2).double().mean()) > 0.9
+
+
+def test_a_mesh_that_is_brought_back_gives_its_views_their_depth_again(tmp_path):
+    mesh = surface_mesh(SceneSurface(geometry_of()), FAR)
+    path = write_mesh(tmp_path / "ball.ply", mesh.xyz.numpy(), mesh.faces.numpy())
+    scene = ball_scene()
+    _, guides, depth_range = situation(scene, None, scene.views[0].camera.size.height)
+    found = build_geometry(f"mesh?path={path}").estimate(guides, depth_range, lambda: None).views
+    errors = torch.cat([(found[one.id].z_depth / one.z_depth[1::2, 1::2] - 1).abs().flatten() for one in guides])
+    assert float(errors.nanmedian()) < 0.01
+    assert float(torch.isfinite(errors).sum()) > 0.9 * sum(
+        int(torch.isfinite(one.z_depth[1::2, 1::2]).sum()) for one in guides
+    )
 
 
 def test_a_scene_without_agreement_has_no_mesh():

@@ -51,9 +51,12 @@ def planes():
     return situation(two_planes_scene(), target=None)[1:]
 
 
-@pytest.fixture(params=["mesh", "points", "splats", "colmap"])
-def kind(request):
-    return request.param
+@pytest.fixture(scope="module", params=["mesh", "points", "splats", "colmap"])
+def given(request, planes, tmp_path_factory):
+    """A kind, its file, and what it says of the views."""
+    kind = request.param
+    path = write(kind, tmp_path_factory.mktemp(kind), planes[0])
+    return kind, path, estimate(kind, path, *planes)
 
 
 def errors_of(found, guides):
@@ -65,10 +68,8 @@ def errors_of(found, guides):
     return torch.cat(parts)
 
 
-def test_depth_is_that_of_the_surface_whatever_the_order_of_the_views(kind, planes, tmp_path):
-    guides, depth_range = planes
-    path = write(kind, tmp_path, guides)
-    found = estimate(kind, path, guides, depth_range)
+def test_depth_is_that_of_the_surface_whatever_the_order_of_the_views(given, planes):
+    (kind, path, found), (guides, depth_range) = given, planes
     errors = errors_of(found, guides)
     assert float(errors.median()) < 0.003
     # Round splats reach over the edges of the card.
@@ -80,8 +81,8 @@ def test_depth_is_that_of_the_surface_whatever_the_order_of_the_views(kind, plan
         same_bits((view.z_depth, view.confidence), (again.views[name].z_depth, again.views[name].confidence))
 
 
-def test_moving_and_scaling_the_world_scales_depth_alone(kind, planes, tmp_path):
-    guides, depth_range = planes
+def test_moving_and_scaling_the_world_scales_depth_alone(given, planes, tmp_path):
+    (kind, _, one), (guides, depth_range) = given, planes
 
     def changed(guide):
         w2c = guide.camera.w2c @ torch.linalg.inv(some_motion())
@@ -91,10 +92,8 @@ def test_moving_and_scaling_the_world_scales_depth_alone(kind, planes, tmp_path)
         )
 
     moved = [changed(guide) for guide in guides]
-    (tmp_path / "moved").mkdir()
-    one = estimate(kind, write(kind, tmp_path, guides), guides, depth_range)
     scaled = DepthRange(FACTOR * depth_range.near, FACTOR * depth_range.far)
-    other = estimate(kind, write(kind, tmp_path / "moved", moved), moved, scaled)
+    other = estimate(kind, write(kind, tmp_path, moved), moved, scaled)
     for name, view in one.views.items():
         differs = (other.views[name].z_depth / FACTOR / view.z_depth - 1).abs() > 1e-3
         assert float(differs.float().mean()) < 0.02
@@ -145,18 +144,15 @@ def test_a_workspace_in_another_world_differs_by_a_scale(planes, tmp_path):
         (lambda xyz: xyz + np.array([0, 0, 0.6]), r"near that depth at \d+\. Bring it"),
     ],
 )
+@pytest.mark.parametrize("kind", ["mesh", "points"])
 def test_a_surface_in_another_frame_or_unit_is_refused_and_the_unit_named(kind, change, message, planes, tmp_path):
     guides, depth_range = planes
-    if kind == "colmap":
-        pytest.skip("depth maps have no frame")
     vertices, triangles = surfaces.mesh_of(frames_of(guides).values())
     path, xyz = tmp_path / "it.ply", change(vertices)
     if kind == "mesh":
         surfaces.write_mesh(path, xyz, triangles)
-    elif kind == "points":
-        surfaces.write_points(path, xyz)
     else:
-        surfaces.write_splats(path, xyz, 0.02 * np.ptp(xyz) / np.ptp(vertices))
+        surfaces.write_points(path, xyz)
     with pytest.raises(SceneFormatError, match=message):
         estimate(kind, path, guides, depth_range)
 
