@@ -152,6 +152,35 @@ def geometry(
     _present(figures, page(scenes, figures, image_height), out, as_json)
 
 
+@click.command("calibration")
+@click.argument("scenes", nargs=-1)
+@click.option("--operator", "operators", multiple=True, help="2D model for these scenes. Repeatable.")
+@click.option("--plugin", "plugins", multiple=True, help="Operator of one's own: module:attribute.")
+@click.option("--store", default="runs/calibration", help="URL of the store that holds features and surfaces.")
+@_out
+@_json
+def calibration(
+    scenes: tuple[str, ...],
+    operators: tuple[str, ...],
+    plugins: tuple[str, ...],
+    store: str,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Whether what is said to be 90 % sure is right nine times in ten: on computed scenes, and on those given."""
+    from lift3d.bench import calibration as bench
+    from lift3d.bench.calibration_page import draw, measured, page
+
+    shared = {"image_height": bench.IMAGE_HEIGHT, "holdout": bench.HOLDOUT}
+    computed = parse_recipe({"scenes": bench.SCENES, "operators": bench.OPERATORS, **shared})
+    given = {"scenes": scenes, "operators": operators or ("rgb",), "plugins": plugins}
+    captured = parse_recipe({**given, **shared}) if scenes else None
+    figures = measured(computed, captured, bench.METHODS, store)
+    if out is not None:
+        draw(figures, out.parent / "pictures/calibration.svg")
+    _present(figures, page(figures, computed, captured), out, as_json)
+
+
 @click.command("speed")
 @click.option("--lifter", default="lift3d", help="Whose proposal and correction.")
 @click.option("--capture", help="Scene, as of lift3d run; a computed one if not given.")
@@ -207,7 +236,8 @@ def storage(s3: str | None, server: str, folder: Path, count: bool, out: Path | 
 
 
 COMMANDS: dict[str, click.Command] = {
-    str(command.name): command for command in (lifters, consistency, recognition, geometry, speed, scale, storage)
+    str(command.name): command
+    for command in (lifters, consistency, recognition, geometry, calibration, speed, scale, storage)
 }
 
 

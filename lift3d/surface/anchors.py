@@ -101,7 +101,8 @@ def _evidence(look: Look, surety: Float[Tensor, "cell view"], tolerance: float) 
     support = surety.sum(1)
     off = tolerance * look.beyond.clamp(-2, 2).nan_to_num(0.0)
     spread = ((surety * off.square()).sum(1) / torch.where(support > 0, support, 1.0)).sqrt()
-    return place_evidence(support, (look.passed * look.confidence).sum(1), spread)
+    opposition = (look.passed * look.confidence).sum(1)
+    return place_evidence(torch.where(surety > 0, look.shown, 0.0).sum(1), support, opposition, spread)
 
 
 def _heaviest(weight: Float[Tensor, "cell view"], count: int) -> tuple[Tensor, Tensor]:

@@ -127,7 +127,7 @@ def test_points_have_the_palette_of_the_prediction(scenes, viewed, is_lifted):
     for index, place in enumerate(seen.slices):
         answer = (one.view(place.target) if is_lifted else one.plain(place.target)).prediction
         own = seen.cloud.view == index
-        at = seen.cloud.uv[own].long()
+        at = seen.cloud.uv[own].float().long()
         picture = torch.from_numpy(label_picture(answer.values.where(answer.is_valid, -1)))
         expected = (255 * picture[at[:, 1], at[:, 0]]).round().to(torch.uint8)
         assert torch.equal(colours.points[own], expected)

@@ -6,13 +6,15 @@ import torch
 from lift3d.surface.confidence import DEPTH, FEATURES, LABELS, place_evidence
 
 
-def evidence(support, opposition=0.0, spread=0.0):
-    return place_evidence(*(torch.tensor([float(one)]) for one in (support, opposition, spread)))
+def evidence(witnesses, opposition=0.0, spread=0.0, confidence=0.8):
+    given = (witnesses, confidence * witnesses, opposition, spread)
+    return place_evidence(*(torch.tensor([float(one)]) for one in given))
 
 
 def test_support_makes_a_place_surer_opposition_and_spread_less_and_nothing_is_sure_of_nothing():
     assert float(evidence(0)) == 0
     assert float(evidence(1)) < float(evidence(3)) < float(evidence(30)) < 1
+    assert float(evidence(3, confidence=0.4)) < float(evidence(3))
     assert float(evidence(3, opposition=3)) < float(evidence(3))
     assert float(evidence(3, spread=0.03)) < 0.4 * float(evidence(3))
 
