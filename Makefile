@@ -68,7 +68,8 @@ outside-faults: $(STAMP)  ## docs/outside-cases.md from all tests of what people
 	$(BIN)/python -m pytest --outside-cases=docs/outside-cases.md -m outside $(ARGS)
 
 fuzz: $(STAMP)  ## Files of scenes, stores and recipes made up by the thousand: only errors of our own, in bounded memory and time.
-	FUZZ_CASES=5000 $(BIN)/python -m pytest -m "outside and slow" tests/outside $(ARGS)
+	FUZZ_CASES=5000 $(BIN)/python -m pytest -m "outside and slow" -o faulthandler_timeout=3600 \
+		tests/outside/test_fuzzed_readers.py $(ARGS)
 
 docs: $(STAMP)  ## The documentation as a site that opens offline: build/site/index.html.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -124,6 +124,7 @@ def _header(path: Path) -> _Header:
         raise ValueError("it does not begin as a PLY does" if path.stat().st_size else "it is empty")
     is_text = re.search(rb"^format\s+ascii", head, re.MULTILINE) is not None
     counts, names, promised = dict[str, int](), dict[str, list[str]](), 0
+    element, row_bytes = "", 0
     for words in map(str.split, re.split(r"[\r\n]+", head.decode("ascii", "replace"))):
         if words[:1] == ["element"]:
             element = words[1]

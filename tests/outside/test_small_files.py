@@ -115,10 +115,11 @@ XYZ = "".join(f"property float {axis}\n" for axis in "xyz").strip()
             "ascii 1.0\nelement vertex 1\nproperty list uchar float x\nproperty float y\nproperty float z", b"1 1 2 3\n"
         ),
         ply("ascii 1.0\nelement vertex\nproperty"),
+        ply("ascii 1.0\nproperty float x\nelement vertex 1"),
     ],
     ids=[
         *("10^12 rows", "after a comment", "more than the bytes", "two bytes a number", "a number of 6,000 digits"),
-        *("a negative count", "a long header", "lists for coordinates", "no words"),
+        *("a negative count", "a long header", "lists for coordinates", "no words", "a property of nothing"),
     ],
 )
 def test_headers(tmp_path, content):
