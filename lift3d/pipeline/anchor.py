@@ -26,12 +26,12 @@ from lift3d.surface.anchors import (
     consensus_weights,
     evidence_at,
     keyframe_weights,
-    near_weights,
     owner_weights,
     used_sources,
 )
 from lift3d.surface.bands import low_band
 from lift3d.surface.confidence import DEPTH, FEATURES, LABELS
+from lift3d.surface.light import light_weights
 from lift3d.surface.votes import voted
 
 # Probabilities below this are one part in a million: their logarithms stay finite.
@@ -95,7 +95,7 @@ class OnSurface:
         spec, place = self._operator.spec, evidence_at(anchored, grid)
         if spec.quantity == "color" or cut in spec.color_cuts:
             # Light itself: photographs agree as far as they can, and what is left depends on who looks.
-            return _sure(self._light(near_weights(anchored, grid), cut), DEPTH.of(0.5, place))
+            return _sure(self._light(light_weights(anchored, grid), cut), DEPTH.of(0.5, place))
         weights = consensus_weights(anchored, grid, self._taps)
         if averages_probabilities(spec):
             mean = self._blend(weights, f"cut {cut}", lambda name: _probabilities(self._map(name, cut)))

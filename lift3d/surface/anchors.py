@@ -4,7 +4,7 @@ Letters: a guide cell is a cell of the target for which the views are asked; a w
 surface there.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,7 +15,6 @@ from lift3d.domain.camera import Camera
 from lift3d.domain.features import FeatureGrid
 from lift3d.domain.keys import ViewId
 from lift3d.domain.weights import BlendingWeights
-from lift3d.geometry.projection import unproject
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.sampling import bilinear_corners
 from lift3d.surface.confidence import place_evidence
@@ -27,9 +26,6 @@ from lift3d.surface.scene_surface import Look, SceneSurface, is_cut, pixel_maps
 GUIDE_STRIDE_PX = 2.0
 # Keyframes that answer for a point at most, and what other witnesses weigh beside them.
 KEYFRAME_COUNT, NO_KEYFRAME = 12, 1e-4
-# Witnesses of light, and how fast they lose weight with the angle to the target's ray, radians.
-NEAR_COUNT = 8
-ANGLE_FLOOR, ANGLE_POWER = 0.02, 4.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,11 +44,7 @@ class AnchoredTarget:
         keyframe_weight: Of each of them, as ``weight``. The mean of few views is the same for whoever looks, where that
             of the surest of many hangs on small differences; and it is less blurred.
         owner: Index of the view that owns the surface there; -1 where none does.
-        near: Indices of witnesses that look most nearly as the target does: for what does depend on who looks, which
-            is light itself.
-        near_weight: Of each of them, as ``weight``.
-        view_ids: What indices refer to.
-        cameras: Of the views.
+        surface: Whose views indices refer to.
     """
 
     camera: Camera
@@ -65,10 +57,17 @@ class AnchoredTarget:
     keyframe: Int[Tensor, "cell keyframe"]
     keyframe_weight: Float[Tensor, "cell keyframe"]
     owner: Int[Tensor, " cell"]
-    near: Int[Tensor, "cell near"]
-    near_weight: Float[Tensor, "cell near"]
-    view_ids: tuple[ViewId, ...]
-    cameras: tuple[Camera, ...]
+    surface: SceneSurface
+
+    @property
+    def view_ids(self) -> tuple[ViewId, ...]:
+        """What indices refer to."""
+        return self.surface.ids
+
+    @property
+    def cameras(self) -> tuple[Camera, ...]:
+        """Of the views."""
+        return tuple(view.camera for view in self.surface.views)
 
     @property
     def covered(self) -> Bool[Tensor, " cell"]:
@@ -87,14 +86,12 @@ def anchored_target(
     surety = look.shown * look.confidence * ~is_cut(look)[:, None]
     most = max(1, int((surety > 0).sum(1).max()))
     weight, witness = _heaviest(surety, min(witness_count, most))
-    cameras = tuple(view.camera for view in surface.views)
-    near_weight, near = _heaviest(surety * _nearness(camera, cameras, uv, z_depth), min(NEAR_COUNT, most))
-    is_key = torch.zeros(len(cameras)).index_fill(0, torch.tensor(surface.keyframes), 1.0)
+    is_key = torch.zeros(len(surface.views)).index_fill(0, torch.tensor(surface.keyframes), 1.0)
     keyframe_weight, keyframe = _heaviest(surety * (is_key + NO_KEYFRAME), min(KEYFRAME_COUNT, most))
     owner = _owners(look, surety, surface.keyframes).short()
     evidence = _evidence(look, surety, surface.tolerance)
-    by_cell = (z_depth, witness, weight, evidence, keyframe, keyframe_weight, owner, near, near_weight)
-    return AnchoredTarget(camera, depth, grid, *by_cell, surface.ids, cameras)
+    by_cell = (z_depth, witness, weight, evidence, keyframe, keyframe_weight, owner)
+    return AnchoredTarget(camera, depth, grid, *by_cell, surface)
 
 
 def _evidence(look: Look, surety: Float[Tensor, "cell view"], tolerance: float) -> Float[Tensor, " cell"]:
@@ -112,23 +109,6 @@ def _heaviest(weight: Float[Tensor, "cell view"], count: int) -> tuple[Tensor, T
     return kept / torch.where(total > 0, total, 1.0), index.short()
 
 
-def _nearness(
-    camera: Camera, views: Sequence[Camera], uv: Float[Tensor, "cell 2"], z_depth: Float[Tensor, " cell"]
-) -> Float[Tensor, "cell view"]:
-    """Return the preference for views that look at a point as the camera does, 1 for the same ray.
-
-    Source:
-        Buehler et al., Unstructured lumigraph rendering, SIGGRAPH 2001, §4.2 (penalty of angular deviation).
-    """
-    points = unproject(uv, z_depth, camera.K.float())
-    centers = torch.stack([(camera.w2c @ view.c2w)[:3, 3] for view in views]).float()
-    to_view = centers[None] - points[:, None]
-    cosine = -(to_view * points[:, None]).sum(-1) / (to_view.norm(dim=-1) * points.norm(dim=-1, keepdim=True))
-    angle = cosine.clamp(-1, 1).arccos()
-    nearness: Tensor = (ANGLE_FLOOR / (angle + ANGLE_FLOOR)) ** ANGLE_POWER
-    return nearness
-
-
 def _owners(look: Look, surety: Float[Tensor, "cell view"], order: tuple[int, ...]) -> Int[Tensor, " cell"]:
     """Return the first keyframe that sees a cell well, else the first that sees it, else the surest view."""
     keyframes = torch.tensor(order)
@@ -141,63 +121,58 @@ def _owners(look: Look, surety: Float[Tensor, "cell view"], order: tuple[int, ..
 
 def consensus_weights(target: AnchoredTarget, grid: FeatureGrid, tap_count: int) -> BlendingWeights:
     """Return weights over all witnesses at the cells of a grid, the surest ``tap_count`` of them."""
-    uv, z_depth, guide = _at(target, grid)
+    z_depth, guide = _at(target, grid)
     witness, weight = target.witness[:, :tap_count], target.weight[:, :tap_count]
-    return _weights(target, grid, uv, z_depth, witness[guide].long(), weight[guide])
+    return weights_of(target, grid, z_depth, witness[guide].long(), weight[guide])
 
 
 def evidence_at(target: AnchoredTarget, grid: FeatureGrid) -> Float[Tensor, "row col"]:
     """Return the evidence of the surface at the cells of a grid."""
-    return target.evidence[_at(target, grid)[2]].reshape(grid.shape)
+    return target.evidence[_at(target, grid)[1]].reshape(grid.shape)
 
 
 def keyframe_weights(target: AnchoredTarget, grid: FeatureGrid) -> BlendingWeights:
     """Return weights over the keyframes that show what lies in the cells of a grid."""
-    uv, z_depth, guide = _at(target, grid)
-    return _weights(target, grid, uv, z_depth, target.keyframe[guide].long(), target.keyframe_weight[guide])
-
-
-def near_weights(target: AnchoredTarget, grid: FeatureGrid) -> BlendingWeights:
-    """Return weights over the witnesses that look most nearly as the target does."""
-    uv, z_depth, guide = _at(target, grid)
-    return _weights(target, grid, uv, z_depth, target.near[guide].long(), target.near_weight[guide])
+    z_depth, guide = _at(target, grid)
+    return weights_of(target, grid, z_depth, target.keyframe[guide].long(), target.keyframe_weight[guide])
 
 
 def owner_weights(target: AnchoredTarget, grid: FeatureGrid) -> BlendingWeights:
     """Return weights that read each cell from the view that owns it."""
-    uv, z_depth, guide = _at(target, grid)
+    z_depth, guide = _at(target, grid)
     owner = target.owner[guide][:, None].long()
-    return _weights(target, grid, uv, z_depth, owner.clamp(min=0), (owner >= 0).float())
+    return weights_of(target, grid, z_depth, owner.clamp(min=0), (owner >= 0).float())
 
 
-def _at(
-    target: AnchoredTarget, grid: FeatureGrid
-) -> tuple[Float[Tensor, "cell 2"], Float[Tensor, " cell"], Int[Tensor, " cell"]]:
-    """Return centres and depth of the cells of a grid, and the nearest covered guide cell of the same surface."""
+def _at(target: AnchoredTarget, grid: FeatureGrid) -> tuple[Float[Tensor, " cell"], Int[Tensor, " cell"]]:
+    """Return depth of the cells of a grid, and the nearest covered guide cell of the same surface."""
     uv = cell_centers(*grid.lattice).reshape(-1, 2)
     z_depth = target.depth.at(uv)
     corner, share = bilinear_corners(uv, *target.grid.lattice)
     is_alike = (target.z_depth[corner] / z_depth[:, None] - 1).abs() < EDGE
     preferred = (share + 1e-6) * torch.where(is_alike, 1.0, 1e-3) * target.covered[corner]
-    return uv, z_depth, corner.gather(1, preferred.argmax(1, keepdim=True))[:, 0]
+    return z_depth, corner.gather(1, preferred.argmax(1, keepdim=True))[:, 0]
 
 
-def _weights(
+def weights_of(
     target: AnchoredTarget,
     grid: FeatureGrid,
-    uv: Float[Tensor, "cell 2"],
     z_depth: Float[Tensor, " cell"],
     source: Int[Tensor, "cell tap"],
     weight: Float[Tensor, "cell tap"],
+    tap_depth: Float[Tensor, "cell tap"] | None = None,
 ) -> BlendingWeights:
+    """Return what reads views at the cells of a grid: at the depth of each cell unless taps have their own."""
+    uv = cell_centers(*grid.lattice).reshape(-1, 2)
+    tap_depth = z_depth[:, None] if tap_depth is None else tap_depth
     slope, offset = (one.float() for one in pixel_maps(target.camera, target.cameras))
     rays = (slope @ torch.cat([uv.T, torch.ones_like(uv[:, 0])[None]])).permute(0, 2, 1)
     cell = torch.arange(len(uv))[:, None]
-    point = z_depth[:, None, None] * rays[source, cell] + offset[source]
+    point = tap_depth[..., None] * rays[source, cell] + offset[source]
     z_source = point[..., 2]
     is_tap = (weight > 0) & (z_source > 0)
     at = torch.where(is_tap[..., None], point[..., :2] / z_source[..., None], 0.0)
-    ratio = target.z_depth.new_tensor(_log_focal_ratios(target))[source] - (z_source / z_depth[:, None]).log()
+    ratio = target.z_depth.new_tensor(_log_focal_ratios(target))[source] - (z_source / tap_depth).log()
     kept = torch.where(is_tap, weight, 0.0)
     total = kept.sum(1, keepdim=True)
     is_covered = total[:, 0] > 0
