@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -208,15 +209,16 @@ def _probabilities(scores: FeatureMap) -> FeatureMap:
 
 def _with_length(one: FeatureMap) -> FeatureMap:
     """Return features with their length as one more channel."""
-    return FeatureMap(torch.cat([one.values, one.values.norm(dim=0, keepdim=True)]), one.grid, one.global_tokens)
+    tokens = None if one.global_tokens is None else F.pad(one.global_tokens, (0, 1))
+    return FeatureMap(torch.cat([one.values, one.values.norm(dim=0, keepdim=True)]), one.grid, tokens)
 
 
 def _without_length(mean: LiftedFeatures) -> tuple[LiftedFeatures, Float[Tensor, "row col"]]:
     """Return mean features, and their length as a share of the mean length: 1 where all views say the same."""
     features = mean.features
-    values = features.values[:-1]
+    values, tokens = features.values[:-1], features.global_tokens
     length = values.norm(dim=0) / features.values[-1].clamp(min=_SHORTEST)
-    return replace(mean, features=FeatureMap(values, features.grid, features.global_tokens)), length
+    return replace(mean, features=FeatureMap(values, features.grid, None if tokens is None else tokens[:, :-1])), length
 
 
 def _sure(lifted: LiftedFeatures, confidence: Float[Tensor, "row col"]) -> LiftedFeatures:

@@ -25,7 +25,8 @@ from lift3d.pipeline.inputs import CACHE_BYTES
 from lift3d.pipeline.products import VIEWS_PER_PART
 from lift3d.pipeline.weigh import PICTURE_TAPS
 from lift3d.surface.anchored import TARGET_STRIDE_PX
-from lift3d.surface.anchors import GUIDE_STRIDE_PX, NEAR_COUNT
+from lift3d.surface.anchors import GUIDE_STRIDE_PX
+from lift3d.surface.light import CONSULTED
 
 _FLOAT32, _FLOAT16, _INT64 = 4, 2, 8
 # A worker after its first tiny scene: 580 MB measured, 672 MB with timm loaded.
@@ -172,9 +173,11 @@ def _search_bytes(kind: str, image: ImageSize, source_count: int) -> int:
 def _surface_bytes(size: SceneSize, recipe: Recipe) -> int:
     """Return the surface of all views, and what the targets of a part see of it."""
     cells = _cells(size.image, GUIDE_STRIDE_PX)
-    witnesses = min(recipe.tap_count, size.view_count) + NEAR_COUNT
+    witnesses = min(recipe.tap_count, size.view_count)
     seen = cells * (witnesses * (_FLOAT32 + _FLOAT16) + 2 * _FLOAT32) + _cells(size.image, TARGET_STRIDE_PX) * _FLOAT32
-    asked = 4 * cells * size.view_count * _FLOAT32
+    # Views are asked at guide cells; those nearest for light, at three depths of each pixel.
+    light = 3 * 6 * min(CONSULTED, size.view_count) * _cells(size.image, TARGET_STRIDE_PX)
+    asked = max(4 * cells * size.view_count, light) * _FLOAT32
     return size.view_count * cells * _SURFACE_FLOATS * _FLOAT32 + min(VIEWS_PER_PART, size.target_count) * seen + asked
 
 
