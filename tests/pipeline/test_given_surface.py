@@ -13,9 +13,9 @@ from tests.support.surfaces import mesh_of, write_mesh, write_workspace
 SMALL = {
     "operators": ["rgb"],
     "lifters": ["anchored"],
-    "metrics": ["psnr", "coverage"],
+    "metrics": ["coverage"],
     "target_mode": "refine",
-    "image_height": 48,
+    "image_height": 32,
 }
 
 

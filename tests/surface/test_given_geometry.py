@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from lift3d.domain.camera import ImageSize
 from lift3d.domain.scene import DepthRange, Tracks
 from lift3d.errors import ConfigError, NoOverlapError, SceneFormatError
 from lift3d.geometry.rasterization import mesh_depth
@@ -122,16 +123,19 @@ def test_views_without_a_depth_map_stay_unknown_and_photometric_maps_are_less_su
     assert float(found["0003"].confidence.max()) == 1.0
 
 
-def test_a_workspace_in_another_world_differs_by_a_scale(planes, tmp_path):
-    """Depth maps know no world: that of the workspace may be turned, moved and scaled against the scene's."""
+def test_a_workspace_may_have_another_world_and_other_undistorted_images(planes, tmp_path):
+    """Depth maps know no world: theirs may be turned, moved and scaled; and undistorted images show more or less."""
     guides, depth_range = planes
     other = {}
     for name, frame in frames_of(guides).items():
         w2c = frame.camera.w2c @ torch.linalg.inv(some_motion())
         w2c[:3, 3] *= FACTOR
-        other[name] = SimpleNamespace(camera=dataclasses.replace(frame.camera, w2c=w2c), z_depth=FACTOR * frame.z_depth)
+        wider = frame.camera.padded(2, 4, ImageSize(52, 72))
+        z_depth = torch.nn.functional.pad(FACTOR * frame.z_depth, (4, 4, 2, 2))
+        other[name] = SimpleNamespace(camera=dataclasses.replace(wider, w2c=w2c), z_depth=z_depth)
     errors = errors_of(estimate("colmap", surfaces.write_workspace(tmp_path, other), guides, depth_range), guides)
     assert float(errors.median()) < 1e-3
+    assert float((errors < 0.02).float().mean()) > 0.93
 
 
 @pytest.mark.parametrize(
