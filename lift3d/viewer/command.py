@@ -17,11 +17,9 @@ from lift3d.extras import extra
 from lift3d.results.lifted_scene import LiftedScene, lifted_scenes
 
 with extra("view"):
-    from lift3d.viewer.server import start_server
+    from lift3d.viewer.server import HOST, start_server
     from lift3d.viewer.session import Session
 
-# Results are nobody else's business: other machines come through ssh.
-HOST = "127.0.0.1"
 _LAST_PORT = 65535
 
 
@@ -41,11 +39,12 @@ class RunningViewer:
 
     session: Session
     port: int
+    token: str
 
     @property
     def address(self) -> str:
-        """What a browser on this machine opens."""
-        return f"http://{HOST}:{self.port}"
+        """What a browser on this machine opens; who does not know all of it gets nothing."""
+        return f"http://{HOST}:{self.port}/{self.token}/"
 
     def to_text(self) -> str:
         """Say where and what it shows, and how to see it from elsewhere."""
@@ -69,11 +68,11 @@ def running_viewer(first: LiftedScene, port: int) -> Iterator[RunningViewer]:
     """
     scenes = lifted_scenes(first.store, first.recipe.run_id, first.reads_capture)
     check_port(port)
-    server = start_server(HOST, port)
+    server = start_server(port)
     try:
         if port not in (0, server.get_port()):
             raise _taken(port)  # somebody was faster, and the server took the next one
-        yield RunningViewer(Session(server, scenes, first), server.get_port())
+        yield RunningViewer(Session(server, scenes, first), server.get_port(), server.token)
     finally:
         server.stop()
 
