@@ -17,7 +17,6 @@ from importlib import metadata
 from pathlib import Path
 
 import psutil
-import pycolmap
 from pydantic import BaseModel, ConfigDict
 
 from lift3d.domain.keys import digest, slug
@@ -33,6 +32,7 @@ from lift3d.ingest.structure_from_motion import (
     registered_names,
 )
 from lift3d.ingest.video_frames import copy_frames
+from lift3d.scenes.colmap_log import pycolmap
 from lift3d.scenes.file_limits import digest_file, read_text
 
 INGEST_FILE = "ingest.json"

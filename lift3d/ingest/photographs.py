@@ -12,13 +12,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pycolmap
 from jaxtyping import Shaped
 from numpy import ndarray
 
 from lift3d.domain.camera import ImageSize
 from lift3d.domain.keys import shown
 from lift3d.errors import ImageError
+from lift3d.scenes.colmap_log import pycolmap
 from lift3d.scenes.images import SUFFIXES, decode_color
 
 Report = Callable[[str, int, int], None]

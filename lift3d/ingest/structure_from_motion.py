@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import pycolmap
 
 from lift3d.errors import ConfigError, SceneFormatError
 from lift3d.ingest.photographs import Photograph, Report
-from lift3d.scenes.colmap_log import quiet_colmap
+from lift3d.scenes.colmap_log import pycolmap, quiet_colmap
 
 MatchingPairs = Literal["exhaustive", "sequential"]
 Count = Callable[[pycolmap.Database], int]

@@ -4,7 +4,6 @@ import math
 from pathlib import Path
 
 import numpy as np
-import pycolmap
 import torch
 from numpy import ndarray
 
@@ -12,6 +11,7 @@ from lift3d.domain.camera import Camera
 from lift3d.domain.scene import Scene
 from lift3d.errors import CameraError, SceneFormatError
 from lift3d.scenes.camera_checks import stated_size
+from lift3d.scenes.colmap_log import pycolmap
 from lift3d.scenes.colmap_model import PARTS, ColmapModel, ModelImage, read_model, suffixes
 from lift3d.scenes.images import FileFrame
 from lift3d.scenes.rotations import rigid

@@ -1,9 +1,16 @@
-"""COLMAP's log, which goes to the terminal unless it is told not to."""
+"""pycolmap without what it does to the process: it takes over SIGTERM when it is imported, and logs to the terminal."""
 
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import pycolmap
+_terminate = signal.getsignal(signal.SIGTERM)
+
+import pycolmap as pycolmap  # noqa: E402
+
+if _terminate is not None and threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGTERM, _terminate)
 
 
 @contextmanager

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import pycolmap
 from jaxtyping import Float64
 from numpy import ndarray
 
 from lift3d.errors import SceneFormatError, brief
+from lift3d.scenes.colmap_log import pycolmap
 
 PARTS = ("cameras", "images", "points3D")
 _COUNT, _CAMERA, _IMAGE, _POINT = (

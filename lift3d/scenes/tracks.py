@@ -9,7 +9,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import pycolmap
 import torch
 from jaxtyping import Float64
 from numpy import ndarray
@@ -18,7 +17,7 @@ from lift3d.domain.camera import Camera
 from lift3d.domain.scene import Scene, Tracks
 from lift3d.errors import NoOverlapError
 from lift3d.geometry.rays import directions_z1
-from lift3d.scenes.colmap_log import quiet_colmap
+from lift3d.scenes.colmap_log import pycolmap, quiet_colmap
 from lift3d.scenes.tracks_matching import Keypoints, find_keypoints, match_keypoints, neighbour_pairs
 
 # Raised when the same views would give other points.

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import pycolmap
 from jaxtyping import Float32, Float64
 from numpy import ndarray
 
 from lift3d.domain.camera import ImageSize
 from lift3d.errors import CameraError
+from lift3d.scenes.colmap_log import pycolmap
 
 # A ray that is missed by more than this when its distortion is undone is past a fold of the lens polynomial;
 # in units of z = 1, a tenth of a pixel at a focal length of 1000.

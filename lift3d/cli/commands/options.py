@@ -35,6 +35,7 @@ class Exit(IntEnum):
     PARTIAL = 3
     REGRESSION = 4
     INTERRUPTED = 130
+    TERMINATED = 143
 
 
 def say(text: str, *, err: bool = False, **style: Any) -> None:
