@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
+from pydantic import ValidationError
+
 from flows.progress import Listener, OnScene, called_by
 from flows.quiet_prefect import quiet_prefect
 from lift3d.config import Execution, Recipe, scene_name
 from lift3d.domain.records import SceneRecord
-from lift3d.errors import WorkerError
+from lift3d.errors import ConfigError, WorkerError
 from lift3d.extras import extra
 from lift3d.runs.scene_lists import EXACT_LIST
 from lift3d.storage.layout import run_path
@@ -30,9 +32,11 @@ def run_flow(
 ) -> list[SceneRecord]:
     """Run the flow ``lift-scenes`` here, on the configured Prefect server or a temporary one; a record per scene."""
     quiet_prefect()
-    with extra("cluster"):
+    with extra("cluster"), _valid_settings():
         from flows.lift_scenes import lift_scenes
+        from flows.temporary_server import require_server
 
+    require_server()
     finished: dict[str, SceneRecord] = {}
 
     def keep(record: SceneRecord) -> None:
@@ -59,6 +63,19 @@ def _stored_list(recipe: Recipe, execution: Execution) -> str:
     key = f"{run_path(recipe.run_id)}/{EXACT_LIST}"
     store.write_bytes(key, "\n".join(json.dumps({"location": one}) for one in recipe.scenes).encode())
     return store.url_of(key)
+
+
+@contextmanager
+def _valid_settings() -> Iterator[None]:
+    """Prefect reads its settings, of the environment and of a profile, when it is imported."""
+    try:
+        yield
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise ConfigError(
+            f"Prefect's settings are invalid: {wrong}. Correct PREFECT_… in the environment or in the profile "
+            "(prefect config view), or run with --serial."
+        ) from error
 
 
 @contextmanager

@@ -5,19 +5,22 @@ type, default, bounds and description from the model.
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from lift3d.domain.keys import digest
-from lift3d.errors import ConfigError, brief
+from lift3d.errors import ConfigError, brief, has_secrets
 
 TargetMode = Literal["refine", "heldout"]
 Model = TypeVar("Model", bound="Settings")
 
 
+# Errors of this type do not show what was given.
+_SECRET: Final = "secret"
 # With more the lightest ones weigh next to nothing, and memory grows with all of them.
 MOST_TAPS = 128
 
@@ -25,7 +28,7 @@ MOST_TAPS = 128
 class Settings(BaseModel):
     """Fields that are checked once and then stay; what stands below a field is its description."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -36,6 +39,14 @@ class Settings(BaseModel):
             # Of a type of its own, since pydantic puts "Value error" before any other.
             raise PydanticCustomError("unknown_field", f"there is no {', '.join(unknown)}; fields are {known}")
         return fields
+
+    @field_validator("*")
+    @classmethod
+    def _hold_no_secrets(cls, value: Any) -> Any:
+        if any(isinstance(one, str) and has_secrets(one) for one in (value if isinstance(value, tuple) else (value,))):
+            # Fields become records, tables and messages.
+            raise PydanticCustomError(_SECRET, "a URL with credentials in it; put them into the environment")
+        return value
 
 
 class Recipe(Settings):
@@ -155,7 +166,7 @@ class Execution(Settings):
     breaker_failures: int = Field(default=20, ge=2)
     """So many scenes that fail alike, and at least half of those finished, stop the run."""
     memory_allowance_bytes: int = Field(default=8 * 2**30, ge=2**20)
-    """Largest peak that one worker's plan may have."""
+    """Largest peak of one worker's plan; less where all workers of a machine would not fit into its memory."""
 
     @property
     def is_distributed(self) -> bool:
@@ -201,12 +212,16 @@ def parsed(model: type[Model], name: str, fields: dict[str, Any]) -> Model:
         return model.model_validate(fields)
     except ValidationError as error:
         lines = [
-            f"{'.'.join(map(str, entry['loc']))}: {_message(entry['msg'])} (got {brief(entry['input'])})"
+            f"{'.'.join(map(str, entry['loc']))}: {_message(entry['msg'])}{_got(entry)}"
             if entry["loc"]
             else _message(entry["msg"])
             for entry in error.errors()
         ]
         raise ConfigError(f"Invalid {name}: {'; '.join(lines)}.") from error
+
+
+def _got(entry: Mapping[str, Any]) -> str:
+    return "" if entry["type"] == _SECRET else f" (got {brief(entry['input'])})"
 
 
 def _message(message: str) -> str:

@@ -31,6 +31,7 @@ Ids (scene, view, operator) are optional attributes, so that every class survive
 
 import difflib
 import os
+import re
 import reprlib
 from collections.abc import Iterable
 from typing import ClassVar, Literal
@@ -44,6 +45,11 @@ _SECRETS = (
     *("PREFECT_API_KEY", "PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING"),
 )
 _SHORTEST_SECRET = 8
+# What a URL may hold of them: USER:PASSWORD@, the key of a signed one.
+_CREDENTIALS = re.compile(r"(?<=://)[^\s/?#'\"@]*(?::[^\s'\"@]*)?@")
+_KEYS = re.compile(
+    r"(?i)([?&](?:[\w-]*(?:token|secret|passw|signature|credential|access_?key|api_?key)[\w-]*|sig)=)[^&\s'\"]+"
+)
 # A catalog of more names than these is not shown whole.
 _MOST_NAMED = 100
 # Messages are read by people and stored with every scene; what a file gives may be of any length.
@@ -73,11 +79,16 @@ class Lift3dError(Exception):
 
 
 def without_secrets(text: str) -> str:
-    """Return a text without the secrets that the environment holds."""
+    """Return a text without the secrets that the environment holds, and without those of the URLs in it."""
     for secret in filter(None, map(os.environ.get, _SECRETS)):
         if len(secret) >= _SHORTEST_SECRET:
             text = text.replace(secret, "***")
-    return text
+    return _KEYS.sub(r"\1***", _CREDENTIALS.sub("***@", text))
+
+
+def has_secrets(url: str) -> bool:
+    """Whether a URL holds credentials, which belong into the environment: what names it is written down and shown."""
+    return bool(_CREDENTIALS.search(url) or _KEYS.search(url))
 
 
 def brief(value: object) -> str:

@@ -15,12 +15,9 @@ from lift3d.extras import install
 
 def examine(dashboard: str | None = None, store: str | None = None) -> list[Finding]:
     """Look at versions, torch, the encoders' libraries, disk space, and the services that a run would use."""
-    checks: tuple[Callable[[], Finding], ...] = (_requirements, _torch, _encoders, _ray_auth, _prefect, _disk)
-    services = [
-        *doctor_services.ray_dashboard(dashboard),
-        *(doctor_services.prefect_server() if _version("prefect") else []),
-    ]
-    return [*(check() for check in checks), *services, *doctor_services.store(store)]
+    checks: tuple[Callable[[], Finding], ...] = (_requirements, _torch, _encoders, _ray_auth, _disk)
+    services = [*_prefect(), *doctor_services.ray_dashboard(dashboard), *doctor_services.store(store)]
+    return [*(check() for check in checks), *services]
 
 
 def _requirements() -> Finding:
@@ -72,12 +69,18 @@ def _ray_auth() -> Finding:
     )
 
 
-def _prefect() -> Finding:
-    api = os.environ.get("PREFECT_API_URL", "")
+def _prefect() -> list[Finding]:
     version = _version("prefect")
+    try:
+        api = doctor_services.prefect_api()
+    except ValueError as error:
+        # Prefect's own words are many lines, the second names the setting.
+        said = " ".join(str(error).split())
+        return [Finding("prefect", False, f"{version}, its settings are invalid: {said}", "see prefect config view")]
     if version is None:
-        return _without("prefect", is_needed=bool(api))
-    return Finding("prefect", True, f"{version}, {f'server {api}' if api else 'a temporary server for each run'}")
+        return [_without("prefect", is_needed=bool(api))]
+    detail = f"{version}, {f'server {api}' if api else 'a temporary server for each run'}"
+    return [Finding("prefect", True, detail), *doctor_services.prefect_server(api)]
 
 
 def _version(package: str) -> str | None:

@@ -3,6 +3,7 @@
 import base64
 import functools
 import importlib.metadata
+import importlib.util
 import json
 import os
 import socket
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from lift3d.errors import Lift3dError
+from lift3d.errors import Lift3dError, has_secrets, without_secrets
 
 # Where Ray's dashboard listens if nobody says otherwise.
 DASHBOARD = "http://127.0.0.1:8265"
@@ -34,9 +35,8 @@ class Finding:
 
     def to_text(self) -> str:
         """Return one line, with the remedy where there is something to mend."""
-        return f"{'ok  ' if self.is_fine else 'BAD '} {self.subject}: {self.detail}" + (
-            "" if self.is_fine else f" → {self.remedy}"
-        )
+        remedy = "" if self.is_fine else f" → {self.remedy}"
+        return without_secrets(f"{'ok  ' if self.is_fine else 'BAD '} {self.subject}: {self.detail}{remedy}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,10 @@ def ray_dashboard(url: str | None = None) -> list[Finding]:
     findings = []
     if url and not _is_http(url):
         findings.append(Finding("ray dashboard", False, f"'{url}' is no URL", "give http://HOST:8265"))
+    if any(map(has_secrets, given)):
+        return [
+            Finding("ray dashboard", False, f"{', '.join(given)} has credentials in it", "give RAY_AUTH_TOKEN instead")
+        ]
     default = [DASHBOARD] if DASHBOARD not in given and _listens(DASHBOARD) else []
     return findings + [_dashboard(one, one in given) for one in dict.fromkeys([*given, *default])]
 
@@ -87,12 +91,27 @@ def _dashboard(url: str, is_given: bool) -> Finding:
     )
 
 
-def prefect_server() -> list[Finding]:
-    """Ask the Prefect server of PREFECT_API_URL for its version, as a stranger and with the key of this machine."""
-    api = os.environ.get("PREFECT_API_URL", "").rstrip("/")
+def prefect_api() -> str:
+    """Return the URL of the Prefect server that runs use, of the environment or of a profile; empty if none is set.
+
+    Raises:
+        ValueError: If Prefect finds its settings invalid.
+    """
+    api = os.environ.get("PREFECT_API_URL", "")
+    if not api and importlib.util.find_spec("prefect") is not None:
+        from prefect.settings import PREFECT_API_URL
+
+        api = PREFECT_API_URL.value() or ""
+    return api.rstrip("/")
+
+
+def prefect_server(api: str) -> list[Finding]:
+    """Ask a Prefect server for its version, as a stranger and with the key of this machine."""
     if not api:
         return []
     bad = functools.partial(Finding, "prefect server", False)
+    if has_secrets(api):
+        return [bad(f"PREFECT_API_URL={api} has credentials in it", "give them as PREFECT_API_AUTH_STRING")]
     if not _is_http(api):
         return [bad(f"PREFECT_API_URL={api} is no URL", "set http://HOST:4200/api")]
     stranger = _get(f"{api}/admin/version")

@@ -82,7 +82,7 @@ def found_at(monkeypatch):
         monkeypatch.setattr(doctor_services, "_is_local", lambda url: is_local)
         with serving(answer) as url:
             monkeypatch.setenv("PREFECT_API_URL", f"{url}/api")
-            return doctor_services.prefect_server()
+            return doctor_services.prefect_server(doctor_services.prefect_api())
 
     return found
 
@@ -113,12 +113,12 @@ def test_ray_address_and_what_listens_here_are_looked_at_unasked(monkeypatch):
 
 
 def test_a_service_that_is_not_there_is_bad_only_if_it_was_given(monkeypatch):
-    assert doctor_services.ray_dashboard() == doctor_services.prefect_server() == doctor_services.store(None) == []
+    assert doctor_services.ray_dashboard() == doctor_services.prefect_server("") == doctor_services.store(None) == []
     for url in (NOBODY, "127.0.0.1:8265"):
         assert not only(doctor_services.ray_dashboard(url)).is_fine
     for url in (f"{NOBODY}/api", "no-url"):
         monkeypatch.setenv("PREFECT_API_URL", url)
-        assert not only(doctor_services.prefect_server()).is_fine
+        assert not only(doctor_services.prefect_server(doctor_services.prefect_api())).is_fine
 
 
 @pytest.mark.parametrize(("version", "is_fine"), [(OWN, True), ("3.0.0", False)])
