@@ -12,10 +12,9 @@ from importlib.metadata import version
 import ray
 
 from flows.progress import Listener, no_stage
-from flows.ray_cluster import worker_count
 from flows.retry_policy import budget_of, decide
 from flows.scene_queue import Item, SceneQueue, SceneShards
-from flows.worker_pool import Answer, Worker, WorkerPool
+from flows.worker_pool import MOST_SHARDS, Answer, Worker, WorkerPool
 from lift3d.domain.records import SceneRecord
 from lift3d.errors import ConfigError, Lift3dError, PreemptedError, ResourcePromiseError, WorkerError, WorkerLostError
 from lift3d.runs.driver import failed_record
@@ -23,8 +22,6 @@ from lift3d.runs.records import write_record
 
 # A cluster that grows on demand may need twenty minutes for a machine with a GPU, its first or another one.
 _WORKER_WITHIN_S = 1800.0
-# Every shard decodes all views: with more, decoding would be most of the work.
-_MOST_SHARDS = 16
 
 
 def run_batch(locations: Sequence[str], pool: WorkerPool, listener: Listener | None = None) -> list[SceneRecord]:
@@ -52,8 +49,8 @@ class _Batch:
         self._listener = listener
         self._execution = execution = pool.execution
         # At least as many as may share one scene: the last one may take them all.
-        self._most_workers = worker_count(execution, max(len(locations), _MOST_SHARDS))
-        shards = SceneShards(min(self._most_workers, _MOST_SHARDS), execution.split_views)
+        self._most_workers = min(pool.most_workers, max(len(locations), MOST_SHARDS))
+        shards = SceneShards(min(self._most_workers, MOST_SHARDS), execution.split_views)
         self._queue = SceneQueue(locations, pool.recipe, pool.store, execution.retry_quarantined, shards)
         self._done: dict[str, SceneRecord] = {}
         self._failed_starts = 0

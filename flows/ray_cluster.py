@@ -4,20 +4,29 @@ import logging
 import math
 import os
 import secrets
+import signal
 import socket
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 import ray
+from ray._private import ray_constants
 
+from flows.left_behind import own_folder
 from flows.retry_policy import translated_connection
 from lift3d.config import Execution, Recipe
 from lift3d.errors import ConfigError
+from lift3d.runs.node_memory import node_memory_bytes
 
 NAMESPACE = "lift3d"
 # Arrays never cross Ray, only records do; Ray's own minimum is 75 MiB.
 _OBJECT_STORE_BYTES = 128 * 2**20
 _KNOCK_S = 10.0
+LOOPBACK = "127.0.0.1"
+# A worker with a small scene; with less, more of them would only fail sooner.
+_LEAST_WORKER_BYTES = 2**30
 # Of this process; one only, since Ray keeps the first that it sees.
 _OWN_TOKEN = secrets.token_hex(32)
 
@@ -28,7 +37,8 @@ def connect(execution: Execution) -> Iterator[None]:
 
     A process that is connected already keeps its connection. With an address, the cluster there is used; its
     workers die with this process, since they belong to it. Without, a cluster of one node is started: no
-    dashboard, no usage statistics, a token of its own, and no other Ray on the machine is looked at.
+    dashboard, no usage statistics, a token of its own, and no other Ray on the machine is looked at. It listens on
+    loopback alone, and its sockets lie where nobody else may go.
 
     Raises:
         ConfigError: If there is no cluster at the address, it refuses, or none can be started.
@@ -41,12 +51,13 @@ def connect(execution: Execution) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    with translated_connection(execution.ray_address):
-        _initialize(execution)
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    with own_folder() as folder:
+        try:
+            with translated_connection(execution.ray_address), _kept_termination():
+                _initialize(execution, folder)
+            yield
+        finally:
+            ray.shutdown()
 
 
 def require_paths_that_travel(recipe: Recipe, execution: Execution) -> None:
@@ -72,15 +83,42 @@ def worker_count(execution: Execution, scene_count: int) -> int:
     """Return how many workers a batch of scenes gets: as many as were asked for, or as the cluster holds."""
     if execution.workers is not None:
         return min(execution.workers, scene_count)
-    held = ray.cluster_resources()
+    return max(1, min(sum(_room(node, execution) for node in _nodes()), scene_count))
+
+
+def worker_memory(execution: Execution, count: int) -> int:
+    """Return what each of so many workers may take, so that all that share a node fit into its memory."""
+    rooms = [(node, min(count, _room(node, execution))) for node in _nodes()]
+    return int(min([execution.memory_allowance_bytes, *(node["memory"] / room for node, room in rooms if room)]))
+
+
+def _nodes() -> list[Mapping[str, float]]:
+    found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [node for node in found if node.get("memory")]
+
+
+def _room(node: Mapping[str, float], execution: Execution) -> int:
+    """Return how many workers a node holds, by cores, GPUs, and the least memory that one needs."""
     # A worker keeps as many cores busy as it has threads, whatever it reserves.
-    room = held.get("CPU", 1.0) / max(execution.cpus_per_worker, float(execution.threads_per_worker))
+    room = node.get("CPU", 0.0) / max(execution.cpus_per_worker, float(execution.threads_per_worker))
+    room = min(room, node["memory"] / min(_LEAST_WORKER_BYTES, execution.memory_allowance_bytes))
     if execution.gpus_per_worker > 0:
-        room = min(room, held.get("GPU", 0.0) / execution.gpus_per_worker)
-    return int(max(1, min(math.floor(room), scene_count)))
+        room = min(room, node.get("GPU", 0.0) / execution.gpus_per_worker)
+    return math.floor(room)
 
 
-def _initialize(execution: Execution) -> None:
+@contextmanager
+def _kept_termination() -> Iterator[None]:
+    """Leave SIGTERM as it is: Ray takes it over when it starts, and ends in a stack of its own."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
+
+
+def _initialize(execution: Execution, folder: Path) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False, "namespace": NAMESPACE}
     if execution.ray_address is not None:
@@ -92,13 +130,21 @@ def _initialize(execution: Execution) -> None:
         os.environ["RAY_AUTH_TOKEN"] = _OWN_TOKEN
     # CPUs are bookkeeping here: workers that were asked for must all find room, or they would wait for ever.
     asked = math.ceil((execution.workers or 1) * execution.cpus_per_worker)
-    ray.init(
-        address="local",
-        num_cpus=max(len(os.sched_getaffinity(0)), asked),
-        include_dashboard=False,
-        object_store_memory=_OBJECT_STORE_BYTES,
-        **quiet,
-    )
+    joins_others, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
+    try:
+        ray.init(
+            address="local",
+            num_cpus=max(len(os.sched_getaffinity(0)), asked),
+            include_dashboard=False,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            # Ray puts the machine's own address for loopback unless it is told that it is alone.
+            _node_ip_address=LOOPBACK,
+            _temp_dir=str(folder / "ray"),
+            _memory=node_memory_bytes(),
+            **quiet,
+        )
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = joins_others
 
 
 def _knock(address: str) -> None:

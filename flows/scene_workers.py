@@ -108,6 +108,8 @@ def actor_factory(recipe: Recipe, execution: Execution, store: Store, prepare: P
     actor_class = ray.remote(SceneWorker).options(
         num_cpus=execution.cpus_per_worker,
         num_gpus=execution.gpus_per_worker,
+        # Ray puts no more workers on a node than their peaks, which are held to this, have room there.
+        memory=execution.memory_allowance_bytes,
         max_restarts=0,
         max_task_retries=0,
         max_concurrency=2,  # one thread runs the scene, the other says how far it is

@@ -10,14 +10,17 @@ from typing import Any
 
 import ray
 
+from flows.ray_cluster import worker_count, worker_memory
 from flows.retry_policy import fetch
-from flows.scene_queue import Item
+from flows.scene_queue import Item, size_hint
 from flows.scene_workers import Prepare, actor_factory, prepare_scenes
 from lift3d.config import Execution, Recipe
 from lift3d.errors import ConfigError, Lift3dError
 from lift3d.runs.failures import CircuitBreaker
 from lift3d.storage.location import Store, open_store
 
+# Every shard decodes all views: with more, decoding would be most of the work.
+MOST_SHARDS = 16
 _POLL_S = 0.5
 _STATUS_EVERY_S = 1.0
 # Often enough that one lost answer does not end a lease or pass for silence.
@@ -83,7 +86,11 @@ class WorkerPool:
         self.workers: list[Worker] = []
         # Of the run, not of a batch: twenty failures may be spread over many small ones.
         self.breaker = CircuitBreaker(execution.breaker_failures)
-        self._make_actor = actor_factory(recipe, execution, self.store, prepare)
+        is_split = any(size_hint(one) > execution.split_views for one in recipe.scenes[:MOST_SHARDS])
+        self.most_workers = worker_count(execution, max(len(recipe.scenes), MOST_SHARDS * is_split))
+        share = worker_memory(execution, self.most_workers)
+        within = execution.model_copy(update={"memory_allowance_bytes": share})
+        self._make_actor = actor_factory(recipe, within, self.store, prepare)
         self._ask_every_s = min(execution.lease_s, execution.heartbeat_s) / _ASKS_PER_LEASE
         self._is_over = threading.Event()
 

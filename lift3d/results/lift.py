@@ -1,8 +1,8 @@
 """One scene and one operator from Python: ``lift3d.lift``."""
 
-import atexit
 import shutil
 import tempfile
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from lift3d.results.lifted_scene import LiftedScene, open_lifted
 from lift3d.runs.driver import walk_scene
 from lift3d.runs.records import begin_run
 from lift3d.scenes.catalog import read_scene
-from lift3d.storage.location import open_store
+from lift3d.storage.location import Store, open_store
 
 
 def lift(
@@ -40,7 +40,7 @@ def lift(
         scene: A scene, or its location.
         operator: A 2D model, or its name. ``lift3d.operator(module, cuts=…)`` makes one of any torch module.
         lifter: Rule for the weights, by name.
-        store: URL of the store to use; a temporary folder that lives as long as this process if None.
+        store: URL of the store to use; a temporary folder that lives as long as what was lifted if None.
         target_mode: refine: a view is one of its own sources. heldout: it never is; the only mode for claims. None is
             heldout if there is a holdout, else refine.
         report: Called with a stage's name, how much of it is done, and out of how much.
@@ -71,7 +71,7 @@ def lift(
             "target_mode": target_mode,
         }
     )
-    opened = open_store(store or _folder_until_exit(), create=True)
+    opened = open_store(store, create=True) if store else _temporary_store()
     models = Models((built,), (build_lifter(lifter),), build_metrics(recipe.metrics or None))
     begin_run(recipe, opened)
     inputs = SceneInputs(posed, opened, recipe.image_height)
@@ -82,8 +82,9 @@ def lift(
     return open_lifted(opened, run_id=recipe.run_id)
 
 
-def _folder_until_exit() -> str:
-    """Make a folder that outlives the answer: arrays of it may be read later than it is dropped."""
+def _temporary_store() -> Store:
+    """Make a store whose folder goes with the last that reads it: arrays may be read later than the answer is kept."""
     folder = tempfile.mkdtemp(prefix="lift3d-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+    store = open_store(folder, create=True)
+    weakref.finalize(store, shutil.rmtree, folder, ignore_errors=True)
+    return store

@@ -18,6 +18,7 @@ from lift3d.pipeline.models import Models
 from lift3d.pipeline.targets import choose_targets, scene_targets, views_to_encode
 from lift3d.pipeline.weigh import wants_guide
 from lift3d.runs.driver import named_scene
+from lift3d.runs.node_memory import share_of_node
 from lift3d.runs.planned_bytes import ASSUMED_CHANNELS, SceneSize, feature_bytes, peak_of, stored_scene_bytes
 from lift3d.runs.records import standing_record
 from lift3d.scenes.catalog import read_scene
@@ -114,6 +115,9 @@ def plan(recipe: Recipe, execution: Execution) -> Plan:
     models = Models.of(recipe)
     store = Store(execution.store)
     store = open_store(execution.store) if store.exists(STORE_FILE) else store
+    if execution.ray_address is None:
+        share = share_of_node(execution.memory_allowance_bytes, min(execution.workers or 1, len(recipe.scenes)))
+        execution = execution.model_copy(update={"memory_allowance_bytes": share})
     scenes = tuple(_plan_scene(location, recipe, models, store, execution) for location in recipe.scenes)
     specs = [operator.spec for operator in models.operators]
     first = next((scene.size.image for scene in scenes if scene.size), None)
@@ -153,7 +157,8 @@ def require_room(scene: str, size: SceneSize, recipe: Recipe, models: Models, al
         f"Scene '{scene}' needs about {decimal(peak.needed_bytes)} in a worker, most of it for operator "
         f"'{peak.operator}' on {size}; allowed are {decimal(allowed_bytes)}, of which "
         f"{decimal(peak.reserved_bytes)} are reserved for the process and its caches. "
-        "Lower --image-height, raise --holdout, use fewer lifters, or raise --memory-allowance-bytes.",
+        "Lower --image-height, raise --holdout, use fewer lifters, fewer --workers on a machine, or raise "
+        "--memory-allowance-bytes.",
         scene=scene,
         operator=peak.operator,
     )

@@ -5,12 +5,13 @@ the object in it that was written last, as the store says, at a moment that the 
 for the purpose. The clock of this machine is not looked at.
 """
 
+import os
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from lift3d.errors import DamagedProductError
+from lift3d.errors import DamagedProductError, StoreFullError
 from lift3d.storage.audit import AuditedProduct, audit_listing, is_probe
 from lift3d.storage.commit import committed, remove_product, withdraw
 from lift3d.storage.layout import product_of
@@ -45,11 +46,22 @@ class Garbage:
 def store_time(store: Store) -> float:
     """Return what the clock of the store says now, in seconds since 1970: the age of an object just written."""
     folder = f"probe-{uuid.uuid4().hex}"
-    store.write_bytes(f"{folder}/clock", b"now")
     try:
+        store.write_bytes(f"{folder}/clock", b"now")
         return store.entries(folder)[f"{folder}/clock"].modified
+    except StoreFullError:
+        return _time_without_room(store)
     finally:
         store.delete_prefix(folder)
+
+
+def _time_without_room(store: Store) -> float:
+    """Return what the clock of a full store says: whoever deletes needs the room. Else a time that is not too late."""
+    if "://" not in store.url:
+        os.utime(store.url)
+        return os.stat(store.url).st_mtime
+    written = (info.modified for name in store.names() for info in store.entries(name).values())
+    return max(written, default=0.0)
 
 
 def probes(store: Store, before: float) -> Iterator[Garbage]:
