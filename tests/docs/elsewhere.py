@@ -7,6 +7,7 @@ _MACHINE = "prepares the reader's own machine"
 ELSEWHERE: dict[str, str] = {
     "prefect": _SERVERS,
     "ray": _SERVERS,
+    "curl": _SERVERS,
     "docker": _CLOUD,
     "kubectl": _CLOUD,
     "alias": _CLOUD,

@@ -59,12 +59,18 @@ def ray_clusters() -> list[tuple[str, dict[str, Any]]]:
     ]
 
 
+def rayjobs() -> list[tuple[str, dict[str, Any]]]:
+    """Return every job of Ray on Kubernetes."""
+    return [(name, thing) for name, thing in manifests() if thing["kind"] == "RayJob"]
+
+
 def pod_templates() -> list[tuple[str, dict[str, Any]]]:
     """Return every pod template: of Ray clusters, of deployments, of flow runs."""
     found = [(name, thing["spec"]["template"]) for name, thing in manifests() if thing["kind"] == "Deployment"]
     for name, spec in ray_clusters():
         found.append((f"{name}:head", spec["headGroupSpec"]["template"]))
         found += [(f"{name}:{group['groupName']}", group["template"]) for group in spec["workerGroupSpecs"]]
+    found += [(f"{name}:submitter", thing["spec"]["submitterPodTemplate"]) for name, thing in rayjobs()]
     return [*found, ("base-job-template.json:Job", flow_run_job()["spec"]["template"])]
 
 

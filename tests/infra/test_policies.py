@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
+import yaml
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.settings import Settings
 
@@ -187,3 +188,41 @@ def _named_values() -> Iterator[tuple[str, str, str | None]]:
     for name, template in infra_files.pod_templates():
         for container in template["spec"]["containers"]:
             yield from ((name, variable["name"], variable.get("value")) for variable in container.get("env", []))
+
+
+@pytest.mark.outside(
+    kind="operations",
+    case="the default deployment in the image",
+    right="what it writes lies in a volume of the image's user",
+)
+@pytest.mark.parametrize("number", range(2))
+def test_what_the_default_deployments_write_lies_in_a_volume_of_the_images_user(number):
+    deployment = yaml.safe_load((INFRA.parent / "prefect.yaml").read_text())["deployments"][number]
+    written = [
+        value
+        for part in deployment["parameters"].values()
+        for name, value in part.items()
+        if name in ("store", "out", "folder")
+    ]
+    dockerfile = (INFRA / "containers" / "Dockerfile").read_text()
+    assert "install --directory --owner 1000 --group 1000 runs\nVOLUME /opt/lift3d/runs" in dockerfile
+    assert "LIFT3D_HOME=/opt/lift3d" in dockerfile
+    assert written
+    assert all(place.startswith("runs/") for place in written)
+    assert "runs:/opt/lift3d/runs" in SERVICES["worker"]["volumes"]
+
+
+@pytest.mark.outside(
+    kind="operations",
+    case="KubeRay's submitter of a RayJob",
+    right="the namespace's own policy lets it start, and a deadline ends its wait",
+)
+@pytest.mark.parametrize(("name", "job"), infra_files.rayjobs())
+def test_a_job_of_ray_starts_or_ends(name, job):
+    spec = job["spec"]["submitterPodTemplate"]["spec"]
+    namespace = next(thing for _, thing in infra_files.manifests() if thing["kind"] == "Namespace")
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    # Its rights are those of all pods, by the test above; it lacks what only Ray's own need.
+    assert spec["restartPolicy"] == "Never"
+    assert "volumes" not in spec
+    assert job["spec"]["preRunningDeadlineSeconds"] < job["spec"]["activeDeadlineSeconds"]
