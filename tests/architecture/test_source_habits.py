@@ -9,7 +9,7 @@ LARGE = 400
 LONG = 60
 # One home each for the giants (ARCHITECTURE.md).
 HOMES = {
-    "prefect": ("flows/",),
+    "prefect": ("flows/", "lift3d/cli/doctor_services.py"),
     "ray": ("flows/",),
     "zarr": ("lift3d/storage/", "lift3d/bench/plain_zarr.py"),
     "fsspec": ("lift3d/storage/",),
