@@ -22,7 +22,7 @@ from lift3d.runs.records import choose_run, read_run
 from lift3d.runs.table import run_table, unique_names
 from lift3d.scenes.catalog import read_scene
 from lift3d.storage.location import Store, open_store
-from lift3d.storage.products import Product, open_product
+from lift3d.storage.products import Product, open_product, understood
 from lift3d.tables.aggregation import summary
 from lift3d.tables.schema import DataFrame
 
@@ -125,8 +125,10 @@ class LiftedScene:
         What is read is verified, when it is asked for.
         """
         (path,) = self.record.parts(self.operator, self.lifter)
-        data: xarray.Dataset = open_product(self.store, path).to_xarray()
-        return data if data.sizes["view"] == len(self.targets) else data.sel(view=list(self.targets))
+        product = open_product(self.store, path)
+        data: xarray.Dataset = product.to_xarray()
+        with understood(product, "The list of views"):
+            return data if data.sizes["view"] == len(self.targets) else data.sel(view=list(self.targets))
 
     def to_pandas(self) -> DataFrame:
         """Return every score row of this lifter and of raw2d, its ceiling of fidelity and floor of consistency."""

@@ -75,8 +75,9 @@ class Product:
         """Return the product as an ``xarray.Dataset`` that reads, and verifies, when values are asked for."""
         import xarray  # slow to import, and most readers do not need it
 
-        view = VerifiedStore(self.store, self.commit)
-        return xarray.open_zarr(view, chunks=None, consolidated=True, zarr_format=3)
+        with understood(self, "The group"):
+            view = VerifiedStore(self.store, self.commit)
+            return xarray.open_zarr(view, chunks=None, consolidated=True, zarr_format=3)
 
     def _decoded(self, name: str, region: tuple[slice | int, ...]) -> Shaped[np.ndarray, "..."]:
         view = VerifiedStore(self.store, self.commit)

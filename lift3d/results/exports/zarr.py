@@ -11,7 +11,7 @@ from lift3d.storage.products import open_product, understood
 def export_zarr(lifted: LiftedScene, out: Path) -> list[str]:
     """Write ``LiftedScene.to_xarray`` and return what there is to say. Of several stored parts all are held at once."""
     (path,) = lifted.record.parts(lifted.operator, lifted.lifter)
-    dataset = lifted.to_xarray()
+    product, dataset = open_product(lifted.store, path), lifted.to_xarray()
     attributes = {
         "scene": lifted.name,
         "operator": lifted.operator,
@@ -23,7 +23,7 @@ def export_zarr(lifted: LiftedScene, out: Path) -> list[str]:
     }
     # Chunks and codecs of the store are not those of the copy.
     dataset = dataset.drop_encoding().assign_attrs(attributes)
-    with warnings.catch_warnings(), understood(open_product(lifted.store, path), "An array"):
+    with warnings.catch_warnings(), understood(product, "An array"):
         # The standard has no place yet for text and for metadata in one piece; xarray warns of a store without the
         # latter, and reads both.
         warnings.filterwarnings("ignore", message=".*Zarr (V3|format 3) specification.*")
