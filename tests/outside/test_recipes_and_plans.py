@@ -95,12 +95,12 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
 )  # fmt: skip
 def test_recipes(tmp_path, text, said):
     (tmp_path / "recipe.yaml").write_bytes(text.encode(errors="surrogateescape"))
-    start = time.monotonic()
+    start = time.process_time()
     error = run(tmp_path, "--recipe", tmp_path / "recipe.yaml").exception
     assert isinstance(error, Lift3dError)
     assert said in str(error)
     assert len(str(error)) < 5000
-    assert time.monotonic() - start < 10
+    assert time.process_time() - start < 10
 
 
 @pytest.mark.outside(
