@@ -96,6 +96,9 @@ results: $(STAMP)  ## The pages of results under docs/ from the captures and net
 	$(AGREEMENT) $(addprefix $(CAPTURES)/,kitchen bear garden fox) $(STYLE) $(LABELS) --operator tiny:encoder --refine
 	$(AGREEMENT) $(PICTURE_SCENES) $(PICTURES) --image-height 120 --holdout 4
 	$(BIN)/lift3d bench recognition --out docs/results-recognition.md
+	$(BIN)/lift3d bench calibration $(CAPTURES)/kitchen --operator rgb $(LABELS) \
+		--plugin tests/real/plugins/feature_networks.py:mobilenet_s8 --operator mobilenet_s8 \
+		--out docs/results-calibration.md
 
 few-encoders: $(STAMP)  ## Train the packaged checkpoint of that name: stage II on a few real networks.
 	$(BIN)/lift3d train --out lift3d/lifters/checkpoints/few-encoders.safetensors --folder runs/few-encoders \

@@ -29,6 +29,8 @@ of single cells; 0 is nothing. Constants were fitted on the computed scenes; the
 ![Reliability: confidence across, share right up.](pictures/calibration.svg)
 
 """
+# A share of fewer cells than this is not drawn.
+_FEWEST_DRAWN = 30
 _FIT = """
 ## Constants
 
@@ -84,15 +86,22 @@ def _row(one: Reliability, role: str) -> list[str]:
 
 def draw(figures: CalibrationFigures, out: Path) -> None:
     """Write the reliability diagram as SVG: a panel per kind, a line per scene; dotted where constants were fitted."""
-    figure = Sheet(figsize=(9, 3.2), layout="constrained")
+    figure = Sheet(figsize=(10, 3.9), layout="constrained")
     for axes, kind in zip(figure.subplots(1, len(SHIPPED), sharey=True), SHIPPED, strict=True):
         axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8)
         for rows, style in ((figures.fitted_on, ":"), (figures.others, "-")):
             for one in (one for one in rows if one.kind == kind):
-                sure, right, _ = zip(*one.bins, strict=True)
+                drawn = [found for found in one.bins if found[2] >= _FEWEST_DRAWN]
                 label = f"{one.scene.split('-')[0]}, {one.method}" + (f", {one.operator}" if kind != "depth" else "")
-                axes.plot(sure, right, style, marker=".", linewidth=1.0, label=label)
+                axes.plot(
+                    [sure for sure, _, _ in drawn],
+                    [right for _, right, _ in drawn],
+                    style,
+                    marker=".",
+                    linewidth=1.0,
+                    label=label,
+                )
         axes.set(title=kind, xlabel="confidence", xlim=(0, 1), ylim=(0, 1), aspect="equal")
-        axes.legend(fontsize=5, loc="upper left")
+        axes.legend(fontsize=5, loc="lower right")
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(str(out), format="svg", metadata={"Date": None})
