@@ -130,7 +130,7 @@ def test_the_folder_of_a_lift_goes_with_what_reads_it(tmp_path, monkeypatch):
         del lifted
         # Read later than it is held: arrays are lazy.
         assert own in folders()
-        assert data["features"].sizes["view"] == 3
-        assert float(data["features"].mean()) > 0
+        assert data["features_0"].sizes["view"] == 3
+        assert float(data["features_0"].mean()) > 0
         del data
         assert folders() == set()
