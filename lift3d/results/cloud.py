@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
@@ -23,6 +24,9 @@ from lift3d.surface.catalog import SWEEP
 from lift3d.surface.cloud import SurfacePoints, surface_points
 from lift3d.surface.depth_map import DepthMap
 from lift3d.surface.scene_surface import SceneSurface
+
+# What a view says at an outline counts so much of what it says elsewhere.
+_OUTLINE = 0.05
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,15 +96,23 @@ def read_points(
         seen = depth.at(torch.where(is_seen[:, None], at, 0.0).float())
         is_seen &= (seen / own[:, 2] - 1).abs() < surface.tolerance
         normals = points.normals @ camera.w2c[:3, :3].T
-        cosine = -(normals * torch.nn.functional.normalize(own, dim=-1)).sum(-1)
+        cosine = -(normals * F.normalize(own, dim=-1)).sum(-1)
         quality = torch.where(
             is_seen, cosine.clamp(min=0.01) * camera.K[0, 0] * camera.K[1, 1] / own[:, 2].square(), 0.0
         )
+        quality *= torch.where(_is_outline(depth, at, surface.tolerance), _OUTLINE, 1.0)
         is_better = quality > best
         best = torch.where(is_better, quality, best)
         view = torch.where(is_better, number, view)
         uv = torch.where(is_better[:, None], at, uv)
     return Cloud(points.xyz, points.normals, view, uv, points.found)
+
+
+def _is_outline(depth: DepthMap, uv: Float[Tensor, "point 2"], tolerance: float) -> Bool[Tensor, " point"]:
+    """Whether the cells around a pixel show different surfaces, or nothing: answers there are a little of both."""
+    z_depth = depth.z_depth.nan_to_num(torch.inf)[None]
+    far, near = F.max_pool2d(z_depth, 3, 1, 1), -F.max_pool2d(-z_depth, 3, 1, 1)
+    return (far > near * (1 + 2 * tolerance)).flatten()[cells_at(depth.grid, uv.nan_to_num(0.0))]
 
 
 def _depths(lifted: LiftedScene, surface: SceneSurface, targets: Sequence[ViewId]) -> Iterator[tuple[Camera, DepthMap]]:

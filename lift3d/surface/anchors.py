@@ -26,6 +26,8 @@ from lift3d.surface.scene_surface import Look, SceneSurface, is_cut, pixel_maps
 GUIDE_STRIDE_PX = 2.0
 # Keyframes that answer for a point at most, and what other witnesses weigh beside them.
 KEYFRAME_COUNT, NO_KEYFRAME = 12, 1e-4
+# A surface that no view sees through is half covered if it is so sure that it is there.
+UNSURE = 0.15
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,6 +41,8 @@ class AnchoredTarget:
         z_depth: At guide cells.
         witness: Indices of views that show the surface there, the surest first.
         weight: Of each witness, 0 for what is none; rows sum to 1, or to 0 where nothing is known.
+        coverage: S² / (S² + P²), by the confidence S of the views that show the surface there and P of those that see
+            through it: a half where they are even.
         evidence: Of the surface being there, in [0, 1] (``confidence.place_evidence``).
         keyframe: Indices of the keyframes among the witnesses; where none shows the surface, of the surest others.
         keyframe_weight: Of each of them, as ``weight``. The mean of few views is the same for whoever looks, where that
@@ -53,6 +57,7 @@ class AnchoredTarget:
     z_depth: Float[Tensor, " cell"]
     witness: Int[Tensor, "cell witness"]
     weight: Float[Tensor, "cell witness"]
+    coverage: Float[Tensor, " cell"]
     evidence: Float[Tensor, " cell"]
     keyframe: Int[Tensor, "cell keyframe"]
     keyframe_weight: Float[Tensor, "cell keyframe"]
@@ -88,18 +93,22 @@ def anchored_target(
     weight, witness = _heaviest(surety, min(witness_count, most))
     is_key = torch.zeros(len(surface.views)).index_fill(0, torch.tensor(surface.keyframes), 1.0)
     keyframe_weight, keyframe = _heaviest(surety * (is_key + NO_KEYFRAME), min(KEYFRAME_COUNT, most))
+    against = (look.passed * look.confidence).sum(1)
     owner = _owners(look, surety, surface.keyframes).short()
-    evidence = _evidence(look, surety, surface.tolerance)
-    by_cell = (z_depth, witness, weight, evidence, keyframe, keyframe_weight, owner)
+    support = surety.sum(1)
+    coverage = support.square() / (support.square() + against.square() + UNSURE**2)
+    evidence = _evidence(look, surety, against, surface.tolerance)
+    by_cell = (z_depth, witness, weight, coverage, evidence, keyframe, keyframe_weight, owner)
     return AnchoredTarget(camera, depth, grid, *by_cell, surface)
 
 
-def _evidence(look: Look, surety: Float[Tensor, "cell view"], tolerance: float) -> Float[Tensor, " cell"]:
+def _evidence(
+    look: Look, surety: Float[Tensor, "cell view"], against: Float[Tensor, " cell"], tolerance: float
+) -> Float[Tensor, " cell"]:
     support = surety.sum(1)
     off = tolerance * look.beyond.clamp(-2, 2).nan_to_num(0.0)
     spread = ((surety * off.square()).sum(1) / torch.where(support > 0, support, 1.0)).sqrt()
-    opposition = (look.passed * look.confidence).sum(1)
-    return place_evidence(torch.where(surety > 0, look.shown, 0.0).sum(1), support, opposition, spread)
+    return place_evidence(torch.where(surety > 0, look.shown, 0.0).sum(1), support, against, spread)
 
 
 def _heaviest(weight: Float[Tensor, "cell view"], count: int) -> tuple[Tensor, Tensor]:
@@ -184,7 +193,7 @@ def weights_of(
         kept / torch.where(total > 0, total, 1.0),
         torch.where(is_tap, ratio, 0.0),
         torch.where(is_covered, z_depth, torch.nan),
-        is_covered.float(),
+        torch.where(is_covered, target.coverage[_at(target, grid)[1]], 0.0),
     )
 
 

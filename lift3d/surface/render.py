@@ -6,6 +6,7 @@ Letters: a splat is a view's cell, fallen into a cell of the camera; a layer are
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -19,12 +20,14 @@ from lift3d.surface.scene_surface import SceneSurface
 
 # Layers tried per ray, nearest first.
 MOST_LAYERS = 4
-# Views that show a layer must be at least this share of those that see through it.
-LEAST_SHARE = 0.5
+# Views that show a layer must be at least this many times those that see through it.
+LEAST_SHARE = 1.0
 # A layer needs this much confidence behind it: less than one view that is sure.
 LEAST_SUPPORT = 0.3
 # Cells into which nothing fell are asked for on a grid so many times coarser.
 COARSER = 2
+# Cells around one into which nothing fell, from which surfaces may go on into it.
+REACH = 5
 
 
 def render_depth(surface: SceneSurface, camera: Camera, stride_px: float) -> DepthMap:
@@ -80,6 +83,7 @@ def _layer(surface: SceneSurface, camera: Camera, splats: _Splats, grid: Feature
     cell = nearest_cells(splats.uv, *grid.lattice)
     depth = torch.full((grid.cell_count,), torch.nan)
     behind = torch.zeros(grid.cell_count)
+    likely = _Likely(surface, camera, uv)
     left, cells = splats, cell
     for _ in range(MOST_LAYERS):
         is_open = torch.isnan(depth)[cells] & (left.z > behind[cells])
@@ -88,16 +92,46 @@ def _layer(surface: SceneSurface, camera: Camera, splats: _Splats, grid: Feature
             break
         found = nearest_layer(cells, left.z, left.weight, grid.cell_count, surface.tolerance)
         is_asked = torch.nonzero(torch.isfinite(found))[:, 0]
-        look = surface.look(camera, uv[is_asked], found[is_asked])
-        shown, passed = (look.shown * look.confidence).sum(1), (look.passed * look.confidence).sum(1)
+        shown, passed = likely.ask(is_asked, found[is_asked])
         is_seen = (shown >= LEAST_SUPPORT) & (shown >= LEAST_SHARE * passed)
         depth[is_asked[is_seen]] = found[is_asked[is_seen]]
         behind = torch.where(torch.isfinite(found), found * (1 + surface.tolerance), behind)
     if bool(torch.isnan(depth).any()) and min(grid.shape) > COARSER and grid.stride_u < camera.size.width / 8:
         coarse = FeatureGrid.covering(camera.size, grid.stride_u * COARSER)
         wide = _layer(surface, camera, splats, coarse).at(uv)
-        depth = torch.where(torch.isnan(depth), wide, depth)
+        for guess in (wide, *_around(depth.reshape(grid.shape))):
+            is_asked = torch.nonzero(torch.isnan(depth) & torch.isfinite(guess))[:, 0]
+            likely.ask(is_asked, guess[is_asked])
+        depth = torch.where(torch.isnan(depth), likely.z_depth, depth)
     return DepthMap(grid, depth.reshape(grid.shape))
+
+
+class _Likely:
+    """Of the depths that were asked for at cells, that which most views show rather than see through."""
+
+    def __init__(self, surface: SceneSurface, camera: Camera, uv: Float[Tensor, "cell 2"]) -> None:
+        self._surface, self._camera, self._uv = surface, camera, uv
+        self.z_depth = torch.full((len(uv),), torch.nan)
+        self._share = torch.full((len(uv),), -1.0)
+
+    def ask(
+        self, cells: Int[Tensor, " cell"], z_depth: Float[Tensor, " cell"]
+    ) -> tuple[Float[Tensor, " cell"], Float[Tensor, " cell"]]:
+        """Return by how much views show depths at cells, and see through them."""
+        look = self._surface.look(self._camera, self._uv[cells], z_depth)
+        shown, passed = (look.shown * look.confidence).sum(1), (look.passed * look.confidence).sum(1)
+        share = shown / (shown + passed + LEAST_SUPPORT)
+        better = cells[share > self._share[cells]]
+        is_better = share > self._share[cells]
+        self.z_depth[better], self._share[better] = z_depth[is_better], share[is_better]
+        return shown, passed
+
+
+def _around(z_depth: Float[Tensor, "row col"]) -> tuple[Float[Tensor, " cell"], Float[Tensor, " cell"]]:
+    """Return the farthest and the nearest depth around each cell."""
+    far = F.max_pool2d(z_depth.nan_to_num(-torch.inf)[None], REACH, 1, REACH // 2)
+    near = -F.max_pool2d(-z_depth.nan_to_num(torch.inf)[None], REACH, 1, REACH // 2)
+    return far.flatten(), near.flatten()
 
 
 def nearest_layer(

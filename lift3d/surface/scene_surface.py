@@ -160,7 +160,7 @@ class Look:
 
 
 def is_cut(look: Look) -> Bool[Tensor, " point"]:
-    """Whether there is nothing at a point: more than a few of the views that know of it see through it to nothing."""
+    """Whether there is nothing at a point: as many views see through it to nothing as show it."""
     if look.emptied is None:
         return torch.zeros(len(look.confidence), dtype=torch.bool)
     against = look.emptied.sum(1)

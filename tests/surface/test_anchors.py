@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lift3d.domain.features import FeatureGrid, FeatureMap
+from lift3d.domain.scene_geometry import SceneGeometry, ViewGeometry
 from lift3d.domain.weights import BlendingWeights
 from lift3d.geometry.projection import transfer
 from lift3d.geometry.rays import cell_centers
@@ -91,6 +92,20 @@ def test_two_cameras_read_the_same_of_what_both_see(seen):
     assert int(both.sum()) > 200
     # Noise read half a pixel aside is other noise: what is left is reading, not another answer.
     assert difference(*answers) < 0.5 * difference(*plain)
+
+
+def test_what_one_view_claims_and_others_see_through_is_not_covered(seen):
+    _, _, guides, depth_range, _ = seen
+    geometry = SensorGeometry().estimate(guides, depth_range, no_tracks)
+    name, view = next(iter(geometry.views.items()))
+    z_depth, blob = view.z_depth.clone(), (slice(8, 14), slice(12, 20))
+    z_depth[blob] *= 0.6
+    floating = {**geometry.views, name: ViewGeometry(view.camera, view.grid, z_depth, view.confidence)}
+    found = SceneGeometry(geometry.method, floating)
+    surface = SceneSurface(found, keyframes(SceneSurface(found)))
+    coverage = anchored(surface, view.camera).coverage.reshape(view.grid.shape)
+    assert float(coverage[blob].max()) < 0.5
+    assert float((coverage > 0.9).float().mean()) > 0.8
 
 
 def test_a_table_of_sources_blends_as_they_are_blended_one_by_one(seen):
