@@ -105,5 +105,5 @@ def test_objects_are_counted_by_kind(monkeypatch):
     monkeypatch.setattr(store_objects, "OPERATORS", ("rgb",))
     counts = store_objects.count_objects(3)
     # Shards of the arrays, their metadata, three arrays of the cameras, the record of the part, the group file.
-    assert counts == {"features": 1 + 1 + 6 + 2, "raw2d": 5 + 5 + 6 + 2, "anchored": 5 + 5 + 6 + 2}
-    assert "| together | 46 | 15.33 |" in store_objects.objects_table(counts, 3)
+    assert counts == {"features": 1 + 1 + 6 + 2, "raw2d": 5 + 5 + 6 + 2, "anchored": 6 + 6 + 6 + 2}
+    assert "| together | 48 | 16.00 |" in store_objects.objects_table(counts, 3)

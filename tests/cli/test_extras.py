@@ -16,7 +16,7 @@ BROUGHT = {
     "cluster": ("prefect", "fastapi", "ray", "s3fs", "botocore", "aiobotocore", "aiohttp", "httpx"),
     "train": ("ray",),
     "transformers": ("transformers",),
-    "view": ("viser", "av"),
+    "view": ("viser", "websockets", "av"),
 }
 WITHOUT = "import sys; sys.modules.update(dict.fromkeys({modules!r})); from lift3d.cli.app import main; main()"
 

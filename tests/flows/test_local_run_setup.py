@@ -64,7 +64,7 @@ def test_the_address_of_the_jobs_api_is_refused_with_the_command_that_submits_a_
     [
         ({}, "runs/x", "The store 'runs/x' is a relative path"),
         ({"scenes": ("desk",)}, "/x", "The scene 'desk' is"),
-        ({"plugins": ("own.py:Own",)}, "s3://x", "The plugin 'own.py' is"),
+        ({"plugins": ("own.py:Own",), "operators": ("rgb",)}, "s3://x", "The plugin 'own.py' is"),
         ({"targets": "cameras.json"}, "s3://x", "The targets 'cameras.json' is"),
     ],
 )
