@@ -51,8 +51,9 @@ class Cloud:
         return len(self.xyz)
 
     def only(self, is_kept: Bool[Tensor, " point"]) -> "Cloud":
-        """Return some of the points."""
-        return Cloud(self.xyz[is_kept], self.normals[is_kept], self.view[is_kept], self.uv[is_kept], self.found)
+        """Return some of the points; as large a share of those before thinning counts as found."""
+        found = round(self.found * float(is_kept.double().mean())) if len(self) else 0
+        return Cloud(self.xyz[is_kept], self.normals[is_kept], self.view[is_kept], self.uv[is_kept], found)
 
 
 def scene_cloud(lifted: LiftedScene, most: int, targets: Sequence[ViewId] | None = None) -> Cloud:
