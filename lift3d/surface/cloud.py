@@ -36,7 +36,7 @@ class SurfacePoints:
         xyz: World coordinates, double precision.
         normals: Of unit length, world axes, towards the views that see the point.
         spacing: Width of a spot, world units.
-        found: Spots that there were before the lattice was made coarser.
+        found: Points that there would be if the lattice had not been made coarser.
     """
 
     xyz: Float[Tensor, "point 3"]
@@ -81,6 +81,8 @@ def surface_points(surface: SceneSurface, most: int) -> SurfacePoints:
         spot, count = _spots(cells.xyz, spacing)
     points = _in_spots(cells, spot, count)
     is_kept = _is_agreed(surface, points)
+    # Of the finer spots, as large a share would have been kept.
+    found = round(found * float(is_kept.double().mean()))
     points = _Cells(*(getattr(points, name)[is_kept] for name in _Cells.__slots__))
     while len(points.xyz) > most:
         spacing *= _COARSER
