@@ -80,7 +80,7 @@ def test_fewer_points_are_evenly_fewer():
     surface = SceneSurface(geometry_of())
     some = surface_points(surface, 300)
     assert 100 < len(some.xyz) <= 300
-    assert some.found == surface_points(surface, FAR).found
+    assert some.found == pytest.approx(len(surface_points(surface, FAR).xyz), rel=0.01)
     eighths = torch.bincount(((some.xyz > 0).long() * torch.tensor([1, 2, 4])).sum(1), minlength=8)
     assert int(eighths.min()) > 0.4 * len(some.xyz) / 8
 
