@@ -21,6 +21,11 @@ def ended_by_kill() -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, _end)
     try:
         yield
+    except Exception as error:
+        if not _is_of_prefect(error):
+            raise
+        os.write(2, _SAID)
+        raise SystemExit(Exit.TERMINATED) from None
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -30,3 +35,10 @@ def _end(number: int, frame: FrameType | None) -> None:
     signal.signal(number, signal.SIG_DFL)
     os.write(2, _SAID)
     raise SystemExit(Exit.TERMINATED)
+
+
+def _is_of_prefect(error: BaseException | None) -> bool:
+    """Whether Prefect, which listens to SIGTERM while flows run, began what Ray or another library made an error of."""
+    while error is not None and type(error).__name__ != "TerminationSignal":
+        error = error.__cause__ or error.__context__
+    return error is not None

@@ -99,14 +99,15 @@ with connect(Execution(store="x", workers=1)):
 
 def started(code, home, **settings):
     """Run code in a process of its own; return it with the first line that it says."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", code],
-        env=environment_in(home, PYTHONPATH=os.environ.get("PYTHONPATH", os.getcwd()), **settings),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=(home / "said.log").open("wb"),
-        text=True,
-    )
+    with (home / "said.log").open("wb") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            env=environment_in(home, PYTHONPATH=os.environ.get("PYTHONPATH", os.getcwd()), **settings),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            text=True,
+        )
     line = process.stdout.readline().strip()
     assert line, (home / "said.log").read_text()
     return process, line
