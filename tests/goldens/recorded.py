@@ -42,7 +42,7 @@ RECIPES: Mapping[str, dict[str, Any]] = {
     "kitchen": {
         **_SMALL,
         "operators": ["rgb", "mosaic"],
-        "lifters": ["anchored", "lift3d"],
+        "lifters": ["anchored"],
         "plugins": [f"{FOLDER.parent}/real/plugins/npz_segmentation.py:mosaic"],
         "scenes": [f"{DATA}/captures/kitchen"],
     },

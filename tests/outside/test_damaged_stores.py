@@ -14,6 +14,8 @@ from tests.support.runs import canonical_table, run_into, tiny_rooms
 
 KIND = "5 damage that passes or bricks"
 RECIPE = tiny_rooms(1)
+# Every case mends a store by a run.
+pytestmark = pytest.mark.slow
 BROKEN = {
     "empty": b"",
     "list": b"[]",

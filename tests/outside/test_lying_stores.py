@@ -20,6 +20,8 @@ from tests.support.runs import canonical_table, run_into, tiny_rooms
 
 KIND = "6 small input, huge memory"
 MOST_BYTES = 2**30
+# Every case mends a store by a run.
+pytestmark = pytest.mark.slow
 RECIPE = tiny_rooms(1)
 LIFTED = "lifted/rgb/plane_sweep"
 

@@ -174,8 +174,12 @@ def test_ray_of_a_laptop_listens_on_loopback_and_ends_with_its_parent(tmp_path, 
 @pytest.mark.parametrize(
     ("words", "sign"),
     [
-        (["run", "procedural:room?views=40&height=96&width=128", "--operator", "rgb", "--store", "STORE"], None),
-        (
+        pytest.param(
+            ["run", "procedural:room?views=40&height=96&width=128", "--operator", "rgb", "--store", "STORE"],
+            None,
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
             [
                 "run",
                 "procedural:room?views=40&height=96&width=128",
@@ -187,6 +191,7 @@ def test_ray_of_a_laptop_listens_on_loopback_and_ends_with_its_parent(tmp_path, 
                 "1",
             ],
             None,
+            marks=pytest.mark.slow,
         ),
         (["view", "VIEWED", "--port", "0", "--no-open"], "end"),
     ],
