@@ -130,6 +130,7 @@ def killed(process):
 
 
 @pytest.mark.cluster
+@pytest.mark.slow
 @pytest.mark.outside(
     kind=KIND, case="the temporary Prefect server", right="a password, no CORS, loopback, gone within 30 s of its run"
 )
@@ -150,6 +151,7 @@ def test_the_temporary_prefect_server_is_closed_and_ends_with_its_parent(tmp_pat
 
 
 @pytest.mark.cluster
+@pytest.mark.slow
 @pytest.mark.outside(
     kind=KIND, case="Ray of a laptop", right="loopback, sockets below a folder of mode 0700, gone with its run"
 )

@@ -13,6 +13,9 @@ from lift3d.training.examples import ExampleStream
 from tests.support.captures import capture, write_transforms
 from tests.training.tiny_training import same_example, small_cache
 
+# Whole trainings.
+pytestmark = pytest.mark.slow
+
 ROOM = "procedural:room?views=6&height=48&width=64"
 
 

@@ -14,6 +14,9 @@ from lift3d.training.train import CORRECTOR, DENSITY, read_history, train
 from tests.support.captures import capture, write_transforms
 from tests.training.tiny_training import CHECKER, Heard, exit_code, same_weights, tiny, with_scenes_of
 
+# Whole trainings.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def given(tmp_path_factory):

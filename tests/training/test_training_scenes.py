@@ -11,6 +11,9 @@ from lift3d.synthetic.training_scenes import render_scene, scene_size
 from lift3d.synthetic.training_worlds import FAMILIES
 from tests.support.warping import correspondences, warp
 
+# Whole scenes are drawn.
+pytestmark = pytest.mark.slow
+
 SIZE = ImageSize(64, 80)
 
 
