@@ -52,7 +52,7 @@ test: $(STAMP)  ## Units, properties, contracts, the serial line, one Prefect an
 	$(PYTEST) -m "not real and not cluster and not gpu and not slow" $(ARGS)
 
 test-real: $(STAMP)  ## Real captures and networks, found through LIFT3D_TEST_DATA.
-	$(PYTEST) -m "real and not cluster" $(ARGS)
+	$(PYTEST) -m "real and not cluster and not slow" $(ARGS)
 
 test-cluster: $(STAMP)  ## Prefect server and worker, several Ray nodes, a real S3 server, notebooks; all that is slow.
 	$(BIN)/python -m pytest -m "cluster or slow" $(ARGS)
