@@ -1,7 +1,6 @@
 """Scene geometry from the depth maps of a dense workspace of COLMAP."""
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float
@@ -11,7 +10,6 @@ from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import FeatureGrid
 from lift3d.domain.keys import ViewId
 from lift3d.domain.proposals import SourceGuide
-from lift3d.domain.scene import DepthRange, Tracks
 from lift3d.domain.scene_geometry import SceneGeometry, ViewGeometry
 from lift3d.errors import SceneFormatError
 from lift3d.geometry.projection import project
@@ -22,7 +20,7 @@ from lift3d.scenes.colmap_dense import KINDS, DenseView, read_depth_map, read_wo
 from lift3d.scenes.images import is_rescale
 from lift3d.surface.agreement import agreed
 from lift3d.surface.catalog import COLMAP
-from lift3d.surface.frame_check import require_fit
+from lift3d.surface.file_geometry import FileGeometry, ReadSurface
 from lift3d.surface.sensor import GUIDE_STRIDE_PX, where_valid
 
 # Photometric maps were asked of no other view.
@@ -31,22 +29,13 @@ _CONFIDENCE = dict(zip(KINDS, (1.0, 0.5), strict=True))
 _LARGEST_TURN, _LARGEST_SHIFT = 0.02, 0.02
 
 
-class ColmapGeometry:
+class ColmapGeometry(FileGeometry):
     """Depth maps by the names of their images, moved to what the other views say; views without one stay unknown."""
 
     spec = COLMAP
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def estimate(
-        self, views: Sequence[SourceGuide], depth_range: DepthRange, find_tracks: Callable[[], Tracks]
-    ) -> SceneGeometry:
-        """Return depth and confidence of every view.
-
-        Raises:
-            SceneFormatError: If the workspace is malformed, or of other images or cameras.
-        """
+    def _read(self, views: Sequence[SourceGuide], near: float) -> ReadSurface:
+        """Return the views' own maps, which do not hang on ``near``."""
         workspace = read_workspace(self._path)
         both = {view.id: (view, workspace[view.id]) for view in views if view.id in workspace}
         if not any(dense.depth_map for _, dense in both.values()):
@@ -56,7 +45,7 @@ class ColmapGeometry:
             )
         scale = _scale(self._path.name, both)
         geometry = SceneGeometry(self.spec.name, {view.id: _of_view(view, workspace, scale) for view in views})
-        return require_fit(agreed(geometry), views, depth_range, find_tracks, self._path.name)
+        return ReadSurface(agreed(geometry).views)
 
 
 def _scale(what: str, both: Mapping[ViewId, tuple[SourceGuide, DenseView]]) -> float:

@@ -20,7 +20,7 @@ from lift3d.surface.anchors import AnchoredTarget, weights_of
 from lift3d.surface.render import render_depth
 from lift3d.surface.scene_surface import SceneSurface, is_cut
 
-# Views that answer; found on held-out photographs of four captures: 3 to 5 are within 0.3 dB, 8 lose 1 dB.
+# Views that answer; found on held-out photographs of four captures: 3 to 6 are within 0.6 dB, 8 lose 1 dB.
 NEAREST = 4
 # Views that are asked where none of those sees anything in a window of so many cells, and that depth is asked of.
 CONSULTED, WINDOW = 12, 7

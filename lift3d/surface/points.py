@@ -1,6 +1,6 @@
 """Scene geometry from a dense cloud of points: every point is a disc as wide as its distance to others."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +12,7 @@ from torch import Tensor
 from lift3d.domain.camera import Camera
 from lift3d.domain.features import FeatureGrid
 from lift3d.domain.proposals import SourceGuide
-from lift3d.domain.scene import DepthRange, Tracks
-from lift3d.domain.scene_geometry import SceneGeometry, ViewGeometry
+from lift3d.domain.scene_geometry import ViewGeometry
 from lift3d.errors import SceneFormatError
 from lift3d.geometry.projection import project
 from lift3d.geometry.rasterization import cells_in_boxes
@@ -21,8 +20,7 @@ from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.rigid import transform
 from lift3d.scenes.ply import read_ply_points
 from lift3d.surface.catalog import POINTS
-from lift3d.surface.frame_check import require_fit
-from lift3d.surface.mesh import NEAREST_SHARE
+from lift3d.surface.file_geometry import FileGeometry, ReadSurface
 from lift3d.surface.render import nearest_layer
 from lift3d.surface.sensor import GUIDE_STRIDE_PX, where_valid
 
@@ -41,28 +39,15 @@ _MOST_LAYERS = 3
 _CLOSING, _CLOSED_CONFIDENCE = 6, 0.5
 
 
-class PointsGeometry:
+class PointsGeometry(FileGeometry):
     """Depth of the vertices of a ``.ply`` file, in the world of the scene."""
 
     spec = POINTS
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def estimate(
-        self, views: Sequence[SourceGuide], depth_range: DepthRange, find_tracks: Callable[[], Tracks]
-    ) -> SceneGeometry:
-        """Return the nearest layer of discs that every view sees, the surer the more of them lie there.
-
-        Raises:
-            SceneFormatError: If the file holds no cloud, or does not fit the views.
-        """
+    def _read(self, views: Sequence[SourceGuide], near: float) -> ReadSurface:
+        """Return the nearest layer of discs that every view sees, the surer the more of them lie there."""
         discs = _discs(read_ply_points(self._path), self._path)
-        near = NEAREST_SHARE * depth_range.near
-        found = {view.id: _seen(view, discs, near, self.spec.tolerance) for view in views}
-        return require_fit(
-            SceneGeometry(self.spec.name, found), views, depth_range, find_tracks, self._path.name, discs.xyz
-        )
+        return ReadSurface({view.id: _seen(view, discs, near, self.spec.tolerance) for view in views}, discs.xyz)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

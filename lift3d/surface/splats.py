@@ -3,9 +3,8 @@
 Letters: a covariance is that of a splat on the image, pixels squared; light is what is left of a ray.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -14,16 +13,14 @@ from torch import Tensor
 from lift3d.domain.camera import Camera
 from lift3d.domain.features import FeatureGrid
 from lift3d.domain.proposals import SourceGuide
-from lift3d.domain.scene import DepthRange, Tracks
-from lift3d.domain.scene_geometry import SceneGeometry, ViewGeometry
+from lift3d.domain.scene_geometry import ViewGeometry
 from lift3d.geometry.projection import project
 from lift3d.geometry.rasterization import cells_in_boxes
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.rigid import transform
 from lift3d.scenes.ply import Splats, read_ply_splats
 from lift3d.surface.catalog import SPLATS
-from lift3d.surface.frame_check import require_fit
-from lift3d.surface.mesh import NEAREST_SHARE
+from lift3d.surface.file_geometry import FileGeometry, ReadSurface
 from lift3d.surface.sensor import GUIDE_STRIDE_PX, where_valid
 
 # What hides less than this is not drawn, as in 3DGS; more than that never, so that logarithms are finite.
@@ -36,30 +33,18 @@ _CELL_VARIANCE = 0.3
 _WIDEST = 1.3
 
 
-class SplatsGeometry:
+class SplatsGeometry(FileGeometry):
     """Median depth of the splats of a ``.ply`` file, in the world of the scene."""
 
     spec = SPLATS
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def estimate(
-        self, views: Sequence[SourceGuide], depth_range: DepthRange, find_tracks: Callable[[], Tracks]
-    ) -> SceneGeometry:
-        """Return where every view's light ends, the surer the more of it ends there.
-
-        Raises:
-            SceneFormatError: If the file holds no splats, or they do not fit the views.
-        """
-        splats, near = read_ply_splats(self._path), NEAREST_SHARE * depth_range.near
+    def _read(self, views: Sequence[SourceGuide], near: float) -> ReadSurface:
+        """Return where every view's light ends, the surer the more of it ends there."""
+        splats = read_ply_splats(self._path)
         ellipsoids = _Ellipsoids.of(splats)
         found = {view.id: _seen(view, ellipsoids, near, self.spec.tolerance) for view in views}
         opaque = splats.xyz[splats.opacity > 0.5]
-        points = opaque if len(opaque) else None
-        return require_fit(
-            SceneGeometry(self.spec.name, found), views, depth_range, find_tracks, self._path.name, points
-        )
+        return ReadSurface(found, opaque if len(opaque) else None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
