@@ -19,7 +19,8 @@ from lift3d.runs.records import read_record
 from lift3d.storage.location import open_store
 from tests.support.scene_fakes import prepare_fakes, prepare_nothing, tries_of, workers_of
 
-pytestmark = pytest.mark.usefixtures("ray_here")
+# Workers that die and start again by the dozen are the cluster's; one run on Ray stays with the rest.
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("ray_here")]
 
 SCENES = ("slow:1", "killed:2", "ok:3", "missing:4", "memory:5")
 SCENES += ("unavailable-once:6", "sleep:7", "ok:8", "defect:9", "device:10")
