@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 from lift3d.bench.baselines import register_baselines
 from lift3d.lifters import catalog
 
-pytest_plugins = ["tests.support.fault_matrix", "tests.support.outside_cases"]
+pytest_plugins = ["tests.support.marked_pages", "tests.support.s3"]
 
 settings.register_profile(
     "house", max_examples=50, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)

@@ -15,9 +15,6 @@ from lift3d.cli import app as cli
 from lift3d.errors import ConfigError
 from lift3d.storage.location import Store, open_store
 from lift3d.storage.products import open_product, write_product
-from tests.support.s3 import moto_bucket, moto_server, moto_shared_bucket
-
-__all__ = ["moto_bucket", "moto_server", "moto_shared_bucket"]
 
 TINY = storage.StorageSize(
     operator="rgb",

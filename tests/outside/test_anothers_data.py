@@ -10,7 +10,7 @@ from lift3d.errors import StoreRefusedError
 from lift3d.storage.commit import remove_product, withdraw
 from lift3d.storage.garbage import Garbage, collect
 from lift3d.storage.location import open_store
-from tests.support.forged import command, is_refused, small_store
+from tests.support.forged import command, is_refused
 
 KIND = "2 another's data is deleted"
 KEY = "scenes/desk/part"
@@ -55,16 +55,6 @@ def test_a_key_is_deleted_and_nothing_that_it_matches(request, tmp_path, scheme,
         "gc": lambda: collect(store, Garbage("partial", keys[0], 1, 1)),
     }[delete]()
     assert store.list("scenes") == sorted(keys[1:])
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    return small_store(tmp_path_factory.mktemp("made") / "store")
-
-
-@pytest.fixture
-def store(made, tmp_path):
-    return shutil.copytree(made, tmp_path / "store")
 
 
 @pytest.fixture

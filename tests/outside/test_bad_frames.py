@@ -1,36 +1,31 @@
 """One bad frame of many, in every format: it is dropped with its reason, and nothing else is lost."""
 
+import io
 import math
 import os
+import unicodedata
+from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from lift3d.domain.scene import Scene
+from lift3d.cli.run import exit_code, scene_line
+from lift3d.runs.driver import failed_record
 from lift3d.scenes.catalog import read_scene
 from tests.support import captures
 from tests.support.runs import ran
 
 SOURCE = captures.capture()
+SMALL = {"operators": ["rgb"], "lifters": ["plane_sweep"], "image_height": 24}
 KIND = "7 one bad frame costs the scene, or is used"
-JUNK = b"\x00\x05\x16\x07" + bytes(200)
-
-
-def transforms(folder: Path, frame: dict[str, Any]) -> Scene:
-    captures.write_images(folder / "images", SOURCE.names)
-    content = captures.transforms(SOURCE)
-    content["frames"][1].update(frame)
-    content["frames"][1] = {key: value for key, value in content["frames"][1].items() if value is not ...}
-    captures.write_json(folder / "transforms.json", content)
-    return read_scene(str(folder))
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
-    "a path of 6,000 letters": ({"file_path": "a/" * 3000 + "x.png"}, "scene-format"),
-    "a name of half a surrogate": ({"file_path": "images/\udc80.png"}, "scene-format"),
     "a path that is a list": ({"file_path": [1] * 10_000}, "scene-format"),
     "an angle of 5e-324": ({"camera_angle_x": 5e-324}, "camera"),
     "an angle of pi": ({"camera_angle_x": math.pi}, "camera"),
@@ -57,61 +52,55 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
 }  # fmt: skip
 
 
+# Too long, control characters, halves of surrogate pairs, URLs, and what leads out.
+NAMES = [
+    *("a/" * 3000 + "x.png", "é" * 300 + ".png", "images/\udc80.png", "\ud800.png", "images/\0.png", "\x1b[2J.png"),
+    *("a\nb.png", ".", "../../etc/passwd", "//h/a", "file:///etc/passwd", "s3://b/a.png"),
+    *("http://169.254.169.254/a.png", "zip://a.png::file:///x.zip"),
+]
+
+
 @pytest.mark.outside(kind=KIND, case="frames of transforms.json that are none", right="one view dropped, short reason")
-@pytest.mark.parametrize("what", BAD)
-def test_bad_frames(tmp_path, what):
-    frame, reason = BAD[what]
-    scene = transforms(tmp_path, frame)
+@pytest.mark.fault(
+    28, "names of 300 characters, of control characters, of half a surrogate pair, URLs and what leads out"
+)
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [*BAD.values(), *(({"file_path": name}, "scene-format") for name in NAMES)],
+    ids=[*BAD, *(ascii(name[:30]) for name in NAMES)],
+)
+def test_bad_frames(tmp_path, change, reason):
+    scene = captures.read_transforms(tmp_path, SOURCE, {}, change)
     # Without the folders that all names share, the bad one's, too.
     assert [view.id.rpartition("/")[2] for view in scene.views] == ["000", "002", "003"]
     assert [view.reason for view in scene.dropped] == [reason]
     assert len(scene.dropped[0].message) < 500
+    record = failed_record(str(tmp_path), "scene", "as an example", scene.dropped)
+    assert record.to_bytes()
+    assert scene_line(record).encode()
+    assert all(unicodedata.category(letter) != "Cc" for letter in scene_line(record))
 
 
-def hidden(path: Path) -> None:
-    path.write_bytes(JUNK)
-
-
-def with_hidden_llff(folder: Path) -> None:
-    captures.write_llff(folder, SOURCE)
-    hidden(folder / "images/._000.png")
-
-
-def with_hidden_idr(folder: Path) -> None:
-    captures.write_idr(folder, SOURCE)
-    (folder / "image").rename(folder / "images")
-    hidden(folder / "images/._000000.png")
-    hidden(folder / "mask/._000.png")
-
-
-def with_hidden_scannet(folder: Path) -> None:
-    captures.write_scannet(folder, SOURCE)
-    hidden(folder / "color/._0.jpg")
-    hidden(folder / "depth/._0.png")
-
-
-def with_hidden_seven_scenes(folder: Path) -> None:
-    captures.write_seven_scenes(folder, SOURCE)
-    hidden(folder / "._frame-000000.color.png")
-    hidden(folder / "._frame-000000.pose.txt")
-
-
-def with_hidden_colmap(folder: Path) -> None:
-    captures.write_images(folder / "images", SOURCE.names)
-    captures.write_colmap(folder / "sparse/0", SOURCE)
-    (folder / "sparse/._0").mkdir()
-    hidden(folder / "images/._000.png")
-
-
-HIDDEN: list[Callable[[Path], None]] = [
-    with_hidden_llff, with_hidden_idr, with_hidden_scannet, with_hidden_seven_scenes, with_hidden_colmap
-]  # fmt: skip
+HIDDEN: dict[str, tuple[Callable[[Path], None], list[str]]] = {
+    "LLFF": (partial(captures.write_llff, source=SOURCE), ["images/._000.png"]),
+    "IDR": (partial(captures.write_idr, source=SOURCE), ["image/._000000.png", "mask/._000.png"]),
+    "ScanNet": (partial(captures.write_scannet, source=SOURCE), ["color/._0.jpg", "depth/._0.png"]),
+    "7-Scenes": (
+        partial(captures.write_seven_scenes, source=SOURCE),
+        ["._frame-000000.color.png", "._frame-000000.pose.txt"],
+    ),
+    "COLMAP": (partial(captures.write_colmap_scene, source=SOURCE), ["images/._000.png", "sparse/._0/x.bin"]),
+}
 
 
 @pytest.mark.outside(kind=KIND, case="files that begin with '._'", right="no images: as many views as without them")
-@pytest.mark.parametrize("write", HIDDEN)
-def test_hidden_files_are_no_images(tmp_path, write):
+@pytest.mark.parametrize("form", HIDDEN)
+def test_hidden_files_are_no_images(tmp_path, form):
+    write, hidden = HIDDEN[form]
     write(tmp_path)
+    for name in hidden:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"\x00\x05\x16\x07" + bytes(200))
     scene = read_scene(str(tmp_path))
     assert (len(scene.views), scene.dropped) == (len(SOURCE.c2w), ())
     assert not any("further image" in note for note in scene.notes)
@@ -172,10 +161,47 @@ def test_files_that_are_not_utf8(tmp_path, write, folder):
     assert all(view.id.isprintable() for view in (*scene.views, *scene.dropped))
 
 
-@pytest.mark.outside(kind=KIND, case="frames of transforms.json that are none", right="one view dropped, short reason")
-def test_a_run_goes_on_without_the_bad_frame(tmp_path):
-    transforms(tmp_path / "scene", BAD["a path of 6,000 letters"][0])
-    record, _ = ran(
-        tmp_path, scenes=[str(tmp_path / "scene")], operators=["rgb"], lifters=["plane_sweep"], image_height=24
-    )
-    assert (record.is_ok, record.view_count, len(record.dropped)) == (True, 3, 1)
+@pytest.mark.fault(24, "some frames: a pose at 1e300 or 10**400, no name, a name outside")
+@pytest.mark.fault(26, "an empty file, and a JPEG under another name that is cut in the middle of its pixels, in a run")
+def test_bad_views_are_dropped_with_a_reason_and_the_others_go_on(tmp_path):
+    far = np.eye(4).tolist()
+    far[0][3] = 10**400
+    changes = [{}, {"transform_matrix": np.full((4, 4), 1e300).tolist()}, {"transform_matrix": far}]
+    changes += [{"file_path": None}, {"file_path": "../../etc/passwd"}]
+    captures.write_transforms(tmp_path / "scene", captures.capture(8), *changes)
+    (tmp_path / "scene/images/005.png").write_bytes(b"")
+    whole = io.BytesIO()
+    Image.fromarray(captures.texture()).save(whole, "JPEG", quality=95)
+    (tmp_path / "scene/images/006.png").write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
+    record, _ = ran(tmp_path, scenes=[str(tmp_path / "scene")], **SMALL)
+    assert (record.outcome, record.view_count) == ("ok", 2)
+    assert Counter(view.reason for view in record.dropped) == {"camera": 2, "scene-format": 2, "image": 2}
+    assert "6 views dropped, such as" in scene_line(record)
+
+
+def test_a_scene_that_fails_keeps_a_row_for_each_view_that_made_it_fail(tmp_path):
+    captures.write_transforms(tmp_path / "scene", SOURCE, *[{"mask_path": "black.png"}] * 4)
+    Image.fromarray(np.zeros((captures.HEIGHT, captures.WIDTH), np.uint8)).save(tmp_path / "scene/black.png")
+    record, rows = ran(tmp_path, scenes=[str(tmp_path / "scene")], **SMALL)
+    assert record.outcome == "failed"
+    assert "no valid pixel" in scene_line(record)
+    assert (rows["metric"] == "usable_view").sum() == 4
+    assert (rows["metric"] == "usable_scene").sum() == 1
+
+
+@pytest.mark.fault(29, "all frames are unusable, or there are none")
+@pytest.mark.parametrize("shared", [{"w": 10**400}, {"fl_x": 1e300}, {"fl_x": -5.0}, {"frames": []}])
+def test_a_scene_without_a_usable_view_says_why(tmp_path, shared):
+    captures.write_transforms(tmp_path / "scene", SOURCE, **shared)
+    record, _ = ran(tmp_path, scenes=[str(tmp_path / "scene")], **SMALL)
+    assert record.outcome == "failed"
+    assert "no usable view." in record.reason
+    assert len(record.reason) < 400
+
+
+def test_a_scene_that_no_lifter_could_run_on_is_not_lifted(tmp_path):
+    captures.write_transforms(tmp_path / "scene", SOURCE)
+    record, _ = ran(tmp_path, **{**SMALL, "scenes": [str(tmp_path / "scene")], "operators": ["tiny:depth"]})
+    assert record.is_ok
+    assert exit_code([record]) == 1
+    assert "not-aligned" in scene_line(record)

@@ -2,7 +2,6 @@
 
 import re
 import struct
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -39,8 +38,7 @@ def renamed(folder: Path, names: list[str]) -> None:
     ],
 )
 def test_names_with_spaces(tmp_path, names):
-    captures.write_images(tmp_path / "images", SOURCE.names)
-    captures.write_colmap(tmp_path / "sparse/0", SOURCE, forms=["txt"])
+    captures.write_colmap_scene(tmp_path, SOURCE, forms=["txt"])
     renamed(tmp_path, names)
     scene = read_scene(str(tmp_path))
     found = {Path(view.source.image).relative_to(tmp_path / "images").as_posix(): view for view in scene.views}
@@ -49,62 +47,39 @@ def test_names_with_spaces(tmp_path, names):
         np.testing.assert_allclose(found[name].camera.c2w, c2w, atol=1e-6)
 
 
-def model(folder: Path, place: str, numbers: range, lens: str = "PINHOLE") -> None:
-    source = captures.Capture(tuple(SOURCE.c2w[index] for index in numbers), SOURCE.points)
-    params = (captures.FX, captures.FY, captures.CX, captures.CY, *([0.15, 0, 0, 0] if lens == "OPENCV" else []))
-    captures.write_colmap(folder / place, source, model=lens, params=params)
+def model(folder: Path, place: str, count: int) -> None:
+    """Write a model of the first cameras; with a lens if it is of all."""
+    params, lens = (captures.FX, captures.FY, captures.CX, captures.CY), "PINHOLE"
+    if count == len(SOURCE.c2w):
+        params, lens = (*params, 0.15, 0, 0, 0), "OPENCV"
+    captures.write_colmap(folder / place, SOURCE, model=lens, params=params, count=count)
 
 
-LAYOUTS: dict[str, Callable[[Path], None]] = {
-    "3DGS, distorted model larger": lambda folder: (
-        model(folder, "sparse/0", range(3)),
-        model(folder, "distorted/sparse/0", range(4), "OPENCV"),
-        captures.write_images(folder / "images", SOURCE.names[:3]),
-        captures.write_images(folder / "input", SOURCE.names),
-    ),
-    "3DGS, second distorted model": lambda folder: (
-        model(folder, "sparse/0", range(3)),
-        model(folder, "distorted/sparse/1", range(4), "OPENCV"),
-        captures.write_images(folder / "images", SOURCE.names),
-    ),
-    "dense/sparse": lambda folder: (
-        model(folder, "dense/sparse", range(3)),
-        captures.write_images(folder / "images", SOURCE.names),
-        captures.write_images(folder / "dense/images", SOURCE.names[:3]),
-    ),
-    "dense/0/sparse of a workspace": lambda folder: (
-        model(folder, "dense/0/sparse", range(3)),
-        captures.write_images(folder / "images", SOURCE.names),
-        captures.write_images(folder / "dense/0/images", SOURCE.names[:3]),
-    ),
-    "only distorted, beside what was undistorted": lambda folder: (
-        model(folder, "distorted/sparse/0", range(3)),
-        captures.write_images(folder / "images", SOURCE.names),
-        captures.write_images(folder / "input", SOURCE.names[:3]),
-    ),
-    "nerfstudio": lambda folder: (
-        model(folder, "colmap/sparse/0", range(3)),
-        captures.write_images(folder / "images", SOURCE.names[:3]),
-    ),
-    "the larger model of other images": lambda folder: (
-        model(folder, "sparse/0", range(3)),
-        model(folder, "sparse/1", range(4), "OPENCV"),
-        captures.write_images(folder / "images", SOURCE.names[:3]),
-        (folder / "sparse/1/images.bin").write_bytes(
-            (folder / "sparse/1/images.bin").read_bytes().replace(b"00", b"xx")
-        ),
-    ),
+# Models and folders of images, with the numbers of their images; the first of each go together.
+LAYOUTS: dict[str, tuple[dict[str, int], dict[str, int]]] = {
+    "3DGS, distorted model larger": ({"sparse/0": 3, "distorted/sparse/0": 4}, {"images": 3, "input": 4}),
+    "3DGS, second distorted model": ({"sparse/0": 3, "distorted/sparse/1": 4}, {"images": 4}),
+    "dense/sparse": ({"dense/sparse": 3}, {"dense/images": 3, "images": 4}),
+    "dense/0/sparse of a workspace": ({"dense/0/sparse": 3}, {"dense/0/images": 3, "images": 4}),
+    "only distorted, beside what was undistorted": ({"distorted/sparse/0": 3}, {"input": 3, "images": 4}),
+    "nerfstudio": ({"colmap/sparse/0": 3}, {"images": 3}),
+    "the larger model of other images": ({"sparse/0": 3, "sparse/1": 4}, {"images": 3}),
 }
-OWN = {"dense/sparse": "dense/images", "dense/0/sparse of a workspace": "dense/0/images"}
-OWN["only distorted, beside what was undistorted"] = "input"
 
 
 @pytest.mark.outside(kind=NUMBERS, case="a COLMAP model and images of different folders", right="3 views, own images")
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_models_go_with_their_own_images(tmp_path, layout):
-    LAYOUTS[layout](tmp_path)
+    models, images = LAYOUTS[layout]
+    for place, count in models.items():
+        model(tmp_path, place, count)
+    for place, count in images.items():
+        captures.write_images(tmp_path / place, SOURCE.names[:count])
+    if "other images" in layout:
+        path = tmp_path / "sparse/1/images.bin"
+        path.write_bytes(path.read_bytes().replace(b"00", b"xx"))
     scene = read_scene(str(tmp_path))
-    assert {Path(view.source.image).parent for view in scene.views} == {tmp_path / OWN.get(layout, "images")}
+    assert {Path(view.source.image).parent for view in scene.views} == {tmp_path / next(iter(images))}
     assert [view.source.distortion for view in scene.views] == [None] * 3
     assert scene.id == tmp_path.name
 
@@ -112,7 +87,7 @@ def test_models_go_with_their_own_images(tmp_path, layout):
 @pytest.mark.outside(kind=NUMBERS, case="a COLMAP model and images of different folders", right="3 views, own images")
 @pytest.mark.parametrize("place", ["distorted/sparse/0", "dense/sparse"])
 def test_a_model_without_its_images_is_refused(tmp_path, place):
-    model(tmp_path, place, range(3))
+    model(tmp_path, place, 3)
     captures.write_images(tmp_path / "images", SOURCE.names)
     for location in (tmp_path, tmp_path / place):
         with pytest.raises(SceneFormatError, match="no folder 'images'"):
@@ -144,8 +119,7 @@ HUGE = struct.pack("<Q", 2**40)
     ],
 )
 def test_inner_counts(tmp_path, part, mark, offset):
-    captures.write_images(tmp_path / "images", SOURCE.names)
-    captures.write_colmap(tmp_path / "sparse/0", SOURCE)
+    captures.write_colmap_scene(tmp_path, SOURCE)
     at_first(tmp_path / f"sparse/0/{part}.bin", mark, offset, HUGE)
     if part in ("frames", "rigs"):
         # What they hold stands in images.bin, too.
@@ -181,8 +155,7 @@ NAN, BIG = struct.pack("<d", float("nan")), struct.pack("<d", 1e300)
 )
 @pytest.mark.parametrize("form", ["bin", "txt"])
 def test_bad_images(tmp_path, form, new, offset, reason):
-    captures.write_images(tmp_path / "images", SOURCE.names)
-    captures.write_colmap(tmp_path / "sparse/0", SOURCE)
+    captures.write_colmap_scene(tmp_path, SOURCE)
     path = tmp_path / "sparse/0/images.bin"
     at_first(path, b"001.png\0", offset - POSE - 60, new)
     if form == "txt":
@@ -213,8 +186,7 @@ def as_text(folder: Path) -> None:
     ids=["no width", "huge height", "focal length NaN", "focal length 1e-300", "principal point 1e300"],
 )
 def test_bad_cameras(tmp_path, new, offset):
-    captures.write_images(tmp_path / "images", SOURCE.names)
-    captures.write_colmap(tmp_path / "sparse/0", SOURCE)
+    captures.write_colmap_scene(tmp_path, SOURCE)
     at_first(tmp_path / "sparse/0/cameras.bin", b"", 8 + offset, new)
     with pytest.raises(SceneFormatError, match=r"no usable view\. The first of 4: "):
         read_scene(str(tmp_path))

@@ -1,5 +1,9 @@
 """Scoring a scene of many views: how much is looked at, that it finds what looking at all would, and says so."""
 
+import json
+import os
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 
@@ -16,6 +20,7 @@ from lift3d.metrics.depth_surface import DepthSurface
 from lift3d.metrics.track_surface import TrackSurface
 from lift3d.runs.driver import run_serially
 from lift3d.scenes.catalog import read_scene
+from tests.support import captures
 from tests.support.runs import tiny_rooms
 
 KIND = "operations"
@@ -88,3 +93,36 @@ def test_a_view_without_depth_costs_no_other(blind):
     found = correspond(DepthSurface(frames))
     assert found.matches
     assert not any(blind in pair for pair in found.matches)
+
+
+READ_AND_PLAN = """
+import json, resource, sys, time
+from lift3d.runs.plan import scene_size
+from lift3d.config import parse_recipe
+from lift3d.scenes.catalog import read_scene
+
+recipe = parse_recipe({"scenes": [sys.argv[1]], "operators": ["rgb"], "lifters": ["plane_sweep"], "holdout": 100})
+start, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+size = scene_size(read_scene(sys.argv[1]).views, recipe)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(json.dumps([size.view_count, size.target_count, time.monotonic() - start, 1024 * (peak - before)]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+@pytest.mark.timeout(600)
+@pytest.mark.fault(29, "a capture of 10,000 views is read and planned; time and peak memory of a process")
+def test_ten_thousand_views_are_read_and_planned_in_bounds(tmp_path):
+    count = 10_000
+    captures.write_images(tmp_path / "images", ["0"])
+    for index in range(1, count):
+        os.link(tmp_path / "images/0.png", tmp_path / f"images/{index}.png")
+    names = [f"images/{index}.png" for index in range(count)]
+    captures.write_json(tmp_path / "transforms.json", captures.transforms(captures.capture(count), names))
+    command = [sys.executable, "-c", READ_AND_PLAN, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    views, targets, seconds, grown = json.loads(done.stdout)
+    assert (views, targets) == (count, count // 100)
+    assert seconds < 300
+    assert grown < 2**30

@@ -20,14 +20,8 @@ BENT = {"k1": 0.2, "k2": -0.05, "p1": 0.001}
 PARAMS = [0.2, -0.05, 0, 0, 0.001, 0]
 
 
-def transforms(folder: Path, *frames: dict[str, Any], **shared: Any) -> Scene:
-    """Read the capture with additions to its first frames and to the file."""
-    captures.write_images(folder / "images", SOURCE.names)
-    content = captures.transforms(SOURCE, **shared)
-    for frame, change in zip(content["frames"], frames, strict=False):
-        frame.update(change)
-    captures.write_json(folder / "transforms.json", content)
-    return read_scene(str(folder))
+def transforms(folder: Path, *changes: dict[str, Any], **shared: Any) -> Scene:
+    return captures.read_transforms(folder, SOURCE, *changes, **shared)
 
 
 @pytest.mark.outside(kind=KIND, case="distortion_params of transforms.json", right="OPENCV k1=.2 k2=-.05 p1=.001")
@@ -97,8 +91,7 @@ def test_unknown_keys_are_noted(tmp_path):
 def scaled_transforms(folder: Path, factor: float) -> None:
     K = factor * captures.K
     shared = {"fl_x": K[0, 0], "fl_y": K[1, 1], "cx": K[0, 2], "cy": K[1, 2], "w": None, "h": None}
-    captures.write_images(folder / "images", SOURCE.names)
-    captures.write_json(folder / "transforms.json", captures.transforms(SOURCE, **shared))
+    captures.write_transforms(folder, SOURCE, **shared)
 
 
 def scaled_matrix(writer: Callable, name: str, pad: int) -> Callable[[Path, float], None]:
@@ -113,11 +106,9 @@ def scaled_matrix(writer: Callable, name: str, pad: int) -> Callable[[Path, floa
 
 def scaled_idr(folder: Path, factor: float) -> None:
     captures.write_idr(folder, SOURCE)
-    matrices = dict(np.load(folder / "cameras.npz"))
     larger = np.diag([factor, factor, 1, 1])
-    np.savez(
-        folder / "cameras.npz", **{name: larger @ one if "world" in name else one for name, one in matrices.items()}
-    )
+    matrices = {name: larger @ one if "world" in name else one for name, one in np.load(folder / "cameras.npz").items()}
+    np.savez(folder / "cameras.npz", **matrices)
 
 
 UNSIZED: dict[str, Callable[[Path, float], None]] = {
@@ -179,8 +170,7 @@ def mask_transforms(folder: Path, colours: list[int], suffix: str) -> None:
 
 
 def mask_colmap(folder: Path, colours: list[int], suffix: str) -> None:
-    captures.write_images(folder / "images", SOURCE.names)
-    captures.write_colmap(folder / "sparse/0", SOURCE)
+    captures.write_colmap_scene(folder, SOURCE)
     for name in SOURCE.names:
         write_palette_mask(folder / f"masks/{name}.png.png", colours)
 

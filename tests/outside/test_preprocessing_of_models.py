@@ -1,6 +1,7 @@
 """What checkpoints are fed with, and where the cells of networks lie that are not what they seem."""
 
 import json
+from functools import partial
 from types import SimpleNamespace
 
 import open_clip
@@ -18,7 +19,7 @@ from lift3d.operators.preprocessing import Normalization, Placement
 from lift3d.operators.split.model import SplitModel
 from lift3d.operators.transformers.weights import Source, library
 
-KIND = "4 numbers that are wrong without a word"
+outside = partial(pytest.mark.outside, kind="4 numbers that are wrong without a word")
 MEAN, STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
 ODD = {"image_mean": list(MEAN), "image_std": list(STD)}
 UNUSUAL = Normalization(MEAN, STD)
@@ -27,9 +28,7 @@ IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 AS_IT_IS = Normalization((0.0,) * 3, (1.0,) * 3)
 
 
-@pytest.mark.outside(
-    kind=KIND, case="preprocessing of a checkpoint of transformers", right="what transformers itself makes of its files"
-)
+@outside(case="preprocessing of a checkpoint of transformers", right="what transformers itself makes of its files")
 @pytest.mark.parametrize(
     ("kind", "file", "says", "right"),
     [
@@ -62,9 +61,7 @@ def test_processors(tmp_path, record_property, kind, file, says, right):
     assert found.is_blue_first == (bool(says) and "MobileViT" in says["image_processor_type"])
 
 
-@pytest.mark.outside(
-    kind=KIND, case="colours of a processor that does more than scale them", right="refused, with its reason"
-)
+@outside(case="colours of a processor that does more than scale them", right="refused, with its reason")
 def test_a_processor_that_greys_is_refused(tmp_path):
     (tmp_path / "preprocessor_config.json").write_text(
         json.dumps({"image_processor_type": "SuperPointImageProcessor", "do_grayscale": True})
@@ -80,7 +77,7 @@ def clip_normalization(name: str) -> Normalization:
     return _normalization(OperatorName.parse(name), model)
 
 
-@pytest.mark.outside(kind=KIND, case="normalisation of open_clip weights from a file", right="that of the model's tags")
+@outside(case="normalisation of open_clip weights from a file", right="that of the model's tags")
 @pytest.mark.parametrize(
     ("name", "right"),
     [
@@ -96,11 +93,7 @@ def test_normalisation_of_a_file(name, right):
     assert clip_normalization(name) == right
 
 
-@pytest.mark.outside(
-    kind=KIND,
-    case="open_clip weights from a file, of a model with several normalisations",
-    right="asked for, not guessed",
-)
+@outside(case="open_clip weights from a file, of a model with several normalisations", right="asked for, not guessed")
 def test_a_normalisation_that_nothing_tells_is_asked_for(tmp_path):
     with pytest.raises(ConfigError, match="like=TAG, one of openai"):
         clip_normalization("open_clip:ViT-L-14?weights=w.pt")
@@ -133,7 +126,7 @@ NETWORKS = {
 }
 
 
-@pytest.mark.outside(kind=KIND, case="networks that resize inside", right="the grid spans the image, or it is refused")
+@outside(case="networks that resize inside", right="the grid spans the image, or it is refused")
 @pytest.mark.parametrize("network", NETWORKS)
 def test_grids_span_the_image(record_property, network):
     size = ImageSize(96, 160)
@@ -148,7 +141,7 @@ def test_grids_span_the_image(record_property, network):
     assert (grid.origin_u, grid.origin_v) == pytest.approx((0, 0), abs=2)
 
 
-@pytest.mark.outside(kind=KIND, case="networks that resize inside", right="the grid spans the image, or it is refused")
+@outside(case="networks that resize inside", right="the grid spans the image, or it is refused")
 @pytest.mark.parametrize("rows", [5, 8, 14])
 def test_cells_that_do_not_span_the_input_are_refused(rows):
     placement = Placement.of(ImageSize(160, 160), ImageSize(160, 160), CellLattice(16, 8.0), 16)

@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import shutil
 import sys
 
 import pytest
@@ -23,7 +22,6 @@ from tests.support.forged import (
     is_refused,
     product_of,
     rename_run,
-    small_store,
 )
 
 KIND = "1 code of a stranger's store runs"
@@ -38,16 +36,6 @@ class Mine(RgbOperator):
         from dataclasses import replace
         self.spec = replace(self.spec, name="mine")
 """
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    return small_store(tmp_path_factory.mktemp("made") / "store")
-
-
-@pytest.fixture
-def store(made, tmp_path):
-    return shutil.copytree(made, tmp_path / "store")
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import shutil
 from dataclasses import fields
 
 import pytest
@@ -12,22 +11,12 @@ from lift3d.domain.keys import digest_bytes, shown
 from lift3d.domain.scores import ScoreRow
 from lift3d.runs.records import rows_path
 from lift3d.tables.schema import ScoreTable
-from tests.support.forged import command, edit_records, small_store
+from tests.support.forged import command, edit_records
 
 KIND = "8 secrets and words"
 # A title, a clear, hidden text, colours of eight bits, overwriting, deleting.
 ESCAPE = "\x1b]0;owned\x07\x1b[2J\x1b[8m\x9b31m\rover\x08\x08\x7f"
 OBEYED = {chr(code) for code in (*range(32), *range(127, 160))} - {"\n"}
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    return small_store(tmp_path_factory.mktemp("made") / "store")
-
-
-@pytest.fixture
-def store(made, tmp_path):
-    return shutil.copytree(made, tmp_path / "store")
 
 
 def with_rows(store, **texts):

@@ -3,9 +3,6 @@ import uuid
 import pytest
 
 from lift3d.storage.location import Store, open_store
-from tests.support.s3 import moto_bucket, moto_server, moto_shared_bucket, swift_bucket, swift_server
-
-__all__ = ["moto_bucket", "moto_server", "moto_shared_bucket", "swift_bucket", "swift_server"]
 
 
 @pytest.fixture(params=["local", "memory", "s3"])

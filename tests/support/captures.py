@@ -12,6 +12,9 @@ import pycolmap
 from numpy import ndarray
 from PIL import Image
 
+from lift3d.domain.scene import Scene
+from lift3d.scenes.catalog import read_scene
+
 WIDTH, HEIGHT = 64, 48
 # Off-centre on purpose, and unequal focal lengths.
 FX, FY, CX, CY = 70.0, 66.0, 30.0, 26.5
@@ -98,9 +101,19 @@ def write_json(path: Path, content: Mapping[str, Any]) -> Path:
     return path
 
 
-def write_transforms(folder: Path, source: Capture, **shared: Any) -> None:
+def write_transforms(folder: Path, source: Capture, *changes: dict[str, Any], **shared: Any) -> None:
+    """Write images and a transforms.json, with changes to its first frames; None removes a key."""
     write_images(folder / "images", source.names)
-    write_json(folder / "transforms.json", transforms(source, **shared))
+    content = transforms(source, **shared)
+    for index, change in enumerate(changes):
+        frame = content["frames"][index] | change
+        content["frames"][index] = {key: value for key, value in frame.items() if value is not None}
+    write_json(folder / "transforms.json", content)
+
+
+def read_transforms(folder: Path, source: Capture, *changes: dict[str, Any], **shared: Any) -> Scene:
+    write_transforms(folder, source, *changes, **shared)
+    return read_scene(str(folder))
 
 
 def write_ply(path: Path, points: ndarray, form: str = "ascii") -> None:
@@ -143,6 +156,12 @@ def write_colmap(
         reconstruction.write_binary(str(folder))
     if "txt" in forms:
         reconstruction.write_text(str(folder))
+
+
+def write_colmap_scene(folder: Path, source: Capture, **options: Any) -> None:
+    """Write images and their model."""
+    write_images(folder / "images", source.names)
+    write_colmap(folder / "sparse/0", source, **options)
 
 
 def write_llff(folder: Path, source: Capture, near: float = 2.0, far: float = 8.0) -> None:

@@ -15,16 +15,10 @@ from lift3d.domain.keys import digest
 from lift3d.runs.records import list_runs
 from lift3d.storage.location import open_store
 from lift3d.storage.manifest import Entry
-from tests.support.runs import run_into, tiny_rooms
+from tests.support.runs import canonical_table, run_into, tiny_rooms
 
 Group = dict[str, Any]
 SEAL = "0" * 64
-
-
-def small_store(folder: Path) -> Path:
-    """Make a store with one run: three views of 24 rows of a computed room."""
-    run_into(str(folder), tiny_rooms(1))
-    return folder
 
 
 def product_of(store: Path, words: str) -> Path:
@@ -101,3 +95,12 @@ def is_refused(said: tuple[int, str], words: str) -> bool:
     assert said[0] in (1, 2), said
     assert words in said[1], said
     return True
+
+
+def check_runs_again(store: Path, table: bytes) -> None:
+    """See that the next run ends well, with the table of a store that nothing happened to; and so does one more."""
+    for _ in range(2):
+        (record,) = run_into(str(store), tiny_rooms(1))
+        assert record.is_ok, record.reason
+        assert canonical_table(str(store), tiny_rooms(1)) == table
+    assert command("fsck", store, "--checksums")[0] == 0
