@@ -11,7 +11,6 @@ from prefect.states import Completed
 
 from flows.training_workers import train_on_ray
 from lift3d.config import Execution
-from lift3d.training.curves import draw_curves
 from lift3d.training.settings import TrainingSettings
 from lift3d.training.train import read_history
 
@@ -20,7 +19,7 @@ _ARTIFACT_ROWS = 500
 
 @flow(name="train-lifter", persist_result=False, result_serializer="json")
 def train_lifter(settings: TrainingSettings, ray_address: str | None = None, attempts: int = 3) -> Any:
-    """Train the learned lifter and write its checkpoint, card, history and curves.
+    """Train the learned lifter and write its checkpoint, card and history.
 
     Running it again continues where it stopped.
 
@@ -33,13 +32,11 @@ def train_lifter(settings: TrainingSettings, ray_address: str | None = None, att
         store=str(settings.folder), ray_address=ray_address, workers=settings.processes, attempts=attempts
     )
     checkpoint = train_networks(settings, execution)
-    curves = draw_curves(settings.folder)
     history = read_history(settings.folder)
     _show_figures(settings.out.stem, history)
     summary = {
         "checkpoint": str(checkpoint),
         "card": str(checkpoint.with_suffix(".md")),
-        "curves": str(curves),
         "figures": {stage: entries[-1] for stage, entries in history.items()},
     }
     return Completed(message=f"{checkpoint.name} trained", data=summary)

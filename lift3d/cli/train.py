@@ -7,7 +7,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from lift3d.cli.commands.options import print_places
-from lift3d.training.curves import draw_curves
 from lift3d.training.settings import TrainingSettings
 from lift3d.training.train import Listener
 
@@ -35,7 +34,6 @@ def train_and_present(settings: TrainingSettings, drive: Drive) -> None:
         {
             "checkpoint": checkpoint,
             "card": checkpoint.with_suffix(".md"),
-            "curves": draw_curves(settings.folder),
             "folder": settings.folder,
         }
     )

@@ -13,41 +13,38 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lift3d.domain.features import FeatureGrid, FeatureMap
+from lift3d.domain.features import FeatureMap
 from lift3d.domain.proposals import RayProposal
 from lift3d.domain.scene import Frame
 from lift3d.domain.weights import BlendingWeights
-from lift3d.geometry.holes import fill_from_nearest
 from lift3d.lifters.corrective import Lift3D, corrected
 from lift3d.lifters.networks.corrector import Corrector
-from lift3d.lifters.picture import blend_picture
 from lift3d.lifters.tap_agreement import features_at
 from lift3d.lifters.weights import weights_at
 from lift3d.operators.protocol import Operator
 from lift3d.pipeline.encode import encode_view
+from lift3d.pipeline.weigh import lift_picture
 from lift3d.training.density_step import guides_of
-from lift3d.training.encoders import OperatorSpace, encoded_views, valid_at
 from lift3d.training.examples import Example
 from lift3d.training.faults import draw_faults, with_faults
-from lift3d.training.feature_spaces import draw_feature_space
+from lift3d.training.feature_spaces import FeatureSpace, draw_operator, rows_read, valid_at
 
 # Errors below which a map is not worth fitting further.
 _COSINE_FLOOR, _SQUARE_FLOOR = 1e-3, 1e-3
 # The residual's answer and the plain head's are both trained, since both are catalogued.
 _SEPARATE_SHARE = 0.5
-# Cells of a target that one step looks at, and how often the features are the colours themselves.
+# Cells of a target that one step looks at.
 CELLS_AT_MOST = 512
 # Feature spaces per target.
 CASES = 2
-# As the pipeline lifts the picture that guides.
-PICTURE_TAPS = 16
 # Ends the names of the same figures over the feature spaces of operators that were given.
 OF_OPERATORS = "_operators"
 _LEAST_COVERAGE = 0.5
 # How often guides are made worse than random networks give them, and how far such an error reaches.
 _MISLED_SHARE = 0.6
 _FLAW_CELLS = 4
-PLAIN_COLORS = 0.15
+# Of given operators, whose few networks then stand for many; the other half is what lifting meets.
+_MIXED_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -160,60 +157,32 @@ def _relative(errors: tuple[Tensor, Tensor], reference: tuple[Tensor, Tensor]) -
 def prepare(
     lifter: Lift3D, example: Example, rng: np.random.Generator, operators: Sequence[Operator | None] = (None,) * CASES
 ) -> CorrectorBatch:
-    """Lift some rows of a target up to the weights in feature spaces, an operator's each or (None) a computed one."""
+    """Lift some rows of a target up to the weights in feature spaces, an operator's each or (None) a drawn one's."""
     target, guides = example.target, guides_of(example)
     proposal = lifter.propose(target.camera, guides, example.depth_range)
     proposal = replace(proposal, source_is_valid=tuple(guide.is_valid for guide in guides))
-    grid = FeatureGrid.covering(target.camera.size, 1.0)
-    colors = weights_at(proposal, grid, tap_count=PICTURE_TAPS)
-    picture = blend_picture(colors, [fill_from_nearest(frame.image, frame.is_valid) for frame in example.sources])
-    is_covered = (colors.coverage > 0).reshape(grid.shape)
-    lifted = replace(target, image=fill_from_nearest(picture, is_covered), is_valid=torch.ones_like(is_covered))
-    frames = [target, lifted, *example.sources]
-    cases = (
-        _computed_case(rng, proposal, frames) if one is None else _operator_case(rng, proposal, frames, one)
-        for one in operators
-    )
-    return CorrectorBatch(proposal, tuple(cases))
+    frames = [target, lift_picture(proposal, example.sources), *example.sources]
+    return CorrectorBatch(proposal, tuple(_case(rng, proposal, frames, one) for one in operators))
 
 
-def _computed_case(rng: np.random.Generator, proposal: RayProposal, frames: Sequence[Frame]) -> Case:
-    """Encode the target, its lifted picture and the sources in one drawn space; invalid pixels are grey."""
-    images = torch.stack([torch.where(frame.is_valid, frame.image, 0.5) for frame in frames])
-    if rng.uniform() < PLAIN_COLORS:
-        grid = FeatureGrid.covering(frames[0].camera.size, 1.0)
-        name, maps = "rgb", [FeatureMap(image, grid) for image in images]
+def _case(rng: np.random.Generator, proposal: RayProposal, frames: Sequence[Frame], given: Operator | None) -> Case:
+    """Encode the target, its lifted picture and the sources in one space; on a drawn one faults are simulated."""
+    operator = given or draw_operator(rng)
+    encoded = [encode_view(operator, frame) for frame in frames]
+    if operator.spec.quantity == "color":
+        maps = [one[0] for one in encoded]
     else:
-        space = draw_feature_space(rng)
-        name, maps = space.name, with_faults(space.encode_views(images), draw_faults(rng), rng)
+        space = FeatureSpace.draw(rng, encoded[0], 1.0 if given is None else _MIXED_SHARE)
+        maps = [space.of(one) for one in encoded]
+        maps = with_faults(maps, draw_faults(rng), rng) if given is None else maps
     truth, guide, *sources = maps
-    rows, (weights, agreeing) = _drawn_weights(rng, proposal, truth.grid)
-    is_known, values = valid_at(frames[0].is_valid, weights.grid), truth.values[:, rows].flatten(1)
-    return Case(name, weights, agreeing, tuple(sources), values, _misled(rng, guide), is_known)
-
-
-def _operator_case(
-    rng: np.random.Generator, proposal: RayProposal, frames: Sequence[Frame], operator: Operator
-) -> Case:
-    """Encode the target, its lifted picture and the sources that are read with an operator; nothing is simulated."""
-    target, lifted, *sources = frames
-    raw = encode_view(operator, target)
-    space = OperatorSpace(rng, operator, raw)
-    truth = space.of(raw)
-    rows, (weights, agreeing) = _drawn_weights(rng, proposal, truth.grid)
-    maps, guide = encoded_views(space, (weights, agreeing), sources, lifted)
-    is_known, values = valid_at(target.is_valid, weights.grid), truth.values[:, rows].flatten(1)
-    return Case(operator.spec.name, weights, agreeing, maps, values, guide, is_known, is_of_operator=True)
-
-
-def _drawn_weights(
-    rng: np.random.Generator, proposal: RayProposal, grid: FeatureGrid
-) -> tuple[slice, tuple[BlendingWeights, BlendingWeights]]:
-    """Draw some rows of a grid; return them with the shared weights and those by visibility there."""
-    height = max(1, min(grid.rows, CELLS_AT_MOST // grid.cols))
-    first = int(rng.integers(grid.rows - height + 1))
+    height = max(1, min(truth.grid.rows, CELLS_AT_MOST // truth.grid.cols))
+    first = int(rng.integers(truth.grid.rows - height + 1))
     rows = slice(first, first + height)
-    return rows, (weights_at(proposal, grid, rows=rows), weights_at(proposal.uniformly_weighted(), grid, rows=rows))
+    weights, agreeing = (weights_at(one, truth.grid, rows=rows) for one in (proposal, proposal.uniformly_weighted()))
+    *kept, guide = rows_read([*sources, _misled(rng, guide) if given is None else guide], (weights, agreeing))
+    is_known, values = valid_at(frames[0].is_valid, weights.grid), truth.values[:, rows].flatten(1)
+    return Case(operator.spec.name, weights, agreeing, tuple(kept), values, guide, is_known, given is not None)
 
 
 def _misled(rng: np.random.Generator, guide: FeatureMap) -> FeatureMap:

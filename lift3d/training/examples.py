@@ -1,8 +1,6 @@
-"""Examples to train a lifter on: a target view, its sources, exact depth, and a depth range as a reader gives it.
+"""Examples to train a lifter on: a target view, its sources, exact depth, and a depth range as a reader gives it."""
 
-An example depends on the seed and the step alone, so training resumes anywhere.
-"""
-
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,19 +10,17 @@ from numpy import ndarray
 from torch import Tensor
 
 from lift3d.domain.camera import Camera, ImageSize
+from lift3d.domain.keys import ViewId
 from lift3d.domain.scene import DepthRange, Frame
-from lift3d.errors import ConfigError
 from lift3d.geometry.rigid import nearest_rotation
 from lift3d.lifters.source_selection import select_sources
-from lift3d.synthetic.training_scenes import VIEW_COUNT, RenderedScene
-from lift3d.training.scene_cache import ExampleCache
+from lift3d.synthetic.training_scenes import RenderedScene
 
 # As readers do: percentiles over each view, then the widest over views.
 _PERCENTILES = (0.5, 99.5)
 # World units per unit of a rendered world; nothing may depend on them.
 _LEAST_SCALE, _MOST_SCALE = 0.05, 20.0
-THINNED_SHARE = 0.3
-_BORDERED, _OWN_RANGE = 0.12, 0.4
+_THINNED, _BORDERED, _OWN_RANGE = 0.3, 0.12, 0.4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,8 +28,8 @@ class Example:
     """One target and its sources, all of one image size.
 
     Attributes:
-        target: The view to be lifted to; z_depth is exact, NaN in the sky.
-        sources: Views to lift from, nearest first; never the target. They have z_depth, too.
+        target: The view to be lifted to; z_depth is exact, NaN in the sky, if it is known.
+        sources: Views to lift from, nearest first; never the target.
         depth_range: Wide around the true depths, as readers guess it.
         scene: Its number in the cache, or the name of a capture.
     """
@@ -44,54 +40,32 @@ class Example:
     scene: str
 
 
-@dataclass(frozen=True, slots=True)
-class ExampleStream:
-    """Endless reproducible examples of a cache: ``example(step)`` gives the same one whenever it is asked for.
-
-    The seed decides order, targets and sources.
-    """
-
-    cache: ExampleCache
-    seed: int
-    least_sources: int = 2
-    most_sources: int = 12
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.least_sources <= self.most_sources <= VIEW_COUNT - 1:
-            raise ConfigError(
-                f"Examples have 1 to {VIEW_COUNT - 1} sources, got {self.least_sources} to {self.most_sources}."
-            )
-
-    def example(self, step: int) -> Example:
-        """Return the example of a step; every scene comes once before any comes again."""
-        if step < 0:
-            raise ConfigError(f"Steps count from 0, got {step}.")
-        epoch, position = divmod(step, self.cache.count)
-        scene = int(np.random.default_rng([self.seed, epoch, 2]).permutation(self.cache.count)[position])
-        rng = np.random.default_rng([self.seed, step, scene, 3])
-        source_count = int(rng.integers(self.least_sources, self.most_sources + 1))
-        return draw_example(rng, self.cache.scene(scene), source_count, str(scene))
+def choose_views(
+    rng: np.random.Generator,
+    target: Camera,
+    others: Sequence[tuple[ViewId, Camera]],
+    count: int,
+    depth_range: DepthRange,
+) -> list[ViewId]:
+    """Return a target's nearest views, of some of the others only in a share of the draws: baselines are then wider."""
+    if rng.uniform() < _THINNED and len(others) > count:
+        kept = int(rng.integers(count, len(others) + 1))
+        others = [others[place] for place in sorted(rng.permutation(len(others))[:kept].tolist())]
+    return [view for view, _ in select_sources(target, others, count, depth_range)]
 
 
 def draw_example(rng: np.random.Generator, rendered: RenderedScene, source_count: int, scene: str = "") -> Example:
     """Choose a target and its nearest views, and move the world rigidly and to another scale."""
-    view_count = len(rendered.images)
-    target = int(rng.integers(view_count))
-    others = [view for view in range(view_count) if view != target]
-    if rng.uniform() < THINNED_SHARE:
-        # Without some of the near views the baselines are wider.
-        kept = int(rng.integers(source_count, len(others) + 1))
-        others = sorted(rng.permutation(others)[:kept].tolist())
+    target = int(rng.integers(len(rendered.images)))
+    cameras = [(f"{view:03d}", _camera(rendered, view)) for view in range(len(rendered.images))]
     span = _depth_span(rendered.disparity)
-    candidates = [(f"{view:03d}", _camera(rendered, view)) for view in others]
-    chosen = [int(view) for view, _ in select_sources(_camera(rendered, target), candidates, source_count, span)]
+    others = cameras[:target] + cameras[target + 1 :]
+    chosen = [int(view) for view in choose_views(rng, cameras[target][1], others, source_count, span)]
     own = _depth_span(rendered.disparity[target : target + 1]) if rng.uniform() < _OWN_RANGE else span
-    motion = _Motion.draw(rng)
-    is_bordered = bool(rng.uniform() < _BORDERED)
-    frames = {view: _frame(rng, rendered, view, motion, is_bordered) for view in (target, *chosen)}
+    motion, is_bordered = _Motion.draw(rng), bool(rng.uniform() < _BORDERED)
+    frames = [_frame(rng, rendered, view, motion, is_bordered) for view in (target, *chosen)]
     near, far = motion.scale * own.near * rng.uniform(0.6, 1.0), motion.scale * own.far * rng.uniform(1.0, 2.0)
-    depth_range = DepthRange(float(near), float(far))
-    return Example(frames[target], tuple(frames[view] for view in chosen), depth_range, scene)
+    return Example(frames[0], tuple(frames[1:]), DepthRange(float(near), float(far)), scene)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

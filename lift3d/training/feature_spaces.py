@@ -1,67 +1,76 @@
-"""Feature spaces that a lifter has never seen before: an encoder drawn at random, then channels mixed and scaled."""
+"""Feature spaces that stage II learns from: an operator, given or drawn, and a mixing of its channels.
 
-from dataclasses import dataclass
+Drawn are networks that nobody trained, and hand-made descriptors: what a lifter learns on them it owes to geometry and
+statistics, not to one network.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lift3d.domain.camera import ImageSize
-from lift3d.domain.features import FeatureMap
-from lift3d.errors import ShapeError
-from lift3d.training.descriptors import Descriptor
-from lift3d.training.random_networks import RandomConvNet, RandomViT
+from lift3d.domain.features import FeatureGrid, FeatureMap
+from lift3d.domain.weights import BlendingWeights
+from lift3d.geometry.rays import cell_centers
+from lift3d.operators.catalog import build_operator
+from lift3d.operators.protocol import Operator
+from lift3d.pipeline.encode import HALF_MAX
 
-_LEAST_CHANNELS = 32
-_PATCHES = (8, 14, 16)
-_STRIDES = (2, 4, 8, 16)
+# What is drawn, and of how many first stages of a network one is read: strides of 1 to 16 pixels.
+DRAWN = {
+    "rgb": 0,
+    "hog?cell=4": 0,
+    "hog?cell=8": 0,
+    "timm:test_resnet?weights=random": 4,
+    "timm:test_byobnet?weights=random": 4,
+    "timm:test_efficientnet?weights=random": 4,
+    "timm:test_nfnet?weights=random": 4,
+    "timm:test_convnext?weights=random": 3,
+    "timm:mobilenetv3_small_050?weights=random": 4,
+    "timm:test_vit?weights=random": 6,
+    "timm:test_vit?weights=random&height=256": 6,
+    "timm:test_vit?weights=random&height=384": 6,
+}
+_CHANNELS, _LEAST_CHANNELS = (32, 48, 64, 96, 128), 32
+# Cells around what is read: one beside a tap, and one for bilinear reading.
+_MARGIN_CELLS = 2
 
-Encoder = RandomConvNet | RandomViT | Descriptor
+
+def draw_operator(rng: np.random.Generator) -> Operator:
+    """Draw an operator that needs no weights; equal generators give equal ones."""
+    name = str(rng.choice(list(DRAWN)))
+    stages = DRAWN[name]
+    return build_operator(f"{name}&layer={rng.integers(stages)}&seed={rng.integers(2**31)}" if stages else name)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FeatureSpace:
-    """An encoder, and a linear map of its channels that is the same in all views; named by kind and stride."""
+    """One cut of an operator, its channels mixed or (None) as they are; the same in all views."""
 
-    name: str
-    encoder: Encoder
-    mixing: Float[Tensor, "channel raw"]
-    offset: Float[Tensor, " channel"]
+    cut: int
+    mixing: tuple[Float[Tensor, "channel raw"], Float[Tensor, " channel"]] | None
 
-    def encode_views(self, images: Float[Tensor, "view 3 height width"]) -> list[FeatureMap]:
-        """Return the features of images of one size; each is encoded as if it were alone."""
-        size = ImageSize(images.shape[2], images.shape[3])
-        if min(size.height, size.width) < 2 * _STRIDES[-1]:
-            raise ShapeError(f"Images to encode must have at least {2 * _STRIDES[-1]} pixels a side, got {size}.")
-        with torch.no_grad():
-            raw = self.encoder(images)
-            mixed = torch.einsum("or,vrij->voij", self.mixing, raw) + self.offset[:, None, None]
-        grid = self.encoder.grid(size)
-        return [FeatureMap(values, grid) for values in mixed]
+    @classmethod
+    def draw(cls, rng: np.random.Generator, first: Sequence[FeatureMap], mixed_share: float) -> "FeatureSpace":
+        """Draw the cut and the mixing; the operator's maps of a first image say what there is to draw from."""
+        cut = int(rng.integers(len(first)))
+        raw = first[cut].channel_count
+        is_mixed = bool(rng.uniform() < mixed_share)
+        return cls(cut, _draw_mixing(rng, raw, min(raw, int(rng.choice(_CHANNELS)))) if is_mixed else None)
 
-
-def draw_feature_space(rng: np.random.Generator) -> FeatureSpace:
-    """Draw a space; equal generators give equal spaces."""
-    channel_count = int(rng.choice([32, 48, 64, 96, 128]))
-    kind = rng.uniform()
-    stride = int(rng.choice(_STRIDES, p=[0.15, 0.35, 0.3, 0.2]))
-    patch = int(rng.choice(_PATCHES))
-    encoder: Encoder
-    if kind < 0.45:
-        # Full width at stride 2 would cost more than all deeper nets together.
-        encoder = RandomConvNet(rng, stride, min(channel_count, 64) if stride == 2 else channel_count)
-        name = f"convnet-{stride}"
-    elif kind < 0.75:
-        encoder, name = RandomViT(rng, patch, channel_count), f"vit-{patch}"
-    else:
-        encoder = Descriptor(rng, stride)
-        name = f"{encoder.name}-{stride}"
-    mixing, offset = draw_mixing(rng, encoder.channel_count, channel_count)
-    return FeatureSpace(name, encoder, mixing, offset)
+    def of(self, maps: Sequence[FeatureMap]) -> FeatureMap:
+        """Return the space's features of a view that the operator has encoded."""
+        one = maps[self.cut]
+        if self.mixing is None:
+            return FeatureMap(one.values, one.grid)
+        mixing, offset = self.mixing
+        return FeatureMap(torch.einsum("or,rij->oij", mixing, one.values) + offset[:, None, None], one.grid)
 
 
-def draw_mixing(rng: np.random.Generator, raw: int, channel_count: int) -> tuple[Tensor, Tensor]:
+def _draw_mixing(rng: np.random.Generator, raw: int, channel_count: int) -> tuple[Tensor, Tensor]:
     """Nothing, an orthogonal map or one of low rank; then channels of unequal scale, and an offset."""
     kind = rng.uniform()
     if raw >= _LEAST_CHANNELS and kind < 0.35:
@@ -77,3 +86,41 @@ def draw_mixing(rng: np.random.Generator, raw: int, channel_count: int) -> tuple
     mixing = mixing * np.exp(rng.normal(0, spread, len(mixing)))[:, None]
     offset = rng.normal(0, 1, len(mixing)) * float(rng.choice([0.0, 0.0, 0.5]))
     return torch.from_numpy(mixing).float(), torch.from_numpy(offset).float()
+
+
+def rows_read(maps: Sequence[FeatureMap], read_by: Sequence[BlendingWeights]) -> list[FeatureMap]:
+    """Return the rows of the sources' maps that taps read and of the guide's, which is last, at their cells.
+
+    And one cell beside them; in half precision, as lifting keeps them: whole descriptors per pixel would fill memory.
+    All maps are of one size and stay so.
+    """
+    sources = range(len(maps) - 1)
+    reads = [torch.cat([taps.uv[(taps.source == one) & (taps.weight > 0)] for taps in read_by]) for one in sources]
+    spans = [_row_span(one.grid, uv) for one, uv in zip(maps, [*reads, _centers(read_by[0].grid)], strict=True)]
+    row_count = maps[0].grid.rows
+    height = min(row_count, max(last - first for first, last in spans))
+    kept = []
+    for one, (first, _) in zip(maps, spans, strict=True):
+        start = min(first, row_count - height)
+        part = replace(one.grid, rows=height, origin_v=one.grid.origin_v + start * one.grid.stride_v)
+        values = one.values[:, start : start + height].clamp(-HALF_MAX, HALF_MAX).half().contiguous()
+        kept.append(FeatureMap(values, part))
+    return kept
+
+
+def _row_span(grid: FeatureGrid, uv: Float[Tensor, "_ 2"]) -> tuple[int, int]:
+    if not len(uv):
+        return 0, 1
+    rows = ((uv[:, 1] - grid.origin_v) / grid.stride_v).floor().clamp(0, grid.rows - 1)
+    first, last = int(rows.min()) - _MARGIN_CELLS, int(rows.max()) + _MARGIN_CELLS + 1
+    return max(0, first), min(grid.rows, last)
+
+
+def _centers(grid: FeatureGrid) -> Float[Tensor, "cell 2"]:
+    return cell_centers(*grid.lattice).reshape(-1, 2)
+
+
+def valid_at(is_valid: Bool[Tensor, "height width"], grid: FeatureGrid) -> Bool[Tensor, " cell"]:
+    """Return which cells are centred on a pixel that has been measured."""
+    at = _centers(grid).long()
+    return is_valid[at[:, 1].clamp(0, is_valid.shape[0] - 1), at[:, 0].clamp(0, is_valid.shape[1] - 1)]

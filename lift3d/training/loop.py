@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from lift3d.errors import ConfigError, NonFiniteError
 from lift3d.storage.whole_file import whole
-from lift3d.training.prefetch import Batches, in_background
+from lift3d.training.prefetch import in_background
 from lift3d.training.settings import Identity
 
 # A network and a batch to a loss and its parts; the number of a batch to the batch, equal for equal numbers.
@@ -183,10 +183,10 @@ def run_stage(state: TrainingState, stage: Stage) -> None:
         _validate(state, stage)
     # The batches to replay are not kept: those that an uninterrupted run would hold now are prepared again.
     known = min(schedule.replay, state.step) if state.step < schedule.steps else 0
-    count = max(0, schedule.steps - state.step) + known
     recent: deque[Any] = deque(maxlen=schedule.replay)
-    own = Batches(stage.prepare, state.step - known, count, team.rank, team.size)
-    for number, batch in enumerate(in_background(own, stage.workers)):
+    first, last = (team.size * step + team.rank for step in (state.step - known, max(state.step, schedule.steps)))
+    batches = in_background(stage.prepare, range(first, last, team.size), stage.workers)
+    for number, batch in enumerate(batches):
         if number >= known:
             again = random.Random(schedule.seed * 1_000_003 + state.step)
             _learn(state, stage, (batch, *([recent[again.randrange(len(recent))]] if recent else [])))

@@ -16,35 +16,20 @@ from torch.utils.data import DataLoader, Dataset
 from lift3d.errors import Lift3dError, WorkerLostError
 
 
-@dataclass(frozen=True, slots=True)
-class Batches:
-    """``count`` batches from a step on; of ``size`` processes that take turns, ``size · step + rank`` is this one's."""
-
-    prepare: Callable[[int], Any]
-    first: int
-    count: int
-    rank: int = 0
-    size: int = 1
-
-    def __getitem__(self, index: int) -> Any:
-        """Prepare a batch."""
-        return self.prepare((self.first + index) * self.size + self.rank)
-
-
-def in_background(batches: Batches, workers: int) -> Iterator[Any]:
-    """Yield all batches in order; prepared in this process if there are no workers.
+def in_background(prepare: Callable[[int], Any], numbers: range, workers: int) -> Iterator[Any]:
+    """Yield the batches of some numbers in order; prepared in this process if there are no workers.
 
     Raises:
         Lift3dError: What preparing a batch raised.
         WorkerLostError: If a process that prepares is gone.
     """
     if not workers:
-        for index in range(batches.count):
-            yield batches[index]
+        yield from map(prepare, numbers)
         return
     loader: DataLoader[bytes] = DataLoader(
-        _Packed(batches),
+        _Packed(prepare),
         batch_size=None,
+        sampler=numbers,
         num_workers=workers,
         prefetch_factor=4,
         worker_init_fn=_single_threaded,
@@ -63,16 +48,13 @@ def in_background(batches: Batches, workers: int) -> Iterator[Any]:
 
 @dataclass(frozen=True, slots=True)
 class _Packed(Dataset[bytes]):
-    """The same, as bytes; an error of ours is a batch that says so, since the loader would rewrite its message."""
+    """Batches as bytes; an error of ours is a batch that says so, since the loader would rewrite its message."""
 
-    batches: Batches
+    prepare: Callable[[int], Any]
 
-    def __len__(self) -> int:
-        return self.batches.count
-
-    def __getitem__(self, index: int) -> bytes:
+    def __getitem__(self, number: int) -> bytes:
         try:
-            batch = self.batches[index]
+            batch = self.prepare(number)
         except Lift3dError as error:
             batch = error
         stream = io.BytesIO()

@@ -16,7 +16,7 @@ _ARRAYS = tuple(field.name for field in fields(RenderedScene))
 
 
 @dataclass(frozen=True, slots=True)
-class ExampleCache:
+class SceneCache:
     """Scenes 0 … count − 1 of a seed, in a local folder. Equal seeds give equal scenes; more can be added later."""
 
     folder: Path
@@ -24,44 +24,32 @@ class ExampleCache:
     count: int
 
     def __post_init__(self) -> None:
-        if self.count < 1 or self.seed < 0:
-            raise ConfigError(f"A cache needs count ≥ 1 and seed ≥ 0, got count={self.count}, seed={self.seed}.")
         wanted = {"render_version": RENDER_VERSION, "seed": self.seed}
         path = self.folder / _MANIFEST
         if not path.exists():
             with whole(path) as partial:
                 partial.write_text(json.dumps(wanted))
-        held = _manifest(path)
+        try:
+            held = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"'{path}' does not read as JSON. Delete the folder; its scenes are made again."
+            ) from error
         if held != wanted:
             raise ConfigError(f"'{self.folder}' holds scenes of {held}; expected {wanted}. Name an empty folder.")
 
-    def path(self, index: int) -> Path:
-        """Return where a scene is stored."""
-        if not 0 <= index < self.count:
-            raise ConfigError(f"Scene {index} is not in a cache of {self.count}; expected 0 to {self.count - 1}.")
-        return self.folder / f"{index:06d}.npz"
-
     def scene(self, index: int) -> RenderedScene:
         """Read a scene; it is rendered and stored first if it is missing."""
-        path = self.path(index)
-        if path.exists():
-            return _load(path)
-        scene = render_scene((self.seed, index))
-        with whole(path) as partial:
-            np.savez(partial, allow_pickle=False, **{name: getattr(scene, name) for name in _ARRAYS})
-        return scene
-
-
-def _manifest(path: Path) -> object:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"'{path}' does not read as JSON. Delete the folder; its scenes are made again.") from error
-
-
-def _load(path: Path) -> RenderedScene:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
-            return RenderedScene(**{name: held[name] for name in _ARRAYS})
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise StoreLayoutError(f"Training scene '{path}' is damaged ({error}). Delete it; it is made again.") from error
+        path = self.folder / f"{index:06d}.npz"
+        if not path.exists():
+            scene = render_scene((self.seed, index))
+            with whole(path) as partial:
+                np.savez(partial, allow_pickle=False, **{name: getattr(scene, name) for name in _ARRAYS})
+            return scene
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
+                return RenderedScene(**{name: held[name] for name in _ARRAYS})
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise StoreLayoutError(
+                f"Training scene '{path}' is damaged ({error}). Delete it; it is made again."
+            ) from error

@@ -19,13 +19,12 @@ from lift3d.lifters.corrective import Lift3D
 from lift3d.lifters.networks.density_proposal import DensityProposal
 from lift3d.storage.whole_file import whole
 from lift3d.training import corrector_step, density_step
-from lift3d.training.batches import CorrectorBatches, DensityBatches
-from lift3d.training.captures import MixedStream, check_captures
+from lift3d.training.batches import CorrectorBatches, DensityBatches, Examples
+from lift3d.training.captures import check_captures
 from lift3d.training.card import TRAINING_SOURCES, VALIDATION_SOURCES, Given, History, Making
 from lift3d.training.encoders import Encoders
-from lift3d.training.examples import ExampleStream
 from lift3d.training.loop import SOLO, Loss, Prepare, Schedule, Stage, Team, TrainingState, run_stage
-from lift3d.training.scene_cache import ExampleCache
+from lift3d.training.scene_cache import SceneCache
 from lift3d.training.settings import Identity, TrainingSettings
 
 DENSITY, CORRECTOR = "density", "corrector"
@@ -100,15 +99,15 @@ class _Run:
         self._encoders = Encoders(settings.operators, settings.plugins, settings.operator_share)
         density_weights = checkpoint_digest(settings.density_from) if settings.density_from else ""
         self.given = Given(self._encoders.check(), check_captures(settings.captures), density_weights)
-        scenes = ExampleCache(settings.folder / "scenes", settings.seed, settings.scenes)
-        held_out = ExampleCache(settings.folder / "validation", settings.seed + 1, settings.validation_scenes)
-        computed = ExampleStream(scenes, settings.seed, *TRAINING_SOURCES)
-        self._stream = MixedStream(computed, settings.captures, settings.capture_share)
-        self._held_out = MixedStream(ExampleStream(held_out, settings.seed + 1, *VALIDATION_SOURCES))
+        scenes = SceneCache(settings.folder / "scenes", settings.seed, settings.scenes)
+        held_out = SceneCache(settings.folder / "validation", settings.seed + 1, settings.validation_scenes)
+        given = (settings.captures, settings.capture_share)
+        self._examples = Examples(scenes, settings.seed, TRAINING_SOURCES, *given)
+        self._held_out = Examples(held_out, settings.seed + 1, VALIDATION_SOURCES)
 
     def density(self) -> TrainingState:
         """Train or continue stage I."""
-        settings, batches = self._settings, (DensityBatches(self._stream), DensityBatches(self._held_out))
+        settings, batches = self._settings, (DensityBatches(self._examples), DensityBatches(self._held_out))
         schedule = Schedule(settings.density_steps, settings.density_rate, seed=settings.seed)
         return self._trained(DENSITY, self._start().density, density_step.density_loss, schedule, batches)
 
@@ -117,7 +116,7 @@ class _Run:
         settings, start = self._settings, self._start()
         lifter = Lift3D(LIFT3D, Checkpoint(density, untrained().corrector, {}), density_step.SWEEP)
         batches = (
-            CorrectorBatches(self._stream, lifter, self._encoders),
+            CorrectorBatches(self._examples, lifter, self._encoders),
             CorrectorBatches(self._held_out, lifter, self._encoders, is_held_out=True),
         )
         schedule = Schedule(settings.corrector_steps, settings.corrector_rate, seed=settings.seed)

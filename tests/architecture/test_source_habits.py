@@ -20,7 +20,7 @@ HOMES = {
     "timm": ("lift3d/operators/", "lift3d/cli/doctor.py"),
     "open_clip": ("lift3d/operators/",),
     "transformers": ("lift3d/operators/",),
-    "matplotlib": ("lift3d/results/", "lift3d/viewer/", "lift3d/training/curves.py"),
+    "matplotlib": ("lift3d/results/", "lift3d/viewer/"),
 }
 FORBIDDEN = ("eval", "exec", "pickle.load", "pickle.loads", "pickle.Unpickler", "yaml.load", "os.system", "os.popen")
 WATCHED = {"load", "from_pretrained", *(name.split(".")[-1] for name in FORBIDDEN)}

@@ -8,8 +8,8 @@ from lift3d.errors import NoOverlapError, SceneError
 from lift3d.lifters.checkpoint import untrained
 from lift3d.synthetic.training_scenes import HEIGHTS
 from lift3d.training import density_step
-from lift3d.training.captures import MixedStream, check_captures, draw_capture_example
-from lift3d.training.examples import ExampleStream
+from lift3d.training.batches import Examples
+from lift3d.training.captures import check_captures, draw_capture_example
 from tests.support.captures import capture, write_transforms
 from tests.training.tiny_training import same_example, small_cache
 
@@ -46,7 +46,7 @@ def test_an_example_of_a_capture_is_one_of_its_views_and_the_nearest_others(gard
 def test_without_depth_colours_alone_teach(garden):
     example = draw_capture_example(np.random.default_rng(0), garden, 9)
     assert len(example.sources) == 5
-    assert bool(example.target.z_depth.isnan().all())
+    assert example.target.z_depth is None
     batch = density_step.prepare(example, np.random.default_rng(0))
     network = untrained().density.requires_grad_(True)
     loss, parts = density_step.density_loss(network, batch)
@@ -56,12 +56,12 @@ def test_without_depth_colours_alone_teach(garden):
 
 
 def test_captures_come_in_their_share_beside_computed_scenes(garden, tmp_path):
-    stream = MixedStream(ExampleStream(small_cache(tmp_path), 0, 2, 3), (garden,), 0.5)
-    examples = [stream.example(step) for step in range(24)]
+    examples_of = Examples(small_cache(tmp_path), 0, (2, 3), (garden,), 0.5)
+    examples = [examples_of(step) for step in range(24)]
     scenes = [example.scene for example in examples]
     assert 4 < scenes.count("my-garden") < 20
     assert {*scenes} == {"my-garden", "0", "1"}
-    assert same_example(stream.example(5), examples[5])
+    assert same_example(examples_of(5), examples[5])
 
 
 def test_views_that_do_not_decode_are_left_out(tmp_path):

@@ -4,18 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from lift3d.domain.features import FeatureGrid, FeatureMap
 from lift3d.errors import ConfigError, UnknownNameError
-from lift3d.geometry.sampling import sample
 from lift3d.lifters.catalog import LIFT3D
 from lift3d.lifters.checkpoint import untrained
 from lift3d.lifters.corrective import Lift3D
 from lift3d.training import density_step
-from lift3d.training.batches import CorrectorBatches
-from lift3d.training.captures import MixedStream
+from lift3d.training.batches import CorrectorBatches, Examples
 from lift3d.training.corrector_step import CASES, OF_OPERATORS, corrector_loss
-from lift3d.training.encoders import Encoders, rows_read
-from lift3d.training.examples import ExampleStream
+from lift3d.training.encoders import Encoders
 from lift3d.training.train import train
 from tests.training.tiny_training import CHECKER, small_cache, tiny
 
@@ -23,13 +19,13 @@ NEARNESS = "tests.training.tiny_training:NearnessOperator"
 
 
 @pytest.fixture(scope="module")
-def stream(tmp_path_factory):
-    return MixedStream(ExampleStream(small_cache(tmp_path_factory.mktemp("scenes")), 0, 3, 4))
+def examples(tmp_path_factory):
+    return Examples(small_cache(tmp_path_factory.mktemp("scenes")), 0, (3, 4))
 
 
-def _batches(stream, share, **options):
+def _batches(examples, share, **options):
     lifter = Lift3D(LIFT3D, untrained(), density_step.SWEEP)
-    return CorrectorBatches(stream, lifter, Encoders(*CHECKER.values(), share), **options)
+    return CorrectorBatches(examples, lifter, Encoders(*CHECKER.values(), share), **options)
 
 
 def test_operators_are_drawn_in_their_share_and_none_where_none_is_given():
@@ -41,8 +37,8 @@ def test_operators_are_drawn_in_their_share_and_none_where_none_is_given():
     assert Encoders().draw(np.random.default_rng(0)) is None
 
 
-def test_a_step_gives_the_same_features_of_a_plug_in_whenever_it_is_asked_for(stream):
-    one, again = (_batches(stream, 1.0)(3) for _ in range(2))
+def test_a_step_gives_the_same_features_of_a_plug_in_whenever_it_is_asked_for(examples):
+    one, again = (_batches(examples, 1.0)(3) for _ in range(2))
     assert [case.name for case in one.cases] == [*CHECKER["operators"]] * CASES
     for case, same in zip(one.cases, again.cases, strict=True):
         assert torch.equal(case.truth, same.truth)
@@ -51,32 +47,17 @@ def test_a_step_gives_the_same_features_of_a_plug_in_whenever_it_is_asked_for(st
         assert {part.dtype for part in (case.guide.values, case.sources[0].values)} == {torch.float16}
 
 
-def test_the_loss_tells_given_operators_apart_and_can_be_learned_from(stream):
+def test_the_loss_tells_given_operators_apart_and_can_be_learned_from(examples):
     network = untrained().corrector.requires_grad_(True)
-    loss, parts = corrector_loss(network, _batches(stream, 1.0)(0))
+    loss, parts = corrector_loss(network, _batches(examples, 1.0)(0))
     loss.backward()
     assert all(name.endswith(OF_OPERATORS) for name in parts)
     assert all(bool(one.grad.isfinite().all()) for one in network.parameters() if one.grad is not None)
-    held_out = _batches(stream, 0.5, is_held_out=True)(0)
+    held_out = _batches(examples, 0.5, is_held_out=True)(0)
     assert [case.is_of_operator for case in held_out.cases] == [False] * CASES + [True]
     names = set(corrector_loss(network, held_out)[1])
     plain = {name for name in names if not name.endswith(OF_OPERATORS)}
     assert names == plain | {name + OF_OPERATORS for name in plain}
-
-
-def test_what_is_kept_of_a_map_reads_like_the_whole():
-    grid = FeatureGrid(20, 30, 4.0, 4.0, 1.0, -2.0)
-    whole = [FeatureMap(torch.rand(5, 20, 30).half().float(), grid) for _ in range(3)]
-    reads = [torch.rand(50, 2) * torch.tensor([100.0, 20.0]) + torch.tensor([0.0, v]) for v in (40.0, -5.0)]
-    parts = rows_read(whole, [*reads, torch.zeros(0, 2)])
-    assert len({one.values.shape for one in parts}) == 1
-    assert parts[0].grid.rows <= grid.rows / 2
-    for one, part, uv in zip(whole, parts, reads, strict=False):
-        for at in (uv, uv + torch.tensor([4.0, 0.0]), uv - torch.tensor([0.0, 4.0])):
-            read, expected = (
-                sample(of.values.float(), at, (4.0, 4.0), (of.grid.origin_u, of.grid.origin_v)) for of in (part, one)
-            )
-            assert torch.allclose(read, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ import torch
 from lift3d.errors import ConfigError, StoreLayoutError
 from lift3d.synthetic.sensor import Sensor
 from lift3d.synthetic.training_scenes import render_scene
-from lift3d.training.examples import ExampleStream, draw_example
-from lift3d.training.scene_cache import ExampleCache
+from lift3d.training.batches import Examples
+from lift3d.training.examples import draw_example
+from lift3d.training.scene_cache import SceneCache
 from tests.support.warping import correspondences
 from tests.training.tiny_training import same_example, small_cache
 
@@ -19,25 +20,25 @@ def cache(tmp_path_factory):
 
 
 def test_every_step_has_its_example_and_every_scene_comes_once_before_any_comes_again(cache):
-    stream = ExampleStream(cache, 4)
-    first, second = ([stream.example(step) for step in steps] for steps in (range(2), range(2, 4)))
+    examples_of = Examples(cache, 4, (2, 12))
+    first, second = ([examples_of(step) for step in steps] for steps in (range(2), range(2, 4)))
     for examples in (first, second):
         assert sorted(one.scene for one in examples) == ["0", "1"]
-    assert same_example(second[1], ExampleStream(cache, 4).example(3))
-    assert not same_example(second[1], ExampleStream(cache, 5).example(3))
+    assert same_example(second[1], Examples(cache, 4, (2, 12))(3))
+    assert not same_example(second[1], Examples(cache, 5, (2, 12))(3))
 
 
 def test_an_interrupted_cache_goes_on_and_equals_a_whole_one(cache, tmp_path):
-    broken = ExampleCache(tmp_path, cache.seed, cache.count)
+    broken = SceneCache(tmp_path, cache.seed, cache.count)
     broken.scene(1)
-    (broken.folder / ".000000.npz.1.part").write_bytes(b"half")
-    for index in range(cache.count):
-        broken.scene(index)
-        assert broken.path(index).read_bytes() == cache.path(index).read_bytes()
+    (tmp_path / ".000000.npz.1.part").write_bytes(b"half")
+    for name in ("000000.npz", "000001.npz"):
+        broken.scene(int(name[:6]))
+        assert (tmp_path / name).read_bytes() == (cache.folder / name).read_bytes()
 
 
 def test_the_target_is_never_a_source_and_the_range_holds_what_it_sees(cache):
-    for example in map(ExampleStream(cache, 1).example, range(9)):
+    for example in map(Examples(cache, 1, (2, 12)), range(9)):
         centers = torch.stack([frame.camera.center for frame in example.sources])
         assert (centers - example.target.camera.center).norm(dim=-1).min() > 0
         assert 2 <= len(example.sources) <= 12
@@ -58,16 +59,13 @@ def test_depth_agrees_between_views_after_the_world_was_moved():
         assert is_seen[is_inside].float().mean() > 0.6
 
 
-def test_wrong_requests_are_refused(cache, tmp_path):
+def test_a_folder_of_other_scenes_and_a_damaged_one_are_refused(cache, tmp_path):
     with pytest.raises(ConfigError, match="Name an empty folder"):
-        ExampleCache(cache.folder, cache.seed + 1, 1)
-    with pytest.raises(ConfigError, match="not in a cache of 2"):
-        cache.scene(2)
-    with pytest.raises(ConfigError, match="sources"):
-        ExampleStream(cache, 0, least_sources=3, most_sources=14)
-    with pytest.raises(ConfigError, match="count from 0"):
-        ExampleStream(cache, 0).example(-1)
-    damaged = ExampleCache(tmp_path, 0, 1)
-    damaged.path(0).write_bytes(b"PK\x03\x04 torn")
+        SceneCache(cache.folder, cache.seed + 1, 1)
+    damaged = SceneCache(tmp_path, 0, 1)
+    (tmp_path / "000000.npz").write_bytes(b"PK\x03\x04 torn")
     with pytest.raises(StoreLayoutError, match="Delete it"):
         damaged.scene(0)
+    (tmp_path / "cache.json").write_text("{")
+    with pytest.raises(ConfigError, match="does not read as JSON"):
+        SceneCache(tmp_path, 0, 1)

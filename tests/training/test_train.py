@@ -11,10 +11,10 @@ from lift3d.errors import ConfigError
 from lift3d.lifters.catalog import build_lifter
 from lift3d.lifters.weights import weights_at
 from lift3d.training import train as train_module
-from lift3d.training.corrector_step import guides_of
-from lift3d.training.examples import ExampleStream
+from lift3d.training.batches import Examples
+from lift3d.training.density_step import guides_of
 from lift3d.training.loop import Team
-from lift3d.training.scene_cache import ExampleCache
+from lift3d.training.scene_cache import SceneCache
 from lift3d.training.settings import parse_settings
 from lift3d.training.train import CORRECTOR, DENSITY, read_history, train
 from tests.training.tiny_training import Heard, exit_code, same_weights, tiny, with_scenes_of
@@ -44,8 +44,7 @@ def test_every_step_and_validation_is_told_and_untrained_networks_are_the_unit_o
 def test_the_checkpoint_lifts_and_its_card_says_what_somebody_who_uses_it_asks(trained):
     _, settings, heard = trained
     lifter = build_lifter(f"lift3d?checkpoint={settings.out}")
-    cache = ExampleCache(settings.folder / "scenes", settings.seed, settings.scenes)
-    example = ExampleStream(cache, 0, 3, 3).example(0)
+    example = Examples(SceneCache(settings.folder / "scenes", settings.seed, settings.scenes), 0, (3, 3))(0)
     proposal = lifter.propose(example.target.camera, guides_of(example), example.depth_range)
     assert weights_at(proposal, proposal.grid).coverage.max() > 0.5
     card = settings.out.with_suffix(".md").read_text()
@@ -107,8 +106,6 @@ def test_the_command_line_goes_on_with_a_finished_run_and_says_where_things_lie(
     assert exit_code() == 0
     places = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert places["checkpoint"] == str(settings.out)
-    assert (settings.folder / "curves.png").read_bytes().startswith(b"\x89PNG")
-    assert places["curves"] == str(settings.folder / "curves.png")
     assert places["card"] == str(settings.out.with_suffix(".md"))
 
 

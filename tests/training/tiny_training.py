@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from lift3d.cli import app as cli
 from lift3d.operators.protocol import OperatorSpec
-from lift3d.training.scene_cache import ExampleCache
+from lift3d.training.scene_cache import SceneCache
 from lift3d.training.settings import TrainingSettings
 from lift3d.training.train import Listener
 from tests.support.operators import IdentityOperator
@@ -41,7 +41,7 @@ def with_scenes_of(folder, other):
 
 
 def small_cache(folder):
-    cache = ExampleCache(folder, SMALL_SEED, count=2)
+    cache = SceneCache(folder, SMALL_SEED, count=2)
     for index in range(2):
         cache.scene(index)
     return cache
