@@ -5,7 +5,7 @@ A tap reads its source bilinearly, so it is four cells of that source; a target 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from lift3d.domain.features import FeatureGrid, FeatureMap
-from lift3d.domain.keys import ViewId
 from lift3d.domain.lifted import LiftedFeatures
 from lift3d.domain.weights import BlendingWeights
 from lift3d.errors import ConfigError, NonFiniteError, ShapeError
@@ -25,23 +24,12 @@ CHANNEL_BLOCK = 64
 CORNER_TILE = 2**20
 
 
-def blend(
-    weights: BlendingWeights,
-    maps: Mapping[ViewId, FeatureMap] | Sequence[FeatureMap],
-    *,
-    channel_block: int = CHANNEL_BLOCK,
-) -> LiftedFeatures:
-    """Sum the sources' features with the given weights.
+def blend(weights: BlendingWeights, sources: Sequence[FeatureMap]) -> LiftedFeatures:
+    """Sum the sources' features of one cut, in the order of ``weights.source_ids``, with the given weights.
 
     Peak memory beyond arguments and result does not depend on the number of channels: one block of the table
-    (``4 · channel_block`` bytes per source cell) and the corners of a tile of cells. A tile of rows gives the
+    (``4 · CHANNEL_BLOCK`` bytes per source cell) and the corners of a tile of cells. A tile of rows gives the
     rows of the whole bit for bit. Not differentiable.
-
-    Args:
-        weights: Taps of every cell.
-        maps: The sources' features of one cut: by view id, or in the order of ``weights.source_ids``. Their
-            grids may differ, their channels not.
-        channel_block: Channels copied at a time; changes time and memory only.
 
     Returns:
         Features, float32, NaN where coverage is 0, in the memory layout of the first map; global tokens blended
@@ -49,45 +37,42 @@ def blend(
 
     Raises:
         ConfigError: If a source has no map.
-        ShapeError: If the maps differ in channels or tokens.
+        ShapeError: If the maps differ in channels or tokens; their grids may.
         NonFiniteError: If a map has a NaN or infinite cell.
     """
-    sources = _in_order(weights, maps)
-    channel_count = sources[0].channel_count
-    cell_count, table_rows = weights.grid.cell_count, sum(source.grid.cell_count for source in sources)
+    if not sources or len(sources) != len(weights.source_ids):
+        raise ConfigError(
+            f"Blending {len(weights.source_ids)} sources needs one feature map each, got {len(sources)} maps."
+        )
+    channels_of = sorted({source.channel_count for source in sources})
+    if len(channels_of) > 1:
+        raise ShapeError(f"All sources of one cut need the same channels, got {channels_of}.")
+    channel_count, cell_count = channels_of[0], weights.grid.cell_count
+    table_rows = sum(source.grid.cell_count for source in sources)
     # The table is rebuilt for every tile of cells, so the corners may take as much memory as one block of it.
-    tile = max(CORNER_TILE, table_rows * channel_block // 2) // (4 * weights.source.shape[1]) + 1
+    tile = max(CORNER_TILE, table_rows * CHANNEL_BLOCK // 2) // (4 * weights.source.shape[1]) + 1
     # Token models give maps whose channels are adjacent in memory; the result keeps that layout, without transposing.
     is_token_major = sources[0].values.stride(0) == 1
     values = torch.empty(cell_count, channel_count).T if is_token_major else torch.empty(channel_count, cell_count)
     # One piece of memory for all blocks: fresh pages cost as much as what is copied into them.
-    table = torch.empty(table_rows * min(channel_block, channel_count))
+    table = torch.empty(table_rows * min(CHANNEL_BLOCK, channel_count))
     with torch.no_grad():
         for start in range(0, cell_count, tile):
             cells = slice(start, min(start + tile, cell_count))
             rows, shares = _bags(weights, cells, [source.grid for source in sources])
-            for low in range(0, channel_count, channel_block):
-                channels = slice(low, min(low + channel_block, channel_count))
+            for low in range(0, channel_count, CHANNEL_BLOCK):
+                channels = slice(low, min(low + CHANNEL_BLOCK, channel_count))
                 block = table[: table_rows * (channels.stop - low)].view(table_rows, -1)
                 _fill(block, sources, channels)
                 values[channels, cells] = embedding_bag(rows, block, mode="sum", per_sample_weights=shares).T
-        values.index_fill_(1, torch.nonzero(weights.coverage <= 0)[:, 0], torch.nan)
-        tokens = _blend_tokens(weights, [source.global_tokens for source in sources])
-    shape = weights.grid.shape
-    features = FeatureMap(values.reshape(channel_count, *shape), weights.grid, tokens)
-    return LiftedFeatures(features, weights.coverage.reshape(shape), weights.z_depth.reshape(shape))
+    return _lifted(weights, values, [source.global_tokens for source in sources])
 
 
 class SourceTable:
     """The features of one cut of some sources, laid out once for the blends of many targets.
 
-    Holds 4 bytes per channel and source cell. Blends as ``blend`` does, up to rounding.
-
-    Args:
-        maps: The sources' features, in the order in which weights count them.
-
-    Raises:
-        NonFiniteError: If a map has a NaN or infinite cell.
+    Holds 4 bytes per channel and source cell. Blends as ``blend`` does, up to rounding; maps stand in the order in
+    which weights count them. NonFiniteError if one has a NaN or infinite cell.
     """
 
     def __init__(self, maps: Sequence[FeatureMap]) -> None:
@@ -98,17 +83,13 @@ class SourceTable:
 
     def blend(self, weights: BlendingWeights) -> LiftedFeatures:
         """Sum the sources' features with the given weights; global tokens are blended with the view-marginal."""
-        channel_count, shape = self._rows.shape[1], weights.grid.shape
         tile = CORNER_TILE // (4 * weights.source.shape[1]) + 1
-        values = torch.empty(channel_count, weights.grid.cell_count)
+        values = torch.empty(self._rows.shape[1], weights.grid.cell_count)
         for start in range(0, weights.grid.cell_count, tile):
             cells = slice(start, min(start + tile, weights.grid.cell_count))
             rows, shares = _bags(weights, cells, self._grids)
             values[:, cells] = embedding_bag(rows, self._rows, mode="sum", per_sample_weights=shares).T
-        values.index_fill_(1, torch.nonzero(weights.coverage <= 0)[:, 0], torch.nan)
-        tokens = _blend_tokens(weights, self._tokens)
-        features = FeatureMap(values.reshape(channel_count, *shape), weights.grid, tokens)
-        return LiftedFeatures(features, weights.coverage.reshape(shape), weights.z_depth.reshape(shape))
+        return _lifted(weights, values, self._tokens)
 
 
 def view_marginal(weights: BlendingWeights) -> Float[Tensor, " source"]:
@@ -118,26 +99,6 @@ def view_marginal(weights: BlendingWeights) -> Float[Tensor, " source"]:
     total.index_add_(0, weights.source.flatten().long(), share.flatten().double())
     covered = weights.coverage.double().sum()
     return (total / torch.where(covered > 0, covered, 1.0)).float()
-
-
-def _in_order(
-    weights: BlendingWeights, maps: Mapping[ViewId, FeatureMap] | Sequence[FeatureMap]
-) -> tuple[FeatureMap, ...]:
-    if isinstance(maps, Mapping):
-        missing = [view for view in weights.source_ids if view not in maps]
-        if missing:
-            raise ConfigError(f"No features for source(s) {', '.join(missing)}; encode every source before blending.")
-        ordered = tuple(maps[view] for view in weights.source_ids)
-    else:
-        ordered = tuple(maps)
-    if not ordered or len(ordered) != len(weights.source_ids):
-        raise ConfigError(
-            f"Blending {len(weights.source_ids)} sources needs one feature map each, got {len(ordered)} maps."
-        )
-    channels = sorted({source.channel_count for source in ordered})
-    if len(channels) > 1:
-        raise ShapeError(f"All sources of one cut need the same channels, got {channels}.")
-    return ordered
 
 
 def _bags(
@@ -174,6 +135,18 @@ def _fill(table: Float[Tensor, "source_cell channel"], sources: Sequence[Feature
         raise NonFiniteError("Source features must be finite to be blended; got NaN or infinity from an encode.")
 
 
+def _lifted(
+    weights: BlendingWeights,
+    values: Float[Tensor, "channel cell"],
+    of_sources: Sequence[Float[Tensor, "token channel"] | None],
+) -> LiftedFeatures:
+    """Put sums on their grid, NaN where nothing is covered, with the blended tokens of the sources."""
+    shape = weights.grid.shape
+    values.index_fill_(1, torch.nonzero(weights.coverage <= 0)[:, 0], torch.nan)
+    features = FeatureMap(values.reshape(-1, *shape), weights.grid, _blend_tokens(weights, of_sources))
+    return LiftedFeatures(features, weights.coverage.reshape(shape), weights.z_depth.reshape(shape))
+
+
 def _blend_tokens(
     weights: BlendingWeights, of_sources: Sequence[Float[Tensor, "token channel"] | None]
 ) -> Float[Tensor, "token channel"] | None:
@@ -182,6 +155,5 @@ def _blend_tokens(
         return None
     if len(tokens) != len(of_sources) or len({tuple(token.shape) for token in tokens}) > 1:
         raise ShapeError("Either all sources of one cut have global tokens of one shape, or none has.")
-    share = view_marginal(weights)
-    blended = torch.einsum("s,stc->tc", share, torch.stack(tokens).float())
+    blended = torch.einsum("s,stc->tc", view_marginal(weights), torch.stack(tokens).float())
     return blended if bool((weights.coverage > 0).any()) else torch.full_like(blended, torch.nan)

@@ -13,7 +13,7 @@ from tests.support.scenes import textured_plane_scene
 
 
 def copied(camera, guides, depth_range):
-    maps = {guide.id: FeatureMap(guide.image, pixels(guide.camera)) for guide in guides}
+    maps = [FeatureMap(guide.image, pixels(guide.camera)) for guide in guides]
     weights = weights_at(NearestView().propose(camera, guides, depth_range), pixels(camera))
     return weights, blend(weights, maps)
 

@@ -44,6 +44,11 @@ def features_of(guides, channels=4, seed=0):
     return {one.id: random_map(pixels(one.camera, 4.0), channels, seed + sum(map(ord, one.id))) for one in guides}
 
 
+def blended(weights, maps):
+    """Blend the maps of some views, by id."""
+    return blend(weights, [maps[view] for view in weights.source_ids])
+
+
 def weights_of(lifter, camera, guides, depth_range, stride=2.0):
     proposal = lifter.propose(camera, guides, depth_range)
     return weights_at(proposal, FeatureGrid.covering(camera.size, stride))
@@ -83,7 +88,7 @@ def test_it_says_what_the_catalog_says(name, baselines):
 def test_constants_lift_to_the_constant(proposed):
     frame, guides, _, proposal = proposed
     maps = {view: FeatureMap(torch.full_like(m.values, 0.7), m.grid) for view, m in features_of(guides).items()}
-    lifted = blend(weights_at(proposal, FeatureGrid.covering(frame.camera.size, 2.0)), maps)
+    lifted = blended(weights_at(proposal, FeatureGrid.covering(frame.camera.size, 2.0)), maps)
     is_covered = lifted.coverage > 0
     assert float(is_covered.float().mean()) > 0.8
     values = lifted.features.values[:, is_covered]
@@ -123,7 +128,7 @@ def test_what_is_irrelevant_changes_nothing(lifter, proposed, change):
     camera, changed, changed_range = change(frame, guides, depth_range)
     maps = features_of([*guides, blind_guide(guides[0])])
     before = weights_at(proposal, FeatureGrid.covering(frame.camera.size, 2.0))
-    assert_same_lift(blend(before, maps), blend(weights_of(lifter, camera, changed, changed_range), maps))
+    assert_same_lift(blended(before, maps), blended(weights_of(lifter, camera, changed, changed_range), maps))
 
 
 def test_what_lies_under_a_mask_changes_nothing(lifter):
@@ -180,7 +185,7 @@ def test_coverage_grows_with_sources_and_cells_outside_of_all_have_none(lifter):
 def test_an_identity_operator_on_a_plane_equals_the_homography(lifter):
     frame, guides, depth_range = situation(textured_plane_scene())
     maps = {guide.id: FeatureMap(guide.image, FeatureGrid.covering(guide.camera.size, 1.0)) for guide in guides}
-    lifted = blend(weights_of(lifter, frame.camera, guides, depth_range, stride=1.0), maps)
+    lifted = blended(weights_of(lifter, frame.camera, guides, depth_range, stride=1.0), maps)
     is_covered = lifted.coverage > 0.5
     assert float(is_covered.float().mean()) > 0.9
     # The scene renders the target through the plane's homography in closed form.

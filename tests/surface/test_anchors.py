@@ -78,7 +78,7 @@ def test_two_cameras_read_the_same_of_what_both_see(seen):
     cameras = [guides[0].camera, guides[-1].camera]
     for camera, guide in zip(cameras, (guides[0], guides[-1]), strict=True):
         weights = used_sources(owner_weights(anchored(surface, camera), grid))
-        answers.append(blend(weights, paintings).features.values)
+        answers.append(blend(weights, [paintings[name] for name in weights.source_ids]).features.values)
         plain.append(paintings[guide.id].values)
     uv = cell_centers(*grid.lattice).reshape(-1, 2)
     ends = [(camera.K, camera.w2c) for camera in cameras]
@@ -110,10 +110,11 @@ def test_what_one_view_claims_and_others_see_through_is_not_covered(seen):
 
 def test_a_table_of_sources_blends_as_they_are_blended_one_by_one(seen):
     _, _, guides, _, surface = seen
-    maps = {name: random_map(pixels(guides[0].camera, 4.0), 70, seed=index) for index, name in enumerate(surface.ids)}
+    maps = [random_map(pixels(guides[0].camera, 4.0), 70, seed=index) for index in range(len(surface.ids))]
     target = anchored(surface, guides[1].camera)
     weights = consensus_weights(target, pixels(guides[1].camera, 4.0), 16)
-    table = SourceTable([maps[name] for name in surface.ids]).blend(weights)
+    assert weights.source_ids == surface.ids
+    table = SourceTable(maps).blend(weights)
     torch.testing.assert_close(table.features.values, blend(weights, maps).features.values)
 
 
