@@ -42,7 +42,7 @@ AGREEMENT = $(BIN)/lift3d bench consistency --out docs/results-consistency.md \
 ENCODERS = $(foreach name,mobilenet_s4 mobilenet_s16 alike,\
 		--plugin tests/real/plugins/feature_networks.py:$(name) --operator $(name))
 
-.PHONY: demo test test-real test-cluster test-cluster-quick fault-matrix outside-faults fuzz check bench results few-encoders docs soak clean
+.PHONY: demo test test-real test-cluster test-cluster-quick fault-matrix outside-faults fuzz kills check bench results few-encoders docs soak clean
 
 demo: $(STAMP)  ## Lift the demo scenes in one process; then through Prefect and Ray, which find what is committed.
 	$(BIN)/lift3d run --recipe flows/recipes/demo.yaml --store $(STORE)
@@ -67,9 +67,11 @@ fault-matrix: $(STAMP)  ## docs/fault-matrix.md from all tests that make somethi
 outside-faults: $(STAMP)  ## docs/outside-cases.md from all tests of what people met elsewhere; some need LIFT3D_TEST_DATA.
 	$(BIN)/python -m pytest --outside-cases=docs/outside-cases.md -m outside $(ARGS)
 
-fuzz: $(STAMP)  ## Files of scenes, stores and recipes made up by the thousand: only errors of our own, in bounded memory and time.
-	FUZZ_CASES=5000 $(BIN)/python -m pytest -m "outside and slow" -o faulthandler_timeout=3600 \
-		tests/outside/test_fuzzed_readers.py $(ARGS)
+fuzz: $(STAMP)  ## docs/fuzzing.md: files, stores, recipes made up by the thousand give only errors of our own, soon, in little memory.
+	$(BIN)/python -m tests.fuzz.run --cases 5000 --out docs/fuzzing.md $(ARGS)
+
+kills: $(STAMP)  ## docs/kills.md: ten runs whose processes are killed at random moments equal an undisturbed one; half an hour.
+	$(BIN)/python -m tests.soak.kills --out docs/kills.md $(ARGS)
 
 docs: $(STAMP)  ## The documentation as a site that opens offline: build/site/index.html.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

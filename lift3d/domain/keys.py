@@ -5,14 +5,17 @@ import json
 import re
 import unicodedata
 from collections.abc import Mapping
+from mmap import mmap
 from typing import Any
 
 ViewId = str
 SceneId = str
 
 _SLUG_LENGTH = 64
-# Unicode categories that end a terminal's line, move its cursor, or are no character at all.
-_UNSHOWABLE = ("Cc", "Cs")
+# Unicode categories that end a terminal's line, move its cursor, or are no character at all; and what turns the order
+# of those that follow, so that a name reads as another.
+_UNSHOWABLE = ("Cc", "Cs", "Zl", "Zp")
+_TURNING = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
 
 
 def digest(content: Any) -> str:
@@ -25,7 +28,7 @@ def digest(content: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def digest_bytes(*parts: bytes) -> str:
+def digest_bytes(*parts: bytes | mmap) -> str:
     """Return the digest of byte strings, each preceded by its length so that boundaries count."""
     state = hashlib.sha256()
     for part in parts:
@@ -43,10 +46,11 @@ def shown(text: str) -> str:
     """Return text without characters that a terminal would obey or no file can hold, escaped where it had some."""
     if text.isprintable():
         return text
-    return "".join(
-        letter.encode("unicode_escape").decode() if unicodedata.category(letter) in _UNSHOWABLE else letter
-        for letter in text
-    )
+    return "".join(letter.encode("unicode_escape").decode() if _is_obeyed(letter) else letter for letter in text)
+
+
+def _is_obeyed(letter: str) -> bool:
+    return unicodedata.category(letter) in _UNSHOWABLE or unicodedata.bidirectional(letter) in _TURNING
 
 
 def slug(name: str) -> str:

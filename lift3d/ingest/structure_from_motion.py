@@ -28,6 +28,8 @@ LENS_MODEL = "SIMPLE_RADIAL"
 ENOUGH_SHARE = 0.9
 _SEED = 0
 _POLL_S = 0.5
+# All pairs of so many images by so many are written, and thereby reported, at once; COLMAP's own 50 is silent for long.
+_BLOCK_SIZE = 8
 _COLMAP_ERRORS = (RuntimeError, ValueError, OSError, MemoryError)
 
 
@@ -188,7 +190,9 @@ def _match(image_count: int, database: Path, given: IngestOptions, report: Repor
         if given.matching == "sequential":
             pycolmap.match_sequential(database, options, pairing, cancellation_token=token, **how)
         else:
-            pycolmap.match_exhaustive(database, options, cancellation_token=token, **how)
+            pairs = pycolmap.ExhaustivePairingOptions()
+            pairs.block_size = _BLOCK_SIZE
+            pycolmap.match_exhaustive(database, options, pairs, cancellation_token=token, **how)
 
     _watch(match, database, ("matches", pair_count), pycolmap.Database.num_matched_image_pairs, report)
 

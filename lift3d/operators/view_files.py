@@ -8,12 +8,14 @@ in the proportions of the view; they lie over the view as it is used, without le
 Nothing is run, so a picture that is lifted cannot be shown to anything: lifters that are guided let all views vote.
 """
 
+import mmap
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from numpy import ndarray
+from PIL import Image
 from skimage.io import imread
 from torch import Tensor
 
@@ -28,6 +30,9 @@ from lift3d.operators.protocol import OperatorSpec
 
 _OPTIONS = ("pattern", "names", "kind", "licence")
 _KINDS: tuple[PredictionKind, ...] = ("masks", "scalar", "labels")
+# As of photographs.
+_MOST_PIXELS = 178_956_970
+_UNREADABLE = (OSError, ValueError, EOFError, SyntaxError, MemoryError)
 # Sides of file and view may differ in proportion by rounding only.
 _LARGEST_STRETCH = 0.02
 
@@ -87,10 +92,8 @@ class ViewFiles(Unfitted):
     def _channel(self, file_name: str, view: ViewId, size: ImageSize) -> Float[Tensor, "height width"]:
         path = self._folder / file_name
         try:
-            values = (
-                np.load(path, allow_pickle=False) if path.suffix == ".npy" else _as_shares(np.asarray(imread(path)))
-            )
-        except (OSError, ValueError, MemoryError) as error:
+            values = _numbers(path)
+        except (*_UNREADABLE, Image.DecompressionBombError) as error:
             raise SceneError(
                 f"Operator '{self.spec.name}': file '{path}' of view '{view}' cannot be read ({error}); expected an "
                 "image or .npy for every view.",
@@ -111,7 +114,31 @@ def _digest_of(folder: Path, pattern: str) -> str:
     paths = sorted(folder.glob(pattern.format(view="*", name="*"))) if folder.is_dir() else []
     if not paths:
         raise ConfigError(f"There is no file '{pattern}' in '{folder}'; expected one per view, {{view}} being its id.")
-    return digest([[path.name, digest_bytes(path.read_bytes())] for path in paths])
+    return digest([[path.name, _digest_file(path)] for path in paths])
+
+
+def _digest_file(path: Path) -> str:
+    """Digest what a file holds without holding it."""
+    if not path.stat().st_size:
+        return digest_bytes(b"")
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return digest_bytes(content)
+
+
+def _numbers(path: Path) -> ndarray:
+    """Return what a file holds, after a look at how much that is; what is mapped is read as it is looked at."""
+    if path.suffix == ".npy":
+        values: ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+        _require_pixels(values.size)
+        return values
+    with Image.open(path) as image:
+        _require_pixels(image.width * image.height)
+    return _as_shares(np.asarray(imread(path)))
+
+
+def _require_pixels(count: int) -> None:
+    if count > _MOST_PIXELS:
+        raise ValueError(f"it has {count} pixels; at most {_MOST_PIXELS} are read")
 
 
 def _as_shares(values: ndarray) -> ndarray:

@@ -144,7 +144,7 @@ def read_cameras(path: Path) -> list[Camera]:
             )
             for entry in entries
         ]
-    except (OSError, ValueError, KeyError, TypeError, CameraError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RuntimeError, CameraError) as error:
         raise ConfigError(f"Cannot read target cameras from '{path}' ({error}); {expected}.") from error
     if not cameras:
         raise ConfigError(f"'{path}' lists no camera; {expected}.")

@@ -3,6 +3,7 @@
 A decoded image is checked against its camera: the same size, or a uniform rescale (K then follows per axis).
 """
 
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32, Int, Shaped
 from numpy import ndarray
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 from torch import Tensor
 
 from lift3d.domain.camera import Camera, ImageSize
@@ -37,9 +38,11 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", "
 _SATURATED_U16 = 65535
 _ORIENTATION_TAG = 0x0112
 _QUARTER_TURNS = (5, 6, 7, 8)
-_LOAD_VERSION = 2
+_LOAD_VERSION = 3
 # The pixels as bytes and as float32; with validity, their share of it; with a lens, where they lie in the file.
 _BYTES_PER_PIXEL, _VALIDITY_BYTES_PER_PIXEL, _LENS_BYTES_PER_PIXEL = 17, 20, 14
+# How Pillow names the packing of greys: bits if there are fewer than 8, I if white is 0, R if bits are reversed.
+_FEW_BITS = re.compile(r"L;(?P<bits>[24])?(?P<is_turned>I)?R?")
 _DECODE_ERRORS = (
     *(OSError, EOFError, ValueError, SyntaxError, KeyError, IndexError),
     *(struct.error, zlib.error, Image.DecompressionBombError),
@@ -102,7 +105,7 @@ def decode_map(path: str | Path, *, may_have_palette: bool = False) -> Shaped[nd
             with _opened(path) as image:
                 if image.palette is not None and not may_have_palette:
                     raise ImageError(f"'{path}' has a palette of colours; expected one that has numbers.")
-                values = np.asarray(image)
+                values = _as_stored(image)
     if values.ndim == 3 and values.shape[-1] == 1:
         values = values[..., 0]
     if values.ndim != 2 or values.size == 0 or values.dtype.kind not in "buif":
@@ -255,7 +258,7 @@ def _places(lens: Distortion | None, camera: Camera, size: ImageSize) -> Float32
     return file_fractions(lens, tuple(camera.resized(size).K.reshape(-1).tolist()), size)
 
 
-def _opened(path: str | Path) -> Image.Image:
+def _opened(path: str | Path) -> ImageFile.ImageFile:
     """Open lazily: the header is read, no pixel decoded."""
     image = Image.open(path, formats=FORMATS)
     try:
@@ -264,6 +267,23 @@ def _opened(path: str | Path) -> Image.Image:
         image.close()
         raise
     return image
+
+
+def _as_stored(image: ImageFile.ImageFile) -> Shaped[ndarray, "..."]:
+    """Return the numbers of a file: Pillow stretches those of less than 8 bits, and turns those whose white is 0."""
+    codec, how = (image.tile[0].codec_name, image.tile[0].args) if image.tile else ("", None)
+    words = how if isinstance(how, tuple) else (how,)
+    largest = words[-1] if codec.startswith("ppm") else 0
+    found = _FEW_BITS.fullmatch(str(words[0]))
+    values = np.asarray(image)
+    if found and found["is_turned"]:
+        values = 255 - values
+    if found and found["bits"]:
+        largest = 2 ** int(found["bits"]) - 1
+    if not largest:
+        return values
+    top = 255 if largest < 256 else 65535
+    return np.rint(values.astype(np.float64) * largest / top).astype(np.uint8 if top == 255 else np.uint16)
 
 
 def _require_pixels(path: str | Path, height: int = 1, width: int = 1) -> None:

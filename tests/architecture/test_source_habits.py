@@ -16,7 +16,7 @@ HOMES = {
     "s3fs": ("lift3d/storage/",),
     "jinja2": ("lift3d/report/",),
     "pandas": ("lift3d/tables/",),
-    "PIL": ("lift3d/scenes/images.py",),
+    "PIL": ("lift3d/scenes/images.py", "lift3d/operators/view_files.py"),
     "timm": ("lift3d/operators/", "lift3d/cli/doctor.py"),
     "open_clip": ("lift3d/operators/",),
     "transformers": ("lift3d/operators/",),

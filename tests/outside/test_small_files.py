@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import resource
 import struct
 import subprocess
 import sys
@@ -18,7 +19,8 @@ from PIL import Image, PngImagePlugin
 from lift3d.config import parse_execution, parse_recipe
 from lift3d.domain.camera import ImageSize
 from lift3d.domain.keys import digest_bytes
-from lift3d.errors import ImageError, SceneFormatError
+from lift3d.errors import ImageError, SceneError, SceneFormatError
+from lift3d.operators.catalog import build_operator
 from lift3d.runs.plan import plan
 from lift3d.scenes import file_limits
 from lift3d.scenes.catalog import read_scene
@@ -280,3 +282,19 @@ def test_the_digest_of_a_file_is_that_of_its_bytes(tmp_path):
         path = tmp_path / f"{count}"
         path.write_bytes(content := bytes(index % 251 for index in range(count)))
         assert file_limits.digest_file(path, 2**21) == digest_bytes(content)
+
+
+def peak() -> int:
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+@pytest.mark.outside(kind=KIND, case="answers in files of many pixels", right="refused before they are decoded")
+@pytest.mark.parametrize("suffix", ["png", "npy"])
+def test_answers_in_files(tmp_path, suffix):
+    content = png(16_000, 12_000, 0) if suffix == "png" else npy_header((12_000, 16_000), "|u1")
+    sparse(tmp_path / f"0000.{suffix}", content, max(len(content), 192_000_128 * (suffix == "npy")))
+    operator = build_operator(f"files:{tmp_path}?pattern={{view}}.{suffix}")
+    before = peak()
+    with pytest.raises(SceneError, match=r"192000000 pixels.* 178956970"):
+        operator.read("0000", ImageSize(12, 16))
+    assert peak() - before < 64 * MIB

@@ -8,13 +8,16 @@ import sys
 import urllib.error
 import urllib.request
 from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import psutil
 import pytest
 
 from lift3d.results.lifted_scene import open_lifted
 from lift3d.viewer.command import running_viewer
+from tests.support.browser import opened_page
 from tests.support.isolation import environment_in, wait
 from tests.support.runs import run_into, tiny_rooms
 
@@ -70,6 +73,61 @@ def test_the_viewer_listens_on_loopback(viewer):
     assert len(viewer.token) >= 20
     assert viewer.address == f"http://127.0.0.1:{viewer.port}/{viewer.token}/"
     assert viewer.address in viewer.to_text()
+
+
+# What a page may try that knows the whole address; each attempt comes to what the page was given.
+ATTEMPTS = """async ([page, socket]) => {
+  const got = {};
+  const tried = async (name, attempt) => { try { got[name] = await attempt(); } catch { got[name] = ""; } };
+  await tried("fetch", async () => (await fetch(page)).text());
+  await tried("fetch of another kind", async () => (await fetch(page, {mode: "no-cors"})).text());
+  await tried("frame", () => new Promise(done => {
+    const frame = Object.assign(document.createElement("iframe"), {src: page});
+    frame.onload = () => { try { done(frame.contentWindow.document.body.innerText); } catch { done(""); } };
+    document.body.append(frame);
+  }));
+  await tried("socket", () => new Promise(done => {
+    const opened = new WebSocket(socket, "viser-v1");
+    opened.onopen = () => done("opened");
+    opened.onmessage = () => done("heard");
+    opened.onerror = () => done("");
+  }));
+  return got;
+}"""
+
+
+class Empty(BaseHTTPRequestHandler):
+    """A site with an empty page."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(b"<body></body>")
+
+    def log_message(self, *words):
+        pass
+
+
+@pytest.mark.cluster
+@pytest.mark.outside(
+    kind=KIND, case="a page of another origin, in a browser", right="nothing, though it knows the whole address"
+)
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
+def test_a_page_of_another_origin_gets_nothing_of_the_viewer(viewer, name):
+    with ThreadingHTTPServer(("127.0.0.1", 0), Empty) as site, opened_page() as (page, _):
+        Thread(target=site.serve_forever, daemon=True).start()
+        page.goto(f"http://127.0.0.1:{site.server_port}/")
+        address = viewer.address.replace("127.0.0.1", name)
+        got = page.evaluate(ATTEMPTS, [address, address.replace("http", "ws")])
+        # The same from the viewer's own page, so that an attempt that could not succeed does not pass for refused.
+        page.goto(viewer.address)
+        own = page.evaluate(ATTEMPTS, [viewer.address, viewer.address.replace("http", "ws")])
+        site.shutdown()
+    assert got == dict.fromkeys(got, "")
+    assert own["fetch"]
+    assert own["frame"] is not None
+    assert own["socket"]
 
 
 PREFECT = """

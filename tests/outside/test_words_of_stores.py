@@ -14,9 +14,9 @@ from lift3d.tables.schema import ScoreTable
 from tests.support.forged import command, edit_records
 
 KIND = "8 secrets and words"
-# A title, a clear, hidden text, colours of eight bits, overwriting, deleting.
-ESCAPE = "\x1b]0;owned\x07\x1b[2J\x1b[8m\x9b31m\rover\x08\x08\x7f"
-OBEYED = {chr(code) for code in (*range(32), *range(127, 160))} - {"\n"}
+# A title, a clear, hidden text, colours of eight bits, overwriting, deleting, letters in another order, another line.
+ESCAPE = "\x1b]0;owned\x07\x1b[2J\x1b[8m\x9b31m\rover\x08\x08\x7f\u202egnp.\u2066\u2028"
+OBEYED = {chr(code) for code in (*range(32), *range(127, 160), *range(0x2028, 0x202F), *range(0x2066, 0x206A))} - {"\n"}
 
 
 def with_rows(store, **texts):
