@@ -140,16 +140,23 @@ def recognition(request: Request, chosen: tuple[str, ...], drawings: Path) -> No
 @click.option("--method", "methods", multiple=True, default=("sweep",), help="Method of geometry. Repeatable.")
 @click.option("--image-height", default=192, help="Height at which views are read.")
 @click.option("--holdout", default=8, help="Every N-th view is left out in a second row.")
+@click.option("--patchmatchnet", type=PATH, help="Weights of PatchmatchNet, the network that stands beside.")
 @_out
 @_json
 def geometry(
-    scenes: tuple[str, ...], methods: tuple[str, ...], image_height: int, holdout: int, out: Path | None, as_json: bool
+    scenes: tuple[str, ...],
+    methods: tuple[str, ...],
+    image_height: int,
+    holdout: int,
+    patchmatchnet: Path | None,
+    out: Path | None,
+    as_json: bool,
 ) -> None:
     """How far the surface of a scene, found from photographs alone, is from sensors, tracks or computed depth."""
     from lift3d.bench.geometry_page import measured, page
 
-    figures = measured(scenes, methods, image_height, holdout)
-    _present(figures, page(scenes, figures, image_height), out, as_json)
+    figures = measured(scenes, methods, image_height, holdout, patchmatchnet)
+    _present(figures, page(scenes, figures, image_height, patchmatchnet), out, as_json)
 
 
 @click.command("calibration")

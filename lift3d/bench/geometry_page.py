@@ -7,8 +7,11 @@ from pathlib import Path
 
 from lift3d.bench.geometry import GeometryRow, measure
 from lift3d.bench.pages import filled_head, markdown_table
+from lift3d.bench.patchmatchnet import PatchmatchNet
+from lift3d.bench.patchmatchnet_scene import PatchmatchNetGeometry
 from lift3d.surface.catalog import build_geometry
 from lift3d.surface.neighbours import FUSED, MATCHED, AngleChoice
+from lift3d.surface.protocol import GeometryMethod
 from lift3d.surface.sweep import SweepConfig, SweepGeometry
 
 _HEAD = """# The scene's surface
@@ -23,7 +26,9 @@ on {date} with lift3d {version}, image height {height}. Geometry comes from phot
 is hidden, and where a reader takes the range of depth from it, the range is a guess from the cameras. Errors are
 |z − z'| / z' over **all** cells of 2×2 pixels that have a reference, claimed or not: the sensor's or computed depth,
 else points triangulated from at least 5° apart. `held out`: every 8th view is left out, and what the others show is
-found without it. Seconds are of one thread, everything included.
+found without it. `patchmatchnet` is the published network (Wang et al., CVPR 2021), trained on DTU, with the neighbours
+and ranges that its authors take from sparse points, and `patchmatchnet_fused` what three neighbours confirm of it.
+Seconds are of one thread, everything but sparse points included.
 
 """
 
@@ -75,13 +80,20 @@ On `kitchen`, while the method was being built (median error, share of cells wit
 
 
 def measured(
-    locations: Sequence[str], methods: Sequence[str], image_height: int, holdout: int
+    locations: Sequence[str], methods: Sequence[str], image_height: int, holdout: int, network: Path | None = None
 ) -> tuple[list[GeometryRow], list[GeometryRow]]:
-    """Return rows of all scenes, with all views and with some held out; and rows of the sweep's parts on the first."""
+    """Return rows of all scenes, with all views and with some held out; and rows of the sweep's parts on the first.
+
+    PatchmatchNet is beside them, with all views, if there are weights of it.
+    """
     rows = []
+    beside: list[GeometryMethod] = []
+    if network is not None:
+        loaded = PatchmatchNet.load(network)
+        beside = [PatchmatchNetGeometry(loaded, is_fused=is_fused) for is_fused in (False, True)]
     for location in locations:
         built = [build_geometry(name) for name in methods]
-        rows += measure(location, built, image_height, None)
+        rows += measure(location, [*built, *beside], image_height, None)
         rows += [
             replace(row, method=f"{row.method}, held out") for row in measure(location, built, image_height, holdout)
         ]
@@ -92,11 +104,17 @@ def measured(
     return rows, parts
 
 
-def page(locations: Sequence[str], found: tuple[list[GeometryRow], list[GeometryRow]], image_height: int) -> str:
+def page(
+    locations: Sequence[str],
+    found: tuple[list[GeometryRow], list[GeometryRow]],
+    image_height: int,
+    network: Path | None = None,
+) -> str:
     """Return the figures as Markdown."""
     rows, parts = found
     places = [f"CAPTURES/{Path(one).name}" if Path(one).is_dir() else shlex.quote(one) for one in locations]
     command = " ".join(["lift3d bench geometry", *places, "--image-height", str(image_height)])
+    command += " --patchmatchnet WEIGHTS" if network else ""
     groups = markdown_table(
         ["scene", "method", *map(str, range(1, 9))],
         [[row.scene, row.method, *(f"{sure:.2f}: {_percent(error, 1)}" for sure, error in row.groups)] for row in rows],

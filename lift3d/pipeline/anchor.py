@@ -214,10 +214,14 @@ def _with_length(one: FeatureMap) -> FeatureMap:
 
 
 def _without_length(mean: LiftedFeatures) -> tuple[LiftedFeatures, Float[Tensor, "row col"]]:
-    """Return mean features, and their length as a share of the mean length: 1 where all views say the same."""
+    """Return mean features as long as those that they are a mean of, and how long that mean was: 1 where all agree.
+
+    A mean is the shorter the more views disagree, and networks meet no such features; its direction is what is wanted.
+    """
     features = mean.features
     values, tokens = features.values[:-1], features.global_tokens
     length = values.norm(dim=0) / features.values[-1].clamp(min=_SHORTEST)
+    values = values / length.clamp(min=_SHORTEST)
     return replace(mean, features=FeatureMap(values, features.grid, None if tokens is None else tokens[:, :-1])), length
 
 

@@ -19,7 +19,7 @@ from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.sampling import bilinear_corners
 from lift3d.surface.confidence import place_evidence
 from lift3d.surface.depth_map import EDGE, DepthMap
-from lift3d.surface.keyframes import is_seen_well
+from lift3d.surface.owners import owners
 from lift3d.surface.scene_surface import Look, SceneSurface, is_cut, pixel_maps
 
 # Pixels per guide cell: who sees a surface changes more slowly than where it is.
@@ -47,7 +47,8 @@ class AnchoredTarget:
         keyframe: Indices of the keyframes among the witnesses; where none shows the surface, of the surest others.
         keyframe_weight: Of each of them, as ``weight``. The mean of few views is the same for whoever looks, where that
             of the surest of many hangs on small differences; and it is less blurred.
-        owner: Index of the view that owns the surface there; -1 where none does.
+        owner: Indices of the views that own the surface there, the heaviest first (``owners.owners``).
+        owner_weight: Of each of them, as ``weight``.
         surface: Whose views indices refer to.
     """
 
@@ -61,7 +62,8 @@ class AnchoredTarget:
     evidence: Float[Tensor, " cell"]
     keyframe: Int[Tensor, "cell keyframe"]
     keyframe_weight: Float[Tensor, "cell keyframe"]
-    owner: Int[Tensor, " cell"]
+    owner: Int[Tensor, "cell owner"]
+    owner_weight: Float[Tensor, "cell owner"]
     surface: SceneSurface
 
     @property
@@ -94,11 +96,11 @@ def anchored_target(
     is_key = torch.zeros(len(surface.views)).index_fill(0, torch.tensor(surface.keyframes), 1.0)
     keyframe_weight, keyframe = _heaviest(surety * (is_key + NO_KEYFRAME), min(KEYFRAME_COUNT, most))
     against = (look.passed * look.confidence).sum(1)
-    owner = _owners(look, surety, surface.keyframes).short()
+    owner, owner_weight = owners(look, surety, surface.keyframes, z_depth.reshape(grid.shape))
     support = surety.sum(1)
     coverage = support.square() / (support.square() + against.square() + UNSURE**2)
     evidence = _evidence(look, surety, against, surface.tolerance)
-    by_cell = (z_depth, witness, weight, coverage, evidence, keyframe, keyframe_weight, owner)
+    by_cell = (z_depth, witness, weight, coverage, evidence, keyframe, keyframe_weight, owner.short(), owner_weight)
     return AnchoredTarget(camera, depth, grid, *by_cell, surface)
 
 
@@ -116,16 +118,6 @@ def _heaviest(weight: Float[Tensor, "cell view"], count: int) -> tuple[Tensor, T
     kept, index = weight.topk(count, dim=1)
     total = kept.sum(1, keepdim=True)
     return kept / torch.where(total > 0, total, 1.0), index.short()
-
-
-def _owners(look: Look, surety: Float[Tensor, "cell view"], order: tuple[int, ...]) -> Int[Tensor, " cell"]:
-    """Return the first keyframe that sees a cell well, else the first that sees it, else the surest view."""
-    keyframes = torch.tensor(order)
-    well = is_seen_well(look)[:, keyframes]
-    sees = (surety > 0)[:, keyframes]
-    surest = torch.where(surety.sum(1) > 0, surety.argmax(1), -1)
-    first = torch.where(sees.any(1), keyframes[sees.float().argmax(1)], surest)
-    return torch.where(well.any(1), keyframes[well.float().argmax(1)], first)
 
 
 def consensus_weights(target: AnchoredTarget, grid: FeatureGrid, tap_count: int) -> BlendingWeights:
@@ -147,10 +139,9 @@ def keyframe_weights(target: AnchoredTarget, grid: FeatureGrid) -> BlendingWeigh
 
 
 def owner_weights(target: AnchoredTarget, grid: FeatureGrid) -> BlendingWeights:
-    """Return weights that read each cell from the view that owns it."""
+    """Return weights that read each cell from the views that own it, the heaviest first."""
     z_depth, guide = _at(target, grid)
-    owner = target.owner[guide][:, None].long()
-    return weights_of(target, grid, z_depth, owner.clamp(min=0), (owner >= 0).float())
+    return weights_of(target, grid, z_depth, target.owner[guide].long(), target.owner_weight[guide])
 
 
 def _at(target: AnchoredTarget, grid: FeatureGrid) -> tuple[Float[Tensor, " cell"], Int[Tensor, " cell"]]:

@@ -62,11 +62,11 @@ def test_neither_the_order_of_views_nor_one_more_that_shows_nothing_new_changes_
     one = anchored(surface, camera)
     other = anchored(surface_of(guides[::-1], depth_range), camera)
     assert one.view_ids == other.view_ids
-    for name in ("z_depth", "witness", "weight", "owner"):
+    for name in ("z_depth", "witness", "weight", "owner", "owner_weight"):
         assert torch.equal(getattr(one, name).nan_to_num(0.0), getattr(other, name).nan_to_num(0.0))
     again = replace(guides[0], id="zz")
     more = anchored(surface_of([*guides, again], depth_range), camera)
-    owned = [[target.view_ids[index] for index in target.owner.tolist()] for target in (one, more)]
+    owned = [[target.view_ids[index] for index in target.owner[:, 0].tolist()] for target in (one, more)]
     assert sum(a == b for a, b in zip(*owned, strict=True)) > 0.95 * len(owned[0])
 
 
