@@ -11,8 +11,8 @@ from lift3d.results.tables import better_sides
 from lift3d.runs.records import choose_run
 from lift3d.runs.table import RunTable
 from lift3d.storage.location import open_store
+from lift3d.tables.comparison import compare_rows
 from lift3d.tables.rendering import text_table, to_markdown
-from lift3d.tables.run_comparison import compare_rows
 from lift3d.tables.schema import DataFrame, ScoreTable, stacked
 
 # So few units lie all on one side of 0 by chance in more than 5 of 100 cases: 2 · 2^-n > 0.05.

@@ -1,14 +1,13 @@
 """Whether the services that a run uses are the right ones and closed to strangers: Ray, Prefect, the store."""
 
 import base64
+import contextlib
 import functools
+import http.client
 import importlib.metadata
 import importlib.util
 import json
 import os
-import socket
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -47,55 +46,38 @@ class Answer:
     body: str
 
 
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Takes a redirection for an answer: it may lead to a page for people to log in, which is no open door."""
-
-    def redirect_request(self, *arguments: object) -> None:
-        """Follow nothing."""
-
-
 def ray_dashboard(url: str | None = None) -> list[Finding]:
     """Ask the dashboards for their jobs as a stranger would: who may ask for them may start one, on every node.
 
     Besides the URL, that of RAY_ADDRESS is asked if it is one, and this machine's if something listens there.
     """
     given = [one.rstrip("/") for one in (url, os.environ.get("RAY_ADDRESS", "")) if one and _is_http(one)]
-    findings = []
-    if url and not _is_http(url):
-        findings.append(Finding("ray dashboard", False, f"'{url}' is no URL", "give http://HOST:8265"))
+    bad = functools.partial(Finding, "ray dashboard", False)
+    findings = [bad(f"'{url}' is no URL", "give http://HOST:8265")] if url and not _is_http(url) else []
     if any(map(has_secrets, given)):
-        return [
-            Finding("ray dashboard", False, f"{', '.join(given)} has credentials in it", "give RAY_AUTH_TOKEN instead")
-        ]
-    default = [DASHBOARD] if DASHBOARD not in given and _listens(DASHBOARD) else []
+        return [bad(f"{', '.join(given)} has credentials in it", "give RAY_AUTH_TOKEN instead")]
+    default = [DASHBOARD] if DASHBOARD not in given and _get(DASHBOARD).status else []
     return findings + [_dashboard(one, one in given) for one in dict.fromkeys([*given, *default])]
 
 
 def _dashboard(url: str, is_given: bool) -> Finding:
+    found = functools.partial(Finding, "ray dashboard")
     answer = _get(f"{url}/api/jobs/")
     if answer.status == 200:
-        return Finding(
-            "ray dashboard",
-            False,
-            f"{url} answers the jobs API without a token, so whoever reaches it runs any code on the cluster",
-            "start Ray with RAY_AUTH_MODE=token, keep the dashboard on 127.0.0.1 or in a closed network",
-        )
+        detail = f"{url} answers the jobs API without a token, so whoever reaches it runs any code on the cluster"
+        remedy = "start Ray with RAY_AUTH_MODE=token, keep the dashboard on 127.0.0.1 or in a closed network"
+        return found(False, detail, remedy)
     if answer.status in _REFUSED:
-        return Finding("ray dashboard", True, f"{url} asks for a token")
+        return found(True, f"{url} asks for a token")
     said = f"HTTP status {answer.status}" if answer.status else answer.body
-    return Finding(
-        "ray dashboard",
-        not is_given,
-        f"{url} does not answer as Ray's jobs API does ({said})",
-        "check the URL (http://HOST:8265), and that the cluster was started with its dashboard",
-    )
+    remedy = "check the URL (http://HOST:8265), and that the cluster was started with its dashboard"
+    return found(not is_given, f"{url} does not answer as Ray's jobs API does ({said})", remedy)
 
 
 def prefect_api() -> str:
     """Return the URL of the Prefect server that runs use, of the environment or of a profile; empty if none is set.
 
-    Raises:
-        ValueError: If Prefect finds its settings invalid.
+    ValueError if Prefect finds its settings invalid.
     """
     api = os.environ.get("PREFECT_API_URL", "")
     if not api and importlib.util.find_spec("prefect") is not None:
@@ -128,27 +110,19 @@ def prefect_server(api: str) -> list[Finding]:
 
 
 def _prefect_version(api: str, answer: Answer) -> Finding:
-    own = importlib.metadata.version("prefect")
+    own, found = importlib.metadata.version("prefect"), functools.partial(Finding, "prefect version")
     if answer.status in _REFUSED:
-        return Finding(
-            "prefect version",
-            False,
-            f"{api} refuses this machine's key",
-            "set PREFECT_API_AUTH_STRING (or PREFECT_API_KEY) to what the server expects",
-        )
+        remedy = "set PREFECT_API_AUTH_STRING (or PREFECT_API_KEY) to what the server expects"
+        return found(False, f"{api} refuses this machine's key", remedy)
     try:
-        found = json.loads(answer.body)
+        version = json.loads(answer.body)
     except ValueError:
-        found = None
-    if not isinstance(found, str):
+        version = None
+    if not isinstance(version, str):
         # Prefect Cloud says no version, and keeps up with its clients by itself.
-        return Finding("prefect version", True, f"{own} here, {api} does not say its own")
-    return Finding(
-        "prefect version",
-        found == own,
-        f"the server {api} has {found}, this machine {own}",
-        "install the same version on both sides; a server that is older than its client refuses what it does not know",
-    )
+        return found(True, f"{own} here, {api} does not say its own")
+    remedy = "install the same version on both sides; an older server refuses what it does not know"
+    return found(version == own, f"the server {api} has {version}, this machine {own}", remedy)
 
 
 def store(url: str | None) -> list[Finding]:
@@ -165,15 +139,15 @@ def store(url: str | None) -> list[Finding]:
 
 
 def _get(url: str, headers: Mapping[str, str] | None = None) -> Answer:
-    # A proxy would answer for itself.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirects)
+    """Ask without a proxy, which would answer for itself; a redirection, such as to a login, is an answer."""
+    parts = urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     try:
-        with opener.open(urllib.request.Request(url, headers=dict(headers or {})), timeout=_PATIENCE_S) as response:
+        with contextlib.closing(kind(parts.hostname or "", parts.port, timeout=_PATIENCE_S)) as connection:
+            connection.request("GET", parts.path, headers=dict(headers or {}))
+            response = connection.getresponse()
             return Answer(response.status, response.read(_MOST_BYTES).decode(errors="replace"))
-    except urllib.error.HTTPError as error:
-        with error:
-            return Answer(error.code, error.read(_MOST_BYTES).decode(errors="replace"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         return Answer(0, f"{type(error).__name__}: {error}")
 
 
@@ -195,13 +169,4 @@ def _is_local(url: str) -> bool:
     try:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
-        return False
-
-
-def _listens(url: str) -> bool:
-    parts = urlsplit(url)
-    try:
-        with socket.create_connection((parts.hostname or "", parts.port or 80), timeout=1.0):
-            return True
-    except OSError:
         return False

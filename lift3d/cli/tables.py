@@ -15,7 +15,7 @@ from lift3d.tables.rendering import to_markdown
 from lift3d.tables.schema import ScoreTable
 
 
-def render_table(url: str, form: str, run_id: str | None, compare: str | None, *, is_brief: bool = False) -> bytes:
+def render_table(url: str, form: str, run_id: str | None, compare: str | None) -> bytes:
     """Return the table of a store's runs (all if None) as md (a summary), csv, json or parquet.
 
     To compare METRIC:LIFTER_A:LIFTER_B gives paired bootstrap intervals instead.
@@ -26,9 +26,7 @@ def render_table(url: str, form: str, run_id: str | None, compare: str | None, *
     if form == "md" and compare is None:
         # Part by part: means of scenes are small, their rows may be many millions.
         means = headline_means(part for one in shown_runs for part in run_parts(store, one))
-        has_several = means["scene"].nunique() > 1
-        tables = [] if is_brief and has_several else [scene_table(means)]
-        tables += [overall_table(means)] if has_several else []
+        tables = [scene_table(means), *([overall_table(means)] if means["scene"].nunique() > 1 else [])]
         return ("\n\n".join(map(to_markdown, tables)) + "\n").encode()
     table = ScoreTable.joined([run_table(store, one) for one in shown_runs])
     if compare is not None:

@@ -10,17 +10,18 @@ from lift3d.metrics.protocol import Metric
 _MODULES = {
     "fidelity": (
         *("feature_cosine", "feature_relative_error", "label_agreement_2d", "psnr_2d"),
-        *("scalar_error_2d", "scalar_relative_error_2d", "embedding_cosine_2d"),
+        *("scalar_error_2d", "embedding_cosine_2d"),
     ),
     "image_quality": ("psnr", "ssim"),
-    "segmentation": ("miou", "pixel_accuracy", "miou_scene"),
-    "mask_signals": ("mask_iou_transferred",),
+    "segmentation": ("miou", "pixel_accuracy", "miou_scene", "mask_iou_transferred"),
     "coverage": ("coverage",),
     "sharpness": ("sharpness",),
     "consistency": ("warp_error_short", "warp_error_long", "warp_floor_short", "warp_floor_long"),
     "agreement": ("rho", "effective_rank", "label_kappa"),
-    "depth_agreement": ("depth_abs_rel", "depth_cross_short", "depth_cross_long"),
-    "direction_agreement": ("direction_cross_short", "direction_cross_long"),
+    "depth_agreement": (
+        *("depth_abs_rel", "depth_cross_short", "depth_cross_long"),
+        *("direction_cross_short", "direction_cross_long"),
+    ),
     "panoptic": ("pq", "pq_scene", "pq_2d"),
 }
 METRICS = {name: f"lift3d.metrics.{module}:{name}" for module, names in _MODULES.items() for name in names}

@@ -9,9 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from lift3d.metrics.counting import MIN_SHARED_POINTS, median_angles
+from lift3d.metrics.counting import MIN_SHARED_POINTS, evenly, median_angles
 from lift3d.metrics.depth_surface import DepthSurface
 from lift3d.metrics.figures import LONG_RANGE_DEG, SHORT_RANGE_DEG
 from lift3d.metrics.protocol import Matches, Observations
@@ -94,16 +93,12 @@ def _likely(surface: DepthSurface | TrackSurface, a: int) -> list[int]:
     distance = (surface.centers - surface.centers[a]).norm(dim=1)
     distance[a] = -1.0
     by_distance = torch.argsort(distance, stable=True)[1:]
-    asked = torch.cat([by_distance[:ASKED], _evenly(by_distance[ASKED:], ASKED)])
+    asked = torch.cat([by_distance[:ASKED], evenly(by_distance[ASKED:], ASKED)])
     xyz, is_seen = surface.sights(a, asked, PROBES)
     angles = median_angles(xyz, surface.centers[a], surface.centers[asked], is_seen, least=1)
     likely: list[int] = []
     for low, high in (SHORT_RANGE_DEG, LONG_RANGE_DEG):
         in_range = ((angles >= low) & (angles < high)).nonzero()[:, 0]
         nearest = asked[in_range[torch.argsort(angles[in_range], stable=True)]]
-        likely += torch.cat([nearest[: LIKELY // 2], _evenly(nearest[LIKELY // 2 :], LIKELY // 2)]).tolist()
+        likely += torch.cat([nearest[: LIKELY // 2], evenly(nearest[LIKELY // 2 :], LIKELY // 2)]).tolist()
     return likely
-
-
-def _evenly(values: Tensor, limit: int) -> Tensor:
-    return values[:: max(1, -(-len(values) // limit))]

@@ -162,6 +162,11 @@ def collect_observations(
     return Observations(renumbered, view[is_shared], uv[is_shared])
 
 
+def evenly(values: Tensor, limit: int) -> Tensor:
+    """Keep every nth entry so that at most ``limit`` are left."""
+    return values[:: max(1, -(-len(values) // limit))]
+
+
 def rows_of_views(view: Int[Tensor, " observation"], view_count: int) -> tuple[Int[Tensor, " row"], ...]:
     """Return which observations are of each view: sorted once, not searched for view by view."""
     return torch.split(torch.argsort(view, stable=True), torch.bincount(view, minlength=view_count).tolist())

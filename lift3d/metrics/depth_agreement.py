@@ -1,4 +1,4 @@
-"""Depth against the true depth, and depth of two views against each other.
+"""Depth against the true depth; depth and directions (surface normals) of two views against each other.
 
 Predictions are depth or disparity in scene units: the scene's alignment (``operators.depth_alignment``) is all there
 is, nothing is fitted here. A place where the answer is no positive depth errs by all of the true depth, as an answer of
@@ -21,6 +21,8 @@ from lift3d.metrics.protocol import Matches, ViewEvidence
 _QUANTITIES = ("depth", "disparity")
 # The relative error of no answer: that of a depth of 0.
 _NO_ANSWER = 1.0
+# The angle between a direction and none: as far off as a guess at random is on average.
+_NO_ANSWER_DEG = 90.0
 
 
 @view_metric("lower", kinds=("scalar",), quantities=_QUANTITIES, needs=("depth",))
@@ -60,6 +62,26 @@ def depth_cross(a: ViewEvidence, b: ViewEvidence, matches: Matches) -> Score:
 
 
 depth_cross_short, depth_cross_long = pair_metrics("lower", depth_cross, kinds=("scalar",), quantities=_QUANTITIES)
+
+
+def direction_cross(a: ViewEvidence, b: ViewEvidence, matches: Matches) -> Score:
+    """Mean angle in degrees between what two views say of a point, both in world axes."""
+    first, second = Reading.of(a, matches.uv_a), Reading.of(b, matches.uv_b)
+    counts = first.counts & second.counts
+    if not bool(counts.any()):
+        return undefined("no-points", "no matched point counts in both views")
+    # Predicted directions are x right, y down, z forward in each camera.
+    one, other = first.at(counts) @ a.frame.camera.w2c[:3, :3], second.at(counts) @ b.frame.camera.w2c[:3, :3]
+    # atan2 of sine and cosine is exact near 0, where acos is not.
+    sine, cosine = torch.linalg.cross(one, other).norm(dim=1), (one * other).sum(1)
+    angle = torch.rad2deg(torch.atan2(sine, cosine))
+    error = torch.where((one.norm(dim=1) > 0) & (other.norm(dim=1) > 0), angle, _NO_ANSWER_DEG)
+    return Score(float(error.mean()), float(len(error)))
+
+
+direction_cross_short, direction_cross_long = pair_metrics(
+    "lower", direction_cross, kinds=("embedding",), quantities=("direction",)
+)
 
 
 def _relative_error(z_depth: Float[Tensor, " place"], reference: Float[Tensor, " place"]) -> Float[Tensor, " place"]:

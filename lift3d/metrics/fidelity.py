@@ -52,20 +52,7 @@ def psnr_2d(evidence: ViewEvidence) -> Score:
 def scalar_error_2d(evidence: ViewEvidence) -> Score:
     """Mean absolute difference to the plain 2D answer, in the operator's own unit."""
     difference = (evidence.lifted.prediction.values.double() - evidence.plain.prediction.values.double()).abs()
-    while difference.ndim > 2:
-        difference = difference.mean(0)
-    return _mean(difference[evidence.counts])
-
-
-@view_metric("lower", kinds=("scalar",))
-def scalar_relative_error_2d(evidence: ViewEvidence) -> Score:
-    """Σ|ŷ − y| / Σ|y| against the plain 2D answer y: free of the operator's unit."""
-    plain = evidence.plain.prediction.values[evidence.counts].double()
-    difference = evidence.lifted.prediction.values[evidence.counts].double() - plain
-    scale = float(plain.abs().sum())
-    if scale == 0:
-        return undefined("no-signal", "the plain answer is 0 in every pixel that counts")
-    return Score(float(difference.abs().sum()) / scale, float(plain.numel()))
+    return _mean(difference.reshape(-1, *evidence.counts.shape).mean(0)[evidence.counts])
 
 
 @view_metric("higher", kinds=("embedding",))

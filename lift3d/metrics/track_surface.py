@@ -14,7 +14,7 @@ from lift3d.domain.scene import Tracks, View
 from lift3d.errors import ShapeError
 from lift3d.geometry.projection import is_inside, project
 from lift3d.geometry.rigid import transform
-from lift3d.metrics.counting import collect_observations, median_angles, rows_of_views
+from lift3d.metrics.counting import collect_observations, evenly, median_angles, rows_of_views
 from lift3d.metrics.protocol import Matches, Observations
 
 
@@ -65,7 +65,7 @@ class TrackSurface:
         self, a: int, others: Int[Tensor, " view"], limit: int | None = None
     ) -> tuple[Float[Tensor, "point 3"], Bool[Tensor, "view point"]]:
         """Return the points that view a observes, at most ``limit``, and which of the other views observe each."""
-        point = self._views[a].point if limit is None else _thin(self._views[a].point, limit)
+        point = self._views[a].point if limit is None else evenly(self._views[a].point, limit)
         seen = self._views_of_points[:, point.numpy()].tocsr()[others.numpy()]
         return self._xyz[point], torch.from_numpy(seen.toarray() > 0)
 
@@ -79,7 +79,7 @@ class TrackSurface:
         shared = first.point[torch.isin(first.point, second.point)]
         floor, _ = project(transform(second.camera.w2c, self._xyz[shared]), second.camera.K)
         is_usable = is_inside(floor, second.camera.size.height, second.camera.size.width)
-        shared, floor = _thin(shared[is_usable], limit), _thin(floor[is_usable], limit)
+        shared, floor = evenly(shared[is_usable], limit), evenly(floor[is_usable], limit)
         everywhere = torch.ones(1, len(shared), dtype=torch.bool)
         angle = median_angles(self._xyz[shared], self.centers[a], self.centers[b, None], everywhere)
         return Matches(first.uv_of(shared), second.uv_of(shared), floor, float(angle))
@@ -90,7 +90,7 @@ class TrackSurface:
         for view in self._views:
             seen_count[view.point] += 1
         is_kept = torch.zeros(len(self._xyz), dtype=torch.bool)
-        is_kept[_thin(torch.nonzero(seen_count >= 2)[:, 0], limit)] = True
+        is_kept[evenly(torch.nonzero(seen_count >= 2)[:, 0], limit)] = True
         kept = [is_kept[view.point] for view in self._views]
         counts = torch.tensor([int(mine.sum()) for mine in kept])
         return collect_observations(
@@ -119,8 +119,3 @@ def _is_first(sorted_numbers: Int[Tensor, " seen"]) -> Bool[Tensor, " seen"]:
     is_first = torch.ones(len(sorted_numbers), dtype=torch.bool)
     is_first[1:] = sorted_numbers[1:] != sorted_numbers[:-1]
     return is_first
-
-
-def _thin(values: Tensor, limit: int) -> Tensor:
-    """Keep every nth entry so that at most ``limit`` are left."""
-    return values[:: max(1, -(-len(values) // limit))]

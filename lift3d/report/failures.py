@@ -4,15 +4,14 @@ Gathered part by part of the table, so that memory is that of what is shown and 
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lift3d.domain.records import RAW2D
-from lift3d.domain.scores import ALL_PIXELS
 from lift3d.metrics.catalog import build_metrics
-from lift3d.results.tables import HEADLINE
+from lift3d.results.tables import HEADLINE, over_all_pixels
 from lift3d.tables.rendering import NOTHING, Cell, Column, Row, Table, text_table
-from lift3d.tables.schema import DataFrame, ScoreTable
+from lift3d.tables.schema import DataFrame, ScoreTable, stacked
 
 # Lines of each kind; the table has all.
 SHOWN = 20
@@ -40,30 +39,10 @@ class Listed:
         return text_table(self.labels, self.lines, len(self.labels))
 
 
-@dataclass(frozen=True, slots=True)
-class ScoredPair:
-    """A figure of two views."""
-
-    lifter: str
-    metric: str
-    target: str
-    other: str
-    value: float
-
-
-@dataclass(frozen=True, slots=True)
-class _View:
-    scene: str
-    target: str
-    value: float
-    coverage: float
-
-
 class Failures:
-    """What is gathered from the table of a run; ``pairs`` are of the scenes that are drawn, by scene and operator."""
+    """What is gathered from the table of a run."""
 
-    def __init__(self, drawn: Collection[str]) -> None:
-        self.pairs: dict[tuple[str, str], list[ScoredPair]] = {}
+    def __init__(self) -> None:
         self._listed = {
             "usable_scene": Listed("Scenes that failed", ("scene", "reason")),
             "usable_lifter": Listed("Lifters that could not run", ("scene", "operator × lifter", "reason")),
@@ -71,25 +50,23 @@ class Failures:
             "usable_view": Listed("Views that were dropped", ("scene", "view", "reason")),
         }
         self._blanks: Counter[tuple[str, str, str, str]] = Counter()
-        self._drawn = {*drawn}
-        self._sides = {
-            one.spec.name: one.spec.better
+        # What a figure is multiplied by so that the worst is the smallest.
+        self._signs = {
+            one.spec.name: 1 if one.spec.better == "higher" else -1
             for one in build_metrics()
             if one.spec.scope == "view" and one.spec.better != "neither" and one.spec.name in HEADLINE
         }
-        self._worst: dict[tuple[str, str, str], list[_View]] = {}
+        self._worst = ScoreTable.from_rows([]).frame.assign(badness=0.0)
 
     def add(self, table: ScoreTable) -> None:
         """Look at a part of the table, whole scenes."""
-        frame = table.frame
-        frame = frame[~frame["protocol"].str.contains("/") | frame["protocol"].str.endswith(f"/{ALL_PIXELS}")]
+        frame = over_all_pixels(table)
         self._add_missing(frame[frame["outcome"] != "ok"])
-        found = frame[frame["outcome"] == "ok"]
-        self._add_worst(found[(found["lifter"] != RAW2D) & found["metric"].isin([*self._sides])])
-        is_pair = (found["other"] != "") & found["scene"].isin([*self._drawn])
-        for one in found[is_pair].to_dict("records"):
-            pair = ScoredPair(one["lifter"], one["metric"], one["target"], one["other"], float(one["value"]))
-            self.pairs.setdefault((one["scene"], one["operator"]), []).append(pair)
+        found = frame[(frame["outcome"] == "ok") & (frame["lifter"] != RAW2D) & frame["metric"].isin(self._signs)]
+        ranked = found.assign(badness=found["value"] * found["metric"].map(self._signs).astype(float))
+        # The sort is stable: of equal views the first one of the table comes first.
+        both = stacked([self._worst, ranked]).sort_values("badness", kind="stable")
+        self._worst = both.groupby(["operator", "lifter", "metric"]).head(WORST)
 
     @property
     def listed(self) -> list[Listed]:
@@ -105,14 +82,14 @@ class Failures:
         They are those of the last of the run's lifters that the operator has.
         """
         tables = []
-        for operator in dict.fromkeys(operator for operator, _, _ in self._worst):
-            own = [key for key in self._worst if key[0] == operator]
-            lifter = next((one for one in reversed(lifters) if any(key[1] == one for key in own)), own[0][1])
-            metric = min((key[2] for key in own if key[1] == lifter), key=list(HEADLINE).index)
+        for operator, own in self._worst.groupby("operator"):
+            lifter = next((one for one in reversed(lifters) if one in {*own["lifter"]}), own["lifter"].iloc[0])
+            own = own[own["lifter"] == lifter]
+            metric = min(own["metric"], key=list(HEADLINE).index)
             columns = (Column(HEADLINE[metric], metric), Column("coverage"))
             rows = tuple(
-                Row((view.scene, view.target), (_figure(view.value), _figure(view.coverage)))
-                for view in self._worst[operator, lifter, metric]
+                Row((view["scene"], view["target"]), (_figure(view["value"]), _figure(view["coverage"])))
+                for view in own[own["metric"] == metric].to_dict("records")
             )
             caption = f"Worst views of {operator} × {lifter} by {HEADLINE[metric]}"
             tables.append(Table(("scene", "view"), columns, rows, caption))
@@ -126,16 +103,6 @@ class Failures:
         others = missing[~missing["metric"].isin([*self._listed])]
         columns = ["operator", "lifter", "metric", "reason"]
         self._blanks.update({tuple(key): int(count) for key, count in others.groupby(columns).size().items()})
-
-    def _add_worst(self, found: DataFrame) -> None:
-        for (operator, lifter, metric), rows in found.groupby(["operator", "lifter", "metric"], sort=True):
-            is_high = self._sides[metric] == "higher"
-            rows = rows.sort_values("value", ascending=is_high, kind="stable").head(WORST)
-            lines = rows[["scene", "target", "value", "coverage"]].itertuples(index=False, name=None)
-            views = [_View(scene, target, float(value), float(cover)) for scene, target, value, cover in lines]
-            held = self._worst.setdefault((operator, lifter, metric), [])
-            # The sort is stable: of equal views the first one of the table comes first.
-            held[:] = sorted([*held, *views], key=lambda view: view.value if is_high else -view.value)[:WORST]
 
 
 def _about(one: Mapping[str, str]) -> str:

@@ -13,8 +13,6 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from lift3d.tables.rendering import Table, to_html
-
 _FOLDER = files("lift3d.report")
 
 
@@ -26,17 +24,11 @@ def page(content: Mapping[str, Any]) -> bytes:
         f"style-src 'sha256-{_digest(style)}'; script-src 'sha256-{_digest(script)}'"
     )
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["table"] = _table
     template = environment.from_string(_FOLDER.joinpath("templates", "report.html.jinja").read_text(encoding="utf-8"))
     # Both are files of this package, and their digests are of exactly these characters.
     text = template.render(content, style=Markup(style), script=Markup(script), policy=policy)
     # A name that came from a file system may hold what is no character.
     return text.encode("utf-8", "replace")
-
-
-def _table(table: Table, kind: str) -> Markup:
-    """Return a table as HTML; what it shows is escaped there."""
-    return Markup(to_html(table, kind, is_grouped=kind == "figures"))
 
 
 def _digest(text: str) -> str:

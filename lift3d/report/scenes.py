@@ -6,8 +6,6 @@ from itertools import groupby
 
 from lift3d.domain.records import SceneRecord
 from lift3d.errors import ConfigError, Lift3dError
-from lift3d.report.angles import AngleChart, TargetCameras, angle_chart
-from lift3d.report.failures import ScoredPair
 from lift3d.report.gallery import LifterGallery, LifterPictures
 from lift3d.results.lifted_scene import LiftedScene
 
@@ -51,7 +49,6 @@ class DrawnOperator:
     operator: str
     hidden: tuple[str, ...]
     lifters: list[LifterPictures] = field(default_factory=list)
-    chart: AngleChart | None = None
     trouble: str = ""
 
 
@@ -65,12 +62,7 @@ class DrawnScene:
     operators: tuple[DrawnOperator, ...]
 
 
-def drawn_scenes(
-    chosen: Mapping[str, SceneRecord],
-    lifted: Iterable[LiftedScene],
-    pairs: Mapping[tuple[str, str], Sequence[ScoredPair]],
-    view_count: int,
-) -> list[DrawnScene]:
+def drawn_scenes(chosen: Mapping[str, SceneRecord], lifted: Iterable[LiftedScene], view_count: int) -> list[DrawnScene]:
     """Return the scenes as they are shown, whose pictures share the page's room: what one leaves over, others have.
 
     Lifters of an operator come one after the other; of each, ``view_count`` targets are shown.
@@ -80,11 +72,9 @@ def drawn_scenes(
     found = []
     for name, record in chosen.items():
         own = [lifters for lifters in by_operator if lifters[0].name == name]
-        cameras = TargetCameras(one for lifters in own for one in lifters)
         gallery, operators = LifterGallery(view_count), []
         for lifters in own:
             drawn = _drawn_operator(lifters, gallery, min(_LIFTER_BUDGET, budget // max(1, to_come)))
-            drawn.chart = angle_chart(pairs.get((name, drawn.operator), ()), cameras)
             budget -= sum(one.size for one in drawn.lifters)
             to_come -= min(_MOST_LIFTERS, len(lifters))
             operators.append(drawn)

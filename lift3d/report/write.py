@@ -103,7 +103,7 @@ def _run_content(store: Store, run_id: str, extent: ReportExtent) -> dict[str, A
     lifters = [*dict.fromkeys(one.lifter for record in records for one in record.lifted if one.lifter != RAW2D)]
     ok = {name: one for name, one in zip(unique_names(records), records, strict=True) if one.is_ok}
     chosen = dict(islice(ok.items(), extent.scene_count))
-    failures = Failures(chosen)
+    failures = Failures()
 
     def looked_at() -> Iterator[ScoreTable]:
         for part in run_parts(store, run_id):
@@ -124,10 +124,9 @@ def _run_content(store: Store, run_id: str, extent: ReportExtent) -> dict[str, A
         "has_overall": means["scene"].nunique() > 1,
         "usual": replace(usual, caption="Means over views or pairs, by scene"),
         "other": replace(other, caption="Further means over views or pairs, by scene"),
-        "scenes": drawn_scenes(chosen, lifted, failures.pairs, extent.view_count),
+        "scenes": drawn_scenes(chosen, lifted, extent.view_count),
         "hidden_scenes": len(ok) - len(chosen),
         "extent": extent,
-        "series": {lifter: number for number, lifter in enumerate([RAW2D, *lifters])},
         "worst": failures.worst(lifters),
         "listed": failures.listed,
     }

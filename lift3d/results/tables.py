@@ -11,8 +11,8 @@ from lift3d.domain.records import RAW2D
 from lift3d.domain.scores import ALL_PIXELS
 from lift3d.metrics.catalog import build_metrics
 from lift3d.tables.aggregation import metric_means
+from lift3d.tables.comparison import scene_intervals
 from lift3d.tables.rendering import Better, Cell, Column, Row, Table
-from lift3d.tables.scene_intervals import scene_intervals
 from lift3d.tables.schema import DataFrame, ScoreTable, stacked
 
 # What is left of disagreement first, each error beside the floor of its warp, and whether it is blur; then the truth;
@@ -52,11 +52,14 @@ def better_sides() -> Mapping[str, Better]:
 def headline_means(tables: Iterable[ScoreTable]) -> DataFrame:
     """Return the means of each scene over all valid pixels, see metric_means; of tables that hold whole scenes each."""
     found = [metric_means(ScoreTable.from_rows([]))]
-    for table in tables:
-        frame = table.frame
-        is_shown = ~frame["protocol"].str.contains("/") | frame["protocol"].str.endswith(f"/{ALL_PIXELS}")
-        found.append(metric_means(ScoreTable(frame[is_shown])))
+    found += [metric_means(ScoreTable(over_all_pixels(table))) for table in tables]
     return stacked(found)
+
+
+def over_all_pixels(table: ScoreTable) -> DataFrame:
+    """Return the rows over all valid pixels, and those that are over none."""
+    protocol = table.frame["protocol"].str
+    return table.frame[~protocol.contains("/") | protocol.endswith(f"/{ALL_PIXELS}")]
 
 
 def scene_table(means: DataFrame, *, is_usual: bool = True, named: Sequence[str] = ("operator",)) -> Table:

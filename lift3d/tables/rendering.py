@@ -1,9 +1,8 @@
-"""Tables of text: typed rows as Markdown, as HTML and for a terminal. Light: no torch, no pandas."""
+"""Tables of text: typed rows as Markdown and for a terminal. Light: no torch, no pandas."""
 
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
 from itertools import groupby
 from textwrap import fill
 from typing import Literal
@@ -118,28 +117,6 @@ def escaped(text: str) -> str:
     return plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def to_html(table: Table, kind: str, *, is_grouped: bool = False) -> str:
-    """Return a table that scrolls sideways by itself; every text is escaped.
-
-    ``kind`` is the class of the element, for the style sheet. Groups may have a line of their own above them, in place
-    of columns for what they share.
-    """
-    shown = table.labels[-1:] if is_grouped else table.labels
-    head = "".join(f'<th scope="col">{escape(label)}</th>' for label in shown)
-    head += "".join(map(_heading_html, table.columns))
-    bodies = []
-    for name, rows in table.groups() if is_grouped else [("", table.rows)]:
-        span = len(shown) + len(table.columns)
-        title = f'<tr class="group"><th scope="rowgroup" colspan="{span}"><span>{escape(name)}</span></th></tr>'
-        lines = "".join(_row_html(row, table.columns, len(shown)) for row in rows)
-        bodies.append(f'<tbody data-group="{escape(name)}">{title * is_grouped}{lines}</tbody>')
-    caption = f"<caption>{escape(table.caption)}</caption>" if table.caption else ""
-    return (
-        f'<div class="scroll" role="region" aria-label="{escape(table.caption or shown[0])}" tabindex="0">'
-        f'<table class="{kind}">{caption}<thead><tr>{head}</tr></thead>{"".join(bodies)}</table></div>'
-    )
-
-
 def to_terminal(table: Table, width: int, legend: str = "") -> Text:
     """Return a block per group, the best figures in bold, and below it a legend.
 
@@ -168,28 +145,6 @@ def to_terminal(table: Table, width: int, legend: str = "") -> Text:
 def _marked(cell: Cell) -> str:
     figure = f"**{escaped(cell.text)}**" if cell.is_best else escaped(cell.text)
     return f"{figure}{f' ({cell.count})' if cell.count else ''}{f' {cell.spread}' if cell.spread else ''}"
-
-
-def _heading_html(column: Column) -> str:
-    side = f"{column.better} is better" if column.arrow else ""
-    arrow = f' <span aria-label="{side}">{column.arrow}</span>' if side else ""
-    about = escape(": ".join(filter(None, (column.key, side))))
-    return f'<th scope="col" class="number" title="{about}">{escape(column.title)}{arrow}</th>'
-
-
-def _row_html(row: Row, columns: Sequence[Column], label_count: int) -> str:
-    name, *others = row.labels[-label_count:]
-    cells = [f'<th scope="row">{escape(name)}</th>', *(f"<td>{escape(label)}</td>" for label in others)]
-    for column, cell in zip(columns, row.cells, strict=True):
-        value = "" if cell.value is None else repr(cell.value)
-        figure = f"<strong>{escape(cell.text)}</strong>" if cell.is_best else escape(cell.text)
-        count = f' <small class="count">{cell.count}</small>' if cell.count else ""
-        spread = f'<small class="spread">{cell.spread}</small>' if cell.spread else ""
-        cells.append(
-            f'<td class="number{" best" if cell.is_best else ""}" data-metric="{escape(column.key)}" '
-            f'data-value="{value}">{figure}{count}{spread}</td>'
-        )
-    return f"<tr>{''.join(cells)}</tr>"
 
 
 def _fitting(columns: Sequence[Column], width: int) -> tuple[list[int], list[str]]:

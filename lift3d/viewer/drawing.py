@@ -15,7 +15,7 @@ from viser import transforms
 from lift3d.viewer.transform import FIELD_OF_VIEW, ViewerTransform, half_extent, viewer_transform
 from lift3d.viewer.viewed_scene import Colours, ViewedScene
 
-POINT_SIZE = 0.009
+_POINT_SIZE = 0.009
 # The first is what a browser without a graphics card draws while one waits for it.
 POINT_COUNTS = (50_000, 100_000, 200_000)
 _LINE_GREY = (90, 90, 90)
@@ -40,15 +40,8 @@ class Drawing:
         server.scene.configure_environment_map(None)
         # Drawn like the cloud, and always, so that the shader of both stays linked while a cloud changes its colours.
         # Two points in one place: a single colour would be drawn by another shader.
-        self._dot = server.scene.add_point_cloud(
-            "/asked",
-            np.zeros((2, 3), np.float32),
-            np.array([_DOT_COLOUR, _DOT_COLOUR], np.uint8),
-            point_size=_UNSEEN,
-            point_shape="circle",
-            point_shading="flat",
-            precision="float32",
-        )
+        colours = np.array([_DOT_COLOUR, _DOT_COLOUR], np.uint8)
+        self._dot = self._add_points("/asked", np.zeros((2, 3)), colours, _UNSEEN)
         self.to_page: ViewerTransform | None = None
         # Which points of the cloud are drawn, and where they are in the page.
         self.drawn = torch.zeros(0, dtype=torch.int64)
@@ -57,7 +50,7 @@ class Drawing:
         self._frustums: list[viser.CameraFrustumHandle] = []
         self.are_cameras_shown, self._through = True, -1
 
-    def show(self, viewed: ViewedScene, colours: Colours, point_size: float, most: int) -> None:
+    def show(self, viewed: ViewedScene, colours: Colours, most: int) -> None:
         """Draw another scene, or the same with more points."""
         to_page = viewer_transform(viewed.cloud.xyz, viewed.cameras)
         with self._server.atomic():
@@ -69,15 +62,8 @@ class Drawing:
             self.points = to_page(viewed.cloud.xyz[self.drawn])
             self._server.scene.set_up_direction(to_page.up.numpy())
             self._place_first_look(to_page)
-            self._cloud = self._server.scene.add_point_cloud(
-                "/cloud",
-                self.points.numpy().astype(np.float32),
-                colours.points[self.drawn].numpy(),
-                point_size=point_size,
-                point_shape="circle",
-                point_shading="flat",
-                precision="float32",
-            )
+            of_points = colours.points[self.drawn].numpy()
+            self._cloud = self._add_points("/cloud", self.points.numpy(), of_points, _POINT_SIZE)
             for index in range(len(viewed.slices)):
                 self._frustums.append(self._frustum(viewed, colours, index, to_page))
 
@@ -132,10 +118,18 @@ class Drawing:
             for index, frustum in enumerate(self._frustums):
                 frustum.visible = is_shown and index != self._through
 
-    def resize_points(self, size: float) -> None:
-        """Draw points larger or smaller, in page units."""
-        if self._cloud is not None:
-            self._cloud.point_size = size
+    def _add_points(
+        self, name: str, positions: NDArray[np.float64], colours: NDArray[np.uint8], size: float
+    ) -> viser.PointCloudHandle:
+        return self._server.scene.add_point_cloud(
+            name,
+            positions.astype(np.float32),
+            colours,
+            point_size=size,
+            point_shape="circle",
+            point_shading="flat",
+            precision="float32",
+        )
 
     def _clear(self) -> None:
         self.mark(None)

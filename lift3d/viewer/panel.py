@@ -7,7 +7,7 @@ import viser
 
 from lift3d.results.lifted_scene import LiftedScene
 from lift3d.viewer import texts
-from lift3d.viewer.drawing import POINT_COUNTS, POINT_SIZE
+from lift3d.viewer.drawing import POINT_COUNTS
 from lift3d.viewer.viewed_scene import ColourMode, Picture8, ViewedScene
 from lift3d.viewer.words import can_take_words
 
@@ -40,7 +40,6 @@ class Panel:
         self.through = gui.add_html("", visible=False)
         self.cameras = gui.add_checkbox("Show cameras", True)
         self.points = gui.add_dropdown("Points", tuple(f"up to {count:,}" for count in POINT_COUNTS))
-        self.point_size = gui.add_slider("Point size", min=0.002, max=0.03, step=0.001, initial_value=POINT_SIZE)
 
     @property
     def most_points(self) -> int:
@@ -70,7 +69,7 @@ class Panel:
     def show_mode(self, mode: ColourMode, words: str, limits: tuple[float, float] | None) -> None:
         """Say what the colours mean."""
         self.switch.label = texts.SWITCH[mode.is_lifted]
-        self.reset.disabled = not mode.is_asked
+        self.reset.disabled = mode.point is None and mode.texts is None
         self.meaning.content = texts.explanation(mode, words, limits)
 
     def show_through(self, target: str, picture: Picture8 | None) -> None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -34,8 +33,6 @@ class Session:
         self._through = -1
         self.viewed: ViewedScene = view_scene(current, scenes)
         self.mode = ColourMode(colouring=self.viewed.colourings[0])
-        # Of the last answer, until the cloud's new colours were handed over.
-        self.answer_seconds = 0.0
         self.drawing = Drawing(server)
         self.panel = Panel(server.gui, scenes, current)
         self._draw()
@@ -131,20 +128,18 @@ class Session:
     def _draw(self) -> None:
         colours = self.viewed.colours(self.mode)
         self._through = -1
-        self.drawing.show(self.viewed, colours, self.panel.point_size.value, self.panel.most_points)
+        self.drawing.show(self.viewed, colours, self.panel.most_points)
         self._mark()
         self.panel.show_choice(self.current, self.viewed, len(self.drawing.drawn))
         self.panel.show_mode(self.mode, self._words, colours.limits)
         self._show_through(colours)
 
     def _recolour(self, mode: ColourMode) -> None:
-        began = time.perf_counter()
         turn = self._turns
         has_moved = mode.point != self.mode.point
         self.mode = mode
         colours = self.viewed.colours(mode)
         self.drawing.colour_cloud(colours)
-        self.answer_seconds = time.perf_counter() - began
         if has_moved:
             self._mark()
         self.panel.show_mode(mode, self._words, colours.limits)
@@ -182,7 +177,6 @@ class Session:
         panel.overview.on_click(lambda event: self.enter(event.client, -1) if event.client else None)
         panel.cameras.on_update(lambda _: self.drawing.show_cameras(panel.cameras.value))
         panel.points.on_update(_from_people(lambda _: self.redraw()))
-        panel.point_size.on_update(lambda _: self.drawing.resize_points(panel.point_size.value))
         self._server.scene.on_click()(lambda event: self.click(event.client, event.ray_origin, event.ray_direction))
 
 

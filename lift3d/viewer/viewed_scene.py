@@ -44,35 +44,14 @@ class ColourMode:
     point: int | None = None
     texts: Float[Tensor, "text channel"] | None = None
 
-    @property
-    def is_asked(self) -> bool:
-        """Whether something is looked for."""
-        return self.point is not None or self.texts is not None
 
-
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class Colours:
-    """Colours of everything, looked up when they are asked for: the cloud's are few and wanted first.
+    """Colours of the cloud and of the small pictures; ``limits`` are the values of the coldest and hottest, of heat."""
 
-    Attributes:
-        of_pixels: Which of them each pixel of the small pictures has, see ``ViewSlice``.
-        limits: Values of the coldest and the hottest colour; None if colours are no heat.
-    """
-
-    table: UInt8[Tensor, "colour 3"]
-    of_points: Callable[[], Int[Tensor, " point"]]
-    of_pixels: Callable[[], Int[Tensor, " pixel"]]
+    points: UInt8[Tensor, "point 3"]
+    pixels: UInt8[Tensor, "pixel 3"]
     limits: tuple[float, float] | None = None
-
-    @cached_property
-    def points(self) -> UInt8[Tensor, "point 3"]:
-        """Colours of the cloud."""
-        return self.table.index_select(0, self.of_points())
-
-    @cached_property
-    def pixels(self) -> UInt8[Tensor, "pixel 3"]:
-        """Colours of the small pictures."""
-        return self.table.index_select(0, self.of_pixels())
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +113,7 @@ class ViewedScene:
         pixels = self.photos if mode.colouring == "photo" else answers.prediction
         if pixels is None:
             pixels = torch.full((self.slices[-1].pixels.stop, 3), _GREY, dtype=torch.uint8)
-        return Colours(pixels, lambda: self.point_pixels, lambda: torch.arange(len(pixels)))
+        return Colours(pixels.index_select(0, self.point_pixels), pixels)
 
     def similarity(self, mode: ColourMode) -> Float[Tensor, " cell"]:
         """Return the cosine between every cell and the mode's point; NaN if the kind says nothing there."""
@@ -146,12 +125,12 @@ class ViewedScene:
     @cached_property
     def point_cells(self) -> Int[Tensor, " point"]:
         """The cell of each point of the cloud."""
-        return self._per_point("cells_at")
+        return self._per_point(ViewSlice.cells_at)
 
     @cached_property
     def point_pixels(self) -> Int[Tensor, " point"]:
         """The small picture's pixel of each point of the cloud."""
-        return self._per_point("pixels_at")
+        return self._per_point(ViewSlice.pixels_at)
 
     @cached_property
     def pixel_cells(self) -> Int[Tensor, " pixel"]:
@@ -164,18 +143,20 @@ class ViewedScene:
         picture: Picture8 = pixels[place.pixels].reshape(place.picture.height, place.picture.width, 3).numpy()
         return picture
 
-    def _per_point(self, method: str) -> Int[Tensor, " point"]:
+    def _per_point(self, place_of: Callable[[ViewSlice, Tensor], Tensor]) -> Int[Tensor, " point"]:
         found = torch.zeros(len(self.cloud.view), dtype=torch.int64)
         for index, place in enumerate(self.slices):
             own = self.cloud.view == index
-            found[own] = getattr(place, method)(self.cloud.uv[own])
+            found[own] = place_of(place, self.cloud.uv[own])
         return found
 
     def _of_cells(self, colours: UInt8[Tensor, "cell 3"]) -> Colours:
-        return Colours(colours, lambda: self.point_cells, lambda: self.pixel_cells)
+        return Colours(colours.index_select(0, self.point_cells), colours.index_select(0, self.pixel_cells))
 
     def _alike(self, cosines: Float[Tensor, " cell"]) -> Colours:
-        known = _some(cosines[torch.isfinite(cosines)]).sort().values
+        known = cosines[torch.isfinite(cosines)]
+        # About 50,000 of them, evenly, are as good for a quantile, and sorted at once.
+        known = known[:: max(1, len(known) // 50_000)].sort().values
         if len(known) == 0:
             return self._of_cells(torch.full((len(cosines), 3), _GREY, dtype=torch.uint8))
         low, high = (float(known[round(share * (len(known) - 1))]) for share in _SHARES)
@@ -188,10 +169,6 @@ class ViewedScene:
         return self._of_levels(values, (_EVEN, max(_LEAST_TOP, top)))
 
     def _of_levels(self, values: Float[Tensor, " cell"], limits: tuple[float, float]) -> Colours:
-        levels = similarity_levels(values, limits)
-        return Colours(similarity_table(), lambda: levels[self.point_cells], lambda: levels[self.pixel_cells], limits)
-
-
-def _some(values: Float[Tensor, " value"]) -> Float[Tensor, " some"]:
-    """Return about 50,000 of the values, evenly: as good for a quantile, and sorted at once."""
-    return values[:: max(1, len(values) // 50_000)]
+        levels, table = similarity_levels(values, limits), similarity_table()
+        points, pixels = (table.index_select(0, levels[cells]) for cells in (self.point_cells, self.pixel_cells))
+        return Colours(points, pixels, limits)

@@ -199,12 +199,11 @@ def test_a_capture_of_a_hundred_views_is_there_and_answers_quickly(test_data, tm
             look.settle()
             answer = look.click(inner[(index * len(inner)) // CLICKS])
             if answer is not None:
-                answers.append((answer, 1000 * session.answer_seconds))
-        print(f"\n{len(points)} points drawn: page {loaded:.0f} ms; clicks, and of these on the server: {answers}")
+                answers.append(answer)
+        print(f"\n{len(points)} points drawn: page {loaded:.0f} ms; clicks: {answers}")
         assert len(session.viewed.slices) == 100
         assert look.traffic.refused == []
         assert len(answers) >= 3
-        assert max(server for _, server in answers) < CLICK_ANSWERS_IN_MS
         assert loaded < PAGE_LOADS_IN_MS
         # The middle one: a single click may meet the end of what a browser does of itself.
-        assert sorted(shown for shown, _ in answers)[len(answers) // 2] < CLICK_ANSWERS_IN_MS
+        assert sorted(answers)[len(answers) // 2] < CLICK_ANSWERS_IN_MS

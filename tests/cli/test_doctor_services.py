@@ -61,11 +61,6 @@ def prefect(version, password=""):
     return answering("/api/admin/version", json.dumps(version), key)
 
 
-def only(findings):
-    (finding,) = findings
-    return finding
-
-
 @pytest.fixture(autouse=True)
 def nothing_configured(monkeypatch):
     for name in ("RAY_ADDRESS", "PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_API_KEY"):
@@ -97,7 +92,7 @@ def found_at(monkeypatch):
 )
 def test_a_dashboard_is_fine_that_asks_strangers_for_a_token(answer, is_fine, said):
     with serving(answer) as url:
-        found = only(doctor_services.ray_dashboard(url))
+        (found,) = doctor_services.ray_dashboard(url)
     assert found.is_fine == is_fine
     assert all(words in found.to_text() for words in said)
 
@@ -115,15 +110,15 @@ def test_ray_address_and_what_listens_here_are_looked_at_unasked(monkeypatch):
 def test_a_service_that_is_not_there_is_bad_only_if_it_was_given(monkeypatch):
     assert doctor_services.ray_dashboard() == doctor_services.prefect_server("") == doctor_services.store(None) == []
     for url in (NOBODY, "127.0.0.1:8265"):
-        assert not only(doctor_services.ray_dashboard(url)).is_fine
+        assert [one.is_fine for one in doctor_services.ray_dashboard(url)] == [False]
     for url in (f"{NOBODY}/api", "no-url"):
         monkeypatch.setenv("PREFECT_API_URL", url)
-        assert not only(doctor_services.prefect_server(doctor_services.prefect_api())).is_fine
+        assert [one.is_fine for one in doctor_services.prefect_server(doctor_services.prefect_api())] == [False]
 
 
 @pytest.mark.parametrize(("version", "is_fine"), [(OWN, True), ("3.0.0", False)])
 def test_a_server_of_another_version_is_bad(found_at, version, is_fine):
-    found = only(found_at(prefect(version)))
+    (found,) = found_at(prefect(version))
     assert found.is_fine == is_fine
     assert version in found.detail
 
@@ -140,20 +135,21 @@ def test_a_server_on_another_host_must_ask_who_is_there(found_at):
 def test_a_server_that_asks_is_asked_with_the_key_of_this_machine(found_at, monkeypatch, key, is_fine):
     if key:
         monkeypatch.setenv("PREFECT_API_AUTH_STRING", key)
-    found = only(found_at(prefect(OWN, "admin:pass"), is_local=False))
+    (found,) = found_at(prefect(OWN, "admin:pass"), is_local=False)
     assert found.is_fine == is_fine
     assert "admin" not in found.to_text().replace("/admin/", "")
 
 
 def test_loopback_is_this_host_and_all_else_is_not():
-    local = ("localhost:4200", "127.0.0.1", "127.8.8.8", "[::1]:4200")
-    remote = ("10.0.0.3:4200", "localhost.example.org", "127.0.0.1.example.org")
-    assert [host for host in (*local, *remote) if doctor_services._is_local(f"http://{host}/api")] == [*local]
+    local = ["localhost:4200", "127.0.0.1", "127.8.8.8", "[::1]:4200"]
+    remote = ["10.0.0.3:4200", "localhost.example.org", "127.0.0.1.example.org"]
+    assert [host for host in local + remote if doctor_services._is_local(f"http://{host}/api")] == local
 
 
 def test_the_command_proves_a_store_and_fails_when_something_is_bad(tmp_path):
     (tmp_path / "file").write_text("x")
-    assert "store" in only(doctor_services.store(str(tmp_path / "file"))).detail
+    (found,) = doctor_services.store(str(tmp_path / "file"))
+    assert "store" in found.detail
     with serving(ray("")) as url:
         ran = CliRunner().invoke(cli.app, ["doctor", "--ray-dashboard", url, str(tmp_path / "store")])
     assert ran.exit_code == cli.Exit.ERROR

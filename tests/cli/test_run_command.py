@@ -148,11 +148,11 @@ def test_progress_fits_a_terminal_of_80_columns_and_names_scene_and_stage():
             progress.finish_scene(f"captures/scene-{number}")
         shown = drawn_by(progress)
     assert all(len(line) <= 80 for line in shown)
-    assert len(shown) == 2, "scenes that are finished have no line"
-    assert "9/12" in shown[0]
-    assert shown[1].startswith("garden-garden")
-    assert " lift " in shown[1]
-    assert "3/10" in shown[1]
+    scenes, garden = shown
+    assert "9/12" in scenes
+    assert garden.startswith("garden-garden")
+    assert " lift " in garden
+    assert "3/10" in garden
 
 
 def test_the_bar_of_one_process_belongs_to_the_scene_at_work():

@@ -25,13 +25,8 @@ def test_each_kind_gets_its_own_metrics():
     assert {"psnr", "ssim", "psnr_2d"} <= image
     assert "miou" not in image
     spec = build_metrics(["psnr"])[0].spec
-    assert [
-        applies(spec, *given) for given in (("image", {"truth"}), ("labels", {"truth"}), ("image", {"labels"}))
-    ] == [
-        True,
-        False,
-        False,
-    ]
+    cases = (("image", {"truth"}), ("labels", {"truth"}), ("image", {"labels"}))
+    assert [applies(spec, *given) for given in cases] == [True, False, False]
 
 
 def test_labels_are_only_asked_for_where_some_view_has_them_and_nothing_where_there_is_no_view():

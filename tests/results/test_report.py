@@ -71,31 +71,16 @@ def test_a_mean_over_scenes_says_of_how_many(finished, rows):
     assert cells["rgb", "plane_sweep", "psnr"].all("small", class_="count")[0].text == "2/3"
 
 
-def test_agreement_over_angle_is_that_of_the_pairs(finished, rows):
-    charts = finished[3].all("figure", class_="chart")
-    assert len(charts) == 4
-    values = rows[rows["metric"].isin(["warp_error_short", "warp_error_long"])].dropna(subset=["value"])
-    pairs = total = 0
-    for line in [line for chart in charts for line in chart.all("tbody")[0].all("tr")]:
-        count, mean = line.all("td", class_="number")
-        pairs += int(count.text)
-        total += int(count.text) * float(mean.attrs["data-value"])
-    assert pairs == len(values) > 0
-    assert total == pytest.approx(values["value"].sum(), rel=1e-9)
-    assert all(chart.all("svg")[0].attrs["aria-label"] for chart in charts)
-
-
 def test_the_worst_views_come_first(finished, rows):
-    tables = finished[3].all("table", class_="worst")
-    assert [re.search(r"of (\S+) ×", table.all("caption")[0].text)[1] for table in tables] == ["hog", "rgb"]
-    for table in tables:
+    operators = []
+    for table in finished[3].all("table", class_="worst"):
         operator, lifter = re.search(r"of (\S+) × (\S+) by", table.all("caption")[0].text).groups()
-        lines = table.all("tbody")[0].all("tr")
-        shown = [float(line.all("td", class_="number")[0].attrs["data-value"]) for line in lines]
-        metric = lines[0].all("td", data_metric=True)[0].attrs["data-metric"]
+        operators.append(operator)
+        cells = [line.all("td", class_="number")[0] for line in table.all("tbody")[0].all("tr")]
+        shown, metric = [float(cell.attrs["data-value"]) for cell in cells], cells[0].attrs["data-metric"]
         own = rows[(rows["operator"] == operator) & (rows["lifter"] == lifter) & (rows["metric"] == metric)]
-        assert shown == sorted(own["value"], reverse=better_sides()[metric] == "lower")[: len(shown)]
-        assert len(shown) == min(8, len(own))
+        assert shown == sorted(own["value"], reverse=better_sides()[metric] == "lower")[: min(8, len(own))]
+    assert operators == ["hog", "rgb"]
 
 
 def test_what_failed_is_told_with_its_reason(finished):

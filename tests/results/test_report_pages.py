@@ -1,21 +1,14 @@
 import json
-import math
 import os
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner
 
 from lift3d.cli import app as cli
-from lift3d.domain.camera import Camera, ImageSize
-from lift3d.domain.features import FeatureGrid
-from lift3d.domain.lifted import LiftedDepth
 from lift3d.domain.records import DroppedView, SceneRecord
 from lift3d.errors import ConfigError, ProductMissingError, StoreLayoutError
-from lift3d.report.angles import TargetCameras
 from lift3d.report.gallery import LONGEST_PX, GalleryRow, fitting, thumbnail
 from lift3d.report.scenes import ReportExtent
 from lift3d.report.write import make_report, write_report
@@ -36,15 +29,13 @@ def page_of(url, **extent):
 def test_an_empty_store_says_how_to_start(tmp_path):
     store = open_store(str(tmp_path / "store"), create=True)
     made = make_report(store.url, ReportExtent())
-    assert made.is_readable
     page = read_page(made.content)
+    assert made.is_readable
     assert "Nothing has been run yet" in page.all("h1")[0].text
-    assert "lift3d run" in page.text
-    assert "Written with python" in page.text
+    assert all(said in page.text for said in ("lift3d run", "Written with python"))
     fake_runs.begin(store.url, fake_runs.locations(2))
     begun = page_of(store.url).text
-    assert "No scene is finished yet" in begun
-    assert "2 to do" in begun
+    assert all(said in begun for said in ("No scene is finished yet", "2 to do"))
 
 
 def test_a_store_of_another_version_says_so_and_what_to_do(tmp_path):
@@ -52,8 +43,7 @@ def test_a_store_of_another_version_says_so_and_what_to_do(tmp_path):
     store.write_bytes(layout.STORE_FILE, json.dumps({"format": "lift3d-store", "layout": 7}).encode())
     found = CliRunner().invoke(cli.app, ["report", store.url])
     assert found.exit_code == cli.Exit.ERROR
-    page = read_page((tmp_path / "report.html").read_bytes())
-    for said in (found.stdout, page.text):
+    for said in (found.stdout, read_page((tmp_path / "report.html").read_bytes()).text):
         assert "has layout 7; this lift3d reads and writes layout" in said
         assert "Give a new store URL" in said
 
@@ -75,17 +65,15 @@ def test_a_run_of_failures_only_tells_all_reasons_it_has_room_for(tmp_path):
 
 def test_names_and_reasons_are_text_wherever_they_stand(tmp_path):
     store, recipe = fake_runs.begin(str(tmp_path / "store"), [f"data/{HOSTILE}", "data/other"])
-    name = HOSTILE
-    texts = {"operator": HOSTILE, "lifter": HOSTILE, "scene": name, "run": recipe.run_id}
+    texts = {"operator": HOSTILE, "lifter": HOSTILE, "scene": HOSTILE, "run": recipe.run_id}
     rows = [score_row(**texts, target=f"{HOSTILE}{number}", value=0.5 + number) for number in range(3)]
     rows += [
         score_row(**texts, metric=f"own{HOSTILE}"),
         missing_row(**texts, metric="psnr", target="x", reason=HOSTILE),
         missing_row(**texts, metric="lift", target=HOSTILE, reason=HOSTILE),
     ]
-    dropped = (DroppedView(HOSTILE, HOSTILE, HOSTILE),)
-    record = SceneRecord(name, recipe.scenes[0], "ok", notes=(HOSTILE,), dropped=dropped)
-    write_record(store, recipe, record, rows)
+    more = {"notes": (HOSTILE,), "dropped": (DroppedView(HOSTILE, HOSTILE, HOSTILE),)}
+    write_record(store, recipe, SceneRecord(HOSTILE, recipe.scenes[0], "ok", **more), rows)
     fake_runs.fail(store, recipe, recipe.scenes[1], reason=HOSTILE)
     page = page_of(store.url)
     assert not page.all("img")
@@ -151,20 +139,3 @@ def test_no_more_pictures_are_taken_than_there_is_room_for():
     rows = [GalleryRow("a", {"2D": one, "lifted": one})] * 5
     size = 2 * len(one.url)
     assert [len(fitting(rows, room)) for room in (0, size, 3 * size - 1, 9 * size)] == [0, 1, 2, 5]
-
-
-@pytest.mark.parametrize("angle_deg", [0.5, 10.0, 60.0])
-def test_the_angle_of_two_cameras_is_that_at_what_they_look_at(angle_deg):
-    radius, depths = 3.0, []
-    for name, angle in (("a", 0.0), ("b", math.radians(angle_deg))):
-        w2c = torch.eye(4, dtype=torch.float64)
-        cos, sin = math.cos(angle), math.sin(angle)
-        w2c[:3, :3] = torch.tensor([[cos, 0.0, sin], [0.0, 1.0, 0.0], [-sin, 0.0, cos]])
-        w2c[2, 3] = radius  # both look at the origin of the world
-        camera = Camera(torch.tensor([[8.0, 0.0, 4.0], [0.0, 8.0, 4.0], [0.0, 0.0, 1.0]]), w2c, ImageSize(8, 8))
-        z_depth = torch.tensor([[radius, radius], [radius, torch.nan]])
-        depths.append(LiftedDepth(name, camera, FeatureGrid(2, 2, 4.0, 4.0), torch.ones(2, 2), z_depth))
-    places = TargetCameras(iter([SimpleNamespace(targets=("a", "b"), depths=lambda: depths)]))
-    assert places.angle_deg("a", "b") == pytest.approx(angle_deg, rel=1e-6)
-    assert places.angle_deg("b", "a") == pytest.approx(angle_deg, rel=1e-6)
-    assert math.isnan(places.angle_deg("a", "elsewhere"))

@@ -6,10 +6,10 @@ import torch
 
 from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.features import FeatureGrid
-from lift3d.results.colours import heat_picture, label_picture, similarity_levels, similarity_table
+from lift3d.results.colours import similarity_levels, similarity_table, to_bytes
 from lift3d.results.lifted_scene import lifted_scenes
 from lift3d.viewer import gathering, texts, view_slices
-from lift3d.viewer.answers import relevance, similarity
+from lift3d.viewer.answers import relevance
 from lift3d.viewer.gathering import evenly, view_scene
 from lift3d.viewer.picking import pick_picture, pick_point
 from lift3d.viewer.transform import half_extent, viewer_transform
@@ -83,32 +83,29 @@ def test_a_stage_does_not_depend_on_units_place_or_heading_of_the_world():
 
 
 def test_the_first_look_is_from_above_behind_a_camera_at_the_middle():
-    cameras = [camera(x) for x in (-0.5, 0.0, 0.5)]
-    stage = viewer_transform(torch.zeros(1, 3), cameras)
-    assert float(stage.eye @ stage.up) > 0
-    assert float(stage.eye[2]) < 0
+    stage = viewer_transform(torch.zeros(1, 3), [camera(x) for x in (-0.5, 0.0, 0.5)])
+    assert float(stage.eye @ stage.up) > 0 > float(stage.eye[2])
     down = torch.tensor([[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 3], [0, 0, 0, 1]], dtype=torch.float64)
     assert bool(torch.isfinite(viewer_transform(torch.zeros(0, 3), [replace(camera(), w2c=down)]).eye).all())
 
 
 @pytest.mark.parametrize("is_lifted", [True, False])
-def test_a_point_is_like_itself(viewed, is_lifted):
-    seen = viewed["hog"]
-    for point in range(0, len(seen.cloud.xyz), 997):
-        cosines = seen.similarity(ColourMode(is_lifted, point=point))
-        # Unit vectors are held as float16.
-        assert float(cosines[seen.point_cells[point]]) == pytest.approx(1.0, abs=2e-3)
-        assert float(cosines.nan_to_num().abs().max()) <= 1 + 2e-3
-
-
-def test_similarity_is_the_cosine_of_the_stored_features(scenes, viewed):
+def test_similarity_is_the_cosine_of_the_stored_features(scenes, viewed, is_lifted):
     seen, one = viewed["hog"], next(one for one in scenes if one.operator == "hog")
-    place = seen.slices[2]
-    features = one.view(place.target).lifted[0].features.values.flatten(1)
-    query = torch.nan_to_num(features[:, 5])
-    expected = torch.nn.functional.cosine_similarity(features, query[:, None], dim=0)
-    got = similarity(seen.lifted.unit, query[None])[0][place.cells]
-    torch.testing.assert_close(got, expected, atol=2e-3, rtol=0, equal_nan=True)
+    point = len(seen.cloud) // 2
+    home = seen.slices[int(seen.cloud.view[point])]
+
+    def features(place):
+        view = one.view(place.target) if is_lifted else one.plain(place.target)
+        return view.lifted[0].features.values.flatten(1)
+
+    query = features(home)[:, int(home.cells_at(seen.cloud.uv[point])) - home.cells.start, None]
+    got = seen.similarity(ColourMode(is_lifted, point=point))
+    assert float(got[seen.point_cells[point]]) == pytest.approx(1.0, abs=2e-3)
+    for place in seen.slices:
+        expected = torch.nn.functional.cosine_similarity(features(place), query, dim=0)
+        # Unit vectors are held as float16.
+        torch.testing.assert_close(got[place.cells], expected, atol=2e-3, rtol=0, equal_nan=True)
 
 
 def test_relevance_is_even_where_a_word_is_as_near_as_the_others():
@@ -121,16 +118,16 @@ def test_relevance_is_even_where_a_word_is_as_near_as_the_others():
 
 
 @pytest.mark.parametrize("is_lifted", [True, False])
-def test_points_have_the_palette_of_the_prediction(scenes, viewed, is_lifted):
-    seen, one = viewed["tiny:segmenter"], next(one for one in scenes if one.operator == "tiny:segmenter")
+@pytest.mark.parametrize("operator", ["tiny:segmenter", "felzenszwalb"])
+def test_points_have_the_colours_of_the_prediction_that_all_views_share(scenes, viewed, operator, is_lifted):
+    seen, one = viewed[operator], next(one for one in scenes if one.operator == operator)
     colours = seen.colours(ColourMode(is_lifted, "prediction"))
     for index, place in enumerate(seen.slices):
-        answer = (one.view(place.target) if is_lifted else one.plain(place.target)).prediction
+        answer = one.view(place.target) if is_lifted else one.plain(place.target)
         own = seen.cloud.view == index
         at = seen.cloud.uv[own].float().long()
-        picture = torch.from_numpy(label_picture(answer.values.where(answer.is_valid, -1)))
-        expected = (255 * picture[at[:, 1], at[:, 0]]).round().to(torch.uint8)
-        assert torch.equal(colours.points[own], expected)
+        picture = torch.from_numpy(to_bytes(one.colours.picture(answer.prediction)))
+        assert torch.equal(colours.points[own], picture[at[:, 1], at[:, 0]])
 
 
 def test_photographs_are_those_of_the_capture_and_those_of_the_store_alike(scenes, viewed):
@@ -226,14 +223,3 @@ def test_names_with_html_in_them_are_text(viewed):
     for content in (*said, texts.trouble(bad)):
         assert "<img" not in content
         assert "&lt;img" in content
-
-
-def test_scalars_have_one_scale_for_all_views_of_both_kinds(scenes, viewed):
-    seen, one = viewed["felzenszwalb"], next(one for one in scenes if one.operator == "felzenszwalb")
-    low, high = one.colours.limits
-    hottest = torch.tensor(heat_picture(torch.tensor([[high]]), (low, high))[0, 0])
-    for index, place in enumerate(seen.slices):
-        answer = one.plain(place.target).prediction
-        picture = seen.picture(seen.colours(ColourMode(False, "prediction")).pixels, index)
-        at = (answer.values >= high) & answer.is_valid
-        assert bool((torch.from_numpy(picture)[at] == (255 * hottest).round()).all())

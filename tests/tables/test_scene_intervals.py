@@ -5,8 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lift3d.tables.aggregation import metric_means
-from lift3d.tables.comparison import RESAMPLES, interval
-from lift3d.tables.scene_intervals import scene_intervals
+from lift3d.tables.comparison import RESAMPLES, interval, scene_intervals
 from lift3d.tables.schema import ScoreTable
 from tests.tables.score_rows import missing_row, score_row
 

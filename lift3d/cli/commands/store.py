@@ -75,14 +75,13 @@ def gc(
 @click.option("--run", "run_id", help="Run id; all runs of the store if not given.")
 @click.option("--out", type=PATH, help="File to write; standard output if not given.")
 @click.option("--compare", help="METRIC:LIFTER_A:LIFTER_B prints paired bootstrap intervals over views.")
-@click.option("--brief", is_flag=True, help="In md, of several scenes, their means alone.")
-def tables(store: str, form: str, run_id: str | None, out: Path | None, compare: str | None, brief: bool) -> None:
+def tables(store: str, form: str, run_id: str | None, out: Path | None, compare: str | None) -> None:
     """Print or write the score table of a store."""
     from lift3d.cli.tables import render_table
 
     if form == "parquet" and out is None and sys.stdout.isatty():
         raise ConfigError("Parquet is binary and standard output is a terminal. Name a file with --out.")
-    content = render_table(store, form, run_id, compare, is_brief=brief)
+    content = render_table(store, form, run_id, compare)
     if out is None:
         sys.stdout.buffer.write(content)
         return
