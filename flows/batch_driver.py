@@ -25,14 +25,11 @@ _WORKER_WITHIN_S = 1800.0
 
 
 def run_batch(locations: Sequence[str], pool: WorkerPool, listener: Listener | None = None) -> list[SceneRecord]:
-    """Run scenes on the workers of a pool.
+    """Run scenes on the workers of a pool; records are in the order of the locations.
 
     A scene that cannot be run gets a record that says why, as in a serial run; so does one whose deadline
     passes or whose workers are lost as often as there are attempts. Those are quarantined: later runs leave them
-    alone until they are told otherwise. Records are in the order of the locations.
-
-    Raises:
-        Lift3dError: The first error that concerns more than one scene; workers that are at work are stopped.
+    alone until they are told otherwise. The first error that concerns more than one scene is raised.
     """
     try:
         return _Batch(locations, pool, listener or Listener()).run()
@@ -47,11 +44,11 @@ class _Batch:
         self._locations = tuple(locations)
         self._pool = pool
         self._listener = listener
-        self._execution = execution = pool.execution
+        self._execution = pool.execution
         # At least as many as may share one scene: the last one may take them all.
         self._most_workers = min(pool.most_workers, max(len(locations), MOST_SHARDS))
-        shards = SceneShards(min(self._most_workers, MOST_SHARDS), execution.split_views)
-        self._queue = SceneQueue(locations, pool.recipe, pool.store, execution.retry_quarantined, shards)
+        shards = SceneShards(min(self._most_workers, MOST_SHARDS), pool.execution.split_views)
+        self._queue = SceneQueue(locations, pool.recipe, pool.store, pool.execution.retry_quarantined, shards)
         self._done: dict[str, SceneRecord] = {}
         self._failed_starts = 0
         self._worker_by = time.monotonic() + _WORKER_WITHIN_S
@@ -139,21 +136,14 @@ class _Batch:
                 self._queue.finish_shard(item)
                 continue
             if worker.deadline <= now:
-                self._record_failure(
-                    item,
-                    "deadline",
+                message = (
                     f"The scene took longer than --scene-deadline-s {limit:g} s and its worker was stopped. "
-                    "What it committed stays; raise the deadline and run again with --retry-quarantined.",
-                    is_quarantined=True,
+                    "What it committed stays; raise the deadline and run again with --retry-quarantined."
                 )
+                self._record_failure(item, "deadline", message, is_quarantined=True)
                 continue
-            self._settle(
-                item,
-                WorkerLostError(
-                    f"A worker finished nothing for --heartbeat-s {silence:g} s and was stopped. Raise it "
-                    "if one view may take so long."
-                ),
-            )
+            silent = f"A worker finished nothing for --heartbeat-s {silence:g} s and was stopped."
+            self._settle(item, WorkerLostError(f"{silent} Raise it if one view may take so long."))
         if any(worker.is_placed for worker in self._pool.workers):
             self._worker_by = now + _WORKER_WITHIN_S
         elif now > self._worker_by:

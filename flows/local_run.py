@@ -4,15 +4,15 @@ Imports neither Prefect nor Ray until it is called.
 """
 
 import json
+import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 from pydantic import ValidationError
 
 from flows.progress import Listener, OnScene, called_by
-from flows.quiet_prefect import quiet_prefect
 from lift3d.config import Execution, Recipe, scene_name
 from lift3d.domain.records import SceneRecord
 from lift3d.errors import ConfigError, WorkerError
@@ -23,6 +23,23 @@ from lift3d.storage.location import open_store
 
 # Of 500 characters each they still fit into what Prefect takes.
 _MOST_SCENES = 1000
+# Off by default in a tool that runs on private captures; all of it is Prefect's and Ray's own vocabulary.
+_NO_TELEMETRY = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+# The first start migrates a database: measured up to 14 s on two busy cores, the default limit is 20 s.
+_EPHEMERAL_SERVER = {
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    "PREFECT_LOGGING_TO_API_ENABLED": "false",
+    "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+    # It runs here: where it does not answer it is gone, with Ctrl-C for one, and the default waits for a minute.
+    "PREFECT_CLIENT_MAX_RETRIES": "2",
+}
+# Our own errors are printed once, by the command line; this hides only the console's copy.
+_QUIET_CONSOLE = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}
 
 Report = Callable[[str, int, int], None]
 
@@ -31,7 +48,7 @@ def run_flow(
     recipe: Recipe, execution: Execution, on_scene: OnScene, report: Report, prepare: Any = None
 ) -> list[SceneRecord]:
     """Run the flow ``lift-scenes`` here, on the configured Prefect server or a temporary one; a record per scene."""
-    quiet_prefect()
+    quiet_prefect(os.environ)
     with extra("cluster"), _valid_settings():
         from flows.lift_scenes import lift_scenes
         from flows.temporary_server import require_server
@@ -55,6 +72,15 @@ def run_flow(
     if not state.is_completed() and len(finished) < len(recipe.scenes):
         state.result(raise_on_failure=True)
     return [finished[location] for location in recipe.scenes]
+
+
+def quiet_prefect(settings: MutableMapping[str, str]) -> None:
+    """Set what the user has not set; Prefect reads its settings when it is imported, so this comes before that."""
+    # Who asks for a level wants to see it.
+    console = {} if "PREFECT_LOGGING_LEVEL" in settings else _QUIET_CONSOLE
+    server = {} if "PREFECT_API_URL" in settings else _EPHEMERAL_SERVER
+    for name, value in (_NO_TELEMETRY | console | server).items():
+        settings.setdefault(name, value)
 
 
 def _stored_list(recipe: Recipe, execution: Execution) -> str:

@@ -38,10 +38,8 @@ def connect(execution: Execution) -> Iterator[None]:
     A process that is connected already keeps its connection. With an address, the cluster there is used; its
     workers die with this process, since they belong to it. Without, a cluster of one node is started: no
     dashboard, no usage statistics, a token of its own, and no other Ray on the machine is looked at. It listens on
-    loopback alone, and its sockets lie where nobody else may go.
-
-    Raises:
-        ConfigError: If there is no cluster at the address, it refuses, or none can be started.
+    loopback alone, and its sockets lie where nobody else may go. ConfigError if there is no cluster at the address, it
+    refuses, or none can be started.
     """
     if "://" in (execution.ray_address or "").removeprefix("ray://"):
         raise ConfigError(
@@ -64,12 +62,8 @@ def require_paths_that_travel(recipe: Recipe, execution: Execution) -> None:
     """Refuse what means another file, or none, on the machines of a cluster that is there already."""
     if execution.ray_address is None:
         return
-    files = [plugin.rpartition(":")[0] for plugin in recipe.plugins if ".py:" in plugin]
-    named = [
-        ("store", execution.store),
-        *(("scene", one) for one in recipe.scenes),
-        *(("plugin", one) for one in files),
-    ]
+    named = [("store", execution.store), *(("scene", one) for one in recipe.scenes)]
+    named += [("plugin", plugin.rpartition(":")[0]) for plugin in recipe.plugins if ".py:" in plugin]
     named += [("targets", recipe.targets)] if recipe.targets else []
     for what, place in named:
         if ":" not in place and not place.startswith("/"):

@@ -31,36 +31,28 @@ Budget = Literal["lost", "memory", "preempted", "store"]
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What becomes of the item.
-
-    Attributes:
-        action: abort stops the run with the error, skip records it and goes on, retry tries again.
-    """
+    """What becomes of the item: abort stops the run with the error, skip records it and goes on, retry tries again."""
 
     action: Literal["abort", "skip", "retry"]
     wait_s: float = 0.0
 
 
 def decide(error: Lift3dError, tries: int, attempts: int) -> Decision:
-    """Return what to do after an item has failed ``tries`` times.
+    """Return what to do after an item has failed ``tries`` times in the same way (see ``budget_of``).
 
-    What is worth another try gets one until its budget is used up; each kind of failure has its own, so that
-    machines that go do not use up what is left for a scene that kills its workers. Then a lost worker costs its
-    scene, for the others may do better; a store that still does not answer ends the run, for no scene could be kept.
-    Tries are those that failed in the same way (see ``budget_of``), the last one included.
+    What is worth another try gets one until its budget is used up; then a lost worker costs its scene, for the others
+    may do better, and a store that still does not answer ends the run, for no scene could be kept.
     """
     if error.disposition != "retry":
         return Decision(error.disposition)
-    most = {"memory": min(attempts, _OUT_OF_MEMORY_TRIES), "preempted": _PREEMPTED_TRIES}.get(
-        budget_of(error), attempts
-    )
-    if tries < most:
+    limits = {"memory": min(attempts, _OUT_OF_MEMORY_TRIES), "preempted": _PREEMPTED_TRIES}
+    if tries < limits.get(budget_of(error), attempts):
         return Decision("retry", 0.0 if isinstance(error, WorkerError) else _back_off(tries))
     return Decision("skip" if isinstance(error, WorkerError) else "abort")
 
 
 def budget_of(error: Lift3dError) -> Budget:
-    """Return which tries a failure uses up."""
+    """Return which tries a failure uses up: machines that go use up none of a scene that kills its workers."""
     if isinstance(error, OutOfMemoryError):
         return "memory"
     if isinstance(error, PreemptedError):

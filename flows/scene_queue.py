@@ -26,13 +26,7 @@ _KEPT: tuple[Budget, ...] = ("lost", "memory")
 
 @dataclass(slots=True)
 class Item:
-    """A scene that is not finished.
-
-    Attributes:
-        size: About how many views it has; what the order goes by.
-        not_before: When it may be tried again, on the monotonic clock.
-        shard: Of the scene's work; None for all that is left of it.
-    """
+    """A scene of about so many views that is not finished, or a shard of its work; ``not_before`` is monotonic time."""
 
     location: str
     size: int = 0

@@ -37,8 +37,7 @@ _REFUSED = (401, 403)
 def require_server() -> None:
     """Look whether the configured Prefect server answers; where none is configured, close the one that Prefect starts.
 
-    Raises:
-        ConfigError: If the configured one does not answer, or refuses this process.
+    ConfigError if the configured one does not answer, or refuses this process.
     """
     if PREFECT_API_URL.value():
         _knock(PREFECT_API_URL.value())

@@ -29,13 +29,10 @@ _ASKS_PER_LEASE = 6.0
 
 @dataclass(slots=True, eq=False)
 class Worker:
-    """An actor, the call it is busy with, and the scene of that call (none while it starts).
+    """An actor, the call it is busy with (none when idle), and the scene of that call (none while it starts).
 
-    Attributes:
-        call: Of a scene, or of the start; None when idle.
-        deadline: When the scene's time is up, on the monotonic clock.
-        heard_at: When the scene last finished something.
-        is_placed: Whether the actor has found a node and answered.
+    ``deadline`` and ``heard_at``, on the monotonic clock, say when the scene's time is up and when it last finished
+    something; ``is_placed`` that the actor has found a node and answered.
     """
 
     actor: Any

@@ -7,8 +7,7 @@ import sys
 import httpx
 import pytest
 
-from flows.local_run import _server_answers
-from flows.quiet_prefect import quiet_prefect
+from flows.local_run import _server_answers, quiet_prefect
 from flows.ray_cluster import connect, require_paths_that_travel
 from lift3d.config import Execution, Recipe
 from lift3d.errors import ConfigError, WorkerError

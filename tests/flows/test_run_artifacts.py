@@ -6,8 +6,7 @@ import httpx
 import pytest
 
 from flows import run_artifacts
-from flows.artifact_texts import outcome_rows, outcome_words, progress_words, scores_page
-from flows.run_artifacts import RunArtifacts
+from flows.run_artifacts import RunArtifacts, outcome_rows, outcome_words, progress_words, scores_page
 from lift3d.domain.records import SceneRecord
 from lift3d.results.tables import closing_table, headline_means
 from lift3d.runs.table import run_table

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from flows import training_workers
 from flows.train_lifter import train_lifter
-from flows.training_failures import cause_of
+from flows.training_workers import cause_of
 from lift3d import errors
 from lift3d.config import Execution
 from lift3d.errors import ConfigError, NonFiniteError

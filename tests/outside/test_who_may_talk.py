@@ -131,8 +131,9 @@ def test_a_page_of_another_origin_gets_nothing_of_the_viewer(viewer, name):
 
 
 PREFECT = """
-from flows.quiet_prefect import quiet_prefect
-quiet_prefect()
+import os
+from flows.local_run import quiet_prefect
+quiet_prefect(os.environ)
 from flows.temporary_server import require_server
 require_server()
 from prefect.client.orchestration import get_client
