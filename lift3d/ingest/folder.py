@@ -16,6 +16,7 @@ from glob import escape
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import psutil
 from pydantic import BaseModel, ConfigDict
 
@@ -27,9 +28,7 @@ from lift3d.ingest.structure_from_motion import (
     Found,
     IngestOptions,
     MatchingPairs,
-    median_track_length,
     reconstruct,
-    registered_names,
 )
 from lift3d.ingest.video_frames import copy_frames
 from lift3d.scenes.colmap_log import pycolmap
@@ -62,14 +61,9 @@ class FoundCamera(BaseModel):
 class IngestRecord(BaseModel):
     """What ``ingest.json`` says of a scene.
 
-    Attributes:
-        source: Name of the folder or video.
-        identity: Digest of what the scene depends on.
-        photographs: How many were read; ``skipped`` are files that were not.
-        registered: Those whose cameras were found.
-        other_groups: How many photographs fit together, but not with the registered, group by group.
-        is_thorough: Whether it took the dearer features.
-        median_track_length: Views that a point is seen in.
+    ``identity`` is the digest of what it depends on; ``photographs`` counts those that were read, ``skipped`` are files
+    that were not; ``registered`` are those whose cameras were found, ``other_groups`` counts those that fit together,
+    but not with these; a point is seen in ``median_track_length`` views.
     """
 
     model_config = _FROZEN
@@ -92,16 +86,11 @@ class IngestRecord(BaseModel):
 
 
 def ingest(source: Path, out: Path, options: IngestOptions, report: Report) -> tuple[IngestRecord, bool]:
-    """Make a posed scene of a folder of photographs or of a video.
+    """Make a posed scene of photographs or a video; return the content of its ``ingest.json``, and whether it is new.
 
-    A folder that holds the finished scene of the same photographs and options is left as it is.
-
-    Returns:
-        The content of the scene's ``ingest.json``, and whether it is new.
-
-    Raises:
-        ConfigError: If ``out`` holds something else, lies in the folder of photographs, or cannot be written.
-        SceneFormatError: If there are fewer than three photographs, or the cameras of fewer than three are found.
+    A folder that holds the finished scene of the same photographs and options is left as it is. ConfigError if ``out``
+    holds something else, lies in the folder of photographs, or cannot be written; SceneFormatError if there are fewer
+    than three photographs, or the cameras of fewer than three are found.
     """
     names = _names(source)
     _require_apart(source, out)
@@ -121,8 +110,10 @@ def ingest(source: Path, out: Path, options: IngestOptions, report: Report) -> t
         found = reconstruct(photographs, scene / "images", work, replace(options, matching=matching), report)
         _require_views(found, len(photographs), options, skipped)
         (scene / "sparse/0").mkdir(parents=True)
-        found.models[0].write_binary(str(scene / "sparse/0"))
-        model, registered = found.models[0], registered_names(found.models[0])
+        model = found.models[0]
+        model.write_binary(str(scene / "sparse/0"))
+        registered = sorted(model.images[key].name for key in model.reg_image_ids())
+        tracks = [point.track.length() for point in model.points3D.values()]
         record = IngestRecord(
             source=source.name,
             identity=identity,
@@ -136,7 +127,7 @@ def ingest(source: Path, out: Path, options: IngestOptions, report: Report) -> t
             is_thorough=found.is_thorough,
             points=int(model.num_points3D()),
             mean_reprojection_error_px=round(float(model.compute_mean_reprojection_error()), 3),
-            median_track_length=median_track_length(model),
+            median_track_length=float(np.median(tracks or [0])),
             cameras=_cameras(model),
             seconds=round(time.monotonic() - began, 1),
             versions={name: metadata.version(name) for name in ("lift3d", "pycolmap")},
@@ -172,19 +163,15 @@ def _require_apart(source: Path, out: Path) -> None:
 
 def _content(source: Path, names: Sequence[str]) -> list[list[str]]:
     """Return what the scene depends on: names and digests of its files; unreadable ones are skipped later, by name."""
-    if not names:
+    content = []
+    for path, name in [(source / name, name) for name in names] or [(source, source.name)]:
         try:
-            return [[source.name, digest_file(source, _MOST_FILE_BYTES)]]
+            content.append([name, digest_file(path, _MOST_FILE_BYTES)])
         except OSError as error:
-            raise ConfigError(f"'{source}' cannot be read: {error.strerror}. Check its rights.") from error
-    return [[name, _digest_if_readable(source / name)] for name in names]
-
-
-def _digest_if_readable(path: Path) -> str:
-    try:
-        return digest_file(path, _MOST_FILE_BYTES)
-    except OSError:
-        return "unreadable"
+            if not names:
+                raise ConfigError(f"'{source}' cannot be read: {error.strerror}. Check its rights.") from error
+            content.append([name, "unreadable"])
+    return content
 
 
 def _finished(out: Path, identity: str) -> IngestRecord | None:
@@ -265,7 +252,7 @@ def _require_views(found: Found, count: int, options: IngestOptions, skipped: Se
 
 
 def _cameras(model: pycolmap.Reconstruction) -> tuple[FoundCamera, ...]:
-    cameras = [model.cameras[key] for key in sorted({model.images[key].camera_id for key in model.reg_image_ids()})]
+    used = sorted({model.images[key].camera_id for key in model.reg_image_ids()})
     return tuple(
         FoundCamera(
             model=camera.model_name,
@@ -273,5 +260,5 @@ def _cameras(model: pycolmap.Reconstruction) -> tuple[FoundCamera, ...]:
             width=camera.width,
             params=tuple(round(float(value), 6) for value in camera.params),
         )
-        for camera in cameras
+        for camera in (model.cameras[key] for key in used)
     )

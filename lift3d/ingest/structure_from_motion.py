@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from lift3d.errors import ConfigError, SceneFormatError
 from lift3d.ingest.photographs import Photograph, Report
 from lift3d.scenes.colmap_log import pycolmap, quiet_colmap
@@ -80,14 +78,10 @@ class Found:
 def reconstruct(
     photographs: Sequence[Photograph], images: Path, work: Path, options: IngestOptions, report: Report
 ) -> Found:
-    """Find the cameras of photographs; where few are found, look once more with features that bear wider baselines.
+    """Find the cameras of the photographs in a folder; where few are found, look once more with dearer features.
 
-    Args:
-        photographs: What lies in ``images``.
-        images: Folder of images.
-        work: Empty folder for features, matches and partial models.
-        options: How; matching is decided.
-        report: Told stage, done and total: features, matches (pairs), views (registered).
+    These bear wider baselines. ``work`` is an empty folder; matching is decided; the stages that are reported are
+    features, matches (pairs) and views (registered).
     """
     found = Found((), is_thorough=False)
     for is_thorough in (False, True):
@@ -131,16 +125,6 @@ def _attempt(
                 f"Structure from motion failed ({error}). Is there room on the disk and in memory? A smaller "
                 "--image-size needs less of both."
             ) from error
-
-
-def median_track_length(model: pycolmap.Reconstruction) -> float:
-    """Return of how many views a point was seen in, the median."""
-    return float(np.median([point.track.length() for point in model.points3D.values()] or [0]))
-
-
-def registered_names(model: pycolmap.Reconstruction) -> list[str]:
-    """Return the names of the images whose cameras were found, sorted."""
-    return sorted(model.images[key].name for key in model.reg_image_ids())
 
 
 def _import(photographs: Sequence[Photograph], images: Path, database: Path, given: IngestOptions) -> None:
@@ -205,20 +189,17 @@ def _map(image_count: int, images: Path, database: Path, models: Path, report: R
     options.min_model_size = FEWEST_VIEWS
     registered = 0
 
-    def on_first_pair() -> None:
+    def tell(count: int) -> None:
         nonlocal registered
-        registered = 2
-        report("views", registered, image_count)
-
-    def on_next_view() -> None:
-        nonlocal registered
-        registered += 1
+        registered = count
         report("views", registered, image_count)
 
     models.mkdir()
-    report("views", 0, image_count)
+    tell(0)
     found = pycolmap.incremental_mapping(
-        database, images, models, options, initial_image_pair_callback=on_first_pair, next_image_callback=on_next_view
+        *(database, images, models, options),
+        initial_image_pair_callback=lambda: tell(2),
+        next_image_callback=lambda: tell(registered + 1),
     )
     return list(found.values())
 

@@ -46,15 +46,10 @@ def reader(name: str) -> "SceneReader":
 
 
 def read_scene(location: str, *, min_views: int = 1) -> "Scene":
-    """Read a scene from a folder, a file or ``procedural:FAMILY?options``.
+    """Read a scene from a folder, a file, ``file://`` of these, or ``procedural:FAMILY?options``.
 
-    Args:
-        location: Where the scene is; ``file://`` is allowed, other schemes are not.
-        min_views: Fewer usable views are an error; figures between views need two.
-
-    Raises:
-        ConfigError: If the location has a scheme that is not allowed or does not exist.
-        SceneFormatError: If no reader recognises it, a file is malformed, or too few views are usable.
+    ConfigError if the location has another scheme or does not exist; SceneFormatError if no reader recognises it, a
+    file is malformed, or fewer than ``min_views`` views are usable (figures between views need two).
     """
     if location.startswith(f"{PROCEDURAL}:"):
         scene = reader(PROCEDURAL).read(location)

@@ -45,8 +45,7 @@ class ColmapReader:
         root = Path(location)
         model_folder, image_folder, notes = _chosen(root)
         draft = SceneDraft(scene_id_of(image_folder.parent if suffixes(root) else root), location)
-        for sentence in notes:
-            draft.note(sentence)
+        draft.note(*notes)
         require_inside(image_folder, image_folder.parent)
         images, masks = SceneFolder(image_folder), _mask_folder(image_folder.parent)
         model = read_model(model_folder)
@@ -54,26 +53,14 @@ class ColmapReader:
         registered = sorted(model.images, key=lambda image: image.name)
         for view_id, image in zip(view_ids(image.name for image in registered), registered, strict=True):
             with draft.dropping(view_id):
-                _add(draft, view_id, model, image, images, masks)
-        for sentence in images.notes():
-            draft.note(sentence)
+                path = images.image(image.name)
+                camera, lens, was_repaired = posed(model, image)
+                source = FileFrame(image=str(path), mask=_mask(draft, image.name, masks), distortion=lens)
+                draft.add(view_id, camera, source, was_repaired=was_repaired)
+        draft.note(*images.notes())
         if len(model.points):
             draft.points = torch.from_numpy(model.points)
         return draft.finish()
-
-
-def _add(
-    draft: SceneDraft,
-    view_id: str,
-    model: ColmapModel,
-    image: ModelImage,
-    images: SceneFolder,
-    masks: SceneFolder | None,
-) -> None:
-    path = images.image(image.name)
-    camera, lens, was_repaired = posed(model, image)
-    source = FileFrame(image=str(path), mask=_mask(draft, image.name, masks), distortion=lens)
-    draft.add(view_id, camera, source, was_repaired=was_repaired)
 
 
 def posed(model: ColmapModel, image: ModelImage) -> tuple[Camera, Distortion | None, bool]:
@@ -168,7 +155,8 @@ def _largest(root: Path, pairs: list[tuple[Path, Path]]) -> tuple[tuple[Path, Pa
     """Choose the model with the most images that are there: it is not always number 0."""
     if len(pairs) == 1:
         return pairs[0], []
-    counts = [_count_present(read_model(folder), SceneFolder(images)) for folder, images in pairs]
+    folders = [(read_model(folder), SceneFolder(images)) for folder, images in pairs]
+    counts = [sum(images.has(image.name) for image in model.images) for model, images in folders]
     best = counts.index(max(counts))
     notes = [
         f"The model '{folder.relative_to(root)}' with {count} images was left out; another has more."
@@ -176,7 +164,3 @@ def _largest(root: Path, pairs: list[tuple[Path, Path]]) -> tuple[tuple[Path, Pa
         if folder != pairs[best][0]
     ]
     return pairs[best], notes
-
-
-def _count_present(model: ColmapModel, images: SceneFolder) -> int:
-    return sum(images.has(image.name) for image in model.images)

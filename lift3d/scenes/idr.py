@@ -47,7 +47,7 @@ class IdrReader:
             raise SceneFormatError(f"'{location}' holds none of {', '.join(FILES)}.")
         folder = SceneFolder(path.parent)
         matrices = _load(path)
-        images = next((found for name in _IMAGE_FOLDERS if (found := folder.images(name))), [])
+        images = folder.images(*_IMAGE_FOLDERS)
         count = sum(name.startswith("world_mat_") and "inv" not in name for name in matrices)
         if len(images) != count:
             raise SceneFormatError(
@@ -55,8 +55,7 @@ class IdrReader:
                 "Cameras follow the sorted names, so each image needs its camera."
             )
         draft = SceneDraft(scene_id_of(folder.root), location)
-        mask_paths = next((found for name in _MASK_FOLDERS if (found := folder.images(name))), [])
-        masks = {_number_of(mask): mask for mask in mask_paths}
+        masks = {_number_of(mask): mask for mask in folder.images(*_MASK_FOLDERS)}
         for index, (view_id, image) in enumerate(zip(view_ids(path.name for path in images), images, strict=True)):
             with draft.dropping(view_id):
                 K, c2w, was_repaired = _decompose(matrices, index)

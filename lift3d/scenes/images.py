@@ -121,17 +121,15 @@ class FileFrame:
     """The pixels of a view in files. Small, picklable; nothing is read before load.
 
     Attributes:
-        image: Path of the image.
-        depth: Path of the z-depth map, of any size.
-        labels: Path of the class ids, of any size.
-        mask: Path of the mask, of any size: 0 where pixels are invalid.
-        is_silhouette: Whether the mask cuts out the one thing that there is, so that beside it there is nothing;
-            else nobody knows what it hides.
-        depth_scale: World units per number in the depth map.
+        image: Path; those of the other maps may be of any size.
+        depth: Z-depth, in units of ``depth_scale``.
+        labels: Class ids; ``label_ignore`` means unknown.
+        mask: 0 where pixels are invalid.
         depth_intrinsics: fx, fy, cx, cy of the depth map at its own size, if its sensor is another one than the
             image's; the same centre and axes are assumed, and no distortion.
-        label_ignore: Class id that means unknown.
         distortion: The image's lens; None for a pinhole.
+        is_silhouette: Whether the mask cuts out the one thing that there is, so that beside it there is nothing;
+            else nobody knows what it hides.
     """
 
     image: str

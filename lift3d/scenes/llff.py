@@ -40,7 +40,7 @@ class LlffReader:
         root = _root(location)
         rows = _load(root / FILE)
         folder = SceneFolder(root)
-        images = next((found for name in _IMAGE_FOLDERS if (found := folder.images(name))), [])
+        images = folder.images(*_IMAGE_FOLDERS)
         if len(images) != len(rows):
             raise SceneFormatError(
                 f"'{FILE}' of '{root.name}' has {len(rows)} rows and there are {len(images)} images. The rows "

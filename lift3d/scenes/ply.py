@@ -36,13 +36,9 @@ _ERRORS = (OSError, ValueError, TypeError, KeyError, IndexError, MemoryError, Ov
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Splats:
-    """Gaussians of 3D Gaussian splatting, world coordinates.
+    """Gaussians of 3D Gaussian splatting, world coordinates; opacity in (0, 1).
 
-    Attributes:
-        xyz: Centres.
-        opacity: In (0, 1).
-        scale: Standard deviations along their own axes.
-        rotation: Quaternions (w, x, y, z) of their axes, of any length.
+    Scales are standard deviations along their own axes, which quaternions (w, x, y, z) of any length turn.
 
     Source:
         The files of Kerbl et al., 3D Gaussian splatting, SIGGRAPH 2023: logits of opacity, logarithms of scales.

@@ -19,9 +19,5 @@ class SceneReader(Protocol):
         ...
 
     def read(self, location: str) -> "Scene":
-        """Read cameras and references.
-
-        Raises:
-            SceneFormatError: If a file is missing or malformed, or no view is usable.
-        """
+        """Read cameras and references; SceneFormatError if a file is missing or malformed, or no view is usable."""
         ...

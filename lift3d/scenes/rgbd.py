@@ -48,15 +48,15 @@ class ScanNetReader:
         K = _intrinsics(folder, "intrinsic/intrinsic_color.txt")
         depth_K = _depth_intrinsics(folder, "intrinsic/intrinsic_depth.txt", K)
         draft.note("Half a pixel was added to the principal points: the format counts from the first pixel's centre.")
-        by_stem = {name: {path.stem: path for path in folder.images(name)} for name in ("depth", *_LABEL_FOLDERS)}
-        labels = next((by_stem[name] for name in _LABEL_FOLDERS if by_stem[name]), {})
+        depths = {path.stem: path for path in folder.images("depth")}
+        labels = {path.stem: path for path in folder.images(*_LABEL_FOLDERS)}
         images = sorted(folder.images("color"), key=_number_of)
         for view_id, image in zip(view_ids(path.name for path in images), images, strict=True):
             with draft.dropping(view_id):
                 c2w, was_repaired = _read_pose(folder, f"pose/{image.stem}.txt")
                 source = FileFrame(
                     image=str(folder.image(f"color/{image.name}")),
-                    depth=_path(folder, by_stem["depth"].get(image.stem)),
+                    depth=_path(folder, depths.get(image.stem)),
                     labels=_path(folder, labels.get(image.stem)),
                     depth_scale=_MILLIMETRE,
                     depth_intrinsics=depth_K,

@@ -22,13 +22,8 @@ from lift3d.scenes.images import FileFrame, image_size
 class SceneDraft:
     """Collects views, dropped views and notes; ``finish`` freezes them.
 
-    Attributes:
-        id: Id of the scene.
-        location: What the reader was given.
-        points: Sparse surface points, if the files have some.
-        label_names: Class id to name.
-        depth_range: Set where the format itself gives one.
-        canonical_from_source: Similarity from the files' world to the scene's.
+    ``depth_range`` is set where the format itself gives one; ``canonical_from_source`` is the similarity from the
+    files' world to the scene's.
     """
 
     id: SceneId
@@ -85,10 +80,9 @@ class SceneDraft:
         """Cameras of the views taken so far."""
         return tuple(view.camera for view in self._views.values())
 
-    def note(self, sentence: str) -> None:
+    def note(self, *sentences: str) -> None:
         """Record what was assumed or repaired, once."""
-        if sentence not in self._notes:
-            self._notes.append(sentence)
+        self._notes += [one for one in sentences if one not in self._notes]
 
     def finish(self) -> Scene:
         """Return the scene; SceneFormatError if no view is usable, or all views have one and the same pose."""
@@ -114,12 +108,10 @@ class SceneDraft:
 
     def _require_views(self) -> None:
         if not self._views:
-            first = (
-                f" The first of {len(self._dropped)}: {self._dropped[0].message}"
-                if self._dropped
-                else " Its files list none. Export them again with their frames."
-            )
-            raise SceneFormatError(f"Scene '{self.id}' has no usable view.{first}", scene=self.id)
+            why = "Its files list none. Export them again with their frames."
+            if self._dropped:
+                why = f"The first of {len(self._dropped)}: {self._dropped[0].message}"
+            raise SceneFormatError(f"Scene '{self.id}' has no usable view. {why}", scene=self.id)
         transforms = torch.stack([camera.w2c for camera in self.cameras])
         if len(self._views) > 1 and float((transforms - transforms[0]).abs().max()) < 1e-12:
             raise SceneFormatError(

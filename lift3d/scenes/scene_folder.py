@@ -70,13 +70,14 @@ class SceneFolder:
         except SceneFormatError:
             return False
 
-    def images(self, folder: str) -> list[Path]:
-        """Return the image files directly in a folder, sorted by name; none if there is no such folder.
+    def images(self, *folders: str) -> list[Path]:
+        """Return the image files directly in the first folder that has any, sorted by name.
 
         Hidden files are left out: file managers keep previews and attributes there, under the names of images.
         """
-        listing = self._listing(self.root / folder)
-        return [path for _, path in sorted(listing.items()) if path.suffix.lower() in SUFFIXES]
+        listings = (sorted(self._listing(self.root / folder).items()) for folder in folders)
+        found = ([path for _, path in one if path.suffix.lower() in SUFFIXES] for one in listings)
+        return next(filter(None, found), [])
 
     def notes(self) -> list[str]:
         """Return what there is to say of the names that were looked up, a sentence each."""

@@ -36,21 +36,12 @@ _Point = tuple[Float64[ndarray, "3"], dict[int, int]]
 
 
 def find_tracks(scene: Scene, *, max_height: int = 640) -> Tracks:
-    """Find and triangulate sparse surface points.
+    """Triangulate sparse surface points, and return where views see them, pixels of the views at their own size.
 
-    Every call with the same scene gives the same points. Only pixels that are valid make observations. A point is
-    seen by at least three views (two where the scene has no more) from places at least 1.5° apart, and no
-    observation is more than 1.5 pixels of the loaded size off. The scene's own depth is not used.
-
-    Args:
-        scene: Views with poses.
-        max_height: Frames are loaded at this height at most, pixels.
-
-    Returns:
-        Points in world coordinates and where views see them, pixels of the views at their own size.
-
-    Raises:
-        NoOverlapError: If fewer than 20 points are found.
+    Every call with the same scene gives the same points. Only pixels that are valid make observations, at the height
+    at which frames are loaded. A point is seen by at least three views (two where the scene has no more) from places
+    at least 1.5° apart, and no observation is more than 1.5 pixels of the loaded size off. The scene's own depth is
+    not used. NoOverlapError if there are fewer than 20 points.
     """
     keypoints, cameras = [], []
     for view in scene.views:

@@ -80,8 +80,7 @@ class TransformsJsonReader:
         for view_id, entry in zip(view_ids(entry.name for entry in entries), entries, strict=True):
             with draft.dropping(view_id):
                 _add(draft, folder, view_id, entry)
-        for sentence in folder.notes():
-            draft.note(sentence)
+        draft.note(*folder.notes())
         _read_scene_wide(draft, folder, documents[0])
         return draft.finish()
 
