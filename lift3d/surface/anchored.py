@@ -33,14 +33,8 @@ class Anchored(Uncorrected):
     ) -> AnchoredTarget:
         """Return what a target sees of a surface: its own depth there if it is one of the views, else a rendered one.
 
-        Args:
-            surface: Of the scene, with its keyframes.
-            target: A camera.
-            sources: The views that may answer.
-            witness_count: Kept per cell at most.
-
-        Raises:
-            NoOverlapError: If none of them shows anything that the target sees.
+        ``sources`` may answer; of them ``witness_count`` are kept per cell at most. NoOverlapError if none of them
+        shows anything that the target sees.
         """
         found = anchored_target(surface, target, self._depth(surface, target), sources, witness_count)
         if not bool(found.covered.any()):
@@ -57,8 +51,7 @@ class Anchored(Uncorrected):
     def propose(self, target: Camera, guides: Sequence[SourceGuide], depth_range: DepthRange) -> RayProposal:
         """Return one depth per cell and its witnesses, on the surface that the given views alone show.
 
-        Raises:
-            NoOverlapError: If they show nothing that the target sees.
+        NoOverlapError if they show nothing that the target sees.
         """
         if not guides:
             raise NoOverlapError("anchored needs at least one source view, got none.")

@@ -28,23 +28,14 @@ _PATH = "path="
 
 
 def geometry_spec(name: str) -> GeometrySpec:
-    """Return what there is to know of a method without loading it.
-
-    Raises:
-        UnknownNameError: If no method has that name.
-    """
+    """Return what there is to know of a method without loading it; UnknownNameError if no method has that name."""
     if name not in _SPECS:
         raise UnknownNameError.of("geometry", name, METHODS)
     return _SPECS[name]
 
 
 def parse_geometry(name: str) -> tuple[str, str]:
-    """Return a method and the path of what it reads, empty if none is named.
-
-    Raises:
-        UnknownNameError: If no method has that name.
-        ConfigError: If it takes no such option.
-    """
+    """Return a method and the path of what it reads, empty if none is named; ConfigError if it takes no such option."""
     kind, question, option = name.partition("?")
     path = option.removeprefix(_PATH)
     if question and not (geometry_spec(kind).file and option.startswith(_PATH) and path):
@@ -61,12 +52,7 @@ def parse_geometry(name: str) -> tuple[str, str]:
 
 
 def build_geometry(name: str) -> GeometryMethod:
-    """Return a method, ready to estimate; the path of what it reads is as it stands.
-
-    Raises:
-        UnknownNameError: If no method has that name.
-        ConfigError: If it reads a file, and none is named.
-    """
+    """Return a method, ready to estimate; ConfigError if it reads a file, and none is named."""
     kind, path = parse_geometry(name)
     if geometry_spec(kind).file and not path:
         raise ConfigError(f"The geometry '{kind}' reads a {geometry_spec(kind).file}; name it: {kind}?path=FILE.")

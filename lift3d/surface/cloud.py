@@ -30,13 +30,9 @@ _AXIS_BITS = 20
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SurfacePoints:
-    """Points of the surface of a scene.
+    """Points of the surface of a scene, world coordinates, double precision; unit normals towards the views.
 
-    Attributes:
-        xyz: World coordinates, double precision.
-        normals: Of unit length, world axes, towards the views that see the point.
-        spacing: Width of a spot, world units.
-        found: Points that there would be if the lattice had not been made coarser.
+    ``spacing`` is the width of a spot; ``found`` the points that there would be if it had not been made larger.
     """
 
     xyz: Float[Tensor, "point 3"]

@@ -24,13 +24,10 @@ _AT_ONCE = 6000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DistanceField:
-    """Signed distance to the surface, positive before it.
+    """Signed distance to the surface in voxels, positive before it, within ±TRUNCATION; NaN where no view tells.
 
-    Attributes:
-        brick: Place of each brick in the lattice, sorted; voxel (i, j, k) of the lattice is centred at
-            ``spacing · (i, j, k)`` in the axes of the first view.
-        distance: In voxels, within ±TRUNCATION; NaN where no view says anything.
-        spacing: Width of a voxel, world units.
+    ``brick`` is the place of each brick in the lattice, sorted; voxel (i, j, k) of the lattice is centred at
+    ``spacing · (i, j, k)``, world units in the axes of the first view.
     """
 
     brick: Int[Tensor, "brick 3"]
@@ -39,12 +36,9 @@ class DistanceField:
 
 
 def distance_field(surface: SceneSurface, xyz: Float[Tensor, "point 3"], spacing: float) -> DistanceField:
-    """Return the mean of what all views say of the places around points, weighed by confidence and by resolution.
+    """Return the mean of what all views say of the places around points on the surface, world coordinates.
 
-    Args:
-        surface: The surface.
-        xyz: Points on it, world coordinates: only around them is anything computed.
-        spacing: Width of a voxel, world units.
+    They are weighed by confidence and by resolution; ``spacing`` is the width of a voxel, world units.
 
     Source:
         Curless & Levoy, A volumetric method for building complex models from range images, SIGGRAPH 1996, §3.

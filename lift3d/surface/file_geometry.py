@@ -38,11 +38,7 @@ class FileGeometry(ABC):
     def estimate(
         self, views: Sequence[SourceGuide], depth_range: DepthRange, find_tracks: Callable[[], Tracks]
     ) -> SceneGeometry:
-        """Return what every view sees of the file.
-
-        Raises:
-            SceneFormatError: If the file is not of its kind, or does not fit the views.
-        """
+        """Return what every view sees of the file; SceneFormatError if it is of another kind, or does not fit them."""
         found = self._read(views, _NEAREST_SHARE * depth_range.near)
         geometry = SceneGeometry(self.spec.name, found.views)
         return require_fit(geometry, views, depth_range, find_tracks, self._path.name, found.points)

@@ -53,18 +53,11 @@ def require_fit(
     what: str,
     points: Float[Tensor, "point 3"] | None = None,
 ) -> SceneGeometry:
-    """Return the geometry, unless no view sees it or it contradicts what the views know of depth.
+    """Return the geometry of a file; SceneFormatError if no view sees it or it contradicts what views know of depth.
 
-    Args:
-        found: What a file says.
-        views: With their sensors' depth, if they have it.
-        depth_range: As of ``GeometryMethod.estimate``, like ``find_tracks``, which is asked if no view has depth.
-        find_tracks: Nothing is known but the range if there are too few tracks.
-        what: The file, for messages.
-        points: Of the surface, world coordinates; they tell which other unit or axes it would fit in.
-
-    Raises:
-        SceneFormatError: If it does not fit.
+    That is their sensors' depth; if none has any, ``find_tracks`` is asked; with too few tracks, the range is all that
+    is known. ``what`` names the file in messages; points of its surface, world coordinates, tell which other unit or
+    axes it would fit in.
     """
     seen = sum(int(torch.isfinite(view.z_depth).sum()) for view in found.views.values())
     witnesses = _of_sensors(views) or _of_tracks(views, find_tracks)
@@ -129,12 +122,8 @@ def _what_would_fit(
 ) -> str:
     """Return a sentence on the unit or the axes in which most witnesses would lie on the surface; empty if in none."""
     known = [(view, witnesses[view.id]) for view in sorted(views, key=lambda view: view.id) if view.id in witnesses]
-    xyz = torch.cat(
-        [
-            transform(view.camera.c2w, unproject(one.uv.double(), one.z_depth.double(), view.camera.K))
-            for view, one in known
-        ]
-    )
+    own = [unproject(one.uv.double(), one.z_depth.double(), view.camera.K) for view, one in known]
+    xyz = torch.cat([transform(view.camera.c2w, one) for (view, _), one in zip(known, own, strict=True)])
     reach = _CLOSE * torch.cat([one.z_depth for _, one in known]).double()
     step = -(-len(xyz) // _MOST_WITNESSES)
     places, reaches = xyz[::step].numpy(), reach[::step].numpy()

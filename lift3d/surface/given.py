@@ -30,16 +30,11 @@ _PLY_FILES = (
 
 @dataclass(frozen=True, slots=True)
 class GivenGeometry:
-    """A method, and the file or folder that it reads; None if it reads nothing but the views.
-
-    Attributes:
-        spec: Of the method, with the digest of what it reads.
-        path: Absolute.
-        shown_as: What records and messages call it.
-    """
+    """A method with the digest of what it reads, and the absolute path of that; None if it reads the views alone."""
 
     spec: GeometrySpec
     path: Path | None = None
+    # In records and messages.
     shown_as: str = ""
 
     def build(self) -> GeometryMethod:
@@ -48,16 +43,10 @@ class GivenGeometry:
 
 
 def geometry_given(location: str, wanted: str | None, *, has_depth: bool) -> Iterator[GivenGeometry]:
-    """Yield what a scene's surface may come from, the best first: the one that is asked for, or all that there is.
+    """Yield what a scene's surface may come from, the best first: all that there is, or the one that is asked for.
 
-    Args:
-        location: Of the scene.
-        wanted: Name of a method, with or without ``?path=``; None for the best.
-        has_depth: Whether all views have depth.
-
-    Raises:
-        UnknownNameError: If no method has that name.
-        SceneFormatError: If the file that is asked for is not there, or none is found.
+    That is ``wanted``, the name of a method with or without ``?path=``. SceneFormatError if its file is not there, or
+    none is found. Sensors count if all views have depth.
     """
     folder = _folder_of(location)
     if wanted is not None:

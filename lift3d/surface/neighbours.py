@@ -20,13 +20,9 @@ _NO_BASELINE_RAD = 2e-3
 
 @dataclass(frozen=True, slots=True)
 class AngleChoice:
-    """Which angles between two views' rays are preferred, degrees, and how many views to take.
+    """At which angle between two views' rays, degrees, a view counts most, and how many views to take at most.
 
-    Attributes:
-        low: At this angle, and at ``high``, a view counts e^(−1/2) times as much.
-        best: Where a view counts most.
-        high: See ``low``.
-        count: Largest number of views.
+    At ``low`` and ``high`` it counts e^(−1/2) times as much.
     """
 
     low: float
@@ -44,15 +40,9 @@ FUSED = AngleChoice(3.0, 7.0, 25.0, 24)
 def angles_to(
     center: Float[Tensor, "3"], probes: Float[Tensor, "probe 3"], cameras: Sequence[Camera]
 ) -> Float[Tensor, "view probe"]:
-    """Return the angle at each probe between the rays to a centre and to each camera, radians.
+    """Return the angle at each probe between the rays to a centre, which sees it, and to each camera, radians.
 
-    Args:
-        center: World coordinates, double precision like the probes.
-        probes: Points that are seen from there.
-        cameras: Of the views that may be compared.
-
-    Returns:
-        NaN where a camera does not see a probe.
+    World coordinates, double precision; NaN where a camera does not see a probe.
     """
 
     def angle(w2c: Float[Tensor, "4 4"], K: Float[Tensor, "3 3"], extent: Float[Tensor, "2"]) -> Tensor:

@@ -55,13 +55,10 @@ class GeometryMethod(Protocol):
     def estimate(
         self, views: "Sequence[SourceGuide]", depth_range: "DepthRange", find_tracks: "Callable[[], Tracks]"
     ) -> "SceneGeometry":
-        """Return depth and confidence of every view.
+        """Return depth and confidence of every view, all at the size that is lifted; their tapers are not read.
 
-        Args:
-            views: All that may be used, at the size that is lifted; their tapers are not read.
-            depth_range: Nearest and farthest z-depth that matters.
-            find_tracks: Gives sparse surface points triangulated from these views alone, their observations in
-                pixels of these cameras; raises NoOverlapError if there are too few. Dear at first, then kept.
+        ``find_tracks`` gives sparse surface points triangulated from these views alone, their observations in pixels of
+        these cameras; NoOverlapError if there are too few. It is dear at first, then kept.
 
         Raises:
             NoOverlapError: If no two views see the same place, or nothing tells where any surface is.

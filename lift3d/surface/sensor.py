@@ -31,11 +31,7 @@ class SensorGeometry:
     def estimate(
         self, views: Sequence[SourceGuide], depth_range: DepthRange, find_tracks: Callable[[], Tracks]
     ) -> SceneGeometry:
-        """Return depth and confidence of every view; one without depth stays unknown.
-
-        Raises:
-            NoOverlapError: If no view has depth.
-        """
+        """Return depth and confidence of every view; one without stays unknown. NoOverlapError if none has depth."""
         if all(view.z_depth is None for view in views):
             raise NoOverlapError(f"None of the {len(views)} views has depth of a sensor. Use the geometry sweep.")
         return agreed(SceneGeometry(self.spec.name, {view.id: _of_view(view) for view in views}))

@@ -29,13 +29,7 @@ _MERGED = 1 / 64
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mesh:
-    """Triangles of the surface of a scene.
-
-    Attributes:
-        xyz: Vertices, world coordinates.
-        normals: Of the vertices, unit length, world axes, towards free space.
-        faces: Three vertices each, anticlockwise as seen from free space.
-    """
+    """Triangles of the surface of a scene, anticlockwise as seen from free space, where unit normals point."""
 
     xyz: Float[Tensor, "vertex 3"]
     normals: Float[Tensor, "vertex 3"]
@@ -45,9 +39,7 @@ class Mesh:
 def surface_mesh(surface: SceneSurface, most: int) -> Mesh:
     """Return the triangles of a surface; none where too few views agree.
 
-    Args:
-        surface: The surface.
-        most: Spots of the surface, which is about a fourth of the vertices; time and memory grow with it.
+    ``most`` is of the spots of the surface, about a fourth of the vertices; time and memory grow with it.
 
     Source:
         Lewiner et al., Efficient implementation of marching cubes' cases with topological guarantees, 2003, as

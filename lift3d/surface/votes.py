@@ -14,9 +14,7 @@ from lift3d.geometry.sampling import nearest_cells
 def voted(weights: BlendingWeights, labels: Sequence[FeatureMap]) -> Int[Tensor, "row col"]:
     """Return per cell the label of the greatest weight, −1 where nothing is covered; ties go to the smaller label.
 
-    Args:
-        weights: Taps of every cell.
-        labels: Of each source, in the order of ``weights.source_ids``; one channel, −1 where it says nothing.
+    Those of each source, in the order of ``weights.source_ids``, have one channel, −1 where it says nothing.
     """
     said = torch.full(weights.source.shape, -1, dtype=torch.long)
     for index, one in enumerate(labels):
