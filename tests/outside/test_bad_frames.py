@@ -42,6 +42,9 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "a pose of NaN": ({"transform_matrix": [[math.nan] * 4] * 4}, "camera"),
     "a pose of zeros": ({"transform_matrix": [[0] * 4] * 4}, "camera"),
     "a pose of 10,000 numbers": ({"transform_matrix": [[0.5] * 100] * 100}, "camera"),
+    "a pose that is nothing": ({"transform_matrix": None}, "camera"),
+    "a pose of unequal rows": ({"transform_matrix": [[1.0, 2.0], [3.0]]}, "camera"),
+    "a pose with a scale in its last row": ({"transform_matrix": np.diag([1.0, 1, 1, 2]).tolist()}, "camera"),
     "a pose that is nested": ({"transform_matrix": [[[[1]]]]}, "camera"),
     "a centre far away": (
         {"transform_matrix": [[1, 0, 0, 1e12], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]}, "camera"
@@ -55,7 +58,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
 # Too long, control characters, halves of surrogate pairs, URLs, and what leads out.
 NAMES = [
     *("a/" * 3000 + "x.png", "é" * 300 + ".png", "images/\udc80.png", "\ud800.png", "images/\0.png", "\x1b[2J.png"),
-    *("a\nb.png", ".", "../../etc/passwd", "//h/a", "file:///etc/passwd", "s3://b/a.png"),
+    *("a\nb.png", ".", "../../etc/passwd", "//h/a", "C:\\a.png", "file:///etc/passwd", "s3://b/a.png"),
     *("http://169.254.169.254/a.png", "zip://a.png::file:///x.zip"),
 ]
 

@@ -151,6 +151,11 @@ XYZ = "".join(f"property float {axis}\n" for axis in "xyz").strip()
 @pytest.mark.parametrize(
     "content",
     [
+        b"",
+        b"solid stl",
+        ply("ascii 1.0\nelement vertex 3\nproperty float x", b"1\n2\n3\n"),
+        ply(f"ascii 1.0\nelement vertex 2\n{XYZ}"),
+        ply(f"binary_little_endian 1.0\nelement face 900000000\nproperty list uint int q\nelement vertex 1\n{XYZ}"),
         ply(f"ascii 1.0\nelement vertex 1000000000000\n{XYZ}"),
         ply(f"ascii 1.0\ncomment end_header\nelement vertex 1000000000000\n{XYZ}"),
         ply(f"binary_little_endian 1.0\nelement vertex 900000\n{XYZ}", bytes(2**20)),
@@ -163,6 +168,7 @@ XYZ = "".join(f"property float {axis}\n" for axis in "xyz").strip()
         ply("ascii 1.0\nproperty float x\nelement vertex 1"),
     ],
     ids=[
+        *("an empty file", "another format", "one coordinate", "a row too few", "rows of lists"),
         *("10^12 rows", "after a comment", "more than the bytes", "two bytes a number", "a number of 6,000 digits"),
         *("a negative count", "a long header", "lists for coordinates", "no words", "a property of nothing"),
     ],

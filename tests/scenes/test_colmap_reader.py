@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from lift3d.errors import SceneFormatError
 from lift3d.scenes.catalog import read_scene
 from tests.support import captures
 
@@ -70,15 +69,3 @@ def test_masks_are_joined_by_name(tmp_path: Path) -> None:
     scene = read_scene(str(tmp_path))
     assert [bool(view.load().is_valid.all()) for view in scene.views] == [True, True, False, True]
     assert any("no mask" in note for note in scene.notes)
-
-
-@pytest.mark.parametrize("part", ["cameras", "images", "points3D"])
-@pytest.mark.parametrize("damage", ["short", "cut", "count"])
-def test_damaged_models_are_format_errors(part: str, damage: str, tmp_path: Path) -> None:
-    write(tmp_path)
-    path = tmp_path / f"sparse/0/{part}.bin"
-    content = path.read_bytes()
-    damaged = {"short": content[:5], "cut": content[: len(content) // 2], "count": b"\xff" * 7 + b"\0" + content[8:]}
-    path.write_bytes(damaged[damage])
-    with pytest.raises(SceneFormatError):
-        read_scene(str(tmp_path))

@@ -7,11 +7,9 @@ import torch
 
 from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.scene import DepthRange, View
-from lift3d.errors import CameraError
 from lift3d.geometry.rigid import inverse, transform
 from lift3d.scenes.depth_range import estimate_depth_range
 from lift3d.scenes.images import FileFrame
-from lift3d.scenes.rotations import rigid
 from tests.support import captures
 
 SOURCE = captures.capture()
@@ -64,33 +62,3 @@ def test_scaling_the_world_scales_the_guess_and_moving_it_changes_nothing(c2w: l
         again, _ = estimate_depth_range(views_of(world), None)
         assert math.isclose(again.near, scale * found.near, rel_tol=1e-6)
         assert math.isclose(again.far, scale * found.far, rel_tol=1e-6)
-
-
-def test_rigid_repairs_rounding_alone() -> None:
-    exact, was_repaired = rigid(ARC[1].tolist())
-    assert not was_repaired
-    torch.testing.assert_close(exact, ARC[1])
-    rounded = (ARC[1] * 1e4).round() / 1e4
-    repaired, was_repaired = rigid(rounded[:3])
-    assert was_repaired
-    torch.testing.assert_close(repaired, ARC[1], atol=2e-4, rtol=0)
-    torch.testing.assert_close(repaired[:3, :3] @ repaired[:3, :3].T, torch.eye(3, dtype=torch.float64))
-
-
-@pytest.mark.fault(24, "matrices with NaN, scale, shear or a reflection")
-@pytest.mark.parametrize(
-    "matrix",
-    [
-        torch.diag(torch.tensor([1.0, 1, -1, 1])),
-        torch.diag(torch.tensor([1.01, 1, 1, 1])),
-        torch.full((4, 4), math.nan),
-        torch.eye(3),
-        [["a"]],
-        [[1.0, 2.0], [3.0]],
-        None,
-        torch.cat([torch.eye(4)[:3], torch.tensor([[0.0, 0, 0, 2]])]),
-    ],
-)
-def test_what_is_no_rigid_transform_is_refused(matrix: object) -> None:
-    with pytest.raises(CameraError):
-        rigid(matrix)

@@ -20,6 +20,7 @@ from tests.support import captures
 
 SIZE = ImageSize(captures.HEIGHT, captures.WIDTH)
 CAMERA = Camera(torch.from_numpy(captures.K), torch.eye(4), SIZE)
+LENS = Distortion("SIMPLE_RADIAL", (70.0, 30.0, 26.5, -0.1), SIZE)
 
 
 def save(path: Path, pixels: np.ndarray, **options: object) -> str:
@@ -80,8 +81,7 @@ def test_alpha_is_empty_a_mask_unknown_unless_it_is_a_silhouette(tmp_path: Path)
     mask = np.full((SIZE.height, SIZE.width), 255, np.uint8)
     mask[:24] = 0
     paths = {"image": save(tmp_path / "a.png", rgba), "mask": save(tmp_path / "m.png", mask)}
-    lens = Distortion("SIMPLE_RADIAL", (70.0, 30.0, 26.5, -0.08), SIZE)
-    for distortion in (None, lens):
+    for distortion in (None, LENS):
         masked = FileFrame(**paths, distortion=distortion).load(CAMERA, SIZE)
         cut_out = FileFrame(**paths, distortion=distortion, is_silhouette=True).load(CAMERA, SIZE)
         assert torch.equal(masked.is_valid, cut_out.is_valid)
@@ -102,8 +102,7 @@ def test_what_a_mask_hides_changes_nothing(tmp_path: Path) -> None:
     mask_path = save(tmp_path / "m.png", mask)
     garbage = captures.texture()
     garbage[hidden] = 255 - garbage[hidden]
-    lens = Distortion("SIMPLE_RADIAL", (70.0, 30.0, 26.5, -0.08), SIZE)
-    for distortion in (None, lens):
+    for distortion in (None, LENS):
         frames = [
             FileFrame(save(tmp_path / f"{name}.png", pixels), mask=mask_path, distortion=distortion).load(
                 CAMERA, ImageSize(19, 25)
@@ -198,9 +197,8 @@ def test_labels_are_undistorted_like_the_image(tmp_path: Path) -> None:
     ids[10:30, 20:50] = 7
     ids[30:, :] = 255
     pixels = np.repeat(np.where(ids == 7, 255, 0).astype(np.uint8)[..., None], 3, axis=-1)
-    lens = Distortion("SIMPLE_RADIAL", (70.0, 30.0, 26.5, -0.2), SIZE)
     source = FileFrame(
-        save(tmp_path / "a.png", pixels), labels=save(tmp_path / "l.png", ids), label_ignore=255, distortion=lens
+        save(tmp_path / "a.png", pixels), labels=save(tmp_path / "l.png", ids), label_ignore=255, distortion=LENS
     )
     frame = source.load(CAMERA, SIZE)
     assert set(frame.labels.unique().tolist()) == {0, 7, UNKNOWN_LABEL}
@@ -271,7 +269,6 @@ def test_depth_as_an_array_file(tmp_path: Path) -> None:
 def test_digest_follows_every_input_of_load(tmp_path: Path) -> None:
     image, other = save(tmp_path / "a.png", captures.texture()), save(tmp_path / "b.png", captures.texture(seed=1))
     depth = save(tmp_path / "d.png", np.ones((8, 8), np.uint16))
-    lens = Distortion("SIMPLE_RADIAL", (70.0, 30.0, 26.5, -0.2), SIZE)
     sources = [
         FileFrame(image),
         FileFrame(other),
@@ -280,7 +277,7 @@ def test_digest_follows_every_input_of_load(tmp_path: Path) -> None:
         FileFrame(image, mask=depth),
         FileFrame(image, labels=depth),
         FileFrame(image, labels=depth, label_ignore=0),
-        FileFrame(image, distortion=lens),
+        FileFrame(image, distortion=LENS),
     ]
     assert len({source.content_digest() for source in sources}) == len(sources)
     copy = save(tmp_path / "copy.png", captures.texture())

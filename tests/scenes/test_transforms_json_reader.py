@@ -76,17 +76,6 @@ def test_blender_splits(tmp_path: Path) -> None:
     torch.testing.assert_close(scene.views[3].camera.K, expected.double(), rtol=0, atol=1e-4)
 
 
-def test_a_frame_overrides_the_file_and_fields_of_view_are_in_either_unit(tmp_path: Path) -> None:
-    scene = edit_frames(tmp_path, {"fl_x": 90.0, "k1": 0.1})
-    assert [float(view.camera.K[0, 0]) for view in scene.views[:2]] == [90.0, captures.FX]
-    assert source_of(scene, 0).distortion is not None
-    assert source_of(scene, 1).distortion is None
-    radians = read(tmp_path / "a", fl_x=None, fl_y=None, camera_angle_x=1.0)
-    degrees = read(tmp_path / "b", fl_x=None, fl_y=None, x_fov=math.degrees(1.0))
-    torch.testing.assert_close(radians.views[0].camera.K, degrees.views[0].camera.K)
-    assert radians.views[0].camera.K[0, 0] == radians.views[0].camera.K[1, 1]
-
-
 def test_images_smaller_than_declared_scale_the_intrinsics(tmp_path: Path) -> None:
     captures.write_images(tmp_path / "images", SOURCE.names, size=(32, 24))
     captures.write_json(tmp_path / "transforms.json", captures.transforms(SOURCE, k1=0.1))
@@ -125,22 +114,8 @@ def test_rounded_rotations_are_repaired_and_noted(tmp_path: Path) -> None:
     rounded = np.array(captures.opengl(SOURCE.c2w[0])).round(4)
     scene = edit_frames(tmp_path, {"transform_matrix": rounded.tolist()})
     assert len(scene.views) == len(SOURCE.c2w)
-    assert any("SO(3)" in note and "'000'" in note for note in scene.notes)
+    assert "Rotations of 1 views were projected to SO(3), such as that of '000'." in scene.notes
     np.testing.assert_allclose(scene.views[0].camera.c2w, SOURCE.c2w[0], atol=2e-4)
-
-
-@pytest.mark.fault(28, "names with .., absolute, with a drive, a NUL, and a link that leads out")
-@pytest.mark.parametrize(
-    "name", ["../outside.png", "/etc/passwd", "images/../../outside.png", "C:\\a.png", "images/link.png", "a\0b"]
-)
-def test_names_stay_inside_the_scene(name: str, tmp_path: Path) -> None:
-    folder = tmp_path / "scene"
-    captures.write_images(tmp_path, ["outside"])
-    captures.write_images(folder / "images", ["000"])
-    (folder / "images/link.png").symlink_to(tmp_path / "outside.png")
-    scene = edit_frames(folder, {"file_path": name})
-    assert len(scene.views) == len(SOURCE.c2w) - 1
-    assert scene.dropped[0].reason == "scene-format"
 
 
 @pytest.mark.fault(28, "a file named in NFD with an emoji and spaces, asked for in NFC")
@@ -200,27 +175,6 @@ def test_sparse_points(form: str, tmp_path: Path) -> None:
     captures.write_ply(tmp_path / "p.ply", points, form)
     scene = read(tmp_path, ply_file_path="p.ply")
     np.testing.assert_array_equal(scene.points, np.delete(points, 3, axis=0).astype(np.float64))
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"solid stl",
-        b"ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nend_header\n1\n2\n3\n",
-        b"ply\nformat ascii 1.0\nelement vertex 2\nproperty float x\nproperty float y\nproperty float z\n"
-        b"end_header\n1 2 3\n",
-        b"ply\nformat binary_little_endian 1.0\nelement vertex 999999999999\nproperty float x\nproperty float y\n"
-        b"property float z\nend_header\n1234",
-        # Rows of lists take memory before they are read.
-        b"ply\nformat binary_little_endian 1.0\nelement face 900000000\nproperty list uint int q\n"
-        b"element vertex 1\nproperty float x\nproperty float y\nproperty float z\nend_header\n1234",
-    ],
-)
-def test_malformed_points_are_a_format_error(content: bytes, tmp_path: Path) -> None:
-    (tmp_path / "p.ply").write_bytes(content)
-    with pytest.raises(SceneFormatError, match=r"p\.ply"):
-        read(tmp_path, ply_file_path="p.ply")
 
 
 def test_applied_transform_is_kept(tmp_path: Path) -> None:

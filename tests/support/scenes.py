@@ -218,6 +218,13 @@ def moved_scene(scene: Scene, world2new: Float[Tensor, "4 4"]) -> Scene:
     return dataclasses.replace(scene, views=views, points=points)
 
 
+def moved_camera(camera: Camera, world2new: Float[Tensor, "4 4"], factor: float) -> Camera:
+    """The same camera in a world that is moved, then made larger."""
+    w2c = camera.w2c @ torch.linalg.inv(world2new)
+    w2c[:3, 3] *= factor
+    return dataclasses.replace(camera, w2c=w2c)
+
+
 def some_motion() -> Float[Tensor, "4 4"]:
     left, _ = torch.linalg.qr(torch.tensor([[0.3, -0.8, 0.4], [0.9, 0.2, -0.3], [0.1, 0.5, 0.8]], dtype=torch.float64))
     motion = torch.eye(4, dtype=torch.float64)

@@ -1,13 +1,57 @@
-"""Files of geometry made from depth that is known: meshes, clouds, splats and dense workspaces of COLMAP."""
+"""Files of geometry made from depth that is known: meshes, clouds, splats and dense workspaces of COLMAP.
+
+And what must come of every way to find a surface, whatever the order of the views, the frame and the unit.
+"""
+
+import dataclasses
 
 import numpy as np
 import pycolmap
 import torch
 from plyfile import PlyData, PlyElement
 
+from lift3d.domain.scene import DepthRange
+from lift3d.errors import NoOverlapError
 from lift3d.geometry.projection import unproject
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.rigid import transform
+from tests.support.lifting import same_bits, share
+from tests.support.scenes import moved_camera, some_motion
+
+
+def no_tracks():
+    raise NoOverlapError("there are none")
+
+
+def unasked_tracks():
+    raise AssertionError("no tracks are needed")
+
+
+def errors_of(found, known):
+    """Relative errors of all cells of two pixels against the depth at their centres; NaN where either is unknown."""
+    depths = ((found.views[one.id].z_depth, one.z_depth[1::2, 1::2]) for one in known)
+    return torch.cat([(z_depth / true - 1).abs().flatten() for z_depth, true in depths])
+
+
+def order_changes_no_bit(estimate, guides, depth_range, found):
+    again = estimate(guides[::-1], depth_range)
+    assert list(again.views) == list(found.views)[::-1]
+    for name, view in found.views.items():
+        same_bits((view.z_depth, view.confidence), (again.views[name].z_depth, again.views[name].confidence))
+
+
+def another_world_scales_depth_alone(estimate, guides, depth_range, found, most, factor=3.0):
+    """Rounding in another frame decides a few cells anew, at ``most`` such a share."""
+
+    def moved(guide):
+        z_depth = None if guide.z_depth is None else factor * guide.z_depth
+        return dataclasses.replace(guide, camera=moved_camera(guide.camera, some_motion(), factor), z_depth=z_depth)
+
+    scaled = DepthRange(factor * depth_range.near, factor * depth_range.far)
+    again = estimate([moved(guide) for guide in guides], scaled).views
+    for name, view in found.views.items():
+        assert share((again[name].z_depth / factor / view.z_depth - 1).abs() > 1e-3) < most
+        assert float((again[name].confidence - view.confidence).abs().median()) < 1e-4
 
 
 def mesh_of(frames, step=1, jump=0.05):

@@ -10,10 +10,11 @@ from lift3d.surface.catalog import build_geometry
 from tests.support.captures import capture
 from tests.support.lifting import situation
 from tests.support.scenes import Plane, pinhole, planes_scene
+from tests.support.surfaces import unasked_tracks
 
 
 def estimate(guides, depth_range):
-    return build_geometry("sensor").estimate(guides, depth_range, lambda: None)
+    return build_geometry("sensor").estimate(guides, depth_range, unasked_tracks)
 
 
 @pytest.fixture(scope="module")

@@ -20,17 +20,14 @@ from lift3d.surface.sensor import SensorGeometry, bridged
 from lift3d.surface.votes import voted
 from tests.support.lifting import pixels, random_map, situation
 from tests.support.scenes import two_planes_scene
+from tests.support.surfaces import unasked_tracks
 from tests.support.warping import agrees_with_depth
 
 HEIGHT = 48
 
 
-def no_tracks():
-    raise AssertionError("sensors need no tracks")
-
-
 def surface_of(guides, depth_range):
-    geometry = SensorGeometry().estimate(guides, depth_range, no_tracks)
+    geometry = SensorGeometry().estimate(guides, depth_range, unasked_tracks)
     return SceneSurface(geometry, keyframes(SceneSurface(geometry)))
 
 
@@ -96,7 +93,7 @@ def test_two_cameras_read_the_same_of_what_both_see(seen):
 
 def test_what_one_view_claims_and_others_see_through_is_not_covered(seen):
     _, _, guides, depth_range, _ = seen
-    geometry = SensorGeometry().estimate(guides, depth_range, no_tracks)
+    geometry = SensorGeometry().estimate(guides, depth_range, unasked_tracks)
     name, view = next(iter(geometry.views.items()))
     z_depth, blob = view.z_depth.clone(), (slice(8, 14), slice(12, 20))
     z_depth[blob] *= 0.6

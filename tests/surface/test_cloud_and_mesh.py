@@ -1,7 +1,6 @@
 """Points and triangles of the surface: where the thing is, whatever the order of views, the frame and the unit."""
 
 import functools
-from dataclasses import replace
 
 import pytest
 import torch
@@ -13,8 +12,8 @@ from lift3d.surface.cloud import surface_points
 from lift3d.surface.scene_surface import SceneSurface
 from lift3d.surface.triangles import surface_mesh
 from tests.support.lifting import pixels, situation
-from tests.support.scenes import ball_scene, some_motion, two_planes_scene
-from tests.support.surfaces import write_mesh
+from tests.support.scenes import ball_scene, moved_camera, some_motion, two_planes_scene
+from tests.support.surfaces import errors_of, unasked_tracks, write_mesh
 
 FAR = 10**6
 
@@ -33,13 +32,6 @@ def geometry_of(name="ball"):
 
 def changed(geometry, change):
     return SceneGeometry(geometry.method, {name: change(name, view) for name, view in geometry.views.items()})
-
-
-def scaled(camera, world2new, factor):
-    """The camera in a world that is moved, then made larger."""
-    w2c = camera.w2c @ torch.linalg.inv(world2new)
-    w2c[:3, 3] *= factor
-    return replace(camera, w2c=w2c)
 
 
 def off_the_ball(xyz):
@@ -66,7 +58,7 @@ def test_order_frame_and_unit_of_the_world_change_nothing_else():
     moved = changed(
         geometry,
         lambda _, view: ViewGeometry(
-            scaled(view.camera, motion, factor), view.grid, factor * view.z_depth, view.confidence
+            moved_camera(view.camera, motion, factor), view.grid, factor * view.z_depth, view.confidence
         ),
     )
     found = surface_points(SceneSurface(moved), FAR)
@@ -119,8 +111,7 @@ def test_a_mesh_that_is_brought_back_gives_its_views_their_depth_again(tmp_path)
     path = write_mesh(tmp_path / "ball.ply", mesh.xyz.numpy(), mesh.faces.numpy())
     scene = ball_scene()
     _, guides, depth_range = situation(scene, None, scene.views[0].camera.size.height)
-    found = build_geometry(f"mesh?path={path}").estimate(guides, depth_range, lambda: None).views
-    errors = torch.cat([(found[one.id].z_depth / one.z_depth[1::2, 1::2] - 1).abs().flatten() for one in guides])
+    errors = errors_of(build_geometry(f"mesh?path={path}").estimate(guides, depth_range, unasked_tracks), guides)
     assert float(errors.nanmedian()) < 0.01
     assert float(torch.isfinite(errors).sum()) > 0.9 * sum(
         int(torch.isfinite(one.z_depth[1::2, 1::2]).sum()) for one in guides

@@ -1,6 +1,6 @@
 """Transparent pixels are empty and carve; what a mask hides is unknown and does not."""
 
-from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -13,6 +13,7 @@ from lift3d.surface.free_space import carved
 from lift3d.surface.keyframes import keyframes
 from lift3d.surface.scene_surface import SceneSurface
 from tests.support.scenes import ball_scene
+from tests.support.surfaces import errors_of, unasked_tracks
 
 FLOATER = (slice(10, 14), slice(12, 18))
 
@@ -26,7 +27,7 @@ def guides_of(scene):
 
 
 def estimated(guides, depth_range, method):
-    return build_geometry(method).estimate(guides, depth_range, lambda: pytest.fail("no tracks are needed"))
+    return build_geometry(method).estimate(guides, depth_range, unasked_tracks)
 
 
 @pytest.mark.parametrize("is_transparent", [True, False])
@@ -50,16 +51,13 @@ def test_what_falls_onto_transparent_pixels_of_others_is_cut_and_what_falls_onto
 @pytest.mark.parametrize("method", ["sensor", "sweep"])
 def test_rays_through_nothing_are_not_covered_and_those_of_the_ball_are(method):
     """Seen by a camera that no view has: half of the coverage would be smeared without free space."""
-    has_depth = method == "sensor"
-    scene = ball_scene(16) if has_depth else ball_scene(9, step_deg=9, rise=0.2, has_depth=False)
+    ball = partial(ball_scene, 16) if method == "sensor" else partial(ball_scene, 9, step_deg=9, rise=0.2)
+    scene = ball(has_depth=method == "sensor")
     guides = guides_of(scene)
     sources = [one for one in guides if one.id != "0004"]
     geometry = carved(estimated(sources, scene.depth_range, method), sources)
-    true = {view.id: replace(view.source, has_depth=True).load(view.camera, view.camera.size) for view in scene.views}
-    errors = torch.cat(
-        [(view.z_depth / true[name].z_depth[1::2, 1::2] - 1).abs().flatten() for name, view in geometry.views.items()]
-    )
-    assert float(errors[torch.isfinite(errors)].median()) < 0.02
+    known = [one for one in guides_of(ball()) if one.id in geometry.views]
+    assert float(errors_of(geometry, known).nanmedian()) < 0.02
     surface = SceneSurface(geometry, keyframes(SceneSurface(geometry)))
     target = next(one for one in guides if one.id == "0004")
     found = Anchored().anchor(surface, target.camera, surface.ids, 16)

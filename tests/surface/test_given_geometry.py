@@ -8,20 +8,15 @@ import pytest
 import torch
 
 from lift3d.domain.camera import ImageSize
-from lift3d.domain.scene import DepthRange, Tracks
-from lift3d.errors import ConfigError, NoOverlapError, SceneFormatError
+from lift3d.domain.scene import Tracks
+from lift3d.errors import ConfigError, SceneFormatError
 from lift3d.geometry.rasterization import mesh_depth
 from lift3d.surface.catalog import build_geometry
 from lift3d.surface.given import geometry_given
 from tests.support import surfaces
-from tests.support.lifting import same_bits, situation
-from tests.support.scenes import some_motion, two_planes_scene
-
-FACTOR = 3.0
-
-
-def no_tracks():
-    raise NoOverlapError("there are none")
+from tests.support.lifting import share, situation
+from tests.support.scenes import moved_camera, some_motion, two_planes_scene
+from tests.support.surfaces import errors_of, no_tracks
 
 
 def estimate(kind, path, guides, depth_range, find_tracks=no_tracks):
@@ -60,44 +55,20 @@ def given(request, planes, tmp_path_factory):
     return kind, path, estimate(kind, path, *planes)
 
 
-def errors_of(found, guides):
-    parts = []
-    for guide in guides:
-        view = found.views[guide.id]
-        true = guide.z_depth[1::2, 1::2]
-        parts.append((view.z_depth / true - 1).abs().nan_to_num(9.0).flatten())
-    return torch.cat(parts)
-
-
-def test_depth_is_that_of_the_surface_whatever_the_order_of_the_views(given, planes):
-    (kind, path, found), (guides, depth_range) = given, planes
-    errors = errors_of(found, guides)
-    assert float(errors.median()) < 0.003
+def test_depth_is_that_of_the_surface_whatever_the_order_of_the_views_and_their_world(given, planes, tmp_path):
+    kind, path, found = given
+    errors = errors_of(found, planes[0])
+    assert float(errors.nan_to_num(9.0).median()) < 0.003
     # Round splats reach over the edges of the card.
-    assert float((errors < 0.02).float().mean()) > (0.87 if kind == "splats" else 0.93)
-    again = estimate(kind, path, guides[::-1], depth_range)
-    for name, view in found.views.items():
-        assert found.method == kind
-        assert bool((view.confidence[torch.isfinite(view.z_depth)] > 0).all())
-        same_bits((view.z_depth, view.confidence), (again.views[name].z_depth, again.views[name].confidence))
+    assert share(errors < 0.02) > (0.87 if kind == "splats" else 0.93)
+    assert found.method == kind
+    assert all(bool((one.confidence[torch.isfinite(one.z_depth)] > 0).all()) for one in found.views.values())
+    surfaces.order_changes_no_bit(lambda *views: estimate(kind, path, *views), *planes, found)
 
+    def of_its_own_file(guides, depth_range):
+        return estimate(kind, write(kind, tmp_path, guides), guides, depth_range)
 
-def test_moving_and_scaling_the_world_scales_depth_alone(given, planes, tmp_path):
-    (kind, _, one), (guides, depth_range) = given, planes
-
-    def changed(guide):
-        w2c = guide.camera.w2c @ torch.linalg.inv(some_motion())
-        w2c[:3, 3] *= FACTOR
-        return dataclasses.replace(
-            guide, camera=dataclasses.replace(guide.camera, w2c=w2c), z_depth=FACTOR * guide.z_depth
-        )
-
-    moved = [changed(guide) for guide in guides]
-    scaled = DepthRange(FACTOR * depth_range.near, FACTOR * depth_range.far)
-    other = estimate(kind, write(kind, tmp_path, moved), moved, scaled)
-    for name, view in one.views.items():
-        differs = (other.views[name].z_depth / FACTOR / view.z_depth - 1).abs() > 1e-3
-        assert float(differs.float().mean()) < 0.02
+    surfaces.another_world_scales_depth_alone(of_its_own_file, *planes, found, most=0.02)
 
 
 def test_a_ray_meets_the_nearest_triangle_even_where_that_reaches_behind_the_camera():
@@ -128,14 +99,12 @@ def test_a_workspace_may_have_another_world_and_other_undistorted_images(planes,
     guides, depth_range = planes
     other = {}
     for name, frame in frames_of(guides).items():
-        w2c = frame.camera.w2c @ torch.linalg.inv(some_motion())
-        w2c[:3, 3] *= FACTOR
-        wider = frame.camera.padded(2, 4, ImageSize(52, 72))
-        z_depth = torch.nn.functional.pad(FACTOR * frame.z_depth, (4, 4, 2, 2))
-        other[name] = SimpleNamespace(camera=dataclasses.replace(wider, w2c=w2c), z_depth=z_depth)
+        wider = moved_camera(frame.camera.padded(2, 4, ImageSize(52, 72)), some_motion(), 3.0)
+        z_depth = torch.nn.functional.pad(3.0 * frame.z_depth, (4, 4, 2, 2))
+        other[name] = SimpleNamespace(camera=wider, z_depth=z_depth)
     errors = errors_of(estimate("colmap", surfaces.write_workspace(tmp_path, other), guides, depth_range), guides)
-    assert float(errors.median()) < 1e-3
-    assert float((errors < 0.02).float().mean()) > 0.93
+    assert float(errors.nan_to_num(9.0).median()) < 1e-3
+    assert share(errors < 0.02) > 0.93
 
 
 @pytest.mark.parametrize(
@@ -178,7 +147,7 @@ def test_without_sensors_triangulated_points_are_the_witnesses(planes, tmp_path)
     vertices, triangles = surfaces.mesh_of(frames_of(guides).values())
     surfaces.write_mesh(bad, 1.3 * vertices, triangles)
     found = estimate("mesh", good, blind, depth_range, lambda: tracks)
-    assert float((errors_of(found, guides) < 0.01).float().mean()) > 0.93
+    assert share(errors_of(found, guides) < 0.01) > 0.93
     with pytest.raises(SceneFormatError, match=r"does not fit"):
         estimate("mesh", bad, blind, depth_range, lambda: tracks)
 

@@ -6,18 +6,19 @@ import pytest
 import torch
 
 from lift3d.domain.proposals import SourceGuide
-from lift3d.domain.scene import DepthRange
 from lift3d.errors import NoOverlapError
 from lift3d.scenes.catalog import read_scene
 from lift3d.surface.catalog import build_geometry
-from tests.support.lifting import same_bits
-from tests.support.scenes import some_motion
+from tests.support.lifting import same_bits, share
+from tests.support.surfaces import (
+    another_world_scales_depth_alone,
+    errors_of,
+    no_tracks,
+    order_changes_no_bit,
+    unasked_tracks,
+)
 
 SCENE = "procedural:room?views=8&height=96&width=128"
-
-
-def no_tracks():
-    raise AssertionError("the sweep asks for no tracks")
 
 
 def with_pose(guide, w2c):
@@ -25,76 +26,38 @@ def with_pose(guide, w2c):
 
 
 def estimate(guides, depth_range):
-    return build_geometry("sweep").estimate(guides, depth_range, no_tracks)
-
-
-def errors_of(geometry, depths):
-    """Relative errors of all cells against the depth at their centres; 9 where nothing is claimed."""
-    errors = []
-    for name, view in geometry.views.items():
-        size, known = view.camera.size, depths[name]
-        row = ((torch.arange(view.grid.rows) + 0.5) * size.height / view.grid.rows).long()
-        col = ((torch.arange(view.grid.cols) + 0.5) * size.width / view.grid.cols).long()
-        true = known[row][:, col]
-        errors.append(((view.z_depth - true).abs() / true).nan_to_num(9.0).flatten())
-    return torch.cat(errors)
-
-
-def confidence_of(geometry):
-    return torch.cat([view.confidence.flatten() for view in geometry.views.values()])
+    return build_geometry("sweep").estimate(guides, depth_range, unasked_tracks)
 
 
 @pytest.fixture(scope="module")
 def room():
-    """Guides, depth range and true depths of a computed room."""
+    """Guides without depth and the depth range of a computed room, and those with it."""
     scene = read_scene(SCENE)
     frames = {view.id: view.load() for view in scene.views}
-    guides = [SourceGuide(name, frame.camera, frame.image, frame.is_valid) for name, frame in frames.items()]
-    return guides, scene.depth_range, {name: frame.z_depth for name, frame in frames.items()}
+    known = [SourceGuide(name, one.camera, one.image, one.is_valid, 1.0, one.z_depth) for name, one in frames.items()]
+    return [dataclasses.replace(guide, z_depth=None) for guide in known], scene.depth_range, known
 
 
 @pytest.fixture(scope="module")
 def found(room):
-    guides, depth_range, _ = room
-    return estimate(guides, depth_range)
+    return estimate(*room[:2])
 
 
 def test_depth_is_that_of_the_computed_room_and_surer_where_it_is_nearer_the_truth(room, found):
     """Half of the cells are within 1.5 % of the true depth; the surer half of the cells is twice as near."""
-    errors, confidence = errors_of(found, room[2]), confidence_of(found)
+    errors = errors_of(found, room[2]).nan_to_num(9.0)
+    confidence = torch.cat([view.confidence.flatten() for view in found.views.values()])
     is_sure = confidence > confidence.median()
     assert list(found.views) == [guide.id for guide in room[0]]
     assert float(errors.median()) < 0.015
-    assert float((errors < 0.05).float().mean()) > 0.8
+    assert share(errors < 0.05) > 0.8
     assert float(errors[is_sure].median()) < 0.5 * float(errors[~is_sure].median())
     assert float(errors[is_sure].quantile(0.95)) < 0.05
 
 
-def test_the_order_of_views_changes_no_bit(room, found):
-    """Neighbours are ranked by what they see, and ties go by id."""
-    again = estimate(room[0][::-1], room[1])
-    assert list(again.views) == list(found.views)[::-1]
-    for name, view in found.views.items():
-        same_bits((view.z_depth, view.confidence), (again.views[name].z_depth, again.views[name].confidence))
-
-
-def test_moving_and_scaling_the_world_scales_depth_alone(room, found):
-    """Rounding in another frame decides a few cells anew."""
-    guides, depth_range, _ = room
-    factor, motion = 3.0, some_motion()
-
-    def changed(guide):
-        w2c = guide.camera.w2c @ torch.linalg.inv(motion)
-        w2c[:3, 3] *= factor
-        return with_pose(guide, w2c)
-
-    scaled = DepthRange(factor * depth_range.near, factor * depth_range.far)
-    again = estimate([changed(guide) for guide in guides], scaled)
-    for name, view in found.views.items():
-        other = again.views[name]
-        differs = (other.z_depth / factor / view.z_depth - 1).abs() > 1e-3
-        assert float(differs.float().mean()) < 0.01
-        assert float((other.confidence - view.confidence).abs().median()) < 1e-4
+def test_neither_the_order_of_views_nor_the_world_they_stand_in_matters(room, found):
+    order_changes_no_bit(estimate, *room[:2], found)
+    another_world_scales_depth_alone(estimate, *room[:2], found, most=0.01)
 
 
 def standing_at(w2c, place):
@@ -126,11 +89,8 @@ def test_without_evidence_there_is_no_surface(room, disturbed):
             dataclasses.replace(guide, camera=guides[place].camera) for guide, place in zip(guides, order, strict=True)
         ]
 
-    def too_few():
-        raise NoOverlapError("Sparse tracks: got 0 points.")
-
     with pytest.raises(NoOverlapError, match=r"tell no depth: where views agree most, [12]?[0-9]% of them do"):
-        build_geometry("sweep").estimate(wrong, depth_range, too_few)
+        build_geometry("sweep").estimate(wrong, depth_range, no_tracks)
 
 
 def test_invalid_pixels_never_vote(room):
