@@ -1,8 +1,6 @@
 """The published network from our reading of the paper: its depth of a real room is near the sensor's."""
 
 from dataclasses import replace
-from functools import cache
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,24 +9,13 @@ from lift3d.bench.patchmatchnet import PatchmatchNet
 from lift3d.bench.patchmatchnet_scene import PatchmatchNetGeometry
 from lift3d.domain.camera import Camera
 from lift3d.domain.proposals import SourceGuide
-from lift3d.domain.scene import DepthRange, Frame, Tracks, View
+from lift3d.domain.scene import DepthRange, Tracks
 from lift3d.errors import ConfigError
 from lift3d.geometry.projection import unproject
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.rigid import transform
-from lift3d.scenes.catalog import read_scene
 
 pytestmark = pytest.mark.real
-
-
-@cache
-def _frame(folder: Path, index: int) -> Frame:
-    return _views(folder)[index].load(192)
-
-
-@cache
-def _views(folder: Path) -> tuple[View, ...]:
-    return read_scene(str(folder)).views
 
 
 # Neighbours stand 5 to 11 degrees apart around the target's middle; ranges are of its sparse points, a tenth wider.
@@ -40,15 +27,12 @@ def _views(folder: Path) -> tuple[View, ...]:
         (48, (53, 36, 34, 35, 45, 54), DepthRange(1.1, 3.5)),
     ],
 )
-def test_depth_of_a_room_is_near_the_sensor(
-    test_data: Path, target: int, neighbours: tuple[int, ...], depth_range: DepthRange
-) -> None:
+def test_depth_of_a_room_is_near_the_sensor(test_data, frame_of, target, neighbours, depth_range):
     """At 256×192: triangulated keypoints of full-size images are 1.4 to 2.1 % off here."""
-    frame, *sources = (_frame(test_data / "captures/kitchen", index) for index in (target, *neighbours))
+    frame, *sources = (frame_of("kitchen", index) for index in (target, *neighbours))
     network = PatchmatchNet.load(test_data / "models/patchmatchnet/params_000007.ckpt")
     posed = [(one.camera, one.image) for one in sources]
     z, confidence = network.estimate(frame.camera, frame.image, posed, depth_range)
-    assert frame.z_depth is not None
     is_known = torch.isfinite(frame.z_depth)
     error = ((z - frame.z_depth).abs() / frame.z_depth)[is_known]
     is_sure = confidence[is_known] > confidence[is_known].median()
@@ -67,19 +51,18 @@ def _scaled(camera: Camera) -> Camera:
     return replace(camera, w2c=w2c)
 
 
-def test_a_view_alone_is_refused(test_data: Path) -> None:
-    frame = _frame(test_data / "captures/kitchen", 24)
+def test_a_view_alone_is_refused(frame_of):
+    frame = frame_of("kitchen", 24)
     with pytest.raises(ConfigError, match="at least one source"):
         PatchmatchNet({}).estimate(frame.camera, frame.image, [], DepthRange(0.8, 3.5))
 
 
-def test_neighbours_of_a_scene_come_from_its_sparse_points(test_data: Path) -> None:
+def test_neighbours_of_a_scene_come_from_its_sparse_points(test_data, frame_of):
     """A view that shares no point stays unknown, and depth that three neighbours confirm is good."""
-    frames = {f"{index}": _frame(test_data / "captures/kitchen", index) for index in (36, 39, 34, 38, 33, 90)}
+    frames = {f"{index}": frame_of("kitchen", index) for index in (36, 39, 34, 38, 33, 90)}
     # Sparse points as the sensor tells them: every 24th pixel of one view, seen by all but the last.
     first = frames["36"]
     uv = cell_centers(8, 11, (24.0, 24.0))
-    assert first.z_depth is not None
     known = first.z_depth[12::24, 12::24]
     points = transform(first.camera.c2w, unproject(uv, known, first.camera.K).reshape(-1, 3).double())
     points = points[torch.isfinite(points).all(-1)]

@@ -23,13 +23,12 @@ from lift3d.operators.names import OperatorName
 from lift3d.operators.network_weights import encoder_device, load_weights, seeded
 from lift3d.operators.preprocessing import Normalization, Placement
 from lift3d.operators.protocol import OperatorSpec
+from lift3d.operators.split.model import AS_IT_IS
 from lift3d.operators.timm_models import TimmOperator, build
-from tests.real.plugins.given import model_file, npz_graph
+from tests.real.plugins.given import model_file
+from tests.real.plugins.split_networks import BYTES_AROUND_0, NpzNetwork
 
-AS_IS = Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-# MobileNet's own quantisation of its input: (byte − 128) / 128.
-BYTES = Normalization((128 / 255,) * 3, (128 / 255,) * 3)
 PIXELS = CellLattice(stride=1, first=0.5)
 # The last block of MobileNet v2 at each stride, its channels, and where its first cell looks. By kernels and
 # paddings alone that is at stride − 0.5, but training made the kernels favour their earlier taps. Measured: where
@@ -50,7 +49,7 @@ class DenseFeatures(Encoder):
         network: nn.Module,
         lattice: CellLattice,
         multiple: int,
-        normalization: Normalization = AS_IS,
+        normalization: Normalization = AS_IT_IS,
     ) -> None:
         self.spec = spec
         self._device = encoder_device()
@@ -60,7 +59,6 @@ class DenseFeatures(Encoder):
         self._normalization = normalization
 
     def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
-        """Return the network's features."""
         size = ImageSize(*image.shape[-2:])
         placement = Placement.of(size, size, self._lattice, self._multiple)
         pixels = self._normalization.apply(placement.apply(image.to(torch.float32)))
@@ -69,28 +67,10 @@ class DenseFeatures(Encoder):
         return (placement.to_image(values, self._lattice),)
 
 
-class MobileNetTrunk(nn.Module):
-    """MobileNet v2 up to the output of one block."""
-
-    def __init__(self, weights: Path, block: str) -> None:
-        super().__init__()
-        self._graph = npz_graph(weights)
-        made = [self._graph.T[outputs[0]]["name"] for _, _, outputs, _ in self._graph.ops]
-        self._last_op = made.index(f"MobilenetV2/{block}/add")
-        self._features = self._graph.ops[self._last_op][2][0]
-
-    def forward(self, pixels: Float[Tensor, "1 3 height width"]) -> Float[Tensor, "1 channel row col"]:
-        """Return the block's output."""
-        self._graph(pixels.permute(0, 2, 3, 1), upto=self._last_op)
-        values: Tensor = self._graph.acts[self._features]
-        return values.permute(0, 3, 1, 2)
-
-
 class UnitLength(nn.Module):
     """Scales each cell's features to length 1."""
 
     def forward(self, values: Float[Tensor, "1 channel row col"]) -> Float[Tensor, "1 channel row col"]:
-        """Return the directions of the features."""
         return functional.normalize(values, dim=1)
 
 
@@ -104,7 +84,6 @@ class AlikeBlock(nn.Module):
         self.downsample = nn.Conv2d(before, after, 1) if has_shortcut else None
 
     def forward(self, values: Float[Tensor, "1 before row col"]) -> Float[Tensor, "1 after row col"]:
-        """Return the block's output, not negative."""
         found = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(values)))))
         return torch.relu(found if self.downsample is None else found + self.downsample(values))
 
@@ -128,7 +107,6 @@ class Alike(nn.Module):
         self.convhead2 = nn.Conv2d(64, 65, 1, bias=False)
 
     def forward(self, pixels: Float[Tensor, "1 3 height width"]) -> Float[Tensor, "1 64 height width"]:
-        """Return descriptors of length 1."""
         size = pixels.shape[-2:]
         first = self.block1(pixels)
         second = self.block2(functional.max_pool2d(first, 2))
@@ -230,7 +208,8 @@ def _mobilenet(stride: int) -> DenseFeatures:
     block, channel_count, first = MOBILENET_BLOCKS[stride]
     lattice = CellLattice(stride, first)
     spec = _spec(f"mobilenet_s{stride}", weights, "Apache-2.0", channel_count, lattice)
-    return DenseFeatures(spec, MobileNetTrunk(weights, block), lattice, multiple=stride, normalization=BYTES)
+    network = NpzNetwork(weights.name, last=f"MobilenetV2/{block}/add")
+    return DenseFeatures(spec, network, lattice, multiple=stride, normalization=BYTES_AROUND_0)
 
 
 mobilenet_s4, mobilenet_s8, mobilenet_s16 = (partial(_mobilenet, stride) for stride in MOBILENET_BLOCKS)

@@ -48,7 +48,6 @@ class NpzSegmenter(Unfitted):
         )
 
     def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
-        """Return the logits of the 32 classes."""
         placement = Placement.stretched(ImageSize(*image.shape[-2:]), NETWORK_SIZE)
         pixels = (placement.apply(image) * 255).round().clamp(0, 255).to(torch.uint8)
         self._graph(pixels.permute(1, 2, 0)[None], upto=self._last_op)
@@ -56,7 +55,6 @@ class NpzSegmenter(Unfitted):
         return (placement.to_image(logits, LATTICE),)
 
     def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
-        """Return the likeliest class of each pixel."""
         logits = at_pixels(features[0].values, features[0].grid, size)
         return Prediction("labels", logits.argmax(0), valid_everywhere(size))
 

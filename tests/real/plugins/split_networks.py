@@ -17,16 +17,19 @@ from lift3d.operators.protocol import Operator
 from tests.real.plugins.given import model_file, npz_graph
 
 TO_255 = Normalization((0.0,) * 3, (1 / 255,) * 3)
+# MobileNet's own quantisation of its input: (byte − 128) / 128.
 BYTES_AROUND_0 = Normalization((128 / 255,) * 3, (128 / 255,) * 3)
 
 
 class NpzNetwork(nn.Module):
-    """A graph of an .npz file up to one of its tensors, with a submodule ``at_N`` at tensors that may be cut."""
+    """A graph of an .npz file up to one of its operations or tensors; ``at_N`` is a submodule at tensor N."""
 
-    def __init__(self, file_name: str, places: Sequence[int], last_op: int | None = None) -> None:
+    def __init__(self, file_name: str, places: Sequence[int] = (), last: int | str | None = None) -> None:
         super().__init__()
         self._graph = npz_graph(model_file(f"mlperf_coral/{file_name}"))
-        self._ops = self._graph.ops if last_op is None else self._graph.ops[: last_op + 1]
+        if isinstance(last, str):
+            last = [self._graph.T[outputs[0]]["name"] for _, _, outputs, _ in self._graph.ops].index(last)
+        self._ops = self._graph.ops if last is None else self._graph.ops[: last + 1]
         self._run = type(self._graph).__call__.__wrapped__  # Without no_grad, so that cells can be probed.
         for place in places:
             self.add_module(f"at_{place}", nn.Identity())
@@ -34,7 +37,6 @@ class NpzNetwork(nn.Module):
             self.register_buffer(f"constant{index}", constant)
 
     def forward(self, pixels: Float[Tensor, "1 3 height width"]) -> Float[Tensor, "1 channel row col"]:
-        """Return the last tensor."""
         held, graph = dict(self._graph.const), self._graph
         value = pixels.permute(0, 2, 3, 1)
         try:
@@ -66,7 +68,6 @@ class ZeroDce(nn.Module):
         self.curves = nn.Tanh()
 
     def forward(self, pixels: Float[Tensor, "1 3 height width"]) -> Float[Tensor, "1 3 height width"]:
-        """Return the brightened image."""
         levels = [pixels]
         for index in range(1, 5):
             levels.append(torch.relu(self.get_submodule(f"e_conv{index}")(levels[-1])))
@@ -87,7 +88,6 @@ class Darkened(nn.Module):
         self.network = network
 
     def forward(self, pixels: Float[Tensor, "1 3 height width"]) -> Float[Tensor, "1 3 height width"]:
-        """Return what the network makes of it."""
         made: Tensor = self.network(0.1 * pixels)
         return made
 
@@ -108,7 +108,6 @@ class Vdsr(nn.Module):
         self.output = nn.Conv2d(64, 1, 3, padding=1, bias=False)
 
     def forward(self, pixels: Float[Tensor, "1 3 height width"]) -> Float[Tensor, "1 3 height2 width2"]:
-        """Return the picture at twice its size: of gray value g, all three colours gain what g does."""
         large = functional.interpolate(pixels, scale_factor=2, mode="bicubic", align_corners=False)
         # Luminance of BT.601; equal steps of red, green and blue are steps of luminance alone.
         luminance = (large * large.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
@@ -139,7 +138,7 @@ def edsr_x2() -> Operator:
 
 def mosaic_split() -> Operator:
     """Semantic segmentation of ADE20K's 32 classes, cut at its logits."""
-    network = NpzNetwork("mosaic_ade20k32.npz", (240,), last_op=98)
+    network = NpzNetwork("mosaic_ade20k32.npz", (240,), last=98)
     return lift3d.operator(
         network, ("at_240",), name="mosaic_split", prediction="labels", quantity="label", input_size=(512, 512),
         normalization=BYTES_AROUND_0,
@@ -148,10 +147,7 @@ def mosaic_split() -> Operator:
 
 def mobilenet_split() -> Operator:
     """MobileNet v2's features at stride 8."""
-    graph = NpzNetwork("mobilenet_v2_imagenet.npz", ())
-    made = [graph._graph.T[outputs[0]]["name"] for _, _, outputs, _ in graph._graph.ops]
-    last = made.index("MobilenetV2/expanded_conv_5/add")
-    network = NpzNetwork("mobilenet_v2_imagenet.npz", (), last_op=last)
+    network = NpzNetwork("mobilenet_v2_imagenet.npz", last="MobilenetV2/expanded_conv_5/add")
     return lift3d.operator(network, ("output",), name="mobilenet_split", normalization=BYTES_AROUND_0)
 
 

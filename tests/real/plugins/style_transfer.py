@@ -54,7 +54,6 @@ class FastStyle(nn.Module):
         self.bottleneck = nn.Identity()
 
     def forward(self, pixels: Float[Tensor, "1 3 height width"]) -> Float[Tensor, "1 3 height width"]:
-        """Return the painting, 0 to 255."""
         return self.painted(self.bottleneck(self.encoded(pixels)))
 
     def encoded(self, pixels: Float[Tensor, "1 3 height width"]) -> Float[Tensor, "1 128 row col"]:
@@ -104,13 +103,11 @@ class StyleTransfer(Unfitted):
         )
 
     def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
-        """Return the output of the residual blocks."""
         placement = _placement(ImageSize(*image.shape[-2:]))
         values = self._network.encoded(placement.apply(image.to(torch.float32))[None].to(self._device) * 255)
         return (placement.to_image(values[0].cpu(), LATTICE),)
 
     def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
-        """Return the painted image."""
         placement = _placement(size)
         painted = self._network.painted(features[0].values[None].to(self._device))
         inside = painted[0, :, placement.top :, placement.left :].cpu() / 255
