@@ -10,8 +10,9 @@ from torch.nn import functional
 from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import EMPTY_STATE, FeatureGrid, FeatureMap, SceneState
 from lift3d.domain.keys import ViewId
-from lift3d.domain.lifted import Prediction
+from lift3d.domain.lifted import Prediction, PredictionKind
 from lift3d.domain.scene_views import SceneViews
+from lift3d.errors import ContractError
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.sampling import sample
 
@@ -61,3 +62,23 @@ def resized(values: Float[Tensor, "channel row col"], size: ImageSize) -> Float[
     if tuple(values.shape[-2:]) == shape:
         return values
     return functional.interpolate(values[None], shape, mode="bilinear", antialias=True, align_corners=False)[0]
+
+
+def pixel_map(values: Float[Tensor, "channel height width"]) -> FeatureMap:
+    """Return values of pixels as features, a cell on every pixel."""
+    return FeatureMap(values, pixel_grid(ImageSize(*values.shape[-2:])))
+
+
+def as_prediction(kind: PredictionKind, values: Float[Tensor, "channel row col"], size: ImageSize) -> Prediction:
+    """Return labels from scores (or ids), an image in [0, 1], a scalar or masks, at a size."""
+    is_valid = valid_everywhere(size)
+    if kind == "labels" and (len(values) == 1 or not values.is_floating_point()):
+        ids = functional.interpolate(values[None].float(), (size.height, size.width), mode="nearest-exact")[0, 0]
+        return Prediction("labels", ids.round().long(), is_valid)
+    values = resized(values.float(), size)
+    if kind == "labels":
+        return Prediction("labels", values.argmax(0), is_valid)
+    if kind == "image" and len(values) != 3:
+        raise ContractError(f"An answer of kind 'image' has {len(values)} channels; expected 3, red first.")
+    values = values.clamp(0, 1) if kind == "image" else values
+    return Prediction(kind, values[0] if kind == "scalar" else values, is_valid)

@@ -69,17 +69,12 @@ def build_operator(name: str, plugins: Sequence[str] = ()) -> Operator:
 
 
 def load_plugin(location: str) -> Operator:
-    """Load one plug-in, named as in ``loaded_attribute``; ContractError if it is no Operator and gives none."""
+    """Load one plug-in; ConfigError if it is not there, ContractError if it is no Operator and gives none."""
     return _checked(loaded_attribute(location), location)
 
 
 def loaded_attribute(location: str) -> object:
-    """Import what ``module:attribute`` or ``path/to/file.py:attribute`` names; a class or function is called.
-
-    Raises:
-        ConfigError: If the location is malformed, or there is no such module or attribute.
-        ContractError: If it cannot be called without arguments.
-    """
+    """Import what ``module:attribute`` or ``path/to/file.py:attribute`` names; a class or function is called."""
     module_name, colon, attribute = location.rpartition(":")
     if not colon or not module_name or not attribute:
         raise ConfigError(f"'{location}' is not a plug-in; expected 'module:attribute' or 'path/to/file.py:attribute'.")
@@ -184,13 +179,11 @@ def _instance(target: Any, location: str) -> object:
     if isinstance(target, type) or (callable(target) and not isinstance(target, Operator) and not is_module):
         try:
             return target()
-        except TypeError as error:
-            raise ContractError(f"Plug-in '{location}' cannot be called without arguments: {error}") from error
         except Lift3dError:
             raise
         except (Exception, SystemExit) as error:
             raise ContractError(
-                f"Plug-in '{location}' cannot be built: {type(error).__name__}: {error}. Mend the plug-in."
+                f"Plug-in '{location}' cannot be built without arguments: {type(error).__name__}: {error}. Mend it."
             ) from error
     return target
 

@@ -43,24 +43,13 @@ class _Window:
 
 
 def measure_lattice(network: nn.Module, run: Callable[[Tensor], Tensor], pixels: Tensor) -> tuple[CellLattice, int]:
-    """Find where the cells of a network's features are centred, by running it once.
+    """Return where the cells of features "1 channel row col" are centred, by running a network once, and the channels.
 
     Every strided convolution and pooling on the way from the pixels to the features moves the centres by what
     its kernel and padding say. Where several start at the same resolution, the gentlest count (attention on
     coarser keys is a side path), midway between the extremes if they disagree (a shortcut that pools beside a
     convolution). A change of resolution without a window (merging 2×2 tokens, resizing) joins blocks and keeps their
-    centre.
-
-    Args:
-        network: The module whose operations are watched.
-        run: Gives the features "1 channel row col" of the network's input.
-        pixels: An input, "1 3 height width".
-
-    Returns:
-        The lattice and the number of channels.
-
-    Raises:
-        ContractError: If the cells do not span the input.
+    centre. ContractError if the cells do not span the input.
 
     Source:
         Araujo, Norris & Sim, Computing Receptive Fields of Convolutional Neural Networks, Distill 2019.

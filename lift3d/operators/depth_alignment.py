@@ -3,10 +3,8 @@
 A model that sees one image gives depth (or disparity, 1/z) up to a scale and a shift of its own, another pair in every
 view. Surface points that several views track fix them: at each observation, the map's value is held against the point's
 depth in that camera. One noise level is estimated over all views and tells what an outlier is (keypoints love edges of
-depth, where a map says anything); a view with too few observations for a pair of its own takes that of the scene. So do
-views on which nothing may be fitted: held-out targets. An operator whose ``fit_scene`` returns ``fit_depth(maps, views,
-spec.quantity)`` has its depth lifted (``lift3d.pipeline.quantities``); one whose depth is metric says so, and all views
-share a pair.
+depth, where a map says anything); a view with too few observations for a pair of its own takes that of the scene, as do
+held-out targets, on which nothing may be fitted.
 
 Letters: x a value of the operator's map; y the same in scene units; ``y = scale · x + shift``.
 
@@ -85,22 +83,17 @@ def converted(values: Float[Tensor, "*cell"], quantity: Quantity) -> Float[Tenso
 def fit_depth(
     maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews, quantity: Quantity, *, is_metric: bool = False
 ) -> SceneState:
-    """Return the scale and shift of every view, and a pair for views that are not among these.
+    """Return the scale and shift of every view, and a pair for others, as a state that ``alignment_of`` reads.
 
     The pair for others is the median over views: of the scales, and of the values given to the scene's median answer,
-    so that scale and shift, which trade against each other, stay a pair.
+    so that scale and shift, which trade against each other, stay a pair. The state is empty if no surface point is
+    known, or no view has enough of them. ContractError if a map has more than one channel.
 
     Args:
         maps: The depth map of each view; the first cut, one channel.
         views: The same views, with the surface points that they track.
         quantity: ``depth`` or ``disparity``; what the maps hold, up to scale and shift.
         is_metric: Whether all views have the same unit, so that they share one pair.
-
-    Returns:
-        A state that ``alignment_of`` reads; empty if no surface point is known, or no view has enough of them.
-
-    Raises:
-        ContractError: If a map has more than one channel, or the quantity is another.
     """
     if quantity not in ("depth", "disparity"):
         raise ContractError(f"Only depth and disparity are aligned to a scene, got '{quantity}'.")
@@ -133,11 +126,7 @@ def alignment_of(state: SceneState, view: ViewId) -> DepthAlignment | None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Observations:
-    """Tracked points where views, by number, see them.
-
-    At a point of camera z ``z_depth`` the operator says x; in scene units of the quantity, y is true. Errors of y are
-    in proportion to ``unit``.
-    """
+    """Tracked points of camera z ``z_depth``, where views, by number, see them; y errs in proportion to unit."""
 
     view: Int[Tensor, " observation"]
     x: Float[Tensor, " observation"]

@@ -1,7 +1,6 @@
 """Graph-based segmentation: ``felzenszwalb`` (boundaries), ``felzenszwalb?as=ids&count=16`` (colour classes).
 
-The ids that a segmentation gives its regions mean nothing in another view, so they are never blended. Two
-quantities that do mean the same in every view are:
+The ids of regions mean nothing in another view, so they are never blended. What means the same in every view:
 
 - boundaries: the share of scales at which a pixel lies on the edge of a region;
 - ids: the mean colour of a pixel's region. After lifting, each pixel gets the id of the nearest entry of a
@@ -27,7 +26,7 @@ from lift3d.domain.keys import ViewId
 from lift3d.domain.lifted import Prediction
 from lift3d.domain.scene_views import SceneViews
 from lift3d.errors import ConfigError, ContractError
-from lift3d.operators.answers import Unfitted, at_pixels, pixel_grid, valid_everywhere
+from lift3d.operators.answers import Unfitted, at_pixels, pixel_map, valid_everywhere
 from lift3d.operators.names import OperatorName
 from lift3d.operators.protocol import OperatorSpec
 from lift3d.operators.region_codebook import fit_codebook, nearest_entry
@@ -54,7 +53,7 @@ class BoundaryOperator(Unfitted):
         # Thick boundaries mark the pixels on both sides, so they are centred on the edge.
         edges = [find_boundaries(_regions(pixels, scale), mode="thick") for scale in _SCALES]
         share = torch.from_numpy(np.mean(edges, axis=0, dtype=np.float64)).to(torch.float32)
-        return (FeatureMap(share[None], pixel_grid(ImageSize(*image.shape[-2:]))),)
+        return (pixel_map(share[None]),)
 
     def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
         """Return the boundary probability of each pixel."""
@@ -67,9 +66,7 @@ class AppearanceIdOperator:
     """Ids of regions that agree across views, by the mean colour of each region (see the module)."""
 
     def __init__(self, name: OperatorName) -> None:
-        self._count = name.integer("count", 16)
-        if self._count < 2:
-            raise ConfigError(f"Operator '{name}': count must be at least 2 ids, got {self._count}.")
+        self._count = name.integer("count", 16, least=2)
         self.spec = OperatorSpec(
             name=str(name), stage_version=1, prediction_kind="labels", licence="BSD-3-Clause", channel_count=3
         )
@@ -82,7 +79,7 @@ class AppearanceIdOperator:
         sizes = np.bincount(regions)
         means = np.stack([np.bincount(regions, colours[:, axis]) / sizes for axis in range(3)])
         values = torch.from_numpy(means[:, regions]).to(torch.float32).reshape(3, *pixels.shape[:2])
-        return (FeatureMap(values, pixel_grid(ImageSize(*image.shape[-2:]))),)
+        return (pixel_map(values),)
 
     def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
         """Return the codebook of the regions' colours in all views; the id is the row."""
@@ -105,10 +102,7 @@ class AppearanceIdOperator:
 def build(name: OperatorName) -> BoundaryOperator | AppearanceIdOperator:
     """Build the operator ``felzenszwalb``, of either kind."""
     name.check(("as", "count"))
-    mode = name.option("as", "boundaries")
-    if mode not in ("boundaries", "ids"):
-        raise ConfigError(f"Operator '{name}': as must be boundaries or ids, got '{mode}'.")
-    if mode == "ids":
+    if name.choice("as", ("boundaries", "ids")) == "ids":
         return AppearanceIdOperator(name)
     if name.option("count", ""):
         raise ConfigError(f"Operator '{name}': count belongs to as=ids; leave it away.")

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import FeatureMap
-from lift3d.errors import ConfigError
 from lift3d.operators.answers import Encoder
 from lift3d.operators.cell_lattice import CellLattice
 from lift3d.operators.names import OperatorName
@@ -29,9 +28,7 @@ class HogOperator(Encoder):
 
     def __init__(self, name: OperatorName) -> None:
         name.check(("cell",))
-        self._cell_px = name.integer("cell", _DEFAULT_CELL_PX)
-        if self._cell_px < 2:
-            raise ConfigError(f"Operator '{name}': cell must be at least 2 pixels, got {self._cell_px}.")
+        self._cell_px = name.integer("cell", _DEFAULT_CELL_PX, least=2)
         self._lattice = CellLattice(self._cell_px, float(self._cell_px))
         self.spec = OperatorSpec(
             name=str(name),

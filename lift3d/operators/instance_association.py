@@ -1,11 +1,7 @@
 """Instances of one view as instances of the scene: which masks of different views are one thing.
 
-A model that sees one image numbers its masks as it likes. Surface points that several views track tell which masks are
-of one thing: each observation is a vote of its point for the mask that claims it there. An operator whose ``fit_scene``
-returns ``fit_instances(maps, views)`` has its masks blended under ids of the scene (``pipeline.quantities``); its
-prediction is of kind masks, one channel per scene id.
-
-The rule, in two steps that depend neither on the order of views nor on that of channels:
+Each observation of a tracked surface point is a vote of its point for the mask that claims it there. The rule, in two
+steps that depend neither on the order of views nor on that of channels:
 
 1. Greedy agglomeration. Every mask with votes is a group. The two groups that overlap most are joined, again and again,
    while they share at least two observations and their overlap is above one half: points shared over points of either,
@@ -59,15 +55,12 @@ class _Mask:
 
 @dataclass(slots=True, eq=False)
 class _Group:
-    """Masks of different views that are one thing so far.
+    """Masks of different views that are one thing so far, by their numbers, and the views that they are of.
 
     Attributes:
-        masks: Numbers of the masks.
-        views: Views that they are of.
-        seen_in: How many of the masks' votes are observations of a view as well, whichever of its masks they vote for
-            there: by view.
-        shared: Points shared with another group, summed over pairs of views: by number of the group.
+        seen_in: How many of their votes are observations of a view as well, whichever of its masks they vote for there.
         first: The point that was tracked first, and its view: what tells groups apart whatever their numbers.
+        shared: Points shared with another group, by its number, summed over pairs of views.
     """
 
     masks: list[int]
@@ -78,18 +71,14 @@ class _Group:
 
 
 def fit_instances(maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
-    """Return the scene id of every channel of every view.
+    """Return the scene id of every channel of every view, as a state that ``scene_ids_of`` reads.
+
+    It is empty if no surface point is known or none is claimed by a mask.
 
     Args:
         maps: Masks of each view, in [0, 1], a channel each; the first cut. All views have as many channels (a mask of
-            nothing is 0 everywhere).
+            nothing is 0 everywhere), else ContractError.
         views: The same views, with the surface points that they track.
-
-    Returns:
-        A state that ``scene_ids_of`` reads; empty if no surface point is known or none is claimed by a mask.
-
-    Raises:
-        ContractError: If views differ in the number of channels.
     """
     names = sorted(name for name in maps if name in views.cameras)
     try:

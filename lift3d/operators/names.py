@@ -1,12 +1,15 @@
 """How an operator is written: ``kind[:argument][?key=value&key=value]``. Light: no torch."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import TypeVar, cast
 from urllib.parse import quote, unquote
 
 from lift3d.errors import ConfigError, UnknownNameError
 
+_Numbers = TypeVar("_Numbers", bound=tuple[int | float, ...])
+_Word = TypeVar("_Word", bound=str)
 _KIND = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 # What may stand unescaped in an option's value besides letters, digits and "_.-~".
 _PLAIN_IN_VALUES = "/:,@\\ "
@@ -22,10 +25,7 @@ class OperatorName:
 
     @classmethod
     def parse(cls, text: str) -> "OperatorName":
-        """Take a name apart, such as ``timm:NAME?weights=random``; in values, %XX is a character's code.
-
-        ConfigError if the kind is not a name, or an option is not a unique key=value.
-        """
+        """Take a name apart; in values, %XX is a character's code. ConfigError if it is not of this form."""
         head, question, query = text.strip().partition("?")
         kind, colon, argument = head.partition(":")
         is_cut_short = bool((colon and not argument) or (question and not query))
@@ -48,20 +48,36 @@ class OperatorName:
         """Return an option's value, or the default where it is not given."""
         return dict(self.options).get(key, default)
 
-    def integer(self, key: str, default: int) -> int:
-        """Return an option's value as a whole number; ConfigError if it is none."""
-        value = self.option(key, str(default))
-        try:
-            return int(value)
-        except ValueError:
-            raise ConfigError(f"Option '{key}' of operator '{self}' must be a whole number, got '{value}'.") from None
+    def choice(self, key: str, known: Sequence[_Word]) -> _Word:
+        """Return an option's value, one of a few and the first by default; UnknownNameError for another."""
+        value = self.option(key, known[0])
+        for one in known:
+            if one == value:
+                return one
+        raise UnknownNameError.of(f"{key} of operator", value, known)
 
-    def height(self) -> int:
-        """Return the height that images are resized to first (option height, positive); 0 for their own."""
-        height = self.integer("height", 0)
-        if height < 0 or (height == 0 and self.option("height", "")):
-            raise ConfigError(f"Option 'height' of operator '{self}' must be positive, got {height}.")
-        return height
+    def integer(self, key: str, default: int, least: int | None = None) -> int:
+        """Return an option's value as a whole number; ConfigError if it is none, or less than the least."""
+        (value,) = self.numbers(key, (default,))
+        if least is not None and value < least and self.option(key, ""):
+            raise ConfigError(f"Option '{key}' of operator '{self}' must be at least {least}, got {value}.")
+        return value
+
+    def numbers(self, key: str, default: _Numbers) -> _Numbers:
+        """Return an option's numbers, with commas between: as many as the default has, of its types, or ConfigError."""
+        kinds, text = [type(one) for one in default], self.option(key, "")
+        if not text:
+            return default
+        try:
+            return cast(_Numbers, tuple(kind(part) for kind, part in zip(kinds, text.split(","), strict=True)))
+        except ValueError:
+            number = "whole number" if int in kinds else "number"
+            expected = f"a {number}" if len(kinds) == 1 else f"{len(kinds)} {number}s with commas between"
+            raise ConfigError(f"Option '{key}' of operator '{self}' takes {expected}, got '{text}'.") from None
+
+    def listed(self, key: str) -> tuple[str, ...]:
+        """Return the words of an option, with commas between; none where it is not given."""
+        return tuple(part.strip() for part in self.option(key, "").split(",") if part.strip())
 
     def check(self, known_options: Collection[str], argument: str = "") -> None:
         """Refuse, by ConfigError, options that the adapter does not know, and a missing or superfluous argument.

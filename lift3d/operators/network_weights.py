@@ -42,14 +42,9 @@ def digest_weights(network: nn.Module) -> str:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read a state dict.
+    """Read a state dict from a .safetensors file, or one of torch.save with tensors only (no code is run).
 
-    Args:
-        path: A .safetensors file, or a file of torch.save with tensors only (no code is run). If a file of its name
-            and ``.sha256`` lies beside it, as sha256sum writes one, the content must be what that says.
-
-    Raises:
-        ConfigError: If the file is missing, holds something else, or is not what it should be.
+    If a file of its name and ``.sha256`` lies beside it, as sha256sum writes one, the content must be what that says.
     """
     if not path.is_file():
         raise ConfigError(f"There is no weights file '{path}'; give a .safetensors file or weights=random.")

@@ -24,12 +24,11 @@ from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import FeatureMap
 from lift3d.errors import ConfigError, UnknownNameError
 from lift3d.operators.names import OperatorName
-from lift3d.operators.network_weights import digest_weights, encoder_device, seeded
+from lift3d.operators.network_weights import seeded
 from lift3d.operators.open_clip_towers import dense_tower
 from lift3d.operators.positional_field import OPTION as FIELD_OPTION
 from lift3d.operators.positional_field import FieldEncoder
 from lift3d.operators.preprocessing import Normalization, Placement
-from lift3d.operators.protocol import OperatorSpec
 from lift3d.torchvision_guard import ensure_torchvision
 
 ensure_torchvision()
@@ -45,26 +44,14 @@ class OpenClipOperator(FieldEncoder):
     """Dense image features of a CLIP model, in the space shared with text."""
 
     def __init__(self, name: OperatorName, model: Any, licence: str) -> None:
-        super().__init__(name)
         self._model = model.eval().requires_grad_(False)
         self._model_name = name.argument.partition("/")[0]
-        visual = model.visual
-        self._tower = dense_tower(visual)
-        self._height = name.height()
+        self._tower = dense_tower(model.visual)
         self._normalization = _normalization(name, model)
-        self.spec = OperatorSpec(
-            name=str(name),
-            stage_version=2,
-            prediction_kind="embedding",
-            licence=licence,
-            # Of both towers: what an image is told by text depends on either.
-            weights_digest=digest_weights(model),
-            channel_count=self._tower.channel_count,
-            stride_px=float(self._tower.lattice.stride),
-        )
+        # The digest is of both towers: what an image is told by text depends on either.
+        super().__init__(name, model, licence, self._tower.lattice, self._tower.channel_count)
         # Texts are few and encoded once, so their tower stays where it is.
-        self._device = encoder_device()
-        visual.to(self._device)
+        model.visual.to(self._device)
 
     def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
         """Return the cells' embeddings, with the image's own as global token."""
@@ -77,10 +64,7 @@ class OpenClipOperator(FieldEncoder):
         return (placement.to_image(cells.cpu(), lattice, pooled.cpu()),)
 
     def encode_text(self, prompts: Sequence[str]) -> Float[Tensor, "prompt channel"]:
-        """Return the embeddings of texts in the space of the cells, not normalised; what exceeds the context is cut.
-
-        ConfigError if the model's tokenizer cannot be had.
-        """
+        """Return the embeddings of texts in the space of the cells, not normalised; ConfigError without a tokenizer."""
         try:
             tokens = open_clip.get_tokenizer(self._model_name)(list(prompts))
         except Exception as error:  # open_clip, transformers, the hub client and transports raise a dozen classes.
@@ -129,17 +113,12 @@ def _pretrained(name: OperatorName, model_name: str, tag: str) -> str | None:
         if not path.is_file():
             raise ConfigError(f"Operator '{name}': there is no weights file '{path}'.")
         return str(path)
-    if tag not in tags:
-        raise UnknownNameError.of(f"weights of open_clip's {model_name}", tag, tags)
     _check_activation(name, model_name, tag)
     return tag
 
 
 def _normalization(name: OperatorName, model: Any) -> Normalization:
-    """Return what a model's weights were trained with: of their tag, beside their file, or of all the model's tags.
-
-    ConfigError if nothing tells which of several it is.
-    """
+    """Return what a model's weights were trained with; ConfigError if nothing tells which of several it is."""
     model_name, _, tag = name.argument.partition("/")
     tag = name.option("like", "") or tag
     beside = Path(name.option("weights", "")).expanduser().parent / _CONFIG_FILE
@@ -178,7 +157,7 @@ def _read_config(name: OperatorName, path: Path) -> dict[str, Any]:
 
 def _check_activation(name: OperatorName, model_name: str, tag: str) -> None:
     """Refuse weights trained with another activation than the model has; open_clip itself only warns."""
-    wants_quick = bool(open_clip.get_pretrained_cfg(model_name, tag).get("quick_gelu", False))
+    wants_quick = bool(_published(model_name, tag).get("quick_gelu", False))
     has_quick = bool(open_clip.get_model_config(model_name).get("quick_gelu", False))
     if wants_quick != has_quick:
         plain = model_name.removesuffix(_QUICK_SUFFIX)

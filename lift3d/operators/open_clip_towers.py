@@ -5,8 +5,7 @@ transformer the last block's attention is replaced by its value projection, so t
 only; in a convolutional network the head is applied to each cell.
 
 Source:
-    Zhou, Loy & Dai, Extract Free Dense Labels from CLIP, ECCV 2022, §3.2 (the value path; called MaskCLIP+
-    there).
+    Zhou, Loy & Dai, Extract Free Dense Labels from CLIP, ECCV 2022, §3.2 (the value path).
 """
 
 import torch
@@ -27,10 +26,7 @@ _PROBE_SIZE_PX = (160, 224)
 
 
 def dense_tower(visual: nn.Module) -> "_TransformerTower | _ConvolutionalTower":
-    """Make an image tower dense: ``embed`` gives the cells' embeddings and the image's, which is the plain model's own.
-
-    ConfigError if the tower pools in a way that has no counterpart per cell.
-    """
+    """Make an image tower dense: ``embed`` gives the cells' embeddings and the image's; ConfigError if it cannot be."""
     if isinstance(visual, VisionTransformer):
         return _TransformerTower(visual)
     if isinstance(visual, TimmModel):
@@ -101,12 +97,7 @@ class _ConvolutionalTower:
                 visual.trunk, visual.trunk.forward_features, torch.zeros(1, 3, *_PROBE_SIZE_PX)
             )
             cells, _ = self.embed(torch.zeros(1, 3, *_PROBE_SIZE_PX))
-        except (
-            AssertionError,
-            RuntimeError,
-            IndexError,
-            ContractError,
-        ) as error:  # How networks refuse an image's size.
+        except (AssertionError, RuntimeError, IndexError, ContractError) as error:  # A size that it refuses.
             raise self._refusal(str(error)) from error
         if width != visual.trunk.num_features:
             raise self._refusal(f"its features have no channel axis of {visual.trunk.num_features}")

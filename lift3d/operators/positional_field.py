@@ -1,14 +1,11 @@
 """The positional field: what an operator's features owe to where a cell sits in the image, not to what is there.
 
-A transformer adds an embedding of its place to every patch, and part of it is still in the features. Blending moves
-features from other places of other views, and so brings the sources' places along. The field is estimated per scene as
-the mean over views of the features at each cell. An operator whose ``fit_scene`` returns one has it subtracted from
-what lifters compare and blend, and that of the target's cell added to the result (``pipeline.lift_features``).
+A transformer adds an embedding of its place to every patch, and blending brings the sources' places along. The field
+is estimated per scene as the mean over views of the features at each cell. An operator whose ``fit_scene`` returns one
+has it subtracted from what lifters compare and blend, and that of the target's cell added to the result.
 
 The mean cannot tell a place from what usually stands there (the object in the middle of most captures). Where the
 network's own field is weaker than that, subtracting it loses; ``lift3d bench lifters`` with both names tells.
-
-Weights of a cell sum to 1, so lifted features stay a linear combination of raw ones plus a constant of the scene.
 
 Source:
     Yang et al., Denoising Vision Transformers, ECCV 2024: features as content plus a field of positions shared by all
@@ -19,32 +16,43 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lift3d.domain.features import EMPTY_STATE, FeatureGrid, FeatureMap, SceneState
 from lift3d.domain.keys import ViewId
 from lift3d.domain.lifted import LiftedFeatures
 from lift3d.domain.scene_views import SceneViews
-from lift3d.errors import ConfigError, SceneError
+from lift3d.errors import SceneError
 from lift3d.operators.answers import Encoder
+from lift3d.operators.cell_lattice import CellLattice
 from lift3d.operators.names import OperatorName
+from lift3d.operators.network_weights import digest_weights, encoder_device
+from lift3d.operators.protocol import OperatorSpec
 
 OPTION = "positional_field"
 # Keys of a state, by the number of the cut.
 _VALUES, _GRID = f"{OPTION}_{{}}", f"{OPTION}_{{}}_grid"
-_CHOICES = ("keep", "subtract")
 
 
 class FieldEncoder(Encoder):
-    """An encoder whose name may say ``positional_field=subtract``; the default is keep."""
+    """A library's network as an encoder; its name may say ``height=PIXELS`` and ``positional_field=subtract``."""
 
-    def __init__(self, name: OperatorName) -> None:
-        choice = name.option(OPTION, _CHOICES[0])
-        if choice not in _CHOICES:
-            raise ConfigError(
-                f"Option '{OPTION}' of operator '{name}' must be {' or '.join(_CHOICES)}, got '{choice}'."
-            )
-        self._wants_field = choice == _CHOICES[1]
+    def __init__(
+        self, name: OperatorName, network: nn.Module, licence: str, lattice: CellLattice, channel_count: int
+    ) -> None:
+        self._device = encoder_device()
+        self.spec = OperatorSpec(
+            name=str(name),
+            stage_version=2,
+            prediction_kind="embedding",
+            licence=licence,
+            weights_digest=digest_weights(network),
+            channel_count=channel_count,
+            stride_px=float(lattice.stride),
+        )
+        self._wants_field = name.choice(OPTION, ("keep", "subtract")) == "subtract"
+        # What images are resized to first; 0 for their own.
+        self._height = name.integer("height", 0, least=1)
 
     def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
         """Return the positional field if the name asks for it, else the empty state."""
@@ -52,10 +60,9 @@ class FieldEncoder(Encoder):
 
 
 def fit_field(maps: Mapping[ViewId, tuple[FeatureMap, ...]]) -> SceneState:
-    """Return the mean over views of every cut's features, per cell, float32, and the grids they lie on.
+    """Return the mean over views of every cut's features, per cell, and the grids, as ``fit_scene`` returns it.
 
-    The state is what ``fit_scene`` returns; an operator that fits more adds its own arrays. SceneError if there is no
-    view, or two views differ in their grids.
+    SceneError if there is no view, or two views differ in their grids.
     """
     # In one order, so that the sum has the same bits whatever the mapping's.
     names = sorted(maps)
@@ -83,10 +90,7 @@ def field_of(state: SceneState, cut: int) -> FeatureMap | None:
 
 
 def without_field(features: FeatureMap, field: FeatureMap | None) -> FeatureMap:
-    """Return features less the field; the same object if there is none. Global tokens have no place and stay.
-
-    SceneError if they lie on another grid than the field.
-    """
+    """Return features less the field, if there is one; global tokens have no place and stay."""
     if field is None:
         return features
     _check_grid(features.grid, field.grid)
@@ -94,10 +98,7 @@ def without_field(features: FeatureMap, field: FeatureMap | None) -> FeatureMap:
 
 
 def with_field(lifted: LiftedFeatures, field: FeatureMap | None) -> LiftedFeatures:
-    """Return lifted features plus the field at the target's own cells; uncovered cells stay NaN.
-
-    SceneError if they lie on another grid than the field.
-    """
+    """Return lifted features plus the field, if there is one; uncovered cells stay NaN."""
     if field is None:
         return lifted
     _check_grid(lifted.features.grid, field.grid)

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional
 
 from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import FeatureGrid, FeatureMap
 from lift3d.errors import ContractError
+from lift3d.operators.answers import resized
 from lift3d.operators.cell_lattice import CellLattice
 
 
@@ -34,10 +34,7 @@ class Normalization:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """How an image lies in a network's input.
-
-    It is resized, then padded above and before (``top``, ``left``) and after, to the size ``padded``.
-    """
+    """How an image lies in a network's input: resized, then padded, by ``top`` and ``left`` before it."""
 
     image: ImageSize
     resized: ImageSize
@@ -47,10 +44,7 @@ class Placement:
 
     @classmethod
     def of(cls, image: ImageSize, resized: ImageSize, lattice: CellLattice, multiple: int) -> "Placement":
-        """Place an image, seen at the size ``resized``, so that the network's cells tile it centrally.
-
-        The sides of the network's input must be multiples of ``multiple``.
-        """
+        """Place an image so that cells tile it centrally; the input's sides are multiples of ``multiple``."""
         top, height = _pad_axis(resized.height, lattice, multiple)
         left, width = _pad_axis(resized.width, lattice, multiple)
         return cls(image, resized, top, left, ImageSize(height, width))
@@ -62,12 +56,9 @@ class Placement:
 
     def apply(self, image: Float[Tensor, "3 height width"]) -> Float[Tensor, "3 height_in width_in"]:
         """Return the network's input, not normalised."""
-        if self.resized != self.image:
-            size = (self.resized.height, self.resized.width)
-            image = functional.interpolate(image[None], size, mode="bilinear", antialias=True, align_corners=False)[0]
         rows = _mirrored(self.resized.height, self.top, self.padded.height)
         cols = _mirrored(self.resized.width, self.left, self.padded.width)
-        return image[:, rows][:, :, cols]
+        return resized(image, self.resized)[:, rows][:, :, cols]
 
     def cropped(self, answer: Float[Tensor, "channel height_in width_in"]) -> Float[Tensor, "channel height width"]:
         """Return the image's own part of an answer with a cell per pixel of an input that is not resized."""
@@ -79,10 +70,7 @@ class Placement:
         lattice: CellLattice,
         global_tokens: Float[Tensor, "token channel"] | None = None,
     ) -> FeatureMap:
-        """Return the cells that are centred on the image, on their exact grid in pixels of the image.
-
-        ContractError if they do not span the input.
-        """
+        """Return the cells that are centred on the image; ContractError if they do not span the input."""
         rows_in, cols_in = values.shape[-2:]
         if not (lattice.spans(rows_in, self.padded.height) and lattice.spans(cols_in, self.padded.width)):
             raise ContractError(

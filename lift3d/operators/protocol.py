@@ -91,9 +91,8 @@ class Operator(Protocol):
     def fit_scene(self, maps: "Mapping[ViewId, tuple[FeatureMap, ...]]", views: "SceneViews") -> "SceneState":
         """Return whatever needs all views; EMPTY_STATE for most.
 
-        ``views`` says where the same views stand, and gives sparse surface points that they see.
-
-        A positional field (``lift3d.operators.positional_field.fit_field``) in the state is kept out of blending.
+        ``views`` says where the same views stand, and gives sparse surface points that they see. A positional field
+        (``lift3d.operators.positional_field.fit_field``) in the state is kept out of blending.
         """
         ...
 

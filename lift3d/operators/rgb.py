@@ -7,7 +7,7 @@ from torch import Tensor
 from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import FeatureMap, SceneState
 from lift3d.domain.lifted import Prediction
-from lift3d.operators.answers import Unfitted, at_pixels, pixel_grid, valid_everywhere
+from lift3d.operators.answers import Unfitted, at_pixels, pixel_map, valid_everywhere
 from lift3d.operators.names import OperatorName
 from lift3d.operators.protocol import OperatorSpec
 
@@ -21,7 +21,7 @@ class RgbOperator(Unfitted):
 
     def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
         """Return the image."""
-        return (FeatureMap(image.to(torch.float32), pixel_grid(ImageSize(*image.shape[-2:]))),)
+        return (pixel_map(image.to(torch.float32)),)
 
     def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
         """Return the colours, read at the pixel centres if the grid is not the pixels' own."""

@@ -18,12 +18,9 @@ _PUBLISHED = {"timm": ("hub", "random"), "open_clip": ("", "random")}
 
 def is_self_contained(operator: str) -> bool:
     """Whether an operator's name leads to no code and no file beyond the installed packages."""
-    try:
-        name = OperatorName.parse(operator)
-    except ConfigError:
-        return False
-    if name.kind == "open_vocabulary":
-        return is_self_contained(name.option("of", ""))
+    name = _parsed(operator)
+    if name is None or name.kind == "open_vocabulary":
+        return name is not None and is_self_contained(name.option("of", ""))
     if name.kind in _PUBLISHED:
         # timm reads folders and any repository of the hub by a scheme before the name.
         return ":" not in name.argument and name.option("weights", _PUBLISHED[name.kind][0]) in _PUBLISHED[name.kind]
@@ -31,20 +28,16 @@ def is_self_contained(operator: str) -> bool:
 
 
 def build_stored(operator: str, trusted: Sequence[str] = ()) -> Operator:
-    """Build an operator that the recipe of a store names.
+    """Build an operator that the recipe of a store names; ConfigError if it is none, or not the user's to trust.
 
-    Args:
-        operator: What the recipe calls it.
-        trusted: What the user named himself: plug-ins, as ``build_operator`` takes them, and names of operators.
-
-    Raises:
-        ConfigError: If it would load code or files that the user did not name.
-        UnknownNameError: If no catalog has the name.
+    ``trusted`` is what the user named himself: plug-ins, as ``build_operator`` takes them, and names of operators.
     """
-    given = load_plugins([one for one in trusted if not _is_operator(one)])
+    named = {one: name for one in trusted if (name := _parsed(one)) and name.kind in known_operators()}
+    given = load_plugins([one for one in trusted if one not in named])
     if operator in given:
         return given[operator]
-    if not is_trusted(operator, trusted) and not is_self_contained(operator):
+    # By what it means: tables and recipes spell a name differently.
+    if _parsed(operator) not in named.values() and not is_self_contained(operator):
         raise ConfigError(
             f"Operator '{operator}' is code or a file that the store names, and a store is data: nothing that it names "
             f"is loaded. If you trust it, name it yourself: --plugin '{operator}', or the plug-in that gives it."
@@ -52,20 +45,8 @@ def build_stored(operator: str, trusted: Sequence[str] = ()) -> Operator:
     return build_operator(operator)
 
 
-def is_trusted(operator: str, trusted: Sequence[str]) -> bool:
-    """Whether the user named an operator, in one spelling or another: tables and recipes have different ones."""
-    return _spelt(operator) in map(_spelt, trusted)
-
-
-def _spelt(operator: str) -> str:
+def _parsed(operator: str) -> OperatorName | None:
     try:
-        return str(OperatorName.parse(operator))
+        return OperatorName.parse(operator)
     except ConfigError:
-        return operator
-
-
-def _is_operator(text: str) -> bool:
-    try:
-        return OperatorName.parse(text).kind in known_operators()
-    except ConfigError:
-        return False
+        return None

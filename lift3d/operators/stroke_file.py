@@ -44,10 +44,7 @@ class Stroke(BaseModel):
 
 
 class StrokeFile(BaseModel):
-    """All strokes of one object, at least one positive, on the reference view ``view``.
-
-    ``size`` is height and width of its image when it was drawn on, ``object`` what the scene calls the object.
-    """
+    """All strokes of one object on the view ``view``, drawn at height and width ``size``; at least one is positive."""
 
     model_config = _STRICT
     view: str = Field(min_length=1)
@@ -62,10 +59,7 @@ class StrokeFile(BaseModel):
 
 
 def read_strokes(path: Path) -> StrokeFile:
-    """Read a file of strokes.
-
-    ConfigError if it is missing or malformed, has a stroke outside the image, or no positive stroke.
-    """
+    """Read a file of strokes; ConfigError if it is malformed, leaves the image, or has no positive stroke."""
     try:
         strokes = StrokeFile.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:

@@ -23,11 +23,10 @@ from lift3d.domain.features import FeatureMap
 from lift3d.errors import ConfigError, ContractError, UnknownNameError
 from lift3d.operators.cell_lattice import CellLattice, measure_lattice
 from lift3d.operators.names import OperatorName
-from lift3d.operators.network_weights import digest_weights, encoder_device, load_weights, seeded
+from lift3d.operators.network_weights import load_weights, seeded
 from lift3d.operators.positional_field import OPTION as FIELD_OPTION
 from lift3d.operators.positional_field import FieldEncoder
 from lift3d.operators.preprocessing import Normalization, Placement
-from lift3d.operators.protocol import OperatorSpec
 from lift3d.torchvision_guard import ensure_torchvision
 
 ensure_torchvision()
@@ -44,7 +43,7 @@ _OPTIONS = ("weights", "seed", "layer", "height", FIELD_OPTION)
 
 @dataclass(frozen=True, slots=True)
 class _Stage:
-    """Which features are taken, and how the network wants its input."""
+    """Which features are taken, and how the network wants its input: its only size, or multiples."""
 
     index: int
     multiple: int
@@ -57,23 +56,12 @@ class TimmOperator(FieldEncoder):
     """Dense features of a timm network, with its class and register tokens if it has any."""
 
     def __init__(self, name: OperatorName, network: Any, licence: str) -> None:
-        super().__init__(name)
-        self._network = network.eval().requires_grad_(False)
-        self._height = name.height()
+        network.eval().requires_grad_(False)
         config = timm.data.resolve_model_data_config(network)
         self._normalization = Normalization(tuple(config["mean"]), tuple(config["std"]))
         self._stage, channel_count = _probe(name, network, ImageSize(*config["input_size"][-2:]))
-        self.spec = OperatorSpec(
-            name=str(name),
-            stage_version=2,
-            prediction_kind="embedding",
-            licence=licence,
-            weights_digest=digest_weights(network),
-            channel_count=channel_count,
-            stride_px=float(self._stage.lattice.stride),
-        )
-        self._device = encoder_device()
-        self._network.to(self._device)
+        super().__init__(name, network, licence, self._stage.lattice, channel_count)
+        self._network = network.to(self._device)
 
     def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
         """Return the features of the chosen stage."""
@@ -163,7 +151,7 @@ def _probe(name: OperatorName, network: Any, native: ImageSize) -> tuple[_Stage,
         if fixed_size is None and lattice.stride != round(lattice.stride):
             failure = ContractError(f"its cells are {lattice.stride:.4g} pixels apart at {size}: it resizes inside")
             continue
-        if fixed_size is not None and name.height():
+        if fixed_size is not None and name.option("height", ""):
             raise ConfigError(f"Operator '{name}': the network takes {native} only; leave height away.")
         return _Stage(index, multiple, has_prefix, fixed_size, lattice), channel_count
     raise ConfigError(f"Operator '{name}' gives no dense features: {failure}") from failure

@@ -24,12 +24,11 @@ from lift3d.domain.features import FeatureGrid, FeatureMap, SceneState
 from lift3d.domain.keys import ViewId, digest, digest_bytes
 from lift3d.domain.lifted import Prediction, PredictionKind
 from lift3d.errors import ConfigError, ContractError, SceneError
-from lift3d.operators.answers import Unfitted, pixel_grid, resized, valid_everywhere
+from lift3d.operators.answers import Unfitted, as_prediction, pixel_grid, pixel_map, resized
 from lift3d.operators.names import OperatorName
 from lift3d.operators.protocol import OperatorSpec
 
 _OPTIONS = ("pattern", "names", "kind", "licence")
-_KINDS: tuple[PredictionKind, ...] = ("masks", "scalar", "labels")
 # As of photographs.
 _MOST_PIXELS = 178_956_970
 _UNREADABLE = (OSError, ValueError, EOFError, SyntaxError, MemoryError)
@@ -43,11 +42,10 @@ class ViewFiles(Unfitted):
     def __init__(self, name: OperatorName) -> None:
         name.check(_OPTIONS, "a folder with a file per view")
         self._folder = Path(name.argument).expanduser()
-        self._names = tuple(part for part in name.option("names", "").split(",") if part)
+        self._names = name.listed("names")
         self._pattern = name.option("pattern", "{view}.png")
-        kind = name.option("kind", "masks" if self._names else "scalar")
-        if kind not in _KINDS:
-            raise ConfigError(f"Operator '{name}': kind must be {', '.join(_KINDS)}, got '{kind}'.")
+        kinds: tuple[PredictionKind, ...] = ("masks", "scalar", "labels") if self._names else ("scalar", "masks")
+        kind = name.choice("kind", kinds)
         if ("{name}" in self._pattern) != bool(self._names) or "{view}" not in self._pattern:
             raise ConfigError(
                 f"Operator '{name}': pattern must have {{view}}, and {{name}} exactly if names are given; got "
@@ -56,7 +54,7 @@ class ViewFiles(Unfitted):
         self.spec = OperatorSpec(
             name=str(name),
             stage_version=1,
-            prediction_kind=next(one for one in _KINDS if one == kind),
+            prediction_kind=kind,
             licence=name.option("licence", "unknown"),
             weights_digest=_digest_of(self._folder, self._pattern),
             channel_count=max(1, len(self._names)),
@@ -69,7 +67,7 @@ class ViewFiles(Unfitted):
         """Return what the files of a view say, a cell per pixel; SceneError if they cannot be read or do not fit."""
         names = self._names or ("",)
         channels = [self._channel(self._pattern.format(view=view, name=name), view, size) for name in names]
-        return (FeatureMap(torch.stack(channels), self.grids(size)[0]),)
+        return (pixel_map(torch.stack(channels)),)
 
     def grids(self, size: ImageSize) -> tuple[FeatureGrid, ...]:
         """Return where the cells of a target of a size sit: one on every pixel."""
@@ -81,23 +79,16 @@ class ViewFiles(Unfitted):
 
     def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
         """Return the channels at the pixels, as the kind wants them."""
-        values = resized(features[0].values, size)
-        is_valid = valid_everywhere(size)
-        if self.spec.prediction_kind == "labels":
-            return Prediction("labels", values.argmax(0), is_valid)
-        if self.spec.prediction_kind == "scalar":
-            return Prediction("scalar", values[0], is_valid)
-        return Prediction("masks", values, is_valid)
+        return as_prediction(self.spec.prediction_kind, features[0].values, size)
 
     def _channel(self, file_name: str, view: ViewId, size: ImageSize) -> Float[Tensor, "height width"]:
         path = self._folder / file_name
         try:
             values = _numbers(path)
         except (*_UNREADABLE, Image.DecompressionBombError) as error:
+            said = f"cannot be read ({error}); expected an image or .npy for every view."
             raise SceneError(
-                f"Operator '{self.spec.name}': file '{path}' of view '{view}' cannot be read ({error}); expected an "
-                "image or .npy for every view.",
-                view=view,
+                f"Operator '{self.spec.name}': file '{path}' of view '{view}' {said}", view=view
             ) from error
         stretch = values.shape[0] * size.width / (values.shape[1] * size.height) if values.ndim == 2 else 0.0
         if abs(stretch - 1) > _LARGEST_STRETCH:

@@ -13,7 +13,7 @@ from lift3d.domain.scene_views import SceneViews
 from lift3d.operators.catalog import OPERATORS, build_operator
 from lift3d.operators.protocol import Operator, OperatorSpec
 from lift3d.operators.tiny.catalog import TINY
-from tests.support.operators import image_of
+from tests.support.operators import image_of, looks_away
 
 SUPPORT = Path(__file__).parents[1] / "support"
 EXAMPLES = {
@@ -143,32 +143,15 @@ def test_the_state_does_not_depend_on_the_order_of_views(name: str) -> None:
 
 @pytest.mark.parametrize("name", LOCAL)
 def test_a_cell_is_centred_where_its_grid_says(name: str) -> None:
-    """Change thin strips around a cell and weigh each by how much the cell minds: the mean is the cell's centre."""
     operator = operator_of(name)
     probe = operator.encode(image_of(64, 64))[0].grid
     size = max(160, int(7 * max(probe.stride_u, probe.stride_v)))
     image = image_of(size, size)
-    features = operator.encode(image)[0]
-    grid = features.grid
-    row, col = grid.rows // 2, grid.cols // 2
-    center = (grid.origin_v + grid.stride_v * (row + 0.5), grid.origin_u + grid.stride_u * (col + 0.5))
+    grid = operator.encode(image)[0].grid
     for axis, stride in ((0, grid.stride_v), (1, grid.stride_u)):
         step = max(1, round(stride / 4))
-        reach = 6 * step
-        strips = torch.arange(-reach, reach + 1, step) + round(center[axis])
-        moments = []
-        for start in strips[:-1].tolist():
-            across = slice(round(center[1 - axis]) - reach, round(center[1 - axis]) + reach)
-            along = slice(start, start + step)
-            window = (slice(None), along, across) if axis == 0 else (slice(None), across, along)
-            changed = image.clone()
-            changed[window] = 1 - changed[window]
-            minds = (operator.encode(changed)[0].values - features.values)[:, row, col].square().sum()
-            moments.append((start + step / 2, float(minds)))
-        total = sum(weight for _, weight in moments)
-        assert total > 0
-        mean = sum(place * weight for place, weight in moments) / total
-        assert abs(mean - center[axis]) < max(0.25 * stride, 0.51), (axis, mean, center[axis])
+        away = looks_away(operator, image, (grid.rows // 2, grid.cols // 2), axis, step=step, across=6 * step, strips=6)
+        assert abs(away) < max(0.25 * stride, 0.51), (axis, away)
 
 
 @pytest.mark.parametrize("name", SHIFTABLE)

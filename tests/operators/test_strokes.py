@@ -14,8 +14,7 @@ from lift3d.operators.catalog import build_operator
 from lift3d.operators.names import OperatorName
 from lift3d.operators.positional_field import field_of, fit_field
 from lift3d.operators.stroke_file import Stroke, cells_under
-from lift3d.operators.stroke_scores import far_from_most, object_scores, separating
-from lift3d.operators.strokes import StrokesOperator
+from lift3d.operators.strokes import StrokesOperator, far_from_most, object_scores, separating
 from tests.support.operators import CheckerOperator
 
 SIZE = ImageSize(48, 64)
@@ -48,10 +47,10 @@ def iou(predicted, true):
 
 @pytest.fixture
 def operator_of(tmp_path):
-    def build(inner=None, clusters=11, **changes):
+    def build(inner=None, **changes):
         path = tmp_path / "strokes.json"
         path.write_text(json.dumps({**CONTENT, **changes}))
-        name = OperatorName("strokes", str(path), (("of", "checker"), ("clusters", str(clusters))))
+        name = OperatorName("strokes", str(path), (("of", "checker"),))
         return StrokesOperator(name, CheckerOperator(8, stride=4.0) if inner is None else inner)
 
     return build

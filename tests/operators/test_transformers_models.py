@@ -96,13 +96,13 @@ def test_a_folder_is_read_with_its_weights_card_and_preprocessor(tmp_path):
     torch.testing.assert_close(plain.encode(image)[0].values, expected, atol=1e-3, rtol=1e-3)
 
 
-def test_random_weights_are_those_of_a_seed_and_a_configuration_can_be_a_file(tmp_path):
+def test_random_weights_are_those_of_a_seed_and_a_configuration_can_be_a_folders(tmp_path):
     names = ("transformers:dpt?weights=random", "transformers:dpt?weights=random&seed=1")
     first, again, other = (build_operator(name).spec.weights_digest for name in (names[0], *names))
     assert first == again != other
-    path = tmp_path / "mine.json"
-    path.write_text(json.dumps({**json.loads(BUILT_IN["segformer"].read_text()), "decoder_hidden_size": 24}))
-    name = f"transformers:segformer?weights=random&config={path}&cuts=decode_head.dropout"
+    says = {**json.loads(BUILT_IN["segformer"].read_text()), "decoder_hidden_size": 24}
+    (tmp_path / "config.json").write_text(json.dumps(says))
+    name = f"transformers:{tmp_path}?weights=random&cuts=decode_head.dropout"
     assert build_operator(name).spec.channel_count == 24
 
 

@@ -16,7 +16,7 @@ from lift3d.operators.answers import Encoder, Unfitted, at_pixels, pixel_grid, v
 from lift3d.operators.depth_alignment import fit_depth
 from lift3d.operators.instance_association import fit_instances
 from lift3d.operators.names import OperatorName
-from lift3d.operators.protocol import OperatorSpec, Quantity
+from lift3d.operators.protocol import Operator, OperatorSpec, Quantity
 
 Maps = tuple[FeatureMap, ...]
 
@@ -27,6 +27,32 @@ def image_of(height: int, width: int, seed: int = 0) -> Float[Tensor, "3 height 
     coarse = torch.rand(1, 3, 2 + height // 12, 2 + width // 12, generator=generator)
     smooth = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")[0]
     return (0.8 * smooth + 0.2 * torch.rand(3, height, width, generator=generator)).clamp(0, 1)
+
+
+def looks_away(
+    operator: Operator,
+    image: Float[Tensor, "3 height width"],
+    cell: tuple[int, int],
+    axis: int,
+    *,
+    step: int,
+    across: int,
+    strips: int,
+) -> float:
+    """How far along an axis a cell looks from where its grid says: strips are inverted, weighed by how it minds."""
+    plain = operator.encode(image)[0]
+    (stride_u, stride_v), (origin_u, origin_v) = plain.grid.placement
+    center = (origin_v + stride_v * (cell[0] + 0.5), origin_u + stride_u * (cell[1] + 0.5))
+    side = slice(round(center[1 - axis]) - across, round(center[1 - axis]) + across)
+    weights, places = [], []
+    for start in (round(center[axis]) + step * number for number in range(-strips, strips)):
+        along = slice(start, start + step)
+        strip = (slice(None), along, side) if axis == 0 else (slice(None), side, along)
+        changed = image.clone()
+        changed[strip] = 1 - changed[strip]
+        weights.append(float((operator.encode(changed)[0].values - plain.values)[:, cell[0], cell[1]].square().sum()))
+        places.append(start + step / 2)
+    return sum(place * weight for place, weight in zip(places, weights, strict=True)) / sum(weights) - center[axis]
 
 
 class IdentityOperator(Unfitted):

@@ -23,13 +23,9 @@ Call = Callable[[nn.Module, Tensor], Any]
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """One place where a module is cut.
+    """One place where a module is cut, as it was written: a submodule, or input, or output.
 
-    Attributes:
-        text: As it was written.
-        module: Name of the submodule, or input, or output.
-        key: Way to the tensor in the submodule's output, step by step; empty if the output is the tensor.
-        call: Which call of the submodule, from 0; None if it runs once.
+    ``key`` is the way to the tensor in its output, step by step; ``call`` which of its calls, None if it runs once.
     """
 
     text: str
@@ -55,10 +51,7 @@ class Cut:
         return cls(text.strip(), name, tuple(key.split(".")) if key else (), int(call) if at else None)
 
     def pick(self, found: Any) -> Tensor:
-        """Follow the key into a submodule's output; without one the first tensor that has space axes is taken.
-
-        ContractError if the way does not exist or ends at no tensor; what there is instead is named.
-        """
+        """Follow the key into a submodule's output, by default to the first tensor that has space axes."""
         place = f"Cut '{self.text}'"
         for step in self.key if self.key or isinstance(found, Tensor) else (_first_key(found),):
             try:
@@ -106,7 +99,7 @@ def _described(found: Any) -> str:
 def at_cuts(
     model: nn.Module, cuts: Collection[Cut], react: Callable[[Cut, Any], Any], *, is_first: bool = True
 ) -> Iterator[Counter[str]]:
-    """Hand what submodules give at cuts to ``react``, whose answer takes its place; yield how often each has run.
+    """Put what ``react`` makes of submodules' outputs at cuts in their place; yield how often each has run.
 
     First of all hooks by default, since a model may itself collect what its layers give by hooks.
     """
@@ -140,17 +133,9 @@ class _Reached(Exception):  # noqa: N818 - no error: the last cut has been captu
 def capture(
     model: nn.Module, call: Call, pixels: Tensor, cuts: Sequence[Cut], *, stops: bool = False
 ) -> tuple[Any, dict[Cut, Tensor]]:
-    """Run a module on a batch; return its output and the tensors at the cuts, in the order in which they came.
+    """Run a module; return its output (None if it stops when all are captured) and the tensors at the cuts.
 
-    Args:
-        model: The module.
-        call: Runs it.
-        pixels: The batch as the network wants it.
-        cuts: Which tensors.
-        stops: Stop when all are captured; the output is then None.
-
-    Raises:
-        ContractError: If a submodule of a cut does not run, or runs several times and the cut does not say which.
+    ContractError if a submodule of a cut does not run, or runs several times and the cut does not say which.
     """
     # Copies: what follows may work in place.
     found: dict[Cut, Tensor] = {cut: pixels.clone() for cut in cuts if cut.module == INPUT}
@@ -180,10 +165,7 @@ def capture(
 
 
 def replace_in(model: nn.Module, call: Call, pixels: Tensor, features: Mapping[Cut, Tensor]) -> Any:
-    """Run a module with other tensors at its cuts, and return its output.
-
-    A tensor at the cut ``input`` takes the place of the batch of images.
-    """
+    """Run a module with other tensors at its cuts (for the images, at ``input``), and return its output."""
     at_input = [tensor for cut, tensor in features.items() if cut.module == INPUT]
     with at_cuts(model, features, lambda cut, output: cut.put(output, features[cut].clone())):
         output = call(model, (at_input[0] if at_input else pixels).clone())

@@ -21,9 +21,9 @@ _LARGEST_STRIDE = 128
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Which axes of a tensor are the image's; T are tokens, row by row, after ``prefix`` others.
+    """Which axes of a tensor are the image's, and pixels of the input per cell, down and across.
 
-    ``stride`` is pixels of the network's input per cell, down and across.
+    T are tokens, row by row, after ``prefix`` others.
     """
 
     kind: Kind
@@ -31,10 +31,7 @@ class Layout:
     stride: tuple[float, float]
 
     def grid_of(self, size: ImageSize, shape: Sequence[int]) -> tuple[int, int]:
-        """Return rows and columns of cells for an input of a size.
-
-        ContractError if the tensor's shape is not one that this layout has for such an input.
-        """
+        """Return rows and columns of cells for an input of a size; ContractError if the shape does not have them."""
         if self.kind in ("NTC", "NCT"):
             rows, cols = round(size.height / self.stride[0]), round(size.width / self.stride[1])
             got = shape[1] if self.kind == "NTC" else shape[2]

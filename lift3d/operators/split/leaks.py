@@ -5,7 +5,8 @@ graph of the computation says which: a submodule that the image reaches, but no 
 reads.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from graphlib import TopologicalSorter
 from typing import Any
 
 import torch
@@ -44,81 +45,44 @@ def uncut_paths(model: nn.Module, call: Call, pixels: Tensor, cuts: Sequence[Cut
             handle.remove()
     if not end.requires_grad:
         return ()
-    ways = _Ways(image, leaves, outputs)
-    return ways.past_the_cuts(end.grad_fn)
+    graph: dict[_Node, list[_Node]] = {}
+    waiting: list[_Node] = [end.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node not in graph:
+            graph[node] = [before for before, _ in node.next_functions if before is not None]
+            waiting += graph[node]
+    by_image, by_cut = _reached(graph, {id(image)}), _reached(graph, set(map(id, leaves)))
+    alone = by_image - by_cut
+    behind = {before for node in by_image & by_cut for before in graph[node]} | {end.grad_fn}
+    # The innermost submodule ends first, so its name is the first that a node gets.
+    names = {node: name for name, nodes in reversed(outputs.items()) for node in nodes}
+    order = {name: place for place, name in enumerate(outputs)}
+    found = {_named(node, graph, by_image, names) for node in alone & behind}
+    return tuple(sorted(found, key=lambda name: order.get(name, -1)))
 
 
-class _Ways:
-    """The graph behind an answer, with the nodes that are outputs of submodules."""
-
-    def __init__(self, image: Tensor, leaves: Sequence[Tensor], outputs: dict[str, list[_Node]]) -> None:
-        self._image, self._leaves = {id(image)}, {id(leaf) for leaf in leaves}
-        # The innermost submodule ends first, so its name is the first that a node gets.
-        self._names: dict[_Node, str] = {}
-        for name, nodes in outputs.items():
-            for node in nodes:
-                self._names.setdefault(node, name)
-        self._order = {name: place for place, name in enumerate(outputs)}
-        self._reached: dict[_Node, tuple[bool, bool]] = {}
-
-    def past_the_cuts(self, end: _Node) -> tuple[str, ...]:
-        """Return what the image reaches alone and the part behind the cuts reads."""
-        self._mark(end)
-        if not self._reached[end][0]:
-            return ()
-        found: set[str] = set()
-        waiting, seen = [end], {end}
-        while waiting:
-            node = waiting.pop()
-            for before in _before(node):
-                by_image, by_cut = self._reached[before]
-                if not by_image or before in seen:
-                    continue
-                seen.add(before)
-                if by_cut:
-                    waiting.append(before)
-                else:
-                    found.add(self._named(before))
-        if not self._reached[end][1]:
-            found.add(self._named(end))
-        return tuple(sorted(found, key=lambda name: self._order.get(name, -1)))
-
-    def _named(self, node: _Node) -> str:
-        """Return the submodule whose output flows through a node that no cut reaches; the image if there is none."""
-        waiting, seen = [node], {node}
-        while waiting:
-            one = waiting.pop(0)
-            if one in self._names:
-                return self._names[one]
-            for before in _before(one):
-                if before not in seen and self._reached[before][0]:
-                    seen.add(before)
-                    waiting.append(before)
-        return INPUT
-
-    def _mark(self, end: _Node) -> None:
-        """Note of every node whether the image and whether a cut reaches it; without recursion, graphs are deep."""
-        waiting = [end]
-        while waiting:
-            node = waiting[-1]
-            if node in self._reached:
-                waiting.pop()
-                continue
-            missing = [before for before in _before(node) if before not in self._reached]
-            if missing:
-                waiting.extend(missing)
-                continue
-            waiting.pop()
-            leaf = id(getattr(node, "variable", None))
-            reached = [self._reached[before] for before in _before(node)]
-            self._reached[node] = (
-                leaf in self._image or any(one for one, _ in reached),
-                leaf in self._leaves or any(one for _, one in reached),
-            )
+def _reached(graph: Mapping[_Node, list[_Node]], tensors: Collection[int]) -> set[_Node]:
+    """Return the nodes that tensors, by their ids, lead to."""
+    found: set[_Node] = set()
+    for node in TopologicalSorter(graph).static_order():
+        if id(getattr(node, "variable", None)) in tensors or any(before in found for before in graph[node]):
+            found.add(node)
+    return found
 
 
-def _before(node: _Node) -> list[_Node]:
-    return [before for before, _ in node.next_functions if before is not None]
+def _named(
+    node: _Node, graph: Mapping[_Node, list[_Node]], by_image: Collection[_Node], names: Mapping[_Node, str]
+) -> str:
+    """Return the nearest submodule whose output flows through a node; the image if there is none."""
+    waiting, seen = [node], {node}
+    for one in waiting:
+        if one in names:
+            return names[one]
+        fresh = [before for before in graph[one] if before in by_image and before not in seen]
+        waiting += fresh
+        seen.update(fresh)
+    return INPUT
 
 
 def _leaf(tensor: Tensor, leaves: list[Tensor]) -> Tensor:

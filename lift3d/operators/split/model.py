@@ -22,15 +22,15 @@ from lift3d.domain.keys import ViewId, digest
 from lift3d.domain.lifted import Prediction, PredictionKind
 from lift3d.domain.scene_views import SceneViews
 from lift3d.errors import ConfigError, ContractError
+from lift3d.operators.answers import Encoder, as_prediction, resized
 from lift3d.operators.depth_alignment import fit_depth
 from lift3d.operators.instance_association import fit_instances
 from lift3d.operators.network_weights import digest_weights, encoder_device
 from lift3d.operators.preprocessing import Normalization
 from lift3d.operators.protocol import OperatorSpec, Quantity
-from lift3d.operators.split.answer import as_prediction
 from lift3d.operators.split.cuts import INPUT, OUTPUT, Call, Cut, capture, replace_in, tensors_equal
 from lift3d.operators.split.leaks import uncut_paths
-from lift3d.operators.split.probe import Geometry, probe
+from lift3d.operators.split.probe import probe
 from lift3d.operators.split.run import noise
 
 AS_IT_IS = Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -71,19 +71,10 @@ class SplitOptions:
     label_names: tuple[str, ...] = ()
 
 
-class SplitModel:
-    """A torch module, cut in two.
+class SplitModel(Encoder):
+    """A torch module, cut in two; from here on in evaluation mode, frozen, and on the device of encoders.
 
-    Args:
-        model: In evaluation mode and frozen from here on; moved to the device of encoders.
-        cuts: Submodules whose outputs are lifted (see lift3d.operators.split.cuts), at least one.
-        name: Of the operator.
-        options: How it is fed and read.
-        settings: The same, field by field.
-
-    Raises:
-        ConfigError: If a cut or an option is none.
-        ContractError: If the module cannot be cut so; uncut paths are named.
+    ``settings`` are fields of the options. ContractError if the module cannot be cut so; uncut paths are named.
     """
 
     def __init__(
@@ -95,43 +86,32 @@ class SplitModel:
         options: SplitOptions | None = None,
         **settings: Any,
     ) -> None:
-        self._options = _options(options, settings)
+        self._options = given = _options(options, settings)
         self._model = model.eval().requires_grad_(False).to(encoder_device())
         self._cuts = _parsed(cuts, model)
-        key = tuple(self._options.output.split(".")) if self._options.output else ()
-        self._answer = Cut(f"{OUTPUT}:{self._options.output}" if key else OUTPUT, OUTPUT, key)
-        only = None if self._options.input_size is None else ImageSize(*self._options.input_size)
-        self._geometry = probe(self._model, self._options.call, self._cuts, only, self._reader())
-        leaks = self._prove() if self._options.prediction != "embedding" else ()
-        first = self._geometry.cuts[0]
+        self._answer = Cut.parse(f"{OUTPUT}:{given.output}" if given.output else OUTPUT, model)
+        only = None if given.input_size is None else ImageSize(*given.input_size)
+        has_answer = given.prediction != "embedding"
+        self.geometry = probe(self._model, given.call, self._cuts, only, self._finished if has_answer else None)
+        sizes = [(one.channel_count, one.layout.stride[0] * given.enlarges) for one in self.geometry.cuts]
         self.spec = OperatorSpec(
             name=name or type(model).__name__.lower(),
             stage_version=1,
-            prediction_kind=self._options.prediction,
-            quantity=self._options.quantity,
-            licence=self._options.licence,
+            prediction_kind=given.prediction,
+            quantity=given.quantity,
+            licence=given.licence,
             weights_digest=digest([digest_weights(model), [cut.text for cut in self._cuts], self._identity()]),
-            channel_count=first.channel_count,
-            stride_px=first.layout.stride[0] * self._options.enlarges,
-            further_cuts=tuple(
-                (one.channel_count, one.layout.stride[0] * self._options.enlarges) for one in self._geometry.cuts[1:]
-            ),
+            channel_count=sizes[0][0],
+            stride_px=sizes[0][1],
+            further_cuts=tuple(sizes[1:]),
             color_cuts=tuple(index for index, cut in enumerate(self._cuts) if cut.module == INPUT),
-            leaks=", ".join(leaks),
-            restores=self._options.restores,
-            label_names=self._options.label_names,
+            leaks=", ".join(self._prove()) if has_answer else "",
+            restores=given.restores,
+            label_names=given.label_names,
         )
 
-    @property
-    def geometry(self) -> Geometry:
-        """What the module takes, and where the cells of its cuts sit."""
-        return self._geometry
-
     def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
-        """Return what the submodules of the cuts give for an image, one map per cut.
-
-        ContractError if their shapes are not those that were found at first.
-        """
+        """Return what the submodules of the cuts give for an image; ContractError if in other shapes than at first."""
         size = ImageSize(*image.shape[-2:])
         pixels, network = self._pixels(image)
         with torch.no_grad():
@@ -147,15 +127,11 @@ class SplitModel:
         return fit_instances(maps, views) if self.spec.quantity == "instance" else EMPTY_STATE
 
     def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
-        """Return what the rest of the module makes of features at its cuts.
-
-        The module runs on a grey image; with every path cut, nothing of that image reaches the answer.
-        """
+        """Return what the rest of the module makes of features at its cuts; it runs on a grey image."""
         if self._options.prediction == "embedding":
-            shape = (features[0].grid.rows, features[0].grid.cols)
-            return Prediction("embedding", features[0].values, torch.ones(shape, dtype=torch.bool))
+            return super().decode(features, state, size)
         pixels, network = self._pixels(torch.full((3, size.height, size.width), 0.5))
-        answer, layout, finish = self._run(pixels, features), self._geometry.answer, self._options.finish
+        answer, layout, finish = self._run(pixels, features), self.geometry.answer, self._options.finish
         if layout is None:
             raise ContractError("A split model without an answer has no form of it; give prediction=.")
         values, _ = layout.to_cells((answer if finish is None else finish(answer)).cpu(), network)
@@ -164,7 +140,7 @@ class SplitModel:
     def _maps(self, found: Mapping[Cut, Tensor], size: ImageSize, network: ImageSize) -> tuple[FeatureMap, ...]:
         """Return tensors at the cuts as maps over an image of a size, of which the network saw another."""
         maps = []
-        for cut, geometry in zip(self._cuts, self._geometry.cuts, strict=True):
+        for cut, geometry in zip(self._cuts, self.geometry.cuts, strict=True):
             cells, tokens = geometry.layout.to_cells(found[cut], network)
             grid = geometry.grid(cells.shape[1], cells.shape[2], size, network)
             own = cells.to("cpu", torch.float32).contiguous()
@@ -174,36 +150,31 @@ class SplitModel:
     def _run(self, pixels: Float[Tensor, "1 3 row_in col_in"], features: Sequence[FeatureMap]) -> Tensor:
         at_cuts = {
             cut: geometry.layout.to_tensor(one.values, one.global_tokens).to(pixels.device)
-            for cut, geometry, one in zip(self._cuts, self._geometry.cuts, features, strict=True)
+            for cut, geometry, one in zip(self._cuts, self.geometry.cuts, features, strict=True)
         }
         with torch.no_grad():
             if self._answer in at_cuts:
                 return at_cuts[self._answer]
             return self._answer.pick(replace_in(self._model, self._options.call, pixels, at_cuts))
 
-    def _reader(self) -> Callable[[Any], Tensor] | None:
-        """Return what takes the finished answer from the module's output; None if the module need not answer."""
-        if self._options.prediction == "embedding":
-            return None
-        finish = self._options.finish
-        return self._answer.pick if finish is None else lambda output: finish(self._answer.pick(output))
+    def _finished(self, output: Any) -> Tensor:
+        """Return the finished answer, of the module's output."""
+        answer, finish = self._answer.pick(output), self._options.finish
+        return answer if finish is None else finish(answer)
 
     def _pixels(self, image: Float[Tensor, "3 height width"]) -> tuple[Float[Tensor, "1 3 row_in col_in"], ImageSize]:
         """Return what the network sees of an image, and its size: the next that it takes."""
         by = self._options.enlarges
         size = ImageSize(-(-image.shape[-2] // by), -(-image.shape[-1] // by))
-        network = self._geometry.input_size(size)
-        shape = (network.height, network.width)
-        seen = image.to(torch.float32)[None]
-        if tuple(seen.shape[-2:]) == (by * network.height, by * network.width) and by > 1:
+        network = self.geometry.input_size(size)
+        seen = image.to(torch.float32)
+        if by > 1 and tuple(seen.shape[-2:]) == (by * network.height, by * network.width):
             seen = functional.avg_pool2d(seen, by)
-        elif tuple(seen.shape[-2:]) != shape:
-            seen = functional.interpolate(seen, shape, mode="bilinear", antialias=True, align_corners=False)
-        return self._options.normalization.apply(seen[0])[None].to(encoder_device()), network
+        return self._options.normalization.apply(resized(seen, network))[None].to(encoder_device()), network
 
     def _prove(self) -> tuple[str, ...]:
         """Return what passes the cuts; ContractError if that may not be and decode makes another answer of encode."""
-        size, call = self._geometry.probed, self._options.call
+        size, call = self.geometry.probed, self._options.call
         device = encoder_device()
         image, carriers = noise(size)[0], (noise(size, seed=7)[0], torch.full((3, size.height, size.width), 0.5))
         pixels, *carried = (self._options.normalization.apply(one)[None].to(device) for one in (image, *carriers))

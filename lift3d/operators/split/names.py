@@ -7,7 +7,6 @@ input_size=HEIGHT,WIDTH, restores=1: as ``split.model.SplitOptions`` says. mean=
 images in [0, 1]. labels=NAME,NAME: names of label ids. seed: of weights that the module draws.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 from torch import nn
@@ -19,7 +18,7 @@ from lift3d.operators.network_weights import seeded
 from lift3d.operators.plugin_guard import GuardedOperator
 from lift3d.operators.preprocessing import Normalization
 from lift3d.operators.protocol import Operator
-from lift3d.operators.split.model import SplitModel
+from lift3d.operators.split.model import AS_IT_IS, SplitModel
 
 _NAMED_OPTIONS = (
     *("cuts", "prediction", "quantity", "output", "licence", "mean", "std"),
@@ -40,31 +39,11 @@ def build(name: OperatorName) -> Operator:
     settings: dict[str, Any] = {
         key: name.option(key, "") for key in ("prediction", "quantity", "output", "licence") if name.option(key, "")
     }
-    if name.option("mean", "") or name.option("std", ""):
-        settings["normalization"] = Normalization(_three(name, "mean", 0.0), _three(name, "std", 1.0))
+    settings["normalization"] = Normalization(name.numbers("mean", AS_IT_IS.mean), name.numbers("std", AS_IT_IS.std))
     if name.option("input_size", ""):
-        settings["input_size"] = tuple(_numbers(name, "input_size", 2, int))
+        settings["input_size"] = name.numbers("input_size", (0, 0))
     if name.option("labels", ""):
         settings["label_names"] = tuple(name.option("labels", "").split(","))
     settings["enlarges"] = name.integer("enlarges", 1)
     settings["restores"] = name.integer("restores", 0) == 1
-    cuts = [cut for cut in name.option("cuts", "").split(",") if cut]
-    return GuardedOperator(SplitModel(model, cuts, name=str(name), **settings))
-
-
-def _three(name: OperatorName, key: str, default: float) -> tuple[float, float, float]:
-    if not name.option(key, ""):
-        return (default, default, default)
-    red, green, blue = _numbers(name, key, 3, float)
-    return (red, green, blue)
-
-
-def _numbers(name: OperatorName, key: str, count: int, kind: Callable[[str], Any]) -> list[Any]:
-    text = name.option(key, "")
-    try:
-        found = [kind(part) for part in text.split(",")]
-    except ValueError:
-        found = []
-    if len(found) != count:
-        raise ConfigError(f"Operator '{name}': {key} takes {count} numbers with commas between, got '{text}'.")
-    return found
+    return GuardedOperator(SplitModel(model, name.listed("cuts"), name=str(name), **settings))

@@ -43,10 +43,7 @@ class CutGeometry:
     cropped: tuple[float, float]
 
     def grid(self, rows: int, cols: int, image: ImageSize, network: ImageSize) -> FeatureGrid:
-        """Return the cells' grid in pixels of an image that the network sees at another size.
-
-        ContractError if there are not as many cells as such an input had at first.
-        """
+        """Return the grid in pixels of an image that the network sees at another size, or ContractError."""
         lengths = zip((network.height, network.width), self.cropped, self.layout.stride, strict=True)
         expected = tuple(round((length - cropped) / stride) for length, cropped, stride in lengths)
         if (rows, cols) != expected:
@@ -70,13 +67,8 @@ class CutGeometry:
 class Geometry:
     """What a module takes and gives.
 
-    Attributes:
-        multiple: What the input's height and width must be multiples of; 0 if it takes one size only.
-        least: The smallest height and width that it takes.
-        fixed: That size; None for a module that takes any.
-        cuts: One entry per cut.
-        probed: A size that it was run at.
-        answer: How its answer lies over the image; None if it was not asked for.
+    The input's sides must be multiples of ``multiple`` and at least ``least``, or it has the size ``fixed`` alone.
+    ``probed`` is a size that it was run at, ``answer`` how its answer lies over the image, if it was asked for.
     """
 
     multiple: int
@@ -101,17 +93,11 @@ def probe(
     fixed: ImageSize | None = None,
     read_answer: Callable[[Any], Tensor] | None = None,
 ) -> Geometry:
-    """Find out what a module in evaluation mode takes and where the cells of its cuts sit.
+    """Find out what a module in evaluation mode takes, and where the cells of its cuts sit.
 
-    Args:
-        model: The module.
-        call: Runs it on a batch of images.
-        cuts: At least one.
-        fixed: The only size that it takes, if that is known.
-        read_answer: Takes the answer from the module's output; the module need not run to its end without.
-
-    Raises:
-        ContractError: If it runs at no size that was tried, gives no map, gives NaN, or something else each time.
+    ``fixed`` is the only size that it takes, if that is known. ``read_answer`` takes the answer from its output; it
+    need not run to its end without. ContractError if it runs at no size that was tried, gives no map, gives NaN, or
+    something else each time.
     """
     run = ProbeRun(model, call, tuple(cuts), read_answer)
     sizes, layouts, multiple = _what_it_takes(run, fixed)

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lift3d.domain.camera import ImageSize
-from lift3d.domain.features import FeatureGrid, FeatureMap, SceneState
+from lift3d.domain.features import FeatureMap, SceneState
 from lift3d.domain.lifted import Prediction
-from lift3d.operators.answers import Unfitted, at_pixels, valid_everywhere
+from lift3d.operators.answers import Unfitted, at_pixels, pixel_map, valid_everywhere
 from lift3d.operators.names import OperatorName
-from lift3d.operators.tiny.picture_cells import TinyOperator, check_cells, frozen
-from lift3d.operators.tiny.picture_pyramid import LATTICE, STRIDE_PX, PicturePyramid, placed
+from lift3d.operators.tiny.picture_cells import TinyOperator
+from lift3d.operators.tiny.u_nets import MULTIPLE_PX, STRIDE_PX, PicturePyramid, placed
 
 # Of red, green and blue in the luminance: ITU-R BT.601.
 _RED, _GREEN, _BLUE = 0.299, 0.587, 0.114
@@ -58,8 +58,8 @@ class Colorizer(TinyOperator, Unfitted):
     """A picture from its luminance. Two cuts: the network's cells, and the luminance at every pixel."""
 
     def __init__(self, name: OperatorName, network: ColorizerNetwork) -> None:
-        cuts = {"channel_count": _CHANNEL_COUNT, "stride_px": float(STRIDE_PX), "further_cuts": ((1, 1.0),)}
-        super().__init__(name, frozen(network), prediction_kind="image", **cuts, color_cuts=(1,), restores=True)
+        kind = {"prediction_kind": "image", "further_cuts": ((1, 1.0),), "color_cuts": (1,), "restores": True}
+        super().__init__(name, network, STRIDE_PX, _CHANNEL_COUNT, MULTIPLE_PX, **kind)
 
     def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
         """Return the cells, and the luminance; of the colours nothing."""
@@ -69,13 +69,12 @@ class Colorizer(TinyOperator, Unfitted):
         seen = placement.apply(luminance.expand(3, -1, -1))[None, :1]
         with torch.no_grad():
             cells = self._network.features(seen.to(self._device))
-        grid = FeatureGrid.covering(size, 1.0)
-        return (placement.to_image(cells[0].cpu(), LATTICE), FeatureMap(luminance.contiguous(), grid))
+        return (placement.to_image(cells[0].cpu(), self._lattice), pixel_map(luminance.contiguous()))
 
     def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
         """Return the coloured picture; ShapeError if the luminance is not that of an image of this size."""
         cells, luminance = features
-        check_cells(self.spec.name, luminance, size, 1, size)
+        self._check_grid(luminance, size.height, size.width)
         seen = at_pixels(cells.values, cells.grid, size)
         with torch.no_grad():
             at_device = (values[None].to(self._device) for values in (seen, luminance.values))

@@ -12,8 +12,8 @@ from lift3d.domain.features import FeatureMap, SceneState
 from lift3d.domain.lifted import Prediction
 from lift3d.operators.answers import Unfitted, at_pixels, valid_everywhere
 from lift3d.operators.names import OperatorName
-from lift3d.operators.tiny.picture_cells import TinyOperator, frozen
-from lift3d.operators.tiny.picture_pyramid import LATTICE, STRIDE_PX, PicturePyramid, placed
+from lift3d.operators.tiny.picture_cells import TinyOperator
+from lift3d.operators.tiny.u_nets import MULTIPLE_PX, STRIDE_PX, PicturePyramid, placed
 
 _MID_GREY = 0.5
 
@@ -46,8 +46,7 @@ class Depth(TinyOperator, Unfitted):
     """Disparity of one picture, its scale and shift unknown. One cut of one channel: the disparity of each cell."""
 
     def __init__(self, name: OperatorName, network: DepthNetwork) -> None:
-        kind = {"prediction_kind": "scalar", "quantity": "disparity", "channel_count": 1}
-        super().__init__(name, frozen(network), **kind, stride_px=float(STRIDE_PX))
+        super().__init__(name, network, STRIDE_PX, 1, MULTIPLE_PX, prediction_kind="scalar", quantity="disparity")
 
     def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
         """Return the disparity of each cell; a high image is seen reduced, its cells are as much larger."""
@@ -57,7 +56,7 @@ class Depth(TinyOperator, Unfitted):
         seen = [values[None].to(self._device) for values in (placement.apply(image.to(torch.float32)), rows)]
         with torch.no_grad():
             disparity = self._network(*seen)
-        return (placement.to_image(disparity[0].cpu(), LATTICE),)
+        return (placement.to_image(disparity[0].cpu(), self._lattice),)
 
     def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
         """Return the disparity at every pixel, bilinear between cells."""

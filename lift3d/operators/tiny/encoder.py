@@ -12,17 +12,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lift3d.domain.features import FeatureMap
 from lift3d.operators.answers import Encoder
-from lift3d.operators.cell_lattice import CellLattice
 from lift3d.operators.names import OperatorName
-from lift3d.operators.tiny.hourglass import CellNorm, Residual
 from lift3d.operators.tiny.picture_cells import TinyOperator
+from lift3d.operators.tiny.u_nets import CellNorm, Residual
 
 STRIDE_PX = 8
 CHANNEL_COUNT = 96
 _HEAD_COUNT, _BLOCK_COUNT = 4, 3
-_LATTICE = CellLattice(STRIDE_PX, STRIDE_PX / 2)
 
 
 class Block(nn.Module):
@@ -79,10 +76,8 @@ class TinyEncoder(TinyOperator, Encoder):
     """Features of cells of 8 pixels."""
 
     def __init__(self, name: OperatorName, network: EncoderNetwork) -> None:
-        kind = {"prediction_kind": "embedding", "channel_count": CHANNEL_COUNT, "stride_px": float(STRIDE_PX)}
-        super().__init__(name, network, **kind)
+        super().__init__(name, network, STRIDE_PX, CHANNEL_COUNT, prediction_kind="embedding")
 
-    def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
-        """Return the cells' features."""
-        run = self._network
-        return self._cells(image, _LATTICE, STRIDE_PX, lambda pixels: run(pixels, torch.zeros_like(pixels[:, :1])))
+    def _cells(self, pixels: Float[Tensor, "1 3 height width"]) -> Float[Tensor, "1 channel row col"]:
+        cells: Tensor = self._network(pixels, torch.zeros_like(pixels[:, :1]))
+        return cells

@@ -13,13 +13,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lift3d.domain.features import FeatureMap
 from lift3d.errors import ConfigError
 from lift3d.operators.answers import Encoder
-from lift3d.operators.cell_lattice import CellLattice
 from lift3d.operators.names import OperatorName
-from lift3d.operators.tiny.hourglass import MULTIPLE_PX, STRIDE_PX, Hourglass
 from lift3d.operators.tiny.picture_cells import TinyOperator
+from lift3d.operators.tiny.u_nets import MULTIPLE_PX, STRIDE_PX, Hourglass
 
 _COLORS = ("red", "green", "blue", "yellow", "purple", "orange", "white", "black")
 VOCABULARY = (
@@ -32,7 +30,6 @@ VOCABULARY = (
 # Words that say nothing here.
 _FILLERS = ("a", "an", "the", "of", "and", "with")
 _COLOR_CHANNELS, _OTHER_CHANNELS = 16, 32
-_LATTICE = CellLattice(STRIDE_PX, STRIDE_PX / 2)
 
 
 class TextEncoder(nn.Module):
@@ -84,10 +81,7 @@ class ImageTextPair(nn.Module):
 
 
 def words_of(prompts: Sequence[str]) -> Float[Tensor, "prompt word"]:
-    """Return which words of the vocabulary each prompt has; articles and the like are left out.
-
-    ConfigError if a prompt says nothing, or has a word that is not in the vocabulary.
-    """
+    """Return which words of the vocabulary each prompt has; ConfigError if it has others, or none."""
     has_word = torch.zeros(len(prompts), len(VOCABULARY))
     known = ", ".join(VOCABULARY)
     for row, prompt in enumerate(prompts):
@@ -105,16 +99,15 @@ class TinyClip(TinyOperator, Encoder):
     """Unit vectors of cells of 4 pixels, to be compared with those of prompts."""
 
     def __init__(self, name: OperatorName, pair: ImageTextPair) -> None:
-        channel_count = _COLOR_CHANNELS + _OTHER_CHANNELS
-        kind = {"prediction_kind": "embedding", "channel_count": channel_count, "stride_px": float(STRIDE_PX)}
-        super().__init__(name, pair, **kind)
+        channels = _COLOR_CHANNELS + _OTHER_CHANNELS
+        super().__init__(name, pair, STRIDE_PX, channels, MULTIPLE_PX, prediction_kind="embedding")
 
     def encode_text(self, prompts: Sequence[str]) -> Float[Tensor, "prompt channel"]:
         """Return unit vectors of prompts like "a red ball" in the space of the image features; see ``words_of``."""
         with torch.no_grad():
-            embedded: Tensor = self._network.text(words_of(prompts))
-        return embedded
+            embedded: Tensor = self._network.text(words_of(prompts).to(self._device))
+        return embedded.cpu()
 
-    def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
-        """Return the cells' unit vectors."""
-        return self._cells(image, _LATTICE, MULTIPLE_PX, self._network.image)
+    def _cells(self, pixels: Float[Tensor, "1 3 height width"]) -> Float[Tensor, "1 channel row col"]:
+        cells: Tensor = self._network.image(pixels)
+        return cells

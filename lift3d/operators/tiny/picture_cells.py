@@ -1,7 +1,6 @@
 """What the small models share: a network ready to answer, blocks, and cells that must be an image's own."""
 
-from collections.abc import Callable
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -17,30 +16,49 @@ from lift3d.operators.network_weights import digest_weights, encoder_device
 from lift3d.operators.preprocessing import Placement
 from lift3d.operators.protocol import OperatorSpec
 
-_Network = TypeVar("_Network", bound=nn.Module)
-
 
 class TinyOperator:
-    """An operator that runs a small network where it lies; ``spec`` is what to know beside name and weights."""
+    """An operator that runs a small network, on the device that this process has.
 
-    def __init__(self, name: OperatorName, network: nn.Module, **spec: Any) -> None:
-        self._network: Any = network.eval().requires_grad_(False)
-        self._device = next(network.parameters()).device
-        self.spec = OperatorSpec(name=str(name), stage_version=1, weights_digest=digest_weights(network), **spec)
+    Cells of ``stride`` pixels tile its input, whose sides are multiples of ``multiple``, of the stride by default.
+    """
 
-    def _cells(
-        self,
-        image: Float[Tensor, "3 height width"],
-        lattice: CellLattice,
-        multiple: int,
-        run: Callable[[Tensor], Tensor],
-    ) -> tuple[FeatureMap]:
-        """Return what the network says of each cell of an image that is padded to a multiple of pixels."""
-        size = ImageSize(*image.shape[-2:])
-        placement = Placement.of(size, size, lattice, multiple)
+    def __init__(
+        self, name: OperatorName, network: nn.Module, stride: int, channel_count: int, multiple: int = 0, **spec: Any
+    ) -> None:
+        self._device = encoder_device()
+        self._network: Any = network.eval().requires_grad_(False).to(self._device)
+        self._lattice, self._multiple = CellLattice(stride, stride / 2), multiple or stride
+        self.spec = OperatorSpec(
+            name=str(name),
+            stage_version=1,
+            weights_digest=digest_weights(network),
+            channel_count=channel_count,
+            stride_px=float(stride),
+            **spec,
+        )
+
+    def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
+        """Return what the network says of each cell."""
+        placement = self._placed(ImageSize(*image.shape[-2:]))
         with torch.no_grad():
-            cells = run(placement.apply(image.to(torch.float32))[None].to(self._device))[0]
-        return (placement.to_image(cells.cpu(), lattice),)
+            cells = self._cells(placement.apply(image.to(torch.float32))[None].to(self._device))
+        return (placement.to_image(cells[0].cpu(), self._lattice),)
+
+    def _placed(self, size: ImageSize) -> Placement:
+        return Placement.of(size, size, self._lattice, self._multiple)
+
+    def _cells(self, pixels: Float[Tensor, "1 3 height width"]) -> Float[Tensor, "1 channel row col"]:
+        cells: Tensor = self._network(pixels)
+        return cells
+
+    def _check_grid(self, features: FeatureMap, rows: int, cols: int) -> None:
+        """Refuse, by ShapeError, a cut whose cells are not those of an image of the size that is asked for."""
+        if features.grid.shape != (rows, cols):
+            raise ShapeError(
+                f"Operator '{self.spec.name}' got {features.grid.rows}×{features.grid.cols} cells; an image of the "
+                f"size that is asked for has {rows}×{cols}. Give the grid of encode."
+            )
 
 
 class Block(nn.Module):
@@ -55,22 +73,3 @@ class Block(nn.Module):
         """Return the features with the block's change added."""
         change: Tensor = self.second(functional.relu(self.first(values)))
         return values + change
-
-
-def frozen(network: _Network) -> _Network:
-    """Return a network ready to answer, on the device that this process has."""
-    return network.eval().requires_grad_(False).to(encoder_device())
-
-
-def check_cells(operator: str, feature_map: FeatureMap, padded: ImageSize, stride: int, size: ImageSize) -> None:
-    """Refuse, by ShapeError, a cut whose cells are not those of an image of the size that is asked for.
-
-    ``padded`` is what the network saw of such an image, ``stride`` pixels of that per cell.
-    """
-    got = (feature_map.grid.rows, feature_map.grid.cols)
-    wanted = (padded.height // stride, padded.width // stride)
-    if got != wanted:
-        raise ShapeError(
-            f"Operator '{operator}' got {got[0]}×{got[1]} cells for an image of {size.height}×{size.width}; "
-            f"expected {wanted[0]}×{wanted[1]}. Give the grid of encode."
-        )

@@ -10,17 +10,15 @@ from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import FeatureMap, SceneState
 from lift3d.domain.lifted import Prediction
 from lift3d.operators.answers import Unfitted, at_pixels, valid_everywhere
-from lift3d.operators.cell_lattice import CellLattice
 from lift3d.operators.names import OperatorName
-from lift3d.operators.tiny.hourglass import MULTIPLE_PX, STRIDE_PX, Hourglass
 from lift3d.operators.tiny.picture_cells import TinyOperator
+from lift3d.operators.tiny.u_nets import MULTIPLE_PX, STRIDE_PX, Hourglass
 
 # In the order of lift3d.synthetic.paints.LABELS, which stands beside this layer; a test compares them.
 CLASS_NAMES = (
     *("floor", "wall", "ceiling", "ground", "backdrop", "rug", "table", "seat", "cabinet", "board", "book"),
     *("box", "ball", "cylinder", "road", "pavement", "facade", "car", "pole", "trunk", "crown", "rock"),
 )
-_LATTICE = CellLattice(STRIDE_PX, STRIDE_PX / 2)
 
 
 class SegmentationNetwork(Hourglass):
@@ -39,11 +37,7 @@ class TinySegmenter(TinyOperator, Unfitted):
 
     def __init__(self, name: OperatorName, network: SegmentationNetwork) -> None:
         kind = {"prediction_kind": "labels", "quantity": "label", "label_names": CLASS_NAMES}
-        super().__init__(name, network, **kind, channel_count=len(CLASS_NAMES), stride_px=float(STRIDE_PX))
-
-    def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
-        """Return the cells' logits."""
-        return self._cells(image, _LATTICE, MULTIPLE_PX, self._network)
+        super().__init__(name, network, STRIDE_PX, len(CLASS_NAMES), MULTIPLE_PX, **kind)
 
     def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
         """Return the class with the largest logit, interpolated between cells, for every pixel."""

@@ -16,16 +16,12 @@ from lift3d.domain.features import EMPTY_STATE, FeatureMap, SceneState
 from lift3d.domain.keys import ViewId
 from lift3d.domain.lifted import Prediction
 from lift3d.domain.scene_views import SceneViews
-from lift3d.errors import UnknownNameError
 from lift3d.operators.answers import valid_everywhere
-from lift3d.operators.cell_lattice import CellLattice
 from lift3d.operators.names import OperatorName
-from lift3d.operators.preprocessing import Placement
-from lift3d.operators.tiny.picture_cells import Block, TinyOperator, check_cells, frozen
+from lift3d.operators.tiny.picture_cells import Block, TinyOperator
 
 STYLES = ("mosaic", "ink", "waves", "embers")
 STRIDE_PX = 4
-LATTICE = CellLattice(stride=STRIDE_PX, first=STRIDE_PX / 2)
 MEAN, DEVIATION = "content_mean", "content_deviation"
 CHANNEL_COUNT = 48
 _HALF, _FULL, _DEEP = 32, 16, 64
@@ -106,16 +102,12 @@ class Style(TinyOperator):
     """A picture repainted. One cut: the encoder's cells. The state: their statistics over the scene."""
 
     def __init__(self, name: OperatorName, network: StyleNetwork) -> None:
-        style = name.option("style", STYLES[0])
-        if style not in STYLES:
-            raise UnknownNameError.of("style", style, STYLES)
-        self._style = STYLES.index(style)
-        kind = {"prediction_kind": "image", "channel_count": CHANNEL_COUNT, "stride_px": float(STRIDE_PX)}
-        super().__init__(name, frozen(network), **kind)
+        self._style = STYLES.index(name.choice("style", STYLES))
+        super().__init__(name, network, STRIDE_PX, CHANNEL_COUNT, prediction_kind="image")
 
-    def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
-        """Return the cells of the content; they are the same for every style."""
-        return self._cells(image, LATTICE, STRIDE_PX, self._network.features)
+    def _cells(self, pixels: Float[Tensor, "1 3 height width"]) -> Float[Tensor, "1 channel row col"]:
+        cells: Tensor = self._network.features(pixels)
+        return cells
 
     def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
         """Return the statistics of the content over all cells of all views, each cell counting as one."""
@@ -127,12 +119,9 @@ class Style(TinyOperator):
         return SceneState({MEAN: mean.float(), DEVIATION: deviation.float()})
 
     def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
-        """Return the painted picture; the statistics are the state's, or the training pictures' if it is empty.
-
-        ShapeError if the features are not those of an image of this size.
-        """
-        placement, device = Placement.of(size, size, LATTICE, STRIDE_PX), self._device
-        check_cells(self.spec.name, features[0], placement.padded, STRIDE_PX, size)
+        """Return the painted picture; the statistics are the state's, or the training pictures' if it is empty."""
+        placement, device = self._placed(size), self._device
+        self._check_grid(features[0], placement.padded.height // STRIDE_PX, placement.padded.width // STRIDE_PX)
         mean = state.arrays.get(MEAN, self._network.usual_mean[0]).to(device)
         deviation = state.arrays.get(DEVIATION, self._network.usual_deviation[0]).to(device)
         with torch.no_grad():

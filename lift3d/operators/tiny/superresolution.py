@@ -4,6 +4,8 @@ The answer has the size of the image given to encode, whose own detail is withhe
 truth. An odd row or column is completed by its mirror image first; the grid says where the reduced pixels sit.
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -13,14 +15,10 @@ from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import FeatureMap, SceneState
 from lift3d.domain.lifted import Prediction
 from lift3d.operators.answers import Unfitted, valid_everywhere
-from lift3d.operators.cell_lattice import CellLattice
 from lift3d.operators.names import OperatorName
-from lift3d.operators.preprocessing import Placement
-from lift3d.operators.tiny.picture_cells import Block, TinyOperator, check_cells, frozen
+from lift3d.operators.tiny.picture_cells import Block, TinyOperator
 
 FACTOR = 2
-# A reduced pixel is the mean of its block, so it sits in the block's middle.
-LATTICE = CellLattice(stride=FACTOR, first=FACTOR / 2)
 # As much as one core trains in minutes.
 _WIDTH = 32
 _BLOCK_COUNT = 5
@@ -69,23 +67,23 @@ class Superresolution(TinyOperator, Unfitted):
     """A picture from one of half its size. Two cuts: features before the last convolution, and the small picture."""
 
     def __init__(self, name: OperatorName, network: SuperresolutionNetwork) -> None:
-        cuts = {"channel_count": _WIDTH, "stride_px": float(FACTOR), "further_cuts": ((3, float(FACTOR)),)}
-        super().__init__(name, frozen(network), prediction_kind="image", **cuts, color_cuts=(1,), restores=True)
+        kind: dict[str, Any] = {"prediction_kind": "image", "further_cuts": ((3, float(FACTOR)),), "color_cuts": (1,)}
+        # A reduced pixel is the mean of its block, so it sits in the block's middle.
+        super().__init__(name, network, FACTOR, _WIDTH, **kind, restores=True)
 
     def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
         """Return the features and the reduced picture, both on the grid of its pixels."""
-        size = ImageSize(*image.shape[-2:])
-        placement = Placement.of(size, size, LATTICE, FACTOR)
+        placement = self._placed(ImageSize(*image.shape[-2:]))
         with torch.no_grad():
             low = reduce_by_area(placement.apply(image.to(torch.float32))[None].to(self._device))
             features = self._network.features(low)
-        return tuple(placement.to_image(values[0].cpu(), LATTICE) for values in (features, low))
+        return tuple(placement.to_image(values[0].cpu(), self._lattice) for values in (features, low))
 
     def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
         """Return the enlarged picture; ShapeError if the features are not those of an image of this size."""
-        placement = Placement.of(size, size, LATTICE, FACTOR)
+        placement = self._placed(size)
         for one in features:
-            check_cells(self.spec.name, one, placement.padded, FACTOR, size)
+            self._check_grid(one, placement.padded.height // FACTOR, placement.padded.width // FACTOR)
         values, low = (one.values[None].to(self._device) for one in features)
         with torch.no_grad():
             picture = self._network.enlarge(values, low)[0].cpu()

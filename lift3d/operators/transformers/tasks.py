@@ -1,20 +1,20 @@
 """How models of transformers answer: per task, how a model is run, where it is cut, and what its answer means."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lift3d.domain.lifted import PredictionKind
 from lift3d.errors import ConfigError
+from lift3d.operators.protocol import Quantity
 from lift3d.operators.split.model import SplitOptions
 from lift3d.operators.transformers.weights import Source, library, quiet
 
 # Architectures that give masks with classes, and the classes of transformers that are them.
-MASK_CLASSIFIERS = {
+_MASK_CLASSIFIERS = {
     "mask2former": "Mask2FormerForUniversalSegmentation",
     "maskformer": "MaskFormerForInstanceSegmentation",
 }
@@ -31,22 +31,14 @@ class Reading:
     """How a task's model is run and read, and where it is cut unless the name says otherwise."""
 
     model: nn.Module
-    cuts: tuple[str, ...]
     options: SplitOptions
+    cuts: tuple[str, ...] = ("output",)
 
 
 def _segmentation(source: Source, model: Any) -> Reading:
-    is_masks = source.config.model_type in MASK_CLASSIFIERS
-    return Reading(
-        model,
-        ("output",),
-        SplitOptions(
-            prediction="labels",
-            quantity="label",
-            call=_class_scores if is_masks else lambda model, pixels: model(pixels).logits,
-            label_names=_label_names(source.config),
-        ),
-    )
+    is_masks, names = source.config.model_type in _MASK_CLASSIFIERS, _label_names(source.config)
+    call = _class_scores if is_masks else lambda model, pixels: model(pixels).logits
+    return Reading(model, SplitOptions(prediction="labels", quantity="label", call=call, label_names=names))
 
 
 def _class_scores(model: nn.Module, pixels: Float[Tensor, "1 3 height width"]) -> Float[Tensor, "1 class row col"]:
@@ -69,15 +61,11 @@ def _label_names(config: Any) -> tuple[str, ...]:
 def _depth(source: Source, model: Any) -> Reading:
     config = source.config
     is_metric = config.model_type in _METRIC or getattr(config, "depth_estimation_type", "relative") == "metric"
-    return Reading(
-        model,
-        ("output",),
-        SplitOptions(
-            prediction="scalar",
-            quantity="depth" if is_metric else "disparity",
-            call=lambda model, pixels: model(pixels).predicted_depth,
-        ),
+    quantity: Quantity = "depth" if is_metric else "disparity"
+    options = SplitOptions(
+        prediction="scalar", quantity=quantity, call=lambda model, pixels: model(pixels).predicted_depth
     )
+    return Reading(model, options)
 
 
 def _restoration(source: Source, model: Any) -> Reading:
@@ -86,29 +74,24 @@ def _restoration(source: Source, model: Any) -> Reading:
     adds = getattr(config, "upsampler", "pixelshuffle") in _ADDS_TO_IMAGE
     return Reading(
         model,
-        (f"{config.model_type}:last_hidden_state", *(("input",) if adds else ())),
         SplitOptions(
             prediction="image",
             call=lambda model, pixels: model(pixels).reconstruction,
             enlarges=int(getattr(config, "upscale", 1)),
             restores=True,
         ),
+        (f"{config.model_type}:last_hidden_state", *(("input",) if adds else ())),
     )
 
 
 def _features(source: Source, model: Any) -> Reading:
     # Models that take prompts or texts as well have a part for images.
     encoder = getattr(model, "vision_encoder", getattr(model, "vision_model", model))
-    return Reading(encoder, ("output",), SplitOptions(call=_last_hidden_state))
-
-
-def _last_hidden_state(model: nn.Module, pixels: Float[Tensor, "1 3 height width"]) -> Tensor:
-    found: Tensor = model(pixels).last_hidden_state
-    return found
+    return Reading(encoder, SplitOptions(call=lambda model, pixels: model(pixels).last_hidden_state))
 
 
 def _prompted(source: Source, model: Any) -> Reading:
-    prompts = tuple(one.strip() for one in source.name.option("prompts", "").split(",") if one.strip())
+    prompts = source.name.listed("prompts")
     if not prompts:
         raise ConfigError(f"Operator '{source.name}' answers to texts: give prompts=a cup,a table.")
     tokens = _tokens(source, prompts)
@@ -119,18 +102,9 @@ def _prompted(source: Source, model: Any) -> Reading:
         each = embeddings.to(pixels.device).split(1)
         return torch.cat([model(pixel_values=pixels, conditional_embeddings=one).logits for one in each])[None]
 
-    kind: PredictionKind = "scalar" if len(prompts) == 1 else "labels"
-    return Reading(
-        model,
-        ("output",),
-        SplitOptions(
-            prediction=kind,
-            quantity="label",
-            call=call,
-            finish=torch.sigmoid if kind == "scalar" else None,
-            label_names=prompts if kind == "labels" else (),
-        ),
-    )
+    if len(prompts) == 1:
+        return Reading(model, SplitOptions(prediction="scalar", quantity="label", call=call, finish=torch.sigmoid))
+    return Reading(model, SplitOptions(prediction="labels", quantity="label", call=call, label_names=prompts))
 
 
 def _tokens(source: Source, prompts: Sequence[str]) -> dict[str, Tensor]:
@@ -158,12 +132,26 @@ def _tokens(source: Source, prompts: Sequence[str]) -> dict[str, Tensor]:
     return {key: found[key] for key in ("input_ids", "attention_mask")}
 
 
-# What a model's own name of a task is read by.
-READINGS: dict[str, Callable[[Source, Any], Reading]] = {
-    "semantic-segmentation": _segmentation,
-    "depth-estimation": _depth,
-    "image-to-image": _restoration,
-    "mask-generation": _features,
-    "zero-shot-segmentation": _prompted,
-    "image-feature-extraction": _features,
+@dataclass(frozen=True, slots=True)
+class Task:
+    """How a task's models are read, the auto class of most, its list of their classes, and the classes of others."""
+
+    read: Callable[[Source, Any], Reading]
+    auto_class: str = ""
+    listed: str = ""
+    classes: Mapping[str, str] = field(default_factory=dict)
+
+
+TASKS = {
+    "semantic-segmentation": Task(
+        _segmentation,
+        "AutoModelForSemanticSegmentation",
+        "MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES",
+        _MASK_CLASSIFIERS,
+    ),
+    "depth-estimation": Task(_depth, "AutoModelForDepthEstimation", "MODEL_FOR_DEPTH_ESTIMATION_MAPPING_NAMES"),
+    "image-to-image": Task(_restoration, "AutoModelForImageToImage", "MODEL_FOR_IMAGE_TO_IMAGE_MAPPING_NAMES"),
+    "mask-generation": Task(_features, "AutoModelForMaskGeneration", "MODEL_FOR_MASK_GENERATION_MAPPING_NAMES"),
+    "zero-shot-segmentation": Task(_prompted, classes={"clipseg": "CLIPSegForImageSegmentation"}),
+    "image-feature-extraction": Task(_features, "AutoModel", "MODEL_MAPPING_NAMES"),
 }

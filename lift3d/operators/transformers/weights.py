@@ -59,11 +59,7 @@ def quiet() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """What a model's processor does to images in [0, 1].
-
-    ``size`` is (height, width) that it resizes to, None if that is no fixed pair; ``is_blue_first`` says that the
-    model wants blue, green, red.
-    """
+    """What a model's processor does to images in [0, 1]; ``size`` is the fixed (height, width) that it resizes to."""
 
     normalization: Normalization
     size: tuple[int, int] | None
@@ -80,19 +76,12 @@ class Source:
 
     @classmethod
     def of(cls, name: OperatorName) -> "Source":
-        """Find what a name means: a folder, a built-in configuration, a model type with config=FILE, a hub repository.
-
-        ConfigError if there is none, or it is not there offline.
-        """
+        """Find what a name means: a built-in configuration, a folder, or a repository in the hub's cache."""
         argument, random = name.argument, name.option("weights", "") == "random"
         if name.option("weights", "random") != "random":
             raise ConfigError(f"Operator '{name}': weights can only be 'random'; others lie in the model's own folder.")
-        config = Path(name.option("config", "")).expanduser() if name.option("config", "") else None
-        if config is not None and not random:
-            raise ConfigError(f"Operator '{name}': config goes with weights=random.")
-        if random and (config is not None or argument in BUILT_IN):
-            settings = _read_json(name, config or BUILT_IN[argument])
-            return cls(name, _config(name, {"model_type": argument, **settings}), None)
+        if random and argument in BUILT_IN:
+            return cls(name, _config(name, _read_json(name, BUILT_IN[argument])), None)
         folder = Path(argument).expanduser()
         if not folder.is_dir():
             folder = _cached(name)
@@ -114,10 +103,7 @@ class Source:
         return found.group(1) if found else "unknown"
 
     def preprocessing(self, default: Normalization = _IMAGENET) -> Preprocessing:
-        """Return what the model's image processor does, or the default for a folder without one.
-
-        ConfigError if it does not read, or does more to colours than scale and shift them.
-        """
+        """Return what the model's image processor does; the default for a folder without one."""
         if self.folder is None or not _has_processor(self.folder):
             return Preprocessing(default, None, False)
         try:
@@ -131,10 +117,7 @@ class Source:
         return Preprocessing(normalization, (int(height), int(width)) if height and width else None, is_blue_first)
 
     def build(self, auto_class: Any) -> Any:
-        """Build the model, with its weights or random ones (option seed).
-
-        ConfigError if the weights are not there, are pickled, or do not fill the model.
-        """
+        """Build the model, with its weights or random ones (option seed); ConfigError if they do not fill it."""
         if self.is_random:
             try:
                 with seeded(self.name.integer("seed", 0)), quiet():

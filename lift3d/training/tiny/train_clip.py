@@ -15,8 +15,8 @@ from torch.nn import functional
 
 from lift3d.operators.names import OperatorName
 from lift3d.operators.network_weights import seeded
-from lift3d.operators.tiny.hourglass import STRIDE_PX
 from lift3d.operators.tiny.image_text import VOCABULARY, ImageTextPair, TinyClip, words_of
+from lift3d.operators.tiny.u_nets import STRIDE_PX
 from lift3d.synthetic.objects import EVALUATION_SEEDS, WITHHELD_PAIRS
 from lift3d.training.tiny.captions import CANONICAL_NEGATIVES, KINDS, captions_of
 from lift3d.training.tiny.pixel_batches import WINDOW_PX, PixelBatch, draw_batch, features_at

@@ -9,7 +9,7 @@ from torch.nn import functional
 from lift3d.operators.names import OperatorName
 from lift3d.operators.network_weights import seeded
 from lift3d.operators.tiny.colorizer import Colorizer, ColorizerNetwork, luminance_of
-from lift3d.operators.tiny.picture_pyramid import STRIDE_PX, TRAINED_HEIGHT_PX
+from lift3d.operators.tiny.u_nets import STRIDE_PX, TRAINED_HEIGHT_PX
 from lift3d.training.tiny.photo_pictures import (
     first_training_seed,
     measure_psnr,

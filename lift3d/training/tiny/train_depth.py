@@ -12,7 +12,7 @@ from lift3d.domain.camera import ImageSize
 from lift3d.operators.names import OperatorName
 from lift3d.operators.network_weights import seeded
 from lift3d.operators.tiny.depth import Depth, DepthNetwork, row_heights
-from lift3d.operators.tiny.picture_pyramid import MULTIPLE_PX, STRIDE_PX, TRAINED_HEIGHT_PX
+from lift3d.operators.tiny.u_nets import MULTIPLE_PX, STRIDE_PX, TRAINED_HEIGHT_PX
 from lift3d.training.tiny.photo_pictures import (
     HEIGHT_PX,
     WIDTH_PX,

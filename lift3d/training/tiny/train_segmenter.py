@@ -6,8 +6,8 @@ from torch.nn import functional
 
 from lift3d.operators.names import OperatorName
 from lift3d.operators.network_weights import seeded
-from lift3d.operators.tiny.hourglass import STRIDE_PX
 from lift3d.operators.tiny.segmenter import CLASS_NAMES, SegmentationNetwork, TinySegmenter
+from lift3d.operators.tiny.u_nets import STRIDE_PX
 from lift3d.training.tiny.pixel_batches import draw_batch, features_at
 from lift3d.training.tiny.recognition_figures import evaluation_scenes, measure_color_histogram, measure_segmenter
 from lift3d.training.tiny.scene_pictures import FAMILIES, Shot, training_pictures
