@@ -41,6 +41,10 @@ _QUARTER_TURNS = (5, 6, 7, 8)
 _LOAD_VERSION = 3
 # The pixels as bytes and as float32; with validity, their share of it; with a lens, where they lie in the file.
 _BYTES_PER_PIXEL, _VALIDITY_BYTES_PER_PIXEL, _LENS_BYTES_PER_PIXEL = 17, 20, 14
+# What phones and cameras write; no map survives it.
+_LOSSY = ("JPEG", "MPO")
+# Sides of a map and its image may differ in proportion by rounding, and by the few rows that sensors lack.
+_LARGEST_STRETCH = 0.02
 # How Pillow names the packing of greys: bits if there are fewer than 8, I if white is 0, R if bits are reversed.
 _FEW_BITS = re.compile(r"L;(?P<bits>[24])?(?P<is_turned>I)?R?")
 _DECODE_ERRORS = (
@@ -103,6 +107,8 @@ def decode_map(path: str | Path, *, may_have_palette: bool = False) -> Shaped[nd
             _require_pixels(path, *values.shape[:2])
         else:
             with _opened(path) as image:
+                if image.format in _LOSSY:
+                    raise ImageError(f"'{path}' is a JPEG, which changes numbers. Export the map as PNG, TIFF or .npy.")
                 if image.palette is not None and not may_have_palette:
                     raise ImageError(f"'{path}' has a palette of colours; expected one that has numbers.")
                 values = _as_stored(image)
@@ -121,7 +127,7 @@ class FileFrame:
     """The pixels of a view in files. Small, picklable; nothing is read before load.
 
     Attributes:
-        image: Path; those of the other maps may be of any size.
+        image: Path; those of the other maps may be of any size, in the image's proportions.
         depth: Z-depth, in units of ``depth_scale``.
         labels: Class ids; ``label_ignore`` means unknown.
         mask: 0 where pixels are invalid.
@@ -175,6 +181,8 @@ class FileFrame:
         lens = self.distortion
         if self.depth_intrinsics is not None:
             lens = Distortion("PINHOLE", self.depth_intrinsics, ImageSize(*numbers.shape))
+        else:
+            _require_proportions(self.depth, numbers, camera.size)
         found, is_inside = nearest(numbers, _places(lens, camera, size))
         is_known = is_inside & np.isfinite(found) & (found > 0)
         if found.dtype.kind == "u" and found.dtype.itemsize == 2:
@@ -217,6 +225,7 @@ class FileFrame:
             # The mask is drawn on the file, so it is undistorted together with it.
             is_kept = decode_mask(self.mask)
             if is_kept.shape != pixels.shape[:2]:
+                _require_proportions(self.mask, is_kept, file_size)
                 found, is_inside = nearest(is_kept, center_fractions(file_size))
                 is_kept = found & is_inside
             is_valid = is_kept if is_valid is None else is_kept & is_valid
@@ -243,10 +252,21 @@ class FileFrame:
         numbers = decode_map(self.labels, may_have_palette=True)
         if numbers.dtype.kind == "f":
             raise ImageError(f"Labels '{self.labels}' hold floats; class ids are whole numbers.")
+        _require_proportions(self.labels, numbers, camera.size)
         found, is_inside = nearest(numbers, _places(self.distortion, camera, size))
         ids = found.astype(np.int64)
         is_known = is_inside if self.label_ignore is None else is_inside & (ids != self.label_ignore)
         return torch.from_numpy(np.where(is_known, ids, UNKNOWN_LABEL))
+
+
+def _require_proportions(path: str, values: Shaped[ndarray, "height width"], image: ImageSize) -> None:
+    """Refuse a map that lies over another picture: one that is turned, or cut otherwise."""
+    height, width = values.shape
+    if abs(height * image.width / (width * image.height) - 1) > _LARGEST_STRETCH:
+        raise ImageError(
+            f"'{path}' is {height}×{width}, its image {image.height}×{image.width} (height×width); expected the same "
+            "proportions. Turn or cut it as its image is."
+        )
 
 
 def _places(lens: Distortion | None, camera: Camera, size: ImageSize) -> Float32[ndarray, "height width 2"]:

@@ -113,7 +113,7 @@ def read_surfaces(folder: Path) -> str:
 
 ROOM = "procedural:room?seed=1&views=3&height=24&width=32"
 RECIPE = {
-    **{"scenes": [ROOM], "operators": ["rgb", "tiny:encoder"], "lifters": ["anchored", "plane_sweep?planes=8"]},
+    **{"scenes": [ROOM], "operators": ["rgb", "tiny:encoder"], "lifters": ["anchored", "plane_sweep"]},
     **{"metrics": ["psnr"], "image_height": 24, "geometry": "sweep", "sources": 2, "holdout": 2, "taps": 8},
     **{"target_mode": "heldout", "targets": "path:3"},
 }

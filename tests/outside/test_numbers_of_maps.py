@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
 
-from lift3d.scenes.catalog import read_scene
+from lift3d.errors import ImageError
 from lift3d.scenes.images import decode_map
 from tests.support import captures
 
@@ -62,12 +62,36 @@ def test_numbers_are_those_of_the_file(tmp_path, form):
     numbers = NUMBERS % count
     write(tmp_path / f"map.{suffix}", numbers)
     np.testing.assert_array_equal(decode_map(tmp_path / f"map.{suffix}"), numbers)
-    captures.write_images(tmp_path / "images", SOURCE.names)
-    content = captures.transforms(SOURCE, depth_unit_scale_factor=0.5)
-    for frame in content["frames"]:
-        frame |= {"depth_file_path": f"map.{suffix}", "label_file_path": f"map.{suffix}"}
-    captures.write_json(tmp_path / "transforms.json", content)
-    loaded = read_scene(str(tmp_path)).views[0].load(captures.HEIGHT)
+    named = {"depth_file_path": f"map.{suffix}", "label_file_path": f"map.{suffix}"}
+    scene = captures.read_transforms(tmp_path, SOURCE, named, depth_unit_scale_factor=0.5)
+    loaded = scene.views[0].load(captures.HEIGHT)
     np.testing.assert_array_equal(loaded.labels.numpy(), numbers)
     is_known = (numbers > 0) & (numbers < 65535)
     np.testing.assert_array_equal(loaded.z_depth.numpy()[is_known], 0.5 * numbers[is_known])
+
+
+KEYS = {"depth_file_path": "u2", "label_file_path": "u1", "mask_path": "u1"}
+
+
+@pytest.mark.outside(
+    kind="4 numbers that are wrong without a word", case="maps of other proportions than their image's",
+    right="refused: depth, labels and masks that are turned or cut otherwise",
+)  # fmt: skip
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("shape", [(captures.WIDTH, captures.HEIGHT), (captures.HEIGHT, captures.HEIGHT)])
+def test_maps_that_lie_otherwise(tmp_path, key, shape):
+    Image.fromarray(np.full(shape, 99, KEYS[key])).save(tmp_path / "map.png")
+    view = captures.read_transforms(tmp_path, SOURCE, {key: "map.png"}).views[0]
+    with pytest.raises(ImageError, match=r"map\.png.*same proportions"):
+        view.load(captures.HEIGHT)
+
+
+@pytest.mark.outside(
+    kind="4 numbers that are wrong without a word", case="maps as JPEG", right="refused: their numbers are changed"
+)
+@pytest.mark.parametrize("key", ["depth_file_path", "label_file_path"])
+def test_maps_as_jpeg(tmp_path, key):
+    Image.fromarray((NUMBERS % 7).astype(np.uint8)).save(tmp_path / "map.jpg")
+    view = captures.read_transforms(tmp_path, SOURCE, {key: "map.jpg"}).views[0]
+    with pytest.raises(ImageError, match="changes numbers"):
+        view.load(captures.HEIGHT)

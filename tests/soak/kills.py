@@ -26,7 +26,7 @@ from lift3d.config import Recipe
 from tests.support.isolation import environment_in
 from tests.support.runs import canonical_table, small_recipe
 
-GONE_WITHIN_S, LAUNCH_WITHIN_S, MOST_LAUNCHES = 30.0, 300.0, 10
+GONE_WITHIN_S, LAUNCH_WITHIN_S, MOST_LAUNCHES = 30.0, 900.0, 10
 # Killed per round at most, so that a round ends; seconds between kills on average.
 MOST_KILLS, BETWEEN_S = 5, 6.0
 # How a process of each kind is known by its command line, and how often it is chosen.
