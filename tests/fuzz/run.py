@@ -20,8 +20,8 @@ from tests.fuzz import files, stores
 from tests.fuzz.tally import MIB, MOST_BYTES, MOST_SECONDS, Kind, Tally, tally
 
 KINDS: dict[str, Kind] = {**files.KINDS, **stores.KINDS}
-# A whole run a case.
-SLOW, SLOW_SHARE = (stores.AGAIN,), 0.25
+# Cases of a kind for one of a file: all that reads a store takes a second, a run several.
+SHARES = {**dict.fromkeys(stores.KINDS, 0.2), stores.AGAIN: 0.05}
 
 
 def main() -> int:
@@ -36,14 +36,14 @@ def main() -> int:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     kinds = given.kind or list(KINDS)
-    share = given.cases / sum(SLOW_SHARE if kind in SLOW else 1 for kind in kinds)
+    share = given.cases / sum(SHARES.get(kind, 1) for kind in kinds)
     came: dict[str, Tally | BaseException] = {}
     begun = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
     try:
         for kind in kinds:
             # A kind may end early where it has no more cases to offer.
-            count = 1 + round(share * (SLOW_SHARE if kind in SLOW else 1) * 1.05)
+            count = 1 + round(share * SHARES.get(kind, 1) * 1.05)
             came[kind] = tried(kind, folder, count, given.seed)
             sys.stderr.write(f"{kind}: {came[kind]}\n")
     finally:
