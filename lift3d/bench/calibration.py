@@ -23,7 +23,7 @@ from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.sampling import nearest_cells
 from lift3d.operators.protocol import Operator
 from lift3d.pipeline.anchor import OnSurface, averages_probabilities
-from lift3d.pipeline.answers import Answers
+from lift3d.pipeline.decode import Answers
 from lift3d.pipeline.fit import fitted_state
 from lift3d.pipeline.inputs import SceneInputs, quiet
 from lift3d.pipeline.models import Models
@@ -135,7 +135,8 @@ def samples(location: str, method: str, recipe: Recipe, store: str) -> list[Samp
     answers = Answers(inputs)
     found = []
     for operator in models.operators:
-        state = fitted_state(inputs, operator, inputs.encode(operator, set(inputs.views), quiet).only(set(names)))
+        inputs.encode(operator, set(inputs.views), quiet)
+        state = fitted_state(inputs, operator, names)
         on_surface = OnSurface(inputs, answers, operator, state, surface.ids, taps)
         columns: list[tuple[Tensor, ...]] = []
         for target, anchored in zip(targets, seen, strict=True):

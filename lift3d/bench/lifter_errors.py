@@ -147,8 +147,7 @@ class _Walk:
         """Return what the operator fits without the target: once for all held-out targets, else once per target."""
         key = (operator.spec.name, target.source_ids)
         if key not in self._states:
-            maps = self.inputs.encode(operator, set(), quiet).only(set(target.source_ids))
-            self._states[key] = fitted_state(self.inputs, operator, maps)
+            self._states[key] = fitted_state(self.inputs, operator, target.source_ids)
         return self._states[key]
 
     def _lifted(

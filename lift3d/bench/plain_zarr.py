@@ -12,21 +12,18 @@ from jaxtyping import Shaped
 from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.storage import LocalStore
 
-from lift3d.storage.templates import ArrayTemplate
-
 
 def write_plain(folder: Path, name: str, values: Shaped[np.ndarray, "..."], dims: tuple[str, ...]) -> None:
     """Write one array with the chunks and codecs that it has in a product; see ``products.write_product``."""
-    template = ArrayTemplate.whole(values, dims)
     array: zarr.Array[Any] = zarr.create_array(
         LocalStore(folder),
         name=name,
-        shape=template.shape,
-        dtype=template.numpy_dtype,
-        chunks=template.chunks,
+        shape=values.shape,
+        dtype=values.dtype,
+        chunks=values.shape,
         compressors=(ZstdCodec(level=1), Crc32cCodec()),
-        fill_value=template.missing,
-        dimension_names=template.dims,
+        fill_value=np.nan,
+        dimension_names=dims,
         config={"write_empty_chunks": True},
     )
     array[...] = values

@@ -29,7 +29,7 @@ from lift3d.runs.planned_bytes import feature_bytes, lifted_bytes
 from lift3d.scenes.catalog import read_scene
 from lift3d.storage.layout import features_path
 from lift3d.storage.location import Store, open_store
-from lift3d.storage.products import ArrayTemplate, ProductWriter, open_product, write_product
+from lift3d.storage.products import ProductWriter, open_product, write_product
 
 FLOAT16_BYTES = 2
 _NAME = "features_0"
@@ -197,14 +197,13 @@ def _bytes_per_view(store: Store, size: StorageSize) -> tuple[ViewBytes, Feature
 
 
 def _counted(spec: OperatorSpec, image: ImageSize, shape: tuple[int, ...], stored: Mapping[str, int]) -> ViewBytes:
-    template = ArrayTemplate(shape, "float16", ("channel", "row", "col"), shape)
     of_chunks = sum(byte_count for key, byte_count in stored.items() if f"/{_NAME}/c/" in key)
     return ViewBytes(
         image=(image.height, image.width),
         features_shape=shape,
         planned_features=feature_bytes(spec, image, FLOAT16_BYTES),
         planned_lifted=lifted_bytes(spec, image, FLOAT16_BYTES),
-        template=int(np.prod(template.shape)) * template.numpy_dtype.itemsize,
+        template=int(np.prod(shape)) * FLOAT16_BYTES,
         stored_chunks=of_chunks,
         stored=sum(stored.values()),
         objects=len(stored),

@@ -74,18 +74,9 @@ class Camera:
 
     def cropped(self, top: int, left: int, size: ImageSize) -> "Camera":
         """Return the camera of the window whose top-left pixel is (row ``top``, column ``left``)."""
-        return replace(self, K=_shifted(self.K, -left, -top), size=size)
-
-    def padded(self, top: int, left: int, size: ImageSize) -> "Camera":
-        """Return the camera of the image placed at (row ``top``, column ``left``) of a larger canvas."""
-        return replace(self, K=_shifted(self.K, left, top), size=size)
-
-
-def _shifted(K: Tensor, du: int, dv: int) -> Tensor:
-    shifted = K.clone()
-    shifted[0, 2] += du
-    shifted[1, 2] += dv
-    return shifted
+        K = self.K.clone()
+        K[:2, 2] -= torch.tensor([left, top])
+        return replace(self, K=K, size=size)
 
 
 def _check_intrinsics(K: Tensor) -> None:

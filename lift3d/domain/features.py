@@ -15,12 +15,9 @@ class FeatureGrid:
     """Where feature cells sit: cell (r, c) is centred at ``origin + stride · (c + 0.5, r + 0.5)``.
 
     Attributes:
-        rows: Number of rows of cells.
-        cols: Number of columns of cells.
         stride_u: Image pixels per cell to the right.
         stride_v: Image pixels per cell downwards.
-        origin_u: u of the outer corner of the first cell, pixels of the image given to encode.
-        origin_v: v of the outer corner of the first cell.
+        origin_u: u of the outer corner of the first cell, pixels of the image given to encode; so is v.
     """
 
     rows: int
@@ -68,11 +65,9 @@ class FeatureGrid:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FeatureMap:
-    """The values an operator computes for one image, on their exact grid.
+    """The values an operator computes for one image, on their exact grid; NaN where a lifted map is not covered.
 
     Attributes:
-        values: Features; NaN where a lifted map is not covered.
-        grid: Where the cells sit.
         global_tokens: Class tokens, registers or readouts, if the model has any.
     """
 

@@ -59,15 +59,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LiftedDepth:
-    """How far the surfaces of a lifted view are, without its features.
-
-    Attributes:
-        target: The view.
-        camera: At the size it was lifted at.
-        grid: Of the cells.
-        coverage: Share of the ray's probability that some source sees.
-        z_depth: Expected z-depth; NaN where nothing is seen.
-    """
+    """How far the surfaces of a lifted view are, without its features."""
 
     target: ViewId
     camera: Camera
@@ -87,10 +79,7 @@ class LiftedView:
     """One operator's features and prediction at one target view.
 
     Attributes:
-        target: The target's id.
-        camera: Its camera.
         lifted: One entry per cut.
-        prediction: What the decoder makes of it.
         source_ids: The sources that were used; the target's own id for the plain 2D answer.
     """
 

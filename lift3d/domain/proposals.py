@@ -16,9 +16,7 @@ class SourceGuide:
     """What a lifter may know of a source view: never an operator's features.
 
     Attributes:
-        id: The source view.
-        camera: Its camera at the size of the image.
-        image: sRGB in [0, 1].
+        camera: At the size of the image, which is sRGB in [0, 1].
         is_valid: Pixels that may vote.
         taper: In (0, 1]; the source selection fades the farthest source out, so that the answer is continuous when
             the set of sources changes. Multiplies every weight of this source.
@@ -41,9 +39,7 @@ class RayProposal:
 
     Attributes:
         grid: The guide grid, row-major cells.
-        target: The target camera.
         sources: Cameras of the sources, in the order of the source axis.
-        source_ids: Their ids.
         z_depth: Depth of each sample in the target camera, world units; arbitrary where probability is 0.
         probability: Probability that the ray ends at the sample; sums to 1, or to 0 where nothing is known.
         view_weight: Nonnegative weight of each source at each sample (occlusion, validity, taper, angle and whatever
@@ -81,10 +77,8 @@ class RayProposal:
     def uniformly_weighted(self, proximity: float = 0.0) -> "RayProposal":
         """Return the same geometry at each ray's most probable depth, with every source that sees it weighed alike.
 
-        One depth, so that as many taps read as many views. At a proximity of 1 all depths stay: the weights of colours.
-
-        Args:
-            proximity: Exponent from 0 to 1 between the two weights: ``view_weight^p · visibility^(1 − p)``.
+        One depth, so that as many taps read as many views. Proximity is the exponent from 0 to 1 between two weights,
+        ``view_weight^p · visibility^(1 − p)``; at 1 all depths stay: the weights of colours.
         """
         if self.visibility is None or proximity >= 1:
             return self

@@ -27,7 +27,6 @@ class LiftedProduct:
     """Where the lifted views of one operator and lifter lie.
 
     Attributes:
-        operator: Operator name.
         lifter: Lifter name, or raw2d.
         digest: What they depend on.
         parts: Path of each part, in the order of the targets; none if the scene has no such views.
@@ -51,15 +50,12 @@ class SceneRecord:
     """What came of a scene in a run.
 
     Attributes:
-        scene: What the scene is called.
         location: What the recipe calls it.
         outcome: failed if nothing could be computed.
         reason: Why, as code and sentence; empty if ok.
         protocol: How targets were chosen, e.g. heldout-8.
         inputs: Digest of everything that the scene depended on.
         view_count: Usable views.
-        target_count: Cameras that were lifted to.
-        dropped: Views that could not be used.
         notes: What the reader repaired or assumed, and what of the scene was passed over.
         surface: What the scene's surface comes from, such as ``mesh 'scan.ply'``; empty if no lifter reads it.
         surface_path: Where it lies in the store.

@@ -34,7 +34,6 @@ class Frame:
     Attributes:
         image: sRGB in [0, 1]; arbitrary where not valid.
         is_valid: False where undistortion, a mask or alpha left no measurement. Invalid pixels never vote.
-        camera: The camera at this size.
         z_depth: Camera z in world units, NaN where unknown; None where the view has no depth.
         labels: Class ids, UNKNOWN_LABEL where unknown or to be ignored; None where the view has none.
         instances: Instance ids, UNKNOWN_LABEL where unknown; None where the view has none.
@@ -129,12 +128,10 @@ class Scene:
         id: Name of the scene, unique in a run.
         location: What the reader was given.
         views: At least one view, unique ids, in the reader's order (the camera path if there is one).
-        depth_range: Nearest and farthest z-depth over all views.
         canonical_from_source: Similarity that takes the files' world to this scene's world; identity unless the
             reader says so, nothing is normalised invisibly.
         points: Sparse surface points in world coordinates, if the files have some.
         label_names: Class id to name, where views have labels.
-        dropped: Views that could not be used.
         notes: What the reader repaired or assumed, one sentence each.
     """
 

@@ -18,7 +18,7 @@ class ViewGeometry:
     """What one view shows of the surface, on a guide grid that covers its image.
 
     Attributes:
-        camera: Of the view, at the size that is lifted.
+        camera: At the size that is lifted.
         grid: The guide grid, in pixels of that camera.
         z_depth: Camera z at the cell centres, world units, float32; NaN where unknown, infinite where the view shows
             that there is nothing.
@@ -42,12 +42,7 @@ class ViewGeometry:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SceneGeometry:
-    """The surface as the source views of a scene show it.
-
-    Attributes:
-        method: Name of what estimated it.
-        views: By source view, in the scene's order.
-    """
+    """The surface as the source views of a scene, in its order, show it; ``method`` estimated it."""
 
     method: str
     views: Mapping[ViewId, ViewGeometry]

@@ -11,10 +11,9 @@ from lift3d.errors import NoOverlapError
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SceneViews:
-    """The views that an operator may fit on. Targets that are held out are not among them.
+    """The views that an operator may fit on, cameras at the encoded size. Held-out targets are not among them.
 
     Attributes:
-        cameras: At the size that was encoded, by view.
         find_tracks: Gives sparse surface points triangulated from these views alone, their observations in pixels of
             these cameras; raises NoOverlapError if there are too few. Dear at first, then kept.
     """

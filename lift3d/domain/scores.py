@@ -1,8 +1,8 @@
 """One number of the table, with everything needed to know what it means. Light: no torch, no pandas."""
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 from lift3d.errors import ContractError
 
@@ -14,13 +14,7 @@ Outcome = Literal["ok", "skipped", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A value and how much it weighs in a mean (number of pixels, points or pairs behind it); NaN if undefined.
-
-    Attributes:
-        value: The figure in the metric's own unit.
-        weight: Pixels, points or pairs behind the value; 0 if undefined.
-        reason: Why the value is NaN; empty otherwise.
-    """
+    """A value in the metric's own unit, and the pixels, points or pairs behind it; NaN, 0 and a reason if undefined."""
 
     value: float
     weight: float
@@ -33,20 +27,16 @@ class ScoreRow:
 
     Attributes:
         run: Digest of the recipe.
-        scene: Scene id.
         target: Target view; empty for figures of a whole scene.
         other: The second view of a pair; empty otherwise.
-        operator: Operator name.
         lifter: Lifter name, or raw2d.
         target_mode: heldout, refine or novel.
-        metric: Metric id.
         protocol: How targets, pairs and pixels were chosen, e.g. heldout-8/all.
         threshold_source: Where a threshold came from; empty if there is none.
         scoring_geometry: depth, tracks or none.
         value: Finite exactly if outcome is ok.
         weight: Pixels, points or pairs behind the value.
         coverage: Mean coverage of the lifted view(s), NaN if not applicable.
-        outcome: ok, skipped or failed.
         reason: Short code and sentence for skipped and failed rows.
     """
 
@@ -72,10 +62,3 @@ class ScoreRow:
             raise ContractError(
                 f"A score row is finite exactly if its outcome is ok; got {self.value} with '{self.outcome}'."
             )
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields with NaN as None."""
-        return {
-            key: None if isinstance(value, float) and math.isnan(value) else value
-            for key, value in asdict(self).items()
-        }

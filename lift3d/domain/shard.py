@@ -10,10 +10,7 @@ Stage = Literal["encode", "fit", "lift"]
 class Shard:
     """Every N-th part of the views to encode, what is fitted on them, or every N-th part of the targets to lift.
 
-    Attributes:
-        stage: encode; fit once all features are committed, which is one shard; lift once all states are.
-        index: Which shard, from 0.
-        count: Out of how many.
+    Stages: encode; fit once all features are committed, which is one shard; lift once all states are.
     """
 
     stage: Stage

@@ -13,7 +13,7 @@ class Target:
 
     Attributes:
         id: Id of the view, or of the novel camera.
-        camera: Camera at the lifted size.
+        camera: At the lifted size.
         view: The captured view of this camera; None for a novel camera.
         source_ids: Views that may be sources.
         sources: Those chosen, with their tapers, best first; none before they are selected, or if none is left.

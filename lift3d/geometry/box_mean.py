@@ -10,13 +10,7 @@ _WIDEST_BY_SLICES = 9
 
 
 class BoxMean:
-    """The mean around every cell over what is inside the image; differentiable.
-
-    Args:
-        rows: Of the images.
-        cols: Of the images.
-        radius: Half width of the window in cells.
-    """
+    """The mean around every cell over what is inside the image, in windows of ``2 · radius + 1``; differentiable."""
 
     def __init__(self, rows: int, cols: int, radius: int) -> None:
         self._radius = radius

@@ -41,13 +41,9 @@ class Sweep:
         b: tuple[Float[Tensor, "3 3"], Float[Tensor, "4 4"]],
         size_b: tuple[int, int],
     ) -> "Sweep":
-        """Prepare the sweep of pixels of a through b; cameras are composed in double precision.
+        """Prepare the sweep of pixels of a through b, whose image has a height and width; cameras are (K, w2c).
 
-        Args:
-            uv: Pixels of a.
-            a: (K, w2c) of the camera the pixels are in.
-            b: (K, w2c) of the camera they are looked up in.
-            size_b: Height and width of b's image.
+        They are composed in double precision.
         """
         a2b = b[1].double() @ inverse(a[1].double())
         homogeneous = torch.cat([uv.double(), torch.ones_like(uv[..., :1]).double()], dim=-1)

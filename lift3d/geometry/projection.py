@@ -55,13 +55,7 @@ def transfer(
     a: tuple[Float[Tensor, "3 3"], Float[Tensor, "4 4"]],
     b: tuple[Float[Tensor, "3 3"], Float[Tensor, "4 4"]],
 ) -> tuple[Float[Tensor, "point 2"], Float[Tensor, " point"]]:
-    """Take pixels of camera a with known depth to pixels and depth of camera b.
-
-    Args:
-        uv: Pixels of a.
-        z_depth: Their camera z in a; NaN where unknown.
-        a: (K, w2c) of the camera the pixels are in.
-        b: (K, w2c) of the camera they are taken to.
+    """Take pixels of camera a with known depth to pixels and depth of camera b; cameras are (K, w2c).
 
     Returns:
         Pixels of b (NaN behind b or where depth is unknown) and camera z in b.

@@ -48,13 +48,8 @@ def mesh_depth(
 ) -> Float[Tensor, "row col"]:
     """Return the z-depth of the nearest triangle on the ray of each cell's centre; NaN where there is none.
 
-    Args:
-        xyz_cam: Vertices, camera coordinates, double precision like K.
-        triangles: Indices of their vertices; both sides are seen.
-        K: Intrinsics.
-        size: Height and width of the image.
-        lattice: Cells of the image.
-        near: What is nearer than this z-depth is cut off; positive.
+    Both sides of a triangle are seen. Vertices are camera coordinates, double precision like K; the size is height and
+    width of the image; what is nearer than the z-depth ``near``, which is positive, is cut off.
 
     Source:
         Edge functions, and 1 / z that is linear on the image: Pineda, A parallel algorithm for polygon rasterization,

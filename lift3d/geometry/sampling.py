@@ -54,14 +54,9 @@ def sample(
 def read_planes(
     values: Float[Tensor, "channel map_row map_col"], at: Float[Tensor, "plane row col 2"], padding_mode: str = "border"
 ) -> Float[Tensor, "channel plane row col"]:
-    """Read a map bilinearly at coordinates for ``grid_sample``, many planes of them.
+    """Read a map bilinearly at coordinates for ``grid_sample``, many planes of them; ``border`` or ``zeros`` outside.
 
     The kernel gives each thread images of its batch, so the planes are the batch, of views of one map.
-
-    Args:
-        values: Map.
-        at: Coordinates; −1 and 1 are the outer edges.
-        padding_mode: ``border`` or ``zeros`` outside.
     """
     images = values[None].expand(len(at), -1, -1, -1)
     return F.grid_sample(images, at, padding_mode=padding_mode, align_corners=False).movedim(1, 0)

@@ -18,8 +18,7 @@ from lift3d.geometry.holes import fill_from_nearest
 from lift3d.lifters.blend import SourceTable, blend
 from lift3d.lifters.picture import blend_picture
 from lift3d.operators.protocol import COMPARABLE, Operator, OperatorSpec
-from lift3d.pipeline.answers import Answers
-from lift3d.pipeline.decode import COVERED, decode_view
+from lift3d.pipeline.decode import COVERED, Answers, decode_view
 from lift3d.pipeline.inputs import BoundedCache, SceneInputs
 from lift3d.pipeline.quantities import TargetFrameTransform
 from lift3d.surface.anchors import (

@@ -30,19 +30,10 @@ def lift_features(
     field, depth and directions in the target's axes, instances under the scene's ids. What comes out is the target's.
     Colours, and what is rendered, are read off the lifted picture (``lift_colors``).
 
-    Args:
-        operator: Whose features they are: their quantity, and which cuts are colours.
-        lifter: Gives the corrector.
-        proposal: Of the target.
-        sources: The sources' maps, in the proposal's order of sources; one map per cut.
-        grids: The target's grid of each cut.
-        taps: Source samples per target cell.
-        guides: The operator's maps of the lifted picture, if the lifter wants them (``wants_guide``).
-        state: What the operator fitted on the scene.
-
-    Raises:
-        SceneError: If a source or the target has another grid than the positional field, or the state does not place
-            what the sources say in the scene (``refusal``).
+    ``sources`` are the sources' maps in the proposal's order, one per cut, ``grids`` the target's of each cut, ``taps``
+    source samples per target cell, ``guides`` the maps of the lifted picture if the lifter wants them
+    (``wants_guide``). SceneError if a source or the target has another grid than the positional field, or the state
+    does not place what the sources say in the scene (``refusal``).
     """
     if guides is not None and (lifter.spec.is_rendered or operator.quantity == "color"):
         return lift_colors(proposal, guides)
@@ -67,10 +58,6 @@ def lift_colors(proposal: RayProposal, guides: tuple[FeatureMap, ...]) -> tuple[
 
     Colours have weights of their own, those of the picture: already a linear combination of what the sources show,
     and read as sharply as pictures allow.
-
-    Args:
-        proposal: Of the target.
-        guides: The operator's maps of the lifted picture.
     """
     lifted = []
     with torch.inference_mode():

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import FeatureGrid, FeatureMap, SceneState
+from lift3d.domain.keys import ViewId
 from lift3d.domain.lifted import LiftedFeatures, LiftedView, Prediction
 from lift3d.domain.scene import Frame
 from lift3d.domain.target import Target
@@ -14,10 +15,32 @@ from lift3d.geometry.holes import fill_from_nearest
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.sampling import normalized_coordinates
 from lift3d.operators.protocol import Operator
+from lift3d.pipeline.digests import operator_digest
+from lift3d.pipeline.inputs import BoundedCache, SceneInputs
 from lift3d.pipeline.quantities import own_answer
 
 # A prediction pixel stands on something seen if at least half of its ray's probability is.
 COVERED = 0.5
+# What views say of themselves is asked for twice, as the plain answer and on the surface, soon one after the other.
+KEPT_BYTES = 2**28
+
+
+class Answers:
+    """What operators say of single views, decoded once and kept for whoever asks again."""
+
+    def __init__(self, inputs: SceneInputs) -> None:
+        self._inputs = inputs
+        self._kept: BoundedCache[Prediction] = BoundedCache(lambda one: one.values.nbytes, KEPT_BYTES)
+
+    def of(self, operator: Operator, state: SceneState, view: ViewId) -> Prediction:
+        """Return the answer of the frozen decoder to a view's own features."""
+
+        def decoded() -> Prediction:
+            with torch.inference_mode():
+                size = self._inputs.frame(view).camera.size
+                return operator.decode(self._inputs.features(operator, view), state, size)
+
+        return self._kept.get(operator_digest(operator.spec) + view, decoded)
 
 
 def decode_view(
@@ -41,11 +64,8 @@ def plain_view(
 ) -> LiftedView:
     """Return the plain 2D answer on the true image in the form of a lifted view: the row raw2d of every table.
 
-    It is in the units of the scene, as lifted views are (``quantities.own_answer``).
-    ``answer`` is what the decoder makes of its maps, if that is known.
-
-    Raises:
-        SceneError: If the state does not place it there (``refusal``).
+    It is in the units of the scene, as lifted views are (``quantities.own_answer``). ``answer`` is what the decoder
+    makes of its maps, if that is known. SceneError if the state does not place it there (``refusal``).
     """
     maps = own_answer(maps, operator.spec.quantity, state, target.id)
     lifted = tuple(

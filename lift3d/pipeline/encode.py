@@ -24,16 +24,9 @@ def encode_view(
     """Return an operator's features of one view, one map per cut, exactly representable in float16.
 
     Features are stored as float16; rounding here, before anyone uses them, makes a run from the cache equal to a
-    run that computes.
-
-    Args:
-        operator: The model, or what knows the scene's views.
-        frame: Of the view.
-        view: Its id, for what only knows views and for messages; a picture has none.
-        on_clamped: Told how many values were beyond float16 and are its largest number now, if any were.
-
-    Raises:
-        ContractError: Naming the operator and the view, if the model breaks its promise, such as by NaN.
+    run that computes. ``on_clamped`` is told how many values were beyond float16 and are its largest number now, if any
+    were. A picture has no id. ContractError, naming the operator and the view, if the model breaks its promise, such as
+    by NaN.
     """
     try:
         if isinstance(operator, PrecomputedOperator):

@@ -27,15 +27,7 @@ Maps = tuple[FeatureMap, ...]
 
 
 class StoredFeatures:
-    """One operator's features of some views of a scene.
-
-    Args:
-        store: Where they lie.
-        scene: The scene.
-        operator: The operator.
-        cameras: Of the views, at the encoded size.
-        digests: Of the views' content, in the same order.
-    """
+    """One operator's features of some views of a scene: cameras at the encoded size, and digests of their content."""
 
     def __init__(
         self,
@@ -62,9 +54,7 @@ class StoredFeatures:
     def read(self, name: ViewId) -> Maps:
         """Return the features of a view that is in the store.
 
-        Raises:
-            ProductMissingError: If they were not filled yet.
-            DamagedProductError: If they are damaged.
+        ProductMissingError if they were not filled yet, DamagedProductError if they are damaged.
         """
         if self._product is None:
             self._product = open_product(self._store, self.path)
@@ -75,12 +65,8 @@ class StoredFeatures:
     ) -> None:
         """Encode what is missing, a part of the views at a time, and commit once all parts are there.
 
-        Features of the same content that older products of the scene hold are copied.
-
-        Args:
-            encode: Returns the features of a view, computed.
-            grids_of: Returns the feature grids of an image size; asked if views differ in size.
-            takes: Whether a part is this worker's to make.
+        Features of the same content that older products of the scene hold are copied. ``grids_of`` is asked if views
+        differ in size; ``takes`` says whether a part is this worker's to make.
         """
         commit = committed(self._store, self.path)
         if commit is None:

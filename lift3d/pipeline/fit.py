@@ -1,9 +1,12 @@
 """Fit: what an operator needs to know of all views; kept in the store, read by every shard and later run."""
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor
 
 from lift3d.domain.features import SceneState
+from lift3d.domain.keys import ViewId
 from lift3d.errors import ContractError
 from lift3d.operators.protocol import Operator, OperatorSpec
 from lift3d.pipeline.digests import fit_digest
@@ -20,14 +23,12 @@ _STATE_TYPES = {
 }
 
 
-def fitted_state(inputs: SceneInputs, operator: Operator, maps: SceneFeatures) -> SceneState:
+def fitted_state(inputs: SceneInputs, operator: Operator, names: Collection[ViewId]) -> SceneState:
     """Return what an operator fits on some views of a scene, and on nothing else.
 
-    An empty state, which most operators have, is not stored.
-
-    Raises:
-        ContractError: If the operator fits what cannot be stored.
+    An empty state, which most operators have, is not stored. ContractError if the operator fits what cannot be stored.
     """
+    maps = SceneFeatures(inputs, operator, names)
     digests = {name: inputs.digests[name] for name in maps}
     path = layout.state_path(inputs.scene.id, operator.spec.name, fit_digest(operator.spec, digests))
     if committed(inputs.store, path) is None:
@@ -42,8 +43,7 @@ def fitted_state(inputs: SceneInputs, operator: Operator, maps: SceneFeatures) -
 def write_state(store: Store, path: str, state: SceneState, operator: OperatorSpec) -> None:
     """Commit what an operator fitted: arrays of one type and shape in one, for names may be those of hundreds of views.
 
-    Raises:
-        ContractError: If an array is of a type that readers of Zarr do not know.
+    ContractError if an array is of a type that readers of Zarr do not know.
     """
     alike: dict[tuple[torch.dtype, tuple[int, ...]], list[str]] = {}
     for name, one in sorted(state.arrays.items()):

@@ -124,27 +124,19 @@ class SceneInputs:
         names: Collection[ViewId],
         report: Report,
         takes: Callable[[int], bool] = lambda number: True,
-    ) -> "SceneFeatures":
-        """Store the features of the named views, unless they are; return all views' as a lazy mapping.
+    ) -> None:
+        """Store the features of the named views, unless they are; ``takes`` tells which parts this worker encodes.
 
-        Args:
-            operator: The operator.
-            names: Of the views. Features of others are computed when they are asked for, and not stored.
-            report: Told of progress.
-            takes: Whether a part of the views is this worker's to encode.
+        Features of other views are computed when they are asked for, and not stored.
         """
-        spec = operator.spec
-        if names:
-            stored = self.stored_features(operator, names)
-            wanted = itertools.count()
+        spec, stored, wanted = operator.spec, self.stored_features(operator, names), itertools.count()
 
-            def encode(name: ViewId) -> Maps:
-                report(f"encode {spec.name}", next(wanted), len(names))
-                return self._features.get(operator_digest(spec) + name, lambda: self._encoded(operator, name))
+        def encode(name: ViewId) -> Maps:
+            report(f"encode {spec.name}", next(wanted), len(names))
+            return self._features.get(operator_digest(spec) + name, lambda: self._encoded(operator, name))
 
-            stored.fill(encode, lambda size: self.grids(operator, size), takes)
-            self.stored[operator_digest(spec)] = stored
-        return SceneFeatures(self, operator, frozenset(self.views))
+        stored.fill(encode, lambda size: self.grids(operator, size), takes)
+        self.stored[operator_digest(spec)] = stored
 
     def stored_features(self, operator: Operator, names: Collection[ViewId]) -> StoredFeatures:
         """Return where an operator's features of some views lie, or will."""
@@ -182,16 +174,12 @@ class SceneInputs:
 
 
 class SceneFeatures(Mapping[ViewId, Maps]):
-    """One operator's features of the views of a scene, loaded on access."""
+    """One operator's features of some views of a scene, in its order, loaded on access."""
 
-    def __init__(self, inputs: SceneInputs, operator: Operator, names: frozenset[ViewId]) -> None:
+    def __init__(self, inputs: SceneInputs, operator: Operator, names: Collection[ViewId]) -> None:
         self._inputs = inputs
         self._operator = operator
-        self._names = names
-
-    def only(self, names: set[ViewId]) -> "SceneFeatures":
-        """Return the mapping restricted to some views."""
-        return SceneFeatures(self._inputs, self._operator, self._names & names)
+        self._names = [name for name in inputs.views if name in names]
 
     def __getitem__(self, view_id: ViewId) -> Maps:
         if view_id not in self._names:
@@ -199,7 +187,7 @@ class SceneFeatures(Mapping[ViewId, Maps]):
         return self._inputs.features(self._operator, view_id)
 
     def __iter__(self) -> Iterator[ViewId]:
-        return (name for name in self._inputs.views if name in self._names)
+        return iter(self._names)
 
     def __len__(self) -> int:
         return len(self._names)

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 
 from lift3d.config import Recipe
 from lift3d.domain.features import SceneState
-from lift3d.domain.keys import SceneId, digest
+from lift3d.domain.keys import digest
 from lift3d.domain.records import RAW2D, LiftedProduct
 from lift3d.domain.shard import Shard
 from lift3d.domain.target import Target
+from lift3d.lifters.protocol import Lifter
 from lift3d.pipeline.digests import lifted_digest, plain_digest, state_digest
 from lift3d.pipeline.features import made_by
 from lift3d.pipeline.inputs import Report, SceneInputs
@@ -39,35 +40,30 @@ def plan_products(
     With each come the digests of its parts: where one of them is the same, its views are. ``surface`` is the path of
     the scene's surface, if a lifter reads it.
     """
-    scene = inputs.scene
+    scene, parts = inputs.scene, _parts(targets)
     words = f"{recipe.protocol}-{max(target.camera.size.height for target in targets)}px"
+    wanted: list[Lifter | None] = [*([] if recipe.targets else [None]), *models.lifters]
     products: dict[LiftedProduct, Sequence[str]] = {}
     for operator in models.operators:
         spec, state = operator.spec, state_digest(states[operator.spec.name])
-        if not recipe.targets:
-            keys = [plain_digest(spec, state, part, inputs.digests) for part in _parts(targets)]
-            reason = refusal(operator, states[spec.name])
-            products[_product(scene.id, spec.name, RAW2D, words, keys, reason)] = keys
-        for lifter in models.lifters:
-            reason = refusal(operator, states[spec.name], lifter)
-            geometry = surface if lifter.spec.is_anchored else scene.depth_range
-            keys = [
-                lifted_digest(spec, lifter.spec, state, recipe, part, inputs.digests, geometry)
-                for part in _parts(targets)
-            ]
-            products[_product(scene.id, spec.name, lifter.spec.name, words, keys, reason)] = keys
+        for lifter in wanted:
+            if lifter is None:
+                keys = [plain_digest(spec, state, part, inputs.digests) for part in parts]
+            else:
+                own, geometry = lifter.spec, surface if lifter.spec.is_anchored else scene.depth_range
+                keys = [lifted_digest(spec, own, state, recipe, part, inputs.digests, geometry) for part in parts]
+            name = RAW2D if lifter is None else lifter.spec.name
+            whole, reason = digest(keys), refusal(operator, states[spec.name], lifter)
+            product = LiftedProduct(spec.name, name, "", (), reason)
+            if not reason:
+                path = layout.lifted_path(scene.id, spec.name, name, words, whole)
+                product = LiftedProduct(spec.name, name, whole, (path,))
+            products[product] = keys
     return products
 
 
 def _parts(targets: Sequence[Target]) -> list[Sequence[Target]]:
     return [targets[start : start + VIEWS_PER_PART] for start in range(0, len(targets), VIEWS_PER_PART)]
-
-
-def _product(scene: SceneId, operator: str, lifter: str, words: str, keys: Sequence[str], reason: str) -> LiftedProduct:
-    if reason:
-        return LiftedProduct(operator, lifter, "", (), reason)
-    whole = digest(list(keys))
-    return LiftedProduct(operator, lifter, whole, (layout.lifted_path(scene, operator, lifter, words, whole),))
 
 
 def lift_scene(

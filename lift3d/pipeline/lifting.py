@@ -14,9 +14,8 @@ from lift3d.errors import NoOverlapError
 from lift3d.lifters.protocol import Lifter
 from lift3d.operators.protocol import Operator, OperatorSpec
 from lift3d.pipeline.anchor import OnSurface, carries_answers
-from lift3d.pipeline.answers import Answers
 from lift3d.pipeline.blend import lift_features
-from lift3d.pipeline.decode import decode_view, plain_view
+from lift3d.pipeline.decode import Answers, decode_view, plain_view
 from lift3d.pipeline.encode import encode_view
 from lift3d.pipeline.inputs import SceneInputs
 from lift3d.pipeline.models import Models

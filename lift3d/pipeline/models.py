@@ -65,9 +65,8 @@ class Models:
     def of(cls, recipe: Recipe) -> "Models":
         """Build everything a recipe names.
 
-        Raises:
-            UnknownNameError: If a catalog does not know a name.
-            ConfigError: If two names mean the same operator, or the geometry takes no such option.
+        UnknownNameError if a catalog does not know a name, ConfigError if two names mean the same operator, or the
+        geometry takes no such option.
         """
         if recipe.geometry is not None:
             parse_geometry(recipe.geometry)

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from lift3d.domain.camera import Camera, ImageSize
@@ -15,17 +14,11 @@ from lift3d.domain.keys import ViewId
 from lift3d.domain.lifted import LiftedView, Prediction
 from lift3d.errors import ContractError
 from lift3d.pipeline.encode import HALF_MAX
-from lift3d.storage.products import (
-    ArrayTemplate,
-    NamedArray,
-    ProductWriter,
-    to_half,
-)
+from lift3d.storage.products import NamedArray, ProductWriter
 
 # One part of a scene is held in memory and written at once: bounded memory, and little to lose.
 VIEWS_PER_PART = 32
 
-PartArray = tuple[ArrayTemplate, NDArray[Any]]
 GridsOf = Callable[[ImageSize], tuple[FeatureGrid, ...]]
 # What every product of views says of itself to whoever opens it without lift3d.
 EXPLAINED = {
@@ -53,63 +46,8 @@ class SkippedTarget:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
-    """Rows and columns that hold every view of a product.
-
-    Attributes:
-        cuts: Of the feature maps.
-        prediction: Of the prediction.
-    """
-
-    cuts: tuple[tuple[int, int], ...]
-    prediction: tuple[int, int] = (0, 0)
-
-    @classmethod
-    def of_features(
-        cls, maps: Sequence[Sequence[FeatureMap]], sizes: Collection[ImageSize], grids_of: GridsOf
-    ) -> "Room":
-        """Return the room that views of some image sizes take, a few of which are at hand."""
-        if len(sizes) == 1:
-            grids = [tuple(one.grid for one in view) for view in maps]
-        else:
-            grids = [grids_of(size) for size in sizes]
-        return cls(tuple(_largest([(grid.rows, grid.cols) for grid in cut]) for cut in zip(*grids, strict=True)))
-
-    @classmethod
-    def of_lifted(cls, views: Sequence[LiftedView], sizes: Collection[ImageSize], grids_of: GridsOf) -> "Room":
-        """Return the room that lifted views of some image sizes take, a few of which are at hand.
-
-        Raises:
-            ContractError: If sizes differ and a prediction lies neither on the pixels nor on a grid of features.
-        """
-        maps = [[one.features for one in view.lifted] for view in views]
-        cuts = cls.of_features(maps, sizes, grids_of).cuts
-        shapes = [tuple(view.prediction.values.shape[-2:]) for view in views]
-        if len(sizes) == 1:
-            return cls(cuts, _largest(shapes))
-        first, grids = views[0], [one.grid for one in maps[0]]
-        if shapes[0] == (first.camera.size.height, first.camera.size.width):
-            return cls(cuts, _largest([(size.height, size.width) for size in sizes]))
-        for grid, cut in zip(grids, cuts, strict=True):
-            if shapes[0] == (grid.rows, grid.cols):
-                return cls(cuts, cut)
-        raise ContractError(
-            f"Predictions of {shapes[0][0]}×{shapes[0][1]} in a scene of {len(sizes)} image sizes; expected one value "
-            "per pixel or per cell of a feature map, so that all views fit into one array.",
-            view=first.target,
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class PartOfViews:
-    """Which part of which product is to be written.
-
-    Attributes:
-        writer: Of the product.
-        number: Of the part.
-        view_count: Views of the product.
-        key: Digest of what the part depends on; parts of one digest are equal.
-    """
+    """Which part of a product of so many views is to be written; parts with one key, a digest, are equal."""
 
     writer: ProductWriter
     number: int
@@ -118,15 +56,16 @@ class PartOfViews:
 
     def write(self, stack: "_Stack", views: Sequence[Any]) -> None:
         """Write the arrays, with what is noted of each view."""
-        self.writer.write_part(self.number, stack.arrays, {"key": self.key, "views": views})
+        note = {"key": self.key, "views": views}
+        self.writer.write_part(self.number, stack.arrays, self.view_count, VIEWS_PER_PART, note)
 
 
 def write_features_part(
     part: PartOfViews, maps: Sequence[Sequence[FeatureMap]], sizes: Collection[ImageSize], grids_of: GridsOf
 ) -> None:
     """Write a part of the features of some views, one array per cut, float16."""
-    stack = _Stack(part.view_count, len(maps))
-    for cut, sides in enumerate(Room.of_features(maps, sizes, grids_of).cuts):
+    stack = _Stack(len(maps))
+    for cut, sides in enumerate(_sides_of_cuts(maps, sizes, grids_of)):
         _add_features(stack, cut, [view[cut] for view in maps], sides)
     part.write(
         stack,
@@ -152,22 +91,20 @@ def write_lifted_part(
     Views of different sizes share arrays of the largest size; each view's own is noted.
     """
     views = [one for one in outcomes if isinstance(one, LiftedView)]
-    stack = _Stack(
-        part.view_count, len(outcomes), [at for at, one in enumerate(outcomes) if isinstance(one, LiftedView)]
-    )
+    stack = _Stack(len(outcomes), [at for at, one in enumerate(outcomes) if isinstance(one, LiftedView)])
     if views:
-        room = Room.of_lifted(views, sizes, grids_of)
-        for cut, (rows, cols) in enumerate(room.cuts):
+        cut_sides = _sides_of_cuts([[one.features for one in view.lifted] for view in views], sizes, grids_of)
+        for cut, sides in enumerate(cut_sides):
             cuts = [view.lifted[cut] for view in views]
-            _add_features(stack, cut, [one.features for one in cuts], (rows, cols))
+            _add_features(stack, cut, [one.features for one in cuts], sides)
             sure = [one.confidence for one in cuts if one.confidence is not None]
             for name, values in (
                 ("coverage", [one.coverage for one in cuts]),
                 ("z_depth", [one.z_depth for one in cuts]),
                 *([("confidence", sure)] if len(sure) == len(cuts) else []),
             ):
-                stack.add(name, cut, values, (rows, cols), torch.nan, (f"row_{cut}", f"col_{cut}"))
-        _add_predictions(stack, [view.prediction for view in views], room.prediction)
+                stack.add(name, cut, values, sides, torch.nan, (f"row_{cut}", f"col_{cut}"))
+        _add_predictions(stack, [view.prediction for view in views], _sides_of_predictions(views, cut_sides, sizes))
     part.write(stack, [_described(one) for one in outcomes])
 
 
@@ -189,9 +126,9 @@ def part_count(view_count: int) -> int:
 class _Stack:
     """Arrays of one part: values of its views along ``view``, missing where a view has none."""
 
-    def __init__(self, view_count: int, length: int, at: Sequence[int] | None = None) -> None:
-        self.arrays: dict[str, PartArray] = {}
-        self._view_count, self._length = view_count, length
+    def __init__(self, length: int, at: Sequence[int] | None = None) -> None:
+        self.arrays: dict[str, NamedArray] = {}
+        self._length = length
         self._at = range(length) if at is None else at
 
     def add(
@@ -209,16 +146,44 @@ class _Stack:
         stacked = torch.full((self._length, *shape), missing, dtype=values[0].dtype)
         for at, one in zip(self._at, values, strict=True):
             stacked[at][tuple(slice(length) for length in one.shape)] = one
-        array = to_half(stacked.numpy())[0] if is_half else stacked.numpy()
-        template = ArrayTemplate(
-            (self._view_count, *shape),
-            array.dtype.name,
-            ("view", *dims),
-            (1, *shape),
-            (VIEWS_PER_PART, *shape),
-            _UNITS[name],
-        )
-        self.arrays[name if cut is None else f"{name}_{cut}"] = (template, array)
+        array = stacked.numpy()
+        if is_half:
+            array = np.clip(array, -HALF_MAX, HALF_MAX).astype(np.float16)
+        self.arrays[name if cut is None else f"{name}_{cut}"] = (("view", *dims), array, _UNITS[name])
+
+
+def _sides_of_cuts(
+    maps: Sequence[Sequence[FeatureMap]], sizes: Collection[ImageSize], grids_of: GridsOf
+) -> list[tuple[int, int]]:
+    """Return rows and columns, per cut, that hold views of some image sizes, a few of which are at hand."""
+    if len(sizes) == 1:
+        grids = [tuple(one.grid for one in view) for view in maps]
+    else:
+        grids = [grids_of(size) for size in sizes]
+    return [_largest([grid.shape for grid in cut]) for cut in zip(*grids, strict=True)]
+
+
+def _sides_of_predictions(
+    views: Sequence[LiftedView], cut_sides: Sequence[tuple[int, int]], sizes: Collection[ImageSize]
+) -> tuple[int, int]:
+    """Return rows and columns that hold the predictions of such views.
+
+    ContractError if sizes differ and a prediction lies neither on the pixels nor on a grid of features.
+    """
+    shapes = [tuple(view.prediction.values.shape[-2:]) for view in views]
+    if len(sizes) == 1:
+        return _largest(shapes)
+    first = views[0]
+    if shapes[0] == (first.camera.size.height, first.camera.size.width):
+        return _largest([(size.height, size.width) for size in sizes])
+    for one, sides in zip(first.lifted, cut_sides, strict=True):
+        if shapes[0] == one.features.grid.shape:
+            return sides
+    raise ContractError(
+        f"Predictions of {shapes[0][0]}×{shapes[0][1]} in a scene of {len(sizes)} image sizes; expected one value "
+        "per pixel or per cell of a feature map, so that all views fit into one array.",
+        view=first.target,
+    )
 
 
 def _add_features(stack: _Stack, cut: int, maps: Sequence[FeatureMap], sides: tuple[int, int]) -> None:

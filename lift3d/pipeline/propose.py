@@ -16,8 +16,7 @@ from lift3d.lifters.protocol import Lifter
 def propose(lifter: Lifter, target: Target, frames: Callable[[ViewId], Frame], depth_range: DepthRange) -> RayProposal:
     """Return where surfaces may be along the target's rays: once per target, for all operators.
 
-    Raises:
-        NoOverlapError: If the target has no source, or none sees anything of what it sees.
+    NoOverlapError if the target has no source, or none sees anything of what it sees.
     """
     if not target.sources:
         raise NoOverlapError(f"Target '{target.id}' has no source view left.", view=target.id)

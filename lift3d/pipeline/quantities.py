@@ -43,14 +43,7 @@ def missing_of(quantity: Quantity, state: SceneState) -> str:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TargetFrameTransform:
-    """How one cut of an operator's features goes from source views to one target.
-
-    Attributes:
-        quantity: What the features are.
-        state: What the operator fitted on the scene.
-        cut: Number of the cut.
-        target: The target's camera, at the size that its grid refers to.
-    """
+    """How one cut of an operator's features goes from source views to one target, at the size its grid refers to."""
 
     quantity: Quantity
     state: SceneState
@@ -60,10 +53,8 @@ class TargetFrameTransform:
     def of_source(self, features: FeatureMap, view: ViewId, camera: Camera) -> FeatureMap:
         """Return a source's features as they are blended.
 
-        Raises:
-            SceneError: If the state does not place them: another grid than the positional field's, no alignment of
-                depth, no association of instances.
-            ContractError: If the channels are not those of the quantity.
+        SceneError if the state does not place them: another grid than the positional field's, no alignment of depth, no
+        association of instances; ContractError if the channels are not those of the quantity.
         """
         src2tgt = self.target.w2c @ camera.c2w
         if self.quantity in ("depth", "disparity"):
@@ -104,10 +95,8 @@ def own_answer(
     """Return a view's own maps in the units of lifted ones, so that the two may be compared.
 
     Depth is aligned by the view's own pair, or the scene's where nothing was fitted on it. Instances bear the scene's
-    ids; those of a view that was not fitted on keep their own, on as many channels.
-
-    Raises:
-        SceneError: If the state does not align depth.
+    ids; those of a view that was not fitted on keep their own, on as many channels. SceneError if the state does not
+    align depth.
     """
     if quantity in ("depth", "disparity"):
         alignment = _aligned(state, view)

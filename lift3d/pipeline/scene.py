@@ -24,17 +24,8 @@ def run_scene(
 ) -> tuple[SceneRecord, list[ScoreRow]]:
     """Walk a scene along the line and return its record and its score rows.
 
-    The order of work: features of all views; one state per operator; then part by part of the targets, one proposal
-    per lifter and target that all operators share; scores last. Whatever is committed is read, not computed.
-
-    Args:
-        inputs: The scene's frames and features, and the store.
-        recipe: What to compute; its list of scenes is not looked at.
-        models: Operators, lifters and metrics of the recipe.
-        report: Called with a stage's name, how much of it is done, and out of how much.
-
-    Raises:
-        SceneError: If fewer than two views are usable.
+    Whatever is committed is read, not computed. The recipe's list of scenes is not looked at; ``report`` is called with
+    a stage's name, how much of it is done, and out of how much. SceneError if fewer than two views are usable.
     """
     targets, products, surface = _encode_and_lift(inputs, recipe, models, report, None)
     rows = score_products(inputs, recipe, models, targets, products, report)
@@ -80,8 +71,8 @@ def _encode_and_lift(
         return targets, [], None
     states: dict[str, SceneState] = {}
     for operator in models.operators:
-        maps = inputs.encode(operator, used, report)
-        states[operator.spec.name] = fitted_state(inputs, operator, maps.only(fitted_on))
+        inputs.encode(operator, used, report)
+        states[operator.spec.name] = fitted_state(inputs, operator, fitted_on)
     surface = None
     if models.is_anchored:
         # As of a fit: what is held out has no part in the surface.

@@ -1,5 +1,6 @@
 """Score: what lifted views, read from the store, say beside the plain answers and the true views."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
@@ -30,7 +31,6 @@ from lift3d.pipeline.stored_views import read_lifted, read_skipped
 from lift3d.pipeline.tracks import tracks_of
 from lift3d.storage.products import open_product
 
-NOT_A_NUMBER = float("nan")
 _SAW_TARGET = (
     "surface-saw-target: the scene's surface was estimated with this view, too: agreement may be claimed, nearness to "
     "the view's own answer or to the truth may not; hold views out (--holdout N)"
@@ -191,19 +191,13 @@ class _Scoring:
             scoring_geometry=self._geometry if "geometry" in needs else "none",
             value=item.score.value,
             weight=item.score.weight,
-            coverage=NOT_A_NUMBER if product.is_plain else item.coverage,
+            coverage=math.nan if product.is_plain else item.coverage,
             outcome=item.outcome,
         )
 
 
 def in_labels_of(operator: OperatorSpec, frame: Frame, label_names: Mapping[int, str]) -> Frame:
-    """Return a frame whose labels are those of an operator that names its own, by name.
-
-    Args:
-        operator: If it names no labels the frame stays as it is.
-        frame: A true view.
-        label_names: Of the scene's label ids.
-    """
+    """Return a true frame whose labels are those of an operator that names its own, by name; else as it is."""
     if not operator.label_names or frame.labels is None:
         return frame
     number = {name: index for index, name in enumerate(operator.label_names)}

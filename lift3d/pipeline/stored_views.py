@@ -49,12 +49,7 @@ def most_cells(product: Product) -> int:
 
 
 def read_lifted(product: Product, wanted: Collection[ViewId] | None = None) -> Iterator[LiftedView]:
-    """Yield lifted views, those of one part in memory at a time.
-
-    Args:
-        product: What ``commit_lifted`` committed.
-        wanted: Ids of the views; all if None. Parts without any of them are not read.
-    """
+    """Yield lifted views, all or the wanted ones, those of one part in memory at a time; other parts are not read."""
     names = [name for name in product.names if name != "view"]
     for region, views in _regions(product):
         chosen = {at: view for at, view in views.items() if wanted is None or view["id"] in wanted}

@@ -48,15 +48,9 @@ def surface_sources(inputs: SceneInputs, wanted: str | None, names: Collection[V
 def scene_surface(inputs: SceneInputs, wanted: str | None, names: Sequence[ViewId], report: Report) -> StoredSurface:
     """Return the surface that some views of a scene show, and which of them own it; no others are looked at.
 
-    Args:
-        inputs: Of the scene.
-        wanted: Name of a method; None for the best that the scene has: one that does not fit its views is passed over.
-        names: Of the views.
-        report: Told of progress.
-
-    Raises:
-        NoOverlapError: If no two views see the same place, or no surface is found.
-        SceneFormatError: If a file that was asked for is not there, or does not fit the views.
+    Without a method by name, the best that the scene has is taken: one that does not fit its views is passed over.
+    NoOverlapError if no two views see the same place, or no surface is found; SceneFormatError if a file that was asked
+    for is not there, or does not fit the views.
     """
     sources = surface_sources(inputs, wanted, names)
     for place, source in enumerate(sources, start=1):

@@ -22,8 +22,7 @@ from lift3d.lifters import source_selection
 def choose_targets(views: Sequence[View], recipe: Recipe) -> tuple[Target, ...]:
     """Return the targets of a scene under a recipe.
 
-    Raises:
-        SceneError: If there are fewer than two views: nothing could be made consistent.
+    SceneError if there are fewer than two views: nothing could be made consistent.
     """
     if len(views) < 2:
         raise SceneError(
@@ -53,19 +52,16 @@ def choose_targets(views: Sequence[View], recipe: Recipe) -> tuple[Target, ...]:
 def scene_targets(views: Sequence[View], recipe: Recipe, depth_range: DepthRange) -> tuple[Target, ...]:
     """Return the targets of a scene with their sources, for a run as for its plan.
 
-    Raises:
-        SceneError: If there are fewer than two views.
+    SceneError if there are fewer than two views.
     """
     cameras = {view.id: _at_height(view.camera, recipe.image_height) for view in views}
     return select_sources(choose_targets(views, recipe), cameras, recipe.sources, depth_range)
 
 
 def views_to_encode(targets: Sequence[Target], *, is_anchored: bool = False) -> set[ViewId]:
-    """Return the views whose features a scene needs, unless a fit asks for more.
+    """Return the views whose features a scene needs, unless a fit asks for more: targets, and their sources.
 
-    Args:
-        targets: Of the scene, with their sources; their own features are needed, too.
-        is_anchored: Whether a lifter reads the scene's surface: then all views that may be sources answer.
+    If a lifter reads the scene's surface, all views that may be sources answer.
     """
     chosen = {name for target in targets for name, _ in target.sources}
     allowed = {name for target in targets for name in target.source_ids} if is_anchored else set[ViewId]()
@@ -130,8 +126,7 @@ def interpolated_path(cameras: Sequence[Camera], count: int) -> list[Camera]:
 def read_cameras(path: Path) -> list[Camera]:
     """Read novel cameras: a JSON list of {"K": 3×3, "w2c": 4×4, "height": int, "width": int}.
 
-    Raises:
-        ConfigError: If the file is missing or malformed, lists no camera, or one that cannot be.
+    ConfigError if the file is missing or malformed, lists no camera, or one that cannot be.
     """
     expected = 'expected a JSON list of {"K": 3x3, "w2c": 4x4, "height": int, "width": int}'
     try:

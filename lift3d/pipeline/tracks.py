@@ -20,8 +20,7 @@ from lift3d.storage.products import open_product, understood, write_product
 def tracks_of(inputs: SceneInputs, names: Collection[ViewId] | None = None) -> Tracks:
     """Return the tracks that some views (all if None) give; pixels are of the views at their own size.
 
-    Raises:
-        NoOverlapError: If there are too few.
+    NoOverlapError if there are too few.
     """
     chosen = {name: value for name, value in inputs.digests.items() if names is None or name in names}
     path = layout.state_path(inputs.scene.id, "tracks", tracks_digest(chosen))

@@ -25,13 +25,7 @@ def wants_guide(lifter: Lifter, operator: Operator) -> bool:
 
 
 def refusal(operator: Operator, state: SceneState, lifter: Lifter | None = None) -> str:
-    """Return why a scene has no lifted view (without a lifter: no plain one), as a reason; empty if it has.
-
-    Args:
-        operator: Whose answer it would be.
-        state: What it fitted on the scene.
-        lifter: How it would be lifted.
-    """
+    """Return why a scene has no lifted view (without a lifter: no plain one), as a reason; empty if it has."""
     spec = operator.spec
     if lifter is not None and lifter.spec.is_rendered and not wants_guide(lifter, operator):
         what = "files of views" if spec.is_precomputed else spec.quantity
@@ -42,9 +36,7 @@ def refusal(operator: Operator, state: SceneState, lifter: Lifter | None = None)
 def lift_picture(proposal: RayProposal, frames: Sequence[Frame]) -> Frame:
     """Return what the target looks like by the proposal's shared weights: what guided lifters let operators see.
 
-    Args:
-        proposal: Of the target.
-        frames: The sources, in the proposal's order.
+    ``frames`` are those of the sources, in the proposal's order.
     """
     target = proposal.target
     with torch.inference_mode():

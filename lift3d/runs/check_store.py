@@ -1,7 +1,6 @@
 """Is everything there that the group files of a store and the records of its runs promise?"""
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -9,19 +8,17 @@ from lift3d.errors import DamagedProductError
 from lift3d.runs.progress import track
 from lift3d.runs.records import read_rows, recorded
 from lift3d.storage.audit import AuditedProduct, audit_folder, audit_product, folders
-from lift3d.storage.location import Store, open_store
+from lift3d.storage.location import open_store
 from lift3d.storage.repair import retract
 
 
 @dataclass
 class Findings:
-    """What was found so far.
+    """What was found so far; by record, what it names and is gone, and why it cannot be read.
 
     Attributes:
         leftover_count: Products that hold objects which no group file lists: begun, and at work or given up.
         damage: By product, a sentence for every object that is not what was committed.
-        gone: By record, the products that it names and that are not there.
-        unreadable: By record, why it cannot be read.
     """
 
     store: str
@@ -65,10 +62,11 @@ def check_store(url: str, checksums: bool, run_id: str | None = None, repair: bo
     # Hashes, for there may be millions of paths.
     present: set[int] = set()
     if run_id is None:
-        for product in _everything(store, checksums):
-            findings.add(product)
-            if product.marked is not None:
-                present.add(hash(product.path))
+        for folder in track(folders(store), "folders"):
+            for product in audit_folder(store, folder, checksums):
+                findings.add(product)
+                if product.marked is not None:
+                    present.add(hash(product.path))
     for run, key, record in track(recorded(store, run_id), "records"):
         findings.records += 1
         if record is None:
@@ -91,8 +89,3 @@ def check_store(url: str, checksums: bool, run_id: str | None = None, repair: bo
     if repair:
         findings.repaired = [path for path in findings.damage if retract(store, path)]
     return findings
-
-
-def _everything(store: Store, checksums: bool) -> Iterator[AuditedProduct]:
-    for folder in track(folders(store), "folders"):
-        yield from audit_folder(store, folder, checksums)

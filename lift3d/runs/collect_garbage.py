@@ -8,7 +8,7 @@ from typing import Any
 from lift3d.errors import ConfigError
 from lift3d.runs.progress import track
 from lift3d.runs.records import recorded
-from lift3d.storage.audit import AuditedProduct, audit_product, folders
+from lift3d.storage.audit import AuditedProduct, folders
 from lift3d.storage.garbage import (
     LEASE_H,
     SHORTEST_LEASE_H,
@@ -17,7 +17,6 @@ from lift3d.storage.garbage import (
     Kind,
     collect,
     garbage_in,
-    garbage_of,
     probes,
     store_time,
 )
@@ -35,14 +34,12 @@ class Extent:
     """What to collect.
 
     Attributes:
-        run_id: Only what is left unfinished of the products that this run's records name; everywhere if None.
         has_unreferenced: Products that no run's record names, too. Caches stay.
         has_caches: Features and tracks, too, which no record names and every new metric or operator may want.
         is_forced: Accept a lease in which a worker may still be at work.
     """
 
     older_than_h: float = LEASE_H
-    run_id: str | None = None
     is_dry: bool = False
     has_unreferenced: bool = False
     has_caches: bool = False
@@ -54,8 +51,6 @@ class Extent:
                 f"--older-than {self.older_than_h:g} hours may delete what a worker is writing; the shortest is "
                 f"{SHORTEST_LEASE_H:g}. If no run uses this store now, add --force."
             )
-        if self.run_id is not None and (self.has_unreferenced or self.has_caches):
-            raise ConfigError("--unreferenced and --caches look at all runs; give them without --run.")
 
 
 @dataclass
@@ -97,11 +92,6 @@ def collect_garbage(url: str, extent: Extent) -> Collected:
 
 
 def _found(store: Store, extent: Extent, before: float) -> Iterator[Garbage]:
-    if extent.run_id is not None:
-        for _, _, record in track(recorded(store, extent.run_id), "records"):
-            for path in record.paths if record is not None else ():
-                yield from garbage_of(audit_product(store, path), before)
-        return
     is_wanted = _wanted(store, extent)
     for folder in track(folders(store), "folders"):
         yield from garbage_in(store, folder, before, is_wanted)

@@ -55,11 +55,7 @@ class CircuitBreaker:
         self._failed: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
 
     def record(self, record: SceneRecord) -> None:
-        """Count a scene.
-
-        Raises:
-            BreakerError: If as many as are allowed, and at least half of all finished, failed alike.
-        """
+        """Count a scene; BreakerError if as many as are allowed, and at least half of all finished, failed alike."""
         self._finished += 1
         if record.is_ok:
             return

@@ -1,7 +1,6 @@
 """What a run will do, before it does anything: work per scene, peak memory of a worker, bytes in the store."""
 
 import json
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,7 +15,6 @@ from lift3d.pipeline.features import known_features
 from lift3d.pipeline.inputs import SceneInputs
 from lift3d.pipeline.models import Models
 from lift3d.pipeline.targets import choose_targets, scene_targets, views_to_encode
-from lift3d.pipeline.weigh import wants_guide
 from lift3d.runs.driver import named_scene
 from lift3d.runs.node_memory import share_of_node
 from lift3d.runs.planned_bytes import ASSUMED_CHANNELS, SceneSize, feature_bytes, peak_of, stored_scene_bytes
@@ -66,7 +64,6 @@ class Plan:
     Attributes:
         bytes_per_view: Memory of one view's features, by operator, at the first scene's size.
         notes: What was assumed.
-        shared: What is computed once for several operators or lifters, one sentence each.
     """
 
     run: str
@@ -75,7 +72,6 @@ class Plan:
     bytes_per_view: dict[str, int]
     allowed_bytes: int
     notes: tuple[str, ...]
-    shared: tuple[str, ...]
 
     @property
     def peak_bytes(self) -> int:
@@ -97,7 +93,6 @@ class Plan:
         lines = [f"run {self.run} into {self.store}"]
         lines += [f"  {scene}" for scene in self.scenes]
         lines += [f"  features of one view: {name} {decimal(count)}" for name, count in self.bytes_per_view.items()]
-        lines += [f"  shared: {sentence}" for sentence in self.shared]
         lines.append(
             f"peak memory of a worker about {decimal(self.peak_bytes)} of {decimal(self.allowed_bytes)} allowed; "
             f"up to {decimal(self.store_bytes)} to store before compression"
@@ -108,9 +103,8 @@ class Plan:
 def plan(recipe: Recipe, execution: Execution) -> Plan:
     """Return what a run would do. Builds the models, reads cameras and file digests; decodes and writes nothing.
 
-    Raises:
-        UnknownNameError: If a catalog does not know a name.
-        ResourcePromiseError: If a scene needs more memory than a worker may take.
+    UnknownNameError if a catalog does not know a name, ResourcePromiseError if a scene needs more memory than a worker
+    may take.
     """
     models = Models.of(recipe)
     store = Store(execution.store)
@@ -128,7 +122,6 @@ def plan(recipe: Recipe, execution: Execution) -> Plan:
         bytes_per_view={spec.name: feature_bytes(spec, first) for spec in specs} if first else {},
         allowed_bytes=execution.memory_allowance_bytes,
         notes=_notes(specs),
-        shared=_shared(models),
     )
 
 
@@ -196,20 +189,6 @@ def _plan_scene(location: str, recipe: Recipe, models: Models, store: Store, exe
         peak_bytes=require_room(scene.id, size, recipe, models, execution.memory_allowance_bytes),
         store_bytes=stored_scene_bytes(size, recipe, [operator.spec for operator in models.operators], written),
     )
-
-
-def _shared(models: Models) -> tuple[str, ...]:
-    """Return what several operators or lifters of a run have in common."""
-    geometries = defaultdict[tuple[str, str], list[str]](list)
-    for lifter in models.lifters:
-        geometries[lifter.spec.proposal_key].append(lifter.spec.name)
-    count = len(models.operators)
-    readers = f"{count} operators read it" if count > 1 else "1 operator reads it"
-    sentences = [f"one geometry per target for {', '.join(names)}; {readers}" for names in geometries.values()]
-    guided = [one for one in models.operators if any(wants_guide(lifter, one) for lifter in models.lifters)]
-    if len(guided) > 1:
-        sentences.append(f"one lifted picture per target guides {', '.join(one.spec.name for one in guided)}")
-    return tuple(sentences)
 
 
 def _notes(specs: Sequence[OperatorSpec]) -> tuple[str, ...]:

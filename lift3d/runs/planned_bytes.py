@@ -20,7 +20,7 @@ from lift3d.lifters.ray_evidence import VOLUME_CHANNELS
 from lift3d.lifters.tap_agreement import NEAR_TAPS, NEIGHBOUR_OFFSETS, PROJECTED_CHANNELS, SHARPENED_TAPS
 from lift3d.operators.protocol import COMPARABLE, OperatorSpec
 from lift3d.pipeline.anchor import LOW_BYTES, MOST_TABLE_BYTES
-from lift3d.pipeline.answers import KEPT_BYTES
+from lift3d.pipeline.decode import KEPT_BYTES
 from lift3d.pipeline.inputs import CACHE_BYTES
 from lift3d.pipeline.products import VIEWS_PER_PART
 from lift3d.pipeline.weigh import PICTURE_TAPS
@@ -89,7 +89,7 @@ class Peak:
 def cuts_of(spec: OperatorSpec, image: ImageSize) -> list[tuple[int, int]]:
     """Return channels (assumed where the spec does not tell them) and cells of one view, cut by cut."""
     cuts = [(spec.channel_count or ASSUMED_CHANNELS, spec.stride_px), *spec.further_cuts]
-    return [(channels, math.ceil(image.height / stride) * math.ceil(image.width / stride)) for channels, stride in cuts]
+    return [(channels, _cells(image, stride)) for channels, stride in cuts]
 
 
 def feature_bytes(spec: OperatorSpec, image: ImageSize, number_bytes: int = _FLOAT32) -> int:

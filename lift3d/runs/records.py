@@ -48,8 +48,7 @@ def list_runs(store: Store) -> list[str]:
 def choose_run(store: Store, run_id: str | None = None) -> str:
     """Return the id of a run, which must be there; of the one whose scenes were recorded last if None.
 
-    Raises:
-        ProductMissingError: If the store has no such run, or none at all.
+    ProductMissingError if the store has no such run, or none at all.
     """
     runs = list_runs(store)
     if not runs:
@@ -70,9 +69,8 @@ def _last_written(store: Store, run_id: str) -> float:
 def read_recipe(store: Store, run_id: str) -> Recipe:
     """Return the recipe of a run.
 
-    Raises:
-        ProductMissingError: If there is none.
-        DamagedProductError: If what is there is not the recipe that the run is named after.
+    ProductMissingError if there is none, DamagedProductError if what is there is not the recipe that the run is named
+    after.
     """
     key = _recipe_path(run_id)
     try:
@@ -123,8 +121,7 @@ def write_record(store: Store, recipe: Recipe, record: SceneRecord, rows: Iterab
 def read_rows(store: Store, run_id: str, record: SceneRecord) -> bytes:
     """Return the file of a scene's rows, which is the one that its record names.
 
-    Raises:
-        DamagedProductError: If it is gone, or another one.
+    DamagedProductError if it is gone, or another one.
     """
     key = rows_path(run_id, record.location)
     try:

@@ -14,11 +14,9 @@ SUFFIXES = (".txt", ".csv", ".jsonl", ".parquet")
 def expand_scenes(scenes: object) -> tuple[str, ...]:
     """Return the locations of scenes, with every list of scenes replaced by what it holds.
 
-    A list is a .txt (a location per line), .csv or .parquet (column ``location``) or .jsonl file, local or of a
-    store's scheme (s3://…). Relative locations in a local list are relative to it; others name absolute ones.
-
-    Raises:
-        ConfigError: If these are no location and no list of them, or a list does not exist, is empty or malformed.
+    A list is a .txt (a location per line), .csv or .parquet (column ``location``) or .jsonl file, local or of a store's
+    scheme (s3://…). Relative locations in a local list are relative to it; others name absolute ones. ConfigError if
+    these are no location and no list of them, or a list does not exist, is empty or malformed.
     """
     several = scenes if isinstance(scenes, list | tuple) else [scenes]
     given = [one for one in several if isinstance(one, str)]

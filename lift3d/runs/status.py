@@ -18,12 +18,9 @@ SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """Counts of one run.
+    """Counts of one run: scenes that the recipe wants, committed, failed and given up, each with its reason.
 
     Attributes:
-        wanted: Scenes of the recipe.
-        committed: Scenes whose products all stand.
-        quarantined: Location and reason of each scene that was given up after it had cost too many workers.
         scenes_per_hour: Pace of the last scenes; None if there are too few to say.
         last_at: When the last scene was finished, by the store's clock; None before the first.
         trouble: Why the run cannot be looked at; empty if it can.

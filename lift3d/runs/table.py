@@ -40,8 +40,7 @@ class RunTable:
     def parts(self) -> Iterator[ScoreTable]:
         """Yield the table, whole scenes at a time, so that it need not fit into memory.
 
-        Raises:
-            DamagedProductError: If the rows of a scene are not those that its record names.
+        DamagedProductError if the rows of a scene are not those that its record names.
         """
         with ThreadPoolExecutor(READS_AT_ONCE) as pool:
             for start in range(0, len(self.records), SCENES_PER_PART):

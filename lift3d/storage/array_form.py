@@ -5,14 +5,14 @@ format with a filter that unpickles, terabytes for a chunk of ten bytes. So it i
 """
 
 import math
+import operator
 from collections.abc import Collection, Iterable, Mapping
-from functools import cached_property
+from dataclasses import dataclass
 from itertools import product
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 from numcodecs import zstd  # type: ignore[import-untyped]
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lift3d.storage.layout import GROUP_FILE
 
@@ -22,94 +22,58 @@ _FREE_BYTES = 2**27
 # Of one text in an array of texts: an id.
 _LONGEST_TEXT = 2**12
 _TEXT_BYTES = 16
-_PLAIN = (("bytes", "zstd", "crc32c"), ("vlen-utf8", "zstd", "crc32c"))
+_LONGEST_AXIS = 2**53
 _MAGIC = b"\x28\xb5\x2f\xfd"
 _NO_CHUNK = 2**64 - 1
 
-Count = Annotated[int, Field(ge=0, le=2**53)]
-DataType = Literal[
-    "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
-    "float16", "float32", "float64", "string",
-]  # fmt: skip
+_TYPES = {
+    *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    *("float16", "float32", "float64", "string"),
+}
+# What all arrays that are written here have in common.
+_CONSTANT = {
+    "zarr_format": 3,
+    "node_type": "array",
+    "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+    "storage_transformers": [],
+}
 
 
-class _Form(BaseModel):
-    model_config = ConfigDict(frozen=True)
+@dataclass(frozen=True, slots=True)
+class ArrayForm:
+    """An array as Zarr's metadata describes it: shapes of all, of an object, of what is unpacked at once."""
 
+    shape: tuple[int, ...]
+    data_type: str
+    unit: tuple[int, ...]
+    chunk: tuple[int, ...]
+    is_sharded: bool
 
-class _ChunkShape(_Form):
-    chunk_shape: tuple[Annotated[int, Field(ge=1, le=2**53)], ...]
-
-
-class _Named(_Form):
-    name: str
-
-
-class _Grid(_Form):
-    name: Literal["regular"]
-    configuration: _ChunkShape
-
-
-class _Shards(_ChunkShape):
-    codecs: tuple[_Named, ...]
-    index_codecs: tuple[_Named, ...]
-    index_location: Literal["end"]
-
-
-class _Codec(_Named):
-    configuration: dict[str, Any] = Field(default_factory=dict)
-
-
-class _Separator(_Form):
-    separator: Literal["/"]
-
-
-class _KeyEncoding(_Form):
-    name: Literal["default"]
-    configuration: _Separator
-
-
-class ArrayForm(_Form):
-    """An array as Zarr's metadata describes it. ValueError if it is none that is written here."""
-
-    zarr_format: Literal[3]
-    node_type: Literal["array"]
-    shape: tuple[Count, ...]
-    data_type: DataType
-    chunk_grid: _Grid
-    chunk_key_encoding: _KeyEncoding
-    codecs: tuple[_Codec, ...]
-    storage_transformers: tuple[()] = ()
-
-    def model_post_init(self, context: Any) -> None:
-        """Check that the parts fit together."""
-        shards = self._shards
-        names = tuple(one.name for one in (shards.codecs if shards else self.codecs))
-        if names not in _PLAIN:
-            raise ValueError(f"its codecs are {names}")
-        if (names[0] == "vlen-utf8") != (self.data_type == "string"):
-            raise ValueError(f"{names[0]} does not hold {self.data_type}")
-        if shards and tuple(one.name for one in shards.index_codecs) != ("bytes", "crc32c"):
-            raise ValueError("the index of its shards has other codecs")
-        if not len(self.shape) == len(self.unit) == len(self.chunk):
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> "ArrayForm":
+        """Parse metadata; ValueError if it is none that is written here, what JSON leads to if it is no metadata."""
+        for name, expected in _CONSTANT.items():
+            if (found := fields.get(name, [])) != expected:
+                raise ValueError(f"its {name} is {found!r:.80}")
+        data_type, grid, codecs = fields["data_type"], fields["chunk_grid"], fields["codecs"]
+        if data_type not in _TYPES or grid["name"] != "regular":
+            raise ValueError(f"it holds {data_type!r:.80} in a grid {grid['name']!r:.80}")
+        unit = chunk = _lengths(grid["configuration"]["chunk_shape"], 1)
+        is_sharded = _names(codecs) == ["sharding_indexed"]
+        if is_sharded:
+            inner = codecs[0]["configuration"]
+            chunk, codecs = _lengths(inner["chunk_shape"], 1), inner["codecs"]
+            if (_names(inner["index_codecs"]), inner["index_location"]) != (["bytes", "crc32c"], "end"):
+                raise ValueError("the index of its shards is another one")
+        expected_codecs = ["vlen-utf8" if data_type == "string" else "bytes", "zstd", "crc32c"]
+        if _names(codecs) != expected_codecs:
+            raise ValueError(f"its codecs are {_names(codecs)!r:.80}")
+        shape = _lengths(fields["shape"], 0)
+        if not len(shape) == len(unit) == len(chunk):
             raise ValueError("its chunks have other axes than the array")
-        if any(unit % chunk for unit, chunk in zip(self.unit, self.chunk, strict=True)):
+        if any(one % other for one, other in zip(unit, chunk, strict=True)):
             raise ValueError("its shards are no multiples of its chunks")
-
-    @cached_property
-    def _shards(self) -> _Shards | None:
-        names = [one.name for one in self.codecs]
-        return _Shards.model_validate(self.codecs[0].configuration) if names == ["sharding_indexed"] else None
-
-    @property
-    def unit(self) -> tuple[int, ...]:
-        """Shape of what one object holds."""
-        return self.chunk_grid.configuration.chunk_shape
-
-    @property
-    def chunk(self) -> tuple[int, ...]:
-        """Shape of what is unpacked at once."""
-        return self._shards.chunk_shape if self._shards else self.unit
+        return cls(shape, data_type, unit, chunk, is_sharded)
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -131,7 +95,7 @@ class ArrayForm(_Form):
 
         ``content`` is an object, or a part of one: a chunk of it, or its index, which is not packed.
         """
-        if self._shards is None:
+        if not self.is_sharded:
             self._check_chunk(content)
         elif not is_whole:
             if content[:4] == _MAGIC:
@@ -167,21 +131,16 @@ def array_forms(arrays: Mapping[str, Any]) -> dict[str, ArrayForm]:
     forms = {}
     for name, fields in arrays.items():
         try:
-            forms[name] = ArrayForm.model_validate(fields)
-        except ValidationError as error:
-            first = error.errors()[0]
-            said = " ".join([*map(str, first["loc"]), first["msg"].removeprefix("Value error, ")])
-            raise ValueError(f"array '{name}' is none that is written here: {said}") from error
+            forms[name] = ArrayForm.of(fields)
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            raise ValueError(f"array '{name}' is none that is written here: {error}") from error
     return forms
 
 
 def check_arrays(arrays: Mapping[str, Any], sizes: Mapping[str, int], empty_parts: Collection[int]) -> None:
     """Refuse, by ValueError, arrays whose objects are not those that they need, or too few bytes for them.
 
-    Args:
-        arrays: Metadata by name.
-        sizes: Bytes of every object, by key below the product.
-        empty_parts: Parts without a view, of which no object is there.
+    Sizes are of every object, by key below the product; empty parts have no view, and no object.
     """
     forms = array_forms(arrays)
     for name, form in forms.items():
@@ -195,9 +154,20 @@ def check_arrays(arrays: Mapping[str, Any], sizes: Mapping[str, int], empty_part
         raise ValueError(f"arrays of {unpacked} bytes cannot be packed in {sum(sizes.values())}")
 
 
+def _names(codecs: Iterable[Mapping[str, Any]]) -> list[Any]:
+    return [one["name"] if isinstance(one.get("configuration", {}), dict) else None for one in codecs]
+
+
+def _lengths(found: Iterable[Any], least: int) -> tuple[int, ...]:
+    lengths = tuple(map(operator.index, found))
+    if not all(least <= one <= _LONGEST_AXIS for one in lengths):
+        raise ValueError(f"it has axes of {lengths!r:.80}")
+    return lengths
+
+
 def _keys(name: str, form: ArrayForm, empty_parts: Collection[int]) -> Iterable[str]:
     for place in product(*map(range, form.counts)):
-        if not (place and form.codecs[0].name == "sharding_indexed" and place[0] in empty_parts):
+        if not (place and form.is_sharded and place[0] in empty_parts):
             yield "/".join([name, "c", *map(str, place)])
 
 

@@ -21,13 +21,7 @@ T = TypeVar("T")
 
 TIMEOUTS = Timeouts()
 
-_SCHEMES = ("file", "memory", "s3", "gs", "az")
-# Package behind a scheme, and how it is installed.
-_PACKAGES = {
-    "s3": ("s3fs", install("cluster")),
-    "gs": ("gcsfs", "pip install gcsfs"),
-    "az": ("adlfs", "pip install adlfs"),
-}
+_SCHEMES = ("file", "memory", "s3")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,8 +35,7 @@ class Connection:
 def parse_url(url: str) -> str:
     """Return the URL of a store in one canonical form, local paths absolute and without scheme.
 
-    Raises:
-        ConfigError: If the scheme is not allowed or installed, or the URL is a chain or holds credentials.
+    ConfigError if the scheme is not allowed or installed, or the URL is a chain or holds credentials.
     """
     if "::" in url:
         raise ConfigError("A store URL has one scheme; chained URLs ('::') are refused.")
@@ -63,10 +56,9 @@ def parse_url(url: str) -> str:
     segments = [segment for segment in rest.split("/") if segment]
     if not segments or {".", ".."} & set(segments):
         raise ConfigError(f"A {scheme}:// store URL needs a bucket or name and plain segments, got '{url}'.")
-    package, remedy = _PACKAGES.get(scheme, ("", ""))
-    if package and importlib.util.find_spec(package) is None:
+    if scheme == "s3" and importlib.util.find_spec("s3fs") is None:
         raise MissingExtraError(
-            f"A {scheme}:// store needs the package {package}, which is not installed. Install it with: {remedy}."
+            f"An s3:// store needs the package s3fs, which is not installed. Install it with: {install('cluster')}."
         )
     return f"{scheme}://{'/'.join(segments)}"
 
@@ -120,8 +112,8 @@ def _objects(scheme: str, environment: Mapping[str, str], timeouts: Timeouts) ->
         files = fsspec.filesystem("s3", **options, **_s3_options(environment, timeouts))
         files.retries = 1  # ``RetryPolicy`` is the only retry policy
         return Objects(files, timeouts)
-    kinds = {"file": LocalFiles, "memory": MemoryObjects}
-    return kinds.get(scheme, Objects)(fsspec.filesystem(scheme, **options), timeouts)
+    kind = LocalFiles if scheme == "file" else MemoryObjects
+    return kind(fsspec.filesystem(scheme, **options), timeouts)
 
 
 def _local(path: str) -> str:

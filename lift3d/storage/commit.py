@@ -1,24 +1,19 @@
 """The commit protocol: a product is there only through its group file, which is written last and once.
 
 1. Objects are written where readers will find them, each created only if absent. Who finds one there already adopts it
-   if it is equal or at least whole, and overwrites it if it is broken: whoever creates an object first decides what it
-   holds, and everyone describes what is there.
+   if it is equal or at least whole, and overwrites it if it is broken.
 2. Of products that are made in parts, a small record under ``parts/`` says of each finished part what it wrote.
 3. ``zarr.json`` of the group, created only if absent, lists every object with its size and CRC-32, under a seal of
    its own. With it the product is whole, to readers of lift3d, Zarr and xarray alike; the records of parts go.
 
-A worker that dies at any point leaves either nothing visible or all of it, and what it finished is found by the next.
-Of two workers that finish the same product one wins, and the other adopts the winner's group file. Its fresh random
-``write_id`` tells that a group file is our own, whatever the response to our request was (it may have been lost and the
-request repeated).
-
-Some services check a create-only write before its body arrives, so that writers within the same moment all succeed and
-the last one stands (OpenStack Swift). Objects depend on the digest in their path alone, so either of them will do; only
-of a model that answers differently each time may a product be found damaged then, and made again.
+A worker that dies leaves either nothing visible or all of it, and what it finished is found by the next. Of two that
+finish one product one wins, and the other adopts its group file, which a fresh random ``write_id`` tells from our own,
+whatever the response to our request was (it may have been lost and the request repeated).
 
 What was begun long ago may be collected as garbage (``garbage.py``) while its writer sleeps. The writer looks for every
 object after it has written the group file, the collector looks for the group file after it has deleted the objects:
-whoever comes second sees what the other did, and takes the group file back.
+whoever comes second sees what the other did, and takes the group file back. Services whose create-only writes are not
+atomic: docs/store.md.
 """
 
 from collections.abc import Callable, Iterable
@@ -59,10 +54,9 @@ class Commit:
 
 
 def publish(store: Store, path: str, manifest: Manifest, at_step: StepHook = ignore_step) -> Commit:
-    """Make what is written the product, or adopt the product of whoever was faster. Safe to call again.
+    """Make what is written the product, or adopt the product of whoever was faster.
 
-    Raises:
-        StoreUnavailableError: If this worker slept so long that what it wrote was collected as garbage, too.
+    StoreUnavailableError if this worker slept so long that what it wrote was collected as garbage, too.
     """
     store.create_bytes(group_path(path), manifest.to_bytes())
     at_step("marker")
@@ -80,11 +74,8 @@ def publish(store: Store, path: str, manifest: Manifest, at_step: StepHook = ign
 def committed(store: Store, path: str) -> Commit | None:
     """Return the product at a path, or None if it is not there. One small read, no listing.
 
-    It says nothing of the objects behind it: whoever reads those compares them with the manifest.
-
-    Raises:
-        DamagedProductError: If the group file is damaged.
-        StoreUnavailableError: If the store does not answer.
+    It says nothing of the objects behind it: whoever reads those compares them with the manifest. DamagedProductError
+    if the group file is damaged, StoreUnavailableError if the store does not answer.
     """
     key = group_path(path)
 
@@ -101,21 +92,6 @@ def committed(store: Store, path: str) -> Commit | None:
         return None
 
 
-def require_commit(store: Store, path: str) -> Commit:
-    """Return the product at a path.
-
-    Raises:
-        ProductMissingError: If it was never committed.
-        DamagedProductError: If the group file is damaged.
-    """
-    commit = committed(store, path)
-    if commit is None:
-        raise ProductMissingError(
-            f"There is no committed product at {store.url}/{path}. Compute it first (a run resumes where it stopped)."
-        )
-    return commit
-
-
 def finished_part(store: Store, path: str, number: int) -> Part | None:
     """Return the record of a part of a product that is not committed yet; None if it is not done, or not there."""
     try:
@@ -128,8 +104,7 @@ def finished_part(store: Store, path: str, number: int) -> Part | None:
 def read_entry(store: Store, path: str, key: str, entry: Entry, span: tuple[int, int] | None = None) -> bytes:
     """Return an object of a product, checked against its manifest entry, or a span of its bytes, whose length is.
 
-    Raises:
-        DamagedProductError: If it is missing, of another size, or (read whole) different in any bit, two times.
+    DamagedProductError if it is missing, of another size, or (read whole) different in any bit, two times.
     """
     full = f"{path}/{key}"
     start, end = span or (0, entry.size)

@@ -7,20 +7,12 @@ from lift3d.storage.low_level_errors import Meaning, meaning_of
 
 # By meaning: the class, what happened, and what to do about it.
 _MEANINGS: dict[Meaning, tuple[type[StoreError], str, str]] = {
-    "busy": (
-        StoreUnavailableError,
-        "the service still asks for fewer requests",
-        "Run fewer workers, or run again later",
-    ),
-    "unreachable": (
-        StoreUnavailableError,
-        "the store does not answer",
-        "Check the endpoint and the network, then run again",
-    ),
+    "busy": (StoreUnavailableError, "the service still asks for fewer requests", "Run fewer workers, or run later"),
+    "unreachable": (StoreUnavailableError, "the store does not answer", "Check the endpoint and the network"),
     "credentials": (
         StoreRefusedError,
         "the store does not accept the credentials",
-        "Renew the key, its secret and its token in the environment (AWS_ACCESS_KEY_ID, …) or the role, and run again",
+        "Renew the key, its secret and its token in the environment (AWS_ACCESS_KEY_ID, …) or the role",
     ),
     "refused": (
         StoreRefusedError,
@@ -28,17 +20,13 @@ _MEANINGS: dict[Meaning, tuple[type[StoreError], str, str]] = {
         "Give the user or key the right to read, write, list and delete there, or correct the URL",
     ),
     "no-bucket": (StoreRefusedError, "there is no such bucket", "Create it, or correct the URL"),
-    "full": (
-        StoreFullError,
-        "there is no room left",
-        "Free some or raise the quota, then run again: what is committed is kept",
+    "full": (StoreFullError, "there is no room left", "Free some or raise the quota: what is committed is kept"),
+    "unknown": (
+        StoreUnavailableError,
+        "an error that is not known here",
+        "Check the URL, the credentials and the network",
     ),
 }
-_UNKNOWN = (
-    StoreUnavailableError,
-    "an error that is not known here",
-    "Check the URL, the credentials and the network, then run again",
-)
 # What the environment holds under these is blotted out, should a service or a library repeat it.
 _SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 _LONGEST_TEXT = 300
@@ -51,8 +39,8 @@ def translated(error: BaseException, location: str, verb: str) -> StoreError:
         return ProductMissingError(f"{location} is missing. Compute it first, or check the store's URL.")
     # Whoever writes finds nothing missing but what should hold the object.
     meaning = "no-bucket" if meaning == "missing" else meaning
-    kind, what, remedy = _MEANINGS.get(meaning, _UNKNOWN)
-    return kind(f"Cannot {verb} {location}: {what} ({_said(error)}). {remedy}.")
+    kind, what, remedy = _MEANINGS.get(meaning, _MEANINGS["unknown"])
+    return kind(f"Cannot {verb} {location}: {what} ({_said(error)}). {remedy}, and run again.")
 
 
 def _said(error: BaseException) -> str:

@@ -1,7 +1,7 @@
 """The one door to the object store: URLs, environment, retries, and the translation of every low-level error.
 
-Local folders, ``memory://`` and ``s3://`` (``gs://`` and ``az://`` where their packages are installed) look
-the same: whole objects under relative keys, created atomically. Nothing else in lift3d talks to fsspec.
+Local folders, ``memory://`` and ``s3://`` look the same: whole objects under relative keys, created atomically.
+Nothing else in lift3d talks to fsspec.
 """
 
 import os
@@ -131,20 +131,15 @@ class Store:
 
 
 def open_store(url: str, create: bool = False) -> Store:
-    """Open a store of the current layout.
+    """Open a store of the current layout: at a local path, ``file://``, ``memory://`` or ``s3://BUCKET/PREFIX``.
 
-    Args:
-        url: A local path, ``file://``, ``memory://`` or ``s3://BUCKET/PREFIX``. Credentials and the endpoint
-            of an S3-compatible service come from the environment (``AWS_ENDPOINT_URL``), never from the URL.
-        create: Prove that the store can be read, written and tidied up, and make it if it is new.
+    Credentials and the endpoint of an S3-compatible service come from the environment (``AWS_ENDPOINT_URL``), never
+    from the URL. To create proves that the store can be read, written and tidied up, and makes it if it is new.
 
     Raises:
         ConfigError: If the URL has another scheme, a chain of schemes, or credentials in it.
-        StoreUnavailableError: If the store does not answer.
-        StoreRefusedError: If there is no such bucket, or the key has no right to do what a run does.
-        StoreFullError: If there is no room left.
         StoreLayoutError: If there is no store or one of another layout.
-        StoreError: If the store lets a create-only write replace an object; commits would not be safe.
+        StoreError: If it lets a create-only write replace an object, so that commits would not be safe; see ``Store``.
     """
     store = Store(url)
     if create:
@@ -185,15 +180,11 @@ def _checked(key: str) -> str:
 
 def _refuse_links_out(root: str, key: str) -> None:
     """Refuse a key that a link below the root takes out of a store: a store is data, and may be a stranger's."""
-    path = root
+    path, real = root, os.path.realpath
     for segment in key.split("/"):
         path = f"{path}/{segment}"
-        if os.path.islink(path) and not _is_below(os.path.realpath(path), os.path.realpath(root)):
+        if os.path.islink(path) and os.path.commonpath([real(path), real(root)]) != real(root):
             raise StoreRefusedError(
                 f"'{path}' is a link that leads out of the store. Nothing is read, written or deleted through it: "
                 "remove the link, or put what it names in its place."
             )
-
-
-def _is_below(path: str, root: str) -> bool:
-    return path == root or path.startswith(f"{root}/")

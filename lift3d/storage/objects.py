@@ -26,8 +26,8 @@ _DELETED_AT_ONCE = 16
 # fsspec's memory filesystem checks for existence and then writes; this makes the pair one step.
 _memory_lock = threading.Lock()
 
-# Each backend of fsspec calls the time of the last write differently: disks, S3, Google, Azure, memory.
-_MODIFIED_FIELDS = ("mtime", "LastModified", "updated", "last_modified", "created")
+# Each backend of fsspec calls the time of the last write differently: disks, S3, memory.
+_MODIFIED_FIELDS = ("mtime", "LastModified", "created")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ import numpy as np
 import zarr
 from jaxtyping import Shaped
 from zarr.codecs import Crc32cCodec, ZstdCodec
+from zarr.core.buffer import Buffer
+from zarr.storage import MemoryStore
 
 from lift3d.errors import StoreLayoutError
 from lift3d.storage import commit as protocol
@@ -23,26 +25,21 @@ from lift3d.storage.layout import GROUP_FILE, part_path
 from lift3d.storage.location import Store
 from lift3d.storage.manifest import Manifest, Part, is_metadata, to_json
 from lift3d.storage.reader import Product, open_product, products_in, understood
-from lift3d.storage.templates import ArrayTemplate, to_half
-from lift3d.storage.verified import RecordingStore
+from lift3d.storage.verified import Recorder
 
-__all__ = [
-    "ArrayTemplate",
-    "NamedArray",
-    "Product",
-    "ProductWriter",
-    "open_product",
-    "products_in",
-    "to_half",
-    "understood",
-    "write_product",
-]
+__all__ = ["NamedArray", "Product", "ProductWriter", "open_product", "products_in", "understood", "write_product"]
 
 # Features are close to noise: higher levels cost time and gain next to nothing.
 _ZSTD_LEVEL = 1
+# What stands where nothing was written, by kind of dtype; all bits set in unsigned integers.
+_MISSING: dict[str, float | int | str | None] = {"f": np.nan, "i": -1, "b": False, "T": "", "u": None}
 
-# Names of the axes, and values.
-NamedArray = tuple[tuple[str, ...], Shaped[np.ndarray, "..."]]
+# Names of the axes, values, and attributes if there are any, as xarray has them. An array that is named as its only
+# axis is that axis' coordinate.
+NamedArray = (
+    tuple[tuple[str, ...], Shaped[np.ndarray, "..."]]
+    | tuple[tuple[str, ...], Shaped[np.ndarray, "..."], Mapping[str, Any]]
+)
 
 
 class ProductWriter:
@@ -54,7 +51,6 @@ class ProductWriter:
         self._at_step = at_step
         self._parts: dict[int, Part] = {}
         self._metadata: dict[str, bytes] = {}
-        self._manifest: Manifest | None = None
         at_step("begun")
 
     def part(self, number: int) -> Part | None:
@@ -67,18 +63,23 @@ class ProductWriter:
         return self._parts[number]
 
     def write_part(
-        self, number: int, arrays: Mapping[str, tuple[ArrayTemplate, Shaped[np.ndarray, "..."]]], note: Any = None
+        self, number: int, arrays: Mapping[str, NamedArray], length: int, unit: int, note: Any = None
     ) -> None:
-        """Write a part: one shard of each array along its first axis, and then the record of it.
+        """Write a part: one shard of each array along its first axis, a chunk per entry, and then the record of it.
 
-        Args:
-            number: Which shard, from 0.
-            arrays: The whole array's template, and this part's values, by name. Templates of all parts are the same.
-            note: JSON for whoever commits.
+        The first axis of all arrays has so many entries once whole, and so many a part, of which only the last may be
+        shorter. The note is JSON for whoever commits. StoreLayoutError if an array is of another length, or of a type
+        that not every reader knows.
         """
-        target = RecordingStore(self._store, self._path, self._metadata)
-        for name, (template, values) in arrays.items():
-            self._fill(target, name, template, number * template.grid[0], values)
+        target = Recorder(self._store, self._path, self._metadata)
+        start = number * unit
+        for name, array in arrays.items():
+            if start + len(array[1]) != min(start + unit, length):
+                raise StoreLayoutError(
+                    f"Part {number} of '{name}' has {len(array[1])} of {length} entries; expected {unit}, or what is "
+                    "left of the last part."
+                )
+            self._put(target, name, array, (start, length, unit))
         self._record(number, Part(target.entries, target.metadata, note))
 
     def copy_part(self, number: int, length: int, donor: Product, donor_number: int) -> None:
@@ -87,7 +88,7 @@ class ProductWriter:
         The length is that of the first axis of all arrays, once whole.
         """
         given = donor.manifest.part_record(donor_number)
-        target = RecordingStore(self._store, self._path, self._metadata)
+        target = Recorder(self._store, self._path, self._metadata)
         for name, fields in given.arrays.items():
             target.put(f"{name}/{GROUP_FILE}", to_json({**fields, "shape": [length, *fields["shape"][1:]]}))
         for key, entry in given.objects.items():
@@ -101,19 +102,12 @@ class ProductWriter:
     def commit(self, arrays: Mapping[str, NamedArray], attrs: Mapping[str, Any], part_count: int = 0) -> Commit:
         """Write what belongs to no part, and make all of it the product, or adopt that of whoever was faster.
 
-        Args:
-            arrays: Axis names and values by array name, each stored as one chunk.
-            attrs: The product's attributes, JSON.
-            part_count: How many parts there are.
-
-        Raises:
-            StoreLayoutError: If a part is missing, parts have different arrays, or attributes are not plain JSON.
-            StoreUnavailableError: If the store does not answer; calling again is safe.
+        Each array is stored as one chunk; attributes are JSON. StoreLayoutError if a part is missing, parts have
+        different arrays, or attributes are not plain JSON.
         """
-        if self._manifest is None:
-            self._manifest = self._complete(arrays, attrs, part_count)
-            self._at_step("filled")
-        return protocol.publish(self._store, self._path, self._manifest, self._at_step)
+        manifest = self._complete(arrays, attrs, part_count)
+        self._at_step("filled")
+        return protocol.publish(self._store, self._path, manifest, self._at_step)
 
     def _complete(self, arrays: Mapping[str, NamedArray], attrs: Mapping[str, Any], part_count: int) -> Manifest:
         to_json(attrs)  # refuses what is not JSON before anything is written
@@ -127,25 +121,19 @@ class ProductWriter:
                 if metadata.setdefault(name, fields) != fields:
                     raise StoreLayoutError(
                         f"Part {number} of {self._path} has another '{name}' ({fields['chunk_grid']}) than those "
-                        f"before ({metadata[name]['chunk_grid']}). Give every part the same templates."
+                        f"before ({metadata[name]['chunk_grid']}). Give every part the same arrays."
                     )
             parts.append(replace(part, arrays={}))
-        target = RecordingStore(self._store, self._path, self._metadata)
-        for name, (dims, values) in arrays.items():
-            self._fill(target, name, ArrayTemplate.whole(values, dims), 0, values)
+        target = Recorder(self._store, self._path, self._metadata)
+        for name, array in arrays.items():
+            self._put(target, name, array)
         return Manifest(uuid.uuid4().hex, dict(attrs), tuple(parts), target.entries, metadata | target.metadata)
 
-    def _fill(
-        self, target: RecordingStore, name: str, template: ArrayTemplate, start: int, values: Shaped[np.ndarray, "..."]
-    ) -> None:
-        is_text = template.dtype == "string" and values.dtype.kind in "UTO"
-        if values.dtype != template.numpy_dtype and not is_text:
-            raise StoreLayoutError(f"Array '{name}' holds {template.dtype}, got {values.dtype}. Convert it first.")
-        template.require_region(start, values.shape)
-        array = _create(target, name, template)
-        if values.size:
-            region = (slice(start, start + len(values)),) if values.ndim else ()
-            array[(*region, ...)] = values.astype(template.numpy_dtype, copy=False)
+    def _put(self, target: Recorder, name: str, array: NamedArray, part: tuple[int, int, int] | None = None) -> None:
+        for key, content in _packed(name, array, part).items():
+            if key != GROUP_FILE:  # that of the group, which the commit writes
+                # Without a copy: an object may be a whole part of a scene.
+                target.put(key, np.asarray(content.as_numpy_array()).data.toreadonly().cast("B"))
         self._at_step("filling")
 
     def _record(self, number: int, part: Part) -> None:
@@ -161,17 +149,32 @@ def write_product(
     return ProductWriter(store, path, at_step).commit(arrays, attrs)
 
 
-def _create(store: RecordingStore, name: str, template: ArrayTemplate) -> "zarr.Array[Any]":
-    return zarr.create_array(
-        store,
+def _packed(name: str, array: NamedArray, part: tuple[int, int, int] | None) -> dict[str, Buffer]:
+    """Return the objects of an array as Zarr makes them: one chunk, or (start, length, unit) a shard of it."""
+    dims, values = array[:2]
+    dtype = np.dtypes.StringDType() if values.dtype.kind in "UTO" else values.dtype
+    if len(dims) != values.ndim or dtype.kind not in _MISSING:
+        raise StoreLayoutError(
+            f"Array '{name}' has dtype {values.dtype} and {values.ndim} axes, named {dims}; expected booleans, "
+            "integers, floats or texts, and a name per axis."
+        )
+    cell = tuple(max(1, length) for length in values.shape)
+    start, length, unit = part or (0, 0, 0)
+    objects: dict[str, Buffer] = {}
+    stored: zarr.Array[Any] = zarr.create_array(
+        MemoryStore(objects),
         name=name,
-        shape=template.shape,
-        dtype=template.numpy_dtype,
-        chunks=template.chunks,
-        shards=template.shards,
+        shape=(length, *values.shape[1:]) if part else values.shape,
+        dtype=dtype,
+        chunks=(1, *cell[1:]) if part else cell,
+        shards=(unit, *cell[1:]) if part else None,
         compressors=(ZstdCodec(level=_ZSTD_LEVEL), Crc32cCodec()),
-        fill_value=template.missing,
-        attributes=dict(template.attrs),
-        dimension_names=template.dims,
+        fill_value=_MISSING[dtype.kind] if dtype.kind != "u" else int(np.iinfo(dtype).max),
+        attributes=dict(array[2]) if len(array) == 3 else {},
+        dimension_names=dims,
         config={"write_empty_chunks": True},
     )
+    if values.size:
+        region = (slice(start, start + len(values)),) if values.ndim else ()
+        stored[(*region, ...)] = values.astype(dtype, copy=False)
+    return objects

@@ -9,7 +9,14 @@ import numpy as np
 import zarr
 from jaxtyping import Shaped
 
-from lift3d.errors import DamagedProductError, Lift3dError, OutOfMemoryError, StoreError, UnknownNameError
+from lift3d.errors import (
+    DamagedProductError,
+    Lift3dError,
+    OutOfMemoryError,
+    ProductMissingError,
+    StoreError,
+    UnknownNameError,
+)
 from lift3d.storage import commit as protocol
 from lift3d.storage.location import Store
 from lift3d.storage.manifest import Manifest
@@ -58,9 +65,8 @@ class Product:
     def read(self, name: str, region: tuple[slice | int, ...]) -> Shaped[np.ndarray, "..."]:
         """Return a region of one array; axes that are not given are read whole.
 
-        Raises:
-            UnknownNameError: If the product has no such array.
-            DamagedProductError: If a chunk is missing or damaged; names it.
+        UnknownNameError if the product has no such array, DamagedProductError if a chunk is missing or damaged; names
+        it.
         """
         if name not in self.names:
             raise UnknownNameError.of("array", name, self.names)
@@ -111,11 +117,14 @@ def understood(product: Product, what: str) -> Iterator[None]:
 def open_product(store: Store, path: str) -> Product:
     """Open a committed product.
 
-    Raises:
-        ProductMissingError: If it was never committed.
-        DamagedProductError: If its group file is damaged.
+    ProductMissingError if it was never committed, DamagedProductError if its group file is damaged.
     """
-    return Product(store, protocol.require_commit(store, path))
+    commit = protocol.committed(store, path)
+    if commit is None:
+        raise ProductMissingError(
+            f"There is no committed product at {store.url}/{path}. Compute it first (a run resumes where it stopped)."
+        )
+    return Product(store, commit)
 
 
 def products_in(store: Store, folder: str) -> Iterator[Product]:

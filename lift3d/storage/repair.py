@@ -15,8 +15,7 @@ Outcome = TypeVar("Outcome")
 def repaired(store: Store, work: Callable[[], Outcome]) -> Outcome:
     """Do work that reads products and makes those that are missing; do it again where it finds one damaged.
 
-    Raises:
-        DamagedProductError: If a product is found damaged for a second time.
+    DamagedProductError if a product is found damaged for a second time.
     """
     retracted: set[str] = set()
     doubted: set[str] = set()

@@ -1,4 +1,4 @@
-"""Zarr stores whose truth is a manifest: one believes nothing that it reads, one records what it writes.
+"""Products as Zarr reads them, believing nothing, and what writes their objects and records them.
 
 Zarr takes a missing chunk for fill values and may take an empty one for the same. Here presence comes from
 the manifest; a whole object is compared by size and CRC-32, a part of one (an inner chunk of a shard) by
@@ -11,10 +11,9 @@ import json
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
 
-import numpy as np
+import zarr
 from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, SuffixByteRequest
 from zarr.abc.store import Store as ZarrStore
-from zarr.api import asynchronous
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.storage import MemoryStore
 
@@ -29,79 +28,28 @@ from lift3d.storage.manifest import Entry, is_metadata, to_json
 CODEC_ERRORS = (ValueError, RuntimeError)
 
 
-class _KnownKeys(ZarrStore):
-    """What both kinds have in common: keys that are known, and no deletion."""
-
-    supports_deletes = False
-    supports_listing = True
-
-    def __init__(self, store: Store, path: str, read_only: bool) -> None:
-        super().__init__(read_only=read_only)
-        self._objects = store
-        self._path = path
-
-    def keys(self) -> Iterable[str]:
-        """Return every key."""
-        raise NotImplementedError
-
-    def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and str(self) == str(other)
-
-    def __str__(self) -> str:
-        return self._objects.url_of(self._path)
-
-    async def get_partial_values(
-        self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
-    ) -> list[Buffer | None]:
-        """Return several objects or parts of objects."""
-        return list(await asyncio.gather(*(self.get(key, prototype, span) for key, span in key_ranges)))
-
-    async def exists(self, key: str) -> bool:
-        """Whether a key is known."""
-        return key in self.keys()
-
-    async def delete(self, key: str) -> None:
-        """Refuse: a product is taken back whole."""
-        raise StoreLayoutError(f"A product keeps what was written; '{key}' cannot be deleted on its own.")
-
-    async def list(self) -> AsyncIterator[str]:
-        """Yield every key."""
-        for key in sorted(self.keys()):
-            yield key
-
-    async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
-        """Yield every key that starts so."""
-        for key in sorted(self.keys()):
-            if key.startswith(prefix):
-                yield key
-
-    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
-        """Yield the names directly below a folder."""
-        start = f"{prefix.rstrip('/')}/" if prefix.strip("/") else ""
-        for name in sorted({key[len(start) :].split("/")[0] for key in self.keys() if key.startswith(start)}):
-            yield name
-
-
-class VerifiedStore(_KnownKeys):
+class VerifiedStore(ZarrStore):
     """Zarr's view of a committed product; its metadata comes from the group file that was read already."""
 
     supports_writes = False
+    supports_deletes = False
+    supports_listing = True
 
     def __init__(self, store: Store, commit: Commit) -> None:
-        super().__init__(store, commit.path, read_only=True)
+        super().__init__(read_only=True)
+        self._store = store
         self._commit = commit
         self._entries = commit.manifest.entries
         arrays = commit.manifest.arrays
         self._metadata = {f"{name}/{GROUP_FILE}": to_json(fields) for name, fields in arrays.items()}
         self._metadata[GROUP_FILE] = commit.manifest.to_bytes()
+        self._keys = sorted({*self._entries, *self._metadata})
 
-    def keys(self) -> Iterable[str]:
-        """Return every key of the manifest, and the group file."""
-        return {*self._entries, *self._metadata}
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and str(self) == str(other)
 
-    def with_read_only(self, read_only: bool = False) -> "VerifiedStore":
-        """Return the same view; there is no other."""
-        return VerifiedStore(self._objects, self._commit)
+    def __str__(self) -> str:
+        return self._store.url_of(self._commit.path)
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
         """Return what the manifest promises, or None for a key it does not list."""
@@ -117,25 +65,56 @@ class VerifiedStore(_KnownKeys):
 
     def _plausible(self, key: str, entry: Entry, span: tuple[int, int]) -> bytes:
         """Return what was asked for, once it is known to unpack to no more than its array has room for."""
-        form = ArrayForm.model_validate(self._commit.manifest.arrays[key.split("/")[0]])
+        path, form = self._commit.path, ArrayForm.of(self._commit.manifest.arrays[key.split("/")[0]])
 
         def content() -> bytes:
-            found = read_entry(self._objects, self._path, key, entry, span)
+            found = read_entry(self._store, path, key, entry, span)
             try:
                 form.check_unpacked(found, span == (0, entry.size))
             except ValueError as error:
-                raise damaged(self._objects, self._path, f"{self._path}/{key}", f"is damaged: {error}") from error
+                raise damaged(self._store, path, f"{path}/{key}", f"is damaged: {error}") from error
             return found
 
         return twice(content)
+
+    async def get_partial_values(
+        self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
+    ) -> list[Buffer | None]:
+        """Return several objects or parts of objects."""
+        return list(await asyncio.gather(*(self.get(key, prototype, span) for key, span in key_ranges)))
+
+    async def exists(self, key: str) -> bool:
+        """Whether a key is known."""
+        return key in self._keys
 
     async def set(self, key: str, value: Buffer) -> None:
         """Refuse: what is committed stays as it is."""
         raise StoreLayoutError(f"A committed product is not written to, got '{key}'.")
 
+    async def delete(self, key: str) -> None:
+        """Refuse: a product is taken back whole."""
+        raise StoreLayoutError(f"A product keeps what was written; '{key}' cannot be deleted on its own.")
 
-class RecordingStore(_KnownKeys):
-    """Where Zarr writes regions of a product: every object is created once, and described.
+    async def list(self) -> AsyncIterator[str]:
+        """Yield every key."""
+        for key in self._keys:
+            yield key
+
+    async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
+        """Yield every key that starts so."""
+        for key in self._keys:
+            if key.startswith(prefix):
+                yield key
+
+    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
+        """Yield the names directly below a folder."""
+        start = f"{prefix.rstrip('/')}/" if prefix.strip("/") else ""
+        for name in sorted({key[len(start) :].split("/")[0] for key in self._keys if key.startswith(start)}):
+            yield name
+
+
+class Recorder:
+    """Puts objects below a product's path: each is created once, and described.
 
     Metadata that is ``known``, for the same writer has written it before, is not written again; it grows.
 
@@ -144,34 +123,12 @@ class RecordingStore(_KnownKeys):
         metadata: Of the arrays that were laid out, by name.
     """
 
-    supports_writes = True
-
     def __init__(self, store: Store, path: str, known: dict[str, bytes]) -> None:
-        super().__init__(store, path, read_only=False)
+        self._store = store
+        self._path = path
         self._known = known
         self.entries: dict[str, Entry] = {}
         self.metadata: dict[str, Any] = {}
-
-    def keys(self) -> Iterable[str]:
-        """Return what was written through here."""
-        return self.entries
-
-    def with_read_only(self, read_only: bool = False) -> "RecordingStore":
-        """Return this; it is written to by whoever holds it."""
-        return self
-
-    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
-        """Return nothing: regions are whole objects, so that what is there never counts."""
-        return None
-
-    async def set(self, key: str, value: Buffer) -> None:
-        """Create an object and record what is there then."""
-        # Without a copy: an object may be a whole part of a scene.
-        content = np.asarray(value.as_numpy_array()).data.toreadonly().cast("B")
-        await asyncio.to_thread(self.put, key, content)
-
-    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
-        """Leave out the group's metadata that Zarr adds beside an array: the commit writes it."""
 
     def put(self, key: str, content: bytes | memoryview) -> None:
         """Create an object, or adopt the one that is there unless it is broken; record it."""
@@ -184,20 +141,20 @@ class RecordingStore(_KnownKeys):
                 self.entries[key] = Entry.of(content)
                 return
         full = f"{self._path}/{key}"
-        if not self._objects.create_bytes(full, content):
+        if not self._store.create_bytes(full, content):
             there = self._found(full)
             if there != content:
                 if there and not is_metadata(key) and decodes(self.metadata[name], key, there):
                     content = there
                 else:
-                    self._objects.write_bytes(full, content)
+                    self._store.write_bytes(full, content)
         self.entries[key] = Entry.of(content)
         if is_metadata(key):
             self._known[key] = bytes(content)
 
     def _found(self, full: str) -> bytes:
         try:
-            return self._objects.read_bytes(full)
+            return self._store.read_bytes(full)
         except ProductMissingError:  # collected since
             return b""
 
@@ -205,7 +162,7 @@ class RecordingStore(_KnownKeys):
 def decodes(metadata: Mapping[str, Any], key: str, content: bytes) -> bool:
     """Whether a chunk, or every inner chunk of a shard, passes the checks of the array's codecs."""
     try:
-        ArrayForm.model_validate(metadata).check_unpacked(content, is_whole=True)
+        ArrayForm.of(metadata).check_unpacked(content, is_whole=True)
     except ValueError:
         return False
     name, _, indices = key.partition("/c")
@@ -213,15 +170,9 @@ def decodes(metadata: Mapping[str, Any], key: str, content: bytes) -> bool:
     alone = MemoryStore({f"{name}/{GROUP_FILE}": buffer.from_bytes(to_json(metadata)), key: buffer.from_bytes(content)})
     steps = metadata["chunk_grid"]["configuration"]["chunk_shape"]
     starts = [int(index) * step for index, step in zip(filter(None, indices.split("/")), steps, strict=True)]
-    region = tuple(slice(start, start + step) for start, step in zip(starts, steps, strict=True))
-
-    async def read() -> None:
-        array = await asynchronous.open_array(store=alone, path=name, mode="r")
-        await array.getitem(region)
-
     try:
-        # In a loop of its own: the threads of Zarr's may all be waiting here.
-        asyncio.run(read())
+        region = tuple(slice(start, start + step) for start, step in zip(starts, steps, strict=True))
+        zarr.open_array(alone, path=name, mode="r", zarr_format=3)[region]
     except CODEC_ERRORS:
         return False
     return True

@@ -1,12 +1,9 @@
 """Runs of scenes that bring their surface along: found, said which, passed over with a reason, refused when named."""
 
-import json
-
 import pytest
 
 from lift3d.scenes.catalog import read_scene
-from tests.support.captures import opengl
-from tests.support.photographs import write_photographs
+from tests.support.photographs import write_posed
 from tests.support.runs import ran
 from tests.support.surfaces import mesh_of, write_mesh, write_workspace
 
@@ -28,15 +25,7 @@ def room():
 @pytest.fixture
 def folder(room, tmp_path):
     """Photographs and cameras of a computed room; its surface is not among them."""
-    scene, _ = room
-    root = write_photographs(scene, tmp_path / "room")
-    poses = [
-        {"file_path": f"{view.id}.png", "transform_matrix": opengl(view.camera.c2w.numpy())} for view in scene.views
-    ]
-    K = scene.views[0].camera.K
-    lens = {"fl_x": float(K[0, 0]), "fl_y": float(K[1, 1]), "cx": float(K[0, 2]), "cy": float(K[1, 2])}
-    (root / "transforms.json").write_text(json.dumps({**lens, "w": 128, "h": 96, "frames": poses}))
-    return root
+    return write_posed(room[0], tmp_path / "room")
 
 
 def test_the_best_that_a_scene_has_is_taken_and_one_that_does_not_fit_is_passed_over(room, folder, tmp_path):

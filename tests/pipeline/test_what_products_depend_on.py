@@ -18,39 +18,32 @@ from lift3d.pipeline.stored_views import read_lifted
 from lift3d.scenes.catalog import read_scene
 from lift3d.storage.location import open_store
 from lift3d.storage.products import open_product
-from tests.support.captures import opengl, write_ply
+from tests.support.captures import write_ply
 from tests.support.operators import CheckerOperator
+from tests.support.photographs import write_posed
 from tests.support.runs import canonical_arrays, canonical_table, ran, rows_of, run_into, small_recipe
 from tests.support.scenes import textured_plane_scene
 
 SOURCE = "procedural:room?views=12&height=96&width=128"
 
 
-def write_room(folder, spread=1.0):
-    """Write a procedural room as files without depth; ``spread`` moves its sparse points away from the cameras."""
+def write_points(folder, spread=1.0):
+    """Write the sparse points of a room; ``spread`` moves them away from the cameras."""
     scene = read_scene(SOURCE)
-    frames = []
-    for view in scene.views:
-        pixels = (view.load().image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
-        Image.fromarray(pixels).save(folder / f"{view.id}.png")
-        frames.append({"file_path": f"{view.id}.png", "transform_matrix": opengl(view.camera.c2w.numpy())})
-    K, center = scene.views[0].camera.K, scene.views[0].camera.center
+    center = scene.views[0].camera.center
     write_ply(folder / "points.ply", (center + spread * (scene.points - center)).numpy())
-    lens = {"fl_x": K[0, 0].item(), "fl_y": K[1, 1].item(), "cx": K[0, 2].item(), "cy": K[1, 2].item()}
-    content = {**lens, "w": 128, "h": 96, "ply_file_path": "points.ply", "frames": frames}
-    (folder / "transforms.json").write_text(json.dumps(content))
 
 
 def paint(folder, names):
     for name in names:
-        Image.new("RGB", (128, 96), (90, 90, 90)).save(folder / f"{name}.png")
+        Image.new("RGB", (128, 96), (90, 90, 90)).save(folder / f"images/{name}.png")
 
 
 @pytest.fixture
 def room(tmp_path):
-    folder = tmp_path / "room"
-    folder.mkdir()
-    write_room(folder)
+    """A procedural room as files without depth."""
+    folder = write_posed(read_scene(SOURCE), tmp_path / "room", ply_file_path="points.ply")
+    write_points(folder)
     return folder
 
 
@@ -76,14 +69,14 @@ def check_used(folder, recipe, computed):
 def test_points_that_moved_change_the_depth_range_and_what_hangs_on_it(room, tmp_path):
     recipe = held_out(room)
     run_into(str(tmp_path / "used"), recipe)
-    write_room(room, spread=1.7)
+    write_points(room, spread=1.7)
     check_used(tmp_path, recipe, {"lifted": 1, "scores": 1})
 
 
 def test_views_that_are_neither_target_nor_source_still_make_tracks(room, tmp_path):
     recipe = held_out(room)
     record = run_into(str(tmp_path / "used"), recipe)[0]
-    idle = {path.stem for path in room.glob("*.png")} - views_at_work(str(tmp_path / "used"), record)
+    idle = {path.stem for path in room.glob("images/*.png")} - views_at_work(str(tmp_path / "used"), record)
     paint(room, idle)
     assert idle
     check_used(tmp_path, recipe, {"tracks": 1, "scores": 1})
@@ -142,7 +135,7 @@ def test_scenes_of_one_name_or_of_one_content_have_rows_of_their_own(tmp_path):
 
 def test_a_view_that_the_files_list_twice_is_dropped_once(room, tmp_path):
     content = json.loads((room / "transforms.json").read_text())
-    content["frames"] += 2 * [{**content["frames"][0], "file_path": "gone.png"}]
+    content["frames"] += 2 * [{**content["frames"][0], "file_path": "images/gone.png"}]
     (room / "transforms.json").write_text(json.dumps(content))
     _, rows = ran(tmp_path, scenes=[str(room)], operators=["rgb"], lifters=["plane_sweep"], holdout=4)
     assert list(rows.loc[rows["metric"] == "usable_view", "target"]) == ["gone"]

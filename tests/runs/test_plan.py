@@ -39,7 +39,6 @@ def test_a_plan_of_a_new_store_wants_everything_and_makes_no_store(tmp_path):
     text = planned.to_text()
     assert RECIPE.run_id in text
     assert "features of one view: rgb" in text
-    assert "shared: one geometry per target for plane_sweep; 1 operator reads it" in text
 
 
 def test_what_is_committed_is_not_planned_again(tmp_path):
@@ -65,17 +64,6 @@ def test_what_does_not_fit_is_refused_with_needed_allowed_and_reserved(tmp_path)
         plan(RECIPE, execution)
     assert caught.value.operator == "rgb"
     assert caught.value.scene == "room-0-views4-height24-width32"
-
-
-def test_a_plan_says_what_operators_share(tmp_path, baselines):
-    several = RECIPE.model_copy(
-        update={"operators": ("rgb", "hog"), "lifters": ("plane_sweep", "shared_weights", "lift3d")}
-    )
-    assert plan(several, Execution(store=str(tmp_path / "store"))).shared == (
-        "one geometry per target for plane_sweep; 2 operators read it",
-        "one geometry per target for shared_weights, lift3d; 2 operators read it",
-        "one lifted picture per target guides rgb, hog",
-    )
 
 
 def test_only_what_the_run_encodes_is_planned_to_be(tmp_path):

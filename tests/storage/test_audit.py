@@ -14,7 +14,7 @@ from lift3d.storage.commit import committed
 from lift3d.storage.garbage import collect, garbage_in, probes, store_time
 from lift3d.storage.layout import group_path
 from lift3d.storage.location import Store
-from lift3d.storage.products import ArrayTemplate, ProductWriter, write_product
+from lift3d.storage.products import ProductWriter, write_product
 from tests.support.store_content import require_whole
 from tests.support.store_workers import HOUR_S, age, audited, check_tidy, read, swept, write
 from tests.support.store_workers import PRODUCT as PATH
@@ -22,21 +22,8 @@ from tests.support.store_workers import PRODUCT as PATH
 
 def begun(store: Store, path: str = PATH) -> ProductWriter:
     writer = ProductWriter(store, path)
-    writer.write_part(0, {"x": (ArrayTemplate((2, 3), "float32", ("i", "j"), (2, 3)), np.ones((2, 3), np.float32))})
+    writer.write_part(0, {"x": (("i", "j"), np.ones((2, 3), np.float32))}, 2, 2)
     return writer
-
-
-def test_a_listing_says_what_there_is(store):
-    store.write_bytes("a/b/c", b"12")
-    store.write_bytes("a/d", b"")
-    assert store.names() == ("README.txt", "a", "lift3d.json")
-    assert store.names("a") == ("b", "d")
-    assert store.names("nothing") == ()
-    assert {key: info.size for key, info in store.entries("a").items()} == {"a/b/c": 2, "a/d": 0}
-    assert [*store.entries("a/d")] == ["a/d"]
-    assert store.entries("nothing") == {}
-    # An object written before is not younger; services count seconds.
-    assert store.entries("a/d")["a/d"].modified <= store_time(store) + 1
 
 
 def test_every_state_of_a_product_has_its_verdict(store):

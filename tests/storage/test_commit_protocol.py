@@ -5,13 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from lift3d.errors import DamagedProductError, ProductMissingError, StoreLayoutError, StoreUnavailableError
+from lift3d.errors import DamagedProductError, ProductMissingError, StoreLayoutError
 from lift3d.storage import commit as protocol
 from lift3d.storage.commit import committed
 from lift3d.storage.layout import group_path
 from lift3d.storage.location import Store
 from lift3d.storage.manifest import Entry
-from lift3d.storage.products import ArrayTemplate, ProductWriter, open_product, write_product
+from lift3d.storage.products import ProductWriter, open_product, write_product
 from lift3d.storage.repair import repaired, retract
 from tests.support.damage import delete, empty, flip
 from tests.support.store_content import require_whole
@@ -19,7 +19,7 @@ from tests.support.store_workers import read, write
 
 A, B = "scenes/s/state/rows/a", "scenes/s/state/rows/b"
 CHUNK, GROUP = f"{A}/x/c/0", group_path(A)
-TEMPLATE = ArrayTemplate((4, 3), "float32", ("view", "cell"), (1, 3), (2, 3))
+DIMS = ("view", "cell")
 VALUES = np.arange(12, dtype=np.float32).reshape(4, 3)
 
 
@@ -62,24 +62,10 @@ def test_eight_racing_writers_have_one_winner_and_all_can_read(store):
     assert read(store, A) in range(8)
 
 
-def test_a_commit_whose_answer_never_came_can_be_tried_again(local_store, monkeypatch):
-    create = Store.create_bytes
-
-    def unplugged(self, key, content):
-        create(self, key, content)
-        raise StoreUnavailableError("the line is dead")
-
-    writer = ProductWriter(local_store, A)
-    with monkeypatch.context() as patch:
-        patch.setattr(Store, "create_bytes", unplugged)
-        with pytest.raises(StoreUnavailableError):
-            writer.commit({}, {"n": 1})
-    assert writer.commit({}, {"n": 1}).is_own
-
-
 def with_parts(store: Store, *numbers: int) -> ProductWriter:
     for number in numbers:
-        ProductWriter(store, A).write_part(number, {"x": (TEMPLATE, VALUES[2 * number :][:2])}, {"number": number})
+        arrays = {"x": (DIMS, VALUES[2 * number :][:2])}
+        ProductWriter(store, A).write_part(number, arrays, 4, 2, {"number": number})
     return ProductWriter(store, A)
 
 
@@ -95,9 +81,8 @@ def test_parts_of_several_workers_make_one_product_and_their_records_go(store):
 
 
 def test_parts_of_other_arrays_do_not_make_one_product(local_store):
-    wide = ArrayTemplate((4, 5), "float32", ("view", "cell"), (1, 5), (2, 5))
     writer = with_parts(local_store, 0)
-    writer.write_part(1, {"x": (wide, np.zeros((2, 5), np.float32))})
+    writer.write_part(1, {"x": (DIMS, np.zeros((2, 5), np.float32))}, 4, 2)
     with pytest.raises(StoreLayoutError, match="another 'x'"):
         writer.commit({}, {}, 2)
 
@@ -105,8 +90,7 @@ def test_parts_of_other_arrays_do_not_make_one_product(local_store):
 def test_a_part_of_another_product_is_copied_as_it_is(store):
     with_parts(store, 0, 1).commit({}, {}, 2)
     second = ProductWriter(store, B)
-    longer = ArrayTemplate((6, 3), "float32", ("view", "cell"), (1, 3), (2, 3))
-    second.write_part(0, {"x": (longer, np.ones((2, 3), np.float32))})
+    second.write_part(0, {"x": (DIMS, np.ones((2, 3), np.float32))}, 6, 2)
     for number in (0, 1):
         second.copy_part(number + 1, 6, open_product(store, A), number)
     second.commit({}, {}, 3)
@@ -211,7 +195,7 @@ def test_only_the_damaged_part_of_a_product_that_is_taken_back_is_to_be_made_aga
     again = ProductWriter(store, A)
     assert [again.part(number) is not None for number in (0, 1)] == [True, False]
     # Bytes that are there and broken are overwritten; those that decode are adopted, whatever is brought.
-    again.write_part(1, {"x": (TEMPLATE, VALUES[2:])}, 1)
-    ProductWriter(store, A).write_part(0, {"x": (TEMPLATE, VALUES[:2] + 1)}, 0)
+    again.write_part(1, {"x": (DIMS, VALUES[2:])}, 4, 2)
+    ProductWriter(store, A).write_part(0, {"x": (DIMS, VALUES[:2] + 1)}, 4, 2)
     again.commit({}, {}, 2)
     np.testing.assert_array_equal(open_product(store, A).array("x"), VALUES)

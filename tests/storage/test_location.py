@@ -17,6 +17,7 @@ from lift3d.errors import (
 )
 from lift3d.storage import backends, layout
 from lift3d.storage.backends import parse_url
+from lift3d.storage.garbage import store_time
 from lift3d.storage.location import Store, open_store
 from lift3d.storage.retry_policy import Timeouts
 
@@ -31,6 +32,12 @@ def test_objects_come_back_as_written(store):
     assert store.read_bytes("a/empty") == b""
     assert store.read_bytes("a/empty", 0, 5) == b""
     assert store.sizes("a") == {"a/b": 3, "a/empty": 0}
+    assert store.names("a") == ("b", "empty")
+    assert store.names() == ("README.txt", "a", "lift3d.json")
+    assert [*store.entries("a/b")] == ["a/b"]
+    assert (store.entries("nothing"), store.names("nothing")) == ({}, ())
+    # What was written before is not younger; services count seconds.
+    assert store.entries("a/b")["a/b"].modified <= store_time(store) + 1
     assert store.exists("a/b")
     assert not store.exists("a")
     assert not store.exists("a/c")

@@ -15,7 +15,7 @@ from lift3d.storage.audit import audit_folder
 from lift3d.storage.commit import committed
 from lift3d.storage.garbage import collect, garbage_of
 from lift3d.storage.location import Store, open_store
-from lift3d.storage.products import ArrayTemplate, ProductWriter, open_product
+from lift3d.storage.products import ProductWriter, open_product
 from lift3d.storage.repair import repaired
 from tests.support.store_content import require_whole
 from tests.support.store_workers import Killed, check_tidy
@@ -51,7 +51,7 @@ def write(store, path, at_step=protocol.ignore_step):
     writer = ProductWriter(store, path, at_step)
     values = np.full((2, 3), PATHS.index(path), np.float32)
     if writer.part(0) is None:
-        writer.write_part(0, {"x": (ArrayTemplate((2, 3), "float32", ("i", "j"), (2, 3)), values)})
+        writer.write_part(0, {"x": (("i", "j"), values)}, 2, 2)
     return writer.commit({"y": (("k",), values[0])}, {}, 1)
 
 

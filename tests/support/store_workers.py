@@ -14,9 +14,8 @@ from lift3d.storage.commit import Commit, Step, StepHook, committed, ignore_step
 from lift3d.storage.garbage import Garbage, collect, garbage_in, store_time
 from lift3d.storage.layout import README_FILE, STORE_FILE, group_path
 from lift3d.storage.location import Store, open_store
-from lift3d.storage.products import ArrayTemplate, ProductWriter, open_product, write_product
+from lift3d.storage.products import ProductWriter, open_product, write_product
 
-TEMPLATE = ArrayTemplate((4, 8), "float32", ("view", "cell"), (1, 8), (2, 8))
 VALUES = np.arange(32, dtype=np.float32).reshape(4, 8)
 PRODUCT, ROWS = "scenes/room/lifted/rgb/near/leaf", "scenes/room/state/rows/rows"
 EXIT_CODE = 17
@@ -53,7 +52,7 @@ def run_task(url: str, stop_at: str = "", how: str = "die", factor: float = 1.0)
         for number in (0, 1):
             if writer.part(number) is None:
                 values = VALUES[2 * number : 2 * number + 2] * np.float32(factor)
-                writer.write_part(number, {"x": (TEMPLATE, values)})
+                writer.write_part(number, {"x": (("view", "cell"), values)}, 4, 2)
         writer.commit({}, {"kind": "test"}, 2)
     awaited = second_step
     if committed(store, ROWS) is None:

@@ -99,7 +99,7 @@ def test_a_workspace_may_have_another_world_and_other_undistorted_images(planes,
     guides, depth_range = planes
     other = {}
     for name, frame in frames_of(guides).items():
-        wider = moved_camera(frame.camera.padded(2, 4, ImageSize(52, 72)), some_motion(), 3.0)
+        wider = moved_camera(frame.camera.cropped(-2, -4, ImageSize(52, 72)), some_motion(), 3.0)
         z_depth = torch.nn.functional.pad(3.0 * frame.z_depth, (4, 4, 2, 2))
         other[name] = SimpleNamespace(camera=wider, z_depth=z_depth)
     errors = errors_of(estimate("colmap", surfaces.write_workspace(tmp_path, other), guides, depth_range), guides)

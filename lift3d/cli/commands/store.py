@@ -40,26 +40,18 @@ def fsck(store: str, checksums: bool, run_id: str | None, repair: bool, as_json:
 @store_argument
 @click.option("--older-than", default=48.0, help="Hours since the last write, by the store's clock.")
 @click.option("--dry-run", is_flag=True, help="Say what would be deleted and delete nothing.")
-@click.option("--run", "run_id", help="Only attempts at what this run rests on.")
 @click.option("--unreferenced", is_flag=True, help="Products that no run names, too. Not while a run is going on.")
 @click.option("--caches", is_flag=True, help="Features and tracks, too. As --unreferenced.")
 @click.option("--force", is_flag=True, help="Allow less than an hour: nobody uses the store.")
 @json_option
 def gc(
-    store: str,
-    older_than: float,
-    dry_run: bool,
-    run_id: str | None,
-    unreferenced: bool,
-    caches: bool,
-    force: bool,
-    as_json: bool,
+    store: str, older_than: float, dry_run: bool, unreferenced: bool, caches: bool, force: bool, as_json: bool
 ) -> None:
     """Delete what dead workers left behind in a store."""
     from lift3d.cli.store import garbage_text
     from lift3d.runs.collect_garbage import Extent, collect_garbage
 
-    deleted = collect_garbage(store, Extent(older_than, run_id, dry_run, unreferenced, caches, force))
+    deleted = collect_garbage(store, Extent(older_than, dry_run, unreferenced, caches, force))
     show(deleted.to_json(), garbage_text(deleted), as_json)
 
 
