@@ -1,6 +1,7 @@
 """Blending weights: what a lifter is. One row of taps per target cell, for any number of channels."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -8,6 +9,9 @@ from torch import Tensor
 from lift3d.domain.features import FeatureGrid
 from lift3d.domain.keys import ViewId
 from lift3d.errors import ShapeError
+
+# The fields that have an entry per cell.
+PER_CELL = ("source", "uv", "weight", "log_scale_ratio", "z_depth", "coverage")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,3 +43,11 @@ class BlendingWeights:
         got = {tuple(self.source.shape), tuple(self.weight.shape), tuple(self.log_scale_ratio.shape)}
         if got != {shape} or tuple(self.uv.shape) != (*shape, 2) or self.coverage.shape != shape[:1]:
             raise ShapeError(f"Blending weights of {shape[0]} cells and {shape[1]} taps have shapes {got}.")
+
+    def rows(self, first: int, last: int) -> "BlendingWeights":
+        """Return the weights of some rows of the grid."""
+        grid = self.grid
+        cells = slice(first * grid.cols, last * grid.cols)
+        tile = replace(grid, rows=last - first, origin_v=grid.origin_v + grid.stride_v * first)
+        part: dict[str, Any] = {name: getattr(self, name)[cells] for name in PER_CELL}
+        return replace(self, grid=tile, **part)

@@ -8,15 +8,15 @@ import math
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import embedding_bag
 
 from lift3d.domain.features import FeatureGrid, FeatureMap
 from lift3d.domain.lifted import LiftedFeatures
 from lift3d.domain.weights import BlendingWeights
 from lift3d.errors import ConfigError, NonFiniteError, ShapeError
-from lift3d.geometry.sampling import bilinear_corners
+from lift3d.geometry.sampling import bilinear_corners, normalized_coordinates
 
 # A block of one 37×37 map of ten sources is 3.5 MB: it stays in the last-level cache while bags are summed.
 CHANNEL_BLOCK = 64
@@ -64,7 +64,7 @@ def blend(weights: BlendingWeights, sources: Sequence[FeatureMap]) -> LiftedFeat
                 channels = slice(low, min(low + CHANNEL_BLOCK, channel_count))
                 block = table[: table_rows * (channels.stop - low)].view(table_rows, -1)
                 _fill(block, sources, channels)
-                values[channels, cells] = embedding_bag(rows, block, mode="sum", per_sample_weights=shares).T
+                values[channels, cells] = F.embedding_bag(rows, block, mode="sum", per_sample_weights=shares).T
     return _lifted(weights, values, [source.global_tokens for source in sources])
 
 
@@ -88,8 +88,32 @@ class SourceTable:
         for start in range(0, weights.grid.cell_count, tile):
             cells = slice(start, min(start + tile, weights.grid.cell_count))
             rows, shares = _bags(weights, cells, self._grids)
-            values[:, cells] = embedding_bag(rows, self._rows, mode="sum", per_sample_weights=shares).T
+            values[:, cells] = F.embedding_bag(rows, self._rows, mode="sum", per_sample_weights=shares).T
         return _lifted(weights, values, self._tokens)
+
+
+def blend_picture(
+    weights: BlendingWeights, images: Sequence[Float[Tensor, "3 _ _"]], stride_px: tuple[float, float] = (1.0, 1.0)
+) -> Float[Tensor, "3 row col"]:
+    """Return ``Σ_tap weight · image(uv)`` with bicubic reading, clamped to [0, 1]; 0 where not covered.
+
+    The 2D model meets this picture instead of a photograph, and bilinear reading would blur it.
+
+    Args:
+        weights: Taps on a grid of pixels.
+        images: The sources' pictures without holes, in the order of ``weights.source_ids``.
+        stride_px: Source pixels, which taps are in, per pixel of the pictures, (u, v).
+
+    Source:
+        Keys, Cubic convolution interpolation for digital image processing, 1981 (a = −0.75, as in PyTorch).
+    """
+    picture = images[0].new_zeros(3, weights.grid.cell_count)
+    for index, image in enumerate(images):
+        cell, tap = ((weights.source == index) & (weights.weight > 0)).nonzero(as_tuple=True)
+        at = normalized_coordinates(weights.uv[cell, tap], image.shape[1], image.shape[2], stride_px)
+        read = F.grid_sample(image[None], at[None, None], mode="bicubic", padding_mode="border", align_corners=False)
+        picture.index_add_(1, cell, read[0, :, 0] * weights.weight[cell, tap])
+    return picture.clamp(0, 1).reshape(3, *weights.grid.shape)
 
 
 def view_marginal(weights: BlendingWeights) -> Float[Tensor, " source"]:

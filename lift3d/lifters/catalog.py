@@ -49,13 +49,11 @@ def register(spec: LifterSpec, home: str) -> None:
 def lifter_spec(name: str) -> LifterSpec:
     """Return what there is to know of a lifter without loading it.
 
+    UnknownNameError if no lifter has that name, ConfigError if it takes no such option or there is no such checkpoint.
+
     Args:
         name: A name of the catalog; learned lifters take ``?checkpoint=`` with the name of a packaged checkpoint or
             the path of one's own.
-
-    Raises:
-        UnknownNameError: If no lifter has that name.
-        ConfigError: If the lifter takes no such option, or there is no such checkpoint.
     """
     kind, checkpoint = _parse(name)
     if checkpoint is None:
@@ -70,12 +68,7 @@ def is_packaged(name: str) -> bool:
 
 
 def build_lifter(name: str) -> Lifter:
-    """Return a lifter, ready to propose.
-
-    Raises:
-        UnknownNameError: If no lifter has that name.
-        ConfigError: If the lifter takes no such option, or its checkpoint cannot be read.
-    """
+    """Return a lifter, ready to propose; raises what ``lifter_spec`` does, or that a checkpoint does not read."""
     kind, checkpoint = _parse(name)
     module, _, attribute = LIFTERS[kind].partition(":")
     build = getattr(importlib.import_module(module), attribute)

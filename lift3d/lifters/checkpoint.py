@@ -23,13 +23,7 @@ _FORMAT = "lift3d-lifter"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
-    """Both networks, in evaluation mode.
-
-    Attributes:
-        density: Stage I.
-        corrector: Stage II.
-        about: How they were made: steps, seeds, data.
-    """
+    """Both networks, stage I and II, in evaluation mode; ``about`` is how they were made: steps, seeds, data."""
 
     density: DensityProposal
     corrector: Corrector
@@ -62,8 +56,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 def load_checkpoint(name: str) -> Checkpoint:
     """Load a packaged checkpoint by name, or one of one's own by path; once for the same content.
 
-    Raises:
-        ConfigError: If there is none, it is damaged, of another version, or does not fit the networks.
+    ConfigError if there is none, or it is damaged, of another version, or does not fit the networks.
     """
     return _load(checkpoint_path(name), checkpoint_digest(name))
 

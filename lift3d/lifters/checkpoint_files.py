@@ -17,11 +17,7 @@ def packaged() -> tuple[str, ...]:
 
 
 def checkpoint_path(name: str) -> Path:
-    """Return the file of a packaged checkpoint, or the path given.
-
-    Raises:
-        ConfigError: If there is no such file.
-    """
+    """Return the file of a packaged checkpoint, or the path given; ConfigError if there is no such file."""
     path = Path(name) if name.endswith(_SUFFIX) else FOLDER / f"{name}{_SUFFIX}"
     if not path.is_file():
         raise ConfigError(
@@ -32,11 +28,7 @@ def checkpoint_path(name: str) -> Path:
 
 
 def checkpoint_digest(name: str) -> str:
-    """Return the content digest of a checkpoint's file.
-
-    Raises:
-        ConfigError: If there is no such file.
-    """
+    """Return the content digest of a checkpoint's file; ConfigError if there is none."""
     path = checkpoint_path(name)
     state = path.stat()
     return _digest_of(str(path), state.st_mtime_ns, state.st_size)

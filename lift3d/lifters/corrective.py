@@ -5,36 +5,67 @@ operator's own features at the taps, and in the lifted picture, and weighs them 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from lift3d.domain.camera import Camera
 from lift3d.domain.features import FeatureMap
 from lift3d.domain.proposals import RayProposal, SourceGuide
 from lift3d.domain.scene import DepthRange
-from lift3d.domain.weights import BlendingWeights
+from lift3d.domain.weights import PER_CELL, BlendingWeights
 from lift3d.lifters.catalog import lifter_spec
 from lift3d.lifters.checkpoint import Checkpoint, load_checkpoint
 from lift3d.lifters.checkpoint_files import DEFAULT
-from lift3d.lifters.density import estimate
 from lift3d.lifters.networks.corrector import Corrector
-from lift3d.lifters.plane_sweep import PlaneSweep, PlaneSweepConfig, by_cell, by_ray
+from lift3d.lifters.networks.density_proposal import DensityProposal
+from lift3d.lifters.plane_sweep import PlaneSweep, PlaneSweepConfig
 from lift3d.lifters.protocol import LifterSpec
-from lift3d.lifters.ray_evidence import gather_evidence
+from lift3d.lifters.ray_evidence import EvidenceSamples, RayEvidence, gather_evidence, strongest
 from lift3d.lifters.residual import solve
 from lift3d.lifters.tap_agreement import CONTEXT_WIDTHS, compare, gather, state_at, within_reach
 from lift3d.lifters.unswept_sources import Consensus, unswept_visibility
 from lift3d.lifters.weights import ReadablePixels, weights_at
 
 SAMPLE_COUNT = 4
+_LEAST_WEIGHT = 1e-6
 # Cells corrected at once, and the rows around them that their widest window reaches into.
 TILE_CELLS, TILE_TAPS = 8192, 32
 TILE_MARGIN = CONTEXT_WIDTHS[-1] // 2
 # By how many logits the guide is trusted more where near views are preferred: the more faithful choice among few
 # sources. Chosen on the capture fox with MobileNetV2, VGG and a segmenter, between 0, 1.5 and 3.
 FEW_SOURCES_TRUST = 1.5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Density:
+    """Stage I's answer: depth along rays, the strongest samples, each source's weight there, and state for stage II."""
+
+    probability: Float[Tensor, "plane row col"]
+    samples: EvidenceSamples
+    preference: Float[Tensor, "source sample row col"]
+    state: Float[Tensor, "state row col"]
+
+    @property
+    def color(self) -> Float[Tensor, "3 row col"]:
+        """The guide colour that the sources give each cell: what training compares with the target's."""
+        share = self.preference / self.preference.sum(0).clamp(min=_LEAST_WEIGHT)
+        per_sample = (share[:, None] * self.samples.color).sum(0)
+        return (per_sample * self.samples.probability).sum(1)
+
+
+def estimate(network: DensityProposal, evidence: RayEvidence, sample_count: int) -> Density:
+    """Run the network; differentiable in its parameters."""
+    probability, places = network.density(evidence.volume)
+    samples = strongest(evidence, probability, sample_count)
+    at_samples = places.movedim(1, 0).gather(1, samples.plane[None].expand(places.shape[1], -1, -1, -1))
+    weight = samples.visibility * samples.preference
+    share = weight / weight.sum(0).clamp(min=_LEAST_WEIGHT)
+    preference = weight * torch.exp(network.scores(samples.inputs, at_samples, share.detach()))
+    return Density(probability, samples, preference, (at_samples * samples.probability).sum(1))
 
 
 class Lift3D:
@@ -62,11 +93,10 @@ class Lift3D:
     def propose(self, target: Camera, guides: Sequence[SourceGuide], depth_range: DepthRange) -> RayProposal:
         """Return the few most probable depths per ray, how much each source counts there, and the guide state.
 
-        Raises:
-            NoOverlapError: If no source sees anything of the target's frustum.
+        NoOverlapError if no source sees anything of the target's frustum.
         """
         volumes = self._sweep.depth_volumes(target, guides, depth_range)
-        found = estimate(self._networks.density, gather_evidence(self._sweep, target, volumes), SAMPLE_COUNT)
+        found = estimate(self._networks.density, gather_evidence(self._sweep, volumes), SAMPLE_COUNT)
         samples = found.samples
         # A ray that no source sees has no probability, whatever the network says.
         is_seen = (found.preference > 0).any(0)
@@ -77,24 +107,11 @@ class Lift3D:
         uv, z_depth = volumes.uv, 1 / samples.disparity
         consensus = Consensus.of(samples.color, samples.visibility)
         of_unswept = unswept_visibility(target, uv, samples.disparity, probability, consensus, volumes.unswept)
-        preferred = [
-            self._sweep.preference(target, source.view.camera, uv, z_depth) * one
-            for source, one in zip(volumes.unswept, of_unswept, strict=True)
-        ]
-        view_weight = volumes.in_guide_order(
-            len(guides), found.preference, torch.stack(preferred) if preferred else of_unswept
-        )
-        return RayProposal(
-            grid=volumes.grid,
-            target=target,
-            sources=tuple(guide.camera for guide in guides),
-            source_ids=tuple(guide.id for guide in guides),
-            z_depth=by_ray(z_depth),
-            probability=by_ray(probability),
-            view_weight=by_cell(view_weight),
-            visibility=by_cell(volumes.in_guide_order(len(guides), samples.visibility, of_unswept)),
-            state=by_ray(found.state),
-        )
+        view_weight = volumes.in_guide_order(found.preference, of_unswept)
+        for place in volumes.unswept_places:
+            view_weight[place] *= self._sweep.preference(target, guides[place].camera, uv, z_depth)
+        visibility = volumes.in_guide_order(samples.visibility, of_unswept)
+        return volumes.proposal(z_depth, probability, view_weight, visibility, found.state)
 
     @torch.no_grad()
     def correct(
@@ -136,7 +153,7 @@ def corrected(
     guide: FeatureMap,
     proximity: float = 0.0,
 ) -> tuple[BlendingWeights, BlendingWeights]:
-    """Run stage II; differentiable in the network's parameters.
+    """Run stage II; return weights without and with the residual, differentiable in the network's parameters.
 
     Args:
         network: Stage II's.
@@ -146,19 +163,15 @@ def corrected(
         sources: The sources' maps.
         guide: The operator's map of the lifted picture.
         proximity: Exponent of the uniform weights; 0 in training.
-
-    Returns:
-        Weights without and with the residual.
     """
     taps = within_reach(agreeing, near, sources, ReadablePixels.of(proposal))
-    features = gather(taps, sources, guide)
-    found = network(
-        compare(taps, features, sources), state_at(proposal, taps.weights), taps.weights.weight, taps.is_tap
-    )
-    consensus = (found.weight[:, None] @ features.at_taps)[:, 0]
+    at_taps, of_guide = gather(taps, sources, guide)
+    inputs = compare(taps, at_taps, of_guide, sources)
+    found = network(inputs, state_at(proposal, taps.weights), taps.weights.weight, taps.is_tap)
+    consensus = (found.weight[:, None] @ at_taps)[:, 0]
     trust = torch.sigmoid(torch.logit(found.trust) + FEW_SOURCES_TRUST * proximity)
-    wanted = consensus + trust * (features.of_guide - consensus)
-    moved = solve(features.at_taps, wanted, found.weight, found.log_price, taps.is_tap)
+    wanted = consensus + trust * (of_guide - consensus)
+    moved = solve(at_taps, wanted, found.weight, found.log_price, taps.is_tap)
     is_covered = (taps.weights.coverage > 0)[:, None]
     separate, whole = (replace(taps.weights, weight=one * is_covered) for one in (found.weight, moved))
     return separate, whole
@@ -170,7 +183,7 @@ def covered_as(near: BlendingWeights, agreeing: BlendingWeights) -> BlendingWeig
     if not bool(is_missing.any()):
         return agreeing
     patched: dict[str, Any] = {}
-    for name in _PER_CELL:
+    for name in PER_CELL:
         one, other = getattr(near, name), getattr(agreeing, name)
         patched[name] = torch.where(is_missing.reshape(-1, *[1] * (one.ndim - 1)), one, other)
     return replace(agreeing, **patched)
@@ -193,23 +206,12 @@ def in_tiles(
     for first in range(0, grid.rows, height):
         last = min(first + height, grid.rows)
         low, high = max(0, first - TILE_MARGIN), min(grid.rows, last + TILE_MARGIN)
-        tile = correct(_rows(agreeing, low, high), _rows(near, low, high))
-        done.append(_rows(tile, first - low, last - low))
-    whole: dict[str, Any] = {name: torch.cat([getattr(one, name) for one in done]) for name in _PER_CELL}
+        tile = correct(agreeing.rows(low, high), near.rows(low, high))
+        done.append(tile.rows(first - low, last - low))
+    whole: dict[str, Any] = {name: torch.cat([getattr(one, name) for one in done]) for name in PER_CELL}
     return replace(agreeing, **whole)
 
 
 def tile_cells(tap_count: int) -> int:
     """Return how many cells of so many taps are corrected at once; their pairs of taps are held, too."""
     return max(1, int(TILE_CELLS * min(1.0, TILE_TAPS / tap_count) ** 1.5))
-
-
-_PER_CELL = ("source", "uv", "weight", "log_scale_ratio", "z_depth", "coverage")
-
-
-def _rows(weights: BlendingWeights, first: int, last: int) -> BlendingWeights:
-    grid = weights.grid
-    cells = slice(first * grid.cols, last * grid.cols)
-    tile = replace(grid, rows=last - first, origin_v=grid.origin_v + grid.stride_v * first)
-    part: dict[str, Any] = {name: getattr(weights, name)[cells] for name in _PER_CELL}
-    return replace(weights, grid=tile, **part)

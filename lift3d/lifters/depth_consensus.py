@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from lift3d.domain.camera import Camera
@@ -56,15 +56,6 @@ class Consensus:
     visibility: Float[Tensor, "source plane row col"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class RaySamples:
-    """A few depths per ray in the target camera, with what ``Consensus`` says of planes."""
-
-    z_depth: Float[Tensor, "sample row col"]
-    probability: Float[Tensor, "sample row col"]
-    visibility: Float[Tensor, "source sample row col"]
-
-
 def agree(
     target: Camera,
     uv: Float[Tensor, "row col 2"],
@@ -104,40 +95,46 @@ def first_surface(
 
 def strongest_samples(
     consensus: Consensus, disparity: Float[Tensor, " plane"], sample_count: int, sharpening: float
-) -> RaySamples:
-    """Keep the most probable planes of each ray, each moved to the centre of mass of itself and its two neighbours.
+) -> tuple[Float[Tensor, "sample row col"], Float[Tensor, "sample row col"], Float[Tensor, "source sample row col"]]:
+    """Keep the most probable planes of each ray; return z-depths, probabilities, and who sees them.
 
-    Planes beside a peak move towards it, so that a peak between two planes is found and not doubled. First the
-    distribution is raised to the power ``sharpening``.
+    First the distribution is raised to the power ``sharpening``.
     """
     sharp = consensus.probability**sharpening
     kept, index = sharp.topk(sample_count, dim=0)
-    last = len(disparity) - 1
-    around = [(index + step).clamp(0, last) for step in (-1, 0, 1)]
-    mass = [sharp.gather(0, at) for at in around]
-    moment = sum((m * disparity[at] for m, at in zip(mass, around, strict=True)), torch.zeros_like(kept))
-    total_mass = sum(mass, torch.zeros_like(kept))
+    moment, mass = around_planes(sharp, index, disparity)
     # Planes of no weight at all are not samples: their centre of mass would be rounding noise.
     is_live = kept > _LEAST_MASS
     kept = torch.where(is_live, kept, 0.0)
-    refined = torch.where(is_live, moment / torch.where(is_live, total_mass, 1.0), disparity[index])
+    refined = torch.where(is_live, moment / torch.where(is_live, mass, 1.0), disparity[index])
     total = kept.sum(0)
     by_source = index[None].expand(len(consensus.visibility), -1, -1, -1)
-    return RaySamples(
-        z_depth=1 / refined,
-        probability=kept / torch.where(total > 0, total, 1.0),
-        visibility=consensus.visibility.gather(1, by_source),
-    )
+    return 1 / refined, kept / torch.where(total > 0, total, 1.0), consensus.visibility.gather(1, by_source)
+
+
+def around_planes(
+    probability: Float[Tensor, "plane row col"],
+    index: Int[Tensor, "sample row col"],
+    disparity: Float[Tensor, " plane"],
+    least: float = 0.0,
+) -> tuple[Float[Tensor, "sample row col"], Float[Tensor, "sample row col"]]:
+    """Return moment and mass of planes and their two neighbours, each of at least a mass: their centre is the quotient.
+
+    Planes beside a peak move towards it, so that a peak between two planes is found and not doubled.
+    """
+    around = [(index + step).clamp(0, len(disparity) - 1) for step in (-1, 0, 1)]
+    mass = [probability.gather(0, at) + least for at in around]
+    none = torch.zeros_like(mass[0])
+    return sum((m * disparity[at] for m, at in zip(mass, around, strict=True)), none), sum(mass, none)
 
 
 def walk(
     target: Camera, uv: Float[Tensor, "row col 2"], depth: SoftDepth, disparity: Float[Tensor, " plane"]
 ) -> Iterator[tuple[slice, Float[Tensor, "tile row col 2"], Float[Tensor, "2 tile row col"]]]:
-    """Follow the target's rays through a source, a tile of planes at a time.
+    """Follow the target's rays through a source; yield a tile of planes at a time.
 
-    Yields:
-        Which planes, coordinates in the source's image for ``grid_sample``, and the source's volumes (occupancy and
-        visibility) there; 0 outside the source's image and planes.
+    Which planes, coordinates in the source's image for ``grid_sample``, and the source's volumes (occupancy and
+    visibility) there; 0 outside the source's image and planes.
     """
     source = depth.camera
     sweep = Sweep.between(uv, (target.K, target.w2c), (source.K, source.w2c), (source.size.height, source.size.width))

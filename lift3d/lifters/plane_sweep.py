@@ -26,7 +26,7 @@ from lift3d.lifters.catalog import PLANE_SWEEP
 from lift3d.lifters.depth_consensus import SoftDepth, agree, strongest_samples
 from lift3d.lifters.photo_consistency import Descriptors, describe, matching_cost
 from lift3d.lifters.protocol import Uncorrected
-from lift3d.lifters.source_selection import view_costs
+from lift3d.lifters.source_selection import nearest_first
 from lift3d.lifters.unswept_sources import Consensus as ColorConsensus
 from lift3d.lifters.unswept_sources import UnsweptSource, colors_at, unswept_visibility
 
@@ -39,6 +39,7 @@ class SourceDepthVolumes:
     """What the sources know of depth, each in its own frame, before the target's rays ask them.
 
     Attributes:
+        guides: All sources.
         grid: The target's guide grid.
         uv: Its pixels.
         planes: Disparities, near first; the same for the target and all sources.
@@ -49,6 +50,8 @@ class SourceDepthVolumes:
         unswept: Those sources.
     """
 
+    target: Camera
+    guides: tuple[SourceGuide, ...]
     grid: FeatureGrid
     uv: Float[Tensor, "row col 2"]
     planes: Float[Tensor, " plane"]
@@ -59,25 +62,42 @@ class SourceDepthVolumes:
     unswept: tuple[UnsweptSource, ...] = ()
 
     def in_guide_order(
-        self,
-        guide_count: int,
-        of_swept: Float[Tensor, "source sample row col"],
-        of_unswept: Float[Tensor, "unswept sample row col"],
+        self, of_swept: Float[Tensor, "source sample row col"], of_unswept: Float[Tensor, "unswept sample row col"]
     ) -> Float[Tensor, "guide sample row col"]:
         """Return what is known of either kind of source in the order of the guides, 0 for those that see nothing."""
-        found = of_swept.new_zeros(guide_count, *of_swept.shape[1:])
+        found = of_swept.new_zeros(len(self.guides), *of_swept.shape[1:])
         found[list(self.swept_places)] = of_swept
         found[list(self.unswept_places)] = of_unswept
         return found
+
+    def proposal(
+        self,
+        z_depth: Float[Tensor, "sample row col"],
+        probability: Float[Tensor, "sample row col"],
+        view_weight: Float[Tensor, "guide sample row col"],
+        visibility: Float[Tensor, "guide sample row col"],
+        state: Float[Tensor, "state row col"] | None = None,
+    ) -> RayProposal:
+        """Return what was found on the target's rays as proposals have it, cell by cell."""
+        return RayProposal(
+            grid=self.grid,
+            target=self.target,
+            sources=tuple(guide.camera for guide in self.guides),
+            source_ids=tuple(guide.id for guide in self.guides),
+            z_depth=z_depth.flatten(1).T.contiguous(),
+            probability=probability.flatten(1).T.contiguous(),
+            view_weight=view_weight.flatten(2).permute(2, 1, 0).contiguous(),
+            visibility=visibility.flatten(2).permute(2, 1, 0).contiguous(),
+            state=None if state is None else state.flatten(1).T.contiguous(),
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class PlaneSweepConfig:
     """Constants of the sweep.
 
-    Where no origin is named, the value comes from a coarse search (factors of 1.5 to 2) for the PSNR of twelve
-    held-out views of four real captures at height 192, not from theory; most are flat, within 0.1 dB over such a
-    factor. Gains and losses that are named were measured on such views while the method was being built.
+    Found by a coarse search (factors of 1.5 to 2) for the PSNR of twelve held-out views of four real captures at height
+    192; most are flat, within 0.1 dB over such a factor. Gains and losses that are named were measured on such views.
 
     Attributes:
         plane_count: Planes of disparity; 96 gain 0.02 dB and cost half as much time again.
@@ -153,46 +173,33 @@ class PlaneSweep(Uncorrected):
         """Return the few most probable depths per ray, and how much each source is preferred at each of them.
 
         Memory beyond the result is about ``12 · plane_count`` bytes per source and guide cell, and as much as four
-        sources' once more for each of three more arrays while costs are smoothed.
-
-        Raises:
-            NoOverlapError: If no source sees anything of the target's frustum.
+        sources' once more for each of three more arrays while costs are smoothed. NoOverlapError if no source sees
+        anything of the target's frustum.
         """
         volumes = self.depth_volumes(target, guides, depth_range)
         # 1. What the sources agree on along the target's rays.
         tapers = [view.taper for view in volumes.views]
         consensus = agree(target, volumes.uv, volumes.depths, tapers, volumes.planes)
-        samples = strongest_samples(consensus, volumes.planes, self.config.sample_count, self.config.sharpening)
+        z_depth, probability, visibility = strongest_samples(
+            consensus, volumes.planes, self.config.sample_count, self.config.sharpening
+        )
         # 2. Which sources to read there: unoccluded and near in angle.
-        disparity = 1 / samples.z_depth
-        of_swept = torch.tensor(tapers)[:, None, None, None] * samples.visibility
+        disparity = 1 / z_depth
+        of_swept = torch.tensor(tapers)[:, None, None, None] * visibility
         colors = torch.stack([colors_at(target, volumes.uv, disparity, view)[0] for view in volumes.views])
         agreed = ColorConsensus.of(colors, of_swept)
-        of_unswept = unswept_visibility(target, volumes.uv, disparity, samples.probability, agreed, volumes.unswept)
-        visible = volumes.in_guide_order(len(guides), of_swept, of_unswept)
-        preference = torch.zeros_like(visible)
-        for index in (*volumes.swept_places, *volumes.unswept_places):
-            preference[index] = self.preference(target, guides[index].camera, volumes.uv, samples.z_depth)
-        return RayProposal(
-            grid=volumes.grid,
-            target=target,
-            sources=tuple(guide.camera for guide in guides),
-            source_ids=tuple(guide.id for guide in guides),
-            z_depth=by_ray(samples.z_depth),
-            probability=by_ray(samples.probability),
-            view_weight=by_cell(visible * preference),
-            visibility=by_cell(visible),
-        )
+        of_unswept = unswept_visibility(target, volumes.uv, disparity, probability, agreed, volumes.unswept)
+        visible = volumes.in_guide_order(of_swept, of_unswept)
+        view_weight = visible.clone()
+        for place in (*volumes.swept_places, *volumes.unswept_places):
+            view_weight[place] *= self.preference(target, guides[place].camera, volumes.uv, z_depth)
+        return volumes.proposal(z_depth, probability, view_weight, visible)
 
     @torch.no_grad()
     def depth_volumes(
         self, target: Camera, guides: Sequence[SourceGuide], depth_range: DepthRange
     ) -> SourceDepthVolumes:
-        """Return what each source knows of its own depth.
-
-        Raises:
-            NoOverlapError: If no source sees anything of the target's frustum.
-        """
+        """Return what each source knows of its own depth; NoOverlapError if none sees anything of the target."""
         grid = self._grid(target.size)
         uv = cell_centers(*grid.lattice)
         planes = 1 / inverse_depth_planes(depth_range.near, depth_range.far, self.config.plane_count)
@@ -201,15 +208,13 @@ class PlaneSweep(Uncorrected):
         seeing.sort(key=lambda index: guides[index].id)
         if not seeing:
             raise NoOverlapError(f"None of {len(guides)} source views sees anything of the target's frustum.")
-        # The nearest are searched; ties go by id, so the order of the guides does not matter.
-        costs = view_costs(target, [guides[index].camera for index in seeing], depth_range).tolist()
-        ranked = [index for _, index in sorted(zip(costs, seeing, strict=True), key=lambda pair: pair[0])]
-        swept = set(ranked[: self.config.swept_count])
+        nearest = nearest_first(target, [guides[index].camera for index in seeing], depth_range)
+        swept = {seeing[place] for place in nearest[: self.config.swept_count]}
         near, far = (tuple(i for i in seeing if (i in swept) is wanted) for wanted in (True, False))
         views, others = (tuple(self._describe(guides[index]) for index in of) for of in (near, far))
         unswept = tuple(UnsweptSource(view, self._confidence(view)) for view in others)
         depths = self._soft_depths(views, planes, depth_range)
-        return SourceDepthVolumes(grid, uv, planes, near, views, depths, far, unswept)
+        return SourceDepthVolumes(target, tuple(guides), grid, uv, planes, near, views, depths, far, unswept)
 
     def _grid(self, size: ImageSize) -> FeatureGrid:
         bounded = math.sqrt(size.height * size.width / self.config.max_cells)
@@ -242,21 +247,14 @@ class PlaneSweep(Uncorrected):
         )
 
     def _cost(
-        self,
-        view: Descriptors,
-        views: Sequence[Descriptors],
-        planes: Float[Tensor, " plane"],
-        depth_range: DepthRange,
+        self, view: Descriptors, views: Sequence[Descriptors], planes: Float[Tensor, " plane"], depth_range: DepthRange
     ) -> Float[Tensor, "plane row col"]:
         """Return how badly one source matches its neighbours, averaged over windows."""
         config = self.config
         others = [other for other in views if other is not view]
-        if others:
-            costs = view_costs(view.camera, [other.camera for other in others], depth_range).tolist()
-            # Sorting is stable and the sources stand by id, so ties are broken in the same way every time.
-            ranked = sorted(range(len(others)), key=lambda place: costs[place])
-            others = [others[place] for place in ranked[: config.neighbour_count]]
-        cost = matching_cost(view, others, planes, config.truncation, config.softness)
+        nearest = nearest_first(view.camera, [other.camera for other in others], depth_range)
+        neighbours = [others[place] for place in nearest[: config.neighbour_count]]
+        cost = matching_cost(view, neighbours, planes, config.truncation, config.softness)
         return guided_filter(cost, view.color, config.window_radius, config.window_epsilon)
 
     def _confidence(self, view: Descriptors) -> Float[Tensor, "row col"]:
@@ -285,16 +283,6 @@ class PlaneSweep(Uncorrected):
         floor = self.config.angle_floor
         preference: Tensor = (floor / (angle + floor)) ** self.config.angle_power
         return preference
-
-
-def by_ray(values: Float[Tensor, "channel row col"]) -> Float[Tensor, "cell channel"]:
-    """Return what is known per guide cell as proposals have it."""
-    return values.flatten(1).T.contiguous()
-
-
-def by_cell(values: Float[Tensor, "source sample row col"]) -> Float[Tensor, "cell sample source"]:
-    """Return what is known per source, sample and guide cell as proposals have it."""
-    return values.flatten(2).permute(2, 1, 0).contiguous()
 
 
 def _sees(target: Camera, uv: Float[Tensor, "row col 2"], guide: SourceGuide, planes: Float[Tensor, " plane"]) -> bool:

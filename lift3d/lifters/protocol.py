@@ -64,8 +64,7 @@ class Lifter(Protocol):
     def propose(self, target: "Camera", guides: "Sequence[SourceGuide]", depth_range: "DepthRange") -> "RayProposal":
         """Return where the surface may be along each ray of the guide grid, and which sources see it.
 
-        Raises:
-            NoOverlapError: If no source sees anything of the target's frustum.
+        NoOverlapError if no source sees anything of the target's frustum.
         """
         ...
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from lift3d.domain.camera import Camera
 from lift3d.geometry.box_mean import BoxMean
 from lift3d.geometry.sampling import read_planes
-from lift3d.lifters.depth_consensus import first_surface, walk
+from lift3d.lifters.depth_consensus import around_planes, first_surface, walk
 from lift3d.lifters.plane_sweep import PlaneSweep, SourceDepthVolumes
 from lift3d.lifters.unswept_sources import colors_at
 
@@ -33,7 +33,6 @@ class RayEvidence:
 
     Attributes:
         volumes: What the sources know.
-        target: The target camera.
         volume: Inputs of the density network; the first is the log of the consensus without training.
         visibility: Of each plane in each source, times taper; in [0, 1].
         occupancy: What each source says of a surface at the plane, times its confidence.
@@ -41,7 +40,6 @@ class RayEvidence:
     """
 
     volumes: SourceDepthVolumes
-    target: Camera
     volume: Float[Tensor, "channel plane row col"]
     visibility: Float[Tensor, "source plane row col"]
     occupancy: Float[Tensor, "source plane row col"]
@@ -49,13 +47,13 @@ class RayEvidence:
 
 
 @torch.no_grad()
-def gather_evidence(sweep: PlaneSweep, target: Camera, volumes: SourceDepthVolumes) -> RayEvidence:
+def gather_evidence(sweep: PlaneSweep, volumes: SourceDepthVolumes) -> RayEvidence:
     """Read every source along the target's rays; memory is about 28 bytes per source, plane and guide cell."""
-    planes, uv = volumes.planes, volumes.uv
+    target, planes, uv = volumes.target, volumes.planes, volumes.uv
     shape = (len(volumes.views), len(planes), *uv.shape[:2])
     visibility, occupancy = torch.empty(shape), torch.empty(shape)
     votes, voters = torch.zeros(shape[1:]), torch.zeros(shape[1:])
-    preference = torch.stack([_preference(sweep, target, view.camera, volumes) for view in volumes.views])
+    preference = torch.stack([_preference(sweep, view.camera, volumes) for view in volumes.views])
     total, total_square, color, square = (torch.zeros(count, *shape[1:]) for count in (1, 1, 3, 1))
     for index, (view, depth) in enumerate(zip(volumes.views, volumes.depths, strict=True)):
         for tile, at, (occupied, sees) in walk(target, uv, depth, planes):
@@ -86,7 +84,7 @@ def gather_evidence(sweep: PlaneSweep, target: Camera, volumes: SourceDepthVolum
             torch.cumprod(1 - occupied, dim=0)[None],
         ]
     )
-    return RayEvidence(volumes, target, volume, visibility, occupancy, preference)
+    return RayEvidence(volumes, volume, visibility, occupancy, preference)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,17 +114,12 @@ SAMPLE_INPUTS = 15
 
 
 def strongest(evidence: RayEvidence, probability: Float[Tensor, "plane row col"], count: int) -> EvidenceSamples:
-    """Keep the most probable planes, each moved to the centre of mass of itself and its neighbours.
-
-    Differentiable in the probability.
-    """
+    """Keep the most probable planes, each moved between its neighbours; differentiable in the probability."""
     disparity = evidence.volumes.planes
     kept, index = probability.topk(count, dim=0)
     # 1. Depth between planes.
-    around = [(index + step).clamp(0, len(disparity) - 1) for step in (-1, 0, 1)]
-    mass = [probability.gather(0, at) + _LEAST_WEIGHT for at in around]
-    moment = sum((m * disparity[at] for m, at in zip(mass, around, strict=True)), torch.zeros_like(kept))
-    refined = moment / sum(mass, torch.zeros_like(kept))
+    moment, mass = around_planes(probability, index, disparity, _LEAST_WEIGHT)
+    refined = moment / mass
     kept = kept / kept.sum(0).clamp(min=_LEAST_WEIGHT)
     # 2. Sources there.
     by_source = index[None].expand(len(evidence.visibility), -1, -1, -1)
@@ -169,7 +162,7 @@ def _colors_at(
     evidence: RayEvidence, disparity: Float[Tensor, "sample row col"]
 ) -> tuple[Float[Tensor, "source 3 sample row col"], Float[Tensor, "source sample row col"]]:
     """Return each source's guide colour, and log(pixels of the source per pixel of the target), at points of rays."""
-    target, uv = evidence.target, evidence.volumes.uv
+    target, uv = evidence.volumes.target, evidence.volumes.uv
     colors, scales = [], []
     for view in evidence.volumes.views:
         color, relative_z, _ = colors_at(target, uv, disparity, view)
@@ -179,12 +172,11 @@ def _colors_at(
     return torch.stack(colors), torch.stack(scales)
 
 
-def _preference(
-    sweep: PlaneSweep, target: Camera, source: Camera, volumes: SourceDepthVolumes
-) -> Float[Tensor, "plane row col"]:
+def _preference(sweep: PlaneSweep, source: Camera, volumes: SourceDepthVolumes) -> Float[Tensor, "plane row col"]:
     count = len(volumes.planes)
     at = torch.linspace(0, count - 1, max(2, count // _PREFERENCE_STEP + 1)).round().long()
     shape = (len(at), *volumes.uv.shape[:2])
-    coarse = sweep.preference(target, source, volumes.uv, (1 / volumes.planes[at])[:, None, None].expand(shape))
+    z_depth = (1 / volumes.planes[at])[:, None, None].expand(shape)
+    coarse = sweep.preference(volumes.target, source, volumes.uv, z_depth)
     fine = F.interpolate(coarse.flatten(1).T[None], size=count, mode="linear", align_corners=True)[0]
     return fine.T.reshape(count, *shape[1:])

@@ -92,6 +92,12 @@ def view_costs(target: Camera, cameras: Sequence[Camera], depth_range: DepthRang
     return torch.cat(costs).round(decimals=9)
 
 
+def nearest_first(target: Camera, cameras: Sequence[Camera], depth_range: DepthRange) -> list[int]:
+    """Return the places of cameras by their cost; those that cost the same stay in their order."""
+    costs = view_costs(target, cameras, depth_range).tolist() if cameras else []
+    return sorted(range(len(cameras)), key=lambda place: costs[place])
+
+
 def _probes(target: Camera, depth_range: DepthRange) -> Float[Tensor, "probe 3"]:
     fractions = torch.tensor(_IMAGE_FRACTIONS, dtype=torch.float64)
     u, v = target.size.width * fractions, target.size.height * fractions

@@ -75,7 +75,12 @@ def within_reach(
     is_beside = torch.zeros(len(source), count, dtype=torch.bool)
     is_beside[:, count - beside_source.shape[1] :] = True
     is_tap = torch.cat(
-        [agreeing.weight > 0, near.weight[:, nearest] > 0, is_heavy & readable.at(beside_source, beside_uv)], 1
+        [
+            agreeing.weight > 0,
+            near.weight[:, nearest] > 0,
+            is_heavy & readable.at(beside_uv[..., 0], beside_uv[..., 1], beside_source),
+        ],
+        1,
     )
     by_source = weight.new_zeros(len(source), len(sources)).scatter_add_(1, near.source.long(), near.weight)
     widened = replace(
@@ -105,22 +110,14 @@ def features_at(
     found = maps[0].new_zeros(maps[0].shape[0], *weights.source.shape)
     for index, (values, one) in enumerate(zip(maps, sources, strict=True)):
         cell, tap = (weights.source == index).nonzero(as_tuple=True)
-        grid = one.grid
-        read = sample(values, weights.uv[cell, tap], *grid.placement)
-        found[:, cell, tap] = read
+        found[:, cell, tap] = sample(values, weights.uv[cell, tap], *one.grid.placement)
     return found
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class TapFeatures:
-    """Reduced features at the taps and of the guide."""
-
-    at_taps: Float[Tensor, "cell tap channel"]
-    of_guide: Float[Tensor, "cell channel"]
-
-
-def gather(taps: TapSet, sources: Sequence[FeatureMap], guide: FeatureMap) -> TapFeatures:
-    """Read the taps' features, and the guide's at the same cells."""
+def gather(
+    taps: TapSet, sources: Sequence[FeatureMap], guide: FeatureMap
+) -> tuple[Float[Tensor, "cell tap channel"], Float[Tensor, "cell channel"]]:
+    """Read the reduced features of the taps, and of the guide at the same cells."""
     weights = taps.weights
     reduced = projected([*sources, guide])
     # Channels last: whatever compares taps is then one batched product.
@@ -131,23 +128,27 @@ def gather(taps: TapSet, sources: Sequence[FeatureMap], guide: FeatureMap) -> Ta
     at_taps -= mean
     scale = (share * at_taps.square().mean(-1)).sum().sqrt().clamp(min=_TINY)
     at_taps /= scale
-    grid, own = weights.grid, guide.grid
-    centers = cell_centers(*grid.lattice)
-    read = sample(reduced[-1], centers.reshape(-1, 2), *own.placement)
-    return TapFeatures(at_taps, (read.T - mean) / scale)
+    read = sample(reduced[-1], cell_centers(*weights.grid.lattice).reshape(-1, 2), *guide.grid.placement)
+    return at_taps, (read.T - mean) / scale
 
 
-def compare(taps: TapSet, features: TapFeatures, sources: Sequence[FeatureMap]) -> Float[Tensor, "cell tap input"]:
+def compare(
+    taps: TapSet,
+    g: Float[Tensor, "cell tap channel"],
+    of_guide: Float[Tensor, "cell channel"],
+    sources: Sequence[FeatureMap],
+) -> Float[Tensor, "cell tap input"]:
     """Compare the features of a cell's taps with their consensus, with the nearest view's and with the guide."""
-    weights, weight, g = taps.weights, taps.weights.weight, features.at_taps
+    weights, weight = taps.weights, taps.weights.weight
     # 1. All comparisons are inner products of the taps with three vectors per cell, and lengths.
     consensus = (weight[:, None] @ g)[:, 0]
     nearest = torch.where(taps.is_tap[:, taps.weighted_count, None], g[:, taps.weighted_count], consensus)
-    others = torch.stack([consensus, features.of_guide, nearest], dim=-1)
+    others = torch.stack([consensus, of_guide, nearest], dim=-1)
     channels = g.shape[2]
     product = (g @ others) / channels
     square, other_square = g.square().mean(-1), others.square().mean(1)
-    cosine, toward, to_nearest = _cosines(product, square, other_square).unbind(-1)
+    lengths = (square[..., None] * other_square[:, None]).sqrt().clamp(min=_TINY)
+    cosine, toward, to_nearest = (product / lengths).unbind(-1)
     distance = (square[..., None] - 2 * product + other_square[:, None]).clamp(min=0).sqrt()
     deviation, error, _ = distance.unbind(-1)
     spread = (deviation * weight).sum(-1, keepdim=True)
@@ -155,7 +156,7 @@ def compare(taps: TapSet, features: TapFeatures, sources: Sequence[FeatureMap]) 
     norm, consensus_norm = square.sqrt(), other_square[:, :1].sqrt()
     # 2. In units that do not depend on the operator.
     relative, relative_error = (one.add(0.02).log() - (spread + 0.02).log() for one in (deviation, error))
-    blur_u, blur_v = _bilinear_blur(weights, sources)
+    blur_u, blur_v = (4 * _bilinear_blur(weights, sources)).unbind(-1)
     inputs = torch.stack(
         [
             (weight + 1e-3).log() / 4,
@@ -164,9 +165,9 @@ def compare(taps: TapSet, features: TapFeatures, sources: Sequence[FeatureMap]) 
             deviation,
             (norm + 0.02).log() - (consensus_norm + 0.02).log(),
             weights.log_scale_ratio,
-            4 * blur_u,
-            4 * blur_v,
-            (weight[:, None] * same_source(weights)).sum(-1),
+            blur_u,
+            blur_v,
+            (weight[:, None] * (weights.source[:, :, None] == weights.source[:, None, :])).sum(-1),
             weight.square().sum(-1, keepdim=True).expand_as(weight),
             taps.is_beside.float(),
             spread.expand_as(weight),
@@ -181,14 +182,6 @@ def compare(taps: TapSet, features: TapFeatures, sources: Sequence[FeatureMap]) 
         dim=-1,
     )
     return inputs * taps.is_tap[..., None]
-
-
-def _cosines(
-    product: Float[Tensor, "cell tap other"],
-    square: Float[Tensor, "cell tap"],
-    other_square: Float[Tensor, "cell other"],
-) -> Float[Tensor, "cell tap other"]:
-    return product / (square[..., None] * other_square[:, None]).sqrt().clamp(min=_TINY)
 
 
 def _around(
@@ -212,28 +205,19 @@ def _around(
     return found + [one[index] for one in of_view[1:] / of_view[0].clamp(min=1e-6)]
 
 
-def same_source(weights: BlendingWeights) -> Bool[Tensor, "cell tap tap"]:
-    """Return which pairs of taps read the same source."""
-    return weights.source[:, :, None] == weights.source[:, None, :]
-
-
 def state_at(proposal: RayProposal, weights: BlendingWeights) -> Float[Tensor, "cell state"]:
     """Read the guide state at an operator's cells; zeros where the proposal has none."""
-    grid, guide = weights.grid, proposal.grid
     if proposal.state is None:
-        return torch.zeros(grid.cell_count, STATE_CHANNELS)
-    centers = cell_centers(*grid.lattice)
-    corner, share = bilinear_corners(centers.reshape(-1, 2), *guide.lattice)
+        return torch.zeros(weights.grid.cell_count, STATE_CHANNELS)
+    centers = cell_centers(*weights.grid.lattice).reshape(-1, 2)
+    corner, share = bilinear_corners(centers, *proposal.grid.lattice)
     return (proposal.state[corner] * share[..., None]).sum(1)
 
 
-def _bilinear_blur(
-    weights: BlendingWeights, sources: Sequence[FeatureMap]
-) -> tuple[Float[Tensor, "cell tap"], Float[Tensor, "cell tap"]]:
+def _bilinear_blur(weights: BlendingWeights, sources: Sequence[FeatureMap]) -> Float[Tensor, "cell tap 2"]:
     """Return how much bilinear reading blurs along u and v: f·(1 − f) of the fraction f between cell centres."""
     strides = torch.tensor([[one.grid.stride_u, one.grid.stride_v] for one in sources])
     origins = torch.tensor([[one.grid.origin_u, one.grid.origin_v] for one in sources])
     at = (weights.uv - origins[weights.source]) / strides[weights.source] - 0.5
     fraction = at - at.floor()
-    blur = fraction * (1 - fraction)
-    return blur[..., 0], blur[..., 1]
+    return fraction * (1 - fraction)

@@ -60,10 +60,9 @@ class Consensus:
 def colors_at(
     target: Camera, uv: Float[Tensor, "row col 2"], disparity: Float[Tensor, "sample row col"], view: Descriptors
 ) -> tuple[Float[Tensor, "3 sample row col"], Float[Tensor, "sample row col"], Float[Tensor, "sample row col 2"]]:
-    """Return a source's guide colour at points of rays of the target, and where they lie.
+    """Return a source's guide colour at points of rays of the target, and where they lie in it.
 
-    Returns:
-        Colours, depths in the source as multiples of those in the target, and coordinates for ``grid_sample``.
+    That is depths as multiples of those in the target, and coordinates for ``grid_sample``.
     """
     camera = view.camera
     size = (camera.size.height, camera.size.width)

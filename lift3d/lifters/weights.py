@@ -44,9 +44,6 @@ def weights_at(
         tap_count: Taps kept per cell, the heaviest first; fewer candidates are padded with weight 0.
         rows: Contiguous rows to compute; all if None.
 
-    Returns:
-        Weights of those rows. Their order of sources is the proposal's.
-
     Raises:
         ConfigError: If ``tap_count`` is below 1 or ``rows`` is empty or has a step.
         NoOverlapError: If the proposal has no source.
@@ -122,16 +119,9 @@ class ReadablePixels:
         count = size.prod(1)
         return cls(size, _readable(proposal.source_is_valid), count.cumsum(0) - count)
 
-    def at(self, source: Int[Tensor, "*batch"], uv: Float[Tensor, "*batch 2"]) -> Bool[Tensor, "*batch"]:
-        """Whether pixels may be read."""
-        height, width = self.size[source, 0], self.size[source, 1]
-        return self._at(uv[..., 0], uv[..., 1], height, width, self.first_pixel[source])
-
-    def at_all(self, u: Tensor, v: Tensor) -> Bool[Tensor, "cell sample source"]:
-        """Whether pixels may be read; the last axis is the source."""
-        return self._at(u, v, self.size[:, 0], self.size[:, 1], self.first_pixel)
-
-    def _at(self, u: Tensor, v: Tensor, height: Tensor, width: Tensor, first: Tensor) -> Tensor:
+    def at(self, u: Tensor, v: Tensor, source: Int[Tensor, "*batch"] | slice = slice(None)) -> Bool[Tensor, "*batch"]:
+        """Whether pixels of sources may be read; if none is named, the last axis is the source."""
+        height, width, first = self.size[source, 0], self.size[source, 1], self.first_pixel[source]
         is_on_image = (u >= 0) & (u <= width) & (v >= 0) & (v <= height)
         if self.may_read is None:
             return is_on_image
@@ -191,7 +181,7 @@ class _SourceCameras:
 
     def is_seen(self, u: Tensor, v: Tensor, z: Tensor) -> Bool[Tensor, "cell sample source"]:
         """Whether points lie in front of a source, on its image, and where all it would be read from is valid."""
-        return (z > 0) & self.readable.at_all(u, v)
+        return (z > 0) & self.readable.at(u, v)
 
 
 def _cell_weights(
@@ -252,7 +242,8 @@ def _merge_samples(
     ordered, order = torch.where(is_live, z_depth, torch.inf).sort(dim=1)
     ordered = torch.where(torch.isinf(ordered), ordered.nan_to_num(posinf=0.0).amax(1, keepdim=True), ordered)
     # 2. A segment ends at a gap, and at every MERGE_EXTENT of a long chain.
-    first = torch.cat([torch.zeros_like(ordered[:, :1], dtype=torch.bool), _is_gap(ordered)], dim=1)
+    is_gap = ordered[:, 1:] > ordered[:, :-1] * (1 + MERGE_GAP)
+    first = torch.cat([torch.zeros_like(is_gap[:, :1]), is_gap], dim=1)
     segment = first.cumsum(1)
     start = torch.full_like(ordered, torch.inf).scatter_reduce(1, segment, ordered, "amin").gather(1, segment)
     link = torch.where(start > 0, (ordered / start - 1) / MERGE_EXTENT, 0.0).floor()
@@ -268,10 +259,6 @@ def _merge_samples(
     target = segment[..., None].expand_as(weighted)
     merged_v = weighted.new_zeros(*slots.shape, weighted.shape[2]).scatter_add(1, target, weighted)
     return merged_z, merged_p, merged_v
-
-
-def _is_gap(ordered_z: Float[Tensor, "cell sample"]) -> Bool[Tensor, "cell step"]:
-    return ordered_z[:, 1:] > ordered_z[:, :-1] * (1 + MERGE_GAP)
 
 
 def _padded(taps: Tensor, tap_count: int) -> Tensor:

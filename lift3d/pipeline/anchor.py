@@ -15,8 +15,7 @@ from lift3d.domain.lifted import LiftedFeatures, LiftedView, Prediction
 from lift3d.domain.target import Target
 from lift3d.domain.weights import BlendingWeights
 from lift3d.geometry.holes import fill_from_nearest
-from lift3d.lifters.blend import SourceTable, blend
-from lift3d.lifters.picture import blend_picture
+from lift3d.lifters.blend import SourceTable, blend, blend_picture
 from lift3d.operators.protocol import COMPARABLE, Operator, OperatorSpec
 from lift3d.pipeline.decode import COVERED, Answers, decode_view
 from lift3d.pipeline.inputs import BoundedCache, SceneInputs

@@ -8,7 +8,7 @@ from lift3d.domain.features import FeatureGrid, SceneState
 from lift3d.domain.proposals import RayProposal
 from lift3d.domain.scene import Frame
 from lift3d.geometry.holes import fill_from_nearest
-from lift3d.lifters.picture import blend_picture
+from lift3d.lifters.blend import blend_picture
 from lift3d.lifters.protocol import Lifter
 from lift3d.lifters.weights import weights_at
 from lift3d.operators.protocol import COMPARABLE, Operator

@@ -11,8 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lift3d.synthetic.objects import OBJECT_LABELS, fill_objects, objects_pose
-from lift3d.synthetic.paints import LABELS
-from lift3d.synthetic.stage import Pose, Stage
+from lift3d.synthetic.stage import LABELS, Pose, Stage
 from lift3d.synthetic.trajectories import look_at
 from lift3d.synthetic.world import Lamp, Shape, World
 

@@ -10,10 +10,9 @@ from lift3d.domain.camera import Camera, ImageSize
 from lift3d.errors import UnknownNameError
 from lift3d.synthetic.atlas import Atlas
 from lift3d.synthetic.building import Site
-from lift3d.synthetic.photographs import photographs
 from lift3d.synthetic.sensor import Sensor, claimed_w2c, draw_sensor, expose
 from lift3d.synthetic.shading import render
-from lift3d.synthetic.textures import draw_sky, draw_tile
+from lift3d.synthetic.textures import draw_sky, draw_tile, photographs
 from lift3d.synthetic.training_worlds import FAMILIES
 from lift3d.synthetic.trajectories import draw_cameras
 from lift3d.synthetic.world import World

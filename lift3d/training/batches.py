@@ -11,9 +11,8 @@ from lift3d.lifters.corrective import Lift3D
 from lift3d.operators.protocol import Operator
 from lift3d.training import corrector_step, density_step
 from lift3d.training.captures import draw_capture_example
-from lift3d.training.encoders import Encoders
-from lift3d.training.examples import Example, draw_example
-from lift3d.training.scene_cache import SceneCache
+from lift3d.training.examples import Example, SceneCache, draw_example
+from lift3d.training.feature_spaces import Encoders
 
 _Batch = TypeVar("_Batch", density_step.DensityBatch, corrector_step.CorrectorBatch)
 

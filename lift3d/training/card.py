@@ -12,7 +12,7 @@ from lift3d.synthetic.training_scenes import HEIGHTS, VIEW_COUNT
 from lift3d.synthetic.training_worlds import FAMILIES
 from lift3d.training.captures import GivenCapture
 from lift3d.training.corrector_step import OF_OPERATORS
-from lift3d.training.encoders import GivenEncoder
+from lift3d.training.feature_spaces import GivenEncoder
 from lift3d.training.settings import TrainingSettings
 
 History = Mapping[str, Sequence[Mapping[str, float]]]
@@ -20,6 +20,7 @@ History = Mapping[str, Sequence[Mapping[str, float]]]
 # Of a target: those of held-out scenes lie within those that are trained on, and any number the lifter meets near them.
 TRAINING_SOURCES, VALIDATION_SOURCES = (2, 10), (4, 8)
 _VALIDATION = "validation_"
+_UNTRAINED = "\n- Stage II is untrained: it is there to train others on its stage I."
 _EXPLAINED = {
     "relative_error": "squared error of colours at held-out views over the untrained one",
     "surprise": "−log of the probability near the true depth, nats",
@@ -68,22 +69,40 @@ class Making:
 
     def to_card(self, name: str) -> str:
         """Return the card of the checkpoint of this name, as Markdown."""
-        return "\n\n".join([f"# {name}", *self._data(), *self._training(), self._figures(), *self._limits()]) + "\n"
-
-    def _data(self) -> list[str]:
-        settings, (low, high) = self.settings, TRAINING_SOURCES
+        settings, (fewest, most), (low, high) = self.settings, TRAINING_SOURCES, VALIDATION_SOURCES
         absent = {"no captured scene": self.given.captures, "no trained network": self.given.encoders}
         missing = ", ".join(words for words, given in absent.items() if not given)
         parts = [
+            f"# {name}",
             "Weights of the lifter `lift3d`: coarse density proposal, then corrective aggregation of features. "
             "Licence: Apache-2.0, as the package.",
             "## Data",
             f"{settings.scenes:,} computed scenes of {VIEW_COUNT} views each, made from seed {settings.seed}: "
-            f"{', '.join(FAMILIES)}. Image heights {', '.join(map(str, HEIGHTS))}; {low} to {high} sources per target. "
-            "Textures are noise, patterns and cuttings of the photographs that come with scikit-image. Feature "
+            f"{', '.join(FAMILIES)}. Image heights {', '.join(map(str, HEIGHTS))}; {fewest} to {most} sources per "
+            "target. Textures are noise, patterns and cuttings of the photographs that come with scikit-image. Feature "
             "spaces: random networks and hand-made descriptors with the faults of pretrained ones."
             + (f" {missing.capitalize()}." if missing else ""),
+            *self._given(),
+            "## Training",
+            self._effort(),
+            f"A step trains on {settings.processes} new example(s) and as many recent ones; kept is the moving "
+            f"average. Machine: {_machine()}; torch {torch.__version__}. The command that makes it:",
+            f"```bash\n{settings.command}\n```",
+            self._figures(),
+            f"Held out: {settings.validation_scenes} computed scenes of another seed, {low} to {high} sources. They "
+            "are of the same families as those trained on; figures on captured scenes are in the results of the "
+            "project.",
+            "## Limits",
+            "- Static scenes with given cameras. Things that move, mirrors and glass are seen as noise or not at all.\n"
+            f"- Fewer than {fewest} or many more than {most} sources, images much larger than {max(HEIGHTS)} pixels, "
+            "and wrong depth ranges are outside of what it was trained on.\n"
+            "- It combines what sources show: what no source sees stays uncovered."
+            + ("" if settings.corrector_steps else _UNTRAINED),
         ]
+        return "\n\n".join(parts) + "\n"
+
+    def _given(self) -> list[str]:
+        settings, parts = self.settings, []
         if self.given.captures:
             names = ", ".join(f"{one.name} ({one.views} views)" for one in self.given.captures)
             parts.append(f"Captures, {settings.capture_share:.0%} of the examples: {names}. None is held out.")
@@ -96,25 +115,18 @@ class Making:
             ]
         return parts
 
-    def _training(self) -> list[str]:
+    def _effort(self) -> str:
         settings = self.settings
-        schedules = {
-            "density": ("stage I, density proposal", settings.density_steps, settings.density_rate),
-            "corrector": ("stage II, corrector", settings.corrector_steps, settings.corrector_rate),
-        }
         rows = ["| | parameters | steps | learning rate | time |", "|---|---|---|---|---|"]
-        for stage, (title, steps, rate) in schedules.items():
+        for stage, title, steps, rate in (
+            ("density", "stage I, density proposal", settings.density_steps, settings.density_rate),
+            ("corrector", "stage II, corrector", settings.corrector_steps, settings.corrector_rate),
+        ):
             effort = f"taken as it is from `{settings.identity.get('density_from')}` | none"
             if stage in self.seconds:
                 effort = f"{rate:g} | {self.seconds[stage] / 60:.0f} min"
             rows.append(f"| {title} | {self.parameters[stage]:,} | {steps:,} | {effort} |")
-        return [
-            "## Training",
-            "\n".join(rows),
-            f"A step trains on {settings.processes} new example(s) and as many recent ones; kept is the moving "
-            f"average. Machine: {_machine()}; torch {torch.__version__}. The command that makes it:",
-            f"```bash\n{settings.command}\n```",
-        ]
+        return "\n".join(rows)
 
     def _figures(self) -> str:
         rows = [
@@ -125,22 +137,6 @@ class Making:
         ]
         head = "| stage | figure, mean over held-out scenes; less is better | untrained | trained |\n|---|---|---|---|"
         return "\n".join(["## Validation", "", head, *rows])
-
-    def _limits(self) -> list[str]:
-        low, high = VALIDATION_SOURCES
-        fewest, most = TRAINING_SOURCES
-        untrained = "\n- Stage II is untrained: it is there to train others on its stage I."
-        return [
-            f"Held out: {self.settings.validation_scenes} computed scenes of another seed, {low} to {high} sources. "
-            "They are of the same families as those trained on; figures on captured scenes are in the results of the "
-            "project.",
-            "## Limits",
-            "- Static scenes with given cameras. Things that move, mirrors and glass are seen as noise or not at all.\n"
-            f"- Fewer than {fewest} or many more than {most} sources, images much larger than {max(HEIGHTS)} pixels, "
-            "and wrong depth ranges are outside of what it was trained on.\n"
-            "- It combines what sources show: what no source sees stays uncovered."
-            + ("" if self.settings.corrector_steps else untrained),
-        ]
 
 
 def _machine() -> str:

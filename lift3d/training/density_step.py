@@ -14,8 +14,7 @@ from torch import Tensor
 
 from lift3d.domain.proposals import SourceGuide
 from lift3d.lifters.checkpoint import untrained
-from lift3d.lifters.corrective import SAMPLE_COUNT
-from lift3d.lifters.density import Density, estimate
+from lift3d.lifters.corrective import SAMPLE_COUNT, Density, estimate
 from lift3d.lifters.networks.density_proposal import DensityProposal
 from lift3d.lifters.plane_sweep import PlaneSweep, PlaneSweepConfig
 from lift3d.lifters.ray_evidence import RayEvidence, gather_evidence
@@ -32,13 +31,10 @@ WINDOW_CELLS = 56
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DensityBatch:
-    """An example as stage I sees it, and what it should say.
+    """An example as stage I sees it, and what it should say: the target's guide colours and the true plane.
 
-    Attributes:
-        color: The target's guide colours.
-        plane: Index of the true plane (a fraction), NaN where unknown.
-        is_seen: Cells that some source sees and whose true colour is known.
-        untrained_error: Mean squared error of the colours without training.
+    That is an index (a fraction), NaN where unknown. ``is_seen`` are cells that some source sees and whose true colour
+    is known; ``untrained_error`` is the mean squared error of the colours without training.
     """
 
     evidence: RayEvidence
@@ -61,9 +57,9 @@ def prepare(example: Example, rng: np.random.Generator) -> DensityBatch:
     size = volumes.grid.shape
     rows, cols = (_window(rng, count) for count in size)
     volumes = replace(volumes, uv=volumes.uv[rows, cols])
-    evidence = gather_evidence(sweep, target.camera, volumes)
-    # The sources' own volumes are the bulk of it, and nobody reads them any more.
-    evidence = replace(evidence, volumes=replace(volumes, depths=()))
+    evidence = gather_evidence(sweep, volumes)
+    # The sources' own volumes and pictures are the bulk of it, and nobody reads them any more.
+    evidence = replace(evidence, volumes=replace(volumes, depths=(), guides=()))
     color = F.interpolate(target.image[None], size=size, mode="area")[0][:, rows, cols]
     is_valid = F.interpolate(target.is_valid[None, None].float(), size=size, mode="area")[0, 0, rows, cols] > 1 - 1e-3
     plain = estimate(untrained().density, evidence, SAMPLE_COUNT)

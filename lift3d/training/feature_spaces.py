@@ -1,9 +1,10 @@
 """Feature spaces that stage II learns from: an operator, given or drawn, and a mixing of its channels.
 
 Drawn are networks that nobody trained, and hand-made descriptors: what a lifter learns on them it owes to geometry and
-statistics, not to one network.
+statistics, not to one network. Of those that are given only names travel between processes.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -14,11 +15,15 @@ from torch import Tensor
 
 from lift3d.domain.features import FeatureGrid, FeatureMap
 from lift3d.domain.weights import BlendingWeights
+from lift3d.errors import ConfigError
 from lift3d.geometry.rays import cell_centers
 from lift3d.operators.catalog import build_operator
-from lift3d.operators.protocol import Operator
+from lift3d.operators.protocol import COMPARABLE, Operator
 from lift3d.pipeline.encode import HALF_MAX
+from lift3d.training.settings import operator_label
 
+# Colours are lifted as the picture is: nothing corrects them.
+_CORRECTED = tuple(quantity for quantity in COMPARABLE if quantity != "color")
 # What is drawn, and of how many first stages of a network one is read: strides of 1 to 16 pixels.
 DRAWN = {
     "rgb": 0,
@@ -44,6 +49,57 @@ def draw_operator(rng: np.random.Generator) -> Operator:
     name = str(rng.choice(list(DRAWN)))
     stages = DRAWN[name]
     return build_operator(f"{name}&layer={rng.integers(stages)}&seed={rng.integers(2**31)}" if stages else name)
+
+
+@dataclass(frozen=True, slots=True)
+class GivenEncoder:
+    """What a card says of an operator; ``weights`` is their digest."""
+
+    name: str
+    licence: str
+    weights: str
+
+
+@dataclass(frozen=True, slots=True)
+class Encoders:
+    """Operators to learn from, by name, and their share of the feature spaces; plug-ins may bring further ones."""
+
+    names: tuple[str, ...] = ()
+    plugins: tuple[str, ...] = ()
+    share: float = 0.0
+
+    def check(self) -> tuple[GivenEncoder, ...]:
+        """Build all of them and return what a card says of each.
+
+        Raises:
+            ConfigError: If there is no such operator, one cannot be built, or one is never guided.
+        """
+        specs = [operator.spec for operator in _built(self.names, self.plugins)]
+        for spec in specs:
+            if spec.quantity not in _CORRECTED:
+                raise ConfigError(
+                    f"Operator '{spec.name}' gives {spec.quantity}, which cannot be compared between a view and a "
+                    f"lifted picture, so stage II is never asked to correct it. Train on operators of "
+                    f"{' or '.join(_CORRECTED)} quantities."
+                )
+        if len({spec.name for spec in specs}) < len(specs):
+            raise ConfigError(f"Operators {', '.join(self.names)} name the same one twice; name each once.")
+        return tuple(GivenEncoder(operator_label(one.name), one.licence, one.weights_digest) for one in specs)
+
+    def draw(self, rng: np.random.Generator) -> Operator | None:
+        """Draw one of them, or None for one that needs no weights."""
+        if not self.names or rng.uniform() >= self.share:
+            return None
+        return self.numbered(int(rng.integers(len(self.names))))
+
+    def numbered(self, number: int) -> Operator:
+        """Return one of them; numbers go round."""
+        return _built(self.names, self.plugins)[number % len(self.names)]
+
+
+@functools.lru_cache(maxsize=2)
+def _built(names: tuple[str, ...], plugins: tuple[str, ...]) -> tuple[Operator, ...]:
+    return tuple(build_operator(name, plugins) for name in names)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -84,12 +84,10 @@ SOLO = Team()
 
 @dataclass(slots=True)
 class TrainingState:
-    """Where a run stands.
+    """Where a run stands; a state of another identity is not resumed.
 
-    Attributes:
-        averaged: The network's moving average: what is validated and kept.
-        identity: What the run is; a state of another one is not resumed.
-        since_validation: Parts of the loss at every step since the last one.
+    ``averaged`` is the network's moving average, which is validated and kept; ``since_validation`` has the parts of the
+    loss at every step since the last one.
     """
 
     network: nn.Module
@@ -149,10 +147,8 @@ class TrainingState:
 class Stage:
     """What a network is trained on, how long, and who is told.
 
-    Attributes:
-        held_out: Batches that are never trained on.
-        team: Processes that train together; batch ``size · step + rank`` is this one's.
-        log: Told of every validation; the first one is before any training.
+    ``held_out`` are batches that are never trained on; ``log`` is told of every validation, the first one before any
+    training. Of the team's batches ``size · step + rank`` is this process's.
     """
 
     schedule: Schedule

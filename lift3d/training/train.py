@@ -22,13 +22,15 @@ from lift3d.training import corrector_step, density_step
 from lift3d.training.batches import CorrectorBatches, DensityBatches, Examples
 from lift3d.training.captures import check_captures
 from lift3d.training.card import TRAINING_SOURCES, VALIDATION_SOURCES, Given, History, Making
-from lift3d.training.encoders import Encoders
+from lift3d.training.examples import SceneCache
+from lift3d.training.feature_spaces import Encoders
 from lift3d.training.loop import SOLO, Loss, Prepare, Schedule, Stage, Team, TrainingState, run_stage
-from lift3d.training.scene_cache import SceneCache
 from lift3d.training.settings import Identity, TrainingSettings
 
 DENSITY, CORRECTOR = "density", "corrector"
 HISTORY = "history.json"
+# Raised when equal settings would train on other examples: a state of before is then refused.
+_VERSION = 2
 # What stage I's state does not depend on, besides all that is stage II's by name.
 _OF_STAGE_TWO = ("operators", "plugins", "operator_share")
 
@@ -156,7 +158,7 @@ class _Run:
             "captures_content": [one.content for one in self.given.captures],
             "density_from_content": self.given.density_weights,
         }
-        identity = {**self._settings.identity, **{key: value for key, value in contents.items() if value}}
+        identity = {"version": _VERSION, **self._settings.identity, **{k: one for k, one in contents.items() if one}}
         if name == CORRECTOR:
             return identity
         return {key: value for key, value in identity.items() if not key.startswith((CORRECTOR, *_OF_STAGE_TWO))}

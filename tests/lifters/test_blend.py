@@ -55,13 +55,6 @@ def blend_reference(weights, maps):
     return torch.where(weights.coverage > 0, blended, torch.nan).reshape(-1, *weights.grid.shape)
 
 
-def rows_of(weights, start, stop):
-    cells = slice(start * weights.grid.cols, stop * weights.grid.cols)
-    grid = dataclasses.replace(weights.grid, rows=stop - start)
-    arrays = ("source", "uv", "weight", "log_scale_ratio", "z_depth", "coverage")
-    return BlendingWeights(grid, weights.source_ids, *(getattr(weights, name)[cells] for name in arrays))
-
-
 def blended(maps):
     return blend(some_weights(), maps).features.values
 
@@ -76,7 +69,7 @@ def test_it_equals_the_dense_reference_which_is_nan_where_nothing_is_covered(cha
 
 def test_a_tile_of_rows_equals_the_whole_bit_for_bit():
     maps = some_maps(70)
-    same_bits(blend(rows_of(some_weights(), 2, 5), maps).features.values, blended(maps)[:, 2:5])
+    same_bits(blend(some_weights().rows(2, 5), maps).features.values, blended(maps)[:, 2:5])
 
 
 def in_another_layout(values):
@@ -94,13 +87,13 @@ def test_how_maps_are_given_changes_no_bit():
 
 def test_memory_does_not_depend_on_the_number_of_channels_nor_the_answer_on_tiles_and_blocks(monkeypatch):
     """One block of the table, and the corners of one tile, are all that is held, whatever the channels."""
-    held = []
+    held, summed = [], torch.nn.functional.embedding_bag
 
     def recorded(rows, table, **options):
         held.append((table.shape[1], rows.numel()))
-        return torch.nn.functional.embedding_bag(rows, table, **options)
+        return summed(rows, table, **options)
 
-    monkeypatch.setattr(blend_module, "embedding_bag", recorded)
+    monkeypatch.setattr(blend_module.F, "embedding_bag", recorded)
     weights, maps = some_weights(), some_maps(200)
     whole = blended(maps)
     assert max(channels for channels, _ in held) == 64

@@ -13,8 +13,7 @@ from lift3d.lifters import corrective
 from lift3d.lifters.blend import blend
 from lift3d.lifters.catalog import LIFT3D
 from lift3d.lifters.checkpoint import untrained
-from lift3d.lifters.corrective import Lift3D, proximity_exponent
-from lift3d.lifters.density import estimate
+from lift3d.lifters.corrective import Lift3D, estimate, proximity_exponent
 from lift3d.lifters.depth_consensus import agree
 from lift3d.lifters.plane_sweep import PlaneSweep, PlaneSweepConfig
 from lift3d.lifters.ray_evidence import gather_evidence
@@ -70,7 +69,7 @@ def test_untrained_density_is_the_consensus_without_training(situation):
     frame, guides, depth_range = situation
     sweep = PlaneSweep()
     volumes = sweep.depth_volumes(frame.camera, guides, depth_range)
-    evidence = gather_evidence(sweep, frame.camera, volumes)
+    evidence = gather_evidence(sweep, volumes)
     consensus = agree(frame.camera, volumes.uv, volumes.depths, [1.0] * len(volumes.views), volumes.planes)
     same_bits(evidence.visibility, consensus.visibility)
     with torch.no_grad():

@@ -109,8 +109,8 @@ def consensus_of(planes, weights):
 
 def test_a_source_at_the_target_passes_its_depth_on():
     consensus = consensus_of([10], [1.0])
-    samples = strongest_samples(consensus, PLANES, 2, 1.0)
-    torch.testing.assert_close(samples.z_depth[0], torch.full((12, 16), float(1 / PLANES[10])), rtol=1e-4, atol=0)
+    z_depth, _, _ = strongest_samples(consensus, PLANES, 2, 1.0)
+    torch.testing.assert_close(z_depth[0], torch.full((12, 16), float(1 / PLANES[10])), rtol=1e-4, atol=0)
     # It sees the surface and what lies before it, and nothing behind.
     visibility = consensus.visibility[0, :, 6, 8]
     assert float(visibility[:11].min()) > 0.99
@@ -133,6 +133,6 @@ def test_the_order_of_planes_is_from_near_to_far_along_the_ray():
 def test_a_peak_between_two_planes_is_found_between_them(given, place, kept):
     probability = torch.zeros(len(PLANES), 1, 1)
     probability[9:12, 0, 0] = torch.tensor(given)
-    found = strongest_samples(Consensus(probability, torch.ones(1, *probability.shape)), PLANES, 3, 1.0)
-    assert float(found.z_depth[:kept, 0, 0].mean()) == pytest.approx(float(1 / place), rel=1e-4)
-    assert float(found.probability.sum()) == pytest.approx(1)
+    z_depth, shares, _ = strongest_samples(Consensus(probability, torch.ones(1, *probability.shape)), PLANES, 3, 1.0)
+    assert float(z_depth[:kept, 0, 0].mean()) == pytest.approx(float(1 / place), rel=1e-4)
+    assert float(shares.sum()) == pytest.approx(1)

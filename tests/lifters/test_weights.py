@@ -9,6 +9,7 @@ import torch
 from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.features import FeatureGrid
 from lift3d.domain.proposals import RayProposal
+from lift3d.domain.weights import PER_CELL
 from lift3d.errors import ConfigError, NoOverlapError
 from lift3d.geometry.rays import cell_centers
 from lift3d.lifters import weights as weights_module
@@ -18,7 +19,6 @@ from tests.support.lifting import same_bits
 SIZE = ImageSize(48, 64)
 GUIDE = FeatureGrid.covering(SIZE, 2.0)
 COARSE = FeatureGrid.covering(SIZE, 4.0)
-FIELDS = ("source", "uv", "weight", "log_scale_ratio", "z_depth", "coverage")
 
 
 def camera(x=0.0, z=0.0, focal=60.0):
@@ -99,8 +99,8 @@ def test_a_tile_equals_the_rows_of_the_whole_bit_for_bit_and_blocks_change_nothi
         cells = slice(start * grid.cols, stop * grid.cols)
         assert tile.grid.rows == stop - start
         assert tile.grid.origin_v == pytest.approx(grid.origin_v + start * grid.stride_v)
-        same_bits([getattr(tile, name) for name in FIELDS], [getattr(whole, name)[cells] for name in FIELDS])
-    for name in FIELDS:
+        same_bits([getattr(tile, name) for name in PER_CELL], [getattr(whole, name)[cells] for name in PER_CELL])
+    for name in PER_CELL:
         found, expected = getattr(whole, name), getattr(in_one_block, name)
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6, equal_nan=True)
 
@@ -115,7 +115,7 @@ def test_the_order_of_sources_changes_nothing_bit_for_bit():
         view_weight=original.view_weight[..., order],
     )
     a, b = weights_at(original, COARSE), weights_at(shuffled, COARSE)
-    for name in set(FIELDS) - {"source"}:
+    for name in set(PER_CELL) - {"source"}:
         same_bits(getattr(a, name), getattr(b, name))
     is_tap = a.weight > 0
     assert torch.equal(a.source[is_tap], torch.tensor(order)[b.source[is_tap]])
@@ -130,7 +130,7 @@ def test_samples_without_probability_do_not_matter_and_the_proposal_is_left_as_i
         view_weight=torch.where(is_dead[..., None], torch.nan, clean.view_weight),
     )
     a, b = weights_at(clean, COARSE), weights_at(dirty, COARSE)
-    same_bits([getattr(a, name) for name in FIELDS], [getattr(b, name) for name in FIELDS])
+    same_bits([getattr(a, name) for name in PER_CELL], [getattr(b, name) for name in PER_CELL])
     assert torch.equal(clean.view_weight, same.view_weight)
 
 

@@ -12,7 +12,7 @@ from lift3d.operators.tiny.catalog import TINY, WEIGHTS, build
 from lift3d.operators.tiny.image_text import VOCABULARY
 from lift3d.operators.tiny.segmenter import CLASS_NAMES
 from lift3d.synthetic.objects import COLORS, EVALUATION_SEEDS, MATERIALS, OBJECT_LABELS, SHAPES, WITHHELD_PAIRS
-from lift3d.synthetic.paints import LABELS
+from lift3d.synthetic.stage import LABELS
 from lift3d.training.tiny import captions, train_clip, train_encoder, train_segmenter
 from lift3d.training.tiny.captions import CANONICAL_NEGATIVES
 from lift3d.training.tiny.pixel_batches import draw_batch

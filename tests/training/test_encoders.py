@@ -11,7 +11,7 @@ from lift3d.lifters.corrective import Lift3D
 from lift3d.training import density_step
 from lift3d.training.batches import CorrectorBatches, Examples
 from lift3d.training.corrector_step import CASES, OF_OPERATORS, corrector_loss
-from lift3d.training.encoders import Encoders
+from lift3d.training.feature_spaces import Encoders
 from lift3d.training.train import train
 from tests.training.tiny_training import CHECKER, small_cache, tiny
 

@@ -8,8 +8,7 @@ from lift3d.errors import ConfigError, StoreLayoutError
 from lift3d.synthetic.sensor import Sensor
 from lift3d.synthetic.training_scenes import render_scene
 from lift3d.training.batches import Examples
-from lift3d.training.examples import draw_example
-from lift3d.training.scene_cache import SceneCache
+from lift3d.training.examples import SceneCache, draw_example
 from tests.support.warping import correspondences
 from tests.training.tiny_training import same_example, small_cache
 

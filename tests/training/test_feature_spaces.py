@@ -80,15 +80,12 @@ def test_what_is_kept_of_a_map_reads_like_the_whole():
     low = torch.where(weights.source == 0, 40.0, -5.0)
     uv = torch.stack([weights.uv[..., 0], low + 20 * torch.rand(low.shape)], -1)
     weights = dataclasses.replace(weights, uv=uv, weight=torch.where(weights.source == 2, 0.0, weights.weight))
-    rows = dataclasses.replace(weights.grid, rows=1, origin_v=30.0)
-    one_row = dataclasses.replace(
-        weights, grid=rows, **{name: getattr(weights, name)[:8] for name in weights.__slots__[2:]}
-    )
+    one_row = dataclasses.replace(weights, grid=dataclasses.replace(weights.grid, origin_v=30.0)).rows(0, 1)
     parts = rows_read(whole, (one_row,))
     assert len({one.values.shape for one in parts}) == 1
     assert parts[0].grid.rows <= GRID.rows / 2
     reads = [one_row.uv[(one_row.source == source) & (one_row.weight > 0)] for source in (0, 1)]
-    for place, at_cells in ((0, reads[0]), (1, reads[1]), (3, cell_centers(*rows.lattice).reshape(-1, 2))):
+    for place, at_cells in ((0, reads[0]), (1, reads[1]), (3, cell_centers(*one_row.grid.lattice).reshape(-1, 2))):
         for at in (at_cells, at_cells + torch.tensor([4.0, 0.0]), at_cells - torch.tensor([0.0, 4.0])):
             read, expected = (sample(of.values.float(), at, *of.grid.placement) for of in (parts[place], whole[place]))
             assert torch.allclose(read, expected, atol=1e-5)

@@ -13,8 +13,8 @@ from lift3d.lifters.weights import weights_at
 from lift3d.training import train as train_module
 from lift3d.training.batches import Examples
 from lift3d.training.density_step import guides_of
+from lift3d.training.examples import SceneCache
 from lift3d.training.loop import Team
-from lift3d.training.scene_cache import SceneCache
 from lift3d.training.settings import parse_settings
 from lift3d.training.train import CORRECTOR, DENSITY, read_history, train
 from tests.training.tiny_training import Heard, exit_code, same_weights, tiny, with_scenes_of

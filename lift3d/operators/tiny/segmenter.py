@@ -14,7 +14,7 @@ from lift3d.operators.names import OperatorName
 from lift3d.operators.tiny.picture_cells import TinyOperator
 from lift3d.operators.tiny.u_nets import MULTIPLE_PX, STRIDE_PX, Hourglass
 
-# In the order of lift3d.synthetic.paints.LABELS, which stands beside this layer; a test compares them.
+# In the order of lift3d.synthetic.stage.LABELS, which stands beside this layer; a test compares them.
 CLASS_NAMES = (
     *("floor", "wall", "ceiling", "ground", "backdrop", "rug", "table", "seat", "cabinet", "board", "book"),
     *("box", "ball", "cylinder", "road", "pavement", "facade", "car", "pole", "trunk", "crown", "rock"),

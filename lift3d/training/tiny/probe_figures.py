@@ -13,7 +13,7 @@ from lift3d.operators.names import OperatorName
 from lift3d.operators.protocol import Operator
 from lift3d.operators.tiny.encoder import STRIDE_PX
 from lift3d.synthetic.objects import EVALUATION_SEEDS
-from lift3d.synthetic.paints import LABELS
+from lift3d.synthetic.stage import LABELS
 from lift3d.training.tiny.recognition_figures import at_pixels, evaluation_scenes, measure_labels
 from lift3d.training.tiny.scene_pictures import FAMILIES, ScenePicture, Shot, training_pictures
 from lift3d.training.tiny.train import Figures

@@ -13,7 +13,7 @@ from lift3d.synthetic.materials import Paint
 from lift3d.synthetic.objects import FIRST_EVALUATION_SEED
 from lift3d.synthetic.reader import SCHEME, ProceduralReader
 
-# Those whose classes have typical hues and sizes (lift3d.synthetic.paints).
+# Those whose classes have typical hues and sizes (lift3d.synthetic.stage).
 FAMILIES = ("room", "tabletop", "shelf", "street", "forest")
 
 
