@@ -6,9 +6,8 @@ from jaxtyping import Float, Float32
 from numpy import ndarray
 
 from lift3d.synthetic.atlas import Atlas
-from lift3d.synthetic.materials import Material, Tiling
 from lift3d.synthetic.textures import cutout
-from lift3d.synthetic.world import Number, Shape, Sky, Solid, Surface, Vector, World
+from lift3d.synthetic.world import Material, Number, Shape, Sky, Solid, Surface, Tiling, Vector, World
 
 
 def rotation(rng: np.random.Generator, tilt: float = 3.15) -> Float[ndarray, "3 3"]:

@@ -10,9 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lift3d.synthetic.materials import Material, Paint, Pattern
 from lift3d.synthetic.stage import Pose, Stage
-from lift3d.synthetic.world import Shape, Solid, Surface
+from lift3d.synthetic.world import Material, Paint, Pattern, Shape, Solid, Surface
 
 # Hue, saturation and value. All hues are equally vivid: only the hue itself tells them apart.
 _Hsv = tuple[float, float, float]

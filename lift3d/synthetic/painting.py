@@ -13,9 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lift3d.synthetic.materials import Pattern
 from lift3d.synthetic.surface_points import Points
-from lift3d.synthetic.world import Shape
+from lift3d.synthetic.world import Pattern, Shape
 
 # Standard deviation of the pixel filter, pixels. With the spread of 2×2 samples it halves the contrast near
 # Nyquist and leaves 3 % at the sampling frequency, where a wave would alias to a constant.

@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lift3d.synthetic.materials import Material, Paint, Pattern
-from lift3d.synthetic.world import Shape, Solid, Surface
+from lift3d.synthetic.world import Material, Paint, Pattern, Shape, Solid, Surface
 
 # Class: hue, saturation, value (each with a spread), patterns to choose from, gloss.
 _Look = tuple[float, float, float, tuple[Pattern, ...], float]

@@ -3,42 +3,17 @@
 A tile is a square of sRGB in [0, 1]. Tiles are laid mirrored, so that any of them covers a plane without seams.
 """
 
-import functools
 from collections.abc import Callable, Sequence
-from importlib.resources import files
 
 import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 from numpy import ndarray
 
-from lift3d.errors import ImageError
-
 TILE_PX = 256
-# Photographs that come inside scikit-image, in the public domain or under CC0; nothing is downloaded.
-_NAMES = (
-    *("astronaut.png", "brick.png", "camera.png", "chelsea.png", "coffee.png", "coins.png", "grass.png"),
-    *("gravel.png", "hubble_deep_field.jpg", "ihc.png", "moon.png", "page.png", "retina.jpg", "rocket.jpg"),
-    "text.png",
-)
 _Tile = Float32[ndarray, "row col 3"]
 _Layer = Float32[ndarray, "row col"]
 _Photographs = Sequence[UInt8[ndarray, "_height _width 3"]]
-
-
-@functools.lru_cache(maxsize=1)
-def photographs() -> tuple[UInt8[ndarray, "_height _width 3"], ...]:
-    """Return the photographs in a fixed order."""
-    return tuple(photograph(name) for name in _NAMES)
-
-
-def photograph(name: str) -> UInt8[ndarray, "height width 3"]:
-    """Read a photograph of scikit-image; ImageError if the package came without it."""
-    path = files("skimage").joinpath("data", name)
-    pixels = cv2.imread(str(path))
-    if pixels is None:
-        raise ImageError(f"Photograph '{path}' is missing or does not decode; install scikit-image again.")
-    return np.ascontiguousarray(pixels[..., ::-1])
 
 
 def draw_tile(rng: np.random.Generator, pictures: _Photographs) -> _Tile:

@@ -7,10 +7,9 @@ import pytest
 from lift3d.domain.scene import Scene
 from lift3d.synthetic import objects
 from lift3d.synthetic.families import build_world
-from lift3d.synthetic.materials import Pattern
 from lift3d.synthetic.objects import OBJECT_LABELS, WITHHELD_PAIRS
 from lift3d.synthetic.reader import ProceduralReader
-from lift3d.synthetic.world import Surface
+from lift3d.synthetic.world import Pattern, Surface
 
 
 def _scene(seed: int, views: int = 3) -> Scene:

@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from lift3d.errors import ConfigError, StoreLayoutError
-from lift3d.synthetic.sensor import Sensor
-from lift3d.synthetic.training_scenes import render_scene
+from lift3d.synthetic.training_scenes import Sensor, render_scene
 from lift3d.training.batches import Examples
 from lift3d.training.examples import SceneCache, draw_example
 from tests.support.warping import correspondences
@@ -34,6 +33,7 @@ def test_an_interrupted_cache_goes_on_and_equals_a_whole_one(cache, tmp_path):
     for name in ("000000.npz", "000001.npz"):
         broken.scene(int(name[:6]))
         assert (tmp_path / name).read_bytes() == (cache.folder / name).read_bytes()
+    assert (tmp_path / "000000.npz").read_bytes() != (tmp_path / "000001.npz").read_bytes()
 
 
 def test_the_target_is_never_a_source_and_the_range_holds_what_it_sees(cache):

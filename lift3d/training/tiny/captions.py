@@ -8,8 +8,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lift3d.operators.tiny.image_text import words_of
-from lift3d.synthetic.materials import Pattern
 from lift3d.synthetic.objects import COLORS, MATERIALS, OBJECT_LABELS, PAIRS, SHAPES, SURROUNDINGS, WITHHELD_PAIRS
+from lift3d.synthetic.world import Pattern
 
 # What relevancy is measured against, after LERF (ICCV 2023).
 CANONICAL_NEGATIVES = ("object", "things", "stuff", "texture")

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from lift3d.errors import ConfigError
 from lift3d.synthetic.families import build_world
-from lift3d.synthetic.materials import Paint
 from lift3d.synthetic.objects import FIRST_EVALUATION_SEED
 from lift3d.synthetic.reader import SCHEME, ProceduralReader
+from lift3d.synthetic.world import Paint
 
 # Those whose classes have typical hues and sizes (lift3d.synthetic.stage).
 FAMILIES = ("room", "tabletop", "shelf", "street", "forest")
@@ -24,7 +24,7 @@ class ScenePicture:
     Attributes:
         image: sRGB in [0, 1].
         labels: Class ids of the family.
-        patterns: Which regular pattern each pixel's surface has (lift3d.synthetic.materials.Pattern).
+        patterns: Which regular pattern each pixel's surface has (lift3d.synthetic.world.Pattern).
         z_depth: Metres.
     """
 
