@@ -11,13 +11,8 @@ from tests.support import captures
 SOURCE = captures.capture()
 
 
-def write(folder: Path, **options: object) -> None:
-    captures.write_images(folder / "images", SOURCE.names)
-    captures.write_colmap(folder / "sparse/0", SOURCE, **options)  # type: ignore[arg-type]
-
-
 def test_the_model_with_most_images_is_read_binary_before_text_and_the_others_noted(tmp_path: Path) -> None:
-    write(tmp_path, count=2)
+    captures.write_colmap_scene(tmp_path, SOURCE, count=2)
     captures.write_colmap(tmp_path / "sparse/1", SOURCE, forms=("bin", "txt"))
     (tmp_path / "sparse/1/images.txt").write_text("# other\n")
     scene = read_scene(str(tmp_path))
@@ -27,7 +22,7 @@ def test_the_model_with_most_images_is_read_binary_before_text_and_the_others_no
 
 
 def test_points_are_the_models_own_and_its_own_folder_finds_its_images(tmp_path: Path) -> None:
-    write(tmp_path)
+    captures.write_colmap_scene(tmp_path, SOURCE)
     scene = read_scene(str(tmp_path))
     assert {tuple(row) for row in scene.points.tolist()} == {tuple(row) for row in SOURCE.points.tolist()}
     assert "points" in scene.notes[-1]
@@ -47,7 +42,7 @@ def test_points_are_the_models_own_and_its_own_folder_finds_its_images(tmp_path:
     ],
 )
 def test_every_lens_is_undone_once(model: str, params: tuple[float, ...], is_bent: bool, tmp_path: Path) -> None:
-    write(tmp_path, model=model, params=params)
+    captures.write_colmap_scene(tmp_path, SOURCE, model=model, params=params)
     view = read_scene(str(tmp_path)).views[0]
     assert (view.source.distortion is not None) == is_bent
     frame = view.load()
@@ -56,14 +51,14 @@ def test_every_lens_is_undone_once(model: str, params: tuple[float, ...], is_ben
 
 @pytest.mark.fault(25, "an image that a COLMAP model registers is missing")
 def test_missing_images_drop_their_views(tmp_path: Path) -> None:
-    write(tmp_path)
+    captures.write_colmap_scene(tmp_path, SOURCE)
     (tmp_path / "images/001.png").unlink()
     scene = read_scene(str(tmp_path))
     assert [(view.id, view.reason) for view in scene.dropped] == [("001", "image")]
 
 
 def test_masks_are_joined_by_name(tmp_path: Path) -> None:
-    write(tmp_path)
+    captures.write_colmap_scene(tmp_path, SOURCE)
     (tmp_path / "masks").mkdir()
     Image.new("L", (captures.WIDTH, captures.HEIGHT), 0).save(tmp_path / "masks/002.png.png")
     scene = read_scene(str(tmp_path))

@@ -19,15 +19,10 @@ SOURCE = captures.capture()
 LLFF_K = np.array([[captures.FX, 0, captures.WIDTH / 2], [0, captures.FX, captures.HEIGHT / 2], [0, 0, 1.0]])
 
 
-def write_colmap_scene(folder: Path, source: captures.Capture, form: str = "bin") -> None:
-    captures.write_images(folder / "images", source.names)
-    captures.write_colmap(folder / "sparse/0", source, forms=[form])
-
-
 WRITERS: dict[str, Callable[[Path, captures.Capture], None]] = {
     "transforms": captures.write_transforms,
-    "colmap_bin": write_colmap_scene,
-    "colmap_txt": partial(write_colmap_scene, form="txt"),
+    "colmap_bin": captures.write_colmap_scene,
+    "colmap_txt": partial(captures.write_colmap_scene, forms=["txt"]),
     "llff": captures.write_llff,
     "scannet": captures.write_scannet,
     "seven_scenes": captures.write_seven_scenes,
