@@ -11,10 +11,10 @@ from importlib.metadata import version
 
 import ray
 
-from flows.progress import Listener, no_stage
+from flows.progress import Listener
 from flows.retry_policy import budget_of, decide
-from flows.scene_queue import Item, SceneQueue, SceneShards
-from flows.worker_pool import MOST_SHARDS, Answer, Worker, WorkerPool
+from flows.scene_queue import Item, SceneQueue
+from flows.worker_pool import MOST_SHARDS, Worker, WorkerPool
 from lift3d.domain.records import SceneRecord
 from lift3d.errors import ConfigError, Lift3dError, PreemptedError, ResourcePromiseError, WorkerError, WorkerLostError
 from lift3d.runs.driver import failed_record
@@ -47,8 +47,8 @@ class _Batch:
         self._execution = pool.execution
         # At least as many as may share one scene: the last one may take them all.
         self._most_workers = min(pool.most_workers, max(len(locations), MOST_SHARDS))
-        shards = SceneShards(min(self._most_workers, MOST_SHARDS), pool.execution.split_views)
-        self._queue = SceneQueue(locations, pool.recipe, pool.store, pool.execution.retry_quarantined, shards)
+        shards = min(self._most_workers, MOST_SHARDS), pool.execution.split_views
+        self._queue = SceneQueue(locations, pool.recipe, pool.store, pool.execution.retry_quarantined, *shards)
         self._done: dict[str, SceneRecord] = {}
         self._failed_starts = 0
         self._worker_by = time.monotonic() + _WORKER_WITHIN_S
@@ -72,10 +72,8 @@ class _Batch:
             self._pool.start_scene(worker, item, self._execution.scene_deadline_s)
 
     def _poll(self) -> None:
-        for heard in self._pool.poll(self._listener.on_stage is not no_stage):
-            if not isinstance(heard, Answer):
-                self._listener.on_stage(heard.location, heard.stage, heard.done, heard.total)
-            elif heard.item is None:
+        for heard in self._pool.poll(self._listener.on_stage):
+            if heard.item is None:
                 self._hear_start(heard.worker, heard.value)
             else:
                 self._hear_scene(heard.worker, heard.item, heard.value)

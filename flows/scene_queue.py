@@ -35,48 +35,13 @@ class Item:
     shard: Shard | None = None
 
 
-class SceneShards:
-    """Splits long scenes: all encode together, one fits, all lift together, then one does what is left.
-
-    A shard that fails holds nobody up: what it has not committed, the last worker computes, and records.
-    """
-
-    def __init__(self, count: int = 1, split_views: int = _MOST_FILES) -> None:
-        """Split scenes of more than ``split_views`` views into ``count`` shards."""
-        self._count = count
-        self._split_views = split_views
-        self._whole: dict[str, Item] = {}
-        self._open: Counter[str] = Counter()
-
-    def begin(self, item: Item) -> list[Item]:
-        """Return what is to be done first of a scene."""
-        if self._count < 2 or item.size <= self._split_views:
-            return [item]
-        self._whole[item.location] = item
-        return self._split(item.location, "encode")
-
-    def finish(self, item: Item) -> list[Item]:
-        """Return what is to be done after a shard; nothing while others of its stage are at work."""
-        location, shard = item.location, item.shard
-        self._open[location] -= 1
-        if self._open[location] or shard is None:
-            return []
-        if shard.stage == "lift":
-            return [self._whole.pop(location)]
-        return self._split(location, "fit" if shard.stage == "encode" else "lift")
-
-    def _split(self, location: str, stage: Stage) -> list[Item]:
-        # What is fitted needs all views: by one worker, so that those who lift read it.
-        self._open[location] = count = 1 if stage == "fit" else self._count
-        size = self._whole[location].size
-        return [Item(location, size, shard=Shard(stage, index, count)) for index in range(count)]
-
-
 class SceneQueue:
     """Waiting scenes: those that may be tried now by their size, the others by their time.
 
-    The longest goes first, so that no worker is left alone with it at the end. Failures are kept in the store,
-    a small object per failed scene, so that a scene that takes the driver along has not been forgotten.
+    The longest goes first, so that no worker is left alone with it at the end. Those of more than ``split_views`` views
+    are split: all shards encode together, one fits, all lift together, then one worker does what is left. A shard that
+    fails holds nobody up: what it has not committed, the last worker computes, and records. Failures are kept in the
+    store, a small object per failed scene, so that a scene that takes the driver along has not been forgotten.
     """
 
     def __init__(
@@ -85,7 +50,8 @@ class SceneQueue:
         recipe: Recipe,
         store: Store,
         forget_failures: bool = False,
-        shards: SceneShards | None = None,
+        shard_count: int = 1,
+        split_views: int = _MOST_FILES,
     ) -> None:
         self._store = store
         self._folder = f"{run_path(recipe.run_id)}/failures"
@@ -93,11 +59,17 @@ class SceneQueue:
         self._ready: list[tuple[int, int, Item]] = []
         self._later: list[tuple[float, int, Item]] = []
         self._added = 0
-        self._shards = shards or SceneShards()
+        self._shard_count = shard_count
+        # Of scenes that are split: all that is left for the last worker, and the shards of a stage that are not done.
+        self._whole: dict[str, Item] = {}
+        self._open: Counter[str] = Counter()
         for location in locations:
             item = Item(location, size_hint(location), known.get(digest(location), Counter()))
-            for first in self._shards.begin(item):
-                self.put(first)
+            if shard_count > 1 and item.size > split_views:
+                self._whole[location] = item
+                self._put_shards(location, "encode")
+            else:
+                self.put(item)
 
     def __len__(self) -> int:
         return len(self._ready) + len(self._later)
@@ -116,8 +88,20 @@ class SceneQueue:
 
     def finish_shard(self, item: Item) -> None:
         """Count a shard as finished, well or badly; after the last one of a stage comes what follows."""
-        for following in self._shards.finish(item):
-            self.put(following)
+        location, shard = item.location, item.shard
+        self._open[location] -= 1
+        if self._open[location] or shard is None:
+            return
+        if shard.stage == "lift":
+            self.put(self._whole.pop(location))
+        else:
+            self._put_shards(location, "fit" if shard.stage == "encode" else "lift")
+
+    def _put_shards(self, location: str, stage: Stage) -> None:
+        # What is fitted needs all views: by one worker, so that those who lift read it.
+        self._open[location] = count = 1 if stage == "fit" else self._shard_count
+        for index in range(count):
+            self.put(Item(location, self._whole[location].size, shard=Shard(stage, index, count)))
 
     def count_failure(self, item: Item, budget: Budget) -> int:
         """Count a failure, here and in the store, and return how many of the kind there were."""

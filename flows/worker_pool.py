@@ -10,6 +10,7 @@ from typing import Any
 
 import ray
 
+from flows.progress import OnStage, no_stage
 from flows.ray_cluster import worker_count, worker_memory
 from flows.retry_policy import fetch
 from flows.scene_queue import Item, size_hint
@@ -52,16 +53,6 @@ class Answer:
     worker: Worker
     item: Item | None
     value: Any
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """What a scene at work is doing: location, stage, how much of it is done and of how much."""
-
-    location: str
-    stage: str
-    done: int
-    total: int
 
 
 class WorkerPool:
@@ -128,9 +119,9 @@ class WorkerPool:
         worker.call = worker.actor.run.remote(item.location, item.shard)
         worker.status_at = now + min(_STATUS_EVERY_S, self._ask_every_s)
 
-    def poll(self, is_listened_to: bool) -> Iterator[Answer | Stage]:
-        """Look at all calls, for half a second at most, and yield what came back."""
-        self._ask(_STATUS_EVERY_S if is_listened_to else self._ask_every_s)
+    def poll(self, on_stage: OnStage) -> Iterator[Answer]:
+        """Look at all calls, for half a second at most, yield what came back, and tell what scenes are doing."""
+        self._ask(self._ask_every_s if on_stage is no_stage else _STATUS_EVERY_S)
         calls = {call: worker for worker in self.workers for call in (worker.call, worker.status_call) if call}
         if not calls:
             time.sleep(_POLL_S)
@@ -142,7 +133,7 @@ class WorkerPool:
         for call in ready:
             worker = calls[call]
             if call is worker.status_call:
-                yield from self._hear_stage(worker)
+                self._hear_stage(worker, on_stage)
             else:
                 yield self._hear_call(worker)
 
@@ -159,18 +150,16 @@ class WorkerPool:
                 worker.status_call = worker.actor.stage.remote()
                 worker.status_at = now + min(every_s, self._ask_every_s)
 
-    def _hear_stage(self, worker: Worker) -> Iterator[Stage]:
+    def _hear_stage(self, worker: Worker, on_stage: OnStage) -> None:
         found, worker.status_call = fetch(worker.status_call), None
         if isinstance(found, Lift3dError):
             # One at work is found out through its scene's call; an idle one must not be given a scene.
             if worker.item is None and worker in self.workers:
                 self.drop(worker)
-            return
-        if worker.item is None:
-            return
-        stage, done, total, silent_s = found
-        worker.heard_at = max(worker.heard_at, time.monotonic() - silent_s)
-        yield Stage(worker.item.location, stage, done, total)
+        elif worker.item is not None:
+            stage, done, total, silent_s = found
+            worker.heard_at = max(worker.heard_at, time.monotonic() - silent_s)
+            on_stage(worker.item.location, stage, done, total)
 
     def _hear_call(self, worker: Worker) -> Answer:
         found, item = fetch(worker.call), worker.item

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from flows.scene_queue import Item, SceneQueue, SceneShards, size_hint
+from flows.scene_queue import Item, SceneQueue, size_hint
 from lift3d.config import Recipe
 from lift3d.domain.shard import Shard
 from lift3d.storage.location import open_store
@@ -60,15 +60,16 @@ def test_failures_survive_the_driver_and_damage_to_them(store):
     assert SceneQueue(SCENES, recipe, store).take(0.0).failures == {}
 
 
-def test_encoding_comes_before_the_fit_of_one_that_before_lifting_and_all_before_the_rest():
-    shards = SceneShards(count=2, split_views=10)
-    assert [item.shard for item in shards.begin(Item("short", 10))] == [None]
-    first, second = shards.begin(Item("long", 11))
-    assert [first.shard, second.shard] == [Shard("encode", 0, 2), Shard("encode", 1, 2)]
-    assert shards.finish(second) == []
-    (fit,) = shards.finish(first)
-    assert fit.shard == Shard("fit", 0, 1)
-    lifts = shards.finish(fit)
-    assert [item.shard for item in lifts] == [Shard("lift", 0, 2), Shard("lift", 1, 2)]
-    assert shards.finish(lifts[0]) == []
-    assert [(item.location, item.shard) for item in shards.finish(lifts[1])] == [("long", None)]
+def test_encoding_comes_before_the_fit_of_one_that_before_lifting_and_all_before_the_rest(store):
+    scenes = ("procedural:room?views=10", "procedural:room?views=11")
+    queue = SceneQueue(scenes, Recipe(scenes=scenes), store, shard_count=2, split_views=10)
+    for stage, count in (("encode", 2), ("fit", 1), ("lift", 2)):
+        shards = [queue.take(0.0) for _ in range(count)]
+        assert [item.shard for item in shards] == [Shard(stage, index, count) for index in range(count)]
+        for item in shards:
+            assert len(queue) == 1, "of its stage all must be done"
+            queue.finish_shard(item)
+    assert [(item.location, item.shard) for item in (queue.take(0.0), queue.take(0.0))] == [
+        ("procedural:room?views=11", None),
+        ("procedural:room?views=10", None),
+    ]
