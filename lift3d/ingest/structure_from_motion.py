@@ -7,6 +7,7 @@ number of threads: features and matches of an image or pair depend on nothing el
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -146,11 +147,8 @@ def _extract(
     names: list[str], images: Path, database: Path, options: pycolmap.FeatureExtractionOptions, report: Report
 ) -> None:
     options.use_gpu = False
-
-    def extract(token: pycolmap.CancellationToken) -> None:
-        pycolmap.extract_features(
-            database, images, names, extraction_options=options, device=pycolmap.Device.cpu, cancellation_token=token
-        )
+    how = {"extraction_options": options, "device": pycolmap.Device.cpu}
+    extract = partial(pycolmap.extract_features, database, images, names, **how)
 
     def count(opened: pycolmap.Database) -> int:
         return sum(opened.exists_keypoints(key) for key in range(1, len(names) + 1))
@@ -169,15 +167,11 @@ def _match(image_count: int, database: Path, given: IngestOptions, report: Repor
     if given.matching == "sequential":
         with pycolmap.Database.open(str(database)) as opened:
             pair_count = len(pycolmap.SequentialPairGenerator(pairing, opened).all_pairs())
-
-    def match(token: pycolmap.CancellationToken) -> None:
-        if given.matching == "sequential":
-            pycolmap.match_sequential(database, options, pairing, cancellation_token=token, **how)
-        else:
-            pairs = pycolmap.ExhaustivePairingOptions()
-            pairs.block_size = _BLOCK_SIZE
-            pycolmap.match_exhaustive(database, options, pairs, cancellation_token=token, **how)
-
+        match = partial(pycolmap.match_sequential, database, options, pairing, **how)
+    else:
+        pairs = pycolmap.ExhaustivePairingOptions()
+        pairs.block_size = _BLOCK_SIZE
+        match = partial(pycolmap.match_exhaustive, database, options, pairs, **how)
     _watch(match, database, ("matches", pair_count), pycolmap.Database.num_matched_image_pairs, report)
 
 
@@ -204,19 +198,13 @@ def _map(image_count: int, images: Path, database: Path, models: Path, report: R
     return list(found.values())
 
 
-def _watch(
-    call: Callable[[pycolmap.CancellationToken], None],
-    database: Path,
-    what: tuple[str, int],
-    count: Count,
-    report: Report,
-) -> None:
+def _watch(call: Callable[..., None], database: Path, what: tuple[str, int], count: Count, report: Report) -> None:
     """Run a call that fills the database, and report how far it is; an interruption stops the call."""
     stage, total = what
     token = pycolmap.CancellationToken()
     # Through COLMAP: a second copy of SQLite in one process, such as Python's, takes locks away from the first.
     with pycolmap.Database.open(str(database)) as opened, ThreadPoolExecutor(max_workers=1) as pool:
-        future = pool.submit(call, token)
+        future = pool.submit(call, cancellation_token=token)
         try:
             while not wait([future], timeout=_POLL_S).done:
                 report(stage, min(count(opened), total), total)

@@ -69,11 +69,6 @@ def map_array(path: Path, most_bytes: int = MAX_ARRAY_BYTES) -> Shaped[ndarray, 
     return mapped
 
 
-def read_array(path: Path) -> Shaped[ndarray, "..."]:
-    """Return the array of a small ``.npy`` file, as ``map_array``."""
-    return np.array(map_array(path))
-
-
 def read_matrices(path: Path, prefixes: tuple[str, ...]) -> dict[str, Shaped[ndarray, "..."]]:
     """Return the small arrays of an ``.npz`` file whose names begin so; objects are never loaded.
 

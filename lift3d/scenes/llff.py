@@ -15,7 +15,7 @@ from lift3d.domain.scene import DepthRange, Scene
 from lift3d.errors import CameraError, SceneFormatError
 from lift3d.geometry.rigid import inverse
 from lift3d.scenes.camera_checks import stated_size
-from lift3d.scenes.file_limits import read_array
+from lift3d.scenes.file_limits import map_array
 from lift3d.scenes.images import FileFrame
 from lift3d.scenes.rotations import rigid
 from lift3d.scenes.scene_draft import SceneDraft
@@ -64,10 +64,10 @@ def _root(location: str) -> Path:
 
 
 def _load(path: Path) -> Float[ndarray, "view 17"]:
-    rows = read_array(path)
+    rows = map_array(path)
     if rows.ndim != 2 or rows.shape[1] != _COLUMNS or rows.dtype.kind not in "fiu":
         raise SceneFormatError(f"'{path}' should be numbers of shape (views, 17), got {rows.dtype} of {rows.shape}.")
-    return np.asarray(rows, dtype=np.float64)
+    return np.array(rows, dtype=np.float64)
 
 
 def _camera(row: Float[ndarray, "17"]) -> tuple[Camera, bool]:

@@ -29,7 +29,7 @@ _SEVEN_SCENES_POSE = "frame-*.pose.txt"
 # colour camera, to which depth was not registered, has a Kinect's 525.
 _SEVEN_SCENES_SIZE, _SEVEN_SCENES_CENTRE = ImageSize(480, 640), (320.5, 240.5)
 _SEVEN_SCENES_COLOR_FOCAL, _SEVEN_SCENES_DEPTH_FOCAL = 525.0, 585.0
-_INTRINSICS_FILE = "camera-intrinsics.txt"
+_INTRINSICS_FILE, _DEPTH_INTRINSICS = "camera-intrinsics.txt", "intrinsic/intrinsic_depth.txt"
 _LABEL_FOLDERS = ("label-filt", "label")
 _SCANNET_UNANNOTATED = 0
 
@@ -46,7 +46,7 @@ class ScanNetReader:
         folder = SceneFolder(Path(location))
         draft = SceneDraft(scene_id_of(folder.root), location)
         K = _intrinsics(folder, "intrinsic/intrinsic_color.txt")
-        depth_K = _depth_intrinsics(folder, "intrinsic/intrinsic_depth.txt", K)
+        depth_K = _intrinsics(folder, _DEPTH_INTRINSICS) if folder.find(_DEPTH_INTRINSICS) else K
         draft.note("Half a pixel was added to the principal points: the format counts from the first pixel's centre.")
         depths = {path.stem: path for path in folder.images("depth")}
         labels = {path.stem: path for path in folder.images(*_LABEL_FOLDERS)}
@@ -59,7 +59,8 @@ class ScanNetReader:
                     depth=_path(folder, depths.get(image.stem)),
                     labels=_path(folder, labels.get(image.stem)),
                     depth_scale=_MILLIMETRE,
-                    depth_intrinsics=depth_K,
+                    # Where they are the same, the depth maps fit the images already.
+                    depth_intrinsics=None if torch.equal(depth_K, K) else _four(depth_K),
                     label_ignore=_SCANNET_UNANNOTATED if labels else None,
                 )
                 camera = Camera(K, inverse(c2w), image_size(image))
@@ -151,16 +152,6 @@ def _intrinsics(folder: SceneFolder, name: str) -> Float[Tensor, "3 3"]:
     K = torch.from_numpy(matrix[:3, :3].copy())
     K[:2, 2] += _CENTER_OFFSET_PX
     return K
-
-
-def _depth_intrinsics(
-    folder: SceneFolder, name: str, color: Float[Tensor, "3 3"]
-) -> tuple[float, float, float, float] | None:
-    """Return fx, fy, cx, cy of the depth sensor; None where the depth maps fit the images already."""
-    if folder.find(name) is None:
-        return None
-    K = _intrinsics(folder, name)
-    return None if torch.equal(K, color) else _four(K)
 
 
 def _number_of(path: Path) -> tuple[int, str]:

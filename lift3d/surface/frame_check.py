@@ -3,15 +3,14 @@
 Letters: a witness is a place of a view whose depth is known otherwise: from its sensor, else from triangulated points.
 """
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from numpy import ndarray
 from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from lift3d.domain.features import FeatureGrid
@@ -129,7 +128,8 @@ def _what_would_fit(
     places, reaches = xyz[::step].numpy(), reach[::step].numpy()
     tree = cKDTree(points[:: -(-len(points) // _MOST_POINTS)].numpy())
     # Units first: where both would do, nothing was turned.
-    tried = [(unit, np.eye(3)) for unit in _UNITS] + [(1.0, axes) for axes in _turns()]
+    turns = Rotation.create_group("O").as_matrix().round()
+    tried = [(unit, np.eye(3)) for unit in _UNITS] + [(1.0, axes) for axes in turns]
     shares = [float((tree.query(places @ axes / unit)[0] * unit < reaches).mean()) for unit, axes in tried]
     best = int(np.argmax(shares))
     if shares[best] < max(0.5, 2 * float((tree.query(places)[0] < reaches).mean())):
@@ -140,14 +140,3 @@ def _what_would_fit(
     names = ("x", "y", "z")
     turned = [f"{'-' if row.sum() < 0 else ''}{names[int(np.abs(row).argmax())]}" for row in axes]
     return f"With its axes turned to ({', '.join(turned)}) it would fit. Export it in the frame of the scene's cameras."
-
-
-def _turns() -> list[Float[ndarray, "3 3"]]:
-    """Return the 23 rotations by right angles that change something."""
-    turns = []
-    for order in itertools.permutations(range(3)):
-        for signs in itertools.product((1, -1), repeat=3):
-            axes = np.diag(signs) @ np.eye(3)[list(order)]
-            if np.linalg.det(axes) > 0 and not np.array_equal(axes, np.eye(3)):
-                turns.append(axes)
-    return turns
