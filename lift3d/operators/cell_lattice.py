@@ -7,7 +7,9 @@ blocks' centres would be displaced by that much in every view, in another direct
 """
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -55,18 +57,12 @@ def measure_lattice(network: nn.Module, run: Callable[[Tensor], Tensor], pixels:
         Araujo, Norris & Sim, Computing Receptive Fields of Convolutional Neural Networks, Distill 2019.
     """
     windows: list[_Window] = []
-    handles = [
-        module.register_forward_hook(lambda module, inputs, output: _record(module, inputs, output, windows))
-        for module in network.modules()
-        # Blocks that only remember the stride of a convolution inside them are not operations themselves.
-        if hasattr(module, "stride") and hasattr(module, "padding") and not list(module.children())
-    ]
-    try:
-        with torch.no_grad():
-            features = run(pixels)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with ExitStack() as hooks, torch.no_grad():
+        for module in network.modules():
+            # Blocks that only remember the stride of a convolution inside them are not operations themselves.
+            if hasattr(module, "stride") and hasattr(module, "padding") and not list(module.children()):
+                hooks.enter_context(module.register_forward_hook(partial(_record, windows)))
+        features = run(pixels)
     _, channels, *counts = map(int, features.shape)
     lengths = [int(length) for length in pixels.shape[-2:]]
     lattice = _follow(windows, lengths[0], counts[0])
@@ -78,7 +74,7 @@ def measure_lattice(network: nn.Module, run: Callable[[Tensor], Tensor], pixels:
     return lattice, channels
 
 
-def _record(module: nn.Module, inputs: tuple[Any, ...], output: Any, windows: list[_Window]) -> None:
+def _record(windows: list[_Window], module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
     """Note a module that lowers the resolution of an image-like tensor."""
     source = inputs[0] if inputs else None
     if not isinstance(source, Tensor) or not isinstance(output, Tensor):

@@ -21,24 +21,15 @@ SIZE = ImageSize(48, 64)
 IMAGE = noise(SIZE)[0]
 
 
-class Tokens(nn.Module):
-    """Patches as tokens behind two others; takes one size only if it has positions."""
+class OneSize(nn.Module):
+    """Patches, each with something of its own: so many rows and columns of them, no more and no fewer."""
 
-    def __init__(self, positions=0):
+    def __init__(self, rows, cols):
         super().__init__()
-        self.patch, self.mix = nn.Conv2d(3, 16, 8, 8), nn.Linear(16, 16)
-        self.extra = nn.Parameter(torch.randn(1, 2, 16))
-        self.position = nn.Parameter(torch.randn(1, positions, 16)) if positions else None
-        self.head = nn.Linear(16, 5)
+        self.patch, self.position = nn.Conv2d(3, 5, 8, 8), nn.Parameter(torch.randn(5, rows, cols))
 
     def forward(self, pixels):
-        cells = self.patch(pixels)
-        tokens = torch.cat([self.extra, cells.flatten(2).transpose(1, 2)], 1)
-        if self.position is not None:
-            tokens = tokens + self.position
-        tokens = self.mix(tokens) + tokens.mean(1, keepdim=True)
-        scores = self.head(tokens[:, 2:]).transpose(1, 2).reshape(1, 5, *cells.shape[2:])
-        return functional.interpolate(scores, scale_factor=8, mode="bilinear")
+        return functional.interpolate(self.patch(pixels) + self.position, scale_factor=8, mode="bilinear")
 
 
 class Pair(NamedTuple):
@@ -91,10 +82,10 @@ def test_a_global_residual_can_be_lifted_or_accepted():
 
 def test_the_only_size_that_a_network_takes_is_found_or_given():
     with pytest.raises(ContractError, match="input_size"):
-        lift3d.operator(made(Tokens, 2 + 13), ("patch",), prediction="labels")
-    found = lift3d.operator(made(Tokens, 2 + 16), ("patch",), prediction="labels")
+        lift3d.operator(made(OneSize, 2, 13), ("patch",), prediction="labels")
+    found = lift3d.operator(made(OneSize, 4, 4), ("patch",), prediction="labels")
     assert found.geometry.fixed == ImageSize(32, 32)
-    given = lift3d.operator(made(Tokens, 2 + 8), ("patch",), prediction="labels", input_size=(16, 32))
+    given = lift3d.operator(made(OneSize, 2, 4), ("patch",), prediction="labels", input_size=(16, 32))
     (features,) = given.encode(IMAGE)
     assert (features.grid.stride_v, features.grid.stride_u) == (24, 16)
 

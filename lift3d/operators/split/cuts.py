@@ -8,8 +8,9 @@ the network sees it and the network's answer.
 import difflib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -81,7 +82,7 @@ def _put(found: Any, key: Sequence[str], tensor: Tensor) -> Any:
     step = key[0] if key else _first_key(found)
     if isinstance(found, Mapping):
         changed = {name: _put(one, key[1:], tensor) if name == step else one for name, one in found.items()}
-        return type(found)(**changed) if not isinstance(found, dict) or type(found) is not dict else changed
+        return changed if type(found) is dict else type(found)(**changed)
     parts = [_put(one, key[1:], tensor) if str(at) == step else one for at, one in enumerate(found)]
     # Named tuples are made of their parts, tuples and lists of a sequence.
     return type(found)(*parts) if hasattr(found, "_fields") else type(found)(parts)
@@ -105,7 +106,7 @@ def at_cuts(
     """
     counts: Counter[str] = Counter()
 
-    def hook(name: str, output: Any) -> Any:
+    def hook(name: str, _: nn.Module, __: Any, output: Any) -> Any:
         count = counts[name]
         counts[name] += 1
         for cut in cuts:
@@ -113,17 +114,11 @@ def at_cuts(
                 output = react(cut, output)
         return output
 
-    handles = [
-        model.get_submodule(name).register_forward_hook(
-            lambda _, __, output, name=name: hook(name, output), prepend=is_first
-        )
-        for name in dict.fromkeys(cut.module for cut in cuts if cut.module not in (INPUT, OUTPUT))
-    ]
-    try:
+    with ExitStack() as hooks:
+        for name in dict.fromkeys(cut.module for cut in cuts if cut.module not in (INPUT, OUTPUT)):
+            own = partial(hook, name)
+            hooks.enter_context(model.get_submodule(name).register_forward_hook(own, prepend=is_first))
         yield counts
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 class _Reached(Exception):  # noqa: N818 - no error: the last cut has been captured

@@ -32,9 +32,9 @@ class Layout:
 
     def grid_of(self, size: ImageSize, shape: Sequence[int]) -> tuple[int, int]:
         """Return rows and columns of cells for an input of a size; ContractError if the shape does not have them."""
-        if self.kind in ("NTC", "NCT"):
+        if "T" in self.kind:
             rows, cols = round(size.height / self.stride[0]), round(size.width / self.stride[1])
-            got = shape[1] if self.kind == "NTC" else shape[2]
+            got = shape[self.kind.index("T")]
             if self.prefix + rows * cols != got:
                 raise ContractError(
                     f"A network gives {got} tokens for an input of {size}; expected {self.prefix} + {rows}×{cols}. Its "
@@ -55,35 +55,23 @@ class Layout:
     ) -> tuple[Float[Tensor, "channel row col"], Float[Tensor, "token channel"] | None]:
         """Return the cells of the one image in a batch, and the tokens before them if there are any."""
         rows, cols = self.grid_of(size, tensor.shape)
-        one = tensor[0]
-        if self.kind == "NCHW":
+        one = tensor if self.kind == "NHW" else tensor[0].movedim(self.kind.index("C") - 1, 0)
+        if "T" not in self.kind:
             return one, None
-        if self.kind == "NHWC":
-            return one.permute(2, 0, 1), None
-        if self.kind == "NHW":
-            return one[None], None
-        tokens = one if self.kind == "NTC" else one.T
-        cells = tokens[self.prefix :].T.reshape(-1, rows, cols)
-        return cells, tokens[: self.prefix] if self.prefix else None
+        return one[:, self.prefix :].reshape(-1, rows, cols), one[:, : self.prefix].T if self.prefix else None
 
     def to_tensor(
         self, cells: Float[Tensor, "channel row col"], tokens: Float[Tensor, "token channel"] | None
     ) -> Float[Tensor, "..."]:
         """Return the tensor of a batch of one that has these cells: the inverse of ``to_cells``."""
-        if self.kind == "NCHW":
-            return cells[None].contiguous()
-        if self.kind == "NHWC":
-            return cells.permute(1, 2, 0)[None].contiguous()
-        if self.kind == "NHW":
-            return cells.contiguous()
-        sequence = cells.flatten(1).T
+        values = cells.flatten(1) if "T" in self.kind else cells
         if self.prefix:
             if tokens is None or len(tokens) != self.prefix:
                 raise ContractError(
                     f"A network's {self.prefix} tokens before the cells were lost; expected them as global tokens."
                 )
-            sequence = torch.cat([tokens, sequence])
-        return (sequence if self.kind == "NTC" else sequence.T)[None].contiguous()
+            values = torch.cat([tokens.T, values], dim=1)
+        return (values if self.kind == "NHW" else values.movedim(0, self.kind.index("C") - 1)[None]).contiguous()
 
 
 def find_layout(sizes: Sequence[ImageSize], shapes: Sequence[Sequence[int]], place: str) -> Layout:

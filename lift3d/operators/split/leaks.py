@@ -6,6 +6,8 @@ reads.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
 from graphlib import TopologicalSorter
 from typing import Any
 
@@ -27,22 +29,18 @@ def uncut_paths(model: nn.Module, call: Call, pixels: Tensor, cuts: Sequence[Cut
         return ()
     image = pixels.detach().clone().requires_grad_()
     outputs: dict[str, list[_Node]] = {}
-    handles = [
-        module.register_forward_hook(lambda _, __, found, name=name: outputs.setdefault(name, []).extend(_nodes(found)))
-        for name, module in model.named_modules()
-        if name
-    ]
     leaves: list[Tensor] = []
-    try:
-        with (
-            torch.enable_grad(),
-            at_cuts(model, cuts, lambda cut, found: cut.put(found, _leaf(cut.pick(found), leaves))),
-        ):
-            given = _leaf(image, leaves) if any(cut.module == INPUT for cut in cuts) else image.clone()
-            end = answer.pick(call(model, given))
-    finally:
-        for handle in handles:
-            handle.remove()
+
+    def note(name: str, _: nn.Module, __: Any, found: Any) -> None:
+        outputs.setdefault(name, []).extend(_nodes(found))
+
+    with ExitStack() as hooks, torch.enable_grad():
+        for name, module in model.named_modules():
+            if name:
+                hooks.enter_context(module.register_forward_hook(partial(note, name)))
+        hooks.enter_context(at_cuts(model, cuts, lambda cut, found: cut.put(found, _leaf(cut.pick(found), leaves))))
+        given = _leaf(image, leaves) if any(cut.module == INPUT for cut in cuts) else image.clone()
+        end = answer.pick(call(model, given))
     if not end.requires_grad:
         return ()
     graph: dict[_Node, list[_Node]] = {}
