@@ -60,44 +60,35 @@ class GuardedOperator:
         It has the image's size; embeddings may stay on their grid.
         """
         found = self._called("decode", features, state, size)
-        kind, name = self.spec.prediction_kind, self.spec.name
+        kind = self.spec.prediction_kind
         if not isinstance(found, Prediction) or found.kind != kind:
             raise self._broken("decode", found, f"a Prediction of the kind '{kind}' that its spec names")
         shape = tuple(found.is_valid.shape)
         if kind != "embedding" and shape != (size.height, size.width):
-            raise ShapeError(
-                f"Operator '{name}' decodes to {shape[0]}×{shape[1]} for an image of {size.height}×{size.width}. "
-                "Decode at the size that is asked for.",
-                operator=name,
-            )
+            decodes = f"decodes to {shape[0]}×{shape[1]} for an image of {size.height}×{size.width}"
+            raise self._error(ShapeError, f"{decodes}. Decode at the size that is asked for.")
         if found.values.is_floating_point() and not bool(torch.isfinite(found.values[..., found.is_valid]).all()):
-            raise NonFiniteError(
-                f"Operator '{name}' decodes to NaN or infinity where its is_valid is True; expected finite values. "
-                "Mark what is unknown as not valid.",
-                operator=name,
-            )
+            decodes = "decodes to NaN or infinity where its is_valid is True; expected finite values"
+            raise self._error(NonFiniteError, f"{decodes}. Mark what is unknown as not valid.")
         return found
 
     def _check_maps(self, maps: tuple[FeatureMap, ...]) -> None:
         spec = self.spec
         kinds = [str(one.values.dtype).removeprefix("torch.") for one in maps]
         if set(kinds) != {"float32"}:
-            raise ContractError(
-                f"Operator '{spec.name}' gives features of {', '.join(kinds)} from encode; expected float32. "
-                "Convert them with .float().",
-                operator=spec.name,
-            )
+            gives = f"gives features of {', '.join(kinds)} from encode; expected float32"
+            raise self._error(ContractError, f"{gives}. Convert them with .float().")
         if spec.quantity == "instance":
             return  # as many masks as there are things in the view
         counts = tuple(one.channel_count for one in maps)
         self._channel_counts = self._channel_counts or counts
         # Of 0 channels a spec says that they are known only after the first image.
         if counts != self._channel_counts or spec.channel_count not in (0, counts[0]):
-            raise ShapeError(
-                f"Operator '{spec.name}' gives {list(counts)} channels from encode; expected are "
-                f"{spec.channel_count or self._channel_counts[0]}, as its spec or its first image promised. Correct "
-                "the spec, or give as many for every image.",
-                operator=spec.name,
+            expected = spec.channel_count or self._channel_counts[0]
+            raise self._error(
+                ShapeError,
+                f"gives {list(counts)} channels from encode; expected are {expected}, as its spec or its first image "
+                "promised. Correct the spec, or give as many for every image.",
             )
 
     def _called(self, method: str, *arguments: object) -> Any:
@@ -107,38 +98,33 @@ class GuardedOperator:
             # Raised by a type of ours that the operator made of what does not fit: it does not know who made it.
             if error.operator is not None:
                 raise
-            name = self.spec.name
-            raise type(error)(f"Operator '{name}' broke its promise in {method}: {error}", operator=name) from error
+            raise self._error(type(error), f"broke its promise in {method}: {error}") from error
         except Lift3dError:
             raise
         except (Exception, SystemExit) as error:
             raise self._failed(method, error) from error
 
     def _failed(self, method: str, error: BaseException) -> Lift3dError:
-        name = self.spec.name
         said = f"{type(error).__name__}: {error}"
         if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
-            return OutOfMemoryError(
-                f"Operator '{name}' does not fit: {said}. Lower --image-height or --sources, or use fewer --workers.",
-                operator=name,
-            )
+            remedy = "Lower --image-height or --sources, or use fewer --workers."
+            return self._error(OutOfMemoryError, f"does not fit: {said}. {remedy}")
         # The first frame is this file's, the second the line of the operator that failed.
         frames = traceback.extract_tb(error.__traceback__)[1:2]
         where = "".join(f" ({frame.filename}, line {frame.lineno})" for frame in frames)
-        return ContractError(
-            f"Operator '{name}' failed in {method} with {said}{where}. Mend the operator; nothing that is "
-            "committed is lost.",
-            operator=name,
-        )
+        remedy = "Mend the operator; nothing that is committed is lost."
+        return self._error(ContractError, f"failed in {method} with {said}{where}. {remedy}")
 
-    def _broken(self, method: str, got: object, expected: str) -> ContractError:
-        name = self.spec.name
+    def _broken(self, method: str, got: object, expected: str) -> Lift3dError:
         shown = type(got).__name__
         if isinstance(got, Prediction):
             shown += f" of kind '{got.kind}'"
         elif isinstance(got, tuple):
             shown += f" of ({', '.join(_type_of(one) for one in got)})"
-        return ContractError(f"Operator '{name}' gives {shown} from {method}; expected {expected}.", operator=name)
+        return self._error(ContractError, f"gives {shown} from {method}; expected {expected}.")
+
+    def _error(self, kind: type[Lift3dError], said: str) -> Lift3dError:
+        return kind(f"Operator '{self.spec.name}' {said}", operator=self.spec.name)
 
 
 def _type_of(part: object) -> str:

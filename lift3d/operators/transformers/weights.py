@@ -118,14 +118,18 @@ class Source:
 
     def build(self, auto_class: Any) -> Any:
         """Build the model, with its weights or random ones (option seed); ConfigError if they do not fill it."""
-        if self.is_random:
-            try:
-                with seeded(self.name.integer("seed", 0)), quiet():
-                    make = getattr(auto_class, "from_config", getattr(auto_class, "_from_config", None))
-                    return make(self.config, dtype=torch.float32)  # type: ignore[misc]
-            except Exception as error:  # Networks refuse a configuration in whatever way they like.
-                raise self._failed(error) from error
-        return self._read(auto_class)
+        try:
+            with seeded(self.name.integer("seed", 0)), quiet():
+                if not self.is_random:
+                    return self._read(auto_class)
+                make = getattr(auto_class, "from_config", getattr(auto_class, "_from_config", None))
+                return make(self.config, dtype=torch.float32)  # type: ignore[misc]
+        except ConfigError:
+            raise
+        except Exception as error:  # Networks, transformers, safetensors and pickles raise a dozen classes.
+            raise ConfigError(
+                f"Operator '{self.name}' cannot be built: {type(error).__name__}: {error}", operator=str(self.name)
+            ) from error
 
     def _read(self, auto_class: Any) -> Any:
         folder = Path() if self.folder is None else self.folder
@@ -141,19 +145,15 @@ class Source:
                 f"Operator '{self.name}': the weights in '{folder}' are pickled ({', '.join(pickled)}); expected "
                 "model.safetensors. Take a revision that has it, or accept the file with allow_pickle=1."
             )
-        try:
-            with quiet():
-                model, report = auto_class.from_pretrained(
-                    folder,
-                    config=self.config,
-                    use_safetensors=has_safe,
-                    local_files_only=True,
-                    output_loading_info=True,
-                    ignore_mismatched_sizes=True,
-                    dtype=torch.float32,
-                )
-        except Exception as error:  # transformers, safetensors and pickles raise a dozen classes.
-            raise self._failed(error) from error
+        model, report = auto_class.from_pretrained(
+            folder,
+            config=self.config,
+            use_safetensors=has_safe,
+            local_files_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            dtype=torch.float32,
+        )
         missing = sorted({*map(str, report["missing_keys"]), *(str(one[0]) for one in report["mismatched_keys"])})
         if missing:
             raise ConfigError(
@@ -162,11 +162,6 @@ class Source:
                 "shape. Give a model that was trained for this task, or another task=."
             )
         return model
-
-    def _failed(self, error: Exception) -> ConfigError:
-        return ConfigError(
-            f"Operator '{self.name}' cannot be built: {type(error).__name__}: {error}", operator=str(self.name)
-        )
 
 
 def _has_processor(folder: Path) -> bool:
