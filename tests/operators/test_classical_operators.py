@@ -30,22 +30,6 @@ def test_rgb_decodes_to_the_image_and_reads_a_coarser_grid_at_the_pixels() -> No
     torch.testing.assert_close(prediction.values[0, 0, 1:-1], expected[1:-1])
 
 
-def test_hog_of_a_flat_image_is_zero_and_of_an_edge_is_not() -> None:
-    operator = build_operator("hog")
-    assert operator.encode(torch.full((3, 48, 48), 0.5))[0].values.abs().max() == 0
-    edge = operator.encode(halves(RED, BLUE))[0].values.square().sum(0)
-    assert edge[:, 2:4].min() > 0
-    assert edge[:, 0].max() == 0
-
-
-def test_hog_turns_with_the_image() -> None:
-    operator, image = build_operator("hog"), torch.rand(3, 64, 64)
-    upright = operator.encode(image)[0].values.sum(0)
-    turned = operator.encode(image.flip(1).flip(2).contiguous())[0].values.sum(0)
-    # A half turn keeps orientations (they are unsigned) up to the bin's border, and turns the grid.
-    torch.testing.assert_close(turned.flip(0).flip(1), upright, atol=0.5, rtol=0.1)
-
-
 def test_boundaries_lie_on_the_edge_and_nowhere_else() -> None:
     operator, image = build_operator("felzenszwalb"), halves(RED, BLUE)
     prediction = operator.decode(operator.encode(image), EMPTY_STATE, ImageSize(48, 48))

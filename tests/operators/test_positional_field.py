@@ -4,11 +4,10 @@ import pytest
 import torch
 
 from lift3d.domain.features import EMPTY_STATE, FeatureGrid, FeatureMap
-from lift3d.domain.lifted import LiftedFeatures
 from lift3d.domain.scene_views import SceneViews
 from lift3d.errors import SceneError
 from lift3d.operators.catalog import build_operator
-from lift3d.operators.positional_field import field_of, fit_field, with_field, without_field
+from lift3d.operators.positional_field import field_of, fit_field, without_field
 from lift3d.pipeline.digests import state_digest
 
 GRID = FeatureGrid(3, 4, 14.0, 14.5, origin_u=-3.0, origin_v=0.25)
@@ -33,22 +32,6 @@ def test_the_field_is_the_mean_over_views_of_every_cut_on_its_own_grid():
         torch.testing.assert_close(field.values, torch.stack([maps[name][cut].values for name in "abc"]).mean(0))
     assert field_of(state, 2) is None
     assert all(torch.equal(one.values, kept) for one, kept in zip(maps["a"], before, strict=True))
-
-
-def test_what_is_subtracted_and_added_leaves_tokens_and_holes_and_no_field_everything_as_it_is():
-    features, field = map_of(0), field_of(fit_field({"a": (map_of(1),)}), 0)
-    less = without_field(features, field)
-    torch.testing.assert_close(less.values, features.values - field.values)
-    assert less.global_tokens is features.global_tokens
-    holed = features.values.clone()
-    holed[:, 1, 2] = torch.nan
-    coverage = torch.isfinite(holed[0]).float()
-    lifted = with_field(LiftedFeatures(FeatureMap(holed, GRID, features.global_tokens), coverage, coverage), field)
-    assert torch.equal(torch.isfinite(lifted.features.values).all(0), coverage > 0)
-    assert lifted.features.global_tokens is features.global_tokens
-    assert field_of(EMPTY_STATE, 0) is None
-    assert without_field(features, None) is features
-    assert with_field(lifted, None) is lifted
 
 
 def test_views_on_different_grids_have_no_field_and_the_error_says_what_to_do():
