@@ -54,7 +54,7 @@ class OperatorName:
         for one in known:
             if one == value:
                 return one
-        raise UnknownNameError.of(f"{key} of operator", value, known)
+        raise UnknownNameError.of(f"{key} of {self.kind}", value, known)
 
     def integer(self, key: str, default: int, least: int | None = None) -> int:
         """Return an option's value as a whole number; ConfigError if it is none, or less than the least."""
