@@ -16,15 +16,8 @@ from lift3d.errors import ConfigError
 from lift3d.storage.location import Store, open_store
 from lift3d.storage.products import open_product, write_product
 
-TINY = storage.StorageSize(
-    operator="rgb",
-    location="procedural:room?seed=1&views=2&height=24&width=32",
-    view_count=3,
-    part_views=2,
-    writers=(1, 2),
-    repeats=2,
-    service_repeats=1,
-)
+ROOM = "procedural:room?seed=1&views=2&height=24&width=32"
+TINY = storage.StorageSize("rgb", ROOM, view_count=3, part_views=2, writers=(1, 2), repeats=2, service_repeats=1)
 
 
 @pytest.fixture(scope="module")
@@ -80,10 +73,6 @@ def test_the_page_shows_the_figures(figures):
     assert f"{figures.per_view.stored:,}" in text
     assert re.search(r"3 products of one view, 2 at once \| \d", text)
     assert "`StoreRefusedError`: abort" in text
-    assert max(map(len, text.splitlines())) <= 160
-
-
-def test_without_a_service_the_page_has_none(figures):
     assert "On a service" not in page(replace(figures, service=None))
 
 

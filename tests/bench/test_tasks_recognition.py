@@ -15,16 +15,8 @@ from tests.support.operators import CheckerOperator
 from tests.support.runs import small_recipe
 
 LOCATION = "procedural:objects?seed=9001&views=7&height=48&width=64"
-COLOURS = {
-    "red": (1, 0, 0),
-    "green": (0, 1, 0),
-    "blue": (0, 0, 1),
-    "yellow": (1, 1, 0),
-    "purple": (1, 0, 1),
-    "orange": (1, 0.5, 0),
-    "white": (1, 1, 1),
-    "black": (0.1, 0.1, 0.1),
-}
+COLOURS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "yellow": (1, 1, 0)}
+COLOURS |= {"purple": (1, 0, 1), "orange": (1, 0.5, 0), "white": (1, 1, 1), "black": (0.1, 0.1, 0.1)}
 
 
 class Colours(CheckerOperator):

@@ -51,12 +51,7 @@ def pages() -> list[str]:
 
 def fences(page: str) -> list[Fence]:
     """The fences of a page in their order."""
-    return fences_of((ROOT / page).read_text(encoding="utf-8"), page)
-
-
-def fences_of(text: str, page: str) -> list[Fence]:
-    """The fences of a text."""
-    found = []
+    text, found = (ROOT / page).read_text(encoding="utf-8"), []
     for match in _FENCE.finditer(text):
         language, _, rest = match["info"].strip().partition(" ")
         title = _TITLE.search(rest)

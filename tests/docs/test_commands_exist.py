@@ -7,17 +7,7 @@ import pytest
 
 from lift3d.cli.app import app
 from tests.docs.elsewhere import ELSEWHERE
-from tests.docs.fences import (
-    OTHER,
-    ROOT,
-    SHELL,
-    fences,
-    fences_of,
-    inline_commands,
-    pages,
-    shell_lines,
-    simple_commands,
-)
+from tests.docs.fences import OTHER, ROOT, SHELL, fences, inline_commands, pages, shell_lines, simple_commands
 
 PAGES = pages()
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
@@ -110,13 +100,3 @@ def test_every_program_of_others_is_shown_somewhere():
 def test_what_does_not_exist_is_refused(line, said):
     with pytest.raises(Exception, match=said):
         check_line(line)
-
-
-def test_fences_are_read_as_markdown_does():
-    shown = 'a\n```sh title="x.sh"\nlift3d run a#b \\\n  --serial # why\n# alone\n```\n'
-    text = f"{shown}\n    ```python\n    import lift3d\n    ```\n"
-    shell, python = fences_of(text, "page.md")
-    assert (shell.line, shell.language, shell.title) == (3, "sh", "x.sh")
-    assert simple_commands(shell.commands()[0]) == [["lift3d", "run", "a#b", "--serial"]]
-    assert len(shell.commands()) == 1
-    assert python.text == "import lift3d\n"

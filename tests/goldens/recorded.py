@@ -80,15 +80,9 @@ def measured(name: str) -> dict[str, Any]:
         }
 
 
-def recorded(name: str) -> dict[str, Any]:
-    """Return what was recorded."""
-    found: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
-    return found
-
-
 def differences(name: str) -> list[str]:
     """Run a recipe again and say what is not as it was recorded."""
-    wanted, found = recorded(name), measured(name)
+    wanted, found = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8")), measured(name)
     keys = ["figures", "row_count"]
     if wanted["processor"] == found["processor"]:
         keys += ["table", "arrays"]

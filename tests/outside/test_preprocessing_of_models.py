@@ -17,7 +17,7 @@ from lift3d.operators.names import OperatorName
 from lift3d.operators.open_clip_models import _normalization
 from lift3d.operators.preprocessing import Normalization, Placement
 from lift3d.operators.split.model import SplitModel
-from lift3d.operators.transformers.weights import Source, library
+from lift3d.operators.transformers.weights import Source
 
 outside = partial(pytest.mark.outside, kind="4 numbers that are wrong without a word")
 MEAN, STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
@@ -28,37 +28,36 @@ IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 AS_IT_IS = Normalization((0.0,) * 3, (1.0,) * 3)
 
 
+# By what it shows: the kind of model, what its image processor says, and the right normalisation.
+PROCESSORS = {
+    "nested ViT": ("clipseg", {"image_processor_type": "ViTImageProcessor", **ODD}, UNUSUAL),
+    "nested SAM": ("sam", {"image_processor_type": "SamImageProcessor", **ODD}, UNUSUAL),
+    "no do_normalize: ViT": ("dpt", {"image_processor_type": "ViTImageProcessor"}, HALF),
+    "no do_normalize: DPT": ("dpt", {"image_processor_type": "DPTImageProcessor"}, HALF),
+    "no do_normalize: Segformer": ("segformer", {"image_processor_type": "SegformerImageProcessor"}, IMAGENET),
+    "no do_normalize: MobileViT": ("segformer", {"image_processor_type": "MobileViTImageProcessor"}, AS_IT_IS),
+    "rescaled otherwise": (
+        "dpt",
+        {"image_processor_type": "ViTImageProcessor", "do_normalize": False, "rescale_factor": 1 / 127.5},
+        Normalization((0.0,) * 3, (0.5,) * 3),
+    ),
+    "nested, without images": ("dpt", {}, IMAGENET),
+}
+
+
 @outside(case="preprocessing of a checkpoint of transformers", right="what transformers itself makes of its files")
-@pytest.mark.parametrize(
-    ("kind", "file", "says", "right"),
-    [
-        ("clipseg", "processor_config.json", {"image_processor_type": "ViTImageProcessor", **ODD}, UNUSUAL),
-        ("sam", "processor_config.json", {"image_processor_type": "SamImageProcessor", **ODD}, UNUSUAL),
-        ("dpt", "preprocessor_config.json", {"image_processor_type": "ViTImageProcessor"}, HALF),
-        ("dpt", "preprocessor_config.json", {"image_processor_type": "DPTImageProcessor"}, HALF),
-        ("segformer", "preprocessor_config.json", {"image_processor_type": "SegformerImageProcessor"}, IMAGENET),
-        ("segformer", "preprocessor_config.json", {"image_processor_type": "MobileViTImageProcessor"}, AS_IT_IS),
-        (
-            "dpt",
-            "preprocessor_config.json",
-            {"image_processor_type": "ViTImageProcessor", "do_normalize": False, "rescale_factor": 1 / 127.5},
-            Normalization((0.0,) * 3, (0.5,) * 3),
-        ),
-        ("dpt", "processor_config.json", None, IMAGENET),
-    ],
-    ids=["nested ViT", "nested SAM", "no do_normalize: ViT", "no do_normalize: DPT", "no do_normalize: Segformer",
-         "no do_normalize: MobileViT", "rescaled otherwise", "a processor without images"],
-)  # fmt: skip
-def test_processors(tmp_path, record_property, kind, file, says, right):
+@pytest.mark.parametrize("what", PROCESSORS)
+def test_processors(tmp_path, what):
+    kind, says, right = PROCESSORS[what]
     (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
-    content = (
-        says if file.startswith("pre") else {"processor_class": "X", **({"image_processor": says} if says else {})}
-    )
-    (tmp_path / file).write_text(json.dumps(content))
+    if "nested" in what:
+        content = {"processor_class": "X"} | ({"image_processor": says} if says else {})
+        (tmp_path / "processor_config.json").write_text(json.dumps(content))
+    else:
+        (tmp_path / "preprocessor_config.json").write_text(json.dumps(says))
     found = Source(OperatorName.parse(f"transformers:{tmp_path}"), None, tmp_path).preprocessing()
-    for ours, own in ((found.normalization.mean, right.mean), (found.normalization.std, right.std)):
-        assert ours == pytest.approx(own, abs=1e-6)
-    assert found.is_blue_first == (bool(says) and "MobileViT" in says["image_processor_type"])
+    assert [*found.normalization.mean, *found.normalization.std] == pytest.approx([*right.mean, *right.std], abs=1e-6)
+    assert found.is_blue_first == ("MobileViT" in what)
 
 
 @outside(case="colours of a processor that does more than scale them", right="refused, with its reason")
@@ -68,7 +67,6 @@ def test_a_processor_that_greys_is_refused(tmp_path):
     )
     with pytest.raises(ConfigError, match="its image processor does not read: it mixes colours"):
         Source(OperatorName.parse(f"transformers:{tmp_path}"), None, tmp_path).preprocessing()
-    assert library()
 
 
 def clip_normalization(name: str) -> Normalization:
@@ -114,15 +112,11 @@ class Resizing(nn.Module):
         return self.conv(nn.functional.interpolate(pixels, (224, 224), mode="bicubic"))
 
 
-def of_a_split(size: ImageSize) -> SplitModel:
-    return SplitModel(Resizing(), ("conv",))
-
-
 NETWORKS = {
-    "crossvit_tiny_240": lambda size: build_operator("timm:crossvit_tiny_240?weights=random"),
-    "crossvit_tiny_240, coarse branch": lambda size: build_operator("timm:crossvit_tiny_240?weights=random&layer=5"),
-    "a module that resizes": of_a_split,
-    "test_vit": lambda size: build_operator("timm:test_vit?weights=random"),
+    "crossvit_tiny_240": partial(build_operator, "timm:crossvit_tiny_240?weights=random"),
+    "crossvit_tiny_240, coarse branch": partial(build_operator, "timm:crossvit_tiny_240?weights=random&layer=5"),
+    "a module that resizes": lambda: SplitModel(Resizing(), ("conv",)),
+    "test_vit": partial(build_operator, "timm:test_vit?weights=random"),
 }
 
 
@@ -131,7 +125,7 @@ NETWORKS = {
 def test_grids_span_the_image(record_property, network):
     size = ImageSize(96, 160)
     try:
-        grid = NETWORKS[network](size).encode(torch.rand(3, size.height, size.width))[0].grid
+        grid = NETWORKS[network]().encode(torch.rand(3, size.height, size.width))[0].grid
     except (ConfigError, ContractError) as error:
         record_property("got", f"{network}: refused, {str(error)[:80]}")
         return

@@ -15,7 +15,6 @@ from tests.support import captures
 ROOM = "procedural:room?views=3&height=24&width=32"
 OPERATORS = "9 operations"
 FRAME = "7 one bad frame costs the scene, or is used"
-MEMORY = "6 small input, huge memory"
 PLUGIN = f"{__file__}:tinted"
 SCENE = ("--lifter", "plane_sweep", "--image-height", "24", "--sources", "2", "--dry-run")
 
@@ -65,14 +64,15 @@ def test_a_recipe_by_code_must_name_its_operators():
         parse_recipe({"scenes": [ROOM], "plugins": [PLUGIN]})
 
 
+NO_RECIPES = pytest.mark.outside(
+    kind=FRAME, case="recipes that are none", right="one short sentence, within a second, no traceback"
+)
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{one}: &{one} [{', '.join([f'*{before}'] * 10)}]\n" for before, one in zip("abcdef", "bcdefg", strict=True)
 )
 
 
-@pytest.mark.outside(
-    kind=FRAME, case="recipes that are none", right="one short sentence, within a second, no traceback"
-)
+@NO_RECIPES
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -103,9 +103,7 @@ def test_recipes(tmp_path, text, said):
     assert time.process_time() - start < 10
 
 
-@pytest.mark.outside(
-    kind=FRAME, case="recipes that are none", right="one short sentence, within a second, no traceback"
-)
+@NO_RECIPES
 @pytest.mark.parametrize("scenes", [5, [None], {"a": 1}, [b"x"], [["x"]]])
 def test_scenes_that_are_no_locations(scenes):
     with pytest.raises(ConfigError, match="list of locations"):
@@ -115,12 +113,8 @@ def test_scenes_that_are_no_locations(scenes):
 @pytest.mark.outside(kind=FRAME, case="huge values in messages", right="messages of at most 4,000 characters")
 @pytest.mark.parametrize("value", ["x" * 10**6, [[0.5] * 1000] * 1000, {"a" * 1000: "b" * 10**5}])
 def test_messages_are_short(tmp_path, value):
-    source = captures.capture()
-    captures.write_images(tmp_path / "images", source.names)
-    content = captures.transforms(source, label_names={"1": value})
-    content["frames"][0] |= {"file_path": value, "transform_matrix": value, "fl_x": value}
-    content["frames"][1] |= {"transform_matrix": value}
-    captures.write_json(tmp_path / "transforms.json", content)
+    changes = [{"file_path": value, "transform_matrix": value, "fl_x": value}, {"transform_matrix": value}]
+    captures.write_transforms(tmp_path, captures.capture(), *changes, label_names={"1": value})
     found = invoke("ingest", tmp_path, "--json")
     assert found.exit_code == 0
     with pytest.raises(ConfigError) as raised:

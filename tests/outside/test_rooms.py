@@ -3,6 +3,7 @@
 import errno
 import gc
 import os
+import shutil
 import tempfile
 import time
 from types import SimpleNamespace
@@ -19,38 +20,33 @@ from lift3d.runs.collect_garbage import Extent, collect_garbage
 from lift3d.runs.plan import plan
 from lift3d.storage.location import Store, open_store
 from lift3d.storage.objects import LocalFiles, MemoryObjects
-from tests.support.runs import run_into, tiny_rooms
+from tests.support.runs import tiny_rooms
 
 KIND = "operations"
 GIB = 2**30
 HOUR_S = 3600.0
 
 
-@pytest.fixture
-def full_disk(monkeypatch):
+def fill_the_disk(monkeypatch):
     def refuse(self, path, content, is_new=False):
         raise OSError(errno.ENOSPC, "No space left on device", path)
 
-    def fill():
-        for kind in (LocalFiles, MemoryObjects):
-            monkeypatch.setattr(kind, "write", refuse)
-
-    return fill
+    for kind in (LocalFiles, MemoryObjects):
+        monkeypatch.setattr(kind, "write", refuse)
 
 
 @pytest.mark.outside(
     kind=KIND, case="gc on a full disk", right="what is garbage goes, by the disk's own clock, and nothing else"
 )
 @pytest.mark.parametrize("age_h", [0.0, 72.0])
-def test_garbage_is_collected_where_there_is_no_room(age_h, tmp_path, full_disk):
-    url = str(tmp_path / "store")
-    run_into(url, tiny_rooms(1))
+def test_garbage_is_collected_where_there_is_no_room(age_h, made, tmp_path, monkeypatch):
+    url = str(shutil.copytree(made, tmp_path / "store"))
     left = "scenes/x/features/rgb/all-0123456789abcdef/values/c/0"
     open_store(url).write_bytes(left, b"left")
     begun = time.time() - age_h * HOUR_S
     os.utime(tmp_path / "store" / left, (begun, begun))
     before = set(Store(url).list("runs"))
-    full_disk()
+    fill_the_disk(monkeypatch)
     deleted = collect_garbage(url, Extent(older_than_h=48.0))
     assert deleted.object_count == (age_h > 48.0)
     assert (tmp_path / "store" / left).exists() == (age_h < 48.0)
@@ -58,10 +54,10 @@ def test_garbage_is_collected_where_there_is_no_room(age_h, tmp_path, full_disk)
 
 
 @pytest.mark.outside(kind=KIND, case="gc of a full store without a clock", right="nothing that may be in use goes")
-def test_a_full_store_of_another_kind_is_as_old_as_what_was_written_last(full_disk):
+def test_a_full_store_of_another_kind_is_as_old_as_what_was_written_last(monkeypatch):
     store = open_store("memory://full", create=True)
     store.write_bytes("scenes/x/features/rgb/all-0123456789abcdef/values/c/0", b"left")
-    full_disk()
+    fill_the_disk(monkeypatch)
     assert collect_garbage(store.url, Extent(older_than_h=48.0)).object_count == 0
 
 
@@ -98,18 +94,14 @@ def test_workers_share_the_memory_of_their_node(found, asked, count, gib, monkey
 
 
 @pytest.mark.outside(kind=KIND, case="memory of this machine", right="the plan holds all workers against it")
-@pytest.mark.parametrize(("workers", "is_refused"), [(None, False), (2, False), (40, True)])
-def test_a_plan_holds_all_workers_against_the_machine(workers, is_refused, tmp_path, monkeypatch):
+def test_a_plan_holds_all_workers_against_the_machine(tmp_path, monkeypatch):
     monkeypatch.setattr(node_memory, "_LIMITS", (str(tmp_path / "limit"),))
     (tmp_path / "limit").write_text(f"{8 * GIB}\n")
-    execution = Execution(store=str(tmp_path / "store"), workers=workers)
-    recipe = tiny_rooms(50)
-    recipe = recipe.model_copy(update={"scenes": recipe.scenes if is_refused else recipe.scenes[:2]})
-    if is_refused:
-        with pytest.raises(ResourcePromiseError, match="fewer --workers"):
-            plan(recipe, execution)
-    else:
-        assert plan(recipe, execution).allowed_bytes == int(0.85 * 8 * GIB) // (workers or 1)
+    for workers in (None, 2):
+        planned = plan(tiny_rooms(2), Execution(store=str(tmp_path / "store"), workers=workers))
+        assert planned.allowed_bytes == int(0.85 * 8 * GIB) // (workers or 1)
+    with pytest.raises(ResourcePromiseError, match="fewer --workers"):
+        plan(tiny_rooms(50), Execution(store=str(tmp_path / "store"), workers=40))
 
 
 @pytest.mark.outside(
@@ -122,15 +114,12 @@ def test_the_folder_of_a_lift_goes_with_what_reads_it(tmp_path, monkeypatch):
         gc.collect()
         return {*tmp_path.glob("lift3d-*")}
 
-    room = "procedural:room?views=3&height=24&width=32"
-    for _ in range(2):
-        lifted = lift3d.lift(room, "rgb", image_height=24, sources=2)
-        (own,) = folders()
-        data = lifted.to_xarray()
-        del lifted
-        # Read later than it is held: arrays are lazy.
-        assert own in folders()
-        assert data["features_0"].sizes["view"] == 3
-        assert float(data["features_0"].mean()) > 0
-        del data
-        assert folders() == set()
+    lifted = lift3d.lift("procedural:room?views=3&height=24&width=32", "rgb", image_height=24, sources=2)
+    (own,) = folders()
+    data = lifted.to_xarray()
+    del lifted
+    # Read later than it is held: arrays are lazy.
+    assert own in folders()
+    assert float(data["features_0"].mean()) > 0
+    del data
+    assert folders() == set()

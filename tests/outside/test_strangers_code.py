@@ -3,6 +3,7 @@
 import os
 import pickle
 import sys
+from dataclasses import dataclass
 
 import pytest
 
@@ -14,15 +15,7 @@ from lift3d.results.lifted_scene import open_lifted
 from lift3d.storage.location import open_store
 from lift3d.storage.products import open_product
 from lift3d.viewer.words import can_take_words, text_encoder
-from tests.support.forged import (
-    arrays_of,
-    command,
-    edit_records,
-    forge,
-    is_refused,
-    product_of,
-    rename_run,
-)
+from tests.support.forged import arrays_of, command, edit_records, forge, is_refused, product_of, rename_run
 
 KIND = "1 code of a stranger's store runs"
 # A plug-in that leaves a mark where it is imported.
@@ -43,6 +36,10 @@ def code(tmp_path):
     path = tmp_path / "evil.py"
     path.write_text(MARK)
     return path
+
+
+def rendered(store, tmp_path, *more):
+    return command("render", store, tmp_path / "a.mp4", "--frames", 2, *more)
 
 
 NAMES = [
@@ -68,7 +65,7 @@ def test_render_loads_no_operator_of_a_strangers_choice(store, code, tmp_path, m
     operator = name.format(code=code)
     rename_run(store, operators=[operator])
     edit_records(store, operator=operator)
-    assert is_refused(command("render", store, tmp_path / "a.mp4", "--frames", 2, "--captures"), "--plugin")
+    assert is_refused(rendered(store, tmp_path, "--captures"), "--plugin")
     assert not code.with_suffix(".ran").exists()
     assert "evil" not in sys.modules
 
@@ -80,7 +77,7 @@ def test_render_loads_a_plug_in_that_is_named_again(store, code, tmp_path, is_re
     rename_run(store, operators=["mine"], plugins=[plugin])
     edit_records(store, operator="mine")
     given = ["--plugin", plugin] if is_repeated else []
-    result = command("render", store, tmp_path / "a.mp4", "--frames", 2, "--captures", *given)
+    result = rendered(store, tmp_path, "--captures", *given)
     assert (tmp_path / "a.mp4").exists() == code.with_suffix(".ran").exists() == is_repeated, result
     assert is_repeated or is_refused(result, f"--plugin '{plugin}'")
 
@@ -92,14 +89,13 @@ def test_render_opens_no_checkpoint_of_a_strangers_choice(store, tmp_path, check
     assert not is_packaged(lifter)
     rename_run(store, lifters=[lifter])
     edit_records(store, lifter=lifter)
-    assert is_refused(command("render", store, tmp_path / "a.mp4", "--frames", 2, "--captures"), f"--plugin '{lifter}'")
+    assert is_refused(rendered(store, tmp_path, "--captures"), f"--plugin '{lifter}'")
 
 
 @pytest.mark.outside(kind=KIND, case="a file of geometry that a store's recipe names, in render", right="not opened")
 def test_render_opens_no_geometry_of_a_strangers_choice(store, tmp_path):
     rename_run(store, geometry="mesh?path=/tmp/evil.ply")
-    answer = command("render", store, tmp_path / "a.mp4", "--frames", 2, "--captures")
-    assert is_refused(answer, "run the scene yourself")
+    assert is_refused(rendered(store, tmp_path, "--captures"), "run the scene yourself")
 
 
 @pytest.mark.outside(kind=KIND, case="a word that is typed into the viewer", right="encoders of a closed list alone")
@@ -116,11 +112,7 @@ def test_the_viewer_builds_no_encoder_of_a_strangers_choice(code, tmp_path, monk
 @pytest.mark.parametrize(
     "name",
     [
-        "rgb",
-        "hog",
-        "tiny:clip",
-        "timm:test_vit?weights=random",
-        "open_clip:ViT-B-32/openai",
+        *("rgb", "hog", "tiny:clip", "timm:test_vit?weights=random", "open_clip:ViT-B-32/openai"),
         "open_vocabulary?prompts=a&of=tiny:clip",
     ],
 )
@@ -128,11 +120,11 @@ def test_what_comes_with_packages_needs_no_trust(name):
     assert is_self_contained(name)
 
 
+@dataclass
 class Pickled:
     """What leaves a mark when it is unpickled."""
 
-    def __init__(self, mark):
-        self.mark = mark
+    mark: str
 
     def __reduce__(self):
         return os.mkdir, (self.mark,)
@@ -180,7 +172,7 @@ def test_no_capture_of_a_strangers_choice_is_read(store, tmp_path, monkeypatch, 
         with pytest.raises(Lift3dError, match="--captures"):
             _ = lifted.scene
     elif what == "render":
-        assert is_refused(command("render", store, tmp_path / "a.mp4", "--frames", 2), "--captures")
+        assert is_refused(rendered(store, tmp_path), "--captures")
     else:
         out = {"report": ["--out", tmp_path / "r.html"], "export": [tmp_path / "a.ply"]}[what]
         assert command(what, store, *out)[0] == 0

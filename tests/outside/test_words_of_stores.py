@@ -19,26 +19,20 @@ ESCAPE = "\x1b]0;owned\x07\x1b[2J\x1b[8m\x9b31m\rover\x08\x08\x7f\u202egnp.\u206
 OBEYED = {chr(code) for code in (*range(32), *range(127, 160), *range(0x2028, 0x202F), *range(0x2066, 0x206A))} - {"\n"}
 
 
+def row_of(**given):
+    blank = {one.name: "" for one in fields(ScoreRow)} | {"value": 1.0, "weight": 1.0, "coverage": 1.0}
+    return ScoreRow(**blank | given)
+
+
 def with_rows(store, **texts):
     """Give a run's only scene rows with these texts, and the record their digest."""
     path = next(store.glob("runs/*/scenes/*.json"))
     record = json.loads(path.read_text())
-    given = {
-        "scene": "s",
-        "operator": "rgb",
-        "lifter": "plane_sweep",
-        "metric": "psnr",
-        "value": 1.0,
-        "weight": 1.0,
-        "outcome": "ok",
-    }
-    blank = {one.name: "" for one in fields(ScoreRow)} | {"value": 1.0, "weight": 1.0, "coverage": 1.0}
-    rows = [ScoreRow(**{**blank, **given, **texts})]
-    content = ScoreTable.from_rows(rows).to_parquet()
+    given = {"scene": "s", "operator": "rgb", "lifter": "plane_sweep", "metric": "psnr", "outcome": "ok"}
+    content = ScoreTable.from_rows([row_of(**given | texts)]).to_parquet()
     (store / rows_path(path.parents[1].name, record["location"])).write_bytes(content)
-    path.write_text(
-        json.dumps({**record, "rows": digest_bytes(content), **{name: texts[name] for name in texts if name in record}})
-    )
+    told = {name: text for name, text in texts.items() if name in record}
+    path.write_text(json.dumps({**record, "rows": digest_bytes(content), **told}))
 
 
 def obeyed(said):
@@ -77,8 +71,7 @@ def test_no_terminal_obeys_an_error_or_a_line_of_a_run(tmp_path):
 @pytest.mark.parametrize("column", ["scene", "operator", "lifter", "target", "reason", "protocol", "metric"])
 @pytest.mark.parametrize("formula", ['=HYPERLINK("x","y")', "+1+1", "-1+1", "@SUM(A1)", "\t=1+1", "\r=1+1", "＝1"])
 def test_no_spreadsheet_computes_a_store(column, formula):
-    row = {one.name: "" for one in fields(ScoreRow)} | {"value": -1.0, "weight": 1.0, "coverage": 1.0, "outcome": "ok"}
-    text = ScoreTable.from_rows([ScoreRow(**{**row, column: formula})]).to_csv()
+    text = ScoreTable.from_rows([row_of(outcome="ok", value=-1.0, **{column: formula})]).to_csv()
     (found,) = csv.DictReader(io.StringIO(text, newline=""))
     assert found[column] == ("'" * (formula[0] in "=+-@") + shown(formula))
     assert found["value"] == "-1.0"

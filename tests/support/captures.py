@@ -11,6 +11,7 @@ import numpy as np
 import pycolmap
 from numpy import ndarray
 from PIL import Image
+from plyfile import PlyData, PlyElement
 
 from lift3d.domain.scene import Scene
 from lift3d.scenes.catalog import read_scene
@@ -117,18 +118,11 @@ def read_transforms(folder: Path, source: Capture, *changes: dict[str, Any], **s
 
 
 def write_ply(path: Path, points: ndarray, form: str = "ascii") -> None:
-    header = (
-        f"ply\nformat {form} 1.0\ncomment tiny\nelement vertex {len(points)}\n"
-        "property float x\nproperty float y\nproperty float z\nproperty uchar red\nend_header\n"
-    )
-    if form == "ascii":
-        body = "".join(f"{x!r} {y!r} {z!r} 7\n" for x, y, z in points.tolist()).encode()
-    else:
-        order = "<" if "little" in form else ">"
-        rows = np.zeros(len(points), np.dtype([("xyz", f"{order}f4", 3), ("red", "u1")]))
-        rows["xyz"] = points
-        body = rows.tobytes()
-    path.write_bytes(header.encode() + body)
+    rows = np.zeros(len(points), [("x", "f4"), ("y", "f4"), ("z", "f4"), ("red", "u1")])
+    for axis, values in zip("xyz", points.T, strict=True):
+        rows[axis] = values
+    order = ">" if "big" in form else "<"
+    PlyData([PlyElement.describe(rows, "vertex")], text=form == "ascii", byte_order=order).write(str(path))
 
 
 def write_colmap(

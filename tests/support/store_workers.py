@@ -29,11 +29,8 @@ class Killed(BaseException):
 def run_task(url: str, stop_at: str = "", how: str = "die", factor: float = 1.0) -> None:
     """Do what a worker does: a product of arrays and one of attributes that follows from it, unless they are there.
 
-    Args:
-        url: The store.
-        stop_at: A step of the product's commit, or "+" and one of the second's.
-        how: die or sleep, at that step.
-        factor: What the values are multiplied by, to tell one worker's product from another's.
+    It stops at a step of the product's commit, or "+" and one of the second's: ``how`` is die or sleep. ``factor``
+    times the values tell one worker's product from another's.
     """
 
     def at_step(step: Step) -> None:
