@@ -231,7 +231,7 @@ def test_channels_that_are_not_the_quantity_are_refused():
 
 @cache
 def scored(kind):
-    """Run the line over a few held-out views and return the means by lifter and metric, all metrics asked for."""
+    """Run the line over a few held-out views and return the means by lifter and metric."""
     location = "procedural:room?views=10&height=72&width=96"
     scene = read_scene(location)
     frames = {view.id: view.load() for view in scene.views}
@@ -239,7 +239,8 @@ def scored(kind):
     recipe = small_recipe(
         scenes=[location], lifters=["anchored", "render_then_2d"], image_height=72, holdout=3, sources=4
     )
-    models = Models((operator,), tuple(build_lifter(name) for name in recipe.lifters), build_metrics())
+    metrics = build_metrics(("pq", "pq_scene") if kind == "instance" else None)
+    models = Models((operator,), tuple(build_lifter(name) for name in recipe.lifters), metrics)
     store = open_store(f"memory://true-{kind}", create=True)
     record, rows = run_scene(SceneInputs(scene, store, 72), recipe, models)
     means = {}
@@ -267,7 +268,7 @@ def test_lifted_instances_are_the_same_things_from_every_view(baselines):
 
 def test_a_cut_that_is_the_image_is_lifted_as_the_picture_is():
     """Whatever stands beside it: a residual to the input is then as sharp as what the guide was made of."""
-    stage = room("lift3d")
+    stage = Stage(two_planes_scene(8), "lift3d")
     sources = [stage.frames[name] for name in stage.proposal.source_ids]
     picture = lift_picture(stage.proposal, sources)
     maps = [(features_of(frame.image), features_of(frame.image)) for frame in sources]
