@@ -5,11 +5,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 STORE ?= runs/demo
 # Tests use one thread each, and a third of their time waits for processes that they start: three keep two cores at work.
-# A file is one process's, so that what its tests share is made once. JOBS=0 runs in this process.
+# A file is one process's, so that what its tests share is made once; what takes long begins first (tests/conftest.py).
+# JOBS=0 runs in this process.
 JOBS ?= 3
 # Of the cluster's, those that start no Ray and no Prefect of several processes run side by side, too.
 PAGES = tests/docs tests/browser tests/results tests/cluster/test_notebooks.py
-PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 export PYTHONDONTWRITEBYTECODE = 1
 
 # Real networks that the learned lifter has never seen.

@@ -23,6 +23,14 @@ torch.set_num_threads(1)
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+# Folders of files that take long, though some hold few tests.
+LONG = ("cli", "flows", "goldens", "pipeline", "results", "training")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long: at the end no process of several is left alone with it (--no-loadscope-reorder)."""
+    items.sort(key=lambda item: item.path.parent.name not in LONG)
+
 
 @pytest.fixture(autouse=True, scope="session")
 def own_state(tmp_path_factory: pytest.TempPathFactory) -> None:
