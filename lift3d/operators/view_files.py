@@ -8,7 +8,11 @@ in the proportions of the view; they lie over the view as it is used, without le
 Nothing is run, so a picture that is lifted cannot be shown to anything: lifters that are guided let all views vote.
 """
 
+import glob
 import mmap
+import struct
+import tokenize
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +35,11 @@ from lift3d.operators.protocol import OperatorSpec
 _OPTIONS = ("pattern", "names", "kind", "licence")
 # As of photographs.
 _MOST_PIXELS = 178_956_970
-_UNREADABLE = (OSError, ValueError, EOFError, SyntaxError, MemoryError)
+# Of numpy, which reads headers by Python's own parser, and of decoders.
+_UNREADABLE = (
+    *(OSError, ValueError, EOFError, SyntaxError, MemoryError, OverflowError, RecursionError, KeyError, IndexError),
+    *(struct.error, tokenize.TokenError, zlib.error, Image.DecompressionBombError),
+)
 # Sides of file and view may differ in proportion by rounding only.
 _LARGEST_STRETCH = 0.02
 
@@ -85,7 +93,7 @@ class ViewFiles(Unfitted):
         path = self._folder / file_name
         try:
             values = _numbers(path)
-        except (*_UNREADABLE, Image.DecompressionBombError) as error:
+        except _UNREADABLE as error:
             said = f"cannot be read ({error}); expected an image or .npy for every view."
             raise SceneError(
                 f"Operator '{self.spec.name}': file '{path}' of view '{view}' {said}", view=view
@@ -102,7 +110,7 @@ class ViewFiles(Unfitted):
 
 def _digest_of(folder: Path, pattern: str) -> str:
     """Return a digest of the content of all files of a pattern."""
-    paths = sorted(folder.glob(pattern.format(view="*", name="*"))) if folder.is_dir() else []
+    paths = sorted(folder.glob(glob.escape(pattern).format(view="*", name="*"))) if folder.is_dir() else []
     if not paths:
         raise ConfigError(f"There is no file '{pattern}' in '{folder}'; expected one per view, {{view}} being its id.")
     return digest([[path.name, _digest_file(path)] for path in paths])
@@ -119,8 +127,10 @@ def _digest_file(path: Path) -> str:
 def _numbers(path: Path) -> ndarray:
     """Return what a file holds, after a look at how much that is; what is mapped is read as it is looked at."""
     if path.suffix == ".npy":
-        values: ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+        values: ndarray = np.lib.format.open_memmap(path, mode="r")
         _require_pixels(values.size)
+        if values.dtype.kind not in "buif" or not values.size:
+            raise ValueError(f"it holds {values.size} values of {values.dtype}, not real numbers")
         return values
     with Image.open(path) as image:
         _require_pixels(image.width * image.height)

@@ -10,10 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from click.testing import CliRunner
+from PIL import Image
 
 from lift3d.cli import app as cli
+from lift3d.domain.camera import ImageSize
 from lift3d.errors import Lift3dError, SceneError
 from lift3d.lifters.checkpoint import load_checkpoint, save_checkpoint, untrained
+from lift3d.operators.catalog import build_operator
 from lift3d.pipeline.targets import read_cameras
 from lift3d.runs.scene_lists import expand_scenes
 from lift3d.scenes.catalog import read_scene
@@ -146,6 +149,19 @@ def write_lists(folder: Path) -> None:
     pq.write_table(pa.table({"location": locations}), folder / "d.parquet")
 
 
+def write_answers(folder: Path) -> None:
+    Image.fromarray(np.arange(12 * 16, dtype=np.uint16).reshape(12, 16)).save(folder / "a.0.tif")
+    np.save(folder / "a.1.npy", np.ones((12, 16), np.float32))
+
+
+def read_answers(folder: Path) -> str:
+    def read(path: Path) -> object:
+        operator = build_operator(f"files:{folder}?pattern={{view}}{path.suffix}")
+        return operator.read(path.stem, ImageSize(12, 16))
+
+    return each(sorted(folder.iterdir()), read)
+
+
 def write_cameras(folder: Path) -> None:
     one = {"K": captures.K.tolist(), "height": captures.HEIGHT, "width": captures.WIDTH}
     captures.write_json(folder / "cameras.json", [{**one, "w2c": np.linalg.inv(c2w).tolist()} for c2w in SOURCE.c2w])
@@ -169,6 +185,7 @@ KINDS: dict[str, Kind] = {
     "lists of scenes": changed(
         write_lists, lambda folder: each(sorted(folder.iterdir()), lambda path: expand_scenes(str(path)))
     ),
+    "answers in files": changed(write_answers, read_answers),
     "cameras to lift to": changed(write_cameras, lambda folder: each([folder / "cameras.json"], read_cameras)),
     "weights of a lifter": changed(
         lambda folder: save_checkpoint(folder / "own.safetensors", untrained()),

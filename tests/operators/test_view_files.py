@@ -54,6 +54,10 @@ def test_numbers_are_read_as_they_are_and_the_digest_is_of_the_files(folder):
 def test_what_does_not_fit_is_said(folder):
     with pytest.raises(ConfigError, match="There is no file"):
         build_operator(f"files:{folder}?pattern={{view}}.jpg")
+    for name, values in {"[9]": np.zeros((24, 0)), "[8]": np.ones((24, 32), complex), "[7]": np.array("a")}.items():
+        np.save(folder / f"{name}.npy", values)
+        with pytest.raises(SceneError, match="not real numbers"):
+            build_operator(f"files:{folder}?pattern={name[:2]}{{view}}.npy").read(name[2:], SIZE)
     operator = build_operator(f"files:{folder}?pattern={{view}}.npy")
     with pytest.raises(SceneError, match="of view '0007' cannot be read"):
         operator.read("0007", SIZE)
