@@ -6,6 +6,9 @@ import os
 import secrets
 import signal
 import socket
+import subprocess
+import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +17,6 @@ from pathlib import Path
 import ray
 from ray._private import ray_constants
 
-from flows.left_behind import own_folder
 from flows.retry_policy import translated_connection
 from lift3d.config import Execution, Recipe
 from lift3d.errors import ConfigError
@@ -29,6 +31,30 @@ LOOPBACK = "127.0.0.1"
 _LEAST_WORKER_BYTES = 2**30
 # Of this process; one only, since Ray keeps the first that it sees.
 _OWN_TOKEN = secrets.token_hex(32)
+# Sockets have paths of 107 characters at most, and folders of users may be deep.
+_SHORT_FOLDER = "/tmp"
+_END_S = 10.0
+# Ends when nobody holds the other end of standard input any more: the process is done, or was killed. Of a Ray whose
+# driver was killed some agents would look for its state for more than a minute; by then nobody knows whose they were.
+_WATCH = """
+import os, select, shutil, sys
+import psutil
+folder, parent, own = sys.argv[1], psutil.Process(os.getppid()), psutil.Process()
+known = set()
+while not select.select([0], [], [], 1.0)[0]:
+    try:
+        for process in set(parent.children(recursive=True)) - known - {own}:
+            if process.name().startswith("ray::") or folder in " ".join(process.cmdline()[1:]):
+                known.add(process)
+    except psutil.Error:
+        pass
+for process in known:
+    try:
+        process.kill()
+    except psutil.Error:
+        pass
+shutil.rmtree(folder, ignore_errors=True)
+"""
 
 
 @contextmanager
@@ -49,7 +75,7 @@ def connect(execution: Execution) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    with own_folder() as folder:
+    with _own_folder() as folder:
         try:
             with translated_connection(execution.ray_address), _kept_termination():
                 _initialize(execution, folder)
@@ -99,6 +125,21 @@ def _room(node: Mapping[str, float], execution: Execution) -> int:
     if execution.gpus_per_worker > 0:
         room = min(room, node.get("GPU", 0.0) / execution.gpus_per_worker)
     return math.floor(room)
+
+
+@contextmanager
+def _own_folder() -> Iterator[Path]:
+    """Give the block a folder that nobody else may enter, not Ray's own, which it opens to all users."""
+    folder = tempfile.mkdtemp(prefix="lift3d-ray-", dir=_SHORT_FOLDER if os.path.isdir(_SHORT_FOLDER) else None)
+    end, held = os.pipe()
+    # Of a session of its own: Ctrl-C is for this process, which then ends Ray.
+    watch = subprocess.Popen([sys.executable, "-c", _WATCH, folder], stdin=end, start_new_session=True)
+    os.close(end)
+    try:
+        yield Path(folder)
+    finally:
+        os.close(held)
+        watch.wait(_END_S)
 
 
 @contextmanager

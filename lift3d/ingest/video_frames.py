@@ -27,13 +27,17 @@ def copy_frames(video: Path, count: int | None, images: Path, report: Report) ->
     total = count_frames(video)
     stretches = total if count is None else min(count, total)
     taken: list[Photograph] = []
+    images.mkdir(parents=True, exist_ok=True)
     capture = _opened(video)
     try:
         for first, after in pairwise(-(-stretch * total // stretches) for stretch in range(stretches + 1)):
             seen = _candidates(capture, range(first, after), lambda index: report("frames", index, total))
             best = max(seen, key=lambda one: one[0], default=None)
             if best is not None:
-                taken.append(_written(*best[1:], images))
+                _, index, pixels = best
+                name = f"frame_{index:06d}.jpg"
+                write_picture(images / name, cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
+                taken.append(Photograph(name, ImageSize(*pixels.shape[:2])))
     finally:
         capture.release()
     report("frames", total, total)
@@ -89,10 +93,3 @@ def _sharpness(pixels: UInt8[ndarray, "height width 3"]) -> float:
         width = max(1, round(grey.shape[1] * _SHARPNESS_HEIGHT / grey.shape[0]))
         grey = cv2.resize(grey, (width, _SHARPNESS_HEIGHT), interpolation=cv2.INTER_AREA)
     return float(cv2.Laplacian(grey, cv2.CV_64F).var())
-
-
-def _written(index: int, pixels: UInt8[ndarray, "height width 3"], images: Path) -> Photograph:
-    images.mkdir(parents=True, exist_ok=True)
-    name = f"frame_{index:06d}.jpg"
-    write_picture(images / name, cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
-    return Photograph(name, ImageSize(*pixels.shape[:2]))
