@@ -10,7 +10,7 @@ from lift3d.results.tables import headline_means, overall_table, scene_table
 from lift3d.runs.records import choose_run, list_runs, read_recipe
 from lift3d.runs.table import run_parts, run_table
 from lift3d.storage.location import Store, open_store
-from lift3d.tables.comparison import interval_lines
+from lift3d.tables.comparison import paired_bootstrap
 from lift3d.tables.rendering import to_markdown
 from lift3d.tables.schema import ScoreTable
 
@@ -50,15 +50,26 @@ def _readable(store: Store) -> Iterator[str]:
 
 
 def _intervals(table: ScoreTable, compare: str) -> str:
+    """Return a sentence per run, protocol and operator for which both lifters have rows of the metric."""
     parts = compare.split(":")
     if len(parts) != 3:
         raise ConfigError(f"--compare expects METRIC:LIFTER_A:LIFTER_B, got '{compare}'.")
     metric, a, b = parts
-    lines = interval_lines(table, metric, a, b)
+    rows = table.frame[(table.frame["metric"] == metric) & table.frame["lifter"].isin([a, b])]
+    lines = []
+    for (run, target_mode, protocol, operator), group in rows.groupby(["run", "target_mode", "protocol", "operator"]):
+        if group["lifter"].nunique() == 2:
+            narrowed = table.where(run=run, target_mode=target_mode, protocol=protocol)
+            found = paired_bootstrap(narrowed, metric, a, b, operator)
+            lines.append(
+                f"{operator} · {protocol} · {target_mode} · {metric}: {a} − {b} = {found.mean:+.4f}, 95 % interval "
+                f"[{found.low:+.4f}, {found.high:+.4f}] {'excludes' if found.excludes_zero else 'includes'} 0 "
+                f"({found.pair_count} pairs, {found.missing_count} missing)"
+            )
     if not lines:
-        rows = table.frame[table.frame["outcome"] == "ok"]
+        known = table.frame[table.frame["outcome"] == "ok"]
         raise ConfigError(
             f"--compare: no operator has rows of metric '{metric}' for both '{a}' and '{b}'. There are the metrics "
-            f"{', '.join(sorted(set(rows['metric'])))} and the lifters {', '.join(sorted(set(rows['lifter'])))}."
+            f"{', '.join(sorted(set(known['metric'])))} and the lifters {', '.join(sorted(set(known['lifter'])))}."
         )
     return "\n".join(map(shown, lines)) + "\n"

@@ -1,7 +1,5 @@
 """Agreement of all target views about the same surface points: ρ with its collapse guard, and Fleiss' κ."""
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -22,14 +20,14 @@ def rho(evidence: SceneEvidence) -> Score:
     Features of the first cut are read at the observations, and every point weighs the same. A map that is the
     same everywhere would agree with itself for free: B near 0 gives NaN with the reason ``collapsed``.
     """
-    seen = _pointwise_means(evidence)
-    if seen.point_count < 2:
+    mean, view_count = _pointwise_means(evidence)
+    if len(mean) < 2:
         return undefined("no-sightings", "fewer than two surface points are seen by two target views")
-    between = _spread_between(seen)
+    between = _spread_between(mean)
     if between <= COLLAPSED_SPREAD:
-        rank = _effective_rank(seen.mean)
+        rank = _effective_rank(mean)
         return undefined("collapsed", f"features are the same everywhere (spread {between:.1e}, rank {rank:.2f})")
-    return Score(1 - _spread_within(seen) / between, float(seen.point_count))
+    return Score(1 - _spread_within(mean, view_count) / between, float(len(mean)))
 
 
 @scene_metric("neither", needs=("geometry",))
@@ -40,10 +38,10 @@ def effective_rank(evidence: SceneEvidence) -> Score:
 
     It is 1 if all features point the same way, and reads beside ρ: little left to disagree about is no merit.
     """
-    seen = _pointwise_means(evidence)
-    if seen.point_count < 2:
+    mean, _ = _pointwise_means(evidence)
+    if len(mean) < 2:
         return undefined("no-sightings", "fewer than two surface points are seen by two target views")
-    return Score(_effective_rank(seen.mean), float(seen.point_count))
+    return Score(_effective_rank(mean), float(len(mean)))
 
 
 @scene_metric("higher", kinds=("labels",), needs=("geometry",))
@@ -91,20 +89,13 @@ def fleiss_kappa(point: Int[Tensor, " rating"], label: Int[Tensor, " rating"]) -
     return Score((observed - expected) / (1 - expected), float(len(raters)))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _PointwiseMeans:
-    """Means of unit features per surface point, and how many views each is the mean of (two or more)."""
+def _pointwise_means(
+    evidence: SceneEvidence,
+) -> tuple[Float[Tensor, "point channel"], Float[Tensor, " point"]]:
+    """Return means of unit features per surface point, and how many views each is the mean of (two or more).
 
-    mean: Float[Tensor, "point channel"]
-    view_count: Float[Tensor, " point"]
-
-    @property
-    def point_count(self) -> int:
-        return len(self.view_count)
-
-
-def _pointwise_means(evidence: SceneEvidence) -> _PointwiseMeans:
-    """Sum unit features view by view: memory is points × channels, whatever the number of views."""
+    Summed view by view: memory is points × channels, whatever the number of views.
+    """
     point_count = int(evidence.observations.point.max()) + 1 if len(evidence.observations.point) else 0
     channel_count = evidence.views[0].filled[0].channel_count
     total = torch.zeros(point_count, channel_count, dtype=torch.float64)
@@ -116,7 +107,7 @@ def _pointwise_means(evidence: SceneEvidence) -> _PointwiseMeans:
         total.index_add_(0, point, direction[is_usable])
         view_count.index_add_(0, point, torch.ones(len(point), dtype=torch.float64))
     is_shared = view_count >= 2
-    return _PointwiseMeans(total[is_shared] / view_count[is_shared, None], view_count[is_shared])
+    return total[is_shared] / view_count[is_shared, None], view_count[is_shared]
 
 
 def _unit_features(
@@ -130,17 +121,16 @@ def _unit_features(
     return values / norm[:, None], counts & (norm != 0)
 
 
-def _spread_within(seen: _PointwiseMeans) -> float:
+def _spread_within(mean: Float[Tensor, "point channel"], count: Float[Tensor, " point"]) -> float:
     """Return E_p mean_{i<j} (1 − cos), from ‖Σᵢ gᵢ‖² = n + 2 Σ_{i<j} cos for unit vectors."""
-    count = seen.view_count
-    cosine = (count.square() * seen.mean.square().sum(1) - count) / (count * (count - 1))
+    cosine = (count.square() * mean.square().sum(1) - count) / (count * (count - 1))
     return float((1 - cosine).mean())
 
 
-def _spread_between(seen: _PointwiseMeans) -> float:
+def _spread_between(mean: Float[Tensor, "point channel"]) -> float:
     """Return E_{p≠q} (1 − cos), all pairs of points alike, from the sum of the points' mean directions."""
-    count = seen.point_count
-    crossed = seen.mean.sum(0).square().sum() - seen.mean.square().sum()
+    count = len(mean)
+    crossed = mean.sum(0).square().sum() - mean.square().sum()
     return float(1 - crossed / (count * (count - 1)))
 
 

@@ -37,11 +37,10 @@ class Correspondence:
 
 def correspond(
     surface: DepthSurface | TrackSurface,
-    pairs_per_view: int = PAIRS_PER_VIEW,
     report: Report = lambda stage, done, total: None,
 ) -> Correspondence:
     """Choose pairs by baseline angle and find what they, and all views together, see. Work grows as views do."""
-    pairs = pairs_by_angle(_angles(surface, report), pairs_per_view)
+    pairs = pairs_by_angle(_angles(surface, report), PAIRS_PER_VIEW)
     matches = {}
     for done, pair in enumerate(pairs):
         report("match pairs of views", done, len(pairs))

@@ -4,22 +4,26 @@ Bounded whatever the size of the run: some scenes are drawn, of each some views,
 room. What is left out is counted on the page. Products are read, nothing is computed that a product would hold.
 """
 
+import base64
+import hashlib
 import json
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib import metadata
+from importlib.resources import files
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import yaml
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
 
 from lift3d.config import Recipe
 from lift3d.domain.records import RAW2D
 from lift3d.errors import ConfigError, StoreLayoutError
 from lift3d.report.failures import Failures
-from lift3d.report.page import page
 from lift3d.report.scenes import ReportExtent, drawn_scenes
 from lift3d.results.lifted_scene import lifted_of
 from lift3d.results.tables import headline_means, overall_table, scene_table
@@ -33,6 +37,7 @@ from lift3d.tables.schema import ScoreTable
 # Scenes of the recipe that are written out.
 _SCENES_NAMED = 20
 _VERSIONS_OF = ("lift3d", "torch", "numpy", "zarr", "pandas")
+_FOLDER = files("lift3d.report")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +95,11 @@ def make_report(url: str, extent: ReportExtent) -> Report:
     if extent.run_id is None and len(runs) > 1:
         others = ", ".join(run for run in runs if run != run_id)
         message = f"The store holds {len(runs)} runs; this is {run_id}, the latest. Others, by --run: {others}."
-    return Report(page({"title": f"Run {run_id}", **_run_content(store, run_id, extent), "message": message}), message)
+    return Report(_page({"title": f"Run {run_id}", **_run_content(store, run_id, extent), "message": message}), message)
 
 
 def _words(store: Store, title: str, message: str) -> bytes:
-    return page({"title": title, "message": message, "store": store.url, "recipe": None, "versions": _versions()})
+    return _page({"title": title, "message": message, "store": store.url, "recipe": None, "versions": _versions()})
 
 
 def _run_content(store: Store, run_id: str, extent: ReportExtent) -> dict[str, Any]:
@@ -145,3 +150,26 @@ def _recipe_text(recipe: Recipe) -> str:
 def _versions() -> dict[str, str]:
     """Return versions of what wrote the page."""
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in _VERSIONS_OF}}
+
+
+def _page(content: Mapping[str, Any]) -> bytes:
+    """Return the page as HTML, everything inlined, every name escaped; the content is what the template shows.
+
+    A policy in its head allows its own style and script by their digests and pictures that are part of it, nothing
+    else: what is in a name can neither run nor call home.
+    """
+    style, script = (_FOLDER.joinpath(f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+    policy = (
+        "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; "
+        f"style-src 'sha256-{_digest(style)}'; script-src 'sha256-{_digest(script)}'"
+    )
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(_FOLDER.joinpath("templates", "report.html.jinja").read_text(encoding="utf-8"))
+    # Both are files of this package, and their digests are of exactly these characters.
+    text = template.render(content, style=Markup(style), script=Markup(script), policy=policy)
+    # A name that came from a file system may hold what is no character.
+    return text.encode("utf-8", "replace")
+
+
+def _digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

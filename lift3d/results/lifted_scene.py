@@ -57,6 +57,11 @@ class LiftedScene:
         return tuple(self._parts)
 
     @property
+    def title(self) -> str:
+        """Scene, operator and lifter, as people read them."""
+        return f"{self.name} · {self.operator} · {self.lifter}"
+
+    @property
     def compared(self) -> tuple[str, ...]:
         """Targets that have a plain 2D answer, too; all where none has one, as along novel cameras."""
         return tuple(target for target in self.targets if not self._plain_parts or target in self._plain_parts)
@@ -177,7 +182,7 @@ class LiftedScene:
     def show(self, target: str | None = None) -> Sheet:
         """Return a figure: image | 2D | lifted | difference | coverage. Notebooks show it, ``savefig`` writes it."""
         name = self.targets[len(self.targets) // 2] if target is None else target
-        return draw_row(f"{self.name} · {self.operator} · {self.lifter}", name, self.pictures(name))
+        return draw_row(self.title, name, self.pictures(name))
 
     @cached_property
     def colours(self) -> SceneColours:

@@ -108,9 +108,8 @@ def render_video(base: LiftedScene, out: Path, extent: RenderExtent, trusted: Se
         counts = ", ".join(f"{count} {kind}" for kind, count in sorted(path.computed.items()) if kind != "scores")
         computed = counts or "nothing, all was committed"
     count, size = write_video(out, _frames(panels, targets), extent.fps)
-    title = f"{base.name} · {base.operator} · {base.lifter}"
     captions, unseen = tuple(panel.caption for panel in panels), {*targets} - {*panels[-1].scene.targets}
-    return Rendered(out, title, count, size, extent.fps, captions, len(unseen), computed)
+    return Rendered(out, base.title, count, size, extent.fps, captions, len(unseen), computed)
 
 
 def _require_folder(folder: Path) -> None:

@@ -98,28 +98,6 @@ def interval(differences: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tuple
     return float(low), float(high)
 
 
-def interval_lines(table: ScoreTable, metric: str, a: str, b: str) -> list[str]:
-    """Return a sentence per run, protocol and operator for which both lifters have rows of the metric.
-
-    The difference is a − b; either may be raw2d.
-    """
-    frame = table.frame
-    rows = frame[(frame["metric"] == metric) & frame["lifter"].isin([a, b])]
-    lines = []
-    for (run, target_mode, protocol, operator), group in rows.groupby(["run", "target_mode", "protocol", "operator"]):
-        if group["lifter"].nunique() < 2:
-            continue
-        narrowed = table.where(run=run, target_mode=target_mode, protocol=protocol)
-        found = paired_bootstrap(narrowed, metric, a, b, operator)
-        verdict = "excludes 0" if found.excludes_zero else "includes 0"
-        lines.append(
-            f"{operator} · {protocol} · {target_mode} · {metric}: {a} − {b} = {found.mean:+.4f}, "
-            f"95 % interval [{found.low:+.4f}, {found.high:+.4f}] {verdict} "
-            f"({found.pair_count} pairs, {found.missing_count} missing)"
-        )
-    return lines
-
-
 def compare_rows(a: pd.DataFrame, b: pd.DataFrame, better: Mapping[str, str]) -> pd.DataFrame:
     """Return a line per operator, lifter, metric and protocol that both runs have figures of.
 

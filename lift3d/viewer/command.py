@@ -50,7 +50,7 @@ class RunningViewer:
         """Say where and what it shows, and how to see it from elsewhere."""
         one, viewed = self.session.current, self.session.viewed
         counts = f"{len(viewed.slices)} cameras, {len(viewed.cloud):,} points"
-        what = shown(f"{one.name} · {one.operator} · {one.lifter}: {counts}")
+        what = shown(f"{one.title}: {counts}")
         return (
             f"view     {self.address}\n"
             f"shows    {what} ({viewed.feature_bytes / 2**20:.0f} MiB of features in memory)\n"

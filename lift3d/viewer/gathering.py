@@ -21,7 +21,7 @@ MAX_VIEWS = 300
 MAX_POINTS = 200_000
 
 
-def view_scene(one: LiftedScene, siblings: Sequence[LiftedScene], most_points: int = MAX_POINTS) -> ViewedScene:
+def view_scene(one: LiftedScene, siblings: Sequence[LiftedScene]) -> ViewedScene:
     """Read an operator's answers in a scene.
 
     Where no surface was stored, that of the operator with the finest grid is taken: depths are the same for all.
@@ -39,7 +39,7 @@ def view_scene(one: LiftedScene, siblings: Sequence[LiftedScene], most_points: i
             plain.put(place, answer, one.colours)
             has_plain = True
     alike = [other for other in siblings if (other.name, other.lifter) == (one.name, one.lifter)]
-    cloud = _cloud(one, alike, targets, most_points)
+    cloud = _cloud(one, alike, targets)
     photos = _photos(slices, one, siblings)
     kind = first.prediction.kind
     return ViewedScene(slices, cloud, photos, lifted, plain if has_plain else None, kind, len(one.targets))
@@ -52,10 +52,10 @@ def evenly(names: Sequence[str], most: int) -> list[str]:
     return [names[round(index)] for index in np.linspace(0, len(names) - 1, most)]
 
 
-def _cloud(one: LiftedScene, siblings: Sequence[LiftedScene], targets: Sequence[str], most: int) -> Cloud:
+def _cloud(one: LiftedScene, siblings: Sequence[LiftedScene], targets: Sequence[str]) -> Cloud:
     """Return the points of the surface, read from ``targets``."""
     fitting = [other for other in siblings if {*targets} <= {*other.targets}]
-    return scene_cloud(max([one, *fitting], key=lambda other: other.cell_count), most, targets)
+    return scene_cloud(max([one, *fitting], key=lambda other: other.cell_count), MAX_POINTS, targets)
 
 
 def _photos(

@@ -54,7 +54,9 @@ class ViewerTransform:
 def viewer_transform(points: Float[Tensor, "point 3"], cameras: Sequence[Camera]) -> ViewerTransform:
     """Place a scene: nine in ten of its points, and of its cameras, lie within a sphere of radius 1."""
     centers = torch.stack([one.center for one in cameras])
-    seen = _subset(points.double() if len(points) else centers)
+    seen = points.double() if len(points) else centers
+    # torch.quantile takes 16 million values at most, and a tenth of a million tells the same.
+    seen = seen[:: max(1, len(seen) // 100_000)]
     center = seen.median(dim=0).values
     radius = max(float(torch.quantile((some - center).norm(dim=1), _MOST)) for some in (seen, centers))
     scale = 1.0 / (radius or 1.0)
@@ -97,8 +99,3 @@ def _picture_distance(centers: Float[Tensor, "camera 3"], scale: float) -> float
     spacing = float(np.median(apart.min(dim=1).values.numpy())) * scale
     least = max(_NEAREST_PICTURE, _NEAREST_OF_FEW / math.sqrt(len(centers)))
     return min(_FARTHEST_PICTURE, max(least, _PICTURE_OF_SPACING * spacing))
-
-
-def _subset(points: Float[Tensor, "point 3"]) -> Float[Tensor, "some 3"]:
-    # torch.quantile takes 16 million values at most, and a tenth of a million tells the same.
-    return points[:: max(1, len(points) // 100_000)]

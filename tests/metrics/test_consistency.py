@@ -42,16 +42,6 @@ def test_perfect_consistency_scores_0_and_noise_raises_it(kind):
     assert floor.weight > 500
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_error_does_not_depend_on_which_view_comes_first(kind):
-    a, b, matches = pair(kind)
-    a, b = with_noise(a, 0.3, 1), with_noise(b, 0.3, 2)
-    back = Matches(matches.uv_b, matches.uv_a, matches.uv_a, matches.angle_deg)
-    there, again = warp_error_short.score(a, b, matches), warp_error_short.score(b, a, back)
-    assert there.value == pytest.approx(again.value, rel=1e-12)
-    assert there.weight == again.weight
-
-
 def test_a_constant_offset_is_the_error_in_the_units_of_the_prediction():
     for kind in ("image", "scalar"):
         a, b, matches = pair(kind)

@@ -10,7 +10,13 @@ from lift3d.errors import ConfigError, ShapeError
 from lift3d.geometry.projection import is_inside, project
 from lift3d.geometry.rigid import transform
 from lift3d.geometry.sampling import sample
-from lift3d.metrics.correspondence import LONG_RANGE_DEG, SHORT_RANGE_DEG, correspond, pairs_by_angle
+from lift3d.metrics.correspondence import (
+    LONG_RANGE_DEG,
+    PAIRS_PER_VIEW,
+    SHORT_RANGE_DEG,
+    correspond,
+    pairs_by_angle,
+)
 from lift3d.metrics.depth_surface import DepthSurface
 from lift3d.metrics.track_surface import TrackSurface
 from lift3d.scenes.catalog import read_scene
@@ -65,11 +71,11 @@ def test_pairs_are_the_nearest_in_each_range_and_a_row_of_cameras_has_both_and_e
     angles = {(0, 1): 3.0, (0, 2): 9.0, (0, 3): 20.0, (1, 2): 8.0, (1, 3): 60.0, (2, 3): NAN}
     assert pairs_by_angle(angles, 1) == [(0, 1), (0, 3), (1, 2)]
     assert pairs_by_angle(angles, 9) == [(0, 1), (0, 2), (0, 3), (1, 2)]
-    found = correspond(DepthSurface(frames_of(6, baseline=0.3)), pairs_per_view=1)
+    found = correspond(DepthSurface(frames_of(6, baseline=0.3)))
     assert all(a < b for a, b in found.matches)
     assert any(one.angle_deg < 15 for one in found.matches.values())
     assert any(one.angle_deg >= 15 for one in found.matches.values())
-    assert len(found.matches) <= 12
+    assert len(found.matches) <= 6 * 2 * PAIRS_PER_VIEW
     apart = correspond(DepthSurface(frames_of(2, baseline=30.0)))
     assert (len(apart.matches), len(apart.observations.point)) == (0, 0)
 

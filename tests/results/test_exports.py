@@ -8,18 +8,16 @@ import pytest
 import torch
 import trimesh
 import xarray
-from click.testing import CliRunner
 from plyfile import PlyData
 
 import lift3d
-from lift3d.cli.app import app
 from lift3d.errors import CameraError, ConfigError, SceneError, SceneFormatError, UnknownNameError
 from lift3d.geometry.projection import is_inside, project
 from lift3d.geometry.rigid import transform
 from lift3d.pipeline.decode import COVERED
 from lift3d.results.cloud import Cloud, scene_cloud
 from lift3d.results.exports.files import UNKNOWN_ID, file_names, world_words, write_ids
-from lift3d.results.exports.ply import export_ply, predicted_columns, write_ply
+from lift3d.results.exports.ply import predicted_columns, write_ply
 from lift3d.results.exports.write import FORMS, ExportForm, export_lifted
 from lift3d.results.lifted_scene import open_lifted
 from lift3d.scenes.ply import read_ply_points
@@ -79,7 +77,10 @@ def test_points_lie_on_the_true_surface_with_its_labels(lifted, scene, tmp_path)
     read = trimesh.load(tmp_path / "room.ply")
     columns = read.metadata["_ply_raw"]["vertex"]["data"]
     points = torch.from_numpy(np.asarray(read.vertices, dtype=np.float64))
-    assert exported.notes[0].startswith(f"{len(points)} points with x, y, z, nx, ny, nz, red, green, blue, label")
+    first, said, *_, last = exported.splitlines()
+    assert "6 views as ply" in first
+    assert said == f"{len(points)} points with x, y, z, nx, ny, nz, red, green, blue, label"
+    assert last == f"ply      {tmp_path / 'room.ply'}"
     assert torch.equal(read_ply_points(tmp_path / "room.ply"), points)
     off, truth = nearest_surface(scene, points)
     # In 48 rows of pixels a cell is 2 % of its distance wide.
@@ -95,7 +96,7 @@ def test_points_lie_on_the_true_surface_with_its_labels(lifted, scene, tmp_path)
 def test_triangles_have_the_labels_of_the_surface(lifted, scene, tmp_path):
     exported = export_lifted(lifted["labels"], tmp_path / "room.ply", "mesh")
     read = trimesh.load(tmp_path / "room.ply", process=False)
-    assert exported.notes[0].startswith(f"{len(read.vertices)} vertices, {len(read.faces)} triangles")
+    assert f"{len(read.vertices)} vertices, {len(read.faces)} triangles" in exported
     off, truth = nearest_surface(scene, torch.from_numpy(np.asarray(read.vertices, dtype=np.float64)))
     # A voxel is 4 % of its distance wide.
     assert float(torch.quantile(off, 0.9)) < 0.03
@@ -333,12 +334,3 @@ def test_what_cannot_be_exported_is_said_and_leaves_nothing(lifted, tmp_path, na
     with pytest.raises(error, match=said):
         export_lifted(lifted["image"], tmp_path / name, form)
     assert not list(tmp_path.iterdir())
-
-
-def test_the_command_prints_what_it_wrote(lifted, tmp_path):
-    out, url = tmp_path / "room", lifted["image"].store.url
-    said = CliRunner().invoke(app, ["export", url, str(out), "--format", "nerfstudio"])
-    assert said.exit_code == 0, said.output
-    assert f"nerfstudio {out}" in said.output
-    assert "6 views as nerfstudio" in said.output
-    assert export_ply(lifted["image"], tmp_path / "a.ply")[0].endswith("red, green, blue")

@@ -2,27 +2,13 @@
 
 from lift3d.domain.scores import ScoreRow
 
+ABOUT = {"run": "r", "scene": "s", "target": "v0", "operator": "rgb", "lifter": "plane_sweep", "metric": "psnr"}
+CHOSEN = {"target_mode": "heldout", "protocol": "heldout-8/all"}
+FIGURES = {"value": 0.5, "weight": 100.0, "coverage": 0.9, "outcome": "ok"}
+
 
 def score_row(**changed):
-    fields = {
-        "run": "r",
-        "scene": "s",
-        "target": "v0",
-        "other": "",
-        "operator": "rgb",
-        "lifter": "plane_sweep",
-        "target_mode": "heldout",
-        "metric": "psnr",
-        "protocol": "heldout-8/all",
-        "threshold_source": "",
-        "scoring_geometry": "none",
-        "value": 0.5,
-        "weight": 100.0,
-        "coverage": 0.9,
-        "outcome": "ok",
-        "reason": "",
-    }
-    return ScoreRow(**{**fields, **changed})
+    return ScoreRow(**{**ABOUT, **CHOSEN, **FIGURES, **changed})
 
 
 def missing_row(**changed):

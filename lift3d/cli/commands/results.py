@@ -118,4 +118,4 @@ def export(store: str, out: Path, form: str | None, **chosen: Any) -> None:
     from lift3d.results.exports.write import export_lifted
     from lift3d.results.lifted_scene import open_lifted
 
-    say(export_lifted(open_lifted(store, **chosen), out, form).to_text())
+    say(export_lifted(open_lifted(store, **chosen), out, form))

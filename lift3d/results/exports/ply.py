@@ -37,10 +37,8 @@ Columns = dict[str, Shaped[np.ndarray, " point"]]
 def export_ply(lifted: LiftedScene, out: Path) -> list[str]:
     """Write the points of the surface in the colours of their predictions, and return what there is to say."""
     cloud = some_cloud(lifted, MOST_POINTS)
-    columns = predicted_columns(lifted, cloud, lambda view: lifted.colours.picture(view.prediction))
-    frame = world_words(lifted)
-    write_ply(out, cloud, columns, [f"lift3d: {lifted.name}, {lifted.operator}, {lifted.lifter}", frame])
-    return [f"{len(cloud)} points with {', '.join(('x', 'y', 'z', 'nx', 'ny', 'nz', *columns))}", frame]
+    names, frame = _write_coloured(lifted, out, cloud)
+    return [f"{len(cloud)} points with x, y, z, nx, ny, nz, {names}", frame]
 
 
 def some_cloud(lifted: LiftedScene, most: int) -> Cloud:
@@ -64,13 +62,20 @@ def export_mesh(lifted: LiftedScene, out: Path) -> list[str]:
             "agree on depth. Export points (--format ply) to see what there is."
         )
     cloud = read_points(lifted, surface, SurfacePoints(mesh.xyz, mesh.normals, 0.0, len(mesh.xyz)))
+    names, frame = _write_coloured(lifted, out, cloud, mesh.faces)
+    unseen = int((cloud.view < 0).sum())
+    said = f"{len(mesh.xyz)} vertices, {len(mesh.faces)} triangles, with {names}"
+    return [said, frame, *([f"{unseen} vertices are grey: no lifted view sees them"] if unseen else [])]
+
+
+def _write_coloured(
+    lifted: LiftedScene, out: Path, cloud: Cloud, faces: Int[torch.Tensor, "face 3"] | None = None
+) -> tuple[str, str]:
+    """Write points in the colours of their predictions; return the names of their columns, and in which world."""
     columns = predicted_columns(lifted, cloud, lambda view: lifted.colours.picture(view.prediction))
     frame = world_words(lifted)
-    comments = [f"lift3d: {lifted.name}, {lifted.operator}, {lifted.lifter}", frame]
-    write_ply(out, cloud, columns, comments, mesh.faces)
-    unseen = int((cloud.view < 0).sum())
-    said = f"{len(mesh.xyz)} vertices, {len(mesh.faces)} triangles, with {', '.join(columns)}"
-    return [said, frame, *([f"{unseen} vertices are grey: no lifted view sees them"] if unseen else [])]
+    write_ply(out, cloud, columns, [f"lift3d: {lifted.name}, {lifted.operator}, {lifted.lifter}", frame], faces)
+    return ", ".join(columns), frame
 
 
 def predicted_columns(lifted: LiftedScene, cloud: Cloud, paint: Callable[[LiftedView], Picture]) -> Columns:

@@ -43,25 +43,8 @@ FORMS: dict[str, ExportForm] = {
 _FOLDER_FORM = "images"
 
 
-@dataclass(frozen=True, slots=True)
-class Exported:
-    """What was written; the title names scene, operator and lifter, a note is a sentence."""
-
-    out: Path
-    form: str
-    title: str
-    view_count: int
-    byte_count: int
-    notes: tuple[str, ...]
-
-    def to_text(self) -> str:
-        """Return the lines to print."""
-        first = f"{self.title}: {self.view_count} views as {self.form}, {decimal(self.byte_count)}"
-        return "\n".join([first, *self.notes, f"{self.form:8s} {self.out}"])
-
-
-def export_lifted(lifted: LiftedScene, out: Path, form: str | None = None) -> Exported:
-    """Write a lifted scene in another tool's form; it is there when it is whole.
+def export_lifted(lifted: LiftedScene, out: Path, form: str | None = None) -> str:
+    """Write a lifted scene in another tool's form, there when it is whole; return the lines to print.
 
     Memory is that of one stored part (32 views) and, of clouds, the points; ``zarr`` holds all views of a scene that
     was stored in several parts.
@@ -88,8 +71,8 @@ def export_lifted(lifted: LiftedScene, out: Path, form: str | None = None) -> Ex
             _check_free(out)
     except OSError as error:
         raise ConfigError(f"'{out}' cannot be written: {error}. Give a name in a folder that takes files.") from error
-    title = f"{lifted.name} · {lifted.operator} · {lifted.lifter}"
-    return Exported(out, name, title, len(lifted.targets), byte_count, tuple(notes))
+    first = f"{lifted.title}: {len(lifted.targets)} views as {name}, {decimal(byte_count)}"
+    return "\n".join([first, *notes, f"{name:8s} {out}"])
 
 
 def _form_of(out: Path, asked: str | None) -> str:
