@@ -10,6 +10,8 @@ import yaml
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.settings import Settings
 
+from lift3d.config import parse_recipe
+from lift3d.pipeline.models import Models
 from tests.infra import infra_files
 from tests.infra.infra_files import INFRA
 
@@ -210,6 +212,20 @@ def test_what_the_default_deployments_write_lies_in_a_volume_of_the_images_user(
     assert written
     assert all(place.startswith("runs/") for place in written)
     assert "runs:/opt/lift3d/runs" in SERVICES["worker"]["volumes"]
+
+
+@pytest.mark.outside(
+    kind="operations", case="the default deployment's recipe", right="names lifters and operators that there are"
+)
+def test_the_default_deployment_names_what_there_is():
+    (recipe,) = (
+        parse_recipe(one["parameters"]["recipe"])
+        for one in yaml.safe_load((INFRA.parent / "prefect.yaml").read_text())["deployments"]
+        if "recipe" in one["parameters"]
+    )
+    models = Models.of(recipe)
+    assert len(models.lifters) == len(recipe.lifters)
+    assert len(models.operators) == len(recipe.operators)
 
 
 @pytest.mark.outside(
