@@ -20,7 +20,7 @@ import lift3d
 from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.features import FeatureGrid, FeatureMap
 from lift3d.geometry.projection import project
-from lift3d.geometry.rigid import transform
+from lift3d.geometry.rigid import look_at, transform
 from lift3d.lifters.blend import blend
 from lift3d.results.cloud import Cloud, read_points, surface_of
 from lift3d.results.colours import Picture
@@ -30,7 +30,6 @@ from lift3d.surface.anchored import Anchored
 from lift3d.surface.anchors import owner_weights, used_sources
 from lift3d.surface.cloud import SurfacePoints, surface_points
 from lift3d.surface.triangles import surface_mesh
-from lift3d.synthetic.trajectories import look_at
 
 PICTURES = Path(__file__).parent / "pictures"
 # Seeds from 9000 on are those that no training saw.

@@ -3,9 +3,12 @@
 Letters: ``a2b`` takes coordinates in a to coordinates in b, read right to left.
 """
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import normalize
 
 
 def inverse(a2b: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 4 4"]:
@@ -35,3 +38,18 @@ def nearest_rotation(matrix: Float[Tensor, "3 3"]) -> Float[Tensor, "3 3"]:
     sign = torch.linalg.det(left @ right)
     proper: Tensor = left @ torch.diag(torch.tensor([1.0, 1.0, float(sign)], dtype=matrix.dtype)) @ right
     return proper
+
+
+def look_at(center: Float[Tensor, "3"], target: Float[Tensor, "3"], roll: float = 0.0) -> Float[Tensor, "4 4"]:
+    """Return w2c of a camera at a place that looks at another; upright (world z is up) but for the roll, radians."""
+    forward = normalize(target - center, dim=0)
+    up = [0.0, 0.0, 1.0] if abs(float(forward[2])) < 0.99 else [0.0, 1.0, 0.0]
+    right = normalize(torch.linalg.cross(forward, torch.tensor(up, dtype=torch.float64)), dim=0)
+    down = torch.linalg.cross(forward, right)
+    if roll:
+        cos, sin = math.cos(roll), math.sin(roll)
+        right, down = cos * right + sin * down, cos * down - sin * right
+    w2c = torch.eye(4, dtype=torch.float64)
+    w2c[:3, :3] = torch.stack([right, down, forward])
+    w2c[:3, 3] = -w2c[:3, :3] @ center
+    return w2c

@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lift3d.geometry.rigid import look_at
 from lift3d.synthetic.objects import OBJECT_LABELS, fill_objects, objects_pose
 from lift3d.synthetic.stage import LABELS, Pose, Stage
-from lift3d.synthetic.trajectories import look_at
-from lift3d.synthetic.world import Lamp, Shape, World
+from lift3d.synthetic.world import Shape, World
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +187,7 @@ def build_world(family: str, seed: int) -> World:
     shell = stage.solids[0]
     spread = (stage.between(-0.6, 0.6), stage.between(-0.8, -0.3), stage.between(0.7, 0.95))
     light = [middle + part * half for middle, half, part in zip(shell.center, shell.half_size, spread, strict=True)]
-    return World.of(stage.solids, Lamp((light[0], light[1], light[2])))
+    return World.of(stage.solids, (light[0], light[1], light[2]))
 
 
 def camera_path(family: str, view_count: int, spacing: float) -> list[Float[Tensor, "4 4"]]:

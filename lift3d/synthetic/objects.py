@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lift3d.synthetic.stage import Pose, Stage
-from lift3d.synthetic.world import Material, Paint, Pattern, Shape, Solid, Surface
+from lift3d.synthetic.world import Paint, Pattern, Shape, Solid, Surface
 
 # Hue, saturation and value. All hues are equally vivid: only the hue itself tells them apart.
 _Hsv = tuple[float, float, float]
@@ -96,7 +96,7 @@ def fill_objects(stage: Stage) -> None:
         out = (0.54, 0.38) if is_on_table else (rng.uniform(1.4, 1.55),) * 2
         foot = (out[0] * math.cos(angle), out[1] * math.sin(angle), _TABLE_HEIGHT_M if is_on_table else 0.0)
         surface = Surface(
-            OBJECT_LABELS[f"{thing.color} {thing.shape}"], len(faces) + 1 + number, _thing_material(rng, thing)
+            OBJECT_LABELS[f"{thing.color} {thing.shape}"], len(faces) + 1 + number, _thing_paint(rng, thing)
         )
         stage.solids.append(_thing_solid(rng, thing.shape, foot, radius, surface))
 
@@ -140,21 +140,21 @@ def _surrounding(rng: np.random.Generator, name: str, instance: int) -> Surface:
     value = value * rng.uniform(0.88, 1.12)
     pattern = patterns[int(rng.integers(len(patterns)))]
     accent = (hue, saturation, value * rng.uniform(0.65, 0.8))
-    material = _material(rng, (hue, saturation, value), accent, pattern, 1.0 if name == "table" else 3.0)
-    return Surface(OBJECT_LABELS[name], instance, material)
+    paint = _paint(rng, (hue, saturation, value), accent, pattern, 1.0 if name == "table" else 3.0)
+    return Surface(OBJECT_LABELS[name], instance, paint)
 
 
-def _thing_material(rng: np.random.Generator, thing: Thing) -> Material:
+def _thing_paint(rng: np.random.Generator, thing: Thing) -> Paint:
     hue, saturation, value = _COLORS[thing.color]
     hue, value = hue + rng.uniform(-0.015, 0.015), value * rng.uniform(0.94, 1.03)
     # Black has lighter patterns, everything else darker ones.
     accent = value * 3.5 if thing.color == "black" else value * rng.uniform(0.55, 0.65)
-    return _material(rng, (hue, saturation, value), (hue, saturation, accent), _MATERIALS[thing.material], 1.0)
+    return _paint(rng, (hue, saturation, value), (hue, saturation, accent), _MATERIALS[thing.material], 1.0)
 
 
-def _material(rng: np.random.Generator, color: _Hsv, accent: _Hsv, pattern: Pattern, size: float) -> Material:
+def _paint(rng: np.random.Generator, color: _Hsv, accent: _Hsv, pattern: Pattern, size: float) -> Paint:
     shift = tuple(rng.uniform(-50, 50, 3).tolist())
-    paint = Paint(
+    return Paint(
         color=colorsys.hsv_to_rgb(color[0] % 1, color[1], min(1.0, color[2])),
         accent=colorsys.hsv_to_rgb(accent[0] % 1, accent[1], min(1.0, accent[2])),
         pattern=pattern,
@@ -162,5 +162,5 @@ def _material(rng: np.random.Generator, color: _Hsv, accent: _Hsv, pattern: Patt
         grain=rng.uniform(0.07, 0.12),
         grain_size=_GRAIN_SIZE_M * rng.uniform(0.8, 1.25),
         shift=shift,
+        gloss=0.12,
     )
-    return Material(paint, gloss=0.12)

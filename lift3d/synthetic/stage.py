@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lift3d.synthetic.world import Material, Paint, Pattern, Shape, Solid, Surface
+from lift3d.synthetic.world import Paint, Pattern, Shape, Solid, Surface
 
 # Class: hue, saturation, value (each with a spread), patterns to choose from, gloss.
 _Look = tuple[float, float, float, tuple[Pattern, ...], float]
@@ -101,16 +101,16 @@ class Stage:
     def surface(self, label: str, size: float = 1.0) -> Surface:
         """Return the surface of a new instance; ``size`` scales its pattern."""
         self._instance_count += 1
-        return Surface(LABELS[label], self._instance_count - 1, self._material(label, size))
+        return Surface(LABELS[label], self._instance_count - 1, self._paint(label, size))
 
-    def _material(self, label: str, size: float) -> Material:
+    def _paint(self, label: str, size: float) -> Paint:
         rng = self.rng
         hue, saturation, value, patterns, gloss = LOOKS[label]
         hue = rng.uniform() if label in FREE_HUES else hue + rng.uniform(-0.04, 0.04)
         saturation = float(np.clip(saturation * rng.uniform(0.7, 1.3), 0, 1))
         value = float(np.clip(value * rng.uniform(0.8, 1.2), 0, 1))
         accent = (hue + rng.uniform(-0.06, 0.06), saturation * 0.7, value * rng.uniform(0.45, 0.7))
-        paint = Paint(
+        return Paint(
             color=colorsys.hsv_to_rgb(hue % 1, saturation, value),
             accent=colorsys.hsv_to_rgb(accent[0] % 1, accent[1], accent[2]),
             pattern=patterns[int(rng.integers(len(patterns)))],
@@ -118,5 +118,5 @@ class Stage:
             grain=rng.uniform(0.12, 0.2),
             grain_size=self._grain_size * rng.uniform(0.8, 1.25),
             shift=tuple(rng.uniform(-50, 50, 3).tolist()),
+            gloss=gloss,
         )
-        return Material(paint, gloss)

@@ -4,17 +4,16 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
-from numpy import ndarray
 from torch import Tensor
 
 from lift3d.domain.camera import Camera
 from lift3d.synthetic.tracing import Hits
-from lift3d.synthetic.world import Shape, World, field_at, to_local
+from lift3d.synthetic.world import Shape, World, to_local
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Points:
-    """Surface points in the axes of their solids, lengths in world units. In the sky they are anything.
+    """Surface points in the axes of their solids, lengths in world units.
 
     Attributes:
         face: Of the solid (−x, +x, −y, +y, −z, +z); a tube has faces 1 around, 4 and 5 at its ends.
@@ -34,17 +33,13 @@ class Points:
     @classmethod
     def of(cls, world: World, camera: Camera, hits: Hits) -> "Points":
         """Find the points of rays in single precision."""
-        solid = hits.solid.reshape(-1).clamp(min=0)
-        t = hits.z_depth.reshape(-1, 1).float()
-        t = torch.where(torch.isfinite(t), t, 1.0)
+        solid, t = hits.solid.reshape(-1), hits.z_depth.reshape(-1, 1).float()
         axes, half_size, shape = world.axes32[solid], world.half_size.float()[solid], world.shape[solid]
         direction = to_local(hits.direction.reshape(-1, 3).float(), axes)
         xyz = to_local((camera.center - world.center).float(), world.axes32)[solid] + t * direction
         unit_xyz = xyz / half_size
         normal = _normals(unit_xyz, half_size, shape)
-        for number, slopes in world.slopes.items():
-            normal = torch.where((solid == number)[:, None], _tilted(unit_xyz, *slopes), normal)
-        # Normals face the viewer: a shell is seen from inside, a card from both sides.
+        # Normals face the viewer: a shell is seen from inside.
         normal = normal * torch.where((normal * direction).sum(-1, keepdim=True) > 0, -1.0, 1.0)
         return cls(solid, shape, _faces(unit_xyz, shape), xyz, t, direction, normal)
 
@@ -64,13 +59,12 @@ class Points:
 
 
 def surface_index(world: World, camera: Camera, hits: Hits) -> Int[Tensor, "row col"]:
-    """Return which of the world's surfaces each pixel shows, −1 in the sky."""
-    solid = hits.solid.reshape(-1)
-    at = solid.clamp(min=0)
+    """Return which of the world's surfaces each pixel shows."""
+    at = hits.solid.reshape(-1)
     xyz_world = camera.center + (hits.direction * hits.z_depth[..., None]).reshape(-1, 3).to(torch.float64)
     local = to_local(xyz_world - world.center[at], world.axes[at])
     faces = _faces(local / world.half_size[at], world.shape[at])
-    return torch.where(solid < 0, -1, 6 * at + faces).reshape(hits.solid.shape)
+    return (6 * at + faces).reshape(hits.solid.shape)
 
 
 def unit_length(xyz: Float[Tensor, "point 3"]) -> Float[Tensor, "point 3"]:
@@ -86,26 +80,16 @@ def _is_side(unit_xyz: Tensor) -> Tensor:
 
 def _faces(unit_xyz: Float[Tensor, "point 3"], shape: Int[Tensor, " point"]) -> Int[Tensor, " point"]:
     axis = unit_xyz.abs().argmax(-1)
-    is_tube, is_level = shape == Shape.TUBE, (shape == Shape.CARD) | (shape == Shape.RELIEF)
+    is_tube = shape == Shape.TUBE
     axis = torch.where(is_tube, torch.where(_is_side(unit_xyz), 0, 2), axis)
-    axis = torch.where(is_level, 2, axis)
     is_positive = unit_xyz.gather(-1, axis[..., None])[..., 0] > 0
-    return 2 * axis + (is_positive | is_level | (is_tube & (axis == 0))).long()
+    return 2 * axis + (is_positive | (is_tube & (axis == 0))).long()
 
 
 def _normals(unit_xyz: Tensor, half_size: Tensor, shape: Tensor) -> Float[Tensor, "point 3"]:
-    """Outward normals; of cards and reliefs, straight up."""
+    """Outward normals."""
     face = torch.nn.functional.one_hot(unit_xyz.abs().argmax(-1), 3).to(unit_xyz)
     radial, up = unit_xyz / half_size, torch.tensor([0.0, 0, 1])
     side = torch.where(_is_side(unit_xyz)[:, None], radial * torch.tensor([1.0, 1, 0]), up)
     normal = torch.where((shape == Shape.TUBE)[:, None], side, face * unit_xyz.sign())
-    normal = unit_length(torch.where((shape == Shape.BALL)[:, None], radial, normal))
-    is_level = (shape == Shape.CARD) | (shape == Shape.RELIEF)
-    return torch.where(is_level[:, None], up, normal)
-
-
-def _tilted(unit_xyz: Tensor, along_x: ndarray, along_y: ndarray) -> Float[Tensor, "point 3"]:
-    """Normals of a relief."""
-    x, y, _ = (one[None].contiguous() for one in unit_xyz.unbind(-1))
-    rise_x, rise_y = field_at(along_x, x, y)[0], field_at(along_y, x, y)[0]
-    return unit_length(torch.stack([-rise_x, -rise_y, torch.ones_like(rise_x)], dim=-1))
+    return unit_length(torch.where((shape == Shape.BALL)[:, None], radial, normal))

@@ -11,20 +11,15 @@ from lift3d.domain.camera import Camera
 from lift3d.geometry.projection import project
 from lift3d.geometry.rays import cell_centers, directions_z1
 from lift3d.geometry.rigid import transform
-from lift3d.synthetic.world import Shape, Solid, World, field_at, to_local, to_world
+from lift3d.synthetic.world import Shape, World, to_local, to_world
 
 _NEAR = 1e-3
 _CORNERS = torch.tensor(list(itertools.product((-1.0, 1.0), repeat=3)), dtype=torch.float64)
-# Steps of the search for relief, spaced evenly in log t: fine near the camera, where detail is seen.
-_RELIEF_STEPS, _RELIEF_BISECTIONS = 56, 6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Hits:
-    """Where the rays of a camera end: z-depth (infinite in the sky), index of the solid (−1 in the sky).
-
-    Directions are in world axes, camera z = 1.
-    """
+    """Where the rays of a camera end: z-depth, index of the solid. Directions are in world axes, camera z = 1."""
 
     z_depth: Float[Tensor, "row col"]
     solid: Int[Tensor, "row col"]
@@ -44,7 +39,7 @@ def cast(world: World, camera: Camera, dtype: torch.dtype = torch.float64) -> Hi
         if top >= bottom or left >= right:
             continue
         window = (slice(top, bottom), slice(left, right))
-        t = _enter(world.solids[number], origins[number], rays[window] @ turns[number])
+        t = _enter(world.solids[number].shape, origins[number], rays[window] @ turns[number])
         is_nearer = t < z_depth[window]
         z_depth[window] = torch.where(is_nearer, t, z_depth[window])
         index[window] = index[window].masked_fill(is_nearer, number)
@@ -68,9 +63,9 @@ def _windows(world: World, camera: Camera) -> list[list[int]]:
     return torch.stack(edges, dim=1).long().tolist()  # type: ignore[no-any-return]
 
 
-def _enter(solid: Solid, origin: Float[Tensor, "3"], direction: Float[Tensor, "row col 3"]) -> Float[Tensor, "row col"]:
+def _enter(shape: Shape, origin: Float[Tensor, "3"], direction: Float[Tensor, "row col 3"]) -> Float[Tensor, "row col"]:
     """Return t where rays in unit coordinates enter (a shell: leave) the solid, infinite where they miss it."""
-    match solid.shape:
+    match shape:
         case Shape.SHELL:
             return _slabs(origin, direction)[1]
         case Shape.BOX:
@@ -81,10 +76,6 @@ def _enter(solid: Solid, origin: Float[Tensor, "3"], direction: Float[Tensor, "r
             return _first(t - half_chord, torch.isfinite(half_chord))
         case Shape.TUBE:
             return _enter_tube(origin, direction)
-        case Shape.CARD:
-            return _enter_card(solid, origin, direction)
-        case Shape.RELIEF:
-            return _enter_relief(solid, origin, direction)
 
 
 def _sloped(direction: Tensor, least: float) -> Tensor:
@@ -123,40 +114,3 @@ def _enter_tube(origin: Tensor, direction: Tensor) -> Tensor:
     enter = torch.maximum(t - half_chord, middle - half)
     leave = torch.minimum(t + half_chord, middle + half)
     return _first(enter, torch.isfinite(half_chord) & (enter < leave))
-
-
-def _enter_card(solid: Solid, origin: Tensor, direction: Tensor) -> Tensor:
-    t = -origin[2] / _sloped(direction[..., 2], 1e-9)
-    x, y = origin[0] + t * direction[..., 0], origin[1] + t * direction[..., 1]
-    is_hit = (x.abs() < 1) & (y.abs() < 1)
-    if solid.field is not None:
-        is_hit &= field_at(solid.field, x, y) > 0.5
-    return _first(t, is_hit)
-
-
-def _enter_relief(solid: Solid, origin: Tensor, direction: Tensor) -> Tensor:
-    """March through the box around the relief to the first step below it, then halve that step."""
-    enter, leave = _slabs(origin, direction)
-    is_crossed = (leave > _NEAR) & (enter < leave)
-    near = torch.where(is_crossed, torch.maximum(enter, leave * 0.01).clamp(min=_NEAR), 1.0)
-    x, y, z = (one.contiguous() for one in direction.unbind(-1))
-    growth = (torch.where(is_crossed, leave, near) / near) ** (1 / _RELIEF_STEPS)
-
-    def is_below(t: Tensor) -> Tensor:
-        return origin[2] + t * z < field_at(solid.heights, origin[0] + t * x, origin[1] + t * y)
-
-    t, above, below = near, near, torch.full_like(near, torch.inf)
-    for _ in range(_RELIEF_STEPS + 1):
-        is_open, is_under = torch.isinf(below) & is_crossed, is_below(t)
-        below = torch.where(is_open & is_under, t, below)
-        is_open &= ~is_under
-        if not is_open.any():
-            break
-        above, t = torch.where(is_open, t, above), t * growth
-    is_hit = torch.isfinite(below)
-    low, high = torch.where(is_hit, above, 1.0), torch.where(is_hit, below, 1.0)
-    for _ in range(_RELIEF_BISECTIONS):
-        middle = (low + high) / 2
-        is_under = is_below(middle)
-        low, high = torch.where(is_under, low, middle), torch.where(is_under, middle, high)
-    return _first((low + high) / 2, is_hit)

@@ -1,49 +1,34 @@
-"""A training scene from a seed: world, cameras, what a camera does to a picture, and every view with exact depth."""
+"""A training scene from a seed: a procedural world, cameras along its path, a sensor, and views with exact depth."""
 
-import functools
 from dataclasses import dataclass
-from importlib.resources import files
 
 import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, Float16, Float32, UInt8
 from numpy import ndarray
-from skimage.io import imread
 
 from lift3d.domain.camera import Camera, ImageSize
-from lift3d.errors import ImageError
-from lift3d.synthetic.atlas import Atlas
-from lift3d.synthetic.building import Site
+from lift3d.geometry.rigid import look_at
+from lift3d.synthetic.families import FAMILIES, build_world
 from lift3d.synthetic.shading import render
-from lift3d.synthetic.textures import draw_sky, draw_tile
-from lift3d.synthetic.training_worlds import FAMILIES
-from lift3d.synthetic.trajectories import draw_cameras
-from lift3d.synthetic.world import World
 
 # Raised when the same seed would give other pixels.
-RENDER_VERSION = 2
+RENDER_VERSION = 3
 VIEW_COUNT = 14
 HEIGHTS = (96, 128, 160, 192)
 # Width over height.
 _ASPECTS = (1.0, 1.25, 4 / 3, 1.5, 16 / 9, 0.75)
-_TILE_COUNT = 20
-# Photographs that come inside scikit-image, in the public domain or under CC0; nothing is downloaded.
-_PHOTOGRAPHS = (
-    *("astronaut.png", "brick.png", "camera.png", "chelsea.png", "coffee.png", "coins.png", "grass.png"),
-    *("gravel.png", "hubble_deep_field.jpg", "ihc.png", "moon.png", "page.png", "retina.jpg", "rocket.jpg"),
-    "text.png",
-)
-# Cameras keep this share of their usual distance from everything.
-_CLEARANCE = 0.12
+# Cameras leave the family's path by no more than this, metres: worlds keep free of it.
+_FARTHEST_OFF_M = 0.12
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RenderedScene:
     """All views of a training scene in sRGB, small enough to store.
 
-    Disparity is 1 / z-depth at pixel centres, NaN in the sky, of the true poses. ``w2c`` are poses as a reconstruction
-    would give them, with a small error in some scenes.
+    Disparity is 1 / z-depth at pixel centres, of the true poses. ``w2c`` are poses as a reconstruction would give them,
+    with a small error in some scenes.
     """
 
     images: UInt8[ndarray, "view 3 row col"]
@@ -127,7 +112,8 @@ def render_scene(
     # Draws happen whether or not they are overruled, so that the rest of the scene stays the same.
     drawn_family, drawn_sensor = str(rng.choice(sorted(FAMILIES))), draw_sensor(rng)
     family, sensor = family or drawn_family, sensor or drawn_sensor
-    world, cameras = _build(rng, family, size or scene_size(seed))
+    world = build_world(family, int(rng.integers(2**31)))
+    cameras = _draw_cameras(rng, family, size or scene_size(seed))
     images, disparity, w2c = [], [], []
     for camera in cameras:
         frame = render(world, camera)
@@ -138,29 +124,22 @@ def render_scene(
     return RenderedScene(np.stack(images), np.stack(disparity), cameras[0].K.numpy().copy(), np.stack(w2c))
 
 
-def _build(rng: np.random.Generator, family: str, size: ImageSize) -> tuple[World, tuple[Camera, ...]]:
-    plainness = float(rng.choice([0.03, 0.1, 0.4], p=[0.6, 0.3, 0.1]))
-    site = Site(rng, _TILE_COUNT, plainness)
-    bounds = FAMILIES[family](site)
-    cameras = draw_cameras(rng, bounds, VIEW_COUNT, size)
-    site.clear(np.stack([camera.center.numpy() for camera in cameras]), _CLEARANCE * bounds.distance)
-    tiles = [draw_tile(rng, photographs()) for _ in range(_TILE_COUNT - 1)]
-    return site.world(Atlas.of([*tiles, draw_sky(rng, photographs())])), cameras
-
-
-@functools.lru_cache(maxsize=1)
-def photographs() -> tuple[UInt8[ndarray, "_height _width 3"], ...]:
-    """Return the photographs that textures are cut from, in a fixed order."""
-    return tuple(photograph(name) for name in _PHOTOGRAPHS)
-
-
-def photograph(name: str) -> UInt8[ndarray, "height width 3"]:
-    """Read a photograph of scikit-image; ImageError if the package came without it."""
-    path = files("skimage").joinpath("data", name)
-    try:
-        pixels = np.asarray(imread(str(path)))
-    except OSError as error:
-        raise ImageError(f"Photograph '{path}' is missing or does not decode; install scikit-image again.") from error
-    if pixels.ndim == 2:
-        pixels = np.repeat(pixels[..., None], 3, axis=-1)
-    return np.ascontiguousarray(pixels[..., :3])
+def _draw_cameras(rng: np.random.Generator, family: str, size: ImageSize) -> tuple[Camera, ...]:
+    """Draw a stretch of the family's path and cameras beside it: one field of view, 35 to 80° along the longer side."""
+    kind = FAMILIES[family]
+    focal = max(size.height, size.width) / (2 * np.tan(np.radians(rng.uniform(35, 80)) / 2))
+    middle = np.array([size.width, size.height]) * (0.5 + rng.uniform(-0.02, 0.02, 2))
+    K = torch.tensor([[focal, 0, middle[0]], [0, focal, middle[1]], [0, 0, 1]], dtype=torch.float64)
+    step = min(float(np.exp(rng.uniform(np.log(0.4), np.log(3.0)))), kind.max_steps / (VIEW_COUNT - 1))
+    room = (kind.max_steps - step * (VIEW_COUNT - 1)) / 2
+    start = rng.uniform(-room, room) - step * (VIEW_COUNT - 1) / 2
+    sway, roll = rng.uniform(0, 0.08), np.radians(rng.uniform(0, 6))
+    cameras = []
+    for number in range(VIEW_COUNT):
+        pose = kind.pose(start + step * (number + rng.uniform(-0.3, 0.3)))
+        center, target = (torch.tensor(one, dtype=torch.float64) for one in pose)
+        distance = float((target - center).norm())
+        center = center + torch.from_numpy(rng.uniform(-1, 1, 3)) * min(sway * distance, _FARTHEST_OFF_M)
+        target = target + torch.from_numpy(rng.normal(0, sway, 3)) * distance
+        cameras.append(Camera(K, look_at(center, target, float(rng.normal(0, roll))), size))
+    return tuple(cameras)

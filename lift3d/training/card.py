@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from lift3d.synthetic.families import FAMILIES
 from lift3d.synthetic.training_scenes import HEIGHTS, VIEW_COUNT
-from lift3d.synthetic.training_worlds import FAMILIES
 from lift3d.training.captures import GivenCapture
 from lift3d.training.corrector_step import OF_OPERATORS
 from lift3d.training.feature_spaces import GivenEncoder
@@ -79,8 +79,7 @@ class Making:
             "## Data",
             f"{settings.scenes:,} computed scenes of {VIEW_COUNT} views each, made from seed {settings.seed}: "
             f"{', '.join(FAMILIES)}. Image heights {', '.join(map(str, HEIGHTS))}; {fewest} to {most} sources per "
-            "target. Textures are noise, patterns and cuttings of the photographs that come with scikit-image. Feature "
-            "spaces: random networks and hand-made descriptors with the faults of pretrained ones."
+            "target. Feature spaces: random networks and hand-made descriptors with the faults of pretrained ones."
             + (f" {missing.capitalize()}." if missing else ""),
             *self._given(),
             "## Training",

@@ -78,7 +78,7 @@ class Example:
     """One target and its sources, all of one image size.
 
     Attributes:
-        target: The view to be lifted to; z_depth is exact, NaN in the sky, if it is known.
+        target: The view to be lifted to; z_depth is exact, if it is known.
         sources: Views to lift from, nearest first; never the target.
         depth_range: Wide around the true depths, as readers guess it.
         scene: Its number in the cache, or the name of a capture.
@@ -168,10 +168,7 @@ def _inside_lens(rng: np.random.Generator, size: ImageSize) -> Bool[Tensor, "hei
 
 
 def _depth_span(disparity: Float16[ndarray, "view row col"]) -> DepthRange:
-    """Widest percentiles of the views' depths; of a picture of nothing but sky, anything."""
-    known = [one[np.isfinite(one)].astype(np.float64) for one in disparity if np.isfinite(one).mean() > 0.01]
-    spans = [np.percentile(one, _PERCENTILES) for one in known]
-    if not spans:
-        return DepthRange(1.0, 100.0)
+    """Widest percentiles of the views' depths."""
+    spans = [np.percentile(one.astype(np.float64), _PERCENTILES) for one in disparity]
     far, near = 1 / min(span[0] for span in spans), 1 / max(span[1] for span in spans)
     return DepthRange(float(near), float(max(far, near * 1.01)))

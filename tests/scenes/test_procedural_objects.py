@@ -39,7 +39,7 @@ def test_a_world_has_eight_to_fourteen_things_and_every_word_occurs() -> None:
         assert 8 <= len(things) <= 14
         assert len({name for name, _ in things}) == len(things)
         words |= {word for name, _ in things for word in name.split()}
-        patterns |= {one.material.coat.pattern for _, one in things}
+        patterns |= {one.paint.pattern for _, one in things}
     assert words == {*objects.COLORS, *objects.SHAPES}
     names = {f"{color} {shape}" for color in objects.COLORS for shape in objects.SHAPES}
     assert set(_scene(0).label_names.values()) == names | {"floor", "wall", "ceiling", "table"}

@@ -13,7 +13,7 @@ from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.keys import digest
 from lift3d.domain.scene import DepthRange, Frame, Scene, View
 from lift3d.geometry.rays import cell_centers, directions_z1
-from lift3d.synthetic.trajectories import look_at
+from lift3d.geometry.rigid import look_at
 
 _SMALL = ImageSize(48, 64)
 _WAVE_COUNT = 12

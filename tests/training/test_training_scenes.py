@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from lift3d.domain.camera import ImageSize
+from lift3d.synthetic.families import FAMILIES
 from lift3d.synthetic.training_scenes import Sensor, render_scene, scene_size
-from lift3d.synthetic.training_worlds import FAMILIES
 from tests.support.warping import correspondences, warp
 
 # Whole scenes are drawn.
@@ -24,9 +24,8 @@ def _view(scene, number):
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_true_depth_takes_colours_from_one_view_to_another(family):
     scene = render_scene((3, 1), family=family, size=SIZE, sensor=Sensor())
-    # No camera stands against a thing, and none looks at nothing but sky.
-    assert np.nanmax(scene.disparity.astype(np.float32)) < 20
-    assert np.isfinite(scene.disparity).mean() > 0.2
+    # No camera stands in or against a thing.
+    assert 0 < scene.disparity.min() <= scene.disparity.max() < 20
     image_a, z_a, camera_a = _view(scene, 6)
     errors, apart = [], []
     for other in (5, 7):
@@ -39,15 +38,6 @@ def test_true_depth_takes_colours_from_one_view_to_another(family):
     # Highlights and edges aside, a surface has one colour.
     assert max(errors) < 0.03
     assert np.mean(errors) < np.mean(apart) / 2
-
-
-def test_a_scene_shows_the_same_world_at_any_size():
-    small, large = (
-        render_scene((8, 2), family="room", size=size, sensor=Sensor()) for size in (SIZE, ImageSize(128, 160))
-    )
-    assert np.allclose(large.K[:2, :2], 2 * small.K[:2, :2])
-    reduced = large.images[0].reshape(3, 64, 2, 80, 2).mean((2, 4))
-    assert np.abs(reduced - small.images[0]).mean() < 6
 
 
 def test_a_wrong_pose_moves_the_picture_by_a_fraction_of_a_pixel():

@@ -11,7 +11,6 @@ from lift3d.errors import ConfigError
 from lift3d.synthetic.families import build_world
 from lift3d.synthetic.objects import FIRST_EVALUATION_SEED
 from lift3d.synthetic.reader import SCHEME, ProceduralReader
-from lift3d.synthetic.world import Paint
 
 # Those whose classes have typical hues and sizes (lift3d.synthetic.stage).
 FAMILIES = ("room", "tabletop", "shelf", "street", "forest")
@@ -89,6 +88,5 @@ def _patterns(family: str, seed: int) -> Int[Tensor, " instance"]:
     surfaces = build_world(family, seed).surfaces
     table = torch.zeros(1 + max(one.instance for one in surfaces), dtype=torch.int64)
     for one in surfaces:
-        if isinstance(coat := one.material.coat, Paint):
-            table[one.instance] = int(coat.pattern)
+        table[one.instance] = int(one.paint.pattern)
     return table

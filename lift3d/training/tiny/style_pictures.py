@@ -10,7 +10,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from lift3d.operators.tiny.style import STYLES
-from lift3d.synthetic.textures import TILE_PX, fractal_noise
+from lift3d.training.tiny.textures import TILE_PX, fractal_noise
 
 _Layer = Float32[ndarray, "row col"]
 _Tile = Float32[ndarray, "row col 3"]

@@ -1,19 +1,45 @@
-"""Tiles of texture: cut from photographs, noise, patterns, writing, and mixes of them; and cut-outs for cards.
+"""Tiles of texture: squares of sRGB in [0, 1], cut from photographs, noise, patterns, writing, and mixes of them."""
 
-A tile is a square of sRGB in [0, 1]. Tiles are laid mirrored, so that any of them covers a plane without seams.
-"""
-
+import functools
 from collections.abc import Callable, Sequence
+from importlib.resources import files
 
 import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 from numpy import ndarray
+from skimage.io import imread
+
+from lift3d.errors import ImageError
 
 TILE_PX = 256
+# Photographs that come inside scikit-image, in the public domain or under CC0; nothing is downloaded.
+_PHOTOGRAPHS = (
+    *("astronaut.png", "brick.png", "camera.png", "chelsea.png", "coffee.png", "coins.png", "grass.png"),
+    *("gravel.png", "hubble_deep_field.jpg", "ihc.png", "moon.png", "page.png", "retina.jpg", "rocket.jpg"),
+    "text.png",
+)
 _Tile = Float32[ndarray, "row col 3"]
 _Layer = Float32[ndarray, "row col"]
 _Photographs = Sequence[UInt8[ndarray, "_height _width 3"]]
+
+
+@functools.lru_cache(maxsize=1)
+def photographs() -> tuple[UInt8[ndarray, "_height _width 3"], ...]:
+    """Return the photographs that textures are cut from, in a fixed order."""
+    return tuple(photograph(name) for name in _PHOTOGRAPHS)
+
+
+def photograph(name: str) -> UInt8[ndarray, "height width 3"]:
+    """Read a photograph of scikit-image; ImageError if the package came without it."""
+    path = files("skimage").joinpath("data", name)
+    try:
+        pixels = np.asarray(imread(str(path)))
+    except OSError as error:
+        raise ImageError(f"Photograph '{path}' is missing or does not decode; install scikit-image again.") from error
+    if pixels.ndim == 2:
+        pixels = np.repeat(pixels[..., None], 3, axis=-1)
+    return np.ascontiguousarray(pixels[..., :3])
 
 
 def draw_tile(rng: np.random.Generator, pictures: _Photographs) -> _Tile:
@@ -30,14 +56,6 @@ def draw_tile(rng: np.random.Generator, pictures: _Photographs) -> _Tile:
         share = fractal_noise(rng)[..., None] if rng.uniform() < 0.5 else _checks(rng)[..., None]
         tile = share * photograph_tile(rng, pictures) + (1 - share) * photograph_tile(rng, pictures)
     return _toned(rng, tile)
-
-
-def draw_sky(rng: np.random.Generator, pictures: _Photographs) -> _Tile:
-    """Draw the tile of a sky: bright clouds for the most part, sometimes anything."""
-    if rng.uniform() < 0.3:
-        return draw_tile(rng, pictures)
-    tile = _colored(rng, fractal_noise(rng, first=int(rng.integers(2, 5))))
-    return _toned(rng, 0.6 + 0.4 * tile)
 
 
 def _toned(rng: np.random.Generator, tile: _Tile) -> _Tile:
@@ -86,11 +104,6 @@ def fractal_noise(rng: np.random.Generator, size: int = TILE_PX, first: int | No
         weight, cells = weight * falloff, cells * 2
     low, high = np.percentile(total, (1, 99))
     return np.asarray(((total - low) / (high - low)).clip(0, 1), dtype=np.float32)
-
-
-def cutout(rng: np.random.Generator) -> _Layer:
-    """Return opacity over the unit square of a card: lattices, bars, leaves, rings, hanging cables."""
-    return _CUTOUTS[int(rng.integers(len(_CUTOUTS)))](rng)
 
 
 def _colored(rng: np.random.Generator, layer: _Layer) -> _Tile:
@@ -151,40 +164,3 @@ def _writing(rng: np.random.Generator) -> _Layer:
 
 
 _PATTERNS: tuple[Callable[[np.random.Generator], _Layer], ...] = (_stripes, _checks, _bricks, _dots, _writing)
-
-
-def _lattice(rng: np.random.Generator) -> _Layer:
-    u, v = _coordinates(rng, 4, 14)
-    width = float(rng.uniform(0.08, 0.3))
-    return ((u % 1 < width) | (v % 1 < width)).astype(np.float32)
-
-
-def _bars(rng: np.random.Generator) -> _Layer:
-    u, _ = _coordinates(rng, 4, 16)
-    return (u % 1 < float(rng.uniform(0.12, 0.5))).astype(np.float32)
-
-
-def _leaves(rng: np.random.Generator) -> _Layer:
-    y, x = np.mgrid[0:TILE_PX, 0:TILE_PX].astype(np.float32) / (TILE_PX / 2) - 1
-    inside = 1 - np.sqrt(x * x + y * y)
-    noise = fractal_noise(rng, first=int(rng.integers(5, 16)))
-    return np.asarray(noise + inside > float(rng.uniform(0.75, 1.05)), dtype=np.float32)
-
-
-def _rings(rng: np.random.Generator) -> _Layer:
-    y, x = np.mgrid[0:TILE_PX, 0:TILE_PX].astype(np.float32) / (TILE_PX / 2) - 1
-    radius = np.sqrt(x * x + y * y)
-    return np.asarray((radius * float(rng.uniform(1, 4)) % 1 < 0.35) & (radius < 1), dtype=np.float32)
-
-
-def _cables(rng: np.random.Generator) -> _Layer:
-    y, x = np.mgrid[0:TILE_PX, 0:TILE_PX].astype(np.float32) / TILE_PX
-    opacity = np.zeros((TILE_PX, TILE_PX), dtype=np.float32)
-    for _ in range(int(rng.integers(4, 12))):
-        height, sag, tilt = rng.uniform(0.05, 0.9), rng.uniform(-0.3, 0.3), rng.uniform(-0.4, 0.4)
-        line = height + sag * (4 * x * (1 - x)) + tilt * (x - 0.5)
-        opacity[np.abs(y - line) < float(rng.uniform(0.006, 0.02))] = 1
-    return opacity
-
-
-_CUTOUTS: tuple[Callable[[np.random.Generator], _Layer], ...] = (_lattice, _bars, _leaves, _leaves, _rings, _cables)
