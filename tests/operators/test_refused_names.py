@@ -64,6 +64,8 @@ UNKNOWN = {
     f"{SEGFORMER}&task=depth-estimate": "Did you mean 'depth-estimation'",
     f"{DPT}&quantity=far": "Known: depth, disparity",
     f"{WORDS}hgo": "Did you mean 'hog'",
+    f"{SPLIT}:net?cuts=0&prediction=labls": "Did you mean 'labels'",
+    f"{SPLIT}:net?cuts=0&quantity=dept": "Did you mean 'depth'",
     "tiny:clipp": "clip",
     "tiny:style?style=mosaik": "Did you mean 'mosaic'",
 }

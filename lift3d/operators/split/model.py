@@ -9,7 +9,7 @@ and nothing of the image reaches the answer past the cuts.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from jaxtyping import Float
@@ -21,7 +21,7 @@ from lift3d.domain.features import EMPTY_STATE, FeatureMap, SceneState
 from lift3d.domain.keys import ViewId, digest
 from lift3d.domain.lifted import Prediction, PredictionKind
 from lift3d.domain.scene_views import SceneViews
-from lift3d.errors import ConfigError, ContractError
+from lift3d.errors import ConfigError, ContractError, UnknownNameError
 from lift3d.operators.answers import Encoder, as_prediction, resized
 from lift3d.operators.depth_alignment import fit_depth
 from lift3d.operators.instance_association import fit_instances
@@ -210,6 +210,9 @@ class SplitModel(Encoder):
 
 
 def _options(options: SplitOptions | None, settings: Mapping[str, Any]) -> SplitOptions:
+    for key, choices in (("prediction", get_args(PredictionKind)), ("quantity", get_args(Quantity))):
+        if settings.get(key, choices[0]) not in choices:
+            raise UnknownNameError.of(key, str(settings[key]), choices)
     try:
         found = replace(options or SplitOptions(), **settings)
     except TypeError:
