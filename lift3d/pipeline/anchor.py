@@ -21,14 +21,14 @@ from lift3d.pipeline.decode import COVERED, Answers, decode_view
 from lift3d.pipeline.inputs import BoundedCache, SceneInputs
 from lift3d.pipeline.quantities import TargetFrameTransform
 from lift3d.surface.anchors import (
+    GUESSED,
     AnchoredTarget,
     consensus_weights,
     evidence_at,
-    keyframe_weights,
     owner_weights,
     used_sources,
 )
-from lift3d.surface.bands import low_band
+from lift3d.surface.bands import contrast_left, crisp, low_band
 from lift3d.surface.confidence import DEPTH, FEATURES, LABELS
 from lift3d.surface.light import light_weights
 from lift3d.surface.votes import voted
@@ -105,7 +105,7 @@ class OnSurface:
                 self._blend(
                     weights,
                     f"cut {cut}",
-                    lambda name: _with_length(to_target.of_source(self._map(name, cut), name, anchored.camera)),
+                    lambda name: _with_length(to_target.of_source(self._crisp_map(name, cut), name, anchored.camera)),
                 )
             )
             return _sure(to_target.at_target(blended), FEATURES.of(length, place))
@@ -144,22 +144,27 @@ class OnSurface:
         return Prediction(kind, values[0] if kind == "scalar" else values, lifted.coverage >= COVERED)
 
     def _two_bands(self, grid: FeatureGrid, anchored: AnchoredTarget, what: str, map_of: MapOf) -> LiftedFeatures:
-        """Return the mean of the keyframes' coarse bands and the fine band of the owner."""
+        """Return the mean of the witnesses' coarse bands and the fine band of the owners."""
 
         def low(name: ViewId) -> FeatureMap:
             one = map_of(name)
             values = self._low.get(f"{what} {name}", lambda: low_band(one.values, self._valid(name, one)))
             return FeatureMap(values, one.grid)
 
-        coarse = self._blend(keyframe_weights(anchored, grid), f"{what} low", low)
+        coarse = self._blend(consensus_weights(anchored, grid, self._taps), f"{what} low", low)
         owner = owner_weights(anchored, grid)
         used = used_sources(owner)
         maps = [map_of(name) for name in used.source_ids]
         # Bicubic, as what is seen must be: linear reading would take a tenth of the fine band.
         sharp = blend_picture(used, [one.values for one in maps], maps[0].grid.placement[0])
         fine = sharp - self._blend(owner, f"{what} low", low).features.values
+        fine = fine * (1 / contrast_left(owner.weight)).reshape(grid.shape)
         values = (coarse.features.values + fine.nan_to_num(0.0)).clamp(0, 1)
         return LiftedFeatures(FeatureMap(values, grid), coarse.coverage, coarse.z_depth)
+
+    def _crisp_map(self, name: ViewId, cut: int) -> FeatureMap:
+        one = self._map(name, cut)
+        return FeatureMap(crisp(one.values.float()), one.grid, one.global_tokens)
 
     def _blend(self, weights: BlendingWeights, what: str, map_of: MapOf) -> LiftedFeatures:
         """Blend maps of views, laid out once for all targets unless that takes too much memory."""
@@ -224,7 +229,7 @@ def _without_length(mean: LiftedFeatures) -> tuple[LiftedFeatures, Float[Tensor,
 
 
 def _sure(lifted: LiftedFeatures, confidence: Float[Tensor, "row col"]) -> LiftedFeatures:
-    return replace(lifted, confidence=torch.where(lifted.coverage > 0, confidence, 0.0))
+    return replace(lifted, confidence=torch.where(lifted.coverage > GUESSED, confidence, 0.0))
 
 
 def _as_scores(mean: LiftedFeatures) -> LiftedFeatures:

@@ -37,7 +37,7 @@ class Anchored(Uncorrected):
         shows anything that the target sees.
         """
         found = anchored_target(surface, target, self._depth(surface, target), sources, witness_count)
-        if not bool(found.covered.any()):
+        if not bool(found.is_shown.any()):
             raise NoOverlapError(f"None of {len(sources)} views shows any surface that the target sees.")
         return found
 
@@ -66,8 +66,8 @@ class Anchored(Uncorrected):
             target=target,
             sources=found.cameras,
             source_ids=found.view_ids,
-            z_depth=torch.where(found.covered, found.z_depth, depth_range.near)[:, None],
-            probability=found.covered.float()[:, None],
+            z_depth=torch.where(found.is_shown, found.z_depth, depth_range.near)[:, None],
+            probability=found.is_shown.float()[:, None],
             view_weight=(view_weight * taper)[:, None],
         )
 

@@ -15,8 +15,9 @@ from lift3d.domain.camera import Camera
 from lift3d.domain.features import FeatureGrid
 from lift3d.domain.keys import ViewId
 from lift3d.domain.weights import BlendingWeights
+from lift3d.geometry.holes import fill_from_nearest
 from lift3d.geometry.rays import cell_centers
-from lift3d.geometry.sampling import bilinear_corners
+from lift3d.geometry.sampling import bilinear_corners, nearest_cells
 from lift3d.surface.confidence import place_evidence
 from lift3d.surface.depth_map import EDGE, DepthMap
 from lift3d.surface.owners import owners
@@ -24,10 +25,10 @@ from lift3d.surface.scene_surface import Look, SceneSurface, is_cut, pixel_maps
 
 # Pixels per guide cell: who sees a surface changes more slowly than where it is.
 GUIDE_STRIDE_PX = 2.0
-# Keyframes that answer for a point at most, and what other witnesses weigh beside them.
-KEYFRAME_COUNT, NO_KEYFRAME = 12, 1e-4
 # A surface that no view sees through is half covered if it is so sure that it is there.
 UNSURE = 0.15
+# Coverage of what no view shows, where views are read as if the surface went on from its surroundings: as good as none.
+GUESSED = 1e-3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,17 +37,14 @@ class AnchoredTarget:
 
     Attributes:
         camera: Of the target.
-        depth: Where the surface is.
+        depth: Where the surface is; where no view shows any, where it would be if it went on from its surroundings.
         grid: Guide grid.
         z_depth: At guide cells.
         witness: Indices of views that show the surface there, the surest first.
         weight: Of each witness, 0 for what is none; rows sum to 1, or to 0 where nothing is known.
         coverage: S² / (S² + P²), by the confidence S of the views that show the surface there and P of those that see
-            through it: a half where they are even.
+            through it: a half where they are even. GUESSED where no view shows any.
         evidence: Of the surface being there, in [0, 1] (``confidence.place_evidence``).
-        keyframe: Indices of the keyframes among the witnesses; where none shows the surface, of the surest others.
-        keyframe_weight: Of each of them, as ``weight``. The mean of few views is the same for whoever looks, where that
-            of the surest of many hangs on small differences; and it is less blurred.
         owner: Indices of the views that own the surface there, the heaviest first (``owners.owners``).
         owner_weight: Of each of them, as ``weight``.
         surface: Whose views indices refer to.
@@ -60,8 +58,6 @@ class AnchoredTarget:
     weight: Float[Tensor, "cell witness"]
     coverage: Float[Tensor, " cell"]
     evidence: Float[Tensor, " cell"]
-    keyframe: Int[Tensor, "cell keyframe"]
-    keyframe_weight: Float[Tensor, "cell keyframe"]
     owner: Int[Tensor, "cell owner"]
     owner_weight: Float[Tensor, "cell owner"]
     surface: SceneSurface
@@ -77,9 +73,9 @@ class AnchoredTarget:
         return tuple(view.camera for view in self.surface.views)
 
     @property
-    def covered(self) -> Bool[Tensor, " cell"]:
+    def is_shown(self) -> Bool[Tensor, " cell"]:
         """Guide cells whose surface some view shows."""
-        return self.weight.sum(1) > 0
+        return self.coverage > GUESSED
 
 
 def anchored_target(
@@ -88,20 +84,37 @@ def anchored_target(
     """Ask views of the surface for what a target sees: ``sources`` may answer, ``witness_count`` per cell at most."""
     grid = FeatureGrid.covering(camera.size, GUIDE_STRIDE_PX)
     uv = cell_centers(*grid.lattice).reshape(-1, 2)
+    may_answer = torch.tensor([name in sources for name in surface.ids])
+    look = surface.look(camera, uv, depth.at(uv)).only(may_answer)
+    is_empty = is_cut(look) | torch.isinf(depth.at(uv))
+    shown = look.shown * look.confidence * ~is_empty[:, None]
+    is_shown = (shown > 0).any(1)
+    is_gap = ~is_shown & ~is_empty
+    depth = _continued(depth, grid, is_shown, is_gap)
     z_depth = depth.at(uv)
-    look = surface.look(camera, uv, z_depth).only(torch.tensor([name in sources for name in surface.ids]))
-    surety = look.shown * look.confidence * ~is_cut(look)[:, None]
-    most = max(1, int((surety > 0).sum(1).max()))
-    weight, witness = _heaviest(surety, min(witness_count, most))
-    is_key = torch.zeros(len(surface.views)).index_fill(0, torch.tensor(surface.keyframes), 1.0)
-    keyframe_weight, keyframe = _heaviest(surety * (is_key + NO_KEYFRAME), min(KEYFRAME_COUNT, most))
-    against = (look.passed * look.confidence).sum(1)
-    owner, owner_weight = owners(look, surety, surface.keyframes, z_depth.reshape(grid.shape))
-    support = surety.sum(1)
+    answering = shown.clone()
+    answering[is_gap] = surface.look(camera, uv[is_gap], z_depth[is_gap]).only(may_answer).is_open.float()
+    most = max(1, int((answering > 0).sum(1).max()))
+    weight, witness = _heaviest(answering, min(witness_count, most))
+    owner, owner_weight = owners(look, answering, surface.keyframes, z_depth.reshape(grid.shape))
+    support, against = shown.sum(1), (look.passed * look.confidence).sum(1)
     coverage = support.square() / (support.square() + against.square() + UNSURE**2)
-    evidence = _evidence(look, surety, against, surface.tolerance)
-    by_cell = (z_depth, witness, weight, coverage, evidence, keyframe, keyframe_weight, owner.short(), owner_weight)
+    coverage = torch.where(is_shown, coverage.clamp(min=2 * GUESSED), GUESSED * (answering > 0).any(1))
+    evidence = _evidence(look, shown, against, surface.tolerance)
+    by_cell = (z_depth, witness, weight, coverage, evidence, owner.short(), owner_weight)
     return AnchoredTarget(camera, depth, grid, *by_cell, surface)
+
+
+def _continued(
+    depth: DepthMap, grid: FeatureGrid, is_shown: Bool[Tensor, " cell"], is_gap: Bool[Tensor, " cell"]
+) -> DepthMap:
+    """Return the depth with that of the nearest cells that are shown in gaps."""
+    cell = nearest_cells(cell_centers(*depth.grid.lattice).reshape(-1, 2), *grid.lattice)
+    is_known, to_fill = (flags[cell].reshape(depth.grid.shape) for flags in (is_shown, is_gap))
+    if not bool(to_fill.any()):
+        return depth
+    filled = fill_from_nearest(depth.z_depth[None], is_known & torch.isfinite(depth.z_depth))[0]
+    return DepthMap(depth.grid, torch.where(to_fill, filled, depth.z_depth))
 
 
 def _evidence(
@@ -132,12 +145,6 @@ def evidence_at(target: AnchoredTarget, grid: FeatureGrid) -> Float[Tensor, "row
     return target.evidence[_at(target, grid)[1]].reshape(grid.shape)
 
 
-def keyframe_weights(target: AnchoredTarget, grid: FeatureGrid) -> BlendingWeights:
-    """Return weights over the keyframes that show what lies in the cells of a grid."""
-    z_depth, guide = _at(target, grid)
-    return weights_of(target, grid, z_depth, target.keyframe[guide].long(), target.keyframe_weight[guide])
-
-
 def owner_weights(target: AnchoredTarget, grid: FeatureGrid) -> BlendingWeights:
     """Return weights that read each cell from the views that own it, the heaviest first."""
     z_depth, guide = _at(target, grid)
@@ -150,7 +157,7 @@ def _at(target: AnchoredTarget, grid: FeatureGrid) -> tuple[Float[Tensor, " cell
     z_depth = target.depth.at(uv)
     corner, share = bilinear_corners(uv, *target.grid.lattice)
     is_alike = (target.z_depth[corner] / z_depth[:, None] - 1).abs() < EDGE
-    preferred = (share + 1e-6) * torch.where(is_alike, 1.0, 1e-3) * target.covered[corner]
+    preferred = (share + 1e-6) * torch.where(is_alike, 1.0, 1e-3) * (target.coverage > 0)[corner]
     return z_depth, corner.gather(1, preferred.argmax(1, keepdim=True))[:, 0]
 
 
@@ -176,6 +183,7 @@ def weights_of(
     kept = torch.where(is_tap, weight, 0.0)
     total = kept.sum(1, keepdim=True)
     is_covered = total[:, 0] > 0
+    coverage = torch.where(is_covered, target.coverage[_at(target, grid)[1]], 0.0)
     return BlendingWeights(
         grid,
         target.view_ids,
@@ -183,8 +191,8 @@ def weights_of(
         at,
         kept / torch.where(total > 0, total, 1.0),
         torch.where(is_tap, ratio, 0.0),
-        torch.where(is_covered, z_depth, torch.nan),
-        torch.where(is_covered, target.coverage[_at(target, grid)[1]], 0.0),
+        torch.where(coverage > GUESSED, z_depth, torch.nan),
+        coverage,
     )
 
 

@@ -5,8 +5,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
-# Standard deviation of the Gaussian between the bands, as a share of the picture's height: 3.5 of 192 pixels.
-BAND_SHARE = 1 / 55
+# Standard deviation of the Gaussian between the bands, as a share of the picture's height: 2.5 of 192 pixels.
+BAND_SHARE = 1 / 77
+# Fine bands of two views that own a place agree so far: they are two answers about one thing.
+FINE_CORRELATION = 0.5
+# How much of what a blur of one cell takes is given back: a mean of many views, each read between its cells, is that
+# blurred. Found on features of four networks: nearly the contrast of theirs, and no farther from the true view's.
+CRISPNESS = 1.25
 
 
 def low_band(
@@ -22,6 +27,24 @@ def low_band(
         return _blurred(values, kernel, radius)
     weight = is_valid[None].float()
     return _blurred(values * weight, kernel, radius) / _blurred(weight, kernel, radius).clamp(min=1e-6)
+
+
+def contrast_left(weight: Float[Tensor, "cell view"]) -> Float[Tensor, " cell"]:
+    """Return the standard deviation of a blend of fine bands, each of which has one; 1 where nothing is blended.
+
+    Source:
+        Heitz & Neyret, High-performance by-example noise using a histogram-preserving blending operator, 2018, eq. 2;
+        here for textures that correlate.
+    """
+    squared = weight.square().sum(1)
+    left = (squared + FINE_CORRELATION * (weight.sum(1).square() - squared)).sqrt()
+    return torch.where(left > 0, left, 1.0)
+
+
+def crisp(values: Float[Tensor, "channel row col"]) -> Float[Tensor, "channel row col"]:
+    """Return a map whose mean over views is as sharp as it was before it is read between cells."""
+    kernel = torch.tensor([0.25, 0.5, 0.25])
+    return values + CRISPNESS * (values - _blurred(values, kernel, 1))
 
 
 def _blurred(values: Float[Tensor, "channel height width"], kernel: Float[Tensor, " tap"], radius: int) -> Tensor:

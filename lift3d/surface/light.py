@@ -54,6 +54,11 @@ def light_weights(target: AnchoredTarget, grid: FeatureGrid) -> BlendingWeights:
         seen, passed = sees.sum(1), (look.passed * look.confidence).sum(1)
         shares.append(torch.where(seen > 0, (seen + _FAINT) / (seen + passed + _FAINT), 0.0))
     weight = torch.stack(weights, dim=1) * torch.stack(shares, dim=1)[..., None]
+    is_gap = weight.flatten(1).sum(1) == 0
+    if bool(is_gap.any()):
+        open_to = near.look(target.camera, uv[is_gap], layers[0, is_gap]).is_open & (rank < NEAREST)
+        nearness = _nearness(target.camera, near, uv[is_gap], layers[0, is_gap], RANK_FLOOR, RANK_POWER)
+        weight[is_gap, 0] = open_to * nearness
     kept, tap = weight.flatten(1).topk(min(len(layers) * NEAREST, weight[0].numel()), dim=1)
     places = torch.tensor([target.view_ids.index(name) for name in near.ids])
     tap_depth = layers.T.gather(1, tap // len(places))
@@ -63,7 +68,9 @@ def light_weights(target: AnchoredTarget, grid: FeatureGrid) -> BlendingWeights:
 def _nearest_first(target: AnchoredTarget) -> list[int]:
     """Return the views that witness anything of a target, those that look most nearly as it does first."""
     uv = cell_centers(*target.grid.lattice).reshape(-1, 2)
-    shown = torch.zeros(len(uv), len(target.view_ids)).scatter_(1, target.witness.long(), target.weight)
+    shown = torch.zeros(len(uv), len(target.view_ids)).scatter_(
+        1, target.witness.long(), target.weight * target.is_shown[:, None]
+    )
     share = (shown > 0) * _nearness(target.camera, target.surface, uv, target.z_depth, RANK_FLOOR, RANK_POWER)
     share = share.nan_to_num(0.0)
     total = (share / share.sum(1, keepdim=True).clamp(min=1e-9)).sum(0)

@@ -107,6 +107,7 @@ class SceneSurface:
         """Ask every view for points on the rays of a camera."""
         shape = (len(self.views), len(z_depth))
         beyond, confidence, quality = (torch.empty(shape) for _ in range(3))
+        inside = torch.zeros(shape, dtype=torch.bool)
         emptied = torch.zeros(shape if self._has_empty else (len(self.views), 0), dtype=torch.bool)
         for start in range(0, len(self.views), _VIEWS_AT_ONCE):
             block = slice(start, start + _VIEWS_AT_ONCE)
@@ -118,12 +119,13 @@ class SceneSurface:
             is_on_image &= (col >= 0) & (col < _column(grids, "cols"))
             cell = torch.where(is_on_image, row * _column(grids, "cols") + col, 0.0).long()
             seen_z, sure, good = self._cells[cell + self._offsets[block, None]].unbind(-1)
+            inside[block] = is_on_image
             beyond[block] = torch.where(is_on_image, seen_z / z - 1, torch.nan) / self.tolerance
             confidence[block] = sure
             quality[block] = torch.where(beyond[block].abs() < 2, good, 0.0)
             if self._has_empty:
                 emptied[block] = torch.isinf(seen_z) & is_on_image
-        return Look(beyond.T, confidence.T, quality.T, emptied.T if self._has_empty else None)
+        return Look(beyond.T, confidence.T, quality.T, inside.T, emptied.T if self._has_empty else None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,12 +136,14 @@ class Look:
         beyond: How far behind the point a view's own surface is there, in tolerances; NaN where it has none.
         confidence: Of the view's depth there.
         quality: Of the view there, 0 where it does not show the point.
+        inside: Whether the point is on its image.
         emptied: Whether it sees through the point to nothing; None if no view does anywhere.
     """
 
     beyond: Float[Tensor, "point view"]
     confidence: Float[Tensor, "point view"]
     quality: Float[Tensor, "point view"]
+    inside: Bool[Tensor, "point view"]
     emptied: Bool[Tensor, "point view"] | None = None
 
     @property
@@ -152,11 +156,18 @@ class Look:
         """How far it sees through the point to what lies behind it, from 1 to 0."""
         return (self.beyond - 1).clamp(0, 1).nan_to_num(0.0)
 
+    @property
+    def is_open(self) -> Bool[Tensor, "point view"]:
+        """Whether a view may show the point: it is on its image, nothing lies before it, and not nothing at all."""
+        is_open = self.inside & ~(self.beyond < -1)
+        return is_open if self.emptied is None else is_open & ~self.emptied
+
     def only(self, is_allowed: Bool[Tensor, " view"]) -> "Look":
         """Return the same as if the other views showed nothing."""
         beyond = torch.where(is_allowed, self.beyond, torch.nan)
         emptied = None if self.emptied is None else self.emptied & is_allowed
-        return replace(self, beyond=beyond, quality=self.quality * is_allowed, emptied=emptied)
+        inside = self.inside & is_allowed
+        return replace(self, beyond=beyond, quality=self.quality * is_allowed, inside=inside, emptied=emptied)
 
 
 def is_cut(look: Look) -> Bool[Tensor, " point"]:

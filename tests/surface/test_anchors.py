@@ -8,14 +8,15 @@ import torch
 from lift3d.domain.features import FeatureGrid, FeatureMap
 from lift3d.domain.scene_geometry import SceneGeometry, ViewGeometry
 from lift3d.domain.weights import BlendingWeights
-from lift3d.geometry.projection import transfer
+from lift3d.geometry.projection import is_inside, transfer
 from lift3d.geometry.rays import cell_centers
 from lift3d.lifters.blend import SourceTable, blend
 from lift3d.surface.anchored import Anchored
-from lift3d.surface.anchors import consensus_weights, owner_weights, used_sources
+from lift3d.surface.anchors import GUESSED, consensus_weights, owner_weights, used_sources
 from lift3d.surface.bands import low_band
 from lift3d.surface.keyframes import keyframes
-from lift3d.surface.scene_surface import SceneSurface
+from lift3d.surface.owners import owners
+from lift3d.surface.scene_surface import Look, SceneSurface
 from lift3d.surface.sensor import SensorGeometry, bridged
 from lift3d.surface.votes import voted
 from tests.support.lifting import pixels, random_map, situation
@@ -157,12 +158,44 @@ def test_a_view_is_shown_what_the_others_know_where_it_is_blind_itself(seen):
     assert float(found.depth.at(uv)) == pytest.approx(float(wanted), rel=0.02)
 
 
-def test_coarse_bands_are_of_keyframes_where_one_shows_the_surface_and_of_others_elsewhere(seen):
-    _, frames, _, _, surface = seen
-    (held_out,) = [frame for name, frame in frames.items() if name not in surface.ids]
-    target = anchored(surface, held_out.camera)
-    is_key = torch.isin(target.keyframe, torch.tensor(surface.keyframes))
-    share = (target.keyframe_weight * is_key).sum(1)[target.covered]
-    assert bool(((share > 0.99) | (share == 0)).all())
-    assert float((share > 0.99).float().mean()) > 0.95
-    assert torch.allclose(target.keyframe_weight.sum(1)[target.covered], torch.tensor(1.0))
+def test_a_gap_in_all_views_is_read_through_its_surroundings_and_is_not_covered(seen):
+    _, _, guides, depth_range, _ = seen
+    camera, size = guides[0].camera, guides[0].camera.size
+    cell = cell_centers(size.height, size.width)
+    hole = cell[..., 0] < 16  # It reaches the border: what lies amid one surface is bridged by the sensor's own views.
+
+    def holed(guide):
+        uv, z = transfer(cell.reshape(-1, 2), guide.z_depth.reshape(-1), (guide.camera.K, guide.camera.w2c),
+                         (camera.K, camera.w2c))  # fmt: skip
+        inside = is_inside(uv, size.height, size.width) & (z > 0)
+        at = torch.where(inside[:, None], uv, 0.5).long()
+        is_hidden = (inside & hole[at[:, 1], at[:, 0]]).reshape(guide.z_depth.shape)
+        return replace(guide, z_depth=torch.where(is_hidden, torch.nan, guide.z_depth))
+
+    gapped = [holed(guide) for guide in guides]
+    target = anchored(surface_of(gapped, depth_range), camera)
+    grid = pixels(camera)
+    weights = used_sources(owner_weights(target, grid))
+    is_gap = (weights.coverage <= GUESSED) & (weights.coverage > 0)
+    middle = (slice(None), slice(8, 12))
+    assert bool(is_gap.reshape(grid.shape)[middle].all())
+    assert bool(torch.isnan(weights.z_depth[is_gap]).all())
+    assert bool((weights.weight.sum(1)[is_gap] - 1).abs().max() < 1e-5)
+    images = [FeatureMap(guide.image, pixels(guide.camera)) for guide in guides if guide.id in weights.source_ids]
+    read = blend(weights, images).features.values
+    assert float((read - guides[0].image)[:, *middle].abs().mean()) < 0.1
+
+
+def test_a_view_owns_whole_places_and_no_grains_of_them():
+    rows, cols, order = 8, 12, (1, 0)
+    beyond = torch.zeros(rows * cols, 2)
+    beyond[torch.arange(0, rows * cols, 7), 1] = 3.0  # The first keyframe does not show one cell in seven ...
+    beyond[:, 1].view(rows, cols)[:, 8:] = 3.0  # ... and none on the right.
+    sees = (beyond.abs() < 2).float()
+    look = Look(beyond, sees, sees, torch.ones_like(sees, dtype=torch.bool))
+    owner, weight = owners(look, sees, order, torch.ones(rows, cols))
+    share = torch.where(owner == 1, weight, 0.0).sum(1).reshape(rows, cols)
+    torch.testing.assert_close(weight.sum(1), torch.ones(rows * cols))
+    assert float(share[:, :6].min()) == 1.0
+    assert float(share[:, 10:].max()) == 0.0
+    assert bool((share[:, 6:10].diff(dim=1) <= 1e-6).all())

@@ -61,7 +61,7 @@ def test_rays_through_nothing_are_not_covered_and_those_of_the_ball_are(method):
     surface = SceneSurface(geometry, keyframes(SceneSurface(geometry)))
     target = next(one for one in guides if one.id == "0004")
     found = Anchored().anchor(surface, target.camera, surface.ids, 16)
-    covered = found.covered.reshape(1, 1, *found.grid.shape).float()
+    covered = found.is_shown.reshape(1, 1, *found.grid.shape).float()
     share = torch.nn.functional.interpolate(target.is_valid[None, None].float(), found.grid.shape, mode="area")
     wide = torch.nn.functional.max_pool2d(share, 3, 1, 1)
     narrow = -torch.nn.functional.max_pool2d(-share, 3, 1, 1)
