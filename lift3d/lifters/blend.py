@@ -93,7 +93,9 @@ class SourceTable:
 
 
 def blend_picture(
-    weights: BlendingWeights, images: Sequence[Float[Tensor, "channel _ _"]], stride_px: tuple[float, float] = (1.0, 1.0)
+    weights: BlendingWeights,
+    images: Sequence[Float[Tensor, "channel _ _"]],
+    stride_px: tuple[float, float] = (1.0, 1.0),
 ) -> Float[Tensor, "channel row col"]:
     """Return ``Σ_tap weight · image(uv)`` with bicubic reading, clamped to [0, 1]; 0 where not covered.
 

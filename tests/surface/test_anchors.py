@@ -10,7 +10,7 @@ from lift3d.domain.scene_geometry import SceneGeometry, ViewGeometry
 from lift3d.domain.weights import BlendingWeights
 from lift3d.geometry.projection import is_inside, transfer
 from lift3d.geometry.rays import cell_centers
-from lift3d.lifters.blend import SourceTable, blend
+from lift3d.lifters.blend import SourceTable, blend, blend_picture
 from lift3d.surface.anchored import Anchored
 from lift3d.surface.anchors import GUESSED, consensus_weights, owner_weights, used_sources
 from lift3d.surface.bands import low_band
@@ -199,3 +199,11 @@ def test_a_view_owns_whole_places_and_no_grains_of_them():
     assert float(share[:, :6].min()) == 1.0
     assert float(share[:, 10:].max()) == 0.0
     assert bool((share[:, 6:10].diff(dim=1) <= 1e-6).all())
+
+
+def test_pictures_of_one_channel_are_read_as_those_of_three_are(seen):
+    _, _, guides, _, surface = seen
+    weights = used_sources(owner_weights(anchored(surface, guides[1].camera), pixels(guides[1].camera)))
+    images = [guide.image for guide in guides if guide.id in weights.source_ids]
+    whole = blend_picture(weights, images)
+    assert torch.equal(blend_picture(weights, [image[1:2] for image in images]), whole[1:2])
