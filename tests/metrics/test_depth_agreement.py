@@ -79,18 +79,6 @@ def test_pixels_of_unknown_depth_are_left_out():
     assert metric.score(replace(view, frame=replace(view.frame, z_depth=None))).reason.startswith("no-depth")
 
 
-def test_each_quantity_has_the_metrics_that_know_what_it_is():
-    names = {"depth_abs_rel", "depth_cross_short", "warp_error_short", "rho", "pq", "direction_cross_short"}
-
-    def scored(answer):
-        return {item.metric.name for item in score_scene(build_metrics(sorted(names)), oracle_scene(answer), "x")}
-
-    assert scored("depth") == scored("disparity") == {"depth_abs_rel", "depth_cross_short"}
-    assert scored("direction") == {"direction_cross_short"}
-    assert scored("scalar") == {"warp_error_short", "rho"}
-    assert scored("instance") == {"warp_error_short", "rho", "pq"}
-
-
 def test_directions_agree_in_world_axes():
     scene = inner(oracle_scene("direction", **ROW))
     assert max(values("direction_cross_short", scene)) < 1e-4

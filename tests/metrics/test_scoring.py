@@ -16,17 +16,25 @@ def names(items):
     return {item.metric.name for item in items}
 
 
-def test_each_kind_gets_its_own_metrics():
-    everything = build_metrics()
-    labels = names(score_scene(everything, oracle_scene("labels"), "tiny:seg"))
-    image = names(score_scene(everything, oracle_scene("image"), "rgb", restores=True))
-    assert {"miou", "label_kappa", "label_agreement_2d"} <= labels
-    assert not {"psnr", "psnr_2d"} & labels
-    assert {"psnr", "ssim", "psnr_2d"} <= image
-    assert "miou" not in image
+@pytest.mark.parametrize(
+    ("answer", "own", "others"),
+    [
+        ("labels", {"miou", "label_kappa", "label_agreement_2d", "warp_error_short", "rho"}, {"psnr", "psnr_2d", "pq"}),
+        ("image", {"psnr", "ssim", "psnr_2d", "warp_error_short", "rho"}, {"miou", "depth_abs_rel"}),
+        ("scalar", {"scalar_error_2d", "warp_error_short", "rho"}, {"depth_abs_rel", "depth_cross_short"}),
+        ("depth", {"depth_abs_rel", "depth_cross_short"}, {"warp_error_short", "rho", "direction_cross_short"}),
+        ("disparity", {"depth_abs_rel", "depth_cross_short"}, {"warp_error_short", "rho"}),
+        ("direction", {"direction_cross_short"}, {"warp_error_short", "rho", "depth_cross_short"}),
+        ("instance", {"warp_error_short", "rho", "pq"}, {"depth_abs_rel", "direction_cross_short"}),
+    ],
+)
+def test_each_kind_and_quantity_has_the_metrics_that_know_what_it_is(answer, own, others):
+    found = names(
+        score_scene(build_metrics(sorted(own | others)), oracle_scene(answer), "x", restores=answer == "image")
+    )
+    assert found == own
     spec = build_metrics(["psnr"])[0].spec
-    cases = (("image", {"truth"}), ("labels", {"truth"}), ("image", {"labels"}))
-    assert [applies(spec, *given) for given in cases] == [True, False, False]
+    assert [applies(spec, "image", given) for given in ({"truth"}, {"labels"})] == [True, False]
 
 
 def test_labels_are_only_asked_for_where_some_view_has_them_and_nothing_where_there_is_no_view():
