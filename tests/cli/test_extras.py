@@ -20,18 +20,19 @@ BROUGHT = {
 }
 # Runs commands one after the other in one process that lacks some modules; prints of each the exit code and stderr.
 WITHOUT = """
-import contextlib, io, json, sys
+import json, sys
 sys.modules.update(dict.fromkeys(json.loads(sys.argv[1])))
+from click.testing import CliRunner
 from lift3d.cli.app import main
 ran = []
 for arguments in json.loads(sys.argv[2]):
-    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+    with CliRunner().isolation() as (out, err, _):
         try:
             main(arguments)
             code = 0
         except SystemExit as end:
             code = end.code or 0
-    ran.append([code, out.getvalue(), err.getvalue()])
+        ran.append([code, out.getvalue().decode(), err.getvalue().decode()])
 print(json.dumps(ran))
 """
 
