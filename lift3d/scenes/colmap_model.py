@@ -88,15 +88,19 @@ def read_model(folder: Path) -> ColmapModel:
 
 
 class _Records:
-    """The records of a binary file, after their count; SceneFormatError where it ends within one."""
+    """A binary file, read record by record; SceneFormatError where it ends within one."""
 
     def __init__(self, path: Path, stream: BinaryIO) -> None:
         self._path, self._stream = path, stream
         self._size = path.stat().st_size
-        self._count = int(self.take(_COUNT)[0])
 
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(self._count))
+    @classmethod
+    def of(cls, path: Path) -> Iterator["_Records"]:
+        """Yield the file as often as it says that it has records; the caller takes one each time."""
+        with path.open("rb") as stream:
+            records = cls(path, stream)
+            for _ in range(int(records.take(_COUNT)[0])):
+                yield records
 
     def take(self, form: struct.Struct) -> tuple[int | float, ...]:
         raw = self._stream.read(form.size)
@@ -122,37 +126,29 @@ class _Records:
 
 
 def _binary_cameras(path: Path) -> Iterator[tuple[int, ModelCamera]]:
-    with path.open("rb") as stream:
-        records = _Records(path, stream)
-        for _ in records:
-            number, model, width, height = map(int, records.take(_CAMERA))
-            known = _lenses().get(model)
-            if known is None:
-                records.refuse(f"has the unknown lens number {model}")
-                return
-            params = records.take(struct.Struct(f"<{known[1]}d"))
-            yield number, ModelCamera(known[0], width, height, params)
+    for records in _Records.of(path):
+        number, model, width, height = map(int, records.take(_CAMERA))
+        if model not in _lenses():
+            records.refuse(f"has the unknown lens number {model}")
+        name, count = _lenses()[model]
+        yield number, ModelCamera(name, width, height, records.take(struct.Struct(f"<{count}d")))
 
 
 def _binary_images(path: Path) -> Iterator[ModelImage]:
-    with path.open("rb") as stream:
-        records = _Records(path, stream)
-        for _ in records:
-            _, *pose, camera = records.take(_IMAGE)
-            name = records.name()
-            (keypoints,) = records.take(_COUNT)
-            records.skip(int(keypoints) * _KEYPOINT_BYTES)
-            yield ModelImage(name, int(camera), tuple(pose[:4]), tuple(pose[4:]))
+    for records in _Records.of(path):
+        _, *pose, camera = records.take(_IMAGE)
+        name = records.name()
+        (keypoints,) = records.take(_COUNT)
+        records.skip(int(keypoints) * _KEYPOINT_BYTES)
+        yield ModelImage(name, int(camera), tuple(pose[:4]), tuple(pose[4:]))
 
 
 def _binary_points(path: Path) -> Iterator[tuple[int, float, float, float]]:
-    with path.open("rb") as stream:
-        records = _Records(path, stream)
-        for _ in records:
-            number, x, y, z, *_ = records.take(_POINT)
-            (elements,) = records.take(_COUNT)
-            records.skip(int(elements) * _TRACK_ELEMENT_BYTES)
-            yield int(number), x, y, z
+    for records in _Records.of(path):
+        number, x, y, z, *_ = records.take(_POINT)
+        (elements,) = records.take(_COUNT)
+        records.skip(int(elements) * _TRACK_ELEMENT_BYTES)
+        yield int(number), x, y, z
 
 
 def _text_cameras(path: Path) -> Iterator[tuple[int, ModelCamera]]:

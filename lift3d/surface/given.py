@@ -75,18 +75,18 @@ def _folder_of(location: str) -> Path | None:
 
 
 def _named(folder: Path | None, name: str, location: str) -> Path:
-    given = Path(name).expanduser()
-    path = given if given.is_absolute() else (folder or Path()) / given
-    if not given.is_absolute() and (folder is None or not path.exists()):
+    path = Path(name).expanduser()
+    if path.is_absolute():
+        if path.exists():
+            return path
+        raise SceneFormatError(f"There is no '{shown(name)}', which was named as the scene's geometry. Check the path.")
+    if folder is None or not (folder / path).exists():
         raise SceneFormatError(
             f"There is no '{shown(name)}' in the folder of scene '{location}', where a relative path of its geometry "
             "is looked up. Put it there, or give an absolute path."
         )
-    if not path.exists():
-        raise SceneFormatError(f"There is no '{shown(name)}', which was named as the scene's geometry. Check the path.")
-    if folder is not None and not given.is_absolute():
-        require_inside(path, folder)
-    return path
+    require_inside(folder / path, folder)
+    return folder / path
 
 
 def _found(folder: Path | None) -> Iterator[tuple[str, Path]]:
