@@ -6,10 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.support.marked_pages import ROWS, FaultMatrix, OutsideCases
+from tests.support.marked_pages import KINDS, ROWS, FaultMatrix, OutsideCases
 
 TESTS = Path(__file__).parents[1]
-CASE = {"kind": "k", "case": "c", "right": "r"}
+CASE = {"kind": KINDS[8], "case": "c", "right": "r"}
 
 
 def test_every_row_says_what_is_expected_and_is_shown_by_a_test():
@@ -27,7 +27,10 @@ def item(*args, name="tests/test_x.py::test_y", **kwargs):
     ("page", "args", "kwargs"),
     [
         *((FaultMatrix, args, {}) for args in [(0, "how"), (41, "how"), ("1", "how"), (1,), (1, " "), (1, "a\nb")]),
-        *((OutsideCases, (), change) for change in [{}, {**CASE, "right": ""}, {**CASE, "more": "m"}]),
+        *(
+            (OutsideCases, (), change)
+            for change in [{}, {**CASE, "kind": "k"}, {**CASE, "right": ""}, {**CASE, "more": "m"}]
+        ),
     ],
 )
 def test_a_marker_of_no_row_fails_the_collection(page, args, kwargs):
@@ -61,4 +64,6 @@ def test_the_pages_tell_what_tests_did(tmp_path):
     assert "**not run**: no GPU" in rows[2]
     assert rows[3].endswith("**not run** |")
     assert all(cell in rows[0] for cell in ROWS[1])
-    assert (tmp_path / "cases.md").read_text().endswith("| c | k | r | 42 | 2: `1`, `2` |\n")
+    text = (tmp_path / "cases.md").read_text()
+    assert f"| {KINDS[8]} | 1 | 2 | 1 | 0 |\n" in text
+    assert text.endswith(f"| c | {KINDS[8]} | r | 42 | 2: `1`, `2` |\n")

@@ -193,7 +193,7 @@ def _named_values() -> Iterator[tuple[str, str, str | None]]:
 
 
 @pytest.mark.outside(
-    kind="operations",
+    kind="9 operations",
     case="the default deployment in the image",
     right="what it writes lies in a volume of the image's user",
 )
@@ -215,7 +215,7 @@ def test_what_the_default_deployments_write_lies_in_a_volume_of_the_images_user(
 
 
 @pytest.mark.outside(
-    kind="operations", case="the default deployment's recipe", right="names lifters and operators that there are"
+    kind="9 operations", case="the default deployment's recipe", right="names lifters and operators that there are"
 )
 def test_the_default_deployment_names_what_there_is():
     (recipe,) = (
@@ -229,7 +229,7 @@ def test_the_default_deployment_names_what_there_is():
 
 
 @pytest.mark.outside(
-    kind="operations",
+    kind="9 operations",
     case="KubeRay's submitter of a RayJob",
     right="the namespace's own policy lets it start, and a deadline ends its wait",
 )

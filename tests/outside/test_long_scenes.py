@@ -23,7 +23,7 @@ from lift3d.scenes.catalog import read_scene
 from tests.support import captures
 from tests.support.runs import tiny_rooms
 
-KIND = "operations"
+KIND = "9 operations"
 VIEWS, TINY = 60, 24
 
 

@@ -22,7 +22,7 @@ from lift3d.storage.location import Store, open_store
 from lift3d.storage.objects import LocalFiles, MemoryObjects
 from tests.support.runs import tiny_rooms
 
-KIND = "operations"
+KIND = "9 operations"
 GIB = 2**30
 HOUR_S = 3600.0
 

@@ -20,7 +20,7 @@ from tests.faults.test_model_faults import ODD
 from tests.support.forged import command
 from tests.support.runs import run_into, tiny_rooms
 
-outside = partial(pytest.mark.outside, kind="secrets")
+outside = partial(pytest.mark.outside, kind="8 secrets and words")
 SECRET = "SuperSecretKey12345"
 NOBODY = "127.0.0.1:9"
 OWN = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "RAY_AUTH_TOKEN", "PREFECT_API_AUTH_STRING", "PREFECT_API_KEY")

@@ -21,7 +21,7 @@ from tests.support.browser import opened_page
 from tests.support.isolation import environment_in, wait
 from tests.support.runs import run_into, tiny_rooms
 
-KIND = "who may talk to it"
+KIND = "3 who may talk to it"
 GONE_WITHIN_S = 30.0
 
 
@@ -231,7 +231,7 @@ def test_ray_of_a_laptop_listens_on_loopback_and_ends_with_its_parent(tmp_path, 
 
 
 @pytest.mark.cluster
-@pytest.mark.outside(kind="operations", case="kill of a command", right="one line, exit code 143, no stack")
+@pytest.mark.outside(kind="9 operations", case="kill of a command", right="one line, exit code 143, no stack")
 @pytest.mark.parametrize(
     ("words", "sign"),
     [

@@ -19,6 +19,13 @@ ROWS = {
     number: tuple(line.strip("| \n").split(" | "))
     for number, line in enumerate(TABLE.read_text(encoding="utf-8").splitlines()[2:], start=1)
 }
+# Of what people met elsewhere.
+KINDS = (
+    *("1 code of a stranger's store runs", "2 another's data is deleted", "3 who may talk to it"),
+    *("4 numbers that are wrong without a word", "5 damage that passes or bricks", "6 small input, huge memory"),
+    *("7 one bad frame costs the scene, or is used", "8 secrets and words", "9 operations"),
+    "scripts as they were given",
+)
 _MOST_NAMED = 12
 
 
@@ -61,6 +68,10 @@ class Page:
     def cells(self) -> Iterator[tuple[str, ...]]:
         raise NotImplementedError
 
+    def summary(self) -> Iterator[tuple[str, ...]]:
+        """Yield the rows of a table before the others, its head first."""
+        yield from ()
+
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Note which tests show which row, without those that were deselected; UsageError at a marker of none."""
@@ -89,9 +100,11 @@ class Page:
         count = len({name for one in self.rows.values() for name in one.outcomes})
         day = datetime.now(UTC).date().isoformat()
         wrote = f"*Written by `make {self.make}` on {day} from {count} tests; not to be edited.*"
-        lines = [f"# {self.title}", "", f"*{self.motto}*", wrote, ""]
-        for cells in (self.head, ["---"] * len(self.head), *self.cells()):
-            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        lines = [f"# {self.title}", "", f"*{self.motto}*", wrote]
+        for head, *rows in filter(None, ([*self.summary()], [self.head, *self.cells()])):
+            lines.append("")
+            for cells in (head, ["---"] * len(head), *rows):
+                lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.write_text("\n".join([*lines, ""]), encoding="utf-8")
 
@@ -123,7 +136,20 @@ class OutsideCases(Page):
     head = ("case", "kind", "right value", "what is got", "siblings tried")
 
     def row(self, *, kind: object, case: object, right: object) -> Shown:
+        if kind not in KINDS:
+            raise ValueError(f"expected a kind of {', '.join(KINDS)}, got {kind!r}")
         return self.rows.setdefault((_line(kind), _line(case), _line(right)), Shown())
+
+    def summary(self) -> Iterator[tuple[str, ...]]:
+        yield "kind", "cases", "siblings", "in so many tests", "not as they should be"
+        for kind in KINDS:
+            rows = [row for (of, *_), row in self.rows.items() if of == kind]
+            nodes = {node for row in rows for node in row.outcomes}
+            wrong = sum(len(row.outcomes) - len(row.tests("passed")) for row in rows)
+            yield (
+                kind,
+                *(str(n) for n in (len(rows), len(nodes), len({node.partition("[")[0] for node in nodes}), wrong)),
+            )
 
     def cells(self) -> Iterator[tuple[str, ...]]:
         for (kind, case, right), row in sorted(self.rows.items()):
