@@ -53,8 +53,6 @@ class SceneInputs:
     """Frames and features of one scene at one image height.
 
     Attributes:
-        scene: The scene.
-        height: Image height in pixels.
         views: Usable views by id, in the scene's order.
         digests: Content digest of each usable view at this height.
         admitted: The digests before anything is decoded.
@@ -76,7 +74,7 @@ class SceneInputs:
         self.notes: list[str] = []
         self._frames: BoundedCache[Frame] = BoundedCache(_frame_bytes)
         self.stored: dict[str, StoredFeatures] = {}
-        self._features: BoundedCache[Maps] = BoundedCache(_features_bytes)
+        self._features: BoundedCache[Maps] = BoundedCache(lambda maps: sum(one.values.nbytes for one in maps))
         self._grids: dict[tuple[str, ImageSize], tuple[FeatureGrid, ...]] = {}
         for view in scene.views:
             self._admit(view)
@@ -196,7 +194,3 @@ class SceneFeatures(Mapping[ViewId, Maps]):
 def _frame_bytes(frame: Frame) -> int:
     maps = (frame.image, frame.is_valid, frame.z_depth, frame.labels, frame.instances, frame.is_empty)
     return sum(one.nbytes for one in maps if one is not None)
-
-
-def _features_bytes(maps: Maps) -> int:
-    return sum(one.values.nbytes for one in maps)

@@ -67,10 +67,9 @@ def write_features_part(
     stack = _Stack(len(maps))
     for cut, sides in enumerate(_sides_of_cuts(maps, sizes, grids_of)):
         _add_features(stack, cut, [view[cut] for view in maps], sides)
-    part.write(
-        stack,
-        [{"grids": [one.grid.to_json() for one in view], "clamped": sum(map(_clamped_count, view))} for view in maps],
-    )
+    clamped = [sum(int((one.values.abs() == HALF_MAX).sum()) for one in view) for view in maps]
+    grids = [[one.grid.to_json() for one in view] for view in maps]
+    part.write(stack, [{"grids": own, "clamped": count} for own, count in zip(grids, clamped, strict=True)])
 
 
 def commit_features(writer: ProductWriter, cameras: Mapping[ViewId, Camera], attrs: Mapping[str, Any]) -> None:
@@ -232,10 +231,6 @@ def _noted(writer: ProductWriter, count: int) -> list[dict[str, Any]]:
     """Return what was noted of the views of all parts that are written."""
     parts = [writer.part(number) for number in range(count)]
     return [view for part in parts if part is not None for view in part.note["views"]]
-
-
-def _clamped_count(one: FeatureMap) -> int:
-    return int((one.values.abs() == HALF_MAX).sum())
 
 
 def _largest(sides: Sequence[tuple[int, ...]]) -> tuple[int, int]:

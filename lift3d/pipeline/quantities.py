@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lift3d.domain.camera import Camera
-from lift3d.domain.features import FeatureGrid, FeatureMap, SceneState
+from lift3d.domain.features import FeatureMap, SceneState
 from lift3d.domain.keys import ViewId
 from lift3d.domain.lifted import LiftedFeatures
 from lift3d.errors import ContractError, SceneError
@@ -59,7 +59,7 @@ class TargetFrameTransform:
         src2tgt = self.target.w2c @ camera.c2w
         if self.quantity in ("depth", "disparity"):
             z_depth = _aligned(self.state, view).z_depth(_channels(features, 1, self.quantity)[0], self.quantity)
-            points = unproject(_centers(features.grid), z_depth, camera.K)
+            points = unproject(cell_centers(*features.grid.lattice).double(), z_depth, camera.K)
             return _replaced(features, transform(src2tgt, points.flatten(0, 1))[:, 2].reshape(1, *z_depth.shape))
         if self.quantity == "direction":
             axes = _channels(features, 3, self.quantity).double()
@@ -124,10 +124,6 @@ def _channels(features: FeatureMap, count: int, quantity: Quantity) -> Float[Ten
             "quantity alone, or name another in the spec."
         )
     return features.values
-
-
-def _centers(grid: FeatureGrid) -> Float[Tensor, "row col 2"]:
-    return cell_centers(*grid.lattice).double()
 
 
 def _replaced(features: FeatureMap, values: Float[Tensor, "channel row col"]) -> FeatureMap:

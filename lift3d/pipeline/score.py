@@ -11,7 +11,6 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from lift3d.config import Recipe
-from lift3d.domain.features import FeatureGrid
 from lift3d.domain.lifted import LiftedView
 from lift3d.domain.records import RAW2D, LiftedProduct
 from lift3d.domain.scene import UNKNOWN_LABEL, Frame, ScoringGeometry
@@ -255,13 +254,8 @@ def _restricted(
 
 
 def _covered_pixels(view: LiftedView) -> Bool[Tensor, "height width"]:
-    """Return the pixels of a view where its prediction stands on something seen."""
+    """Return the pixels where a prediction, which lies on them or on the cells of a cut, stands on something seen."""
     size, is_valid = view.camera.size, view.prediction.is_valid
-    return at_pixels(is_valid, _grid_of(view), size.height, size.width)
-
-
-def _grid_of(view: LiftedView) -> FeatureGrid:
-    """Return the grid of the first cut that has as many cells as the prediction; any for one on the pixels."""
     grids = [one.features.grid for one in view.lifted]
-    shape = tuple(view.prediction.is_valid.shape)
-    return next((grid for grid in grids if (grid.rows, grid.cols) == shape), grids[0])
+    grid = next((grid for grid in grids if grid.shape == tuple(is_valid.shape)), grids[0])
+    return at_pixels(is_valid, grid, size.height, size.width)

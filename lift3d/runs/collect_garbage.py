@@ -1,25 +1,15 @@
 """Delete from a store what no run needs any more."""
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from typing import Any
 
 from lift3d.errors import ConfigError
 from lift3d.runs.progress import track
 from lift3d.runs.records import recorded
 from lift3d.storage.audit import AuditedProduct, folders
-from lift3d.storage.garbage import (
-    LEASE_H,
-    SHORTEST_LEASE_H,
-    Garbage,
-    IsWanted,
-    Kind,
-    collect,
-    garbage_in,
-    probes,
-    store_time,
-)
+from lift3d.storage.garbage import Garbage, IsWanted, Kind, collect, garbage_in, probes, store_time
 from lift3d.storage.layout import SCENES_FOLDER
 from lift3d.storage.location import Store, open_store
 
@@ -27,30 +17,9 @@ from lift3d.storage.location import Store, open_store
 _CACHES = {"features", "state", "geometry"}
 _NAMED = {"lifted"}
 _HOUR_S = 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Extent:
-    """What to collect.
-
-    Attributes:
-        has_unreferenced: Products that no run's record names, too. Caches stay.
-        has_caches: Features and tracks, too, which no record names and every new metric or operator may want.
-        is_forced: Accept a lease in which a worker may still be at work.
-    """
-
-    older_than_h: float = LEASE_H
-    is_dry: bool = False
-    has_unreferenced: bool = False
-    has_caches: bool = False
-    is_forced: bool = False
-
-    def __post_init__(self) -> None:
-        if self.older_than_h < SHORTEST_LEASE_H and not self.is_forced:
-            raise ConfigError(
-                f"--older-than {self.older_than_h:g} hours may delete what a worker is writing; the shortest is "
-                f"{SHORTEST_LEASE_H:g}. If no run uses this store now, add --force."
-            )
+# No worker sleeps for two days and is still expected back; below an hour, one that lifts a large scene may be at work.
+LEASE_H = 48.0
+SHORTEST_LEASE_H = 1.0
 
 
 @dataclass
@@ -76,31 +45,41 @@ class Collected:
         return {**asdict(self), "pieces": dict(self.pieces)}
 
 
-def collect_garbage(url: str, extent: Extent) -> Collected:
+def collect_garbage(
+    url: str,
+    older_than_h: float = LEASE_H,
+    *,
+    is_dry: bool = False,
+    has_unreferenced: bool = False,
+    has_caches: bool = False,
+    is_forced: bool = False,
+) -> Collected:
     """Delete what nobody needs any more, with progress on standard error.
 
-    With ``has_unreferenced``, and with ``has_caches``, no run may be going on in the store: what it has found committed
-    and its records do not name yet is not told apart.
+    Unreferenced are products that no run's record names; caches are features and tracks, which no record names and
+    every new metric or operator may want. With either, no run may be going on in the store: what it has found committed
+    and its records do not name yet is not told apart. ConfigError for a lease in which a worker may still be at work,
+    unless forced.
     """
+    if older_than_h < SHORTEST_LEASE_H and not is_forced:
+        raise ConfigError(
+            f"--older-than {older_than_h:g} hours may delete what a worker is writing; the shortest is "
+            f"{SHORTEST_LEASE_H:g}. If no run uses this store now, add --force."
+        )
     store = open_store(url)
-    before = store_time(store) - extent.older_than_h * _HOUR_S
-    collected = Collected(extent.is_dry, extent.older_than_h)
-    for garbage in _found(store, extent, before):
-        if extent.is_dry or collect(store, garbage):
+    before = store_time(store) - older_than_h * _HOUR_S
+    is_wanted = _wanted(store, has_unreferenced, has_caches)
+    found = (garbage_in(store, folder, before, is_wanted) for folder in track(folders(store), "folders"))
+    collected = Collected(is_dry, older_than_h)
+    for garbage in chain(chain.from_iterable(found), probes(store, before)):
+        if is_dry or collect(store, garbage):
             collected.add(garbage)
     return collected
 
 
-def _found(store: Store, extent: Extent, before: float) -> Iterator[Garbage]:
-    is_wanted = _wanted(store, extent)
-    for folder in track(folders(store), "folders"):
-        yield from garbage_in(store, folder, before, is_wanted)
-    yield from probes(store, before)
-
-
-def _wanted(store: Store, extent: Extent) -> IsWanted:
+def _wanted(store: Store, has_unreferenced: bool, has_caches: bool) -> IsWanted:
     """Return whether a product stays. Hashes, for there may be millions of paths; a collision keeps one too many."""
-    if not (extent.has_unreferenced or extent.has_caches):
+    if not (has_unreferenced or has_caches):
         return lambda product: True
     named = set()
     for _, key, record in track(recorded(store), "records"):
@@ -114,7 +93,7 @@ def _wanted(store: Store, extent: Extent) -> IsWanted:
         folder, *rest = product.path.split("/")
         kind = rest[1] if folder == SCENES_FOLDER and len(rest) > 1 else ""
         if kind in _CACHES:
-            return not extent.has_caches
-        return kind not in _NAMED or not extent.has_unreferenced or hash(product.path) in named
+            return not has_caches
+        return kind not in _NAMED or not has_unreferenced or hash(product.path) in named
 
     return is_wanted

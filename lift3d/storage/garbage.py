@@ -21,10 +21,6 @@ from lift3d.storage.objects import PARTIAL
 IsWanted = Callable[[AuditedProduct], bool]
 Kind = Literal["unfinished", "leftover", "probe", "partial", "product"]
 
-# No worker sleeps for two days and is still expected back; below an hour, one that lifts a large scene may be at work.
-LEASE_H = 48.0
-SHORTEST_LEASE_H = 1.0
-
 
 @dataclass(frozen=True, slots=True)
 class Garbage:

@@ -16,7 +16,7 @@ from flows.ray_cluster import worker_count, worker_memory
 from lift3d.config import Execution
 from lift3d.errors import ResourcePromiseError
 from lift3d.runs import node_memory
-from lift3d.runs.collect_garbage import Extent, collect_garbage
+from lift3d.runs.collect_garbage import collect_garbage
 from lift3d.runs.plan import plan
 from lift3d.storage.location import Store, open_store
 from lift3d.storage.objects import LocalFiles, MemoryObjects
@@ -47,7 +47,7 @@ def test_garbage_is_collected_where_there_is_no_room(age_h, made, tmp_path, monk
     os.utime(tmp_path / "store" / left, (begun, begun))
     before = set(Store(url).list("runs"))
     fill_the_disk(monkeypatch)
-    deleted = collect_garbage(url, Extent(older_than_h=48.0))
+    deleted = collect_garbage(url)
     assert deleted.object_count == (age_h > 48.0)
     assert (tmp_path / "store" / left).exists() == (age_h < 48.0)
     assert set(Store(url).list("runs")) == before
@@ -58,7 +58,7 @@ def test_a_full_store_of_another_kind_is_as_old_as_what_was_written_last(monkeyp
     store = open_store("memory://full", create=True)
     store.write_bytes("scenes/x/features/rgb/all-0123456789abcdef/values/c/0", b"left")
     fill_the_disk(monkeypatch)
-    assert collect_garbage(store.url, Extent(older_than_h=48.0)).object_count == 0
+    assert collect_garbage(store.url).object_count == 0
 
 
 def nodes(*found):

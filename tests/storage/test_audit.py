@@ -1,13 +1,11 @@
 """What a walk through a store finds, and what is collected: by the clock of the store, not by that of this machine."""
 
-import contextlib
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lift3d.errors import StoreUnavailableError
 from lift3d.storage import commit as protocol
 from lift3d.storage.audit import audit_folder, audit_product, folders
 from lift3d.storage.commit import committed
@@ -89,29 +87,6 @@ def test_what_became_a_product_meanwhile_stays(local_store):
     assert writer.commit({}, {}, 1).is_own
     assert [collect(local_store, piece) for piece in pieces] == [False]
     require_whole(local_store, PATH)
-
-
-@pytest.mark.parametrize("moment", ["before", "after"])
-def test_a_writer_that_wakes_while_it_is_collected_leaves_no_group_file(local_store, monkeypatch, moment):
-    writer = begun(local_store)
-    (piece,) = garbage_in(local_store, "scenes/room", before=float("inf"))
-    delete = Store.delete_prefix
-    woken = []
-
-    def wakes(self, prefix):
-        if moment == "after":
-            delete(self, prefix)
-        if not woken:
-            woken.append(prefix)
-            with contextlib.suppress(StoreUnavailableError):
-                writer.commit({}, {}, 1)
-        if moment == "before":
-            delete(self, prefix)
-
-    monkeypatch.setattr(Store, "delete_prefix", wakes)
-    assert collect(local_store, piece)
-    assert woken
-    assert committed(local_store, PATH) is None
 
 
 def test_probes_are_collected_when_they_are_old(store):

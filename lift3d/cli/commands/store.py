@@ -49,9 +49,11 @@ def gc(
 ) -> None:
     """Delete what dead workers left behind in a store."""
     from lift3d.cli.store import garbage_text
-    from lift3d.runs.collect_garbage import Extent, collect_garbage
+    from lift3d.runs.collect_garbage import collect_garbage
 
-    deleted = collect_garbage(store, Extent(older_than, dry_run, unreferenced, caches, force))
+    deleted = collect_garbage(
+        store, older_than, is_dry=dry_run, has_unreferenced=unreferenced, has_caches=caches, is_forced=force
+    )
     show(deleted.to_json(), garbage_text(deleted), as_json)
 
 
