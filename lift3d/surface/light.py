@@ -20,10 +20,10 @@ from lift3d.surface.anchors import AnchoredTarget, weights_of
 from lift3d.surface.render import render_depth
 from lift3d.surface.scene_surface import SceneSurface, is_cut
 
-# Views that answer; found on held-out photographs of four captures: 3 to 6 are within 0.6 dB, 8 lose 1 dB.
-NEAREST = 4
+# Views that answer; found on held-out photographs of four captures: 3 to 6 are within 0.7 dB, 8 lose 1 dB.
+NEAREST = 3
 # Views that are asked where none of those sees anything in a window of so many cells, and that depth is asked of.
-CONSULTED, WINDOW = 12, 7
+CONSULTED, WINDOW = 12, 3
 DEPTH_FROM = 8
 # Cells around one whose nearest and farthest depth are its other layers: an edge is not known to the cell.
 EDGE_WINDOW = 3
