@@ -9,9 +9,9 @@ from torch.nn import functional
 BAND_SHARE = 1 / 77
 # Fine bands of two views that own a place agree so far: they are two answers about one thing.
 FINE_CORRELATION = 0.5
-# How much of what a blur of one cell takes is given back: a mean of many views, each read between its cells, is blurred.
-# Half is what linear reading takes of a wave of four cells, and brings features nearest to the true view's; 2 would give
-# them the contrast of one view's, half of which is what no other view confirms.
+# How much of what a blur of one cell takes is given back: a mean of views, each read between its cells, is blurred.
+# Half is what linear reading takes of a wave of four cells, and brings features nearest to the true view's; 2 would
+# give them the contrast of one view's, half of which is what no other view confirms.
 CRISPNESS = 0.5
 
 
