@@ -18,6 +18,9 @@ from lift3d.domain.target import Target
 from lift3d.errors import CameraError, ConfigError, SceneError
 from lift3d.lifters import source_selection
 
+# Cameras of a path at most: an hour of video.
+MOST_NOVEL = 100_000
+
 
 def choose_targets(views: Sequence[View], recipe: Recipe) -> tuple[Target, ...]:
     """Return the targets of a scene under a recipe.
@@ -95,8 +98,8 @@ def _novel_targets(views: Sequence[View], recipe: Recipe) -> tuple[Target, ...]:
     location = recipe.targets or ""
     if location.startswith("path:"):
         count = location.removeprefix("path:")
-        if not count.isdecimal() or int(count) < 2:
-            raise ConfigError(f"targets 'path:COUNT' needs a count of at least 2, got '{location}'.")
+        if not (count.isdecimal() and len(count) < 9 and 2 <= int(count) <= MOST_NOVEL):
+            raise ConfigError(f"targets 'path:COUNT' needs a count from 2 to {MOST_NOVEL}, got '{location}'.")
         cameras = interpolated_path([view.camera for view in views], int(count))
     else:
         cameras = read_cameras(Path(location))

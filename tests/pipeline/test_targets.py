@@ -67,7 +67,7 @@ def test_a_malformed_camera_file_is_refused(tmp_path, content):
         read_cameras(path)
 
 
-@pytest.mark.parametrize("targets", ["path:", "path:1", "path:x", "path:²", "/nowhere.json"])
+@pytest.mark.parametrize("targets", ["path:", "path:1", "path:x", "path:²", "path:99999999999", "/nowhere.json"])
 def test_a_wrong_target_list_is_refused(views, targets):
     with pytest.raises(ConfigError):
         choose_targets(views, small_recipe(targets=targets))
