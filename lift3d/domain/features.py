@@ -101,3 +101,4 @@ class SceneState:
 
 
 EMPTY_STATE = SceneState({})
+"""Of operators that fit nothing."""
