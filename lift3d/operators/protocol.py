@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, get_args, runtime_checkable
+
+from lift3d.errors import UnknownNameError
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from lift3d.domain.scene_views import SceneViews
 
 Quantity = Literal["invariant", "color", "depth", "disparity", "direction", "label", "instance"]
-
+Kind = Literal["labels", "image", "scalar", "embedding", "masks"]
 
 # Quantities that need no camera and no association to be compared between a view and a lifted picture.
 COMPARABLE = ("invariant", "label", "color")
@@ -51,7 +53,7 @@ class OperatorSpec:
 
     name: str
     stage_version: int
-    prediction_kind: Literal["labels", "image", "scalar", "embedding", "masks"]
+    prediction_kind: Kind
     quantity: Quantity = "invariant"
     licence: str = "Apache-2.0"
     weights_digest: str = ""
@@ -64,6 +66,15 @@ class OperatorSpec:
     restores: bool = False
     label_names: tuple[str, ...] = ()
     threshold_source: str = ""
+
+    def __post_init__(self) -> None:
+        """UnknownNameError if the kind of the prediction or the quantity is none that there is."""
+        for what, given, known in (
+            ("prediction kind", self.prediction_kind, Kind),
+            ("quantity", self.quantity, Quantity),
+        ):
+            if given not in get_args(known):
+                raise UnknownNameError.of(what, str(given), get_args(known))
 
     @property
     def identity(self) -> dict[str, str | int]:

@@ -7,7 +7,7 @@ from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import EMPTY_STATE, FeatureGrid, FeatureMap
 from lift3d.domain.lifted import Prediction
 from lift3d.domain.scene_views import SceneViews
-from lift3d.errors import ContractError, NonFiniteError, OutOfMemoryError, SceneError, ShapeError
+from lift3d.errors import ContractError, NonFiniteError, OutOfMemoryError, SceneError, ShapeError, UnknownNameError
 from lift3d.operators.plugin_guard import GuardedOperator
 from lift3d.operators.protocol import OperatorSpec
 
@@ -86,3 +86,11 @@ def test_a_prediction_is_of_the_kind_and_size_and_finite(given: object, error: t
     # What is marked as unknown may be anything.
     unknown = scalar(torch.full((4, 6), torch.nan), ~VALID)
     assert guarded(unknown).decode((MAP,), EMPTY_STATE, SIZE) is unknown
+
+
+@pytest.mark.parametrize(
+    ("changed", "hint"), [({"prediction_kind": "label"}, "labels"), ({"quantity": "dept"}, "depth")]
+)
+def test_a_spec_of_what_there_is_not_is_refused(changed, hint):
+    with pytest.raises(UnknownNameError, match=f"Did you mean '{hint}'"):
+        OperatorSpec(**{"name": "own", "stage_version": 1, "prediction_kind": "image"} | changed)
