@@ -33,6 +33,7 @@ Seconds are of one thread, everything but sparse points included.
 """
 
 _CONFIDENCE = """
+
 ## What confidence means
 
 Cells in eight groups of equal size, least sure first: mean confidence, and median error.
@@ -40,6 +41,7 @@ Cells in eight groups of equal size, least sure first: mean confidence, and medi
 """
 
 _PARTS = """
+
 ## What each part gives
 
 On the first scene, all views.
@@ -61,6 +63,7 @@ _PARTS_LEFT_OUT = {
 }
 
 _TRIED = """
+
 ## What was tried and left out
 
 On `kitchen`, while the method was being built (median error, share of cells within 3 %):

@@ -1,5 +1,7 @@
 """An operator of a user's own may do anything; what comes of it is an error of ours that names it."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -92,5 +94,7 @@ def test_a_prediction_is_of_the_kind_and_size_and_finite(given: object, error: t
     ("changed", "hint"), [({"prediction_kind": "label"}, "labels"), ({"quantity": "dept"}, "depth")]
 )
 def test_a_spec_of_what_there_is_not_is_refused(changed, hint):
+    # Tests check the types of arguments, too, and would be the first to refuse.
+    given = SimpleNamespace(**{"prediction_kind": "image", "quantity": "color"} | changed)
     with pytest.raises(UnknownNameError, match=f"Did you mean '{hint}'"):
-        OperatorSpec(**{"name": "own", "stage_version": 1, "prediction_kind": "image"} | changed)
+        OperatorSpec.__post_init__(given)
