@@ -87,7 +87,7 @@ for product in pathlib.Path("base").glob("scenes/*/lifted/*/plane_sweep/*"):
     forge(product, lambda group: arrays_of(group)["features_0"].update(shape=[3, 3, 100000, 100000]))
 """
 ATTACKS = {
-    "01-render-runs-code-named-by-store": Attack("--plugin", "PWNED|code of the store"),
+    "01-render-runs-code-named-by-store": Attack("--plugin|--captures", "code of the store ran"),
     "02-view-word-runs-code-named-by-store": Attack("403|Traceback", "code of the store ran"),
     "03-viewer-accepts-any-origin": Attack("403"),
     "04-damaged-record-bricks-serial-run": Attack("(?s)(run [12]: rc 0.*){4}report", "rc [^0]"),
