@@ -92,7 +92,7 @@ ATTACKS = {
     "03-viewer-accepts-any-origin": Attack("403"),
     "04-damaged-record-bricks-serial-run": Attack("(?s)(run [12]: rc 0.*){4}report", "rc [^0]"),
     "06-flipped-bit-in-scene-parquet-passes-for-data": Attack("^0 of 300", python=FLIPS),
-    "07-links-lead-out-of-a-store": Attack("victim: 1", "written into another folder: [^ ]+"),
+    "07-links-lead-out-of-a-store": Attack("victim: 1", r"written into another folder: [^ \n]+"),
     "08-small-store-allocates-224-GiB": Attack("damaged", "Killed|MemoryError|out-of-memory", LARGE_SHAPE),
     "09-terminal-escapes-from-a-store": Attack("owned", r"\^\["),
     "10-formulas-in-csv": Attack("'=HYPERLINK", '(?m)(^|,)"?='),
@@ -132,6 +132,7 @@ def test_attacks(tmp_path, test_data, name):
         text = (
             path.read_text()
             .replace("nearest_view", "plane_sweep")
+            .replace("tables --store base", "tables base")
             .replace("lift3d/scene_scores.py", "lift3d/pipeline/score.py")
         )
         if attack.python and path != setup:
