@@ -18,7 +18,7 @@ _HEAD = """# The scene's surface
 
 Generated; do not edit. Made by
 
-```sh
+```
 {command}
 ```
 

@@ -8,6 +8,7 @@ Source:
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 import torch.nn.functional as F
@@ -41,9 +42,11 @@ class PatchmatchNet:
     @classmethod
     def load(cls, path: Path) -> "PatchmatchNet":
         """Read a published checkpoint (its ``model`` is the state dict, keys with or without ``module.``)."""
-        checkpoint = torch.load(path, weights_only=True, map_location="cpu")
-        state = {key.removeprefix("module."): value for key, value in checkpoint["model"].items()}
-        return cls(folded(state))
+        try:
+            checkpoint = torch.load(path, weights_only=True, map_location="cpu")["model"]
+        except (OSError, RuntimeError, UnpicklingError, KeyError, TypeError) as error:
+            raise ConfigError(f"'{path}' holds no weights of PatchmatchNet, as its authors publish them.") from error
+        return cls(folded({key.removeprefix("module."): value for key, value in checkpoint.items()}))
 
     @torch.inference_mode()
     def estimate(

@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from lift3d.bench import geometry, geometry_page
+from lift3d.bench.patchmatchnet import PatchmatchNet
 from lift3d.domain.features import FeatureGrid
 from lift3d.domain.scene_geometry import SceneGeometry, ViewGeometry
+from lift3d.errors import ConfigError
 from lift3d.surface.protocol import GeometrySpec
 
 SCENE = "procedural:room?views=4&height=48&width=64"
@@ -49,3 +51,12 @@ def test_the_page_has_the_command_and_a_line_per_scene_and_part(monkeypatch):
     assert f"lift3d bench geometry '{SCENE}' --image-height 48" in text
     assert text.count("| sweep") == 4
     assert "no fusion" in text
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no weights"])
+def test_a_file_that_holds_no_network_is_named(tmp_path, content):
+    path = tmp_path / "weights.ckpt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"weights\.ckpt' holds no weights of PatchmatchNet"):
+        PatchmatchNet.load(path)
