@@ -44,7 +44,7 @@ class PatchmatchNet:
         """Read a published checkpoint (its ``model`` is the state dict, keys with or without ``module.``)."""
         try:
             checkpoint = torch.load(path, weights_only=True, map_location="cpu")["model"]
-        except (OSError, RuntimeError, UnpicklingError, KeyError, TypeError) as error:
+        except (OSError, EOFError, RuntimeError, UnpicklingError, KeyError, TypeError) as error:
             raise ConfigError(f"'{path}' holds no weights of PatchmatchNet, as its authors publish them.") from error
         return cls(folded({key.removeprefix("module."): value for key, value in checkpoint.items()}))
 
