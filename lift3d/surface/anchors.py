@@ -40,7 +40,7 @@ class AnchoredTarget:
         depth: Where the surface is; where no view shows any, where it would be if it went on from its surroundings.
         grid: Guide grid.
         z_depth: At guide cells.
-        witness: Indices of views that show the surface there, the surest first.
+        witness: Indices of views that show the surface there, the surest first; where none does, of those that might.
         weight: Of each witness, 0 for what is none; rows sum to 1, or to 0 where nothing is known.
         coverage: S² / (S² + P²), by the confidence S of the views that show the surface there and P of those that see
             through it: a half where they are even. GUESSED where no view shows any.
@@ -85,8 +85,9 @@ def anchored_target(
     grid = FeatureGrid.covering(camera.size, GUIDE_STRIDE_PX)
     uv = cell_centers(*grid.lattice).reshape(-1, 2)
     may_answer = torch.tensor([name in sources for name in surface.ids])
-    look = surface.look(camera, uv, depth.at(uv)).only(may_answer)
-    is_empty = is_cut(look) | torch.isinf(depth.at(uv))
+    z_depth = depth.at(uv)
+    look = surface.look(camera, uv, z_depth).only(may_answer)
+    is_empty = is_cut(look) | torch.isinf(z_depth)
     shown = look.shown * look.confidence * ~is_empty[:, None]
     is_shown = (shown > 0).any(1)
     is_gap = ~is_shown & ~is_empty

@@ -43,7 +43,7 @@ def contrast_left(weight: Float[Tensor, "cell view"]) -> Float[Tensor, " cell"]:
 
 
 def crisp(values: Float[Tensor, "channel row col"]) -> Float[Tensor, "channel row col"]:
-    """Return a map whose mean over views is as sharp as it was before it is read between cells."""
+    """Return a map that loses less when it is read between its cells: what a blur takes of it, added (unsharp mask)."""
     kernel = torch.tensor([0.25, 0.5, 0.25])
     return values + CRISPNESS * (values - _blurred(values, kernel, 1))
 
