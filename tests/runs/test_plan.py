@@ -109,12 +109,3 @@ def test_what_stage_two_holds_is_bounded_by_a_tile_whatever_the_taps():
     assert needed(96, 64) > 1.2 * needed(96, 32)
     # A grid of many tiles: only the weights of all cells grow.
     assert needed(600, 128) < 2 * needed(600, 32)
-
-
-def test_a_search_in_many_sources_takes_no_more_than_in_those_that_are_swept():
-    image, spec = ImageSize(96, 128), OperatorSpec("features", 1, "embedding", channel_count=8, stride_px=32.0)
-    few, many = (
-        working_bytes(spec, image, Recipe(scenes=("x",), lifters=("lift3d",), sources=count, taps=8))
-        for count in (8, 40)
-    )
-    assert few == many
