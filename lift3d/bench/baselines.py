@@ -19,17 +19,10 @@ SEPARATE_WEIGHTS = replace(
     name="separate_weights",
     summary="Learned density proposal; features have weights of their own, uniform over views that see the surface.",
 )
-RENDER_THEN_2D = replace(
-    LIFT3D,
-    name="render_then_2d",
-    summary="The 2D model on the lifted picture: no feature of any source is blended.",
-    is_rendered=True,
-)
 _HOMES = {
     NEAREST_VIEW: "NearestView",
     SHARED_WEIGHTS: "SharedWeights",
     SEPARATE_WEIGHTS: "SeparateWeights",
-    RENDER_THEN_2D: "SharedWeights",
 }
 
 

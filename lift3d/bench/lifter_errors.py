@@ -17,7 +17,7 @@ from lift3d.domain.proposals import RayProposal
 from lift3d.domain.scene import Frame
 from lift3d.domain.target import Target
 from lift3d.errors import NoOverlapError
-from lift3d.lifters.protocol import Lifter
+from lift3d.lifters.protocol import Lifter, LifterSpec
 from lift3d.lifters.weights import weights_at
 from lift3d.metrics.counting import counted_cells
 from lift3d.operators.protocol import Operator
@@ -113,7 +113,7 @@ class _Walk:
         proposals: dict[tuple[str, str], RayProposal] = {}
         pictures: dict[tuple[str, str], Frame] = {}
         for lifter in self._models.lifters:
-            key = lifter.spec.proposal_key
+            key = _proposal_key(lifter.spec)
             if key not in proposals:
                 proposals[key] = propose(lifter, target, inputs.frame, inputs.scene.depth_range)
             if lifter.spec.is_guided:
@@ -133,7 +133,7 @@ class _Walk:
         cells, covered = _cells_to_count(frame, truth.grid, proposals.values(), self._cell_count)
         found = TargetErrors(target.id, operator.spec.name, covered, {}, {})
         for lifter in self._models.lifters:
-            key = lifter.spec.proposal_key
+            key = _proposal_key(lifter.spec)
             lifted = self._lifted(operator, lifter, proposals[key], truth.grid, guides.get(key), state)
             found.errors[lifter.spec.name] = mean_error(lifted, truth, cells)
             if _is_picture(operator, truth):
@@ -164,6 +164,11 @@ class _Walk:
         guides = (guide,) if guide is not None and wants_guide(lifter, operator) else None
         taps = self._recipe.tap_count
         return filled_features(lift_features(operator.spec, lifter, proposal, sources, [grid], taps, guides, state))[0]
+
+
+def _proposal_key(spec: LifterSpec) -> tuple[str, str]:
+    """Equal for lifters whose proposals are the same: those of one checkpoint differ in stage II alone."""
+    return ("learned" if spec.is_learned else spec.name, spec.weights_digest)
 
 
 def _cells_to_count(

@@ -30,7 +30,7 @@ from lift3d.tables.comparison import PairedInterval
 from lift3d.tables.schema import ScoreTable
 
 PLAIN, FULL = "raw2d", "lift3d"
-LIFTERS = ("render_then_2d", "nearest_view", "anchored", "shared_weights", FULL)
+LIFTERS = ("nearest_view", "anchored", "shared_weights", FULL)
 SCENES = tuple(f"procedural:objects?seed={seed}&views=25" for seed in EVALUATION_SEEDS)
 # The encoders were trained on pictures of 96 to 128 rows; every view that is no target is a source.
 IMAGE_HEIGHT, SOURCES, HOLDOUT = 120, 20, 6

@@ -21,9 +21,8 @@ class LifterSpec:
         stage_version: Raised when the same input would give other numbers.
         summary: One sentence: the rule for weights.
         weights_digest: Content digest of trained weights; empty if there are none.
-        is_learned: Whether it reads a checkpoint. Those of one checkpoint propose alike: one proposal serves them all.
+        is_learned: Whether it reads a checkpoint.
         is_guided: Whether correct is given the operator's features of the lifted picture: one more encode per target.
-        is_rendered: Whether those features are the answer, as they are.
         is_anchored: Whether it reads the scene's surface, which is estimated once for all targets and operators.
     """
 
@@ -33,13 +32,7 @@ class LifterSpec:
     weights_digest: str = ""
     is_learned: bool = False
     is_guided: bool = False
-    is_rendered: bool = False
     is_anchored: bool = False
-
-    @property
-    def proposal_key(self) -> tuple[str, str]:
-        """Equal for lifters whose proposals are the same."""
-        return ("learned" if self.is_learned else self.name, self.weights_digest)
 
     @property
     def identity(self) -> dict[str, str | int]:

@@ -28,14 +28,14 @@ def lift_features(
 
     What is compared and blended is the same quantity in every view (``pipeline.quantities``): without a positional
     field, depth and directions in the target's axes, instances under the scene's ids. What comes out is the target's.
-    Colours, and what is rendered, are read off the lifted picture (``lift_colors``).
+    Colours are read off the lifted picture (``lift_colors``).
 
     ``sources`` are the sources' maps in the proposal's order, one per cut, ``grids`` the target's of each cut, ``taps``
     source samples per target cell, ``guides`` the maps of the lifted picture if the lifter wants them
     (``wants_guide``). SceneError if a source or the target has another grid than the positional field, or the state
-    does not place what the sources say in the scene (``refusal``).
+    does not place what the sources say in the scene (``missing_of``).
     """
-    if guides is not None and (lifter.spec.is_rendered or operator.quantity == "color"):
+    if guides is not None and operator.quantity == "color":
         return lift_colors(proposal, guides)
     lifted: list[LiftedFeatures] = []
     views = list(zip(sources, proposal.source_ids, proposal.sources, strict=True))

@@ -65,7 +65,7 @@ def plain_view(
     """Return the plain 2D answer on the true image in the form of a lifted view: the row raw2d of every table.
 
     It is in the units of the scene, as lifted views are (``quantities.own_answer``). ``answer`` is what the decoder
-    makes of its maps, if that is known. SceneError if the state does not place it there (``refusal``).
+    makes of its maps, if that is known. SceneError if the state does not place it there (``missing_of``).
     """
     maps = own_answer(maps, operator.spec.quantity, state, target.id)
     lifted = tuple(

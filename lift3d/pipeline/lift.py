@@ -20,7 +20,7 @@ from lift3d.pipeline.products import (
     commit_lifted,
     write_lifted_part,
 )
-from lift3d.pipeline.weigh import refusal
+from lift3d.pipeline.quantities import missing_of
 from lift3d.storage import layout
 from lift3d.storage.commit import committed
 from lift3d.storage.location import Store
@@ -46,6 +46,7 @@ def plan_products(
     products: dict[LiftedProduct, Sequence[str]] = {}
     for operator in models.operators:
         spec, state = operator.spec, state_digest(states[operator.spec.name])
+        reason = missing_of(spec.quantity, states[spec.name])
         for lifter in wanted:
             if lifter is None:
                 keys = [plain_digest(spec, state, part, inputs.digests) for part in parts]
@@ -53,7 +54,7 @@ def plan_products(
                 own, geometry = lifter.spec, surface if lifter.spec.is_anchored else scene.depth_range
                 keys = [lifted_digest(spec, own, state, recipe, part, inputs.digests, geometry) for part in parts]
             name = RAW2D if lifter is None else lifter.spec.name
-            whole, reason = digest(keys), refusal(operator, states[spec.name], lifter)
+            whole = digest(keys)
             product = LiftedProduct(spec.name, name, "", (), reason)
             if not reason:
                 path = layout.lifted_path(scene.id, spec.name, name, words, whole)

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any
 
 from lift3d.config import Recipe
 from lift3d.domain.features import FeatureMap, SceneState
 from lift3d.domain.lifted import LiftedView
 from lift3d.domain.proposals import RayProposal
 from lift3d.domain.records import RAW2D, LiftedProduct
+from lift3d.domain.scene import Frame
 from lift3d.domain.target import Target
 from lift3d.errors import NoOverlapError
 from lift3d.lifters.protocol import Lifter
@@ -53,8 +53,8 @@ class Lifting:
         self._surface = surface
         self._answers = Answers(inputs)
         self._on_surface_of: dict[str, OnSurface] = {}
-        # Of the target at work: lifted pictures by proposal (operator ""), and what operators say of them.
-        self._guides: dict[tuple[str, str, str], Any] = {}
+        # Of the target at work, by lifter.
+        self._pictures: dict[str, Frame] = {}
 
     def spec_of(self, operator: str) -> OperatorSpec:
         """Return what there is to know of an operator."""
@@ -125,17 +125,17 @@ class Lifting:
         self, target: Target, products: Sequence[LiftedProduct]
     ) -> Iterator[tuple[LiftedProduct, Outcome]]:
         """Yield, per product, the lifted view or the reason why there is none."""
-        proposals: dict[tuple[str, str], RayProposal | str] = {}
+        proposals: dict[str, RayProposal | str] = {}
         for product in products:
             lifter = self._lifters[product.lifter]
-            if lifter.spec.proposal_key not in proposals:
-                proposals[lifter.spec.proposal_key] = self._propose(lifter, target)
-            proposal = proposals[lifter.spec.proposal_key]
+            if product.lifter not in proposals:
+                proposals[product.lifter] = self._propose(lifter, target)
+            proposal = proposals[product.lifter]
             if isinstance(proposal, str):
                 yield product, SkippedTarget(target.id, proposal)
             else:
                 yield product, self._lift(self._operators[product.operator], lifter, target, proposal)
-        self._guides.clear()
+        self._pictures.clear()
 
     def _propose(self, lifter: Lifter, target: Target) -> RayProposal | str:
         try:
@@ -162,17 +162,11 @@ class Lifting:
         return LiftedView(target.id, target.camera, lifted, prediction, proposal.source_ids)
 
     def _guide(self, operator: Operator, lifter: Lifter, proposal: RayProposal) -> tuple[FeatureMap, ...]:
-        """Return the operator's maps of the picture that the proposal lifts; both serve every lifter that shares it."""
-        picture_key = (*lifter.spec.proposal_key, "")
-        if picture_key not in self._guides:
-            frames = [self._inputs.frame(name) for name in proposal.source_ids]
-            self._guides[picture_key] = lift_picture(proposal, frames)
-        picture = self._guides[picture_key]
-        key = (*lifter.spec.proposal_key, operator.spec.name)
-        if key not in self._guides:
-            self._guides[key] = encode_view(operator, picture)
-        maps: tuple[FeatureMap, ...] = self._guides[key]
-        return maps
+        """Return the operator's maps of the picture that the proposal lifts."""
+        name = lifter.spec.name
+        if name not in self._pictures:
+            self._pictures[name] = lift_picture(proposal, [self._inputs.frame(one) for one in proposal.source_ids])
+        return encode_view(operator, self._pictures[name])
 
 
 def _read(on_surface: OnSurface, target: Target, anchored: AnchoredTarget | str) -> Outcome:

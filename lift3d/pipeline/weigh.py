@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from lift3d.domain.features import FeatureGrid, SceneState
+from lift3d.domain.features import FeatureGrid
 from lift3d.domain.proposals import RayProposal
 from lift3d.domain.scene import Frame
 from lift3d.geometry.holes import fill_from_nearest
@@ -12,7 +12,6 @@ from lift3d.lifters.blend import blend_picture
 from lift3d.lifters.protocol import Lifter
 from lift3d.lifters.weights import weights_at
 from lift3d.operators.protocol import COMPARABLE, Operator
-from lift3d.pipeline.quantities import missing_of
 
 # Taps of the picture that guides: colours change by less than a grey level with more.
 PICTURE_TAPS = 16
@@ -22,15 +21,6 @@ def wants_guide(lifter: Lifter, operator: Operator) -> bool:
     """Whether a lifter is given what an operator says of the lifted picture, which must mean what it means in views."""
     spec = operator.spec
     return lifter.spec.is_guided and spec.quantity in COMPARABLE and not spec.is_precomputed
-
-
-def refusal(operator: Operator, state: SceneState, lifter: Lifter | None = None) -> str:
-    """Return why a scene has no lifted view (without a lifter: no plain one), as a reason; empty if it has."""
-    spec = operator.spec
-    if lifter is not None and lifter.spec.is_rendered and not wants_guide(lifter, operator):
-        what = "files of views" if spec.is_precomputed else spec.quantity
-        return f"not-comparable: what '{spec.name}' says ({what}) is not of a picture alone"
-    return missing_of(spec.quantity, state)
 
 
 def lift_picture(proposal: RayProposal, frames: Sequence[Frame]) -> Frame:

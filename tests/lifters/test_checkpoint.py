@@ -88,11 +88,6 @@ def test_what_a_lifter_depends_on_is_the_content_of_its_checkpoint(written, tmp_
     assert a.weights_digest != lifter_spec("lift3d").weights_digest
 
 
-def test_one_proposal_serves_all_learned_lifters_of_a_checkpoint(written, baselines):
-    assert lifter_spec("separate_weights").proposal_key == lifter_spec("lift3d").proposal_key
-    assert lifter_spec(f"lift3d?checkpoint={written}").proposal_key != lifter_spec("lift3d").proposal_key
-
-
 @pytest.mark.parametrize(("name", "instead"), [("depth_mean", "anchored"), ("separate_weights", "lift3d")])
 def test_a_lifter_that_is_no_more_says_what_to_use_instead(monkeypatch, name, instead):
     monkeypatch.delitem(LIFTERS, name, raising=False)
