@@ -182,31 +182,20 @@ def scene_name(location: str) -> str:
 def parse_recipe(fields: dict[str, Any]) -> Recipe:
     """Return the recipe of a mapping (of a YAML file, the command line, or the store).
 
-    Raises:
-        ConfigError: Naming every field that is wrong, what it was, and what is expected.
+    ConfigError names every field that is wrong, what it was, and what is expected.
     """
     return parsed(Recipe, "recipe", fields)
 
 
 def parse_execution(fields: dict[str, Any]) -> Execution:
-    """Return the execution of a mapping.
-
-    Raises:
-        ConfigError: Naming every field that is wrong.
-    """
+    """Return the execution of a mapping; ConfigError as of ``parse_recipe``."""
     return parsed(Execution, "execution", fields)
 
 
 def parsed(model: type[Model], name: str, fields: dict[str, Any]) -> Model:
-    """Return a model of a mapping.
+    """Return a model, whose class and name for messages are given, of a mapping.
 
-    Args:
-        model: Its class.
-        name: What messages call it.
-        fields: The mapping.
-
-    Raises:
-        ConfigError: In one sentence, naming every field that is wrong, what it was, and what is expected.
+    ConfigError, in one sentence, names every field that is wrong, what it was, and what is expected.
     """
     try:
         return model.model_validate(fields)

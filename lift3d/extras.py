@@ -12,14 +12,7 @@ _OURS = ("lift3d", "flows")
 
 @contextmanager
 def extra(name: Extra) -> Iterator[None]:
-    """Import optional packages in the block.
-
-    Args:
-        name: The extra of ``pyproject.toml`` that brings them.
-
-    Raises:
-        MissingExtraError: If one of them is not installed.
-    """
+    """Import optional packages in the block; MissingExtraError names the extra that brings what is not installed."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -36,12 +29,7 @@ def install(name: Extra) -> str:
 
 
 def only_in_checkout(what: str, folder: str) -> MissingExtraError:
-    """Say of what the package leaves out where it is.
-
-    Args:
-        what: Such as "The trainings of the small models".
-        folder: Where it lies in the repository.
-    """
+    """Say of what the package leaves out, such as "The trainings of the small models", in which folder it lies."""
     return MissingExtraError(
         f"{what} are not part of the installed package; expected {folder}. Clone the repository, install it with "
         "'pip install -e .', and run the same command there."

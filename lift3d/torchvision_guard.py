@@ -66,10 +66,9 @@ def install() -> None:
 
 
 def ensure_torchvision() -> bool:
-    """Import torchvision, declaring missing operators first if need be; call it before importing timm or open_clip.
+    """Import torchvision, declaring missing operators first if need be; return whether its compiled ones are there.
 
-    Returns:
-        Whether torchvision's compiled operators are there.
+    Call it before importing timm or open_clip.
     """
     install()
     importlib.import_module("torchvision")
@@ -79,8 +78,7 @@ def ensure_torchvision() -> bool:
 def repair_environment(site_packages: Path) -> bool:
     """Install the hook for every process of this environment if torchvision needs it; return whether it did.
 
-    Raises:
-        OSError: If site-packages cannot be written.
+    OSError if site-packages cannot be written.
     """
     tried = subprocess.run([sys.executable, "-c", "import torchvision"], capture_output=True, text=True, check=False)
     if _SYMPTOM not in tried.stderr:

@@ -21,12 +21,7 @@ FEW = 5
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RunComparison:
-    """Two runs side by side.
-
-    Attributes:
-        lines: What compare_rows gives.
-        by_name_count: Those of them that lie at different locations and were joined by their names.
-    """
+    """Two runs side by side, in lines of compare_rows; ``by_name_count`` scenes were joined by their names."""
 
     a: str
     b: str

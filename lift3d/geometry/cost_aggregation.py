@@ -43,19 +43,11 @@ def semi_global(
     penalties: tuple[float, float],
     edge_scale: float,
 ) -> Float[Tensor, "view plane row col"]:
-    """Sum, over the two horizontal and the two vertical directions, the cheapest path of planes to each cell.
+    """Return the mean, over both horizontal and both vertical directions, of the cheapest path of planes to each cell.
 
-    Views do not touch one another; side by side they take fewer and longer passes.
-
-    Args:
-        cost: Cost volumes.
-        color: Guide images.
-        penalties: Price of a step by one plane, and of a larger jump; across an edge of the image a jump is as cheap
-            as a step.
-        edge_scale: Difference of colour at which the price of a jump has fallen by 1/e.
-
-    Returns:
-        Mean over directions, in units of the cost.
+    Views do not touch one another; side by side they take fewer and longer passes. Penalties are the price of a step by
+    one plane and of a larger jump, which across an edge of the image is as cheap as a step: at a difference of colour
+    of ``edge_scale`` it has fallen by 1/e.
 
     Source:
         Hirschmüller, Stereo processing by semiglobal matching and mutual information, PAMI 2008, eq. 13.

@@ -55,11 +55,9 @@ class Sweep:
     def at(
         self, disparity: Float[Tensor, " plane #row #col"]
     ) -> tuple[Float[Tensor, "plane row col 2"], Float[Tensor, "plane row col"]]:
-        """Return where the pixels lie in b at the given disparities.
+        """Return where pixels lie in b at given disparities, and the depth there as a multiple of that in a.
 
-        Returns:
-            Coordinates for ``grid_sample(align_corners=False)``, far outside where a point is behind b, and the depth
-            in b as a multiple of the depth in a.
+        Coordinates are for ``grid_sample(align_corners=False)``, far outside where a point is behind b.
         """
         x, y, z = (self.start[axis] + disparity * self.step[axis] for axis in range(3))
         is_behind = z <= MIN_Z if float(z.detach().amin()) <= MIN_Z else None

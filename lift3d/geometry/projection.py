@@ -15,10 +15,7 @@ MIN_Z = 1e-8
 def project(
     xyz_cam: Float[Tensor, "*batch 3"], K: Float[Tensor, "3 3"]
 ) -> tuple[Float[Tensor, "*batch 2"], Bool[Tensor, "*batch"]]:
-    """Project camera-space points.
-
-    Returns:
-        Pixels, and whether the point lies in front of the camera; pixels of other points are NaN.
+    """Return pixels of camera-space points, and whether they lie in front of the camera; pixels of others are NaN.
 
     Source:
         Hartley & Zisserman, Multiple View Geometry, 2nd ed., §6.1.
@@ -36,10 +33,7 @@ def project(
 def unproject(
     uv: Float[Tensor, "*batch 2"], z_depth: Float[Tensor, "*batch"], K: Float[Tensor, "3 3"]
 ) -> Float[Tensor, "*batch 3"]:
-    """Lift pixels to camera space at a given z-depth.
-
-    Returns:
-        Points in the OpenCV camera frame, world units; NaN where z_depth is NaN.
+    """Return points in the OpenCV camera frame, world units, of pixels at a z-depth; NaN where that is NaN.
 
     Source:
         Hartley & Zisserman, Multiple View Geometry, 2nd ed., §6.1.
@@ -55,10 +49,9 @@ def transfer(
     a: tuple[Float[Tensor, "3 3"], Float[Tensor, "4 4"]],
     b: tuple[Float[Tensor, "3 3"], Float[Tensor, "4 4"]],
 ) -> tuple[Float[Tensor, "point 2"], Float[Tensor, " point"]]:
-    """Take pixels of camera a with known depth to pixels and depth of camera b; cameras are (K, w2c).
+    """Take pixels of camera a with known depth to pixels and camera z of camera b; cameras are (K, w2c).
 
-    Returns:
-        Pixels of b (NaN behind b or where depth is unknown) and camera z in b.
+    Pixels are NaN behind b and where depth is unknown.
     """
     a2b = (b[1] @ inverse(a[1])).to(uv.dtype)
     xyz_b = transform(a2b, unproject(uv, z_depth, a[0].to(uv.dtype)))

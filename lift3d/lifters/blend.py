@@ -27,18 +27,11 @@ CORNER_TILE = 2**20
 def blend(weights: BlendingWeights, sources: Sequence[FeatureMap]) -> LiftedFeatures:
     """Sum the sources' features of one cut, in the order of ``weights.source_ids``, with the given weights.
 
-    Peak memory beyond arguments and result does not depend on the number of channels: one block of the table
-    (``4 · CHANNEL_BLOCK`` bytes per source cell) and the corners of a tile of cells. A tile of rows gives the
-    rows of the whole bit for bit. Not differentiable.
-
-    Returns:
-        Features, float32, NaN where coverage is 0, in the memory layout of the first map; global tokens blended
-        with the view-marginal.
-
-    Raises:
-        ConfigError: If a source has no map.
-        ShapeError: If the maps differ in channels or tokens; their grids may.
-        NonFiniteError: If a map has a NaN or infinite cell.
+    Features are float32, NaN where coverage is 0, in the memory layout of the first map; global tokens are blended with
+    the view-marginal. Peak memory beyond arguments and result does not depend on the number of channels: one block of
+    the table (``4 · CHANNEL_BLOCK`` bytes per source cell) and the corners of a tile of cells. A tile of rows gives the
+    rows of the whole bit for bit. Not differentiable. ConfigError if a source has no map, ShapeError if maps differ in
+    channels or tokens (their grids may), NonFiniteError if one has a NaN or infinite cell.
     """
     if not sources or len(sources) != len(weights.source_ids):
         raise ConfigError(
@@ -99,12 +92,9 @@ def blend_picture(
 ) -> Float[Tensor, "channel row col"]:
     """Return ``Σ_tap weight · image(uv)`` with bicubic reading, clamped to [0, 1]; 0 where not covered.
 
-    The 2D model meets this picture instead of a photograph, and bilinear reading would blur it.
-
-    Args:
-        weights: Taps on a grid of pixels.
-        images: The sources' pictures without holes, in the order of ``weights.source_ids``.
-        stride_px: Source pixels, which taps are in, per pixel of the pictures, (u, v).
+    The 2D model meets this picture instead of a photograph, and bilinear reading would blur it. Images have no holes
+    and stand in the order of ``weights.source_ids``; ``stride_px`` is in source pixels, which taps are in, per pixel of
+    theirs, (u, v).
 
     Source:
         Keys, Cubic convolution interpolation for digital image processing, 1981 (a = −0.75, as in PyTorch).

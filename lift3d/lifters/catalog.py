@@ -49,11 +49,8 @@ def register(spec: LifterSpec, home: str) -> None:
 def lifter_spec(name: str) -> LifterSpec:
     """Return what there is to know of a lifter without loading it.
 
+    Learned lifters take ``?checkpoint=`` with the name of a packaged checkpoint or the path of one's own.
     UnknownNameError if no lifter has that name, ConfigError if it takes no such option or there is no such checkpoint.
-
-    Args:
-        name: A name of the catalog; learned lifters take ``?checkpoint=`` with the name of a packaged checkpoint or
-            the path of one's own.
     """
     kind, checkpoint = _parse(name)
     if checkpoint is None:

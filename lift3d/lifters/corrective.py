@@ -72,10 +72,8 @@ def estimate(network: DensityProposal, evidence: RayEvidence, sample_count: int)
 class Lift3D:
     """Lift3D: stage I, then weights of their own for features with a residual, all from trained networks.
 
-    Args:
-        spec: What the catalog says of it; the packaged default if None.
-        checkpoint: Name of a packaged checkpoint, path of one, or networks in memory.
-        sweep: Planes and neighbours; the networks are bound to neither.
+    The checkpoint is the name of a packaged one, the path of one, or networks in memory, which are bound neither to the
+    planes nor to the neighbours of ``sweep``.
     """
 
     _has_residual = True
@@ -149,14 +147,9 @@ def corrected(
 ) -> tuple[BlendingWeights, BlendingWeights]:
     """Run stage II; return weights without and with the residual, differentiable in the network's parameters.
 
-    Args:
-        network: Stage II's.
-        proposal: Of the target.
-        agreeing: Uniform weights, which the answer starts from.
-        near: Weights of colours, on the same cells.
-        sources: The sources' maps.
-        guide: The operator's map of the lifted picture.
-        proximity: Exponent of the uniform weights; 0 in training.
+    ``agreeing`` are uniform weights, which the answer starts from, and ``near`` those of colours on the same cells;
+    ``guide`` is the operator's map of the lifted picture; ``proximity`` is the exponent of the uniform weights, 0 in
+    training.
     """
     taps = within_reach(agreeing, near, sources, ReadablePixels.of(proposal))
     at_taps, of_guide = gather(taps, sources, guide)

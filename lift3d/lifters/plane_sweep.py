@@ -36,14 +36,9 @@ SIDE_BY_SIDE = 4
 class SourceDepthVolumes:
     """What the sources know of depth, each in its own frame, before the target's rays ask them.
 
-    Attributes:
-        guides: All sources.
-        grid: The target's guide grid.
-        uv: Its pixels.
-        planes: Disparities, near first; the same for the target and all sources.
-        places: Places, in the list of guides, of the sources that see anything; in the order of their ids.
-        views: Those sources.
-        depths: Their soft depths.
+    ``places`` are those, in the list of all guides, of the sources that see anything, in the order of their ids, as are
+    their views and soft depths. ``planes`` are disparities, near first, the same for the target and all sources; ``uv``
+    the pixels of the target's guide grid.
     """
 
     target: Camera

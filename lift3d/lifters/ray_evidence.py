@@ -89,16 +89,10 @@ def gather_evidence(sweep: PlaneSweep, volumes: SourceDepthVolumes) -> RayEviden
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EvidenceSamples:
-    """The few most probable depths of each ray, and what the blending head reads of each source there.
+    """The few most probable depths of each ray, and what the blending head reads of each source there (``inputs``).
 
-    Attributes:
-        plane: The plane that each sample comes from.
-        disparity: 1 / z_depth in the target camera.
-        probability: Sums to 1 where any source sees the ray.
-        visibility: Of the sample in each source, times taper.
-        preference: Of each source by angle, 1 for an angle of 0.
-        color: Guide colour of each source at the sample.
-        inputs: What the blending head reads.
+    Probabilities sum to 1 where any source sees the ray; visibility is times taper, preference 1 for an angle of 0,
+    colour the guide's of each source at the sample.
     """
 
     plane: Int[Tensor, "sample row col"]

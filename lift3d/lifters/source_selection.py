@@ -34,23 +34,12 @@ _AT_ONCE = 1024
 def select_sources(
     target: Camera, candidates: Sequence[tuple[ViewId, Camera]], count: int, depth_range: DepthRange
 ) -> list[tuple[ViewId, float]]:
-    """Choose the views that see most nearly what the target sees.
+    """Choose the views that see most nearly what the target sees; return ids and tapers in (0, 1], nearest first.
 
-    The order of candidates, rigid motion of the world and its scale do not matter. Tapers fade to zero at the
-    cost of the first view left out, so that weights are continuous when the set of sources changes.
-
-    Args:
-        target: Where to lift to.
-        candidates: Views that may be sources (the caller leaves the target out if it is held out).
-        count: Largest number of sources.
-        depth_range: Where surfaces are, z-depth in the target.
-
-    Returns:
-        Ids and tapers in (0, 1], nearest first.
-
-    Raises:
-        ConfigError: If ``count`` is below 1.
-        NoOverlapError: If there is no candidate.
+    The order of candidates, rigid motion of the world and its scale do not matter. Tapers fade to zero at the cost of
+    the first view left out, so that weights are continuous when the set of sources changes. Whoever holds the target
+    out leaves it out of the candidates; ``depth_range`` is z-depth in the target. NoOverlapError if there is no
+    candidate.
     """
     if count < 1:
         raise ConfigError(f"At least one source view is needed, got count={count}.")

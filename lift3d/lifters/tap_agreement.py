@@ -35,14 +35,11 @@ _TINY = 1e-6
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TapSet:
-    """Taps that stage II may give weight to.
+    """Taps that stage II may give weight to; those that are only within the residual's reach have weight 0.
 
-    Attributes:
-        weights: The taps; those that are only within the residual's reach have weight 0.
-        is_tap: Taps that exist: padding does not, nor what cannot be read.
-        is_beside: Taps one source cell beside another.
-        weighted_count: How many of them have weight; the nearest views' follow.
-        view_weight: How much the tap's source counts where near views are preferred, as colours prefer them.
+    ``is_tap`` is false of padding and of what cannot be read, ``is_beside`` true one source cell beside another; the
+    first ``weighted_count`` have weight, and the nearest views' follow. ``view_weight`` is how much a tap's source
+    counts where near views are preferred, as colours prefer them.
     """
 
     weights: BlendingWeights

@@ -33,20 +33,11 @@ LEAST_PREFERENCE = 1e-20
 def weights_at(
     proposal: RayProposal, grid: FeatureGrid, *, tap_count: int = TAP_COUNT, rows: slice | None = None
 ) -> BlendingWeights:
-    """Read the weights of one operator's grid from a proposal.
+    """Read the weights of one operator's grid, in pixels of the target camera, from a proposal: all rows, or some.
 
-    Peak memory beyond proposal and result is a copy of the proposal's view weights and one block of rows, whatever
-    the height of the grid. The result takes 24 bytes per cell and tap.
-
-    Args:
-        proposal: Where rays end and which sources see the samples.
-        grid: The operator's grid at the target, pixels of the target camera.
-        tap_count: Taps kept per cell, the heaviest first; fewer candidates are padded with weight 0.
-        rows: Contiguous rows to compute; all if None.
-
-    Raises:
-        ConfigError: If ``tap_count`` is below 1 or ``rows`` is empty or has a step.
-        NoOverlapError: If the proposal has no source.
+    ``tap_count`` taps are kept per cell, the heaviest first; fewer candidates are padded with weight 0. Peak memory
+    beyond proposal and result is a copy of the proposal's view weights and one block of rows, whatever the height of
+    the grid. The result takes 24 bytes per cell and tap. NoOverlapError if the proposal has no source.
     """
     if tap_count < 1:
         raise ConfigError(f"A cell needs at least one tap, got tap_count={tap_count}.")
@@ -102,10 +93,8 @@ def _in_order_of_ids(proposal: RayProposal) -> tuple[Int[Tensor, " source"], Ray
 class ReadablePixels:
     """Where the sources may be read: on the image, and where a bilinear tap touches valid pixels alone.
 
-    Attributes:
-        size: (height, width) of each source.
-        may_read: Pixels of all sources in a row; None if all may be read.
-        first_pixel: Where each source's pixels begin.
+    ``may_read`` has the pixels of all sources in a row, each source's from its ``first_pixel`` on; None if all may be
+    read. Sizes are (height, width).
     """
 
     size: Int[Tensor, "source 2"]

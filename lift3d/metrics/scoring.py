@@ -47,11 +47,8 @@ def score_scene(
 
     A metric for another kind of prediction, or for something that no view has, gives no item. One that applies but has
     nothing to measure gives an item with a reason. ``restores`` says whether the operator's answer means to be the true
-    image; ``tell`` is called with every figure.
-
-    Raises:
-        ShapeError: If a prediction has not the size of its frame.
-        NonFiniteError: If a figure is not finite for no stated reason.
+    image; ``tell`` is called with every figure. ShapeError if a prediction has not the size of its frame,
+    NonFiniteError if a figure is not finite for no stated reason.
     """
     views = evidence.views
     if not views:

@@ -73,12 +73,9 @@ class _Group:
 def fit_instances(maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
     """Return the scene id of every channel of every view, as a state that ``scene_ids_of`` reads.
 
-    It is empty if no surface point is known or none is claimed by a mask.
-
-    Args:
-        maps: Masks of each view, in [0, 1], a channel each; the first cut. All views have as many channels (a mask of
-            nothing is 0 everywhere), else ContractError.
-        views: The same views, with the surface points that they track.
+    Maps are masks in [0, 1], a channel each, in the first cut; all views have as many (a mask of nothing is 0
+    everywhere), else ContractError. The state is empty if no surface point that views track is known, or none is
+    claimed by a mask.
     """
     names = sorted(name for name in maps if name in views.cameras)
     try:

@@ -52,15 +52,10 @@ class BoundedCache(Generic[Value]):
 class SceneInputs:
     """Frames and features of one scene at one image height.
 
-    Attributes:
-        views: Usable views by id, in the scene's order.
-        digests: Content digest of each usable view at this height.
-        admitted: The digests before anything is decoded.
-        dropped: Views that cannot be used, the reader's and those whose files are missing or do not decode.
-        store: Where features are cached.
-        stored: The features that were asked for of the store, by digest of the operator.
-        computed: How many of each kind of product this process computed, as against found committed.
-        notes: What there is to say of how the scene was lifted, a sentence each.
+    Views are the usable ones, in the scene's order, with digests of their content at this height (``admitted``: before
+    anything is decoded); ``dropped`` are the others, the reader's and those that do not decode. ``stored`` has the
+    features that were asked for, by digest of the operator; ``computed`` counts what this process computed, as against
+    found committed; ``notes`` say how the scene was lifted, a sentence each.
     """
 
     def __init__(self, scene: Scene, store: Store, height: int) -> None:

@@ -50,11 +50,9 @@ class GalleryRow:
 
 @dataclass(frozen=True, slots=True)
 class LifterPictures:
-    """What is shown of one lifter.
+    """What is shown of one lifter; steps are targets that follow each other, with plain and lifted answers alone.
 
-    Attributes:
-        steps: Targets that follow each other, with their plain and lifted answers alone.
-        left_out: Rows and steps for which the page has no room.
+    ``left_out`` counts rows and steps for which the page has no room.
     """
 
     lifter: str

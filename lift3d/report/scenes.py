@@ -39,12 +39,7 @@ class ReportExtent:
 
 @dataclass(slots=True)
 class DrawnOperator:
-    """One operator in one scene.
-
-    Attributes:
-        hidden: Lifters that are not drawn.
-        trouble: Why pictures are missing; empty if they are not.
-    """
+    """One operator in one scene, without its hidden lifters; ``trouble`` says why pictures are missing, if they are."""
 
     operator: str
     hidden: tuple[str, ...]

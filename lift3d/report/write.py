@@ -71,13 +71,9 @@ def write_report(url: str, extent: ReportExtent, out: Path | None = None) -> Rep
 
 
 def make_report(url: str, extent: ReportExtent) -> Report:
-    """Return the page on a run of a store.
+    """Return the page on a run of a store; a store without a run, or of another version, becomes a page that says so.
 
-    A store that holds no run, or that another version wrote, becomes a page that says so.
-
-    Raises:
-        StoreLayoutError: If there is no store at the URL.
-        ProductMissingError: If the store has no such run.
+    StoreLayoutError if there is no store at the URL, ProductMissingError if it has no such run.
     """
     try:
         store = open_store(url)

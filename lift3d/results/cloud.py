@@ -31,14 +31,10 @@ _OUTLINE = 0.05
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cloud:
-    """Points of the surface, each read from one view.
+    """Points of the surface in the scene's world, with unit normals towards free space, each read from one view.
 
-    Attributes:
-        xyz: World coordinates of the scene.
-        normals: Of unit length, world axes, towards free space.
-        view: Position of the view that the point is read from, among those that were asked for; −1 if none sees it.
-        uv: Its pixel there, in the size that the view was lifted at.
-        found: Points that there were before thinning.
+    ``view`` is a position among the views that were asked for, −1 if none sees the point, and ``uv`` its pixel there,
+    in the size that the view was lifted at; ``found`` counts the points before thinning.
     """
 
     xyz: Float[Tensor, "point 3"]
@@ -57,12 +53,9 @@ class Cloud:
 
 
 def scene_cloud(lifted: LiftedScene, most: int, targets: Sequence[ViewId] | None = None) -> Cloud:
-    """Return the points of the scene's surface that lifted views see; none if no view shows any.
+    """Return points of the scene's surface that lifted views see, ``most`` at most; none if no view shows any.
 
-    Args:
-        lifted: The scene.
-        most: Points at most.
-        targets: The views that points are read from; all if None.
+    They are read from the targets, from all views if None.
     """
     surface = surface_of(lifted)
     cloud = read_points(lifted, surface, surface_points(surface, most), targets)

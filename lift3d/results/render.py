@@ -51,13 +51,9 @@ class RenderExtent:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """What was written.
+    """What was written: frames of panels side by side; ``computed`` says in words what was lifted for it.
 
-    Attributes:
-        title: Scene, operator and lifter.
-        panels: What stands side by side.
-        unseen_count: Frames whose camera sees nothing that a source saw.
-        computed: What was lifted for it, in words.
+    ``unseen_count`` frames have a camera that sees nothing that a source saw.
     """
 
     out: Path

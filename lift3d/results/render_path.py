@@ -31,13 +31,10 @@ _REMEDY = "--frames 0 makes a video of the views that are lifted already, and ne
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PathLift:
-    """A scene lifted along a path.
+    """A scene lifted along a path: what the operator says there, and what the place looks like there.
 
-    Attributes:
-        answers: What the operator says there.
-        pictures: What the place looks like there; None if the run did not lift it, or the answers are it.
-        targets: Ids of all cameras along the path; what no source sees has no view among the answers.
-        computed: How many of each kind of product were missing and computed.
+    There are no pictures if the run did not lift them, or the answers are they. What no source sees of the targets has
+    no view among the answers; ``computed`` counts products that were missing.
     """
 
     answers: LiftedScene

@@ -59,10 +59,8 @@ def attempt_scene(
 ) -> SceneRecord:
     """Run one scene and record what came of it; a scene that is unusable becomes a record with the reason.
 
-    ``admit`` is called with a scene that has work left, before it is done, and may refuse it by an error.
-
-    Raises:
-        Lift3dError: Everything that is not the scene's fault.
+    ``admit`` is called with a scene that has work left, before it is done, and may refuse it by an error. What is not
+    the scene's fault is raised.
     """
     dropped: Sequence[DroppedView] = ()
     try:
@@ -79,8 +77,7 @@ def attempt_shard(
 ) -> None:
     """Commit a shard of a scene's work, unless the scene is done. What is wrong with it, its own run will say.
 
-    Raises:
-        Lift3dError: Everything that is not the scene's fault.
+    What is not the scene's fault is raised.
     """
     try:
         inputs = _inputs_of(location, recipe, store)

@@ -59,12 +59,7 @@ class ScenePlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run will do.
-
-    Attributes:
-        bytes_per_view: Memory of one view's features, by operator, at the first scene's size.
-        notes: What was assumed.
-    """
+    """What a run will do; ``bytes_per_view`` are of features, by operator, at the first scene's size."""
 
     run: str
     store: str
@@ -138,11 +133,7 @@ def scene_size(views: Sequence[View], recipe: Recipe) -> SceneSize:
 
 
 def require_room(scene: str, size: SceneSize, recipe: Recipe, models: Models, allowed_bytes: int) -> int:
-    """Return the peak memory of a worker with a scene, which must fit.
-
-    Raises:
-        ResourcePromiseError: Naming the operator, and the bytes needed, allowed and reserved.
-    """
+    """Return the peak memory of a worker with a scene; ResourcePromiseError if it does not fit."""
     peak = peak_of(size, recipe, [operator.spec for operator in models.operators])
     if peak.needed_bytes <= allowed_bytes:
         return peak.needed_bytes

@@ -44,8 +44,7 @@ def ignore_step(step: Step) -> None:
 class Commit:
     """A product that is there.
 
-    Attributes:
-        is_own: Whether the call that returned this committed it; False for a reader and for who adopted a winner.
+    ``is_own`` says whether the call that returned it committed it, rather than read it or adopt a winner's.
     """
 
     path: str

@@ -24,12 +24,10 @@ Kind = Literal["unfinished", "leftover", "probe", "partial", "product"]
 
 @dataclass(frozen=True, slots=True)
 class Garbage:
-    """Something to delete.
+    """Something to delete, of which ``keys`` are the objects where not all of a folder goes.
 
-    Attributes:
-        kind: A product that was begun and never finished, what is left in a product that is finished, a probe, a write
-            to a disk that was never finished, or a product that no run names.
-        keys: The objects, where not all of a folder goes.
+    It is a product that was begun and never finished, what is left in a product that is finished, a probe, a write to a
+    disk that was never finished, or a product that no run names.
     """
 
     kind: Kind

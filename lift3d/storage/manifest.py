@@ -66,10 +66,8 @@ class Part:
 class Manifest:
     """What a product consists of; its form in the store is the ``zarr.json`` of the group.
 
-    Attributes:
-        write_id: Tells one write of the group file from another.
-        parts: In order, metadata of arrays left out.
-        objects: What belongs to no part, by key below the product.
+    ``write_id`` tells one write of it from another; parts stand in order, without metadata of arrays; ``objects``
+    belong to no part.
     """
 
     write_id: str

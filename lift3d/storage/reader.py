@@ -95,9 +95,7 @@ class Product:
 def understood(product: Product, what: str) -> Iterator[None]:
     """Read what a product says: what none of ours would say is damage, however well its sums add up.
 
-    Raises:
-        DamagedProductError: For every error of the block that is not the store's.
-        OutOfMemoryError: If there is no room for it.
+    Every error of the block that is not the store's becomes a DamagedProductError, or an OutOfMemoryError.
     """
     try:
         yield

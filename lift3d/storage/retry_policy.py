@@ -112,8 +112,7 @@ class Throttle:
 class RetryPolicy:
     """Runs calls until they succeed, fail for good, or time is used up. Threads share it.
 
-    Attributes:
-        retry_counts: Tries that were made again, by what the failed one meant.
+    ``retry_counts`` has the tries that were made again, by what the failed one meant.
     """
 
     def __init__(self, timeouts: Timeouts, sleep: Callable[[float], None] = tenacity.nap.sleep) -> None:

@@ -114,13 +114,9 @@ class VerifiedStore(ZarrStore):
 
 
 class Recorder:
-    """Puts objects below a product's path: each is created once, and described.
+    """Puts objects below a product's path: each is created once, and described in ``entries`` by its key.
 
     Metadata that is ``known``, for the same writer has written it before, is not written again; it grows.
-
-    Attributes:
-        entries: What lies there, by key below the product; grows with every write.
-        metadata: Of the arrays that were laid out, by name.
     """
 
     def __init__(self, store: Store, path: str, known: dict[str, bytes]) -> None:

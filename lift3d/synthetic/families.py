@@ -20,10 +20,8 @@ from lift3d.synthetic.world import Shape, World
 class Family:
     """A kind of world: fills a stage, the shell first, with noise and patterns of usual lengths in metres.
 
-    Attributes:
-        pose: Camera at a step of the path; 0 is its middle, one step is a few degrees of parallax.
-        max_steps: Length of the path; more views than that are spaced more closely.
-        grain_size: Longest wavelength of the noise.
+    ``pose`` gives the camera at a step of the path; 0 is its middle, one step is a few degrees of parallax, and more
+    views than ``max_steps`` are spaced more closely. ``grain_size`` is the longest wavelength of the noise.
     """
 
     fill: Callable[[Stage], None]

@@ -69,12 +69,9 @@ class Surface:
 
 @dataclass(frozen=True, slots=True)
 class Solid:
-    """A unit shape, stretched, turned and placed.
+    """A unit shape, stretched by half its extent along each local axis, turned about world z (radians) and placed.
 
-    Attributes:
-        half_size: Half the extent along each local axis, world units.
-        surfaces: One for all of it, or one per face (−x, +x, −y, +y, −z, +z).
-        yaw: Turn about world z, radians.
+    It has one surface for all of it, or one per face (−x, +x, −y, +y, −z, +z).
     """
 
     shape: Shape
@@ -88,9 +85,7 @@ class Solid:
 class World:
     """Solids with what is looked up of them, the first a shell around all; surfaces face by face (six per solid).
 
-    Attributes:
-        lamp: Where the light is.
-        axes: Local axes in the world, one per row; ``axes32`` are the same in single precision.
+    The lamp is where the light is; axes are local ones in the world, one per row, in double and in single precision.
     """
 
     solids: tuple[Solid, ...]

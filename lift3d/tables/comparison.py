@@ -56,11 +56,8 @@ class PairedInterval:
 def paired_bootstrap(table: ScoreTable, metric: str, a: str, b: str, operator: str) -> PairedInterval:
     """Compare lifter a with lifter b (one may be raw2d) on the same targets of the same run.
 
-    ``table`` is narrowed with ``ScoreTable.where`` to one run, target mode and protocol.
-
-    Raises:
-        UnknownNameError: If the table has no such metric, lifter or operator.
-        ConfigError: If runs, target modes or protocols are mixed.
+    ``table`` is narrowed with ``ScoreTable.where`` to one run, target mode and protocol, else ConfigError.
+    UnknownNameError if it has no such metric, lifter or operator.
     """
     for kind, name in (("metric", metric), ("lifter", a), ("lifter", b), ("operator", operator)):
         if name not in set(table.frame[kind]):

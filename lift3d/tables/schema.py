@@ -37,16 +37,11 @@ KEY: tuple[str, ...] = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoreTable:
-    """A DataFrame of score rows that passed the schema.
+    """Score rows that passed the schema: the columns of ScoreRow in their order, sorted by KEY.
 
-    What was skipped or failed as a whole, a view or a scene, has a row of its own without a figure.
-
-    Attributes:
-        frame: The columns of ScoreRow in their order; texts never missing, numbers float64; sorted by KEY.
-
-    Raises:
-        ContractError: If columns, dtypes or outcomes are wrong, a value is finite for another outcome than ok
-            (or the other way round), or two rows have the same key.
+    Texts are never missing, numbers float64. What was skipped or failed as a whole, a view or a scene, has a row of its
+    own without a figure. ContractError if columns, dtypes or outcomes are wrong, a value is finite for another outcome
+    than ok (or the other way round), or two rows have the same key.
     """
 
     frame: pd.DataFrame

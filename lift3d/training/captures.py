@@ -52,10 +52,8 @@ def check_captures(locations: tuple[str, ...]) -> tuple[GivenCapture, ...]:
 def draw_capture_example(rng: np.random.Generator, location: str, source_count: int) -> Example:
     """Choose a target, an image height and the target's nearest views of the same size.
 
-    The world stays as it is: a capture has a place and a scale of its own.
-
-    Raises:
-        NoOverlapError: If the target or all its sources do not decode, or show nothing valid.
+    The world stays as it is: a capture has a place and a scale of its own. NoOverlapError if the target or all its
+    sources do not decode, or show nothing valid.
     """
     scene = _scene(location)
     target, height = scene.views[int(rng.integers(len(scene.views)))], int(rng.choice(HEIGHTS))

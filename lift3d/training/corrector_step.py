@@ -49,15 +49,11 @@ _MIXED_SHARE = 0.5
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Case:
-    """One feature space at one target.
+    """One feature space at one target: its maps of the sources, the true target and the lifted picture (``guide``).
 
-    Attributes:
-        weights: Shared weights at some rows of its grid.
-        agreeing: Weights by visibility at the same rows.
-        truth: Its map of the true target, at those rows.
-        guide: Its map of the picture that the shared weights lift.
-        is_known: Cells of which the true target shows anything.
-        is_of_operator: Whether it is an operator's that was given, not a computed one.
+    Weights are shared ones, ``agreeing`` those by visibility, both at some rows of its grid, as is ``truth``;
+    ``is_known`` has the cells of which the true target shows anything. ``is_of_operator``: of one that was given, not
+    computed.
     """
 
     name: str

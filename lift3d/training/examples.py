@@ -75,13 +75,10 @@ class SceneCache:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Example:
-    """One target and its sources, all of one image size.
+    """One target, with exact z_depth if it is known, and its sources, nearest first, all of one image size.
 
-    Attributes:
-        target: The view to be lifted to; z_depth is exact, if it is known.
-        sources: Views to lift from, nearest first; never the target.
-        depth_range: Wide around the true depths, as readers guess it.
-        scene: Its number in the cache, or the name of a capture.
+    ``depth_range`` is wide around the true depths, as readers guess it; ``scene`` a number in the cache, or a capture's
+    name.
     """
 
     target: Frame

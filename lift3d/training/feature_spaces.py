@@ -71,8 +71,7 @@ class Encoders:
     def check(self) -> tuple[GivenEncoder, ...]:
         """Build all of them and return what a card says of each.
 
-        Raises:
-            ConfigError: If there is no such operator, one cannot be built, or one is never guided.
+        ConfigError if there is no such operator, one cannot be built, or one is never guided.
         """
         specs = [operator.spec for operator in _built(self.names, self.plugins)]
         for spec in specs:

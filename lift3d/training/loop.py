@@ -166,10 +166,8 @@ class Stage:
 def run_stage(state: TrainingState, stage: Stage) -> None:
     """Train until the schedule's last step, from where ``state`` stands or the stage's checkpoint, if there is one.
 
-    Raises:
-        ConfigError: If the state to resume does not fit.
-        NonFiniteError: If the loss or its gradient is not a number.
-        WorkerLostError: If a process that prepares batches is gone.
+    ConfigError if the state to resume does not fit, NonFiniteError if the loss or its gradient is not a number,
+    WorkerLostError if a process that prepares batches is gone.
     """
     if stage.checkpoint.is_file():
         state.load(stage.checkpoint)

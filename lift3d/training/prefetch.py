@@ -19,9 +19,7 @@ from lift3d.errors import Lift3dError, WorkerLostError
 def in_background(prepare: Callable[[int], Any], numbers: range, workers: int) -> Iterator[Any]:
     """Yield the batches of some numbers in order; prepared in this process if there are no workers.
 
-    Raises:
-        Lift3dError: What preparing a batch raised.
-        WorkerLostError: If a process that prepares is gone.
+    Errors of ours that preparing a batch raised are raised, or WorkerLostError if a process that prepares is gone.
     """
     if not workers:
         yield from map(prepare, numbers)

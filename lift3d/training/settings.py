@@ -142,9 +142,5 @@ def _anchored_capture(location: str) -> str:
 
 
 def parse_settings(fields: dict[str, Any]) -> TrainingSettings:
-    """Return the settings of a mapping (of a YAML file or the command line).
-
-    Raises:
-        ConfigError: Naming every field that is wrong, what it was, and what is expected.
-    """
+    """Return the settings of a mapping (of a YAML file or the command line); ConfigError as of a recipe."""
     return parsed(TrainingSettings, "training settings", fields)

@@ -46,13 +46,10 @@ class Listener:
 def train(settings: TrainingSettings, listener: Listener | None = None, team: Team = SOLO) -> Path:
     """Train, or continue, as one process of the team; write and return the checkpoint.
 
-    Its card lies beside it, ``history.json`` beside the run's state.
-
-    Raises:
-        ConfigError: If the folder belongs to another training, the team is not of the size that was asked for, or an
-            operator, a capture or a checkpoint that is named is not there or of no use; then nothing is rendered.
-        NonFiniteError: If the training diverges.
-        WorkerLostError: If a process that prepares examples is gone.
+    Its card lies beside it, ``history.json`` beside the run's state. ConfigError, before anything is rendered, if the
+    folder belongs to another training, the team is not of the size that was asked for, or an operator, a capture or a
+    checkpoint that is named is not there or of no use; NonFiniteError if the training diverges; WorkerLostError if a
+    process that prepares examples is gone.
     """
     if team.size != settings.processes:
         raise ConfigError(

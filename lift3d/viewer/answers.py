@@ -21,9 +21,8 @@ _GREY = 128
 class Answers:
     """All views' answers of one kind: the plain 2D ones, or the lifted ones. Filled view by view.
 
-    Attributes:
-        unit: Features of length 1; NaN where the kind has none.
-        prediction: Predictions as colours of the small pictures' pixels.
+    ``unit`` are features of length 1, NaN where the kind has none; predictions are colours of the small pictures'
+    pixels.
     """
 
     unit: Float16[Tensor, "cell channel"]

@@ -32,12 +32,9 @@ _DOWN = math.radians(28)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ViewerTransform:
-    """A similarity from the world to the page, and where to look from.
+    """A similarity from the world to the page, and where to look from, in page units.
 
-    Attributes:
-        scale: Page units per world unit.
-        picture_distance: From a camera to its picture, page units.
-        eye: Where the first look is from, page coordinates; it is at the origin.
+    ``picture_distance`` is from a camera to its picture; the first look is from ``eye``, at the origin.
     """
 
     center: Float[Tensor, "3"]

@@ -24,12 +24,9 @@ FEATURE_BYTES = 128 * 2**20
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ViewSlice:
-    """The part of the lists that is one view's.
+    """The part of the lists that is one view's: where its cells and its pixels stand in the lists of all.
 
-    Attributes:
-        grid: Of the cells that are held; every ``step``-th of the operator's in both directions.
-        cells: Where its cells stand in the list of all.
-        pixels: Where its pixels stand.
+    Of the operator's cells every ``step``-th in both directions is held; ``grid`` is theirs.
     """
 
     target: str

@@ -31,12 +31,9 @@ _LEAST_TOP = 0.6
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ColourMode:
-    """A choice of colours.
+    """A choice of colours: ``colouring`` if nothing is asked for.
 
-    Attributes:
-        colouring: What is shown if nothing is asked for.
-        point: A point of the cloud that others are compared with; None if none is.
-        texts: Embedded words that all are compared with, see ``relevance``; None if there are none.
+    Else all are compared with a point of the cloud, or with embedded words, see ``relevance``.
     """
 
     is_lifted: bool = True

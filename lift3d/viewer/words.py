@@ -38,9 +38,7 @@ def can_take_words(operator: str, plugins: Sequence[str] = ()) -> str:
 def text_encoder(operator: str) -> TextEncoder:
     """Build what embeds texts in the space of an operator's features.
 
-    Raises:
-        ConfigError: If the operator cannot take words.
-        Lift3dError: If its network cannot be built here.
+    ConfigError if the operator cannot take words; Lift3dError if its network cannot be built here.
     """
     name = OperatorName.parse(operator)
     built = build_stored(name.option(OPTION, "") if name.kind == "open_vocabulary" else operator)

@@ -31,12 +31,9 @@ _PENALTY = 0.003
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Correction:
-    """What stage II's network says.
+    """Weights that sum to 1 over each cell's taps, and the log of the price of moving each of them.
 
-    Attributes:
-        weight: Weights that sum to 1 over each cell's taps.
-        log_price: Log of the price of moving a weight.
-        trust: How far the consensus of these weights is to move towards the guide, in [0, 1].
+    ``trust`` is how far the consensus of these weights is to move towards the guide, in [0, 1].
     """
 
     weight: Float[Tensor, "cell tap"]
@@ -102,11 +99,8 @@ class Corrector(nn.Module):
     ) -> Correction:
         """Return new weights, and how far and how dearly to leave them.
 
-        Args:
-            inputs: What each tap's features say, and where it lies.
-            state: Guide state of the cell.
-            weight: Weights to start from; taps of weight 0 can be reached by the residual only.
-            is_tap: Taps that exist.
+        Inputs are what each tap's features say, and where it lies; state is that of the guide at the cell. Taps of
+        weight 0 can be reached by the residual only.
         """
         tokens = self.embed(inputs) + self.embed_state(state)[:, None]
         for layer in self.layers:

@@ -46,17 +46,10 @@ _FOLDER_FORM = "images"
 def export_lifted(lifted: LiftedScene, out: Path, form: str | None = None) -> str:
     """Write a lifted scene in another tool's form, there when it is whole; return the lines to print.
 
-    Memory is that of one stored part (32 views) and, of clouds, the points; ``zarr`` holds all views of a scene that
-    was stored in several parts.
-
-    Args:
-        lifted: The scene.
-        out: File or folder to write; must not be there yet, but for an empty folder.
-        form: One of FORMS; told by the suffix of ``out`` if None, and ``images`` without one.
-
-    Raises:
-        ConfigError: If ``out`` is there, cannot be written, or has the suffix of another form.
-        Lift3dError: If the form lacks what it needs.
+    ``form`` is one of FORMS; told by the suffix of ``out`` if None, and ``images`` without one. Memory is that of one
+    stored part (32 views) and, of clouds, the points; ``zarr`` holds all views of a scene that was stored in several
+    parts. ConfigError if ``out`` is there (but for an empty folder), cannot be written, or has the suffix of another
+    form; Lift3dError if the form lacks what it needs.
     """
     name = _form_of(out, form)
     chosen = FORMS[name]
