@@ -13,7 +13,7 @@ from torch import Tensor
 from lift3d.domain.camera import Camera
 from lift3d.domain.keys import ViewId
 from lift3d.domain.scene import DepthRange
-from lift3d.errors import ConfigError, NoOverlapError
+from lift3d.errors import NoOverlapError
 from lift3d.geometry.projection import project, unproject
 from lift3d.geometry.rays import baseline_angle
 from lift3d.geometry.rigid import transform
@@ -41,8 +41,6 @@ def select_sources(
     out leaves it out of the candidates; ``depth_range`` is z-depth in the target. NoOverlapError if there is no
     candidate.
     """
-    if count < 1:
-        raise ConfigError(f"At least one source view is needed, got count={count}.")
     if not candidates:
         raise NoOverlapError("There is no candidate view to lift from; a target needs at least one other view.")
     costs = view_costs(target, [camera for _, camera in candidates], depth_range).tolist()

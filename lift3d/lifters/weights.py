@@ -15,7 +15,7 @@ from torch.nn.functional import max_pool2d
 from lift3d.domain.features import FeatureGrid
 from lift3d.domain.proposals import RayProposal
 from lift3d.domain.weights import BlendingWeights
-from lift3d.errors import ConfigError, NoOverlapError
+from lift3d.errors import NoOverlapError
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.sampling import bilinear_corners
 
@@ -39,11 +39,9 @@ def weights_at(
     beyond proposal and result is a copy of the proposal's view weights and one block of rows, whatever the height of
     the grid. The result takes 24 bytes per cell and tap. NoOverlapError if the proposal has no source.
     """
-    if tap_count < 1:
-        raise ConfigError(f"A cell needs at least one tap, got tap_count={tap_count}.")
     if not proposal.sources:
         raise NoOverlapError("A proposal without sources has no weights; select at least one source view.")
-    span = _row_range(grid, rows)
+    span = range(*(rows or slice(None)).indices(grid.rows))
     order, ordered = _in_order_of_ids(proposal)
     cameras = _SourceCameras.of(ordered, order)
     centers = cell_centers(*grid.lattice)
@@ -60,13 +58,6 @@ def weights_at(
     tile = replace(grid, rows=len(span), origin_v=grid.origin_v + grid.stride_v * span.start)
     source, uv, weight, log_scale_ratio, z_depth, coverage = found
     return BlendingWeights(tile, proposal.source_ids, source, uv, weight, log_scale_ratio, z_depth, coverage)
-
-
-def _row_range(grid: FeatureGrid, rows: slice | None) -> range:
-    span = range(*(rows or slice(None)).indices(grid.rows))
-    if span.step != 1 or not len(span):
-        raise ConfigError(f"rows must be a contiguous, non-empty slice of {grid.rows} rows, got {rows}.")
-    return span
 
 
 def _in_order_of_ids(proposal: RayProposal) -> tuple[Int[Tensor, " source"], RayProposal]:

@@ -8,10 +8,7 @@ from lift3d.metrics.protocol import Metric
 
 # In the order of the table, by the module that holds them.
 _MODULES = {
-    "fidelity": (
-        *("feature_cosine", "feature_relative_error", "label_agreement_2d", "psnr_2d"),
-        *("scalar_error_2d", "embedding_cosine_2d"),
-    ),
+    "fidelity": (*("feature_cosine", "label_agreement_2d", "psnr_2d", "scalar_error_2d", "embedding_cosine_2d"),),
     "image_quality": ("psnr", "ssim"),
     "segmentation": ("miou", "pixel_accuracy", "miou_scene", "mask_iou_transferred"),
     "coverage": ("coverage",),

@@ -24,17 +24,6 @@ def feature_cosine(evidence: ViewEvidence) -> Score:
     return _mean_cosine(lifted, plain)
 
 
-@view_metric("lower")
-def feature_relative_error(evidence: ViewEvidence) -> Score:
-    """‖Ĝ − G‖ / ‖G‖, Frobenius over all cells and channels: 0 for the plain features themselves."""
-    lifted, plain = _feature_pair(evidence)
-    squared_error = _per_cell(lambda x, y: (x - y).square(), lifted, plain).sum()
-    squared_norm = _per_cell(torch.mul, plain, plain).sum()
-    if float(squared_norm) == 0:
-        return undefined("no-signal", "the plain features are 0 in every cell that counts")
-    return Score(float((squared_error / squared_norm).sqrt()), float(plain.shape[1]))
-
-
 @view_metric("higher", kinds=("labels",))
 def label_agreement_2d(evidence: ViewEvidence) -> Score:
     """Share of pixels whose label is that of the plain 2D answer; unknown is a label of its own."""

@@ -93,7 +93,7 @@ class Matches:
 class Observations:
     """Surface points seen in at least two target views, one entry per observation, sorted by point, then view.
 
-    Numbers of points may have gaps; views are indices of target views, uv pixels at the scored size.
+    Points are numbered without gaps; views are indices of target views, uv pixels at the scored size.
     """
 
     point: "Int[Tensor, ' observation']"

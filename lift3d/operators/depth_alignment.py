@@ -80,20 +80,13 @@ def converted(values: Float[Tensor, "*cell"], quantity: Quantity) -> Float[Tenso
     return 1 / values if quantity == "disparity" else values
 
 
-def fit_depth(
-    maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews, quantity: Quantity, *, is_metric: bool = False
-) -> SceneState:
+def fit_depth(maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews, quantity: Quantity) -> SceneState:
     """Return the scale and shift of every view, and a pair for others, as a state that ``alignment_of`` reads.
 
-    The pair for others is the median over views: of the scales, and of the values given to the scene's median answer,
-    so that scale and shift, which trade against each other, stay a pair. The state is empty if no surface point is
-    known, or no view has enough of them. ContractError if a map has more than one channel.
-
-    Args:
-        maps: The depth map of each view; the first cut, one channel.
-        views: The same views, with the surface points that they track.
-        quantity: ``depth`` or ``disparity``; what the maps hold, up to scale and shift.
-        is_metric: Whether all views have the same unit, so that they share one pair.
+    Maps have depth or disparity, as the quantity says, up to scale and shift, in one channel of the first cut, else
+    ContractError. The pair for others is the median over views: of the scales, and of the values given to the scene's
+    median answer, so that scale and shift, which trade against each other, stay a pair. The state is empty if no
+    surface point that views track is known, or no view has enough of them.
     """
     if quantity not in ("depth", "disparity"):
         raise ContractError(f"Only depth and disparity are aligned to a scene, got '{quantity}'.")
@@ -102,17 +95,15 @@ def fit_depth(
         seen = _Observations.of(names, maps, views, quantity)
     except NoOverlapError:
         return SceneState({})
-    groups = torch.zeros_like(seen.view) if is_metric else seen.view
-    pairs, is_sure = _fit(seen, groups, 1 if is_metric else len(names))
+    pairs, is_sure = _fit(seen, len(names))
     if not bool(is_sure.any()):
         return SceneState({})
     middle = seen.x.median()
     scale = pairs[is_sure, 0].median()
     shift = (pairs[is_sure, 0] * middle + pairs[is_sure, 1]).median() - scale * middle
     arrays = {_KEY: torch.stack([scale, shift]), _BOUNDS_KEY: seen.bounds()}
-    if not is_metric:
-        for name, pair, sure in zip(names, pairs, is_sure.tolist(), strict=True):
-            arrays[f"{_KEY}:{name}"] = pair.clone() if sure else arrays[_KEY].clone()
+    for name, pair, sure in zip(names, pairs, is_sure.tolist(), strict=True):
+        arrays[f"{_KEY}:{name}"] = pair.clone() if sure else arrays[_KEY].clone()
     return SceneState(arrays)
 
 
@@ -175,26 +166,24 @@ def _read(
     return sample(first.values, uv.float(), *first.grid.placement)[0].double()
 
 
-def _fit(
-    seen: _Observations, group: Int[Tensor, " observation"], group_count: int
-) -> tuple[Float[Tensor, "group 2"], Tensor]:
-    """Return scale and shift of every group of observations, and whether its scale is sure to be positive."""
-    pairs = torch.zeros(group_count, 2, dtype=torch.float64)
-    is_sure = torch.zeros(group_count, dtype=torch.bool)
-    for number in range(group_count):
-        mine = group == number
+def _fit(seen: _Observations, view_count: int) -> tuple[Float[Tensor, "view 2"], Tensor]:
+    """Return scale and shift of every view's observations, and whether its scale is sure to be positive."""
+    pairs = torch.zeros(view_count, 2, dtype=torch.float64)
+    is_sure = torch.zeros(view_count, dtype=torch.bool)
+    for number in range(view_count):
+        mine = seen.view == number
         if int(mine.sum()) >= _FEWEST_OBSERVATIONS and float(seen.x[mine].std()) > 0:
             pairs[number], is_sure[number] = _start(seen.x[mine].numpy(), seen.y[mine].numpy()), True
-    is_used = is_sure[group]
+    is_used = is_sure[seen.view]
     if not bool(is_used.any()):
         return pairs, is_sure
-    x, y, unit, group = seen.x[is_used], seen.y[is_used], seen.unit[is_used], group[is_used]
+    x, y, unit, view = seen.x[is_used], seen.y[is_used], seen.unit[is_used], seen.view[is_used]
     finest = _FINEST_NOISE * float((y / unit).abs().median())
     for _ in range(_ROUNDS):
-        residual = (pairs[group, 0] * x + pairs[group, 1] - y) / unit
+        residual = (pairs[view, 0] * x + pairs[view, 1] - y) / unit
         noise = max(_MAD_TO_SIGMA * float(residual.abs().median()), finest)
         weight = 1 / (1 + (residual / (_CAUCHY * noise)).square()) / unit.square()
-        solved, error = _weighted_lines(x, y, weight, group, group_count)
+        solved, error = _weighted_lines(x, y, weight, view, view_count)
         pairs = torch.where(is_sure[:, None], solved, pairs)
     return pairs, is_sure & (pairs[:, 0] > _SURE * noise * error)
 

@@ -18,6 +18,7 @@ from lift3d.domain.scores import ALL_PIXELS, COMMON_PIXELS, ScoreRow
 from lift3d.domain.target import Target
 from lift3d.errors import NoOverlapError
 from lift3d.metrics.correspondence import Correspondence, correspond
+from lift3d.metrics.counting import collect_observations
 from lift3d.metrics.depth_surface import DepthSurface
 from lift3d.metrics.protocol import Need, Observations, SceneEvidence, ViewEvidence
 from lift3d.metrics.scoring import ScoredItem, applies, score_scene
@@ -244,12 +245,9 @@ def _restricted(
     }
     observations = all_views.observations
     renumbered = torch.tensor([position.get(index, -1) for index in range(len(targets))], dtype=torch.long)
-    view = renumbered[observations.view] if len(observations.view) else observations.view
+    view = renumbered[observations.view]
     keep = view >= 0
-    point = observations.point[keep]
-    _, inverse, count = torch.unique(point, return_inverse=True, return_counts=True)
-    shared = count[inverse] >= 2 if len(point) else torch.zeros(0, dtype=torch.bool)
-    shown = Observations(point[shared], view[keep][shared], observations.uv[keep][shared])
+    shown = collect_observations(observations.point[keep], view[keep], observations.uv[keep])
     return SceneEvidence(views, matches, shown)
 
 

@@ -1,8 +1,13 @@
 """Low-level errors to errors of lift3d: what happened in a sentence, and what to do about it. Never a secret."""
 
-import os
-
-from lift3d.errors import ProductMissingError, StoreError, StoreFullError, StoreRefusedError, StoreUnavailableError
+from lift3d.errors import (
+    ProductMissingError,
+    StoreError,
+    StoreFullError,
+    StoreRefusedError,
+    StoreUnavailableError,
+    without_secrets,
+)
 from lift3d.storage.low_level_errors import Meaning, meaning_of
 
 # By meaning: the class, what happened, and what to do about it.
@@ -27,8 +32,6 @@ _MEANINGS: dict[Meaning, tuple[type[StoreError], str, str]] = {
         "Check the URL, the credentials and the network",
     ),
 }
-# What the environment holds under these is blotted out, should a service or a library repeat it.
-_SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 _LONGEST_TEXT = 300
 
 
@@ -44,7 +47,5 @@ def translated(error: BaseException, location: str, verb: str) -> StoreError:
 
 
 def _said(error: BaseException) -> str:
-    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    for secret in filter(None, map(os.environ.get, _SECRETS)):
-        text = text.replace(secret, "***")
+    text = without_secrets(f"{type(error).__name__}: {' '.join(str(error).split())}")
     return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…"

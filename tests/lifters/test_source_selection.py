@@ -7,7 +7,7 @@ import torch
 
 from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.scene import DepthRange
-from lift3d.errors import ConfigError, NoOverlapError
+from lift3d.errors import NoOverlapError
 from lift3d.lifters.source_selection import select_sources, view_costs
 from tests.support.scenes import pinhole, some_motion
 
@@ -88,5 +88,3 @@ def test_tapers_are_positive_and_one_when_nothing_is_left_out():
 def test_nothing_to_choose_from_is_refused():
     with pytest.raises(NoOverlapError, match="candidate"):
         select_sources(at(), [], 4, RANGE)
-    with pytest.raises(ConfigError, match="count=0"):
-        select_sources(at(), CANDIDATES, 0, RANGE)

@@ -68,13 +68,6 @@ def test_each_view_gets_its_own_pair_back_and_others_the_middle_one(frames, quan
     assert alignment_of(state, "another").scale == pytest.approx(scales[2])
 
 
-def test_metric_depth_has_one_pair_for_all(frames):
-    operator = TrueDepth(frames, "depth", is_metric=True)
-    state = operator.fit_scene(encoded(operator, frames), views_of(frames, tracked(frames)))
-    for name in (*frames, "another"):
-        assert_is(alignment_of(state, name), operator.pair(0))
-
-
 def test_a_view_that_sees_too_few_points_takes_the_pair_of_the_scene(frames):
     lonely = min(frames)
     state = fitted(frames, tracked(frames, left_out=(lonely,)))

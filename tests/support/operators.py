@@ -127,7 +127,7 @@ class TrueOperator(Unfitted):
 
 
 class TrueDepth(TrueOperator):
-    """True z-depth (or disparity), less a shift and over a scale that are drawn anew for every view, or for all.
+    """True z-depth (or disparity), less a shift and over a scale that are drawn anew for every view.
 
     Without a seed it says the truth in scene units; of a share of wrong pixels it says anything.
     """
@@ -138,16 +138,15 @@ class TrueDepth(TrueOperator):
         quantity: Quantity = "disparity",
         seed: int | None = 0,
         wrong: float = 0.0,
-        is_metric: bool = False,
     ) -> None:
-        self._seed, self._quantity, self._wrong, self._is_metric = seed, quantity, wrong, is_metric
+        self._seed, self._quantity, self._wrong = seed, quantity, wrong
         super().__init__(frames, quantity, "scalar")
 
     def pair(self, number: int) -> tuple[float, float]:
         """Return the scale and shift that take the numbered view's answer to scene units."""
         if self._seed is None:
             return 1.0, 0.0
-        draw = torch.Generator().manual_seed(100 * self._seed + (0 if self._is_metric else number))
+        draw = torch.Generator().manual_seed(100 * self._seed + number)
         scale, shift = torch.rand(2, generator=draw).tolist()
         return 0.3 + 3 * scale, 0.2 * (shift - 0.5)
 
@@ -160,7 +159,7 @@ class TrueDepth(TrueOperator):
         return torch.where(torch.rand(said.shape, generator=draw) < self._wrong, anything, said)[None].float()
 
     def fit_scene(self, maps: Mapping[ViewId, Maps], views: SceneViews) -> SceneState:
-        return fit_depth(maps, views, self._quantity, is_metric=self._is_metric)
+        return fit_depth(maps, views, self._quantity)
 
 
 class TrueNormals(TrueOperator):

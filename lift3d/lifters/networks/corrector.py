@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 TAP_INPUTS = 30
 TOKEN_WIDTH = 32
+_LAYERS, _HEADS = 2, 2
 STATE_CHANNELS = 12
 # A tap can gain or lose at most a factor of e to this power against the weight it came with.
 _MOST_TILT = 8.0
@@ -69,22 +70,16 @@ class TapAttention(nn.Module):
 
 
 class Corrector(nn.Module):
-    """New weights for one operator's taps, and the price of a residual on each.
+    """New weights for one operator's taps, and the price of a residual on each."""
 
-    Args:
-        width: Channels of a token.
-        layer_count: Attention layers.
-        head_count: Heads of each.
-    """
-
-    def __init__(self, width: int = TOKEN_WIDTH, layer_count: int = 2, head_count: int = 2) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.embed = nn.Linear(TAP_INPUTS, width)
-        self.embed_state = nn.Linear(STATE_CHANNELS, width, bias=False)
-        self.layers = nn.ModuleList(TapAttention(width, head_count) for _ in range(layer_count))
-        self.tilt = nn.Linear(width, 1)
-        self.price = nn.Linear(width, 1)
-        self.trust = nn.Linear(width, 1)
+        self.embed = nn.Linear(TAP_INPUTS, TOKEN_WIDTH)
+        self.embed_state = nn.Linear(STATE_CHANNELS, TOKEN_WIDTH, bias=False)
+        self.layers = nn.ModuleList(TapAttention(TOKEN_WIDTH, _HEADS) for _ in range(_LAYERS))
+        self.tilt = nn.Linear(TOKEN_WIDTH, 1)
+        self.price = nn.Linear(TOKEN_WIDTH, 1)
+        self.trust = nn.Linear(TOKEN_WIDTH, 1)
         for last in (self.tilt, self.price, self.trust):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)

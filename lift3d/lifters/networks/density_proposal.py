@@ -51,23 +51,18 @@ class PlaneConvolution(nn.Module):
 
 
 class DensityProposal(nn.Module):
-    """A U-Net over the volume of evidence, and a small head that weighs sources at samples.
+    """A U-Net over the volume of evidence, and a small head that weighs sources at samples."""
 
-    Args:
-        widths: Channels at the resolution of the guide grid and at each halving.
-    """
-
-    def __init__(self, widths: tuple[int, ...] = WIDTHS) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.widths = widths
-        self.stem = PlaneConvolution(VOLUME_CHANNELS, widths[0])
-        steps = list(itertools.pairwise(widths))
+        self.stem = PlaneConvolution(VOLUME_CHANNELS, WIDTHS[0])
+        steps = list(itertools.pairwise(WIDTHS))
         self.down = nn.ModuleList(PlaneConvolution(a, b, stride=2) for a, b in steps)
         self.deep = nn.ModuleList(PlaneConvolution(b, b) for _, b in steps)
         self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in steps)
         self.fuse = nn.ModuleList(PlaneConvolution(a, a) for a, _ in steps)
-        self.logit = nn.Linear(widths[0], 1)
-        self.own = nn.Linear(SAMPLE_INPUTS + widths[0], 24)
+        self.logit = nn.Linear(WIDTHS[0], 1)
+        self.own = nn.Linear(SAMPLE_INPUTS + WIDTHS[0], 24)
         self.mix = nn.Linear(48, 16)
         self.score = nn.Linear(16, 1)
         with torch.no_grad():
