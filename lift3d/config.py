@@ -89,7 +89,8 @@ class Recipe(Settings):
     @model_validator(mode="before")
     @classmethod
     def _plugins_are_named(cls, fields: Any) -> Any:
-        if isinstance(fields, dict) and fields.get("plugins") and not fields.get("operators"):
+        plugins = fields.get("plugins") if isinstance(fields, dict) else None
+        if plugins and isinstance(plugins, list | tuple) and not fields.get("operators"):
             raise ValueError("plugins only make operators known; name in operators which of them to run")
         return fields
 

@@ -9,10 +9,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from click.testing import CliRunner
 from PIL import Image
 
-from lift3d.cli import app as cli
 from lift3d.domain.camera import ImageSize
 from lift3d.errors import Lift3dError, SceneError
 from lift3d.lifters.checkpoint import load_checkpoint, save_checkpoint, untrained
@@ -22,8 +20,9 @@ from lift3d.runs.scene_lists import expand_scenes
 from lift3d.scenes.catalog import read_scene
 from lift3d.scenes.colmap_dense import read_depth_map, read_workspace
 from lift3d.scenes.ply import ply_kind, read_ply_mesh, read_ply_points, read_ply_splats
+from tests.fuzz import recipes
 from tests.fuzz.edits import changed
-from tests.fuzz.tally import LONGEST, Kind, refused
+from tests.fuzz.tally import Kind, refused
 from tests.support import captures, surfaces
 
 SOURCE = captures.capture(3)
@@ -114,33 +113,6 @@ def read_surfaces(folder: Path) -> str:
     return each(sorted(folder.glob("*.ply")), lambda path: readers[ply_kind(path)](path))
 
 
-ROOM = "procedural:room?seed=1&views=3&height=24&width=32"
-RECIPE = {
-    **{"scenes": [ROOM], "operators": ["rgb", "tiny:encoder"], "lifters": ["anchored", "plane_sweep"]},
-    **{"metrics": ["psnr"], "image_height": 24, "geometry": "sweep", "sources": 2, "holdout": 2, "taps": 8},
-    **{"target_mode": "heldout", "targets": "path:3"},
-}
-EXECUTION = {"workers": 1, "cpus_per_worker": 0.5, "memory_allowance_bytes": 2**33, "attempts": 2, "lease_s": 9}
-
-
-def write_recipe(folder: Path) -> None:
-    captures.write_json(folder / "recipe.yaml", RECIPE)
-    lines = (f"{name}: {json.dumps(value)}" for name, value in EXECUTION.items())
-    (folder / "execution.yaml").write_text("\n".join(lines))
-
-
-def plan(folder: Path) -> str:
-    """Say what a run would do, as the command line does."""
-    files = ("--recipe", folder / "recipe.yaml", "--execution", folder / "execution.yaml", "--store", folder / "none")
-    done = CliRunner().invoke(cli.app, ["run", *map(str, files), "--dry-run"])
-    if isinstance(done.exception, Lift3dError):
-        return refused(done.exception)
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    assert len(done.output) <= 2 * LONGEST
-    return "planned" if done.exit_code == 0 else "refused"
-
-
 def write_lists(folder: Path) -> None:
     locations = [f"procedural:room?seed={seed}" for seed in range(3)]
     (folder / "a.txt").write_text("# rooms\n" + "\n".join(locations))
@@ -181,7 +153,7 @@ def each(paths: list[Path], read: Callable[[Path], object]) -> str:
 KINDS: dict[str, Kind] = {
     **{name: changed(make, read_and_load) for name, make in SCENES.items()},
     "PLY: meshes, clouds, splats": changed(write_surfaces, read_surfaces),
-    "recipes and executions": changed(write_recipe, plan),
+    "recipes and executions": recipes.prepare,
     "lists of scenes": changed(
         write_lists, lambda folder: each(sorted(folder.iterdir()), lambda path: expand_scenes(str(path)))
     ),

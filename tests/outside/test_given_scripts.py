@@ -63,6 +63,8 @@ class Attack:
     python: str = ""
 
 
+# The folder that a given script makes as the image does is made by the image's own command, now that it has one.
+DOCKERFILE, MADE_BY_THE_IMAGE = ROOT / "infra/containers/Dockerfile", re.compile("(?m)^RUN (install .*)")
 FLIPS = """
 import pathlib, random
 from lift3d.errors import Lift3dError
@@ -102,12 +104,11 @@ ATTACKS = {
     "14-small-files-large-memory": Attack("measured peak"),
     "16-one-frame-costs-the-scene": Attack("", "defect of an operator|✗"),
     "17-recipe-yaml": Attack("(?s)list of locations.*list of locations.*nests too deep.*rc 2"),
-    "18-secrets-in-scene-urls": Attack("^0\n", "SuperSecret|(?m)^s/"),
+    "18-secrets-in-scene-urls": Attack("^0\n", "(?m)SuperSecret|^s/"),
     "19-ray-of-a-laptop-listens-everywhere": Attack("", r"(?m)^\S+:\d+ "),
     "21-run-fails-where-record-and-scores-are-damaged": Attack("(?s)run 1: rc 0.*run 2: rc 0"),
     "22-rayjob-submitter-is-refused": Attack("^[1-9]"),
-    # What it greps stays: the image makes runs/ a volume of its user, see tests/infra.
-    "23-default-deployments-cannot-write-in-the-image": Attack("store: runs"),
+    "23-default-deployments-cannot-write-in-the-image": Attack("store: runs/", "denied"),
     "24-memory-is-counted-per-worker-only": Attack("flows/ray_cluster.py.*node_memory"),
     "25-sigterm-is-a-crash": Attack("rc 143", "Traceback|SIGTERM"),
     "27-lift-leaves-a-folder-per-call": Attack("^0 folders"),
@@ -132,8 +133,9 @@ def test_attacks(tmp_path, test_data, name):
         text = (
             path.read_text()
             .replace("nearest_view", "plane_sweep")
-            .replace("tables --store base", "tables base")
+            .replace("tables --store ", "tables ")
             .replace("lift3d/scene_scores.py", "lift3d/pipeline/score.py")
+            .replace("cd opt/lift3d ", f"cd opt/lift3d; {MADE_BY_THE_IMAGE.search(DOCKERFILE.read_text())[1]} ")
         )
         if attack.python and path != setup:
             text = re.sub(r"(?s)python - <<'P'\n.*?\nP\n", lambda _: f"python - <<'P'{attack.python}P\n", text)
@@ -143,5 +145,6 @@ def test_attacks(tmp_path, test_data, name):
         env={**os.environ, "LIFT3D": str(ROOT)}, check=False,
     )  # fmt: skip
     said = done.stdout + done.stderr
+    print(said)  # pytest -rP shows what is judged
     assert re.search(attack.said, said), said
     assert not re.search(attack.unsaid, said), said

@@ -87,11 +87,13 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         (f"scenes: ['{ROOM}']\nsources: " + "9" * 5000, "recipe.yaml"),
         (f"scenes: ['{ROOM}']\nholdout: {'x' * 100_000}", "holdout: "),
         (f"scenes: ['{ROOM}']\noperators: {[[1] * 50] * 50}", "operators"),
+        (f"scenes: ['{ROOM}']\nplugins: true", "plugins: Input should be a list"),
+        (f"scenes: ['{ROOM}']\nplugins: {PLUGIN}", "plugins: Input should be a list"),
         ("\udcff", "recipe.yaml"),
         ("[1, 2]", "expected a YAML mapping"),
     ],
     ids=["number", "list", "mapping", "date", "deep", "bomb", "cycle", "merged bomb", "5,000 digits", "long value",
-         "many values", "no UTF-8", "no mapping"],
+         "many values", "plugins of nothing", "plugins no list", "no UTF-8", "no mapping"],
 )  # fmt: skip
 def test_recipes(tmp_path, text, said):
     (tmp_path / "recipe.yaml").write_bytes(text.encode(errors="surrogateescape"))

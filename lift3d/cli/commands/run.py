@@ -1,6 +1,7 @@
 """``lift3d run``: its options are the fields of Recipe and Execution."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,9 +107,10 @@ def _recipe(file: dict[str, Any], given: dict[str, Any], leave_one_out: bool) ->
     if leave_one_out or "holdout" in given:
         # Targets that are held out are no sources unless someone says so.
         fields["target_mode"] = given.get("target_mode", "heldout")
-    if fields.get("plugins") and not fields.get("operators"):
+    plugins = fields.get("plugins")
+    if plugins and isinstance(plugins, list | tuple) and not fields.get("operators"):
         # Who points at an operator means it.
-        fields["operators"] = _operators_of(fields["plugins"])
+        fields["operators"] = _operators_of(plugins)
     if not fields.get("scenes"):
         raise ConfigError("No scene given. Name at least one, e.g. lift3d run my-capture/ --operator rgb.")
     for scene in given.get("scenes", ()):
@@ -117,8 +119,7 @@ def _recipe(file: dict[str, Any], given: dict[str, Any], leave_one_out: bool) ->
     return parse_recipe({**fields, "scenes": expand_scenes(fields["scenes"])})
 
 
-def _operators_of(plugins: Any) -> list[str]:
+def _operators_of(plugins: Sequence[object]) -> list[str]:
     from lift3d.operators.catalog import load_plugin
 
-    given = [plugins] if isinstance(plugins, str) else plugins
-    return [load_plugin(str(location)).spec.name for location in given]
+    return [load_plugin(str(location)).spec.name for location in plugins]
