@@ -19,21 +19,21 @@ from lift3d.lifters.plane_sweep import PlaneSweepConfig
 from lift3d.lifters.ray_evidence import VOLUME_CHANNELS
 from lift3d.lifters.tap_agreement import NEAR_TAPS, NEIGHBOUR_OFFSETS, PROJECTED_CHANNELS, SHARPENED_TAPS
 from lift3d.operators.protocol import COMPARABLE, OperatorSpec
-from lift3d.pipeline.anchor import LOW_BYTES, MOST_TABLE_BYTES
+from lift3d.pipeline.anchor import LOW_BYTES, MOST_TABLE_BYTES, averages_probabilities, carries_answers
 from lift3d.pipeline.decode import KEPT_BYTES
 from lift3d.pipeline.inputs import CACHE_BYTES
 from lift3d.pipeline.products import VIEWS_PER_PART
 from lift3d.pipeline.weigh import PICTURE_TAPS
 from lift3d.surface.anchored import TARGET_STRIDE_PX
 from lift3d.surface.anchors import GUIDE_STRIDE_PX
-from lift3d.surface.light import CONSULTED
+from lift3d.surface.light import CONSULTED, NEAREST
 
 _FLOAT32, _FLOAT16, _INT64 = 4, 2, 8
-# A worker after its first tiny scene: 580 MB measured, 672 MB with timm loaded.
-WORKER_BYTES = 700 * 2**20
+# A process of lift3d run before its first scene: 530 MB measured.
+WORKER_BYTES = 510 * 2**20
 # Channels of an operator that tells them only after the first image; those of a large vision transformer.
 ASSUMED_CHANNELS = 1024
-# What lifting once leaves with the libraries for as long as the process lives: measured, whatever the size.
+# What lifting and scoring once leave with the libraries for as long as the process lives: measured, whatever the size.
 WORKSPACE_BYTES = 60 * 2**20
 # Measured peaks lie up to 10 % above the sum of the arrays: what the allocator keeps.
 _ALLOCATOR_MARGIN = 1.1
@@ -53,6 +53,10 @@ _FEATURE_COPIES, _TOKEN_COPIES, _MATRIX_COPIES = 4, 4, 2
 _TAP_BYTES = 2 * (_INT64 + 4 * _FLOAT32)
 # Of a cell of the surface: depth, confidence and quality, as maps and as rows that points look up.
 _SURFACE_FLOATS = 6
+# Of a guide cell and view while a target asks what the view shows there, and which of the views own it.
+_ASKED_FLOATS = 12
+# Of a cell and view that is consulted for light, and of a tap that is read for it: those are so many, at three depths.
+_LIGHT_FLOATS, _LIGHT_TAP_FLOATS, _LIGHT_TAPS = 20, 15, 3 * NEAREST
 # Of one corner of a tap while it is blended: its index, its share, and a temporary of each.
 _CORNER_BYTES = 32
 
@@ -116,29 +120,34 @@ def stored_scene_bytes(
 
 
 def peak_of(size: SceneSize, recipe: Recipe, specs: Sequence[OperatorSpec]) -> Peak:
-    """Return the peak of a worker: it either lifts one part of the targets or scores one operator's views.
+    """Return the peak of a worker: it decodes the largest file, lifts one part of the targets, or scores one operator.
 
-    Lifting holds a part of every operator and of every lifter that proposes at once, or of one operator that is read
-    off the surface, and a copy of the largest while it is written. Scoring holds all targets of one operator under
-    every lifter, with the features once more as the decoder saw them.
+    Frames are held from the first of them on, features from the second. Lifting holds a part of every operator and of
+    every lifter that proposes at once, then one of one operator, read off the surface, with copies while it is written.
+    Scoring holds all targets of one operator under every lifter, and those of one lifter as the decoder saw them.
     """
     image, per_target = size.image, len(recipe.lifters) + 1
     frames = size.view_count * image.height * image.width * (3 * _FLOAT32 + 1 + size.map_bytes_per_px)
     features = sum(size.view_count * feature_bytes(spec, image) for spec in specs)
-    reserved = WORKER_BYTES + min(CACHE_BYTES, frames) + min(CACHE_BYTES, features)
+    process = WORKER_BYTES + WORKSPACE_BYTES + min(CACHE_BYTES, frames)
+    reserved = process + min(CACHE_BYTES, features)
     part = min(VIEWS_PER_PART, size.target_count)
     proposing = [name for name in recipe.lifters if not lifter_spec(name).is_anchored]
     parts = [part * lifted_bytes(spec, image) for spec in specs]
-    working = max(working_bytes(spec, image, recipe) for spec in specs)
-    lifting = sum(parts) * len(proposing) + 2 * max(parts) + _proposal_bytes(image, recipe) + working
+    at_work = 0
+    if proposing:
+        proposes = recipe.model_copy(update={"lifters": proposing})
+        at_work = _proposal_bytes(image, proposes) + max(working_bytes(spec, image, proposes) for spec in specs)
     if len(proposing) < len(recipe.lifters):
-        lifting += _surface_bytes(size, recipe) + max(_table_bytes(spec, size) for spec in specs)
+        on_surface = (_table_bytes(spec, size) + _reading_bytes(spec, size, recipe) for spec in specs)
+        at_work = max(at_work, _surface_bytes(size, recipe) + max(on_surface))
+    lifting = sum(parts) * len(proposing) + 3 * max(parts) + at_work
     scored = {
-        spec.name: size.target_count * per_target * (lifted_bytes(spec, image) + feature_bytes(spec, image))
+        spec.name: size.target_count * (per_target * lifted_bytes(spec, image) + 2 * feature_bytes(spec, image))
         for spec in specs
     }
-    needed = reserved + int(_ALLOCATOR_MARGIN * max(lifting, size.decode_bytes, *scored.values()))
-    return Peak(needed, reserved, max(scored, key=scored.__getitem__))
+    working = reserved + int(_ALLOCATOR_MARGIN * max(lifting, *scored.values()))
+    return Peak(max(process + size.decode_bytes, working), reserved, max(scored, key=scored.__getitem__))
 
 
 def working_bytes(spec: OperatorSpec, image: ImageSize, recipe: Recipe) -> int:
@@ -169,21 +178,34 @@ def _search_bytes(kind: str, image: ImageSize, source_count: int) -> int:
 
 
 def _surface_bytes(size: SceneSize, recipe: Recipe) -> int:
-    """Return the surface of all views, and what the targets of a part see of it."""
-    cells = _cells(size.image, GUIDE_STRIDE_PX)
+    """Return the surface of all views, what the targets of a part see of it, and what one of them asks the views."""
+    cells, pixels = _cells(size.image, GUIDE_STRIDE_PX), _cells(size.image, TARGET_STRIDE_PX)
     witnesses = min(recipe.tap_count, size.view_count)
-    seen = cells * (witnesses * (_FLOAT32 + _FLOAT16) + 2 * _FLOAT32) + _cells(size.image, TARGET_STRIDE_PX) * _FLOAT32
-    # Views are asked at guide cells; those nearest for light, at three depths of each pixel.
-    light = 3 * 6 * min(CONSULTED, size.view_count) * _cells(size.image, TARGET_STRIDE_PX)
-    asked = max(4 * cells * size.view_count, light) * _FLOAT32
+    seen = cells * (witnesses * (_FLOAT32 + _FLOAT16) + 2 * _FLOAT32) + pixels * _FLOAT32
+    asked = cells * size.view_count * _ASKED_FLOATS * _FLOAT32
     return size.view_count * cells * _SURFACE_FLOATS * _FLOAT32 + min(VIEWS_PER_PART, size.target_count) * seen + asked
 
 
+def _reading_bytes(spec: OperatorSpec, size: SceneSize, recipe: Recipe) -> int:
+    """Return what reading one target off the surface holds: of light, or of the cells' witnesses."""
+    if spec.quantity == "color":
+        consulted = _LIGHT_FLOATS * min(CONSULTED, size.view_count) + _LIGHT_TAPS * _LIGHT_TAP_FLOATS
+        return _cells(size.image, spec.stride_px) * consulted * _FLOAT32
+    taps = min(recipe.tap_count, size.view_count)
+    cells = max(cells for _, cells in cuts_of(spec, size.image))
+    return cells * taps * _TAP_BYTES + min(4 * cells * taps, CORNER_TILE) * _CORNER_BYTES
+
+
 def _table_bytes(spec: OperatorSpec, size: SceneSize) -> int:
-    """Return what an operator says of all views, laid out for all targets: its cuts, and two bands of its answers."""
-    tables = [channels * cells for channels, cells in cuts_of(spec, size.image)]
-    tables += [_prediction_bytes(spec, size.image) // _FLOAT32] * 2
-    return sum(min(MOST_TABLE_BYTES, size.view_count * values * _FLOAT32) for values in tables) + KEPT_BYTES + LOW_BYTES
+    """Return what an operator says of all views: cuts, answers, coarse bands."""
+    tables, kept = [], 0
+    if averages_probabilities(spec) or (spec.quantity in COMPARABLE and spec.quantity != "color"):
+        tables = [(channels + 1) * cells * _FLOAT32 for channels, cells in cuts_of(spec, size.image)]
+    if carries_answers(spec):
+        answers = size.view_count * _prediction_bytes(spec, size.image)
+        tables += [_prediction_bytes(spec, size.image)] * (spec.prediction_kind != "labels")
+        kept = min(KEPT_BYTES, answers) + min(LOW_BYTES, answers) * (spec.prediction_kind == "image")
+    return sum(min(MOST_TABLE_BYTES, size.view_count * one) for one in tables) + kept
 
 
 def _cells(image: ImageSize, stride: float) -> int:

@@ -39,8 +39,9 @@ _SATURATED_U16 = 65535
 _ORIENTATION_TAG = 0x0112
 _QUARTER_TURNS = (5, 6, 7, 8)
 _LOAD_VERSION = 3
-# The pixels as bytes and as float32; with validity, their share of it; with a lens, where they lie in the file.
-_BYTES_PER_PIXEL, _VALIDITY_BYTES_PER_PIXEL, _LENS_BYTES_PER_PIXEL = 17, 20, 14
+# The pixels as bytes and as float32; validity, as float32, and the pixels times it; with a lens, the pixels before, and
+# where they lie in the file.
+_BYTES_PER_PIXEL, _VALIDITY_BYTES_PER_PIXEL, _LENS_BYTES_PER_PIXEL = 15, 17, 11
 # What phones and cameras write; no map survives it.
 _LOSSY = ("JPEG", "MPO")
 # Sides of a map and its image may differ in proportion by rounding, and by the few rows that sensors lack.

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+DOCKERFILE = ROOT / "infra/containers/Dockerfile"
 # Names of modules that moved since the scripts were written; their right values stay.
 MOVED = {
     "lift3d.operators.transformers_weights": "lift3d.operators.transformers.weights",
@@ -63,8 +64,27 @@ class Attack:
     python: str = ""
 
 
-# The folder that a given script makes as the image does is made by the image's own command, now that it has one.
-DOCKERFILE, MADE_BY_THE_IMAGE = ROOT / "infra/containers/Dockerfile", re.compile("(?m)^RUN (install .*)")
+# What lies, or is called, otherwise than when the attacks were written, and what shows that they were met at all.
+LAID_OUT_ANEW = {
+    "nearest_view": "plane_sweep",
+    "tables --store ": "tables ",
+    "lift3d/scene_scores.py": "lift3d/metrics/correspondence.py",
+    "rm -r base/runs/*/dataset base/runs/*/tables; rm base/scenes/*/scores/*/attempts/*/document.json": (
+        "truncate --size=100 base/runs/*/scores/*.parquet"
+    ),
+    # The link of before would be refused first.
+    "mkdir victim2;": "rm base/scenes/evil; mkdir victim2;",
+    "$r/dataset": "$r/scores",
+    "--operator rgb --store s > log": "--operator rgb --store s --workers 1 > log",
+    "grep -E '✗'": "grep -E '✗|✓'",
+    "grep '✗'": "grep -E '✗|✓'",
+    "grep -c SuperSecretKey12345 o": "tail -1 o; grep -c SuperSecretKey12345 o",
+    '/tmp/ray $(readlink -f /tmp/ray/session_latest)/sockets"': (
+        "\" + '/'.join(ray._private.worker.global_worker.node.get_sockets_dir_path().split('/')[:3])"
+    ),
+    # The folder is made as the image makes it, now by a command of its own.
+    "cd opt/lift3d ": f"cd opt/lift3d; {re.findall('(?m)^RUN (install .*)', DOCKERFILE.read_text())[0]} ",
+}
 FLIPS = """
 import pathlib, random
 from lift3d.errors import Lift3dError
@@ -82,6 +102,19 @@ for _ in range(300):
     wrong += not (shown.equals(true) or shown["value"].isna().all())
 print(wrong, "of 300 flips are shown as data")
 """
+SCORING = """
+import time, torch; torch.set_num_threads(1)
+from lift3d.scenes.catalog import read_scene
+from lift3d.metrics.correspondence import correspond
+from lift3d.metrics.depth_surface import DepthSurface
+took = {}
+for n in (25, 50, 100, 200):
+    scene = read_scene(f"procedural:room?seed=0&views={n}&height=24&width=32"); told = []
+    surface = DepthSurface([view.load(24) for view in scene.views]); begun = time.process_time()
+    correspond(surface, report=lambda *said: told.append(said)); took[n] = time.process_time() - begun
+    print(n, "views:", round(took[n], 1), "s,", len(told), "reports", flush=True)
+print("quadratic" if took[200] > 3 * took[100] else "about linear")
+"""
 LARGE_SHAPE = """
 import pathlib
 from tests.support.forged import arrays_of, forge
@@ -94,7 +127,9 @@ ATTACKS = {
     "03-viewer-accepts-any-origin": Attack("403"),
     "04-damaged-record-bricks-serial-run": Attack("(?s)(run [12]: rc 0.*){4}report", "rc [^0]"),
     "06-flipped-bit-in-scene-parquet-passes-for-data": Attack("^0 of 300", python=FLIPS),
-    "07-links-lead-out-of-a-store": Attack("victim: 1", r"written into another folder: [^ \n]+"),
+    "07-links-lead-out-of-a-store": Attack(
+        r"(?s)victim: 1\n.*/scores' is a link that leads out", r"written into another folder: [^ \n]+"
+    ),
     "08-small-store-allocates-224-GiB": Attack("damaged", "Killed|MemoryError|out-of-memory", LARGE_SHAPE),
     "09-terminal-escapes-from-a-store": Attack("owned", r"\^\["),
     "10-formulas-in-csv": Attack("'=HYPERLINK", '(?m)(^|,)"?='),
@@ -102,17 +137,21 @@ ATTACKS = {
     "12-colmap-inner-counts": Attack(r"(?m)^[1-9]?\d{5} KiB peak"),
     "13-ply-header-lies": Attack("scene-format", "out-of-memory"),
     "14-small-files-large-memory": Attack("measured peak"),
-    "16-one-frame-costs-the-scene": Attack("", "defect of an operator|✗"),
+    "16-one-frame-costs-the-scene": Attack("(?s)(✓.*1 view dropped.*){3}", "defect of an operator|✗"),
     "17-recipe-yaml": Attack("(?s)list of locations.*list of locations.*nests too deep.*rc 2"),
-    "18-secrets-in-scene-urls": Attack("^0\n", "(?m)SuperSecret|^s/"),
-    "19-ray-of-a-laptop-listens-everywhere": Attack("", r"(?m)^\S+:\d+ "),
-    "21-run-fails-where-record-and-scores-are-damaged": Attack("(?s)run 1: rc 0.*run 2: rc 0"),
+    "18-secrets-in-scene-urls": Attack("credentials.*\n0\n", "(?m)SuperSecret|^s/"),
+    "19-ray-of-a-laptop-listens-everywhere": Attack(
+        "drwx------ /tmp/lift3d-ray-", r"(?m)^(?!\[::ffff:127\.0\.0\.1\])\S+:\d+ "
+    ),
+    "21-run-fails-where-record-and-scores-are-damaged": Attack("(?s)run 1: rc 0.*run 2: rc 0", "cannot remove"),
     "22-rayjob-submitter-is-refused": Attack("^[1-9]"),
     "23-default-deployments-cannot-write-in-the-image": Attack("store: runs/", "denied"),
     "24-memory-is-counted-per-worker-only": Attack("flows/ray_cluster.py.*node_memory"),
     "25-sigterm-is-a-crash": Attack("rc 143", "Traceback|SIGTERM"),
     "27-lift-leaves-a-folder-per-call": Attack("^0 folders"),
-    "28-scoring-is-quadratic-and-silent": Attack("200 views: .*\n.*report", "never reports"),
+    "28-scoring-is-quadratic-and-silent": Attack(
+        r"200 views: .* \d{3,} reports\nabout linear", "never reports", SCORING
+    ),
 }
 
 
@@ -130,15 +169,13 @@ def test_attacks(tmp_path, test_data, name):
         .replace("PYTHONPATH=$FAULTS_LIB", "PYTHONPATH=$FAULTS_LIB:$PROJECT")
     )
     for path in [setup, folder / name / "repro.sh"]:
-        text = (
-            path.read_text()
-            .replace("nearest_view", "plane_sweep")
-            .replace("tables --store ", "tables ")
-            .replace("lift3d/scene_scores.py", "lift3d/pipeline/score.py")
-            .replace("cd opt/lift3d ", f"cd opt/lift3d; {MADE_BY_THE_IMAGE.search(DOCKERFILE.read_text())[1]} ")
-        )
+        text = path.read_text()
+        for before, after in LAID_OUT_ANEW.items():
+            text = text.replace(before, after)
         if attack.python and path != setup:
-            text = re.sub(r"(?s)python - <<'P'\n.*?\nP\n", lambda _: f"python - <<'P'{attack.python}P\n", text)
+            text = re.sub(
+                r"(?s)python - <<'?P'?\b[^\n]*\n.*?\nP\n", lambda _: f"python - <<'P'{attack.python}P\n", text
+            )
         path.write_text(text)
     done = subprocess.run(
         ["bash", str(folder / name / "repro.sh")], capture_output=True, text=True, cwd=ROOT,

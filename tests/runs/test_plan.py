@@ -1,9 +1,12 @@
 """What a plan promises: it writes nothing, counts what is missing, and refuses what does not fit."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
+from PIL import Image
 
 from lift3d.config import Execution, Recipe
 from lift3d.domain.camera import ImageSize
@@ -19,6 +22,7 @@ from lift3d.runs.planned_bytes import (
     peak_of,
     working_bytes,
 )
+from tests.support import captures
 
 ROOM = "procedural:room?views=4&height=24&width=32"
 RECIPE = Recipe(scenes=(ROOM,), lifters=("plane_sweep",), image_height=24)
@@ -87,7 +91,7 @@ def test_the_peak_grows_with_the_scene_and_with_the_recipe():
     peak = peak_of(SIZE, RECIPE, [DINO]).needed_bytes
     for changed in ({"view_count": 110}, {"target_count": 105}, {"map_bytes_per_px": 100}):
         assert peak_of(replace(SIZE, **changed), RECIPE, [DINO]).needed_bytes > peak, changed
-    size = replace(SIZE, image=ImageSize(480, 640), view_count=2)
+    size = replace(SIZE, image=ImageSize(480, 640), view_count=100)
     recipe = RECIPE.model_copy(update={"lifters": ("anchored",)})
     peak = peak_of(size, recipe, [DINO]).needed_bytes
     for changed in ({"sources": 64}, {"lifters": MORE_LIFTERS}, {"taps": 1024}):
@@ -109,3 +113,49 @@ def test_what_stage_two_holds_is_bounded_by_a_tile_whatever_the_taps():
     assert needed(96, 64) > 1.2 * needed(96, 32)
     # A grid of many tiles: only the weights of all cells grow.
     assert needed(600, 128) < 2 * needed(600, 32)
+
+
+# What a run of the command takes at most, of the memory of its process.
+PEAK = """
+import re, sys
+from pathlib import Path
+from lift3d.cli.app import main
+try:
+    main(sys.argv[1:])
+finally:
+    print("peak", 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text()).group(1)))
+"""
+LARGER = "procedural:room?seed=1&views={}&height=240&width=320"
+
+
+def photographs(folder):
+    """Three views of a room, one of them 31 megapixels large."""
+    captures.write_transforms(folder, source := captures.capture(3))
+    Image.new("RGB", (100 * captures.WIDTH, 100 * captures.HEIGHT)).save(folder / f"images/{source.names[1]}.png")
+    return str(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.outside(kind="9 operations", case="the memory plan of a run", right="its peak within a tenth")
+@pytest.mark.parametrize(
+    ("scene", "options"),
+    [
+        (ROOM, "--lifter plane_sweep --image-height 24"),
+        (photographs, "--lifter plane_sweep --image-height 24"),
+        (LARGER.format(6), "--lifter plane_sweep --image-height 240"),
+        (LARGER.format(12), "--image-height 240"),
+        (LARGER.format(6), "--operator tiny:encoder --operator tiny:depth --image-height 240"),
+    ],
+    ids=["a small room", "a large photograph", "a search for depth", "a surface", "two networks"],
+)
+def test_a_plan_is_within_a_tenth_of_the_peak(tmp_path, record_property, scene, options):
+    location = scene if isinstance(scene, str) else scene(tmp_path / "scene")
+    run = ["run", location, "--serial", "--store", str(tmp_path / "store"), *options.split()]
+    said = [
+        subprocess.run([sys.executable, "-c", PEAK, *run, *more], capture_output=True, text=True, check=False).stdout
+        for more in (["--dry-run", "--json"], ["--json"])
+    ]
+    planned = json.loads(said[0].rpartition("peak")[0])["peak_bytes"]
+    peak = int(said[1].rpartition("peak")[2])
+    record_property("got", f"{planned / 1e6:.0f} MB planned, {peak / 1e6:.0f} MB measured")
+    assert planned == pytest.approx(peak, rel=0.1)
