@@ -1,9 +1,7 @@
 """Make torchvision importable beside a torch build that its compiled operators do not fit.
 
-A torchvision wheel built for CUDA finds no CUDA libraries beside a CPU-only torch: its compiled operators are not
-loaded, and the import fails ("operator torchvision::nms does not exist") because it describes two operators that nobody
-declared. timm and open_clip import torchvision; what is used of them needs no compiled operator, so declaring the two
-is enough.
+The import fails ("operator torchvision::nms does not exist") because it describes two operators that nobody declared.
+timm and open_clip import torchvision; what is used of them needs no compiled operator, so declaring the two is enough.
 
 ``python -m lift3d.torchvision_guard`` looks whether ``import torchvision`` fails so in this environment, and only then
 copies this file into its site-packages, with a ``.pth`` file that installs the import hook when Python starts. So this

@@ -24,13 +24,9 @@ class DroppedView:
 
 @dataclass(frozen=True, slots=True)
 class LiftedProduct:
-    """Where the lifted views of one operator and lifter lie.
+    """Where the lifted views of one operator and lifter (or raw2d) lie.
 
-    Attributes:
-        lifter: Lifter name, or raw2d.
-        digest: What they depend on.
-        parts: Path of each part, in the order of the targets; none if the scene has no such views.
-        reason: Why there are no parts; empty otherwise.
+    ``parts`` are the paths in the order of the targets; none if the scene has no such views, for a ``reason``.
     """
 
     operator: str
@@ -47,22 +43,13 @@ class LiftedProduct:
 
 @dataclass(frozen=True, slots=True)
 class SceneRecord:
-    """What came of a scene in a run.
+    """What came of a scene in a run; failed, for a reason, if nothing could be computed.
 
-    Attributes:
-        location: What the recipe calls it.
-        outcome: failed if nothing could be computed.
-        reason: Why, as code and sentence; empty if ok.
-        protocol: How targets were chosen, e.g. heldout-8.
-        inputs: Digest of everything that the scene depended on.
-        view_count: Usable views.
-        notes: What the reader repaired or assumed, and what of the scene was passed over.
-        surface: What the scene's surface comes from, such as ``mesh 'scan.ply'``; empty if no lifter reads it.
-        surface_path: Where it lies in the store.
-        lifted: Products of lifted views, raw2d first for each operator.
-        rows: Digest of the file of its score rows.
-        computed: How many of each kind of product were missing and computed.
-        is_quarantined: Whether the scene was given up after it had cost too many workers.
+    ``location`` is what the recipe calls it, ``protocol`` how targets were chosen (heldout-8), ``inputs`` the digest of
+    all that the scene depended on; ``notes`` say what the reader repaired, assumed or passed over. ``surface`` is what
+    the scene's surface comes from, such as ``mesh 'scan.ply'`` (empty if no lifter reads it). ``lifted`` has raw2d
+    first for each operator; ``rows`` is the digest of the file of score rows; ``computed`` counts the products of each
+    kind that were missing. Who is quarantined was given up after costing too many workers.
     """
 
     scene: SceneId

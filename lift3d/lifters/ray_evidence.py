@@ -29,14 +29,10 @@ _LEAST_WEIGHT = 1e-6
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RayEvidence:
-    """The target's rays as the sources see them.
+    """The target's rays as the sources see them; the first channel of ``volume`` is the log of the untrained consensus.
 
-    Attributes:
-        volumes: What the sources know.
-        volume: Inputs of the density network; the first is the log of the consensus without training.
-        visibility: Of each plane in each source, times taper; in [0, 1].
-        occupancy: What each source says of a surface at the plane, times its confidence.
-        preference: Of each source by angle, 1 for an angle of 0.
+    Per source: ``visibility`` times taper, ``occupancy`` (what it says of a surface at the plane) times its confidence,
+    and ``preference`` by angle, 1 for an angle of 0.
     """
 
     volumes: SourceDepthVolumes

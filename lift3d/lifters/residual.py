@@ -1,12 +1,8 @@
 """The residual of stage II: the cheapest change of weights that brings a cell's features near what is wanted.
 
-Letters: g are the (reduced) features at the taps, y what they are to come near, v the weights to start from, w those
-returned, d the price of moving a weight. ``w = argmin |Σ w g − y|² / channels + Σ d (w − v)²`` where weights sum to 1.
-
-What is wanted lies between the consensus of the sources and the guide, which is what the operator itself says of the
-picture that stage I lifts. The guide has been through one network once, at the target's own place: free of the
-disagreement of the sources, but of a picture that is not quite right. Weights over raw features keep what the sources
-saw.
+Letters: g are the (reduced) features at the taps, y what they are to come near (between consensus and guide, see
+docs/inside/learned-lifter.md), v the weights to start from, w those returned, d the price of moving a weight. ``w =
+argmin |Σ w g − y|² / channels + Σ d (w − v)²`` where weights sum to 1.
 """
 
 import torch

@@ -1,8 +1,7 @@
 """Panoptic quality of masks: over each view, and over the whole scene at once, where ids must agree across views.
 
 Masks have no classes here, so all segments are of one. A pixel is of the mask that claims it most, and of none if that
-is less than half. A mask's number means nothing to PQ within a view, so that a view's own ids (raw2d on views that
-nothing was fitted on) are compared like any; over the scene they are not the same thing twice, which is what the gap
+is less than half. A mask's number means nothing to PQ within a view; over the scene it does, which is what the gap
 between the two figures tells.
 """
 

@@ -1,9 +1,8 @@
 """Operators by name: our own, those of installed packages, and those the user points at. Light: no torch.
 
-A catalog entry, and an entry point of the group ``lift3d.operators``, is a factory that takes the parsed
-OperatorName. A plug-in is an Operator, or a class or function without arguments that gives one; it is called
-by its spec's name. Plug-ins are code: they come from the command line or from code, never from a scene's
-file.
+An entry, of the catalog or of the entry points ``lift3d.operators``, is a factory that takes the parsed OperatorName. A
+plug-in is an Operator, or a class or function without arguments that gives one, and is called by its spec's name. It is
+code: it comes from the command line or from code, never from a scene's file.
 """
 
 import hashlib

@@ -1,9 +1,8 @@
 """Where a network's feature cells sit in its input.
 
-A cell is not always centred in its block of stride × stride pixels. A patch embedding is; a 3×3 convolution
-of stride 2 and padding 1 is not: its first output is centred on the *first* pixel, so after four of them (a
-ResNet at stride 16) the cells sit 7.5 pixels up and left of the blocks' centres. Features lifted with the
-blocks' centres would be displaced by that much in every view, in another direction in the world for each.
+A cell is not always centred in its block of stride × stride pixels: the first output of a 3×3 convolution of stride 2
+and padding 1 is centred on the *first* pixel, so after four of them (a ResNet at stride 16) the cells sit 7.5 pixels up
+and left of the blocks' centres, and features would be displaced by that in every view, each time in another direction.
 """
 
 from collections.abc import Callable

@@ -1,10 +1,8 @@
 """Depth of one view in units of the scene: what each view's answer is scaled and shifted by.
 
-A model that sees one image gives depth (or disparity, 1/z) up to a scale and a shift of its own, another pair in every
-view. Surface points that several views track fix them: at each observation, the map's value is held against the point's
-depth in that camera. One noise level is estimated over all views and tells what an outlier is (keypoints love edges of
-depth, where a map says anything); a view with too few observations for a pair of its own takes that of the scene, as do
-held-out targets, on which nothing may be fitted.
+At each observation of a tracked point, the map's value is held against the point's depth in that camera. One noise
+level is estimated over all views and tells what an outlier is (keypoints love edges of depth, where a map says
+anything); a view with too few observations for a pair of its own takes that of the scene, as do held-out targets.
 
 Letters: x a value of the operator's map; y the same in scene units; ``y = scale · x + shift``.
 

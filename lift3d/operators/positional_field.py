@@ -1,8 +1,7 @@
 """The positional field: what an operator's features owe to where a cell sits in the image, not to what is there.
 
-A transformer adds an embedding of its place to every patch, and blending brings the sources' places along. The field
-is estimated per scene as the mean over views of the features at each cell. An operator whose ``fit_scene`` returns one
-has it subtracted from what lifters compare and blend, and that of the target's cell added to the result.
+It is estimated per scene as the mean over views of the features at each cell. An operator whose ``fit_scene`` returns
+one has it subtracted from what lifters compare and blend, and that of the target's cell added to the result.
 
 The mean cannot tell a place from what usually stands there (the object in the middle of most captures). Where the
 network's own field is weaker than that, subtracting it loses; ``lift3d bench lifters`` with both names tells.

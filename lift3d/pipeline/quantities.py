@@ -1,12 +1,8 @@
 """What is blended must mean the same in every view: how each quantity travels from its sources to a target.
 
-A map that needs no camera and no association travels as it is, less the positional field if the state holds one.
-Depth travels as points, directions in common axes: both are taken to the target's camera axes before they are blended.
-Weights sum to 1, so that is the blend of world points and world axes taken to the target afterwards (both maps are
-affine), and float32 holds it wherever the world's origin lies. Of a point only the target's camera z is left then.
-View-local instances travel as the scene's (``operators.instance_association``).
-
-Blending points of depth maps that disagree smears: the answer lies between their surfaces, as the mean of depths does.
+The table is in docs/inside/quantities.md. Weights sum to 1, so blending in the target's axes is the blend of world
+points and world axes taken to the target afterwards (both maps are affine), and float32 holds it wherever the world's
+origin lies.
 """
 
 from dataclasses import dataclass, replace

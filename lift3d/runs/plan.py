@@ -30,12 +30,9 @@ _DEPTH_BYTES, _LABEL_BYTES = 4, 16  # float32; labels and instances, int64 each
 
 @dataclass(frozen=True, slots=True)
 class ScenePlan:
-    """What a run will do with one scene.
+    """What a run will do with one scene, or the reason why it cannot.
 
-    Attributes:
-        reason: Why it cannot be run; empty if it can.
-        encode_count: Views to encode, summed over operators: targets and sources without committed features.
-        store_bytes: What the scene adds to the store, before compression.
+    ``encode_count`` are targets and sources without committed features, over operators; bytes are before compression.
     """
 
     location: str

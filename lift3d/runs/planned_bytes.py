@@ -63,12 +63,9 @@ _CORNER_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class SceneSize:
-    """What the bytes of a scene depend on besides the recipe.
+    """What the bytes of a scene depend on besides the recipe; views are those that are usable.
 
-    Attributes:
-        view_count: Usable views.
-        map_bytes_per_px: Bytes per pixel of depth, labels and instances, where the views have them.
-        decode_bytes: What decoding the largest image file holds at once, whatever is lifted of it.
+    Maps are depth, labels and instances; ``decode_bytes`` is what decoding the largest image file holds at once.
     """
 
     image: ImageSize

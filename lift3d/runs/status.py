@@ -20,10 +20,8 @@ SHOWN = 20
 class RunState:
     """Counts of one run: scenes that the recipe wants, committed, failed and given up, each with its reason.
 
-    Attributes:
-        scenes_per_hour: Pace of the last scenes; None if there are too few to say.
-        last_at: When the last scene was finished, by the store's clock; None before the first.
-        trouble: Why the run cannot be looked at; empty if it can.
+    The pace is that of the last scenes, None if there are too few; ``last_at`` is by the store's clock. ``trouble``
+    says why the run cannot be looked at.
     """
 
     run: str

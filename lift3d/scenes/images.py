@@ -125,18 +125,13 @@ def decode_map(path: str | Path, *, may_have_palette: bool = False) -> Shaped[nd
 
 @dataclass(frozen=True, slots=True)
 class FileFrame:
-    """The pixels of a view in files. Small, picklable; nothing is read before load.
+    """The pixels of a view in files: paths of the maps. Small, picklable; nothing is read before load.
 
-    Attributes:
-        image: Path; those of the other maps may be of any size, in the image's proportions.
-        depth: Z-depth, in units of ``depth_scale``.
-        labels: Class ids; ``label_ignore`` means unknown.
-        mask: 0 where pixels are invalid.
-        depth_intrinsics: fx, fy, cx, cy of the depth map at its own size, if its sensor is another one than the
-            image's; the same centre and axes are assumed, and no distortion.
-        distortion: The image's lens; None for a pinhole.
-        is_silhouette: Whether the mask cuts out the one thing that there is, so that beside it there is nothing;
-            else nobody knows what it hides.
+    Maps may be of any size, in the image's proportions. Depth is z-depth in units of ``depth_scale``;
+    ``depth_intrinsics`` are fx, fy, cx, cy at its own size if its sensor is another one than the image's (same centre
+    and axes, no distortion). Labels are class ids, of which ``label_ignore`` means unknown. The mask is 0 where pixels
+    are invalid; a silhouette cuts out the one thing there is, so that beside it there is nothing, else nobody knows
+    what it hides.
     """
 
     image: str

@@ -25,13 +25,10 @@ _PRODUCTS_AT_ONCE = 8
 
 @dataclass(frozen=True, slots=True)
 class AuditedProduct:
-    """What was found of one product.
+    """What was found of one product: ``uncommitted`` is begun and not finished, ``missing`` not begun.
 
-    Attributes:
-        verdict: ``uncommitted`` is begun and not finished, by a worker at work or a dead one; ``missing`` not begun.
-        marked: When the group file was written, by the clock of the store; None if there is none.
-        damage: A sentence for every object that is not what was committed.
-        leftovers: Objects that no group file lists; none are told apart if it cannot be read.
+    ``marked`` is when the group file was written, by the store's clock; ``damage`` says of every object that is not
+    what was committed; ``leftovers`` no group file lists (None if it cannot be read).
     """
 
     path: str

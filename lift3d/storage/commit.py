@@ -1,10 +1,4 @@
-"""The commit protocol: a product is there only through its group file, which is written last and once.
-
-1. Objects are written where readers will find them, each created only if absent. Who finds one there already adopts it
-   if it is equal or at least whole, and overwrites it if it is broken.
-2. Of products that are made in parts, a small record under ``parts/`` says of each finished part what it wrote.
-3. ``zarr.json`` of the group, created only if absent, lists every object with its size and CRC-32, under a seal of
-   its own. With it the product is whole, to readers of lift3d, Zarr and xarray alike; the records of parts go.
+"""The commit protocol of docs/store.md: a product is there only through its group file, written last and once.
 
 A worker that dies leaves either nothing visible or all of it, and what it finished is found by the next. Of two that
 finish one product one wins, and the other adopts its group file, which a fresh random ``write_id`` tells from our own,
@@ -12,8 +6,7 @@ whatever the response to our request was (it may have been lost and the request 
 
 What was begun long ago may be collected as garbage (``garbage.py``) while its writer sleeps. The writer looks for every
 object after it has written the group file, the collector looks for the group file after it has deleted the objects:
-whoever comes second sees what the other did, and takes the group file back. Services whose create-only writes are not
-atomic: docs/store.md.
+whoever comes second sees what the other did, and takes the group file back.
 """
 
 from collections.abc import Callable, Iterable

@@ -1,19 +1,8 @@
-"""Where everything lies in a store: pure functions from names and digests to relative paths.
+"""Where everything lies in a store: pure functions from names and digests to relative paths (README, docs/store.md).
 
-Light: imports neither torch nor zarr.
-
-    lift3d.json                                          layout version of the whole store
-    README.txt                                           what lies where, for whoever finds the store
-    scenes/SCENE/zarr.json                               everything below, as one Zarr group (a cache)
-    scenes/SCENE/features/OPERATOR/256px-DIGEST/         features of the views (a cache)
-    scenes/SCENE/state/OPERATOR/DIGEST/                  what is fitted on the scene, sparse tracks among it (a cache)
-    scenes/SCENE/geometry/METHOD/256px-DIGEST/           the surface that the views show (a cache)
-    scenes/SCENE/lifted/OPERATOR/LIFTER/WORDS-DIGEST/    lifted features and predictions of all targets
-    runs/RECIPE/                                         record of a run: the recipe, a record for each scene, tables
-
-Every leaf under scenes/ is a *product*: a Zarr group whose ``zarr.json`` is written last and so says that it is
-whole. A digest covers what the product depends on and nothing else, with the version of every stage involved. What lies
-under runs/ is plain files that are written again at will.
+Light: imports neither torch nor zarr. Every leaf under scenes/ is a *product*: a Zarr group whose ``zarr.json`` is
+written last and so says that it is whole. A digest covers what the product depends on and nothing else, with the
+version of every stage involved. What lies under runs/ is plain files that are written again at will.
 """
 
 import json

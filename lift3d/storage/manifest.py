@@ -37,12 +37,9 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Some regions of a product's arrays, done by one worker.
+    """Some regions of a product's arrays, done by one worker: objects and Zarr metadata, by key and name.
 
-    Attributes:
-        objects: By key below the product.
-        arrays: Zarr metadata of every array that the part writes to, by name.
-        note: JSON that the writer wants to know when all parts are there.
+    ``note`` is JSON that the writer wants to know when all parts are there.
     """
 
     objects: Mapping[str, Entry]

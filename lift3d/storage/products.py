@@ -1,9 +1,8 @@
 """Products made of arrays: one Zarr group, filled whole or part by part, visible once committed.
 
-Every array has dimension names, Zstd and a CRC, stores its empty chunks, and starts as missing (NaN for
-floats, -1 or all bits set for integers), so that xarray opens a product as it is and nothing unwritten
-passes for data. Ids are variable-length strings, which Zarr v3 and xarray read as they are (fixed-length
-ones are not in the standard).
+Every array has dimension names, Zstd and a CRC, stores its empty chunks, and starts as missing (NaN for floats, -1 or
+all bits set for integers), so that nothing unwritten passes for data. Ids are variable-length strings, which Zarr v3
+and xarray read as they are (fixed-length ones are not in the standard).
 """
 
 import uuid

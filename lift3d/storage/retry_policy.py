@@ -24,17 +24,10 @@ _PASSING: tuple[Meaning, ...] = ("busy", "unreachable")
 class Timeouts:
     """How long is waited for what, in seconds.
 
-    Attributes:
-        connect_s: For a connection; who waits longer had better be retried by its scheduler.
-        silence_s: For the next bytes of an answer.
-        operation_s: For one try as a whole: 512 MiB, the largest shard one should write, at the slowest rate.
-        slowest_bytes_per_s: Below this a transfer counts as stalled, whether or not bytes trickle.
-        unreachable_s: In all, with a service that does not answer: a restart or a failover of a load balancer.
-        busy_s: In all, with a service that asks for fewer requests: it may do so for ten minutes, and jitter
-            makes waits shorter than their bounds.
-        first_wait_s: Bound of the first wait.
-        longest_unreachable_wait_s: No wait for a silent service is longer.
-        longest_busy_wait_s: Nor one for a busy service.
+    For a connection (who waits longer had better be retried by its scheduler), for the next bytes of an answer, and for
+    one try as a whole: 512 MiB, the largest shard one should write, at the slowest rate, below which a transfer counts
+    as stalled. In all with a service that does not answer (a restart or a failover of a load balancer), and with one
+    that asks for fewer requests: it may do so for ten minutes, and jitter makes waits shorter than their bounds.
     """
 
     connect_s: float = 10.0

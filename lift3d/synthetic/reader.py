@@ -33,14 +33,8 @@ _DEPTH_MARGIN = 0.1
 class ProceduralSpec:
     """What a location says; equal specs give equal scenes.
 
-    Attributes:
-        family: One of FAMILIES.
-        seed: Which world of the family.
-        views: How many along the camera path, each of ``height`` by ``width`` pixels.
-        fov_deg: Horizontal field of view, degrees.
-        spacing: Distance of neighbouring views; 1 is two to four degrees of parallax.
-        depth: 0 hides z-depth, as in a scene without any.
-        labels: 0 hides labels and instances.
+    Views lie along a camera path through a world of the family; ``spacing`` is the distance of neighbours (1 is two to
+    four degrees of parallax), ``fov_deg`` horizontal. ``depth`` or ``labels`` 0 hide z-depth, or labels and instances.
     """
 
     family: str

@@ -13,13 +13,9 @@ from lift3d.synthetic.world import Shape, World, to_local
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Points:
-    """Surface points in the axes of their solids, lengths in world units.
+    """Surface points in the axes of their solids (``xyz`` from their centres), lengths in world units.
 
-    Attributes:
-        face: Of the solid (−x, +x, −y, +y, −z, +z); a tube has faces 1 around, 4 and 5 at its ends.
-        xyz: From the solid's centre.
-        direction: Of the ray, camera z = 1.
-        normal: Facing the viewer.
+    Faces are −x, +x, −y, +y, −z, +z; a tube has 1 around, 4 and 5 at its ends. Rays have camera z = 1.
     """
 
     solid: Int[Tensor, " point"]

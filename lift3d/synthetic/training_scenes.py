@@ -41,12 +41,8 @@ class RenderedScene:
 class Sensor:
     """Strengths of what happens to every view of a scene, by default nothing; each view draws its own amounts.
 
-    Attributes:
-        exposure: Spread of the log gain of a view, as ``white_balance`` is of a colour.
-        vignetting: Darkening of the corners, share.
-        noise: Standard deviation per pixel, sRGB.
-        blur_px: Largest standard deviation of the blur, pixels.
-        pose_px: How far a wrong rotation moves the picture, pixels: a standard deviation.
+    Exposure and white balance are spreads of log gains, vignetting is the corners' darkening, noise a deviation in
+    sRGB, ``blur_px`` the largest deviation of the blur, ``pose_px`` that of how far a wrong rotation moves the picture.
     """
 
     exposure: float = 0.0

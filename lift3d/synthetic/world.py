@@ -30,13 +30,9 @@ class Pattern(IntEnum):
 class Paint:
     """Colour by formula: a pattern of two colours under noise, with highlights.
 
-    Attributes:
-        color: sRGB in [0, 1].
-        accent: Colour of every other check, stripe, brick joint or window.
-        period: Length of the pattern, world units.
-        grain: Contrast of the noise, whose longest wavelength is ``grain_size`` world units.
-        shift: Where the surface lies in the noise, in wavelengths; makes equal paints look different.
-        gloss: Strength of highlights.
+    Colours are sRGB in [0, 1]; ``accent`` is that of every other check, stripe, brick joint or window. Lengths
+    (``period`` of the pattern, the noise's longest wavelength ``grain_size``) are world units; ``shift`` is in
+    wavelengths.
     """
 
     color: Vector

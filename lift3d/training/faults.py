@@ -22,11 +22,8 @@ _FIELD_CELLS = 4
 class FaultStrengths:
     """How strong each fault is; 0 leaves it out.
 
-    Attributes:
-        channel_bias: Spread of what is added to a channel in one view, as ``view_gain`` is of its log gain.
-        positional_field: Spread of a smooth field that is the same in all views.
-        padding: How far border cells are drawn to one vector, 0 to 1.
-        outlier_share: Share of cells that are replaced by a vector of ``outlier_loudness``, 0 to 1.
+    Spreads of what is added to a channel in one view, of its log gain, and of a smooth field that all views share; how
+    far border cells are drawn to one vector; and the share of cells replaced by a vector of ``outlier_loudness``.
     """
 
     channel_bias: float = 0.0

@@ -55,11 +55,8 @@ class Colours:
 class ViewedScene:
     """One operator's answers in one scene, ready to be coloured. Reads nothing any more.
 
-    Attributes:
-        photos: The images, pixels of the small pictures; None if they cannot be read any more.
-        plain: 2D answers; None if the run has none, as for novel cameras.
-        kind: Of the predictions; an embedding is its features.
-        view_count: Views that the store holds; no more than the first few hundred, evenly, are shown.
+    ``photos`` are None if they cannot be read any more, ``plain`` where the run has none, as for novel cameras. The
+    store holds ``view_count`` views; no more than the first few hundred, evenly, are shown.
     """
 
     slices: tuple[ViewSlice, ...]

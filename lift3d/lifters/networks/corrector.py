@@ -1,9 +1,8 @@
 """Stage II's network: from what an operator's features at the taps say of one another to new weights.
 
-Letters: a token is a tap of one cell; the network never sees a channel, only scalars that compare taps, so it knows
-neither how many channels an operator has nor what they mean. Its answer is weights over the same raw features: a head
-of its own for features, how far their sum is to move towards the guide, and how dear that is on each tap, which
-``residual.solve`` then finds.
+Letters: a token is a tap of one cell. The network sees scalars that compare taps, never a channel; its answer is
+weights over the same raw features: a head of its own for features, how far their sum is to move towards the guide, and
+how dear that is on each tap, which ``residual.solve`` then finds.
 
 Source:
     Separate blending weights of colours and features, and a residual from a corrector guided by view-consistent

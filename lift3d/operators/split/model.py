@@ -1,10 +1,7 @@
 """Any torch module as an operator, cut anywhere: ``SplitModel(model, cuts=("encoder.layer4", …))``.
 
-Encode runs the module and captures what the submodules of the cuts give; decode runs it again with lifted features in
-their place. Several cuts lift several maps, so skip connections are lifted, too; ``cuts=("input",)`` lifts what the
-network sees, ``cuts=("output",)`` the answer of a black box. How tensors lie over the image, where their cells sit and
-which sizes the network takes is found by running it, and proved: what decode makes of encode is what the module gives,
-and nothing of the image reaches the answer past the cuts.
+Several cuts lift several maps, so skip connections are lifted, too; ``cuts=("input",)`` lifts what the network sees,
+``cuts=("output",)`` the answer of a black box. How that is done and proved: docs/inside/any-torch-module.md.
 """
 
 from collections.abc import Callable, Mapping, Sequence

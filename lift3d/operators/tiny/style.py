@@ -1,8 +1,7 @@
 """A picture in another manner: ``tiny:style?style=NAME`` gives features the statistics of a style and paints them.
 
-The features of the content are first brought to mean 0 and deviation 1. Were that done view by view, the same surface
-would be painted in another tone in every view that shows more or less of something else; so the statistics are those of
-the whole scene (fit_scene), and where there is no scene, those of the training pictures. No view has any of its own.
+Features of the content are first brought to the mean and deviation of the whole scene (fit_scene), or where there is
+none of the training pictures: by a view's own, one surface would get another tone in each view.
 """
 
 from collections.abc import Mapping
