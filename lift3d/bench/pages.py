@@ -4,6 +4,7 @@ import importlib.metadata
 import math
 import shlex
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from lift3d.config import Recipe
-from lift3d.tables.comparison import PairedInterval, interval
+from lift3d.tables.comparison import interval
 from lift3d.tables.rendering import NOTHING, text_table, to_markdown
 
 _SIZES = ("image_height", "sources", "holdout")
@@ -52,9 +53,18 @@ def number(value: float | None, digits: int = 3) -> str:
     return NOTHING if value is None else f"{value:.{digits}f}"
 
 
+@dataclass(frozen=True, slots=True)
+class PairedInterval:
+    """The mean of differences, with its 95 % interval (NaN for fewer than two)."""
+
+    mean: float
+    low: float
+    high: float
+
+
 def paired(differences: Float64[np.ndarray, " pair"]) -> PairedInterval:
     """Return the mean of differences, with its interval over the pairs."""
-    return PairedInterval(float(differences.mean()), *interval(differences), len(differences), 0)
+    return PairedInterval(float(differences.mean()), *interval(differences))
 
 
 def bracketed(found: PairedInterval, digits: int = 3) -> str:

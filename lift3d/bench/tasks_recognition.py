@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from lift3d.bench.drawn_strokes import draw_strokes
-from lift3d.bench.pages import paired
+from lift3d.bench.pages import PairedInterval, paired
 from lift3d.config import Execution, Recipe
 from lift3d.domain.scene import Frame, Scene
 from lift3d.domain.scores import ALL_PIXELS
@@ -26,7 +26,6 @@ from lift3d.runs.table import run_table
 from lift3d.scenes.catalog import read_scene
 from lift3d.storage.location import open_store
 from lift3d.synthetic.objects import COLORS, EVALUATION_SEEDS, SHAPES
-from lift3d.tables.comparison import PairedInterval
 from lift3d.tables.schema import ScoreTable
 
 PLAIN, FULL = "raw2d", "lift3d"

@@ -1,7 +1,12 @@
 """The command line. Light: what a command needs is imported when it is called."""
 
+import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
 import click
 
@@ -11,9 +16,9 @@ from lift3d.cli.commands.results import export, ingest, render, report, view
 from lift3d.cli.commands.run import run
 from lift3d.cli.commands.store import compare, doctor, fsck, gc, status, tables
 from lift3d.cli.commands.train import train, train_tiny
-from lift3d.cli.termination import ended_by_kill
 from lift3d.errors import ConfigError, Lift3dError
 
+_SAID = b"\nterminated; what is committed stays\n"
 _COMMANDS = (
     *(run, ingest, status, tables, compare, report, view, render, export),
     *(fsck, gc, doctor, train, train_tiny, bench),
@@ -36,7 +41,7 @@ for _command in _COMMANDS:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; our own errors become one message and an exit code."""
     try:
-        with ended_by_kill():
+        with _ended_by_kill():
             app(arguments, prog_name="lift3d")
     except ConfigError as error:
         say(f"error: {error}", fg="red", err=True)
@@ -44,3 +49,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Lift3dError as error:
         say(f"error ({error.reason}): {error}", fg="red", err=True)
         sys.exit(Exit.ERROR)
+
+
+@contextmanager
+def _ended_by_kill() -> Iterator[None]:
+    """End the block by SIGTERM as an exception would: everything that has to be put away is."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals belong to the main thread
+        return
+    before = signal.signal(signal.SIGTERM, _end)
+    try:
+        yield
+    except Exception as error:
+        if not _is_of_prefect(error):
+            raise
+        os.write(2, _SAID)
+        raise SystemExit(Exit.TERMINATED) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    # Who is in more of a hurry than Ray and Prefect asks twice.
+    signal.signal(number, signal.SIG_DFL)
+    os.write(2, _SAID)
+    raise SystemExit(Exit.TERMINATED)
+
+
+def _is_of_prefect(error: BaseException | None) -> bool:
+    """Whether Prefect, which listens to SIGTERM while flows run, began what Ray or another library made an error of."""
+    while error is not None and type(error).__name__ != "TerminationSignal":
+        error = error.__cause__ or error.__context__
+    return error is not None

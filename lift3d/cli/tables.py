@@ -1,7 +1,8 @@
 """What ``lift3d tables`` prints: the summary, every row, or paired intervals."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
+from typing import Any
 
 from lift3d.cli.commands.options import say
 from lift3d.domain.keys import shown
@@ -10,7 +11,7 @@ from lift3d.results.tables import headline_means, overall_table, scene_table
 from lift3d.runs.records import choose_run, list_runs, read_recipe
 from lift3d.runs.table import run_parts, run_table
 from lift3d.storage.location import Store, open_store
-from lift3d.tables.comparison import paired_bootstrap
+from lift3d.tables.comparison import compare_rows
 from lift3d.tables.rendering import to_markdown
 from lift3d.tables.schema import ScoreTable
 
@@ -50,22 +51,15 @@ def _readable(store: Store) -> Iterator[str]:
 
 
 def _intervals(table: ScoreTable, compare: str) -> str:
-    """Return a sentence per run, protocol and operator for which both lifters have rows of the metric."""
+    """Return a sentence per run, protocol and operator for which both lifters have figures of the metric."""
     parts = compare.split(":")
     if len(parts) != 3:
         raise ConfigError(f"--compare expects METRIC:LIFTER_A:LIFTER_B, got '{compare}'.")
     metric, a, b = parts
-    rows = table.frame[(table.frame["metric"] == metric) & table.frame["lifter"].isin([a, b])]
     lines = []
-    for (run, target_mode, protocol, operator), group in rows.groupby(["run", "target_mode", "protocol", "operator"]):
-        if group["lifter"].nunique() == 2:
-            narrowed = table.where(run=run, target_mode=target_mode, protocol=protocol)
-            found = paired_bootstrap(narrowed, metric, a, b, operator)
-            lines.append(
-                f"{operator} · {protocol} · {target_mode} · {metric}: {a} − {b} = {found.mean:+.4f}, 95 % interval "
-                f"[{found.low:+.4f}, {found.high:+.4f}] {'excludes' if found.excludes_zero else 'includes'} 0 "
-                f"({found.pair_count} pairs, {found.missing_count} missing)"
-            )
+    for _, rows in table.where(metric=metric).frame.groupby("run"):
+        sides = [rows[rows["lifter"] == lifter].assign(lifter=f"{a} − {b}") for lifter in (b, a)]
+        lines += [_sentence(line) for line in compare_rows(*sides, better={}).to_dict("records")]
     if not lines:
         known = table.frame[table.frame["outcome"] == "ok"]
         raise ConfigError(
@@ -73,3 +67,14 @@ def _intervals(table: ScoreTable, compare: str) -> str:
             f"{', '.join(sorted(set(known['metric'])))} and the lifters {', '.join(sorted(set(known['lifter'])))}."
         )
     return "\n".join(map(shown, lines)) + "\n"
+
+
+def _sentence(line: dict[Hashable, Any]) -> str:
+    threshold = f"@{line['threshold_source']}" if line["threshold_source"] else ""
+    over = f"{line['scenes']} scenes, " if line["unit"] == "scenes" else ""
+    return (
+        f"{line['operator']} · {line['protocol']} · {line['target_mode']} · {line['metric']}{threshold}: "
+        f"{line['lifter']} = {line['difference']:+.4f}, 95 % interval [{line['low']:+.4f}, {line['high']:+.4f}] "
+        f"{'includes' if line['verdict'] == '–' else 'excludes'} 0 "
+        f"({over}{line['pairs']} pairs, {line['only_a'] + line['only_b']} on one side alone)"
+    )

@@ -11,7 +11,7 @@ _MODULES = {
     "fidelity": (*("feature_cosine", "label_agreement_2d", "psnr_2d", "scalar_error_2d", "embedding_cosine_2d"),),
     "image_quality": ("psnr", "ssim"),
     "segmentation": ("miou", "pixel_accuracy", "miou_scene", "mask_iou_transferred"),
-    "coverage": ("coverage",),
+    "scoring": ("coverage",),
     "sharpness": ("sharpness",),
     "consistency": ("warp_error_short", "warp_error_long", "warp_floor_short", "warp_floor_long"),
     "agreement": ("rho", "effective_rank", "label_kappa"),

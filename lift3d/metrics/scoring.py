@@ -7,12 +7,22 @@ from dataclasses import dataclass
 from lift3d.domain.scene import Frame
 from lift3d.domain.scores import Outcome, Score
 from lift3d.errors import NonFiniteError, ShapeError
-from lift3d.metrics.coverage import coverage
-from lift3d.metrics.figures import undefined
+from lift3d.metrics.counting import counted_cells
+from lift3d.metrics.figures import undefined, view_metric
 from lift3d.metrics.protocol import Metric, MetricSpec, Need, SceneEvidence, ViewEvidence
 
 # What is of one camera: two true answers about one point differ from view to view.
 PER_CAMERA = ("depth", "disparity", "direction")
+
+
+@view_metric("higher")
+def coverage(evidence: ViewEvidence) -> Score:
+    """Mean coverage of the first cut over cells that count: the share of the view that some source sees."""
+    lifted = evidence.lifted.lifted[0]
+    values = lifted.coverage[counted_cells(evidence.counts, lifted.features.grid)].double()
+    if values.numel() == 0:
+        return undefined("no-pixels", "no cell of the view counts")
+    return Score(float(values.mean()), float(values.numel()))
 
 
 @dataclass(frozen=True, slots=True)

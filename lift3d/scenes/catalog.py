@@ -5,14 +5,13 @@ import re
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from urllib.parse import unquote, urlsplit
 
 from lift3d.errors import ConfigError, SceneFormatError, UnknownNameError
 
 if TYPE_CHECKING:
     from lift3d.domain.scene import Scene
-    from lift3d.scenes.protocol import SceneReader
 
 PROCEDURAL = "procedural"
 
@@ -36,7 +35,24 @@ LOOKED_FOR = (
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 
 
-def reader(name: str) -> "SceneReader":
+@runtime_checkable
+class SceneReader(Protocol):
+    """Reads one format.
+
+    Promises: OpenCV axes and corner-origin pixels whatever the format's own; joins by name, never by position; no
+    pixel is decoded; a view that cannot be used is a DroppedView with a reason; nothing is normalised invisibly.
+    """
+
+    def recognizes(self, location: str) -> bool:
+        """Whether the location looks like this format (cheap: names of files only)."""
+        ...
+
+    def read(self, location: str) -> "Scene":
+        """Read cameras and references; SceneFormatError if a file is missing or malformed, or no view is usable."""
+        ...
+
+
+def reader(name: str) -> SceneReader:
     """Import and build the reader of a catalog name; UnknownNameError if there is none."""
     if name not in READERS:
         raise UnknownNameError.of("scene reader", name, READERS)

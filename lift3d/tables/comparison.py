@@ -2,14 +2,11 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from lift3d.errors import ConfigError, UnknownNameError
 from lift3d.tables.aggregation import GROUP
-from lift3d.tables.schema import ScoreTable
 
 RESAMPLES = 10_000
 # Of thousands of units fewer resamples do, for time: with 2000 the ends of an interval are uncertain by about 3 % of
@@ -17,12 +14,10 @@ RESAMPLES = 10_000
 FEWEST_RESAMPLES, DRAWS = 2_000, 20_000_000
 # Resamples drawn at a time: bounds memory to this many rows of one index per pair.
 BLOCK = 500
-# What a figure must share with another to be compared with it; mixed, the difference would mean nothing.
-SAME = ("run", "target_mode", "protocol", "threshold_source")
 PAIR = ["scene", "target", "other"]
 # What a mean over scenes is of.
 MEAN_OF: tuple[str, ...] = (*(name for name in GROUP if name != "scene"), "metric")
-# What a line of a comparison of runs is about; figures of different kinds are never subtracted.
+# What a line of a comparison is about; figures of different kinds are never subtracted.
 LINE: tuple[str, ...] = (
     *("operator", "lifter", "metric"),
     *("target_mode", "protocol", "threshold_source", "scoring_geometry"),
@@ -31,49 +26,6 @@ COLUMNS: tuple[str, ...] = (
     *LINE,
     *("mean_a", "mean_b", "difference", "low", "high", "unit", "scenes", "pairs", "only_a", "only_b", "verdict"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class PairedInterval:
-    """The mean difference a − b of a metric over the same views or pairs of views, with its 95 % interval.
-
-    NaN without a pair, the interval with fewer than two. ``pair_count`` are those for which both lifters have a
-    figure, ``missing_count`` those for which one or both have none.
-    """
-
-    mean: float
-    low: float
-    high: float
-    pair_count: int
-    missing_count: int
-
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether the whole interval lies on one side of 0."""
-        return self.low > 0 or self.high < 0
-
-
-def paired_bootstrap(table: ScoreTable, metric: str, a: str, b: str, operator: str) -> PairedInterval:
-    """Compare lifter a with lifter b (one may be raw2d) on the same targets of the same run.
-
-    ``table`` is narrowed with ``ScoreTable.where`` to one run, target mode and protocol, else ConfigError.
-    UnknownNameError if it has no such metric, lifter or operator.
-    """
-    for kind, name in (("metric", metric), ("lifter", a), ("lifter", b), ("operator", operator)):
-        if name not in set(table.frame[kind]):
-            raise UnknownNameError.of(f"{kind} of this table", name, set(table.frame[kind]))
-    frame = table.where(metric=metric, operator=operator).frame
-    frame = frame[frame["lifter"].isin([a, b])]
-    for column in SAME:
-        if frame[column].nunique() > 1:
-            choices = ", ".join(sorted(frame[column].unique()))
-            raise ConfigError(f"'{metric}' has figures of several kinds of {column}: {choices}. Narrow with where().")
-    values = {name: frame[frame["lifter"] == name].set_index(PAIR)["value"] for name in (a, b)}
-    difference = values[a].sub(values[b])  # Aligned on the pair: what one side lacks is NaN.
-    known = difference.dropna().sort_index().to_numpy()
-    low, high = interval(known)
-    mean = float(known.mean()) if len(known) else float("nan")
-    return PairedInterval(mean, low, high, len(known), len(difference) - len(known))
 
 
 def interval(differences: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tuple[float, float]:
@@ -96,7 +48,7 @@ def interval(differences: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tuple
 
 
 def compare_rows(a: pd.DataFrame, b: pd.DataFrame, better: Mapping[str, str]) -> pd.DataFrame:
-    """Return a line per operator, lifter, metric and protocol that both runs have figures of.
+    """Return a line per operator, lifter, metric and protocol that both sides, such as two runs, have figures of.
 
     Columns: LINE; ``mean_a`` and ``mean_b``, over what both have; ``difference`` b − a, with ``low`` and ``high``;
     ``unit``, what was resampled: scenes, or the views of one; ``scenes`` and ``pairs`` with a figure on both sides;

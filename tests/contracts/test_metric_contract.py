@@ -124,8 +124,8 @@ def test_a_misspelt_metric_is_told_apart_from_a_missing_plugin_and_from_ones_own
         build_metrics(["no_such_module:metric"])
     with pytest.raises(ConfigError, match="expected a metric"):
         build_metrics(["math:pi"])
-    own = build_metrics(["lift3d.metrics.coverage:coverage"])
+    own = build_metrics(["lift3d.metrics.scoring:coverage"])
     assert own == build_metrics(["coverage"])
     assert build_metrics(["lift3d.metrics.segmentation:object_iou"])[0].spec.name == "object_iou"
     with pytest.raises(ConfigError, match="unique"):
-        build_metrics(["coverage", "lift3d.metrics.coverage:coverage"])
+        build_metrics(["coverage", "lift3d.metrics.scoring:coverage"])

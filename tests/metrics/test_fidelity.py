@@ -9,7 +9,6 @@ from lift3d.domain.lifted import Prediction
 from lift3d.errors import ShapeError
 from lift3d.geometry.sampling import sample
 from lift3d.metrics.counting import Corners, counted_cells
-from lift3d.metrics.coverage import coverage
 from lift3d.metrics.fidelity import (
     embedding_cosine_2d,
     feature_cosine,
@@ -18,6 +17,7 @@ from lift3d.metrics.fidelity import (
     scalar_error_2d,
 )
 from lift3d.metrics.image_quality import psnr, ssim, ssim_map
+from lift3d.metrics.scoring import coverage
 from lift3d.metrics.sharpness import gradient_magnitudes, sharpness
 from tests.metrics.evidence_builders import frames_of, lifted_view, replaced, view_evidence, with_noise
 

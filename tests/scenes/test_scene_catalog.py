@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from lift3d.errors import ConfigError, SceneFormatError, UnknownNameError
-from lift3d.scenes.catalog import READERS, read_scene, reader
-from lift3d.scenes.protocol import SceneReader
+from lift3d.scenes.catalog import READERS, SceneReader, read_scene, reader
 from tests.support import captures
 
 SOURCE = captures.capture()
