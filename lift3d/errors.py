@@ -1,30 +1,4 @@
-"""Every error of lift3d. The class tells a scheduler what to do with the item that failed.
-
-Lift3dError                      disposition
-├─ ConfigError                   abort   the request is wrong; nothing has been computed
-│  ├─ UnknownNameError           abort   names the choices and the closest match
-│  ├─ MissingExtraError          abort   names the extra to install
-│  └─ ResourcePromiseError       abort   the plan does not fit
-├─ ContractError                 skip    an Operator, Lifter or Metric broke its promise on this scene
-│  ├─ ShapeError
-│  └─ NonFiniteError
-├─ SceneError                    skip    this scene or view is unusable; a row says so
-│  ├─ SceneFormatError
-│  ├─ CameraError
-│  ├─ ImageError
-│  └─ NoOverlapError             skip    nothing to do; counted, not alarming
-├─ BreakerError                  abort   scenes fail alike: the run is stopped before all of them have
-├─ StoreError                    abort
-│  ├─ StoreUnavailableError      retry   it does not answer; with back-off
-│  ├─ StoreRefusedError          abort   it answers and refuses: a bucket, a key or a right is wrong
-│  ├─ StoreFullError             abort   no room left
-│  ├─ DamagedProductError        skip    something committed is missing or differs; found, never passed on
-│  ├─ StoreLayoutError           abort   wrong version, misaligned region
-│  └─ ProductMissingError        skip    upstream did not finish; names the key
-└─ WorkerError
-   ├─ OutOfMemoryError           retry   on a fresh worker, once
-   ├─ WorkerLostError            retry   its process died
-   └─ PreemptedError             retry   its machine was taken away; no limit of its own
+"""Every error of lift3d. The class tells a scheduler what to do with the item that failed: abort, skip or retry.
 
 Ids (scene, view, operator) are optional attributes, so that every class survives pickling.
 """
@@ -97,13 +71,13 @@ def brief(value: object) -> str:
 
 
 class ConfigError(Lift3dError):
-    """The request is wrong; nothing has been computed."""
+    """Abort: the request is wrong; nothing has been computed."""
 
     reason = "config"
 
 
 class UnknownNameError(ConfigError):
-    """A name that no catalog knows."""
+    """A name that no catalog knows; names the choices and the closest match."""
 
     reason = "unknown-name"
 
@@ -118,7 +92,7 @@ class UnknownNameError(ConfigError):
 
 
 class MissingExtraError(ConfigError):
-    """An optional package is not installed."""
+    """An optional package is not installed; names the extra to install."""
 
     reason = "missing-extra"
 
@@ -130,7 +104,7 @@ class ResourcePromiseError(ConfigError):
 
 
 class ContractError(Lift3dError):
-    """An Operator, Lifter or Metric broke its promise: the scene fails, and the run if all fail alike."""
+    """Skip: an Operator, Lifter or Metric broke its promise; the scene fails, and the run if all fail alike."""
 
     disposition = "skip"
     reason = "contract"
@@ -149,7 +123,7 @@ class NonFiniteError(ContractError):
 
 
 class SceneError(Lift3dError):
-    """This scene or view is unusable; a row says so and the others go on."""
+    """Skip: this scene or view is unusable; a row says so and the others go on."""
 
     disposition = "skip"
     reason = "scene"
@@ -174,25 +148,25 @@ class ImageError(SceneError):
 
 
 class NoOverlapError(SceneError):
-    """No source view sees what the target sees."""
+    """No source view sees what the target sees: nothing to do, which is counted and not alarming."""
 
     reason = "no-overlap"
 
 
 class BreakerError(Lift3dError):
-    """So many scenes failed in the same way that the rest was not begun."""
+    """Abort: so many scenes failed in the same way that the rest was not begun."""
 
     reason = "breaker"
 
 
 class StoreError(Lift3dError):
-    """Something about the object store."""
+    """Abort: something about the object store."""
 
     reason = "store"
 
 
 class StoreUnavailableError(StoreError):
-    """The store does not answer; try again with back-off."""
+    """Retry with back-off: the store does not answer."""
 
     disposition = "retry"
     reason = "store-unavailable"
@@ -211,7 +185,7 @@ class StoreFullError(StoreError):
 
 
 class DamagedProductError(StoreError):
-    """An object of a committed product is missing or is not what was committed."""
+    """Skip: an object of a committed product is missing or is not what was committed; never passed on."""
 
     disposition = "skip"
     reason = "damaged"
@@ -228,21 +202,21 @@ class StoreLayoutError(StoreError):
 
 
 class ProductMissingError(StoreError):
-    """A product that has no valid commit marker."""
+    """Skip: a product that has no valid commit marker, since upstream did not finish; names the key."""
 
     disposition = "skip"
     reason = "product-missing"
 
 
 class WorkerError(Lift3dError):
-    """A worker could not finish for reasons outside the scene."""
+    """Retry: a worker could not finish for reasons outside the scene."""
 
     disposition = "retry"
     reason = "worker"
 
 
 class OutOfMemoryError(WorkerError):
-    """The device or the host has no memory left; half the batch may fit."""
+    """Retry on a fresh worker, once: the device or the host has no memory left."""
 
     reason = "out-of-memory"
 
@@ -254,6 +228,6 @@ class WorkerLostError(WorkerError):
 
 
 class PreemptedError(WorkerError):
-    """The worker's machine was taken away or drained; says nothing about the scene."""
+    """The worker's machine was taken away or drained; says nothing about the scene, and uses up no attempt."""
 
     reason = "preempted"
