@@ -74,10 +74,7 @@ def ensure_torchvision() -> bool:
 
 
 def repair_environment(site_packages: Path) -> bool:
-    """Install the hook for every process of this environment if torchvision needs it; return whether it did.
-
-    OSError if site-packages cannot be written.
-    """
+    """Install the hook for this environment if torchvision needs it, and return whether; OSError if it cannot write."""
     tried = subprocess.run([sys.executable, "-c", "import torchvision"], capture_output=True, text=True, check=False)
     if _SYMPTOM not in tried.stderr:
         return False

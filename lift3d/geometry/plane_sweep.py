@@ -41,10 +41,7 @@ class Sweep:
         b: tuple[Float[Tensor, "3 3"], Float[Tensor, "4 4"]],
         size_b: tuple[int, int],
     ) -> "Sweep":
-        """Prepare the sweep of pixels of a through b, whose image has a height and width; cameras are (K, w2c).
-
-        They are composed in double precision.
-        """
+        """Prepare the sweep of pixels of a through b of (height, width); cameras are (K, w2c), composed in double."""
         a2b = b[1].double() @ inverse(a[1].double())
         homogeneous = torch.cat([uv.double(), torch.ones_like(uv[..., :1]).double()], dim=-1)
         project = normalizing_matrix(*size_b) @ b[0].double()

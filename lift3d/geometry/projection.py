@@ -1,7 +1,4 @@
-"""World points to pixels and back.
-
-Letters: K intrinsics in pixels, uv pixels with the origin at the outer corner of the top-left pixel, z_depth camera z.
-"""
+"""World points to pixels (uv, origin at the outer corner of the top-left one) and back; K is in pixels, z camera z."""
 
 import torch
 from jaxtyping import Bool, Float

@@ -1,7 +1,4 @@
-"""A metric from one function: the decorator adds the spec, the function is the formula.
-
-The name of the function is the metric's id.
-"""
+"""A metric from one function: the decorator adds the spec, its id is the function's name, and its body the formula."""
 
 from collections.abc import Callable
 from typing import TypedDict, Unpack

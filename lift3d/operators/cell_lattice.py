@@ -19,10 +19,7 @@ from lift3d.errors import ContractError
 
 @dataclass(frozen=True, slots=True)
 class CellLattice:
-    """The centres of a network's cells along each axis: cell i is centred at ``first + stride · i``.
-
-    Pixels of the network's input, from its outer corner.
-    """
+    """Cells along each axis: cell i is centred at ``first + stride · i``, pixels of the input from its outer corner."""
 
     stride: int | float
     first: float

@@ -59,10 +59,7 @@ def carries_answers(spec: OperatorSpec) -> bool:
 
 
 class OnSurface:
-    """One operator on the surface of a scene, whose views targets number as ``view_ids``.
-
-    Features are averaged over ``taps`` witnesses at most.
-    """
+    """One operator on a scene's surface: features are means of ``taps`` witnesses at most, numbered as ``view_ids``."""
 
     def __init__(
         self,

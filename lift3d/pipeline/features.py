@@ -52,10 +52,7 @@ class StoredFeatures:
         return self._product is not None and name in self._numbers
 
     def read(self, name: ViewId) -> Maps:
-        """Return the features of a view that is in the store.
-
-        ProductMissingError if they were not filled yet, DamagedProductError if they are damaged.
-        """
+        """Return a stored view's features; ProductMissingError before they are filled, DamagedProductError if bad."""
         if self._product is None:
             self._product = open_product(self._store, self.path)
         return read_features(self._product, self._numbers[name])

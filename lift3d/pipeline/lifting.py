@@ -32,10 +32,7 @@ _OPERATORS_KEPT = 2
 
 
 class Lifting:
-    """Lifts a part of the targets of a scene, for all operators and lifters that miss it.
-
-    The surface is None if no lifter reads it.
-    """
+    """Lifts a part of a scene's targets, for operators and lifters that miss it; no surface if no lifter reads it."""
 
     def __init__(
         self,

@@ -33,10 +33,7 @@ class Models:
         return any(one.spec.is_anchored for one in self.lifters)
 
     def digest_of(self, inputs: SceneInputs, recipe: Recipe) -> str:
-        """Digest of everything that a scene's record depends on, before anything is decoded.
-
-        Where it is the same, nothing needs to be looked at.
-        """
+        """Digest of all that a scene's record depends on; where it is the same, nothing has to be decoded."""
         scene, specs = inputs.scene, [one.spec for one in self.operators]
         novel = recipe.targets if recipe.targets and not recipe.targets.startswith("path:") else None
         # Of an operator's rows besides its answers.

@@ -23,10 +23,7 @@ MOST_NOVEL = 100_000
 
 
 def choose_targets(views: Sequence[View], recipe: Recipe) -> tuple[Target, ...]:
-    """Return the targets of a scene under a recipe.
-
-    SceneError if there are fewer than two views: nothing could be made consistent.
-    """
+    """Return a scene's targets under a recipe; SceneError if there are fewer than two views to be consistent."""
     if len(views) < 2:
         raise SceneError(
             f"Lifting needs at least 2 usable views, got {len(views)}. Add views, or look at the rows of dropped views."
@@ -53,10 +50,7 @@ def choose_targets(views: Sequence[View], recipe: Recipe) -> tuple[Target, ...]:
 
 
 def scene_targets(views: Sequence[View], recipe: Recipe, depth_range: DepthRange) -> tuple[Target, ...]:
-    """Return the targets of a scene with their sources, for a run as for its plan.
-
-    SceneError if there are fewer than two views.
-    """
+    """Return a scene's targets with their sources, for runs and plans; SceneError if there are fewer than two views."""
     cameras = {view.id: _at_height(view.camera, recipe.image_height) for view in views}
     return select_sources(choose_targets(views, recipe), cameras, recipe.sources, depth_range)
 

@@ -18,10 +18,7 @@ from lift3d.storage.products import open_product, understood, write_product
 
 
 def tracks_of(inputs: SceneInputs, names: Collection[ViewId] | None = None) -> Tracks:
-    """Return the tracks that some views (all if None) give; pixels are of the views at their own size.
-
-    NoOverlapError if there are too few.
-    """
+    """Return the tracks that some views (all if None) give, pixels at their own size; NoOverlapError if too few."""
     chosen = {name: value for name, value in inputs.digests.items() if names is None or name in names}
     path = layout.state_path(inputs.scene.id, "tracks", tracks_digest(chosen))
     if committed(inputs.store, path) is None:

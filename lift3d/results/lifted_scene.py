@@ -85,11 +85,7 @@ class LiftedScene:
         return self._scenes[location]
 
     def view(self, target: str) -> LiftedView:
-        """Return one lifted view.
-
-        Raises:
-            UnknownNameError: If it is none of ``targets``.
-        """
+        """Return one lifted view; UnknownNameError if it is none of ``targets``."""
         return self._read(self._parts, target)
 
     def plain(self, target: str) -> LiftedView | None:

@@ -67,11 +67,7 @@ def _last_written(store: Store, run_id: str) -> float:
 
 
 def read_recipe(store: Store, run_id: str) -> Recipe:
-    """Return the recipe of a run.
-
-    ProductMissingError if there is none, DamagedProductError if what is there is not the recipe that the run is named
-    after.
-    """
+    """Return a run's recipe; ProductMissingError if there is none, DamagedProductError if it is another one's."""
     key = _recipe_path(run_id)
     try:
         fields = json.loads(store.read_text(key))
@@ -119,10 +115,7 @@ def write_record(store: Store, recipe: Recipe, record: SceneRecord, rows: Iterab
 
 
 def read_rows(store: Store, run_id: str, record: SceneRecord) -> bytes:
-    """Return the file of a scene's rows, which is the one that its record names.
-
-    DamagedProductError if it is gone, or another one.
-    """
+    """Return the file of a scene's rows that its record names; DamagedProductError if it is gone, or another one."""
     key = rows_path(run_id, record.location)
     try:
         content = store.read_bytes(key, 0, _MOST_ROWS_BYTES)

@@ -35,10 +35,7 @@ class DenseView:
 
 
 def read_workspace(root: Path) -> dict[ViewId, DenseView]:
-    """Return the images of a workspace by the ids that a scene of them has.
-
-    SceneFormatError if it has no cameras or no depth map.
-    """
+    """Return a workspace's images by their ids in a scene; SceneFormatError without cameras or depth maps."""
     folders = [folder for folder in (root / "sparse", root / "sparse" / "0") if suffixes(folder)]
     if not folders:
         raise SceneFormatError(f"'{root}' holds no cameras of a dense workspace: a COLMAP model in 'sparse'.")
@@ -66,10 +63,7 @@ def _depth_map(maps: SceneFolder, name: str) -> tuple[Path | None, str]:
 
 
 def read_depth_map(path: Path) -> Float32[ndarray, "height width"]:
-    """Return the z-depth of each pixel, NaN where unknown.
-
-    SceneFormatError if the file is none, or holds another number of pixels than it says.
-    """
+    """Return the z-depth of each pixel, NaN where unknown; SceneFormatError if the file is none, or of another size."""
     try:
         require_bytes(path, MAX_FILE_BYTES)
         with path.open("rb") as stream:

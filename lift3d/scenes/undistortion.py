@@ -41,10 +41,7 @@ def is_pinhole(distortion: Distortion) -> bool:
 
 
 def pinhole_intrinsics(distortion: Distortion) -> Float64[ndarray, "3 3"]:
-    """Return the K of the pinhole camera with the lens's focal lengths and principal point.
-
-    CameraError if the model has none (spherical cameras).
-    """
+    """Return K of the lens's focal lengths and principal point; CameraError if it has none (spherical cameras)."""
     lens = _lens(distortion)
     if lens.is_spherical():
         raise CameraError(

@@ -35,10 +35,7 @@ def ignore_step(step: Step) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """A product that is there.
-
-    ``is_own`` says whether the call that returned it committed it, rather than read it or adopt a winner's.
-    """
+    """A product that is there; ``is_own`` if this call committed it, rather than read it or adopt a winner's."""
 
     path: str
     manifest: Manifest

@@ -113,10 +113,7 @@ def understood(product: Product, what: str) -> Iterator[None]:
 
 
 def open_product(store: Store, path: str) -> Product:
-    """Open a committed product.
-
-    ProductMissingError if it was never committed, DamagedProductError if its group file is damaged.
-    """
+    """Open a product; ProductMissingError if it was never committed, DamagedProductError if its group file is bad."""
     commit = protocol.committed(store, path)
     if commit is None:
         raise ProductMissingError(

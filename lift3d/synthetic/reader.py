@@ -57,11 +57,7 @@ class ProceduralSpec:
 
     @classmethod
     def parse(cls, location: str) -> "ProceduralSpec":
-        """Read a location.
-
-        UnknownNameError if the family or an option does not exist; ConfigError if a value is no number, out of range,
-        or given twice.
-        """
+        """Read a location; UnknownNameError of family or option, ConfigError of a value that is none or given twice."""
         family, _, query = location.removeprefix(SCHEME).partition("?")
         kinds = {field.name: type(field.default) for field in fields(cls) if field.default is not MISSING}
         options: dict[str, int | float] = {}

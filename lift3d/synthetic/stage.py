@@ -1,7 +1,4 @@
-"""A procedural world in the making: what stands where, in what paint.
-
-The paints of a class are a palette that a small network can learn.
-"""
+"""A procedural world in the making: what stands where, in paints of palettes that a small network can learn."""
 
 import colorsys
 from typing import NamedTuple

@@ -106,10 +106,7 @@ class ScoreTable:
 
 
 def stored_rows(content: bytes) -> pa.Table:
-    """Return the rows of a file that ``to_parquet`` wrote.
-
-    ValueError if it is none, or would take far more memory than what it holds of rows explains.
-    """
+    """Return the rows of a file of to_parquet; ValueError if it is none, or would take far more memory than rows do."""
     try:
         found = pa.parquet.read_metadata(io.BytesIO(content))
         if not found.schema.to_arrow_schema().equals(arrow_schema()):

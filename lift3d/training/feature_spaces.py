@@ -69,10 +69,7 @@ class Encoders:
     share: float = 0.0
 
     def check(self) -> tuple[GivenEncoder, ...]:
-        """Build all of them and return what a card says of each.
-
-        ConfigError if there is no such operator, one cannot be built, or one is never guided.
-        """
+        """Build all, return what a card says of each; ConfigError if one is unknown, unbuildable or never guided."""
         specs = [operator.spec for operator in _built(self.names, self.plugins)]
         for spec in specs:
             if spec.quantity not in _CORRECTED:

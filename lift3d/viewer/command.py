@@ -61,10 +61,7 @@ class RunningViewer:
 
 @contextlib.contextmanager
 def running_viewer(first: LiftedScene, port: int) -> Iterator[RunningViewer]:
-    """Serve a run while the context lasts; what is shown first may be changed in the page.
-
-    ConfigError if the port (0: any that is free) is taken, or none.
-    """
+    """Serve a run while the context lasts; ConfigError if the port (0: any that is free) is taken, or none."""
     scenes = lifted_scenes(first.store, first.recipe.run_id, first.reads_capture)
     check_port(port)
     server = start_server(port)
