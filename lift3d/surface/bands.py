@@ -5,8 +5,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
-# Standard deviation of the Gaussian between the bands, as a share of the picture's height: 2.5 of 192 pixels.
-BAND_SHARE = 1 / 77
+# Standard deviation of the Gaussian between the bands, as a share of the picture's height: 2 of 192 pixels.
+BAND_SHARE = 1 / 96
 # Fine bands of two views that own a place agree so far: they are two answers about one thing.
 FINE_CORRELATION = 0.5
 # How much of what a blur of one cell takes is given back: a mean of views, each read between its cells, is blurred.

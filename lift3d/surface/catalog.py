@@ -6,14 +6,14 @@ from pathlib import Path
 from lift3d.errors import ConfigError, UnknownNameError
 from lift3d.surface.protocol import GeometryMethod, GeometrySpec
 
-SENSOR = GeometrySpec("sensor", 2, "Depth that the views have, where other views agree with it.", needs_depth=True)
+SENSOR = GeometrySpec("sensor", 3, "Depth that the views have, where other views agree with it.", needs_depth=True)
 SWEEP = GeometrySpec("sweep", 1, "Multi-view stereo without training, fused over all views.", tolerance=0.05)
-COLMAP = GeometrySpec("colmap", 1, "Depth maps of a dense workspace of COLMAP.", file="dense workspace of COLMAP")
-MESH = GeometrySpec("mesh", 1, "Triangles of a mesh.", file="mesh (.ply)")
+COLMAP = GeometrySpec("colmap", 2, "Depth maps of a dense workspace of COLMAP.", file="dense workspace of COLMAP")
+MESH = GeometrySpec("mesh", 2, "Triangles of a mesh.", file="mesh (.ply)")
 POINTS = GeometrySpec(
-    "points", 1, "A dense cloud of points, each as wide as its distance to others.", file="cloud (.ply)"
+    "points", 2, "A dense cloud of points, each as wide as its distance to others.", file="cloud (.ply)"
 )
-SPLATS = GeometrySpec("splats", 1, "Where the splats of 3DGS hide half of what is behind them.", file="splats (.ply)")
+SPLATS = GeometrySpec("splats", 2, "Where the splats of 3DGS hide half of what is behind them.", file="splats (.ply)")
 
 METHODS = {
     "sensor": "lift3d.surface.sensor:SensorGeometry",

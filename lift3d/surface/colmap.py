@@ -20,8 +20,9 @@ from lift3d.scenes.colmap_dense import KINDS, DenseView, read_depth_map, read_wo
 from lift3d.scenes.images import is_rescale
 from lift3d.surface.agreement import agreed
 from lift3d.surface.catalog import COLMAP
+from lift3d.surface.depth_map import given_grid
 from lift3d.surface.file_geometry import FileGeometry, ReadSurface
-from lift3d.surface.sensor import GUIDE_STRIDE_PX, where_valid
+from lift3d.surface.sensor import where_valid
 
 # Photometric maps were asked of no other view.
 _CONFIDENCE = dict(zip(KINDS, (1.0, 0.5), strict=True))
@@ -75,7 +76,7 @@ def _scale(what: str, both: Mapping[ViewId, tuple[SourceGuide, DenseView]]) -> f
 
 def _of_view(view: SourceGuide, workspace: Mapping[ViewId, DenseView], scale: float) -> ViewGeometry:
     """Read the depth map on the rays of a view's cells; unknown where the view has none."""
-    grid = FeatureGrid.covering(view.camera.size, GUIDE_STRIDE_PX)
+    grid = given_grid(view.camera.size)
     dense = workspace.get(view.id)
     if dense is None or dense.depth_map is None:
         return where_valid(view, grid, torch.full(grid.shape, torch.nan), torch.zeros(grid.shape))

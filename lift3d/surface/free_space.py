@@ -14,6 +14,8 @@ from lift3d.surface.scene_surface import SceneSurface, is_cut
 
 # A cell is empty if all its pixels are, but for rounding.
 WHOLE = 1 - 1e-3
+# Narrower cells are empty only if those beside them are.
+_SURE_PX = 2.0
 
 
 def empty_cells(view: SourceGuide, shape: tuple[int, int]) -> Bool[Tensor, "row col"]:
@@ -33,11 +35,18 @@ def carved(geometry: SceneGeometry, guides: Sequence[SourceGuide]) -> SceneGeome
     if not empty:
         return geometry
     views = {
-        name: _emptied(view, empty_cells(empty[name], view.grid.shape)) if name in empty else view
+        name: _emptied(view, _empty_around(empty_cells(empty[name], view.grid.shape), view)) if name in empty else view
         for name, view in geometry.views.items()
     }
     surface = SceneSurface(SceneGeometry(geometry.method, views))
     return SceneGeometry(geometry.method, {name: _cut(view, surface) for name, view in views.items()})
+
+
+def _empty_around(is_empty: Bool[Tensor, "row col"], view: ViewGeometry) -> Bool[Tensor, "row col"]:
+    """Return empty cells around which a pixel is empty too: outlines are not surer than that."""
+    reach = 1 if view.grid.stride_u < _SURE_PX else 0
+    full = F.pad((~is_empty)[None].float(), (reach,) * 4)
+    return F.max_pool2d(full, 2 * reach + 1, 1)[0] == 0
 
 
 def _emptied(view: ViewGeometry, is_empty: Bool[Tensor, "row col"]) -> ViewGeometry:

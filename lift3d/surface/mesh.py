@@ -7,15 +7,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lift3d.domain.features import FeatureGrid
 from lift3d.domain.proposals import SourceGuide
 from lift3d.domain.scene_geometry import ViewGeometry
 from lift3d.geometry.rasterization import mesh_depth
 from lift3d.geometry.rigid import transform
 from lift3d.scenes.ply import read_ply_mesh
 from lift3d.surface.catalog import MESH
+from lift3d.surface.depth_map import given_grid
 from lift3d.surface.file_geometry import FileGeometry, ReadSurface
-from lift3d.surface.sensor import GUIDE_STRIDE_PX, where_valid
+from lift3d.surface.sensor import where_valid
 
 _SAMPLES = 20_000
 
@@ -30,7 +30,7 @@ class MeshGeometry(FileGeometry):
         vertices, triangles = read_ply_mesh(self._path)
 
         def seen(view: SourceGuide) -> ViewGeometry:
-            camera, grid = view.camera, FeatureGrid.covering(view.camera.size, GUIDE_STRIDE_PX)
+            camera, grid = view.camera, given_grid(view.camera.size)
             size = (camera.size.height, camera.size.width)
             z = mesh_depth(transform(camera.w2c, vertices), triangles, camera.K, size, grid.lattice, near)
             return where_valid(view, grid, z, torch.isfinite(z).float())

@@ -20,9 +20,10 @@ from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.rigid import transform
 from lift3d.scenes.ply import read_ply_points
 from lift3d.surface.catalog import POINTS
+from lift3d.surface.depth_map import given_grid
 from lift3d.surface.file_geometry import FileGeometry, ReadSurface
 from lift3d.surface.render import nearest_layer
-from lift3d.surface.sensor import GUIDE_STRIDE_PX, where_valid
+from lift3d.surface.sensor import where_valid
 
 # Neighbours by whose mean distance a disc has its radius: discs of a random cloud then leave 3 % uncovered.
 _NEIGHBOURS = 6
@@ -71,7 +72,7 @@ def _discs(xyz: Float[Tensor, "point 3"], path: Path) -> _Discs:
 
 
 def _seen(view: SourceGuide, discs: _Discs, near: float, tolerance: float) -> ViewGeometry:
-    grid = FeatureGrid.covering(view.camera.size, GUIDE_STRIDE_PX)
+    grid = given_grid(view.camera.size)
     z, cell, weight = _drawn(view.camera, grid, discs, near)
     depth, support = torch.full((grid.cell_count,), torch.nan), torch.zeros(grid.cell_count)
     for _ in range(_MOST_LAYERS):

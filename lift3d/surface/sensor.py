@@ -15,8 +15,8 @@ from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.sampling import nearest_cells
 from lift3d.surface.agreement import agreed
 from lift3d.surface.catalog import SENSOR
+from lift3d.surface.depth_map import given_grid
 
-GUIDE_STRIDE_PX = 2.0
 # What is bridged is a guess: it counts where nothing else is known.
 BRIDGED_CONFIDENCE = 0.2
 # Ends of a hole whose depths differ by less than this share are of one surface.
@@ -38,7 +38,7 @@ class SensorGeometry:
 
 
 def _of_view(view: SourceGuide) -> ViewGeometry:
-    grid = FeatureGrid.covering(view.camera.size, GUIDE_STRIDE_PX)
+    grid = given_grid(view.camera.size)
     if view.z_depth is None:
         return where_valid(view, grid, torch.full(grid.shape, torch.nan), torch.zeros(grid.shape))
     z = _at_cells(view, grid, view.z_depth)

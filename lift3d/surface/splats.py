@@ -20,8 +20,9 @@ from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.rigid import transform
 from lift3d.scenes.ply import Splats, read_ply_splats
 from lift3d.surface.catalog import SPLATS
+from lift3d.surface.depth_map import given_grid
 from lift3d.surface.file_geometry import FileGeometry, ReadSurface
-from lift3d.surface.sensor import GUIDE_STRIDE_PX, where_valid
+from lift3d.surface.sensor import where_valid
 
 # What hides less than this is not drawn, as in 3DGS; more than that never, so that logarithms are finite.
 _LEAST_ALPHA, _MOST_ALPHA = 1 / 255, 0.99
@@ -68,7 +69,7 @@ class _Ellipsoids:
 
 
 def _seen(view: SourceGuide, splats: _Ellipsoids, near: float, tolerance: float) -> ViewGeometry:
-    grid = FeatureGrid.covering(view.camera.size, GUIDE_STRIDE_PX)
+    grid = given_grid(view.camera.size)
     z, cell, alpha = _drawn(view.camera, grid, splats, near)
     count = grid.cell_count
     kept = torch.log1p(-alpha)

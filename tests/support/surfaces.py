@@ -28,9 +28,13 @@ def unasked_tracks():
 
 
 def errors_of(found, known):
-    """Relative errors of all cells of two pixels against the depth at their centres; NaN where either is unknown."""
-    depths = ((found.views[one.id].z_depth, one.z_depth[1::2, 1::2]) for one in known)
-    return torch.cat([(z_depth / true - 1).abs().flatten() for z_depth, true in depths])
+    """Relative errors of all cells of one or two pixels against the depth at their centres; NaN without either."""
+    errors = []
+    for one in known:
+        z_depth = found.views[one.id].z_depth
+        is_searched = z_depth.shape != one.z_depth.shape
+        errors.append((z_depth / (one.z_depth[1::2, 1::2] if is_searched else one.z_depth) - 1).abs().flatten())
+    return torch.cat(errors)
 
 
 def order_changes_no_bit(estimate, guides, depth_range, found):

@@ -15,7 +15,7 @@ from lift3d.surface.scene_surface import SceneSurface
 from tests.support.scenes import ball_scene
 from tests.support.surfaces import errors_of, unasked_tracks
 
-FLOATER = (slice(10, 14), slice(12, 18))
+FLOATER = (slice(20, 28), slice(24, 36))
 
 
 def guides_of(scene):

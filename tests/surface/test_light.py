@@ -33,7 +33,7 @@ def test_the_nearest_views_answer_and_others_where_these_see_nothing(seen, monke
     for view in surface.views:
         z_depth, confidence = view.z_depth.clone(), view.confidence.clone()
         if view.id in nearest:
-            z_depth[:6], confidence[:6] = torch.nan, 0.0
+            z_depth[:12], confidence[:12] = torch.nan, 0.0
         views[view.id] = ViewGeometry(view.camera, view.grid, z_depth, confidence)
     geometry = SceneGeometry(surface.method, views)
     _, weights = of_held_out(frames, SceneSurface(geometry, surface.keyframes))
