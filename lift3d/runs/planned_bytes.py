@@ -28,6 +28,7 @@ from lift3d.surface.anchored import TARGET_STRIDE_PX
 from lift3d.surface.anchors import GUIDE_STRIDE_PX
 from lift3d.surface.catalog import SWEEP
 from lift3d.surface.depth_map import given_stride_px
+from lift3d.surface.keyframes import POINT_PITCH_PX
 from lift3d.surface.light import CONSULTED, NEAREST
 
 _FLOAT32, _FLOAT16, _INT64 = 4, 2, 8
@@ -182,6 +183,8 @@ def _surface_bytes(size: SceneSize, recipe: Recipe) -> int:
     witnesses = min(recipe.tap_count, size.view_count)
     seen = cells * (witnesses * (_FLOAT32 + _FLOAT16) + 2 * _FLOAT32) + pixels * _FLOAT32
     asked = cells * size.view_count * _ASKED_FLOATS * _FLOAT32
+    # Which views own the surface: whether each sees points of every other one, a byte and its copy each.
+    asked = max(asked, 2 * size.view_count**2 * _cells(size.image, POINT_PITCH_PX))
     is_given = size.map_bytes_per_px > 0 or (recipe.geometry or SWEEP.name) != SWEEP.name
     shown = _cells(size.image, given_stride_px(size.image)) if is_given else cells
     return size.view_count * shown * _SURFACE_FLOATS * _FLOAT32 + min(VIEWS_PER_PART, size.target_count) * seen + asked

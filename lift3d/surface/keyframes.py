@@ -1,7 +1,7 @@
 """Which views own the surface: a few that see all of it well, in one order for the whole scene."""
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lift3d.domain.features import FeatureGrid
@@ -16,6 +16,8 @@ SHOWN = 0.5
 KEYFRAME_SHARE = 0.985
 # Pixels between the points that are asked for.
 POINT_PITCH_PX = 8.0
+# Every point of every view has a flag of every view: torch makes numbers of what it sums, of so many points at a time.
+_POINTS_AT_ONCE = 2**13
 
 
 def is_seen_well(look: Look) -> Bool[Tensor, "point view"]:
@@ -34,17 +36,23 @@ def keyframes(surface: SceneSurface) -> tuple[int, ...]:
     names = surface.ids
     left = sorted(range(len(names)), key=lambda index: names[index])
     # Every view brings its own points: a place counts once, however many views bring it.
-    weight = seen.double() / seen.sum(1, keepdim=True).clamp(min=1)
+    weight = torch.cat([1 / some.sum(1).clamp(min=1).double() for some in seen.split(_POINTS_AT_ONCE)])
     uncovered = seen.any(1)
-    enough = (1 - KEYFRAME_SHARE) * float(weight.sum())
+    enough = (1 - KEYFRAME_SHARE) * int(uncovered.sum())
     chosen = []
-    while left and float(weight[uncovered].sum()) > enough:
-        gains = weight[uncovered][:, left].sum(0).round(decimals=6)
+    while left and int(uncovered.sum()) > enough:
+        gains = _seen_of(weight * uncovered, seen)[left].round(decimals=6)
         best = left[int(gains.argmax())]
         chosen.append(best)
         left.remove(best)
         uncovered &= ~seen[:, best]
     return tuple(chosen)
+
+
+def _seen_of(weight: Float[Tensor, " point"], seen: Bool[Tensor, "point view"]) -> Float[Tensor, " view"]:
+    """Return the weight of what each view sees."""
+    blocks = zip(weight.split(_POINTS_AT_ONCE), seen.split(_POINTS_AT_ONCE), strict=True)
+    return sum((some @ are_seen.double() for some, are_seen in blocks), torch.zeros(seen.shape[1]).double())
 
 
 def _own_points_seen(surface: SceneSurface, index: int) -> Bool[Tensor, "point view"]:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -20,6 +21,9 @@ from lift3d.metrics.depth_surface import DepthSurface
 from lift3d.metrics.track_surface import TrackSurface
 from lift3d.runs.driver import run_serially
 from lift3d.scenes.catalog import read_scene
+from lift3d.surface import keyframes
+from lift3d.surface.scene_surface import SceneSurface
+from tests.fuzz.tally import Tally
 from tests.support import captures
 from tests.support.runs import tiny_rooms
 
@@ -93,6 +97,20 @@ def test_a_view_without_depth_costs_no_other(blind):
     found = correspond(DepthSurface(frames))
     assert found.matches
     assert not any(blind in pair for pair in found.matches)
+
+
+@pytest.mark.outside(
+    kind="6 small input, huge memory", case="who owns the surface of many views", right="a byte a pair"
+)
+def test_keyframes_of_many_views_take_no_numbers_for_all_pairs(monkeypatch):
+    views, points = 400, 250
+    seen = torch.rand(views * points, views, generator=torch.Generator().manual_seed(0)) < 0.2
+    monkeypatch.setattr(keyframes, "_own_points_seen", lambda surface, index: seen[index * points :][:points])
+    surface, found = SceneSurface.__new__(SceneSurface), Tally()
+    surface.views = [SimpleNamespace(id=f"{index:03}") for index in range(views)]
+    found.measure(lambda: f"{len(keyframes.keyframes(surface))} own it")
+    assert found.worst_bytes < 3 * seen.numel()
+    assert found.outcomes == {"18 own it": 1}
 
 
 READ_AND_PLAN = """
