@@ -75,6 +75,9 @@ LAID_OUT_ANEW = {
     # The link of before would be refused first.
     "mkdir victim2;": "rm base/scenes/evil; mkdir victim2;",
     "$r/dataset": "$r/scores",
+    # A machine that does other things, too, takes its time for a server.
+    "nice -n 10 ": "",
+    "seq 200": "seq 500",
     "--operator rgb --store s > log": "--operator rgb --store s --workers 1 > log",
     "grep -E '✗'": "grep -E '✗|✓'",
     "grep '✗'": "grep -E '✗|✓'",
