@@ -36,7 +36,7 @@ def keyframes(surface: SceneSurface) -> tuple[int, ...]:
     names = surface.ids
     left = sorted(range(len(names)), key=lambda index: names[index])
     # Every view brings its own points: a place counts once, however many views bring it.
-    weight = torch.cat([1 / some.sum(1).clamp(min=1).double() for some in seen.split(_POINTS_AT_ONCE)])
+    weight = torch.cat([1 / seen[some].sum(1).clamp(min=1).double() for some in _blocks(seen)])
     uncovered = seen.any(1)
     enough = (1 - KEYFRAME_SHARE) * int(uncovered.sum())
     chosen = []
@@ -51,8 +51,11 @@ def keyframes(surface: SceneSurface) -> tuple[int, ...]:
 
 def _seen_of(weight: Float[Tensor, " point"], seen: Bool[Tensor, "point view"]) -> Float[Tensor, " view"]:
     """Return the weight of what each view sees."""
-    blocks = zip(weight.split(_POINTS_AT_ONCE), seen.split(_POINTS_AT_ONCE), strict=True)
-    return sum((some @ are_seen.double() for some, are_seen in blocks), torch.zeros(seen.shape[1]).double())
+    return torch.stack([weight[some] @ seen[some].double() for some in _blocks(seen)]).sum(0)
+
+
+def _blocks(seen: Bool[Tensor, "point view"]) -> list[slice]:
+    return [slice(start, start + _POINTS_AT_ONCE) for start in range(0, max(1, len(seen)), _POINTS_AT_ONCE)]
 
 
 def _own_points_seen(surface: SceneSurface, index: int) -> Bool[Tensor, "point view"]:

@@ -75,6 +75,14 @@ LAID_OUT_ANEW = {
     # The link of before would be refused first.
     "mkdir victim2;": "rm base/scenes/evil; mkdir victim2;",
     "$r/dataset": "$r/scores",
+    # A page of another origin gets nothing; then a person types the word.
+    "python $FAULTS_LIB/ws_chain.py 7191 | cut -c1-80; kill $V;": (
+        "python $FAULTS_LIB/ws_chain.py 7191 2>&1 | tail -1; "
+        "sed -e s#ws://127.0.0.1:{port}/#$(grep -o 'http://[^ ]*' view.log | head -1 | sed s/http/ws/)# "
+        "-e s#http://evil.example#http://127.0.0.1:7191# -e 's#additional_headers=.*}, sub#sub#' "
+        "$FAULTS_LIB/ws_chain.py > own.py; "
+        "python own.py 7191 2>&1 | tail -3 | cut -c1-200; kill $V;"
+    ),
     # A machine that does other things, too, takes its time for a server.
     "nice -n 10 ": "",
     "seq 200": "seq 500",
@@ -126,7 +134,7 @@ for product in pathlib.Path("base").glob("scenes/*/lifted/*/plane_sweep/*"):
 """
 ATTACKS = {
     "01-render-runs-code-named-by-store": Attack("--plugin|--captures", "code of the store ran"),
-    "02-view-word-runs-code-named-by-store": Attack("403|Traceback", "code of the store ran"),
+    "02-view-word-runs-code-named-by-store": Attack("HTTP 403\nread .*GuiForm", "code of the store ran"),
     "03-viewer-accepts-any-origin": Attack("403"),
     "04-damaged-record-bricks-serial-run": Attack("(?s)(run [12]: rc 0.*){4}report", "rc [^0]"),
     "06-flipped-bit-in-scene-parquet-passes-for-data": Attack("^0 of 300", python=FLIPS),
