@@ -1,5 +1,6 @@
 """Which views own the surface: a few that see all of it well, in one order for the whole scene."""
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -16,7 +17,7 @@ SHOWN = 0.5
 KEYFRAME_SHARE = 0.985
 # Pixels between the points that are asked for.
 POINT_PITCH_PX = 8.0
-# Every point of every view has a flag of every view: torch makes numbers of what it sums, of so many points at a time.
+# Every point of every view has a flag of every view; numbers are made of those of so many points at a time.
 _POINTS_AT_ONCE = 2**13
 
 
@@ -36,7 +37,7 @@ def keyframes(surface: SceneSurface) -> tuple[int, ...]:
     names = surface.ids
     left = sorted(range(len(names)), key=lambda index: names[index])
     # Every view brings its own points: a place counts once, however many views bring it.
-    weight = torch.cat([1 / seen[some].sum(1).clamp(min=1).double() for some in _blocks(seen)])
+    weight = 1 / torch.from_numpy(np.count_nonzero(seen.numpy(), axis=1)).clamp(min=1).double()
     uncovered = seen.any(1)
     enough = (1 - KEYFRAME_SHARE) * int(uncovered.sum())
     chosen = []
@@ -51,11 +52,12 @@ def keyframes(surface: SceneSurface) -> tuple[int, ...]:
 
 def _seen_of(weight: Float[Tensor, " point"], seen: Bool[Tensor, "point view"]) -> Float[Tensor, " view"]:
     """Return the weight of what each view sees."""
-    return torch.stack([weight[some] @ seen[some].double() for some in _blocks(seen)]).sum(0)
-
-
-def _blocks(seen: Bool[Tensor, "point view"]) -> list[slice]:
-    return [slice(start, start + _POINTS_AT_ONCE) for start in range(0, max(1, len(seen)), _POINTS_AT_ONCE)]
+    numbers = torch.empty(min(len(seen), _POINTS_AT_ONCE), seen.shape[1], dtype=torch.float64)
+    total = torch.zeros(seen.shape[1], dtype=torch.float64)
+    for start in range(0, len(seen), _POINTS_AT_ONCE):
+        some = seen[start : start + _POINTS_AT_ONCE]
+        total += weight[start : start + len(some)] @ numbers[: len(some)].copy_(some)
+    return total
 
 
 def _own_points_seen(surface: SceneSurface, index: int) -> Bool[Tensor, "point view"]:

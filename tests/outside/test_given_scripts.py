@@ -134,7 +134,9 @@ for product in pathlib.Path("base").glob("scenes/*/lifted/*/plane_sweep/*"):
 """
 ATTACKS = {
     "01-render-runs-code-named-by-store": Attack("--plugin|--captures", "code of the store ran"),
-    "02-view-word-runs-code-named-by-store": Attack("HTTP 403\nread .*GuiForm", "code of the store ran"),
+    "02-view-word-runs-code-named-by-store": Attack(
+        "HTTP 403\nread cross-origin.*\ncat: PWNED", "code of the store ran"
+    ),
     "03-viewer-accepts-any-origin": Attack("403"),
     "04-damaged-record-bricks-serial-run": Attack("(?s)(run [12]: rc 0.*){4}report", "rc [^0]"),
     "06-flipped-bit-in-scene-parquet-passes-for-data": Attack("^0 of 300", python=FLIPS),
