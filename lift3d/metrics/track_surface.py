@@ -11,7 +11,6 @@ from torch import Tensor
 
 from lift3d.domain.camera import Camera
 from lift3d.domain.scene import Tracks, View
-from lift3d.errors import ShapeError
 from lift3d.geometry.projection import is_inside, project
 from lift3d.geometry.rigid import transform
 from lift3d.metrics.counting import collect_observations, evenly, median_angles, rows_of_views
@@ -38,8 +37,6 @@ class TrackSurface:
     """
 
     def __init__(self, tracks: Tracks, views: Sequence[View], cameras: Sequence[Camera]) -> None:
-        if len(views) != len(cameras):
-            raise ShapeError(f"{len(views)} target views and {len(cameras)} cameras; expected one camera per view.")
         self._xyz = tracks.points.double()
         position = {view_id: index for index, view_id in enumerate(tracks.view_ids)}
         by_view = rows_of_views(tracks.view_index.long(), len(position))

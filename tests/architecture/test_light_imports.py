@@ -29,6 +29,7 @@ LIGHT = [
     "lift3d.domain.keys",
     "lift3d.domain.scores",
     "lift3d.storage.layout",
+    "flows.local_run",
     *(
         ".".join(path.relative_to(ROOT).with_suffix("").parts)
         for pattern in ("catalog.py", "protocol.py", "*_spec.py")

@@ -174,11 +174,6 @@ def test_a_click_on_a_picture_looks_through_its_camera(room):
     room.wait(lambda: abs(client.camera.position - to_page(place.camera.center).numpy()).max() < 1e-3)
     room.page.get_by_role("button", name="Look from outside").click()
     room.wait(lambda: abs(client.camera.position - to_page.eye.numpy()).max() < 1e-3)
-
-
-def test_another_model_is_read_and_drawn(room):
-    room.session.choose(room.session.current.name, "rgb", "anchored")
-    room.page.get_by_text("knows pictures only").wait_for(timeout=20000)
     assert room.traffic.errors == []
 
 

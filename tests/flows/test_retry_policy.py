@@ -1,6 +1,5 @@
 """What becomes of every class of error, ours and Ray's."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,16 +9,10 @@ from flows import retry_policy
 from flows.retry_policy import budget_of, decide, fetch, translated_connection
 from lift3d import errors
 from lift3d.errors import ConfigError, Lift3dError
+from tests.architecture.test_errors import all_errors
 
 
-def _classes(root: type[Lift3dError] = Lift3dError) -> Iterator[type[Lift3dError]]:
-    yield root
-    for child in root.__subclasses__():
-        if child.__module__ == errors.__name__:
-            yield from _classes(child)
-
-
-@pytest.mark.parametrize("error_class", list(_classes()))
+@pytest.mark.parametrize("error_class", all_errors())
 def test_the_disposition_decides_the_first_failure_and_retries_end(error_class):
     assert decide(error_class("x"), tries=1, attempts=3).action == error_class.disposition
     actions = [decide(error_class("x"), tries, attempts=4).action for tries in range(1, 102)]
@@ -74,7 +67,7 @@ def test_every_error_of_ray_becomes_ours(raised, expected, monkeypatch):
     assert found.__cause__ is raised
 
 
-@pytest.mark.parametrize("error_class", list(_classes()))
+@pytest.mark.parametrize("error_class", all_errors())
 def test_our_errors_come_back_as_they_were(error_class, monkeypatch):
     original = error_class("what, got, expected", scene="room", view="v1", operator="rgb")
     found = _fetched(_task_error(original).as_instanceof_cause(), monkeypatch)

@@ -6,7 +6,6 @@ import torch
 
 from lift3d.domain.camera import ImageSize
 from lift3d.domain.scene import Tracks
-from lift3d.errors import ConfigError, ShapeError
 from lift3d.geometry.projection import is_inside, project
 from lift3d.geometry.rigid import transform
 from lift3d.geometry.sampling import sample
@@ -93,14 +92,6 @@ def test_every_observation_of_a_point_is_the_same_surface_point():
         planes_xy[mine] = xy + c2w[:2, 3]
     first = torch.tensor([int((observations.point == p).nonzero()[0, 0]) for p in observations.point.tolist()])
     assert torch.allclose(planes_xy, planes_xy[first], atol=1e-5)
-
-
-def test_depth_without_depth_and_tracks_without_cameras_are_refused():
-    with pytest.raises(ConfigError, match="depth"):
-        DepthSurface([replace(frames_of(1)[0], z_depth=None)])
-    scene, tracks = tracked()
-    with pytest.raises(ShapeError, match="one camera per view"):
-        TrackSurface(tracks, scene.views, [])
 
 
 def tracked(view_count=4, point_count=300, noise_px=0.0):

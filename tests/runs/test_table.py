@@ -11,7 +11,7 @@ from lift3d.domain.keys import digest
 from lift3d.domain.records import DroppedView, SceneRecord
 from lift3d.errors import DamagedProductError, ProductMissingError
 from lift3d.runs import table as run_tables
-from lift3d.runs.records import read_record, record_path, rows_path, standing_record
+from lift3d.runs.records import read_record, rows_path, standing_record
 from lift3d.runs.status import run_states
 from lift3d.runs.table import run_parts, run_table
 from lift3d.storage.location import Store
@@ -150,14 +150,6 @@ def test_scenes_of_one_name_are_told_apart(tmp_path):
         fake_runs.fail(store, recipe, location)
     names = set(run_table(store, recipe.run_id).frame["scene"])
     assert names == {f"room-{digest('a/room')[:6]}", f"room-{digest('b/room')[:6]}", "hall"}
-
-
-@pytest.mark.parametrize("content", [b"half a rec", b"[]", b'{"scene": "a"}', b'{"location": 3}', b"\xff"])
-def test_a_record_that_does_not_parse_is_none(tmp_path, content):
-    store, recipe = filled(tmp_path, count=3)
-    store.write_bytes(record_path(recipe.run_id, recipe.scenes[1]), content)
-    assert read_record(store, recipe.run_id, recipe.scenes[1]) is None
-    assert set(run_table(store, recipe.run_id).frame["scene"]) == {"scene-0000", "scene-0002"}
 
 
 def test_a_record_is_read_as_it_was_written(tmp_path):
