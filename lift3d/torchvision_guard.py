@@ -64,10 +64,7 @@ def install() -> None:
 
 
 def ensure_torchvision() -> bool:
-    """Import torchvision, declaring missing operators first if need be; return whether its compiled ones are there.
-
-    Call it before importing timm or open_clip.
-    """
+    """Import torchvision, declaring missing operators, before timm or open_clip do; return whether it has its own."""
     install()
     importlib.import_module("torchvision")
     return bool(importlib.import_module("torchvision.extension")._has_ops())

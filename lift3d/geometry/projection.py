@@ -46,10 +46,7 @@ def transfer(
     a: tuple[Float[Tensor, "3 3"], Float[Tensor, "4 4"]],
     b: tuple[Float[Tensor, "3 3"], Float[Tensor, "4 4"]],
 ) -> tuple[Float[Tensor, "point 2"], Float[Tensor, " point"]]:
-    """Take pixels of camera a with known depth to pixels and camera z of camera b; cameras are (K, w2c).
-
-    Pixels are NaN behind b and where depth is unknown.
-    """
+    """Take pixels of a with depth to pixels and z of b, cameras (K, w2c); NaN behind b and where depth is unknown."""
     a2b = (b[1] @ inverse(a[1])).to(uv.dtype)
     xyz_b = transform(a2b, unproject(uv, z_depth, a[0].to(uv.dtype)))
     uv_b, _ = project(xyz_b, b[0].to(uv.dtype))

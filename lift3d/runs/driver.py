@@ -75,10 +75,7 @@ def attempt_scene(
 def attempt_shard(
     location: str, shard: Shard, recipe: Recipe, models: Models, store: Store, report: Report = quiet
 ) -> None:
-    """Commit a shard of a scene's work, unless the scene is done. What is wrong with it, its own run will say.
-
-    What is not the scene's fault is raised.
-    """
+    """Commit a shard of a scene that is not done; what is wrong with the scene its own run says, the rest is raised."""
     try:
         inputs = _inputs_of(location, recipe, store)
         if standing_record(store, recipe, location, models.digest_of(inputs, recipe)) is None:

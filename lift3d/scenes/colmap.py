@@ -64,10 +64,7 @@ class ColmapReader:
 
 
 def posed(model: ColmapModel, image: ModelImage) -> tuple[Camera, Distortion | None, bool]:
-    """Return an image's pinhole camera, its lens if that bends anything, and whether the rotation was repaired.
-
-    CameraError if it has none.
-    """
+    """Return a pinhole, the lens if that bends, and whether the rotation was repaired; CameraError if it has none."""
     given = model.cameras.get(image.camera)
     if given is None:
         raise CameraError(f"The model has no camera {image.camera}, which is that of the image.")

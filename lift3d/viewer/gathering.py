@@ -22,10 +22,7 @@ MAX_POINTS = 200_000
 
 
 def view_scene(one: LiftedScene, siblings: Sequence[LiftedScene]) -> ViewedScene:
-    """Read an operator's answers in a scene.
-
-    Where no surface was stored, that of the operator with the finest grid is taken: depths are the same for all.
-    """
+    """Read an operator's answers in a scene; without a stored surface, on that of the operator with the finest grid."""
     targets = evenly(one.targets, MAX_VIEWS)
     views = (one.view(target) for target in targets)
     described = [(view.target, view.camera, view.lifted[0].features.grid) for view in views]

@@ -31,10 +31,7 @@ _LEAST_TOP = 0.6
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ColourMode:
-    """A choice of colours: ``colouring`` if nothing is asked for.
-
-    Else all are compared with a point of the cloud, or with embedded words, see ``relevance``.
-    """
+    """A choice of colours: ``colouring``, or how like a point of the cloud, or embedded words, all else is."""
 
     is_lifted: bool = True
     colouring: Colouring = "photo"
