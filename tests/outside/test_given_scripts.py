@@ -86,6 +86,7 @@ LAID_OUT_ANEW = {
     # A machine that does other things, too, takes its time for a server.
     "nice -n 10 ": "",
     "seq 200": "seq 500",
+    "tail -3 | cut -c1-200": "tail -5 | cut -c1-200",
     "--operator rgb --store s > log": "--operator rgb --store s --workers 1 > log",
     "grep -E '✗'": "grep -E '✗|✓'",
     "grep '✗'": "grep -E '✗|✓'",
@@ -147,9 +148,10 @@ ATTACKS = {
     "09-terminal-escapes-from-a-store": Attack("owned", r"\^\["),
     "10-formulas-in-csv": Attack("'=HYPERLINK", '(?m)(^|,)"?='),
     "11-temporary-prefect-open-and-orphaned": Attack("401", "FAULT|allow-origin|parameters"),
-    "12-colmap-inner-counts": Attack(r"(?m)^[1-9]?\d{5} KiB peak"),
+    "12-colmap-inner-counts": Attack(r"(?ms)no file of a COLMAP model.*^[1-9]?\d{5} KiB peak"),
     "13-ply-header-lies": Attack("scene-format", "out-of-memory"),
-    "14-small-files-large-memory": Attack("measured peak"),
+    # The image is there as bytes and as numbers at once; the plan says so.
+    "14-small-files-large-memory": Attack(r"peak 3\.\d GB(?s:.*)measured peak [23]\d{6} KiB"),
     "16-one-frame-costs-the-scene": Attack("(?s)(✓.*1 view dropped.*){3}", "defect of an operator|✗"),
     "17-recipe-yaml": Attack("(?s)list of locations.*list of locations.*nests too deep.*rc 2"),
     "18-secrets-in-scene-urls": Attack("credentials.*\n0\n", "(?m)SuperSecret|^s/"),
