@@ -19,6 +19,11 @@ MOVED = {
         "from lift3d.operators.transformers.weights import BUILT_IN; "
         "TINY = {name: json.loads(path.read_text()) for name, path in BUILT_IN.items()}"
     ),
+    "nearest_view": "plane_sweep",
+    # Prefect is asked where there are workers; a lifter that is refused would be a message, too.
+    "bin,'run',": "bin,'run','--workers','1',",
+    "rc!=0 and": "rc!=0 and 'Prefect server at' in err and",
+    "os.environ.get('LIFT3D','.')+'/.venv/bin/lift3d'": repr(str(Path(sys.executable).parent / "lift3d")),
 }
 SCRIPTS = (
     "01-s3-delete-globs",
@@ -51,6 +56,7 @@ def test_scripts(tmp_path, test_data, record_property, script):
         [sys.executable, str(tmp_path / f"{script}.py")],
         capture_output=True, text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False,
     )  # fmt: skip
+    print(done.stdout)  # pytest -rP shows what is judged
     record_property("got", f"{script}: {done.stdout.count('ok   ')} right, {done.stdout.count('FAULT')} wrong")
     assert done.returncode == 0, done.stdout + done.stderr[-500:]
 
