@@ -145,8 +145,9 @@ def photographs(folder):
         (LARGER.format(6), "--lifter plane_sweep --image-height 240"),
         (LARGER.format(12), "--image-height 240"),
         (LARGER.format(6), "--operator tiny:encoder --operator tiny:depth --image-height 240"),
+        (ROOM, "--operator timm:test_vit?weights=random --image-height 96"),
     ],
-    ids=["a small room", "a large photograph", "a search for depth", "a surface", "two networks"],
+    ids=["a small room", "a large photograph", "a search for depth", "a surface", "two networks", "another's network"],
 )
 def test_a_plan_is_within_a_tenth_of_the_peak(tmp_path, record_property, scene, options):
     location = scene if isinstance(scene, str) else scene(tmp_path / "scene")
