@@ -58,10 +58,14 @@ def clean_table(folder: Path, scenes: int) -> bytes:
 
 
 class Driver:
-    """A driver in a process of its own, and all that descends from it, known by a word in its environment."""
+    """A driver in a process of its own, and all that descends from it.
+
+    Known by a word in its environment; Ray's workers write their title over theirs, and are known by their parents.
+    """
 
     def __init__(self, folder: Path, what: Recipe, store: str) -> None:
         self.mark = f"{store}-{os.getpid()}-{time.monotonic_ns()}"
+        self._known: dict[int, psutil.Process] = {}
         (folder / "recipe.yaml").write_text(what.model_dump_json())
         words = ["run", "--recipe", str(folder / "recipe.yaml"), "--store", str(folder / store), "--workers", "2"]
         settings = environment_in(folder, SOAK_MARK=self.mark, PYTHONPATH=os.environ.get("PYTHONPATH", os.getcwd()))
@@ -82,11 +86,15 @@ class Driver:
     def family(self) -> Iterator[tuple[psutil.Process, str]]:
         """Yield the processes of this driver that live, with their command lines."""
         for one in psutil.process_iter():
-            try:
-                if one.environ().get("SOAK_MARK") == self.mark and one.status() != psutil.STATUS_ZOMBIE:
+            with suppress(psutil.Error):
+                if one.ppid() in self._known or one.environ().get("SOAK_MARK") == self.mark:
+                    self._known[one.pid] = one
+        for one in list(self._known.values()):
+            with suppress(psutil.Error):
+                if one.is_running() and one.status() != psutil.STATUS_ZOMBIE:
                     yield one, f"{one.name()} {' '.join(one.cmdline())}"
-            except psutil.Error:
-                pass
+                else:
+                    del self._known[one.pid]
 
 
 def disturbed(folder: Path, scenes: int, seed: int, clean: bytes) -> Round:
@@ -120,8 +128,8 @@ def _killed_at_times(started: Driver, chance: random.Random, came: Round) -> int
                 raise
         alive = {kind: [one for one, line in started.family() if word in line] for kind, (word, _) in KINDS.items()}
         kinds = [kind for kind, found in alive.items() if found]
-        # Before Ray and Prefect are there, half of the moments pass.
-        if not kinds or (kinds == ["driver"] and chance.random() < 0.5):
+        # Before Ray and Prefect are there, most moments pass.
+        if not kinds or (kinds == ["driver"] and chance.random() < 0.9):
             continue
         (kind,) = chance.choices(kinds, [KINDS[kind][1] for kind in kinds])
         try:
