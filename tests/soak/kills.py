@@ -9,6 +9,7 @@ import argparse
 import datetime
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -30,7 +31,7 @@ GONE_WITHIN_S, LAUNCH_WITHIN_S, MOST_LAUNCHES = 30.0, 900.0, 10
 # Killed per round at most, so that a round ends; seconds between kills on average.
 MOST_KILLS, BETWEEN_S = 5, 6.0
 # How a process of each kind is known by its command line, and how often it is chosen.
-KINDS = {"worker": ("ray::SceneWorker", 3), "driver": ("-m lift3d run", 3), "GCS": ("gcs_server", 1)}
+KINDS = {"worker": ("ray::(IDLE|SceneWorker)", 3), "driver": ("-m lift3d run", 3), "GCS": ("gcs_server", 1)}
 KINDS |= {"raylet": ("raylet/raylet ", 1), "Prefect": ("prefect.server.api.server:create_app", 2)}
 
 
@@ -126,7 +127,9 @@ def _killed_at_times(started: Driver, chance: random.Random, came: Round) -> int
         except subprocess.TimeoutExpired:
             if time.monotonic() >= until:
                 raise
-        alive = {kind: [one for one, line in started.family() if word in line] for kind, (word, _) in KINDS.items()}
+        alive = {
+            kind: [one for one, line in started.family() if re.search(word, line)] for kind, (word, _) in KINDS.items()
+        }
         kinds = [kind for kind, found in alive.items() if found]
         # Before Ray and Prefect are there, most moments pass.
         if not kinds or (kinds == ["driver"] and chance.random() < 0.9):
