@@ -161,7 +161,7 @@ class OnSurface:
 
     def _crisp_map(self, name: ViewId, cut: int) -> FeatureMap:
         one = self._map(name, cut)
-        return FeatureMap(crisp(one.values.float()), one.grid, one.global_tokens)
+        return FeatureMap(crisp(one.values.float(), one.grid.stride_u), one.grid, one.global_tokens)
 
     def _blend(self, weights: BlendingWeights, what: str, map_of: MapOf) -> LiftedFeatures:
         """Blend maps of views, laid out once for all targets unless that takes too much memory."""

@@ -1,5 +1,7 @@
 """Two bands of a picture: what views agree on is coarse, what one view alone shows sharply is fine."""
 
+import math
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -9,21 +11,18 @@ from torch.nn import functional
 BAND_SHARE = 1 / 96
 # Fine bands of two views that own a place agree so far: they are two answers about one thing.
 FINE_CORRELATION = 0.5
-# How much of what a blur of one cell takes is given back: a mean of views, each read between its cells, is blurred.
-# Half is what linear reading takes of a wave of four cells, and brings features nearest to the true view's; 2 would
-# give them the contrast of one view's, half of which is what no other view confirms.
-CRISPNESS = 0.5
+# A mean of views, each read between its cells, is blurred, and so much of what a blur takes is given back: half is what
+# linear reading takes of a wave of four cells; 2 would give features the contrast of one view's, half of which is what
+# no other view confirms. The blur is that of reading, in cells, and of views that lie beside one another, in pixels.
+CRISPNESS = 0.55
+READING_CELLS, BESIDE_PX = 0.8, 2.0
 
 
 def low_band(
     values: Float[Tensor, "channel height width"], is_valid: Bool[Tensor, "height width"]
 ) -> Float[Tensor, "channel height width"]:
     """Return a picture blurred by a Gaussian over its valid pixels (normalized convolution)."""
-    sigma = BAND_SHARE * values.shape[1]
-    radius = min(round(3 * sigma), *(side - 1 for side in values.shape[1:])) if min(values.shape[1:]) > 1 else 0
-    at = torch.arange(-radius, radius + 1, dtype=torch.float32)
-    kernel = torch.exp(-(at**2) / (2 * sigma**2))
-    kernel = kernel / kernel.sum()
+    kernel, radius = _gaussian(BAND_SHARE * values.shape[1], values)
     if bool(is_valid.all()):
         return _blurred(values, kernel, radius)
     weight = is_valid[None].float()
@@ -42,10 +41,18 @@ def contrast_left(weight: Float[Tensor, "cell view"]) -> Float[Tensor, " cell"]:
     return torch.where(left > 0, left, 1.0)
 
 
-def crisp(values: Float[Tensor, "channel row col"]) -> Float[Tensor, "channel row col"]:
-    """Return a map that loses less when it is read between its cells: what a blur takes of it, added (unsharp mask)."""
-    kernel = torch.tensor([0.25, 0.5, 0.25])
-    return values + CRISPNESS * (values - _blurred(values, kernel, 1))
+def crisp(values: Float[Tensor, "channel row col"], stride_px: float) -> Float[Tensor, "channel row col"]:
+    """Return a map that loses less in a mean of views: what a blur takes of it, added (unsharp mask)."""
+    sigma = math.hypot(READING_CELLS, BESIDE_PX / stride_px)
+    return values + CRISPNESS * (values - _blurred(values, *_gaussian(sigma, values)))
+
+
+def _gaussian(sigma: float, values: Float[Tensor, "channel row col"]) -> tuple[Float[Tensor, " tap"], int]:
+    """Return the taps of a Gaussian that fits into a map, and how far they reach."""
+    radius = min(round(3 * sigma), *(side - 1 for side in values.shape[1:])) if min(values.shape[1:]) > 1 else 0
+    at = torch.arange(-radius, radius + 1, dtype=torch.float32)
+    kernel = torch.exp(-(at**2) / (2 * sigma**2))
+    return kernel / kernel.sum(), radius
 
 
 def _blurred(values: Float[Tensor, "channel height width"], kernel: Float[Tensor, " tap"], radius: int) -> Tensor:
