@@ -81,6 +81,10 @@ LAID_OUT_ANEW = {
     # The link of before would be refused first.
     "mkdir victim2;": "rm base/scenes/evil; mkdir victim2;",
     "$r/dataset": "$r/scores",
+    # Who lets it read captures again has not let it run code.
+    "lift3d render base out.mp4 --frames 2;": "lift3d render base out.mp4 --frames 2 --captures;",
+    # Other processes of the machine have folders, too.
+    "python - <<'P' 2>/dev/null\nimport lift3d,": "TMPDIR=$T python - <<'P' 2>/dev/null\nimport lift3d,",
     # A page of another origin gets nothing; then a person types the word.
     "python $FAULTS_LIB/ws_chain.py 7191 | cut -c1-80; kill $V;": (
         "python $FAULTS_LIB/ws_chain.py 7191 2>&1 | tail -1; "
@@ -104,7 +108,7 @@ LAID_OUT_ANEW = {
     "cd opt/lift3d ": f"cd opt/lift3d; {re.findall('(?m)^RUN (install .*)', DOCKERFILE.read_text())[0]} ",
 }
 FLIPS = """
-import pathlib, random
+import pathlib, random, shutil
 from lift3d.errors import Lift3dError
 from lift3d.runs.records import list_runs
 from lift3d.runs.table import run_table
@@ -119,6 +123,7 @@ for _ in range(300):
     except Lift3dError: continue
     wrong += not (shown.equals(true) or shown["value"].isna().all())
 print(wrong, "of 300 flips are shown as data")
+path.write_bytes(content[:99] + bytes([content[99] ^ 1]) + content[100:]); shutil.copytree("base", "flip")
 """
 SCORING = """
 import time, torch; torch.set_num_threads(1)
@@ -140,13 +145,15 @@ for product in pathlib.Path("base").glob("scenes/*/lifted/*/plane_sweep/*"):
     forge(product, lambda group: arrays_of(group)["features_0"].update(shape=[3, 3, 100000, 100000]))
 """
 ATTACKS = {
-    "01-render-runs-code-named-by-store": Attack("--plugin|--captures", "code of the store ran"),
+    "01-render-runs-code-named-by-store": Attack("video +out.mp4", "code of the store ran"),
     "02-view-word-runs-code-named-by-store": Attack(
         "HTTP 403\nread cross-origin.*\ncat: PWNED", "code of the store ran"
     ),
     "03-viewer-accepts-any-origin": Attack("403"),
     "04-damaged-record-bricks-serial-run": Attack("(?s)(run [12]: rc 0.*){4}report", "rc [^0]"),
-    "06-flipped-bit-in-scene-parquet-passes-for-data": Attack("^0 of 300", python=FLIPS),
+    "06-flipped-bit-in-scene-parquet-passes-for-data": Attack(
+        "(?s)^0 of 300.*Run the same 'lift3d run' again", python=FLIPS
+    ),
     "07-links-lead-out-of-a-store": Attack(
         r"(?s)victim: 1\n.*/scores' is a link that leads out", r"written into another folder: [^ \n]+"
     ),
