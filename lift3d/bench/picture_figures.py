@@ -3,12 +3,12 @@
 Letters: G is a picture's Gram matrix, of the features of one network.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from lift3d.bench.ratios import Figure, mean_of, ratio
@@ -81,11 +81,9 @@ class Pictures:
         names = [name for name in own if name in plain]
         found = {}
         if len(names) > 1:
-            grams = {name: self._gram(plain[name]) for name in names}
-            lifted = grams if lifter == RAW2D else {name: self._gram(own[name]) for name in names}
-            far = [[_far(lifted[name], grams[other]) for other in names if other != name] for name in names]
-            among = [[_far(grams[name], grams[other]) for other in names if other != name] for name in names]
-            found["gram"] = ratio(np.array(far).mean(1), np.array(among).mean(1))
+            grams = [gram_of(plain[name], self._network) for name in names]
+            lifted = grams if lifter == RAW2D else [gram_of(own[name], self._network) for name in names]
+            found["gram"] = ratio(from_others(lifted, grams), from_others(grams, grams))
         seams = []
         for name in names:
             owner, z_depth = self._owners(name, own[name])
@@ -114,10 +112,6 @@ class Pictures:
         is_valid = self._inputs.frame(name).is_valid
         return is_valid if is_valid.shape == picture.shape[1:] else torch.ones(picture.shape[1:], dtype=torch.bool)
 
-    def _gram(self, picture: Float[Tensor, "3 height width"]) -> Float[Tensor, "channel channel"]:
-        values = self._network.encode(picture.float())[0].values.flatten(1).double()
-        return values @ values.T / values.shape[1]
-
     @cached_property
     def _network(self) -> Operator:
         return build_operator(self._features, self._recipe.plugins)
@@ -139,8 +133,18 @@ class Pictures:
         return owner.reshape(rows, cols), weights.z_depth.reshape(rows, cols)
 
 
-def _far(a: Float[Tensor, "channel channel"], b: Float[Tensor, "channel channel"]) -> float:
-    return float((a - b).norm())
+def gram_of(picture: Float[Tensor, "3 height width"], network: Operator) -> Float[Tensor, "channel channel"]:
+    """Return the Gram matrix of a picture's features."""
+    values = network.encode(picture.float())[0].values.flatten(1).double()
+    return values @ values.T / values.shape[1]
+
+
+def from_others(
+    of: Sequence[Float[Tensor, "channel channel"]], among: Sequence[Float[Tensor, "channel channel"]]
+) -> Float64[np.ndarray, " view"]:
+    """Return each view's mean distance to the other views' matrices."""
+    far = [[float((one - other).norm()) for at, other in enumerate(among) if at != own] for own, one in enumerate(of)]
+    return np.array([np.mean(row) for row in far])
 
 
 def step_ratio(
