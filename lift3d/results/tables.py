@@ -35,10 +35,13 @@ HEADLINE = {
 }
 LEGEND = (
     "Bold: best of the lifters. raw2d: the plain 2D answers; warp is disagreement, which is to fall to its floor at a "
-    "sharpness near 1; nearness to them (2D) is agreement with one noisy witness."
+    "sharpness near 1; nearness to them (2D) is agreement with one noisy witness. –: no figure; the reason stands in "
+    "the table's file: where the surface knew the target's own photograph, nearness to it is not told."
 )
 # Floors of warps only say how far the errors can be trusted.
 _MINOR = {"ssim", "coverage", "warp_floor_short", "warp_floor_long"}
+# What lifting is for: a lifter that is no better than the plain answers is not the best of anything.
+_TO_GAIN = {"warp_error_long", "warp_error_short", "rho"}
 # What a line is of, but for its lifter.
 _GROUP = ("scene", "operator", "run", "target_mode", "protocol")
 
@@ -113,9 +116,12 @@ def _table(means: DataFrame, columns: Sequence[Column], named: Sequence[str]) ->
     rows: list[Row] = []
     for group, held in groupby(lines, key=lambda key: key[:-1]):
         found = {key[-1]: [cells.get((*key, column.key), Cell()) for column in columns] for key in held}
-        # The plain answer is the ceiling of one figure and the floor of another: it is not compared.
+        # The plain answer is the ceiling of nearness to itself, and is compared only by what is to be gained over it.
         rivals = [figures for lifter, figures in found.items() if lifter != RAW2D]
-        best = [_best([figures[place] for figures in rivals], column) for place, column in enumerate(columns)]
+        plain = found.get(RAW2D, [Cell()] * len(columns))
+        best = [
+            _best([figures[place] for figures in rivals], plain[place], column) for place, column in enumerate(columns)
+        ]
         for lifter, figures in found.items():
             pairs = zip(figures, best, strict=True)
             marked = (replace(cell, is_best=lifter != RAW2D and cell.text == text) for cell, text in pairs)
@@ -134,9 +140,12 @@ def _cell(one: Any) -> Cell:
     return Cell(f"{one.mean:.3f}", float(one.mean), count=count, spread=spread)
 
 
-def _best(rivals: Sequence[Cell], column: Column) -> str | None:
-    """Return the best figure as it is shown; None if nothing is compared."""
+def _best(rivals: Sequence[Cell], plain: Cell, column: Column) -> str | None:
+    """Return the best figure as it is shown; None if nothing is compared, or nothing gained."""
     texts = [cell.text for cell in rivals if cell.value is not None]
     if len(texts) < 2 or column.better == "neither":
         return None
-    return (max if column.better == "higher" else min)(texts, key=float)
+    pick = max if column.better == "higher" else min
+    best = pick(texts, key=float)
+    is_gain = column.key not in _TO_GAIN or plain.value is None or best == pick(best, plain.text, key=float)
+    return best if is_gain else None

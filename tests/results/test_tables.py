@@ -48,6 +48,9 @@ def test_best_is_the_best_lifter_ties_included_and_never_the_plain_answer_nor_a_
         ("anchored", "warp_error_short"),
         ("lift3d", "warp_error_short"),
     }
+    agreeing = means()
+    agreeing.loc[(agreeing["lifter"] == RAW2D) & (agreeing["metric"] == "warp_error_short"), "mean"] = 0.0
+    assert best(scene_table(agreeing)) == {("lift3d", "feature_cosine"), ("plane_sweep", "feature_cosine")}
 
 
 def test_each_operator_has_its_own_best_and_one_lifter_alone_is_not_best():
