@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 
 from flows.retry_policy import Budget
 from lift3d.config import Recipe
-from lift3d.domain.keys import digest
+from lift3d.domain.keys import digest, parse_json
 from lift3d.domain.shard import Shard, Stage
 from lift3d.errors import ProductMissingError
 from lift3d.storage.layout import run_path
@@ -136,8 +136,8 @@ def _known_failures(store: Store, folder: str, locations: Sequence[str]) -> dict
         if name not in wanted:
             continue
         try:
-            found: dict[Budget, int] = json.loads(store.read_text(key))["failures"]
+            found: dict[Budget, int] = parse_json(store.read_text(key))["failures"]
             known[name] = Counter({budget: int(found[budget]) for budget in _KEPT if budget in found})
-        except (ValueError, TypeError, KeyError, RecursionError, ProductMissingError):
+        except (ValueError, TypeError, KeyError, ProductMissingError):
             continue  # written by a driver that died while writing; the count starts again
     return known

@@ -6,13 +6,13 @@ import functools
 import http.client
 import importlib.metadata
 import importlib.util
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from lift3d.domain.keys import parse_json
 from lift3d.errors import Lift3dError, has_secrets, without_secrets
 
 # Where Ray's dashboard listens if nobody says otherwise.
@@ -115,7 +115,7 @@ def _prefect_version(api: str, answer: Answer) -> Finding:
         remedy = "set PREFECT_API_AUTH_STRING (or PREFECT_API_KEY) to what the server expects"
         return found(False, f"{api} refuses this machine's key", remedy)
     try:
-        version = json.loads(answer.body)
+        version = parse_json(answer.body)
     except ValueError:
         version = None
     if not isinstance(version, str):

@@ -18,6 +18,14 @@ _UNSHOWABLE = ("Cc", "Cs", "Zl", "Zp")
 _TURNING = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
 
 
+def parse_json(text: str | bytes) -> Any:
+    """Return what JSON says; ValueError if it is none, or nests deeper than Python does."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it nests too deep") from error
+
+
 def digest(content: Any) -> str:
     """Return a stable 16-digit hexadecimal digest of JSON-like content.
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import TypeAdapter
 
-from lift3d.domain.keys import SceneId, ViewId
+from lift3d.domain.keys import SceneId, ViewId, parse_json
 
 # The operator's plain answer on each true target image, stored and scored like a lifter.
 RAW2D = "raw2d"
@@ -112,8 +112,8 @@ class SceneRecord:
         """Return a stored record; None if it is damaged or of another form, which is as good as no record."""
         try:
             # Not by pydantic's own JSON reader: names of files may hold lone surrogates, which it refuses.
-            return _RECORD.validate_python(json.loads(content))
-        except (ValueError, RecursionError):
+            return _RECORD.validate_python(parse_json(content))
+        except ValueError:
             return None
 
 

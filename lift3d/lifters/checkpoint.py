@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from lift3d.domain.keys import parse_json
 from lift3d.errors import ConfigError
 from lift3d.lifters.checkpoint_files import checkpoint_digest, checkpoint_path
 from lift3d.lifters.networks.corrector import Corrector
@@ -66,8 +67,9 @@ def _load(path: Path, _digest: str) -> Checkpoint:
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
+            about = parse_json(metadata.get("about", "{}"))
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise ConfigError(
             f"'{path}' is not a readable checkpoint ({error}). Expected safetensors as `lift3d train` writes it."
         ) from error
@@ -77,7 +79,7 @@ def _load(path: Path, _digest: str) -> Checkpoint:
             f"'{path}' is a checkpoint of format {got[0]!r}, version {got[1]!r}; expected {_FORMAT!r}, version "
             f"'{FORMAT_VERSION}'. Train it anew with this release, or use the release it was made with."
         )
-    checkpoint = Checkpoint(DensityProposal(), Corrector(), json.loads(metadata.get("about", "{}")))
+    checkpoint = Checkpoint(DensityProposal(), Corrector(), about)
     for part, network in (("density", checkpoint.density), ("corrector", checkpoint.corrector)):
         _fill(network, {key.removeprefix(f"{part}."): v for key, v in tensors.items() if key.startswith(part)}, path)
     return checkpoint

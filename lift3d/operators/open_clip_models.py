@@ -11,7 +11,6 @@ positional_field: keep (default), or subtract: blend without what depends on a c
 whose text tower is one of transformers (SigLIP, Roberta) are files of the hub, asked for at the first text.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from torch import Tensor
 
 from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import FeatureMap
+from lift3d.domain.keys import parse_json
 from lift3d.errors import ConfigError, UnknownNameError
 from lift3d.operators.names import OperatorName
 from lift3d.operators.network_weights import seeded
@@ -149,7 +149,7 @@ def _published(model_name: str, tag: str) -> dict[str, Any]:
 
 def _read_config(name: OperatorName, path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8")).get("preprocess_cfg") or {}
+        found = parse_json(path.read_text(encoding="utf-8")).get("preprocess_cfg") or {}
         return {key: [float(one) for one in found[key]] for key in ("mean", "std") if key in found}
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise ConfigError(f"Operator '{name}': '{path}' does not read: {error}.") from error

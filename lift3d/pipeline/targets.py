@@ -1,6 +1,5 @@
 """Which cameras are targets, and which views may be their sources: pure planning."""
 
-import json
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,7 +11,7 @@ from scipy.spatial.transform import Rotation, Slerp
 
 from lift3d.config import Recipe
 from lift3d.domain.camera import Camera, ImageSize
-from lift3d.domain.keys import ViewId
+from lift3d.domain.keys import ViewId, parse_json
 from lift3d.domain.scene import DepthRange, View
 from lift3d.domain.target import Target
 from lift3d.errors import CameraError, ConfigError, SceneError
@@ -127,7 +126,7 @@ def read_cameras(path: Path) -> list[Camera]:
     """
     expected = 'expected a JSON list of {"K": 3x3, "w2c": 4x4, "height": int, "width": int}'
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries = parse_json(path.read_text(encoding="utf-8"))
         cameras = [
             Camera(
                 torch.tensor(entry["K"], dtype=torch.float64),

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from lift3d.config import Recipe, parse_recipe
-from lift3d.domain.keys import digest, digest_bytes, encodable
+from lift3d.domain.keys import digest, digest_bytes, encodable, parse_json
 from lift3d.domain.records import SceneRecord
 from lift3d.domain.scores import ALL_PIXELS, ScoreRow
 from lift3d.errors import ConfigError, DamagedProductError, ProductMissingError
@@ -70,9 +70,9 @@ def read_recipe(store: Store, run_id: str) -> Recipe:
     """Return a run's recipe; ProductMissingError if there is none, DamagedProductError if it is another one's."""
     key = _recipe_path(run_id)
     try:
-        fields = json.loads(store.read_text(key))
+        fields = parse_json(store.read_text(key))
         recipe = parse_recipe(fields) if isinstance(fields, dict) else None
-    except (ValueError, RecursionError, ConfigError):
+    except (ValueError, ConfigError):
         recipe = None
     if recipe is None or recipe.run_id != run_id:
         raise DamagedProductError(

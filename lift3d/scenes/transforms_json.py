@@ -3,7 +3,6 @@
 Poses are camera-to-world with OpenGL axes; pixels have corner origin. The world stays as the file has it.
 """
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 
 from lift3d.domain.camera import Camera
+from lift3d.domain.keys import parse_json
 from lift3d.domain.scene import Scene
 from lift3d.errors import CameraError, ImageError, SceneFormatError, brief
 from lift3d.geometry.rigid import inverse
@@ -95,8 +95,8 @@ def _files(path: Path) -> list[Path]:
 
 def _load(path: Path) -> Mapping[str, Any]:
     try:
-        document = json.loads(read_text(path))
-    except (OSError, ValueError, RecursionError) as error:
+        document = parse_json(read_text(path))
+    except (OSError, ValueError) as error:
         raise SceneFormatError(f"'{path}' is not readable as JSON: {error}. Write or copy it again.") from error
     if not isinstance(document, dict) or not isinstance(document.get("frames"), list):
         raise SceneFormatError(f"'{path}' should be an object with a list 'frames', got {brief(document)}.")

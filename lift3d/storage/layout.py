@@ -7,7 +7,7 @@ version of every stage involved. What lies under runs/ is plain files that are w
 
 import json
 
-from lift3d.domain.keys import SceneId, slug
+from lift3d.domain.keys import SceneId, parse_json, slug
 from lift3d.errors import StoreLayoutError
 
 LAYOUT_VERSION = 2
@@ -109,7 +109,7 @@ def store_header() -> bytes:
 def check_store_header(header: bytes, url: str) -> None:
     """Refuse a store that another layout wrote."""
     try:
-        found = json.loads(header)["layout"]
+        found = parse_json(header)["layout"]
     except (ValueError, TypeError, KeyError):
         raise StoreLayoutError(
             f"{url}/{STORE_FILE} is not the header of a lift3d store. Give the URL of another or a new store."

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from lift3d.domain.keys import parse_json
 from lift3d.errors import StoreLayoutError
 from lift3d.storage.array_form import array_forms, check_arrays
 from lift3d.storage.layout import GROUP_FILE, is_key
@@ -174,4 +175,4 @@ def _unsealed(content: bytes) -> Any:
     start, end = found.span(1)
     if hashlib.sha256(content[:start] + _OPEN_SEAL.encode() + content[end:]).hexdigest() != found[1].decode():
         raise ValueError("the seal is broken")
-    return json.loads(content)
+    return parse_json(content)

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 
+from lift3d.domain.keys import parse_json
 from lift3d.errors import ConfigError
 
 COLUMN = "location"
@@ -71,7 +71,7 @@ def _json_lines(content: bytes, name: str) -> Lines:
     for number, line in enumerate(content.decode("utf-8-sig").splitlines(), 1):
         if line.strip():
             try:
-                yield number, _location_of(json.loads(line), name, number)
+                yield number, _location_of(parse_json(line), name, number)
             except ValueError as error:
                 raise ConfigError(f"Line {number} of '{name}' is not JSON: {error}.") from error
 

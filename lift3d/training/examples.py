@@ -16,7 +16,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from lift3d.domain.camera import Camera, ImageSize
-from lift3d.domain.keys import ViewId
+from lift3d.domain.keys import ViewId, parse_json
 from lift3d.domain.scene import DepthRange, Frame
 from lift3d.errors import ConfigError, StoreLayoutError
 from lift3d.geometry.rigid import nearest_rotation
@@ -48,7 +48,7 @@ class SceneCache:
             with whole(path) as partial:
                 partial.write_text(json.dumps(wanted))
         try:
-            held = json.loads(path.read_text())
+            held = parse_json(path.read_text())
         except (OSError, ValueError) as error:
             raise ConfigError(
                 f"'{path}' does not read as JSON. Delete the folder; its scenes are made again."

@@ -19,6 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from lift3d.domain.keys import parse_json
 from lift3d.errors import ConfigError, NonFiniteError
 from lift3d.storage.whole_file import whole
 from lift3d.training.prefetch import in_background
@@ -118,7 +119,7 @@ class TrainingState:
         """Continue where the file stands."""
         try:
             content = torch.load(path, weights_only=True)
-            held = json.loads(content.get("identity", "{}"))
+            held = parse_json(content.get("identity", "{}"))
             if held == self.identity:
                 self._take(content)
         except _UNREADABLE as error:
@@ -138,9 +139,9 @@ class TrainingState:
         self.network.load_state_dict(content["network"])
         self.averaged.load_state_dict(content["averaged"])
         self.optimizer.load_state_dict(content["optimizer"])
-        self.step, self.history = int(content["step"]), json.loads(content["history"])
+        self.step, self.history = int(content["step"]), parse_json(content["history"])
         self.seconds = float(content.get("seconds", 0.0))
-        self.since_validation = json.loads(content.get("since_validation", "{}"))
+        self.since_validation = parse_json(content.get("since_validation", "{}"))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

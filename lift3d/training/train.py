@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from lift3d.domain.keys import parse_json
 from lift3d.errors import ConfigError
 from lift3d.lifters.catalog import LIFT3D
 from lift3d.lifters.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, untrained
@@ -84,7 +85,7 @@ def read_history(folder: Path) -> History:
     if not path.is_file():
         return {}
     try:
-        history: History = json.loads(path.read_text(encoding="utf-8"))
+        history: History = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"'{path}' does not read as JSON ({error}). Delete it; the next run writes it.") from error
     return history

@@ -4,12 +4,18 @@ import time
 
 import pytest
 from click.testing import CliRunner
+from safetensors.torch import save_file
 
 from lift3d.cli import app as cli
 from lift3d.cli.commands.options import Exit
 from lift3d.config import parse_recipe
 from lift3d.errors import ConfigError, Lift3dError
+from lift3d.lifters.checkpoint import load_checkpoint
+from lift3d.pipeline.targets import read_cameras
 from lift3d.runs.scene_lists import expand_scenes
+from lift3d.scenes.catalog import read_scene
+from lift3d.storage.location import open_store
+from lift3d.training.train import HISTORY, read_history
 from tests.support import captures
 
 ROOM = "procedural:room?views=3&height=24&width=32"
@@ -103,6 +109,30 @@ def test_recipes(tmp_path, text, said):
     assert said in str(error)
     assert len(str(error)) < 5000
     assert time.process_time() - start < 10
+
+
+def deep_weights(path):
+    save_file({}, path, metadata={"format": "lift3d", "version": "1", "about": path.read_text()})
+    load_checkpoint(str(path))
+
+
+@pytest.mark.outside(kind=FRAME, case="JSON that nests too deep", right="an error of ours, whoever reads it")
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("a.jsonl", lambda path: expand_scenes(str(path))),
+        ("cameras.json", read_cameras),
+        ("transforms.json", lambda path: read_scene(str(path))),
+        ("lift3d.json", lambda path: open_store(str(path.parent))),
+        (HISTORY, lambda path: read_history(path.parent)),
+        ("own.safetensors", deep_weights),
+    ],
+)
+def test_deep_json(tmp_path, name, read):
+    (tmp_path / name).write_text("[" * 100_000)
+    with pytest.raises(Lift3dError) as raised:
+        read(tmp_path / name)
+    assert len(str(raised.value)) < 4001
 
 
 @NO_RECIPES

@@ -5,7 +5,6 @@ A model whose file lacks some of its weights is refused: transformers would fill
 """
 
 import importlib
-import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lift3d.domain.keys import parse_json
 from lift3d.errors import ConfigError
 from lift3d.extras import extra
 from lift3d.operators.names import OperatorName
@@ -169,7 +169,7 @@ def _has_processor(folder: Path) -> bool:
     if (folder / "preprocessor_config.json").is_file():
         return True
     try:
-        return "image_processor" in json.loads((folder / "processor_config.json").read_text(encoding="utf-8"))
+        return "image_processor" in parse_json((folder / "processor_config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError):
         return False
 
@@ -214,7 +214,7 @@ def _config(name: OperatorName, settings: Mapping[str, Any]) -> Any:
 
 def _read_json(name: OperatorName, path: Path) -> Mapping[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"Operator '{name}': '{path}' does not read: {error}. {_download(name)}") from error
     if not isinstance(found, dict):
