@@ -84,7 +84,8 @@ def _layer(surface: SceneSurface, camera: Camera, splats: _Splats, grid: Feature
     depth = torch.full((grid.cell_count,), torch.nan)
     behind = torch.zeros(grid.cell_count)
     likely = _Likely(surface, camera, uv)
-    left, cells = splats, cell
+    # On the image's very edge a place may be rounded into no cell.
+    left, cells = splats.only(cell >= 0), cell[cell >= 0]
     for _ in range(MOST_LAYERS):
         is_open = torch.isnan(depth)[cells] & (left.z > behind[cells])
         left, cells = left.only(is_open), cells[is_open]
