@@ -96,10 +96,7 @@ def first_surface(
 def strongest_samples(
     consensus: Consensus, disparity: Float[Tensor, " plane"], sample_count: int, sharpening: float
 ) -> tuple[Float[Tensor, "sample row col"], Float[Tensor, "sample row col"], Float[Tensor, "source sample row col"]]:
-    """Keep the most probable planes of each ray; return z-depths, probabilities, and who sees them.
-
-    First the distribution is raised to the power ``sharpening``.
-    """
+    """Keep the likeliest planes of each ray to the power ``sharpening``: z-depths, probabilities, who sees them."""
     sharp = consensus.probability**sharpening
     kept, index = sharp.topk(sample_count, dim=0)
     moment, mass = around_planes(sharp, index, disparity)

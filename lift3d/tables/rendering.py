@@ -20,11 +20,7 @@ _MARKDOWN = re.compile(r"[\\`*\[\]|]|(?<![^\W_])_|_(?![^\W_])")
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of figures.
-
-    ``key`` is its name for programs, such as the id of a metric; minor columns are left out first where a line is
-    short.
-    """
+    """A column of figures; ``key`` is its name for programs, minor ones are left out first in short lines."""
 
     title: str
     key: str = ""
@@ -67,10 +63,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Columns of text and of figures, and their lines, under a caption.
-
-    Lines that follow each other and differ in their last label alone form a group.
-    """
+    """Labels and figures under a caption; neighbouring lines that differ in their last label alone form a group."""
 
     labels: tuple[str, ...]
     columns: tuple[Column, ...]
