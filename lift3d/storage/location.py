@@ -114,10 +114,7 @@ class Store:
     def _perform(
         self, verb: str, key: str | None, call: Callable[[Objects, str], T], answers: Mapping[Meaning, T] | None = None
     ) -> T:
-        """Call the backend with the path of a key (None: the root), and translate its errors.
-
-        An error whose meaning is among ``answers`` is an answer.
-        """
+        """Call the backend with a key's path (None: the root); an error that means one of ``answers`` is an answer."""
         path = self._root if key is None else f"{self._root}/{_checked(key)}"
         if self._scheme == "file" and key is not None:
             _refuse_links_out(self._root, key)
