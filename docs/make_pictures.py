@@ -32,6 +32,7 @@ PICTURES = Path(__file__).parent / "pictures"
 # Seeds from 9000 on are those that no training saw.
 PATH = "procedural:room?seed=9000&views=24&height=72&width=96"
 OPERATOR = "felzenszwalb?as=ids&count=12"
+# That whose stages are drawn; what flickers is lifted by the default.
 LIFTER = "lift3d"
 # Lifting takes minutes; what is there already is read.
 STORE = "runs/pictures"
@@ -50,7 +51,7 @@ _INK, _PAPER, _ACCENT = "#222222", "#ffffff", "#e4572e"
 def main() -> None:
     """Write all pictures."""
     PICTURES.mkdir(exist_ok=True)
-    flickering = lift3d.lift(PATH, OPERATOR, LIFTER, store=STORE, image_height=72, sources=24, taps=24)
+    flickering = lift3d.lift(PATH, OPERATOR, store=STORE, image_height=72, sources=24, taps=24)
     draw_flicker(flickering, PICTURES / "flicker.webp")
     recipe = Recipe(scenes=(STILL,), lifters=(LIFTER,), image_height=192, target_mode="heldout", sources=6)
     spot = Spot(lift3d.read_scene(STILL), recipe)
