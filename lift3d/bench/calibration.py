@@ -34,7 +34,7 @@ from lift3d.scenes.catalog import read_scene
 from lift3d.scenes.depth_range import depth_range_of_cameras
 from lift3d.storage.location import open_store
 from lift3d.surface.anchored import Anchored
-from lift3d.surface.anchors import evidence_at
+from lift3d.surface.anchors import GUESSED, evidence_at
 from lift3d.surface.catalog import geometry_spec
 from lift3d.surface.confidence import DEPTH, FEATURES, LABELS, Calibration
 
@@ -143,7 +143,8 @@ def samples(location: str, method: str, recipe: Recipe, store: str) -> list[Samp
             first = on_surface.lift(target, anchored).lifted[0]
             sure, place = first.confidence, evidence_at(anchored, first.features.grid)
             right, counts = _right(inputs, operator, target.id, first)
-            counts &= (first.coverage > 0).flatten()
+            # What is read through a gap claims nothing: its confidence is 0.
+            counts &= (first.coverage > GUESSED).flatten()
             columns += [tuple(one.flatten()[counts] for one in (sure, place, right))] if sure is not None else []
         parts = (torch.cat(column).double().numpy() for column in zip(*columns, strict=True))
         found.append(Samples(scene.id, method, operator.spec.name, kind_of(operator), *parts))
