@@ -27,6 +27,7 @@ from lift3d.lifters.protocol import LifterSpec
 from lift3d.lifters.ray_evidence import EvidenceSamples, RayEvidence, gather_evidence, strongest
 from lift3d.lifters.residual import solve
 from lift3d.lifters.tap_agreement import CONTEXT_WIDTHS, compare, gather, state_at, within_reach
+from lift3d.lifters.unswept_sources import Consensus, unswept_visibility
 from lift3d.lifters.weights import ReadablePixels, weights_at
 
 SAMPLE_COUNT = 4
@@ -34,8 +35,6 @@ _LEAST_WEIGHT = 1e-6
 # Cells corrected at once, and the rows around them that their widest window reaches into.
 TILE_CELLS, TILE_TAPS = 8192, 32
 TILE_MARGIN = CONTEXT_WIDTHS[-1] // 2
-# Up to so many sources features start from the weights of colours.
-FEW_SOURCES = 8
 # By how many logits the guide is trusted more where near views are preferred: the more faithful choice among few
 # sources. Chosen on the capture fox with MobileNetV2, VGG and a segmenter, between 0, 1.5 and 3.
 FEW_SOURCES_TRUST = 1.5
@@ -102,8 +101,15 @@ class Lift3D:
         probability = samples.probability * is_seen
         total = probability.sum(0)
         probability = probability / torch.where(total > 0, total, 1.0)
-        view_weight, visibility = map(volumes.in_guide_order, (found.preference, samples.visibility))
-        return volumes.proposal(1 / samples.disparity, probability, view_weight, visibility, found.state)
+        # Unswept sources are weighed as sources are without training.
+        uv, z_depth = volumes.uv, 1 / samples.disparity
+        consensus = Consensus.of(samples.color, samples.visibility)
+        of_unswept = unswept_visibility(target, uv, samples.disparity, probability, consensus, volumes.unswept)
+        view_weight = volumes.in_guide_order(found.preference, of_unswept)
+        for place in volumes.unswept_places:
+            view_weight[place] *= self._sweep.preference(target, guides[place].camera, uv, z_depth)
+        visibility = volumes.in_guide_order(samples.visibility, of_unswept)
+        return volumes.proposal(z_depth, probability, view_weight, visibility, found.state)
 
     @torch.no_grad()
     def correct(
@@ -133,7 +139,7 @@ def proximity_exponent(source_count: int) -> float:
 
     Distant targets agree by reading the same many sources; of few they share none, and near ones know best.
     """
-    return min(1.0, FEW_SOURCES / max(1, source_count))
+    return min(1.0, PlaneSweepConfig().swept_count / max(1, source_count))
 
 
 def corrected(

@@ -18,7 +18,7 @@ from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.features import FeatureGrid
 from lift3d.domain.proposals import RayProposal, SourceGuide
 from lift3d.domain.scene import DepthRange
-from lift3d.errors import NoOverlapError
+from lift3d.errors import ConfigError, NoOverlapError
 from lift3d.geometry.cost_aggregation import guided_filter, semi_global
 from lift3d.geometry.plane_sweep import Sweep
 from lift3d.geometry.rays import baseline_angle, cell_centers, directions_z1, inverse_depth_planes
@@ -27,6 +27,8 @@ from lift3d.lifters.depth_consensus import SoftDepth, agree, strongest_samples
 from lift3d.lifters.photo_consistency import Descriptors, describe, matching_cost
 from lift3d.lifters.protocol import Uncorrected
 from lift3d.lifters.source_selection import nearest_first
+from lift3d.lifters.unswept_sources import Consensus as ColorConsensus
+from lift3d.lifters.unswept_sources import UnsweptSource, colors_at, unswept_visibility
 
 # Views smoothed at once: more are hardly faster, and take ten volumes of costs each.
 SIDE_BY_SIDE = 4
@@ -36,9 +38,16 @@ SIDE_BY_SIDE = 4
 class SourceDepthVolumes:
     """What the sources know of depth, each in its own frame, before the target's rays ask them.
 
-    ``places`` are those, in the list of all guides, of the sources that see anything, in the order of their ids, as are
-    their views and soft depths. ``planes`` are disparities, near first, the same for the target and all sources; ``uv``
-    the pixels of the target's guide grid.
+    Attributes:
+        guides: All sources.
+        grid: The target's guide grid.
+        uv: Its pixels.
+        planes: Disparities, near first; the same for the target and all sources.
+        swept_places: Places, in the list of guides, of the sources whose depth is searched; in the order of their ids.
+        views: Those sources.
+        depths: Their soft depths.
+        unswept_places: Places of the other sources that see anything, in the order of their ids.
+        unswept: Those sources.
     """
 
     target: Camera
@@ -46,14 +55,19 @@ class SourceDepthVolumes:
     grid: FeatureGrid
     uv: Float[Tensor, "row col 2"]
     planes: Float[Tensor, " plane"]
-    places: tuple[int, ...]
+    swept_places: tuple[int, ...]
     views: tuple[Descriptors, ...]
     depths: tuple[SoftDepth, ...]
+    unswept_places: tuple[int, ...] = ()
+    unswept: tuple[UnsweptSource, ...] = ()
 
-    def in_guide_order(self, of_views: Float[Tensor, "source sample row col"]) -> Float[Tensor, "guide sample row col"]:
-        """Return what is known of sources in the order of the guides, 0 for those that see nothing."""
-        found = of_views.new_zeros(len(self.guides), *of_views.shape[1:])
-        found[list(self.places)] = of_views
+    def in_guide_order(
+        self, of_swept: Float[Tensor, "source sample row col"], of_unswept: Float[Tensor, "unswept sample row col"]
+    ) -> Float[Tensor, "guide sample row col"]:
+        """Return what is known of either kind of source in the order of the guides, 0 for those that see nothing."""
+        found = of_swept.new_zeros(len(self.guides), *of_swept.shape[1:])
+        found[list(self.swept_places)] = of_swept
+        found[list(self.unswept_places)] = of_unswept
         return found
 
     def proposal(
@@ -89,6 +103,8 @@ class PlaneSweepConfig:
         plane_count: Planes of disparity; 96 gain 0.02 dB and cost half as much time again.
         guide_stride_px: Finest guide grid; 1.5 gains nothing and costs twice the time.
         max_cells: Largest guide grid; larger images get a wider stride, so that time and memory stay bounded.
+        swept_count: Sources whose depth is searched, nearest first; any others are read where they agree with these.
+            Own choice: what is measured here is measured with 8 sources.
         neighbour_count: Views that a source is matched with.
         gradient_weight: Weight of gradients against colours; without gradients 0.4 dB are lost.
         color_weight: Weight of plain brightness against colours less their local mean; without it 0.5 dB are lost.
@@ -110,6 +126,7 @@ class PlaneSweepConfig:
     plane_count: int = 64
     guide_stride_px: float = 2.0
     max_cells: int = 20_000
+    swept_count: int = 8
     neighbour_count: int = 5
     gradient_weight: float = 2.0
     color_weight: float = 0.3
@@ -125,6 +142,15 @@ class PlaneSweepConfig:
     sample_count: int = 4
     angle_floor: float = 0.01
     angle_power: float = 2.0
+
+    def __post_init__(self) -> None:
+        if self.swept_count < 1:
+            raise ConfigError(f"A plane sweep needs at least one source, got swept_count={self.swept_count}.")
+        if self.plane_count < 3 or not 1 <= self.sample_count <= self.plane_count:
+            raise ConfigError(
+                f"A plane sweep needs at least 3 planes and between 1 and plane_count samples, got plane_count="
+                f"{self.plane_count} and sample_count={self.sample_count}."
+            )
 
 
 class PlaneSweep(Uncorrected):
@@ -158,9 +184,14 @@ class PlaneSweep(Uncorrected):
             consensus, volumes.planes, self.config.sample_count, self.config.sharpening
         )
         # 2. Which sources to read there: unoccluded and near in angle.
-        visible = volumes.in_guide_order(torch.tensor(tapers)[:, None, None, None] * visibility)
+        disparity = 1 / z_depth
+        of_swept = torch.tensor(tapers)[:, None, None, None] * visibility
+        colors = torch.stack([colors_at(target, volumes.uv, disparity, view)[0] for view in volumes.views])
+        agreed = ColorConsensus.of(colors, of_swept)
+        of_unswept = unswept_visibility(target, volumes.uv, disparity, probability, agreed, volumes.unswept)
+        visible = volumes.in_guide_order(of_swept, of_unswept)
         view_weight = visible.clone()
-        for place in volumes.places:
+        for place in (*volumes.swept_places, *volumes.unswept_places):
             view_weight[place] *= self.preference(target, guides[place].camera, volumes.uv, z_depth)
         return volumes.proposal(z_depth, probability, view_weight, visible)
 
@@ -177,9 +208,13 @@ class PlaneSweep(Uncorrected):
         seeing.sort(key=lambda index: guides[index].id)
         if not seeing:
             raise NoOverlapError(f"None of {len(guides)} source views sees anything of the target's frustum.")
-        views = tuple(self._describe(guides[index]) for index in seeing)
+        nearest = nearest_first(target, [guides[index].camera for index in seeing], depth_range)
+        swept = {seeing[place] for place in nearest[: self.config.swept_count]}
+        near, far = (tuple(i for i in seeing if (i in swept) is wanted) for wanted in (True, False))
+        views, others = (tuple(self._describe(guides[index]) for index in of) for of in (near, far))
+        unswept = tuple(UnsweptSource(view, self._confidence(view)) for view in others)
         depths = self._soft_depths(views, planes, depth_range)
-        return SourceDepthVolumes(target, tuple(guides), grid, uv, planes, tuple(seeing), views, depths)
+        return SourceDepthVolumes(target, tuple(guides), grid, uv, planes, near, views, depths, far, unswept)
 
     def _grid(self, size: ImageSize) -> FeatureGrid:
         bounded = math.sqrt(size.height * size.width / self.config.max_cells)

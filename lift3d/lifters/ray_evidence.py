@@ -1,7 +1,7 @@
 """What the sources say along the target's rays: the volumes that the density network reads, and its samples.
 
 Letters: a plane is one of the swept disparities, a sample one that was kept on its ray; sources stand in the
-order of their ids. Nothing here has a unit of length or a direction in the world, so neither matters to the network.
+swept order. Nothing here has a unit of length or a direction in the world, so neither matters to the network.
 """
 
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from torch import Tensor
 
 from lift3d.domain.camera import Camera
 from lift3d.geometry.box_mean import BoxMean
-from lift3d.geometry.plane_sweep import Sweep
 from lift3d.geometry.sampling import read_planes
 from lift3d.lifters.depth_consensus import around_planes, first_surface, walk
 from lift3d.lifters.plane_sweep import PlaneSweep, SourceDepthVolumes
+from lift3d.lifters.unswept_sources import colors_at
 
 VOLUME_CHANNELS = 9
 # The angular preference varies slowly with disparity: it is computed at every eighth plane.
@@ -155,10 +155,9 @@ def _colors_at(
     target, uv = evidence.volumes.target, evidence.volumes.uv
     colors, scales = [], []
     for view in evidence.volumes.views:
-        camera, size = view.camera, (view.camera.size.height, view.camera.size.width)
-        at, relative_z = Sweep.between(uv, (target.K, target.w2c), (camera.K, camera.w2c), size).at(disparity)
-        focal_ratio = (camera.K[0, 0] / target.K[0, 0]).log().float()
-        colors.append(read_planes(view.color, at))
+        color, relative_z, _ = colors_at(target, uv, disparity, view)
+        focal_ratio = (view.camera.K[0, 0] / target.K[0, 0]).log().float()
+        colors.append(color)
         scales.append((focal_ratio - relative_z.clamp(min=1e-3).log()).clamp(-3, 3))
     return torch.stack(colors), torch.stack(scales)
 

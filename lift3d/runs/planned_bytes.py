@@ -171,13 +171,15 @@ def working_bytes(spec: OperatorSpec, image: ImageSize, recipe: Recipe) -> int:
 
 
 def _search_bytes(kind: str, image: ImageSize, source_count: int) -> int:
-    """Return the volumes of stage I."""
-    volume = PlaneSweepConfig().plane_count * _guide_cells(image) * _FLOAT32
+    """Return the volumes of stage I; depth is searched in a few sources however many there are."""
+    config = PlaneSweepConfig()
+    volume = config.plane_count * _guide_cells(image) * _FLOAT32
+    swept = min(source_count, config.swept_count)
     if kind == PLANE_SWEEP.name:
-        return volume * (_SWEEP_PER_SOURCE * source_count + _SWEEP_BESIDES)
+        return volume * (_SWEEP_PER_SOURCE * swept + _SWEEP_BESIDES)
     network = _UNET_VOLUMES * WIDTHS[0] * _UNET_COARSER
     is_learned = lifter_spec(kind).is_learned
-    return int(volume * (_EVIDENCE_PER_SOURCE * source_count + VOLUME_CHANNELS + network)) if is_learned else 0
+    return int(volume * (_EVIDENCE_PER_SOURCE * swept + VOLUME_CHANNELS + network)) if is_learned else 0
 
 
 def _surface_bytes(size: SceneSize, recipe: Recipe) -> int:

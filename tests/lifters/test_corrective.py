@@ -15,7 +15,7 @@ from lift3d.lifters.catalog import LIFT3D
 from lift3d.lifters.checkpoint import untrained
 from lift3d.lifters.corrective import Lift3D, estimate, proximity_exponent
 from lift3d.lifters.depth_consensus import agree
-from lift3d.lifters.plane_sweep import PlaneSweep
+from lift3d.lifters.plane_sweep import PlaneSweep, PlaneSweepConfig
 from lift3d.lifters.ray_evidence import gather_evidence
 from lift3d.lifters.tap_agreement import NEIGHBOUR_OFFSETS, SHARPENED_TAPS, within_reach
 from lift3d.lifters.weights import ReadablePixels, weights_at
@@ -181,6 +181,27 @@ def test_a_large_grid_is_corrected_by_tiles_that_cover_it_once(situation, monkey
     same_bits((tiled.uv, tiled.coverage), (whole.uv, whole.coverage))
     # Each tile has a scale of its own for its features; the answer hardly depends on it.
     assert float((tiled.weight - whole.weight).abs().mean()) < 0.01
+
+
+def test_more_sources_than_are_searched_are_read_where_they_agree(situation):
+    frame, guides, depth_range = situation
+    few = Lift3D(LIFT3D, untrained(), PlaneSweepConfig(swept_count=len(guides) - 1))
+    proposal = few.propose(frame.camera, guides, depth_range)
+    assert bool((proposal.visibility.sum((0, 1)) > 0).all())
+    again = few.propose(frame.camera, guides[::-1], depth_range)
+    same_bits(again.visibility.flip(-1), proposal.visibility)
+    same_bits(again.view_weight.flip(-1), proposal.view_weight)
+
+
+def test_an_unswept_source_of_another_colour_hardly_counts(situation):
+    frame, guides, depth_range = situation
+    lifter = Lift3D(LIFT3D, untrained(), PlaneSweepConfig(swept_count=len(guides) - 1))
+    as_given = lifter.propose(frame.camera, guides, depth_range)
+    swept = as_given.visibility.sum((0, 1)).argmin()
+    foreign = dataclasses.replace(guides[swept], image=1 - guides[swept].image)
+    changed = [foreign if index == swept else guide for index, guide in enumerate(guides)]
+    found = lifter.propose(frame.camera, changed, depth_range)
+    assert float(found.visibility[..., swept].mean()) < 0.6 * float(as_given.visibility[..., swept].mean())
 
 
 def test_among_more_sources_near_ones_are_preferred_less(situation):

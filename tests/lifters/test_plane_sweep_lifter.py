@@ -8,6 +8,7 @@ import torch
 
 from lift3d.domain.camera import ImageSize
 from lift3d.domain.scene import DepthRange
+from lift3d.errors import ConfigError
 from lift3d.geometry.sampling import sample
 from lift3d.lifters.plane_sweep import PlaneSweep, PlaneSweepConfig
 from tests.support.lifting import share, situation
@@ -115,7 +116,10 @@ def test_a_fading_source_fades_out_of_the_answer(planes):
     assert float(part.median()) < 1e-3
 
 
-def test_the_guide_grid_is_bounded(plane):
+def test_the_guide_grid_is_bounded_and_a_sweep_without_planes_or_samples_refused(plane):
     frame, guides, depth_range = plane
     proposal = PlaneSweep(PlaneSweepConfig(max_cells=500)).propose(frame.camera, guides, depth_range)
     assert 400 < proposal.grid.cell_count <= 550
+    for name, count in (("plane", 2), ("sample", 0)):
+        with pytest.raises(ConfigError, match=f"{name}s"):
+            PlaneSweepConfig(**{f"{name}_count": count})

@@ -160,3 +160,12 @@ def test_a_plan_is_within_a_tenth_of_the_peak(tmp_path, record_property, scene, 
     peak = int(said[1].rpartition("peak")[2])
     record_property("got", f"{planned / 1e6:.0f} MB planned, {peak / 1e6:.0f} MB measured")
     assert planned == pytest.approx(peak, rel=0.1)
+
+
+def test_a_search_in_many_sources_takes_no_more_than_in_those_that_are_swept():
+    image, spec = ImageSize(96, 128), OperatorSpec("features", 1, "embedding", channel_count=8, stride_px=32.0)
+    few, many = (
+        working_bytes(spec, image, Recipe(scenes=("x",), lifters=("lift3d",), sources=count, taps=8))
+        for count in (8, 40)
+    )
+    assert few == many
