@@ -57,7 +57,7 @@ def test_cells_are_judged_by_depth_labels_and_the_view_s_own_features_and_the_pa
     ]
     depth, labels, _ = found
     is_sure = depth.confidence > np.median(depth.confidence)
-    assert depth.right[is_sure].mean() > depth.right[~is_sure].mean() + 0.1
+    assert 1 - depth.right[~is_sure].mean() > 2 * (1 - depth.right[is_sure].mean())
     assert set(labels.right) == {0.0, 1.0}
     assert all(0 <= float(one.confidence.min()) <= float(one.confidence.max()) < 1 for one in found)
     rows = tuple(Reliability.of(one) for one in found)
