@@ -60,6 +60,8 @@ def _intervals(table: ScoreTable, compare: str) -> str:
     for _, rows in table.where(metric=metric).frame.groupby("run"):
         sides = [rows[rows["lifter"] == lifter].assign(lifter=f"{a} − {b}") for lifter in (b, a)]
         lines += [_sentence(line) for line in compare_rows(*sides, better={}).to_dict("records")]
+    if not lines and metric in set(table.frame["metric"]) and {a, b} <= set(table.frame["lifter"]):
+        return f"No view and no pair of views has a figure of {metric} of both {a} and {b}.\n"
     if not lines:
         known = table.frame[table.frame["outcome"] == "ok"]
         raise ConfigError(
