@@ -14,8 +14,8 @@ from lift3d.surface.scene_surface import SceneSurface, is_cut
 
 # A cell is empty if all its pixels are, but for rounding.
 WHOLE = 1 - 1e-3
-# Narrower cells are empty only if those beside them are.
-_SURE_PX = 2.0
+# Narrower cells are empty only if those beside them are; those of two pixels may be a bit narrower, to fill an image.
+_SURE_PX = 1.5
 
 
 def empty_cells(view: SourceGuide, shape: tuple[int, int]) -> Bool[Tensor, "row col"]:

@@ -1,15 +1,18 @@
 """Transparent pixels are empty and carve; what a mask hides is unknown and does not."""
 
+import dataclasses
 from functools import partial
 
 import pytest
 import torch
 
+from lift3d.domain.camera import ImageSize
+from lift3d.domain.features import FeatureGrid
 from lift3d.domain.proposals import SourceGuide
 from lift3d.domain.scene_geometry import SceneGeometry, ViewGeometry
 from lift3d.surface.anchored import Anchored
 from lift3d.surface.catalog import build_geometry
-from lift3d.surface.free_space import carved
+from lift3d.surface.free_space import carved, empty_cells
 from lift3d.surface.keyframes import keyframes
 from lift3d.surface.scene_surface import SceneSurface
 from tests.support.scenes import ball_scene
@@ -67,3 +70,15 @@ def test_rays_through_nothing_are_not_covered_and_those_of_the_ball_are(method):
     narrow = -torch.nn.functional.max_pool2d(-share, 3, 1, 1)
     assert float(covered[wide == 0].mean()) < 0.01
     assert float(covered[narrow == 1].mean()) > 0.97
+
+
+@pytest.mark.parametrize("width", [64, 63])
+def test_cells_of_two_pixels_are_empty_by_their_own_pixels_whatever_fills_the_image(width):
+    camera = guides_of(ball_scene())[0].camera
+    camera = dataclasses.replace(camera, size=ImageSize(48, width))
+    is_empty = torch.arange(width).expand(48, width) < width // 2
+    guide = SourceGuide("0000", camera, torch.zeros(3, 48, width), ~is_empty, 1.0, None, is_empty)
+    grid = FeatureGrid.covering(camera.size, 2.0)
+    view = ViewGeometry(camera, grid, torch.full(grid.shape, 2.0), torch.ones(grid.shape))
+    found = carved(SceneGeometry("sweep", {"0000": view}), [guide]).views["0000"]
+    assert torch.equal(torch.isinf(found.z_depth), empty_cells(guide, grid.shape))
