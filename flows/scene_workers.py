@@ -14,6 +14,7 @@ from lift3d.config import Execution, Recipe
 from lift3d.domain.records import SceneRecord
 from lift3d.domain.scene import Scene
 from lift3d.domain.shard import Shard
+from lift3d.pipeline.device import worker_device
 from lift3d.pipeline.inputs import Report
 from lift3d.pipeline.models import Models
 from lift3d.runs.driver import attempt_scene, attempt_shard, quarantined_record
@@ -30,7 +31,7 @@ LEASE_EXIT_CODE = 75
 
 def prepare_scenes(recipe: Recipe, execution: Execution, store: Store) -> AttemptScene:
     """Build the models of a recipe once and return what runs a scene with them, if it fits into the worker."""
-    models = Models.of(recipe)
+    models = Models.of(recipe, worker_device(execution))
 
     def attempt(location: str, report: Report, shard: Shard | None = None) -> SceneRecord | None:
         given_up = None if execution.retry_quarantined else quarantined_record(store, recipe, location)

@@ -148,6 +148,8 @@ class Execution(Settings):
     """CPUs reserved per worker."""
     gpus_per_worker: float = Field(default=0.0, ge=0)
     """GPUs reserved per worker, fractions allowed."""
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")
+    """Where workers compute: cpu, cuda, cuda:N, or auto, a GPU if a worker has one. Not the last bits depend on it."""
     threads_per_worker: int = Field(default=1, ge=1)
     """torch threads per worker; equal in serial and distributed runs."""
     batch_size: int = Field(default=100, ge=1)

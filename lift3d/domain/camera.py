@@ -29,7 +29,7 @@ class ImageSize:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Camera:
-    """An undistorted pinhole camera.
+    """An undistorted pinhole camera. Its matrices are the host's, wherever pixels lie.
 
     Not a lens model: readers undo distortion. Axes are OpenCV's (x right, y down, z forward); pixels have their
     origin at the outer corner of the top-left pixel.
@@ -48,8 +48,8 @@ class Camera:
     size: ImageSize
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "K", torch.as_tensor(self.K, dtype=torch.float64))
-        object.__setattr__(self, "w2c", torch.as_tensor(self.w2c, dtype=torch.float64))
+        object.__setattr__(self, "K", torch.as_tensor(self.K, dtype=torch.float64, device="cpu"))
+        object.__setattr__(self, "w2c", torch.as_tensor(self.w2c, dtype=torch.float64, device="cpu"))
         _check_intrinsics(self.K)
         _check_rigid(self.w2c)
 
@@ -57,7 +57,7 @@ class Camera:
     def c2w(self) -> Float[Tensor, "4 4"]:
         """Camera-to-world transform."""
         rotation = self.w2c[:3, :3].T
-        c2w = torch.eye(4, dtype=torch.float64)
+        c2w = torch.eye(4, dtype=torch.float64, device="cpu")
         c2w[:3, :3] = rotation
         c2w[:3, 3] = -rotation @ self.w2c[:3, 3]
         return c2w
@@ -69,13 +69,13 @@ class Camera:
 
     def resized(self, size: ImageSize) -> "Camera":
         """Return the camera of the image resized to ``size`` (each axis scaled on its own)."""
-        scale = torch.tensor([size.width / self.size.width, size.height / self.size.height, 1.0], dtype=torch.float64)
+        scale = self.K.new_tensor([size.width / self.size.width, size.height / self.size.height, 1.0])
         return replace(self, K=scale[:, None] * self.K, size=size)
 
     def cropped(self, top: int, left: int, size: ImageSize) -> "Camera":
         """Return the camera of the window whose top-left pixel is (row ``top``, column ``left``)."""
         K = self.K.clone()
-        K[:2, 2] -= torch.tensor([left, top])
+        K[:2, 2] -= K.new_tensor([left, top])
         return replace(self, K=K, size=size)
 
 
@@ -93,8 +93,8 @@ def _check_rigid(w2c: Tensor) -> None:
     if w2c.shape != (4, 4) or not bool(torch.isfinite(w2c).all()):
         raise CameraError(f"w2c must be a finite 4×4 matrix, got {w2c.tolist()}.")
     rotation = w2c[:3, :3]
-    residual = float((rotation @ rotation.T - torch.eye(3, dtype=torch.float64)).abs().max())
-    bottom = float((w2c[3] - torch.tensor([0.0, 0, 0, 1], dtype=torch.float64)).abs().max())
+    residual = float((rotation @ rotation.T - torch.eye(3, dtype=torch.float64, device="cpu")).abs().max())
+    bottom = float((w2c[3] - w2c.new_tensor([0.0, 0, 0, 1])).abs().max())
     if residual > ORTHONORMAL_TOLERANCE or bottom > 1e-9 or float(torch.linalg.det(rotation)) < 0:
         raise CameraError(
             f"w2c must be rigid (orthonormal rotation within {ORTHONORMAL_TOLERANCE}, det +1); "

@@ -1,7 +1,7 @@
 """A posed multi-view scene, its views, and the pixels of a view."""
 
-from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -13,6 +13,7 @@ from lift3d.domain.records import DroppedView
 from lift3d.errors import SceneFormatError, ShapeError
 
 UNKNOWN_LABEL = -1
+FRAME_MAPS = ("image", "is_valid", "z_depth", "labels", "instances", "is_empty")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +52,15 @@ class Frame:
 
     def __post_init__(self) -> None:
         shape = (self.camera.size.height, self.camera.size.width)
-        for name in ("image", "is_valid", "z_depth", "labels", "instances", "is_empty"):
+        for name in FRAME_MAPS:
             value = getattr(self, name)
             if value is not None and tuple(value.shape[-2:]) != shape:
                 raise ShapeError(f"Frame.{name} has size {tuple(value.shape[-2:])}, its camera {shape}.")
+
+    def to(self, device: torch.device) -> "Frame":
+        """Return the same pixels on a device."""
+        maps: dict[str, Any] = {name: getattr(self, name) for name in FRAME_MAPS}
+        return replace(self, **{name: one.to(device) for name, one in maps.items() if one is not None})
 
 
 @runtime_checkable

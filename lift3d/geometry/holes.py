@@ -14,6 +14,6 @@ def fill_from_nearest(
         return values
     if not bool(is_covered.any()):
         return torch.zeros_like(values)
-    nearest = ndimage.distance_transform_edt(~is_covered.numpy(), return_distances=False, return_indices=True)
-    row, col = torch.from_numpy(nearest[0]).long(), torch.from_numpy(nearest[1]).long()
+    nearest = ndimage.distance_transform_edt(~is_covered.numpy(force=True), return_distances=False, return_indices=True)
+    row, col = torch.as_tensor(nearest).to(values.device).long()
     return values[:, row, col]

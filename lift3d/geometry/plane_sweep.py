@@ -46,7 +46,7 @@ class Sweep:
         homogeneous = torch.cat([uv.double(), torch.ones_like(uv[..., :1]).double()], dim=-1)
         project = normalizing_matrix(*size_b) @ b[0].double()
         slope = project @ a2b[:3, :3] @ torch.linalg.inv(a[0].double())
-        start = torch.einsum("ij,rcj->irc", slope, homogeneous)
+        start = torch.einsum("ij,rcj->irc", slope.to(uv.device), homogeneous)
         return cls(start.float().contiguous(), (project @ a2b[:3, 3]).float())
 
     def at(
@@ -57,7 +57,8 @@ class Sweep:
         Coordinates are for ``grid_sample(align_corners=False)``, far outside where a point is behind b.
         """
         x, y, z = (self.start[axis] + disparity * self.step[axis] for axis in range(3))
-        is_behind = z <= MIN_Z if float(z.detach().amin()) <= MIN_Z else None
+        # Elsewhere than on the host, to ask costs more than to mask what may not be there.
+        is_behind = z <= MIN_Z if not z.is_cpu or float(z.detach().amin()) <= MIN_Z else None
         if is_behind is not None:
             z = z.clamp(min=MIN_Z)
         at = torch.stack([x / z, y / z]).clamp_(-_FAR_OUTSIDE, _FAR_OUTSIDE)

@@ -56,7 +56,7 @@ def mesh_depth(
         SIGGRAPH 1988.
     """
     height, width = size
-    corners = xyz_cam @ K.T
+    corners = xyz_cam @ K.T.to(xyz_cam.device)
     x, y, z = corners.unbind(-1)
     outside = torch.stack([x < 0, x > width * z, y < 0, y > height * z, ~(z >= near)], dim=-1)
     seen = triangles[~outside[triangles].all(1).any(-1)]

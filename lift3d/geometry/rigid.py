@@ -24,7 +24,8 @@ def inverse(a2b: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 4 4"]:
 def transform(
     a2b: Float[Tensor, "*#batch 4 4"], xyz: Float[Tensor, "*#batch point 3"]
 ) -> Float[Tensor, "*batch point 3"]:
-    """Take points in a to points in b."""
+    """Take points in a to points in b, where the points lie."""
+    a2b = a2b.to(xyz.device)
     return xyz @ a2b[..., :3, :3].transpose(-1, -2) + a2b[..., None, :3, 3]
 
 
@@ -36,7 +37,7 @@ def nearest_rotation(matrix: Float[Tensor, "3 3"]) -> Float[Tensor, "3 3"]:
     """
     left, _, right = torch.linalg.svd(matrix)
     sign = torch.linalg.det(left @ right)
-    proper: Tensor = left @ torch.diag(torch.tensor([1.0, 1.0, float(sign)], dtype=matrix.dtype)) @ right
+    proper: Tensor = left @ torch.diag(matrix.new_tensor([1.0, 1.0, float(sign)])) @ right
     return proper
 
 
@@ -44,7 +45,7 @@ def look_at(center: Float[Tensor, "3"], target: Float[Tensor, "3"], roll: float 
     """Return w2c of a camera at a place that looks at another; upright (world z is up) but for the roll, radians."""
     forward = normalize(target - center, dim=0)
     up = [0.0, 0.0, 1.0] if abs(float(forward[2])) < 0.99 else [0.0, 1.0, 0.0]
-    right = normalize(torch.linalg.cross(forward, torch.tensor(up, dtype=torch.float64)), dim=0)
+    right = normalize(torch.linalg.cross(forward, forward.new_tensor(up)), dim=0)
     down = torch.linalg.cross(forward, right)
     if roll:
         cos, sin = math.cos(roll), math.sin(roll)

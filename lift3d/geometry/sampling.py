@@ -24,7 +24,8 @@ def normalized_coordinates(
 
 def normalizing_matrix(rows: int, cols: int) -> Float[Tensor, "3 3"]:
     """Return what takes homogeneous pixels of an image to homogeneous ``normalized_coordinates``; double precision."""
-    return torch.tensor([[2 / cols, 0, -1], [0, 2 / rows, -1], [0, 0, 1]], dtype=torch.float64)
+    matrix = [[2 / cols, 0, -1], [0, 2 / rows, -1], [0, 0, 1]]
+    return torch.tensor(matrix, dtype=torch.float64, device="cpu")
 
 
 def sample(

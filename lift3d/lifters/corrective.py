@@ -87,6 +87,11 @@ class Lift3D:
         self._networks = load_checkpoint(checkpoint) if isinstance(checkpoint, str) else checkpoint
         self._sweep = PlaneSweep(sweep)
 
+    def to(self, device: torch.device) -> None:
+        """Compute on a device from now on."""
+        self._networks.density.to(device)
+        self._networks.corrector.to(device)
+
     @torch.no_grad()
     def propose(self, target: Camera, guides: Sequence[SourceGuide], depth_range: DepthRange) -> RayProposal:
         """Return the few most probable depths per ray, how much each source counts there, and the guide state.

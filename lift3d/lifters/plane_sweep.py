@@ -259,8 +259,8 @@ class PlaneSweep(Uncorrected):
 
     def _confidence(self, view: Descriptors) -> Float[Tensor, "row col"]:
         """Return how much each cell of a source counts: 0 where invalid, rising to 1 away from the border."""
-        with_border = F.pad(view.is_valid, (1, 1, 1, 1)).numpy()
-        cells_inside = torch.from_numpy(ndimage.distance_transform_edt(with_border)[1:-1, 1:-1]).float()
+        with_border = F.pad(view.is_valid, (1, 1, 1, 1)).numpy(force=True)
+        cells_inside = torch.as_tensor(ndimage.distance_transform_edt(with_border)[1:-1, 1:-1]).float()
         fade_cells = max(self.config.border_px / view.grid.stride_u, 0.5)
         # A cell that touches the border has its centre half a cell inside.
         return ((cells_inside - 0.5) / fade_cells).clamp(0, 1)

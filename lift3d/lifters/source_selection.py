@@ -74,7 +74,7 @@ def view_costs(target: Camera, cameras: Sequence[Camera], depth_range: DepthRang
         some = cameras[start : start + _AT_ONCE]
         extents = [[camera.size.width, camera.size.height] for camera in some]
         stacks = [torch.stack([camera.w2c for camera in some]), torch.stack([camera.K for camera in some])]
-        costs.append(costs_of(*stacks, torch.tensor(extents, dtype=torch.float64)))
+        costs.append(costs_of(*stacks, target.K.new_tensor(extents)))
     # Costs that differ by rounding alone are equal: ties then go by id in every frame of reference.
     return torch.cat(costs).round(decimals=9)
 
@@ -86,10 +86,10 @@ def nearest_first(target: Camera, cameras: Sequence[Camera], depth_range: DepthR
 
 
 def _probes(target: Camera, depth_range: DepthRange) -> Float[Tensor, "probe 3"]:
-    fractions = torch.tensor(_IMAGE_FRACTIONS, dtype=torch.float64)
+    fractions = target.K.new_tensor(_IMAGE_FRACTIONS)
     u, v = target.size.width * fractions, target.size.height * fractions
     span = math.log(depth_range.far / depth_range.near)
-    z = depth_range.near * (span * torch.tensor(_DEPTH_FRACTIONS, dtype=torch.float64)).exp()
+    z = depth_range.near * (span * target.K.new_tensor(_DEPTH_FRACTIONS)).exp()
     grid = torch.cartesian_prod(u, v, z)
     return transform(target.c2w, unproject(grid[:, :2], grid[:, 2], target.K))
 

@@ -96,7 +96,8 @@ def projected(sources: Sequence[FeatureMap]) -> list[Float[Tensor, "channel row 
     if channels <= PROJECTED_CHANNELS:
         return [one.values for one in sources]
     generator = torch.Generator().manual_seed(0)
-    mixing = torch.randn(PROJECTED_CHANNELS, channels, generator=generator) / channels**0.5
+    mixing = torch.randn(PROJECTED_CHANNELS, channels, generator=generator, device="cpu") / channels**0.5
+    mixing = mixing.to(sources[0].values.device)
     return [torch.einsum("dc,crk->drk", mixing, one.values) for one in sources]
 
 

@@ -140,11 +140,12 @@ class _SourceCameras:
         target2source = torch.stack([source.w2c @ target.c2w for source in sources])
         K = torch.stack([source.K for source in sources])
         focal = (K[:, 0, 0] * K[:, 1, 1] / (target.K[0, 0] * target.K[1, 1])).sqrt()
+        slope = K @ target2source[:, :3, :3] @ torch.linalg.inv(target.K)
         return cls(
             order=order,
-            slope=K @ target2source[:, :3, :3] @ torch.linalg.inv(target.K),
-            offset=(K @ target2source[:, :3, 3:])[..., 0].float(),
-            log_focal_ratio=focal.log().float(),
+            slope=slope.to(order.device),
+            offset=(K @ target2source[:, :3, 3:])[..., 0].float().to(order.device),
+            log_focal_ratio=focal.log().float().to(order.device),
             readable=ReadablePixels.of(proposal),
         )
 

@@ -6,7 +6,7 @@ Letters: a is the view whose points are asked about, b the view they are looked 
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -33,6 +33,15 @@ class Correspondence:
 
     matches: dict[tuple[int, int], Matches]
     observations: Observations
+
+    def to(self, device: torch.device) -> "Correspondence":
+        """Return the same on a device."""
+        one = self.observations
+        matches = {
+            pair: replace(found, **{name: getattr(found, name).to(device) for name in ("uv_a", "uv_b", "uv_b_floor")})
+            for pair, found in self.matches.items()
+        }
+        return Correspondence(matches, Observations(*(part.to(device) for part in (one.point, one.view, one.uv))))
 
 
 def correspond(

@@ -36,7 +36,7 @@ def counted_cells(counts: Bool[Tensor, "height width"], grid: FeatureGrid) -> Bo
 
     A cell smaller than a pixel counts if the pixel at its centre does; a cell outside the image never does.
     """
-    row, col, total = _pixels_in_cells(*counts.shape, grid)
+    row, col, total = _pixels_in_cells(*counts.shape, grid, counts.device)
     # Sums over rows, then over columns.
     by_row = torch.zeros(grid.rows + 1, counts.shape[1], dtype=torch.int32).index_add_(0, row, counts.int())
     by_cell = torch.zeros(grid.rows + 1, grid.cols + 1, dtype=torch.int32).index_add_(1, col, by_row)
@@ -50,7 +50,7 @@ def counted_cells(counts: Bool[Tensor, "height width"], grid: FeatureGrid) -> Bo
 
 @lru_cache(maxsize=64)
 def _pixels_in_cells(
-    height: int, width: int, grid: FeatureGrid
+    height: int, width: int, grid: FeatureGrid, device: torch.device
 ) -> tuple[Int[Tensor, " height"], Int[Tensor, " width"], Int[Tensor, "row col"]]:
     """Return the row of cells that each row of pixels is in, likewise for columns, and how many pixels a cell has.
 
@@ -58,7 +58,7 @@ def _pixels_in_cells(
     """
     row = nearest_cells(cell_centers(height, 1)[:, 0], grid.rows, 1, (1.0, grid.stride_v), (0.0, grid.origin_v))
     col = nearest_cells(cell_centers(1, width)[0], 1, grid.cols, (grid.stride_u, 1.0), (grid.origin_u, 0.0))
-    row, col = row % (grid.rows + 1), col % (grid.cols + 1)
+    row, col = (one.to(device) for one in (row % (grid.rows + 1), col % (grid.cols + 1)))
     rows, cols = torch.bincount(row, minlength=grid.rows + 1), torch.bincount(col, minlength=grid.cols + 1)
     return row, col, rows[: grid.rows, None] * cols[: grid.cols]
 

@@ -71,7 +71,8 @@ def direction_cross(a: ViewEvidence, b: ViewEvidence, matches: Matches) -> Score
     if not bool(counts.any()):
         return undefined("no-points", "no matched point counts in both views")
     # Predicted directions are x right, y down, z forward in each camera.
-    one, other = first.at(counts) @ a.frame.camera.w2c[:3, :3], second.at(counts) @ b.frame.camera.w2c[:3, :3]
+    in_world = [view.frame.camera.w2c[:3, :3].to(counts.device) for view in (a, b)]
+    one, other = first.at(counts) @ in_world[0], second.at(counts) @ in_world[1]
     # atan2 of sine and cosine is exact near 0, where acos is not.
     sine, cosine = torch.linalg.cross(one, other).norm(dim=1), (one * other).sum(1)
     angle = torch.rad2deg(torch.atan2(sine, cosine))

@@ -59,16 +59,16 @@ class DepthSurface:
         cameras = [frame.camera for frame in frames]
         # Of all views one after the other, so that many are asked at once: depth, world to pixels, sizes.
         self._depths = torch.cat([_known_depth(frame).reshape(-1) for frame in frames])
-        self._to_pixels = torch.stack([camera.K @ camera.w2c[:3] for camera in cameras])
+        self._to_pixels = torch.stack([camera.K @ camera.w2c[:3] for camera in cameras]).to(self._depths.device)
         self._sizes = torch.tensor([[camera.size.width, camera.size.height] for camera in cameras])
         areas = self._sizes.prod(1)
         self._offsets = areas.cumsum(0) - areas
-        held = torch.split(self._depths, areas.tolist())
+        held = torch.split(self._depths, [camera.size.height * camera.size.width for camera in cameras])
         self._views = [
             _DepthView(camera, depth.view(camera.size.height, camera.size.width))
             for camera, depth in zip(cameras, held, strict=True)
         ]
-        self.centers = torch.stack([camera.center for camera in cameras])
+        self.centers = torch.stack([camera.center for camera in cameras]).to(self._depths.device)
 
     @property
     def view_count(self) -> int:

@@ -110,7 +110,7 @@ def build(name: OperatorName) -> BoundaryOperator | AppearanceIdOperator:
 
 
 def _pixels(image: Float[Tensor, "3 height width"]) -> np.ndarray:
-    return image.to(torch.float64).clamp(0, 1).permute(1, 2, 0).contiguous().numpy()
+    return image.to(torch.float64).clamp(0, 1).permute(1, 2, 0).contiguous().numpy(force=True)
 
 
 def _regions(pixels: np.ndarray, scale: float) -> np.ndarray:

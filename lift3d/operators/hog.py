@@ -43,7 +43,7 @@ class HogOperator(Encoder):
         """Return one histogram of 36 bins per block."""
         size = ImageSize(*image.shape[-2:])
         placement = Placement.of(size, size, self._lattice, self._cell_px)
-        pixels = placement.apply(image.to(torch.float32)).permute(1, 2, 0).contiguous().numpy()
+        pixels = placement.apply(image.to(torch.float32)).permute(1, 2, 0).contiguous().numpy(force=True)
         blocks = hog(
             pixels,
             orientations=_ORIENTATION_COUNT,

@@ -18,7 +18,7 @@ from lift3d.domain.scene_views import SceneViews
 from lift3d.errors import ConfigError
 from lift3d.operators.catalog import build_operator
 from lift3d.operators.names import OperatorName
-from lift3d.operators.protocol import Operator, OperatorSpec
+from lift3d.operators.protocol import Movable, Operator, OperatorSpec
 
 OPTION = "of"
 
@@ -59,6 +59,11 @@ class StandsOnInner:
             leaks=spec.leaks,
             weights_digest=digest({"inner": spec.identity, **content}),
         )
+
+    def to(self, device: torch.device) -> None:
+        """Compute on a device from now on."""
+        if isinstance(self._inner, Movable):
+            self._inner.to(device)
 
     def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
         """Return the inner operator's features."""

@@ -27,11 +27,6 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def encoder_device() -> torch.device:
-    """Return where networks run: the GPU that this process was given, if any (Ray hides those it was not)."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def digest_weights(network: nn.Module) -> str:
     """Return a digest of everything a network has learned: names, shapes and values."""
     parts: list[bytes] = []

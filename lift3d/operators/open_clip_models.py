@@ -50,8 +50,10 @@ class OpenClipOperator(FieldEncoder):
         self._normalization = _normalization(name, model)
         # The digest is of both towers: what an image is told by text depends on either.
         super().__init__(name, model, licence, self._tower.lattice, self._tower.channel_count)
-        # Texts are few and encoded once, so their tower stays where it is.
-        model.visual.to(self._device)
+
+    def to(self, device: torch.device) -> None:
+        """Compute on a device from now on; texts are few and encoded once, so their tower stays where it is."""
+        self._model.visual.to(device)
 
     def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
         """Return the cells' embeddings, with the image's own as global token."""
@@ -60,8 +62,8 @@ class OpenClipOperator(FieldEncoder):
         placement = Placement.of(size, resized, lattice, round(lattice.stride))
         pixels = self._normalization.apply(placement.apply(image.to(torch.float32)))
         with torch.no_grad():
-            cells, pooled = self._tower.embed(pixels[None].to(self._device))
-        return (placement.to_image(cells.cpu(), lattice, pooled.cpu()),)
+            cells, pooled = self._tower.embed(pixels[None])
+        return (placement.to_image(cells, lattice, pooled),)
 
     def encode_text(self, prompts: Sequence[str]) -> Float[Tensor, "prompt channel"]:
         """Return the embeddings of texts in the space of the cells, not normalised; ConfigError without a tokenizer."""

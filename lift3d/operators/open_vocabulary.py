@@ -73,6 +73,11 @@ class OpenVocabularyOperator(StandsOnInner):
         )
         super().__init__(inner, own)
 
+    def to(self, device: torch.device) -> None:
+        """Compute on a device from now on."""
+        super().to(device)
+        self._texts = self._texts.to(device)
+
     def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
         """Return the label or the relevancy of each pixel; ContractError if texts have other channels than images."""
         cells = unit_cells(features[0])

@@ -25,7 +25,7 @@ from lift3d.errors import SceneError
 from lift3d.operators.answers import Encoder
 from lift3d.operators.cell_lattice import CellLattice
 from lift3d.operators.names import OperatorName
-from lift3d.operators.network_weights import digest_weights, encoder_device
+from lift3d.operators.network_weights import digest_weights
 from lift3d.operators.protocol import OperatorSpec
 
 OPTION = "positional_field"
@@ -39,7 +39,7 @@ class FieldEncoder(Encoder):
     def __init__(
         self, name: OperatorName, network: nn.Module, licence: str, lattice: CellLattice, channel_count: int
     ) -> None:
-        self._device = encoder_device()
+        self._network = network
         self.spec = OperatorSpec(
             name=str(name),
             stage_version=2,
@@ -52,6 +52,10 @@ class FieldEncoder(Encoder):
         self._wants_field = name.choice(OPTION, ("keep", "subtract")) == "subtract"
         # What images are resized to first; 0 for their own.
         self._height = name.integer("height", 0, least=1)
+
+    def to(self, device: torch.device) -> None:
+        """Compute on a device from now on."""
+        self._network.to(device)
 
     def fit_scene(self, maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews) -> SceneState:
         """Return the positional field if the name asks for it, else the empty state."""

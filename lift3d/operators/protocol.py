@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, get_args, runtime_checkable
 from lift3d.errors import UnknownNameError
 
 if TYPE_CHECKING:
+    import torch
     from jaxtyping import Float
     from torch import Tensor
 
@@ -109,6 +110,15 @@ class Operator(Protocol):
 
     def decode(self, features: "tuple[FeatureMap, ...]", state: "SceneState", size: "ImageSize") -> "Prediction":
         """Return the prediction from finite features, for an image of ``size``."""
+        ...
+
+
+@runtime_checkable
+class Movable(Protocol):
+    """An operator, or a lifter, that holds a network: it is told once where to compute, before anything else."""
+
+    def to(self, device: "torch.device") -> object:
+        """Compute on a device from now on; what is given lies there, too."""
         ...
 
 

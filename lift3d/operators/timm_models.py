@@ -61,7 +61,6 @@ class TimmOperator(FieldEncoder):
         self._normalization = Normalization(tuple(config["mean"]), tuple(config["std"]))
         self._stage, channel_count = _probe(name, network, ImageSize(*config["input_size"][-2:]))
         super().__init__(name, network, licence, self._stage.lattice, channel_count)
-        self._network = network.to(self._device)
 
     def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
         """Return the features of the chosen stage."""
@@ -74,9 +73,8 @@ class TimmOperator(FieldEncoder):
             placement = Placement.of(size, resized, stage.lattice, stage.multiple)
         pixels = self._normalization.apply(placement.apply(image.to(torch.float32)))
         with torch.no_grad():
-            values, tokens = _run(self._network, pixels[None].to(self._device), stage.index, stage.has_prefix)
-        prefix = None if tokens is None else tokens[0].cpu()
-        return (placement.to_image(values[0].cpu(), stage.lattice, prefix),)
+            values, tokens = _run(self._network, pixels[None], stage.index, stage.has_prefix)
+        return (placement.to_image(values[0], stage.lattice, None if tokens is None else tokens[0]),)
 
 
 def build(name: OperatorName) -> TimmOperator:

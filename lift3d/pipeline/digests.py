@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-import torch
-
 from lift3d.config import Recipe
 from lift3d.domain.camera import Camera
 from lift3d.domain.features import SceneState
@@ -69,10 +67,8 @@ def state_digest(state: SceneState) -> str:
     """Digest of what an operator fitted on the scene; empty for the empty state."""
     if state.is_empty:
         return ""
-    names = sorted(state.arrays)
-    return digest_bytes(
-        *(part for name in names for part in (name.encode(), state.arrays[name].contiguous().numpy().tobytes()))
-    )
+    arrays = ((name, state.arrays[name].contiguous().numpy(force=True)) for name in sorted(state.arrays))
+    return digest_bytes(*(part for name, array in arrays for part in (name.encode(), array.tobytes())))
 
 
 def plain_digest(operator: OperatorSpec, state: str, targets: Sequence[Target], views: Mapping[ViewId, str]) -> str:
@@ -145,5 +141,5 @@ def _travel_of(operator: OperatorSpec) -> dict[str, object] | None:
 
 def camera_digest(camera: Camera) -> str:
     """Digest of a camera."""
-    size = torch.tensor([camera.size.height, camera.size.width], dtype=torch.float64)
+    size = camera.K.new_tensor([camera.size.height, camera.size.width])
     return digest_bytes(*(part.contiguous().numpy().tobytes() for part in (camera.K, camera.w2c, size)))

@@ -38,6 +38,8 @@ def encode_view(
                 image = torch.where(frame.is_empty, BACKGROUND, image)
             with torch.inference_mode():
                 maps = operator.encode(image)
+        # Libraries of the host, and files, answer there.
+        maps = tuple(_at_work(one) for one in maps)
         rounded = tuple(_rounded_to_half(one, operator.spec.name) for one in maps)
     except ContractError as error:
         if not view or error.view:
@@ -55,6 +57,12 @@ def target_grids(operator: Operator, size: ImageSize) -> tuple[FeatureGrid, ...]
         return operator.grids(size)
     with torch.inference_mode():
         return tuple(one.grid for one in operator.encode(torch.full((3, size.height, size.width), 0.5)))
+
+
+def _at_work(one: FeatureMap) -> FeatureMap:
+    """Return a map where the worker computes."""
+    tokens = one.global_tokens
+    return FeatureMap(torch.as_tensor(one.values), one.grid, None if tokens is None else torch.as_tensor(tokens))
 
 
 def _rounded_to_half(feature_map: FeatureMap, name: str) -> FeatureMap:

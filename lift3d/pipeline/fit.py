@@ -57,7 +57,7 @@ def write_state(store: Store, path: str, state: SceneState, operator: OperatorSp
     arrays = {
         f"values_{number}": (
             tuple(f"axis_{number}_{axis}" for axis in range(1 + len(shape))),
-            torch.stack([state.arrays[name] for name in names]).numpy(),
+            torch.stack([state.arrays[name] for name in names]).numpy(force=True),
         )
         for number, ((_, shape), names) in enumerate(alike.items())
     }
@@ -77,6 +77,6 @@ def read_state(store: Store, path: str) -> SceneState:
     with understood(product, "The state"):
         for number, names in enumerate(product.attrs["names"]):
             # Each in memory of its own, as it was when it was fitted.
-            own = (one.clone() for one in torch.from_numpy(product.array(f"values_{number}")))
+            own = (one.clone() for one in torch.as_tensor(product.array(f"values_{number}")))
             arrays |= zip(map(str, names), own, strict=True)
     return SceneState(arrays)

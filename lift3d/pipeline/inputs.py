@@ -5,13 +5,16 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Generic, TypeVar
 
+import torch
+
 from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.features import FeatureGrid
 from lift3d.domain.keys import ViewId
 from lift3d.domain.records import DroppedView
-from lift3d.domain.scene import Frame, Scene, View
+from lift3d.domain.scene import FRAME_MAPS, Frame, Scene, View
 from lift3d.errors import SceneError
 from lift3d.operators.protocol import Operator
+from lift3d.pipeline.device import on_host
 from lift3d.pipeline.digests import operator_digest, view_digest
 from lift3d.pipeline.encode import encode_view, target_grids
 from lift3d.pipeline.features import Maps, StoredFeatures
@@ -76,8 +79,8 @@ class SceneInputs:
         self.admitted = dict(self.digests)
 
     def frame(self, view_id: ViewId) -> Frame:
-        """Return the pixels of a view."""
-        return self._frames.get(view_id, lambda: self.views[view_id].load(self.height))
+        """Return the pixels of a view, where the worker computes: loaded on the host, and taken there once."""
+        return self._frames.get(view_id, lambda: self._loaded(view_id))
 
     def decode_all(self, report: Report) -> None:
         """Decode every view once, so that one that does not decode is dropped before anything depends on it."""
@@ -137,6 +140,11 @@ class SceneInputs:
         digests = {name: self.digests[name] for name in cameras}
         return StoredFeatures(self.store, self.scene.id, operator.spec, cameras, digests)
 
+    def _loaded(self, view_id: ViewId) -> Frame:
+        with on_host():
+            frame = self.views[view_id].load(self.height)
+        return frame.to(torch.get_default_device())
+
     def _found(self, operator: Operator, view_id: ViewId) -> Maps:
         stored = self.stored.get(operator_digest(operator.spec))
         if stored is not None and view_id in stored:
@@ -187,5 +195,5 @@ class SceneFeatures(Mapping[ViewId, Maps]):
 
 
 def _frame_bytes(frame: Frame) -> int:
-    maps = (frame.image, frame.is_valid, frame.z_depth, frame.labels, frame.instances, frame.is_empty)
+    maps = (getattr(frame, name) for name in FRAME_MAPS)
     return sum(one.nbytes for one in maps if one is not None)

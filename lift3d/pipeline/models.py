@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from lift3d.config import Recipe
 from lift3d.domain.keys import digest, digest_bytes
 from lift3d.errors import ConfigError
@@ -11,7 +13,8 @@ from lift3d.lifters.protocol import Lifter
 from lift3d.metrics.catalog import build_metrics
 from lift3d.metrics.protocol import Metric
 from lift3d.operators.catalog import build_operator
-from lift3d.operators.protocol import Operator
+from lift3d.operators.protocol import Movable, Operator
+from lift3d.pipeline.device import HOST
 from lift3d.pipeline.digests import STAGE_VERSIONS
 from lift3d.pipeline.inputs import SceneInputs
 from lift3d.pipeline.surface import surface_sources
@@ -26,6 +29,12 @@ class Models:
     operators: tuple[Operator, ...]
     lifters: tuple[Lifter, ...]
     metrics: tuple[Metric, ...]
+    device: torch.device = HOST
+
+    def __post_init__(self) -> None:
+        for one in (*self.operators, *self.lifters):
+            if isinstance(one, Movable):
+                one.to(self.device)
 
     @property
     def is_anchored(self) -> bool:
@@ -59,8 +68,8 @@ class Models:
         return [one.spec.identity for one in surface_sources(inputs, recipe.geometry, inputs.views)]
 
     @classmethod
-    def of(cls, recipe: Recipe) -> "Models":
-        """Build everything a recipe names.
+    def of(cls, recipe: Recipe, device: torch.device = HOST) -> "Models":
+        """Build everything a recipe names; a scene is walked on the device.
 
         UnknownNameError if a catalog does not know a name, ConfigError if two names mean the same operator, or the
         geometry takes no such option.
@@ -75,4 +84,5 @@ class Models:
             operators,
             tuple(build_lifter(name) for name in recipe.lifters),
             tuple(build_metrics(recipe.metrics or None)),
+            device,
         )

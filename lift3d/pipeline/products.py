@@ -145,7 +145,7 @@ class _Stack:
         stacked = torch.full((self._length, *shape), missing, dtype=values[0].dtype)
         for at, one in zip(self._at, values, strict=True):
             stacked[at][tuple(slice(length) for length in one.shape)] = one
-        array = stacked.numpy()
+        array = stacked.numpy(force=True)
         if is_half:
             array = np.clip(array, -HALF_MAX, HALF_MAX).astype(np.float16)
         self.arrays[name if cut is None else f"{name}_{cut}"] = (("view", *dims), array, _UNITS[name])

@@ -59,7 +59,7 @@ class TargetFrameTransform:
             return _replaced(features, transform(src2tgt, points.flatten(0, 1))[:, 2].reshape(1, *z_depth.shape))
         if self.quantity == "direction":
             axes = _channels(features, 3, self.quantity).double()
-            return _replaced(features, torch.einsum("ts,src->trc", src2tgt[:3, :3], axes))
+            return _replaced(features, torch.einsum("ts,src->trc", src2tgt[:3, :3].to(axes.device), axes))
         if self.quantity == "instance":
             return in_scene_ids(features, scene_ids_of(self.state, view), self.state)
         return without_field(features, field_of(self.state, self.cut))

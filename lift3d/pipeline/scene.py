@@ -8,6 +8,7 @@ from lift3d.domain.records import LiftedProduct, SceneRecord
 from lift3d.domain.scores import ScoreRow
 from lift3d.domain.shard import Shard
 from lift3d.domain.target import Target
+from lift3d.pipeline.device import computing_on
 from lift3d.pipeline.fit import fitted_state
 from lift3d.pipeline.inputs import Report, SceneInputs, quiet
 from lift3d.pipeline.lift import lift_scene, plan_products
@@ -27,8 +28,9 @@ def run_scene(
     Whatever is committed is read, not computed. The recipe's list of scenes is not looked at; ``report`` is called with
     a stage's name, how much of it is done, and out of how much. SceneError if fewer than two views are usable.
     """
-    targets, products, surface = _encode_and_lift(inputs, recipe, models, report, None)
-    rows = score_products(inputs, recipe, models, targets, products, report)
+    with computing_on(models.device):
+        targets, products, surface = _encode_and_lift(inputs, recipe, models, report, None)
+        rows = score_products(inputs, recipe, models, targets, products, report)
     stored = [one.path for one in inputs.stored.values()]
     write_scene_index(inputs.store, inputs.scene.id, [*stored, *(path for one in products for path in one.parts)])
     record = SceneRecord(
@@ -54,7 +56,8 @@ def run_shard(inputs: SceneInputs, recipe: Recipe, models: Models, shard: Shard,
 
     Every shard decodes all views, since which of them are usable decides what is a target and a source.
     """
-    _encode_and_lift(inputs, recipe, models, report, shard)
+    with computing_on(models.device):
+        _encode_and_lift(inputs, recipe, models, report, shard)
 
 
 def _encode_and_lift(

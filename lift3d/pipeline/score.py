@@ -25,6 +25,7 @@ from lift3d.metrics.scoring import ScoredItem, applies, score_scene
 from lift3d.metrics.track_surface import TrackSurface
 from lift3d.operators.protocol import OperatorSpec
 from lift3d.pipeline.decode import at_pixels, filled_features
+from lift3d.pipeline.device import on_host
 from lift3d.pipeline.inputs import Report, SceneInputs
 from lift3d.pipeline.models import Models
 from lift3d.pipeline.stored_views import read_lifted, read_skipped
@@ -219,12 +220,15 @@ def _correspond(
     views = [inputs.views[target.id] for target in targets]
     if all(view.source.has_depth for view in views):
         return correspond(DepthSurface([inputs.frame(view.id) for view in views]), report=report), "depth"
-    try:
-        # Tracks are made from all views, targets or not.
-        tracks = tracks_of(inputs)
-    except NoOverlapError:
-        return _nothing_corresponds(), "none"
-    return correspond(TrackSurface(tracks, views, [target.camera for target in targets]), report=report), "tracks"
+    # Tracks are few, and found on the host.
+    with on_host():
+        try:
+            # They are made from all views, targets or not.
+            surface = TrackSurface(tracks_of(inputs), views, [target.camera for target in targets])
+        except NoOverlapError:
+            return _nothing_corresponds(), "none"
+        found = correspond(surface, report=report)
+    return found.to(torch.get_default_device()), "tracks"
 
 
 def _nothing_corresponds() -> Correspondence:

@@ -125,7 +125,7 @@ def _camera(index: int, described: Mapping[str, Any], arrays: Mapping[str, NDArr
     cells = max(FeatureGrid(**fields).cell_count for fields in described["grids"])
     if size.height * size.width > max(_FREE_PIXELS, _MOST_PIXELS_PER_CELL * cells):
         raise ValueError(f"a view of {cells} cells has {size.height}×{size.width} pixels")
-    return Camera(_tensor(arrays["K"][index]), _tensor(arrays["w2c"][index]), size)
+    return Camera(torch.from_numpy(arrays["K"][index].copy()), torch.from_numpy(arrays["w2c"][index].copy()), size)
 
 
 def _window(shape: Sequence[int]) -> tuple[slice, slice]:
@@ -139,4 +139,4 @@ def _require_shape(shape: tuple[int, ...], *found: Tensor) -> None:
 
 
 def _tensor(array: NDArray[Any]) -> Tensor:
-    return torch.from_numpy(np.array(array, copy=True))
+    return torch.as_tensor(np.array(array, copy=True))

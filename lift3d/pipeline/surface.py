@@ -98,7 +98,7 @@ def write_surface(store: Store, path: str, surface: SceneSurface, order: Sequenc
     for name in ("z_depth", "confidence"):
         stacked = np.full((len(views), *sides), _UNKNOWN if name == "z_depth" else 0, dtype=np.float32)
         for at, view in enumerate(views):
-            stacked[at, : view.grid.rows, : view.grid.cols] = getattr(view, name).numpy()
+            stacked[at, : view.grid.rows, : view.grid.cols] = getattr(view, name).numpy(force=True)
         arrays[name] = stacked
     attrs = {
         "what": "The scene's surface as each view shows it: camera z in world units of the scene, how sure it is, and "
@@ -128,9 +128,8 @@ def read_surface(store: Store, path: str) -> SceneSurface:
     product = open_product(store, path)
     with understood(product, "The surface"):
         names = [str(name) for name in product.array("view")]
-        K, w2c, z_depth, confidence = (
-            torch.from_numpy(product.array(name).copy()) for name in ("K", "w2c", "z_depth", "confidence")
-        )
+        K, w2c = (torch.from_numpy(product.array(name).copy()) for name in ("K", "w2c"))
+        z_depth, confidence = (torch.as_tensor(product.array(name).copy()) for name in ("z_depth", "confidence"))
         views = {}
         for at, (name, fields, image) in enumerate(
             zip(names, product.attrs["grids"], product.attrs["images"], strict=True)

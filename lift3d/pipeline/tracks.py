@@ -8,6 +8,7 @@ import torch
 from lift3d.domain.keys import ViewId
 from lift3d.domain.scene import Tracks
 from lift3d.domain.scene_views import SceneViews
+from lift3d.pipeline.device import on_host
 from lift3d.pipeline.digests import tracks_digest
 from lift3d.pipeline.inputs import SceneInputs
 from lift3d.scenes.tracks import find_tracks
@@ -23,7 +24,9 @@ def tracks_of(inputs: SceneInputs, names: Collection[ViewId] | None = None) -> T
     path = layout.state_path(inputs.scene.id, "tracks", tracks_digest(chosen))
     if committed(inputs.store, path) is None:
         views = tuple(view for name, view in inputs.views.items() if name in chosen)
-        _write(inputs.store, path, find_tracks(replace(inputs.scene, views=views)))
+        with on_host():
+            found = find_tracks(replace(inputs.scene, views=views))
+        _write(inputs.store, path, found)
         inputs.computed["tracks"] += 1
     return _read(inputs.store, path)
 
@@ -44,10 +47,10 @@ def views_to_fit_on(inputs: SceneInputs, names: Collection[ViewId]) -> SceneView
 
 def _write(store: Store, path: str, tracks: Tracks) -> None:
     arrays = {
-        "points": (("point", "xyz"), tracks.points.numpy()),
-        "point_index": (("observation",), tracks.point_index.numpy()),
-        "view_index": (("observation",), tracks.view_index.numpy()),
-        "uv": (("observation", "uv_axis"), tracks.uv.numpy()),
+        "points": (("point", "xyz"), tracks.points.numpy(force=True)),
+        "point_index": (("observation",), tracks.point_index.numpy(force=True)),
+        "view_index": (("observation",), tracks.view_index.numpy(force=True)),
+        "uv": (("observation", "uv_axis"), tracks.uv.numpy(force=True)),
     }
     write_product(store, path, arrays, {"view_ids": list(tracks.view_ids)})
 
@@ -56,6 +59,6 @@ def _read(store: Store, path: str) -> Tracks:
     product = open_product(store, path)
     with understood(product, "The tracks"):
         points, point_index, view_index, uv = (
-            torch.from_numpy(product.array(name).copy()) for name in ("points", "point_index", "view_index", "uv")
+            torch.as_tensor(product.array(name).copy()) for name in ("points", "point_index", "view_index", "uv")
         )
         return Tracks(points, point_index, view_index, uv, tuple(product.attrs["view_ids"]))

@@ -12,6 +12,7 @@ from lift3d.domain.scene import Scene
 from lift3d.domain.scores import ScoreRow
 from lift3d.domain.shard import Shard
 from lift3d.errors import ConfigError, Lift3dError, SceneFormatError, WorkerError
+from lift3d.pipeline.device import worker_device
 from lift3d.pipeline.inputs import Report, SceneInputs, quiet
 from lift3d.pipeline.models import Models
 from lift3d.pipeline.scene import run_scene, run_shard
@@ -30,7 +31,7 @@ def run_serially(
 ) -> list[SceneRecord]:
     """Run every scene in this process, one after the other: the reference that a distributed run must equal."""
     torch.set_num_threads(execution.threads_per_worker)
-    models = Models.of(recipe)  # a misspelt name is refused before a store is made
+    models = Models.of(recipe, worker_device(execution))  # a misspelt name is refused before a store is made
     store = open_store(execution.store, create=True)
     begin_run(recipe, store)
     breaker = CircuitBreaker(execution.breaker_failures)

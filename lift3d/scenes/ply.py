@@ -67,7 +67,7 @@ def read_ply_points(path: Path) -> Float[Tensor, "point 3"]:
     with _reading(path):
         _header(path)
         xyz = _columns(PlyData.read(str(path)), "xyz")
-    return torch.from_numpy(xyz[np.isfinite(xyz).all(axis=1)])
+    return torch.as_tensor(xyz[np.isfinite(xyz).all(axis=1)])
 
 
 def read_ply_mesh(path: Path) -> tuple[Float[Tensor, "vertex 3"], Int[Tensor, "triangle 3"]]:
@@ -85,7 +85,7 @@ def read_ply_mesh(path: Path) -> tuple[Float[Tensor, "vertex 3"], Int[Tensor, "t
             raise ValueError(f"its faces name vertices from {faces.min()} to {faces.max()} of {len(xyz)}")
     triangles = np.concatenate([faces[:, [0, one - 1, one]] for one in range(2, faces.shape[1])]).astype(np.int64)
     triangles = triangles[np.isfinite(xyz).all(axis=1)[triangles].all(axis=1)]
-    return torch.from_numpy(xyz), torch.from_numpy(triangles)
+    return torch.as_tensor(xyz), torch.as_tensor(triangles)
 
 
 def read_ply_splats(path: Path) -> Splats:
@@ -98,7 +98,7 @@ def read_ply_splats(path: Path) -> Splats:
         if missing:
             raise ValueError(f"its vertices have no {', '.join(missing)}, so they are no splats; points need none")
         values = _columns(PlyData.read(str(path)), (*"xyz", *_SPLAT))
-    known = torch.from_numpy(values[np.isfinite(values).all(axis=1)])
+    known = torch.as_tensor(values[np.isfinite(values).all(axis=1)])
     return Splats(known[:, :3], known[:, 3].sigmoid(), known[:, 4:7].exp(), known[:, 7:])
 
 

@@ -173,7 +173,7 @@ def weights_of(
     """Return what reads views at the cells of a grid: at the depth of each cell unless taps have their own."""
     uv = cell_centers(*grid.lattice).reshape(-1, 2)
     tap_depth = z_depth[:, None] if tap_depth is None else tap_depth
-    slope, offset = (one.float() for one in pixel_maps(target.camera, target.cameras))
+    slope, offset = (one.float().to(uv.device) for one in pixel_maps(target.camera, target.cameras))
     rays = (slope @ torch.cat([uv.T, torch.ones_like(uv[:, 0])[None]])).permute(0, 2, 1)
     cell = torch.arange(len(uv))[:, None]
     point = tap_depth[..., None] * rays[source, cell] + offset[source]

@@ -64,7 +64,7 @@ def _scale(what: str, both: Mapping[ViewId, tuple[SourceGuide, DenseView]]) -> f
     spread = other.square().sum()
     scale = float((own * other).sum() / spread) if float(spread) > 0 else 1.0
     turned = torch.stack([a.w2c[:3, :3] @ turn @ b.c2w[:3, :3] for a, b in zip(scene, dense, strict=True)])
-    largest = float((turned - torch.eye(3, dtype=turned.dtype)).abs().max())
+    largest = float((turned - torch.eye(3, dtype=turned.dtype, device="cpu")).abs().max())
     shift = float((own - scale * other).norm(dim=-1).max() / own.norm(dim=-1).max().clamp(min=1e-12))
     if scale <= 0 or largest > _LARGEST_TURN or (len(names) > 1 and shift > _LARGEST_SHIFT):
         raise SceneFormatError(
@@ -80,7 +80,7 @@ def _of_view(view: SourceGuide, workspace: Mapping[ViewId, DenseView], scale: fl
     dense = workspace.get(view.id)
     if dense is None or dense.depth_map is None:
         return where_valid(view, grid, torch.full(grid.shape, torch.nan), torch.zeros(grid.shape))
-    z = scale * _on_rays(view, grid, dense, torch.from_numpy(read_depth_map(dense.depth_map)))
+    z = scale * _on_rays(view, grid, dense, torch.as_tensor(read_depth_map(dense.depth_map)))
     return where_valid(view, grid, z, _CONFIDENCE[dense.kind] * torch.isfinite(z))
 
 

@@ -125,8 +125,8 @@ def _what_would_fit(
     xyz = torch.cat([transform(view.camera.c2w, one) for (view, _), one in zip(known, own, strict=True)])
     reach = _CLOSE * torch.cat([one.z_depth for _, one in known]).double()
     step = -(-len(xyz) // _MOST_WITNESSES)
-    places, reaches = xyz[::step].numpy(), reach[::step].numpy()
-    tree = cKDTree(points[:: -(-len(points) // _MOST_POINTS)].numpy())
+    places, reaches = xyz[::step].numpy(force=True), reach[::step].numpy(force=True)
+    tree = cKDTree(points[:: -(-len(points) // _MOST_POINTS)].numpy(force=True))
     # Units first: where both would do, nothing was turned.
     turns = Rotation.create_group("O").as_matrix().round()
     tried = [(unit, np.eye(3)) for unit in _UNITS] + [(1.0, axes) for axes in turns]

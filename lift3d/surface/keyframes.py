@@ -1,6 +1,5 @@
 """Which views own the surface: a few that see all of it well, in one order for the whole scene."""
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -37,7 +36,8 @@ def keyframes(surface: SceneSurface) -> tuple[int, ...]:
     names = surface.ids
     left = sorted(range(len(names)), key=lambda index: names[index])
     # Every view brings its own points: a place counts once, however many views bring it.
-    weight = 1 / torch.from_numpy(np.count_nonzero(seen.numpy(), axis=1)).clamp(min=1).double()
+    counts = [part.view(torch.uint8).sum(1, dtype=torch.int32) for part in torch.split(seen, _POINTS_AT_ONCE)]
+    weight = 1 / torch.cat(counts).clamp(min=1).double()
     uncovered = seen.any(1)
     enough = (1 - KEYFRAME_SHARE) * int(uncovered.sum())
     chosen = []

@@ -121,7 +121,7 @@ def _nearness(
         Buehler et al., Unstructured lumigraph rendering, SIGGRAPH 2001, §4.2 (penalty of angular deviation).
     """
     points = unproject(uv, z_depth, camera.K.float())
-    centers = torch.stack([(camera.w2c @ view.camera.c2w)[:3, 3] for view in surface.views]).float()
+    centers = torch.stack([(camera.w2c @ view.camera.c2w)[:3, 3] for view in surface.views]).to(points)
     to_view = centers[None] - points[:, None]
     cosine = -(to_view * points[:, None]).sum(-1) / (to_view.norm(dim=-1) * points.norm(dim=-1, keepdim=True))
     angle = cosine.clamp(-1, 1).arccos()

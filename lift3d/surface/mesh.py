@@ -42,11 +42,11 @@ def _sampled(
     vertices: Float[Tensor, "vertex 3"], triangles: Int[Tensor, "triangle 3"]
 ) -> Float[Tensor, "point 3"] | None:
     """Return points spread evenly over the area of a mesh, always the same; None if it has no area."""
-    corners = vertices[triangles].numpy()
+    corners = vertices[triangles].numpy(force=True)
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=-1)
     if not area.sum() > 0:
         return None
     random = np.random.default_rng(0)
     chosen = corners[np.searchsorted(area.cumsum(), np.sort(random.uniform(0, area.sum(), _SAMPLES)))]
     share = random.dirichlet((1, 1, 1), _SAMPLES)
-    return torch.from_numpy((share[:, :, None] * chosen).sum(1))
+    return torch.as_tensor((share[:, :, None] * chosen).sum(1))

@@ -62,10 +62,12 @@ class _Discs:
 def _discs(xyz: Float[Tensor, "point 3"], path: Path) -> _Discs:
     """Measure how far points are from their neighbours; those that are alone are left out."""
     if len(xyz) > _MOST_POINTS:
-        xyz = xyz[torch.randperm(len(xyz), generator=torch.Generator().manual_seed(0))[:_MOST_POINTS]]
+        order = torch.randperm(len(xyz), generator=torch.Generator().manual_seed(0), device="cpu")
+        xyz = xyz[order[:_MOST_POINTS].to(xyz.device)]
     if len(xyz) <= _NEIGHBOURS:
         raise SceneFormatError(f"'{path.name}' holds {len(xyz)} points, too few to show any surface.")
-    distance, neighbour = (torch.from_numpy(one) for one in cKDTree(xyz.numpy()).query(xyz.numpy(), _NEIGHBOURS + 1))
+    places = xyz.numpy(force=True)
+    distance, neighbour = (torch.as_tensor(one) for one in cKDTree(places).query(places, _NEIGHBOURS + 1))
     radius = distance[:, 1:].mean(1)
     is_kept = radius <= _LONELY * radius[neighbour[:, 1:]].median(1).values
     return _Discs(xyz[is_kept], radius[is_kept])

@@ -97,6 +97,8 @@ class SceneSurface:
         self._cells = torch.cat(columns)
         self._has_empty = bool(torch.isinf(self._cells[:, 0]).any())
         self._offsets = torch.tensor([0, *(len(one) for one in columns[:-1])]).cumsum(0)
+        grids = [view.grid for view in self.views]
+        self._lattices = torch.tensor([[*one.shape, *one.placement[0], *one.placement[1]] for one in grids])
 
     @property
     def ids(self) -> tuple[ViewId, ...]:
@@ -111,13 +113,13 @@ class SceneSurface:
         emptied = torch.zeros(shape if self._has_empty else (len(self.views), 0), dtype=torch.bool)
         for start in range(0, len(self.views), _VIEWS_AT_ONCE):
             block = slice(start, start + _VIEWS_AT_ONCE)
-            grids = [view.grid for view in self.views[block]]
+            rows, cols, stride_u, stride_v, origin_u, origin_v = self._lattices[block, :, None].unbind(1)
             x, y, z = _in_views(camera, [view.camera for view in self.views[block]], uv, z_depth)
-            row = ((y / z - _column(grids, "origin_v")) / _column(grids, "stride_v")).floor()
-            col = ((x / z - _column(grids, "origin_u")) / _column(grids, "stride_u")).floor()
-            is_on_image = (z > 0) & (row >= 0) & (row < _column(grids, "rows"))
-            is_on_image &= (col >= 0) & (col < _column(grids, "cols"))
-            cell = torch.where(is_on_image, row * _column(grids, "cols") + col, 0.0).long()
+            row = ((y / z - origin_v) / stride_v).floor()
+            col = ((x / z - origin_u) / stride_u).floor()
+            is_on_image = (z > 0) & (row >= 0) & (row < rows)
+            is_on_image &= (col >= 0) & (col < cols)
+            cell = torch.where(is_on_image, row * cols + col, 0.0).long()
             seen_z, sure, good = self._cells[cell + self._offsets[block, None]].unbind(-1)
             inside[block] = is_on_image
             beyond[block] = torch.where(is_on_image, seen_z / z - 1, torch.nan) / self.tolerance
@@ -183,8 +185,9 @@ def _in_views(
 ) -> tuple[Float[Tensor, "view point"], ...]:
     """Return homogeneous pixels of each view, and depth in it; cameras are composed in double precision."""
     slope, offset = pixel_maps(camera, views)
-    rays = slope.float() @ torch.cat([uv.T, torch.ones_like(uv[:, 0])[None]])
-    x, y, z = (torch.addcmul(offset[:, axis, None].float(), rays[:, axis], z_depth) for axis in range(3))
+    slope, offset = (one.float().to(uv.device) for one in (slope, offset))
+    rays = slope @ torch.cat([uv.T, torch.ones_like(uv[:, 0])[None]])
+    x, y, z = (torch.addcmul(offset[:, axis, None], rays[:, axis], z_depth) for axis in range(3))
     return x, y, z
 
 
@@ -193,10 +196,6 @@ def pixel_maps(camera: Camera, views: Sequence[Camera]) -> tuple[Float[Tensor, "
     to_view = torch.stack([view.w2c for view in views]) @ inverse(camera.w2c)
     K = torch.stack([view.K for view in views])
     return K @ to_view[:, :3, :3] @ torch.linalg.inv(camera.K), (K @ to_view[:, :3, 3:])[..., 0]
-
-
-def _column(grids: Sequence[FeatureGrid], name: str) -> Float[Tensor, "view 1"]:
-    return torch.tensor([[float(getattr(grid, name))] for grid in grids])
 
 
 def _cosine_to_normal(points: Float[Tensor, "row col 3"]) -> Float[Tensor, "row col"]:

@@ -129,5 +129,5 @@ def _on_image(
     x, y = ((xyz[:, axis] / z).clamp(-limit, limit) for axis, limit in enumerate(widest))
     none = torch.zeros_like(z)
     rows = [K[0, 0] / z, K[0, 1] / z, -(K[0, 0] * x + K[0, 1] * y) / z, none, K[1, 1] / z, -K[1, 1] * y / z]
-    slope = torch.stack(rows, dim=-1).reshape(-1, 2, 3) @ camera.w2c[:3, :3]
+    slope = torch.stack(rows, dim=-1).reshape(-1, 2, 3) @ camera.w2c[:3, :3].to(z.device)
     return slope @ covariance @ slope.mT

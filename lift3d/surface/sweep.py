@@ -103,10 +103,10 @@ class SweepGeometry:
     ) -> tuple[list[DepthVotes], list[list[int]]]:
         """Return each view's own depth at one size of cells, and the places of the views to fuse it with."""
         cameras = [view.camera for view in views]
-        angles = [
-            angles_to(camera.center, frustum_probes(camera, span), cameras)
-            for camera, span in zip(cameras, spans, strict=True)
-        ]
+        # Cameras are the host's.
+        with torch.device("cpu"):
+            probes = [frustum_probes(camera, span) for camera, span in zip(cameras, spans, strict=True)]
+            angles = [angles_to(camera.center, one, cameras) for camera, one in zip(cameras, probes, strict=True)]
         matched, fused = (
             [choose_views(one, choice) for one in angles] for choice in (self.config.matched, self.config.fused)
         )

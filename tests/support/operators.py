@@ -193,4 +193,4 @@ class TrueInstances(TrueOperator):
 
 
 def _content(image: Float[Tensor, "3 height width"]) -> str:
-    return digest_bytes(image.contiguous().numpy().tobytes())
+    return digest_bytes(image.contiguous().numpy(force=True).tobytes())

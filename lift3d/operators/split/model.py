@@ -22,7 +22,7 @@ from lift3d.errors import ConfigError, ContractError, UnknownNameError
 from lift3d.operators.answers import Encoder, as_prediction, resized
 from lift3d.operators.depth_alignment import fit_depth
 from lift3d.operators.instance_association import fit_instances
-from lift3d.operators.network_weights import digest_weights, encoder_device
+from lift3d.operators.network_weights import digest_weights
 from lift3d.operators.preprocessing import Normalization
 from lift3d.operators.protocol import OperatorSpec, Quantity
 from lift3d.operators.split.cuts import INPUT, OUTPUT, Call, Cut, capture, replace_in, tensors_equal
@@ -69,7 +69,7 @@ class SplitOptions:
 
 
 class SplitModel(Encoder):
-    """A torch module, cut in two; from here on in evaluation mode, frozen, and on the device of encoders.
+    """A torch module, cut in two; from here on in evaluation mode, frozen, and on the host until ``to``.
 
     ``settings`` are fields of the options. ContractError if the module cannot be cut so; uncut paths are named.
     """
@@ -84,7 +84,7 @@ class SplitModel(Encoder):
         **settings: Any,
     ) -> None:
         self._options = given = _options(options, settings)
-        self._model = model.eval().requires_grad_(False).to(encoder_device())
+        self._model = model.eval().requires_grad_(False).cpu()
         self._cuts = _parsed(cuts, model)
         self._answer = Cut.parse(f"{OUTPUT}:{given.output}" if given.output else OUTPUT, model)
         only = None if given.input_size is None else ImageSize(*given.input_size)
@@ -107,6 +107,10 @@ class SplitModel(Encoder):
             label_names=given.label_names,
         )
 
+    def to(self, device: torch.device) -> None:
+        """Compute on a device from now on."""
+        self._model.to(device)
+
     def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
         """Return what the submodules of the cuts give for an image; ContractError if in other shapes than at first."""
         size = ImageSize(*image.shape[-2:])
@@ -127,11 +131,11 @@ class SplitModel(Encoder):
         """Return what the rest of the module makes of features at its cuts; it runs on a grey image."""
         if self._options.prediction == "embedding":
             return super().decode(features, state, size)
-        pixels, network = self._pixels(torch.full((3, size.height, size.width), 0.5))
+        pixels, network = self._pixels(features[0].values.new_full((3, size.height, size.width), 0.5))
         answer, layout, finish = self._run(pixels, features), self.geometry.answer, self._options.finish
         if layout is None:
             raise ContractError("A split model without an answer has no form of it; give prediction=.")
-        values, _ = layout.to_cells((answer if finish is None else finish(answer)).cpu(), network)
+        values, _ = layout.to_cells(answer if finish is None else finish(answer), network)
         return as_prediction(self._options.prediction, values, size)
 
     def _maps(self, found: Mapping[Cut, Tensor], size: ImageSize, network: ImageSize) -> tuple[FeatureMap, ...]:
@@ -140,13 +144,13 @@ class SplitModel(Encoder):
         for cut, geometry in zip(self._cuts, self.geometry.cuts, strict=True):
             cells, tokens = geometry.layout.to_cells(found[cut], network)
             grid = geometry.grid(cells.shape[1], cells.shape[2], size, network)
-            own = cells.to("cpu", torch.float32).contiguous()
-            maps.append(FeatureMap(own, grid, None if tokens is None else tokens.to("cpu", torch.float32)))
+            own = cells.to(torch.float32).contiguous()
+            maps.append(FeatureMap(own, grid, None if tokens is None else tokens.to(torch.float32)))
         return tuple(maps)
 
     def _run(self, pixels: Float[Tensor, "1 3 row_in col_in"], features: Sequence[FeatureMap]) -> Tensor:
         at_cuts = {
-            cut: geometry.layout.to_tensor(one.values, one.global_tokens).to(pixels.device)
+            cut: geometry.layout.to_tensor(one.values, one.global_tokens)
             for cut, geometry, one in zip(self._cuts, self.geometry.cuts, features, strict=True)
         }
         with torch.no_grad():
@@ -167,14 +171,13 @@ class SplitModel(Encoder):
         seen = image.to(torch.float32)
         if by > 1 and tuple(seen.shape[-2:]) == (by * network.height, by * network.width):
             seen = functional.avg_pool2d(seen, by)
-        return self._options.normalization.apply(resized(seen, network))[None].to(encoder_device()), network
+        return self._options.normalization.apply(resized(seen, network))[None], network
 
     def _prove(self) -> tuple[str, ...]:
         """Return what passes the cuts; ContractError if that may not be and decode makes another answer of encode."""
         size, call = self.geometry.probed, self._options.call
-        device = encoder_device()
         image, carriers = noise(size)[0], (noise(size, seed=7)[0], torch.full((3, size.height, size.width), 0.5))
-        pixels, *carried = (self._options.normalization.apply(one)[None].to(device) for one in (image, *carriers))
+        pixels, *carried = (self._options.normalization.apply(one)[None] for one in (image, *carriers))
         with torch.no_grad():
             output, found = capture(self._model, call, pixels, self._cuts)
             plain = self._answer.pick(output)

@@ -68,8 +68,8 @@ class Colorizer(TinyOperator, Unfitted):
         luminance = luminance_of(image.to(torch.float32))
         seen = placement.apply(luminance.expand(3, -1, -1))[None, :1]
         with torch.no_grad():
-            cells = self._network.features(seen.to(self._device))
-        return (placement.to_image(cells[0].cpu(), self._lattice), pixel_map(luminance.contiguous()))
+            cells = self._network.features(seen)
+        return (placement.to_image(cells[0], self._lattice), pixel_map(luminance.contiguous()))
 
     def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
         """Return the coloured picture; ShapeError if the luminance is not that of an image of this size."""
@@ -77,6 +77,5 @@ class Colorizer(TinyOperator, Unfitted):
         self._check_grid(luminance, size.height, size.width)
         seen = at_pixels(cells.values, cells.grid, size)
         with torch.no_grad():
-            at_device = (values[None].to(self._device) for values in (seen, luminance.values))
-            picture = self._network.paint(*at_device)[0].cpu()
+            picture = self._network.paint(seen[None], luminance.values[None])[0]
         return Prediction("image", picture.clamp(0, 1), valid_everywhere(size))

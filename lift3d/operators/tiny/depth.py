@@ -53,10 +53,9 @@ class Depth(TinyOperator, Unfitted):
         size = ImageSize(*image.shape[-2:])
         placement = placed(size)
         rows = placement.apply(row_heights(size).expand(3, -1, -1))[:1]
-        seen = [values[None].to(self._device) for values in (placement.apply(image.to(torch.float32)), rows)]
         with torch.no_grad():
-            disparity = self._network(*seen)
-        return (placement.to_image(disparity[0].cpu(), self._lattice),)
+            disparity = self._network(placement.apply(image.to(torch.float32))[None], rows[None])
+        return (placement.to_image(disparity[0], self._lattice),)
 
     def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
         """Return the disparity at every pixel, bilinear between cells."""

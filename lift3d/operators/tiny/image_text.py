@@ -105,8 +105,8 @@ class TinyClip(TinyOperator, Encoder):
     def encode_text(self, prompts: Sequence[str]) -> Float[Tensor, "prompt channel"]:
         """Return unit vectors of prompts like "a red ball" in the space of the image features; see ``words_of``."""
         with torch.no_grad():
-            embedded: Tensor = self._network.text(words_of(prompts).to(self._device))
-        return embedded.cpu()
+            embedded: Tensor = self._network.text(words_of(prompts).to(self._network.text.colors.device))
+        return embedded
 
     def _cells(self, pixels: Float[Tensor, "1 3 height width"]) -> Float[Tensor, "1 channel row col"]:
         cells: Tensor = self._network.image(pixels)

@@ -12,13 +12,13 @@ from lift3d.domain.features import FeatureMap
 from lift3d.errors import ShapeError
 from lift3d.operators.cell_lattice import CellLattice
 from lift3d.operators.names import OperatorName
-from lift3d.operators.network_weights import digest_weights, encoder_device
+from lift3d.operators.network_weights import digest_weights
 from lift3d.operators.preprocessing import Placement
 from lift3d.operators.protocol import OperatorSpec
 
 
 class TinyOperator:
-    """An operator that runs a small network, on the device that this process has.
+    """An operator that runs a small network.
 
     Cells of ``stride`` pixels tile its input, whose sides are multiples of ``multiple``, of the stride by default.
     """
@@ -26,8 +26,7 @@ class TinyOperator:
     def __init__(
         self, name: OperatorName, network: nn.Module, stride: int, channel_count: int, multiple: int = 0, **spec: Any
     ) -> None:
-        self._device = encoder_device()
-        self._network: Any = network.eval().requires_grad_(False).to(self._device)
+        self._network: Any = network.eval().requires_grad_(False)
         self._lattice, self._multiple = CellLattice(stride, stride / 2), multiple or stride
         self.spec = OperatorSpec(
             name=str(name),
@@ -38,12 +37,16 @@ class TinyOperator:
             **spec,
         )
 
+    def to(self, device: torch.device) -> None:
+        """Compute on a device from now on."""
+        self._network.to(device)
+
     def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
         """Return what the network says of each cell."""
         placement = self._placed(ImageSize(*image.shape[-2:]))
         with torch.no_grad():
-            cells = self._cells(placement.apply(image.to(torch.float32))[None].to(self._device))
-        return (placement.to_image(cells[0].cpu(), self._lattice),)
+            cells = self._cells(placement.apply(image.to(torch.float32))[None])
+        return (placement.to_image(cells[0], self._lattice),)
 
     def _placed(self, size: ImageSize) -> Placement:
         return Placement.of(size, size, self._lattice, self._multiple)

@@ -119,12 +119,12 @@ class Style(TinyOperator):
 
     def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
         """Return the painted picture; the statistics are the state's, or the training pictures' if it is empty."""
-        placement, device = self._placed(size), self._device
+        placement = self._placed(size)
         self._check_grid(features[0], placement.padded.height // STRIDE_PX, placement.padded.width // STRIDE_PX)
-        mean = state.arrays.get(MEAN, self._network.usual_mean[0]).to(device)
-        deviation = state.arrays.get(DEVIATION, self._network.usual_deviation[0]).to(device)
+        mean = state.arrays.get(MEAN, self._network.usual_mean[0])
+        deviation = state.arrays.get(DEVIATION, self._network.usual_deviation[0])
         with torch.no_grad():
-            picture = self._network.paint(features[0].values[None].to(device), mean, deviation, self._style)[0].cpu()
+            picture = self._network.paint(features[0].values[None], mean, deviation, self._style)[0]
         return Prediction("image", placement.cropped(picture), valid_everywhere(size))
 
 

@@ -75,16 +75,15 @@ class Superresolution(TinyOperator, Unfitted):
         """Return the features and the reduced picture, both on the grid of its pixels."""
         placement = self._placed(ImageSize(*image.shape[-2:]))
         with torch.no_grad():
-            low = reduce_by_area(placement.apply(image.to(torch.float32))[None].to(self._device))
+            low = reduce_by_area(placement.apply(image.to(torch.float32))[None])
             features = self._network.features(low)
-        return tuple(placement.to_image(values[0].cpu(), self._lattice) for values in (features, low))
+        return tuple(placement.to_image(values[0], self._lattice) for values in (features, low))
 
     def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
         """Return the enlarged picture; ShapeError if the features are not those of an image of this size."""
         placement = self._placed(size)
         for one in features:
             self._check_grid(one, placement.padded.height // FACTOR, placement.padded.width // FACTOR)
-        values, low = (one.values[None].to(self._device) for one in features)
         with torch.no_grad():
-            picture = self._network.enlarge(values, low)[0].cpu()
+            picture = self._network.enlarge(*(one.values[None] for one in features))[0]
         return Prediction("image", placement.cropped(picture).clamp(0, 1), valid_everywhere(size))
