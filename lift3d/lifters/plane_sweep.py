@@ -9,9 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
-from scipy import ndimage
 from torch import Tensor
 
 from lift3d.domain.camera import Camera, ImageSize
@@ -20,6 +18,7 @@ from lift3d.domain.proposals import RayProposal, SourceGuide
 from lift3d.domain.scene import DepthRange
 from lift3d.errors import ConfigError, NoOverlapError
 from lift3d.geometry.cost_aggregation import guided_filter, semi_global
+from lift3d.geometry.holes import cells_to_border
 from lift3d.geometry.plane_sweep import Sweep
 from lift3d.geometry.rays import baseline_angle, cell_centers, directions_z1, inverse_depth_planes
 from lift3d.lifters.catalog import PLANE_SWEEP
@@ -259,11 +258,9 @@ class PlaneSweep(Uncorrected):
 
     def _confidence(self, view: Descriptors) -> Float[Tensor, "row col"]:
         """Return how much each cell of a source counts: 0 where invalid, rising to 1 away from the border."""
-        with_border = F.pad(view.is_valid, (1, 1, 1, 1)).numpy(force=True)
-        cells_inside = torch.as_tensor(ndimage.distance_transform_edt(with_border)[1:-1, 1:-1]).float()
         fade_cells = max(self.config.border_px / view.grid.stride_u, 0.5)
         # A cell that touches the border has its centre half a cell inside.
-        return ((cells_inside - 0.5) / fade_cells).clamp(0, 1)
+        return ((cells_to_border(view.is_valid) - 0.5) / fade_cells).clamp(0, 1)
 
     def preference(
         self,

@@ -17,7 +17,7 @@ from lift3d.metrics.protocol import SceneEvidence, ViewEvidence
 # Of operators that name objects.
 BACKGROUND_LABEL = 0
 # Of masks: fine enough that the best is within a thousandth of the best there is on masks of hundreds of pixels.
-_THRESHOLDS = torch.linspace(0.01, 0.99, 99)
+_THRESHOLDS = torch.linspace(0.01, 0.99, 99, device="cpu")
 
 
 @view_metric("higher", kinds=("labels",), needs=("labels",))
@@ -115,7 +115,7 @@ def _iou_by_threshold(view: ViewEvidence) -> Float[Tensor, "object threshold"]:
 
 def _iou_of(mask: Float[Tensor, " pixel"], is_object: Tensor) -> Float[Tensor, " threshold"]:
     # Counts above every threshold from two histograms: no pass per threshold.
-    place = torch.bucketize(mask.contiguous(), _THRESHOLDS)
+    place = torch.bucketize(mask.contiguous(), _THRESHOLDS.to(mask.device))
     above_all, above_own = (
         torch.bincount(one, minlength=len(_THRESHOLDS) + 1).flip(0).cumsum(0).flip(0)[1:].double()
         for one in (place, place[is_object])

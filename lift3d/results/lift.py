@@ -13,6 +13,7 @@ from lift3d.lifters.catalog import build_lifter
 from lift3d.metrics.catalog import build_metrics
 from lift3d.operators.catalog import build_operator
 from lift3d.operators.protocol import Operator
+from lift3d.pipeline.device import named_device
 from lift3d.pipeline.inputs import Report, SceneInputs, quiet
 from lift3d.pipeline.models import Models
 from lift3d.results.lifted_scene import LiftedScene, open_lifted
@@ -30,6 +31,7 @@ def lift(
     store: str | None = None,
     target_mode: TargetMode | None = None,
     report: Report = quiet,
+    device: str = "auto",
     **settings: Any,
 ) -> LiftedScene:
     """Lift what a 2D model says of the views of a scene, in this process, and score it beside the plain answers.
@@ -44,10 +46,11 @@ def lift(
         target_mode: refine: a view is one of its own sources. heldout: it never is; the only mode for claims. None is
             heldout if there is a holdout, else refine.
         report: Called with a stage's name, how much of it is done, and out of how much.
+        device: Where to compute: cpu, cuda, cuda:N, or auto, a GPU if there is one.
         settings: Other fields of ``lift3d.Recipe``, such as image_height, sources, holdout, targets.
 
     Raises:
-        ConfigError: If a setting is none, or a name is unknown.
+        ConfigError: If a setting is none, a name is unknown, or there is no such device.
         SceneError: If the scene is unusable, or the operator cannot be lifted in it.
         ContractError: If the operator breaks its promise.
 
@@ -72,7 +75,7 @@ def lift(
         }
     )
     opened = open_store(store, create=True) if store else _temporary_store()
-    models = Models((built,), (build_lifter(lifter),), build_metrics(recipe.metrics or None))
+    models = Models((built,), (build_lifter(lifter),), build_metrics(recipe.metrics or None), named_device(device))
     begin_run(recipe, opened)
     inputs = SceneInputs(posed, opened, recipe.image_height)
     record = walk_scene(inputs, posed.location, recipe, models, report)

@@ -13,6 +13,7 @@ from lift3d.metrics.catalog import build_metrics
 from lift3d.operators.catalog import build_operator
 from lift3d.operators.protocol import Operator
 from lift3d.operators.stored_names import build_stored
+from lift3d.pipeline.device import named_device
 from lift3d.pipeline.inputs import SceneInputs
 from lift3d.pipeline.models import Models
 from lift3d.results.lifted_scene import LiftedScene
@@ -57,7 +58,7 @@ def lift_along_path(base: LiftedScene, count: int, trusted: Sequence[str] = ()) 
     _require_own_geometry(base)
     operators = _operators(base, trusted)
     recipe = path_recipe(base, count, tuple(operator.spec.name for operator in operators))
-    models = Models(operators, (build_lifter(base.lifter),), build_metrics(_METRICS))
+    models = Models(operators, (build_lifter(base.lifter),), build_metrics(_METRICS), named_device("auto"))
     try:
         inputs = SceneInputs(base.scene, base.store, recipe.image_height)
     except Lift3dError as error:

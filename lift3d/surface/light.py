@@ -74,8 +74,9 @@ def _nearest_first(target: AnchoredTarget) -> list[int]:
     share = (shown > 0) * _nearness(target.camera, target.surface, uv, target.z_depth, RANK_FLOOR, RANK_POWER)
     share = share.nan_to_num(0.0)
     total = (share / share.sum(1, keepdim=True).clamp(min=1e-9)).sum(0)
-    order = total.argsort(descending=True, stable=True).tolist()
-    return [place for place in order if total[place] > 0]
+    order = total.argsort(descending=True, stable=True)
+    places: list[int] = order[total[order] > 0].tolist()
+    return places
 
 
 def _part(surface: SceneSurface, places: list[int]) -> SceneSurface:

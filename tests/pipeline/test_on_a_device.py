@@ -162,7 +162,7 @@ def test_methods_of_geometry(room, method, tmp_path):
             return scene_surface(inputs, wanted, [*inputs.views], quiet).surface
 
     host = found(HOST)
-    with counting_device() as transfers:
+    with counting_device():
         on_device = found(DEVICE)
         views = [(view.z_depth.cpu(), view.confidence.cpu()) for view in on_device.views]
     assert on_device.keyframes == host.keyframes

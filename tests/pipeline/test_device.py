@@ -1,0 +1,58 @@
+"""Where a worker computes is decided once, and a device that is not there is one clear error."""
+
+import pytest
+import torch
+
+from lift3d.config import Execution
+from lift3d.errors import ConfigError
+from lift3d.pipeline import device as devices
+from lift3d.pipeline.device import HOST, named_device, on_host, worker_device
+from tests.support.counting_device import DEVICE, counting_device
+
+
+def execution(**fields):
+    return Execution(store="memory://nowhere", **fields)
+
+
+@pytest.fixture
+def two_gpus(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_auto_is_a_gpu_that_the_worker_has():
+    assert worker_device(execution()).type == "cuda"
+    assert worker_device(execution(workers=2)).type == "cpu"
+    assert worker_device(execution(workers=2, gpus_per_worker=0.5)).type == "cuda"
+    assert worker_device(execution(device="cuda:1")) == torch.device("cuda", 1)
+    with pytest.raises(ConfigError, match=r"'cuda:2' was asked for.*sees 2 CUDA devices: they are cuda:0 to cuda:1"):
+        named_device("cuda:2")
+
+
+def test_a_gpu_that_is_not_there_is_said_with_its_reason(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert worker_device(execution()) == HOST
+    monkeypatch.setattr(torch.version, "cuda", None)
+    with pytest.raises(ConfigError, match=r"'cuda' was asked for.*sees 0.*built without CUDA.*--device cpu"):
+        worker_device(execution(device="cuda"))
+    monkeypatch.setattr(torch.version, "cuda", "12.8")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(ConfigError, match="CUDA_VISIBLE_DEVICES hides all"):
+        named_device("cuda")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+
+    def too_old():
+        raise RuntimeError("The NVIDIA driver on your system is too old (found version 11040).\nPlease update it.")
+
+    monkeypatch.setattr(torch.cuda, "current_device", too_old)
+    with pytest.raises(ConfigError, match=r"driver on your system is too old \(found version 11040\)\. Mend that"):
+        named_device("cuda")
+
+
+def test_what_is_made_anew_lies_on_the_device_and_on_the_host_where_that_is_said():
+    with counting_device(), devices.computing_on(DEVICE):
+        assert torch.zeros(2).device == DEVICE
+        with on_host():
+            assert torch.zeros(2).device == HOST
+    assert torch.zeros(2).device == HOST
