@@ -43,11 +43,10 @@ class Sweep:
     ) -> "Sweep":
         """Prepare the sweep of pixels of a through b of (height, width); cameras are (K, w2c), composed in double."""
         a2b = b[1].double() @ inverse(a[1].double())
-        homogeneous = torch.cat([uv.double(), torch.ones_like(uv[..., :1]).double()], dim=-1)
         project = normalizing_matrix(*size_b) @ b[0].double()
-        slope = project @ a2b[:3, :3] @ torch.linalg.inv(a[0].double())
-        start = torch.einsum("ij,rcj->irc", slope.to(uv.device), homogeneous)
-        return cls(start.float().contiguous(), (project @ a2b[:3, 3]).float())
+        slope = (project @ a2b[:3, :3] @ torch.linalg.inv(a[0].double())).to(uv.device, torch.float32)
+        start = torch.addmm(slope[:, 2:], slope[:, :2], uv.reshape(-1, 2).float().T)
+        return cls(start.reshape(3, *uv.shape[:-1]), (project @ a2b[:3, 3]).float())
 
     def at(
         self, disparity: Float[Tensor, " plane #row #col"]

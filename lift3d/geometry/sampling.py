@@ -63,6 +63,13 @@ def read_planes(
     return F.grid_sample(images, at, padding_mode=padding_mode, align_corners=False).movedim(1, 0)
 
 
+def cells_at(at: Float[Tensor, "*batch 2"], rows: int, cols: int) -> Int[Tensor, "*batch"]:
+    """Return the row-major index of the cell at coordinates for ``grid_sample``, −1 outside."""
+    col, row = ((at[..., 0] + 1) * (cols / 2)).floor(), ((at[..., 1] + 1) * (rows / 2)).floor()
+    is_inside = (col >= 0) & (col < cols) & (row >= 0) & (row < rows)
+    return torch.where(is_inside, row * cols + col, -1.0).long()
+
+
 def nearest_cells(
     uv: Float[Tensor, "*batch 2"],
     rows: int,

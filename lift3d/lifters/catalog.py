@@ -9,19 +9,19 @@ from lift3d.lifters.protocol import Lifter, LifterSpec
 
 ANCHORED = LifterSpec(
     "anchored",
-    6,
+    7,
     "Answers lie on the scene's surface, and every camera reads them there; what a point shows does not depend on who "
     "looks.",
     is_anchored=True,
 )
 PLANE_SWEEP = LifterSpec(
     "plane_sweep",
-    3,
+    4,
     "Soft depth of each source by plane sweep, then the sources' consensus on the target's rays; no training.",
 )
 LIFT3D = LifterSpec(
     "lift3d",
-    3,
+    4,
     "Learned density proposal, weights of their own for features, a residual towards the view's own (Lift3D).",
     is_learned=True,
     is_guided=True,

@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
-from scipy.stats import siegelslopes
 from torch import Tensor
 
 from lift3d.domain.features import FeatureMap, SceneState
@@ -204,6 +203,9 @@ def _weighted_lines(
 
 def _start(x: NDArray[np.float64], y: NDArray[np.float64]) -> Float[Tensor, "2"]:
     """Return a line that half of the observations may disagree with; they are sorted by x."""
+    # As long to import as all of torch's networks, and hardly ever asked for.
+    from scipy.stats import siegelslopes
+
     thin = slice(None, None, -(-len(x) // _START_OBSERVATIONS))
     scale, shift = siegelslopes(y[thin], x[thin])
     return torch.tensor([float(scale), float(shift)], dtype=torch.float64)

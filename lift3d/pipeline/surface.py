@@ -69,7 +69,7 @@ def _from_source(inputs: SceneInputs, source: GivenGeometry, names: Sequence[Vie
     path = layout.geometry_path(inputs.scene.id, source.spec.name, inputs.height, digest)
     if committed(inputs.store, path) is None:
         report(f"surface ({source.shown_as})", 0, len(names))
-        surface = SceneSurface(_estimated(inputs, source, names))
+        surface = SceneSurface.of(_estimated(inputs, source, names))
         write_surface(inputs.store, path, surface, keyframes(surface), inputs.scene.id)
         inputs.computed["surfaces"] += 1
     return StoredSurface(path, read_surface(inputs.store, path), source.shown_as)
@@ -142,4 +142,4 @@ def read_surface(store: Store, path: str) -> SceneSurface:
         order = tuple(int(one) for one in product.array("keyframe"))
         if not {*order} <= {*range(len(views))}:
             raise ValueError(f"keyframes {order} of {len(views)} views")
-        return SceneSurface(geometry, order)
+        return SceneSurface.of(geometry, order)

@@ -10,7 +10,7 @@ import numpy as np
 
 from lift3d.results.colours import Picture, SceneColours, to_bytes
 from lift3d.results.lifted_scene import LiftedScene
-from lift3d.results.pictures import COLUMNS, spread
+from lift3d.results.picture_rows import COLUMNS, spread
 
 # Two seconds at the pace of the page: enough to see a flicker, few enough to carry.
 FRAMES = 12

@@ -73,7 +73,7 @@ def surface_of(lifted: LiftedScene) -> SceneSurface:
         z_depth = torch.where(is_known, one.z_depth, torch.nan)
         views[one.target] = ViewGeometry(one.camera, one.grid, z_depth, torch.where(is_known, one.coverage, 0.0))
     # Depth that was searched per target errs about as much as that of a sweep.
-    return SceneSurface(SceneGeometry(SWEEP.name, views))
+    return SceneSurface.of(SceneGeometry(SWEEP.name, views))
 
 
 def read_points(

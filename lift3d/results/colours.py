@@ -4,10 +4,11 @@ import colorsys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
-from matplotlib import colormaps
+from numpy import ndarray
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -23,8 +24,8 @@ _HUE_STEP = 0.61803398875
 _PCA_CELLS = 20000
 # A range that reaches the few values that lie far out leaves the others one colour.
 _RANGE_SHARES = (0.01, 0.99)
-# Blue to red, as everybody reads heat; 256 colours, and the grey of what is missing.
-_SIMILARITY, _SIMILARITY_GREY = "turbo", 170
+# Beside the 256 colours of what is like and unlike, the grey of what is missing.
+_SIMILARITY_GREY = 170
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,7 +123,7 @@ def difference_picture(plain: Prediction, lifted: Prediction) -> Picture:
 def heat_picture(values: Float[Tensor, "row col"], limits: tuple[float, float] = (0.0, 1.0)) -> Picture:
     """Return a scalar map in colours; missing values grey."""
     scaled = ((values - limits[0]) / max(limits[1] - limits[0], 1e-9)).clamp(0, 1).nan_to_num(0.0)
-    picture: Picture = colormaps["magma"](scaled.numpy())[..., :3].astype(np.float32)
+    picture: Picture = (_in_colours(scaled.numpy(), cv2.COLORMAP_MAGMA) / 255).astype(np.float32)
     picture[~torch.isfinite(values).numpy()] = UNKNOWN_GREY
     return picture
 
@@ -143,8 +144,13 @@ def similarity_levels(values: Float[Tensor, " value"], limits: tuple[float, floa
 
 def similarity_table() -> UInt8[Tensor, "257 3"]:
     """Return the colours from unlike to alike, and grey for what is missing."""
-    scale = to_bytes(colormaps[_SIMILARITY](np.linspace(0, 1, 256))[:, :3].astype(np.float32))
+    scale = _in_colours(np.linspace(0, 1, 256, dtype=np.float32)[:, None], cv2.COLORMAP_TURBO)[:, 0]
     return torch.from_numpy(np.concatenate([scale, np.full((1, 3), _SIMILARITY_GREY, np.uint8)]))
+
+
+def _in_colours(values: Float[ndarray, "row col"], scale: int) -> UInt8[ndarray, "row col 3"]:
+    """Return values in [0, 1] as colours; OpenCV counts channels from blue."""
+    return np.asarray(cv2.applyColorMap(np.rint(values * 255).astype(np.uint8), scale)[..., ::-1])
 
 
 def to_bytes(picture: Picture) -> NDArray[np.uint8]:

@@ -15,7 +15,7 @@ from lift3d.domain.scene import Scene
 from lift3d.errors import Lift3dError, ProductMissingError, SceneError, UnknownNameError
 from lift3d.pipeline.stored_views import most_cells, part_of_each_view, read_lifted, read_lifted_depths
 from lift3d.results.colours import Picture, SceneColours, difference_picture, heat_picture
-from lift3d.results.pictures import COLUMNS, PictureRow, Sheet, draw_row
+from lift3d.results.picture_rows import COLUMNS, PictureRow
 from lift3d.runs.driver import named_scene
 from lift3d.runs.own_runs import is_own_run
 from lift3d.runs.records import choose_run, read_run
@@ -28,6 +28,8 @@ from lift3d.tables.schema import DataFrame
 
 if TYPE_CHECKING:
     import xarray
+
+    from lift3d.results.pictures import Sheet
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,8 +177,11 @@ class LiftedScene:
         picture: Picture = frame.image.permute(1, 2, 0).numpy()
         return picture
 
-    def show(self, target: str | None = None) -> Sheet:
+    def show(self, target: str | None = None) -> "Sheet":
         """Return a figure: image | 2D | lifted | difference | coverage. Notebooks show it, ``savefig`` writes it."""
+        # Who only reads need not wait for Matplotlib.
+        from lift3d.results.pictures import draw_row
+
         name = self.targets[len(self.targets) // 2] if target is None else target
         return draw_row(self.title, name, self.pictures(name))
 

@@ -2,19 +2,14 @@
 
 import io
 import warnings
-from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from lift3d.results.colours import Picture
+from lift3d.results.picture_rows import COLUMNS, PictureRow
 
-COLUMNS = ("image", "2D", "lifted", "difference", "coverage", "confidence")
 _CELL_INCHES = 2.4
-
-# A picture for each of COLUMNS; None where there is none.
-PictureRow = dict[str, Picture | None]
 
 
 class Sheet(Figure):
@@ -45,9 +40,3 @@ def draw_row(title: str, label: str, row: PictureRow) -> Sheet:
         one.set_title(name, fontsize=8)
         one.imshow(np.clip(picture, 0, 1), interpolation="nearest")
     return figure
-
-
-def spread(names: Sequence[str], count: int) -> list[str]:
-    """Return a few names spread evenly, ends left out: they see least."""
-    count = min(count, len(names))
-    return [names[(2 * index + 1) * len(names) // (2 * count)] for index in range(count)]

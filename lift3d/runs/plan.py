@@ -21,6 +21,7 @@ from lift3d.runs.planned_bytes import ASSUMED_CHANNELS, SceneSize, feature_bytes
 from lift3d.runs.records import standing_record
 from lift3d.scenes.catalog import read_scene
 from lift3d.scenes.images import FileFrame
+from lift3d.scenes.tracks import TRACKED_HEIGHT
 from lift3d.storage.commit import committed
 from lift3d.storage.layout import STORE_FILE
 from lift3d.storage.location import Store, open_store
@@ -123,8 +124,12 @@ def scene_size(views: Sequence[View], recipe: Recipe) -> SceneSize:
     largest = max((target.camera.size for target in targets), key=lambda size: size.height * size.width)
     has_depth = all(view.source.has_depth for view in views)
     has_labels = any(view.source.has_labels for view in views)
+    # Tracks look at views that are larger.
+    height = max(recipe.image_height, TRACKED_HEIGHT)
     decoded = [(view.source, view.camera.size) for view in views]
-    files = [source.decode_bytes(size) for source, size in decoded if isinstance(source, FileFrame)]
+    files = [
+        source.decode_bytes(size, size.with_height(height)) for source, size in decoded if isinstance(source, FileFrame)
+    ]
     map_bytes = _DEPTH_BYTES * has_depth + _LABEL_BYTES * has_labels
     return SceneSize(largest, len(views), len(targets), map_bytes, max(files, default=0))
 

@@ -38,12 +38,14 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", "
 _SATURATED_U16 = 65535
 _ORIENTATION_TAG = 0x0112
 _QUARTER_TURNS = (5, 6, 7, 8)
-_LOAD_VERSION = 3
+_LOAD_VERSION = 4
+# JPEG's blocks of 8 pixels can be decoded smaller: to at least so many times the size that is asked for.
+_REDUCTIONS, _LEAST_OVERSAMPLING = (8, 4, 2), 1.5
 # The pixels as bytes and as float32; validity, as float32, and the pixels times it; with a lens, the pixels before, and
 # where they lie in the file.
 _BYTES_PER_PIXEL, _VALIDITY_BYTES_PER_PIXEL, _LENS_BYTES_PER_PIXEL = 15, 17, 11
 # What phones and cameras write; no map survives it.
-_LOSSY = ("JPEG", "MPO")
+_LOSSY, _LOSSY_SUFFIXES = ("JPEG", "MPO"), (".jpg", ".jpeg")
 # Sides of a map and its image may differ in proportion by rounding, and by the few rows that sensors lack.
 _LARGEST_STRETCH = 0.02
 # How Pillow names the packing of greys: bits if there are fewer than 8, I if white is 0, R if bits are reversed.
@@ -64,15 +66,19 @@ def image_size(path: str | Path, declared: ImageSize | None = None) -> ImageSize
 
 
 def decode_color(
-    path: str | Path, expected: ImageSize | None = None
+    path: str | Path, expected: ImageSize | None = None, wanted: ImageSize | None = None
 ) -> tuple[Shaped[ndarray, "height width 3"], Bool[ndarray, "height width"] | None]:
     """Decode to RGB (8 or 16 bit), with validity where the file has alpha (valid from one half on).
 
-    It is as stored where the size that is expected says so; upright by EXIF without one. ImageError if the file is
-    missing, truncated, too large, or does not fit the expected size.
+    It is as stored where the size that is expected says so; upright by EXIF without one. A JPEG of which much less is
+    ``wanted`` is decoded at a half, a quarter or an eighth. ImageError if the file is missing, truncated, too large, or
+    does not fit the expected size.
     """
     with _decoding(path), _opened(path) as image:
-        _, is_turned = _stored_size(image, path, expected)
+        size, is_turned = _stored_size(image, path, expected)
+        if wanted is not None and image.format in _LOSSY:
+            reduction = _reduction(size, wanted)
+            image.draft(None, (image.width // reduction, image.height // reduction))
         upright = ImageOps.exif_transpose(image) if is_turned or expected is None else image
         if upright.mode == "F":
             raise ImageError(f"Image '{path}' holds floats, not colours. Convert it to 8 or 16 bit.")
@@ -186,12 +192,13 @@ class FileFrame:
         z_depth = np.where(is_known, found.astype(np.float64) * self.depth_scale, np.nan)
         return torch.from_numpy(z_depth.astype(np.float32))
 
-    def decode_bytes(self, size: ImageSize) -> int:
+    def decode_bytes(self, size: ImageSize, wanted: ImageSize) -> int:
         """Return about how many bytes load holds at once of an image file of a size, measured; maps are read lazily."""
         count = _BYTES_PER_PIXEL + _LENS_BYTES_PER_PIXEL * (self.distortion is not None)
         if self.mask is not None or self.distortion is not None:
             count += _VALIDITY_BYTES_PER_PIXEL
-        return size.height * size.width * count
+        reduction = _reduction(size, wanted) if self.image.lower().endswith(_LOSSY_SUFFIXES) else 1
+        return size.height * size.width * count // reduction**2
 
     def content_digest(self) -> str:
         """Digest of the bytes of all files and of what load does with them."""
@@ -214,7 +221,7 @@ class FileFrame:
     def _load_color(
         self, camera: Camera, size: ImageSize
     ) -> tuple[Float[Tensor, "3 height width"], Bool[Tensor, "height width"], Bool[Tensor, "height width"] | None]:
-        pixels, is_valid = decode_color(self.image, camera.size)
+        pixels, is_valid = decode_color(self.image, camera.size, size)
         file_size = ImageSize(*pixels.shape[:2])
         transparent = None if is_valid is None else ~is_valid
         if self.mask is not None:
@@ -253,6 +260,16 @@ class FileFrame:
         ids = found.astype(np.int64)
         is_known = is_inside if self.label_ignore is None else is_inside & (ids != self.label_ignore)
         return torch.from_numpy(np.where(is_known, ids, UNKNOWN_LABEL))
+
+
+def _reduction(size: ImageSize, wanted: ImageSize) -> int:
+    """Return by how much a JPEG may be decoded smaller, without a remainder that would shift its pixels."""
+    least_height, least_width = wanted.height * _LEAST_OVERSAMPLING, wanted.width * _LEAST_OVERSAMPLING
+    for by in _REDUCTIONS:
+        is_enough = size.height >= by * least_height and size.width >= by * least_width
+        if is_enough and size.height % by == size.width % by == 0:
+            return by
+    return 1
 
 
 def _require_proportions(path: str, values: Shaped[ndarray, "height width"], image: ImageSize) -> None:

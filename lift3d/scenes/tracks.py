@@ -21,7 +21,9 @@ from lift3d.scenes.colmap_log import pycolmap, quiet_colmap
 from lift3d.scenes.tracks_matching import Keypoints, find_keypoints, match_keypoints, neighbour_pairs
 
 # Raised when the same views would give other points.
-STAGE_VERSION = 2
+STAGE_VERSION = 3
+# Views are looked at in this height at most.
+TRACKED_HEIGHT = 480
 # A keypoint is located to a fraction of a pixel; beyond this an observation belongs to another point.
 _REPROJECTION_PX = 1.5
 # COLMAP's own; at 3° a capture's depth is a tenth better and small scenes have no points.
@@ -35,7 +37,7 @@ _SEED = 0
 _Point = tuple[Float64[ndarray, "3"], dict[int, int]]
 
 
-def find_tracks(scene: Scene, *, max_height: int = 640) -> Tracks:
+def find_tracks(scene: Scene, *, max_height: int = TRACKED_HEIGHT) -> Tracks:
     """Triangulate sparse surface points, and return where views see them, pixels of the views at their own size.
 
     Every call with the same scene gives the same points. Only pixels that are valid make observations, at the height

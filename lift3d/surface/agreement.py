@@ -14,9 +14,9 @@ from lift3d.domain.features import FeatureGrid
 from lift3d.domain.keys import ViewId
 from lift3d.domain.scene_geometry import SceneGeometry, ViewGeometry
 from lift3d.errors import SceneFormatError
-from lift3d.geometry.projection import transfer
+from lift3d.geometry.plane_sweep import Sweep
 from lift3d.geometry.rays import cell_centers
-from lift3d.geometry.sampling import bilinear_corners, nearest_cells
+from lift3d.geometry.sampling import cells_at, nearest_cells, read_planes
 
 # Votes within this share of the depth are of the same surface.
 AGREEMENT = 0.03
@@ -108,13 +108,15 @@ def _votes(
     uv: Float[Tensor, "point 2"], z_depth: Float[Tensor, " point"], view: ViewGeometry, other: ViewGeometry
 ) -> tuple[Float[Tensor, " point"], Float[Tensor, " point"]]:
     """Return another view's depth at points of a view as a multiple of theirs, NaN without one, and its confidence."""
+    is_known = torch.isfinite(z_depth)
+    known = torch.where(is_known, z_depth, 1.0)
+    size = (other.camera.size.height, other.camera.size.width)
     cameras = ((view.camera.K, view.camera.w2c), (other.camera.K, other.camera.w2c))
-    at, z = transfer(uv, z_depth, *cameras)
-    index = nearest_cells(at, *other.grid.lattice)
-    is_on_image = (index >= 0) & (z > 0)
-    nearest, confidence = (one.reshape(-1)[index.clamp(min=0)] for one in (other.z_depth, other.confidence))
-    corner, share = bilinear_corners(torch.where(is_on_image[:, None], at, 0.0), *other.grid.lattice)
-    between = 1 / (share / other.z_depth.reshape(-1)[corner]).sum(-1)
+    at, ratio = Sweep.between(uv[None], *cameras, size).at(1 / known[None, None])
+    cell = cells_at(at[0, 0], *other.grid.shape)
+    is_on_image = is_known & (cell >= 0)
+    nearest, confidence = (one.reshape(-1)[cell.clamp(min=0)] for one in (other.z_depth, other.confidence))
+    between = 1 / read_planes(1 / other.z_depth[None], at)[0, 0, 0]
     seen = torch.where((between / nearest - 1).abs() < _SMOOTH, between, nearest)
-    vote = torch.where(is_on_image, seen / z, torch.nan)
+    vote = torch.where(is_on_image, seen / (ratio[0, 0] * known), torch.nan)
     return vote, torch.where(torch.isnan(vote), 0.0, confidence)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from lift3d.domain.camera import Camera
+from lift3d.domain.features import FeatureGrid
 from lift3d.domain.keys import ViewId
 from lift3d.domain.proposals import RayProposal, SourceGuide
 from lift3d.domain.scene import DepthRange, Tracks
@@ -12,11 +13,11 @@ from lift3d.errors import NoOverlapError
 from lift3d.geometry.rays import cell_centers
 from lift3d.lifters.catalog import ANCHORED
 from lift3d.lifters.protocol import Uncorrected
-from lift3d.surface.anchors import AnchoredTarget, anchored_target
+from lift3d.surface.anchors import GUIDE_STRIDE_PX, AnchoredTarget, anchored_target
 from lift3d.surface.catalog import build_geometry
 from lift3d.surface.depth_map import DepthMap
 from lift3d.surface.keyframes import keyframes
-from lift3d.surface.render import render_depth
+from lift3d.surface.render import coarser, render_depth
 from lift3d.surface.scene_surface import SceneSurface, SeenSurface
 
 # Pixels per guide cell of a target: its depth is put together from all views, so that finer cells are worth it.
@@ -42,10 +43,10 @@ class Anchored(Uncorrected):
         return found
 
     def _depth(self, surface: SceneSurface, target: Camera) -> DepthMap:
-        for view in surface.views:
-            # A view that knows nothing itself is shown what the others know.
-            if (view.camera is target or _is_same(view.camera, target)) and bool((view.confidence > 0).any()):
-                return _completed(surface, view)
+        # A view that knows nothing itself is shown what the others know.
+        own = surface.view_of(target)
+        if own is not None:
+            return _completed(surface, own)
         return render_depth(surface, target, TARGET_STRIDE_PX)
 
     def propose(self, target: Camera, guides: Sequence[SourceGuide], depth_range: DepthRange) -> RayProposal:
@@ -57,7 +58,8 @@ class Anchored(Uncorrected):
             raise NoOverlapError("anchored needs at least one source view, got none.")
         method = "sensor" if all(guide.z_depth is not None for guide in guides) else "sweep"
         geometry = build_geometry(method).estimate(guides, depth_range, _no_tracks)
-        surface = SceneSurface(geometry, keyframes(SceneSurface(geometry)))
+        surface = SceneSurface.of(geometry)
+        surface = SceneSurface(surface.method, surface.views, keyframes(surface))
         found = self.anchor(surface, target, surface.ids, len(guides))
         taper = torch.tensor([one.taper for one in sorted(guides, key=lambda one: one.id)])
         view_weight = torch.zeros(len(found.weight), len(guides)).scatter_(1, found.witness.long(), found.weight)
@@ -77,13 +79,11 @@ def _completed(surface: SceneSurface, view: SeenSurface) -> DepthMap:
     is_blind = torch.isnan(view.z_depth)
     if not bool(is_blind.any()):
         return DepthMap(view.grid, view.z_depth)
-    rendered = render_depth(surface, view.camera, view.grid.stride_u)
+    stride_px = max(GUIDE_STRIDE_PX, view.grid.stride_u)
+    wanted = coarser(is_blind, FeatureGrid.covering(view.camera.size, stride_px))
+    rendered = render_depth(surface, view.camera, stride_px, wanted)
     known = rendered.at(cell_centers(*view.grid.lattice).reshape(-1, 2)).reshape(view.grid.shape)
     return DepthMap(view.grid, torch.where(is_blind, known, view.z_depth))
-
-
-def _is_same(a: Camera, b: Camera) -> bool:
-    return a.size == b.size and bool((a.K == b.K).all()) and bool((a.w2c == b.w2c).all())
 
 
 def _no_tracks() -> Tracks:

@@ -21,7 +21,7 @@ from lift3d.geometry.sampling import bilinear_corners, nearest_cells
 from lift3d.surface.confidence import place_evidence
 from lift3d.surface.depth_map import EDGE, DepthMap
 from lift3d.surface.owners import owners
-from lift3d.surface.scene_surface import Look, SceneSurface, is_cut, pixel_maps
+from lift3d.surface.scene_surface import Look, SceneSurface, is_cut
 
 # Pixels per guide cell: who sees a surface changes more slowly than where it is.
 GUIDE_STRIDE_PX = 2.0
@@ -173,7 +173,7 @@ def weights_of(
     """Return what reads views at the cells of a grid: at the depth of each cell unless taps have their own."""
     uv = cell_centers(*grid.lattice).reshape(-1, 2)
     tap_depth = z_depth[:, None] if tap_depth is None else tap_depth
-    slope, offset = (one.float().to(uv.device) for one in pixel_maps(target.camera, target.cameras))
+    slope, offset = target.surface.maps_of(target.camera)
     rays = (slope @ torch.cat([uv.T, torch.ones_like(uv[:, 0])[None]])).permute(0, 2, 1)
     cell = torch.arange(len(uv))[:, None]
     point = tap_depth[..., None] * rays[source, cell] + offset[source]

@@ -38,7 +38,7 @@ def carved(geometry: SceneGeometry, guides: Sequence[SourceGuide]) -> SceneGeome
         name: _emptied(view, _empty_around(empty_cells(empty[name], view.grid.shape), view)) if name in empty else view
         for name, view in geometry.views.items()
     }
-    surface = SceneSurface(SceneGeometry(geometry.method, views))
+    surface = SceneSurface.of(SceneGeometry(geometry.method, views))
     return SceneGeometry(geometry.method, {name: _cut(view, surface) for name, view in views.items()})
 
 

@@ -19,6 +19,7 @@ from lift3d.domain.scene_geometry import ViewGeometry
 from lift3d.geometry.cost_aggregation import semi_global
 from lift3d.geometry.plane_sweep import Sweep
 from lift3d.geometry.rays import cell_centers
+from lift3d.geometry.sampling import cells_at
 
 # Bins of log depth per tolerance; and the most there are, whatever the depths.
 _BINS_PER_TOLERANCE, _MOST_BINS = 2, 128
@@ -116,11 +117,9 @@ def _cells_of(
     size = (b.camera.size.height, b.camera.size.width)
     uv = cell_centers(*a.grid.lattice)
     at, ratio = Sweep.between(uv, (a.camera.K, a.camera.w2c), (b.camera.K, b.camera.w2c), size).at(1 / known[None])
-    rows, cols = b.grid.shape
-    col, row = ((at[0, ..., 0] + 1) * (cols / 2)).floor(), ((at[0, ..., 1] + 1) * (rows / 2)).floor()
-    is_inside = is_known & (col >= 0) & (col < cols) & (row >= 0) & (row < rows)
-    cell = torch.where(is_inside, row * cols + col, rows * cols).long()
-    return cell.flatten(), (ratio[0] * known).flatten()
+    cell = cells_at(at[0], *b.grid.shape)
+    is_inside = is_known & (cell >= 0)
+    return torch.where(is_inside, cell, b.grid.cell_count).flatten(), (ratio[0] * known).flatten()
 
 
 def _most_voted(

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from lift3d.domain.camera import Camera
 from lift3d.domain.features import FeatureGrid
-from lift3d.domain.scene_geometry import SceneGeometry, ViewGeometry
 from lift3d.domain.weights import BlendingWeights
 from lift3d.geometry.projection import unproject
 from lift3d.geometry.rays import cell_centers
 from lift3d.surface.anchors import AnchoredTarget, weights_of
+from lift3d.surface.depth_map import EDGE
 from lift3d.surface.render import render_depth
 from lift3d.surface.scene_surface import SceneSurface, is_cut
 
@@ -25,7 +25,7 @@ NEAREST = 3
 # Views that are asked where none of those sees anything in a window of so many cells, and that depth is asked of.
 CONSULTED, WINDOW = 12, 3
 DEPTH_FROM = 8
-# Cells around one whose nearest and farthest depth are its other layers: an edge is not known to the cell.
+# Cells around one whose nearest and farthest depth are its other layers where they differ: edges are known to no cell.
 EDGE_WINDOW = 3
 # How fast views lose weight with the angle to the target's ray, radians.
 ANGLE_FLOOR, ANGLE_POWER = 0.01, 2.0
@@ -38,22 +38,28 @@ _FAINT = 0.05
 def light_weights(target: AnchoredTarget, grid: FeatureGrid) -> BlendingWeights:
     """Return weights over the nearest views at the cells of a grid, each read at three depths of an uncertain edge."""
     order = _nearest_first(target)
-    near = _part(target.surface, order[:CONSULTED])
+    near = target.surface.part(order[:CONSULTED])
     rank = torch.tensor([order.index(target.view_ids.index(name)) for name in near.ids])
     uv = cell_centers(*grid.lattice).reshape(-1, 2)
-    z_depth = render_depth(_part(target.surface, order[:DEPTH_FROM]), target.camera, grid.stride_u).at(uv)
-    z_depth = torch.where(torch.isnan(z_depth), target.depth.at(uv), z_depth)
+    z_depth = target.depth.at(uv)
+    if target.surface.view_of(target.camera) is None:
+        rendered = render_depth(target.surface.part(order[:DEPTH_FROM]), target.camera, grid.stride_u).at(uv)
+        z_depth = torch.where(torch.isnan(rendered), z_depth, rendered)
     layers = _layers(z_depth.reshape(grid.shape)).flatten(1)
-    weights, shares = [], []
-    for layer in layers:
-        look = near.look(target.camera, uv, layer)
+    weight = torch.zeros(len(uv), len(layers), len(near.views))
+    sees_any = torch.zeros(grid.cell_count)
+    at_edge = torch.nonzero(layers[2] / layers[1] - 1 > EDGE)[:, 0]
+    for number, cells in enumerate((torch.arange(len(uv)), at_edge, at_edge)):
+        layer = layers[number, cells]
+        look = near.look(target.camera, uv[cells], layer)
         sees = look.shown * look.confidence * ~is_cut(look)[:, None]
-        sees = sees * _may_answer(sees > 0, rank, grid)
-        weight = sees * _nearness(target.camera, near, uv, layer, ANGLE_FLOOR, ANGLE_POWER)
-        weights.append(weight / weight.sum(1, keepdim=True).clamp(min=1e-9))
+        sees_any[cells] = (sees[:, rank < NEAREST] > 0).any(1).float()
+        around = F.max_pool2d(sees_any.reshape(1, *grid.shape), WINDOW, stride=1, padding=WINDOW // 2).flatten()
+        sees = sees * _may_answer(sees > 0, rank, around[cells] == 0)
+        sees_as = sees * _nearness(target.camera, near, uv[cells], layer, ANGLE_FLOOR, ANGLE_POWER)
         seen, passed = sees.sum(1), (look.passed * look.confidence).sum(1)
-        shares.append(torch.where(seen > 0, (seen + _FAINT) / (seen + passed + _FAINT), 0.0))
-    weight = torch.stack(weights, dim=1) * torch.stack(shares, dim=1)[..., None]
+        share = torch.where(seen > 0, (seen + _FAINT) / (seen + passed + _FAINT), 0.0)
+        weight[cells, number] = sees_as / sees_as.sum(1, keepdim=True).clamp(min=1e-9) * share[:, None]
     is_gap = weight.flatten(1).sum(1) == 0
     if bool(is_gap.any()):
         open_to = near.look(target.camera, uv[is_gap], layers[0, is_gap]).is_open & (rank < NEAREST)
@@ -79,12 +85,6 @@ def _nearest_first(target: AnchoredTarget) -> list[int]:
     return places
 
 
-def _part(surface: SceneSurface, places: list[int]) -> SceneSurface:
-    chosen = [surface.views[place] for place in places]
-    views = {view.id: ViewGeometry(view.camera, view.grid, view.z_depth, view.confidence) for view in chosen}
-    return SceneSurface(SceneGeometry(surface.method, views))
-
-
 def _layers(z_depth: Float[Tensor, "row col"]) -> Float[Tensor, "3 row col"]:
     """Return depth, and the nearest and the farthest of the cells around."""
     is_known, pad = torch.isfinite(z_depth), EDGE_WINDOW // 2
@@ -96,16 +96,13 @@ def _layers(z_depth: Float[Tensor, "row col"]) -> Float[Tensor, "3 row col"]:
 
 
 def _may_answer(
-    sees: Bool[Tensor, "cell view"], rank: Int[Tensor, " view"], grid: FeatureGrid
+    sees: Bool[Tensor, "cell view"], rank: Int[Tensor, " view"], is_far: Bool[Tensor, " cell"]
 ) -> Bool[Tensor, "cell view"]:
     """Whether a view answers: the nearest, and the next ones amid cells of which no nearest view sees anything."""
-    is_nearest = rank < NEAREST
-    sees_any = (sees & is_nearest).any(1).float().reshape(1, 1, *grid.shape)
-    is_far = F.max_pool2d(sees_any, WINDOW, stride=1, padding=WINDOW // 2).reshape(-1) == 0
     by_rank = rank.argsort()
     before = torch.empty_like(sees, dtype=torch.long)
     before[:, by_rank] = sees[:, by_rank].cumsum(1)
-    return torch.where(is_far[:, None], before <= NEAREST, is_nearest)
+    return torch.where(is_far[:, None], before <= NEAREST, rank < NEAREST)
 
 
 def _nearness(
@@ -123,8 +120,8 @@ def _nearness(
     """
     points = unproject(uv, z_depth, camera.K.float())
     centers = torch.stack([(camera.w2c @ view.camera.c2w)[:3, 3] for view in surface.views]).to(points)
-    to_view = centers[None] - points[:, None]
-    cosine = -(to_view * points[:, None]).sum(-1) / (to_view.norm(dim=-1) * points.norm(dim=-1, keepdim=True))
-    angle = cosine.clamp(-1, 1).arccos()
+    along, distance2 = points @ centers.T, points.square().sum(1, keepdim=True)
+    to_view2 = (distance2 - 2 * along + centers.square().sum(1)).clamp(min=1e-12)
+    angle = ((distance2 - along) * (distance2 * to_view2).rsqrt()).clamp(-1, 1).arccos()
     nearness: Tensor = (floor / (angle + floor)) ** power
     return nearness

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from lift3d.domain.camera import Camera
 from lift3d.domain.features import FeatureGrid
-from lift3d.geometry.projection import transfer
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.sampling import nearest_cells
 from lift3d.surface.depth_map import DepthMap
@@ -24,22 +23,31 @@ MOST_LAYERS = 4
 LEAST_SHARE = 1.0
 # A layer needs this much confidence behind it: less than one view that is sure.
 LEAST_SUPPORT = 0.3
+# Views that are heard of each of so many by so many parts of the image, chosen until no one adds so much of a part.
+PARTS, SHOWN_BY, LEAST_GAIN = 8, 8, 0.25
 # Cells into which nothing fell are asked for on a grid so many times coarser.
 COARSER = 2
 # Cells around one into which nothing fell, from which surfaces may go on into it.
 REACH = 5
 
 
-def render_depth(surface: SceneSurface, camera: Camera, stride_px: float) -> DepthMap:
-    """Return depth of a camera, NaN where no view sees anything.
+def render_depth(
+    surface: SceneSurface, camera: Camera, stride_px: float, wanted: Bool[Tensor, "row col"] | None = None
+) -> DepthMap:
+    """Return depth of a camera, NaN where no view sees anything; only cells that are ``wanted`` need be right.
 
     The layer is found on cells as wide as those of the views, so that no gap between splats lets the ray through. Its
     depth is then the mean of its splats on cells of ``stride_px``, and that of the layer where none fell.
     """
-    finest = min(min(view.grid.stride_u, view.grid.stride_v) for view in surface.views)
-    splats = _Splats.of(surface, camera)
-    layer = _layer(surface, camera, splats, FeatureGrid.covering(camera.size, max(stride_px, finest)))
     grid = FeatureGrid.covering(camera.size, stride_px)
+    wanted = torch.ones(grid.shape, dtype=torch.bool) if wanted is None else wanted
+    surface = surface.part(_shown_by(surface, camera, wanted))
+    if not surface.views:
+        return DepthMap(grid, torch.full(grid.shape, torch.nan))
+    finest = min(min(view.grid.stride_u, view.grid.stride_v) for view in surface.views)
+    splats = _Splats.of(surface, camera, stride_px)
+    coarse = FeatureGrid.covering(camera.size, max(stride_px, finest))
+    layer = _layer(surface, camera, splats, coarse, coarser(wanted, coarse))
     uv = cell_centers(*grid.lattice).reshape(-1, 2)
     around = layer.at(uv)
     cell = nearest_cells(splats.uv, *grid.lattice)
@@ -59,33 +67,67 @@ class _Splats:
     weight: Float[Tensor, " splat"]
 
     @classmethod
-    def of(cls, surface: SceneSurface, camera: Camera) -> "_Splats":
+    def of(cls, surface: SceneSurface, camera: Camera, stride_px: float) -> "_Splats":
+        slope, offset = surface.maps_to(camera)
+        size, focal2 = camera.size, camera.K[0, 0] * camera.K[1, 1]
         found: list[tuple[Tensor, Tensor, Tensor]] = []
-        size = camera.size
-        for view in surface.views:
-            own = view.z_depth.reshape(-1)
-            uv = cell_centers(*view.grid.lattice).reshape(-1, 2)
-            at, z = transfer(uv, own, view.matrices, (camera.K, camera.w2c))
-            keep = (z > 0) & (at[:, 0] >= 0) & (at[:, 0] < size.width) & (at[:, 1] >= 0) & (at[:, 1] < size.height)
+        for number, view in enumerate(surface.views):
+            # Cells much narrower than those asked for are more than it takes.
+            step = max(1, int(stride_px / view.grid.stride_u))
+            own, sure = (one[::step, ::step].reshape(-1) for one in (view.z_depth, view.confidence))
+            pixel = cell_centers(*view.grid.lattice)[::step, ::step].reshape(-1, 2)
+            ray = torch.addmm(slope[number, :, 2:], slope[number, :, :2], pixel.T)
+            x, y, z = torch.addcmul(offset[number, :, None], ray, own)
+            u, v = x / z, y / z
+            is_on_image = (z > 0) & (u >= 0) & (u < size.width) & (v >= 0) & (v < size.height)
+            kept = torch.nonzero(is_on_image)[:, 0]
+            z = z[kept]
             # A cell that is seen from nearer is one of many on the same surface.
-            focal2 = float(camera.K[0, 0] * camera.K[1, 1] / (view.camera.K[0, 0] * view.camera.K[1, 1]))
-            share = (focal2 * (own[keep] / z[keep]).square()).clamp(max=1)
-            found.append((at[keep], z[keep], view.confidence.reshape(-1)[keep] * share))
+            share = float(focal2 / (view.camera.K[0, 0] * view.camera.K[1, 1])) * (own[kept] / z).square()
+            found.append((torch.stack([u[kept], v[kept]], dim=1), z, sure[kept] * share.clamp(max=1)))
         return cls(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
     def only(self, is_kept: Bool[Tensor, " splat"]) -> "_Splats":
         return _Splats(self.uv[is_kept], self.z[is_kept], self.weight[is_kept])
 
 
-def _layer(surface: SceneSurface, camera: Camera, splats: _Splats, grid: FeatureGrid) -> DepthMap:
-    """Return the depth of the nearest layer per cell that views show rather than see through."""
+def _shown_by(surface: SceneSurface, camera: Camera, wanted: Bool[Tensor, "row col"]) -> list[int]:
+    """Return views that together show enough of each part of the image in which something is wanted, greedily."""
+    parts = FeatureGrid(PARTS, PARTS, camera.size.width / PARTS, camera.size.height / PARTS)
+    slope, offset = surface.maps_to(camera)
+    x, y, z = (slope @ surface.sparse + offset[..., None]).unbind(1)
+    cell = nearest_cells(torch.stack([x / z, y / z], dim=-1), *parts.lattice)
+    is_shown = (z > 0) & (cell >= 0)
+    count = torch.zeros(len(surface.views), parts.cell_count)
+    count.scatter_add_(1, cell.clamp(min=0), is_shown.float())
+    left = SHOWN_BY * _dilated(coarser(wanted, parts), 1).flatten().float()
+    # One view after the other is chosen: no work for a device.
+    both = torch.cat([count / count.amax(0).clamp(min=1), left[None]]).cpu()
+    share, left = both[:-1], both[-1]
+    chosen: list[int] = []
+    while True:
+        gain = torch.minimum(share, left).sum(1)
+        gain[chosen] = 0
+        best = int(gain.argmax())
+        if gain[best] <= LEAST_GAIN:
+            return chosen
+        chosen.append(best)
+        left = (left - share[best]).clamp(min=0)
+
+
+def _layer(
+    surface: SceneSurface, camera: Camera, splats: _Splats, grid: FeatureGrid, wanted: Bool[Tensor, "row col"]
+) -> DepthMap:
+    """Return the depth of the nearest layer per cell that views show rather than see through, in wanted cells."""
     uv = cell_centers(*grid.lattice).reshape(-1, 2)
-    cell = nearest_cells(splats.uv, *grid.lattice)
+    cells = nearest_cells(splats.uv, *grid.lattice)
     depth = torch.full((grid.cell_count,), torch.nan)
     behind = torch.zeros(grid.cell_count)
     likely = _Likely(surface, camera, uv)
-    # On the image's very edge a place may be rounded into no cell.
-    left, cells = splats.only(cell >= 0), cell[cell >= 0]
+    # On the image's very edge a place may be rounded into no cell. What lies around may go on into a wanted one.
+    is_near = (cells >= 0) & _dilated(wanted, REACH // 2).flatten()[cells]
+    splats, cells = splats.only(is_near), cells[is_near]
+    left = splats
     for _ in range(MOST_LAYERS):
         is_open = torch.isnan(depth)[cells] & (left.z > behind[cells])
         left, cells = left.only(is_open), cells[is_open]
@@ -97,14 +139,26 @@ def _layer(surface: SceneSurface, camera: Camera, splats: _Splats, grid: Feature
         is_seen = (shown >= LEAST_SUPPORT) & (shown >= LEAST_SHARE * passed)
         depth[is_asked[is_seen]] = found[is_asked[is_seen]]
         behind = torch.where(torch.isfinite(found), found * (1 + surface.tolerance), behind)
-    if bool(torch.isnan(depth).any()) and min(grid.shape) > COARSER and grid.stride_u < camera.size.width / 8:
+    is_gap = torch.isnan(depth) & wanted.flatten()
+    if bool(is_gap.any()) and min(grid.shape) > COARSER and grid.stride_u < camera.size.width / 8:
         coarse = FeatureGrid.covering(camera.size, grid.stride_u * COARSER)
-        wide = _layer(surface, camera, splats, coarse).at(uv)
+        # Depth is read between cells.
+        around = _dilated(coarser(is_gap.reshape(grid.shape), coarse), 1)
+        wide = _layer(surface, camera, splats, coarse, around).at(uv)
         for guess in (wide, *_around(depth.reshape(grid.shape))):
-            is_asked = torch.nonzero(torch.isnan(depth) & torch.isfinite(guess))[:, 0]
+            is_asked = torch.nonzero(is_gap & torch.isfinite(guess))[:, 0]
             likely.ask(is_asked, guess[is_asked])
         depth = torch.where(torch.isnan(depth), likely.z_depth, depth)
     return DepthMap(grid, depth.reshape(grid.shape))
+
+
+def coarser(flags: Bool[Tensor, "row col"], grid: FeatureGrid) -> Bool[Tensor, "coarse_row coarse_col"]:
+    """Return which cells of another grid of the image have any of the flags in them."""
+    return F.adaptive_max_pool2d(flags.float()[None], grid.shape)[0] > 0
+
+
+def _dilated(flags: Bool[Tensor, "row col"], by: int) -> Bool[Tensor, "row col"]:
+    return F.max_pool2d(flags.float()[None], 2 * by + 1, 1, by)[0] > 0
 
 
 class _Likely:

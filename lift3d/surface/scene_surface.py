@@ -4,8 +4,10 @@ Letters: t is the camera that asks, v a view of the geometry, q the quality of a
 unit of surface, up to one constant of the scene.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float
@@ -18,6 +20,7 @@ from lift3d.domain.scene_geometry import SceneGeometry, ViewGeometry
 from lift3d.geometry.projection import unproject
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.rigid import inverse
+from lift3d.geometry.sampling import nearest_cells
 from lift3d.surface.catalog import geometry_spec
 
 # A surface seen at a lower cosine than this counts as seen at it: normals of noisy depth are no better.
@@ -26,6 +29,8 @@ _LEAST_COSINE = 0.1
 _BORDER_PX = 4.0
 # Views asked together: their points stay in the caches.
 _VIEWS_AT_ONCE = 16
+# Places of a view, along either side of its image, by which is told what it shows of others.
+_SPARSE = 24
 # Where at least this share of the views that know of a point see nothing there, there is nothing.
 _CUT_SHARE = 0.5
 
@@ -72,38 +77,81 @@ class SeenSurface:
             torch.where(known & torch.isfinite(view.z_depth), quality, 0.0),
         )
 
-    @property
-    def matrices(self) -> tuple[Tensor, Tensor]:
-        """K and w2c."""
-        return self.camera.K, self.camera.w2c
-
 
 class SceneSurface:
     """The surface, looked up by points.
 
     Args:
-        geometry: What the views show of it.
+        method: What found it.
+        views: What each view shows of it, by id, so that no sum and no tie depends on the order in which views come.
         keyframes: Indices of the views that own it, in order (``keyframes.keyframes``); empty until they are chosen.
     """
 
-    def __init__(self, geometry: SceneGeometry, keyframes: tuple[int, ...] = ()) -> None:
-        self.method, self.keyframes = geometry.method, keyframes
+    def __init__(self, method: str, views: Sequence[SeenSurface], keyframes: tuple[int, ...] = ()) -> None:
+        self.method, self.views, self.keyframes = method, tuple(views), keyframes
         # A point lies on what a view sees if their depths differ by less than this share; twice as far it does not.
-        self.tolerance = geometry_spec(geometry.method).tolerance
-        # By id, so that no sum and no tie depends on the order in which views come.
-        self.views = tuple(SeenSurface.of(name, view) for name, view in sorted(geometry.views.items()))
+        self.tolerance = geometry_spec(method).tolerance
         # A row of depth, confidence and quality per cell of all views, one view after the other.
         columns = [torch.stack([one.z_depth, one.confidence, one.quality], dim=-1).flatten(0, 1) for one in self.views]
         self._cells = torch.cat(columns)
         self._has_empty = bool(torch.isinf(self._cells[:, 0]).any())
-        self._offsets = torch.tensor([0, *(len(one) for one in columns[:-1])]).cumsum(0)
-        grids = [view.grid for view in self.views]
-        self._lattices = torch.tensor([[*one.shape, *one.placement[0], *one.placement[1]] for one in grids])
+        self._offsets = torch.tensor([[0, *(len(one) for one in columns[:-1])]]).cumsum(1).T
+        lattices = [one.grid.lattice for one in self.views]
+        # Rows, columns, strides and origins, a column per view.
+        self._lattices = torch.tensor([(rows, cols, *at, *of) for rows, cols, at, of in lattices]).T[..., None]
+        self._K = torch.stack([one.camera.K for one in self.views])
+        self._w2c = torch.stack([one.camera.w2c for one in self.views])
+        # One camera asks many times before the next one does.
+        self._asking: tuple[Camera, Tensor, Tensor] | None = None
+
+    def part(self, places: Iterable[int]) -> "SceneSurface":
+        """Return what some of the views alone show; nobody owns it."""
+        chosen = sorted(places)
+        part = copy(self)
+        part.views, part.keyframes, part._asking = tuple(self.views[place] for place in chosen), (), None
+        part._offsets, part._lattices = self._offsets[chosen], self._lattices[:, chosen]
+        part._K, part._w2c = self._K[chosen], self._w2c[chosen]
+        part.__dict__.pop("sparse", None)
+        return part
+
+    @classmethod
+    def of(cls, geometry: SceneGeometry, keyframes: tuple[int, ...] = ()) -> "SceneSurface":
+        """Return the surface that a scene's views show."""
+        views = [SeenSurface.of(name, view) for name, view in sorted(geometry.views.items())]
+        return cls(geometry.method, views, keyframes)
 
     @property
     def ids(self) -> tuple[ViewId, ...]:
         """Ids of the views."""
         return tuple(view.id for view in self.views)
+
+    def view_of(self, camera: Camera) -> SeenSurface | None:
+        """Return the view that a camera is, if it is one that knows anything of the surface."""
+        for view in self.views:
+            if (view.camera is camera or _is_same(view.camera, camera)) and bool((view.confidence > 0).any()):
+                return view
+        return None
+
+    @cached_property
+    def sparse(self) -> Float[Tensor, "view 3 point"]:
+        """A few places of each view, homogeneous pixels times depth; NaN where unknown."""
+        return torch.stack([_sparse_places(view) for view in self.views])
+
+    def maps_of(self, camera: Camera) -> tuple[Float[Tensor, "view 3 3"], Float[Tensor, "view 3"]]:
+        """Return what takes pixels of a camera to those of views: ``z · slope @ (u, v, 1) + offset``."""
+        if self._asking is None or self._asking[0] is not camera:
+            to_view = self._w2c @ camera.c2w
+            # Composed in double precision: the world may lie far from its origin.
+            slope = self._K @ to_view[:, :3, :3] @ torch.linalg.inv(camera.K)
+            offset = (self._K @ to_view[:, :3, 3:])[..., 0]
+            self._asking = camera, slope.to(self._cells), offset.to(self._cells)
+        return self._asking[1:]
+
+    def maps_to(self, camera: Camera) -> tuple[Float[Tensor, "view 3 3"], Float[Tensor, "view 3"]]:
+        """Return what takes pixels of views to those of a camera, as ``maps_of``."""
+        to_camera = camera.w2c @ inverse(self._w2c)
+        slope = camera.K @ to_camera[:, :3, :3] @ torch.linalg.inv(self._K)
+        return slope.to(self._cells), (to_camera[:, :3, 3] @ camera.K.T).to(self._cells)
 
     def look(self, camera: Camera, uv: Float[Tensor, "point 2"], z_depth: Float[Tensor, " point"]) -> "Look":
         """Ask every view for points on the rays of a camera."""
@@ -111,16 +159,18 @@ class SceneSurface:
         beyond, confidence, quality = (torch.empty(shape) for _ in range(3))
         inside = torch.zeros(shape, dtype=torch.bool)
         emptied = torch.zeros(shape if self._has_empty else (len(self.views), 0), dtype=torch.bool)
+        slope, offset = self.maps_of(camera)
+        pixel = torch.cat([uv.T, torch.ones_like(uv[:, 0])[None]])
         for start in range(0, len(self.views), _VIEWS_AT_ONCE):
             block = slice(start, start + _VIEWS_AT_ONCE)
-            rows, cols, stride_u, stride_v, origin_u, origin_v = self._lattices[block, :, None].unbind(1)
-            x, y, z = _in_views(camera, [view.camera for view in self.views[block]], uv, z_depth)
+            rays = slope[block] @ pixel
+            x, y, z = (torch.addcmul(offset[block, axis, None], rays[:, axis], z_depth) for axis in range(3))
+            rows, cols, stride_u, stride_v, origin_u, origin_v = self._lattices[:, block]
             row = ((y / z - origin_v) / stride_v).floor()
             col = ((x / z - origin_u) / stride_u).floor()
-            is_on_image = (z > 0) & (row >= 0) & (row < rows)
-            is_on_image &= (col >= 0) & (col < cols)
+            is_on_image = (z > 0) & (row >= 0) & (row < rows) & (col >= 0) & (col < cols)
             cell = torch.where(is_on_image, row * cols + col, 0.0).long()
-            seen_z, sure, good = self._cells[cell + self._offsets[block, None]].unbind(-1)
+            seen_z, sure, good = self._cells[cell + self._offsets[block]].unbind(-1)
             inside[block] = is_on_image
             beyond[block] = torch.where(is_on_image, seen_z / z - 1, torch.nan) / self.tolerance
             confidence[block] = sure
@@ -180,22 +230,15 @@ def is_cut(look: Look) -> Bool[Tensor, " point"]:
     return (against > 0) & (against >= _CUT_SHARE * (against + (look.shown > 0).sum(1)))
 
 
-def _in_views(
-    camera: Camera, views: Sequence[Camera], uv: Float[Tensor, "point 2"], z_depth: Float[Tensor, " point"]
-) -> tuple[Float[Tensor, "view point"], ...]:
-    """Return homogeneous pixels of each view, and depth in it; cameras are composed in double precision."""
-    slope, offset = pixel_maps(camera, views)
-    slope, offset = (one.float().to(uv.device) for one in (slope, offset))
-    rays = slope @ torch.cat([uv.T, torch.ones_like(uv[:, 0])[None]])
-    x, y, z = (torch.addcmul(offset[:, axis, None], rays[:, axis], z_depth) for axis in range(3))
-    return x, y, z
+def _is_same(a: Camera, b: Camera) -> bool:
+    return a.size == b.size and bool((a.K == b.K).all()) and bool((a.w2c == b.w2c).all())
 
 
-def pixel_maps(camera: Camera, views: Sequence[Camera]) -> tuple[Float[Tensor, "view 3 3"], Float[Tensor, "view 3"]]:
-    """Return what takes pixels of a camera to those of views: ``z · slope @ (u, v, 1) + offset``; double precision."""
-    to_view = torch.stack([view.w2c for view in views]) @ inverse(camera.w2c)
-    K = torch.stack([view.K for view in views])
-    return K @ to_view[:, :3, :3] @ torch.linalg.inv(camera.K), (K @ to_view[:, :3, 3:])[..., 0]
+def _sparse_places(view: SeenSurface) -> Float[Tensor, "3 point"]:
+    uv = cell_centers(_SPARSE, _SPARSE, (view.camera.size.width / _SPARSE, view.camera.size.height / _SPARSE))
+    uv = uv.reshape(-1, 2)
+    z_depth = view.z_depth.reshape(-1)[nearest_cells(uv, *view.grid.lattice)]
+    return torch.cat([uv.T, torch.ones(1, len(uv))]) * torch.where(torch.isfinite(z_depth), z_depth, torch.nan)
 
 
 def _cosine_to_normal(points: Float[Tensor, "row col 3"]) -> Float[Tensor, "row col"]:

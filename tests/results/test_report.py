@@ -9,7 +9,7 @@ import pytest
 from lift3d.report import scenes as report_scenes
 from lift3d.report.scenes import ReportExtent
 from lift3d.report.write import make_report
-from lift3d.results.pictures import COLUMNS
+from lift3d.results.picture_rows import COLUMNS
 from lift3d.results.tables import better_sides
 from lift3d.runs.records import write_record
 from lift3d.runs.table import run_table

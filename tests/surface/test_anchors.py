@@ -29,7 +29,7 @@ HEIGHT = 48
 
 def surface_of(guides, depth_range):
     geometry = SensorGeometry().estimate(guides, depth_range, unasked_tracks)
-    return SceneSurface(geometry, keyframes(SceneSurface(geometry)))
+    return SceneSurface.of(geometry, keyframes(SceneSurface.of(geometry)))
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_what_one_view_claims_and_others_see_through_is_not_covered(seen):
     z_depth[blob] *= 0.6
     floating = {**geometry.views, name: ViewGeometry(view.camera, view.grid, z_depth, view.confidence)}
     found = SceneGeometry(geometry.method, floating)
-    surface = SceneSurface(found, keyframes(SceneSurface(found)))
+    surface = SceneSurface.of(found, keyframes(SceneSurface.of(found)))
     target = anchored(surface, view.camera)
     coverage = target.coverage.reshape(target.grid.shape)
     assert float(coverage[8:14, 12:20].max()) < 0.5

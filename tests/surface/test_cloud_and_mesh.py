@@ -39,7 +39,7 @@ def off_the_ball(xyz):
 
 
 def test_points_lie_on_the_ball_one_per_spot_all_around():
-    points = surface_points(SceneSurface(geometry_of()), FAR)
+    points = surface_points(SceneSurface.of(geometry_of()), FAR)
     assert float(off_the_ball(points.xyz).quantile(0.95)) < 0.01
     assert float((points.xyz * points.normals).sum(1).quantile(0.1)) > 0.97
     apart = torch.cdist(points.xyz, points.xyz).fill_diagonal_(9).amin(1)
@@ -51,9 +51,9 @@ def test_points_lie_on_the_ball_one_per_spot_all_around():
 
 def test_order_frame_and_unit_of_the_world_change_nothing_else():
     geometry = geometry_of()
-    points = surface_points(SceneSurface(geometry), FAR)
+    points = surface_points(SceneSurface.of(geometry), FAR)
     turned = SceneGeometry(geometry.method, dict(reversed(geometry.views.items())))
-    assert torch.equal(surface_points(SceneSurface(turned), FAR).xyz, points.xyz)
+    assert torch.equal(surface_points(SceneSurface.of(turned), FAR).xyz, points.xyz)
     motion, factor = some_motion(), 7.0
     moved = changed(
         geometry,
@@ -61,7 +61,7 @@ def test_order_frame_and_unit_of_the_world_change_nothing_else():
             moved_camera(view.camera, motion, factor), view.grid, factor * view.z_depth, view.confidence
         ),
     )
-    found = surface_points(SceneSurface(moved), FAR)
+    found = surface_points(SceneSurface.of(moved), FAR)
     back = transform(torch.linalg.inv(motion), found.xyz / factor)
     assert found.spacing == pytest.approx(factor * points.spacing, rel=1e-5)
     assert abs(len(back) - len(points.xyz)) < 0.01 * len(back)
@@ -69,7 +69,7 @@ def test_order_frame_and_unit_of_the_world_change_nothing_else():
 
 
 def test_fewer_points_are_evenly_fewer():
-    surface = SceneSurface(geometry_of())
+    surface = SceneSurface.of(geometry_of())
     some = surface_points(surface, 300)
     assert 100 < len(some.xyz) <= 300
     assert some.found == pytest.approx(len(surface_points(surface, FAR).xyz), rel=0.01)
@@ -84,15 +84,15 @@ def test_what_one_view_alone_shows_and_others_see_through_is_no_point():
             z_depth[16:28, 20:40] *= 0.6
         return ViewGeometry(view.camera, view.grid, z_depth, view.confidence)
 
-    clean, floating = (SceneSurface(one) for one in (geometry_of("planes"), changed(geometry_of("planes"), floats)))
+    clean, floating = (SceneSurface.of(one) for one in (geometry_of("planes"), changed(geometry_of("planes"), floats)))
     before, after = (surface_points(one, FAR).xyz for one in (clean, floating))
     assert float(after[:, 2].min()) > 0.98 * float(before[:, 2].min())
     assert len(after) > 0.9 * len(before)
 
 
 def test_a_mesh_of_a_ball_is_the_ball():
-    mesh = surface_mesh(SceneSurface(geometry_of()), FAR)
-    spacing = surface_points(SceneSurface(geometry_of()), FAR).spacing
+    mesh = surface_mesh(SceneSurface.of(geometry_of()), FAR)
+    spacing = surface_points(SceneSurface.of(geometry_of()), FAR).spacing
     a, b, c = (mesh.xyz[mesh.faces[:, corner]] for corner in range(3))
     outwards = torch.linalg.cross(b - a, c - a, dim=-1)
     assert float(off_the_ball(mesh.xyz).quantile(0.95)) < 0.5 * spacing
@@ -107,7 +107,7 @@ def test_a_mesh_of_a_ball_is_the_ball():
 
 
 def test_a_mesh_that_is_brought_back_gives_its_views_their_depth_again(tmp_path):
-    mesh = surface_mesh(SceneSurface(geometry_of()), FAR)
+    mesh = surface_mesh(SceneSurface.of(geometry_of()), FAR)
     path = write_mesh(tmp_path / "ball.ply", mesh.xyz.numpy(), mesh.faces.numpy())
     scene = ball_scene()
     _, guides, depth_range = situation(scene, None, scene.views[0].camera.size.height)
@@ -125,4 +125,4 @@ def test_a_scene_without_agreement_has_no_mesh():
             view.camera, view.grid, torch.full_like(view.z_depth, torch.nan), torch.zeros_like(view.confidence)
         ),
     )
-    assert not len(surface_mesh(SceneSurface(nothing), FAR).faces)
+    assert not len(surface_mesh(SceneSurface.of(nothing), FAR).faces)

@@ -61,7 +61,7 @@ def test_rays_through_nothing_are_not_covered_and_those_of_the_ball_are(method):
     geometry = carved(estimated(sources, scene.depth_range, method), sources)
     known = [one for one in guides_of(ball()) if one.id in geometry.views]
     assert float(errors_of(geometry, known).nanmedian()) < 0.02
-    surface = SceneSurface(geometry, keyframes(SceneSurface(geometry)))
+    surface = SceneSurface.of(geometry, keyframes(SceneSurface.of(geometry)))
     target = next(one for one in guides if one.id == "0004")
     found = Anchored().anchor(surface, target.camera, surface.ids, 16)
     covered = found.is_shown.reshape(1, 1, *found.grid.shape).float()

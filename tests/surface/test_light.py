@@ -36,7 +36,7 @@ def test_the_nearest_views_answer_and_others_where_these_see_nothing(seen, monke
             z_depth[:12], confidence[:12] = torch.nan, 0.0
         views[view.id] = ViewGeometry(view.camera, view.grid, z_depth, confidence)
     geometry = SceneGeometry(surface.method, views)
-    _, weights = of_held_out(frames, SceneSurface(geometry, surface.keyframes))
+    _, weights = of_held_out(frames, SceneSurface.of(geometry, surface.keyframes))
     used = [set(used_sources(_rows(weights, half)).source_ids) for half in (slice(0, 8), slice(20, None))]
     assert used == [set(surface.ids) - nearest, nearest]
 
