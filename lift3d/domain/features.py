@@ -1,6 +1,6 @@
 """Feature maps and where their cells sit in the image."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from jaxtyping import Float
@@ -93,6 +93,13 @@ class SceneState:
     """What an operator fits on all views of a scene: named arrays, stored and hashed. Empty for most operators."""
 
     arrays: dict[str, Tensor]
+    _numbers: dict[str, list[Any]] = field(default_factory=dict, init=False, repr=False)
+
+    def numbers(self, name: str) -> list[Any]:
+        """Return a small array of one axis as numbers, which are fetched once, wherever it lies."""
+        if name not in self._numbers:
+            self._numbers[name] = self.arrays[name].tolist()
+        return self._numbers[name]
 
     @property
     def is_empty(self) -> bool:

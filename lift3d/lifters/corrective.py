@@ -5,6 +5,7 @@ operator's own features at the taps, and in the lifted picture, and weighs them 
 """
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -88,9 +89,9 @@ class Lift3D:
         self._sweep = PlaneSweep(sweep)
 
     def to(self, device: torch.device) -> None:
-        """Compute on a device from now on."""
-        self._networks.density.to(device)
-        self._networks.corrector.to(device)
+        """Compute on a device from now on; a checkpoint that others hold, too, stays where it is."""
+        own = deepcopy(self._networks)
+        self._networks = Checkpoint(own.density.to(device), own.corrector.to(device), own.about)
 
     @torch.no_grad()
     def propose(self, target: Camera, guides: Sequence[SourceGuide], depth_range: DepthRange) -> RayProposal:

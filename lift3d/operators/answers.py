@@ -53,7 +53,9 @@ def at_pixels(
     return sample(values, cell_centers(size.height, size.width), *grid.placement)
 
 
-def resized(values: Float[Tensor, "channel row col"], size: ImageSize) -> Float[Tensor, "channel height width"]:
+def resized(
+    values: Float[Tensor, "*image channel row col"], size: ImageSize
+) -> Float[Tensor, "*image channel height width"]:
     """Return a map that covers an image, at the image's size: enlarged bilinearly, or averaged so that nothing aliases.
 
     Unlike ``at_pixels``, cells need not be known: they tile the image.
@@ -61,7 +63,9 @@ def resized(values: Float[Tensor, "channel row col"], size: ImageSize) -> Float[
     shape = (size.height, size.width)
     if tuple(values.shape[-2:]) == shape:
         return values
-    return functional.interpolate(values[None], shape, mode="bilinear", antialias=True, align_corners=False)[0]
+    images = values.reshape(-1, *values.shape[-3:])
+    found = functional.interpolate(images, shape, mode="bilinear", antialias=True, align_corners=False)
+    return found.reshape(*values.shape[:-2], *shape)
 
 
 def pixel_map(values: Float[Tensor, "channel height width"]) -> FeatureMap:

@@ -87,29 +87,31 @@ def fit_depth(maps: Mapping[ViewId, tuple[FeatureMap, ...]], views: SceneViews, 
     """
     if quantity not in ("depth", "disparity"):
         raise ContractError(f"Only depth and disparity are aligned to a scene, got '{quantity}'.")
-    names = sorted(name for name in maps if name in views.cameras)
-    try:
-        seen = _Observations.of(names, maps, views, quantity)
-    except NoOverlapError:
-        return SceneState({})
-    pairs, is_sure = _fit(seen, len(names))
-    if not bool(is_sure.any()):
-        return SceneState({})
-    middle = seen.x.median()
-    scale = pairs[is_sure, 0].median()
-    shift = (pairs[is_sure, 0] * middle + pairs[is_sure, 1]).median() - scale * middle
-    arrays = {_KEY: torch.stack([scale, shift]), _BOUNDS_KEY: seen.bounds()}
-    for name, pair, sure in zip(names, pairs, is_sure.tolist(), strict=True):
-        arrays[f"{_KEY}:{name}"] = pair.clone() if sure else arrays[_KEY].clone()
-    return SceneState(arrays)
+    # Observations are few: the host's.
+    with torch.device("cpu"):
+        names = sorted(name for name in maps if name in views.cameras)
+        try:
+            seen = _Observations.of(names, maps, views, quantity)
+        except NoOverlapError:
+            return SceneState({})
+        pairs, is_sure = _fit(seen, len(names))
+        if not bool(is_sure.any()):
+            return SceneState({})
+        middle = seen.x.median()
+        scale = pairs[is_sure, 0].median()
+        shift = (pairs[is_sure, 0] * middle + pairs[is_sure, 1]).median() - scale * middle
+        arrays = {_KEY: torch.stack([scale, shift]), _BOUNDS_KEY: seen.bounds()}
+        for name, pair, sure in zip(names, pairs, is_sure.tolist(), strict=True):
+            arrays[f"{_KEY}:{name}"] = pair.clone() if sure else arrays[_KEY].clone()
+        return SceneState(arrays)
 
 
 def alignment_of(state: SceneState, view: ViewId) -> DepthAlignment | None:
     """Return what takes a view's map to scene units: its own pair, else the scene's; None if nothing was fitted."""
     if _KEY not in state.arrays:
         return None
-    pair = state.arrays.get(f"{_KEY}:{view}", state.arrays[_KEY])
-    return DepthAlignment(*pair.tolist(), *state.arrays[_BOUNDS_KEY].tolist())
+    own = f"{_KEY}:{view}"
+    return DepthAlignment(*state.numbers(own if own in state.arrays else _KEY), *state.numbers(_BOUNDS_KEY))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,9 +135,9 @@ class _Observations:
             if name not in tracks.view_ids:
                 continue
             here = tracks.view_index == tracks.view_ids.index(name)
-            z_depth = transform(views.cameras[name].w2c, tracks.points[tracks.point_index[here]].double())[:, 2]
+            z_depth = transform(views.cameras[name].w2c, tracks.points[tracks.point_index[here]].double())[:, 2].cpu()
             # Sorted, so that the order in which tracks were found does not reach the last bit of a sum.
-            x = _read(maps[name], tracks.uv[here], name)
+            x = _read(maps[name], tracks.uv[here], name).cpu()
             order = torch.from_numpy(np.lexsort((z_depth.numpy(), x.numpy())))
             numbers.append(torch.full((len(order),), number))
             xs.append(x[order])
@@ -160,7 +162,7 @@ def _read(
             f"A depth operator gave {len(maps)} map(s) of {first.channel_count} channels for view '{view}'; expected "
             "one map of one channel: z-depth, or 1/z for quantity 'disparity'."
         )
-    return sample(first.values, uv.float(), *first.grid.placement)[0].double()
+    return sample(first.values, uv.to(first.values), *first.grid.placement)[0].double()
 
 
 def _fit(seen: _Observations, view_count: int) -> tuple[Float[Tensor, "view 2"], Tensor]:

@@ -121,17 +121,17 @@ def in_scene_ids(features: FeatureMap, ids: Int[Tensor, " channel"] | None, stat
 
     Where no ids are given, masks keep their own numbers. ContractError if there are not as many channels as ids.
     """
-    count = int(state.arrays[_COUNT_KEY])
+    (count,) = state.numbers(_COUNT_KEY)
     ids = torch.arange(features.channel_count) if ids is None else ids
     if len(ids) != features.channel_count or len(ids) > count:
         raise ContractError(
             f"A view has {features.channel_count} masks, its association {len(ids)}, and the scene {count} ids; an "
             "operator of instances gives as many channels in every view. Fill with masks of nothing."
         )
-    is_known = ids != NO_ID
-    values = torch.zeros(count, *features.values.shape[1:])
-    values.index_add_(0, ids[is_known], features.values[is_known])
-    return FeatureMap(values.clamp(max=1), features.grid)
+    # Those without an id go into one more channel, which is dropped.
+    values = features.values.new_zeros(count + 1, *features.values.shape[1:])
+    values.index_add_(0, torch.where(ids == NO_ID, count, ids), features.values)
+    return FeatureMap(values[:-1].clamp(max=1), features.grid)
 
 
 def _masks(

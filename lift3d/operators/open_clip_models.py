@@ -57,13 +57,17 @@ class OpenClipOperator(FieldEncoder):
 
     def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
         """Return the cells' embeddings, with the image's own as global token."""
-        size, lattice = ImageSize(*image.shape[-2:]), self._tower.lattice
+        return self.encode_batch(image[None])[0]
+
+    def encode_batch(self, images: Float[Tensor, "image 3 height width"]) -> list[tuple[FeatureMap, ...]]:
+        """Return the cells' embeddings of each image, with the image's own as global token."""
+        size, lattice = ImageSize(*images.shape[-2:]), self._tower.lattice
         resized = size.with_height(self._height) if self._height else size
         placement = Placement.of(size, resized, lattice, round(lattice.stride))
-        pixels = self._normalization.apply(placement.apply(image.to(torch.float32)))
+        pixels = self._normalization.apply(placement.apply(images.to(torch.float32)))
         with torch.no_grad():
-            cells, pooled = self._tower.embed(pixels[None])
-        return (placement.to_image(cells, lattice, pooled),)
+            pairs = zip(*self._tower.embed(pixels), strict=True)
+        return [(placement.to_image(cells, lattice, pooled[None]),) for cells, pooled in pairs]
 
     def encode_text(self, prompts: Sequence[str]) -> Float[Tensor, "prompt channel"]:
         """Return the embeddings of texts in the space of the cells, not normalised; ConfigError without a tokenizer."""

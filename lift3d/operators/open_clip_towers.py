@@ -53,20 +53,20 @@ class _TransformerTower:
         self.channel_count = int(visual.proj.shape[1])
 
     def embed(
-        self, pixels: Float[Tensor, "1 3 height width"]
-    ) -> tuple[Float[Tensor, "channel row col"], Float[Tensor, "1 channel"]]:
+        self, pixels: Float[Tensor, "image 3 height width"]
+    ) -> tuple[Float[Tensor, "image channel row col"], Float[Tensor, "image channel"]]:
         visual = self._visual
         patches = visual.conv1(pixels)
         rows, cols = patches.shape[-2:]
         tokens = patches.flatten(2).transpose(1, 2)
-        tokens = torch.cat([visual.class_embedding.expand(1, 1, -1), tokens], dim=1)
+        tokens = torch.cat([visual.class_embedding.expand(len(tokens), 1, -1), tokens], dim=1)
         tokens = visual.ln_pre(tokens + self._positions(rows, cols))
         *blocks, last = visual.transformer.resblocks
         for block in blocks:
             tokens = block(tokens)
         pooled, _ = visual._pool(last(tokens))
         cells = visual.ln_post(_value_path(last, tokens[:, 1:])) @ visual.proj
-        return cells[0].T.reshape(-1, rows, cols), pooled @ visual.proj
+        return cells.mT.reshape(len(cells), -1, rows, cols), pooled @ visual.proj
 
     def _positions(self, rows: int, cols: int) -> Tensor:
         """Return the positional embedding of a grid, interpolated if it is not the trained one."""
@@ -78,7 +78,7 @@ class _TransformerTower:
         return torch.cat([positions[:1], image.flatten(2)[0].T])
 
 
-def _value_path(block: ResidualAttentionBlock, tokens: Float[Tensor, "1 token width"]) -> Tensor:
+def _value_path(block: ResidualAttentionBlock, tokens: Float[Tensor, "image token width"]) -> Tensor:
     """Run a block with every token attending to itself alone."""
     width = tokens.shape[-1]
     weight, bias = block.attn.in_proj_weight[2 * width :], block.attn.in_proj_bias[2 * width :]
@@ -101,15 +101,16 @@ class _ConvolutionalTower:
             raise self._refusal(str(error)) from error
         if width != visual.trunk.num_features:
             raise self._refusal(f"its features have no channel axis of {visual.trunk.num_features}")
-        self.channel_count = int(cells.shape[0])
+        self.channel_count = int(cells.shape[1])
 
     def embed(
-        self, pixels: Float[Tensor, "1 3 height width"]
-    ) -> tuple[Float[Tensor, "channel row col"], Float[Tensor, "1 channel"]]:
+        self, pixels: Float[Tensor, "image 3 height width"]
+    ) -> tuple[Float[Tensor, "image channel row col"], Float[Tensor, "image channel"]]:
         features = self._visual.trunk.forward_features(pixels)
         rows, cols = features.shape[-2:]
-        singles = features[0].flatten(1).T[:, :, None, None]
-        return self._head(singles).T.reshape(-1, rows, cols), self._head(features)
+        singles = features.flatten(2).mT.flatten(0, 1)[:, :, None, None]
+        cells = self._head(singles).reshape(len(features), rows * cols, -1)
+        return cells.mT.reshape(len(features), -1, rows, cols), self._head(features)
 
     def _head(self, features: Float[Tensor, "image channel row col"]) -> Tensor:
         return self._visual.head(self._visual.trunk.forward_head(features))  # type: ignore[no-any-return]

@@ -88,7 +88,7 @@ def field_of(state: SceneState, cut: int) -> FeatureMap | None:
     """Return the field of a cut that a state holds; None if it holds none."""
     if _VALUES.format(cut) not in state.arrays:
         return None
-    rows, cols, *places = state.arrays[_GRID.format(cut)].tolist()
+    rows, cols, *places = state.numbers(_GRID.format(cut))
     return FeatureMap(state.arrays[_VALUES.format(cut)], FeatureGrid(int(rows), int(cols), *places))
 
 

@@ -26,8 +26,8 @@ class Normalization:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
-    def apply(self, image: Float[Tensor, "3 height width"]) -> Float[Tensor, "3 height width"]:
-        """Return the normalised image."""
+    def apply(self, image: Float[Tensor, "*image 3 height width"]) -> Float[Tensor, "*image 3 height width"]:
+        """Return the normalised image, or images."""
         mean = torch.tensor(self.mean, dtype=image.dtype)[:, None, None]
         return (image - mean) / torch.tensor(self.std, dtype=image.dtype)[:, None, None]
 
@@ -54,11 +54,11 @@ class Placement:
         """Stretch the image to the only size a network takes."""
         return cls(image, network, 0, 0, network)
 
-    def apply(self, image: Float[Tensor, "3 height width"]) -> Float[Tensor, "3 height_in width_in"]:
-        """Return the network's input, not normalised."""
+    def apply(self, image: Float[Tensor, "*image 3 height width"]) -> Float[Tensor, "*image 3 height_in width_in"]:
+        """Return the network's input, not normalised, of an image or images of one size."""
         rows = _mirrored(self.resized.height, self.top, self.padded.height)
         cols = _mirrored(self.resized.width, self.left, self.padded.width)
-        return resized(image, self.resized)[:, rows][:, :, cols]
+        return resized(image, self.resized)[..., rows, :][..., cols]
 
     def cropped(self, answer: Float[Tensor, "channel height_in width_in"]) -> Float[Tensor, "channel height width"]:
         """Return the image's own part of an answer with a cell per pixel of an input that is not resized."""

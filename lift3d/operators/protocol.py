@@ -1,6 +1,6 @@
 """What an operator promises. Light: heavy types are named, not imported."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, get_args, runtime_checkable
 
@@ -119,6 +119,15 @@ class Movable(Protocol):
 
     def to(self, device: "torch.device") -> object:
         """Compute on a device from now on; what is given lies there, too."""
+        ...
+
+
+@runtime_checkable
+class BatchOperator(Operator, Protocol):
+    """An operator that takes several images at once, as GPUs like it; one image goes to ``encode``."""
+
+    def encode_batch(self, images: "Float[Tensor, 'image 3 height width']") -> "Sequence[tuple[FeatureMap, ...]]":
+        """Return the features of each image as ``encode`` does, up to rounding."""
         ...
 
 

@@ -64,17 +64,22 @@ class TimmOperator(FieldEncoder):
 
     def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
         """Return the features of the chosen stage."""
-        size = ImageSize(*image.shape[-2:])
+        return self.encode_batch(image[None])[0]
+
+    def encode_batch(self, images: Float[Tensor, "image 3 height width"]) -> list[tuple[FeatureMap, ...]]:
+        """Return the features of the chosen stage of each image."""
+        size = ImageSize(*images.shape[-2:])
         stage = self._stage
         if stage.fixed_size is not None:
             placement = Placement.stretched(size, stage.fixed_size)
         else:
             resized = size.with_height(self._height) if self._height else size
             placement = Placement.of(size, resized, stage.lattice, stage.multiple)
-        pixels = self._normalization.apply(placement.apply(image.to(torch.float32)))
+        pixels = self._normalization.apply(placement.apply(images.to(torch.float32)))
         with torch.no_grad():
-            values, tokens = _run(self._network, pixels[None], stage.index, stage.has_prefix)
-        return (placement.to_image(values[0], stage.lattice, None if tokens is None else tokens[0]),)
+            values, tokens = _run(self._network, pixels, stage.index, stage.has_prefix)
+        pairs = zip(values, [None] * len(values) if tokens is None else tokens, strict=True)
+        return [(placement.to_image(one, stage.lattice, prefix),) for one, prefix in pairs]
 
 
 def build(name: OperatorName) -> TimmOperator:
@@ -170,7 +175,7 @@ def _stage_index(name: OperatorName, strides: list[int]) -> int:
 
 
 def _run(network: Any, pixels: Tensor, index: int, has_prefix: bool) -> tuple[Tensor, Tensor | None]:
-    """Return the features "1 channel row col" of one stage and the prefix tokens."""
+    """Return the features "image channel row col" of one stage and the prefix tokens."""
     options: dict[str, Any] = {"return_prefix_tokens": True} if has_prefix else {}
     options.update(norm=True, stop_early=True, output_fmt="NCHW", intermediates_only=True)
     (features,) = network.forward_intermediates(pixels, indices=[index], **options)

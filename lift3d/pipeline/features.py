@@ -1,7 +1,7 @@
 """Features of a scene's views in the store: one product per operator and set of views, made a part at a time."""
 
 import importlib.metadata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from lift3d.domain.camera import Camera
@@ -58,12 +58,15 @@ class StoredFeatures:
         return read_features(self._product, self._numbers[name])
 
     def fill(
-        self, encode: Callable[[ViewId], Maps], grids_of: GridsOf, takes: Callable[[int], bool] = lambda number: True
+        self,
+        encode: Callable[[Sequence[ViewId]], Iterator[Maps]],
+        grids_of: GridsOf,
+        takes: Callable[[int], bool] = lambda number: True,
     ) -> None:
         """Encode what is missing, a part of the views at a time, and commit once all parts are there.
 
-        Features of the same content that older products of the scene hold are copied. ``grids_of`` is asked if views
-        differ in size; ``takes`` says whether a part is this worker's to make.
+        Features of the same content that older products of the scene hold are copied. ``encode`` gives those of some
+        views in turn, ``grids_of`` is asked if views differ in size; ``takes`` says whether a part is this worker's.
         """
         commit = committed(self._store, self.path)
         if commit is None:
@@ -73,7 +76,9 @@ class StoredFeatures:
             known = known_features(self._store, self._scene, self._operator) if missing else {}
             for number in missing:
                 own = names[number * VIEWS_PER_PART : (number + 1) * VIEWS_PER_PART]
-                maps = [_copied(known, self._digests[name]) or encode(name) for name in own]
+                copied = {name: _copied(known, self._digests[name]) for name in own}
+                fresh = encode([name for name in own if copied[name] is None])
+                maps = [copied[name] or next(fresh) for name in own]
                 sizes = {camera.size for camera in self._cameras.values()}
                 write_features_part(PartOfViews(writer, number, len(names)), maps, sizes, grids_of)
             if any(writer.part(number) is None for number in range(count)):

@@ -1,8 +1,9 @@
 """What a scene gives to the line: frames and per-view features, each loaded or computed once, in bounded memory."""
 
-import itertools
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import count, takewhile
 from typing import Generic, TypeVar
 
 import torch
@@ -16,13 +17,15 @@ from lift3d.errors import SceneError
 from lift3d.operators.protocol import Operator
 from lift3d.pipeline.device import on_host
 from lift3d.pipeline.digests import operator_digest, view_digest
-from lift3d.pipeline.encode import encode_view, target_grids
+from lift3d.pipeline.encode import encode_together, target_grids
 from lift3d.pipeline.features import Maps, StoredFeatures
 from lift3d.storage.location import Store
 
 Value = TypeVar("Value")
 Report = Callable[[str, int, int], None]
 CACHE_BYTES = 2**30
+# Views that a GPU encodes at once, at most; fewer if they do not fit.
+MOST_TOGETHER = 16
 
 
 def quiet(stage: str, done: int, total: int) -> None:
@@ -73,6 +76,7 @@ class SceneInputs:
         self._frames: BoundedCache[Frame] = BoundedCache(_frame_bytes)
         self.stored: dict[str, StoredFeatures] = {}
         self._features: BoundedCache[Maps] = BoundedCache(lambda maps: sum(one.values.nbytes for one in maps))
+        self._batches: dict[str, int] = {}
         self._grids: dict[tuple[str, ImageSize], tuple[FeatureGrid, ...]] = {}
         for view in scene.views:
             self._admit(view)
@@ -125,11 +129,19 @@ class SceneInputs:
 
         Features of other views are computed when they are asked for, and not stored.
         """
-        spec, stored, wanted = operator.spec, self.stored_features(operator, names), itertools.count()
+        spec, stored, wanted = operator.spec, self.stored_features(operator, names), count()
 
-        def encode(name: ViewId) -> Maps:
-            report(f"encode {spec.name}", next(wanted), len(names))
-            return self._features.get(operator_digest(spec) + name, lambda: self._encoded(operator, name))
+        def encode(some: Sequence[ViewId]) -> Iterator[Maps]:
+            ready: dict[ViewId, Maps] = {}
+
+            def encoded(left: Sequence[ViewId]) -> Maps:
+                if left[0] not in ready:
+                    ready.update(self._encoded(operator, left))
+                return ready.pop(left[0])
+
+            for place, name in enumerate(some):
+                report(f"encode {spec.name}", next(wanted), len(names))
+                yield self._features.get(operator_digest(spec) + name, partial(encoded, some[place:]))
 
         stored.fill(encode, lambda size: self.grids(operator, size), takes)
         self.stored[operator_digest(spec)] = stored
@@ -149,16 +161,23 @@ class SceneInputs:
         stored = self.stored.get(operator_digest(operator.spec))
         if stored is not None and view_id in stored:
             return stored.read(view_id)
-        return self._encoded(operator, view_id)
+        return self._encoded(operator, [view_id])[view_id]
 
-    def _encoded(self, operator: Operator, view_id: ViewId) -> Maps:
-        clamped: list[int] = []
-        maps = encode_view(operator, self.frame(view_id), view_id, clamped.append)
-        self.computed["features"] += 1
+    def _encoded(self, operator: Operator, names: Sequence[ViewId]) -> dict[ViewId, Maps]:
+        """Return the features of the first of some views: of one on the host, else of as many as fit at once."""
+        spec, clamped = operator.spec, list[int]()
+        first = self.frame(names[0])
+        most = 1 if first.image.is_cpu else self._batches.get(spec.name, MOST_TOGETHER)
+        alike = takewhile(lambda one: self.frame(one).camera.size == first.camera.size, names[:most])
+        frames = {name: self.frame(name) for name in alike}
+        found = encode_together(operator, frames, clamped.append)
+        if len(found) < len(frames):
+            self._batches[spec.name] = len(found)
+        self.computed["features"] += len(found)
         if clamped:
             # Said with what was computed, so that whoever looks at the run sees it.
-            self.computed[f"values of {operator.spec.name} clamped to float16"] += sum(clamped)
-        return maps
+            self.computed[f"values of {spec.name} clamped to float16"] += sum(clamped)
+        return found
 
     def _admit(self, view: View) -> None:
         try:

@@ -4,10 +4,14 @@ import pytest
 import torch
 
 from lift3d.config import Execution
-from lift3d.errors import ConfigError
+from lift3d.errors import ConfigError, SceneError
 from lift3d.pipeline import device as devices
 from lift3d.pipeline.device import HOST, named_device, on_host, worker_device
+from lift3d.pipeline.inputs import SceneInputs, quiet
+from lift3d.storage.location import open_store
 from tests.support.counting_device import DEVICE, counting_device
+from tests.support.operators import IdentityOperator
+from tests.support.scenes import textured_plane_scene
 
 
 def execution(**fields):
@@ -56,3 +60,54 @@ def test_what_is_made_anew_lies_on_the_device_and_on_the_host_where_that_is_said
         with on_host():
             assert torch.zeros(2).device == HOST
     assert torch.zeros(2).device == HOST
+
+
+class Hungry(IdentityOperator):
+    """Takes so many images at once and no more, as a GPU of little memory does."""
+
+    def __init__(self, most):
+        self.most, self.tried = most, []
+
+    def encode(self, image):
+        return self.encode_batch(image[None])[0]
+
+    def encode_batch(self, images):
+        self.tried.append(len(images))
+        if len(images) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee the documentation.")
+        return [super(Hungry, self).encode(image) for image in images]
+
+
+def encoded(operator, view_count=8):
+    store = open_store(f"memory://batches-{operator.most}", create=True)
+    inputs = SceneInputs(textured_plane_scene(view_count), store, 24)
+    with counting_device(), devices.computing_on(DEVICE):
+        names = [*inputs.views]
+        stored = {}
+        inputs.encode(operator, names, quiet)
+        for name in names:
+            stored[name] = inputs.features(operator, name)[0].values.cpu()
+        assert inputs.computed["features"] == view_count
+    return stored, inputs
+
+
+def test_batches_are_halved_until_they_fit_and_stay_so():
+    operator = Hungry(3)
+    found, inputs = encoded(operator)
+    assert operator.tried == [8, 4, 2, 2, 2, 2]
+    for name, values in found.items():
+        assert torch.equal(values, inputs.views[name].load(24).image.half().float())
+
+
+def test_one_view_that_does_not_fit_is_the_scenes_own_error():
+    with pytest.raises(
+        SceneError, match=r"memory of privateuseone:0 with one view of 24×32: CUDA out of .* GiB\. Lower"
+    ):
+        encoded(Hungry(0))
+
+
+def test_the_host_encodes_one_view_after_the_other():
+    operator = Hungry(3)
+    inputs = SceneInputs(textured_plane_scene(4), open_store("memory://one", create=True), 24)
+    inputs.encode(operator, [*inputs.views], quiet)
+    assert operator.tried == [1] * 4

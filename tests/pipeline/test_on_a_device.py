@@ -24,7 +24,7 @@ from lift3d.storage.products import open_product
 from lift3d.surface.catalog import METHODS
 from tests.support import surfaces
 from tests.support.counting_device import DEVICE, counting_device
-from tests.support.operators import TrueInstances, TrueNormals
+from tests.support.operators import TrueDepth, TrueInstances, TrueNormals
 from tests.support.runs import small_recipe
 from tests.support.scenes import two_planes_scene
 
@@ -49,11 +49,11 @@ def painter():
     return SplitModel(layers, ["1"], prediction="image")
 
 
-def walked(device, scene, folder, operators, lifters):
+def walked(device, scene, folder, operators, lifters, metrics):
     """The rows and lifted views of a scene that was walked on a device, read on the host."""
     recipe = small_recipe(operators=[one.spec.name for one in operators], lifters=lifters)
     store = open_store(str(folder / device.type), create=True)
-    models = Models(tuple(operators), tuple(map(build_lifter, lifters)), build_metrics(), device)
+    models = Models(tuple(operators), tuple(map(build_lifter, lifters)), build_metrics(metrics), device)
     record, rows = run_scene(SceneInputs(scene, store, recipe.image_height), recipe, models)
     views = {
         (product.operator, product.lifter, view.target): view
@@ -64,11 +64,11 @@ def walked(device, scene, folder, operators, lifters):
     return {(row.target, row.other, row.operator, row.lifter, row.metric, row.protocol): row for row in rows}, views
 
 
-def walked_on_both(scene, folder, operators, lifters):
+def walked_on_both(scene, folder, operators, lifters, metrics=None):
     """What was transferred by the device, whose rows and lifted views are the host's."""
-    wanted, views = walked(HOST, scene, folder, operators, lifters)
+    wanted, views = walked(HOST, scene, folder, operators, lifters, metrics)
     with counting_device() as transfers:
-        found, views_found = walked(DEVICE, scene, folder, operators, lifters)
+        found, views_found = walked(DEVICE, scene, folder, operators, lifters, metrics)
     assert found.keys() == wanted.keys()
     assert views_found.keys() == views.keys()
     for key, row in wanted.items():
@@ -79,7 +79,7 @@ def walked_on_both(scene, folder, operators, lifters):
     for key, view in views.items():
         for one, other in zip(arrays_of(view), arrays_of(views_found[key]), strict=True):
             same_but_for_rounding(other, one, key)
-    return transfers
+    return wanted.values(), transfers
 
 
 def arrays_of(view):
@@ -102,7 +102,7 @@ def test_operators_of_every_kind_on_the_surface(room, tmp_path):
     scene, frames = room
     for name, frame in frames.items():
         np.save(tmp_path / f"{name}.npy", frame.image.mean(0).numpy())
-    names = ("rgb", "hog", "tiny:encoder", "tiny:segmenter", f"files:{tmp_path}?pattern={{view}}.npy")
+    names = ("rgb", "hog", "tiny:segmenter", f"files:{tmp_path}?pattern={{view}}.npy")
     operators = [*map(build_operator, names), painter(), TrueInstances(frames)]
     walked_on_both(scene, tmp_path, operators, ["anchored"])
 
@@ -135,12 +135,14 @@ def test_lifters_that_propose(room, lifter, tmp_path):
     walked_on_both(room[0], tmp_path, operators, [lifter])
 
 
-def test_directions_on_tracks(tmp_path):
-    scene = two_planes_scene(view_count=3, size=ImageSize(32, 40), has_depth=False)
-    frames = {view.id: view.load() for view in scene.views}
+def test_directions_and_depth_on_tracks(tmp_path):
+    scene = two_planes_scene(view_count=3, has_depth=False)
+    frames = {view.id: view.load(48) for view in scene.views}
     normals = torch.tensor([[0.1, 0.2, -1.0], [0.9, -0.3, -0.4]], dtype=torch.float64)
-    operators = [build_operator("rgb"), TrueNormals(frames, normals)]
-    walked_on_both(scene, tmp_path, operators, ["anchored"])
+    true = {view.id: view.load(48) for view in two_planes_scene(view_count=3).views}
+    operators = [TrueNormals(frames, normals), TrueDepth(true)]
+    rows, _ = walked_on_both(scene, tmp_path, operators, ["anchored"])
+    assert "tracks" in {row.scoring_geometry for row in rows}
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -61,15 +61,17 @@ class Colorizer(TinyOperator, Unfitted):
         kind = {"prediction_kind": "image", "further_cuts": ((1, 1.0),), "color_cuts": (1,), "restores": True}
         super().__init__(name, network, STRIDE_PX, _CHANNEL_COUNT, MULTIPLE_PX, **kind)
 
-    def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
+    def encode_batch(self, images: Float[Tensor, "image 3 height width"]) -> list[tuple[FeatureMap, ...]]:
         """Return the cells, and the luminance; of the colours nothing."""
-        size = ImageSize(*image.shape[-2:])
-        placement = placed(size)
-        luminance = luminance_of(image.to(torch.float32))
-        seen = placement.apply(luminance.expand(3, -1, -1))[None, :1]
+        placement = placed(ImageSize(*images.shape[-2:]))
+        luminance = luminance_of(images.to(torch.float32))
+        seen = placement.apply(luminance.expand(-1, 3, -1, -1))[:, :1]
         with torch.no_grad():
-            cells = self._network.features(seen)
-        return (placement.to_image(cells[0], self._lattice), pixel_map(luminance.contiguous()))
+            found = self._network.features(seen)
+        return [
+            (placement.to_image(cells, self._lattice), pixel_map(own.contiguous()))
+            for cells, own in zip(found, luminance, strict=True)
+        ]
 
     def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
         """Return the coloured picture; ShapeError if the luminance is not that of an image of this size."""

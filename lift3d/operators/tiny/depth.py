@@ -48,14 +48,14 @@ class Depth(TinyOperator, Unfitted):
     def __init__(self, name: OperatorName, network: DepthNetwork) -> None:
         super().__init__(name, network, STRIDE_PX, 1, MULTIPLE_PX, prediction_kind="scalar", quantity="disparity")
 
-    def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
+    def encode_batch(self, images: Float[Tensor, "image 3 height width"]) -> list[tuple[FeatureMap, ...]]:
         """Return the disparity of each cell; a high image is seen reduced, its cells are as much larger."""
-        size = ImageSize(*image.shape[-2:])
+        size = ImageSize(*images.shape[-2:])
         placement = placed(size)
         rows = placement.apply(row_heights(size).expand(3, -1, -1))[:1]
         with torch.no_grad():
-            disparity = self._network(placement.apply(image.to(torch.float32))[None], rows[None])
-        return (placement.to_image(disparity[0], self._lattice),)
+            disparity = self._network(placement.apply(images.to(torch.float32)), rows.expand(len(images), 1, -1, -1))
+        return [(placement.to_image(one, self._lattice),) for one in disparity]
 
     def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
         """Return the disparity at every pixel, bilinear between cells."""

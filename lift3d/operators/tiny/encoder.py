@@ -78,6 +78,6 @@ class TinyEncoder(TinyOperator, Encoder):
     def __init__(self, name: OperatorName, network: EncoderNetwork) -> None:
         super().__init__(name, network, STRIDE_PX, CHANNEL_COUNT, prediction_kind="embedding")
 
-    def _cells(self, pixels: Float[Tensor, "1 3 height width"]) -> Float[Tensor, "1 channel row col"]:
+    def _cells(self, pixels: Float[Tensor, "image 3 height width"]) -> Float[Tensor, "image channel row col"]:
         cells: Tensor = self._network(pixels, torch.zeros_like(pixels[:, :1]))
         return cells

@@ -108,6 +108,6 @@ class TinyClip(TinyOperator, Encoder):
             embedded: Tensor = self._network.text(words_of(prompts).to(self._network.text.colors.device))
         return embedded
 
-    def _cells(self, pixels: Float[Tensor, "1 3 height width"]) -> Float[Tensor, "1 channel row col"]:
+    def _cells(self, pixels: Float[Tensor, "image 3 height width"]) -> Float[Tensor, "image channel row col"]:
         cells: Tensor = self._network.image(pixels)
         return cells

@@ -43,15 +43,19 @@ class TinyOperator:
 
     def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
         """Return what the network says of each cell."""
-        placement = self._placed(ImageSize(*image.shape[-2:]))
+        return self.encode_batch(image[None])[0]
+
+    def encode_batch(self, images: Float[Tensor, "image 3 height width"]) -> list[tuple[FeatureMap, ...]]:
+        """Return what the network says of each image's cells."""
+        placement = self._placed(ImageSize(*images.shape[-2:]))
         with torch.no_grad():
-            cells = self._cells(placement.apply(image.to(torch.float32))[None])
-        return (placement.to_image(cells[0], self._lattice),)
+            cells = self._cells(placement.apply(images.to(torch.float32)))
+        return [(placement.to_image(one, self._lattice),) for one in cells]
 
     def _placed(self, size: ImageSize) -> Placement:
         return Placement.of(size, size, self._lattice, self._multiple)
 
-    def _cells(self, pixels: Float[Tensor, "1 3 height width"]) -> Float[Tensor, "1 channel row col"]:
+    def _cells(self, pixels: Float[Tensor, "image 3 height width"]) -> Float[Tensor, "image channel row col"]:
         cells: Tensor = self._network(pixels)
         return cells
 

@@ -104,7 +104,7 @@ class Style(TinyOperator):
         self._style = STYLES.index(name.choice("style", STYLES))
         super().__init__(name, network, STRIDE_PX, CHANNEL_COUNT, prediction_kind="image")
 
-    def _cells(self, pixels: Float[Tensor, "1 3 height width"]) -> Float[Tensor, "1 channel row col"]:
+    def _cells(self, pixels: Float[Tensor, "image 3 height width"]) -> Float[Tensor, "image channel row col"]:
         cells: Tensor = self._network.features(pixels)
         return cells
 

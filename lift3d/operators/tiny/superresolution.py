@@ -71,13 +71,14 @@ class Superresolution(TinyOperator, Unfitted):
         # A reduced pixel is the mean of its block, so it sits in the block's middle.
         super().__init__(name, network, FACTOR, _WIDTH, **kind, restores=True)
 
-    def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
+    def encode_batch(self, images: Float[Tensor, "image 3 height width"]) -> list[tuple[FeatureMap, ...]]:
         """Return the features and the reduced picture, both on the grid of its pixels."""
-        placement = self._placed(ImageSize(*image.shape[-2:]))
+        placement = self._placed(ImageSize(*images.shape[-2:]))
         with torch.no_grad():
-            low = reduce_by_area(placement.apply(image.to(torch.float32))[None])
+            low = reduce_by_area(placement.apply(images.to(torch.float32)))
             features = self._network.features(low)
-        return tuple(placement.to_image(values[0], self._lattice) for values in (features, low))
+        pairs = zip(features, low, strict=True)
+        return [tuple(placement.to_image(values, self._lattice) for values in pair) for pair in pairs]
 
     def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
         """Return the enlarged picture; ShapeError if the features are not those of an image of this size."""
