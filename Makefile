@@ -43,7 +43,7 @@ AGREEMENT = $(BIN)/lift3d bench consistency --out docs/results-consistency.md \
 ENCODERS = $(foreach name,mobilenet_s4 mobilenet_s16 alike,\
 		--plugin tests/real/plugins/feature_networks.py:$(name) --operator $(name))
 
-.PHONY: demo test test-real test-cluster test-cluster-quick fault-matrix outside-faults fuzz kills check bench results few-encoders docs soak clean
+.PHONY: demo test test-real gpu-check test-cluster test-cluster-quick fault-matrix outside-faults fuzz kills check bench results few-encoders docs soak clean
 
 demo: $(STAMP)  ## Lift the demo scenes in one process; then through Prefect and Ray, which find what is committed.
 	$(BIN)/lift3d run --recipe flows/recipes/demo.yaml --store $(STORE)
@@ -54,6 +54,9 @@ test: $(STAMP)  ## Units, properties, contracts, the serial line, one Prefect an
 
 test-real: $(STAMP)  ## Real captures and networks, found through LIFT3D_TEST_DATA.
 	$(PYTEST) -m "real and not cluster and not slow" $(ARGS)
+
+gpu-check: $(STAMP)  ## Where there is a CUDA device: networks and the whole line say there what they say on the host, and say it again.
+	$(BIN)/python -m pytest -m gpu $(ARGS)
 
 test-cluster: $(STAMP)  ## Prefect server and worker, several Ray nodes, a real S3 server, notebooks; all that is slow.
 	$(BIN)/python -m pytest -m "cluster or slow" $(ARGS)

@@ -31,13 +31,17 @@ _FAINT = 0.01
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Descriptors:
-    """What a source view is matched by, on its guide grid: colour, channels to compare, and which cells may vote."""
+    """What a source view is matched by, on its guide grid: colour, channels to compare, which cells may vote.
+
+    It is whole if all may.
+    """
 
     camera: Camera
     grid: FeatureGrid
     color: Float[Tensor, "3 row col"]
     values: Float[Tensor, "channel row col"]
     is_valid: Bool[Tensor, "row col"]
+    is_whole: bool
     taper: float
 
     @property
@@ -71,7 +75,7 @@ def describe(guide: SourceGuide, grid: FeatureGrid, gradient_weight: float, colo
     slopes = gradient_weight * torch.cat([slope_u, slope_v], dim=1)
     brightness = color_weight * color.sum(1, keepdim=True)
     values = torch.cat([color - mean, brightness, slopes], dim=1)[0]
-    return Descriptors(guide.camera, grid, color[0], values, is_valid, guide.taper)
+    return Descriptors(guide.camera, grid, color[0], values, is_valid, bool(is_valid.all()), guide.taper)
 
 
 def matching_cost(
@@ -108,12 +112,12 @@ def matching_cost(
         is_seen = total > 0
         mean = likelihood.add_(_FAINT * math.exp(-truncation / softness)).div_(total.add_(_FAINT))
         cost[start : start + PLANE_TILE] = torch.where(is_seen, mean.log_().mul_(-softness), truncation)
-    return cost if bool(reference.is_valid.all()) else torch.where(reference.is_valid, cost, truncation)
+    return cost if reference.is_whole else torch.where(reference.is_valid, cost, truncation)
 
 
 def _is_readable(neighbour: Descriptors, at: Float[Tensor, "plane row col 2"]) -> Bool[Tensor, "plane row col"]:
     """Whether all four cells that a bilinear reading touches are there and valid."""
-    if not bool(neighbour.is_valid.all()):
+    if not neighbour.is_whole:
         return read_planes(neighbour.is_valid[None].float(), at, "zeros")[0] > 1 - 1e-3
     # Between the outermost cell centres.
     rows, cols = neighbour.is_valid.shape

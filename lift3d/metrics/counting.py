@@ -36,12 +36,12 @@ def counted_cells(counts: Bool[Tensor, "height width"], grid: FeatureGrid) -> Bo
 
     A cell smaller than a pixel counts if the pixel at its centre does; a cell outside the image never does.
     """
-    row, col, total = _pixels_in_cells(*counts.shape, grid, counts.device)
+    row, col, total, is_full = _pixels_in_cells(*counts.shape, grid, counts.device)
     # Sums over rows, then over columns.
     by_row = torch.zeros(grid.rows + 1, counts.shape[1], dtype=torch.int32).index_add_(0, row, counts.int())
     by_cell = torch.zeros(grid.rows + 1, grid.cols + 1, dtype=torch.int32).index_add_(1, col, by_row)
     is_counted = 2 * by_cell[: grid.rows, : grid.cols] >= total
-    if bool(total.all()):
+    if is_full:
         return is_counted
     centers = cell_centers(*grid.lattice).reshape(-1, 2)
     at_center = Corners.nearest(centers, pixel_grid(counts)).count(counts)
@@ -51,16 +51,18 @@ def counted_cells(counts: Bool[Tensor, "height width"], grid: FeatureGrid) -> Bo
 @lru_cache(maxsize=64)
 def _pixels_in_cells(
     height: int, width: int, grid: FeatureGrid, device: torch.device
-) -> tuple[Int[Tensor, " height"], Int[Tensor, " width"], Int[Tensor, "row col"]]:
+) -> tuple[Int[Tensor, " height"], Int[Tensor, " width"], Int[Tensor, "row col"], bool]:
     """Return the row of cells that each row of pixels is in, likewise for columns, and how many pixels a cell has.
 
-    Which row of cells a pixel is in depends on its row alone. Pixels in no cell are in one past the last.
+    And whether all have any. Which row of cells a pixel is in depends on its row alone. Pixels in no cell are in one
+    past the last.
     """
     row = nearest_cells(cell_centers(height, 1)[:, 0], grid.rows, 1, (1.0, grid.stride_v), (0.0, grid.origin_v))
     col = nearest_cells(cell_centers(1, width)[0], 1, grid.cols, (grid.stride_u, 1.0), (grid.origin_u, 0.0))
     row, col = (one.to(device) for one in (row % (grid.rows + 1), col % (grid.cols + 1)))
     rows, cols = torch.bincount(row, minlength=grid.rows + 1), torch.bincount(col, minlength=grid.cols + 1)
-    return row, col, rows[: grid.rows, None] * cols[: grid.cols]
+    total = rows[: grid.rows, None] * cols[: grid.cols]
+    return row, col, total, bool(total.all())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,7 +90,8 @@ class Corners:
 
     def only(self, is_chosen: Bool[Tensor, " point"]) -> "Corners":
         """Return the corners of some of the points."""
-        return Corners(self.cell[is_chosen], self.share[is_chosen])
+        chosen = is_chosen.nonzero()[:, 0]
+        return Corners(self.cell[chosen], self.share[chosen])
 
     def count(self, counts: Bool[Tensor, "row col"]) -> Bool[Tensor, " point"]:
         """Whether every cell that is touched counts."""

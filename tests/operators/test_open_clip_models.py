@@ -50,7 +50,7 @@ def test_a_convolutional_tower_embeds_each_cell_like_an_image_and_one_without_a_
     # All cells alike: then each is embedded as the image is.
     pixels = torch.full((1, 3, 64, 96), 0.25)
     with torch.no_grad():
-        cells, pooled = tower.embed(pixels)
+        (cells,), pooled = tower.embed(pixels)
         plain = model.visual(pixels)
         features = model.visual.trunk.forward_features(pixels)
         single = model.visual.head(model.visual.trunk.forward_head(features[:, :, :1, :1]))

@@ -41,6 +41,14 @@ class Transfers:
     uploaded_bytes: int = 0
     downloaded_bytes: int = 0
 
+    def downloads_by(self, *places: str) -> int:
+        """How many downloads were asked for by modules whose path begins so."""
+        return sum(count for line, count in self.downloads.items() if line.startswith(places))
+
+    def waits_by(self, *places: str) -> int:
+        """How often such modules waited for a value."""
+        return sum(count for line, count in self.waits.items() if line.startswith(places))
+
 
 class DeviceTensor(Tensor):
     """A tensor of the device: ``held`` is what it computes with."""
@@ -118,6 +126,9 @@ class CountingDevice(TorchDispatchMode):
         is_masked = name in ("index", "index_put_", "index_put") and any(
             isinstance(one, Tensor) and one.dtype in (torch.bool, torch.uint8) for one in args[1]
         )
+        if is_masked and name != "index" and len(args[1]) == 1 and args[2].numel() == 1:
+            # One number put where a mask says needs no list of places.
+            is_masked = False
         if name in _WAITING or is_masked:
             self.transfers.waits[f"{_asked_by()} {name}"] += 1
 
