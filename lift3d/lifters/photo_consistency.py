@@ -31,17 +31,13 @@ _FAINT = 0.01
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Descriptors:
-    """What a source view is matched by, on its guide grid: colour, channels to compare, which cells may vote.
-
-    It is whole if all may.
-    """
+    """What a source view is matched by, on its guide grid: colour, channels to compare, and which cells may vote."""
 
     camera: Camera
     grid: FeatureGrid
     color: Float[Tensor, "3 row col"]
     values: Float[Tensor, "channel row col"]
     is_valid: Bool[Tensor, "row col"]
-    is_whole: bool
     taper: float
 
     @property
@@ -75,7 +71,7 @@ def describe(guide: SourceGuide, grid: FeatureGrid, gradient_weight: float, colo
     slopes = gradient_weight * torch.cat([slope_u, slope_v], dim=1)
     brightness = color_weight * color.sum(1, keepdim=True)
     values = torch.cat([color - mean, brightness, slopes], dim=1)[0]
-    return Descriptors(guide.camera, grid, color[0], values, is_valid, bool(is_valid.all()), guide.taper)
+    return Descriptors(guide.camera, grid, color[0], values, is_valid, guide.taper)
 
 
 def matching_cost(
@@ -97,27 +93,29 @@ def matching_cost(
     """
     shape = reference.grid.shape
     cost = torch.empty(len(disparity), *shape)
-    sweeps = [_sweep(reference, neighbour) for neighbour in neighbours]
+    sweeps = [(one, _sweep(reference, one), bool(one.is_valid.all())) for one in neighbours]
     for start in range(0, len(disparity), PLANE_TILE):
         planes = disparity[start : start + PLANE_TILE, None, None]
         likelihood, total = torch.zeros(len(planes), *shape), torch.zeros(len(planes), *shape)
-        for neighbour, sweep in zip(neighbours, sweeps, strict=True):
+        for neighbour, sweep, is_whole in sweeps:
             at, _ = sweep.at(planes)
             found = read_planes(neighbour.values, at, "zeros")
             difference = found.sub_(reference.values[:, None]).abs_().sum(0)
-            vote = _is_readable(neighbour, at).float().mul_(neighbour.taper)
+            vote = _is_readable(neighbour, at, is_whole).float().mul_(neighbour.taper)
             likelihood.addcmul_(vote, difference.clamp_(max=truncation).div_(-softness).exp_())
             total += vote
         # A vote for the truncation beside the others': what only a fading view sees is as good as unseen.
         is_seen = total > 0
         mean = likelihood.add_(_FAINT * math.exp(-truncation / softness)).div_(total.add_(_FAINT))
         cost[start : start + PLANE_TILE] = torch.where(is_seen, mean.log_().mul_(-softness), truncation)
-    return cost if reference.is_whole else torch.where(reference.is_valid, cost, truncation)
+    return cost if bool(reference.is_valid.all()) else torch.where(reference.is_valid, cost, truncation)
 
 
-def _is_readable(neighbour: Descriptors, at: Float[Tensor, "plane row col 2"]) -> Bool[Tensor, "plane row col"]:
-    """Whether all four cells that a bilinear reading touches are there and valid."""
-    if not neighbour.is_whole:
+def _is_readable(
+    neighbour: Descriptors, at: Float[Tensor, "plane row col 2"], is_whole: bool
+) -> Bool[Tensor, "plane row col"]:
+    """Whether all four cells that a bilinear reading touches are there and valid, as all are of a whole neighbour."""
+    if not is_whole:
         return read_planes(neighbour.is_valid[None].float(), at, "zeros")[0] > 1 - 1e-3
     # Between the outermost cell centres.
     rows, cols = neighbour.is_valid.shape
