@@ -91,6 +91,7 @@ def encoded(operator, view_count=8):
     return stored, inputs
 
 
+@pytest.mark.fault(13, "a batch of views beyond the memory of the device")
 def test_batches_are_halved_until_they_fit_and_stay_so():
     operator = Hungry(3)
     found, inputs = encoded(operator)
