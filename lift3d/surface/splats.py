@@ -125,7 +125,9 @@ def _on_image(
 ) -> Float[Tensor, "splat 2 2"]:
     """Return covariances on the image, by the slope of the projection at the centre of each splat."""
     K, z = camera.K, xyz[:, 2]
-    widest = [_WIDEST * camera.size.width / (2 * K[0, 0]), _WIDEST * camera.size.height / (2 * K[1, 1])]
+    widest = [
+        float(_WIDEST * side / (2 * K[axis, axis])) for axis, side in enumerate((camera.size.width, camera.size.height))
+    ]
     x, y = ((xyz[:, axis] / z).clamp(-limit, limit) for axis, limit in enumerate(widest))
     none = torch.zeros_like(z)
     rows = [K[0, 0] / z, K[0, 1] / z, -(K[0, 0] * x + K[0, 1] * y) / z, none, K[1, 1] / z, -K[1, 1] * y / z]

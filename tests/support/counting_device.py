@@ -28,6 +28,12 @@ _WAITING = {
     *("_local_scalar_dense", "nonzero", "_unique2", "unique_dim", "unique_consecutive", "masked_select", "equal"),
     *("repeat_interleave", "bincount", "is_nonzero"),
 }
+# What takes a number of the host's (a tensor without dimensions) beside tensors of the device; nothing else does.
+_WITH_NUMBERS = {
+    *("add", "sub", "rsub", "mul", "div", "pow", "remainder", "floor_divide", "maximum", "minimum", "atan2", "where"),
+    *("eq", "ne", "lt", "le", "gt", "ge", "bitwise_and", "bitwise_or", "logical_and", "logical_or"),
+    *("copy", "fill", "masked_fill", "index_put"),
+}
 _is_set_up = False
 
 
@@ -103,7 +109,7 @@ class CountingDevice(TorchDispatchMode):
         if name in ("_to_copy", "copy_"):
             self._count_copy(args, wanted)
         else:
-            _refuse_mixture(func, given)
+            _refuse_mixture(name, given)
             self._count_waits(name, args)
         out = func(*_mapped(_held, args), **_mapped(_held, kwargs))
         if wanted == _HOST:
@@ -179,12 +185,13 @@ def _is_composite(func: Any) -> bool:
     return torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd")
 
 
-def _refuse_mixture(func: Any, given: Sequence[Any]) -> None:
-    """As CUDA does: of the host's, only numbers (tensors without dimensions) go along."""
-    strange = [one for one in given if isinstance(one, Tensor) and not isinstance(one, DeviceTensor) and one.ndim > 0]
+def _refuse_mixture(name: str, given: Sequence[Any]) -> None:
+    """As CUDA does: of the host's, only numbers go along, and not everywhere."""
+    least = 1 if name.strip("_") in _WITH_NUMBERS else 0
+    foreign = [one for one in given if isinstance(one, Tensor) and not isinstance(one, DeviceTensor)]
+    strange = [str(tuple(one.shape)) for one in foreign if one.ndim >= least]
     if strange:
-        shapes = ", ".join(str(tuple(one.shape)) for one in strange)
-        raise RuntimeError(f"{func}: expected all tensors to be on the same device, but some are the host's: {shapes}")
+        raise RuntimeError(f"{name}: expected all tensors to be on the same device; the host's are: {strange}")
 
 
 def _asked_by() -> str:
