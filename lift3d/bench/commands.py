@@ -201,6 +201,30 @@ def speed(lifter: str, capture: str | None, threads: int | None, as_json: bool) 
     _present(figures, speed.table(figures), None, as_json)
 
 
+@click.command("gpu")
+@click.argument("scene", required=False, help="As of lift3d run; a computed one if not given.")
+@click.option("--operator", "operators", multiple=True, help="2D model; the last one is measured alone. Repeatable.")
+@click.option("--image-height", type=int, help="Height at which views are encoded and lifted.")
+@click.option("--device", default="cuda", help="What is measured: cuda, cuda:N, or cpu.")
+@_out
+@_json
+def gpu(
+    scene: str | None,
+    operators: tuple[str, ...],
+    image_height: int | None,
+    device: str,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """What a GPU gives the whole line: views per second by stage, shares of its most, one worker and two on it."""
+    from lift3d.bench import gpu as bench
+    from lift3d.bench.gpu_page import page
+
+    recipe = bench.recipe_of(scene or bench.SCENE, operators or bench.OPERATORS, image_height or bench.IMAGE_HEIGHT)
+    figures = bench.measure(recipe, device)
+    _present(figures, page(figures, recipe, device), out, as_json)
+
+
 @click.command("scale")
 @click.option("--control", default=10_000, help="Scenes whose work is nothing.")
 @click.option("--count", "counts", multiple=True, default=(10, 50, 200), help="Numbers of real scenes. Repeatable.")
@@ -244,7 +268,7 @@ def storage(s3: str | None, server: str, folder: Path, count: bool, out: Path | 
 
 COMMANDS: dict[str, click.Command] = {
     str(command.name): command
-    for command in (lifters, consistency, recognition, geometry, calibration, speed, scale, storage)
+    for command in (lifters, consistency, recognition, geometry, calibration, speed, gpu, scale, storage)
 }
 
 
