@@ -20,7 +20,7 @@ from lift3d.domain.keys import digest_bytes
 from lift3d.operators.answers import Encoder
 from lift3d.operators.cell_lattice import CellLattice
 from lift3d.operators.names import OperatorName
-from lift3d.operators.network_weights import encoder_device, load_weights, seeded
+from lift3d.operators.network_weights import load_weights, seeded
 from lift3d.operators.preprocessing import Normalization, Placement
 from lift3d.operators.protocol import OperatorSpec
 from lift3d.operators.split.model import AS_IT_IS
@@ -52,18 +52,20 @@ class DenseFeatures(Encoder):
         normalization: Normalization = AS_IT_IS,
     ) -> None:
         self.spec = spec
-        self._device = encoder_device()
-        self._network = network.eval().requires_grad_(False).to(self._device)
+        self._network = network.eval().requires_grad_(False)
         self._lattice = lattice
         self._multiple = multiple
         self._normalization = normalization
+
+    def to(self, device: torch.device) -> None:
+        self._network.to(device)
 
     def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
         size = ImageSize(*image.shape[-2:])
         placement = Placement.of(size, size, self._lattice, self._multiple)
         pixels = self._normalization.apply(placement.apply(image.to(torch.float32)))
         with torch.no_grad():
-            values = self._network(pixels[None].to(self._device))[0].cpu()
+            values = self._network(pixels[None])[0]
         return (placement.to_image(values, self._lattice),)
 
 

@@ -17,7 +17,7 @@ from lift3d.domain.keys import digest_bytes
 from lift3d.domain.lifted import Prediction
 from lift3d.operators.answers import Unfitted, valid_everywhere
 from lift3d.operators.cell_lattice import CellLattice
-from lift3d.operators.network_weights import encoder_device, read_weights
+from lift3d.operators.network_weights import read_weights
 from lift3d.operators.preprocessing import Normalization, Placement
 from lift3d.operators.protocol import Operator, OperatorSpec
 from tests.real.plugins.given import model_file
@@ -90,8 +90,7 @@ class StyleTransfer(Unfitted):
     """An image repainted in one style."""
 
     def __init__(self, name: str) -> None:
-        self._device = encoder_device()
-        self._network = FastStyle(name).to(self._device)
+        self._network = FastStyle(name)
         self.spec = OperatorSpec(
             name=name,
             stage_version=1,
@@ -102,15 +101,18 @@ class StyleTransfer(Unfitted):
             stride_px=float(LATTICE.stride),
         )
 
+    def to(self, device: torch.device) -> None:
+        self._network.to(device)
+
     def encode(self, image: Float[Tensor, "3 height width"]) -> tuple[FeatureMap, ...]:
         placement = _placement(ImageSize(*image.shape[-2:]))
-        values = self._network.encoded(placement.apply(image.to(torch.float32))[None].to(self._device) * 255)
-        return (placement.to_image(values[0].cpu(), LATTICE),)
+        values = self._network.encoded(placement.apply(image.to(torch.float32))[None] * 255)
+        return (placement.to_image(values[0], LATTICE),)
 
     def decode(self, features: tuple[FeatureMap, ...], state: SceneState, size: ImageSize) -> Prediction:
         placement = _placement(size)
-        painted = self._network.painted(features[0].values[None].to(self._device))
-        inside = painted[0, :, placement.top :, placement.left :].cpu() / 255
+        painted = self._network.painted(features[0].values[None])
+        inside = painted[0, :, placement.top :, placement.left :] / 255
         return Prediction("image", inside.clamp(0, 1), valid_everywhere(size))
 
 
