@@ -25,7 +25,7 @@ LEAST_SHARE = 1.0
 # A layer needs this much confidence behind it: less than one view that is sure.
 LEAST_SUPPORT = 0.3
 # Views that are heard of each of so many by so many parts of the image, chosen until no one adds so much of a part.
-PARTS, SHOWN_BY, LEAST_GAIN = 8, 8, 0.25
+PARTS, SHOWN_BY, LEAST_GAIN = 8, 2, 0.25
 # How fast views are heard later with the angle to the camera, radians.
 NEAR_RAD, NEAR_POWER = 0.02, 4.0
 # Cells into which nothing fell are asked for on a grid so many times coarser.
