@@ -25,7 +25,8 @@ LEAST_SHARE = 1.0
 # A layer needs this much confidence behind it: less than one view that is sure.
 LEAST_SUPPORT = 0.3
 # Views that are heard of each of so many by so many parts of the image, chosen until no one adds so much of a part.
-PARTS, SHOWN_BY, LEAST_GAIN = 8, 2, 0.25
+# Means of views are as exact as their number's root: of a method of another tolerance, as many as are as exact.
+PARTS, SHOWN_BY, LEAST_GAIN, EXACT = 8, 2, 0.25, 0.03
 # How fast views are heard later with the angle to the camera, radians.
 NEAR_RAD, NEAR_POWER = 0.02, 4.0
 # Cells into which nothing fell are asked for on a grid so many times coarser.
@@ -107,7 +108,7 @@ def _shown_by(surface: SceneSurface, camera: Camera, wanted: Bool[Tensor, "row c
     is_shown = (z > 0) & (cell >= 0)
     count = torch.zeros(len(surface.views), parts.cell_count)
     count.scatter_add_(1, cell.clamp(min=0), is_shown.float())
-    left = SHOWN_BY * _dilated(coarser(wanted, parts), 1).flatten().float()
+    left = SHOWN_BY * (surface.tolerance / EXACT) ** 2 * _dilated(coarser(wanted, parts), 1).flatten().float()
     preferred = _nearness(surface, camera, places, is_shown)
     # One view after the other is chosen: no work for a device.
     both = torch.cat([count / count.amax(0).clamp(min=1), left[None]]).cpu()
