@@ -110,9 +110,12 @@ def _shown_by(surface: SceneSurface, camera: Camera, wanted: Bool[Tensor, "row c
     count.scatter_add_(1, cell.clamp(min=0), is_shown.float())
     left = SHOWN_BY * (surface.tolerance / EXACT) ** 2 * _dilated(coarser(wanted, parts), 1).flatten().float()
     preferred = _nearness(surface, camera, places, is_shown)
-    # One view after the other is chosen: no work for a device.
-    both = torch.cat([count / count.amax(0).clamp(min=1), left[None]]).cpu()
-    share, left, preferred = both[:-1], both[-1], preferred.cpu()
+    # One view after the other is chosen: no work for a device, which is waited for once.
+    both = torch.cat(
+        [torch.cat([count / count.amax(0).clamp(min=1), preferred[:, None]], 1), F.pad(left, (0, 1))[None]]
+    )
+    both = both.cpu()
+    share, preferred, left = both[:-1, :-1], both[:-1, -1], both[-1, :-1]
     chosen: list[int] = []
     while True:
         gain = torch.minimum(share, left).sum(1)
