@@ -5,7 +5,7 @@ surface there.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -61,6 +61,8 @@ class AnchoredTarget:
     owner: Int[Tensor, "cell owner"]
     owner_weight: Float[Tensor, "cell owner"]
     surface: SceneSurface
+    # Found once for all operators that have a grid.
+    _places: dict[FeatureGrid, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     @property
     def view_ids(self) -> tuple[ViewId, ...]:
@@ -154,12 +156,15 @@ def owner_weights(target: AnchoredTarget, grid: FeatureGrid) -> BlendingWeights:
 
 def _at(target: AnchoredTarget, grid: FeatureGrid) -> tuple[Float[Tensor, " cell"], Int[Tensor, " cell"]]:
     """Return depth of the cells of a grid, and the nearest covered guide cell of the same surface."""
+    if grid in target._places:
+        return target._places[grid]
     uv = cell_centers(*grid.lattice).reshape(-1, 2)
     z_depth = target.depth.at(uv)
     corner, share = bilinear_corners(uv, *target.grid.lattice)
     is_alike = (target.z_depth[corner] / z_depth[:, None] - 1).abs() < EDGE
     preferred = (share + 1e-6) * torch.where(is_alike, 1.0, 1e-3) * (target.coverage > 0)[corner]
-    return z_depth, corner.gather(1, preferred.argmax(1, keepdim=True))[:, 0]
+    target._places[grid] = z_depth, corner.gather(1, preferred.argmax(1, keepdim=True))[:, 0]
+    return target._places[grid]
 
 
 def weights_of(
@@ -174,12 +179,13 @@ def weights_of(
     uv = cell_centers(*grid.lattice).reshape(-1, 2)
     tap_depth = z_depth[:, None] if tap_depth is None else tap_depth
     slope, offset = target.surface.maps_of(target.camera)
-    rays = (slope @ torch.cat([uv.T, torch.ones_like(uv[:, 0])[None]])).permute(0, 2, 1)
-    cell = torch.arange(len(uv))[:, None]
-    point = tap_depth[..., None] * rays[source, cell] + offset[source]
-    z_source = point[..., 2]
+    rays = (slope @ torch.cat([uv.T, torch.ones_like(uv[:, 0])[None]])).permute(1, 0, 2).flatten(1)
+    # Numbers lie apart by axis: each is looked up by one index.
+    ray = source * len(uv) + torch.arange(len(uv))[:, None]
+    x, y, z_source = (torch.addcmul(offset[:, axis].take(source), rays[axis].take(ray), tap_depth) for axis in range(3))
     is_tap = (weight > 0) & (z_source > 0)
-    at = torch.where(is_tap[..., None], point[..., :2] / z_source[..., None], 0.0)
+    per_z = torch.where(is_tap, 1 / z_source, 0.0)
+    at = torch.stack([x * per_z, y * per_z], dim=-1)
     ratio = target.z_depth.new_tensor(_log_focal_ratios(target))[source] - (z_source / tap_depth).log()
     kept = torch.where(is_tap, weight, 0.0)
     total = kept.sum(1, keepdim=True)

@@ -15,6 +15,7 @@ from lift3d.domain.features import FeatureGrid
 from lift3d.domain.weights import BlendingWeights
 from lift3d.geometry.projection import unproject
 from lift3d.geometry.rays import cell_centers
+from lift3d.geometry.sampling import nearest_cells
 from lift3d.surface.anchors import AnchoredTarget, weights_of
 from lift3d.surface.depth_map import EDGE
 from lift3d.surface.render import render_depth
@@ -41,15 +42,22 @@ def light_weights(target: AnchoredTarget, grid: FeatureGrid) -> BlendingWeights:
     near = target.surface.part(order[:CONSULTED])
     rank = torch.tensor([order.index(target.view_ids.index(name)) for name in near.ids])
     uv = cell_centers(*grid.lattice).reshape(-1, 2)
+    own = target.surface.view_of(target.camera)
     z_depth = target.depth.at(uv)
-    if target.surface.view_of(target.camera) is None:
+    if own is None:
         rendered = render_depth(target.surface.part(order[:DEPTH_FROM]), target.camera, grid.stride_u).at(uv)
         z_depth = torch.where(torch.isnan(rendered), z_depth, rendered)
     layers = _layers(z_depth.reshape(grid.shape)).flatten(1)
     weight = torch.zeros(len(uv), len(layers), len(near.views))
     sees_any = torch.zeros(grid.cell_count)
-    at_edge = torch.nonzero(layers[2] / layers[1] - 1 > EDGE)[:, 0]
-    for number, cells in enumerate((torch.arange(len(uv)), at_edge, at_edge)):
+    is_asked = torch.ones(grid.cell_count, dtype=torch.bool)
+    if own is not None and own.id in near.ids:
+        # What a view that may answer itself sees is its own light.
+        is_asked = ~(own.quality.reshape(-1)[nearest_cells(uv, *own.grid.lattice)] > 0)
+        weight[~is_asked, 0, near.ids.index(own.id)] = 1
+        sees_any[~is_asked] = 1
+    at_edge = torch.nonzero(is_asked & (layers[2] / layers[1] - 1 > EDGE))[:, 0]
+    for number, cells in enumerate((torch.nonzero(is_asked)[:, 0], at_edge, at_edge)):
         layer = layers[number, cells]
         look = near.look(target.camera, uv[cells], layer)
         sees = look.shown * look.confidence * ~is_cut(look)[:, None]

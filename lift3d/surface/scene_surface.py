@@ -91,6 +91,7 @@ class SceneSurface:
         self.method, self.views, self.keyframes = method, tuple(views), keyframes
         # A point lies on what a view sees if their depths differ by less than this share; twice as far it does not.
         self.tolerance = geometry_spec(method).tolerance
+        self.painters = geometry_spec(method).painters
         # A row of depth, confidence and quality per cell of all views, one view after the other.
         columns = [torch.stack([one.z_depth, one.confidence, one.quality], dim=-1).flatten(0, 1) for one in self.views]
         self._cells = torch.cat(columns)
