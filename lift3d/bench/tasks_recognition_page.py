@@ -6,6 +6,7 @@ from lift3d.bench.pages import bracketed, filled_head, markdown_table, number, r
 from lift3d.bench.tasks_recognition import (
     FULL,
     JUDGED_BY,
+    LIFTERS,
     PLAIN,
     STROKED_THINGS,
     STROKES,
@@ -26,7 +27,8 @@ Generated; do not edit. Made by
 
 on {date} with lift3d {version}, image height {height}, {sources} sources, `heldout-{holdout}`: every {holdout}-th view
 is a target, no source of any, and nothing is fitted on it. Computed scenes, whose every thing has a name like "red
-ball"; {scenes} of them, {targets} targets. All valid pixels count, holes as filled from the nearest covered cell.
+ball"; {scenes} of them, {targets} targets. Their depth is known, and the surface comes from it. All valid pixels
+count, holes as filled from the nearest covered cell.
 `raw2d` is the plain 2D answer on the true image. `miou` is the mean over the classes annotated in a view, background
 included; `object_iou` leaves the background out. Brackets are 95 % intervals of the paired bootstrap over views.
 """
@@ -45,7 +47,7 @@ def page(figures: RecognitionFigures) -> str:
     recipe = figures.recipe
     head = filled_head(
         HEAD,
-        replayed_command("recognition", recipe),
+        replayed_command("recognition", recipe, () if recipe.lifters == LIFTERS else recipe.lifters),
         height=recipe.image_height,
         sources=recipe.sources,
         holdout=recipe.holdout,
