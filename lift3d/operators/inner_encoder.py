@@ -41,7 +41,7 @@ def build_inner(name: OperatorName) -> Operator:
 
 
 class StandsOnInner:
-    """An operator whose features, and what they promise, are the inner operator's.
+    """An operator whose features, and what they promise, are the inner operator's; it decides cell by cell.
 
     ``own`` says what is decided on its features: name, kind of the prediction, labels. The digest covers the inner
     operator and ``content``, which is what the own name does not tell.
@@ -58,6 +58,7 @@ class StandsOnInner:
             stride_px=spec.stride_px,
             leaks=spec.leaks,
             weights_digest=digest({"inner": spec.identity, **content}),
+            decodes_cells=True,
         )
 
     def to(self, device: torch.device) -> None:

@@ -50,6 +50,8 @@ class OperatorSpec:
         label_names: Of label ids 0, 1, …; they are matched by name with the classes that a scene is annotated with,
             and all others are "background" if that is one of them, else left out. Empty: ids are the scene's own.
         threshold_source: Where a threshold of the answer came from, for the rows of the table; empty if there is none.
+        decodes_cells: Whether decode, and what is fitted for it, takes each cell of features for itself, on any grid:
+            what lies on a surface is then read on finer cells than a network's.
     """
 
     name: str
@@ -67,6 +69,7 @@ class OperatorSpec:
     restores: bool = False
     label_names: tuple[str, ...] = ()
     threshold_source: str = ""
+    decodes_cells: bool = False
 
     def __post_init__(self) -> None:
         """UnknownNameError if the kind of the prediction or the quantity is none that there is."""

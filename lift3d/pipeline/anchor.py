@@ -1,6 +1,6 @@
 """Anchor: what one operator says of the views, put on the scene's surface and read there by every target."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -17,9 +17,11 @@ from lift3d.domain.weights import BlendingWeights
 from lift3d.geometry.holes import fill_from_nearest
 from lift3d.lifters.blend import SourceTable, blend, blend_picture
 from lift3d.operators.protocol import COMPARABLE, Operator, OperatorSpec
-from lift3d.pipeline.decode import COVERED, Answers, decode_view
+from lift3d.pipeline.decode import COVERED, Answers, decode_view, filled_features
 from lift3d.pipeline.inputs import BoundedCache, SceneInputs
 from lift3d.pipeline.quantities import TargetFrameTransform
+from lift3d.pipeline.tracks import views_to_fit_on
+from lift3d.surface.anchored import Anchored
 from lift3d.surface.anchors import (
     GUESSED,
     AnchoredTarget,
@@ -30,13 +32,17 @@ from lift3d.surface.anchors import (
 )
 from lift3d.surface.bands import contrast_left, crisp, low_band
 from lift3d.surface.confidence import DEPTH, FEATURES, LABELS
+from lift3d.surface.depth_map import given_stride_px
 from lift3d.surface.light import light_weights
+from lift3d.surface.scene_surface import SceneSurface
 from lift3d.surface.votes import voted
 
 # Probabilities below this are one part in a million: their logarithms stay finite.
 _LEAST_PROBABILITY = 1e-6
 # Features shorter than this have no direction.
 _SHORTEST = 1e-9
+# Cells per cell of a network and axis where each decides for itself: views show it at as many places.
+FINER = 4
 # A table of all views is kept for all targets up to this size; beyond it, each target lays out its own sources.
 MOST_TABLE_BYTES = 2**29
 LOW_BYTES = 2**27
@@ -52,10 +58,13 @@ def averages_probabilities(spec: OperatorSpec) -> bool:
 def carries_answers(spec: OperatorSpec) -> bool:
     """Whether answers lie on the surface, rather than features that are decoded at each target.
 
-    Answers do that mean the same in every view: pictures, masks, labels, black boxes. Embeddings are features.
+    Answers do that mean the same in every view: pictures, masks, labels, black boxes. Embeddings are features, and so
+    is what is decided cell by cell: views together show finer cells than each of them.
     """
     is_alike = spec.quantity in COMPARABLE and spec.quantity != "color"
-    return is_alike and spec.prediction_kind != "embedding" and not averages_probabilities(spec)
+    return (
+        is_alike and spec.prediction_kind != "embedding" and not averages_probabilities(spec) and not spec.decodes_cells
+    )
 
 
 class OnSurface:
@@ -73,6 +82,7 @@ class OnSurface:
         self._inputs, self._answers, self._operator, self._state = inputs, answers, operator, state
         self._view_ids, self._taps = tuple(view_ids), taps
         self._tables: dict[str, SourceTable | None] = {}
+        self._fitted: SceneState | None = None
         self._low: BoundedCache[Tensor] = BoundedCache(lambda one: one.nbytes, LOW_BYTES)
 
     def lift(self, target: Target, anchored: AnchoredTarget) -> LiftedView:
@@ -83,9 +93,28 @@ class OnSurface:
             lifted = tuple(self._features(cut, grid, anchored) for cut, grid in enumerate(grids))
             if carries_answers(self._operator.spec):
                 prediction = self._answer(size, anchored)
+            elif self._operator.spec.decodes_cells:
+                state = self._fitted_on_surface(anchored.surface)
+                prediction = decode_view(self._operator, state, self._fine(anchored), size)
             else:
                 prediction = decode_view(self._operator, self._state, lifted, size)
         return LiftedView(target.id, target.camera, lifted, prediction, anchored.view_ids)
+
+    def _fine(self, anchored: AnchoredTarget) -> tuple[LiftedFeatures, ...]:
+        """Return features on finer cells than the network's."""
+        size = anchored.camera.size
+        grids = self._inputs.grids(self._operator, size)
+        return tuple(self._features(cut, finer_grid(grid, size), anchored) for cut, grid in enumerate(grids))
+
+    def _fitted_on_surface(self, surface: SceneSurface) -> SceneState:
+        """Return what decode needs of the views, fitted on what they show together, as that is what is decoded."""
+        if self._state.is_empty:
+            return self._state
+        if self._fitted is None:
+            maps = _SurfaceMaps(surface, self._fine, self._taps)
+            views = views_to_fit_on(self._inputs, surface.ids)
+            self._fitted = self._operator.fit_scene(maps, views)
+        return self._fitted
 
     def _features(self, cut: int, grid: FeatureGrid, anchored: AnchoredTarget) -> LiftedFeatures:
         spec, place = self._operator.spec, evidence_at(anchored, grid)
@@ -98,11 +127,13 @@ class OnSurface:
             return _sure(_as_scores(mean), LABELS.of(mean.features.values[:-1].amax(0), place))
         to_target = TargetFrameTransform(spec.quantity, self._state, cut, anchored.camera)
         if spec.quantity in COMPARABLE:
+            # Cells that are finer than a network's need not be crisp to be told apart.
+            read = self._map if spec.decodes_cells else self._crisp_map
             blended, length = _without_length(
                 self._blend(
                     weights,
                     f"cut {cut}",
-                    lambda name: _with_length(to_target.of_source(self._crisp_map(name, cut), name, anchored.camera)),
+                    lambda name: _with_length(to_target.of_source(read(name, cut), name, anchored.camera)),
                 )
             )
             return _sure(to_target.at_target(blended), FEATURES.of(length, place))
@@ -196,6 +227,32 @@ class OnSurface:
     def _valid(self, name: ViewId, one: FeatureMap) -> Bool[Tensor, "row col"]:
         is_valid = self._inputs.frame(name).is_valid
         return is_valid if is_valid.shape == one.grid.shape else torch.ones(one.grid.shape, dtype=torch.bool)
+
+
+class _SurfaceMaps(Mapping[ViewId, tuple[FeatureMap, ...]]):
+    """What the views of a surface see of it, read when it is asked for; holes as decoders meet them."""
+
+    def __init__(self, surface: SceneSurface, read: Callable[[AnchoredTarget], tuple[LiftedFeatures, ...]], taps: int):
+        self._surface, self._read, self._taps = surface, read, taps
+
+    def __getitem__(self, name: ViewId) -> tuple[FeatureMap, ...]:
+        camera = next(view.camera for view in self._surface.views if view.id == name)
+        return filled_features(self._read(Anchored().anchor(self._surface, camera, self._surface.ids, self._taps)))
+
+    def __iter__(self) -> Iterator[ViewId]:
+        return iter(self._surface.ids)
+
+    def __len__(self) -> int:
+        return len(self._surface.ids)
+
+
+def finer_grid(grid: FeatureGrid, size: ImageSize) -> FeatureGrid:
+    """Return the cells that a network's features are read on where each decides for itself: a quarter as wide or more.
+
+    They are no finer than depth that is given.
+    """
+    stride = max(given_stride_px(size), min(grid.stride_u, grid.stride_v) / FINER)
+    return FeatureGrid.covering(size, stride) if stride < min(grid.stride_u, grid.stride_v) else grid
 
 
 def _covering(size: ImageSize, shape: Sequence[int]) -> FeatureGrid:

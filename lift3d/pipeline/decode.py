@@ -36,19 +36,25 @@ class Answers:
         """Return the answer of the frozen decoder to a view's own features."""
 
         def decoded() -> Prediction:
-            with torch.inference_mode():
-                size = self._inputs.frame(view).camera.size
-                return operator.decode(self._inputs.features(operator, view), state, size)
+            size = self._inputs.frame(view).camera.size
+            return answer_to(self._inputs.features(operator, view), operator, state, size)
 
         return self._kept.get(operator_digest(operator.spec) + view, decoded)
+
+
+def answer_to(maps: tuple[FeatureMap, ...], operator: Operator, state: SceneState, size: ImageSize) -> Prediction:
+    """Return what the frozen decoder makes of features, where these lie."""
+    with torch.inference_mode():
+        said = operator.decode(maps, state, size)
+    device = maps[0].values.device
+    return Prediction(said.kind, said.values.to(device), said.is_valid.to(device))
 
 
 def decode_view(
     operator: Operator, state: SceneState, lifted: tuple[LiftedFeatures, ...], size: ImageSize
 ) -> Prediction:
     """Close holes, run the frozen decoder, and mark what does not stand on anything seen."""
-    with torch.inference_mode():
-        prediction = operator.decode(filled_features(lifted), state, size)
+    prediction = answer_to(filled_features(lifted), operator, state, size)
     first = lifted[0]
     is_covered = at_pixels(first.coverage >= COVERED, first.features.grid, *prediction.is_valid.shape)
     return Prediction(prediction.kind, prediction.values, prediction.is_valid & is_covered)
@@ -77,8 +83,7 @@ def plain_view(
         for one in maps
     )
     if answer is None:
-        with torch.inference_mode():
-            answer = operator.decode(maps, state, frame.camera.size)
+        answer = answer_to(maps, operator, state, frame.camera.size)
     return LiftedView(target.id, frame.camera, lifted, answer, (target.id,))
 
 

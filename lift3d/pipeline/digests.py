@@ -28,7 +28,7 @@ STAGE_VERSIONS = {
     "fit": 1,
     "travel": 1,
     "surface": 1,
-    "anchor": 4,
+    "anchor": 5,
 }
 # What lifting goes through; frames are in the digests of the views, and scoring changes no lifted view.
 _LIFTING = ("select_sources", "weights_at", "picture", "blend", "decode_view")

@@ -34,7 +34,7 @@ def encode_view(
             maps = operator.read(view, frame.camera.size)
         else:
             maps = operator.encode(_seen(frame))
-        return _settled(operator, maps, on_clamped)
+        return _settled(operator, maps, frame.image.device, on_clamped)
 
 
 def encode_together(
@@ -54,7 +54,7 @@ def encode_together(
             together = {}
             for name, maps in zip(names, found, strict=True):
                 with _promised(operator, name):
-                    together[name] = _settled(operator, maps, on_clamped)
+                    together[name] = _settled(operator, maps, frames[name].image.device, on_clamped)
             return together
         except RuntimeError as error:
             device = frames[names[0]].image.device
@@ -95,11 +95,9 @@ def _seen(frame: Frame) -> Float[Tensor, "3 height width"]:
 
 
 def _settled(
-    operator: Operator, maps: tuple[FeatureMap, ...], on_clamped: Callable[[int], None]
+    operator: Operator, maps: tuple[FeatureMap, ...], device: torch.device, on_clamped: Callable[[int], None]
 ) -> tuple[FeatureMap, ...]:
-    # Libraries of the host, and files, answer there.
-    maps = tuple(_at_work(one) for one in maps)
-    rounded = tuple(_rounded_to_half(one, operator.spec.name) for one in maps)
+    rounded = tuple(_rounded_to_half(one, operator.spec.name, device) for one in maps)
     clamped = sum(int((one.values.abs() > HALF_MAX).sum()) for one in maps)
     if clamped:
         on_clamped(clamped)
@@ -114,19 +112,14 @@ def target_grids(operator: Operator, size: ImageSize) -> tuple[FeatureGrid, ...]
         return tuple(one.grid for one in operator.encode(torch.full((3, size.height, size.width), 0.5)))
 
 
-def _at_work(one: FeatureMap) -> FeatureMap:
-    """Return a map where the worker computes."""
-    tokens = one.global_tokens
-    return FeatureMap(torch.as_tensor(one.values), one.grid, None if tokens is None else torch.as_tensor(tokens))
-
-
-def _rounded_to_half(feature_map: FeatureMap, name: str) -> FeatureMap:
-    if not bool(torch.isfinite(feature_map.values).all()):
+def _rounded_to_half(feature_map: FeatureMap, name: str, device: torch.device) -> FeatureMap:
+    """Return a map rounded, on the device: libraries of the host, and files, answer there."""
+    values, tokens = feature_map.values.to(device), feature_map.global_tokens
+    if not bool(torch.isfinite(values).all()):
         raise NonFiniteError(
             f"Operator '{name}' gave NaN or infinite features; expected finite float32.", operator=name
         )
-    tokens = feature_map.global_tokens
-    return FeatureMap(_half(feature_map.values), feature_map.grid, None if tokens is None else _half(tokens))
+    return FeatureMap(_half(values), feature_map.grid, None if tokens is None else _half(tokens.to(device)))
 
 
 def _half(values: Tensor) -> Tensor:

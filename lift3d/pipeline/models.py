@@ -34,7 +34,7 @@ class Models:
     def __post_init__(self) -> None:
         for one in (*self.operators, *self.lifters):
             if isinstance(one, Movable):
-                one.to(self.device)
+                _move(one, self.device)
 
     @property
     def is_anchored(self) -> bool:
@@ -86,3 +86,15 @@ class Models:
             tuple(build_metrics(recipe.metrics or None)),
             device,
         )
+
+
+def _move(network: Movable, device: torch.device) -> None:
+    try:
+        network.to(device)
+    except RuntimeError as error:
+        if "out of memory" not in str(error).lower():
+            raise
+        raise ConfigError(
+            f"The networks do not fit into the memory that is left on {device}: {str(error).splitlines()[0]} Free it "
+            "of other processes, or compute on --device cpu."
+        ) from error

@@ -19,7 +19,7 @@ from lift3d.lifters.plane_sweep import PlaneSweepConfig
 from lift3d.lifters.ray_evidence import VOLUME_CHANNELS
 from lift3d.lifters.tap_agreement import NEAR_TAPS, NEIGHBOUR_OFFSETS, PROJECTED_CHANNELS, SHARPENED_TAPS
 from lift3d.operators.protocol import COMPARABLE, OperatorSpec
-from lift3d.pipeline.anchor import LOW_BYTES, MOST_TABLE_BYTES, averages_probabilities, carries_answers
+from lift3d.pipeline.anchor import FINER, LOW_BYTES, MOST_TABLE_BYTES, averages_probabilities, carries_answers
 from lift3d.pipeline.decode import KEPT_BYTES
 from lift3d.pipeline.inputs import CACHE_BYTES
 from lift3d.pipeline.products import VIEWS_PER_PART
@@ -64,6 +64,8 @@ _ASKED_FLOATS = 12
 _LIGHT_FLOATS, _LIGHT_TAP_FLOATS, _LIGHT_TAPS = 20, 15, 3 * NEAREST
 # Of one corner of a tap while it is blended: its index, its share, and a temporary of each.
 _CORNER_BYTES = 32
+# Of features on fine cells: what is blended, at its own length, without holes, and at length 1.
+_FINE_COPIES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,8 +203,12 @@ def _reading_bytes(spec: OperatorSpec, size: SceneSize, recipe: Recipe) -> int:
         consulted = _LIGHT_FLOATS * min(CONSULTED, size.view_count) + _LIGHT_TAPS * _LIGHT_TAP_FLOATS
         return _cells(size.image, spec.stride_px) * consulted * _FLOAT32
     taps = min(recipe.tap_count, size.view_count)
-    cells = max(cells for _, cells in cuts_of(spec, size.image))
-    return cells * taps * _TAP_BYTES + min(4 * cells * taps, CORNER_TILE) * _CORNER_BYTES
+    channels, cells = max(cuts_of(spec, size.image), key=lambda one: one[1])
+    fine = 0
+    if spec.decodes_cells:
+        cells = min(FINER**2 * cells, max(cells, _cells(size.image, given_stride_px(size.image))))
+        fine = _FINE_COPIES * (channels + 1) * cells * _FLOAT32
+    return cells * taps * _TAP_BYTES + min(4 * cells * taps, CORNER_TILE) * _CORNER_BYTES + fine
 
 
 def _table_bytes(spec: OperatorSpec, size: SceneSize) -> int:

@@ -3,6 +3,7 @@
 Letters: a splat is a view's cell, fallen into a cell of the camera; a layer are splats of nearly one depth.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -24,7 +25,10 @@ LEAST_SHARE = 1.0
 # A layer needs this much confidence behind it: less than one view that is sure.
 LEAST_SUPPORT = 0.3
 # Views that are heard of each of so many by so many parts of the image, chosen until no one adds so much of a part.
-PARTS, SHOWN_BY, LEAST_GAIN = 8, 8, 0.25
+# Means of views are as exact as their number's root: of a method of another tolerance, as many as are as exact.
+PARTS, SHOWN_BY, LEAST_GAIN, EXACT = 8, 2, 0.25, 0.03
+# How fast views are heard later with the angle to the camera, radians.
+NEAR_RAD, NEAR_POWER = 0.02, 4.0
 # Cells into which nothing fell are asked for on a grid so many times coarser.
 COARSER = 2
 # Cells around one into which nothing fell, from which surfaces may go on into it.
@@ -92,27 +96,50 @@ class _Splats:
 
 
 def _shown_by(surface: SceneSurface, camera: Camera, wanted: Bool[Tensor, "row col"]) -> list[int]:
-    """Return views that together show enough of each part of the image in which something is wanted, greedily."""
+    """Return views that together show enough of each part of the image in which something is wanted, greedily.
+
+    Those that look most nearly as the camera does come first: what others show beside an outline lies on its far side.
+    """
     parts = FeatureGrid(PARTS, PARTS, camera.size.width / PARTS, camera.size.height / PARTS)
     slope, offset = surface.maps_to(camera)
-    x, y, z = (slope @ surface.sparse + offset[..., None]).unbind(1)
+    places = slope @ surface.sparse + offset[..., None]
+    x, y, z = places.unbind(1)
     cell = nearest_cells(torch.stack([x / z, y / z], dim=-1), *parts.lattice)
     is_shown = (z > 0) & (cell >= 0)
     count = torch.zeros(len(surface.views), parts.cell_count)
     count.scatter_add_(1, cell.clamp(min=0), is_shown.float())
-    left = SHOWN_BY * _dilated(coarser(wanted, parts), 1).flatten().float()
-    # One view after the other is chosen: no work for a device.
-    both = torch.cat([count / count.amax(0).clamp(min=1), left[None]]).cpu()
-    share, left = both[:-1], both[-1]
+    left = SHOWN_BY * (surface.tolerance / EXACT) ** 2 * _dilated(coarser(wanted, parts), 1).flatten().float()
+    preferred = _nearness(surface, camera, places, is_shown)
+    # One view after the other is chosen: no work for a device, which is waited for once.
+    both = torch.cat(
+        [torch.cat([count / count.amax(0).clamp(min=1), preferred[:, None]], 1), F.pad(left, (0, 1))[None]]
+    )
+    both = both.cpu()
+    share, preferred, left = both[:-1, :-1], both[:-1, -1], both[-1, :-1]
     chosen: list[int] = []
     while True:
         gain = torch.minimum(share, left).sum(1)
         gain[chosen] = 0
-        best = int(gain.argmax())
-        if gain[best] <= LEAST_GAIN:
+        if float(gain.max()) <= LEAST_GAIN:
             return chosen
+        best = int((preferred * torch.where(gain > LEAST_GAIN, gain, 0.0)).argmax())
         chosen.append(best)
         left = (left - share[best]).clamp(min=0)
+
+
+def _nearness(
+    surface: SceneSurface,
+    camera: Camera,
+    places: Float[Tensor, "view 3 point"],
+    is_shown: Bool[Tensor, "view point"],
+) -> Float[Tensor, " view"]:
+    """Return the preference for views by their median angle to the camera at places that both see, 1 for none."""
+    points = torch.linalg.inv(camera.K).to(places) @ places
+    centers = torch.stack([(camera.w2c @ view.camera.c2w)[:3, 3] for view in surface.views]).to(points)
+    to_view = centers[..., None] - points
+    cosine = -(to_view * points).sum(1) / (to_view.norm(dim=1) * points.norm(dim=1))
+    angle = torch.where(is_shown, cosine.clamp(-1, 1).arccos(), torch.nan).nanmedian(1).values
+    return (1 + angle.nan_to_num(math.pi) / NEAR_RAD) ** -NEAR_POWER
 
 
 def _layer(

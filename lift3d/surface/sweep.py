@@ -48,7 +48,7 @@ class SweepConfig:
     matched: AngleChoice = MATCHED
     fused: AngleChoice = FUSED
     plane_count: int = 48
-    stride_px: float = 2.0
+    stride_px: float = 1.0
     max_cells: int = 20_000
     coarsening: int = 2
     window_radius: int = 1

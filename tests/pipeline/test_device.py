@@ -8,6 +8,7 @@ from lift3d.errors import ConfigError, SceneError
 from lift3d.pipeline import device as devices
 from lift3d.pipeline.device import HOST, named_device, on_host, worker_device
 from lift3d.pipeline.inputs import SceneInputs, quiet
+from lift3d.pipeline.models import Models
 from lift3d.storage.location import open_store
 from tests.support.counting_device import DEVICE, counting_device
 from tests.support.operators import IdentityOperator
@@ -112,3 +113,12 @@ def test_the_host_encodes_one_view_after_the_other():
     inputs = SceneInputs(textured_plane_scene(4), open_store("memory://one", create=True), 24)
     inputs.encode(operator, [*inputs.views], quiet)
     assert operator.tried == [1] * 4
+
+
+def test_networks_that_find_no_room_are_one_clear_error():
+    class Large(Hungry):
+        def to(self, device):
+            raise torch.OutOfMemoryError("CUDA out of memory. Process 7 has 79 GiB in use.\nSee the documentation.")
+
+    with pytest.raises(ConfigError, match=r"left on cpu: CUDA out of .* in use\. Free it of other processes"):
+        Models((Large(1),), (), ())

@@ -1,11 +1,15 @@
 """The whole line on a device that is not the host's: the same answers, and no more transfers than are stated."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from lift3d.domain.camera import ImageSize
+from lift3d.domain.features import FeatureMap
+from lift3d.domain.lifted import Prediction
 from lift3d.domain.scene_views import SceneViews
 from lift3d.lifters.catalog import LIFTERS
 from lift3d.operators.catalog import build_operator
@@ -20,14 +24,15 @@ from lift3d.storage.location import open_store
 from lift3d.surface.catalog import METHODS
 from tests.support import surfaces
 from tests.support.counting_device import DEVICE, counting_device
-from tests.support.operators import TrueDepth, TrueInstances, TrueNormals
+from tests.support.operators import IdentityOperator, TrueDepth, TrueInstances, TrueNormals
 from tests.support.scenes import two_planes_scene
 from tests.support.walks import assert_alike, same_but_for_rounding, walked
 
 VIEWS = 3
 # Networks of ours and of libraries, and what decides on their features: by words, by a codebook, by statistics.
 OPERATORS = (
-    *("tiny:colorizer", "tiny:superresolution", "tiny:style", "felzenszwalb", "felzenszwalb?as=ids"),
+    *("tiny:colorizer", "tiny:superresolution", "tiny:style", "hog", "felzenszwalb", "felzenszwalb?as=ids"),
+    f"strokes:{Path(surfaces.__file__).with_name('strokes.json')}?of=tiny:encoder",
     *("open_vocabulary?prompts=red ball&of=tiny:clip", "timm:test_vit?weights=random&positional_field=subtract"),
 )
 
@@ -36,6 +41,17 @@ OPERATORS = (
 def room():
     scene = read_scene(f"procedural:room?views={VIEWS}&height=32&width=40")
     return scene, {view.id: view.load() for view in scene.views}
+
+
+class OnHost(IdentityOperator):
+    """A library's: it takes images to the host, and answers there."""
+
+    def encode(self, image):
+        return tuple(FeatureMap(one.values.cpu(), one.grid) for one in super().encode(image))
+
+    def decode(self, features, state, size):
+        said = super().decode(features, state, size)
+        return Prediction(said.kind, said.values.cpu(), said.is_valid.cpu())
 
 
 def painter():
@@ -77,8 +93,8 @@ def test_operators_of_every_kind_on_the_surface(room, tmp_path):
     scene, frames = room
     for name, frame in frames.items():
         np.save(tmp_path / f"{name}.npy", frame.image.mean(0).numpy())
-    names = ("rgb", "hog", "tiny:segmenter", f"files:{tmp_path}?pattern={{view}}.npy")
-    operators = [*map(build_operator, names), painter(), TrueInstances(frames)]
+    names = ("rgb", "tiny:segmenter", f"files:{tmp_path}?pattern={{view}}.npy")
+    operators = [*map(build_operator, names), painter(), TrueInstances(frames), OnHost()]
     walked_on_both(scene, operators, ["anchored"])
 
 
@@ -90,8 +106,9 @@ def test_operators_by_name(room, name):
         Models((operator,), (), (), device)
         with computing_on(device):
             maps = {name: encode_view(operator, frame.to(device)) for name, frame in room[1].items()}
+            # The view that strokes are on.
+            maps["a"] = first = next(iter(maps.values()))
             state = operator.fit_scene(maps, SceneViews({}, surfaces.no_tracks))
-            first = next(iter(maps.values()))
             answer = operator.decode(first, state, ImageSize(32, 40))
         return [one.cpu() for one in (*(one.values for one in first), answer.values, answer.is_valid)]
 
