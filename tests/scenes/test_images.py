@@ -233,6 +233,29 @@ def bomb_header(width: int, height: int) -> bytes:
 
 @pytest.mark.fault(27, "a PNG of 33 bytes that declares 30,000 × 30,000 pixels")
 @pytest.mark.fault(26, "a cut JPEG, 0 bytes, text and PostScript under the names of images")
+@pytest.mark.parametrize("turn", [None, 6])
+def test_a_jpeg_much_larger_than_what_is_wanted_shows_the_same_in_the_same_place(
+    turn: int | None, tmp_path: Path
+) -> None:
+    v, u = np.mgrid[0:960, 0:1280] / 160
+    pixels = (127 + 100 * np.stack([np.sin(u), np.cos(v), np.sin(u + v)], axis=-1)).astype(np.uint8)
+    exif = Image.Exif()
+    if turn:
+        exif[0x0112] = turn
+        pixels = np.ascontiguousarray(np.rot90(pixels))
+    for quality, name in ((98, "a.jpg"), (None, "a.png")):
+        save(tmp_path / name, pixels, exif=exif, **({"quality": quality} if quality else {}))
+    full, wanted = ImageSize(960, 1280), ImageSize(96, 128)
+    small, exact = decode_color(tmp_path / "a.jpg", full, wanted)[0], decode_color(tmp_path / "a.png", full, wanted)[0]
+    assert small.shape == (240, 320, 3)
+    assert exact.shape == (960, 1280, 3)
+    camera = Camera(CAMERA.K, CAMERA.w2c, full)
+    seen = [FileFrame(str(tmp_path / name)).load(camera, wanted).image for name in ("a.jpg", "a.png")]
+    # A pixel further to one side would be off by a tenth.
+    assert float((seen[0] - seen[1]).abs().max()) < 0.02
+    assert decode_color(tmp_path / "a.jpg", full, ImageSize(700, 933))[0].shape == (960, 1280, 3)
+
+
 def test_broken_files_are_image_errors(tmp_path: Path) -> None:
     stream = io.BytesIO()
     Image.fromarray(captures.texture(640, 480)).save(stream, "JPEG")

@@ -16,6 +16,7 @@ from lift3d.surface.anchors import GUESSED, consensus_weights, owner_weights, us
 from lift3d.surface.bands import low_band
 from lift3d.surface.keyframes import keyframes
 from lift3d.surface.owners import owners
+from lift3d.surface.render import render_depth
 from lift3d.surface.scene_surface import Look, SceneSurface
 from lift3d.surface.sensor import SensorGeometry, bridged
 from lift3d.surface.votes import voted
@@ -52,6 +53,16 @@ def test_a_camera_that_no_view_has_sees_the_surface_where_it_is(seen):
     depth = anchored(surface, held_out.camera).depth.at(uv)
     error = (depth / held_out.z_depth.reshape(-1) - 1).abs()
     assert float((error < 0.01).float().mean()) > 0.95
+
+
+def test_depth_that_is_wanted_in_a_part_of_an_image_is_that_of_the_whole(seen):
+    _, frames, _, _, surface = seen
+    camera = next(frame.camera for name, frame in frames.items() if name not in surface.ids)
+    whole = render_depth(surface, camera, 1.0).z_depth
+    wanted = torch.zeros(whole.shape, dtype=torch.bool)
+    wanted[10:20, 20:30] = True
+    part = render_depth(surface, camera, 1.0, wanted).z_depth
+    torch.testing.assert_close(part[wanted], whole[wanted], rtol=1e-3, atol=0, equal_nan=True)
 
 
 def test_neither_the_order_of_views_nor_one_more_that_shows_nothing_new_changes_an_answer(seen):
