@@ -38,7 +38,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", "
 _SATURATED_U16 = 65535
 _ORIENTATION_TAG = 0x0112
 _QUARTER_TURNS = (5, 6, 7, 8)
-_LOAD_VERSION = 4
+_LOAD_VERSION = 5
 # JPEG's blocks of 8 pixels can be decoded smaller: to at least so many times the size that is asked for.
 _REDUCTIONS, _LEAST_OVERSAMPLING = (8, 4, 2), 1.5
 # The pixels as bytes and as float32; validity, as float32, and the pixels times it; with a lens, the pixels before, and
@@ -197,7 +197,8 @@ class FileFrame:
         count = _BYTES_PER_PIXEL + _LENS_BYTES_PER_PIXEL * (self.distortion is not None)
         if self.mask is not None or self.distortion is not None:
             count += _VALIDITY_BYTES_PER_PIXEL
-        reduction = _reduction(size, wanted) if self.image.lower().endswith(_LOSSY_SUFFIXES) else 1
+        is_reduced = self.mask is None and self.image.lower().endswith(_LOSSY_SUFFIXES)
+        reduction = _reduction(size, wanted) if is_reduced else 1
         return size.height * size.width * count // reduction**2
 
     def content_digest(self) -> str:
@@ -221,7 +222,8 @@ class FileFrame:
     def _load_color(
         self, camera: Camera, size: ImageSize
     ) -> tuple[Float[Tensor, "3 height width"], Bool[Tensor, "height width"], Bool[Tensor, "height width"] | None]:
-        pixels, is_valid = decode_color(self.image, camera.size, size)
+        # Decoded smaller, what a mask hides would be mixed into what it shows.
+        pixels, is_valid = decode_color(self.image, camera.size, size if self.mask is None else None)
         file_size = ImageSize(*pixels.shape[:2])
         transparent = None if is_valid is None else ~is_valid
         if self.mask is not None:

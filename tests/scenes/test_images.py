@@ -256,6 +256,17 @@ def test_a_jpeg_much_larger_than_what_is_wanted_shows_the_same_in_the_same_place
     assert decode_color(tmp_path / "a.jpg", full, ImageSize(700, 933))[0].shape == (960, 1280, 3)
 
 
+def test_what_a_mask_hides_of_a_large_jpeg_is_not_mixed_into_what_it_shows(tmp_path: Path) -> None:
+    pixels = np.full((960, 1280, 3), 255, np.uint8)
+    pixels[:, :650] = 0
+    mask = save(tmp_path / "m.png", pixels[..., 0])
+    jpeg = save(tmp_path / "a.jpg", pixels, quality=98)
+    png = save(tmp_path / "a.png", decode_color(jpeg)[0])
+    camera = Camera(CAMERA.K, CAMERA.w2c, ImageSize(960, 1280))
+    seen, exact = (FileFrame(one, mask=mask).load(camera, ImageSize(96, 128)).image for one in (jpeg, png))
+    assert torch.equal(seen, exact)
+
+
 def test_broken_files_are_image_errors(tmp_path: Path) -> None:
     stream = io.BytesIO()
     Image.fromarray(captures.texture(640, 480)).save(stream, "JPEG")
