@@ -32,10 +32,12 @@ from lift3d.surface.keyframes import POINT_PITCH_PX
 from lift3d.surface.light import CONSULTED, NEAREST
 
 _FLOAT32, _FLOAT16, _INT64 = 4, 2, 8
-# A process of lift3d run before its first scene: 530 MB measured.
-WORKER_BYTES = 510 * 2**20
+# A process of lift3d run before its first scene: 440 MB measured.
+WORKER_BYTES = 420 * 2**20
 # What libraries of models take once they are imported: 70 to 120 MB measured.
-_LIBRARIES, _LIBRARY_BYTES = ("timm:", "open_clip:", "transformers:"), 90 * 2**20
+_LIBRARIES, _LIBRARY_BYTES = ("timm:", "open_clip:", "transformers:"), 115 * 2**20
+# SciPy's statistics, which are imported where depth is aligned: 70 MB measured.
+_ALIGNMENT_BYTES = 65 * 2**20
 # Channels of an operator that tells them only after the first image; those of a large vision transformer.
 ASSUMED_CHANNELS = 1024
 # What lifting and scoring once leave with the libraries for as long as the process lives: measured, whatever the size.
@@ -135,6 +137,7 @@ def peak_of(size: SceneSize, recipe: Recipe, specs: Sequence[OperatorSpec]) -> P
     features = sum(size.view_count * feature_bytes(spec, image) for spec in specs)
     process = WORKER_BYTES + WORKSPACE_BYTES + min(CACHE_BYTES, frames)
     process += _LIBRARY_BYTES * any(library in spec.name for spec in specs for library in _LIBRARIES)
+    process += _ALIGNMENT_BYTES * any(spec.quantity in ("depth", "disparity") for spec in specs)
     reserved = process + min(CACHE_BYTES, features)
     part = min(VIEWS_PER_PART, size.target_count)
     proposing = [name for name in recipe.lifters if not lifter_spec(name).is_anchored]
