@@ -18,6 +18,7 @@ from lift3d.pipeline.models import Models
 from lift3d.runs.driver import attempt_scene
 from lift3d.runs.records import begin_run
 from lift3d.storage.location import Store, open_store
+from lift3d.storage.objects import ObjectInfo
 
 # Few and many, so that what is per view outweighs what is per scene in one and not in the other.
 FEW, MANY = 6, 18
@@ -49,15 +50,20 @@ class CountingStore(Store):
         self.written.append(key)
         return super().create_bytes(key, content)
 
-    def exists(self, key: str) -> bool:
-        """Look, and count a HEAD, which costs as a GET does."""
-        self.requests["get"] += 1
-        return super().exists(key)
-
-    def sizes(self, prefix: str) -> dict[str, int]:
+    def entries(self, prefix: str) -> dict[str, ObjectInfo]:
         """List, and count a LIST, which costs as a PUT does."""
         self.requests["put"] += 1
-        return super().sizes(prefix)
+        return super().entries(prefix)
+
+    def names(self, folder: str = "") -> tuple[str, ...]:
+        """List a folder, and count a LIST."""
+        self.requests["put"] += 1
+        return super().names(folder)
+
+    def delete_prefix(self, prefix: str) -> None:
+        """Delete, which costs nothing but the LIST before it."""
+        self.requests["put"] += 1
+        super().delete_prefix(prefix)
 
 
 class Costs(NamedTuple):

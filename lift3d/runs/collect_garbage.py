@@ -9,6 +9,7 @@ from lift3d.errors import ConfigError
 from lift3d.runs.progress import track
 from lift3d.runs.records import recorded
 from lift3d.storage.audit import AuditedProduct, folders
+from lift3d.storage.commit import SHORTEST_LEASE_S
 from lift3d.storage.garbage import Garbage, IsWanted, Kind, collect, garbage_in, probes, store_time
 from lift3d.storage.layout import SCENES_FOLDER
 from lift3d.storage.location import Store, open_store
@@ -19,7 +20,7 @@ _NAMED = {"lifted"}
 _HOUR_S = 3600.0
 # No worker sleeps for two days and is still expected back; below an hour, one that lifts a large scene may be at work.
 LEASE_H = 48.0
-SHORTEST_LEASE_H = 1.0
+SHORTEST_LEASE_H = SHORTEST_LEASE_S / _HOUR_S
 
 
 @dataclass

@@ -5,13 +5,14 @@ finish one product one wins, and the other adopts its group file, which a fresh 
 whatever the response to our request was (it may have been lost and the request repeated).
 
 What was begun long ago may be collected as garbage (``garbage.py``) while its writer sleeps. The writer looks for every
-object after it has written the group file, the collector looks for the group file after it has deleted the objects:
-whoever comes second sees what the other did, and takes the group file back.
+object that may be so old after it has written the group file, the collector looks for the group file after it has
+deleted the objects: whoever comes second sees what the other did, and takes the group file back.
 """
 
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 from lift3d.errors import DamagedProductError, ProductMissingError, StoreUnavailableError
@@ -27,10 +28,28 @@ Read = TypeVar("Read")
 
 # Requests are waited for, not computed.
 _REQUESTS_AT_ONCE = 8
+# What is younger no collector takes for garbage.
+SHORTEST_LEASE_S = 3600.0
+# A writer that is done sooner need not look for what it created itself. Half, for the clocks are different ones.
+SURE_S = SHORTEST_LEASE_S / 2
 
 
 def ignore_step(step: Step) -> None:
     """Do nothing after a step; tests put the death of the process here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """When a writer began, by two clocks, and which objects of the product were there before it wrote them."""
+
+    began: tuple[float, float] = field(default_factory=lambda: (time.monotonic(), time.time()))
+    adopted: set[str] = field(default_factory=set)
+
+    def unsure_of(self, keys: Iterable[str]) -> list[str]:
+        """Return which objects may be so old that they were collected meanwhile."""
+        # Of a machine that slept one clock may have stood still, and one may be set back: the longer time counts.
+        elapsed = max(now - then for now, then in zip((time.monotonic(), time.time()), self.began, strict=True))
+        return [key for key in keys if elapsed > SURE_S or key in self.adopted]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +61,8 @@ class Commit:
     is_own: bool = False
 
 
-def publish(store: Store, path: str, manifest: Manifest, at_step: StepHook = ignore_step) -> Commit:
-    """Make what is written the product, or adopt the product of whoever was faster.
+def publish(store: Store, path: str, manifest: Manifest, work: Work, at_step: StepHook = ignore_step) -> Commit:
+    """Make what is written the product, or adopt the product of whoever was faster. Records of parts stay.
 
     StoreUnavailableError if this worker slept so long that what it wrote was collected as garbage, too.
     """
@@ -54,9 +73,7 @@ def publish(store: Store, path: str, manifest: Manifest, at_step: StepHook = ign
         raise StoreUnavailableError(f"{store.url}/{path} has a group file that cannot be read back. Try again.")
     is_own = winner.manifest.write_id == manifest.write_id
     if is_own:
-        _require_kept(store, winner)
-    if manifest.parts:
-        store.delete_prefix(f"{path}/{PARTS_FOLDER}")
+        _require_kept(store, winner, work)
     return Commit(path, winner.manifest, is_own)
 
 
@@ -111,6 +128,11 @@ def read_entry(store: Store, path: str, key: str, entry: Entry, span: tuple[int,
     return twice(content)
 
 
+def forget_parts(store: Store, path: str) -> None:
+    """Delete the records of the parts of a product, not the parts."""
+    store.delete_prefix(f"{path}/{PARTS_FOLDER}")
+
+
 def withdraw(store: Store, path: str) -> None:
     """Take back a commit: the product is not there any more. Its objects stay for whoever makes it again."""
     store.delete_prefix(group_path(path))
@@ -135,11 +157,11 @@ def _are_there(store: Store, path: str, keys: Iterable[str]) -> bool:
         return all(pool.map(lambda key: store.exists(f"{path}/{key}"), keys))
 
 
-def _require_kept(store: Store, own: Commit) -> None:
-    if _are_there(store, own.path, own.manifest.entries):
+def _require_kept(store: Store, own: Commit, work: Work) -> None:
+    if _are_there(store, own.path, work.unsure_of(own.manifest.entries)):
         return
     withdraw(store, own.path)
-    store.delete_prefix(f"{own.path}/{PARTS_FOLDER}")
+    forget_parts(store, own.path)
     raise StoreUnavailableError(
         f"The writer of {store.url}/{own.path} was idle for so long that what it wrote was collected as garbage. "
         f"Run again; give 'lift3d gc' an --older-than that is longer than a worker may sleep."

@@ -19,7 +19,7 @@ from zarr.storage import MemoryStore
 
 from lift3d.errors import StoreLayoutError
 from lift3d.storage import commit as protocol
-from lift3d.storage.commit import Commit, StepHook, finished_part, ignore_step, read_entry
+from lift3d.storage.commit import Commit, StepHook, Work, finished_part, ignore_step, read_entry
 from lift3d.storage.layout import GROUP_FILE, part_path
 from lift3d.storage.location import Store
 from lift3d.storage.manifest import Manifest, Part, is_metadata, to_json
@@ -42,12 +42,20 @@ NamedArray = (
 
 
 class ProductWriter:
-    """Makes one product. Several workers may, each some parts of it or the same ones."""
+    """Makes one product. Several workers may, each some parts of it or the same ones.
 
-    def __init__(self, store: Store, path: str, at_step: StepHook = ignore_step) -> None:
+    Parts are recorded for other workers, and for whoever comes after this one's death; ``records_parts`` says whether
+    to, as this writer alone can make and commit all of it soon.
+    """
+
+    def __init__(
+        self, store: Store, path: str, at_step: StepHook = ignore_step, *, records_parts: bool = True
+    ) -> None:
         self._store = store
         self._path = path
         self._at_step = at_step
+        self._records_parts = records_parts
+        self._work = Work()
         self._parts: dict[int, Part] = {}
         self._metadata: dict[str, bytes] = {}
         at_step("begun")
@@ -59,18 +67,20 @@ class ProductWriter:
             if found is None:
                 return None
             self._parts[number] = found
+            self._work.adopted.update(found.objects)
+            self._records_parts = True  # to be tidied up
         return self._parts[number]
 
     def write_part(
         self, number: int, arrays: Mapping[str, NamedArray], length: int, unit: int, note: Any = None
     ) -> None:
-        """Write a part: one shard of each array along its first axis, a chunk per entry, and then the record of it.
+        """Write a part: one shard of each array along its first axis, a chunk per entry; then it is recorded.
 
         The first axis of all arrays has so many entries once whole, and so many a part, of which only the last may be
         shorter. The note is JSON for whoever commits. StoreLayoutError if an array is of another length, or of a type
         that not every reader knows.
         """
-        target = Recorder(self._store, self._path, self._metadata)
+        target = Recorder(self._store, self._path, self._metadata, self._work.adopted)
         start = number * unit
         for name, array in arrays.items():
             if start + len(array[1]) != min(start + unit, length):
@@ -87,7 +97,7 @@ class ProductWriter:
         The length is that of the first axis of all arrays, once whole.
         """
         given = donor.manifest.part_record(donor_number)
-        target = Recorder(self._store, self._path, self._metadata)
+        target = Recorder(self._store, self._path, self._metadata, self._work.adopted)
         for name, fields in given.arrays.items():
             target.put(f"{name}/{GROUP_FILE}", to_json({**fields, "shape": [length, *fields["shape"][1:]]}))
         for key, entry in given.objects.items():
@@ -106,7 +116,10 @@ class ProductWriter:
         """
         manifest = self._complete(arrays, attrs, part_count)
         self._at_step("filled")
-        return protocol.publish(self._store, self._path, manifest, self._at_step)
+        commit = protocol.publish(self._store, self._path, manifest, self._work, self._at_step)
+        if part_count and self._records_parts:
+            protocol.forget_parts(self._store, self._path)
+        return commit
 
     def _complete(self, arrays: Mapping[str, NamedArray], attrs: Mapping[str, Any], part_count: int) -> Manifest:
         to_json(attrs)  # refuses what is not JSON before anything is written
@@ -123,7 +136,7 @@ class ProductWriter:
                         f"before ({metadata[name]['chunk_grid']}). Give every part the same arrays."
                     )
             parts.append(replace(part, arrays={}))
-        target = Recorder(self._store, self._path, self._metadata)
+        target = Recorder(self._store, self._path, self._metadata, self._work.adopted)
         for name, array in arrays.items():
             self._put(target, name, array)
         return Manifest(uuid.uuid4().hex, dict(attrs), tuple(parts), target.entries, metadata | target.metadata)
@@ -136,7 +149,8 @@ class ProductWriter:
         self._at_step("filling")
 
     def _record(self, number: int, part: Part) -> None:
-        self._store.write_bytes(part_path(self._path, number), part.to_bytes())
+        if self._records_parts:
+            self._store.write_bytes(part_path(self._path, number), part.to_bytes())
         self._parts[number] = part
         self._at_step("part")
 

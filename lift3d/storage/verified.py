@@ -29,14 +29,19 @@ CODEC_ERRORS = (ValueError, RuntimeError)
 
 
 class VerifiedStore(ZarrStore):
-    """Zarr's view of a committed product; its metadata comes from the group file that was read already."""
+    """Zarr's view of a committed product; its metadata comes from the group file that was read already.
+
+    Of a shard Zarr asks for the index and then for each chunk; one that ``reads_whole`` asks for all of it, once.
+    """
 
     supports_writes = False
     supports_deletes = False
     supports_listing = True
 
-    def __init__(self, store: Store, commit: Commit) -> None:
+    def __init__(self, store: Store, commit: Commit, *, reads_whole: bool = False) -> None:
         super().__init__(read_only=True)
+        self._reads_whole = reads_whole
+        self._whole: dict[str, bytes] = {}
         self._store = store
         self._commit = commit
         self._entries = commit.manifest.entries
@@ -60,6 +65,10 @@ class VerifiedStore(ZarrStore):
         if entry is None or is_metadata(key):
             return None
         span = _span(byte_range, entry.size)
+        if self._reads_whole:
+            if key not in self._whole:
+                self._whole[key] = await asyncio.to_thread(self._plausible, key, entry, (0, entry.size))
+            return prototype.buffer.from_bytes(self._whole[key][slice(*span)])
         content = await asyncio.to_thread(self._plausible, key, entry, span)
         return prototype.buffer.from_bytes(content)
 
@@ -116,13 +125,15 @@ class VerifiedStore(ZarrStore):
 class Recorder:
     """Puts objects below a product's path: each is created once, and described in ``entries`` by its key.
 
-    Metadata that is ``known``, for the same writer has written it before, is not written again; it grows.
+    Metadata that is ``known``, for the same writer has written it before, is not written again; it grows, as do the
+    keys of objects that were there already, ``adopted``.
     """
 
-    def __init__(self, store: Store, path: str, known: dict[str, bytes]) -> None:
+    def __init__(self, store: Store, path: str, known: dict[str, bytes], adopted: set[str]) -> None:
         self._store = store
         self._path = path
         self._known = known
+        self._adopted = adopted
         self.entries: dict[str, Entry] = {}
         self.metadata: dict[str, Any] = {}
 
@@ -138,6 +149,7 @@ class Recorder:
                 return
         full = f"{self._path}/{key}"
         if not self._store.create_bytes(full, content):
+            self._adopted.add(key)
             there = self._found(full)
             if there != content:
                 if there and not is_metadata(key) and decodes(self.metadata[name], key, there):

@@ -5,6 +5,7 @@ import threading
 import uuid
 
 import numpy as np
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
@@ -20,6 +21,8 @@ from lift3d.storage.repair import repaired
 from tests.support.store_content import require_whole
 from tests.support.store_workers import Killed, check_tidy
 
+# Here every sleep is longer than any lease.
+SLEEPS_LONG = -1.0
 PATHS = ("scenes/a/state/rows/one", "scenes/a/state/rows/two")
 
 
@@ -100,6 +103,8 @@ class Protocol(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(protocol, "SURE_S", SLEEPS_LONG)
         self.url = open_store(f"memory://{uuid.uuid4().hex}", create=True).url
         self.store = UnsteadyStore(self.url)
         self.seen = set()
@@ -208,6 +213,7 @@ class Protocol(RuleBasedStateMachine):
             self.sweep(path, lambda: None, True)
         check_tidy(store)
         store.delete_prefix("scenes")
+        self.patch.undo()
 
 
 TestProtocol = Protocol.TestCase
