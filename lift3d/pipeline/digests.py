@@ -30,6 +30,8 @@ STAGE_VERSIONS = {
     "surface": 1,
     "anchor": 5,
 }
+# Raised when products of views become other arrays of the same content: parts of two forms do not fit together.
+ARRAY_FORM = 2
 # What lifting goes through; frames are in the digests of the views, and scoring changes no lifted view.
 _LIFTING = ("select_sources", "weights_at", "picture", "blend", "decode_view")
 _ANCHORING = ("surface", "anchor", "blend", "decode_view")
@@ -48,7 +50,8 @@ def operator_digest(operator: OperatorSpec) -> str:
 
 def features_digest(operator: OperatorSpec, views: Mapping[ViewId, str]) -> str:
     """Digest of an operator's features of some views, in their order."""
-    return digest({"operator": operator.identity, "views": [[name, value] for name, value in views.items()]})
+    ordered = [[name, value] for name, value in views.items()]
+    return digest({"operator": operator.identity, "form": ARRAY_FORM, "views": ordered})
 
 
 def tracks_digest(views: Mapping[ViewId, str]) -> str:
@@ -74,7 +77,7 @@ def state_digest(state: SceneState) -> str:
 def plain_digest(operator: OperatorSpec, state: str, targets: Sequence[Target], views: Mapping[ViewId, str]) -> str:
     """Digest of the plain 2D answers on the targets."""
     content = {"operator": operator.identity, "state": state, "decode": STAGE_VERSIONS["decode_view"]}
-    content["travel"] = _travel_of(operator)
+    content |= {"travel": _travel_of(operator), "form": ARRAY_FORM}
     return digest({**content, "targets": [[target.id, views[target.id]] for target in targets]})
 
 
@@ -103,6 +106,7 @@ def lifted_digest(
     return digest(
         {
             **own,
+            "form": ARRAY_FORM,
             "operator": operator.identity,
             "quantity": operator.quantity,
             "color_cuts": list(operator.color_cuts),

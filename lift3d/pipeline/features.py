@@ -16,12 +16,13 @@ from lift3d.pipeline.products import (
     commit_features,
     part_count,
     write_features_part,
+    writer_of,
 )
 from lift3d.pipeline.stored_views import read_features
 from lift3d.storage import layout
 from lift3d.storage.commit import committed
 from lift3d.storage.location import Store
-from lift3d.storage.products import Product, ProductWriter, open_product, products_in
+from lift3d.storage.products import Product, open_product, products_in
 
 Maps = tuple[FeatureMap, ...]
 
@@ -61,7 +62,7 @@ class StoredFeatures:
         self,
         encode: Callable[[Sequence[ViewId]], Iterator[Maps]],
         grids_of: GridsOf,
-        takes: Callable[[int], bool] = lambda number: True,
+        takes: Callable[[int], bool] | None = None,
     ) -> None:
         """Encode what is missing, a part of the views at a time, and commit once all parts are there.
 
@@ -71,14 +72,15 @@ class StoredFeatures:
         commit = committed(self._store, self.path)
         if commit is None:
             names, count = [*self._cameras], part_count(len(self._cameras))
-            writer = ProductWriter(self._store, self.path)
-            missing = [number for number in range(count) if takes(number) and writer.part(number) is None]
+            writer = writer_of(self._store, self.path, len(names), is_shared=takes is not None)
+            own = [number for number in range(count) if takes is None or takes(number)]
+            missing = [number for number in own if writer.part(number) is None]
             known = known_features(self._store, self._scene, self._operator) if missing else {}
             for number in missing:
-                own = names[number * VIEWS_PER_PART : (number + 1) * VIEWS_PER_PART]
-                copied = {name: _copied(known, self._digests[name]) for name in own}
-                fresh = encode([name for name in own if copied[name] is None])
-                maps = [copied[name] or next(fresh) for name in own]
+                some = names[number * VIEWS_PER_PART : (number + 1) * VIEWS_PER_PART]
+                copied = {name: _copied(known, self._digests[name]) for name in some}
+                fresh = encode([name for name in some if copied[name] is None])
+                maps = [copied[name] or next(fresh) for name in some]
                 sizes = {camera.size for camera in self._cameras.values()}
                 write_features_part(PartOfViews(writer, number, len(names)), maps, sizes, grids_of)
             if any(writer.part(number) is None for number in range(count)):

@@ -123,11 +123,12 @@ class SceneInputs:
         operator: Operator,
         names: Collection[ViewId],
         report: Report,
-        takes: Callable[[int], bool] = lambda number: True,
+        takes: Callable[[int], bool] | None = None,
     ) -> None:
-        """Store the features of the named views, unless they are; ``takes`` tells which parts this worker encodes.
+        """Store the features of the named views, unless they are.
 
-        Features of other views are computed when they are asked for, and not stored.
+        ``takes`` tells which parts this worker encodes, if there are several that do. Features of other views are
+        computed when they are asked for, and not stored.
         """
         spec, stored, wanted = operator.spec, self.stored_features(operator, names), count()
 

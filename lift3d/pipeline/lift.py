@@ -9,7 +9,7 @@ from lift3d.domain.records import RAW2D, LiftedProduct
 from lift3d.domain.shard import Shard
 from lift3d.domain.target import Target
 from lift3d.lifters.protocol import Lifter
-from lift3d.pipeline.digests import lifted_digest, plain_digest, state_digest
+from lift3d.pipeline.digests import ARRAY_FORM, lifted_digest, plain_digest, state_digest
 from lift3d.pipeline.features import made_by
 from lift3d.pipeline.inputs import Report, SceneInputs
 from lift3d.pipeline.lifting import Lifting
@@ -19,12 +19,13 @@ from lift3d.pipeline.products import (
     PartOfViews,
     commit_lifted,
     write_lifted_part,
+    writer_of,
 )
 from lift3d.pipeline.quantities import missing_of
 from lift3d.storage import layout
 from lift3d.storage.commit import committed
 from lift3d.storage.location import Store
-from lift3d.storage.products import Product, ProductWriter, products_in
+from lift3d.storage.products import Product, products_in
 
 
 def plan_products(
@@ -80,13 +81,14 @@ def lift_scene(
     cameras = {target.id: target.camera for target in targets}
     sizes = {camera.size for camera in cameras.values()}
     writers = {
-        product: ProductWriter(inputs.store, path)
+        product: writer_of(inputs.store, path, len(targets), is_shared=shard is not None)
         for product in products
         for path in product.parts
         if committed(inputs.store, path) is None
     }
     # Parts fit into another product only if its arrays have the same room.
-    keys = {product: [digest([key, sorted(map(repr, sizes))]) for key in products[product]] for product in writers}
+    room = [ARRAY_FORM, *sorted(map(repr, sizes))]
+    keys = {product: [digest([key, room]) for key in products[product]] for product in writers}
     older = {product: _older_parts(inputs.store, product) for product in writers if len(keys[product]) > 1}
     parts = _parts(targets)
     for number, part in enumerate(parts):
@@ -107,6 +109,7 @@ def lift_scene(
                     outcomes,
                     sizes,
                     work.grids_of(product.operator),
+                    is_plain=product.is_plain,
                 )
                 inputs.computed["lifted"] += 1
     for product, writer in writers.items():

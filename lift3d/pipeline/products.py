@@ -14,10 +14,13 @@ from lift3d.domain.keys import ViewId
 from lift3d.domain.lifted import LiftedView, Prediction
 from lift3d.errors import ContractError
 from lift3d.pipeline.encode import HALF_MAX
+from lift3d.storage.location import Store
 from lift3d.storage.products import NamedArray, ProductWriter
 
-# One part of a scene is held in memory and written at once: bounded memory, and little to lose.
-VIEWS_PER_PART = 32
+# One part of a scene is held in memory and written at once: bounded memory, few requests.
+VIEWS_PER_PART = 64
+# A product of so many parts is done again if its only writer dies; of one of more, each part is recorded.
+UNRECORDED_PARTS = 4
 
 GridsOf = Callable[[ImageSize], tuple[FeatureGrid, ...]]
 # What every product of views says of itself to whoever opens it without lift3d.
@@ -84,10 +87,13 @@ def write_lifted_part(
     outcomes: Sequence[LiftedView | SkippedTarget],
     sizes: Collection[ImageSize],
     grids_of: GridsOf,
+    *,
+    is_plain: bool = False,
 ) -> None:
     """Write a part of the lifted views of one operator and lifter; of what is skipped there is the reason.
 
-    Views of different sizes share arrays of the largest size; each view's own is noted.
+    Views of different sizes share arrays of the largest size; each view's own is noted. Plain answers are covered
+    everywhere and have no depth: of these there are no arrays.
     """
     views = [one for one in outcomes if isinstance(one, LiftedView)]
     stack = _Stack(len(outcomes), [at for at, one in enumerate(outcomes) if isinstance(one, LiftedView)])
@@ -96,6 +102,8 @@ def write_lifted_part(
         for cut, sides in enumerate(cut_sides):
             cuts = [view.lifted[cut] for view in views]
             _add_features(stack, cut, [one.features for one in cuts], sides)
+            if is_plain:
+                continue
             sure = [one.confidence for one in cuts if one.confidence is not None]
             for name, values in (
                 ("coverage", [one.coverage for one in cuts]),
@@ -120,6 +128,11 @@ def commit_lifted(writer: ProductWriter, cameras: Mapping[ViewId, Camera], attrs
 def part_count(view_count: int) -> int:
     """Return how many parts so many views have."""
     return -(-view_count // VIEWS_PER_PART)
+
+
+def writer_of(store: Store, path: str, view_count: int, *, is_shared: bool) -> ProductWriter:
+    """Return what writes a product of so many views, of which several workers make parts if it is shared."""
+    return ProductWriter(store, path, records_parts=is_shared or part_count(view_count) > UNRECORDED_PARTS)
 
 
 class _Stack:

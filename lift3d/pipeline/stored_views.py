@@ -12,12 +12,15 @@ from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.features import FeatureGrid, FeatureMap
 from lift3d.domain.keys import ViewId
 from lift3d.domain.lifted import LiftedDepth, LiftedFeatures, LiftedView, Prediction
+from lift3d.domain.records import RAW2D
 from lift3d.storage.location import Store
 from lift3d.storage.products import Product, open_product, understood
 
 # Images much larger than their features say nothing; a stranger's may be so large that nothing holds them.
 _FREE_PIXELS = 2**24
 _MOST_PIXELS_PER_CELL = 2**12
+# Arrays that are of no part.
+_CAMERAS = ("K", "w2c")
 
 
 def read_features(product: Product, index: int) -> tuple[FeatureMap, ...]:
@@ -50,13 +53,17 @@ def most_cells(product: Product) -> int:
 
 def read_lifted(product: Product, wanted: Collection[ViewId] | None = None) -> Iterator[LiftedView]:
     """Yield lifted views, all or the wanted ones, those of one part in memory at a time; other parts are not read."""
-    names = [name for name in product.names if name != "view"]
+    names = [name for name in product.names if name not in ("view", *_CAMERAS)]
+    cameras: dict[str, NDArray[Any]] = {}
     for region, views in _regions(product):
         chosen = {at: view for at, view in views.items() if wanted is None or view["id"] in wanted}
         arrays = {name: product.read(name, region) for name in names} if chosen else {}
+        if chosen:
+            cameras = cameras or {name: product.array(name) for name in _CAMERAS}
+            arrays |= {name: of_all[region] for name, of_all in cameras.items()}
         for at, view in chosen.items():
             with understood(product, f"View '{view['id']}'"):
-                lifted = _lifted_view(at, view, arrays)
+                lifted = _lifted_view(at, view, arrays, is_plain=_is_plain(product))
             yield lifted
 
 
@@ -68,9 +75,9 @@ def read_lifted_depths(product: Product) -> Iterator[LiftedDepth]:
             with understood(product, f"View '{view['id']}'"):
                 grids = [FeatureGrid(**grid) for grid in view["grids"]]
                 cut = max(range(len(grids)), key=lambda one: grids[one].cell_count)
-                names = (f"coverage_{cut}", f"z_depth_{cut}", "K", "w2c")
+                names = [one for one in (f"coverage_{cut}", f"z_depth_{cut}", *_CAMERAS) if one in product.names]
                 arrays |= {name: product.read(name, region) for name in names if name not in arrays}
-                coverage, z_depth = (_tensor(arrays[name][at])[_window(grids[cut].shape)] for name in names[:2])
+                coverage, z_depth = _seen_of(arrays, cut, at, grids[cut], is_plain=_is_plain(product))
                 depth = LiftedDepth(view["id"], _camera(at, view, arrays), grids[cut], coverage, z_depth)
                 _require_shape(grids[cut].shape, coverage, z_depth)
             yield depth
@@ -97,15 +104,20 @@ def read_skipped(store: Store, path: str) -> list[tuple[str, str]]:
         return [(str(target), str(reason)) for target, reason in product.attrs["skipped"]]
 
 
-def _lifted_view(index: int, described: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> LiftedView:
+def _is_plain(product: Product) -> bool:
+    return bool(product.attrs.get("lifter") == RAW2D)
+
+
+def _lifted_view(
+    index: int, described: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], *, is_plain: bool
+) -> LiftedView:
     lifted = []
     for cut, fields in enumerate(described["grids"]):
         grid = FeatureGrid(**fields)
         window = _window(grid.shape)
         values = _tensor(arrays[f"features_{cut}"][index][:, *window]).float()
         tokens = _tensor(arrays[f"tokens_{cut}"][index]).float() if f"tokens_{cut}" in arrays else None
-        coverage = _tensor(arrays[f"coverage_{cut}"][index][window])
-        z_depth = _tensor(arrays[f"z_depth_{cut}"][index][window])
+        coverage, z_depth = _seen_of(arrays, cut, index, grid, is_plain=is_plain)
         # Of stores that were written before there was one, and of lifters that say none.
         has_confidence = f"confidence_{cut}" in arrays
         confidence = _tensor(arrays[f"confidence_{cut}"][index][window]) if has_confidence else None
@@ -126,6 +138,18 @@ def _camera(index: int, described: Mapping[str, Any], arrays: Mapping[str, NDArr
     if size.height * size.width > max(_FREE_PIXELS, _MOST_PIXELS_PER_CELL * cells):
         raise ValueError(f"a view of {cells} cells has {size.height}×{size.width} pixels")
     return Camera(torch.from_numpy(arrays["K"][index].copy()), torch.from_numpy(arrays["w2c"][index].copy()), size)
+
+
+def _seen_of(
+    arrays: Mapping[str, NDArray[Any]], cut: int, index: int, grid: FeatureGrid, *, is_plain: bool
+) -> tuple[Tensor, Tensor]:
+    """Return coverage and depth of a view's cells; plain answers, which see all of them, have no arrays of these."""
+    if is_plain and f"coverage_{cut}" not in arrays:
+        return torch.ones(grid.shape), torch.full(grid.shape, torch.nan)
+    coverage, z_depth = (
+        _tensor(arrays[f"{name}_{cut}"][index][_window(grid.shape)]) for name in ("coverage", "z_depth")
+    )
+    return coverage, z_depth
 
 
 def _window(shape: Sequence[int]) -> tuple[slice, slice]:

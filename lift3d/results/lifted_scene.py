@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 class LiftedScene:
     """One operator in one scene, lifted by one lifter, beside its plain 2D answers. Reads the store when asked.
 
-    Memory is that of two stored parts (32 views each), whatever the size of the scene.
+    Memory is that of two stored parts (64 views each), whatever the size of the scene.
 
     Attributes:
         name: What the scene is called in the run's table.

@@ -78,7 +78,7 @@ class Rendered:
 def render_video(base: LiftedScene, out: Path, extent: RenderExtent, trusted: Sequence[str] = ()) -> Rendered:
     """Write a video of a lifted scene, in colours that are those of the run and never change.
 
-    Memory is that of one stored part (32 views) of everything shown and one frame; lifting takes what a run takes.
+    Memory is that of one stored part (64 views) of everything shown and one frame; lifting takes what a run takes.
     Plug-ins and files of operators are loaded if they are ``trusted``, see ``lift_along_path``.
     """
     if out.suffix.lower() != SUFFIX or out.is_dir():

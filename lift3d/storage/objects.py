@@ -73,7 +73,12 @@ class Objects:
 
     def names(self, folder: str) -> set[str]:
         """Return the names of objects and folders directly in a folder."""
-        found = (path.rstrip("/") for path in self._call("ls", folder, detail=False))
+        if "s3" in self._files.protocol:
+            # Its ls lists the parent of what is empty or missing, too.
+            listed = [one["name"] for one in self._call("lsdir", folder)]
+        else:
+            listed = self._call("ls", folder, detail=False)
+        found = (path.rstrip("/") for path in listed)
         # Services may list the folder itself.
         return {path.rsplit("/", 1)[-1] for path in found if path != folder}
 

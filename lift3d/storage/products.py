@@ -48,9 +48,7 @@ class ProductWriter:
     to, as this writer alone can make and commit all of it soon.
     """
 
-    def __init__(
-        self, store: Store, path: str, at_step: StepHook = ignore_step, *, records_parts: bool = True
-    ) -> None:
+    def __init__(self, store: Store, path: str, at_step: StepHook = ignore_step, *, records_parts: bool = True) -> None:
         self._store = store
         self._path = path
         self._at_step = at_step

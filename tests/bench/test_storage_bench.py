@@ -90,6 +90,6 @@ def test_the_command_writes_a_page_and_prints_json_and_another_service_is_refuse
 def test_objects_are_counted_by_kind(monkeypatch):
     monkeypatch.setattr(store_objects, "OPERATORS", ("rgb",))
     counts = store_objects.count_objects(3)
-    # Shards of the arrays, their metadata, three arrays of the cameras, the record of the part, the group file.
-    assert counts == {"features": 1 + 1 + 6 + 2, "raw2d": 5 + 5 + 6 + 2, "anchored": 6 + 6 + 6 + 2}
-    assert "| together | 48 | 16.00 |" in store_objects.objects_table(counts, 3)
+    # Shards of the arrays, their metadata, three arrays of the cameras, the group file.
+    assert counts == {"features": 1 + 1 + 6 + 1, "raw2d": 3 + 3 + 6 + 1, "anchored": 6 + 6 + 6 + 1}
+    assert "| together | 41 | 13.67 |" in store_objects.objects_table(counts, 3)

@@ -47,7 +47,7 @@ def export_lifted(lifted: LiftedScene, out: Path, form: str | None = None) -> st
     """Write a lifted scene in another tool's form, there when it is whole; return the lines to print.
 
     ``form`` is one of FORMS; told by the suffix of ``out`` if None, and ``images`` without one. Memory is that of one
-    stored part (32 views) and, of clouds, the points; ``zarr`` holds all views of a scene that was stored in several
+    stored part (64 views) and, of clouds, the points; ``zarr`` holds all views of a scene that was stored in several
     parts. ConfigError if ``out`` is there (but for an empty folder), cannot be written, or has the suffix of another
     form; Lift3dError if the form lacks what it needs.
     """
