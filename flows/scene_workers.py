@@ -45,7 +45,8 @@ def prepare_scenes(recipe: Recipe, execution: Execution, store: Store) -> Attemp
         if shard is not None:
             attempt_shard(location, shard, recipe, models, store, report)
             return None
-        return attempt_scene(location, recipe, models, store, report, admit)
+        keeps = execution.keep_features is True
+        return attempt_scene(location, recipe, models, store, report, admit, keeps_features=keeps)
 
     return attempt
 

@@ -164,6 +164,9 @@ class Execution(Settings):
     """Workers that hear nothing from their driver for so many seconds end themselves."""
     attempts: int = Field(default=3, ge=1)
     """Tries of a scene whose worker was lost, then quarantine; memory has two, a machine taken away costs none."""
+    keep_features: bool | None = None
+    """Store what models say of each image, for runs to come; none: in a serial run, not through a flow. What does not
+    fit into memory, and what several workers share, is stored in any case."""
     retry_quarantined: bool = False
     """Try quarantined scenes again."""
     breaker_failures: int = Field(default=20, ge=2)

@@ -117,7 +117,7 @@ def _costs(views: int, operator: str, lifter: str, image_height: int) -> Costs:
         begin_run(recipe, store)
         models = Models.of(recipe)
         began = time.process_time()
-        attempt_scene(recipe.scenes[0], recipe, models, store)
+        attempt_scene(recipe.scenes[0], recipe, models, store, keeps_features=False)
         seconds = time.process_time() - began
         return Costs(
             float(store.requests["put"]),

@@ -17,8 +17,9 @@ from lift3d.domain.weights import BlendingWeights
 from lift3d.geometry.holes import fill_from_nearest
 from lift3d.lifters.blend import SourceTable, blend, blend_picture
 from lift3d.operators.protocol import COMPARABLE, Operator, OperatorSpec
+from lift3d.pipeline.bounded_cache import BoundedCache
 from lift3d.pipeline.decode import COVERED, Answers, decode_view, filled_features
-from lift3d.pipeline.inputs import BoundedCache, SceneInputs
+from lift3d.pipeline.inputs import SceneInputs
 from lift3d.pipeline.quantities import TargetFrameTransform
 from lift3d.pipeline.tracks import views_to_fit_on
 from lift3d.surface.anchored import Anchored

@@ -15,8 +15,9 @@ from lift3d.geometry.holes import fill_from_nearest
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.sampling import normalized_coordinates
 from lift3d.operators.protocol import Operator
+from lift3d.pipeline.bounded_cache import BoundedCache
 from lift3d.pipeline.digests import operator_digest
-from lift3d.pipeline.inputs import BoundedCache, SceneInputs
+from lift3d.pipeline.inputs import SceneInputs
 from lift3d.pipeline.quantities import own_answer
 
 # A prediction pixel stands on something seen if at least half of its ray's probability is.

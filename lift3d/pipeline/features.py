@@ -48,6 +48,15 @@ class StoredFeatures:
         self._product: Product | None = None
         self.path = layout.features_path(scene, operator.name, self._height, features_digest(operator, digests))
 
+    @property
+    def view_count(self) -> int:
+        """How many views they are of."""
+        return len(self._cameras)
+
+    def is_there(self) -> bool:
+        """Whether they are committed."""
+        return committed(self._store, self.path) is not None
+
     def __contains__(self, name: object) -> bool:
         """Whether a view is one of them, and in the store."""
         return self._product is not None and name in self._numbers

@@ -1,10 +1,10 @@
 """What a scene gives to the line: frames and per-view features, each loaded or computed once, in bounded memory."""
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import count, takewhile
-from typing import Generic, TypeVar
 
 import torch
 
@@ -15,15 +15,14 @@ from lift3d.domain.records import DroppedView
 from lift3d.domain.scene import FRAME_MAPS, Frame, Scene, View
 from lift3d.errors import SceneError
 from lift3d.operators.protocol import Operator
+from lift3d.pipeline.bounded_cache import CACHE_BYTES, BoundedCache
 from lift3d.pipeline.device import on_host
 from lift3d.pipeline.digests import operator_digest, view_digest
 from lift3d.pipeline.encode import encode_together, target_grids
 from lift3d.pipeline.features import Maps, StoredFeatures
 from lift3d.storage.location import Store
 
-Value = TypeVar("Value")
 Report = Callable[[str, int, int], None]
-CACHE_BYTES = 2**30
 # Views that a GPU encodes at once, at most; fewer if they do not fit.
 MOST_TOGETHER = 16
 
@@ -32,39 +31,17 @@ def quiet(stage: str, done: int, total: int) -> None:
     """Report nothing."""
 
 
-class BoundedCache(Generic[Value]):
-    """Keeps the values used last, up to a number of bytes."""
-
-    def __init__(self, byte_count: Callable[[Value], int], limit: int = CACHE_BYTES) -> None:
-        self._byte_count = byte_count
-        self._limit = limit
-        self._held = 0
-        self._values: OrderedDict[str, Value] = OrderedDict()
-
-    def get(self, key: str, make: Callable[[], Value]) -> Value:
-        """Return the value of a key, making it if it is not held."""
-        if key in self._values:
-            self._values.move_to_end(key)
-            return self._values[key]
-        value = make()
-        self._values[key] = value
-        self._held += self._byte_count(value)
-        while self._held > self._limit and len(self._values) > 1:
-            _, dropped = self._values.popitem(last=False)
-            self._held -= self._byte_count(dropped)
-        return value
-
-
 class SceneInputs:
     """Frames and features of one scene at one image height.
 
     Views are the usable ones, in the scene's order, with digests of their content at this height (``admitted``: before
     anything is decoded); ``dropped`` are the others, the reader's and those that do not decode. ``stored`` has the
     features that were asked for, by digest of the operator; ``computed`` counts what this process computed, as against
-    found committed; ``notes`` say how the scene was lifted, a sentence each.
+    found committed; ``notes`` say how the scene was lifted, a sentence each. ``keeps_features`` says whether features
+    that fit into memory are stored.
     """
 
-    def __init__(self, scene: Scene, store: Store, height: int) -> None:
+    def __init__(self, scene: Scene, store: Store, height: int, *, keeps_features: bool = True) -> None:
         self.scene = scene
         self.height = height
         self.views: dict[ViewId, View] = {}
@@ -76,6 +53,8 @@ class SceneInputs:
         self._frames: BoundedCache[Frame] = BoundedCache(_frame_bytes)
         self.stored: dict[str, StoredFeatures] = {}
         self._features: BoundedCache[Maps] = BoundedCache(lambda maps: sum(one.values.nbytes for one in maps))
+        self._keeps_features = keeps_features
+        self._in_memory: dict[str, InMemory] = {}
         self._batches: dict[str, int] = {}
         self._grids: dict[tuple[str, ImageSize], tuple[FeatureGrid, ...]] = {}
         for view in scene.views:
@@ -125,12 +104,22 @@ class SceneInputs:
         report: Report,
         takes: Callable[[int], bool] | None = None,
     ) -> None:
-        """Store the features of the named views, unless they are.
+        """See to it that the features of the named views are encoded once: store them, unless they are stored.
 
-        ``takes`` tells which parts this worker encodes, if there are several that do. Features of other views are
-        computed when they are asked for, and not stored.
+        ``takes`` tells which parts this worker encodes, if there are several that do. Features that are not to be kept,
+        and those of other views, are computed when they are asked for, and not stored.
         """
-        spec, stored, wanted = operator.spec, self.stored_features(operator, names), count()
+        stored = self.stored_features(operator, names)
+        if takes is None and not self._keeps_features and not stored.is_there():
+            ordered = tuple(name for name in self.views if name in names)
+            self._in_memory[operator_digest(operator.spec)] = InMemory(ordered, report)
+        else:
+            self._store(operator, stored, report, takes)
+
+    def _store(
+        self, operator: Operator, stored: StoredFeatures, report: Report, takes: Callable[[int], bool] | None = None
+    ) -> None:
+        spec, wanted = operator.spec, count()
 
         def encode(some: Sequence[ViewId]) -> Iterator[Maps]:
             ready: dict[ViewId, Maps] = {}
@@ -141,7 +130,7 @@ class SceneInputs:
                 return ready.pop(left[0])
 
             for place, name in enumerate(some):
-                report(f"encode {spec.name}", next(wanted), len(names))
+                report(f"encode {spec.name}", next(wanted), stored.view_count)
                 yield self._features.get(operator_digest(spec) + name, partial(encoded, some[place:]))
 
         stored.fill(encode, lambda size: self.grids(operator, size), takes)
@@ -159,10 +148,24 @@ class SceneInputs:
         return frame.to(torch.get_default_device())
 
     def _found(self, operator: Operator, view_id: ViewId) -> Maps:
-        stored = self.stored.get(operator_digest(operator.spec))
+        digest = operator_digest(operator.spec)
+        stored, in_memory = self.stored.get(digest), self._in_memory.get(digest)
         if stored is not None and view_id in stored:
             return stored.read(view_id)
-        return self._encoded(operator, [view_id])[view_id]
+        if in_memory is None or view_id not in in_memory.names:
+            return self._encoded(operator, [view_id])[view_id]
+        found = self._encoded(
+            operator, [view_id, *in_memory.left(lambda name: digest + name in self._features, view_id)]
+        )
+        for name, maps in found.items():
+            self._features.put(digest + name, maps)
+        in_memory.tell(operator.spec.name, len(found))
+        in_memory.byte_count = len(in_memory.names) * sum(one.values.nbytes for one in found[view_id])
+        if sum(one.byte_count for one in self._in_memory.values()) > CACHE_BYTES:
+            # What does not fit would be computed again and again.
+            del self._in_memory[digest]
+            self._store(operator, self.stored_features(operator, in_memory.names), in_memory.report)
+        return found[view_id]
 
     def _encoded(self, operator: Operator, names: Sequence[ViewId]) -> dict[ViewId, Maps]:
         """Return the features of the first of some views: of one on the host, else of as many as fit at once."""
@@ -192,6 +195,26 @@ class SceneInputs:
         self.views.pop(view.id, None)
         self.digests.pop(view.id, None)
         self.dropped.append(DroppedView(view.id, error.reason, str(error)))
+
+
+@dataclass
+class InMemory:
+    """Features that are kept in memory and not stored: of which views, who is told, and how many bytes all will be."""
+
+    names: tuple[ViewId, ...]
+    report: Report
+    byte_count: int = 0
+    done: int = 0
+
+    def left(self, is_known: Callable[[ViewId], bool], view_id: ViewId) -> Iterator[ViewId]:
+        """Yield the views after one of which nothing is known yet."""
+        after = self.names[self.names.index(view_id) + 1 :]
+        return (name for name in after if not is_known(name))
+
+    def tell(self, operator: str, more: int) -> None:
+        """Report that more views are encoded."""
+        self.done += more
+        self.report(f"encode {operator}", min(self.done, len(self.names)), len(self.names))
 
 
 class SceneFeatures(Mapping[ViewId, Maps]):

@@ -20,7 +20,6 @@ from lift3d.results.lifted_scene import LiftedScene
 from lift3d.runs.driver import compute_scene
 from lift3d.runs.own_runs import is_own_run
 from lift3d.runs.progress import RunProgress
-from lift3d.storage import layout
 from lift3d.storage.commit import committed
 
 # The operator whose answer is the lifted picture itself.
@@ -122,8 +121,7 @@ def _rebuilt(base: LiftedScene, trusted: Sequence[str]) -> Operator:
 
 def _check_same(base: LiftedScene, operator: Operator) -> None:
     """Refuse an operator of the same name that would give other features than those the scene was lifted from."""
-    folder = layout.features_folder(base.record.scene, operator.spec.name)
-    leaves = (committed(base.store, f"{folder}/{leaf}") for leaf in base.store.names(folder))
+    leaves = (committed(base.store, path) for path in base.record.parts(base.operator, base.lifter))
     known = [leaf.manifest.attrs.get("operator_identity") for leaf in leaves if leaf is not None]
     if known and operator.spec.identity not in known:
         raise ConfigError(

@@ -39,7 +39,9 @@ def run_serially(
     for location in recipe.scenes:
         given_up = None if execution.retry_quarantined else quarantined_record(store, recipe, location)
         try:
-            record = given_up or attempt_scene(location, recipe, models, store, report)
+            record = given_up or attempt_scene(
+                location, recipe, models, store, report, keeps_features=execution.keep_features is not False
+            )
         except WorkerError as error:
             # What costs a worker its life elsewhere must not cost this process the other scenes.
             record = write_record(store, recipe, failed_record(location, error.reason, str(error)))
@@ -57,15 +59,17 @@ def attempt_scene(
     store: Store,
     report: Report = quiet,
     admit: Admit = lambda scene: None,
+    *,
+    keeps_features: bool = True,
 ) -> SceneRecord:
     """Run one scene and record what came of it; a scene that is unusable becomes a record with the reason.
 
-    ``admit`` is called with a scene that has work left, before it is done, and may refuse it by an error. What is not
-    the scene's fault is raised.
+    ``admit`` is called with a scene that has work left, before it is done, and may refuse it by an error;
+    ``keeps_features`` says whether features that fit into memory are stored. What is not the scene's fault is raised.
     """
     dropped: Sequence[DroppedView] = ()
     try:
-        inputs = _inputs_of(location, recipe, store)
+        inputs = _inputs_of(location, recipe, store, keeps_features=keeps_features)
         dropped = inputs.dropped
         return walk_scene(inputs, location, recipe, models, report, admit)
     except Exception as raised:
@@ -133,13 +137,14 @@ def named_scene(scene: Scene, location: str, recipe: Recipe) -> Scene:
     return replace(scene, id=f"{scene.id}-{digest(location)[:6]}") if is_shared else scene
 
 
-def _inputs_of(location: str, recipe: Recipe, store: Store) -> SceneInputs:
+def _inputs_of(location: str, recipe: Recipe, store: Store, *, keeps_features: bool = True) -> SceneInputs:
     """Read a scene; a location that cannot be one is that scene's fault, not the request's."""
     try:
         scene = read_scene(location)
     except ConfigError as error:
         raise SceneFormatError(str(error), scene=location) from error
-    return SceneInputs(named_scene(scene, location, recipe), store, recipe.image_height)
+    scene = named_scene(scene, location, recipe)
+    return SceneInputs(scene, store, recipe.image_height, keeps_features=keeps_features)
 
 
 def _of_the_scene(raised: Exception, location: str) -> Lift3dError:

@@ -165,13 +165,15 @@ def _plan_scene(location: str, recipe: Recipe, models: Models, store: Store, exe
     if is_done:
         return ScenePlan(location, scene.id, is_done=True, size=size)
     used = views_to_encode(targets, is_anchored=models.is_anchored) & inputs.views.keys()
+    is_shared = execution.is_distributed and len(views) > execution.split_views
+    keeps = is_shared or (not execution.is_distributed if execution.keep_features is None else execution.keep_features)
     encoded, written = {}, {}
     for operator in models.operators:
         leaf = inputs.stored_features(operator, used)
         is_there = committed(store, leaf.path) is not None
         known = {} if is_there else known_features(store, scene.id, operator.spec)
         # What older products of the scene hold is copied, not encoded.
-        written[operator.spec.name] = 0 if is_there else len(used)
+        written[operator.spec.name] = 0 if is_there or not keeps else len(used)
         encoded[operator.spec.name] = 0 if is_there else sum(inputs.digests[view] not in known for view in used)
     return ScenePlan(
         location,

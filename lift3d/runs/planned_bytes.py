@@ -20,8 +20,8 @@ from lift3d.lifters.ray_evidence import VOLUME_CHANNELS
 from lift3d.lifters.tap_agreement import NEAR_TAPS, NEIGHBOUR_OFFSETS, PROJECTED_CHANNELS, SHARPENED_TAPS
 from lift3d.operators.protocol import COMPARABLE, OperatorSpec
 from lift3d.pipeline.anchor import FINER, LOW_BYTES, MOST_TABLE_BYTES, averages_probabilities, carries_answers
+from lift3d.pipeline.bounded_cache import CACHE_BYTES
 from lift3d.pipeline.decode import KEPT_BYTES
-from lift3d.pipeline.inputs import CACHE_BYTES
 from lift3d.pipeline.products import VIEWS_PER_PART
 from lift3d.pipeline.weigh import PICTURE_TAPS
 from lift3d.surface.anchored import TARGET_STRIDE_PX

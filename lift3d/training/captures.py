@@ -11,8 +11,8 @@ import numpy as np
 from lift3d.domain.keys import digest
 from lift3d.domain.scene import Frame, Scene, View
 from lift3d.errors import ConfigError, NoOverlapError, SceneError
+from lift3d.pipeline.bounded_cache import BoundedCache
 from lift3d.pipeline.digests import camera_digest
-from lift3d.pipeline.inputs import BoundedCache
 from lift3d.scenes.catalog import read_scene
 from lift3d.synthetic.training_scenes import HEIGHTS
 from lift3d.training.examples import Example, choose_views

@@ -140,6 +140,8 @@ def _option(name: str, field: "FieldInfo", default: Any) -> click.Option:
         kind = get_args(kind)[0]
     flag = "--" + (name.removesuffix("s") if is_list else name).replace("_", "-")
     told = f"{field.description or ''}{' Repeatable.' * is_list}".strip()
+    if kind is bool and field.default is None:
+        return click.Option([f"{flag}/--no-{flag.removeprefix('--')}", name], default=None, help=told)
     if kind is bool:
         return click.Option([flag, name], is_flag=True, help=told)
     default = default if field.is_required() else field.default
