@@ -229,16 +229,31 @@ def gpu(
 @click.option("--control", default=10_000, help="Scenes whose work is nothing.")
 @click.option("--count", "counts", multiple=True, default=(10, 50, 200), help="Numbers of real scenes. Repeatable.")
 @click.option("--turns", default=3, help="Turns of two workers and two bare processes.")
+@click.option("--views", default=200, help="Of a scene among a million.")
+@click.option(
+    "--costs-only", is_flag=True, help="Only what a million scenes need; orchestration is taken to add nothing."
+)
 @_out
 @_json
-def scale(control: int, counts: tuple[int, ...], turns: int, out: Path | None, as_json: bool) -> None:
+def scale(
+    control: int,
+    counts: tuple[int, ...],
+    turns: int,
+    views: int,
+    costs_only: bool,
+    out: Path | None,
+    as_json: bool,
+) -> None:
     """What Prefect and Ray cost, by thousands of scenes and against bare loops; and what a million scenes need."""
     from lift3d.bench.cost_model import Assumptions, cost_section
     from lift3d.bench.scale import measure_scale
     from lift3d.bench.scale_page import scale_page
     from lift3d.bench.scene_costs import measure_scene_costs
 
-    costs = measure_scene_costs()
+    costs = measure_scene_costs(views)
+    if costs_only:
+        _present(costs, cost_section(costs, 0.0, Assumptions()), out, as_json)
+        return
     figures = measure_scale(control, sorted(counts), turns, lambda line: click.echo(line, err=True))
     section = cost_section(costs, max(0.0, figures.slope_ratio - 1.0), Assumptions())
     ratios = {"slope_ratio": figures.slope_ratio, "worker_ratio": figures.worker_ratio}

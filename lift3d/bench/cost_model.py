@@ -14,7 +14,6 @@ class Assumptions:
 
     Attributes:
         scenes: How many.
-        views: Per scene, each a source and a target.
         encoder: Of the operator whose features are lifted.
         encoder_images_per_s: On one GPU. timm's published inference table (torch 2.9.1, RTX 4090, DINOv2-B at 518).
         feature_bytes: Of one view: 37×37 cells of 768 channels, float16.
@@ -26,7 +25,6 @@ class Assumptions:
     """
 
     scenes: int = 1_000_000
-    views: int = 200
     encoder: str = "DINOv2-B/14 at 518 px"
     encoder_images_per_s: float = 350.0
     feature_bytes: int = 37 * 37 * 768 * 2
@@ -45,7 +43,7 @@ def cost_section(costs: SceneCosts, overhead: float, assumed: Assumptions) -> st
         overhead: Measured share that orchestration adds to a scene's time.
         assumed: What was not measured here.
     """
-    scene, scenes, views = costs.of(assumed.views), assumed.scenes, assumed.views
+    scene, requests, scenes, views = costs.whole, costs.requests, assumed.scenes, costs.views
     core_hours = scenes * scene.seconds * (1.0 + overhead) / _HOUR_S
     gpu_hours = scenes * views / assumed.encoder_images_per_s / _HOUR_S
     features_gib = scenes * views * assumed.feature_bytes / _GIB
@@ -56,13 +54,13 @@ def cost_section(costs: SceneCosts, overhead: float, assumed: Assumptions) -> st
         ("lift, decode, score on CPU cores", f"{core_hours:,.0f} core-hours", core_hours * assumed.core_hour),
         (
             "PUT and LIST",
-            f"{scenes * scene.put:,.0f} requests",
-            _priced(scenes * scene.put, assumed.put_per_thousand),
+            f"{scenes * requests.put:,} requests",
+            _priced(scenes * requests.put, assumed.put_per_thousand),
         ),
         (
             "GET and HEAD",
-            f"{scenes * scene.get:,.0f} requests",
-            _priced(scenes * scene.get, assumed.get_per_thousand),
+            f"{scenes * requests.get:,} requests",
+            _priced(scenes * requests.get, assumed.get_per_thousand),
         ),
         ("products, per month", f"{products_gib * _GIB / _TIB:,.1f} TiB", products_gib * assumed.gib_month),
         (
@@ -78,9 +76,9 @@ def cost_section(costs: SceneCosts, overhead: float, assumed: Assumptions) -> st
             f"Measured here: `{costs.operator}` with `{costs.lifter}` at {costs.image_height} px, one thread, scenes "
             "of few and of many views; a scene costs "
             f"{costs.per_scene.seconds:.2f} s + {costs.per_view.seconds:.3f} s per view of one core, "
-            f"{costs.per_scene.put:.0f} + {costs.per_view.put:.1f} per view PUT, "
-            f"{costs.per_scene.get:.0f} + {costs.per_view.get:.1f} per view GET, "
             f"{costs.per_scene.byte_count / 1024:.0f} KiB + {costs.per_view.byte_count / 1024:.0f} KiB per view. "
+            f"One of {views} small views took {requests.put} PUT and LIST, and {requests.get} GET; "
+            "features were not kept. "
             f"Orchestration adds {100 * overhead:.1f} %.",
             "",
             "| what | how much | dollars |",
@@ -90,12 +88,13 @@ def cost_section(costs: SceneCosts, overhead: float, assumed: Assumptions) -> st
             f"Assumed, not measured: encoder {assumed.encoder} at {assumed.encoder_images_per_s:.0f} images/s per GPU "
             f"(timm's published table, RTX 4090), {assumed.gpu_hour:g} $ per GPU-hour, {assumed.core_hour:g} $ per "
             f"core-hour, {assumed.gib_month:g} $ per GiB-month, {assumed.put_per_thousand:g} $ per 1,000 PUT, "
-            f"{assumed.get_per_thousand:g} $ per 1,000 GET; the linear fit is extrapolated to {views} views. Lifting "
+            f"{assumed.get_per_thousand:g} $ per 1,000 GET; the linear fit of seconds and bytes is extrapolated "
+            f"to {views} views. Lifting "
             "was measured on a CPU core only; on a GPU it was not measured. Features are a cache: at these prices "
             f"keeping them a month costs {kept_over_computed:.0f} times what computing them again does.",
         ]
     )
 
 
-def _priced(requests: float, per_thousand: float) -> float:
+def _priced(requests: int, per_thousand: float) -> float:
     return requests / 1000.0 * per_thousand

@@ -1,6 +1,8 @@
-"""What one scene costs on this machine: requests to the store, bytes in it, seconds of a core. Counted, then fitted.
+"""What one scene costs on this machine: requests to the store, bytes in it, seconds of a core.
 
-Two scenes that differ in their number of views alone give what a scene costs and what a view costs.
+Requests go by parts of the views and not by the size of the images: they are counted in a scene of all views, whose
+images are tiny. Bytes and seconds are fitted: two scenes that differ in their number of views alone give what a scene
+costs and what a view costs.
 """
 
 import tempfile
@@ -22,7 +24,8 @@ from lift3d.storage.objects import ObjectInfo
 
 # Few and many, so that what is per view outweighs what is per scene in one and not in the other.
 FEW, MANY = 6, 18
-_SCENE = "procedural:room?seed=0&views={views}&height=192&width=256"
+_SCENE = "procedural:room?seed=0&views={views}&height={height}&width={width}"
+_TINY = 32
 
 
 class CountingStore(Store):
@@ -66,65 +69,75 @@ class CountingStore(Store):
         super().delete_prefix(prefix)
 
 
-class Costs(NamedTuple):
-    """Requests to the store, bytes in it, and seconds of one core."""
+class Requests(NamedTuple):
+    """What the store is asked for: PUT and LIST, which cost the same, and GET and HEAD."""
 
-    put: float
-    get: float
+    put: int
+    get: int
+
+
+class Costs(NamedTuple):
+    """Bytes in the store, and seconds of one core."""
+
     byte_count: float
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class SceneCosts:
-    """Costs per scene and per view, from scenes of FEW and MANY views.
+    """Costs of a scene whose views are all targets, and sources as well.
 
     Attributes:
         image_height: Pixels.
         lifter: Which one.
         operator: Which one.
-        per_scene: Whatever the number of views.
-        per_view: For every view that is a target as well.
+        views: Of the scene in which requests were counted.
+        requests: Of that scene.
+        per_scene: Whatever the number of views; from scenes of FEW and MANY views.
+        per_view: For every view; likewise.
     """
 
     image_height: int
     lifter: str
     operator: str
+    views: int
+    requests: Requests
     per_scene: Costs
     per_view: Costs
 
-    def of(self, views: int) -> Costs:
-        """Return the costs of a scene of so many views."""
-        return Costs(*(once + views * each for once, each in zip(self.per_scene, self.per_view, strict=True)))
+    @property
+    def whole(self) -> Costs:
+        """Costs of the scene in which requests were counted."""
+        pairs = zip(self.per_scene, self.per_view, strict=True)
+        return Costs(*(once + self.views * each for once, each in pairs))
 
 
-def measure_scene_costs(operator: str = "rgb", lifter: str = "lift3d", image_height: int = 192) -> SceneCosts:
-    """Run both scenes on one thread and fit what a view adds."""
-    few, many = (_costs(views, operator, lifter, image_height) for views in (FEW, MANY))
+def measure_scene_costs(
+    views: int, operator: str = "rgb", lifter: str = "anchored", image_height: int = 192
+) -> SceneCosts:
+    """Run a scene of so many tiny views, then both of the fit, on one thread, as a worker of a flow does."""
+    requests, _ = _ran(views, operator, lifter, _TINY)
+    few, many = (_ran(count, operator, lifter, image_height)[1] for count in (FEW, MANY))
     per_view = Costs(*((above - below) / (MANY - FEW) for below, above in zip(few, many, strict=True)))
     per_scene = Costs(*(max(0.0, below - FEW * each) for below, each in zip(few, per_view, strict=True)))
-    return SceneCosts(image_height, lifter, operator, per_scene, per_view)
+    return SceneCosts(image_height, lifter, operator, views, requests, per_scene, per_view)
 
 
-def _costs(views: int, operator: str, lifter: str, image_height: int) -> Costs:
+def _ran(views: int, operator: str, lifter: str, height: int) -> tuple[Requests, Costs]:
     torch.set_num_threads(1)
-    recipe = Recipe(
-        scenes=(_SCENE.format(views=views),), operators=(operator,), lifters=(lifter,), image_height=image_height
-    )
+    location = _SCENE.format(views=views, height=height, width=height * 4 // 3)
+    recipe = Recipe(scenes=(location,), operators=(operator,), lifters=(lifter,), image_height=height)
     with tempfile.TemporaryDirectory() as folder:
         open_store(f"{folder}/store", create=True)
         store = CountingStore(f"{folder}/store")
         begin_run(recipe, store)
         models = Models.of(recipe)
+        store.requests.clear()
         began = time.process_time()
-        attempt_scene(recipe.scenes[0], recipe, models, store, keeps_features=False)
+        attempt_scene(location, recipe, models, store, keeps_features=False)
         seconds = time.process_time() - began
-        return Costs(
-            float(store.requests["put"]),
-            float(store.requests["get"]),
-            float(_bytes_below(Path(folder) / "store" / "scenes")),
-            seconds,
-        )
+        stored = float(_bytes_below(Path(folder) / "store" / "scenes"))
+        return Requests(store.requests["put"], store.requests["get"]), Costs(stored, seconds)
 
 
 def _bytes_below(folder: Path) -> int:

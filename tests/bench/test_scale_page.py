@@ -5,7 +5,7 @@ import pytest
 from lift3d.bench.cost_model import Assumptions, cost_section
 from lift3d.bench.scale import Pace, ScaleFigures, Thousand
 from lift3d.bench.scale_page import scale_page
-from lift3d.bench.scene_costs import Costs, CountingStore, SceneCosts
+from lift3d.bench.scene_costs import Costs, CountingStore, Requests, SceneCosts
 from lift3d.storage.location import open_store
 from lift3d.storage.products import open_product, write_product
 
@@ -13,8 +13,10 @@ COSTS = SceneCosts(
     192,
     "lift3d",
     "rgb",
-    per_scene=Costs(put=10.0, get=20.0, byte_count=0.0, seconds=1.0),
-    per_view=Costs(put=1.0, get=2.0, byte_count=2.0**20, seconds=0.5),
+    views=200,
+    requests=Requests(put=77, get=79),
+    per_scene=Costs(byte_count=0.0, seconds=1.0),
+    per_view=Costs(byte_count=2.0**20, seconds=0.5),
 )
 
 
@@ -35,13 +37,14 @@ def test_the_page_says_whether_the_bars_are_met(slope: float, two: float, said: 
 
 
 def test_costs_are_per_scene_and_per_view() -> None:
-    assert COSTS.of(200).seconds == 101.0
-    page = cost_section(COSTS, overhead=0.0, assumed=Assumptions(scenes=3600, views=200))
+    assert COSTS.whole.seconds == 101.0
+    page = cost_section(COSTS, overhead=0.0, assumed=Assumptions(scenes=3600))
     rows = {
         line.split("|")[1].strip(): line.split("|")[2].strip() for line in page.splitlines() if line.count("|") == 4
     }
     assert rows["lift, decode, score on CPU cores"] == "101 core-hours"
-    assert rows["PUT and LIST"] == f"{3600 * 210:,} requests"
+    assert rows["PUT and LIST"] == f"{3600 * 77:,} requests"
+    assert rows["GET and HEAD"] == f"{3600 * 79:,} requests"
     assert rows["encode on GPUs"] == f"{3600 * 200 / 350 / 3600:,.0f} GPU-hours"
 
 
