@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import zarr
 from jaxtyping import Shaped
-from zarr.codecs import Crc32cCodec, ZstdCodec
+from zarr.codecs import Crc32cCodec
 from zarr.storage import LocalStore
+
+from lift3d.storage.products import compressor_of
 
 
 def write_plain(folder: Path, name: str, values: Shaped[np.ndarray, "..."], dims: tuple[str, ...]) -> None:
@@ -21,7 +23,7 @@ def write_plain(folder: Path, name: str, values: Shaped[np.ndarray, "..."], dims
         shape=values.shape,
         dtype=values.dtype,
         chunks=values.shape,
-        compressors=(ZstdCodec(level=1), Crc32cCodec()),
+        compressors=(compressor_of(values.dtype), Crc32cCodec()),
         fill_value=np.nan,
         dimension_names=dims,
         config={"write_empty_chunks": True},

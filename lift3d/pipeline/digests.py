@@ -17,6 +17,7 @@ from lift3d.surface.protocol import GeometrySpec
 # images (and what stands in for invalid pixels), source selection, weights_at, the lifted picture, blend, hole filling
 # and coverage, scoring geometry, what operators share to fit a scene (alignment of depth, association of instances,
 # positional field), how depth, directions and instances travel. Tracks have a version of their own.
+# "arrays": which ones products of views have, and how they round; parts of two forms do not fit together.
 STAGE_VERSIONS = {
     "frames": 2,
     "select_sources": 1,
@@ -29,9 +30,8 @@ STAGE_VERSIONS = {
     "travel": 1,
     "surface": 1,
     "anchor": 5,
+    "arrays": 3,
 }
-# Raised when products of views become other arrays of the same content: parts of two forms do not fit together.
-ARRAY_FORM = 2
 # What lifting goes through; frames are in the digests of the views, and scoring changes no lifted view.
 _LIFTING = ("select_sources", "weights_at", "picture", "blend", "decode_view")
 _ANCHORING = ("surface", "anchor", "blend", "decode_view")
@@ -51,7 +51,7 @@ def operator_digest(operator: OperatorSpec) -> str:
 def features_digest(operator: OperatorSpec, views: Mapping[ViewId, str]) -> str:
     """Digest of an operator's features of some views, in their order."""
     ordered = [[name, value] for name, value in views.items()]
-    return digest({"operator": operator.identity, "form": ARRAY_FORM, "views": ordered})
+    return digest({"operator": operator.identity, "form": STAGE_VERSIONS["arrays"], "views": ordered})
 
 
 def tracks_digest(views: Mapping[ViewId, str]) -> str:
@@ -77,7 +77,7 @@ def state_digest(state: SceneState) -> str:
 def plain_digest(operator: OperatorSpec, state: str, targets: Sequence[Target], views: Mapping[ViewId, str]) -> str:
     """Digest of the plain 2D answers on the targets."""
     content = {"operator": operator.identity, "state": state, "decode": STAGE_VERSIONS["decode_view"]}
-    content |= {"travel": _travel_of(operator), "form": ARRAY_FORM}
+    content |= {"travel": _travel_of(operator), "form": STAGE_VERSIONS["arrays"]}
     return digest({**content, "targets": [[target.id, views[target.id]] for target in targets]})
 
 
@@ -106,7 +106,7 @@ def lifted_digest(
     return digest(
         {
             **own,
-            "form": ARRAY_FORM,
+            "form": STAGE_VERSIONS["arrays"],
             "operator": operator.identity,
             "quantity": operator.quantity,
             "color_cuts": list(operator.color_cuts),

@@ -9,7 +9,7 @@ from lift3d.domain.records import RAW2D, LiftedProduct
 from lift3d.domain.shard import Shard
 from lift3d.domain.target import Target
 from lift3d.lifters.protocol import Lifter
-from lift3d.pipeline.digests import ARRAY_FORM, lifted_digest, plain_digest, state_digest
+from lift3d.pipeline.digests import STAGE_VERSIONS, lifted_digest, plain_digest, state_digest
 from lift3d.pipeline.features import made_by
 from lift3d.pipeline.inputs import Report, SceneInputs
 from lift3d.pipeline.lifting import Lifting
@@ -87,7 +87,7 @@ def lift_scene(
         if committed(inputs.store, path) is None
     }
     # Parts fit into another product only if its arrays have the same room.
-    room = [ARRAY_FORM, *sorted(map(repr, sizes))]
+    room = [STAGE_VERSIONS["arrays"], *sorted(map(repr, sizes))]
     keys = {product: [digest([key, room]) for key in products[product]] for product in writers}
     older = {product: _older_parts(inputs.store, product) for product in writers if len(keys[product]) > 1}
     parts = _parts(targets)

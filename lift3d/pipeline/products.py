@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float16, Float32
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lift3d.domain.camera import Camera, ImageSize
@@ -21,6 +23,7 @@ from lift3d.storage.products import NamedArray, ProductWriter
 VIEWS_PER_PART = 64
 # A product of so many parts is done again if its only writer dies; of one of more, each part is recorded.
 UNRECORDED_PARTS = 4
+_DEPTH_STEPS = 2**14
 
 GridsOf = Callable[[ImageSize], tuple[FeatureGrid, ...]]
 # What every product of views says of itself to whoever opens it without lift3d.
@@ -34,7 +37,10 @@ _UNITS = {
     "tokens": {"long_name": "global tokens of the model"},
     "coverage": {"long_name": "share of the cell's ray that sources saw", "units": "1"},
     "confidence": {"long_name": "how likely what is lifted there is right", "units": "1"},
-    "z_depth": {"long_name": "expected depth along the camera's z axis", "units": "world units of the scene"},
+    "z_depth": {
+        "long_name": "expected depth along the camera's z axis, rounded to 14 bits",
+        "units": "world units of the scene",
+    },
     "prediction": {"long_name": "what the model's decoder says"},
     "prediction_is_valid": {"long_name": "whether the prediction stands on something seen"},
 }
@@ -110,7 +116,8 @@ def write_lifted_part(
                 ("z_depth", [one.z_depth for one in cuts]),
                 *([("confidence", sure)] if len(sure) == len(cuts) else []),
             ):
-                stack.add(name, cut, values, sides, torch.nan, (f"row_{cut}", f"col_{cut}"))
+                dims = (f"row_{cut}", f"col_{cut}")
+                stack.add(name, cut, values, sides, torch.nan, dims, _ROUNDED[name])
         _add_predictions(stack, [view.prediction for view in views], _sides_of_predictions(views, cut_sides, sizes))
     part.write(stack, [_described(one) for one in outcomes])
 
@@ -135,6 +142,30 @@ def writer_of(store: Store, path: str, view_count: int, *, is_shared: bool) -> P
     return ProductWriter(store, path, records_parts=is_shared or part_count(view_count) > UNRECORDED_PARTS)
 
 
+def rounded_depth(z_depth: Float32[np.ndarray, "..."]) -> Float32[np.ndarray, "..."]:
+    """Return depth in the nearest numbers of 14 significant bits, which pack to half: 3 m are off by 0.2 mm at most.
+
+    float16 has 11, too few for a smooth surface, and no number beyond 65,504.
+    """
+    mantissa, exponent = np.frexp(z_depth)
+    rounded: NDArray[Any] = np.ldexp(np.round(mantissa * _DEPTH_STEPS) / _DEPTH_STEPS, exponent)
+    return rounded
+
+
+def _halved(values: NDArray[Any]) -> NDArray[Any]:
+    half: NDArray[Any] = np.clip(values, -HALF_MAX, HALF_MAX).astype(np.float16)
+    return half
+
+
+def rounded_share(share: Float32[np.ndarray, "..."]) -> Float16[np.ndarray, "..."]:
+    """Return shares in float16, rounded down: nothing becomes sure that was not, or more than guessed."""
+    half: NDArray[Any] = share.astype(np.float16)
+    return np.where(half > share, np.nextafter(half, np.float16(-np.inf)), half)
+
+
+_ROUNDED = {"z_depth": rounded_depth, "coverage": rounded_share, "confidence": rounded_share}
+
+
 class _Stack:
     """Arrays of one part: values of its views along ``view``, missing where a view has none."""
 
@@ -151,16 +182,14 @@ class _Stack:
         sides: tuple[int, int] | None,
         missing: float | int | bool,
         dims: tuple[str, ...],
-        is_half: bool = False,
+        rounded: Callable[[NDArray[Any]], NDArray[Any]] = np.asarray,
     ) -> None:
-        """Stack values of the views, padded to ``sides`` rows and columns."""
+        """Stack values of the views, padded to ``sides`` rows and columns, as they are or rounded."""
         shape = tuple(values[0].shape) if sides is None else (*values[0].shape[:-2], *sides)
         stacked = torch.full((self._length, *shape), missing, dtype=values[0].dtype)
         for at, one in zip(self._at, values, strict=True):
             stacked[at][tuple(slice(length) for length in one.shape)] = one
-        array = stacked.numpy(force=True)
-        if is_half:
-            array = np.clip(array, -HALF_MAX, HALF_MAX).astype(np.float16)
+        array = rounded(stacked.numpy(force=True))
         self.arrays[name if cut is None else f"{name}_{cut}"] = (("view", *dims), array, _UNITS[name])
 
 
@@ -200,10 +229,10 @@ def _sides_of_predictions(
 
 def _add_features(stack: _Stack, cut: int, maps: Sequence[FeatureMap], sides: tuple[int, int]) -> None:
     dims = (f"channel_{cut}", f"row_{cut}", f"col_{cut}")
-    stack.add("features", cut, [one.values for one in maps], sides, torch.nan, dims, is_half=True)
+    stack.add("features", cut, [one.values for one in maps], sides, torch.nan, dims, _halved)
     tokens = [one.global_tokens for one in maps if one.global_tokens is not None]
     if tokens:
-        stack.add("tokens", cut, tokens, None, torch.nan, (f"token_{cut}", f"channel_{cut}"), is_half=True)
+        stack.add("tokens", cut, tokens, None, torch.nan, (f"token_{cut}", f"channel_{cut}"), _halved)
 
 
 def _add_predictions(stack: _Stack, predictions: Sequence[Prediction], sides: tuple[int, int]) -> None:
@@ -215,7 +244,7 @@ def _add_predictions(stack: _Stack, predictions: Sequence[Prediction], sides: tu
         return
     values = [one.values.float() for one in predictions]
     many = () if kind == "scalar" else ("prediction_channel",)
-    stack.add("prediction", None, values, sides, torch.nan, (*many, *dims), is_half=kind != "scalar")
+    stack.add("prediction", None, values, sides, torch.nan, (*many, *dims), np.asarray if kind == "scalar" else _halved)
 
 
 def _described(outcome: LiftedView | SkippedTarget) -> dict[str, Any]:

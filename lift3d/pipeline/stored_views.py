@@ -120,7 +120,7 @@ def _lifted_view(
         coverage, z_depth = _seen_of(arrays, cut, index, grid, is_plain=is_plain)
         # Of stores that were written before there was one, and of lifters that say none.
         has_confidence = f"confidence_{cut}" in arrays
-        confidence = _tensor(arrays[f"confidence_{cut}"][index][window]) if has_confidence else None
+        confidence = _tensor(arrays[f"confidence_{cut}"][index][window]).float() if has_confidence else None
         _require_shape(grid.shape, coverage, z_depth, *([] if confidence is None else [confidence]))
         lifted.append(LiftedFeatures(FeatureMap(values, grid, tokens), coverage, z_depth, confidence))
     kind, shape = described["kind"], tuple(described["prediction"])
@@ -147,7 +147,7 @@ def _seen_of(
     if is_plain and f"coverage_{cut}" not in arrays:
         return torch.ones(grid.shape), torch.full(grid.shape, torch.nan)
     coverage, z_depth = (
-        _tensor(arrays[f"{name}_{cut}"][index][_window(grid.shape)]) for name in ("coverage", "z_depth")
+        _tensor(arrays[f"{name}_{cut}"][index][_window(grid.shape)]).float() for name in ("coverage", "z_depth")
     )
     return coverage, z_depth
 

@@ -23,7 +23,9 @@ _FREE_BYTES = 2**27
 _LONGEST_TEXT = 2**12
 _TEXT_BYTES = 16
 _LONGEST_AXIS = 2**53
-_MAGIC = b"\x28\xb5\x2f\xfd"
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+# A header of Blosc: versions, flags whose last three bits name Zstd, size of a value; lengths unpacked and packed.
+_BLOSC_HEADER, _BLOSC_ZSTD = 16, 4
 _NO_CHUNK = 2**64 - 1
 
 _TYPES = {
@@ -41,13 +43,14 @@ _CONSTANT = {
 
 @dataclass(frozen=True, slots=True)
 class ArrayForm:
-    """An array as Zarr's metadata describes it: shapes of all, of an object, of what is unpacked at once."""
+    """An array as Zarr's metadata describes it: shapes of all, of an object, of what is unpacked at once, and how."""
 
     shape: tuple[int, ...]
     data_type: str
     unit: tuple[int, ...]
     chunk: tuple[int, ...]
     is_sharded: bool
+    packer: str
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> "ArrayForm":
@@ -65,15 +68,16 @@ class ArrayForm:
             chunk, codecs = _lengths(inner["chunk_shape"], 1), inner["codecs"]
             if (_names(inner["index_codecs"]), inner["index_location"]) != (["bytes", "crc32c"], "end"):
                 raise ValueError("the index of its shards is another one")
-        expected_codecs = ["vlen-utf8" if data_type == "string" else "bytes", "zstd", "crc32c"]
-        if _names(codecs) != expected_codecs:
+        texts = ["vlen-utf8", "zstd", "crc32c"]
+        known = [texts] if data_type == "string" else [["bytes", packer, "crc32c"] for packer in ("blosc", "zstd")]
+        if _names(codecs) not in known:
             raise ValueError(f"its codecs are {_names(codecs)!r:.80}")
         shape = _lengths(fields["shape"], 0)
         if not len(shape) == len(unit) == len(chunk):
             raise ValueError("its chunks have other axes than the array")
         if any(one % other for one, other in zip(unit, chunk, strict=True)):
             raise ValueError("its shards are no multiples of its chunks")
-        return cls(shape, data_type, unit, chunk, is_sharded)
+        return cls(shape, data_type, unit, chunk, is_sharded, str(_names(codecs)[1]))
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -90,16 +94,13 @@ class ArrayForm:
         """Bytes of all values in memory, and of one chunk."""
         return (math.prod(self.shape) + math.prod(self.chunk)) * self.item_bytes
 
-    def check_unpacked(self, content: bytes, is_whole: bool) -> None:
+    def check_unpacked(self, content: bytes, *, is_whole: bool) -> None:
         """Refuse, by ValueError, a chunk that would unpack to something else than its metadata says.
 
-        ``content`` is an object, or a part of one: a chunk of it, or its index, which is not packed.
+        ``content`` is a whole object, or one chunk of a shard.
         """
-        if not self.is_sharded:
+        if not (self.is_sharded and is_whole):
             self._check_chunk(content)
-        elif not is_whole:
-            if content[:4] == _MAGIC:
-                self._check_chunk(content)
         else:
             count = math.prod(unit // chunk for unit, chunk in zip(self.unit, self.chunk, strict=True))
             index = content[-(16 * count + 4) : -4]
@@ -111,7 +112,7 @@ class ArrayForm:
 
     def _check_chunk(self, content: bytes) -> None:
         count = math.prod(self.chunk)
-        found = _frame_bytes(content)
+        found = _blosc_bytes(content) if self.packer == "blosc" else _frame_bytes(content)
         if self.data_type != "string":
             if found != count * self.item_bytes:
                 raise ValueError(f"a chunk unpacks to {found} bytes, expected {count * self.item_bytes}")
@@ -171,9 +172,18 @@ def _keys(name: str, form: ArrayForm, empty_parts: Collection[int]) -> Iterable[
             yield "/".join([name, "c", *map(str, place)])
 
 
+def _blosc_bytes(content: bytes) -> int:
+    """Return what Blosc's header says that a chunk and its CRC unpack to; ValueError if it is not of that length."""
+    if len(content) < _BLOSC_HEADER + 4 or content[2] >> 5 != _BLOSC_ZSTD:
+        raise ValueError("a chunk is none of Blosc's")
+    if int.from_bytes(content[12:16], "little") != len(content) - 4:
+        raise ValueError("a chunk is of another length than it says")
+    return int.from_bytes(content[4:8], "little")
+
+
 def _frame_bytes(content: bytes) -> int:
     """Return what a frame of Zstd says that it unpacks to (RFC 8878, 3.1.1.1); ValueError if it does not say it."""
-    if content[:4] != _MAGIC or len(content) < 5:
+    if content[:4] != _ZSTD_MAGIC or len(content) < 5:
         raise ValueError("a chunk is no frame of Zstd")
     head = content[4]
     is_single, flag = bool(head & 0x20), head >> 6

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from google_crc32c import value as crc32c
-from numcodecs import zstd
+from numcodecs import Blosc, zstd
 
 from lift3d.errors import DamagedProductError
 from lift3d.results.lifted_scene import lifted_scenes
@@ -127,23 +127,37 @@ def test_notes_that_lie_are_damage_and_made_again(store, table, tmp_path, lie):
 SAID = {"long texts": "unpack to", "many rows": "say that they", "other columns": "columns", "no Parquet": "Arrow"}
 
 
-def packed(content):
-    frame = bytes(zstd.compress(content, 1))
+def summed(frame):
     return frame + crc32c(frame).to_bytes(4, "little")
+
+
+def packed(content):
+    return summed(bytes(zstd.compress(content, 1)))
+
+
+def shuffled(content):
+    return summed(bytes(Blosc("zstd", 1).encode(content)))
 
 
 def claiming(size):
     """Return a chunk whose frame says that it unpacks to so many bytes, of which it has none."""
-    frame = b"\x28\xb5\x2f\xfd\xe0" + size.to_bytes(8, "little") + b"\x01\x00\x00"
-    return frame + crc32c(frame).to_bytes(4, "little")
+    return summed(b"\x28\xb5\x2f\xfd\xe0" + size.to_bytes(8, "little") + b"\x01\x00\x00")
+
+
+def blosc_claiming(size, packed_size=20):
+    """The same of Blosc; of its four bytes of content it says that they are as many as are asked for."""
+    lengths = b"".join(one.to_bytes(4, "little") for one in (size, 2**17, packed_size))
+    return summed(b"\x02\x01\x91\x08" + lengths + bytes(4))
 
 
 CHUNKS = {
-    "a bomb of 256 MiB": ("K/c/0/0/0", lambda: packed(bytes(2**28))),
-    "a frame that says 1 TiB": ("w2c/c/0/0/0", lambda: claiming(2**40)),
+    "a bomb of 256 MiB": ("K/c/0/0/0", lambda: shuffled(bytes(2**28))),
+    "a chunk that says 2 GiB": ("w2c/c/0/0/0", lambda: blosc_claiming(2**31 - 1)),
+    "a chunk that ends beyond its end": ("K/c/0/0/0", lambda: blosc_claiming(3 * 72, 2**30)),
+    "a frame that says 1 TiB": ("view/c/0", lambda: claiming(2**40)),
     "no frame": ("K/c/0/0/0", lambda: bytes(64)),
     "four billion texts": ("view/c/0", lambda: packed((2**32 - 1).to_bytes(4, "little"))),
-    "a shard of a bomb": ("features_0/c/0/0/0/0", lambda: packed(bytes(2**28)) + b"\xff" * 16 * 31 + bytes(20)),
+    "a shard of a bomb": ("features_0/c/0/0/0/0", lambda: shuffled(bytes(2**28)) + b"\xff" * 16 * 63 + bytes(20)),
     "a shard shorter than its index": ("features_0/c/0/0/0/0", lambda: b"short"),
 }
 
