@@ -265,14 +265,22 @@ def scale(
 @click.option("--server", default="", help="What serves it, for the page.")
 @click.option("--folder", type=PATH, default="runs/storage", help="Where on the local disk to write.")
 @click.option("--count", is_flag=True, help="Only count the objects that a scene of 100 views writes.")
+@click.option("--packing", help="Only pack the lifted views of this store by several codecs.")
 @_out
 @_json
-def storage(s3: str | None, server: str, folder: Path, count: bool, out: Path | None, as_json: bool) -> None:
+def storage(
+    s3: str | None, server: str, folder: Path, count: bool, packing: str | None, out: Path | None, as_json: bool
+) -> None:
     """Bytes per view, throughput of products against plain Zarr, and on a service."""
     from lift3d.bench import storage
+    from lift3d.bench.packing import measure_packing, packing_table
     from lift3d.bench.storage_page import page
     from lift3d.bench.store_objects import count_objects, objects_table
 
+    if packing is not None:
+        packed = measure_packing(packing)
+        _present(packed, packing_table(packed), out, as_json)
+        return
     if count:
         counts = count_objects()
         _present(counts, objects_table(counts), out, as_json)

@@ -15,6 +15,7 @@ from lift3d.cli import app as cli
 from lift3d.errors import ConfigError
 from lift3d.storage.location import Store, open_store
 from lift3d.storage.products import open_product, write_product
+from tests.support.runs import run_into, tiny_rooms
 
 ROOM = "procedural:room?seed=1&views=2&height=24&width=32"
 TINY = storage.StorageSize("rgb", ROOM, view_count=3, part_views=2, writers=(1, 2), repeats=2, service_repeats=1)
@@ -85,6 +86,20 @@ def test_the_command_writes_a_page_and_prints_json_and_another_service_is_refuse
     assert ran.exit_code == 0, ran.output
     assert json.loads(ran.stdout)["operator"] == "rgb"
     assert out.read_text(encoding="utf-8").startswith("# Storage")
+
+
+def test_arrays_of_lifted_views_are_packed_by_every_codec_and_come_back(tmp_path):
+    url = str(tmp_path / "store")
+    run_into(url, tiny_rooms(1))
+    ran = CliRunner().invoke(cli.app, ["bench", "storage", "--packing", url])
+    assert ran.exit_code == 0, ran.output
+    rows = [line.split(" | ") for line in ran.stdout.splitlines()[2:]]
+    # Of raw2d features, prediction and its validity; of the lifter coverage and depth as well.
+    assert len(rows) == 3 + 5 + 1
+    assert all(len(row) == 1 + 7 for row in rows)
+    sizes = [float(cell.split()[0]) for row in rows if "float16 3×24×32" in row[0] for cell in row[1:]]
+    assert len(sizes) == 4 * 7
+    assert all(1 < size < 24 * 32 * 3 * 2 / 1024 for size in sizes)
 
 
 def test_objects_are_counted_by_kind(monkeypatch):
