@@ -4,7 +4,7 @@ Letters: a cost volume has a cost per plane and cell; the guide image is the col
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from lift3d.geometry.box_mean import BoxMean
@@ -35,6 +35,19 @@ def guided_filter(
         offset = tile_mean.sub_(slope * mean)
         tiles.append(box(slope).mul_(luminance).add_(box(offset)))
     return torch.cat(tiles)
+
+
+def lowest(
+    cost: Float[Tensor, "plane row col"],
+) -> tuple[Float[Tensor, "row col"], Int[Tensor, "1 row col"]]:
+    """Return where among the planes the cost is lowest, by a parabola through three of them, and at which plane."""
+    plane = cost.argmin(0, keepdim=True)
+    inner = plane.clamp(1, len(cost) - 2)
+    before, here, after = (cost.gather(0, inner + step)[0] for step in (-1, 0, 1))
+    curvature = before - 2 * here + after
+    shift = ((before - after) / (2 * curvature.clamp(min=1e-9))).clamp_(-0.5, 0.5)
+    is_inner = (inner == plane)[0] & (curvature > 0)
+    return plane[0] + torch.where(is_inner, shift, 0.0), plane
 
 
 def semi_global(

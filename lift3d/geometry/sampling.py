@@ -53,14 +53,17 @@ def sample(
 
 
 def read_planes(
-    values: Float[Tensor, "channel map_row map_col"], at: Float[Tensor, "plane row col 2"], padding_mode: str = "border"
+    values: Float[Tensor, "channel map_row map_col"],
+    at: Float[Tensor, "plane row col 2"],
+    padding_mode: str = "border",
+    mode: str = "bilinear",
 ) -> Float[Tensor, "channel plane row col"]:
-    """Read a map bilinearly at coordinates for ``grid_sample``, many planes of them; ``border`` or ``zeros`` outside.
+    """Read a map at coordinates for ``grid_sample``, many planes of them; ``border`` or ``zeros`` outside.
 
     The kernel gives each thread images of its batch, so the planes are the batch, of views of one map.
     """
     images = values[None].expand(len(at), -1, -1, -1)
-    return F.grid_sample(images, at, padding_mode=padding_mode, align_corners=False).movedim(1, 0)
+    return F.grid_sample(images, at, mode=mode, padding_mode=padding_mode, align_corners=False).movedim(1, 0)
 
 
 def cells_at(at: Float[Tensor, "*batch 2"], rows: int, cols: int) -> Int[Tensor, "*batch"]:

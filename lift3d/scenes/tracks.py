@@ -21,9 +21,9 @@ from lift3d.scenes.colmap_log import pycolmap, quiet_colmap
 from lift3d.scenes.tracks_matching import Keypoints, find_keypoints, match_keypoints, neighbour_pairs
 
 # Raised when the same views would give other points.
-STAGE_VERSION = 3
+STAGE_VERSION = 4
 # Views are looked at in this height at most.
-TRACKED_HEIGHT = 480
+TRACKED_HEIGHT = 360
 # A keypoint is located to a fraction of a pixel; beyond this an observation belongs to another point.
 _REPROJECTION_PX = 1.5
 # COLMAP's own; at 3° a capture's depth is a tenth better and small scenes have no points.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lift3d.domain.camera import Camera
@@ -19,7 +19,7 @@ from lift3d.domain.scene_geometry import ViewGeometry
 from lift3d.geometry.cost_aggregation import semi_global
 from lift3d.geometry.plane_sweep import Sweep
 from lift3d.geometry.rays import cell_centers
-from lift3d.geometry.sampling import cells_at
+from lift3d.geometry.sampling import cells_at, read_planes
 
 # Bins of log depth per tolerance; and the most there are, whatever the depths.
 _BINS_PER_TOLERANCE, _MOST_BINS = 2, 128
@@ -31,6 +31,8 @@ _JUMP_PENALTIES, _EDGE_SCALE = (0.1, 1.0), 0.1
 HALF_SURE = 4.0
 # Below this weight of votes, a hundredth of a view that is sure, nothing is known.
 _FEWEST_VOTES = 0.05
+# Times that the mean of the votes near a depth takes its place: once is enough on coarse cells.
+_SETTLINGS = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,8 +58,7 @@ def fuse(view: DepthVotes, others: Sequence[DepthVotes], tolerance: float) -> Vi
     """Return the depth of one view that most views agree on, and how surely.
 
     Every other view's surface is carried over and votes, where it is in front, for depths near its own. Votes are
-    made smooth along the image except across its edges. The answer is the mean of the hypotheses around the winner;
-    its confidence counts their weight against that of the views that see through it.
+    made smooth along the image except across its edges, and the winner is settled.
 
     Args:
         view: The view.
@@ -68,58 +69,101 @@ def fuse(view: DepthVotes, others: Sequence[DepthVotes], tolerance: float) -> Vi
         Votes of depth maps and visibility violations: Merrell et al., Real-time visibility-based fusion of depth
         maps, ICCV 2007.
     """
-    disparity, weight = _hypotheses(view, others)
-    winner = _most_voted(disparity, weight, view.color, tolerance)
-    for _ in range(2):
-        near = weight * (1 - ((disparity - winner) / (tolerance * winner)).square()).clamp_(min=0)
-        votes = near.sum(0)
-        winner = torch.where(votes > 0, (near * disparity).sum(0) / votes.clamp(min=1e-9), winner)
-    z_depth = 1 / winner
-    against = torch.stack([_seen_through(view, other, z_depth, tolerance) for other in others]).sum(0) if others else 0
-    confidence = votes / (votes + against + HALF_SURE)
-    is_known = votes > _FEWEST_VOTES
-    return ViewGeometry(
-        view.camera, view.grid, torch.where(is_known, z_depth, torch.nan), torch.where(is_known, confidence, 0.0)
+    depths, weights = _carried_over(others, view)
+    z_depth = torch.cat([view.z_depth[None], depths])
+    is_known = torch.isfinite(z_depth)
+    weight = torch.where(is_known, torch.cat([view.weight[None], weights]), 0.0)
+    winner = _most_voted(torch.where(is_known, 1 / z_depth, 1.0), weight, view.color, tolerance)
+    return _settled(view, others, winner, tolerance, 1)
+
+
+def settled(view: DepthVotes, others: Sequence[DepthVotes], tolerance: float) -> ViewGeometry:
+    """Return the depth that views agree on around a view's own, which is nearly right, and how surely.
+
+    Points are looked up in the other views: where those see a surface near by, it votes for its place on the ray. The
+    answer is the mean of what is within the tolerance; its confidence counts the weight of that against the weight of
+    views that see through it. Where nothing votes, nothing is known. Arguments as for ``fuse``.
+    """
+    return _settled(
+        view, others, torch.where(torch.isfinite(view.z_depth), 1 / view.z_depth, 1.0), tolerance, _SETTLINGS
     )
 
 
-def _hypotheses(
-    view: DepthVotes, others: Sequence[DepthVotes]
-) -> tuple[Float[Tensor, "hypothesis row col"], Float[Tensor, "hypothesis row col"]]:
-    """Return disparities that may be true, and their weights: 0 where there is none."""
-    depths, weights = [view.z_depth], [view.weight]
-    for other in others:
-        depth, weight = _carried_over(other, view)
-        depths.append(depth)
-        weights.append(weight)
-    z_depth = torch.stack(depths)
-    is_known = torch.isfinite(z_depth)
-    return torch.where(is_known, 1 / z_depth, 1.0), torch.where(is_known, torch.stack(weights), 0.0)
+def _settled(
+    view: DepthVotes, others: Sequence[DepthVotes], disparity: Float[Tensor, "row col"], tolerance: float, times: int
+) -> ViewGeometry:
+    own = torch.where(torch.isfinite(view.z_depth), 1 / view.z_depth, disparity)
+    uv = cell_centers(*view.grid.lattice)
+    surfaces = [(_sweep(uv, view, other), _readable(other)) for other in others]
+    for _ in range(times):
+        votes = view.weight * _nearness(own, disparity, tolerance)
+        total, against = votes * own, torch.zeros_like(votes)
+        for sweep, surface in surfaces:
+            met, weight, is_through = _met(sweep, surface, disparity, tolerance)
+            against += torch.where(is_through, weight, 0.0)
+            weight *= _nearness(met, disparity, tolerance)
+            votes += weight
+            total += weight * met
+        disparity = torch.where(votes > 0, total / votes.clamp(min=1e-9), disparity)
+    is_heard = votes > _FEWEST_VOTES
+    z_depth = torch.where(is_heard, 1 / disparity, torch.nan)
+    confidence = torch.where(is_heard, votes / (votes + against + HALF_SURE), 0.0)
+    return ViewGeometry(view.camera, view.grid, z_depth, confidence)
 
 
-def _carried_over(other: DepthVotes, view: DepthVotes) -> tuple[Float[Tensor, "row col"], Float[Tensor, "row col"]]:
-    """Return another view's surface as this view sees it, NaN where it shows none, and its weight."""
-    cell, z = _cells_of(other, view, other.z_depth)
+def _nearness(
+    found: Float[Tensor, "row col"], disparity: Float[Tensor, "row col"], tolerance: float
+) -> Float[Tensor, "row col"]:
+    """Return 1 where two disparities are one, 0 from the tolerance on."""
+    return (1 - ((found - disparity) / (tolerance * disparity)).square()).clamp_(min=0)
+
+
+def _readable(view: DepthVotes) -> Float[Tensor, "2 row col"]:
+    """Return a view's depth and weight, 0 where unknown."""
+    return torch.stack([torch.where(torch.isfinite(view.z_depth), view.z_depth, 0.0), view.weight])
+
+
+def _met(
+    sweep: Sweep, surface: Float[Tensor, "2 other_row other_col"], disparity: Float[Tensor, "row col"], tolerance: float
+) -> tuple[Float[Tensor, "row col"], Float[Tensor, "row col"], Bool[Tensor, "row col"]]:
+    """Return the disparities at which rays meet what another view sees there, its weight, and where that sees through.
+
+    A surface is met as if it had one depth in the other view around where it is looked up.
+    """
+    at, ratio = sweep.at(disparity[None])
+    z, weight = read_planes(surface, at, "zeros", "nearest")[:, 0]
+    slope, offset = sweep.start[2], sweep.step[2]
+    is_met = (z > offset) & (slope > 0) & (z > 0)
+    met = torch.where(is_met, slope / (z - offset), disparity)
+    return met, torch.where(is_met, weight, 0.0), ratio[0] < z * disparity * (1 - 1.5 * tolerance)
+
+
+def _carried_over(
+    others: Sequence[DepthVotes], view: DepthVotes
+) -> tuple[Float[Tensor, "view row col"], Float[Tensor, "view row col"]]:
+    """Return other views' surfaces as this view sees them, NaN where they show none, and their weights."""
     count = view.grid.cell_count
-    front = torch.full((count + 1,), torch.inf).scatter_reduce_(0, cell, z, "amin")
-    weight = torch.where(z == front[cell], other.weight.flatten(), 0.0)
-    carried = torch.zeros(count + 1).scatter_reduce_(0, cell, weight, "amax")
-    z_depth = torch.where(torch.isinf(front), torch.nan, front)
-    return z_depth[:count].reshape(view.grid.shape), carried[:count].reshape(view.grid.shape)
+    shape = (len(others), *view.grid.shape)
+    if not others:
+        return torch.zeros(shape), torch.zeros(shape)
+    cells, depths = [], []
+    for place, other in enumerate(others):
+        is_known = torch.isfinite(other.z_depth)
+        known = torch.where(is_known, other.z_depth, 1.0)
+        at, ratio = _sweep(cell_centers(*other.grid.lattice), other, view).at(1 / known[None])
+        cell = cells_at(at[0], *view.grid.shape)
+        cells.append(torch.where(is_known & (cell >= 0), cell + place * count, len(others) * count).flatten())
+        depths.append((ratio[0] * known).flatten())
+    cell, z = torch.cat(cells), torch.cat(depths)
+    front = torch.full((len(others) * count + 1,), torch.inf).scatter_reduce_(0, cell, z, "amin")
+    weight = torch.where(z == front[cell], torch.cat([other.weight.flatten() for other in others]), 0.0)
+    carried = torch.zeros(len(front)).scatter_reduce_(0, cell, weight, "amax")
+    return torch.where(torch.isinf(front), torch.nan, front)[:-1].reshape(shape), carried[:-1].reshape(shape)
 
 
-def _cells_of(
-    a: DepthVotes, b: DepthVotes, z_depth: Float[Tensor, "row col"]
-) -> tuple[Int[Tensor, " cell"], Float[Tensor, " cell"]]:
-    """Return in which of b's cells a's points lie, and their depth in b; outside, the cell is one past the last."""
-    is_known = torch.isfinite(z_depth)
-    known = torch.where(is_known, z_depth, 1.0)
+def _sweep(uv: Float[Tensor, "row col 2"], a: DepthVotes, b: DepthVotes) -> Sweep:
     size = (b.camera.size.height, b.camera.size.width)
-    uv = cell_centers(*a.grid.lattice)
-    at, ratio = Sweep.between(uv, (a.camera.K, a.camera.w2c), (b.camera.K, b.camera.w2c), size).at(1 / known[None])
-    cell = cells_at(at[0], *b.grid.shape)
-    is_inside = is_known & (cell >= 0)
-    return torch.where(is_inside, cell, b.grid.cell_count).flatten(), (ratio[0] * known).flatten()
+    return Sweep.between(uv, (a.camera.K, a.camera.w2c), (b.camera.K, b.camera.w2c), size)
 
 
 def _most_voted(
@@ -147,13 +191,3 @@ def _most_voted(
     cost = -votes / (votes.sum(0) + _UNDECIDED)
     smooth = semi_global(cost[None], color[None], _JUMP_PENALTIES, _EDGE_SCALE)[0]
     return torch.exp(low + width * smooth.argmin(0))
-
-
-def _seen_through(
-    view: DepthVotes, other: DepthVotes, z_depth: Float[Tensor, "row col"], tolerance: float
-) -> Float[Tensor, "row col"]:
-    """Return the weight with which another view sees through a surface to what is behind it."""
-    cell, z = _cells_of(view, other, z_depth)
-    behind, weight = (F.pad(one.flatten(), (0, 1)) for one in (other.z_depth, other.weight))
-    is_through = z < behind[cell] * (1 - 1.5 * tolerance)
-    return torch.where(is_through, weight[cell], 0.0).reshape(view.grid.shape)

@@ -128,5 +128,11 @@ def matching_cost(
     return cost if bool(view.is_valid.all()) else torch.where(view.is_valid, cost, _TRUNCATION)
 
 
+def match_quality(cost: Float[Tensor, "*cell"], bounds: tuple[float, float]) -> Float[Tensor, "*cell"]:
+    """Return 1 for costs up to the first bound, 0 from the second on, linear between."""
+    good, bad = bounds
+    return ((bad - cost) / (bad - good)).clamp_(0, 1)
+
+
 def _means(values: Float[Tensor, "channel height width"], size: tuple[int, int]) -> Float[Tensor, "channel row col"]:
     return F.interpolate(values[None], size=size, mode="area")[0]

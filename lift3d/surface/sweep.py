@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from lift3d.domain.camera import ImageSize
@@ -14,12 +14,13 @@ from lift3d.domain.proposals import SourceGuide
 from lift3d.domain.scene import DepthRange, Tracks
 from lift3d.domain.scene_geometry import SceneGeometry, ViewGeometry
 from lift3d.errors import NoOverlapError
-from lift3d.geometry.cost_aggregation import guided_filter, semi_global
+from lift3d.geometry.cost_aggregation import guided_filter, lowest, semi_global
 from lift3d.surface.catalog import SWEEP
 from lift3d.surface.depth_spans import depth_span, frustum_probes
-from lift3d.surface.fusion import HALF_SURE, DepthVotes, fuse
-from lift3d.surface.matching import Photograph, matching_cost
+from lift3d.surface.fusion import HALF_SURE, DepthVotes, fuse, settled
+from lift3d.surface.matching import Photograph, match_quality, matching_cost
 from lift3d.surface.neighbours import FUSED, MATCHED, AngleChoice, angles_to, choose_views
+from lift3d.surface.pooling import corrected, pooled
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class SweepConfig:
         plane_count: Planes of disparity of either sweep.
         stride_px: Finest grid of cells.
         max_cells: Largest grid; larger images get a wider stride, so that time and memory stay bounded.
-        coarsening: The first sweep's stride, in strides of the second.
+        coarsening: Stride of the first sweep and of the votes, in strides of the second sweep.
         window_radius: Half width of the aggregation window in cells: 2 and 0 cost a fortieth, 0 more if views are few.
         window_epsilon: Variance of luminance of a flat window (about 3 % contrast).
         jump_penalties: Price of a step of one plane and of a jump, in units of the cost.
@@ -47,7 +48,7 @@ class SweepConfig:
 
     matched: AngleChoice = MATCHED
     fused: AngleChoice = FUSED
-    plane_count: int = 48
+    plane_count: int = 40
     stride_px: float = 1.0
     max_cells: int = 20_000
     coarsening: int = 2
@@ -65,7 +66,8 @@ class SweepGeometry:
     """Depth of all views from their photographs alone.
 
     A coarse sweep through the whole range finds the range of each view and which views see the same places; a fine
-    one finds depth; fusion over up to 24 other views takes a third of the error. Deterministic.
+    one finds depth; up to 24 other views vote, on coarse cells, for the depth of each view, and settle it on fine ones,
+    which takes a third of the error. Deterministic.
     """
 
     spec = SWEEP
@@ -86,19 +88,26 @@ class SweepGeometry:
                 tells depth: they show no texture, or do not fit their poses.
         """
         ordered = sorted(views, key=lambda view: view.id)
-        coarse, _ = self._votes_of_all(ordered, [depth_range] * len(ordered), self.config.coarsening)
-        spans = [depth_span(one.z_depth, one.weight, depth_range) for one in coarse]
-        votes, partners = self._votes_of_all(ordered, spans, 1)
+        config = self.config
+        roughly, _ = self._search(ordered, [depth_range] * len(ordered), config.coarsening)
+        spans = [depth_span(one.z_depth, one.weight, depth_range) for one in roughly]
+        fine, partners = self._search(ordered, spans, 1)
+        coarse = [pooled(one, self._grid(one.camera.size, config.coarsening)) for one in fine]
+        fused = [
+            fuse(own, [coarse[place] for place in places], config.tolerance)
+            for own, places in zip(coarse, partners, strict=True)
+        ]
+        share = float(torch.tensor([_evidence(one, len(at)) for one, at in zip(fused, partners, strict=True)]).median())
+        if share < config.doubtful:
+            _require_points(share, find_tracks)
+        votes = [corrected(own, one, config.tolerance) for own, one in zip(fine, fused, strict=True)]
         found = {
-            view.id: fuse(own, [votes[place] for place in places], self.config.tolerance)
+            view.id: settled(own, [votes[place] for place in places], config.tolerance)
             for view, own, places in zip(ordered, votes, partners, strict=True)
         }
-        shares = torch.tensor([_evidence(found[view.id], len(at)) for view, at in zip(ordered, partners, strict=True)])
-        if float(shares.median()) < self.config.doubtful:
-            _require_points(float(shares.median()), find_tracks)
         return SceneGeometry(self.spec.name, {view.id: found[view.id] for view in views})
 
-    def _votes_of_all(
+    def _search(
         self, views: Sequence[SourceGuide], spans: Sequence[DepthRange], coarsening: int
     ) -> tuple[list[DepthVotes], list[list[int]]]:
         """Return each view's own depth at one size of cells, and the places of the views to fuse it with."""
@@ -136,11 +145,11 @@ class SweepGeometry:
         cost = matching_cost(view, neighbours, disparity.float())
         cost = guided_filter(cost, view.color, config.window_radius, config.window_epsilon)
         smooth = semi_global(cost[None], view.color[None], config.jump_penalties, config.edge_scale)[0]
-        at, weight = _lowest(smooth, config.temperature)
-        good, bad = config.match_costs
-        reached = cost.gather(0, smooth.argmin(0, keepdim=True))[0]
-        weight *= ((bad - reached) / (bad - good)).clamp_(0, 1)
-        found = (disparity[0] + at * (disparity[1] - disparity[0])).float()
+        place, plane = lowest(smooth)
+        weight = _sureness(smooth, plane, config.temperature) * match_quality(
+            cost.gather(0, plane)[0], config.match_costs
+        )
+        found = (disparity[0] + place * (disparity[1] - disparity[0])).float()
         z_depth = torch.where(view.is_valid, 1 / found, torch.nan)
         return DepthVotes(view.camera, view.grid, view.color, z_depth, torch.where(view.is_valid, weight, 0.0))
 
@@ -162,20 +171,10 @@ def _require_points(share: float, find_tracks: Callable[[], Tracks]) -> None:
         ) from error
 
 
-def _lowest(
-    cost: Float[Tensor, "plane row col"], temperature: float
-) -> tuple[Float[Tensor, "row col"], Float[Tensor, "row col"]]:
-    """Return the place of the lowest cost among the planes, by a parabola, and its weight.
-
-    The weight is the squared probability of the three planes around it.
-    """
-    lowest = cost.argmin(0, keepdim=True)
-    inner = lowest.clamp(1, len(cost) - 2)
-    before, here, after = (cost.gather(0, inner + step)[0] for step in (-1, 0, 1))
-    curvature = before - 2 * here + after
-    shift = ((before - after) / (2 * curvature.clamp(min=1e-9))).clamp_(-0.5, 0.5)
-    is_inner = (inner == lowest)[0] & (curvature > 0)
+def _sureness(
+    cost: Float[Tensor, "plane row col"], plane: Int[Tensor, "1 row col"], temperature: float
+) -> Float[Tensor, "row col"]:
+    """Return the squared probability of the three planes around one."""
     probability = torch.softmax(-cost / temperature, dim=0)
-    around = torch.cat([lowest - 1, lowest, lowest + 1]).clamp(0, len(cost) - 1)
-    near = probability.gather(0, around).sum(0)
-    return lowest[0] + torch.where(is_inner, shift, 0.0), near.clamp(max=1).square()
+    around = torch.cat([plane - 1, plane, plane + 1]).clamp(0, len(cost) - 1)
+    return probability.gather(0, around).sum(0).clamp(max=1).square()
