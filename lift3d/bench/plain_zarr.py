@@ -12,7 +12,7 @@ from jaxtyping import Shaped
 from zarr.codecs import Crc32cCodec
 from zarr.storage import LocalStore
 
-from lift3d.storage.products import compressor_of
+from lift3d.storage.packed import compressor_of
 
 
 def write_plain(folder: Path, name: str, values: Shaped[np.ndarray, "..."], dims: tuple[str, ...]) -> None:

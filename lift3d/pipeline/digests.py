@@ -30,7 +30,7 @@ STAGE_VERSIONS = {
     "travel": 1,
     "surface": 1,
     "anchor": 5,
-    "arrays": 3,
+    "arrays": 4,
 }
 # What lifting goes through; frames are in the digests of the views, and scoring changes no lifted view.
 _LIFTING = ("select_sources", "weights_at", "picture", "blend", "decode_view")

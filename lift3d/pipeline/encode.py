@@ -13,8 +13,8 @@ from lift3d.domain.keys import ViewId
 from lift3d.domain.scene import Frame
 from lift3d.errors import ContractError, NonFiniteError, SceneError
 from lift3d.operators.protocol import BatchOperator, Operator, PrecomputedOperator
+from lift3d.pipeline.rounding import HALF_MAX
 
-HALF_MAX = 65504.0  # Largest finite float16.
 # What stands where there is nothing to be seen: white, as objects without a background are usually shown.
 BACKGROUND = 1.0
 

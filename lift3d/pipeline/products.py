@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float16, Float32
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -15,7 +14,7 @@ from lift3d.domain.features import FeatureGrid, FeatureMap
 from lift3d.domain.keys import ViewId
 from lift3d.domain.lifted import LiftedView, Prediction
 from lift3d.errors import ContractError
-from lift3d.pipeline.encode import HALF_MAX
+from lift3d.pipeline.rounding import HALF_MAX, halved, rounded_depth, rounded_share
 from lift3d.storage.location import Store
 from lift3d.storage.products import NamedArray, ProductWriter
 
@@ -23,8 +22,10 @@ from lift3d.storage.products import NamedArray, ProductWriter
 VIEWS_PER_PART = 64
 # A product of so many parts is done again if its only writer dies; of one of more, each part is recorded.
 UNRECORDED_PARTS = 4
-_DEPTH_STEPS = 2**14
+# What decoders of pictures and embeddings say is often what they are given: then it is stored once.
+PREDICTION, FIRST_CUT = "prediction", "features_0"
 
+_ROUNDED = {"z_depth": rounded_depth, "coverage": rounded_share, "confidence": rounded_share}
 GridsOf = Callable[[ImageSize], tuple[FeatureGrid, ...]]
 # What every product of views says of itself to whoever opens it without lift3d.
 EXPLAINED = {
@@ -119,16 +120,20 @@ def write_lifted_part(
                 dims = (f"row_{cut}", f"col_{cut}")
                 stack.add(name, cut, values, sides, torch.nan, dims, _ROUNDED[name])
         _add_predictions(stack, [view.prediction for view in views], _sides_of_predictions(views, cut_sides, sizes))
+        if _is_same(stack.arrays[PREDICTION][1], stack.arrays[FIRST_CUT][1]):
+            del stack.arrays[PREDICTION]
     part.write(stack, [_described(one) for one in outcomes])
 
 
 def commit_lifted(writer: ProductWriter, cameras: Mapping[ViewId, Camera], attrs: Mapping[str, Any]) -> None:
-    """Commit lifted views of which all parts are written."""
+    """Commit lifted views of which all parts are written; answers that all are the first cut are no array."""
     count = part_count(len(cameras))
     views = _noted(writer, count)
     skipped = [[view["id"], view["reason"]] for view in views if "reason" in view]
     kind = next((view["kind"] for view in views if "kind" in view), "")
-    described = {"prediction_kind": kind, "skipped": skipped, **EXPLAINED, **attrs}
+    is_stored = writer.complete(PREDICTION, FIRST_CUT, count)
+    own = {"prediction_kind": kind, "prediction_is": PREDICTION if is_stored else FIRST_CUT, "skipped": skipped}
+    described = {**own, **EXPLAINED, **attrs}
     writer.commit(camera_arrays(cameras), described, count)
 
 
@@ -142,28 +147,9 @@ def writer_of(store: Store, path: str, view_count: int, *, is_shared: bool) -> P
     return ProductWriter(store, path, records_parts=is_shared or part_count(view_count) > UNRECORDED_PARTS)
 
 
-def rounded_depth(z_depth: Float32[np.ndarray, "..."]) -> Float32[np.ndarray, "..."]:
-    """Return depth in the nearest numbers of 14 significant bits, which pack to half: 3 m are off by 0.2 mm at most.
-
-    float16 has 11, too few for a smooth surface, and no number beyond 65,504.
-    """
-    mantissa, exponent = np.frexp(z_depth)
-    rounded: NDArray[Any] = np.ldexp(np.round(mantissa * _DEPTH_STEPS) / _DEPTH_STEPS, exponent)
-    return rounded
-
-
-def _halved(values: NDArray[Any]) -> NDArray[Any]:
-    half: NDArray[Any] = np.clip(values, -HALF_MAX, HALF_MAX).astype(np.float16)
-    return half
-
-
-def rounded_share(share: Float32[np.ndarray, "..."]) -> Float16[np.ndarray, "..."]:
-    """Return shares in float16, rounded down: nothing becomes sure that was not, or more than guessed."""
-    half: NDArray[Any] = share.astype(np.float16)
-    return np.where(half > share, np.nextafter(half, np.float16(-np.inf)), half)
-
-
-_ROUNDED = {"z_depth": rounded_depth, "coverage": rounded_share, "confidence": rounded_share}
+def _is_same(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    """Whether two arrays are equal to the bit."""
+    return one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
 
 
 class _Stack:
@@ -229,10 +215,10 @@ def _sides_of_predictions(
 
 def _add_features(stack: _Stack, cut: int, maps: Sequence[FeatureMap], sides: tuple[int, int]) -> None:
     dims = (f"channel_{cut}", f"row_{cut}", f"col_{cut}")
-    stack.add("features", cut, [one.values for one in maps], sides, torch.nan, dims, _halved)
+    stack.add("features", cut, [one.values for one in maps], sides, torch.nan, dims, halved)
     tokens = [one.global_tokens for one in maps if one.global_tokens is not None]
     if tokens:
-        stack.add("tokens", cut, tokens, None, torch.nan, (f"token_{cut}", f"channel_{cut}"), _halved)
+        stack.add("tokens", cut, tokens, None, torch.nan, (f"token_{cut}", f"channel_{cut}"), halved)
 
 
 def _add_predictions(stack: _Stack, predictions: Sequence[Prediction], sides: tuple[int, int]) -> None:
@@ -240,11 +226,11 @@ def _add_predictions(stack: _Stack, predictions: Sequence[Prediction], sides: tu
     stack.add("prediction_is_valid", None, [one.is_valid for one in predictions], sides, False, dims)
     kind = predictions[0].kind
     if kind == "labels":
-        stack.add("prediction", None, [one.values.int() for one in predictions], sides, -1, dims)
+        stack.add(PREDICTION, None, [one.values.int() for one in predictions], sides, -1, dims)
         return
     values = [one.values.float() for one in predictions]
     many = () if kind == "scalar" else ("prediction_channel",)
-    stack.add("prediction", None, values, sides, torch.nan, (*many, *dims), np.asarray if kind == "scalar" else _halved)
+    stack.add(PREDICTION, None, values, sides, torch.nan, (*many, *dims), np.asarray if kind == "scalar" else halved)
 
 
 def _described(outcome: LiftedView | SkippedTarget) -> dict[str, Any]:

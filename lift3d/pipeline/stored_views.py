@@ -13,6 +13,7 @@ from lift3d.domain.features import FeatureGrid, FeatureMap
 from lift3d.domain.keys import ViewId
 from lift3d.domain.lifted import LiftedDepth, LiftedFeatures, LiftedView, Prediction
 from lift3d.domain.records import RAW2D
+from lift3d.pipeline.products import FIRST_CUT, PREDICTION
 from lift3d.storage.location import Store
 from lift3d.storage.products import Product, open_product, understood
 
@@ -61,6 +62,8 @@ def read_lifted(product: Product, wanted: Collection[ViewId] | None = None) -> I
         if chosen:
             cameras = cameras or {name: product.array(name) for name in _CAMERAS}
             arrays |= {name: of_all[region] for name, of_all in cameras.items()}
+            if product.attrs.get("prediction_is") == FIRST_CUT and FIRST_CUT in arrays:
+                arrays[PREDICTION] = arrays[FIRST_CUT]
         for at, view in chosen.items():
             with understood(product, f"View '{view['id']}'"):
                 lifted = _lifted_view(at, view, arrays, is_plain=_is_plain(product))
@@ -124,7 +127,7 @@ def _lifted_view(
         _require_shape(grid.shape, coverage, z_depth, *([] if confidence is None else [confidence]))
         lifted.append(LiftedFeatures(FeatureMap(values, grid, tokens), coverage, z_depth, confidence))
     kind, shape = described["kind"], tuple(described["prediction"])
-    values = _tensor(arrays["prediction"][index][..., *_window(shape)])
+    values = _tensor(arrays[PREDICTION][index][..., *_window(shape)])
     is_valid = _tensor(arrays["prediction_is_valid"][index][_window(shape)])
     _require_shape(shape, values)
     prediction = Prediction(kind, values if kind == "labels" else values.float(), is_valid)

@@ -13,6 +13,7 @@ from lift3d.domain.lifted import LiftedDepth, LiftedView
 from lift3d.domain.records import RAW2D, SceneRecord
 from lift3d.domain.scene import Scene
 from lift3d.errors import Lift3dError, ProductMissingError, SceneError, UnknownNameError
+from lift3d.pipeline.products import FIRST_CUT, PREDICTION
 from lift3d.pipeline.stored_views import most_cells, part_of_each_view, read_lifted, read_lifted_depths
 from lift3d.results.colours import Picture, SceneColours, difference_picture, heat_picture
 from lift3d.results.picture_rows import COLUMNS, PictureRow
@@ -131,6 +132,10 @@ class LiftedScene:
         product = open_product(self.store, path)
         data: xarray.Dataset = product.to_xarray()
         with understood(product, "The list of views"):
+            if PREDICTION not in data and product.attrs.get("prediction_is") == FIRST_CUT:
+                answers = data.variables[FIRST_CUT].copy(deep=False)
+                answers.dims = ("view", "prediction_channel", "prediction_row", "prediction_col")
+                data = data.assign({PREDICTION: answers})
             return data if data.sizes["view"] == len(self.targets) else data.sel(view=list(self.targets))
 
     def to_pandas(self) -> DataFrame:

@@ -11,11 +11,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import zarr
-from jaxtyping import Shaped
-from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
-from zarr.core.buffer import Buffer
-from zarr.storage import MemoryStore
 
 from lift3d.errors import StoreLayoutError
 from lift3d.storage import commit as protocol
@@ -23,24 +18,11 @@ from lift3d.storage.commit import Commit, StepHook, Work, finished_part, ignore_
 from lift3d.storage.layout import GROUP_FILE, part_path
 from lift3d.storage.location import Store
 from lift3d.storage.manifest import Manifest, Part, is_metadata, to_json
+from lift3d.storage.packed import NamedArray, packed
 from lift3d.storage.reader import Product, open_product, products_in, understood
 from lift3d.storage.verified import Recorder
 
 __all__ = ["NamedArray", "Product", "ProductWriter", "open_product", "products_in", "understood", "write_product"]
-
-# Bytes of equal weight side by side pack better (docs/storage.md); higher levels cost time and gain next to nothing.
-_LEVEL = 3
-_PACKED_VALUES = BloscCodec(cname="zstd", clevel=_LEVEL, shuffle="shuffle")
-_PACKED_BYTES = ZstdCodec(level=_LEVEL)
-# What stands where nothing was written, by kind of dtype; all bits set in unsigned integers.
-_MISSING: dict[str, float | int | str | None] = {"f": np.nan, "i": -1, "b": False, "T": "", "u": None}
-
-# Names of the axes, values, and attributes if there are any, as xarray has them. An array that is named as its only
-# axis is that axis' coordinate.
-NamedArray = (
-    tuple[tuple[str, ...], Shaped[np.ndarray, "..."]]
-    | tuple[tuple[str, ...], Shaped[np.ndarray, "..."], Mapping[str, Any]]
-)
 
 
 class ProductWriter:
@@ -108,6 +90,27 @@ class ProductWriter:
             target.put("/".join([name, "c", str(number), *rest]), content)
         self._record(number, Part(target.entries, target.metadata, given.note))
 
+    def complete(self, name: str, same: str, part_count: int) -> bool:
+        """See to it that all parts or none have an array, and say which.
+
+        Parts that are without it, and not empty, get what they have in another array of the same form.
+        """
+        parts = [self.part(number) for number in range(part_count)]
+        fields = next((part.arrays[name] for part in parts if part is not None and name in part.arrays), None)
+        if fields is None:
+            return False
+        for number, part in enumerate(parts):
+            if part is not None and same in part.arrays and name not in part.arrays:
+                target = Recorder(self._store, self._path, self._metadata, self._work.adopted)
+                target.put(f"{name}/{GROUP_FILE}", to_json(fields))
+                for key, entry in part.objects.items():
+                    if key.startswith(f"{same}/c/"):
+                        content = read_entry(self._store, self._path, key, entry)
+                        target.put(f"{name}{key.removeprefix(same)}", content)
+                whole = Part({**part.objects, **target.entries}, {**part.arrays, **target.metadata}, part.note)
+                self._record(number, whole)
+        return True
+
     def commit(self, arrays: Mapping[str, NamedArray], attrs: Mapping[str, Any], part_count: int = 0) -> Commit:
         """Write what belongs to no part, and make all of it the product, or adopt that of whoever was faster.
 
@@ -142,7 +145,7 @@ class ProductWriter:
         return Manifest(uuid.uuid4().hex, dict(attrs), tuple(parts), target.entries, metadata | target.metadata)
 
     def _put(self, target: Recorder, name: str, array: NamedArray, part: tuple[int, int, int] | None = None) -> None:
-        for key, content in _packed(name, array, part).items():
+        for key, content in packed(name, array, part).items():
             if key != GROUP_FILE:  # that of the group, which the commit writes
                 # Without a copy: an object may be a whole part of a scene.
                 target.put(key, np.asarray(content.as_numpy_array()).data.toreadonly().cast("B"))
@@ -155,44 +158,8 @@ class ProductWriter:
         self._at_step("part")
 
 
-def compressor_of(dtype: Any) -> BloscCodec | ZstdCodec:
-    """Return what packs values of a type: texts, and values of a byte, gain nothing by being shuffled."""
-    return _PACKED_VALUES if dtype.kind in "fiu" and dtype.itemsize > 1 else _PACKED_BYTES
-
-
 def write_product(
     store: Store, path: str, arrays: Mapping[str, NamedArray], attrs: Mapping[str, Any], at_step: StepHook = ignore_step
 ) -> Commit:
     """Write and commit arrays that are all at hand, each as one chunk."""
     return ProductWriter(store, path, at_step).commit(arrays, attrs)
-
-
-def _packed(name: str, array: NamedArray, part: tuple[int, int, int] | None) -> dict[str, Buffer]:
-    """Return the objects of an array as Zarr makes them: one chunk, or (start, length, unit) a shard of it."""
-    dims, values = array[:2]
-    dtype = np.dtypes.StringDType() if values.dtype.kind in "UTO" else values.dtype
-    if len(dims) != values.ndim or dtype.kind not in _MISSING:
-        raise StoreLayoutError(
-            f"Array '{name}' has dtype {values.dtype} and {values.ndim} axes, named {dims}; expected booleans, "
-            "integers, floats or texts, and a name per axis."
-        )
-    cell = tuple(max(1, length) for length in values.shape)
-    start, length, unit = part or (0, 0, 0)
-    objects: dict[str, Buffer] = {}
-    stored: zarr.Array[Any] = zarr.create_array(
-        MemoryStore(objects),
-        name=name,
-        shape=(length, *values.shape[1:]) if part else values.shape,
-        dtype=dtype,
-        chunks=(1, *cell[1:]) if part else cell,
-        shards=(unit, *cell[1:]) if part else None,
-        compressors=(compressor_of(dtype), Crc32cCodec()),
-        fill_value=_MISSING[dtype.kind] if dtype.kind != "u" else int(np.iinfo(dtype).max),
-        attributes=dict(array[2]) if len(array) == 3 else {},
-        dimension_names=dims,
-        config={"write_empty_chunks": True},
-    )
-    if values.size:
-        region = (slice(start, start + len(values)),) if values.ndim else ()
-        stored[(*region, ...)] = values.astype(dtype, copy=False)
-    return objects

@@ -19,7 +19,7 @@ from lift3d.errors import ConfigError
 from lift3d.geometry.rays import cell_centers
 from lift3d.operators.catalog import build_operator
 from lift3d.operators.protocol import COMPARABLE, Operator
-from lift3d.pipeline.encode import HALF_MAX
+from lift3d.pipeline.rounding import HALF_MAX
 from lift3d.training.settings import operator_label
 
 # Colours are lifted as the picture is: nothing corrects them.

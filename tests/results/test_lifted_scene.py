@@ -68,7 +68,7 @@ def test_several_parts_are_joined_along_the_views(shown_store, monkeypatch, tmp_
     assert split.targets == whole.targets
     for one in (split.to_xarray(), whole.to_xarray()):
         assert one.sizes["view"] == 6
-    for name in ("features_0", "coverage_0", "z_depth_0", "K", "w2c"):
+    for name in ("features_0", "coverage_0", "z_depth_0", "prediction", "K", "w2c"):
         xarray.testing.assert_equal(split.to_xarray()[name], whole.to_xarray()[name])
     assert [view.target for view in split.views()] == list(split.targets)
 
