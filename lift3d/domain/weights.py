@@ -24,7 +24,8 @@ class BlendingWeights:
         source: Index of the tap's source view.
         uv: Where the tap samples its source, pixels of the source image.
         weight: Sums to 1 where coverage > 0 (a residual may make some negative), else all 0.
-        log_scale_ratio: log(pixels of the source per pixel of the target) at the surface; 0 for an equal footprint.
+        log_scale_ratio: log(pixels of the source per pixel of the target) at the surface; 0 for an equal footprint,
+            NaN where the lifter does not tell.
         z_depth: Expected z-depth in the target camera, NaN where not covered.
         coverage: In [0, 1]: share of the ray's probability that some source sees.
     """

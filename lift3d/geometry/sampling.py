@@ -102,12 +102,23 @@ def bilinear_corners(
 
     Weights sum to 1; outside the outermost centres they fall on the border cells. Pixels must be finite.
     """
+    index, weight = corners_apart(uv, rows, cols, stride, origin)
+    return torch.stack(index, dim=-1).long(), torch.stack(weight, dim=-1)
+
+
+def corners_apart(
+    uv: Float[Tensor, "*batch 2"],
+    rows: int,
+    cols: int,
+    stride: tuple[float, float] = (1.0, 1.0),
+    origin: tuple[float, float] = (0.0, 0.0),
+) -> tuple[list[Int[Tensor, "*batch"]], list[Float[Tensor, "*batch"]]]:
+    """Return what ``bilinear_corners`` does, a tensor for each of the four corners, in 32 bits: half the traffic."""
     x = ((uv[..., 0] - origin[0]) / stride[0] - 0.5).clamp(0, cols - 1)
     y = ((uv[..., 1] - origin[1]) / stride[1] - 0.5).clamp(0, rows - 1)
     x0, y0 = x.floor(), y.floor()
     fx, fy = x - x0, y - y0
-    left, top = x0.long(), y0.long()
-    right, bottom = (left + 1).clamp(max=cols - 1), (top + 1).clamp(max=rows - 1)
-    index = torch.stack([top * cols + left, top * cols + right, bottom * cols + left, bottom * cols + right], dim=-1)
-    weight = torch.stack([(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy], dim=-1)
-    return index, weight
+    left, top = x0.int(), y0.int()
+    right, bottom = (left + 1).clamp_(max=cols - 1), (top + 1).clamp_(max=rows - 1)
+    index = [row * cols + col for row in (top, bottom) for col in (left, right)]
+    return index, [down * across for down in (1 - fy, fy) for across in (1 - fx, fx)]

@@ -16,7 +16,7 @@ from lift3d.domain.features import FeatureGrid, FeatureMap
 from lift3d.domain.lifted import LiftedFeatures
 from lift3d.domain.weights import BlendingWeights
 from lift3d.errors import ConfigError, NonFiniteError, ShapeError
-from lift3d.geometry.sampling import bilinear_corners, normalized_coordinates
+from lift3d.geometry.sampling import corners_apart, normalized_coordinates
 
 # A block of one 37×37 map of ten sources is 3.5 MB: it stays in the last-level cache while bags are summed.
 CHANNEL_BLOCK = 64
@@ -121,22 +121,17 @@ def _bags(
     weights: BlendingWeights, cells: slice, grids: Sequence[FeatureGrid]
 ) -> tuple[Int[Tensor, "cell corner"], Float[Tensor, "cell corner"]]:
     """Return the table rows that make up each cell, and their weights."""
-    source, uv = weights.source[cells].long(), weights.uv[cells]
+    source, uv, weight = weights.source[cells], weights.uv[cells], weights.weight[cells]
     first, *others = dict.fromkeys(grids)
-    row, share = _corners(uv, first)
+    rows, shares = corners_apart(uv, *first.lattice)
     for other in others:
         is_other = torch.tensor([grid == other for grid in grids])[source]
-        row[is_other], share[is_other] = _corners(uv[is_other], other)
-    # 32-bit rows halve the index traffic; a table of 2³¹ cells would not fit anywhere else either.
-    offset = torch.tensor([0, *(grid.cell_count for grid in grids[:-1])]).cumsum(0).int()
-    row += offset[source][..., None]
-    share *= weights.weight[cells][..., None]
-    return row.flatten(1), share.flatten(1)
-
-
-def _corners(uv: Float[Tensor, "*tap 2"], grid: FeatureGrid) -> tuple[Int[Tensor, "*tap 4"], Float[Tensor, "*tap 4"]]:
-    index, share = bilinear_corners(uv, *grid.lattice)
-    return index.int(), share
+        for into, found in zip((rows, shares), corners_apart(uv[is_other], *other.lattice), strict=True):
+            for corner, one in zip(into, found, strict=True):
+                corner[is_other] = one
+    # A table of 2³¹ cells would not fit anywhere, so rows have 32 bits.
+    offset = torch.tensor([0, *(grid.cell_count for grid in grids[:-1])]).cumsum(0).int()[source]
+    return torch.cat([row.add_(offset) for row in rows], 1), torch.cat([share.mul_(weight) for share in shares], 1)
 
 
 def _fill(table: Float[Tensor, "source_cell channel"], sources: Sequence[FeatureMap], channels: slice) -> None:

@@ -23,7 +23,7 @@ STAGE_VERSIONS = {
     "select_sources": 1,
     "weights_at": 2,
     "picture": 1,
-    "blend": 1,
+    "blend": 2,
     "decode_view": 1,
     "score": 2,
     "fit": 1,

@@ -29,6 +29,8 @@ GUIDE_STRIDE_PX = 2.0
 UNSURE = 0.15
 # Coverage of what no view shows, where views are read as if the surface went on from its surroundings: as good as none.
 GUESSED = 1e-3
+# Taps whose places are computed at once: all that is looked up for them stays in the caches.
+_TILE_TAPS = 2**15
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,7 +142,7 @@ def consensus_weights(target: AnchoredTarget, grid: FeatureGrid, tap_count: int)
     """Return weights over all witnesses at the cells of a grid, the surest ``tap_count`` of them."""
     z_depth, guide = _at(target, grid)
     witness, weight = target.witness[:, :tap_count], target.weight[:, :tap_count]
-    return weights_of(target, grid, z_depth, witness[guide].long(), weight[guide])
+    return weights_of(target, grid, z_depth, witness, weight, guide)
 
 
 def evidence_at(target: AnchoredTarget, grid: FeatureGrid) -> Float[Tensor, "row col"]:
@@ -151,7 +153,7 @@ def evidence_at(target: AnchoredTarget, grid: FeatureGrid) -> Float[Tensor, "row
 def owner_weights(target: AnchoredTarget, grid: FeatureGrid) -> BlendingWeights:
     """Return weights that read each cell from the views that own it, the heaviest first."""
     z_depth, guide = _at(target, grid)
-    return weights_of(target, grid, z_depth, target.owner[guide].long(), target.owner_weight[guide])
+    return weights_of(target, grid, z_depth, target.owner, target.owner_weight, guide)
 
 
 def _at(target: AnchoredTarget, grid: FeatureGrid) -> tuple[Float[Tensor, " cell"], Int[Tensor, " cell"]]:
@@ -171,49 +173,65 @@ def weights_of(
     target: AnchoredTarget,
     grid: FeatureGrid,
     z_depth: Float[Tensor, " cell"],
-    source: Int[Tensor, "cell tap"],
-    weight: Float[Tensor, "cell tap"],
+    source: Int[Tensor, "row tap"],
+    weight: Float[Tensor, "row tap"],
+    row: Int[Tensor, " cell"],
     tap_depth: Float[Tensor, "cell tap"] | None = None,
 ) -> BlendingWeights:
-    """Return what reads views at the cells of a grid: at the depth of each cell unless taps have their own."""
-    uv = cell_centers(*grid.lattice).reshape(-1, 2)
-    tap_depth = z_depth[:, None] if tap_depth is None else tap_depth
-    slope, offset = target.surface.maps_of(target.camera)
-    rays = (slope @ torch.cat([uv.T, torch.ones_like(uv[:, 0])[None]])).permute(1, 0, 2).flatten(1)
-    # Numbers lie apart by axis: each is looked up by one index.
-    ray = source * len(uv) + torch.arange(len(uv))[:, None]
-    x, y, z_source = (torch.addcmul(offset[:, axis].take(source), rays[axis].take(ray), tap_depth) for axis in range(3))
-    is_tap = (weight > 0) & (z_source > 0)
-    per_z = torch.where(is_tap, 1 / z_source, 0.0)
-    at = torch.stack([x * per_z, y * per_z], dim=-1)
-    ratio = target.z_depth.new_tensor(_log_focal_ratios(target))[source] - (z_source / tap_depth).log()
+    """Return what reads views at the cells of a grid, each by its row of sources and weights.
+
+    It reads at the depth of the cell, unless its taps have their own.
+    """
+    uv, taps = cell_centers(*grid.lattice).reshape(-1, 2), source.shape[1]
+    is_used = _is_used(source, weight, len(target.view_ids))
+    slope, offset = (of_views[is_used] for of_views in target.surface.maps_of(target.camera))
+    number = is_used.cumsum(0) - 1
+    whose = torch.empty(len(uv), taps, dtype=torch.long)
+    at, kept = torch.empty(len(uv), taps, 2), torch.empty(len(uv), taps)
+    tile = max(1, _TILE_TAPS // taps)
+    for start in range(0, len(uv), tile):
+        cells = slice(start, start + tile)
+        own, depth = row[cells], z_depth[cells, None] if tap_depth is None else tap_depth[cells]
+        view, share = source[own].long(), weight[own]
+        at[cells], kept[cells] = _read_at(slope, offset, uv[cells], number[view], share, depth)
+        whose[cells] = view.masked_fill_(kept[cells] == 0, 0)
+    coverage = torch.where(kept.sum(1) > 0, target.coverage[_at(target, grid)[1]], 0.0)
+    z_depth = torch.where(coverage > GUESSED, z_depth, torch.nan)
+    unasked = torch.full((1, 1), torch.nan).expand_as(kept)
+    return BlendingWeights(grid, target.view_ids, whose, at, kept, unasked, z_depth, coverage)
+
+
+def _read_at(
+    slope: Float[Tensor, "view 3 3"],
+    offset: Float[Tensor, "view 3"],
+    uv: Float[Tensor, "cell 2"],
+    source: Int[Tensor, "cell tap"],
+    weight: Float[Tensor, "cell tap"],
+    depth: Float[Tensor, " cell #tap"],
+) -> tuple[Float[Tensor, "cell tap 2"], Float[Tensor, "cell tap"]]:
+    """Return where taps read, and their weights with sum 1, or 0 where no tap is in front of its view."""
+    rays = (slope.flatten(0, 1) @ torch.cat([uv.T, torch.ones_like(uv[:, 0])[None]])).reshape(-1, 3, len(uv))
+    # Each number is looked up by one index.
+    ray = source * rays[0].numel() + torch.arange(len(uv))[:, None]
+    first = 3 * source
+    x, y, z = (torch.addcmul(offset.take(first + axis), rays.take(ray + axis * len(uv)), depth) for axis in range(3))
+    is_tap = (weight > 0) & (z > 0)
+    per_z = torch.where(is_tap, 1 / z, 0.0)
     kept = torch.where(is_tap, weight, 0.0)
     total = kept.sum(1, keepdim=True)
-    is_covered = total[:, 0] > 0
-    coverage = torch.where(is_covered, target.coverage[_at(target, grid)[1]], 0.0)
-    return BlendingWeights(
-        grid,
-        target.view_ids,
-        torch.where(is_tap, source, 0),
-        at,
-        kept / torch.where(total > 0, total, 1.0),
-        torch.where(is_tap, ratio, 0.0),
-        torch.where(coverage > GUESSED, z_depth, torch.nan),
-        coverage,
-    )
+    return torch.stack([x * per_z, y * per_z], dim=-1), kept / torch.where(total > 0, total, 1.0)
 
 
-def _log_focal_ratios(target: AnchoredTarget) -> list[float]:
-    own = target.camera.K[0, 0] * target.camera.K[1, 1]
-    return [float((one.K[0, 0] * one.K[1, 1] / own).sqrt().log()) for one in target.cameras]
+def _is_used(source: Int[Tensor, "row tap"], weight: Float[Tensor, "row tap"], count: int) -> Bool[Tensor, " view"]:
+    return torch.zeros(count).index_add_(0, source.flatten().int(), weight.flatten()) > 0
 
 
 def used_sources(weights: BlendingWeights) -> BlendingWeights:
     """Return the same weights with only the sources that they use."""
-    used = torch.unique(weights.source[weights.weight > 0])
-    if not len(used):
+    is_used = _is_used(weights.source, weights.weight, len(weights.source_ids))
+    used = [place for place, one in enumerate(is_used.tolist()) if one]
+    if not used:
         return weights
-    renumbered = torch.zeros(len(weights.source_ids), dtype=torch.long)
-    renumbered[used] = torch.arange(len(used))
+    renumbered = is_used.cumsum(0) - 1
     source = torch.where(weights.weight > 0, renumbered[weights.source], 0)
-    return replace(weights, source=source, source_ids=tuple(weights.source_ids[one] for one in used.tolist()))
+    return replace(weights, source=source, source_ids=tuple(weights.source_ids[one] for one in used))

@@ -76,7 +76,7 @@ def light_weights(target: AnchoredTarget, grid: FeatureGrid) -> BlendingWeights:
     kept, tap = weight.flatten(1).topk(min(len(layers) * NEAREST, weight[0].numel()), dim=1)
     places = torch.tensor([target.view_ids.index(name) for name in near.ids])
     tap_depth = layers.T.gather(1, tap // len(places))
-    return weights_of(target, grid, z_depth, places[tap % len(places)], kept, tap_depth)
+    return weights_of(target, grid, z_depth, places[tap % len(places)], kept, torch.arange(len(uv)), tap_depth)
 
 
 def _nearest_first(target: AnchoredTarget) -> list[int]:
