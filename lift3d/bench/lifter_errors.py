@@ -145,7 +145,7 @@ class _Walk:
 
     def _state(self, operator: Operator, target: Target) -> SceneState:
         """Return what the operator fits without the target: once for all held-out targets, else once per target."""
-        key = (operator.spec.name, target.source_ids)
+        key = (operator.spec.name, tuple(target.source_ids))
         if key not in self._states:
             self._states[key] = fitted_state(self.inputs, operator, target.source_ids)
         return self._states[key]

@@ -1,5 +1,6 @@
 """A camera to lift to."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lift3d.domain.camera import Camera
@@ -22,5 +23,5 @@ class Target:
     id: ViewId
     camera: Camera
     view: View | None
-    source_ids: tuple[ViewId, ...]
+    source_ids: Sequence[ViewId]
     sources: tuple[tuple[ViewId, float], ...] = ()

@@ -1,9 +1,10 @@
 """Which cameras are targets, and which views may be their sources: pure planning."""
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,23 +30,44 @@ def choose_targets(views: Sequence[View], recipe: Recipe) -> tuple[Target, ...]:
         )
     if recipe.targets is not None:
         return _novel_targets(views, recipe)
-    step = recipe.holdout or 1
-    held_out = [view.id for view in views[::step]]
-    if recipe.target_mode == "refine":
-        barred = {name: set[ViewId]() for name in held_out}
-    elif step > 1:
-        barred = {name: set(held_out) for name in held_out}
-    else:
-        barred = {name: {name} for name in held_out}
+    step, names = recipe.holdout or 1, tuple(view.id for view in views)
+    # One list for all targets: of ten thousand views, lists of their own would take a gigabyte.
+    shared = names if recipe.target_mode == "refine" else tuple(name for at, name in enumerate(names) if at % step)
+    is_left_out = recipe.target_mode == "heldout" and step == 1
     return tuple(
         Target(
             view.id,
             _at_height(view.camera, recipe.image_height),
             view,
-            tuple(other.id for other in views if other.id not in barred[view.id]),
+            AllBut(names, number) if is_left_out else shared,
         )
-        for view in views[::step]
+        for number, view in enumerate(views[::step])
     )
+
+
+class AllBut(Sequence[ViewId]):
+    """All views but one, in their order, without a list of its own."""
+
+    def __init__(self, names: tuple[ViewId, ...], left_out: int) -> None:
+        self._names, self._left_out = names, left_out
+
+    def __len__(self) -> int:
+        return len(self._names) - 1
+
+    def __iter__(self) -> Iterator[ViewId]:
+        return (name for at, name in enumerate(self._names) if at != self._left_out)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return tuple(self)[index]
+        at = range(len(self))[index]
+        return self._names[at + (at >= self._left_out)]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
 
 
 def scene_targets(views: Sequence[View], recipe: Recipe, depth_range: DepthRange) -> tuple[Target, ...]:
@@ -60,8 +82,10 @@ def views_to_encode(targets: Sequence[Target], *, is_anchored: bool = False) -> 
     If a lifter reads the scene's surface, all views that may be sources answer.
     """
     chosen = {name for target in targets for name, _ in target.sources}
-    allowed = {name for target in targets for name in target.source_ids} if is_anchored else set[ViewId]()
-    return {target.id for target in targets} | chosen | allowed
+    used = {target.id for target in targets} | chosen
+    # Any two targets together have all sources of all targets, but for one that is a target itself.
+    allowed = (name for target in targets[:2] for name in target.source_ids) if is_anchored else ()
+    return used.union(allowed)
 
 
 def select_sources(

@@ -9,6 +9,7 @@ from rich.filesize import decimal
 
 from lift3d.config import Execution, Recipe, scene_name
 from lift3d.domain.scene import View
+from lift3d.domain.target import Target
 from lift3d.errors import ConfigError, ResourcePromiseError, SceneError
 from lift3d.operators.protocol import OperatorSpec
 from lift3d.pipeline.features import known_features
@@ -120,7 +121,10 @@ def plan(recipe: Recipe, execution: Execution) -> Plan:
 
 def scene_size(views: Sequence[View], recipe: Recipe) -> SceneSize:
     """Return what the bytes of a scene depend on."""
-    targets = choose_targets(views, recipe)
+    return _size_of(views, choose_targets(views, recipe), recipe)
+
+
+def _size_of(views: Sequence[View], targets: Sequence[Target], recipe: Recipe) -> SceneSize:
     largest = max((target.camera.size for target in targets), key=lambda size: size.height * size.width)
     has_depth = all(view.source.has_depth for view in views)
     has_labels = any(view.source.has_labels for view in views)
@@ -156,8 +160,10 @@ def _plan_scene(location: str, recipe: Recipe, models: Models, store: Store, exe
         scene = named_scene(read_scene(location), location, recipe)
         inputs = SceneInputs(scene, store, recipe.image_height)
         views = tuple(inputs.views.values())
-        targets = scene_targets(views, recipe, scene.depth_range)
-        size = scene_size(views, recipe)
+        targets = choose_targets(views, recipe)
+        if not models.is_anchored and len(targets) < len(views):
+            targets = scene_targets(views, recipe, scene.depth_range)  # sources are at work, too: which ones
+        size = _size_of(views, targets, recipe)
         is_done = standing_record(store, recipe, location, models.digest_of(inputs, recipe)) is not None
     except (SceneError, ConfigError) as error:
         # A location that cannot be a scene is that scene's fault, as in a run.

@@ -1,4 +1,6 @@
 import json
+import tracemalloc
+from dataclasses import replace
 
 import pytest
 import torch
@@ -34,7 +36,25 @@ def test_every_mode_has_its_targets_and_bars_its_own_sources(views, fields, step
     targets = choose_targets(views, small_recipe(**fields))
     assert [target.id for target in targets] == held_out
     for target in targets:
-        assert [*target.source_ids] == [name for name in names if name not in barred(target.id, set(held_out))]
+        wanted = tuple(name for name in names if name not in barred(target.id, set(held_out)))
+        assert (*target.source_ids,) == wanted
+        assert (target.source_ids[-1], target.source_ids[1:3], len(target.source_ids)) == (
+            *(wanted[-1], wanted[1:3], len(wanted)),
+        )
+        assert target.source_ids == wanted
+        assert hash(target.source_ids) == hash(wanted)
+
+
+@pytest.mark.parametrize("fields", [{}, {"target_mode": "refine"}, {"holdout": 2}])
+def test_targets_of_a_long_scene_have_no_lists_of_their_own(views, fields):
+    many = [replace(views[0], id=f"{number:04d}") for number in range(2000)]
+    tracemalloc.start()
+    targets = choose_targets(many, small_recipe(**fields))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # A list of 2,000 names for each of 2,000 targets takes 32 MB.
+    assert peak < 8e6
+    assert sum(len(target.source_ids) for target in targets) >= 10**6
 
 
 def test_a_path_passes_through_the_cameras(views):
