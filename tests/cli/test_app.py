@@ -110,7 +110,9 @@ def test_every_field_is_an_option_that_says_what_it_is_and_its_default(model, li
         default = ", ".join(field.default) if is_list else field.default
         if default not in (None, "", False) and not field.is_required():
             told += rf"(?: Repeatable\.)? \[default: {default}\]"
-        assert re.search(rf" {flag}(?: [A-Z]+| \[[a-z|]+\])? {told}", said), flag
+        # What has no default of its own may be refused, too.
+        refused = f" / --no-{flag.removeprefix('--')}"
+        assert re.search(rf" {flag}(?: [A-Z]+| \[[a-z|]+\]|{refused})? {told}", said), flag
 
 
 def test_an_option_that_a_message_names_is_one():

@@ -27,7 +27,8 @@ def both(ray_here, tmp_path_factory):
     folder = tmp_path_factory.mktemp("both")
     recipe = tiny_rooms(0, scenes=_scenes(folder))
     serial = Execution(store=str(folder / "serial"))
-    distributed = Execution(store=str(folder / "distributed"), workers=2, split_views=8)
+    # Features are kept as in a serial run, so that the stores are equal.
+    distributed = Execution(store=str(folder / "distributed"), workers=2, split_views=8, keep_features=True)
     stores = [open_store(one.store, create=True) for one in (serial, distributed)]
     serial_records = run_serially(recipe, serial)
     begin_run(recipe, stores[1])
@@ -70,4 +71,4 @@ def _scenes(folder: Path) -> tuple[str, ...]:
     write_transforms(folder / "capture", capture())
     room = "procedural:room?seed={}&views={}&height=24&width=32"
     relative = os.path.relpath(folder / "capture")
-    return room.format(0, 4), room.format(1, 4), str(folder / "unusable"), room.format(3, 40), relative
+    return room.format(0, 4), room.format(1, 4), str(folder / "unusable"), room.format(3, 70), relative
