@@ -9,7 +9,7 @@ from lift3d.lifters.protocol import Lifter, LifterSpec
 
 ANCHORED = LifterSpec(
     "anchored",
-    8,
+    9,
     "Answers lie on the scene's surface, and every camera reads them there; what a point shows does not depend on who "
     "looks.",
     is_anchored=True,

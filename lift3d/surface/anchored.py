@@ -22,6 +22,8 @@ from lift3d.surface.scene_surface import SceneSurface, SeenSurface
 
 # Pixels per guide cell of a target: its depth is put together from all views, so that finer cells are worth it.
 TARGET_STRIDE_PX = 1.0
+# A view that is less sure of its depth knows no more than the others: of three that look there, two see through it.
+LEAST_CONFIDENCE = 0.4
 
 
 class Anchored(Uncorrected):
@@ -75,15 +77,15 @@ class Anchored(Uncorrected):
 
 
 def _completed(surface: SceneSurface, view: SeenSurface) -> DepthMap:
-    """Return a view's own depth, and what the others know where it is blind."""
-    is_blind = torch.isnan(view.z_depth)
-    if not bool(is_blind.any()):
+    """Return a view's own depth, and what all views together show where it is blind or contradicted."""
+    is_unsure = torch.isnan(view.z_depth) | (view.confidence < LEAST_CONFIDENCE)
+    if not bool(is_unsure.any()):
         return DepthMap(view.grid, view.z_depth)
     stride_px = max(GUIDE_STRIDE_PX, view.grid.stride_u)
-    wanted = coarser(is_blind, FeatureGrid.covering(view.camera.size, stride_px))
+    wanted = coarser(is_unsure, FeatureGrid.covering(view.camera.size, stride_px))
     rendered = render_depth(surface, view.camera, stride_px, wanted)
-    known = rendered.at(cell_centers(*view.grid.lattice).reshape(-1, 2)).reshape(view.grid.shape)
-    return DepthMap(view.grid, torch.where(is_blind, known, view.z_depth))
+    shown = rendered.at(cell_centers(*view.grid.lattice).reshape(-1, 2)).reshape(view.grid.shape)
+    return DepthMap(view.grid, torch.where(is_unsure & ~torch.isnan(shown), shown, view.z_depth))
 
 
 def _no_tracks() -> Tracks:

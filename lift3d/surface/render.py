@@ -120,9 +120,10 @@ def _shown_by(surface: SceneSurface, camera: Camera, wanted: Bool[Tensor, "row c
     while True:
         gain = torch.minimum(share, left).sum(1)
         gain[chosen] = 0
-        if float(gain.max()) <= LEAST_GAIN:
+        gain[gain <= LEAST_GAIN] = 0
+        if not bool(gain.any()):
             return chosen
-        best = int((preferred * torch.where(gain > LEAST_GAIN, gain, 0.0)).argmax())
+        best = int((preferred * gain).argmax())
         chosen.append(best)
         left = (left - share[best]).clamp(min=0)
 
@@ -137,7 +138,7 @@ def _nearness(
     points = torch.linalg.inv(camera.K).to(places) @ places
     centers = torch.stack([(camera.w2c @ view.camera.c2w)[:3, 3] for view in surface.views]).to(points)
     to_view = centers[..., None] - points
-    cosine = -(to_view * points).sum(1) / (to_view.norm(dim=1) * points.norm(dim=1))
+    cosine = -(to_view * points).sum(1) * (to_view.square().sum(1) * points.square().sum(1)).rsqrt()
     angle = torch.where(is_shown, cosine.clamp(-1, 1).arccos(), torch.nan).nanmedian(1).values
     return (1 + angle.nan_to_num(math.pi) / NEAR_RAD) ** -NEAR_POWER
 

@@ -118,6 +118,17 @@ def test_what_one_view_claims_and_others_see_through_is_not_covered(seen):
     assert float((coverage > 0.9).float().mean()) > 0.8
 
 
+def test_where_a_view_is_contradicted_it_is_shown_what_the_others_see(seen):
+    _, _, guides, depth_range, _ = seen
+    first, blob = guides[0], (slice(16, 28), slice(30, 42))
+    floating = first.z_depth.clone()
+    floating[blob] *= 0.6
+    surface = surface_of([replace(first, z_depth=floating), *guides[1:]], depth_range)
+    target = anchored(surface, first.camera)
+    torch.testing.assert_close(target.depth.z_depth[blob], first.z_depth[blob], rtol=0.01, atol=0)
+    assert float(target.coverage.reshape(target.grid.shape)[8:14, 15:21].min()) > 0.9
+
+
 def test_a_table_of_sources_blends_as_they_are_blended_one_by_one(seen):
     _, _, guides, _, surface = seen
     maps = [random_map(pixels(guides[0].camera, 4.0), 70, seed=index) for index in range(len(surface.ids))]
