@@ -26,6 +26,7 @@ from lift3d.surface.anchored import Anchored
 from lift3d.surface.anchors import (
     GUESSED,
     AnchoredTarget,
+    ballots,
     consensus_weights,
     evidence_at,
     owner_weights,
@@ -122,10 +123,11 @@ class OnSurface:
         if spec.quantity == "color" or cut in spec.color_cuts:
             # Light itself: photographs agree as far as they can, and what is left depends on who looks.
             return _sure(self._light(light_weights(anchored, grid), cut), DEPTH.of(0.5, place))
-        weights = consensus_weights(anchored, grid, self._taps)
         if averages_probabilities(spec):
+            weights = ballots(anchored, grid, self._taps)
             mean = self._blend(weights, f"cut {cut}", lambda name: _probabilities(self._map(name, cut)))
             return _sure(_as_scores(mean), LABELS.of(mean.features.values[:-1].amax(0), place))
+        weights = consensus_weights(anchored, grid, self._taps)
         to_target = TargetFrameTransform(spec.quantity, self._state, cut, anchored.camera)
         if spec.quantity in COMPARABLE:
             # Cells that are finer than a network's need not be crisp to be told apart.
@@ -161,14 +163,15 @@ class OnSurface:
         kind = self._operator.spec.prediction_kind
         grid = self._answer_grid(size)
         if kind == "labels":
-            weights = used_sources(consensus_weights(anchored, grid, self._taps))
+            weights = used_sources(ballots(anchored, grid, self._taps))
             labels = voted(weights, [self._answer_map(name) for name in weights.source_ids])
             covered = (weights.coverage >= COVERED).reshape(grid.shape)
             return Prediction(kind, fill_from_nearest(labels[None].float(), covered)[0].long(), covered)
         if kind == "image":
             lifted = self._two_bands(grid, anchored, "answer", self._answer_map)
         else:
-            lifted = self._blend(consensus_weights(anchored, grid, self._taps), "answer", self._answer_map)
+            weigh = ballots if kind == "masks" else consensus_weights
+            lifted = self._blend(weigh(anchored, grid, self._taps), "answer", self._answer_map)
         values = fill_from_nearest(lifted.features.values, lifted.coverage > 0)
         return Prediction(kind, values[0] if kind == "scalar" else values, lifted.coverage >= COVERED)
 

@@ -23,7 +23,7 @@ from lift3d.domain.keys import digest
 from lift3d.domain.scene import UNKNOWN_LABEL, Frame
 from lift3d.errors import ImageError, SceneFormatError
 from lift3d.scenes.file_limits import digest_file, map_array
-from lift3d.scenes.resampling import center_fractions, nearest, resize, undistort
+from lift3d.scenes.resampling import center_fractions, nearest, nearest_known, resize, undistort
 from lift3d.scenes.undistortion import Distortion, file_fractions
 
 # Twice Pillow's own default limit, where Pillow itself refuses: about 180 megapixels, 2 GB as float.
@@ -38,7 +38,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", "
 _SATURATED_U16 = 65535
 _ORIENTATION_TAG = 0x0112
 _QUARTER_TURNS = (5, 6, 7, 8)
-_LOAD_VERSION = 5
+_LOAD_VERSION, _DEPTH_VERSION = 5, 2
 # JPEG's blocks of 8 pixels can be decoded smaller: to at least so many times the size that is asked for.
 _REDUCTIONS, _LEAST_OVERSAMPLING = (8, 4, 2), 1.5
 # The pixels as bytes and as float32; validity, as float32, and the pixels times it; with a lens, the pixels before, and
@@ -161,7 +161,7 @@ class FileFrame:
         return self.labels is not None
 
     def load(self, camera: Camera, size: ImageSize) -> Frame:
-        """Decode, undistort at the file's size, then resize; depth and labels are read at the nearest pixel.
+        """Decode, undistort at the file's size, then resize; labels and depth are read at the nearest pixel that knows.
 
         ImageError if a file is missing, does not decode, or does not fit the camera.
         """
@@ -185,10 +185,9 @@ class FileFrame:
             lens = Distortion("PINHOLE", self.depth_intrinsics, ImageSize(*numbers.shape))
         else:
             _require_proportions(self.depth, numbers, camera.size)
-        found, is_inside = nearest(numbers, _places(lens, camera, size))
-        is_known = is_inside & np.isfinite(found) & (found > 0)
-        if found.dtype.kind == "u" and found.dtype.itemsize == 2:
-            is_known &= found != _SATURATED_U16
+        # Sensors' depth has holes between its samples: a wider pixel knows what any pixel of its own knows.
+        reach = max(0, int(numbers.shape[0] / size.height / 2 - 0.25))
+        found, is_known = nearest_known(numbers, _places(lens, camera, size), _tells_depth, reach)
         z_depth = np.where(is_known, found.astype(np.float64) * self.depth_scale, np.nan)
         return torch.from_numpy(z_depth.astype(np.float32))
 
@@ -212,6 +211,7 @@ class FileFrame:
                 "labels": _digest_file(self.labels),
                 "mask": _digest_file(self.mask),
                 "depth_scale": self.depth_scale if self.has_depth else None,
+                **({"depth_version": _DEPTH_VERSION} if self.has_depth else {}),
                 "depth_intrinsics": self.depth_intrinsics if self.has_depth else None,
                 "label_ignore": self.label_ignore,
                 "distortion": lens and [lens.model, list(lens.params), lens.size.height, lens.size.width],
@@ -262,6 +262,13 @@ class FileFrame:
         ids = found.astype(np.int64)
         is_known = is_inside if self.label_ignore is None else is_inside & (ids != self.label_ignore)
         return torch.from_numpy(np.where(is_known, ids, UNKNOWN_LABEL))
+
+
+def _tells_depth(values: ndarray) -> ndarray:
+    is_known: ndarray = np.isfinite(values) & (values > 0)
+    return (
+        is_known & (values != _SATURATED_U16) if values.dtype.kind == "u" and values.dtype.itemsize == 2 else is_known
+    )
 
 
 def _reduction(size: ImageSize, wanted: ImageSize) -> int:

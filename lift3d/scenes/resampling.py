@@ -1,8 +1,11 @@
 """Moving pixels to another size or through a lens, without letting invalid pixels vote."""
 
+from collections.abc import Callable
+from itertools import product
+
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float32, Shaped
+from jaxtyping import Bool, Float32, Int64, Shaped
 from numpy import ndarray
 
 from lift3d.domain.camera import ImageSize
@@ -69,12 +72,42 @@ def nearest(
 
     Only what is read of a map is converted by its callers: a file may be much larger than what a view shows of it.
     """
+    row, col, is_inside = _pixels(values, fractions)
+    return np.asarray(values[row, col]), is_inside
+
+
+def nearest_known(
+    values: Shaped[ndarray, "height width"],
+    fractions: Float32[ndarray, "rows cols 2"],
+    is_known: Callable[[ndarray], ndarray],
+    reach: int,
+) -> tuple[Shaped[ndarray, "rows cols"], Bool[ndarray, "rows cols"]]:
+    """Read a map at the nearest known pixel no more than ``reach`` away along either axis, and whether there is one."""
+    height, width = values.shape
+    row, col, is_inside = _pixels(values, fractions)
+    found = np.array(values[row, col])
+    known = is_inside & is_known(found)
+    steps = range(-reach, reach + 1)
+    for up, left in sorted(product(steps, steps), key=lambda step: (step[0] ** 2 + step[1] ** 2, step))[1:]:
+        at = np.nonzero(is_inside & ~known)
+        there = row[at] + up, col[at] + left
+        is_on_map = (there[0] >= 0) & (there[0] < height) & (there[1] >= 0) & (there[1] < width)
+        read = values[there[0].clip(0, height - 1), there[1].clip(0, width - 1)]
+        found[at] = read
+        known[at] = is_on_map & is_known(read)
+    return found, known
+
+
+def _pixels(
+    values: Shaped[ndarray, "height width"], fractions: Float32[ndarray, "rows cols 2"]
+) -> tuple[Int64[ndarray, "rows cols"], Int64[ndarray, "rows cols"], Bool[ndarray, "rows cols"]]:
+    """Return the row and column of the pixel that contains each place, or of the nearest, and whether one does."""
     height, width = values.shape
     at = np.nan_to_num(fractions, nan=_NOWHERE)
     col = np.floor(at[..., 0] * width + _TIE_PX).astype(np.int64)
     row = np.floor(at[..., 1] * height + _TIE_PX).astype(np.int64)
     is_inside = (col >= 0) & (col < width) & (row >= 0) & (row < height)
-    return np.asarray(values[row.clip(0, height - 1), col.clip(0, width - 1)]), is_inside
+    return row.clip(0, height - 1), col.clip(0, width - 1), is_inside
 
 
 def center_fractions(size: ImageSize) -> Float32[ndarray, "height width 2"]:

@@ -145,6 +145,17 @@ def consensus_weights(target: AnchoredTarget, grid: FeatureGrid, tap_count: int)
     return weights_of(target, grid, z_depth, witness, weight, guide)
 
 
+def ballots(target: AnchoredTarget, grid: FeatureGrid, tap_count: int) -> BlendingWeights:
+    """Return weights by which witnesses vote at the cells of a grid: how far each shows the place, and nothing else.
+
+    A network is no surer of what a thing is where a sensor is surer of how far away it is.
+    """
+    uv = cell_centers(*target.grid.lattice).reshape(-1, 2)
+    shown = target.surface.look(target.camera, uv, target.z_depth).shown.gather(1, target.witness.long())
+    votes = torch.where(target.is_shown[:, None] & (target.weight > 0), shown, target.weight)
+    return consensus_weights(replace(target, weight=votes), grid, tap_count)
+
+
 def evidence_at(target: AnchoredTarget, grid: FeatureGrid) -> Float[Tensor, "row col"]:
     """Return the evidence of the surface at the cells of a grid."""
     return target.evidence[_at(target, grid)[1]].reshape(grid.shape)

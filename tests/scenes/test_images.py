@@ -192,6 +192,18 @@ def test_depth_is_nearest_unknown_is_nan_and_half_size_decides_all_ties_alike(tm
     assert (z_depth.diff(dim=1) == 2).all()
 
 
+def test_a_pixel_made_of_many_knows_the_depth_that_the_nearest_of_them_knows(tmp_path: Path) -> None:
+    raw = np.zeros((60, 80), np.uint16)
+    # Of five by five pixels: one beside the middle, with one in a corner; one in a corner alone; one of the next pixel.
+    raw[2, 3], raw[0, 0] = 1000, 9000
+    raw[4, 5] = 2000
+    raw[7, 10], raw[7, 9] = 65535, 3000
+    source = FileFrame(save(tmp_path / "a.png", captures.texture()), depth=save(tmp_path / "d.png", raw))
+    z_depth = source.load(CAMERA, ImageSize(12, 16)).z_depth
+    assert z_depth[:2, :3].nan_to_num(0.0).tolist() == [[1, 2, 0], [0, 3, 0]]
+    assert int(torch.isfinite(z_depth).sum()) == 3
+
+
 def test_labels_are_undistorted_like_the_image(tmp_path: Path) -> None:
     ids = np.zeros((SIZE.height, SIZE.width), np.uint8)
     ids[10:30, 20:50] = 7

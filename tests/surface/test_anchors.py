@@ -12,7 +12,7 @@ from lift3d.geometry.projection import is_inside, transfer
 from lift3d.geometry.rays import cell_centers
 from lift3d.lifters.blend import SourceTable, blend, blend_picture
 from lift3d.surface.anchored import Anchored
-from lift3d.surface.anchors import GUESSED, consensus_weights, owner_weights, used_sources
+from lift3d.surface.anchors import GUESSED, ballots, consensus_weights, owner_weights, used_sources
 from lift3d.surface.bands import low_band
 from lift3d.surface.keyframes import keyframes
 from lift3d.surface.owners import owners
@@ -127,6 +127,22 @@ def test_where_a_view_is_contradicted_it_is_shown_what_the_others_see(seen):
     target = anchored(surface, first.camera)
     torch.testing.assert_close(target.depth.z_depth[blob], first.z_depth[blob], rtol=0.01, atol=0)
     assert float(target.coverage.reshape(target.grid.shape)[8:14, 15:21].min()) > 0.9
+
+
+def test_a_vote_counts_as_much_however_sure_the_depth_of_its_view_is(seen):
+    _, _, guides, depth_range, surface = seen
+    geometry = SensorGeometry().estimate(guides, depth_range, unasked_tracks)
+    name, view = next(iter(geometry.views.items()))
+    unsure = {**geometry.views, name: replace(view, confidence=0.1 * view.confidence)}
+    doubted = SceneSurface.of(SceneGeometry(geometry.method, unsure), surface.keyframes)
+    grid, place = pixels(guides[1].camera, 4.0), surface.ids.index(name)
+
+    def share(of, weigh):
+        weights = weigh(anchored(of, guides[1].camera), grid, 16)
+        return float(torch.where(weights.source == place, weights.weight, 0.0).sum(1).mean())
+
+    assert share(doubted, consensus_weights) < 0.3 * share(surface, consensus_weights)
+    assert share(doubted, ballots) == pytest.approx(share(surface, ballots), rel=0.05)
 
 
 def test_a_table_of_sources_blends_as_they_are_blended_one_by_one(seen):
