@@ -99,13 +99,26 @@ def blend_picture(
     Source:
         Keys, Cubic convolution interpolation for digital image processing, 1981 (a = −0.75, as in PyTorch).
     """
+    return picture_and_spread(weights, images, stride_px)[0]
+
+
+def picture_and_spread(
+    weights: BlendingWeights,
+    images: Sequence[Float[Tensor, "channel _ _"]],
+    stride_px: tuple[float, float] = (1.0, 1.0),
+) -> tuple[Float[Tensor, "channel row col"], Float[Tensor, "row col"]]:
+    """Return the picture of ``blend_picture`` and the variance of its taps, of all channels together."""
     picture = images[0].new_zeros(len(images[0]), weights.grid.cell_count)
+    square = picture.new_zeros(weights.grid.cell_count)
     for index, image in enumerate(images):
         cell, tap = ((weights.source == index) & (weights.weight > 0)).nonzero(as_tuple=True)
         at = normalized_coordinates(weights.uv[cell, tap], image.shape[1], image.shape[2], stride_px)
         read = F.grid_sample(image[None], at[None, None], mode="bicubic", padding_mode="border", align_corners=False)
-        picture.index_add_(1, cell, read[0, :, 0] * weights.weight[cell, tap])
-    return picture.clamp(0, 1).reshape(-1, *weights.grid.shape)
+        share = weights.weight[cell, tap]
+        picture.index_add_(1, cell, read[0, :, 0] * share)
+        square.index_add_(0, cell, read[0, :, 0].square().sum(0) * share)
+    spread = (square - picture.square().sum(0)).clamp(min=0)
+    return picture.clamp(0, 1).reshape(-1, *weights.grid.shape), spread.reshape(weights.grid.shape)
 
 
 def view_marginal(weights: BlendingWeights) -> Float[Tensor, " source"]:

@@ -15,7 +15,7 @@ from lift3d.domain.lifted import LiftedFeatures, LiftedView, Prediction
 from lift3d.domain.target import Target
 from lift3d.domain.weights import BlendingWeights
 from lift3d.geometry.holes import fill_from_nearest
-from lift3d.lifters.blend import SourceTable, blend, blend_picture
+from lift3d.lifters.blend import SourceTable, blend, blend_picture, picture_and_spread
 from lift3d.operators.protocol import COMPARABLE, Operator, OperatorSpec
 from lift3d.pipeline.bounded_cache import BoundedCache
 from lift3d.pipeline.decode import COVERED, Answers, decode_view, filled_features
@@ -32,7 +32,7 @@ from lift3d.surface.anchors import (
     owner_weights,
     used_sources,
 )
-from lift3d.surface.bands import contrast_left, crisp, low_band
+from lift3d.surface.bands import confirmed, contrast_left, crisp, low_band
 from lift3d.surface.confidence import DEPTH, FEATURES, LABELS
 from lift3d.surface.depth_map import given_stride_px
 from lift3d.surface.light import light_weights
@@ -147,7 +147,7 @@ class OnSurface:
         return _sure(to_target.at_target(blend(weights, maps)), DEPTH.of(0.5, place))
 
     def _light(self, weights: BlendingWeights, cut: int) -> LiftedFeatures:
-        """Return colours read bicubically, since what is blended is seen as it is."""
+        """Return colours read bicubically, since what is blended is seen as it is, and as finely as views agree."""
         used = used_sources(weights)
         maps = [self._map(name, cut) for name in used.source_ids]
         shape = weights.grid.shape
@@ -156,7 +156,9 @@ class OnSurface:
             for name, one in zip(used.source_ids, maps, strict=True)
         ]
         coverage = used.coverage.reshape(shape)
-        values = torch.where(coverage > 0, blend_picture(used, images), torch.nan)
+        picture, spread = picture_and_spread(used, images)
+        picture = confirmed(fill_from_nearest(picture, coverage > 0), spread)
+        values = torch.where(coverage > 0, picture, torch.nan)
         return LiftedFeatures(FeatureMap(values, weights.grid), coverage, used.z_depth.reshape(shape))
 
     def _answer(self, size: ImageSize, anchored: AnchoredTarget) -> Prediction:

@@ -22,8 +22,8 @@ from lift3d.surface.scene_surface import SceneSurface, SeenSurface
 
 # Pixels per guide cell of a target: its depth is put together from all views, so that finer cells are worth it.
 TARGET_STRIDE_PX = 1.0
-# A view that is less sure of its depth knows no more than the others: of three that look there, two see through it.
-LEAST_CONFIDENCE = 0.4
+# A view that is less sure of its depth is contradicted: of four that look there, three see through it.
+LEAST_CONFIDENCE = 0.25
 
 
 class Anchored(Uncorrected):

@@ -16,6 +16,9 @@ FINE_CORRELATION = 0.5
 # no other view confirms. The blur is that of reading, in cells, and of views that lie beside one another, in pixels.
 CRISPNESS = 0.55
 READING_CELLS, BESIDE_PX = 0.8, 2.0
+# Where views' light differs by so much, of all colours together, half of what is finer than a pixel is not known. Half
+# the contrast is 0.1 dB better on held-out photographs of three captures, and twice as blurred.
+DISAGREEMENT, FINE_PX = 0.28, 0.85
 
 
 def low_band(
@@ -45,6 +48,21 @@ def crisp(values: Float[Tensor, "channel row col"], stride_px: float) -> Float[T
     """Return a map that loses less in a mean of views: what a blur takes of it, added (unsharp mask)."""
     sigma = math.hypot(READING_CELLS, BESIDE_PX / stride_px)
     return values + CRISPNESS * (values - _blurred(values, *_gaussian(sigma, values)))
+
+
+def confirmed(
+    picture: Float[Tensor, "channel row col"], spread: Float[Tensor, "row col"]
+) -> Float[Tensor, "channel row col"]:
+    """Return a picture without what is finest where its sources disagree: each has it elsewhere, and the mean at none.
+
+    ``spread`` is the variance of what the picture is a mean of.
+
+    Source:
+        Wiener's filter, by a noise that is measured at every place and a signal that is the same everywhere.
+    """
+    around = _blurred(spread[None], *_gaussian(1.0, spread[None]))
+    unknown = around / (around + DISAGREEMENT**2)
+    return picture + unknown * (_blurred(picture, *_gaussian(FINE_PX, picture)) - picture)
 
 
 def _gaussian(sigma: float, values: Float[Tensor, "channel row col"]) -> tuple[Float[Tensor, " tap"], int]:

@@ -10,10 +10,10 @@ from lift3d.domain.scene_geometry import SceneGeometry, ViewGeometry
 from lift3d.domain.weights import BlendingWeights
 from lift3d.geometry.projection import is_inside, transfer
 from lift3d.geometry.rays import cell_centers
-from lift3d.lifters.blend import SourceTable, blend, blend_picture
+from lift3d.lifters.blend import SourceTable, blend, blend_picture, picture_and_spread
 from lift3d.surface.anchored import Anchored
 from lift3d.surface.anchors import GUESSED, ballots, consensus_weights, owner_weights, used_sources
-from lift3d.surface.bands import low_band
+from lift3d.surface.bands import confirmed, low_band
 from lift3d.surface.keyframes import keyframes
 from lift3d.surface.owners import owners
 from lift3d.surface.render import render_depth
@@ -161,6 +161,24 @@ def test_bands_keep_what_is_constant_and_never_read_invalid_pixels():
     is_valid[4:9] = False
     values[:, 4:9] = 100.0
     torch.testing.assert_close(low_band(values, is_valid)[:, is_valid], values[:, is_valid])
+
+
+def test_what_is_fine_stays_where_sources_agree_and_is_softer_where_they_do_not():
+    grid = FeatureGrid(24, 32, 1.0, 1.0)
+    noise = torch.rand(3, 24, 32, generator=torch.Generator().manual_seed(0))
+    other = noise.clone()
+    other[:, :, 16:] = 1 - noise[:, :, 16:]
+    uv = cell_centers(*grid.lattice).reshape(-1, 1, 2).expand(-1, 2, -1)
+    cells = grid.cell_count
+    source, weight = torch.tensor([[0, 1]]).expand(cells, 2), torch.tensor([[0.75, 0.25]]).expand(cells, 2)
+    flat = torch.ones(cells)
+    weights = BlendingWeights(grid, ("a", "b"), source, uv, weight, torch.zeros(cells, 2), flat, flat)
+    picture, spread = picture_and_spread(weights, [noise, other])
+    # The variance of two values is the product of their weights and the square of their distance.
+    torch.testing.assert_close(spread, 0.1875 * (noise - other).square().sum(0), rtol=1e-4, atol=1e-5)
+    soft = confirmed(picture, spread)
+    torch.testing.assert_close(soft[:, :, :12], noise[:, :, :12])
+    assert float(soft[:, :, 20:].std()) < 0.8 * float(picture[:, :, 20:].std())
 
 
 def test_the_heavier_label_wins_and_ties_go_to_the_smaller():
