@@ -15,6 +15,7 @@ from lift3d.domain.lifted import LiftedFeatures, LiftedView, Prediction
 from lift3d.domain.target import Target
 from lift3d.domain.weights import BlendingWeights
 from lift3d.geometry.holes import fill_from_nearest
+from lift3d.geometry.rays import cell_centers
 from lift3d.lifters.blend import SourceTable, blend, blend_picture, picture_and_spread
 from lift3d.operators.protocol import COMPARABLE, Operator, OperatorSpec
 from lift3d.pipeline.bounded_cache import BoundedCache
@@ -37,7 +38,7 @@ from lift3d.surface.confidence import DEPTH, FEATURES, LABELS
 from lift3d.surface.depth_map import given_stride_px
 from lift3d.surface.light import light_weights
 from lift3d.surface.scene_surface import SceneSurface
-from lift3d.surface.votes import voted
+from lift3d.surface.votes import agreed_masks, voted
 
 # Probabilities below this are one part in a million: their logarithms stay finite.
 _LEAST_PROBABILITY = 1e-6
@@ -169,13 +170,27 @@ class OnSurface:
             labels = voted(weights, [self._answer_map(name) for name in weights.source_ids])
             covered = (weights.coverage >= COVERED).reshape(grid.shape)
             return Prediction(kind, fill_from_nearest(labels[None].float(), covered)[0].long(), covered)
+        if kind == "masks":
+            return self._masks(grid, anchored)
         if kind == "image":
             lifted = self._two_bands(grid, anchored, "answer", self._answer_map)
         else:
-            weigh = ballots if kind == "masks" else consensus_weights
-            lifted = self._blend(weigh(anchored, grid, self._taps), "answer", self._answer_map)
+            lifted = self._blend(consensus_weights(anchored, grid, self._taps), "answer", self._answer_map)
         values = fill_from_nearest(lifted.features.values, lifted.coverage > 0)
         return Prediction(kind, values[0] if kind == "scalar" else values, lifted.coverage >= COVERED)
+
+    def _masks(self, grid: FeatureGrid, anchored: AnchoredTarget) -> Prediction:
+        """Return the mean of the witnesses' masks, as fine as they agree."""
+
+        def with_squares(name: ViewId) -> FeatureMap:
+            one = self._answer_map(name)
+            return FeatureMap(torch.cat([one.values, one.values.square()]), one.grid)
+
+        lifted = self._blend(ballots(anchored, grid, self._taps), "answer and square", with_squares)
+        mean, square = fill_from_nearest(lifted.features.values, lifted.coverage > 0).chunk(2)
+        z_depth = anchored.depth.at(cell_centers(*grid.lattice).reshape(-1, 2)).reshape(grid.shape)
+        masks = agreed_masks(mean, (square - mean.square()).clamp(min=0), z_depth)
+        return Prediction("masks", masks, lifted.coverage >= COVERED)
 
     def _two_bands(self, grid: FeatureGrid, anchored: AnchoredTarget, what: str, map_of: MapOf) -> LiftedFeatures:
         """Return the mean of the witnesses' coarse bands and the fine band of the owners."""

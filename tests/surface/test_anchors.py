@@ -19,7 +19,7 @@ from lift3d.surface.owners import owners
 from lift3d.surface.render import render_depth
 from lift3d.surface.scene_surface import Look, SceneSurface
 from lift3d.surface.sensor import SensorGeometry, bridged
-from lift3d.surface.votes import voted
+from lift3d.surface.votes import agreed_masks, voted
 from tests.support.lifting import pixels, random_map, situation
 from tests.support.scenes import two_planes_scene
 from tests.support.surfaces import unasked_tracks
@@ -179,6 +179,23 @@ def test_what_is_fine_stays_where_sources_agree_and_is_softer_where_they_do_not(
     soft = confirmed(picture, spread)
     torch.testing.assert_close(soft[:, :, :12], noise[:, :, :12])
     assert float(soft[:, :, 20:].std()) < 0.8 * float(picture[:, :, 20:].std())
+
+
+def test_masks_are_told_by_their_surface_where_votes_disagree_and_stay_as_fine_as_they_are_elsewhere():
+    z_depth = torch.ones(40, 60)
+    z_depth[:, 30:] = 2.0
+    mean = torch.zeros(2, 40, 60)
+    mean[:, :, 30:] = 1.0
+    # One grain on either surface: on the first mask all agree on it, on the second they do not.
+    mean[:, 20, 10], mean[:, 20, 50] = 1.0, 0.0
+    spread = torch.zeros_like(mean)
+    spread[1] = 0.2
+    masks = agreed_masks(mean, spread, z_depth)
+    assert torch.equal(masks[0], mean[0])
+    assert float(masks[1, :, :30].max()) < 0.2
+    assert float(masks[1, :, 30:].min()) > 0.8
+    z_depth[5, 5] = torch.nan
+    assert bool(torch.isfinite(agreed_masks(mean, spread, z_depth)).all())
 
 
 def test_the_heavier_label_wins_and_ties_go_to_the_smaller():
