@@ -91,6 +91,11 @@ def lift_scene(
     keys = {product: [digest([key, room]) for key in products[product]] for product in writers}
     older = {product: _older_parts(inputs.store, product) for product in writers if len(keys[product]) > 1}
     parts = _parts(targets)
+
+    def commit_if_whole(product: LiftedProduct) -> None:
+        if all(writers[product].part(number) is not None for number in range(len(parts))):
+            commit_lifted(writers.pop(product), cameras, _attributes(inputs, recipe, product, work))
+
     for number, part in enumerate(parts):
         if shard is not None and not shard.takes(number):
             continue
@@ -112,9 +117,11 @@ def lift_scene(
                     is_plain=product.is_plain,
                 )
                 inputs.computed["lifted"] += 1
-    for product, writer in writers.items():
-        if all(writer.part(number) is not None for number in range(len(parts))):
-            commit_lifted(writer, cameras, _attributes(inputs, recipe, product, work))
+                if shard is None and number == len(parts) - 1:
+                    # One after the other: what is committed outlives this process.
+                    commit_if_whole(product)
+    for product in [*writers]:
+        commit_if_whole(product)
 
 
 def _older_parts(store: Store, product: LiftedProduct) -> dict[str, tuple[Product, int]]:

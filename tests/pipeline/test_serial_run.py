@@ -54,11 +54,11 @@ def test_killed_half_way_and_run_again_equals_a_clean_run(finished, tmp_path, mo
     written = []
     write = scene_lift.write_lifted_part
 
-    def dies(*arguments):
+    def dies(*arguments, **options):
         if len(written) == survived:
             raise Killed
         written.append(arguments)
-        write(*arguments)
+        write(*arguments, **options)
 
     killed = str(tmp_path / "killed")
     monkeypatch.setattr(scene_lift, "write_lifted_part", dies)
