@@ -16,9 +16,9 @@ FINE_CORRELATION = 0.5
 # no other view confirms. The blur is that of reading, in cells, and of views that lie beside one another, in pixels.
 CRISPNESS = 0.55
 READING_CELLS, BESIDE_PX = 0.8, 2.0
-# Where views' light differs by so much, of all colours together, half of what is finer than a pixel is not known. Half
-# the contrast is 0.1 dB better on held-out photographs of three captures, and twice as blurred.
-DISAGREEMENT, FINE_PX = 0.28, 0.85
+# Where views' light differs by so much, of all colours together, half of what is finer than a pixel is not known. Less
+# is some hundredths of a dB better on held-out photographs of three captures, and more blurred.
+DISAGREEMENT, FINE_PX = 0.2, 0.85
 
 
 def low_band(
