@@ -68,8 +68,10 @@ def ssim_map(
     place = torch.arange(-SSIM_RADIUS, SSIM_RADIUS + 1, dtype=a.dtype)
     bell = torch.exp(-((place / SSIM_SIGMA) ** 2) / 2)
     bell = bell / bell.sum()
-    window = (bell[:, None] * bell).expand(3, 1, -1, -1)
-    mean_a, mean_b, *squares = F.conv2d(torch.stack([a, b, a * a, b * b, a * b]), window, groups=3)
+    # A Gaussian is applied an axis at a time.
+    maps = torch.stack([a, b, a * a, b * b, a * b]).flatten(0, 1)[:, None]
+    means = F.conv2d(F.conv2d(maps, bell[None, None, None]), bell[None, None, :, None])
+    mean_a, mean_b, *squares = means.reshape(5, -1, *means.shape[2:])
     variance_a, variance_b = squares[0] - mean_a * mean_a, squares[1] - mean_b * mean_b
     covariance = squares[2] - mean_a * mean_b
     above = (2 * mean_a * mean_b + SSIM_C1) * (2 * covariance + SSIM_C2)
