@@ -22,7 +22,9 @@ def test_a_run_outlives_its_prefect_server(tmp_path):
     store, gate = open_store(str(tmp_path / "store"), create=True), tmp_path / "gate"
     gate.mkdir()
     with prefect_server(tmp_path, PREFECT_CLIENT_MAX_RETRIES="1") as server:
-        flow = start("flow", RECIPE, Execution(store=store.url, workers=1), gate, server.environment)
+        # Features are kept as in a serial run, so that the stores are equal.
+        execution = Execution(store=store.url, workers=1, keep_features=True)
+        flow = start("flow", RECIPE, execution, gate, server.environment)
         server.wait(lambda: flow.poll() is not None or any(gate.glob("held-*")), 180)
     (gate / OPEN).touch()
     _, said = flow.communicate(timeout=200)

@@ -47,7 +47,7 @@ def _command(recipe: Recipe, store: str) -> list[str]:
     options = [part for name, value in fields.items() for part in (f"--{name}", str(value))]
     return [
         *("python", "-m", "lift3d", "run", *recipe.scenes, "--store", store, "--lifter", *recipe.lifters, *options),
-        *("--ray-address", "auto", "--workers", "1"),
+        *("--ray-address", "auto", "--workers", "1", "--keep-features"),
     ]
 
 

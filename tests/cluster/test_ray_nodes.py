@@ -73,7 +73,8 @@ def _is_held(gate: Path, node: Node) -> bool:
 
 @contextmanager
 def _driver(cluster: RayCluster, store: Store, gate: Path) -> Iterator[subprocess.Popen[str]]:
-    execution = Execution(store=store.url, ray_address=cluster.address, workers=2)
+    # Features are kept as in a serial run, so that the stores are equal.
+    execution = Execution(store=store.url, ray_address=cluster.address, workers=2, keep_features=True)
     with start("run", RECIPE, execution, gate, cluster.environment) as driver:
         try:
             yield driver
