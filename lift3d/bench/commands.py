@@ -225,6 +225,20 @@ def gpu(
     _present(figures, page(figures, recipe, device), out, as_json)
 
 
+@click.command("profile")
+@click.argument("scene", required=False, help="As of lift3d run; a computed one if not given.")
+@click.option("--operator", "operators", multiple=True, help="2D model. Repeatable.")
+@click.option("--image-height", type=int, help="Height at which views are encoded and lifted.")
+@_json
+def profile(scene: str | None, operators: tuple[str, ...], image_height: int | None, as_json: bool) -> None:
+    """Where the time of a run goes on one core: seconds, operations and bytes by stage, beside the core's most."""
+    from lift3d.bench import gpu, profile
+
+    recipe = gpu.recipe_of(scene or gpu.SCENE, operators or gpu.OPERATORS, image_height or gpu.IMAGE_HEIGHT)
+    figures = profile.measure(recipe)
+    _present(figures, profile.table(figures), None, as_json)
+
+
 @click.command("scale")
 @click.option("--control", default=10_000, help="Scenes whose work is nothing.")
 @click.option("--count", "counts", multiple=True, default=(10, 50, 200), help="Numbers of real scenes. Repeatable.")
@@ -291,7 +305,7 @@ def storage(
 
 COMMANDS: dict[str, click.Command] = {
     str(command.name): command
-    for command in (lifters, consistency, recognition, geometry, calibration, speed, gpu, scale, storage)
+    for command in (lifters, consistency, recognition, geometry, calibration, speed, profile, gpu, scale, storage)
 }
 
 

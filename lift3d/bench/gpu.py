@@ -94,9 +94,9 @@ def measure(recipe: Recipe, device: str = "auto", apart: Apart = in_processes) -
     chosen = str(named_device(device))
     walks = []
     for where, number in dict.fromkeys([("cpu", 1), (chosen, 1), (chosen, 2)]):
-        found = apart(number, _walk, recipe, where)
+        found = apart(number, walk, recipe, where)
         walks.append(replace(max(found, key=lambda one: one.seconds), workers=number))
-    (counts,), (most,), (encoder,) = (apart(1, work, recipe, chosen) for work in (_counts, _most, _encoder))
+    (counts,), (most,), (encoder,) = (apart(1, work, recipe, chosen) for work in (_counts, most_of, _encoder))
     planned = plan(recipe, Execution(store="memory://planned")).peak_bytes
     name = torch.cuda.get_device_name(chosen) if chosen.startswith("cuda") else chosen
     return GpuFigures(name, tuple(walks), encoder, counts[0], counts[1], most[0], most[1], planned)
@@ -107,7 +107,7 @@ def _meet(barrier: Any) -> None:
     _at_once = barrier
 
 
-class _Stages:
+class Stages:
     """Seconds by the first word of the stages that a walk reports; the device is waited for where one ends."""
 
     def __init__(self, device: torch.device) -> None:
@@ -116,8 +116,8 @@ class _Stages:
         self.seconds: Counter[str] = Counter()
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        word = stage.split()[0]
-        word = "score" if word in _CORRESPONDING else word
+        """Take a walk's report."""
+        word = stage_of(stage)
         if word != self._stage:
             _settle(self._device)
             now = time.perf_counter()
@@ -125,32 +125,40 @@ class _Stages:
             self._stage, self._since = word, now
 
 
+def stage_of(reported: str) -> str:
+    """Return the stage that a walk's report is of: its first word, or ``score`` for all that only scores ask for."""
+    word = reported.split()[0]
+    return "score" if word in _CORRESPONDING else word
+
+
 def _settle(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
-def _walk(recipe: Recipe, name: str) -> WalkSpeed:
+def walk(recipe: Recipe, name: str) -> WalkSpeed:
+    """Walk a scene twice on a device and return the times of the second walk."""
     torch.set_num_threads(1)
     device = named_device(name)
     models = Models.of(recipe, device)
     for turn in range(2):
         if turn:
             _at_once.wait()
-        stages, began = _Stages(device), time.perf_counter()
-        record, _ = run_scene(_inputs(recipe), recipe, models, stages)
+        stages, began = Stages(device), time.perf_counter()
+        record, _ = run_scene(inputs_of(recipe), recipe, models, stages)
         stages("end", 1, 1)
         seconds = time.perf_counter() - began
     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
     return WalkSpeed(name, 1, record.view_count, seconds, dict(stages.seconds), peak)
 
 
-def _inputs(recipe: Recipe) -> SceneInputs:
+def inputs_of(recipe: Recipe) -> SceneInputs:
+    """Return the first scene of a recipe, on a store of its own in memory."""
     store = open_store(f"memory://bench-gpu-{next(_numbers)}", create=True)
     return SceneInputs(read_scene(recipe.scenes[0]), store, recipe.image_height)
 
 
-class _Touched(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Touched(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes that operations read and write, without those that only look at memory in another way."""
 
     byte_count = 0
@@ -173,12 +181,12 @@ def _tensors(tree: Any) -> Iterator[Tensor]:
 def _counts(recipe: Recipe, name: str) -> tuple[int, int]:
     """Return operations and bytes of one walk."""
     models = Models.of(recipe, named_device(name))
-    with FlopCounterMode(display=False) as counted, _Touched() as touched:  # type: ignore[no-untyped-call]
-        run_scene(_inputs(recipe), recipe, models)
+    with FlopCounterMode(display=False) as counted, Touched() as touched:  # type: ignore[no-untyped-call]
+        run_scene(inputs_of(recipe), recipe, models)
     return int(counted.get_total_flops()), touched.byte_count
 
 
-def _most(recipe: Recipe, name: str) -> tuple[float, float]:
+def most_of(recipe: Recipe, name: str) -> tuple[float, float]:
     """Return operations and bytes per second of a product of matrices, float32, and of a copy."""
     device = named_device(name)
     side, copied = (_HOST_SIDE, _HOST_COPIED) if device.type == "cpu" else (_SIDE, _COPIED)
@@ -190,7 +198,7 @@ def _most(recipe: Recipe, name: str) -> tuple[float, float]:
 def _encoder(recipe: Recipe, name: str) -> float:
     """Return views per second of the last operator alone, its images already on the device."""
     device = named_device(name)
-    models, inputs = Models.of(recipe, device), _inputs(recipe)
+    models, inputs = Models.of(recipe, device), inputs_of(recipe)
     with computing_on(device):
         inputs.decode_all(quiet)
         names = [*inputs.views][: MOST_TOGETHER if device.type == "cuda" else 1]

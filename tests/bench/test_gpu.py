@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lift3d.bench import gpu
+from lift3d.bench import gpu, profile
 from lift3d.bench.gpu_page import page
 from lift3d.errors import ConfigError
 
@@ -28,9 +28,23 @@ def test_figures_are_complete_and_the_page_has_them(monkeypatch):
     assert "--operator tiny:encoder --image-height 24 --device cpu" in text
 
 
+def test_a_profile_tells_each_stage_of_a_walk_and_all_that_is_counted(monkeypatch):
+    monkeypatch.setattr(gpu, "_HOST_SIDE", 64)
+    monkeypatch.setattr(gpu, "_HOST_COPIED", 2**12)
+    recipe = gpu.recipe_of("procedural:room?views=3&height=24&width=32", ("rgb", "tiny:encoder"), 24)
+    found = profile.measure(recipe, here)
+    counted = gpu._counts(recipe, "cpu")
+    assert sum(one.seconds for one in found.stages) == pytest.approx(found.seconds, rel=0.1)
+    assert sum(one.operations for one in found.stages) == counted[0]
+    assert sum(one.touched_bytes for one in found.stages) == pytest.approx(counted[1], rel=0.01)
+    by_stage = {one.stage: one for one in found.stages}
+    assert by_stage["encode"].operations > by_stage["surface"].operations
+    assert "| lift |" in profile.table(found)
+
+
 def test_bytes_are_those_that_are_read_and_written():
     a, b = torch.rand(4, 8), torch.rand(8, 2)
-    with gpu._Touched() as touched:
+    with gpu.Touched() as touched:
         (a @ b).T.exp()
     assert touched.byte_count == 4 * (4 * 8 + 8 * 2 + 4 * 2) + 4 * (4 * 2 + 4 * 2)
 
