@@ -18,6 +18,7 @@ KEYFRAME_SHARE = 0.985
 POINT_PITCH_PX = 8.0
 # Every point of every view has a flag of every view; numbers are made of those of so many points at a time.
 _POINTS_AT_ONCE = 2**13
+_POINTS_COUNTED = 2**10
 
 
 def is_seen_well(look: Look) -> Bool[Tensor, "point view"]:
@@ -36,13 +37,17 @@ def keyframes(surface: SceneSurface) -> tuple[int, ...]:
     names = surface.ids
     left = sorted(range(len(names)), key=lambda index: names[index])
     # Every view brings its own points: a place counts once, however many views bring it.
-    counts = [part.view(torch.uint8).sum(1, dtype=torch.int32) for part in torch.split(seen, _POINTS_AT_ONCE)]
-    weight = 1 / torch.cat(counts).clamp(min=1).double()
+    counts = torch.empty(len(seen), dtype=torch.int32)
+    for some, into in zip(seen.split(_POINTS_COUNTED), counts.split(_POINTS_COUNTED), strict=True):
+        into.copy_(some.view(torch.uint8).sum(1, dtype=torch.int32))
+    weight = 1 / counts.clamp(min=1).double()
     uncovered = seen.any(1)
     enough = (1 - KEYFRAME_SHARE) * int(uncovered.sum())
     chosen = []
+    # One piece of memory for all rounds: of what is freed and taken again, pieces may come to lie beside one another.
+    numbers = torch.empty(min(len(seen), _POINTS_AT_ONCE), len(names), dtype=torch.float64)
     while left and int(uncovered.sum()) > enough:
-        gains = _seen_of(weight * uncovered, seen)[left].round(decimals=6)
+        gains = _seen_of(weight * uncovered, seen, numbers)[left].round(decimals=6)
         best = left[int(gains.argmax())]
         chosen.append(best)
         left.remove(best)
@@ -50,12 +55,13 @@ def keyframes(surface: SceneSurface) -> tuple[int, ...]:
     return tuple(chosen)
 
 
-def _seen_of(weight: Float[Tensor, " point"], seen: Bool[Tensor, "point view"]) -> Float[Tensor, " view"]:
-    """Return the weight of what each view sees."""
-    numbers = torch.empty(min(len(seen), _POINTS_AT_ONCE), seen.shape[1], dtype=torch.float64)
+def _seen_of(
+    weight: Float[Tensor, " point"], seen: Bool[Tensor, "point view"], numbers: Float[Tensor, "some view"]
+) -> Float[Tensor, " view"]:
+    """Return the weight of what each view sees; ``numbers`` is room for some points."""
     total = torch.zeros(seen.shape[1], dtype=torch.float64)
-    for start in range(0, len(seen), _POINTS_AT_ONCE):
-        some = seen[start : start + _POINTS_AT_ONCE]
+    for start in range(0, len(seen), max(1, len(numbers))):
+        some = seen[start : start + len(numbers)]
         total += weight[start : start + len(some)] @ numbers[: len(some)].copy_(some)
     return total
 
