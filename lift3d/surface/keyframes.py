@@ -38,7 +38,7 @@ def keyframes(surface: SceneSurface) -> tuple[int, ...]:
     left = sorted(range(len(names)), key=lambda index: names[index])
     # Every view brings its own points: a place counts once, however many views bring it.
     counts = torch.empty(len(seen), dtype=torch.int32)
-    for some, into in zip(seen.split(_POINTS_COUNTED), counts.split(_POINTS_COUNTED), strict=True):
+    for some, into in zip(torch.split(seen, _POINTS_COUNTED), torch.split(counts, _POINTS_COUNTED), strict=True):
         into.copy_(some.view(torch.uint8).sum(1, dtype=torch.int32))
     weight = 1 / counts.clamp(min=1).double()
     uncovered = seen.any(1)
