@@ -70,12 +70,18 @@ def test_render_loads_no_operator_of_a_strangers_choice(store, code, tmp_path, m
     assert "evil" not in sys.modules
 
 
+def is_of_mine(group):
+    group["attributes"]["operator_identity"]["name"] = "mine"
+
+
 @pytest.mark.outside(kind=KIND, case="a plug-in that a store's recipe names, in render", right="loaded if repeated")
 @pytest.mark.parametrize("is_repeated", [False, True])
 def test_render_loads_a_plug_in_that_is_named_again(store, code, tmp_path, is_repeated):
     plugin = f"{code}:Mine"
     rename_run(store, operators=["mine"], plugins=[plugin])
     edit_records(store, operator="mine")
+    for lifter in ("raw2d", "plane_sweep"):
+        forge(product_of(store, f"lifted/rgb/{lifter}"), is_of_mine)
     given = ["--plugin", plugin] if is_repeated else []
     result = rendered(store, tmp_path, "--captures", *given)
     assert (tmp_path / "a.mp4").exists() == code.with_suffix(".ran").exists() == is_repeated, result
