@@ -16,7 +16,6 @@ from lift3d.domain.target import Target
 from lift3d.domain.weights import BlendingWeights
 from lift3d.geometry.holes import fill_from_nearest
 from lift3d.geometry.rays import cell_centers
-from lift3d.geometry.sampling import sample
 from lift3d.lifters.blend import SourceTable, blend, blend_picture, picture_and_spread
 from lift3d.operators.protocol import COMPARABLE, Operator, OperatorSpec
 from lift3d.pipeline.bounded_cache import BoundedCache
@@ -34,7 +33,7 @@ from lift3d.surface.anchors import (
     owner_weights,
     used_sources,
 )
-from lift3d.surface.bands import coarse_stride, confirmed, contrast_left, crisp, low_band
+from lift3d.surface.bands import confirmed, contrast_left, crisp, low_band
 from lift3d.surface.confidence import DEPTH, FEATURES, LABELS
 from lift3d.surface.depth_map import given_stride_px
 from lift3d.surface.light import light_weights
@@ -201,27 +200,18 @@ class OnSurface:
             values = self._low.get(f"{what} {name}", lambda: low_band(one.values, self._valid(name, one)))
             return FeatureMap(values, one.grid)
 
-        def spread(weights: BlendingWeights) -> Tensor:
-            """Return the coarse bands that some weights read, at all cells of the picture."""
-            band = self._blend(weights, f"{what} low", low)
-            filled = fill_from_nearest(band.features.values, band.coverage > 0)
-            return filled if weights.grid == grid else sample(filled, cell_centers(*grid.lattice), *cells.placement)
-
-        # A coarse band needs no more cells than it has waves.
-        cells = FeatureGrid.covering(anchored.camera.size, coarse_stride(anchored.camera.size.height))
-        cells = cells if cells.stride_v > grid.stride_v else grid
         painters = min(self._taps, anchored.surface.painters)
-        coarse = spread(consensus_weights(anchored, cells, painters))
+        coarse = self._blend(consensus_weights(anchored, grid, painters), f"{what} low", low)
         owner = owner_weights(anchored, grid)
         used = used_sources(owner)
         maps = [map_of(name) for name in used.source_ids]
         # Bicubic, as what is seen must be: linear reading would take a tenth of the fine band.
         sharp = blend_picture(used, [one.values for one in maps], maps[0].grid.placement[0])
-        fine = sharp - spread(owner if cells == grid else owner_weights(anchored, cells))
+        # At the same cells as the picture: where owners change, a coarser band is of others than it, and shows a grid.
+        fine = sharp - self._blend(owner, f"{what} low", low).features.values
         fine = fine * (1 / contrast_left(owner.weight)).reshape(grid.shape)
-        coverage, z_depth = owner.coverage.reshape(grid.shape), owner.z_depth.reshape(grid.shape)
-        values = torch.where(coverage > 0, (coarse + fine).clamp(0, 1), torch.nan)
-        return LiftedFeatures(FeatureMap(values, grid), coverage, z_depth)
+        values = (coarse.features.values + fine.nan_to_num(0.0)).clamp(0, 1)
+        return LiftedFeatures(FeatureMap(values, grid), coarse.coverage, coarse.z_depth)
 
     def _crisp_map(self, name: ViewId, cut: int) -> FeatureMap:
         one = self._map(name, cut)

@@ -32,14 +32,6 @@ def low_band(
     return _blurred(values * weight, kernel, radius) / _blurred(weight, kernel, radius).clamp(min=1e-6)
 
 
-def coarse_stride(height: int) -> float:
-    """Return how far apart coarse bands of pictures of a height may be read, pixels: a standard deviation, at most 2.
-
-    Farther apart, what views disagree on at the edge of a thing would show beside it.
-    """
-    return min(BAND_SHARE * height, 2.0)
-
-
 def contrast_left(weight: Float[Tensor, "cell view"]) -> Float[Tensor, " cell"]:
     """Return the standard deviation of a blend of fine bands, each of which has one; 1 where nothing is blended.
 
