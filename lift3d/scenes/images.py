@@ -24,7 +24,7 @@ from lift3d.domain.scene import UNKNOWN_LABEL, Frame
 from lift3d.errors import ImageError, SceneFormatError
 from lift3d.scenes.file_limits import digest_file, map_array
 from lift3d.scenes.resampling import center_fractions, nearest, nearest_known, resize, undistort
-from lift3d.scenes.undistortion import Distortion, file_fractions
+from lift3d.scenes.undistortion import Distortion, file_fractions, file_places
 
 # Twice Pillow's own default limit, where Pillow itself refuses: about 180 megapixels, 2 GB as float.
 MAX_PIXELS = 178_956_970
@@ -239,7 +239,7 @@ class FileFrame:
             elif transparent is not None:
                 transparent &= is_kept
         if self.distortion is not None:
-            pixels, is_valid = undistort(pixels, is_valid, _places(self.distortion, camera, file_size))
+            pixels, is_valid = undistort(pixels, is_valid, *file_places(self.distortion, *_table(camera, file_size)))
         values = pixels.astype(np.float32)
         values *= np.float32(1 / np.iinfo(pixels.dtype).max)
         color, is_seen = resize(values, is_valid, size)
@@ -295,7 +295,12 @@ def _places(lens: Distortion | None, camera: Camera, size: ImageSize) -> Float32
     """Where the pixel centres of a view at ``size`` lie in a file with this lens, as fractions."""
     if lens is None:
         return center_fractions(size)
-    return file_fractions(lens, tuple(camera.resized(size).K.reshape(-1).tolist()), size)
+    return file_fractions(lens, *_table(camera, size))
+
+
+def _table(camera: Camera, size: ImageSize) -> tuple[tuple[float, ...], ImageSize]:
+    """Return what tables of places depend on besides the lens: intrinsics at the size, row by row, and the size."""
+    return tuple(camera.resized(size).K.reshape(-1).tolist()), size
 
 
 def _opened(path: str | Path) -> ImageFile.ImageFile:

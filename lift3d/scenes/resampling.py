@@ -11,33 +11,32 @@ from numpy import ndarray
 from lift3d.domain.camera import ImageSize
 
 # OpenCV's remap is asked for a place far outside where there is nothing to read.
-_NOWHERE = -10.0
+NOWHERE = -10.0
 # A place on the line between two pixels, as at half size everywhere, must not be decided by float rounding.
 _TIE_PX = 1e-3
-_BAND_PIXELS = 2**20
 
 
 def undistort(
     pixels: Shaped[ndarray, "height width 3"],
     is_valid: Bool[ndarray, "height width"] | None,
-    fractions: Float32[ndarray, "height width 2"],
+    places: Float32[ndarray, "height width 2"],
+    is_inside: Bool[ndarray, "height width"],
 ) -> tuple[Shaped[ndarray, "height width 3"], Bool[ndarray, "height width"]]:
-    """Resample bilinearly; a pixel is valid exactly if all the pixels it is mixed from are."""
-    height, width = pixels.shape[:2]
-    weight = np.full((height, width), 255, np.uint8)
-    if is_valid is not None:
-        weight[~is_valid] = 0
-    mixed, is_whole = np.empty_like(pixels, shape=(*fractions.shape[:2], 3)), np.empty(fractions.shape[:2], bool)
-    # By bands of rows: where pixels come from takes more than the pixels.
-    rows = max(1, _BAND_PIXELS // width)
-    for top in range(0, len(fractions), rows):
-        band = slice(top, top + rows)
-        # OpenCV counts from the centre of the first pixel.
-        at = np.nan_to_num(fractions[band] * np.array([width, height], np.float32) - np.float32(0.5), nan=_NOWHERE)
-        mixed[band] = cv2.remap(pixels, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
-        voted = cv2.remap(weight, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
-        is_whole[band] = voted == 255
-    return mixed, is_whole
+    """Resample bilinearly; a pixel is valid exactly if all the pixels it is mixed from are.
+
+    Places and whether all that is read there is in the file are those of ``undistortion.file_places``.
+    """
+    mixed = read_between(pixels, places)
+    if is_valid is None:
+        return mixed, is_inside.copy()
+    return mixed, read_between(np.where(is_valid, np.uint8(255), np.uint8(0)), places) == 255
+
+
+def read_between(
+    values: Shaped[ndarray, "height width *channel"], places: Float32[ndarray, "rows cols 2"]
+) -> Shaped[ndarray, "rows cols *channel"]:
+    """Read bilinearly; OpenCV's places count from the centre of the first pixel, and around the file there is 0."""
+    return np.asarray(cv2.remap(values, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0))
 
 
 def resize(
@@ -103,7 +102,7 @@ def _pixels(
 ) -> tuple[Int64[ndarray, "rows cols"], Int64[ndarray, "rows cols"], Bool[ndarray, "rows cols"]]:
     """Return the row and column of the pixel that contains each place, or of the nearest, and whether one does."""
     height, width = values.shape
-    at = np.nan_to_num(fractions, nan=_NOWHERE)
+    at = np.nan_to_num(fractions, nan=NOWHERE)
     col = np.floor(at[..., 0] * width + _TIE_PX).astype(np.int64)
     row = np.floor(at[..., 1] * height + _TIE_PX).astype(np.int64)
     is_inside = (col >= 0) & (col < width) & (row >= 0) & (row < height)

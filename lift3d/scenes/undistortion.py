@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Bool, Float32, Float64
 from numpy import ndarray
 
 from lift3d.domain.camera import ImageSize
 from lift3d.errors import CameraError
 from lift3d.scenes.colmap_log import pycolmap
+from lift3d.scenes.resampling import NOWHERE, read_between
 
 # A ray that is missed by more than this when its distortion is undone is past a fold of the lens polynomial;
 # in units of z = 1, a tenth of a pixel at a focal length of 1000.
@@ -68,6 +69,25 @@ def file_fractions(
         table[rows.start : rows.stop] = _band(distortion, np.array(K_rows).reshape(3, 3), rows, size.width)
     table.setflags(write=False)
     return table
+
+
+@lru_cache(maxsize=_MAX_TABLES)
+def file_places(
+    distortion: Distortion, K_rows: tuple[float, ...], size: ImageSize
+) -> tuple[Float32[ndarray, "height width 2"], Bool[ndarray, "height width"]]:
+    """Return the same for an image of the file's own size, as OpenCV's pixels, and whether all four around are there.
+
+    All views of a lens share them: they are dearer than reading an image there.
+    """
+    places = file_fractions.__wrapped__(distortion, K_rows, size)
+    places.setflags(write=True)
+    places *= np.array([size.width, size.height], np.float32)
+    places -= np.float32(0.5)
+    places[np.isnan(places)] = NOWHERE
+    is_inside = read_between(np.full((size.height, size.width), 255, np.uint8), places) == 255
+    for one in (places, is_inside):
+        one.setflags(write=False)
+    return places, is_inside
 
 
 def _band(

@@ -1,8 +1,10 @@
 """Options that several commands share, and options that are the fields of settings."""
 
+import gc
 import json
 import types
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
@@ -53,6 +55,17 @@ def print_places(places: Mapping[str, object]) -> None:
     width = max(map(len, ("report", *places))) + 2
     for name, place in places.items():
         say(f"{name:{width}s} {place}")
+
+
+@contextmanager
+def kept_from_collection() -> Iterator[None]:
+    """Import what a command needs: it stays, so looking through it for garbage, now and later, would be time lost."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 class Group(click.Group):

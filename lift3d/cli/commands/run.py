@@ -13,6 +13,7 @@ from lift3d.cli.commands.options import (
     SettingsCommand,
     given_values,
     json_option,
+    kept_from_collection,
     options_of,
     read_settings,
     say,
@@ -73,15 +74,16 @@ def run(
         unreadable = sum(bool(scene.reason) for scene in planned.scenes)
         some = Exit.ERROR if unreadable == len(planned.scenes) else Exit.PARTIAL
         sys.exit(some if unreadable else Exit.DONE)
-    from lift3d.cli import run as run_command
-
     if is_cluster is None:
         is_cluster = where.is_distributed
     drive: Drive
-    if is_cluster:
-        from flows.local_run import run_flow as drive
-    else:
-        from lift3d.runs.driver import run_serially as drive
+    with kept_from_collection():
+        from lift3d.cli import run as run_command
+
+        if is_cluster:
+            from flows.local_run import run_flow as drive
+        else:
+            from lift3d.runs.driver import run_serially as drive
     try:
         code = run_command.run_and_present(what, where, drive, as_json=as_json)
     except KeyboardInterrupt:
