@@ -5,7 +5,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lift3d.domain.scores import Score
-from lift3d.metrics.counting import Corners, Reading, counted_cells, rows_of_views
+from lift3d.metrics.counting import Corners, Reading, cells_of, rows_of_views
 from lift3d.metrics.figures import scene_metric, undefined
 from lift3d.metrics.protocol import SceneEvidence, ViewEvidence
 
@@ -20,7 +20,7 @@ def rho(evidence: SceneEvidence) -> Score:
     Features of the first cut are read at the observations, and every point weighs the same. A map that is the
     same everywhere would agree with itself for free: B near 0 gives NaN with the reason ``collapsed``.
     """
-    mean, view_count = _pointwise_means(evidence)
+    mean, view_count = _means_of(evidence)
     if len(mean) < 2:
         return undefined("no-sightings", "fewer than two surface points are seen by two target views")
     between = _spread_between(mean)
@@ -38,7 +38,7 @@ def effective_rank(evidence: SceneEvidence) -> Score:
 
     It is 1 if all features point the same way, and reads beside ρ: little left to disagree about is no merit.
     """
-    mean, _ = _pointwise_means(evidence)
+    mean, _ = _means_of(evidence)
     if len(mean) < 2:
         return undefined("no-sightings", "fewer than two surface points are seen by two target views")
     return Score(_effective_rank(mean), float(len(mean)))
@@ -89,6 +89,12 @@ def fleiss_kappa(point: Int[Tensor, " rating"], label: Int[Tensor, " rating"]) -
     return Score((observed - expected) / (1 - expected), float(len(raters)))
 
 
+def _means_of(evidence: SceneEvidence) -> tuple[Float[Tensor, "point channel"], Float[Tensor, " point"]]:
+    if not evidence.means:
+        evidence.means.append(_pointwise_means(evidence))
+    return evidence.means[0]
+
+
 def _pointwise_means(
     evidence: SceneEvidence,
 ) -> tuple[Float[Tensor, "point channel"], Float[Tensor, " point"]]:
@@ -117,7 +123,7 @@ def _unit_features(
     corners = Corners.bilinear(uv, feature_map.grid)
     values = corners.read(feature_map.values)
     norm = values.norm(dim=1)
-    counts = corners.count(counted_cells(view.counts, feature_map.grid))
+    counts = corners.count(cells_of(view, feature_map.grid))
     return values / norm[:, None], counts & (norm != 0)
 
 

@@ -31,11 +31,20 @@ def pixel_grid(counts: Bool[Tensor, "height width"]) -> FeatureGrid:
     return FeatureGrid(height, width, 1.0, 1.0)
 
 
+def cells_of(evidence: ViewEvidence, grid: FeatureGrid) -> Bool[Tensor, "row col"]:
+    """Return the cells of a view that count, found once for all its figures."""
+    if grid not in evidence.cells:
+        evidence.cells[grid] = counted_cells(evidence.counts, grid)
+    return evidence.cells[grid]
+
+
 def counted_cells(counts: Bool[Tensor, "height width"], grid: FeatureGrid) -> Bool[Tensor, "row col"]:
     """Return the cells of which at least half of the pixels count.
 
     A cell smaller than a pixel counts if the pixel at its centre does; a cell outside the image never does.
     """
+    if grid == pixel_grid(counts):
+        return counts
     row, col, total, is_full = _pixels_in_cells(*counts.shape, grid, counts.device)
     # Sums over rows, then over columns.
     by_row = torch.zeros(grid.rows + 1, counts.shape[1], dtype=torch.int32).index_add_(0, row, counts.int())
@@ -76,8 +85,9 @@ class Corners:
     share: Float[Tensor, "point corner"]
 
     @classmethod
+    @lru_cache(maxsize=8)
     def bilinear(cls, uv: Float[Tensor, "point 2"], grid: FeatureGrid) -> "Corners":
-        """Return the four cells around each point."""
+        """Return the four cells around each point; those of the last pair of views are at hand."""
         cell, share = bilinear_corners(uv, *grid.lattice)
         heaviest = cell.gather(1, share.argmax(1, keepdim=True))
         return cls(torch.where(share == 0, heaviest, cell), share.double())
@@ -142,7 +152,7 @@ class Reading:
         prediction, grid, counts = evidence.lifted.prediction, pixel_grid(evidence.counts), evidence.counts
         if prediction.kind == "embedding":
             grid = embedding_grid(evidence)
-            counts = counted_cells(counts, grid)
+            counts = cells_of(evidence, grid)
         corners = Corners.nearest(uv, grid) if prediction.kind == "labels" else Corners.bilinear(uv, grid)
         values = prediction.values if prediction.values.ndim == 3 else prediction.values[None]
         return cls(values, corners, corners.count(counts))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lift3d.domain.scores import Score
 from lift3d.errors import ShapeError
-from lift3d.metrics.counting import CHANNEL_BLOCK, counted_cells, embedding_grid
+from lift3d.metrics.counting import CHANNEL_BLOCK, cells_of, embedding_grid
 from lift3d.metrics.figures import undefined, view_metric
 from lift3d.metrics.image_quality import psnr_of
 from lift3d.metrics.protocol import ViewEvidence
@@ -48,7 +48,7 @@ def scalar_error_2d(evidence: ViewEvidence) -> Score:
 def embedding_cosine_2d(evidence: ViewEvidence) -> Score:
     """Mean cosine between the predicted embeddings and those of the plain 2D answer over cells."""
     lifted, plain = evidence.lifted.prediction, evidence.plain.prediction
-    is_counted = counted_cells(evidence.counts, embedding_grid(evidence))
+    is_counted = cells_of(evidence, embedding_grid(evidence))
     return _mean_cosine(lifted.values[:, is_counted], plain.values[:, is_counted])
 
 
@@ -62,7 +62,7 @@ def _feature_pair(
             f"ones {tuple(plain.values.shape)}. Lift on the grid the operator gives for this size.",
             view=evidence.lifted.target,
         )
-    is_counted = counted_cells(evidence.counts, plain.grid)
+    is_counted = cells_of(evidence, plain.grid)
     return lifted.values[:, is_counted], plain.values[:, is_counted]
 
 

@@ -1,6 +1,6 @@
 """What a metric promises. Light: heavy types are named, not imported."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
     from torch import Tensor
 
-    from lift3d.domain.features import FeatureMap
+    from lift3d.domain.features import FeatureGrid, FeatureMap
     from lift3d.domain.lifted import LiftedView
     from lift3d.domain.scene import Frame
     from lift3d.domain.scores import Score
@@ -61,6 +61,7 @@ class ViewEvidence:
         filled: The lifted features with holes closed, one map per cut; what the decoder saw.
         counts: Pixels that count, at the size of frame: valid pixels, or their intersection over lifters.
         quantity: What the operator says: ``OperatorSpec.quantity``.
+        cells: Cells that count, by their grid, kept by ``counting.cells_of`` for the next figure.
     """
 
     lifted: "LiftedView"
@@ -69,6 +70,7 @@ class ViewEvidence:
     filled: "tuple[FeatureMap, ...]"
     counts: "Bool[Tensor, 'height width']"
     quantity: str = "invariant"
+    cells: "dict[FeatureGrid, Bool[Tensor, 'row col']]" = field(default_factory=dict, init=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,11 +105,17 @@ class Observations:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SceneEvidence:
-    """All target views of a scene for one operator and lifter; ``matches`` says what pairs of them, by index, see."""
+    """All target views of a scene for one operator and lifter; ``matches`` says what pairs of them, by index, see.
+
+    ``means`` are those of unit features at surface points, kept by ``agreement`` for the next figure.
+    """
 
     views: "Sequence[ViewEvidence]"
     matches: "dict[tuple[int, int], Matches]"
     observations: Observations
+    means: "list[tuple[Float[Tensor, 'point channel'], Float[Tensor, ' point']]]" = field(
+        default_factory=list, init=False, repr=False
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,12 @@
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from lift3d.domain.scene import Frame
 from lift3d.domain.scores import Outcome, Score
 from lift3d.errors import NonFiniteError, ShapeError
-from lift3d.metrics.counting import counted_cells
+from lift3d.metrics.counting import cells_of
 from lift3d.metrics.figures import undefined, view_metric
 from lift3d.metrics.protocol import Metric, MetricSpec, Need, SceneEvidence, ViewEvidence
 
@@ -19,7 +20,7 @@ PER_CAMERA = ("depth", "disparity", "direction")
 def coverage(evidence: ViewEvidence) -> Score:
     """Mean coverage of the first cut over cells that count: the share of the view that some source sees."""
     lifted = evidence.lifted.lifted[0]
-    values = lifted.coverage[counted_cells(evidence.counts, lifted.features.grid)].double()
+    values = lifted.coverage[cells_of(evidence, lifted.features.grid)].double()
     if values.numel() == 0:
         return undefined("no-pixels", "no cell of the view counts")
     return Score(float(values.mean()), float(values.numel()))
@@ -69,12 +70,15 @@ def score_scene(
     given = _given([view.frame for view in views], restores)
     chosen = [metric for metric in metrics if applies(metric.spec, kind, given, quantity)]
     coverages = [coverage.score(view).value for view in views]
+    pair_metrics = [metric for metric in chosen if metric.spec.scope == "pair"]
+    one_by_one = (_score(metric, evidence, coverages) for metric in chosen if metric not in pair_metrics)
     items = []
-    for item in (item for metric in chosen for item in _score(metric, evidence, coverages)):
+    for item in chain(*one_by_one, _score_pairs(pair_metrics, evidence, coverages)):
         _check_finite(item, operator)
         items.append(item)
         tell()
-    return items
+    place = {metric.spec.name: number for number, metric in enumerate(chosen)}
+    return sorted(items, key=lambda item: place[item.metric.name])
 
 
 def applies(spec: MetricSpec, kind: str, given: Collection[Need], quantity: str = "invariant") -> bool:
@@ -108,23 +112,28 @@ def _score(metric: Metric, evidence: SceneEvidence, coverages: Sequence[float]) 
     if spec.scope == "view":
         for view, covered in zip(evidence.views, coverages, strict=True):
             yield ScoredItem(spec, view.lifted.target, "", metric.score(view), covered)
-    elif spec.scope == "pair":
-        yield from _score_pairs(metric, evidence, coverages)
     else:
         yield ScoredItem(spec, "", "", metric.score(evidence), _mean(coverages))
 
 
-def _score_pairs(metric: Metric, evidence: SceneEvidence, coverages: Sequence[float]) -> Iterator[ScoredItem]:
-    low, high = metric.spec.angles_deg
-    pairs = sorted(pair for pair, matches in evidence.matches.items() if low <= matches.angle_deg < high)
-    if not pairs:
-        reason = undefined("no-pairs", f"no two target views see the same surface {low:g} to {high:g} degrees apart")
-        yield ScoredItem(metric.spec, "", "", reason, float("nan"))
-    for index_a, index_b in pairs:
-        a, b = evidence.views[index_a], evidence.views[index_b]
-        score = metric.score(a, b, evidence.matches[index_a, index_b])
+def _score_pairs(
+    metrics: Sequence[Metric], evidence: SceneEvidence, coverages: Sequence[float]
+) -> Iterator[ScoredItem]:
+    """Yield all figures of a pair before the next: they read the same places (``counting.Corners``)."""
+    lacking = {metric.spec.name: metric.spec for metric in metrics}
+    for index_a, index_b in sorted(evidence.matches):
+        a, b, matches = evidence.views[index_a], evidence.views[index_b], evidence.matches[index_a, index_b]
         covered = _mean((coverages[index_a], coverages[index_b]))
-        yield ScoredItem(metric.spec, a.lifted.target, b.lifted.target, score, covered)
+        for metric in metrics:
+            low, high = metric.spec.angles_deg
+            if low <= matches.angle_deg < high:
+                lacking.pop(metric.spec.name, None)
+                score = metric.score(a, b, matches)
+                yield ScoredItem(metric.spec, a.lifted.target, b.lifted.target, score, covered)
+    for spec in lacking.values():
+        low, high = spec.angles_deg
+        reason = undefined("no-pairs", f"no two target views see the same surface {low:g} to {high:g} degrees apart")
+        yield ScoredItem(spec, "", "", reason, float("nan"))
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -5,7 +5,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lift3d.domain.scores import Score
-from lift3d.metrics.counting import CHANNEL_BLOCK, counted_cells
+from lift3d.metrics.counting import CHANNEL_BLOCK, cells_of
 from lift3d.metrics.figures import undefined, view_metric
 from lift3d.metrics.protocol import ViewEvidence
 
@@ -26,7 +26,7 @@ def sharpness(evidence: ViewEvidence) -> Score:
         is_counted = evidence.counts
     else:
         lifted, plain = evidence.filled[0].values, evidence.plain.lifted[0].features.values
-        is_counted = counted_cells(evidence.counts, evidence.filled[0].grid)
+        is_counted = cells_of(evidence, evidence.filled[0].grid)
     magnitude, reference = gradient_magnitudes(lifted, is_counted), gradient_magnitudes(plain, is_counted)
     if reference.numel() == 0:
         return undefined("no-pixels", "nothing that counts has neighbours that count")
