@@ -58,7 +58,7 @@ def resize(
         return cv2.resize(pixels, target, interpolation=method), np.ones((size.height, size.width), bool)
     weight = is_valid.astype(np.float32)
     share = cv2.resize(weight, target, interpolation=method)
-    summed = cv2.resize(pixels * weight[..., None], target, interpolation=method)
+    summed = cv2.resize(cv2.copyTo(pixels, is_valid.astype(np.uint8)), target, interpolation=method)
     mean = np.divide(summed, share[..., None], out=np.zeros_like(summed), where=share[..., None] > 1e-6)
     # A footprint of exactly one half counts; the filter's sums are off by float rounding.
     return mean, share > 0.5 - 1e-6
