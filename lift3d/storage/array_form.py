@@ -26,7 +26,8 @@ _LONGEST_AXIS = 2**53
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 # A header of Blosc: versions, flags whose last three bits name Zstd, size of a value; lengths unpacked and packed.
 _BLOSC_HEADER, _BLOSC_ZSTD = 16, 4
-_NO_CHUNK = 2**64 - 1
+# What stands in the index of a shard for a chunk that is not there.
+NO_CHUNK = 2**64 - 1
 
 _TYPES = {
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
@@ -107,7 +108,7 @@ class ArrayForm:
             if len(index) != 16 * count:
                 raise ValueError("a shard is shorter than its index")
             for start, length in np.frombuffer(index, "<u8").reshape(-1, 2).tolist():
-                if start != _NO_CHUNK:
+                if start != NO_CHUNK:
                     self._check_chunk(content[start : start + length])
 
     def _check_chunk(self, content: bytes) -> None:

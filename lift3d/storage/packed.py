@@ -7,15 +7,14 @@ import numpy as np
 import zarr
 from jaxtyping import Shaped
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
-from zarr.core.buffer import Buffer
+from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.storage import MemoryStore
 
 from lift3d.errors import StoreLayoutError
+from lift3d.storage.shards import LEVEL, is_shuffled, pack_shard
 
-# Bytes of equal weight side by side pack better (docs/storage.md); higher levels cost time and gain next to nothing.
-_LEVEL = 3
-_PACKED_VALUES = BloscCodec(cname="zstd", clevel=_LEVEL, shuffle="shuffle")
-_PACKED_BYTES = ZstdCodec(level=_LEVEL)
+_PACKED_VALUES = BloscCodec(cname="zstd", clevel=LEVEL, shuffle="shuffle")
+_PACKED_BYTES = ZstdCodec(level=LEVEL)
 # What stands where nothing was written, by kind of dtype; all bits set in unsigned integers.
 _MISSING: dict[str, float | int | str | None] = {"f": np.nan, "i": -1, "b": False, "T": "", "u": None}
 
@@ -28,8 +27,8 @@ NamedArray = (
 
 
 def compressor_of(dtype: Any) -> BloscCodec | ZstdCodec:
-    """Return what packs values of a type: texts, and values of a byte, gain nothing by being shuffled."""
-    return _PACKED_VALUES if dtype.kind in "fiu" and dtype.itemsize > 1 else _PACKED_BYTES
+    """Return what packs values of a type."""
+    return _PACKED_VALUES if is_shuffled(dtype) else _PACKED_BYTES
 
 
 def packed(name: str, array: NamedArray, part: tuple[int, int, int] | None) -> dict[str, Buffer]:
@@ -57,7 +56,10 @@ def packed(name: str, array: NamedArray, part: tuple[int, int, int] | None) -> d
         dimension_names=dims,
         config={"write_empty_chunks": True},
     )
-    if values.size:
+    if values.size and part and dtype.kind != "T":
+        key = "/".join([name, "c", str(start // unit), *("0" for _ in cell[1:])])
+        objects[key] = default_buffer_prototype().buffer.from_bytes(pack_shard(values, unit))
+    elif values.size:
         region = (slice(start, start + len(values)),) if values.ndim else ()
         stored[(*region, ...)] = values.astype(dtype, copy=False)
     return objects

@@ -21,6 +21,7 @@ from lift3d.storage import commit as protocol
 from lift3d.storage.array_form import ArrayForm
 from lift3d.storage.location import Store
 from lift3d.storage.manifest import Manifest
+from lift3d.storage.shards import shard_of, unpack_shard
 from lift3d.storage.verified import CODEC_ERRORS, VerifiedStore
 
 # What leads to these is content: of another form, type or size.
@@ -88,7 +89,12 @@ class Product:
 
     def _decoded(self, name: str, region: tuple[slice | int, ...]) -> Shaped[np.ndarray, "..."]:
         form = ArrayForm.of(self.manifest.arrays[name])
-        view = VerifiedStore(self.store, self.commit, reads_whole=_is_most(form, region))
+        is_most = _is_most(form, region)
+        view = VerifiedStore(self.store, self.commit, reads_whole=is_most)
+        if region and is_most and (shard := shard_of(form, region[0])):
+            key = f"{name}/{shard[0]}"
+            if key in self.manifest.entries:
+                return unpack_shard(form, view.whole(key), shard[1])[(slice(None), *region[1:])]
         # Of the older format arrays may name filters that unpickle.
         return np.asarray(zarr.open_array(view, path=name, mode="r", zarr_format=3)[(*region, ...)])
 
