@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Float32, Int, UInt8
+from numpy import ndarray
 from torch import Tensor
 
 from lift3d.domain.camera import Camera
@@ -97,7 +98,7 @@ def match_keypoints(a: Keypoints, b: Keypoints, cameras: tuple[Camera, Camera]) 
     if min(len(a.uv), len(b.uv)) < 2:
         return torch.zeros(0, 2, dtype=torch.int64)
     # NumPy: torch looks for the places of largest values ten times slower.
-    similarity = (_hellinger(a.descriptors) @ _hellinger(b.descriptors).T).numpy()
+    similarity = _hellinger(a.descriptors) @ _hellinger(b.descriptors).T
     rows, of_a = np.arange(len(similarity)), similarity.argmax(axis=1)
     best, best_of_b = similarity[rows, of_a], similarity.max(axis=0)
     similarity[rows, of_a] = -1
@@ -130,6 +131,7 @@ def epipolar_error(
     return error.to(uv_a.dtype)
 
 
-def _hellinger(descriptors: Tensor) -> Tensor:
-    values = descriptors.float()
-    return torch.sqrt(values / values.sum(dim=1, keepdim=True).clamp(min=1))
+def _hellinger(descriptors: UInt8[Tensor, "keypoint 128"]) -> Float32[ndarray, "keypoint 128"]:
+    values = descriptors.numpy().astype(np.float32)
+    values /= values.sum(axis=1, keepdims=True).clip(min=1)
+    return np.sqrt(values, out=values)
