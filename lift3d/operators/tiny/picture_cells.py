@@ -30,11 +30,10 @@ class TinyOperator:
         self._lattice, self._multiple = CellLattice(stride, stride / 2), multiple or stride
         self.spec = OperatorSpec(
             name=str(name),
-            stage_version=1,
             weights_digest=digest_weights(network),
             channel_count=channel_count,
             stride_px=float(stride),
-            **spec,
+            **{"stage_version": 1, **spec},
         )
 
     def to(self, device: torch.device) -> None:
