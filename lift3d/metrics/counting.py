@@ -101,7 +101,7 @@ class Corners:
     def only(self, is_chosen: Bool[Tensor, " point"]) -> "Corners":
         """Return the corners of some of the points."""
         chosen = is_chosen.nonzero()[:, 0]
-        return Corners(self.cell[chosen], self.share[chosen])
+        return self if len(chosen) == len(is_chosen) else Corners(self.cell[chosen], self.share[chosen])
 
     def count(self, counts: Bool[Tensor, "row col"]) -> Bool[Tensor, " point"]:
         """Whether every cell that is touched counts."""

@@ -45,14 +45,16 @@ class ScenePca:
         """Fit on features of some cells."""
         cells = cells.double()
         mean = cells.mean(0)
-        _, _, right = torch.linalg.svd(cells - mean, full_matrices=False)
+        spread = cells - mean
+        # Of the products of channels, not of the cells, which are many: a fifth of the time.
+        _, ascending = torch.linalg.eigh(spread.T @ spread)
         directions = torch.zeros(cells.shape[1], 3, dtype=torch.float64)
-        count = min(3, right.shape[0])
-        directions[:, :count] = right[:count].T
+        count = min(3, *cells.shape)
+        directions[:, :count] = ascending.flip(1)[:, :count]
         # A direction and its negative are equally good: the largest entry is made positive.
         largest = directions.gather(0, directions.abs().argmax(0, keepdim=True))
         directions = directions * torch.where(largest < 0, -1.0, 1.0)
-        projected = (cells - mean) @ directions
+        projected = spread @ directions
         low, high = (torch.quantile(projected, share, dim=0) for share in _RANGE_SHARES)
         return cls(mean, directions, low, torch.maximum(high, low + 1e-9))
 

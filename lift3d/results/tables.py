@@ -54,9 +54,8 @@ def better_sides() -> Mapping[str, Better]:
 
 def headline_means(tables: Iterable[ScoreTable]) -> DataFrame:
     """Return the means of each scene over all valid pixels, see metric_means; of tables that hold whole scenes each."""
-    found = [metric_means(ScoreTable.from_rows([]))]
-    found += [metric_means(ScoreTable(over_all_pixels(table))) for table in tables]
-    return stacked(found)
+    found = [metric_means(ScoreTable(over_all_pixels(table))) for table in tables]
+    return stacked(found or [metric_means(ScoreTable.from_rows([]))])
 
 
 def over_all_pixels(table: ScoreTable) -> DataFrame:
