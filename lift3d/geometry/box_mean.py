@@ -19,16 +19,17 @@ class BoxMean:
 
     def __call__(self, values: Float[Tensor, "*plane row col"]) -> Float[Tensor, "*plane row col"]:
         """Return the means."""
-        return self._sum(self._sum(values, -1), -2) * self._share
+        return self._sum(self._sum(values, -1), -2).mul_(self._share)
 
     def _sum(self, values: Tensor, axis: int) -> Tensor:
         count, radius = values.shape[axis], self._radius
+        if 2 * radius + 1 <= _WIDEST_BY_SLICES:
+            total = values.clone()
+            for step in range(1, min(radius, count - 1) + 1):
+                total.narrow(axis, step, count - step).add_(values.narrow(axis, 0, count - step))
+                total.narrow(axis, 0, count - step).add_(values.narrow(axis, step, count - step))
+            return total
         before, after = (radius, radius) if axis == -1 else (0, 0), (radius, radius) if axis == -2 else (0, 0)
         padded = F.pad(values, (*before, *after))
-        if 2 * radius + 1 <= _WIDEST_BY_SLICES:
-            total = padded.narrow(axis, 0, count).clone()
-            for step in range(1, 2 * radius + 1):
-                total += padded.narrow(axis, step, count)
-            return total
         running = F.pad(padded.cumsum(axis), (1, 0) if axis == -1 else (0, 0, 1, 0))
         return running.narrow(axis, 2 * radius + 1, count) - running.narrow(axis, 0, count)

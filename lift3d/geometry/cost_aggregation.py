@@ -83,18 +83,19 @@ def _paths(
 ) -> Float[Tensor, "step plane lane"]:
     """Return the sum of the path costs forwards and backwards along the first axis."""
     small, large = penalties
-    # Both directions run side by side: entry 1 is the mirrored volume.
-    both = torch.stack([cost, cost.flip(0)], dim=1)
+    # Both directions run side by side, the second on the mirrored volume, between planes that no path takes.
+    steps, planes, lanes = cost.shape
+    both = torch.full((steps, 2, planes + 2, lanes), torch.inf)
+    paths = both[:, :, 1:-1]
+    paths[:, 0], paths[:, 1] = cost, cost.flip(0)
     contrast = (color[1:] - color[:-1]).abs().mean(1)
     jump = small + (large - small) * torch.exp(-contrast / edge_scale)
     jumps = torch.stack([jump, jump.flip(0)], dim=1)[:, :, None]
-    path = torch.empty_like(both)
-    path[0] = both[0]
-    for step in range(1, len(both)):
-        before = path[step - 1]
-        cheapest = before.amin(1, keepdim=True)
-        best = torch.minimum(before, cheapest + jumps[step - 1])
-        torch.minimum(best[:, 1:], before[:, :-1] + small, out=best[:, 1:])
-        torch.minimum(best[:, :-1], before[:, 1:] + small, out=best[:, :-1])
-        torch.add(both[step], best.sub_(cheapest), out=path[step])
-    return path[:, 0] + path[:, 1].flip(0)
+    for before, path, price in zip(both[:-1], paths[1:], jumps, strict=True):
+        # The cheapest path to each cell is taken from all, so that sums do not grow.
+        relative = before - before.amin(1, keepdim=True)
+        stepped = relative + small
+        best = torch.minimum(stepped[:, :-2], stepped[:, 2:])
+        torch.minimum(best, relative[:, 1:-1], out=best)
+        path += torch.minimum(best, price, out=best)
+    return paths[:, 0] + paths[:, 1].flip(0)

@@ -5,16 +5,18 @@ Letters: a is the view whose pixels are swept, b the view they are looked up in,
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from lift3d.geometry.projection import MIN_Z
-from lift3d.geometry.rigid import inverse
 from lift3d.geometry.sampling import normalizing_matrix
 
 # Coordinates are kept within this: anything beyond 1 is outside, and farther is not more so.
 _FAR_OUTSIDE = 2.0
+# Where no depth in b is less than this multiple of that in a, no coordinate is far beyond.
+_CLOSE = 0.01
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,11 +44,14 @@ class Sweep:
         size_b: tuple[int, int],
     ) -> "Sweep":
         """Prepare the sweep of pixels of a through b of (height, width); cameras are (K, w2c), composed in double."""
-        a2b = b[1].double() @ inverse(a[1].double())
-        project = normalizing_matrix(*size_b) @ b[0].double()
-        slope = (project @ a2b[:3, :3] @ torch.linalg.inv(a[0].double())).to(uv.device, torch.float32)
-        start = torch.addmm(slope[:, 2:], slope[:, :2], uv.reshape(-1, 2).float().T)
-        return cls(start.reshape(3, *uv.shape[:-1]), (project @ a2b[:3, 3]).float())
+        # Matrices this small are a tenth of the time in NumPy.
+        (K_a, w2a), (K_b, w2b) = ([one.double().numpy() for one in camera] for camera in (a, b))
+        rotation = w2b[:3, :3] @ w2a[:3, :3].T
+        project = normalizing_matrix(*size_b) @ K_b
+        slope, step = project @ rotation @ np.linalg.inv(K_a), project @ (w2b[:3, 3] - rotation @ w2a[:3, 3])
+        both = torch.tensor(np.column_stack([slope, step]), dtype=torch.float32, device=uv.device)
+        start = torch.addmm(both[:, 2:3], both[:, :2], uv.reshape(-1, 2).float().T)
+        return cls(start.reshape(3, *uv.shape[:-1]), both[:, 3])
 
     def at(
         self, disparity: Float[Tensor, " plane #row #col"]
@@ -55,12 +60,14 @@ class Sweep:
 
         Coordinates are for ``grid_sample(align_corners=False)``, far outside where a point is behind b.
         """
-        x, y, z = (self.start[axis] + disparity * self.step[axis] for axis in range(3))
-        # Elsewhere than on the host, to ask costs more than to mask what may not be there.
-        is_behind = z <= MIN_Z if not z.is_cpu or float(z.detach().amin()) <= MIN_Z else None
+        shifts = disparity * self.step[:, None, None, None]
+        z = self.start[2] + shifts[2]
+        # A sum is least where both are. Elsewhere than on the host, to ask costs more than to mask what may not be.
+        least = float(self.start[2].amin() + shifts[2].detach().amin()) if z.is_cpu else -1.0
+        is_behind = z <= MIN_Z if least <= _CLOSE else None
         if is_behind is not None:
             z = z.clamp(min=MIN_Z)
-        at = torch.stack([x / z, y / z]).clamp_(-_FAR_OUTSIDE, _FAR_OUTSIDE)
+        at = (self.start[:2, None] + shifts[:2]) / z
         if is_behind is not None:
-            at = at.masked_fill(is_behind, _FAR_OUTSIDE)
+            at = at.clamp_(-_FAR_OUTSIDE, _FAR_OUTSIDE).masked_fill(is_behind, _FAR_OUTSIDE)
         return at.movedim(0, -1), z

@@ -3,9 +3,11 @@
 Letters: a map lies on a grid of cells; cell (r, c) is centred at ``origin + stride · (c + 0.5, r + 0.5)`` pixels.
 """
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float64, Int
+from numpy import ndarray
 from torch import Tensor
 
 
@@ -22,10 +24,9 @@ def normalized_coordinates(
     return torch.stack([x, y], dim=-1)
 
 
-def normalizing_matrix(rows: int, cols: int) -> Float[Tensor, "3 3"]:
-    """Return what takes homogeneous pixels of an image to homogeneous ``normalized_coordinates``; double precision."""
-    matrix = [[2 / cols, 0, -1], [0, 2 / rows, -1], [0, 0, 1]]
-    return torch.tensor(matrix, dtype=torch.float64, device="cpu")
+def normalizing_matrix(rows: int, cols: int) -> Float64[ndarray, "3 3"]:
+    """Return what takes homogeneous pixels of an image to homogeneous ``normalized_coordinates``; on the host."""
+    return np.array([[2 / cols, 0, -1], [0, 2 / rows, -1], [0, 0, 1]])
 
 
 def sample(

@@ -42,7 +42,7 @@ _EMPTY_COST = 2 * _TRUNCATION
 # A cell at the outline of what is seen before nothing is seen if so much of it is.
 _LEAST_SHOWN = 0.5
 # Planes held at once, to stay in cache.
-_PLANE_TILE = 16
+_PLANE_TILE = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
