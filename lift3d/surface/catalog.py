@@ -8,7 +8,7 @@ from lift3d.surface.protocol import GeometryMethod, GeometrySpec
 
 SENSOR = GeometrySpec("sensor", 4, "Depth that the views have, where other views agree with it.", needs_depth=True)
 SWEEP = GeometrySpec(
-    "sweep", 4, "Multi-view stereo without training, fused over all views.", tolerance=0.05, painters=10
+    "sweep", 5, "Multi-view stereo without training, fused over all views.", tolerance=0.05, painters=10
 )
 COLMAP = GeometrySpec("colmap", 3, "Depth maps of a dense workspace of COLMAP.", file="dense workspace of COLMAP")
 MESH = GeometrySpec("mesh", 2, "Triangles of a mesh.", file="mesh (.ply)")

@@ -16,7 +16,7 @@ from lift3d.domain.features import FeatureGrid
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.sampling import nearest_cells
 from lift3d.surface.depth_map import DepthMap
-from lift3d.surface.scene_surface import SceneSurface
+from lift3d.surface.scene_surface import VIEWS_AT_ONCE, SceneSurface
 
 # Layers tried per ray, nearest first.
 MOST_LAYERS = 4
@@ -25,8 +25,10 @@ LEAST_SHARE = 1.0
 # A layer needs this much confidence behind it: less than one view that is sure.
 LEAST_SUPPORT = 0.3
 # Views that are heard of each of so many by so many parts of the image, chosen until no one adds so much of a part.
-# Means of views are as exact as their number's root: of a method of another tolerance, as many as are as exact.
+# Means of views are as exact as their number's root: a whole picture takes as many as are as exact as those of EXACT.
 PARTS, SHOWN_BY, LEAST_GAIN, EXACT = 8, 2, 0.25, 0.03
+# Parts of the image, along either side, and how many of them around what is wanted may have a part in it.
+TILES, MARGIN = 64, 4
 # How fast views are heard later with the angle to the camera, radians.
 NEAR_RAD, NEAR_POWER = 0.02, 4.0
 # Cells into which nothing fell are asked for on a grid so many times coarser.
@@ -44,12 +46,13 @@ def render_depth(
     depth is then the mean of its splats on cells of ``stride_px``, and that of the layer where none fell.
     """
     grid = FeatureGrid.covering(camera.size, stride_px)
+    enough = SHOWN_BY * (1 if wanted is not None else (surface.tolerance / EXACT) ** 2)
     wanted = torch.ones(grid.shape, dtype=torch.bool) if wanted is None else wanted
-    surface = surface.part(_shown_by(surface, camera, wanted))
+    surface = surface.part(_shown_by(surface, camera, wanted, enough))
     if not surface.views:
         return DepthMap(grid, torch.full(grid.shape, torch.nan))
     finest = min(min(view.grid.stride_u, view.grid.stride_v) for view in surface.views)
-    splats = _Splats.of(surface, camera, stride_px)
+    splats = _Splats.of(surface, camera, stride_px, wanted)
     coarse = FeatureGrid.covering(camera.size, max(stride_px, finest))
     layer = _layer(surface, camera, splats, coarse, coarser(wanted, coarse))
     uv = cell_centers(*grid.lattice).reshape(-1, 2)
@@ -64,39 +67,58 @@ def render_depth(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Splats:
-    """Cells of all views that fall onto the camera's image: where, how deep, and how much each counts."""
+    """Cells of all views that fall on or around what a camera wants: where, how deep, and how much each counts."""
 
     uv: Float[Tensor, "splat 2"]
     z: Float[Tensor, " splat"]
     weight: Float[Tensor, " splat"]
 
     @classmethod
-    def of(cls, surface: SceneSurface, camera: Camera, stride_px: float) -> "_Splats":
+    def of(cls, surface: SceneSurface, camera: Camera, stride_px: float, wanted: Bool[Tensor, "row col"]) -> "_Splats":
         slope, offset = surface.maps_to(camera)
-        size, focal2 = camera.size, camera.K[0, 0] * camera.K[1, 1]
+        tiles = FeatureGrid(TILES, TILES, camera.size.width / TILES, camera.size.height / TILES)
+        is_near = _dilated(coarser(wanted, tiles), MARGIN).flatten()
+        focal2 = torch.tensor([float(view.camera.K[0, 0] * view.camera.K[1, 1]) for view in surface.views])
+        share = float(camera.K[0, 0] * camera.K[1, 1]) / focal2
         found: list[tuple[Tensor, Tensor, Tensor]] = []
-        for number, view in enumerate(surface.views):
+        for block in _alike(surface):
+            grid = surface.views[block[0]].grid
             # Cells much narrower than those asked for are more than it takes.
-            step = max(1, int(stride_px / view.grid.stride_u))
-            own, sure = (one[::step, ::step].reshape(-1) for one in (view.z_depth, view.confidence))
-            pixel = cell_centers(*view.grid.lattice)[::step, ::step].reshape(-1, 2)
-            ray = torch.addmm(slope[number, :, 2:], slope[number, :, :2], pixel.T)
-            x, y, z = torch.addcmul(offset[number, :, None], ray, own)
+            step = max(1, int(stride_px / grid.stride_u))
+            pixel = cell_centers(*grid.lattice)[::step, ::step].reshape(-1, 2).T
+            own, sure = (
+                torch.stack([getattr(surface.views[one], name)[::step, ::step] for one in block]).flatten(1)
+                for name in ("z_depth", "confidence")
+            )
+            ray = slope[block] @ torch.cat([pixel, torch.ones_like(pixel[:1])])
+            x, y, z = torch.addcmul(offset[block, :, None], ray, own[:, None]).unbind(1)
             u, v = x / z, y / z
-            is_on_image = (z > 0) & (u >= 0) & (u < size.width) & (v >= 0) & (v < size.height)
-            kept = torch.nonzero(is_on_image)[:, 0]
-            z = z[kept]
+            is_on_image = (z > 0) & (u >= 0) & (u < camera.size.width) & (v >= 0) & (v < camera.size.height)
+            tile = torch.where(is_on_image, (v / tiles.stride_v).floor() * TILES + (u / tiles.stride_u).floor(), 0.0)
+            kept = torch.nonzero((is_on_image & is_near[tile.int()]).flatten())[:, 0]
+            u, v, z, own, sure = (one.flatten()[kept] for one in (u, v, z, own, sure))
             # A cell that is seen from nearer is one of many on the same surface.
-            share = float(focal2 / (view.camera.K[0, 0] * view.camera.K[1, 1])) * (own[kept] / z).square()
-            found.append((torch.stack([u[kept], v[kept]], dim=1), z, sure[kept] * share.clamp(max=1)))
+            shares = share[block][kept // len(pixel[0])] * (own / z).square()
+            found.append((torch.stack([u, v], dim=1), z, sure * shares.clamp(max=1)))
         return cls(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
-    def only(self, is_kept: Bool[Tensor, " splat"]) -> "_Splats":
-        return _Splats(self.uv[is_kept], self.z[is_kept], self.weight[is_kept])
+    def only(self, kept: Int[Tensor, " kept"]) -> "_Splats":
+        return _Splats(self.uv[kept], self.z[kept], self.weight[kept])
 
 
-def _shown_by(surface: SceneSurface, camera: Camera, wanted: Bool[Tensor, "row col"]) -> list[int]:
-    """Return views that together show enough of each part of the image in which something is wanted, greedily.
+def _alike(surface: SceneSurface) -> list[list[int]]:
+    """Return blocks of views that follow one another and have one grid, as many as are worth it."""
+    blocks: list[list[int]] = []
+    for place, view in enumerate(surface.views):
+        if blocks and len(blocks[-1]) < VIEWS_AT_ONCE and surface.views[blocks[-1][0]].grid == view.grid:
+            blocks[-1].append(place)
+        else:
+            blocks.append([place])
+    return blocks
+
+
+def _shown_by(surface: SceneSurface, camera: Camera, wanted: Bool[Tensor, "row col"], enough: float) -> list[int]:
+    """Return views of which enough show each part of the image in which something is wanted, chosen greedily.
 
     Those that look most nearly as the camera does come first: what others show beside an outline lies on its far side.
     """
@@ -108,24 +130,24 @@ def _shown_by(surface: SceneSurface, camera: Camera, wanted: Bool[Tensor, "row c
     is_shown = (z > 0) & (cell >= 0)
     count = torch.zeros(len(surface.views), parts.cell_count)
     count.scatter_add_(1, cell.clamp(min=0), is_shown.float())
-    left = SHOWN_BY * (surface.tolerance / EXACT) ** 2 * _dilated(coarser(wanted, parts), 1).flatten().float()
+    left = enough * _dilated(coarser(wanted, parts), 1).flatten().float()
     preferred = _nearness(surface, camera, places, is_shown)
     # One view after the other is chosen: no work for a device, which is waited for once.
     both = torch.cat(
         [torch.cat([count / count.amax(0).clamp(min=1), preferred[:, None]], 1), F.pad(left, (0, 1))[None]]
     )
     both = both.cpu()
-    share, preferred, left = both[:-1, :-1], both[:-1, -1], both[-1, :-1]
+    shown, preferred, left = both[:-1, :-1], both[:-1, -1], both[-1, :-1]
     chosen: list[int] = []
     while True:
-        gain = torch.minimum(share, left).sum(1)
+        gain = torch.minimum(shown, left).sum(1)
         gain[chosen] = 0
         gain[gain <= LEAST_GAIN] = 0
         if not bool(gain.any()):
             return chosen
         best = int((preferred * gain).argmax())
         chosen.append(best)
-        left = (left - share[best]).clamp(min=0)
+        left = (left - shown[best]).clamp(min=0)
 
 
 def _nearness(
@@ -153,12 +175,12 @@ def _layer(
     behind = torch.zeros(grid.cell_count)
     likely = _Likely(surface, camera, uv)
     # On the image's very edge a place may be rounded into no cell. What lies around may go on into a wanted one.
-    is_near = (cells >= 0) & _dilated(wanted, REACH // 2).flatten()[cells]
-    splats, cells = splats.only(is_near), cells[is_near]
+    near = torch.nonzero((cells >= 0) & _dilated(wanted, REACH // 2).flatten()[cells])[:, 0]
+    splats, cells = splats.only(near), cells[near]
     left = splats
     for _ in range(MOST_LAYERS):
-        is_open = torch.isnan(depth)[cells] & (left.z > behind[cells])
-        left, cells = left.only(is_open), cells[is_open]
+        still = torch.nonzero(torch.isnan(depth)[cells] & (left.z > behind[cells]))[:, 0]
+        left, cells = left.only(still), cells[still]
         if not len(cells):
             break
         found = nearest_layer(cells, left.z, left.weight, grid.cell_count, surface.tolerance)

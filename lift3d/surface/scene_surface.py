@@ -28,7 +28,7 @@ _LEAST_COSINE = 0.1
 # Cells within which a view's quality rises from its border: what is cut off there is not seen well.
 _BORDER_PX = 4.0
 # Views asked together: their points stay in the caches.
-_VIEWS_AT_ONCE = 16
+VIEWS_AT_ONCE = 16
 # Places of a view, along either side of its image, by which is told what it shows of others.
 _SPARSE = 24
 # Where at least this share of the views that know of a point see nothing there, there is nothing.
@@ -162,8 +162,8 @@ class SceneSurface:
         emptied = torch.zeros(shape if self._has_empty else (len(self.views), 0), dtype=torch.bool)
         slope, offset = self.maps_of(camera)
         pixel = torch.cat([uv.T, torch.ones_like(uv[:, 0])[None]])
-        for start in range(0, len(self.views), _VIEWS_AT_ONCE):
-            block = slice(start, start + _VIEWS_AT_ONCE)
+        for start in range(0, len(self.views), VIEWS_AT_ONCE):
+            block = slice(start, start + VIEWS_AT_ONCE)
             rays = slope[block] @ pixel
             x, y, z = (torch.addcmul(offset[block, axis, None], rays[:, axis], z_depth) for axis in range(3))
             rows, cols, stride_u, stride_v, origin_u, origin_v = self._lattices[:, block]
