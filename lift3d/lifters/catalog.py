@@ -16,12 +16,12 @@ ANCHORED = LifterSpec(
 )
 PLANE_SWEEP = LifterSpec(
     "plane_sweep",
-    4,
+    5,
     "Soft depth of each source by plane sweep, then the sources' consensus on the target's rays; no training.",
 )
 LIFT3D = LifterSpec(
     "lift3d",
-    4,
+    5,
     "Learned density proposal, weights of their own for features, a residual towards the view's own (Lift3D).",
     is_learned=True,
     is_guided=True,

@@ -32,7 +32,7 @@ class AngleChoice:
 
 
 # Smaller angles tell depth poorly, larger ones look different.
-MATCHED = AngleChoice(2.0, 5.0, 10.0, 4)
+MATCHED = AngleChoice(2.0, 5.0, 10.0, 5)
 # A depth that was found is recognised from farther away than a photograph.
 FUSED = AngleChoice(3.0, 7.0, 25.0, 24)
 

@@ -26,7 +26,7 @@ LEAST_SHARE = 1.0
 LEAST_SUPPORT = 0.3
 # Views that are heard of each of so many by so many parts of the image, chosen until no one adds so much of a part.
 # Means of views are as exact as their number's root: a whole picture takes as many as are as exact as those of EXACT.
-PARTS, SHOWN_BY, LEAST_GAIN, EXACT = 8, 2, 0.25, 0.03
+PARTS, SHOWN_BY, LEAST_GAIN, EXACT = 8, 2.0, 0.25, 0.03
 # Parts of the image, along either side, and how many of them around what is wanted may have a part in it.
 TILES, MARGIN = 64, 4
 # How fast views are heard later with the angle to the camera, radians.
