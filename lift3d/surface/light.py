@@ -81,12 +81,16 @@ def light_weights(target: AnchoredTarget, grid: FeatureGrid) -> BlendingWeights:
 
 def _nearest_first(target: AnchoredTarget) -> list[int]:
     """Return the views that witness anything of a target, those that look most nearly as it does first."""
-    uv = cell_centers(*target.grid.lattice).reshape(-1, 2)
-    shown = torch.zeros(len(uv), len(target.view_ids)).scatter_(
-        1, target.witness.long(), target.weight * target.is_shown[:, None]
+    # Views are ranked by every other cell and row: it takes no more.
+    rows, cols = target.grid.shape
+    cells = torch.arange(rows * cols).reshape(rows, cols)[::2, ::2].flatten()
+    uv = cell_centers(*target.grid.lattice).reshape(-1, 2)[cells]
+    is_witness = (target.weight[cells] > 0) & target.is_shown[cells, None]
+    is_shown = torch.zeros(len(cells), len(target.view_ids)).scatter_(
+        1, target.witness[cells].long(), is_witness.float()
     )
-    share = (shown > 0) * _nearness(target.camera, target.surface, uv, target.z_depth, RANK_FLOOR, RANK_POWER)
-    share = share.nan_to_num(0.0)
+    nearness = _nearness(target.camera, target.surface, uv, target.z_depth[cells], RANK_FLOOR, RANK_POWER)
+    share = (is_shown * nearness).nan_to_num(0.0)
     total = (share / share.sum(1, keepdim=True).clamp(min=1e-9)).sum(0)
     order = total.argsort(descending=True, stable=True)
     places: list[int] = order[total[order] > 0].tolist()
@@ -127,7 +131,7 @@ def _nearness(
         Buehler et al., Unstructured lumigraph rendering, SIGGRAPH 2001, §4.2 (penalty of angular deviation).
     """
     points = unproject(uv, z_depth, camera.K.float())
-    centers = torch.stack([(camera.w2c @ view.camera.c2w)[:3, 3] for view in surface.views]).to(points)
+    centers = surface.centers_in(camera)
     along, distance2 = points @ centers.T, points.square().sum(1, keepdim=True)
     to_view2 = (distance2 - 2 * along + centers.square().sum(1)).clamp(min=1e-12)
     angle = ((distance2 - along) * (distance2 * to_view2).rsqrt()).clamp(-1, 1).arccos()

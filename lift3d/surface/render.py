@@ -158,8 +158,7 @@ def _nearness(
 ) -> Float[Tensor, " view"]:
     """Return the preference for views by their median angle to the camera at places that both see, 1 for none."""
     points = torch.linalg.inv(camera.K).to(places) @ places
-    centers = torch.stack([(camera.w2c @ view.camera.c2w)[:3, 3] for view in surface.views]).to(points)
-    to_view = centers[..., None] - points
+    to_view = surface.centers_in(camera)[..., None] - points
     cosine = -(to_view * points).sum(1) * (to_view.square().sum(1) * points.square().sum(1)).rsqrt()
     angle = torch.where(is_shown, cosine.clamp(-1, 1).arccos(), torch.nan).nanmedian(1).values
     return (1 + angle.nan_to_num(math.pi) / NEAR_RAD) ** -NEAR_POWER

@@ -154,6 +154,11 @@ class SceneSurface:
         slope = camera.K @ to_camera[:, :3, :3] @ torch.linalg.inv(self._K)
         return slope.to(self._cells), (to_camera[:, :3, 3] @ camera.K.T).to(self._cells)
 
+    def centers_in(self, camera: Camera) -> Float[Tensor, "view 3"]:
+        """Return where the views stand, in a camera's frame."""
+        centers = -(self._w2c[:, :3, :3].transpose(1, 2) @ self._w2c[:, :3, 3:])[..., 0]
+        return (centers @ camera.w2c[:3, :3].T + camera.w2c[:3, 3]).to(self._cells)
+
     def look(self, camera: Camera, uv: Float[Tensor, "point 2"], z_depth: Float[Tensor, " point"]) -> "Look":
         """Ask every view for points on the rays of a camera."""
         shape = (len(self.views), len(z_depth))
