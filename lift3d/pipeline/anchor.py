@@ -48,7 +48,8 @@ _SHORTEST = 1e-9
 FINER = 4
 # A table of all views is kept for all targets up to this size; beyond it, each target lays out its own sources.
 MOST_TABLE_BYTES = 2**29
-LOW_BYTES = 2**27
+# Of what is made of a view's answer or colours: without holes, and their coarse band.
+MADE_BYTES = 2**27
 
 MapOf = Callable[[ViewId], FeatureMap]
 
@@ -86,7 +87,7 @@ class OnSurface:
         self._view_ids, self._taps = tuple(view_ids), taps
         self._tables: dict[str, SourceTable | None] = {}
         self._fitted: SceneState | None = None
-        self._low: BoundedCache[Tensor] = BoundedCache(lambda one: one.nbytes, LOW_BYTES)
+        self._made: BoundedCache[Tensor] = BoundedCache(lambda one: one.nbytes, MADE_BYTES)
 
     def lift(self, target: Target, anchored: AnchoredTarget) -> LiftedView:
         """Return the operator's features and answer at a target."""
@@ -150,12 +151,8 @@ class OnSurface:
     def _light(self, weights: BlendingWeights, cut: int) -> LiftedFeatures:
         """Return colours read bicubically, since what is blended is seen as it is, and as finely as views agree."""
         used = used_sources(weights)
-        maps = [self._map(name, cut) for name in used.source_ids]
         shape = weights.grid.shape
-        images = [
-            fill_from_nearest(one.values, self._valid(name, one))
-            for name, one in zip(used.source_ids, maps, strict=True)
-        ]
+        images = [self._filled(f"cut {cut}", name, self._map(name, cut)).values for name in used.source_ids]
         coverage = used.coverage.reshape(shape)
         picture, spread = picture_and_spread(used, images)
         picture = confirmed(fill_from_nearest(picture, coverage > 0), spread)
@@ -197,7 +194,7 @@ class OnSurface:
 
         def low(name: ViewId) -> FeatureMap:
             one = map_of(name)
-            values = self._low.get(f"{what} {name}", lambda: low_band(one.values, self._valid(name, one)))
+            values = self._made.get(f"{what} low {name}", lambda: low_band(one.values, self._valid(name, one)))
             return FeatureMap(values, one.grid)
 
         painters = min(self._taps, anchored.surface.painters)
@@ -236,8 +233,16 @@ class OnSurface:
         """Return the answer of a view as a map over its image."""
         values = self._answers.of(self._operator, self._state, name).values
         values = values if values.ndim == 3 else values[None]
-        one = FeatureMap(values.float(), _covering(self._inputs.frame(name).camera.size, values.shape[-2:]))
-        return FeatureMap(fill_from_nearest(one.values, self._valid(name, one)), one.grid)
+        grid = _covering(self._inputs.frame(name).camera.size, values.shape[-2:])
+        return self._filled("answer", name, FeatureMap(values.float(), grid))
+
+    def _filled(self, what: str, name: ViewId, one: FeatureMap) -> FeatureMap:
+        """Return a map of a view whose invalid pixels show what the nearest valid one does."""
+        is_valid = self._valid(name, one)
+        if is_valid.is_cpu and bool(is_valid.all()):
+            return one
+        values = self._made.get(f"{what} {name}", lambda: fill_from_nearest(one.values, is_valid))
+        return FeatureMap(values, one.grid)
 
     def _answer_grid(self, size: ImageSize) -> FeatureGrid:
         """Return where a target's answer lies: as many values per pixel as a view's."""

@@ -19,7 +19,7 @@ from lift3d.lifters.plane_sweep import PlaneSweepConfig
 from lift3d.lifters.ray_evidence import VOLUME_CHANNELS
 from lift3d.lifters.tap_agreement import NEAR_TAPS, NEIGHBOUR_OFFSETS, PROJECTED_CHANNELS, SHARPENED_TAPS
 from lift3d.operators.protocol import COMPARABLE, OperatorSpec
-from lift3d.pipeline.anchor import FINER, LOW_BYTES, MOST_TABLE_BYTES, averages_probabilities, carries_answers
+from lift3d.pipeline.anchor import FINER, MADE_BYTES, MOST_TABLE_BYTES, averages_probabilities, carries_answers
 from lift3d.pipeline.bounded_cache import CACHE_BYTES
 from lift3d.pipeline.decode import KEPT_BYTES
 from lift3d.pipeline.products import VIEWS_PER_PART
@@ -215,14 +215,15 @@ def _reading_bytes(spec: OperatorSpec, size: SceneSize, recipe: Recipe) -> int:
 
 
 def _table_bytes(spec: OperatorSpec, size: SceneSize) -> int:
-    """Return what an operator says of all views: cuts, answers, coarse bands."""
+    """Return what an operator says of all views: cuts, answers, the same without holes, coarse bands."""
     tables, kept = [], 0
     if averages_probabilities(spec) or (spec.quantity in COMPARABLE and spec.quantity != "color"):
         tables = [(channels + 1) * cells * _FLOAT32 for channels, cells in cuts_of(spec, size.image)]
     if carries_answers(spec):
         answers = size.view_count * _prediction_bytes(spec, size.image)
         tables += [_prediction_bytes(spec, size.image)] * (spec.prediction_kind != "labels")
-        kept = min(KEPT_BYTES, answers) + min(LOW_BYTES, answers) * (spec.prediction_kind == "image")
+        made = answers * (2 if spec.prediction_kind == "image" else 1)
+        kept = min(KEPT_BYTES, answers) + min(MADE_BYTES, made)
     return sum(min(MOST_TABLE_BYTES, size.view_count * one) for one in tables) + kept
 
 
