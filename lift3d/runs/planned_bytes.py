@@ -48,7 +48,7 @@ _ALLOCATOR_MARGIN = 1.1
 _GUIDE_SAMPLES = 8
 # Volumes (a float per plane and guide cell) of the sweep. Per source: occupancy and visibility, then who sees what of
 # the target. Besides: costs while they are aggregated, in both directions and with their paths, and the votes.
-_SWEEP_PER_SOURCE, _SWEEP_BESIDES = 3, 36
+_SWEEP_PER_SOURCE, _SWEEP_BESIDES = 3, 26
 # Of the learned stage I per source: occupancy and visibility in its own frame; both and preference in the target's.
 _EVIDENCE_PER_SOURCE = 5
 # Of the U-Net: those of its finest level that are there at once, and what the coarser ones add to them.
@@ -65,7 +65,7 @@ _ASKED_FLOATS = 12
 # Of a cell and view that is consulted for light, and of a tap that is read for it: those are so many, at three depths.
 _LIGHT_FLOATS, _LIGHT_TAP_FLOATS, _LIGHT_TAPS = 20, 15, 3 * NEAREST
 # Of one corner of a tap while it is blended: its index, its share, and a temporary of each.
-_CORNER_BYTES = 32
+_CORNER_BYTES = 20
 # Of features on fine cells: what is blended, at its own length, without holes, and at length 1.
 _FINE_COPIES = 4
 
