@@ -196,7 +196,7 @@ def weights_of(
     uv, taps = cell_centers(*grid.lattice).reshape(-1, 2), source.shape[1]
     is_used = _is_used(source, weight, len(target.view_ids))
     slope, offset = (of_views[is_used] for of_views in target.surface.maps_of(target.camera))
-    number = is_used.cumsum(0) - 1
+    number = (is_used.cumsum(0) - 1).clamp(min=0)
     whose = torch.empty(len(uv), taps, dtype=torch.long)
     at, kept = torch.empty(len(uv), taps, 2), torch.empty(len(uv), taps)
     tile = max(1, _TILE_TAPS // taps)
@@ -221,16 +221,20 @@ def _read_at(
     depth: Float[Tensor, " cell #tap"],
 ) -> tuple[Float[Tensor, "cell tap 2"], Float[Tensor, "cell tap"]]:
     """Return where taps read, and their weights with sum 1, or 0 where no tap is in front of its view."""
-    rays = (slope.flatten(0, 1) @ torch.cat([uv.T, torch.ones_like(uv[:, 0])[None]])).reshape(-1, 3, len(uv))
-    # Each number is looked up by one index.
-    ray = source * rays[0].numel() + torch.arange(len(uv))[:, None]
-    first = 3 * source
-    x, y, z = (torch.addcmul(offset.take(first + axis), rays.take(ray + axis * len(uv)), depth) for axis in range(3))
+    count = len(slope)
+    rays = (torch.cat([uv, torch.ones_like(uv[:, :1])], dim=1) @ slope.flatten(0, 1).T).reshape(-1, 3)
+    # Each ray and offset is one row, of which a tap takes three numbers that lie together.
+    ray = source + torch.arange(0, len(uv) * count, count)[:, None]
+    own_rays, offsets = (
+        rows.index_select(0, at.flatten()).reshape(*source.shape, 3) for rows, at in ((rays, ray), (offset, source))
+    )
+    xyz = torch.addcmul(offsets, own_rays, depth[..., None])
+    z = xyz[..., 2]
     is_tap = (weight > 0) & (z > 0)
     per_z = torch.where(is_tap, 1 / z, 0.0)
     kept = torch.where(is_tap, weight, 0.0)
     total = kept.sum(1, keepdim=True)
-    return torch.stack([x * per_z, y * per_z], dim=-1), kept / torch.where(total > 0, total, 1.0)
+    return xyz[..., :2] * per_z[..., None], kept / torch.where(total > 0, total, 1.0)
 
 
 def _is_used(source: Int[Tensor, "row tap"], weight: Float[Tensor, "row tap"], count: int) -> Bool[Tensor, " view"]:
