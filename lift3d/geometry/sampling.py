@@ -6,7 +6,7 @@ Letters: a map lies on a grid of cells; cell (r, c) is centred at ``origin + str
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Float, Float64, Int, Shaped
 from numpy import ndarray
 from torch import Tensor
 
@@ -65,6 +65,11 @@ def read_planes(
     """
     images = values[None].expand(len(at), -1, -1, -1)
     return F.grid_sample(images, at, mode=mode, padding_mode=padding_mode, align_corners=False).movedim(1, 0)
+
+
+def taken(values: Shaped[Tensor, "..."], index: Int[Tensor, "*place"]) -> Shaped[Tensor, "..."]:
+    """Return ``values[index]`` of indices that are not negative; the host takes a third of the time."""
+    return values.index_select(0, index.flatten()).reshape(*index.shape, *values.shape[1:])
 
 
 def cells_at(at: Float[Tensor, "*batch 2"], rows: int, cols: int) -> Int[Tensor, "*batch"]:

@@ -17,7 +17,7 @@ from lift3d.domain.keys import ViewId
 from lift3d.domain.weights import BlendingWeights
 from lift3d.geometry.holes import fill_from_nearest
 from lift3d.geometry.rays import cell_centers
-from lift3d.geometry.sampling import bilinear_corners, nearest_cells
+from lift3d.geometry.sampling import bilinear_corners, nearest_cells, taken
 from lift3d.surface.confidence import place_evidence
 from lift3d.surface.depth_map import EDGE, DepthMap
 from lift3d.surface.owners import owners
@@ -174,8 +174,8 @@ def _at(target: AnchoredTarget, grid: FeatureGrid) -> tuple[Float[Tensor, " cell
     uv = cell_centers(*grid.lattice).reshape(-1, 2)
     z_depth = target.depth.at(uv)
     corner, share = bilinear_corners(uv, *target.grid.lattice)
-    is_alike = (target.z_depth[corner] / z_depth[:, None] - 1).abs() < EDGE
-    preferred = (share + 1e-6) * torch.where(is_alike, 1.0, 1e-3) * (target.coverage > 0)[corner]
+    is_alike = (taken(target.z_depth, corner) / z_depth[:, None] - 1).abs() < EDGE
+    preferred = (share + 1e-6) * torch.where(is_alike, 1.0, 1e-3) * taken(target.coverage > 0, corner)
     target._places[grid] = z_depth, corner.gather(1, preferred.argmax(1, keepdim=True))[:, 0]
     return target._places[grid]
 
@@ -203,7 +203,7 @@ def weights_of(
     for start in range(0, len(uv), tile):
         cells = slice(start, start + tile)
         own, depth = row[cells], z_depth[cells, None] if tap_depth is None else tap_depth[cells]
-        view, share = source[own].long(), weight[own]
+        view, share = taken(source, own).long(), taken(weight, own)
         at[cells], kept[cells] = _read_at(slope, offset, uv[cells], number[view], share, depth)
         whose[cells] = view.masked_fill_(kept[cells] == 0, 0)
     coverage = torch.where(kept.sum(1) > 0, target.coverage[_at(target, grid)[1]], 0.0)
@@ -225,10 +225,7 @@ def _read_at(
     rays = (torch.cat([uv, torch.ones_like(uv[:, :1])], dim=1) @ slope.flatten(0, 1).T).reshape(-1, 3)
     # Each ray and offset is one row, of which a tap takes three numbers that lie together.
     ray = source + torch.arange(0, len(uv) * count, count)[:, None]
-    own_rays, offsets = (
-        rows.index_select(0, at.flatten()).reshape(*source.shape, 3) for rows, at in ((rays, ray), (offset, source))
-    )
-    xyz = torch.addcmul(offsets, own_rays, depth[..., None])
+    xyz = torch.addcmul(taken(offset, source), taken(rays, ray), depth[..., None])
     z = xyz[..., 2]
     is_tap = (weight > 0) & (z > 0)
     per_z = torch.where(is_tap, 1 / z, 0.0)

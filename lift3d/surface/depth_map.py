@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import FeatureGrid
-from lift3d.geometry.sampling import bilinear_corners
+from lift3d.geometry.sampling import bilinear_corners, taken
 
 # Relative step of depth beyond which neighbouring cells lie on different surfaces.
 EDGE = 0.03
@@ -31,7 +31,7 @@ class DepthMap:
         NaN where that cell shows nothing.
         """
         corner, share = bilinear_corners(uv, *self.grid.lattice)
-        z = self.z_depth.reshape(-1)[corner]
+        z = taken(self.z_depth.reshape(-1), corner)
         share = torch.where(torch.isnan(z), 0.0, torch.where(torch.isinf(z), share, share + 1e-6))
         own = z.gather(1, share.argmax(1, keepdim=True))
         mixed = torch.where((z / own - 1).abs() < EDGE, share, 0.0)

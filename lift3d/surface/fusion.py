@@ -19,7 +19,7 @@ from lift3d.domain.scene_geometry import ViewGeometry
 from lift3d.geometry.cost_aggregation import semi_global
 from lift3d.geometry.plane_sweep import Sweep
 from lift3d.geometry.rays import cell_centers
-from lift3d.geometry.sampling import cells_at, read_planes
+from lift3d.geometry.sampling import cells_at, read_planes, taken
 
 # Bins of log depth per tolerance; and the most there are, whatever the depths.
 _BINS_PER_TOLERANCE, _MOST_BINS = 2, 128
@@ -156,7 +156,7 @@ def _carried_over(
         depths.append((ratio[0] * known).flatten())
     cell, z = torch.cat(cells), torch.cat(depths)
     front = torch.full((len(others) * count + 1,), torch.inf).scatter_reduce_(0, cell, z, "amin")
-    weight = torch.where(z == front[cell], torch.cat([other.weight.flatten() for other in others]), 0.0)
+    weight = torch.where(z == taken(front, cell), torch.cat([other.weight.flatten() for other in others]), 0.0)
     carried = torch.zeros(len(front)).scatter_reduce_(0, cell, weight, "amax")
     return torch.where(torch.isinf(front), torch.nan, front)[:-1].reshape(shape), carried[:-1].reshape(shape)
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from lift3d.domain.features import FeatureGrid
 from lift3d.domain.scene_geometry import ViewGeometry
 from lift3d.geometry.rays import cell_centers
-from lift3d.geometry.sampling import nearest_cells
+from lift3d.geometry.sampling import nearest_cells, taken
 from lift3d.surface.fusion import DepthVotes
 
 
@@ -38,9 +38,9 @@ def corrected(fine: DepthVotes, fused: ViewGeometry, tolerance: float) -> DepthV
     around = F.pad(agreed[None], (1, 1, 1, 1), mode="replicate")[0].unfold(0, 3, 1).unfold(1, 3, 1).flatten(2)
     at = nearest_cells(cell_centers(*fine.grid.lattice), *fused.grid.lattice).clamp(min=0)
     own = torch.where(torch.isfinite(fine.z_depth), 1 / fine.z_depth, 0.0)
-    is_upheld = ((around.flatten(0, 1)[at] - own[..., None]).abs().amin(-1) < tolerance * own) & (own > 0)
-    disparity = torch.where(is_upheld, own, agreed.flatten()[at])
-    weight = torch.where(is_upheld, fine.weight, fused.confidence.flatten()[at])
+    is_upheld = ((taken(around.flatten(0, 1), at) - own[..., None]).abs().amin(-1) < tolerance * own) & (own > 0)
+    disparity = torch.where(is_upheld, own, taken(agreed.flatten(), at))
+    weight = torch.where(is_upheld, fine.weight, taken(fused.confidence.flatten(), at))
     is_known = disparity > 0
     z_depth = torch.where(is_known, 1 / disparity, torch.nan)
     return DepthVotes(fine.camera, fine.grid, fine.color, z_depth, torch.where(is_known, weight, 0.0))

@@ -14,7 +14,7 @@ from torch import Tensor
 from lift3d.domain.camera import Camera
 from lift3d.domain.features import FeatureGrid
 from lift3d.geometry.rays import cell_centers
-from lift3d.geometry.sampling import nearest_cells
+from lift3d.geometry.sampling import nearest_cells, taken
 from lift3d.surface.depth_map import DepthMap
 from lift3d.surface.scene_surface import VIEWS_AT_ONCE, SceneSurface
 
@@ -95,7 +95,7 @@ class _Splats:
             u, v = x / z, y / z
             is_on_image = (z > 0) & (u >= 0) & (u < camera.size.width) & (v >= 0) & (v < camera.size.height)
             tile = torch.where(is_on_image, (v / tiles.stride_v).floor() * TILES + (u / tiles.stride_u).floor(), 0.0)
-            kept = torch.nonzero((is_on_image & is_near[tile.int()]).flatten())[:, 0]
+            kept = torch.nonzero((is_on_image & taken(is_near, tile.long())).flatten())[:, 0]
             u, v, z, own, sure = (one.flatten()[kept] for one in (u, v, z, own, sure))
             # A cell that is seen from nearer is one of many on the same surface.
             shares = share[block][kept // len(pixel[0])] * (own / z).square()
@@ -103,7 +103,7 @@ class _Splats:
         return cls(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
     def only(self, kept: Int[Tensor, " kept"]) -> "_Splats":
-        return _Splats(self.uv[kept], self.z[kept], self.weight[kept])
+        return _Splats(*(taken(one, kept) for one in (self.uv, self.z, self.weight)))
 
 
 def _alike(surface: SceneSurface) -> list[list[int]]:
@@ -178,7 +178,7 @@ def _layer(
     splats, cells = splats.only(near), cells[near]
     left = splats
     for _ in range(MOST_LAYERS):
-        still = torch.nonzero(torch.isnan(depth)[cells] & (left.z > behind[cells]))[:, 0]
+        still = torch.nonzero(torch.isnan(depth)[cells] & (left.z > taken(behind, cells)))[:, 0]
         left, cells = left.only(still), cells[still]
         if not len(cells):
             break
@@ -251,7 +251,7 @@ def nearest_layer(
     for _ in range(2):
         # First the splats that reach from the nearest one, then those around their mean.
         low = torch.where(reach == nearest, nearest, reach * (1 - tolerance))
-        is_near = (z_depth >= low[cells]) & (z_depth <= reach[cells] * (1 + tolerance))
+        is_near = (z_depth >= taken(low, cells)) & (z_depth <= taken(reach, cells) * (1 + tolerance))
         weight = torch.where(is_near, weights, 0.0) + 1e-9 * is_near
         total = torch.zeros(count).index_add_(0, cells, weight)
         reach = torch.zeros(count).index_add_(0, cells, weight * z_depth) / total

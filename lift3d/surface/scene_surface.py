@@ -20,7 +20,7 @@ from lift3d.domain.scene_geometry import SceneGeometry, ViewGeometry
 from lift3d.geometry.projection import unproject
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.rigid import inverse
-from lift3d.geometry.sampling import nearest_cells
+from lift3d.geometry.sampling import nearest_cells, taken
 from lift3d.surface.catalog import geometry_spec
 
 # A surface seen at a lower cosine than this counts as seen at it: normals of noisy depth are no better.
@@ -176,7 +176,7 @@ class SceneSurface:
             col = ((x / z - origin_u) / stride_u).floor()
             is_on_image = (z > 0) & (row >= 0) & (row < rows) & (col >= 0) & (col < cols)
             cell = torch.where(is_on_image, row * cols + col, 0.0).long()
-            seen_z, sure, good = self._cells[cell + self._offsets[block]].unbind(-1)
+            seen_z, sure, good = taken(self._cells, cell + self._offsets[block]).unbind(-1)
             inside[block] = is_on_image
             beyond[block] = torch.where(is_on_image, seen_z / z - 1, torch.nan) / self.tolerance
             confidence[block] = sure
