@@ -4,19 +4,24 @@ Letters: v is the view whose cells are asked about, u a view that is asked; a vo
 the depth that v's cell has in u.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 
+import numpy as np
 import torch
-from jaxtyping import Float
+import torch.nn.functional as F
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from lift3d.domain.features import FeatureGrid
 from lift3d.domain.keys import ViewId
 from lift3d.domain.scene_geometry import SceneGeometry, ViewGeometry
 from lift3d.errors import SceneFormatError
-from lift3d.geometry.plane_sweep import Sweep
+from lift3d.geometry.projection import MIN_Z
 from lift3d.geometry.rays import cell_centers
-from lift3d.geometry.sampling import cells_at, nearest_cells, read_planes
+from lift3d.geometry.sampling import cells_at, nearest_cells, normalizing_matrix
 
 # Votes within this share of the depth are of the same surface.
 AGREEMENT = 0.03
@@ -31,6 +36,10 @@ PITCH_PX = 16.0
 _LEAST_SUPPORT, _FEWEST_PLACES = 0.4, 20.0
 # Depth is mixed between cells whose depths differ by less than this, relative; else the nearest one is read.
 _SMOOTH = 0.02
+# Views are asked together for so many points in all, and with so many cells.
+_POINTS_AT_ONCE, _CELLS_AT_ONCE = 2**17, 2**22
+# Coordinates beyond 1 are outside, and farther is not more so.
+_FAR_OUTSIDE = 2.0
 
 
 def agreed(geometry: SceneGeometry, tolerance: float = AGREEMENT) -> SceneGeometry:
@@ -42,39 +51,48 @@ def agreed(geometry: SceneGeometry, tolerance: float = AGREEMENT) -> SceneGeomet
         SceneFormatError: If most of what views know of the same places is contradicted.
     """
     views = geometry.views
-    found = {name: _neighbours(name, views, tolerance) for name in views}
-    support, opposition = (sum(one[side] for one in found.values()) for side in (1, 2))
+    neighbours, support, opposition = _neighbours(views, tolerance)
     if support + opposition > _FEWEST_PLACES and support < _LEAST_SUPPORT * (support + opposition):
         raise SceneFormatError(
             f"The depth of the views is contradicted at {opposition / (support + opposition):.0%} of the places that "
             "others look at: their poses are wrong, or depth is in another unit than the cameras. Correct one of them."
         )
-    neighbours = {name: chosen for name, (chosen, _, _) in found.items()}
     for _ in range(ROUNDS):
         views = {name: _moved(name, views, neighbours[name], tolerance) for name in views}
     return SceneGeometry(geometry.method, views)
 
 
 def _neighbours(
-    name: ViewId, views: Mapping[ViewId, ViewGeometry], tolerance: float
-) -> tuple[Sequence[ViewId], float, float]:
-    """Return the views that see most of what a view sees, by a sparse lattice; ties go to the smaller id.
+    views: Mapping[ViewId, ViewGeometry], tolerance: float
+) -> tuple[dict[ViewId, list[ViewId]], float, float]:
+    """Return the views that see most of what each view sees, by a sparse lattice; ties go to the smaller id.
 
-    And how many of its places all others together confirm, and how many they see through, weighed by confidence.
+    And how many places of all views others confirm, and how many they see through, weighed by confidence.
     """
-    view = views[name]
-    grid = FeatureGrid.covering(view.camera.size, PITCH_PX)
-    uv = cell_centers(*grid.lattice).reshape(-1, 2)
+    places = {name: _sparse_places(view) for name, view in views.items()}
+    best: dict[ViewId, list[tuple[float, ViewId]]] = {name: [] for name in views}
+    support = opposition = 0.0
+    for asked in _asked(sorted(views), views, max(len(uv) for uv, _, _ in places.values())):
+        for name, (uv, z, own) in places.items():
+            vote, confidence = _votes(uv, z, views[name], asked)
+            if name in asked.names:
+                confidence[asked.names.index(name)] = 0.0
+            counts = ((vote - 1).abs() < 2 * tolerance).float().mul(confidence).sum(1)
+            support += float(((vote - 1).abs() < tolerance).float().mul(confidence * own).sum(1).double().sum())
+            opposition += float((vote > 1 + tolerance).float().mul(confidence * own).sum(1).double().sum())
+            most, at = (one[:NEIGHBOUR_COUNT].tolist() for one in counts.sort(descending=True, stable=True))
+            found = [(-count, asked.names[place]) for count, place in zip(most, at, strict=True) if count > 0]
+            best[name] = sorted(best[name] + found)[:NEIGHBOUR_COUNT]
+    return {name: [other for _, other in found] for name, found in best.items()}, support, opposition
+
+
+def _sparse_places(
+    view: ViewGeometry,
+) -> tuple[Float[Tensor, "point 2"], Float[Tensor, " point"], Float[Tensor, " point"]]:
+    """Return the pixels of a sparse lattice of a view, their depth and its confidence."""
+    uv = cell_centers(*FeatureGrid.covering(view.camera.size, PITCH_PX).lattice).reshape(-1, 2)
     at = nearest_cells(uv, *view.grid.lattice)
-    z, own = view.z_depth.reshape(-1)[at], view.confidence.reshape(-1)[at]
-    counts, support, opposition = [], 0.0, 0.0
-    for other in sorted(views):
-        if other != name:
-            vote, confidence = _votes(uv, z, view, views[other])
-            counts.append((-float(((vote - 1).abs() < 2 * tolerance).float().mul(confidence).sum()), other))
-            support += float(((vote - 1).abs() < tolerance).float().mul(confidence * own).sum())
-            opposition += float((vote > 1 + tolerance).float().mul(confidence * own).sum())
-    return [other for count, other in sorted(counts)[:NEIGHBOUR_COUNT] if count < 0], support, opposition
+    return uv, view.z_depth.reshape(-1)[at], view.confidence.reshape(-1)[at]
 
 
 def _moved(
@@ -85,13 +103,13 @@ def _moved(
     own = view.confidence.reshape(-1)
     support, drift, opposition = own.clone(), torch.zeros_like(z), torch.zeros_like(z)
     # In an order of their own, so that sums do not depend on that of the views.
-    for other in sorted(neighbours):
-        vote, confidence = _votes(uv, z, view, views[other])
-        agrees = (vote - 1).abs() < tolerance
-        weight = torch.where(agrees, confidence, 0.0)
-        support += weight
-        drift += weight * torch.where(agrees, vote - 1, 0.0)
-        opposition += torch.where(vote > 1 + tolerance, confidence, 0.0)
+    for asked in _asked(sorted(neighbours), views, len(uv)):
+        for vote, confidence in zip(*_votes(uv, z, view, asked), strict=True):
+            agrees = (vote - 1).abs() < tolerance
+            weight = torch.where(agrees, confidence, 0.0)
+            support += weight
+            drift += weight * torch.where(agrees, vote - 1, 0.0)
+            opposition += torch.where(vote > 1 + tolerance, confidence, 0.0)
     is_known = support > 0
     z_depth = torch.where(is_known, z * (1 + drift / torch.where(is_known, support, 1.0)), torch.nan)
     kept = torch.where(is_known, own * support / (support + opposition).clamp(min=1e-12), 0.0)
@@ -104,19 +122,62 @@ def _moved(
     )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Asked:
+    """Views of one lattice that are asked together; ``K`` gives coordinates for ``grid_sample``."""
+
+    names: Sequence[ViewId]
+    K: Float64[np.ndarray, "view 3 3"]
+    w2c: Float64[np.ndarray, "view 4 4"]
+    z_depth: Float[Tensor, "view row col"]
+    confidence: Float[Tensor, "view row col"]
+
+    @classmethod
+    def of(cls, names: Sequence[ViewId], views: Sequence[ViewGeometry]) -> "_Asked":
+        K = [normalizing_matrix(one.camera.size.height, one.camera.size.width) @ one.camera.K.numpy() for one in views]
+        w2c = np.stack([one.camera.w2c.numpy() for one in views])
+        z_depth, confidence = (torch.stack([getattr(one, what) for one in views]) for what in ("z_depth", "confidence"))
+        return cls(names, np.stack(K), w2c, z_depth, confidence)
+
+
+def _asked(names: Sequence[ViewId], views: Mapping[ViewId, ViewGeometry], point_count: int) -> Iterator[_Asked]:
+    """Yield views in their order, as many together as have one lattice and are bounded with so many points."""
+    for shape, group in groupby(names, key=lambda name: views[name].grid.shape):
+        alike = list(group)
+        step = max(1, min(_POINTS_AT_ONCE // point_count, _CELLS_AT_ONCE // math.prod(shape)))
+        for start in range(0, len(alike), step):
+            some = alike[start : start + step]
+            yield _Asked.of(some, [views[name] for name in some])
+
+
 def _votes(
-    uv: Float[Tensor, "point 2"], z_depth: Float[Tensor, " point"], view: ViewGeometry, other: ViewGeometry
-) -> tuple[Float[Tensor, " point"], Float[Tensor, " point"]]:
-    """Return another view's depth at points of a view as a multiple of theirs, NaN without one, and its confidence."""
+    uv: Float[Tensor, "point 2"], z_depth: Float[Tensor, " point"], view: ViewGeometry, asked: _Asked
+) -> tuple[Float[Tensor, "view point"], Float[Tensor, "view point"]]:
+    """Return other views' depth at points of a view as a multiple of theirs, NaN without one, and its confidence."""
     is_known = torch.isfinite(z_depth)
     known = torch.where(is_known, z_depth, 1.0)
-    size = (other.camera.size.height, other.camera.size.width)
-    cameras = ((view.camera.K, view.camera.w2c), (other.camera.K, other.camera.w2c))
-    at, ratio = Sweep.between(uv[None], *cameras, size).at(1 / known[None, None])
-    cell = cells_at(at[0, 0], *other.grid.shape)
+    at, ratio = _followed(uv, 1 / known, view, asked)
+    cell = cells_at(at, *asked.z_depth.shape[1:])
     is_on_image = is_known & (cell >= 0)
-    nearest, confidence = (one.reshape(-1)[cell.clamp(min=0)] for one in (other.z_depth, other.confidence))
-    between = 1 / read_planes(1 / other.z_depth[None], at)[0, 0, 0]
+    nearest, confidence = (one.flatten(1).gather(1, cell.clamp(min=0)) for one in (asked.z_depth, asked.confidence))
+    read = F.grid_sample(1 / asked.z_depth[:, None], at[:, None], padding_mode="border", align_corners=False)
+    between = 1 / read[:, 0, 0]
     seen = torch.where((between / nearest - 1).abs() < _SMOOTH, between, nearest)
-    vote = torch.where(is_on_image, seen / (ratio[0, 0] * known), torch.nan)
+    vote = torch.where(is_on_image, seen / (ratio * known), torch.nan)
     return vote, torch.where(torch.isnan(vote), 0.0, confidence)
+
+
+def _followed(
+    uv: Float[Tensor, "point 2"], disparity: Float[Tensor, " point"], view: ViewGeometry, asked: _Asked
+) -> tuple[Float[Tensor, "view point 2"], Float[Tensor, "view point"]]:
+    """Return where points of a view lie in others, and their depth there as a multiple of their own (as ``Sweep``)."""
+    K, w2c = view.camera.K.numpy(), view.camera.w2c.numpy()
+    rotation = asked.w2c[:, :3, :3] @ w2c[:3, :3].T
+    slope = asked.K @ rotation @ np.linalg.inv(K)
+    step = asked.K @ (asked.w2c[:, :3, 3:] - rotation @ w2c[:3, 3:])
+    both = torch.from_numpy(np.concatenate([slope, step], axis=2)).float()
+    start = torch.baddbmm(both[:, :, 2:3], both[:, :, :2], uv.float().T.expand(len(both), -1, -1))
+    x, y, z = (start + both[:, :, 3:] * disparity).unbind(1)
+    is_behind = z <= MIN_Z
+    at = torch.stack([x, y], dim=-1) / z.clamp(min=MIN_Z)[..., None]
+    return at.clamp_(-_FAR_OUTSIDE, _FAR_OUTSIDE).masked_fill(is_behind[..., None], _FAR_OUTSIDE), z
