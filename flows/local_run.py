@@ -35,6 +35,8 @@ _EPHEMERAL_SERVER = {
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "PREFECT_LOGGING_TO_API_ENABLED": "false",
     "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+    # Nobody can have asked it to act on anything.
+    "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
     # It runs here: where it does not answer it is gone, with Ctrl-C for one, and the default waits for a minute.
     "PREFECT_CLIENT_MAX_RETRIES": "2",
 }

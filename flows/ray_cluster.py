@@ -11,11 +11,13 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 import ray
 from ray._private import ray_constants
+from ray._private.node import Node
 
 from flows.retry_policy import translated_connection
 from lift3d.config import Execution, Recipe
@@ -31,6 +33,10 @@ LOOPBACK = "127.0.0.1"
 _LEAST_WORKER_BYTES = 2**30
 # Of this process; one only, since Ray keeps the first that it sees.
 _OWN_TOKEN = secrets.token_hex(32)
+# Processes that a node of a run has no use for: nobody reads its dashboard or its logs, and it does not grow.
+_UNUSED = ("start_api_server", "start_log_monitor", "start_monitor")
+# Nobody asks what processes count, or for a list of calls.
+_SILENT = {"enable_metrics_collection": False, "task_events_report_interval_ms": 0}
 # Sockets have paths of 107 characters at most, and folders of users may be deep.
 _SHORT_FOLDER = "/tmp"
 _END_S = 10.0
@@ -165,8 +171,7 @@ def _initialize(execution: Execution, folder: Path) -> None:
         os.environ["RAY_AUTH_TOKEN"] = _OWN_TOKEN
     # CPUs are bookkeeping here: workers that were asked for must all find room, or they would wait for ever.
     asked = math.ceil((execution.workers or 1) * execution.cpus_per_worker)
-    joins_others, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
-    try:
+    with _alone():
         ray.init(
             address="local",
             num_cpus=max(len(os.sched_getaffinity(0)), asked),
@@ -176,10 +181,19 @@ def _initialize(execution: Execution, folder: Path) -> None:
             _node_ip_address=LOOPBACK,
             _temp_dir=str(folder / "ray"),
             _memory=node_memory_bytes(),
+            _system_config=_SILENT,
             **quiet,
         )
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = joins_others
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Let Ray start a node that looks for no other one, with no more processes than workers need."""
+    with ExitStack() as kept:
+        kept.enter_context(patch.object(ray_constants, "ENABLE_RAY_CLUSTER", False))
+        for name in _UNUSED:
+            kept.enter_context(patch.object(Node, name, lambda node, **options: None))
+        yield
 
 
 def _knock(address: str) -> None:
