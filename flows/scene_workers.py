@@ -14,6 +14,7 @@ from lift3d.config import Execution, Recipe
 from lift3d.domain.records import SceneRecord
 from lift3d.domain.scene import Scene
 from lift3d.domain.shard import Shard
+from lift3d.overlap import use_cores
 from lift3d.pipeline.device import worker_device
 from lift3d.pipeline.inputs import Report
 from lift3d.pipeline.models import Models
@@ -77,6 +78,7 @@ class SceneWorker:
         """Run one scene and return its record, or a shard of one."""
         # The number is the calling thread's own, and Ray may call from another one each time.
         torch.set_num_threads(self._execution.threads_per_worker)
+        use_cores(self._execution.cpus_per_worker)
         self._asked_at = time.monotonic()
         self._report("start", 0, 1)
         if self._attempt is None:

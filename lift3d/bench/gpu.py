@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from lift3d.config import Execution, Recipe, parse_recipe
+from lift3d.overlap import use_cores
 from lift3d.pipeline.device import computing_on, named_device
 from lift3d.pipeline.encode import encode_together
 from lift3d.pipeline.inputs import MOST_TOGETHER, SceneInputs, quiet
@@ -140,6 +141,8 @@ def walk(recipe: Recipe, name: str) -> WalkSpeed:
     """Walk a scene twice on a device and return the times of the second walk."""
     torch.set_num_threads(1)
     device = named_device(name)
+    if device.type == "cpu":
+        use_cores(1)
     models = Models.of(recipe, device)
     for turn in range(2):
         if turn:

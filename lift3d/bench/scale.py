@@ -128,12 +128,14 @@ def bare_loop(store: str, first: int, count: int) -> list[float]:
     """Run scenes one after the other in this process, with nothing around them; when each was done."""
     import torch
 
+    from lift3d.overlap import use_cores
     from lift3d.pipeline.models import Models
     from lift3d.runs.driver import attempt_scene
     from lift3d.runs.records import begin_run
     from lift3d.storage.location import open_store
 
     torch.set_num_threads(1)
+    use_cores(1)
     recipe = real_recipe(first, count)
     place = open_store(store, create=True)
     begin_run(recipe, place)

@@ -1,5 +1,6 @@
 """A posed multi-view scene, its views, and the pixels of a view."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -58,9 +59,17 @@ class Frame:
                 raise ShapeError(f"Frame.{name} has size {tuple(value.shape[-2:])}, its camera {shape}.")
 
     def to(self, device: torch.device) -> "Frame":
-        """Return the same pixels on a device."""
-        maps: dict[str, Any] = {name: getattr(self, name) for name in FRAME_MAPS}
-        return replace(self, **{name: one.to(device) for name, one in maps.items() if one is not None})
+        """Return the same pixels on a device; a GPU fetches those that are pinned while the host goes on."""
+        return self._of_each(lambda one: one.to(device, non_blocking=device.type == "cuda"))
+
+    def pinned(self) -> "Frame":
+        """Return the same pixels in memory of the host that a GPU fetches by itself."""
+        return self._of_each(Tensor.pin_memory)
+
+    def _of_each(self, moved: Callable[[Tensor], Tensor]) -> "Frame":
+        maps = {name: getattr(self, name) for name in FRAME_MAPS}
+        changed: dict[str, Any] = {name: moved(one) for name, one in maps.items() if one is not None}
+        return replace(self, **changed)
 
 
 @runtime_checkable
@@ -79,6 +88,8 @@ class FrameSource(Protocol):
 
     def load(self, camera: Camera, size: ImageSize) -> Frame:
         """Decode, undistort and resize. ``camera`` is the view's camera at its own size.
+
+        Several threads may load at once.
 
         Raises:
             ImageError: If a file is missing, does not decode, or does not fit the camera.

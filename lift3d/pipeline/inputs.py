@@ -15,6 +15,7 @@ from lift3d.domain.records import DroppedView
 from lift3d.domain.scene import FRAME_MAPS, Frame, Scene, View
 from lift3d.errors import SceneError
 from lift3d.operators.protocol import Operator
+from lift3d.overlap import ahead
 from lift3d.pipeline.bounded_cache import CACHE_BYTES, BoundedCache
 from lift3d.pipeline.device import on_host
 from lift3d.pipeline.digests import operator_digest, view_digest
@@ -63,14 +64,17 @@ class SceneInputs:
 
     def frame(self, view_id: ViewId) -> Frame:
         """Return the pixels of a view, where the worker computes: loaded on the host, and taken there once."""
-        return self._frames.get(view_id, lambda: self._loaded(view_id))
+        return self._held(view_id, partial(self._decoded, torch.get_default_device(), view_id))
 
     def decode_all(self, report: Report) -> None:
         """Decode every view once, so that one that does not decode is dropped before anything depends on it."""
-        for done, (name, view) in enumerate(list(self.views.items())):
-            report("decode", done, len(self.views))
+        # Those that are held were looked at.
+        views = {name: view for name, view in self.views.items() if name not in self._frames}
+        coming = ahead(partial(self._decoded, torch.get_default_device()), views)
+        for done, ((name, view), decoded) in enumerate(zip(views.items(), coming, strict=True)):
+            report("decode", done, len(views))
             try:
-                frame = self.frame(name)
+                frame = self._held(name, decoded)
             except SceneError as error:
                 self._drop(view, error)
                 continue
@@ -142,10 +146,14 @@ class SceneInputs:
         digests = {name: self.digests[name] for name in cameras}
         return StoredFeatures(self.store, self.scene.id, operator.spec, cameras, digests)
 
-    def _loaded(self, view_id: ViewId) -> Frame:
+    def _held(self, view_id: ViewId, decoded: Callable[[], Frame]) -> Frame:
+        return self._frames.get(view_id, lambda: decoded().to(torch.get_default_device()))
+
+    def _decoded(self, device: torch.device, view_id: ViewId) -> Frame:
+        """Return the pixels of a view on the host, for a device, in whatever thread."""
         with on_host():
             frame = self.views[view_id].load(self.height)
-        return frame.to(torch.get_default_device())
+        return frame.pinned() if device.type == "cuda" else frame
 
     def _found(self, operator: Operator, view_id: ViewId) -> Maps:
         digest = operator_digest(operator.spec)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from heapq import nlargest
 from typing import Any
 
 from rich.filesize import decimal
@@ -12,6 +13,7 @@ from lift3d.domain.scene import View
 from lift3d.domain.target import Target
 from lift3d.errors import ConfigError, ResourcePromiseError, SceneError
 from lift3d.operators.protocol import OperatorSpec
+from lift3d.overlap import THREADS
 from lift3d.pipeline.features import known_features
 from lift3d.pipeline.inputs import SceneInputs
 from lift3d.pipeline.models import Models
@@ -21,7 +23,7 @@ from lift3d.runs.node_memory import share_of_node
 from lift3d.runs.planned_bytes import ASSUMED_CHANNELS, SceneSize, feature_bytes, peak_of, stored_scene_bytes
 from lift3d.runs.records import standing_record
 from lift3d.scenes.catalog import read_scene
-from lift3d.scenes.images import FileFrame
+from lift3d.scenes.images import LARGE_BYTES, FileFrame
 from lift3d.scenes.tracks import TRACKED_HEIGHT
 from lift3d.storage.commit import committed
 from lift3d.storage.layout import STORE_FILE
@@ -135,7 +137,8 @@ def _size_of(views: Sequence[View], targets: Sequence[Target], recipe: Recipe) -
         source.decode_bytes(size, size.with_height(height)) for source, size in decoded if isinstance(source, FileFrame)
     ]
     map_bytes = _DEPTH_BYTES * has_depth + _LABEL_BYTES * has_labels
-    return SceneSize(largest, len(views), len(targets), map_bytes, max(files, default=0))
+    decoded_at_once = sum(min(one, LARGE_BYTES) if place else one for place, one in enumerate(nlargest(THREADS, files)))
+    return SceneSize(largest, len(views), len(targets), map_bytes, decoded_at_once)
 
 
 def require_room(scene: str, size: SceneSize, recipe: Recipe, models: Models, allowed_bytes: int) -> int:

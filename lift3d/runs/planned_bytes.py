@@ -19,6 +19,7 @@ from lift3d.lifters.plane_sweep import PlaneSweepConfig
 from lift3d.lifters.ray_evidence import VOLUME_CHANNELS
 from lift3d.lifters.tap_agreement import NEAR_TAPS, NEIGHBOUR_OFFSETS, PROJECTED_CHANNELS, SHARPENED_TAPS
 from lift3d.operators.protocol import COMPARABLE, OperatorSpec
+from lift3d.overlap import IN_FLIGHT
 from lift3d.pipeline.anchor import FINER, MADE_BYTES, MOST_TABLE_BYTES, averages_probabilities, carries_answers
 from lift3d.pipeline.bounded_cache import CACHE_BYTES
 from lift3d.pipeline.decode import KEPT_BYTES
@@ -74,7 +75,8 @@ _FINE_COPIES = 4
 class SceneSize:
     """What the bytes of a scene depend on besides the recipe; views are those that are usable.
 
-    Maps are depth, labels and instances; ``decode_bytes`` is what decoding the largest image file holds at once.
+    Maps are depth, labels and instances; ``decode_bytes`` is what decoding holds, of as many of the largest image files
+    as are decoded at once.
     """
 
     image: ImageSize
@@ -126,16 +128,17 @@ def stored_scene_bytes(
 
 
 def peak_of(size: SceneSize, recipe: Recipe, specs: Sequence[OperatorSpec]) -> Peak:
-    """Return the peak of a worker: it decodes the largest file, lifts one part of the targets, or scores one operator.
+    """Return the peak of a worker: it decodes the largest files, lifts one part of the targets, or scores one operator.
 
     Frames are held from the first of them on, features from the second. Lifting holds a part of every operator and of
     every lifter that proposes at once, then one of one operator, read off the surface, with copies while it is written.
     Scoring holds all targets of one operator under every lifter, and those of one lifter as the decoder saw them.
     """
     image, per_target = size.image, len(recipe.lifters) + 1
-    frames = size.view_count * image.height * image.width * (3 * _FLOAT32 + 1 + size.map_bytes_per_px)
+    frame = image.height * image.width * (3 * _FLOAT32 + 1 + size.map_bytes_per_px)
+    frames = min(CACHE_BYTES + IN_FLIGHT * frame, size.view_count * frame)
     features = sum(size.view_count * feature_bytes(spec, image) for spec in specs)
-    process = WORKER_BYTES + WORKSPACE_BYTES + min(CACHE_BYTES, frames)
+    process = WORKER_BYTES + WORKSPACE_BYTES + frames
     process += _LIBRARY_BYTES * any(library in spec.name for spec in specs for library in _LIBRARIES)
     process += _ALIGNMENT_BYTES * any(spec.quantity in ("depth", "disparity") for spec in specs)
     reserved = process + min(CACHE_BYTES, features)

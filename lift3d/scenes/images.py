@@ -5,9 +5,10 @@ A decoded image is checked against its camera: the same size, or a uniform resca
 
 import re
 import struct
+import threading
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +45,8 @@ _REDUCTIONS, SHARP = (8, 4, 2), 1.5
 # The pixels as bytes and as float32; validity, as float32, and the pixels times it; with a lens, the pixels before, and
 # where they lie in the file.
 _BYTES_PER_PIXEL, _VALIDITY_BYTES_PER_PIXEL, _LENS_BYTES_PER_PIXEL = 15, 17, 11
+# Of files that take more than this to decode, threads decode one at a time.
+LARGE_BYTES, _one_large = 2**28, threading.Lock()
 # What phones and cameras write; no map survives it.
 _LOSSY, _LOSSY_SUFFIXES = ("JPEG", "MPO"), (".jpg", ".jpeg")
 # Sides of a map and its image may differ in proportion by rounding, and by the few rows that sensors lack.
@@ -166,7 +169,8 @@ class FileFrame:
 
         ImageError if a file is missing, does not decode, or does not fit the camera.
         """
-        image, is_valid, is_empty = self._load_color(camera, size)
+        with _one_large if self.decode_bytes(camera.size, size) > LARGE_BYTES else nullcontext():
+            image, is_valid, is_empty = self._load_color(camera, size)
         return Frame(
             image=image,
             is_valid=is_valid,

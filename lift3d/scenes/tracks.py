@@ -6,18 +6,20 @@ Frahm, CVPR 2016, §4.3) with the poses as they are. Nothing of the poses is ref
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float64, Int
 from numpy import ndarray
 
 from lift3d.domain.camera import Camera
 from lift3d.domain.scene import Scene, Tracks, View
 from lift3d.errors import NoOverlapError
 from lift3d.geometry.rays import directions_z1
+from lift3d.overlap import ahead
 from lift3d.scenes.colmap_log import pycolmap, quiet_colmap
 from lift3d.scenes.images import FileFrame
 from lift3d.scenes.tracks_matching import Keypoints, find_keypoints, match_keypoints, neighbour_pairs
@@ -50,11 +52,7 @@ def find_tracks(scene: Scene, *, max_height: int = TRACKED_HEIGHT) -> Tracks:
     at least 1.5° apart, and no observation is more than 1.5 pixels of the loaded size off. The scene's own depth is
     not used. NoOverlapError if there are fewer than 20 points.
     """
-    keypoints, cameras = [], []
-    for view in scene.views:
-        frame = _roughly(view).load(min(max_height, view.camera.size.height))
-        keypoints.append(find_keypoints(frame))
-        cameras.append(frame.camera)
+    keypoints, cameras = zip(*(found() for found in ahead(partial(_look, max_height), scene.views)), strict=True)
     points = _triangulated(keypoints, cameras)
     if len(points) < _FEWEST_POINTS:
         raise NoOverlapError(
@@ -76,6 +74,11 @@ def find_tracks(scene: Scene, *, max_height: int = TRACKED_HEIGHT) -> Tracks:
         uv=uv * (own / loaded)[view_index],
         view_ids=tuple(view.id for view in scene.views),
     )
+
+
+def _look(max_height: int, view: View) -> tuple[Keypoints, Camera]:
+    frame = _roughly(view).load(min(max_height, view.camera.size.height))
+    return find_keypoints(frame), frame.camera
 
 
 def _roughly(view: View) -> View:
@@ -146,9 +149,14 @@ def _write_views(database: Path, keypoints: Sequence[Keypoints], cameras: Sequen
 
 
 def _write_matches(database: Path, keypoints: Sequence[Keypoints], cameras: Sequence[Camera]) -> None:
+    def matched(pair: tuple[int, int]) -> Int[ndarray, "match 2"]:
+        a, b = pair
+        return match_keypoints(keypoints[a], keypoints[b], (cameras[a], cameras[b])).numpy()
+
+    pairs = neighbour_pairs(cameras)
     with pycolmap.Database.open(database) as opened, pycolmap.DatabaseTransaction(opened):
-        for a, b in neighbour_pairs(cameras):
+        for (a, b), matches in zip(pairs, ahead(matched, pairs), strict=True):
             pair = pycolmap.TwoViewGeometry()
             pair.config = pycolmap.TwoViewGeometryConfiguration.CALIBRATED
-            pair.inlier_matches = match_keypoints(keypoints[a], keypoints[b], (cameras[a], cameras[b])).numpy()
+            pair.inlier_matches = matches()
             opened.write_two_view_geometry(a + 1, b + 1, pair)
