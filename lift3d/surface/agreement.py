@@ -175,7 +175,7 @@ def _followed(
     rotation = asked.w2c[:, :3, :3] @ w2c[:3, :3].T
     slope = asked.K @ rotation @ np.linalg.inv(K)
     step = asked.K @ (asked.w2c[:, :3, 3:] - rotation @ w2c[:3, 3:])
-    both = torch.from_numpy(np.concatenate([slope, step], axis=2)).float()
+    both = torch.from_numpy(np.concatenate([slope, step], axis=2)).float().to(uv.device)
     start = torch.baddbmm(both[:, :, 2:3], both[:, :, :2], uv.float().T.expand(len(both), -1, -1))
     x, y, z = (start + both[:, :, 3:] * disparity).unbind(1)
     is_behind = z <= MIN_Z
