@@ -1,6 +1,7 @@
 """Lifting the targets of a scene: which products there are, and how the missing ones are made."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from lift3d.config import Recipe
 from lift3d.domain.features import SceneState
@@ -9,6 +10,7 @@ from lift3d.domain.records import RAW2D, LiftedProduct
 from lift3d.domain.shard import Shard
 from lift3d.domain.target import Target
 from lift3d.lifters.protocol import Lifter
+from lift3d.overlap import behind
 from lift3d.pipeline.digests import STAGE_VERSIONS, lifted_digest, plain_digest, state_digest
 from lift3d.pipeline.features import made_by
 from lift3d.pipeline.inputs import Report, SceneInputs
@@ -96,30 +98,32 @@ def lift_scene(
         if all(writers[product].part(number) is not None for number in range(len(parts))):
             commit_lifted(writers.pop(product), cameras, _attributes(inputs, recipe, product, work))
 
-    for number, part in enumerate(parts):
-        if shard is not None and not shard.takes(number):
-            continue
-        missing = []
-        for product, writer in writers.items():
-            known = older.get(product, {}).get(keys[product][number])
-            if writer.part(number) is None and known is not None:
-                writer.copy_part(number, len(targets), *known)
-            elif writer.part(number) is None:
-                missing.append(product)
-        for share, whole in work.lift_part(part, missing):
-            report("lift", int(number * VIEWS_PER_PART + share * len(part)), len(targets))
-            for product, outcomes in whole.items():
-                write_lifted_part(
-                    PartOfViews(writers[product], number, len(targets), keys[product][number]),
-                    outcomes,
-                    sizes,
-                    work.grids_of(product.operator),
-                    is_plain=product.is_plain,
-                )
-                inputs.computed["lifted"] += 1
-                if shard is None and number == len(parts) - 1:
-                    # One after the other: what is committed outlives this process.
-                    commit_if_whole(product)
+    # Packed and written by one other thread, in the order in which it is lifted.
+    with behind() as do:
+        for number, part in enumerate(parts):
+            if shard is not None and not shard.takes(number):
+                continue
+            missing = []
+            for product, writer in writers.items():
+                known = older.get(product, {}).get(keys[product][number])
+                if writer.part(number) is None and known is not None:
+                    do(partial(writer.copy_part, number, len(targets), *known))
+                elif writer.part(number) is None:
+                    missing.append(product)
+            for share, whole in work.lift_part(part, missing):
+                report("lift", int(number * VIEWS_PER_PART + share * len(part)), len(targets))
+                for product, outcomes in whole.items():
+                    write_lifted_part(
+                        PartOfViews(writers[product], number, len(targets), keys[product][number], do),
+                        outcomes,
+                        sizes,
+                        work.grids_of(product.operator),
+                        is_plain=product.is_plain,
+                    )
+                    inputs.computed["lifted"] += 1
+                    if shard is None and number == len(parts) - 1:
+                        # One after the other: what is committed outlives this process.
+                        do(partial(commit_if_whole, product))
     for product in [*writers]:
         commit_if_whole(product)
 

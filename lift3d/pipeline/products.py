@@ -57,17 +57,21 @@ class SkippedTarget:
 
 @dataclass(frozen=True, slots=True)
 class PartOfViews:
-    """Which part of a product of so many views is to be written; parts with one key, a digest, are equal."""
+    """Which part of a product of so many views is to be written; parts with one key, a digest, are equal.
+
+    ``do`` does what is asked of it, now or behind: then only arrays of the host are left.
+    """
 
     writer: ProductWriter
     number: int
     view_count: int
     key: str = ""
+    do: Callable[[Callable[[], None]], None] = lambda work: work()
 
     def write(self, stack: "_Stack", views: Sequence[Any]) -> None:
         """Write the arrays, with what is noted of each view."""
         note = {"key": self.key, "views": views}
-        self.writer.write_part(self.number, stack.arrays, self.view_count, VIEWS_PER_PART, note)
+        self.do(lambda: self.writer.write_part(self.number, stack.arrays, self.view_count, VIEWS_PER_PART, note))
 
 
 def write_features_part(

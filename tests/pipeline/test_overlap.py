@@ -2,6 +2,7 @@
 
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image
 
 from lift3d import overlap
 from lift3d.errors import StoreFullError
-from lift3d.overlap import IN_FLIGHT, THREADS, ahead
+from lift3d.overlap import IN_FLIGHT, THREADS, ahead, behind
 from lift3d.pipeline.inputs import SceneInputs, quiet
 from lift3d.scenes import images
 from lift3d.scenes.catalog import read_scene
@@ -147,3 +148,33 @@ def test_of_large_files_one_is_decoded_at_a_time(with_cores, tmp_path, monkeypat
     inputs = SceneInputs(scene, open_store("memory://overlap", create=True), 40)
     inputs.decode_all(quiet)
     assert len(inputs.views) == 6
+
+
+def test_what_is_left_behind_is_done_in_turn_by_one_thread_and_all_of_it_at_the_end():
+    done, begun = [], []
+
+    def one(number):
+        time.sleep(0.002 * (number % 2))
+        done.append((number, threading.get_ident()))
+
+    with behind() as do:
+        for number in range(9):
+            do(partial(one, number))
+            begun.append(number)
+            assert len(begun) - len(done) <= 2
+    assert [number for number, _ in done] == [*range(9)]
+    assert len({thread for _, thread in done} - {threading.get_ident()}) == 1
+
+
+def all_behind(*works):
+    with behind() as do:
+        for work in works:
+            do(work)
+
+
+@pytest.mark.parametrize("more", [0, 1, 5])
+def test_what_fails_behind_is_raised_and_nothing_is_done_after_it(more):
+    done = []
+    with pytest.raises(ZeroDivisionError):
+        all_behind(partial(done.append, 1), lambda: 1 / 0, *[partial(done.append, 2)] * more)
+    assert done == [1]
