@@ -73,17 +73,28 @@ def _neighbours(
     best: dict[ViewId, list[tuple[float, ViewId]]] = {name: [] for name in views}
     support = opposition = 0.0
     for asked in _asked(sorted(views), views, max(len(uv) for uv, _, _ in places.values())):
-        for name, (uv, z, own) in places.items():
-            vote, confidence = _votes(uv, z, views[name], asked)
-            if name in asked.names:
-                confidence[asked.names.index(name)] = 0.0
-            counts = ((vote - 1).abs() < 2 * tolerance).float().mul(confidence).sum(1)
-            support += float(((vote - 1).abs() < tolerance).float().mul(confidence * own).sum(1).double().sum())
-            opposition += float((vote > 1 + tolerance).float().mul(confidence * own).sum(1).double().sum())
+        # Taken down from a device once for all views.
+        said = torch.stack([_said(name, places[name], views[name], asked, tolerance) for name in places]).cpu()
+        support += float(said[:, 1].double().sum())
+        opposition += float(said[:, 2].double().sum())
+        for name, counts in zip(places, said[:, 0], strict=True):
             most, at = (one[:NEIGHBOUR_COUNT].tolist() for one in counts.sort(descending=True, stable=True))
             found = [(-count, asked.names[place]) for count, place in zip(most, at, strict=True) if count > 0]
             best[name] = sorted(best[name] + found)[:NEIGHBOUR_COUNT]
     return {name: [other for _, other in found] for name, found in best.items()}, support, opposition
+
+
+def _said(
+    name: ViewId, places: tuple[Tensor, Tensor, Tensor], view: ViewGeometry, asked: "_Asked", tolerance: float
+) -> Float[Tensor, "3 view"]:
+    """Return how much of a view's sparse places others see, confirm, and see through; nothing of the view itself."""
+    uv, z, own = places
+    vote, confidence = _votes(uv, z, view, asked)
+    if name in asked.names:
+        confidence[asked.names.index(name)] = 0.0
+    off, sure = (vote - 1).abs(), confidence * own
+    said = (off < 2 * tolerance, confidence), (off < tolerance, sure), (vote > 1 + tolerance, sure)
+    return torch.stack([(is_said.float() * by).sum(1) for is_said, by in said])
 
 
 def _sparse_places(
