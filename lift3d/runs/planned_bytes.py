@@ -196,8 +196,9 @@ def _surface_bytes(size: SceneSize, recipe: Recipe) -> int:
     witnesses = min(recipe.tap_count, size.view_count)
     seen = cells * (witnesses * (_FLOAT32 + _FLOAT16) + 2 * _FLOAT32) + pixels * _FLOAT32
     asked = cells * size.view_count * _ASKED_FLOATS * _FLOAT32
-    # Which views own the surface: whether each sees points of every other one, a byte and its copy each.
-    asked = max(asked, 2 * size.view_count**2 * _cells(size.image, POINT_PITCH_PX))
+    # Which views own the surface: whether each sees points of every other one, a bit each, and what one pass holds.
+    points = size.view_count * _cells(size.image, POINT_PITCH_PX)
+    asked = max(asked, points * (size.view_count // 8 + 32))
     is_given = size.map_bytes_per_px > 0 or (recipe.geometry or SWEEP.name) != SWEEP.name
     shown = _cells(size.image, given_stride_px(size.image)) if is_given else cells
     return size.view_count * shown * _SURFACE_FLOATS * _FLOAT32 + min(VIEWS_PER_PART, size.target_count) * seen + asked

@@ -1,7 +1,11 @@
 """Which views own the surface: a few that see all of it well, in one order for the whole scene."""
 
+import heapq
+from collections.abc import Sequence
+
 import torch
-from jaxtyping import Bool, Float
+import torch.nn.functional as F
+from jaxtyping import Bool, Int32, UInt8
 from torch import Tensor
 
 from lift3d.domain.features import FeatureGrid
@@ -16,9 +20,6 @@ SHOWN = 0.5
 KEYFRAME_SHARE = 0.985
 # Pixels between the points that are asked for.
 POINT_PITCH_PX = 8.0
-# Every point of every view has a flag of every view; numbers are made of those of so many points at a time.
-_POINTS_AT_ONCE = 2**13
-_POINTS_COUNTED = 2**10
 
 
 def is_seen_well(look: Look) -> Bool[Tensor, "point view"]:
@@ -31,39 +32,51 @@ def is_seen_well(look: Look) -> Bool[Tensor, "point view"]:
 def keyframes(surface: SceneSurface) -> tuple[int, ...]:
     """Return the views that own the surface, each the one that sees most of what those before it do not see well.
 
-    Independent of the order of the views: ties go to the smaller id. Greedy set cover.
+    Independent of the order of the views: ties go to the smaller id. Greedy set cover; what a view adds only falls, so
+    it is counted anew for those alone that may be next.
     """
-    seen = torch.cat([_own_points_seen(surface, index) for index in range(len(surface.views))])
-    names = surface.ids
-    left = sorted(range(len(names)), key=lambda index: names[index])
+    seen, counts = _seen(surface)
     # Every view brings its own points: a place counts once, however many views bring it.
-    counts = torch.empty(len(seen), dtype=torch.int32)
-    for some, into in zip(torch.split(seen, _POINTS_COUNTED), torch.split(counts, _POINTS_COUNTED), strict=True):
-        into.copy_(some.view(torch.uint8).sum(1, dtype=torch.int32))
     weight = 1 / counts.clamp(min=1).double()
-    uncovered = seen.any(1)
+    uncovered = counts > 0
     enough = (1 - KEYFRAME_SHARE) * int(uncovered.sum())
-    chosen = []
-    # One piece of memory for all rounds: of what is freed and taken again, pieces may come to lie beside one another.
-    numbers = torch.empty(min(len(seen), _POINTS_AT_ONCE), len(names), dtype=torch.float64)
+
+    def gain(view: int) -> float:
+        return round(float((weight * (uncovered & _seen_by(view, seen))).sum()), 6)
+
+    names = surface.ids
+    left = [(-gain(view), names[view], view) for view in range(len(names))]
+    heapq.heapify(left)
+    chosen: list[int] = []
     while left and int(uncovered.sum()) > enough:
-        gains = _seen_of(weight * uncovered, seen, numbers)[left].round(decimals=6)
-        best = left[int(gains.argmax())]
-        chosen.append(best)
-        left.remove(best)
-        uncovered &= ~seen[:, best]
+        _, name, view = heapq.heappop(left)
+        counted = (-gain(view), name, view)
+        if left and counted > left[0]:
+            heapq.heappush(left, counted)
+            continue
+        chosen.append(view)
+        uncovered &= ~_seen_by(view, seen)
     return tuple(chosen)
 
 
-def _seen_of(
-    weight: Float[Tensor, " point"], seen: Bool[Tensor, "point view"], numbers: Float[Tensor, "some view"]
-) -> Float[Tensor, " view"]:
-    """Return the weight of what each view sees; ``numbers`` is room for some points."""
-    total = torch.zeros(seen.shape[1], dtype=torch.float64)
-    for start in range(0, len(seen), max(1, len(numbers))):
-        some = seen[start : start + len(numbers)]
-        total += weight[start : start + len(some)] @ numbers[: len(some)].copy_(some)
-    return total
+def _seen(surface: SceneSurface) -> tuple[list[UInt8[Tensor, "view _"]], Int32[Tensor, " point"]]:
+    """Return which views see each view's own points well, eight points a byte, and how many see each of all points.
+
+    A view's points fill up their last byte with some that nobody sees.
+    """
+    seen, counts = [], []
+    for index in range(len(surface.views)):
+        own = _own_points_seen(surface, index).byte()
+        own = F.pad(own, (0, 0, 0, -len(own) % 8))
+        bits = (own.reshape(-1, 8, own.shape[1]) << torch.arange(8, dtype=torch.uint8)[:, None]).sum(1)
+        seen.append(bits.byte().T.contiguous())
+        counts.append(own.sum(1, dtype=torch.int32))
+    return seen, torch.cat(counts)
+
+
+def _seen_by(view: int, seen: Sequence[UInt8[Tensor, "view _"]]) -> Bool[Tensor, " point"]:
+    packed = torch.cat([own[view] for own in seen])
+    return ((packed[:, None] >> torch.arange(8, dtype=torch.uint8)) & 1).flatten().bool()
 
 
 def _own_points_seen(surface: SceneSurface, index: int) -> Bool[Tensor, "point view"]:
