@@ -243,6 +243,7 @@ def profile(scene: str | None, operators: tuple[str, ...], image_height: int | N
 @click.option("--control", default=10_000, help="Scenes whose work is nothing.")
 @click.option("--count", "counts", multiple=True, default=(10, 50, 200), help="Numbers of real scenes. Repeatable.")
 @click.option("--turns", default=3, help="Turns of two workers and two bare processes.")
+@click.option("--workers-only", is_flag=True, help="Only two workers against two bare processes.")
 @click.option("--views", default=200, help="Of a scene among a million.")
 @click.option(
     "--costs-only", is_flag=True, help="Only what a million scenes need; orchestration is taken to add nothing."
@@ -253,6 +254,7 @@ def scale(
     control: int,
     counts: tuple[int, ...],
     turns: int,
+    workers_only: bool,
     views: int,
     costs_only: bool,
     out: Path | None,
@@ -260,10 +262,13 @@ def scale(
 ) -> None:
     """What Prefect and Ray cost, by thousands of scenes and against bare loops; and what a million scenes need."""
     from lift3d.bench.cost_model import Assumptions, cost_section
-    from lift3d.bench.scale import measure_scale
+    from lift3d.bench.scale import measure_scale, measure_workers
     from lift3d.bench.scale_page import scale_page
     from lift3d.bench.scene_costs import measure_scene_costs
 
+    if workers_only:
+        measure_workers(max(2, max(counts) // 2), turns, lambda line: click.echo(line, err=True))
+        return
     costs = measure_scene_costs(views)
     if costs_only:
         _present(costs, cost_section(costs, 0.0, Assumptions()), out, as_json)

@@ -115,13 +115,21 @@ def measure_scale(
             tell(f"serial {serial[-1]}")
             flow.append(_flow_pace(root / f"flow-{count}", count, workers=1))
             tell(f"flow   {flow[-1]}")
-        bare, ours = [], []
-        for turn in range(turns):
-            count = max(2, counts[-1] // 2)
-            bare.append(_two_processes(root / f"bare-{turn}", count))
-            ours.append(_flow_pace(root / f"two-{turn}", count, workers=2).slope_s)
-            tell(f"two processes {bare[-1]:.3f} s per scene, two workers {ours[-1]:.3f}")
-    return ScaleFigures(os.cpu_count() or 1, tuple(control), tuple(serial), tuple(flow), tuple(bare), tuple(ours))
+    bare, ours = measure_workers(max(2, counts[-1] // 2), turns, tell)
+    return ScaleFigures(os.cpu_count() or 1, tuple(control), tuple(serial), tuple(flow), bare, ours)
+
+
+def measure_workers(
+    count: int, turns: int, tell: Callable[[str], None] = lambda line: None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return seconds per scene of two bare processes and of two workers, which take turns with so many scenes."""
+    bare, ours = [], []
+    for _ in range(turns):
+        with tempfile.TemporaryDirectory(prefix="scale-") as folder:
+            bare.append(_two_processes(Path(folder, "bare"), count))
+            ours.append(_flow_pace(Path(folder, "two"), count, workers=2).slope_s)
+        tell(f"two processes {bare[-1]:.3f} s per scene, two workers {ours[-1]:.3f}: {bare[-1] / ours[-1]:.3f}")
+    return tuple(bare), tuple(ours)
 
 
 def bare_loop(store: str, first: int, count: int) -> list[float]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from lift3d.bench.scale import ScaleFigures, Thousand
 
-SLOPE_BAR, WORKER_BAR = 1.05, 0.9
+SLOPE_BAR, WORKER_BAR = 1.01, 0.95
 
 
 def scale_page(figures: ScaleFigures, cost: str = "") -> str:
