@@ -5,6 +5,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Mapping
+from dataclasses import dataclass
 from mmap import mmap
 from typing import Any
 
@@ -12,6 +13,8 @@ ViewId = str
 SceneId = str
 
 _SLUG_LENGTH = 64
+# What a mapping need not say.
+_NOTHING = ("null", "{}", "[]")
 # Unicode categories that end a terminal's line, move its cursor, or are no character at all; and what turns the order
 # of those that follow, so that a name reads as another.
 _UNSHOWABLE = ("Cc", "Cs", "Zl", "Zp")
@@ -32,8 +35,30 @@ def digest(content: Any) -> str:
     Equal content gives equal digests in every process and for every order of mapping keys; a mapping entry that is
     None or empty is dropped first, so that a new optional field leaves old digests as they are.
     """
-    text = json.dumps(_canonical(content), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """JSON that is written already: what many digests have in common need be written but once."""
+
+    text: str
+
+
+def canonical_json(content: Any) -> str:
+    """Return JSON-like content as ``digest`` sees it: keys in order, no white space, ASCII."""
+    if isinstance(content, Written):
+        return content.text
+    if isinstance(content, Mapping):
+        items = {str(key): value for key, value in content.items()}
+        written = {key: canonical_json(items[key]) for key in sorted(items)}
+        kept = (f"{json.dumps(key)}:{text}" for key, text in written.items() if text not in _NOTHING)
+        return f"{{{','.join(kept)}}}"
+    if isinstance(content, list | tuple):
+        return f"[{','.join(map(canonical_json, content))}]"
+    if isinstance(content, str | int | float | bool) or content is None:
+        return json.dumps(content)
+    raise TypeError(f"cannot take the digest of {type(content).__name__}")
 
 
 def digest_bytes(*parts: bytes | mmap) -> str:
@@ -71,14 +96,3 @@ def slug(name: str) -> str:
     if safe == name and safe:
         return safe
     return f"{safe or 'x'}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
-
-
-def _canonical(content: Any) -> Any:
-    if isinstance(content, Mapping):
-        items = ((str(key), _canonical(value)) for key, value in content.items())
-        return {key: value for key, value in items if value is not None and value != {} and value != []}
-    if isinstance(content, list | tuple):
-        return [_canonical(item) for item in content]
-    if isinstance(content, str | int | float | bool) or content is None:
-        return content
-    raise TypeError(f"cannot take the digest of {type(content).__name__}")

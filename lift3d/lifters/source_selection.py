@@ -27,6 +27,10 @@ _WORST_ANGLE = math.radians(30)
 _FADE = 0.25
 # Tapers stay positive; a jump of a thousandth at a change of the set cannot be seen.
 _MIN_TAPER = 1e-3
+# Candidates of which costs are computed at first, per source, and how many times as many while that is not enough.
+_FIRST_ASKED, _ASKED_MORE = 4, 4
+# More than costs are rounded by.
+_ROUNDED = 1e-6
 # Cameras whose costs are computed together: a few megabytes of memory.
 _AT_ONCE = 1024
 
@@ -50,6 +54,37 @@ def select_sources(
         return [(view, 1.0) for _, view in chosen]
     horizon = left_out[0][0]
     return [(view, _taper(cost, horizon)) for cost, view in chosen]
+
+
+class Candidates:
+    """Views that may be sources of many targets: of thousands, costs are computed of those that stand near alone."""
+
+    def __init__(self, views: Sequence[tuple[ViewId, Camera]]) -> None:
+        self._views = views
+        self._centers = torch.stack([camera.center for _, camera in views])
+
+    def near(
+        self, target: Camera, count: int, depth_range: DepthRange, left_out: int | None = None
+    ) -> list[tuple[ViewId, Camera]]:
+        """Return candidates, but for one, among which are the ``count`` of least cost and the one after them.
+
+        A camera at the distance d from the target's, of which a probe is D away, differs by |log z| or more, where
+        z − 1 is d/D in the plane of the three; so by log(1 + d/D).
+        """
+        distance = (self._centers - target.center).norm(dim=1)
+        total = len(distance) - (left_out is not None)
+        if left_out is not None:
+            distance[left_out] = math.inf
+        probe_distance = (_probes(target, depth_range) - target.center).norm(dim=1)
+        asked = _FIRST_ASKED * (count + 1)
+        while asked < total:
+            near, place = distance.topk(asked, largest=False)
+            found = [self._views[one] for one in place.tolist()]
+            costs = view_costs(target, [camera for _, camera in found], depth_range)
+            if float((near[-1] / probe_distance).log1p().mean()) > float(costs.kthvalue(count + 1).values) + _ROUNDED:
+                return found
+            asked *= _ASKED_MORE
+        return [view for place, view in enumerate(self._views) if place != left_out]
 
 
 def view_costs(target: Camera, cameras: Sequence[Camera], depth_range: DepthRange) -> Float[Tensor, " view"]:

@@ -1,15 +1,17 @@
 """What each product of a scene depends on, and nothing else: the digests in its path."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from lift3d.config import Recipe
 from lift3d.domain.camera import Camera
 from lift3d.domain.features import SceneState
-from lift3d.domain.keys import ViewId, digest, digest_bytes
+from lift3d.domain.keys import ViewId, Written, canonical_json, digest, digest_bytes
 from lift3d.domain.scene import DepthRange, View
 from lift3d.domain.target import Target
 from lift3d.lifters.protocol import LifterSpec
 from lift3d.operators.protocol import COMPARABLE, OperatorSpec
+from lift3d.pipeline.targets import AllBut, sources_of_any
 from lift3d.scenes import tracks
 from lift3d.surface.protocol import GeometrySpec
 
@@ -95,8 +97,8 @@ def lifted_digest(
     ``geometry`` is the path of the surface that targets read, or the depth range in which their sources are searched.
     """
     if isinstance(geometry, str):
-        sources: list[list[object]] = [sorted(target.source_ids) for target in targets]
-        used = {name for target in targets for name in target.source_ids}
+        sources: list[object] = [_written(target.source_ids) for target in targets]
+        used = sources_of_any(targets)
         own: dict[str, object] = {"surface": geometry, "kind": operator.prediction_kind}
     else:
         sources = [[list(source) for source in target.sources] for target in targets]
@@ -122,6 +124,20 @@ def lifted_digest(
             "views": [[name, views[name]] for name in sorted(used)],
         }
     )
+
+
+def _written(names: Sequence[ViewId]) -> Written:
+    """Return names in order, as JSON; of lists that hold all of many names but one, the names are written once."""
+    if not isinstance(names, AllBut):
+        return Written(f"[{','.join(_each_written(tuple(names)))}]")
+    place = sorted(names.names).index(names.names[names.left_out])
+    each = _each_written(names.names)
+    return Written(f"[{','.join((*each[:place], *each[place + 1 :]))}]")
+
+
+@lru_cache(maxsize=4)
+def _each_written(names: tuple[ViewId, ...]) -> tuple[str, ...]:
+    return tuple(canonical_json(name) for name in sorted(names))
 
 
 def surface_digest(method: GeometrySpec, views: Mapping[ViewId, str], depth_range: DepthRange) -> str:

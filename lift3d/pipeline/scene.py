@@ -16,7 +16,7 @@ from lift3d.pipeline.lifting import Lifting
 from lift3d.pipeline.models import Models
 from lift3d.pipeline.score import score_products
 from lift3d.pipeline.surface import StoredSurface, scene_surface
-from lift3d.pipeline.targets import scene_targets, views_to_encode
+from lift3d.pipeline.targets import scene_targets, sources_of_any, views_to_encode
 from lift3d.storage.scene_index import write_scene_index
 
 
@@ -67,7 +67,7 @@ def _encode_and_lift(
     targets = scene_targets(tuple(inputs.views.values()), recipe, inputs.scene.depth_range)
     used = views_to_encode(targets, is_anchored=models.is_anchored)
     # Held-out targets are no source of any target, so nothing may be fitted on them either.
-    fitted_on = {name for target in targets for name in target.source_ids}
+    fitted_on = sources_of_any(targets)
     if shard is not None and shard.stage == "encode":
         for operator in models.operators:
             inputs.encode(operator, used, report, shard.takes)

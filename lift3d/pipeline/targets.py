@@ -17,6 +17,7 @@ from lift3d.domain.scene import DepthRange, View
 from lift3d.domain.target import Target
 from lift3d.errors import CameraError, ConfigError, SceneError
 from lift3d.lifters import source_selection
+from lift3d.lifters.source_selection import Candidates
 
 # Cameras of a path at most: an hour of video.
 MOST_NOVEL = 100_000
@@ -49,19 +50,19 @@ class AllBut(Sequence[ViewId]):
     """All views but one, in their order, without a list of its own."""
 
     def __init__(self, names: tuple[ViewId, ...], left_out: int) -> None:
-        self._names, self._left_out = names, left_out
+        self.names, self.left_out = names, left_out
 
     def __len__(self) -> int:
-        return len(self._names) - 1
+        return len(self.names) - 1
 
     def __iter__(self) -> Iterator[ViewId]:
-        return (name for at, name in enumerate(self._names) if at != self._left_out)
+        return (name for at, name in enumerate(self.names) if at != self.left_out)
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return tuple(self)[index]
         at = range(len(self))[index]
-        return self._names[at + (at >= self._left_out)]
+        return self.names[at + (at >= self.left_out)]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and tuple(self) == tuple(other)
@@ -83,28 +84,36 @@ def views_to_encode(targets: Sequence[Target], *, is_anchored: bool = False) -> 
     """
     chosen = {name for target in targets for name, _ in target.sources}
     used = {target.id for target in targets} | chosen
-    # Any two targets together have all sources of all targets, but for one that is a target itself.
-    allowed = (name for target in targets[:2] for name in target.source_ids) if is_anchored else ()
-    return used.union(allowed)
+    return used | sources_of_any(targets) if is_anchored else used
+
+
+def sources_of_any(targets: Sequence[Target]) -> set[ViewId]:
+    """Return the views that may be sources of any target, without going through a list that many share twice."""
+    found: set[ViewId] = set()
+    for names in {id(target.source_ids): target.source_ids for target in targets}.values():
+        # Two lists of all views but one have them all.
+        if not isinstance(names, AllBut) or len(found) < len(names.names):
+            found.update(names)
+    return found
 
 
 def select_sources(
     targets: Sequence[Target], cameras: Mapping[ViewId, Camera], count: int, depth_range: DepthRange
 ) -> tuple[Target, ...]:
     """Return the targets with their sources chosen: pure planning on cameras, for all targets before any is lifted."""
-    return tuple(
-        replace(
-            target,
-            sources=tuple(
-                source_selection.select_sources(
-                    target.camera, [(name, cameras[name]) for name in target.source_ids], count, depth_range
-                )
-            ),
-        )
-        if target.source_ids
-        else target
-        for target in targets
-    )
+    shared: dict[int, Candidates] = {}
+    chosen = []
+    for target in targets:
+        ids = target.source_ids
+        names, left_out = (ids.names, ids.left_out) if isinstance(ids, AllBut) else (ids, None)
+        if names and id(names) not in shared:
+            shared[id(names)] = Candidates([(name, cameras[name]) for name in names])
+        if ids:
+            near = shared[id(names)].near(target.camera, count, depth_range, left_out)
+            sources = source_selection.select_sources(target.camera, near, count, depth_range)
+            target = replace(target, sources=tuple(sources))
+        chosen.append(target)
+    return tuple(chosen)
 
 
 def _at_height(camera: Camera, height: int) -> Camera:

@@ -88,7 +88,7 @@ def anchored_target(
     """Ask views of the surface for what a target sees: ``sources`` may answer, ``witness_count`` per cell at most."""
     grid = FeatureGrid.covering(camera.size, GUIDE_STRIDE_PX)
     uv = cell_centers(*grid.lattice).reshape(-1, 2)
-    may_answer = torch.tensor([name in sources for name in surface.ids])
+    may_answer = torch.tensor([*map(set(sources).__contains__, surface.ids)])
     z_depth = depth.at(uv)
     look = surface.look(camera, uv, z_depth).only(may_answer)
     is_empty = is_cut(look) | torch.isinf(z_depth)

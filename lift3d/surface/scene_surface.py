@@ -112,7 +112,8 @@ class SceneSurface:
         part.views, part.keyframes, part._asking = tuple(self.views[place] for place in chosen), (), None
         part._offsets, part._lattices = self._offsets[chosen], self._lattices[:, chosen]
         part._K, part._w2c = self._K[chosen], self._w2c[chosen]
-        part.__dict__.pop("sparse", None)
+        for kept in ("ids", "sparse"):
+            part.__dict__.pop(kept, None)
         return part
 
     @classmethod
@@ -121,17 +122,17 @@ class SceneSurface:
         views = [SeenSurface.of(name, view) for name, view in sorted(geometry.views.items())]
         return cls(geometry.method, views, keyframes)
 
-    @property
+    @cached_property
     def ids(self) -> tuple[ViewId, ...]:
         """Ids of the views."""
         return tuple(view.id for view in self.views)
 
     def view_of(self, camera: Camera) -> SeenSurface | None:
         """Return the view that a camera is, if it is one that knows anything of the surface."""
-        for view in self.views:
-            if (view.camera is camera or _is_same(view.camera, camera)) and bool((view.confidence > 0).any()):
-                return view
-        return None
+        is_there = (self._K == camera.K).all(2).all(1) & (self._w2c == camera.w2c).all(2).all(1)
+        alike = (self.views[place] for place in torch.nonzero(is_there)[:, 0].tolist())
+        known = (view for view in alike if view.camera.size == camera.size and bool((view.confidence > 0).any()))
+        return next(known, None)
 
     @cached_property
     def sparse(self) -> Float[Tensor, "view 3 point"]:
@@ -234,10 +235,6 @@ def is_cut(look: Look) -> Bool[Tensor, " point"]:
         return torch.zeros(len(look.confidence), dtype=torch.bool)
     against = look.emptied.sum(1)
     return (against > 0) & (against >= _CUT_SHARE * (against + (look.shown > 0).sum(1)))
-
-
-def _is_same(a: Camera, b: Camera) -> bool:
-    return a.size == b.size and bool((a.K == b.K).all()) and bool((a.w2c == b.w2c).all())
 
 
 def _sparse_places(view: SeenSurface) -> Float[Tensor, "3 point"]:

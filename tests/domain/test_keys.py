@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lift3d.domain.keys import digest, digest_bytes, slug
+from lift3d.domain.keys import Written, canonical_json, digest, digest_bytes, slug
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**40), 2**40) | st.text(max_size=8),
@@ -22,6 +22,12 @@ def test_digest_ignores_the_order_of_keys(content):
 @given(st.dictionaries(st.text(min_size=1, max_size=5), JSON, max_size=5))
 def test_an_empty_new_field_keeps_the_digest(content):
     assert digest(content) == digest({**content, "a new field": None, "another": []})
+
+
+@given(JSON)
+def test_what_is_written_already_is_as_good_as_what_it_says(content):
+    assert digest([{"a": [0, Written(canonical_json(content))]}]) == digest([{"a": [0, content]}])
+    assert digest({"b": [1, 2.5, None], "a": {"c": [], "d": "\u00e9"}}) == "99df18034b32ce69"
 
 
 def test_digest_is_stable_across_processes():

@@ -8,7 +8,7 @@ import torch
 from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.scene import DepthRange
 from lift3d.errors import NoOverlapError
-from lift3d.lifters.source_selection import select_sources, view_costs
+from lift3d.lifters.source_selection import Candidates, select_sources, view_costs
 from tests.support.scenes import pinhole, some_motion
 
 RANGE = DepthRange(1.0, 6.0)
@@ -88,3 +88,12 @@ def test_tapers_are_positive_and_one_when_nothing_is_left_out():
 def test_nothing_to_choose_from_is_refused():
     with pytest.raises(NoOverlapError, match="candidate"):
         select_sources(at(), [], 4, RANGE)
+
+
+def test_of_many_candidates_those_near_are_enough():
+    spread = torch.linspace(0, 1, 400).tolist()
+    views = [(f"v{place:03d}", at(40 * x, yaw=0.03 * (place % 3))) for place, x in enumerate(spread)]
+    near = Candidates(views).near(at(15.3), 6, RANGE, left_out=153)
+    expected = select_sources(at(15.3), views[:153] + views[154:], 6, RANGE)
+    assert select_sources(at(15.3), near, 6, RANGE) == expected
+    assert len(near) < 200
