@@ -47,6 +47,8 @@ _REDUCTIONS, SHARP = (8, 4, 2), 1.5
 _BYTES_PER_PIXEL, _VALIDITY_BYTES_PER_PIXEL, _LENS_BYTES_PER_PIXEL = 15, 17, 11
 # Of files that take more than this to decode, threads decode one at a time.
 LARGE_BYTES, _one_large = 2**28, threading.Lock()
+# Pixels of large files lie in pieces that the system takes back; smaller ones stay with the thread that decoded them.
+Image.core.set_block_size(2**26)  # type: ignore[attr-defined]
 # What phones and cameras write; no map survives it.
 _LOSSY, _LOSSY_SUFFIXES = ("JPEG", "MPO"), (".jpg", ".jpeg")
 # Sides of a map and its image may differ in proportion by rounding, and by the few rows that sensors lack.
