@@ -22,7 +22,7 @@ _LEFT_BEHIND = 2
 _cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def use_cores(count: float) -> None:
+def use_cores(count: int | float) -> None:
     """Say how many cores are for this process; with less than two everything is done by the thread that asks."""
     global _cores
     _cores = int(count)
