@@ -190,4 +190,4 @@ def _most_voted(
         votes = 0.25 * padded[:-2] + 0.5 * votes + 0.25 * padded[2:]
     cost = -votes / (votes.sum(0) + _UNDECIDED)
     smooth = semi_global(cost[None], color[None], _JUMP_PENALTIES, _EDGE_SCALE)[0]
-    return torch.exp(low + width * smooth.argmin(0))
+    return torch.exp(low + width * smooth.min(0).indices)
