@@ -52,7 +52,8 @@ def find_tracks(scene: Scene, *, max_height: int = TRACKED_HEIGHT) -> Tracks:
     at least 1.5° apart, and no observation is more than 1.5 pixels of the loaded size off. The scene's own depth is
     not used. NoOverlapError if there are fewer than 20 points.
     """
-    keypoints, cameras = zip(*(found() for found in ahead(partial(_look, max_height), scene.views)), strict=True)
+    looked = [look() for look in ahead(partial(_look, max_height), scene.views)]
+    keypoints, cameras = [one for one, _ in looked], [camera for _, camera in looked]
     points = _triangulated(keypoints, cameras)
     if len(points) < _FEWEST_POINTS:
         raise NoOverlapError(
