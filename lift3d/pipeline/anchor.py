@@ -33,7 +33,7 @@ from lift3d.surface.anchors import (
     owner_weights,
     used_sources,
 )
-from lift3d.surface.bands import confirmed, contrast_left, crisp, low_band
+from lift3d.surface.bands import confirmed, crisp, low_band
 from lift3d.surface.confidence import DEPTH, FEATURES, LABELS
 from lift3d.surface.depth_map import given_stride_px
 from lift3d.surface.light import light_weights
@@ -206,7 +206,6 @@ class OnSurface:
         sharp = blend_picture(used, [one.values for one in maps], maps[0].grid.placement[0])
         # At the same cells as the picture: where owners change, a coarser band is of others than it, and shows a grid.
         fine = sharp - self._blend(owner, f"{what} low", low).features.values
-        fine = fine * (1 / contrast_left(owner.weight)).reshape(grid.shape)
         values = (coarse.features.values + fine.nan_to_num(0.0)).clamp(0, 1)
         return LiftedFeatures(FeatureMap(values, grid), coarse.coverage, coarse.z_depth)
 

@@ -31,7 +31,7 @@ STAGE_VERSIONS = {
     "fit": 1,
     "travel": 1,
     "surface": 1,
-    "anchor": 9,
+    "anchor": 10,
     "arrays": 4,
 }
 # What lifting goes through; frames are in the digests of the views, and scoring changes no lifted view.

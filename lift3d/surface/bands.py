@@ -9,8 +9,6 @@ from torch.nn import functional
 
 # Standard deviation of the Gaussian between the bands, as a share of the picture's height: 2 of 192 pixels.
 BAND_SHARE = 1 / 96
-# Fine bands of two views that own a place agree so far: they are two answers about one thing.
-FINE_CORRELATION = 0.5
 # A mean of views, each read between its cells, is blurred, and so much of what a blur takes is given back: half is what
 # linear reading takes of a wave of four cells; 2 would give features the contrast of one view's, half of which is what
 # no other view confirms. The blur is that of reading, in cells, and of views that lie beside one another, in pixels.
@@ -30,18 +28,6 @@ def low_band(
         return _blurred(values, kernel, radius)
     weight = is_valid[None].float()
     return _blurred(values * weight, kernel, radius) / _blurred(weight, kernel, radius).clamp(min=1e-6)
-
-
-def contrast_left(weight: Float[Tensor, "cell view"]) -> Float[Tensor, " cell"]:
-    """Return the standard deviation of a blend of fine bands, each of which has one; 1 where nothing is blended.
-
-    Source:
-        Heitz & Neyret, High-performance by-example noise using a histogram-preserving blending operator, 2018, eq. 2;
-        here for textures that correlate.
-    """
-    squared = weight.square().sum(1)
-    left = (squared + FINE_CORRELATION * (weight.sum(1).square() - squared)).sqrt()
-    return torch.where(left > 0, left, 1.0)
 
 
 def crisp(values: Float[Tensor, "channel row col"], stride_px: float) -> Float[Tensor, "channel row col"]:
