@@ -104,10 +104,10 @@ def read_record(store: Store, run_id: str, location: str) -> SceneRecord | None:
 
 def write_record(store: Store, recipe: Recipe, record: SceneRecord, rows: Iterable[ScoreRow] = ()) -> SceneRecord:
     """Write a scene's rows, those without a figure too, then its record, and return it as it was written."""
-    from lift3d.tables.schema import ScoreTable  # pandas is slow to import, and who reads records needs none
+    from lift3d.tables.row_files import rows_to_parquet  # Arrow is slow to import, and who reads records needs none
 
     record = replace(record, scene=encodable(record.scene), reason=encodable(record.reason))
-    content = ScoreTable.from_rows([*rows, *_rows_without_figure(record, recipe)]).to_parquet()
+    content = rows_to_parquet([*rows, *_rows_without_figure(record, recipe)])
     record = replace(record, rows=digest_bytes(content))
     store.write_bytes(rows_path(recipe.run_id, record.location), content)
     store.write_bytes(record_path(recipe.run_id, record.location), record.to_bytes())

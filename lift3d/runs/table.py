@@ -13,7 +13,8 @@ from lift3d.domain.records import SceneRecord
 from lift3d.errors import DamagedProductError
 from lift3d.runs.records import READS_AT_ONCE, damaged_rows, read_record, read_rows, read_run
 from lift3d.storage.location import Store
-from lift3d.tables.schema import ScoreTable, stored_rows
+from lift3d.tables.row_files import stored_rows
+from lift3d.tables.schema import ScoreTable
 
 # Scenes in memory at once. A few hundred rows each take some hundred megabytes.
 SCENES_PER_PART = 256

@@ -1,38 +1,23 @@
-"""The score table: which columns it has, what makes a row unique, and how it is written. Light: no torch."""
+"""The score table: a frame of rows that were checked, sorted and told apart. Light: no torch."""
 
-import io
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet
 
-from lift3d.domain.keys import encodable, shown
+from lift3d.domain.keys import shown
 from lift3d.domain.scores import Outcome, ScoreRow
 from lift3d.errors import ContractError, UnknownNameError
+from lift3d.tables.row_files import COLUMNS, KEY, NUMBERS, TEXTS, arrow_rows, arrow_schema, parquet_bytes
 
 # For those who are given rows and may not know pandas.
 DataFrame = pd.DataFrame
 
-# A row takes so much beside its texts: their places in a list of them, and three numbers.
-_ROW_BYTES = 80
-# A file of rows unpacks to some thirty times its size.
-_MOST_UNPACKED = 256
-_FREE_BYTES = 2**27
 # With these, and with characters that are shown as their codes, spreadsheets begin a formula.
 _FORMULA_SIGNS = ("=", "+", "-", "@")
-COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(ScoreRow))
-NUMBERS: tuple[str, ...] = ("value", "weight", "coverage")
-TEXTS: tuple[str, ...] = tuple(name for name in COLUMNS if name not in NUMBERS)
-
-# What a row is about, in the order of sorting. The run comes last: it names the recipe, not the content.
-KEY: tuple[str, ...] = (
-    *("scene", "operator", "lifter", "target_mode", "metric", "protocol"),
-    *("threshold_source", "scoring_geometry", "target", "other", "run"),
-)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,8 +47,7 @@ class ScoreTable:
     @classmethod
     def from_rows(cls, rows: Sequence[ScoreRow]) -> "ScoreTable":
         """Make a table of rows in any order; texts need not be such that Parquet takes them."""
-        columns = {name: [getattr(row, name) for row in rows] for name in COLUMNS}
-        return cls(pd.DataFrame(columns | {name: [*map(encodable, columns[name])] for name in TEXTS}))
+        return cls(arrow_rows(rows).to_pandas())
 
     @classmethod
     def joined(cls, tables: Sequence["ScoreTable"]) -> "ScoreTable":
@@ -82,9 +66,7 @@ class ScoreTable:
 
     def to_parquet(self) -> bytes:
         """Return the table as the bytes of a Parquet file; the same table gives the same bytes."""
-        buffer = io.BytesIO()
-        pa.parquet.write_table(pa.Table.from_pandas(self.frame, schema=arrow_schema(), preserve_index=False), buffer)
-        return buffer.getvalue()
+        return parquet_bytes(pa.Table.from_pandas(self.frame, schema=arrow_schema(), preserve_index=False))
 
     def to_csv(self) -> str:
         """Return the rows as CSV that a spreadsheet shows as it is and a terminal does not obey.
@@ -105,30 +87,6 @@ class ScoreTable:
         ]
 
 
-def stored_rows(content: bytes) -> pa.Table:
-    """Return the rows of a file of to_parquet; ValueError if it is none, or would take far more memory than rows do."""
-    try:
-        found = pa.parquet.read_metadata(io.BytesIO(content))
-        if not found.schema.to_arrow_schema().equals(arrow_schema()):
-            raise ValueError("its columns are others")
-        if found.num_rows * _ROW_BYTES > max(_FREE_BYTES, _MOST_UNPACKED * len(content)):
-            raise ValueError(f"{len(content)} bytes say that they are {found.num_rows} rows")
-        rows = pa.parquet.ParquetFile(io.BytesIO(content), read_dictionary=TEXTS).read()
-        rows.validate(full=True)
-        text_bytes = sum(_text_bytes(rows.column(name)) for name in TEXTS)
-        if text_bytes > max(_FREE_BYTES, _MOST_UNPACKED * len(content)):
-            raise ValueError(f"{len(content)} bytes unpack to {text_bytes}")
-        return rows.cast(arrow_schema())
-    except (pa.ArrowException, OSError, MemoryError) as error:
-        raise ValueError(f"{type(error).__name__}: {error}") from error
-
-
-def _text_bytes(column: pa.ChunkedArray) -> int:
-    """Return the bytes of a column of texts once each stands for itself."""
-    lengths = (pa.compute.binary_length(one.dictionary).take(one.indices) for one in column.chunks)
-    return sum(pa.compute.sum(one).as_py() or 0 for one in lengths)
-
-
 def _plain_cell(text: str) -> str:
     plain = shown(text)
     return f"'{plain}" if plain.startswith(_FORMULA_SIGNS) else plain
@@ -138,11 +96,6 @@ def stacked(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
     """Put frames of the same columns, at least one of them, below each other; empty ones say nothing of types."""
     given = list(frames)
     return pd.concat([frame for frame in given if len(frame)] or given[:1], ignore_index=True)
-
-
-def arrow_schema() -> pa.Schema:
-    """Return the columns as Arrow and Parquet name their types."""
-    return pa.schema([(name, pa.float64() if name in NUMBERS else pa.string()) for name in COLUMNS])
 
 
 def _check_texts(frame: pd.DataFrame) -> None:

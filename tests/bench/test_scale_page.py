@@ -1,11 +1,15 @@
 """What the scale benchmark counts and what its page concludes."""
 
+import sys
+
 import pytest
 
 from lift3d.bench.cost_model import Assumptions, cost_section
-from lift3d.bench.scale import Pace, ScaleFigures, Thousand
+from lift3d.bench.scale import Pace, ScaleFigures, Thousand, prepare_stub
 from lift3d.bench.scale_page import scale_page
 from lift3d.bench.scene_costs import Costs, CountingStore, Requests, SceneCosts
+from lift3d.config import Execution, Recipe
+from lift3d.pipeline.inputs import quiet
 from lift3d.storage.location import open_store
 from lift3d.storage.products import open_product, write_product
 
@@ -56,3 +60,31 @@ def test_a_product_without_arrays_costs_one_write_and_no_listing(tmp_path) -> No
     store.requests.clear()
     assert open_product(store, "a").attrs == {"n": 1}
     assert store.requests == {"get": 1}
+
+
+def test_a_scene_that_is_nothing_but_its_record_takes_two_writes_and_few_calls_among_thousands(tmp_path):
+    store = CountingStore(open_store(str(tmp_path / "store"), create=True).url)
+    recipe = Recipe(scenes=tuple(f"procedural:room?seed={number}" for number in range(5000)))
+    attempt = prepare_stub(recipe, Execution(store=store.url), store)
+    attempt(recipe.scenes[0], quiet)  # which imports, and names the run
+    store.requests.clear()
+    # A frame of pandas takes 20,000, a look at every scene of the run as many as there are.
+    assert _calls(lambda: attempt(recipe.scenes[1], quiet)) < 8000
+    assert store.requests == {"put": 2}
+
+
+def _calls(work) -> int:
+    """Return how many functions of Python and of C are called: what work costs, whatever the machine."""
+    count = 0
+
+    def on_event(frame, event, argument) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(on_event)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+    return count

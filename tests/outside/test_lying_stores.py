@@ -13,7 +13,7 @@ from numcodecs import Blosc, zstd
 
 from lift3d.errors import DamagedProductError
 from lift3d.results.lifted_scene import lifted_scenes
-from lift3d.tables.schema import COLUMNS, NUMBERS, stored_rows
+from lift3d.tables.row_files import COLUMNS, NUMBERS, stored_rows
 from lift3d.viewer.gathering import view_scene
 from tests.support.forged import arrays_of, check_runs_again, command, forge, is_refused, product_of, views_of
 

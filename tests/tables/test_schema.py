@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from lift3d.errors import ContractError, UnknownNameError
-from lift3d.tables.schema import COLUMNS, ScoreTable
+from lift3d.tables.row_files import COLUMNS, rows_to_parquet
+from lift3d.tables.schema import ScoreTable
 from tests.tables.score_rows import missing_row, score_row
 
 
@@ -29,9 +30,10 @@ def test_a_table_of_rows_has_their_columns_and_round_trips_keep_every_bit(rows):
     assert len(table) == len(rows)
 
 
-def test_the_order_of_rows_is_irrelevant():
-    first, again = ScoreTable.from_rows(some_rows()), ScoreTable.from_rows(some_rows()[::-1])
-    assert first.to_parquet() == again.to_parquet()
+def test_the_order_of_rows_is_irrelevant_and_a_file_of_rows_is_that_of_their_table():
+    odd = [score_row(scene=name, coverage=math.nan) for name in ("ä", "z", "", "\ud800", "\U0001f600", "\uffff")]
+    for rows in ([], some_rows(), odd):
+        assert rows_to_parquet(rows[::-1]) == rows_to_parquet(rows) == ScoreTable.from_rows(rows).to_parquet()
 
 
 @pytest.mark.parametrize(
@@ -53,8 +55,14 @@ def test_what_breaks_the_schema_is_refused(changed, message):
 
 
 def test_rows_that_make_no_table_are_refused():
-    with pytest.raises(ContractError, match="share a key"):
-        ScoreTable.from_rows([score_row(), score_row(value=0.1)])
+    for make in (ScoreTable.from_rows, rows_to_parquet):
+        for rows, message in (
+            ([score_row(), score_row(value=0.1)], "share a key"),
+            ([score_row(weight=-1.0)], "negative"),
+            ([missing_row(reason="")], "without a reason"),
+        ):
+            with pytest.raises(ContractError, match=message):
+                make(rows)
     with pytest.raises(ContractError):
         replace(score_row(), value=math.nan)
 
