@@ -106,10 +106,7 @@ def _matching(
     target, *sources = (by_stage[stage.number] for by_stage in features)
     own, *others = (_cells(camera, 2**stage.number) for camera in cameras)
     uv = cell_centers(own.size.height, own.size.width)
-    sweeps = [
-        Sweep.between(uv, (own.K, own.w2c), (one.K, one.w2c), (one.size.height, one.size.width)) for one in others
-    ]
-    return Matching(target, sources, sweeps, (1 / depth_range.far, 1 / depth_range.near))
+    return Matching(target, sources, Sweep.through(uv, own, others), (1 / depth_range.far, 1 / depth_range.near))
 
 
 def _resized(values: Float[Tensor, "row col"], size: ImageSize) -> Float[Tensor, "height width"]:

@@ -3,13 +3,15 @@
 Letters: a is the view whose pixels are swept, b the view they are looked up in, disparity is 1 / z_depth in a.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
+from lift3d.domain.camera import Camera
 from lift3d.geometry.projection import MIN_Z
 from lift3d.geometry.sampling import normalizing_matrix
 
@@ -17,6 +19,33 @@ from lift3d.geometry.sampling import normalizing_matrix
 _FAR_OUTSIDE = 2.0
 # Where no depth in b is less than this multiple of that in a, no coordinate is far beyond.
 _CLOSE = 0.01
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lookup:
+    """Cameras that points are looked up in: ``K`` gives coordinates for ``grid_sample``."""
+
+    K: Float64[np.ndarray, "view 3 3"]
+    w2c: Float64[np.ndarray, "view 4 4"]
+
+    @classmethod
+    def of(cls, cameras: Sequence[Camera]) -> "Lookup":
+        """Stack cameras."""
+        K = [normalizing_matrix(one.size.height, one.size.width) @ one.K.numpy() for one in cameras]
+        return cls(np.array(K).reshape(-1, 3, 3), np.array([one.w2c.numpy() for one in cameras]).reshape(-1, 4, 4))
+
+
+def pencils(a: Camera, others: Lookup) -> Float64[np.ndarray, "view 3 4"]:
+    """Return what takes (u, v, 1, disparity) of a to homogeneous coordinates of others, scaled to depth 1 in a.
+
+    Composed in double precision, as the world may lie far from its origin; and in NumPy, which takes a tenth of the
+    time for matrices this small.
+    """
+    w2a = a.w2c.numpy()
+    rotation = others.w2c[:, :3, :3] @ w2a[:3, :3].T
+    slope = others.K @ rotation @ np.linalg.inv(a.K.numpy())
+    step = others.K @ (others.w2c[:, :3, 3:] - rotation @ w2a[:3, 3:])
+    return np.concatenate([slope, step], axis=2)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,19 +68,18 @@ class Sweep:
     def between(
         cls,
         uv: Float[Tensor, "row col 2"],
-        a: tuple[Float[Tensor, "3 3"], Float[Tensor, "4 4"]],
-        b: tuple[Float[Tensor, "3 3"], Float[Tensor, "4 4"]],
-        size_b: tuple[int, int],
+        a: Camera,
+        b: Camera,
     ) -> "Sweep":
-        """Prepare the sweep of pixels of a through b of (height, width); cameras are (K, w2c), composed in double."""
-        # Matrices this small are a tenth of the time in NumPy.
-        (K_a, w2a), (K_b, w2b) = ([one.double().numpy() for one in camera] for camera in (a, b))
-        rotation = w2b[:3, :3] @ w2a[:3, :3].T
-        project = normalizing_matrix(*size_b) @ K_b
-        slope, step = project @ rotation @ np.linalg.inv(K_a), project @ (w2b[:3, 3] - rotation @ w2a[:3, 3])
-        both = torch.tensor(np.column_stack([slope, step]), dtype=torch.float32, device=uv.device)
-        start = torch.addmm(both[:, 2:3], both[:, :2], uv.reshape(-1, 2).float().T)
-        return cls(start.reshape(3, *uv.shape[:-1]), both[:, 3])
+        """Prepare the sweep of pixels of a through b."""
+        return cls.through(uv, a, [b])[0]
+
+    @classmethod
+    def through(cls, uv: Float[Tensor, "row col 2"], a: Camera, others: Sequence[Camera]) -> list["Sweep"]:
+        """Prepare the sweeps of pixels of a through others."""
+        both = torch.from_numpy(pencils(a, Lookup.of(others))).to(uv.device, torch.float32)
+        pixels = uv.reshape(-1, 2).float().T
+        return [cls(torch.addmm(one[:, 2:3], one[:, :2], pixels).reshape(3, *uv.shape[:-1]), one[:, 3]) for one in both]
 
     def at(
         self, disparity: Float[Tensor, " plane #row #col"]

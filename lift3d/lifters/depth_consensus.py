@@ -133,8 +133,7 @@ def walk(
     Which planes, coordinates in the source's image for ``grid_sample``, and the source's volumes (occupancy and
     visibility) there; 0 outside the source's image and planes.
     """
-    source = depth.camera
-    sweep = Sweep.between(uv, (target.K, target.w2c), (source.K, source.w2c), (source.size.height, source.size.width))
+    sweep = Sweep.between(uv, target, depth.camera)
     count, first, last = len(disparity), float(disparity[0]), float(disparity[-1])
     flat = depth.volumes.flatten(1, 2)
     for start in range(0, count, PLANE_TILE):

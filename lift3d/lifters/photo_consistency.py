@@ -123,5 +123,4 @@ def _is_readable(
 
 
 def _sweep(reference: Descriptors, neighbour: Descriptors) -> Sweep:
-    a, b = reference.camera, neighbour.camera
-    return Sweep.between(reference.uv, (a.K, a.w2c), (b.K, b.w2c), (b.size.height, b.size.width))
+    return Sweep.between(reference.uv, reference.camera, neighbour.camera)

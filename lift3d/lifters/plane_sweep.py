@@ -284,9 +284,7 @@ class PlaneSweep(Uncorrected):
 
 def _sees(target: Camera, uv: Float[Tensor, "row col 2"], guide: SourceGuide, planes: Float[Tensor, " plane"]) -> bool:
     """Whether any guide cell of the target, on any plane, falls on the source's image."""
-    camera = guide.camera
-    size = (camera.size.height, camera.size.width)
-    sweep = Sweep.between(uv, (target.K, target.w2c), (camera.K, camera.w2c), size)
+    sweep = Sweep.between(uv, target, guide.camera)
     # Rays move steadily through an image: every fourth plane finds any overlap that is worth having.
     at, _ = sweep.at(planes[::4, None, None])
     return bool((at.abs() <= 1).all(-1).any()) and bool(guide.is_valid.any())

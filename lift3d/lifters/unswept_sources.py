@@ -65,8 +65,7 @@ def colors_at(
     That is depths as multiples of those in the target, and coordinates for ``grid_sample``.
     """
     camera = view.camera
-    size = (camera.size.height, camera.size.width)
-    at, relative_z = Sweep.between(uv, (target.K, target.w2c), (camera.K, camera.w2c), size).at(disparity)
+    at, relative_z = Sweep.between(uv, target, camera).at(disparity)
     return read_planes(view.color, at), relative_z, at
 
 

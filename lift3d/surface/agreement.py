@@ -9,19 +9,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Float64
+from jaxtyping import Float
 from torch import Tensor
 
 from lift3d.domain.features import FeatureGrid
 from lift3d.domain.keys import ViewId
 from lift3d.domain.scene_geometry import SceneGeometry, ViewGeometry
 from lift3d.errors import SceneFormatError
+from lift3d.geometry.plane_sweep import Lookup, pencils
 from lift3d.geometry.projection import MIN_Z
 from lift3d.geometry.rays import cell_centers
-from lift3d.geometry.sampling import cells_at, nearest_cells, normalizing_matrix
+from lift3d.geometry.sampling import cells_at, nearest_cells
 
 # Votes within this share of the depth are of the same surface.
 AGREEMENT = 0.03
@@ -135,20 +135,17 @@ def _moved(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Asked:
-    """Views of one lattice that are asked together; ``K`` gives coordinates for ``grid_sample``."""
+    """Views of one lattice that are asked together."""
 
     names: Sequence[ViewId]
-    K: Float64[np.ndarray, "view 3 3"]
-    w2c: Float64[np.ndarray, "view 4 4"]
+    cameras: Lookup
     z_depth: Float[Tensor, "view row col"]
     confidence: Float[Tensor, "view row col"]
 
     @classmethod
     def of(cls, names: Sequence[ViewId], views: Sequence[ViewGeometry]) -> "_Asked":
-        K = [normalizing_matrix(one.camera.size.height, one.camera.size.width) @ one.camera.K.numpy() for one in views]
-        w2c = np.stack([one.camera.w2c.numpy() for one in views])
         z_depth, confidence = (torch.stack([getattr(one, what) for one in views]) for what in ("z_depth", "confidence"))
-        return cls(names, np.stack(K), w2c, z_depth, confidence)
+        return cls(names, Lookup.of([one.camera for one in views]), z_depth, confidence)
 
 
 def _asked(names: Sequence[ViewId], views: Mapping[ViewId, ViewGeometry], point_count: int) -> Iterator[_Asked]:
@@ -182,11 +179,7 @@ def _followed(
     uv: Float[Tensor, "point 2"], disparity: Float[Tensor, " point"], view: ViewGeometry, asked: _Asked
 ) -> tuple[Float[Tensor, "view point 2"], Float[Tensor, "view point"]]:
     """Return where points of a view lie in others, and their depth there as a multiple of their own (as ``Sweep``)."""
-    K, w2c = view.camera.K.numpy(), view.camera.w2c.numpy()
-    rotation = asked.w2c[:, :3, :3] @ w2c[:3, :3].T
-    slope = asked.K @ rotation @ np.linalg.inv(K)
-    step = asked.K @ (asked.w2c[:, :3, 3:] - rotation @ w2c[:3, 3:])
-    both = torch.from_numpy(np.concatenate([slope, step], axis=2)).float().to(uv.device)
+    both = torch.from_numpy(pencils(view.camera, asked.cameras)).float().to(uv.device)
     start = torch.baddbmm(both[:, :, 2:3], both[:, :, :2], uv.float().T.expand(len(both), -1, -1))
     x, y, z = (start + both[:, :, 3:] * disparity).unbind(1)
     is_behind = z <= MIN_Z

@@ -43,15 +43,23 @@ class DepthVotes:
         camera: Of the view.
         grid: Its cells.
         color: Mean colour of each cell: depth jumps where it does.
-        z_depth: NaN where unknown.
-        weight: In [0, 1], how much each depth counts.
+        depth_and_weight: One beside the other, as other views read them.
     """
 
     camera: Camera
     grid: FeatureGrid
     color: Float[Tensor, "3 row col"]
-    z_depth: Float[Tensor, "row col"]
-    weight: Float[Tensor, "row col"]
+    depth_and_weight: Float[Tensor, "2 row col"]
+
+    @property
+    def z_depth(self) -> Float[Tensor, "row col"]:
+        """NaN where unknown."""
+        return self.depth_and_weight[0]
+
+    @property
+    def weight(self) -> Float[Tensor, "row col"]:
+        """In [0, 1], how much each depth counts."""
+        return self.depth_and_weight[1]
 
 
 def fuse(view: DepthVotes, others: Sequence[DepthVotes], tolerance: float) -> ViewGeometry:
@@ -94,12 +102,12 @@ def _settled(
 ) -> ViewGeometry:
     own = torch.where(torch.isfinite(view.z_depth), 1 / view.z_depth, disparity)
     uv = cell_centers(*view.grid.lattice)
-    surfaces = [(_sweep(uv, view, other), _readable(other)) for other in others]
+    sweeps = Sweep.through(uv, view.camera, [other.camera for other in others])
     for _ in range(times):
         votes = view.weight * _nearness(own, disparity, tolerance)
         total, against = votes * own, torch.zeros_like(votes)
-        for sweep, surface in surfaces:
-            met, weight, is_through = _met(sweep, surface, disparity, tolerance)
+        for sweep, other in zip(sweeps, others, strict=True):
+            met, weight, is_through = _met(sweep, other.depth_and_weight, disparity, tolerance)
             against += torch.where(is_through, weight, 0.0)
             weight *= _nearness(met, disparity, tolerance)
             votes += weight
@@ -118,17 +126,13 @@ def _nearness(
     return (1 - ((found - disparity) / (tolerance * disparity)).square()).clamp_(min=0)
 
 
-def _readable(view: DepthVotes) -> Float[Tensor, "2 row col"]:
-    """Return a view's depth and weight, 0 where unknown."""
-    return torch.stack([torch.where(torch.isfinite(view.z_depth), view.z_depth, 0.0), view.weight])
-
-
 def _met(
     sweep: Sweep, surface: Float[Tensor, "2 other_row other_col"], disparity: Float[Tensor, "row col"], tolerance: float
 ) -> tuple[Float[Tensor, "row col"], Float[Tensor, "row col"], Bool[Tensor, "row col"]]:
     """Return the disparities at which rays meet what another view sees there, its weight, and where that sees through.
 
-    A surface is met as if it had one depth in the other view around where it is looked up.
+    A surface is met as if it had one depth in the other view around where it is looked up. No comparison with what is
+    unknown holds.
     """
     at, ratio = sweep.at(disparity[None])
     z, weight = read_planes(surface, at, "zeros", "nearest")[:, 0]
@@ -150,7 +154,8 @@ def _carried_over(
     for place, other in enumerate(others):
         is_known = torch.isfinite(other.z_depth)
         known = torch.where(is_known, other.z_depth, 1.0)
-        at, ratio = _sweep(cell_centers(*other.grid.lattice), other, view).at(1 / known[None])
+        uv = cell_centers(*other.grid.lattice)
+        at, ratio = Sweep.between(uv, other.camera, view.camera).at(1 / known[None])
         cell = cells_at(at[0], *view.grid.shape)
         cells.append(torch.where(is_known & (cell >= 0), cell + place * count, len(others) * count).flatten())
         depths.append((ratio[0] * known).flatten())
@@ -159,11 +164,6 @@ def _carried_over(
     weight = torch.where(z == taken(front, cell), torch.cat([other.weight.flatten() for other in others]), 0.0)
     carried = torch.zeros(len(front)).scatter_reduce_(0, cell, weight, "amax")
     return torch.where(torch.isinf(front), torch.nan, front)[:-1].reshape(shape), carried[:-1].reshape(shape)
-
-
-def _sweep(uv: Float[Tensor, "row col 2"], a: DepthVotes, b: DepthVotes) -> Sweep:
-    size = (b.camera.size.height, b.camera.size.width)
-    return Sweep.between(uv, (a.camera.K, a.camera.w2c), (b.camera.K, b.camera.w2c), size)
 
 
 def _most_voted(

@@ -86,12 +86,6 @@ class Photograph:
             readable = torch.cat([readable, empty_cells(view, fine)[None].float()])
         return cls(view.camera, grid, _means(image, grid.shape), own, readable, is_valid)
 
-    def sweep(self, neighbour: "Photograph") -> Sweep:
-        """Return where this view's cells lie in a neighbour at all depths."""
-        a, b = self.camera, neighbour.camera
-        uv = cell_centers(*self.grid.lattice)
-        return Sweep.between(uv, (a.K, a.w2c), (b.K, b.w2c), (b.size.height, b.size.width))
-
 
 def matching_cost(
     view: Photograph, neighbours: Sequence[Photograph], disparity: Float[Tensor, " plane"]
@@ -106,7 +100,8 @@ def matching_cost(
         Normalised brightness as in zero-mean normalised cross-correlation (Hannah 1974); best neighbours only: Kang,
         Szeliski & Chai, Handling occlusions in dense multi-view stereo, CVPR 2001, §3, in its smooth form.
     """
-    sweeps = [view.sweep(neighbour) for neighbour in neighbours]
+    cameras = [neighbour.camera for neighbour in neighbours]
+    sweeps = Sweep.through(cell_centers(*view.grid.lattice), view.camera, cameras)
     box = BoxMean(*view.grid.shape, _MATCHING_RADIUS)
     least = _FAINT * math.exp(-_TRUNCATION / _SOFTNESS)
     tiles = []

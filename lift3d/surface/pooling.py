@@ -26,7 +26,7 @@ def pooled(fine: DepthVotes, grid: FeatureGrid) -> DepthVotes:
     color = F.interpolate(fine.color[None], size=grid.shape, mode="area")[0]
     is_known = z_depth > 0
     weight = torch.where(is_known, weight[:-1].reshape(grid.shape), 0.0)
-    return DepthVotes(fine.camera, grid, color, torch.where(is_known, z_depth, torch.nan), weight)
+    return DepthVotes(fine.camera, grid, color, torch.stack([torch.where(is_known, z_depth, torch.nan), weight]))
 
 
 def corrected(fine: DepthVotes, fused: ViewGeometry, tolerance: float) -> DepthVotes:
@@ -43,4 +43,5 @@ def corrected(fine: DepthVotes, fused: ViewGeometry, tolerance: float) -> DepthV
     weight = torch.where(is_upheld, fine.weight, taken(fused.confidence.flatten(), at))
     is_known = disparity > 0
     z_depth = torch.where(is_known, 1 / disparity, torch.nan)
-    return DepthVotes(fine.camera, fine.grid, fine.color, z_depth, torch.where(is_known, weight, 0.0))
+    both = torch.stack([z_depth, torch.where(is_known, weight, 0.0)])
+    return DepthVotes(fine.camera, fine.grid, fine.color, both)

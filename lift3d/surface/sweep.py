@@ -139,8 +139,8 @@ class SweepGeometry:
         """Return the depth that matches a view's neighbours best, weighed by how little else does."""
         config = self.config
         if not neighbours:
-            unknown = torch.full(view.grid.shape, torch.nan)
-            return DepthVotes(view.camera, view.grid, view.color, unknown, torch.zeros(view.grid.shape))
+            unknown = torch.tensor([torch.nan, 0.0])[:, None, None].repeat(1, *view.grid.shape)
+            return DepthVotes(view.camera, view.grid, view.color, unknown)
         disparity = torch.linspace(1 / span.near, 1 / span.far, config.plane_count, dtype=torch.float64)
         cost = matching_cost(view, neighbours, disparity.float())
         cost = guided_filter(cost, view.color, config.window_radius, config.window_epsilon)
@@ -150,8 +150,9 @@ class SweepGeometry:
             cost.gather(0, plane)[0], config.match_costs
         )
         found = (disparity[0] + place * (disparity[1] - disparity[0])).float()
-        z_depth = torch.where(view.is_valid, 1 / found, torch.nan)
-        return DepthVotes(view.camera, view.grid, view.color, z_depth, torch.where(view.is_valid, weight, 0.0))
+        both = torch.stack([1 / found, weight])
+        unknown = torch.tensor([torch.nan, 0.0])[:, None, None]
+        return DepthVotes(view.camera, view.grid, view.color, torch.where(view.is_valid, both, unknown))
 
 
 def _evidence(view: ViewGeometry, asked: int) -> float:

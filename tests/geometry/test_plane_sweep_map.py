@@ -13,7 +13,7 @@ def test_a_sweep_equals_the_projection_of_points_in_any_world():
     a, b = pinhole(w2c=new2world), pinhole(w2c=_turned(0.3) @ new2world)
     uv = cell_centers(6, 8, (8.0, 8.0))
     z_depth = torch.tensor([1.0, 2.0, 7.0])
-    at, relative_z = Sweep.between(uv, (a.K, a.w2c), (b.K, b.w2c), (48, 64)).at(1 / z_depth[:, None, None])
+    at, relative_z = Sweep.between(uv, a, b).at(1 / z_depth[:, None, None])
     for plane, z in enumerate(z_depth):
         flat = uv.reshape(-1, 2)
         uv_b, z_b = transfer(flat, torch.full_like(flat[:, 0], float(z)), (a.K, a.w2c), (b.K, b.w2c))
@@ -26,9 +26,7 @@ def test_a_sweep_equals_the_projection_of_points_in_any_world():
 
 def test_points_behind_the_other_camera_are_far_outside():
     a, b = pinhole(), pinhole(w2c=torch.diag(torch.tensor([-1.0, 1, -1, 1], dtype=torch.float64)))
-    at, _ = Sweep.between(cell_centers(6, 8, (8.0, 8.0)), (a.K, a.w2c), (b.K, b.w2c), (48, 64)).at(
-        torch.tensor([0.5])[:, None, None]
-    )
+    at, _ = Sweep.between(cell_centers(6, 8, (8.0, 8.0)), a, b).at(torch.tensor([0.5])[:, None, None])
     assert bool((at.abs() > 1).any(-1).all())
     assert bool(torch.isfinite(at).all())
 

@@ -19,14 +19,19 @@ def votes_of(scene):
         frame = view.load()
         grid = FeatureGrid.covering(frame.camera.size, 1.0)
         weight = torch.isfinite(frame.z_depth).float()
-        found.append(DepthVotes(frame.camera, grid, frame.image, frame.z_depth, weight))
+        found.append(DepthVotes(frame.camera, grid, frame.image, torch.stack([frame.z_depth, weight])))
     return found
 
 
 def with_floater(view):
-    z_depth = view.z_depth.clone()
-    z_depth[BLOB] *= 0.5
-    return dataclasses.replace(view, z_depth=z_depth)
+    factor = torch.ones_like(view.z_depth)
+    factor[BLOB] = 0.5
+    return scaled(view, factor, 1.0)
+
+
+def scaled(view, depth, weight):
+    both = torch.stack([depth * view.z_depth, weight * view.weight])
+    return dataclasses.replace(view, depth_and_weight=both)
 
 
 def test_true_depth_stays_but_for_edges():
@@ -48,8 +53,8 @@ def test_a_floater_of_one_view_is_outvoted_there_and_elsewhere():
 def test_what_other_views_see_through_is_less_sure():
     """A surface that wins the vote counts the views that look through it against itself."""
     view, *others = votes_of(textured_plane_scene())
-    near = dataclasses.replace(view, z_depth=0.5 * view.z_depth, weight=10 * view.weight)
-    silent = [dataclasses.replace(other, weight=0 * other.weight) for other in others]
+    near = scaled(view, 0.5, 10.0)
+    silent = [scaled(other, 1.0, 0.0) for other in others]
     unopposed, opposed = fuse(near, silent, TOLERANCE), fuse(near, others, TOLERANCE)
     center = (24, 30)
     for fused in (unopposed, opposed):
