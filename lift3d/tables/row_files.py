@@ -45,7 +45,8 @@ def stored_rows(content: bytes) -> pa.Table:
             raise ValueError("its columns are others")
         if found.num_rows * _ROW_BYTES > max(_FREE_BYTES, _MOST_UNPACKED * len(content)):
             raise ValueError(f"{len(content)} bytes say that they are {found.num_rows} rows")
-        rows = pa.parquet.ParquetFile(io.BytesIO(content), read_dictionary=TEXTS).read()
+        file = pa.parquet.ParquetFile(io.BytesIO(content), metadata=found, read_dictionary=TEXTS)
+        rows = file.read(use_threads=False)  # who reads many scenes has threads of its own
         rows.validate(full=True)
         text_bytes = sum(_text_bytes(rows.column(name)) for name in TEXTS)
         if text_bytes > max(_FREE_BYTES, _MOST_UNPACKED * len(content)):
