@@ -33,7 +33,8 @@ LOOPBACK = "127.0.0.1"
 _LEAST_WORKER_BYTES = 2**30
 # Of this process; one only, since Ray keeps the first that it sees.
 _OWN_TOKEN = secrets.token_hex(32)
-# Processes that a node of a run has no use for: nobody reads its dashboard or its logs, and it does not grow.
+# Processes that a node of a run has no use for: nobody reads its dashboard or its logs, and it does not grow. Ray's
+# own init, 2.60, has no argument for the last two, and starts the first one's process without a dashboard, too.
 _UNUSED = ("start_api_server", "start_log_monitor", "start_monitor")
 # Nobody asks what processes count, or for a list of calls.
 _SILENT = {"enable_metrics_collection": False, "task_events_report_interval_ms": 0}
