@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.spatial.transform import Rotation, Slerp
 
 from lift3d.config import Recipe
 from lift3d.domain.camera import Camera, ImageSize
@@ -138,6 +137,9 @@ def _novel_targets(views: Sequence[View], recipe: Recipe) -> tuple[Target, ...]:
 
 def interpolated_path(cameras: Sequence[Camera], count: int) -> list[Camera]:
     """Return cameras along the path of the given ones: spherical rotations, piecewise linear centres."""
+    # Few runs have such a path: a tenth of a second that the others need not wait.
+    from scipy.spatial.transform import Rotation, Slerp
+
     knots = np.arange(len(cameras), dtype=np.float64)
     at = np.linspace(0.0, len(cameras) - 1.0, count)
     rotations = Slerp(knots, Rotation.from_matrix(np.stack([camera.c2w[:3, :3].numpy() for camera in cameras])))(at)
