@@ -40,6 +40,9 @@ OUTDOORS = $(foreach name,mobilenet_s8 alike dinov2_s14,$(REAL)/feature_networks
 # Every page is of all that its store was asked for, so the last one has everything.
 AGREEMENT = $(BIN)/lift3d bench consistency --out docs/results-consistency.md \
 	--features vgg_r31 $(REAL)/feature_networks.py:vgg_r31
+# What features know of 3D: of trained networks, of one that never was, and of a small one of ours.
+PROBED = $(foreach name,dinov2_s14 alike mobilenet_s8,$(REAL)/feature_networks.py:$(name) --operator $(name)) \
+	--operator '$(VIT)' --operator tiny:encoder
 ENCODERS = $(foreach name,mobilenet_s4 mobilenet_s16 alike,\
 		--plugin tests/real/plugins/feature_networks.py:$(name) --operator $(name))
 
@@ -102,6 +105,8 @@ results: $(STAMP)  ## The pages of results under docs/ from the captures and net
 	$(AGREEMENT) $(addprefix $(CAPTURES)/,kitchen bear garden fox) $(STYLE) $(LABELS) --operator tiny:encoder --refine
 	$(AGREEMENT) $(PICTURE_SCENES) $(PICTURES) --image-height 120 --holdout 4
 	$(BIN)/lift3d bench recognition --out docs/results-recognition.md
+	$(BIN)/lift3d bench probe3d $(addprefix $(CAPTURES)/,kitchen shelf) 'procedural:room?seed=9000&views=24' $(PROBED) \
+		--holdout 4 --out docs/results-probe3d.md
 	$(BIN)/lift3d bench calibration $(CAPTURES)/kitchen --operator rgb $(LABELS) \
 		--plugin tests/real/plugins/feature_networks.py:mobilenet_s8 --operator mobilenet_s8 \
 		--out docs/results-calibration.md

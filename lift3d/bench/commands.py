@@ -135,6 +135,18 @@ def recognition(request: Request, chosen: tuple[str, ...], drawings: Path) -> No
     request.present(figures, page(figures))
 
 
+@click.command("probe3d")
+@on_scenes("runs/probe3d")
+def probe3d(request: Request) -> None:
+    """What features know of 3D, raw and lifted: matches between views by angle, linear probes of depth and normals."""
+    from lift3d.bench import probe3d as bench
+    from lift3d.bench.probe3d_page import page
+
+    recipe = replace(request, scenes=request.scenes or bench.SCENES).recipe(bench.OPERATORS, bench.LIFTERS)
+    figures = bench.measure(recipe, request.store)
+    request.present(figures, page(recipe, figures))
+
+
 @click.command("geometry")
 @click.argument("scenes", nargs=-1, required=True, help="As of lift3d run.")
 @click.option("--method", "methods", multiple=True, default=("sweep",), help="Method of geometry. Repeatable.")
@@ -310,7 +322,19 @@ def storage(
 
 COMMANDS: dict[str, click.Command] = {
     str(command.name): command
-    for command in (lifters, consistency, recognition, geometry, calibration, speed, profile, gpu, scale, storage)
+    for command in (
+        lifters,
+        consistency,
+        recognition,
+        probe3d,
+        geometry,
+        calibration,
+        speed,
+        profile,
+        gpu,
+        scale,
+        storage,
+    )
 }
 
 

@@ -99,12 +99,12 @@ class OnSurface:
                 prediction = self._answer(size, anchored)
             elif self._operator.spec.decodes_cells:
                 state = self._fitted_on_surface(anchored.surface)
-                prediction = decode_view(self._operator, state, self._fine(anchored), size)
+                prediction = decode_view(self._operator, state, self.fine(anchored), size)
             else:
                 prediction = decode_view(self._operator, self._state, lifted, size)
         return LiftedView(target.id, target.camera, lifted, prediction, anchored.view_ids)
 
-    def _fine(self, anchored: AnchoredTarget) -> tuple[LiftedFeatures, ...]:
+    def fine(self, anchored: AnchoredTarget) -> tuple[LiftedFeatures, ...]:
         """Return features on finer cells than the network's."""
         size = anchored.camera.size
         grids = self._inputs.grids(self._operator, size)
@@ -115,7 +115,7 @@ class OnSurface:
         if self._state.is_empty:
             return self._state
         if self._fitted is None:
-            maps = _SurfaceMaps(surface, self._fine, self._taps)
+            maps = _SurfaceMaps(surface, self.fine, self._taps)
             views = views_to_fit_on(self._inputs, surface.ids)
             self._fitted = self._operator.fit_scene(maps, views)
         return self._fitted
