@@ -24,6 +24,8 @@ from lift3d.storage.location import Store
 
 # Records are small: waiting for them is all there is to do.
 READS_AT_ONCE = 16
+# Of a scene without a row there is no file.
+_NO_ROWS = digest_bytes(b"")
 # Some ten million rows.
 _MOST_ROWS_BYTES = 2**30
 
@@ -103,19 +105,27 @@ def read_record(store: Store, run_id: str, location: str) -> SceneRecord | None:
 
 
 def write_record(store: Store, recipe: Recipe, record: SceneRecord, rows: Iterable[ScoreRow] = ()) -> SceneRecord:
-    """Write a scene's rows, those without a figure too, then its record, and return it as it was written."""
-    from lift3d.tables.row_files import rows_to_parquet  # Arrow is slow to import, and who reads records needs none
-
+    """Write a scene's rows, if it has any, those without a figure too, then its record; return it as it was written."""
     record = replace(record, scene=encodable(record.scene), reason=encodable(record.reason))
-    content = rows_to_parquet([*rows, *_rows_without_figure(record, recipe)])
-    record = replace(record, rows=digest_bytes(content))
-    store.write_bytes(rows_path(recipe.run_id, record.location), content)
+    written = [*rows, *_rows_without_figure(record, recipe)]
+    record = replace(record, rows=_NO_ROWS)
+    if written:
+        from lift3d.tables.row_files import rows_to_parquet  # Arrow is slow to import, and who reads records needs none
+
+        content = rows_to_parquet(written)
+        record = replace(record, rows=digest_bytes(content))
+        store.write_bytes(rows_path(recipe.run_id, record.location), content)
     store.write_bytes(record_path(recipe.run_id, record.location), record.to_bytes())
     return record
 
 
 def read_rows(store: Store, run_id: str, record: SceneRecord) -> bytes:
-    """Return the file of a scene's rows that its record names; DamagedProductError if it is gone, or another one."""
+    """Return the file of a scene's rows that its record names, nothing if it names none.
+
+    DamagedProductError if it is gone, or another one.
+    """
+    if record.rows == _NO_ROWS:
+        return b""
     key = rows_path(run_id, record.location)
     try:
         content = store.read_bytes(key, 0, _MOST_ROWS_BYTES)

@@ -13,7 +13,7 @@ from lift3d.domain.records import SceneRecord
 from lift3d.errors import DamagedProductError
 from lift3d.runs.records import READS_AT_ONCE, damaged_rows, read_record, read_rows, read_run
 from lift3d.storage.location import Store
-from lift3d.tables.row_files import stored_rows
+from lift3d.tables.row_files import arrow_rows, stored_rows
 from lift3d.tables.schema import ScoreTable
 
 # Scenes in memory at once. A few hundred rows each take some hundred megabytes.
@@ -58,7 +58,7 @@ class RunTable:
                 raise
             content = read_rows(self.store, self.run_id, newer)
         try:
-            rows = stored_rows(content)
+            rows = stored_rows(content) if content else arrow_rows([])
         except ValueError as error:
             raise damaged_rows(self.store, self.run_id, record, f"holds no score rows ({error})") from error
         name = pa.array([self.names[record.location]] * len(rows), pa.string())

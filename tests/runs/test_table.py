@@ -11,7 +11,7 @@ from lift3d.domain.keys import digest
 from lift3d.domain.records import DroppedView, SceneRecord
 from lift3d.errors import DamagedProductError, ProductMissingError
 from lift3d.runs import table as run_tables
-from lift3d.runs.records import read_record, rows_path, standing_record
+from lift3d.runs.records import read_record, rows_path, standing_record, write_record
 from lift3d.runs.status import run_states
 from lift3d.runs.table import run_parts, run_table
 from lift3d.storage.location import Store
@@ -134,6 +134,17 @@ def test_rows_that_are_damaged_are_one_error_and_the_scene_does_not_stand(tmp_pa
     with pytest.raises(DamagedProductError, match=r"data/scene-0001.*Run the same recipe again"):
         run_table(store, recipe.run_id)
     assert standing_record(store, recipe, location, "") is None
+
+
+def test_a_scene_without_rows_has_no_file_of_them_and_adds_nothing_to_the_table(tmp_path):
+    store, recipe = filled(tmp_path, count=2, order=[0])
+    write_record(store, recipe, SceneRecord("scene-0001", recipe.scenes[1], "ok"))
+    assert not store.exists(rows_path(recipe.run_id, recipe.scenes[1]))
+    assert standing_record(store, recipe, recipe.scenes[1], "") is not None
+    assert set(run_table(store, recipe.run_id).frame["scene"]) == {"scene-0000"}
+    alone, of_none = fake_runs.begin(str(tmp_path / "none"), fake_runs.locations(1))
+    write_record(alone, of_none, SceneRecord("scene-0000", of_none.scenes[0], "ok"))
+    assert list(run_table(alone, of_none.run_id).frame.columns) == list(run_table(store, recipe.run_id).frame.columns)
 
 
 def test_a_scene_that_is_finished_again_while_the_table_is_read_gives_its_new_rows(tmp_path):
