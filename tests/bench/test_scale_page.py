@@ -69,7 +69,8 @@ def test_a_scene_that_is_nothing_but_its_record_takes_one_write_and_few_calls_am
     for scene in recipe.scenes[:3]:
         attempt(scene, quiet)  # which imports, and makes folders and clients
     store.requests.clear()
-    # It takes 600, with all types checked 3,300; a file of rows takes 5,000, a frame of pandas 20,000, a look at every scene of the run as many as there are.
+    # It takes 600, with all types checked 3,300; a file of rows takes 5,000, a frame of pandas 20,000, and a look at
+    # every scene of the run as many as there are.
     assert _calls(lambda: attempt(recipe.scenes[3], quiet)) < 4500
     assert store.requests == {"put": 1}
 
