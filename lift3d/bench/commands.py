@@ -253,8 +253,8 @@ def profile(scene: str | None, operators: tuple[str, ...], image_height: int | N
 
 @click.command("scale")
 @click.option("--control", default=10_000, help="Scenes whose work is nothing.")
-@click.option("--count", "counts", multiple=True, default=(10, 50, 200), help="Numbers of real scenes. Repeatable.")
-@click.option("--turns", default=3, help="Turns of two workers and two bare processes.")
+@click.option("--count", "counts", multiple=True, default=(10, 50, 100), help="Numbers of real scenes. Repeatable.")
+@click.option("--turns", default=3, help="Turns of one worker and a bare loop, and of two and two.")
 @click.option("--workers-only", is_flag=True, help="Only two workers against two bare processes.")
 @click.option("--views", default=200, help="Of a scene among a million.")
 @click.option(

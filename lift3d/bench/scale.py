@@ -70,8 +70,8 @@ class ScaleFigures:
     Attributes:
         cores: Of this machine.
         control: By thousands.
-        serial: A bare loop in a process of its own, per number of scenes.
-        flow: Prefect and Ray with one worker, per number of scenes.
+        serial: A bare loop in a process of its own, per number of scenes, of the largest one per turn.
+        flow: Prefect and Ray with one worker, right after each of those.
         two_processes_s: Seconds per scene of two bare processes side by side, each run.
         two_workers_s: The same of two workers.
     """
@@ -85,8 +85,10 @@ class ScaleFigures:
 
     @property
     def slope_ratio(self) -> float:
-        """Slope of the flow over that of the bare loop, at the largest number of scenes."""
-        return self.flow[-1].slope_s / self.serial[-1].slope_s
+        """Slope of the flow over that of the bare loop, at the largest number of scenes: the median over turns."""
+        pairs = zip(self.serial, self.flow, strict=True)
+        most = self.serial[-1].scenes
+        return statistics.median(flow.slope_s / bare.slope_s for bare, flow in pairs if bare.scenes == most)
 
     @property
     def worker_ratio(self) -> float:
@@ -103,18 +105,18 @@ def measure_scale(
     Args:
         control_count: Scenes of the control measurement.
         counts: Numbers of real scenes, ascending.
-        turns: How often two workers and two processes take turns, with the largest of ``counts`` over two.
+        turns: How often the flow and a bare loop take turns with the largest of ``counts``, and two workers and two
+            processes with half of that.
         tell: Called with a line now and then.
     """
     with tempfile.TemporaryDirectory(prefix="scale-") as folder:
         root = Path(folder)
         control = _control(root / "control", control_count, tell)
         serial, flow = [], []
-        for count in counts:
-            serial.append(_serial_pace(root / f"serial-{count}", count))
-            tell(f"serial {serial[-1]}")
-            flow.append(_flow_pace(root / f"flow-{count}", count, workers=1))
-            tell(f"flow   {flow[-1]}")
+        for turn, count in enumerate([*counts, *[counts[-1]] * (turns - 1)]):
+            serial.append(_serial_pace(root / f"serial-{turn}", count))
+            flow.append(_flow_pace(root / f"flow-{turn}", count, workers=1))
+            tell(f"serial {serial[-1]}, flow {flow[-1]}: {flow[-1].slope_s / serial[-1].slope_s:.3f}")
     bare, ours = measure_workers(max(2, counts[-1] // 2), turns, tell)
     return ScaleFigures(os.cpu_count() or 1, tuple(control), tuple(serial), tuple(flow), bare, ours)
 

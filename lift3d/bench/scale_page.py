@@ -46,7 +46,7 @@ def scale_page(figures: ScaleFigures, cost: str = "") -> str:
             for bare, flow in zip(figures.serial, figures.flow, strict=True)
         ),
         "",
-        f"Slope of the flow over the bare loop's at the most scenes: **{figures.slope_ratio:.3f}** "
+        f"Slope of the flow over the bare loop's at the most scenes, median of turns: **{figures.slope_ratio:.3f}** "
         f"(bar {SLOPE_BAR:g}, {_met(figures.slope_ratio <= SLOPE_BAR)}).",
         "",
         "Two workers against two bare processes, in turns, seconds per scene: "
