@@ -105,8 +105,9 @@ results: $(STAMP)  ## The pages of results under docs/ from the captures and net
 	$(AGREEMENT) $(addprefix $(CAPTURES)/,kitchen bear garden fox) $(STYLE) $(LABELS) --operator tiny:encoder --refine
 	$(AGREEMENT) $(PICTURE_SCENES) $(PICTURES) --image-height 120 --holdout 4
 	$(BIN)/lift3d bench recognition --out docs/results-recognition.md
-	$(BIN)/lift3d bench probe3d $(addprefix $(CAPTURES)/,kitchen shelf) 'procedural:room?seed=9000&views=24' $(PROBED) \
-		--holdout 4 --out docs/results-probe3d.md
+	$(BIN)/lift3d bench probe3d $(addprefix $(CAPTURES)/,kitchen shelf) 'procedural:room?seed=9000&views=24' $(PROBED) --holdout 4
+	$(BIN)/lift3d bench probe3d $(CAPTURES)/kitchen $(REAL)/feature_networks.py:dinov2_s14 --operator dinov2_s14 \
+		--image-height 336 --out docs/results-probe3d.md
 	$(BIN)/lift3d bench calibration $(CAPTURES)/kitchen --operator rgb $(LABELS) \
 		--plugin tests/real/plugins/feature_networks.py:mobilenet_s8 --operator mobilenet_s8 \
 		--out docs/results-calibration.md

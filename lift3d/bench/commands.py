@@ -138,13 +138,13 @@ def recognition(request: Request, chosen: tuple[str, ...], drawings: Path) -> No
 @click.command("probe3d")
 @on_scenes("runs/probe3d")
 def probe3d(request: Request) -> None:
-    """What features know of 3D, raw and lifted: matches between views by angle, linear probes of depth and normals."""
+    """What features know of 3D, by matches and probes; the page has all that was measured into the store."""
     from lift3d.bench import probe3d as bench
     from lift3d.bench.probe3d_page import page
 
-    recipe = replace(request, scenes=request.scenes or bench.SCENES).recipe(bench.OPERATORS, bench.LIFTERS)
-    figures = bench.measure(recipe, request.store)
-    request.present(figures, page(recipe, figures))
+    recipe = request.recipe(bench.OPERATORS, bench.LIFTERS) if request.scenes else None
+    measured = [] if recipe is None else bench.measure(recipe, request.store)
+    request.present(measured, page(bench.measured_before(request.store)))
 
 
 @click.command("geometry")

@@ -4,25 +4,28 @@ Every row is of the same targets, pairs and cells: ``raw2d`` is what the operato
 read off the surface, with the view among the sources (refine) or no target among them (heldout).
 """
 
+import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Float64
+from pydantic import TypeAdapter
 from torch import Tensor
 
-from lift3d.bench.pages import PairedInterval, paired
+from lift3d.bench.pages import PairedInterval, paired, replayed_command
 from lift3d.bench.probe3d_measures import FITTED_CELLS, Cells, match_errors, probed
 from lift3d.config import Recipe
-from lift3d.domain.keys import ViewId
+from lift3d.domain.keys import ViewId, digest
 from lift3d.domain.records import RAW2D
 from lift3d.domain.scene import Frame
 from lift3d.domain.target import Target
-from lift3d.errors import NoOverlapError
+from lift3d.errors import ConfigError, NoOverlapError
 from lift3d.metrics.counting import evenly, median_angles
 from lift3d.metrics.depth_surface import DepthSurface
 from lift3d.operators.protocol import Operator
@@ -34,14 +37,15 @@ from lift3d.pipeline.models import Models
 from lift3d.pipeline.surface import scene_surface
 from lift3d.pipeline.targets import choose_targets, sources_of_any
 from lift3d.scenes.catalog import read_scene
-from lift3d.storage.location import open_store
+from lift3d.storage.location import Store, open_store
 from lift3d.surface.anchored import Anchored
 from lift3d.surface.anchors import AnchoredTarget
 from lift3d.surface.scene_surface import SceneSurface
 
-SCENES = ("procedural:room?seed=9000&views=24",)
 OPERATORS, LIFTERS = ("tiny:encoder",), ("anchored",)
 REFINE, HELDOUT, SWEEP, FINER, PLACE = "refine", "heldout", "heldout, sweep", "heldout, finer cells", "place alone"
+# Where a store keeps what was measured into it.
+FOLDER = "bench/probe3d"
 # Target mode and method of geometry; None is the best that the scene has.
 WAYS = {REFINE: ("refine", None), HELDOUT: ("heldout", None), SWEEP: ("heldout", "sweep")}
 # Of baseline angles between two views, degrees.
@@ -83,10 +87,16 @@ class ProbeFigures:
     scene: str
     geometry: str
     operator: str
+    height: int
     targets: int
     overlaps: dict[str, tuple[int, float]]
     means: dict[str, dict[str, float]]
     gains: dict[str, dict[str, PairedInterval]]
+    command: str
+    date: str
+
+
+_FIGURES = TypeAdapter(ProbeFigures)
 
 
 def recall_name(right: str, number: int) -> str:
@@ -95,17 +105,32 @@ def recall_name(right: str, number: int) -> str:
 
 
 def measure(recipe: Recipe, store: str) -> list[ProbeFigures]:
-    """Return the figures of every operator in every scene; features and surfaces are kept in the store.
+    """Return the figures of every operator in every scene, and keep them in the store, beside features and surfaces.
 
     Raises:
         SceneError: If a target has no depth.
         NoOverlapError: If no two targets see the same.
     """
-    return [found for location in recipe.scenes for found in _of_scene(location, recipe, store)]
+    opened, rows = open_store(store, create=True), []
+    for location in recipe.scenes:
+        for row in _of_scene(location, recipe.model_copy(update={"scenes": (location,)}), opened):
+            key = digest([row.scene, row.operator, row.height])
+            opened.write_bytes(f"{FOLDER}/{key}.json", json.dumps(asdict(row)).encode())
+            rows.append(row)
+    return rows
 
 
-def _of_scene(location: str, recipe: Recipe, store: str) -> list[ProbeFigures]:
-    inputs = SceneInputs(read_scene(location), open_store(store, create=True), recipe.image_height)
+def measured_before(store: str) -> list[ProbeFigures]:
+    """Return all figures that a store keeps, by scene and operator; ConfigError if there are none."""
+    opened = open_store(store)
+    if not opened.list(FOLDER):
+        raise ConfigError(f"Nothing was measured into '{store}' yet. Name scenes and operators.")
+    kept = [_FIGURES.validate_python(json.loads(opened.read_bytes(key))) for key in opened.list(FOLDER)]
+    return sorted(kept, key=lambda one: (one.scene, one.operator, one.height))
+
+
+def _of_scene(location: str, recipe: Recipe, store: Store) -> Iterator[ProbeFigures]:
+    inputs = SceneInputs(read_scene(location), store, recipe.image_height)
     inputs.decode_all(quiet)
     ways = {name: _Seen.by(inputs, recipe, mode, method) for name, (mode, method) in WAYS.items()}
     names = [name for name in ways[REFINE].targets if all(name in way.targets for way in ways.values())]
@@ -113,7 +138,8 @@ def _of_scene(location: str, recipe: Recipe, store: str) -> list[ProbeFigures]:
     pairs = chosen_pairs([inputs.frame(name) for name in names])
     if not pairs:
         raise NoOverlapError(f"'{location}': no two targets see the same. Choose a smaller --holdout.")
-    size, found = inputs.frame(names[0]).camera.size, []
+    size = inputs.frame(names[0]).camera.size
+    today = datetime.now(UTC).date().isoformat()
     for operator in Models.of(recipe).operators:
         inputs.encode(operator, set(inputs.views), quiet)
         reads = {RAW2D: _raw(inputs, operator, cells)}
@@ -123,18 +149,18 @@ def _of_scene(location: str, recipe: Recipe, store: str) -> list[ProbeFigures]:
         values = {row: _values(names, cells, pairs, read) for row, read in reads.items()}
         lifted = {row: own for row, own in values.items() if row != RAW2D}
         values[PLACE] = probe_values([cells[name] for name in names], [cells[name].uv for name in names])
-        found.append(
-            ProbeFigures(
-                scene=inputs.scene.id,
-                geometry=ways[HELDOUT].surface.method,
-                operator=operator.spec.name,
-                targets=len(names),
-                overlaps=_overlaps(pairs),
-                means={row: _of_each(own, lambda one: float(one.mean())) for row, own in values.items()},
-                gains={row: _of_each(_less(own, values[RAW2D]), paired) for row, own in lifted.items()},
-            )
+        yield ProbeFigures(
+            scene=inputs.scene.id,
+            geometry=ways[HELDOUT].surface.method,
+            operator=operator.spec.name,
+            height=recipe.image_height,
+            targets=len(names),
+            overlaps=_overlaps(pairs),
+            means={row: _of_each(own, lambda one: float(one.mean())) for row, own in values.items()},
+            gains={row: _of_each(_less(own, values[RAW2D]), paired) for row, own in lifted.items()},
+            command=replayed_command("probe3d", recipe),
+            date=today,
         )
-    return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from lift3d.bench.pages import bracketed, filled_head, markdown_table, number, replayed_command
+from lift3d.bench.pages import bracketed, filled_head, markdown_table, number
 from lift3d.bench.probe3d import (
     BINS,
     DEPTH_RMSE,
@@ -15,24 +15,23 @@ from lift3d.bench.probe3d import (
     recall_name,
 )
 from lift3d.bench.probe3d_measures import FEWEST_ROWS, FITTED_CELLS, KEPT, RIDGE, SCALE
-from lift3d.config import Recipe
 from lift3d.domain.records import RAW2D
 from lift3d.tables.rendering import NOTHING
 
 HEAD = """# What features know of 3D
 
-Generated; do not edit. Made by
+Generated; do not edit. Made on {date} with lift3d {version} by
 
 ```
 {command}
 ```
 
-on {date} with lift3d {version}, image height {height}. The same views, pairs and cells for every row. `raw2d` is the
-operator on the true view; `refine` reads features off the surface with each view among the sources; `heldout` with no
-target among them. Their surface is the best that a scene has, which here comes from the depth that judges: that one
-point of it is told the same in all views is given to them, and recall says how far features tell points *apart*.
-`heldout, sweep` has its surface from the photographs alone. `heldout, finer cells` reads cells a quarter as wide as
-the network's. Brackets are 95 % intervals of the paired bootstrap over views, of the gain over `raw2d`.
+The same views, pairs and cells for every row. `raw2d` is the operator on the true view; `refine` reads features off
+the surface with each view among the sources; `heldout` with no target among them. Their surface is the best that a
+scene has, which here comes from the depth that judges: that one point of it is told the same in all views is given to
+them, and recall says how far features tell points *apart*. `heldout, sweep` has its surface from the photographs
+alone. `heldout, finer cells` reads cells a quarter as wide as the network's. Brackets are 95 % intervals of the paired
+bootstrap over views, of the gain over `raw2d`.
 
 - **Matches** (Probe3D): features read bicubically at cells of {scale} of the image, or {rows} rows where that is more;
   two nearest neighbours by cosine from each cell with depth, weight 1 − d1/d2, the heaviest {kept} kept. Right within
@@ -52,10 +51,11 @@ _MISSED = "✗"
 _DIGITS = {NORMAL_DEG: 1}
 
 
-def page(recipe: Recipe, rows: Sequence[ProbeFigures]) -> str:
+def page(rows: Sequence[ProbeFigures]) -> str:
     """Return the figures as Markdown."""
+    commands = "\n".join(dict.fromkeys(f"{row.command}  # {row.date}" for row in rows))
     head = filled_head(
-        HEAD, replayed_command("probe3d", recipe), height=recipe.image_height, scale=SCALE, rows=FEWEST_ROWS, kept=KEPT,
+        HEAD, commands, scale=SCALE, rows=FEWEST_ROWS, kept=KEPT,
         per_view=PAIRS_PER_VIEW, overlap=OVERLAP, ridge=RIDGE, fitted=FITTED_CELLS, missed=_MISSED,
     )  # fmt: skip
     recalls = [recall_name("10 px", at) for at in range(len(BINS))]
@@ -63,7 +63,7 @@ def page(recipe: Recipe, rows: Sequence[ProbeFigures]) -> str:
     glance = markdown_table(
         ["scene", "operator", "lifted", *shown],
         [
-            [row.scene, row.operator, way, *(_glance(row, way, metric) for metric in shown)]
+            [row.scene, f"{row.operator} ({row.height} px)", way, *(_glance(row, way, metric) for metric in shown)]
             for row in rows
             for way in (HELDOUT, SWEEP)
         ],
@@ -99,4 +99,4 @@ def _section(row: ProbeFigures) -> str:
         f"{count} pairs at {angles} (overlap {share:.0%})" for angles, (count, share) in row.overlaps.items()
     )
     about = f"{row.targets} targets, surface from {row.geometry}; {pairs}."
-    return "\n\n".join([f"## {row.scene}, {row.operator}", about, table])
+    return "\n\n".join([f"## {row.scene}, {row.operator} ({row.height} px)", about, table])

@@ -13,7 +13,7 @@ from lift3d.bench.probe3d_page import is_missed, page
 from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.features import FeatureGrid, FeatureMap
 from lift3d.domain.scene import Frame
-from lift3d.errors import NoOverlapError, SceneError
+from lift3d.errors import ConfigError, NoOverlapError, SceneError
 from tests.support.runs import small_recipe
 
 SIZE = ImageSize(32, 40)
@@ -137,7 +137,8 @@ def test_rows_stand_beside_raw_ones_and_the_page_has_them_all(tmp_path):
     assert not is_missed(row, "heldout", name)
     none = replace(row, gains={"heldout": {name: PairedInterval(0.0, 0.0, 0.0)}})
     assert is_missed(none, "heldout", name)
-    text = page(recipe, [row])
+    assert probe3d.measured_before(str(tmp_path)) == [row]
+    text = page([row])
     assert "lift3d bench probe3d" in text
     assert all(f"\n| {one} " in text for one in rows)
 
@@ -146,3 +147,5 @@ def test_targets_that_share_nothing_are_said_so(tmp_path):
     recipe = small_recipe(scenes=["procedural:room?views=6&height=48&width=64"], operators=["rgb"], holdout=6)
     with pytest.raises(NoOverlapError, match="no two targets"):
         probe3d.measure(recipe, str(tmp_path))
+    with pytest.raises(ConfigError, match="Nothing was measured"):
+        probe3d.measured_before(str(tmp_path))
