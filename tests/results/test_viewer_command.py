@@ -126,7 +126,13 @@ def test_a_port_that_somebody_took_meanwhile(store, taken_port, monkeypatch):
 def test_the_end_is_quiet(store):
     command = [sys.executable, "-m", "lift3d", "view", store, "--port", "0", "--no-open"]
     to_us = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    process = subprocess.Popen(command, **to_us, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    process = subprocess.Popen(
+        command,
+        **to_us,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        # What a shell starts in the background ignores it, and so would we.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     try:
         said = []
         for line in process.stdout:
