@@ -4,20 +4,17 @@ Figures are those of a run as ``lift3d run`` makes it, over all valid pixels: wh
 filled. Of pictures, which no table can tell from mere agreement, style and seams are measured in ``picture_figures``.
 """
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from pydantic import TypeAdapter
-
+from lift3d.bench.kept_figures import keep, kept
 from lift3d.bench.pages import replayed_command
 from lift3d.bench.picture_figures import Pictures
 from lift3d.bench.ratios import Figure, mean_of, ratio
 from lift3d.config import Execution, Recipe
-from lift3d.domain.keys import digest
 from lift3d.domain.records import RAW2D, SceneRecord
 from lift3d.domain.scores import ALL_PIXELS
-from lift3d.errors import ConfigError, NoOverlapError, SceneError
+from lift3d.errors import NoOverlapError, SceneError
 from lift3d.runs.driver import run_serially
 from lift3d.runs.table import run_table
 from lift3d.storage.location import Store, open_store
@@ -32,8 +29,8 @@ RANGES = ("long", "short")
 WARPS = tuple(f"warp_{what}_{reach}" for what in ("error", "floor") for reach in RANGES)
 METRICS = ("coverage", "sharpness", *TRUTH, *WITNESS, *WARPS)
 FEATURES = "tiny:encoder"
-# Where a store keeps what was measured into it.
-FOLDER = "bench/consistency"
+# What its figures lie under in a store.
+BENCH = "consistency"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +61,6 @@ class OperatorFigures:
     date: str
 
 
-_FIGURES = TypeAdapter(OperatorFigures)
-
-
 def measure(recipe: Recipe, store: str, features: str = FEATURES) -> list[OperatorFigures]:
     """Run the recipe, one scene after the other, keep its figures in the store, and return them.
 
@@ -87,19 +81,15 @@ def measure(recipe: Recipe, store: str, features: str = FEATURES) -> list[Operat
             raise SceneError(f"'{location}' could not be run: {record.reason}")
         opened = open_store(store)
         for row in _of_scene(one, record, opened, features):
-            key = digest([row.scene, row.geometry, row.protocol, row.operator, row.height])
-            opened.write_bytes(f"{FOLDER}/{key}.json", json.dumps(asdict(row)).encode())
+            keep(opened, BENCH, (row.scene, row.geometry, row.protocol, row.operator, row.height), row)
             found.append(row)
     return found
 
 
 def measured_before(store: str) -> list[OperatorFigures]:
     """Return all figures that a store keeps, by scene, geometry, protocol and kind of answer; ConfigError if none."""
-    opened = open_store(store)
-    if not opened.list(FOLDER):
-        raise ConfigError(f"Nothing was measured into '{store}' yet. Name scenes and operators.")
-    kept = [_FIGURES.validate_python(json.loads(opened.read_bytes(key))) for key in opened.list(FOLDER)]
-    return sorted(kept, key=lambda one: (one.scene, one.geometry, one.protocol, one.kind, one.operator, one.height))
+    rows = kept(store, BENCH, OperatorFigures)
+    return sorted(rows, key=lambda one: (one.scene, one.geometry, one.protocol, one.kind, one.operator, one.height))
 
 
 def _of_scene(recipe: Recipe, record: SceneRecord, store: Store, features: str) -> list[OperatorFigures]:

@@ -4,10 +4,9 @@ Every row is of the same targets, pairs and cells: ``raw2d`` is what the operato
 read off the surface, with the view among the sources (refine) or no target among them (heldout).
 """
 
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -15,17 +14,17 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Float64
-from pydantic import TypeAdapter
 from torch import Tensor
 
+from lift3d.bench.kept_figures import keep, kept
 from lift3d.bench.pages import PairedInterval, paired, replayed_command
 from lift3d.bench.probe3d_measures import FITTED_CELLS, Cells, match_errors, probed
 from lift3d.config import Recipe
-from lift3d.domain.keys import ViewId, digest
+from lift3d.domain.keys import ViewId
 from lift3d.domain.records import RAW2D
 from lift3d.domain.scene import Frame
 from lift3d.domain.target import Target
-from lift3d.errors import ConfigError, NoOverlapError
+from lift3d.errors import NoOverlapError
 from lift3d.metrics.counting import evenly, median_angles
 from lift3d.metrics.depth_surface import DepthSurface
 from lift3d.operators.protocol import Operator
@@ -44,8 +43,8 @@ from lift3d.surface.scene_surface import SceneSurface
 
 OPERATORS, LIFTERS = ("tiny:encoder",), ("anchored",)
 REFINE, HELDOUT, SWEEP, FINER, PLACE = "refine", "heldout", "heldout, sweep", "heldout, finer cells", "place alone"
-# Where a store keeps what was measured into it.
-FOLDER = "bench/probe3d"
+# What its figures lie under in a store.
+BENCH = "probe3d"
 # Target mode and method of geometry; None is the best that the scene has.
 WAYS = {REFINE: ("refine", None), HELDOUT: ("heldout", None), SWEEP: ("heldout", "sweep")}
 # Of baseline angles between two views, degrees.
@@ -96,9 +95,6 @@ class ProbeFigures:
     date: str
 
 
-_FIGURES = TypeAdapter(ProbeFigures)
-
-
 def recall_name(right: str, number: int) -> str:
     """Return what recall in a bin is called."""
     return f"{right}, {BINS[number][0]}–{BINS[number][1]}°"
@@ -114,19 +110,15 @@ def measure(recipe: Recipe, store: str) -> list[ProbeFigures]:
     opened, rows = open_store(store, create=True), []
     for location in recipe.scenes:
         for row in _of_scene(location, recipe.model_copy(update={"scenes": (location,)}), opened):
-            key = digest([row.scene, row.operator, row.height])
-            opened.write_bytes(f"{FOLDER}/{key}.json", json.dumps(asdict(row)).encode())
+            keep(opened, BENCH, (row.scene, row.operator, row.height), row)
             rows.append(row)
     return rows
 
 
 def measured_before(store: str) -> list[ProbeFigures]:
     """Return all figures that a store keeps, by scene and operator; ConfigError if there are none."""
-    opened = open_store(store)
-    if not opened.list(FOLDER):
-        raise ConfigError(f"Nothing was measured into '{store}' yet. Name scenes and operators.")
-    kept = [_FIGURES.validate_python(json.loads(opened.read_bytes(key))) for key in opened.list(FOLDER)]
-    return sorted(kept, key=lambda one: (one.scene, one.operator, one.height))
+    rows = kept(store, BENCH, ProbeFigures)
+    return sorted(rows, key=lambda one: (one.scene, one.operator, one.height))
 
 
 def _of_scene(location: str, recipe: Recipe, store: Store) -> Iterator[ProbeFigures]:
