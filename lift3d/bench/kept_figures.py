@@ -2,8 +2,8 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import Field, asdict
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from pydantic import TypeAdapter
 
@@ -11,13 +11,17 @@ from lift3d.domain.keys import digest
 from lift3d.errors import ConfigError
 from lift3d.storage.location import Store, open_store
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
 Row = TypeVar("Row")
 
 
-def keep(store: Store, bench: str, key: Sequence[str | int], row: "DataclassInstance") -> None:
+@runtime_checkable
+class Dataclass(Protocol):
+    """Any row that is a dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+
+def keep(store: Store, bench: str, key: Sequence[str | int], row: Dataclass) -> None:
     """Write a row, in place of one with the same key."""
     store.write_bytes(f"{_folder(bench)}/{digest([*key])}.json", json.dumps(asdict(row)).encode())
 
