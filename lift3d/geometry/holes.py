@@ -1,12 +1,11 @@
 """Closing holes: the one place where missing values get a stand-in, because networks cannot eat NaN.
 
 The nearest of some cells is found by SciPy on the host, which is quickest there, else where the cells lie; both take
-the same one of several that are equally near.
+the same one of several that are equally near. SciPy is imported with the first hole: a scene is planned without it.
 """
 
 import torch
 from jaxtyping import Bool, Float, Int
-from scipy import ndimage
 from torch import Tensor
 
 # Pairs of a cell and a column that are held together elsewhere: 128 MB.
@@ -31,6 +30,8 @@ def cells_to_border(is_inside: Bool[Tensor, "row col"]) -> Float[Tensor, "row co
     """Return the distance of every cell from the nearest that is not inside, as all beyond the map's edge are."""
     padded = torch.nn.functional.pad(is_inside, (1, 1, 1, 1))
     if is_inside.is_cpu:
+        from scipy import ndimage
+
         return torch.from_numpy(ndimage.distance_transform_edt(padded.numpy())[1:-1, 1:-1]).float()
     row, col = _nearest(~padded)
     down, across = (torch.arange(length) for length in padded.shape)
@@ -45,6 +46,8 @@ def _nearest(is_covered: Bool[Tensor, "row col"]) -> tuple[Int[Tensor, "row col"
         transforms in linear time, ISMM 2000; here each row compares all columns, as many cells are asked at once.
     """
     if is_covered.is_cpu:
+        from scipy import ndimage
+
         found = ndimage.distance_transform_edt(~is_covered.numpy(), return_distances=False, return_indices=True)
         return torch.from_numpy(found[0]).long(), torch.from_numpy(found[1]).long()
     (rows, cols), device = is_covered.shape, is_covered.device

@@ -1,5 +1,6 @@
 """Images against the true photograph: PSNR and SSIM, over the pixels that count."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
@@ -12,7 +13,7 @@ from lift3d.metrics.protocol import ViewEvidence
 # Equal images read as 100 dB instead of infinity: far over what one step of 8 bits leaves (48 dB).
 MOST_DECIBELS = 100.0
 # As a float32, so that figures stay those of tables already written.
-_DECIBELS_OF_LOG = float(10 / torch.log(torch.tensor(10.0)))
+_DECIBELS_OF_LOG = float(np.float32(10) / np.log(np.float32(10)))
 
 # The window of Wang et al.: 11×11 Gaussian with σ = 1.5.
 SSIM_RADIUS, SSIM_SIGMA = 5, 1.5

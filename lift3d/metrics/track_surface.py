@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from scipy import sparse
 from torch import Tensor
 
 from lift3d.domain.camera import Camera
@@ -49,6 +48,8 @@ class TrackSurface:
         counts = [len(view.point) for view in self._views]
         ends = np.cumsum([0, *counts])
         columns = torch.cat([view.point for view in self._views]).numpy()
+        from scipy import sparse  # A scene is planned without it.
+
         # Views by points; dense it would be most of the memory of a long capture.
         seen = sparse.csr_array((np.ones(len(columns), np.int8), columns, ends), (len(counts), len(self._xyz)))
         self._views_of_points = sparse.csc_array(seen)

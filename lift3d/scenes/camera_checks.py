@@ -1,6 +1,6 @@
 """What every camera is held against, whatever format it comes from, before its view is taken."""
 
-import torch
+import math
 
 from lift3d.domain.camera import Camera, ImageSize
 from lift3d.errors import CameraError
@@ -32,21 +32,22 @@ def require_plausible(camera: Camera, *, states_size: bool) -> None:
 
     ``states_size`` is false where a file gives intrinsics without the size of the image that they are of.
     """
-    distance = float(camera.center.abs().max())
+    # A rotation changes no length.
+    distance = math.hypot(*camera.w2c[:3, 3].tolist())
     if distance > _FARTHEST_CENTER:
         raise CameraError(
             f"The camera's centre is {distance:.1e} units from the origin; at most {_FARTHEST_CENTER:.0e} is used. "
             "Correct the pose, or remove the view."
         )
     size = camera.size
-    shares = camera.K[:2] / torch.tensor([[size.width], [size.height]], dtype=camera.K.dtype)
-    for focal, share in zip(camera.K.diagonal()[:2].tolist(), shares.diagonal().tolist(), strict=True):
-        if not _SHORTEST_FOCAL <= share <= _LONGEST_FOCAL:
+    (fx, _, cx), (_, fy, cy), _ = camera.K.tolist()
+    for focal, extent in ((fx, size.width), (fy, size.height)):
+        if not _SHORTEST_FOCAL <= focal / extent <= _LONGEST_FOCAL:
             raise CameraError(
                 f"The focal length of {focal:.1e} pixels for an image of {size.height}×{size.width} is no camera's. "
                 "Give it in pixels of this image."
             )
-    require_own_principal_point(float(camera.K[0, 2]), float(camera.K[1, 2]), size, states_size=states_size)
+    require_own_principal_point(cx, cy, size, states_size=states_size)
 
 
 def require_own_principal_point(cx: float, cy: float, size: ImageSize, *, states_size: bool) -> None:

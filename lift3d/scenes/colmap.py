@@ -11,7 +11,6 @@ from lift3d.domain.camera import Camera
 from lift3d.domain.scene import Scene
 from lift3d.errors import CameraError, SceneFormatError
 from lift3d.scenes.camera_checks import stated_size
-from lift3d.scenes.colmap_log import pycolmap
 from lift3d.scenes.colmap_model import PARTS, ColmapModel, ModelImage, read_model, suffixes
 from lift3d.scenes.images import FileFrame
 from lift3d.scenes.rotations import rigid
@@ -65,6 +64,8 @@ class ColmapReader:
 
 def posed(model: ColmapModel, image: ModelImage) -> tuple[Camera, Distortion | None, bool]:
     """Return a pinhole, the lens if that bends, and whether the rotation was repaired; CameraError if it has none."""
+    from lift3d.scenes.colmap_log import pycolmap
+
     given = model.cameras.get(image.camera)
     if given is None:
         raise CameraError(f"The model has no camera {image.camera}, which is that of the image.")

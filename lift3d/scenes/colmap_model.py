@@ -23,7 +23,6 @@ from jaxtyping import Float64
 from numpy import ndarray
 
 from lift3d.errors import SceneFormatError, brief
-from lift3d.scenes.colmap_log import pycolmap
 
 PARTS = ("cameras", "images", "points3D")
 _COUNT, _CAMERA, _IMAGE, _POINT = (
@@ -218,6 +217,8 @@ def _sorted(found: Iterator[tuple[int, float, float, float]]) -> Float64[ndarray
 @cache
 def _lenses() -> dict[int, tuple[str, int]]:
     """Return COLMAP's lenses by number: name and how many parameters."""
+    from lift3d.scenes.colmap_log import pycolmap
+
     lenses = {int(one): name for name, one in pycolmap.CameraModelId.__members__.items() if name != "INVALID"}
     return {
         number: (name, len(pycolmap.Camera.create_from_model_name(1, name, 1.0, 1, 1).params))

@@ -80,8 +80,10 @@ def _widened(spans: Sequence[np.ndarray]) -> DepthRange | None:
 
 def depth_range_of_cameras(cameras: Sequence[Camera]) -> tuple[DepthRange, str]:
     """Guess from where the optical axes meet, or from the spread of the centres where they do not."""
-    centers = torch.stack([camera.center for camera in cameras])
-    axes = torch.stack([camera.w2c[2, :3] for camera in cameras])
+    # One after the other: ten thousand small tensors at once are megabytes.
+    centers, axes = torch.empty(2, len(cameras), 3, dtype=torch.float64).unbind()
+    for number, camera in enumerate(cameras):
+        centers[number], axes[number] = camera.center, camera.w2c[2, :3]
     spread = float((centers - centers.mean(0)).norm(dim=-1).max())
     focus = _nearest_point_to_lines(centers, axes)
     if focus is not None:

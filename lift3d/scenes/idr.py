@@ -6,7 +6,6 @@ first one. ``scale_mat_i`` takes a unit sphere around the object to the world; t
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -95,6 +94,8 @@ def _decompose(matrices: Matrices, index: int) -> tuple[Float[Tensor, "3 3"], Fl
     Source:
         Hartley & Zisserman, Multiple View Geometry, 2nd ed., §6.2.4 (RQ decomposition).
     """
+    import cv2  # Readers are asked in turn whose a scene is: only this one's scenes need it.
+
     # Keys are not padded, and may have gaps only where images are missing too.
     projection = matrices.get(f"world_mat_{index}")
     if projection is None or not np.isfinite(projection).all():

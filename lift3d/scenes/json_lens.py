@@ -4,6 +4,7 @@ import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -19,6 +20,8 @@ from lift3d.scenes.undistortion import Distortion, is_pinhole
 # coefficients decide between COLMAP's models.
 _PERSPECTIVE = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "FULL_OPENCV", "PERSPECTIVE")
 _FISHEYE = ("OPENCV_FISHEYE", "FISHEYE")
+# Frames of one camera share a matrix; captures have few cameras.
+_MOST_SHARED = 4
 _FOREIGN_LENSES = ("ftheta_p0", "latlong", "equirectangular", "is_equirectangular")
 
 # nerfstudio's order of the numbers in 'distortion_params'.
@@ -60,10 +63,15 @@ def read_lens(frame: Level, shared: Level, file_size: Callable[[], ImageSize]) -
     size = stated or file_size()
     fl_x, fl_y = _focals(levels, get, size)
     cx, cy = number(get, "cx", size.width / 2), number(get, "cy", size.height / 2)
-    K = torch.tensor([[fl_x, 0.0, cx], [0.0, fl_y, cy], [0.0, 0.0, 1.0]], dtype=torch.float64)
+    K = _intrinsics(fl_x, fl_y, cx, cy)
     model, coefficients = _model(get)
     lens = Distortion(model, (fl_x, fl_y, cx, cy, *coefficients), size)
     return JsonLens(K, None if is_pinhole(lens) else lens, size, stated is not None)
+
+
+@lru_cache(maxsize=_MOST_SHARED)
+def _intrinsics(fl_x: float, fl_y: float, cx: float, cy: float) -> Float[Tensor, "3 3"]:
+    return torch.tensor([[fl_x, 0.0, cx], [0.0, fl_y, cy], [0.0, 0.0, 1.0]], dtype=torch.float64)
 
 
 def _with_params(level: Level) -> Level:

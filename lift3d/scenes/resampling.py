@@ -1,9 +1,11 @@
-"""Moving pixels to another size or through a lens, without letting invalid pixels vote."""
+"""Moving pixels to another size or through a lens, without letting invalid pixels vote.
+
+OpenCV is imported with the first pixel: a scene is planned without it.
+"""
 
 from collections.abc import Callable
 from itertools import product
 
-import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, Int64, Shaped
 from numpy import ndarray
@@ -36,6 +38,8 @@ def read_between(
     values: Shaped[ndarray, "height width *channel"], places: Float32[ndarray, "rows cols 2"]
 ) -> Shaped[ndarray, "rows cols *channel"]:
     """Read bilinearly; OpenCV's places count from the centre of the first pixel, and around the file there is 0."""
+    import cv2
+
     return np.asarray(cv2.remap(values, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0))
 
 
@@ -51,6 +55,8 @@ def resize(
         is_valid = None
     if (height, width) == (size.height, size.width):
         return pixels, np.ones((height, width), bool) if is_valid is None else is_valid
+    import cv2
+
     # INTER_AREA is the exact box filter when shrinking only; growing it would repeat pixels.
     method = cv2.INTER_AREA if size.height <= height and size.width <= width else cv2.INTER_LINEAR
     target = (size.width, size.height)

@@ -112,8 +112,8 @@ class SceneDraft:
             if self._dropped:
                 why = f"The first of {len(self._dropped)}: {self._dropped[0].message}"
             raise SceneFormatError(f"Scene '{self.id}' has no usable view. {why}", scene=self.id)
-        transforms = torch.stack([camera.w2c for camera in self.cameras])
-        if len(self._views) > 1 and float((transforms - transforms[0]).abs().max()) < 1e-12:
+        first, *others = self.cameras
+        if others and all(float((camera.w2c - first.w2c).abs().max()) < 1e-12 for camera in others):
             raise SceneFormatError(
                 f"All {len(self._views)} views of scene '{self.id}' have the same pose: placeholders. "
                 "Run structure from motion first.",

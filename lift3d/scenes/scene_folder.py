@@ -25,7 +25,7 @@ class SceneFolder:
         self._listings: dict[Path, dict[str, Path]] = {}
         self._caseless: dict[Path, dict[str, list[str]]] = {}
         # What was found, and under which name where that differs by more than Unicode or a suffix.
-        self._found: set[Path] = set()
+        self._found: set[str] = set()
         self._respelt: dict[str, str] = {}
 
     def image(self, name: object) -> Path:
@@ -60,7 +60,7 @@ class SceneFolder:
             return None
         if not is_inside:
             raise SceneFormatError(f"'{name}' is a link that leads out of the scene's folder. Copy the file there.")
-        self._found.add(found)
+        self._found.add(str(found))
         return found
 
     def has(self, name: object) -> bool:
@@ -87,13 +87,12 @@ class SceneFolder:
             sentences.append(
                 f"{len(self._respelt)} files were found under names in other case, such as '{found}' for '{name}'."
             )
-        folders = sorted({path.parent for path in self._found if path.suffix.lower() in SUFFIXES})
-        beside = [path for folder in folders for path in self.images(str(folder.relative_to(self.root)))]
-        left = [path for path in beside if path not in self._found]
+        folders = sorted({os.path.dirname(path) for path in self._found if path.lower().endswith(SUFFIXES)})
+        left = [path for folder in folders for path in _images_in(folder) if path not in self._found]
         if left:
+            name = shown(os.path.basename(left[0]))
             sentences.append(
-                f"{len(left)} further image files lie beside those that are named, such as '{shown(left[0].name)}'; "
-                "no view has them."
+                f"{len(left)} further image files lie beside those that are named, such as '{name}'; no view has them."
             )
         return sentences
 
@@ -124,6 +123,13 @@ class SceneFolder:
         return self._listings[folder]
 
 
+def _images_in(folder: str) -> list[str]:
+    """Return the paths of the image files directly in a folder, sorted; hidden files are left out."""
+    with os.scandir(folder) as entries:
+        names = (one.name for one in entries if one.name.lower().endswith(SUFFIXES) and one.is_file())
+        return [os.path.join(folder, name) for name in sorted(names) if name[0] != "."]
+
+
 def require_inside(path: Path, root: Path) -> None:
     """Refuse, by SceneFormatError, a file or folder of a scene that is a link to somewhere else."""
     if not path.resolve().is_relative_to(root.resolve()):
@@ -144,10 +150,14 @@ def view_ids(names: Iterable[str]) -> list[str]:
     The ids are in NFC with forward slashes, so that they are the same on every file system.
     """
     cut = (unicodedata.normalize("NFC", name[:_LONGEST_PATH]) for name in names)
-    paths = [PurePosixPath(shown(name.replace("\\", "/"))) for name in cut]
-    levels = zip(*(path.parts[:-1] for path in paths), strict=False)
+    parts = [PurePosixPath(shown(name.replace("\\", "/"))).parts for name in cut]
+    levels = zip(*(one[:-1] for one in parts), strict=False)
     shared = len([*takewhile(lambda level: len(set(level)) == 1, levels)])
-    full = [PurePosixPath(*path.parts[shared:]) for path in paths]
-    short = [str(path.with_suffix("")) if path.suffix.lower() in SUFFIXES else str(path) for path in full]
+    full = [str(PurePosixPath(*one[shared:])) for one in parts]
+    short = [_without_suffix(PurePosixPath(whole)) for whole in full]
     spellings = Counter(brief for brief, _ in set(zip(short, full, strict=True)))
-    return [brief if spellings[brief] == 1 else str(whole) for whole, brief in zip(full, short, strict=True)]
+    return [brief if spellings[brief] == 1 else whole for whole, brief in zip(full, short, strict=True)]
+
+
+def _without_suffix(path: PurePosixPath) -> str:
+    return str(path.with_suffix("") if path.suffix.lower() in SUFFIXES else path)

@@ -6,7 +6,6 @@ Letters: uv pixels of a loaded frame, corner origin; a match is a pair of keypoi
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int, UInt8
@@ -46,6 +45,8 @@ def find_keypoints(frame: Frame) -> Keypoints:
     Source:
         Lowe, Distinctive Image Features from Scale-Invariant Keypoints, IJCV 2004 (OpenCV's implementation).
     """
+    import cv2  # A scene is planned without it.
+
     rgb = (frame.image.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
     size = 2 * _BORDER_PX + 1

@@ -4,6 +4,7 @@ Poses are camera-to-world with OpenGL axes; pixels have corner origin. The world
 """
 
 import re
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +78,11 @@ class TransformsJsonReader:
         ]
         _note_unknown(draft, "the file", {key for shared in documents for key in shared} - _FILE_KEYS)
         _note_unknown(draft, "frames", {key for entry in entries for key in entry.frame} - _FRAME_KEYS)
-        for view_id, entry in zip(view_ids(entry.name for entry in entries), entries, strict=True):
+        coming = deque(zip(view_ids(entry.name for entry in entries), entries, strict=True))
+        # What the file says of a frame is let go with it: of ten thousand it takes as much as the views.
+        del entries
+        while coming:
+            view_id, entry = coming.popleft()
             with draft.dropping(view_id):
                 _add(draft, folder, view_id, entry)
         draft.note(*folder.notes())
@@ -93,7 +98,7 @@ def _files(path: Path) -> list[Path]:
     return [path / name for name in SPLIT_FILES if (path / name).is_file()]
 
 
-def _load(path: Path) -> Mapping[str, Any]:
+def _load(path: Path) -> dict[str, Any]:
     try:
         document = parse_json(read_text(path))
     except (OSError, ValueError) as error:
@@ -111,16 +116,16 @@ def _note_unknown(draft: SceneDraft, where: str, keys: Iterable[str]) -> None:
         draft.note(f"Keys of {where} that are not known here were not read: {named}{more}.")
 
 
-def _entries(draft: SceneDraft, path: Path, shared: Mapping[str, Any]) -> list[_Entry]:
-    """Return the frames that name an image, sorted as nerfstudio does: by name, so that they follow the camera's path.
+def _entries(draft: SceneDraft, path: Path, shared: dict[str, Any]) -> list[_Entry]:
+    """Take the frames that name an image out of a file, sorted as nerfstudio does: by name, so along the camera's path.
 
     ScanNet++ keeps some under 'test_frames'.
     """
-    test_frames = shared.get("test_frames") or []
+    frames, test_frames = shared.pop("frames"), shared.pop("test_frames", None) or []
     if not isinstance(test_frames, list):
         raise SceneFormatError(f"'test_frames' of '{path}' should be a list, got {brief(test_frames)}.")
     entries = []
-    for index, frame in enumerate([*shared["frames"], *test_frames]):
+    for index, frame in enumerate([*frames, *test_frames]):
         if isinstance(frame, dict) and isinstance(frame.get("file_path"), str):
             entries.append(_Entry(frame["file_path"].replace("\\", "/"), frame, shared))
         else:

@@ -3,8 +3,10 @@
 Letters: ``fraction`` is a pixel divided by the size of its image, so it holds for the file at every size.
 """
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
@@ -12,13 +14,17 @@ from numpy import ndarray
 
 from lift3d.domain.camera import ImageSize
 from lift3d.errors import CameraError
-from lift3d.scenes.colmap_log import pycolmap
 from lift3d.scenes.resampling import NOWHERE, read_between
+
+if TYPE_CHECKING:
+    from lift3d.scenes.colmap_log import pycolmap
 
 # A ray that is missed by more than this when its distortion is undone is past a fold of the lens polynomial;
 # in units of z = 1, a tenth of a pixel at a focal length of 1000.
 _FOLD_TOLERANCE = 1e-4
 _MAX_TABLES = 4
+# The lens that bends nothing and its parameters: fx, fy, cx, cy. COLMAP, 55 MB once imported, is not asked about it.
+_PINHOLE, _PINHOLE_PARAMS = "PINHOLE", 4
 _BAND_PIXELS = 2**20
 
 
@@ -31,11 +37,15 @@ class Distortion:
     size: ImageSize
 
     def __post_init__(self) -> None:
-        _lens(self)
+        is_sound = len(self.params) == _PINHOLE_PARAMS and all(map(math.isfinite, self.params))
+        if self.model != _PINHOLE or not is_sound:
+            _lens(self)
 
 
 def is_pinhole(distortion: Distortion) -> bool:
     """Whether the lens bends nothing, so that there is nothing to undo."""
+    if distortion.model == _PINHOLE:
+        return True
     lens = _lens(distortion)
     # A fisheye without coefficients counts as undistorted in pycolmap, though it is not a pinhole.
     return bool(lens.is_perspective_pinhole() and lens.is_undistorted())
@@ -96,6 +106,11 @@ def _band(
     v, u = np.mgrid[rows.start : rows.stop, 0:width] + 0.5
     y = (v.ravel() - K[1, 2]) / K[1, 1]
     x = (u.ravel() - K[0, 2] - K[0, 1] * y) / K[0, 0]
+    extent = np.array([distortion.size.width, distortion.size.height])
+    if distortion.model == _PINHOLE:
+        fx, fy, cx, cy = distortion.params
+        straight: ndarray = np.stack([fx * x + cx, fy * y + cy], axis=-1) / extent
+        return straight.reshape(len(rows), width, 2)
     rays = np.stack([x, y, np.ones_like(x)], axis=-1)
     lens = _lens(distortion)
     uv = np.asarray(lens.img_from_cam(rays))
@@ -108,14 +123,16 @@ def _band(
     is_reached = (
         np.isfinite(uv).all(axis=-1) & (back[:, 2] > 0) & (miss < _FOLD_TOLERANCE * (1 + np.abs(x) + np.abs(y)))
     )
-    fractions = uv / np.array([distortion.size.width, distortion.size.height])
+    fractions = uv / extent
     fractions[~is_reached] = np.nan
     band: ndarray = fractions.reshape(len(rows), width, 2)
     return band
 
 
-def _lens(distortion: Distortion) -> pycolmap.Camera:
+def _lens(distortion: Distortion) -> "pycolmap.Camera":
     """Build the pycolmap camera or say what is wrong with it."""
+    from lift3d.scenes.colmap_log import pycolmap
+
     if distortion.model not in pycolmap.CameraModelId.__members__ or distortion.model == "INVALID":
         known = ", ".join(sorted(name for name in pycolmap.CameraModelId.__members__ if name != "INVALID"))
         raise CameraError(f"Unknown camera model '{distortion.model}'. Known: {known}.")

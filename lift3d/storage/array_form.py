@@ -12,6 +12,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+from jaxtyping import Shaped
 from numcodecs import zstd  # type: ignore[import-untyped]
 
 from lift3d.storage.layout import GROUP_FILE
@@ -28,6 +29,14 @@ _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _BLOSC_HEADER, _BLOSC_ZSTD = 16, 4
 # What stands in the index of a shard for a chunk that is not there.
 NO_CHUNK = 2**64 - 1
+# What Zarr's codecs raise when content does not decode: CRC-32C a ValueError, Zstd a RuntimeError.
+CODEC_ERRORS = (ValueError, RuntimeError)
+# Names of the axes, values, and attributes if there are any, as xarray has them. An array that is named as its only
+# axis is that axis' coordinate.
+NamedArray = (
+    tuple[tuple[str, ...], Shaped[np.ndarray, "..."]]
+    | tuple[tuple[str, ...], Shaped[np.ndarray, "..."], Mapping[str, Any]]
+)
 
 _TYPES = {
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),

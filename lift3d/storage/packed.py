@@ -1,29 +1,21 @@
 """Arrays as the objects that Zarr makes of them: shapes, codecs, what stands where nothing was written."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import zarr
-from jaxtyping import Shaped
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.storage import MemoryStore
 
 from lift3d.errors import StoreLayoutError
+from lift3d.storage.array_form import NamedArray
 from lift3d.storage.shards import LEVEL, is_shuffled, pack_shard
 
 _PACKED_VALUES = BloscCodec(cname="zstd", clevel=LEVEL, shuffle="shuffle")
 _PACKED_BYTES = ZstdCodec(level=LEVEL)
 # What stands where nothing was written, by kind of dtype; all bits set in unsigned integers.
 _MISSING: dict[str, float | int | str | None] = {"f": np.nan, "i": -1, "b": False, "T": "", "u": None}
-
-# Names of the axes, values, and attributes if there are any, as xarray has them. An array that is named as its only
-# axis is that axis' coordinate.
-NamedArray = (
-    tuple[tuple[str, ...], Shaped[np.ndarray, "..."]]
-    | tuple[tuple[str, ...], Shaped[np.ndarray, "..."], Mapping[str, Any]]
-)
 
 
 def compressor_of(dtype: Any) -> BloscCodec | ZstdCodec:

@@ -14,13 +14,13 @@ import numpy as np
 
 from lift3d.errors import StoreLayoutError
 from lift3d.storage import commit as protocol
+from lift3d.storage.array_form import NamedArray
 from lift3d.storage.commit import Commit, StepHook, Work, finished_part, ignore_step, read_entry
 from lift3d.storage.layout import GROUP_FILE, part_path
 from lift3d.storage.location import Store
 from lift3d.storage.manifest import Manifest, Part, is_metadata, to_json
-from lift3d.storage.packed import NamedArray, packed
 from lift3d.storage.reader import Product, open_product, products_in, understood
-from lift3d.storage.verified import Recorder
+from lift3d.storage.recorder import Recorder
 
 __all__ = ["NamedArray", "Product", "ProductWriter", "open_product", "products_in", "understood", "write_product"]
 
@@ -145,6 +145,9 @@ class ProductWriter:
         return Manifest(uuid.uuid4().hex, dict(attrs), tuple(parts), target.entries, metadata | target.metadata)
 
     def _put(self, target: Recorder, name: str, array: NamedArray, part: tuple[int, int, int] | None = None) -> None:
+        # Zarr makes arrays: a run is planned without it.
+        from lift3d.storage.packed import packed
+
         for key, content in packed(name, array, part).items():
             if key != GROUP_FILE:  # that of the group, which the commit writes
                 # Without a copy: an object may be a whole part of a scene.

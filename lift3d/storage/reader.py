@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import zarr
 from jaxtyping import Shaped
 
 from lift3d.errors import (
@@ -18,11 +17,10 @@ from lift3d.errors import (
     UnknownNameError,
 )
 from lift3d.storage import commit as protocol
-from lift3d.storage.array_form import ArrayForm
+from lift3d.storage.array_form import CODEC_ERRORS, ArrayForm
 from lift3d.storage.location import Store
 from lift3d.storage.manifest import Manifest
 from lift3d.storage.shards import shard_of, unpack_shard
-from lift3d.storage.verified import CODEC_ERRORS, VerifiedStore
 
 # What leads to these is content: of another form, type or size.
 _MISUNDERSTOOD = (ValueError, TypeError, LookupError, AttributeError, RuntimeError, ArithmeticError, AssertionError)
@@ -83,11 +81,18 @@ class Product:
         """Return the product as an ``xarray.Dataset`` that reads, and verifies, when values are asked for."""
         import xarray  # slow to import, and most readers do not need it
 
+        from lift3d.storage.verified import VerifiedStore
+
         with understood(self, "The group"):
             view = VerifiedStore(self.store, self.commit)
             return xarray.open_zarr(view, chunks=None, consolidated=True, zarr_format=3)
 
     def _decoded(self, name: str, region: tuple[slice | int, ...]) -> Shaped[np.ndarray, "..."]:
+        # Zarr is imported with the first array: a run is planned from what manifests say.
+        import zarr
+
+        from lift3d.storage.verified import VerifiedStore
+
         form = ArrayForm.of(self.manifest.arrays[name])
         is_most = _is_most(form, region)
         view = VerifiedStore(self.store, self.commit, reads_whole=is_most)

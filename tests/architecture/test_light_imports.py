@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lift3d.storage.location import open_store
+from tests.support import captures
 
 ROOT = Path(__file__).parents[2]
 GIANTS = {
@@ -48,6 +49,12 @@ def imported_by(code, *arguments):
 
 def test_listing_what_there_is_imports_no_giant():
     assert not imported_by(f"import {', '.join(LIGHT)}") & {"torch", "prefect", "ray", "timm"}
+
+
+def test_a_plan_reads_cameras_and_asks_for_nothing_that_is_needed_for_pixels_arrays_and_tables(tmp_path):
+    captures.write_transforms(tmp_path / "scene", captures.capture())
+    arguments = ["run", tmp_path / "scene", "--operator", "rgb", "--dry-run", "--store", tmp_path / "store"]
+    assert not imported_by("from lift3d.cli.app import main; main()", *arguments) & (GIANTS - {"torch"} | TABLES)
 
 
 def test_tables_do_not_import_torch():

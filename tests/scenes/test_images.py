@@ -15,7 +15,7 @@ from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.scene import UNKNOWN_LABEL
 from lift3d.errors import CameraError, ImageError
 from lift3d.scenes.images import FileFrame, decode_color, decode_map, image_size
-from lift3d.scenes.undistortion import Distortion
+from lift3d.scenes.undistortion import Distortion, file_fractions
 from tests.support import captures
 
 SIZE = ImageSize(captures.HEIGHT, captures.WIDTH)
@@ -172,6 +172,17 @@ def test_fold_of_a_strong_lens_is_invalid(tmp_path: Path) -> None:
 def test_impossible_lenses_are_camera_errors(model: str, params: tuple[float, ...]) -> None:
     with pytest.raises(CameraError):
         Distortion(model, params, SIZE)
+
+
+def test_a_pinhole_is_computed_as_by_colmap_without_it() -> None:
+    params = (70.3, 66.1, 30.2, 26.5)
+    found = file_fractions(Distortion("PINHOLE", params, SIZE), (71.0, 0.3, 31.0, 0, 65.0, 24.0, 0, 0, 1), SIZE)
+    v, u = np.mgrid[0 : SIZE.height, 0 : SIZE.width] + 0.5
+    y = (v - 24.0) / 65.0
+    rays = np.stack([(u - 31.0 - 0.3 * y) / 71.0, y, np.ones_like(u)], axis=-1).reshape(-1, 3)
+    lens = pycolmap.Camera(model="PINHOLE", width=SIZE.width, height=SIZE.height, params=list(params))
+    expected = (lens.img_from_cam(rays) / [SIZE.width, SIZE.height]).astype(np.float32)
+    assert np.array_equal(found.reshape(-1, 2), expected)
 
 
 def test_depth_is_nearest_unknown_is_nan_and_half_size_decides_all_ties_alike(tmp_path: Path) -> None:
