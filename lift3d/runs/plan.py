@@ -133,12 +133,12 @@ def _size_of(views: Sequence[View], targets: Sequence[Target], recipe: Recipe) -
     # Tracks look at views that are larger.
     height = max(recipe.image_height, TRACKED_HEIGHT)
     decoded = [(view.source, view.camera.size) for view in views]
-    files = [
-        source.decode_bytes(size, size.with_height(height)) for source, size in decoded if isinstance(source, FileFrame)
-    ]
+    of_files = [(source, size) for source, size in decoded if isinstance(source, FileFrame)]
+    files = [source.decode_bytes(size, size.with_height(height)) for source, size in of_files]
     map_bytes = _DEPTH_BYTES * has_depth + _LABEL_BYTES * has_labels
     decoded_at_once = sum(min(one, LARGE_BYTES) if place else one for place, one in enumerate(nlargest(THREADS, files)))
-    return SceneSize(largest, len(views), len(targets), map_bytes, decoded_at_once)
+    asks_colmap = not has_depth or any(source.distortion is not None for source, _ in of_files)
+    return SceneSize(largest, len(views), len(targets), map_bytes, decoded_at_once, asks_colmap)
 
 
 def require_room(scene: str, size: SceneSize, recipe: Recipe, models: Models, allowed_bytes: int) -> int:

@@ -33,8 +33,10 @@ from lift3d.surface.keyframes import POINT_PITCH_PX
 from lift3d.surface.light import CONSULTED, NEAREST
 
 _FLOAT32, _FLOAT16, _INT64 = 4, 2, 8
-# A process of lift3d run before its first scene: 440 MB measured.
-WORKER_BYTES = 420 * 2**20
+# A process of lift3d run with what a first scene makes it import: 385 MB measured.
+WORKER_BYTES = 368 * 2**20
+# COLMAP, once imported: 55 MB measured.
+_COLMAP_BYTES = 52 * 2**20
 # What libraries of models take once they are imported: 70 to 120 MB measured.
 _LIBRARIES, _LIBRARY_BYTES = ("timm:", "open_clip:", "transformers:"), 115 * 2**20
 # SciPy's statistics, which are imported where depth is aligned: 70 MB measured.
@@ -76,7 +78,7 @@ class SceneSize:
     """What the bytes of a scene depend on besides the recipe; views are those that are usable.
 
     Maps are depth, labels and instances; ``decode_bytes`` is what decoding holds, of as many of the largest image files
-    as are decoded at once.
+    as are decoded at once; COLMAP is asked for points where a view has no depth, and about lenses.
     """
 
     image: ImageSize
@@ -84,6 +86,7 @@ class SceneSize:
     target_count: int
     map_bytes_per_px: int = 0
     decode_bytes: int = 0
+    asks_colmap: bool = False
 
     def __str__(self) -> str:
         return f"{self.view_count} views and {self.target_count} targets of {self.image.height}x{self.image.width}"
@@ -138,7 +141,7 @@ def peak_of(size: SceneSize, recipe: Recipe, specs: Sequence[OperatorSpec]) -> P
     frame = image.height * image.width * (3 * _FLOAT32 + 1 + size.map_bytes_per_px)
     frames = min(CACHE_BYTES + IN_FLIGHT * frame, size.view_count * frame)
     features = sum(size.view_count * feature_bytes(spec, image) for spec in specs)
-    process = WORKER_BYTES + WORKSPACE_BYTES + frames
+    process = WORKER_BYTES + WORKSPACE_BYTES + frames + _COLMAP_BYTES * size.asks_colmap
     process += _LIBRARY_BYTES * any(library in spec.name for spec in specs for library in _LIBRARIES)
     process += _ALIGNMENT_BYTES * any(spec.quantity in ("depth", "disparity") for spec in specs)
     reserved = process + min(CACHE_BYTES, features)

@@ -176,7 +176,7 @@ def test_impossible_lenses_are_camera_errors(model: str, params: tuple[float, ..
 
 def test_a_pinhole_is_computed_as_by_colmap_without_it() -> None:
     params = (70.3, 66.1, 30.2, 26.5)
-    found = file_fractions(Distortion("PINHOLE", params, SIZE), (71.0, 0.3, 31.0, 0, 65.0, 24.0, 0, 0, 1), SIZE)
+    found = file_fractions(Distortion("PINHOLE", params, SIZE), (71.0, 0.3, 31.0, 0.0, 65.0, 24.0, 0.0, 0.0, 1.0), SIZE)
     v, u = np.mgrid[0 : SIZE.height, 0 : SIZE.width] + 0.5
     y = (v - 24.0) / 65.0
     rays = np.stack([(u - 31.0 - 0.3 * y) / 71.0, y, np.ones_like(u)], axis=-1).reshape(-1, 3)
