@@ -19,9 +19,11 @@ from lift3d.geometry.holes import fill_from_nearest
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.sampling import bilinear_corners, nearest_cells, taken
 from lift3d.surface.confidence import place_evidence
+from lift3d.surface.culling import Asked
 from lift3d.surface.depth_map import EDGE, DepthMap
+from lift3d.surface.look import Look, is_cut
 from lift3d.surface.owners import owners
-from lift3d.surface.scene_surface import Look, SceneSurface, is_cut
+from lift3d.surface.scene_surface import SceneSurface
 
 # Pixels per guide cell: who sees a surface changes more slowly than where it is.
 GUIDE_STRIDE_PX = 2.0
@@ -90,24 +92,38 @@ def anchored_target(
     uv = cell_centers(*grid.lattice).reshape(-1, 2)
     may_answer = torch.tensor([*map(set(sources).__contains__, surface.ids)])
     z_depth = depth.at(uv)
-    look = surface.look(camera, uv, z_depth).only(may_answer)
+    asked = surface.asked(camera, uv, z_depth, is_allowed=may_answer)
+    look = surface.look(camera, uv, z_depth, asked).only(may_answer[asked.views])
     is_empty = is_cut(look) | torch.isinf(z_depth)
     shown = look.shown * look.confidence * ~is_empty[:, None]
     is_shown = (shown > 0).any(1)
     is_gap = ~is_shown & ~is_empty
     depth = _continued(depth, grid, is_shown, is_gap)
     z_depth = depth.at(uv)
-    answering = shown.clone()
-    answering[is_gap] = surface.look(camera, uv[is_gap], z_depth[is_gap]).only(may_answer).is_open.float()
+    answering = asked.among_all(shown).clone()
+    answering[is_gap] = _open_to(surface, camera, uv[is_gap], z_depth[is_gap], may_answer)
     most = max(1, int((answering > 0).sum(1).max()))
     weight, witness = _heaviest(answering, min(witness_count, most))
-    owner, owner_weight = owners(look, answering, surface.keyframes, z_depth.reshape(grid.shape))
-    support, against = shown.sum(1), (look.passed * look.confidence).sum(1)
+    owner, owner_weight = owners(look, asked, answering, surface.keyframes, z_depth.reshape(grid.shape))
+    support, against = (asked.among_all(one).sum(1) for one in (shown, look.passed * look.confidence))
     coverage = support.square() / (support.square() + against.square() + UNSURE**2)
     coverage = torch.where(is_shown, coverage.clamp(min=2 * GUESSED), GUESSED * (answering > 0).any(1))
-    evidence = _evidence(look, shown, against, surface.tolerance)
+    evidence = _evidence(look, asked, shown, against, surface.tolerance)
     by_cell = (z_depth, witness, weight, coverage, evidence, owner.short(), owner_weight)
     return AnchoredTarget(camera, depth, grid, *by_cell, surface)
+
+
+def _open_to(
+    surface: SceneSurface,
+    camera: Camera,
+    uv: Float[Tensor, "point 2"],
+    z_depth: Float[Tensor, " point"],
+    may_answer: Bool[Tensor, " view"],
+) -> Float[Tensor, "point view"]:
+    """Return 1 for each view that may show a point which none does."""
+    asked = surface.asked(camera, uv, z_depth, is_allowed=may_answer, may_be_hidden=True)
+    look = surface.look(camera, uv, z_depth, asked).only(may_answer[asked.views])
+    return asked.among_all(look.is_open.float())
 
 
 def _continued(
@@ -123,12 +139,13 @@ def _continued(
 
 
 def _evidence(
-    look: Look, surety: Float[Tensor, "cell view"], against: Float[Tensor, " cell"], tolerance: float
+    look: Look, asked: Asked, surety: Float[Tensor, "cell asked"], against: Float[Tensor, " cell"], tolerance: float
 ) -> Float[Tensor, " cell"]:
-    support = surety.sum(1)
+    support = asked.among_all(surety).sum(1)
     off = tolerance * look.beyond.clamp(-2, 2).nan_to_num(0.0)
-    spread = ((surety * off.square()).sum(1) / torch.where(support > 0, support, 1.0)).sqrt()
-    return place_evidence(torch.where(surety > 0, look.shown, 0.0).sum(1), support, against, spread)
+    spread = (asked.among_all(surety * off.square()).sum(1) / torch.where(support > 0, support, 1.0)).sqrt()
+    count = asked.among_all(torch.where(surety > 0, look.shown, 0.0)).sum(1)
+    return place_evidence(count, support, against, spread)
 
 
 def _heaviest(weight: Float[Tensor, "cell view"], count: int) -> tuple[Tensor, Tensor]:
@@ -151,7 +168,9 @@ def ballots(target: AnchoredTarget, grid: FeatureGrid, tap_count: int) -> Blendi
     A network is no surer of what a thing is where a sensor is surer of how far away it is.
     """
     uv = cell_centers(*target.grid.lattice).reshape(-1, 2)
-    shown = target.surface.look(target.camera, uv, target.z_depth).shown.gather(1, target.witness.long())
+    asked = target.surface.asked(target.camera, uv, target.z_depth)
+    shown = asked.among_all(target.surface.look(target.camera, uv, target.z_depth, asked).shown)
+    shown = shown.gather(1, target.witness.long())
     votes = torch.where(target.is_shown[:, None] & (target.weight > 0), shown, target.weight)
     return consensus_weights(replace(target, weight=votes), grid, tap_count)
 

@@ -148,10 +148,12 @@ def _is_agreed(surface: SceneSurface, points: _Cells) -> Bool[Tensor, " point"]:
     for number, view in enumerate(surface.views):
         own = torch.nonzero(points.view == number)[:, 0]
         at = points.index[own]
-        look = surface.look(
-            view.camera, cell_centers(*view.grid.lattice).reshape(-1, 2)[at], view.z_depth.flatten()[at]
-        )
-        support[own] = (look.shown * look.confidence).sum(1)
-        against[own] = (look.passed * look.confidence).sum(1)
+        if not len(at):
+            continue
+        uv, z_depth = cell_centers(*view.grid.lattice).reshape(-1, 2)[at], view.z_depth.flatten()[at]
+        asked = surface.asked(view.camera, uv, z_depth)
+        look = surface.look(view.camera, uv, z_depth, asked)
+        support[own] = asked.among_all(look.shown * look.confidence).sum(1)
+        against[own] = asked.among_all(look.passed * look.confidence).sum(1)
     least = min(_LEAST_SUPPORT, _SUPPORT_SHARE * float(support.median()))
     return (support >= least) & (support >= _MAJORITY * against)

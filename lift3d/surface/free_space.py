@@ -10,7 +10,8 @@ from torch import Tensor
 from lift3d.domain.proposals import SourceGuide
 from lift3d.domain.scene_geometry import SceneGeometry, ViewGeometry
 from lift3d.geometry.rays import cell_centers
-from lift3d.surface.scene_surface import SceneSurface, is_cut
+from lift3d.surface.look import is_cut
+from lift3d.surface.scene_surface import SceneSurface
 
 # A cell is empty if all its pixels are, but for rounding.
 WHOLE = 1 - 1e-3
@@ -58,7 +59,8 @@ def _cut(view: ViewGeometry, surface: SceneSurface) -> ViewGeometry:
     at = torch.nonzero(torch.isfinite(view.z_depth).flatten())[:, 0]
     uv = cell_centers(*view.grid.lattice).reshape(-1, 2)[at]
     is_gone = torch.zeros(view.grid.cell_count, dtype=torch.bool)
-    is_gone[at] = is_cut(surface.look(view.camera, uv, view.z_depth.flatten()[at]))
+    z_depth = view.z_depth.flatten()[at]
+    is_gone[at] = is_cut(surface.look(view.camera, uv, z_depth, surface.asked(view.camera, uv, z_depth)))
     is_gone = is_gone.reshape(view.grid.shape)
     z_depth = torch.where(is_gone, torch.nan, view.z_depth)
     return ViewGeometry(view.camera, view.grid, z_depth, torch.where(is_gone, 0.0, view.confidence))

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from lift3d.domain.features import FeatureGrid
 from lift3d.geometry.rays import cell_centers
-from lift3d.surface.scene_surface import Look, SceneSurface
+from lift3d.surface.look import Look
+from lift3d.surface.scene_surface import SceneSurface
 
 # A view sees a point well if its quality is at least this share of the best view's.
 WELL_SEEN = 0.15
@@ -88,4 +89,5 @@ def _own_points_seen(surface: SceneSurface, index: int) -> Bool[Tensor, "point v
     col = ((uv[:, 0] - view.grid.origin_u) / view.grid.stride_u).long().clamp(0, view.grid.cols - 1)
     z = view.z_depth[row, col]
     is_known = torch.isfinite(z)
-    return is_seen_well(surface.look(view.camera, uv[is_known], z[is_known]))
+    asked = surface.asked(view.camera, uv, z)
+    return asked.among_all(is_seen_well(surface.look(view.camera, uv[is_known], z[is_known], asked)))

@@ -18,8 +18,9 @@ from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.sampling import nearest_cells
 from lift3d.surface.anchors import AnchoredTarget, weights_of
 from lift3d.surface.depth_map import EDGE
+from lift3d.surface.look import is_cut
 from lift3d.surface.render import render_depth
-from lift3d.surface.scene_surface import SceneSurface, is_cut
+from lift3d.surface.scene_surface import SceneSurface
 
 # Views that answer; found on held-out photographs of four captures: 3 to 6 are within 0.7 dB, 8 lose 1 dB.
 NEAREST = 3
@@ -64,7 +65,9 @@ def light_weights(target: AnchoredTarget, grid: FeatureGrid) -> BlendingWeights:
         sees_any[cells] = (sees[:, rank < NEAREST] > 0).any(1).float()
         around = F.max_pool2d(sees_any.reshape(1, *grid.shape), WINDOW, stride=1, padding=WINDOW // 2).flatten()
         sees = sees * _may_answer(sees > 0, rank, around[cells] == 0)
-        sees_as = sees * _nearness(target.camera, near, uv[cells], layer, ANGLE_FLOOR, ANGLE_POWER)
+        # No view sees a cell without depth, of which nearness knows nothing.
+        nearness = _nearness(target.camera, near, uv[cells], layer, ANGLE_FLOOR, ANGLE_POWER)
+        sees_as = torch.where(sees > 0, sees * nearness, 0.0)
         seen, passed = sees.sum(1), (look.passed * look.confidence).sum(1)
         share = torch.where(seen > 0, (seen + _FAINT) / (seen + passed + _FAINT), 0.0)
         weight[cells, number] = sees_as / sees_as.sum(1, keepdim=True).clamp(min=1e-9) * share[:, None]
@@ -72,7 +75,7 @@ def light_weights(target: AnchoredTarget, grid: FeatureGrid) -> BlendingWeights:
     if bool(is_gap.any()):
         open_to = near.look(target.camera, uv[is_gap], layers[0, is_gap]).is_open & (rank < NEAREST)
         nearness = _nearness(target.camera, near, uv[is_gap], layers[0, is_gap], RANK_FLOOR, RANK_POWER)
-        weight[is_gap, 0] = open_to * nearness
+        weight[is_gap, 0] = torch.where(open_to, nearness, 0.0)
     kept, tap = weight.flatten(1).topk(min(len(layers) * NEAREST, weight[0].numel()), dim=1)
     places = torch.tensor([target.view_ids.index(name) for name in near.ids])
     tap_depth = layers.T.gather(1, tap // len(places))
@@ -89,8 +92,11 @@ def _nearest_first(target: AnchoredTarget) -> list[int]:
     is_shown = torch.zeros(len(cells), len(target.view_ids)).scatter_(
         1, target.witness[cells].long(), is_witness.float()
     )
-    nearness = _nearness(target.camera, target.surface, uv, target.z_depth[cells], RANK_FLOOR, RANK_POWER)
-    share = (is_shown * nearness).nan_to_num(0.0)
+    # Among zeros for those that witness nothing, who are many in a large scene.
+    seen = torch.nonzero(is_shown.any(0))[:, 0]
+    share, z_depth = torch.zeros_like(is_shown), target.z_depth[cells]
+    nearness = _nearness(target.camera, target.surface, uv, z_depth, RANK_FLOOR, RANK_POWER, seen)
+    share[:, seen] = (is_shown[:, seen] * nearness).nan_to_num(0.0)
     total = (share / share.sum(1, keepdim=True).clamp(min=1e-9)).sum(0)
     order = total.argsort(descending=True, stable=True)
     places: list[int] = order[total[order] > 0].tolist()
@@ -124,8 +130,9 @@ def _nearness(
     z_depth: Float[Tensor, " cell"],
     floor: float,
     power: float,
+    among: Int[Tensor, " view"] | None = None,
 ) -> Float[Tensor, "cell view"]:
-    """Return the preference for views that look at a point as the camera does, 1 for the same ray.
+    """Return the preference for views, or some of them, that look at a point as the camera does, 1 for the same ray.
 
     Source:
         Buehler et al., Unstructured lumigraph rendering, SIGGRAPH 2001, §4.2 (penalty of angular deviation).
@@ -133,6 +140,9 @@ def _nearness(
     points = unproject(uv, z_depth, camera.K.float())
     centers = surface.centers_in(camera)
     along, distance2 = points @ centers.T, points.square().sum(1, keepdim=True)
+    if among is not None:
+        # Rounded as for all views.
+        along, centers = along[:, among], centers[among]
     to_view2 = (distance2 - 2 * along + centers.square().sum(1)).clamp(min=1e-12)
     angle = ((distance2 - along) * (distance2 * to_view2).rsqrt()).clamp(-1, 1).arccos()
     nearness: Tensor = (floor / (angle + floor)) ** power

@@ -123,15 +123,18 @@ def _shown_by(surface: SceneSurface, camera: Camera, wanted: Bool[Tensor, "row c
     Those that look most nearly as the camera does come first: what others show beside an outline lies on its far side.
     """
     parts = FeatureGrid(PARTS, PARTS, camera.size.width / PARTS, camera.size.height / PARTS)
-    slope, offset = surface.maps_to(camera)
-    places = slope @ surface.sparse + offset[..., None]
+    kept = torch.nonzero(surface.may_fall_on(camera))[:, 0]
+    if not len(kept):
+        return []
+    slope, offset = (of_views[kept] for of_views in surface.maps_to(camera))
+    places = slope @ surface.sparse[kept] + offset[..., None]
     x, y, z = places.unbind(1)
     cell = nearest_cells(torch.stack([x / z, y / z], dim=-1), *parts.lattice)
     is_shown = (z > 0) & (cell >= 0)
-    count = torch.zeros(len(surface.views), parts.cell_count)
+    count = torch.zeros(len(kept), parts.cell_count)
     count.scatter_add_(1, cell.clamp(min=0), is_shown.float())
     left = enough * _dilated(coarser(wanted, parts), 1).flatten().float()
-    preferred = _nearness(surface, camera, places, is_shown)
+    preferred = _nearness(camera, surface.centers_in(camera)[kept], places, is_shown)
     # One view after the other is chosen: no work for a device, which is waited for once.
     both = torch.cat(
         [torch.cat([count / count.amax(0).clamp(min=1), preferred[:, None]], 1), F.pad(left, (0, 1))[None]]
@@ -144,21 +147,21 @@ def _shown_by(surface: SceneSurface, camera: Camera, wanted: Bool[Tensor, "row c
         gain[chosen] = 0
         gain[gain <= LEAST_GAIN] = 0
         if not bool(gain.any()):
-            return chosen
+            return kept[chosen].tolist()
         best = int((preferred * gain).argmax())
         chosen.append(best)
         left = (left - shown[best]).clamp(min=0)
 
 
 def _nearness(
-    surface: SceneSurface,
     camera: Camera,
+    centers: Float[Tensor, "view 3"],
     places: Float[Tensor, "view 3 point"],
     is_shown: Bool[Tensor, "view point"],
 ) -> Float[Tensor, " view"]:
     """Return the preference for views by their median angle to the camera at places that both see, 1 for none."""
     points = torch.linalg.inv(camera.K).to(places) @ places
-    to_view = surface.centers_in(camera)[..., None] - points
+    to_view = centers[..., None] - points
     cosine = -(to_view * points).sum(1) * (to_view.square().sum(1) * points.square().sum(1)).rsqrt()
     angle = torch.where(is_shown, cosine.clamp(-1, 1).arccos(), torch.nan).nanmedian(1).values
     return (1 + angle.nan_to_num(math.pi) / NEAR_RAD) ** -NEAR_POWER

@@ -6,7 +6,7 @@ unit of surface, up to one constant of the scene.
 
 from collections.abc import Iterable, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -22,6 +22,8 @@ from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.rigid import inverse
 from lift3d.geometry.sampling import nearest_cells, taken
 from lift3d.surface.catalog import geometry_spec
+from lift3d.surface.culling import Asked, corners_of, may_lie_inside
+from lift3d.surface.look import SEEN_WITHIN, Look
 
 # A surface seen at a lower cosine than this counts as seen at it: normals of noisy depth are no better.
 _LEAST_COSINE = 0.1
@@ -31,8 +33,6 @@ _BORDER_PX = 4.0
 VIEWS_AT_ONCE = 16
 # Places of a view, along either side of its image, by which is told what it shows of others.
 _SPARSE = 24
-# Where at least this share of the views that know of a point see nothing there, there is nothing.
-_CUT_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,6 +102,10 @@ class SceneSurface:
         self._lattices = torch.tensor([(rows, cols, *at, *of) for rows, cols, at, of in lattices]).T[..., None]
         self._K = torch.stack([one.camera.K for one in self.views])
         self._w2c = torch.stack([one.camera.w2c for one in self.views])
+        # Farther away than this a view says nothing: all that it knows lies before it. Infinite where it sees nothing.
+        known = [one.z_depth[~torch.isnan(one.z_depth)] for one in self.views]
+        farthest = torch.stack([one.amax() if len(one) else torch.tensor(0.0) for one in known])
+        self._farthest = farthest / (1 - SEEN_WITHIN * self.tolerance)
         # One camera asks many times before the next one does.
         self._asking: tuple[Camera, Tensor, Tensor] | None = None
 
@@ -111,9 +115,11 @@ class SceneSurface:
         part = copy(self)
         part.views, part.keyframes, part._asking = tuple(self.views[place] for place in chosen), (), None
         part._offsets, part._lattices = self._offsets[chosen], self._lattices[:, chosen]
-        part._K, part._w2c = self._K[chosen], self._w2c[chosen]
-        for kept in ("ids", "sparse"):
+        part._K, part._w2c, part._farthest = self._K[chosen], self._w2c[chosen], self._farthest[chosen]
+        for kept in ("ids", "sparse", "_corners"):
             part.__dict__.pop(kept, None)
+        if "sparse" in self.__dict__:
+            part.__dict__["sparse"] = self.sparse[chosen]
         return part
 
     @classmethod
@@ -160,16 +166,65 @@ class SceneSurface:
         centers = -(self._w2c[:, :3, :3].transpose(1, 2) @ self._w2c[:, :3, 3:])[..., 0]
         return (centers @ camera.w2c[:3, :3].T + camera.w2c[:3, 3]).to(self._cells)
 
-    def look(self, camera: Camera, uv: Float[Tensor, "point 2"], z_depth: Float[Tensor, " point"]) -> "Look":
-        """Ask every view for points on the rays of a camera."""
-        shape = (len(self.views), len(z_depth))
+    def asked(
+        self,
+        camera: Camera,
+        uv: Float[Tensor, "point 2"],
+        z_depth: Float[Tensor, " point"],
+        *,
+        is_allowed: Bool[Tensor, " view"] | None = None,
+        may_be_hidden: bool = False,
+    ) -> Asked:
+        """Return the views that may say anything of points on the rays of a camera; of those that are allowed.
+
+        Others neither show one nor see through one. What lies behind all that a view knows is its to say only if points
+        ``may_be_hidden``: where nothing is known on its image, the view is open to them (``Look.is_open``).
+        """
+        is_point = torch.isfinite(z_depth)
+        if not bool(is_point.any()):
+            return Asked.of(torch.zeros(len(self.views), dtype=torch.bool), VIEWS_AT_ONCE)
+        z_depth = z_depth[is_point]
+        corners = corners_of(uv.amin(0), uv.amax(0), z_depth.amin(), z_depth.amax())
+        rows, cols, stride_u, stride_v, origin_u, origin_v = self._lattices[..., 0]
+        low = torch.stack([origin_u, origin_v], dim=-1)
+        high = low + torch.stack([cols * stride_u, rows * stride_v], dim=-1)
+        farthest = torch.full_like(self._farthest, torch.inf) if may_be_hidden else self._farthest
+        may_say = may_lie_inside(corners[None], *self.maps_of(camera), low, high, farthest)
+        return Asked.of(may_say if is_allowed is None else may_say & is_allowed, VIEWS_AT_ONCE)
+
+    def may_fall_on(self, camera: Camera) -> Bool[Tensor, " view"]:
+        """Whether any of the sparse places of each view may be on a camera's image."""
+        extent = torch.tensor([[float(camera.size.width), float(camera.size.height)]])
+        beyond_all = torch.tensor([torch.inf])
+        may_fall = may_lie_inside(self._corners, *self.maps_to(camera), torch.zeros(1, 2), extent, beyond_all)
+        return may_fall & ~torch.isnan(self._corners).any(2).any(1)
+
+    @cached_property
+    def _corners(self) -> Float[Tensor, "view 3 8"]:
+        """Of what lies between the nearest and the farthest of each view's sparse places; NaN without one."""
+        z_depth = self.sparse[:, 2]
+        near, far = z_depth.nan_to_num(torch.inf).amin(1), z_depth.nan_to_num(-torch.inf).amax(1)
+        size = torch.tensor([[float(one.camera.size.width), float(one.camera.size.height)] for one in self.views])
+        return corners_of(torch.zeros_like(size), size, near, torch.where(far > 0, far, torch.nan))
+
+    def look(
+        self,
+        camera: Camera,
+        uv: Float[Tensor, "point 2"],
+        z_depth: Float[Tensor, " point"],
+        asked: Asked | None = None,
+    ) -> Look:
+        """Ask views, all unless it is said which, for points on the rays of a camera."""
+        if asked is None:
+            asked = Asked.of(torch.ones(len(self.views), dtype=torch.bool), VIEWS_AT_ONCE)
+        shape = (len(asked.views), len(z_depth))
         beyond, confidence, quality = (torch.empty(shape) for _ in range(3))
         inside = torch.zeros(shape, dtype=torch.bool)
-        emptied = torch.zeros(shape if self._has_empty else (len(self.views), 0), dtype=torch.bool)
+        emptied = torch.zeros(shape if self._has_empty else (len(asked.views), 0), dtype=torch.bool)
         slope, offset = self.maps_of(camera)
         pixel = torch.cat([uv.T, torch.ones_like(uv[:, 0])[None]])
-        for start in range(0, len(self.views), VIEWS_AT_ONCE):
-            block = slice(start, start + VIEWS_AT_ONCE)
+        for number, block in enumerate(asked.blocks):
+            at = slice(number * VIEWS_AT_ONCE, (number + 1) * VIEWS_AT_ONCE)
             rays = slope[block] @ pixel
             x, y, z = (torch.addcmul(offset[block, axis, None], rays[:, axis], z_depth) for axis in range(3))
             rows, cols, stride_u, stride_v, origin_u, origin_v = self._lattices[:, block]
@@ -178,63 +233,13 @@ class SceneSurface:
             is_on_image = (z > 0) & (row >= 0) & (row < rows) & (col >= 0) & (col < cols)
             cell = torch.where(is_on_image, row * cols + col, 0.0).long()
             seen_z, sure, good = taken(self._cells, cell + self._offsets[block]).unbind(-1)
-            inside[block] = is_on_image
-            beyond[block] = torch.where(is_on_image, seen_z / z - 1, torch.nan) / self.tolerance
-            confidence[block] = sure
-            quality[block] = torch.where(beyond[block].abs() < 2, good, 0.0)
+            inside[at] = is_on_image
+            beyond[at] = torch.where(is_on_image, seen_z / z - 1, torch.nan) / self.tolerance
+            confidence[at] = sure
+            quality[at] = torch.where(beyond[at].abs() < SEEN_WITHIN, good, 0.0)
             if self._has_empty:
-                emptied[block] = torch.isinf(seen_z) & is_on_image
+                emptied[at] = torch.isinf(seen_z) & is_on_image
         return Look(beyond.T, confidence.T, quality.T, inside.T, emptied.T if self._has_empty else None)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Look:
-    """What the views say of some points.
-
-    Attributes:
-        beyond: How far behind the point a view's own surface is there, in tolerances; NaN where it has none.
-        confidence: Of the view's depth there.
-        quality: Of the view there, 0 where it does not show the point.
-        inside: Whether the point is on its image.
-        emptied: Whether it sees through the point to nothing; None if no view does anywhere.
-    """
-
-    beyond: Float[Tensor, "point view"]
-    confidence: Float[Tensor, "point view"]
-    quality: Float[Tensor, "point view"]
-    inside: Bool[Tensor, "point view"]
-    emptied: Bool[Tensor, "point view"] | None = None
-
-    @property
-    def shown(self) -> Float[Tensor, "point view"]:
-        """How far a view shows the point, from 1 (on the surface that it sees there) to 0."""
-        return (2 - self.beyond.abs()).clamp(0, 1).nan_to_num(0.0)
-
-    @property
-    def passed(self) -> Float[Tensor, "point view"]:
-        """How far it sees through the point to what lies behind it, from 1 to 0."""
-        return (self.beyond - 1).clamp(0, 1).nan_to_num(0.0)
-
-    @property
-    def is_open(self) -> Bool[Tensor, "point view"]:
-        """Whether a view may show the point: it is on its image, nothing lies before it, and not nothing at all."""
-        is_open = self.inside & ~(self.beyond < -1)
-        return is_open if self.emptied is None else is_open & ~self.emptied
-
-    def only(self, is_allowed: Bool[Tensor, " view"]) -> "Look":
-        """Return the same as if the other views showed nothing."""
-        beyond = torch.where(is_allowed, self.beyond, torch.nan)
-        emptied = None if self.emptied is None else self.emptied & is_allowed
-        inside = self.inside & is_allowed
-        return replace(self, beyond=beyond, quality=self.quality * is_allowed, inside=inside, emptied=emptied)
-
-
-def is_cut(look: Look) -> Bool[Tensor, " point"]:
-    """Whether there is nothing at a point: as many views see through it to nothing as show it."""
-    if look.emptied is None:
-        return torch.zeros(len(look.confidence), dtype=torch.bool)
-    against = look.emptied.sum(1)
-    return (against > 0) & (against >= _CUT_SHARE * (against + (look.shown > 0).sum(1)))
 
 
 def _sparse_places(view: SeenSurface) -> Float[Tensor, "3 point"]:

@@ -14,10 +14,12 @@ from lift3d.lifters.blend import SourceTable, blend, blend_picture, picture_and_
 from lift3d.surface.anchored import Anchored
 from lift3d.surface.anchors import GUESSED, ballots, consensus_weights, owner_weights, used_sources
 from lift3d.surface.bands import confirmed, low_band
+from lift3d.surface.culling import Asked
 from lift3d.surface.keyframes import keyframes
+from lift3d.surface.look import Look
 from lift3d.surface.owners import owners
 from lift3d.surface.render import render_depth
-from lift3d.surface.scene_surface import Look, SceneSurface
+from lift3d.surface.scene_surface import SceneSurface
 from lift3d.surface.sensor import SensorGeometry, bridged
 from lift3d.surface.votes import agreed_masks, voted
 from tests.support.lifting import pixels, random_map, situation
@@ -267,7 +269,7 @@ def test_a_view_owns_whole_places_and_no_grains_of_them():
     beyond[:, 1].view(rows, cols)[:, 8:] = 3.0  # ... and none on the right.
     sees = (beyond.abs() < 2).float()
     look = Look(beyond, sees, sees, torch.ones_like(sees, dtype=torch.bool))
-    owner, weight = owners(look, sees, order, torch.ones(rows, cols))
+    owner, weight = owners(look, Asked.of(torch.ones(2, dtype=torch.bool), 2), sees, order, torch.ones(rows, cols))
     share = torch.where(owner == 1, weight, 0.0).sum(1).reshape(rows, cols)
     torch.testing.assert_close(weight.sum(1), torch.ones(rows * cols))
     assert float(share[:, :6].min()) == 1.0
