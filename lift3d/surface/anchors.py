@@ -100,7 +100,7 @@ def anchored_target(
     is_gap = ~is_shown & ~is_empty
     depth = _continued(depth, grid, is_shown, is_gap)
     z_depth = depth.at(uv)
-    answering = asked.among_all(shown).clone()
+    answering = asked.among_all(shown.clone())
     answering[is_gap] = _open_to(surface, camera, uv[is_gap], z_depth[is_gap], may_answer)
     most = max(1, int((answering > 0).sum(1).max()))
     weight, witness = _heaviest(answering, min(witness_count, most))

@@ -52,3 +52,14 @@ def test_the_order_of_views_changes_no_bit(seen):
     _, one = of_held_out(frames, surface)
     _, other = of_held_out(frames, surface_of(guides[::-1], depth_range))
     assert all(torch.equal(getattr(one, name), getattr(other, name)) for name in ("source", "uv", "weight"))
+
+
+def test_a_cell_without_depth_leaves_the_others_their_light(seen, monkeypatch):
+    _, frames, _, _, surface = seen
+    camera = next(frame.camera for name, frame in frames.items() if name not in surface.ids)
+    target = anchored(surface, camera)
+    z_depth = target.depth.z_depth.clone()
+    z_depth[10:14, 10:14] = torch.nan
+    monkeypatch.setattr(light, "render_depth", lambda *_: replace(target.depth, z_depth=z_depth))
+    weights = light_weights(replace(target, depth=replace(target.depth, z_depth=z_depth)), pixels(camera))
+    assert share(weights.weight.sum(1) > 0) > 0.9
