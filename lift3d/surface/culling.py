@@ -41,6 +41,12 @@ class Asked:
         views = [place for block in blocks for place in range(block.start, block.stop)]
         return cls(blocks, torch.tensor(views, dtype=torch.long), count)
 
+    @classmethod
+    def everyone(cls, count: int, length: int) -> "Asked":
+        """Return all of so many views, in blocks of ``length``."""
+        blocks = tuple(slice(start, min(count, start + length)) for start in range(0, count, length))
+        return cls(blocks, torch.arange(count), count)
+
     @property
     def is_all(self) -> bool:
         """Whether every view is asked."""

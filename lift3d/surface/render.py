@@ -123,18 +123,19 @@ def _shown_by(surface: SceneSurface, camera: Camera, wanted: Bool[Tensor, "row c
     Those that look most nearly as the camera does come first: what others show beside an outline lies on its far side.
     """
     parts = FeatureGrid(PARTS, PARTS, camera.size.width / PARTS, camera.size.height / PARTS)
-    kept = torch.nonzero(surface.may_fall_on(camera))[:, 0]
-    if not len(kept):
+    kept = surface.falling_on(camera)
+    if not kept:
         return []
-    slope, offset = (of_views[kept] for of_views in surface.maps_to(camera))
-    places = slope @ surface.sparse[kept] + offset[..., None]
+    index = slice(None) if len(kept) == len(surface.views) else torch.tensor(kept)
+    slope, offset = (of_views[index] for of_views in surface.maps_to(camera))
+    places = slope @ surface.sparse[index] + offset[..., None]
     x, y, z = places.unbind(1)
     cell = nearest_cells(torch.stack([x / z, y / z], dim=-1), *parts.lattice)
     is_shown = (z > 0) & (cell >= 0)
     count = torch.zeros(len(kept), parts.cell_count)
     count.scatter_add_(1, cell.clamp(min=0), is_shown.float())
     left = enough * _dilated(coarser(wanted, parts), 1).flatten().float()
-    preferred = _nearness(camera, surface.centers_in(camera)[kept], places, is_shown)
+    preferred = _nearness(camera, surface.centers_in(camera)[index], places, is_shown)
     # One view after the other is chosen: no work for a device, which is waited for once.
     both = torch.cat(
         [torch.cat([count / count.amax(0).clamp(min=1), preferred[:, None]], 1), F.pad(left, (0, 1))[None]]
@@ -147,7 +148,7 @@ def _shown_by(surface: SceneSurface, camera: Camera, wanted: Bool[Tensor, "row c
         gain[chosen] = 0
         gain[gain <= LEAST_GAIN] = 0
         if not bool(gain.any()):
-            return kept[chosen].tolist()
+            return [kept[place] for place in chosen]
         best = int((preferred * gain).argmax())
         chosen.append(best)
         left = (left - shown[best]).clamp(min=0)

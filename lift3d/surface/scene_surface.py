@@ -103,9 +103,8 @@ class SceneSurface:
         self._K = torch.stack([one.camera.K for one in self.views])
         self._w2c = torch.stack([one.camera.w2c for one in self.views])
         # Farther away than this a view says nothing: all that it knows lies before it. Infinite where it sees nothing.
-        known = [one.z_depth[~torch.isnan(one.z_depth)] for one in self.views]
-        farthest = torch.stack([one.amax() if len(one) else torch.tensor(0.0) for one in known])
-        self._farthest = farthest / (1 - SEEN_WITHIN * self.tolerance)
+        farthest = [one.z_depth.nan_to_num(0.0, posinf=torch.inf).amax() for one in self.views]
+        self._farthest = torch.stack(farthest) / (1 - SEEN_WITHIN * self.tolerance)
         # One camera asks many times before the next one does.
         self._asking: tuple[Camera, Tensor, Tensor] | None = None
 
@@ -180,11 +179,13 @@ class SceneSurface:
         Others neither show one nor see through one. What lies behind all that a view knows is its to say only if points
         ``may_be_hidden``: where nothing is known on its image, the view is open to them (``Look.is_open``).
         """
+        if self._is_one_block or not len(z_depth):
+            return Asked.everyone(len(self.views), VIEWS_AT_ONCE)
+        # Without any depth both are infinite, and no place is told to be outside.
         is_point = torch.isfinite(z_depth)
-        if not bool(is_point.any()):
-            return Asked.of(torch.zeros(len(self.views), dtype=torch.bool), VIEWS_AT_ONCE)
-        z_depth = z_depth[is_point]
-        corners = corners_of(uv.amin(0), uv.amax(0), z_depth.amin(), z_depth.amax())
+        near = torch.where(is_point, z_depth, torch.inf).amin()
+        far = torch.where(is_point, z_depth, 0.0).amax()
+        corners = corners_of(uv.amin(0), uv.amax(0), near, far)
         rows, cols, stride_u, stride_v, origin_u, origin_v = self._lattices[..., 0]
         low = torch.stack([origin_u, origin_v], dim=-1)
         high = low + torch.stack([cols * stride_u, rows * stride_v], dim=-1)
@@ -192,12 +193,20 @@ class SceneSurface:
         may_say = may_lie_inside(corners[None], *self.maps_of(camera), low, high, farthest)
         return Asked.of(may_say if is_allowed is None else may_say & is_allowed, VIEWS_AT_ONCE)
 
-    def may_fall_on(self, camera: Camera) -> Bool[Tensor, " view"]:
-        """Whether any of the sparse places of each view may be on a camera's image."""
+    def falling_on(self, camera: Camera) -> list[int]:
+        """Return the views of which any sparse place may be on a camera's image."""
+        if self._is_one_block:
+            return [*range(len(self.views))]
         extent = torch.tensor([[float(camera.size.width), float(camera.size.height)]])
         beyond_all = torch.tensor([torch.inf])
         may_fall = may_lie_inside(self._corners, *self.maps_to(camera), torch.zeros(1, 2), extent, beyond_all)
-        return may_fall & ~torch.isnan(self._corners).any(2).any(1)
+        places: list[int] = torch.nonzero(may_fall & ~torch.isnan(self._corners).any(2).any(1))[:, 0].tolist()
+        return places
+
+    @property
+    def _is_one_block(self) -> bool:
+        """Whether there are so few views that telling which to ask is no less work than asking them."""
+        return len(self.views) <= VIEWS_AT_ONCE
 
     @cached_property
     def _corners(self) -> Float[Tensor, "view 3 8"]:
@@ -216,7 +225,7 @@ class SceneSurface:
     ) -> Look:
         """Ask views, all unless it is said which, for points on the rays of a camera."""
         if asked is None:
-            asked = Asked.of(torch.ones(len(self.views), dtype=torch.bool), VIEWS_AT_ONCE)
+            asked = Asked.everyone(len(self.views), VIEWS_AT_ONCE)
         shape = (len(asked.views), len(z_depth))
         beyond, confidence, quality = (torch.empty(shape) for _ in range(3))
         inside = torch.zeros(shape, dtype=torch.bool)
