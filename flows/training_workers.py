@@ -1,11 +1,13 @@
-"""A training on Ray: the same ``train`` in one process or several that average their gradients.
+"""A training on Ray: the same ``train`` or ``tune`` in one process or several that average their gradients.
 
 All of them read and write one folder, so several nodes need it on a disk that they share.
 """
 
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import Any
 
 from ray import exceptions
 from ray.train import (
@@ -27,18 +29,26 @@ from lift3d.runs.failures import first_line
 from lift3d.training.loop import Team
 from lift3d.training.settings import TrainingSettings
 from lift3d.training.train import Listener, read_history, train
+from lift3d.training.tuning.settings import TuningSettings
 
 _POLL_S = 1.0
 
 
-def train_on_ray(settings: TrainingSettings, execution: Execution, listener: Listener | None = None) -> Path:
+# What may be trained, and what trains it: settings, who is told, the team.
+AnySettings = TrainingSettings | TuningSettings
+Work = Callable[..., Path]
+
+
+def train_on_ray(
+    settings: AnySettings, execution: Execution, listener: Listener | None = None, work: Work = train
+) -> Path:
     """Train on the cluster that the execution names, or on one started here, and return the checkpoint.
 
     What is worth another try is tried again and goes on from the last saved step.
     """
     anchored, tries = settings.anchored(), 1
     with connect(execution):
-        while (failure := _attempt(anchored, execution, listener or Listener())) is not None:
+        while (failure := _attempt(anchored, execution, listener or Listener(), work)) is not None:
             cause = cause_of(failure)
             if not isinstance(cause, Lift3dError):
                 raise cause
@@ -50,11 +60,11 @@ def train_on_ray(settings: TrainingSettings, execution: Execution, listener: Lis
     return settings.out
 
 
-def _attempt(settings: TrainingSettings, execution: Execution, listener: Listener) -> BaseException | None:
+def _attempt(settings: AnySettings, execution: Execution, listener: Listener, work: Work) -> BaseException | None:
     """Train until the end or the first failure, and return that."""
     trainer = TorchTrainer(
         _train_in_worker,
-        train_loop_config={"settings": settings},
+        train_loop_config={"settings": settings, "work": work},
         # Examples are prepared and networks run on CPUs; gloo is torch's way to average gradients there.
         torch_config=TorchConfig(backend="gloo"),
         scaling_config=ScalingConfig(
@@ -86,10 +96,10 @@ def _tell(folder: Path, listener: Listener, told: dict[str, int]) -> None:
         told[stage] = len(entries)
 
 
-def _train_in_worker(config: dict[str, TrainingSettings]) -> None:
+def _train_in_worker(config: dict[str, Any]) -> None:
     """Train as the process of the team that Ray says this is."""
     context = get_context()
-    train(config["settings"], team=Team(context.get_world_rank(), context.get_world_size()))
+    config["work"](config["settings"], team=Team(context.get_world_rank(), context.get_world_size()))
 
 
 def cause_of(failure: BaseException) -> BaseException:

@@ -1,27 +1,36 @@
-"""What ``lift3d train`` shows: a bar per stage, a line per validation, and where everything lies."""
+"""What ``lift3d train`` and ``finetune`` show: a bar per stage, a line per validation, and where everything lies."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from lift3d.cli.commands.options import print_places
-from lift3d.training.settings import TrainingSettings
 from lift3d.training.train import Listener
 
-Drive = Callable[[TrainingSettings, Listener], Path]
+Drive = Callable[[Any, Listener], Path]
 
 _VALIDATION = "validation_"
 
 
-def train_and_present(settings: TrainingSettings, drive: Drive) -> None:
+class Trained(Protocol):
+    """Settings of any training."""
+
+    @property
+    def folder(self) -> Path:
+        """Where the run is kept."""
+        ...
+
+
+def train_and_present(settings: Trained, drive: Drive) -> None:
     """Train, show progress on standard error, and print on standard output where everything lies."""
     console = Console(stderr=True)
     times = (TimeElapsedColumn(), TimeRemainingColumn())
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *times)
     with Progress(*columns, console=console, transient=True) as progress:
-        bar = progress.add_task("scenes held out", total=None)
+        bar = progress.add_task("scenes", total=None)
 
         def on_step(stage: str, done: int, total: int) -> None:
             progress.update(bar, description=stage, completed=done, total=total)

@@ -68,18 +68,40 @@ class TimmOperator(FieldEncoder):
 
     def encode_batch(self, images: Float[Tensor, "image 3 height width"]) -> list[tuple[FeatureMap, ...]]:
         """Return the features of the chosen stage of each image."""
-        size = ImageSize(*images.shape[-2:])
-        stage = self._stage
-        if stage.fixed_size is not None:
-            placement = Placement.stretched(size, stage.fixed_size)
-        else:
-            resized = size.with_height(self._height) if self._height else size
-            placement = Placement.of(size, resized, stage.lattice, stage.multiple)
+        stage, placement = self._stage, self.placement(ImageSize(*images.shape[-2:]))
         pixels = self._normalization.apply(placement.apply(images.to(torch.float32)))
         with torch.no_grad():
             values, tokens = _run(self._network, pixels, stage.index, stage.has_prefix)
         pairs = zip(values, [None] * len(values) if tokens is None else tokens, strict=True)
         return [(placement.to_image(one, stage.lattice, prefix),) for one, prefix in pairs]
+
+    def placement(self, size: ImageSize) -> Placement:
+        """Return how an image lies in the network's input."""
+        stage = self._stage
+        if stage.fixed_size is not None:
+            return Placement.stretched(size, stage.fixed_size)
+        resized = size.with_height(self._height) if self._height else size
+        return Placement.of(size, resized, stage.lattice, stage.multiple)
+
+    @property
+    def network(self) -> Any:
+        """The network of timm, frozen."""
+        return self._network
+
+    @property
+    def stage(self) -> int:
+        """Which of the network's stages is taken, from 0."""
+        return self._stage.index
+
+    @property
+    def lattice(self) -> CellLattice:
+        """Where cells sit in the network's input."""
+        return self._stage.lattice
+
+
+def is_vision_transformer(network: Any) -> bool:
+    """Whether a network of timm is a plain vision transformer: a row of blocks that take tokens and nothing else."""
+    return isinstance(network, timm.models.vision_transformer.VisionTransformer)
 
 
 def build(name: OperatorName) -> TimmOperator:

@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+from collections.abc import Iterable
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -21,6 +22,20 @@ _BELONGS_TO = {"operator_share": "operators", "plugins": "operators", "capture_s
 _PROCEDURAL = "procedural:"
 # In an operator's name; timm's and open_clip's own slashes stay.
 _WEIGHTS_FOLDER = re.compile(r"(?<=weights=)[^&]*/")
+
+
+def checkpoint_file(out: Path) -> Path:
+    """Return the path of a checkpoint; ValueError, for pydantic to tell, if it is none."""
+    if out.suffix != _SUFFIX:
+        raise ValueError(f"a checkpoint is a {_SUFFIX} file")
+    return out
+
+
+def named_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return names; ValueError, for pydantic to tell, if one is there twice."""
+    if len(set(names)) != len(names):
+        raise ValueError("names the same thing twice")
+    return names
 
 
 class TrainingSettings(Settings):
@@ -68,19 +83,8 @@ class TrainingSettings(Settings):
         is_taken = isinstance(fields, dict) and fields.get("density_from")
         return {**fields, "density_steps": 0} if is_taken else fields
 
-    @field_validator("out")
-    @classmethod
-    def _is_a_checkpoint(cls, out: Path) -> Path:
-        if out.suffix != _SUFFIX:
-            raise ValueError(f"a checkpoint is a {_SUFFIX} file")
-        return out
-
-    @field_validator("operators", "captures")
-    @classmethod
-    def _are_unique(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(names)) != len(names):
-            raise ValueError("names the same thing twice")
-        return names
+    _is_a_checkpoint = field_validator("out")(checkpoint_file)
+    _are_unique = field_validator("operators", "captures")(named_once)
 
     @property
     def identity(self) -> Identity:
@@ -96,13 +100,7 @@ class TrainingSettings(Settings):
     @property
     def command(self) -> str:
         """The command that repeats the run, whatever defaults become; files are called by their names."""
-        words = ["lift3d", "train"]
-        for name, value in {"out": self.out.name, **self.identity}.items():
-            # Lists are options that are repeated, in the singular.
-            option = "--" + (name.removesuffix("s") if isinstance(value, list) else name).replace("_", "-")
-            for one in value if isinstance(value, list) else [value]:
-                words += [option, shlex.quote(str(one))]
-        return " ".join(words)
+        return command_line("train", (), {"out": self.out.name, **self.identity})
 
     def anchored(self) -> "TrainingSettings":
         """Return the same with absolute paths, for processes that run in folders of their own."""
@@ -112,11 +110,21 @@ class TrainingSettings(Settings):
         changes = {
             "out": self.out.absolute(),
             "folder": self.folder.absolute(),
-            "plugins": tuple(_anchored_plugin(location) for location in self.plugins),
-            "captures": tuple(_anchored_capture(location) for location in self.captures),
+            "plugins": tuple(absolute_plugin(location) for location in self.plugins),
+            "captures": tuple(absolute_location(location) for location in self.captures),
             "density_from": density_from,
         }
         return self.model_copy(update=changes)
+
+
+def command_line(command: str, arguments: Iterable[str], options: Identity) -> str:
+    """Return a command of lift3d; lists are options that are repeated, in the singular."""
+    words = ["lift3d", command, *map(shlex.quote, arguments)]
+    for name, value in options.items():
+        option = "--" + (name.removesuffix("s") if isinstance(value, list) else name).replace("_", "-")
+        for one in value if isinstance(value, list) else [value]:
+            words += [option, shlex.quote(str(one))]
+    return " ".join(words)
 
 
 def operator_label(name: str) -> str:
@@ -131,12 +139,14 @@ def location_name(location: str) -> str:
     return PurePath(os.path.abspath(location.removeprefix("file://"))).name
 
 
-def _anchored_plugin(location: str) -> str:
+def absolute_plugin(location: str) -> str:
+    """Return a plug-in with the absolute path of its file, if it is one."""
     path, _, attribute = location.rpartition(":")
     return f"{os.path.abspath(os.path.expanduser(path))}:{attribute}" if path.endswith(".py") else location
 
 
-def _anchored_capture(location: str) -> str:
+def absolute_location(location: str) -> str:
+    """Return a scene's location with an absolute path, if it is a folder."""
     is_here = not location.startswith((_PROCEDURAL, "file:"))
     return os.path.abspath(os.path.expanduser(location)) if is_here else location
 

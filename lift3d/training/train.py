@@ -3,7 +3,7 @@
 import copy
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,13 @@ def read_history(folder: Path) -> History:
     return history
 
 
+def put_on_record(folder: Path, stage: str, entries: Sequence[Mapping[str, float]]) -> None:
+    """Write the validations of a stage beside those of others, for ``read_history``."""
+    history = {**read_history(folder), stage: entries}
+    with whole(folder / HISTORY) as partial:
+        partial.write_text(json.dumps(history, indent=1), encoding="utf-8")
+
+
 class _Run:
     """One training: its scenes, what it was given, and who is told."""
 
@@ -162,10 +169,7 @@ class _Run:
         return {key: value for key, value in identity.items() if not key.startswith((CORRECTOR, *_OF_STAGE_TWO))}
 
     def _validated(self, name: str, state: TrainingState, figures: Mapping[str, float]) -> None:
-        folder = self._settings.folder
-        history = {**read_history(folder), name: state.history}
-        with whole(folder / HISTORY) as partial:
-            partial.write_text(json.dumps(history, indent=1), encoding="utf-8")
+        put_on_record(self._settings.folder, name, state.history)
         self._listener.on_validation(name, figures)
 
 

@@ -1,0 +1,1 @@
+"""Tuning an encoder on its own lifted features."""
