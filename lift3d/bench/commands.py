@@ -147,6 +147,17 @@ def probe3d(request: Request) -> None:
     request.present(measured, page(bench.measured_before(request.store)))
 
 
+@click.command("finetune")
+@on_scenes("runs/finetuned")
+def finetune(request: Request) -> None:
+    """Tuned encoders (the second operator and on) against the one before (the first), on scenes they have not seen."""
+    from lift3d.bench import finetune as bench
+    from lift3d.bench.finetune_page import page
+
+    measured = bench.measure(request.recipe((), ("anchored",)), request.store) if request.scenes else []
+    request.present(measured, page(bench.measured_before(request.store)))
+
+
 @click.command("geometry")
 @click.argument("scenes", nargs=-1, required=True, help="As of lift3d run.")
 @click.option("--method", "methods", multiple=True, default=("sweep",), help="Method of geometry. Repeatable.")
@@ -327,6 +338,7 @@ COMMANDS: dict[str, click.Command] = {
         consistency,
         recognition,
         probe3d,
+        finetune,
         geometry,
         calibration,
         speed,

@@ -245,11 +245,11 @@ def probe_values(cells: Sequence[Cells], features: Sequence[Float[Tensor, "cell 
     found = {name: np.full(len(cells), math.nan) for name in (DEPTH_RMSE, DELTA1, NORMAL_DEG, NORMAL_RIGHT)}
     depths = [one.z_depth[:, None].log() for one in cells]
     for half in (0, 1):
-        for view, said in _told(depths, features, half).items():
-            z, told = cells[view].z_depth[cells[view].is_known], said[:, 0].exp()
-            found[DEPTH_RMSE][view] = float((told - z).square().mean().sqrt())
-            found[DELTA1][view] = float((torch.maximum(told / z, z / told) < RIGHT_RATIO).double().mean())
-        for view, said in _told([one.normal for one in cells], features, half).items():
+        for view, said in told(depths, features, half).items():
+            z, guess = cells[view].z_depth[cells[view].is_known], said[:, 0].exp()
+            found[DEPTH_RMSE][view] = float((guess - z).square().mean().sqrt())
+            found[DELTA1][view] = float((torch.maximum(guess / z, z / guess) < RIGHT_RATIO).double().mean())
+        for view, said in told([one.normal for one in cells], features, half).items():
             normal = cells[view].normal[_known(cells[view].normal)]
             cosine = (F.normalize(said, dim=1) * normal).sum(1).clamp(-1, 1)
             angle = torch.rad2deg(torch.acos(cosine))
@@ -258,10 +258,17 @@ def probe_values(cells: Sequence[Cells], features: Sequence[Float[Tensor, "cell 
     return {name: one for name, one in found.items() if np.isfinite(one).any()}
 
 
-def _told(
-    truths: Sequence[Float[Tensor, "cell value"]], features: Sequence[Float[Tensor, "cell channel"]], half: int
+def told(
+    truths: Sequence[Float[Tensor, "cell value"]],
+    features: Sequence[Float[Tensor, "cell channel"]],
+    half: int,
+    *,
+    is_bounded: bool = True,
 ) -> dict[int, Float[Tensor, "known value"]]:
-    """Fit on one half of the views, and return what is said of the known cells of the other, within what was fitted."""
+    """Fit on one half of the views, and return what is said of the known cells of the other, as far as it was fitted.
+
+    Cells are known where the truth is finite; ``is_bounded``: what is said stays within what was fitted.
+    """
     known = [_known(truth) for truth in truths]
     fitted = [view for view in range(len(truths)) if view % 2 == half and bool(known[view].any())]
     asked = [view for view in range(len(truths)) if view % 2 != half and bool(known[view].any())]
@@ -269,8 +276,9 @@ def _told(
         return {}
     x = evenly(torch.cat([features[view][known[view]] for view in fitted]), FITTED_CELLS)
     y = evenly(torch.cat([truths[view][known[view]] for view in fitted]), FITTED_CELLS)
-    low, high = y.amin(0), y.amax(0)
-    return {view: probed(x, y, features[view][known[view]]).clamp(low, high) for view in asked}
+    low, high = (y.amin(0), y.amax(0)) if is_bounded else (None, None)
+    said = {view: probed(x, y, features[view][known[view]]) for view in asked}
+    return {view: one.clamp(low, high) if is_bounded else one for view, one in said.items()}
 
 
 def _known(truth: Float[Tensor, "cell value"]) -> Bool[Tensor, " cell"]:

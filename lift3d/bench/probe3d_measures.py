@@ -71,9 +71,14 @@ class Cells:
 
     def read(self, features: FeatureMap) -> Float[Tensor, "cell channel"]:
         """Read features bicubically; where nothing is covered, those of the nearest cell that is."""
-        values = fill_from_nearest(features.values, torch.isfinite(features.values).all(0)).float()
-        at = normalized_coordinates(self.uv, *features.grid.lattice)
-        return read_planes(values, at[None, None], mode="bicubic").flatten(1).T.contiguous()
+        return read_at(features, self.uv)
+
+
+def read_at(features: FeatureMap, uv: Float[Tensor, "point 2"]) -> Float[Tensor, "point channel"]:
+    """Read features bicubically at places in pixels; where nothing is covered, those of the nearest cell that is."""
+    values = fill_from_nearest(features.values, torch.isfinite(features.values).all(0)).float()
+    at = normalized_coordinates(uv, *features.grid.lattice)
+    return read_planes(values, at[None, None], mode="bicubic").flatten(1).T.contiguous()
 
 
 def normals(xyz: Float[Tensor, "row col 3"]) -> Float[Tensor, "row col 3"]:

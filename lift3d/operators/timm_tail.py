@@ -1,7 +1,7 @@
 """The last blocks of a vision transformer apart from the rest: what enters them is computed once, they run again."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ from lift3d.operators.timm_models import TimmOperator, is_vision_transformer
 class Tail(nn.Module):
     """Copies of the last blocks of a vision transformer and of its final norm."""
 
-    def __init__(self, blocks: Sequence[nn.Module], norm: nn.Module) -> None:
+    def __init__(self, blocks: Iterable[nn.Module], norm: nn.Module) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(copy.deepcopy(one) for one in blocks)
         self.norm = copy.deepcopy(norm)

@@ -21,7 +21,7 @@ from lift3d.training.settings import (
 
 _FAMILIES = ("room", "tabletop", "shelf", "street", "forest", "objects")
 # Apart from the seeds of demonstrations and of evaluation.
-_SEEDS = range(1001, 1005)
+_SEEDS = (1001, 1002)
 # What is tuned on where no scene is named.
 COMPUTED = tuple(
     f"procedural:{family}?seed={seed}&views=14&height=192&width=256&spacing=2"
