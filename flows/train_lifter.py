@@ -33,7 +33,7 @@ def train_lifter(settings: TrainingSettings, ray_address: str | None = None, att
     )
     checkpoint = train_networks(settings, execution)
     history = read_history(settings.folder)
-    _show_figures(settings.out.stem, history)
+    show_figures(settings.out.stem, history, "Validation of {}: errors over those without training, so 1 is no gain.")
     summary = {
         "checkpoint": str(checkpoint),
         "card": str(checkpoint.with_suffix(".md")),
@@ -48,8 +48,11 @@ def train_networks(settings: TrainingSettings, execution: Execution) -> Path:
     return train_on_ray(settings, execution)
 
 
-def _show_figures(name: str, history: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
-    """Put the validation figures beside the run in the Prefect UI, the newest of each stage first."""
+def show_figures(name: str, history: Mapping[str, Sequence[Mapping[str, float]]], about: str) -> None:
+    """Put the validation figures beside the run in the Prefect UI, the newest of each stage first.
+
+    ``about`` is what stands over them, with {} for the name.
+    """
     rows = [
         {"stage": stage, "figure": figure.removeprefix("validation_"), "step": entry["step"], "value": round(value, 4)}
         for stage, entries in history.items()
@@ -60,5 +63,5 @@ def _show_figures(name: str, history: Mapping[str, Sequence[Mapping[str, float]]
     create_table_artifact(
         table=rows[:_ARTIFACT_ROWS],
         key="training-figures",
-        description=f"Validation of {name}: errors over those without training, so 1 is no gain.",
+        description=about.format(name),
     )

@@ -16,6 +16,7 @@ from lift3d.cli import run as run_command
 from lift3d.config import Execution, Recipe
 from lift3d.runs.driver import run_serially
 from lift3d.training.settings import TrainingSettings
+from lift3d.training.tuning.settings import TuningSettings
 from tests.support.runs import ROOM
 
 ROOT = Path(__file__).parents[2]
@@ -96,13 +97,13 @@ def files_of(folder):
     return {path for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("model", [Recipe, Execution, TrainingSettings])
+@pytest.mark.parametrize("model", [Recipe, Execution, TrainingSettings, TuningSettings])
 def test_every_field_is_an_option_that_says_what_it_is_and_its_default(model, lift3d):
-    code, out, _ = lift3d("train" if model is TrainingSettings else "run", "--help")
+    code, out, _ = lift3d({TrainingSettings: "train", TuningSettings: "finetune"}.get(model, "run"), "--help")
     said = re.sub(r"\s+", " ", out.decode())
     assert code == 0
     for name, field in model.model_fields.items():
-        if (model, name) == (Recipe, "scenes"):
+        if (model, name) in [(Recipe, "scenes"), (TuningSettings, "scenes"), (TuningSettings, "operator")]:
             continue
         is_list = isinstance(field.default, tuple)
         flag = "--" + (name.removesuffix("s") if is_list else name).replace("_", "-")

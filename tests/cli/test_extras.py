@@ -49,6 +49,7 @@ def test_what_is_missing_is_one_sentence_with_the_remedy(tmp_path):
         ("cluster", "run", ROOM, "--operator", "rgb", "--cluster", "--store", store),
         ("cluster", "status", "s3://bucket/results"),
         ("train", "train", "--out", "x.safetensors", "--processes", "2", "--folder", store),
+        ("train", "finetune", "timm:test_vit", "--out", "x.safetensors", "--processes", "2", "--folder", store),
         ("transformers", "run", ROOM, "--operator", "transformers:OWNER/NAME", "--store", store),
         ("view", "view", store),
         ("view", "render", "runs/nowhere", store),

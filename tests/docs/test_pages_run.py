@@ -33,7 +33,7 @@ NOT_RUN = {
     r"^lift3d ingest photos": "takes photographs: the test below, and tests/cli",
     r"s3://": "needs a bucket: tests/storage and tests/cluster run stores on a real one",
     r"--ray-address": "needs a cluster: tests/cluster runs it",
-    r"^lift3d train\b": "takes hours: tests/training",
+    r"^lift3d (train|finetune)\b": "takes long: tests/training",
     r"transformers:FOLDER|OWNER/NAME": "needs a model that was downloaded",
     r"runs/deployment": "comes of a deployment: tests/cluster/test_prefect_deployment.py",
     r"\.(mp4|mov|MP4|MOV)\b": "takes or makes a video: tests/results runs it",

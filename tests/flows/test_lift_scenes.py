@@ -6,12 +6,14 @@ from prefect.exceptions import ParameterTypeError
 from flows.lift_scenes import lift_scenes
 from flows.local_run import run_flow
 from flows.train_lifter import train_lifter
+from flows.tune_encoder import tune_encoder
 from lift3d.config import Execution, Recipe
 from lift3d.errors import UnknownNameError
 from lift3d.runs.records import read_run
 from lift3d.runs.table import run_table
 from lift3d.storage.location import open_store
 from lift3d.training.settings import TrainingSettings
+from lift3d.training.tuning.settings import TuningSettings
 from tests.support.prefect_server import prefect_harness
 from tests.support.runs import tiny_rooms
 
@@ -29,7 +31,13 @@ def prefect_here(ray_here, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("flow", "model"), [(lift_scenes, Recipe), (lift_scenes, Execution), (train_lifter, TrainingSettings)]
+    ("flow", "model"),
+    [
+        (lift_scenes, Recipe),
+        (lift_scenes, Execution),
+        (train_lifter, TrainingSettings),
+        (tune_encoder, TuningSettings),
+    ],
 )
 def test_the_form_of_the_user_interface_is_made_of_the_models_with_a_description_for_each_field(flow, model):
     form = flow.parameters.definitions[model.__name__]

@@ -197,7 +197,7 @@ def _named_values() -> Iterator[tuple[str, str, str | None]]:
     case="the default deployment in the image",
     right="what it writes lies in a volume of the image's user",
 )
-@pytest.mark.parametrize("number", range(2))
+@pytest.mark.parametrize("number", range(3))
 def test_what_the_default_deployments_write_lies_in_a_volume_of_the_images_user(number):
     deployment = yaml.safe_load((INFRA.parent / "prefect.yaml").read_text())["deployments"][number]
     written = [
