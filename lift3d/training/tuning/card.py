@@ -14,8 +14,8 @@ from lift3d.training.tuning.views import TuningScene
 
 _VALIDATION = "validation_"
 _EXPLAINED = {
-    "cosine": "1 − cosine to the lifted features",
-    "relative_cosine": "the same over 1 − cosine between cells of the view",
+    "cosine": "1 − cosine to the lifted features, from the mean of all",
+    "relative_cosine": "1 − cosine to the lifted features over 1 − cosine between cells of the view",
     "contrast": "cross entropy of telling a cell's lifted features from those of the view's others, nats",
     "length": "smooth L1 to the lifted features, in spreads of each channel",
     "stay": "1 − cosine to the features before",
@@ -85,10 +85,11 @@ class Tuning:
 
     def _figures(self) -> str:
         rows = [
-            f"| {words} | {self.first[key]:.3f} | **{self.last[key]:.3f}** |"
-            for key, words in ((f"{_VALIDATION}{name}", words) for name, words in _EXPLAINED.items())
+            f"| {name} | {self.first[key]:.3f} | **{self.last[key]:.3f}** |"
+            for key, name in ((f"{_VALIDATION}{part}", words) for part, words in _EXPLAINED.items())
         ]
-        head = "| figure, mean over held-out views; less is better but of the last | before | after |\n|---|---|---|"
+        words = "figure, mean over held-out views; less is better; the last is how far it went"
+        head = f"| {words} | before | after |\n|---|---|---|"
         return "\n".join(["## Validation", "", head, *rows])
 
 

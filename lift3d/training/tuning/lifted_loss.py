@@ -1,7 +1,8 @@
 """What a tuned encoder is asked for: that a view's features be what the surface says there, and no other place.
 
-Features that only agree may do so by growing alike. The contrast asks each cell's features to be nearer to their own
-lifted features than to those of the view's other cells; channels are centred: what all cells share says nothing.
+Features that only agree may do so by growing alike. So directions are those from the mean of all features, since what
+all cells share says nothing, and the contrast asks each cell's features to be nearer to their own lifted features than
+to those of the view's other cells.
 
 Sources:
     Yue et al., Improving 2D Feature Representations by 3D-Aware Fine-Tuning (FiT3D), ECCV 2024: features rendered from
@@ -55,9 +56,10 @@ class LiftedLoss:
     settings: TuningSettings
 
     def __call__(self, tail: Tail, views: Sequence[TuningView]) -> tuple[Tensor, dict[str, float]]:
-        """Return the mean loss of views, and of each of its parts; ``relative_cosine`` is no part but tells more.
+        """Return the mean loss of views, and of each of its parts.
 
-        It is the cosine distance to the lifted features over that between cells of the view: growing alike is no gain.
+        ``relative_cosine`` is no part: the cosine distance to the lifted features, not centred, over that between cells
+        of the view.
         """
         total, sums = torch.zeros(()), dict[str, float]()
         for view in views:
@@ -77,14 +79,14 @@ class LiftedLoss:
         counts = torch.isfinite(lifted).all(1)
         stay = 1 - F.cosine_similarity(own, plain, dim=1).mean()
         own, lifted = own[counts], lifted[counts]
-        cosine = 1 - F.cosine_similarity(own, lifted, dim=1).mean()
         own_way, lifted_way = (F.normalize(one - self.spread.mean, dim=1) for one in (own, lifted))
         nearness = own_way @ lifted_way.T / self.settings.temperature
         with torch.no_grad():
+            error = 1 - F.cosine_similarity(own, lifted, dim=1).mean()
             between = 1 - F.normalize(own, dim=1).mean(0).square().sum()
         return {
-            "cosine": cosine,
-            "relative_cosine": cosine.detach() / between.clamp(min=_SMALLEST),
+            "cosine": 1 - (own_way * lifted_way).sum(1).mean(),
+            "relative_cosine": error / between.clamp(min=_SMALLEST),
             "contrast": F.cross_entropy(nearness, torch.arange(len(own))),
             "length": F.smooth_l1_loss(own / self.spread.deviation, lifted / self.spread.deviation),
             "stay": stay,
