@@ -43,6 +43,11 @@ AGREEMENT = $(BIN)/lift3d bench consistency --out docs/results-consistency.md \
 # What features know of 3D: of trained networks, of one that never was, and of a small one of ours.
 PROBED = $(foreach name,dinov2_s14 alike mobilenet_s8,$(REAL)/feature_networks.py:$(name) --operator $(name)) \
 	--operator '$(VIT)' --operator tiny:encoder
+# An encoder before it is tuned, and on what: on computed scenes, and on captures that are not judged.
+VITS14 = timm:vit_small_patch14_dinov2?weights
+DINOV2 = $(VITS14)=$(LIFT3D_TEST_DATA)/models/dinov2_vits14/vit_small_patch14_dinov2_fp16.safetensors
+TUNED = runs/finetune/dinov2
+HELD_AGAINST = --operator '$(DINOV2)' $(foreach on,computed captures,--operator '$(VITS14)=$(TUNED)-$(on).safetensors')
 ENCODERS = $(foreach name,mobilenet_s4 mobilenet_s16 alike,\
 		--plugin tests/real/plugins/feature_networks.py:$(name) --operator $(name))
 
@@ -108,6 +113,12 @@ results: $(STAMP)  ## The pages of results under docs/ from the captures and net
 	$(BIN)/lift3d bench probe3d $(addprefix $(CAPTURES)/,kitchen shelf) 'procedural:room?seed=9000&views=24' $(PROBED) --holdout 4
 	$(BIN)/lift3d bench probe3d $(CAPTURES)/kitchen $(REAL)/feature_networks.py:dinov2_s14 --operator dinov2_s14 \
 		--image-height 336 --out docs/results-probe3d.md
+	$(BIN)/lift3d finetune '$(DINOV2)' --out $(TUNED)-computed.safetensors --folder runs/finetune/computed
+	$(BIN)/lift3d finetune '$(DINOV2)' $(addprefix $(CAPTURES)/,bear fox garden) \
+		--out $(TUNED)-captures.safetensors --folder runs/finetune/captures
+	$(BIN)/lift3d bench finetune $(CAPTURES)/shelf $(HELD_AGAINST) --holdout 2
+	$(BIN)/lift3d bench finetune $(CAPTURES)/kitchen $(HELD_AGAINST) --holdout 4 \
+		--picture 'procedural:tabletop?seed=9001&views=24&height=336&width=448' --out docs/results-finetune.md
 	$(BIN)/lift3d bench calibration $(CAPTURES)/kitchen --operator rgb $(LABELS) \
 		--plugin tests/real/plugins/feature_networks.py:mobilenet_s8 --operator mobilenet_s8 \
 		--out docs/results-calibration.md

@@ -149,13 +149,17 @@ def probe3d(request: Request) -> None:
 
 @click.command("finetune")
 @on_scenes("runs/finetuned")
-def finetune(request: Request) -> None:
+@click.option("--picture", help="Computed scene, of two views of which a picture beside the page is drawn.")
+def finetune(request: Request, picture: str | None) -> None:
     """Tuned encoders (the second operator and on) against the one before (the first), on scenes they have not seen."""
     from lift3d.bench import finetune as bench
-    from lift3d.bench.finetune_page import page
+    from lift3d.bench.finetune_page import draw, page
 
     measured = bench.measure(request.recipe((), ("anchored",)), request.store) if request.scenes else []
-    request.present(measured, page(bench.measured_before(request.store)))
+    place = "pictures/finetune.png"
+    if picture and request.out is not None:
+        draw(picture, request.operators, request.out.parent / place)
+    request.present(measured, page(bench.measured_before(request.store), place if picture else ""))
 
 
 @click.command("geometry")

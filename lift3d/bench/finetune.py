@@ -4,10 +4,12 @@ Nothing is lifted here: every row is an encoder on the true views of scenes, by 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
+from safetensors import safe_open
 
 from lift3d.bench.finetune_measures import error_values, label_values
 from lift3d.bench.kept_figures import keep, kept
@@ -15,7 +17,9 @@ from lift3d.bench.pages import PairedInterval, paired, replayed_command
 from lift3d.bench.probe3d import Values, chosen_pairs, probe_values, recall_values
 from lift3d.bench.probe3d_measures import Cells
 from lift3d.config import Recipe
+from lift3d.domain.keys import parse_json
 from lift3d.errors import ConfigError, NoOverlapError
+from lift3d.operators.names import OperatorName
 from lift3d.pipeline.inputs import SceneInputs, quiet
 from lift3d.pipeline.models import Models
 from lift3d.pipeline.targets import choose_targets
@@ -35,6 +39,7 @@ class TunedFigures:
         before: By metric, mean over views of the encoder before tuning.
         after: The same of the tuned one.
         gains: After less before, at the same views.
+        tuned_by: The command that the file of the weights names; empty if it names none.
     """
 
     scene: str
@@ -46,6 +51,7 @@ class TunedFigures:
     before: dict[str, float]
     after: dict[str, float]
     gains: dict[str, PairedInterval]
+    tuned_by: str
     command: str
     date: str
 
@@ -85,7 +91,7 @@ def _of_scene(location: str, recipe: Recipe, store: Store) -> Iterator[TunedFigu
     labels = tuple(map(operator_label, recipe.operators))
     command = replayed_command(BENCH, recipe.model_copy(update={"operators": labels}))
     values: list[Values] = []
-    for operator, label in zip(Models.of(recipe).operators, labels, strict=True):
+    for operator, name, label in zip(Models.of(recipe).operators, recipe.operators, labels, strict=True):
         maps = [inputs.features(operator, name)[0] for name in names]
         features = [one.read(own) for one, own in zip(cells, maps, strict=True)]
         values.append(
@@ -95,7 +101,18 @@ def _of_scene(location: str, recipe: Recipe, store: Store) -> Iterator[TunedFigu
             | label_values(cells, frames, maps)
         )
         if len(values) > 1:
-            yield _row(inputs.scene.id, (labels[0], label), (values[0], values[-1]), len(pairs), recipe, command)
+            row = _row(inputs.scene.id, (labels[0], label), (values[0], values[-1]), len(pairs), recipe, command)
+            yield replace(row, tuned_by=tuned_by(name))
+
+
+def tuned_by(operator: str) -> str:
+    """Return the command that made an operator's weights, as their file says it; empty if it says nothing."""
+    weights = Path(OperatorName.parse(operator).option("weights", "")).expanduser()
+    if weights.suffix != ".safetensors" or not weights.is_file():
+        return ""
+    with safe_open(weights, framework="pt") as held:
+        about = parse_json((held.metadata() or {}).get("lift3d", "{}"))
+    return str(about.get("command", ""))
 
 
 def _row(
@@ -113,6 +130,7 @@ def _row(
         before={name: float(before[name][at].mean()) for name, at in known.items()},
         after={name: float(after[name][at].mean()) for name, at in known.items()},
         gains={name: paired(after[name][at] - before[name][at]) for name, at in known.items()},
+        tuned_by="",
         command=command,
         date=datetime.now(UTC).date().isoformat(),
     )

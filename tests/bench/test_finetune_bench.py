@@ -1,12 +1,13 @@
 """Tuned encoders beside the one before: errors know a collapse, probes tell labels, a page has all that is kept."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from lift3d.bench import finetune
 from lift3d.bench.finetune_measures import ERROR, MIOU, RELATIVE_ERROR, error_values, label_values, sightings
-from lift3d.bench.finetune_page import page, verdict
+from lift3d.bench.finetune_page import draw, page, verdict
 from lift3d.bench.pages import PairedInterval
 from lift3d.bench.probe3d import Pair, recall_name
 from lift3d.bench.probe3d_measures import Cells
@@ -80,6 +81,9 @@ def test_rows_are_of_the_same_views_and_an_encoder_that_is_not_tuned_changes_not
     text = page([row])
     assert f"## {row.scene} (48 px)" in text
     assert "lift3d bench finetune" in text
+    draw(SCENE, [same, other], tmp_path / "pictures/drawn.png")
+    assert cv2.imread(str(tmp_path / "pictures/drawn.png")).shape[2] == 3
+    assert "](pictures/drawn.png)" in page([row], "pictures/drawn.png")
     alone = recipe.model_copy(update={"operators": (same,)})
     with pytest.raises(ConfigError, match="Name that first"):
         finetune.measure(alone, str(tmp_path))
