@@ -31,8 +31,8 @@ views, of after less before; ✓ and ✗ say that the whole interval is better, 
 {tuned}
 
 - **{error}**: mean cosine distance between the features of two views at one surface point, by the depth of both.
-  **{relative}**: the same over the mean distance between any two cells of all views; features that only grow alike gain
-  nothing by it.
+  **{relative}**: the same over the mean distance between any two cells of all views; features that only grow
+  alike gain nothing by it.
 - **Matches and probes** are those of [what features know of 3D](results-probe3d.md): recall of matches within a twelfth
   of the image's height, or by depth, by the angle between the views; linear probes for depth and normals, fitted on one
   half of the views and judged on the other.

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -15,6 +15,7 @@ Drive = Callable[[Any, Listener], Path]
 _VALIDATION = "validation_"
 
 
+@runtime_checkable
 class Trained(Protocol):
     """Settings of any training."""
 
