@@ -156,7 +156,7 @@ def finetune(request: Request, picture: str | None) -> None:
     from lift3d.bench.finetune_page import draw, page
 
     measured = bench.measure(request.recipe((), ("anchored",)), request.store) if request.scenes else []
-    place = "pictures/finetune.png"
+    place = "pictures/finetune.webp"
     if picture and request.out is not None:
         draw(picture, request.operators, request.out.parent / place)
     request.present(measured, page(bench.measured_before(request.store), place if picture else ""))

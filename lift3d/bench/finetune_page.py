@@ -119,4 +119,4 @@ def draw(location: str, operators: Sequence[str], out: Path) -> None:
             axes[row, column].imshow(picture)
             axes[row, column].set(xticks=[], yticks=[])
     out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(str(out), dpi=80)
+    figure.savefig(str(out), dpi=72, pil_kwargs={"quality": 80})

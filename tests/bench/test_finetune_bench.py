@@ -81,9 +81,9 @@ def test_rows_are_of_the_same_views_and_an_encoder_that_is_not_tuned_changes_not
     text = page([row])
     assert f"## {row.scene} (48 px)" in text
     assert "lift3d bench finetune" in text
-    draw(SCENE, [same, other], tmp_path / "pictures/drawn.png")
-    assert cv2.imread(str(tmp_path / "pictures/drawn.png")).shape[2] == 3
-    assert "](pictures/drawn.png)" in page([row], "pictures/drawn.png")
+    draw(SCENE, [same, other], tmp_path / "pictures/drawn.webp")
+    assert cv2.imread(str(tmp_path / "pictures/drawn.webp")).shape[2] == 3
+    assert "](pictures/drawn.webp)" in page([row], "pictures/drawn.webp")
     alone = recipe.model_copy(update={"operators": (same,)})
     with pytest.raises(ConfigError, match="Name that first"):
         finetune.measure(alone, str(tmp_path))
