@@ -47,7 +47,7 @@ PROBED = $(foreach name,dinov2_s14 alike mobilenet_s8,$(REAL)/feature_networks.p
 VITS14 = timm:vit_small_patch14_dinov2?weights
 DINOV2 = $(VITS14)=$(LIFT3D_TEST_DATA)/models/dinov2_vits14/vit_small_patch14_dinov2_fp16.safetensors
 TUNED = runs/finetune/dinov2
-HELD_AGAINST = --operator '$(DINOV2)' $(foreach on,computed captures,--operator '$(VITS14)=$(TUNED)-$(on).safetensors')
+HELD_AGAINST = --operator '$(DINOV2)' $(foreach on,computed captures computed-no-contrast,--operator '$(VITS14)=$(TUNED)-$(on).safetensors')
 ENCODERS = $(foreach name,mobilenet_s4 mobilenet_s16 alike,\
 		--plugin tests/real/plugins/feature_networks.py:$(name) --operator $(name))
 
@@ -116,6 +116,8 @@ results: $(STAMP)  ## The pages of results under docs/ from the captures and net
 	$(BIN)/lift3d finetune '$(DINOV2)' --out $(TUNED)-computed.safetensors --folder runs/finetune/computed
 	$(BIN)/lift3d finetune '$(DINOV2)' $(addprefix $(CAPTURES)/,bear fox garden) \
 		--out $(TUNED)-captures.safetensors --folder runs/finetune/captures
+	$(BIN)/lift3d finetune '$(DINOV2)' --contrast 0 --out $(TUNED)-computed-no-contrast.safetensors \
+		--folder runs/finetune/no-contrast --store runs/finetune/computed/store
 	$(BIN)/lift3d bench finetune $(CAPTURES)/shelf $(HELD_AGAINST) --holdout 2
 	$(BIN)/lift3d bench finetune $(CAPTURES)/kitchen $(HELD_AGAINST) --holdout 4 \
 		--picture 'procedural:tabletop?seed=9001&views=24&height=336&width=448' --out docs/results-finetune.md
