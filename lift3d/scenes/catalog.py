@@ -13,11 +13,14 @@ from lift3d.errors import ConfigError, SceneFormatError, UnknownNameError
 if TYPE_CHECKING:
     from lift3d.domain.scene import Scene
 
-PROCEDURAL = "procedural"
+PROCEDURAL, DISTRACTORS = "procedural", "distractors"
+# Of locations that name no files.
+SCHEMES = (PROCEDURAL, DISTRACTORS)
 
 # The order decides when a folder holds several formats: what was written for radiance fields comes first.
 READERS: dict[str, str] = {
     PROCEDURAL: "lift3d.synthetic.reader:ProceduralReader",
+    DISTRACTORS: "lift3d.scenes.distractors:DistractorReader",
     "transforms_json": "lift3d.scenes.transforms_json:TransformsJsonReader",
     "colmap": "lift3d.scenes.colmap:ColmapReader",
     "llff": "lift3d.scenes.llff:LlffReader",
@@ -62,15 +65,13 @@ def reader(name: str) -> SceneReader:
 
 
 def read_scene(location: str, *, min_views: int = 1) -> "Scene":
-    """Read a scene from a folder, a file, ``file://`` of these, or ``procedural:FAMILY?options``.
+    """Read a scene from a folder, a file, ``file://`` of these, ``procedural:FAMILY?options``, or with distractors.
 
     ConfigError if the location has another scheme or does not exist; SceneFormatError if no reader recognises it, a
     file is malformed, or fewer than ``min_views`` views are usable (figures between views need two).
     """
-    if location.startswith(f"{PROCEDURAL}:"):
-        scene = reader(PROCEDURAL).read(location)
-    else:
-        scene = _read_files(_local_path(location))
+    scheme = next((name for name in SCHEMES if location.startswith(f"{name}:")), None)
+    scene = reader(scheme).read(location) if scheme else _read_files(_local_path(location))
     if len(scene.views) < min_views:
         raise SceneFormatError(
             f"Scene '{scene.id}' has {len(scene.views)} usable views, at least {min_views} are needed; "
@@ -103,7 +104,7 @@ def _read_files(path: Path) -> "Scene":
 
 def recognizing(location: str) -> list[str]:
     """Return the readers that recognize an absolute path; the first of them reads it."""
-    return [name for name in READERS if name != PROCEDURAL and reader(name).recognizes(location)]
+    return [name for name in READERS if name not in SCHEMES and reader(name).recognizes(location)]
 
 
 def _local_path(location: str) -> Path:

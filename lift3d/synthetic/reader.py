@@ -8,6 +8,7 @@ import math
 from dataclasses import MISSING, asdict, dataclass, fields
 from urllib.parse import parse_qsl
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -17,6 +18,7 @@ from lift3d.domain.keys import digest
 from lift3d.domain.scene import DepthRange, Frame, Scene, View
 from lift3d.errors import ConfigError, ImageError, UnknownNameError
 from lift3d.synthetic.families import FAMILIES, build_world, camera_path
+from lift3d.synthetic.movers import views_with_movers, with_mover
 from lift3d.synthetic.shading import render
 from lift3d.synthetic.tracing import cast
 from lift3d.synthetic.world import World
@@ -37,6 +39,7 @@ class ProceduralSpec:
 
     Views lie along a camera path through a world of the family; ``spacing`` is the distance of neighbours (1 is two to
     four degrees of parallax), ``fov_deg`` horizontal. ``depth`` or ``labels`` 0 hide z-depth, or labels and instances.
+    Before a share of the views, ``movers``, stands a thing that is elsewhere each time; every eighth view has none.
     """
 
     family: str
@@ -48,6 +51,7 @@ class ProceduralSpec:
     spacing: float = 1.0
     depth: int = 1
     labels: int = 1
+    movers: float = 0.0
 
     def __post_init__(self) -> None:
         if self.family not in FAMILIES:
@@ -95,6 +99,7 @@ _RANGES: dict[str, tuple[int | float, int | float]] = {
     "spacing": (0.01, 10.0),
     "depth": (0, 1),
     "labels": (0, 1),
+    "movers": (0.0, 1.0),
 }
 
 
@@ -179,7 +184,10 @@ def _cameras(spec: ProceduralSpec) -> tuple[Camera, ...]:
 
 @functools.lru_cache(maxsize=8)
 def _rendered(spec: ProceduralSpec, index: int, size: ImageSize) -> Frame:
-    return render(build_world(spec.family, spec.seed), _cameras(spec)[index].resized(size))
+    world, camera = build_world(spec.family, spec.seed), _cameras(spec)[index]
+    if index in views_with_movers(spec.movers, spec.seed, spec.views):
+        world = with_mover(world, camera, np.random.default_rng((spec.seed, index)))
+    return render(world, camera.resized(size))
 
 
 def _probe(world: World, camera: Camera, view: int) -> tuple[Tensor, Float[Tensor, "point 3"]]:

@@ -20,8 +20,9 @@ from lift3d.domain.features import EMPTY_STATE
 from lift3d.metrics.image_quality import psnr_of
 from lift3d.operators.protocol import Operator
 from lift3d.synthetic.objects import EVALUATION_SEEDS
+from lift3d.synthetic.photographs import photograph
 from lift3d.training.tiny.scene_pictures import FAMILIES, ScenePicture, Shot, scene_pictures, training_pictures
-from lift3d.training.tiny.textures import draw_tile, photograph, photographs
+from lift3d.training.tiny.textures import draw_tile, photographs
 from lift3d.training.tiny.train import Figures
 
 Picture = Float[Tensor, "3 height width"]

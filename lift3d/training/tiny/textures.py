@@ -2,18 +2,15 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from importlib.resources import files
 
 import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 from numpy import ndarray
-from skimage.io import imread
 
-from lift3d.errors import ImageError
+from lift3d.synthetic.photographs import photograph
 
 TILE_PX = 256
-# Photographs that come inside scikit-image, in the public domain or under CC0; nothing is downloaded.
 _PHOTOGRAPHS = (
     *("astronaut.png", "brick.png", "camera.png", "chelsea.png", "coffee.png", "coins.png", "grass.png"),
     *("gravel.png", "hubble_deep_field.jpg", "ihc.png", "moon.png", "page.png", "retina.jpg", "rocket.jpg"),
@@ -28,18 +25,6 @@ _Photographs = Sequence[UInt8[ndarray, "_height _width 3"]]
 def photographs() -> tuple[UInt8[ndarray, "_height _width 3"], ...]:
     """Return the photographs that textures are cut from, in a fixed order."""
     return tuple(photograph(name) for name in _PHOTOGRAPHS)
-
-
-def photograph(name: str) -> UInt8[ndarray, "height width 3"]:
-    """Read a photograph of scikit-image; ImageError if the package came without it."""
-    path = files("skimage").joinpath("data", name)
-    try:
-        pixels = np.asarray(imread(str(path)))
-    except OSError as error:
-        raise ImageError(f"Photograph '{path}' is missing or does not decode; install scikit-image again.") from error
-    if pixels.ndim == 2:
-        pixels = np.repeat(pixels[..., None], 3, axis=-1)
-    return np.ascontiguousarray(pixels[..., :3])
 
 
 def draw_tile(rng: np.random.Generator, pictures: _Photographs) -> _Tile:
