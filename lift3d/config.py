@@ -65,6 +65,9 @@ class Recipe(Settings):
     geometry: str | None = None
     """Where the scene's surface comes from: sensor, colmap, mesh, points, splats or sweep; none means the best that a
     scene has. What is read from a file takes it as mesh?path=FILE: relative in the scene's folder, or absolute."""
+    reliability: tuple[str, ...] = ()
+    """2D models, by catalog name, whose features judge what single views show: where all others contradict it, it is no
+    part of the scene (a passer-by, a hand, what was moved), and left out; none means that all views are believed."""
     sources: int = Field(default=8, ge=1, le=64)
     """Source views per target."""
     holdout: int | None = Field(default=None, ge=2)
@@ -96,7 +99,7 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> "Recipe":
-        for field in ("scenes", "operators", "lifters", "metrics"):
+        for field in ("scenes", "operators", "lifters", "metrics", "reliability"):
             names = getattr(self, field)
             twice = [name for name, times in Counter(names).items() if times > 1]
             if twice:

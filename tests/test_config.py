@@ -18,6 +18,7 @@ OTHER = {
     "target_mode": "heldout",
     "targets": "path:10",
     "taps": 16,
+    "reliability": ["tiny:encoder"],
     "plugins": ["m:a"],
 }
 

@@ -115,6 +115,25 @@ def consistency(request: Request, chosen: tuple[str, ...], geometry: str | None,
     request.present(measured, page(consistency.measured_before(request.store)))
 
 
+@click.command("reliability")
+@on_scenes("runs/reliability")
+@click.option("--judge", "judges", multiple=True, help="2D model that judges; tiny:encoder if not given. Repeatable.")
+@click.option("--picture", type=PATH, help="Image file to write: what was found in the first scene.")
+def reliability(request: Request, judges: tuple[str, ...], picture: Path | None) -> None:
+    """What passers-by cost held-out photographs, with and without judging what views show."""
+    from lift3d.bench import reliability
+    from lift3d.bench.reliability_page import page, write_picture
+
+    if request.scenes:
+        recipe = request.recipe(("rgb",), ("anchored",))
+        measured = reliability.measure(recipe, judges or reliability.JUDGES, request.store)
+    else:
+        measured = []
+    if picture is not None and measured:
+        write_picture(measured[len(reliability.SHARES) // 2], request.store, picture)
+    request.present(measured, page(reliability.measured_before(request.store)))
+
+
 @click.command("recognition")
 @on_scenes("runs/recognition")
 @click.option("--lifter", "chosen", multiple=True, help="Lifter; lift3d and what stands beside it if not given.")
@@ -340,6 +359,7 @@ COMMANDS: dict[str, click.Command] = {
     for command in (
         lifters,
         consistency,
+        reliability,
         recognition,
         probe3d,
         finetune,

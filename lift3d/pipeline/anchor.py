@@ -104,6 +104,11 @@ class OnSurface:
                 prediction = decode_view(self._operator, self._state, lifted, size)
         return LiftedView(target.id, target.camera, lifted, prediction, anchored.view_ids)
 
+    def consensus(self, anchored: AnchoredTarget) -> tuple[LiftedFeatures, Float[Tensor, "row col"]]:
+        """Return what a target's witnesses say together, and how far they agree, from 0 to 1: the first cut."""
+        grid = self._inputs.grids(self._operator, anchored.camera.size)[0]
+        return self._consensus(0, grid, anchored)
+
     def fine(self, anchored: AnchoredTarget) -> tuple[LiftedFeatures, ...]:
         """Return features on finer cells than the network's."""
         size = anchored.camera.size
@@ -129,24 +134,32 @@ class OnSurface:
             weights = ballots(anchored, grid, self._taps)
             mean = self._blend(weights, f"cut {cut}", lambda name: _probabilities(self._map(name, cut)))
             return _sure(_as_scores(mean), LABELS.of(mean.features.values[:-1].amax(0), place))
-        weights = consensus_weights(anchored, grid, self._taps)
-        to_target = TargetFrameTransform(spec.quantity, self._state, cut, anchored.camera)
         if spec.quantity in COMPARABLE:
-            # Cells that are finer than a network's need not be crisp to be told apart.
-            read = self._map if spec.decodes_cells else self._crisp_map
-            blended, length = _without_length(
-                self._blend(
-                    weights,
-                    f"cut {cut}",
-                    lambda name: _with_length(to_target.of_source(read(name, cut), name, anchored.camera)),
-                )
-            )
-            return _sure(to_target.at_target(blended), FEATURES.of(length, place))
+            mean, length = self._consensus(cut, grid, anchored)
+            return _sure(mean, FEATURES.of(length, place))
         # Depth, directions and instances are taken into the frame of each target.
-        weights = used_sources(weights)
+        to_target = TargetFrameTransform(spec.quantity, self._state, cut, anchored.camera)
+        weights = used_sources(consensus_weights(anchored, grid, self._taps))
         cameras = dict(zip(anchored.view_ids, anchored.cameras, strict=True))
         maps = [to_target.of_source(self._map(name, cut), name, cameras[name]) for name in weights.source_ids]
         return _sure(to_target.at_target(blend(weights, maps)), DEPTH.of(0.5, place))
+
+    def _consensus(
+        self, cut: int, grid: FeatureGrid, anchored: AnchoredTarget
+    ) -> tuple[LiftedFeatures, Float[Tensor, "row col"]]:
+        """Return the witnesses' mean features, as long as theirs, and how long the mean was: 1 where all agree."""
+        weights = consensus_weights(anchored, grid, self._taps)
+        to_target = TargetFrameTransform(self._operator.spec.quantity, self._state, cut, anchored.camera)
+        # Cells that are finer than a network's need not be crisp to be told apart.
+        read = self._map if self._operator.spec.decodes_cells else self._crisp_map
+        blended, length = _without_length(
+            self._blend(
+                weights,
+                f"cut {cut}",
+                lambda name: _with_length(to_target.of_source(read(name, cut), name, anchored.camera)),
+            )
+        )
+        return to_target.at_target(blended), length
 
     def _light(self, weights: BlendingWeights, cut: int) -> LiftedFeatures:
         """Return colours read bicubically, since what is blended is seen as it is, and as finely as views agree."""

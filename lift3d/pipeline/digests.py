@@ -30,8 +30,9 @@ STAGE_VERSIONS = {
     "score": 2,
     "fit": 1,
     "travel": 1,
-    "surface": 1,
+    "surface": 2,
     "anchor": 10,
+    "reliability": 1,
     "arrays": 4,
 }
 # What lifting goes through; frames are in the digests of the views, and scoring changes no lifted view.
@@ -150,6 +151,12 @@ def surface_digest(method: GeometrySpec, views: Mapping[ViewId, str], depth_rang
             "views": sorted([name, value] for name, value in views.items()),
         }
     )
+
+
+def reliability_digest(surface: str, judges: Sequence[OperatorSpec], taps: int) -> str:
+    """Digest of what is left of a surface, by its path, once 2D models judged what views show."""
+    stages = {name: STAGE_VERSIONS[name] for name in ("reliability", "anchor", "blend")}
+    return digest({"surface": surface, "judges": [one.identity for one in judges], "taps": taps, "stages": stages})
 
 
 def _travel_of(operator: OperatorSpec) -> dict[str, object] | None:

@@ -1,5 +1,6 @@
 """Operators, lifters and metrics of a recipe, built."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,9 +31,11 @@ class Models:
     lifters: tuple[Lifter, ...]
     metrics: tuple[Metric, ...]
     device: torch.device = HOST
+    judges: tuple[Operator, ...] = ()
+    """Of what views show (``Recipe.reliability``)."""
 
     def __post_init__(self) -> None:
-        for one in (*self.operators, *self.lifters):
+        for one in (*self.operators, *self.lifters, *self.judges):
             if isinstance(one, Movable):
                 _move(one, self.device)
 
@@ -52,6 +55,7 @@ class Models:
                 "stages": {**STAGE_VERSIONS, "tracks": tracks.STAGE_VERSION},
                 "taps": recipe.tap_count,
                 "geometry": self._geometry_of(inputs, recipe),
+                "judges": [one.spec.identity for one in self.judges],
                 "operators": [[spec.identity, spec.quantity, *own] for spec, own in zip(specs, scored, strict=True)],
                 "lifters": [one.spec.identity for one in self.lifters],
                 "metrics": [[one.spec.name, one.spec.stage_version] for one in self.metrics],
@@ -77,15 +81,34 @@ class Models:
         if recipe.geometry is not None:
             parse_geometry(recipe.geometry)
         operators = tuple(build_operator(name, recipe.plugins) for name in recipe.operators)
+        judges = tuple(build_operator(name, recipe.plugins) for name in recipe.reliability)
+        lifters = tuple(build_lifter(name) for name in recipe.lifters)
+        _require_judges(judges, lifters)
         names = [operator.spec.name for operator in operators]
         if len(set(names)) < len(names):
             raise ConfigError(f"Operators {', '.join(recipe.operators)} are {', '.join(names)}: name each one once.")
         return cls(
             operators,
-            tuple(build_lifter(name) for name in recipe.lifters),
+            lifters,
             tuple(build_metrics(recipe.metrics or None)),
             device,
+            judges,
         )
+
+
+def _require_judges(operators: Sequence[Operator], lifters: Sequence[Lifter]) -> None:
+    """Refuse 2D models that give no features to tell places apart by, or that judge for nobody: ConfigError."""
+    if operators and not any(one.spec.is_anchored for one in lifters):
+        raise ConfigError(
+            f"--reliability judges the scene's surface, which {', '.join(one.spec.name for one in lifters)} do not "
+            "read. Leave it out, or lift with anchored."
+        )
+    for operator in operators:
+        if operator.spec.quantity != "invariant":
+            raise ConfigError(
+                f"'{operator.spec.name}' cannot judge what views show: it gives {operator.spec.quantity}, expected "
+                "features. Give --reliability an encoder, such as tiny:encoder or a model of timm."
+            )
 
 
 def _move(network: Movable, device: torch.device) -> None:

@@ -14,6 +14,7 @@ from lift3d.pipeline.inputs import Report, SceneInputs, quiet
 from lift3d.pipeline.lift import lift_scene, plan_products
 from lift3d.pipeline.lifting import Lifting
 from lift3d.pipeline.models import Models
+from lift3d.pipeline.reliability import reliable_surface
 from lift3d.pipeline.score import score_products
 from lift3d.pipeline.surface import StoredSurface, scene_surface
 from lift3d.pipeline.targets import scene_targets, sources_of_any, views_to_encode
@@ -69,7 +70,7 @@ def _encode_and_lift(
     # Held-out targets are no source of any target, so nothing may be fitted on them either.
     fitted_on = sources_of_any(targets)
     if shard is not None and shard.stage == "encode":
-        for operator in models.operators:
+        for operator in (*models.operators, *models.judges):
             inputs.encode(operator, used, report, shard.takes)
         return targets, [], None
     states: dict[str, SceneState] = {}
@@ -81,6 +82,9 @@ def _encode_and_lift(
         # As of a fit: what is held out has no part in the surface.
         shown_by = [name for name in inputs.views if name in fitted_on]
         surface = scene_surface(inputs, recipe.geometry, shown_by, report)
+        for judge in models.judges:
+            inputs.encode(judge, used, report)
+        surface = reliable_surface(inputs, surface, models.judges, recipe.tap_count, report)
     if shard is not None and shard.stage == "fit":
         return targets, [], surface
     products = plan_products(inputs, recipe, models, states, targets, surface.path if surface else "")

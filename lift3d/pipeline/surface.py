@@ -1,11 +1,13 @@
 """The surface of a scene: estimated once, kept in the store, read by every operator, target, shard and later run."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.features import FeatureGrid
@@ -25,6 +27,7 @@ from lift3d.storage.products import open_product, understood, write_product
 from lift3d.surface.free_space import carved
 from lift3d.surface.given import GivenGeometry, geometry_given
 from lift3d.surface.keyframes import keyframes
+from lift3d.surface.masking import masked
 from lift3d.surface.scene_surface import SceneSurface
 
 _UNKNOWN = np.float32(np.nan)
@@ -84,21 +87,34 @@ def _estimated(inputs: SceneInputs, source: GivenGeometry, names: Sequence[ViewI
         )
     with torch.inference_mode():
         found = source.build().estimate(guides, inputs.scene.depth_range, views_to_fit_on(inputs, names).find_tracks)
-        found = carved(found, guides)
+        found = masked(carved(found, guides), guides)
     if not any(bool(torch.isfinite(view.z_depth).any()) for view in found.views.values()):
         raise NoOverlapError(f"The {source.shown_as} shows no surface in any of the {len(names)} views.")
     return found
 
 
-def write_surface(store: Store, path: str, surface: SceneSurface, order: Sequence[int], scene: str) -> None:
-    """Commit a surface: depth and confidence of every view, padded to the largest grid, and the keyframes in order."""
+def write_surface(
+    store: Store,
+    path: str,
+    surface: SceneSurface,
+    order: Sequence[int],
+    scene: str,
+    contradiction: Mapping[ViewId, Float[Tensor, "row col"]] | None = None,
+) -> None:
+    """Commit a surface: depth and confidence of every view, padded to the largest grid, and the keyframes in order.
+
+    Where it was judged what views show, how far each contradicts the others lies beside: 0 as usual, 1 as unrelated.
+    """
     views = surface.views
     sides = tuple(max(view.grid.shape[axis] for view in views) for axis in (0, 1))
     arrays: dict[str, np.ndarray[Any, Any]] = {}
-    for name in ("z_depth", "confidence"):
+    maps = {"z_depth": [view.z_depth for view in views], "confidence": [view.confidence for view in views]}
+    if contradiction is not None:
+        maps["contradiction"] = [contradiction[view.id] for view in views]
+    for name, of_views in maps.items():
         stacked = np.full((len(views), *sides), _UNKNOWN if name == "z_depth" else 0, dtype=np.float32)
-        for at, view in enumerate(views):
-            stacked[at, : view.grid.rows, : view.grid.cols] = getattr(view, name).numpy(force=True)
+        for at, one in enumerate(of_views):
+            stacked[at, : one.shape[0], : one.shape[1]] = one.numpy(force=True)
         arrays[name] = stacked
     attrs = {
         "what": "The scene's surface as each view shows it: camera z in world units of the scene, how sure it is, and "

@@ -143,7 +143,8 @@ def _size_of(views: Sequence[View], targets: Sequence[Target], recipe: Recipe) -
 
 def require_room(scene: str, size: SceneSize, recipe: Recipe, models: Models, allowed_bytes: int) -> int:
     """Return the peak memory of a worker with a scene; ResourcePromiseError if it does not fit."""
-    peak = peak_of(size, recipe, [operator.spec for operator in models.operators])
+    specs, judges = ([one.spec for one in some] for some in (models.operators, models.judges))
+    peak = peak_of(size, recipe, specs, judges)
     if peak.needed_bytes <= allowed_bytes:
         return peak.needed_bytes
     raise ResourcePromiseError(
@@ -177,7 +178,7 @@ def _plan_scene(location: str, recipe: Recipe, models: Models, store: Store, exe
     is_shared = execution.is_distributed and len(views) > execution.split_views
     keeps = is_shared or (not execution.is_distributed if execution.keep_features is None else execution.keep_features)
     encoded, written = {}, {}
-    for operator in models.operators:
+    for operator in (*models.operators, *models.judges):
         leaf = inputs.stored_features(operator, used)
         is_there = committed(store, leaf.path) is not None
         known = {} if is_there else known_features(store, scene.id, operator.spec)
@@ -191,7 +192,13 @@ def _plan_scene(location: str, recipe: Recipe, models: Models, store: Store, exe
         encode_count=sum(encoded.values()),
         lift_count=size.target_count * len(models.operators) * len(models.lifters),
         peak_bytes=require_room(scene.id, size, recipe, models, execution.memory_allowance_bytes),
-        store_bytes=stored_scene_bytes(size, recipe, [operator.spec for operator in models.operators], written),
+        store_bytes=stored_scene_bytes(
+            size,
+            recipe,
+            [operator.spec for operator in models.operators],
+            written,
+            [judge.spec for judge in models.judges],
+        ),
     )
 
 

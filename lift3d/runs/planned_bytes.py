@@ -119,30 +119,36 @@ def lifted_bytes(spec: OperatorSpec, image: ImageSize, number_bytes: int = _FLOA
 
 
 def stored_scene_bytes(
-    size: SceneSize, recipe: Recipe, specs: Sequence[OperatorSpec], views_to_encode: Mapping[str, int]
+    size: SceneSize,
+    recipe: Recipe,
+    specs: Sequence[OperatorSpec],
+    views_to_encode: Mapping[str, int],
+    judges: Sequence[OperatorSpec] = (),
 ) -> int:
     """Return what a scene adds to the store, before compression: features that are missing, and all lifted views."""
     lifted_count = size.target_count * (len(recipe.lifters) + 1)
-    return sum(
-        views_to_encode[spec.name] * feature_bytes(spec, size.image, _FLOAT16)
-        + lifted_count * lifted_bytes(spec, size.image, _FLOAT16)
-        for spec in specs
-    )
+    encoded = {spec.name: spec for spec in (*specs, *judges)}
+    features = sum(views_to_encode[name] * feature_bytes(spec, size.image, _FLOAT16) for name, spec in encoded.items())
+    return features + sum(lifted_count * lifted_bytes(spec, size.image, _FLOAT16) for spec in specs)
 
 
-def peak_of(size: SceneSize, recipe: Recipe, specs: Sequence[OperatorSpec]) -> Peak:
+def peak_of(
+    size: SceneSize, recipe: Recipe, specs: Sequence[OperatorSpec], judges: Sequence[OperatorSpec] = ()
+) -> Peak:
     """Return the peak of a worker: it decodes the largest files, lifts one part of the targets, or scores one operator.
 
     Frames are held from the first of them on, features from the second. Lifting holds a part of every operator and of
     every lifter that proposes at once, then one of one operator, read off the surface, with copies while it is written.
+    Judges of what views show are read off the surface before it, a view at a time.
     Scoring holds all targets of one operator under every lifter, and those of one lifter as the decoder saw them.
     """
     image, per_target = size.image, len(recipe.lifters) + 1
     frame = image.height * image.width * (3 * _FLOAT32 + 1 + size.map_bytes_per_px)
     frames = min(CACHE_BYTES + IN_FLIGHT * frame, size.view_count * frame)
-    features = sum(size.view_count * feature_bytes(spec, image) for spec in specs)
+    encoded = {spec.name: spec for spec in (*specs, *judges)}
+    features = sum(size.view_count * feature_bytes(spec, image) for spec in encoded.values())
     process = WORKER_BYTES + WORKSPACE_BYTES + frames + _COLMAP_BYTES * size.asks_colmap
-    process += _LIBRARY_BYTES * any(library in spec.name for spec in specs for library in _LIBRARIES)
+    process += _LIBRARY_BYTES * any(library in name for name in encoded for library in _LIBRARIES)
     process += _ALIGNMENT_BYTES * any(spec.quantity in ("depth", "disparity") for spec in specs)
     reserved = process + min(CACHE_BYTES, features)
     part = min(VIEWS_PER_PART, size.target_count)
@@ -153,7 +159,7 @@ def peak_of(size: SceneSize, recipe: Recipe, specs: Sequence[OperatorSpec]) -> P
         proposes = recipe.model_copy(update={"lifters": proposing})
         at_work = _proposal_bytes(image, proposes) + max(working_bytes(spec, image, proposes) for spec in specs)
     if len(proposing) < len(recipe.lifters):
-        on_surface = (_table_bytes(spec, size) + _reading_bytes(spec, size, recipe) for spec in specs)
+        on_surface = (_table_bytes(spec, size) + _reading_bytes(spec, size, recipe) for spec in encoded.values())
         at_work = max(at_work, _surface_bytes(size, recipe) + max(on_surface))
     lifting = sum(parts) * len(proposing) + 3 * max(parts) + at_work
     scored = {
