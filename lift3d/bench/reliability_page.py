@@ -3,20 +3,17 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-from jaxtyping import Float, Float32
-from numpy import ndarray
-from PIL import Image
-from torch import Tensor
+import torch.nn.functional as F
 
 from lift3d.bench.pages import bracketed, filled_head, markdown_table, number
 from lift3d.bench.reliability import BELIEVED, JUDGED, KNOWN, ReliabilityFigures
 from lift3d.pipeline.reliability import read_contradiction
 from lift3d.pipeline.surface import read_surface
+from lift3d.results.pictures import Sheet
 from lift3d.scenes.catalog import read_scene
 from lift3d.storage.location import open_store
-from lift3d.surface.reliability import CONTRADICTED
+from lift3d.surface.reliability import CONTRADICTED, is_contradicted
 from lift3d.tables.rendering import NOTHING
 
 HEAD = """# What passes through
@@ -75,16 +72,19 @@ def write_picture(row: ReliabilityFigures, store: str, path: Path) -> None:
     """Write views that contradict others most: photograph, how far it contradicts them, and what is believed."""
     opened = open_store(store)
     surface, scores = read_surface(opened, row.surface_path), read_contradiction(opened, row.surface_path)
-    order = sorted(surface.views, key=lambda view: -float(torch.isnan(view.z_depth).float().mean()))
-    scene, columns = read_scene(row.location), []
-    for view in order[:_PICTURED]:
-        image = scene.view(view.id).load(view.camera.size.height).image.permute(1, 2, 0).numpy()
-        size = (image.shape[1], image.shape[0])
-        score = _resized(scores[view.id].clamp(0, 1), size)[..., None].repeat(3, axis=2)
-        is_cut = _resized((view.confidence == 0).float(), size)[..., None] > 0.5
-        columns.append(np.concatenate([image, score, np.where(is_cut, 0.25 * image + 0.75, image)]))
-    Image.fromarray((255 * np.concatenate(columns, axis=1)).astype(np.uint8)).save(path)
-
-
-def _resized(values: Float[Tensor, "row col"], size: tuple[int, int]) -> Float32[ndarray, "height width"]:
-    return np.asarray(Image.fromarray(values.numpy().astype(np.float32)).resize(size, Image.Resampling.BILINEAR))
+    scene = read_scene(row.location)
+    is_cut = {name: is_contradicted(score).float() for name, score in scores.items()}
+    views = sorted(surface.views, key=lambda view: -float(is_cut[view.id].mean()))[:_PICTURED]
+    figure = Sheet(figsize=(2 * len(views), 5), layout="constrained")
+    axes = figure.subplots(3, len(views), squeeze=False)
+    for column, view in enumerate(views):
+        image = scene.view(view.id).load(view.camera.size.height).image
+        is_left_out = F.interpolate(is_cut[view.id][None, None], image.shape[1:])[0]
+        left = torch.where(is_left_out > 0, 0.25 * image + 0.75, image)
+        axes[0, column].imshow(image.permute(1, 2, 0).numpy())
+        axes[1, column].imshow(scores[view.id].numpy(), cmap="magma", vmin=0, vmax=1)
+        axes[2, column].imshow(left.permute(1, 2, 0).numpy())
+    for axis in axes.flat:
+        axis.set_axis_off()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(str(path), dpi=72, pil_kwargs={"quality": 80})

@@ -26,7 +26,7 @@ from lift3d.surface.scene_surface import SceneSurface
 
 # Of what unrelated places differ by beyond what views usually do: from the first on a view shows something else, which
 # reaches as far as the second.
-CONTRADICTED, REACHES = 0.4, 0.15
+CONTRADICTED, REACHES = 0.45, 0.15
 # Sides of what is averaged over, of the smallest thing that counts, and of the rim that goes with it, as shares of the
 # image's height.
 AVERAGED, SMALLEST, RIM = 0.1, 0.12, 0.06

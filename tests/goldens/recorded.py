@@ -50,11 +50,16 @@ RECIPES: Mapping[str, dict[str, Any]] = {
 
 
 def processor() -> str:
-    """Say where bits may be compared: floating-point sums are as the libraries and the processor order them."""
+    """Say where bits may be compared: floating-point sums are as the libraries and the processor order them.
+
+    Machines of a cloud call all of a maker's processors by one name, and some hide a part of the instructions.
+    """
     cpu = Path("/proc/cpuinfo")
     lines = cpu.read_text(encoding="utf-8").splitlines() if cpu.is_file() else []
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
-    return f"{model} · torch {torch.__version__.partition('+')[0]} · numpy {np.__version__}"
+    fields = {line.partition(":")[0].strip(): line.partition(":")[2].strip() for line in lines}
+    model = " ".join(fields.get(name, "unknown") for name in ("model name", "cpu family", "model"))
+    libraries = f"torch {torch.__version__.partition('+')[0]} · numpy {np.__version__}"
+    return f"{model} · {torch.backends.cpu.get_cpu_capability()} · {libraries}"
 
 
 def measured(name: str) -> dict[str, Any]:
