@@ -29,9 +29,8 @@ Into a share of the source views something is pasted that is no part of the scen
 scenes a thing really stands before the camera (`procedural:room?movers=0.2`). Held-out views are as they were taken.
 `{believed}` is the default run, `{judged}` the same with `--reliability`: where a view's features differ from what all
 other views say together, by {contradicted} of what unrelated places differ by more than these differ themselves, it is
-not asked.
-`{known}` masks what is pasted: what could be had. PSNR of held-out photographs in dB; the gain's brackets are its 95 %
-interval over views; disagreement is what held-out views differ by at long range, lower is better.
+not asked. `{known}` masks what is pasted: what could be had. PSNR of held-out photographs in dB; brackets are a
+95 % interval of the gain over views; disagreement is what held-out views differ by at long range, lower is better.
 
 ![Views with something before them, how far each contradicts others, and what is left](pictures/passers-by.webp)
 
