@@ -24,7 +24,15 @@ from lift3d.storage.location import Store
 from lift3d.storage.products import open_product, understood
 from lift3d.surface.anchored import Anchored
 from lift3d.surface.keyframes import keyframes
-from lift3d.surface.reliability import beyond, contradiction, is_contradicted, residual, unrelated_residual, without
+from lift3d.surface.reliability import (
+    beyond,
+    contradiction,
+    is_contradicted,
+    residual,
+    unrelated_residual,
+    views_beside,
+    without,
+)
 from lift3d.surface.scene_surface import SceneSurface
 
 # Of a view's cells, to tell what unrelated places differ by.
@@ -84,14 +92,13 @@ def _scores(
 def _differing(
     inputs: SceneInputs, surface: SceneSurface, judge: Operator, taps: int, report: Report
 ) -> tuple[dict[ViewId, FeatureMap], Float[Tensor, ""]]:
-    """Return how much more views differ from all others than these do, NaN where they show too little, and usually."""
+    """Return how much more views differ from those beside than these do, NaN where they show little, and usually."""
     state, found, every = fitted_state(inputs, judge, surface.ids), {}, []
     on = OnSurface(inputs, Answers(inputs), judge, state, surface.ids, taps)
     for number, view in enumerate(surface.views):
         report(f"reliability ({judge.spec.name})", number, len(surface.views))
         try:
-            others = tuple(name for name in surface.ids if name != view.id)
-            anchored = Anchored().anchor(surface, view.camera, others, taps)
+            anchored = Anchored().anchor(surface, view.camera, views_beside(surface, number), taps)
         except NoOverlapError:
             continue
         (shown, agreement), own = on.consensus(anchored), inputs.features(judge, view.id)[0]

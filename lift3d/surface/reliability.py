@@ -1,6 +1,6 @@
 """Places of a view that show what is no part of the scene: a passer-by, a hand, what was moved.
 
-There the view's features differ from what all other views say together, much more than these differ from one another,
+There the view's features differ from what views beside it say together, much more than these differ from one another,
 and nearly as much as features of unrelated places do. Where all differ, as at mirrors or at depth that is wrong, nobody
 is to blame.
 
@@ -21,7 +21,9 @@ from lift3d.domain.features import FeatureGrid, FeatureMap
 from lift3d.domain.keys import ViewId
 from lift3d.geometry.box_mean import BoxMean
 from lift3d.geometry.rays import cell_centers
+from lift3d.geometry.rigid import transform
 from lift3d.geometry.sampling import sample
+from lift3d.surface.neighbours import AngleChoice, angles_to, choose_views
 from lift3d.surface.scene_surface import SceneSurface
 
 # Of what unrelated places differ by beyond what views usually do: from the first on a view shows something else, which
@@ -30,6 +32,23 @@ CONTRADICTED, REACHES = 0.45, 0.15
 # Sides of what is averaged over, of the smallest thing that counts, and of the rim that goes with it, as shares of the
 # image's height.
 AVERAGED, SMALLEST, RIM = 0.1, 0.12, 0.06
+# Features change with the direction of view: those that see a place from elsewhere are no judges.
+BESIDE = AngleChoice(2.0, 6.0, 20.0, 12)
+# Places of a view by which its neighbours are told.
+_PROBES = 64
+
+
+def views_beside(surface: SceneSurface, place: int) -> tuple[ViewId, ...]:
+    """Return the views that see much of what one of them shows, from directions near its own."""
+    view, places = surface.views[place], surface.sparse[place].double()
+    places = places[:, torch.isfinite(places[2])]
+    if not places.shape[1]:
+        return ()
+    step = max(1, places.shape[1] // _PROBES)
+    xyz_cam = (torch.linalg.inv(view.camera.K) @ places[:, ::step]).T
+    cameras = [one.camera for one in surface.views]
+    angles = angles_to(view.camera.center, transform(view.camera.c2w, xyz_cam), cameras)
+    return tuple(surface.ids[one] for one in choose_views(angles, BESIDE) if one != place)
 
 
 def unrelated_residual(features: Float[Tensor, "cell channel"]) -> Float[Tensor, ""]:
