@@ -121,7 +121,7 @@ results: $(STAMP)  ## The pages of results under docs/ from the captures and net
 	$(BIN)/lift3d bench finetune $(CAPTURES)/shelf $(HELD_AGAINST) --holdout 2
 	$(BIN)/lift3d bench finetune $(CAPTURES)/kitchen $(HELD_AGAINST) --holdout 4 \
 		--picture 'procedural:tabletop?seed=9001&views=24&height=336&width=448' --out docs/results-finetune.md
-	$(BIN)/lift3d bench reliability $(addprefix $(CAPTURES)/,fox bear kitchen garden) 'procedural:room?seed=9000&views=48&depth=0' \
+	$(BIN)/lift3d bench reliability $(addprefix $(CAPTURES)/,garden fox bear kitchen) 'procedural:room?seed=9000&views=48&depth=0' \
 		--picture docs/pictures/passers-by.webp --out docs/results-reliability.md
 	$(BIN)/lift3d bench calibration $(CAPTURES)/kitchen --operator rgb $(LABELS) \
 		--plugin tests/real/plugins/feature_networks.py:mobilenet_s8 --operator mobilenet_s8 \

@@ -66,8 +66,8 @@ class Recipe(Settings):
     """Where the scene's surface comes from: sensor, colmap, mesh, points, splats or sweep; none means the best that a
     scene has. What is read from a file takes it as mesh?path=FILE: relative in the scene's folder, or absolute."""
     reliability: tuple[str, ...] = ()
-    """2D models, by catalog name, whose features judge what single views show: where all others contradict it, it is no
-    part of the scene (a passer-by, a hand, what was moved), and left out; none means that all views are believed."""
+    """2D models, by catalog name, whose features judge what single views show: where those beside contradict it, it is
+    no part of the scene (a passer-by, a hand, what was moved), and left out; none means that all views are believed."""
     sources: int = Field(default=8, ge=1, le=64)
     """Source views per target."""
     holdout: int | None = Field(default=None, ge=2)
