@@ -1,7 +1,6 @@
 """Which views own the surface: a few that see all of it well, in one order for the whole scene."""
 
 import heapq
-from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -60,24 +59,30 @@ def keyframes(surface: SceneSurface) -> tuple[int, ...]:
     return tuple(chosen)
 
 
-def _seen(surface: SceneSurface) -> tuple[list[UInt8[Tensor, "view _"]], Int32[Tensor, " point"]]:
-    """Return which views see each view's own points well, eight points a byte, and how many see each of all points.
+def _seen(surface: SceneSurface) -> tuple[UInt8[Tensor, "view byte"], Int32[Tensor, " point"]]:
+    """Return which views see all views' own points well, eight points a byte, and how many see each.
 
-    A view's points fill up their last byte with some that nobody sees.
+    A view's points fill up their last byte with some that nobody sees. A row per view: one is read many times.
     """
-    seen, counts = [], []
+    # Written into one tensor that doubles: small ones that stay between larger ones that go would split up the heap.
+    seen, filled = torch.empty(len(surface.views), 0, dtype=torch.uint8), 0
     for index in range(len(surface.views)):
         own = _own_points_seen(surface, index).byte()
         own = F.pad(own, (0, 0, 0, -len(own) % 8))
-        bits = (own.reshape(-1, 8, own.shape[1]) << torch.arange(8, dtype=torch.uint8)[:, None]).sum(1)
-        seen.append(bits.byte().T.contiguous())
-        counts.append(own.sum(1, dtype=torch.int32))
-    return seen, torch.cat(counts)
+        eights = own.reshape(-1, 8, own.shape[1]) << torch.arange(8, dtype=torch.uint8)[:, None]
+        bits = eights.sum(1, dtype=torch.uint8)
+        if filled + len(bits) > seen.shape[1]:
+            seen = F.pad(seen, (0, max(seen.shape[1], len(bits))))
+        seen[:, filled : filled + len(bits)] = bits.T
+        filled += len(bits)
+    seen, counts = seen[:, :filled], torch.zeros(8 * filled, dtype=torch.int32)
+    for view in range(len(surface.views)):
+        counts += _seen_by(view, seen)
+    return seen, counts
 
 
-def _seen_by(view: int, seen: Sequence[UInt8[Tensor, "view _"]]) -> Bool[Tensor, " point"]:
-    packed = torch.cat([own[view] for own in seen])
-    return ((packed[:, None] >> torch.arange(8, dtype=torch.uint8)) & 1).flatten().bool()
+def _seen_by(view: int, seen: UInt8[Tensor, "view byte"]) -> Bool[Tensor, " point"]:
+    return ((seen[view][:, None] >> torch.arange(8, dtype=torch.uint8)) & 1).flatten().bool()
 
 
 def _own_points_seen(surface: SceneSurface, index: int) -> Bool[Tensor, "point view"]:
