@@ -32,14 +32,7 @@ def train_lifter(settings: TrainingSettings, ray_address: str | None = None, att
         store=str(settings.folder), ray_address=ray_address, workers=settings.processes, attempts=attempts
     )
     checkpoint = train_networks(settings, execution)
-    history = read_history(settings.folder)
-    show_figures(settings.out.stem, history, "Validation of {}: errors over those without training, so 1 is no gain.")
-    summary = {
-        "checkpoint": str(checkpoint),
-        "card": str(checkpoint.with_suffix(".md")),
-        "figures": {stage: entries[-1] for stage, entries in history.items()},
-    }
-    return Completed(message=f"{checkpoint.name} trained", data=summary)
+    return completed(checkpoint, settings.folder, "errors over those without training, so 1 is no gain")
 
 
 @task(name="train-networks", retries=0, cache_policy=NO_CACHE, persist_result=False, result_serializer="json")
@@ -48,11 +41,23 @@ def train_networks(settings: TrainingSettings, execution: Execution) -> Path:
     return train_on_ray(settings, execution)
 
 
-def show_figures(name: str, history: Mapping[str, Sequence[Mapping[str, float]]], about: str) -> None:
-    """Put the validation figures beside the run in the Prefect UI, the newest of each stage first.
+def completed(weights: Path, folder: Path, about: str) -> Any:
+    """Show the figures of a training whose states lie in a folder, and return the state of its flow.
 
-    ``about`` is what stands over them, with {} for the name.
+    ``about`` says what the figures are.
     """
+    history = read_history(folder)
+    show_figures(history, f"Validation of {weights.stem}: {about}.")
+    summary = {
+        "checkpoint": str(weights),
+        "card": str(weights.with_suffix(".md")),
+        "figures": {stage: entries[-1] for stage, entries in history.items()},
+    }
+    return Completed(message=f"{weights.name} trained", data=summary)
+
+
+def show_figures(history: Mapping[str, Sequence[Mapping[str, float]]], about: str) -> None:
+    """Put the validation figures beside the run in the Prefect UI, the newest of each stage first."""
     rows = [
         {"stage": stage, "figure": figure.removeprefix("validation_"), "step": entry["step"], "value": round(value, 4)}
         for stage, entries in history.items()
@@ -63,5 +68,5 @@ def show_figures(name: str, history: Mapping[str, Sequence[Mapping[str, float]]]
     create_table_artifact(
         table=rows[:_ARTIFACT_ROWS],
         key="training-figures",
-        description=about.format(name),
+        description=about,
     )

@@ -5,12 +5,10 @@ from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
-from prefect.states import Completed
 
-from flows.train_lifter import show_figures
+from flows.train_lifter import completed
 from flows.training_workers import train_on_ray
 from lift3d.config import Execution
-from lift3d.training.train import read_history
 from lift3d.training.tuning.settings import TuningSettings
 from lift3d.training.tuning.tune import tune
 
@@ -30,14 +28,7 @@ def tune_encoder(settings: TuningSettings, ray_address: str | None = None, attem
         store=str(settings.folder), ray_address=ray_address, workers=settings.processes, attempts=attempts
     )
     weights = tune_network(settings, execution)
-    history = read_history(settings.folder)
-    show_figures(settings.out.stem, history, "Validation of {}: less is better, but for staying where it was.")
-    summary = {
-        "checkpoint": str(weights),
-        "card": str(weights.with_suffix(".md")),
-        "figures": {stage: entries[-1] for stage, entries in history.items()},
-    }
-    return Completed(message=f"{weights.name} tuned", data=summary)
+    return completed(weights, settings.folder, "less is better, but for staying where it was")
 
 
 @task(name="tune-network", retries=0, cache_policy=NO_CACHE, persist_result=False, result_serializer="json")

@@ -7,8 +7,7 @@ else. Depth and labels stay those of the scene.
 
 import functools
 import math
-from dataclasses import asdict, dataclass, fields, replace
-from urllib.parse import parse_qsl
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
@@ -18,7 +17,9 @@ from torch import Tensor
 from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.keys import digest
 from lift3d.domain.scene import Frame, FrameSource, Scene
-from lift3d.errors import ConfigError, UnknownNameError
+from lift3d.errors import ConfigError
+from lift3d.synthetic.movers import disturbed_views
+from lift3d.synthetic.options import parsed_options, require_within
 from lift3d.synthetic.photographs import photograph
 
 SCHEME = "distractors:"
@@ -49,24 +50,7 @@ class DistractorSpec:
     known: int = 0
 
     def __post_init__(self) -> None:
-        for name, (low, high) in _RANGES.items():
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise ConfigError(f"Option {name}={value} of distractors is out of range; expected {low} to {high}.")
-
-    @classmethod
-    def parse(cls, text: str) -> "DistractorSpec":
-        """Read ``option=value&…``; UnknownNameError of an option, ConfigError of a value that is no number."""
-        kinds = {field.name: type(field.default) for field in fields(cls)}
-        options: dict[str, int | float] = {}
-        for name, value in parse_qsl(text, keep_blank_values=True):
-            if name not in kinds:
-                raise UnknownNameError.of("option of distractors", name, kinds)
-            try:
-                options[name] = kinds[name](value)
-            except ValueError as error:
-                raise ConfigError(f"Option {name}='{value}' of distractors is no number.") from error
-        return cls(**options)  # type: ignore[arg-type]
+        require_within(self, _RANGES, "distractor")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,8 +100,9 @@ class DistractorReader:
         options, colon, inner = location.removeprefix(SCHEME).partition(":")
         if not colon or not inner:
             raise ConfigError(f"'{location}' names no scene; expected {SCHEME}share=0.2&seed=0:LOCATION.")
-        spec, scene = DistractorSpec.parse(options), read_scene(inner)
-        hit = distracted(spec, len(scene.views))
+        spec = DistractorSpec(**parsed_options(DistractorSpec, options, "distractor"))  # type: ignore[arg-type]
+        scene = read_scene(inner)
+        hit = disturbed_views(spec.share, spec.seed, len(scene.views), spec.spare)
         views = tuple(
             replace(view, source=PastedFrame(view.source, spec, index)) if index in hit else view
             for index, view in enumerate(scene.views)
@@ -129,13 +114,6 @@ class DistractorReader:
             views=views,
             notes=(*scene.notes, f"Cut-outs of photographs are pasted into {len(hit)} of {len(views)} views."),
         )
-
-
-def distracted(spec: DistractorSpec, view_count: int) -> frozenset[int]:
-    """Return which views show something that is no part of the scene."""
-    others = [index for index in range(view_count) if index % spec.spare]
-    order = np.random.default_rng(spec.seed).permutation(len(others))
-    return frozenset(others[place] for place in order[: round(spec.share * len(others))])
 
 
 def outline(rng: np.random.Generator, size: ImageSize, radius: float) -> Bool[Tensor, "height width"]:

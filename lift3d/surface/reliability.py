@@ -40,15 +40,15 @@ _PROBES = 64
 
 def views_beside(surface: SceneSurface, place: int) -> tuple[ViewId, ...]:
     """Return the views that see much of what one of them shows, from directions near its own."""
-    view, places = surface.views[place], surface.sparse[place].double()
+    camera, places = surface.views[place].camera, surface.sparse[place].cpu().double()
     places = places[:, torch.isfinite(places[2])]
     if not places.shape[1]:
         return ()
-    step = max(1, places.shape[1] // _PROBES)
-    xyz_cam = (torch.linalg.inv(view.camera.K) @ places[:, ::step]).T
-    cameras = [one.camera for one in surface.views]
-    angles = angles_to(view.camera.center, transform(view.camera.c2w, xyz_cam), cameras)
-    return tuple(surface.ids[one] for one in choose_views(angles, BESIDE) if one != place)
+    # Cameras are the host's.
+    with torch.device("cpu"):
+        probes = torch.linalg.inv(camera.K) @ places[:, :: max(1, places.shape[1] // _PROBES)]
+        angles = angles_to(camera.center, transform(camera.c2w, probes.T), [view.camera for view in surface.views])
+        return tuple(surface.ids[one] for one in choose_views(angles, BESIDE) if one != place)
 
 
 def unrelated_residual(features: Float[Tensor, "cell channel"]) -> Float[Tensor, ""]:

@@ -21,9 +21,9 @@ _COARSE_ROWS = 30
 
 
 @functools.lru_cache(maxsize=8)
-def views_with_movers(share: float, seed: int, view_count: int) -> frozenset[int]:
-    """Return which views of a path have one."""
-    others = [index for index in range(view_count) if index % SPARED]
+def disturbed_views(share: float, seed: int, view_count: int, spare: int) -> frozenset[int]:
+    """Return which views show what is no part of the scene: a share of those that are no ``spare``-th."""
+    others = [index for index in range(view_count) if index % spare]
     order = np.random.default_rng(seed).permutation(len(others))
     return frozenset(others[place] for place in order[: round(share * len(others))])
 

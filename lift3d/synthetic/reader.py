@@ -5,8 +5,7 @@ Exact z-depth, class labels and instance ids of every pixel at any size: for tes
 
 import functools
 import math
-from dataclasses import MISSING, asdict, dataclass, fields
-from urllib.parse import parse_qsl
+from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 import torch
@@ -16,9 +15,10 @@ from torch import Tensor
 from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.keys import digest
 from lift3d.domain.scene import DepthRange, Frame, Scene, View
-from lift3d.errors import ConfigError, ImageError, UnknownNameError
+from lift3d.errors import ImageError, UnknownNameError
 from lift3d.synthetic.families import FAMILIES, build_world, camera_path
-from lift3d.synthetic.movers import views_with_movers, with_mover
+from lift3d.synthetic.movers import SPARED, disturbed_views, with_mover
+from lift3d.synthetic.options import parsed_options, require_within
 from lift3d.synthetic.shading import render
 from lift3d.synthetic.tracing import cast
 from lift3d.synthetic.world import World
@@ -56,28 +56,13 @@ class ProceduralSpec:
     def __post_init__(self) -> None:
         if self.family not in FAMILIES:
             raise UnknownNameError.of("procedural family", self.family, FAMILIES)
-        for name, (low, high) in _RANGES.items():
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise ConfigError(f"Procedural option {name}={value} is out of range; expected {low} to {high}.")
+        require_within(self, _RANGES, "procedural")
 
     @classmethod
     def parse(cls, location: str) -> "ProceduralSpec":
         """Read a location; UnknownNameError of family or option, ConfigError of a value that is none or given twice."""
         family, _, query = location.removeprefix(SCHEME).partition("?")
-        kinds = {field.name: type(field.default) for field in fields(cls) if field.default is not MISSING}
-        options: dict[str, int | float] = {}
-        for name, text in parse_qsl(query, keep_blank_values=True):
-            if name not in kinds:
-                raise UnknownNameError.of("procedural option", name, kinds)
-            if name in options:
-                raise ConfigError(f"Procedural option '{name}' is given twice in '{location}'; give it once.")
-            try:
-                options[name] = kinds[name](text)
-            except ValueError as error:
-                kind = kinds[name].__name__
-                raise ConfigError(f"Procedural option {name}='{text}' is not a number ({kind}).") from error
-        return cls(family, **options)  # type: ignore[arg-type]
+        return cls(family, **parsed_options(cls, query, "procedural"))  # type: ignore[arg-type]
 
     @property
     def scene_id(self) -> str:
@@ -185,7 +170,7 @@ def _cameras(spec: ProceduralSpec) -> tuple[Camera, ...]:
 @functools.lru_cache(maxsize=8)
 def _rendered(spec: ProceduralSpec, index: int, size: ImageSize) -> Frame:
     world, camera = build_world(spec.family, spec.seed), _cameras(spec)[index]
-    if index in views_with_movers(spec.movers, spec.seed, spec.views):
+    if index in disturbed_views(spec.movers, spec.seed, spec.views, SPARED):
         world = with_mover(world, camera, np.random.default_rng((spec.seed, index)))
     return render(world, camera.resized(size))
 

@@ -121,6 +121,21 @@ def test_operators_of_every_kind_on_the_surface(room, tmp_path):
     assert {*METRICS} - figures_of(rows) == {*OF_FAR_VIEWS, "direction_cross_short", "embedding_cosine_2d"}
 
 
+def test_views_are_judged(room):
+    """What passes by is found on the device where it is on the host; residuals do not leave it view by view."""
+    scene = read_scene("distractors:share=0.3&spare=3:procedural:room?views=6&height=48&width=64")
+    operators, judges = [build_operator("rgb")], [build_operator("tiny:encoder")]
+    walks = [walked(HOST, scene, operators, ["anchored"], ["coverage"], judges, image_height=48)]
+    with counting_device() as transfers:
+        walks += [walked(DEVICE, scene, operators, ["anchored"], ["coverage"], judges, image_height=48)]
+    believed = walked(HOST, scene, operators, ["anchored"], ["coverage"], image_height=48)
+    assert_alike(*walks, figures=5e-3, odd=5e-3)
+    seen = [[view.prediction.values for view in walk.views.values()] for walk in (walks[0], believed)]
+    assert not all(torch.equal(*pair) for pair in zip(*seen, strict=True))
+    # A few places to tell which views are beside, and scores to be grown.
+    assert transfers.downloads_by("surface/reliability") <= 2 * len(scene.views)
+
+
 def figures_of(rows):
     return {row.metric for row in rows if row.outcome == "ok"}
 

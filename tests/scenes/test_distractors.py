@@ -53,9 +53,14 @@ def test_things_that_pass_through_a_computed_room_spare_every_eighth_view():
     ("location", "error", "said"),
     [
         ("distractors:share=0.2", ConfigError, "names no scene; expected distractors:share"),
-        (f"distractors:share=2:{INNER}", ConfigError, "share=2.0 of distractors is out of range; expected 0.0 to 1.0"),
-        (f"distractors:share=many:{INNER}", ConfigError, "share='many' of distractors is no number"),
-        (f"distractors:chare=0.2:{INNER}", UnknownNameError, "option of distractors 'chare'"),
+        (
+            f"distractors:share=2:{INNER}",
+            ConfigError,
+            "Distractor option share=2.0 is out of range; expected 0.0 to 1.0",
+        ),
+        (f"distractors:share=many:{INNER}", ConfigError, "Distractor option share='many' is not a number"),
+        (f"distractors:chare=0.2:{INNER}", UnknownNameError, "distractor option 'chare'"),
+        (f"distractors:seed=1&seed=2:{INNER}", ConfigError, "option 'seed' is given twice"),
     ],
 )
 def test_wrong_options_are_named(location, error, said):

@@ -39,12 +39,13 @@ def walked(
     operators: Sequence[Operator],
     lifters: Sequence[str],
     metrics: Sequence[str] | None = None,
+    judges: Sequence[Operator] = (),
     **fields: object,
 ) -> Walk:
     """Walk a scene on a device, each view held out in turn."""
     recipe = small_recipe(operators=[one.spec.name for one in operators], lifters=lifters, **fields)
     store = open_store(f"memory://walk-{next(_NUMBERS)}", create=True)
-    models = Models(tuple(operators), tuple(map(build_lifter, lifters)), build_metrics(metrics), device)
+    models = Models(tuple(operators), tuple(map(build_lifter, lifters)), build_metrics(metrics), device, tuple(judges))
     record, rows = run_scene(SceneInputs(scene, store, recipe.image_height), recipe, models)
     views = {
         (product.operator, product.lifter, view.target): view
