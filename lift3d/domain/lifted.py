@@ -88,3 +88,12 @@ class LiftedView:
     lifted: tuple[LiftedFeatures, ...]
     prediction: Prediction
     source_ids: tuple[ViewId, ...]
+
+    @property
+    def byte_count(self) -> int:
+        """How many bytes its tensors hold."""
+        held = [self.prediction.values, self.prediction.is_valid]
+        for one in self.lifted:
+            held += [one.features.values, one.coverage, one.z_depth]
+            held += [more for more in (one.features.global_tokens, one.confidence) if more is not None]
+        return sum(tensor.nbytes for tensor in held)

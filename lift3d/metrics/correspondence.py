@@ -5,8 +5,9 @@ Letters: a is the view whose points are asked about, b the view they are looked 
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 
@@ -23,25 +24,69 @@ POINTS_PER_PAIR, PAIRS_PER_VIEW, SURFACE_POINTS = 4096, 2, 2048
 LIKELY = 24
 # Who is likely is found by a few points of a view, in as many of the views nearest to it, and of the rest, evenly.
 PROBES, ASKED = 32, 512
+# Pairs whose points are kept; those of others are found again. Each is 200 kB at most.
+KEPT_PAIRS = 4096
 
+Pair = tuple[int, int]
 Report = Callable[[str, int, int], None]
+
+
+class PairMatches(Mapping[Pair, Matches]):
+    """What pairs of views (a before b) both see, found when it is asked for.
+
+    Args:
+        pairs: By the numbers that a pair is asked for by, those that it is found by.
+        find: What finds it.
+    """
+
+    def __init__(self, pairs: Mapping[Pair, Pair], find: Callable[[Pair], Matches]) -> None:
+        self._pairs, self._find = dict(pairs), find
+
+    @classmethod
+    def none(cls) -> "PairMatches":
+        """Return that no two views see the same."""
+
+        def find(pair: Pair) -> Matches:
+            raise KeyError(pair)
+
+        return cls({}, find)
+
+    def __getitem__(self, pair: Pair) -> Matches:
+        return self._find(self._pairs[pair])
+
+    def __iter__(self) -> Iterator[Pair]:
+        return iter(self._pairs)
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def renumbered(self, position: Mapping[int, int]) -> "PairMatches":
+        """Return those of some views alone, under other numbers."""
+        kept = {
+            (position[a], position[b]): found
+            for (a, b), found in self._pairs.items()
+            if a in position and b in position
+        }
+        return PairMatches(kept, self._find)
+
+    def to(self, device: torch.device) -> "PairMatches":
+        """Return the same on a device."""
+        return PairMatches(self._pairs, lambda pair: _on(device, self._find(pair)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Correspondence:
-    """What pairs of target views (a before b) both see, and the surface points, numbered without gaps, of all views."""
+    """What pairs of target views both see, and the surface points, numbered without gaps, of all views."""
 
-    matches: dict[tuple[int, int], Matches]
+    matches: PairMatches
     observations: Observations
 
     def to(self, device: torch.device) -> "Correspondence":
         """Return the same on a device."""
         one = self.observations
-        matches = {
-            pair: replace(found, **{name: getattr(found, name).to(device) for name in ("uv_a", "uv_b", "uv_b_floor")})
-            for pair, found in self.matches.items()
-        }
-        return Correspondence(matches, Observations(*(part.to(device) for part in (one.point, one.view, one.uv))))
+        return Correspondence(
+            self.matches.to(device), Observations(*(part.to(device) for part in (one.point, one.view, one.uv)))
+        )
 
 
 def correspond(
@@ -50,14 +95,24 @@ def correspond(
 ) -> Correspondence:
     """Choose pairs by baseline angle and find what they, and all views together, see. Work grows as views do."""
     pairs = pairs_by_angle(_angles(surface, report), PAIRS_PER_VIEW)
-    matches = {}
+    home = torch.get_default_device()
+
+    @lru_cache(KEPT_PAIRS)
+    def matches(pair: Pair) -> Matches:
+        with home:
+            return surface.matches(*pair, POINTS_PER_PAIR)
+
+    shared = {}
     for done, pair in enumerate(pairs):
         report("match pairs of views", done, len(pairs))
-        found = surface.matches(*pair, POINTS_PER_PAIR)
-        if len(found.uv_a) >= MIN_SHARED_POINTS:
-            matches[pair] = found
+        if len(matches(pair).uv_a) >= MIN_SHARED_POINTS:
+            shared[pair] = pair
     report("find shared points", 0, 1)
-    return Correspondence(matches, surface.observations(SURFACE_POINTS))
+    return Correspondence(PairMatches(shared, matches), surface.observations(SURFACE_POINTS))
+
+
+def _on(device: torch.device, found: Matches) -> Matches:
+    return replace(found, **{name: getattr(found, name).to(device) for name in ("uv_a", "uv_b", "uv_b_floor")})
 
 
 def pairs_by_angle(angles_deg: Mapping[tuple[int, int], float], pairs_per_view: int) -> list[tuple[int, int]]:

@@ -4,6 +4,7 @@ A point that is read bilinearly counts only if everything that is read there cou
 pixel that does not count can reach a score.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -123,6 +124,20 @@ def annotated_pixels(
     """Return answer and truth where pixels count and the truth is known; nothing of a view without it."""
     is_scored = torch.zeros_like(counts) if truth is None else counts & (truth != UNKNOWN_LABEL)
     return answer[is_scored].long(), (answer if truth is None else truth)[is_scored].long()
+
+
+def paired(
+    views: Iterable[tuple[Int[Tensor, " pixel"], Int[Tensor, " pixel"]]],
+) -> tuple[Int[Tensor, " pair"], Int[Tensor, " pair"], Float[Tensor, " pair"]]:
+    """Return the pairs of answer and truth that occur in any view, and how many pixels have each: a few per view."""
+    found = [torch.unique(torch.stack(view), dim=1, return_counts=True) for view in views]
+    pairs, count = torch.cat([one for one, _ in found], dim=1), torch.cat([many for _, many in found])
+    return pairs[0], pairs[1], count.double()
+
+
+def summed(place: Int[Tensor, " pixel"], pixels: Float[Tensor, " pixel"], count: int) -> Float[Tensor, " place"]:
+    """Return how many pixels fall on each of ``count`` places; whole numbers, so that their order is irrelevant."""
+    return torch.zeros(count, dtype=torch.float64).index_add_(0, place, pixels)
 
 
 def embedding_grid(evidence: ViewEvidence) -> FeatureGrid:

@@ -4,7 +4,7 @@ Letters: a is the view whose points are asked about, b the view they are looked 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -55,10 +55,11 @@ class _DepthView:
 class DepthSurface:
     """The surfaces that the target views' own depth maps show. Depth of invalid pixels is not used."""
 
-    def __init__(self, frames: Sequence[Frame]) -> None:
-        cameras = [frame.camera for frame in frames]
+    def __init__(self, frames: Iterable[Frame]) -> None:
+        # Of a frame nothing else is held.
+        cameras, depths = zip(*((frame.camera, _known_depth(frame).reshape(-1)) for frame in frames), strict=True)
         # Of all views one after the other, so that many are asked at once: depth, world to pixels, sizes.
-        self._depths = torch.cat([_known_depth(frame).reshape(-1) for frame in frames])
+        self._depths = torch.cat(depths)
         self._to_pixels = torch.stack([camera.K @ camera.w2c[:3] for camera in cameras]).to(self._depths.device)
         self._sizes = torch.tensor([[camera.size.width, camera.size.height] for camera in cameras])
         areas = self._sizes.prod(1)

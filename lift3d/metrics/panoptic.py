@@ -5,14 +5,12 @@ is less than half. A mask's number means nothing to PQ within a view; over the s
 between the two figures tells.
 """
 
-from collections.abc import Sequence
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from lift3d.domain.scores import Score
-from lift3d.metrics.counting import annotated_pixels
+from lift3d.metrics.counting import annotated_pixels, paired, summed
 from lift3d.metrics.figures import scene_metric, undefined, view_metric
 from lift3d.metrics.protocol import SceneEvidence, ViewEvidence
 
@@ -29,7 +27,7 @@ def pq(evidence: ViewEvidence) -> Score:
 
     Over counted pixels with a known instance.
     """
-    return _quality([_segments(evidence)])
+    return _quality(*_segments(evidence))
 
 
 @scene_metric("higher", kinds=("masks",), quantities=("instance",), needs=("instances",))
@@ -38,7 +36,7 @@ def pq_scene(evidence: SceneEvidence) -> Score:
 
     Source: Siddiqui et al., Panoptic lifting, CVPR 2023, §4.
     """
-    return _quality([_segments(view) for view in evidence.views])
+    return _quality(*paired(_segments(view) for view in evidence.views))
 
 
 @view_metric("higher", kinds=("masks",), quantities=("instance",))
@@ -57,20 +55,22 @@ def segment_of(masks: Float[Tensor, "mask height width"]) -> Int[Tensor, "height
     return torch.where(share >= CLAIMED, number, NO_SEGMENT)
 
 
-def panoptic_quality(predicted: Int[Tensor, " pixel"], true: Int[Tensor, " pixel"]) -> float:
+def panoptic_quality(
+    predicted: Int[Tensor, " pixel"], true: Int[Tensor, " pixel"], pixels: Float[Tensor, " pixel"] | None = None
+) -> float:
     """Return Σ IoU over matches / (TP + FP/2 + FN/2); NaN if there is no segment at all.
 
-    A pixel's segment is NO_SEGMENT for none.
+    A pixel's segment is NO_SEGMENT for none. ``pixels`` says how many pixels an entry stands for, if not one.
 
     Source:
         Kirillov et al., Panoptic segmentation, CVPR 2019, eq. 1-2.
     """
-    predicted_ids, predicted_area = torch.unique(predicted[predicted != NO_SEGMENT], return_counts=True)
-    true_ids, true_area = torch.unique(true[true != NO_SEGMENT], return_counts=True)
+    pixels = torch.ones(len(true), dtype=torch.float64) if pixels is None else pixels
+    (predicted_ids, predicted_area), (true_ids, true_area) = _areas(predicted, pixels), _areas(true, pixels)
     is_both = (predicted != NO_SEGMENT) & (true != NO_SEGMENT)
     row = torch.searchsorted(predicted_ids, predicted[is_both])
     col = torch.searchsorted(true_ids, true[is_both])
-    shared = torch.bincount(row * len(true_ids) + col, minlength=len(predicted_ids) * len(true_ids)).double()
+    shared = summed(row * len(true_ids) + col, pixels[is_both], len(predicted_ids) * len(true_ids))
     shared = shared.reshape(len(predicted_ids), len(true_ids))
     iou = shared / (predicted_area[:, None] + true_area - shared)
     matched = iou[iou > MATCHED_ABOVE]
@@ -84,8 +84,19 @@ def _segments(evidence: ViewEvidence) -> tuple[Int[Tensor, " pixel"], Int[Tensor
     return annotated_pixels(segment_of(evidence.lifted.prediction.values), evidence.frame.instances, evidence.counts)
 
 
-def _quality(pairs: Sequence[tuple[Int[Tensor, " _"], Int[Tensor, " _"]]]) -> Score:
-    predicted, true = (torch.cat([pair[side] for pair in pairs]) for side in (0, 1))
+def _areas(
+    segment: Int[Tensor, " pixel"], pixels: Float[Tensor, " pixel"]
+) -> tuple[Int[Tensor, " segment"], Float[Tensor, " segment"]]:
+    """Return the segments and how many pixels each has."""
+    is_some = segment != NO_SEGMENT
+    ids, number = torch.unique(segment[is_some], return_inverse=True)
+    return ids, summed(number, pixels[is_some], len(ids))
+
+
+def _quality(
+    predicted: Int[Tensor, " pixel"], true: Int[Tensor, " pixel"], pixels: Float[Tensor, " pixel"] | None = None
+) -> Score:
     if true.numel() == 0:
         return undefined("no-instances", "no counted pixel has a known instance")
-    return Score(panoptic_quality(predicted, true), float(true.numel()))
+    count = float(true.numel() if pixels is None else pixels.sum())
+    return Score(panoptic_quality(predicted, true, pixels), count)

@@ -1,10 +1,10 @@
 """What a metric promises. Light: heavy types are named, not imported."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Mapping
 
     from jaxtyping import Bool, Float, Int
     from torch import Tensor
@@ -103,6 +103,23 @@ class Observations:
     uv: "Float[Tensor, 'observation 2']"
 
 
+@runtime_checkable
+class Views(Protocol):
+    """The evidence of target views, in order. A view may be read when it is asked for, and let go when others are."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+        ...
+
+    def __getitem__(self, place: int, /) -> ViewEvidence:
+        """Return one; IndexError beyond the last."""
+        ...
+
+    def __iter__(self) -> "Iterator[ViewEvidence]":
+        """Go through all of them."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SceneEvidence:
     """All target views of a scene for one operator and lifter; ``matches`` says what pairs of them, by index, see.
@@ -110,8 +127,8 @@ class SceneEvidence:
     ``means`` are those of unit features at surface points, kept by ``agreement`` for the next figure.
     """
 
-    views: "Sequence[ViewEvidence]"
-    matches: "dict[tuple[int, int], Matches]"
+    views: Views
+    matches: "Mapping[tuple[int, int], Matches]"
     observations: Observations
     means: "list[tuple[Float[Tensor, 'point channel'], Float[Tensor, ' point']]]" = field(
         default_factory=list, init=False, repr=False

@@ -4,16 +4,19 @@ import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import get_args
 
 from lift3d.domain.scene import Frame
 from lift3d.domain.scores import Outcome, Score
 from lift3d.errors import NonFiniteError, ShapeError
 from lift3d.metrics.counting import cells_of
 from lift3d.metrics.figures import undefined, view_metric
-from lift3d.metrics.protocol import Metric, MetricSpec, Need, SceneEvidence, ViewEvidence
+from lift3d.metrics.protocol import Metric, MetricSpec, Need, SceneEvidence, Scope, ViewEvidence
 
 # What is of one camera: two true answers about one point differ from view to view.
 PER_CAMERA = ("depth", "disparity", "direction")
+# Views that lie together, as far as scoring knows; a multiple of what is read at once.
+BLOCK = 64
 
 
 @view_metric("higher")
@@ -61,24 +64,32 @@ def score_scene(
     image; ``tell`` is called with every figure. ShapeError if a prediction has not the size of its frame,
     NonFiniteError if a figure is not finite for no stated reason.
     """
-    views = evidence.views
-    if not views:
+    if not evidence.views:
         return []
-    for view in views:
+    kind, quantity = evidence.views[0].lifted.prediction.kind, evidence.views[0].quantity
+    # A pass over all views, each of which may have to be read for it.
+    given: set[Need] = {"geometry", "truth"} if restores else {"geometry"}
+    coverages, names = [], []
+    for view in evidence.views:
         _check(view)
-    kind, quantity = views[0].lifted.prediction.kind, views[0].quantity
-    given = _given([view.frame for view in views], restores)
+        given |= _annotated(view.frame)
+        coverages.append(coverage.score(view).value)
+        names.append(view.lifted.target)
     chosen = [metric for metric in metrics if applies(metric.spec, kind, given, quantity)]
-    coverages = [coverage.score(view).value for view in views]
-    pair_metrics = [metric for metric in chosen if metric.spec.scope == "pair"]
-    one_by_one = (_score(metric, evidence, coverages) for metric in chosen if metric not in pair_metrics)
+    of_views, of_pairs, of_scene = ([one for one in chosen if one.spec.scope == scope] for scope in get_args(Scope))
     items = []
-    for item in chain(*one_by_one, _score_pairs(pair_metrics, evidence, coverages)):
+    for item in chain(
+        _score_views(of_views, evidence, coverages),
+        _score_pairs(of_pairs, evidence, coverages),
+        (ScoredItem(one.spec, "", "", one.score(evidence), _mean(coverages)) for one in of_scene),
+    ):
         _check_finite(item, operator)
         items.append(item)
         tell()
+    # As they come, figures lie by the views that they are of.
     place = {metric.spec.name: number for number, metric in enumerate(chosen)}
-    return sorted(items, key=lambda item: place[item.metric.name])
+    at = {"": len(names), **{name: number for number, name in enumerate(names)}}
+    return sorted(items, key=lambda item: (place[item.metric.name], at[item.target], at[item.other]))
 
 
 def applies(spec: MetricSpec, kind: str, given: Collection[Need], quantity: str = "invariant") -> bool:
@@ -93,27 +104,24 @@ def applies(spec: MetricSpec, kind: str, given: Collection[Need], quantity: str 
     return is_meant and (not spec.kinds or kind in spec.kinds) and set(spec.needs) <= {*given}
 
 
-def _given(frames: Sequence[Frame], restores: bool) -> set[Need]:
-    """Return what there is to measure with; geometry always, as its lack is a reason that is worth a row."""
-    given: set[Need] = {"geometry"}
-    if restores:
-        given.add("truth")
-    if any(frame.labels is not None for frame in frames):
+def _annotated(frame: Frame) -> set[Need]:
+    """Return what there is of a frame to measure with; geometry is always, as its lack is a reason worth a row."""
+    given: set[Need] = set()
+    if frame.labels is not None:
         given.add("labels")
-    if any(frame.instances is not None for frame in frames):
+    if frame.instances is not None:
         given.add("instances")
-    if any(frame.z_depth is not None for frame in frames):
+    if frame.z_depth is not None:
         given.add("depth")
     return given
 
 
-def _score(metric: Metric, evidence: SceneEvidence, coverages: Sequence[float]) -> Iterator[ScoredItem]:
-    spec = metric.spec
-    if spec.scope == "view":
-        for view, covered in zip(evidence.views, coverages, strict=True):
-            yield ScoredItem(spec, view.lifted.target, "", metric.score(view), covered)
-    else:
-        yield ScoredItem(spec, "", "", metric.score(evidence), _mean(coverages))
+def _score_views(
+    metrics: Sequence[Metric], evidence: SceneEvidence, coverages: Sequence[float]
+) -> Iterator[ScoredItem]:
+    for view, covered in zip(evidence.views if metrics else (), coverages, strict=False):
+        for metric in metrics:
+            yield ScoredItem(metric.spec, view.lifted.target, "", metric.score(view), covered)
 
 
 def _score_pairs(
@@ -121,7 +129,7 @@ def _score_pairs(
 ) -> Iterator[ScoredItem]:
     """Yield all figures of a pair before the next: they read the same places (``counting.Corners``)."""
     lacking = {metric.spec.name: metric.spec for metric in metrics}
-    for index_a, index_b in sorted(evidence.matches):
+    for index_a, index_b in sorted(evidence.matches, key=_near_each_other):
         a, b, matches = evidence.views[index_a], evidence.views[index_b], evidence.matches[index_a, index_b]
         covered = _mean((coverages[index_a], coverages[index_b]))
         for metric in metrics:
@@ -134,6 +142,11 @@ def _score_pairs(
         low, high = spec.angles_deg
         reason = undefined("no-pairs", f"no two target views see the same surface {low:g} to {high:g} degrees apart")
         yield ScoredItem(spec, "", "", reason, float("nan"))
+
+
+def _near_each_other(pair: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Sort pairs such that those of the same two blocks of views follow each other: blocks may be read for them."""
+    return pair[0] // BLOCK, pair[1] // BLOCK, *pair
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lift3d.domain.scene import UNKNOWN_LABEL
 from lift3d.domain.scores import Score
-from lift3d.metrics.counting import annotated_pixels
+from lift3d.metrics.counting import annotated_pixels, paired, summed
 from lift3d.metrics.figures import scene_metric, undefined, view_metric
 from lift3d.metrics.protocol import SceneEvidence, ViewEvidence
 
@@ -39,8 +39,7 @@ def pixel_accuracy(evidence: ViewEvidence) -> Score:
 @scene_metric("higher", kinds=("labels",), needs=("labels",))
 def miou_scene(evidence: SceneEvidence) -> Score:
     """Mean IoU of the confusion matrix summed over all target views, over classes annotated in any."""
-    pairs = [_labelled_pixels(view) for view in evidence.views]
-    return _mean_iou(torch.cat([predicted for predicted, _ in pairs]), torch.cat([true for _, true in pairs]))
+    return _mean_iou(*paired(_labelled_pixels(view) for view in evidence.views))
 
 
 @view_metric("higher", kinds=("labels",), needs=("labels",))
@@ -75,18 +74,21 @@ def mask_iou_transferred(evidence: SceneEvidence) -> Score:
 
 
 def class_iou(
-    predicted: Int[Tensor, " pixel"], true: Int[Tensor, " pixel"]
+    predicted: Int[Tensor, " pixel"], true: Int[Tensor, " pixel"], pixels: Float[Tensor, " pixel"] | None = None
 ) -> tuple[Int[Tensor, " class"], Float[Tensor, " class"]]:
     """Return the annotated classes and the intersection over union of each.
 
-    Class ids may be any integers; a predicted class annotated nowhere only costs the classes it covers.
+    Class ids may be any integers; a predicted class annotated nowhere only costs the classes it covers. ``pixels`` says
+    how many pixels an entry stands for, if not one.
     """
     classes, number = torch.unique(torch.cat([predicted, true]), return_inverse=True)
     count = len(classes)
-    predicted_number, true_number = number[: len(predicted)], number[len(predicted) :]
-    hit = torch.bincount(true_number[predicted_number == true_number], minlength=count).double()
-    annotated = torch.bincount(true_number, minlength=count)
-    union = annotated + torch.bincount(predicted_number, minlength=count) - hit
+    of_predicted, of_true = number[: len(predicted)], number[len(predicted) :]
+    pixels = torch.ones(len(true), dtype=torch.float64) if pixels is None else pixels
+    is_hit = of_predicted == of_true
+    hit = summed(of_true[is_hit], pixels[is_hit], count)
+    annotated = summed(of_true, pixels, count)
+    union = annotated + summed(of_predicted, pixels, count) - hit
     is_annotated = annotated > 0
     return classes[is_annotated], (hit / union)[is_annotated]
 
@@ -95,11 +97,13 @@ def _labelled_pixels(evidence: ViewEvidence) -> tuple[Int[Tensor, " pixel"], Int
     return annotated_pixels(evidence.lifted.prediction.values, evidence.frame.labels, evidence.counts)
 
 
-def _mean_iou(predicted: Int[Tensor, " pixel"], true: Int[Tensor, " pixel"]) -> Score:
+def _mean_iou(
+    predicted: Int[Tensor, " pixel"], true: Int[Tensor, " pixel"], pixels: Float[Tensor, " pixel"] | None = None
+) -> Score:
     if true.numel() == 0:
         return undefined("no-labels", "no counted pixel has a known label")
-    _, iou = class_iou(predicted, true)
-    return Score(float(iou.mean()), float(true.numel()))
+    _, iou = class_iou(predicted, true, pixels)
+    return Score(float(iou.mean()), float(true.numel() if pixels is None else pixels.sum()))
 
 
 def _iou_by_threshold(view: ViewEvidence) -> Float[Tensor, "object threshold"]:

@@ -7,30 +7,27 @@ from functools import cached_property, partial
 from typing import get_args
 
 import torch
-from jaxtyping import Bool
-from torch import Tensor
 
 from lift3d.config import Recipe
-from lift3d.domain.lifted import LiftedView
+from lift3d.domain.keys import ViewId
 from lift3d.domain.records import RAW2D, LiftedProduct
 from lift3d.domain.scene import UNKNOWN_LABEL, Frame, ScoringGeometry
 from lift3d.domain.scores import ALL_PIXELS, COMMON_PIXELS, ScoreRow
 from lift3d.domain.target import Target
 from lift3d.errors import NoOverlapError
-from lift3d.metrics.correspondence import Correspondence, correspond
+from lift3d.metrics.correspondence import Correspondence, PairMatches, correspond
 from lift3d.metrics.counting import collect_observations
 from lift3d.metrics.depth_surface import DepthSurface
-from lift3d.metrics.protocol import Need, Observations, SceneEvidence, ViewEvidence
+from lift3d.metrics.protocol import Need, Observations, SceneEvidence
 from lift3d.metrics.scoring import ScoredItem, applies, score_scene
 from lift3d.metrics.track_surface import TrackSurface
 from lift3d.operators.protocol import OperatorSpec
-from lift3d.pipeline.decode import at_pixels, filled_features
 from lift3d.pipeline.device import on_host
+from lift3d.pipeline.evidence import LiftedParts, StoredEvidence
 from lift3d.pipeline.inputs import Report, SceneInputs
 from lift3d.pipeline.models import Models
-from lift3d.pipeline.stored_views import read_lifted, read_skipped
+from lift3d.pipeline.stored_views import read_skipped
 from lift3d.pipeline.tracks import tracks_of
-from lift3d.storage.products import open_product
 
 _SAW_TARGET = (
     "surface-saw-target: the scene's surface was estimated with this view, too: agreement may be claimed, nearness to "
@@ -92,60 +89,39 @@ class _Scoring:
         """Yield the rows of one operator: every lifter, raw2d included, over all pixels and over the common ones."""
         self._correspondence, self._geometry = self._shared_for(operator)
         self._tell = partial(self._report, f"score {operator.name}", 0, len(products))
-        views = {product.lifter: self._read(product) for product in products}
-        plain = views.get(RAW2D, {})
-        common = self._common_pixels([views[product.lifter] for product in products if product.lifter != RAW2D])
+        # Told with every part that is read and every figure: a worker that says nothing for long is taken for hung.
+        parts = LiftedParts(self._inputs.store, products, lambda: self._tell())
         for done, product in enumerate(products):
-            # Told with every view and every figure: a worker that says nothing for long is taken for hung.
             self._tell = partial(self._report, f"score {operator.name}", done, len(products))
             yield from self._skipped_rows(product)
-            found = views[product.lifter]
             if not self._targets:
-                yield from self._coverage_rows(product, found)
+                yield from self._coverage_rows(product, parts)
                 continue
-            names = [target.id for target in self._targets if target.id in found and target.id in plain]
-            for pixels, counts in ((ALL_PIXELS, None), (COMMON_PIXELS, common)):
-                if counts is not None and (len(products) < 3 or not names):
+            names = [
+                target.id
+                for target in self._targets
+                if parts.has(product.lifter, target.id) and parts.has(RAW2D, target.id)
+            ]
+            for pixels in (ALL_PIXELS, COMMON_PIXELS):
+                is_common = pixels == COMMON_PIXELS
+                if is_common and (len(products) < 3 or not names):
                     continue
-                evidence = self._evidence(operator, names, found, plain, counts)
+                views = StoredEvidence(
+                    parts, product.lifter, names, self._true_frame(operator), operator.quantity, is_common=is_common
+                )
+                evidence = _restricted(self._correspondence, [target.id for target in self._targets], names, views)
                 restores = operator.restores
                 for item in score_scene(self._metrics, evidence, operator.name, restores=restores, tell=self._tell):
                     yield self._row(item, operator, product, pixels)
 
-    def _evidence(
-        self,
-        operator: OperatorSpec,
-        names: Sequence[str],
-        found: Mapping[str, LiftedView],
-        plain: Mapping[str, LiftedView],
-        common: Mapping[str, Bool[Tensor, "height width"]] | None,
-    ) -> SceneEvidence:
-        views = []
-        for name in names:
-            self._tell()
-            frame = in_labels_of(operator, self._inputs.frame(name), self._inputs.scene.label_names)
-            counts = frame.is_valid if common is None else frame.is_valid & common[name]
-            filled = filled_features(found[name].lifted)
-            views.append(ViewEvidence(found[name], plain[name], frame, filled, counts, operator.quantity))
-        return _restricted(self._correspondence, [target.id for target in self._targets], names, views)
+    def _true_frame(self, operator: OperatorSpec) -> Callable[[ViewId], Frame]:
+        """Return what gives the true frame of a view, in an operator's labels."""
+        return lambda name: in_labels_of(operator, self._inputs.frame(name), self._inputs.scene.label_names)
 
-    def _common_pixels(self, lifters: Sequence[Mapping[str, LiftedView]]) -> dict[str, Bool[Tensor, "height width"]]:
-        common = {}
-        for target in self._targets:
-            self._tell()
-            frame = self._inputs.frame(target.id)
-            covered = torch.ones_like(frame.is_valid)
-            for views in lifters:
-                if target.id in views:
-                    covered &= _covered_pixels(views[target.id])
-                else:
-                    covered &= False
-            common[target.id] = covered
-        return common
-
-    def _coverage_rows(self, product: LiftedProduct, found: Mapping[str, LiftedView]) -> Iterator[ScoreRow]:
+    def _coverage_rows(self, product: LiftedProduct, parts: LiftedParts) -> Iterator[ScoreRow]:
         """Novel cameras have no true image to compare with; how much of them is covered can be said."""
-        for name, view in found.items():
+        for name in parts.views(product.lifter):
+            view = parts.view(product.lifter, name)
             covered = float(view.lifted[0].coverage.double().mean())
             bare = self._bare_row(product, "coverage", name, "")
             yield replace(
@@ -156,13 +132,6 @@ class _Scoring:
         for path in product.parts:
             for target, reason in read_skipped(self._inputs.store, path):
                 yield self._bare_row(product, "lift", target, reason)
-
-    def _read(self, product: LiftedProduct) -> dict[str, LiftedView]:
-        views: dict[str, LiftedView] = {}
-        for path in product.parts:
-            self._tell()
-            views |= {view.target: view for view in read_lifted(open_product(self._inputs.store, path))}
-        return views
 
     def _bare_row(
         self, product: LiftedProduct, metric: str, target: str, reason: str, pixels: str = ALL_PIXELS
@@ -219,7 +188,7 @@ def _correspond(
         return _nothing_corresponds(), "none"
     views = [inputs.views[target.id] for target in targets]
     if all(view.source.has_depth for view in views):
-        return correspond(DepthSurface([inputs.frame(view.id) for view in views]), report=report), "depth"
+        return correspond(DepthSurface(inputs.frame(view.id) for view in views), report=report), "depth"
     # Tracks are few, and found on the host.
     with on_host():
         try:
@@ -233,31 +202,18 @@ def _correspond(
 
 def _nothing_corresponds() -> Correspondence:
     none = torch.zeros(0, dtype=torch.long)
-    return Correspondence({}, Observations(none, none.clone(), torch.zeros(0, 2)))
+    return Correspondence(PairMatches.none(), Observations(none, none.clone(), torch.zeros(0, 2)))
 
 
 def _restricted(
-    all_views: Correspondence, targets: Sequence[str], names: Sequence[str], views: Sequence[ViewEvidence]
+    all_views: Correspondence, targets: Sequence[str], names: Sequence[str], views: StoredEvidence
 ) -> SceneEvidence:
     """Return the correspondence of those targets that have a lifted view."""
     number = {target: index for index, target in enumerate(targets)}
     position = {number[name]: index for index, name in enumerate(names)}
-    matches = {
-        (position[a], position[b]): found
-        for (a, b), found in all_views.matches.items()
-        if a in position and b in position
-    }
     observations = all_views.observations
     renumbered = torch.tensor([position.get(index, -1) for index in range(len(targets))], dtype=torch.long)
     view = renumbered[observations.view]
     keep = view >= 0
     shown = collect_observations(observations.point[keep], view[keep], observations.uv[keep])
-    return SceneEvidence(views, matches, shown)
-
-
-def _covered_pixels(view: LiftedView) -> Bool[Tensor, "height width"]:
-    """Return the pixels where a prediction, which lies on them or on the cells of a cut, stands on something seen."""
-    size, is_valid = view.camera.size, view.prediction.is_valid
-    grids = [one.features.grid for one in view.lifted]
-    grid = next((grid for grid in grids if grid.shape == tuple(is_valid.shape)), grids[0])
-    return at_pixels(is_valid, grid, size.height, size.width)
+    return SceneEvidence(views, all_views.matches.renumbered(position), shown)
