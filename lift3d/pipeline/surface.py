@@ -1,6 +1,6 @@
 """The surface of a scene: estimated once, kept in the store, read by every operator, target, shard and later run."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,7 @@ from lift3d.surface.free_space import carved
 from lift3d.surface.given import GivenGeometry, geometry_given
 from lift3d.surface.keyframes import keyframes
 from lift3d.surface.masking import masked
-from lift3d.surface.scene_surface import SceneSurface
+from lift3d.surface.scene_surface import SceneSurface, SeenSurface
 
 _UNKNOWN = np.float32(np.nan)
 
@@ -145,17 +145,18 @@ def read_surface(store: Store, path: str) -> SceneSurface:
     with understood(product, "The surface"):
         names = [str(name) for name in product.array("view")]
         K, w2c = (torch.from_numpy(product.array(name).copy()) for name in ("K", "w2c"))
-        z_depth, confidence = (torch.as_tensor(product.array(name).copy()) for name in ("z_depth", "confidence"))
-        views = {}
-        for at, (name, fields, image) in enumerate(
-            zip(names, product.attrs["grids"], product.attrs["images"], strict=True)
-        ):
-            grid = FeatureGrid(**fields)
-            window = (at, slice(grid.rows), slice(grid.cols))
-            camera = Camera(K[at], w2c[at], ImageSize(*image))
-            views[name] = ViewGeometry(camera, grid, z_depth[window].clone(), confidence[window].clone())
-        geometry = SceneGeometry(product.attrs["method"], views)
+        grids = [FeatureGrid(**fields) for fields in product.attrs["grids"]]
+        sizes = [ImageSize(*image) for image in product.attrs["images"]]
         order = tuple(int(one) for one in product.array("keyframe"))
-        if not {*order} <= {*range(len(views))}:
-            raise ValueError(f"keyframes {order} of {len(views)} views")
-        return SceneSurface.of(geometry, order)
+        if not {*order} <= {*range(len(names))} or names != sorted(names):
+            raise ValueError(f"keyframes {order} of views {names}")
+
+        maps = product.array("z_depth"), product.array("confidence")
+
+        def views() -> Iterator[SeenSurface]:
+            for at, (name, grid, size) in enumerate(zip(names, grids, sizes, strict=True)):
+                own = (torch.as_tensor(one[at, : grid.rows, : grid.cols].copy()) for one in maps)
+                yield SeenSurface.of(name, ViewGeometry(Camera(K[at], w2c[at], size), grid, *own))
+
+        cell_count = sum(grid.cell_count for grid in grids)
+        return SceneSurface(product.attrs["method"], views(), order, cell_count=cell_count)

@@ -4,9 +4,9 @@ Letters: t is the camera that asks, v a view of the geometry, q the quality of a
 unit of surface, up to one constant of the scene.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -85,18 +85,30 @@ class SceneSurface:
         method: What found it.
         views: What each view shows of it, by id, so that no sum and no tie depends on the order in which views come.
         keyframes: Indices of the views that own it, in order (``keyframes.keyframes``); empty until they are chosen.
+        cell_count: Cells of all views; to be told if views are made one after the other, so that none is held twice.
     """
 
-    def __init__(self, method: str, views: Sequence[SeenSurface], keyframes: tuple[int, ...] = ()) -> None:
-        self.method, self.views, self.keyframes = method, tuple(views), keyframes
+    def __init__(
+        self,
+        method: str,
+        views: Iterable[SeenSurface],
+        keyframes: tuple[int, ...] = (),
+        *,
+        cell_count: int | None = None,
+    ) -> None:
+        self.method, self.keyframes = method, keyframes
         # A point lies on what a view sees if their depths differ by less than this share; twice as far it does not.
         self.tolerance = geometry_spec(method).tolerance
         self.painters = geometry_spec(method).painters
-        # A row of depth, confidence and quality per cell of all views, one view after the other.
-        columns = [torch.stack([one.z_depth, one.confidence, one.quality], dim=-1).flatten(0, 1) for one in self.views]
-        self._cells = torch.cat(columns)
+        if cell_count is None:
+            views = tuple(views)
+            cell_count = sum(one.grid.cell_count for one in views)
+        # A row of depth, confidence and quality per cell of all views, one view after the other; their maps are columns
+        # of these.
+        self._cells = torch.empty(cell_count, 3)
+        self.views = tuple(_laid_into(self._cells, views))
         self._has_empty = bool(torch.isinf(self._cells[:, 0]).any())
-        self._offsets = torch.tensor([[0, *(len(one) for one in columns[:-1])]]).cumsum(1).T
+        self._offsets = torch.tensor([[0, *(one.grid.cell_count for one in self.views[:-1])]]).cumsum(1).T
         lattices = [one.grid.lattice for one in self.views]
         # Rows, columns, strides and origins, a column per view.
         self._lattices = torch.tensor([(rows, cols, *at, *of) for rows, cols, at, of in lattices]).T[..., None]
@@ -124,8 +136,9 @@ class SceneSurface:
     @classmethod
     def of(cls, geometry: SceneGeometry, keyframes: tuple[int, ...] = ()) -> "SceneSurface":
         """Return the surface that a scene's views show."""
-        views = [SeenSurface.of(name, view) for name, view in sorted(geometry.views.items())]
-        return cls(geometry.method, views, keyframes)
+        views = (SeenSurface.of(name, view) for name, view in sorted(geometry.views.items()))
+        cell_count = sum(view.grid.cell_count for view in geometry.views.values())
+        return cls(geometry.method, views, keyframes, cell_count=cell_count)
 
     @cached_property
     def ids(self) -> tuple[ViewId, ...]:
@@ -249,6 +262,17 @@ class SceneSurface:
             if self._has_empty:
                 emptied[at] = torch.isinf(seen_z) & is_on_image
         return Look(beyond.T, confidence.T, quality.T, inside.T, emptied.T if self._has_empty else None)
+
+
+def _laid_into(cells: Float[Tensor, "cell 3"], views: Iterable[SeenSurface]) -> Iterator[SeenSurface]:
+    """Yield the views with their maps in these rows, one view after the other."""
+    start = 0
+    for one in views:
+        rows = cells[start : start + one.grid.cell_count].view(*one.grid.shape, 3)
+        rows.copy_(torch.stack([one.z_depth, one.confidence, one.quality], dim=-1))
+        z_depth, confidence, quality = rows.unbind(-1)
+        yield replace(one, z_depth=z_depth, confidence=confidence, quality=quality)
+        start += one.grid.cell_count
 
 
 def _sparse_places(view: SeenSurface) -> Float[Tensor, "3 point"]:
