@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -46,7 +47,8 @@ _LEAST_PROBABILITY = 1e-6
 _SHORTEST = 1e-9
 # Cells per cell of a network and axis where each decides for itself: views show it at as many places.
 FINER = 4
-# A table of all views is kept for all targets up to this size; beyond it, each target lays out its own sources.
+# A table of all views is kept for all targets up to this size; beyond it, each target lays out its own sources, of
+# which those used last are kept, up to as much.
 MOST_TABLE_BYTES = 2**29
 # Of what is made of a view's answer or colours: without holes, and their coarse band.
 MADE_BYTES = 2**27
@@ -88,6 +90,7 @@ class OnSurface:
         self._tables: dict[str, SourceTable | None] = {}
         self._fitted: SceneState | None = None
         self._made: BoundedCache[Tensor] = BoundedCache(lambda one: one.nbytes, MADE_BYTES)
+        self._used: BoundedCache[FeatureMap] = BoundedCache(lambda one: one.values.nbytes, MOST_TABLE_BYTES)
 
     def lift(self, target: Target, anchored: AnchoredTarget) -> LiftedView:
         """Return the operator's features and answer at a target."""
@@ -236,7 +239,7 @@ class OnSurface:
         if table is not None:
             return table.blend(weights)
         used = used_sources(weights)
-        return blend(used, [map_of(name) for name in used.source_ids])
+        return blend(used, [self._used.get(f"{what} {name}", partial(map_of, name)) for name in used.source_ids])
 
     def _map(self, name: ViewId, cut: int) -> FeatureMap:
         return self._inputs.features(self._operator, name)[cut]

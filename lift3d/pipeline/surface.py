@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -78,13 +78,31 @@ def _from_source(inputs: SceneInputs, source: GivenGeometry, names: Sequence[Vie
     return StoredSurface(path, read_surface(inputs.store, path), source.shown_as)
 
 
-def _estimated(inputs: SceneInputs, source: GivenGeometry, names: Sequence[ViewId]) -> SceneGeometry:
-    guides = []
-    for name in names:
-        frame = inputs.frame(name)
-        guides.append(
-            SourceGuide(name, frame.camera, frame.image, frame.is_valid, z_depth=frame.z_depth, is_empty=frame.is_empty)
+class _Guides(Sequence[SourceGuide]):
+    """What views show, from frames that are held in bounded memory, or loaded again."""
+
+    def __init__(self, inputs: SceneInputs, names: Sequence[ViewId]) -> None:
+        self._inputs, self._names = inputs, tuple(names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @overload
+    def __getitem__(self, place: int) -> SourceGuide: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[SourceGuide]: ...
+    def __getitem__(self, place: int | slice) -> SourceGuide | Sequence[SourceGuide]:
+        if isinstance(place, slice):
+            return _Guides(self._inputs, self._names[place])
+        name = self._names[place]
+        frame = self._inputs.frame(name)
+        return SourceGuide(
+            name, frame.camera, frame.image, frame.is_valid, z_depth=frame.z_depth, is_empty=frame.is_empty
         )
+
+
+def _estimated(inputs: SceneInputs, source: GivenGeometry, names: Sequence[ViewId]) -> SceneGeometry:
+    guides = _Guides(inputs, names)
     with torch.inference_mode():
         found = source.build().estimate(guides, inputs.scene.depth_range, views_to_fit_on(inputs, names).find_tracks)
         found = masked(carved(found, guides), guides)

@@ -19,11 +19,9 @@ WHOLE = 1 - 1e-3
 _SURE_PX = 1.5
 
 
-def empty_cells(view: SourceGuide, shape: tuple[int, int]) -> Bool[Tensor, "row col"]:
+def empty_cells(is_empty: Bool[Tensor, "height width"], shape: tuple[int, int]) -> Bool[Tensor, "row col"]:
     """Return which cells of a grid over a view show nothing at all."""
-    if view.is_empty is None:
-        return torch.zeros(shape, dtype=torch.bool)
-    share: Float[Tensor, "row col"] = F.interpolate(view.is_empty[None, None].float(), shape, mode="area")[0, 0]
+    share: Float[Tensor, "row col"] = F.interpolate(is_empty[None, None].float(), shape, mode="area")[0, 0]
     return share > WHOLE
 
 
@@ -32,7 +30,7 @@ def carved(geometry: SceneGeometry, guides: Sequence[SourceGuide]) -> SceneGeome
 
     Transparent pixels carve; those that a mask hides are unknown, and carve nothing.
     """
-    empty = {one.id: one for one in guides if one.is_empty is not None and bool(one.is_empty.any())}
+    empty = {one.id: one.is_empty for one in guides if one.is_empty is not None and bool(one.is_empty.any())}
     if not empty:
         return geometry
     views = {

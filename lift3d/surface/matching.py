@@ -83,7 +83,7 @@ class Photograph:
         own = _means(pattern, grid.shape)[0] + _LEVEL
         readable = torch.where(is_whole, pattern + _LEVEL, 0.0)
         if view.is_empty is not None:
-            readable = torch.cat([readable, empty_cells(view, fine)[None].float()])
+            readable = torch.cat([readable, empty_cells(view.is_empty, fine)[None].float()])
         return cls(view.camera, grid, _means(image, grid.shape), own, readable, is_valid)
 
 

@@ -1,14 +1,14 @@
 """Multi-view stereo without training: a sweep of every view against its neighbours, then all views' votes."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lift3d.domain.camera import ImageSize
+from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.features import FeatureGrid
 from lift3d.domain.proposals import SourceGuide
 from lift3d.domain.scene import DepthRange, Tracks
@@ -87,11 +87,15 @@ class SweepGeometry:
             NoOverlapError: If no two views see the same place from different places, or nothing in the photographs
                 tells depth: they show no texture, or do not fit their poses.
         """
-        ordered = sorted(views, key=lambda view: view.id)
+        # Views may be loaded when they are asked for: none is held.
+        named = [(view.id, view.camera) for view in views]
+        order = sorted(range(len(views)), key=lambda place: named[place][0])
+        cameras = [named[place][1] for place in order]
         config = self.config
-        roughly, _ = self._search(ordered, [depth_range] * len(ordered), config.coarsening)
+        photographs = self._photographs(views, order, config.coarsening)
+        roughly, _ = self._search(cameras, photographs, [depth_range] * len(order))
         spans = [depth_span(one.z_depth, one.weight, depth_range) for one in roughly]
-        fine, partners = self._search(ordered, spans, 1)
+        fine, partners = self._search(cameras, self._photographs(views, order, 1), spans)
         coarse = [pooled(one, self._grid(one.camera.size, config.coarsening)) for one in fine]
         fused = [
             fuse(own, [coarse[place] for place in places], config.tolerance)
@@ -102,16 +106,19 @@ class SweepGeometry:
             _require_points(share, find_tracks)
         votes = [corrected(own, one, config.tolerance) for own, one in zip(fine, fused, strict=True)]
         found = {
-            view.id: settled(own, [votes[place] for place in places], config.tolerance)
-            for view, own, places in zip(ordered, votes, partners, strict=True)
+            named[place][0]: settled(own, [votes[other] for other in places], config.tolerance)
+            for place, own, places in zip(order, votes, partners, strict=True)
         }
-        return SceneGeometry(self.spec.name, {view.id: found[view.id] for view in views})
+        return SceneGeometry(self.spec.name, {name: found[name] for name, _ in named})
+
+    def _photographs(self, views: Sequence[SourceGuide], order: Sequence[int], coarsening: int) -> Iterator[Photograph]:
+        for view in (views[place] for place in order):
+            yield Photograph.of(view, self._grid(view.camera.size, coarsening))
 
     def _search(
-        self, views: Sequence[SourceGuide], spans: Sequence[DepthRange], coarsening: int
+        self, cameras: Sequence[Camera], found: Iterable[Photograph], spans: Sequence[DepthRange]
     ) -> tuple[list[DepthVotes], list[list[int]]]:
         """Return each view's own depth at one size of cells, and the places of the views to fuse it with."""
-        cameras = [view.camera for view in views]
         # Cameras are the host's.
         with torch.device("cpu"):
             probes = [frustum_probes(camera, span) for camera, span in zip(cameras, spans, strict=True)]
@@ -121,10 +128,10 @@ class SweepGeometry:
         )
         if not any(matched):
             raise NoOverlapError(
-                f"None of {len(views)} views shares a place with another that looks from elsewhere: depth cannot be "
+                f"None of {len(cameras)} views shares a place with another that looks from elsewhere: depth cannot be "
                 "told from photographs. Give depth, or photographs from more places."
             )
-        photographs = [Photograph.of(view, self._grid(view.camera.size, coarsening)) for view in views]
+        photographs = [*found]
         votes = [
             self._votes(photograph, [photographs[place] for place in places], span)
             for photograph, places, span in zip(photographs, matched, spans, strict=True)

@@ -81,4 +81,4 @@ def test_cells_of_two_pixels_are_empty_by_their_own_pixels_whatever_fills_the_im
     grid = FeatureGrid.covering(camera.size, 2.0)
     view = ViewGeometry(camera, grid, torch.full(grid.shape, 2.0), torch.ones(grid.shape))
     found = carved(SceneGeometry("sweep", {"0000": view}), [guide]).views["0000"]
-    assert torch.equal(torch.isinf(found.z_depth), empty_cells(guide, grid.shape))
+    assert torch.equal(torch.isinf(found.z_depth), empty_cells(guide.is_empty, grid.shape))

@@ -1,0 +1,29 @@
+"""Memory is bounded, and what does not fit is read, decoded or computed again: the answers are the same bits."""
+
+from lift3d.metrics import correspondence
+from lift3d.pipeline import anchor, evidence
+from lift3d.pipeline.bounded_cache import BoundedCache
+from tests.support.runs import canonical_arrays, canonical_table, run_into, small_recipe
+
+SCENE = "procedural:room?views=5&height=32&width=40"
+OPERATORS = ["tiny:segmenter", "tiny:encoder"]
+
+
+class Forgetful(BoundedCache):
+    """Keeps what was used last alone."""
+
+    def __init__(self, byte_count, limit=0):
+        super().__init__(byte_count, 0)
+
+
+def test_a_worker_that_keeps_nothing_finds_the_same(tmp_path, monkeypatch):
+    recipe = small_recipe(scenes=[SCENE], operators=OPERATORS, image_height=32)
+    roomy, narrow = str(tmp_path / "roomy"), str(tmp_path / "narrow")
+    records = run_into(roomy, recipe)
+    for module in (anchor, evidence):
+        monkeypatch.setattr(module, "BoundedCache", Forgetful)
+    monkeypatch.setattr(anchor, "MOST_TABLE_BYTES", 0)
+    monkeypatch.setattr(correspondence, "KEPT_PAIRS", 1)
+    again = run_into(narrow, recipe)
+    assert canonical_table(narrow, recipe) == canonical_table(roomy, recipe)
+    assert canonical_arrays(narrow, again) == canonical_arrays(roomy, records)
