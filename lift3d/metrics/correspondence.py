@@ -25,7 +25,7 @@ LIKELY = 24
 # Who is likely is found by a few points of a view, in as many of the views nearest to it, and of the rest, evenly.
 PROBES, ASKED = 32, 512
 # Pairs whose points are kept; those of others are found again. Each is 200 kB at most.
-KEPT_PAIRS = 4096
+KEPT_PAIRS = 2048
 
 Pair = tuple[int, int]
 Report = Callable[[str, int, int], None]

@@ -72,10 +72,15 @@ def _from_source(inputs: SceneInputs, source: GivenGeometry, names: Sequence[Vie
     path = layout.geometry_path(inputs.scene.id, source.spec.name, inputs.height, digest)
     if committed(inputs.store, path) is None:
         report(f"surface ({source.shown_as})", 0, len(names))
-        surface = SceneSurface.of(_estimated(inputs, source, names))
-        write_surface(inputs.store, path, surface, keyframes(surface), inputs.scene.id)
+        _estimate_into(inputs, path, source, names)
         inputs.computed["surfaces"] += 1
     return StoredSurface(path, read_surface(inputs.store, path), source.shown_as)
+
+
+def _estimate_into(inputs: SceneInputs, path: str, source: GivenGeometry, names: Sequence[ViewId]) -> None:
+    """Commit the surface that a source gives; nothing of it is held when it is read."""
+    surface = SceneSurface.of(_estimated(inputs, source, names))
+    write_surface(inputs.store, path, surface, keyframes(surface), inputs.scene.id)
 
 
 class _Guides(Sequence[SourceGuide]):

@@ -18,11 +18,13 @@ from lift3d.lifters.networks.density_proposal import WIDTHS
 from lift3d.lifters.plane_sweep import PlaneSweepConfig
 from lift3d.lifters.ray_evidence import VOLUME_CHANNELS
 from lift3d.lifters.tap_agreement import NEAR_TAPS, NEIGHBOUR_OFFSETS, PROJECTED_CHANNELS, SHARPENED_TAPS
+from lift3d.metrics.correspondence import KEPT_PAIRS, POINTS_PER_PAIR, SURFACE_POINTS
 from lift3d.operators.protocol import COMPARABLE, OperatorSpec
 from lift3d.overlap import IN_FLIGHT
 from lift3d.pipeline.anchor import FINER, MADE_BYTES, MOST_TABLE_BYTES, averages_probabilities, carries_answers
 from lift3d.pipeline.bounded_cache import CACHE_BYTES
 from lift3d.pipeline.decode import KEPT_BYTES
+from lift3d.pipeline.evidence import EVIDENCE_BYTES
 from lift3d.pipeline.products import VIEWS_PER_PART
 from lift3d.pipeline.weigh import PICTURE_TAPS
 from lift3d.surface.anchored import TARGET_STRIDE_PX
@@ -31,6 +33,7 @@ from lift3d.surface.catalog import SWEEP
 from lift3d.surface.depth_map import given_stride_px
 from lift3d.surface.keyframes import POINT_PITCH_PX
 from lift3d.surface.light import CONSULTED, NEAREST
+from lift3d.surface.sweep import SweepConfig
 
 _FLOAT32, _FLOAT16, _INT64 = 4, 2, 8
 # A process of lift3d run with what a first scene makes it import: 385 MB measured.
@@ -61,8 +64,14 @@ _UNET_VOLUMES, _UNET_COARSER = 6, 1.15
 _FEATURE_COPIES, _TOKEN_COPIES, _MATRIX_COPIES = 4, 4, 2
 # Of one tap: source (int64), two coordinates, weight and log scale. Twice, since rows are put together at the end.
 _TAP_BYTES = 2 * (_INT64 + 4 * _FLOAT32)
-# Of a cell of the surface: depth, confidence and quality, as maps and as rows that points look up.
-_SURFACE_FLOATS = 6
+# Of a cell of the surface: depth, confidence and quality. While it is found: what is kept of all views from round to
+# round, or of the photographs, with what the allocator does not give back (measured); and what is asked together.
+_SURFACE_FLOATS, _GIVEN_FLOATS, _SWEPT_FLOATS, _FINDING_BYTES = 3, 15, 24, 45 * 2**20
+# Of a point that a pair of targets both see: three places, in double precision. Pairs that a target has a part in, and
+# the share of its points that both see.
+_MATCH_BYTES, _PAIRS_PER_TARGET, _SHARED_POINTS = 48, 3, 0.7
+# Of a surface point and a target, while it is found who sees it: measured.
+_SIGHT_BYTES = 128
 # Of a guide cell and view while a target asks what the view shows there, and which of the views own it.
 _ASKED_FLOATS = 12
 # Of a cell and view that is consulted for light, and of a tap that is read for it: those are so many, at three depths.
@@ -140,7 +149,8 @@ def peak_of(
     Frames are held from the first of them on, features from the second. Lifting holds a part of every operator and of
     every lifter that proposes at once, then one of one operator, read off the surface, with copies while it is written.
     Judges of what views show are read off the surface before it, a view at a time.
-    Scoring holds all targets of one operator under every lifter, and those of one lifter as the decoder saw them.
+    Scoring holds, up to a bound, targets of one operator under every lifter, those of one lifter as the decoder saw
+    them, and what pairs of them see; the surface is still there.
     """
     image, per_target = size.image, len(recipe.lifters) + 1
     frame = image.height * image.width * (3 * _FLOAT32 + 1 + size.map_bytes_per_px)
@@ -158,15 +168,19 @@ def peak_of(
     if proposing:
         proposes = recipe.model_copy(update={"lifters": proposing})
         at_work = _proposal_bytes(image, proposes) + max(working_bytes(spec, image, proposes) for spec in specs)
+    surface = finding = 0
     if len(proposing) < len(recipe.lifters):
+        surface, finding = _surface_bytes(size, recipe)
         on_surface = (_table_bytes(spec, size) + _reading_bytes(spec, size, recipe) for spec in encoded.values())
-        at_work = max(at_work, _surface_bytes(size, recipe) + max(on_surface))
+        at_work = max(at_work, surface + _asking_bytes(size, recipe) + max(on_surface))
     lifting = sum(parts) * len(proposing) + 3 * max(parts) + at_work
     scored = {
-        spec.name: size.target_count * (per_target * lifted_bytes(spec, image) + 2 * feature_bytes(spec, image))
+        spec.name: min(CACHE_BYTES, size.target_count * per_target * lifted_bytes(spec, image))
+        + min(EVIDENCE_BYTES, size.target_count * 2 * feature_bytes(spec, image))
         for spec in specs
     }
-    working = reserved + int(_ALLOCATOR_MARGIN * max(lifting, *scored.values()))
+    scoring = surface + _matches_bytes(size) + max(scored.values())
+    working = reserved + max(finding, int(_ALLOCATOR_MARGIN * max(lifting, scoring)))
     return Peak(max(process + size.decode_bytes, working), reserved, max(scored, key=scored.__getitem__))
 
 
@@ -199,8 +213,28 @@ def _search_bytes(kind: str, image: ImageSize, source_count: int) -> int:
     return int(volume * (_EVIDENCE_PER_SOURCE * swept + VOLUME_CHANNELS + network)) if is_learned else 0
 
 
-def _surface_bytes(size: SceneSize, recipe: Recipe) -> int:
-    """Return the surface of all views, what the targets of a part see of it, and what one of them asks the views."""
+def _surface_bytes(size: SceneSize, recipe: Recipe) -> tuple[int, int]:
+    """Return the surface of all views, and what it takes to find it."""
+    if size.map_bytes_per_px > 0 or (recipe.geometry or SWEEP.name) != SWEEP.name:
+        cells, finding = size.view_count * _cells(size.image, given_stride_px(size.image)), _GIVEN_FLOATS
+    else:
+        cells, finding = size.view_count * min(SweepConfig().max_cells, _cells(size.image, 1.0)), _SWEPT_FLOATS
+    return cells * _SURFACE_FLOATS * _FLOAT32, cells * finding * _FLOAT32 + _FINDING_BYTES
+
+
+def _matches_bytes(size: SceneSize) -> int:
+    """Return the depth of all targets and what pairs of them both see of it; tracks take little."""
+    if size.map_bytes_per_px == 0:
+        return 0
+    pixels = size.image.height * size.image.width
+    points = pixels // math.ceil(math.sqrt(pixels / POINTS_PER_PAIR)) ** 2
+    pairs = min(KEPT_PAIRS, size.target_count * min(_PAIRS_PER_TARGET, (size.target_count - 1) / 2))
+    held = pixels * _FLOAT32 + min(SURFACE_POINTS, points * size.target_count) * _SIGHT_BYTES
+    return size.target_count * held + int(pairs * points * _SHARED_POINTS) * _MATCH_BYTES
+
+
+def _asking_bytes(size: SceneSize, recipe: Recipe) -> int:
+    """Return what the targets of a part see of the surface, and what one of them asks the views."""
     cells, pixels = _cells(size.image, GUIDE_STRIDE_PX), _cells(size.image, TARGET_STRIDE_PX)
     witnesses = min(recipe.tap_count, size.view_count)
     seen = cells * (witnesses * (_FLOAT32 + _FLOAT16) + 2 * _FLOAT32) + pixels * _FLOAT32
@@ -208,9 +242,7 @@ def _surface_bytes(size: SceneSize, recipe: Recipe) -> int:
     # Which views own the surface: whether each sees points of every other one, a bit each, and what one pass holds.
     points = size.view_count * _cells(size.image, POINT_PITCH_PX)
     asked = max(asked, points * (size.view_count // 8 + 32))
-    is_given = size.map_bytes_per_px > 0 or (recipe.geometry or SWEEP.name) != SWEEP.name
-    shown = _cells(size.image, given_stride_px(size.image)) if is_given else cells
-    return size.view_count * shown * _SURFACE_FLOATS * _FLOAT32 + min(VIEWS_PER_PART, size.target_count) * seen + asked
+    return min(VIEWS_PER_PART, size.target_count) * seen + asked
 
 
 def _reading_bytes(spec: OperatorSpec, size: SceneSize, recipe: Recipe) -> int:

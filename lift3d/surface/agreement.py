@@ -37,7 +37,7 @@ _LEAST_SUPPORT, _FEWEST_PLACES = 0.4, 20.0
 # Depth is mixed between cells whose depths differ by less than this, relative; else the nearest one is read.
 _SMOOTH = 0.02
 # Views are asked together for so many points in all, and with so many cells.
-_POINTS_AT_ONCE, _CELLS_AT_ONCE = 2**17, 2**22
+_POINTS_AT_ONCE, _CELLS_AT_ONCE = 2**17, 2**20
 # Coordinates beyond 1 are outside, and farther is not more so.
 _FAR_OUTSIDE = 2.0
 

@@ -146,8 +146,17 @@ def photographs(folder):
         (LARGER.format(12), "--image-height 240"),
         (LARGER.format(6), "--operator tiny:encoder --operator tiny:depth --image-height 240"),
         (ROOM, "--operator timm:test_vit?weights=random --image-height 96"),
+        ("procedural:room?views=150&height=48&width=64", "--operator tiny:encoder --image-height 48"),
     ],
-    ids=["a small room", "a large photograph", "a search for depth", "a surface", "two networks", "another's network"],
+    ids=[
+        "a small room",
+        "a large photograph",
+        "a search for depth",
+        "a surface",
+        "two networks",
+        "another's network",
+        "many views",
+    ],
 )
 def test_a_plan_is_within_a_tenth_of_the_peak(tmp_path, record_property, scene, options):
     location = scene if isinstance(scene, str) else scene(tmp_path / "scene")
