@@ -1,8 +1,9 @@
 """The surface of a scene: estimated once, kept in the store, read by every operator, target, shard and later run."""
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from lift3d.pipeline.tracks import views_to_fit_on
 from lift3d.storage import layout
 from lift3d.storage.commit import committed
 from lift3d.storage.location import Store
-from lift3d.storage.products import open_product, understood, write_product
+from lift3d.storage.products import ProductWriter, open_product, understood
 from lift3d.surface.free_space import carved
 from lift3d.surface.given import GivenGeometry, geometry_given
 from lift3d.surface.keyframes import keyframes
@@ -31,6 +32,8 @@ from lift3d.surface.masking import masked
 from lift3d.surface.scene_surface import SceneSurface, SeenSurface
 
 _UNKNOWN = np.float32(np.nan)
+# Views of which depth and confidence lie in one object each.
+_VIEWS_PER_PART = 512
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,15 +133,15 @@ def write_surface(
     """
     views = surface.views
     sides = tuple(max(view.grid.shape[axis] for view in views) for axis in (0, 1))
-    arrays: dict[str, np.ndarray[Any, Any]] = {}
-    maps = {"z_depth": [view.z_depth for view in views], "confidence": [view.confidence for view in views]}
-    if contradiction is not None:
-        maps["contradiction"] = [contradiction[view.id] for view in views]
-    for name, of_views in maps.items():
-        stacked = np.full((len(views), *sides), _UNKNOWN if name == "z_depth" else 0, dtype=np.float32)
-        for at, one in enumerate(of_views):
-            stacked[at, : one.shape[0], : one.shape[1]] = one.numpy(force=True)
-        arrays[name] = stacked
+    writer = ProductWriter(store, path, records_parts=False)
+    parts = range(math.ceil(len(views) / _VIEWS_PER_PART))
+    for part in parts:
+        some = views[part * _VIEWS_PER_PART : (part + 1) * _VIEWS_PER_PART]
+        maps = {"z_depth": [view.z_depth for view in some], "confidence": [view.confidence for view in some]}
+        if contradiction is not None:
+            maps["contradiction"] = [contradiction[view.id] for view in some]
+        arrays = {name: (("view", "row", "col"), _stacked(name, of_views, sides)) for name, of_views in maps.items()}
+        writer.write_part(part, arrays, len(views), _VIEWS_PER_PART)
     attrs = {
         "what": "The scene's surface as each view shows it: camera z in world units of the scene, how sure it is, and "
         "the views that own the surface, first come first served",
@@ -149,17 +152,16 @@ def write_surface(
         **EXPLAINED,
         **made_by(),
     }
-    dims = ("view", "row", "col")
-    write_product(
-        store,
-        path,
-        {
-            **camera_arrays({view.id: view.camera for view in views}),
-            **{name: (dims, values) for name, values in arrays.items()},
-            "keyframe": (("rank",), np.array(order, dtype=np.int64)),
-        },
-        attrs,
-    )
+    cameras = camera_arrays({view.id: view.camera for view in views})
+    writer.commit({**cameras, "keyframe": (("rank",), np.array(order, dtype=np.int64))}, attrs, len(parts))
+
+
+def _stacked(name: str, maps: Sequence[Float[Tensor, "row col"]], sides: tuple[int, ...]) -> Float[np.ndarray, "..."]:
+    """Return maps of views in one array, padded with what is unknown."""
+    stacked = np.full((len(maps), *sides), _UNKNOWN if name == "z_depth" else 0, dtype=np.float32)
+    for at, one in enumerate(maps):
+        stacked[at, : one.shape[0], : one.shape[1]] = one.numpy(force=True)
+    return stacked
 
 
 def read_surface(store: Store, path: str) -> SceneSurface:
@@ -174,11 +176,15 @@ def read_surface(store: Store, path: str) -> SceneSurface:
         if not {*order} <= {*range(len(names))} or names != sorted(names):
             raise ValueError(f"keyframes {order} of views {names}")
 
-        maps = product.array("z_depth"), product.array("confidence")
+        maps: list[Float[np.ndarray, "view row col"]] = []
 
         def views() -> Iterator[SeenSurface]:
             for at, (name, grid, size) in enumerate(zip(names, grids, sizes, strict=True)):
-                own = (torch.as_tensor(one[at, : grid.rows, : grid.cols].copy()) for one in maps)
+                if at % _VIEWS_PER_PART == 0:
+                    some = (slice(at, at + _VIEWS_PER_PART),)
+                    maps[:] = [product.read(one, some) for one in ("z_depth", "confidence")]
+                place = (at % _VIEWS_PER_PART, slice(grid.rows), slice(grid.cols))
+                own = (torch.as_tensor(one[place].copy()) for one in maps)
                 yield SeenSurface.of(name, ViewGeometry(Camera(K[at], w2c[at], size), grid, *own))
 
         cell_count = sum(grid.cell_count for grid in grids)

@@ -31,9 +31,10 @@ from lift3d.surface.anchored import TARGET_STRIDE_PX
 from lift3d.surface.anchors import GUIDE_STRIDE_PX
 from lift3d.surface.catalog import SWEEP
 from lift3d.surface.depth_map import given_stride_px
-from lift3d.surface.keyframes import POINT_PITCH_PX
+from lift3d.surface.held import IN_MEMORY_BYTES
+from lift3d.surface.keyframes import MOST_POINTS, POINT_PITCH_PX
 from lift3d.surface.light import CONSULTED, NEAREST
-from lift3d.surface.sweep import SweepConfig
+from lift3d.surface.sweep import PHOTOGRAPHS, SweepConfig
 
 _FLOAT32, _FLOAT16, _INT64 = 4, 2, 8
 # A process of lift3d run with what a first scene makes it import: 385 MB measured.
@@ -64,9 +65,11 @@ _UNET_VOLUMES, _UNET_COARSER = 6, 1.15
 _FEATURE_COPIES, _TOKEN_COPIES, _MATRIX_COPIES = 4, 4, 2
 # Of one tap: source (int64), two coordinates, weight and log scale. Twice, since rows are put together at the end.
 _TAP_BYTES = 2 * (_INT64 + 4 * _FLOAT32)
-# Of a cell of the surface: depth, confidence and quality. While it is found: what is kept of all views from round to
-# round, or of the photographs, with what the allocator does not give back (measured); and what is asked together.
-_SURFACE_FLOATS, _GIVEN_FLOATS, _SWEPT_FLOATS, _FINDING_BYTES = 3, 15, 24, 45 * 2**20
+# Of a cell of the surface: depth, confidence and quality; and while it is found, depth and confidence of a round.
+_SURFACE_FLOATS, _ROUND_FLOATS = 3, 2
+# Beside two rounds, the sweep keeps what each view votes for; of a photograph, its pattern; of the view at work, costs.
+# What is asked together, whatever the size: measured.
+_VOTE_FLOATS, _PHOTOGRAPH_BYTES, _COST_FLOATS, _FINDING_BYTES = 6, 33, 1000, 20 * 2**20
 # Of a point that a pair of targets both see: three places, in double precision. Pairs that a target has a part in, and
 # the share of its points that both see.
 _MATCH_BYTES, _PAIRS_PER_TARGET, _SHARED_POINTS = 48, 3, 0.7
@@ -171,8 +174,11 @@ def peak_of(
     surface = finding = 0
     if len(proposing) < len(recipe.lifters):
         surface, finding = _surface_bytes(size, recipe)
-        on_surface = (_table_bytes(spec, size) + _reading_bytes(spec, size, recipe) for spec in encoded.values())
-        at_work = max(at_work, surface + _asking_bytes(size, recipe) + max(on_surface))
+        seen, asked = _asking_bytes(size, recipe)
+        on_surface = (
+            _table_bytes(spec, size) + max(asked, _reading_bytes(spec, size, recipe)) for spec in encoded.values()
+        )
+        at_work = max(at_work, surface + seen + max(on_surface))
     lifting = sum(parts) * len(proposing) + 3 * max(parts) + at_work
     scored = {
         spec.name: min(CACHE_BYTES, size.target_count * per_target * lifted_bytes(spec, image))
@@ -215,11 +221,17 @@ def _search_bytes(kind: str, image: ImageSize, source_count: int) -> int:
 
 def _surface_bytes(size: SceneSize, recipe: Recipe) -> tuple[int, int]:
     """Return the surface of all views, and what it takes to find it."""
-    if size.map_bytes_per_px > 0 or (recipe.geometry or SWEEP.name) != SWEEP.name:
-        cells, finding = size.view_count * _cells(size.image, given_stride_px(size.image)), _GIVEN_FLOATS
-    else:
-        cells, finding = size.view_count * min(SweepConfig().max_cells, _cells(size.image, 1.0)), _SWEPT_FLOATS
-    return cells * _SURFACE_FLOATS * _FLOAT32, cells * finding * _FLOAT32 + _FINDING_BYTES
+    is_given = size.map_bytes_per_px > 0 or (recipe.geometry or SWEEP.name) != SWEEP.name
+    own = _cells(size.image, given_stride_px(size.image) if is_given else 1.0)
+    own = own if is_given else min(SweepConfig().max_cells, own)
+    surface, one_round = (
+        min(IN_MEMORY_BYTES, size.view_count * own * floats * _FLOAT32) for floats in (_SURFACE_FLOATS, _ROUND_FLOATS)
+    )
+    finding = surface + 2 * one_round + _FINDING_BYTES
+    if not is_given:
+        kept = min(PHOTOGRAPHS, size.view_count) * _PHOTOGRAPH_BYTES
+        finding += own * (kept + (size.view_count * _VOTE_FLOATS + _COST_FLOATS) * _FLOAT32)
+    return surface, finding
 
 
 def _matches_bytes(size: SceneSize) -> int:
@@ -233,16 +245,16 @@ def _matches_bytes(size: SceneSize) -> int:
     return size.target_count * held + int(pairs * points * _SHARED_POINTS) * _MATCH_BYTES
 
 
-def _asking_bytes(size: SceneSize, recipe: Recipe) -> int:
+def _asking_bytes(size: SceneSize, recipe: Recipe) -> tuple[int, int]:
     """Return what the targets of a part see of the surface, and what one of them asks the views."""
     cells, pixels = _cells(size.image, GUIDE_STRIDE_PX), _cells(size.image, TARGET_STRIDE_PX)
     witnesses = min(recipe.tap_count, size.view_count)
     seen = cells * (witnesses * (_FLOAT32 + _FLOAT16) + 2 * _FLOAT32) + pixels * _FLOAT32
     asked = cells * size.view_count * _ASKED_FLOATS * _FLOAT32
     # Which views own the surface: whether each sees points of every other one, a bit each, and what one pass holds.
-    points = size.view_count * _cells(size.image, POINT_PITCH_PX)
+    points = min(MOST_POINTS, size.view_count * _cells(size.image, POINT_PITCH_PX))
     asked = max(asked, points * (size.view_count // 8 + 32))
-    return min(VIEWS_PER_PART, size.target_count) * seen + asked
+    return min(VIEWS_PER_PART, size.target_count) * seen, asked
 
 
 def _reading_bytes(spec: OperatorSpec, size: SceneSize, recipe: Recipe) -> int:

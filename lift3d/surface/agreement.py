@@ -22,11 +22,13 @@ from lift3d.geometry.plane_sweep import Lookup, pencils
 from lift3d.geometry.projection import MIN_Z
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.sampling import cells_at, nearest_cells
+from lift3d.surface.held import held
 
 # Votes within this share of the depth are of the same surface.
 AGREEMENT = 0.03
 # Views asked per view: those that share most with it.
 NEIGHBOUR_COUNT = 20
+
 # What a view's neighbours say is itself moved by theirs.
 ROUNDS = 2
 # Pixels between the cells by which shared surface is counted.
@@ -57,8 +59,10 @@ def agreed(geometry: SceneGeometry, tolerance: float = AGREEMENT) -> SceneGeomet
             f"The depth of the views is contradicted at {opposition / (support + opposition):.0%} of the places that "
             "others look at: their poses are wrong, or depth is in another unit than the cameras. Correct one of them."
         )
+    cell_count = sum(view.grid.cell_count for view in views.values())
     for _ in range(ROUNDS):
-        views = {name: _moved(name, views, neighbours[name], tolerance) for name in views}
+        before = views
+        views = held(((name, _moved(name, before, neighbours[name], tolerance)) for name in before), cell_count)
     return SceneGeometry(geometry.method, views)
 
 

@@ -42,13 +42,11 @@ class DepthVotes:
     Attributes:
         camera: Of the view.
         grid: Its cells.
-        color: Mean colour of each cell: depth jumps where it does.
         depth_and_weight: One beside the other, as other views read them.
     """
 
     camera: Camera
     grid: FeatureGrid
-    color: Float[Tensor, "3 row col"]
     depth_and_weight: Float[Tensor, "2 row col"]
 
     @property
@@ -62,7 +60,9 @@ class DepthVotes:
         return self.depth_and_weight[1]
 
 
-def fuse(view: DepthVotes, others: Sequence[DepthVotes], tolerance: float) -> ViewGeometry:
+def fuse(
+    view: DepthVotes, color: Float[Tensor, "3 row col"], others: Sequence[DepthVotes], tolerance: float
+) -> ViewGeometry:
     """Return the depth of one view that most views agree on, and how surely.
 
     Every other view's surface is carried over and votes, where it is in front, for depths near its own. Votes are
@@ -70,6 +70,7 @@ def fuse(view: DepthVotes, others: Sequence[DepthVotes], tolerance: float) -> Vi
 
     Args:
         view: The view.
+        color: Mean colour of each of its cells: depth jumps where it does.
         others: Views that see the same places, in an order that depends on nothing but them.
         tolerance: Relative difference of depths at which two of them no longer speak of one surface.
 
@@ -81,7 +82,7 @@ def fuse(view: DepthVotes, others: Sequence[DepthVotes], tolerance: float) -> Vi
     z_depth = torch.cat([view.z_depth[None], depths])
     is_known = torch.isfinite(z_depth)
     weight = torch.where(is_known, torch.cat([view.weight[None], weights]), 0.0)
-    winner = _most_voted(torch.where(is_known, 1 / z_depth, 1.0), weight, view.color, tolerance)
+    winner = _most_voted(torch.where(is_known, 1 / z_depth, 1.0), weight, color, tolerance)
     return _settled(view, others, winner, tolerance, 1)
 
 

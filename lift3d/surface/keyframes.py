@@ -1,6 +1,7 @@
 """Which views own the surface: a few that see all of it well, in one order for the whole scene."""
 
 import heapq
+import math
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,8 @@ SHOWN = 0.5
 KEYFRAME_SHARE = 0.985
 # Pixels between the points that are asked for.
 POINT_PITCH_PX = 8.0
+# Points of all views together; of very many views, they lie farther apart. Which view sees which is a bit each.
+MOST_POINTS = 2**20
 
 
 def is_seen_well(look: Look) -> Bool[Tensor, "point view"]:
@@ -88,7 +91,9 @@ def _seen_by(view: int, seen: UInt8[Tensor, "view byte"]) -> Bool[Tensor, " poin
 def _own_points_seen(surface: SceneSurface, index: int) -> Bool[Tensor, "point view"]:
     """Return which views see a view's own points well."""
     view = surface.views[index]
-    grid = FeatureGrid.covering(view.camera.size, POINT_PITCH_PX)
+    size = view.camera.size
+    pitch = math.sqrt(size.height * size.width * len(surface.views) / MOST_POINTS)
+    grid = FeatureGrid.covering(size, max(POINT_PITCH_PX, pitch))
     uv = cell_centers(*grid.lattice).reshape(-1, 2)
     row = ((uv[:, 1] - view.grid.origin_v) / view.grid.stride_v).long().clamp(0, view.grid.rows - 1)
     col = ((uv[:, 0] - view.grid.origin_u) / view.grid.stride_u).long().clamp(0, view.grid.cols - 1)

@@ -23,10 +23,9 @@ def pooled(fine: DepthVotes, grid: FeatureGrid) -> DepthVotes:
     # Of several that are as sure, the farthest: one of them, whatever the device.
     depth = torch.where(known & (fine.weight.flatten() == weight[at]), fine.z_depth.flatten(), 0.0)
     z_depth = torch.zeros(grid.cell_count + 1).scatter_reduce_(0, at, depth, "amax")[:-1].reshape(grid.shape)
-    color = F.interpolate(fine.color[None], size=grid.shape, mode="area")[0]
     is_known = z_depth > 0
     weight = torch.where(is_known, weight[:-1].reshape(grid.shape), 0.0)
-    return DepthVotes(fine.camera, grid, color, torch.stack([torch.where(is_known, z_depth, torch.nan), weight]))
+    return DepthVotes(fine.camera, grid, torch.stack([torch.where(is_known, z_depth, torch.nan), weight]))
 
 
 def corrected(fine: DepthVotes, fused: ViewGeometry, tolerance: float) -> DepthVotes:
@@ -44,4 +43,4 @@ def corrected(fine: DepthVotes, fused: ViewGeometry, tolerance: float) -> DepthV
     is_known = disparity > 0
     z_depth = torch.where(is_known, 1 / disparity, torch.nan)
     both = torch.stack([z_depth, torch.where(is_known, weight, 0.0)])
-    return DepthVotes(fine.camera, fine.grid, fine.color, both)
+    return DepthVotes(fine.camera, fine.grid, both)

@@ -23,6 +23,7 @@ from lift3d.geometry.rigid import inverse
 from lift3d.geometry.sampling import nearest_cells, taken
 from lift3d.surface.catalog import geometry_spec
 from lift3d.surface.culling import Asked, corners_of, may_lie_inside
+from lift3d.surface.held import table
 from lift3d.surface.look import SEEN_WITHIN, Look
 
 # A surface seen at a lower cosine than this counts as seen at it: normals of noisy depth are no better.
@@ -105,7 +106,7 @@ class SceneSurface:
             cell_count = sum(one.grid.cell_count for one in views)
         # A row of depth, confidence and quality per cell of all views, one view after the other; their maps are columns
         # of these.
-        self._cells = torch.empty(cell_count, 3)
+        self._cells = table(cell_count, 3)
         self.views = tuple(_laid_into(self._cells, views))
         self._has_empty = bool(torch.isinf(self._cells[:, 0]).any())
         self._offsets = torch.tensor([[0, *(one.grid.cell_count for one in self.views[:-1])]]).cumsum(1).T

@@ -16,6 +16,7 @@ from lift3d.geometry.sampling import nearest_cells
 from lift3d.surface.agreement import agreed
 from lift3d.surface.catalog import SENSOR
 from lift3d.surface.depth_map import given_grid
+from lift3d.surface.held import held
 
 # What is bridged is a guess: it counts where nothing else is known.
 BRIDGED_CONFIDENCE = 0.2
@@ -34,7 +35,8 @@ class SensorGeometry:
         """Return depth and confidence of every view; one without stays unknown. NoOverlapError if none has depth."""
         if all(view.z_depth is None for view in views):
             raise NoOverlapError(f"None of the {len(views)} views has depth of a sensor. Use the geometry sweep.")
-        return agreed(SceneGeometry(self.spec.name, {view.id: _of_view(view) for view in views}))
+        cell_count = sum(given_grid(view.camera.size).cell_count for view in views)
+        return agreed(SceneGeometry(self.spec.name, held(((view.id, _of_view(view)) for view in views), cell_count)))
 
 
 def _of_view(view: SourceGuide) -> ViewGeometry:

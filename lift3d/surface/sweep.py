@@ -1,10 +1,12 @@
 """Multi-view stereo without training: a sweep of every view against its neighbours, then all views' votes."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -18,9 +20,13 @@ from lift3d.geometry.cost_aggregation import guided_filter, lowest, semi_global
 from lift3d.surface.catalog import SWEEP
 from lift3d.surface.depth_spans import depth_span, frustum_probes
 from lift3d.surface.fusion import HALF_SURE, DepthVotes, fuse, settled
+from lift3d.surface.held import held
 from lift3d.surface.matching import Photograph, match_quality, matching_cost
 from lift3d.surface.neighbours import FUSED, MATCHED, AngleChoice, angles_to, choose_views
 from lift3d.surface.pooling import corrected, pooled
+
+# Photographs, of 33 bytes a cell, that are kept as they are matched; of more views, some are made again.
+PHOTOGRAPHS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +87,7 @@ class SweepGeometry:
     ) -> SceneGeometry:
         """Return depth and confidence of every view; tracks are asked for in doubt.
 
-        Memory beyond the result is that of the photographs' patterns and of a few volumes of costs of one view.
+        Memory beyond the result is three times that, the photographs used last, and a few volumes of costs of one view.
 
         Raises:
             NoOverlapError: If no two views see the same place from different places, or nothing in the photographs
@@ -94,31 +100,45 @@ class SweepGeometry:
         config = self.config
         photographs = self._photographs(views, order, config.coarsening)
         roughly, _ = self._search(cameras, photographs, [depth_range] * len(order))
-        spans = [depth_span(one.z_depth, one.weight, depth_range) for one in roughly]
-        fine, partners = self._search(cameras, self._photographs(views, order, 1), spans)
-        coarse = [pooled(one, self._grid(one.camera.size, config.coarsening)) for one in fine]
+        spans = [depth_span(one.z_depth, one.weight, depth_range) for one, _ in roughly]
+        searched, partners = self._search(cameras, self._photographs(views, order, 1), spans)
+        fine, coarse, colors = [], [], []
+        for one, color in searched:
+            grid = self._grid(one.camera.size, config.coarsening)
+            fine.append(one)
+            coarse.append(pooled(one, grid))
+            colors.append(F.interpolate(color[None], size=grid.shape, mode="area")[0])
         fused = [
-            fuse(own, [coarse[place] for place in places], config.tolerance)
-            for own, places in zip(coarse, partners, strict=True)
+            fuse(own, color, [coarse[place] for place in places], config.tolerance)
+            for own, color, places in zip(coarse, colors, partners, strict=True)
         ]
         share = float(torch.tensor([_evidence(one, len(at)) for one, at in zip(fused, partners, strict=True)]).median())
         if share < config.doubtful:
             _require_points(share, find_tracks)
         votes = [corrected(own, one, config.tolerance) for own, one in zip(fine, fused, strict=True)]
-        found = {
-            named[place][0]: settled(own, [votes[other] for other in places], config.tolerance)
+        settling = (
+            (named[place][0], settled(own, [votes[other] for other in places], config.tolerance))
             for place, own, places in zip(order, votes, partners, strict=True)
-        }
+        )
+        found = held(settling, sum(one.grid.cell_count for one in votes))
         return SceneGeometry(self.spec.name, {name: found[name] for name, _ in named})
 
-    def _photographs(self, views: Sequence[SourceGuide], order: Sequence[int], coarsening: int) -> Iterator[Photograph]:
-        for view in (views[place] for place in order):
-            yield Photograph.of(view, self._grid(view.camera.size, coarsening))
+    def _photographs(
+        self, views: Sequence[SourceGuide], order: Sequence[int], coarsening: int
+    ) -> Callable[[int], Photograph]:
+        """Return what gives the photograph of a view by its place in an order; those used last are kept."""
+
+        @lru_cache(PHOTOGRAPHS)
+        def photograph(place: int) -> Photograph:
+            view = views[order[place]]
+            return Photograph.of(view, self._grid(view.camera.size, coarsening))
+
+        return photograph
 
     def _search(
-        self, cameras: Sequence[Camera], found: Iterable[Photograph], spans: Sequence[DepthRange]
-    ) -> tuple[list[DepthVotes], list[list[int]]]:
-        """Return each view's own depth at one size of cells, and the places of the views to fuse it with."""
+        self, cameras: Sequence[Camera], photograph: Callable[[int], Photograph], spans: Sequence[DepthRange]
+    ) -> tuple[Iterator[tuple[DepthVotes, Float[Tensor, "3 row col"]]], list[list[int]]]:
+        """Return each view's own depth at one size of cells, with its colours there, and whom to fuse it with."""
         # Cameras are the host's.
         with torch.device("cpu"):
             probes = [frustum_probes(camera, span) for camera, span in zip(cameras, spans, strict=True)]
@@ -131,11 +151,10 @@ class SweepGeometry:
                 f"None of {len(cameras)} views shares a place with another that looks from elsewhere: depth cannot be "
                 "told from photographs. Give depth, or photographs from more places."
             )
-        photographs = [*found]
-        votes = [
-            self._votes(photograph, [photographs[place] for place in places], span)
-            for photograph, places, span in zip(photographs, matched, spans, strict=True)
-        ]
+        votes = (
+            (self._votes(photograph(own), [photograph(place) for place in places], span), photograph(own).color)
+            for own, (places, span) in enumerate(zip(matched, spans, strict=True))
+        )
         return votes, fused
 
     def _grid(self, size: ImageSize, coarsening: int) -> FeatureGrid:
@@ -147,7 +166,7 @@ class SweepGeometry:
         config = self.config
         if not neighbours:
             unknown = torch.tensor([torch.nan, 0.0])[:, None, None].repeat(1, *view.grid.shape)
-            return DepthVotes(view.camera, view.grid, view.color, unknown)
+            return DepthVotes(view.camera, view.grid, unknown)
         disparity = torch.linspace(1 / span.near, 1 / span.far, config.plane_count, dtype=torch.float64)
         cost = matching_cost(view, neighbours, disparity.float())
         cost = guided_filter(cost, view.color, config.window_radius, config.window_epsilon)
@@ -159,7 +178,7 @@ class SweepGeometry:
         found = (disparity[0] + place * (disparity[1] - disparity[0])).float()
         both = torch.stack([1 / found, weight])
         unknown = torch.tensor([torch.nan, 0.0])[:, None, None]
-        return DepthVotes(view.camera, view.grid, view.color, torch.where(view.is_valid, both, unknown))
+        return DepthVotes(view.camera, view.grid, torch.where(view.is_valid, both, unknown))
 
 
 def _evidence(view: ViewGeometry, asked: int) -> float:

@@ -1,8 +1,11 @@
 """Memory is bounded, and what does not fit is read, decoded or computed again: the answers are the same bits."""
 
+import pytest
+
 from lift3d.metrics import correspondence
-from lift3d.pipeline import anchor, evidence
+from lift3d.pipeline import anchor, evidence, surface
 from lift3d.pipeline.bounded_cache import BoundedCache
+from lift3d.surface import held, sweep
 from tests.support.runs import canonical_arrays, canonical_table, run_into, small_recipe
 
 SCENE = "procedural:room?views=5&height=32&width=40"
@@ -16,13 +19,17 @@ class Forgetful(BoundedCache):
         super().__init__(byte_count, 0)
 
 
-def test_a_worker_that_keeps_nothing_finds_the_same(tmp_path, monkeypatch):
-    recipe = small_recipe(scenes=[SCENE], operators=OPERATORS, image_height=32)
+@pytest.mark.parametrize("geometry", ["sensor", "sweep"])
+def test_a_worker_that_keeps_nothing_finds_the_same(tmp_path, monkeypatch, geometry):
+    recipe = small_recipe(scenes=[SCENE], operators=OPERATORS, image_height=32, geometry=geometry)
     roomy, narrow = str(tmp_path / "roomy"), str(tmp_path / "narrow")
     records = run_into(roomy, recipe)
     for module in (anchor, evidence):
         monkeypatch.setattr(module, "BoundedCache", Forgetful)
     monkeypatch.setattr(anchor, "MOST_TABLE_BYTES", 0)
+    monkeypatch.setattr(held, "IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr(sweep, "PHOTOGRAPHS", 1)
+    monkeypatch.setattr(surface, "_VIEWS_PER_PART", 2)
     monkeypatch.setattr(correspondence, "KEPT_PAIRS", 1)
     again = run_into(narrow, recipe)
     assert canonical_table(narrow, recipe) == canonical_table(roomy, recipe)

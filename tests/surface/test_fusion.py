@@ -19,7 +19,7 @@ def votes_of(scene):
         frame = view.load()
         grid = FeatureGrid.covering(frame.camera.size, 1.0)
         weight = torch.isfinite(frame.z_depth).float()
-        found.append(DepthVotes(frame.camera, grid, frame.image, torch.stack([frame.z_depth, weight])))
+        found.append(DepthVotes(frame.camera, grid, torch.stack([frame.z_depth, weight])))
     return found
 
 
@@ -34,28 +34,36 @@ def scaled(view, depth, weight):
     return dataclasses.replace(view, depth_and_weight=both)
 
 
+def fused_of(scene, view, others):
+    """What all say of the first view of a scene."""
+    return fuse(view, scene.views[0].load().image, others, TOLERANCE)
+
+
 def test_true_depth_stays_but_for_edges():
-    view, *others = votes_of(two_planes_scene())
-    fused = fuse(view, others, TOLERANCE)
+    scene = two_planes_scene()
+    view, *others = votes_of(scene)
+    fused = fused_of(scene, view, others)
     error = (fused.z_depth / view.z_depth - 1).abs()
     assert float(error.median()) < 1e-3
     assert float((error < 0.01).float().mean()) > 0.97
 
 
 def test_a_floater_of_one_view_is_outvoted_there_and_elsewhere():
-    view, *others = votes_of(textured_plane_scene())
-    own = fuse(with_floater(view), others, TOLERANCE)
+    scene = textured_plane_scene()
+    view, *others = votes_of(scene)
+    own = fused_of(scene, with_floater(view), others)
     assert float((own.z_depth / view.z_depth - 1).abs().max()) < 0.01
-    carried = fuse(view, [with_floater(others[0]), *others[1:]], TOLERANCE)
+    carried = fused_of(scene, view, [with_floater(others[0]), *others[1:]])
     assert float((carried.z_depth / view.z_depth - 1).abs().max()) < 0.01
 
 
 def test_what_other_views_see_through_is_less_sure():
     """A surface that wins the vote counts the views that look through it against itself."""
-    view, *others = votes_of(textured_plane_scene())
+    scene = textured_plane_scene()
+    view, *others = votes_of(scene)
     near = scaled(view, 0.5, 10.0)
     silent = [scaled(other, 1.0, 0.0) for other in others]
-    unopposed, opposed = fuse(near, silent, TOLERANCE), fuse(near, others, TOLERANCE)
+    unopposed, opposed = fused_of(scene, near, silent), fused_of(scene, near, others)
     center = (24, 30)
     for fused in (unopposed, opposed):
         assert float(fused.z_depth[center]) < 0.6 * float(view.z_depth[center]), "weight enough to win the vote"
