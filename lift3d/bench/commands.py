@@ -181,6 +181,28 @@ def finetune(request: Request, picture: str | None) -> None:
     request.present(measured, page(bench.measured_before(request.store), place if picture else ""))
 
 
+@click.command("ensemble")
+@on_scenes("runs/ensemble")
+@click.option("--picture", help="Computed scene, of which a picture beside the page is drawn.")
+def ensemble(request: Request, picture: str | None) -> None:
+    """2D features fused on the surface, a 3D network distilled from them, and the surer of both; all views are sources.
+
+    The page has all that was measured into the store.
+    """
+    from lift3d.bench import ensemble as bench
+    from lift3d.bench.ensemble_page import draw, page
+
+    def recipe(scenes: tuple[str, ...], operators: tuple[str, ...]) -> Recipe:
+        asked = replace(request, scenes=scenes, operators=operators).recipe(("tiny:clip",), ("anchored",))
+        return parse_recipe({**asked.model_dump(), "target_mode": "refine", "holdout": None})
+
+    measured = bench.measure(recipe(request.scenes, request.operators), request.store) if request.scenes else []
+    place = "pictures/ensemble.webp"
+    if picture and request.out is not None:
+        draw(recipe((picture,), request.operators), request.store, request.out.parent / place)
+    request.present(measured, page(bench.measured_before(request.store), place if picture else ""))
+
+
 @click.command("geometry")
 @click.argument("scenes", nargs=-1, required=True, help="As of lift3d run.")
 @click.option("--method", "methods", multiple=True, default=("sweep",), help="Method of geometry. Repeatable.")
@@ -363,6 +385,7 @@ COMMANDS: dict[str, click.Command] = {
         recognition,
         probe3d,
         finetune,
+        ensemble,
         geometry,
         calibration,
         speed,

@@ -4,6 +4,7 @@ Letters: a is the view whose cells are looked up, b the view they are looked for
 nearest and second nearest cell of b in feature space.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -136,10 +137,16 @@ def probed(
     strength: float = RIDGE,
 ) -> Float[Tensor, "asked value"]:
     """Fit y by ridge regression on standardised x, in closed form, and return what it says of other features."""
-    x, y, asked = x.double(), y.double(), asked.double()
+    return fitted_probe(x, y, strength)(asked)
+
+
+def fitted_probe(
+    x: Float[Tensor, "cell channel"], y: Float[Tensor, "cell value"], strength: float = RIDGE
+) -> Callable[[Float[Tensor, "asked channel"]], Float[Tensor, "asked value"]]:
+    """Return what ``probed`` asks, fitted once."""
+    x, y = x.double(), y.double()
     center, scale, level = x.mean(0), x.std(0).clamp(min=_SMALLEST), y.mean(0)
     z = (x - center) / scale
     gram = z.T @ z / len(z) + strength * torch.eye(z.shape[1], dtype=z.dtype)
     weight = torch.linalg.solve(gram, z.T @ (y - level) / len(z))
-    said: Float[Tensor, "asked value"] = (asked - center) / scale @ weight + level
-    return said
+    return lambda asked: (asked.double() - center) / scale @ weight + level
