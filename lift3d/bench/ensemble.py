@@ -47,15 +47,22 @@ from lift3d.storage.location import Store, open_store
 from lift3d.surface.anchored import Anchored
 from lift3d.surface.anchors import AnchoredTarget
 from lift3d.surface.scene_surface import SceneSurface
-from lift3d.training.distill.ensemble import RULES, ensemble, surer
+from lift3d.training.distill.ensemble import ensemble, surer
+from lift3d.training.distill.field import DistilSettings
 from lift3d.training.distill.scene import SurfaceBranches, directions
 
-FLOOR, ANCHORED, FUSED, DISTILLED, EITHER = "one class", "anchored", "fused-2D", "distilled-3D", "either, if right"
-ENSEMBLES = {rule: f"ensemble, {rule}" for rule in RULES}
+FLOOR, ANCHORED, FUSED, DISTILLED = "one class", "anchored", "fused-2D", "distilled-3D"
+ENSEMBLE, EITHER = "ensemble", "either, if right"
 # What its figures lie under in a store.
 BENCH = "ensemble"
 
-Scored = dict[str, Float[Tensor, "pixel class"]]
+# By row, scores "place class".
+Scored = dict[str, Tensor]
+Asked = Sequence[tuple[Vocabulary, Scored]]
+# By row, labels of pixels.
+Named = dict[str, Int[Tensor, " pixel"]]
+# By vocabulary, row and view: intersection over union by class.
+Found = dict[str, dict[str, dict[int, dict[int, float]]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +74,8 @@ class EnsembleFigures:
         off: 1 − cos between both branches, mean over points.
         means: mIoU by row, mean over views.
         by_class: IoU by class and row, mean over the views that show the class.
-        gains: Of each ensemble over each branch, and of either branch over raw2d, at the same views.
-        chosen: By rule, at which share of the points the distilled branch is the surer.
+        gains: Of the ensemble over each branch, and of all three over raw2d, at the same views.
+        chosen: At which share of the points the distilled branch is the surer.
     """
 
     scene: str
@@ -82,12 +89,12 @@ class EnsembleFigures:
     means: dict[str, float]
     by_class: dict[str, dict[str, float]]
     gains: dict[str, dict[str, PairedInterval]]
-    chosen: dict[str, float]
+    chosen: float
     command: str
     date: str
 
 
-def measure(recipe: Recipe, store: str) -> list[EnsembleFigures]:
+def measure(recipe: Recipe, store: str, settings: DistilSettings | None = None) -> list[EnsembleFigures]:
     """Return the figures of every operator in every scene, and keep them in the store, beside features and surfaces.
 
     NoOverlapError if a scene has no surface; SceneError if no pixel of it is annotated, or one class alone; ConfigError
@@ -95,7 +102,7 @@ def measure(recipe: Recipe, store: str) -> list[EnsembleFigures]:
     """
     opened, rows = open_store(store, create=True), []
     for location in recipe.scenes:
-        for row in _of_scene(location, recipe.model_copy(update={"scenes": (location,)}), opened):
+        for row in _of_scene(location, recipe.model_copy(update={"scenes": (location,)}), opened, settings):
             keep(opened, BENCH, (row.scene, row.operator, row.vocabulary, row.height), row)
             rows.append(row)
     return rows
@@ -134,11 +141,13 @@ class SeenView:
 class Judge:
     """One operator on one scene: what its rows say of the pixels of views."""
 
-    def __init__(self, inputs: SceneInputs, operator: Operator, recipe: Recipe) -> None:
+    def __init__(
+        self, inputs: SceneInputs, operator: Operator, recipe: Recipe, settings: DistilSettings | None = None
+    ) -> None:
         surface = scene_surface(inputs, recipe.geometry, [*inputs.views], quiet).surface
         inputs.encode(operator, {*inputs.views}, quiet)
         self.inputs, self.operator, self.taps = inputs, operator, recipe.tap_count
-        self.branches = SurfaceBranches.of(inputs, operator, surface)
+        self.branches = SurfaceBranches.of(inputs, operator, surface, settings)
         state = fitted_state(inputs, operator, surface.ids)
         self._line = OnSurface(inputs, Answers(inputs), operator, state, surface.ids, recipe.tap_count)
 
@@ -147,24 +156,24 @@ class Judge:
         return SeenView.of(self.inputs, self.branches.surface, number, self.taps)
 
     def on_points(self, vocabulary: Vocabulary) -> Scored:
-        """Return the scores of both branches at the points of the surface, and of their ensembles."""
+        """Return the scores of both branches at the points of the surface, and of their ensemble."""
         fused, distilled = map(vocabulary.of_surface, (self.branches.fused, self.branches.distilled))
-        surest = {name: ensemble(fused, distilled, rule) for rule, name in ENSEMBLES.items()}
-        return {FUSED: fused, DISTILLED: distilled, **surest}
+        return {FUSED: fused, DISTILLED: distilled, ENSEMBLE: ensemble(fused, distilled)}
 
-    def on_view(
-        self, vocabulary: Vocabulary, on_points: Scored, view: SeenView, some: Int[Tensor, " pixel"]
-    ) -> dict[str, Int[Tensor, " pixel"]]:
-        """Return what each row names some pixels of a view, which stand on the surface."""
+    def on_view(self, asked: Asked, view: SeenView, some: Int[Tensor, " pixel"]) -> dict[str, Named]:
+        """Return what each row names some pixels of a view, which stand on the surface, by vocabulary."""
         near, weight = self.branches.near(view.xyz[some])
         with torch.inference_mode():
             lifted = directions(self._line.fine(view.target)[0].features, self.operator.spec)
-        scores = {
-            RAW2D: _read(vocabulary.of_view, self._plain(view), view.uv[some]),
-            ANCHORED: _read(vocabulary.of_surface, lifted, view.uv[some]),
-            **{name: (one[near] * weight[..., None]).sum(1) for name, one in on_points.items()},
-        }
-        return {name: vocabulary.named(one) for name, one in scores.items()}
+        plain, found = self._plain(view), {}
+        for vocabulary, on_points in asked:
+            scores = {
+                RAW2D: _read(vocabulary.of_view, plain, view.uv[some]),
+                ANCHORED: _read(vocabulary.of_surface, lifted, view.uv[some]),
+                **{name: (one[near] * weight[..., None]).sum(1) for name, one in on_points.items()},
+            }
+            found[vocabulary.name] = {name: vocabulary.named(one) for name, one in scores.items()}
+        return found
 
     def annotated(self, views: Sequence[int]) -> Annotated:
         """Return a few annotated pixels of each of some views, all alike."""
@@ -177,7 +186,9 @@ class Judge:
             found.append((read_at(self._plain(view), view.uv[some]), on_surface, view.labels[some]))
         of_view, of_surface, labels = (torch.cat(column) for column in zip(*found, strict=True))
         if not len(labels):
-            raise SceneError(f"No pixel of scene '{self.inputs.scene.id}' is annotated. Choose a scene with labels.")
+            raise SceneError(
+                f"Of every second view of scene '{self.inputs.scene.id}' no pixel is annotated. Annotate more views."
+            )
         return Annotated(of_view, of_surface, labels)
 
     def vocabularies(self, some: Annotated) -> tuple[Vocabulary, ...]:
@@ -203,53 +214,43 @@ def _read(scores: Scores, one: FeatureMap, uv: Float[Tensor, "pixel 2"]) -> Floa
     return read_at(FeatureMap(cells.T.reshape(-1, *one.grid.shape), one.grid), uv)
 
 
-def _of_scene(location: str, recipe: Recipe, store: Store) -> Iterator[EnsembleFigures]:
+def _of_scene(
+    location: str, recipe: Recipe, store: Store, settings: DistilSettings | None
+) -> Iterator[EnsembleFigures]:
     inputs = SceneInputs(read_scene(location), store, recipe.image_height)
     inputs.decode_all(quiet)
+    if all(inputs.frame(name).labels is None for name in inputs.views):
+        raise SceneError(f"No view of scene '{inputs.scene.id}' is annotated. Choose a scene with labels.")
     for operator in Models.of(recipe).operators:
-        judge = Judge(inputs, operator, recipe)
-        # By vocabulary, row and view: intersection over union by class.
-        found: dict[str, dict[str, dict[int, dict[int, float]]]] = {}
-        chosen: dict[str, dict[str, list[float]]] = {}
+        judge = Judge(inputs, operator, recipe, settings)
+        found: Found = {}
+        chosen: dict[str, list[float]] = {}
+        count = len(judge.branches.surface.views)
         for half in (0, 1):
-            count = len(judge.branches.surface.views)
             annotated = judge.annotated([*range(half, count, 2)])
-            for vocabulary in judge.vocabularies(annotated):
-                by_row = found.setdefault(vocabulary.name, {})
-                _judge(judge, vocabulary, annotated, range(1 - half, count, 2), by_row)
-                _choices(judge.on_points(vocabulary), chosen.setdefault(vocabulary.name, {}))
+            asked = [(one, judge.on_points(one)) for one in judge.vocabularies(annotated)]
+            for number in range(1 - half, count, 2):
+                _judge(judge, asked, annotated, number, found)
+            for vocabulary, scores in asked:
+                is_surer = surer(scores[FUSED], scores[DISTILLED])
+                chosen.setdefault(vocabulary.name, []).append(float(is_surer.double().mean()))
         for name, by_row in found.items():
-            yield _figures(
-                judge, recipe, name, by_row, {rule: float(np.mean(one)) for rule, one in chosen[name].items()}
-            )
+            yield _figures(judge, recipe, name, by_row, float(np.mean(chosen[name])))
 
 
-def _judge(
-    judge: Judge,
-    vocabulary: Vocabulary,
-    annotated: Annotated,
-    views: Sequence[int],
-    by_row: dict[str, dict[int, dict[int, float]]],
-) -> None:
-    """Add intersections over union of views."""
-    on_points = judge.on_points(vocabulary)
-    for number in views:
-        view = judge.view(number)
-        some = torch.nonzero(view.labels != UNKNOWN_LABEL)[:, 0]
-        if not len(some):
-            continue
-        truth, guesses = view.labels[some], judge.on_view(vocabulary, on_points, view, some)
+def _judge(judge: Judge, asked: Asked, annotated: Annotated, number: int, found: Found) -> None:
+    """Add intersections over union of a view, if anything of it is annotated."""
+    view = judge.view(number)
+    some = torch.nonzero(view.labels != UNKNOWN_LABEL)[:, 0]
+    if not len(some):
+        return
+    truth = view.labels[some]
+    for vocabulary, guesses in judge.on_view(asked, view, some).items():
         guesses[FLOOR] = annotated.labels.mode().values.expand(len(truth))
         is_right = (guesses[FUSED] == truth) | (guesses[DISTILLED] == truth)
         guesses[EITHER] = torch.where(is_right, truth, guesses[FUSED])
         for row, guess in guesses.items():
-            by_row.setdefault(row, {})[number] = class_ious(guess, truth)
-
-
-def _choices(on_points: Scored, chosen: dict[str, list[float]]) -> None:
-    for rule, name in ENSEMBLES.items():
-        share = surer(on_points[FUSED], on_points[DISTILLED], rule).double().mean()
-        chosen.setdefault(name, []).append(float(share))
+            found.setdefault(vocabulary, {}).setdefault(row, {})[number] = class_ious(guess, truth)
 
 
 def _figures(
@@ -257,7 +258,7 @@ def _figures(
     recipe: Recipe,
     vocabulary: str,
     by_row: Mapping[str, Mapping[int, dict[int, float]]],
-    chosen: dict[str, float],
+    chosen: float,
 ) -> EnsembleFigures:
     inputs, branches = judge.inputs, judge.branches
     values = {
@@ -266,8 +267,8 @@ def _figures(
     }
     classes = {row: mean_by_class([*by_view.values()]) for row, by_view in by_row.items()}
     names = inputs.scene.label_names
-    gains = {row: {over: paired(values[row] - values[over]) for over in (FUSED, DISTILLED)} for row in chosen}
-    gains |= {row: {RAW2D: paired(values[row] - values[RAW2D])} for row in (FUSED, DISTILLED)}
+    over = {ENSEMBLE: (FUSED, DISTILLED, RAW2D), FUSED: (RAW2D,), DISTILLED: (RAW2D,)}
+    gains = {row: {one: paired(values[row] - values[one]) for one in others} for row, others in over.items()}
     return EnsembleFigures(
         scene=inputs.scene.id,
         operator=judge.operator.spec.name,

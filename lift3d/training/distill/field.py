@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lift3d.domain.keys import digest_bytes
-from lift3d.errors import NonFiniteError, SceneError, ShapeError
+from lift3d.errors import NonFiniteError, SceneError
 from lift3d.operators.network_weights import seeded
 from lift3d.training.loop import SOLO, Schedule, Stage, TrainingState, run_stage
 
@@ -56,8 +56,6 @@ def distilled(
     ``folder`` keeps the state, from which a training that was stopped goes on to the same bits. SceneError if there are
     fewer than 64 points; NonFiniteError if an input or a feature is not a number, or the training diverges.
     """
-    if len(inputs) != len(fused):
-        raise ShapeError(f"Distilling needs features of each point; got {len(fused)} for {len(inputs)} points.")
     if len(inputs) < LEAST_POINTS:
         raise SceneError(
             f"The surface has {len(inputs)} points with features, and a network learns from {LEAST_POINTS} at least. "
@@ -67,12 +65,13 @@ def distilled(
         if not bool(torch.isfinite(values).all()):
             raise NonFiniteError(f"The {what} of the surface's points must be finite to be learned from.")
     standard = (inputs - inputs.mean(0)) / inputs.std(0).clamp(min=_SMALLEST)
+    targets = F.normalize(fused, dim=1)
     with seeded(settings.seed):
         network = nn.Sequential(
             nn.Linear(inputs.shape[1], settings.width), nn.GELU(), nn.Linear(settings.width, fused.shape[1])
         )
     with TemporaryDirectory() as passing:
-        _train(network, standard, F.normalize(fused, dim=1), settings, folder or Path(passing))
+        _train(network, standard, targets, settings, folder or Path(passing))
     with torch.inference_mode():
         return F.normalize(network(standard), dim=1)
 
