@@ -1,24 +1,19 @@
 """``lift3d bench``: build a recipe, measure, print. What is heavy is imported by the command that needs it."""
 
 import functools
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import click
-from pydantic_core import to_jsonable_python
 
 from lift3d.bench.baselines import register_baselines
+from lift3d.bench.machine_commands import MACHINE_COMMANDS
+from lift3d.bench.presenting import AS_JSON, OUT, PATH, present_figures
 from lift3d.config import Recipe, parse_recipe
-from lift3d.errors import ConfigError
 
-PATH = click.Path(path_type=Path)
 Command = Callable[..., None]
-
-_out = click.option("--out", type=PATH, help="Markdown file to write.")
-_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +46,7 @@ class Request:
 
     def present(self, figures: object, text: str) -> None:
         """Write the page if a file is named, and print it or its figures."""
-        _present(figures, text, self.out, self.as_json)
+        present_figures(figures, text, self.out, self.as_json)
 
 
 def on_scenes(store: str, sources: int = 8) -> Callable[[Command], Command]:
@@ -70,8 +65,8 @@ def on_scenes(store: str, sources: int = 8) -> Callable[[Command], Command]:
         click.option("--holdout", default=8, help="Every N-th view is a target and no source."),
         click.option("--leave-one-out", is_flag=True, help="Every view is a target instead."),
         click.option("--store", default=store, help="URL of the store that holds features and runs."),
-        _out,
-        _json,
+        OUT,
+        AS_JSON,
     )
 
     def add(command: Command) -> Command:
@@ -209,8 +204,8 @@ def ensemble(request: Request, picture: str | None) -> None:
 @click.option("--image-height", default=192, help="Height at which views are read.")
 @click.option("--holdout", default=8, help="Every N-th view is left out in a second row.")
 @click.option("--patchmatchnet", type=PATH, help="Weights of PatchmatchNet, the network that stands beside.")
-@_out
-@_json
+@OUT
+@AS_JSON
 def geometry(
     scenes: tuple[str, ...],
     methods: tuple[str, ...],
@@ -224,7 +219,7 @@ def geometry(
     from lift3d.bench.geometry_page import measured, page
 
     figures = measured(scenes, methods, image_height, holdout, patchmatchnet)
-    _present(figures, page(scenes, figures, image_height, patchmatchnet), out, as_json)
+    present_figures(figures, page(scenes, figures, image_height, patchmatchnet), out, as_json)
 
 
 @click.command("calibration")
@@ -232,8 +227,8 @@ def geometry(
 @click.option("--operator", "operators", multiple=True, help="2D model for these scenes. Repeatable.")
 @click.option("--plugin", "plugins", multiple=True, help="Operator of one's own: module:attribute.")
 @click.option("--store", default="runs/calibration", help="URL of the store that holds features and surfaces.")
-@_out
-@_json
+@OUT
+@AS_JSON
 def calibration(
     scenes: tuple[str, ...],
     operators: tuple[str, ...],
@@ -253,127 +248,7 @@ def calibration(
     figures = measured(computed, captured, bench.METHODS, store)
     if out is not None:
         draw(figures, out.parent / "pictures/calibration.svg")
-    _present(figures, page(figures, computed, captured), out, as_json)
-
-
-@click.command("speed")
-@click.option("--lifter", default="lift3d", help="Whose proposal and correction.")
-@click.option("--capture", help="Scene, as of lift3d run; a computed one if not given.")
-@click.option("--threads", type=int, help="Threads of torch; all cores if not given.")
-@_json
-def speed(lifter: str, capture: str | None, threads: int | None, as_json: bool) -> None:
-    """What stage I, one more operator and memory cost on this machine."""
-    from lift3d.bench import speed
-
-    figures = speed.measure(speed.FULL, capture or speed.SCENE, lifter, threads)
-    _present(figures, speed.table(figures), None, as_json)
-
-
-@click.command("gpu")
-@click.argument("scene", required=False, help="As of lift3d run; a computed one if not given.")
-@click.option("--operator", "operators", multiple=True, help="2D model; the last one is measured alone. Repeatable.")
-@click.option("--image-height", type=int, help="Height at which views are encoded and lifted.")
-@click.option("--device", default="cuda", help="What is measured: cuda, cuda:N, or cpu.")
-@_out
-@_json
-def gpu(
-    scene: str | None,
-    operators: tuple[str, ...],
-    image_height: int | None,
-    device: str,
-    out: Path | None,
-    as_json: bool,
-) -> None:
-    """What a GPU gives the whole line: views per second by stage, shares of its most, one worker and two on it."""
-    from lift3d.bench import gpu as bench
-    from lift3d.bench.gpu_page import page
-
-    recipe = bench.recipe_of(scene or bench.SCENE, operators or bench.OPERATORS, image_height or bench.IMAGE_HEIGHT)
-    figures = bench.measure(recipe, device)
-    _present(figures, page(figures, recipe, device), out, as_json)
-
-
-@click.command("profile")
-@click.argument("scene", required=False, help="As of lift3d run; a computed one if not given.")
-@click.option("--operator", "operators", multiple=True, help="2D model. Repeatable.")
-@click.option("--image-height", type=int, help="Height at which views are encoded and lifted.")
-@_json
-def profile(scene: str | None, operators: tuple[str, ...], image_height: int | None, as_json: bool) -> None:
-    """Where the time of a run goes on one core: seconds, operations and bytes by stage, beside the core's most."""
-    from lift3d.bench import gpu, profile
-
-    recipe = gpu.recipe_of(scene or gpu.SCENE, operators or gpu.OPERATORS, image_height or gpu.IMAGE_HEIGHT)
-    figures = profile.measure(recipe)
-    _present(figures, profile.table(figures), None, as_json)
-
-
-@click.command("scale")
-@click.option("--control", default=10_000, help="Scenes whose work is nothing.")
-@click.option("--count", "counts", multiple=True, default=(10, 50, 100), help="Numbers of real scenes. Repeatable.")
-@click.option("--turns", default=3, help="Turns of one worker and a bare loop, and of two and two.")
-@click.option("--workers-only", is_flag=True, help="Only two workers against two bare processes.")
-@click.option("--views", default=200, help="Of a scene among a million.")
-@click.option(
-    "--costs-only", is_flag=True, help="Only what a million scenes need; orchestration is taken to add nothing."
-)
-@_out
-@_json
-def scale(
-    control: int,
-    counts: tuple[int, ...],
-    turns: int,
-    workers_only: bool,
-    views: int,
-    costs_only: bool,
-    out: Path | None,
-    as_json: bool,
-) -> None:
-    """What Prefect and Ray cost, by thousands of scenes and against bare loops; and what a million scenes need."""
-    from lift3d.bench.cost_model import Assumptions, cost_section
-    from lift3d.bench.scale import measure_scale, measure_workers
-    from lift3d.bench.scale_page import scale_page
-    from lift3d.bench.scene_costs import measure_scene_costs
-
-    if workers_only:
-        measure_workers(max(2, max(counts) // 2), turns, lambda line: click.echo(line, err=True))
-        return
-    costs = measure_scene_costs(views)
-    if costs_only:
-        _present(costs, cost_section(costs, 0.0, Assumptions()), out, as_json)
-        return
-    figures = measure_scale(control, sorted(counts), turns, lambda line: click.echo(line, err=True))
-    section = cost_section(costs, max(0.0, figures.slope_ratio - 1.0), Assumptions())
-    ratios = {"slope_ratio": figures.slope_ratio, "worker_ratio": figures.worker_ratio}
-    _present({**asdict(figures), **ratios}, scale_page(figures, section), out, as_json)
-
-
-@click.command("storage")
-@click.option("--s3", help="Also measure a service, below this s3://BUCKET/PREFIX.")
-@click.option("--server", default="", help="What serves it, for the page.")
-@click.option("--folder", type=PATH, default="runs/storage", help="Where on the local disk to write.")
-@click.option("--count", is_flag=True, help="Only count the objects that a scene of 100 views writes.")
-@click.option("--packing", help="Only pack the lifted views of this store by several codecs.")
-@_out
-@_json
-def storage(
-    s3: str | None, server: str, folder: Path, count: bool, packing: str | None, out: Path | None, as_json: bool
-) -> None:
-    """Bytes per view, throughput of products against plain Zarr, and on a service."""
-    from lift3d.bench import storage
-    from lift3d.bench.packing import measure_packing, packing_table
-    from lift3d.bench.storage_page import page
-    from lift3d.bench.store_objects import count_objects, objects_table
-
-    if packing is not None:
-        packed = measure_packing(packing)
-        _present(packed, packing_table(packed), out, as_json)
-        return
-    if count:
-        counts = count_objects()
-        _present(counts, objects_table(counts), out, as_json)
-        return
-    figures = storage.measure(folder, s3, storage.FULL)
-    _present(figures, page(figures, server), out, as_json)
+    present_figures(figures, page(figures, computed, captured), out, as_json)
 
 
 COMMANDS: dict[str, click.Command] = {
@@ -388,21 +263,6 @@ COMMANDS: dict[str, click.Command] = {
         ensemble,
         geometry,
         calibration,
-        speed,
-        profile,
-        gpu,
-        scale,
-        storage,
+        *MACHINE_COMMANDS,
     )
 }
-
-
-def _present(figures: object, text: str, out: Path | None, as_json: bool) -> None:
-    """Write the page of a bench if a file is named, and print it or its figures."""
-    try:
-        if out is not None:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"Cannot write '{out}': {error}. Name a file in a folder you may write to.") from error
-    click.echo(json.dumps(to_jsonable_python(figures), indent=1) if as_json else text)
