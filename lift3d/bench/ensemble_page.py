@@ -45,7 +45,7 @@ paired bootstrap over views.
 - **{own}**: probabilities of the network's labels; the branches are means of their roots, which are unit vectors.
 - **{means}**, **{probe}**: prototypes (cosine), or ridge regression, from fused features at annotated pixels of every
   second view, for both branches; judged on the other views, then the other way round. Those of `{raw2d}` are of its own
-  features.
+  features. Both halves show the same things, so that probes come near their ceiling.
 
 The aim is an ensemble above both branches; {missed} marks what is not above both, {unsure} what is, but not by its
 whole interval. The network was chosen on kitchen with {means} and {probe}, and on the computed scene of seed
