@@ -35,11 +35,11 @@ OpenScene's ensemble on the scene's surface. `{fused}` is the mean of what the v
 {points} at most; `{distilled}` is what a network of one hidden layer of {width} says of the same points, of 3D alone:
 height, facing, mean colour, and their means, spreads and the shape among {neighbours} neighbours, but not the place. It
 learns from the fused features of this one scene, by 1 − cos in {steps} steps, without labels. `{ensemble}` believes,
-per point, the branch whose highest score is higher.
-`{raw2d}` is the operator on the view itself, `{anchored}` the default lifter, `{floor}` the commonest class everywhere,
-`{either}` the ceiling of any choice between the branches. All views are sources. mIoU is over the classes that
-a view has, of pixels that are annotated and stand on the surface, mean over views; brackets are 95 % intervals of the
-paired bootstrap over views.
+per point, the branch whose highest score is higher. `{raw2d}` is the operator on the view itself, `{anchored}` the
+default lifter, which reads crisper features at the pixels themselves, `{floor}` the commonest class everywhere,
+`{either}` the ceiling of any choice between the branches. All views are sources. mIoU is over the classes that a view
+has, of pixels that are annotated and stand on the surface, mean over views; brackets are 95 % intervals of the paired
+bootstrap over views.
 
 - **{words}**: relevancy (LERF) to "a NAME" of the classes that the scene shows; no more than 0.5 names nothing.
 - **{own}**: probabilities of the network's labels; the branches are means of their roots, which are unit vectors.
@@ -70,10 +70,10 @@ def page(rows: Sequence[EnsembleFigures], picture: str = "") -> str:
     )  # fmt: skip
     shown = [f"![{_CAPTION}]({picture})\n\n{_CAPTION}"] if picture else []
     glance = markdown_table(
-        ["scene", "operator", "named by", RAW2D, FUSED, DISTILLED, ENSEMBLE, f"− {FUSED}", f"− {DISTILLED}"],
+        ["scene", "operator", "named by", RAW2D, ANCHORED, FUSED, DISTILLED, ENSEMBLE, f"− {FUSED}", f"− {DISTILLED}"],
         [
             [row.scene, f"{row.operator} ({row.height} px)", row.vocabulary,
-             *(number(row.means[name]) for name in (RAW2D, FUSED, DISTILLED)),
+             *(number(row.means[name]) for name in (RAW2D, ANCHORED, FUSED, DISTILLED)),
              f"{number(row.means[ENSEMBLE])} {verdict(row)}".rstrip(),
              *(_gain(row, ENSEMBLE, over) for over in (FUSED, DISTILLED))]
             for row in rows
