@@ -13,7 +13,7 @@ PAGES = tests/docs tests/browser tests/results tests/cluster/test_notebooks.py
 PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 export PYTHONDONTWRITEBYTECODE = 1
 
-# Real networks that the learned lifter has never seen.
+# Real networks; of these the learned lifter has seen MobileNet at two strides.
 NETWORKS = $(foreach name,mobilenet_s4 mobilenet_s8 mobilenet_s16 alike r2d2 vgg_r31,\
 		--plugin tests/real/plugins/feature_networks.py:$(name) --operator $(name)) \
 	--plugin tests/real/plugins/style_transfer.py:faststyle_rain --operator faststyle_rain \
@@ -48,10 +48,15 @@ VITS14 = timm:vit_small_patch14_dinov2?weights
 DINOV2 = $(VITS14)=$(LIFT3D_TEST_DATA)/models/dinov2_vits14/vit_small_patch14_dinov2_fp16.safetensors
 TUNED = runs/finetune/dinov2
 HELD_AGAINST = --operator '$(DINOV2)' $(foreach on,computed captures computed-no-contrast,--operator '$(VITS14)=$(TUNED)-$(on).safetensors')
-ENCODERS = $(foreach name,mobilenet_s4 mobilenet_s16 alike,\
+# What the packaged weights of `lift3d` learned from, and networks that no training saw.
+ENCODERS = --operator '$(DINOV2)&height=224' $(foreach name,mobilenet_s8 mobilenet_s16,\
 		--plugin tests/real/plugins/feature_networks.py:$(name) --operator $(name))
+UNSEEN = $(foreach name,alike r2d2 vgg_r31,$(REAL)/feature_networks.py:$(name) --operator $(name)) --operator tiny:encoder \
+	$(STYLE) $(LABELS) $(foreach name,edsr_x2 zerodce,$(REAL)/split_networks.py:$(name) --operator $(name))
+LEARNING = $(BIN)/lift3d bench learning --image-height 96
+WITHHELD = $(addprefix $(CAPTURES)/,fox bear garden kitchen shelf) 'procedural:room?seed=9000&views=24' 'procedural:tabletop?seed=9001&views=24'
 
-.PHONY: demo test test-real gpu-check test-cluster test-cluster-quick fault-matrix outside-faults fuzz kills check bench results few-encoders docs soak clean
+.PHONY: demo test test-real gpu-check test-cluster test-cluster-quick fault-matrix outside-faults fuzz kills check bench results checkpoint docs soak clean
 
 demo: $(STAMP)  ## Lift the demo scenes in one process; then through Prefect and Ray, which find what is committed.
 	$(BIN)/lift3d run --recipe flows/recipes/demo.yaml --store $(STORE)
@@ -121,6 +126,11 @@ results: $(STAMP)  ## The pages of results under docs/ from the captures and net
 	$(BIN)/lift3d bench finetune $(CAPTURES)/shelf $(HELD_AGAINST) --holdout 2
 	$(BIN)/lift3d bench finetune $(CAPTURES)/kitchen $(HELD_AGAINST) --holdout 4 \
 		--picture 'procedural:tabletop?seed=9001&views=24&height=336&width=448' --out docs/results-finetune.md
+	$(LEARNING) 'procedural:room?seed=10&views=24&spacing=2' 'procedural:shelf?seed=11&views=24&spacing=3' \
+		'procedural:street?seed=12&views=24&spacing=2&depth=0' 'procedural:tabletop?seed=13&views=24&spacing=2' \
+		'procedural:forest?seed=14&views=24&spacing=2' 'procedural:objects?seed=15&views=24&spacing=3&depth=0' $(ENCODERS) --fit
+	$(LEARNING) $(WITHHELD) $(UNSEEN)
+	$(LEARNING) $(WITHHELD) $(UNSEEN) --checkpoint dinov2 --out docs/results-learning.md
 	$(BIN)/lift3d bench reliability $(addprefix $(CAPTURES)/,garden fox bear kitchen) 'procedural:room?seed=9000&views=48&depth=0' \
 		--picture docs/pictures/passers-by.webp --out docs/results-reliability.md
 	$(BIN)/lift3d bench ensemble $(CAPTURES)/kitchen $(LABELS) \
@@ -131,9 +141,9 @@ results: $(STAMP)  ## The pages of results under docs/ from the captures and net
 		--plugin tests/real/plugins/feature_networks.py:mobilenet_s8 --operator mobilenet_s8 \
 		--out docs/results-calibration.md
 
-few-encoders: $(STAMP)  ## Train the packaged checkpoint of that name: stage II on a few real networks.
-	$(BIN)/lift3d train --out lift3d/lifters/checkpoints/few-encoders.safetensors --folder runs/few-encoders \
-		--density-from density --corrector-steps 250 --validation-scenes 12 $(ENCODERS)
+checkpoint: $(STAMP)  ## Train the packaged weights of `lift3d` anew, by the command on their card; half an hour.
+	$(BIN)/lift3d train --out lift3d/lifters/checkpoints/dinov2.safetensors --folder runs/dinov2 --scenes 120 --validation-scenes 8 \
+		--density-steps 450 --corrector-steps 250 $(ENCODERS)
 
 clean:
 	rm -rf runs .mypy_cache .ruff_cache

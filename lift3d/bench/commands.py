@@ -198,6 +198,20 @@ def ensemble(request: Request, picture: str | None) -> None:
     request.present(measured, page(bench.measured_before(request.store), place if picture else ""))
 
 
+@click.command("learning")
+@on_scenes("runs/learning", sources=6)
+@click.option("--checkpoint", "given", multiple=True, help="Of lift3d train, NAME or FILE; the last one in parts.")
+@click.option("--fit", is_flag=True, help="Fit rules for votes on these scenes and operators instead.")
+def learning(request: Request, given: tuple[str, ...], fit: bool) -> None:
+    """What learned votes, depth, weights and residuals add to the surface; the page has all measured into the store."""
+    from lift3d.bench import learning, learning_page, votes_fit
+
+    recipe = request.recipe((), ("anchored",)) if request.scenes else None
+    fits = [votes_fit.measure(recipe, request.store)] if recipe and fit else votes_fit.measured_before(request.store)
+    measured: object = fits if fit else learning.measure(recipe, given, request.store) if recipe else []
+    request.present(measured, learning_page.page([] if fit else learning.measured_before(request.store), fits))
+
+
 @click.command("geometry")
 @click.argument("scenes", nargs=-1, required=True, help="As of lift3d run.")
 @click.option("--method", "methods", multiple=True, default=("sweep",), help="Method of geometry. Repeatable.")
@@ -261,6 +275,7 @@ COMMANDS: dict[str, click.Command] = {
         probe3d,
         finetune,
         ensemble,
+        learning,
         geometry,
         calibration,
         *MACHINE_COMMANDS,

@@ -7,7 +7,7 @@ from pathlib import Path
 from lift3d.errors import ConfigError
 
 FOLDER = Path(__file__).parent / "checkpoints"
-DEFAULT = "synthetic"
+DEFAULT = "dinov2"
 _SUFFIX = ".safetensors"
 
 

@@ -34,7 +34,7 @@ from lift3d.surface.anchors import (
     owner_weights,
     used_sources,
 )
-from lift3d.surface.bands import confirmed, crisp, low_band
+from lift3d.surface.bands import CRISPNESS, confirmed, crisp, low_band
 from lift3d.surface.confidence import DEPTH, FEATURES, LABELS
 from lift3d.surface.depth_map import given_stride_px
 from lift3d.surface.light import light_weights
@@ -84,9 +84,10 @@ class OnSurface:
         state: SceneState,
         view_ids: Sequence[ViewId],
         taps: int,
+        crispness: float = CRISPNESS,
     ) -> None:
         self._inputs, self._answers, self._operator, self._state = inputs, answers, operator, state
-        self._view_ids, self._taps = tuple(view_ids), taps
+        self._view_ids, self._taps, self._crispness = tuple(view_ids), taps, crispness
         self._tables: dict[str, SourceTable | None] = {}
         self._fitted: SceneState | None = None
         self._made: BoundedCache[Tensor] = BoundedCache(lambda one: one.nbytes, MADE_BYTES)
@@ -227,7 +228,7 @@ class OnSurface:
 
     def _crisp_map(self, name: ViewId, cut: int) -> FeatureMap:
         one = self._map(name, cut)
-        return FeatureMap(crisp(one.values.float(), one.grid.stride_u), one.grid, one.global_tokens)
+        return FeatureMap(crisp(one.values.float(), one.grid.stride_u, self._crispness), one.grid, one.global_tokens)
 
     def _blend(self, weights: BlendingWeights, what: str, map_of: MapOf) -> LiftedFeatures:
         """Blend maps of views, laid out once for all targets unless that takes too much memory."""

@@ -74,7 +74,7 @@ class _Scoring:
 
     @cached_property
     def _shared(self) -> tuple[Correspondence, ScoringGeometry]:
-        return _correspond(self._inputs, self._targets, self._report)
+        return corresponding(self._inputs, self._targets, self._report)
 
     def _shared_for(self, operator: OperatorSpec) -> tuple[Correspondence, ScoringGeometry]:
         """Return how views correspond, which nobody looks for if no metric compares the operator's views."""
@@ -180,7 +180,7 @@ def in_labels_of(operator: OperatorSpec, frame: Frame, label_names: Mapping[int,
     return replace(frame, labels=labels)
 
 
-def _correspond(
+def corresponding(
     inputs: SceneInputs, targets: Sequence[Target], report: Report
 ) -> tuple[Correspondence, ScoringGeometry]:
     """Return how the captured targets correspond; without common texture a scene has no scoring geometry at all."""

@@ -186,6 +186,11 @@ def owner_weights(target: AnchoredTarget, grid: FeatureGrid) -> BlendingWeights:
     return weights_of(target, grid, z_depth, target.owner, target.owner_weight, guide)
 
 
+def guide_cells(target: AnchoredTarget, grid: FeatureGrid) -> Int[Tensor, " cell"]:
+    """Return the guide cell whose witnesses answer at each cell of a grid."""
+    return _at(target, grid)[1]
+
+
 def _at(target: AnchoredTarget, grid: FeatureGrid) -> tuple[Float[Tensor, " cell"], Int[Tensor, " cell"]]:
     """Return depth of the cells of a grid, and the nearest covered guide cell of the same surface."""
     if grid in target._places:

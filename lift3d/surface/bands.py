@@ -30,10 +30,12 @@ def low_band(
     return _blurred(values * weight, kernel, radius) / _blurred(weight, kernel, radius).clamp(min=1e-6)
 
 
-def crisp(values: Float[Tensor, "channel row col"], stride_px: float) -> Float[Tensor, "channel row col"]:
+def crisp(
+    values: Float[Tensor, "channel row col"], stride_px: float, crispness: float = CRISPNESS
+) -> Float[Tensor, "channel row col"]:
     """Return a map that loses less in a mean of views: what a blur takes of it, added (unsharp mask)."""
     sigma = math.hypot(READING_CELLS, BESIDE_PX / stride_px)
-    return values + CRISPNESS * (values - _blurred(values, *_gaussian(sigma, values)))
+    return values + crispness * (values - _blurred(values, *_gaussian(sigma, values)))
 
 
 def confirmed(

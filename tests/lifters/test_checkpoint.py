@@ -40,7 +40,11 @@ def test_packaged_checkpoints_load_and_are_small():
     for name in packaged():
         load_checkpoint(name)
         assert checkpoint_path(name).stat().st_size <= 5 * 2**20
-        assert checkpoint_path(name).with_suffix(".md").is_file(), "a checkpoint ships with its card"
+        card, about = checkpoint_path(name).with_suffix(".md"), load_checkpoint(name).about
+        assert card.is_file(), "a checkpoint ships with its card"
+        assert about["command"] in card.read_text(encoding="utf-8")
+        # What it was made of is packaged, too, if it is not made by that command from the start.
+        assert about["settings"].get("density_from", name) in packaged()
 
 
 @pytest.mark.parametrize(
@@ -68,11 +72,11 @@ def test_what_is_wrong_with_a_file_is_said(written, change, metadata, said):
 @pytest.mark.parametrize(
     ("name", "error", "said"),
     [
-        ("lift4d?checkpoint=synthetic", UnknownNameError, "lift3d"),
+        (f"lift4d?checkpoint={DEFAULT}", UnknownNameError, "lift3d"),
         ("plane_sweeep", UnknownNameError, "plane_sweep"),
         ("lift3d?checkpoint=no-such", ConfigError, DEFAULT),
         *((f"lift3d?{option}", ConfigError, "checkpoint") for option in ("weights=x", "checkpoint=")),
-        ("plane_sweep?checkpoint=synthetic", ConfigError, "takes no options"),
+        (f"plane_sweep?checkpoint={DEFAULT}", ConfigError, "takes no options"),
     ],
 )
 def test_a_lifter_checkpoint_or_option_that_is_none_says_what_there_is(ask, name, error, said):

@@ -1,6 +1,10 @@
 """A training from end to end at the smallest size: what it writes, that it repeats, and that it resumes."""
 
+import functools
 import json
+import multiprocessing
+import os
+import signal
 import sys
 
 import pytest
@@ -14,9 +18,9 @@ from lift3d.training import train as train_module
 from lift3d.training.batches import Examples
 from lift3d.training.density_step import guides_of
 from lift3d.training.examples import SceneCache
-from lift3d.training.loop import Team
+from lift3d.training.loop import Schedule, Team
 from lift3d.training.settings import parse_settings
-from lift3d.training.train import CORRECTOR, DENSITY, read_history, train
+from lift3d.training.train import CORRECTOR, DENSITY, Listener, read_history, train
 from tests.training.tiny_training import Heard, exit_code, same_weights, tiny, with_scenes_of
 
 
@@ -64,6 +68,33 @@ def test_the_same_seed_gives_the_same_weights_also_after_an_interruption(trained
     assert DENSITY not in {stage for stage, *_ in resumed}
     assert same_weights(out, settings.out)
     assert read_history(tiny(again).folder) == read_history(settings.folder)
+
+
+def test_a_training_killed_amid_either_stage_ends_in_the_bits_of_an_undisturbed_one(trained, tmp_path, monkeypatch):
+    folder, settings, _ = trained
+    # Every second step is on the disk: it dies after one of three.
+    monkeypatch.setattr(train_module, "Schedule", functools.partial(Schedule, save_every=2))
+    again = tiny(with_scenes_of(folder, tmp_path))
+    for stage in (DENSITY, CORRECTOR):
+        process = multiprocessing.get_context("fork").Process(target=_train_until_killed, args=(again, stage))
+        process.start()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        assert not again.out.exists()
+    resumed = Heard()
+    train(again, resumed.listener)
+    # Nothing that was saved is trained again.
+    assert list(resumed) == [(CORRECTOR, 3, 3)]
+    assert same_weights(again.out, settings.out)
+    assert read_history(again.folder) == read_history(settings.folder)
+
+
+def _train_until_killed(settings, stage):
+    def die(at, done, total):
+        if (at, done) == (stage, 2):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    train(settings, Listener(on_step=die))
 
 
 def test_another_training_in_the_same_folder_another_team_and_a_torn_history_are_refused(trained, tmp_path):
