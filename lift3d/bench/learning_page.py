@@ -126,7 +126,7 @@ def _glance(by_operator: dict[str, list[LearningFigures]], methods: Sequence[str
     ]
     aim = (
         f"Aim of what is learned: surely nearer for {ENOUGH:.0%} of the networks, and for none surely less agreed. "
-        f"{', '.join(passing) or 'Nothing'} reaches it."
+        f"Reached by {', '.join(f'`{one}`' for one in passing) or 'none'}."
     )
     note = (
         f"✓ / ✗: of {len(by_operator)} networks, how many are surely better and worse than `{ANCHORED}`. Seconds: "
