@@ -29,31 +29,14 @@ _BYTES = {
 }
 # Of a number in text: a digit and what ends it.
 _TEXT_BYTES = 2
-_SPLAT = ("opacity", *(f"scale_{axis}" for axis in range(3)), *(f"rot_{part}" for part in range(4)))
 _CORNERS = ("vertex_indices", "vertex_index")
 _ERRORS = (OSError, ValueError, TypeError, KeyError, IndexError, MemoryError, OverflowError, PlyParseError)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Splats:
-    """Gaussians of 3D Gaussian splatting, world coordinates; opacity in (0, 1).
-
-    Scales are standard deviations along their own axes, which quaternions (w, x, y, z) of any length turn.
-
-    Source:
-        The files of Kerbl et al., 3D Gaussian splatting, SIGGRAPH 2023: logits of opacity, logarithms of scales.
-    """
-
-    xyz: Float[Tensor, "splat 3"]
-    opacity: Float[Tensor, " splat"]
-    scale: Float[Tensor, "splat 3"]
-    rotation: Float[Tensor, "splat 4"]
-
-
 def ply_kind(path: Path) -> PlyKind:
     """Return what a file holds by its header; SceneFormatError if it is no PLY."""
-    with _reading(path):
-        header = _header(path)
+    with reading_ply(path):
+        header = ply_header(path)
         if header.counts.get("face"):
             return "mesh"
         return "splats" if "opacity" in header.vertex and "scale_0" in header.vertex else "points"
@@ -64,9 +47,9 @@ def read_ply_points(path: Path) -> Float[Tensor, "point 3"]:
 
     SceneFormatError if the file is no PLY, has no such vertices, ends early, or is larger than any such file.
     """
-    with _reading(path):
-        _header(path)
-        xyz = _columns(PlyData.read(str(path)), "xyz")
+    with reading_ply(path):
+        ply_header(path)
+        xyz = vertex_columns(PlyData.read(str(path)), "xyz")
     return torch.as_tensor(xyz[np.isfinite(xyz).all(axis=1)])
 
 
@@ -75,12 +58,12 @@ def read_ply_mesh(path: Path) -> tuple[Float[Tensor, "vertex 3"], Int[Tensor, "t
 
     SceneFormatError as of points, or if it has no faces, others, or faces of vertices that are not there.
     """
-    with _reading(path):
-        header = _header(path)
+    with reading_ply(path):
+        header = ply_header(path)
         if not header.counts.get("face"):
             raise ValueError("it has no faces, so it is no mesh; a cloud is read by the method points")
         data, faces = _with_faces(path, _CORNERS["vertex_index" in header.face])
-        xyz = _columns(data, "xyz")
+        xyz = vertex_columns(data, "xyz")
         if len(faces) and not 0 <= faces.min() <= faces.max() < len(xyz):
             raise ValueError(f"its faces name vertices from {faces.min()} to {faces.max()} of {len(xyz)}")
     triangles = np.concatenate([faces[:, [0, one - 1, one]] for one in range(2, faces.shape[1])]).astype(np.int64)
@@ -88,22 +71,8 @@ def read_ply_mesh(path: Path) -> tuple[Float[Tensor, "vertex 3"], Int[Tensor, "t
     return torch.as_tensor(xyz), torch.as_tensor(triangles)
 
 
-def read_ply_splats(path: Path) -> Splats:
-    """Read the splats of a file in the layout of 3DGS; those that are not finite are left out.
-
-    SceneFormatError as of points, or if they have no opacity, scales or rotations.
-    """
-    with _reading(path):
-        missing = [name for name in _SPLAT if name not in _header(path).vertex]
-        if missing:
-            raise ValueError(f"its vertices have no {', '.join(missing)}, so they are no splats; points need none")
-        values = _columns(PlyData.read(str(path)), (*"xyz", *_SPLAT))
-    known = torch.as_tensor(values[np.isfinite(values).all(axis=1)])
-    return Splats(known[:, :3], known[:, 3].sigmoid(), known[:, 4:7].exp(), known[:, 7:])
-
-
 @dataclass(frozen=True, slots=True)
-class _Header:
+class PlyHeader:
     """Rows by element, and the properties of vertices and faces."""
 
     counts: dict[str, int]
@@ -111,7 +80,7 @@ class _Header:
     face: tuple[str, ...]
 
 
-def _header(path: Path) -> _Header:
+def ply_header(path: Path) -> PlyHeader:
     """Parse the header, and refuse one whose rows take more bytes than there are."""
     require_bytes(path, MAX_BYTES)
     with path.open("rb") as stream:
@@ -134,7 +103,7 @@ def _header(path: Path) -> _Header:
             names[element].append(words[-1])
     if promised > path.stat().st_size - len(head) - len(end):
         raise ValueError(f"it promises {promised} bytes of {sum(counts.values())} rows and is too short for them")
-    return _Header(counts, tuple(names.get("vertex", ())), tuple(names.get("face", ())))
+    return PlyHeader(counts, tuple(names.get("vertex", ())), tuple(names.get("face", ())))
 
 
 def _with_faces(path: Path, corners: str) -> tuple[PlyData, Int[np.ndarray, "face corner"]]:
@@ -151,12 +120,14 @@ def _with_faces(path: Path, corners: str) -> tuple[PlyData, Int[np.ndarray, "fac
     raise ValueError("its faces are not all triangles, or all quadrangles; triangulate it, or it ends early")
 
 
-def _columns(data: PlyData, names: Sequence[str]) -> Float[np.ndarray, "vertex property"]:
+def vertex_columns(data: PlyData, names: Sequence[str]) -> Float[np.ndarray, "vertex property"]:
+    """Return properties of the vertices, in double precision."""
     return np.stack([data["vertex"][name] for name in names], axis=-1).astype(np.float64)
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def reading_ply(path: Path) -> Iterator[None]:
+    """Turn what goes wrong with a file into a SceneFormatError that names it."""
     try:
         yield
     except _ERRORS as error:

@@ -19,7 +19,8 @@ from lift3d.pipeline.targets import read_cameras
 from lift3d.runs.scene_lists import expand_scenes
 from lift3d.scenes.catalog import read_scene
 from lift3d.scenes.colmap_dense import read_depth_map, read_workspace
-from lift3d.scenes.ply import ply_kind, read_ply_mesh, read_ply_points, read_ply_splats
+from lift3d.scenes.ply import ply_kind, read_ply_mesh, read_ply_points
+from lift3d.scenes.ply_splats import read_ply_splats
 from tests.fuzz import recipes
 from tests.fuzz.edits import changed
 from tests.fuzz.tally import Kind, refused

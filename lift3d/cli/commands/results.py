@@ -109,13 +109,17 @@ def render(store: str, out: Path, frames: int, fps: int, plugins: tuple[str, ...
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["ply", "mesh", "images", "nerfstudio", "zarr"]),
-    help="Told by the suffix of OUT if not given (.ply: points); images without one.",
+    type=click.Choice(["ply", "mesh", "splats", "images", "nerfstudio", "zarr"]),
+    help="Told by the suffix of OUT if not given (.ply: points; splats with --onto); images without one.",
 )
+@click.option(
+    "--onto", type=PATH, help="A .ply of splats of the same cameras: its rows get what was lifted, in their order."
+)
+@click.option("--only", type=int, multiple=True, help="With --onto: splats of this label alone. Repeatable.")
 @choice_options
-def export(store: str, out: Path, form: str | None, **chosen: Any) -> None:
+def export(store: str, out: Path, form: str | None, onto: Path | None, only: tuple[int, ...], **chosen: Any) -> None:
     """Write what was lifted in a form that other tools take."""
     from lift3d.results.exports.write import export_lifted
     from lift3d.results.lifted_scene import open_lifted
 
-    say(export_lifted(open_lifted(store, **chosen), out, form))
+    say(export_lifted(open_lifted(store, **chosen), out, form, onto=onto, only=only))
