@@ -17,7 +17,9 @@ from lift3d.lifters.catalog import build_lifter
 from lift3d.lifters.weights import TAP_COUNT
 from lift3d.operators.protocol import OperatorSpec
 from lift3d.pipeline.blend import lift_features
-from lift3d.runs.planned_bytes import WORKSPACE_BYTES, lifted_bytes, working_bytes
+from lift3d.runs.planned.peak import WORKSPACE_BYTES
+from lift3d.runs.planned.proposals import working_bytes
+from lift3d.runs.planned.sizes import lifted_bytes
 
 
 @dataclass(frozen=True, slots=True)

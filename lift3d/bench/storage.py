@@ -25,7 +25,7 @@ from lift3d.errors import ConfigError
 from lift3d.operators.catalog import build_operator
 from lift3d.operators.protocol import OperatorSpec
 from lift3d.pipeline.products import VIEWS_PER_PART, PartOfViews, commit_features, write_features_part
-from lift3d.runs.planned_bytes import feature_bytes, lifted_bytes
+from lift3d.runs.planned.sizes import feature_bytes, lifted_bytes
 from lift3d.scenes.catalog import read_scene
 from lift3d.storage.layout import features_path
 from lift3d.storage.location import Store, open_store

@@ -20,7 +20,8 @@ from lift3d.pipeline.models import Models
 from lift3d.pipeline.targets import choose_targets, scene_targets, views_to_encode
 from lift3d.runs.driver import named_scene
 from lift3d.runs.node_memory import share_of_node
-from lift3d.runs.planned_bytes import ASSUMED_CHANNELS, SceneSize, feature_bytes, peak_of, stored_scene_bytes
+from lift3d.runs.planned.peak import peak_of, stored_scene_bytes
+from lift3d.runs.planned.sizes import ASSUMED_CHANNELS, SceneSize, feature_bytes
 from lift3d.runs.records import standing_record
 from lift3d.scenes.catalog import read_scene
 from lift3d.scenes.images import LARGE_BYTES, FileFrame

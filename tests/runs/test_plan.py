@@ -14,14 +14,9 @@ from lift3d.errors import ResourcePromiseError
 from lift3d.operators.protocol import OperatorSpec
 from lift3d.runs.driver import run_serially
 from lift3d.runs.plan import plan
-from lift3d.runs.planned_bytes import (
-    ASSUMED_CHANNELS,
-    SceneSize,
-    feature_bytes,
-    lifted_bytes,
-    peak_of,
-    working_bytes,
-)
+from lift3d.runs.planned.peak import peak_of
+from lift3d.runs.planned.proposals import working_bytes
+from lift3d.runs.planned.sizes import ASSUMED_CHANNELS, SceneSize, feature_bytes, lifted_bytes
 from tests.support import captures
 
 ROOM = "procedural:room?views=4&height=24&width=32"
