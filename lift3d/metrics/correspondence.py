@@ -70,8 +70,13 @@ class PairMatches(Mapping[Pair, Matches]):
         return PairMatches(kept, self._find)
 
     def to(self, device: torch.device) -> "PairMatches":
-        """Return the same on a device."""
-        return PairMatches(self._pairs, lambda pair: _on(device, self._find(pair)))
+        """Return the same on a device; pairs used last are taken there once."""
+
+        @lru_cache(KEPT_PAIRS)
+        def taken(pair: Pair) -> Matches:
+            return _on(device, self._find(pair))
+
+        return PairMatches(self._pairs, taken)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

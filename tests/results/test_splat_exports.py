@@ -9,6 +9,7 @@ import lift3d
 from lift3d.domain.features import FeatureGrid
 from lift3d.errors import ConfigError, SceneFormatError
 from lift3d.geometry.gaussians import Gaussians, footprints
+from lift3d.results.exports import splats as splat_export
 from lift3d.results.exports.write import export_lifted
 from lift3d.scenes.ply_splats import SplatFile
 from tests.support import surfaces
@@ -107,6 +108,17 @@ def test_features_are_those_of_the_surface_at_full_width(lifted, tmp_path, splat
     assert is_known.mean() > 0.9
     # Cells are as wide as four pixels; what is between two of them is of both.
     assert np.median(cosine[is_known]) > 0.98
+
+
+def test_channels_are_summed_in_as_many_passes_as_memory_wants(lifted, tmp_path, splats, monkeypatch):
+    whole, _ = written(lifted["embedding"], tmp_path, splats)
+    (tmp_path / "passes").mkdir()
+    # Of five channels a pass.
+    monkeypatch.setattr(splat_export, "_SUMMED_BYTES", 5 * 4 * len(splats[1]))
+    again, _ = written(lifted["embedding"], tmp_path / "passes", splats)
+    assert whole.data.dtype == again.data.dtype
+    for name in whole.data.dtype.names:
+        np.testing.assert_array_equal(whole[name], again[name])
 
 
 def drawn(splats, frame):

@@ -78,29 +78,31 @@ class _Gathered:
 
 
 def _gathered(lifted: LiftedScene, gaussians: Gaussians, onto: Path) -> _Gathered:
-    count = len(gaussians.xyz)
-    found, fits = _Gathered(torch.zeros(count)), _Fits()
-    votes: dict[int, Tensor] = defaultdict(lambda: torch.zeros(count))
-    for view, drawn in _drawn(lifted, gaussians):
-        fits.add(view, drawn)
-        labels = _labels(view)
-        known = _values(view, slice(0, 1))
-        _, weight = drawn.given_back(known, count)
-        found.weight += weight
-        for label in [] if labels is None else torch.unique(labels[torch.isfinite(known[:, 0])]).tolist():
-            said = torch.where(labels == label, 1.0, torch.nan)[:, None]
-            votes[int(label)] += drawn.given_back(said, count)[1]
-    fits.require(lifted, onto)
-    found.votes = dict(votes)
-    if labels is None:
-        channels = _values(view, slice(None)).shape[1]
-        at_once = max(1, _SUMMED_BYTES // (4 * max(1, count)))
-        for start in range(0, channels, at_once):
-            some = slice(start, min(start + at_once, channels))
-            total = torch.zeros(count, some.stop - some.start)
-            for view, drawn in _drawn(lifted, gaussians):
-                total += drawn.given_back(_values(view, some), count)[0]
+    count, fits = len(gaussians.xyz), _Fits()
+    found, votes = _Gathered(torch.zeros(count)), defaultdict[int, Tensor](lambda: torch.zeros(count))
+    first = next(lifted.views())
+    is_labelled = _labels(first) is not None
+    channels = 1 if is_labelled else _values(first, slice(None)).shape[1]
+    at_once = max(1, _SUMMED_BYTES // (4 * max(1, count)))
+    for start in range(0, channels, at_once):
+        some = slice(start, min(start + at_once, channels))
+        total = torch.zeros(count, some.stop - some.start)
+        for view, drawn in _drawn(lifted, gaussians):
+            values = _values(view, some)
+            sums, weight = drawn.given_back(values, count)
+            total += sums
+            if start:
+                continue
+            found.weight += weight
+            fits.add(view, drawn)
+            labels = _labels(view)
+            for label in [] if labels is None else torch.unique(labels[torch.isfinite(values[:, 0])]).tolist():
+                said = torch.where(labels == label, 1.0, torch.nan)[:, None]
+                votes[int(label)] += drawn.given_back(said, count)[1]
+        fits.require(lifted, onto)
+        if not is_labelled:
             found.sums.append(total)
+    found.votes = dict(votes)
     return found
 
 
