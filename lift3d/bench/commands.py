@@ -265,6 +265,33 @@ def calibration(
     present_figures(figures, page(figures, computed, captured), out, as_json)
 
 
+@click.command("systems")
+@click.argument("part", required=False)
+@click.argument("scenes", nargs=-1)
+@click.option("--operator", "operators", multiple=True, help="2D model; the part's own if not given. Repeatable.")
+@click.option("--plugin", "plugins", multiple=True, help="Operator of one's own: module:attribute.")
+@click.option("--store", default="runs/systems", help="URL of the store that holds features, runs and figures.")
+@OUT
+@AS_JSON
+def systems(
+    part: str | None,
+    scenes: tuple[str, ...],
+    operators: tuple[str, ...],
+    plugins: tuple[str, ...],
+    store: str,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """What systems of the field do on a lifted scene, a part at a time; the page has all that the store has."""
+    from lift3d.bench.kept_figures import kept
+    from lift3d.bench.systems.page import page
+    from lift3d.bench.systems.parts import measure
+    from lift3d.bench.systems.row import SystemRow
+
+    measured = measure(part, scenes, operators, plugins, store) if part else []
+    present_figures(measured, page(kept(store, "systems", SystemRow)), out, as_json)
+
+
 COMMANDS: dict[str, click.Command] = {
     str(command.name): command
     for command in (
@@ -278,6 +305,7 @@ COMMANDS: dict[str, click.Command] = {
         learning,
         geometry,
         calibration,
+        systems,
         *MACHINE_COMMANDS,
     )
 }

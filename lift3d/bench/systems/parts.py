@@ -1,0 +1,70 @@
+"""The parts of ``lift3d bench systems``, and what is said of each beside its figures."""
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from shlex import quote
+
+from lift3d.bench.kept_figures import keep
+from lift3d.bench.systems.row import SystemRow
+from lift3d.errors import UnknownNameError
+from lift3d.storage.location import open_store
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One kind of system.
+
+    Attributes:
+        systems: Those of the field that do it.
+        does: What is done here, a sentence or two, in Markdown.
+        lacks: Plainly what is not.
+        published: What those systems publish, with the protocol; not measured here.
+        module: What measures it: ``measure(asked: Asked) -> list[SystemRow]``, and SCENES, measured if none are named.
+    """
+
+    systems: str
+    does: str
+    lacks: str
+    published: str
+    module: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a part is to measure: a scene, by which 2D models (its own choice if none), in the store at a URL."""
+
+    scene: str
+    operators: tuple[str, ...]
+    plugins: tuple[str, ...]
+    store: str
+
+    @property
+    def command(self) -> str:
+        """What measures it again, but for the part's name, with folders of captures as CAPTURES."""
+        place = f"CAPTURES/{Path(self.scene).name}" if Path(self.scene).is_dir() else quote(self.scene)
+        listed = [f"--operator {quote(one)}" for one in self.operators] + [f"--plugin {one}" for one in self.plugins]
+        return " ".join([place, *listed])
+
+
+PARTS: dict[str, Part] = {}
+
+
+def measure(
+    name: str, scenes: Sequence[str], operators: Sequence[str], plugins: Sequence[str], store: str
+) -> list[SystemRow]:
+    """Measure a part on scenes, its own if none are named, and keep its rows in the store."""
+    if name not in PARTS:
+        raise UnknownNameError.of("part of the bench of systems", name, PARTS)
+    module = importlib.import_module(PARTS[name].module)
+    opened, rows = open_store(store), []
+    for scene in scenes or module.SCENES:
+        asked = Asked(scene, tuple(operators), tuple(plugins), store)
+        command, date = f"lift3d bench systems {name} {asked.command}", datetime.now(UTC).date().isoformat()
+        for measured in module.measure(asked):
+            row = replace(measured, command=command, date=date)
+            keep(opened, "systems", (row.part, row.scene, row.metric), row)
+            rows.append(row)
+    return rows
