@@ -35,7 +35,7 @@ NEGATIVES = ("object", "things", "stuff", "texture")
 # LERF's temperature; the decision at 0.5 does not depend on it.
 _TEMPERATURE = 10.0
 # As near to the prompt as to the nearest negative.
-_EVEN = 0.5
+EVEN = 0.5
 
 
 @runtime_checkable
@@ -69,7 +69,7 @@ class OpenVocabularyOperator(StandsOnInner):
             stage_version=1,
             prediction_kind="scalar" if is_map else "labels",
             label_names=(BACKGROUND, *prompts),
-            threshold_source="" if is_map else f"relevancy > {_EVEN:g}",
+            threshold_source="" if is_map else f"relevancy > {EVEN:g}",
         )
         super().__init__(inner, own)
 
@@ -93,7 +93,7 @@ class OpenVocabularyOperator(StandsOnInner):
         if self.spec.prediction_kind == "scalar":
             return Prediction("scalar", relevant[0], is_valid)
         best, index = relevant.max(0)
-        return Prediction("labels", torch.where(best > _EVEN, index + 1, 0), is_valid)
+        return Prediction("labels", torch.where(best > EVEN, index + 1, 0), is_valid)
 
 
 def relevancy(

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import xarray
 
     from lift3d.results.pictures import Sheet
+    from lift3d.results.query import SceneQuery
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,6 +190,12 @@ class LiftedScene:
 
         name = self.targets[len(self.targets) // 2] if target is None else target
         return draw_row(self.title, name, self.pictures(name))
+
+    def ask(self) -> "SceneQuery":
+        """Return the scene's points with their features, to be asked by words and clicks. NoOverlapError if none."""
+        from lift3d.results.query import SceneQuery
+
+        return SceneQuery.of(self)
 
     @cached_property
     def colours(self) -> SceneColours:

@@ -4,16 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Float16, UInt8
+from jaxtyping import Float16, UInt8
 from torch import Tensor
 
 from lift3d.domain.lifted import LiftedView, Prediction
-from lift3d.operators.open_vocabulary import relevancy
 from lift3d.results.colours import SceneColours, to_bytes
 from lift3d.viewer.view_slices import ViewSlice
 
-# Cells that are made float32 at a time.
-_CHUNK = 65536
 _GREY = 128
 
 
@@ -50,23 +47,6 @@ class Answers:
         if view.prediction.kind != "embedding":
             picture = colours.picture(_small(view.prediction, place))
             self.prediction[place.pixels] = torch.from_numpy(to_bytes(picture)).reshape(-1, 3)
-
-
-def similarity(
-    unit: Float16[Tensor, "cell channel"], queries: Float[Tensor, "query channel"]
-) -> Float[Tensor, "query cell"]:
-    """Return the cosine between every cell and each query; NaN where a cell has no features."""
-    wanted = torch.nn.functional.normalize(queries, dim=1)
-    found = torch.empty(len(queries), len(unit))
-    for start in range(0, len(unit), _CHUNK):
-        found[:, start : start + _CHUNK] = wanted @ unit[start : start + _CHUNK].float().T
-    return found
-
-
-def relevance(unit: Float16[Tensor, "cell channel"], texts: Float[Tensor, "text channel"]) -> Float[Tensor, " cell"]:
-    """Return how relevant the first text is to every cell, against the others; 0.5 is as much as to those."""
-    cosines = similarity(unit, texts)
-    return relevancy(cosines[:1], cosines[1:])[0]
 
 
 def _small(prediction: Prediction, place: ViewSlice) -> Prediction:

@@ -6,10 +6,10 @@ from html import escape
 import viser
 
 from lift3d.results.lifted_scene import LiftedScene
+from lift3d.results.words import can_take_words
 from lift3d.viewer import texts
 from lift3d.viewer.drawing import POINT_COUNTS
 from lift3d.viewer.viewed_scene import ColourMode, Picture8, ViewedScene
-from lift3d.viewer.words import can_take_words
 
 # viser's "large" panel, pixels without its margins.
 _PANEL_WIDTH = 360

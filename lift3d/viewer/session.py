@@ -12,13 +12,13 @@ import viser
 from lift3d.errors import Lift3dError
 from lift3d.operators.open_vocabulary import TextEncoder
 from lift3d.results.lifted_scene import LiftedScene
+from lift3d.results.words import can_take_words, embedded, text_encoder
 from lift3d.viewer import texts
 from lift3d.viewer.drawing import Drawing
 from lift3d.viewer.gathering import view_scene
 from lift3d.viewer.panel import Panel
 from lift3d.viewer.picking import pick_picture, pick_point
 from lift3d.viewer.viewed_scene import Colouring, ColourMode, Colours, ViewedScene
-from lift3d.viewer.words import can_take_words, embedded, text_encoder
 
 
 class Session:

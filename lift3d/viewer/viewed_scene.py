@@ -14,7 +14,8 @@ from torch import Tensor
 from lift3d.domain.camera import Camera
 from lift3d.results.cloud import Cloud
 from lift3d.results.colours import similarity_levels, similarity_table
-from lift3d.viewer.answers import Answers, relevance, similarity
+from lift3d.results.likeness import relevance, similarity
+from lift3d.viewer.answers import Answers
 from lift3d.viewer.view_slices import ViewSlice
 
 Picture8 = NDArray[np.uint8]

@@ -123,3 +123,35 @@ def export(store: str, out: Path, form: str | None, onto: Path | None, only: tup
     from lift3d.results.lifted_scene import open_lifted
 
     say(export_lifted(open_lifted(store, **chosen), out, form, onto=onto, only=only))
+
+
+@click.command()
+@store_argument
+@click.argument("words", nargs=-1)
+@click.option(
+    "--click", "clicks", multiple=True, help="VIEW,U,V: what is like that pixel of a lifted view. Repeatable."
+)
+@click.option(
+    "--rule",
+    type=click.Choice(["edge", "otsu", "even"]),
+    default="edge",
+    help="How the threshold is chosen: where features change most, Otsu's, or relevancy 0.5.",
+)
+@click.option("--out", type=PATH, help="The points with their likeness: .ply, .parquet or .csv. Of one query.")
+@json_option
+@choice_options
+def query(
+    store: str,
+    words: tuple[str, ...],
+    clicks: tuple[str, ...],
+    rule: str,
+    out: Path | None,
+    as_json: bool,
+    **chosen: Any,
+) -> None:
+    """Say where in a lifted scene some WORDS are, or what is like a pixel; every argument is a query."""
+    from lift3d.cli.query import ask
+    from lift3d.results.lifted_scene import open_lifted
+
+    found = ask(open_lifted(store, **chosen), words, clicks, rule, out)
+    show(found.to_json(), found.to_text(), as_json)

@@ -1,0 +1,183 @@
+"""Words and clicks, asked of the points of scenes whose every thing has a name: are the right places found?"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from numpy import ndarray
+from scipy.ndimage import distance_transform_edt
+
+from lift3d.bench.systems.parts import Asked
+from lift3d.bench.systems.row import SystemRow
+from lift3d.config import Execution, parse_recipe
+from lift3d.domain.features import FeatureMap
+from lift3d.domain.lifted import LiftedView
+from lift3d.domain.scene import Frame
+from lift3d.errors import SceneError
+from lift3d.geometry.rays import cell_centers
+from lift3d.operators.open_vocabulary import EVEN
+from lift3d.results.cloud import cells_at, map_under, whole_grid
+from lift3d.results.lifted_scene import LiftedScene, open_lifted
+from lift3d.results.likeness import Neighbours, edge_threshold, relevance
+from lift3d.results.query import SceneQuery
+from lift3d.results.words import embedded, text_encoder
+from lift3d.runs.driver import run_serially
+from lift3d.scenes.catalog import read_scene
+from lift3d.synthetic.objects import COLORS, EVALUATION_SEEDS, SHAPES
+
+SCENES = tuple(f"procedural:objects?seed={seed}&views=25" for seed in EVALUATION_SEEDS)
+OPERATOR, IMAGE_HEIGHT = "tiny:clip", 120
+_THINGS = frozenset(f"{color} {shape}" for color in COLORS for shape in SHAPES)
+# A thing that is smaller in a view, or on the points, is not asked for there.
+_FEWEST_CELLS, _FEWEST_POINTS = 4, 30
+# Loading and warming up are not a query.
+_TIMED = 5
+
+
+@dataclass(slots=True)
+class _Scores:
+    """Figures of one way to answer, over things and views."""
+
+    located: list[float] = field(default_factory=list)
+    iou: list[float] = field(default_factory=list)
+
+    def add(self, likeness: Float[ndarray, "row col"], found: Bool[ndarray, "row col"], true: ndarray) -> None:
+        """Take the answer of a view."""
+        self.located.append(float(true.flat[np.nan_to_num(likeness, nan=-np.inf).argmax()]))
+        self.iou.append(_iou(found, true))
+
+    def means(self) -> tuple[float, float]:
+        """Return the share of peaks on the thing, and the mean IoU."""
+        return float(np.mean(self.located)), float(np.mean(self.iou))
+
+
+def measure(asked: Asked) -> list[SystemRow]:
+    """Lift a scene by a model that reads texts, and ask for each of its things by name and by click."""
+    operators = asked.operators or (OPERATOR,)
+    recipe = parse_recipe(
+        {
+            "scenes": (asked.scene,),
+            "operators": operators,
+            "plugins": asked.plugins,
+            "image_height": IMAGE_HEIGHT,
+            "metrics": ("coverage",),
+        }
+    )
+    (record,) = run_serially(recipe, Execution(store=asked.store))
+    if not record.is_ok:
+        raise SceneError(f"'{asked.scene}' could not be run: {record.reason}", scene=asked.scene)
+    lifted = open_lifted(asked.store, operator=operators[0], run_id=recipe.run_id, captures=True)
+    return _measured(lifted, asked.scene)
+
+
+def _measured(lifted: LiftedScene, location: str) -> list[SystemRow]:
+    scene = read_scene(location)
+    frames = {target: scene.view(target).load(IMAGE_HEIGHT) for target in lifted.targets}
+    query = lifted.ask()
+    labels, instances = (_on_points(query, frames, name) for name in ("labels", "instances"))
+    things = {
+        name: number
+        for number, name in scene.label_names.items()
+        if name in _THINGS and (labels == number).sum() >= _FEWEST_POINTS
+    }
+    on_masks, encoder = query.on(instances), text_encoder(lifted.operator)
+    seconds = _seconds(query, [*things])
+    ways = {name: _Scores() for name in ("points", "true masks", "per view", "per view, even")}
+    on_points, clicked = [], []
+    for name, number in things.items():
+        found, oracle, texts = query.words(name), on_masks.words(name), embedded(encoder, name)
+        on_points.append(_iou(found.selected, labels == number))
+        click = query.click(*_middle(frames, number))
+        clicked.append(_iou(click.selected, labels == number))
+        for view in lifted.views():
+            true = _at_cells(frames[view.target], view.lifted[0].features, number)
+            if true.sum() < _FEWEST_CELLS:
+                continue
+            for way, one in (("points", found), ("true masks", oracle)):
+                likeness = one.seen_from(view)
+                ways[way].add(likeness, likeness > one.threshold, true)
+            plain = lifted.plain(view.target) or view
+            for way, rule in (("per view", edge_threshold), ("per view, even", None)):
+                likeness, threshold = _in_view(plain, texts, rule)
+                ways[way].add(likeness, likeness > threshold, true)
+    figures = {way: scores.means() for way, scores in ways.items()}
+    rows = []
+    for place, metric in enumerate(("localisation by words", "mIoU by words")):
+        rows.append(
+            SystemRow(
+                "queries", scene.id, metric, True, figures["points"][place],
+                {way: figures[way][place] for way in ("per view", "per view, even")},
+                {"true masks": figures["true masks"][place]},
+                {"things": float(len(things)), "mIoU on points": float(np.mean(on_points)),
+                 "mIoU by one click": float(np.mean(clicked)), "seconds a query": seconds},
+            )
+        )  # fmt: skip
+    return rows
+
+
+def _on_points(query: SceneQuery, frames: dict[str, Frame], name: str) -> Int[ndarray, " point"]:
+    """Return the truth of each point: that of the pixel that it is read from."""
+    true = np.full(len(query.cloud), -1)
+    for number, target in enumerate(query.lifted.targets):
+        own = query.cloud.view == number
+        values = getattr(frames[target], name)
+        true[own.numpy()] = map_under(values.numpy(), frames[target].camera, [], query.cloud.uv[own])
+    return true
+
+
+def _at_cells(frame: Frame, features: FeatureMap, number: int) -> Bool[ndarray, "row col"]:
+    """Return which cells of a map show a thing, at their middles."""
+    grid, true = features.grid, _is_shown(frame, number)
+    pixels = cells_at(whole_grid(frame.camera.size, *true.shape), cell_centers(*grid.lattice).double())
+    own: Bool[ndarray, "row col"] = true.flatten()[pixels.numpy()].reshape(grid.shape)
+    return own
+
+
+def _is_shown(frame: Frame, number: int) -> Bool[ndarray, "height width"]:
+    """Return which pixels show a thing; none of a frame without labels."""
+    if frame.labels is None:
+        raise SceneError("Queries are judged by the labels of computed scenes; this one has none.")
+    shown: Bool[ndarray, "height width"] = frame.labels.numpy() == number
+    return shown
+
+
+def _middle(frames: dict[str, Frame], number: int) -> tuple[str, float, float]:
+    """Return the view that shows most of a thing, and the pixel there that is farthest from its outline."""
+    target = max(frames, key=lambda one: int(_is_shown(frames[one], number).sum()))
+    inside = distance_transform_edt(np.pad(_is_shown(frames[target], number), 1))[1:-1, 1:-1]
+    row, col = np.unravel_index(inside.argmax(), inside.shape)
+    return target, float(col) + 0.5, float(row) + 0.5
+
+
+def _in_view(
+    plain: LiftedView, texts: torch.Tensor, rule: Callable[..., float] | None
+) -> tuple[Float[ndarray, "row col"], float]:
+    """Return the relevancy of each cell of the plain 2D answer, and its threshold, as on points."""
+    features = plain.lifted[0].features
+    unit = torch.nn.functional.normalize(features.values.flatten(1).T.float(), dim=1).half()
+    places = cell_centers(*features.grid.lattice).reshape(-1, 2).numpy()
+    neighbours = Neighbours.of(np.pad(places, ((0, 0), (0, 1))), unit)
+    likeness = neighbours.smoothed(relevance(unit, texts).numpy())
+    threshold = EVEN if rule is None else rule(likeness, neighbours, EVEN)
+    return likeness.reshape(features.grid.shape), threshold
+
+
+def _seconds(query: SceneQuery, names: list[str]) -> float:
+    """Return the longest of a few queries, text and all, of a scene that is held."""
+    query.words(names[0])
+
+    def timed() -> Iterator[float]:
+        for name in (names * _TIMED)[:_TIMED]:
+            began = time.perf_counter()
+            query.words(name)
+            yield time.perf_counter() - began
+
+    return max(timed())
+
+
+def _iou(found: Bool[ndarray, "*place"], true: Bool[ndarray, "*place"]) -> float:
+    union = (found | true).sum()
+    return float((found & true).sum() / union) if union else float("nan")
