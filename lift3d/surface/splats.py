@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from lift3d.domain.proposals import SourceGuide
 from lift3d.domain.scene_geometry import ViewGeometry
-from lift3d.geometry.gaussians import Gaussians, footprints
+from lift3d.geometry.gaussians import Gaussians
+from lift3d.geometry.splatting import BandedPicture, Footprints
 from lift3d.scenes.ply_splats import read_ply_splats
 from lift3d.surface.catalog import SPLATS
 from lift3d.surface.depth_map import given_grid
@@ -30,14 +33,19 @@ class SplatsGeometry(FileGeometry):
 
 def _seen(view: SourceGuide, splats: Gaussians, near: float, tolerance: float) -> ViewGeometry:
     grid = given_grid(view.camera.size)
-    drawn = footprints(view.camera, grid, splats, near)
+    bands = [_ended(band, tolerance) for _, band in BandedPicture(view.camera, grid, splats, near).bands()]
+    depth, total = (torch.cat(one).reshape(grid.shape) for one in zip(*bands, strict=True))
+    return where_valid(view, grid, depth, total)
+
+
+def _ended(drawn: Footprints, tolerance: float) -> tuple[Float[Tensor, " cell"], Float[Tensor, " cell"]]:
+    """Return where the light of each cell ends, and how much of it ends there."""
     z, cell, light = drawn.z_depth, drawn.cell, drawn.light
-    count = grid.cell_count
+    count = drawn.grid.cell_count
     is_median = (light >= 0.5) & (light * (1 - drawn.alpha) < 0.5)
     median = torch.full((count,), torch.nan, dtype=z.dtype)
     median[cell[is_median]] = z[is_median]
     is_near = (z / median[cell] - 1).abs() < tolerance
     weight = torch.where(is_near, drawn.weight, 0.0)
     total, sums = (torch.zeros(count, dtype=z.dtype).index_add_(0, cell, one) for one in (weight, weight * z))
-    depth = (sums / total).float().reshape(grid.shape)
-    return where_valid(view, grid, depth, total.float().clamp(max=1).reshape(grid.shape))
+    return (sums / total).float(), total.float().clamp(max=1)

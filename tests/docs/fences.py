@@ -12,7 +12,7 @@ GENERATED = {
     *("fault-matrix.md", "outside-cases.md", "results.md", "results-consistency.md"),
     *("results-operators.md", "results-recognition.md", "results-calibration.md", "results-geometry.md"),
     *("results-probe3d.md", "results-finetune.md", "results-reliability.md", "fuzzing.md", "kills.md", "scale.md"),
-    *("results-ensemble.md", "results-learning.md", "soak.md", "storage.md"),
+    *("results-ensemble.md", "results-learning.md", "soak.md", "storage.md", "systems.md"),
 }
 SHELL = ("sh", "bash")
 # Languages that are no commands; a fence without a language may hide one.

@@ -8,7 +8,8 @@ from plyfile import PlyData
 import lift3d
 from lift3d.domain.features import FeatureGrid
 from lift3d.errors import ConfigError, SceneFormatError
-from lift3d.geometry.gaussians import Gaussians, footprints
+from lift3d.geometry.gaussians import Gaussians
+from lift3d.geometry.splatting import BandedPicture
 from lift3d.results.exports import splats as splat_export
 from lift3d.results.exports.write import export_lifted
 from lift3d.scenes.ply_splats import SplatFile
@@ -124,7 +125,7 @@ def test_channels_are_summed_in_as_many_passes_as_memory_wants(lifted, tmp_path,
 def drawn(splats, frame):
     found = SplatFile(splats[0]).splats
     gaussians = Gaussians.of(found.xyz, found.opacity, found.scale, found.rotation)
-    return footprints(frame.camera, FeatureGrid.covering(frame.camera.size, 1.0), gaussians, 0.01), len(found.xyz)
+    return BandedPicture(frame.camera, FeatureGrid.covering(frame.camera.size, 1.0), gaussians, 0.01), len(found.xyz)
 
 
 def test_splats_in_their_colours_are_the_photograph(splats, frames):

@@ -19,16 +19,18 @@ class Part:
 
     Attributes:
         systems: Those of the field that do it.
-        does: What is done here, a sentence or two, in Markdown.
+        brief: What it is here, in a phrase.
+        does: What is done and measured, some sentences, in Markdown.
         lacks: Plainly what is not.
         published: What those systems publish, with the protocol; not measured here.
         module: What measures it: ``measure(asked: Asked) -> list[SystemRow]``, and SCENES, measured if none are named.
     """
 
     systems: str
-    does: str
-    lacks: str
+    brief: str
     published: str
+    lacks: str
+    does: str
     module: str
 
 
@@ -52,14 +54,15 @@ class Asked:
 PARTS: dict[str, Part] = {
     "queries": Part(
         "OpenScene, OpenMask3D, LERF",
+        "words and clicks asked of the scene's points",
+        "LERF-OVS mIoU: LangSplat 51.4 by rendered 2D maps, 9.7 by OpenGaussian's 3D protocol; OpenGaussian 38.4",
+        "a vocabulary of its own (here 24 words of `tiny:clip`; CLIP's weights come through open_clip), LERF's scales, "
+        "training per scene",
         "Words and clicks are asked of the points of the surface, which have the lifted features of a model that reads "
         "texts. What is found ends where the scene's own features change most: a threshold without labels, from LERF's "
         "relevancy of 0.5 on. `per view` is the same rule on each view's own 2D features, `even` the plain 0.5; `true "
-        "masks` has the mean features of the true things. Localisation: the peak in a view is on the thing.",
-        "No vocabulary of its own: words are as good as the model's (here `tiny:clip`, 24 words, trained on computed "
-        "scenes of other seeds). No hierarchy of scales as in LERF, nothing trained per scene. Words on captures need "
-        "weights of CLIP, which open_clip loads where they can be had.",
-        "LERF-OVS mIoU: LangSplat 51.4 by rendered 2D maps, 9.7 by OpenGaussian's 3D protocol; OpenGaussian 38.4.",
+        "masks` has the mean features of the true things. Localisation: the peak in a view is on the thing; IoU is over things and views, "
+        "at the cells of the features. The model learned its words on computed scenes of other seeds.",
         "lift3d.bench.systems.queries",
     ),
 }

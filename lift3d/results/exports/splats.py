@@ -10,10 +10,12 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
+from lift3d.domain.features import FeatureGrid
 from lift3d.domain.lifted import LiftedView
 from lift3d.domain.scene import UNKNOWN_LABEL
 from lift3d.errors import ConfigError, SceneFormatError
-from lift3d.geometry.gaussians import Footprints, Gaussians, footprints
+from lift3d.geometry.gaussians import Gaussians
+from lift3d.geometry.splatting import SplatPicture, splat_picture
 from lift3d.results.cloud import whole_grid
 from lift3d.results.exports.files import world_words
 from lift3d.results.lifted_scene import LiftedScene
@@ -87,18 +89,17 @@ def _gathered(lifted: LiftedScene, gaussians: Gaussians, onto: Path) -> _Gathere
     for start in range(0, channels, at_once):
         some = slice(start, min(start + at_once, channels))
         total = torch.zeros(count, some.stop - some.start)
-        for view, drawn in _drawn(lifted, gaussians):
+        for view, grid, drawn in _drawn(lifted, gaussians):
             values = _values(view, some)
             sums, weight = drawn.given_back(values, count)
             total += sums
             if start:
                 continue
             found.weight += weight
-            fits.add(view, drawn)
+            fits.add(view, grid, drawn)
             labels = _labels(view)
-            for label in [] if labels is None else torch.unique(labels[torch.isfinite(values[:, 0])]).tolist():
-                said = torch.where(labels == label, 1.0, torch.nan)[:, None]
-                votes[int(label)] += drawn.given_back(said, count)[1]
+            if labels is not None:
+                _vote(votes, drawn, torch.where(torch.isfinite(values[:, 0]), labels, UNKNOWN_LABEL), count)
         fits.require(lifted, onto)
         if not is_labelled:
             found.sums.append(total)
@@ -106,7 +107,17 @@ def _gathered(lifted: LiftedScene, gaussians: Gaussians, onto: Path) -> _Gathere
     return found
 
 
-def _drawn(lifted: LiftedScene, gaussians: Gaussians) -> Iterator[tuple[LiftedView, Footprints]]:
+def _vote(votes: dict[int, Tensor], drawn: SplatPicture, labels: Shaped[Tensor, " cell"], count: int) -> None:
+    """Add the weight that a view gives each splat of each label."""
+    there = torch.unique(labels[labels != UNKNOWN_LABEL])
+    at_once = max(1, _SUMMED_BYTES // (4 * max(1, count, len(labels))))
+    for some in there.split(at_once):
+        weights, _ = drawn.given_back((labels[:, None] == some).float(), count)
+        for label, weight in zip(some.tolist(), weights.T, strict=True):
+            votes[int(label)] += weight
+
+
+def _drawn(lifted: LiftedScene, gaussians: Gaussians) -> Iterator[tuple[LiftedView, FeatureGrid, SplatPicture]]:
     for view in lifted.views():
         shape = tuple(view.prediction.is_valid.shape)
         grids = [one.features.grid for one in view.lifted]
@@ -114,7 +125,7 @@ def _drawn(lifted: LiftedScene, gaussians: Gaussians) -> Iterator[tuple[LiftedVi
         depths = view.lifted[0].z_depth
         known = depths[torch.isfinite(depths)]
         near = _NEAREST_SHARE * float(known.min()) if len(known) else 0.0
-        yield view, footprints(view.camera, grid, gaussians, near)
+        yield view, grid, splat_picture(view.camera, grid, gaussians, near)
 
 
 class _Fits:
@@ -123,11 +134,11 @@ class _Fits:
     def __init__(self) -> None:
         self.asked = self.fitting = 0
 
-    def add(self, view: LiftedView, drawn: Footprints) -> None:
+    def add(self, view: LiftedView, grid: FeatureGrid, drawn: SplatPicture) -> None:
         """Compare the splats' depth with that of a view."""
         z, total = drawn.rendered_depth()
         own = view.lifted[0]
-        if own.features.grid.shape != drawn.grid.shape:
+        if own.features.grid.shape != grid.shape:
             z, total = (
                 torch.nn.functional.interpolate(one[None, None], own.features.grid.shape, mode="nearest")[0, 0]
                 for one in (z, total)
