@@ -32,10 +32,10 @@ def page(rows: Sequence[SystemRow]) -> str:
     head = filled_head(HEAD, commands, missed=_MISSED)
     parts = {name: [row for row in ordered if row.part == name] for name in PARTS}
     known = {name: own for name, own in parts.items() if own}
-    what = markdown_table(
-        ["system", "here it is", "published", "not done here"],
-        [[PARTS[name].systems, PARTS[name].brief, PARTS[name].published, PARTS[name].lacks] for name in known],
-        label_count=4,
+    what = "\n".join(
+        f"- **{PARTS[name].systems}**: {PARTS[name].brief}. *Published*: {PARTS[name].published}. *Not done here*: "
+        f"{PARTS[name].lacks}."
+        for name in known
     )
     means = [_mean(own) for rows in known.values() for own in _by_metric(rows).values()]
     glance = _figures([[PARTS[row.part].systems, row.scene] for row in means], ["system", "scenes"], means)

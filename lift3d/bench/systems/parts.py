@@ -61,9 +61,23 @@ PARTS: dict[str, Part] = {
         "Words and clicks are asked of the points of the surface, which have the lifted features of a model that reads "
         "texts. What is found ends where the scene's own features change most: a threshold without labels, from LERF's "
         "relevancy of 0.5 on. `per view` is the same rule on each view's own 2D features, `even` the plain 0.5; `true "
-        "masks` has the mean features of the true things. Localisation: the peak in a view is on the thing; IoU is over things and views, "
-        "at the cells of the features. The model learned its words on computed scenes of other seeds.",
+        "masks` has the mean features of the true things. Localisation: the peak in a view is on the thing; IoU is "
+        "over things and views, at the cells of the features. The model learned its words on computed scenes of other "
+        "seeds.",
         "lift3d.bench.systems.queries",
+    ),
+    "splats": Part(
+        "3DGS, LUDVIG, Occam's LGS, GaussianCube",
+        "features, labels and colours per Gaussian of a file, in its order; objects cut out",
+        "LUDVIG on LERF-OVS 2D, Occam's LGS 15 s a scene; none on these scenes",
+        "training of splats; degrees of view-dependent colour beyond the file's own; 3D diffusion on them",
+        "`labels that come back`: labels painted on the Gaussians are drawn at the three cameras, and given back by "
+        "the same weights. `centres` reads each view where a Gaussian's centre falls, as Occam's LGS does. On computed "
+        "scenes a Gaussian stands at each pixel of every fourth view. `cosine`: what every view's own 2D features, "
+        "given back by weight (LUDVIG's estimator), have in common with what the surface says there. `labels right`: "
+        "what most of the weight of each view's `tiny:segmenter` says, as `lift3d export --onto` has it, against the "
+        "truth.",
+        "lift3d.bench.systems.splats",
     ),
 }
 

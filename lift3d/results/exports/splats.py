@@ -37,8 +37,8 @@ def export_splats(lifted: LiftedScene, out: Path, onto: Path, only: tuple[int, .
     """Write a file of splats with what was lifted of each, and return what there is to say.
 
     Each splat has the mean over all pixels of all lifted views that show it, weighed by how much of their colour it is:
-    the normalised back-projection. Labels are what most of that weight says. Rows stay as they are, in their order;
-    with ``only``, those of these labels alone.
+    the normalised back-projection. Labels are what most of that weight says in the views' own 2D answers. Rows stay as
+    they are, in their order; with ``only``, those of these labels alone.
 
     Source:
         Marrie et al., LUDVIG, ICCV 2025, eq. 3.
@@ -83,7 +83,7 @@ def _gathered(lifted: LiftedScene, gaussians: Gaussians, onto: Path) -> _Gathere
     count, fits = len(gaussians.xyz), _Fits()
     found, votes = _Gathered(torch.zeros(count)), defaultdict[int, Tensor](lambda: torch.zeros(count))
     first = next(lifted.views())
-    is_labelled = _labels(first) is not None
+    is_labelled = first.prediction.kind in ("labels", "masks")
     channels = 1 if is_labelled else _values(first, slice(None)).shape[1]
     at_once = max(1, _SUMMED_BYTES // (4 * max(1, count)))
     for start in range(0, channels, at_once):
@@ -97,14 +97,22 @@ def _gathered(lifted: LiftedScene, gaussians: Gaussians, onto: Path) -> _Gathere
                 continue
             found.weight += weight
             fits.add(view, grid, drawn)
-            labels = _labels(view)
-            if labels is not None:
-                _vote(votes, drawn, torch.where(torch.isfinite(values[:, 0]), labels, UNKNOWN_LABEL), count)
+            if is_labelled:
+                _vote(votes, drawn, _labels(_voter(lifted, view)), count)
         fits.require(lifted, onto)
         if not is_labelled:
             found.sums.append(total)
     found.votes = dict(votes)
     return found
+
+
+def _voter(lifted: LiftedScene, view: LiftedView) -> LiftedView:
+    """Return who votes for labels: the plain 2D answer where there is one, since each view is then a voice of its own.
+
+    Masks have the numbers of the scene in lifted views alone.
+    """
+    plain = lifted.plain(view.target) if view.prediction.kind == "labels" else None
+    return plain or view
 
 
 def _vote(votes: dict[int, Tensor], drawn: SplatPicture, labels: Shaped[Tensor, " cell"], count: int) -> None:
@@ -157,11 +165,10 @@ class _Fits:
             )
 
 
-def _labels(view: LiftedView) -> Shaped[Tensor, " cell"] | None:
-    prediction = view.prediction
-    if prediction.kind == "labels":
-        return prediction.values.flatten()
-    return prediction.values.argmax(0).flatten() if prediction.kind == "masks" else None
+def _labels(view: LiftedView) -> Shaped[Tensor, " cell"]:
+    """Return what a view says of each pixel, UNKNOWN_LABEL where it stands on nothing."""
+    values, is_valid = view.prediction.values, view.prediction.is_valid
+    return torch.where(is_valid, values if values.ndim == 2 else values.argmax(0), UNKNOWN_LABEL).flatten()
 
 
 def _values(view: LiftedView, channels: slice) -> Float[Tensor, "cell channel"]:

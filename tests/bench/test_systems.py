@@ -1,0 +1,64 @@
+"""The bench of systems: what a line says, their mean, and that parts are known by name."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from lift3d.bench.kept_figures import kept
+from lift3d.bench.systems import parts, queries
+from lift3d.bench.systems.page import page
+from lift3d.bench.systems.parts import PARTS, Asked, measure
+from lift3d.bench.systems.row import SystemRow
+from lift3d.bench.systems.splats import _painted
+from lift3d.errors import UnknownNameError
+
+ROW = SystemRow("queries", "a", "mIoU", True, 0.6, {"per view": 0.5}, {"true masks": 0.9}, {"things": 4.0}, "C", "D")
+
+
+def test_a_figure_is_held_against_all_of_its_floors():
+    assert ROW.is_above
+    assert not replace(ROW, floors={"per view": 0.5, "other": 0.7}).is_above
+    assert replace(ROW, higher_is_better=False, floors={"per view": 0.7}).is_above
+    assert not replace(ROW, figure=float("nan")).is_above
+
+
+def test_the_page_has_the_mean_of_scenes_and_marks_what_is_missed():
+    text = page([ROW, replace(ROW, scene="b", figure=0.2)])
+    assert "| mean of 2 | mIoU   | 0.400 ✗ | per view 0.500 | true masks 0.900 |" in text
+    assert "| b     | mIoU   | 0.200 ✗ |" in text
+    assert text.count("C  # D") == 1
+    assert PARTS["queries"].lacks in text
+
+
+def test_a_part_keeps_what_it_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(queries, "measure", lambda asked: [replace(ROW, scene=asked.scene)])
+    store = str(tmp_path / "store")
+    (row,) = measure("queries", ["procedural:x?a=1&b=2"], ["one"], ["p.py:x"], store)
+    assert row.command == "lift3d bench systems queries 'procedural:x?a=1&b=2' --operator one --plugin p.py:x"
+    assert kept(store, "systems", SystemRow) == [row]
+    with pytest.raises(UnknownNameError, match="part of the bench of systems 'nothing'"):
+        measure("nothing", [], [], [], store)
+
+
+def test_folders_are_named_as_captures(tmp_path):
+    assert Asked(str(tmp_path), (), (), "").command == f"CAPTURES/{tmp_path.name}"
+
+
+def test_every_part_says_what_it_is():
+    for part in PARTS.values():
+        assert all((part.systems, part.brief, part.published, part.lacks, part.does))
+    assert parts.PARTS is PARTS
+
+
+def test_paint_has_all_labels_whatever_the_unit():
+    xyz = torch.rand(4000, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert len(torch.unique(_painted(xyz))) == 8
+    assert torch.equal(_painted(xyz), _painted(xyz * 4))
+
+
+def test_words_on_a_small_scene_are_measured(tmp_path):
+    rows = queries.measure(Asked("procedural:objects?seed=9006&views=6", (), (), str(tmp_path / "store")))
+    assert [row.metric for row in rows] == ["localisation by words", "mIoU by words"]
+    assert all(0 < row.figure <= 1 and {*row.floors} == {"per view", "per view, even"} for row in rows)
+    assert rows[1].details["seconds a query"] < 1
