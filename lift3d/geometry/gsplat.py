@@ -1,13 +1,16 @@
 """Splats drawn by gsplat, on a GPU: the picture of plain torch, and its adjoint by automatic differentiation."""
 
-import gsplat
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from lift3d.domain.camera import Camera
 from lift3d.domain.features import FeatureGrid
+from lift3d.extras import extra
 from lift3d.geometry.gaussians import CELL_VARIANCE, Gaussians
+
+with extra("splats"):
+    import gsplat
 
 # Channels that gsplat draws at once; wider values go through it in parts.
 _CHANNELS = 32

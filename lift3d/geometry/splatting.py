@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lift3d.domain.camera import Camera
 from lift3d.domain.features import FeatureGrid
+from lift3d.errors import MissingExtraError
 from lift3d.geometry.gaussians import LEAST_ALPHA, Ellipses, Gaussians
 from lift3d.geometry.rasterization import cells_in_boxes
 from lift3d.geometry.rays import cell_centers
@@ -210,7 +211,7 @@ def splat_picture(camera: Camera, grid: FeatureGrid, splats: Gaussians, near: fl
     if torch.cuda.is_available():
         try:
             from lift3d.geometry.gsplat import GsplatPicture, has_kernels
-        except ModuleNotFoundError:
+        except MissingExtraError:
             pass
         else:
             if has_kernels():

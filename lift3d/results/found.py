@@ -84,12 +84,9 @@ class Found:
 
     def to_pandas(self) -> DataFrame:
         """Return a row per point: x, y, z, nx, ny, nz, likeness, is_selected."""
-        # Who only reads a store need not wait for pandas.
-        import pandas as pd
-
         columns = dict(zip("xyz", self.cloud.xyz.numpy().T, strict=True))
         columns |= dict(zip(("nx", "ny", "nz"), self.cloud.normals.numpy().T, strict=True))
-        return pd.DataFrame({**columns, "likeness": self.likeness, "is_selected": self.selected})
+        return DataFrame({**columns, "likeness": self.likeness, "is_selected": self.selected})
 
     def summary(self) -> dict[str, object]:
         """Return what there is to say in one line: where, how large, how sure, where to look."""

@@ -57,7 +57,7 @@ def measure(asked: Asked) -> list[SystemRow]:
 
 
 def _garden(path: Path) -> list[SystemRow]:
-    with np.load(path) as file:
+    with np.load(path, allow_pickle=False) as file:
         xyz, size = torch.from_numpy(file["means3d"]).double(), ImageSize(int(file["height"]), int(file["width"]))
         matrices = torch.from_numpy(file["viewmats"]).double(), torch.from_numpy(file["Ks"]).double()
         cameras = [Camera(K, w2c, size) for w2c, K in zip(*matrices, strict=True)]

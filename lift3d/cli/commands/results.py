@@ -105,11 +105,11 @@ def render(store: str, out: Path, frames: int, fps: int, plugins: tuple[str, ...
 
 @click.command()
 @store_argument
-@click.argument("out", type=PATH, help="File or folder to write: .ply, .zarr, else a folder.")
+@click.argument("out", type=PATH, help="File or folder to write: .ply, .glb, .parquet, .zarr, else a folder.")
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["ply", "mesh", "splats", "images", "nerfstudio", "zarr"]),
+    type=click.Choice(["ply", "mesh", "gltf", "splats", "parquet", "images", "colmap", "nerfstudio", "zarr"]),
     help="Told by the suffix of OUT if not given (.ply: points; splats with --onto); images without one.",
 )
 @click.option(

@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 
 from lift3d.domain.keys import ViewId, slug
+from lift3d.domain.lifted import LiftedView
 from lift3d.domain.scene import UNKNOWN_LABEL
-from lift3d.errors import Lift3dError, SceneFormatError
+from lift3d.errors import Lift3dError, SceneError, SceneFormatError
 from lift3d.results.colours import Picture, to_bytes
 from lift3d.results.lifted_scene import LiftedScene
 
@@ -49,6 +50,24 @@ def world_words(lifted: LiftedScene) -> str:
         return f"{frame}, as its files have it"
     rows = "; ".join(" ".join(f"{entry:.9g}" for entry in row) for row in similarity.tolist())
     return f"{frame}; the world before it was taken there by [{rows}]"
+
+
+def image_to_write(lifted: LiftedScene, view: LiftedView) -> tuple[Picture, Bool[np.ndarray, "height width"]]:
+    """Return what the image of a view is to be, and which of its pixels count.
+
+    The lifted picture if the operator gives pictures, else the photograph; SceneError if that cannot be read.
+    """
+    if view.prediction.kind == "image":
+        picture = view.prediction.values.clamp(0, 1).permute(1, 2, 0).numpy()
+        return picture, view.prediction.is_valid.numpy()
+    try:
+        frame = lifted.scene.view(view.target).load(lifted.recipe.image_height)
+    except Lift3dError as error:
+        raise SceneError(
+            f"View '{view.target}' of '{lifted.name}' has no photograph to write: {error} Novel cameras have none. "
+            "Export an operator that gives pictures, such as rgb, or another form."
+        ) from error
+    return frame.image.permute(1, 2, 0).numpy(), frame.is_valid.numpy()
 
 
 def write_picture(path: Path, picture: Picture) -> None:

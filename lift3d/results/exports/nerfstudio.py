@@ -10,15 +10,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from lift3d.domain.lifted import LiftedDepth, LiftedView
-from lift3d.errors import CameraError, Lift3dError, SceneError
+from lift3d.errors import CameraError
 from lift3d.geometry.rays import cell_centers
 from lift3d.pipeline.decode import COVERED
 from lift3d.results.cloud import map_under
 from lift3d.results.colours import Picture
-from lift3d.results.exports.files import UNKNOWN_ID, file_names, world_words, write_ids, write_picture, write_share
+from lift3d.results.exports.files import (
+    UNKNOWN_ID,
+    file_names,
+    image_to_write,
+    world_words,
+    write_ids,
+    write_picture,
+    write_share,
+)
 from lift3d.results.exports.ply import predicted_columns, some_cloud, write_ply
 from lift3d.results.lifted_scene import LiftedScene
 from lift3d.runs.progress import track
@@ -42,7 +50,7 @@ def export_nerfstudio(lifted: LiftedScene, out: Path) -> list[str]:
     (out / "masks").mkdir()
     for target in track(lifted.targets, "export"):
         view, name = lifted.view(target), names[target]
-        picture, is_valid = _image(lifted, view)
+        picture, is_valid = image_to_write(lifted, view)
         is_masked |= not is_valid.all()
         frames.append(_camera(view) | _write_view(view, picture, out, name))
         write_share(out / "masks" / f"{name}.png", is_valid)
@@ -51,7 +59,7 @@ def export_nerfstudio(lifted: LiftedScene, out: Path) -> list[str]:
         frames = [{key: value for key, value in frame.items() if key != "mask_path"} for frame in frames]
         shutil.rmtree(out / "masks")
     cloud = some_cloud(lifted, MOST_POINTS)
-    columns = predicted_columns(lifted, cloud, lambda view: _image(lifted, view)[0])
+    columns = predicted_columns(lifted, cloud, lambda view: image_to_write(lifted, view)[0])
     write_ply(out / POINTS, cloud, columns, [world_words(lifted)])
     document = {"camera_model": "PINHOLE", "depth_unit_scale_factor": DEPTH_UNIT, "label_ignore": UNKNOWN_ID}
     document |= {"ply_file_path": POINTS, "frames": frames}
@@ -59,21 +67,6 @@ def export_nerfstudio(lifted: LiftedScene, out: Path) -> list[str]:
     kind = lifted.view(lifted.targets[0]).prediction.kind
     images = "lifted pictures" if kind == "image" else "photographs, undistorted"
     return [f"images/ holds {images}; depth/ is lifted; {len(cloud)} points in {POINTS}", world_words(lifted)]
-
-
-def _image(lifted: LiftedScene, view: LiftedView) -> tuple[Picture, Bool[np.ndarray, "height width"]]:
-    """Return what the image of a view is to be, and which of its pixels count."""
-    if view.prediction.kind == "image":
-        picture = view.prediction.values.clamp(0, 1).permute(1, 2, 0).numpy()
-        return picture, view.prediction.is_valid.numpy()
-    try:
-        frame = lifted.scene.view(view.target).load(lifted.recipe.image_height)
-    except Lift3dError as error:
-        raise SceneError(
-            f"View '{view.target}' of '{lifted.name}' has no photograph to write: {error} Novel cameras have none. "
-            "Export an operator that gives pictures, such as rgb, or another form."
-        ) from error
-    return frame.image.permute(1, 2, 0).numpy(), frame.is_valid.numpy()
 
 
 def _camera(view: LiftedView) -> dict[str, Any]:

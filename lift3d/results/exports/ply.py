@@ -17,7 +17,7 @@ from lift3d.results.colours import Picture, to_bytes
 from lift3d.results.exports.files import world_words
 from lift3d.results.lifted_scene import LiftedScene
 from lift3d.surface.cloud import SurfacePoints
-from lift3d.surface.triangles import surface_mesh
+from lift3d.surface.triangles import Mesh, surface_mesh
 
 # About 40 MB, and what desktop viewers turn smoothly.
 MOST_POINTS = 1_000_000
@@ -37,8 +37,9 @@ Columns = dict[str, Shaped[np.ndarray, " point"]]
 def export_ply(lifted: LiftedScene, out: Path) -> list[str]:
     """Write the points of the surface in the colours of their predictions, and return what there is to say."""
     cloud = some_cloud(lifted, MOST_POINTS)
-    names, frame = _write_coloured(lifted, out, cloud)
-    return [f"{len(cloud)} points with x, y, z, nx, ny, nz, {names}", frame]
+    columns, frame = in_own_colours(lifted, cloud), world_words(lifted)
+    write_ply(out, cloud, columns, [_title(lifted), frame])
+    return [f"{len(cloud)} points with x, y, z, nx, ny, nz, {', '.join(columns)}", frame]
 
 
 def some_cloud(lifted: LiftedScene, most: int) -> Cloud:
@@ -54,6 +55,16 @@ def some_cloud(lifted: LiftedScene, most: int) -> Cloud:
 
 def export_mesh(lifted: LiftedScene, out: Path) -> list[str]:
     """Write the triangles of the surface in the colours of the predictions, and return what there is to say."""
+    mesh, cloud, columns = coloured_mesh(lifted)
+    frame = world_words(lifted)
+    write_ply(out, cloud, columns, [_title(lifted), frame], mesh.faces)
+    unseen = int((cloud.view < 0).sum())
+    said = f"{len(mesh.xyz)} vertices, {len(mesh.faces)} triangles, with {', '.join(columns)}"
+    return [said, frame, *([f"{unseen} vertices are grey: no lifted view sees them"] if unseen else [])]
+
+
+def coloured_mesh(lifted: LiftedScene) -> tuple[Mesh, Cloud, Columns]:
+    """Return the triangles of the surface, their vertices as points, and what was predicted there; NoOverlapError."""
     surface = surface_of(lifted)
     mesh = surface_mesh(surface, MOST_SPOTS)
     if not len(mesh.faces):
@@ -62,26 +73,27 @@ def export_mesh(lifted: LiftedScene, out: Path) -> list[str]:
             "agree on depth. Export points (--format ply) to see what there is."
         )
     cloud = read_points(lifted, surface, SurfacePoints(mesh.xyz, mesh.normals, 0.0, len(mesh.xyz)))
-    names, frame = _write_coloured(lifted, out, cloud, mesh.faces)
-    unseen = int((cloud.view < 0).sum())
-    said = f"{len(mesh.xyz)} vertices, {len(mesh.faces)} triangles, with {names}"
-    return [said, frame, *([f"{unseen} vertices are grey: no lifted view sees them"] if unseen else [])]
+    return mesh, cloud, in_own_colours(lifted, cloud)
 
 
-def _write_coloured(
-    lifted: LiftedScene, out: Path, cloud: Cloud, faces: Int[torch.Tensor, "face 3"] | None = None
-) -> tuple[str, str]:
-    """Write points in the colours of their predictions; return the names of their columns, and in which world."""
-    columns = predicted_columns(lifted, cloud, lambda view: lifted.colours.picture(view.prediction))
-    frame = world_words(lifted)
-    write_ply(out, cloud, columns, [f"lift3d: {lifted.name}, {lifted.operator}, {lifted.lifter}", frame], faces)
-    return ", ".join(columns), frame
+def in_own_colours(lifted: LiftedScene, cloud: Cloud, most_features: int | None = MOST_FEATURES) -> Columns:
+    """Return what was predicted at points, in the colours of the report."""
+    return predicted_columns(lifted, cloud, lambda view: lifted.colours.picture(view.prediction), most_features)
 
 
-def predicted_columns(lifted: LiftedScene, cloud: Cloud, paint: Callable[[LiftedView], Picture]) -> Columns:
+def _title(lifted: LiftedScene) -> str:
+    return f"lift3d: {lifted.name}, {lifted.operator}, {lifted.lifter}"
+
+
+def predicted_columns(
+    lifted: LiftedScene,
+    cloud: Cloud,
+    paint: Callable[[LiftedView], Picture],
+    most_features: int | None = MOST_FEATURES,
+) -> Columns:
     """Return what was predicted at points: label, value, or feature_0 and on; grey, −1 and NaN where nothing was.
 
-    Colours are those of the pictures, of any size, that ``paint`` gives.
+    Colours are those of the pictures, of any size, that ``paint`` gives. Of an embedding, at most so many features.
     """
     columns: Columns = {}
     for number, view in enumerate(lifted.views()):
@@ -89,7 +101,7 @@ def predicted_columns(lifted: LiftedScene, cloud: Cloud, paint: Callable[[Lifted
         uv = cloud.uv[torch.from_numpy(own)]
         rgb = map_under(to_bytes(paint(view)), view.camera, grids, uv)
         found = dict(zip(("red", "green", "blue"), rgb.T, strict=True))
-        found |= {name: map_under(one, view.camera, grids, uv) for name, one in _predicted(view).items()}
+        found |= {name: map_under(one, view.camera, grids, uv) for name, one in _predicted(view, most_features).items()}
         for name, values in found.items():
             missing = {"u": _UNSEEN_GREY, "i": UNKNOWN_LABEL}.get(values.dtype.kind, np.nan)
             columns.setdefault(name, np.full(len(cloud), missing, dtype=values.dtype))[own] = values
@@ -124,7 +136,7 @@ def write_ply(
     PlyData(elements, byte_order="<", comments=lines).write(str(out))
 
 
-def _predicted(view: LiftedView) -> dict[str, Shaped[np.ndarray, "row col"]]:
+def _predicted(view: LiftedView, most_features: int | None) -> dict[str, Shaped[np.ndarray, "row col"]]:
     """Return maps of what was predicted, in types that PLY has; of pictures that is their colour alone."""
     prediction, values = view.prediction, view.prediction.values
     if prediction.kind == "labels":
@@ -134,5 +146,5 @@ def _predicted(view: LiftedView) -> dict[str, Shaped[np.ndarray, "row col"]]:
     if prediction.kind == "scalar":
         return {"value": values.float().numpy()}
     if prediction.kind == "embedding":
-        return {f"feature_{index}": one.float().numpy() for index, one in enumerate(values[:MOST_FEATURES])}
+        return {f"feature_{index}": one.float().numpy() for index, one in enumerate(values[:most_features])}
     return {}

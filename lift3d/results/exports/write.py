@@ -8,10 +8,13 @@ from pathlib import Path
 from rich.filesize import decimal
 
 from lift3d.errors import ConfigError, UnknownNameError
+from lift3d.results.exports.colmap import export_colmap
+from lift3d.results.exports.gltf import export_gltf
 from lift3d.results.exports.images import export_images
 from lift3d.results.exports.nerfstudio import export_nerfstudio
 from lift3d.results.exports.ply import export_mesh, export_ply
 from lift3d.results.exports.splats import export_splats
+from lift3d.results.exports.table import export_table
 from lift3d.results.exports.zarr import export_zarr
 from lift3d.results.lifted_scene import LiftedScene
 from lift3d.storage.whole_file import whole
@@ -36,7 +39,10 @@ class ExportForm:
 FORMS: dict[str, ExportForm] = {
     "ply": ExportForm(export_ply, ".ply"),
     "mesh": ExportForm(export_mesh, ".ply"),
+    "gltf": ExportForm(export_gltf, ".glb"),
+    "parquet": ExportForm(export_table, ".parquet"),
     "images": ExportForm(export_images, ""),
+    "colmap": ExportForm(export_colmap, ""),
     "nerfstudio": ExportForm(export_nerfstudio, ""),
     "zarr": ExportForm(export_zarr, ".zarr"),
 }
