@@ -1,16 +1,15 @@
 """Files of splats, in the layout of 3D Gaussian splatting: read, and written again as they are with what was found."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Shaped
-from plyfile import PlyData, PlyElement
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lift3d.scenes.ply import ply_header, reading_ply, vertex_columns
+from lift3d.scenes.ply import reading_ply
+from lift3d.scenes.ply_rows import PlyRows
 
 _SPLAT = ("opacity", *(f"scale_{axis}" for axis in range(3)), *(f"rot_{part}" for part in range(4)))
 # Colours seen from everywhere alike are 0.5 plus so many times the first coefficient.
@@ -34,57 +33,24 @@ class Splats:
     rotation: Float[Tensor, "splat 4"]
 
 
-class SplatFile:
+class SplatFile(PlyRows):
     """The rows of a file of splats, in its order; SceneFormatError as of points, or if they are no splats."""
 
     def __init__(self, path: Path) -> None:
+        super().__init__(path)
         with reading_ply(path):
-            missing = [name for name in _SPLAT if name not in ply_header(path).vertex]
+            missing = [name for name in _SPLAT if name not in self.names]
             if missing:
                 raise ValueError(f"its vertices have no {', '.join(missing)}, so they are no splats; points need none")
-            self._data = PlyData.read(str(path))
-            values = torch.as_tensor(vertex_columns(self._data, (*"xyz", *_SPLAT)))
-        # Rows that are not finite stay in the file, and are drawn nowhere.
-        self.is_finite: Bool[Tensor, " row"] = torch.isfinite(values).all(1)
+            values = self._columns((*"xyz", *_SPLAT))
+        self.is_finite = torch.isfinite(values).all(1)
         self._values = values[self.is_finite]
-
-    def __len__(self) -> int:
-        return len(self.is_finite)
 
     @property
     def splats(self) -> Splats:
         """Those that are finite, in the file's order."""
         values = self._values
         return Splats(values[:, :3], values[:, 3].sigmoid(), values[:, 4:7].exp(), values[:, 7:])
-
-    def write(
-        self,
-        out: Path,
-        columns: Mapping[str, Shaped[np.ndarray, " row"]],
-        comments: Sequence[str] = (),
-        kept: Bool[np.ndarray, " row"] | None = None,
-    ) -> None:
-        """Write the rows as they are, or those that are kept, with columns added, or in place of those of their name.
-
-        Without columns, comments or anything left out, the file is the same, bit for bit, if its header is in the form
-        that 3DGS writes.
-        """
-        rows = self._data["vertex"].data
-        order = self._data.byte_order
-        more = {name: values.astype(values.dtype.newbyteorder(order)) for name, values in columns.items()}
-        added = [(name, values.dtype.str) for name, values in more.items() if name not in rows.dtype.names]
-        whole = np.empty(len(rows), dtype=[*rows.dtype.descr, *added])
-        for name in rows.dtype.names:
-            whole[name] = rows[name]
-        for name, values in more.items():
-            whole[name] = values
-        vertex = PlyElement.describe(whole if kept is None else whole[kept], "vertex")
-        elements = [vertex if one.name == "vertex" else one for one in self._data.elements]
-        header = [
-            *self._data.comments,
-            *(" ".join(one.encode("ascii", "backslashreplace").decode().split()) for one in comments),
-        ]
-        PlyData(elements, self._data.text, order, header, self._data.obj_info).write(str(out))
 
     def coloured(
         self, rgb: Float[np.ndarray, "row 3"], is_seen: Bool[np.ndarray, " row"]
@@ -102,9 +68,9 @@ class SplatFile:
     def colours(self) -> Float[Tensor, "splat 3"]:
         """Of the splats, in [0, 1], as seen from everywhere; grey without any."""
         names = [f"{_VIEWED}{axis}" for axis in range(3)]
-        if not {*names} <= {*self._data["vertex"].data.dtype.names}:
+        if not {*names} <= {*self.names}:
             return torch.full((len(self._values), 3), 0.5, dtype=torch.float64)
-        known = torch.as_tensor(vertex_columns(self._data, names))[self.is_finite]
+        known = self._columns(names)[self.is_finite]
         return (0.5 + _CONSTANT_HARMONIC * known).clamp(0, 1)
 
 

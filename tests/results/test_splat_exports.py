@@ -166,7 +166,7 @@ def test_splats_in_millimetres_are_refused(lifted, tmp_path, splats):
     ("kind", "options", "match"),
     [
         ("image", {"only": (1,)}, "no labels"),
-        ("labels", {"only": (77,)}, "those that are seen have 0, 1, 2"),
+        ("labels", {"only": (77,)}, "what is seen has 0, 1, 2"),
         ("labels", {"form": "zarr"}, "it alone"),
     ],
 )
@@ -178,4 +178,4 @@ def test_what_cannot_be_is_refused_in_words(lifted, tmp_path, splats, kind, opti
 
 def test_the_form_needs_a_file(lifted, tmp_path):
     with pytest.raises(ConfigError, match="--onto"):
-        export_lifted(lifted["labels"], tmp_path / "out.ply", "splats")
+        export_lifted(lifted["labels"], tmp_path / "out.ply", "onto")

@@ -109,13 +109,13 @@ def render(store: str, out: Path, frames: int, fps: int, plugins: tuple[str, ...
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["ply", "mesh", "gltf", "splats", "parquet", "images", "colmap", "nerfstudio", "zarr"]),
-    help="Told by the suffix of OUT if not given (.ply: points; splats with --onto); images without one.",
+    type=click.Choice(["ply", "mesh", "gltf", "parquet", "images", "colmap", "nerfstudio", "zarr"]),
+    help="Told by the suffix of OUT if not given (.ply: points); images without one.",
 )
 @click.option(
-    "--onto", type=PATH, help="A .ply of splats of the same cameras: its rows get what was lifted, in their order."
+    "--onto", type=PATH, help="A .ply of your own, splats, cloud or mesh: its rows get what was lifted, in their order."
 )
-@click.option("--only", type=int, multiple=True, help="With --onto: splats of this label alone. Repeatable.")
+@click.option("--only", type=int, multiple=True, help="With --onto: rows of this label alone. Repeatable.")
 @choice_options
 def export(store: str, out: Path, form: str | None, onto: Path | None, only: tuple[int, ...], **chosen: Any) -> None:
     """Write what was lifted in a form that other tools take."""

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from lift3d.domain.keys import ViewId, slug
 from lift3d.domain.lifted import LiftedView
 from lift3d.domain.scene import UNKNOWN_LABEL
-from lift3d.errors import Lift3dError, SceneError, SceneFormatError
+from lift3d.errors import ConfigError, Lift3dError, SceneError, SceneFormatError
 from lift3d.results.colours import Picture, to_bytes
 from lift3d.results.lifted_scene import LiftedScene
 
@@ -19,6 +19,9 @@ from lift3d.results.lifted_scene import LiftedScene
 UNKNOWN_ID = 65535
 # The conventions of every export, in words.
 W2C_WORDS = "world to camera, column vectors; camera axes x right, y down, z forward"
+# Of rows of a table or a file, by name.
+Columns = dict[str, Shaped[np.ndarray, " row"]]
+
 K_WORDS = "pixels of a view of the height and width given; origin at the outer corner of the first pixel"
 
 
@@ -98,3 +101,15 @@ def write_floats(path: Path, values: Float[np.ndarray, "row col"]) -> None:
 def _write(path: Path, pixels: Shaped[np.ndarray, "height width *channel"]) -> None:
     _, content = cv2.imencode(path.suffix, np.ascontiguousarray(pixels))
     path.write_bytes(content.tobytes())
+
+
+def kept_rows(columns: Columns, only: tuple[int, ...]) -> Bool[np.ndarray, " row"] | None:
+    """Return the rows of some labels, None for all; ConfigError if there is no such row."""
+    if not only:
+        return None
+    labels = columns["label"]
+    kept = np.isin(labels, only)
+    if not kept.any():
+        there = ", ".join(map(str, np.unique(labels[labels >= 0])))
+        raise ConfigError(f"Nothing has a label of {', '.join(map(str, only))}; what is seen has {there}.")
+    return kept

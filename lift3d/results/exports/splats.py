@@ -13,11 +13,11 @@ from torch import Tensor
 from lift3d.domain.features import FeatureGrid
 from lift3d.domain.lifted import LiftedView
 from lift3d.domain.scene import UNKNOWN_LABEL
-from lift3d.errors import ConfigError, SceneFormatError
+from lift3d.errors import SceneFormatError
 from lift3d.geometry.gaussians import Gaussians
 from lift3d.geometry.splatting import SplatPicture, splat_picture
 from lift3d.results.cloud import whole_grid
-from lift3d.results.exports.files import world_words
+from lift3d.results.exports.files import Columns, kept_rows, world_words
 from lift3d.results.lifted_scene import LiftedScene
 from lift3d.scenes.ply_splats import SplatFile
 
@@ -29,8 +29,6 @@ _SUMMED_BYTES = 2**30
 _SEEN = 1e-3
 # Where splats show a surface, it is that of the lifted views within this share at so many places at least.
 _ONE_SURFACE, _LEAST_FITTING, _FEWEST_PLACES = 0.2, 0.2, 100
-
-Columns = dict[str, Shaped[np.ndarray, " row"]]
 
 
 def export_splats(lifted: LiftedScene, out: Path, onto: Path, only: tuple[int, ...] = ()) -> list[str]:
@@ -45,21 +43,16 @@ def export_splats(lifted: LiftedScene, out: Path, onto: Path, only: tuple[int, .
 
     Raises:
         SceneFormatError: If the file holds no splats, or they are not where the views show a surface.
-        ConfigError: If labels are asked for of an operator that has none.
+        ConfigError: If no splat has one of the labels.
     """
     file = SplatFile(onto)
     splats = file.splats
     gaussians = Gaussians.of(splats.xyz, splats.opacity, splats.scale, splats.rotation)
     kind = next(lifted.views()).prediction.kind
-    if only and kind not in ("labels", "masks"):
-        raise ConfigError(f"'{lifted.operator}' predicts {kind}, no labels; leave out --only, or export labels.")
     gathered = _gathered(lifted, gaussians, onto)
-    is_seen = _in_file(file, (gathered.weight > _SEEN).numpy(), 0.0)
+    is_seen = file.in_file((gathered.weight > _SEEN).numpy(), 0.0)
     columns = _columns(file, gathered, is_seen, kind)
-    kept = np.isin(columns["label"], only) if only else None
-    if kept is not None and not kept.any():
-        there = ", ".join(map(str, np.unique(columns["label"][columns["label"] >= 0])))
-        raise ConfigError(f"No splat has a label of {', '.join(map(str, only))}; those that are seen have {there}.")
+    kept = kept_rows(columns, only)
     frame = world_words(lifted)
     file.write(out, columns, [f"lift3d: {lifted.name}, {lifted.operator}, {lifted.lifter}", frame], kept)
     names = ", ".join(columns) if len(columns) < 8 else f"{next(iter(columns))} and {len(columns) - 1} more"
@@ -180,17 +173,17 @@ def _values(view: LiftedView, channels: slice) -> Float[Tensor, "cell channel"]:
 
 def _columns(file: SplatFile, gathered: _Gathered, is_seen: Bool[np.ndarray, " row"], kind: str) -> Columns:
     """Return columns of all rows: −1 and NaN, or the colours of before, of splats that are not seen."""
-    weight = _in_file(file, gathered.weight.numpy(), 0.0)
+    weight = file.in_file(gathered.weight.numpy(), 0.0)
     columns: Columns = {}
     if gathered.votes:
         numbers = sorted(gathered.votes)
         most, place = torch.stack([gathered.votes[one] for one in numbers]).max(0)
-        label = _in_file(file, np.array(numbers, dtype=np.int32)[place.numpy()], UNKNOWN_LABEL)
+        label = file.in_file(np.array(numbers, dtype=np.int32)[place.numpy()], UNKNOWN_LABEL)
         columns["label"] = np.where(is_seen, label, UNKNOWN_LABEL).astype(np.int32)
-        columns["label_share"] = _in_file(file, (most / gathered.weight).numpy(), np.nan)
+        columns["label_share"] = file.in_file((most / gathered.weight).numpy(), np.nan)
     elif gathered.sums:
         mean = torch.cat(gathered.sums, dim=1) / gathered.weight[:, None]
-        means = np.where(is_seen[:, None], _in_file(file, mean.numpy(), np.nan), np.nan).astype(np.float32)
+        means = np.where(is_seen[:, None], file.in_file(mean.numpy(), np.nan), np.nan).astype(np.float32)
         if kind == "image":
             columns |= file.coloured(means.clip(0, 1), is_seen)
         else:
@@ -198,12 +191,3 @@ def _columns(file: SplatFile, gathered: _Gathered, is_seen: Bool[np.ndarray, " r
             columns |= dict(zip(names, means.T, strict=True))
     columns["seen_weight"] = weight.astype(np.float32)
     return columns
-
-
-def _in_file(
-    file: SplatFile, values: Shaped[np.ndarray, " splat *rest"], missing: float | int
-) -> Shaped[np.ndarray, "..."]:
-    """Return what is of the finite splats as of all rows."""
-    rows = np.full((len(file), *values.shape[1:]), missing, dtype=values.dtype)
-    rows[file.is_finite.numpy()] = values
-    return rows

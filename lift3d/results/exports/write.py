@@ -13,7 +13,7 @@ from lift3d.results.exports.gltf import export_gltf
 from lift3d.results.exports.images import export_images
 from lift3d.results.exports.nerfstudio import export_nerfstudio
 from lift3d.results.exports.ply import export_mesh, export_ply
-from lift3d.results.exports.splats import export_splats
+from lift3d.results.exports.points import export_onto
 from lift3d.results.exports.table import export_table
 from lift3d.results.exports.zarr import export_zarr
 from lift3d.results.lifted_scene import LiftedScene
@@ -47,7 +47,7 @@ FORMS: dict[str, ExportForm] = {
     "zarr": ExportForm(export_zarr, ".zarr"),
 }
 # The form that has a file to be written onto.
-_SPLATS = "splats"
+_ONTO = "onto"
 # What a name without a suffix is.
 _FOLDER_FORM = "images"
 
@@ -57,20 +57,20 @@ def export_lifted(
 ) -> str:
     """Write a lifted scene in another tool's form, there when it is whole; return the lines to print.
 
-    ``form`` is one of FORMS; told by the suffix of ``out`` if None, and ``images`` without one; ``splats`` of those of
-    the file ``onto``, and of the labels ``only``, if any are given. Memory is that of one
+    ``form`` is one of FORMS; told by the suffix of ``out`` if None, and ``images`` without one; ``onto`` of the rows
+    of the file ``onto``, and of the labels ``only``, if any are given. Memory is that of one
     stored part (64 views) and, of clouds, the points; ``zarr`` holds all views of a scene that was stored in several
     parts. ConfigError if ``out`` is there (but for an empty folder), cannot be written, or has the suffix of another
     form; Lift3dError if the form lacks what it needs.
     """
-    name = _form_of(out, _SPLATS if onto is not None and form is None else form)
-    if (onto is None) == (name == _SPLATS) or (only and onto is None):
+    name = _form_of(out, _ONTO if onto is not None and form is None else form)
+    if (onto is None) == (name == _ONTO) or (only and onto is None):
         raise ConfigError(
-            "The form splats, and it alone, is written onto a file of splats, which --onto names, all of it or --only "
+            "The form onto, and it alone, is written onto a .ply of your own, which --onto names, all of it or --only "
             f"some; got the form {name} and {'no file' if onto is None else onto}."
         )
     if onto is not None:
-        chosen = ExportForm(lambda lifted, partial: export_splats(lifted, partial, onto, only), ".ply")
+        chosen = ExportForm(lambda lifted, partial: export_onto(lifted, partial, onto, only), ".ply")
     else:
         chosen = FORMS[name]
     _check_free(out)
@@ -98,9 +98,9 @@ def _form_of(out: Path, asked: str | None) -> str:
             "xarray opens; what is cast to float32 there can be given to to_netcdf."
         )
     name = asked or suffixes.get(suffix, _FOLDER_FORM)
-    if name not in (*FORMS, _SPLATS):
-        raise UnknownNameError.of("form of export", name, (*FORMS, _SPLATS))
-    wanted = ".ply" if name == _SPLATS else FORMS[name].suffix
+    if name not in (*FORMS, _ONTO):
+        raise UnknownNameError.of("form of export", name, (*FORMS, _ONTO))
+    wanted = ".ply" if name == _ONTO else FORMS[name].suffix
     if not out.name or (suffix != wanted if wanted else suffix in suffixes):
         expected = f"a name that ends in {wanted}" if wanted else "the name of a folder"
         raise ConfigError(f"'{out}' is no name for the form {name}; expected {expected}.")
