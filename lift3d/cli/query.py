@@ -33,16 +33,27 @@ class Answers:
         return text if self.out is None else f"{text}\nwritten  {self.out}"
 
 
-def ask(lifted: LiftedScene, words: Sequence[str], clicks: Sequence[str], rule: str, out: Path | None) -> Answers:
+def ask(
+    lifted: LiftedScene,
+    words: Sequence[str],
+    clicks: Sequence[str],
+    rule: str,
+    out: Path | None,
+    onto: Path | None = None,
+) -> Answers:
     """Ask a lifted scene, and write what was found if a file is named; ConfigError if nothing is asked."""
     if not words and not clicks:
         raise ConfigError("Nothing is asked. Give words, as in lift3d query STORE 'red mug', or --click VIEW,U,V.")
     if out is not None and len(words) + len(clicks) > 1:
         raise ConfigError(f"A file takes what one query found; got {len(words) + len(clicks)} queries. Ask one by one.")
+    if onto is not None and (out is None or out.suffix.lower() != ".ply"):
+        raise ConfigError(f"What is cut out of '{onto}' needs a name, --out FILE.ply; got {out}.")
     pixels = [_parsed(one) for one in clicks]
     asked = lifted.ask()
     found = [asked.words(one, rule) for one in words] + [asked.click(*one, rule) for one in pixels]
-    if out is not None:
+    if out is not None and onto is not None:
+        found[0].cut_out(onto, out)
+    elif out is not None:
         found[0].write(out)
     return Answers(lifted.title, tuple(found), out)
 

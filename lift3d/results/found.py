@@ -1,5 +1,7 @@
 """What a query found on the points of a scene: as numbers, a table, a map of any view, a file."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +20,7 @@ from lift3d.geometry.rigid import transform
 from lift3d.results.cloud import Cloud
 from lift3d.results.colours import heat_picture, to_bytes
 from lift3d.results.exports.ply import Columns, write_ply
+from lift3d.scenes.ply_rows import PlyRows
 from lift3d.storage.whole_file import whole
 from lift3d.tables.schema import DataFrame
 
@@ -82,6 +85,30 @@ class Found:
         found[is_known] = self.likeness[self._tree.query(xyz.numpy()[is_known])[1]]
         return found.reshape(own.features.grid.shape)
 
+    def at(self, xyz: Float[ndarray, "place 3"]) -> Float[ndarray, " place"]:
+        """Return the likeness at places, world coordinates: that of the nearest point; NaN of places beside them."""
+        apart, nearest = self._tree.query(xyz)
+        # As far from a point as points are from each other, and as much again.
+        reach = 2 * float(np.median(self._tree.query(self.cloud.xyz.numpy(), k=2)[0][:, -1]))
+        return np.where(apart <= reach, self.likeness[nearest], np.nan)
+
+    def cut_out(self, onto: Path | str, out: Path | str) -> int:
+        """Write the rows of a .ply (splats, a cloud, a mesh) that are found, with their likeness; return how many.
+
+        SceneFormatError if the file is no PLY; ConfigError if none of its rows is found.
+        """
+        file = PlyRows(Path(onto))
+        likeness = file.in_file(self.at(file.xyz.numpy()).astype(np.float32), np.nan)
+        kept = likeness > self.threshold
+        if not kept.any():
+            raise ConfigError(
+                f"Of the {len(file)} rows of '{onto}' none is where '{self.query}' was found. They may be in another "
+                "world or unit, or the threshold too high: see lift3d query without a file."
+            )
+        with self._writing(Path(out)) as partial:
+            file.write(partial, {"likeness": likeness}, [f"lift3d: {self.query}, {self.threshold_source}"], kept)
+        return int(kept.sum())
+
     def to_pandas(self) -> DataFrame:
         """Return a row per point: x, y, z, nx, ny, nz, likeness, is_selected."""
         columns = dict(zip("xyz", self.cloud.xyz.numpy().T, strict=True))
@@ -111,16 +138,21 @@ class Found:
         path = Path(out)
         if path.suffix.lower() not in _SUFFIXES:
             raise ConfigError(f"'{out}' is no name for what was found; expected one that ends in .ply, .parquet, .csv.")
+        with self._writing(path) as partial:
+            if path.suffix.lower() == ".ply":
+                self._write_ply(partial)
+            elif path.suffix.lower() == ".csv":
+                self.to_pandas().to_csv(partial, index=False)
+            else:
+                self.to_pandas().to_parquet(partial, index=False)
+
+    @contextmanager
+    def _writing(self, out: Path) -> Iterator[Path]:
         try:
-            with whole(path) as partial:
-                if path.suffix.lower() == ".ply":
-                    self._write_ply(partial)
-                elif path.suffix.lower() == ".csv":
-                    self.to_pandas().to_csv(partial, index=False)
-                else:
-                    self.to_pandas().to_parquet(partial, index=False)
+            with whole(out) as partial:
+                yield partial
         except OSError as error:
-            raise ConfigError(f"'{out}' cannot be written: {error}. Give one in a folder you may write to.") from error
+            raise ConfigError(f"'{out}' cannot be written: {error}. Name a file in a folder that takes it.") from error
 
     def _write_ply(self, out: Path) -> None:
         low, high = float(self.likeness.min()), float(self.likeness.max())

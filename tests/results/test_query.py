@@ -12,6 +12,7 @@ from lift3d.cli.app import app
 from lift3d.errors import ConfigError, NoOverlapError, UnknownNameError
 from lift3d.results.likeness import Neighbours, edge_threshold, even_threshold, otsu_threshold
 from lift3d.results.query import ask_all
+from tests.support import surfaces
 from tests.support.runs import run_into, small_recipe
 
 SCENE = "procedural:objects?seed=3&views=8&height=96&width=128"
@@ -109,6 +110,20 @@ def test_what_is_found_is_written_for_others(asked, tmp_path, suffix):
     np.testing.assert_allclose(read["x"], found.cloud.xyz[:, 0], rtol=1e-5, atol=1e-6)
 
 
+def test_what_is_found_is_cut_out_of_a_file_of_ones_own(asked, is_thing, tmp_path):
+    found = asked.words(THING)
+    xyz = np.concatenate([asked.cloud.xyz.numpy(), asked.cloud.xyz.numpy() + 50])
+    path = surfaces.write_splats(tmp_path / "splats.ply", xyz, 0.01)
+    count = found.cut_out(path, tmp_path / "thing.ply")
+    rows = PlyData.read(str(tmp_path / "thing.ply"))["vertex"].data
+    assert len(rows) == count == found.selected.sum()
+    np.testing.assert_allclose(rows["x"], asked.cloud.xyz[torch.from_numpy(found.selected), 0], rtol=1e-5, atol=1e-5)
+    assert {"opacity", "scale_0", "likeness"} <= {*rows.dtype.names}
+    far = surfaces.write_splats(tmp_path / "far.ply", xyz * 1000, 0.01)
+    with pytest.raises(ConfigError, match="another world or unit"):
+        found.cut_out(far, tmp_path / "none.ply")
+
+
 def test_bad_questions_are_refused_in_words(asked, store, tmp_path):
     with pytest.raises(ConfigError, match=r"up to 200 characters.*got 0"):
         asked.words("  ")
@@ -140,6 +155,7 @@ def test_nothing_lifted_at_a_pixel_is_said(asked):
         ([], "Nothing is asked", 2),
         (["--click", "0000,60"], "VIEW,U,V", 2),
         ([THING, "red ball", "--out", "x.ply"], "got 2 queries", 2),
+        ([THING, "--onto", "mine.ply", "--out", "x.csv"], "needs a name", 2),
     ],
 )
 def test_the_command_says_where_it_is(store, arguments, said, code):

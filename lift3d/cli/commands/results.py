@@ -138,6 +138,7 @@ def export(store: str, out: Path, form: str | None, onto: Path | None, only: tup
     help="How the threshold is chosen: where features change most, Otsu's, or relevancy 0.5.",
 )
 @click.option("--out", type=PATH, help="The points with their likeness: .ply, .parquet or .csv. Of one query.")
+@click.option("--onto", type=PATH, help="A .ply of your own: the rows that are found are cut out of it, into --out.")
 @json_option
 @choice_options
 def query(
@@ -146,6 +147,7 @@ def query(
     clicks: tuple[str, ...],
     rule: str,
     out: Path | None,
+    onto: Path | None,
     as_json: bool,
     **chosen: Any,
 ) -> None:
@@ -153,5 +155,5 @@ def query(
     from lift3d.cli.query import ask
     from lift3d.results.lifted_scene import open_lifted
 
-    found = ask(open_lifted(store, **chosen), words, clicks, rule, out)
+    found = ask(open_lifted(store, **chosen), words, clicks, rule, out, onto)
     show(found.to_json(), found.to_text(), as_json)
