@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from lift3d.geometry.rigid import look_at
 from lift3d.synthetic.objects import OBJECT_LABELS, fill_objects, objects_pose
 from lift3d.synthetic.stage import LABELS, Pose, Stage
-from lift3d.synthetic.world import Shape, World
+from lift3d.synthetic.world import Pattern, Shape, Solid, World
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,10 +174,16 @@ FAMILIES: dict[str, Family] = {
 # Part of a world's seed, as the first families were numbered when there were five; later ones follow.
 _NUMBERS = {"forest": 0, "room": 1, "shelf": 2, "street": 3, "tabletop": 4, "objects": 5}
 
+# Place of the ground among the faces of a shell.
+_GROUND = 4
+
 
 @functools.lru_cache(maxsize=8)
-def build_world(family: str, seed: int) -> World:
-    """Build the world of a family; equal arguments give equal worlds."""
+def build_world(family: str, seed: int, *, has_plain_walls: bool = False) -> World:
+    """Build the world of a family; equal arguments give equal worlds.
+
+    Plain walls, and the ceiling, have one colour: nothing in a photograph tells where on them one looks.
+    """
     kind = FAMILIES[family]
     rng = np.random.default_rng([seed, _NUMBERS[family]])
     stage = Stage(rng, seed, kind.grain_size, kind.period)
@@ -185,7 +191,19 @@ def build_world(family: str, seed: int) -> World:
     shell = stage.solids[0]
     spread = (stage.between(-0.6, 0.6), stage.between(-0.8, -0.3), stage.between(0.7, 0.95))
     light = [middle + part * half for middle, half, part in zip(shell.center, shell.half_size, spread, strict=True)]
-    return World.of(stage.solids, (light[0], light[1], light[2]))
+    solids = [_plain(shell), *stage.solids[1:]] if has_plain_walls else stage.solids
+    return World.of(solids, (light[0], light[1], light[2]))
+
+
+def _plain(shell: Solid) -> Solid:
+    """Return a shell of which only the ground keeps pattern and noise."""
+    faces = [
+        face
+        if place == _GROUND
+        else replace(face, paint=replace(face.paint, pattern=Pattern.PLAIN, grain=0.0, gloss=0.0))
+        for place, face in enumerate(shell.surfaces)
+    ]
+    return replace(shell, surfaces=tuple(faces))
 
 
 def camera_path(family: str, view_count: int, spacing: float) -> list[Float[Tensor, "4 4"]]:

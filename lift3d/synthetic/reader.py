@@ -40,6 +40,7 @@ class ProceduralSpec:
     Views lie along a camera path through a world of the family; ``spacing`` is the distance of neighbours (1 is two to
     four degrees of parallax), ``fov_deg`` horizontal. ``depth`` or ``labels`` 0 hide z-depth, or labels and instances.
     Before a share of the views, ``movers``, stands a thing that is elsewhere each time; every eighth view has none.
+    ``plain`` 1 takes pattern and noise from walls and ceiling: stereo finds nothing there.
     """
 
     family: str
@@ -52,6 +53,7 @@ class ProceduralSpec:
     depth: int = 1
     labels: int = 1
     movers: float = 0.0
+    plain: int = 0
 
     def __post_init__(self) -> None:
         if self.family not in FAMILIES:
@@ -85,6 +87,7 @@ _RANGES: dict[str, tuple[int | float, int | float]] = {
     "depth": (0, 1),
     "labels": (0, 1),
     "movers": (0.0, 1.0),
+    "plain": (0, 1),
 }
 
 
@@ -125,7 +128,11 @@ class ProceduralFrame:
 
     def content_digest(self) -> str:
         """Digest of the parameters and the version of the renderer."""
-        return digest({**asdict(self.spec), "index": self.index, "version": CONTENT_VERSION})
+        said = asdict(self.spec)
+        if not self.spec.plain:
+            # Locations from before the option keep their digests.
+            del said["plain"]
+        return digest({**said, "index": self.index, "version": CONTENT_VERSION})
 
 
 class ProceduralReader:
@@ -142,7 +149,7 @@ class ProceduralReader:
         """
         spec = ProceduralSpec.parse(location)
         cameras = _cameras(spec)
-        world, step = build_world(spec.family, spec.seed), -(-len(cameras) // _MOST_PROBED)
+        world, step = _world(spec), -(-len(cameras) // _MOST_PROBED)
         probes = [_probe(world, camera, view) for view, camera in enumerate(cameras) if view % step == 0]
         nearest = min(float(z_depth.min()) for z_depth, _ in probes)
         farthest = max(float(z_depth.max()) for z_depth, _ in probes)
@@ -167,9 +174,13 @@ def _cameras(spec: ProceduralSpec) -> tuple[Camera, ...]:
     return tuple(Camera(K, w2c, size) for w2c in camera_path(spec.family, spec.views, spec.spacing))
 
 
+def _world(spec: ProceduralSpec) -> World:
+    return build_world(spec.family, spec.seed, has_plain_walls=bool(spec.plain))
+
+
 @functools.lru_cache(maxsize=8)
 def _rendered(spec: ProceduralSpec, index: int, size: ImageSize) -> Frame:
-    world, camera = build_world(spec.family, spec.seed), _cameras(spec)[index]
+    world, camera = _world(spec), _cameras(spec)[index]
     if index in disturbed_views(spec.movers, spec.seed, spec.views, SPARED):
         world = with_mover(world, camera, np.random.default_rng((spec.seed, index)))
     return render(world, camera.resized(size))

@@ -1,16 +1,18 @@
+import dataclasses
 import pickle
 
 import pytest
 import torch
 
 from lift3d.domain.camera import ImageSize
+from lift3d.domain.keys import digest
 from lift3d.domain.scene import Scene
 from lift3d.errors import ConfigError, ImageError, UnknownNameError
 from lift3d.geometry.projection import project, unproject
 from lift3d.geometry.rays import baseline_angle, cell_centers
 from lift3d.geometry.rigid import inverse, transform
 from lift3d.synthetic.families import FAMILIES, build_world, camera_path
-from lift3d.synthetic.reader import ProceduralReader
+from lift3d.synthetic.reader import CONTENT_VERSION, ProceduralFrame, ProceduralReader
 from lift3d.synthetic.world import Shape, to_local
 from tests.support.warping import correspondences, warp
 
@@ -152,3 +154,30 @@ def test_frames_are_the_callers_own_and_a_foreign_camera_and_another_scheme_are_
     with pytest.raises(ImageError, match="own camera"):
         view.source.load(view.camera.resized(ImageSize(12, 16)), ImageSize(12, 16))
     assert not ProceduralReader().recognizes("/data/procedural:room")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_plain_walls_have_one_colour_and_all_else_stays(family: str) -> None:
+    usual, plain = (_read(f"{family}?seed=3&views=2&height=48&width=64&plain={plain}") for plain in (0, 1))
+    assert plain.id.endswith("-plain1")
+    a, b = (one.views[0].load() for one in (usual, plain))
+    assert torch.equal(a.z_depth, b.z_depth)
+    assert torch.equal(a.labels, b.labels)
+    # Instances of the shell come first: four walls, the ground, and what is above. Pixels show what is
+    # at their middles and at outlines, and now and then something thinner.
+    is_plain = ((a.instances < 6) & (a.instances != 4)).float()[None]
+    is_other, is_inside = (torch.nn.functional.max_pool2d(one, 3, 1, 1)[0] == 0 for one in (is_plain, 1 - is_plain))
+    assert (a.image == b.image)[:, is_other].float().mean() > 0.9
+    assert not torch.equal(a.image[:, is_inside], b.image[:, is_inside])
+    # What is left is shading, which is smooth.
+    wall = torch.where(is_inside & (b.instances == int(b.instances[is_inside].mode().values)), b.image[0], torch.nan)
+    assert wall.diff(dim=1).abs().nanmedian() < 0.004
+
+
+def test_locations_without_plain_walls_keep_their_digests() -> None:
+    source = _read("room?seed=0&views=2&height=48&width=64").views[0].source
+    assert isinstance(source, ProceduralFrame)
+    said = {**dataclasses.asdict(source.spec), "index": 0, "version": CONTENT_VERSION}
+    del said["plain"]
+    assert source.content_digest() == digest(said)
+    assert _read("room?seed=0&views=2&height=48&width=64&plain=1").views[0].source.content_digest() != digest(said)
