@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float16, Int
+from jaxtyping import Float, Int
 from numpy import ndarray
 from torch import Tensor
 
@@ -25,7 +25,7 @@ _TRIED = 64
 
 
 def similarity(
-    unit: Float16[Tensor, "point channel"], queries: Float[Tensor, "query channel"]
+    unit: Float[Tensor, "point channel"], queries: Float[Tensor, "query channel"]
 ) -> Float[Tensor, "query point"]:
     """Return the cosine between every point and each query; NaN where a point has no features."""
     wanted = torch.nn.functional.normalize(queries, dim=1)
@@ -35,7 +35,7 @@ def similarity(
     return found
 
 
-def relevance(unit: Float16[Tensor, "point channel"], texts: Float[Tensor, "text channel"]) -> Float[Tensor, " point"]:
+def relevance(unit: Float[Tensor, "point channel"], texts: Float[Tensor, "text channel"]) -> Float[Tensor, " point"]:
     """Return how relevant the first text is to every point, against the others; 0.5 is as much as to those."""
     cosines = similarity(unit, texts)
     return relevancy(cosines[:1], cosines[1:])[0]
@@ -54,7 +54,7 @@ class Neighbours:
     change: Float[ndarray, "point pair"]
 
     @classmethod
-    def of(cls, xyz: Float[ndarray, "point 3"], unit: Float16[Tensor, "point channel"]) -> "Neighbours":
+    def of(cls, xyz: Float[ndarray, "point 3"], unit: Float[Tensor, "point channel"]) -> "Neighbours":
         """Find the neighbours of points with features of length 1."""
         # Who only reads a store need not wait for SciPy.
         from scipy.spatial import cKDTree

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float16, Int
+from jaxtyping import Float, Int
 from numpy import ndarray
 from torch import Tensor
 
@@ -26,7 +26,7 @@ from lift3d.results.words import can_take_words, embedded, text_encoder
 if TYPE_CHECKING:
     from lift3d.results.lifted_scene import LiftedScene
 
-# A hundred thousand points of 512 channels are 100 MB.
+# A hundred thousand points of 512 channels are 200 MB.
 MOST_POINTS = 100_000
 RULE = "edge"
 
@@ -43,7 +43,7 @@ class SceneQuery:
 
     lifted: "LiftedScene"
     cloud: Cloud
-    unit: Float16[Tensor, "point channel"]
+    unit: Float[Tensor, "point channel"]
 
     @classmethod
     def of(cls, lifted: "LiftedScene", most: int = MOST_POINTS) -> "SceneQuery":
@@ -53,10 +53,10 @@ class SceneQuery:
         for number, view in enumerate(lifted.views()):
             own, features = cloud.view == number, view.lifted[0].features
             if not len(unit):
-                unit = torch.full((len(cloud), features.channel_count), torch.nan, dtype=torch.float16)
+                unit = torch.full((len(cloud), features.channel_count), torch.nan)
             values = features.values.permute(1, 2, 0).numpy()
             found = torch.from_numpy(map_under(values, view.camera, [features.grid], cloud.uv[own]))
-            unit[own] = torch.nn.functional.normalize(found.float(), dim=1).half()
+            unit[own] = torch.nn.functional.normalize(found.float(), dim=1)
         is_known = torch.isfinite(unit).all(1) & (unit != 0).any(1)
         if not bool(is_known.any()):
             raise NoOverlapError(
@@ -72,9 +72,9 @@ class SceneQuery:
         number = torch.from_numpy(np.ascontiguousarray(ids)).long()
         is_some = number >= 0
         sums = torch.zeros(int(number.max()) + 1 if len(number) else 0, self.unit.shape[1])
-        sums.index_add_(0, number[is_some], self.unit[is_some].float())
+        sums.index_add_(0, number[is_some], self.unit[is_some])
         pooled = self.unit.clone()
-        pooled[is_some] = torch.nn.functional.normalize(sums, dim=1)[number[is_some]].half()
+        pooled[is_some] = torch.nn.functional.normalize(sums, dim=1)[number[is_some]]
         return replace(self, unit=pooled)
 
     def words(self, words: str, rule: str = RULE) -> Found:

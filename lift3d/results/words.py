@@ -1,7 +1,9 @@
 """Words as queries: which operators can take some, and their embeddings."""
 
 from collections.abc import Sequence
+from weakref import WeakKeyDictionary
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -12,6 +14,7 @@ from lift3d.operators.open_vocabulary import NEGATIVES, TextEncoder
 from lift3d.operators.stored_names import build_stored, is_self_contained
 
 TEMPLATE = "a {}"
+_NEGATIVES: WeakKeyDictionary[TextEncoder, Tensor] = WeakKeyDictionary()
 # Longer ones are cut by every tokenizer.
 MOST_CHARACTERS = 200
 
@@ -57,7 +60,10 @@ def embedded(encoder: TextEncoder, words: str) -> Float[Tensor, "text channel"]:
     # People type "a mug" as well as "mug".
     first = text if text.split()[0].lower() in ("a", "an", "the", "some") else TEMPLATE.replace("{}", text)
     try:
-        found: Tensor = encoder.encode_text([first, *NEGATIVES]).detach().cpu().float()
+        # The four take four times as long as the one, and are always the same.
+        if encoder not in _NEGATIVES:
+            _NEGATIVES[encoder] = encoder.encode_text([*NEGATIVES]).detach().cpu().float()
+        return torch.cat([encoder.encode_text([first]).detach().cpu().float(), _NEGATIVES[encoder]])
     except Lift3dError:
         raise
     except Exception as error:
@@ -65,4 +71,3 @@ def embedded(encoder: TextEncoder, words: str) -> Float[Tensor, "text channel"]:
         raise ConfigError(
             f"The words '{text}' cannot be read by this model: {type(error).__name__}: {error}"
         ) from error
-    return found
