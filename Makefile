@@ -137,6 +137,9 @@ results: $(STAMP)  ## The pages of results under docs/ from the captures and net
 		--plugin tests/real/plugins/feature_networks.py:dinov2_s14 --operator dinov2_s14
 	$(BIN)/lift3d bench ensemble $(foreach seed,9000 9001 9002 9003,'procedural:objects?seed=$(seed)&views=25') --operator tiny:clip \
 		--image-height 120 --picture 'procedural:objects?seed=9001&views=25' --out docs/results-ensemble.md
+	$(BIN)/lift3d bench systems queries
+	$(BIN)/lift3d bench systems splats 'procedural:room?seed=9000&views=24' 'procedural:tabletop?seed=9001&views=24' \
+		$(CAPTURES)/garden_splat --out docs/systems.md
 	$(BIN)/lift3d bench calibration $(CAPTURES)/kitchen --operator rgb $(LABELS) \
 		--plugin tests/real/plugins/feature_networks.py:mobilenet_s8 --operator mobilenet_s8 \
 		--out docs/results-calibration.md
