@@ -139,7 +139,9 @@ results: $(STAMP)  ## The pages of results under docs/ from the captures and net
 		--image-height 120 --picture 'procedural:objects?seed=9001&views=25' --out docs/results-ensemble.md
 	$(BIN)/lift3d bench systems queries
 	$(BIN)/lift3d bench systems splats 'procedural:room?seed=9000&views=24' 'procedural:tabletop?seed=9001&views=24' \
-		$(CAPTURES)/garden_splat --out docs/systems.md
+		$(CAPTURES)/garden_splat
+	$(BIN)/lift3d bench systems restoration $(foreach name,bear fox garden,$(CAPTURES)/$(name)) \
+		'procedural:room?seed=9000&views=24&depth=0&height=144&width=192' --out docs/systems.md
 	$(BIN)/lift3d bench calibration $(CAPTURES)/kitchen --operator rgb $(LABELS) \
 		--plugin tests/real/plugins/feature_networks.py:mobilenet_s8 --operator mobilenet_s8 \
 		--out docs/results-calibration.md

@@ -13,14 +13,16 @@ from lift3d.errors import ConfigError, SceneFormatError, UnknownNameError
 if TYPE_CHECKING:
     from lift3d.domain.scene import Scene
 
-PROCEDURAL, DISTRACTORS = "procedural", "distractors"
+PROCEDURAL, DISTRACTORS, RAIN, DROPLETS = "procedural", "distractors", "rain", "droplets"
 # Of locations that name no files.
-SCHEMES = (PROCEDURAL, DISTRACTORS)
+SCHEMES = (PROCEDURAL, DISTRACTORS, RAIN, DROPLETS)
 
 # The order decides when a folder holds several formats: what was written for radiance fields comes first.
 READERS: dict[str, str] = {
     PROCEDURAL: "lift3d.synthetic.reader:ProceduralReader",
     DISTRACTORS: "lift3d.scenes.distractors:DistractorReader",
+    RAIN: "lift3d.scenes.weather:WeatherReader",
+    DROPLETS: "lift3d.scenes.weather:WeatherReader",
     "transforms_json": "lift3d.scenes.transforms_json:TransformsJsonReader",
     "colmap": "lift3d.scenes.colmap:ColmapReader",
     "llff": "lift3d.scenes.llff:LlffReader",
@@ -65,7 +67,7 @@ def reader(name: str) -> SceneReader:
 
 
 def read_scene(location: str, *, min_views: int = 1) -> "Scene":
-    """Read a scene from a folder, a file, ``file://`` of these, ``procedural:FAMILY?options``, or with distractors.
+    """Read a scene from a folder, a file, ``file://`` of these, ``procedural:FAMILY?options``, or one that is spoiled.
 
     ConfigError if the location has another scheme or does not exist; SceneFormatError if no reader recognises it, a
     file is malformed, or fewer than ``min_views`` views are usable (figures between views need two).

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lift3d.bench.kept_figures import kept
-from lift3d.bench.systems import parts, queries
+from lift3d.bench.systems import parts, queries, restoration
 from lift3d.bench.systems.page import page
 from lift3d.bench.systems.parts import PARTS, Asked, measure
 from lift3d.bench.systems.row import SystemRow
@@ -62,3 +62,13 @@ def test_words_on_a_small_scene_are_measured(tmp_path):
     assert [row.metric for row in rows] == ["localisation by words", "mIoU by words"]
     assert all(0 < row.figure <= 1 and {*row.floors} == {"per view", "per view, even"} for row in rows)
     assert rows[1].details["seconds a query"] < 1
+
+
+def test_what_is_under_drops_is_read_from_other_views(tmp_path, monkeypatch):
+    monkeypatch.setattr(restoration, "IMAGE_HEIGHT", 72)
+    scene = "procedural:room?seed=2&views=8&height=72&width=96"
+    rain, drops = restoration.measure(Asked(scene, (), (), str(tmp_path / "store")))
+    assert (rain.scene[-6:], drops.scene[-10:]) == (", rain", ", droplets")
+    for row in (rain, drops):
+        assert row.is_above
+        assert row.details["share seen elsewhere"] > 0.8

@@ -79,6 +79,18 @@ PARTS: dict[str, Part] = {
         "truth.",
         "lift3d.bench.systems.splats",
     ),
+    "restoration": Part(
+        "DerainNeRF",
+        "spoiled places of photographs (masks) are read from the views that show them unspoiled",
+        "DeRainGS on its own scenes 17.6 to 24.7 dB (third-party); no masks are given there",
+        "finding what is spoiled (masks are given), blur, events (Ev-DeblurNeRF), training per scene",
+        "Every view is spoiled by rain, or by drops that stick to the lens (`rain:seed=0&known=1:CAPTURE`, "
+        "`droplets:…`), and what is under them is no valid pixel. `rgb` is lifted as by default, its surface found "
+        "from the spoiled photographs. Judged under the masks alone, against the capture before. `as it came` is the "
+        "spoiled pixel, `inpainted per view` OpenCV's Telea, `nearest view` copies the nearest view that sees the "
+        "place unspoiled, at the lifted depth.",
+        "lift3d.bench.systems.restoration",
+    ),
 }
 
 
