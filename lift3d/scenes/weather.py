@@ -16,8 +16,9 @@ from numpy import ndarray
 
 from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.keys import digest
-from lift3d.domain.scene import Frame, FrameSource, Scene
+from lift3d.domain.scene import Frame, Scene
 from lift3d.errors import ConfigError
+from lift3d.scenes.wrapped_frame import WrappedFrame
 from lift3d.synthetic.options import parsed_options, require_within
 
 RAIN, DROPLETS = "rain:", "droplets:"
@@ -106,22 +107,11 @@ class DropletSpec:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SpoiledFrame:
+class SpoiledFrame(WrappedFrame):
     """A view that was spoiled."""
 
-    source: FrameSource
     spec: RainSpec | DropletSpec
     index: int
-
-    @property
-    def has_depth(self) -> bool:
-        """Whether load gives z_depth."""
-        return self.source.has_depth
-
-    @property
-    def has_labels(self) -> bool:
-        """Whether load gives labels."""
-        return self.source.has_labels
 
     def load(self, camera: Camera, size: ImageSize) -> Frame:
         """Load the view and spoil it."""

@@ -11,20 +11,10 @@ import lift3d
 from lift3d.errors import CameraError
 from lift3d.results.cloud import scene_cloud
 from lift3d.results.exports.write import export_lifted
-from tests.support.runs import run_into, small_recipe
 
 
-@pytest.fixture(scope="module")
-def lifted(tmp_path_factory):
-    """A run of a small room on its true depth: pictures, classes, features."""
-    url = str(tmp_path_factory.mktemp("opened") / "store")
-    operators = ["rgb", "tiny:segmenter", "hog"]
-    run_into(url, small_recipe(operators=operators, lifters=["anchored"], metrics=["coverage"], target_mode="refine"))
-    return {one.operator: one for one in lift3d.lifted_scenes(url, captures=True)}
-
-
-def test_gltf_is_the_mesh_upright_with_its_labels(lifted, tmp_path):
-    one = lifted["tiny:segmenter"]
+def test_gltf_is_the_mesh_upright_with_its_labels(room_run, tmp_path):
+    one = room_run["tiny:segmenter"]
     said = export_lifted(one, tmp_path / "room.glb")
     export_lifted(one, tmp_path / "room.ply", "mesh")
     opened, flat = trimesh.load(tmp_path / "room.glb"), trimesh.load(tmp_path / "room.ply", process=False)
@@ -44,16 +34,16 @@ def test_gltf_is_the_mesh_upright_with_its_labels(lifted, tmp_path):
     assert "y is up" in said
 
 
-def test_a_mesh_has_features_as_attributes(lifted, tmp_path):
-    export_lifted(lifted["hog"], tmp_path / "room.glb")
+def test_a_mesh_has_features_as_attributes(room_run, tmp_path):
+    export_lifted(room_run["hog"], tmp_path / "room.glb")
     (mesh,) = trimesh.load(tmp_path / "room.glb").geometry.values()
     names = {f"_FEATURE_{number}" for number in range(8)}
     assert names <= set(mesh.vertex_attributes)
     assert all(len(mesh.vertex_attributes[name]) == len(mesh.vertices) for name in names)
 
 
-def test_colmap_has_the_cameras_the_images_and_points_that_project_to_their_pixels(lifted, tmp_path):
-    one = lifted["rgb"]
+def test_colmap_has_the_cameras_the_images_and_points_that_project_to_their_pixels(room_run, tmp_path):
+    one = room_run["rgb"]
     export_lifted(one, tmp_path / "model", "colmap")
     model = pycolmap.Reconstruction(str(tmp_path / "model" / "sparse" / "0"))
     cloud = scene_cloud(one, 200_000)
@@ -73,8 +63,8 @@ def test_colmap_has_the_cameras_the_images_and_points_that_project_to_their_pixe
     np.testing.assert_allclose(again.views[2].load(48).image, one.view(one.targets[2]).prediction.values, atol=2 / 255)
 
 
-def test_a_table_has_embeddings_at_full_width(lifted, tmp_path):
-    one = lifted["hog"]
+def test_a_table_has_embeddings_at_full_width(room_run, tmp_path):
+    one = room_run["hog"]
     export_lifted(one, tmp_path / "points.parquet")
     table, cloud = pd.read_parquet(tmp_path / "points.parquet"), scene_cloud(one, 200_000)
     np.testing.assert_array_equal(table[["x", "y", "z"]], cloud.xyz.numpy())
@@ -82,23 +72,23 @@ def test_a_table_has_embeddings_at_full_width(lifted, tmp_path):
     assert len(table.filter(like="feature_").columns) == channels > 8
 
 
-def test_colmap_refuses_skew(lifted, tmp_path, monkeypatch):
-    view = lifted["rgb"].view(lifted["rgb"].targets[0])
+def test_colmap_refuses_skew(room_run, tmp_path, monkeypatch):
+    view = room_run["rgb"].view(room_run["rgb"].targets[0])
     K = view.camera.K.clone()
     K[0, 1] = 0.5
     camera = type(view.camera)(K, view.camera.w2c, view.camera.size)
-    monkeypatch.setattr(type(lifted["rgb"]), "view", lambda self, target: type(view)(
+    monkeypatch.setattr(type(room_run["rgb"]), "view", lambda self, target: type(view)(
         **{name: camera if name == "camera" else getattr(view, name) for name in view.__dataclass_fields__}
     ))  # fmt: skip
     with pytest.raises(CameraError, match=r"has skew 0\.5"):
-        export_lifted(lifted["rgb"], tmp_path / "model", "colmap")
+        export_lifted(room_run["rgb"], tmp_path / "model", "colmap")
     assert not (tmp_path / "model").exists()
 
 
-def test_open3d_reads_points_and_triangles(lifted, tmp_path):
+def test_open3d_reads_points_and_triangles(room_run, tmp_path):
     # Four hundred megabytes: pip install open3d.
     open3d = pytest.importorskip("open3d")
-    one = lifted["tiny:segmenter"]
+    one = room_run["tiny:segmenter"]
     export_lifted(one, tmp_path / "points.ply")
     cloud = open3d.io.read_point_cloud(str(tmp_path / "points.ply"))
     np.testing.assert_allclose(np.asarray(cloud.points), scene_cloud(one, 10**6).xyz.numpy(), atol=1e-5)
