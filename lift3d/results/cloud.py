@@ -83,7 +83,39 @@ def read_points(
     count = len(points.xyz)
     best, view = torch.zeros(count, dtype=torch.float64), torch.full((count,), -1)
     uv = torch.zeros(count, 2, dtype=torch.float64)
-    for number, (camera, depth) in enumerate(_depths(lifted, surface, targets or lifted.targets)):
+    for number, seen in enumerate(points_in_views(lifted, surface, points, targets or lifted.targets)):
+        quality = seen.quality * torch.where(seen.is_outline, _OUTLINE, 1.0)
+        is_better = quality > best
+        best = torch.where(is_better, quality, best)
+        view = torch.where(is_better, number, view)
+        uv = torch.where(is_better[:, None], seen.uv, uv)
+    return Cloud(points.xyz, points.normals, view, uv, points.found)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PointsInView:
+    """How one view sees points.
+
+    Attributes:
+        camera: Of the view, at the size that it was lifted at.
+        depth: What it sees.
+        uv: Where the points are on its image, or beside it.
+        quality: Its pixels per unit of surface there, 0 where it does not see the point.
+        is_outline: Whether the cells around show different surfaces, or nothing: answers there are a little of both.
+    """
+
+    camera: Camera
+    depth: DepthMap
+    uv: Float[Tensor, "point 2"]
+    quality: Float[Tensor, " point"]
+    is_outline: Bool[Tensor, " point"]
+
+
+def points_in_views(
+    lifted: LiftedScene, surface: SceneSurface, points: SurfacePoints, targets: Sequence[ViewId]
+) -> Iterator[PointsInView]:
+    """Yield how views see points of the surface, one view after the other."""
+    for camera, depth in depths_of(lifted, surface, targets):
         own = transform(camera.w2c, points.xyz)
         at, is_in_front = project(own, camera.K)
         is_seen = is_in_front & is_inside(at, camera.size.height, camera.size.width)
@@ -94,12 +126,7 @@ def read_points(
         quality = torch.where(
             is_seen, cosine.clamp(min=0.01) * camera.K[0, 0] * camera.K[1, 1] / own[:, 2].square(), 0.0
         )
-        quality *= torch.where(_is_outline(depth, at, surface.tolerance), _OUTLINE, 1.0)
-        is_better = quality > best
-        best = torch.where(is_better, quality, best)
-        view = torch.where(is_better, number, view)
-        uv = torch.where(is_better[:, None], at, uv)
-    return Cloud(points.xyz, points.normals, view, uv, points.found)
+        yield PointsInView(camera, depth, at, quality, _is_outline(depth, at, surface.tolerance))
 
 
 def _is_outline(depth: DepthMap, uv: Float[Tensor, "point 2"], tolerance: float) -> Bool[Tensor, " point"]:
@@ -109,7 +136,18 @@ def _is_outline(depth: DepthMap, uv: Float[Tensor, "point 2"], tolerance: float)
     return (far > near * (1 + 2 * tolerance)).flatten()[cells_at(depth.grid, uv.nan_to_num(0.0))]
 
 
-def _depths(lifted: LiftedScene, surface: SceneSurface, targets: Sequence[ViewId]) -> Iterator[tuple[Camera, DepthMap]]:
+def is_step(depth: DepthMap, uv: Float[Tensor, "point 2"], tolerance: float) -> Bool[Tensor, " point"]:
+    """Whether the surface ends in the cells around a pixel, however steep it is: disparity is linear on a plane."""
+    disparity = (1 / depth.z_depth).nan_to_num(0.0, posinf=0.0)[None, None]
+    around = F.unfold(F.pad(disparity, (1, 1, 1, 1), mode="replicate"), 3)[0]
+    # Opposite cells, and the one between them twice.
+    bent = (around + around.flip(0) - 2 * around[4]).abs().amax(0) > 2 * tolerance * around[4]
+    return bent[cells_at(depth.grid, uv.nan_to_num(0.0))]
+
+
+def depths_of(
+    lifted: LiftedScene, surface: SceneSurface, targets: Sequence[ViewId]
+) -> Iterator[tuple[Camera, DepthMap]]:
     """Yield camera and depth of views: those of the surface where they are among its own, else the lifted ones."""
     known: Mapping[ViewId, tuple[Camera, DepthMap]] = {
         one.id: (one.camera, DepthMap(one.grid, one.z_depth)) for one in surface.views

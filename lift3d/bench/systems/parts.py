@@ -91,6 +91,25 @@ PARTS: dict[str, Part] = {
         "place unspoiled, at the lifted depth.",
         "lift3d.bench.systems.restoration",
     ),
+    "masks": Part(
+        "Segment3D, SAM3D, SAI3D, Felzenszwalb",
+        "views' own 2D masks merged into masks of the surface, without classes",
+        "class-agnostic masks on ScanNet++ val, AP/AP50/AP25: Segment3D 13.0/23.8/38.3, Mask3D 8.7/15.5/27.2, "
+        "Felzenszwalb 5.8/11.6/27.2, SAM3D 3.9/9.3/22.1 (Segment3D, ECCV 2024)",
+        "no network trained on 3D; SAM, whose weights cannot be had on these machines (its masks go in by `lift3d "
+        "masks --masks FOLDER` or `lift3d.scene_masks(…, masks=…)`); parts beside wholes, for a point is in one mask",
+        "2D masks whose ids mean nothing in another view are merged on points of the surface: fine pieces of it are "
+        "joined, the surest pair first, by how far views have both in one mask, how the surface bends between them, "
+        "and how their colours differ. Features give 2D masks as Felzenszwalb's regions of the photograph, joined "
+        "where features are alike, at five levels. AP, AP50 and AP25 as ScanNet's script computes them (AP is the mean "
+        "over IoU 0.5 to 0.9), all instances of one class, those below 100 points left out, on points with what the "
+        "views' annotations say there; walls, floors, ceilings and background are no instances and count for nothing. "
+        "PQ over the instances' points. Floors: the graph segmentation of Felzenszwalb on the points alone, at the "
+        "best of four scales for rooms of other seeds; masks of single views; ids that grow from view to view. "
+        "Ceilings: true 2D masks merged alike; pieces with their true instance. Views have 240 rows, those of computed "
+        "rooms 144.",
+        "lift3d.bench.systems.masks",
+    ),
 }
 
 

@@ -1,4 +1,4 @@
-"""Commands that take photographs in and show results: ingest, report, view, render, export."""
+"""Commands that take photographs in and show results: ingest, report, view, render, export, masks."""
 
 import sys
 from collections.abc import Callable
@@ -157,3 +157,26 @@ def query(
 
     found = ask(open_lifted(store, **chosen), words, clicks, rule, out, onto)
     show(found.to_json(), found.to_text(), as_json)
+
+
+@click.command()
+@store_argument
+@click.argument("out", type=PATH, help="File to write: labelled points (.ply), or masks of all views (.json).")
+@click.option(
+    "--masks",
+    "folder",
+    type=PATH,
+    help="2D masks of your own in place of the operator's: a folder with VIEW.png or VIEW.npy, a label map each, 0 "
+    "where there is no mask.",
+)
+@choice_options
+def masks(store: str, out: Path, folder: Path | None, **chosen: Any) -> None:
+    """Merge the views' 2D masks on the scene's surface: one thing has one id from everywhere, without classes."""
+    from lift3d.results.exports.masks import check_masks_name, write_masks
+    from lift3d.results.lifted_scene import open_lifted
+    from lift3d.results.mask_files import masks_in
+    from lift3d.results.masks import scene_masks
+
+    check_masks_name(out)
+    lifted = open_lifted(store, **chosen)
+    say(write_masks(scene_masks(lifted, masks=None if folder is None else masks_in(folder)), out))

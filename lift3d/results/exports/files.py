@@ -1,5 +1,6 @@
 """What forms of export share: names of files for views, maps as image files, in which world everything stands."""
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -96,6 +97,15 @@ def write_ids(path: Path, ids: Int[np.ndarray, "row col"]) -> None:
 def write_floats(path: Path, values: Float[np.ndarray, "row col"]) -> None:
     """Write numbers as they are, TIFF of 32-bit floats."""
     _write(path, values.astype(np.float32))
+
+
+def check_free(out: Path) -> None:
+    """Refuse to write over anything: what is there may be somebody's."""
+    if not os.path.lexists(out):
+        return
+    is_empty = out.is_dir() and not out.is_symlink() and not any(out.iterdir())
+    if not is_empty:
+        raise ConfigError(f"'{out}' is there already. Give a new name, an empty folder, or remove it first.")
 
 
 def _write(path: Path, pixels: Shaped[np.ndarray, "height width *channel"]) -> None:

@@ -1,6 +1,5 @@
 """``lift3d export``: what was lifted, in forms that other tools take. A form is a module beside this one."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from rich.filesize import decimal
 
 from lift3d.errors import ConfigError, UnknownNameError
 from lift3d.results.exports.colmap import export_colmap
+from lift3d.results.exports.files import check_free
 from lift3d.results.exports.gltf import export_gltf
 from lift3d.results.exports.images import export_images
 from lift3d.results.exports.nerfstudio import export_nerfstudio
@@ -73,7 +73,7 @@ def export_lifted(
         chosen = ExportForm(lambda lifted, partial: export_onto(lifted, partial, onto, only), ".ply")
     else:
         chosen = FORMS[name]
-    _check_free(out)
+    check_free(out)
     try:
         with whole(out) as partial:
             if not chosen.suffix:
@@ -81,7 +81,7 @@ def export_lifted(
             notes = chosen.write(lifted, partial)
             files = partial.rglob("*") if partial.is_dir() else [partial]
             byte_count = sum(one.stat().st_size for one in files if one.is_file())
-            _check_free(out)
+            check_free(out)
     except OSError as error:
         raise ConfigError(f"'{out}' cannot be written: {error}. Give a name in a folder that takes files.") from error
     first = f"{lifted.title}: {len(lifted.targets)} views as {name}, {decimal(byte_count)}"
@@ -105,12 +105,3 @@ def _form_of(out: Path, asked: str | None) -> str:
         expected = f"a name that ends in {wanted}" if wanted else "the name of a folder"
         raise ConfigError(f"'{out}' is no name for the form {name}; expected {expected}.")
     return name
-
-
-def _check_free(out: Path) -> None:
-    """Refuse to write over anything: what is there may be somebody's."""
-    if not os.path.lexists(out):
-        return
-    is_empty = out.is_dir() and not out.is_symlink() and not any(out.iterdir())
-    if not is_empty:
-        raise ConfigError(f"'{out}' is there already. Give a new name, an empty folder, or remove it first.")

@@ -164,12 +164,17 @@ def vgg_r31() -> DenseFeatures:
     return DenseFeatures(_spec("vgg_r31", weights, "unknown", 256, lattice), network, lattice, multiple=8)
 
 
-def dinov2_s14() -> TimmOperator:
+def dinov2_s14(name: str = "dinov2_s14", more: str = "") -> TimmOperator:
     """Build DINOv2's ViT-S/14 by its name, which is too long for a table."""
     weights = model_file("dinov2_vits14/vit_small_patch14_dinov2_fp16.safetensors")
-    operator = build(OperatorName.parse(f"timm:vit_small_patch14_dinov2?weights={weights}"))
-    operator.spec = replace(operator.spec, name="dinov2_s14")
+    operator = build(OperatorName.parse(f"timm:vit_small_patch14_dinov2?weights={weights}{more}"))
+    operator.spec = replace(operator.spec, name=name)
     return operator
+
+
+def dinov2_s14_448() -> TimmOperator:
+    """Build the same for images enlarged to 448 rows: 32 rows of cells, whatever their size."""
+    return dinov2_s14("dinov2_s14_448", "&height=448")
 
 
 def _r2d2_layers() -> nn.Sequential:

@@ -1,0 +1,50 @@
+"""2D masks that another program wrote: a label map per view, ``VIEW.png`` or ``VIEW.npy``."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
+from numpy import ndarray
+from PIL import Image
+
+from lift3d.domain.keys import ViewId
+from lift3d.errors import ConfigError, ContractError
+from lift3d.surface.masks.claims import UNCLAIMED
+
+_MOST_PIXELS = 178_956_970
+
+
+def masks_in(folder: Path) -> Callable[[ViewId], list[Int[ndarray, "height width"]]]:
+    """Return what reads the label map of a view, 0 being no mask; none of a view without a file.
+
+    ConfigError if the folder has no such file at all; ContractError of a file that is no label map.
+    """
+    files = {path.stem: path for path in sorted(folder.glob("*")) if path.suffix.lower() in (".png", ".npy")}
+    if not files:
+        raise ConfigError(f"There is no .png and no .npy in '{folder}'; expected VIEW.png or VIEW.npy, one per view.")
+
+    def read(view: ViewId) -> list[Int[ndarray, "height width"]]:
+        path = files.get(view)
+        return [] if path is None else [_label_map(path)]
+
+    return read
+
+
+def _label_map(path: Path) -> Int[ndarray, "height width"]:
+    try:
+        if path.suffix.lower() == ".npy":
+            labels = np.load(path, mmap_mode="r", allow_pickle=False)
+        else:
+            with Image.open(path) as image:
+                if image.width * image.height > _MOST_PIXELS:
+                    raise ValueError(f"it has {image.width * image.height} pixels")
+                labels = np.asarray(image)
+    except (OSError, ValueError, EOFError, SyntaxError, MemoryError) as error:
+        raise ContractError(f"'{path}' cannot be read as a label map: {error}.") from error
+    if labels.ndim != 2 or labels.dtype.kind not in "iu" or not 0 < labels.size <= _MOST_PIXELS:
+        raise ContractError(
+            f"'{path}' has shape {labels.shape} of {labels.dtype}; expected a label map: integers (height, width), 0 "
+            "where there is no mask."
+        )
+    return np.asarray(np.where(labels > 0, labels.astype(np.int64), UNCLAIMED))
