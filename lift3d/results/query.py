@@ -17,8 +17,9 @@ from numpy import ndarray
 from torch import Tensor
 
 from lift3d.errors import ConfigError, NoOverlapError
+from lift3d.geometry.sampling import sample
 from lift3d.operators.open_vocabulary import EVEN, TextEncoder
-from lift3d.results.cloud import Cloud, cells_at, map_under, scene_cloud
+from lift3d.results.cloud import Cloud, cells_at, scene_cloud
 from lift3d.results.found import Found
 from lift3d.results.likeness import Neighbours, relevance, rule_named, similarity
 from lift3d.results.words import can_take_words, embedded, text_encoder
@@ -54,9 +55,12 @@ class SceneQuery:
             own, features = cloud.view == number, view.lifted[0].features
             if not len(unit):
                 unit = torch.full((len(cloud), features.channel_count), torch.nan)
-            values = features.values.permute(1, 2, 0).numpy()
-            found = torch.from_numpy(map_under(values, view.camera, [features.grid], cloud.uv[own]))
-            unit[own] = torch.nn.functional.normalize(found.float(), dim=1)
+            uv = cloud.uv[own]
+            between = sample(features.values, uv.float(), *features.grid.placement).T
+            # Beside a hole what is between cells is unknown, and the cell itself is not.
+            cell = features.values.flatten(1).T[cells_at(features.grid, uv)]
+            found = torch.where(torch.isfinite(between).all(1, keepdim=True), between, cell)
+            unit[own] = torch.nn.functional.normalize(found, dim=1)
         is_known = torch.isfinite(unit).all(1) & (unit != 0).any(1)
         if not bool(is_known.any()):
             raise NoOverlapError(
