@@ -8,6 +8,7 @@ from typing import Any
 from lift3d.errors import ConfigError
 from lift3d.results.found import Found
 from lift3d.results.lifted_scene import LiftedScene
+from lift3d.results.masks import scene_masks
 from lift3d.tables.rendering import NOTHING, text_table, to_markdown
 
 _COLUMNS = ("query", "position", "extent", "points", "likeness", "threshold", "look at")
@@ -40,6 +41,8 @@ def ask(
     rule: str,
     out: Path | None,
     onto: Path | None = None,
+    *,
+    on_masks: bool = False,
 ) -> Answers:
     """Ask a lifted scene, and write what was found if a file is named; ConfigError if nothing is asked."""
     if not words and not clicks:
@@ -50,6 +53,8 @@ def ask(
         raise ConfigError(f"What is cut out of '{onto}' needs a name, --out FILE.ply; got {out}.")
     pixels = [_parsed(one) for one in clicks]
     asked = lifted.ask()
+    if on_masks:
+        asked = asked.on(scene_masks(lifted))
     found = [asked.words(one, rule) for one in words] + [asked.click(*one, rule) for one in pixels]
     if out is not None and onto is not None:
         found[0].cut_out(onto, out)

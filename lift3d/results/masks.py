@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -25,6 +27,9 @@ from lift3d.surface.masks.graph import PointGraph
 from lift3d.surface.masks.merge import NO_MASK, merged_masks
 from lift3d.surface.scene_surface import SceneSurface
 from lift3d.tables.schema import DataFrame
+
+if TYPE_CHECKING:
+    from scipy.spatial import cKDTree
 
 # Half a gigabyte while masks are merged, and a second or two per view.
 MOST_POINTS = 200_000
@@ -80,6 +85,12 @@ class SceneMasks:
         """Yield ``labels`` of every view."""
         return zip(self.views, self._label_maps(self.views), strict=True)
 
+    def ids_at(self, xyz: Float[ndarray, "place 3"]) -> Int[ndarray, " place"]:
+        """Return the mask at places in the world of the scene's cameras: that of the nearest point; −1 beside them."""
+        _, near = self._tree.query(xyz, distance_upper_bound=_REACH * self.points.spacing)
+        ids: Int[ndarray, " place"] = np.append(self.ids.numpy(), NO_MASK)[near]
+        return ids
+
     def to_pandas(self) -> DataFrame:
         """Return a line per mask: points, views that see it, extent and bounds in units of the world, confidence."""
         import pandas
@@ -100,19 +111,21 @@ class SceneMasks:
         return pandas.DataFrame(lines, columns=columns)
 
     def _label_maps(self, views: tuple[ViewId, ...]) -> Iterator[Int[ndarray, "height width"]]:
-        from scipy.spatial import cKDTree
-
-        tree, ids = cKDTree(self.xyz.numpy()), np.append(self.ids.numpy(), NO_MASK)
         for camera, depth in depths_of(self.lifted, self.surface, views):
             uv = cell_centers(camera.size.height, camera.size.width)
             z_depth = depth.at(uv.reshape(-1, 2).float()).double()
             own = unproject(uv.reshape(-1, 2).double(), z_depth, camera.K)
             is_known = torch.isfinite(own).all(1).numpy()
             world = transform(camera.c2w, own).numpy()[is_known]
-            _, near = tree.query(world, distance_upper_bound=_REACH * self.points.spacing)
             labels = np.full(len(is_known), NO_MASK)
-            labels[is_known] = ids[near]
+            labels[is_known] = self.ids_at(world)
             yield labels.reshape(camera.size.height, camera.size.width)
+
+    @cached_property
+    def _tree(self) -> "cKDTree":
+        from scipy.spatial import cKDTree
+
+        return cKDTree(self.xyz.numpy())
 
 
 def scene_masks(

@@ -22,6 +22,7 @@ from lift3d.operators.open_vocabulary import EVEN, TextEncoder
 from lift3d.results.cloud import Cloud, cells_at, scene_cloud
 from lift3d.results.found import Found
 from lift3d.results.likeness import Neighbours, relevance, rule_named, similarity
+from lift3d.results.masks import SceneMasks
 from lift3d.results.words import can_take_words, embedded, text_encoder
 
 if TYPE_CHECKING:
@@ -69,8 +70,12 @@ class SceneQuery:
             )
         return cls(lifted, cloud.only(is_known), unit[is_known])
 
-    def on(self, ids: Int[ndarray, " point"]) -> "SceneQuery":
-        """Return the query of whole masks: points of one id have the mean of their features; of −1, their own."""
+    def on(self, masks: SceneMasks | Int[ndarray, " point"]) -> "SceneQuery":
+        """Return the query of whole masks: points of one have the mean of their features; of none, their own.
+
+        Masks are those of the scene, or an id for each point, −1 for none; ConfigError if there are not as many.
+        """
+        ids = masks.ids_at(self.cloud.xyz.numpy()) if isinstance(masks, SceneMasks) else masks
         if len(ids) != len(self.unit):
             raise ConfigError(f"Masks are ids of the {len(self.unit)} points of the query, one each; got {len(ids)}.")
         number = torch.from_numpy(np.ascontiguousarray(ids)).long()

@@ -77,6 +77,16 @@ def test_a_mask_is_found_whole_or_not_at_all(asked, is_thing):
         asked.on(np.zeros(3, dtype=int))
 
 
+def test_masks_of_the_scene_are_asked_whole(asked):
+    masks = lift3d.scene_masks(asked.lifted)
+    on_masks = asked.on(masks)
+    ids = masks.ids_at(asked.cloud.xyz.numpy())
+    assert (ids >= 0).mean() > 0.5
+    number = int(np.bincount(ids[ids >= 0]).argmax())
+    assert len(torch.unique(on_masks.unit[torch.from_numpy(ids == number)], dim=0)) == 1
+    assert (masks.ids_at(asked.cloud.xyz.numpy() + 100) == -1).all()
+
+
 def test_of_several_words_a_point_is_the_most_relevant_one(asked, is_thing):
     number = ask_all(asked, ["yellow box", THING])
     assert (number[is_thing] == 1).mean() > 0.6
@@ -151,6 +161,7 @@ def test_nothing_lifted_at_a_pixel_is_said(asked):
     [
         ([THING], "edge, from relevancy 0.5 on", 0),
         (["orange box", "--rule", "even"], "relevancy 0.5", 0),
+        ([THING, "--on-masks"], "edge, from relevancy 0.5 on", 0),
         (["--click", "0000,60,60"], "from cosine", 0),
         ([], "Nothing is asked", 2),
         (["--click", "0000,60"], "VIEW,U,V", 2),

@@ -22,6 +22,7 @@ from lift3d.operators.open_vocabulary import EVEN
 from lift3d.results.cloud import cells_at, map_under, whole_grid
 from lift3d.results.lifted_scene import LiftedScene, open_lifted
 from lift3d.results.likeness import Neighbours, edge_threshold, relevance
+from lift3d.results.masks import scene_masks
 from lift3d.results.query import SceneQuery, ask_all
 from lift3d.results.words import embedded, text_encoder
 from lift3d.runs.driver import run_serially
@@ -107,7 +108,8 @@ def _measured(lifted: LiftedScene, location: str) -> list[SystemRow]:
         "things": float(len(things)),
         "mIoU on points": float(np.mean([_iou(query.words(one).selected, labels == at) for one, at in things.items()])),
         "all words at once": _all_together(query, things, labels),
-        "true masks": figures["true masks"][1],
+        "on its own masks": _on_own_masks(query, things, labels),
+        "on true masks": figures["true masks"][1],
         "one click": _clicked(query, frames, things, labels),
         "seconds a query": _seconds(query, [*things]),
     }
@@ -126,6 +128,12 @@ def _at_best_threshold(
     """Return the IoU of each view at the one threshold for which they are largest on the mean."""
     tried = [[_iou(likeness > at, true) for likeness, true in seen] for at in np.linspace(0, 1, _TRIED)]
     return max(tried, key=lambda own: float(np.mean(own))) if seen else []
+
+
+def _on_own_masks(query: SceneQuery, things: dict[str, int], labels: Int[ndarray, " point"]) -> float:
+    """Return the mean IoU on points where words are asked of the masks that the same features make."""
+    on_masks = query.on(scene_masks(query.lifted))
+    return float(np.mean([_iou(on_masks.words(one).selected, labels == at) for one, at in things.items()]))
 
 
 def _clicked(

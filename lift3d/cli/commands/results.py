@@ -139,6 +139,7 @@ def export(store: str, out: Path, form: str | None, onto: Path | None, only: tup
 )
 @click.option("--out", type=PATH, help="The points with their likeness: .ply, .parquet or .csv. Of one query.")
 @click.option("--onto", type=PATH, help="A .ply of your own: the rows that are found are cut out of it, into --out.")
+@click.option("--on-masks", is_flag=True, help="Ask of whole masks (lift3d masks), which are found in a minute or so.")
 @json_option
 @choice_options
 def query(
@@ -148,6 +149,7 @@ def query(
     rule: str,
     out: Path | None,
     onto: Path | None,
+    on_masks: bool,
     as_json: bool,
     **chosen: Any,
 ) -> None:
@@ -155,7 +157,7 @@ def query(
     from lift3d.cli.query import ask
     from lift3d.results.lifted_scene import open_lifted
 
-    found = ask(open_lifted(store, **chosen), words, clicks, rule, out, onto)
+    found = ask(open_lifted(store, **chosen), words, clicks, rule, out, onto, on_masks=on_masks)
     show(found.to_json(), found.to_text(), as_json)
 
 
