@@ -19,4 +19,4 @@ def test_masks_that_miss_things_in_most_views_are_whole_when_they_are_merged(tmp
     rows = {row.metric: row for row in measure(Asked(str(shelf), (operator,), (), str(tmp_path / "store")))}
     assert all(row.is_above for row in rows.values())
     assert rows["AP50"].figure == 1.0
-    assert rows["PQ"].figure > 0.7
+    assert rows["PQ"].figure > 0.6
