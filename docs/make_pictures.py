@@ -125,7 +125,7 @@ def draw_flicker(lifted: LiftedScene, path: Path) -> None:
         pictures = {**lifted.pictures(target), "image": _picture(lifted.scene.view(target).load(_PANEL_PX[1]))}
         forth.append(_titled([(columns[name], pictures[name]) for name in columns]))
     frames = [*forth, *forth[-2:0:-1]]
-    frames[0].save(path, save_all=True, append_images=frames[1:], duration=_FRAME_MS, loop=0, quality=55, method=6)
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=_FRAME_MS, loop=0, quality=42, method=6)
 
 
 def _titled(panels: list[tuple[str, Picture | None]]) -> Image.Image:

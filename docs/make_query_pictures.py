@@ -37,7 +37,7 @@ def main() -> None:
         pictures = [photograph, *(_marked(photograph, one, at) for one, at in zip(maps, thresholds, strict=True))]
         for row, picture in zip(rows.values(), pictures, strict=True):
             row.append(picture)
-    figure = Figure(figsize=(11, 6.6), dpi=80, layout="constrained")
+    figure = Figure(figsize=(11, 6.6), dpi=68, layout="constrained")
     FigureCanvasAgg(figure)
     for axes, (title, pictures) in zip(figure.subfigures(3, 1), rows.items(), strict=True):
         axes.suptitle(title, fontsize=10)
@@ -45,7 +45,7 @@ def main() -> None:
             own.imshow(picture)
             own.axis("off")
     PICTURE.parent.mkdir(exist_ok=True)
-    figure.savefig(PICTURE, pil_kwargs={"quality": 60, "method": 6})
+    figure.savefig(PICTURE, pil_kwargs={"quality": 50, "method": 6})
 
 
 def _per_view(lifted: LiftedScene, view: LiftedView) -> np.ndarray:

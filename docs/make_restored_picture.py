@@ -15,7 +15,7 @@ _VIEWS = (3, 9, 15, 21)
 def main() -> None:
     """Lift the photographs, draw four views as they came and as they are then."""
     lifted = lift3d.lift(SCENE, "rgb", store="runs/pictures", image_height=192)
-    figure = Figure(figsize=(11, 4.6), dpi=80, layout="constrained")
+    figure = Figure(figsize=(11, 4.6), dpi=68, layout="constrained")
     FigureCanvasAgg(figure)
     above, below = figure.subfigures(2, 1)
     above.suptitle("through drops on the lens", fontsize=10)
@@ -27,7 +27,7 @@ def main() -> None:
         came.axis("off")
         restored.axis("off")
     PICTURE.parent.mkdir(exist_ok=True)
-    figure.savefig(PICTURE, pil_kwargs={"quality": 60, "method": 6})
+    figure.savefig(PICTURE, pil_kwargs={"quality": 50, "method": 6})
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ _OPTIONS = ("pattern", "names", "kind", "licence")
 # As of photographs.
 _MOST_PIXELS = 178_956_970
 # Of numpy, which reads headers by Python's own parser, and of decoders.
-_UNREADABLE = (
+UNREADABLE = (
     *(OSError, ValueError, EOFError, SyntaxError, MemoryError, OverflowError, RecursionError, KeyError, IndexError),
     *(struct.error, tokenize.TokenError, zlib.error, Image.DecompressionBombError),
 )
@@ -93,7 +93,7 @@ class ViewFiles(Unfitted):
         path = self._folder / file_name
         try:
             values = _numbers(path)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             said = f"cannot be read ({error}); expected an image or .npy for every view."
             raise SceneError(
                 f"Operator '{self.spec.name}': file '{path}' of view '{view}' {said}", view=view
@@ -125,7 +125,16 @@ def _digest_file(path: Path) -> str:
 
 
 def _numbers(path: Path) -> ndarray:
-    """Return what a file holds, after a look at how much that is; what is mapped is read as it is looked at."""
+    """Return real numbers as they are, and integers of images as shares of the largest there are."""
+    values = numbers_in(path)
+    return values if path.suffix == ".npy" else _as_shares(values)
+
+
+def numbers_in(path: Path) -> ndarray:
+    """Return what a file holds, after a look at how much that is; what is mapped is read as it is looked at.
+
+    One of ``UNREADABLE`` if it is no image and no .npy of real numbers.
+    """
     if path.suffix == ".npy":
         values: ndarray = np.lib.format.open_memmap(path, mode="r")
         _require_pixels(values.size)
@@ -134,7 +143,7 @@ def _numbers(path: Path) -> ndarray:
         return values
     with Image.open(path) as image:
         _require_pixels(image.width * image.height)
-    return _as_shares(np.asarray(imread(path)))
+    return np.asarray(imread(path))
 
 
 def _require_pixels(count: int) -> None:

@@ -6,13 +6,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 from numpy import ndarray
-from PIL import Image
 
 from lift3d.domain.keys import ViewId
 from lift3d.errors import ConfigError, ContractError
+from lift3d.operators.view_files import UNREADABLE, numbers_in
 from lift3d.surface.masks.claims import UNCLAIMED
-
-_MOST_PIXELS = 178_956_970
 
 
 def masks_in(folder: Path) -> Callable[[ViewId], list[Int[ndarray, "height width"]]]:
@@ -33,16 +31,10 @@ def masks_in(folder: Path) -> Callable[[ViewId], list[Int[ndarray, "height width
 
 def _label_map(path: Path) -> Int[ndarray, "height width"]:
     try:
-        if path.suffix.lower() == ".npy":
-            labels = np.load(path, mmap_mode="r", allow_pickle=False)
-        else:
-            with Image.open(path) as image:
-                if image.width * image.height > _MOST_PIXELS:
-                    raise ValueError(f"it has {image.width * image.height} pixels")
-                labels = np.asarray(image)
-    except (OSError, ValueError, EOFError, SyntaxError, MemoryError) as error:
+        labels = numbers_in(path)
+    except UNREADABLE as error:
         raise ContractError(f"'{path}' cannot be read as a label map: {error}.") from error
-    if labels.ndim != 2 or labels.dtype.kind not in "iu" or not 0 < labels.size <= _MOST_PIXELS:
+    if labels.ndim != 2 or labels.dtype.kind not in "iu":
         raise ContractError(
             f"'{path}' has shape {labels.shape} of {labels.dtype}; expected a label map: integers (height, width), 0 "
             "where there is no mask."

@@ -93,8 +93,6 @@ class SceneMasks:
 
     def to_pandas(self) -> DataFrame:
         """Return a line per mask: points, views that see it, extent and bounds in units of the world, confidence."""
-        import pandas
-
         lines = []
         for number, sure in enumerate(self.confidence.tolist()):
             xyz = self.xyz[self.ids == number]
@@ -108,7 +106,7 @@ class SceneMasks:
             )
         columns = ["id", "points", "views", "extent", "confidence"]
         columns += [f"{axis}_{end}" for end in ("min", "max") for axis in "xyz"]
-        return pandas.DataFrame(lines, columns=columns)
+        return DataFrame(lines, columns=columns)
 
     def _label_maps(self, views: tuple[ViewId, ...]) -> Iterator[Int[ndarray, "height width"]]:
         for camera, depth in depths_of(self.lifted, self.surface, views):
