@@ -144,7 +144,7 @@ class Judge:
     def __init__(
         self, inputs: SceneInputs, operator: Operator, recipe: Recipe, settings: DistilSettings | None = None
     ) -> None:
-        surface = scene_surface(inputs, recipe.geometry, [*inputs.views], quiet).surface
+        surface = scene_surface(inputs, recipe.geometry, [*inputs.views], quiet, recipe.plugins).surface
         inputs.encode(operator, {*inputs.views}, quiet)
         self.inputs, self.operator, self.taps = inputs, operator, recipe.tap_count
         self.branches = SurfaceBranches.of(inputs, operator, surface, settings)

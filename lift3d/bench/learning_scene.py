@@ -44,7 +44,7 @@ class LearningScene:
         inputs.decode_all(quiet)
         targets = scene_targets(tuple(inputs.views.values()), recipe, scene.depth_range)
         shown_by = [name for name in inputs.views if name in sources_of_any(targets)]
-        surface = scene_surface(inputs, recipe.geometry, shown_by, quiet).surface
+        surface = scene_surface(inputs, recipe.geometry, shown_by, quiet, recipe.plugins).surface
         seen, began = {}, time.process_time()
         for target in targets:
             try:

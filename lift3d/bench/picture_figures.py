@@ -53,7 +53,7 @@ class Pictures:
         self._targets = scene_targets(used, recipe, scene.depth_range)
         sources = {name for target in self._targets for name in target.source_ids}
         shown_by = [view.id for view in used if view.id in sources]
-        self._surface = scene_surface(self._inputs, recipe.geometry, shown_by, quiet).surface
+        self._surface = scene_surface(self._inputs, recipe.geometry, shown_by, quiet, recipe.plugins).surface
         self._read: dict[tuple[str, str], PictureOf] = {}
 
     @property

@@ -42,7 +42,11 @@ class ViewGeometry:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SceneGeometry:
-    """The surface as the source views of a scene, in its order, show it; ``method`` estimated it."""
+    """The surface as the source views of a scene, in its order, show it; ``method`` estimated it.
+
+    ``notes`` say what the user should know of how it came about, a sentence each.
+    """
 
     method: str
     views: Mapping[ViewId, ViewGeometry]
+    notes: tuple[str, ...] = ()

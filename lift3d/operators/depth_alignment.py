@@ -165,6 +165,25 @@ def _read(
     return sample(first.values, uv.to(first.values), *first.grid.placement)[0].double()
 
 
+def fit_lines(
+    x: Float[Tensor, " place"], z_or_disparity: Float[Tensor, " place"], quantity: Quantity
+) -> tuple[tuple[float, float], bool]:
+    """Return scale and shift of one view's values x, and whether they are sure to have a positive scale.
+
+    ``z_or_disparity`` is what is known there, in the quantity of the values; half of it may be wrong. Double precision.
+    """
+    if not len(x):
+        return (0.0, 0.0), False
+    # Observations are few: the host's.
+    with torch.device("cpu"):
+        order = torch.argsort(x, stable=True)
+        x, y = x[order], z_or_disparity[order]
+        unit = y if quantity == "depth" else torch.ones_like(y)
+        seen = _Observations(torch.zeros(len(x), dtype=torch.long), x, y, unit, converted(y, quantity))
+        pairs, is_sure = _fit(seen, 1)
+        return (float(pairs[0, 0]), float(pairs[0, 1])), bool(is_sure[0])
+
+
 def _fit(seen: _Observations, view_count: int) -> tuple[Float[Tensor, "view 2"], Tensor]:
     """Return scale and shift of every view's observations, and whether its scale is sure to be positive."""
     pairs = torch.zeros(view_count, 2, dtype=torch.float64)

@@ -21,6 +21,7 @@ from lift3d.pipeline.inputs import SceneInputs
 from lift3d.pipeline.surface import surface_sources
 from lift3d.scenes import tracks
 from lift3d.surface.catalog import parse_geometry
+from lift3d.surface.priors import prior_operator
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +70,19 @@ class Models:
     def _geometry_of(self, inputs: SceneInputs, recipe: Recipe) -> list[dict[str, str | int]] | None:
         if not self.is_anchored:
             return None
-        return [one.spec.identity for one in surface_sources(inputs, recipe.geometry, inputs.views)]
+        return [one.spec.identity for one in surface_sources(inputs, recipe.geometry, inputs.views, recipe.plugins)]
 
     @classmethod
     def of(cls, recipe: Recipe, device: torch.device = HOST) -> "Models":
         """Build everything a recipe names; a scene is walked on the device.
 
         UnknownNameError if a catalog does not know a name, ConfigError if two names mean the same operator, or the
-        geometry takes no such option.
+        geometry takes no such option, or is to be completed by an operator that gives no depth.
         """
         if recipe.geometry is not None:
-            parse_geometry(recipe.geometry)
+            prior = parse_geometry(recipe.geometry).prior
+            if prior:
+                prior_operator(prior, recipe.plugins)
         operators = tuple(build_operator(name, recipe.plugins) for name in recipe.operators)
         judges = tuple(build_operator(name, recipe.plugins) for name in recipe.reliability)
         lifters = tuple(build_lifter(name) for name in recipe.lifters)

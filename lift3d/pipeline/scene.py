@@ -81,7 +81,7 @@ def _encode_and_lift(
     if models.is_anchored:
         # As of a fit: what is held out has no part in the surface.
         shown_by = [name for name in inputs.views if name in fitted_on]
-        surface = scene_surface(inputs, recipe.geometry, shown_by, report)
+        surface = scene_surface(inputs, recipe.geometry, shown_by, report, recipe.plugins)
         for judge in models.judges:
             inputs.encode(judge, used, report)
         surface = reliable_surface(inputs, surface, models.judges, recipe.tap_count, report)

@@ -45,20 +45,24 @@ class StoredSurface:
     shown_as: str
 
 
-def surface_sources(inputs: SceneInputs, wanted: str | None, names: Collection[ViewId]) -> list[GivenGeometry]:
+def surface_sources(
+    inputs: SceneInputs, wanted: str | None, names: Collection[ViewId], plugins: Sequence[str] = ()
+) -> list[GivenGeometry]:
     """Return what the surface that some views show may come from, the best first."""
     has_depth = all(inputs.views[name].source.has_depth for name in names)
-    return [*geometry_given(inputs.scene.location, wanted, has_depth=has_depth)]
+    return [*geometry_given(inputs.scene.location, wanted, has_depth=has_depth, plugins=plugins)]
 
 
-def scene_surface(inputs: SceneInputs, wanted: str | None, names: Sequence[ViewId], report: Report) -> StoredSurface:
+def scene_surface(
+    inputs: SceneInputs, wanted: str | None, names: Sequence[ViewId], report: Report, plugins: Sequence[str] = ()
+) -> StoredSurface:
     """Return the surface that some views of a scene show, and which of them own it; no others are looked at.
 
     Without a method by name, the best that the scene has is taken: one that does not fit its views is passed over.
     NoOverlapError if no two views see the same place, or no surface is found; SceneFormatError if a file that was asked
     for is not there, or does not fit the views.
     """
-    sources = surface_sources(inputs, wanted, names)
+    sources = surface_sources(inputs, wanted, names, plugins)
     for place, source in enumerate(sources, start=1):
         try:
             return _from_source(inputs, source, names, report)
@@ -77,13 +81,17 @@ def _from_source(inputs: SceneInputs, source: GivenGeometry, names: Sequence[Vie
         report(f"surface ({source.shown_as})", 0, len(names))
         _estimate_into(inputs, path, source, names)
         inputs.computed["surfaces"] += 1
+    if source.prior:
+        inputs.notes.extend(open_product(inputs.store, path).attrs.get("notes", []))
     return StoredSurface(path, read_surface(inputs.store, path), source.shown_as)
 
 
 def _estimate_into(inputs: SceneInputs, path: str, source: GivenGeometry, names: Sequence[ViewId]) -> None:
     """Commit the surface that a source gives; nothing of it is held when it is read."""
-    surface = SceneSurface.of(_estimated(inputs, source, names))
-    write_surface(inputs.store, path, surface, keyframes(surface), inputs.scene.id)
+    found, notes = _estimated(inputs, source, names)
+    surface = SceneSurface.of(found)
+    del found
+    write_surface(inputs.store, path, surface, keyframes(surface), inputs.scene.id, notes=notes)
 
 
 class _Guides(Sequence[SourceGuide]):
@@ -109,14 +117,18 @@ class _Guides(Sequence[SourceGuide]):
         )
 
 
-def _estimated(inputs: SceneInputs, source: GivenGeometry, names: Sequence[ViewId]) -> SceneGeometry:
+def _estimated(
+    inputs: SceneInputs, source: GivenGeometry, names: Sequence[ViewId]
+) -> tuple[SceneGeometry, tuple[str, ...]]:
+    """Return the surface that a source gives, and what there is to say of it."""
     guides = _Guides(inputs, names)
     with torch.inference_mode():
         found = source.build().estimate(guides, inputs.scene.depth_range, views_to_fit_on(inputs, names).find_tracks)
+        notes = found.notes
         found = masked(carved(found, guides), guides)
     if not any(bool(torch.isfinite(view.z_depth).any()) for view in found.views.values()):
         raise NoOverlapError(f"The {source.shown_as} shows no surface in any of the {len(names)} views.")
-    return found
+    return found, notes
 
 
 def write_surface(
@@ -126,6 +138,7 @@ def write_surface(
     order: Sequence[int],
     scene: str,
     contradiction: Mapping[ViewId, Float[Tensor, "row col"]] | None = None,
+    notes: Sequence[str] = (),
 ) -> None:
     """Commit a surface: depth and confidence of every view, padded to the largest grid, and the keyframes in order.
 
@@ -149,6 +162,7 @@ def write_surface(
         "method": surface.method,
         "grids": [view.grid.to_json() for view in views],
         "images": [[view.camera.size.height, view.camera.size.width] for view in views],
+        **({"notes": [*notes]} if notes else {}),
         **EXPLAINED,
         **made_by(),
     }

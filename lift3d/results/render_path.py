@@ -21,6 +21,7 @@ from lift3d.runs.driver import compute_scene
 from lift3d.runs.own_runs import is_own_run
 from lift3d.runs.progress import RunProgress
 from lift3d.storage.commit import committed
+from lift3d.surface.catalog import parse_geometry
 
 # The operator whose answer is the lifted picture itself.
 PICTURE = "rgb"
@@ -54,9 +55,11 @@ def lift_along_path(base: LiftedScene, count: int, trusted: Sequence[str] = ()) 
             f"Lifter '{base.lifter}' reads a file that the store names, and a store is data. If you trust it, name it "
             f"yourself: --plugin '{base.lifter}'. {_REMEDY}"
         )
-    _require_own_geometry(base)
+    _require_own_geometry(base, trusted)
     operators = _operators(base, trusted)
     recipe = path_recipe(base, count, tuple(operator.spec.name for operator in operators))
+    # The surface may be completed by an operator; what the store names is not loaded for that.
+    recipe = recipe.model_copy(update={"plugins": tuple(one for one in recipe.plugins if one in trusted)})
     models = Models(operators, (build_lifter(base.lifter),), build_metrics(_METRICS), named_device("auto"))
     try:
         inputs = SceneInputs(base.scene, base.store, recipe.image_height)
@@ -74,9 +77,12 @@ def lift_along_path(base: LiftedScene, count: int, trusted: Sequence[str] = ()) 
     return PathLift(answers, lifted[0] if len(lifted) > 1 else None, targets, record.computed)
 
 
-def _require_own_geometry(base: LiftedScene) -> None:
-    """Refuse a file of geometry that the recipe of a stranger's run names: of a capture's own folder, none is."""
+def _require_own_geometry(base: LiftedScene, trusted: Sequence[str]) -> None:
+    """Refuse a file of geometry, or a model, that a stranger's recipe names: of a capture's own folder, none is."""
     geometry = base.recipe.geometry or ""
+    prior = parse_geometry(geometry).prior if geometry else ""
+    if prior and not is_own_run(base.recipe.run_id):
+        build_stored(prior, trusted)
     path = Path(geometry.partition("?path=")[2]).expanduser()
     if path.is_absolute() and not is_own_run(base.recipe.run_id):
         raise ConfigError(

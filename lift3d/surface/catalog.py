@@ -1,7 +1,9 @@
 """All methods of scene geometry by name. Light: an implementation is imported when it is built."""
 
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from lift3d.errors import ConfigError, UnknownNameError
 from lift3d.surface.protocol import GeometryMethod, GeometrySpec
@@ -26,7 +28,16 @@ METHODS = {
     "sweep": "lift3d.surface.sweep:SweepGeometry",
 }
 _SPECS = {spec.name: spec for spec in (SENSOR, COLMAP, MESH, POINTS, SPLATS, SWEEP)}
-_PATH = "path="
+_PATH, _PRIOR = "path=", "prior="
+_PRIORS = (SWEEP.name,)
+
+
+class GeometryName(NamedTuple):
+    """A method, the path of what it reads, and the 2D model of depth that it is completed by; empty where none is."""
+
+    kind: str
+    path: str = ""
+    prior: str = ""
 
 
 def geometry_spec(name: str) -> GeometrySpec:
@@ -36,12 +47,17 @@ def geometry_spec(name: str) -> GeometrySpec:
     return _SPECS[name]
 
 
-def parse_geometry(name: str) -> tuple[str, str]:
-    """Return a method and the path of what it reads, empty if none is named; ConfigError if it takes no such option."""
+def parse_geometry(name: str) -> GeometryName:
+    """Take apart ``method``, ``method?path=FILE`` or ``sweep?prior=OPERATOR``; ConfigError of any other option.
+
+    All that follows ``prior=`` is the operator's name, with options of its own: nothing in it needs to be escaped.
+    """
     kind, question, option = name.partition("?")
-    path = option.removeprefix(_PATH)
-    if question and not (geometry_spec(kind).file and option.startswith(_PATH) and path):
-        takes = "'?path=' and a file" if geometry_spec(kind).file else "no options"
+    spec = geometry_spec(kind)
+    path, prior = (option.removeprefix(one) if option.startswith(one) else "" for one in (_PATH, _PRIOR))
+    if question and not ((spec.file and path) or (kind in _PRIORS and prior)):
+        takes = "'?path=' and a file" if spec.file else "no options"
+        takes = "'?prior=' and an operator of depth" if kind in _PRIORS else takes
         raise ConfigError(f"'{name:.200}': the geometry '{kind}' takes {takes}, got '?{option:.200}'.")
     scheme, is_url, _ = path.partition("://")
     if is_url:
@@ -50,12 +66,19 @@ def parse_geometry(name: str) -> tuple[str, str]:
             f"The geometry '{kind}' names a path with the scheme '{scheme:.20}'; only local files are read. Copy it to "
             "a local folder first."
         )
-    return geometry_spec(kind).name, path
+    return GeometryName(kind, path, prior)
 
 
-def build_geometry(name: str) -> GeometryMethod:
-    """Return a method, ready to estimate; ConfigError if it reads a file, and none is named."""
-    kind, path = parse_geometry(name)
+def build_geometry(name: str, plugins: Sequence[str] = ()) -> GeometryMethod:
+    """Return a method, ready to estimate; ConfigError if it reads a file, and none is named.
+
+    ``plugins`` may give the operator that it is completed by, as ``build_operator`` takes them.
+    """
+    kind, path, prior = parse_geometry(name)
+    if prior:
+        from lift3d.surface.priors import completed_sweep
+
+        return completed_sweep(prior, plugins)
     if geometry_spec(kind).file and not path:
         raise ConfigError(f"The geometry '{kind}' reads a {geometry_spec(kind).file}; name it: {kind}?path=FILE.")
     return implementation(geometry_spec(kind), Path(path) if path else None)

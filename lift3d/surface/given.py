@@ -5,7 +5,7 @@ scenes; an absolute one is that file. Without it, a scene's folder is searched f
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from lift3d.scenes.file_limits import digest_file
 from lift3d.scenes.ply import MAX_BYTES, ply_kind
 from lift3d.scenes.scene_folder import require_inside
 from lift3d.surface.catalog import SENSOR, SWEEP, geometry_spec, implementation, parse_geometry
+from lift3d.surface.priors import completed_spec, completed_sweep
 from lift3d.surface.protocol import GeometryMethod, GeometrySpec
 
 # In a scene's folder, by preference: what COLMAP, ScanNet, 3DGS, nerfstudio and Replica write.
@@ -30,27 +31,40 @@ _PLY_FILES = (
 
 @dataclass(frozen=True, slots=True)
 class GivenGeometry:
-    """A method with the digest of what it reads, and the absolute path of that; None if it reads the views alone."""
+    """A method with the digest of what it reads, and the absolute path of that; None if it reads the views alone.
+
+    ``prior`` names the operator that completes it, which ``plugins`` may give; empty if none does.
+    """
 
     spec: GeometrySpec
     path: Path | None = None
     # In records and messages.
     shown_as: str = ""
+    prior: str = ""
+    plugins: tuple[str, ...] = ()
 
     def build(self) -> GeometryMethod:
         """Return the method, ready to estimate."""
+        if self.prior:
+            return completed_sweep(self.prior, self.plugins)
         return implementation(self.spec, self.path)
 
 
-def geometry_given(location: str, wanted: str | None, *, has_depth: bool) -> Iterator[GivenGeometry]:
+def geometry_given(
+    location: str, wanted: str | None, *, has_depth: bool, plugins: Sequence[str] = ()
+) -> Iterator[GivenGeometry]:
     """Yield what a scene's surface may come from, the best first: all that there is, or the one that is asked for.
 
-    That is ``wanted``, the name of a method with or without ``?path=``. SceneFormatError if its file is not there, or
-    none is found. Sensors count if all views have depth.
+    That is ``wanted``, the name of a method with or without ``?path=`` or ``?prior=``, whose operator ``plugins`` may
+    give. SceneFormatError if its file is not there, or none is found. Sensors count if all views have depth.
     """
     folder = _folder_of(location)
     if wanted is not None:
-        kind, name = parse_geometry(wanted)
+        kind, name, prior = parse_geometry(wanted)
+        if prior:
+            shown_as = f"{kind} with {shown(prior)}"
+            yield GivenGeometry(completed_spec(prior, plugins), None, shown_as, prior, tuple(plugins))
+            return
         if not geometry_spec(kind).file:
             yield GivenGeometry(geometry_spec(kind), shown_as=kind)
             return

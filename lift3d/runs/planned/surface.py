@@ -21,7 +21,7 @@ from lift3d.runs.planned.sizes import (
 )
 from lift3d.surface.anchored import TARGET_STRIDE_PX
 from lift3d.surface.anchors import GUIDE_STRIDE_PX
-from lift3d.surface.catalog import SWEEP
+from lift3d.surface.catalog import SWEEP, parse_geometry
 from lift3d.surface.depth_map import given_stride_px
 from lift3d.surface.held import IN_MEMORY_BYTES
 from lift3d.surface.keyframes import MOST_POINTS, POINT_PITCH_PX
@@ -33,6 +33,8 @@ _SURFACE_FLOATS, _ROUND_FLOATS = 3, 2
 # Beside two rounds, the sweep keeps what each view votes for; of a photograph, its pattern; of the view at work, costs.
 # What is asked together, whatever the size: measured.
 _VOTE_FLOATS, _PHOTOGRAPH_BYTES, _COST_FLOATS, _FINDING_BYTES = 6, 33, 1000, 20 * 2**20
+# Where a network completes the sweep: what is known of each view, and a sparse matrix of the view at work, measured.
+_PRIOR_FLOATS, _SOLVED_BYTES = 20, 2500
 # Of a point that a pair of targets both see: three places, in double precision. Pairs that a target has a part in, and
 # the share of its points that both see.
 _MATCH_BYTES, _PAIRS_PER_TARGET, _SHARED_POINTS = 48, 3, 0.7
@@ -48,7 +50,8 @@ _FINE_COPIES = 4
 
 def surface_bytes(size: SceneSize, recipe: Recipe) -> tuple[int, int]:
     """Return the surface of all views, and what it takes to find it."""
-    is_given = size.map_bytes_per_px > 0 or (recipe.geometry or SWEEP.name) != SWEEP.name
+    asked = parse_geometry(recipe.geometry or SWEEP.name)
+    is_given = (size.map_bytes_per_px > 0 and not asked.prior) or asked.kind != SWEEP.name
     own = cells_of(size.image, given_stride_px(size.image) if is_given else 1.0)
     own = own if is_given else min(SweepConfig().max_cells, own)
     surface, one_round = (
@@ -58,6 +61,8 @@ def surface_bytes(size: SceneSize, recipe: Recipe) -> tuple[int, int]:
     if not is_given:
         kept = min(PHOTOGRAPHS, size.view_count) * _PHOTOGRAPH_BYTES
         finding += own * (kept + (size.view_count * _VOTE_FLOATS + _COST_FLOATS) * FLOAT32)
+    if asked.prior:
+        finding += own * (size.view_count * _PRIOR_FLOATS * FLOAT32 + _SOLVED_BYTES)
     return surface, finding
 
 

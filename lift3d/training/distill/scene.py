@@ -100,6 +100,6 @@ def distil_scene(recipe: Recipe, store: str, settings: DistilSettings | None = N
     inputs = SceneInputs(read_scene(recipe.scenes[0]), open_store(store, create=True), recipe.image_height)
     inputs.decode_all(quiet)
     operator, names = Models.of(recipe).operators[0], [*inputs.views]
-    surface = scene_surface(inputs, recipe.geometry, names, quiet).surface
+    surface = scene_surface(inputs, recipe.geometry, names, quiet, recipe.plugins).surface
     inputs.encode(operator, {*names}, quiet)
     return SurfaceBranches.of(inputs, operator, surface, settings)
