@@ -62,7 +62,7 @@ def draw_strip(lifted: LiftedScene, path: Path) -> None:
         pictures = lifted.pictures(target, columns=("2D", "lifted"))
         for row, name in zip(rows.values(), ("2D", "lifted"), strict=True):
             row.append(pictures[name])
-    _draw([[*row] for row in rows.values()], list(rows), path)
+    draw_rows([[*row] for row in rows.values()], list(rows), path)
 
 
 def draw_seams(lifted: LiftedScene, path: Path) -> None:
@@ -80,7 +80,8 @@ def draw_seams(lifted: LiftedScene, path: Path) -> None:
     owners = blend(weights, maps).features.values.nan_to_num(1.0).clamp(0, 1)
     both = lifted.view(target).prediction.values
     pictures = [one.permute(1, 2, 0).numpy() for one in (owners, both)]
-    _draw([list(pictures)], [""], path, ["one band: the owner of each place", "two bands: coarse colours of all views"])
+    titles = ["one band: the owner of each place", "two bands: coarse colours of all views"]
+    draw_rows([list(pictures)], [""], path, titles)
 
 
 def draw_shapes(lifted: LiftedScene, path: Path) -> None:
@@ -92,7 +93,7 @@ def draw_shapes(lifted: LiftedScene, path: Path) -> None:
     rgb = _colours(lifted, seen)
     mesh = surface_mesh(surface, 10**6)
     vertices = read_points(lifted, surface, SurfacePoints(mesh.xyz, mesh.normals, 0.0, len(mesh.xyz)))
-    xyz, share, face = _on_triangles(mesh.xyz, mesh.faces)
+    xyz, share, face = on_triangles(mesh.xyz, mesh.faces)
     painted = (_colours(lifted, vertices)[mesh.faces[face]] * share[..., None]).sum(1)
     corners = mesh.xyz[mesh.faces[face]]
     normal = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0], dim=-1)
@@ -101,10 +102,10 @@ def draw_shapes(lifted: LiftedScene, path: Path) -> None:
     faces_us = light > 0
     shaded = (_GREY * (0.3 + 0.7 * light))[:, None].expand(-1, 3)
     pictures = [
-        _splatted(camera, seen.xyz, rgb, 0.6 * points.spacing),
-        *(_splatted(camera, xyz[faces_us], colours[faces_us], 0.3 * points.spacing) for colours in (painted, shaded)),
+        splatted(camera, seen.xyz, rgb, 0.6 * points.spacing),
+        *(splatted(camera, xyz[faces_us], colours[faces_us], 0.3 * points.spacing) for colours in (painted, shaded)),
     ]
-    _draw([pictures], [""], path, ["cloud", "triangles", "their shape"])
+    draw_rows([pictures], [""], path, ["cloud", "triangles", "their shape"])
 
 
 def _camera() -> Camera:
@@ -118,7 +119,7 @@ def _colours(lifted: LiftedScene, cloud: Cloud) -> Float[Tensor, "point 3"]:
     return torch.from_numpy(np.stack([columns[name] for name in ("red", "green", "blue")], axis=1)).double()
 
 
-def _on_triangles(xyz: Float[Tensor, "vertex 3"], faces: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def on_triangles(xyz: Float[Tensor, "vertex 3"], faces: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return places drawn evenly on triangles, their shares of the corners, and their faces."""
     generator = torch.Generator().manual_seed(0)
     a, b, c = (xyz[faces[:, corner]] for corner in range(3))
@@ -129,7 +130,7 @@ def _on_triangles(xyz: Float[Tensor, "vertex 3"], faces: Tensor) -> tuple[Tensor
     return (xyz[faces[face]] * share[..., None]).sum(1), share, face
 
 
-def _splatted(camera: Camera, xyz: Tensor, colours: Tensor, radius: float) -> Picture:
+def splatted(camera: Camera, xyz: Tensor, colours: Tensor, radius: float) -> Picture:
     """Draw squares at points, the nearest in front."""
     own = transform(camera.w2c, xyz)
     uv, is_ahead = project(own, camera.K)
@@ -153,7 +154,7 @@ def _splatted(camera: Camera, xyz: Tensor, colours: Tensor, radius: float) -> Pi
     return shown
 
 
-def _draw(rows: list[list[Picture | None]], names: list[str], path: Path, titles: list[str] | None = None) -> None:
+def draw_rows(rows: list[list[Picture | None]], names: list[str], path: Path, titles: list[str] | None = None) -> None:
     """Write pictures in rows."""
     figure = Figure(figsize=(2.75 * len(rows[0]), 2.2 * len(rows)), facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)

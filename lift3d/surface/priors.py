@@ -21,7 +21,9 @@ QUANTITIES = ("depth", "disparity")
 
 def prior_operator(name: str, plugins: Sequence[str] = ()) -> Operator:
     """Return the operator of a name; UnknownNameError if there is none, ConfigError if it gives no depth."""
-    return _built(name, tuple(plugins))
+    operator = _built(name, tuple(plugins))
+    # What lies in files may be another by now.
+    return _built.__wrapped__(name, tuple(plugins)) if operator.spec.is_precomputed else operator
 
 
 def completed_spec(name: str, plugins: Sequence[str] = ()) -> GeometrySpec:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lift3d.bench.kept_figures import kept
-from lift3d.bench.systems import parts, queries, restoration
+from lift3d.bench.systems import meshes, parts, queries, restoration
 from lift3d.bench.systems.page import page
 from lift3d.bench.systems.parts import PARTS, Asked, measure
 from lift3d.bench.systems.row import SystemRow
@@ -72,3 +72,16 @@ def test_what_is_under_drops_is_read_from_other_views(tmp_path, monkeypatch):
     for row in (rain, drops):
         assert row.is_above
         assert row.details["share seen elsewhere"] > 0.8
+
+
+def test_true_depth_gives_the_best_mesh_and_walls_are_told_apart(monkeypatch):
+    monkeypatch.setattr(meshes, "VOXEL", 0.04)
+    scene = "procedural:room?seed=1&views=4&height=48&width=64&plain=1&spacing=2"
+    whole, walls = meshes.measure(Asked(scene, (), (), ""))
+    for row in (whole, walls):
+        assert row.part == "meshes"
+        assert set(row.floors) == {"stereo", "network alone"}
+        assert 0 <= max(row.floors.values()) < row.ceilings["true depth"] <= 1
+        assert 0 <= row.details["precision"] <= 1
+    assert "walls" in walls.metric
+    assert whole.ceilings["true depth"] > 0.5

@@ -53,3 +53,17 @@ def test_a_view_without_a_depth_map_is_shown_what_the_others_know(room, folder, 
     assert (record.outcome, record.surface) == ("ok", "colmap 'dense'"), record.reason
     cover = rows[(rows["metric"] == "coverage") & (rows["lifter"] == "anchored") & (rows["target"] == "0002")]
     assert cover["value"].min() > 0.8
+
+
+def test_a_surface_that_a_network_completes_is_one_of_its_own_and_says_what_became_of_it(tmp_path):
+    scenes = ["procedural:room?views=6&height=64&width=96&plain=1"]
+    plain, _ = ran(tmp_path, scenes=scenes, geometry="sweep", **SMALL)
+    record, _ = ran(tmp_path, scenes=scenes, geometry="sweep?prior=tiny:depth", **SMALL)
+    assert (record.outcome, record.surface) == ("ok", "sweep with tiny:depth"), record.reason
+    assert record.surface_path != plain.surface_path
+    (note,) = [one for one in record.notes if "tiny:depth" in one]
+    other = {**SMALL, "operators": ["hog"]}
+    again, _ = ran(tmp_path, scenes=scenes, geometry="sweep?prior=tiny:depth", **other)
+    assert again.surface_path == record.surface_path
+    assert "surfaces" not in again.computed
+    assert note in again.notes

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from numpy import ndarray
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from lift3d.bench.systems.parts import Asked
@@ -27,7 +26,7 @@ from lift3d.geometry.rasterization import mesh_depth
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.rigid import transform
 from lift3d.geometry.sampling import nearest_cells
-from lift3d.metrics.mesh_fscore import VOXEL, points_on_triangles, surface_score, thinned
+from lift3d.metrics.mesh_fscore import VOXEL, SurfaceScore, nearest, points_on_triangles, thinned
 from lift3d.scenes.catalog import read_scene
 from lift3d.scenes.depth_range import depth_range_of_cameras
 from lift3d.surface.prior import aligned_alone
@@ -145,22 +144,18 @@ def _scores(found: SceneGeometry, frames: Sequence[Frame], reference: _Reference
     """Return the figures of a surface, of all that is seen and of its walls, if there are any."""
     mesh = mesh_of(found)
     points = thinned(_seen(mesh, frames, reference.known), VOXEL)
-    scores = {"all": _figures(points, reference.points)}
+    if not len(points):
+        return {part: _figures(np.zeros(0), np.zeros(0)) for part in ("all", "walls")}
+    off, place = nearest(points, reference.points)
+    missed, _ = nearest(reference.points, points)
+    scores = {"all": _figures(off, missed)}
     if reference.is_wall.any():
-        nearest = cKDTree(reference.points).query(points)[1] if len(points) else np.zeros(0, dtype=int)
-        scores["walls"] = _figures(points, reference.points[reference.is_wall], reference.is_wall[nearest])
+        scores["walls"] = _figures(off[reference.is_wall[place]], missed[reference.is_wall])
     return scores
 
 
-def _figures(
-    points: Float[ndarray, "point 3"],
-    places: Float[ndarray, "place 3"],
-    is_judged: Bool[ndarray, " point"] | None = None,
-) -> dict[str, float]:
-    """Return precision of the points that are judged, and recall of places by all points."""
-    every = surface_score(points, places)
-    own = every if is_judged is None else surface_score(points[is_judged], places)
-    score = replace(every, precision=own.precision, accuracy=own.accuracy)
+def _figures(off: Float[ndarray, " point"], missed: Float[ndarray, " place"]) -> dict[str, float]:
+    score = SurfaceScore.of(off, missed)
     return {
         "F": score.fscore,
         "precision": score.precision,
