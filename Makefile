@@ -140,6 +140,9 @@ results: $(STAMP)  ## The pages of results under docs/ from the captures and net
 	$(BIN)/lift3d bench systems queries
 	$(BIN)/lift3d bench systems splats 'procedural:room?seed=9000&views=24' 'procedural:tabletop?seed=9001&views=24' \
 		$(CAPTURES)/garden_splat
+	$(BIN)/lift3d bench systems masks 'procedural:room?seed=9000&views=24' 'procedural:room?seed=9001&views=24' $(CAPTURES)/shelf \
+		--plugin tests/real/plugins/feature_networks.py:dinov2_s14_448 --operator dinov2_s14_448
+	$(BIN)/lift3d bench systems masks $(CAPTURES)/shelf --operator 'files:$(CAPTURES)/shelf/network_masks?pattern={view}.{name}.mask.png&names=creativity_chenille_stems,i_am_a_bunny_book,kleenex_tissue_box,laugh_out_loud_joke_book'
 	$(BIN)/lift3d bench systems restoration $(foreach name,bear fox garden,$(CAPTURES)/$(name)) \
 		'procedural:room?seed=9000&views=24&depth=0&height=144&width=192' --out docs/systems.md
 	$(BIN)/lift3d bench calibration $(CAPTURES)/kitchen --operator rgb $(LABELS) \

@@ -31,3 +31,10 @@ def test_ids_that_grow_from_view_to_view_take_the_name_of_what_they_share_most_w
 def test_points_of_a_piece_are_what_most_of_them_are():
     piece, true = np.array([0, 0, 0, 1, 1, 2]), np.array([7, 7, -1, -1, -1, 3])
     assert masks._majority(piece, true).tolist() == [1, 1, 1, -1, -1, 0]
+
+
+def test_what_measures_again_names_no_folder_of_this_machine(tmp_path):
+    operator = f"files:{tmp_path}/shelf/masks?pattern={{view}}.png"
+    (tmp_path / "shelf").mkdir()
+    command = Asked(str(tmp_path / "shelf"), (operator,), (), "runs/systems").command
+    assert command == "CAPTURES/shelf --operator 'files:CAPTURES/shelf/masks?pattern={view}.png'"

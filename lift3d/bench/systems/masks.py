@@ -131,7 +131,8 @@ def _rows(stage: _Stage) -> list[SystemRow]:
         "true 2D masks": stage.merged(partial(_true_map, stage.lifted)).figures(true)[0],
         "true pieces": _Answer.of(_majority(pieces_of(stage.graph), true), true).figures(true)[0],
     }
-    scene = f"{stage.lifted.name}, {stage.lifted.operator.split('?')[0].split('/')[0]}"
+    kind, colon, argument = stage.lifted.operator.split("?")[0].partition(":")
+    scene = f"{stage.lifted.name}, {kind}{colon}{argument.rpartition('/')[-1]}"
     rows = []
     for metric, figure in ours.items():
         rows.append(

@@ -47,7 +47,10 @@ class Asked:
     def command(self) -> str:
         """What measures it again, but for the part's name, with folders of captures as CAPTURES."""
         place = f"CAPTURES/{Path(self.scene).name}" if Path(self.scene).is_dir() else quote(self.scene)
-        listed = [f"--operator {quote(one)}" for one in self.operators] + [f"--plugin {one}" for one in self.plugins]
+        # Operators may read files that lie with the capture.
+        around = f"{Path(self.scene).parent}/" if Path(self.scene).is_dir() else ""
+        named = [one.replace(around, "CAPTURES/") if around else one for one in self.operators]
+        listed = [f"--operator {quote(one)}" for one in named] + [f"--plugin {one}" for one in self.plugins]
         return " ".join([place, *listed])
 
 
