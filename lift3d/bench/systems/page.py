@@ -75,8 +75,8 @@ def _section(name: str, part: Part, rows: Sequence[SystemRow]) -> str:
     scenes = _figures([[row.scene] for row in rows], ["scene"], rows)
     detailed = [row for row in rows if row.details]
     details = list(dict.fromkeys(detail for row in detailed for detail in row.details))
-    lines = [[row.scene, *(number(row.details.get(detail)) for detail in details)] for row in detailed]
-    table = [markdown_table(["scene", *details], lines)] if details else []
+    lines = [[row.scene, row.metric, *(number(row.details.get(detail)) for detail in details)] for row in detailed]
+    table = [markdown_table(["scene", "metric", *details], lines, label_count=2)] if details else []
     return "\n\n".join([f"## {name.capitalize()}: {part.systems}", part.does, scenes, *table])
 
 
