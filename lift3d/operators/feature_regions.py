@@ -19,6 +19,7 @@ from torch import Tensor
 
 from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import FeatureMap
+from lift3d.geometry.mutual_pairs import mutual_groups
 from lift3d.operators.answers import at_pixels
 
 # Fine, so that few regions hold a part of two things; smoothing as in the paper's examples.
@@ -74,16 +75,9 @@ def _joined(
         pairs = _unique_pairs(group[pairs])
         one, other = pairs.T
         alike = (mean[one] * mean[other]).sum(1)
-        best = np.full(count, -np.inf)
-        np.maximum.at(best, one, alike)
-        np.maximum.at(best, other, alike)
-        is_joined = (alike >= similarity) & (alike >= best[one]) & (alike >= best[other])
-        if not is_joined.any():
+        into = mutual_groups(one, other, alike, similarity, count)
+        if into is None:
             return group
-        into = np.arange(count)
-        into[other[is_joined]] = one[is_joined]
-        while (into[into] != into).any():
-            into = into[into]
         group = into[group]
 
 

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 from scipy.sparse import csr_array
 
+from lift3d.geometry.mutual_pairs import mutual_groups
 from lift3d.surface.masks.claims import Claims, ViewMasks
 from lift3d.surface.masks.graph import PointGraph, segmented
 
@@ -26,7 +27,7 @@ _FEWEST_VIEWS, _UNKNOWN = 0.2, 0.5
 # What a bend of one, or colours 100 apart, weigh against views that agree; hue tells more than lightness, which light
 # changes, too. Found on computed rooms (seeds 1 to 4) and shelf.
 _BEND_WEIGHT, _LAB_WEIGHTS = 1.0, (1.0, 1.35, 1.35)
-_JOINED_ABOVE = 0.05
+_JOINED_FROM = 0.05
 # Smaller masks are noise, as are those of which views claim less than this share, and those that no 2D mask resembles.
 _FEWEST_POINTS, _CLAIMED, _LEAST_CONFIDENCE = 30, 0.1, 0.05
 
@@ -75,17 +76,9 @@ def joined(graph: PointGraph, piece: Int[ndarray, " point"], claims: Claims) -> 
             - _BEND_WEIGHT * bend
             - np.linalg.norm((mean[one] - mean[other]) * _LAB_WEIGHTS, axis=1)
         )
-        best = np.full(count, -np.inf)
-        np.maximum.at(best, one, score)
-        np.maximum.at(best, other, score)
-        is_joined = (score > _JOINED_ABOVE) & (score >= best[one]) & (score >= best[other])
-        if not is_joined.any():
+        into = mutual_groups(one, other, score, _JOINED_FROM, count)
+        if into is None:
             return group, claims
-        into = np.arange(count)
-        # Of equal scores a chain may come: all of it goes into its first.
-        into[other[is_joined]] = one[is_joined]
-        while (into[into] != into).any():
-            into = into[into]
         group, claims = into[group], claims.joined(into)
         gather = csr_array((np.ones(count), (into, np.arange(count))), shape=(count, count))
         colour = gather @ colour
