@@ -104,6 +104,15 @@ def test_render_opens_no_geometry_of_a_strangers_choice(store, tmp_path):
     assert is_refused(rendered(store, tmp_path, "--captures"), "run the scene yourself")
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_render_builds_no_model_of_depth_of_a_strangers_choice(store, code, tmp_path, monkeypatch, name):
+    monkeypatch.syspath_prepend(tmp_path)
+    rename_run(store, geometry=f"sweep?prior={name.format(code=code)}")
+    assert is_refused(rendered(store, tmp_path, "--captures"), "--plugin")
+    assert not code.with_suffix(".ran").exists()
+    assert "evil" not in sys.modules
+
+
 @pytest.mark.outside(kind=KIND, case="a word that is typed into the viewer", right="encoders of a closed list alone")
 @pytest.mark.parametrize("name", NAMES)
 def test_the_viewer_builds_no_encoder_of_a_strangers_choice(code, tmp_path, monkeypatch, name):
