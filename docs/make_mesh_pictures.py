@@ -1,6 +1,6 @@
 """Make the picture of docs/how-to/mesh.md, of a computed room with plain walls: ``python docs/make_mesh_pictures.py``.
 
-Shaded meshes from where no camera stands: of stereo, of stereo that a network of depth completes, of true depth.
+Shaded meshes from where no camera stands: of stereo, of stereo with a network and planes, of true depth.
 """
 
 from pathlib import Path
@@ -24,7 +24,7 @@ from lift3d.surface.triangles import surface_mesh
 SCENE = "procedural:room?seed=9000&views=24&height=120&width=160&plain=1&spacing=1.15"
 METHODS = {
     "stereo": "sweep",
-    "completed by tiny:depth": "sweep?prior=tiny:depth",
+    "with tiny:depth and planes": "planar?prior=tiny:depth",
     "true depth": "sensor",
 }
 PATH = Path(__file__).parent / "pictures" / "mesh_prior.webp"

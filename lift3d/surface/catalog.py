@@ -12,6 +12,13 @@ SENSOR = GeometrySpec("sensor", 4, "Depth that the views have, where other views
 SWEEP = GeometrySpec(
     "sweep", 5, "Multi-view stereo without training, fused over all views.", tolerance=0.05, painters=10
 )
+PLANAR = GeometrySpec(
+    "planar",
+    1,
+    "That stereo, and planes in place of what has no texture.",
+    tolerance=SWEEP.tolerance,
+    painters=SWEEP.painters,
+)
 COLMAP = GeometrySpec("colmap", 3, "Depth maps of a dense workspace of COLMAP.", file="dense workspace of COLMAP")
 MESH = GeometrySpec("mesh", 2, "Triangles of a mesh.", file="mesh (.ply)")
 POINTS = GeometrySpec(
@@ -26,10 +33,11 @@ METHODS = {
     "points": "lift3d.surface.points:PointsGeometry",
     "splats": "lift3d.surface.splats:SplatsGeometry",
     "sweep": "lift3d.surface.sweep:SweepGeometry",
+    "planar": "lift3d.surface.planar:PlanarGeometry",
 }
-_SPECS = {spec.name: spec for spec in (SENSOR, COLMAP, MESH, POINTS, SPLATS, SWEEP)}
+_SPECS = {spec.name: spec for spec in (SENSOR, COLMAP, MESH, POINTS, SPLATS, SWEEP, PLANAR)}
 _PATH, _PRIOR = "path=", "prior="
-_PRIORS = (SWEEP.name,)
+_PRIORS = (PLANAR.name,)
 
 
 class GeometryName(NamedTuple):
@@ -48,7 +56,7 @@ def geometry_spec(name: str) -> GeometrySpec:
 
 
 def parse_geometry(name: str) -> GeometryName:
-    """Take apart ``method``, ``method?path=FILE`` or ``sweep?prior=OPERATOR``; ConfigError of any other option.
+    """Take apart ``method``, ``method?path=FILE`` or ``planar?prior=OPERATOR``; ConfigError of any other option.
 
     All that follows ``prior=`` is the operator's name, with options of its own: nothing in it needs to be escaped.
     """
@@ -76,9 +84,9 @@ def build_geometry(name: str, plugins: Sequence[str] = ()) -> GeometryMethod:
     """
     kind, path, prior = parse_geometry(name)
     if prior:
-        from lift3d.surface.priors import completed_sweep
+        from lift3d.surface.priors import completed_planar
 
-        return completed_sweep(prior, plugins)
+        return completed_planar(prior, plugins)
     if geometry_spec(kind).file and not path:
         raise ConfigError(f"The geometry '{kind}' reads a {geometry_spec(kind).file}; name it: {kind}?path=FILE.")
     return implementation(geometry_spec(kind), Path(path) if path else None)

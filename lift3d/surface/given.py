@@ -16,7 +16,7 @@ from lift3d.scenes.file_limits import digest_file
 from lift3d.scenes.ply import MAX_BYTES, ply_kind
 from lift3d.scenes.scene_folder import require_inside
 from lift3d.surface.catalog import SENSOR, SWEEP, geometry_spec, implementation, parse_geometry
-from lift3d.surface.priors import completed_spec, completed_sweep
+from lift3d.surface.priors import completed_planar, completed_spec
 from lift3d.surface.protocol import GeometryMethod, GeometrySpec
 
 # In a scene's folder, by preference: what COLMAP, ScanNet, 3DGS, nerfstudio and Replica write.
@@ -46,7 +46,7 @@ class GivenGeometry:
     def build(self) -> GeometryMethod:
         """Return the method, ready to estimate."""
         if self.prior:
-            return completed_sweep(self.prior, self.plugins)
+            return completed_planar(self.prior, self.plugins)
         return implementation(self.spec, self.path)
 
 

@@ -11,10 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from numpy import ndarray
-from torch import Tensor
 
 from lift3d.domain.camera import Camera
 from lift3d.domain.features import FeatureGrid
@@ -35,11 +33,10 @@ from lift3d.surface.held import held
 from lift3d.surface.neighbours import FUSED, angles_to, choose_views
 from lift3d.surface.protocol import GeometrySpec
 from lift3d.surface.sweep import SweepGeometry
+from lift3d.surface.texture import averaged, texturedness
 
-# Half width of the window, in cells, whose contrast is texture; cells by which stereo spills a textured surface over a
-# plain one beside it; the contrast that is half of a texture, and the product of texture and confidence from which on a
-# cell is an anchor.
-_WINDOW, _SPILLED, _HALF_TEXTURED, _ANCHOR = 2, 2, 0.005, 0.3
+# Product of texture and confidence from which on a cell is an anchor.
+_ANCHOR = 0.3
 # A view with fewer anchors keeps stereo.
 _FEWEST_ANCHORS = 100
 # Nothing is nearer or farther than the anchors by more than this factor.
@@ -147,9 +144,9 @@ class PriorGeometry:
         """Return what is known of a view; None if the network's depth has no sure, positive scale in it."""
         grid, quantity = stereo.grid, self._operator.spec.quantity
         z_depth, confidence = (one.numpy(force=True).astype(np.float64) for one in (stereo.z_depth, stereo.confidence))
-        contrast = texture(view.image, grid).numpy(force=True).astype(np.float64)
+        textured = texturedness(view.image, grid).numpy(force=True).astype(np.float64)
         is_known = np.isfinite(z_depth) & (confidence > 0)
-        trust = np.where(is_known, confidence * contrast**2 / (contrast**2 + _HALF_TEXTURED**2), 0.0)
+        trust = np.where(is_known, confidence * textured, 0.0)
         anchor = trust > _ANCHOR
         if int(anchor.sum()) < _FEWEST_ANCHORS:
             return None
@@ -167,7 +164,7 @@ class PriorGeometry:
             np.log(disparity.clip(1 / far, 1 / near)),
             trust,
             confidence,
-            _averaged(view.image, grid).numpy(force=True).astype(np.float64),
+            averaged(view.image, grid).numpy(force=True).astype(np.float64),
         )
 
     def _said(self, view: SourceGuide, grid: FeatureGrid) -> Float[ndarray, "row col"]:
@@ -207,27 +204,6 @@ def aligned_alone(operator: Operator, views: Sequence[SourceGuide], stereo: Scen
         z_depth = torch.full(own.grid.shape, torch.nan) if one is None else torch.from_numpy(np.exp(-one.prior)).float()
         found[view.id] = ViewGeometry(own.camera, own.grid, z_depth, 0.5 * torch.isfinite(z_depth))
     return SceneGeometry(SWEEP.name, found)
-
-
-def texture(image: Float[Tensor, "3 height width"], grid: FeatureGrid) -> Float[Tensor, "row col"]:
-    """Return the least contrast around each cell: at an outline and just beside it, that of the plainer side.
-
-    Contrast is the deviation of luminance, in [0, 1], in a window.
-    """
-    grey = _averaged(image, grid).mean(0)[None, None]
-    mean, square = (F.avg_pool2d(_padded(one, _WINDOW), 2 * _WINDOW + 1, 1) for one in (grey, grey.square()))
-    contrast = (square - mean.square()).clamp(min=0).sqrt()
-    reach = _WINDOW + _SPILLED
-    least: Tensor = -F.max_pool2d(_padded(-contrast, reach), 2 * reach + 1, 1)
-    return least[0, 0]
-
-
-def _padded(values: Float[Tensor, "1 1 row col"], by: int) -> Float[Tensor, "1 1 row_ col_"]:
-    return F.pad(values, (by,) * 4, mode="replicate")
-
-
-def _averaged(image: Float[Tensor, "3 height width"], grid: FeatureGrid) -> Float[Tensor, "3 row col"]:
-    return F.interpolate(image[None], size=grid.shape, mode="area")[0]
 
 
 def _errors(views: Sequence[_Seen]) -> tuple[float, float]:

@@ -107,7 +107,7 @@ def test_render_opens_no_geometry_of_a_strangers_choice(store, tmp_path):
 @pytest.mark.parametrize("name", NAMES)
 def test_render_builds_no_model_of_depth_of_a_strangers_choice(store, code, tmp_path, monkeypatch, name):
     monkeypatch.syspath_prepend(tmp_path)
-    rename_run(store, geometry=f"sweep?prior={name.format(code=code)}")
+    rename_run(store, geometry=f"planar?prior={name.format(code=code)}")
     assert is_refused(rendered(store, tmp_path, "--captures"), "--plugin")
     assert not code.with_suffix(".ran").exists()
     assert "evil" not in sys.modules

@@ -58,12 +58,12 @@ def test_a_view_without_a_depth_map_is_shown_what_the_others_know(room, folder, 
 def test_a_surface_that_a_network_completes_is_one_of_its_own_and_says_what_became_of_it(tmp_path):
     scenes = ["procedural:room?views=6&height=64&width=96&plain=1"]
     plain, _ = ran(tmp_path, scenes=scenes, geometry="sweep", **SMALL)
-    record, _ = ran(tmp_path, scenes=scenes, geometry="sweep?prior=tiny:depth", **SMALL)
-    assert (record.outcome, record.surface) == ("ok", "sweep with tiny:depth"), record.reason
+    record, _ = ran(tmp_path, scenes=scenes, geometry="planar?prior=tiny:depth", **SMALL)
+    assert (record.outcome, record.surface) == ("ok", "planar with tiny:depth"), record.reason
     assert record.surface_path != plain.surface_path
     (note,) = [one for one in record.notes if "tiny:depth" in one]
     other = {**SMALL, "operators": ["hog"]}
-    again, _ = ran(tmp_path, scenes=scenes, geometry="sweep?prior=tiny:depth", **other)
+    again, _ = ran(tmp_path, scenes=scenes, geometry="planar?prior=tiny:depth", **other)
     assert again.surface_path == record.surface_path
     assert "surfaces" not in again.computed
     assert note in again.notes

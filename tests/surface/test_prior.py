@@ -19,11 +19,12 @@ from lift3d.operators.answers import pixel_map, valid_everywhere
 from lift3d.operators.depth_alignment import fit_lines
 from lift3d.operators.protocol import OperatorSpec, Quantity
 from lift3d.scenes.catalog import read_scene
-from lift3d.surface.catalog import SWEEP, build_geometry, parse_geometry
+from lift3d.surface.catalog import PLANAR, SWEEP, build_geometry, parse_geometry
 from lift3d.surface.diffusion import diffused
-from lift3d.surface.prior import PriorGeometry, texture
+from lift3d.surface.prior import PriorGeometry
 from lift3d.surface.priors import completed_spec
 from lift3d.surface.sweep import SweepGeometry
+from lift3d.surface.texture import texture
 from tests.support.surfaces import unasked_tracks
 
 _SCENE = "procedural:room?seed=1&views=8&height=72&width=96&plain=1&spacing=2"
@@ -136,17 +137,17 @@ def test_what_is_no_map_of_depth_is_refused_by_name(room: _Given) -> None:
 
 
 def test_names_of_operators_need_no_escapes_and_another_prior_is_another_surface() -> None:
-    asked = parse_geometry("sweep?prior=transformers:some/folder?cuts=output&quantity=depth")
-    assert asked == ("sweep", "", "transformers:some/folder?cuts=output&quantity=depth")
+    asked = parse_geometry("planar?prior=transformers:some/folder?cuts=output&quantity=depth")
+    assert asked == ("planar", "", "transformers:some/folder?cuts=output&quantity=depth")
     assert parse_geometry("mesh?path=a.ply") == ("mesh", "a.ply", "")
-    for wrong in ("sweep?path=a.ply", "sweep?prior=", "mesh?prior=tiny:depth"):
+    for wrong in ("planar?path=a.ply", "planar?prior=", "mesh?prior=tiny:depth"):
         with pytest.raises(ConfigError, match="takes '"):
             parse_geometry(wrong)
-    assert completed_spec("tiny:depth").identity != SWEEP.identity
+    assert completed_spec("tiny:depth").identity != PLANAR.identity
     with pytest.raises(ConfigError, match="'rgb' cannot complete stereo: it gives color, expected depth or disparity"):
-        build_geometry("sweep?prior=rgb")
+        build_geometry("planar?prior=rgb")
     with pytest.raises(UnknownNameError):
-        build_geometry("sweep?prior=nothing")
+        build_geometry("planar?prior=nothing")
 
 
 def test_between_known_cells_the_answer_is_linear_or_the_shape_that_is_followed() -> None:

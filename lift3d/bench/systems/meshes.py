@@ -1,4 +1,4 @@
-"""Meshes of stereo that a network of depth completes: precision, recall and F-score, for walls alone, too.
+"""Meshes of stereo that a network of depth and planes complete: precision, recall and F-score, for walls alone, too.
 
 Letters: the reference is what the views see of the true surface; of a predicted mesh that counts which any view sees,
 at pixels where the reference is known.
@@ -29,8 +29,9 @@ from lift3d.geometry.sampling import nearest_cells
 from lift3d.metrics.mesh_fscore import VOXEL, SurfaceScore, nearest, points_on_triangles, thinned
 from lift3d.scenes.catalog import read_scene
 from lift3d.scenes.depth_range import depth_range_of_cameras
+from lift3d.surface.planar import PlanarGeometry
 from lift3d.surface.prior import aligned_alone
-from lift3d.surface.priors import completed_sweep, prior_operator
+from lift3d.surface.priors import completed_planar, prior_operator
 from lift3d.surface.scene_surface import SceneSurface
 from lift3d.surface.sensor import SensorGeometry
 from lift3d.surface.sweep import SweepGeometry
@@ -75,23 +76,26 @@ def measure(asked: Asked) -> list[SystemRow]:
     reference = _reference(scene, frames, sensor)
     stereo = SweepGeometry().estimate(guides, depth_range, _no_tracks)
     alone = aligned_alone(prior_operator(name, asked.plugins), guides, stereo)
-    fused = completed_sweep(name, asked.plugins).estimate(guides, depth_range, _no_tracks)
-    scores = {
-        way: _scores(found, frames, reference)
-        for way, found in (("fused", fused), ("stereo", stereo), ("alone", alone), ("true", sensor))
-    }
+    fused = completed_planar(name, asked.plugins).estimate(guides, depth_range, _no_tracks)
+    planar = PlanarGeometry().estimate(guides, depth_range, _no_tracks)
+    found = {"fused": fused, "planar": planar, "stereo": stereo, "alone": alone, "true": sensor}
+    scores = {way: _scores(one, frames, reference) for way, one in found.items()}
     error = _median_error(fused, frames)
     what = {"all": "", "walls": ", walls and ceiling"}
     return [
         SystemRow(
             part="meshes",
             scene=scene.id,
-            metric=f"F-score at 5 cm{what[part]}: stereo completed by {name}",
+            metric=f"F-score at 5 cm{what[part]}: stereo completed by {name} and planes",
             higher_is_better=True,
             figure=scores["fused"][part]["F"],
             floors={"stereo": scores["stereo"][part]["F"], "network alone": scores["alone"][part]["F"]},
             ceilings={"true depth": scores["true"][part]["F"]},
-            details={**scores["fused"][part], "depth error %": error if part == "all" else float("nan")},
+            details={
+                **scores["fused"][part],
+                "depth error %": error if part == "all" else float("nan"),
+                "F of planes without a network": scores["planar"][part]["F"],
+            },
         )
         for part in scores["fused"]
     ]

@@ -57,14 +57,16 @@ class Asked:
 PARTS: dict[str, Part] = {
     "meshes": Part(
         "MonoSDF, Omnidata, Marigold, DepthAnything, Metric3D",
-        "a network's depth, placed in every view, fills what stereo cannot match; a mesh of both",
+        "what stereo cannot match is filled by a network's depth, placed in every view, and by planes; a mesh of all",
         "ScanNet, 5 cm (MonoSDF's protocol): COLMAP .537, MonoSDF .733; IVGT .647 (third party). DA3 with poses and a "
         "TSDF: 7Scenes .564, ScanNet++ .805",
         "signed distances that are optimised per scene, normals of a network, and its depth without any texture to "
         "place it by",
         "Stereo without training (`sweep`) keeps what has texture; elsewhere a network's depth, placed by scale and "
-        "shift and moved to meet stereo at its borders, and voted on by all views (`sweep?prior=…`). A network that "
-        "tells hidden squares of the views no better than their surroundings do changes nothing. F-score at 5 cm of "
+        "shift and moved to meet stereo at its borders, and voted on by all views; then planes, aligned until the "
+        "photographs agree with them best (`planar?prior=…`). A network that tells hidden squares of the views no "
+        "better than their surroundings do changes nothing, nor does a plane with which photographs do not agree much "
+        "better than with what it would replace: both is so on the kitchen. F-score at 5 cm of "
         "the exported mesh, points 1 cm apart, of what views see. `true depth` is the same mesh from true depth: 1 by "
         "construction where the reference is a sensor's own. `tiny:depth` was trained on computed scenes of other "
         "seeds, all with texture on their walls; these have none.",

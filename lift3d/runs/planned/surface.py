@@ -21,7 +21,7 @@ from lift3d.runs.planned.sizes import (
 )
 from lift3d.surface.anchored import TARGET_STRIDE_PX
 from lift3d.surface.anchors import GUIDE_STRIDE_PX
-from lift3d.surface.catalog import SWEEP, parse_geometry
+from lift3d.surface.catalog import PLANAR, SWEEP, parse_geometry
 from lift3d.surface.depth_map import given_stride_px
 from lift3d.surface.held import IN_MEMORY_BYTES
 from lift3d.surface.keyframes import MOST_POINTS, POINT_PITCH_PX
@@ -51,7 +51,8 @@ _FINE_COPIES = 4
 def surface_bytes(size: SceneSize, recipe: Recipe) -> tuple[int, int]:
     """Return the surface of all views, and what it takes to find it."""
     asked = parse_geometry(recipe.geometry or SWEEP.name)
-    is_given = (size.map_bytes_per_px > 0 and not asked.prior) or asked.kind != SWEEP.name
+    is_searched = asked.kind in (SWEEP.name, PLANAR.name)
+    is_given = (size.map_bytes_per_px > 0 and recipe.geometry is None) or not is_searched
     own = cells_of(size.image, given_stride_px(size.image) if is_given else 1.0)
     own = own if is_given else min(SweepConfig().max_cells, own)
     surface, one_round = (
