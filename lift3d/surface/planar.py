@@ -81,7 +81,8 @@ class PlanarGeometry:
         held_by = Counter[bool]()
         found = held(zip(order, scene.on_planes(planes, held_by), strict=True), cell_count)
         share = held_by[True] / max(held_by.total(), 1)
-        note = f"{share:.0%} of what has no texture lies on {len(planes)} planes that the photographs agree with."
+        count = "a plane" if len(planes) == 1 else f"{len(planes)} planes"
+        note = f"{share:.0%} of what has no texture lies on {count} that the photographs agree with."
         return SceneGeometry(self.spec.name, {name: found[name] for name in rough.views}, (*rough.notes, note))
 
 
