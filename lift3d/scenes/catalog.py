@@ -28,12 +28,13 @@ READERS: dict[str, str] = {
     "llff": "lift3d.scenes.llff:LlffReader",
     "scannet": "lift3d.scenes.rgbd:ScanNetReader",
     "seven_scenes": "lift3d.scenes.rgbd:SevenScenesReader",
+    "trajectory": "lift3d.scenes.trajectory:TrajectoryReader",
     "idr": "lift3d.scenes.idr:IdrReader",
 }
 LOOKED_FOR = (
     "transforms.json or transforms_{train,val,test}.json, a COLMAP model (cameras, images and points3D as "
     ".bin or .txt, also under sparse/), poses_bounds.npy, ScanNet's color/ pose/ intrinsic/, 7-Scenes' "
-    "frame-*.pose.txt, cameras*.npz"
+    "frame-*.pose.txt, a trajectory (groundtruth.txt, traj.txt, CameraTrajectory.txt) beside images, cameras*.npz"
 )
 
 # Two letters at least, so that a drive letter is no scheme.

@@ -22,14 +22,14 @@ from lift3d.scenes.rotations import rigid
 from lift3d.scenes.scene_draft import SceneDraft
 from lift3d.scenes.scene_folder import SceneFolder, scene_id_of, view_ids
 
-_CENTER_OFFSET_PX = 0.5
-_MILLIMETRE = 0.001
+CENTER_OFFSET_PX = 0.5
+MILLIMETRE = 0.001
 _SEVEN_SCENES_POSE = "frame-*.pose.txt"
 # What is published of 7-Scenes' 640×480 images, with half a pixel. 585 is the focal length of the depth sensor; the
 # colour camera, to which depth was not registered, has a Kinect's 525.
 _SEVEN_SCENES_SIZE, _SEVEN_SCENES_CENTRE = ImageSize(480, 640), (320.5, 240.5)
 _SEVEN_SCENES_COLOR_FOCAL, _SEVEN_SCENES_DEPTH_FOCAL = 525.0, 585.0
-_INTRINSICS_FILE, _DEPTH_INTRINSICS = "camera-intrinsics.txt", "intrinsic/intrinsic_depth.txt"
+INTRINSICS_FILE, _DEPTH_INTRINSICS = "camera-intrinsics.txt", "intrinsic/intrinsic_depth.txt"
 _LABEL_FOLDERS = ("label-filt", "label")
 _SCANNET_UNANNOTATED = 0
 
@@ -58,7 +58,7 @@ class ScanNetReader:
                     image=str(folder.image(f"color/{image.name}")),
                     depth=_path(folder, depths.get(image.stem)),
                     labels=_path(folder, labels.get(image.stem)),
-                    depth_scale=_MILLIMETRE,
+                    depth_scale=MILLIMETRE,
                     # Where they are the same, the depth maps fit the images already.
                     depth_intrinsics=None if torch.equal(depth_K, K) else _four(depth_K),
                     label_ignore=_SCANNET_UNANNOTATED if labels else None,
@@ -79,9 +79,9 @@ class SevenScenesReader:
         """Read cameras and references."""
         folder = SceneFolder(Path(location))
         draft = SceneDraft(scene_id_of(folder.root), location)
-        K = _calibration(folder)
-        if K is not None and folder.find(_INTRINSICS_FILE) is None:
-            draft.note(f"The intrinsics are those of '{_INTRINSICS_FILE}' in the folder above.")
+        K = calibration(folder)
+        if K is not None and folder.find(INTRINSICS_FILE) is None:
+            draft.note(f"The intrinsics are those of '{INTRINSICS_FILE}' in the folder above.")
         if K is None:
             draft.note("The intrinsics are the data set's published ones: 525 for colour, 585 for depth, 320, 240.")
         draft.note("Half a pixel was added to the principal point: the format counts from the first pixel's centre.")
@@ -95,17 +95,17 @@ class SevenScenesReader:
                 depth_K = None
                 if K is None and depth is not None:
                     depth_K = _four(_published(_SEVEN_SCENES_DEPTH_FOCAL, image_size(depth)))
-                source = FileFrame(str(image), depth=depth, depth_scale=_MILLIMETRE, depth_intrinsics=depth_K)
+                source = FileFrame(str(image), depth=depth, depth_scale=MILLIMETRE, depth_intrinsics=depth_K)
                 camera = Camera(own_K, inverse(c2w), _SEVEN_SCENES_SIZE if K is None else image_size(image))
                 draft.add(view_id, camera, source, was_repaired=was_repaired, states_size=K is None)
         return draft.finish()
 
 
-def _calibration(folder: SceneFolder) -> Float[Tensor, "3 3"] | None:
+def calibration(folder: SceneFolder) -> Float[Tensor, "3 3"] | None:
     """Return the intrinsics of a sequence: its own, or those of the folder that holds several (3DMatch)."""
     for one in (folder, SceneFolder(folder.root.parent)):
-        if (one.root / _INTRINSICS_FILE).is_file():
-            return _intrinsics(one, _INTRINSICS_FILE)
+        if (one.root / INTRINSICS_FILE).is_file():
+            return _intrinsics(one, INTRINSICS_FILE)
     return None
 
 
@@ -150,7 +150,7 @@ def _intrinsics(folder: SceneFolder, name: str) -> Float[Tensor, "3 3"]:
     if matrix.ndim != 2 or min(matrix.shape) < 3 or not np.isfinite(matrix[:3, :3]).all():
         raise SceneFormatError(f"'{path}' should be a finite 3×3 or 4×4 matrix, got shape {matrix.shape}.")
     K = torch.from_numpy(matrix[:3, :3].copy())
-    K[:2, 2] += _CENTER_OFFSET_PX
+    K[:2, 2] += CENTER_OFFSET_PX
     return K
 
 

@@ -26,6 +26,8 @@ WRITERS: dict[str, Callable[[Path, captures.Capture], None]] = {
     "llff": captures.write_llff,
     "scannet": captures.write_scannet,
     "seven_scenes": captures.write_seven_scenes,
+    "tum": captures.write_tum,
+    "replica": captures.write_replica,
     "idr": captures.write_idr,
 }
 
@@ -52,7 +54,7 @@ def test_every_format_reads_as_the_same_capture(name: str, tmp_path: Path) -> No
     z = torch.stack(depths)
     assert len(z) == len(SOURCE.c2w)
     # Depth maps of sequences are constants, not the points' depth.
-    is_sequence = name in ("scannet", "seven_scenes")
+    is_sequence = name in ("scannet", "seven_scenes", "tum", "replica")
     assert is_sequence or scene.depth_range.near < z.min() < z.max() < scene.depth_range.far
 
 

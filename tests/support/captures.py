@@ -12,6 +12,7 @@ import pycolmap
 from numpy import ndarray
 from PIL import Image
 from plyfile import PlyData, PlyElement
+from scipy.spatial.transform import Rotation
 
 from lift3d.domain.scene import Scene
 from lift3d.scenes.catalog import read_scene
@@ -194,6 +195,42 @@ def write_seven_scenes(folder: Path, source: Capture, *, with_intrinsics: bool =
         write_depth(folder / f"{name}.depth.png", 2000 + index)
     if with_intrinsics:
         np.savetxt(folder / "camera-intrinsics.txt", CENTRED)
+
+
+def write_tum(folder: Path, source: Capture, start: float = 1305031102.175304) -> None:
+    """Write TUM's lists of timestamps; poses come ten times as often as images, depth a little later than these."""
+    times = [start + 0.5 * index for index in range(len(source.c2w))]
+    names = [f"{time:.6f}" for time in times]
+    write_images(folder / "rgb", names)
+    for index, time in enumerate(times):
+        write_depth(folder / f"depth/{time + 0.011:.6f}.png", 5000 + 5 * index)
+    lists = {"rgb": names, "depth": [f"{time + 0.011:.6f}" for time in times]}
+    for kind, stamps in lists.items():
+        lines = [f"{stamp} {kind}/{stamp}.png" for stamp in stamps]
+        (folder / f"{kind}.txt").write_text("\n".join(["# color images", *lines]))
+    write_trajectory(folder / "groundtruth.txt", times, source.c2w)
+    np.savetxt(folder / "camera-intrinsics.txt", CENTRED)
+
+
+def write_trajectory(path: Path, times: Sequence[float], c2w: Sequence[ndarray]) -> None:
+    """Write rows of time, position and quaternion with its scalar last."""
+    rows = [f"{time:.6f} " + " ".join(map(repr, tum_row(one))) for time, one in zip(times, c2w, strict=True)]
+    path.write_text("\n".join(["# timestamp tx ty tz qx qy qz qw", *rows]))
+
+
+def tum_row(c2w: ndarray) -> list[float]:
+    return [*c2w[:3, 3].tolist(), *Rotation.from_matrix(c2w[:3, :3]).as_quat().tolist()]
+
+
+def write_replica(folder: Path, source: Capture) -> None:
+    """Write Replica as NICE-SLAM ships it: the lens lies in the folder above."""
+    names = [f"{index:06d}" for index in range(len(source.c2w))]
+    write_images(folder / "results", [f"frame{name}" for name in names], ".jpg")
+    for index, name in enumerate(names):
+        write_depth(folder / f"results/depth{name}.png", 2000 + 2 * index)
+    np.savetxt(folder / "traj.txt", np.array(source.c2w).reshape(-1, 16))
+    lens = {"w": WIDTH, "h": HEIGHT, "fx": FX, "fy": FY, "cx": CX - 0.5, "cy": CY - 0.5, "scale": 2000.0}
+    write_json(folder.parent / "cam_params.json", {"camera": lens})
 
 
 def write_idr(folder: Path, source: Capture, name: str = "cameras.npz", radius: float = 1.5) -> None:
