@@ -63,9 +63,9 @@ class Recipe(Settings):
     image_height: int = Field(default=256, ge=16, le=8192)
     """Height in pixels at which views are encoded and lifted."""
     geometry: str | None = None
-    """Where the scene's surface comes from: sensor, colmap, mesh, points, splats, sweep or planar; none means the best
-    that a scene has. What is read from a file takes it as mesh?path=FILE: relative in the scene's folder, or absolute.
-    A 2D model of depth tells, before planes do, where nothing can be matched: planar?prior=OPERATOR."""
+    """Where the scene's surface comes from: sensor, colmap, depths, mesh, points, splats, sweep or planar; none means
+    the best that a scene has. What is read from a file takes it as mesh?path=FILE: relative in the scene's folder, or
+    absolute. A 2D model of depth tells, before planes do, where nothing can be matched: planar?prior=OPERATOR."""
     reliability: tuple[str, ...] = ()
     """2D models, by catalog name, whose features judge what single views show: where those beside contradict it, it is
     no part of the scene (a passer-by, a hand, what was moved), and left out; none means that all views are believed."""

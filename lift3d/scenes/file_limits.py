@@ -23,6 +23,9 @@ MAX_MEMBER_BYTES = 4 * 2**10
 MAX_MEMBERS = 10**5
 # A row of poses takes 136 bytes: half a million of them.
 MAX_ARRAY_BYTES = 64 * 2**20
+# A map of forty megapixels, double precision.
+MAX_MAP_BYTES = 2**28 + 2**26
+_MAP_NAMES = ("depth", "z_depth", "depths", "pred", "arr_0")
 _BLOCK_BYTES = 2**20
 # numpy reads the header of an array with Python's own parser.
 _NOT_READABLE = (
@@ -67,6 +70,28 @@ def map_array(path: Path, most_bytes: int = MAX_ARRAY_BYTES) -> Shaped[ndarray, 
     if mapped.nbytes > most_bytes:
         raise SceneFormatError(f"'{path}' holds {mapped.nbytes} bytes; at most {most_bytes} are read.")
     return mapped
+
+
+def read_map(path: Path, most_bytes: int = MAX_MAP_BYTES) -> Shaped[ndarray, "..."]:
+    """Return the one array of an ``.npz`` file, or of several the one that is called as depth is.
+
+    SceneFormatError if it is no such file, unpacks to more than a map, or does not tell which array is meant.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {one.filename.removesuffix(".npy"): one for one in archive.infolist()}
+            names = [*members] if len(members) == 1 else [name for name in _MAP_NAMES if name in members]
+            if not names:
+                shown = ", ".join([*members][:5]) or "nothing"
+                raise SceneFormatError(f"'{path}' should hold one map, or one named '{_MAP_NAMES[0]}'; it has {shown}.")
+            if members[names[0]].file_size > most_bytes:
+                raise SceneFormatError(
+                    f"'{path}' unpacks to {members[names[0]].file_size} bytes; at most {most_bytes} are read."
+                )
+            found: ndarray = np.load(io.BytesIO(archive.read(members[names[0]])), allow_pickle=False)
+            return found
+    except (*_NOT_READABLE, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        raise SceneFormatError(f"'{path}' is not readable as an array: {type(error).__name__}: {error}.") from error
 
 
 def read_matrices(path: Path, prefixes: tuple[str, ...]) -> dict[str, Shaped[ndarray, "..."]]:

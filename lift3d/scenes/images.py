@@ -23,7 +23,7 @@ from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.keys import digest
 from lift3d.domain.scene import UNKNOWN_LABEL, Frame
 from lift3d.errors import ImageError, SceneFormatError
-from lift3d.scenes.file_limits import digest_file, map_array
+from lift3d.scenes.file_limits import digest_file, map_array, read_map
 from lift3d.scenes.resampling import center_fractions, nearest, nearest_known, resize, undistort
 from lift3d.scenes.undistortion import Distortion, file_fractions, file_places
 
@@ -108,7 +108,7 @@ def decode_mask(path: str | Path) -> Bool[ndarray, "height width"]:
 
 
 def decode_map(path: str | Path, *, may_have_palette: bool = False) -> Shaped[ndarray, "height width"]:
-    """Decode a single-channel map without changing its numbers; ``.npy`` is allowed, and read as it is looked at.
+    """Decode a single-channel map without changing its numbers; of ``.npy`` only what is looked at is read.
 
     ``may_have_palette`` says that numbers mean the same in any colours, as those of labels do. ImageError if the file
     is missing, truncated, too large, or has several channels.
@@ -117,6 +117,8 @@ def decode_map(path: str | Path, *, may_have_palette: bool = False) -> Shaped[nd
         if str(path).endswith(".npy"):
             values = map_array(Path(path), MAX_FILE_BYTES)
             _require_pixels(path, *values.shape[:2])
+        elif str(path).endswith(".npz"):
+            values = read_map(Path(path))
         else:
             with _opened(path) as image:
                 if image.format in _LOSSY:
@@ -124,8 +126,8 @@ def decode_map(path: str | Path, *, may_have_palette: bool = False) -> Shaped[nd
                 if image.palette is not None and not may_have_palette:
                     raise ImageError(f"'{path}' has a palette of colours; expected one that has numbers.")
                 values = _as_stored(image)
-    if values.ndim == 3 and values.shape[-1] == 1:
-        values = values[..., 0]
+    if values.ndim == 3 and 1 in (values.shape[0], values.shape[-1]):
+        values = values[0] if values.shape[0] == 1 else values[..., 0]
     if values.ndim != 2 or values.size == 0 or values.dtype.kind not in "buif":
         raise ImageError(
             f"'{path}' should hold one number per pixel, got {values.dtype} of shape {values.shape}. "

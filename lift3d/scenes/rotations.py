@@ -35,7 +35,7 @@ def rigid(matrix: Any) -> tuple[Float[Tensor, "4 4"], bool]:
     return fixed, residual > ORTHONORMAL_TOLERANCE
 
 
-def opencv_from_opengl(c2w: Float[Tensor, "4 4"]) -> Float[Tensor, "4 4"]:
+def opencv_from_opengl(c2w: Float[Tensor, "*view 4 4"]) -> Float[Tensor, "*view 4 4"]:
     """Turn a c2w with OpenGL camera axes (y up, z back) into one with OpenCV axes (y down, z forward)."""
     return c2w * torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=c2w.dtype)
 

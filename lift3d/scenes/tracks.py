@@ -11,7 +11,7 @@ import torch
 
 from lift3d.domain.camera import Camera
 from lift3d.domain.scene import Scene, Tracks, View
-from lift3d.errors import NoOverlapError
+from lift3d.errors import NoOverlapError, SceneFormatError
 from lift3d.overlap import ahead
 from lift3d.scenes.images import FileFrame
 from lift3d.scenes.tracks_matching import Keypoints, find_keypoints
@@ -32,13 +32,17 @@ def find_tracks(scene: Scene, *, max_height: int = TRACKED_HEIGHT) -> Tracks:
     Every call with the same scene gives the same points. Only pixels that are valid make observations, at the height
     at which frames are loaded. A point is seen by at least three views (two where the scene has no more) from places
     at least 1.5° apart, and no observation is more than 1.5 pixels of the loaded size off. The scene's own depth is
-    not used. NoOverlapError if there are fewer than 20 points.
+    not used. NoOverlapError if there are fewer than 20 points; SceneFormatError if the poses would fit far better in
+    another convention.
     """
     # COLMAP is large, and most who import this want to know the height or the version.
+    from lift3d.scenes.pose_conventions import what_poses_would_fit
     from lift3d.scenes.tracks_triangulation import triangulated
 
     looked = [look() for look in ahead(partial(_look, max_height), scene.views)]
     keypoints, cameras = [one for one, _ in looked], [camera for _, camera in looked]
+    if said := what_poses_would_fit(keypoints, cameras):
+        raise SceneFormatError(f"The views of '{scene.id}' do not fit their poses. {said}", scene=scene.id)
     points = triangulated(keypoints, cameras)
     if len(points) < _FEWEST_POINTS:
         raise NoOverlapError(

@@ -89,9 +89,16 @@ def neighbour_pairs(cameras: Sequence[Camera]) -> list[tuple[int, int]]:
 
 
 def match_keypoints(a: Keypoints, b: Keypoints, cameras: tuple[Camera, Camera]) -> Int[Tensor, "match 2"]:
-    """Return mutual nearest neighbours that pass the ratio test and lie on each other's epipolar lines.
+    """Return the distinct matches that lie on each other's epipolar lines; cameras are at the size of the keypoints."""
+    matches = distinct_matches(a, b)
+    error = epipolar_error(a.uv[matches[:, 0]], b.uv[matches[:, 1]], cameras)
+    return matches[error < _EPIPOLAR_PX]
 
-    Cameras are at the size the keypoints were found at; what matches are places (keypoint indices, one per pixel).
+
+def distinct_matches(a: Keypoints, b: Keypoints) -> Int[Tensor, "match 2"]:
+    """Return mutual nearest neighbours that pass the ratio test, whatever the cameras.
+
+    What match are places (keypoint indices, one per pixel).
 
     Source:
         Descriptors are compared by the Hellinger kernel: Arandjelović & Zisserman, CVPR 2012 (RootSIFT).
@@ -106,9 +113,7 @@ def match_keypoints(a: Keypoints, b: Keypoints, cameras: tuple[Camera, Camera]) 
     is_distinct = (1 - best) < _DISTANCE_RATIO**2 * (1 - similarity.max(axis=1))
     keep = torch.from_numpy((best == best_of_b[of_a]) & is_distinct)
     of_a = torch.from_numpy(of_a)
-    matches = torch.stack([a.place, b.place[of_a]], dim=1)[keep]
-    error = epipolar_error(a.uv[matches[:, 0]], b.uv[matches[:, 1]], cameras)
-    return matches[error < _EPIPOLAR_PX]
+    return torch.stack([a.place, b.place[of_a]], dim=1)[keep]
 
 
 def epipolar_error(

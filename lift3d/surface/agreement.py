@@ -23,6 +23,7 @@ from lift3d.geometry.projection import MIN_Z
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.sampling import cells_at, nearest_cells
 from lift3d.surface.held import held
+from lift3d.surface.pose_check import misread_depth, what_views_would_fit
 
 # Votes within this share of the depth are of the same surface.
 AGREEMENT = 0.03
@@ -35,7 +36,9 @@ ROUNDS = 2
 PITCH_PX = 16.0
 # Views with their own poses confirm three quarters of each other's places and more; with each other's, or depth in
 # another unit, one in ten to a half. So few places tell nothing.
-_LEAST_SUPPORT, _FEWEST_PLACES = 0.4, 20.0
+_LEAST_SUPPORT, _USUAL_SUPPORT, _FEWEST_PLACES = 0.4, 0.75, 20.0
+# So many views that see nothing of each other may be of a capture whose depth is a thousand times too small.
+_FEWEST_VIEWS = 5
 # Depth is mixed between cells whose depths differ by less than this, relative; else the nearest one is read.
 _SMOOTH = 0.02
 # Views are asked together for so many points in all, and with so many cells.
@@ -50,20 +53,33 @@ def agreed(geometry: SceneGeometry, tolerance: float = AGREEMENT) -> SceneGeomet
     Confidence falls with the share of views that look through the place: ``c · support / (support + opposition)``.
 
     Raises:
-        SceneFormatError: If most of what views know of the same places is contradicted.
+        SceneFormatError: If most of what views know of the same places is contradicted, or would be much less so in
+            another convention of poses or depth.
     """
     views = geometry.views
     neighbours, support, opposition = _neighbours(views, tolerance)
-    if support + opposition > _FEWEST_PLACES and support < _LEAST_SUPPORT * (support + opposition):
-        raise SceneFormatError(
-            f"The depth of the views is contradicted at {opposition / (support + opposition):.0%} of the places that "
-            "others look at: their poses are wrong, or depth is in another unit than the cameras. Correct one of them."
-        )
+    _require_agreement(views, support, opposition)
     cell_count = sum(view.grid.cell_count for view in views.values())
     for _ in range(ROUNDS):
         before = views
         views = held(((name, _moved(name, before, neighbours[name], tolerance)) for name in before), cell_count)
     return SceneGeometry(geometry.method, views)
+
+
+def _require_agreement(views: Mapping[ViewId, ViewGeometry], support: float, opposition: float) -> None:
+    """Refuse depth that others contradict, and such that would agree if poses or depth were read otherwise."""
+    total = support + opposition
+    if total <= _FEWEST_PLACES and len(views) < _FEWEST_VIEWS:
+        return
+    remedy = what_views_would_fit(views) if support < _USUAL_SUPPORT * total or total <= _FEWEST_PLACES else ""
+    if remedy or (total > _FEWEST_PLACES and support < _LEAST_SUPPORT * total):
+        raise SceneFormatError(
+            f"The depth of the views is contradicted at {opposition / max(total, 1.0):.0%} of the places that others "
+            "look at: their poses are wrong, or depth is in another unit than the cameras. "
+            + (remedy or "Correct one of them.")
+        )
+    if said := misread_depth(views):
+        raise SceneFormatError(said)
 
 
 def _neighbours(

@@ -21,7 +21,8 @@ from lift3d.scenes.images import is_rescale
 from lift3d.surface.agreement import agreed
 from lift3d.surface.catalog import COLMAP
 from lift3d.surface.depth_map import given_grid
-from lift3d.surface.file_geometry import FileGeometry, ReadSurface
+from lift3d.surface.file_geometry import FileGeometry
+from lift3d.surface.frame_check import ReadSurface
 from lift3d.surface.sensor import where_valid
 
 # Photometric maps were asked of no other view.

@@ -5,13 +5,14 @@ scenes; an absolute one is that file. Without it, a scene's folder is searched f
 """
 
 import functools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lift3d.domain.keys import digest, shown
 from lift3d.errors import SceneFormatError
 from lift3d.scenes.colmap_dense import DEPTH_MAPS
+from lift3d.scenes.depth_folder import map_files
 from lift3d.scenes.file_limits import digest_file
 from lift3d.scenes.ply import MAX_BYTES, ply_kind
 from lift3d.scenes.scene_folder import require_inside
@@ -21,11 +22,12 @@ from lift3d.surface.protocol import GeometryMethod, GeometrySpec
 
 # In a scene's folder, by preference: what COLMAP, ScanNet, 3DGS, nerfstudio and Replica write.
 _WORKSPACES = (".", "dense", "dense/0", "colmap/dense", "colmap/dense/0")
-_PLY_FILES = (
+_FILES = (
     *("mesh.ply", "*_vh_clean_2.ply", "*_vh_clean.ply", "mesh_aligned_*.ply"),
     *("meshed-poisson.ply", "meshed-delaunay.ply", "dense/meshed-*.ply", "dense/0/meshed-*.ply"),
     *("fused.ply", "dense/fused.ply", "dense/0/fused.ply", "point_cloud.ply"),
     *("point_cloud/iteration_*/point_cloud.ply", "splat.ply", "splats.ply"),
+    *("mesh.glb", "mesh.obj", "mesh.off", "mesh.stl"),
 )
 
 
@@ -42,12 +44,14 @@ class GivenGeometry:
     shown_as: str = ""
     prior: str = ""
     plugins: tuple[str, ...] = ()
+    # How it is read, of a folder of depth maps.
+    reading: Mapping[str, float | bool] = field(default_factory=dict)
 
     def build(self) -> GeometryMethod:
         """Return the method, ready to estimate."""
         if self.prior:
             return completed_planar(self.prior, self.plugins)
-        return implementation(self.spec, self.path)
+        return implementation(self.spec, self.path, **self.reading)
 
 
 def geometry_given(
@@ -60,7 +64,8 @@ def geometry_given(
     """
     folder = _folder_of(location)
     if wanted is not None:
-        kind, name, prior = parse_geometry(wanted)
+        asked = parse_geometry(wanted)
+        kind, name, prior = asked[:3]
         if prior:
             shown_as = f"{kind} with {shown(prior)}"
             yield GivenGeometry(completed_spec(prior, plugins), None, shown_as, prior, tuple(plugins))
@@ -74,7 +79,7 @@ def geometry_given(
                 f"The folder of '{location}' holds no {geometry_spec(kind).file} under a usual name. Name it: "
                 f"{kind}?path=FILE."
             )
-        yield _read_by(kind, paths[0], folder)
+        yield _read_by(kind, paths[0], folder, asked.reading)
     elif has_depth:
         yield GivenGeometry(SENSOR, shown_as=SENSOR.name)
     else:
@@ -109,27 +114,31 @@ def _found(folder: Path | None) -> Iterator[tuple[str, Path]]:
         return
     places = [folder / one for one in _WORKSPACES if (folder / one / DEPTH_MAPS).is_dir()]
     by_kind = {"colmap": places[0]} if places else {}
-    for path in (path for pattern in _PLY_FILES for path in sorted(folder.glob(pattern), reverse=True)):
+    for path in (path for pattern in _FILES for path in sorted(folder.glob(pattern), reverse=True)):
         try:
             require_inside(path, folder)
-            by_kind.setdefault(ply_kind(path), path)
+            by_kind.setdefault(ply_kind(path) if path.suffix == ".ply" else "mesh", path)
         except SceneFormatError:
             continue
     yield from ((kind, by_kind[kind]) for kind in ("colmap", "mesh", "points", "splats") if kind in by_kind)
 
 
-def _read_by(kind: str, path: Path, folder: Path | None) -> GivenGeometry:
+def _read_by(
+    kind: str, path: Path, folder: Path | None, reading: Mapping[str, float | bool] | None = None
+) -> GivenGeometry:
     path = path.resolve()
     own = folder is not None and path.is_relative_to(folder.resolve())
     name = str(path.relative_to(folder.resolve())) if own and folder is not None else path.name
-    return GivenGeometry(replace(geometry_spec(kind), content=_digest_of(path)), path, f"{kind} '{shown(name)}'")
+    content = digest([_digest_of(path), dict(reading)]) if reading else _digest_of(path)
+    spec = replace(geometry_spec(kind), content=content)
+    return GivenGeometry(spec, path, f"{kind} '{shown(name)}'", reading=reading or {})
 
 
 def _digest_of(path: Path) -> str:
-    """Return a digest of the bytes of a file, or of the depth maps and cameras of a workspace."""
+    """Return a digest of the bytes of a file, of the depth maps and cameras of a workspace, or of a folder of maps."""
     if path.is_file():
         return _digest_of_file(path, *_stamp(path))
-    files = [*sorted((path / DEPTH_MAPS).rglob("*.bin")), *sorted((path / "sparse").rglob("*.*"))]
+    files = [*sorted((path / DEPTH_MAPS).rglob("*.bin")), *sorted((path / "sparse").rglob("*.*")), *map_files(path)]
     return digest([[str(one.relative_to(path)), _digest_of_file(one, *_stamp(one))] for one in files if one.is_file()])
 
 

@@ -11,23 +11,24 @@ from lift3d.domain.proposals import SourceGuide
 from lift3d.domain.scene_geometry import ViewGeometry
 from lift3d.geometry.rasterization import mesh_depth
 from lift3d.geometry.rigid import transform
-from lift3d.scenes.ply import read_ply_mesh
+from lift3d.scenes.mesh_files import read_mesh
 from lift3d.surface.catalog import MESH
 from lift3d.surface.depth_map import given_grid
-from lift3d.surface.file_geometry import FileGeometry, ReadSurface
+from lift3d.surface.file_geometry import FileGeometry
+from lift3d.surface.frame_check import ReadSurface
 from lift3d.surface.sensor import where_valid
 
 _SAMPLES = 20_000
 
 
 class MeshGeometry(FileGeometry):
-    """Depth of the triangles of a ``.ply`` file, in the world of the scene; both of their sides are seen."""
+    """Depth of the triangles of a file, in the world of the scene; both of their sides are seen."""
 
     spec = MESH
 
     def _read(self, views: Sequence[SourceGuide], near: float) -> ReadSurface:
         """Return what every view sees of the mesh, all equally sure."""
-        vertices, triangles = read_ply_mesh(self._path)
+        vertices, triangles = read_mesh(self._path)
 
         def seen(view: SourceGuide) -> ViewGeometry:
             camera, grid = view.camera, given_grid(view.camera.size)

@@ -21,7 +21,8 @@ from lift3d.geometry.rigid import transform
 from lift3d.scenes.ply import read_ply_points
 from lift3d.surface.catalog import POINTS
 from lift3d.surface.depth_map import given_grid
-from lift3d.surface.file_geometry import FileGeometry, ReadSurface
+from lift3d.surface.file_geometry import FileGeometry
+from lift3d.surface.frame_check import ReadSurface
 from lift3d.surface.render import nearest_layer
 from lift3d.surface.sensor import where_valid
 

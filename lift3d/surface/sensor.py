@@ -36,10 +36,11 @@ class SensorGeometry:
         if all(view.z_depth is None for view in views):
             raise NoOverlapError(f"None of the {len(views)} views has depth of a sensor. Use the geometry sweep.")
         cell_count = sum(given_grid(view.camera.size).cell_count for view in views)
-        return agreed(SceneGeometry(self.spec.name, held(((view.id, _of_view(view)) for view in views), cell_count)))
+        return agreed(SceneGeometry(self.spec.name, held(((view.id, sensed(view)) for view in views), cell_count)))
 
 
-def _of_view(view: SourceGuide) -> ViewGeometry:
+def sensed(view: SourceGuide) -> ViewGeometry:
+    """Return the depth that a view has, at the centres of the cells of given depth; what is bridged is a guess."""
     grid = given_grid(view.camera.size)
     if view.z_depth is None:
         return where_valid(view, grid, torch.full(grid.shape, torch.nan), torch.zeros(grid.shape))

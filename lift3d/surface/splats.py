@@ -13,7 +13,8 @@ from lift3d.geometry.splatting import BandedPicture, Footprints
 from lift3d.scenes.ply_splats import read_ply_splats
 from lift3d.surface.catalog import SPLATS
 from lift3d.surface.depth_map import given_grid
-from lift3d.surface.file_geometry import FileGeometry, ReadSurface
+from lift3d.surface.file_geometry import FileGeometry
+from lift3d.surface.frame_check import ReadSurface
 from lift3d.surface.sensor import where_valid
 
 

@@ -71,7 +71,7 @@ SCORING = ("metrics/", "pipeline/score")
 # Bounds of waiting: for a target on the surface, which is drawn from all views; per target and operator; per figure.
 DRAWN, LIFTED, SCORED = 300, 40, 8
 # Downloads per view that find the surface and fit depth.
-OF_SCENE = 4
+OF_SCENE = 5
 
 
 def walked_on_both(scene, operators, lifters, metrics=None):
@@ -188,6 +188,7 @@ def test_methods_of_geometry(room, method, tmp_path):
         "points": lambda: surfaces.write_points(path, vertices),
         "splats": lambda: surfaces.write_splats(path, vertices, 0.03),
         "colmap": lambda: surfaces.write_workspace(path, frames),
+        "depths": lambda: surfaces.write_depths(path, frames),
     }.get(method)
     wanted = method if write is None else f"{method}?path={write()}"
 

@@ -8,12 +8,13 @@ import dataclasses
 import numpy as np
 import pycolmap
 import torch
+from PIL import Image
 from plyfile import PlyData, PlyElement
 
 from lift3d.domain.scene import DepthRange
 from lift3d.errors import NoOverlapError
 from lift3d.geometry.projection import unproject
-from lift3d.geometry.rays import cell_centers
+from lift3d.geometry.rays import cell_centers, directions_z1
 from lift3d.geometry.rigid import transform
 from tests.support.lifting import same_bits, share
 from tests.support.scenes import moved_camera, some_motion
@@ -128,3 +129,27 @@ def write_workspace(root, frames, kind="geometric"):
         pycolmap.DepthMap.from_array(z, 0.0, float(z.max())).write(maps / f"{name}.png.{kind}.bin")
     model.write(str(root / "sparse"))
     return root
+
+
+def write_depths(folder, frames, form="{}_depth.npy", unit=1.0, power=0):
+    """A depth map per frame, by name, in numbers of so many world units each; with a power of 1, distances along rays.
+
+    The suffix of the form tells whether numbers are floats, floats that are packed, or whole numbers.
+    """
+    folder.mkdir(parents=True)
+    for name, frame in frames.items():
+        size, path = frame.camera.size, folder / form.format(name)
+        length = directions_z1(cell_centers(size.height, size.width).double(), frame.camera.K).norm(dim=-1)
+        numbers = (frame.z_depth.double() * length**power / unit).nan_to_num(0.0).numpy()
+        if path.suffix == ".npy":
+            np.save(path, numbers.astype(np.float32))
+        elif path.suffix == ".npz":
+            np.savez_compressed(path, depth=numbers.astype(np.float32)[None], mask=numbers > 0)
+        else:
+            Image.fromarray(numbers.round().astype(np.uint16)).save(path)
+    return folder
+
+
+def write_grey(path):
+    """A picture of depth in 8 bits."""
+    Image.fromarray(np.full((48, 64), 99, np.uint8)).save(path)

@@ -138,8 +138,8 @@ def test_what_is_no_map_of_depth_is_refused_by_name(room: _Given) -> None:
 
 def test_names_of_operators_need_no_escapes_and_another_prior_is_another_surface() -> None:
     asked = parse_geometry("planar?prior=transformers:some/folder?cuts=output&quantity=depth")
-    assert asked == ("planar", "", "transformers:some/folder?cuts=output&quantity=depth")
-    assert parse_geometry("mesh?path=a.ply") == ("mesh", "a.ply", "")
+    assert asked[:3] == ("planar", "", "transformers:some/folder?cuts=output&quantity=depth")
+    assert parse_geometry("mesh?path=a.ply")[:3] == ("mesh", "a.ply", "")
     for wrong in ("planar?path=a.ply", "planar?prior=", "mesh?prior=tiny:depth"):
         with pytest.raises(ConfigError, match="takes '"):
             parse_geometry(wrong)
