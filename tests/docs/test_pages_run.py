@@ -31,6 +31,7 @@ NOT_RUN = {
     r"^lift3d doctor": "judges this machine and its services: tests/cli/test_doctor_services.py",
     r"^lift3d view\b": "serves until it is stopped: tests/results and tests/browser run it",
     r"--masks ": "needs masks of another program: tests/results reads some",
+    r"\?path=|office0": "reads what another system wrote: tests/surface and tests/scenes write it",
     r"--onto ": "needs splats that were trained: tests/results runs it",
     r"^lift3d ingest photos": "takes photographs: the test below, and tests/cli",
     r"s3://": "needs a bucket: tests/storage and tests/cluster run stores on a real one",
