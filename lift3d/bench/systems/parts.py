@@ -130,6 +130,22 @@ PARTS: dict[str, Part] = {
         "rooms 144.",
         "lift3d.bench.systems.masks",
     ),
+    "geometries": Part(
+        "NICE-SLAM, ConvONet, SAP, KiloNeRF, UNISURF, VolSDF, MonoSDF, DUSt3R",
+        "what they write, meshes, clouds, splats, depth maps and cameras, is read as the scene's surface and poses",
+        "nothing on reading each other's files",
+        "what they do: no field is optimised, no network reconstructs; OpenEXR, checkpoints and relative depth are not "
+        "read",
+        "A scene with depth is written as meshes of five formats, a cloud, splats and three kinds of depth maps, and "
+        "into four layouts of sequences (TUM, Replica, ScanNet, nerfstudio), and read again. `depth within 1 %`: of "
+        "all cells with true depth, unknown ones count as wrong; `stereo` is `sweep` on the photographs alone. "
+        "Vertices stand at pixels, so that outlines of meshes and clouds lack half a pixel. Then each is written with "
+        "one fault: another unit, turned axes, poses that are world-to-camera, have OpenGL's axes or quaternions with "
+        "their scalar first, distances along rays that are called z, and the other way. A fault is found if the "
+        "refusal names it and what to do; poses are asked of photographs without depth, too. Right files that are "
+        "refused are false alarms.",
+        "lift3d.bench.systems.geometries",
+    ),
 }
 
 
