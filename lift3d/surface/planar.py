@@ -44,7 +44,7 @@ _PROPOSED, _LEAST_HELD, _POINTS, _REACH = 6, 0.01, 20_000, 0.05
 # Cells of a view, and of all, that a plane is aligned by.
 _CELLS, _FEWEST_CELLS = 100, 200
 # Views by which planes are found, at most.
-_ASKED_VIEWS = 64
+ASKED_VIEWS = 64
 # Cost of log depth that differs from what is known roughly, before planes are aligned and after, up to a difference;
 # what it costs to be on no plane.
 _ROUGHLY, _AFTER, _APART, _NO_PLANE = 0.02, 0.005, 0.25, 0.0005
@@ -109,7 +109,7 @@ class _Scene:
             color = torch.where(is_valid, averaged(view.image, one.grid), torch.nan)
             photos.append(Photo(one.camera, one.grid, color, one.z_depth, is_valid & is_sure, partners))
             is_plain.append(is_valid & ~is_sure & ~torch.isinf(one.z_depth) if partners else torch.zeros_like(is_valid))
-        return cls(photos, rough, is_plain, range(0, len(photos), -(-len(photos) // _ASKED_VIEWS)))
+        return cls(photos, rough, is_plain, range(0, len(photos), -(-len(photos) // ASKED_VIEWS)))
 
     def planes(self) -> list[Plane]:
         """Return the planes that explain cells of the views that are asked."""

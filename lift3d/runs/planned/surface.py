@@ -26,6 +26,7 @@ from lift3d.surface.depth_map import given_stride_px
 from lift3d.surface.held import IN_MEMORY_BYTES
 from lift3d.surface.keyframes import MOST_POINTS, POINT_PITCH_PX
 from lift3d.surface.light import CONSULTED, NEAREST
+from lift3d.surface.planar import ASKED_VIEWS
 from lift3d.surface.sweep import PHOTOGRAPHS, SweepConfig
 
 # Of a cell of the surface: depth, confidence and quality; and while it is found, depth and confidence of a round.
@@ -35,6 +36,9 @@ _SURFACE_FLOATS, _ROUND_FLOATS = 3, 2
 _VOTE_FLOATS, _PHOTOGRAPH_BYTES, _COST_FLOATS, _FINDING_BYTES = 6, 33, 1000, 20 * 2**20
 # Where a network completes the sweep: what is known of each view, and a sparse matrix of the view at work, measured.
 _PRIOR_FLOATS, _SOLVED_BYTES = 20, 2500
+# Where planes do: of each view its colours, of those that are asked the costs of planes, and differences of the view at
+# work from its partners.
+_PLANAR_FLOATS, _PLANE_COSTS, _COMPARED_BYTES = 6, 13, 4000
 # Of a point that a pair of targets both see: three places, in double precision. Pairs that a target has a part in, and
 # the share of its points that both see.
 _MATCH_BYTES, _PAIRS_PER_TARGET, _SHARED_POINTS = 48, 3, 0.7
@@ -62,6 +66,11 @@ def surface_bytes(size: SceneSize, recipe: Recipe) -> tuple[int, int]:
     if not is_given:
         kept = min(PHOTOGRAPHS, size.view_count) * _PHOTOGRAPH_BYTES
         finding += own * (kept + (size.view_count * _VOTE_FLOATS + _COST_FLOATS) * FLOAT32)
+    if asked.kind == PLANAR.name:
+        # When the sweep is done.
+        costs = min(ASKED_VIEWS, size.view_count) * _PLANE_COSTS
+        planar = own * ((size.view_count * _PLANAR_FLOATS + costs) * FLOAT32 + _COMPARED_BYTES)
+        finding = max(finding, surface + 2 * one_round + _FINDING_BYTES + planar)
     if asked.prior:
         finding += own * (size.view_count * _PRIOR_FLOATS * FLOAT32 + _SOLVED_BYTES)
     return surface, finding
