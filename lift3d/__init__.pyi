@@ -19,6 +19,8 @@ from .results.lifted_scene import lifted_scenes as lifted_scenes
 from .results.lifted_scene import open_lifted as open_lifted
 from .results.masks import SceneMasks as SceneMasks
 from .results.masks import scene_masks as scene_masks
+from .results.questions import SceneQuestions as SceneQuestions
+from .results.questions import scene_questions as scene_questions
 from .runs.driver import run_serially as run_serially
 from .runs.records import list_runs as list_runs
 from .runs.records import read_run as read_run

@@ -149,6 +149,7 @@ class Scene:
             reader says so, nothing is normalised invisibly.
         points: Sparse surface points in world coordinates, if the files have some.
         label_names: Class id to name, where views have labels.
+        is_metric: Whether the files say that a unit of the world is a metre, as by depth in millimetres.
         notes: What the reader repaired or assumed, one sentence each.
     """
 
@@ -161,6 +162,7 @@ class Scene:
     label_names: dict[int, str] = field(default_factory=dict)
     dropped: tuple[DroppedView, ...] = ()
     notes: tuple[str, ...] = ()
+    is_metric: bool = False
 
     def __post_init__(self) -> None:
         ids = [view.id for view in self.views]

@@ -44,7 +44,7 @@ class ScanNetReader:
     def read(self, location: str) -> Scene:
         """Read cameras and references."""
         folder = SceneFolder(Path(location))
-        draft = SceneDraft(scene_id_of(folder.root), location)
+        draft = SceneDraft(scene_id_of(folder.root), location, is_metric=True)
         K = _intrinsics(folder, "intrinsic/intrinsic_color.txt")
         depth_K = _intrinsics(folder, _DEPTH_INTRINSICS) if folder.find(_DEPTH_INTRINSICS) else K
         draft.note("Half a pixel was added to the principal points: the format counts from the first pixel's centre.")
@@ -78,7 +78,7 @@ class SevenScenesReader:
     def read(self, location: str) -> Scene:
         """Read cameras and references."""
         folder = SceneFolder(Path(location))
-        draft = SceneDraft(scene_id_of(folder.root), location)
+        draft = SceneDraft(scene_id_of(folder.root), location, is_metric=True)
         K = calibration(folder)
         if K is not None and folder.find(INTRINSICS_FILE) is None:
             draft.note(f"The intrinsics are those of '{INTRINSICS_FILE}' in the folder above.")

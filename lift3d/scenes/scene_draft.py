@@ -23,7 +23,7 @@ class SceneDraft:
     """Collects views, dropped views and notes; ``finish`` freezes them.
 
     ``depth_range`` is set where the format itself gives one; ``canonical_from_source`` is the similarity from the
-    files' world to the scene's.
+    files' world to the scene's; ``is_metric`` says that their unit is the metre.
     """
 
     id: SceneId
@@ -31,6 +31,7 @@ class SceneDraft:
     points: Float[Tensor, "point 3"] | None = None
     label_names: dict[int, str] = field(default_factory=dict)
     depth_range: DepthRange | None = None
+    is_metric: bool = False
     canonical_from_source: Float[Tensor, "4 4"] = field(default_factory=lambda: torch.eye(4, dtype=torch.float64))
     _views: dict[ViewId, View] = field(default_factory=dict)
     _dropped: list[DroppedView] = field(default_factory=list)
@@ -104,6 +105,7 @@ class SceneDraft:
             label_names=self.label_names,
             dropped=tuple(self._dropped),
             notes=tuple(self._notes),
+            is_metric=self.is_metric,
         )
 
     def _require_views(self) -> None:

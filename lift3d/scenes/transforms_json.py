@@ -173,6 +173,8 @@ def _depth(draft: SceneDraft, folder: SceneFolder, entry: _Entry) -> tuple[str |
     scale = unit * positive(entry.shared.get, "applied_scale", 1.0)
     path = _optional(draft, folder, entry, _DEPTH_KEY)
     if path is not None or entry.frame.get(_NGP_DEPTH_KEY) is None:
+        # The factor takes depth to metres, which a scale of the world may have left behind.
+        draft.is_metric |= path is not None and scale == unit
         return path, scale
     if not entry.shared.get("enable_depth_loading", True) or entry.shared.get("integer_depth_scale") is None:
         draft.note(f"'{_NGP_DEPTH_KEY}' was not read: the file gives no 'integer_depth_scale', or turns depth off.")

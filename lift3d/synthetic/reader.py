@@ -161,6 +161,7 @@ class ProceduralReader:
             depth_range=DepthRange(nearest * (1 - _DEPTH_MARGIN), farthest * (1 + _DEPTH_MARGIN)),
             points=torch.cat([points for _, points in probes]),
             label_names=dict(enumerate(FAMILIES[spec.family].label_names)) if spec.labels else {},
+            is_metric=True,
             notes=("Computed, not captured; z-depth and labels are exact.",),
         )
 

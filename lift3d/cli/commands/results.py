@@ -1,4 +1,4 @@
-"""Commands that take photographs in and show results: ingest, report, view, render, export, masks."""
+"""Commands that take photographs in and show results: ingest, report, view, render, export, query, masks, questions."""
 
 import sys
 from collections.abc import Callable
@@ -182,3 +182,24 @@ def masks(store: str, out: Path, folder: Path | None, **chosen: Any) -> None:
     check_masks_name(out)
     lifted = open_lifted(store, **chosen)
     say(write_masks(scene_masks(lifted, masks=None if folder is None else masks_in(folder)), out))
+
+
+@click.command()
+@store_argument
+@click.argument("out", type=PATH, help="File to write: a question a row, .parquet or .jsonl.")
+@click.option("--word", "words", multiple=True, help="What things there may be; each mask has the likest. Repeatable.")
+@click.option("--labels", help="Segmentation operator of the run that names masks; capture: the capture's own labels.")
+@click.option("--name", "given", multiple=True, help="ID=NAME: what a mask is called, by hand. Repeatable.")
+@click.option("--ignore", "ignored", multiple=True, help="Names not asked about: wall, floor, ceiling, background.")
+@click.option("--view", "views", multiple=True, help="View that may be asked from; all if not given. Repeatable.")
+@click.option("--metres-per-unit", type=float, help="Of the scene's world; 1 if not given and the capture says so.")
+@click.option("--up", metavar="X,Y,Z", help="Where up is; told by the cameras if not given.")
+@click.option("--masks", "folder", type=PATH, help="2D masks of your own, as for lift3d masks.")
+@choice_options
+def questions(store: str, out: Path, folder: Path | None, **options: Any) -> None:
+    """Ask where things are, how large, how far apart, and answer by what is measured; what is in doubt is refused."""
+    from lift3d.cli.questions import ask_about
+    from lift3d.results.lifted_scene import open_lifted
+
+    chosen = {name: options.pop(name) for name in ("scene", "operator", "lifter", "run_id", "captures")}
+    say(ask_about(lambda: open_lifted(store, **chosen), out, folder, **options))
