@@ -88,7 +88,7 @@ class _Stage:
         """Read surface and truth."""
         surface = surface_of(lifted)
         points = surface_points(surface, MOST_POINTS)
-        return cls(lifted, surface, points, point_graph(lifted, surface, points), _truth(lifted, surface, points))
+        return cls(lifted, surface, points, point_graph(lifted, surface, points), instances_at(lifted, surface, points))
 
     def said(self, maps_of: Callable[[ViewId], LabelMaps]) -> Iterator[ViewMasks]:
         """Yield what views say of the points."""
@@ -196,22 +196,23 @@ def _majority(piece: Ids, true: Ids) -> Ids:
 
 def _true_map(lifted: LiftedScene, view: ViewId) -> LabelMaps:
     """Return the annotation of a view, walls and all."""
-    found = _annotation(lifted.scene.view(view).load(lifted.recipe.image_height))
+    found = annotation(lifted.scene.view(view).load(lifted.recipe.image_height))
     return () if found is None else (found.numpy(),)
 
 
-def _annotation(frame: Frame) -> torch.Tensor | None:
+def annotation(frame: Frame) -> torch.Tensor | None:
+    """Return the instances of a view, or its classes where there are none; None where there is neither."""
     return frame.labels if frame.instances is None else frame.instances
 
 
-def _truth(lifted: LiftedScene, surface: SceneSurface, points: SurfacePoints) -> Ids:
+def instances_at(lifted: LiftedScene, surface: SceneSurface, points: SurfacePoints) -> Ids:
     """Return the instance of each point by the votes of views, as well as they see it; UNKNOWN_LABEL for none."""
     names = lifted.scene.label_names
     left_out = torch.tensor([number for number, name in names.items() if name in NO_INSTANCES], dtype=torch.long)
     votes: dict[int, torch.Tensor] = {}
     for view, seen in zip(lifted.compared, points_in_views(lifted, surface, points, lifted.compared), strict=True):
         frame = lifted.scene.view(view).load(lifted.recipe.image_height)
-        found = _annotation(frame)
+        found = annotation(frame)
         if found is None:
             continue
         cell = cells_at(whole_grid(seen.camera.size, *found.shape), seen.uv.nan_to_num(0.0))

@@ -146,6 +146,22 @@ PARTS: dict[str, Part] = {
         "refused are false alarms.",
         "lift3d.bench.systems.geometries",
     ),
+    "questions": Part(
+        "SpatialVLM, SpatialRGPT",
+        "questions of where things are, with answers measured on the surface",
+        "SpatialVLM: 37.2 % of its numbers within half to twice the truth; SpatialRGPT-Bench, within ±25 %: direct "
+        "distance 41.2 %, height 61.9 %, width 48.9 %, left or right 99.0 %",
+        "a language model, questions of free space, names of things beyond what masks and words give",
+        "The things of tables in computed rooms, known exactly: every length that is asked for is to be within 10 %, "
+        "every relation right. Masks are those of `tiny:clip`, merged on the surface; scenes that end in `depth0` have "
+        "the surface of stereo (`sweep`), others that of a sensor. `names given`: each mask is called what most of it "
+        "is; `names by words`: what its features are most like among 25 words, and a wrong name makes a wrong answer. "
+        "Floors: the same questions of every fourth view alone, its own 2D masks (or its true ones) on the depth that "
+        "the surface has in it, refused by the same rules. Ceiling: true masks on the sensor's depth. `if none is "
+        "refused` counts answers in doubt, too, where the name is not. What decides about doubts was set by the seeds "
+        "3 and 4.",
+        "lift3d.bench.systems.questions",
+    ),
 }
 
 
