@@ -28,7 +28,11 @@ from lift3d.surface.masks.merge import NO_MASK
 from lift3d.surface.scene_surface import SceneSurface
 from lift3d.synthetic.objects import FIRST_EVALUATION_SEED, PAIRS
 
-SCENES = tuple(f"procedural:objects?seed={FIRST_EVALUATION_SEED + seed}&views=25" for seed in range(6))
+SCENES = tuple(
+    f"procedural:objects?seed={FIRST_EVALUATION_SEED + seed}&views=25{depth}"
+    for depth, count in (("", 6), ("&depth=0", 3))
+    for seed in range(count)
+)
 OPERATOR, IMAGE_HEIGHT = "tiny:clip", 180
 WORDS = (*(f"{color} {shape}" for color, shape in PAIRS), "table")
 # Each view is a floor of its own; neighbours see the same.
@@ -57,11 +61,9 @@ def measure(asked: Asked) -> list[SystemRow]:
         "true masks, true depth": given["true masks, true depth"],
     }
     scene = lifted.scene.id
-    return [
-        row
-        for label, ways in (("names given", given), ("names by words", by_word))
-        for row in _rows(f"{scene}", label, ways, true)
-    ]
+    rows = [*_rows(scene, "names given", given, true), *_rows(scene, "names by words", by_word, true)]
+    # Where all is refused nothing is right or wrong.
+    return [one for one in rows if np.isfinite(one.figure)]
 
 
 def _lifted(asked: Asked, scene: str, operator: str) -> LiftedScene:
@@ -80,7 +82,7 @@ def _rows(scene: str, label: str, ways: Mapping[str, Sequence[Question]], true: 
     for group, metric in METRICS.items():
         own = {way: [one for one in asked if _group(one) == group] for way, asked in ways.items()}
         figures = {way: _share(asked, true) for way, asked in own.items()}
-        floors = {way: figure for way, figure in figures.items() if way.startswith("single")}
+        floors = {way: one for way, one in figures.items() if way.startswith("single") and np.isfinite(one)}
         ceilings = {way: figure for way, figure in figures.items() if way.startswith("true")}
         details = {
             "asked": float(sum(not one.refused for one in own["here"])),
