@@ -67,6 +67,7 @@ class Asker:
     Attributes:
         scene: Its name.
         names: Of masks, by id; of those that are asked about.
+        called: What tells them apart, where their names do not.
         naming: Who named them, and how surely.
         things: Those of the masks that views show enough of.
         metres: Metres that a unit of the world is; None if nobody knows.
@@ -74,6 +75,7 @@ class Asker:
 
     scene: str
     names: Mapping[int, str]
+    called: Mapping[int, str]
     naming: Naming
     things: Mapping[int, Thing]
     metres: float | None
@@ -144,7 +146,7 @@ class Asker:
     def _name_doubt(self, thing: Thing) -> str:
         if thing.id in self.naming.unsure:
             return "unsure-name"
-        return "same-name" if Counter(self.names.values())[thing.name] > 1 else ""
+        return "same-name" if Counter(self.called.values())[thing.name] > 1 else ""
 
     def _upright(self, measure: Callable[..., Measured], *about: Thing) -> Measured:
         return _doubt("no-up") if any(one.up is None for one in about) else measure(*about)

@@ -114,6 +114,7 @@ def scene_questions(
     *,
     names: Names = None,
     ignored: Sequence[str] = IGNORED,
+    numbered: bool = False,
     views: Sequence[ViewId] | None = None,
     metres_per_unit: float | None = None,
     up: Sequence[float] | None = None,
@@ -133,6 +134,8 @@ def scene_questions(
         names: What masks are called: by id; or words, each mask having that which its features are most like; or the
             segmentation operator of the run, or ``capture``, whose labels most of a mask has. Numbered if None.
         ignored: Names of what is not asked about.
+        numbered: Whether things of one name are told apart by the number of their mask ("chair 7"), for those who see
+            the masks, too; else what is asked about them is refused.
         views: What may be asked from; all if None.
         metres_per_unit: Metres that a unit of the scene's world is; 1 if None and the capture says so.
         up: Where up is, world coordinates; told by the cameras if None.
@@ -165,9 +168,11 @@ def scene_questions(
         )
     above = up_of([one.camera for one in masks.surface.views]) if up is None else _unit(up)
     kept = dict(sorted(naming.names.items())[:most_things])
-    things = things_of(masks, kept, tuple(views or known), above)
+    shared = Counter(kept.values())
+    called = {one: f"{name} {one}" if numbered and shared[name] > 1 else name for one, name in kept.items()}
+    things = things_of(masks, called, tuple(views or known), above)
     scale = _metres_per_unit(lifted) if metres_per_unit is None else metres_per_unit
-    asker = Asker(lifted.name, kept, naming, {one.id: one for one in things}, scale)
+    asker = Asker(lifted.name, kept, called, naming, {one.id: one for one in things}, scale)
     return SceneQuestions(masks, naming, tuple(things), tuple(asker.questions()))
 
 

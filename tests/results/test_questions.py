@@ -174,6 +174,9 @@ def test_what_is_in_doubt_is_refused(lifted):
     assert {*same.loc[same["names"].map(lambda names: "thing" in names) & (same["kind"] != "count"), "refused"]} == {
         "same-name"
     }
+    apart = scene_questions(masks, names=dict.fromkeys([*there][:2], "thing") | {3: "table"}, numbered=True)
+    assert {one.name for one in apart.things} == {"table", *(f"thing {one}" for one in [*there][:2])}
+    assert next(one for one in apart.questions if one.names == ("thing",)).answer == "2"
     nobody = replace(masks, lifted=replace(lifted, reads_capture=False))
     unscaled = scene_questions(nobody, names=NAMES).to_pandas()
     assert unscaled.loc[unscaled["unit"] == "m"].empty
@@ -208,7 +211,15 @@ def test_bad_input_is_told(lifted, tmp_path):
         scene_questions(masks, up=(0.0, 0.0, 0.0))
     with pytest.raises(NoOverlapError, match="None of the"):
         scene_questions(masks, names={0: "floor"})
-    nothing = {"words": (), "labels": None, "given": (), "ignored": (), "views": (), "metres_per_unit": None}
+    nothing = {
+        "words": (),
+        "labels": None,
+        "given": (),
+        "ignored": (),
+        "numbered": False,
+        "views": (),
+        "metres_per_unit": None,
+    }
     for wrong, said in (({"given": ("mug",)}, "ID=NAME"), ({"words": ("mug",), "labels": "capture"}, "one way")):
         with pytest.raises(ConfigError, match=said):
             ask_about(lambda: lifted, tmp_path / "asked.jsonl", None, **{**nothing, "up": None, **wrong})

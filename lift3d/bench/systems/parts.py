@@ -149,8 +149,8 @@ PARTS: dict[str, Part] = {
     "questions": Part(
         "SpatialVLM, SpatialRGPT",
         "questions of where things are, with answers measured on the surface",
-        "how often models answer right, within ±25 % (SpatialRGPT-Bench), not how often their data is right; people found "
-        "57.6 % of a set from such a pipeline valid (third party: GRAID, 2025)",
+        "how often models answer right, within ±25 % (SpatialRGPT-Bench), not how often their data is right; people "
+        "found 57.6 % of a set from such a pipeline valid (third party: GRAID, 2025)",
         "a language model, questions of free space, names of things beyond what masks and words give",
         "The things of tables in computed rooms, known exactly: every length that is asked for is to be within 10 %, "
         "every relation right. Masks are those of `tiny:clip`, merged on the surface; scenes that end in `depth0` have "

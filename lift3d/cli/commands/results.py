@@ -190,6 +190,7 @@ def masks(store: str, out: Path, folder: Path | None, **chosen: Any) -> None:
 @click.option("--word", "words", multiple=True, help="What things there may be; each mask has the likest. Repeatable.")
 @click.option("--labels", help="Segmentation operator of the run that names masks; capture: the capture's own labels.")
 @click.option("--name", "given", multiple=True, help="ID=NAME: what a mask is called, by hand. Repeatable.")
+@click.option("--numbered", is_flag=True, help="Tell things of one name apart by the number of their mask: chair 7.")
 @click.option("--ignore", "ignored", multiple=True, help="Names not asked about: wall, floor, ceiling, background.")
 @click.option("--view", "views", multiple=True, help="View that may be asked from; all if not given. Repeatable.")
 @click.option("--metres-per-unit", type=float, help="Of the scene's world; 1 if not given and the capture says so.")
