@@ -73,6 +73,8 @@ class TrajectoryReader:
             images, depths = _in_folders(folder)
         lens = _lens(folder, draft, is_tum=is_tum)
         draft.note("Half a pixel was added to the principal point: the format counts from the first pixel's centre.")
+        # Depth is in metres, and so are the poses it goes with.
+        draft.is_metric = bool(depths)
         times = [time for time, _ in depths]
         for view_id, (time, name) in zip(view_ids(name for _, name in images), images, strict=True):
             with draft.dropping(view_id):
