@@ -21,6 +21,8 @@ from .results.masks import SceneMasks as SceneMasks
 from .results.masks import scene_masks as scene_masks
 from .results.questions import SceneQuestions as SceneQuestions
 from .results.questions import scene_questions as scene_questions
+from .results.tracks import SceneTracks as SceneTracks
+from .results.tracks import scene_tracks as scene_tracks
 from .runs.driver import run_serially as run_serially
 from .runs.records import list_runs as list_runs
 from .runs.records import read_run as read_run

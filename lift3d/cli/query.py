@@ -51,7 +51,7 @@ def ask(
         raise ConfigError(f"A file takes what one query found; got {len(words) + len(clicks)} queries. Ask one by one.")
     if onto is not None and (out is None or out.suffix.lower() != ".ply"):
         raise ConfigError(f"What is cut out of '{onto}' needs a name, --out FILE.ply; got {out}.")
-    pixels = [_parsed(one) for one in clicks]
+    pixels = [parsed_click(one) for one in clicks]
     asked = lifted.ask()
     if on_masks:
         asked = asked.on(scene_masks(lifted))
@@ -63,13 +63,24 @@ def ask(
     return Answers(lifted.title, tuple(found), out)
 
 
-def _parsed(click: str) -> tuple[str, float, float]:
+def parsed_click(click: str) -> tuple[str, float, float]:
+    """Return view, u and v of a click as the command line has it; ConfigError if it is none."""
     view, *numbers = click.rsplit(",", 2)
     try:
         u, v = map(float, numbers)
     except ValueError:
         raise ConfigError(f"--click takes VIEW,U,V, e.g. 0007,120,64; got '{click}'.") from None
     return view, u, v
+
+
+def parsed_grid(grid: str) -> tuple[str, float]:
+    """Return view and step of a grid as the command line has it; ConfigError if it is none."""
+    view, *numbers = grid.rsplit(",", 1)
+    try:
+        (step,) = map(float, numbers)
+        return view, step
+    except ValueError:
+        raise ConfigError(f"--grid takes VIEW,STEP, e.g. 0007,16; got '{grid}'.") from None
 
 
 def _line(said: dict[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Commands that take photographs in and show results: ingest, report, view, render, export, query, masks, questions."""
+"""Commands that take photographs in and show results, from ingest and report to masks, questions and tracks."""
 
 import sys
 from collections.abc import Callable
@@ -204,3 +204,37 @@ def questions(store: str, out: Path, folder: Path | None, **options: Any) -> Non
 
     chosen = {name: options.pop(name) for name in ("scene", "operator", "lifter", "run_id", "captures")}
     say(ask_about(lambda: open_lifted(store, **chosen), out, folder, **options))
+
+
+@click.command()
+@store_argument
+@click.argument("out", type=PATH, help="File to write: .npz as TAPVid-3D has it, or a table (.csv, .parquet).")
+@click.option(
+    "--points",
+    type=PATH,
+    help="Pixels to follow: .csv with columns view, u, v, .json of such, .npz of lift3d tracks.",
+)
+@click.option("--click", "clicks", multiple=True, help="VIEW,U,V: a pixel to follow. Repeatable.")
+@click.option("--grid", "grids", multiple=True, help="VIEW,STEP: a point in each square of STEP pixels. Repeatable.")
+@click.option("--view", "views", multiple=True, help="View to follow points through; all if not given. Repeatable.")
+@click.option("--scene", help="Scene, as the table calls it; the first that was lifted if not given.")
+@click.option("--run", "run_id", help="Run id; the latest if not given.")
+@captures_option
+def tracks(
+    store: str,
+    out: Path,
+    points: Path | None,
+    clicks: tuple[str, ...],
+    grids: tuple[str, ...],
+    views: tuple[str, ...],
+    **chosen: Any,
+) -> None:
+    """Follow pixels through all views: where their points are, and which views see them."""
+    from lift3d.cli.query import parsed_click, parsed_grid
+    from lift3d.results.exports.tracks import check_tracks_name, read_points, write_tracks
+    from lift3d.results.tracks import scene_tracks
+
+    check_tracks_name(out)
+    asked = [*(read_points(points) if points else []), *map(parsed_click, clicks)]
+    found = scene_tracks(store, asked, [parsed_grid(one) for one in grids], views=views or None, **chosen)
+    say(write_tracks(found, out))
