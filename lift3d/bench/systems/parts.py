@@ -162,6 +162,23 @@ PARTS: dict[str, Part] = {
         "3 and 4.",
         "lift3d.bench.systems.questions",
     ),
+    "tracks": Part(
+        "SpatialTracker, TAPIR, CoTracker, DELTA",
+        "pixels followed through all views, with visibility, in the camera's frame and in the world",
+        "TAPVid-3D, mean 3D-AJ: SpatialTracker .152, DELTA .183 (videos of moving things, cameras not given)",
+        "things that move: the scene stands still, and its cameras are known; TAPVid-3D's own videos, which are not on "
+        "these machines (its file format is written and read)",
+        "A point is where the ray of its pixel meets the surface, and a view sees it unless its own depth lies before "
+        "it. Grids over every sixth of 24 views are followed through all of them; the truth is traced. 3D-AJ, APD and "
+        "occlusion accuracy as TAPVid-3D has them: thresholds of 1 to 16 pixels at the true depth of an image whose "
+        "shorter side is 256, predicted points scaled by one median of the scene; `unscaled` takes them as they are, "
+        "since cameras that are given fix the scale. Pixel errors are of 256 pixels, too, at places visible in truth. "
+        "`depth unknown`: the surface is that of stereo (`sweep`). `optical flow` is chained from view to view "
+        "(OpenCV's DIS), until there and back do not agree any more, and reads each view's own depth, of which the "
+        "surface is made, where the point comes to be. `never hidden`: the points found here, visible wherever they "
+        "are on the image.",
+        "lift3d.bench.systems.tracks",
+    ),
 }
 
 
