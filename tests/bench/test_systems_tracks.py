@@ -16,7 +16,6 @@ def test_a_room_is_followed_above_its_floors(tmp_path, monkeypatch):
     rows = {row.metric: row for row in tracks.measure(Asked(scene, (), (), str(tmp_path / "store")))}
     assert list(rows) == [
         "3D-AJ, sensor depth",
-        "3D-AJ, sensor depth, unscaled",
         "occlusion accuracy, sensor depth",
         "pixel error, median, sensor depth",
     ]

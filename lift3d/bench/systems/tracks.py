@@ -87,8 +87,8 @@ def measure(asked: Asked) -> list[SystemRow]:
     floors = {name: one for name, one in figures.items() if name != "here"}
     details = {
         "APD": own.scaled.within,
-        "APD unscaled": own.unscaled.within,
-        "scale": own.scaled.scale,
+        "3D-AJ unscaled": own.unscaled.jaccard,
+        "optical flow unscaled": floors["optical flow"].unscaled.jaccard,
         "AJ in pixels": own.pixels.jaccard,
         "points": float(len(tracks)),
         "visible %": 100 * float(true[2].mean()),
@@ -99,10 +99,6 @@ def measure(asked: Asked) -> list[SystemRow]:
         SystemRow(
             "tracks", name, f"3D-AJ, {by}", True, own.scaled.jaccard,
             {floor: one.scaled.jaccard for floor, one in floors.items()}, {"truth": 1.0}, details,
-        ),
-        SystemRow(
-            "tracks", name, f"3D-AJ, {by}, unscaled", True, own.unscaled.jaccard,
-            {floor: one.unscaled.jaccard for floor, one in floors.items()}, {"truth": 1.0},
         ),
         SystemRow(
             "tracks", name, f"occlusion accuracy, {by}", True, own.scaled.occlusion,
