@@ -23,6 +23,8 @@ from lift3d.tables.schema import DataFrame, stacked
 
 # Points times views: 5 bytes each while they are held, 25 in a file.
 MOST_PLACES = 20_000_000
+# Rows of a table, each of some 200 bytes.
+MOST_ROWS = 4_000_000
 # Why a point has no track, or one of a single view.
 NO_SURFACE, EMPTY, ALONE = "no-surface", "empty", "no-other-view"
 REASONS = {
@@ -83,7 +85,15 @@ class SceneTracks:
         return np.asarray(project(own, self.cameras[_place(view, self.views)].K)[0].numpy())
 
     def to_pandas(self) -> DataFrame:
-        """Return a row per point and view: pixel, visibility, confidence, in the camera's frame and in the world."""
+        """Return a row per point and view: pixel, visibility, confidence, in the camera's frame and in the world.
+
+        ResourcePromiseError of more than MOST_ROWS rows.
+        """
+        if self.is_visible.size > MOST_ROWS:
+            raise ResourcePromiseError(
+                f"{len(self)} points in {len(self.views)} views are {self.is_visible.size} rows of a table; at most "
+                f"{MOST_ROWS} are made. Write .npz, or follow fewer points or through fewer views."
+            )
         tables = []
         for number, view in enumerate(self.views):
             uv, own = self.uv_in(view), self.xyz_in(view)

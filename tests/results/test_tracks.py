@@ -194,6 +194,9 @@ def test_what_cannot_be_followed_is_told(lifted, monkeypatch):
         lift3d.scene_tracks(lifted, [(A, 1.0, 1.0)], views=(A, A))
     with pytest.raises(UnknownNameError, match=f"view '{A}'"):
         lift3d.scene_tracks(lifted, [(A, 1.0, 1.0)], views=(B,))
+    monkeypatch.setattr(results_tracks, "MOST_ROWS", 7)
+    with pytest.raises(ResourcePromiseError, match="8 rows"):
+        lift3d.scene_tracks(lifted, [(A, 1.0, 1.0)]).to_pandas()
     monkeypatch.setattr(results_tracks, "MOST_PLACES", 10)
     with pytest.raises(ResourcePromiseError, match="at most 10"):
         lift3d.scene_tracks(lifted, grids=[(A, 8.0)])
