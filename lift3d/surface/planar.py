@@ -126,6 +126,8 @@ class _Scene:
             costs = [self._costs(own, tried, apart) for own in self.asked]
             labels = _chosen(costs, range(len(tried)), is_plain)
             moved = self._aligned(tried, labels, len(planes))
+            if not moved:
+                return []
             costs = [self._costs(own, moved, _AFTER) for own in self.asked]
             kept = _worthwhile(costs, len(moved), is_plain)
             planes, labels = [moved[number] for number in kept], _chosen(costs, kept, is_plain)
