@@ -3,6 +3,8 @@
 All are camera-to-world with OpenCV axes; a quaternion has its scalar last.
 """
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,25 +75,37 @@ class Trajectory:
 
 
 def read_trajectory(path: Path) -> Trajectory:
-    """Read a trajectory; rows that begin with # are comments. SceneFormatError if it is none."""
+    """Read a trajectory; rows that begin with # are comments, and one that is cut off or no numbers is of no pose.
+
+    SceneFormatError if the file is none.
+    """
     rows = read_rows(path)
-    counts = sorted({len(row) for row in rows})
-    if len(counts) != 1 or counts[0] not in (_TUM, *_MATRICES):
+    counts = Counter(map(len, rows))
+    count = max(counts, key=counts.__getitem__, default=0)
+    if count not in (_TUM, *_MATRICES):
         raise SceneFormatError(
             f"'{path}' should have 8 numbers in each row (timestamp, position, quaternion with its scalar last), or 16 "
-            f"or 12 (a matrix), got {', '.join(map(str, counts[:5])) or 'no rows'}."
+            f"or 12 (a matrix), got {', '.join(map(str, sorted(counts)[:5])) or 'no rows'}."
         )
-    try:
-        numbers = np.array(rows, dtype=np.float64)
-    except ValueError as error:
-        raise SceneFormatError(f"'{path}' should hold numbers alone: {error}.") from error
-    if counts[0] != _TUM:
+    numbers = np.array([_numbers(row, count) for row in rows], dtype=np.float64)
+    if count != _TUM:
         return Trajectory(path.name, np.arange(len(numbers), dtype=np.float64), numbers)
     numbers = numbers[np.isfinite(numbers[:, 0])]
     numbers = numbers[np.argsort(numbers[:, 0], kind="stable")]
     if not len(numbers):
         raise SceneFormatError(f"'{path}' has no pose with a finite timestamp.")
     return Trajectory(path.name, numbers[:, 0], numbers[:, 1:])
+
+
+def _numbers(row: list[str], count: int) -> list[float]:
+    """Return the numbers of a row; of one that is damaged, NaN after its time."""
+    found = []
+    for word in row[:count]:
+        try:
+            found.append(float(word))
+        except ValueError:
+            found.append(math.nan)
+    return found if len(row) == count else [*found[:1], *[math.nan] * (count - 1)]
 
 
 def read_rows(path: Path) -> list[list[str]]:

@@ -28,6 +28,8 @@ from lift3d.geometry.sampling import nearest_cells
 _CLOSE = 0.05
 # Of the witnesses where there is a surface, so many must lie on it: occluders that a mesh lacks do not.
 _LEAST_SHARE = 0.3
+# Where it is at fewer of all witnesses, other units and axes are tried: a part of the scene fits better in none.
+_USUAL_SHARE = 0.5
 # Fewer are none: whatever fits so few fits anything.
 _FEWEST = 20
 # Distances along rays differ from z where rays are longer than this; there, depths of one kind differ by less.
@@ -85,7 +87,7 @@ def require_fit(
     remedy = ""
     if found.reads_rays is not None and total >= _FEWEST:
         remedy = _how_maps_would_fit(ratio, length, reads_rays=found.reads_rays, fits=fits)
-    elif not fits and found.points is not None and witnesses:
+    elif (not fits or agreeing < _USUAL_SHARE * total) and found.points is not None and witnesses:
         remedy = _what_would_fit(found.points, views, witnesses)
     if not fits or remedy:
         raise SceneFormatError(

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
+import trimesh
 from PIL import Image
 
-from lift3d.domain.camera import ImageSize
+from lift3d.domain.camera import Camera, ImageSize
 from lift3d.errors import Lift3dError, SceneError
 from lift3d.lifters.checkpoint import load_checkpoint, save_checkpoint, untrained
 from lift3d.operators.catalog import build_operator
@@ -19,6 +21,10 @@ from lift3d.pipeline.targets import read_cameras
 from lift3d.runs.scene_lists import expand_scenes
 from lift3d.scenes.catalog import read_scene
 from lift3d.scenes.colmap_dense import read_depth_map, read_workspace
+from lift3d.scenes.depth_folder import map_files
+from lift3d.scenes.images import FileFrame
+from lift3d.scenes.mesh_files import SUFFIXES as MESH_SUFFIXES
+from lift3d.scenes.mesh_files import read_mesh
 from lift3d.scenes.ply import ply_kind, read_ply_mesh, read_ply_points
 from lift3d.scenes.ply_splats import read_ply_splats
 from tests.fuzz import recipes
@@ -27,6 +33,7 @@ from tests.fuzz.tally import Kind, refused
 from tests.support import captures, surfaces
 
 SOURCE = captures.capture(3)
+CAMERA = Camera(torch.from_numpy(captures.K), torch.eye(4).double(), ImageSize(captures.HEIGHT, captures.WIDTH))
 
 
 def with_everything(folder: Path) -> None:
@@ -67,6 +74,11 @@ def dense(folder: Path) -> None:
         (folder / f"stereo/depth_maps/{name}.png.geometric.bin").write_bytes(content)
 
 
+def replica(folder: Path) -> None:
+    captures.write_replica(folder, SOURCE)
+    (folder.parent / "cam_params.json").replace(folder / "cam_params.json")
+
+
 def read_and_load(folder: Path) -> str:
     """Read a scene and load it, as a run does."""
     try:
@@ -98,6 +110,8 @@ SCENES: dict[str, Callable[[Path], None]] = {
     "7-Scenes": partial(captures.write_seven_scenes, source=SOURCE, with_intrinsics=False),
     "3DMatch": partial(captures.write_seven_scenes, source=SOURCE),
     "IDR": partial(captures.write_idr, source=SOURCE),
+    "TUM": partial(captures.write_tum, source=SOURCE),
+    "Replica": replica,
 }
 
 
@@ -112,6 +126,23 @@ def write_surfaces(folder: Path) -> None:
 def read_surfaces(folder: Path) -> str:
     readers = {"mesh": read_ply_mesh, "points": read_ply_points, "splats": read_ply_splats}
     return each(sorted(folder.glob("*.ply")), lambda path: readers[ply_kind(path)](path))
+
+
+def write_meshes(folder: Path) -> None:
+    corners, triangles = np.random.default_rng(0).normal(size=(9, 3)), np.arange(9).reshape(3, 3)
+    for suffix in MESH_SUFFIXES:
+        trimesh.Trimesh(corners, triangles, process=False).export(folder / f"mesh{suffix}")
+
+
+def write_depth_maps(folder: Path) -> None:
+    ones = np.ones((captures.HEIGHT, captures.WIDTH), np.float32)
+    np.save(folder / "a.npy", ones)
+    np.savez(folder / "b.npz", depth=ones, other=ones)
+    captures.write_depth(folder / "c.png", 1000)
+
+
+def read_depth_maps(folder: Path) -> str:
+    return each(map_files(folder), lambda path: FileFrame("", depth=str(path)).load_depth(CAMERA, CAMERA.size))
 
 
 def write_lists(folder: Path) -> None:
@@ -154,6 +185,10 @@ def each(paths: list[Path], read: Callable[[Path], object]) -> str:
 KINDS: dict[str, Kind] = {
     **{name: changed(make, read_and_load) for name, make in SCENES.items()},
     "PLY: meshes, clouds, splats": changed(write_surfaces, read_surfaces),
+    "meshes: .obj, .off, .stl, .glb": changed(
+        write_meshes, lambda folder: each(sorted(folder.glob("mesh.*")), read_mesh)
+    ),
+    "depth maps": changed(write_depth_maps, read_depth_maps),
     "recipes and executions": recipes.prepare,
     "lists of scenes": changed(
         write_lists, lambda folder: each(sorted(folder.iterdir()), lambda path: expand_scenes(str(path)))

@@ -86,8 +86,7 @@ def in_text(name, change):
             r"nearest is .* Are both of one clock",
         ),
         (in_text(POSES, lambda text: ""), "got no rows"),
-        (in_text(POSES, lambda text: text + "\n1 2 3"), "got 3, 8"),
-        (in_text(POSES, lambda text: text + "\n1 2 3 4 5 6 7 eight"), "should hold numbers alone"),
+        (in_text(POSES, lambda text: "\n1 2 3" * 9), "got 3"),
         (
             in_text(POSES, lambda text: "\n".join(["nan 0 0 0 0 0 0 1"] * 3)),
             "no pose with a finite timestamp",
@@ -113,7 +112,9 @@ def test_a_sequence_that_is_none_is_refused_in_words(spoil, message, tmp_path):
         read_scene(str(tmp_path))
 
 
-@pytest.mark.parametrize("row", ["nan nan nan 0 0 0 1", "0 0 0 0 0 0 0", "0 0 inf 0 0 0 1", "0 0 0 1 1 1 1"])
+@pytest.mark.parametrize(
+    "row", ["nan nan nan 0 0 0 1", "1 2", "0 0 0 0 0 0 one", "0 0 0 0 0 0 0", "0 0 inf 0 0 0 1", "0 0 0 1 1 1 1"]
+)
 def test_a_pose_that_is_none_costs_its_view_alone(row, tmp_path):
     captures.write_tum(tmp_path, SOURCE)
     lines = (tmp_path / "groundtruth.txt").read_text().splitlines()

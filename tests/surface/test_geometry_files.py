@@ -9,6 +9,7 @@ import pytest
 import trimesh
 
 from lift3d.errors import ConfigError, SceneError, SceneFormatError
+from lift3d.scenes.catalog import read_scene
 from lift3d.scenes.file_limits import read_map
 from lift3d.scenes.mesh_files import read_mesh
 from lift3d.surface.catalog import build_geometry
@@ -55,6 +56,20 @@ def test_a_mesh_gives_the_same_bits_whatever_its_format(suffix, planes, tmp_path
     wanted.unlink()
     (found, _) = geometry_given(str(tmp_path), None, has_depth=False)
     assert found.shown_as == f"mesh 'mesh.{suffix}'"
+
+
+def test_a_part_of_a_scene_is_taken_and_a_turned_room_that_looks_alike_is_not(tmp_path):
+    """Of a room whose walls lie as far on both sides, some are where they were if it is turned upside down."""
+    _, guides, depth_range = situation(
+        read_scene("procedural:room?seed=9000&views=8&height=48&width=64&spacing=2"), None
+    )
+    vertices, triangles = surfaces.mesh_of(frames_of(guides).values())
+    part = triangles[(vertices[triangles][:, :, 2] < 0.05).all(axis=1)]
+    path = surfaces.write_mesh(tmp_path / "part.ply", vertices, part)
+    assert build_geometry(f"mesh?path={path}").estimate(guides, depth_range, no_tracks).views
+    surfaces.write_mesh(path, vertices * [1, -1, -1], triangles)
+    with pytest.raises(SceneFormatError, match=r"axes turned to \(x, -y, -z\)"):
+        build_geometry(f"mesh?path={path}").estimate(guides, depth_range, no_tracks)
 
 
 def glb(document, binary=b""):
