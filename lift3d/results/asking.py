@@ -137,6 +137,8 @@ class Asker:
         own = [number for number, other in self.names.items() if other == name]
         known = [self.things[number] for number in own if number in self.things]
         doubt = "unsure-name" if self.naming.unsure & {*own} else ""
+        if any(other == name and one not in own for one, other in self.naming.names.items()):
+            doubt = "unsure-mask"
         doubt = "few-points" if len(known) < len(own) else doubt
         if any(spatial.nearest(*pair).value < _TOUCHING * pair[0].spacing for pair in combinations(known, 2)):
             doubt = doubt or "touching"

@@ -58,6 +58,7 @@ REFUSED: Mapping[str, str] = {
     "few-points": "fewer than 30 points of the surface are of that thing, or no view shows 12 of them",
     "same-name": "several things have that name, so it is not clear which is meant",
     "unsure-name": "another name fits the thing nearly as well, or another thing the name",
+    "unsure-mask": "a mask of that name is not one that views agree on, or is among the smallest",
     "touching": "things of that name touch: they may be one, cut into pieces",
     "no-scale": "the scene's unit is not known to be the metre; say how many metres one is: --metres-per-unit",
     "no-up": "the cameras do not tell where up is; say it: --up X,Y,Z",

@@ -24,6 +24,8 @@ from lift3d.tables.rendering import text_table, to_markdown
 from lift3d.tables.schema import DataFrame
 
 _SUFFIXES = (".parquet", ".jsonl")
+# Masks that views agree on less are no things: the pieces that are left over.
+_CONFIDENT = 0.3
 # Forty things are 780 pairs.
 MOST_THINGS = 40
 
@@ -167,7 +169,8 @@ def scene_questions(
             "expected words for what is there, or no names, which numbers the masks."
         )
     above = up_of([one.camera for one in masks.surface.views]) if up is None else _unit(up)
-    kept = dict(sorted(naming.names.items())[:most_things])
+    sure = {one: name for one, name in sorted(naming.names.items()) if float(masks.confidence[one]) >= _CONFIDENT}
+    kept = dict([*sure.items()][:most_things])
     shared = Counter(kept.values())
     called = {one: f"{name} {one}" if numbered and shared[name] > 1 else name for one, name in kept.items()}
     things = things_of(masks, called, tuple(views or known), above)

@@ -20,7 +20,7 @@ _AROUND_DEG = 80.0
 # Spacings between the lowest points and what it stands on; balls hide where they touch it.
 _FOOTING = 1.25
 # Sides that face each other by less than this cosine may hide what is nearest of them.
-_FACING = 0.3
+_FACING = 0.5
 # A middle may be off by this share of the size, for what is not seen of the back.
 _MIDDLE = 0.1
 # Of the points of a thing, as a view shows it, this share on either side is left out.
@@ -106,7 +106,9 @@ def above(a: Thing, b: Thing) -> Measured:
     first, second = (one.extents[2] for one in (a, b))
     # What stands on another is above it, though the two touch.
     slack = a.noise + b.noise
-    return _apart((first[0] + slack, first[1] - slack), (second[0] + slack, second[1] - slack), 0.0)
+    found = _apart((first[0] + slack, first[1] - slack), (second[0] + slack, second[1] - slack), 0.0)
+    upper = a if found.value > 0 else b
+    return Measured.relation(found.value, 0.0, found.doubt, "" if upper.is_standing else "underside")
 
 
 def farther(a: Thing, b: Thing, camera_center: Vector) -> Measured:
@@ -130,8 +132,8 @@ def higher(a: Thing, b: Thing) -> Measured:
     value, slack = float(ends.mean()), a.noise + b.noise
     loose = _MIDDLE * (first[1] - first[0] + second[1] - second[0])
     is_mixed = bool((ends * np.sign(value) < -slack).any())
-    is_cut = first[2] or second[2]
-    return Measured.relation(value, slack + loose, "cut-off" if is_cut else "", "overlap" if is_mixed else "")
+    doubts = ["cut-off" if first[2] or second[2] else "", "overlap" if is_mixed else ""]
+    return Measured.relation(value, slack + loose, *doubts, "" if a.is_standing and b.is_standing else "underside")
 
 
 def _outlined(thing: Thing, *, is_cut: bool) -> tuple[float, str, str]:

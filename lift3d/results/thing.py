@@ -22,6 +22,8 @@ STRAY = 0.005
 _TURNS, _DIRECTIONS = 90, 400
 # What lies so near to an end of a thing, in shares of its extent, tells by this share whether it may go on there.
 _NEAR_END, _OPEN = 0.05, 0.3
+# Of its height, so much may be out of sight between its lowest points and what it stands on.
+_STANDING = 0.33
 
 Vector = Float[ndarray, "3"]
 
@@ -50,7 +52,7 @@ class Thing:
         noise: How far a point may lie from where it is said to be, in units of the world: half the spacing of points,
             and as much as views' own depths differ from it.
         spacing: Of the points.
-        footing: How far its lowest points are from what else there is, most of them, in spacings.
+        footing: How far its lowest points are from what else there is as low, most of them, in spacings.
         up: Where up is, of length 1; None if nobody knows.
         shown: By view, where a view shows enough of it.
     """
@@ -94,6 +96,12 @@ class Thing:
         """The middle of the smallest upright box, in the world."""
         place: Vector = np.array([(low + high) / 2 for low, high, _ in self.extents]) @ np.stack(self.sides)
         return place
+
+    @property
+    def is_standing(self) -> bool:
+        """Whether it is seen down to what it stands on, but for a third of its height, as a ball is."""
+        low, high, _ = self.extents[2]
+        return self.footing * self.spacing <= _STANDING * (high - low)
 
     @cached_property
     def around_deg(self) -> float:

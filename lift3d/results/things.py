@@ -84,13 +84,13 @@ def up_of(cameras: Sequence[Camera]) -> Vector | None:
 def _footing(masks: SceneMasks, number: int, at: Int[ndarray, " point"], up: Vector | None) -> float:
     from scipy.spatial import cKDTree
 
-    others = masks.xyz[masks.ids != number].numpy()
-    if up is None or not len(others):
+    if up is None:
         return np.inf
-    xyz = masks.xyz.numpy()[at]
+    xyz, spacing = masks.xyz.numpy(), masks.points.spacing
     along = xyz @ up
-    lowest = xyz[along < np.quantile(along, STRAY) + masks.points.spacing]
-    return float(np.median(cKDTree(others).query(lowest)[0])) / masks.points.spacing
+    low = np.quantile(along[at], STRAY) + spacing
+    lowest, others = xyz[at][along[at] < low], xyz[(masks.ids != number).numpy() & (along < low)]
+    return float(np.median(cKDTree(others).query(lowest)[0])) / spacing if len(others) else np.inf
 
 
 def _joined(masks: SceneMasks, number: int) -> Int[ndarray, " point"]:
@@ -118,6 +118,7 @@ def _ends(seen: PointsInView, z_depth: Float[ndarray, " point"], tolerance: floa
     size, uv = seen.camera.size, seen.uv.numpy()
     border = _BORDER_PX + max(seen.depth.grid.stride_u, seen.depth.grid.stride_v) / 2
     is_beside = ((uv < border) | (uv > np.array([size.width, size.height]) - border)).any(1)
+    cell = cells_at(seen.depth.grid, seen.uv.nan_to_num(0.0))
     nearest = -F.max_pool2d(-seen.depth.z_depth.nan_to_num(torch.inf)[None], 3, 1, 1)
-    near = nearest.flatten()[cells_at(seen.depth.grid, seen.uv.nan_to_num(0.0))].numpy()
-    return np.asarray(is_beside | (near < z_depth * (1 - 2 * tolerance)))
+    is_behind = nearest.flatten()[cell].numpy() < z_depth * (1 - 2 * tolerance)
+    return np.asarray(is_beside | is_behind)
