@@ -2,8 +2,9 @@
 
 pattern: file of a view in the folder (default ``{view}.png``), with ``{name}`` where there is one per name. names: what
 the channels mean, in the words of the scene's labels; none for one channel. kind: masks (the default with names),
-scalar (without), or labels (the strongest name). Files are images of 8 or 16 bits, read as 0 to 1, or .npy of numbers,
-in the proportions of the view; they lie over the view as it is used, without lens distortion.
+scalar (without), labels (the strongest name), or image (without names: pictures in colour, such as a generator or an
+editor of images made of each view). Files are images of 8 or 16 bits, read as 0 to 1, or .npy of numbers, in the
+proportions of the view; they lie over the view as it is used, without lens distortion.
 
 Nothing is run, so a picture that is lifted cannot be shown to anything: lifters that are guided let all views vote.
 """
@@ -32,6 +33,9 @@ from lift3d.operators.answers import Unfitted, as_prediction, pixel_grid, pixel_
 from lift3d.operators.names import OperatorName
 from lift3d.operators.protocol import OperatorSpec
 
+_COLORS = 3
+# With names and without, the default first.
+_KINDS: tuple[tuple[PredictionKind, ...], ...] = ("masks", "scalar", "labels"), ("scalar", "masks", "image")
 _OPTIONS = ("pattern", "names", "kind", "licence")
 # As of photographs.
 _MOST_PIXELS = 178_956_970
@@ -52,7 +56,9 @@ class ViewFiles(Unfitted):
         self._folder = Path(name.argument).expanduser()
         self._names = name.listed("names")
         self._pattern = name.option("pattern", "{view}.png")
-        kinds: tuple[PredictionKind, ...] = ("masks", "scalar", "labels") if self._names else ("scalar", "masks")
+        kinds: tuple[PredictionKind, ...] = (
+            ("masks", "scalar", "labels") if self._names else ("scalar", "masks", "image")
+        )
         kind = name.choice("kind", kinds)
         if ("{name}" in self._pattern) != bool(self._names) or "{view}" not in self._pattern:
             raise ConfigError(
@@ -65,7 +71,7 @@ class ViewFiles(Unfitted):
             prediction_kind=kind,
             licence=name.option("licence", "unknown"),
             weights_digest=_digest_of(self._folder, self._pattern),
-            channel_count=max(1, len(self._names)),
+            channel_count=_COLORS if kind == "image" else max(1, len(self._names)),
             is_precomputed=True,
             label_names=self._names,
             threshold_source="other views" if kind == "masks" else "",
@@ -74,8 +80,8 @@ class ViewFiles(Unfitted):
     def read(self, view: ViewId, size: ImageSize) -> tuple[FeatureMap, ...]:
         """Return what the files of a view say, a cell per pixel; SceneError if they cannot be read or do not fit."""
         names = self._names or ("",)
-        channels = [self._channel(self._pattern.format(view=view, name=name), view, size) for name in names]
-        return (pixel_map(torch.stack(channels)),)
+        channels = [self._channels(self._pattern.format(view=view, name=name), view, size) for name in names]
+        return (pixel_map(torch.cat(channels)),)
 
     def grids(self, size: ImageSize) -> tuple[FeatureGrid, ...]:
         """Return where the cells of a target of a size sit: one on every pixel."""
@@ -89,7 +95,7 @@ class ViewFiles(Unfitted):
         """Return the channels at the pixels, as the kind wants them."""
         return as_prediction(self.spec.prediction_kind, features[0].values, size)
 
-    def _channel(self, file_name: str, view: ViewId, size: ImageSize) -> Float[Tensor, "height width"]:
+    def _channels(self, file_name: str, view: ViewId, size: ImageSize) -> Float[Tensor, "channel height width"]:
         path = self._folder / file_name
         try:
             values = _numbers(path)
@@ -98,14 +104,19 @@ class ViewFiles(Unfitted):
             raise SceneError(
                 f"Operator '{self.spec.name}': file '{path}' of view '{view}' {said}", view=view
             ) from error
-        stretch = values.shape[0] * size.width / (values.shape[1] * size.height) if values.ndim == 2 else 0.0
+        is_picture = self.spec.prediction_kind == "image"
+        # What is behind a picture's fourth channel, transparency, is not asked for.
+        fits = values.ndim == 3 and values.shape[2] in (_COLORS, _COLORS + 1) if is_picture else values.ndim == 2
+        stretch = values.shape[0] * size.width / (values.shape[1] * size.height) if fits else 0.0
         if abs(stretch - 1) > _LARGEST_STRETCH:
+            wanted = "height, width and 3 colours" if is_picture else "one channel"
             raise SceneError(
-                f"Operator '{self.spec.name}': file '{path}' has shape {values.shape}; expected one channel in the "
+                f"Operator '{self.spec.name}': file '{path}' has shape {values.shape}; expected {wanted} in the "
                 f"proportions of view '{view}' ({size}).",
                 view=view,
             )
-        return resized(torch.from_numpy(values.astype(np.float32))[None], size)[0]
+        channels = values[..., :_COLORS].transpose(2, 0, 1) if is_picture else values[None]
+        return resized(torch.from_numpy(channels.astype(np.float32)), size)
 
 
 def _digest_of(folder: Path, pattern: str) -> str:

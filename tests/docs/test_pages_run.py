@@ -30,6 +30,7 @@ NOT_RUN = {
     r"^make ": "the tests are run by it",
     r"^lift3d doctor": "judges this machine and its services: tests/cli/test_doctor_services.py",
     r"^lift3d view\b": "serves until it is stopped: tests/results and tests/browser run it",
+    r"edited": "needs pictures of another program: tests/operators reads some",
     r"--masks ": "needs masks of another program: tests/results reads some",
     r"\?path=|office0": "reads what another system wrote: tests/surface and tests/scenes write it",
     r"--onto ": "needs splats that were trained: tests/results runs it",

@@ -52,7 +52,7 @@ WRONG = {
     STROKES: "of=tiny:clip",
     f"{STROKES}?of=felzenszwalb": "answers with scalar",
     f"files:{SUPPORT}?names=mug": "exactly if names are given",
-    f"files:{SUPPORT}?kind=image": "Known: masks, scalar",
+    f"files:{SUPPORT}?kind=video": "Known: image, masks, scalar",
     "tiny:superresolution?style=ink": "Unknown option of tiny",
     "tiny:style?seed=1": "Unknown option of tiny",
 }

@@ -10,6 +10,7 @@ from lift3d.domain.features import EMPTY_STATE
 from lift3d.errors import ConfigError, ContractError, SceneError
 from lift3d.operators.catalog import build_operator
 from lift3d.operators.protocol import PrecomputedOperator
+from lift3d.results.lifted_scene import open_lifted
 from tests.support.runs import run_into, small_recipe
 
 SIZE = ImageSize(24, 32)
@@ -49,6 +50,26 @@ def test_numbers_are_read_as_they_are_and_the_digest_is_of_the_files(folder):
     assert build_operator(name).spec.weights_digest == operator.spec.weights_digest
     np.save(folder / "0001.npy", np.zeros((24, 32), np.float32))
     assert build_operator(name).spec.weights_digest != operator.spec.weights_digest
+
+
+def test_pictures_are_read_in_colour_and_lifted_as_pictures(folder, tmp_path):
+    for view in range(6):
+        flat = np.full((24, 32, 3), (20 * view, 100, 200), np.uint8)
+        cv2.imwrite(str(folder / f"{view:04d}.edit.png"), flat)
+    name = f"files:{folder}?pattern={{view}}.edit.png&kind=image"
+    operator = build_operator(name)
+    (features,) = operator.read("0003", SIZE)
+    # OpenCV writes blue first.
+    assert torch.allclose(features.values[:, 5, 5], torch.tensor([200, 100, 60]) / 255)
+    with pytest.raises(SceneError, match="expected one channel in the proportions"):
+        build_operator(f"files:{folder}?pattern={{view}}.edit.png").read("0003", SIZE)
+    recipe = small_recipe(scenes=["procedural:room?views=6&height=24&width=32"], operators=[name], image_height=24)
+    (scene,) = run_into(str(tmp_path / "store"), recipe)
+    assert [one.reason for one in scene.lifted] == [""] * len(scene.lifted)
+    lifted = open_lifted(str(tmp_path / "store"))
+    blue = torch.stack([lifted.view(target).prediction.values[2].mean() for target in lifted.targets])
+    plain = torch.stack([lifted.plain(target).prediction.values[2].mean() for target in lifted.targets])
+    assert blue.std() < 0.5 * plain.std()
 
 
 def test_what_does_not_fit_is_said(folder):

@@ -55,6 +55,19 @@ class Asked:
 
 
 PARTS: dict[str, Part] = {
+    "generators": Part(
+        "CAT3D, See3D, InstructNeRF-style editors, Sora-like generators",
+        "pictures that a generator or an editor made of each view by itself, by chance, made one scene again",
+        "none on these scenes; they train a field per scene, or a network on many scenes",
+        "views that nobody photographed are not invented; a generator that moves things gives no one surface to agree "
+        "on",
+        "What a black box makes of each view by another seed is written into files, read by `files:FOLDER?kind=image` "
+        "and lifted. `editor` warms colours, by another amount in every view, and turns them by chance; of other "
+        "operators the photograph that they are shown is exposed by chance, with noise. `left`: of their disagreement "
+        "after the warp's own floor, as on the page of consistency (every view is one of its own sources, every eighth "
+        "a target). Without chance: what the same black box says if its seed is fixed, of each view.",
+        "lift3d.bench.systems.generators",
+    ),
     "meshes": Part(
         "MonoSDF, Omnidata, Marigold, DepthAnything, Metric3D",
         "what stereo cannot match is filled by a network's depth, placed in every view, and by planes; a mesh of all",
