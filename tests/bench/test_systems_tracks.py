@@ -11,7 +11,6 @@ from lift3d.errors import SceneError
 
 def test_a_room_is_followed_above_its_floors(tmp_path, monkeypatch):
     monkeypatch.setattr(tracks, "IMAGE_HEIGHT", 48)
-    monkeypatch.setattr(tracks, "FINER", 2)
     scene = "procedural:room?seed=1&views=7&height=48&width=64&spacing=2"
     rows = {row.metric: row for row in tracks.measure(Asked(scene, (), (), str(tmp_path / "store")))}
     assert list(rows) == [
@@ -37,5 +36,6 @@ def test_flow_that_returns_is_followed_and_flow_that_does_not_is_hidden():
 
 
 def test_captures_have_no_truth_of_what_is_hidden(tmp_path):
-    with pytest.raises(SceneError, match="not computed"):
-        tracks.measure(Asked("rain:seed=0:procedural:room?seed=1&views=4", (), (), str(tmp_path / "store")))
+    for scene in ("rain:seed=0:procedural:room?seed=1&views=4", "procedural:room?seed=1&movers=0.5"):
+        with pytest.raises(SceneError, match="no computed scene"):
+            tracks.measure(Asked(scene, (), (), str(tmp_path / "store")))

@@ -4,7 +4,6 @@ Letters: the truth of a point is the ray of its pixel, traced; it is visible whe
 FINER times finer shows nothing before it.
 """
 
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from lift3d.bench.systems.parts import Asked
 from lift3d.bench.systems.row import SystemRow
 from lift3d.config import Execution, parse_recipe
 from lift3d.domain.camera import Camera
-from lift3d.domain.scene import Frame, Scene
+from lift3d.domain.scene import Frame
 from lift3d.errors import SceneError
 from lift3d.geometry.projection import is_inside, project, unproject
 from lift3d.geometry.rigid import transform
@@ -33,6 +32,10 @@ from lift3d.results.tracks import SceneTracks, scene_tracks
 from lift3d.runs.driver import run_serially
 from lift3d.scenes.catalog import read_scene
 from lift3d.surface.depth_map import DepthMap
+from lift3d.synthetic.families import build_world
+from lift3d.synthetic.reader import SCHEME, ProceduralSpec
+from lift3d.synthetic.tracing import cast
+from lift3d.synthetic.world import World
 
 SCENES = tuple(
     f"procedural:{family}?seed={seed}&views=24{more}"
@@ -60,9 +63,10 @@ class _Figures:
 
 def measure(asked: Asked) -> list[SystemRow]:
     """Follow points of a computed scene, by its own depth or by stereo, and judge them by the truth."""
-    scene = read_scene(re.sub(r"(?<=[?&])depth=0(?=&|$)", "depth=1", asked.scene))
-    if not asked.scene.startswith("procedural:") or not scene.has_depth:
-        raise SceneError(f"'{asked.scene}' is not computed: where its points are hidden is not known.", scene=scene.id)
+    if not asked.scene.startswith(SCHEME) or ProceduralSpec.parse(asked.scene).movers:
+        raise SceneError(f"'{asked.scene}' is no computed scene that stands still, so what is hidden is not known.")
+    scene, spec = read_scene(asked.scene), ProceduralSpec.parse(asked.scene)
+    world = build_world(spec.family, spec.seed, has_plain_walls=bool(spec.plain))
     recipe = parse_recipe(
         {"scenes": (asked.scene,), "operators": ("rgb",), "image_height": IMAGE_HEIGHT, "metrics": ("coverage",)}
     )
@@ -73,7 +77,7 @@ def measure(asked: Asked) -> list[SystemRow]:
     start = time.perf_counter()
     tracks = scene_tracks(lifted, grids=[(view, _STEP_PX) for view in lifted.targets[::_EVERY]])
     seconds = time.perf_counter() - start
-    true, frames = _truth(scene, tracks), [scene.view(view).load(IMAGE_HEIGHT) for view in tracks.views]
+    true, frames = _truth(world, tracks), [scene.view(view).load(IMAGE_HEIGHT) for view in tracks.views]
     surface = surface_of(lifted)
     depths = [depth for _, depth in depths_of(lifted, surface, tracks.views)]
     here = _placed(tracks.cameras, torch.from_numpy(tracks.xyz))
@@ -119,24 +123,23 @@ def _placed(cameras: Sequence[Camera], xyz: Float[Tensor, "point 3"]) -> Tracks3
     return own.numpy(), uv.numpy(), torch.stack(on_image).numpy()
 
 
-def _truth(scene: Scene, tracks: SceneTracks) -> Tracks3D:
+def _truth(world: World, tracks: SceneTracks) -> Tracks3D:
     xyz = torch.zeros(len(tracks), 3, dtype=torch.float64)
-    for number, (view, camera) in enumerate(zip(tracks.views, tracks.cameras, strict=True)):
+    for number, camera in enumerate(tracks.cameras):
         own = torch.from_numpy(tracks.query_view == number)
         uv = torch.from_numpy(tracks.query_uv)[own]
-        z_depth = _under(scene.view(view).load(IMAGE_HEIGHT), uv).double()
-        xyz[own] = transform(camera.c2w, unproject(uv, z_depth, camera.K))
+        xyz[own] = transform(camera.c2w, unproject(uv, _under(world, camera, uv), camera.K))
     in_camera, at, seen = _placed(tracks.cameras, xyz)
-    for number, view in enumerate(tracks.views):
-        fine = scene.view(view).load(FINER * IMAGE_HEIGHT)
-        front = _under(fine, FINER * torch.from_numpy(at[number])).numpy()
+    for number, camera in enumerate(tracks.cameras):
+        fine = camera.resized(camera.size.with_height(FINER * camera.size.height))
+        front = _under(world, fine, FINER * torch.from_numpy(at[number])).numpy()
         seen[number] &= front > (1 - _BEFORE) * in_camera[number, :, 2]
     return in_camera, at, seen
 
 
-def _under(frame: Frame, uv: Float[Tensor, "point 2"]) -> Float[Tensor, " point"]:
-    """Return depth of the pixels under places; NaN beside the image."""
-    z_depth = torch.full((1, 1), torch.nan) if frame.z_depth is None else frame.z_depth
+def _under(world: World, camera: Camera, uv: Float[Tensor, "point 2"]) -> Float[Tensor, " point"]:
+    """Return traced depth of the pixels under places; NaN beside the image."""
+    z_depth = cast(world, camera).z_depth
     cell = nearest_cells(uv, *z_depth.shape)
     return torch.where(cell >= 0, z_depth.flatten()[cell.clamp(min=0)], torch.nan)
 
