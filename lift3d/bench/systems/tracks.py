@@ -98,18 +98,17 @@ def measure(asked: Asked) -> list[SystemRow]:
         "visible %": 100 * float(true[2].mean()),
         "seconds": seconds,
     }
-    name = scene.id if surface.method != "sweep" else f"{scene.id}, depth unknown"
     return [
         SystemRow(
-            "tracks", name, f"3D-AJ, {by}", True, own.scaled.jaccard,
+            "tracks", scene.id, f"3D-AJ, {by}", True, own.scaled.jaccard,
             {floor: one.scaled.jaccard for floor, one in floors.items()}, {"truth": 1.0}, details,
         ),
         SystemRow(
-            "tracks", name, f"occlusion accuracy, {by}", True, own.scaled.occlusion,
+            "tracks", scene.id, f"occlusion accuracy, {by}", True, own.scaled.occlusion,
             {floor: one.scaled.occlusion for floor, one in floors.items()}, {"truth": 1.0},
         ),
         SystemRow(
-            "tracks", name, f"pixel error, median, {by}", False, own.error_px,
+            "tracks", scene.id, f"pixel error, median, {by}", False, own.error_px,
             {"optical flow": floors["optical flow"].error_px}, {"truth": 0.0},
         ),
     ]  # fmt: skip
