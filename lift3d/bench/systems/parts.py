@@ -189,8 +189,8 @@ PARTS: dict[str, Part] = {
         "since cameras that are given fix the scale. Pixel errors are of 256 pixels, too, at places visible in truth. "
         "`depth0`: depth is withheld, so that the surface is that of stereo (`sweep`). `optical flow` is chained from "
         "view to view (OpenCV's DIS), until there and back do not agree any more, and reads each view's own depth, of "
-        "which the surface is made, where the point comes to be. `never hidden`: the points found here, visible wherever they "
-        "are on the image.",
+        "which the surface is made, where the point comes to be. `never hidden`: the points found here, visible "
+        "wherever they are on the image.",
         "lift3d.bench.systems.tracks",
     ),
 }
