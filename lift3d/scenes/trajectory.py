@@ -4,7 +4,6 @@ Poses are c2w with OpenCV axes. Timestamps join images, depth and poses; poses w
 of their row. Pixels are counted from the centre of the first one, as of 7-Scenes.
 """
 
-import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lift3d.domain.camera import Camera, ImageSize
-from lift3d.domain.keys import parse_json
+from lift3d.domain.keys import parse_json, shown
 from lift3d.domain.scene import Scene
 from lift3d.errors import CameraError, SceneFormatError, brief
 from lift3d.geometry.rigid import inverse
@@ -25,7 +24,7 @@ from lift3d.scenes.json_lens import number, positive
 from lift3d.scenes.rgbd import CENTER_OFFSET_PX, INTRINSICS_FILE, MILLIMETRE, calibration
 from lift3d.scenes.scene_draft import SceneDraft
 from lift3d.scenes.scene_folder import SceneFolder, scene_id_of, view_ids
-from lift3d.scenes.trajectory_file import Trajectory, nearest_time, read_rows, read_trajectory
+from lift3d.scenes.trajectory_file import Trajectory, finite, nearest_time, read_rows, read_trajectory
 
 # TUM's, Replica's, and those of ORB-SLAM and others.
 _TRAJECTORIES = (
@@ -70,7 +69,7 @@ class TrajectoryReader:
         images, depths = _listed(folder, _RGB_LIST), _listed(folder, _DEPTH_LIST) or []
         is_tum = images is not None
         if images is None:
-            images, depths = _in_folders(folder)
+            images, depths = _in_folders(folder, draft)
         lens = _lens(folder, draft, is_tum=is_tum)
         draft.note("Half a pixel was added to the principal point: the format counts from the first pixel's centre.")
         # Depth is in metres, and so are the poses it goes with.
@@ -100,18 +99,25 @@ def _listed(folder: SceneFolder, name: str) -> list[_Timed] | None:
     found = []
     for row in read_rows(path):
         try:
-            found.append((float(row[0]), row[1]))
+            found.append((finite(row[0]), row[1]))
         except (ValueError, IndexError):
             raise SceneFormatError(f"'{path}' should have a time and a file in each row, got {brief(row)}.") from None
-    return sorted(one for one in found if math.isfinite(one[0]))
+    return sorted(found)
 
 
-def _in_folders(folder: SceneFolder) -> tuple[list[_Timed], list[_Timed]]:
-    """Return images and depth maps by the last number in their names: a timestamp, or that of the frame."""
+def _in_folders(folder: SceneFolder, draft: SceneDraft) -> tuple[list[_Timed], list[_Timed]]:
+    """Return images and depth maps by the last number in their names: a timestamp, or that of the frame.
+
+    An image without a number is dropped.
+    """
     both = folder.images(_RESULTS)
     is_depth = [one.name.startswith(_DEPTH_FOLDER) for one in both]
     images = [one for one, is_map in zip(both, is_depth, strict=True) if not is_map] or folder.images(*_IMAGE_FOLDERS)
     depths = [one for one, is_map in zip(both, is_depth, strict=True) if is_map] or folder.images(_DEPTH_FOLDER)
+    for one in images:
+        if not _NUMBER.search(one.stem):
+            message = "Its name has no number or timestamp, by which images and poses are joined."
+            draft.drop(shown(one.stem), CameraError.reason, message)
     found = ([(_NUMBER.search(one.stem), one) for one in files] for files in (images, depths))
     images_by_time, depths_by_time = (
         sorted((float(match.group()), str(one.relative_to(folder.root))) for match, one in files if match)

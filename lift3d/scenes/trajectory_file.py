@@ -108,6 +108,14 @@ def _numbers(row: list[str], count: int) -> list[float]:
     return found if len(row) == count else [*found[:1], *[math.nan] * (count - 1)]
 
 
+def finite(word: str) -> float:
+    """Return a number; ValueError if it is none, or not finite."""
+    value = float(word)
+    if not math.isfinite(value):
+        raise ValueError(f"{word} is not finite")
+    return value
+
+
 def read_rows(path: Path) -> list[list[str]]:
     """Return the words of each line that is no comment; SceneFormatError if the file is no text, or too large."""
     try:

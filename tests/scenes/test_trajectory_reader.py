@@ -43,15 +43,15 @@ def test_between_two_poses_that_are_near_in_time_lies_the_camera(tmp_path):
 
 @pytest.mark.parametrize("name", ["CameraTrajectory.txt", "KeyFrameTrajectory.txt"])
 def test_what_slam_writes_beside_numbered_images_gives_those_their_poses_that_it_kept(name, tmp_path):
-    captures.write_images(tmp_path / "rgb", [f"{index:05d}" for index in range(4)])
+    captures.write_images(tmp_path / "rgb", [*(f"{index:05d}" for index in range(4)), "cover"])
     captures.write_trajectory(tmp_path / name, [0, 2, 3], [SOURCE.c2w[at] for at in (0, 2, 3)])
     with pytest.raises(SceneFormatError, match=r"no intrinsics: expected 'camera-intrinsics\.txt'"):
         read_scene(str(tmp_path))
     np.savetxt(tmp_path / "camera-intrinsics.txt", captures.CENTRED)
     scene = read_scene(str(tmp_path))
     assert [view.id for view in scene.views] == ["00000", "00002", "00003"]
-    assert [(one.id, one.reason) for one in scene.dropped] == [("00001", "camera")]
-    assert "no pose within 0.02 s of 1.0" in scene.dropped[0].message
+    assert [(one.id, one.reason) for one in scene.dropped] == [("cover", "camera"), ("00001", "camera")]
+    assert "no pose within 0.02 s of 1.0" in scene.dropped[1].message
     np.testing.assert_allclose(scene.views[1].camera.c2w, SOURCE.c2w[2], atol=1e-12)
 
 
@@ -92,6 +92,7 @@ def in_text(name, change):
             "no pose with a finite timestamp",
         ),
         (in_text("rgb.txt", lambda text: "1305031102.175304"), "a time and a file in each row"),
+        (in_text("rgb.txt", lambda text: "nan rgb/x.png"), "a time and a file in each row"),
         (in_text("rgb.txt", lambda text: "1305031102.175304 ../x.png"), "leads out of the scene's folder"),
         (in_text("rgb.txt", lambda text: "1305031102.175304 rgb/gone.png"), "is missing"),
         (lambda folder: (folder / "groundtruth.txt").write_bytes(b"\xff\xfe\x00"), "not readable as text"),

@@ -14,8 +14,11 @@ from lift3d.domain.proposals import SourceGuide
 from lift3d.errors import SceneFormatError
 from lift3d.geometry.rigid import inverse
 from lift3d.scenes.catalog import read_scene
+from lift3d.scenes.pose_conventions import CONVENTIONS, requaternioned
+from lift3d.scenes.rotations import opencv_from_opengl
 from lift3d.scenes.tracks import find_tracks
 from lift3d.surface.catalog import build_geometry
+from tests.support.captures import capture
 from tests.support.surfaces import unasked_tracks
 
 LOCATION = "procedural:room?views=8&height=48&width=64&spacing=1.5"
@@ -69,6 +72,20 @@ def test_a_layout_in_another_convention_is_refused_with_what_would_fit(layout, f
     layouts.WRITERS[layout](tmp_path / "room", layouts.taken(room[0], fault))
     with pytest.raises(SceneFormatError, match=READ_AS[fault]):
         surface_of(read_scene(str(tmp_path / "room")))
+
+
+def test_rereading_undoes_every_misreading():
+    """What is read of poses that were written so is as it was if it is read as they were written."""
+    c2w = torch.stack([torch.from_numpy(one) for one in capture(5).c2w])
+    turned = inverse(requaternioned(inverse(c2w), [1, 2, 3, 0]))
+    opengl, moved = opencv_from_opengl, requaternioned(c2w, [3, 0, 1, 2])
+    moved_opengl, moved_inverse = (requaternioned(one(c2w), [3, 0, 1, 2]) for one in (opengl, inverse))
+    read = [inverse(c2w), opengl(c2w), inverse(opengl(c2w)), moved, turned, moved_opengl, moved_inverse]
+    for convention, one in zip(CONVENTIONS, read, strict=True):
+        found = convention.reread(one)
+        # In a world of its own, which is turned.
+        relative = [inverse(own[:1]) @ own for own in (found, c2w)]
+        torch.testing.assert_close(relative[0], relative[1], rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("fault", ["inverse", "scalar first"])
