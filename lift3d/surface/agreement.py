@@ -73,10 +73,13 @@ def _require_agreement(views: Mapping[ViewId, ViewGeometry], support: float, opp
         return
     remedy = what_views_would_fit(views) if support < _USUAL_SUPPORT * total or total <= _FEWEST_PLACES else ""
     if remedy or (total > _FEWEST_PLACES and support < _LEAST_SUPPORT * total):
+        said = f"contradicted at {opposition / max(total, 1.0):.0%} of the places that others look at"
+        # Of long messages the beginning is shown.
         raise SceneFormatError(
-            f"The depth of the views is contradicted at {opposition / max(total, 1.0):.0%} of the places that others "
-            "look at: their poses are wrong, or depth is in another unit than the cameras. "
-            + (remedy or "Correct one of them.")
+            f"{remedy} As they are, the depth of the views is {said}."
+            if remedy
+            else f"The depth of the views is {said}: their poses are wrong, or depth is in another unit than the "
+            "cameras. Correct one of them."
         )
     if said := misread_depth(views):
         raise SceneFormatError(said)

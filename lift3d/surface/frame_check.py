@@ -90,9 +90,12 @@ def require_fit(
     elif (not fits or agreeing < _USUAL_SHARE * total) and found.points is not None and witnesses:
         remedy = _what_would_fit(found.points, views, witnesses)
     if not fits or remedy:
+        said = f"it {said if seen else 'lies where none of them sees anything'}"
         raise SceneFormatError(
-            f"'{what}' does not fit the views: it {said if seen else 'lies where none of them sees anything'}. "
-            + (remedy or "Bring it into the world of the scene's cameras, in their unit, or name another geometry.")
+            f"'{what}' does not fit the views. {remedy} As it is, {said}."
+            if remedy
+            else f"'{what}' does not fit the views: {said}. Bring it into the world of the scene's cameras, in their "
+            "unit, or name another geometry."
         )
 
 
