@@ -70,7 +70,7 @@ def write_tracks(tracks: SceneTracks, out: Path) -> str:
     lines = [
         f"{tracks.lifted.name}: {len(tracks)} points in {len(tracks.views)} views, {decimal(byte_count)}",
         f"a point is seen in {np.median(seen):.0f} views (median)",
-        *(f"{tracks.reasons.count(name)} points: {name}, {words}" for name, words in REASONS.items()
+        *(f"{name}: {tracks.reasons.count(name)} of {len(tracks)}, {words}" for name, words in REASONS.items()
           if name in tracks.reasons),
         *notes,
         world_words(tracks.lifted),
