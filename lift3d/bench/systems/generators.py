@@ -70,18 +70,16 @@ def _rows(asked: Asked, name: str) -> list[SystemRow]:
         for views in (lifted.views(), filter(None, map(lifted.plain, lifted.targets)))
     )
     own, plain = agreement.lifters[lifted.lifter], agreement.lifters[RAW2D]
-    shown = f"{scene.id}, {name}"
-    kept: dict[str, float] = {
+    details: dict[str, float] = {
         what: own[what].value for what in ("sharpness", "gram", "seam", "coverage") if what in own
     }
+    # One witness, that disagrees with others itself: not what is judged.
+    details |= {"PSNR to own answer without chance": here, "the same, each view alone": alone}
     return [
         SystemRow(
-            "generators", shown, "disagreement left, 15–45°", False, own["left_long"].value,
-            {"each view alone": plain["left_long"].value}, {"none": 0.0}, kept,
-        ),
-        SystemRow(
-            "generators", shown, "PSNR to what is made without chance, dB", True, here, {"each view alone": alone}
-        ),
+            "generators", f"{scene.id}, {name}", "disagreement left, 15–45°", False, own["left_long"].value,
+            {"each view alone": plain["left_long"].value}, {"none": 0.0}, details,
+        )
     ]  # fmt: skip
 
 

@@ -65,7 +65,7 @@ PARTS: dict[str, Part] = {
         "and lifted. `editor` warms colours, by another amount in every view, and turns them by chance; of other "
         "operators the photograph that they are shown is exposed by chance, with noise. `left`: of their disagreement "
         "after the warp's own floor, as on the page of consistency (every view is one of its own sources, every eighth "
-        "a target). Without chance: what the same black box says if its seed is fixed, of each view.",
+        "a target). Without chance: what it says of the same view if its seed is fixed.",
         "lift3d.bench.systems.generators",
     ),
     "meshes": Part(
