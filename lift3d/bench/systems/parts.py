@@ -153,11 +153,12 @@ PARTS: dict[str, Part] = {
         "three kinds of depth maps, and into four layouts of sequences (TUM, Replica, ScanNet, nerfstudio), and read "
         "again. `depth within 1 %`: the share of all cells with true depth, the least of the formats; unknown cells "
         "count as wrong. `stereo` is `sweep` on the photographs alone. Vertices stand at pixels, so that outlines of "
-        "meshes and clouds lack half a pixel. Then each is written with one fault: another unit, turned axes, poses "
-        "that are world-to-camera, have OpenGL's axes or quaternions with their scalar first, distances along rays "
-        "that are called z, and the other way. A fault is found if it is refused and the refusal names it and what to "
-        "do. Files are held against depth of sensors and, again, against photographs alone; so are poses. Right files "
-        "that are refused are false alarms, one of them with 2 % of noise in its depth.",
+        "meshes and clouds lack half a pixel. On `shelf` the truth is a sensor's, whose views differ by 1 % among "
+        "themselves. Then each is written with one fault: another unit, turned axes, poses that are world-to-camera, "
+        "have OpenGL's axes or quaternions with their scalar first, distances along rays that are called z, and the "
+        "other way. A fault is found if it is refused and the refusal names it and what to do. Files are held against "
+        "depth of sensors and, again, against photographs alone; so are poses. Right files that are refused are false "
+        "alarms, one of them with 2 % of noise in its depth.",
         "lift3d.bench.systems.geometries",
     ),
     "questions": Part(
