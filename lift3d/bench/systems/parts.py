@@ -85,6 +85,17 @@ PARTS: dict[str, Part] = {
         "seeds, all with texture on their walls; these have none.",
         "lift3d.bench.systems.meshes",
     ),
+    "sparse": Part(
+        "CoherentGS, SGD, street scenes",
+        "views from between three, six or nine photographs; coverage is told, and what is in doubt",
+        "none on these scenes; they train splats per scene",
+        "what no photograph shows is not invented: it is a hole, filled with the nearest colour; no diffusion model",
+        "Of twice as many views, spaced evenly where cameras look within 60° of the first, every other one is kept "
+        "back. PSNR is of all their pixels, holes as they were filled. `here` completes stereo by `tiny:depth` and "
+        "planes (`planar?prior=tiny:depth`), `planes alone` by planes. In doubt are places of less confidence than a "
+        "half, as every export has it. On photographs neither `tiny:depth` nor planes are believed: they keep stereo.",
+        "lift3d.bench.systems.sparse",
+    ),
     "queries": Part(
         "OpenScene, OpenMask3D, LERF",
         "words and clicks asked of the scene's points",
