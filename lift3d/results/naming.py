@@ -52,6 +52,9 @@ def named(masks: SceneMasks, names: Names, ignored: Sequence[str]) -> Naming:
             raise ConfigError(
                 f"No mask has the id {strange[0]}: '{masks.lifted.name}' has masks 0 to {len(masks) - 1}."
             )
+        blank = next((number for number, name in names.items() if not name.strip()), None)
+        if blank is not None:
+            raise ConfigError(f"Mask {blank} is given a name without any letter; expected a word for what it is.")
         found = Naming(dict(names), "given")
     else:
         found = by_labels(masks, names) if isinstance(names, str) else by_words(masks, [*names], ignored)
@@ -102,7 +105,7 @@ def by_labels(masks: SceneMasks, operator: str) -> Naming:
         votes = Counter(at_points[(masks.ids == number).numpy() & (at_points >= 0)].tolist())
         if votes:
             label, count = votes.most_common(1)[0]
-            found[number] = names.get(label, f"class {label}")
+            found[number] = names.get(label, "").strip() or f"class {label}"
             unsure |= {number} if count < _MAJORITY * votes.total() else set()
     return Naming(found, f"labels, {operator}", frozenset(unsure))
 

@@ -93,5 +93,7 @@ def length(metres: float) -> str:
 
 
 def the(name: str) -> str:
-    """Return a name with its article."""
-    return name if name.split()[0].lower() in ("a", "an", "the", "thing") else f"the {name}"
+    """Return a name with its article; what is numbered, as "region 7", has none."""
+    words = name.split()
+    has_none = words[0].lower() in ("a", "an", "the") or words[-1].isdecimal()
+    return name if has_none else f"the {name}"

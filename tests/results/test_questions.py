@@ -18,7 +18,7 @@ from lift3d.geometry.rigid import inverse, look_at
 from lift3d.results import spatial
 from lift3d.results.cloud import surface_of
 from lift3d.results.masks import MOST_POINTS, SceneMasks
-from lift3d.results.question_templates import ANSWERS, QUESTIONS, REFUSED, length, question
+from lift3d.results.question_templates import ANSWERS, QUESTIONS, REFUSED, length, question, the
 from lift3d.results.questions import scene_questions
 from lift3d.results.thing import Shown, Thing
 from lift3d.results.things import up_of
@@ -201,6 +201,8 @@ def test_bad_input_is_told(lifted, tmp_path):
         scene_questions(masks, views=["nowhere"])
     with pytest.raises(ConfigError, match="has the id 99"):
         scene_questions(masks, names={99: "mug"})
+    with pytest.raises(ConfigError, match="without any letter"):
+        scene_questions(masks, names={0: " "})
     with pytest.raises(UnknownNameError, match="segmentation 'tiny:segmenter'"):
         scene_questions(masks, names="tiny:segmenter")
     with pytest.raises(ConfigError, match="names nothing"):
@@ -240,4 +242,5 @@ def test_wordings_are_complete_and_always_the_same():
         said = {question(kind, str(n), a="the mug", b="the box", view="7", name="mug") for n in range(60)}
         assert len(said) == len(wordings)
         assert all("mug" in one for one in said)
+    assert (the("red mug"), the("region 7"), the("the lamp")) == ("the red mug", "region 7", "the lamp")
     assert (length(0.254), length(2.0)) == ("25 cm", "2.00 m")
