@@ -135,7 +135,11 @@ def _true_masks(lifted: LiftedScene, true: TrueThings) -> tuple[SceneMasks, Nami
     surface = surface_of(lifted)
     points = surface_points(surface, MOST_POINTS)
     ids = instances_at(lifted, surface, points)
-    return _as_masks(lifted, surface, points, ids, lifted.compared), Naming(true.names, "hand")
+    return _as_masks(lifted, surface, points, ids, lifted.compared), _present(true, ids)
+
+
+def _present(true: TrueThings, ids: Int[ndarray, " point"]) -> Naming:
+    return Naming({one: name for one, name in true.names.items() if (ids == one).any()}, "hand")
 
 
 def _ask(masks: SceneMasks, naming: Naming) -> Sequence[Question]:
@@ -155,7 +159,7 @@ def _ask_views(lifted: LiftedScene, true: TrueThings, named: str) -> Sequence[Qu
         (at,) = points_in_views(lifted, alone, points, (seen.id,))
         instances = _under(lifted, seen.id, at)
         if named == "true":
-            ids, naming = instances, Naming(true.names, "hand")
+            ids, naming = instances, _present(true, instances)
         else:
             maps = maps_of(seen.id)
             ids = map_under(maps[len(maps) // 2], at.camera, (), at.uv)
