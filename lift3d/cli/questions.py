@@ -8,7 +8,7 @@ from lift3d.results.lifted_scene import LiftedScene
 from lift3d.results.mask_files import masks_in
 from lift3d.results.masks import scene_masks
 from lift3d.results.naming import IGNORED, Names
-from lift3d.results.questions import check_name, scene_questions
+from lift3d.results.questions import check_name, check_views, scene_questions
 
 
 def ask_about(
@@ -29,6 +29,7 @@ def ask_about(
     check_name(out)
     names, direction = _names(words, labels, given), None if up is None else _direction(up)
     lifted = opened()
+    check_views(lifted, views)
     masks = scene_masks(lifted, masks=None if folder is None else masks_in(folder))
     found = scene_questions(
         masks,

@@ -157,9 +157,7 @@ def scene_questions(
     if not isinstance(masks, SceneMasks):
         masks = scene_masks(masks, scene, operator, run_id=run_id, captures=captures)
     known, lifted = masks.views, masks.lifted
-    for view in views or ():
-        if view not in known:
-            raise UnknownNameError.of("view", view, known)
+    check_views(lifted, views or ())
     if metres_per_unit is not None and not (np.isfinite(metres_per_unit) and metres_per_unit > 0):
         raise ConfigError(f"A unit of the world is a number of metres, more than 0; got {metres_per_unit}.")
     naming = named(masks, names, ignored)
@@ -177,6 +175,13 @@ def scene_questions(
     scale = _metres_per_unit(lifted) if metres_per_unit is None else metres_per_unit
     asker = Asker(lifted.name, kept, called, naming, {one.id: one for one in things}, scale)
     return SceneQuestions(masks, naming, tuple(things), tuple(asker.questions()))
+
+
+def check_views(lifted: LiftedScene, views: Sequence[ViewId]) -> None:
+    """Refuse views that there are none of, before masks are made; UnknownNameError."""
+    for view in views:
+        if view not in lifted.compared:
+            raise UnknownNameError.of("view", view, lifted.compared)
 
 
 def check_name(out: Path) -> None:

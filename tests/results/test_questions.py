@@ -225,6 +225,8 @@ def test_bad_input_is_told(lifted, tmp_path):
     for wrong, said in (({"given": ("mug",)}, "ID=NAME"), ({"words": ("mug",), "labels": "capture"}, "one way")):
         with pytest.raises(ConfigError, match=said):
             ask_about(lambda: lifted, tmp_path / "asked.jsonl", None, **{**nothing, "up": None, **wrong})
+    with pytest.raises(UnknownNameError, match="view 'nowhere'"):
+        ask_about(lambda: lifted, tmp_path / "asked.jsonl", None, **{**nothing, "up": None, "views": ("nowhere",)})
     with pytest.raises(ConfigError, match="X,Y,Z"):
         ask_about(lambda: lifted, tmp_path / "asked.jsonl", None, **nothing, up="z")
 
