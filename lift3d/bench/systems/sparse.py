@@ -25,7 +25,7 @@ from lift3d.scenes.catalog import read_scene
 
 SCENES = ("procedural:room?seed=9000&views=48&depth=0&plain=1&height=144&width=192",)
 _HEIGHT, _COUNTS, _NETWORK = 144, (3, 6, 9), "tiny:depth"
-# Cameras look from at most so far apart.
+# Views are taken while they look from so far apart at most, or a few more if those are too few.
 _ARC_DEG = 60.0
 # Of less confidence is what is told as made up.
 _DOUBTED = 0.5
@@ -39,14 +39,14 @@ def measure(asked: Asked) -> list[SystemRow]:
 
 
 def _few(scene: Scene, count: int) -> Scene:
-    """Return a scene of 2 · count views of the beginning of the path; NoOverlapError if that has too few."""
+    """Return a scene of 2 · count views of the beginning of the path; NoOverlapError if it has too few."""
+    if len(scene.views) < 2 * count:
+        raise NoOverlapError(f"'{scene.id}' has {len(scene.views)} views; expected at least {2 * count}.")
     first = scene.views[0].camera
     reach = next(
         (place for place, view in enumerate(scene.views) if _apart(first, view.camera) > _ARC_DEG), len(scene.views)
     )
-    if reach < 2 * count:
-        raise NoOverlapError(f"'{scene.id}' has {reach} views within {_ARC_DEG:.0f}°; expected at least {2 * count}.")
-    chosen = np.linspace(0, reach - 1, 2 * count).round().astype(int)
+    chosen = np.linspace(0, max(reach, 2 * count) - 1, 2 * count).round().astype(int)
     return replace(scene, views=tuple(scene.views[place] for place in chosen))
 
 
