@@ -93,7 +93,7 @@ PARTS: dict[str, Part] = {
         "Of twice as many views, spaced evenly where cameras look within 60° of the first, every other one is kept "
         "back. PSNR is of all their pixels, holes as they were filled. `here` completes stereo by `tiny:depth` and "
         "planes (`planar?prior=tiny:depth`), `planes alone` by planes. In doubt are places of less confidence than a "
-        "half, as every export has it. On photographs neither `tiny:depth` nor planes are believed: they keep stereo.",
+        "half, as every export has it. A tie is where neither the network nor planes were believed: stereo stays.",
         "lift3d.bench.systems.sparse",
     ),
     "queries": Part(
