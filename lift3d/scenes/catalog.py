@@ -13,9 +13,9 @@ from lift3d.errors import ConfigError, SceneFormatError, UnknownNameError
 if TYPE_CHECKING:
     from lift3d.domain.scene import Scene
 
-PROCEDURAL, DISTRACTORS, RAIN, DROPLETS = "procedural", "distractors", "rain", "droplets"
+PROCEDURAL, DISTRACTORS, RAIN, DROPLETS, MOMENT = "procedural", "distractors", "rain", "droplets", "moment"
 # Of locations that name no files.
-SCHEMES = (PROCEDURAL, DISTRACTORS, RAIN, DROPLETS)
+SCHEMES = (PROCEDURAL, DISTRACTORS, RAIN, DROPLETS, MOMENT)
 
 # The order decides when a folder holds several formats: what was written for radiance fields comes first.
 READERS: dict[str, str] = {
@@ -23,6 +23,7 @@ READERS: dict[str, str] = {
     DISTRACTORS: "lift3d.scenes.distractors:DistractorReader",
     RAIN: "lift3d.scenes.weather:WeatherReader",
     DROPLETS: "lift3d.scenes.weather:WeatherReader",
+    MOMENT: "lift3d.scenes.moments:MomentReader",
     "transforms_json": "lift3d.scenes.transforms_json:TransformsJsonReader",
     "colmap": "lift3d.scenes.colmap:ColmapReader",
     "llff": "lift3d.scenes.llff:LlffReader",

@@ -2,6 +2,8 @@
 
 import functools
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,6 +18,8 @@ SPARED = 8
 _MIDDLE, _NEARNESS, _RADIUS = (0.25, 0.75), (0.3, 0.5), 0.3
 _LOOKS = ("box", "ball", "cylinder", "seat", "car")
 _GRAIN_SIZE, _PERIOD = 0.6, 0.16
+# Of one that crosses: how far, as a share of half the width, and its size beside that of one that stands.
+_CROSSED, _SMALLER = 0.8, 0.4
 # As many rows tell how far off things are.
 _COARSE_ROWS = 30
 
@@ -42,3 +46,15 @@ def with_mover(world: World, camera: Camera, rng: np.random.Generator) -> World:
     x, y, z = center.tolist()
     mover = Solid(shape, (x, y, z), (wide, deep, high), (surface,), rng.uniform(0, math.pi))
     return World.of((*world.solids, mover), world.lamp)
+
+
+def with_traveller(world: World, cameras: Sequence[Camera], seed: int, time: float) -> World:
+    """Return the world with a thing that crosses what the middle camera sees, from its left at time 0 to its right."""
+    camera = cameras[len(cameras) // 2]
+    mover = with_mover(world, camera, np.random.default_rng(seed)).solids[-1]
+    right, _, ahead = camera.c2w[:3, :3].T.numpy()
+    depth = float((np.array(mover.center) - camera.center.numpy()) @ ahead)
+    reach = _CROSSED * depth * camera.size.width / (2 * float(camera.K[0, 0]))
+    x, y, z = (camera.center.numpy() + depth * ahead + (2 * time - 1) * reach * right).tolist()
+    wide, deep, high = (_SMALLER * side for side in mover.half_size)
+    return World.of((*world.solids, replace(mover, center=(x, y, z), half_size=(wide, deep, high))), world.lamp)

@@ -17,7 +17,7 @@ from lift3d.domain.keys import digest
 from lift3d.domain.scene import DepthRange, Frame, Scene, View
 from lift3d.errors import ImageError, UnknownNameError
 from lift3d.synthetic.families import FAMILIES, build_world, camera_path
-from lift3d.synthetic.movers import SPARED, disturbed_views, with_mover
+from lift3d.synthetic.movers import SPARED, disturbed_views, with_mover, with_traveller
 from lift3d.synthetic.options import parsed_options, require_within
 from lift3d.synthetic.shading import render
 from lift3d.synthetic.tracing import cast
@@ -40,7 +40,8 @@ class ProceduralSpec:
     Views lie along a camera path through a world of the family; ``spacing`` is the distance of neighbours (1 is two to
     four degrees of parallax), ``fov_deg`` horizontal. ``depth`` or ``labels`` 0 hide z-depth, or labels and instances.
     Before a share of the views, ``movers``, stands a thing that is elsewhere each time; every eighth view has none.
-    ``plain`` 1 takes pattern and noise from walls and ceiling: stereo finds nothing there.
+    ``plain`` 1 takes pattern and noise from walls and ceiling: stereo finds nothing there. ``times`` are moments that
+    each camera has a view of, through which a thing moves; ``views`` are then cameras.
     """
 
     family: str
@@ -54,6 +55,7 @@ class ProceduralSpec:
     labels: int = 1
     movers: float = 0.0
     plain: int = 0
+    times: int = 1
 
     def __post_init__(self) -> None:
         if self.family not in FAMILIES:
@@ -88,6 +90,7 @@ _RANGES: dict[str, tuple[int | float, int | float]] = {
     "labels": (0, 1),
     "movers": (0.0, 1.0),
     "plain": (0, 1),
+    "times": (1, 1000),
 }
 
 
@@ -129,9 +132,10 @@ class ProceduralFrame:
     def content_digest(self) -> str:
         """Digest of the parameters and the version of the renderer."""
         said = asdict(self.spec)
-        if not self.spec.plain:
-            # Locations from before the option keep their digests.
-            del said["plain"]
+        # Locations from before an option keep their digests.
+        for option, default in (("plain", 0), ("times", 1)):
+            if said[option] == default:
+                del said[option]
         return digest({**said, "index": self.index, "version": CONTENT_VERSION})
 
 
@@ -153,7 +157,10 @@ class ProceduralReader:
         probes = [_probe(world, camera, view) for view, camera in enumerate(cameras) if view % step == 0]
         nearest = min(float(z_depth.min()) for z_depth, _ in probes)
         farthest = max(float(z_depth.max()) for z_depth, _ in probes)
-        views = [View(f"{i:04d}", camera, ProceduralFrame(spec, i)) for i, camera in enumerate(cameras)]
+        views = [
+            View(f"{i:04d}", cameras[i // spec.times], ProceduralFrame(spec, i))
+            for i in range(len(cameras) * spec.times)
+        ]
         return Scene(
             id=spec.scene_id,
             location=location,
@@ -181,8 +188,10 @@ def _world(spec: ProceduralSpec) -> World:
 
 @functools.lru_cache(maxsize=8)
 def _rendered(spec: ProceduralSpec, index: int, size: ImageSize) -> Frame:
-    world, camera = _world(spec), _cameras(spec)[index]
-    if index in disturbed_views(spec.movers, spec.seed, spec.views, SPARED):
+    world, camera = _world(spec), _cameras(spec)[index // spec.times]
+    if spec.times > 1:
+        world = with_traveller(world, _cameras(spec), spec.seed, (index % spec.times) / (spec.times - 1))
+    elif index in disturbed_views(spec.movers, spec.seed, spec.views, SPARED):
         world = with_mover(world, camera, np.random.default_rng((spec.seed, index)))
     return render(world, camera.resized(size))
 

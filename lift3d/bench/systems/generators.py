@@ -50,9 +50,9 @@ def measure(asked: Asked) -> list[SystemRow]:
 
 def _rows(asked: Asked, name: str) -> list[SystemRow]:
     scene = read_scene(asked.scene)
-    make = _edited if name == EDITOR else _generator(build_operator(name, asked.plugins))
+    make = edited if name == EDITOR else _generator(build_operator(name, asked.plugins))
     with TemporaryDirectory(prefix="generated-") as folder:
-        meant = _written(scene, make, Path(folder))
+        meant = written(scene, make, Path(folder))
         recipe = parse_recipe(
             {
                 "scenes": (asked.scene,),
@@ -83,11 +83,11 @@ def _rows(asked: Asked, name: str) -> list[SystemRow]:
     ]  # fmt: skip
 
 
-def _written(scene: Scene, make: Maker, folder: Path) -> dict[str, Image]:
+def written(scene: Scene, make: Maker, folder: Path, height: int = _HEIGHT) -> dict[str, Image]:
     """Write what is made of each view by its own chance, and return what would be made without any."""
     meant = {}
     for view in scene.views:
-        image = view.load(_HEIGHT).image
+        image = view.load(height).image
         pixels = (255 * make(image, np.random.default_rng(zlib.crc32(view.id.encode())))).round().byte()
         cv2.imwrite(str(folder / f"{view.id}.png"), pixels.permute(1, 2, 0).numpy()[..., ::-1])
         meant[view.id] = make(image, None)
@@ -112,7 +112,7 @@ def _generator(operator: Operator) -> Maker:
     return make
 
 
-def _edited(image: Image, chance: np.random.Generator | None) -> Image:
+def edited(image: Image, chance: np.random.Generator | None) -> Image:
     """Return an image in warmer colours; by chance warmer than was meant, or less, and turned about grey."""
     warmer, turn = _WARMER, 0.0
     if chance is not None:

@@ -96,6 +96,17 @@ PARTS: dict[str, Part] = {
         "half, as every export has it. A tie is where neither the network nor planes were believed: stereo stays.",
         "lift3d.bench.systems.sparse",
     ),
+    "moments": Part(
+        "Talk3D, CAT4D, video",
+        "moments of a rig of cameras that stand still, each a scene, all with what stands still in common",
+        "none on these scenes; they generate videos, or train a field over time",
+        "how a thing moves: nothing follows it from moment to moment; cameras that move; views of new moments",
+        "A thing crosses a computed room before 4 cameras, at 8 moments. `moment:N:LOCATION` is the scene of one: its "
+        "own views, and of the others what stands still. An editor recolours every view by chance, as under "
+        "*generators*. Flicker: how far pixels that never move are from their mean over time, over that of each view's "
+        "own pictures. `each moment alone` lifts its 4 views only.",
+        "lift3d.bench.systems.moments",
+    ),
     "queries": Part(
         "OpenScene, OpenMask3D, LERF",
         "words and clicks asked of the scene's points",
