@@ -2,8 +2,9 @@
 
 Views of LOCATION that share a camera are one camera of the rig, at one moment after the other in the reader's order.
 The scene has all of them, so that all moments share the evidence of what stands still: the views of the moment whole,
-and of other moments what does not move, which is where a picture is as the median over time. Of each camera the view
-of the moment comes first: with as many moments as ``holdout``, these views are the targets.
+and of other moments what does not move, neither then nor now, for it would be seen through. That is where a picture is
+as the median over time. Of each camera the view of the moment comes first: with as many moments as ``holdout``, these
+views are the targets.
 """
 
 import functools
@@ -52,29 +53,39 @@ def _median(camera: CameraOverTime, size: ImageSize) -> Float[Tensor, "3 height 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StillFrame(WrappedFrame):
-    """A view of another moment: what moves in it is not valid."""
+    """A view of another moment: what moves in it, or at the moment, is not valid."""
 
     camera: CameraOverTime
+    moment: int
 
     def load(self, camera: Camera, size: ImageSize) -> Frame:
-        """Load the view, and mask what is not as it is most of the time."""
-        frame = self.source.load(camera, size)
-        return replace(frame, is_valid=frame.is_valid & is_still(frame.image, self.camera.median(size)))
+        """Load the view, and mask what is not as it is most of the time, there or at the moment."""
+        frame, now = self.source.load(camera, size), self.camera.views[self.moment]
+        images = frame.image, now.source.load(now.camera, size).image
+        there, here = (is_still(image, self.camera.median(size)) for image in images)
+        return replace(frame, is_valid=frame.is_valid & there & here)
 
     def content_digest(self) -> str:
         """Digest of the view's own, and of all that its median is of."""
         others = [view.source.content_digest() for view in self.camera.views]
-        return digest({"source": self.source.content_digest(), "median of": others, "version": CONTENT_VERSION})
+        own = {"source": self.source.content_digest(), "moment": self.moment}
+        return digest({**own, "median of": others, "version": CONTENT_VERSION})
 
 
 def is_still(
     image: Float[Tensor, "3 height width"], median: Float[Tensor, "3 height width"]
 ) -> Bool[Tensor, "height width"]:
     """Return where a picture is as the median, and no pixel near is otherwise."""
-    moves = ((image - median).abs().amax(0) > _MOVES).float()
     around = max(1, round(_AROUND * image.shape[1]))
-    found: Tensor = F.max_pool2d(moves[None], 2 * around + 1, 1, around)[0] == 0
+    found: Tensor = F.max_pool2d(moves(image, median).float()[None], 2 * around + 1, 1, around)[0] == 0
     return found
+
+
+def moves(
+    image: Float[Tensor, "3 height width"], median: Float[Tensor, "3 height width"]
+) -> Bool[Tensor, "height width"]:
+    """Return where a picture is not as the median."""
+    return (image - median).abs().amax(0) > _MOVES
 
 
 class MomentReader:
@@ -102,7 +113,7 @@ class MomentReader:
         if moment >= count:
             raise ConfigError(f"'{scene.id}' has {count} moments, 0 to {count - 1}; got {moment}.")
         views = [
-            view if at == moment else replace(view, source=StillFrame(view.source, camera))
+            view if at == moment else replace(view, source=StillFrame(view.source, camera, moment))
             for camera in rig
             for at, view in sorted(enumerate(camera.views), key=lambda pair: pair[0] != moment)
         ]

@@ -6,8 +6,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from jaxtyping import Bool, Float
-from torch import Tensor
 
 from lift3d.bench.systems.generators import edited, written
 from lift3d.bench.systems.parts import Asked
@@ -17,7 +15,7 @@ from lift3d.domain.lifted import Prediction
 from lift3d.domain.scene import Scene
 from lift3d.results.lift import lift
 from lift3d.scenes.catalog import read_scene
-from lift3d.scenes.moments import CameraOverTime, cameras_of, is_still
+from lift3d.scenes.moments import CameraOverTime, cameras_of, is_still, moves
 
 SCENES = ("procedural:room?seed=9000&views=4&times=8&spacing=4",)
 _HEIGHT = 120
@@ -40,14 +38,16 @@ def measure(asked: Asked) -> list[SystemRow]:
             few = replace(scene, views=scene.views[::count])
             alone |= _lifted(few, name, None)[0]
     flicker = {way: _flicker(said, cameras) for way, said in (("here", shared), ("alone", alone), ("plain", plain))}
-    moving = [_moves(view.load(_HEIGHT).image, camera) for camera in cameras for view in camera.views]
-    seen = [shared[view.id].is_valid for camera in cameras for view in camera.views]
-    covered = torch.cat([valid[where] for valid, where in zip(seen, moving, strict=True)]).float().mean()
+    there, there_alone = (_there(said, plain, cameras) for said in (shared, alone))
     return [
         SystemRow(
             "moments", rig.id, "flicker left where nothing moves", False, flicker["here"] / flicker["plain"],
             {"each view alone": 1.0, "each moment alone": flicker["alone"] / flicker["plain"]}, {"none": 0.0},
-            {"coverage of what moves": float(covered), "flicker of views, of 255": 255 * flicker["plain"]},
+            {
+                "what moves is there": there,
+                "the same, each moment alone": there_alone,
+                "flicker of views, of 255": 255 * flicker["plain"],
+            },
         )
     ]  # fmt: skip
 
@@ -66,12 +66,22 @@ def _flicker(said: Mapping[ViewId, Prediction], cameras: Sequence[CameraOverTime
     """Return the mean distance of pixels that never move from their mean over time."""
     parts = []
     for camera in cameras:
-        still = ~torch.stack([_moves(view.load(_HEIGHT).image, camera) for view in camera.views]).any(0)
+        median = camera.median(camera.views[0].camera.size.with_height(_HEIGHT))
+        still = torch.stack([is_still(view.load(_HEIGHT).image, median) for view in camera.views]).all(0)
         pictures = torch.stack([said[view.id].values for view in camera.views])
         parts.append((pictures - pictures.mean(0)).abs().mean((0, 1))[still])
     return float(torch.cat(parts).mean())
 
 
-def _moves(image: Float[Tensor, "3 height width"], camera: CameraOverTime) -> Bool[Tensor, "height width"]:
-    size = camera.views[0].camera.size.with_height(_HEIGHT)
-    return ~is_still(image, camera.median(size))
+def _there(
+    said: Mapping[ViewId, Prediction], plain: Mapping[ViewId, Prediction], cameras: Sequence[CameraOverTime]
+) -> float:
+    """Return the share of moving pixels that show what the view itself shows, rather than what is behind it."""
+    parts = []
+    for camera in cameras:
+        own = torch.stack([plain[view.id].values for view in camera.views])
+        lifted = torch.stack([said[view.id].values for view in camera.views])
+        nearer = (lifted - own).abs().mean(1) < (lifted - own.median(0).values).abs().mean(1)
+        median = camera.median(camera.views[0].camera.size.with_height(_HEIGHT))
+        parts.append(nearer[torch.stack([moves(view.load(_HEIGHT).image, median) for view in camera.views])])
+    return float(torch.cat(parts).float().mean())
