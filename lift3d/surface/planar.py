@@ -26,6 +26,7 @@ from lift3d.geometry.rays import cell_centers, directions_z1
 from lift3d.geometry.rigid import transform
 from lift3d.surface.catalog import PLANAR
 from lift3d.surface.depth_spans import depth_span, frustum_probes
+from lift3d.surface.free_space import WHOLE
 from lift3d.surface.held import held
 from lift3d.surface.neighbours import AngleChoice, angles_to, choose_views
 from lift3d.surface.plane_alignment import TRUNCATION, Photo, Places, aligned
@@ -100,7 +101,7 @@ class _Scene:
         cameras = [one.camera for one in rough]
         photos, is_plain = [], []
         for view, one in zip(views, rough, strict=True):
-            is_valid = averaged(view.is_valid[None].float(), one.grid)[0] == 1
+            is_valid = averaged(view.is_valid[None].float(), one.grid)[0] > WHOLE
             is_sure = torch.isfinite(one.z_depth) & (one.confidence * texturedness(view.image, one.grid) > _SURE)
             span = depth_span(one.z_depth, one.confidence, depth_range)
             with torch.device("cpu"):
@@ -109,10 +110,14 @@ class _Scene:
             color = torch.where(is_valid, averaged(view.image, one.grid), torch.nan)
             photos.append(Photo(one.camera, one.grid, color, one.z_depth, is_valid & is_sure, partners))
             is_plain.append(is_valid & ~is_sure & ~torch.isinf(one.z_depth) if partners else torch.zeros_like(is_valid))
-        return cls(photos, rough, is_plain, range(0, len(photos), -(-len(photos) // ASKED_VIEWS)))
+        # A view without partners, or without plain cells, tells nothing of planes.
+        asked = [own for own, plain in enumerate(is_plain) if bool(plain.any())]
+        return cls(photos, rough, is_plain, asked[:: max(1, -(-len(asked) // ASKED_VIEWS))])
 
     def planes(self) -> list[Plane]:
         """Return the planes that explain cells of the views that are asked."""
+        if not self.asked:
+            return []
         generator = torch.Generator("cpu").manual_seed(0)
         is_plain = [self.is_plain[own] for own in self.asked]
         labels = [torch.full(one.shape, -1) for one in is_plain]

@@ -78,11 +78,18 @@ def test_plain_walls_become_planes_that_are_ten_times_as_right_and_sure_cells_st
     assert torch.cat(after).median() < 0.1 * torch.cat(before).median()
 
 
-def test_the_order_of_views_changes_nothing(room: _Room, found: SceneGeometry) -> None:
+def test_the_order_of_views_changes_nothing_nor_does_a_view_that_shares_no_place(
+    room: _Room, found: SceneGeometry
+) -> None:
     guides, _, depth_range, stereo = room
-    other = _planar(guides[::-1], depth_range, stereo)
-    for name, view in found.views.items():
+    far = guides[0].camera.w2c.clone()
+    far[:3, 3] += 1e4
+    lone = replace(guides[0], id="far", camera=replace(guides[0].camera, w2c=far))
+    rough = SceneGeometry("stereo", {**stereo.views, "far": replace(stereo.views[guides[0].id], camera=lone.camera)})
+    other = _planar([lone, *guides[::-1]], depth_range, rough)
+    for name, view in (found.views | {"far": rough.views["far"]}).items():
         assert torch.equal(view.z_depth.nan_to_num(-1), other.views[name].z_depth.nan_to_num(-1))
+    assert _planar([lone], depth_range, SceneGeometry("stereo", {"far": rough.views["far"]})).notes == ()
 
 
 def test_where_photographs_agree_with_what_is_known_nothing_changes(room: _Room) -> None:
