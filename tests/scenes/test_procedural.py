@@ -174,10 +174,12 @@ def test_plain_walls_have_one_colour_and_all_else_stays(family: str) -> None:
     assert wall.diff(dim=1).abs().nanmedian() < 0.004
 
 
-def test_locations_without_plain_walls_keep_their_digests() -> None:
+def test_locations_without_later_options_keep_their_digests() -> None:
     source = _read("room?seed=0&views=2&height=48&width=64").views[0].source
     assert isinstance(source, ProceduralFrame)
     said = {**dataclasses.asdict(source.spec), "index": 0, "version": CONTENT_VERSION}
-    del said["plain"]
+    del said["plain"], said["times"]
     assert source.content_digest() == digest(said)
-    assert _read("room?seed=0&views=2&height=48&width=64&plain=1").views[0].source.content_digest() != digest(said)
+    for option in ("plain=1", "times=2"):
+        other = _read(f"room?seed=0&views=2&height=48&width=64&{option}").views[0].source
+        assert other.content_digest() != digest(said)
