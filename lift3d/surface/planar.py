@@ -207,18 +207,20 @@ class _Scene:
 
     def _aligned(self, planes: Sequence[Plane], labels: Sequence[Int[Tensor, "row col"]], known: int) -> list[Plane]:
         """Return planes that have enough cells, each where the photographs agree with it best; the first are known."""
-        moved = []
-        for number, plane in enumerate(planes):
-            chosen: list[Places] = []
-            for own, label in zip(self.asked, labels, strict=True):
+        chosen: list[list[Places]] = [[] for _ in planes]
+        for own, label in zip(self.asked, labels, strict=True):
+            places = Places.of(self.photos, own)
+            for number, its in enumerate(chosen):
                 # With a cell more, since an outline tells most.
                 is_on = F.max_pool2d((label == number)[None].float(), 3, 1, 1)[0] > 0
                 cells = torch.nonzero(is_on.flatten())[:, 0]
                 if len(cells):
-                    chosen.append(Places.of(self.photos, own).at(cells[:: -(-len(cells) // _CELLS)]))
-            if sum(one.uv.shape[1] for one in chosen) >= _FEWEST_CELLS:
-                moved.append(aligned(plane, chosen, is_new=number >= known))
-        return moved
+                    its.append(places.at(cells[:: -(-len(cells) // _CELLS)]))
+        return [
+            aligned(plane, its, is_new=number >= known)
+            for number, (plane, its) in enumerate(zip(planes, chosen, strict=True))
+            if sum(one.uv.shape[1] for one in its) >= _FEWEST_CELLS
+        ]
 
 
 def _chosen(
