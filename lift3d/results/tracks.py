@@ -18,7 +18,9 @@ from lift3d.geometry.rigid import transform
 from lift3d.results.cloud import depths_of, surface_of
 from lift3d.results.lifted_scene import LiftedScene, open_lifted
 from lift3d.storage.location import Store
+from lift3d.surface.depth_map import DepthMap
 from lift3d.surface.point_tracks import seen_by, surface_at
+from lift3d.surface.scene_surface import SceneSurface
 from lift3d.tables.schema import DataFrame, stacked
 
 # Points times views: 5 bytes each while they are held, 25 in a file.
@@ -157,6 +159,19 @@ def scene_tracks(
             f"{len(uv)} points in {len(chosen)} views are {len(uv) * len(chosen)} places; at most {MOST_PLACES} are "
             "followed at once. Take fewer points, a wider grid, or fewer views."
         )
+    return _followed(lifted, surface, chosen, shown, number, uv)
+
+
+def _followed(
+    lifted: LiftedScene,
+    surface: SceneSurface,
+    chosen: tuple[ViewId, ...],
+    shown: Sequence[tuple[Camera, DepthMap]],
+    number: Int[Tensor, " point"],
+    uv: Float[Tensor, "point 2"],
+) -> SceneTracks:
+    """Return where the points of pixels are in all chosen views, and which see them; ``number`` says whose they are."""
+    cameras = tuple(camera for camera, _ in shown)
     xyz = torch.full((len(uv), 3), torch.nan, dtype=torch.float64)
     sure, is_empty = torch.zeros(len(uv)), torch.zeros(len(uv), dtype=torch.bool)
     for place in sorted({*number.tolist()}):
