@@ -3,22 +3,29 @@
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from lift3d.domain.scene import Scene
 from lift3d.errors import ConfigError, SceneFormatError
+from lift3d.ingest.diagnosis.diagnose import diagnose
+from lift3d.ingest.diagnosis.finding import Finding
 from lift3d.ingest.folder import MORE_OVERLAP, FoundCamera, IngestRecord, ingest
 from lift3d.ingest.photographs import Report
-from lift3d.ingest.posed_scene import PosedScene, look_at, next_command
+from lift3d.ingest.posed_scene import PosedScene, finding_lines, look_at, next_command
 from lift3d.ingest.structure_from_motion import ENOUGH_SHARE, IngestOptions
+from lift3d.runs.plan import Plan
 from lift3d.scenes.catalog import PROCEDURAL, read_scene, recognizing
 from lift3d.scenes.images import SUFFIXES
 
 __all__ = ["IngestOptions", "IngestedScene", "ingest_and_present"]
 
+# What a plan looks at: seconds, where a run has a thousand scenes, or one of ten thousand views.
+_CHECKED_SCENES, _CHECKED_VIEWS = 4, 2000
 # Names in the text; the file has all of them.
 _SHOWN = 5
 _STAGES = {
@@ -28,6 +35,7 @@ _STAGES = {
     "features": "searching features",
     "matches": "matching pairs",
     "views": "registering views",
+    "checks": "looking for what will hurt",
 }
 
 
@@ -38,11 +46,13 @@ class IngestedScene:
     place: Path
     record: IngestRecord
     is_new: bool
+    findings: Sequence[Finding] | None = None
 
     def to_json(self) -> dict[str, object]:
         """Return the findings as JSON-ready values."""
         found = self.record.model_dump(mode="json")
-        return {"kind": "ingested", "scene": str(self.place), **found, "is_new": self.is_new}
+        findings = [asdict(one) for one in self.findings or ()]
+        return {"kind": "ingested", "scene": str(self.place), **found, "is_new": self.is_new, "findings": findings}
 
     def to_text(self) -> str:
         """Return the findings as lines, the next command last."""
@@ -64,6 +74,7 @@ class IngestedScene:
         if len(found.cameras) > _SHOWN:
             lines.append(f"               and {len(found.cameras) - _SHOWN} more")
         lines += self._advice()
+        lines += finding_lines(self.findings)
         lines.append(f"scene          {self.place}")
         return "\n".join([*lines, f"next           {next_command(str(self.place))}"])
 
@@ -85,12 +96,18 @@ class IngestedScene:
         return lines
 
 
-def ingest_and_present(source: str, out: Path | None, options: IngestOptions) -> IngestedScene | PosedScene:
-    """Make a scene of photographs or of a video, with progress on standard error; or look at a posed scene."""
+def ingest_and_present(
+    source: str, out: Path | None, options: IngestOptions, *, checks: bool = True
+) -> IngestedScene | PosedScene:
+    """Make a scene of photographs or of a video, or look at a posed scene, with progress on standard error.
+
+    ``checks`` says whether to look for what will hurt.
+    """
     if _is_posed(source):
         if out is not None:
             raise ConfigError(_nothing_to_find(source))
-        return look_at(read_scene(source))
+        scene = read_scene(source)
+        return replace(look_at(scene), findings=checked(scene) if checks else None)
     path = _photographs(source)
     if out is None:
         raise ConfigError(
@@ -98,7 +115,24 @@ def ingest_and_present(source: str, out: Path | None, options: IngestOptions) ->
             f"lift3d ingest {shlex.quote(source)} OUT"
         )
     with _progress() as report:
-        return IngestedScene(out, *ingest(path, out, options, report))
+        made, is_new = ingest(path, out, options, report)
+    return IngestedScene(out, made, is_new, checked(read_scene(str(out))) if checks else None)
+
+
+def checked(scene: Scene) -> tuple[Finding, ...]:
+    """Return what will hurt in a posed scene, with progress on standard error."""
+    with _progress() as report:
+        return diagnose(scene, partial(report, "checks"))
+
+
+def checked_of_plan(planned: Plan) -> dict[str, tuple[Finding, ...]]:
+    """Return what will hurt in the first scenes that a run has still to do, by location; those of many views wait.
+
+    ``lift3d ingest`` looks at any scene.
+    """
+    todo = [one for one in planned.scenes if one.size is not None and not one.is_done]
+    few = [one.location for one in todo[:_CHECKED_SCENES] if one.size and one.size.view_count <= _CHECKED_VIEWS]
+    return {location: checked(read_scene(location)) for location in few}
 
 
 def _is_posed(source: str) -> bool:

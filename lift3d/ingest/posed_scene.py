@@ -4,11 +4,12 @@ import math
 import shlex
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lift3d.domain.scene import Frame, Scene, View
 from lift3d.errors import ImageError
+from lift3d.ingest.diagnosis.finding import Finding
 from lift3d.scenes.catalog import PROCEDURAL, recognizing
 
 # Enough to see labels in a picture, and quick whatever the size of the file.
@@ -20,12 +21,14 @@ _SHOWN = 5
 class PosedScene:
     """What was found in a posed scene, of which headers alone were decoded, and its first view, small.
 
-    There is none where that does not decode; ``problem`` says why.
+    There is none where that does not decode; ``problem`` says why. ``findings`` are what will hurt, None if
+    nobody looked.
     """
 
     scene: Scene
     first: Frame | None
     problem: str
+    findings: Sequence[Finding] | None = None
 
     @property
     def has_instances(self) -> bool:
@@ -69,6 +72,7 @@ class PosedScene:
             "depth_range": [scene.depth_range.near, scene.depth_range.far],
             "first_view_problem": self.problem,
             "notes": list(scene.notes),
+            "findings": [asdict(one) for one in self.findings or ()],
             "dropped": [{"view": one.id, "reason": one.reason, "message": one.message} for one in scene.dropped],
         }
 
@@ -94,6 +98,7 @@ class PosedScene:
             lines.append(f"               and {len(scene.dropped) - _SHOWN} more views")
         if self.problem:
             lines.append(f"first view     {self.problem}")
+        lines += finding_lines(self.findings)
         return "\n".join([*lines, f"next           {next_command(scene.location)}"])
 
 
@@ -103,6 +108,13 @@ def look_at(scene: Scene) -> PosedScene:
         return PosedScene(scene, scene.views[0].load(_LOOK_HEIGHT), "")
     except ImageError as error:
         return PosedScene(scene, None, str(error))
+
+
+def finding_lines(findings: Sequence[Finding] | None) -> list[str]:
+    """Return a line for each thing that will hurt, or one that says that nothing was found; none if nobody looked."""
+    if findings is None:
+        return []
+    return [f"will hurt      {one}" for one in findings] or ["will hurt      nothing that was found"]
 
 
 def next_command(location: str) -> str:

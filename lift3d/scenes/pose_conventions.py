@@ -6,9 +6,10 @@ of c2w; turning the world changes nothing here.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lift3d.domain.camera import Camera
@@ -22,6 +23,8 @@ Poses = Float[Tensor, "view 4 4"]
 # Of pairs of views along the sequence, so many are asked, and so many matches tell enough.
 _PAIRS, _FEWEST_MATCHES = 24, 40
 _EPIPOLAR_PX = 2.0
+# Rays under an angle of less than 0.3° come nearest to each other anywhere.
+_FAR = 3e-5
 # What fits has this share of the matches on epipolar lines and before both cameras, so many times what is read has.
 _FITS, _FITS_BETTER = 0.5, 1.5
 
@@ -47,6 +50,13 @@ def _scalar_last(c2w: Poses) -> Poses:
     return inverse(requaternioned(inverse(c2w), [3, 0, 1, 2]))
 
 
+def _mirrored(axis: int, c2w: Poses) -> Poses:
+    """Return poses of the world that is mirrored along an axis, of cameras whose axis of the same name is turned."""
+    flip = torch.eye(4, dtype=c2w.dtype, device=c2w.device)
+    flip[axis, axis] = -1
+    return flip @ c2w @ flip
+
+
 def requaternioned(a2b: Poses, order: Sequence[int]) -> Poses:
     """Return transforms of quaternions (scalar last) whose numbers stand in another order."""
     from scipy.spatial.transform import Rotation
@@ -62,6 +72,12 @@ CONVENTIONS = (
     PoseConvention("as world-to-camera: invert them", inverse),
     PoseConvention(f"{_AXES}: turn these", opencv_from_opengl),
     PoseConvention(f"as world-to-camera, {_AXES}: invert and turn them", lambda one: opencv_from_opengl(inverse(one))),
+    *(
+        PoseConvention(
+            f"in a mirrored (left-handed) world: flip its {name} axis, as of the camera", partial(_mirrored, axis)
+        )
+        for axis, name in enumerate("xyz")
+    ),
     PoseConvention("with the scalar of their quaternions first: write it last", _scalar_first),
     PoseConvention("with the scalar of their quaternions last: write it first", _scalar_last),
     PoseConvention(
@@ -113,11 +129,11 @@ def _fitting(
     own = tuple(Camera(cameras[at].K, inverse(c2w[at]), cameras[at].size) for at in pair)
     uv = [keypoints[at].uv[matches[:, side]] for side, at in enumerate(pair)]
     error = epipolar_error(uv[0], uv[1], (own[0], own[1]))
-    return int(((error < _EPIPOLAR_PX) & _is_ahead(uv, own)).sum())
+    return int(((error < _EPIPOLAR_PX) & is_ahead(uv, own)).sum())
 
 
-def _is_ahead(uv: Sequence[Float[Tensor, "match 2"]], cameras: Sequence[Camera]) -> Tensor:
-    """Whether the rays of matches come nearest to each other before both cameras.
+def is_ahead(uv: Sequence[Float[Tensor, "match 2"]], cameras: Sequence[Camera]) -> Bool[Tensor, " match"]:
+    """Whether the rays of matches come nearest to each other before both cameras, or far away where both look.
 
     Source:
         Closest points of two lines, by the normal equations of their distances along each.
@@ -127,7 +143,8 @@ def _is_ahead(uv: Sequence[Float[Tensor, "match 2"]], cameras: Sequence[Camera])
     )
     offset = cameras[1].center - cameras[0].center
     aa, bb, ab = (a * a).sum(1), (b * b).sum(1), (a * b).sum(1)
-    determinant = aa * bb - ab * ab
+    determinant = aa * bb - ab * ab  # by aa · bb the square of the sine of their angle
     along_a = (a @ offset) * bb - (b @ offset) * ab
     along_b = (a @ offset) * ab - (b @ offset) * aa
-    return (determinant > 1e-12) & (along_a > 0) & (along_b > 0)
+    is_far = (ab > 0) & (determinant < _FAR * aa * bb)
+    return is_far | ((along_a > 0) & (along_b > 0))

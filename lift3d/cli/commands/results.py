@@ -42,12 +42,13 @@ def choice_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option(
     "--one-camera/--many-cameras", "has_one_camera", default=True, help="Whether one lens took all photographs."
 )
+@click.option("--check/--no-check", "checks", default=True, help="Whether to look for what will hurt: blur, poses, …")
 @json_option
-def ingest(source: str, out: Path | None, as_json: bool, **options: Any) -> None:
+def ingest(source: str, out: Path | None, checks: bool, as_json: bool, **options: Any) -> None:
     """Find out where photographs were taken from (structure from motion), or say what a posed scene holds."""
     from lift3d.cli.ingest import IngestOptions, ingest_and_present
 
-    found = ingest_and_present(source, out, IngestOptions(**options))
+    found = ingest_and_present(source, out, IngestOptions(**options), checks=checks)
     show(found.to_json(), found.to_text(), as_json)
 
 

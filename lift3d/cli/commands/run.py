@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,7 @@ def _fields() -> list[click.Option]:
     default=None,
     help="Through Prefect and on Ray, or in this process; cluster if --ray-address or --workers is given, else serial.",
 )
-@click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and what will hurt in its first scenes; do nothing.")
 @json_option
 def run(
     recipe_file: Path | None,
@@ -67,10 +68,14 @@ def run(
     what = _recipe(read_settings(recipe_file), given_values(values, Recipe), leave_one_out)
     where = parse_execution({"store": _STORE, **read_settings(execution_file), **given_values(values, Execution)})
     if dry_run:
+        from lift3d.cli.ingest import checked_of_plan
         from lift3d.runs.plan import plan
 
         planned = plan(what, where)
-        show(planned.to_json(), planned.to_text(), as_json)
+        found = checked_of_plan(planned)
+        hurts = [f"will hurt in {location}: {one}" for location, some in found.items() for one in some]
+        findings = {location: [asdict(one) for one in some] for location, some in found.items()}
+        show({**planned.to_json(), "findings": findings}, "\n".join([planned.to_text(), *hurts]), as_json)
         unreadable = sum(bool(scene.reason) for scene in planned.scenes)
         some = Exit.ERROR if unreadable == len(planned.scenes) else Exit.PARTIAL
         sys.exit(some if unreadable else Exit.DONE)

@@ -1,0 +1,1 @@
+"""What will hurt before anything is lifted: pictures, masks, cameras and depth of a scene held against each other."""
