@@ -86,7 +86,7 @@ class IngestedScene:
         if found.other_groups:
             groups = ", ".join(map(str, found.other_groups))
             lines.append(f"               Groups of {groups} photographs fit together, not with these: bridge them.")
-        if found.matching == "sequential":
+        if found.matching != "exhaustive":
             lines.append("               Or compare all pairs: --matching exhaustive.")
         width = max(max(camera.height, camera.width) for camera in found.cameras)
         if width > found.options.image_size:

@@ -15,6 +15,7 @@ from dataclasses import asdict, replace
 from glob import escape
 from importlib import metadata
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import psutil
@@ -36,9 +37,9 @@ from lift3d.scenes.file_limits import digest_file, read_text
 
 INGEST_FILE = "ingest.json"
 # Changes whenever the same photographs would give another folder.
-_VERSION = 1
-# Of so many photographs all pairs are 11 175, an hour or so on two cores.
-_MOST_EXHAUSTIVE = 150
+_VERSION = 2
+# Of more photographs all pairs are several times those that are likely to show the same.
+_MOST_EXHAUSTIVE = 40
 _FROZEN = ConfigDict(frozen=True)
 # Larger than any video that somebody walks around a scene with.
 _MOST_FILE_BYTES = 2**40
@@ -235,9 +236,11 @@ def _gather(
 
 
 def _matching(options: IngestOptions, count: int, *, is_video: bool) -> MatchingPairs:
-    if options.matching == "exhaustive" or (options.matching == "auto" and not is_video and count <= _MOST_EXHAUSTIVE):
-        return "exhaustive"
-    return "sequential"
+    if options.matching != "auto":
+        return cast(MatchingPairs, options.matching)
+    if is_video:
+        return "sequential"
+    return "exhaustive" if count <= _MOST_EXHAUSTIVE else "similar"
 
 
 def _require_views(found: Found, count: int, options: IngestOptions, skipped: Sequence[Skipped]) -> None:

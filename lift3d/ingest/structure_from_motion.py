@@ -4,18 +4,19 @@ Schönberger & Frahm, Structure-from-Motion Revisited, CVPR 2016. The same photo
 number of threads: features and matches of an image or pair depend on nothing else, and mapping runs on one thread.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from lift3d.errors import ConfigError, SceneFormatError
 from lift3d.ingest.photographs import Photograph, Report
+from lift3d.ingest.similar_photographs import likely_pairs
 from lift3d.scenes.colmap_log import pycolmap, quiet_colmap
 
-MatchingPairs = Literal["exhaustive", "sequential"]
+MatchingPairs = Literal["exhaustive", "similar", "sequential"]
 Count = Callable[[pycolmap.Database], int]
 
 # Two views tell nothing that a third one could confirm, and lifting needs sources beside the target.
@@ -37,8 +38,9 @@ class IngestOptions:
     """How photographs become a scene.
 
     Attributes:
-        matching: Which pairs are compared: exhaustive, all; sequential, neighbours in the order of names (the ten next,
-            and those 2, 4, 8 … further); auto, sequential for videos and for more than 150 photographs.
+        matching: Which pairs are compared: exhaustive, all; similar, each with the 16 that look most alike and the next
+            two by name; sequential, neighbours in the order of names (the ten next, and those 2, 4, 8 … further); auto,
+            sequential for videos, similar for more than 40 photographs.
         frames: Frames that are taken of a video; None, as of photographs: all.
         image_size: Longest side at which photographs are compared, pixels.
         has_one_camera: Whether one lens took all photographs of one size and focal length.
@@ -50,8 +52,8 @@ class IngestOptions:
     has_one_camera: bool = True
 
     def __post_init__(self) -> None:
-        if self.matching not in ("auto", "exhaustive", "sequential"):
-            raise ConfigError(f"Matching is '{self.matching}'; expected auto, exhaustive or sequential.")
+        if self.matching not in ("auto", *get_args(MatchingPairs)):
+            raise ConfigError(f"Matching is '{self.matching}'; expected auto or {', '.join(get_args(MatchingPairs))}.")
         # Below 100 pixels a picture has next to no features; three views are the fewest that confirm one another.
         if (self.frames is not None and self.frames < FEWEST_VIEWS) or self.image_size < 100:
             raise ConfigError(
@@ -119,7 +121,7 @@ def _attempt(
             # Mikolajczyk & Schmid, IJCV 2004; Dong & Soatto, CVPR 2015: several times the time.
             options.sift.estimate_affine_shape = options.sift.domain_size_pooling = is_thorough
             _extract([one.name for one in photographs], images, database, options, report)
-            _match(len(photographs), database, given, report)
+            _match(len(photographs), database, work, given, report)
             return _map(len(photographs), images, database, work / "models", report)
         except _COLMAP_ERRORS as error:
             raise SceneFormatError(
@@ -156,7 +158,7 @@ def _extract(
     _watch(extract, database, ("features", len(names)), count, report)
 
 
-def _match(image_count: int, database: Path, given: IngestOptions, report: Report) -> None:
+def _match(image_count: int, database: Path, work: Path, given: IngestOptions, report: Report) -> None:
     options = pycolmap.FeatureMatchingOptions()
     options.use_gpu = False
     verification = pycolmap.TwoViewGeometryOptions()
@@ -168,11 +170,39 @@ def _match(image_count: int, database: Path, given: IngestOptions, report: Repor
         with pycolmap.Database.open(str(database)) as opened:
             pair_count = len(pycolmap.SequentialPairGenerator(pairing, opened).all_pairs())
         match = partial(pycolmap.match_sequential, database, options, pairing, **how)
+    elif given.matching == "similar":
+        with pycolmap.Database.open(str(database)) as opened:
+            described = (opened.read_descriptors(key).data.reshape(-1, 128) for key in range(1, image_count + 1))
+            likely = likely_pairs(described)
+        listed = pycolmap.ImportedPairingOptions()
+        listed.match_list_path, listed.block_size = work / "pairs.txt", _BLOCK_SIZE**2
+        listed.match_list_path.write_text("".join(f"{a + 1} {b + 1}\n" for a, b in likely), encoding="ascii")
+        pair_count = len(likely)
+        match = partial(_with_numbers_for_names, database, partial(pycolmap.match_image_pairs, **how), options, listed)
     else:
         pairs = pycolmap.ExhaustivePairingOptions()
         pairs.block_size = _BLOCK_SIZE
         match = partial(pycolmap.match_exhaustive, database, options, pairs, **how)
     _watch(match, database, ("matches", pair_count), pycolmap.Database.num_matched_image_pairs, report)
+
+
+def _with_numbers_for_names(database: Path, match: Callable[..., None], *given: object, **more: object) -> None:
+    """Match while images are named by their ids: COLMAP's list of pairs has no place for names with spaces."""
+    with pycolmap.Database.open(str(database)) as opened:
+        images = opened.read_all_images()
+    try:
+        _rename(database, {image.image_id: str(image.image_id) for image in images})
+        match(database, *given, **more)
+    finally:
+        _rename(database, {image.image_id: image.name for image in images})
+
+
+def _rename(database: Path, names: Mapping[int, str]) -> None:
+    with pycolmap.Database.open(str(database)) as opened, pycolmap.DatabaseTransaction(opened):
+        for key, name in names.items():
+            image = opened.read_image(key)
+            image.name = name
+            opened.update_image(image)
 
 
 def _map(image_count: int, images: Path, database: Path, models: Path, report: Report) -> list[pycolmap.Reconstruction]:

@@ -15,6 +15,15 @@ from lift3d.scenes.images import SUFFIXES
 _LONGEST_NAME, _LONGEST_PATH = 255, 4096
 
 
+# A stranger's capture may link to any file of the machine; somebody's own links save a copy.
+FOLLOW_LINKS = "LIFT3D_FOLLOW_LINKS"
+
+
+def follows_links() -> bool:
+    """Whether the user says that links which lead out of a scene's folder are his own."""
+    return os.environ.get(FOLLOW_LINKS, "") not in ("", "0")
+
+
 class SceneFolder:
     """A folder that names are looked up in: as they are, in the other Unicode form, without suffix, in other case."""
 
@@ -53,13 +62,16 @@ class SceneFolder:
             raise SceneFormatError(f"'{name:.40}…' is longer than a file's name can be, {_LONGEST_NAME} bytes.")
         try:
             found = self._look_up(relative)
-            is_inside = found is None or found.resolve().is_relative_to(self._real_root)
+            is_inside = found is None or follows_links() or found.resolve().is_relative_to(self._real_root)
         except (OSError, RuntimeError) as error:
             raise SceneFormatError(f"'{name:.40}…' cannot be looked up: {error.args[-1]}.") from error
         if found is None:
             return None
         if not is_inside:
-            raise SceneFormatError(f"'{name}' is a link that leads out of the scene's folder. Copy the file there.")
+            raise SceneFormatError(
+                f"'{name}' is a link that leads out of the scene's folder. Copy the file there; or set "
+                f"{FOLLOW_LINKS}=1 if the links are your own."
+            )
         self._found.add(str(found))
         return found
 
@@ -132,10 +144,10 @@ def _images_in(folder: str) -> list[str]:
 
 def require_inside(path: Path, root: Path) -> None:
     """Refuse, by SceneFormatError, a file or folder of a scene that is a link to somewhere else."""
-    if not path.resolve().is_relative_to(root.resolve()):
+    if not follows_links() and not path.resolve().is_relative_to(root.resolve()):
         raise SceneFormatError(
             f"'{path}' is a link that leads out of the scene's folder '{root}'. Copy the files there, or give the "
-            "folder that holds them."
+            f"folder that holds them; or set {FOLLOW_LINKS}=1 if the links are your own."
         )
 
 

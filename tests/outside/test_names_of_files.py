@@ -71,13 +71,15 @@ def test_harmless_names_are_kept_are_no_markup_and_keys_are_ascii(tmp_path, monk
 
 @pytest.mark.fault(28, "a folder of images, of masks, or a file of intrinsics, that is a link out of the scene")
 @pytest.mark.parametrize("what", ["images", "masks", "intrinsic/intrinsic_color.txt"])
-def test_links_that_lead_out_of_a_scene_are_refused(tmp_path, what):
+def test_links_that_lead_out_of_a_scene_are_refused_unless_they_are_said_to_be_ones_own(tmp_path, monkeypatch, what):
     (captures.write_scannet if "intrinsic" in what else captures.write_colmap_scene)(tmp_path / "scene", SOURCE)
     captures.write_images(tmp_path / "scene/masks", ["x"])
     (tmp_path / "scene" / what).rename(tmp_path / "private")
     (tmp_path / "scene" / what).symlink_to(tmp_path / "private")
     with pytest.raises(SceneFormatError, match="link that leads out"):
         read_scene(str(tmp_path / "scene"))
+    monkeypatch.setenv("LIFT3D_FOLLOW_LINKS", "1")
+    assert len(read_scene(str(tmp_path / "scene")).views) == len(SOURCE.names)
 
 
 def test_a_link_inside_a_scene_is_followed(tmp_path):

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from itertools import combinations
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,7 @@ from PIL import Image, ImageOps
 from lift3d.errors import ConfigError, SceneFormatError
 from lift3d.ingest.folder import INGEST_FILE, IngestRecord, ingest
 from lift3d.ingest.photographs import copy_photographs, find_photographs
+from lift3d.ingest.similar_photographs import likely_pairs
 from lift3d.ingest.structure_from_motion import IngestOptions
 from lift3d.ingest.video_frames import copy_frames, count_frames
 from lift3d.scenes.catalog import read_scene
@@ -102,10 +104,26 @@ def test_the_same_photographs_give_the_same_bytes(photographs, tmp_path):
     some = tmp_path / "some"
     some.mkdir()
     for number in range(4):
-        (some / f"{number}.png").write_bytes((photographs / f"{number + 3:04d}.png").read_bytes())
+        (some / f"my photo {number}.png").write_bytes((photographs / f"{number + 3:04d}.png").read_bytes())
     for name in ("a", "b"):
-        ingest(some, tmp_path / name, IngestOptions(matching="sequential"), unheard)
+        said, _ = ingest(some, tmp_path / name, IngestOptions(matching="similar"), unheard)
     assert tree(tmp_path / "a/sparse") == tree(tmp_path / "b/sparse")
+    assert set(said.registered) <= set(os.listdir(some))
+
+
+def test_photographs_are_compared_with_those_that_show_the_same():
+    random = np.random.default_rng(0)
+    places = random.integers(0, 256, (4, 300, 128))
+
+    def seen_of(place):
+        noisy = place[random.permutation(300)[:200]] + random.integers(-9, 10, (200, 128))
+        return noisy.clip(0, 255).astype(np.uint8)
+
+    pairs = likely_pairs(seen_of(places[at % 4]) for at in range(64))
+    # Of 2016 pairs those of one place, sixteen photographs each, and neighbours by name.
+    alike = {pair for pair in combinations(range(64), 2) if (pair[1] - pair[0]) % 4 == 0}
+    assert len(set(pairs) & alike) == len(alike) == 480
+    assert len(pairs) < 750
 
 
 def test_an_interrupted_ingest_leaves_nothing(photographs, tmp_path):

@@ -33,9 +33,9 @@ def choice_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.argument("out", type=PATH, required=False, help="Folder for the posed scene; a posed one is only looked at.")
 @click.option(
     "--matching",
-    type=click.Choice(["auto", "exhaustive", "sequential"]),
+    type=click.Choice(["auto", "exhaustive", "similar", "sequential"]),
     default="auto",
-    help="auto: sequential for videos and for more than 150 photographs.",
+    help="auto: sequential for videos, similar ones for more than 40 photographs.",
 )
 @click.option("--frames", default=150, help="Frames that are taken of a video, evenly.")
 @click.option("--image-size", default=1600, help="Longest side at which photographs are compared, pixels.")
