@@ -8,6 +8,7 @@ from .domain.features import FeatureMap as FeatureMap
 from .domain.features import SceneState as SceneState
 from .domain.lifted import Prediction as Prediction
 from .errors import Lift3dError as Lift3dError
+from .ingest.diagnosis.diagnose import diagnose as diagnose
 from .lifters.catalog import build_lifter as build_lifter
 from .operators.catalog import build_operator as build_operator
 from .operators.catalog import operator as operator
@@ -27,6 +28,7 @@ from .runs.driver import run_serially as run_serially
 from .runs.records import list_runs as list_runs
 from .runs.records import read_run as read_run
 from .runs.table import run_table as run_table
+from .scenes.arrays import scene as scene
 from .scenes.catalog import read_scene as read_scene
 from .storage.location import open_store as open_store
 from .tables.aggregation import summary as summary

@@ -3,8 +3,12 @@
 import shutil
 import tempfile
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
+
+from rich.console import Console
 
 from lift3d.config import TargetMode, parse_recipe
 from lift3d.domain.scene import Scene
@@ -14,10 +18,11 @@ from lift3d.metrics.catalog import build_metrics
 from lift3d.operators.catalog import build_operator
 from lift3d.operators.protocol import Operator
 from lift3d.pipeline.device import named_device
-from lift3d.pipeline.inputs import Report, SceneInputs, quiet
+from lift3d.pipeline.inputs import Report, SceneInputs
 from lift3d.pipeline.models import Models
 from lift3d.results.lifted_scene import LiftedScene, open_lifted
 from lift3d.runs.driver import walk_scene
+from lift3d.runs.progress import RunProgress
 from lift3d.runs.records import begin_run
 from lift3d.scenes.catalog import read_scene
 from lift3d.storage.location import Store, open_store
@@ -30,7 +35,7 @@ def lift(
     *,
     store: str | None = None,
     target_mode: TargetMode | None = None,
-    report: Report = quiet,
+    report: Report | None = None,
     device: str = "auto",
     **settings: Any,
 ) -> LiftedScene:
@@ -45,7 +50,8 @@ def lift(
         store: URL of the store to use; a temporary folder that lives as long as what was lifted if None.
         target_mode: refine: a view is one of its own sources. heldout: it never is; the only mode for claims. None is
             heldout if there is a holdout, else refine.
-        report: Called with a stage's name, how much of it is done, and out of how much.
+        report: Called with a stage's name, how much of it is done, and out of how much; on a terminal or in a
+            notebook there is a bar if None.
         device: Where to compute: cpu, cuda, cuda:N, or auto, a GPU if there is one.
         settings: Other fields of ``lift3d.Recipe``, such as image_height, sources, holdout, targets.
 
@@ -78,11 +84,21 @@ def lift(
     models = Models((built,), (build_lifter(lifter),), build_metrics(recipe.metrics or None), named_device(device))
     begin_run(recipe, opened)
     inputs = SceneInputs(posed, opened, recipe.image_height)
-    record = walk_scene(inputs, posed.location, recipe, models, report)
+    with nullcontext(report) if report else _bar() as told:
+        record = walk_scene(inputs, posed.location, recipe, models, told)
     reasons = record.reasons(built.spec.name)
     if reasons:
         raise SceneError(f"'{built.spec.name}' was not lifted in '{posed.id}': {reasons[0]}", scene=posed.id)
-    return open_lifted(opened, run_id=recipe.run_id)
+    lifted = open_lifted(opened, run_id=recipe.run_id)
+    # Of arrays there is nothing that could be read again.
+    lifted.hold(posed)
+    return lifted
+
+
+@contextmanager
+def _bar() -> Iterator[Report]:
+    with RunProgress(Console(stderr=True), 1) as progress:
+        yield progress.report
 
 
 def _temporary_store() -> Store:

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -28,10 +29,16 @@ from lift3d.tables.aggregation import summary
 from lift3d.tables.schema import DataFrame
 
 if TYPE_CHECKING:
+    import trimesh
     import xarray
 
+    from lift3d.results.found import Found
+    from lift3d.results.masks import SceneMasks
     from lift3d.results.pictures import Sheet
     from lift3d.results.query import SceneQuery
+    from lift3d.results.questions import SceneQuestions
+    from lift3d.results.tracks import SceneTracks
+    from lift3d.surface.scene_surface import SceneSurface
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +94,10 @@ class LiftedScene:
         if location not in self._scenes:
             self._scenes[location] = named_scene(read_scene(location), location, self.recipe)
         return self._scenes[location]
+
+    def hold(self, scene: Scene) -> None:
+        """Take the scene that was lifted, so that it need not be read again."""
+        self._scenes[self.record.location] = named_scene(scene, self.record.location, self.recipe)
 
     def view(self, target: str) -> LiftedView:
         """Return one lifted view; UnknownNameError if it is none of ``targets``."""
@@ -197,6 +208,51 @@ class LiftedScene:
 
         return SceneQuery.of(self)
 
+    @property
+    def surface(self) -> "SceneSurface":
+        """The scene's one surface: depth, confidence and quality per cell of each view."""
+        from lift3d.results.cloud import surface_of
+
+        return surface_of(self)
+
+    def mesh(self) -> "trimesh.Trimesh":
+        """Return the triangles of the surface, in the scene's world, with colours of the prediction."""
+        from lift3d.results.exports.gltf import coloured_trimesh
+
+        return coloured_trimesh(self)
+
+    def query(self, what: str | tuple[str, float, float]) -> "Found":
+        """Find what words name, as "red chair", or what is like a pixel: ``(view, u, v)``.
+
+        To ask often, keep ``ask()``, which holds the scene's points.
+        """
+        asked = self.ask()
+        return asked.words(what) if isinstance(what, str) else asked.click(*what)
+
+    def masks(self, **options: Any) -> "SceneMasks":
+        """Merge the views' 2D masks on the surface; options are those of ``lift3d.scene_masks``."""
+        from lift3d.results.masks import scene_masks
+
+        return scene_masks(self, **options)
+
+    def tracks(self, points: Sequence[tuple[str, float, float]] = (), **options: Any) -> "SceneTracks":
+        """Follow pixels ``(view, u, v)`` through all views; options are those of ``lift3d.scene_tracks``."""
+        from lift3d.results.tracks import scene_tracks
+
+        return scene_tracks(self, points, **options)
+
+    def questions(self, **options: Any) -> "SceneQuestions":
+        """Ask of the scene's things, and measure the answers; options are those of ``lift3d.scene_questions``."""
+        from lift3d.results.questions import scene_questions
+
+        return scene_questions(self, **options)
+
+    def export(self, out: Path | str, form: str | None = None) -> str:
+        """Write the scene in another tool's form, told by the suffix of ``out`` if None; return what was written."""
+        from lift3d.results.exports.write import export_lifted
+
+        return export_lifted(self, Path(out), form)
+
     @cached_property
     def colours(self) -> SceneColours:
         """Colours for all views, fitted on the plain answers where there are some."""
@@ -208,6 +264,16 @@ class LiftedScene:
         return (
             f"LiftedScene('{self.name}', {self.operator}, {self.lifter}: {len(self.targets)} views, {self.store.url})"
         )
+
+    def _repr_html_(self) -> str:
+        """Return a row of pictures of the middle view, for notebooks."""
+        from base64 import b64encode
+        from html import escape
+
+        png = b64encode(self.show()._repr_png_()).decode()
+        caption = escape(repr(self))
+        picture = f'<img alt="{caption}" src="data:image/png;base64,{png}">'
+        return f"<figure>{picture}<figcaption>{caption}</figcaption></figure>"
 
     @cached_property
     def _parts(self) -> dict[str, tuple[Product, int]]:

@@ -28,7 +28,7 @@ Item = TypeVar("Item")
 
 
 class RunProgress:
-    """Bars on standard error while a run goes on; nothing where that is no terminal."""
+    """Bars on standard error while a run goes on; nothing where that is neither a terminal nor a notebook."""
 
     def __init__(self, console: Console, scene_count: int) -> None:
         # Names of scenes are no markup, and the longest of them leaves room for the stage.
@@ -43,7 +43,7 @@ class RunProgress:
             console=console,
             transient=True,
             expand=True,
-            disable=not console.is_terminal,
+            disable=not (console.is_terminal or console.is_jupyter),
         )
         self._scenes = self._progress.add_task("scenes", total=scene_count, stage="")
         self._start: TaskID | None = self._progress.add_task("starting", total=None, stage="")

@@ -13,6 +13,7 @@ from lift3d.domain.scene import DepthRange, View
 from lift3d.errors import ImageError
 from lift3d.geometry.projection import is_inside, project
 from lift3d.geometry.rigid import transform
+from lift3d.scenes.array_frame import ArrayFrame
 from lift3d.scenes.images import FileFrame
 
 _PERCENTILES = (1.0, 99.0)
@@ -56,7 +57,7 @@ def _of_points(cameras: Sequence[Camera], points: Tensor) -> DepthRange | None:
 
 
 def _of_depth_maps(views: Sequence[View]) -> DepthRange | None:
-    sources = [(view, view.source) for view in views if isinstance(view.source, FileFrame)]
+    sources = [(view, view.source) for view in views if isinstance(view.source, FileFrame | ArrayFrame)]
     with_depth = [(view, source) for view, source in sources if source.has_depth]
     step = max(1, len(with_depth) // _DEPTH_VIEWS)
     spans = []

@@ -13,6 +13,7 @@ from lift3d.domain.keys import SceneId, ViewId
 from lift3d.domain.records import DroppedView
 from lift3d.domain.scene import DepthRange, Scene, View
 from lift3d.errors import SceneError, SceneFormatError
+from lift3d.scenes.array_frame import ArrayFrame
 from lift3d.scenes.camera_checks import require_own_principal_point, require_plausible
 from lift3d.scenes.depth_range import estimate_depth_range
 from lift3d.scenes.images import FileFrame, image_size
@@ -42,7 +43,7 @@ class SceneDraft:
         self,
         view_id: ViewId,
         camera: Camera,
-        source: FileFrame,
+        source: FileFrame | ArrayFrame,
         *,
         was_repaired: bool = False,
         states_size: bool = True,
@@ -53,13 +54,13 @@ class SceneDraft:
         not fit the camera; CameraError if that is none, or one of another image.
         """
         require_plausible(camera, states_size=states_size)
-        if source.depth is not None and source.depth_intrinsics is not None:
+        if isinstance(source, FileFrame) and source.depth is not None and source.depth_intrinsics is not None:
             cx, cy = source.depth_intrinsics[2:]
             require_own_principal_point(cx, cy, image_size(source.depth), states_size=False)
         if view_id in self._views:
             self.drop(view_id, "duplicate", "The files list this view more than once.")
             return
-        size = image_size(source.image, camera.size)
+        size = image_size(source.image, camera.size) if isinstance(source, FileFrame) else source.size
         self._views[view_id] = View(view_id, camera.resized(size), source)
         if was_repaired:
             self._repaired.append(view_id)

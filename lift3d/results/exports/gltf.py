@@ -1,6 +1,7 @@
 """The triangles of the surface as glTF, one binary file: what browsers, Blender, game engines and phones open."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,6 +11,9 @@ from numpy import ndarray
 from lift3d.results.exports.files import world_words
 from lift3d.results.exports.ply import coloured_mesh
 from lift3d.results.lifted_scene import LiftedScene
+
+if TYPE_CHECKING:
+    import trimesh
 
 # Of the mean of the cameras' tops: its length; of their horizons: mean square of how far they turn.
 _LEAST_TOP, _LEAST_TURN = 0.1, 0.003
@@ -22,22 +26,11 @@ def export_gltf(lifted: LiftedScene, out: Path) -> list[str]:
     Vertices are single precision about the middle of the mesh; the matrix of its node takes them to the scene's world,
     and that upright: y is up in glTF, and up is where the tops of the cameras point.
     """
-    # Who writes something else need not wait for it.
     import trimesh
 
-    mesh, cloud, columns = coloured_mesh(lifted)
-    xyz = cloud.xyz.numpy()
-    middle = (xyz.min(0) + xyz.max(0)) / 2
-    # Values that are no colour: names with an underscore are one's own in glTF, which has no integers of 32 bits.
-    named = {f"_{name.upper()}": values.astype(np.float32) for name, values in columns.items() if name not in _COLOURS}
-    made = trimesh.Trimesh(
-        xyz - middle,
-        mesh.faces.numpy(),
-        vertex_normals=cloud.normals.numpy(),
-        vertex_colors=np.stack([columns[name] for name in _COLOURS], axis=1),
-        vertex_attributes=named,
-        process=False,
-    )
+    made = coloured_trimesh(lifted)
+    middle = made.bounds.mean(axis=0)
+    made.apply_translation(-middle)
     scene = trimesh.Scene()
     upright = _upright(lifted)
     placed = upright @ trimesh.transformations.translation_matrix(middle)
@@ -45,10 +38,28 @@ def export_gltf(lifted: LiftedScene, out: Path) -> list[str]:
     words = world_words(lifted)
     scene.metadata = {"lift3d": f"{lifted.name}, {lifted.operator}, {lifted.lifter}", "world": words}
     out.write_bytes(scene.export(file_type="glb"))
-    shown = ", ".join(("colours", *named))
-    said = f"{len(xyz)} vertices, {len(mesh.faces)} triangles, with {shown}"
+    shown = ", ".join(("colours", *made.vertex_attributes))
+    said = f"{len(made.vertices)} vertices, {len(made.faces)} triangles, with {shown}"
     turned = " ".join(f"{entry:.9g}" for entry in upright[:3, :3].ravel())
     return [said, f"{words}; in the file turned by [{turned}], so that y is up"]
+
+
+def coloured_trimesh(lifted: LiftedScene) -> "trimesh.Trimesh":
+    """Return the triangles of the surface in the scene's world, with normals, colours and what was predicted."""
+    # Who writes something else need not wait for it.
+    import trimesh
+
+    mesh, cloud, columns = coloured_mesh(lifted)
+    # Values that are no colour: names with an underscore are one's own in glTF, which has no integers of 32 bits.
+    named = {f"_{name.upper()}": values.astype(np.float32) for name, values in columns.items() if name not in _COLOURS}
+    return trimesh.Trimesh(
+        cloud.xyz.numpy(),
+        mesh.faces.numpy(),
+        vertex_normals=cloud.normals.numpy(),
+        vertex_colors=np.stack([columns[name] for name in _COLOURS], axis=1),
+        vertex_attributes=named,
+        process=False,
+    )
 
 
 def _upright(lifted: LiftedScene) -> Float[ndarray, "4 4"]:
