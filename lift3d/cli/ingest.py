@@ -1,42 +1,23 @@
 """What ``lift3d ingest`` does and shows: photographs become a posed scene; a posed scene says what it holds."""
 
 import shlex
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-
-from lift3d.domain.scene import Scene
+from lift3d.cli.checks import checked, stages
 from lift3d.errors import ConfigError, SceneFormatError
-from lift3d.ingest.diagnosis.diagnose import diagnose
 from lift3d.ingest.diagnosis.finding import Finding
 from lift3d.ingest.folder import MORE_OVERLAP, FoundCamera, IngestRecord, ingest
-from lift3d.ingest.photographs import Report
 from lift3d.ingest.posed_scene import PosedScene, finding_lines, look_at, next_command
 from lift3d.ingest.structure_from_motion import ENOUGH_SHARE, IngestOptions
-from lift3d.runs.plan import Plan
 from lift3d.scenes.catalog import PROCEDURAL, read_scene, recognizing
 from lift3d.scenes.images import SUFFIXES
 
 __all__ = ["IngestOptions", "IngestedScene", "ingest_and_present"]
 
-# What a plan looks at: seconds, where a run has a thousand scenes, or one of ten thousand views.
-_CHECKED_SCENES, _CHECKED_VIEWS = 4, 2000
 # Names in the text; the file has all of them.
 _SHOWN = 5
-_STAGES = {
-    "reading": "reading",
-    "copying": "copying photographs",
-    "frames": "reading the video",
-    "features": "searching features",
-    "matches": "matching pairs",
-    "views": "registering views",
-    "checks": "looking for what will hurt",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,25 +95,9 @@ def ingest_and_present(
             f"'{source}' has no camera poses yet. Say where the posed scene goes: "
             f"lift3d ingest {shlex.quote(source)} OUT"
         )
-    with _progress() as report:
+    with stages() as report:
         made, is_new = ingest(path, out, options, report)
     return IngestedScene(out, made, is_new, checked(read_scene(str(out))) if checks else None)
-
-
-def checked(scene: Scene) -> tuple[Finding, ...]:
-    """Return what will hurt in a posed scene, with progress on standard error."""
-    with _progress() as report:
-        return diagnose(scene, partial(report, "checks"))
-
-
-def checked_of_plan(planned: Plan) -> dict[str, tuple[Finding, ...]]:
-    """Return what will hurt in the first scenes that a run has still to do, by location; those of many views wait.
-
-    ``lift3d ingest`` looks at any scene.
-    """
-    todo = [one for one in planned.scenes if one.size is not None and not one.is_done]
-    few = [one.location for one in todo[:_CHECKED_SCENES] if one.size and one.size.view_count <= _CHECKED_VIEWS]
-    return {location: checked(read_scene(location)) for location in few}
 
 
 def _is_posed(source: str) -> bool:
@@ -174,19 +139,3 @@ def _some(names: Sequence[str]) -> str:
 def _lens(camera: FoundCamera) -> str:
     focal = camera.params[0]
     return f"{camera.model} · {camera.height}×{camera.width} · focal length {focal:.1f} px"
-
-
-@contextmanager
-def _progress() -> Iterator[Report]:
-    """Show on standard error how far each stage is; a terminal sees bars, a file one line for each stage."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    tasks: dict[str, TaskID] = {}
-    with Progress(*columns, console=console) as progress:
-
-        def report(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = progress.add_task(_STAGES[stage], total=total)
-            progress.update(tasks[stage], completed=done, total=total)
-
-        yield report

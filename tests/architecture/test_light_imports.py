@@ -53,7 +53,16 @@ def test_listing_what_there_is_imports_no_giant():
 
 def test_a_plan_reads_cameras_and_asks_for_nothing_that_is_needed_for_pixels_arrays_and_tables(tmp_path):
     captures.write_transforms(tmp_path / "scene", captures.capture())
-    arguments = ["run", tmp_path / "scene", "--operator", "rgb", "--dry-run", "--store", tmp_path / "store"]
+    arguments = [
+        "run",
+        tmp_path / "scene",
+        "--operator",
+        "rgb",
+        "--dry-run",
+        "--no-check",
+        "--store",
+        tmp_path / "store",
+    ]
     assert not imported_by("from lift3d.cli.app import main; main()", *arguments) & (GIANTS - {"torch"} | TABLES)
 
 

@@ -47,7 +47,8 @@ def _fields() -> list[click.Option]:
     default=None,
     help="Through Prefect and on Ray, or in this process; cluster if --ray-address or --workers is given, else serial.",
 )
-@click.option("--dry-run", is_flag=True, help="Print the plan and what will hurt in its first scenes; do nothing.")
+@click.option("--dry-run", is_flag=True, help="Print the plan, and what will hurt in its first scenes; do nothing.")
+@click.option("--check/--no-check", "checks", default=True, help="Whether a dry run looks for what will hurt.")
 @json_option
 def run(
     recipe_file: Path | None,
@@ -55,6 +56,7 @@ def run(
     leave_one_out: bool,
     is_cluster: bool | None,
     dry_run: bool,
+    checks: bool,
     as_json: bool,
     **values: Any,
 ) -> None:
@@ -68,11 +70,11 @@ def run(
     what = _recipe(read_settings(recipe_file), given_values(values, Recipe), leave_one_out)
     where = parse_execution({"store": _STORE, **read_settings(execution_file), **given_values(values, Execution)})
     if dry_run:
-        from lift3d.cli.ingest import checked_of_plan
+        from lift3d.cli.checks import checked_of_plan
         from lift3d.runs.plan import plan
 
         planned = plan(what, where)
-        found = checked_of_plan(planned)
+        found = checked_of_plan(planned) if checks else {}
         hurts = [f"will hurt in {location}: {one}" for location, some in found.items() for one in some]
         findings = {location: [asdict(one) for one in some] for location, some in found.items()}
         show({**planned.to_json(), "findings": findings}, "\n".join([planned.to_text(), *hurts]), as_json)
