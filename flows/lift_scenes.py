@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from textwrap import shorten
 from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
 from prefect.states import Completed
 from prefect.utilities.annotations import quote
 
@@ -16,15 +18,28 @@ from flows.ray_cluster import connect, require_paths_that_travel
 from flows.run_artifacts import RunArtifacts
 from flows.scene_workers import prepare_scenes
 from flows.worker_pool import WorkerPool
-from lift3d.config import Execution, Recipe
+from lift3d.config import Execution, Recipe, scene_name
 from lift3d.domain.records import SceneRecord
 from lift3d.errors import SceneError
 from lift3d.runs.records import begin_run
 from lift3d.runs.scene_lists import with_listed_scenes
 from lift3d.storage.location import open_store
 
+_NAME_LENGTH = 100
 
-@flow(name="lift-scenes", persist_result=False, result_serializer="json")
+
+def _run_name() -> str:
+    """Return what a run is called in lists: what is computed, and of what."""
+    given = flow_run.parameters["recipe"]
+    recipe = given if isinstance(given, dict) else given.model_dump(include={"scenes", "operators"})
+    names, scenes = recipe.get("operators") or ("rgb",), recipe.get("scenes") or ("no scene",)
+    more = f" and {len(scenes) - 1} more" if len(scenes) > 1 else ""
+    return shorten(
+        f"{', '.join(map(str, names))} on {scene_name(str(scenes[0]))}{more}", _NAME_LENGTH, placeholder=" …"
+    )
+
+
+@flow(name="lift-scenes", flow_run_name=_run_name, persist_result=False, result_serializer="json")
 def lift_scenes(recipe: Recipe, execution: Execution) -> Any:
     """Lift scenes: encode, lift, decode and score every target view, into the store.
 

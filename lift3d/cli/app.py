@@ -13,14 +13,14 @@ import click
 from lift3d.cli.commands.bench import bench
 from lift3d.cli.commands.options import Exit, Group, say
 from lift3d.cli.commands.results import export, ingest, masks, query, questions, render, report, tracks, view
-from lift3d.cli.commands.run import run
+from lift3d.cli.commands.run import demo, run
 from lift3d.cli.commands.store import compare, doctor, fsck, gc, status, tables
 from lift3d.cli.commands.train import finetune, train, train_tiny
 from lift3d.errors import ConfigError, Lift3dError
 
 _SAID = b"\nterminated; what is committed stays\n"
 _COMMANDS = (
-    *(run, ingest, status, tables, compare, report, view, query, render, export, masks, questions, tracks),
+    *(demo, run, ingest, status, tables, compare, report, view, query, render, export, masks, questions, tracks),
     *(fsck, gc, doctor, train, finetune, train_tiny, bench),
 )
 
@@ -30,8 +30,13 @@ _COMMANDS = (
     context_settings={"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100},
     epilog="Exit codes: 0 all, 1 error, 2 usage, 3 partial, 4 regression, 130 interrupted, 143 terminated.",
 )
-def app() -> None:
+@click.option("--quiet", is_flag=True, help="Results and errors alone; may stand anywhere.")
+def app(quiet: bool) -> None:
     """Lift any 2D vision model to 3D-consistent answers on any posed multi-view scene."""
+    if quiet:
+        from lift3d.runs.progress import QUIET
+
+        os.environ[QUIET] = "1"
 
 
 for _command in _COMMANDS:
@@ -39,10 +44,14 @@ for _command in _COMMANDS:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; our own errors become one message and an exit code."""
+    """Run the command line; our own errors become one message and an exit code. ``--quiet`` may stand anywhere."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if "--quiet" in given:
+        given.remove("--quiet")
+        given.insert(0, "--quiet")
     try:
         with _ended_by_kill():
-            app(arguments, prog_name="lift3d")
+            app(given, prog_name="lift3d")
     except ConfigError as error:
         say(f"error: {error}", fg="red", err=True)
         sys.exit(Exit.USAGE)

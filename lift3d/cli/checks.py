@@ -5,12 +5,12 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from lift3d.domain.scene import Scene
 from lift3d.pipeline.inputs import Report
 from lift3d.runs.plan import Plan
+from lift3d.runs.progress import message_console
 from lift3d.scenes.catalog import read_scene
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def checked_of_plan(planned: Plan) -> "dict[str, tuple[Finding, ...]]":
 @contextmanager
 def stages() -> Iterator[Report]:
     """Show on standard error how far each stage is; a terminal sees bars, a file one line for each stage."""
-    console = Console(stderr=True)
+    console = message_console()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     tasks: dict[str, TaskID] = {}
     with Progress(*columns, console=console) as progress:

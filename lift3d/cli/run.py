@@ -20,7 +20,7 @@ from lift3d.report.scenes import ReportExtent
 from lift3d.report.write import write_report
 from lift3d.results.tables import LEGEND, closing_table, headline_means
 from lift3d.runs.driver import OnScene
-from lift3d.runs.progress import RunProgress
+from lift3d.runs.progress import RunProgress, message_console
 from lift3d.runs.table import run_table
 from lift3d.storage import layout
 from lift3d.storage.location import open_store
@@ -37,7 +37,7 @@ _MESSAGE_WIDTH = 160
 
 def run_and_present(recipe: Recipe, execution: Execution, drive: Drive, *, as_json: bool) -> int:
     """Run, show progress on standard error, print the outcome on standard output, and return the exit code."""
-    console = Console(stderr=True)
+    console = message_console()
     done: list[SceneRecord] = []
     with RunProgress(console, len(recipe.scenes)) as progress:
 
@@ -60,6 +60,7 @@ def run_and_present(recipe: Recipe, execution: Execution, drive: Drive, *, as_js
         _print_text(table, failure_lines(records, store.url))
         print_places(places)
         print_places(_report(recipe, store.url, records, console))
+        print_places({"next": _next(store.url, records)})
     return exit_code(records)
 
 
@@ -109,6 +110,13 @@ def failure_lines(records: list[SceneRecord], store_url: str) -> list[str]:
     if given_up:
         lines.append(f"{given_up} of them cost too many workers and are only tried again with --retry-quarantined.")
     return lines
+
+
+def _next(url: str, records: Sequence[SceneRecord]) -> str:
+    """Return what people do with what came out."""
+    if any(record.pairs for record in records):
+        return f"lift3d view {url}, lift3d tables {url}, or in Python lift3d.lifted_scenes('{url}')"
+    return f"lift3d status {url} says what happened"
 
 
 def _one_line(message: str) -> str:

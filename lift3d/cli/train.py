@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from lift3d.cli.commands.options import print_places
+from lift3d.runs.progress import message_console
 from lift3d.training.train import Listener
 
 Drive = Callable[[Any, Listener], Path]
@@ -27,7 +27,7 @@ class Trained(Protocol):
 
 def train_and_present(settings: Trained, drive: Drive) -> None:
     """Train, show progress on standard error, and print on standard output where everything lies."""
-    console = Console(stderr=True)
+    console = message_console()
     times = (TimeElapsedColumn(), TimeRemainingColumn())
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *times)
     with Progress(*columns, console=console, transient=True) as progress:

@@ -8,8 +8,6 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from lift3d.config import TargetMode, parse_recipe
 from lift3d.domain.scene import Scene
 from lift3d.errors import ConfigError, SceneError
@@ -22,7 +20,7 @@ from lift3d.pipeline.inputs import Report, SceneInputs
 from lift3d.pipeline.models import Models
 from lift3d.results.lifted_scene import LiftedScene, open_lifted
 from lift3d.runs.driver import walk_scene
-from lift3d.runs.progress import RunProgress
+from lift3d.runs.progress import RunProgress, message_console
 from lift3d.runs.records import begin_run
 from lift3d.scenes.catalog import read_scene
 from lift3d.storage.location import Store, open_store
@@ -97,7 +95,7 @@ def lift(
 
 @contextmanager
 def _bar() -> Iterator[Report]:
-    with RunProgress(Console(stderr=True), 1) as progress:
+    with RunProgress(message_console(), 1) as progress:
         yield progress.report
 
 

@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rich.console import Console
-
 from lift3d.config import Recipe, parse_recipe
 from lift3d.errors import ConfigError, Lift3dError, SceneError
 from lift3d.lifters.catalog import build_lifter, is_packaged
@@ -19,7 +17,7 @@ from lift3d.pipeline.models import Models
 from lift3d.results.lifted_scene import LiftedScene
 from lift3d.runs.driver import compute_scene
 from lift3d.runs.own_runs import is_own_run
-from lift3d.runs.progress import RunProgress
+from lift3d.runs.progress import RunProgress, message_console
 from lift3d.storage.commit import committed
 from lift3d.surface.catalog import parse_geometry
 
@@ -65,7 +63,7 @@ def lift_along_path(base: LiftedScene, count: int, trusted: Sequence[str] = ()) 
         inputs = SceneInputs(base.scene, base.store, recipe.image_height)
     except Lift3dError as error:
         raise SceneError(f"The photographs of '{base.name}' cannot be read again: {error} {_REMEDY}") from error
-    with RunProgress(Console(stderr=True), 1) as progress:
+    with RunProgress(message_console(), 1) as progress:
         found, _ = compute_scene(inputs, recipe, models, progress.report)
     record = replace(found, location=base.record.location)
     lifted = [replace(base, recipe=recipe, record=record, operator=one.spec.name) for one in operators]

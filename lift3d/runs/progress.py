@@ -1,5 +1,7 @@
 """How far a run is, on the terminal: a bar over scenes, one for each scene at work, with the time that is left."""
 
+import os
+import time
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import TypeVar
@@ -19,16 +21,25 @@ from rich.table import Column
 from rich.text import Text
 
 from lift3d.config import scene_name
+from lift3d.domain.keys import shown
 
 # As many lines as one takes in at a glance; a cluster has hundreds of scenes at work.
 _MOST_AT_WORK = 4
 _BAR_WIDTH = 16
+_TELL_EVERY_S = 30.0
+# Set where nothing but results is wanted.
+QUIET = "LIFT3D_QUIET"
 
 Item = TypeVar("Item")
 
 
+def message_console() -> Console:
+    """Return where progress and outcomes are told: standard error, or nowhere where somebody wants it quiet."""
+    return Console(stderr=True, quiet=bool(os.environ.get(QUIET)))
+
+
 class RunProgress:
-    """Bars on standard error while a run goes on; nothing where that is neither a terminal nor a notebook."""
+    """Bars on standard error while a run goes on; where that is neither a terminal nor a notebook, a line at times."""
 
     def __init__(self, console: Console, scene_count: int) -> None:
         # Names of scenes are no markup, and the longest of them leaves room for the stage.
@@ -48,6 +59,7 @@ class RunProgress:
         self._scenes = self._progress.add_task("scenes", total=scene_count, stage="")
         self._start: TaskID | None = self._progress.add_task("starting", total=None, stage="")
         self._at_work: dict[str, TaskID] = {}
+        self._told_at = time.monotonic()
 
     def __enter__(self) -> "RunProgress":
         self._progress.start()
@@ -84,6 +96,11 @@ class RunProgress:
             # The time that is left is that of the stage.
             self._progress.reset(task, total=total, stage=stage)
         self._progress.update(task, completed=done, total=total)
+        if self._progress.disable and time.monotonic() - self._told_at > _TELL_EVERY_S:
+            # Logs, of CI or of a batch system, are read while a scene takes its time.
+            self._told_at = time.monotonic()
+            told = f"{name}: {done} of {total}"
+            self._progress.console.print(shown(told), highlight=False, markup=False, emoji=False, soft_wrap=True)
 
     def _show_first(self) -> None:
         for place, task in enumerate(self._at_work.values()):
@@ -110,7 +127,7 @@ class _TimeLeft(ProgressColumn):
 def track(items: Iterable[Item], what: str) -> Iterator[Item]:
     """Yield items and show on standard error how far that is, if it is a terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
+    console = message_console()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         yield from progress.track(items, description=what)
 

@@ -46,8 +46,9 @@ def test_a_run_with_a_failure_ends_with_table_failure_and_places(recipe, tmp_pat
     assert second.startswith("✗ 2/2 [red]un<b>usable: scene-format: No reader recognises")
     assert "| raw2d" in said.out
     assert "1 of 2 scenes failed:\n  1 × scene-format, such as [red]un<b>usable: No reader" in said.out
-    places = dict(line.split(maxsplit=1) for line in said.out.splitlines()[-3:])
-    assert list(places) == ["store", "table", "report"]
+    places = dict(line.split(maxsplit=1) for line in said.out.splitlines()[-4:])
+    assert list(places) == ["store", "table", "report", "next"]
+    assert places.pop("next").startswith("lift3d view ")
     assert all(Path(place).exists() for place in places.values())
     assert places["report"] == str(tmp_path / "store" / "report.html")
 
@@ -153,6 +154,16 @@ def test_progress_fits_a_terminal_of_80_columns_and_names_scene_and_stage():
     assert garden.startswith("garden-garden")
     assert " lift " in garden
     assert "3/10" in garden
+
+
+def test_a_log_is_told_at_times_how_far_a_long_scene_is(monkeypatch):
+    now = iter(range(0, 1000, 20))
+    monkeypatch.setattr("lift3d.runs.progress.time.monotonic", lambda: next(now))
+    told = io.StringIO()
+    with RunProgress(Console(file=told), 1) as progress:
+        for done in range(4):
+            progress.report("desk: lift", done, 9)
+    assert told.getvalue() == "desk: lift: 1 of 9\ndesk: lift: 3 of 9\n"
 
 
 def test_the_bar_of_one_process_belongs_to_the_scene_at_work():

@@ -1,6 +1,7 @@
 """The flow through Prefect: what it takes, what it ends in, what it leaves behind."""
 
 import pytest
+from prefect import get_client
 from prefect.exceptions import ParameterTypeError
 
 from flows.lift_scenes import lift_scenes
@@ -63,6 +64,8 @@ def test_a_run_in_two_batches_with_an_unusable_scene_completes_and_says_so(tmp_p
     )
     assert state.is_completed()
     assert state.message.startswith("2 of 3 scenes done")
+    with get_client(sync_client=True) as client:
+        assert client.read_flow_run(state.state_details.flow_run_id).name == "rgb on scenes.txt"
     summary = state.result()
     assert summary["outcomes"] == {"failed": 1, "ok": 2}
     assert [scene["location"] for scene in summary["scenes"]] == [*SCENES, UNUSABLE]

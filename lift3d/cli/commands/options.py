@@ -2,6 +2,7 @@
 
 import gc
 import json
+import os
 import types
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -42,7 +43,9 @@ class Exit(IntEnum):
 
 def say(text: str, *, err: bool = False, **style: Any) -> None:
     """Print text. What a terminal would obey is printed as its code: names and reasons may be a stranger's words."""
-    click.secho("\n".join(map(shown, text.split("\n"))), err=err, **style)
+    # https://no-color.org
+    colour = False if os.environ.get("NO_COLOR") else None
+    click.secho("\n".join(map(shown, text.split("\n"))), err=err, color=colour, **style)
 
 
 def show(found: Any, text: str, as_json: bool) -> None:

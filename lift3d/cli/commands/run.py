@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +98,16 @@ def run(
         say("interrupted; what is committed stays, the same command goes on from there", err=True)
         code = Exit.INTERRUPTED
     sys.exit(code)
+
+
+@click.command()
+@click.argument("store", default="runs/demo", help="Folder for what is computed.")
+@click.pass_context
+def demo(context: click.Context, store: str) -> None:
+    """Lift two computed scenes with three lifters: a first look that downloads nothing and takes a minute or two."""
+    recipe = str(files("flows") / "recipes" / "demo.yaml")
+    # As if typed, so that options have their defaults.
+    run.main(["--recipe", recipe, "--store", store, "--serial"], prog_name="lift3d run", parent=context.parent)
 
 
 def _recipe(file: dict[str, Any], given: dict[str, Any], leave_one_out: bool) -> "Recipe":
