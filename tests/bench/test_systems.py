@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from lift3d.bench.kept_figures import kept
-from lift3d.bench.systems import meshes, parts, queries, restoration
+from lift3d.bench.systems import generators, meshes, moments, parts, queries, restoration, sparse
 from lift3d.bench.systems.page import page
 from lift3d.bench.systems.parts import PARTS, Asked, measure
 from lift3d.bench.systems.row import SystemRow
 from lift3d.bench.systems.splats import _painted
-from lift3d.errors import UnknownNameError
+from lift3d.errors import ConfigError, NoOverlapError, UnknownNameError
 
 ROW = SystemRow("queries", "a", "mIoU", True, 0.6, {"per view": 0.5}, {"true masks": 0.9}, {"things": 4.0}, "C", "D")
 
@@ -85,3 +85,43 @@ def test_true_depth_gives_the_best_mesh_and_walls_are_told_apart(monkeypatch):
         assert 0 <= row.details["precision"] <= 1
     assert "walls" in walls.metric
     assert whole.ceilings["true depth"] > 0.5
+
+
+def test_what_an_editor_made_by_chance_is_one_scene_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(generators, "_HEIGHT", 48)
+    monkeypatch.setattr(generators, "_EVERY", 4)
+    scene = "procedural:room?seed=2&views=8&height=48&width=64&spacing=2"
+    (row,) = generators.measure(Asked(scene, (), (), str(tmp_path / "store")))
+    assert row.scene.endswith(", editor")
+    assert row.is_above
+    assert row.figure < 0.5
+    assert row.details["coverage"] > 0.9
+    with pytest.raises(ConfigError, match="generates no pictures: it gives"):
+        generators.measure(Asked(scene, ("hog",), (), str(tmp_path / "store")))
+    grey = torch.full((3, 1, 1), 0.5)
+    red, green, blue = generators.edited(grey, None).flatten().tolist()
+    assert red > green > blue
+
+
+def test_few_photographs_are_completed_and_what_is_made_up_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(sparse, "_HEIGHT", 48)
+    monkeypatch.setattr(sparse, "_COUNTS", (3,))
+    scene = "procedural:room?seed=2&views=8&depth=0&plain=1&height=48&width=64"
+    seen, covered = sparse.measure(Asked(scene, (), (), str(tmp_path / "store")))
+    assert (seen.metric, covered.metric) == ("PSNR of withheld views, dB", "coverage of withheld views")
+    assert seen.scene.endswith(", 3 views")
+    assert seen.is_above
+    assert covered.is_above
+    assert seen.details["PSNR where confident"] > seen.details["PSNR where in doubt"] + 3
+    monkeypatch.setattr(sparse, "_COUNTS", (5,))
+    with pytest.raises(NoOverlapError, match="has 8 views; expected at least 10"):
+        sparse.measure(Asked(scene, (), (), str(tmp_path / "store")))
+
+
+def test_what_stands_still_looks_alike_at_all_moments_and_what_moves_is_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(moments, "_HEIGHT", 36)
+    scene = "procedural:room?seed=2&views=2&times=3&spacing=4&height=36&width=48"
+    (row,) = moments.measure(Asked(scene, (), (), str(tmp_path / "store")))
+    assert row.is_above
+    assert row.figure < 0.5
+    assert row.details["what moves is there"] > 0.7

@@ -52,7 +52,7 @@ def _rows(asked: Asked, name: str) -> list[SystemRow]:
     scene = read_scene(asked.scene)
     make = edited if name == EDITOR else _generator(build_operator(name, asked.plugins))
     with TemporaryDirectory(prefix="generated-") as folder:
-        meant = written(scene, make, Path(folder))
+        meant = written(scene, make, Path(folder), _HEIGHT)
         recipe = parse_recipe(
             {
                 "scenes": (asked.scene,),
@@ -83,7 +83,7 @@ def _rows(asked: Asked, name: str) -> list[SystemRow]:
     ]  # fmt: skip
 
 
-def written(scene: Scene, make: Maker, folder: Path, height: int = _HEIGHT) -> dict[str, Image]:
+def written(scene: Scene, make: Maker, folder: Path, height: int) -> dict[str, Image]:
     """Write what is made of each view by its own chance, and return what would be made without any."""
     meant = {}
     for view in scene.views:
