@@ -10,13 +10,19 @@ from lift3d.surface.protocol import GeometryMethod, GeometrySpec
 
 SENSOR = GeometrySpec("sensor", 4, "Depth that the views have, where other views agree with it.", needs_depth=True)
 SWEEP = GeometrySpec(
-    "sweep", 5, "Multi-view stereo without training, fused over all views.", tolerance=0.05, painters=10
+    "sweep",
+    5,
+    "Multi-view stereo without training, fused over all views.",
+    tolerance=0.05,
+    is_searched=True,
+    painters=10,
 )
 PLANAR = GeometrySpec(
     "planar",
     1,
     "That stereo, and planes in place of what has no texture.",
     tolerance=SWEEP.tolerance,
+    is_searched=True,
     painters=SWEEP.painters,
 )
 COLMAP = GeometrySpec("colmap", 3, "Depth maps of a dense workspace of COLMAP.", file="dense workspace of COLMAP")

@@ -20,6 +20,7 @@ class GeometrySpec:
         summary: One sentence: where the surface comes from.
         needs_depth: Whether every view must have depth of its own.
         tolerance: Relative difference of depth within which two views show one surface.
+        is_searched: Whether depth is matched by windows of photographs, so that things reach beyond their outlines.
         painters: Views whose coarse bands a picture is a mean of, at most: where depth is unsure, many are a blur.
         file: What file or folder it reads besides the views; empty if none.
         content: Digest of what it reads; empty as long as that is not known.
@@ -30,6 +31,7 @@ class GeometrySpec:
     summary: str
     needs_depth: bool = False
     tolerance: float = 0.03
+    is_searched: bool = False
     painters: int = 32
     file: str = ""
     content: str = ""

@@ -1,6 +1,7 @@
 """Points that are followed through the views of a scene: what must come of any of them, and files that others read."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -122,6 +123,24 @@ def test_where_nothing_is_known_there_is_no_point(lifted):
     assert torch.isfinite(surface_at(both, cameras[0], DepthMap(grid, holed), uv).xyz).all(1).tolist() == [
         False, True, True,
     ]  # fmt: skip
+
+
+def test_what_reaches_beyond_its_outline_is_not_followed(lifted):
+    """A thing that others see through is as wide as its view shows it; its searched depth is a cell or two wider."""
+    first = lifted.view(A).camera
+    grid, wall = FeatureGrid.covering(first.size, 1.0), torch.full((48, 64), 4.0)
+    fat = wall.clone()
+    fat[:, :22] = 2.0
+    views = {}
+    for number, z_depth in enumerate((fat, wall, wall)):
+        w2c = torch.eye(4, dtype=torch.float64)
+        w2c[0, 3] = -0.2 * number
+        views[str(number)] = ViewGeometry(replace(first, w2c=w2c), grid, z_depth, torch.ones(48, 64))
+    uv = torch.tensor([[10.5, 24.5], [20.5, 24.5], [21.5, 24.5], [40.5, 24.5]], dtype=torch.float64)
+    for method, expected in (("sweep", [2.0, 4.0, 4.0, 4.0]), ("sensor", [2.0, 2.0, 2.0, 4.0])):
+        surface = SceneSurface.of(SceneGeometry(method, views))
+        found = surface_at(surface, views["0"].camera, DepthMap(grid, fat), uv)
+        assert found.xyz[:, 2].tolist() == expected
 
 
 def test_a_query_without_surface_is_a_row_with_its_reason(lifted, monkeypatch):
