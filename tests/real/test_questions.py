@@ -28,7 +28,7 @@ def asked(tmp_path_factory):
     """The kitchen's own labels as masks, connected pixels each, and what they are called."""
     kitchen = Path(os.environ["LIFT3D_TEST_DATA"]) / "captures" / "kitchen"
     store = str(tmp_path_factory.mktemp("kitchen") / "store")
-    lifted = lift3d.lift(kitchen, "tiny:encoder", store=store, image_height=180, metrics=("coverage",))
+    lifted = lift3d.lift(kitchen, "hog", store=store, image_height=180, metrics=("coverage",))
 
     def pieces(view: str) -> np.ndarray:
         labels = lifted.scene.view(view).load(180).labels.numpy()
