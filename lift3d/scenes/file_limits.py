@@ -6,11 +6,13 @@ import struct
 import tokenize
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped
 from numpy import ndarray
 
+from lift3d.domain.keys import parse_json
 from lift3d.errors import SceneFormatError
 
 # A camera with its paths takes about a kilobyte of JSON: sixty thousand of them. Parsed, it may take twenty times that.
@@ -38,6 +40,14 @@ def read_text(path: Path, most_bytes: int = MAX_TEXT_BYTES) -> str:
     """Return the text of a file in UTF-8, with or without a byte order mark; ValueError if it is not."""
     require_bytes(path, most_bytes)
     return path.read_text(encoding="utf-8-sig")
+
+
+def read_json(path: Path) -> Any:
+    """Return what a file of JSON says; SceneFormatError if it is none, or too large."""
+    try:
+        return parse_json(read_text(path))
+    except (OSError, ValueError) as error:
+        raise SceneFormatError(f"'{path}' is not readable as JSON: {error}. Write or copy it again.") from error
 
 
 def require_bytes(path: Path, most_bytes: int) -> None:

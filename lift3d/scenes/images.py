@@ -142,9 +142,10 @@ class FileFrame:
 
     Maps may be of any size, in the image's proportions. Depth is z-depth in units of ``depth_scale``;
     ``depth_intrinsics`` are fx, fy, cx, cy at its own size if its sensor is another one than the image's (same centre
-    and axes, no distortion). Labels are class ids, of which ``label_ignore`` means unknown. The mask is 0 where pixels
-    are invalid; a silhouette cuts out the one thing there is, so that beside it there is nothing, else nobody knows
-    what it hides. ``oversampling`` is the least at which a JPEG is decoded, before it is resized.
+    and axes, no distortion); ``confidence``, of the same size, is 0 where it is not to be trusted. Labels are class
+    ids, of which ``label_ignore`` means unknown. The mask is 0 where pixels are invalid; a silhouette cuts out the one
+    thing there is, so that beside it there is nothing, else nobody knows what it hides. ``oversampling`` is the least
+    at which a JPEG is decoded, before it is resized.
     """
 
     image: str
@@ -157,6 +158,7 @@ class FileFrame:
     distortion: Distortion | None = None
     is_silhouette: bool = False
     oversampling: float = SHARP
+    confidence: str | None = None
 
     @property
     def has_depth(self) -> bool:
@@ -189,6 +191,11 @@ class FileFrame:
         if self.depth is None:
             return None
         numbers = decode_map(self.depth)
+        if self.confidence is not None:
+            trust = decode_map(self.confidence)
+            if trust.shape != numbers.shape:
+                raise ImageError(f"'{self.confidence}' is {trust.shape}, its depth {numbers.shape}; expected one size.")
+            numbers = np.where(trust > 0, numbers, np.zeros_like(numbers))
         lens = self.distortion
         if self.depth_intrinsics is not None:
             lens = Distortion("PINHOLE", self.depth_intrinsics, ImageSize(*numbers.shape))
@@ -222,6 +229,7 @@ class FileFrame:
                 "depth_scale": self.depth_scale if self.has_depth else None,
                 **({"depth_version": _DEPTH_VERSION} if self.has_depth else {}),
                 "depth_intrinsics": self.depth_intrinsics if self.has_depth else None,
+                "confidence": _digest_file(self.confidence),
                 "label_ignore": self.label_ignore,
                 "distortion": lens and [lens.model, list(lens.params), lens.size.height, lens.size.width],
                 **({"is_silhouette": True} if self.is_silhouette and self.mask else {}),

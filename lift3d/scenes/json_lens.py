@@ -63,14 +63,15 @@ def read_lens(frame: Level, shared: Level, file_size: Callable[[], ImageSize]) -
     size = stated or file_size()
     fl_x, fl_y = _focals(levels, get, size)
     cx, cy = number(get, "cx", size.width / 2), number(get, "cy", size.height / 2)
-    K = _intrinsics(fl_x, fl_y, cx, cy)
+    K = intrinsics(fl_x, fl_y, cx, cy)
     model, coefficients = _model(get)
     lens = Distortion(model, (fl_x, fl_y, cx, cy, *coefficients), size)
     return JsonLens(K, None if is_pinhole(lens) else lens, size, stated is not None)
 
 
 @lru_cache(maxsize=_MOST_SHARED)
-def _intrinsics(fl_x: float, fl_y: float, cx: float, cy: float) -> Float[Tensor, "3 3"]:
+def intrinsics(fl_x: float, fl_y: float, cx: float, cy: float) -> Float[Tensor, "3 3"]:
+    """Return K, the same one for the same numbers."""
     return torch.tensor([[fl_x, 0.0, cx], [0.0, fl_y, cy], [0.0, 0.0, 1.0]], dtype=torch.float64)
 
 
@@ -148,7 +149,7 @@ def _focal(get: Get, key: str, extent: int) -> float | None:
     return 0.5 * extent / slope
 
 
-def positive(get: Get, key: str, default: float) -> float:
+def positive(get: Get, key: str, default: float | None = None) -> float:
     """Return a positive number of a file, or the default; CameraError if it is none."""
     value = number(get, key, default)
     if value <= 0:
@@ -156,7 +157,14 @@ def positive(get: Get, key: str, default: float) -> float:
     return value
 
 
-def number(get: Get, key: str, default: float) -> float:
+def numbers(values: object, count: int, name: str) -> list[float]:
+    """Return so many finite numbers of a list of a file; CameraError if it is none."""
+    if not isinstance(values, list) or len(values) != count:
+        raise CameraError(f"'{name}' should be {count} numbers, got {brief(values)}.")
+    return [number({name: one}.get, name) for one in values]
+
+
+def number(get: Get, key: str, default: float | None = None) -> float:
     """Return a finite number of a file, or the default; CameraError if it is none."""
     value = get(key, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:

@@ -50,7 +50,7 @@ class ScanNetReader:
         draft.note("Half a pixel was added to the principal points: the format counts from the first pixel's centre.")
         depths = {path.stem: path for path in folder.images("depth")}
         labels = {path.stem: path for path in folder.images(*_LABEL_FOLDERS)}
-        images = sorted(folder.images("color"), key=_number_of)
+        images = sorted(folder.images("color"), key=number_of)
         for view_id, image in zip(view_ids(path.name for path in images), images, strict=True):
             with draft.dropping(view_id):
                 c2w, was_repaired = _read_pose(folder, f"pose/{image.stem}.txt")
@@ -154,6 +154,6 @@ def _intrinsics(folder: SceneFolder, name: str) -> Float[Tensor, "3 3"]:
     return K
 
 
-def _number_of(path: Path) -> tuple[int, str]:
+def number_of(path: Path) -> tuple[int, str]:
     """Frames are numbered without padding: 2 comes before 10."""
     return (int(path.stem) if path.stem.isdecimal() else 0, path.stem)

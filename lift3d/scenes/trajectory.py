@@ -13,12 +13,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lift3d.domain.camera import Camera, ImageSize
-from lift3d.domain.keys import parse_json, shown
+from lift3d.domain.keys import shown
 from lift3d.domain.scene import Scene
 from lift3d.errors import CameraError, SceneFormatError, brief
 from lift3d.geometry.rigid import inverse
 from lift3d.scenes.camera_checks import stated_size
-from lift3d.scenes.file_limits import read_text
+from lift3d.scenes.file_limits import read_json
 from lift3d.scenes.images import FileFrame, image_size
 from lift3d.scenes.json_lens import number, positive
 from lift3d.scenes.rgbd import CENTER_OFFSET_PX, INTRINSICS_FILE, MILLIMETRE, calibration
@@ -146,10 +146,7 @@ def _lens(folder: SceneFolder, draft: SceneDraft, *, is_tum: bool) -> _Lens:
 
 def _of_json(path: Path) -> _Lens:
     """Read intrinsics as they come with Replica: w, h, fx, fy, cx, cy, and depth numbers per metre."""
-    try:
-        document = parse_json(read_text(path))
-    except (OSError, ValueError) as error:
-        raise SceneFormatError(f"'{path}' is not readable as JSON: {error}. Write or copy it again.") from error
+    document = read_json(path)
     found = document.get("camera", document) if isinstance(document, dict) else None
     names = ("w", "h", "fx", "fy", "cx", "cy", "scale")
     if not isinstance(found, dict) or not all(name in found for name in names):

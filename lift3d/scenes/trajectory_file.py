@@ -23,8 +23,6 @@ from lift3d.scenes.rotations import rigid
 _TUM, _MATRICES = 8, {16: 4, 12: 3}
 # Times within this are one: TUM's own limit, seconds.
 SAME_TIME_S = 0.02
-# Poses at most so far apart have another one between them.
-_ONE_MOTION_S = 0.1
 _LARGEST_NORM_ERROR = 0.01
 
 
@@ -36,11 +34,13 @@ class Trajectory:
         name: The file's.
         times: Ascending; seconds, or whole numbers from 0.
         rows: Positions and quaternions (scalar last), or matrices row by row.
+        one_motion_s: Poses at most so far apart in time have another one between them.
     """
 
     name: str
     times: Float[ndarray, " pose"]
     rows: Float[ndarray, "pose number"]
+    one_motion_s: float = 0.1
 
     @property
     def is_timed(self) -> bool:
@@ -64,14 +64,14 @@ class Trajectory:
             return rigid(matrix)
         before, after = near[0], near[-1]
         gap = float(self.times[after] - self.times[before])
-        if away > 1e-6 and 0 < gap <= _ONE_MOTION_S and self.times[before] < time < self.times[after]:
+        if away > 1e-6 and 0 < gap <= self.one_motion_s and self.times[before] < time < self.times[after]:
             return _between(self.rows[[before, after]], (time - float(self.times[before])) / gap), False
         if away > SAME_TIME_S:
             raise CameraError(
                 f"'{self.name}' has no pose within {SAME_TIME_S:g} s of {time:.6f}; the nearest is {away:.6g} s away. "
                 "Are both of one clock, in seconds?"
             )
-        return _matrix(self.rows[nearest]), False
+        return pose_of(self.rows[nearest]), False
 
 
 def read_trajectory(path: Path) -> Trajectory:
@@ -125,7 +125,8 @@ def read_rows(path: Path) -> list[list[str]]:
     return [line.replace(",", " ").split() for line in lines if line.strip() and not line.lstrip().startswith("#")]
 
 
-def _matrix(row: Float[ndarray, "7"]) -> Float[Tensor, "4 4"]:
+def pose_of(row: Float[ndarray, "7"]) -> Float[Tensor, "4 4"]:
+    """Return c2w of a position and a quaternion (scalar last); CameraError if that is none."""
     from scipy.spatial.transform import Rotation  # A scene is planned without it.
 
     norm = float(np.linalg.norm(row[3:]))
@@ -141,14 +142,14 @@ def _matrix(row: Float[ndarray, "7"]) -> Float[Tensor, "4 4"]:
 
 def _between(rows: Float[ndarray, "2 7"], share: float) -> Float[Tensor, "4 4"]:
     """Return the pose a share of the way from one to another: straight, and turned about one axis."""
-    _, _ = (_matrix(row) for row in rows)
+    _, _ = (pose_of(row) for row in rows)
     turned = rows[1].copy()
     # Of a quaternion and its negative, the nearer way.
     turned[3:] *= 1.0 if float(rows[0, 3:] @ rows[1, 3:]) >= 0 else -1.0
     mixed = (1 - share) * rows[0] + share * turned
     # Poses of one motion are near: a normalised mean is the rotation between them to a hundredth of their angle.
     mixed[3:] /= np.linalg.norm(mixed[3:])
-    return _matrix(mixed)
+    return pose_of(mixed)
 
 
 def nearest_time(times: Sequence[float], time: float) -> int | None:

@@ -13,11 +13,10 @@ from typing import Any
 import torch
 
 from lift3d.domain.camera import Camera
-from lift3d.domain.keys import parse_json
 from lift3d.domain.scene import Scene
 from lift3d.errors import CameraError, ImageError, SceneFormatError, brief
 from lift3d.geometry.rigid import inverse
-from lift3d.scenes.file_limits import read_text
+from lift3d.scenes.file_limits import read_json
 from lift3d.scenes.images import FileFrame, image_size
 from lift3d.scenes.json_lens import LENS_KEYS, number, positive, read_lens
 from lift3d.scenes.ply import read_ply_points
@@ -99,10 +98,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def _load(path: Path) -> dict[str, Any]:
-    try:
-        document = parse_json(read_text(path))
-    except (OSError, ValueError) as error:
-        raise SceneFormatError(f"'{path}' is not readable as JSON: {error}. Write or copy it again.") from error
+    document = read_json(path)
     if not isinstance(document, dict) or not isinstance(document.get("frames"), list):
         raise SceneFormatError(f"'{path}' should be an object with a list 'frames', got {brief(document)}.")
     return document

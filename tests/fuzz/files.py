@@ -112,6 +112,9 @@ SCENES: dict[str, Callable[[Path], None]] = {
     "IDR": partial(captures.write_idr, source=SOURCE),
     "TUM": partial(captures.write_tum, source=SOURCE),
     "Replica": replica,
+    "Record3D": partial(captures.write_record3d, source=SOURCE),
+    "Polycam": partial(captures.write_polycam, source=SOURCE),
+    "ARKitScenes": partial(captures.write_arkitscenes, source=SOURCE),
 }
 
 

@@ -29,6 +29,9 @@ WRITERS: dict[str, Callable[[Path, captures.Capture], None]] = {
     "tum": captures.write_tum,
     "replica": captures.write_replica,
     "idr": captures.write_idr,
+    "record3d": captures.write_record3d,
+    "polycam": captures.write_polycam,
+    "arkitscenes": captures.write_arkitscenes,
 }
 
 
@@ -54,7 +57,7 @@ def test_every_format_reads_as_the_same_capture(name: str, tmp_path: Path) -> No
     z = torch.stack(depths)
     assert len(z) == len(SOURCE.c2w)
     # Depth maps of sequences are constants, not the points' depth.
-    is_sequence = name in ("scannet", "seven_scenes", "tum", "replica")
+    is_sequence = name in ("scannet", "seven_scenes", "tum", "replica", "polycam", "arkitscenes")
     assert is_sequence or scene.depth_range.near < z.min() < z.max() < scene.depth_range.far
 
 

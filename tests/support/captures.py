@@ -233,6 +233,60 @@ def write_replica(folder: Path, source: Capture) -> None:
     write_json(folder.parent / "cam_params.json", {"camera": lens})
 
 
+def write_record3d(folder: Path, source: Capture, **changes: Any) -> None:
+    """Write an unzipped .r3d: K column by column, of a focus that each frame changes; what is packed is left out."""
+    write_images(folder / "rgbd", [str(index) for index in range(len(source.c2w))], ".jpg")
+    (folder / "rgbd/0.depth").write_bytes(b"bvx2")
+    rows = [tum_row(np.array(opengl(c2w))) for c2w in source.c2w]
+    content = {
+        "w": WIDTH,
+        "h": HEIGHT,
+        "K": (np.diag([1.1, 1.1, 1.0]) @ K).T.ravel().tolist(),
+        "perFrameIntrinsicCoeffs": [[FX, FY, CX, CY]] * len(rows),
+        "poses": [[*row[3:], *row[:3]] for row in rows],
+        "fps": 60,
+    }
+    write_json(folder / "metadata", content | changes)
+
+
+def write_polycam(folder: Path, source: Capture, *, is_corrected: bool = True) -> None:
+    """Write a raw export; depth fits the originals, which have another lens, and is not to be trusted on the left."""
+    root, size = folder / "keyframes", (WIDTH // 2, HEIGHT // 2)
+    names = [str(163844350215 + 40000 * index) for index in range(len(source.c2w))]
+    kinds = {"corrected_": (1.0, source.c2w), "": (1.1 if is_corrected else 1.0, source.c2w[::-1])}
+    for kind, (zoom, poses) in kinds.items() if is_corrected else (("", (1.0, source.c2w)),):
+        write_images(root / f"{kind}images", names, ".jpg")
+        lens = {"fx": FX * zoom, "fy": FY * zoom, "cx": CX, "cy": CY, "width": WIDTH, "height": HEIGHT}
+        for name, c2w in zip(names, poses, strict=True):
+            rows = opengl(c2w)[:3]
+            pose = {f"t_{row}{column}": rows[row][column] for row in range(3) for column in range(4)}
+            write_json(
+                root / f"{kind}cameras/{name}.json", {**lens, **pose, "blur_score": 90.0, "timestamp": int(name)}
+            )
+    for index, name in enumerate(names):
+        write_depth(root / f"depth/{name}.png", 1000 + index, size)
+        trust = np.full(size[::-1], 255, np.uint8)
+        trust[:, : size[0] // 4] = 0
+        (root / "confidence").mkdir(exist_ok=True)
+        Image.fromarray(trust).save(root / f"confidence/{name}.png")
+
+
+def write_arkitscenes(folder: Path, source: Capture) -> None:
+    """Write a video of the raw data set; poses have more digits than names, and intrinsics are a millisecond off."""
+    times = [6845.8004 + 0.1 * index for index in range(len(source.c2w))]
+    rows = []
+    for index, (time, c2w) in enumerate(zip(times, source.c2w, strict=True)):
+        w2c, name = np.linalg.inv(c2w), f"41069021_{time:.3f}"
+        turn = Rotation.from_matrix(w2c[:3, :3]).as_rotvec()
+        rows.append([float(f"{time:.3f}"), *turn, *w2c[:3, 3]])
+        write_images(folder / "lowres_wide", [name])
+        write_depth(folder / f"lowres_depth/{name}.png", 1000 + index)
+        lens = folder / f"lowres_wide_intrinsics/41069021_{time + 0.001:.3f}.pincam"
+        lens.parent.mkdir(parents=True, exist_ok=True)
+        lens.write_text(f"{WIDTH} {HEIGHT} {FX} {FY} {CX} {CY}\n")
+    np.savetxt(folder / "lowres_wide.traj", rows)
+
+
 def write_idr(folder: Path, source: Capture, name: str = "cameras.npz", radius: float = 1.5) -> None:
     """Write projection matrices of arbitrary scale and sign, and the sphere around the object."""
     write_images(folder / "image", [f"{index:06d}" for index in range(len(source.c2w))])
