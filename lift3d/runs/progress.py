@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
 from types import TracebackType
 from typing import TypeVar
 
@@ -54,7 +55,7 @@ class RunProgress:
             console=console,
             transient=True,
             expand=True,
-            disable=not (console.is_terminal or console.is_jupyter),
+            disable=not (console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)),
         )
         self._scenes = self._progress.add_task("scenes", total=scene_count, stage="")
         self._start: TaskID | None = self._progress.add_task("starting", total=None, stage="")

@@ -14,7 +14,8 @@ from tests.support.runs import ROOM, STREET, run_into, small_recipe
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 READERS = tuple(path for path in NOTEBOOKS if path.stem in ("01_one_scene", "02_read_the_tables"))
 # Encoders of the two kinds without their weights, few steps, and the smallest pictures.
-SMALL_TRAINING = {
+SMALL = {
+    "LIFT3D_SCENE": "procedural:objects?seed=9002&views=6&height=72&width=96",
     "LIFT3D_ENCODERS": "timm:vit_tiny_patch16_224?weights=random open_clip:ViT-S-32?weights=random",
     "LIFT3D_ENCODER": "timm:test_vit?weights=random",
     "LIFT3D_TUNE_ON": "procedural:room?seed=1001&views=5&height=48&width=64",
@@ -38,8 +39,8 @@ def folder(tmp_path_factory):
 
 def test_there_are_notebooks_and_no_outputs_in_them():
     stems = [path.stem for path in NOTEBOOKS]
-    assert stems[:3] == ["01_one_scene", "02_read_the_tables", "03_add_an_operator"]
-    assert stems[3:] == ["04_train_on_dino_and_clip", "05_tune_dino"]
+    assert stems[:4] == ["00_first_hour", "01_one_scene", "02_read_the_tables", "03_add_an_operator"]
+    assert stems[4:] == ["04_train_on_dino_and_clip", "05_tune_dino"]
     for path in NOTEBOOKS:
         notebook = nbformat.read(path, as_version=4)
         assert len(notebook.cells) <= 12
@@ -49,7 +50,7 @@ def test_there_are_notebooks_and_no_outputs_in_them():
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_and_shows_pictures(path, folder, tmp_path):
     found = _run(
-        path, tmp_path, {"LIFT3D_STORE": folder, "LIFT3D_FOLDER": str(tmp_path / "training"), **SMALL_TRAINING}
+        path, tmp_path, {"LIFT3D_STORE": folder, "LIFT3D_FOLDER": str(tmp_path / "training"), **SMALL}
     )
     assert len(_shown(found, "image/png")) >= 2
 
