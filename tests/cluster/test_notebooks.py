@@ -49,9 +49,7 @@ def test_there_are_notebooks_and_no_outputs_in_them():
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_and_shows_pictures(path, folder, tmp_path):
-    found = _run(
-        path, tmp_path, {"LIFT3D_STORE": folder, "LIFT3D_FOLDER": str(tmp_path / "training"), **SMALL}
-    )
+    found = _run(path, tmp_path, {"LIFT3D_STORE": folder, "LIFT3D_FOLDER": str(tmp_path / "training"), **SMALL})
     assert len(_shown(found, "image/png")) >= 2
 
 
