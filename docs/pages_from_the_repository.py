@@ -30,6 +30,8 @@ PAGES = {
 COMMAND_LINE = "reference/command-line.md"
 
 _LINK = re.compile(r"\[([^\]]+)\]\(([^)\s#:]+)(#[^)\s]*)?\)")
+# What is said of a page to those who read it in the repository.
+_UNFILLED = re.compile(r"^\*Lines that begin with `:::`.*\n", re.MULTILINE)
 _TABLE = re.compile(r"^<!-- table (\S+): (.+?) -->$", re.MULTILINE)
 
 
@@ -43,8 +45,22 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, config: MkDocsConfig, files: Files) -> str:
-    """Put tables of the generated pages where they are asked for."""
-    return _TABLE.sub(lambda found: table_of(found[1], found[2]), markdown)
+    """Put tables of the generated pages where they are asked for, and lead links to the repository's files to pages."""
+    filled = _UNFILLED.sub("", _TABLE.sub(lambda found: table_of(found[1], found[2]), markdown))
+    return with_own_pages(filled, page.file.src_uri)
+
+
+def with_own_pages(text: str, source: str) -> str:
+    """Return a page of docs/, named from there, whose links to files that are pages, too, lead to these."""
+    homes, folder = {file: page for page, file in PAGES.items()}, posixpath.dirname(source)
+
+    def relinked(found: re.Match[str]) -> str:
+        target = posixpath.normpath(posixpath.join("docs", folder, found[2]))
+        if target not in homes:
+            return found[0]
+        return f"[{found[1]}]({posixpath.relpath(homes[target], folder or '.')}{found[3] or ''})"
+
+    return _LINK.sub(relinked, text)
 
 
 def with_page_links(text: str, source: str) -> str:
