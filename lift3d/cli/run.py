@@ -157,7 +157,7 @@ def _report(recipe: Recipe, url: str, records: list[SceneRecord], console: Conso
     try:
         if is_news or not page.is_file() or recipe.run_id.encode() not in page.read_bytes():
             with console.status("drawing the report; Ctrl-C leaves it out"):
-                write_report(url, ReportExtent(recipe.run_id, _REPORT_SCENES, _REPORT_VIEWS), page)
+                write_report(url, ReportExtent(recipe.run_id, _REPORT_SCENES, _REPORT_VIEWS, page_count=0), page)
     except KeyboardInterrupt:
         return {"report": f"left out; lift3d report {url} draws it"}
     except (Lift3dError, OSError, ValueError) as error:

@@ -149,6 +149,7 @@ def _attributes(inputs: SceneInputs, recipe: Recipe, product: LiftedProduct, wor
         "operator": product.operator,
         "operator_identity": spec.identity,
         "quantity": spec.quantity,
+        "label_names": list(spec.label_names),
         "lifter": product.lifter,
         "protocol": recipe.protocol,
         "image_height_px": recipe.image_height,

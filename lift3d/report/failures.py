@@ -54,7 +54,7 @@ class Failures:
         self._signs = {
             one.spec.name: 1 if one.spec.better == "higher" else -1
             for one in build_metrics()
-            if one.spec.scope == "view" and one.spec.better != "neither" and one.spec.name in HEADLINE
+            if one.spec.scope in ("view", "pair") and one.spec.better != "neither" and one.spec.name in HEADLINE
         }
         self._worst = ScoreTable.from_rows([]).frame.assign(badness=0.0)
 
@@ -77,7 +77,7 @@ class Failures:
         return [one for one in (*self._listed.values(), blanks) if one.count]
 
     def worst(self, lifters: Sequence[str]) -> list[Table]:
-        """Return the worst views of each operator, the worst first, by the first of the usual metrics that it has.
+        """Return the worst views or pairs of each operator, the worst first, by the first usual metric that it has.
 
         They are those of the last of the run's lifters that the operator has.
         """
@@ -88,7 +88,7 @@ class Failures:
             metric = min(own["metric"], key=list(HEADLINE).index)
             columns = (Column(HEADLINE[metric], metric), Column("coverage"))
             rows = tuple(
-                Row((view["scene"], view["target"]), (_figure(view["value"]), _figure(view["coverage"])))
+                Row((view["scene"], _view(view)), (_figure(view["value"]), _figure(view["coverage"])))
                 for view in own[own["metric"] == metric].to_dict("records")
             )
             caption = f"Worst views of {operator} × {lifter} by {HEADLINE[metric]}"
@@ -109,6 +109,10 @@ def _about(one: Mapping[str, str]) -> str:
     """Return what a row without a figure is about."""
     product = f"{one['operator']} × {one['lifter']}" if one["operator"] else ""
     return ", ".join(text for text in (one["target"], product) if text)
+
+
+def _view(one: Mapping[str, str]) -> str:
+    return " – ".join(text for text in (one["target"], one["other"]) if text)
 
 
 def _figure(value: float) -> Cell:

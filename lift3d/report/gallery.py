@@ -114,12 +114,12 @@ def _middle(targets: Sequence[str]) -> Sequence[str]:
     return targets[start : start + FRAMES]
 
 
-def thumbnail(picture: Picture) -> Thumbnail:
-    """Return a picture (RGB in [0, 1]) as PNG if it is tiny, else as JPEG no longer than LONGEST_PX."""
+def thumbnail(picture: Picture, longest_px: int = LONGEST_PX) -> Thumbnail:
+    """Return a picture (RGB in [0, 1]) as PNG if it is tiny, else as JPEG no longer than so many pixels."""
     pixels = to_bytes(picture)[..., ::-1]
     longest = max(pixels.shape[:2])
-    if longest > LONGEST_PX:
-        height, width = (max(1, round(side * LONGEST_PX / longest)) for side in pixels.shape[:2])
+    if longest > longest_px:
+        height, width = (max(1, round(side * longest_px / longest)) for side in pixels.shape[:2])
         pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
     is_tiny = longest <= _LOSSLESS_PX
     ending, kind = (".png", "png") if is_tiny else (".jpg", "jpeg")

@@ -1,16 +1,21 @@
 """Scenes as a report shows them: pictures and a drawing for each operator, and what stands in their way."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
 from lift3d.domain.records import SceneRecord
 from lift3d.errors import ConfigError, Lift3dError
 from lift3d.report.gallery import LifterGallery, LifterPictures
+from lift3d.report.strip import Strip, strip_of
+from lift3d.results.answers import Answer
 from lift3d.results.lifted_scene import LiftedScene
+from lift3d.results.same_spots import SameSpots, same_spots
 
 # Characters of all pictures together: with the tables the page stays below 20 MB, which a phone still opens.
 PICTURE_BUDGET = 15_000_000
+# Small pictures of them, by which they are chosen, have the rest.
+_SCENES_SHARE = 0.97
 # Nobody looks at more of one lifter; few scenes do not make a large page.
 _LIFTER_BUDGET = 1_500_000
 # A page that shows more is scrolled past; the table has them all.
@@ -21,13 +26,15 @@ _MOST_LIFTERS = 3
 class ReportExtent:
     """How much is shown of a run (of the latest, if None): at most so many scenes, and views of each lifter.
 
-    ``captures``: whether photographs are read where the recipe says, though another began the run.
+    If there are more scenes, so many, the worst first, have a page each, ``page_count``. ``captures``: whether
+    photographs are read where the recipe says, though another began the run.
     """
 
     run_id: str | None = None
     scene_count: int = 8
     view_count: int = 6
     captures: bool = False
+    page_count: int = 400
 
     def __post_init__(self) -> None:
         if self.scene_count < 0 or self.view_count < 1:
@@ -43,8 +50,15 @@ class DrawnOperator:
 
     operator: str
     hidden: tuple[str, ...]
+    answers: tuple[Answer, ...] = ()
+    strip: Strip | None = None
     lifters: list[LifterPictures] = field(default_factory=list)
     trouble: str = ""
+
+    @property
+    def size(self) -> int:
+        """Characters of the pictures."""
+        return sum(one.size for one in self.lifters) + (self.strip.size if self.strip else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,42 +70,73 @@ class DrawnScene:
     trouble: str
     operators: tuple[DrawnOperator, ...]
 
+    @property
+    def size(self) -> int:
+        """Characters of the pictures."""
+        return sum(one.size for one in self.operators)
 
-def drawn_scenes(chosen: Mapping[str, SceneRecord], lifted: Iterable[LiftedScene], view_count: int) -> list[DrawnScene]:
-    """Return the scenes as they are shown, whose pictures share the page's room: what one leaves over, others have.
 
-    Lifters of an operator come one after the other; of each, ``view_count`` targets are shown.
-    """
-    by_operator = [[*lifters] for _, lifters in groupby(lifted, key=lambda one: (one.name, one.operator))]
-    budget, to_come = PICTURE_BUDGET, sum(min(_MOST_LIFTERS, len(lifters)) for lifters in by_operator)
+def drawn_scenes(
+    chosen: Mapping[str, SceneRecord],
+    lifted: Mapping[str, Sequence[LiftedScene]],
+    answers: Mapping[str, Sequence[Answer]],
+    view_count: int,
+) -> list[DrawnScene]:
+    """Return the scenes as they are shown, whose pictures share the page's room: what one leaves over, others have."""
+    budget, to_come = int(_SCENES_SHARE * PICTURE_BUDGET), len(chosen)
     found = []
     for name, record in chosen.items():
-        own = [lifters for lifters in by_operator if lifters[0].name == name]
-        gallery, operators = LifterGallery(view_count), []
-        for lifters in own:
-            drawn = _drawn_operator(lifters, gallery, min(_LIFTER_BUDGET, budget // max(1, to_come)))
-            budget -= sum(one.size for one in drawn.lifters)
-            to_come -= min(_MOST_LIFTERS, len(lifters))
-            operators.append(drawn)
-        found.append(DrawnScene(name, record, _trouble(own), tuple(operators)))
+        drawn = drawn_scene(name, record, lifted.get(name, ()), answers.get(name, ()), view_count, budget // to_come)
+        budget, to_come = budget - drawn.size, to_come - 1
+        found.append(drawn)
     return found
 
 
-def _drawn_operator(lifters: Sequence[LiftedScene], gallery: LifterGallery, budget: int) -> DrawnOperator:
+def drawn_scene(
+    name: str,
+    record: SceneRecord,
+    lifted: Sequence[LiftedScene],
+    answers: Sequence[Answer],
+    view_count: int,
+    budget: int,
+) -> DrawnScene:
+    """Return one scene, whose pictures take at most so many characters; of each lifter so many targets are shown."""
+    by_operator = [[*lifters] for _, lifters in groupby(lifted, key=lambda one: one.operator)]
+    gallery, spots = LifterGallery(view_count), None
+    operators: list[DrawnOperator] = []
+    to_come = sum(min(_MOST_LIFTERS, len(lifters)) for lifters in by_operator)
+    for lifters in by_operator:
+        spots = spots or same_spots(lifters[-1])
+        count = min(_MOST_LIFTERS, len(lifters))
+        drawn = _drawn_operator(lifters, gallery, spots, budget // max(1, to_come) * count)
+        drawn.answers = tuple(one for one in answers if one.operator == drawn.operator)
+        budget, to_come = budget - drawn.size, to_come - count
+        operators.append(drawn)
+    return DrawnScene(name, record, _trouble(lifted), tuple(operators))
+
+
+def _drawn_operator(
+    lifters: Sequence[LiftedScene], gallery: LifterGallery, spots: SameSpots, budget: int
+) -> DrawnOperator:
     shown = list(reversed(lifters))[:_MOST_LIFTERS]
     drawn = DrawnOperator(lifters[0].operator, tuple(one.lifter for one in lifters if one not in shown))
     try:
         colours = shown[0].colours
-        drawn.lifters = [gallery.of(one, colours, budget) for one in shown]
+        strip = strip_of(shown[::-1], colours, spots)
+        if strip.size <= budget:
+            drawn.strip = strip
+            budget -= strip.size
+        share = min(_LIFTER_BUDGET, budget // len(shown))
+        drawn.lifters = [gallery.of(one, colours, share) for one in shown]
     except Lift3dError as error:
         # The table stands without pictures; fsck names everything that is damaged.
         drawn.trouble = f"Pictures are missing: {error}"
     return drawn
 
 
-def _trouble(lifted: Sequence[Sequence[LiftedScene]]) -> str:
+def _trouble(lifted: Sequence[LiftedScene]) -> str:
     try:
-        _ = [lifters[0].scene for lifters in lifted[:1]]
+        _ = [one.scene for one in lifted[:1]]
     except Lift3dError as error:
         return f"The scene's own images cannot be read here: {error}"
     return ""

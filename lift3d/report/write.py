@@ -1,43 +1,48 @@
-"""What ``lift3d report`` writes: one HTML file on one run of a store, for people; opens offline.
+"""What ``lift3d report`` writes: HTML on one run of a store, for people; opens offline.
 
-Bounded whatever the size of the run: some scenes are drawn, of each some views, and all pictures together have so much
-room. What is left out is counted on the page. Products are read, nothing is computed that a product would hold.
+One file, in which some scenes are drawn; of runs of more scenes, a wall of them and a page for each in a folder beside
+it. Bounded whatever the size of the run: of each scene some views are drawn, and all pictures of a page together have
+so much room. What is left out is counted. Products are read, nothing is computed that a product would hold.
 """
 
-import base64
-import hashlib
 import json
-import platform
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib import metadata
-from importlib.resources import files
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
 
 from lift3d.config import Recipe
-from lift3d.domain.records import RAW2D
+from lift3d.domain.keys import slug
+from lift3d.domain.records import RAW2D, SceneRecord
 from lift3d.errors import ConfigError, StoreLayoutError
+from lift3d.report.cards import Card, card_of
 from lift3d.report.failures import Failures
-from lift3d.report.scenes import ReportExtent, drawn_scenes
-from lift3d.results.lifted_scene import lifted_of
+from lift3d.report.html import page
+from lift3d.report.scenes import PICTURE_BUDGET, ReportExtent, drawn_scene, drawn_scenes
+from lift3d.results.answers import answers_of, glance_table, worst_left
+from lift3d.results.lifted_scene import LiftedScene, lifted_of
 from lift3d.results.tables import headline_means, overall_table, scene_table
 from lift3d.runs.records import choose_run, list_runs, read_run
 from lift3d.runs.table import run_parts, unique_names
 from lift3d.storage import layout
 from lift3d.storage.location import Store, open_store
 from lift3d.storage.whole_file import whole
-from lift3d.tables.schema import ScoreTable
+from lift3d.tables.rendering import Table
+from lift3d.tables.schema import DataFrame, ScoreTable
 
 # Scenes of the recipe that are written out.
 _SCENES_NAMED = 20
-_VERSIONS_OF = ("lift3d", "torch", "numpy", "zarr", "pandas")
-_FOLDER = files("lift3d.report")
+# Characters of the pictures of a scene that has a page of its own.
+_PAGE_BUDGET = 800_000
+# And of the small pictures of all of them on the first page.
+_CARDS_BUDGET = 3_500_000
+
+# Takes the name of a page and its content.
+Save = Callable[[str, bytes], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +53,28 @@ class Report:
     message: str = ""
     is_readable: bool = True
     place: Path | None = None
+    page_count: int = 0
 
     def to_text(self) -> str:
         """Return the path, below what is unusual."""
-        return "\n".join(text for text in (self.message, f"report   {self.place}") if text)
+        pages = f", and {self.page_count} scenes in {_beside(self.place)}" if self.place and self.page_count else ""
+        return "\n".join(text for text in (self.message, f"report   {self.place}{pages}") if text)
 
 
 def write_report(url: str, extent: ReportExtent, out: Path | None = None) -> Report:
-    """Write the page on a run of a store, see make_report; it appears whole.
+    """Write the page on a run of a store, see make_report; each file appears whole, and the first one last.
 
     Without a file's name it is report.html, beside a store that is a folder, else in the current folder.
     """
     folder = Store(url).url
     place = out or (Path() if "://" in folder else Path(folder).parent) / "report.html"
-    made = make_report(url, extent)
+
+    def save(name: str, content: bytes) -> None:
+        with whole(_beside(place) / name) as partial:
+            partial.write_bytes(content)
+
     try:
+        made = make_report(url, extent, save, f"{_beside(place).name}/", f"../{place.name}")
         with whole(place) as partial:
             partial.write_bytes(made.content)
     except OSError as error:
@@ -70,10 +82,21 @@ def write_report(url: str, extent: ReportExtent, out: Path | None = None) -> Rep
     return replace(made, place=place)
 
 
-def make_report(url: str, extent: ReportExtent) -> Report:
+def make_report(
+    url: str, extent: ReportExtent, save: Save | None = None, to_pages: str = "", to_overview: str = ""
+) -> Report:
     """Return the page on a run of a store; a store without a run, or of another version, becomes a page that says so.
 
-    StoreLayoutError if there is no store at the URL, ProductMissingError if it has no such run.
+    Args:
+        url: The store.
+        extent: How much is shown.
+        save: Takes a page for each scene, if the run has more than are drawn on one; None for none.
+        to_pages: How the page refers to those pages.
+        to_overview: How they refer to it.
+
+    Raises:
+        StoreLayoutError: If there is no store at the URL.
+        ProductMissingError: If it has no such run.
     """
     try:
         store = open_store(url)
@@ -91,45 +114,134 @@ def make_report(url: str, extent: ReportExtent) -> Report:
     if extent.run_id is None and len(runs) > 1:
         others = ", ".join(run for run in runs if run != run_id)
         message = f"The store holds {len(runs)} runs; this is {run_id}, the latest. Others, by --run: {others}."
-    return Report(_page({"title": f"Run {run_id}", **_run_content(store, run_id, extent), "message": message}), message)
+    run = _Run.of(store, run_id, extent)
+    is_paged = save is not None and extent.page_count > 0 and 0 < extent.scene_count < len(run.scenes)
+    content = run.content() | (run.on_pages(save, to_pages, to_overview) if save and is_paged else run.on_one_page())
+    page_count = len(content["cards"]) if is_paged else 0
+    return Report(page("report.html.jinja", {**content, "message": message}), message, page_count=page_count)
+
+
+def _beside(place: Path) -> Path:
+    return place.with_name(f"{place.stem}-scenes")
 
 
 def _words(store: Store, title: str, message: str) -> bytes:
-    return _page({"title": title, "message": message, "store": store.url, "recipe": None, "versions": _versions()})
+    return page("report.html.jinja", {"title": title, "message": message, "store": store.url, "recipe": None})
 
 
-def _run_content(store: Store, run_id: str, extent: ReportExtent) -> dict[str, Any]:
-    recipe, records = read_run(store, run_id)
-    # What lifters call themselves, in the recipe's order.
-    lifters = [*dict.fromkeys(one.lifter for record in records for one in record.lifted if one.lifter != RAW2D)]
-    ok = {name: one for name, one in zip(unique_names(records), records, strict=True) if one.is_ok}
-    chosen = dict(islice(ok.items(), extent.scene_count))
-    failures = Failures()
+@dataclass(frozen=True, slots=True, eq=False)
+class _Run:
+    """What is read of a run before anything is drawn; ``scenes`` are those that were lifted, by name."""
 
-    def looked_at() -> Iterator[ScoreTable]:
-        for part in run_parts(store, run_id):
-            failures.add(part)
-            yield part
+    store: Store
+    recipe: Recipe
+    records: list[SceneRecord]
+    extent: ReportExtent
+    scenes: Mapping[str, SceneRecord]
+    means: DataFrame
+    failures: Failures
 
-    means = headline_means(looked_at())
-    shown = means[means["scene"].isin([*chosen])]
-    usual, other = (scene_table(shown, is_usual=one, named=("scene", "operator")) for one in (True, False))
-    lifted = [one for one in lifted_of(store, recipe, records, extent.captures) if one.name in chosen]
+    @classmethod
+    def of(cls, store: Store, run_id: str, extent: ReportExtent) -> "_Run":
+        recipe, records = read_run(store, run_id)
+        ok = {name: one for name, one in zip(unique_names(records), records, strict=True) if one.is_ok}
+        failures = Failures()
+
+        def looked_at() -> Iterator[ScoreTable]:
+            for part in run_parts(store, run_id):
+                failures.add(part)
+                yield part
+
+        return cls(store, recipe, records, extent, ok, headline_means(looked_at()), failures)
+
+    def content(self) -> dict[str, Any]:
+        """Return what the page tells whatever is drawn."""
+        # What lifters call themselves, in the recipe's order.
+        lifters = dict.fromkeys(one.lifter for record in self.records for one in record.lifted if one.lifter != RAW2D)
+        answers, failed = answers_of(self.means), len(self.records) - len(self.scenes)
+        to_do = len(self.recipe.scenes) - len(self.records)
+        return {
+            "title": f"Run {self.recipe.run_id}",
+            "store": self.store.url,
+            "recipe": self.recipe,
+            "recipe_text": _recipe_text(self.recipe),
+            "counts": {"lifted": len(self.scenes), "failed": failed, "to_do": to_do},
+            "answers": answers,
+            "glance": glance_table(answers, "At a glance"),
+            "overall": replace(overall_table(self.means), caption="Means over scenes, each weighing the same"),
+            "has_overall": self.means["scene"].nunique() > 1,
+            "extent": self.extent,
+            "worst": self.failures.worst([*lifters]),
+            "listed": self.failures.listed,
+        }
+
+    def on_one_page(self) -> dict[str, Any]:
+        """Return what is drawn on the page itself: the first scenes."""
+        chosen = dict(islice(self.scenes.items(), self.extent.scene_count))
+        own = {name: answers_of(self.means[self.means["scene"] == name]) for name in chosen}
+        scenes = drawn_scenes(chosen, self._lifted(chosen), own, self.extent.view_count)
+        drawn = {one.name: one for one in scenes}
+        hrefs = {name: f"#scene-{number}" for number, name in enumerate(chosen, 1)}
+        ranked = self._ranked(chosen)
+        room = (PICTURE_BUDGET - sum(one.size for one in scenes)) // max(1, len(scenes))
+        return {
+            "scenes": scenes,
+            "is_single": len(self.scenes) == len(scenes) == 1,
+            "cards": [card_of(drawn[name], left, hrefs[name], room) for name, left in ranked],
+            "typical": drawn[ranked[len(ranked) // 2][0]] if len(ranked) > 1 else None,
+            "hidden_scenes": len(self.scenes) - len(chosen),
+            **_scene_tables(self.means[self.means["scene"].isin([*chosen])]),
+        }
+
+    def on_pages(self, save: Save, to_pages: str, to_overview: str) -> dict[str, Any]:
+        """Draw each scene on a page of its own, the worst first; return the wall of them."""
+        ranked = self._ranked(self.scenes)[: self.extent.page_count]
+        lifted = self._lifted(name for name, _ in ranked)
+        means = dict(iter(self.means.groupby("scene")))
+        names = [f"{slug(name)}.html" for name, _ in ranked]
+        cards: list[Card] = []
+        typical, room = None, _CARDS_BUDGET
+        for place, (name, left) in enumerate(ranked):
+            own = answers_of(means[name]) if name in means else []
+            drawn = drawn_scene(
+                name, self.scenes[name], lifted.get(name, ()), own, self.extent.view_count, _PAGE_BUDGET
+            )
+            beside = {"before": names[place - 1] if place else "", "after": "".join(names[place + 1 : place + 2])}
+            content = {"title": name, "scene": drawn, "extent": self.extent, "overview": to_overview, **beside}
+            tables = _scene_tables(means.get(name, self.means[:0])) | {"glance": glance_table(own, "At a glance")}
+            save(names[place], page("scene.html.jinja", content | tables))
+            cards.append(card_of(drawn, left, to_pages + names[place], room))
+            room -= cards[-1].size
+            typical = drawn if place == len(ranked) // 2 else typical
+        return {
+            "scenes": [],
+            "is_single": False,
+            "cards": cards,
+            "typical": typical,
+            "hidden_scenes": len(self.scenes) - len(ranked),
+            **_scene_tables(self.means[:0]),
+        }
+
+    def _ranked(self, names: Mapping[str, SceneRecord]) -> list[tuple[str, float]]:
+        """Return scenes with the share of disagreement that is left, the worst first; those without a figure last."""
+        left = worst_left(self.means)
+        known = [(name, left.get(name, math.nan)) for name in names]
+        return sorted(known, key=lambda one: math.inf if math.isnan(one[1]) else -one[1])
+
+    def _lifted(self, names: Iterable[str]) -> dict[str, Sequence[LiftedScene]]:
+        wanted = {*names}
+        found: dict[str, list[LiftedScene]] = {}
+        for one in lifted_of(self.store, self.recipe, self.records, self.extent.captures):
+            if one.name in wanted:
+                found.setdefault(one.name, []).append(one)
+        return {**found}
+
+
+def _scene_tables(means: DataFrame) -> dict[str, Table]:
+    usual, other = (scene_table(means, is_usual=one, named=("scene", "operator")) for one in (True, False))
     return {
-        "store": store.url,
-        "recipe": recipe,
-        "recipe_text": _recipe_text(recipe),
-        "versions": _versions(),
-        "counts": {"lifted": len(ok), "failed": len(records) - len(ok), "to_do": len(recipe.scenes) - len(records)},
-        "overall": replace(overall_table(means), caption="Means over scenes, each weighing the same"),
-        "has_overall": means["scene"].nunique() > 1,
         "usual": replace(usual, caption="Means over views or pairs, by scene"),
         "other": replace(other, caption="Further means over views or pairs, by scene"),
-        "scenes": drawn_scenes(chosen, lifted, extent.view_count),
-        "hidden_scenes": len(ok) - len(chosen),
-        "extent": extent,
-        "worst": failures.worst(lifters),
-        "listed": failures.listed,
     }
 
 
@@ -141,31 +253,3 @@ def _recipe_text(recipe: Recipe) -> str:
     head = f"# The first {_SCENES_NAMED} scenes; {more} more are in the store.\n" if more > 0 else ""
     text: str = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
     return head + text
-
-
-def _versions() -> dict[str, str]:
-    """Return versions of what wrote the page."""
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in _VERSIONS_OF}}
-
-
-def _page(content: Mapping[str, Any]) -> bytes:
-    """Return the page as HTML, everything inlined, every name escaped; the content is what the template shows.
-
-    A policy in its head allows its own style and script by their digests and pictures that are part of it, nothing
-    else: what is in a name can neither run nor call home.
-    """
-    style, script = (_FOLDER.joinpath(f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
-    policy = (
-        "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; "
-        f"style-src 'sha256-{_digest(style)}'; script-src 'sha256-{_digest(script)}'"
-    )
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(_FOLDER.joinpath("templates", "report.html.jinja").read_text(encoding="utf-8"))
-    # Both are files of this package, and their digests are of exactly these characters.
-    text = template.render(content, style=Markup(style), script=Markup(script), policy=policy)
-    # A name that came from a file system may hold what is no character.
-    return text.encode("utf-8", "replace")
-
-
-def _digest(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -1,7 +1,7 @@
 """Predictions and features as pictures, in colours that one scene's views share, so that the eye can compare them."""
 
 import colorsys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -133,9 +133,13 @@ def heat_picture(values: Float[Tensor, "row col"], limits: tuple[float, float] =
 def label_picture(labels: Tensor) -> Picture:
     """Return label ids as colours that depend on the id alone; unknown ids grey."""
     ids, inverse = torch.unique(labels, return_inverse=True)
-    colours = np.array([_label_colour(int(one)) for one in ids], dtype=np.float32)
-    picture: Picture = colours[inverse.numpy()]
+    picture: Picture = label_colours(ids.tolist())[inverse.numpy()]
     return picture
+
+
+def label_colours(ids: Sequence[int]) -> NDArray[np.float32]:
+    """Return the colour of each label, (label, 3)."""
+    return np.array([_label_colour(one) for one in ids], dtype=np.float32).reshape(-1, 3)
 
 
 def similarity_levels(values: Float[Tensor, " value"], limits: tuple[float, float]) -> Int[Tensor, " value"]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from jaxtyping import Float, Shaped
 
 from lift3d.config import Recipe
@@ -17,7 +18,7 @@ from lift3d.errors import Lift3dError, ProductMissingError, SceneError, UnknownN
 from lift3d.pipeline.products import FIRST_CUT, PREDICTION
 from lift3d.pipeline.stored_views import most_cells, part_of_each_view, read_lifted, read_lifted_depths
 from lift3d.results.colours import Picture, SceneColours, difference_picture, heat_picture
-from lift3d.results.picture_rows import COLUMNS, PictureRow
+from lift3d.results.picture_rows import COLUMNS, PictureRow, spread
 from lift3d.runs.driver import named_scene
 from lift3d.runs.own_runs import is_own_run
 from lift3d.runs.records import choose_run, read_run
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
     from lift3d.results.questions import SceneQuestions
     from lift3d.results.tracks import SceneTracks
     from lift3d.surface.scene_surface import SceneSurface
+
+# A range of depths is told by so many views, and leaves out the few places that lie far out.
+_DEPTHS_ASKED, _RANGE_SHARES = 4, (0.02, 0.98)
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,12 +178,13 @@ class LiftedScene:
         """
         used = colours or self.colours
         lifted, plain = self.view(target), self.plain(target)
-        sure = lifted.lifted[0].confidence
+        finest, sure = LiftedDepth.of(lifted).z_depth, lifted.lifted[0].confidence
         draw: dict[str, Callable[[], Picture | None]] = {
             "image": lambda: self.image(target),
             "2D": lambda: None if plain is None else used.picture(plain.prediction),
             "lifted": lambda: used.picture(lifted.prediction),
             "difference": lambda: None if plain is None else difference_picture(plain.prediction, lifted.prediction),
+            "depth": lambda: heat_picture(1 / finest, self.nearness) if bool(finest.isfinite().any()) else None,
             "coverage": lambda: heat_picture(lifted.lifted[0].coverage),
             "confidence": lambda: None if sure is None else heat_picture(sure),
         }
@@ -258,6 +263,21 @@ class LiftedScene:
         """Colours for all views, fitted on the plain answers where there are some."""
         reads = self._plain_parts or self._parts
         return SceneColours.of((self._read(reads, target) for target in reads), len(reads))
+
+    @cached_property
+    def nearness(self) -> tuple[float, float]:
+        """1 / depth between which most of a few views lies: one range for all of them."""
+        found = [1 / self.view(target).lifted[0].z_depth for target in spread(self.targets, _DEPTHS_ASKED)]
+        known = torch.cat([one[torch.isfinite(one)] for one in found])
+        low, high = np.quantile(known.numpy(), _RANGE_SHARES) if len(known) else (0.0, 1.0)
+        return float(low), float(high)
+
+    @cached_property
+    def label_names(self) -> tuple[str, ...]:
+        """What the operator calls labels 0, 1, … as the run noted it; none of stores that did not."""
+        parts = self.record.parts(self.operator, self.lifter)
+        names = open_product(self.store, parts[0]).attrs.get("label_names", []) if parts else []
+        return tuple(map(str, names)) if isinstance(names, list) else ()
 
     def __repr__(self) -> str:
         """Return one line."""

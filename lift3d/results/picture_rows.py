@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from lift3d.results.colours import Picture
 
-COLUMNS = ("image", "2D", "lifted", "difference", "coverage", "confidence")
+COLUMNS = ("image", "2D", "lifted", "difference", "depth", "coverage", "confidence")
 
 # A picture for each of COLUMNS; None where there is none.
 PictureRow = dict[str, Picture | None]

@@ -34,14 +34,12 @@ HEADLINE = {
     "coverage": "cover",
 }
 LEGEND = (
-    "Bold: best of the lifters. raw2d: the plain 2D answers; warp is disagreement, which is to fall to its floor at a "
-    "sharpness near 1; nearness to them (2D) is agreement with one noisy witness. –: no figure; the reason stands in "
-    "the table's file: where the surface knew the target's own photograph, nearness to it is not told."
+    "Bold: best of the lifters, if no worse than raw2d, the plain 2D answers; warp is disagreement, which is to fall "
+    "to its floor at a sharpness near 1; nearness to them (2D) is agreement with one noisy witness. –: no figure; the "
+    "reason stands in the table's file: where the surface knew the target's own photograph, nearness to it is not told."
 )
 # Floors of warps only say how far the errors can be trusted.
 _MINOR = {"ssim", "coverage", "warp_floor_short", "warp_floor_long"}
-# What lifting is for: a lifter that is no better than the plain answers is not the best of anything.
-_TO_GAIN = {"warp_error_long", "warp_error_short", "rho"}
 # What a line is of, but for its lifter.
 _GROUP = ("scene", "operator", "run", "target_mode", "protocol")
 
@@ -115,7 +113,7 @@ def _table(means: DataFrame, columns: Sequence[Column], named: Sequence[str]) ->
     rows: list[Row] = []
     for group, held in groupby(lines, key=lambda key: key[:-1]):
         found = {key[-1]: [cells.get((*key, column.key), Cell()) for column in columns] for key in held}
-        # The plain answer is the ceiling of nearness to itself, and is compared only by what is to be gained over it.
+        # A lifter that does worse than the plain answers is not the best of anything.
         rivals = [figures for lifter, figures in found.items() if lifter != RAW2D]
         plain = found.get(RAW2D, [Cell()] * len(columns))
         best = [
@@ -140,11 +138,10 @@ def _cell(one: Any) -> Cell:
 
 
 def _best(rivals: Sequence[Cell], plain: Cell, column: Column) -> str | None:
-    """Return the best figure as it is shown; None if nothing is compared, or nothing gained."""
+    """Return the best figure as it is shown; None if nothing is compared, or the plain answer is better."""
     texts = [cell.text for cell in rivals if cell.value is not None]
     if len(texts) < 2 or column.better == "neither":
         return None
     pick = max if column.better == "higher" else min
     best = pick(texts, key=float)
-    is_gain = column.key not in _TO_GAIN or plain.value is None or best == pick(best, plain.text, key=float)
-    return best if is_gain else None
+    return best if plain.value is None or best == pick(best, plain.text, key=float) else None

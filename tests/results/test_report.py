@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from lift3d.report import scenes as report_scenes
+from lift3d.report import write as report_write
 from lift3d.report.scenes import ReportExtent
 from lift3d.report.write import make_report
 from lift3d.results.picture_rows import COLUMNS
@@ -83,6 +84,32 @@ def test_the_worst_views_come_first(finished, rows):
     assert operators == ["hog", "rgb"]
 
 
+def test_the_page_opens_with_what_is_left_of_disagreement_and_the_same_spots_in_all_views(finished, rows):
+    page = finished[3]
+    (answer,) = page.all("section", id="answer")
+    means = rows.groupby(["operator", "lifter", "metric", "scene"])["value"].mean().groupby(level=[0, 1, 2]).mean()
+    told = 0
+    for one in [child for child in answer.all("p", data_answer=True) if child in answer.children]:
+        operator, lifter = one.attrs["data-answer"].split(" × ")
+        reach = "short" if "neighbouring" in one.text else "long"
+        both = [
+            [means[operator, who, f"warp_{kind}_{reach}"] for kind in ("error", "floor")] for who in (lifter, "raw2d")
+        ]
+        above = [max(0, error - floor) for error, floor in both]
+        is_told = both[1][0] > 1.25 * both[1][1]
+        assert (f"{100 * above[0] / above[1]:.0f} % of the disagreement" in one.text) == is_told
+        told += is_told
+    assert told
+    stops = page.all("div", class_="strip")[0].all("div", class_="stop")
+    assert len(stops) == 4
+    for stop in stops:
+        names = [one.attrs["data-strip"] for one in stop.all("figure")]
+        assert names == ["photograph", "2D", "plane_sweep", "anchored"]
+        assert len({str([ring.attrs for ring in one.all("circle")]) for one in stop.all("figure")}) == 1
+        assert [one.text for one in stop.all("figure")[1].all("text")] == ["1", "2", "3", "4"]
+    assert len(page.all("table", class_="spots")[0].all("rect")) == 3 * 4 * 4
+
+
 def test_what_failed_is_told_with_its_reason(finished):
     page = finished[3]
     headings = [one.text for one in page.all("section", id="failures")[0].all("h3")]
@@ -134,6 +161,7 @@ def test_pictures_have_so_much_room_and_the_rest_is_counted(finished, monkeypatc
     assert "the page is full" not in finished[3].text
     room = 300_000
     monkeypatch.setattr(report_scenes, "PICTURE_BUDGET", room)
+    monkeypatch.setattr(report_write, "PICTURE_BUDGET", room)
     content = make_report(finished[0], ReportExtent(finished[1].run_id)).content
     taken = sum(len(one.attrs["src"]) for one in read_page(content).all("img"))
     assert 0 < taken <= room
@@ -173,7 +201,7 @@ def test_novel_cameras_have_nothing_to_compare_with(tmp_path):
     run_into(url, small_recipe(targets="path:4", operators=["rgb"], lifters=["anchored"]))
     page = read_page(make_report(url, ReportExtent()).content)
     shown = {one.attrs["data-column"] for one in page.all("figure", data_column=True)}
-    assert shown == {"lifted", "coverage", "confidence"}
+    assert shown == {"lifted", "depth", "coverage", "confidence"}
     assert not page.all(data_compare=True)
     assert len(page.all(data_frames=True)) == 1
     assert not any(math.isnan(float(one.attrs["data-value"] or 0)) for one in page.all("td", data_value=True))

@@ -40,22 +40,23 @@ def best(table: Table) -> set[tuple[str, str]]:
     }
 
 
-def test_best_is_the_best_lifter_ties_included_and_never_the_plain_answer_nor_a_floor():
+def test_best_is_the_best_lifter_ties_included_and_never_worse_than_the_plain_answer_nor_a_floor():
     assert best(scene_table(means())) == {
-        ("lift3d", "feature_cosine"),
-        ("plane_sweep", "feature_cosine"),
         # Equal in the digits that are shown.
         ("anchored", "warp_error_short"),
         ("lift3d", "warp_error_short"),
     }
     agreeing = means()
     agreeing.loc[(agreeing["lifter"] == RAW2D) & (agreeing["metric"] == "warp_error_short"), "mean"] = 0.0
-    assert best(scene_table(agreeing)) == {("lift3d", "feature_cosine"), ("plane_sweep", "feature_cosine")}
+    assert best(scene_table(agreeing)) == set()
+    noisy = means()
+    noisy.loc[(noisy["lifter"] == RAW2D) & (noisy["metric"] == "feature_cosine"), "mean"] = 0.95
+    assert best(scene_table(noisy)) > {("lift3d", "feature_cosine"), ("plane_sweep", "feature_cosine")}
 
 
 def test_each_operator_has_its_own_best_and_one_lifter_alone_is_not_best():
     both = pd.concat([means("hog"), means("rgb").assign(mean=lambda frame: frame["mean"] / 2)])
-    assert [sum(cell.is_best for row in rows for cell in row.cells) for _, rows in scene_table(both).groups()] == [4, 4]
+    assert [sum(cell.is_best for row in rows for cell in row.cells) for _, rows in scene_table(both).groups()] == [2, 2]
     assert best(scene_table(means()[means()["lifter"].isin([RAW2D, "lift3d"])])) == set()
 
 
@@ -109,10 +110,10 @@ def test_the_text_fits_the_terminal_and_names_what_it_leaves_out(width):
 def test_the_markdown_is_aligned_and_marks_the_best_in_bold():
     caption, _, head, rule, *rows = to_markdown(scene_table(means())).splitlines()
     assert caption == "room-0 · run run0 · heldout · leave-one-out/all"
-    assert head == "| operator | lifter      | warp 0–15° ↓ | floor 0–15° |  cos 2D ↑ |"
-    assert rule == "| -------- | ----------- | -----------: | ----------: | --------: |"
-    assert rows[0] == "| hog      | raw2d       |        0.300 |       0.002 |     1.000 |"
-    assert rows[2] == "| hog      | lift3d      |    **0.100** |       0.003 | **0.950** |"
+    assert head == "| operator | lifter      | warp 0–15° ↓ | floor 0–15° | cos 2D ↑ |"
+    assert rule == "| -------- | ----------- | -----------: | ----------: | -------: |"
+    assert rows[0] == "| hog      | raw2d       |        0.300 |       0.002 |    1.000 |"
+    assert rows[2] == "| hog      | lift3d      |    **0.100** |       0.003 |    0.950 |"
 
 
 def test_a_name_cannot_break_a_table():

@@ -57,14 +57,16 @@ def ingest(source: str, out: Path | None, checks: bool, as_json: bool, **options
 @click.option("--run", "run_id", help="Run id; the latest if not given.")
 @click.option("--out", type=PATH, help="File to write; report.html beside a local store if not given.")
 @click.option("--views", default=6, help="Views that are drawn of each operator and lifter.")
-@click.option("--scenes", default=8, help="Scenes that are drawn.")
+@click.option("--scenes", default=8, help="Scenes that are drawn on one page.")
+@click.option("--pages", default=400, help="Of more scenes: so many have a page each, the worst first.")
 @captures_option
-def report(store: str, run_id: str | None, out: Path | None, views: int, scenes: int, captures: bool) -> None:
-    """Write one HTML file that opens offline: the table, pictures, where it fails. Exit code 1 of an alien store."""
+def report(store: str, run_id: str | None, out: Path | None, captures: bool, **extent: int) -> None:
+    """Write HTML that opens offline: the answer, where it fails, the table. Exit code 1 of an alien store."""
     from lift3d.report.scenes import ReportExtent
     from lift3d.report.write import write_report
 
-    written = write_report(store, ReportExtent(run_id, scenes, views, captures), out)
+    shown = ReportExtent(run_id, extent["scenes"], extent["views"], captures, extent["pages"])
+    written = write_report(store, shown, out)
     say(written.to_text())
     sys.exit(Exit.DONE if written.is_readable else Exit.ERROR)
 

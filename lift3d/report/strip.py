@@ -1,0 +1,111 @@
+"""What a report opens with: a few views that see the same spots, the plain answers above the lifted ones."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lift3d.report.gallery import Thumbnail, thumbnail
+from lift3d.results.colours import Picture, SceneColours, label_colours, to_bytes
+from lift3d.results.lifted_scene import LiftedScene
+from lift3d.results.same_spots import SameSpots
+
+# A legend is read, so it is short: the labels that cover most.
+_MOST_LABELS = 16
+_SMALL_PX = 120
+WIDE = 240
+
+
+@dataclass(frozen=True, slots=True)
+class MarkedPicture:
+    """A picture of one view, with the places of the spots on a drawing of it, WIDE wide; ``small`` is for a wall."""
+
+    name: str
+    picture: Thumbnail
+    small: Thumbnail
+    rings: tuple[tuple[float, float], ...]
+
+    @property
+    def drawing(self) -> tuple[int, int]:
+        """Width and height of the drawing, whatever pixels the picture has."""
+        return WIDE, round(WIDE * self.picture.height / self.picture.width)
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """Views side by side, each with its photograph, the plain answer and the lifted ones.
+
+    ``swatches`` has, for each answer, the colour of each spot in each view: where they agree, so do the colours.
+    ``legend`` names the colours of labels.
+    """
+
+    views: tuple[tuple[str, tuple[MarkedPicture, ...]], ...]
+    swatches: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...]
+    legend: tuple[tuple[str, str], ...]
+
+    @property
+    def size(self) -> int:
+        """Characters that the pictures take in a page."""
+        return sum(len(one.picture.url) for _, pictures in self.views for one in pictures)
+
+
+def strip_of(lifters: Sequence[LiftedScene], colours: SceneColours, spots: SameSpots) -> Strip:
+    """Return the strip of one operator: its lifters in the order in which they are given."""
+    views, names = [], []
+    counts: Counter[int] = Counter()
+    said: dict[str, list[list[str]]] = {}
+    for number, target in enumerate(spots.views):
+        drawn = _drawn(lifters, colours, target)
+        names = [name for name in drawn if name != "photograph"]
+        marked = tuple(_marked(name, picture, spots.uv[number]) for name, picture in drawn.items())
+        views.append((target, marked))
+        for name in names:
+            said.setdefault(name, []).append(_colours_at(drawn[name], spots.uv[number]))
+        counts.update(_labels(lifters, target))
+    swatches = tuple((name, tuple(zip(*said[name], strict=True))) for name in names if said[name][0])
+    return Strip(tuple(views), swatches, _legend(counts, lifters[0].label_names))
+
+
+def _drawn(lifters: Sequence[LiftedScene], colours: SceneColours, target: str) -> dict[str, Picture]:
+    first = lifters[0].pictures(target, colours, ("image", "2D"))
+    found = {"photograph": first["image"], "2D": first["2D"]}
+    for one in lifters:
+        name = "lifted" if len(lifters) == 1 else one.lifter
+        found[name] = one.pictures(target, colours, ("lifted",))["lifted"] if target in one.targets else None
+    return {name: picture for name, picture in found.items() if picture is not None}
+
+
+def _marked(name: str, picture: Picture, uv: np.ndarray) -> MarkedPicture:
+    made = thumbnail(picture)
+    height = WIDE * made.height / made.width
+    rings = tuple((round(float(u) * WIDE, 1), round(float(v) * height, 1)) for u, v in uv)
+    return MarkedPicture(name, made, thumbnail(picture, _SMALL_PX), rings)
+
+
+def _colours_at(picture: Picture, uv: np.ndarray) -> list[str]:
+    pixels = to_bytes(picture)
+    height, width = pixels.shape[:2]
+    places = [(min(int(v * height), height - 1), min(int(u * width), width - 1)) for u, v in uv]
+    return ["#" + bytes(pixels[row, col]).hex() for row, col in places]
+
+
+def _labels(lifters: Sequence[LiftedScene], target: str) -> Mapping[int, int]:
+    """Return how many pixels each label has in the answers of a view; none of answers that are no labels."""
+    found: Counter[int] = Counter()
+    for one in lifters[:1]:
+        for view in (one.plain(target), one.view(target)):
+            if view is None or view.prediction.kind not in ("labels", "masks"):
+                continue
+            values = view.prediction.values
+            labels = values if view.prediction.kind == "labels" else values.argmax(0)
+            ids, counts = np.unique(labels[view.prediction.is_valid].numpy(), return_counts=True)
+            found.update(dict(zip(ids.tolist(), counts.tolist(), strict=True)))
+    return found
+
+
+def _legend(counts: Counter[int], names: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    labels = sorted(label for label, _ in counts.most_common(_MOST_LABELS) if label >= 0)
+    colours = ["#" + bytes(one).hex() for one in to_bytes(label_colours(labels))]
+    words = [names[label] if label < len(names) and names[label] else f"class {label}" for label in labels]
+    return tuple(zip(colours, words, strict=True))

@@ -1,0 +1,146 @@
+"""What a run answers: how much of the 2D model's disagreement is left, at what sharpness, and how near to the truth."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lift3d.domain.records import RAW2D
+from lift3d.tables.rendering import Cell, Column, Row, Table
+from lift3d.tables.schema import DataFrame
+
+# Pairs of views by the angle between them, the first that has figures: there lifting has the most to do.
+REACHES = {"long": "distant views (15° to 45° apart)", "short": "neighbouring views (less than 15° apart)"}
+# Answers that differ by less than so many times what the warp itself errs by leave nothing to be lifted.
+_LEAST = 1.25
+# Nearness to what a capture was annotated with, or to its photographs, where an operator restores them.
+_TRUTHS = {"psnr": "PSNR", "miou": "mIoU", "pq": "PQ", "depth_abs_rel": "depth error"}
+_LOWER_IS_BETTER = "depth error"
+# What agrees more than this is a gain, if it is not bought by blur, which agrees for free, or by truth.
+_GAINED, _BLURRED = 0.5, 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One operator lifted by one lifter, in the figures that matter: means as the table has them, NaN where none is.
+
+    Attributes:
+        reach: Between which views: a key of REACHES, empty if there is no figure.
+        plain: What the plain 2D answers differ by there; ``plain_floor`` is what the warp itself errs by.
+        lifted: What the lifted ones differ by, and ``lifted_floor``.
+        sharpness: Contrast over that of the plain answers.
+        truth: What the nearness to the truth is called, empty if there is none, with the plain and the lifted figure.
+    """
+
+    operator: str
+    lifter: str
+    reach: str = ""
+    plain: float = math.nan
+    plain_floor: float = math.nan
+    lifted: float = math.nan
+    lifted_floor: float = math.nan
+    sharpness: float = math.nan
+    truth: str = ""
+    plain_truth: float = math.nan
+    lifted_truth: float = math.nan
+
+    @property
+    def has_task(self) -> bool:
+        """Whether the plain answers disagree by more than the warp."""
+        return self.plain > _LEAST * self.plain_floor
+
+    @property
+    def left(self) -> float:
+        """Of the plain answers' disagreement above the floor, the share that is left; NaN if there was none."""
+        if not self.has_task:
+            return math.nan
+        return max(0.0, self.lifted - self.lifted_floor) / (self.plain - self.plain_floor)
+
+    @property
+    def is_farther(self) -> bool:
+        """Whether the lifted answers are farther from the truth than the plain ones, in the digits that are shown."""
+        apart = round(self.lifted_truth, 3) - round(self.plain_truth, 3)
+        return apart > 0 if self.truth == _LOWER_IS_BETTER else apart < 0
+
+    @property
+    def is_gain(self) -> bool:
+        """Whether views agree much more, at the price of neither sharpness nor truth."""
+        return self.left < _GAINED and not self.sharpness < _BLURRED and not self.is_farther
+
+    @property
+    def where(self) -> str:
+        """Between which views, in words."""
+        return REACHES.get(self.reach, "")
+
+
+def answers_of(means: DataFrame) -> list[Answer]:
+    """Return the answers of a run or of one of its scenes, from the means of scenes; these weigh the same."""
+    known = means[(means["ok"] > 0) & (means["lifter"] != "")]
+    mean = known.groupby(["operator", "lifter", "metric"], sort=True)["mean"].mean()
+    figures: dict[tuple[str, str, str], float] = {key: float(value) for key, value in mean.items()}
+    pairs = dict.fromkeys((operator, lifter) for operator, lifter, _ in figures if lifter != RAW2D)
+    return [_answer(figures, operator, lifter) for operator, lifter in pairs]
+
+
+def worst_left(means: DataFrame) -> Mapping[str, float]:
+    """Return by scene the largest share that is left, of all operators by their best lifter; NaN where none has one."""
+    found = {}
+    for scene, own in means.groupby("scene", sort=False):
+        best: dict[str, float] = {}
+        for one in answers_of(own):
+            best[one.operator] = min(one.left, best.get(one.operator, math.inf), key=_or_infinite)
+        found[str(scene)] = max(best.values(), key=lambda left: -1 if math.isnan(left) else left, default=math.nan)
+    return found
+
+
+def glance_table(answers: list[Answer], caption: str) -> Table:
+    """Return the answers as a short table."""
+    columns = (
+        Column("left", "left", "lower"),
+        Column("before", "warp_error_plain", "neither"),
+        Column("after", "warp_error_lifted", "lower"),
+        Column("floor", "warp_floor_lifted", "neither"),
+        Column("sharp", "sharpness", "neither"),
+        *(Column(name, key, "neither") for key, name in (("truth_plain", "truth, 2D"), ("truth_lifted", "lifted"))),
+    )
+    rows = []
+    for one in answers:
+        values = (one.plain, one.lifted, one.lifted_floor, one.sharpness, one.plain_truth, one.lifted_truth)
+        shown = [_share(one.left), *(_figure(value) for value in values)]
+        rows.append(Row((one.operator, one.lifter), tuple(shown)))
+    kept = [place for place in range(len(columns)) if any(row.cells[place].value is not None for row in rows)]
+    return Table(
+        ("operator", "lifter"),
+        tuple(columns[place] for place in kept),
+        tuple(Row(row.labels, tuple(row.cells[place] for place in kept)) for row in rows),
+        caption,
+    )
+
+
+def _answer(figures: Mapping[tuple[str, str, str], float], operator: str, lifter: str) -> Answer:
+    def of(name: str, metric: str) -> float:
+        return figures.get((operator, name, metric), math.nan)
+
+    both = (RAW2D, lifter)
+    reach = next((one for one in REACHES if not any(math.isnan(of(name, f"warp_error_{one}")) for name in both)), "")
+    plain, plain_floor, lifted, floor = (
+        of(name, f"warp_{kind}_{reach}") for name in both for kind in ("error", "floor")
+    )
+    # Classes of which the operator knows none tell nothing.
+    known = {one: of(lifter, one) for one in _TRUTHS if of(lifter, one) != 0 or of(RAW2D, one) != 0}
+    truth = next((metric for metric, value in known.items() if not math.isnan(value)), "")
+    return Answer(
+        operator, lifter, reach, plain, plain_floor, lifted, floor, of(lifter, "sharpness"),
+        _TRUTHS.get(truth, ""), of(RAW2D, truth), of(lifter, truth),
+    )  # fmt: skip
+
+
+def _or_infinite(value: float) -> float:
+    return math.inf if math.isnan(value) else value
+
+
+def _share(value: float) -> Cell:
+    return Cell() if math.isnan(value) else Cell(f"{100 * value:.0f} %", value)
+
+
+def _figure(value: float) -> Cell:
+    return Cell() if math.isnan(value) else Cell(f"{value:.3f}", value)
