@@ -10,6 +10,7 @@ from lift3d.report.gallery import LifterGallery, LifterPictures
 from lift3d.report.strip import Strip, strip_of
 from lift3d.results.answers import Answer
 from lift3d.results.lifted_scene import LiftedScene
+from lift3d.results.reasons import Reason, reasons_of
 from lift3d.results.same_spots import SameSpots, same_spots
 
 # Characters of all pictures together: with the tables the page stays below 20 MB, which a phone still opens.
@@ -69,6 +70,7 @@ class DrawnScene:
     record: SceneRecord
     trouble: str
     operators: tuple[DrawnOperator, ...]
+    reasons: tuple[Reason, ...] = ()
 
     @property
     def size(self) -> int:
@@ -112,7 +114,7 @@ def drawn_scene(
         drawn.answers = tuple(one for one in answers if one.operator == drawn.operator)
         budget, to_come = budget - drawn.size, to_come - count
         operators.append(drawn)
-    return DrawnScene(name, record, _trouble(lifted), tuple(operators))
+    return DrawnScene(name, record, _trouble(lifted), tuple(operators), _reasons(lifted))
 
 
 def _drawn_operator(
@@ -132,6 +134,14 @@ def _drawn_operator(
         # The table stands without pictures; fsck names everything that is damaged.
         drawn.trouble = f"Pictures are missing: {error}"
     return drawn
+
+
+def _reasons(lifted: Sequence[LiftedScene]) -> tuple[Reason, ...]:
+    try:
+        return tuple(reasons_of(lifted[-1])) if lifted else ()
+    except Lift3dError:
+        # What is damaged is told where its pictures are missing.
+        return ()
 
 
 def _trouble(lifted: Sequence[LiftedScene]) -> str:

@@ -19,10 +19,11 @@ from lift3d.config import Recipe
 from lift3d.domain.keys import slug
 from lift3d.domain.records import RAW2D, SceneRecord
 from lift3d.errors import ConfigError, StoreLayoutError
+from lift3d.ingest.diagnosis.finding import some_of
 from lift3d.report.cards import Card, card_of
-from lift3d.report.failures import Failures
+from lift3d.report.failures import SHOWN, Failures
 from lift3d.report.html import page
-from lift3d.report.scenes import PICTURE_BUDGET, ReportExtent, drawn_scene, drawn_scenes
+from lift3d.report.scenes import PICTURE_BUDGET, DrawnScene, ReportExtent, drawn_scene, drawn_scenes
 from lift3d.results.answers import answers_of, glance_table, worst_left
 from lift3d.results.lifted_scene import LiftedScene, lifted_of
 from lift3d.results.tables import headline_means, overall_table, scene_table
@@ -31,7 +32,7 @@ from lift3d.runs.table import run_parts, unique_names
 from lift3d.storage import layout
 from lift3d.storage.location import Store, open_store
 from lift3d.storage.whole_file import whole
-from lift3d.tables.rendering import Table
+from lift3d.tables.rendering import Table, text_table
 from lift3d.tables.schema import DataFrame, ScoreTable
 
 # Scenes of the recipe that are written out.
@@ -187,6 +188,7 @@ class _Run:
         return {
             "scenes": scenes,
             "is_single": len(self.scenes) == len(scenes) == 1,
+            "reasons": _reasons_table(scenes),
             "cards": [card_of(drawn[name], left, hrefs[name], room) for name, left in ranked],
             "typical": drawn[ranked[len(ranked) // 2][0]] if len(ranked) > 1 else None,
             "hidden_scenes": len(self.scenes) - len(chosen),
@@ -200,6 +202,7 @@ class _Run:
         means = dict(iter(self.means.groupby("scene")))
         names = [f"{slug(name)}.html" for name, _ in ranked]
         cards: list[Card] = []
+        troubled: list[DrawnScene] = []
         typical, room = None, _CARDS_BUDGET
         for place, (name, left) in enumerate(ranked):
             own = answers_of(means[name]) if name in means else []
@@ -208,13 +211,16 @@ class _Run:
             )
             beside = {"before": names[place - 1] if place else "", "after": "".join(names[place + 1 : place + 2])}
             content = {"title": name, "scene": drawn, "extent": self.extent, "overview": to_overview, **beside}
+            content["reasons"] = _reasons_table([drawn])
             tables = _scene_tables(means.get(name, self.means[:0])) | {"glance": glance_table(own, "At a glance")}
             save(names[place], page("scene.html.jinja", content | tables))
             cards.append(card_of(drawn, left, to_pages + names[place], room))
             room -= cards[-1].size
             typical = drawn if place == len(ranked) // 2 else typical
+            troubled += [replace(drawn, operators=())] * bool(drawn.reasons and len(troubled) < SHOWN)
         return {
             "scenes": [],
+            "reasons": _reasons_table(troubled),
             "is_single": False,
             "cards": cards,
             "typical": typical,
@@ -235,6 +241,17 @@ class _Run:
             if one.name in wanted:
                 found.setdefault(one.name, []).append(one)
         return {**found}
+
+
+def _reasons_table(scenes: Sequence[DrawnScene]) -> Table | None:
+    """Return a line for each reason why answers of a scene are worse than they might be; None if there is none."""
+    lines = [
+        [scene.name, one.kind, f"{one.said}{f' ({some_of(one.views)})' if one.views else ''}", one.remedy]
+        for scene in scenes
+        for one in scene.reasons
+    ]
+    labels = ("scene", "why", "what is seen", "what to do")
+    return text_table(labels, lines, len(labels), "Why answers are worse than they might be") if lines else None
 
 
 def _scene_tables(means: DataFrame) -> dict[str, Table]:
