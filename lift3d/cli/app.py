@@ -14,14 +14,14 @@ from lift3d.cli.commands.bench import bench
 from lift3d.cli.commands.options import Exit, Group, say
 from lift3d.cli.commands.results import export, ingest, masks, query, questions, render, report, tracks, view
 from lift3d.cli.commands.run import demo, run
-from lift3d.cli.commands.store import compare, doctor, fsck, gc, status, tables
+from lift3d.cli.commands.store import compare, doctor, fsck, gc, leaderboard, status, tables
 from lift3d.cli.commands.train import finetune, train, train_tiny
 from lift3d.errors import ConfigError, Lift3dError
 
 _SAID = b"\nterminated; what is committed stays\n"
 _COMMANDS = (
-    *(demo, run, ingest, status, tables, compare, report, view, query, render, export, masks, questions, tracks),
-    *(fsck, gc, doctor, train, finetune, train_tiny, bench),
+    *(demo, run, ingest, status, tables, compare, leaderboard, report, view, query, render, export, masks, questions),
+    *(tracks, fsck, gc, doctor, train, finetune, train_tiny, bench),
 )
 
 

@@ -7,10 +7,14 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
+
+from lift3d.errors import ConfigError
+from lift3d.storage.whole_file import whole
 
 _VERSIONS_OF = ("lift3d", "torch", "numpy", "zarr", "pandas")
 _FOLDER = files("lift3d.report")
@@ -32,6 +36,15 @@ def page(template: str, content: Mapping[str, Any]) -> bytes:
     text = _environment().get_template(template).render(content, **own)
     # A name that came from a file system may hold what is no character.
     return text.encode("utf-8", "replace")
+
+
+def write_page(place: Path, content: bytes) -> None:
+    """Write a file whole; ConfigError if it cannot be written."""
+    try:
+        with whole(place) as partial:
+            partial.write_bytes(content)
+    except OSError as error:
+        raise ConfigError(f"Cannot write '{place}': {error}. Name a file in a folder you may write to.") from error
 
 
 @cache

@@ -62,6 +62,25 @@
     box.querySelector("[data-controls]").hidden = names.length < 2;
   };
 
+  // A click on a heading sorts the lines by it, another one turns them round; lines without a figure stay last.
+  const sortable = (table) => table.querySelectorAll("thead th").forEach((heading, column) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...heading.childNodes);
+    heading.append(button);
+    button.addEventListener("click", () => {
+      const isUp = heading.getAttribute("aria-sort") !== "ascending";
+      table.querySelectorAll("thead th").forEach((one) => one.removeAttribute("aria-sort"));
+      heading.setAttribute("aria-sort", isUp ? "ascending" : "descending");
+      const body = table.tBodies[0], isNumber = heading.classList.contains("number");
+      const keyed = [...body.rows].map((row) => ({ row, key: isNumber ? row.cells[column].dataset.value : row.cells[column].textContent }));
+      const compared = (a, b) => (isNumber ? Number(a) - Number(b) : a.localeCompare(b)) * (isUp ? 1 : -1);
+      keyed.sort((a, b) => (a.key === "") - (b.key === "") || compared(a.key, b.key));
+      body.append(...keyed.map((one) => one.row));
+    });
+  });
+
+  document.querySelectorAll("table.sortable").forEach(sortable);
   document.querySelectorAll("[data-compare]").forEach(compare);
   document.querySelectorAll("[data-flicker]").forEach(flicker);
 })();

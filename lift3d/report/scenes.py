@@ -124,7 +124,8 @@ def _drawn_operator(
     drawn = DrawnOperator(lifters[0].operator, tuple(one.lifter for one in lifters if one not in shown))
     try:
         colours = shown[0].colours
-        strip = strip_of(shown[::-1], colours, spots)
+        named = {"lifted" if len(shown) == 1 else one.lifter: one for one in reversed(shown)}
+        strip = strip_of(named, {drawn.operator: colours}, spots)
         if strip.size <= budget:
             drawn.strip = strip
             budget -= strip.size

@@ -50,29 +50,36 @@ class Strip:
         return sum(len(one.picture.url) for _, pictures in self.views for one in pictures)
 
 
-def strip_of(lifters: Sequence[LiftedScene], colours: SceneColours, spots: SameSpots) -> Strip:
-    """Return the strip of one operator: its lifters in the order in which they are given."""
-    views, names = [], []
+def strip_of(lifters: Mapping[str, LiftedScene], colours: Mapping[str, SceneColours], spots: SameSpots) -> Strip:
+    """Return the strip of lifted scenes by what they are called there, and the colours of each operator."""
+    views: list[tuple[str, tuple[MarkedPicture, ...]]] = []
+    names: list[str] = []
     counts: Counter[int] = Counter()
     said: dict[str, list[list[str]]] = {}
     for number, target in enumerate(spots.views):
         drawn = _drawn(lifters, colours, target)
         names = [name for name in drawn if name != "photograph"]
-        marked = tuple(_marked(name, picture, spots.uv[number]) for name, picture in drawn.items())
-        views.append((target, marked))
+        views.append((target, tuple(_marked(name, picture, spots.uv[number]) for name, picture in drawn.items())))
         for name in names:
             said.setdefault(name, []).append(_colours_at(drawn[name], spots.uv[number]))
         counts.update(_labels(lifters, target))
-    swatches = tuple((name, tuple(zip(*said[name], strict=True))) for name in names if said[name][0])
-    return Strip(tuple(views), swatches, _legend(counts, lifters[0].label_names))
+    whole = [name for name in names if len(said[name]) == len(views) and said[name][0]]
+    swatches = tuple((name, tuple(zip(*said[name], strict=True))) for name in whole)
+    return Strip(tuple(views), swatches, _legend(counts, next(iter(lifters.values())).label_names))
 
 
-def _drawn(lifters: Sequence[LiftedScene], colours: SceneColours, target: str) -> dict[str, Picture]:
-    first = lifters[0].pictures(target, colours, ("image", "2D"))
-    found = {"photograph": first["image"], "2D": first["2D"]}
-    for one in lifters:
-        name = "lifted" if len(lifters) == 1 else one.lifter
-        found[name] = one.pictures(target, colours, ("lifted",))["lifted"] if target in one.targets else None
+def _drawn(lifters: Mapping[str, LiftedScene], colours: Mapping[str, SceneColours], target: str) -> dict[str, Picture]:
+    first, *others = lifters.values()
+    found: dict[str, Picture | None] = {"photograph": first.image(target)}
+    shown: set[str] = set()
+    for name, one in lifters.items():
+        if target not in one.targets:
+            continue
+        drawn = one.pictures(target, colours[one.operator], ("2D", "lifted"))
+        if one.operator not in shown:
+            found["2D" if all(one.operator == first.operator for one in others) else f"2D {one.operator}"] = drawn["2D"]
+        shown.add(one.operator)
+        found[name] = drawn["lifted"]
     return {name: picture for name, picture in found.items() if picture is not None}
 
 
@@ -90,11 +97,11 @@ def _colours_at(picture: Picture, uv: np.ndarray) -> list[str]:
     return ["#" + bytes(pixels[row, col]).hex() for row, col in places]
 
 
-def _labels(lifters: Sequence[LiftedScene], target: str) -> Mapping[int, int]:
+def _labels(lifters: Mapping[str, LiftedScene], target: str) -> Mapping[int, int]:
     """Return how many pixels each label has in the answers of a view; none of answers that are no labels."""
     found: Counter[int] = Counter()
-    for one in lifters[:1]:
-        for view in (one.plain(target), one.view(target)):
+    for one in lifters.values():
+        for view in (one.plain(target), one.view(target) if target in one.targets else None):
             if view is None or view.prediction.kind not in ("labels", "masks"):
                 continue
             values = view.prediction.values

@@ -18,11 +18,11 @@ import yaml
 from lift3d.config import Recipe
 from lift3d.domain.keys import slug
 from lift3d.domain.records import RAW2D, SceneRecord
-from lift3d.errors import ConfigError, StoreLayoutError
+from lift3d.errors import StoreLayoutError
 from lift3d.ingest.diagnosis.finding import some_of
 from lift3d.report.cards import Card, card_of
 from lift3d.report.failures import SHOWN, Failures
-from lift3d.report.html import page
+from lift3d.report.html import page, write_page
 from lift3d.report.scenes import PICTURE_BUDGET, DrawnScene, ReportExtent, drawn_scene, drawn_scenes
 from lift3d.results.answers import answers_of, glance_table, worst_left
 from lift3d.results.lifted_scene import LiftedScene, lifted_of
@@ -31,7 +31,6 @@ from lift3d.runs.records import choose_run, list_runs, read_run
 from lift3d.runs.table import run_parts, unique_names
 from lift3d.storage import layout
 from lift3d.storage.location import Store, open_store
-from lift3d.storage.whole_file import whole
 from lift3d.tables.rendering import Table, text_table
 from lift3d.tables.schema import DataFrame, ScoreTable
 
@@ -71,15 +70,10 @@ def write_report(url: str, extent: ReportExtent, out: Path | None = None) -> Rep
     place = out or (Path() if "://" in folder else Path(folder).parent) / "report.html"
 
     def save(name: str, content: bytes) -> None:
-        with whole(_beside(place) / name) as partial:
-            partial.write_bytes(content)
+        write_page(_beside(place) / name, content)
 
-    try:
-        made = make_report(url, extent, save, f"{_beside(place).name}/", f"../{place.name}")
-        with whole(place) as partial:
-            partial.write_bytes(made.content)
-    except OSError as error:
-        raise ConfigError(f"Cannot write '{place}': {error}. Name a file in a folder you may write to.") from error
+    made = make_report(url, extent, save, f"{_beside(place).name}/", f"../{place.name}")
+    write_page(place, made.content)
     return replace(made, place=place)
 
 

@@ -47,6 +47,23 @@ def interval(differences: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tuple
     return float(low), float(high)
 
 
+def ratio_interval(
+    part: np.ndarray[tuple[int], np.dtype[np.float64]], whole: np.ndarray[tuple[int], np.dtype[np.float64]]
+) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval of Σ part / Σ whole, drawn together; NaN for fewer than two, or no whole.
+
+    Source:
+        Efron & Tibshirani, An Introduction to the Bootstrap, 1993, §10.3.
+    """
+    count = len(whole)
+    if count < 2 or not whole.sum() > 0:
+        return float("nan"), float("nan")
+    drawn = np.random.Generator(np.random.PCG64(0)).integers(0, count, (FEWEST_RESAMPLES, count))
+    ratios = part[drawn].sum(1) / np.maximum(whole[drawn].sum(1), np.finfo(np.float64).tiny)
+    low, high = np.quantile(ratios.clip(min=0), [0.025, 0.975])
+    return float(low), float(high)
+
+
 def compare_rows(a: pd.DataFrame, b: pd.DataFrame, better: Mapping[str, str]) -> pd.DataFrame:
     """Return a line per operator, lifter, metric and protocol that both sides, such as two runs, have figures of.
 

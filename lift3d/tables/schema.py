@@ -73,11 +73,7 @@ class ScoreTable:
 
         A text that a spreadsheet would take for a formula gets a ' before it.
         """
-        plain = {
-            name: self.frame[name].map({text: _plain_cell(text) for text in self.frame[name].unique()})
-            for name in TEXTS
-        }
-        return str(self.frame.assign(**plain).to_csv(index=False))
+        return plain_csv(self.frame)
 
     def to_json(self) -> list[dict[str, Any]]:
         """Return one mapping per row, NaN as None."""
@@ -85,6 +81,16 @@ class ScoreTable:
             {name: None if isinstance(value, float) and np.isnan(value) else value for name, value in record.items()}
             for record in self.frame.to_dict(orient="records")
         ]
+
+
+def plain_csv(frame: pd.DataFrame) -> str:
+    """Return a frame as CSV whose texts a spreadsheet shows as they are and a terminal does not obey."""
+    plain = {
+        name: frame[name].map({text: _plain_cell(text) for text in frame[name].unique()})
+        for name in frame.columns
+        if isinstance(frame[name].dtype, pd.StringDtype)
+    }
+    return str(frame.assign(**plain).to_csv(index=False))
 
 
 def _plain_cell(text: str) -> str:

@@ -4,7 +4,7 @@ import pytest
 from click.testing import CliRunner
 
 from lift3d.cli import app as cli
-from lift3d.cli.compare import compare_runs
+from lift3d.results.run_comparison import compare_runs
 from lift3d.cli.tables import render_table
 from lift3d.errors import Lift3dError
 from lift3d.runs.status import run_states

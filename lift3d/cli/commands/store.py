@@ -1,4 +1,4 @@
-"""Commands on a store: status, fsck, gc, tables, compare."""
+"""Commands on a store: status, fsck, gc, tables, compare, leaderboard."""
 
 import sys
 from pathlib import Path
@@ -92,17 +92,53 @@ def tables(store: str, form: str, run_id: str | None, out: Path | None, compare:
 @click.argument("run_a", help="Run id.")
 @click.argument("run_b", help="The run that is to be better, or at least not worse; URL#RUN for one of another store.")
 @click.option("--metric", "metrics", multiple=True, help="Metric id; all if not given. Repeatable.")
+@click.option(
+    "--operators", nargs=2, default=("", ""), metavar="A B", help="One operator of each; those that both have."
+)
+@click.option("--lifters", nargs=2, default=("", ""), metavar="A B", help="One of each, else all of both.")
+@click.option("--out", type=PATH, help="HTML file to write, with pictures and intervals.")
+@click.option("--captures", is_flag=True, help="Show photographs where the runs say that they lie, for --out.")
 @click.option("--fail-on-regression", is_flag=True, help="Exit code 4 if some metric of RUN_B is significantly worse.")
 @json_option
 def compare(
-    store: str, run_a: str, run_b: str, metrics: tuple[str, ...], fail_on_regression: bool, as_json: bool
+    store: str,
+    run_a: str,
+    run_b: str,
+    metrics: tuple[str, ...],
+    out: Path | None,
+    captures: bool,
+    fail_on_regression: bool,
+    as_json: bool,
+    **pairs: tuple[str, str],
 ) -> None:
-    """Compare two runs on the scenes that both have: paired differences and their intervals."""
-    from lift3d.cli.compare import compare_runs
+    """Compare two runs, operators or lifters on the scenes that both have: paired differences, their intervals."""
+    from lift3d.results.run_comparison import compare_runs
 
-    found = compare_runs(store, run_a, run_b, metrics)
+    found = compare_runs(store, run_a, run_b, metrics, **pairs)
+    if out is not None:
+        from lift3d.report.comparison import write_comparison
+
+        write_comparison(found, out, captures)
     show(found.to_json(), found.to_text(), as_json)
     sys.exit(Exit.REGRESSION if fail_on_regression and found.has_regression else Exit.DONE)
+
+
+@click.command()
+@click.argument("stores", nargs=-1, required=True, help="Stores: of each its latest run, or URL#RUN.")
+@click.option("--out", type=PATH, help="File to write: .html (sorted by a click), .csv, .parquet, .md; else Markdown.")
+def leaderboard(stores: tuple[str, ...], out: Path | None) -> None:
+    """Rank operators and lifters over the scenes of runs: what is left of disagreement, sharpness, truth."""
+    from lift3d.results.leaderboard import leaderboard as ranked
+    from lift3d.tables.rendering import to_markdown
+
+    board = ranked(stores)
+    if out is None:
+        say(to_markdown(board.table()))
+        return
+    from lift3d.report.leaderboard import write_leaderboard
+
+    write_leaderboard(board, out)
+    say(f"leaderboard   {out}")
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""What ``lift3d compare`` prints: paired differences between two runs, and whether the second is worse."""
+"""Two runs, operators or lifters side by side: paired differences, and whether the second is worse."""
 
 import json
 import math
@@ -10,7 +10,7 @@ from lift3d.errors import ConfigError
 from lift3d.results.tables import better_sides
 from lift3d.runs.records import choose_run
 from lift3d.runs.table import RunTable
-from lift3d.storage.location import open_store
+from lift3d.storage.location import Store, open_store
 from lift3d.tables.comparison import compare_rows
 from lift3d.tables.rendering import text_table, to_markdown
 from lift3d.tables.schema import DataFrame, ScoreTable, stacked
@@ -18,14 +18,33 @@ from lift3d.tables.schema import DataFrame, ScoreTable, stacked
 # So few units lie all on one side of 0 by chance in more than 5 of 100 cases: 2 · 2^-n > 0.05.
 FEW = 5
 
+# One name of A and one of B; empty: all that both have.
+Pair = tuple[str, str]
+_ALL: Pair = ("", "")
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedSide:
+    """A run, and the operator and lifter of it that are compared; all that both sides have, where they are empty."""
+
+    store: Store
+    run_id: str
+    operator: str = ""
+    lifter: str = ""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RunComparison:
-    """Two runs side by side, in lines of compare_rows; ``by_name_count`` scenes were joined by their names."""
+    """Two runs side by side, in lines of compare_rows; ``by_name_count`` scenes were joined by their names.
+
+    ``sides`` are the two, ``scenes`` what the scenes of both are called in each.
+    """
 
     a: str
     b: str
     lines: DataFrame
+    sides: tuple["ComparedSide", "ComparedSide"]
+    scenes: tuple[tuple[str, str], ...]
     shared_count: int
     by_name_count: int
     only_a: tuple[str, ...]
@@ -76,18 +95,26 @@ class RunComparison:
         return "\n".join(text)
 
 
-def compare_runs(url: str, a: str, b: str, metrics: Sequence[str] = ()) -> RunComparison:
-    """Compare two runs (run ids, or URL#RUN for those of another store) on what both have."""
-    tables = []
-    for reference in (a, b):
-        place, _, run_id = reference.rpartition("#")
-        store = open_store(place or url)
+def compare_runs(
+    url: str, a: str, b: str, metrics: Sequence[str] = (), operators: Pair = _ALL, lifters: Pair = _ALL
+) -> RunComparison:
+    """Compare two runs (run ids, or URL#RUN for those of another store) on what both have.
+
+    ``operators`` and ``lifters`` name one of A and one of B, to compare what is called otherwise; the runs may be one.
+    """
+    pairs = (operators, lifters)
+    tables, sides = [], []
+    for place, reference in enumerate((a, b)):
+        where, _, run_id = reference.rpartition("#")
+        store = open_store(where or url)
         tables.append(RunTable.of(store, choose_run(store, run_id)))
+        sides.append(ComparedSide(store, tables[-1].run_id, *(pair[place] for pair in pairs)))
     names, by_name_count = _shared_names(tables[0].names, tables[1].names)
     if not names[0]:
         raise ConfigError(f"The runs {a} and {b} share no scene: {_some(tables[0])} against {_some(tables[1])}.")
-    rows = [_rows(table, shared, metrics) for table, shared in zip(tables, names, strict=True)]
-    lines = compare_rows(rows[0], rows[1], better_sides())
+    rows = [_rows(*one, metrics) for one in zip(tables, names, sides, strict=True)]
+    shown = [one.assign(**_joined_names(pairs)) for one in rows]
+    lines = compare_rows(shown[0], shown[1], better_sides())
     if lines.empty:
         kinds = [
             sorted({*zip(one["operator"], one["lifter"], one["metric"], one["protocol"], strict=True)}) for one in rows
@@ -101,7 +128,16 @@ def compare_runs(url: str, a: str, b: str, metrics: Sequence[str] = ()) -> RunCo
         tuple(sorted(name for location, name in table.names.items() if location not in shared))
         for table, shared in zip(tables, names, strict=True)
     ]
-    return RunComparison(a, b, lines, len(names[0]), by_name_count, *only)
+    called = [
+        {name: table.names[location] for location, name in shared.items()}
+        for table, shared in zip(tables, names, strict=True)
+    ]
+    scenes = tuple((called[0][name], called[1][name]) for name in sorted(called[0]))
+    return RunComparison(a, b, lines, (sides[0], sides[1]), scenes, len(names[0]), by_name_count, *only)
+
+
+def _joined_names(pairs: Sequence[Pair]) -> dict[str, str]:
+    return {name: f"{a} → {b}" for name, (a, b) in zip(("operator", "lifter"), pairs, strict=True) if a or b}
 
 
 def _shared_names(a: dict[str, str], b: dict[str, str]) -> tuple[tuple[dict[str, str], dict[str, str]], int]:
@@ -115,12 +151,14 @@ def _shared_names(a: dict[str, str], b: dict[str, str]) -> tuple[tuple[dict[str,
     return (names_a, names_b), len(names_a) - len(shared)
 
 
-def _rows(table: RunTable, shared: dict[str, str], metrics: Sequence[str]) -> DataFrame:
+def _rows(table: RunTable, shared: dict[str, str], side: ComparedSide, metrics: Sequence[str]) -> DataFrame:
     named = {table.names[location]: name for location, name in shared.items()}
     found = [ScoreTable.from_rows([]).frame]
     for part in table.parts():
         frame = part.frame[part.frame["scene"].isin(named)]
         frame = frame[frame["metric"].isin(metrics)] if metrics else frame
+        for name in ("operator", "lifter"):
+            frame = frame[frame[name] == getattr(side, name)] if getattr(side, name) else frame
         found.append(frame.assign(scene=frame["scene"].map(named)))
     return stacked(found)
 
