@@ -4,10 +4,11 @@ import pytest
 from click.testing import CliRunner
 
 from lift3d.cli import app as cli
-from lift3d.results.run_comparison import compare_runs
 from lift3d.cli.tables import render_table
 from lift3d.errors import Lift3dError
+from lift3d.results.run_comparison import compare_runs
 from lift3d.runs.status import run_states
+from tests.results.report_reader import read_page
 from tests.tables import fake_runs
 
 
@@ -93,3 +94,16 @@ def test_status_counts_what_is_recorded(tmp_path):
     assert (state.committed, len(state.failed), len(state.quarantined), state.to_do) == (3, 1, 1, 1)
     assert "3 of 6 committed · 1 failed · 1 quarantined · 1 to do" in state.to_text()
     assert "scenes per hour" in state.to_text()
+
+
+def test_the_page_shows_what_is_printed(tmp_path):
+    a, b = two_runs(tmp_path, shift=-0.5)
+    assert command(a, b, "--out", str(tmp_path / "page.html")).exit_code == 0
+    page = read_page((tmp_path / "page.html").read_bytes())
+    shown = {line.all("td")[1].text: line for line in page.all("tr", data_verdict=True)}
+    lines = lines_of(compare_runs("", a, b))
+    assert {name: line.attrs["data-verdict"] for name, line in shown.items()} == {"PSNR": "worse", "SSIM": "–"}
+    for name, line in (("psnr", shown["PSNR"]), ("ssim", shown["SSIM"])):
+        assert f"{lines[name]['difference']:+.4f}" in line.text
+        assert f"[{lines[name]['low']:+.4f}, {lines[name]['high']:+.4f}]" in line.text
+    assert "better in 0, worse in 1," in page.text

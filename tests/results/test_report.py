@@ -8,9 +8,11 @@ import pytest
 
 from lift3d.report import scenes as report_scenes
 from lift3d.report import write as report_write
+from lift3d.report.comparison import write_comparison
 from lift3d.report.scenes import ReportExtent
 from lift3d.report.write import make_report
 from lift3d.results.picture_rows import COLUMNS
+from lift3d.results.run_comparison import compare_runs
 from lift3d.results.tables import better_sides
 from lift3d.runs.records import write_record
 from lift3d.runs.table import run_table
@@ -205,3 +207,21 @@ def test_novel_cameras_have_nothing_to_compare_with(tmp_path):
     assert not page.all(data_compare=True)
     assert len(page.all(data_frames=True)) == 1
     assert not any(math.isnan(float(one.attrs["data-value"] or 0)) for one in page.all("td", data_value=True))
+
+
+def test_lifters_of_one_run_are_compared_over_the_same_spots(finished, tmp_path):
+    url, recipe, _, _ = finished
+    runs = [recipe.run_id] * 2
+    found = compare_runs(url, *runs, ["rho", "warp_error_short"], lifters=("plane_sweep", "anchored"))
+    assert set(found.lines["lifter"]) == {"plane_sweep → anchored"}
+    write_comparison(found, tmp_path / "two.html")
+    page = read_page((tmp_path / "two.html").read_bytes())
+    columns = [one.attrs["data-strip"] for one in page.all("div", class_="stop")[0].all("figure")]
+    assert columns == ["photograph", "2D", "A", "B"]
+    against_plain = compare_runs(url, *runs, ["rho"], lifters=("raw2d", "anchored"))
+    write_comparison(against_plain, tmp_path / "plain.html")
+    page = read_page((tmp_path / "plain.html").read_bytes())
+    columns = [one.attrs["data-strip"] for one in page.all("div", class_="stop")[0].all("figure")]
+    assert columns == ["photograph", "2D", "B"]
+    across = compare_runs(url, *runs, ["rho"], operators=("rgb", "hog"))
+    assert set(across.lines["operator"]) == {"rgb → hog"}
