@@ -38,6 +38,7 @@ from lift3d.surface.bands import CRISPNESS, confirmed, crisp, low_band
 from lift3d.surface.confidence import DEPTH, FEATURES, LABELS
 from lift3d.surface.depth_map import given_stride_px
 from lift3d.surface.light import light_weights
+from lift3d.surface.masking import without_invalid
 from lift3d.surface.scene_surface import SceneSurface
 from lift3d.surface.votes import agreed_masks, voted
 
@@ -167,7 +168,7 @@ class OnSurface:
 
     def _light(self, weights: BlendingWeights, cut: int) -> LiftedFeatures:
         """Return colours read bicubically, since what is blended is seen as it is, and as finely as views agree."""
-        used = used_sources(weights)
+        used = self._voting(used_sources(weights))
         shape = weights.grid.shape
         images = [self._filled(f"cut {cut}", name, self._map(name, cut)).values for name in used.source_ids]
         coverage = used.coverage.reshape(shape)
@@ -180,7 +181,7 @@ class OnSurface:
         kind = self._operator.spec.prediction_kind
         grid = self._answer_grid(size)
         if kind == "labels":
-            weights = used_sources(ballots(anchored, grid, self._taps))
+            weights = self._voting(used_sources(ballots(anchored, grid, self._taps)))
             labels = voted(weights, [self._answer_map(name) for name in weights.source_ids])
             covered = (weights.coverage >= COVERED).reshape(grid.shape)
             return Prediction(kind, fill_from_nearest(labels[None].float(), covered)[0].long(), covered)
@@ -189,7 +190,8 @@ class OnSurface:
         if kind == "image":
             lifted = self._two_bands(grid, anchored, "answer", self._answer_map)
         else:
-            lifted = self._blend(consensus_weights(anchored, grid, self._taps), "answer", self._answer_map)
+            weights = self._voting(consensus_weights(anchored, grid, self._taps))
+            lifted = self._blend(weights, "answer", self._answer_map)
         values = fill_from_nearest(lifted.features.values, lifted.coverage > 0)
         return Prediction(kind, values[0] if kind == "scalar" else values, lifted.coverage >= COVERED)
 
@@ -200,7 +202,7 @@ class OnSurface:
             one = self._answer_map(name)
             return FeatureMap(torch.cat([one.values, one.values.square()]), one.grid)
 
-        lifted = self._blend(ballots(anchored, grid, self._taps), "answer and square", with_squares)
+        lifted = self._blend(self._voting(ballots(anchored, grid, self._taps)), "answer and square", with_squares)
         mean, square = fill_from_nearest(lifted.features.values, lifted.coverage > 0).chunk(2)
         z_depth = anchored.depth.at(cell_centers(*grid.lattice).reshape(-1, 2)).reshape(grid.shape)
         masks = agreed_masks(mean, (square - mean.square()).clamp(min=0), z_depth)
@@ -215,8 +217,8 @@ class OnSurface:
             return FeatureMap(values, one.grid)
 
         painters = min(self._taps, anchored.surface.painters)
-        coarse = self._blend(consensus_weights(anchored, grid, painters), f"{what} low", low)
-        owner = owner_weights(anchored, grid)
+        coarse = self._blend(self._voting(consensus_weights(anchored, grid, painters)), f"{what} low", low)
+        owner = self._voting(owner_weights(anchored, grid))
         used = used_sources(owner)
         maps = [map_of(name) for name in used.source_ids]
         # Bicubic, as what is seen must be: linear reading would take a tenth of the fine band.
@@ -241,6 +243,11 @@ class OnSurface:
             return table.blend(weights)
         used = used_sources(weights)
         return blend(used, [self._used.get(f"{what} {name}", partial(map_of, name)) for name in used.source_ids])
+
+    def _voting(self, weights: BlendingWeights) -> BlendingWeights:
+        return without_invalid(
+            weights, lambda name: self._made.get(f"valid {name}", lambda: self._inputs.frame(name).is_valid)
+        )
 
     def _map(self, name: ViewId, cut: int) -> FeatureMap:
         return self._inputs.features(self._operator, name)[cut]
