@@ -34,12 +34,14 @@ READERS: dict[str, str] = {
     "record3d": "lift3d.scenes.record3d:Record3dReader",
     "polycam": "lift3d.scenes.polycam:PolycamReader",
     "arkitscenes": "lift3d.scenes.arkitscenes:ArkitScenesReader",
+    "metashape": "lift3d.scenes.metashape:MetashapeReader",
 }
 LOOKED_FOR = (
     "transforms.json or transforms_{train,val,test}.json, a COLMAP model (cameras, images and points3D as "
     ".bin or .txt, also under sparse/), poses_bounds.npy, ScanNet's color/ pose/ intrinsic/, 7-Scenes' "
     "frame-*.pose.txt, a trajectory (groundtruth.txt, traj.txt, CameraTrajectory.txt) beside images, cameras*.npz, "
-    "Record3D's metadata beside rgbd/ or rgb/, Polycam's keyframes/, ARKitScenes' lowres_wide.traj"
+    "Record3D's metadata beside rgbd/ or rgb/, Polycam's keyframes/, ARKitScenes' lowres_wide.traj, "
+    "Metashape's cameras.xml"
 )
 
 # Two letters at least, so that a drive letter is no scheme.

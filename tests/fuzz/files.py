@@ -114,6 +114,7 @@ SCENES: dict[str, Callable[[Path], None]] = {
     "Replica": replica,
     "Record3D": partial(captures.write_record3d, source=SOURCE),
     "Polycam": partial(captures.write_polycam, source=SOURCE),
+    "Metashape": partial(captures.write_metashape, source=SOURCE, k4=0.01, k1=-0.1),
     "ARKitScenes": partial(captures.write_arkitscenes, source=SOURCE),
 }
 

@@ -32,6 +32,7 @@ WRITERS: dict[str, Callable[[Path, captures.Capture], None]] = {
     "record3d": captures.write_record3d,
     "polycam": captures.write_polycam,
     "arkitscenes": captures.write_arkitscenes,
+    "metashape": captures.write_metashape,
 }
 
 

@@ -287,6 +287,41 @@ def write_arkitscenes(folder: Path, source: Capture) -> None:
     np.savetxt(folder / "lowres_wide.traj", rows)
 
 
+def write_metashape(folder: Path, source: Capture, changes: Mapping[str, str] | None = None, **lens: float) -> None:
+    """Write photographs and their XML, in a chunk of another unit that lies at the centre of the earth's distance.
+
+    ``lens`` has coefficients; ``changes`` replace parts of the text.
+    """
+    write_images(folder / "images", source.names, ".jpg")
+    scale, turn = 2.5, " ".join(map(repr, Rotation.from_rotvec([0.3, 1.2, -0.7]).as_matrix().ravel().tolist()))
+    values = {"f": FY, "cx": CX - WIDTH / 2, "cy": CY - HEIGHT / 2, "b1": FX - FY, **lens}
+    calibration = "".join(f"<{name}>{value!r}</{name}>" for name, value in values.items())
+    size = f'<resolution width="{WIDTH}" height="{HEIGHT}"/>'
+    cameras = []
+    for index, (name, c2w) in enumerate(zip(source.names, source.c2w, strict=True)):
+        rows = c2w.copy()
+        rows[:3, 3] /= scale
+        text = " ".join(map(repr, rows.ravel().tolist()))
+        ids = f'id="{index}" sensor_id="0" component_id="0"'
+        cameras.append(f'<camera {ids} label="{name}"><transform>{text}</transform></camera>')
+    content = f"""<?xml version="1.0" encoding="UTF-8"?>
+<document version="2.0.0">
+  <chunk label="Chunk 1" enabled="true">
+    <sensors next_id="1"><sensor id="0" label="unknown" type="frame">{size}
+      <calibration type="frame" class="initial">{size}<f>99</f></calibration>
+      <calibration type="frame" class="adjusted">{size}{calibration}</calibration></sensor></sensors>
+    <components next_id="1" active_id="0"><component id="0" label="Component 1"><transform>
+      <rotation locked="true">{turn}</rotation><translation locked="true">-2499366.4 -4256836.5 4029217.9</translation>
+      <scale locked="true">{scale}</scale></transform></component></components>
+    <cameras next_id="9"><group id="0" label="walk">{cameras[0]}</group>{"".join(cameras[1:])}</cameras>
+  </chunk>
+</document>"""
+    for old, new in (changes or {}).items():
+        assert old in content, old
+        content = content.replace(old, new)
+    (folder / "cameras.xml").write_text(content, encoding="utf-8")
+
+
 def write_idr(folder: Path, source: Capture, name: str = "cameras.npz", radius: float = 1.5) -> None:
     """Write projection matrices of arbitrary scale and sign, and the sphere around the object."""
     write_images(folder / "image", [f"{index:06d}" for index in range(len(source.c2w))])
