@@ -1,6 +1,6 @@
 """The surface of a lifted scene, and which view's pixel answers for each of its points."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,9 +77,16 @@ def surface_of(lifted: LiftedScene) -> SceneSurface:
 
 
 def read_points(
-    lifted: LiftedScene, surface: SceneSurface, points: SurfacePoints, targets: Sequence[ViewId] | None = None
+    lifted: LiftedScene,
+    surface: SceneSurface,
+    points: SurfacePoints,
+    targets: Sequence[ViewId] | None = None,
+    heed: Callable[["PointsInView"], None] | None = None,
 ) -> Cloud:
-    """Choose for each point the view that shows it best, by pixels per unit of surface; ties go to the earlier one."""
+    """Choose for each point the view that shows it best, by pixels per unit of surface; ties go to the earlier one.
+
+    ``heed`` is called with what each view sees, one after the other.
+    """
     count = len(points.xyz)
     best, view = torch.zeros(count, dtype=torch.float64), torch.full((count,), -1)
     uv = torch.zeros(count, 2, dtype=torch.float64)
@@ -89,6 +96,8 @@ def read_points(
         best = torch.where(is_better, quality, best)
         view = torch.where(is_better, number, view)
         uv = torch.where(is_better[:, None], seen.uv, uv)
+        if heed is not None:
+            heed(seen)
     return Cloud(points.xyz, points.normals, view, uv, points.found)
 
 
@@ -101,7 +110,8 @@ class PointsInView:
         depth: What it sees.
         uv: Where the points are on its image, or beside it.
         quality: Its pixels per unit of surface there, 0 where it does not see the point.
-        is_outline: Whether the cells around show different surfaces, or nothing: answers there are a little of both.
+        is_outline: Of the points that it sees, whether the cells around show different surfaces, or nothing: answers
+            there are a little of both.
     """
 
     camera: Camera
@@ -118,15 +128,16 @@ def points_in_views(
     for camera, depth in depths_of(lifted, surface, targets):
         own = transform(camera.w2c, points.xyz)
         at, is_in_front = project(own, camera.K)
-        is_seen = is_in_front & is_inside(at, camera.size.height, camera.size.width)
-        seen = depth.at(torch.where(is_seen[:, None], at, 0.0).float())
-        is_seen &= (seen / own[:, 2] - 1).abs() < surface.tolerance
-        normals = points.normals @ camera.w2c[:3, :3].T
-        cosine = -(normals * F.normalize(own, dim=-1)).sum(-1)
-        quality = torch.where(
-            is_seen, cosine.clamp(min=0.01) * camera.K[0, 0] * camera.K[1, 1] / own[:, 2].square(), 0.0
-        )
-        yield PointsInView(camera, depth, at, quality, _is_outline(depth, at, surface.tolerance))
+        # Most points of most scenes are beside the image: the others are asked for more.
+        inside = torch.nonzero(is_in_front & is_inside(at, camera.size.height, camera.size.width))[:, 0]
+        z_depth = depth.at(at[inside].float())
+        inside = inside[(z_depth / own[inside, 2] - 1).abs() < surface.tolerance]
+        rays, normals = own[inside], points.normals[inside] @ camera.w2c[:3, :3].T
+        cosine = -(normals * F.normalize(rays, dim=-1)).sum(-1)
+        quality, is_outline = torch.zeros(len(own), dtype=torch.float64), torch.zeros(len(own), dtype=torch.bool)
+        quality[inside] = cosine.clamp(min=0.01) * camera.K[0, 0] * camera.K[1, 1] / rays[:, 2].square()
+        is_outline[inside] = _is_outline(depth, at[inside], surface.tolerance)
+        yield PointsInView(camera, depth, at, quality, is_outline)
 
 
 def _is_outline(depth: DepthMap, uv: Float[Tensor, "point 2"], tolerance: float) -> Bool[Tensor, " point"]:

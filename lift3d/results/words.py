@@ -19,10 +19,11 @@ _NEGATIVES: WeakKeyDictionary[TextEncoder, Tensor] = WeakKeyDictionary()
 MOST_CHARACTERS = 200
 
 
-def can_take_words(operator: str, plugins: Sequence[str] = ()) -> str:
-    """Return why an operator cannot compare its features with words, as a sentence; empty if it can.
+def can_take_words(operator: str, plugins: Sequence[str] = (), trusted: Sequence[str] = ()) -> str:
+    """Return why an operator cannot compare its features with words, as a sentence; empty if it can, or may.
 
-    By its name alone: a network is loaded when a word is asked for, and never one of files that a store names.
+    By its name alone: a network is loaded when a word is asked for, and never one of files that a store names, unless
+    the user names them himself: ``trusted``, as for ``build_stored``.
     """
     try:
         name = OperatorName.parse(operator)
@@ -32,19 +33,23 @@ def can_take_words(operator: str, plugins: Sequence[str] = ()) -> str:
         said = (
             "This model is code or files that the store names, which are not loaded here: no words can be looked for."
         )
-        return "" if is_self_contained(operator) else said
+        return "" if trusted or is_self_contained(operator) else said
     if plugins and not name.argument:
-        return "This model came as a plug-in, whose code is not run here: no words can be looked for."
+        return "" if trusted else "This model came as a plug-in, whose code is not run here: name it by --plugin."
     return "This model knows pictures only. Those that know words, too: open_clip:…, tiny:clip, open_vocabulary?…"
 
 
-def text_encoder(operator: str) -> TextEncoder:
-    """Build what embeds texts in the space of an operator's features.
+def text_encoder(operator: str, trusted: Sequence[str] = ()) -> TextEncoder:
+    """Build what embeds texts in the space of an operator's features; plug-ins and files if they are ``trusted``.
 
     ConfigError if the operator cannot take words; Lift3dError if its network cannot be built here.
     """
-    name = OperatorName.parse(operator)
-    built = build_stored(name.option(OPTION, "") if name.kind == "open_vocabulary" else operator)
+    try:
+        name = OperatorName.parse(operator)
+        inner = name.option(OPTION, "") if name.kind == "open_vocabulary" else operator
+    except ConfigError:
+        inner = operator
+    built = build_stored(inner, trusted)
     if not isinstance(built, TextEncoder):
         raise ConfigError(f"Operator '{operator}' has no encoder of texts (encode_text).")
     return built

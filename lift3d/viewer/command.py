@@ -6,26 +6,31 @@ import socket
 import sys
 import time
 import webbrowser
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 import click
 
 from lift3d.domain.keys import shown
 from lift3d.errors import ConfigError
 from lift3d.extras import extra
-from lift3d.results.lifted_scene import LiftedScene, lifted_scenes
+from lift3d.results.lifted_scene import LiftedScene
 
 with extra("view"):
+    import viser
+
+    from lift3d.viewer.drawing import prepare
+    from lift3d.viewer.library import Library
     from lift3d.viewer.server import HOST, start_server
     from lift3d.viewer.session import Session
+    from lift3d.viewer.visit import Visit
 
 _LAST_PORT = 65535
 
 
-def serve_viewer(first: LiftedScene, port: int, is_opened: bool = True) -> None:
+def serve_viewer(first: LiftedScene, port: int, is_opened: bool = True, trusted: Sequence[str] = ()) -> None:
     """Show a run in the browser until Ctrl-C, see ``running_viewer``."""
-    with contextlib.suppress(KeyboardInterrupt), running_viewer(first, port) as viewer:
+    with contextlib.suppress(KeyboardInterrupt), running_viewer(first, port, trusted) as viewer:
         click.echo(viewer.to_text())
         if is_opened:
             _open_browser(viewer.address)
@@ -35,11 +40,17 @@ def serve_viewer(first: LiftedScene, port: int, is_opened: bool = True) -> None:
 
 @dataclass(frozen=True, slots=True)
 class RunningViewer:
-    """A viewer that serves at a port of this machine."""
+    """A viewer that serves at a port of this machine, and the browsers that look."""
 
-    session: Session
+    library: Library
     port: int
     token: str
+    visits: dict[int, Visit] = field(default_factory=dict)
+
+    @property
+    def sessions(self) -> list[Session]:
+        """Of the browsers, the latest last."""
+        return [visit.session for visit in self.visits.values()]
 
     @property
     def address(self) -> str:
@@ -48,7 +59,8 @@ class RunningViewer:
 
     def to_text(self) -> str:
         """Say where and what it shows, and how to see it from elsewhere."""
-        one, viewed = self.session.current, self.session.viewed
+        one = self.library.first
+        viewed = self.library.stage(one).viewed
         counts = f"{len(viewed.slices)} cameras, {len(viewed.cloud):,} points"
         what = shown(f"{one.title}: {counts}")
         return (
@@ -58,17 +70,33 @@ class RunningViewer:
             "end      Ctrl-C"
         )
 
+    def meet(self, client: viser.ClientHandle) -> None:
+        """Show a browser what it wants."""
+        self.visits[client.client_id] = Visit(client, self.library)
+
+    def part(self, client: viser.ClientHandle) -> None:
+        """Forget a browser."""
+        if (visit := self.visits.pop(client.client_id, None)) is not None:
+            visit.stop()
+
 
 @contextlib.contextmanager
-def running_viewer(first: LiftedScene, port: int) -> Iterator[RunningViewer]:
-    """Serve a run while the context lasts; ConfigError if the port (0: any that is free) is taken, or none."""
-    scenes = lifted_scenes(first.store, first.recipe.run_id, first.reads_capture)
+def running_viewer(first: LiftedScene, port: int, trusted: Sequence[str] = ()) -> Iterator[RunningViewer]:
+    """Serve a run while the context lasts; ConfigError if the port (0: any that is free) is taken, or none.
+
+    Of the plug-ins and files that the store names, only those are loaded, for words, that the user names: ``trusted``.
+    """
     check_port(port)
-    server = start_server(port)
+    library = Library(first, trusted)
+    server = start_server(port, first.name)
     try:
         if port not in (0, server.get_port()):
             raise _taken(port)  # somebody was faster, and the server took the next one
-        yield RunningViewer(Session(server, scenes, first), server.get_port(), server.token)
+        viewer = RunningViewer(library, server.get_port(), server.token)
+        prepare(server, library.stage(first).to_page)
+        server.on_client_connect(viewer.meet)
+        server.on_client_disconnect(viewer.part)
+        yield viewer
     finally:
         server.stop()
 

@@ -1,83 +1,130 @@
-"""The 3D part of the page: cloud, cameras with their pictures, a dot at the point that was clicked."""
+"""The 3D part of one browser's page: the surface as points or triangles, cameras with their pictures, a dot."""
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 import viser
-from jaxtyping import Float
+from jaxtyping import Float, Int, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 from viser import transforms
 
-from lift3d.viewer.transform import FIELD_OF_VIEW, ViewerTransform, half_extent, viewer_transform
-from lift3d.viewer.viewed_scene import Colours, ViewedScene
+from lift3d.viewer.choice import Eye, Place
+from lift3d.viewer.raster import PageCamera
+from lift3d.viewer.transform import FIELD_OF_VIEW, ViewerTransform, half_extent
+from lift3d.viewer.viewed_scene import Colours, Picture8, ViewedScene
 
-_POINT_SIZE = 0.009
-# The first is what a browser without a graphics card draws while one waits for it.
-POINT_COUNTS = (50_000, 100_000, 200_000)
-_LINE_GREY = (90, 90, 90)
-# Of pictures this small, nobody sees more.
-_JPEG_QUALITY = 70
+_LINE_GREY, _KEYFRAME, _PATH = (90, 90, 90), (230, 120, 0), (150, 150, 150)
+# Of pictures this small, nobody sees more; of the large one, that they were compressed.
+_JPEG_QUALITY, _LARGE_QUALITY = 70, 85
 # No colour of the scale between alike and unlike.
 _DOT_COLOUR = (235, 0, 235)
-_DOT_SIZE = 0.035
-_UNSEEN = 1e-6
+_DOT_RADIUS, _UNSEEN = 0.018, 1e-6
 # Pictures follow when the cloud has been drawn: the browser would else decode them all first.
 _TURN_S = 0.4
+# Points of one node have one size: those that lie farther apart than twice, or four times, the least are others.
+_SIZES = 3
+# Of what a window is higher than wide, page units.
+_ABOVE_PANEL = 0.6
+# A browser; where there is none, whatever comes to the server.
+Page = viser.ClientHandle | viser.ViserServer
+# The near plane of the page's camera, and where a photograph hangs just behind it.
+_NEAR, _OVERLAY = 0.004, 0.01
 
 
 class Drawing:
-    """What of a scene stands in the page. One for all browsers that look."""
+    """What stands in one browser's page."""
 
-    def __init__(self, server: viser.ViserServer) -> None:
+    def __init__(self, client: Page) -> None:
         """Draw nothing yet."""
-        self._server = server
-        # Nothing here casts a shadow or shines, and lights cost more than all points together.
-        server.scene.configure_default_lights(enabled=False, cast_shadow=False)
-        server.scene.configure_environment_map(None)
+        self._client = client
         # Drawn like the cloud, and always, so that the shader of both stays linked while a cloud changes its colours.
         # Two points in one place: a single colour would be drawn by another shader.
         colours = np.array([_DOT_COLOUR, _DOT_COLOUR], np.uint8)
-        self._dot = self._add_points("/asked", np.zeros((2, 3)), colours, _UNSEEN)
-        self.to_page: ViewerTransform | None = None
-        # Which points of the cloud are drawn, and where they are in the page.
+        self._dot = self._add_points("/asked", np.zeros((2, 3), np.float32), colours, _UNSEEN)
+        # Which points of the cloud are drawn, one node after the other, and where they are in the page.
         self.drawn = torch.zeros(0, dtype=torch.int64)
-        self.points = torch.zeros(0, 3, dtype=torch.float64)
-        self._cloud: viser.PointCloudHandle | None = None
+        self.points = torch.zeros(0, 3)
+        self.clouds: list[viser.PointCloudHandle] = []
         self._frustums: list[viser.CameraFrustumHandle] = []
-        self.are_cameras_shown, self._through = True, -1
+        self._path: viser.LineSegmentsHandle | None = None
+        self._mesh: viser.GlbHandle | None = None
+        self._overlay: viser.ImageHandle | None = None
+        self.are_cameras_shown = True
 
-    def show(self, viewed: ViewedScene, colours: Colours, most: int) -> None:
-        """Draw another scene, or the same with more points."""
-        to_page = viewer_transform(viewed.cloud.xyz, viewed.cameras)
-        with self._server.atomic():
-            self._clear()
-            self.to_page, self._through = to_page, -1
-            count = len(viewed.cloud)
-            # The cloud is thinned at random already, so every n-th point is as good a choice.
-            self.drawn = torch.arange(0, count, max(1, math.ceil(count / most)))
-            self.points = to_page(viewed.cloud.xyz[self.drawn])
-            self._server.scene.set_up_direction(to_page.up.numpy())
-            self._place_first_look(to_page)
-            of_points = colours.points[self.drawn].numpy()
-            self._cloud = self._add_points("/cloud", self.points.numpy(), of_points, _POINT_SIZE)
-            for index in range(len(viewed.slices)):
-                self._frustums.append(self._frustum(viewed, colours, index, to_page))
+    def show_points(
+        self,
+        points: Float[Tensor, "point 3"],
+        radius: Float[Tensor, " point"],
+        drawn: Int[Tensor, " drawn"],
+        colours: Colours,
+    ) -> None:
+        """Draw some points of the cloud, page units, in place of what was drawn; each as large as it takes."""
+        own, radius = points[drawn], radius[drawn]
+        size = (radius / radius.amin()).log2().round().long().clamp(0, _SIZES - 1) if len(drawn) else drawn
+        order = torch.argsort(size, stable=True)
+        self.drawn, self.points = drawn[order], own[order]
+        with self._client.atomic():
+            self.hide_surface()
+            for number, count in enumerate(torch.bincount(size, minlength=_SIZES).tolist()):
+                if count:
+                    at = order[size[order] == number]
+                    rgb = colours.points[drawn[at]].numpy()
+                    middle = float(radius[at].median())
+                    self.clouds.append(self._add_points(f"/cloud/{number}", own[at].numpy(), rgb, middle))
 
-    def colour_cloud(self, colours: Colours) -> None:
+    def show_mesh(self, glb: bytes) -> None:
+        """Draw triangles in place of what was drawn."""
+        with self._client.atomic():
+            self.hide_surface()
+            self._mesh = self._client.scene.add_glb("/mesh", glb, cast_shadow=False, receive_shadow=False)
+
+    def hide_surface(self) -> None:
+        """Draw neither points nor triangles."""
+        for node in (*self.clouds, *([self._mesh] if self._mesh else [])):
+            node.remove()
+        self.clouds, self._mesh = [], None
+
+    def colour_points(self, colours: UInt8[Tensor, "point 3"]) -> None:
         """Change the colours of the points, and send them at once."""
-        if self._cloud is not None:
-            self._cloud.colors = colours.points[self.drawn].numpy()
-            self._server.flush()
+        begin = 0
+        with self._client.atomic():
+            for cloud in self.clouds:
+                end = begin + len(cloud.points)
+                cloud.colors = colours[self.drawn[begin:end]].numpy()
+                begin = end
+        self._client.flush()
+
+    def show_views(
+        self, viewed: ViewedScene, to_page: ViewerTransform, colours: Colours, keyframes: Sequence[str]
+    ) -> None:
+        """Draw the cameras, those of keyframes in another colour, and the path through them."""
+        centers = to_page(torch.stack([one.center for one in viewed.cameras])).numpy()
+        with self._client.atomic():
+            for frustum in self._frustums:
+                frustum.remove()
+            self._frustums = [
+                self._frustum(viewed, colours, index, to_page, keyframes) for index in range(len(viewed.slices))
+            ]
+            if self._path is not None:
+                self._path.remove()
+            self._path = self._client.scene.add_line_segments(
+                "/path",
+                np.stack([centers[:-1], centers[1:]], axis=1).astype(np.float32),
+                _PATH,
+                thickness=1.0,
+                thickness_units="screen",
+                visible=self.are_cameras_shown and len(centers) > 1,
+            )
 
     def colour_pictures(self, viewed: ViewedScene, colours: Colours, is_wanted: Callable[[], bool]) -> None:
         """Change the pictures at the cameras; stop if they are not wanted any more."""
         time.sleep(_TURN_S)
         # All in one message: browsers draw everything again for each that comes alone.
-        with self._server.atomic():
+        with self._client.atomic():
             for index, frustum in enumerate(self._frustums):
                 if not is_wanted():
                     return
@@ -87,87 +134,147 @@ class Drawing:
         """Put the dot at a place of the page, or take it away."""
         if position is not None:
             self._dot.position = position.numpy()
-        self._dot.point_size = _UNSEEN if position is None else _DOT_SIZE
-
-    def look_through(self, client: viser.ClientHandle, viewed: ViewedScene, index: int) -> None:
-        """Move a browser's eye into a camera, whose own picture does not stand before it from now on."""
-        if self.to_page is None:
-            return
-        camera = viewed.slices[index].camera
-        with client.atomic():
-            client.camera.wxyz = _wxyz(camera.c2w)
-            client.camera.position = self.to_page(camera.center).numpy()
-            client.camera.fov = 2 * math.atan(half_extent(camera)[1])
-        self._through = index
-
-    def look_over(self, client: viser.ClientHandle) -> None:
-        """Move a browser's eye back to where all is seen."""
-        if self.to_page is None:
-            return
-        with client.atomic():
-            client.camera.up_direction = self.to_page.up.numpy()
-            client.camera.position = self.to_page.eye.numpy()
-            client.camera.look_at = np.zeros(3)
-            client.camera.fov = FIELD_OF_VIEW
-        self._through = -1
+        self._dot.point_size = _UNSEEN if position is None else _DOT_RADIUS
 
     def show_cameras(self, is_shown: bool) -> None:
         """Show or hide cameras."""
         self.are_cameras_shown = is_shown
-        with self._server.atomic():
-            for index, frustum in enumerate(self._frustums):
-                frustum.visible = is_shown and index != self._through
+        with self._client.atomic():
+            for frustum in self._frustums:
+                frustum.visible = is_shown
+            if self._path is not None:
+                self._path.visible = is_shown
+
+    def look(self, eye: Eye) -> None:
+        """Move the browser's eye."""
+        if not isinstance(self._client, viser.ClientHandle):
+            return
+        camera = self._client.camera
+        with self._client.atomic():
+            camera.up_direction, camera.position, camera.look_at = (
+                np.array(one) for one in (eye.up, eye.position, eye.look_at)
+            )
+            camera.fov = eye.fov
+
+    def look_through(self, viewed: ViewedScene, to_page: ViewerTransform, index: int) -> None:
+        """Move the browser's eye into a camera."""
+        if not isinstance(self._client, viser.ClientHandle):
+            return
+        camera = viewed.slices[index].camera
+        with self._client.atomic():
+            self._client.camera.wxyz = wxyz_of(camera.c2w)
+            self._client.camera.position = to_page(camera.center).numpy()
+            self._client.camera.fov = 2 * math.atan(half_extent(camera)[1])
+
+    def show_photo(self, viewed: ViewedScene, to_page: ViewerTransform, index: int, opacity: float) -> None:
+        """Hang a camera's photograph before the eye that looks through it, as opaque as wanted; 0: take it away."""
+        if self._overlay is not None:
+            self._overlay.remove()
+            self._overlay = None
+        photo = viewed.photos.get(viewed.slices[index].target) if index >= 0 else None
+        if photo is None or opacity <= 0:
+            return
+        camera = viewed.slices[index].camera
+        wide, high = half_extent(camera)
+        alpha = np.full((*photo.shape[1:], 1), round(255 * opacity), np.uint8)
+        self._overlay = self._client.scene.add_image(
+            "/photo",
+            np.concatenate([photo.permute(1, 2, 0).numpy(), alpha], axis=2),
+            2 * wide * _OVERLAY,
+            2 * high * _OVERLAY,
+            format="png",
+            wxyz=wxyz_of(camera.c2w),
+            position=(to_page(camera.center) + _OVERLAY * camera.c2w[:3, 2]).numpy(),
+            cast_shadow=False,
+            receive_shadow=False,
+        )
+
+    def show_background(self, picture: Picture8 | None) -> None:
+        """Fill the window behind everything with a picture."""
+        self._client.scene.set_background_image(picture, format="jpeg", jpeg_quality=_LARGE_QUALITY)
+        self._client.flush()
 
     def _add_points(
-        self, name: str, positions: NDArray[np.float64], colours: NDArray[np.uint8], size: float
+        self, name: str, positions: NDArray[np.float32], colours: NDArray[np.uint8], radius: float
     ) -> viser.PointCloudHandle:
-        return self._server.scene.add_point_cloud(
+        return self._client.scene.add_point_cloud(
             name,
             positions.astype(np.float32),
             colours,
-            point_size=size,
+            # viser's size of a point is half of its width.
+            point_size=radius,
             point_shape="circle",
             point_shading="flat",
             precision="float32",
         )
 
-    def _clear(self) -> None:
-        self.mark(None)
-        if self._cloud is not None:
-            self._cloud.remove()
-        for frustum in self._frustums:
-            frustum.remove()
-        self._cloud, self._frustums = None, []
-
-    def _place_first_look(self, to_page: ViewerTransform) -> None:
-        first = self._server.initial_camera
-        first.up, first.position, first.look_at = to_page.up.numpy(), to_page.eye.numpy(), np.zeros(3)
-        first.fov, first.near, first.far = FIELD_OF_VIEW, 0.005, 200.0
-
     def _frustum(
-        self, viewed: ViewedScene, colours: Colours, index: int, to_page: ViewerTransform
+        self, viewed: ViewedScene, colours: Colours, index: int, to_page: ViewerTransform, keyframes: Sequence[str]
     ) -> viser.CameraFrustumHandle:
-        camera = viewed.slices[index].camera
-        wide, high = half_extent(camera)
+        place = viewed.slices[index]
+        wide, high = half_extent(place.camera)
         # viser gives every pyramid the same volume; this scale puts its base at our distance instead.
         scale = to_page.picture_distance * (wide * high / 3) ** (1 / 3)
-        return self._server.scene.add_camera_frustum(
+        return self._client.scene.add_camera_frustum(
             f"/cameras/{index}",
             fov=2 * math.atan(high),
             aspect=wide / high,
             scale=scale,
             thickness=1.0,
             thickness_units="screen",
-            color=_LINE_GREY,
+            color=_KEYFRAME if place.target in keyframes else _LINE_GREY,
             image=viewed.picture(colours.pixels, index),
             format="jpeg",
             jpeg_quality=_JPEG_QUALITY,
-            wxyz=_wxyz(camera.c2w),
-            position=to_page(camera.center).numpy(),
+            wxyz=wxyz_of(place.camera.c2w),
+            position=to_page(place.camera.center).numpy(),
+            visible=self.are_cameras_shown,
             cast_shadow=False,
             receive_shadow=False,
         )
 
 
-def _wxyz(c2w: Tensor) -> NDArray[np.float64]:
+def prepare(server: viser.ViserServer, to_page: ViewerTransform) -> None:
+    """Set what is the same for all browsers: no lights, which way is up, the first look."""
+    # Nothing here casts a shadow or shines, and lights cost more than all points together.
+    server.scene.configure_default_lights(enabled=False, cast_shadow=False)
+    server.scene.configure_environment_map(None)
+    server.scene.set_up_direction(to_page.up.numpy())
+    first = server.initial_camera
+    first.up, first.position, first.look_at = to_page.up.numpy(), to_page.eye.numpy(), np.zeros(3)
+    first.fov, first.near, first.far = FIELD_OF_VIEW, _NEAR, 200.0
+
+
+def first_eye(to_page: ViewerTransform, page: Page) -> Eye:
+    """Return the eye that sees all of a scene; from farther off if the window is narrow."""
+    camera = page.camera if isinstance(page, viser.ClientHandle) else None
+    farther = 1.0 if camera is None else max(1.0, camera.image_height / max(1, camera.image_width))
+    # The panel lies below then: what is looked at stands above the middle.
+    lower = -_ABOVE_PANEL * (farther - 1) * to_page.up
+    position = lower + farther * to_page.eye
+    return Eye(_place(position.numpy()), _place(lower.numpy()), _place(to_page.up.numpy()), FIELD_OF_VIEW)
+
+
+def eye_of(camera: viser.CameraHandle) -> Eye:
+    """Return where a browser looks from."""
+    position, look_at, up = (_place(one) for one in (camera.position, camera.look_at, camera.up_direction))
+    return Eye(position, look_at, up, float(camera.fov))
+
+
+def page_camera(camera: viser.CameraHandle, height: int) -> PageCamera:
+    """Return the camera of a browser's window, for a picture of such a height."""
+    width = max(1, round(height * camera.image_width / max(1, camera.image_height)))
+    c2w = torch.eye(4, dtype=torch.float64)
+    c2w[:3, :3] = torch.from_numpy(transforms.SO3(np.asarray(camera.wxyz)).as_matrix())
+    c2w[:3, 3] = torch.from_numpy(np.asarray(camera.position, dtype=np.float64))
+    return PageCamera(torch.linalg.inv(c2w), float(camera.fov), height, width)
+
+
+def wxyz_of(c2w: Tensor) -> NDArray[np.float64]:
+    """Return a camera's heading as viser takes it."""
     return np.asarray(transforms.SO3.from_matrix(c2w[:3, :3].numpy()).wxyz, dtype=np.float64)
+
+
+def _place(values: NDArray[np.float64]) -> Place:
+    x, y, z = (float(one) for one in values)
+    return x, y, z

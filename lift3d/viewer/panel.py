@@ -1,31 +1,40 @@
 """The panel beside the 3D view: what can be chosen, asked and read."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 import viser
 
-from lift3d.results.lifted_scene import LiftedScene
 from lift3d.results.words import can_take_words
 from lift3d.viewer import texts
-from lift3d.viewer.drawing import POINT_COUNTS
+from lift3d.viewer.choice import ALL, POINT_COUNTS, Choice, Filter, Shape
+from lift3d.viewer.labels import Labels
+from lift3d.viewer.stage import Stage
 from lift3d.viewer.viewed_scene import ColourMode, Picture8, ViewedScene
 
 # viser's "large" panel, pixels without its margins.
 _PANEL_WIDTH = 360
+SHAPES: dict[Shape, str] = {"points": "points", "mesh": "triangles (mesh)", "picture": "picture from here"}
+NOTHING, PLAIN = "nothing", "plain 2D"
+_STEP = 0.01
 
 
 class Panel:
-    """Handles of everything in the panel, laid out when it is made."""
+    """Handles of everything in one browser's panel, laid out when it is made."""
 
-    def __init__(self, gui: viser.GuiApi, scenes: Sequence[LiftedScene], current: LiftedScene) -> None:
-        self.gui, self.scenes, self.current = gui, scenes, current
+    def __init__(self, gui: viser.GuiApi, choice: Choice, runs: Mapping[str, str]) -> None:
+        self.gui = gui
         self.picture: viser.GuiImageHandle | None = None
         self.summary = gui.add_html("")
         gui.add_html(texts.paragraph(texts.HELP))
-        self.scene = gui.add_dropdown("Scene", self.choices("name"), initial_value=self.current.name)
-        self.operator = gui.add_dropdown("Model", self.choices("operator"), initial_value=self.current.operator)
-        self.lifter = gui.add_dropdown("Lifted by", self.choices("lifter"), initial_value=self.current.lifter)
+        self.runs = dict(runs)
+        now = next((called for called, run in runs.items() if run == choice.run), next(iter(runs)))
+        self.run = gui.add_dropdown("Run", tuple(runs), initial_value=now, visible=len(runs) > 1)
+        self.scene, self.operator, self.lifter = (
+            gui.add_dropdown(label, (now,))
+            for label, now in (("Scene", choice.scene), ("Model", choice.operator), ("Lifted by", choice.lifter))
+        )
+        self.shape = gui.add_dropdown("Show as", tuple(SHAPES.values()), initial_value=SHAPES[choice.shape])
         self.colouring = gui.add_dropdown("Colours", tuple(texts.COLOURINGS.values()))
         self.switch = gui.add_button(texts.SWITCH[True], hint="Compare the model's own answers with the lifted ones")
         self.meaning = gui.add_html("")
@@ -38,44 +47,117 @@ class Panel:
         )
         self.overview = gui.add_button("Look from outside", color="gray")
         self.through = gui.add_html("", visible=False)
-        self.cameras = gui.add_checkbox("Show cameras", True)
-        self.points = gui.add_dropdown("Points", tuple(f"up to {count:,}" for count in POINT_COUNTS))
+        self.opacity = gui.add_slider("Photograph over it", 0.0, 1.0, 0.05, 0.0, visible=False)
+        self._add_folders(choice)
+
+    def _add_folders(self, choice: Choice) -> None:
+        gui = self.gui
+        with gui.add_folder("Points and crop", expand_by_default=False):
+            counts = tuple(f"up to {count:,}" for count in POINT_COUNTS)
+            self.points = gui.add_dropdown("Points", counts, initial_value=counts[POINT_COUNTS.index(choice.count)])
+            self.cameras = gui.add_checkbox("Show cameras", True)
+            self.least_views = gui.add_slider("Seen by at least", 1, 2, 1, 1, hint="Views")
+            self.confidence = gui.add_slider("As sure as", 0.0, 1.0, 0.05, 0.0, hint="Confidence of the lifted answer")
+            self.crop = [
+                gui.add_multi_slider(label, *ALL, _STEP, ALL, min_range=_STEP, marks=())
+                for label in ("Left, right", "Near, far", "Low, high")
+            ]
+            self.whole = gui.add_button("Show everything", color="gray")
+        with gui.add_folder("Side by side", expand_by_default=False):
+            gui.add_html(texts.paragraph("In a picture, left: what is chosen above. Right:"))
+            self.against = gui.add_dropdown("Compare with", (NOTHING,))
+            self.split = gui.add_slider("From left to right", 0.0, 1.0, 0.01, choice.split)
+        with gui.add_folder("Labels", expand_by_default=False):
+            self.legend = gui.add_html("")
+            self.masks = gui.add_button(
+                "Find things", hint="Masks of things on the surface, in half a minute", color="gray"
+            )
+            self.label = gui.add_dropdown("Label", ("–",))
+            self.name = gui.add_text("Called", "")
+            self.hide = gui.add_button_group("", ("Hide or show", "Only this", "All"))
+        with gui.add_folder("Box and file", expand_by_default=False):
+            self.box = gui.add_html(texts.paragraph(texts.BOX))
+            self.save = gui.add_button("Save the points (.ply)", color="gray")
+        with gui.add_folder("Film", expand_by_default=False):
+            self.key_view = gui.add_button("Keep this view", color="gray")
+            self.key_views = gui.add_html(texts.paragraph(texts.FILM))
+            self.seconds = gui.add_slider("Seconds", 2, 60, 1, 6)
+            self.record = gui.add_button("Record (.mp4)", color="gray")
+            self.progress = gui.add_progress_bar(0.0, visible=False)
 
     @property
     def most_points(self) -> int:
         """How many points may be drawn."""
         return POINT_COUNTS[tuple(self.points.options).index(self.points.value)]
 
-    def choices(self, attribute: str) -> tuple[str, ...]:
-        """Return scenes, or operators of the scene, or lifters of the scene's operator."""
-        found = [one for one in self.scenes if attribute == "name" or one.name == self.current.name]
-        if attribute == "lifter":
-            found = [one for one in found if one.operator == self.current.operator]
-        return tuple(dict.fromkeys(getattr(one, attribute) for one in found))
+    @property
+    def filter(self) -> Filter:
+        """Which points are to be shown."""
+        x, y, z = ((float(one.value[0]), float(one.value[-1])) for one in self.crop)
+        return Filter(int(self.least_views.value), float(self.confidence.value), x, y, z)
 
-    def show_choice(self, current: LiftedScene, viewed: ViewedScene, count: int) -> None:
-        """Offer what there is of the scene, and say what is shown."""
-        self.current = current
-        for handle, attribute in ((self.operator, "operator"), (self.lifter, "lifter")):
-            if tuple(handle.options) != self.choices(attribute):
-                handle.options = self.choices(attribute)
+    def show_choice(
+        self,
+        stage: Stage,
+        choice: Choice,
+        choices: Sequence[Sequence[str]],
+        trusted: Sequence[str],
+    ) -> None:
+        """Offer what there is of the scene: ``choices`` of scenes, operators, lifters."""
+        current, viewed = stage.lifted, stage.viewed
+        now = (current.name, current.operator, current.lifter)
+        for handle, offered, value in zip((self.scene, self.operator, self.lifter), choices, now, strict=True):
+            if tuple(handle.options) != tuple(offered):
+                handle.options = tuple(offered)
+            if handle.value != value:
+                handle.value = value
         self.colouring.options = tuple(texts.COLOURINGS[one] for one in viewed.colourings)
+        self.colouring.value = texts.COLOURINGS[choice.colouring]
         self.switch.disabled = viewed.plain is None
-        trouble = can_take_words(current.operator, current.recipe.plugins)
+        called = {run: name for name, run in self.runs.items()}
+        self.run.value = called[choice.run]
+        others = [name for run, name in called.items() if run != choice.run]
+        self.against.options = (NOTHING, *([PLAIN] if viewed.plain is not None else []), *others)
+        against = called.get(choice.against, choice.against)
+        self.against.value = against if against in self.against.options else NOTHING
+        trouble = can_take_words(current.operator, current.recipe.plugins, trusted)
         self.words.disabled = self.find.disabled = bool(trouble)
         self.words_note.content = texts.paragraph(escape(trouble)) if trouble else ""
-        self.summary.content = texts.summary(current.name, viewed, count)
+        self.show_filter(viewed, choice.shown)
+
+    def show_filter(self, viewed: ViewedScene, shown: Filter) -> None:
+        """Set the sliders to what is shown."""
+        self.least_views.max = max(2, int(viewed.surface.views.max()) if len(viewed.surface) else 2)
+        self.least_views.value = min(shown.least_views, self.least_views.max)
+        self.confidence.disabled = "confidence" not in viewed.colourings
+        self.confidence.value = shown.least_confidence
+        for handle, value in zip(self.crop, (shown.x, shown.y, shown.z), strict=True):
+            handle.value = value
 
     def show_mode(self, mode: ColourMode, words: str, limits: tuple[float, float] | None) -> None:
         """Say what the colours mean."""
         self.switch.label = texts.SWITCH[mode.is_lifted]
-        self.reset.disabled = mode.point is None and mode.texts is None
+        self.reset.disabled = not mode.is_asking
         self.meaning.content = texts.explanation(mode, words, limits)
 
-    def show_through(self, target: str, picture: Picture8 | None) -> None:
+    def show_labels(self, labels: Labels | None, hidden: set[int]) -> None:
+        """Show the legend: names, colours, how much there is of each."""
+        self.legend.content = texts.legend(labels, hidden)
+        names = tuple(f"{label}: {labels.name(label)}" for label, _ in labels.listed) if labels else ()
+        self.label.options = names or ("–",)
+        self.label.visible = self.name.visible = self.hide.visible = bool(names)
+
+    @property
+    def chosen_label(self) -> int | None:
+        """The label that is chosen in the legend."""
+        number = self.label.value.partition(":")[0]
+        return int(number) if number.isdecimal() else None
+
+    def show_through(self, target: str, picture: Picture8 | None, has_photo: bool) -> None:
         """Show which camera is looked through, and its picture; an empty target: none."""
         self.through.visible = bool(target)
         self.through.content = texts.through(target) if target else ""
+        self.opacity.visible = bool(target) and has_photo
         large = None if picture is None else _enlarged(picture)
         if self.picture is None and large is not None:
             self.picture = self.gui.add_image(large, format="jpeg")

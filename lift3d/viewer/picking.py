@@ -1,36 +1,72 @@
 """What a click meant: the first point, or the first camera's picture, along a ray of the page."""
 
+import math
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from lift3d.domain.camera import Camera
+from lift3d.viewer.raster import PageCamera, RasterPoints, projected, seen_points
 from lift3d.viewer.transform import ViewerTransform, half_extent
 
 # Tangents. The first is about seven pixels of a window 800 pixels high; what the eye takes for a hit.
 _NEAR_ENOUGH, _HOPELESS = 0.01, 0.03
+# A point is hit within a pixel or two, however small it is drawn.
+_LEAST = 0.002
+# Depths that differ by less than this share are of one surface.
+_SAME_SURFACE = 0.04
 
 
 def pick_point(
-    points: Float[Tensor, "point 3"], origin: Float[Tensor, "3"], direction: Float[Tensor, "3"]
+    points: Float[Tensor, "point 3"],
+    origin: Float[Tensor, "3"],
+    direction: Float[Tensor, "3"],
+    radius: Float[Tensor, " point"] | None = None,
 ) -> tuple[int, float] | None:
-    """Return the foremost point near a ray, and its distance along it in units of the points; None if none is near."""
-    ray = direction / direction.norm()
-    offset = points - origin
+    """Return the foremost point near a ray, and its distance along it in units of the points; None if none is near.
+
+    A point is as wide as its ``radius``, so that nobody looks between two of a surface.
+    """
+    ray = (direction / direction.norm()).to(points)
+    offset = points - origin.to(points)
     along = offset @ ray
     tangent = (offset - along[:, None] * ray).norm(dim=1) / along.clamp(min=1e-9)
     tangent = torch.where(along > 0, tangent, torch.inf)
     if len(points) == 0 or float(tangent.min()) > _HOPELESS:
         return None
     best = int(tangent.argmin())
-    if float(tangent[best]) <= _NEAR_ENOUGH:
-        foremost = float(along[tangent <= _NEAR_ENOUGH].min())
+    wide = torch.full_like(tangent, _NEAR_ENOUGH)
+    if radius is not None:
+        wide = wide.minimum((radius / along.clamp(min=1e-9)).clamp(min=_LEAST))
+    is_near = tangent <= wide
+    if bool(is_near.any()):
+        foremost = float(along[is_near].min())
         # Of one surface, the point nearest to the ray.
-        is_there = (tangent <= _NEAR_ENOUGH) & (along <= 1.03 * foremost)
+        is_there = is_near & (along <= 1.03 * foremost)
         best = int(torch.where(is_there, tangent, torch.inf).argmin())
     return best, float(along[best])
+
+
+def points_in_box(
+    points: RasterPoints, camera: PageCamera, low: Sequence[float], high: Sequence[float]
+) -> Int[Tensor, " chosen"]:
+    """Return the points of the cloud that are seen in a rectangle of the window, and those just around them.
+
+    Corners are shares of the window, from 0 to 1.
+    """
+    seen = seen_points(points, camera)
+    rows = slice(int(low[1] * camera.height), max(1, math.ceil(high[1] * camera.height)))
+    cols = slice(int(low[0] * camera.width), max(1, math.ceil(high[0] * camera.width)))
+    near = seen.z_depth[rows, cols]
+    u, v, z = projected(points.xyz, camera)
+    col, row = u.floor().long() - cols.start, v.floor().long() - rows.start
+    is_inside = (z > 0) & (col >= 0) & (row >= 0) & (col < near.shape[1]) & (row < near.shape[0])
+    at = torch.nonzero(is_inside)[:, 0]
+    # What a coarse picture shows stands for all points of the same surface.
+    on_it = (z[at] / near[row[at], col[at]] - 1).abs() < _SAME_SURFACE
+    return points.index[at[on_it]]
 
 
 def pick_picture(

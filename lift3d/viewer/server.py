@@ -1,10 +1,13 @@
 """The server of the page: viser, without what reaches beyond this machine, closed to all who lack its address."""
 
 import contextlib
+import gzip
 import http
 import io
+import re
 import secrets
 from collections.abc import Callable, Iterator
+from html import escape
 from typing import Any
 
 import viser
@@ -15,6 +18,15 @@ from websockets.http11 import Request, Response
 from lift3d.errors import ContractError
 
 HOST = "127.0.0.1"
+_TITLE = re.compile(rb"<title>[^<]*</title>")
+# viser names every page alike; an element of the panel says what is shown. On phones its panel hides most of a scene.
+_RETITLE = """<script>new MutationObserver(() => {
+const title = document.querySelector("[data-page-title]")?.dataset.pageTitle;
+if (title && title !== document.title) document.title = title;
+}).observe(document.documentElement, {childList: true, subtree: true, attributes: true});</script>
+<style>@media (max-width: 36em) {
+div[style*="width: 20em"] { width: 100% !important; } div[style*="max-height: 60%"] { max-height: 40% !important; }
+}</style>"""
 Answer = Callable[[ServerConnection, Request], Response | None]
 
 
@@ -26,7 +38,8 @@ class LocalServer(viser.ViserServer):
     mean this machine, and ``Origin``.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, title: str) -> None:
+        self._title, self._pages = title, dict[bytes, bytes]()
         self.token = secrets.token_urlsafe(16)
         with _served_through(self._guarded) as wrapped:
             super().__init__(HOST, port, label="lift3d", verbose=False)
@@ -53,15 +66,32 @@ class LocalServer(viser.ViserServer):
             if not (is_ours and secrets.compare_digest(prefix.encode(), self.token.encode())):
                 return connection.respond(http.HTTPStatus.FORBIDDEN, "Open the address that lift3d view printed.\n")
             request.path = f"/{rest}"
-            return answer(connection, request)
+            response = answer(connection, request)
+            return response if response is None else self._titled(response)
 
         return guarded
 
+    def _titled(self, response: Response) -> Response:
+        """Give the page its name, and what keeps it that of the scene that is shown."""
+        body = bytes(response.body or b"")
+        if response.headers.get("Content-Type", "").startswith("text/html") and body not in self._pages:
+            is_packed = response.headers["Content-Encoding"] == "gzip"
+            page = gzip.decompress(body) if is_packed else body
+            page = _TITLE.sub(
+                f"<title>{escape(self._title)}</title>{_RETITLE}".encode().replace(b"\\", b"\\\\"), page, count=1
+            )
+            self._pages[body] = gzip.compress(page) if is_packed else page
+        if body in self._pages:
+            response.body = self._pages[body]
+            del response.headers["Content-Length"]
+            response.headers["Content-Length"] = str(len(response.body))
+        return response
 
-def start_server(port: int) -> LocalServer:
-    """Serve an empty page; viser's own banner is left out."""
+
+def start_server(port: int, title: str) -> LocalServer:
+    """Serve an empty page of a name; viser's own banner is left out."""
     with contextlib.redirect_stdout(io.StringIO()):
-        server = LocalServer(port)
+        server = LocalServer(port, title)
     server.gui.configure_theme(
         control_width="large", show_logo=False, show_share_button=False, brand_color=(38, 99, 160)
     )

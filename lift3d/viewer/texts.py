@@ -1,22 +1,33 @@
 """What the panel says, as HTML in which every name is escaped."""
 
+from collections.abc import Collection
 from html import escape
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from lift3d.results.colours import similarity_table
+from lift3d.results.colours import label_picture, similarity_table, to_bytes
+from lift3d.viewer.labels import Labels
 from lift3d.viewer.viewed_scene import ColourMode, ViewedScene
 
 COLOURINGS = {
     "photo": "photographs",
     "features": "what the model sees (features)",
     "prediction": "what the model answers (prediction)",
+    "confidence": "how sure it is (confidence)",
+    "depth": "depth",
+    "views": "how many views see it",
+    "owner": "which view shows it best",
+    "things": "things (masks)",
 }
 SWITCH = {True: "Shown: lifted. Switch to plain 2D", False: "Shown: plain 2D. Switch to lifted"}
 HELP = (
     "<b>Click a point</b>: where else is it like that? <b>Click a picture</b>: look through that camera. "
-    "Drag to turn, right-drag to move, scroll to zoom."
+    "Drag to turn, right-drag to move, scroll to zoom. <b>Show as</b> a picture: rendered from where you are."
 )
+BOX = "<b>Shift-drag</b> draws a box: what is in it, and where else is it like that? The file has these points."
+FILM = "A film goes along the cameras of the capture, or through views that you keep."
 
 
 def paragraph(content: str, colour: str = "#444") -> str:
@@ -26,7 +37,7 @@ def paragraph(content: str, colour: str = "#444") -> str:
 
 
 def summary(name: str, viewed: ViewedScene, count: int) -> str:
-    """Say what is shown, with counts."""
+    """Say what is shown, with counts; the page is called as the element says."""
     shown = len(viewed.slices)
     views = f"{shown} cameras" if shown == viewed.view_count else f"{shown} of {viewed.view_count} cameras, evenly"
     points = (
@@ -35,20 +46,22 @@ def summary(name: str, viewed: ViewedScene, count: int) -> str:
     notes = [f"<b>{escape(name)}</b>: {views}, {points}."]
     if count == 0:
         notes.append("No depth was found, so there are no points.")
-    if viewed.photos is None:
+    if not viewed.photos:
         notes.append("The photographs cannot be read any more.")
     if viewed.plain is None:
         notes.append("These cameras took no picture, so there is no plain 2D answer.")
     step = max(place.step for place in viewed.slices)
     if step > 1:
         notes.append(f"Of the features, every {step}th in both directions is held.")
-    return paragraph(" ".join(notes))
+    return f'<div data-page-title="{escape(name)}">{paragraph(" ".join(notes))}</div>'
 
 
 def explanation(mode: ColourMode, words: str, limits: tuple[float, float] | None) -> str:
     """Say what the colours mean."""
     kind = "lifted" if mode.is_lifted else "plain 2D"
-    if mode.point is not None and limits is None:
+    if mode.area is not None and limits is not None:
+        return paragraph(f"How alike the {kind} features are to the mean of the box (cosine).") + _scale(limits)
+    if (mode.point is not None or mode.area is not None) and limits is None:
         return paragraph(f"At that point there is no {kind} answer to compare with. Click another.", "#a33")
     if mode.point is not None and limits is not None:
         return paragraph(f"How alike the {kind} features are to those at the magenta dot (cosine).") + _scale(limits)
@@ -56,11 +69,42 @@ def explanation(mode: ColourMode, words: str, limits: tuple[float, float] | None
         message = f"Where “{escape(words)}” is in the {kind} features; {limits[0]:.2f} is as much as anything else."
         return paragraph(message) + _scale(limits)
     meanings = {
-        "photo": "The colours of the photographs.",
+        "photo": "The colours of the photographs, the mean of those that show a point.",
         "features": f"The {kind} features: three main directions as red, green and blue. Equal colours, equal meaning.",
         "prediction": f"The {kind} answers of the model, one palette for all views.",
+        "confidence": "How sure the lifted answer is, from dark (0) to light (1).",
+        "depth": "Near is dark, far is light: of points from the camera that shows them best, of a picture from here.",
+        "views": "How many views see a point, from dark (few) to light (most).",
+        "owner": "Which view shows a point best: each view has a colour.",
+        "things": "Masks of things, the same from every view. They are listed under Labels.",
     }
     return paragraph(meanings[mode.colouring])
+
+
+def legend(labels: Labels | None, hidden: Collection[int]) -> str:
+    """Return names and colours of labels, and their shares of what has one."""
+    if labels is None or not labels.listed:
+        return paragraph("This model predicts no labels. Find things merges what all views show into masks.")
+    total = int((labels.ids >= 0).sum())
+    lines = []
+    for label, count in labels.listed:
+        red, green, blue = to_bytes(label_picture(torch.tensor([[label]])))[0, 0].tolist()
+        chip = (
+            f'<span style="display:inline-block;width:0.8em;height:0.8em;background:rgb({red},{green},{blue})"></span>'
+        )
+        name, share = escape(labels.name(label)), f"{count / total:.1%}"
+        lines.append(f"<div>{chip} {f'<s>{name}</s>' if label in hidden else name} <small>{share}</small></div>")
+    return paragraph("".join(lines))
+
+
+def boxed(count: int, total: int, extent: float, labels: Labels | None, chosen: Tensor) -> str:
+    """Say what is in a box that was drawn."""
+    said = f"{count:,} of {total:,} points, {extent:.3g} across in units of the capture."
+    if labels is not None and count:
+        ids, counts = torch.unique(labels.ids[chosen], return_counts=True)
+        best = int(ids[counts.argmax()])
+        said += f" Most: <b>{escape(labels.name(best)) if best >= 0 else 'no label'}</b>."
+    return paragraph(said)
 
 
 def trouble(message: str) -> str:

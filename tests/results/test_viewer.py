@@ -79,7 +79,7 @@ def test_a_stage_does_not_depend_on_units_place_or_heading_of_the_world():
     assert after.picture_distance == pytest.approx(before.picture_distance)
     centers = torch.stack([one.center for one in cameras])
     far_out = max(before(some).norm(dim=1).quantile(0.9) for some in (points, centers))
-    assert float(far_out) == pytest.approx(1.0)
+    assert float(far_out) == pytest.approx(1.0, abs=1e-3)
 
 
 def test_the_first_look_is_from_above_behind_a_camera_at_the_middle():
@@ -133,10 +133,9 @@ def test_points_have_the_colours_of_the_prediction_that_all_views_share(scenes, 
 def test_photographs_are_those_of_the_capture_and_those_of_the_store_alike(scenes, viewed):
     seen = viewed["hog"]
     without_copy = view_scene(scenes[1], [one for one in scenes if one.operator != "rgb"])
-    assert seen.photos is not None
-    assert without_copy.photos is not None
     # The store holds float16.
-    assert (seen.photos.int() - without_copy.photos.int()).abs().max() <= 1
+    for target, photo in seen.photos.items():
+        assert (photo.int() - without_copy.photos[target].int()).abs().max() <= 1
     colours = seen.colours(ColourMode(True, "photo"))
     frame = scenes[0].scene.view(seen.slices[0].target).load(48)
     expected = (255 * frame.image.permute(1, 2, 0)).round()
@@ -147,12 +146,13 @@ def test_a_scene_opens_when_its_images_are_gone(scenes, viewed):
     gone = [replace(one, record=replace(one.record, location="/nowhere")) for one in scenes]
     rgb, hog = ([one for one in gone if one.operator == name] for name in ("rgb", "hog"))
     seen = view_scene(hog[0], hog)
-    assert seen.photos is None
-    assert seen.colourings == ("features",)
+    assert not seen.photos
+    assert seen.colourings[0] == "features"
     assert "cannot be read" in texts.summary("room", seen, 1)
     assert len(seen.cloud) > 0
     # rgb is the photographs: where it was lifted, they are still there.
-    assert torch.equal(view_scene(hog[0], [*rgb, *hog]).photos, viewed["hog"].photos)
+    again = view_scene(hog[0], [*rgb, *hog])
+    assert torch.equal(again.surface.photo, viewed["hog"].surface.photo)
 
 
 def test_cameras_of_which_there_is_no_2d_answer(scenes):

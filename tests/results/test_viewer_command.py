@@ -4,7 +4,9 @@ import socket
 import subprocess
 import sys
 import webbrowser
+from urllib.request import urlopen
 
+import numpy as np
 import pytest
 
 from lift3d.cli.app import app
@@ -12,7 +14,11 @@ from lift3d.errors import ConfigError
 from lift3d.results.lifted_scene import open_lifted
 from lift3d.results.words import can_take_words, embedded, text_encoder
 from lift3d.viewer import command as view_command
+from lift3d.viewer.choice import Choice, Filter
 from lift3d.viewer.command import check_port, running_viewer
+from lift3d.viewer.library import Library
+from lift3d.viewer.server import start_server
+from lift3d.viewer.session import Session
 from tests.support.runs import run_into, small_recipe
 
 
@@ -84,35 +90,54 @@ def test_words_are_put_as_the_model_has_learned_them():
 
 @pytest.mark.cluster
 def test_a_session_answers_without_a_browser(store):
-    with running_viewer(open_lifted(store, operator="tiny:clip"), 0) as viewer:
-        assert viewer.address.startswith("http://127.0.0.1:")
-        assert viewer.session._server.get_host() == "127.0.0.1"
-        assert "ssh -L" in viewer.to_text()
-        assert viewer.session._server.request_share_url() is None
-        session = viewer.session
-        photo = session.drawing._cloud.colors.copy()
+    first = open_lifted(store, operator="tiny:clip")
+    server = start_server(0, "room <b>")
+    try:
+        assert server.get_host() == "127.0.0.1"
+        assert server.request_share_url() is None
+        with urlopen(f"http://127.0.0.1:{server.get_port()}/{server.token}/") as page:
+            assert b"<title>room &lt;b&gt;</title>" in page.read()
+        library = Library(first)
+        choice = Choice(first.recipe.run_id, first.name, first.operator, first.lifter)
+        session = Session(server, library, choice)
+
+        def colours():
+            return np.concatenate([one.colors for one in session.drawing.clouds])
+
+        photo = colours()
         session.ask_words("red ball")
         assert session.mode.texts is not None
         assert "red ball" in session.panel.meaning.content
-        assert (session.drawing._cloud.colors != photo).any()
+        assert (colours() != photo).any()
         session.ask_words("<b>")
         assert "<b>" not in session.panel.meaning.content + session.panel.words_note.content
         session.ask_point(0)
         assert session.mode.texts is None
-        lifted = session.drawing._cloud.colors.copy()
+        lifted = colours()
         session.switch(False)
-        assert (session.drawing._cloud.colors != lifted).any()
+        assert (colours() != lifted).any()
         session.ask_point(None)
-        assert (session.drawing._cloud.colors == photo).all()
-        session.choose(session.current.name, "hog", "plane_sweep")
-        assert (session.current.operator, session.current.lifter) == ("hog", "plane_sweep")
+        assert (colours() == photo).all()
+        few = Filter(least_views=int(session.viewed.surface.views.max()))
+        session.filter(few)
+        assert 0 < len(session.shown_points.index) < len(session.viewed.cloud)
+        assert len(colours()) == len(session.shown_points.index)
+        session.filter(Filter())
+        session.choose(first.name, "hog", "plane_sweep")
+        assert (session.choice.operator, session.choice.lifter) == ("hog", "plane_sweep")
         assert session.panel.words.disabled
         assert "pictures only" in session.panel.words_note.content
         session.ask_words("ball")
         assert session.mode.texts is None
         # What a scene does not have is not chosen.
         session.choose("nowhere", "nothing", "nobody")
-        assert session.current.operator == "tiny:clip"
+        assert session.choice.operator == "tiny:clip"
+        # A run of which nothing was lifted is said, and what was shown stays.
+        session.choose(first.name, "hog", "anchored", "no <b>run")
+        assert session.choice.operator == "tiny:clip"
+        assert "no &lt;b&gt;run" in session.panel.summary.content
+    finally:
+        server.stop()
 
 
 @pytest.mark.cluster

@@ -76,13 +76,19 @@ def report(store: str, run_id: str | None, out: Path | None, captures: bool, **e
 @choice_options
 @click.option("--port", default=7007, help="Port on this machine.")
 @click.option("--open/--no-open", "is_opened", default=True, help="Open a browser.")
-def view(store: str, port: int, is_opened: bool, **chosen: Any) -> None:
-    """Look around in a lifted scene in the browser: cameras, points, features, predictions, words."""
+@click.option(
+    "--plugin",
+    "plugins",
+    multiple=True,
+    help="Plug-in, or operator's file, of the run that words may be asked of. Repeatable.",
+)
+def view(store: str, port: int, is_opened: bool, plugins: tuple[str, ...], **chosen: Any) -> None:
+    """Look around in a lifted scene in the browser: surface, cameras, pictures from anywhere, labels, words."""
     from lift3d.results.lifted_scene import open_lifted
     from lift3d.viewer.command import check_port, serve_viewer
 
     check_port(port)
-    serve_viewer(open_lifted(store, **chosen), port, is_opened=is_opened)
+    serve_viewer(open_lifted(store, **chosen), port, is_opened=is_opened, trusted=plugins)
 
 
 @click.command()

@@ -1,0 +1,84 @@
+"""The runs of a store, and what of them was read: shared by all browsers."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from lift3d.errors import Lift3dError
+from lift3d.results.lifted_scene import LiftedScene, lifted_scenes
+from lift3d.runs.records import list_runs, read_recipe
+from lift3d.viewer.gathering import view_scene
+from lift3d.viewer.stage import Stage
+
+# Read scenes that are held; each takes some hundred megabytes at most.
+_MOST_HELD = 4
+_LONGEST_CALLED = 40
+
+
+class Library:
+    """What can be looked at.
+
+    Attributes:
+        first: What is shown to who has chosen nothing.
+        trusted: Plug-ins and files of operators that the user named himself.
+    """
+
+    def __init__(self, first: LiftedScene, trusted: Sequence[str] = ()) -> None:
+        """Read the first scene."""
+        self.first, self.trusted = first, tuple(trusted)
+        self._lock = threading.RLock()
+        self._scenes: dict[str, list[LiftedScene]] = {}
+        self._called: dict[str, str] = {}
+        self._held: OrderedDict[tuple[str, ...], Stage] = OrderedDict()
+        self.stage(first)
+
+    @property
+    def runs(self) -> dict[str, str]:
+        """The runs of the store by what the page calls them, that of the first scene before the others."""
+        own = self.first.recipe.run_id
+        return {self.called(run): run for run in (own, *(one for one in list_runs(self.first.store) if one != own))}
+
+    def called(self, run: str) -> str:
+        """Return what the page calls a run: what it lifted and how, as far as there is room, and its id."""
+        if run not in self._called:
+            try:
+                recipe = read_recipe(self.first.store, run)
+                what = f"{', '.join(recipe.operators)} · {', '.join(recipe.lifters)}"
+            except Lift3dError:
+                what = "cannot be read"
+            short = what if len(what) <= _LONGEST_CALLED else f"{what[:_LONGEST_CALLED]}…"
+            self._called[run] = f"{short} · {run[:6]}"
+        return self._called[run]
+
+    def scenes(self, run: str) -> list[LiftedScene]:
+        """Return what a run lifted; of one that cannot be read, or lifted nothing, none."""
+        with self._lock:
+            if run not in self._scenes:
+                try:
+                    found = lifted_scenes(self.first.store, run, self.first.reads_capture)
+                except Lift3dError:
+                    found = []
+                self._scenes[run] = found
+            return self._scenes[run]
+
+    def nearest(self, run: str, scene: str, operator: str, lifter: str) -> LiftedScene:
+        """Return what was chosen; of what a run or scene does not have, the first or last that it has."""
+        scenes = self.scenes(run) or self.scenes(self.first.recipe.run_id)
+        of_scene = [one for one in scenes if one.name == scene] or [one for one in scenes if one.name == scenes[0].name]
+        of_operator = [one for one in of_scene if one.operator == operator] or [
+            one for one in of_scene if one.operator == of_scene[0].operator
+        ]
+        return next((one for one in of_operator if one.lifter == lifter), of_operator[-1])
+
+    def stage(self, one: LiftedScene) -> Stage:
+        """Return a scene read; Lift3dError if it cannot be."""
+        key = (one.recipe.run_id, one.name, one.lifter, one.operator)
+        with self._lock:
+            if key not in self._held:
+                # Another operator on the same surface has read that.
+                near = next((held.viewed for other, held in self._held.items() if other[:3] == key[:3]), None)
+                self._held[key] = Stage(one, view_scene(one, self.scenes(one.recipe.run_id), near))
+                while len(self._held) > _MOST_HELD:
+                    self._held.popitem(last=False)
+            self._held.move_to_end(key)
+            return self._held[key]

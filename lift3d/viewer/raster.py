@@ -1,0 +1,206 @@
+"""Which point of the surface every pixel of a picture shows, from anywhere, without a graphics card.
+
+Every point is a disc of a few pixels. Of those that would be larger pixels are joined two by two, level by level, and
+of each block the nearest point is kept: that of a block as small as the point itself closes the gap to the next.
+
+Letters: a key is a depth and the point that has it in one number, of which the least is the nearest.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lift3d.viewer.surface_points import LEVELS
+
+# Depths, page units, in steps of a key's upper half; the page's own far plane lies nearer.
+_STEPS, _FARTHEST = 2.0**20, 1000.0
+_NOTHING = 2**62
+# Surfaces this much nearer, as a share of depth, hide what lies behind; nearer by less they are the same.
+_BEHIND = 0.03
+# No point is larger than a block of so many pixels to the power of two: beside the eye one would be the whole picture.
+_MOST_LEVELS = 6
+# Points between which there are fewer pixels than this are more than it takes.
+_FINEST_PX = 0.8
+_SAMPLE, _NEAR_SHARE = 4096, 0.3
+# Discs of points are no larger; no larger than a dot they are one pixel.
+_LARGEST_DISC_PX, _DOT_PX = 8.0, 1.6
+# A point closes a block if it is so large a share of it, along either side.
+_COVERS = 0.5
+_NEAREST = 1e-3
+# The points of two cubes beside each other may lie so many times farther apart than the cubes.
+_UNEVEN = 1.5
+_LOW = 2**32 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class PageCamera:
+    """From where a picture is seen: in page coordinates, camera axes as OpenCV's, the principal point in the middle."""
+
+    w2c: Float[Tensor, "4 4"]
+    fov: float
+    height: int
+    width: int
+
+    @property
+    def focal(self) -> float:
+        """Focal length, pixels."""
+        return self.height / 2 / math.tan(self.fov / 2)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RasterPoints:
+    """Points in page coordinates, the coarser before the finer, a column per axis.
+
+    Attributes:
+        xyz: Where they are.
+        radius: Half of how far they are from the next.
+        index: Which points of the cloud they are.
+        level: How coarse they are, see ``by_detail``.
+    """
+
+    xyz: Float[Tensor, "3 point"]
+    radius: Float[Tensor, " point"]
+    index: Int[Tensor, " point"]
+    level: UInt8[Tensor, " point"]
+
+    def only(self, kept: Int[Tensor, " kept"]) -> "RasterPoints":
+        """Return some of them."""
+        return RasterPoints(self.xyz[:, kept].contiguous(), self.radius[kept], self.index[kept], self.level[kept])
+
+    def first(self, count: int) -> "RasterPoints":
+        """Return the first of them, the coarsest."""
+        return RasterPoints(self.xyz[:, :count], self.radius[:count], self.index[:count], self.level[:count])
+
+    def wider_of(self, count: int) -> float:
+        """Return how many times farther apart than all the first of them lie."""
+        counts, widths = self._steps
+        return float(np.interp(math.log(max(1, count)), counts, widths))
+
+    def count_of(self, wider: float) -> int:
+        """Return how many of the first lie so many times farther apart than all."""
+        counts, widths = self._steps
+        return min(len(self.index), math.ceil(math.exp(float(np.interp(wider, widths[::-1], counts[::-1])))))
+
+    @property
+    def _steps(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Logarithms of how many points there are up to each level, and how far apart they lie then."""
+        of_levels = torch.bincount(self.level.int(), minlength=LEVELS + 1).flip(0).cumsum(0).clamp(min=1)
+        widths = [2.0 ** (LEVELS - 1 - number) for number in range(LEVELS)] + [1.0]
+        return of_levels.double().log().numpy(), np.array(widths)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """What a picture shows: at every pixel a point of the cloud, −1 where there is none, and its depth."""
+
+    point: Int[Tensor, "height width"]
+    z_depth: Float[Tensor, "height width"]
+
+
+def seen_points(points: RasterPoints, camera: PageCamera) -> Seen:
+    """Return what a camera sees of points."""
+    points, grown = _coarse_enough(points, camera)
+    height, width = camera.height, camera.width
+    u, v, z = projected(points.xyz, camera)
+    kept = torch.nonzero((z > _NEAREST) & (z < _FARTHEST) & (u >= 0) & (u < width) & (v >= 0) & (v < height))[:, 0]
+    z = z[kept]
+    if not len(kept):
+        return Seen(torch.full((height, width), -1), torch.full((height, width), torch.nan))
+    size = (2 * grown * camera.focal) * points.radius[kept] / z
+    keys = ((z * _STEPS).long() << 32) | torch.arange(len(kept))
+    found = _with_discs(keys, u[kept].long(), v[kept].long(), size, height, width)
+    largest = float(size.max())
+    if largest > _LARGEST_DISC_PX:
+        found = _with_blocks(found, size, min(_MOST_LEVELS, math.ceil(math.log2(largest / _COVERS))))
+    is_some = found < _NOTHING
+    point = points.index[kept[torch.where(is_some, found & _LOW, 0)]]
+    return Seen(torch.where(is_some, point, -1), torch.where(is_some, _depth(found), torch.nan))
+
+
+def _with_discs(
+    keys: Int[Tensor, " point"],
+    col: Int[Tensor, " point"],
+    row: Int[Tensor, " point"],
+    size: Float[Tensor, " point"],
+    height: int,
+    width: int,
+) -> Int[Tensor, "height width"]:
+    """Return the nearest key at each pixel, every point a disc of its size, if that is no larger than the largest."""
+    found = torch.full((height * width,), _NOTHING).scatter_reduce_(0, row * width + col, keys, "amin")
+    order = size.argsort(descending=True)
+    order = order[: int((size > _DOT_PX).sum())]
+    radius, keys, col, row = size[order] / 2, keys[order], col[order], row[order]
+    ends = -radius
+    most = int(_LARGEST_DISC_PX / 2)
+    for down in range(-most, most + 1):
+        for right in range(-most, most + 1):
+            apart = math.hypot(down, right)
+            if 0 < apart <= most:
+                # Those that reach so far are the first.
+                count = int(torch.searchsorted(ends, -apart, right=True))
+                at, under = col[:count] + right, row[:count] + down
+                is_inside = (at >= 0) & (at < width) & (under >= 0) & (under < height)
+                pixel = torch.where(is_inside, under * width + at, 0)
+                found.scatter_reduce_(0, pixel, torch.where(is_inside, keys[:count], _NOTHING), "amin")
+    return found.reshape(height, width)
+
+
+def _with_blocks(
+    found: Int[Tensor, "height width"], size: Float[Tensor, " point"], level_count: int
+) -> Int[Tensor, "height width"]:
+    """Close what lies between points that are larger than any disc: by the nearest of a block as small as they are."""
+    levels: list[Tensor] = [found]
+    for _ in range(level_count):
+        levels.append(_halved(levels[-1]))
+    wide: Tensor | None = None
+    for number in reversed(range(len(levels))):
+        own = levels[number]
+        if number:
+            is_some = own < _NOTHING
+            least = max(_COVERS * 2**number, _LARGEST_DISC_PX)
+            own = torch.where(is_some & (size[torch.where(is_some, own & _LOW, 0)] >= least), own, _NOTHING)
+        if wide is not None:
+            wide = wide.repeat_interleave(2, 0).repeat_interleave(2, 1)[: own.shape[0], : own.shape[1]]
+            own = torch.where(_depth(own) <= _depth(wide) * (1 + _BEHIND), own, wide)
+        wide = own
+    return found if wide is None else wide
+
+
+def _halved(keys: Int[Tensor, "row col"]) -> Int[Tensor, "half_row half_col"]:
+    rows, cols = keys.shape
+    even = torch.full((rows + rows % 2, cols + cols % 2), _NOTHING)
+    even[:rows, :cols] = keys
+    pairs = torch.minimum(even[::2], even[1::2])
+    return torch.minimum(pairs[:, ::2], pairs[:, 1::2])
+
+
+def _depth(keys: Int[Tensor, "row col"]) -> Float[Tensor, "row col"]:
+    return (keys >> 32).float() / _STEPS
+
+
+def projected(xyz: Float[Tensor, "3 point"], camera: PageCamera) -> tuple[Tensor, Tensor, Tensor]:
+    """Return pixels, across and down, and depths of points."""
+    K = torch.tensor([[camera.focal, 0, camera.width / 2], [0, camera.focal, camera.height / 2], [0, 0, 1]])
+    rows = (K.double() @ camera.w2c[:3].double()).float()
+    x, y, z = torch.addmm(rows[:, 3:], rows[:, :3], xyz)
+    return x / z, y / z, z
+
+
+def _coarse_enough(points: RasterPoints, camera: PageCamera) -> tuple[RasterPoints, float]:
+    """Return the first points, as many as it takes, and by how much farther apart they are than all."""
+    step = max(1, len(points.index) // _SAMPLE)
+    u, v, z = projected(points.xyz[:, ::step], camera)
+    is_seen = (z > _NEAREST) & (u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height)
+    apart = 2 * camera.focal * points.radius[::step][is_seen] / z[is_seen]
+    if not len(apart):
+        return points, 1.0
+    wider = _FINEST_PX / max(float(apart.quantile(_NEAR_SHARE)), 1e-6)
+    count = points.count_of(wider)
+    if count >= len(points.index):
+        return points, 1.0
+    return points.first(count), _UNEVEN * points.wider_of(count)

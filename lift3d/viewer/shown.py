@@ -1,0 +1,52 @@
+"""What of a scene is shown and in which colours: drawn as points or triangles, or as pictures from any camera."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from lift3d.errors import Lift3dError
+from lift3d.viewer import texts
+from lift3d.viewer.choice import Choice
+from lift3d.viewer.drawing import Drawing
+from lift3d.viewer.panel import Panel
+from lift3d.viewer.picture import painted, painted_depth
+from lift3d.viewer.raster import PageCamera, RasterPoints, seen_points
+from lift3d.viewer.stage import Stage
+from lift3d.viewer.viewed_scene import Colours, Picture8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shown:
+    """Some points of a stage in some colours."""
+
+    stage: Stage
+    points: RasterPoints
+    colours: Colours
+
+    def draw(self, drawing: Drawing, choice: Choice, is_shown: Tensor, panel: Panel) -> int:
+        """Draw them as they are chosen to be, and return how many points stand in the page."""
+        if choice.shape == "picture":
+            drawing.hide_surface()
+            return len(self.points.index)
+        drawing.show_background(None)
+        if choice.shape == "mesh":
+            before = panel.meaning.content
+            try:
+                if "mesh" not in self.stage.__dict__:
+                    panel.meaning.content = texts.paragraph("Making triangles, which takes half a minute …")
+                drawing.show_mesh(self.stage.mesh.to_glb(self.stage.to_page, self.colours.points, is_shown))
+            except Lift3dError as error:
+                panel.meaning.content = texts.trouble(str(error))
+            else:
+                panel.meaning.content = before
+                return len(self.points.index)
+        # The first are spread evenly, and lie farther apart than all.
+        drawn = self.points.index[: choice.count]
+        every = self.stage.points
+        drawing.show_points(every.xyz.T, self.points.wider_of(len(drawn)) * every.radius, drawn, self.colours)
+        return len(drawn)
+
+    def picture(self, camera: PageCamera, is_depth: bool) -> Picture8:
+        """Return what a camera sees."""
+        seen = seen_points(self.points, camera)
+        return painted_depth(seen) if is_depth else painted(seen, self.colours.points)

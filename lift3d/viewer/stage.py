@@ -1,0 +1,74 @@
+"""A scene that was read, as it is placed on the page: shared by all browsers that look at it."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from lift3d.results.lifted_scene import LiftedScene
+from lift3d.viewer.choice import Filter
+from lift3d.viewer.labels import Labels
+from lift3d.viewer.mesh import PageMesh
+from lift3d.viewer.picture import raster_points
+from lift3d.viewer.raster import RasterPoints
+from lift3d.viewer.transform import ViewerTransform, viewer_transform
+from lift3d.viewer.viewed_scene import ViewedScene
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """A viewed scene and where the page has it."""
+
+    lifted: LiftedScene
+    viewed: ViewedScene
+
+    @cached_property
+    def to_page(self) -> ViewerTransform:
+        """From the world to the page."""
+        return viewer_transform(self.viewed.cloud.xyz, self.viewed.cameras, self.viewed.surface.views)
+
+    @cached_property
+    def points(self) -> RasterPoints:
+        """All points, in page coordinates."""
+        return raster_points(self.viewed, self.to_page)
+
+    @cached_property
+    def mesh(self) -> PageMesh:
+        """The triangles, made when they are first asked for; NoOverlapError if there are none."""
+        return PageMesh.of(self.viewed.surface)
+
+    @property
+    def keyframes(self) -> tuple[str, ...]:
+        """Ids of the views that own the surface."""
+        surface = self.viewed.surface.surface
+        return tuple(surface.ids[place] for place in surface.keyframes)
+
+    @cached_property
+    def upright(self) -> Float[Tensor, "3 3"]:
+        """Axes of the crop box, rows, in page coordinates: right and ahead of the first look, level, and up."""
+        up = self.to_page.up.float()
+        ahead = -self.to_page.eye.float()
+        ahead = torch.nn.functional.normalize(ahead - (ahead @ up) * up, dim=0)
+        return torch.stack([torch.linalg.cross(ahead, up), ahead, up])
+
+    def is_shown(self, shown: Filter, labels: Labels | None, hidden: Collection[int]) -> Bool[Tensor, " point"]:
+        """Return which points are shown: seen often and surely enough, in the box, of no label that is hidden."""
+        is_kept = self.viewed.surface.views >= shown.least_views
+        if shown.least_confidence > 0:
+            # Where nobody tells how sure it is, nothing is left out.
+            is_kept &= ~(self.viewed.confidence_of_points() < shown.least_confidence)
+        for axis, (low, high) in zip(self.upright, (shown.x, shown.y, shown.z), strict=True):
+            if (low, high) != self.bounds:
+                place = axis @ self.points.xyz
+                is_kept &= (place >= low) & (place <= high)
+        if labels is not None and hidden:
+            is_kept &= ~torch.isin(labels.ids, torch.tensor(sorted(hidden), dtype=labels.ids.dtype))
+        return is_kept
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Of the crop box, either way: nothing is cut off."""
+        return Filter().x

@@ -1,0 +1,212 @@
+"""One browser from its coming to its going: its panel's events, pictures that follow its eye, what it remembers."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+import viser
+
+from lift3d.domain.keys import digest
+from lift3d.errors import Lift3dError
+from lift3d.viewer import texts
+from lift3d.viewer.choice import Choice, Filter
+from lift3d.viewer.drawing import eye_of, first_eye, page_camera
+from lift3d.viewer.film import film
+from lift3d.viewer.labels import points_file
+from lift3d.viewer.library import Library
+from lift3d.viewer.live import Follower
+from lift3d.viewer.panel import NOTHING, PLAIN, SHAPES
+from lift3d.viewer.picture import beside, raster_points
+from lift3d.viewer.raster import PageCamera
+from lift3d.viewer.session import Session
+from lift3d.viewer.shown import Shown
+from lift3d.viewer.viewed_scene import Colouring, Picture8
+
+# A browser that does not say what it kept is shown the first scene.
+_ANSWERS_WITHIN_S = 5.0
+# Page units; eyes that are farther from a camera do not look through it.
+_AT_CAMERA = 0.01
+
+
+class Visit:
+    """A browser's session, with what happens of itself."""
+
+    def __init__(self, client: viser.ClientHandle, library: Library) -> None:
+        """Show what the browser showed when it was last here."""
+        self._client, self._library = client, library
+        one = library.first
+        self._key = digest([one.store.url])
+        otherwise = Choice(one.recipe.run_id, one.name, one.operator, one.lifter)
+        self.session = Session(client, library, Choice.of(self._kept(), otherwise))
+        self.session.drawing.look(self.session.choice.eye or first_eye(self.session.stage.to_page, client))
+        self._key_views: list[PageCamera] = []
+        self._follower = Follower(self._draw_picture, self._rest)
+        self.session.moved = self._follower.moved  # type: ignore[method-assign]
+        self._listen()
+        self._follower.moved()
+
+    def stop(self) -> None:
+        """The browser has gone."""
+        self._follower.stop()
+
+    def picture(self, camera: PageCamera) -> Picture8:
+        """Return what a camera sees as it is chosen now, beside what it is compared with."""
+        session, choice = self.session, self.session.choice
+        is_depth = session.mode.colouring == "depth" and not session.mode.is_asking
+        picture = session.surface.picture(camera, is_depth)
+        if choice.against and (other := self._other()) is not None:
+            picture = beside(picture, other.picture(camera, is_depth), choice.split)
+        return picture
+
+    def _other(self) -> Shown | None:
+        """Return what stands on the right: plain 2D answers, or another run's, asked the same."""
+        session, against = self.session, self.session.choice.against
+        if against == PLAIN:
+            mode = replace(session.mode, is_lifted=not session.mode.is_lifted)
+            return replace(session.surface, colours=session.viewed.colours(mode))
+        one = session.stage.lifted
+        try:
+            stage = self._library.stage(self._library.nearest(against, one.name, one.operator, one.lifter))
+        except Lift3dError:
+            return None
+        colouring = session.mode.colouring
+        mode = replace(session.mode, point=None, area=None, texts=None)
+        if colouring not in stage.viewed.colourings:
+            mode = replace(mode, colouring=stage.viewed.colourings[0])
+        # In the page of what is chosen, so that both are seen from one place.
+        moved = raster_points(stage.viewed, session.stage.to_page)
+        return Shown(stage, moved, stage.viewed.colours(mode))
+
+    def _draw_picture(self, height: int) -> None:
+        if self.session.choice.shape == "picture":
+            camera = self._client.camera
+            self.session.drawing.show_background(self.picture(page_camera(camera, min(height, camera.image_height))))
+
+    def _rest(self) -> None:
+        """Keep where the browser is; say so if it no longer looks through a camera."""
+        session = self.session
+        eye = eye_of(self._client.camera)
+        session.choice = replace(session.choice, eye=eye)
+        self._client.local_storage.set_item(self._key, session.choice.to_text())
+        if session.through >= 0:
+            center = session.stage.to_page(session.viewed.cameras[session.through].center).numpy()
+            if np.abs(center - np.asarray(eye.position)).max() > _AT_CAMERA:
+                session.stand_at(-1)
+
+    def _kept(self) -> str | None:
+        try:
+            return self._client.local_storage.get_item(self._key, timeout=_ANSWERS_WITHIN_S)
+        except (RuntimeError, TimeoutError):
+            return None
+
+    def _set(self, **changed: Any) -> None:
+        """Change what is chosen, and draw it."""
+        with self.session.turn():
+            self.session.choice = replace(self.session.choice, **changed)
+            if {*changed} & {"shape", "count"}:
+                self.session.draw_surface()
+
+    def _listen(self) -> None:
+        panel, session = self.session.panel, self.session
+        for choice in (panel.run, panel.scene, panel.operator, panel.lifter):
+            choice.on_update(
+                _from_people(
+                    lambda _: session.choose(
+                        panel.scene.value, panel.operator.value, panel.lifter.value, self._run(panel.run.value)
+                    )
+                )
+            )
+        shapes = {label: shape for shape, label in SHAPES.items()}
+        panel.shape.on_update(_from_people(lambda _: self._set(shape=shapes[panel.shape.value])))
+        panel.switch.on_click(lambda _: session.switch(not session.mode.is_lifted))
+        panel.colouring.on_update(_from_people(lambda _: session.colour(_colouring_of(panel.colouring.value))))
+        panel.form.on_submit(lambda _: session.ask_words(panel.words.value))
+        panel.find.on_click(lambda _: panel.form.submit())
+        panel.reset.on_click(lambda _: session.ask_point(None))
+        panel.overview.on_click(lambda _: session.enter(-1))
+        panel.opacity.on_update(_from_people(lambda _: session.show_photo()))
+        panel.cameras.on_update(_from_people(lambda _: session.drawing.show_cameras(panel.cameras.value)))
+        panel.points.on_update(_from_people(lambda _: self._set(count=panel.most_points)))
+        sliders: list[Any] = [panel.least_views, panel.confidence, *panel.crop]
+        for one in sliders:
+            one.on_update(_from_people(lambda _: session.filter(panel.filter)))
+        panel.whole.on_click(lambda _: self._show_all())
+        panel.against.on_update(_from_people(lambda _: self._set(against=self._run(panel.against.value))))
+        panel.split.on_update(_from_people(lambda _: self._set(split=float(panel.split.value))))
+        self._listen_to_labels()
+        panel.save.on_click(lambda _: self._save())
+        panel.key_view.on_click(lambda _: self._keep_view())
+        panel.record.on_click(lambda _: self._record())
+        self._client.scene.on_click()(lambda event: session.click(event.ray_origin, event.ray_direction))
+        self._client.scene.on_rect_select(modifier="shift")(
+            lambda event: session.ask_box(event.screen_min, event.screen_max)
+        )
+        self._client.camera.on_update(lambda _: self._follower.moved())
+
+    def _listen_to_labels(self) -> None:
+        panel, session = self.session.panel, self.session
+        panel.masks.on_click(lambda _: session.find_masks())
+
+        def hide(_: Any) -> None:
+            label, labels = panel.chosen_label, session.labels
+            if labels is None or label is None:
+                return
+            every = {one for one, _ in labels.listed} | {-1}
+            changed = {"Only this": every - {label}, "All": set()}
+            session.label(hidden=changed.get(panel.hide.value, session.hidden ^ {label}))
+
+        def rename(_: Any) -> None:
+            if (label := panel.chosen_label) is not None:
+                session.label(name=(label, panel.name.value))
+
+        panel.hide.on_click(hide)
+        panel.name.on_update(_from_people(rename))
+
+    def _run(self, called: str) -> str:
+        """Return the run of a name, or what else there is to compare with."""
+        return "" if called == NOTHING else self.session.panel.runs.get(called, called)
+
+    def _show_all(self) -> None:
+        self.session.panel.show_filter(self.session.viewed, Filter())
+        self.session.filter(Filter())
+
+    def _save(self) -> None:
+        """Hand the points that are shown, or those of the box, to the browser as a file."""
+        session = self.session
+        with session.turn():
+            kept = torch.zeros(len(session.viewed.cloud), dtype=torch.bool)
+            kept[session.shown_points.index if session.mode.area is None else session.mode.area] = True
+            content = points_file(session.stage.lifted, session.viewed, kept, session.colours.points, session.labels)
+        self._client.send_file_download("lift3d-points.ply", content, save_immediately=True)
+
+    def _keep_view(self) -> None:
+        self._key_views.append(page_camera(self._client.camera, 720))
+        self.session.panel.key_views.content = texts.paragraph(f"{texts.FILM} {len(self._key_views)} kept.")
+
+    def _record(self) -> None:
+        panel, session = self.session.panel, self.session
+        panel.record.disabled, panel.progress.visible = True, True
+        try:
+            content = film(
+                self._key_views,
+                session.stage,
+                float(panel.seconds.value),
+                self.picture,
+                lambda share: setattr(panel.progress, "value", 100 * share),
+            )
+            self._client.send_file_download("lift3d.mp4", content, save_immediately=True)
+        except Lift3dError as error:
+            panel.key_views.content = texts.trouble(str(error))
+        finally:
+            panel.record.disabled, panel.progress.visible = False, False
+
+
+def _from_people(handler: Any) -> Any:
+    """Return a handler that leaves out what the panel did itself, as when it offers other choices."""
+    return lambda event: handler(event) if event.client_id is not None else None
+
+
+def _colouring_of(text: str) -> Colouring:
+    found: Colouring = next(key for key, value in texts.COLOURINGS.items() if value == text)  # type: ignore[assignment]
+    return found
