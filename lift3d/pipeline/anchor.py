@@ -168,7 +168,8 @@ class OnSurface:
 
     def _light(self, weights: BlendingWeights, cut: int) -> LiftedFeatures:
         """Return colours read bicubically, since what is blended is seen as it is, and as finely as views agree."""
-        used = self._voting(used_sources(weights))
+        # Where the surface is a guess, views' own fillings are nearer to photographs than the nearest colour is.
+        used = used_sources(weights)
         shape = weights.grid.shape
         images = [self._filled(f"cut {cut}", name, self._map(name, cut)).values for name in used.source_ids]
         coverage = used.coverage.reshape(shape)

@@ -31,7 +31,7 @@ STAGE_VERSIONS = {
     "fit": 1,
     "travel": 1,
     "surface": 2,
-    "anchor": 11,
+    "anchor": 12,
     "reliability": 1,
     "arrays": 4,
 }
