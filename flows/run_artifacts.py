@@ -19,9 +19,11 @@ from prefect.artifacts import (
 )
 from prefect.exceptions import PrefectException
 
+from flows.run_pictures import pictures_page
 from lift3d.config import Recipe
 from lift3d.domain.records import SceneRecord
 from lift3d.errors import Lift3dError
+from lift3d.results.answers import answers_of, glance_table
 from lift3d.results.tables import LEGEND, closing_table, headline_means
 from lift3d.runs.progress import duration
 from lift3d.runs.table import run_parts
@@ -65,11 +67,13 @@ class RunArtifacts:
         run = self._recipe.run_id
         rows, above = outcome_rows(scenes), outcome_words(self._recipe, scenes, store.url)
         _best_effort(lambda: create_table_artifact(rows, key=f"scenes-{run}", description=above))
+        tables: tuple[Table, ...] = ()
         try:
-            table, trouble = closing_table(headline_means(run_parts(store, run))), ""
+            means = headline_means(run_parts(store, run))
+            tables, trouble = (glance_table(answers_of(means), ""), closing_table(means)), ""
         except Lift3dError as error:
-            table, trouble = None, str(error)
-        page = scores_page(self._recipe, scenes, store.url, table, trouble)
+            trouble = str(error)
+        page = scores_page(self._recipe, scenes, store.url, tables, trouble, pictures_page(store, run))
         words = f"Means over **{len(scenes) - len(_failed(scenes))} of {len(scenes)}** scenes in {_code(store.url)}"
         _best_effort(lambda: create_markdown_artifact(page, key=f"scores-{run}", description=words))
 
@@ -118,21 +122,25 @@ def outcome_words(recipe: Recipe, scenes: Scenes, store_url: str) -> str:
     )
 
 
-def scores_page(recipe: Recipe, scenes: Scenes, store_url: str, table: Table | None, trouble: str = "") -> str:
-    """Return the page of scores in Markdown: the table or why there is none, and where everything lies."""
-    if table is None:
-        scores = f"The table could not be made: {escaped(trouble)}"
-    elif not table.rows:
-        scores = "No scene has a score."
-    else:
-        scores = f"{to_markdown(table)}\n\n{LEGEND}"
-    if len(scores) > _PAGE_CHARACTERS:
-        scores = f"Too long to be shown here: {_code(f'lift3d tables {store_url}')} prints it."
+def scores_page(
+    recipe: Recipe, scenes: Scenes, store_url: str, tables: Sequence[Table], trouble: str = "", pictures: str = ""
+) -> str:
+    """Return the page of scores in Markdown: tables, short and whole, or why there are none; where everything lies."""
+    said = [to_markdown(table) for table in tables if table.rows]
+    if trouble:
+        said = [f"The table could not be made: {escaped(trouble)}"]
+    elif not said:
+        said = ["No scene has a score."]
+    elif sum(map(len, said)) > _PAGE_CHARACTERS:
+        said = [f"Too long to be shown here: {_code(f'lift3d tables {store_url}')} prints it."]
     head = f"# {len(scenes) - len(_failed(scenes))} of {len(scenes)} scenes lifted"
     operators, lifters = (", ".join(_code(name) for name in names) for names in (recipe.operators, recipe.lifters))
     what = f"Operators {operators}; lifters {lifters}; {recipe.protocol}, images {recipe.image_height} pixels high."
-    parts = [head, what, "## Scores", scores, "## Where everything lies", _places(recipe.run_id, store_url)]
-    return "\n\n".join(parts)
+    # Wide tables are cut by the page: the short one comes first.
+    glance, *whole = said
+    parts = [head, what, "## Scores", glance, *([pictures] if pictures else [])]
+    parts += [*(["## All scores", *whole, LEGEND] if whole else []), "## Where everything lies"]
+    return "\n\n".join([*parts, _places(recipe.run_id, store_url)])
 
 
 def _places(run: str, store_url: str) -> str:

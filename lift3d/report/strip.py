@@ -87,7 +87,10 @@ def _marked(name: str, picture: Picture, uv: np.ndarray) -> MarkedPicture:
     made = thumbnail(picture)
     height = WIDE * made.height / made.width
     rings = tuple((round(float(u) * WIDE, 1), round(float(v) * height, 1)) for u, v in uv)
-    return MarkedPicture(name, made, thumbnail(picture, _SMALL_PX), rings)
+    # Where nothing scales it, a picture of few cells would be a stamp.
+    times = max(1, _SMALL_PX // max(picture.shape[:2]))
+    small = thumbnail(picture.repeat(times, axis=0).repeat(times, axis=1), _SMALL_PX)
+    return MarkedPicture(name, made, small, rings)
 
 
 def _colours_at(picture: Picture, uv: np.ndarray) -> list[str]:

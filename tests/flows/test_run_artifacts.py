@@ -66,21 +66,22 @@ def finished(tmp_path_factory):
     return url
 
 
-def test_the_page_of_scores_has_the_table_the_best_in_bold_and_the_places(finished):
+def test_the_page_of_scores_has_pictures_tables_and_the_places(finished):
     table = closing_table(headline_means([run_table(open_store(finished), RECIPE.run_id)]))
-    page = scores_page(RECIPE, SCENES, STORE, table)
+    page = scores_page(RECIPE, SCENES, STORE, [table, table], pictures="![](data:)")
     headings = [line for line in page.splitlines() if line.startswith("#")]
-    assert headings == ["# 2 of 3 scenes lifted", "## Scores", "## Where everything lies"]
-    values = {row.labels[-1]: row.cells[0].text for row in table.rows}
-    best = max(("plane_sweep", "anchored"), key=lambda lifter: float(values[lifter]))
-    marked = [line.split() for line in page.splitlines() if line.startswith("| ") and "**" in line]
-    assert marked == [["|", "rgb", "|", best, "|", f"**{values[best]}**", "(1/2)", "|"]]
+    assert headings == ["# 2 of 3 scenes lifted", "## Scores", "## All scores", "## Where everything lies"]
+    assert page.index("![](data:)") < page.index("## All scores")
+    page = page[page.index("## All scores") :]
+    assert "| rgb      | anchored    |" in page
+    # Of what is held out, the plain answer is the photograph itself: nothing is better.
+    assert "**" not in page
     for place in (f"`{STORE}`", f"`{STORE}/runs/{RECIPE.run_id}/scores/`", f"`lift3d report {STORE} --run "):
         assert place in page
 
 
 def test_a_table_that_cannot_be_made_is_said_and_the_places_stand():
-    page = scores_page(RECIPE, [scene("room")], "s3://a|`b", None, "scores/<x> are gone")
+    page = scores_page(RECIPE, [scene("room")], "s3://a|`b", [], "scores/<x> are gone")
     assert "The table could not be made: scores/&lt;x&gt; are gone" in page
     assert "## Where everything lies\n\n- store: `s3://a%7C'b`" in page
 
@@ -102,6 +103,7 @@ def test_a_run_shows_a_bar_its_outcomes_and_its_scores(finished, prefect):
     shown.show_end(outcomes, open_store(finished))
     bar, rows, page = (prefect[kind].call_args for kind in ("update_progress", "create_table", "create_markdown"))
     assert bar.args[1] == 100.0
+    assert page.args[0].count("](data:image/") >= 4
     assert bar.kwargs["description"].startswith("**2 of 2** scenes finished · 1 failed")
     assert [row["scene"] for row in rows.args[0]] == ["empty", "room"]
     assert "| rgb      | raw2d " in page.args[0]
