@@ -6,6 +6,7 @@ from lift3d.errors import Lift3dError
 from lift3d.report.strip import Strip, strip_of
 from lift3d.results.lifted_scene import lifted_scenes
 from lift3d.results.same_spots import same_spots
+from lift3d.results.sightings import sightings_of
 from lift3d.storage.location import Store
 from lift3d.tables.rendering import escaped
 
@@ -21,7 +22,7 @@ def pictures_page(store: Store, run_id: str) -> str:
         operators = [list(some) for _, some in groupby(own, key=lambda one: one.operator)][:_OPERATORS]
         parts, spots = [], None
         for lifters in operators:
-            spots = spots or same_spots(lifters[-1])
+            spots = spots or same_spots(lifters[-1], sightings_of(lifters[-1]))
             named = {one.lifter: one for one in lifters}
             colours = {lifters[-1].operator: lifters[-1].colours}
             parts.append(

@@ -14,6 +14,7 @@ from lift3d.report.strip import Strip, strip_of
 from lift3d.results.lifted_scene import LiftedScene, lifted_scenes
 from lift3d.results.run_comparison import ComparedSide, RunComparison
 from lift3d.results.same_spots import same_spots
+from lift3d.results.sightings import sightings_of
 from lift3d.results.tables import HEADLINE
 
 # Scenes and operators that are drawn; the lines are of all.
@@ -125,4 +126,5 @@ def _pairs(sides: Sequence[Sequence[LiftedScene]]) -> Iterator[tuple[LiftedScene
 def _strip(pair: Mapping[str, LiftedScene], named: Sequence[str]) -> Strip:
     shown = {name: pair[name] for name in named}
     colours = {one.operator: one.colours for one in reversed(shown.values())}
-    return strip_of(shown, colours, same_spots(next(iter(shown.values()))))
+    first = next(iter(shown.values()))
+    return strip_of(shown, colours, same_spots(first, sightings_of(first)))

@@ -12,6 +12,7 @@ from lift3d.results.answers import Answer
 from lift3d.results.lifted_scene import LiftedScene
 from lift3d.results.reasons import Reason, reasons_of
 from lift3d.results.same_spots import SameSpots, same_spots
+from lift3d.results.sightings import Sightings, sightings_of
 
 # Characters of all pictures together: with the tables the page stays below 20 MB, which a phone still opens.
 PICTURE_BUDGET = 15_000_000
@@ -38,10 +39,10 @@ class ReportExtent:
     page_count: int = 400
 
     def __post_init__(self) -> None:
-        if self.scene_count < 0 or self.view_count < 1:
+        if self.scene_count < 0 or self.page_count < 0 or self.view_count < 1:
             raise ConfigError(
-                f"A report shows 0 or more scenes and 1 or more views of each; got {self.scene_count} scenes and "
-                f"{self.view_count} views."
+                f"A report shows 0 or more scenes and pages and 1 or more views of each; got {self.scene_count} "
+                f"scenes, {self.page_count} pages and {self.view_count} views."
             )
 
 
@@ -104,29 +105,30 @@ def drawn_scene(
 ) -> DrawnScene:
     """Return one scene, whose pictures take at most so many characters; of each lifter so many targets are shown."""
     by_operator = [[*lifters] for _, lifters in groupby(lifted, key=lambda one: one.operator)]
-    gallery, spots = LifterGallery(view_count), None
+    gallery, sightings = LifterGallery(view_count), sightings_of(lifted[-1]) if lifted else None
+    spots: SameSpots | None = None
     operators: list[DrawnOperator] = []
     to_come = sum(min(_MOST_LIFTERS, len(lifters)) for lifters in by_operator)
     for lifters in by_operator:
-        spots = spots or same_spots(lifters[-1])
+        spots = spots or _spots(lifters[-1], sightings)
         count = min(_MOST_LIFTERS, len(lifters))
         drawn = _drawn_operator(lifters, gallery, spots, budget // max(1, to_come) * count)
         drawn.answers = tuple(one for one in answers if one.operator == drawn.operator)
         budget, to_come = budget - drawn.size, to_come - count
         operators.append(drawn)
-    return DrawnScene(name, record, _trouble(lifted), tuple(operators), _reasons(lifted))
+    return DrawnScene(name, record, _trouble(lifted), tuple(operators), _reasons(lifted, sightings))
 
 
 def _drawn_operator(
-    lifters: Sequence[LiftedScene], gallery: LifterGallery, spots: SameSpots, budget: int
+    lifters: Sequence[LiftedScene], gallery: LifterGallery, spots: SameSpots | None, budget: int
 ) -> DrawnOperator:
     shown = list(reversed(lifters))[:_MOST_LIFTERS]
     drawn = DrawnOperator(lifters[0].operator, tuple(one.lifter for one in lifters if one not in shown))
     try:
         colours = shown[0].colours
         named = {"lifted" if len(shown) == 1 else one.lifter: one for one in reversed(shown)}
-        strip = strip_of(named, {drawn.operator: colours}, spots)
-        if strip.size <= budget:
+        strip = strip_of(named, {drawn.operator: colours}, spots) if spots else None
+        if strip and strip.size <= budget:
             drawn.strip = strip
             budget -= strip.size
         share = min(_LIFTER_BUDGET, budget // len(shown))
@@ -137,9 +139,17 @@ def _drawn_operator(
     return drawn
 
 
-def _reasons(lifted: Sequence[LiftedScene]) -> tuple[Reason, ...]:
+def _spots(lifted: LiftedScene, sightings: Sightings | None) -> SameSpots | None:
+    """Return what an operator's views share; None if its products are damaged: another one's may be whole."""
     try:
-        return tuple(reasons_of(lifted[-1])) if lifted else ()
+        return same_spots(lifted, sightings)
+    except Lift3dError:
+        return None
+
+
+def _reasons(lifted: Sequence[LiftedScene], sightings: Sightings | None) -> tuple[Reason, ...]:
+    try:
+        return tuple(reasons_of(lifted[-1], sightings)) if lifted else ()
     except Lift3dError:
         # What is damaged is told where its pictures are missing.
         return ()

@@ -17,6 +17,8 @@ _TRUTHS = {"psnr": "PSNR", "miou": "mIoU", "pq": "PQ", "depth_abs_rel": "depth e
 _LOWER_IS_BETTER = "depth error"
 # What agrees more than this is a gain, if it is not bought by blur, which agrees for free, or by truth.
 _GAINED, _BLURRED = 0.5, 0.7
+# A plain answer as near to the photograph as this is the photograph.
+_ITSELF_DB = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,11 @@ class Answer:
         """Whether the lifted answers are farther from the truth than the plain ones, in the digits that are shown."""
         apart = round(self.lifted_truth, 3) - round(self.plain_truth, 3)
         return apart > 0 if self.truth == _LOWER_IS_BETTER else apart < 0
+
+    @property
+    def is_loss(self) -> bool:
+        """Whether views agree less than the plain answers do, in the digits that are shown."""
+        return round(self.left, 2) > 1 if self.left == self.left else False
 
     @property
     def is_gain(self) -> bool:
@@ -125,8 +132,9 @@ def _answer(figures: Mapping[tuple[str, str, str], float], operator: str, lifter
     plain, plain_floor, lifted, floor = (
         of(name, f"warp_{kind}_{reach}") for name in both for kind in ("error", "floor")
     )
-    # Classes of which the operator knows none tell nothing.
+    # Classes of which the operator knows none tell nothing, nor does a photograph that is its own answer.
     known = {one: of(lifter, one) for one in _TRUTHS if of(lifter, one) != 0 or of(RAW2D, one) != 0}
+    known = {} if of(RAW2D, "psnr") > _ITSELF_DB else known
     truth = next((metric for metric, value in known.items() if not math.isnan(value)), "")
     return Answer(
         operator, lifter, reach, plain, plain_floor, lifted, floor, of(lifter, "sharpness"),

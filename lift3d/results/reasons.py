@@ -24,10 +24,8 @@ from lift3d.geometry.projection import is_inside, project, unproject
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.rigid import transform
 from lift3d.geometry.sampling import sample
-from lift3d.results.cloud import points_in_views, surface_of
 from lift3d.results.lifted_scene import LiftedScene
-from lift3d.results.picture_rows import spread
-from lift3d.surface.cloud import surface_points
+from lift3d.results.sightings import Sightings
 
 ReasonKind = Literal["pose", "moved", "shiny", "no texture", "no overlap"]
 REMEDIES: dict[ReasonKind, str] = {
@@ -38,7 +36,6 @@ REMEDIES: dict[ReasonKind, str] = {
     "no overlap": "No second view looks there: take photographs from more places.",
 }
 
-_MOST_VIEWS, _MOST_POINTS = 64, 2000
 # A colour is another one beyond this, and beyond so many times what colours of one point usually differ by.
 _OTHER, _TIMES = 0.1, 4.0
 # Of a view or of the surface, shares that are worth a line.
@@ -69,18 +66,20 @@ class Reason:
         return REMEDIES[self.kind]
 
 
-def reasons_of(lifted: LiftedScene) -> list[Reason]:
+def reasons_of(lifted: LiftedScene, sightings: Sightings | None) -> list[Reason]:
     """Return why answers of a scene are worse than they might be; none if photographs cannot be read."""
-    targets = spread(lifted.compared, _MOST_VIEWS)
+    if sightings is None or not len(sightings.points.xyz):
+        return []
     try:
-        frames = [lifted.scene.view(target).load(lifted.recipe.image_height) for target in targets]
+        scene = lifted.scene
+        frames = [scene.view(view).load(lifted.recipe.image_height) for view in sightings.views]
     except Lift3dError:
         return []
-    return [*_of_colours(lifted, targets, frames), *_of_unknown_cells(lifted, targets, frames)]
+    return [*_of_colours(sightings, frames), *_of_unknown_cells(lifted, sightings.views, frames)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Sightings:
+class _Seen:
     """Points in photographs.
 
     Attributes:
@@ -110,27 +109,25 @@ class _ViewPoints:
         return float((apart - apart.median(0).values).abs().mean(1).median())
 
 
-def _of_colours(lifted: LiftedScene, targets: Sequence[ViewId], frames: Sequence[Frame]) -> Iterator[Reason]:
-    sightings = _sightings(lifted, targets)
-    if sightings is None:
-        return
+def _of_colours(sightings: Sightings, frames: Sequence[Frame]) -> Iterator[Reason]:
+    seen, targets = _seen(sightings), sightings.views
     height = frames[0].camera.size.height
     calm = [_blurred(frame.image, max(1, round(0.03 * height))) for frame in frames]
-    colours = torch.stack([_read(image, uv) for image, uv in zip(calm, sightings.uv, strict=True)])
-    colours[~sightings.is_seen] = torch.nan
+    colours = torch.stack([_read(image, uv) for image, uv in zip(calm, seen.uv, strict=True)])
+    colours[~seen.is_seen] = torch.nan
     usual = colours.nanmedian(0).values
     # Exposure is of a view, not of its points.
     colours = colours - (colours - usual).nanmedian(1, keepdim=True).values
     e = (colours - usual).abs().mean(2)
     spread_of = e.nanmedian(0).values
-    is_known = sightings.is_seen.sum(0) >= 3
+    is_known = seen.is_seen.sum(0) >= 3
     if not bool(is_known.any()):
         return
     limit = max(_OTHER, _TIMES * float(spread_of[is_known].nanmedian()))
-    counts = sightings.is_seen & is_known & sightings.is_seen_beside
+    counts = seen.is_seen & is_known & seen.is_seen_beside
     views = [
         _ViewPoints(_blurred(frame.image, 1), uv[known], usual[known])
-        for frame, uv, known in zip(frames, sightings.uv, counts, strict=True)
+        for frame, uv, known in zip(frames, seen.uv, counts, strict=True)
     ]
     off = _off_px(views)
     yield from _told("pose", off, targets, "{count} of {all} views agree better with the others {worst:.0f} px aside")
@@ -138,7 +135,7 @@ def _of_colours(lifted: LiftedScene, targets: Sequence[ViewId], frames: Sequence
     # A camera that is off shows everything elsewhere.
     moved = [
         0.0 if apart else _together(uv[known], other[known])
-        for uv, other, known, apart in zip(sightings.uv, is_other, counts, off, strict=True)
+        for uv, other, known, apart in zip(seen.uv, is_other, counts, off, strict=True)
     ]
     moved = [share if share >= _MOVED_SHARE else 0.0 for share in moved]
     shiny = float((spread_of[is_known] > limit).double().mean())
@@ -181,18 +178,14 @@ def _told(kind: ReasonKind, amounts: Sequence[float], targets: Sequence[ViewId],
         yield Reason(kind, words, tuple(targets[place] for place in order))
 
 
-def _sightings(lifted: LiftedScene, targets: Sequence[ViewId]) -> _Sightings | None:
-    surface = surface_of(lifted)
-    points = surface_points(surface, _MOST_POINTS) if surface.views else None
-    if points is None or not len(points.xyz):
-        return None
-    found = list(points_in_views(lifted, surface, points, targets))
-    seen = torch.stack([(one.quality > 0) & ~one.is_outline for one in found])
-    ways = torch.stack([F.normalize(points.xyz - one.camera.center, dim=1).float() for one in found])
-    beside = [((ways * own).sum(2) > _BESIDE) & seen for own in ways]
+def _seen(sightings: Sightings) -> _Seen:
+    found, xyz = sightings.seen, sightings.points.xyz
+    is_seen = torch.stack([(one.quality > 0) & ~one.is_outline for one in found])
+    ways = torch.stack([F.normalize(xyz - one.camera.center, dim=1).float() for one in found])
+    beside = [((ways * own).sum(2) > _BESIDE) & is_seen for own in ways]
     # The view itself is one of them.
-    is_seen_beside = torch.stack([near.sum(0) >= 2 + own.long() for near, own in zip(beside, seen, strict=True)])
-    return _Sightings(torch.stack([one.uv.nan_to_num(0.0).float() for one in found]), seen, is_seen_beside)
+    is_seen_beside = torch.stack([near.sum(0) >= 2 + own.long() for near, own in zip(beside, is_seen, strict=True)])
+    return _Seen(torch.stack([one.uv.nan_to_num(0.0).float() for one in found]), is_seen, is_seen_beside)
 
 
 def _off_px(views: Sequence[_ViewPoints]) -> list[float]:

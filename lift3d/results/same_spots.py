@@ -1,6 +1,5 @@
 """The same few spots of a scene in a few views of it: where to look to see whether answers agree."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,15 +9,11 @@ from numpy import ndarray
 from torch import Tensor
 
 from lift3d.domain.keys import ViewId
-from lift3d.errors import Lift3dError
-from lift3d.results.cloud import PointsInView, points_in_views, surface_of
+from lift3d.results.cloud import PointsInView
 from lift3d.results.lifted_scene import LiftedScene
-from lift3d.results.picture_rows import spread
-from lift3d.surface.cloud import surface_points
+from lift3d.results.sightings import Sightings
 
 VIEWS, SPOTS = 4, 4
-# Looked at to choose from: views, and points of the surface.
-_MOST_VIEWS, _MOST_POINTS = 48, 1500
 # Of what one view sees, the others share at least so much, all together.
 _SHARED = 0.25
 # Views that are further apart than this are not the better for it.
@@ -35,7 +30,7 @@ class SameSpots:
     uv: Float[ndarray, "view spot 2"]
 
 
-def same_spots(lifted: LiftedScene) -> SameSpots:
+def same_spots(lifted: LiftedScene, sightings: Sightings | None) -> SameSpots:
     """Return views apart from each other that see the same spots, which are apart, too.
 
     Without views that share enough: a few that follow each other, and no spots.
@@ -43,31 +38,23 @@ def same_spots(lifted: LiftedScene) -> SameSpots:
     targets = lifted.compared
     start = max(0, (len(targets) - VIEWS) // 2)
     beside = SameSpots(tuple(targets[start : start + VIEWS]), np.zeros((min(VIEWS, len(targets)), 0, 2)))
-    try:
-        return _shared_spots(lifted, spread(targets, _MOST_VIEWS)) or beside
-    except Lift3dError:
-        # A surface that cannot be read costs the marks, not the pictures.
-        return beside
+    return (_shared_spots(sightings) if sightings else None) or beside
 
 
-def _shared_spots(lifted: LiftedScene, targets: Sequence[ViewId]) -> SameSpots | None:
-    surface = surface_of(lifted)
-    if not surface.views or len(targets) < VIEWS:
+def _shared_spots(sightings: Sightings) -> SameSpots | None:
+    seen = sightings.seen
+    if len(seen) < VIEWS or not len(sightings.points.xyz):
         return None
-    points = surface_points(surface, _MOST_POINTS)
-    if not len(points.xyz):
-        return None
-    seen = list(points_in_views(lifted, surface, points, targets))
     uv = torch.stack([_shares(one) for one in seen])
     is_inside = ((uv > _MARGIN) & (uv < 1 - _MARGIN)).all(2)
     is_seen = is_inside & torch.stack([(one.quality > 0) & ~one.is_outline for one in seen])
-    chosen = _apart(is_seen, torch.stack([one.camera.center for one in seen]), points.xyz)
+    chosen = _apart(is_seen, torch.stack([one.camera.center for one in seen]), sightings.points.xyz)
     if not chosen:
         return None
     shared = torch.nonzero(is_seen[chosen].all(0))[:, 0]
     places = uv[chosen][:, shared]
     spots = _scattered(places.transpose(0, 1).flatten(1), SPOTS)
-    return SameSpots(tuple(targets[one] for one in chosen), places[:, spots].numpy())
+    return SameSpots(tuple(sightings.views[one] for one in chosen), places[:, spots].numpy())
 
 
 def _shares(seen: PointsInView) -> Float[Tensor, "point 2"]:

@@ -7,6 +7,7 @@ import pytest
 
 import lift3d
 from lift3d.results.reasons import reasons_of
+from lift3d.results.sightings import sightings_of
 from lift3d.synthetic.movers import disturbed_views
 from tests.support.photographs import write_posed
 from tests.support.runs import run_into, small_recipe
@@ -24,7 +25,8 @@ def reasons(folder, location):
     url = str(folder / "store")
     given = {"operators": ["rgb"], "lifters": ["anchored"], "metrics": ["coverage"], "image_height": 48, "sources": 4}
     run_into(url, small_recipe(scenes=[location], target_mode="refine", **given))
-    return reasons_of(lift3d.lifted_scenes(url, captures=True)[0])
+    lifted = lift3d.lifted_scenes(url, captures=True)[0]
+    return reasons_of(lifted, sightings_of(lifted))
 
 
 @pytest.mark.parametrize("kind", FAULTS)

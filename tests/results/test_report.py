@@ -176,12 +176,15 @@ def test_a_damaged_product_costs_its_pictures_and_no_more(finished, tmp_path):
     url = str(tmp_path / "store")
     recipe = small_recipe(operators=["rgb", "hog"], lifters=["plane_sweep"])
     record = run_into(url, recipe)[0]
-    (gone,) = [one for one in record.lifted if (one.operator, one.lifter) == ("hog", "plane_sweep")]
-    remove_product(open_store(url), gone.parts[0])
+    gone = {one.operator: one.parts[0] for one in record.lifted if one.lifter == "plane_sweep"}
+    remove_product(open_store(url), gone["hog"])
     page = read_page(make_report(url, ReportExtent()).content)
     assert ["Pictures are missing" in one.text for one in page.all("section", class_="operator")] == [False, True]
     assert len(page.all("details", class_="lifter")) == 1
     assert {key[1] for key in by_scene(page)} == {"rgb", "hog"}
+    remove_product(open_store(url), gone["rgb"])
+    page = read_page(make_report(url, ReportExtent()).content)
+    assert ["Pictures are missing" in one.text for one in page.all("section", class_="operator")] == [True, True]
 
 
 def test_a_capture_that_is_gone_and_has_a_hostile_name_is_shown_from_the_store(finished, tmp_path):

@@ -1,11 +1,12 @@
 import numpy as np
 
 from lift3d.results.same_spots import SPOTS, VIEWS, same_spots
+from lift3d.results.sightings import sightings_of
 
 
 def test_spots_are_one_place_of_the_true_surface_in_every_view_that_is_chosen(room_run):
     lifted = room_run["rgb"]
-    found = same_spots(lifted)
+    found = same_spots(lifted, sightings_of(lifted))
     assert (len(set(found.views)), found.uv.shape) == (VIEWS, (VIEWS, SPOTS, 2))
     assert list(found.views) == sorted(found.views, key=lifted.targets.index)
     places = []
