@@ -6,6 +6,7 @@ of each block the nearest point is kept: that of a block as small as the point i
 Letters: a key is a depth and the point that has it in one number, of which the least is the nearest.
 """
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -25,8 +26,8 @@ _BEHIND = 0.03
 # No point is larger than a block of so many pixels to the power of two: beside the eye one would be the whole picture.
 _MOST_LEVELS = 6
 # Points between which there are fewer pixels than this are more than it takes.
-_FINEST_PX = 0.8
-_SAMPLE, _NEAR_SHARE = 4096, 0.3
+_FINEST_PX = 1.0
+_SAMPLE, _NEAR_SHARE = 4096, 0.4
 # Discs of points are no larger; no larger than a dot they are one pixel.
 _LARGEST_DISC_PX, _DOT_PX = 8.0, 1.6
 # A point closes a block if it is so large a share of it, along either side.
@@ -108,12 +109,12 @@ def seen_points(points: RasterPoints, camera: PageCamera) -> Seen:
     height, width = camera.height, camera.width
     u, v, z = projected(points.xyz, camera)
     kept = torch.nonzero((z > _NEAREST) & (z < _FARTHEST) & (u >= 0) & (u < width) & (v >= 0) & (v < height))[:, 0]
-    z = z[kept]
+    u, v, z = (one.index_select(0, kept) for one in (u, v, z))
     if not len(kept):
         return Seen(torch.full((height, width), -1), torch.full((height, width), torch.nan))
-    size = (2 * grown * camera.focal) * points.radius[kept] / z
+    size = (2 * grown * camera.focal) * points.radius.index_select(0, kept) / z
     keys = ((z * _STEPS).long() << 32) | torch.arange(len(kept))
-    found = _with_discs(keys, u[kept].long(), v[kept].long(), size, height, width)
+    found = _with_discs(keys, u.long(), v.long(), size, height, width)
     largest = float(size.max())
     if largest > _LARGEST_DISC_PX:
         found = _with_blocks(found, size, min(_MOST_LEVELS, math.ceil(math.log2(largest / _COVERS))))
@@ -132,21 +133,21 @@ def _with_discs(
 ) -> Int[Tensor, "height width"]:
     """Return the nearest key at each pixel, every point a disc of its size, if that is no larger than the largest."""
     found = torch.full((height * width,), _NOTHING).scatter_reduce_(0, row * width + col, keys, "amin")
-    order = size.argsort(descending=True)
-    order = order[: int((size > _DOT_PX).sum())]
-    radius, keys, col, row = size[order] / 2, keys[order], col[order], row[order]
-    ends = -radius
-    most = int(_LARGEST_DISC_PX / 2)
-    for down in range(-most, most + 1):
-        for right in range(-most, most + 1):
-            apart = math.hypot(down, right)
-            if 0 < apart <= most:
-                # Those that reach so far are the first.
-                count = int(torch.searchsorted(ends, -apart, right=True))
-                at, under = col[:count] + right, row[:count] + down
-                is_inside = (at >= 0) & (at < width) & (under >= 0) & (under < height)
-                pixel = torch.where(is_inside, under * width + at, 0)
-                found.scatter_reduce_(0, pixel, torch.where(is_inside, keys[:count], _NOTHING), "amin")
+    radius, most = size / 2, int(_LARGEST_DISC_PX / 2)
+    rings: dict[float, list[tuple[int, int]]] = {}
+    for down, right in itertools.product(range(-most, most + 1), repeat=2):
+        rings.setdefault(math.hypot(down, right), []).append((down, right))
+    for apart in sorted(rings)[1:]:
+        if apart > most:
+            break
+        # Of those that reached the ring before, those that reach this one, too.
+        kept = torch.nonzero(radius >= max(apart, _DOT_PX / 2))[:, 0]
+        radius, keys, col, row = (one.index_select(0, kept) for one in (radius, keys, col, row))
+        for down, right in rings[apart]:
+            at, under = col + right, row + down
+            is_inside = (at >= 0) & (at < width) & (under >= 0) & (under < height)
+            pixel = torch.where(is_inside, under * width + at, 0)
+            found.scatter_reduce_(0, pixel, torch.where(is_inside, keys, _NOTHING), "amin")
     return found.reshape(height, width)
 
 
@@ -200,7 +201,8 @@ def _coarse_enough(points: RasterPoints, camera: PageCamera) -> tuple[RasterPoin
     if not len(apart):
         return points, 1.0
     wider = _FINEST_PX / max(float(apart.quantile(_NEAR_SHARE)), 1e-6)
-    count = points.count_of(wider)
+    # Whole levels: of half of one, gaps would be as wide as without it.
+    count = points.count_of(2.0 ** math.floor(math.log2(wider))) if wider >= 2 else len(points.index)
     if count >= len(points.index):
         return points, 1.0
     return points.first(count), _UNEVEN * points.wider_of(count)

@@ -20,6 +20,8 @@ from lift3d.results.cloud import cells_at, whole_grid
 PICTURE_HEIGHT = 72
 # Features of one kind (2D or lifted), held as float16; a click reads all of them within a tenth of a second.
 FEATURE_BYTES = 128 * 2**20
+# Cells of all views: more than a few for each point of the surface tell a click nothing, and keep it waiting.
+MOST_CELLS = 2_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,8 +62,8 @@ class ViewSlice:
 def view_slices(views: Sequence[tuple[str, Camera, FeatureGrid]], channel_count: int) -> tuple[ViewSlice, ...]:
     """Lay the views out one after the other; where features would exceed FEATURE_BYTES, cells are thinned."""
     cell_bytes = 2 * max(1, channel_count)
-    whole = sum(grid.cell_count for _, _, grid in views) * cell_bytes
-    step = max(1, math.ceil(math.sqrt(whole / FEATURE_BYTES)))
+    whole = sum(grid.cell_count for _, _, grid in views)
+    step = max(1, math.ceil(math.sqrt(whole * cell_bytes / FEATURE_BYTES)), math.ceil(math.sqrt(whole / MOST_CELLS)))
     slices, cell, pixel = [], 0, 0
     for target, camera, grid in views:
         own = min(step, grid.rows, grid.cols)
