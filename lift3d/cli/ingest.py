@@ -12,7 +12,7 @@ from lift3d.ingest.folder import MORE_OVERLAP, FoundCamera, IngestRecord, ingest
 from lift3d.ingest.posed_scene import PosedScene, finding_lines, look_at, next_command
 from lift3d.ingest.structure_from_motion import ENOUGH_SHARE, IngestOptions
 from lift3d.scenes.catalog import PROCEDURAL, read_scene, recognizing
-from lift3d.scenes.images import SUFFIXES
+from lift3d.scenes.images import HEIC_SUFFIXES, SUFFIXES
 
 __all__ = ["IngestOptions", "IngestedScene", "ingest_and_present"]
 
@@ -110,7 +110,7 @@ def _is_posed(source: str) -> bool:
 
 def _photographs(source: str) -> Path:
     path = Path(source).expanduser().absolute()
-    if path.is_file() and path.suffix.lower() in SUFFIXES:
+    if path.is_file() and path.suffix.lower() in (*SUFFIXES, *HEIC_SUFFIXES):
         raise SceneFormatError(
             f"'{source}' is one photograph. Give a folder with three or more of one scene, or a video."
         )

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from glob import escape
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import cast
 
@@ -34,6 +35,7 @@ from lift3d.ingest.structure_from_motion import (
 from lift3d.ingest.video_frames import copy_frames
 from lift3d.scenes.colmap_log import pycolmap
 from lift3d.scenes.file_limits import digest_file, read_text
+from lift3d.scenes.images import HEIC_SUFFIXES
 
 INGEST_FILE = "ingest.json"
 # Changes whenever the same photographs would give another folder.
@@ -97,7 +99,7 @@ def ingest(source: Path, out: Path, options: IngestOptions, report: Report) -> t
     _require_apart(source, out)
     asked = replace(options, frames=None) if names else options
     report("reading", 0, 1)
-    identity = digest([_VERSION, asdict(asked), _content(source, names)])
+    identity = digest([_VERSION, asdict(asked), _content(source, names), *_readable(names)])
     report("reading", 1, 1)
     finished = _finished(out, identity)
     if finished is not None:
@@ -216,6 +218,12 @@ def _workplace(out: Path) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(place, ignore_errors=True)
+
+
+def _readable(names: Sequence[str]) -> list[str]:
+    """Return what else decides which of the photographs are read: what is installed."""
+    has_heic = any(name.lower().endswith(HEIC_SUFFIXES) for name in names)
+    return ["heic"] if has_heic and find_spec("pillow_heif") is not None else []
 
 
 def _gather(

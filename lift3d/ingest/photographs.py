@@ -17,14 +17,14 @@ from numpy import ndarray
 
 from lift3d.domain.camera import ImageSize
 from lift3d.domain.keys import shown
-from lift3d.errors import ImageError
+from lift3d.errors import ImageError, MissingExtraError
 from lift3d.scenes.colmap_log import pycolmap
-from lift3d.scenes.images import SUFFIXES, decode_color
+from lift3d.scenes.images import HEIC_SUFFIXES, SUFFIXES, decode_color, noted_focal_px
 
 Report = Callable[[str, int, int], None]
 
 # What cameras write and nothing here decodes; named, so that a phone's folder does not look empty.
-ALIEN_SUFFIXES = (".heic", ".heif", ".avif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2")
+ALIEN_SUFFIXES = (".avif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2")
 # JPEG of this quality is taken for the same picture by people and by keypoints (OpenCV's default, too).
 JPEG_QUALITY = 95
 # EXIF orientations of pictures that do not lie upright in their file (EXIF 2.32, tag 0x0112).
@@ -60,7 +60,7 @@ def find_photographs(folder: Path) -> list[str]:
     for root, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
-            if not name.startswith(".") and name.lower().endswith((*SUFFIXES, *ALIEN_SUFFIXES)):
+            if not name.startswith(".") and name.lower().endswith((*SUFFIXES, *HEIC_SUFFIXES, *ALIEN_SUFFIXES)):
                 names.append((Path(root) / name).relative_to(folder).as_posix())
     return sorted(names)
 
@@ -71,7 +71,7 @@ def copy_photographs(
     """Copy photographs to a folder of images, each below its own relative path; what does not decode is skipped.
 
     A file that is upright and that COLMAP reads is copied byte for byte; another one is written anew, upright and
-    without EXIF: as JPEG if it was one, else as PNG.
+    without EXIF: as JPEG if it was one, or HEIC, else as PNG.
     """
     taken: list[Photograph] = []
     skipped: list[Skipped] = []
@@ -83,6 +83,8 @@ def copy_photographs(
             photograph = _copy(folder / name, name, images, used)
         except ImageError as error:
             skipped.append(Skipped(shown(name), str(error)))
+        except MissingExtraError as error:
+            skipped.append(Skipped(shown(name), f"{error} Or export it as JPEG."))
         else:
             taken.append(photograph)
     report("copying", len(listed), len(listed))
@@ -103,9 +105,10 @@ def _copy(source: Path, name: str, images: Path, used: set[str]) -> Photograph:
         raise ImageError(f"{source.suffix} files are not decoded. Export it as JPEG.")
     # Every pixel is decoded by the strict decoder: the other one takes half a file for a whole one.
     pixels, is_valid = decode_color(source)
-    bitmap = pycolmap.Bitmap.read(str(source), as_rgb=True)
+    is_heic = source.suffix.lower() in HEIC_SUFFIXES
+    bitmap = None if is_heic else pycolmap.Bitmap.read(str(source), as_rgb=True)
     is_kept = bitmap is not None and bitmap.exif_orientation() not in _TURNED
-    target = images / (name if is_kept else _new_name(name, used))
+    target = images / (name if is_kept else _new_name(name, used, ".jpg" if is_heic and is_valid is None else ".png"))
     target.parent.mkdir(parents=True, exist_ok=True)
     if is_kept:
         # The content alone: a read-only original must not become a read-only copy.
@@ -115,17 +118,17 @@ def _copy(source: Path, name: str, images: Path, used: set[str]) -> Photograph:
     else:
         alpha = is_valid.astype(pixels.dtype) * np.iinfo(pixels.dtype).max
         write_picture(target, np.concatenate([pixels, alpha[..., None]], axis=-1))
-    focal_px = None if bitmap is None else bitmap.exif_focal_length()
+    focal_px = noted_focal_px(source) if bitmap is None else bitmap.exif_focal_length()
     return Photograph(target.relative_to(images).as_posix(), ImageSize(*pixels.shape[:2]), focal_px)
 
 
-def _new_name(name: str, used: set[str]) -> str:
-    """Return the name of what is written anew: the same for JPEG; else a .png that no other photograph has."""
+def _new_name(name: str, used: set[str], suffix: str) -> str:
+    """Return the name of what is written anew: the same for JPEG; else one with the suffix that no other has."""
     path = Path(name)
     if path.suffix.lower() in (".jpg", ".jpeg"):
         return name
-    renamed = path.with_suffix(".png").as_posix()
+    renamed = path.with_suffix(suffix).as_posix()
     if renamed in used and renamed != name:
-        renamed = f"{name}.png"
+        renamed = f"{name}{suffix}"
     used.add(renamed)
     return renamed

@@ -144,10 +144,10 @@ def _local_path(location: str) -> Path:
 
 def _remedy_for(path: Path) -> str:
     """Return what to do with photographs that nobody posed yet; nothing for all else."""
-    from lift3d.scenes.images import SUFFIXES, VIDEO_SUFFIXES
+    from lift3d.scenes.images import HEIC_SUFFIXES, SUFFIXES, VIDEO_SUFFIXES
 
     names = [path.name] if path.is_file() else [entry.name for entry in path.iterdir()]
-    if not any(Path(name).suffix.lower() in (*SUFFIXES, *VIDEO_SUFFIXES) for name in names):
+    if not any(Path(name).suffix.lower() in (*SUFFIXES, *HEIC_SUFFIXES, *VIDEO_SUFFIXES) for name in names):
         return ""
     return f"Photographs or a video? Find their cameras first: lift3d ingest {path} OUT. "
 

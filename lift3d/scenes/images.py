@@ -3,6 +3,7 @@
 A decoded image is checked against its camera: the same size, or a uniform rescale (K then follows per axis).
 """
 
+import math
 import re
 import struct
 import threading
@@ -23,7 +24,9 @@ from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.keys import digest
 from lift3d.domain.scene import UNKNOWN_LABEL, Frame
 from lift3d.errors import ImageError, SceneFormatError
+from lift3d.extras import extra
 from lift3d.scenes.file_limits import digest_file, map_array, read_map
+from lift3d.scenes.image_sizes import is_rescale, reduction_by, require_proportions
 from lift3d.scenes.resampling import center_fractions, nearest, nearest_known, resize, undistort
 from lift3d.scenes.undistortion import Distortion, file_fractions, file_places
 
@@ -33,15 +36,19 @@ MAX_PIXELS = 178_956_970
 MAX_FILE_BYTES = 6 * MAX_PIXELS
 # What Pillow may open: it also knows formats that run external programs. Phones' MPO is among JPEG.
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "PPM")
+# What iPhones write by default; read where the extra is installed.
+HEIC_SUFFIXES = (".heic", ".heif", ".hif")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".mts", ".m2ts", ".3gp", ".wmv")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm")
 # Sensors write the largest 16-bit value for "no measurement" or "too far" (7-Scenes documents it).
 _SATURATED_U16 = 65535
-_ORIENTATION_TAG = 0x0112
+_ORIENTATION_TAG, _EXIF, _FOCAL_ON_FILM_TAG = 0x0112, 0x8769, 0xA405
+# The diagonal of a frame on 35 mm film, by which COLMAP compares focal lengths.
+_FILM_DIAGONAL = math.hypot(36, 24)
 _QUARTER_TURNS = (5, 6, 7, 8)
 _LOAD_VERSION, _DEPTH_VERSION = 5, 2
-# JPEG's blocks of 8 pixels can be decoded smaller: to at least so many times the size that is asked for.
-_REDUCTIONS, SHARP = (8, 4, 2), 1.5
+# A JPEG is decoded to at least so many times the size that is asked for.
+SHARP = 1.5
 # The pixels as bytes and as float32; validity, as float32, and the pixels times it; with a lens, the pixels before, and
 # where they lie in the file.
 _BYTES_PER_PIXEL, _VALIDITY_BYTES_PER_PIXEL, _LENS_BYTES_PER_PIXEL = 15, 17, 11
@@ -51,13 +58,12 @@ LARGE_BYTES, _one_large = 2**28, threading.Lock()
 Image.core.set_block_size(2**26)  # type: ignore[attr-defined]
 # What phones and cameras write; no map survives it.
 _LOSSY, _LOSSY_SUFFIXES = ("JPEG", "MPO"), (".jpg", ".jpeg")
-# Sides of a map and its image may differ in proportion by rounding, and by the few rows that sensors lack.
-_LARGEST_STRETCH = 0.02
 # How Pillow names the packing of greys: bits if there are fewer than 8, I if white is 0, R if bits are reversed.
 _FEW_BITS = re.compile(r"L;(?P<bits>[24])?(?P<is_turned>I)?R?")
 _DECODE_ERRORS = (
     *(OSError, EOFError, ValueError, SyntaxError, KeyError, IndexError),
-    *(struct.error, zlib.error, Image.DecompressionBombError),
+    # The last is what libheif refuses by limits of its own.
+    *(struct.error, zlib.error, Image.DecompressionBombError, RuntimeError),
 )
 
 
@@ -82,7 +88,7 @@ def decode_color(
     with _decoding(path), _opened(path) as image:
         size, is_turned = _stored_size(image, path, expected)
         if wanted is not None and image.format in _LOSSY:
-            reduction = _reduction(size, wanted, oversampling)
+            reduction = reduction_by(size, wanted, oversampling)
             image.draft(None, (image.width // reduction, image.height // reduction))
         upright = ImageOps.exif_transpose(image) if is_turned or expected is None else image
         if upright.mode == "F":
@@ -94,6 +100,18 @@ def decode_color(
             rgba = np.asarray(upright.convert("RGBA"))
             return np.ascontiguousarray(rgba[..., :3]), rgba[..., 3] >= 128
         return np.asarray(upright.convert("RGB")), None
+
+
+def noted_focal_px(path: str | Path) -> float | None:
+    """Return the focal length as the camera wrote it into the file, pixels of this size, as COLMAP reads it; else None.
+
+    ImageError if the file is missing, no image, or too large.
+    """
+    with _decoding(path), _opened(path) as image:
+        on_film = image.getexif().get_ifd(_EXIF).get(_FOCAL_ON_FILM_TAG)
+        if not isinstance(on_film, int) or on_film <= 0:
+            return None
+        return on_film / _FILM_DIAGONAL * math.hypot(image.width, image.height)
 
 
 def decode_mask(path: str | Path) -> Bool[ndarray, "height width"]:
@@ -200,7 +218,7 @@ class FileFrame:
         if self.depth_intrinsics is not None:
             lens = Distortion("PINHOLE", self.depth_intrinsics, ImageSize(*numbers.shape))
         else:
-            _require_proportions(self.depth, numbers, camera.size)
+            require_proportions(self.depth, numbers, camera.size)
         # Sensors' depth has holes between its samples: a wider pixel knows what any pixel of its own knows.
         reach = max(0, int(numbers.shape[0] / size.height / 2 - 0.25))
         found, is_known = nearest_known(numbers, _places(lens, camera, size), _tells_depth, reach)
@@ -213,7 +231,7 @@ class FileFrame:
         if self.mask is not None or self.distortion is not None:
             count += _VALIDITY_BYTES_PER_PIXEL
         is_reduced = self.mask is None and self.image.lower().endswith(_LOSSY_SUFFIXES)
-        reduction = _reduction(size, wanted, self.oversampling) if is_reduced else 1
+        reduction = reduction_by(size, wanted, self.oversampling) if is_reduced else 1
         return size.height * size.width * count // reduction**2
 
     def content_digest(self) -> str:
@@ -248,7 +266,7 @@ class FileFrame:
             # The mask is drawn on the file, so it is undistorted together with it.
             is_kept = decode_mask(self.mask)
             if is_kept.shape != pixels.shape[:2]:
-                _require_proportions(self.mask, is_kept, file_size)
+                require_proportions(self.mask, is_kept, file_size)
                 found, is_inside = nearest(is_kept, center_fractions(file_size))
                 is_kept = found & is_inside
             is_valid = is_kept if is_valid is None else is_kept & is_valid
@@ -275,7 +293,7 @@ class FileFrame:
         numbers = decode_map(self.labels, may_have_palette=True)
         if numbers.dtype.kind == "f":
             raise ImageError(f"Labels '{self.labels}' hold floats; class ids are whole numbers.")
-        _require_proportions(self.labels, numbers, camera.size)
+        require_proportions(self.labels, numbers, camera.size)
         found, is_inside = nearest(numbers, _places(self.distortion, camera, size))
         ids = found.astype(np.int64)
         is_known = is_inside if self.label_ignore is None else is_inside & (ids != self.label_ignore)
@@ -287,26 +305,6 @@ def _tells_depth(values: ndarray) -> ndarray:
     return (
         is_known & (values != _SATURATED_U16) if values.dtype.kind == "u" and values.dtype.itemsize == 2 else is_known
     )
-
-
-def _reduction(size: ImageSize, wanted: ImageSize, oversampling: float) -> int:
-    """Return by how much a JPEG may be decoded smaller, without a remainder that would shift its pixels."""
-    least_height, least_width = wanted.height * oversampling, wanted.width * oversampling
-    for by in _REDUCTIONS:
-        is_enough = size.height >= by * least_height and size.width >= by * least_width
-        if is_enough and size.height % by == size.width % by == 0:
-            return by
-    return 1
-
-
-def _require_proportions(path: str, values: Shaped[ndarray, "height width"], image: ImageSize) -> None:
-    """Refuse a map that lies over another picture: one that is turned, or cut otherwise."""
-    height, width = values.shape
-    if abs(height * image.width / (width * image.height) - 1) > _LARGEST_STRETCH:
-        raise ImageError(
-            f"'{path}' is {height}×{width}, its image {image.height}×{image.width} (height×width); expected the same "
-            "proportions. Turn or cut it as its image is."
-        )
 
 
 def _places(lens: Distortion | None, camera: Camera, size: ImageSize) -> Float32[ndarray, "height width 2"]:
@@ -323,7 +321,14 @@ def _table(camera: Camera, size: ImageSize) -> tuple[tuple[float, ...], ImageSiz
 
 def _opened(path: str | Path) -> ImageFile.ImageFile:
     """Open lazily: the header is read, no pixel decoded."""
-    image = Image.open(path, formats=FORMATS)
+    formats: tuple[str, ...] = FORMATS
+    if str(path).lower().endswith(HEIC_SUFFIXES):
+        with extra("heic"):
+            import pillow_heif
+        # It turns pictures upright itself, and says so in what it gives of their EXIF.
+        pillow_heif.register_heif_opener(thumbnails=False, depth_images=False)
+        formats = (*FORMATS, "HEIF")
+    image = Image.open(path, formats=formats)
     try:
         _require_pixels(path, image.height, image.width)
     except ImageError:
@@ -366,14 +371,6 @@ def _stored_size(image: Image.Image, path: str | Path, declared: ImageSize | Non
         f"Image '{path}' is {stored.height}×{stored.width}, its camera {declared.height}×{declared.width} "
         "(height×width); expected the same size or a uniform rescale. Check the intrinsics' image size."
     )
-
-
-def is_rescale(a: ImageSize, b: ImageSize) -> bool:
-    """Whether two sizes have one shape, up to the pixel by which tools round, floor or ceil."""
-    small, large = sorted((a, b), key=lambda size: size.height * size.width)
-    height = large.height * small.width / large.width
-    width = large.width * small.height / large.height
-    return abs(height - small.height) <= 1 or abs(width - small.width) <= 1
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from lift3d.geometry.rays import cell_centers, directions_z1
 from lift3d.geometry.rigid import nearest_rotation
 from lift3d.geometry.sampling import nearest_cells
 from lift3d.scenes.colmap_dense import KINDS, DenseView, read_depth_map, read_workspace
-from lift3d.scenes.images import is_rescale
+from lift3d.scenes.image_sizes import is_rescale
 from lift3d.surface.agreement import agreed
 from lift3d.surface.catalog import COLMAP
 from lift3d.surface.depth_map import given_grid

@@ -2,11 +2,14 @@
 
 import hashlib
 import os
+import re
+import sys
 from itertools import combinations
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pillow_heif
 import pycolmap
 import pytest
 from PIL import Image, ImageOps
@@ -174,8 +177,11 @@ def test_photographs_are_found_in_nested_folders_and_unreadable_ones_named(tmp_p
     assert (images / "a.JPG").read_bytes() == (source / "a.JPG").read_bytes()
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_copies_are_upright_and_keep_the_focal_length(orientation, tmp_path):
+PHONES = [(3, ".heic"), (6, ".HEIC")]
+
+
+@pytest.mark.parametrize(("orientation", "suffix"), [*((one, ".jpg") for one in range(1, 9)), *PHONES])
+def test_copies_are_upright_and_keep_the_focal_length(orientation, suffix, tmp_path, monkeypatch):
     pixels = np.kron(
         np.random.default_rng(0).integers(0, 255, (6, 8, 3), dtype=np.uint8), np.ones((16, 16, 1), np.uint8)
     )
@@ -185,7 +191,15 @@ def test_copies_are_upright_and_keep_the_focal_length(orientation, tmp_path):
     exif.get_ifd(0x8769)[0xA405] = 36
     (tmp_path / "in").mkdir()
     Image.fromarray(pixels).save(tmp_path / "in/a.jpg", exif=exif, quality=95)
-    taken, _ = copy_photographs(tmp_path / "in", ["a.jpg"], tmp_path / "out", unheard)
+    name = f"a{suffix}"
+    if suffix != ".jpg":
+        pillow_heif.from_pillow(Image.fromarray(pixels)).save(tmp_path / "in" / name, exif=exif.tobytes(), quality=95)
+        with monkeypatch.context() as lacking:
+            lacking.setitem(sys.modules, "pillow_heif", None)
+            _, skipped = copy_photographs(tmp_path / "in", [name], tmp_path / "out", unheard)
+        assert re.search(r"Install it with: pip install 'lift3d\[heic\]'.*export it as JPEG", skipped[0].reason)
+    taken, _ = copy_photographs(tmp_path / "in", [name], tmp_path / "out", unheard)
+    assert [one.name for one in taken] == ["a.jpg"]
     with Image.open(tmp_path / "in/a.jpg") as stored, Image.open(tmp_path / "out/a.jpg") as written:
         upright = np.asarray(ImageOps.exif_transpose(stored)).astype(int)
         copied = np.asarray(written).astype(int)
