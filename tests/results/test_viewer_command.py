@@ -16,6 +16,8 @@ from lift3d.results.words import can_take_words, embedded, text_encoder
 from lift3d.viewer import command as view_command
 from lift3d.viewer.choice import Choice, Filter
 from lift3d.viewer.command import check_port, running_viewer
+from lift3d.viewer.film import film
+from lift3d.viewer.labels import points_file
 from lift3d.viewer.library import Library
 from lift3d.viewer.server import start_server
 from lift3d.viewer.session import Session
@@ -75,6 +77,8 @@ def test_who_can_take_words():
     for name in ("rgb", "hog", "tiny:segmenter", "timm:vit_tiny_patch16_224", "no name"):
         assert "pictures only" in can_take_words(name)
     assert "plug-in" in can_take_words("mine", ["mine.py:mine"])
+    # Who names it himself may ask; whether it reads words is seen then.
+    assert can_take_words("mine", ["mine.py:mine"], ["mine.py:mine"]) == ""
     with pytest.raises(ConfigError, match="encode_text"):
         text_encoder("hog")
 
@@ -123,6 +127,19 @@ def test_a_session_answers_without_a_browser(store):
         assert 0 < len(session.shown_points.index) < len(session.viewed.cloud)
         assert len(colours()) == len(session.shown_points.index)
         session.filter(Filter())
+        shares = []
+        content = film((), session.stage, 0.1, lambda camera: session.surface.picture(camera, False), shares.append)
+        assert content[4:8] == b"ftyp"
+        assert shares == [0.0, 0.5]
+        file = points_file(first, session.viewed, session.viewed.surface.views > 2, session.colours.points, None)
+        assert f"element vertex {int((session.viewed.surface.views > 2).sum())}".encode() in file
+        session.find_masks()
+        assert session.labels.source == "thing"
+        assert session.mode.colouring == "things"
+        biggest = session.labels.listed[0][0]
+        session.label(hidden={biggest}, name=(biggest, "floor"))
+        assert not bool((session.labels.ids[session.shown_points.index] == biggest).any())
+        assert "<s>floor</s>" in session.panel.legend.content
         session.choose(first.name, "hog", "plane_sweep")
         assert (session.choice.operator, session.choice.lifter) == ("hog", "plane_sweep")
         assert session.panel.words.disabled
