@@ -89,13 +89,26 @@ def answers_of(means: DataFrame) -> list[Answer]:
 
 
 def worst_left(means: DataFrame) -> Mapping[str, float]:
-    """Return by scene the largest share that is left, of all operators by their best lifter; NaN where none has one."""
-    found = {}
-    for scene, own in means.groupby("scene", sort=False):
-        best: dict[str, float] = {}
-        for one in answers_of(own):
-            best[one.operator] = min(one.left, best.get(one.operator, math.inf), key=_or_infinite)
-        found[str(scene)] = max(best.values(), key=lambda left: -1 if math.isnan(left) else left, default=math.nan)
+    """Return by scene the largest share that is left, of all operators by their best lifter; none where none has one.
+
+    As of ``answers_of`` of each scene, of all of them at once: there may be very many.
+    """
+    known = means[(means["ok"] > 0) & means["metric"].str.startswith("warp_")]
+    wide = known.pivot_table(index=["scene", "operator", "lifter"], columns="metric", values="mean").reset_index()
+    both = wide.merge(wide[wide["lifter"] == RAW2D], on=["scene", "operator"], suffixes=("", "_plain"))
+    both = both[both["lifter"] != RAW2D]
+    left = both["scene"].map({}).astype("float64")
+    is_told = left.notna()
+    for reach in REACHES:
+        error, floor = f"warp_error_{reach}", f"warp_floor_{reach}"
+        if error not in wide or floor not in wide:
+            continue
+        has_task = both[f"{error}_plain"] > _LEAST * both[f"{floor}_plain"]
+        share = (both[error] - both[floor]).clip(lower=0) / (both[f"{error}_plain"] - both[f"{floor}_plain"])
+        left = left.where(is_told, share.where(has_task))
+        is_told |= both[error].notna() & both[f"{error}_plain"].notna()
+    best = both.assign(left=left).groupby(["scene", "operator"])["left"].min()
+    found: Mapping[str, float] = best.groupby("scene").max().dropna().to_dict()
     return found
 
 
@@ -140,10 +153,6 @@ def _answer(figures: Mapping[tuple[str, str, str], float], operator: str, lifter
         operator, lifter, reach, plain, plain_floor, lifted, floor, of(lifter, "sharpness"),
         _TRUTHS.get(truth, ""), of(RAW2D, truth), of(lifter, truth),
     )  # fmt: skip
-
-
-def _or_infinite(value: float) -> float:
-    return math.inf if math.isnan(value) else value
 
 
 def _share(value: float) -> Cell:

@@ -11,11 +11,12 @@ from lift3d.report import write as report_write
 from lift3d.report.comparison import write_comparison
 from lift3d.report.scenes import ReportExtent
 from lift3d.report.write import make_report
+from lift3d.results.answers import answers_of, worst_left
 from lift3d.results.picture_rows import COLUMNS
 from lift3d.results.run_comparison import compare_runs
-from lift3d.results.tables import better_sides
+from lift3d.results.tables import better_sides, headline_means
 from lift3d.runs.records import write_record
-from lift3d.runs.table import run_table
+from lift3d.runs.table import run_parts, run_table
 from lift3d.storage.commit import remove_product
 from lift3d.storage.location import open_store
 from tests.results.report_reader import figures, read_page
@@ -228,3 +229,14 @@ def test_lifters_of_one_run_are_compared_over_the_same_spots(finished, tmp_path)
     assert columns == ["photograph", "2D", "B"]
     across = compare_runs(url, *runs, ["rho"], operators=("rgb", "hog"))
     assert set(across.lines["operator"]) == {"rgb → hog"}
+
+
+def test_scenes_are_ranked_by_what_their_own_answers_say_is_left(finished):
+    url, recipe, _, _ = finished
+    means = headline_means(run_parts(open_store(url), recipe.run_id))
+    for scene, own in means.groupby("scene"):
+        best = {}
+        for one in answers_of(own):
+            best[one.operator] = min(best.get(one.operator, math.inf), math.inf if math.isnan(one.left) else one.left)
+        known = [left for left in best.values() if left < math.inf]
+        assert worst_left(means).get(scene) == (pytest.approx(max(known)) if known else None)
