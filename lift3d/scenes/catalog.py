@@ -154,7 +154,8 @@ def _remedy_for(path: Path) -> str:
 
 def _content_of(path: Path) -> str:
     if path.is_file():
-        return "It is a file, not a folder."
+        is_packed = path.suffix.lower() in (".r3d", ".zip")
+        return "It is packed: unzip it, and give the folder." if is_packed else "It is a file, not a folder."
     names = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in path.iterdir())
     shown = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
     return f"The folder holds: {shown}." if names else "The folder is empty."

@@ -60,6 +60,10 @@ def test_what_a_folder_holds_is_said(tmp_path: Path) -> None:
         read_scene(str(tmp_path))
     with pytest.raises(SceneFormatError, match="not a folder"):
         read_scene(str(tmp_path / "notes.txt"))
+    (tmp_path / "walk.r3d").touch()
+    with pytest.raises(SceneFormatError, match="unzip it"):
+        read_scene(str(tmp_path / "walk.r3d"))
+    (tmp_path / "walk.r3d").unlink()
     captures.write_transforms(tmp_path, SOURCE)
     captures.write_colmap(tmp_path / "sparse/0", SOURCE)
     assert "colmap" in read_scene(str(tmp_path)).notes[0], "the other format is noted"
