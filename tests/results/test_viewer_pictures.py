@@ -1,5 +1,7 @@
 import json
 import math
+import statistics
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -120,3 +122,18 @@ def test_labels_are_listed_by_size_and_called_as_people_say():
     assert "<s>&lt;b&gt;chair</s>" in said
     assert "<b>" not in said
     assert "50.0%" in said
+
+
+@pytest.mark.slow
+def test_a_picture_of_a_million_points_takes_a_moment_of_one_core():
+    _, points = raster(wall(2.0, 1.5, 0.00425), wall(3.0, 3.0, 0.0085))
+    colours = torch.zeros(len(points.index), 3, dtype=torch.uint8)
+    camera, times, threads = replace(CAMERA, height=512, width=683), [], torch.get_num_threads()
+    torch.set_num_threads(1)
+    for _ in range(9):
+        begin = time.thread_time()
+        painted(seen_points(points, camera), colours)
+        times.append(1000 * (time.thread_time() - begin))
+    torch.set_num_threads(threads)
+    print(f"\n{len(points.index):,} points, 683×512: {statistics.median(times):.0f} ms of one core")
+    assert statistics.median(times) < 150
