@@ -11,6 +11,8 @@ JOBS ?= 3
 # Of the cluster's, those that start no Ray and no Prefect of several processes run side by side, too.
 PAGES = tests/docs tests/browser tests/results tests/cluster/test_notebooks.py
 PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+# Types of arrays are checked call by call where units are tested; on real captures that would be a third of the time.
+UNTYPED = --jaxtyping-packages=flows,beartype.beartype
 export PYTHONDONTWRITEBYTECODE = 1
 
 # Real networks; of these the learned lifter has seen MobileNet at two strides.
@@ -66,7 +68,7 @@ test: $(STAMP)  ## Units, properties, contracts, the serial line, one Prefect an
 	$(PYTEST) -m "not real and not cluster and not gpu and not slow" $(ARGS)
 
 test-real: $(STAMP)  ## Real captures and networks, found through LIFT3D_TEST_DATA.
-	$(PYTEST) -m "real and not cluster and not slow" $(ARGS)
+	$(PYTEST) $(UNTYPED) -m "real and not cluster and not slow" $(ARGS)
 
 gpu-check: $(STAMP)  ## Where there is a CUDA device: networks and the whole line say there what they say on the host, and say it again.
 	$(BIN)/python -m pytest -m gpu $(ARGS)
@@ -75,8 +77,8 @@ test-cluster: $(STAMP)  ## Prefect server and worker, several Ray nodes, a real 
 	$(BIN)/python -m pytest -m "cluster or slow" $(ARGS)
 
 test-cluster-quick: $(STAMP)  ## The part of it that takes less than a minute a test.
-	$(PYTEST) -m "cluster and not slow" $(PAGES) $(ARGS)
-	$(BIN)/python -m pytest -m "cluster and not slow" $(addprefix --ignore=,$(PAGES)) $(ARGS)
+	$(PYTEST) $(UNTYPED) -m "cluster and not slow" $(PAGES) $(ARGS)
+	$(BIN)/python -m pytest $(UNTYPED) -m "cluster and not slow" $(addprefix --ignore=,$(PAGES)) $(ARGS)
 
 fault-matrix: $(STAMP)  ## docs/fault-matrix.md from all tests that make something go wrong, those of the cluster too.
 	$(BIN)/python -m pytest --fault-matrix=docs/fault-matrix.md -m fault $(ARGS)
