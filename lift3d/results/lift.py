@@ -18,7 +18,8 @@ from lift3d.operators.protocol import Operator
 from lift3d.pipeline.device import named_device
 from lift3d.pipeline.inputs import Report, SceneInputs
 from lift3d.pipeline.models import Models
-from lift3d.results.lifted_scene import LiftedScene, open_lifted
+from lift3d.results.lifted_scene import LiftedScene
+from lift3d.results.opened import open_lifted
 from lift3d.runs.driver import walk_scene
 from lift3d.runs.progress import RunProgress, message_console
 from lift3d.runs.records import begin_run

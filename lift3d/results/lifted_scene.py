@@ -14,17 +14,15 @@ from lift3d.config import Recipe
 from lift3d.domain.lifted import LiftedDepth, LiftedView
 from lift3d.domain.records import RAW2D, SceneRecord
 from lift3d.domain.scene import Scene
-from lift3d.errors import Lift3dError, ProductMissingError, SceneError, UnknownNameError
+from lift3d.errors import Lift3dError, SceneError, UnknownNameError
 from lift3d.pipeline.products import FIRST_CUT, PREDICTION
 from lift3d.pipeline.stored_views import most_cells, part_of_each_view, read_lifted, read_lifted_depths
 from lift3d.results.colours import Picture, SceneColours, difference_picture, heat_picture
 from lift3d.results.picture_rows import COLUMNS, PictureRow, spread
 from lift3d.runs.driver import named_scene
-from lift3d.runs.own_runs import is_own_run
-from lift3d.runs.records import choose_run, read_run
-from lift3d.runs.table import run_table, unique_names
+from lift3d.runs.table import run_table
 from lift3d.scenes.catalog import read_scene
-from lift3d.storage.location import Store, open_store
+from lift3d.storage.location import Store
 from lift3d.storage.products import Product, open_product, understood
 from lift3d.tables.aggregation import summary
 from lift3d.tables.schema import DataFrame
@@ -324,70 +322,3 @@ class LiftedScene:
             names = {name for name, (_, other) in parts.items() if other == number}
             self._held[path] = (number, {view.target: view for view in read_lifted(product, names)})
         return self._held[path][1][target]
-
-
-def lifted_scenes(store: Store | str, run_id: str | None = None, captures: bool = False) -> list[LiftedScene]:
-    """Return everything that a run lifted: scenes in the recipe's order, their operators, their lifters.
-
-    Args:
-        store: The store, or its URL.
-        run_id: The run; the latest if None.
-        captures: Whether photographs are read where the recipe says that they lie, though another began the run.
-
-    Raises:
-        StoreLayoutError: If there is no store at the URL, or another version wrote it.
-        ProductMissingError: If it has no such run, or none.
-    """
-    opened = open_store(store) if isinstance(store, str) else store
-    return lifted_of(opened, *read_run(opened, choose_run(opened, run_id)), captures)
-
-
-def lifted_of(
-    store: Store, recipe: Recipe, records: Sequence[SceneRecord], captures: bool = False
-) -> list[LiftedScene]:
-    """Return everything that the records of a run name: scenes in their order, their operators, their lifters."""
-    found = []
-    reads_capture = captures or is_own_run(recipe.run_id)
-    for name, record in zip(unique_names(records), records, strict=True):
-        shared: dict[str, Scene] = {}
-        found += [LiftedScene(store, recipe, record, name, *pair, reads_capture, shared) for pair in record.pairs]
-    return found
-
-
-def open_lifted(
-    store: Store | str,
-    scene: str | None = None,
-    operator: str | None = None,
-    lifter: str | None = None,
-    run_id: str | None = None,
-    captures: bool = False,
-) -> LiftedScene:
-    """Return one lifted scene of a store.
-
-    Args:
-        store: The store, or its URL: a folder or ``s3://``.
-        scene: Name in the run's table; the first that was lifted if None.
-        operator: The first of the recipe if None.
-        lifter: The last of the recipe if None: it is what a run is for.
-        run_id: The run; the latest if None.
-        captures: As for ``lifted_scenes``.
-
-    Raises:
-        StoreLayoutError: If there is no store at the URL, or another version wrote it.
-        ProductMissingError: If it has no such run, or nothing was lifted in it.
-        UnknownNameError: If the run has no such scene, operator or lifter.
-    """
-    found = lifted_scenes(store, run_id, captures)
-    if not found:
-        url = store if isinstance(store, str) else store.url
-        raise ProductMissingError(
-            f"Nothing was lifted in the run of {url}; why is in its table: lift3d tables {url} --format csv."
-        )
-    for attribute, wanted in (("name", scene), ("operator", operator), ("lifter", lifter)):
-        names = list(dict.fromkeys(getattr(one, attribute) for one in found))
-        if wanted is None:
-            wanted = names[-1] if attribute == "lifter" else names[0]
-        elif wanted not in names:
-            raise UnknownNameError.of("scene" if attribute == "name" else attribute, wanted, names)
-        found = [one for one in found if getattr(one, attribute) == wanted]
-    return found[0]

@@ -16,7 +16,8 @@ from lift3d.geometry.projection import project
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.rigid import transform
 from lift3d.results.cloud import depths_of, surface_of
-from lift3d.results.lifted_scene import LiftedScene, open_lifted
+from lift3d.results.lifted_scene import LiftedScene
+from lift3d.results.opened import open_lifted
 from lift3d.storage.location import Store
 from lift3d.surface.depth_map import DepthMap
 from lift3d.surface.point_tracks import seen_by, surface_at

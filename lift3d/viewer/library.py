@@ -5,7 +5,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 from lift3d.errors import Lift3dError
-from lift3d.results.lifted_scene import LiftedScene, lifted_scenes
+from lift3d.results.lifted_scene import LiftedScene
+from lift3d.results.opened import lifted_scenes
 from lift3d.runs.records import list_runs, read_recipe
 from lift3d.viewer.gathering import view_scene
 from lift3d.viewer.stage import Stage

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from lift3d.results.lifted_scene import open_lifted
+from lift3d.results.opened import open_lifted
 from lift3d.viewer.command import running_viewer
 from lift3d.viewer.film import film_cameras
 from lift3d.viewer.transform import FIELD_OF_VIEW

@@ -17,7 +17,7 @@ from lift3d.pipeline.fit import read_state, write_state
 from lift3d.pipeline.stored_views import read_features, read_skipped
 from lift3d.pipeline.surface import read_surface
 from lift3d.results.exports.write import export_lifted
-from lift3d.results.lifted_scene import lifted_scenes
+from lift3d.results.opened import lifted_scenes
 from lift3d.runs.check_store import check_store
 from lift3d.runs.driver import run_serially
 from lift3d.runs.records import list_runs

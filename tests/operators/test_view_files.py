@@ -10,7 +10,7 @@ from lift3d.domain.features import EMPTY_STATE
 from lift3d.errors import ConfigError, ContractError, SceneError
 from lift3d.operators.catalog import build_operator
 from lift3d.operators.protocol import PrecomputedOperator
-from lift3d.results.lifted_scene import open_lifted
+from lift3d.results.opened import open_lifted
 from tests.support.runs import run_into, small_recipe
 
 SIZE = ImageSize(24, 32)

@@ -12,7 +12,7 @@ from google_crc32c import value as crc32c
 from numcodecs import Blosc, zstd
 
 from lift3d.errors import DamagedProductError
-from lift3d.results.lifted_scene import lifted_scenes
+from lift3d.results.opened import lifted_scenes
 from lift3d.tables.row_files import COLUMNS, NUMBERS, stored_rows
 from lift3d.viewer.gathering import view_scene
 from tests.support.forged import arrays_of, check_runs_again, command, forge, is_refused, product_of, views_of

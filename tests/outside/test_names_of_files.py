@@ -7,7 +7,7 @@ import pytest
 
 from lift3d.cli.run import scene_line
 from lift3d.errors import ConfigError, SceneFormatError
-from lift3d.results.lifted_scene import lifted_scenes
+from lift3d.results.opened import lifted_scenes
 from lift3d.scenes.catalog import read_scene
 from lift3d.scenes.images import decode_color
 from tests.support import captures

@@ -15,7 +15,7 @@ from threading import Thread
 import psutil
 import pytest
 
-from lift3d.results.lifted_scene import open_lifted
+from lift3d.results.opened import open_lifted
 from lift3d.viewer.command import running_viewer
 from tests.support.browser import opened_page
 from tests.support.isolation import environment_in, wait

@@ -19,7 +19,7 @@ from lift3d.results.cloud import Cloud, scene_cloud
 from lift3d.results.exports.files import UNKNOWN_ID, file_names, world_words, write_ids
 from lift3d.results.exports.ply import predicted_columns, write_ply
 from lift3d.results.exports.write import FORMS, ExportForm, export_lifted
-from lift3d.results.lifted_scene import open_lifted
+from lift3d.results.opened import open_lifted
 from lift3d.scenes.ply import read_ply_points
 from tests.support.runs import ROOM, run_into, small_recipe
 

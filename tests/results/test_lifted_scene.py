@@ -17,7 +17,7 @@ from lift3d.errors import ConfigError, ProductMissingError, SceneError, StoreLay
 from lift3d.pipeline.products import PartOfViews, SkippedTarget, commit_lifted, write_lifted_part
 from lift3d.pipeline.stored_views import read_lifted
 from lift3d.report.gallery import LifterGallery
-from lift3d.results.lifted_scene import lifted_of
+from lift3d.results.opened import lifted_of
 from lift3d.results.picture_rows import COLUMNS
 from lift3d.runs.records import list_runs
 from lift3d.scenes.catalog import read_scene

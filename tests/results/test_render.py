@@ -12,7 +12,7 @@ from lift3d.domain.lifted import Prediction
 from lift3d.errors import ConfigError, SceneError
 from lift3d.results.colours import UNKNOWN_GREY
 from lift3d.results.exports.write import export_lifted
-from lift3d.results.lifted_scene import open_lifted
+from lift3d.results.opened import open_lifted
 from lift3d.results.render import CAPTION_HEIGHT, RenderExtent, render_video
 from lift3d.results.render_path import lift_along_path
 from lift3d.results.video_file import write_video

@@ -28,7 +28,7 @@ from lift3d.domain.scene import Scene
 from lift3d.errors import ConfigError
 from lift3d.operators.catalog import build_operator
 from lift3d.operators.protocol import Operator, PrecomputedOperator
-from lift3d.results.lifted_scene import open_lifted
+from lift3d.results.opened import open_lifted
 from lift3d.scenes.catalog import read_scene
 
 SCENES = ("procedural:room?seed=9000&views=24",)

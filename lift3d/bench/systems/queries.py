@@ -20,9 +20,10 @@ from lift3d.errors import SceneError
 from lift3d.geometry.rays import cell_centers
 from lift3d.operators.open_vocabulary import EVEN
 from lift3d.results.cloud import cells_at, map_under, whole_grid
-from lift3d.results.lifted_scene import LiftedScene, open_lifted
+from lift3d.results.lifted_scene import LiftedScene
 from lift3d.results.likeness import Neighbours, edge_threshold, relevance
 from lift3d.results.masks import scene_masks
+from lift3d.results.opened import open_lifted
 from lift3d.results.query import SceneQuery, ask_all
 from lift3d.results.words import embedded, text_encoder
 from lift3d.runs.driver import run_serially

@@ -22,7 +22,8 @@ from lift3d.geometry.projection import is_inside, project, unproject
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.rigid import transform
 from lift3d.results.cloud import cells_at, whole_grid
-from lift3d.results.lifted_scene import LiftedScene, open_lifted
+from lift3d.results.lifted_scene import LiftedScene
+from lift3d.results.opened import open_lifted
 from lift3d.runs.driver import run_serially
 from lift3d.scenes.catalog import DROPLETS, RAIN, read_scene
 from lift3d.scenes.weather import SpoiledFrame

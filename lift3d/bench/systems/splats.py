@@ -29,7 +29,8 @@ from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.rigid import transform
 from lift3d.geometry.splatting import SplatPicture, splat_picture
 from lift3d.results.cloud import cells_at, map_under, read_points, surface_of
-from lift3d.results.lifted_scene import LiftedScene, open_lifted
+from lift3d.results.lifted_scene import LiftedScene
+from lift3d.results.opened import open_lifted
 from lift3d.runs.driver import run_serially
 from lift3d.scenes.catalog import read_scene
 from lift3d.scenes.ply_splats import SplatFile

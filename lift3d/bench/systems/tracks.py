@@ -27,7 +27,7 @@ from lift3d.geometry.rigid import transform
 from lift3d.geometry.sampling import nearest_cells, sample
 from lift3d.metrics.point_tracks import RESOLUTION, TrackScores, median_pixel_error, pixel_scores, track_scores
 from lift3d.results.cloud import depths_of, surface_of
-from lift3d.results.lifted_scene import open_lifted
+from lift3d.results.opened import open_lifted
 from lift3d.results.tracks import SceneTracks, scene_tracks
 from lift3d.runs.driver import run_serially
 from lift3d.scenes.catalog import read_scene

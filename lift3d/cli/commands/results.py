@@ -84,7 +84,7 @@ def report(store: str, run_id: str | None, out: Path | None, captures: bool, **e
 )
 def view(store: str, port: int, is_opened: bool, plugins: tuple[str, ...], **chosen: Any) -> None:
     """Look around in a lifted scene in the browser: surface, cameras, pictures from anywhere, labels, words."""
-    from lift3d.results.lifted_scene import open_lifted
+    from lift3d.results.opened import open_lifted
     from lift3d.viewer.command import check_port, serve_viewer
 
     check_port(port)
@@ -106,7 +106,7 @@ def view(store: str, port: int, is_opened: bool, plugins: tuple[str, ...], **cho
 )
 def render(store: str, out: Path, frames: int, fps: int, plugins: tuple[str, ...], **chosen: Any) -> None:
     """Write a video of what was lifted along a smooth path of cameras, most of which nobody took a picture from."""
-    from lift3d.results.lifted_scene import open_lifted
+    from lift3d.results.opened import open_lifted
     from lift3d.results.render import RenderExtent, render_video
 
     say(render_video(open_lifted(store, **chosen), out, RenderExtent(frames, fps), plugins).to_text())
@@ -129,7 +129,7 @@ def render(store: str, out: Path, frames: int, fps: int, plugins: tuple[str, ...
 def export(store: str, out: Path, form: str | None, onto: Path | None, only: tuple[int, ...], **chosen: Any) -> None:
     """Write what was lifted in a form that other tools take."""
     from lift3d.results.exports.write import export_lifted
-    from lift3d.results.lifted_scene import open_lifted
+    from lift3d.results.opened import open_lifted
 
     say(export_lifted(open_lifted(store, **chosen), out, form, onto=onto, only=only))
 
@@ -164,7 +164,7 @@ def query(
 ) -> None:
     """Say where in a lifted scene some WORDS are, or what is like a pixel; every argument is a query."""
     from lift3d.cli.query import ask
-    from lift3d.results.lifted_scene import open_lifted
+    from lift3d.results.opened import open_lifted
 
     found = ask(open_lifted(store, **chosen), words, clicks, rule, out, onto, on_masks=on_masks)
     show(found.to_json(), found.to_text(), as_json)
@@ -184,9 +184,9 @@ def query(
 def masks(store: str, out: Path, folder: Path | None, **chosen: Any) -> None:
     """Merge the views' 2D masks on the scene's surface: one thing has one id from everywhere, without classes."""
     from lift3d.results.exports.masks import check_masks_name, write_masks
-    from lift3d.results.lifted_scene import open_lifted
     from lift3d.results.mask_files import masks_in
     from lift3d.results.masks import scene_masks
+    from lift3d.results.opened import open_lifted
 
     check_masks_name(out)
     lifted = open_lifted(store, **chosen)
@@ -209,7 +209,7 @@ def masks(store: str, out: Path, folder: Path | None, **chosen: Any) -> None:
 def questions(store: str, out: Path, folder: Path | None, **options: Any) -> None:
     """Ask where things are, how large, how far apart, and answer by what is measured; what is in doubt is refused."""
     from lift3d.cli.questions import ask_about
-    from lift3d.results.lifted_scene import open_lifted
+    from lift3d.results.opened import open_lifted
 
     chosen = {name: options.pop(name) for name in ("scene", "operator", "lifter", "run_id", "captures")}
     say(ask_about(lambda: open_lifted(store, **chosen), out, folder, **options))
