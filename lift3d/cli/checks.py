@@ -25,6 +25,10 @@ _STAGES = {
     "features": "searching features",
     "matches": "matching pairs",
     "views": "registering views",
+    # Where few are registered, a second look takes several times as long.
+    "features-again": "too few views: searching finer features",
+    "matches-again": "matching pairs again",
+    "views-again": "registering views again",
     "checks": "looking for what will hurt",
 }
 

@@ -7,7 +7,7 @@ from typing import Any
 from lift3d.cli.commands.options import say
 from lift3d.domain.keys import shown
 from lift3d.errors import ConfigError, DamagedProductError
-from lift3d.results.tables import headline_means, overall_table, scene_table
+from lift3d.results.tables import LEGEND, headline_means, overall_table, scene_table
 from lift3d.runs.records import choose_run, list_runs, read_recipe
 from lift3d.runs.table import run_parts, run_table
 from lift3d.storage.location import Store, open_store
@@ -28,7 +28,7 @@ def render_table(url: str, form: str, run_id: str | None, compare: str | None) -
         # Part by part: means of scenes are small, their rows may be many millions.
         means = headline_means(part for one in shown_runs for part in run_parts(store, one))
         tables = [scene_table(means), *([overall_table(means)] if means["scene"].nunique() > 1 else [])]
-        return ("\n\n".join(map(to_markdown, tables)) + "\n").encode()
+        return ("\n\n".join([*map(to_markdown, tables), LEGEND]) + "\n").encode()
     table = ScoreTable.joined([run_table(store, one) for one in shown_runs])
     if compare is not None:
         return _intervals(table, compare).encode()

@@ -84,13 +84,14 @@ def reconstruct(
     """Find the cameras of the photographs in a folder; where few are found, look once more with dearer features.
 
     These bear wider baselines. ``work`` is an empty folder; matching is decided; the stages that are reported are
-    features, matches (pairs) and views (registered).
+    features, matches (pairs) and views (registered), of the second look features-again and so on.
     """
     found = Found((), is_thorough=False)
     for is_thorough in (False, True):
         folder = work / ("thorough" if is_thorough else "quick")
         folder.mkdir()
-        models = _attempt(photographs, images, folder, options, report, is_thorough=is_thorough)
+        told = _again(report) if is_thorough else report
+        models = _attempt(photographs, images, folder, options, told, is_thorough=is_thorough)
         ordered = sorted(models, key=lambda model: (-model.num_reg_images(), -model.num_points3D()))
         attempt = Found(tuple(ordered), is_thorough)
         if attempt.view_count > found.view_count:
@@ -98,6 +99,11 @@ def reconstruct(
         if found.view_count >= ENOUGH_SHARE * len(photographs):
             break
     return found
+
+
+def _again(report: Report) -> Report:
+    """Return what tells the stages of a second look as stages of their own."""
+    return lambda stage, done, total: report(f"{stage}-again", done, total)
 
 
 def _attempt(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lift3d.errors import ConfigError
 from lift3d.report.html import page, write_page
-from lift3d.results.leaderboard import Leaderboard
+from lift3d.results.leaderboard import LEGEND, Leaderboard
 from lift3d.storage.whole_file import whole
 from lift3d.tables.rendering import to_markdown
 
@@ -33,5 +33,5 @@ def write_leaderboard(board: Leaderboard, out: Path) -> None:
 def leaderboard_page(board: Leaderboard) -> bytes:
     """Return the page; it opens offline, and holds its own lines as CSV."""
     csv = base64.b64encode(board.to_csv().encode("utf-8", "replace")).decode()
-    content = {"title": "Leaderboard", "table": board.table(), "csv": f"data:text/csv;base64,{csv}"}
+    content = {"title": "Leaderboard", "table": board.table(), "legend": LEGEND, "csv": f"data:text/csv;base64,{csv}"}
     return page("leaderboard.html.jinja", content)

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
+from rich.markup import escape
+
 from lift3d.domain.records import SceneRecord
 from lift3d.errors import ConfigError, Lift3dError
 from lift3d.report.gallery import LifterGallery, LifterPictures
@@ -13,6 +15,7 @@ from lift3d.results.lifted_scene import LiftedScene
 from lift3d.results.reasons import Reason, reasons_of
 from lift3d.results.same_spots import SameSpots, same_spots
 from lift3d.results.sightings import Sightings, sightings_of
+from lift3d.runs.progress import track
 
 # Characters of all pictures together: with the tables the page stays below 20 MB, which a phone still opens.
 PICTURE_BUDGET = 15_000_000
@@ -109,7 +112,7 @@ def drawn_scene(
     spots: SameSpots | None = None
     operators: list[DrawnOperator] = []
     to_come = sum(min(_MOST_LIFTERS, len(lifters)) for lifters in by_operator)
-    for lifters in by_operator:
+    for lifters in track(by_operator, f"drawing {escape(name)}"):
         spots = spots or _spots(lifters[-1], sightings)
         count = min(_MOST_LIFTERS, len(lifters))
         drawn = _drawn_operator(lifters, gallery, spots, budget // max(1, to_come) * count)

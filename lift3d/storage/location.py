@@ -7,6 +7,7 @@ Nothing else in lift3d talks to fsspec.
 import os
 import uuid
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TypeVar
 
 from lift3d.errors import ProductMissingError, StoreError, StoreLayoutError, StoreRefusedError
@@ -22,6 +23,8 @@ T = TypeVar("T")
 
 # The group file of a scene of a hundred thousand views is smaller.
 MOST_TEXT_BYTES = 2**27
+# Stores that are named where another was looked for.
+_NAMED = 5
 
 
 class Store:
@@ -148,10 +151,23 @@ def open_store(url: str, create: bool = False) -> Store:
     except ProductMissingError as error:
         raise StoreLayoutError(
             f"There is no lift3d store at {store.url}: {layout.STORE_FILE} is missing. "
-            f"Check the URL, or run something with this store first."
+            f"Check the URL, or run something with this store first.{_nearby(store.url)}"
         ) from error
     layout.check_store_header(header, store.url)
     return store
+
+
+def _nearby(url: str) -> str:
+    """Return a sentence that names stores beside a folder, and in `runs`, where commands put them; "" if none."""
+    if "://" in url:
+        return ""
+    found = sorted(
+        str(one.parent)
+        for pattern in (f"*/{layout.STORE_FILE}", f"runs/*/{layout.STORE_FILE}")
+        for one in Path(url).parent.glob(pattern)
+    )
+    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    return f" There are stores at {', '.join(found[:_NAMED])}{more}." if found else ""
 
 
 def _probe(store: Store) -> None:

@@ -71,7 +71,7 @@ def test_a_run_in_a_process_of_its_own_prints_its_table_and_says_partial(store):
         (("run", ROOM, "--plugin", "no_such_module:thing"), "no_such_module"),
         (("run", ROOM, "--store", "occupied"), "occupied"),
         (("status", "old"), "has layout 0; this lift3d reads"),
-        (("tables", "nowhere"), "There is no lift3d store at"),
+        (("tables", "nowhere"), "or run something with this store first. There are stores at"),
     ],
 )
 def test_a_wrong_request_is_one_clear_message_and_nothing_is_computed(

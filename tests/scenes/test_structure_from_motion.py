@@ -152,10 +152,12 @@ def test_what_a_killed_ingest_left_goes_with_the_next(tmp_path, monkeypatch):
 
 
 def test_pictures_of_different_things_are_no_scene(tmp_path):
+    heard: set[str] = set()
     for seed in range(3):
         write_texture(tmp_path / f"photographs/{seed}.png", seed)
     with pytest.raises(SceneFormatError, match=r"0 of 3 photographs were found.*overlap"):
-        ingest(tmp_path / "photographs", tmp_path / "out", IngestOptions(), unheard)
+        ingest(tmp_path / "photographs", tmp_path / "out", IngestOptions(), lambda stage, *_: heard.add(stage))
+    assert {"features", "features-again", "matches-again"} <= heard
     assert os.listdir(tmp_path) == ["photographs"]
 
 

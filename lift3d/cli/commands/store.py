@@ -128,12 +128,13 @@ def compare(
 @click.option("--out", type=PATH, help="File to write: .html (sorted by a click), .csv, .parquet, .md; else Markdown.")
 def leaderboard(stores: tuple[str, ...], out: Path | None) -> None:
     """Rank operators and lifters over the scenes of runs: what is left of disagreement, sharpness, truth."""
+    from lift3d.results.leaderboard import LEGEND
     from lift3d.results.leaderboard import leaderboard as ranked
     from lift3d.tables.rendering import to_markdown
 
     board = ranked(stores)
     if out is None:
-        say(to_markdown(board.table()))
+        say(f"{to_markdown(board.table())}\n\n{LEGEND}")
         return
     from lift3d.report.leaderboard import write_leaderboard
 
