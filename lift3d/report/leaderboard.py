@@ -19,7 +19,7 @@ def write_leaderboard(board: Leaderboard, out: Path) -> None:
     elif out.suffix == ".csv":
         write_page(out, board.to_csv().encode())
     elif out.suffix == ".md":
-        write_page(out, f"{to_markdown(board.table())}\n".encode())
+        write_page(out, f"{to_markdown(board.table())}\n\n{LEGEND}\n".encode())
     elif out.suffix == ".parquet":
         try:
             with whole(out) as partial:

@@ -129,7 +129,10 @@ class SceneQuery:
     def _encoder(self) -> TextEncoder:
         why_not = can_take_words(self.lifted.operator, self.lifted.recipe.plugins)
         if why_not:
-            raise ConfigError(f"'{self.lifted.operator}' in '{self.lifted.name}': {why_not}")
+            run = self.lifted.recipe
+            able = [one for one in run.operators if not can_take_words(one, run.plugins)]
+            choice = f" This run has one: --operator '{able[0]}'." if able else ""
+            raise ConfigError(f"'{self.lifted.operator}' in '{self.lifted.name}': {why_not}{choice}")
         return text_encoder(self.lifted.operator)
 
     def _found(self, query: str, likeness: Float[ndarray, " point"], threshold: float, source: str) -> Found:
