@@ -145,7 +145,7 @@ def test_bad_questions_are_refused_in_words(asked, store, tmp_path):
         asked.words(THING, "guess")
     with pytest.raises(ConfigError, match=r"ends in \.ply"):
         asked.words(THING).write(tmp_path / "found.obj")
-    with pytest.raises(ConfigError, match="knows pictures only.*This run has one: --operator 'tiny:clip'"):
+    with pytest.raises(ConfigError, match=r"knows pictures only.*This run has one: --operator 'tiny:clip'"):
         lift3d.open_lifted(store, operator="hog").ask().words(THING)
 
 
