@@ -29,6 +29,7 @@ _STAGES = {
     "features-again": "too few views: searching finer features",
     "matches-again": "matching pairs again",
     "views-again": "registering views again",
+    "masks": "merging masks of views",
     "checks": "looking for what will hurt",
 }
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lift3d.cli.checks import stages
 from lift3d.errors import ConfigError
 from lift3d.results.found import Found
 from lift3d.results.lifted_scene import LiftedScene
@@ -54,7 +55,8 @@ def ask(
     pixels = [parsed_click(one) for one in clicks]
     asked = lifted.ask()
     if on_masks:
-        asked = asked.on(scene_masks(lifted))
+        with stages() as report:
+            asked = asked.on(scene_masks(lifted, report=report))
     found = [asked.words(one, rule) for one in words] + [asked.click(*one, rule) for one in pixels]
     if out is not None and onto is not None:
         found[0].cut_out(onto, out)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from lift3d.cli.checks import stages
 from lift3d.errors import ConfigError
 from lift3d.results.lifted_scene import LiftedScene
 from lift3d.results.mask_files import masks_in
@@ -30,7 +31,8 @@ def ask_about(
     names, direction = _names(words, labels, given), None if up is None else _direction(up)
     lifted = opened()
     check_views(lifted, views)
-    masks = scene_masks(lifted, masks=None if folder is None else masks_in(folder))
+    with stages() as report:
+        masks = scene_masks(lifted, masks=None if folder is None else masks_in(folder), report=report)
     found = scene_questions(
         masks,
         names=names,

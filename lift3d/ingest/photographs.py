@@ -94,7 +94,9 @@ def copy_photographs(
 def write_picture(path: Path, pixels: Shaped[ndarray, "height width channels"]) -> None:
     """Write RGB or RGBA pixels in the format that the suffix names."""
     ordered = cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if pixels.shape[-1] == 4 else cv2.COLOR_RGB2BGR)
-    _, encoded = cv2.imencode(path.suffix, ordered, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    # OpenCV warns of what a format does not know.
+    options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if path.suffix.lower() in (".jpg", ".jpeg") else []
+    _, encoded = cv2.imencode(path.suffix, ordered, options)
     path.write_bytes(encoded.tobytes())
 
 

@@ -120,7 +120,8 @@ def finding_lines(findings: Sequence[Finding] | None) -> list[str]:
 def next_command(location: str) -> str:
     """Return a command that lifts a scene at once, with what comes with the package."""
     stem = Path(location.removeprefix(f"{PROCEDURAL}:").partition("?")[0]).absolute().name or "scene"
-    return f"lift3d run {shlex.quote(location)} --operator rgb --operator hog --store runs/{shlex.quote(stem)}"
+    scene, store = shlex.quote(location), shlex.quote(f"{stem}-run")
+    return f"lift3d run {scene} --operator rgb --operator tiny:encoder --store {store}"
 
 
 def _format_of(location: str) -> str:

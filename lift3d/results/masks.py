@@ -17,6 +17,7 @@ from lift3d.geometry.projection import unproject
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.rigid import transform
 from lift3d.operators.answers import pixel_grid
+from lift3d.pipeline.inputs import Report, quiet
 from lift3d.results.cloud import cells_at, depths_of, is_step, map_under, points_in_views, surface_of
 from lift3d.results.lifted_scene import LiftedScene
 from lift3d.results.opened import open_lifted
@@ -136,6 +137,7 @@ def scene_masks(
     captures: bool = False,
     masks: GivenMasks | None = None,
     most_points: int = MOST_POINTS,
+    report: Report = quiet,
 ) -> SceneMasks:
     """Merge the 2D masks of a scene's views on its surface, so that one thing has one id from everywhere.
 
@@ -152,6 +154,7 @@ def scene_masks(
         masks: 2D masks of one's own in place of the operator's, by view id or as a function of it: a label map of
             integers (height, width), −1 for none; masks that may overlap, booleans (mask, height, width); or a list.
         most_points: Of the surface; time and memory grow with it.
+        report: Called with "masks", how many views were looked at, and of how many.
 
     Raises:
         NoOverlapError: If there is no surface, or no view has a mask.
@@ -172,11 +175,15 @@ def scene_masks(
             f"'{lifted.name}' has no surface that views agree on, so there is nothing for masks to lie on; expected "
             "views that overlap and agree on depth."
         )
-    return merged_on(lifted, surface, points, maps_of)
+    return merged_on(lifted, surface, points, maps_of, report)
 
 
 def merged_on(
-    lifted: LiftedScene, surface: SceneSurface, points: SurfacePoints, maps_of: Callable[[ViewId], LabelMaps]
+    lifted: LiftedScene,
+    surface: SceneSurface,
+    points: SurfacePoints,
+    maps_of: Callable[[ViewId], LabelMaps],
+    report: Report = quiet,
 ) -> SceneMasks:
     """Merge 2D masks of views on points of a surface; views are looked at one after the other."""
     views = lifted.compared
@@ -186,6 +193,7 @@ def merged_on(
     def said() -> Iterator[ViewMasks]:
         for one in masks_at_points(lifted, surface, points, maps_of):
             has_any.append(any(bool((labels != UNCLAIMED).any()) for labels in one.layers))
+            report("masks", len(has_any), len(views))
             yield one
 
     found = merged_masks(graph, said())

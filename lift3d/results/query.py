@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 from torch import Tensor
 
+from lift3d.config import Recipe
 from lift3d.errors import ConfigError, NoOverlapError
 from lift3d.geometry.sampling import sample
 from lift3d.operators.open_vocabulary import EVEN, TextEncoder
@@ -129,14 +130,18 @@ class SceneQuery:
     def _encoder(self) -> TextEncoder:
         why_not = can_take_words(self.lifted.operator, self.lifted.recipe.plugins)
         if why_not:
-            run = self.lifted.recipe
-            able = [one for one in run.operators if not can_take_words(one, run.plugins)]
-            choice = f" This run has one: --operator '{able[0]}'." if able else ""
+            able = that_takes_words(self.lifted.recipe)
+            choice = f" This run has one: --operator '{able}'." if able else ""
             raise ConfigError(f"'{self.lifted.operator}' in '{self.lifted.name}': {why_not}{choice}")
         return text_encoder(self.lifted.operator)
 
     def _found(self, query: str, likeness: Float[ndarray, " point"], threshold: float, source: str) -> Found:
         return Found(query, self.cloud, likeness, threshold, source, self.lifted.targets)
+
+
+def that_takes_words(recipe: Recipe) -> str | None:
+    """Return the first operator of a run that may be asked for words; None if there is none."""
+    return next((one for one in recipe.operators if not can_take_words(one, recipe.plugins)), None)
 
 
 def ask_all(asked: SceneQuery, words: Sequence[str], rule: str = RULE) -> Int[ndarray, " point"]:

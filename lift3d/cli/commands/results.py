@@ -165,8 +165,12 @@ def query(
     """Say where in a lifted scene some WORDS are, or what is like a pixel; every argument is a query."""
     from lift3d.cli.query import ask
     from lift3d.results.opened import open_lifted
+    from lift3d.results.query import that_takes_words
 
-    found = ask(open_lifted(store, **chosen), words, clicks, rule, out, onto, on_masks=on_masks)
+    lifted = open_lifted(store, **chosen)
+    if words and chosen.get("operator") is None and (able := that_takes_words(lifted.recipe)):
+        lifted = open_lifted(store, **{**chosen, "operator": able})
+    found = ask(lifted, words, clicks, rule, out, onto, on_masks=on_masks)
     show(found.to_json(), found.to_text(), as_json)
 
 
@@ -183,6 +187,7 @@ def query(
 @choice_options
 def masks(store: str, out: Path, folder: Path | None, **chosen: Any) -> None:
     """Merge the views' 2D masks on the scene's surface: one thing has one id from everywhere, without classes."""
+    from lift3d.cli.checks import stages
     from lift3d.results.exports.masks import check_masks_name, write_masks
     from lift3d.results.mask_files import masks_in
     from lift3d.results.masks import scene_masks
@@ -190,7 +195,9 @@ def masks(store: str, out: Path, folder: Path | None, **chosen: Any) -> None:
 
     check_masks_name(out)
     lifted = open_lifted(store, **chosen)
-    say(write_masks(scene_masks(lifted, masks=None if folder is None else masks_in(folder)), out))
+    with stages() as report:
+        found = scene_masks(lifted, masks=None if folder is None else masks_in(folder), report=report)
+    say(write_masks(found, out))
 
 
 @click.command()

@@ -40,7 +40,7 @@ def export_gltf(lifted: LiftedScene, out: Path) -> list[str]:
     out.write_bytes(scene.export(file_type="glb"))
     shown = ", ".join(("colours", *made.vertex_attributes))
     said = f"{len(made.vertices)} vertices, {len(made.faces)} triangles, with {shown}"
-    turned = " ".join(f"{entry:.9g}" for entry in upright[:3, :3].ravel())
+    turned = " ".join(f"{entry:.6g}" for entry in upright[:3, :3].ravel().round(9) + 0.0)
     return [said, f"{words}; in the file turned by [{turned}], so that y is up"]
 
 
