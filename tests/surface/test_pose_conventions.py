@@ -80,7 +80,9 @@ def test_rereading_undoes_every_misreading():
     turned = inverse(requaternioned(inverse(c2w), [1, 2, 3, 0]))
     opengl, moved = opencv_from_opengl, requaternioned(c2w, [3, 0, 1, 2])
     moved_opengl, moved_inverse = (requaternioned(one(c2w), [3, 0, 1, 2]) for one in (opengl, inverse))
-    read = [inverse(c2w), opengl(c2w), inverse(opengl(c2w)), moved, turned, moved_opengl, moved_inverse]
+    flips = torch.diag_embed(1 - 2 * torch.eye(3, 4, dtype=torch.float64))
+    mirrored = [flip @ c2w @ flip for flip in flips]
+    read = [inverse(c2w), opengl(c2w), inverse(opengl(c2w)), *mirrored, moved, turned, moved_opengl, moved_inverse]
     for convention, one in zip(CONVENTIONS, read, strict=True):
         found = convention.reread(one)
         # In a world of its own, which is turned.

@@ -70,13 +70,17 @@ def test_the_same_seed_gives_the_same_weights_also_after_an_interruption(trained
     assert read_history(tiny(again).folder) == read_history(settings.folder)
 
 
+# Every second step is on the disk: it dies after one of three.
+_EVERY_SECOND = functools.partial(Schedule, save_every=2)
+
+
 def test_a_training_killed_amid_either_stage_ends_in_the_bits_of_an_undisturbed_one(trained, tmp_path, monkeypatch):
     folder, settings, _ = trained
-    # Every second step is on the disk: it dies after one of three.
-    monkeypatch.setattr(train_module, "Schedule", functools.partial(Schedule, save_every=2))
+    monkeypatch.setattr(train_module, "Schedule", _EVERY_SECOND)
     again = tiny(with_scenes_of(folder, tmp_path))
     for stage in (DENSITY, CORRECTOR):
-        process = multiprocessing.get_context("fork").Process(target=_train_until_killed, args=(again, stage))
+        # Not forked: who has the threads of another test's autograd cannot train.
+        process = multiprocessing.get_context("spawn").Process(target=_train_until_killed, args=(again, stage))
         process.start()
         process.join()
         assert process.exitcode == -signal.SIGKILL
@@ -90,6 +94,8 @@ def test_a_training_killed_amid_either_stage_ends_in_the_bits_of_an_undisturbed_
 
 
 def _train_until_killed(settings, stage):
+    train_module.Schedule = _EVERY_SECOND
+
     def die(at, done, total):
         if (at, done) == (stage, 2):
             os.kill(os.getpid(), signal.SIGKILL)
