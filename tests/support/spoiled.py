@@ -7,26 +7,18 @@ import cv2
 import torch
 
 from lift3d.domain.camera import Camera, ImageSize
-from lift3d.domain.scene import Frame, FrameSource, Scene, View
+from lift3d.domain.scene import Frame, Scene, View
+from lift3d.scenes.wrapped_frame import WrappedFrame
 
 Change = Callable[[Frame], Frame]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ChangedFrame:
+class ChangedFrame(WrappedFrame):
     """The pixels of another source, changed once they are loaded; of the camera that it was photographed with."""
 
-    source: FrameSource
     photographed: Camera
     change: Change
-
-    @property
-    def has_depth(self) -> bool:
-        return self.source.has_depth
-
-    @property
-    def has_labels(self) -> bool:
-        return self.source.has_labels
 
     def load(self, camera: Camera, size: ImageSize) -> Frame:
         frame = self.change(self.source.load(self.photographed, size))
