@@ -8,6 +8,7 @@ import signal
 import sys
 
 import pytest
+import torch
 import yaml
 
 from lift3d.cli import app as cli
@@ -94,6 +95,7 @@ def test_a_training_killed_amid_either_stage_ends_in_the_bits_of_an_undisturbed_
 
 
 def _train_until_killed(settings, stage):
+    torch.set_num_threads(1)  # As tests/conftest.py does: equal bits need equal thread counts.
     train_module.Schedule = _EVERY_SECOND
 
     def die(at, done, total):
