@@ -14,7 +14,7 @@ from PIL import Image
 
 import lift3d
 from lift3d.results.colours import Picture, label_picture
-from lift3d.results.view_masks import label_maps_of
+from lift3d.results.masks.view_masks import label_maps_of
 
 PICTURE = Path(__file__).parent / "pictures" / "masks.webp"
 # Seeds from 9000 on are those that no training saw.

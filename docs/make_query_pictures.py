@@ -14,8 +14,8 @@ import lift3d
 from lift3d.domain.lifted import LiftedView
 from lift3d.operators.open_vocabulary import EVEN
 from lift3d.results.lifted_scene import LiftedScene
-from lift3d.results.likeness import relevance
-from lift3d.results.words import embedded, text_encoder
+from lift3d.results.query.likeness import relevance
+from lift3d.results.query.words import embedded, text_encoder
 
 SCENE, WORDS = "procedural:objects?seed=9001&views=25&height=240&width=320", "purple ball"
 PICTURE = Path(__file__).parent / "pictures" / "query.webp"

@@ -23,8 +23,8 @@ from flows.run_pictures import pictures_page
 from lift3d.config import Recipe
 from lift3d.domain.records import SceneRecord
 from lift3d.errors import Lift3dError
-from lift3d.results.answers import answers_of, glance_table
-from lift3d.results.tables import LEGEND, closing_table, headline_means
+from lift3d.results.scores.answers import answers_of, glance_table
+from lift3d.results.scores.tables import LEGEND, closing_table, headline_means
 from lift3d.runs.progress import duration
 from lift3d.runs.table import run_parts
 from lift3d.storage.location import Store

@@ -4,9 +4,9 @@ from itertools import groupby
 
 from lift3d.errors import Lift3dError
 from lift3d.report.strip import Strip, strip_of
+from lift3d.results.evidence.same_spots import same_spots
+from lift3d.results.evidence.sightings import sightings_of
 from lift3d.results.opened import lifted_scenes
-from lift3d.results.same_spots import same_spots
-from lift3d.results.sightings import sightings_of
 from lift3d.storage.location import Store
 from lift3d.tables.rendering import escaped
 

@@ -16,12 +16,12 @@ from .operators.protocol import Operator as Operator
 from .operators.protocol import OperatorSpec as OperatorSpec
 from .results.lift import lift as lift
 from .results.lifted_scene import LiftedScene as LiftedScene
-from .results.masks import SceneMasks as SceneMasks
-from .results.masks import scene_masks as scene_masks
+from .results.masks.scene_masks import SceneMasks as SceneMasks
+from .results.masks.scene_masks import scene_masks as scene_masks
 from .results.opened import lifted_scenes as lifted_scenes
 from .results.opened import open_lifted as open_lifted
-from .results.questions import SceneQuestions as SceneQuestions
-from .results.questions import scene_questions as scene_questions
+from .results.questions.scene_questions import SceneQuestions as SceneQuestions
+from .results.questions.scene_questions import scene_questions as scene_questions
 from .results.tracks import SceneTracks as SceneTracks
 from .results.tracks import scene_tracks as scene_tracks
 from .runs.driver import run_serially as run_serially

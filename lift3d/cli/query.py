@@ -7,9 +7,9 @@ from typing import Any
 
 from lift3d.cli.checks import stages
 from lift3d.errors import ConfigError
-from lift3d.results.found import Found
 from lift3d.results.lifted_scene import LiftedScene
-from lift3d.results.masks import scene_masks
+from lift3d.results.masks.scene_masks import scene_masks
+from lift3d.results.query.found import Found
 from lift3d.tables.rendering import NOTHING, text_table, to_markdown
 
 _COLUMNS = ("query", "position", "extent", "points", "likeness", "threshold", "look at")

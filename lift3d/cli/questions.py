@@ -6,10 +6,10 @@ from pathlib import Path
 from lift3d.cli.checks import stages
 from lift3d.errors import ConfigError
 from lift3d.results.lifted_scene import LiftedScene
-from lift3d.results.mask_files import masks_in
-from lift3d.results.masks import scene_masks
-from lift3d.results.naming import IGNORED, Names
-from lift3d.results.questions import check_name, check_views, scene_questions
+from lift3d.results.masks.files import masks_in
+from lift3d.results.masks.naming import IGNORED, Names
+from lift3d.results.masks.scene_masks import scene_masks
+from lift3d.results.questions.scene_questions import check_name, check_views, scene_questions
 
 
 def ask_about(

@@ -18,7 +18,7 @@ from lift3d.errors import Lift3dError
 from lift3d.pipeline.inputs import Report
 from lift3d.report.scenes import ReportExtent
 from lift3d.report.write import write_report
-from lift3d.results.tables import LEGEND, closing_table, headline_means
+from lift3d.results.scores.tables import LEGEND, closing_table, headline_means
 from lift3d.runs.driver import OnScene
 from lift3d.runs.progress import RunProgress, message_console
 from lift3d.runs.table import run_table

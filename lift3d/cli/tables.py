@@ -7,7 +7,7 @@ from typing import Any
 from lift3d.cli.commands.options import say
 from lift3d.domain.keys import shown
 from lift3d.errors import ConfigError, DamagedProductError
-from lift3d.results.tables import LEGEND, headline_means, overall_table, scene_table
+from lift3d.results.scores.tables import LEGEND, headline_means, overall_table, scene_table
 from lift3d.runs.records import choose_run, list_runs, read_recipe
 from lift3d.runs.table import run_parts, run_table
 from lift3d.storage.location import Store, open_store

@@ -11,12 +11,12 @@ from lift3d.domain.scores import ALL_PIXELS
 from lift3d.errors import Lift3dError
 from lift3d.report.html import page, write_page
 from lift3d.report.strip import Strip, strip_of
+from lift3d.results.evidence.same_spots import same_spots
+from lift3d.results.evidence.sightings import sightings_of
 from lift3d.results.lifted_scene import LiftedScene
 from lift3d.results.opened import lifted_scenes
-from lift3d.results.run_comparison import ComparedSide, RunComparison
-from lift3d.results.same_spots import same_spots
-from lift3d.results.sightings import sightings_of
-from lift3d.results.tables import HEADLINE
+from lift3d.results.scores.run_comparison import ComparedSide, RunComparison
+from lift3d.results.scores.tables import HEADLINE
 
 # Scenes and operators that are drawn; the lines are of all.
 _MOST_STRIPS = 4

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from lift3d.domain.records import RAW2D
 from lift3d.metrics.catalog import build_metrics
-from lift3d.results.tables import HEADLINE, over_all_pixels
+from lift3d.results.scores.tables import HEADLINE, over_all_pixels
 from lift3d.tables.rendering import NOTHING, Cell, Column, Row, Table, text_table
 from lift3d.tables.schema import DataFrame, ScoreTable, stacked
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lift3d.errors import ConfigError
 from lift3d.report.html import page, write_page
-from lift3d.results.leaderboard import LEGEND, Leaderboard
+from lift3d.results.scores.leaderboard import LEGEND, Leaderboard
 from lift3d.storage.whole_file import whole
 from lift3d.tables.rendering import to_markdown
 

@@ -10,11 +10,11 @@ from lift3d.domain.records import SceneRecord
 from lift3d.errors import ConfigError, Lift3dError
 from lift3d.report.gallery import LifterGallery, LifterPictures
 from lift3d.report.strip import Strip, strip_of
-from lift3d.results.answers import Answer
+from lift3d.results.evidence.reasons import Reason, reasons_of
+from lift3d.results.evidence.same_spots import SameSpots, same_spots
+from lift3d.results.evidence.sightings import Sightings, sightings_of
 from lift3d.results.lifted_scene import LiftedScene
-from lift3d.results.reasons import Reason, reasons_of
-from lift3d.results.same_spots import SameSpots, same_spots
-from lift3d.results.sightings import Sightings, sightings_of
+from lift3d.results.scores.answers import Answer
 from lift3d.runs.progress import track
 
 # Characters of all pictures together: with the tables the page stays below 20 MB, which a phone still opens.

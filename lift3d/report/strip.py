@@ -8,8 +8,8 @@ import numpy as np
 
 from lift3d.report.gallery import Thumbnail, thumbnail
 from lift3d.results.colours import Picture, SceneColours, label_colours, to_bytes
+from lift3d.results.evidence.same_spots import SameSpots
 from lift3d.results.lifted_scene import LiftedScene
-from lift3d.results.same_spots import SameSpots
 
 # A legend is read, so it is short: the labels that cover most.
 _MOST_LABELS = 16

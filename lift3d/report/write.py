@@ -24,10 +24,10 @@ from lift3d.report.cards import Card, card_of
 from lift3d.report.failures import SHOWN, Failures
 from lift3d.report.html import page, write_page
 from lift3d.report.scenes import PICTURE_BUDGET, DrawnScene, ReportExtent, drawn_scene, drawn_scenes
-from lift3d.results.answers import answers_of, glance_table, worst_left
 from lift3d.results.lifted_scene import LiftedScene
 from lift3d.results.opened import lifted_of
-from lift3d.results.tables import headline_means, overall_table, scene_table
+from lift3d.results.scores.answers import answers_of, glance_table, worst_left
+from lift3d.results.scores.tables import headline_means, overall_table, scene_table
 from lift3d.runs.records import choose_run, list_runs, read_run
 from lift3d.runs.table import run_parts, unique_names
 from lift3d.storage import layout

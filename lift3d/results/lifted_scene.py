@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     import trimesh
     import xarray
 
-    from lift3d.results.found import Found
-    from lift3d.results.masks import SceneMasks
+    from lift3d.results.masks.scene_masks import SceneMasks
     from lift3d.results.pictures import Sheet
-    from lift3d.results.query import SceneQuery
-    from lift3d.results.questions import SceneQuestions
+    from lift3d.results.query.ask import SceneQuery
+    from lift3d.results.query.found import Found
+    from lift3d.results.questions.scene_questions import SceneQuestions
     from lift3d.results.tracks import SceneTracks
     from lift3d.surface.scene_surface import SceneSurface
 
@@ -207,7 +207,7 @@ class LiftedScene:
 
     def ask(self) -> "SceneQuery":
         """Return the scene's points with their features, to be asked by words and clicks. NoOverlapError if none."""
-        from lift3d.results.query import SceneQuery
+        from lift3d.results.query.ask import SceneQuery
 
         return SceneQuery.of(self)
 
@@ -234,7 +234,7 @@ class LiftedScene:
 
     def masks(self, **options: Any) -> "SceneMasks":
         """Merge the views' 2D masks on the surface; options are those of ``lift3d.scene_masks``."""
-        from lift3d.results.masks import scene_masks
+        from lift3d.results.masks.scene_masks import scene_masks
 
         return scene_masks(self, **options)
 
@@ -246,7 +246,7 @@ class LiftedScene:
 
     def questions(self, **options: Any) -> "SceneQuestions":
         """Ask of the scene's things, and measure the answers; options are those of ``lift3d.scene_questions``."""
-        from lift3d.results.questions import scene_questions
+        from lift3d.results.questions.scene_questions import scene_questions
 
         return scene_questions(self, **options)
 

@@ -9,7 +9,7 @@ import torch
 
 from lift3d.domain.camera import Camera, ImageSize
 from lift3d.pipeline.targets import interpolated_path
-from lift3d.results.video_file import write_video
+from lift3d.results.render.video_file import write_video
 from lift3d.viewer.raster import PageCamera
 from lift3d.viewer.stage import Stage
 from lift3d.viewer.viewed_scene import Picture8

@@ -14,7 +14,7 @@ from lift3d.results.colours import label_picture, to_bytes
 from lift3d.results.exports.files import world_words
 from lift3d.results.exports.ply import write_ply
 from lift3d.results.lifted_scene import LiftedScene
-from lift3d.results.masks import scene_masks
+from lift3d.results.masks.scene_masks import scene_masks
 from lift3d.viewer.viewed_scene import ViewedScene
 
 # Labels that are listed; the others are as good as none.

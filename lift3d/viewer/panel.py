@@ -5,7 +5,7 @@ from html import escape
 
 import viser
 
-from lift3d.results.words import can_take_words
+from lift3d.results.query.words import can_take_words
 from lift3d.viewer import texts
 from lift3d.viewer.choice import ALL, POINT_COUNTS, Choice, Filter, Shape
 from lift3d.viewer.labels import Labels

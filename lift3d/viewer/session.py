@@ -10,7 +10,7 @@ import viser
 
 from lift3d.errors import Lift3dError
 from lift3d.operators.open_vocabulary import TextEncoder
-from lift3d.results.words import can_take_words, embedded, text_encoder
+from lift3d.results.query.words import can_take_words, embedded, text_encoder
 from lift3d.viewer import texts
 from lift3d.viewer.choice import Choice, Eye, Filter
 from lift3d.viewer.drawing import Drawing, Page, eye_of, first_eye, page_camera

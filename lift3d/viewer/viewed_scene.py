@@ -14,7 +14,7 @@ from torch import Tensor
 from lift3d.domain.camera import Camera
 from lift3d.results.cloud import Cloud
 from lift3d.results.colours import heat_picture, label_picture, similarity_levels, similarity_table, to_bytes
-from lift3d.results.likeness import relevance, similarity
+from lift3d.results.query.likeness import relevance, similarity
 from lift3d.viewer.answers import Answers
 from lift3d.viewer.surface_points import Photos, SurfaceCloud
 from lift3d.viewer.view_slices import ViewSlice

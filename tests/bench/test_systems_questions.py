@@ -7,7 +7,7 @@ import lift3d
 from lift3d.bench.systems import questions
 from lift3d.bench.systems.parts import Asked
 from lift3d.bench.systems.true_things import TrueThings
-from lift3d.results.asking import Question
+from lift3d.results.questions.asking import Question
 from lift3d.synthetic.families import build_world
 
 SCENE = "procedural:objects?seed=3&views=4&spacing=6&height=48&width=64"

@@ -6,7 +6,7 @@ from click.testing import CliRunner
 from lift3d.cli import app as cli
 from lift3d.cli.tables import render_table
 from lift3d.errors import Lift3dError
-from lift3d.results.run_comparison import compare_runs
+from lift3d.results.scores.run_comparison import compare_runs
 from lift3d.runs.status import run_states
 from tests.results.report_reader import read_page
 from tests.tables import fake_runs

@@ -8,7 +8,7 @@ import pytest
 from flows import run_artifacts
 from flows.run_artifacts import RunArtifacts, outcome_rows, outcome_words, progress_words, scores_page
 from lift3d.domain.records import SceneRecord
-from lift3d.results.tables import closing_table, headline_means
+from lift3d.results.scores.tables import closing_table, headline_means
 from lift3d.runs.table import run_table
 from lift3d.storage.location import open_store
 from tests.support.runs import ROOM, run_into, small_recipe

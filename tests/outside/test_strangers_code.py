@@ -12,7 +12,7 @@ from lift3d.lifters.catalog import is_packaged
 from lift3d.operators.stored_names import is_self_contained
 from lift3d.results import lifted_scene
 from lift3d.results.opened import open_lifted
-from lift3d.results.words import can_take_words, text_encoder
+from lift3d.results.query.words import can_take_words, text_encoder
 from lift3d.storage.location import open_store
 from lift3d.storage.products import open_product
 from tests.support.forged import arrays_of, command, edit_records, forge, is_refused, product_of, rename_run

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from lift3d.cli import app as cli
 from lift3d.domain.records import RAW2D, SceneRecord
 from lift3d.errors import ConfigError
-from lift3d.results.leaderboard import leaderboard
+from lift3d.results.scores.leaderboard import leaderboard
 from lift3d.runs.records import write_record
 from tests.results.report_reader import read_page
 from tests.tables import fake_runs

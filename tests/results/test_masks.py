@@ -10,7 +10,7 @@ from plyfile import PlyData
 import lift3d
 from lift3d.errors import ConfigError, ContractError, NoOverlapError
 from lift3d.results.exports.masks import run_lengths, write_masks
-from lift3d.results.mask_files import masks_in
+from lift3d.results.masks.files import masks_in
 
 SCENE = "procedural:room?seed=1&views=6&height=48&width=64"
 

@@ -10,8 +10,8 @@ from plyfile import PlyData
 import lift3d
 from lift3d.cli.app import app
 from lift3d.errors import ConfigError, NoOverlapError, UnknownNameError
-from lift3d.results.likeness import Neighbours, edge_threshold, even_threshold, otsu_threshold
-from lift3d.results.query import ask_all
+from lift3d.results.query.ask import ask_all
+from lift3d.results.query.likeness import Neighbours, edge_threshold, even_threshold, otsu_threshold
 from tests.support import surfaces
 from tests.support.runs import run_into, small_recipe
 

@@ -15,13 +15,13 @@ from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.scene_geometry import SceneGeometry, ViewGeometry
 from lift3d.errors import ConfigError, NoOverlapError, UnknownNameError
 from lift3d.geometry.rigid import inverse, look_at
-from lift3d.results import spatial
 from lift3d.results.cloud import surface_of
-from lift3d.results.masks import MOST_POINTS, SceneMasks
-from lift3d.results.question_templates import ANSWERS, QUESTIONS, REFUSED, length, question, the
-from lift3d.results.questions import scene_questions
-from lift3d.results.thing import Shown, Thing
-from lift3d.results.things import up_of
+from lift3d.results.masks.scene_masks import MOST_POINTS, SceneMasks
+from lift3d.results.questions import spatial
+from lift3d.results.questions.scene_questions import scene_questions
+from lift3d.results.questions.templates import ANSWERS, QUESTIONS, REFUSED, length, question, the
+from lift3d.results.questions.thing import Shown, Thing
+from lift3d.results.questions.things import up_of
 from lift3d.surface.cloud import surface_points
 from lift3d.surface.scene_surface import SceneSurface
 from lift3d.synthetic.objects import OBJECT_LABELS

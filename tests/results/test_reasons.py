@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import lift3d
-from lift3d.results.reasons import reasons_of
-from lift3d.results.sightings import sightings_of
+from lift3d.results.evidence.reasons import reasons_of
+from lift3d.results.evidence.sightings import sightings_of
 from lift3d.synthetic.movers import disturbed_views
 from tests.support.photographs import write_posed
 from tests.support.runs import run_into, small_recipe

@@ -13,9 +13,9 @@ from lift3d.errors import ConfigError, SceneError
 from lift3d.results.colours import UNKNOWN_GREY
 from lift3d.results.exports.write import export_lifted
 from lift3d.results.opened import open_lifted
-from lift3d.results.render import CAPTION_HEIGHT, RenderExtent, render_video
-from lift3d.results.render_path import lift_along_path
-from lift3d.results.video_file import write_video
+from lift3d.results.render.path import lift_along_path
+from lift3d.results.render.video import CAPTION_HEIGHT, RenderExtent, render_video
+from lift3d.results.render.video_file import write_video
 from lift3d.runs.records import list_runs
 from lift3d.storage.location import open_store
 from tests.support.operators import CheckerOperator

@@ -11,10 +11,10 @@ from lift3d.report import write as report_write
 from lift3d.report.comparison import write_comparison
 from lift3d.report.scenes import ReportExtent
 from lift3d.report.write import make_report
-from lift3d.results.answers import answers_of, worst_left
 from lift3d.results.picture_rows import COLUMNS
-from lift3d.results.run_comparison import compare_runs
-from lift3d.results.tables import better_sides, headline_means
+from lift3d.results.scores.answers import answers_of, worst_left
+from lift3d.results.scores.run_comparison import compare_runs
+from lift3d.results.scores.tables import better_sides, headline_means
 from lift3d.runs.records import write_record
 from lift3d.runs.table import run_parts, run_table
 from lift3d.storage.commit import remove_product

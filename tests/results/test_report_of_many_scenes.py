@@ -6,7 +6,7 @@ from lift3d.domain.records import RAW2D, SceneRecord
 from lift3d.report.leaderboard import write_leaderboard
 from lift3d.report.scenes import ReportExtent
 from lift3d.report.write import write_report
-from lift3d.results.leaderboard import leaderboard
+from lift3d.results.scores.leaderboard import leaderboard
 from lift3d.runs.records import write_record
 from tests.results.report_reader import figures, read_page
 from tests.support.browser import opened_page

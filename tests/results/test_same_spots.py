@@ -1,7 +1,7 @@
 import numpy as np
 
-from lift3d.results.same_spots import SPOTS, VIEWS, same_spots
-from lift3d.results.sightings import sightings_of
+from lift3d.results.evidence.same_spots import SPOTS, VIEWS, same_spots
+from lift3d.results.evidence.sightings import sightings_of
 
 
 def test_spots_are_one_place_of_the_true_surface_in_every_view_that_is_chosen(room_run):

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from lift3d.domain.records import RAW2D
-from lift3d.results.tables import LEGEND, closing_table, headline_means, overall_table, scene_table
+from lift3d.results.scores.tables import LEGEND, closing_table, headline_means, overall_table, scene_table
 from lift3d.tables.rendering import Table, escaped, to_markdown, to_terminal
 from lift3d.tables.schema import ScoreTable
 from tests.tables.score_rows import missing_row, score_row

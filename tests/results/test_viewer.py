@@ -7,8 +7,8 @@ import torch
 from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.features import FeatureGrid
 from lift3d.results.colours import similarity_levels, similarity_table, to_bytes
-from lift3d.results.likeness import relevance
 from lift3d.results.opened import lifted_scenes
+from lift3d.results.query.likeness import relevance
 from lift3d.viewer import gathering, texts, view_slices
 from lift3d.viewer.gathering import evenly, view_scene
 from lift3d.viewer.picking import pick_picture, pick_point

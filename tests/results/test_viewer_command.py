@@ -12,7 +12,7 @@ import pytest
 from lift3d.cli.app import app
 from lift3d.errors import ConfigError
 from lift3d.results.opened import open_lifted
-from lift3d.results.words import can_take_words, embedded, text_encoder
+from lift3d.results.query.words import can_take_words, embedded, text_encoder
 from lift3d.viewer import command as view_command
 from lift3d.viewer.choice import Choice, Filter
 from lift3d.viewer.command import check_port, running_viewer

@@ -24,8 +24,8 @@ from lift3d.metrics.instance_precision import InstancePrecision, average_precisi
 from lift3d.metrics.panoptic import panoptic_quality
 from lift3d.results.cloud import cells_at, is_step, points_in_views, surface_of, whole_grid
 from lift3d.results.lifted_scene import LiftedScene
-from lift3d.results.masks import MOST_POINTS, masks_at_points, merged_on, point_graph
-from lift3d.results.view_masks import LabelMaps, label_maps_of
+from lift3d.results.masks.scene_masks import MOST_POINTS, masks_at_points, merged_on, point_graph
+from lift3d.results.masks.view_masks import LabelMaps, label_maps_of
 from lift3d.surface.cloud import SurfacePoints, surface_points
 from lift3d.surface.masks.claims import UNCLAIMED, ViewMasks
 from lift3d.surface.masks.graph import PointGraph, segmented

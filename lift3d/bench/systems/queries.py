@@ -21,11 +21,11 @@ from lift3d.geometry.rays import cell_centers
 from lift3d.operators.open_vocabulary import EVEN
 from lift3d.results.cloud import cells_at, map_under, whole_grid
 from lift3d.results.lifted_scene import LiftedScene
-from lift3d.results.likeness import Neighbours, edge_threshold, relevance
-from lift3d.results.masks import scene_masks
+from lift3d.results.masks.scene_masks import scene_masks
 from lift3d.results.opened import open_lifted
-from lift3d.results.query import SceneQuery, ask_all
-from lift3d.results.words import embedded, text_encoder
+from lift3d.results.query.ask import SceneQuery, ask_all
+from lift3d.results.query.likeness import Neighbours, edge_threshold, relevance
+from lift3d.results.query.words import embedded, text_encoder
 from lift3d.runs.driver import run_serially
 from lift3d.scenes.catalog import read_scene
 from lift3d.synthetic.objects import COLORS, EVALUATION_SEEDS, SHAPES

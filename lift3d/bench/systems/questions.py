@@ -16,13 +16,13 @@ from lift3d.bench.systems.true_things import TrueThings
 from lift3d.domain.scene_geometry import SceneGeometry, ViewGeometry
 from lift3d.errors import SceneError
 from lift3d.geometry.sampling import sample
-from lift3d.results.asking import LENGTHS, Question
 from lift3d.results.cloud import PointsInView, map_under, points_in_views, surface_of
 from lift3d.results.lifted_scene import LiftedScene
-from lift3d.results.masks import MOST_POINTS, SceneMasks, scene_masks
-from lift3d.results.naming import IGNORED, Naming, by_words, words_of
-from lift3d.results.questions import scene_questions
-from lift3d.results.view_masks import label_maps_of
+from lift3d.results.masks.naming import IGNORED, Naming, by_words, words_of
+from lift3d.results.masks.scene_masks import MOST_POINTS, SceneMasks, scene_masks
+from lift3d.results.masks.view_masks import label_maps_of
+from lift3d.results.questions.asking import LENGTHS, Question
+from lift3d.results.questions.scene_questions import scene_questions
 from lift3d.surface.cloud import SurfacePoints, surface_points
 from lift3d.surface.masks.merge import NO_MASK
 from lift3d.surface.scene_surface import SceneSurface

@@ -12,9 +12,9 @@ from scipy.spatial import cKDTree
 from lift3d.domain.camera import Camera
 from lift3d.domain.keys import ViewId
 from lift3d.domain.scene import Scene
-from lift3d.results.asking import LENGTHS, Question
-from lift3d.results.question_templates import choice, the
-from lift3d.results.spatial import NUMBER
+from lift3d.results.questions.asking import LENGTHS, Question
+from lift3d.results.questions.spatial import NUMBER
+from lift3d.results.questions.templates import choice, the
 from lift3d.synthetic.families import FAMILIES, build_world
 from lift3d.synthetic.reader import ProceduralSpec
 from lift3d.synthetic.world import Shape, Solid

@@ -107,7 +107,7 @@ def view(store: str, port: int, is_opened: bool, plugins: tuple[str, ...], **cho
 def render(store: str, out: Path, frames: int, fps: int, plugins: tuple[str, ...], **chosen: Any) -> None:
     """Write a video of what was lifted along a smooth path of cameras, most of which nobody took a picture from."""
     from lift3d.results.opened import open_lifted
-    from lift3d.results.render import RenderExtent, render_video
+    from lift3d.results.render.video import RenderExtent, render_video
 
     say(render_video(open_lifted(store, **chosen), out, RenderExtent(frames, fps), plugins).to_text())
 
@@ -165,7 +165,7 @@ def query(
     """Say where in a lifted scene some WORDS are, or what is like a pixel; every argument is a query."""
     from lift3d.cli.query import ask
     from lift3d.results.opened import open_lifted
-    from lift3d.results.query import that_takes_words
+    from lift3d.results.query.ask import that_takes_words
 
     lifted = open_lifted(store, **chosen)
     if words and chosen.get("operator") is None and (able := that_takes_words(lifted.recipe)):
@@ -189,8 +189,8 @@ def masks(store: str, out: Path, folder: Path | None, **chosen: Any) -> None:
     """Merge the views' 2D masks on the scene's surface: one thing has one id from everywhere, without classes."""
     from lift3d.cli.checks import stages
     from lift3d.results.exports.masks import check_masks_name, write_masks
-    from lift3d.results.mask_files import masks_in
-    from lift3d.results.masks import scene_masks
+    from lift3d.results.masks.files import masks_in
+    from lift3d.results.masks.scene_masks import scene_masks
     from lift3d.results.opened import open_lifted
 
     check_masks_name(out)

@@ -112,7 +112,7 @@ def compare(
     **pairs: tuple[str, str],
 ) -> None:
     """Compare two runs, operators or lifters on the scenes that both have: paired differences, their intervals."""
-    from lift3d.results.run_comparison import compare_runs
+    from lift3d.results.scores.run_comparison import compare_runs
 
     found = compare_runs(store, run_a, run_b, metrics, **pairs)
     if out is not None:
@@ -128,8 +128,8 @@ def compare(
 @click.option("--out", type=PATH, help="File to write: .html (sorted by a click), .csv, .parquet, .md; else Markdown.")
 def leaderboard(stores: tuple[str, ...], out: Path | None) -> None:
     """Rank operators and lifters over the scenes of runs: what is left of disagreement, sharpness, truth."""
-    from lift3d.results.leaderboard import LEGEND
-    from lift3d.results.leaderboard import leaderboard as ranked
+    from lift3d.results.scores.leaderboard import LEGEND
+    from lift3d.results.scores.leaderboard import leaderboard as ranked
     from lift3d.tables.rendering import to_markdown
 
     board = ranked(stores)

@@ -16,7 +16,7 @@ from lift3d.results.cloud import Cloud
 from lift3d.results.colours import label_picture, to_bytes
 from lift3d.results.exports.files import K_WORDS, W2C_WORDS, check_free, world_words
 from lift3d.results.exports.ply import write_ply
-from lift3d.results.masks import SceneMasks
+from lift3d.results.masks.scene_masks import SceneMasks
 from lift3d.storage.whole_file import whole
 from lift3d.surface.masks.merge import NO_MASK
 

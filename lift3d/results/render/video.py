@@ -18,8 +18,8 @@ from lift3d.domain.lifted import LiftedView
 from lift3d.errors import ConfigError, SceneError
 from lift3d.results.colours import UNKNOWN_GREY, Picture, SceneColours, to_bytes
 from lift3d.results.lifted_scene import LiftedScene
-from lift3d.results.render_path import lift_along_path
-from lift3d.results.video_file import write_video
+from lift3d.results.render.path import lift_along_path
+from lift3d.results.render.video_file import write_video
 
 SUFFIX = ".mp4"
 # Smaller panels are enlarged by a whole factor: players blur what they enlarge, and small windows hide what matters.

@@ -10,14 +10,14 @@ import numpy as np
 
 from lift3d.domain.keys import ViewId
 from lift3d.errors import ConfigError, Lift3dError, NoOverlapError, UnknownNameError
-from lift3d.results.asking import LENGTHS, Asker, Question
 from lift3d.results.exports.files import check_free
 from lift3d.results.lifted_scene import LiftedScene
-from lift3d.results.masks import SceneMasks, scene_masks
-from lift3d.results.naming import IGNORED, Names, Naming, named
-from lift3d.results.question_templates import REFUSED
-from lift3d.results.thing import Thing, Vector
-from lift3d.results.things import things_of, up_of
+from lift3d.results.masks.naming import IGNORED, Names, Naming, named
+from lift3d.results.masks.scene_masks import SceneMasks, scene_masks
+from lift3d.results.questions.asking import LENGTHS, Asker, Question
+from lift3d.results.questions.templates import REFUSED
+from lift3d.results.questions.thing import Thing, Vector
+from lift3d.results.questions.things import things_of, up_of
 from lift3d.storage.location import Store
 from lift3d.storage.whole_file import whole
 from lift3d.tables.rendering import text_table, to_markdown

@@ -11,8 +11,8 @@ from numpy import ndarray
 from lift3d.domain.camera import Camera
 from lift3d.domain.keys import ViewId
 from lift3d.results.cloud import PointsInView, cells_at, points_in_views
-from lift3d.results.masks import SceneMasks
-from lift3d.results.thing import STRAY, Shown, Thing, Vector
+from lift3d.results.masks.scene_masks import SceneMasks
+from lift3d.results.questions.thing import STRAY, Shown, Thing, Vector
 
 # Points that lie farther from all others than so many spacings are no part of a thing.
 _APART = 2.5

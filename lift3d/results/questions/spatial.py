@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from lift3d.results.thing import STRAY, Shown, Thing, Vector
+from lift3d.results.questions.thing import STRAY, Shown, Thing, Vector
 
 # A number that may be off by more than this share is in doubt.
 NUMBER = 0.1

@@ -24,8 +24,8 @@ from lift3d.geometry.projection import is_inside, project, unproject
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.rigid import transform
 from lift3d.geometry.sampling import sample
+from lift3d.results.evidence.sightings import Sightings
 from lift3d.results.lifted_scene import LiftedScene
-from lift3d.results.sightings import Sightings
 
 ReasonKind = Literal["pose", "moved", "shiny", "no texture", "no overlap"]
 REMEDIES: dict[ReasonKind, str] = {

@@ -21,10 +21,10 @@ from lift3d.errors import ConfigError, NoOverlapError
 from lift3d.geometry.sampling import sample
 from lift3d.operators.open_vocabulary import EVEN, TextEncoder
 from lift3d.results.cloud import Cloud, cells_at, scene_cloud
-from lift3d.results.found import Found
-from lift3d.results.likeness import Neighbours, relevance, rule_named, similarity
-from lift3d.results.masks import SceneMasks
-from lift3d.results.words import can_take_words, embedded, text_encoder
+from lift3d.results.masks.scene_masks import SceneMasks
+from lift3d.results.query.found import Found
+from lift3d.results.query.likeness import Neighbours, relevance, rule_named, similarity
+from lift3d.results.query.words import can_take_words, embedded, text_encoder
 
 if TYPE_CHECKING:
     from lift3d.results.lifted_scene import LiftedScene

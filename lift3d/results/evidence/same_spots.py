@@ -10,8 +10,8 @@ from torch import Tensor
 
 from lift3d.domain.keys import ViewId
 from lift3d.results.cloud import PointsInView
+from lift3d.results.evidence.sightings import Sightings
 from lift3d.results.lifted_scene import LiftedScene
-from lift3d.results.sightings import Sightings
 
 VIEWS, SPOTS = 4, 4
 # Of what one view sees, the others share at least so much, all together.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lift3d.errors import ConfigError
-from lift3d.results.tables import better_sides
+from lift3d.results.scores.tables import better_sides
 from lift3d.runs.records import choose_run
 from lift3d.runs.table import RunTable
 from lift3d.storage.location import Store, open_store

@@ -9,11 +9,11 @@ from itertools import combinations
 import numpy as np
 
 from lift3d.domain.keys import ViewId
-from lift3d.results import spatial
-from lift3d.results.naming import Naming
-from lift3d.results.question_templates import choice, length, question, the
-from lift3d.results.spatial import Measured
-from lift3d.results.thing import Shown, Thing
+from lift3d.results.masks.naming import Naming
+from lift3d.results.questions import spatial
+from lift3d.results.questions.spatial import Measured
+from lift3d.results.questions.templates import choice, length, question, the
+from lift3d.results.questions.thing import Shown, Thing
 
 # A view shows a thing well if it shows so much of what the view that shows most of it does.
 _WELL = 0.5

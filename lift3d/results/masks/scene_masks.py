@@ -20,8 +20,8 @@ from lift3d.operators.answers import pixel_grid
 from lift3d.pipeline.inputs import Report, quiet
 from lift3d.results.cloud import cells_at, depths_of, is_step, map_under, points_in_views, surface_of
 from lift3d.results.lifted_scene import LiftedScene
+from lift3d.results.masks.view_masks import GivenMasks, LabelMaps, checked_maps, label_maps_of
 from lift3d.results.opened import open_lifted
-from lift3d.results.view_masks import GivenMasks, LabelMaps, checked_maps, label_maps_of
 from lift3d.storage.location import Store
 from lift3d.surface.cloud import SurfacePoints, surface_points
 from lift3d.surface.masks.claims import UNCLAIMED, ViewMasks

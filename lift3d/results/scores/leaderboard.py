@@ -7,8 +7,8 @@ from typing import Any
 
 from lift3d.domain.records import RAW2D
 from lift3d.errors import ConfigError
-from lift3d.results.answers import Answer, answers_of
-from lift3d.results.tables import HEADLINE, better_sides, headline_means
+from lift3d.results.scores.answers import Answer, answers_of
+from lift3d.results.scores.tables import HEADLINE, better_sides, headline_means
 from lift3d.runs.records import choose_run
 from lift3d.runs.table import run_parts
 from lift3d.storage.location import open_store

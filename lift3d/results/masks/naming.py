@@ -13,9 +13,9 @@ from lift3d.errors import ConfigError, UnknownNameError
 from lift3d.operators.stored_names import build_stored
 from lift3d.results.cloud import map_under, read_points
 from lift3d.results.lifted_scene import LiftedScene
-from lift3d.results.likeness import similarity
-from lift3d.results.masks import SceneMasks
-from lift3d.results.words import embedded, text_encoder
+from lift3d.results.masks.scene_masks import SceneMasks
+from lift3d.results.query.likeness import similarity
+from lift3d.results.query.words import embedded, text_encoder
 
 # Surroundings are named, but not asked about.
 IGNORED = ("wall", "floor", "ceiling", "background")

@@ -1,0 +1,1 @@
+"""Masks of things, the same from every view, and what they are called."""

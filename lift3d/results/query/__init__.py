@@ -1,0 +1,1 @@
+"""Words and clicks, asked of the points of a lifted scene."""

@@ -1,0 +1,1 @@
+"""Questions of where things are, and what is measured to answer them."""

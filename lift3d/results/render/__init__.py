@@ -1,0 +1,1 @@
+"""Videos along paths through a lifted scene."""
