@@ -10,7 +10,7 @@ from textwrap import shorten
 from rich.console import Console
 from rich.markup import escape
 
-from lift3d.cli.commands.options import Exit, print_places
+from lift3d.cli.commands.options import Exit, print_places, say
 from lift3d.config import Execution, Recipe
 from lift3d.domain.keys import shown
 from lift3d.domain.records import DroppedView, SceneRecord
@@ -56,11 +56,17 @@ def run_and_present(recipe: Recipe, execution: Execution, drive: Drive, *, as_js
     if as_json:
         scenes = [asdict(record) for record in records]
         Console().print_json(json.dumps({"run": recipe.run_id, "scenes": scenes, **places}), ensure_ascii=True)
-    else:
-        _print_text(table, failure_lines(records, store.url))
+        return exit_code(records)
+    failures = failure_lines(records, store.url)
+    if any(record.is_ok for record in records):
+        _print_text(table, failures)
         print_places(places)
         print_places(_report(recipe, store.url, records, console))
         print_places({"next": _next(store.url, records)})
+    else:
+        # A table of nothing but failures tells less than their reasons.
+        for line in ("Nothing was lifted, so there is neither a table nor a report.", *failures):
+            say(line)
     return exit_code(records)
 
 
@@ -105,7 +111,7 @@ def failure_lines(records: list[SceneRecord], store_url: str) -> list[str]:
     for code, count in Counter(codes).most_common():
         message = shorten(first[code].reason.partition(":")[2], _MESSAGE_WIDTH, placeholder=" …")
         lines.append(f"  {count} × {code}, such as {first[code].scene}: {message}")
-    lines.append(f"The same command tries them again and nothing else. Each one: lift3d status {store_url}")
+    lines.append(f"Mended, the same command tries them again and nothing else. Each one: lift3d status {store_url}")
     given_up = sum(record.is_quarantined for record in failed)
     if given_up:
         lines.append(f"{given_up} of them cost too many workers and are only tried again with --retry-quarantined.")
@@ -141,7 +147,7 @@ def _print_text(table: ScoreTable, failures: list[str]) -> None:
     elif console.is_terminal:
         console.print("", to_terminal(closing, console.width, LEGEND), "", sep="\n", highlight=False)
     else:
-        console.print(to_markdown(closing), highlight=False, markup=False)
+        console.print(to_markdown(closing), "", LEGEND, "", sep="\n", highlight=False, markup=False)
     for line in failures:
         console.print(shown(line), highlight=False, markup=False, emoji=False)
 

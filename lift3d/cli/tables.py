@@ -27,6 +27,8 @@ def render_table(url: str, form: str, run_id: str | None, compare: str | None) -
     if form == "md" and compare is None:
         # Part by part: means of scenes are small, their rows may be many millions.
         means = headline_means(part for one in shown_runs for part in run_parts(store, one))
+        if not (means["ok"] > 0).any():
+            return f"No scene of {store.url} has a figure. What is to do or failed: lift3d status {url}\n".encode()
         tables = [scene_table(means), *([overall_table(means)] if means["scene"].nunique() > 1 else [])]
         return ("\n\n".join([*map(to_markdown, tables), LEGEND]) + "\n").encode()
     table = ScoreTable.joined([run_table(store, one) for one in shown_runs])

@@ -151,13 +151,13 @@ def open_store(url: str, create: bool = False) -> Store:
     except ProductMissingError as error:
         raise StoreLayoutError(
             f"There is no lift3d store at {store.url}: {layout.STORE_FILE} is missing. "
-            f"Check the URL, or run something with this store first.{_nearby(store.url)}"
+            f"Check the URL, or run something with this store first.{stores_near(store.url)}"
         ) from error
     layout.check_store_header(header, store.url)
     return store
 
 
-def _nearby(url: str) -> str:
+def stores_near(url: str) -> str:
     """Return a sentence that names stores beside a folder, and in `runs`, where commands put them; "" if none."""
     if "://" in url:
         return ""

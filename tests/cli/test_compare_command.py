@@ -46,8 +46,16 @@ def test_a_metric_that_fell_is_worse_by_its_direction_and_fails_a_scheduled_comp
     assert (said["has_regression"], said["shared_scenes"], said["only_a"]) == (True, 7, ["scene-7"])
 
 
-def test_a_run_is_as_good_as_itself_and_several_scenes_come_with_intervals(tmp_path):
+def test_a_run_is_as_good_as_itself_and_several_scenes_come_with_intervals(tmp_path, monkeypatch):
     url, run = two_runs(tmp_path)[0].split("#")
+    # Whoever names no store or no runs is told of those that there are, with a command to paste.
+    monkeypatch.chdir(tmp_path)
+    said = CliRunner().invoke(cli.app, ["tables"]).stderr
+    assert f"Which store? Give lift3d tables a folder or a URL. There are stores at {tmp_path / 'a'}" in said
+    lacking = CliRunner().invoke(cli.app, ["compare", url, run])
+    assert lacking.exit_code == cli.Exit.USAGE
+    assert f"  {run}  8 scenes, " in lacking.stderr
+    assert f"lift3d compare {url} URL#RUN {run}" in lacking.stderr
     found = compare_runs(url, run, run)
     assert not found.has_regression
     assert set(found.lines["verdict"]) == {"–"}

@@ -11,9 +11,11 @@ from rich.console import Console
 from lift3d.cli import run as run_command
 from lift3d.cli.commands.options import Exit
 from lift3d.cli.run import failure_lines, run_and_present, scene_line
+from lift3d.cli.tables import render_table
 from lift3d.config import Execution
 from lift3d.domain.records import SceneRecord
 from lift3d.errors import Lift3dError
+from lift3d.results.scores.tables import LEGEND
 from lift3d.runs.driver import failed_record, run_serially
 from lift3d.runs.progress import RunProgress, duration
 from tests.support.runs import ROOM, small_recipe
@@ -44,7 +46,9 @@ def test_a_run_with_a_failure_ends_with_table_failure_and_places(recipe, tmp_pat
     first, second = said.err.splitlines()
     assert first.startswith("✓ 1/2 room-0")
     assert second.startswith("✗ 2/2 [red]un<b>usable: scene-format: No reader recognises")
+    # Who reads a log is told what the columns mean, too.
     assert "| raw2d" in said.out
+    assert LEGEND in said.out
     assert "1 of 2 scenes failed:\n  1 × scene-format, such as [red]un<b>usable: No reader" in said.out
     places = dict(line.split(maxsplit=1) for line in said.out.splitlines()[-4:])
     assert list(places) == ["store", "table", "report", "next"]
@@ -76,10 +80,13 @@ def test_programs_get_json_alone_and_no_report(recipe, tmp_path, capsys):
     assert not (tmp_path / "store" / "report.html").exists()
 
 
-def test_a_run_of_failures_only_says_why_and_still_has_its_report(unusable, tmp_path, capsys):
+def test_a_run_of_failures_only_says_why_and_names_no_table_that_is_none(unusable, tmp_path, capsys):
     assert run(small_recipe(scenes=[unusable], **FIELDS), tmp_path) == Exit.ERROR
-    assert "1 of 1 scenes failed" in capsys.readouterr().out
-    assert (tmp_path / "store" / "report.html").is_file()
+    said = capsys.readouterr().out.splitlines()
+    assert said[:2] == ["Nothing was lifted, so there is neither a table nor a report.", "1 of 1 scenes failed:"]
+    assert said[-1].endswith(f"lift3d status {tmp_path / 'store'}")
+    assert not (tmp_path / "store" / "report.html").exists()
+    assert render_table(str(tmp_path / "store"), "md", None, None).startswith(b"No scene of ")
 
 
 @pytest.mark.parametrize(

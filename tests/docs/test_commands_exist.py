@@ -89,7 +89,7 @@ def test_every_program_of_others_is_shown_somewhere():
     [
         ("lift3d ruin desk/", "No such command"),
         ("lift3d run desk/ --operators rgb", "No such option"),
-        ("lift3d tables", "Missing (option|parameter)"),
+        ("lift3d tables", "Which store"),
         ("lift3d run desk/ --sources many", "valid int"),
         ("lift3d bench nothing", "No such command"),
         ("X=1 lift3d status a | lift3d export a", "Missing (argument|parameter)"),

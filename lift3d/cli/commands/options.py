@@ -25,7 +25,6 @@ PATH = click.Path(path_type=Path)
 # A recipe of a hundred thousand scenes names them in a list.
 _MOST_VALUES = 10**6
 
-store_argument = click.argument("store", help="Folder, s3://BUCKET/PREFIX or memory://NAME.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -51,6 +50,34 @@ def say(text: str, *, err: bool = False, **style: Any) -> None:
 def show(found: Any, text: str, as_json: bool) -> None:
     """Print what was found, as JSON for programs or as text for people."""
     say(json.dumps(found, indent=1) if as_json else text)
+
+
+class AnsweredArgument(click.Argument):
+    """An argument whose lack is answered by what could be given."""
+
+    def __init__(self, *args: Any, answer: Callable[[click.Context], str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._answer = answer
+
+    def process_value(self, ctx: click.Context, value: Any) -> Any:
+        """Return the value; UsageError with the answer if there is none."""
+        try:
+            return super().process_value(ctx, value)
+        except click.MissingParameter as error:
+            raise click.UsageError(self._answer(ctx), ctx) from error
+
+
+def which_store(ctx: click.Context) -> str:
+    """Return which stores there are for a command that was given none."""
+    from lift3d.storage.location import stores_near
+
+    some = stores_near(str(Path.cwd() / "store")) or " lift3d demo makes one at runs/demo."
+    return f"Which store? Give lift3d {ctx.info_name} a folder or a URL.{some}"
+
+
+store_argument = click.argument(
+    "store", cls=AnsweredArgument, answer=which_store, help="Folder, s3://BUCKET/PREFIX or memory://NAME."
+)
 
 
 def print_places(places: Mapping[str, object]) -> None:

@@ -5,7 +5,16 @@ from pathlib import Path
 
 import click
 
-from lift3d.cli.commands.options import PATH, Exit, json_option, say, show, store_argument
+from lift3d.cli.commands.options import (
+    PATH,
+    AnsweredArgument,
+    Exit,
+    json_option,
+    say,
+    show,
+    store_argument,
+    which_store,
+)
 from lift3d.errors import ConfigError
 
 
@@ -87,10 +96,21 @@ def tables(store: str, form: str, run_id: str | None, out: Path | None, compare:
         ) from error
 
 
+def _which_runs(ctx: click.Context) -> str:
+    from lift3d.results.scores.run_comparison import comparable_runs
+
+    return comparable_runs(ctx.params["store"])
+
+
 @click.command()
 @store_argument
-@click.argument("run_a", help="Run id.")
-@click.argument("run_b", help="The run that is to be better, or at least not worse; URL#RUN for one of another store.")
+@click.argument("run_a", cls=AnsweredArgument, answer=_which_runs, help="Run id.")
+@click.argument(
+    "run_b",
+    cls=AnsweredArgument,
+    answer=_which_runs,
+    help="The run that is to be better, or at least not worse; URL#RUN for one of another store.",
+)
 @click.option("--metric", "metrics", multiple=True, help="Metric id; all if not given. Repeatable.")
 @click.option(
     "--operators", nargs=2, default=("", ""), metavar="A B", help="One operator of each; those that both have."
@@ -116,15 +136,26 @@ def compare(
 
     found = compare_runs(store, run_a, run_b, metrics, **pairs)
     if out is not None:
+        import torch
+
         from lift3d.report.comparison import write_comparison
 
+        # As for lift3d report.
+        torch.set_num_threads(1)
         write_comparison(found, out, captures)
     show(found.to_json(), found.to_text(), as_json)
     sys.exit(Exit.REGRESSION if fail_on_regression and found.has_regression else Exit.DONE)
 
 
 @click.command()
-@click.argument("stores", nargs=-1, required=True, help="Stores: of each its latest run, or URL#RUN.")
+@click.argument(
+    "stores",
+    cls=AnsweredArgument,
+    answer=which_store,
+    nargs=-1,
+    required=True,
+    help="Stores: of each its latest run, or URL#RUN.",
+)
 @click.option("--out", type=PATH, help="File to write: .html (sorted by a click), .csv, .parquet, .md; else Markdown.")
 def leaderboard(stores: tuple[str, ...], out: Path | None) -> None:
     """Rank operators and lifters over the scenes of runs: what is left of disagreement, sharpness, truth."""

@@ -2,13 +2,15 @@
 
 import json
 import math
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lift3d.errors import ConfigError
 from lift3d.results.scores.tables import better_sides
-from lift3d.runs.records import choose_run
+from lift3d.runs.records import choose_run, read_recipe
+from lift3d.runs.status import run_states
 from lift3d.runs.table import RunTable
 from lift3d.storage.location import Store, open_store
 from lift3d.tables.comparison import compare_rows
@@ -134,6 +136,22 @@ def compare_runs(
     ]
     scenes = tuple((called[0][name], called[1][name]) for name in sorted(called[0]))
     return RunComparison(a, b, lines, (sides[0], sides[1]), scenes, len(names[0]), by_name_count, *only)
+
+
+def comparable_runs(url: str) -> str:
+    """Return in words which runs of a store can be compared, the last one last, and the command that does it."""
+    store = open_store(url)
+    states = sorted((one for one in run_states(url) if one.committed), key=lambda one: one.last_at or "")
+    if not states:
+        return f"No run of {store.url} has lifted a scene yet, so there is nothing to compare: lift3d status {url}"
+    last, command = states[-1].run, f"lift3d compare {shlex.quote(url)}"
+    lifters = read_recipe(store, last).lifters
+    ways = [f"The last two: {command} {states[-2].run} {last}"] if len(states) > 1 else []
+    if len(lifters) > 1:
+        ways.append(f"Two lifters of one: {command} {last} {last} --lifters {lifters[0]} {lifters[-1]}")
+    ways.append(f"With another store's: {command} URL#RUN {last}")
+    held = [f"  {one.run}  {one.committed} scenes, {one.what}" for one in states]
+    return "\n".join([f"Which two runs? {store.url} holds:", *held, *ways])
 
 
 def _joined_names(pairs: Sequence[Pair]) -> dict[str, str]:
