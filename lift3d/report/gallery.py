@@ -72,40 +72,31 @@ class LifterPictures:
         return any("2D" in step.pictures for step in self.steps)
 
 
-class LifterGallery:
-    """Makes the pictures of one scene's operators and lifters; photographs, which all share, once."""
+def lifter_pictures(lifted: LiftedScene, colours: SceneColours, view_count: int, budget: int) -> LifterPictures:
+    """Return the pictures of a lifter in as many characters, read one stored part after the other."""
+    targets = lifted.compared
+    chosen, walk = spread(targets, view_count), _middle(targets)
+    drawn = {
+        target: GalleryRow(target, _thumbnails(lifted, colours, target, COLUMNS if target in chosen else _STEP))
+        for target in targets
+        if target in {*chosen, *walk}
+    }
+    steps = [
+        GalleryRow(target, {name: one for name, one in drawn[target].pictures.items() if name in _STEP})
+        for target in walk
+    ]
+    rows = [drawn[target] for target in chosen]
+    kept_steps = fitting(steps, int(_WALK_SHARE * budget))
+    kept_rows = fitting(rows, budget - sum(step.size for step in kept_steps))
+    left_out = len(steps) + len(rows) - len(kept_steps) - len(kept_rows)
+    return LifterPictures(lifted.lifter, tuple(kept_rows), tuple(kept_steps), len(targets), left_out)
 
-    def __init__(self, view_count: int) -> None:
-        self._view_count = view_count
-        self._photographs: dict[str, Thumbnail | None] = {}
 
-    def of(self, lifted: LiftedScene, colours: SceneColours, budget: int) -> LifterPictures:
-        """Return the pictures of a lifter in as many characters, read one stored part after the other."""
-        targets = lifted.compared
-        chosen, walk = spread(targets, self._view_count), _middle(targets)
-        shown = [target for target in targets if target in {*chosen, *walk}]
-        drawn = {target: self._thumbnails(lifted, colours, target, is_row=target in chosen) for target in shown}
-        steps = [
-            GalleryRow(target, {name: drawn[target][name] for name in _STEP if name in drawn[target]})
-            for target in walk
-        ]
-        rows = [GalleryRow(target, drawn[target]) for target in chosen]
-        kept_steps = fitting(steps, int(_WALK_SHARE * budget))
-        kept_rows = fitting(rows, budget - sum(step.size for step in kept_steps))
-        left_out = len(steps) + len(rows) - len(kept_steps) - len(kept_rows)
-        return LifterPictures(lifted.lifter, tuple(kept_rows), tuple(kept_steps), len(targets), left_out)
-
-    def _thumbnails(
-        self, lifted: LiftedScene, colours: SceneColours, target: str, *, is_row: bool
-    ) -> dict[str, Thumbnail]:
-        drawn = lifted.pictures(target, colours, COLUMNS[1:] if is_row else _STEP)
-        found = {name: None if picture is None else thumbnail(picture) for name, picture in drawn.items()}
-        if is_row:
-            if target not in self._photographs:
-                photograph = lifted.image(target)
-                self._photographs[target] = None if photograph is None else thumbnail(photograph)
-            found = {"image": self._photographs[target], **found}
-        return {name: one for name, one in found.items() if one is not None}
+def _thumbnails(
+    lifted: LiftedScene, colours: SceneColours, target: str, columns: Sequence[str]
+) -> dict[str, Thumbnail]:
+    drawn = lifted.pictures(target, colours, columns)
+    return {name: thumbnail(picture) for name, picture in drawn.items() if picture is not None}
 
 
 def _middle(targets: Sequence[str]) -> Sequence[str]:

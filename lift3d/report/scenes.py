@@ -1,6 +1,7 @@
 """Scenes as a report shows them: pictures and a drawing for each operator, and what stands in their way."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -8,7 +9,7 @@ from rich.markup import escape
 
 from lift3d.domain.records import SceneRecord
 from lift3d.errors import ConfigError, Lift3dError
-from lift3d.report.gallery import LifterGallery, LifterPictures
+from lift3d.report.gallery import LifterPictures, lifter_pictures
 from lift3d.report.strip import Strip, strip_of
 from lift3d.results.evidence.reasons import Reason, reasons_of
 from lift3d.results.evidence.same_spots import SameSpots, same_spots
@@ -108,22 +109,23 @@ def drawn_scene(
 ) -> DrawnScene:
     """Return one scene, whose pictures take at most so many characters; of each lifter so many targets are shown."""
     by_operator = [[*lifters] for _, lifters in groupby(lifted, key=lambda one: one.operator)]
-    gallery, sightings = LifterGallery(view_count), sightings_of(lifted[-1]) if lifted else None
     spots: SameSpots | None = None
     operators: list[DrawnOperator] = []
     to_come = sum(min(_MOST_LIFTERS, len(lifters)) for lifters in by_operator)
-    for lifters in track(by_operator, f"drawing {escape(name)}"):
-        spots = spots or _spots(lifters[-1], sightings)
-        count = min(_MOST_LIFTERS, len(lifters))
-        drawn = _drawn_operator(lifters, gallery, spots, budget // max(1, to_come) * count)
-        drawn.answers = tuple(one for one in answers if one.operator == drawn.operator)
-        budget, to_come = budget - drawn.size, to_come - count
-        operators.append(drawn)
-    return DrawnScene(name, record, _trouble(lifted), tuple(operators), _reasons(lifted, sightings))
+    with lifted[0].photographs_kept() if lifted else nullcontext():
+        sightings = sightings_of(lifted[-1]) if lifted else None
+        for lifters in track(by_operator, f"drawing {escape(name)}"):
+            spots = spots or _spots(lifters[-1], sightings)
+            count = min(_MOST_LIFTERS, len(lifters))
+            drawn = _drawn_operator(lifters, view_count, spots, budget // max(1, to_come) * count)
+            drawn.answers = tuple(one for one in answers if one.operator == drawn.operator)
+            budget, to_come = budget - drawn.size, to_come - count
+            operators.append(drawn)
+        return DrawnScene(name, record, _trouble(lifted), tuple(operators), _reasons(lifted, sightings))
 
 
 def _drawn_operator(
-    lifters: Sequence[LiftedScene], gallery: LifterGallery, spots: SameSpots | None, budget: int
+    lifters: Sequence[LiftedScene], view_count: int, spots: SameSpots | None, budget: int
 ) -> DrawnOperator:
     shown = list(reversed(lifters))[:_MOST_LIFTERS]
     drawn = DrawnOperator(lifters[0].operator, tuple(one.lifter for one in lifters if one not in shown))
@@ -135,7 +137,7 @@ def _drawn_operator(
             drawn.strip = strip
             budget -= strip.size
         share = min(_LIFTER_BUDGET, budget // len(shown))
-        drawn.lifters = [gallery.of(one, colours, share) for one in shown]
+        drawn.lifters = [lifter_pictures(one, colours, view_count, share) for one in shown]
     except Lift3dError as error:
         # The table stands without pictures; fsck names everything that is damaged.
         drawn.trouble = f"Pictures are missing: {error}"

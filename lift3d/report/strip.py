@@ -70,12 +70,13 @@ def strip_of(lifters: Mapping[str, LiftedScene], colours: Mapping[str, SceneColo
 
 def _drawn(lifters: Mapping[str, LiftedScene], colours: Mapping[str, SceneColours], target: str) -> dict[str, Picture]:
     first, *others = lifters.values()
-    found: dict[str, Picture | None] = {"photograph": first.image(target)}
+    found: dict[str, Picture | None] = {}
     shown: set[str] = set()
     for name, one in lifters.items():
         if target not in one.targets:
             continue
-        drawn = one.pictures(target, colours[one.operator], ("2D", "lifted"))
+        drawn = one.pictures(target, colours[one.operator], ("image", "2D", "lifted"))
+        found.setdefault("photograph", drawn["image"])
         if one.operator not in shown:
             found["2D" if all(one.operator == first.operator for one in others) else f"2D {one.operator}"] = drawn["2D"]
         shown.add(one.operator)

@@ -202,7 +202,7 @@ class _Run:
         for place, (name, left) in enumerate(ranked):
             own = answers_of(means[name]) if name in means else []
             drawn = drawn_scene(
-                name, self.scenes[name], lifted.get(name, ()), own, self.extent.view_count, _PAGE_BUDGET
+                name, self.scenes[name], lifted.pop(name, ()), own, self.extent.view_count, _PAGE_BUDGET
             )
             beside = {"before": names[place - 1] if place else "", "after": "".join(names[place + 1 : place + 2])}
             content = {"title": name, "scene": drawn, "extent": self.extent, "overview": to_overview, **beside}

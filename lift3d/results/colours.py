@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from numpy import ndarray
 from numpy.typing import NDArray
 from torch import Tensor
@@ -24,6 +24,8 @@ _HUE_STEP = 0.61803398875
 _PCA_CELLS = 20000
 # A range that reaches the few values that lie far out leaves the others one colour.
 _RANGE_SHARES = (0.01, 0.99)
+# Brightness of the two stripes of a place that is hidden, and how many of them there are on the height of a picture.
+_HATCH, _STRIPES = (0.92, 0.7), 40
 # Beside the 256 colours of what is like and unlike, the grey of what is missing.
 _SIMILARITY_GREY = 170
 
@@ -128,6 +130,15 @@ def heat_picture(values: Float[Tensor, "row col"], limits: tuple[float, float] =
     picture: Picture = (_in_colours(scaled.numpy(), cv2.COLORMAP_MAGMA) / 255).astype(np.float32)
     picture[~torch.isfinite(values).numpy()] = UNKNOWN_GREY
     return picture
+
+
+def hatched(picture: Picture, is_hidden: Bool[ndarray, "row col"]) -> Picture:
+    """Return a picture with pale stripes where something is hidden, by a map of any size: black would be a colour."""
+    height, width = picture.shape[:2]
+    is_striped = cv2.resize(is_hidden.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0
+    stripe = (np.add(*np.ogrid[:height, :width]) // max(1, height // _STRIPES)) % 2
+    drawn: Picture = np.where(is_striped[..., None], np.array(_HATCH, np.float32)[stripe][..., None], picture)
+    return drawn
 
 
 def label_picture(labels: Tensor) -> Picture:

@@ -1,6 +1,7 @@
 """The answers of one operator in one scene, lifted by one lifter, as an object that draws and converts."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +14,12 @@ from jaxtyping import Float, Shaped
 from lift3d.config import Recipe
 from lift3d.domain.lifted import LiftedDepth, LiftedView
 from lift3d.domain.records import RAW2D, SceneRecord
-from lift3d.domain.scene import Scene
+from lift3d.domain.scene import FRAME_MAPS, Frame, Scene
 from lift3d.errors import Lift3dError, SceneError, UnknownNameError
+from lift3d.pipeline.bounded_cache import BoundedCache
 from lift3d.pipeline.products import FIRST_CUT, PREDICTION
 from lift3d.pipeline.stored_views import most_cells, part_of_each_view, read_lifted, read_lifted_depths
-from lift3d.results.colours import Picture, SceneColours, difference_picture, heat_picture
+from lift3d.results.colours import Picture, SceneColours, difference_picture, hatched, heat_picture
 from lift3d.results.picture_rows import COLUMNS, PictureRow, spread
 from lift3d.runs.driver import named_scene
 from lift3d.runs.table import run_table
@@ -41,6 +43,18 @@ if TYPE_CHECKING:
 
 # A range of depths is told by so many views, and leaves out the few places that lie far out.
 _DEPTHS_ASKED, _RANGE_SHARES = 4, (0.02, 0.98)
+# Pictures of a photograph, and of what was said of it alone.
+_OF_PHOTOGRAPHS = ("image", "2D", "difference")
+# Of photographs that are kept for who looks at them again and again.
+_KEPT_BYTES = 2**28
+
+
+@dataclass(slots=True)
+class HeldCapture:
+    """What is read of a capture once, for all that was lifted of it; photographs only while someone asks for that."""
+
+    scene: Scene | None = None
+    frames: BoundedCache[Frame] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +76,7 @@ class LiftedScene:
     lifter: str
     reads_capture: bool = False
     # Shared by all of one record: to read a capture takes seconds.
-    _scenes: dict[str, Scene] = field(default_factory=dict, repr=False)
+    _capture: HeldCapture = field(default_factory=HeldCapture, repr=False)
 
     @cached_property
     def targets(self) -> tuple[str, ...]:
@@ -93,13 +107,22 @@ class LiftedScene:
                 "begun by you on this machine. If you trust the store, --captures (in Python captures=True) reads it.",
                 scene=self.name,
             )
-        if location not in self._scenes:
-            self._scenes[location] = named_scene(read_scene(location), location, self.recipe)
-        return self._scenes[location]
+        if self._capture.scene is None:
+            self._capture.scene = named_scene(read_scene(location), location, self.recipe)
+        return self._capture.scene
 
     def hold(self, scene: Scene) -> None:
         """Take the scene that was lifted, so that it need not be read again."""
-        self._scenes[self.record.location] = named_scene(scene, self.record.location, self.recipe)
+        self._capture.scene = named_scene(scene, self.record.location, self.recipe)
+
+    @contextmanager
+    def photographs_kept(self) -> Iterator[None]:
+        """Load each photograph once inside the block, for all that was lifted of the capture; 256 MiB are kept."""
+        self._capture.frames = BoundedCache(_frame_bytes, _KEPT_BYTES)
+        try:
+            yield
+        finally:
+            self._capture.frames = None
 
     def view(self, target: str) -> LiftedView:
         """Return one lifted view; UnknownNameError if it is none of ``targets``."""
@@ -169,6 +192,8 @@ class LiftedScene:
     ) -> PictureRow:
         """Return what can be drawn of a view: (height, width, 3) in [0, 1] by column, or None.
 
+        Of photographs and of what was said of them, pixels that a mask hides, or that a lens has lost, are hatched.
+
         Args:
             target: The view.
             colours: Those of another lifted scene, to compare with it; its own if None.
@@ -177,11 +202,18 @@ class LiftedScene:
         used = colours or self.colours
         lifted, plain = self.view(target), self.plain(target)
         finest, sure = LiftedDepth.of(lifted).z_depth, lifted.lifted[0].confidence
+        frame = self.frame(target) if {*columns} & {*_OF_PHOTOGRAPHS} else None
+
+        def marked(picture: Picture) -> Picture:
+            return picture if frame is None else hatched(picture, ~frame.is_valid.numpy())
+
         draw: dict[str, Callable[[], Picture | None]] = {
-            "image": lambda: self.image(target),
-            "2D": lambda: None if plain is None else used.picture(plain.prediction),
+            "image": lambda: None if frame is None else marked(_photograph(frame)),
+            "2D": lambda: None if plain is None else marked(used.picture(plain.prediction)),
             "lifted": lambda: used.picture(lifted.prediction),
-            "difference": lambda: None if plain is None else difference_picture(plain.prediction, lifted.prediction),
+            "difference": lambda: (
+                None if plain is None else marked(difference_picture(plain.prediction, lifted.prediction))
+            ),
             "depth": lambda: heat_picture(1 / finest, self.nearness) if bool(finest.isfinite().any()) else None,
             "coverage": lambda: heat_picture(lifted.lifted[0].coverage),
             "confidence": lambda: None if sure is None else heat_picture(sure),
@@ -190,12 +222,17 @@ class LiftedScene:
 
     def image(self, target: str) -> Picture | None:
         """Return the photograph at the height of the run; None for a novel camera, and if the capture has gone."""
+        frame = self.frame(target)
+        return None if frame is None else _photograph(frame)
+
+    def frame(self, target: str) -> Frame | None:
+        """Return the photograph with its maps, as ``image`` does."""
         try:
-            frame = self.scene.view(target).load(self.recipe.image_height)
+            view, kept = self.scene.view(target), self._capture.frames
+            height = self.recipe.image_height
+            return view.load(height) if kept is None else kept.get(target, lambda: view.load(height))
         except Lift3dError:
             return None
-        picture: Picture = frame.image.permute(1, 2, 0).numpy()
-        return picture
 
     def show(self, target: str | None = None) -> "Sheet":
         """Return a figure: image | 2D | lifted | difference | coverage. Notebooks show it, ``savefig`` writes it."""
@@ -322,3 +359,13 @@ class LiftedScene:
             names = {name for name, (_, other) in parts.items() if other == number}
             self._held[path] = (number, {view.target: view for view in read_lifted(product, names)})
         return self._held[path][1][target]
+
+
+def _photograph(frame: Frame) -> Picture:
+    picture: Picture = frame.image.permute(1, 2, 0).numpy()
+    return picture
+
+
+def _frame_bytes(frame: Frame) -> int:
+    maps = (getattr(frame, name) for name in FRAME_MAPS)
+    return sum(one.nbytes for one in maps if one is not None)

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 from lift3d.config import Recipe
 from lift3d.domain.records import SceneRecord
-from lift3d.domain.scene import Scene
 from lift3d.errors import ProductMissingError, UnknownNameError
-from lift3d.results.lifted_scene import LiftedScene
+from lift3d.results.lifted_scene import HeldCapture, LiftedScene
 from lift3d.runs.own_runs import is_own_run
 from lift3d.runs.records import choose_run, read_run
 from lift3d.runs.table import unique_names
@@ -36,7 +35,7 @@ def lifted_of(
     found = []
     reads_capture = captures or is_own_run(recipe.run_id)
     for name, record in zip(unique_names(records), records, strict=True):
-        shared: dict[str, Scene] = {}
+        shared = HeldCapture()
         found += [LiftedScene(store, recipe, record, name, *pair, reads_capture, shared) for pair in record.pairs]
     return found
 

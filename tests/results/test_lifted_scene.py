@@ -16,13 +16,14 @@ from lift3d.domain.records import LiftedProduct, SceneRecord
 from lift3d.errors import ConfigError, ProductMissingError, SceneError, StoreLayoutError, UnknownNameError
 from lift3d.pipeline.products import PartOfViews, SkippedTarget, commit_lifted, write_lifted_part
 from lift3d.pipeline.stored_views import read_lifted
-from lift3d.report.gallery import LifterGallery
+from lift3d.report.gallery import lifter_pictures
 from lift3d.results.opened import lifted_of
 from lift3d.results.picture_rows import COLUMNS
 from lift3d.runs.records import list_runs
 from lift3d.scenes.catalog import read_scene
 from lift3d.storage.location import open_store
 from lift3d.storage.products import ProductWriter, open_product
+from lift3d.synthetic.reader import ProceduralFrame
 from tests.support.captures import capture, write_transforms
 from tests.support.runs import ROOM, run_into, small_recipe
 
@@ -104,6 +105,28 @@ def test_a_view_is_shown_with_a_picture_of_each_kind_and_without_its_image_where
     assert [axes.get_title() for axes in lift3d.open_lifted(shown_store).show().axes] == list(COLUMNS[1:])
 
 
+def test_what_a_mask_hides_is_hatched_in_pictures_of_the_photograph_which_is_loaded_once(shown_store, monkeypatch):
+    lifted, plain_load, loaded = lift3d.open_lifted(shown_store), ProceduralFrame.load, []
+
+    def load(self, *asked):
+        loaded.append(self.index)
+        frame = plain_load(self, *asked)
+        frame.is_valid[:24] = False
+        return frame
+
+    before = lifted.pictures(lifted.targets[0])
+    monkeypatch.setattr(ProceduralFrame, "load", load)
+    with lifted.photographs_kept():
+        for one in lift3d.lifted_scenes(shown_store)[:1], [lifted], [lifted]:
+            hidden = one[0].pictures(lifted.targets[0])
+    assert loaded == [0, 0]
+    for name in COLUMNS:
+        stripes = np.unique(hidden[name][: len(hidden[name]) // 2])
+        assert (stripes.tolist() == np.float32([0.7, 0.92]).tolist()) == (name in ("image", "2D", "difference"))
+        half = slice(len(hidden[name]) // 2, None)
+        assert np.array_equal(hidden[name][half], before[name][half])
+
+
 def test_where_no_source_saw_any_target_nothing_is_drawn(tmp_path):
     store = open_store(str(tmp_path / "store"), create=True)
     path, camera = "scenes/room/lifted/rgb/anchored/leaf", read_scene(ROOM).views[0].camera
@@ -113,7 +136,7 @@ def test_where_no_source_saw_any_target_nothing_is_drawn(tmp_path):
     record = SceneRecord("room", ROOM, "ok", lifted=(LiftedProduct("rgb", "anchored", "0", (path,)),))
     (lifted,) = lifted_of(store, small_recipe(), [record])
     assert (lifted.targets, lifted.compared, lifted.cell_count, list(lifted.depths())) == ((), (), 0, [])
-    drawn = LifterGallery(3).of(lifted, lifted.colours, 10**6)
+    drawn = lifter_pictures(lifted, lifted.colours, 3, 10**6)
     assert (drawn.rows, drawn.steps, drawn.left_out) == ((), (), 0)
 
 

@@ -19,7 +19,6 @@ from lift3d.domain.camera import Camera
 from lift3d.domain.keys import ViewId
 from lift3d.domain.lifted import LiftedView
 from lift3d.domain.scene import Frame
-from lift3d.errors import Lift3dError
 from lift3d.geometry.projection import is_inside, project, unproject
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.rigid import transform
@@ -70,10 +69,9 @@ def reasons_of(lifted: LiftedScene, sightings: Sightings | None) -> list[Reason]
     """Return why answers of a scene are worse than they might be; none if photographs cannot be read."""
     if sightings is None or not len(sightings.points.xyz):
         return []
-    try:
-        scene = lifted.scene
-        frames = [scene.view(view).load(lifted.recipe.image_height) for view in sightings.views]
-    except Lift3dError:
+    loaded = [lifted.frame(view) for view in sightings.views]
+    frames = [frame for frame in loaded if frame is not None]
+    if len(frames) < len(loaded):
         return []
     return [*_of_colours(sightings, frames), *_of_unknown_cells(lifted, sightings.views, frames)]
 
