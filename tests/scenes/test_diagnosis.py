@@ -9,7 +9,7 @@ from lift3d.domain.scene import Frame, View
 from lift3d.ingest.diagnosis.diagnose import diagnose
 from lift3d.scenes.catalog import read_scene
 from lift3d.scenes.tracks import TRACKED_HEIGHT
-from tests.support.spoiled import SPOILED, masked, rescaled_depth
+from tests.support.spoiled import SPOILED, masked, rescaled_depth, rolled
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,13 +58,20 @@ def test_what_was_spoiled_is_named_and_nothing_else(scene, how):
 def test_every_fifth_view_is_named_where_those_are_blurred(scene):
     (found,) = diagnose(SPOILED["blur"][0](scene))
     assert found.views == ("0002", "0007", "0012")
-    assert str(found).startswith("blur: 3 of 16 views have edges 1.")
+    assert str(found).startswith("blur: edges of 3 of 16 views are 1.")
 
 
 def test_depth_in_other_units_is_told_by_how_much(scene):
     (found,) = diagnose(rescaled_depth(scene, 0.001))
     assert found.kind == "depth"
     assert "scale the depth by 100" in found.remedy or "scale the depth by 99" in found.remedy
+
+
+def test_rows_that_were_read_while_the_camera_moved_are_told_over_how_long_and_which_way():
+    (found,) = diagnose(rolled(read_scene("procedural:objects?seed=3&views=6&spacing=4"), -0.5))
+    assert found.kind == "rolling shutter"
+    share = float(found.said.split("last to first over ")[1].split()[0])
+    assert share == pytest.approx(0.5, abs=0.05)
 
 
 def test_a_clean_capture_raises_no_alarm(scene):

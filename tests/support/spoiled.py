@@ -8,7 +8,10 @@ import torch
 
 from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.scene import Frame, Scene, View
+from lift3d.ingest.diagnosis.rolling_shutter import motion
 from lift3d.scenes.wrapped_frame import WrappedFrame
+from lift3d.synthetic.families import build_world
+from lift3d.synthetic.shading import render
 
 Change = Callable[[Frame], Frame]
 
@@ -46,6 +49,12 @@ def _posed(scene: Scene, pose: Callable[[int, View], torch.Tensor]) -> Scene:
     return replace(scene, views=tuple(views))
 
 
+def skew(turn: torch.Tensor) -> torch.Tensor:
+    """Return the matrix whose exponential is the rotation of a rotation vector."""
+    x, y, z = turn.tolist()
+    return torch.tensor([[0, -z, y], [z, 0, -x], [-y, x, 0]], dtype=torch.float64)
+
+
 def blurred(scene: Scene) -> Scene:
     """Every fifth view is out of focus: σ of 1/150 of the height, or of 1.5 px."""
 
@@ -76,7 +85,7 @@ def jittered(scene: Scene) -> Scene:
         direction = 2.399963 * at  # the golden angle
         x, y = angle * torch.tensor([direction, direction - 1.5708]).cos()
         turn = torch.eye(4, dtype=torch.float64)
-        turn[:3, :3] = torch.linalg.matrix_exp(torch.tensor([[0, 0, y], [0, 0, -x], [-y, x, 0]], dtype=torch.float64))
+        turn[:3, :3] = torch.linalg.matrix_exp(skew(torch.stack([x, y, torch.zeros_like(x)]).double()))
         return turn @ view.camera.w2c
 
     return _posed(scene, turned)
@@ -157,6 +166,32 @@ def masked(scene: Scene, *, inverted: bool) -> Scene:
         return replace(frame, is_valid=frame.is_valid & (is_object ^ inverted))
 
     return replace(scene, views=tuple(_changed(view, mask) for view in scene.views))
+
+
+_ROWS = 4
+
+
+def rolled(scene: Scene, share: float) -> Scene:
+    """A computed scene whose rows were read one after the other, over so much of the time from view to view."""
+    spec = scene.views[0].source.spec  # type: ignore[attr-defined]
+    world, turns, steps = build_world(spec.family, spec.seed), *motion([view.camera for view in scene.views])
+
+    def read_out(camera: Camera, turn: torch.Tensor, step: torch.Tensor) -> Change:
+        bands = []
+        for top in range(0, camera.size.height, _ROWS):
+            time = share * ((top + _ROWS / 2) / camera.size.height - 0.5)
+            w2c, K = torch.eye(4, dtype=torch.float64), camera.K.clone()
+            w2c[:3, :3] = torch.linalg.matrix_exp(time * skew(turn)) @ camera.w2c[:3, :3]
+            w2c[:3, 3] = -w2c[:3, :3] @ (camera.center + time * step)
+            K[1, 2] -= top
+            bands.append(render(world, Camera(K, w2c, ImageSize(_ROWS, camera.size.width))).image)
+        return lambda frame: replace(frame, image=torch.cat(bands, dim=1), z_depth=None)
+
+    views = [
+        _changed(view, read_out(view.camera, turn, step))
+        for view, turn, step in zip(scene.views, turns, steps, strict=True)
+    ]
+    return replace(scene, views=tuple(views))
 
 
 # What was done, and the finding that names it.

@@ -17,6 +17,7 @@ FindingKind = Literal[
     "no overlap",
     "rotation only",
     "convention",
+    "rolling shutter",
     "focal length",
     "poses",
     "depth",

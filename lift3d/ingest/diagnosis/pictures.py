@@ -45,10 +45,11 @@ def _blur(evidence: Evidence) -> Iterator[Finding]:
         )
     worst = np.flatnonzero(blur > max(_BLURRED_PX, _BLURRED_TIMES * usual))
     if len(worst):
+        narrowest, widest = f"{blur[worst].min():.1f}", f"{blur[worst].max():.1f}"
+        widths = widest if narrowest == widest else f"{narrowest} to {widest}"
         yield Finding(
             "blur",
-            f"{len(worst)} of {len(blur)} views have edges {blur[worst].min():.1f} to {blur[worst].max():.1f} px wide, "
-            f"the others {usual:.1f}",
+            f"edges of {len(worst)} of {len(blur)} views are {widths} px wide, of the others {usual:.1f}",
             "Leave them out, or take them again",
             tuple(evidence.looks[view].view for view in worst.tolist()),
         )
@@ -66,7 +67,7 @@ def _exposure(evidence: Evidence) -> Iterator[Finding]:
         times = np.exp(np.abs(own[jumping]).max())
         yield Finding(
             "exposure",
-            f"{len(jumping)} of {len(own)} views are up to {times:.1f} times brighter or darker than those that show "
+            f"brightness of {len(jumping)} of {len(own)} views is up to {times:.1f} times off that of others that show "
             "the same",
             "Models answer differently there: develop the photographs alike, or leave these out",
             tuple(evidence.looks[view].view for view in jumping.tolist()),
