@@ -88,7 +88,9 @@ def lift(
     reasons = record.reasons(built.spec.name)
     if reasons:
         raise SceneError(f"'{built.spec.name}' was not lifted in '{posed.id}': {reasons[0]}", scene=posed.id)
-    lifted = open_lifted(opened, run_id=recipe.run_id)
+    # A name that no plug-in gives is one of the catalog, with the files that the caller named.
+    named = [operator] if isinstance(operator, str) and not recipe.plugins else recipe.plugins
+    lifted = open_lifted(opened, run_id=recipe.run_id, plugins=named)
     # Of arrays there is nothing that could be read again.
     lifted.hold(posed)
     return lifted

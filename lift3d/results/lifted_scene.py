@@ -66,6 +66,8 @@ class LiftedScene:
     Attributes:
         name: What the scene is called in the run's table.
         reads_capture: Whether the capture may be read that the recipe names: a store is data, and may be a stranger's.
+        trusted: Plug-ins and files of models that the user named himself: of those that the store names, no others are
+            loaded, for words, names of labels, and cameras that nobody took a picture from.
     """
 
     store: Store
@@ -75,6 +77,7 @@ class LiftedScene:
     operator: str
     lifter: str
     reads_capture: bool = False
+    trusted: tuple[str, ...] = ()
     # Shared by all of one record: to read a capture takes seconds.
     _capture: HeldCapture = field(default_factory=HeldCapture, repr=False)
 

@@ -12,31 +12,36 @@ from lift3d.runs.table import unique_names
 from lift3d.storage.location import Store, open_store
 
 
-def lifted_scenes(store: Store | str, run_id: str | None = None, captures: bool = False) -> list[LiftedScene]:
+def lifted_scenes(
+    store: Store | str, run_id: str | None = None, captures: bool = False, plugins: Sequence[str] = ()
+) -> list[LiftedScene]:
     """Return everything that a run lifted: scenes in the recipe's order, their operators, their lifters.
 
     Args:
         store: The store, or its URL.
         run_id: The run; the latest if None.
         captures: Whether photographs are read where the recipe says that they lie, though another began the run.
+        plugins: Plug-ins of the run that may be loaded, and names of its models that name files.
 
     Raises:
         StoreLayoutError: If there is no store at the URL, or another version wrote it.
         ProductMissingError: If it has no such run, or none.
     """
     opened = open_store(store) if isinstance(store, str) else store
-    return lifted_of(opened, *read_run(opened, choose_run(opened, run_id)), captures)
+    return lifted_of(opened, *read_run(opened, choose_run(opened, run_id)), captures, plugins)
 
 
 def lifted_of(
-    store: Store, recipe: Recipe, records: Sequence[SceneRecord], captures: bool = False
+    store: Store, recipe: Recipe, records: Sequence[SceneRecord], captures: bool = False, plugins: Sequence[str] = ()
 ) -> list[LiftedScene]:
     """Return everything that the records of a run name: scenes in their order, their operators, their lifters."""
     found = []
-    reads_capture = captures or is_own_run(recipe.run_id)
+    reads_capture, trusted = captures or is_own_run(recipe.run_id), tuple(plugins)
     for name, record in zip(unique_names(records), records, strict=True):
         shared = HeldCapture()
-        found += [LiftedScene(store, recipe, record, name, *pair, reads_capture, shared) for pair in record.pairs]
+        found += [
+            LiftedScene(store, recipe, record, name, *pair, reads_capture, trusted, shared) for pair in record.pairs
+        ]
     return found
 
 
@@ -47,6 +52,7 @@ def open_lifted(
     lifter: str | None = None,
     run_id: str | None = None,
     captures: bool = False,
+    plugins: Sequence[str] = (),
 ) -> LiftedScene:
     """Return one lifted scene of a store.
 
@@ -57,13 +63,14 @@ def open_lifted(
         lifter: The last of the recipe if None: it is what a run is for.
         run_id: The run; the latest if None.
         captures: As for ``lifted_scenes``.
+        plugins: As for ``lifted_scenes``.
 
     Raises:
         StoreLayoutError: If there is no store at the URL, or another version wrote it.
         ProductMissingError: If it has no such run, or nothing was lifted in it.
         UnknownNameError: If the run has no such scene, operator or lifter.
     """
-    found = lifted_scenes(store, run_id, captures)
+    found = lifted_scenes(store, run_id, captures, plugins)
     if not found:
         url = store if isinstance(store, str) else store.url
         raise ProductMissingError(

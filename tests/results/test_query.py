@@ -149,6 +149,29 @@ def test_bad_questions_are_refused_in_words(asked, store, tmp_path):
         lift3d.open_lifted(store, operator="hog").ask().words(THING)
 
 
+_PLUGIN = """
+from dataclasses import replace
+
+from lift3d.operators.catalog import build_operator
+
+mine = build_operator("tiny:clip")
+mine.spec = replace(mine.spec, name="mine")
+"""
+
+
+def test_words_are_asked_of_a_plug_in_that_who_asks_names_himself(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(_PLUGIN)
+    scene = "procedural:objects?seed=3&views=3&height=48&width=64"
+    names = {"operators": ["mine"], "plugins": ["mine.py:mine"], "lifters": ["anchored"], "target_mode": "refine"}
+    run_into("store", small_recipe(scenes=[scene], image_height=48, metrics=["coverage"], sources=3, **names))
+    with pytest.raises(ConfigError, match="--plugin"):
+        lift3d.open_lifted("store").query("ball")
+    assert lift3d.open_lifted("store", plugins=["mine.py:mine"]).query("ball").query == "ball"
+    answered = CliRunner().invoke(app, ["query", "store", "ball", "--plugin", "mine.py:mine"])
+    assert (answered.exit_code, "ball" in answered.output) == (0, True)
+
+
 def test_nothing_lifted_at_a_pixel_is_said(asked):
     view = asked.lifted.view("0000")
     view.lifted[0].features.values[:, 0, 0] = torch.nan

@@ -136,7 +136,7 @@ def test_a_value_has_one_color_in_all_views_and_holes_are_grey(shown_store):
 def refused_along_a_path_alone(store, folder, error, said, trusted=()):
     """What cannot be lifted along a path any more is shown where it was lifted."""
     with pytest.raises(error, match=said):
-        render_video(open_lifted(store), folder / "refused.mp4", RenderExtent(3), trusted)
+        render_video(open_lifted(store, plugins=trusted), folder / "refused.mp4", RenderExtent(3))
     assert not (folder / "refused.mp4").exists()
     assert render_video(open_lifted(store), folder / "shown.mp4", RenderExtent(0)).frame_count == 6
 
@@ -155,7 +155,7 @@ def test_an_operator_that_has_changed_is_refused(tmp_path):
         np.save(folder / f"{view.id}.npy", view.load(48).z_depth.numpy())
     operator = f"files:{folder}?pattern={{view}}.npy"
     run_into(url, small_recipe(operators=[operator], lifters=["anchored"], metrics=["coverage"]))
-    assert render_video(open_lifted(url), tmp_path / "a.mp4", RenderExtent(3), [operator]).frame_count == 3
+    assert render_video(open_lifted(url, plugins=[operator]), tmp_path / "a.mp4", RenderExtent(3)).frame_count == 3
     refused_along_a_path_alone(url, tmp_path, ConfigError, "--plugin")
     np.save(folder / "0000.npy", np.zeros((48, 64), np.float32))
     refused_along_a_path_alone(url, tmp_path, ConfigError, "not what it was", [operator])

@@ -12,6 +12,13 @@ from lift3d.cli.commands.options import PATH, Exit, json_option, say, show, stor
 captures_option = click.option(
     "--captures", is_flag=True, help="Read photographs where the run says that they lie, though you did not begin it."
 )
+plugin_option = click.option(
+    "--plugin",
+    "plugins",
+    multiple=True,
+    help="Plug-in of the run, or the name of its operator or lifter if that names a file: nothing that only a store "
+    "names is loaded. Repeatable.",
+)
 
 
 def choice_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -80,19 +87,14 @@ def report(store: str, run_id: str | None, out: Path | None, captures: bool, **e
 @choice_options
 @click.option("--port", default=7007, help="Port on this machine.")
 @click.option("--open/--no-open", "is_opened", default=True, help="Open a browser.")
-@click.option(
-    "--plugin",
-    "plugins",
-    multiple=True,
-    help="Plug-in, or operator's file, of the run that words may be asked of. Repeatable.",
-)
-def view(store: str, port: int, is_opened: bool, plugins: tuple[str, ...], **chosen: Any) -> None:
+@plugin_option
+def view(store: str, port: int, is_opened: bool, **chosen: Any) -> None:
     """Look around in a lifted scene in the browser: surface, cameras, pictures from anywhere, labels, words."""
     from lift3d.results.opened import open_lifted
     from lift3d.viewer.command import check_port, serve_viewer
 
     check_port(port)
-    serve_viewer(open_lifted(store, **chosen), port, is_opened=is_opened, trusted=plugins)
+    serve_viewer(open_lifted(store, **chosen), port, is_opened=is_opened, trusted=chosen["plugins"])
 
 
 @click.command()
@@ -101,19 +103,13 @@ def view(store: str, port: int, is_opened: bool, plugins: tuple[str, ...], **cho
 @choice_options
 @click.option("--frames", default=120, help="Cameras along the path through the scene's own; 0: those lifted.")
 @click.option("--fps", default=24, help="Frames per second.")
-@click.option(
-    "--plugin",
-    "plugins",
-    multiple=True,
-    help="Plug-in of the run, or the name of its operator or lifter if that names a file: nothing that only a store "
-    "names is loaded. Repeatable.",
-)
-def render(store: str, out: Path, frames: int, fps: int, plugins: tuple[str, ...], **chosen: Any) -> None:
+@plugin_option
+def render(store: str, out: Path, frames: int, fps: int, **chosen: Any) -> None:
     """Write a video of what was lifted along a smooth path of cameras, most of which nobody took a picture from."""
     from lift3d.results.opened import open_lifted
     from lift3d.results.render.video import RenderExtent, render_video
 
-    say(render_video(open_lifted(store, **chosen), out, RenderExtent(frames, fps), plugins).to_text())
+    say(render_video(open_lifted(store, **chosen), out, RenderExtent(frames, fps)).to_text())
 
 
 @click.command()
@@ -155,6 +151,7 @@ def export(store: str, out: Path, form: str | None, onto: Path | None, only: tup
 @click.option("--on-masks", is_flag=True, help="Ask of whole masks (lift3d masks), which are found in a minute or so.")
 @json_option
 @choice_options
+@plugin_option
 def query(
     store: str,
     words: tuple[str, ...],
@@ -172,7 +169,7 @@ def query(
     from lift3d.results.query.ask import that_takes_words
 
     lifted = open_lifted(store, **chosen)
-    if words and chosen.get("operator") is None and (able := that_takes_words(lifted.recipe)):
+    if words and chosen.get("operator") is None and (able := that_takes_words(lifted.recipe, lifted.trusted)):
         lifted = open_lifted(store, **{**chosen, "operator": able})
     found = ask(lifted, words, clicks, rule, out, onto, on_masks=on_masks)
     show(found.to_json(), found.to_text(), as_json)
@@ -217,12 +214,13 @@ def masks(store: str, out: Path, folder: Path | None, **chosen: Any) -> None:
 @click.option("--up", metavar="X,Y,Z", help="Where up is; told by the cameras if not given.")
 @click.option("--masks", "folder", type=PATH, help="2D masks of your own, as for lift3d masks.")
 @choice_options
+@plugin_option
 def questions(store: str, out: Path, folder: Path | None, **options: Any) -> None:
     """Ask where things are, how large, how far apart, and answer by what is measured; what is in doubt is refused."""
     from lift3d.cli.questions import ask_about
     from lift3d.results.opened import open_lifted
 
-    chosen = {name: options.pop(name) for name in ("scene", "operator", "lifter", "run_id", "captures")}
+    chosen = {name: options.pop(name) for name in ("scene", "operator", "lifter", "run_id", "captures", "plugins")}
     say(ask_about(lambda: open_lifted(store, **chosen), out, folder, **options))
 
 

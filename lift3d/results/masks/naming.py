@@ -74,7 +74,7 @@ def words_of(
     lifted: LiftedScene, features: Mapping[int, Float[Tensor, " channel"]], words: Sequence[str], ignored: Sequence[str]
 ) -> Naming:
     """Name masks of some features; −1 is none."""
-    encoder = text_encoder(lifted.operator)
+    encoder = text_encoder(lifted.operator, lifted.trusted)
     known = list(dict.fromkeys([*words, *ignored]))
     texts = [embedded(encoder, one) for one in known]
     numbers = [number for number in features if number >= 0]
@@ -122,8 +122,7 @@ def _labels_at(masks: SceneMasks, operator: str) -> tuple[np.ndarray, Mapping[in
         if operator not in known:
             raise UnknownNameError.of("segmentation", operator, [*known, CAPTURE])
         spoken = replace(lifted, operator=operator)
-        # Who names it trusts it.
-        names = dict(enumerate(build_stored(operator, (*lifted.recipe.plugins, operator)).spec.label_names))
+        names = dict(enumerate(build_stored(operator, lifted.trusted).spec.label_names))
         views = [spoken.view(view) for view in masks.views]
         if views[0].prediction.kind not in ("labels", "masks"):
             raise ConfigError(

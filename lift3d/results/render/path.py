@@ -1,6 +1,6 @@
 """Lifting to cameras that nobody took a picture from: along the path through a lifted scene's own cameras."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -42,22 +42,22 @@ class PathLift:
     computed: Mapping[str, int]
 
 
-def lift_along_path(base: LiftedScene, count: int, trusted: Sequence[str] = ()) -> PathLift:
+def lift_along_path(base: LiftedScene, count: int) -> PathLift:
     """Lift to ``count`` cameras along the path through a scene's own; what the store holds is read, not computed.
 
     The products go into the scene's store; no run is recorded, so the store's latest run stays what it was. Of the
-    plug-ins and files that the store names, only those are loaded that the user names, too: ``trusted``.
+    plug-ins and files that the store names, only those are loaded that the user names, too: ``base.trusted``.
     """
-    if base.lifter not in trusted and not is_packaged(base.lifter):
+    if base.lifter not in base.trusted and not is_packaged(base.lifter):
         raise ConfigError(
             f"Lifter '{base.lifter}' reads a file that the store names, and a store is data. If you trust it, name it "
             f"yourself: --plugin '{base.lifter}'. {_REMEDY}"
         )
-    _require_own_geometry(base, trusted)
-    operators = _operators(base, trusted)
+    _require_own_geometry(base)
+    operators = _operators(base)
     recipe = path_recipe(base, count, tuple(operator.spec.name for operator in operators))
     # The surface may be completed by an operator; what the store names is not loaded for that.
-    recipe = recipe.model_copy(update={"plugins": tuple(one for one in recipe.plugins if one in trusted)})
+    recipe = recipe.model_copy(update={"plugins": tuple(one for one in recipe.plugins if one in base.trusted)})
     models = Models(operators, (build_lifter(base.lifter),), build_metrics(_METRICS), named_device("auto"))
     try:
         inputs = SceneInputs(base.scene, base.store, recipe.image_height)
@@ -75,12 +75,12 @@ def lift_along_path(base: LiftedScene, count: int, trusted: Sequence[str] = ()) 
     return PathLift(answers, lifted[0] if len(lifted) > 1 else None, targets, record.computed)
 
 
-def _require_own_geometry(base: LiftedScene, trusted: Sequence[str]) -> None:
+def _require_own_geometry(base: LiftedScene) -> None:
     """Refuse a file of geometry, or a model, that a stranger's recipe names: of a capture's own folder, none is."""
     geometry = base.recipe.geometry or ""
     prior = parse_geometry(geometry).prior if geometry else ""
     if prior and not is_own_run(base.recipe.run_id):
-        build_stored(prior, trusted)
+        build_stored(prior, base.trusted)
     path = Path(geometry.partition("?path=")[2]).expanduser()
     if path.is_absolute() and not is_own_run(base.recipe.run_id):
         raise ConfigError(
@@ -96,27 +96,27 @@ def path_recipe(base: LiftedScene, count: int, operators: tuple[str, ...]) -> Re
     return parse_recipe({**fields, **changed})
 
 
-def _operators(base: LiftedScene, trusted: Sequence[str]) -> tuple[Operator, ...]:
+def _operators(base: LiftedScene) -> tuple[Operator, ...]:
     """Return the operators to lift: that of the picture if the run lifted it, then the one that was chosen."""
-    chosen = _rebuilt(base, trusted)
+    chosen = _rebuilt(base)
     has_picture = base.operator != PICTURE and (PICTURE, base.lifter) in base.record.pairs
     return (build_operator(PICTURE), chosen) if has_picture else (chosen,)
 
 
-def _rebuilt(base: LiftedScene, trusted: Sequence[str]) -> Operator:
+def _rebuilt(base: LiftedScene) -> Operator:
     """Build the operator of a lifted scene by what its run calls it."""
     first: Lift3dError | None = None
     # An operator may spell its name in another way than the recipe; the one that is spelt alike is tried first.
     for name in sorted(base.recipe.operators, key=lambda name: name != base.operator):
         try:
-            operator = build_stored(name, trusted)
+            operator = build_stored(name, base.trusted)
         except Lift3dError as error:
             first = first or error
             continue
         if operator.spec.name == base.operator:
             _check_same(base, operator)
             return operator
-    plugins = " ".join(f"--plugin '{one}'" for one in base.recipe.plugins if one not in trusted)
+    plugins = " ".join(f"--plugin '{one}'" for one in base.recipe.plugins if one not in base.trusted)
     raise ConfigError(
         f"Operator '{base.operator}' cannot be built again from its name: {first or 'no name of the run gives it'} "
         f"It may have been an object in Python, or a plug-in{f': the run had {plugins}' if plugins else ''}. {_REMEDY}"

@@ -75,11 +75,11 @@ class Rendered:
         )
 
 
-def render_video(base: LiftedScene, out: Path, extent: RenderExtent, trusted: Sequence[str] = ()) -> Rendered:
+def render_video(base: LiftedScene, out: Path, extent: RenderExtent) -> Rendered:
     """Write a video of a lifted scene, in colours that are those of the run and never change.
 
     Memory is that of one stored part (64 views) of everything shown and one frame; lifting takes what a run takes.
-    Plug-ins and files of operators are loaded if they are ``trusted``, see ``lift_along_path``.
+    Plug-ins and files of operators are loaded if they are ``base.trusted``, see ``lift_along_path``.
     """
     if out.suffix.lower() != SUFFIX or out.is_dir():
         raise ConfigError(f"'{out}' is no name of a video; expected a file that ends in {SUFFIX}.")
@@ -96,7 +96,7 @@ def render_video(base: LiftedScene, out: Path, extent: RenderExtent, trusted: Se
         if base.plain(targets[0]) is not None:
             panels.insert(0, _Panel("2D", base, base.colours, is_plain=True))
     else:
-        path = lift_along_path(base, extent.frames, trusted)
+        path = lift_along_path(base, extent.frames)
         targets, panels = path.targets, [_Panel("lifted", path.answers, base.colours)]
         if path.pictures is not None:
             panels.insert(0, _Panel("picture", path.pictures, path.pictures.colours))
