@@ -91,16 +91,14 @@ def _strips(found: RunComparison, captures: bool) -> Iterator[tuple[str, Strip]]
         return
     shown = 0
     # The plain answers stand above the lifted ones in any case.
-    named = [name for name, side in zip(_SIDES, found.sides, strict=True) if side.lifter != RAW2D] or ["A"]
+    called = [" · ".join(filter(None, pair)) for pair in zip(_SIDES, (one.lifter for one in found.sides), strict=True)]
+    named = [name for name, side in zip(called, found.sides, strict=True) if side.lifter != RAW2D] or called[:1]
     for names in found.scenes:
         for pair in _pairs([side.get(name, []) for side, name in zip(sides, names, strict=True)]):
             if shown == _MOST_STRIPS:
                 return
             try:
-                yield (
-                    f"{names[0]} · {pair[0].operator}",
-                    _strip(dict(zip(_SIDES, pair, strict=True)), named),
-                )
+                yield f"{names[0]} · {pair[0].operator}", _strip(dict(zip(called, pair, strict=True)), named)
             except Lift3dError:
                 continue
             shown += 1

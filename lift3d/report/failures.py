@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lift3d.domain.records import RAW2D
+from lift3d.ingest.diagnosis.finding import some_of
 from lift3d.metrics.catalog import build_metrics
 from lift3d.results.scores.tables import HEADLINE, over_all_pixels
 from lift3d.tables.rendering import NOTHING, Cell, Column, Row, Table, text_table
@@ -70,10 +71,16 @@ class Failures:
 
     @property
     def listed(self) -> list[Listed]:
-        """What is missing: scenes, lifters, targets and views, then figures by how often one reason is given."""
-        blanks = Listed("Kinds of figures that are missing", ("metric", "operator × lifter", "times", "reason"))
-        kinds = self._blanks.most_common()
-        blanks.add([[metric, f"{operator} × {lifter}", str(n), why] for (operator, lifter, metric, why), n in kinds])
+        """What is missing: scenes, lifters, targets and views, then figures by the reason that is given most often."""
+        blanks = Listed("Reasons why figures are missing", ("reason", "figures", "operator × lifter", "times"))
+        counts: Counter[str] = Counter()
+        for (_, _, _, why), count in self._blanks.items():
+            counts[why] += count
+        for why, count in counts.most_common():
+            own = [key for key in self._blanks if key[3] == why]
+            metrics = dict.fromkeys(metric for _, _, metric, _ in own)
+            pairs = dict.fromkeys(f"{operator} × {lifter}" for operator, lifter, _, _ in own)
+            blanks.add([[why, some_of([*metrics]), some_of([*pairs]), str(count)]])
         return [one for one in (*self._listed.values(), blanks) if one.count]
 
     def worst(self, lifters: Sequence[str]) -> list[Table]:

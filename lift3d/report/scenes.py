@@ -15,7 +15,7 @@ from lift3d.results.evidence.reasons import Reason, reasons_of
 from lift3d.results.evidence.same_spots import SameSpots, same_spots
 from lift3d.results.evidence.sightings import Sightings, sightings_of
 from lift3d.results.lifted_scene import LiftedScene
-from lift3d.results.scores.answers import Answer
+from lift3d.results.scores.answers import Answer, best_first
 from lift3d.runs.progress import track
 
 # Characters of all pictures together: with the tables the page stays below 20 MB, which a phone still opens.
@@ -65,6 +65,11 @@ class DrawnOperator:
     def size(self) -> int:
         """Characters of the pictures."""
         return sum(one.size for one in self.lifters) + (self.strip.size if self.strip else 0)
+
+    @property
+    def ranked(self) -> list[Answer]:
+        """The answers, the best lifter first."""
+        return [one for own in best_first(self.answers) for one in own]
 
 
 @dataclass(frozen=True, slots=True)

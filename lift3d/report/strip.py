@@ -37,12 +37,15 @@ class Strip:
     """Views side by side, each with its photograph, the plain answer and the lifted ones.
 
     ``swatches`` has, for each answer, the colour of each spot in each view: where they agree, so do the colours.
-    ``legend`` names the colours of labels.
+    ``legend`` names the colours of labels; ``is_hatched`` says whether pixels are hidden somewhere, and
+    ``is_of_features`` whether colours stand for features.
     """
 
     views: tuple[tuple[str, tuple[MarkedPicture, ...]], ...]
     swatches: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...]
     legend: tuple[tuple[str, str], ...]
+    is_hatched: bool = False
+    is_of_features: bool = False
 
     @property
     def size(self) -> int:
@@ -65,7 +68,12 @@ def strip_of(lifters: Mapping[str, LiftedScene], colours: Mapping[str, SceneColo
         counts.update(_labels(lifters, target))
     whole = [name for name in names if len(said[name]) == len(views) and said[name][0]]
     swatches = tuple((name, tuple(zip(*said[name], strict=True))) for name in whole)
-    return Strip(tuple(views), swatches, _legend(counts, next(iter(lifters.values())).label_names))
+    first = next(iter(lifters.values()))
+    frames = [frame for target in spots.views if (frame := first.frame(target))]
+    is_hatched = not all(bool(frame.is_valid.all()) for frame in frames)
+    last = spots.views[-1:]
+    kinds = {one.view(view).prediction.kind for one in lifters.values() for view in last if view in one.targets}
+    return Strip(tuple(views), swatches, _legend(counts, first.label_names), is_hatched, kinds == {"embedding"})
 
 
 def _drawn(lifters: Mapping[str, LiftedScene], colours: Mapping[str, SceneColours], target: str) -> dict[str, Picture]:

@@ -26,7 +26,7 @@ from lift3d.report.html import page, write_page
 from lift3d.report.scenes import PICTURE_BUDGET, DrawnScene, ReportExtent, drawn_scene, drawn_scenes
 from lift3d.results.lifted_scene import LiftedScene
 from lift3d.results.opened import lifted_of
-from lift3d.results.scores.answers import answers_of, glance_table, worst_left
+from lift3d.results.scores.answers import answers_of, best_first, glance_table, worst_left
 from lift3d.results.scores.tables import headline_means, overall_table, scene_table
 from lift3d.runs.records import choose_run, list_runs, read_run
 from lift3d.runs.table import run_parts, unique_names
@@ -154,15 +154,17 @@ class _Run:
         """Return what the page tells whatever is drawn."""
         # What lifters call themselves, in the recipe's order.
         lifters = dict.fromkeys(one.lifter for record in self.records for one in record.lifted if one.lifter != RAW2D)
-        answers, failed = answers_of(self.means), len(self.records) - len(self.scenes)
+        place = {name: number for number, name in enumerate(self.recipe.operators)}
+        answers = sorted(answers_of(self.means), key=lambda one: place.get(one.operator, len(place)))
+        failed = len(self.records) - len(self.scenes)
         to_do = len(self.recipe.scenes) - len(self.records)
         return {
-            "title": f"Run {self.recipe.run_id}",
+            "title": f"{some_of(self.recipe.operators)} in {self._where}",
             "store": self.store.url,
             "recipe": self.recipe,
             "recipe_text": _recipe_text(self.recipe),
             "counts": {"lifted": len(self.scenes), "failed": failed, "to_do": to_do},
-            "answers": answers,
+            "answers": best_first(answers),
             "glance": glance_table(answers, "At a glance"),
             "overall": replace(overall_table(self.means), caption="Means over scenes, each weighing the same"),
             "has_overall": self.means["scene"].nunique() > 1,
@@ -170,6 +172,12 @@ class _Run:
             "worst": self.failures.worst([*lifters]),
             "listed": self.failures.listed,
         }
+
+    @property
+    def _where(self) -> str:
+        """Of which scenes the page is, in words."""
+        first = next((record.scene for record in self.records), self.recipe.scenes[0])
+        return first if len(self.recipe.scenes) == 1 else f"{len(self.recipe.scenes)} scenes"
 
     def on_one_page(self) -> dict[str, Any]:
         """Return what is drawn on the page itself: the first scenes."""
@@ -185,7 +193,7 @@ class _Run:
             "is_single": len(self.scenes) == len(scenes) == 1,
             "reasons": _reasons_table(scenes),
             "cards": [card_of(drawn[name], left, hrefs[name], room) for name, left in ranked],
-            "typical": drawn[ranked[len(ranked) // 2][0]] if len(ranked) > 1 else None,
+            **_typical(drawn[ranked[len(ranked) // 2][0]] if len(ranked) > 1 else None),
             "hidden_scenes": len(self.scenes) - len(chosen),
             **_scene_tables(self.means[self.means["scene"].isin([*chosen])]),
         }
@@ -218,7 +226,7 @@ class _Run:
             "reasons": _reasons_table(troubled),
             "is_single": False,
             "cards": cards,
-            "typical": typical,
+            **_typical(typical),
             "hidden_scenes": len(self.scenes) - len(ranked),
             **_scene_tables(self.means[:0]),
         }
@@ -236,6 +244,11 @@ class _Run:
             if one.name in wanted:
                 found.setdefault(one.name, []).append(one)
         return {**found}
+
+
+def _typical(scene: DrawnScene | None) -> dict[str, Any]:
+    """Return the scene whose pictures stand beneath the means of all, and what is drawn of it by operator."""
+    return {"typical": scene, "strips": {} if scene is None else {one.operator: one for one in scene.operators}}
 
 
 def _reasons_table(scenes: Sequence[DrawnScene]) -> Table | None:

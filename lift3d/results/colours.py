@@ -133,11 +133,18 @@ def heat_picture(values: Float[Tensor, "row col"], limits: tuple[float, float] =
 
 
 def hatched(picture: Picture, is_hidden: Bool[ndarray, "row col"]) -> Picture:
-    """Return a picture with pale stripes where something is hidden, by a map of any size: black would be a colour."""
+    """Return a picture with pale stripes where something is hidden, by a map of any size: black would be a colour.
+
+    What is narrower than a stripe is pale all over.
+    """
     height, width = picture.shape[:2]
-    is_striped = cv2.resize(is_hidden.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0
-    stripe = (np.add(*np.ogrid[:height, :width]) // max(1, height // _STRIPES)) % 2
-    drawn: Picture = np.where(is_striped[..., None], np.array(_HATCH, np.float32)[stripe][..., None], picture)
+    hidden = cv2.resize(is_hidden.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+    wide = max(1, height // _STRIPES)
+    is_striped = cv2.morphologyEx(hidden, cv2.MORPH_OPEN, np.ones((2 * wide, 2 * wide), np.uint8)) > 0
+    stripe = is_striped & ((np.add(*np.ogrid[:height, :width]) // wide) % 2 > 0)
+    drawn: Picture = np.where(
+        hidden[..., None] > 0, np.array(_HATCH, np.float32)[stripe.astype(int)][..., None], picture
+    )
     return drawn
 
 

@@ -45,6 +45,8 @@ def test_a_line_per_operator_lifter_and_run_with_the_share_that_is_left(stores):
     assert frame.loc["anchored", "left_low"] <= left <= frame.loc["anchored", "left_high"]
     assert frame["scenes"].to_dict() == {"anchored": 2, HOSTILE: 1, RAW2D: 2, "plane_sweep": 1}
     assert frame.loc["plane_sweep", "psnr"] == 25.0
+    assert [column.key for column in leaderboard(stores).table().columns][2:4] == ["store", "run"]
+    assert [column.key for column in leaderboard(stores[:1]).table().columns][2:4] == ["run", "warp_error_long"]
     assert frame["left"].isna().to_dict() == {"anchored": False, HOSTILE: False, RAW2D: True, "plane_sweep": True}
 
 

@@ -106,11 +106,11 @@ def test_of_several_runs_the_one_that_was_worked_on_last_is_shown_and_the_others
         for path in Path(store.url).glob(f"runs/{recipe.run_id}/scenes/*"):
             os.utime(path, (path.stat().st_mtime - age,) * 2)
     made = make_report(url, ReportExtent())
-    assert new.run_id in read_page(made.content).all("h1")[0].text
+    assert new.run_id in read_page(made.content).all("header")[0].text
     assert made.message == (
         f"The store holds 2 runs; this is {new.run_id}, the latest. Others, by --run: {old.run_id}."
     )
-    assert old.run_id in page_of(url, run_id=old.run_id).all("h1")[0].text
+    assert f"run {old.run_id} of" in page_of(url, run_id=old.run_id).all("header")[0].text
     with pytest.raises(ProductMissingError, match=f"no run 'none'.*{min(old.run_id, new.run_id)}"):
         make_report(url, ReportExtent("none"))
 

@@ -1,7 +1,7 @@
 """What a run answers: how much of the 2D model's disagreement is left, at what sharpness, and how near to the truth."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lift3d.domain.records import RAW2D
@@ -71,7 +71,12 @@ class Answer:
     @property
     def is_gain(self) -> bool:
         """Whether views agree much more, at the price of neither sharpness nor truth."""
-        return self.left < _GAINED and not self.sharpness < _BLURRED and not self.is_farther
+        return self.left < _GAINED and not self.is_bought
+
+    @property
+    def is_bought(self) -> bool:
+        """Whether views may agree because answers are blurred, or farther from the truth."""
+        return self.sharpness < _BLURRED or self.is_farther
 
     @property
     def where(self) -> str:
@@ -86,6 +91,14 @@ def answers_of(means: DataFrame) -> list[Answer]:
     figures: dict[tuple[str, str, str], float] = {key: float(value) for key, value in mean.items()}
     pairs = dict.fromkeys((operator, lifter) for operator, lifter, _ in figures if lifter != RAW2D)
     return [_answer(figures, operator, lifter) for operator, lifter in pairs]
+
+
+def best_first(answers: Sequence[Answer]) -> list[list[Answer]]:
+    """Return the answers of each operator, its best lifter first: the least that is left, and not bought."""
+    found: dict[str, list[Answer]] = {}
+    for one in answers:
+        found.setdefault(one.operator, []).append(one)
+    return [sorted(own, key=lambda one: (math.isnan(one.left), one.is_bought, one.left)) for own in found.values()]
 
 
 def worst_left(means: DataFrame) -> Mapping[str, float]:

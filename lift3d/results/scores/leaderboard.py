@@ -32,8 +32,8 @@ class Leaderboard:
     """A line per operator, lifter and run, in a frame: what is left, and means over scenes.
 
     Columns: ``left`` of the disagreement of raw2d above the floor of the warp, with its 95 % interval over scenes
-    (``left_low``, ``left_high``; missing of one scene), ``between`` which views (long or short), then a column per
-    metric of the headline. ``scenes`` have a figure, of ``of_scenes``.
+    (``left_low``, ``left_high``; missing of one scene), ``store`` and ``run``, ``between`` which views (long or
+    short), then a column per metric of the headline. ``scenes`` have a figure, of ``of_scenes``.
     """
 
     frame: DataFrame
@@ -48,11 +48,13 @@ class Leaderboard:
         known = [name for name in HEADLINE if self.frame[name].notna().any()]
         metrics = sorted(known, key=lambda name: name not in _FIRST)
         sides = better_sides()
+        # Which line is whose: of one run all lines are.
+        sources = [name for name in ("store", "run") if self.frame[name].nunique() > 1] or ["run"]
         columns = (
             Column("left", "left", "lower"),
             Column("scenes", "scenes"),
+            *(Column(name, name) for name in sources),
             *(Column(HEADLINE[name], name, sides.get(name, "neither")) for name in metrics),
-            Column("run", "run"),
         )
         rows = tuple(
             Row(
@@ -60,8 +62,8 @@ class Leaderboard:
                 (
                     _left(line),
                     Cell(f"{line['scenes']}/{line['of_scenes']}", float(line["scenes"])),
+                    *(Cell(line[name].rstrip("/").rpartition("/")[2]) for name in sources),
                     *(_figure(float(line[name]), digits) for name in metrics),
-                    Cell(line["run"]),
                 ),
             )
             for line in lines
@@ -77,7 +79,7 @@ def leaderboard(references: Sequence[str]) -> Leaderboard:
     lines: list[dict[str, Any]] = []
     for store, run_id in dict.fromkeys(_runs(references)):
         means = headline_means(run_parts(open_store(store), run_id))
-        lines += _lines(means[means["lifter"] != ""], run_id)
+        lines += _lines(means[means["lifter"] != ""], run_id, store)
     if not lines:
         raise ConfigError(f"No run of {', '.join(references)} has a figure; lift3d status says how far they are.")
     frame = DataFrame(lines)
@@ -90,7 +92,7 @@ def _runs(references: Iterable[str]) -> Iterator[tuple[str, str]]:
         yield url, choose_run(open_store(url), run_id or None)
 
 
-def _lines(means: DataFrame, run_id: str) -> Iterator[dict[str, Any]]:
+def _lines(means: DataFrame, run_id: str, store: str) -> Iterator[dict[str, Any]]:
     known = means[means["ok"] > 0]
     of_scenes = int(means["scene"].nunique())
     figures = known.groupby(["operator", "lifter", "metric"])["mean"].mean()
@@ -99,7 +101,8 @@ def _lines(means: DataFrame, run_id: str) -> Iterator[dict[str, Any]]:
         answer = answers.get((operator, lifter), Answer(operator, lifter))
         low, high = _interval(known[known["operator"] == operator], answer)
         shares = dict(zip(_SHARES, (answer.left, low, high), strict=True))
-        named = {"operator": operator, "lifter": lifter, "run": run_id, "scenes": int(own["scene"].nunique())}
+        named = {"operator": operator, "lifter": lifter, "run": run_id, "store": store}
+        named["scenes"] = int(own["scene"].nunique())
         metrics = {name: figures.get((operator, lifter, name), math.nan) for name in HEADLINE}
         yield {**named, "of_scenes": of_scenes, **shares, "between": answer.reach, **metrics}
 
