@@ -1,24 +1,32 @@
 """Computed scenes with one known fault: it is named, with its views, and nothing else is."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 import lift3d
 from lift3d.results.evidence.reasons import reasons_of
 from lift3d.results.evidence.sightings import sightings_of
 from lift3d.synthetic.movers import disturbed_views
+from lift3d.synthetic.reader import ProceduralFrame
+from lift3d.synthetic.stage import LABELS
 from tests.support.photographs import write_posed
 from tests.support.runs import run_into, small_recipe
 
 ROOM = "procedural:room?seed=3&views=8&height=48&width=64&depth=0&labels=0"
-FAULTS = {
-    "": (ROOM, ()),
-    "moved": (f"{ROOM}&movers=0.3", tuple(f"{place:04d}" for place in disturbed_views(0.3, 3, 8, 8))),
-    "no texture": (f"{ROOM}&plain=1", tuple(f"{place:04d}" for place in range(8))),
-    "no overlap": ("procedural:street?seed=3&views=4&height=48&width=64&depth=0&spacing=10", ("0000",)),
-}
+MOVED = tuple(f"{place:04d}" for place in disturbed_views(0.3, 3, 8, 8))
+MEASURED = ROOM.replace("depth=0", "depth=1")
+FAULTS = [
+    ("", ROOM, ()),
+    ("moved", f"{ROOM}&movers=0.3", MOVED),
+    # A sensor measures the mover, too: no view contradicts itself, but those that see through it contradict it.
+    ("moved", f"{MEASURED}&movers=0.3", MOVED),
+    ("no texture", f"{ROOM}&plain=1", tuple(f"{place:04d}" for place in range(8))),
+    ("no overlap", "procedural:street?seed=3&views=4&height=48&width=64&depth=0&spacing=10", ("0000",)),
+]
 
 
 def reasons(folder, location):
@@ -29,12 +37,33 @@ def reasons(folder, location):
     return reasons_of(lifted, sightings_of(lifted))
 
 
-@pytest.mark.parametrize("kind", FAULTS)
-def test_what_is_wrong_is_named_and_where(tmp_path, kind):
-    location, views = FAULTS[kind]
+@pytest.mark.parametrize(("kind", "location", "views"), FAULTS)
+def test_what_is_wrong_is_named_and_where(tmp_path, kind, location, views):
     found = reasons(tmp_path, location)
     assert [(one.kind, {*one.views}) for one in found] == ([(kind, {*views})] if kind else [])
     assert all(one.remedy for one in found)
+
+
+def test_things_that_look_different_from_each_side_shine_and_photographs_of_other_light_do_not(room_run, monkeypatch):
+    lifted, plain_load = room_run["rgb"], ProceduralFrame.load
+    sightings = sightings_of(lifted)
+
+    def found(changed):
+        def load(self, *asked):
+            frame = plain_load(self, *asked)
+            return replace(frame, image=changed(frame, self.index))
+
+        monkeypatch.setattr(ProceduralFrame, "load", load)
+        return [(one.kind, one.views) for one in reasons_of(lifted, sightings)]
+
+    def shining(frame, index):
+        tint = torch.tensor([index / 5, 0.5, 1 - index / 5])[:, None, None]
+        is_shiny = torch.isin(frame.labels, torch.tensor([LABELS[name] for name in ("floor", "seat", "cabinet")]))
+        return torch.where(is_shiny, tint, frame.image)
+
+    assert found(lambda frame, index: frame.image) == []
+    assert found(lambda frame, index: frame.image * 0.8 + 0.03 * index) == []
+    assert found(shining) == [("shiny", ())]
 
 
 def test_a_camera_that_is_turned_is_named_with_how_far_it_is_off(tmp_path):

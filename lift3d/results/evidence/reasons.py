@@ -1,8 +1,9 @@
 """Why views disagree or see nothing: told by few rules from the surface, the photographs and how sure answers are.
 
 Points of the surface are looked up in the photographs. Where one view shows something else than most, together in one
-place, it moved; where a whole view agrees better some pixels aside, its camera is off; where points look different from
-every side, they shine. Cells of which nothing is known have no texture, or no other view looks there.
+place, it moved, and so did what a sensor measured where more views measure what lies behind it; where a whole view
+agrees better some pixels aside, its camera is off; where points look different from every side, they shine. Cells of
+which nothing is known have no texture, or no other view looks there.
 Letters: e is how far the colour of a point in a view is from its median over views, channels averaged, in [0, 1].
 """
 
@@ -25,6 +26,7 @@ from lift3d.geometry.rigid import transform
 from lift3d.geometry.sampling import sample
 from lift3d.results.evidence.sightings import Sightings
 from lift3d.results.lifted_scene import LiftedScene
+from lift3d.surface.catalog import SENSOR
 
 ReasonKind = Literal["pose", "moved", "shiny", "no texture", "no overlap"]
 REMEDIES: dict[ReasonKind, str] = {
@@ -43,6 +45,8 @@ _MOVED_SHARE, _SHINY_SHARE, _UNKNOWN_SHARE = 0.03, 0.05, 0.1
 _BESIDE, _MOST_MOVED = 0.94, 0.4
 # Points around one, and how many of them differ, too, where a thing moved: noise is scattered.
 _AROUND, _TOGETHER = 8, 0.5
+# Cells of a view that are looked up in others.
+_MOST_CELLS = 1500
 # A camera is off if so many pixels aside, of image height, views agree so much better.
 _FARTHEST, _OFF_PX, _BETTER = 0.06, 1.0, 0.7
 # That is asked of views whose colours differ so many times as much as those of most, of so many points.
@@ -136,12 +140,13 @@ def _of_colours(sightings: Sightings, frames: Sequence[Frame]) -> Iterator[Reaso
         for uv, other, known, apart in zip(seen.uv, is_other, counts, off, strict=True)
     ]
     moved = [share if share >= _MOVED_SHARE else 0.0 for share in moved]
+    gone = [0.0 if apart else share for share, apart in zip(_passed_through(sightings), off, strict=True)]
     shiny = float((spread_of[is_known] > limit).double().mean())
     if sum(share > 0 for share in moved) > _MOST_MOVED * len(moved):
         yield from _told("shiny", moved, targets, "{count} of {all} views show places in other colours than most do")
     else:
-        said = "{count} of {all} views show in one place, up to {percent:.0f} % of them, what no other shows"
-        yield from _told("moved", moved, targets, said)
+        said = "{count} of {all} views show in one place, up to {percent:.0f} % of them, what most others do not"
+        yield from _told("moved", [*map(max, moved, gone)], targets, said)
     if shiny >= _SHINY_SHARE:
         yield Reason("shiny", f"{100 * shiny:.0f} % of the surface looks different from different sides")
 
@@ -213,6 +218,30 @@ def _together(uv: Float[Tensor, "point 2"], is_other: Bool[Tensor, " point"]) ->
         return 0.0
     around = torch.cdist(uv[is_other], uv).topk(_AROUND + 1, largest=False).indices[:, 1:]
     return float((is_other[around].double().mean(1) >= _TOGETHER).sum()) / len(uv)
+
+
+def _passed_through(sightings: Sightings) -> list[float]:
+    """Return how much of each view's depth, in one place, more views see through than show it; 0 where it is estimated.
+
+    Where that is so in many views, a sensor errs.
+    """
+    surface, shares = sightings.surface, [0.0] * len(sightings.views)
+    for place, name in enumerate(sightings.views if surface.method == SENSOR.name else ()):
+        if name not in surface.ids:
+            continue
+        own = surface.ids.index(name)
+        view = surface.views[own]
+        z_depth = view.z_depth.flatten()
+        known = torch.nonzero(torch.isfinite(z_depth))[:, 0]
+        known = known[:: 1 + len(known) // _MOST_CELLS]
+        uv = cell_centers(*view.grid.lattice).reshape(-1, 2)[known]
+        is_other = torch.arange(len(surface.views)) != own
+        asked = surface.asked(view.camera, uv, z_depth[known], is_allowed=is_other)
+        look = surface.look(view.camera, uv, z_depth[known], asked)
+        shown, passed = (asked.among_all(one)[:, is_other] > 0 for one in (look.shown, look.passed))
+        share = _together(uv, (passed.sum(1) >= 2) & (passed.sum(1) > shown.sum(1)))
+        shares[place] = share if share >= _MOVED_SHARE else 0.0
+    return shares if sum(share > 0 for share in shares) <= _MOST_MOVED * len(shares) else [0.0] * len(shares)
 
 
 def _is_shared(view: LiftedView, uv: Float[Tensor, "cell 2"], others: Sequence[Camera]) -> Bool[Tensor, " cell"]:

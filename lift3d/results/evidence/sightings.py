@@ -8,6 +8,7 @@ from lift3d.results.cloud import PointsInView, points_in_views, surface_of
 from lift3d.results.lifted_scene import LiftedScene
 from lift3d.results.picture_rows import spread
 from lift3d.surface.cloud import SurfacePoints, surface_points
+from lift3d.surface.scene_surface import SceneSurface
 
 # Looked at: views, and points of the surface.
 _MOST_VIEWS, _MOST_POINTS = 64, 2000
@@ -15,8 +16,9 @@ _MOST_VIEWS, _MOST_POINTS = 64, 2000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sightings:
-    """Points, and how views that are spread along the camera path see them."""
+    """Points of a surface, and how views that are spread along the camera path see them."""
 
+    surface: SceneSurface
     views: tuple[ViewId, ...]
     points: SurfacePoints
     seen: tuple[PointsInView, ...]
@@ -30,7 +32,7 @@ def sightings_of(lifted: LiftedScene) -> Sightings | None:
         if not surface.views or not views:
             return None
         points = surface_points(surface, _MOST_POINTS)
-        return Sightings(tuple(views), points, tuple(points_in_views(lifted, surface, points, views)))
+        return Sightings(surface, tuple(views), points, tuple(points_in_views(lifted, surface, points, views)))
     except Lift3dError:
         # What is damaged costs the marks, not the pictures.
         return None
