@@ -6,7 +6,7 @@ from typing import Literal
 
 from lift3d.errors import MissingExtraError
 
-Extra = Literal["cluster", "heic", "splats", "train", "transformers", "view"]
+Extra = Literal["cluster", "phone", "splats", "train", "transformers", "view"]
 _OURS = ("lift3d", "flows")
 
 

@@ -223,7 +223,7 @@ def _workplace(out: Path) -> Iterator[Path]:
 def _readable(names: Sequence[str]) -> list[str]:
     """Return what else decides which of the photographs are read: what is installed."""
     has_heic = any(name.lower().endswith(HEIC_SUFFIXES) for name in names)
-    return ["heic"] if has_heic and find_spec("pillow_heif") is not None else []
+    return ["phone"] if has_heic and find_spec("pillow_heif") is not None else []
 
 
 def _gather(

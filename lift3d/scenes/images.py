@@ -27,6 +27,7 @@ from lift3d.errors import ImageError, SceneFormatError
 from lift3d.extras import extra
 from lift3d.scenes.file_limits import digest_file, map_array, read_map
 from lift3d.scenes.image_sizes import is_rescale, reduction_by, require_proportions
+from lift3d.scenes.packed_map import PACKED, read_packed
 from lift3d.scenes.resampling import center_fractions, nearest, nearest_known, resize, undistort
 from lift3d.scenes.undistortion import Distortion, file_fractions, file_places
 
@@ -125,11 +126,14 @@ def decode_mask(path: str | Path) -> Bool[ndarray, "height width"]:
     return np.asarray(values.reshape(*values.shape[:2], -1).any(axis=-1))
 
 
-def decode_map(path: str | Path, *, may_have_palette: bool = False) -> Shaped[ndarray, "height width"]:
+def decode_map(
+    path: str | Path, *, may_have_palette: bool = False, image: ImageSize | None = None
+) -> Shaped[ndarray, "height width"]:
     """Decode a single-channel map without changing its numbers; of ``.npy`` only what is looked at is read.
 
-    ``may_have_palette`` says that numbers mean the same in any colours, as those of labels do. ImageError if the file
-    is missing, truncated, too large, or has several channels.
+    ``may_have_palette`` says that numbers mean the same in any colours, as those of labels do; ``image`` is the size of
+    the map's image, which tells the shape of maps that do not say it. ImageError if the file is missing, truncated,
+    too large, or has several channels.
     """
     with _decoding(path):
         if str(path).endswith(".npy"):
@@ -137,13 +141,15 @@ def decode_map(path: str | Path, *, may_have_palette: bool = False) -> Shaped[nd
             _require_pixels(path, *values.shape[:2])
         elif str(path).endswith(".npz"):
             values = read_map(Path(path))
+        elif image is not None and Path(path).suffix in PACKED:
+            values = read_packed(Path(path), image, MAX_FILE_BYTES)
         else:
-            with _opened(path) as image:
-                if image.format in _LOSSY:
+            with _opened(path) as opened:
+                if opened.format in _LOSSY:
                     raise ImageError(f"'{path}' is a JPEG, which changes numbers. Export the map as PNG, TIFF or .npy.")
-                if image.palette is not None and not may_have_palette:
+                if opened.palette is not None and not may_have_palette:
                     raise ImageError(f"'{path}' has a palette of colours; expected one that has numbers.")
-                values = _as_stored(image)
+                values = _as_stored(opened)
     if values.ndim == 3 and 1 in (values.shape[0], values.shape[-1]):
         values = values[0] if values.shape[0] == 1 else values[..., 0]
     if values.ndim != 2 or values.size == 0 or values.dtype.kind not in "buif":
@@ -208,9 +214,9 @@ class FileFrame:
         """Return z_depth alone, NaN where unknown; None without a depth map."""
         if self.depth is None:
             return None
-        numbers = decode_map(self.depth)
+        numbers = decode_map(self.depth, image=camera.size)
         if self.confidence is not None:
-            trust = decode_map(self.confidence)
+            trust = decode_map(self.confidence, image=camera.size)
             if trust.shape != numbers.shape:
                 raise ImageError(f"'{self.confidence}' is {trust.shape}, its depth {numbers.shape}; expected one size.")
             numbers = np.where(trust > 0, numbers, np.zeros_like(numbers))
@@ -323,7 +329,7 @@ def _opened(path: str | Path) -> ImageFile.ImageFile:
     """Open lazily: the header is read, no pixel decoded."""
     formats: tuple[str, ...] = FORMATS
     if str(path).lower().endswith(HEIC_SUFFIXES):
-        with extra("heic"):
+        with extra("phone"):
             import pillow_heif
         # It turns pictures upright itself, and says so in what it gives of their EXIF.
         pillow_heif.register_heif_opener(thumbnails=False, depth_images=False)

@@ -2,9 +2,11 @@
 
 Poses are quaternions (scalar last) and positions, c2w with OpenGL axes; the unit is the metre. K is written column by
 column, its pixels have corner origin, as Apple's cameras do. The number in an image's name is that of its frame.
+Depth is in metres, in the shape of its image, and unknown where its confidence is 0.
 """
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from torch import Tensor
 from lift3d.domain.camera import Camera
 from lift3d.domain.scene import Scene
 from lift3d.errors import CameraError, SceneFormatError, brief
+from lift3d.extras import install
 from lift3d.geometry.rigid import inverse
 from lift3d.scenes.camera_checks import stated_size
 from lift3d.scenes.file_limits import read_json
@@ -57,15 +60,32 @@ class Record3dReader:
                     raise CameraError(f"'{path.name}' has no frame '{image.stem[:40]}', but 0 to {len(poses) - 1}.")
                 row = np.array(numbers(poses[frame], 7, _POSES))
                 c2w = opencv_from_opengl(pose_of(np.concatenate([row[4:], row[:4]])))
-                source = FileFrame(str(folder.image(str(image.relative_to(folder.root)))))
+                source = FileFrame(
+                    str(folder.image(str(image.relative_to(folder.root)))),
+                    depth=_packed(folder, image, ".depth"),
+                    depth_scale=1.0,
+                    confidence=_packed(folder, image, ".conf"),
+                )
                 size = stated_size(number(found.get, "h"), number(found.get, "w"))
                 draft.add(view_id, Camera(_intrinsics(found, frame), inverse(c2w), size), source)
-        if (folder.root / "depth").is_dir() or next((folder.root / _IMAGE_FOLDERS[0]).glob("*.depth"), None):
+        if next((folder.root / _IMAGE_FOLDERS[0]).glob("*.depth"), None) and not _unpacks():
+            draft.note(f"Depth was not read: it is packed by LZFSE. {install('phone')} brings what unpacks it.")
+        if (folder.root / "depth").is_dir():
             draft.note(
-                "Depth was not read: Record3D packs it as LZFSE or OpenEXR. Write it as NUMBER.npy in metres "
-                "and name the folder: --geometry 'depths?path=FOLDER'."
+                "Depth was not read: it is OpenEXR. Export as .r3d, or write it as NUMBER.npy in metres and name the "
+                "folder: --geometry 'depths?path=FOLDER'."
             )
         return draft.finish()
+
+
+def _unpacks() -> bool:
+    return find_spec("imagecodecs") is not None
+
+
+def _packed(folder: SceneFolder, image: Path, suffix: str) -> str | None:
+    """Return the packed map beside an image, if it is there and can be unpacked."""
+    found = folder.find(str(image.with_suffix(suffix).relative_to(folder.root))) if _unpacks() else None
+    return None if found is None else str(found)
 
 
 def _metadata(path: Path) -> Path | None:

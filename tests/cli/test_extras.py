@@ -14,7 +14,7 @@ ROOM = "procedural:room?views=3&height=24&width=32"
 # Modules that the extras bring, with those that come along.
 BROUGHT = {
     "cluster": ("prefect", "fastapi", "ray", "s3fs", "botocore", "aiobotocore", "aiohttp", "httpx"),
-    "heic": ("pillow_heif",),
+    "phone": ("pillow_heif", "imagecodecs"),
     "splats": ("gsplat",),
     "train": ("ray",),
     "transformers": ("transformers",),

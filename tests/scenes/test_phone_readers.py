@@ -1,11 +1,14 @@
 """What phones export: depth that is trusted where its confidence says so, and a reason for what is left out."""
 
+import sys
+
+import imagecodecs
 import numpy as np
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from lift3d.errors import SceneFormatError
+from lift3d.errors import ImageError, SceneFormatError
 from lift3d.scenes.catalog import read_scene
 from tests.support import captures
 from tests.support.captures import CX, CY, FX, HEIGHT, WIDTH
@@ -55,7 +58,18 @@ def test_record3d_needs_a_frame_and_a_lens_as_it_writes_them(tmp_path, monkeypat
     captures.write_record3d(tmp_path, SOURCE, perFrameIntrinsicCoeffs=[])
     scene = read_scene(str(tmp_path))
     np.testing.assert_allclose(scene.views[0].camera.K, np.diag([1.1, 1.1, 1.0]) @ captures.K, atol=1e-12)
-    assert any("LZFSE or OpenEXR" in note for note in scene.notes)
+    z = scene.views[1].load().z_depth
+    assert torch.isnan(z[:, : WIDTH // 4 - 1]).all()
+    assert z[:, WIDTH // 4 + 1 :].unique().tolist() == pytest.approx([1.001])
+    for packed, said in ((b"bvx2", "does not unpack"), (imagecodecs.lzfse_encode(bytes(400)), "unpacks to 400 bytes")):
+        (tmp_path / "rgbd/0.depth").write_bytes(packed)
+        with pytest.raises(ImageError, match=said):
+            scene.views[0].load()
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    (tmp_path / "depth").mkdir()
+    scene = read_scene(str(tmp_path))
+    assert not scene.views[1].source.has_depth
+    assert ["lift3d[phone]" in scene.notes[0], "OpenEXR" in scene.notes[1]] == [True, True]
     (tmp_path / "outside.jpg").write_bytes((tmp_path / "rgbd/1.jpg").read_bytes())
     folder = tmp_path / "take"
     rows = [[*Rotation.from_matrix(c2w[:3, :3]).as_quat(), *c2w[:3, 3]] for c2w in map(np.array, SOURCE.c2w)]

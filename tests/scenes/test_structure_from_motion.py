@@ -199,7 +199,7 @@ def test_copies_are_upright_and_keep_the_focal_length(orientation, suffix, tmp_p
         with monkeypatch.context() as lacking:
             lacking.setitem(sys.modules, "pillow_heif", None)
             _, skipped = copy_photographs(tmp_path / "in", [name], tmp_path / "out", unheard)
-        assert re.search(r"Install it with: pip install 'lift3d\[heic\]'.*export it as JPEG", skipped[0].reason)
+        assert re.search(r"Install it with: pip install 'lift3d\[phone\]'.*export it as JPEG", skipped[0].reason)
     taken, _ = copy_photographs(tmp_path / "in", [name], tmp_path / "out", unheard)
     assert [one.name for one in taken] == ["a.jpg"]
     with Image.open(tmp_path / "in/a.jpg") as stored, Image.open(tmp_path / "out/a.jpg") as written:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pycolmap
 from numpy import ndarray
@@ -234,9 +235,14 @@ def write_replica(folder: Path, source: Capture) -> None:
 
 
 def write_record3d(folder: Path, source: Capture, **changes: Any) -> None:
-    """Write an unzipped .r3d: K column by column, of a focus that each frame changes; what is packed is left out."""
+    """Write an unzipped .r3d: K column by column, depth is not to be trusted on its left."""
     write_images(folder / "rgbd", [str(index) for index in range(len(source.c2w))], ".jpg")
-    (folder / "rgbd/0.depth").write_bytes(b"bvx2")
+    for index in range(len(source.c2w)):
+        depth = np.full((HEIGHT // 2, WIDTH // 2), 1 + 0.001 * index, np.float32)
+        trust = np.full(depth.shape, 2, np.uint8)
+        trust[:, : WIDTH // 8] = 0
+        for suffix, values in ((".depth", depth), (".conf", trust)):
+            (folder / f"rgbd/{index}{suffix}").write_bytes(imagecodecs.lzfse_encode(values.tobytes()))
     rows = [tum_row(np.array(opengl(c2w))) for c2w in source.c2w]
     content = {
         "w": WIDTH,
