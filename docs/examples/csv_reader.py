@@ -7,7 +7,8 @@ import torch
 
 from lift3d.domain.camera import Camera
 from lift3d.errors import SceneFormatError
-from lift3d.scenes.images import FileFrame, image_size
+from lift3d.scenes.file_frame import FileFrame
+from lift3d.scenes.images import image_size
 from lift3d.scenes.scene_draft import SceneDraft
 from lift3d.scenes.scene_folder import SceneFolder, scene_id_of
 

@@ -24,7 +24,7 @@ from lift3d.runs.planned.peak import peak_of, stored_scene_bytes
 from lift3d.runs.planned.sizes import ASSUMED_CHANNELS, SceneSize, feature_bytes
 from lift3d.runs.records import standing_record
 from lift3d.scenes.catalog import read_scene
-from lift3d.scenes.images import LARGE_BYTES, FileFrame
+from lift3d.scenes.file_frame import LARGE_BYTES, FileFrame
 from lift3d.scenes.tracks import TRACKED_HEIGHT
 from lift3d.storage.commit import committed
 from lift3d.storage.layout import STORE_FILE

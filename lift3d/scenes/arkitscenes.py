@@ -20,8 +20,8 @@ from lift3d.domain.scene import Scene
 from lift3d.errors import CameraError, SceneFormatError, brief
 from lift3d.geometry.rigid import inverse
 from lift3d.scenes.camera_checks import stated_size
+from lift3d.scenes.file_frame import FileFrame
 from lift3d.scenes.file_limits import MAX_MATRIX_BYTES, read_text
-from lift3d.scenes.images import FileFrame
 from lift3d.scenes.json_lens import intrinsics
 from lift3d.scenes.rgbd import MILLIMETRE
 from lift3d.scenes.scene_draft import SceneDraft

@@ -12,7 +12,7 @@ from lift3d.domain.scene import Scene
 from lift3d.errors import CameraError, SceneFormatError
 from lift3d.scenes.camera_checks import stated_size
 from lift3d.scenes.colmap_model import PARTS, ColmapModel, ModelImage, read_model, suffixes
-from lift3d.scenes.images import FileFrame
+from lift3d.scenes.file_frame import FileFrame
 from lift3d.scenes.rotations import rigid
 from lift3d.scenes.scene_draft import SceneDraft
 from lift3d.scenes.scene_folder import SceneFolder, require_inside, scene_id_of, view_ids

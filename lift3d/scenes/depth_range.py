@@ -14,7 +14,7 @@ from lift3d.errors import ImageError
 from lift3d.geometry.projection import is_inside, project
 from lift3d.geometry.rigid import transform
 from lift3d.scenes.array_frame import ArrayFrame
-from lift3d.scenes.images import FileFrame
+from lift3d.scenes.file_frame import FileFrame
 
 _PERCENTILES = (1.0, 99.0)
 # Points are sparse and percentiles cut, so the surface goes on a little on both sides.

@@ -15,8 +15,8 @@ from lift3d.domain.scene import DepthRange, Scene
 from lift3d.errors import CameraError, SceneFormatError
 from lift3d.geometry.rigid import inverse
 from lift3d.scenes.camera_checks import stated_size
+from lift3d.scenes.file_frame import FileFrame
 from lift3d.scenes.file_limits import map_array
-from lift3d.scenes.images import FileFrame
 from lift3d.scenes.rotations import rigid
 from lift3d.scenes.scene_draft import SceneDraft
 from lift3d.scenes.scene_folder import SceneFolder, scene_id_of, view_ids

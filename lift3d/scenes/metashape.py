@@ -20,8 +20,8 @@ from lift3d.domain.camera import Camera
 from lift3d.domain.scene import Scene
 from lift3d.errors import CameraError, SceneFormatError, brief
 from lift3d.geometry.rigid import inverse
+from lift3d.scenes.file_frame import FileFrame
 from lift3d.scenes.file_limits import read_text
-from lift3d.scenes.images import FileFrame
 from lift3d.scenes.metashape_lens import lenses_of, xml_numbers
 from lift3d.scenes.rotations import rigid
 from lift3d.scenes.scene_draft import SceneDraft

@@ -14,8 +14,9 @@ from lift3d.domain.scene import Scene
 from lift3d.errors import CameraError, SceneFormatError, brief
 from lift3d.geometry.rigid import inverse
 from lift3d.scenes.camera_checks import stated_size
+from lift3d.scenes.file_frame import FileFrame
 from lift3d.scenes.file_limits import read_json
-from lift3d.scenes.images import FileFrame, image_size
+from lift3d.scenes.images import image_size
 from lift3d.scenes.json_lens import intrinsics, number, positive
 from lift3d.scenes.rgbd import MILLIMETRE, number_of
 from lift3d.scenes.rotations import opencv_from_opengl, rigid

@@ -21,8 +21,8 @@ from lift3d.errors import CameraError, SceneFormatError, brief
 from lift3d.extras import install
 from lift3d.geometry.rigid import inverse
 from lift3d.scenes.camera_checks import stated_size
+from lift3d.scenes.file_frame import FileFrame
 from lift3d.scenes.file_limits import read_json
-from lift3d.scenes.images import FileFrame
 from lift3d.scenes.json_lens import intrinsics, number, numbers
 from lift3d.scenes.rgbd import number_of
 from lift3d.scenes.rotations import opencv_from_opengl

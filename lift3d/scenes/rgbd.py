@@ -16,8 +16,9 @@ from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.scene import Scene
 from lift3d.errors import CameraError, SceneFormatError
 from lift3d.geometry.rigid import inverse
+from lift3d.scenes.file_frame import FileFrame
 from lift3d.scenes.file_limits import MAX_MATRIX_BYTES, read_text
-from lift3d.scenes.images import FileFrame, image_size
+from lift3d.scenes.images import image_size
 from lift3d.scenes.rotations import rigid
 from lift3d.scenes.scene_draft import SceneDraft
 from lift3d.scenes.scene_folder import SceneFolder, scene_id_of, view_ids

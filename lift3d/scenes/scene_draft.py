@@ -16,7 +16,8 @@ from lift3d.errors import SceneError, SceneFormatError
 from lift3d.scenes.array_frame import ArrayFrame
 from lift3d.scenes.camera_checks import require_own_principal_point, require_plausible
 from lift3d.scenes.depth_range import estimate_depth_range
-from lift3d.scenes.images import FileFrame, image_size
+from lift3d.scenes.file_frame import FileFrame
+from lift3d.scenes.images import image_size
 
 
 @dataclass(slots=True)

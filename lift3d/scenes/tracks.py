@@ -13,7 +13,7 @@ from lift3d.domain.camera import Camera
 from lift3d.domain.scene import Scene, Tracks, View
 from lift3d.errors import NoOverlapError, SceneFormatError
 from lift3d.overlap import ahead
-from lift3d.scenes.images import FileFrame
+from lift3d.scenes.file_frame import FileFrame
 from lift3d.scenes.tracks_matching import Keypoints, find_keypoints
 
 # Raised when the same views would give other points.

@@ -18,8 +18,9 @@ from lift3d.domain.scene import Scene
 from lift3d.errors import CameraError, SceneFormatError, brief
 from lift3d.geometry.rigid import inverse
 from lift3d.scenes.camera_checks import stated_size
+from lift3d.scenes.file_frame import FileFrame
 from lift3d.scenes.file_limits import read_json
-from lift3d.scenes.images import FileFrame, image_size
+from lift3d.scenes.images import image_size
 from lift3d.scenes.json_lens import number, positive
 from lift3d.scenes.rgbd import CENTER_OFFSET_PX, INTRINSICS_FILE, MILLIMETRE, calibration
 from lift3d.scenes.scene_draft import SceneDraft

@@ -16,8 +16,9 @@ from lift3d.domain.camera import Camera
 from lift3d.domain.scene import Scene
 from lift3d.errors import CameraError, ImageError, SceneFormatError, brief
 from lift3d.geometry.rigid import inverse
+from lift3d.scenes.file_frame import FileFrame
 from lift3d.scenes.file_limits import read_json
-from lift3d.scenes.images import FileFrame, image_size
+from lift3d.scenes.images import image_size
 from lift3d.scenes.json_lens import LENS_KEYS, number, positive, read_lens
 from lift3d.scenes.ply import read_ply_points
 from lift3d.scenes.rotations import opencv_from_opengl, rigid

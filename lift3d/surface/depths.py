@@ -14,7 +14,8 @@ from lift3d.domain.scene_geometry import SceneGeometry
 from lift3d.errors import SceneFormatError
 from lift3d.geometry.rays import cell_centers, directions_z1
 from lift3d.scenes.depth_folder import maps_by_view
-from lift3d.scenes.images import FileFrame, decode_map
+from lift3d.scenes.file_frame import FileFrame
+from lift3d.scenes.images import decode_map
 from lift3d.surface.agreement import agreed
 from lift3d.surface.catalog import DEPTHS
 from lift3d.surface.depth_map import given_grid

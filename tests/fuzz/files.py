@@ -22,7 +22,7 @@ from lift3d.runs.scene_lists import expand_scenes
 from lift3d.scenes.catalog import read_scene
 from lift3d.scenes.colmap_dense import read_depth_map, read_workspace
 from lift3d.scenes.depth_folder import map_files
-from lift3d.scenes.images import FileFrame
+from lift3d.scenes.file_frame import FileFrame
 from lift3d.scenes.mesh_files import SUFFIXES as MESH_SUFFIXES
 from lift3d.scenes.mesh_files import read_mesh
 from lift3d.scenes.ply import ply_kind, read_ply_mesh, read_ply_points

@@ -24,7 +24,8 @@ from lift3d.operators.catalog import build_operator
 from lift3d.runs.plan import plan
 from lift3d.scenes import file_limits
 from lift3d.scenes.catalog import read_scene
-from lift3d.scenes.images import FileFrame, decode_color, decode_map
+from lift3d.scenes.file_frame import FileFrame
+from lift3d.scenes.images import decode_color, decode_map
 from lift3d.scenes.ply import read_ply_points
 from tests.support import captures
 

@@ -13,9 +13,9 @@ from lift3d import overlap
 from lift3d.errors import StoreFullError
 from lift3d.overlap import IN_FLIGHT, THREADS, ahead, behind
 from lift3d.pipeline.inputs import SceneInputs, quiet
-from lift3d.scenes import images
+from lift3d.scenes import file_frame
 from lift3d.scenes.catalog import read_scene
-from lift3d.scenes.images import FileFrame
+from lift3d.scenes.file_frame import FileFrame
 from lift3d.scenes.tracks import find_tracks
 from lift3d.storage.location import open_store
 from tests.support import captures
@@ -133,8 +133,8 @@ def test_tracks_are_the_same_to_the_bit(with_cores):
 
 def test_of_large_files_one_is_decoded_at_a_time(with_cores, tmp_path, monkeypatch):
     with_cores(2)
-    monkeypatch.setattr(images, "LARGE_BYTES", 0)
-    decode, alone = images.decode_color, threading.Lock()
+    monkeypatch.setattr(file_frame, "LARGE_BYTES", 0)
+    decode, alone = file_frame.decode_color, threading.Lock()
 
     def looked_at(*arguments):
         assert alone.acquire(blocking=False)
@@ -143,7 +143,7 @@ def test_of_large_files_one_is_decoded_at_a_time(with_cores, tmp_path, monkeypat
         alone.release()
         return found
 
-    monkeypatch.setattr(images, "decode_color", looked_at)
+    monkeypatch.setattr(file_frame, "decode_color", looked_at)
     scene = captures.read_transforms(tmp_path, captures.capture(6))
     inputs = SceneInputs(scene, open_store("memory://overlap", create=True), 40)
     inputs.decode_all(quiet)

@@ -9,7 +9,7 @@ from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.scene import DepthRange, View
 from lift3d.geometry.rigid import inverse, transform
 from lift3d.scenes.depth_range import estimate_depth_range
-from lift3d.scenes.images import FileFrame
+from lift3d.scenes.file_frame import FileFrame
 from tests.support import captures
 
 SOURCE = captures.capture()

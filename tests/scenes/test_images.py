@@ -14,7 +14,8 @@ from PIL import Image
 from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.scene import UNKNOWN_LABEL
 from lift3d.errors import CameraError, ImageError
-from lift3d.scenes.images import FileFrame, decode_color, decode_map, image_size
+from lift3d.scenes.file_frame import FileFrame
+from lift3d.scenes.images import decode_color, decode_map, image_size
 from lift3d.scenes.undistortion import Distortion, file_fractions
 from tests.support import captures
 

@@ -25,7 +25,7 @@ from lift3d.errors import SceneError
 from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.sampling import nearest_cells
 from lift3d.scenes.catalog import read_scene
-from lift3d.scenes.images import FileFrame
+from lift3d.scenes.file_frame import FileFrame
 from lift3d.scenes.tracks import find_tracks
 from lift3d.surface.catalog import build_geometry
 
