@@ -43,11 +43,19 @@ class ComparedLine:
 def write_comparison(found: RunComparison, out: Path, captures: bool = False) -> None:
     """Write the page of a comparison; ConfigError if the file cannot be written."""
     lines = sorted(found.lines.to_dict("records"), key=_rank)
-    usual, other = (
-        [_line(one) for one in lines if (one["metric"] in HEADLINE) == is_usual] for is_usual in (True, False)
-    )
-    verdicts = {name: int((found.lines["verdict"] == name).sum()) for name in _ORDER}
-    content = {"title": "Comparison", "found": found, "usual": usual, "other": other, "verdicts": verdicts}
+    usual, other = ([_line(one) for one in lines if _is_usual(one) == is_usual] for is_usual in (True, False))
+    counted = usual or other
+    verdicts = {name: sum(one.verdict == name for one in counted) for name in _ORDER} | {"all": len(counted)}
+    lifters = {one.labels[1] for one in (*usual, *other)}
+    content = {
+        "title": "Comparison",
+        "lifter": "" if len(lifters) > 1 else lifters.pop(),
+        "is_mixed": len({one.labels[:3] for one in usual}) < len(usual),
+        "found": found,
+        "usual": usual,
+        "other": other,
+        "verdicts": verdicts,
+    }
     strips = list(_strips(found, captures))
     write_page(out, page("comparison.html.jinja", {**content, "strips": strips, "drawing": (_WIDE, _HIGH)}))
 
@@ -68,7 +76,7 @@ def _line(line: Mapping[Any, Any]) -> ComparedLine:
     is_known = not math.isnan(low)
     spread = f"[{low:+.4f}, {high:+.4f}]" if is_known else "–"
     metric = HEADLINE.get(line["metric"], str(line["metric"]))
-    protocol = " · ".join(filter(None, (line["protocol"], line["threshold_source"])))
+    protocol = " · ".join(filter(None, (line[name] for name in ("protocol", "threshold_source", "scoring_geometry"))))
     labels = (str(line["operator"]) or "–", str(line["lifter"]) or "–", metric, protocol)
     figures = (f"{line['mean_a']:.4f}", f"{line['mean_b']:.4f}", f"{apart:+.4f}", spread)
     over = f"{line['scenes' if line['unit'] == 'scenes' else 'pairs']} {line['unit']}"

@@ -37,15 +37,15 @@ class Strip:
     """Views side by side, each with its photograph, the plain answer and the lifted ones.
 
     ``swatches`` has, for each answer, the colour of each spot in each view: where they agree, so do the colours.
-    ``legend`` names the colours of labels; ``is_hatched`` says whether pixels are hidden somewhere, and
-    ``is_of_features`` whether colours stand for features.
+    ``legend`` names the colours of labels, ``scale`` says what other colours mean; ``is_hatched``: whether pixels are
+    hidden somewhere.
     """
 
     views: tuple[tuple[str, tuple[MarkedPicture, ...]], ...]
     swatches: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...]
     legend: tuple[tuple[str, str], ...]
     is_hatched: bool = False
-    is_of_features: bool = False
+    scale: str = ""
 
     @property
     def size(self) -> int:
@@ -71,9 +71,8 @@ def strip_of(lifters: Mapping[str, LiftedScene], colours: Mapping[str, SceneColo
     first = next(iter(lifters.values()))
     frames = [frame for target in spots.views if (frame := first.frame(target))]
     is_hatched = not all(bool(frame.is_valid.all()) for frame in frames)
-    last = spots.views[-1:]
-    kinds = {one.view(view).prediction.kind for one in lifters.values() for view in last if view in one.targets}
-    return Strip(tuple(views), swatches, _legend(counts, first.label_names), is_hatched, kinds == {"embedding"})
+    scale = _scale(lifters, colours, spots.views[-1:])
+    return Strip(tuple(views), swatches, _legend(counts, first.label_names), is_hatched, scale)
 
 
 def _drawn(lifters: Mapping[str, LiftedScene], colours: Mapping[str, SceneColours], target: str) -> dict[str, Picture]:
@@ -121,6 +120,18 @@ def _labels(lifters: Mapping[str, LiftedScene], target: str) -> Mapping[int, int
             ids, counts = np.unique(labels[view.prediction.is_valid].numpy(), return_counts=True)
             found.update(dict(zip(ids.tolist(), counts.tolist(), strict=True)))
     return found
+
+
+def _scale(lifters: Mapping[str, LiftedScene], colours: Mapping[str, SceneColours], views: Sequence[str]) -> str:
+    """Return what colours of features or of scalars mean; nothing where they are pictures or labels."""
+    kinds = {one.view(view).prediction.kind for one in lifters.values() for view in views if view in one.targets}
+    if kinds == {"embedding"}:
+        return "Colours: the three main directions of the features, the same for all views; alike is alike."
+    limits = {colours[one.operator].limits for one in lifters.values()}
+    if kinds != {"scalar"} or len(limits) != 1:
+        return ""
+    ((low, high),) = limits
+    return f"Colours: {low:.3g} and less is dark, {high:.3g} and more is bright, in all views."
 
 
 def _legend(counts: Counter[int], names: Sequence[str]) -> tuple[tuple[str, str], ...]:

@@ -137,6 +137,8 @@ def hatched(picture: Picture, is_hidden: Bool[ndarray, "row col"]) -> Picture:
 
     What is narrower than a stripe is pale all over.
     """
+    if not is_hidden.any():
+        return picture
     height, width = picture.shape[:2]
     hidden = cv2.resize(is_hidden.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
     wide = max(1, height // _STRIPES)

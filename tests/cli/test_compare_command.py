@@ -108,7 +108,7 @@ def test_the_page_shows_what_is_printed(tmp_path):
     a, b = two_runs(tmp_path, shift=-0.5)
     assert command(a, b, "--out", str(tmp_path / "page.html")).exit_code == 0
     page = read_page((tmp_path / "page.html").read_bytes())
-    shown = {line.all("td")[1].text: line for line in page.all("tr", data_verdict=True)}
+    shown = {line.all("td")[0].text: line for line in page.all("tr", data_verdict=True)}
     lines = lines_of(compare_runs("", a, b))
     assert {name: line.attrs["data-verdict"] for name, line in shown.items()} == {"PSNR": "worse", "SSIM": "–"}
     for name, line in (("psnr", shown["PSNR"]), ("ssim", shown["SSIM"])):

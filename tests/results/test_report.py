@@ -121,6 +121,9 @@ def test_the_page_opens_with_what_is_left_of_disagreement_and_the_same_spots_in_
         assert len({str([ring.attrs for ring in one.all("circle")]) for one in stop.all("figure")}) == 1
         assert [one.text for one in stop.all("figure")[1].all("text")] == ["1", "2", "3", "4"]
     assert len(page.all("table", class_="spots")[0].all("rect")) == 3 * 4 * 4
+    # What colours mean is said of features; pictures mean themselves.
+    said = [one.text for one in answer.all("section")]
+    assert ["Colours: " in one for one in said] == ["hog" in one for one in said]
 
 
 def test_what_failed_is_told_with_its_reason(finished):
@@ -234,6 +237,12 @@ def test_lifters_of_one_run_are_compared_over_the_same_spots(finished, tmp_path)
     page = read_page((tmp_path / "two.html").read_bytes())
     columns = [one.attrs["data-strip"] for one in page.all("div", class_="stop")[0].all("figure")]
     assert columns == ["photograph", "2D", "A · plane_sweep", "B · anchored"]
+    # Over all pixels at once; what is scored by depth here and by tracks there says so, here as in what is printed.
+    lines = [one.all("td")[0].text for one in page.all("table", class_="compared")[0].all("tr")[1:]]
+    assert sorted({*lines}) == [
+        f"{name} leave-one-out/all · {by}" for name in ("warp 0–15°", "ρ") for by in ("depth", "tracks")
+    ]
+    assert "| scoring_geometry |" in found.to_text()
     against_plain = compare_runs(url, *runs, ["rho"], lifters=("raw2d", "anchored"))
     write_comparison(against_plain, tmp_path / "plain.html")
     page = read_page((tmp_path / "plain.html").read_bytes())

@@ -19,6 +19,10 @@ from lift3d.tables.schema import DataFrame, ScoreTable, stacked
 
 # So few units lie all on one side of 0 by chance in more than 5 of 100 cases: 2 · 2^-n > 0.05.
 FEW = 5
+_LEGEND = (
+    "verdict: on B, better or worse where the 95 % interval (bootstrap) excludes 0, differs where no side is better. "
+    "all: over all valid pixels; common: over those that every lifter covers."
+)
 
 # One name of A and one of B; empty: all that both have.
 Pair = tuple[str, str]
@@ -78,6 +82,9 @@ class RunComparison:
             f"{len(self.only_a)} only in A · {len(self.only_b)} only in B"
         )
         shown = [name for name in ("target_mode", "protocol", "threshold_source") if self.lines[name].nunique() != 1]
+        # Scored by depth in some scenes and by tracks in others, a figure has two lines.
+        if self.lines.duplicated(["operator", "lifter", "metric", *shown]).any():
+            shown.append("scoring_geometry")
         headings = ["operator", "lifter", "metric", *shown, "verdict", "A", "B", "B − A", "95 % interval", "over"]
         cells = [
             [
@@ -90,10 +97,10 @@ class RunComparison:
             ]
             for line in self.lines.to_dict("records")
         ]
-        text = [to_markdown(text_table(headings, cells, 4 + len(shown), caption=head))]
+        text = [to_markdown(text_table(headings, cells, 4 + len(shown), caption=head)), "", _LEGEND]
         is_few = (self.lines["unit"] == "scenes") & self.lines["scenes"].le(FEW)
         if bool(is_few.any()):
-            text += ["", f"{FEW} scenes or fewer say little: all lie on one side of 0 by chance in more than 5 of 100."]
+            text += [f"{FEW} scenes or fewer say little: all lie on one side of 0 by chance in more than 5 of 100."]
         return "\n".join(text)
 
 
