@@ -157,13 +157,15 @@ class _Run:
         place = {name: number for number, name in enumerate(self.recipe.operators)}
         answers = sorted(answers_of(self.means), key=lambda one: place.get(one.operator, len(place)))
         failed = len(self.records) - len(self.scenes)
+        # No lifter could run in them; the plain answers alone are not what a run is for.
+        unlifted = sum(bool(one.lifted) and not one.pairs for one in self.scenes.values())
         to_do = len(self.recipe.scenes) - len(self.records)
         return {
             "title": f"{some_of(self.recipe.operators)} in {self._where}",
             "store": self.store.url,
             "recipe": self.recipe,
             "recipe_text": _recipe_text(self.recipe),
-            "counts": {"lifted": len(self.scenes), "failed": failed, "to_do": to_do},
+            "counts": {"lifted": len(self.scenes) - unlifted, "unlifted": unlifted, "failed": failed, "to_do": to_do},
             "answers": best_first(answers),
             "glance": glance_table(answers, "At a glance"),
             "overall": replace(overall_table(self.means), caption="Means over scenes, each weighing the same"),

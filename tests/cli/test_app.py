@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
@@ -238,8 +239,11 @@ def test_a_wrong_request_for_a_table_says_what_there_is(store, options, message,
     assert message in said
 
 
-def test_status_counts_scenes_and_the_doctor_finds_this_environment_fit(store, lift3d):
+def test_status_counts_scenes_and_the_doctor_finds_this_environment_fit(store, lift3d, monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     state = json.loads(lift3d("status", store[0], "--json")[1])[0]
+    # Threads that spin would take the cores from who works.
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
     assert (state["wanted"], state["committed"], len(state["failed"])) == (2, 1, 1)
     assert "rgb × plane_sweep, leave-one-out" in lift3d("status", store[0])[1].decode()
     code, out, _ = lift3d("doctor")

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from lift3d.cli import app as cli
-from lift3d.domain.records import DroppedView, SceneRecord
+from lift3d.domain.records import DroppedView, LiftedProduct, SceneRecord
 from lift3d.errors import ConfigError, ProductMissingError, StoreLayoutError
 from lift3d.report.gallery import LONGEST_PX, GalleryRow, fitting, thumbnail
 from lift3d.report.scenes import ReportExtent
@@ -36,6 +36,13 @@ def test_an_empty_store_says_how_to_start(tmp_path):
     fake_runs.begin(store.url, fake_runs.locations(2))
     begun = page_of(store.url).text
     assert all(said in begun for said in ("No scene is finished yet", "2 to do"))
+    # Where every lifter was refused, there is no answer, though the scene is done.
+    _, recipe = fake_runs.begin(store.url, ["data/plain"], sources=3)
+    refused = LiftedProduct("rgb", "anchored", "0", (), "not-aligned: nothing")
+    write_record(store, recipe, SceneRecord("plain", "data/plain", "ok", lifted=(refused,)), [])
+    said = page_of(store.url, run_id=recipe.run_id).text
+    assert "0 of 1 scenes lifted · 0 failed · 1 in which no lifter could run" in said
+    assert "No scene was lifted, so there is no figure." in said
 
 
 def test_a_store_of_another_version_says_so_and_what_to_do(tmp_path):

@@ -69,13 +69,9 @@ def ingest(source: str, out: Path | None, checks: bool, as_json: bool, **options
 @captures_option
 def report(store: str, run_id: str | None, out: Path | None, captures: bool, **extent: int) -> None:
     """Write HTML that opens offline: the answer, where it fails, the table. Exit code 1 of an alien store."""
-    import torch
-
     from lift3d.report.scenes import ReportExtent
     from lift3d.report.write import write_report
 
-    # Maps are small: threads would wait for each other, at several times the processor's time.
-    torch.set_num_threads(1)
     shown = ReportExtent(run_id, extent["scenes"], extent["views"], captures, extent["pages"])
     written = write_report(store, shown, out)
     say(written.to_text())

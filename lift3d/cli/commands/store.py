@@ -136,12 +136,8 @@ def compare(
 
     found = compare_runs(store, run_a, run_b, metrics, **pairs)
     if out is not None:
-        import torch
-
         from lift3d.report.comparison import write_comparison
 
-        # As for lift3d report.
-        torch.set_num_threads(1)
         write_comparison(found, out, captures)
     show(found.to_json(), found.to_text(), as_json)
     sys.exit(Exit.REGRESSION if fail_on_regression and found.has_regression else Exit.DONE)
