@@ -63,7 +63,10 @@ class IngestedScene:
         found = self.record
         if len(found.registered) >= ENOUGH_SHARE * found.photographs:
             return []
-        lines = [f"to get more    {MORE_OVERLAP}."]
+        if found.options.frames == found.photographs:
+            lines = [f"to get more    Take more frames of the video: --frames {2 * found.photographs}."]
+        else:
+            lines = [f"to get more    {MORE_OVERLAP}."]
         if found.other_groups:
             groups = ", ".join(map(str, found.other_groups))
             lines.append(f"               Groups of {groups} photographs fit together, not with these: bridge them.")

@@ -39,7 +39,7 @@ from lift3d.scenes.images import HEIC_SUFFIXES
 
 INGEST_FILE = "ingest.json"
 # Changes whenever the same photographs would give another folder.
-_VERSION = 2
+_VERSION = 3
 # Of more photographs all pairs are several times those that are likely to show the same.
 _MOST_EXHAUSTIVE = 40
 _FROZEN = ConfigDict(frozen=True)
@@ -110,7 +110,7 @@ def ingest(source: Path, out: Path, options: IngestOptions, report: Report) -> t
         began = time.monotonic()
         photographs, skipped = _gather(source, names, scene / "images", options, report)
         matching = _matching(options, len(photographs), is_video=not names)
-        found = reconstruct(photographs, scene / "images", work, replace(options, matching=matching), report)
+        found = reconstruct(photographs, scene / "images", work, options, matching, report)
         _require_views(found, len(photographs), options, skipped)
         (scene / "sparse/0").mkdir(parents=True)
         model = found.models[0]
@@ -121,7 +121,7 @@ def ingest(source: Path, out: Path, options: IngestOptions, report: Report) -> t
             source=source.name,
             identity=identity,
             options=asked,
-            matching=matching,
+            matching=found.matching,
             photographs=len(photographs),
             registered=tuple(registered),
             unregistered=tuple(sorted({one.name for one in photographs} - set(registered))),
@@ -191,8 +191,8 @@ def _finished(out: Path, identity: str) -> IngestRecord | None:
         ) from error
     if said.identity != identity:
         raise ConfigError(
-            f"OUT '{out}' holds the scene of other photographs or options (source '{said.source}', "
-            f"{json.dumps(asdict(said.options))}). Choose another folder, or remove it first."
+            f"OUT '{out}' holds the scene of other photographs or options, or of another lift3d (source "
+            f"'{said.source}', {json.dumps(asdict(said.options))}). Choose another folder, or remove it first."
         )
     return said
 
@@ -243,12 +243,14 @@ def _gather(
     return photographs, skipped
 
 
-def _matching(options: IngestOptions, count: int, *, is_video: bool) -> MatchingPairs:
+def _matching(options: IngestOptions, count: int, *, is_video: bool) -> tuple[MatchingPairs, MatchingPairs]:
+    """Return which pairs are compared at first, and where that finds few."""
     if options.matching != "auto":
-        return cast(MatchingPairs, options.matching)
+        return (cast(MatchingPairs, options.matching),) * 2
     if is_video:
-        return "sequential"
-    return "exhaustive" if count <= _MOST_EXHAUSTIVE else "similar"
+        # Who walks around something comes back to where nothing of the frames just before is seen.
+        return "sequential", "similar"
+    return ("exhaustive" if count <= _MOST_EXHAUSTIVE else "similar",) * 2
 
 
 def _require_views(found: Found, count: int, options: IngestOptions, skipped: Sequence[Skipped]) -> None:

@@ -6,7 +6,7 @@ number of threads: features and matches of an image or pair depend on nothing el
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
@@ -40,7 +40,7 @@ class IngestOptions:
     Attributes:
         matching: Which pairs are compared: exhaustive, all; similar, each with the 16 that look most alike and the next
             two by name; sequential, neighbours in the order of names (the ten next, and those 2, 4, 8 … further); auto,
-            sequential for videos, similar for more than 40 photographs.
+            sequential for videos, and similar where that finds few; similar for more than 40 photographs.
         frames: Frames that are taken of a video; None, as of photographs: all.
         image_size: Longest side at which photographs are compared, pixels.
         has_one_camera: Whether one lens took all photographs of one size and focal length.
@@ -66,11 +66,12 @@ class IngestOptions:
 class Found:
     """What structure from motion found: groups of views with cameras, the one with the most views first, or none.
 
-    ``is_thorough`` says whether it took the dearer features.
+    ``is_thorough`` says whether it took the dearer features, ``matching`` which pairs were compared.
     """
 
     models: tuple[pycolmap.Reconstruction, ...]
     is_thorough: bool
+    matching: MatchingPairs
 
     @property
     def view_count(self) -> int:
@@ -79,21 +80,28 @@ class Found:
 
 
 def reconstruct(
-    photographs: Sequence[Photograph], images: Path, work: Path, options: IngestOptions, report: Report
+    photographs: Sequence[Photograph],
+    images: Path,
+    work: Path,
+    options: IngestOptions,
+    matching: Sequence[MatchingPairs],
+    report: Report,
 ) -> Found:
     """Find the cameras of the photographs in a folder; where few are found, look once more with dearer features.
 
-    These bear wider baselines. ``work`` is an empty folder; matching is decided; the stages that are reported are
-    features, matches (pairs) and views (registered), of the second look features-again and so on.
+    These bear wider baselines. ``work`` is an empty folder; ``matching`` has the pairs of the first look and of the
+    second; the stages that are reported are features, matches (pairs) and views (registered), of the second look
+    features-again and so on.
     """
-    found = Found((), is_thorough=False)
-    for is_thorough in (False, True):
+    found = Found((), is_thorough=False, matching=matching[0])
+    for is_thorough, pairs in zip((False, True), matching, strict=True):
         folder = work / ("thorough" if is_thorough else "quick")
         folder.mkdir()
         told = _again(report) if is_thorough else report
-        models = _attempt(photographs, images, folder, options, told, is_thorough=is_thorough)
+        given = replace(options, matching=pairs)
+        models = _attempt(photographs, images, folder, given, told, is_thorough=is_thorough)
         ordered = sorted(models, key=lambda model: (-model.num_reg_images(), -model.num_points3D()))
-        attempt = Found(tuple(ordered), is_thorough)
+        attempt = Found(tuple(ordered), is_thorough, pairs)
         if attempt.view_count > found.view_count:
             found = attempt
         if found.view_count >= ENOUGH_SHARE * len(photographs):

@@ -77,6 +77,10 @@ def test_few_registered_photographs_come_with_advice_that_fits():
     for advice in ("overlap", "Groups of 4", "--matching exhaustive", "--image-size 4000", "--many-cameras"):
         assert advice in text
     assert text.splitlines()[-1].startswith("next           lift3d run 'a room' ")
+    walked = IngestRecord(**{**CONTENT, **few, "options": IngestOptions(frames=10)})
+    video = IngestedScene(Path("a room"), walked, True).to_text()
+    assert ("Take more photographs" in text, "Take more photographs" in video) == (True, False)
+    assert "to get more    Take more frames of the video: --frames 20." in video
     well = IngestedScene(Path("desk"), IngestRecord(**CONTENT), True).to_text()
     assert "not registered 9.jpg" in well
     assert "to get more" not in well

@@ -15,10 +15,11 @@ import pytest
 from PIL import Image, ImageOps
 
 from lift3d.errors import ConfigError, SceneFormatError
+from lift3d.ingest import folder as ingest_folder
 from lift3d.ingest.folder import INGEST_FILE, IngestRecord, ingest
 from lift3d.ingest.photographs import copy_photographs, find_photographs
 from lift3d.ingest.similar_photographs import likely_pairs
-from lift3d.ingest.structure_from_motion import IngestOptions
+from lift3d.ingest.structure_from_motion import Found, IngestOptions
 from lift3d.ingest.video_frames import copy_frames, count_frames
 from lift3d.scenes.catalog import read_scene
 from tests.support.photographs import write_photographs, write_texture
@@ -213,7 +214,7 @@ def test_copies_are_upright_and_keep_the_focal_length(orientation, suffix, tmp_p
     assert taken[0].focal_px == pytest.approx(36 * np.hypot(128, 96) / np.hypot(36, 24), rel=1e-3)
 
 
-def test_of_each_stretch_of_a_video_the_sharpest_frame_is_taken(tmp_path):
+def test_of_each_stretch_of_a_video_the_sharpest_frame_is_taken(tmp_path, monkeypatch):
     video, sharp = tmp_path / "walk.avi", (2, 5, 6, 11)
     texture = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
     writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
@@ -225,3 +226,10 @@ def test_of_each_stretch_of_a_video_the_sharpest_frame_is_taken(tmp_path):
     assert [one.name for one in taken] == [f"frame_{number:06d}.jpg" for number in sharp]
     assert sorted(os.listdir(tmp_path / "images")) == [one.name for one in taken]
     assert len(copy_frames(video, 100, tmp_path / "all", unheard)) == 12, "there are no more"
+    looked = []
+    nothing = Found((), is_thorough=True, matching="similar")
+    monkeypatch.setattr(ingest_folder, "reconstruct", lambda *given: looked.append(given[4]) or nothing)
+    for options in (IngestOptions(), IngestOptions(matching="sequential")):
+        with pytest.raises(SceneFormatError, match="0 of 12 photographs"):
+            ingest(video, tmp_path / "scene", options, unheard)
+    assert looked == [("sequential", "similar"), ("sequential", "sequential")], "loops are found where few fit together"

@@ -42,7 +42,7 @@ def choice_options(command: Callable[..., None]) -> Callable[..., None]:
     "--matching",
     type=click.Choice(["auto", "exhaustive", "similar", "sequential"]),
     default="auto",
-    help="auto: sequential for videos, similar ones for more than 40 photographs.",
+    help="auto: sequential for videos, similar ones where that finds few, and for more than 40 photographs.",
 )
 @click.option("--frames", default=150, help="Frames that are taken of a video, evenly.")
 @click.option("--image-size", default=1600, help="Longest side at which photographs are compared, pixels.")
