@@ -24,7 +24,7 @@ from lift3d.operators.catalog import build_operator
 from lift3d.runs.plan import plan
 from lift3d.scenes import file_limits
 from lift3d.scenes.catalog import read_scene
-from lift3d.scenes.file_frame import FileFrame
+from lift3d.scenes.file_frame import LARGE_BYTES, FileFrame
 from lift3d.scenes.images import decode_color, decode_map
 from lift3d.scenes.ply import read_ply_points
 from tests.support import captures
@@ -196,7 +196,8 @@ def planned(folder: Path) -> int:
 def test_the_plan_counts_the_largest_file(tmp_path, loaded, record_property, name):
     folder, said, grown = loaded[name]
     captures.write_transforms(tmp_path, SOURCE, **LENSES[name])
-    more = planned(folder) - planned(tmp_path)
+    # Measured is one at a time; beside the largest, a second thread decodes what may be decoded beside it.
+    more = planned(folder) - planned(tmp_path) - LARGE_BYTES
     record_property("got", f"{name}: {more / MIB:.0f} MiB more planned, {grown / MIB:.0f} measured")
     assert said == ""
     assert more == pytest.approx(grown, rel=0.1)
