@@ -155,7 +155,9 @@ class _Run:
         # What lifters call themselves, in the recipe's order.
         lifters = dict.fromkeys(one.lifter for record in self.records for one in record.lifted if one.lifter != RAW2D)
         place = {name: number for number, name in enumerate(self.recipe.operators)}
-        answers = sorted(answers_of(self.means), key=lambda one: place.get(one.operator, len(place)))
+        in_order = sorted(answers_of(self.means), key=lambda one: place.get(one.operator, len(place)))
+        # First what views contradict each other in most: there lifting has something to do.
+        answers = sorted(in_order, key=lambda one: (one.plain != one.plain, one.plain_floor - one.plain))
         failed = len(self.records) - len(self.scenes)
         # No lifter could run in them; the plain answers alone are not what a run is for.
         unlifted = sum(bool(one.lifted) and not one.pairs for one in self.scenes.values())
