@@ -23,10 +23,15 @@ class Card:
 
 
 def card_of(scene: DrawnScene, left: float, href: str, room: int) -> Card:
-    """Return the card of a scene: of the operator that is worst; without pictures if these take too much room."""
+    """Return the card of a scene: of the operator that is worst, the plain answer and that of its best lifter.
+
+    Without pictures if these take too much room.
+    """
     drawn = [one for one in scene.operators if one.strip and one.strip.views]
-    strip = max(drawn, key=_left).strip if drawn else None
-    pictures = [] if strip is None else [one for one in strip.views[0][1] if one.name != "photograph"]
+    worst = max(drawn, key=_left, default=None)
+    pictures = [one for one in worst.strip.views[0][1] if one.name != "photograph"] if worst and worst.strip else []
+    best = worst.ranked[0].lifter if worst and worst.answers else ""
+    pictures.sort(key=lambda one: (one.name != "2D", one.name != best))
     made = Card(scene.name, left, href, tuple((one.name, one.small) for one in pictures[:2]))
     return made if made.size <= room else replace(made, pictures=())
 

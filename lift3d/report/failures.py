@@ -72,15 +72,15 @@ class Failures:
     @property
     def listed(self) -> list[Listed]:
         """What is missing: scenes, lifters, targets and views, then figures by the reason that is given most often."""
-        blanks = Listed("Reasons why figures are missing", ("reason", "figures", "operator × lifter", "times"))
+        blanks = Listed("Reasons why figures are missing", ("reason", "figures", "operator × lifter", "how often"))
         counts: Counter[str] = Counter()
         for (_, _, _, why), count in self._blanks.items():
             counts[why] += count
         for why, count in counts.most_common():
             own = [key for key in self._blanks if key[3] == why]
-            metrics = dict.fromkeys(metric for _, _, metric, _ in own)
+            metrics = dict.fromkeys(HEADLINE.get(metric, metric) for _, _, metric, _ in own)
             pairs = dict.fromkeys(f"{operator} × {lifter}" for operator, lifter, _, _ in own)
-            blanks.add([[why, some_of([*metrics]), some_of([*pairs]), str(count)]])
+            blanks.add([[why, some_of([*metrics]), some_of([*pairs]), f"{count} times"]])
         return [one for one in (*self._listed.values(), blanks) if one.count]
 
     def worst(self, lifters: Sequence[str]) -> list[Table]:

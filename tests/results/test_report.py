@@ -121,6 +121,12 @@ def test_the_page_opens_with_what_is_left_of_disagreement_and_the_same_spots_in_
         assert len({str([ring.attrs for ring in one.all("circle")]) for one in stop.all("figure")}) == 1
         assert [one.text for one in stop.all("figure")[1].all("text")] == ["1", "2", "3", "4"]
     assert len(page.all("table", class_="spots")[0].all("rect")) == 3 * 4 * 4
+    # A card shows what the best lifter made of the worst operator.
+    for card in page.all("a", class_="card"):
+        (article,) = page.all("article", data_scene=card.attrs["data-card"])
+        best = {one.attrs["data-answer"].split(" × ")[1] for one in article.all("p", data_answer=True)}
+        plain, lifted = [one.attrs["alt"].split(", ")[0] for one in card.all("img")]
+        assert (plain, lifted in best) == ("2D", True)
     # What colours mean is said of features; pictures mean themselves.
     said = [one.text for one in answer.all("section")]
     assert ["Colours: " in one for one in said] == ["hog" in one for one in said]
