@@ -61,7 +61,13 @@ def test_things_that_look_different_from_each_side_shine_and_photographs_of_othe
         is_shiny = torch.isin(frame.labels, torch.tensor([LABELS[name] for name in ("floor", "seat", "cabinet")]))
         return torch.where(is_shiny, tint, frame.image)
 
+    def in_shadow(frame, index):
+        image = frame.image.clone()
+        image[:, :, : 24 * (index == 2)] *= 0.5
+        return image
+
     assert found(lambda frame, index: frame.image) == []
+    assert found(in_shadow) == [("light", ("0002",))]
     assert found(lambda frame, index: frame.image * 0.8 + 0.03 * index) == []
     assert found(shining) == [("shiny", ())]
 

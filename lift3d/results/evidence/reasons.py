@@ -1,9 +1,9 @@
 """Why views disagree or see nothing: told by few rules from the surface, the photographs and how sure answers are.
 
 Points of the surface are looked up in the photographs. Where one view shows something else than most, together in one
-place, it moved, and so did what a sensor measured where more views measure what lies behind it; where a whole view
-agrees better some pixels aside, its camera is off; where points look different from every side, they shine. Cells of
-which nothing is known have no texture, or no other view looks there.
+place, it moved, and so did what a sensor measured where more views measure what lies behind it; what is the same in
+other light is no other thing. Where a whole view agrees better some pixels aside, its camera is off; where points look
+different from every side, they shine. Cells of which nothing is known have no texture, or no other view looks there.
 Letters: e is how far the colour of a point in a view is from its median over views, channels averaged, in [0, 1].
 """
 
@@ -28,10 +28,11 @@ from lift3d.results.evidence.sightings import Sightings
 from lift3d.results.lifted_scene import LiftedScene
 from lift3d.surface.catalog import SENSOR
 
-ReasonKind = Literal["pose", "moved", "shiny", "no texture", "no overlap"]
+ReasonKind = Literal["pose", "moved", "light", "shiny", "no texture", "no overlap"]
 REMEDIES: dict[ReasonKind, str] = {
     "pose": "Pose the capture anew (lift3d ingest), or leave these views out.",
     "moved": "Something moved: --reliability tiny:encoder leaves it out, or hide it by masks.",
+    "light": "A shadow or the exposure changed: photograph with fixed exposure and white balance, in even light.",
     "shiny": "Shine, mirrors, light that moved, or depth that is wrong: expect blur there, or hide it by masks.",
     "no texture": "Stereo finds nothing there: --geometry planar, a network of depth as its prior, or a depth sensor.",
     "no overlap": "No second view looks there: take photographs from more places.",
@@ -39,6 +40,8 @@ REMEDIES: dict[ReasonKind, str] = {
 
 # A colour is another one beyond this, and beyond so many times what colours of one point usually differ by.
 _OTHER, _TIMES = 0.1, 4.0
+# Of the usual light, what a shadow leaves, and what a lamp makes of it.
+_LIGHTS = (0.4, 2.5)
 # Of a view or of the surface, shares that are worth a line.
 _MOVED_SHARE, _SHINY_SHARE, _UNKNOWN_SHARE = 0.03, 0.05, 0.1
 # Views within this angle (its cosine) are no strangers; where more views differ than these, it is no passer-by.
@@ -134,12 +137,17 @@ def _of_colours(sightings: Sightings, frames: Sequence[Frame]) -> Iterator[Reaso
     off = _off_px(views)
     yield from _told("pose", off, targets, "{count} of {all} views agree better with the others {worst:.0f} px aside")
     is_other = counts & (e > limit) & (spread_of < limit / 2)
-    # A camera that is off shows everything elsewhere.
-    moved = [
-        0.0 if apart else _together(uv[known], other[known])
-        for uv, other, known, apart in zip(seen.uv, is_other, counts, off, strict=True)
-    ]
-    moved = [share if share >= _MOVED_SHARE else 0.0 for share in moved]
+    is_shade = _beside_shade(colours, usual) < limit / 2
+
+    def in_one_place(is_told: Bool[Tensor, "view point"]) -> list[float]:
+        # A camera that is off shows everything elsewhere.
+        shares = [
+            0.0 if apart else _together(uv[known], told[known])
+            for uv, told, known, apart in zip(seen.uv, is_told, counts, off, strict=True)
+        ]
+        return [share if share >= _MOVED_SHARE else 0.0 for share in shares]
+
+    moved, shaded = in_one_place(is_other & ~is_shade), in_one_place(is_other & is_shade)
     gone = [0.0 if apart else share for share, apart in zip(_passed_through(sightings), off, strict=True)]
     shiny = float((spread_of[is_known] > limit).double().mean())
     if sum(share > 0 for share in moved) > _MOST_MOVED * len(moved):
@@ -147,6 +155,10 @@ def _of_colours(sightings: Sightings, frames: Sequence[Frame]) -> Iterator[Reaso
     else:
         said = "{count} of {all} views show in one place, up to {percent:.0f} % of them, what most others do not"
         yield from _told("moved", [*map(max, moved, gone)], targets, said)
+    said = "{count} of {all} views show places, up to {percent:.0f} % of them, darker or brighter than most do"
+    # Of a thing, some places may pass for its shadow.
+    light = [0.0 if thing or missing else share for share, thing, missing in zip(shaded, moved, gone, strict=True)]
+    yield from _told("light", light, targets, said)
     if shiny >= _SHINY_SHARE:
         yield Reason("shiny", f"{100 * shiny:.0f} % of the surface looks different from different sides")
 
@@ -218,6 +230,14 @@ def _together(uv: Float[Tensor, "point 2"], is_other: Bool[Tensor, " point"]) ->
         return 0.0
     around = torch.cdist(uv[is_other], uv).topk(_AROUND + 1, largest=False).indices[:, 1:]
     return float((is_other[around].double().mean(1) >= _TOGETHER).sum()) / len(uv)
+
+
+def _beside_shade(
+    colours: Float[Tensor, "view point 3"], usual: Float[Tensor, "point 3"]
+) -> Float[Tensor, "view point"]:
+    """Return how far colours are from the usual ones in whatever light: less or more of it makes no other thing."""
+    light = ((colours * usual).sum(2) / usual.square().sum(1).clamp(min=1e-6)).clamp(*_LIGHTS)
+    return (colours - light[..., None] * usual).abs().mean(2)
 
 
 def _passed_through(sightings: Sightings) -> list[float]:

@@ -35,7 +35,9 @@ HEADLINE = {
 }
 LEGEND = (
     "Bold: best of the lifters, if no worse than raw2d, the plain 2D answers; warp is disagreement, which is to fall "
-    "to its floor at a sharpness near 1; nearness to them (2D) is agreement with one noisy witness. –: no figure; the "
+    "to its floor at a sharpness near 1; ρ and κ: agreement of features and labels over all views of a point, 1 is "
+    "perfect; cover: share of a view that some source sees; nearness to the plain answers (2D) is agreement with one "
+    "noisy witness. (1/2): one of two has a figure; –: none has; the "
     "reason stands in the table's file: where the surface knew the target's own photograph, nearness to it is not told."
 )
 # Floors of warps only say how far the errors can be trusted.
