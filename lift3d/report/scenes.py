@@ -126,6 +126,8 @@ def drawn_scene(
             drawn.answers = tuple(one for one in answers if one.operator == drawn.operator)
             budget, to_come = budget - drawn.size, to_come - count
             operators.append(drawn)
+        place = {own[0].operator: number for number, own in enumerate(best_first(answers))}
+        operators.sort(key=lambda one: place.get(one.operator, len(place)))
         return DrawnScene(name, record, _trouble(lifted), tuple(operators), _reasons(lifted, sightings))
 
 

@@ -156,8 +156,7 @@ class _Run:
         lifters = dict.fromkeys(one.lifter for record in self.records for one in record.lifted if one.lifter != RAW2D)
         place = {name: number for number, name in enumerate(self.recipe.operators)}
         in_order = sorted(answers_of(self.means), key=lambda one: place.get(one.operator, len(place)))
-        # First what views contradict each other in most: there lifting has something to do.
-        answers = sorted(in_order, key=lambda one: (one.plain != one.plain, one.plain_floor - one.plain))
+        answers = best_first(in_order)
         failed = len(self.records) - len(self.scenes)
         # No lifter could run in them; the plain answers alone are not what a run is for.
         unlifted = sum(bool(one.lifted) and not one.pairs for one in self.scenes.values())
@@ -168,8 +167,8 @@ class _Run:
             "recipe": self.recipe,
             "recipe_text": _recipe_text(self.recipe),
             "counts": {"lifted": len(self.scenes) - unlifted, "unlifted": unlifted, "failed": failed, "to_do": to_do},
-            "answers": best_first(answers),
-            "glance": glance_table(answers, "At a glance"),
+            "answers": answers,
+            "glance": glance_table([one for own in answers for one in own], "At a glance"),
             "overall": replace(overall_table(self.means), caption="Means over scenes, each weighing the same"),
             "has_overall": self.means["scene"].nunique() > 1,
             "extent": self.extent,

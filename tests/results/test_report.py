@@ -121,6 +121,12 @@ def test_the_page_opens_with_what_is_left_of_disagreement_and_the_same_spots_in_
         assert len({str([ring.attrs for ring in one.all("circle")]) for one in stop.all("figure")}) == 1
         assert [one.text for one in stop.all("figure")[1].all("text")] == ["1", "2", "3", "4"]
     assert len(page.all("table", class_="spots")[0].all("rect")) == 3 * 4 * 4
+    # Operators whose views contradict each other most come first, here as in each scene.
+    gaps = means["hog", "raw2d"]["warp_error_short"], means["rgb", "raw2d"]["warp_error_short"]
+    assert gaps[0] > gaps[1]
+    assert order[0].startswith("hog ")
+    for article in page.all("article"):
+        assert article.all("section", data_operator=True)[0].attrs["data-operator"] == "hog"
     # A card shows what the best lifter made of the worst operator.
     for card in page.all("a", class_="card"):
         (article,) = page.all("article", data_scene=card.attrs["data-card"])
@@ -201,7 +207,11 @@ def test_a_damaged_product_costs_its_pictures_and_no_more(finished, tmp_path):
     gone = {one.operator: one.parts[0] for one in record.lifted if one.lifter == "plane_sweep"}
     remove_product(open_store(url), gone["hog"])
     page = read_page(make_report(url, ReportExtent()).content)
-    assert ["Pictures are missing" in one.text for one in page.all("section", class_="operator")] == [False, True]
+    missing = {
+        one.attrs["data-operator"]: "Pictures are missing" in one.text
+        for one in page.all("section", data_operator=True)
+    }
+    assert missing == {"rgb": False, "hog": True}
     assert len(page.all("details", class_="lifter")) == 1
     assert {key[1] for key in by_scene(page)} == {"rgb", "hog"}
     remove_product(open_store(url), gone["rgb"])

@@ -94,11 +94,15 @@ def answers_of(means: DataFrame) -> list[Answer]:
 
 
 def best_first(answers: Sequence[Answer]) -> list[list[Answer]]:
-    """Return the answers of each operator, its best lifter first: the least that is left, and not bought."""
+    """Return the answers of each operator, its best lifter first: the least that is left, and not bought.
+
+    First comes the operator whose views contradict each other most: there lifting has something to do.
+    """
     found: dict[str, list[Answer]] = {}
     for one in answers:
         found.setdefault(one.operator, []).append(one)
-    return [sorted(own, key=lambda one: (math.isnan(one.left), one.is_bought, one.left)) for own in found.values()]
+    ranked = [sorted(own, key=lambda one: (math.isnan(one.left), one.is_bought, one.left)) for own in found.values()]
+    return sorted(ranked, key=lambda own: (math.isnan(own[0].plain), own[0].plain_floor - own[0].plain))
 
 
 def worst_left(means: DataFrame) -> Mapping[str, float]:
