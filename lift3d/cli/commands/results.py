@@ -1,5 +1,6 @@
 """Commands that take photographs in and show results, from ingest and report to masks, questions and tracks."""
 
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import click
 
-from lift3d.cli.commands.options import PATH, Exit, json_option, say, show, store_argument
+from lift3d.cli.commands.options import PATH, AnsweredArgument, Exit, json_option, say, show, store_argument
 
 captures_option = click.option(
     "--captures", is_flag=True, help="Read photographs where the run says that they lie, though you did not begin it."
@@ -19,6 +20,15 @@ plugin_option = click.option(
     help="Plug-in of the run, or the name of its operator or lifter if that names a file: nothing that only a store "
     "names is loaded. Repeatable.",
 )
+
+
+def out_argument(example: str, said: str) -> Callable[[Any], Any]:
+    """Return the argument OUT: a file; who names none is told the command with an example."""
+
+    def answer(ctx: click.Context) -> str:
+        return f"Which file? For instance: lift3d {ctx.info_name} {shlex.quote(ctx.params['store'])} {example}"
+
+    return click.argument("out", cls=AnsweredArgument, answer=answer, type=PATH, help=said)
 
 
 def choice_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -95,7 +105,7 @@ def view(store: str, port: int, is_opened: bool, **chosen: Any) -> None:
 
 @click.command()
 @store_argument
-@click.argument("out", type=PATH, help="Video to write, .mp4.")
+@out_argument("path.mp4", "Video to write, .mp4.")
 @choice_options
 @click.option("--frames", default=120, help="Cameras along the path through the scene's own; 0: those lifted.")
 @click.option("--fps", default=24, help="Frames per second.")
@@ -110,7 +120,7 @@ def render(store: str, out: Path, frames: int, fps: int, **chosen: Any) -> None:
 
 @click.command()
 @store_argument
-@click.argument("out", type=PATH, help="File or folder to write: .ply, .glb, .parquet, .zarr, else a folder.")
+@out_argument("scene.ply", "File or folder to write: .ply, .glb, .parquet, .zarr, else a folder.")
 @click.option(
     "--format",
     "form",
@@ -173,7 +183,7 @@ def query(
 
 @click.command()
 @store_argument
-@click.argument("out", type=PATH, help="File to write: labelled points (.ply), or masks of all views (.json).")
+@out_argument("masks.ply", "File to write: labelled points (.ply), or masks of all views (.json).")
 @click.option(
     "--masks",
     "folder",
@@ -199,7 +209,7 @@ def masks(store: str, out: Path, folder: Path | None, **chosen: Any) -> None:
 
 @click.command()
 @store_argument
-@click.argument("out", type=PATH, help="File to write: a question a row, .parquet or .jsonl.")
+@out_argument("questions.parquet", "File to write: a question a row, .parquet or .jsonl.")
 @click.option("--word", "words", multiple=True, help="What things there may be; each mask has the likest. Repeatable.")
 @click.option("--labels", help="Segmentation operator of the run that names masks; capture: the capture's own labels.")
 @click.option("--name", "given", multiple=True, help="ID=NAME: what a mask is called, by hand. Repeatable.")
@@ -222,7 +232,7 @@ def questions(store: str, out: Path, folder: Path | None, **options: Any) -> Non
 
 @click.command()
 @store_argument
-@click.argument("out", type=PATH, help="File to write: .npz as TAPVid-3D has it, or a table (.csv, .parquet).")
+@out_argument("tracks.npz", "File to write: .npz as TAPVid-3D has it, or a table (.csv, .parquet).")
 @click.option(
     "--points",
     type=PATH,
