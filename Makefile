@@ -63,6 +63,7 @@ WITHHELD = $(addprefix $(CAPTURES)/,fox bear garden kitchen shelf) 'procedural:r
 demo: $(STAMP)  ## Lift the demo scenes in one process; then through Prefect and Ray, which find what is committed.
 	$(BIN)/lift3d run --recipe flows/recipes/demo.yaml --store $(STORE)
 	$(BIN)/lift3d run --recipe flows/recipes/demo.yaml --store $(STORE) --workers 2
+	@command -v lift3d > /dev/null || echo 'first    source $(VENV)/bin/activate'
 
 test: $(STAMP)  ## Units, properties, contracts, the serial line, one Prefect and one Ray run. No network.
 	$(PYTEST) -m "not real and not cluster and not gpu and not slow" $(ARGS)
@@ -161,6 +162,7 @@ clean:
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "lift3d needs Python 3.11 or later, got $$($(PYTHON) --version). Run: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@echo 'Making $(VENV), once: a minute or two without a word, longer where packages come from afar.'
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@$(BIN)/python -m lift3d.torchvision_guard

@@ -9,7 +9,9 @@ from lift3d.cli.checks import stages
 from lift3d.errors import ConfigError
 from lift3d.results.lifted_scene import LiftedScene
 from lift3d.results.masks.scene_masks import scene_masks
+from lift3d.results.query.ask import require_words
 from lift3d.results.query.found import Found
+from lift3d.runs.progress import message_console
 from lift3d.tables.rendering import NOTHING, text_table, to_markdown
 
 _COLUMNS = ("query", "position", "extent", "points", "likeness", "threshold", "look at")
@@ -53,7 +55,13 @@ def ask(
     if onto is not None and (out is None or out.suffix.lower() != ".ply"):
         raise ConfigError(f"What is cut out of '{onto}' needs a name, --out FILE.ply; got {out}.")
     pixels = [parsed_click(one) for one in clicks]
-    asked = lifted.ask()
+    if words:
+        require_words(lifted)
+    for view, *_ in pixels:
+        # Before the points are gathered: to be told of a slip is to take no time.
+        lifted.view(view)
+    with message_console().status("gathering points and their features"):
+        asked = lifted.ask()
     if on_masks:
         with stages() as report:
             asked = asked.on(scene_masks(lifted, report=report))

@@ -32,7 +32,7 @@ def ask_about(
     lifted = opened()
     check_views(lifted, views)
     with stages() as report:
-        masks = scene_masks(lifted, masks=None if folder is None else masks_in(folder), report=report)
+        masks = scene_masks(lifted, masks=None if folder is None else masks_in(folder, lifted.compared), report=report)
     found = scene_questions(
         masks,
         names=names,

@@ -65,10 +65,10 @@ class Report:
 def write_report(url: str, extent: ReportExtent, out: Path | None = None) -> Report:
     """Write the page on a run of a store, see make_report; each file appears whole, and the first one last.
 
-    Without a file's name it is report.html, beside a store that is a folder, else in the current folder.
+    Without a file's name it is report.html, where a run draws it: in a store that is a folder, else in the current one.
     """
     folder = Store(url).url
-    place = out or (Path() if "://" in folder else Path(folder).parent) / "report.html"
+    place = out or (Path() if "://" in folder else Path(folder)) / "report.html"
 
     def save(name: str, content: bytes) -> None:
         write_page(_beside(place) / name, content)

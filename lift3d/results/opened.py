@@ -1,5 +1,6 @@
 """What a store holds of lifted scenes: all of a run, or one by its names."""
 
+import shlex
 from collections.abc import Sequence
 
 from lift3d.config import Recipe
@@ -7,7 +8,7 @@ from lift3d.domain.records import SceneRecord
 from lift3d.errors import ProductMissingError, UnknownNameError
 from lift3d.results.lifted_scene import HeldCapture, LiftedScene
 from lift3d.runs.own_runs import is_own_run
-from lift3d.runs.records import choose_run, read_run
+from lift3d.runs.records import choose_run, list_runs, read_run
 from lift3d.runs.table import unique_names
 from lift3d.storage.location import Store, open_store
 
@@ -71,16 +72,23 @@ def open_lifted(
         UnknownNameError: If the run has no such scene, operator or lifter.
     """
     found = lifted_scenes(store, run_id, captures, plugins)
+    opened = open_store(store) if isinstance(store, str) else store
     if not found:
-        url = store if isinstance(store, str) else store.url
+        run = choose_run(opened, run_id)
+        others = ", ".join(one for one in list_runs(opened) if one != run)
         raise ProductMissingError(
-            f"Nothing was lifted in the run of {url}; why is in its table: lift3d tables {url} --format csv."
+            f"Nothing was lifted in the run {run} of {opened.url}; why is said by: lift3d status {opened.url}."
+            + (f" Its other runs, by --run (in Python run_id): {others}." if others else "")
         )
     for attribute, wanted in (("name", scene), ("operator", operator), ("lifter", lifter)):
         names = list(dict.fromkeys(getattr(one, attribute) for one in found))
         if wanted is None:
             wanted = names[-1] if attribute == "lifter" else names[0]
         elif wanted not in names:
-            raise UnknownNameError.of("scene" if attribute == "name" else attribute, wanted, names)
+            unknown = UnknownNameError.of("scene" if attribute == "name" else attribute, wanted, names)
+            if attribute == "name" or "Did you mean" in str(unknown):
+                raise unknown
+            asked = shlex.join([found[0].record.location, f"--{attribute}", wanted, "--store", opened.url])
+            raise UnknownNameError(f"{unknown} The run has no others; one that has: lift3d run {asked}")
         found = [one for one in found if getattr(one, attribute) == wanted]
     return found[0]

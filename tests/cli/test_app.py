@@ -56,6 +56,8 @@ def test_a_run_in_a_process_of_its_own_prints_its_table_and_says_partial(store):
     ("arguments", "message"),
     [
         (("run",), "No scene given"),
+        (("run", "nowhere", "/nowhere/gone"), "There is no 'nowhere' here"),
+        (("tracks", "old", "x.csv"), "Nothing is asked. Give --click"),
         (("run", "old"), "'old' is a store, no scene. Give it as --store old"),
         (("run", ROOM, "--operator", "rbg"), "Did you mean 'rgb'"),
         (("run", ROOM, "--lifter", "plane_swep"), "Did you mean 'plane_sweep'"),

@@ -19,6 +19,7 @@ from lift3d.results.cloud import Cloud, scene_cloud
 from lift3d.results.exports.files import UNKNOWN_ID, file_names, world_words, write_ids
 from lift3d.results.exports.ply import predicted_columns, write_ply
 from lift3d.results.exports.write import FORMS, ExportForm, export_lifted
+from lift3d.results.lifted_scene import HeldCapture
 from lift3d.results.opened import open_lifted
 from lift3d.scenes.ply import read_ply_points
 from tests.support.runs import ROOM, run_into, small_recipe
@@ -167,7 +168,7 @@ def test_it_says_in_which_frame_the_points_are(lifted):
     assert "as its files have it" in world_words(one)
     moved = torch.diag(torch.tensor([2.0, 2.0, 2.0, 1.0], dtype=torch.float64))
     scene = replace(one.scene, canonical_from_source=moved)
-    assert "[2 0 0 0; 0 2 0 0; 0 0 2 0; 0 0 0 1]" in world_words(replace(one, _scenes={one.record.location: scene}))
+    assert "[2 0 0 0; 0 2 0 0; 0 0 2 0; 0 0 0 1]" in world_words(replace(one, _capture=HeldCapture(scene)))
 
 
 def test_arrays_are_those_of_the_store(lifted, tmp_path):
@@ -325,6 +326,7 @@ def test_no_half_export_is_left(lifted, tmp_path, monkeypatch):
     ("name", "form", "error", "said"),
     [
         ("a.nc", None, ConfigError, "zarr"),
+        ("a.obj", None, ConfigError, r"no form of export; expected \.glb.*--format images"),
         ("a", "ply", ConfigError, r"ends in \.ply"),
         ("a.ply", "images", ConfigError, "a folder"),
         ("a.ply", "zarr", ConfigError, "zarr"),

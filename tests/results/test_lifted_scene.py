@@ -143,7 +143,12 @@ def test_where_no_source_saw_any_target_nothing_is_drawn(tmp_path):
 @pytest.mark.parametrize(
     ("given", "error", "said"),
     [
-        ({"operator": "rbg"}, UnknownNameError, "rgb"),
+        ({"operator": "rbg"}, UnknownNameError, r"Did you mean 'rgb'\? Known: hog, rgb\.$"),
+        (
+            {"operator": "tiny:depth"},
+            UnknownNameError,
+            r"lift3d run 'procedural.*' --operator tiny:depth --store .*store",
+        ),
         ({"lifter": "lift3d"}, UnknownNameError, "anchored"),
         ({"run_id": "other"}, ProductMissingError, "no run 'other'"),
     ],
@@ -163,8 +168,9 @@ def test_of_a_store_that_shows_nothing_it_is_said_why(tmp_path):
             lift3d.open_lifted(str(tmp_path / place))
     with pytest.raises(ProductMissingError, match="lift3d run"):
         lift3d.open_lifted(open_store(str(tmp_path / "empty"), create=True))
-    run_into(str(tmp_path / "failed"), small_recipe(scenes=["/captures/gone"]))
-    with pytest.raises(ProductMissingError, match="lift3d tables"):
+    for gone in ("/captures/gone", "/captures/lost"):
+        run_into(str(tmp_path / "failed"), small_recipe(scenes=[gone]))
+    with pytest.raises(ProductMissingError, match=r"lift3d status .*other runs, by --run .*: [0-9a-f]{16}\.$"):
         lift3d.open_lifted(str(tmp_path / "failed"))
 
 

@@ -11,6 +11,7 @@ import lift3d
 from lift3d.errors import ConfigError, ContractError, NoOverlapError
 from lift3d.results.exports.masks import run_lengths, write_masks
 from lift3d.results.masks.files import masks_in
+from lift3d.results.masks.view_masks import that_has_masks
 
 SCENE = "procedural:room?seed=1&views=6&height=48&width=64"
 
@@ -106,18 +107,21 @@ def test_masks_of_a_folder(lifted, tmp_path):
     for view in lifted.targets[:4]:
         instances = lifted.scene.view(view).load(48).instances.numpy()
         Image.fromarray((instances + 1).astype(np.uint8)).save(tmp_path / f"{view}.png")
-    found = lift3d.scene_masks(lifted, masks=masks_in(tmp_path))
+    found = lift3d.scene_masks(lifted, masks=masks_in(tmp_path, lifted.targets))
     assert len(found) > 3
     Image.new("RGB", (64, 48)).save(tmp_path / f"{lifted.targets[5]}.png")
     with pytest.raises(ContractError, match="label map"):
-        lift3d.scene_masks(lifted, masks=masks_in(tmp_path))
+        lift3d.scene_masks(lifted, masks=masks_in(tmp_path, lifted.targets))
     with pytest.raises(ConfigError, match=r"VIEW\.png"):
-        masks_in(tmp_path / "nowhere")
+        masks_in(tmp_path / "nowhere", lifted.targets)
+    with pytest.raises(ConfigError, match=r"No file in .* is called after a view.*expected left\.png"):
+        masks_in(tmp_path, ["left"])
 
 
 def test_what_has_no_masks_is_told(lifted, shown_store):
     with pytest.raises(ContractError, match="kind 'image'"):
         lift3d.scene_masks(shown_store, operator="rgb")
+    assert that_has_masks(lift3d.open_lifted(shown_store)).operator == "hog", "the first that has masks"
     with pytest.raises(NoOverlapError, match="No 2D mask"):
         lift3d.scene_masks(lifted, masks={})
     with pytest.raises(NoOverlapError, match="No 2D mask"):

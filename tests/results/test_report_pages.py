@@ -50,7 +50,7 @@ def test_a_store_of_another_version_says_so_and_what_to_do(tmp_path):
     store.write_bytes(layout.STORE_FILE, json.dumps({"format": "lift3d-store", "layout": 7}).encode())
     found = CliRunner().invoke(cli.app, ["report", store.url])
     assert found.exit_code == cli.Exit.ERROR
-    for said in (found.stdout, read_page((tmp_path / "report.html").read_bytes()).text):
+    for said in (found.stdout, read_page((tmp_path / "store/report.html").read_bytes()).text):
         assert "has layout 7; this lift3d reads and writes layout" in said
         assert "Give a new store URL" in said
 
@@ -129,13 +129,13 @@ def test_the_command_says_where_the_page_lies_and_where_no_store_is_nothing_is_w
     store, recipe = fake_runs.begin(str(tmp_path / "store"), ["data/a"])
     fake_runs.finish(store, recipe, "data/a", {"psnr": [1.0]})
     found = CliRunner().invoke(cli.app, ["report", store.url])
-    assert (found.exit_code, found.stdout) == (0, f"report   {tmp_path / 'report.html'}\n")
+    assert (found.exit_code, found.stdout) == (0, f"report   {tmp_path / 'store/report.html'}\n")
     other = tmp_path / "new" / "page.html"
     assert CliRunner().invoke(cli.app, ["report", store.url, "--out", str(other), "--scenes", "0"]).exit_code == 0
     assert "No scene is drawn" in read_page(other.read_bytes()).text
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "report.html", "store"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "store"]
     with pytest.raises(ConfigError, match="Cannot write"):
-        write_report(store.url, ReportExtent(), tmp_path / "report.html" / "page.html")
+        write_report(store.url, ReportExtent(), tmp_path / "store/report.html" / "page.html")
 
 
 def test_no_more_pictures_are_taken_than_there_is_room_for():

@@ -4,11 +4,15 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lift3d.cli.commands.options import PATH, AnsweredArgument, Exit, json_option, say, show, store_argument
+from lift3d.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lift3d.results.lifted_scene import LiftedScene
 
 captures_option = click.option(
     "--captures", is_flag=True, help="Read photographs where the run says that they lie, though you did not begin it."
@@ -72,7 +76,7 @@ def ingest(source: str, out: Path | None, checks: bool, as_json: bool, **options
 @click.command()
 @store_argument
 @click.option("--run", "run_id", help="Run id; the latest if not given.")
-@click.option("--out", type=PATH, help="File to write; report.html beside a local store if not given.")
+@click.option("--out", type=PATH, help="File to write; report.html in a local store if not given.")
 @click.option("--views", default=6, help="Views that are drawn of each operator and lifter.")
 @click.option("--scenes", default=8, help="Scenes that are drawn on one page.")
 @click.option("--pages", default=400, help="Of more scenes: so many have a page each, the worst first.")
@@ -198,12 +202,15 @@ def masks(store: str, out: Path, folder: Path | None, **chosen: Any) -> None:
     from lift3d.results.exports.masks import check_masks_name, write_masks
     from lift3d.results.masks.files import masks_in
     from lift3d.results.masks.scene_masks import scene_masks
+    from lift3d.results.masks.view_masks import that_has_masks
     from lift3d.results.opened import open_lifted
 
     check_masks_name(out)
     lifted = open_lifted(store, **chosen)
+    if folder is None and chosen.get("operator") is None:
+        lifted = that_has_masks(lifted)
     with stages() as report:
-        found = scene_masks(lifted, masks=None if folder is None else masks_in(folder), report=report)
+        found = scene_masks(lifted, masks=None if folder is None else masks_in(folder, lifted.compared), report=report)
     say(write_masks(found, out))
 
 
@@ -224,10 +231,16 @@ def masks(store: str, out: Path, folder: Path | None, **chosen: Any) -> None:
 def questions(store: str, out: Path, folder: Path | None, **options: Any) -> None:
     """Ask where things are, how large, how far apart, and answer by what is measured; what is in doubt is refused."""
     from lift3d.cli.questions import ask_about
+    from lift3d.results.masks.view_masks import that_has_masks
     from lift3d.results.opened import open_lifted
 
     chosen = {name: options.pop(name) for name in ("scene", "operator", "lifter", "run_id", "captures", "plugins")}
-    say(ask_about(lambda: open_lifted(store, **chosen), out, folder, **options))
+
+    def opened() -> "LiftedScene":
+        lifted = open_lifted(store, **chosen)
+        return lifted if folder or chosen["operator"] else that_has_masks(lifted)
+
+    say(ask_about(opened, out, folder, **options))
 
 
 @click.command()
@@ -257,8 +270,12 @@ def tracks(
     from lift3d.cli.query import parsed_click, parsed_grid
     from lift3d.results.exports.tracks import check_tracks_name, read_points, write_tracks
     from lift3d.results.tracks import scene_tracks
+    from lift3d.runs.progress import message_console
 
     check_tracks_name(out)
+    if not (points or clicks or grids):
+        raise ConfigError("Nothing is asked. Give --click VIEW,U,V, --grid VIEW,STEP, or --points FILE.")
     asked = [*(read_points(points) if points else []), *map(parsed_click, clicks)]
-    found = scene_tracks(store, asked, [parsed_grid(one) for one in grids], views=views or None, **chosen)
+    with message_console().status("looking where views see them"):
+        found = scene_tracks(store, asked, [parsed_grid(one) for one in grids], views=views or None, **chosen)
     say(write_tracks(found, out))

@@ -17,6 +17,7 @@ from lift3d.results.exports.points import export_onto
 from lift3d.results.exports.table import export_table
 from lift3d.results.exports.zarr import export_zarr
 from lift3d.results.lifted_scene import LiftedScene
+from lift3d.runs.progress import message_console
 from lift3d.storage.whole_file import whole
 
 Write = Callable[[LiftedScene, Path], list[str]]
@@ -75,7 +76,7 @@ def export_lifted(
         chosen = FORMS[name]
     check_free(out)
     try:
-        with whole(out) as partial:
+        with whole(out) as partial, message_console().status(f"writing {out.name}"):
             if not chosen.suffix:
                 partial.mkdir()
             notes = chosen.write(lifted, partial)
@@ -96,6 +97,11 @@ def _form_of(out: Path, asked: str | None) -> str:
         raise ConfigError(
             f"'{out}' would be NetCDF or HDF5, which keep neither float16 nor text as they are. Write .zarr, which "
             "xarray opens; what is cast to float32 there can be given to to_netcdf."
+        )
+    if asked is None and suffix[1:2].isalpha() and suffix not in suffixes:
+        raise ConfigError(
+            f"'{out}' ends in {suffix}, which is no form of export; expected {', '.join(sorted(suffixes))}, or the "
+            f"name of a folder. A folder of this very name: --format {_FOLDER_FORM}."
         )
     name = asked or suffixes.get(suffix, _FOLDER_FORM)
     if name not in (*FORMS, _ONTO):

@@ -20,7 +20,7 @@ from lift3d.operators.answers import pixel_grid
 from lift3d.pipeline.inputs import Report, quiet
 from lift3d.results.cloud import cells_at, depths_of, is_step, map_under, points_in_views, surface_of
 from lift3d.results.lifted_scene import LiftedScene
-from lift3d.results.masks.view_masks import GivenMasks, LabelMaps, checked_maps, label_maps_of
+from lift3d.results.masks.view_masks import GivenMasks, LabelMaps, checked_maps, label_maps_of, that_has_masks
 from lift3d.results.opened import open_lifted
 from lift3d.storage.location import Store
 from lift3d.surface.cloud import SurfacePoints, surface_points
@@ -148,7 +148,7 @@ def scene_masks(
     Args:
         store: The store of a run or its URL, or what ``lift3d.lift`` gave.
         scene: Name in the run's table; the first that was lifted if None.
-        operator: The first of the recipe if None.
+        operator: The first of the recipe whose answers have masks if None.
         run_id: The run; the latest if None.
         captures: Whether photographs are read where the recipe says that they lie, though another began the run.
         masks: 2D masks of one's own in place of the operator's, by view id or as a function of it: a label map of
@@ -167,6 +167,8 @@ def scene_masks(
         >>> found.labels(found.views[0])  # ids at the pixels of a view
     """
     lifted = store if isinstance(store, LiftedScene) else open_lifted(store, scene, operator, None, run_id, captures)
+    if operator is None and masks is None and not isinstance(store, LiftedScene):
+        lifted = that_has_masks(lifted)
     maps_of = label_maps_of(lifted) if masks is None else checked_maps(masks)
     surface = surface_of(lifted)
     points = surface_points(surface, most_points)
@@ -199,8 +201,8 @@ def merged_on(
     found = merged_masks(graph, said())
     if not any(has_any):
         raise NoOverlapError(
-            f"No 2D mask of '{lifted.operator}' lies on the surface of '{lifted.name}': {len(views)} views were asked. "
-            "Look at its plain answers: lift3d report, column 2D."
+            f"No 2D mask lies on the surface of '{lifted.name}': {len(views)} views were asked. Look at the masks, or, "
+            f"where they are those of '{lifted.operator}', at its plain answers: lift3d report, column 2D."
         )
     seen = np.zeros((len(found.confidence), len(views)))
     seen[:, : found.seen.shape[1]] = found.seen

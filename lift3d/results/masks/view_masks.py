@@ -1,6 +1,7 @@
 """A view's own 2D masks, whatever its 2D model answers: label maps whose ids mean nothing in another view."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from lift3d.surface.masks.claims import UNCLAIMED
 LabelMaps = Sequence[Int[ndarray, "row col"]]
 # What a view's masks are given as: by view, or asked for by its id; see ``checked_maps``.
 GivenMasks = Mapping[ViewId, Any] | Callable[[ViewId], Any]
+# Answers that have masks.
+_KINDS = ("masks", "labels", "embedding")
 
 
 def label_maps_of(lifted: LiftedScene) -> Callable[[ViewId], LabelMaps]:
@@ -34,12 +37,12 @@ def label_maps_of(lifted: LiftedScene) -> Callable[[ViewId], LabelMaps]:
         SceneError: If photographs are needed and may not be read.
     """
     compared = [target for target in lifted.compared if lifted.plain(target) is not None]
-    if not compared:
+    kind = _kind(lifted)
+    if kind is None:
         raise NoOverlapError(
             f"No view of '{lifted.name}' has a plain 2D answer of '{lifted.operator}', as along novel cameras; "
             "expected a run of the scene's own views."
         )
-    kind = _plain(lifted, compared[0]).prediction.kind
     if kind == "masks":
         return lambda view: (segment_of(_plain(lifted, view).prediction.values.float()).numpy(),)
     if kind == "labels":
@@ -50,6 +53,13 @@ def label_maps_of(lifted: LiftedScene) -> Callable[[ViewId], LabelMaps]:
         f"'{lifted.operator}' answers with a prediction of kind '{kind}', of which no masks are made; expected masks, "
         "labels, or features (embedding), such as tiny:encoder, or masks of your own."
     )
+
+
+def that_has_masks(lifted: LiftedScene) -> LiftedScene:
+    """Return the first operator of the run beside this one whose answers have masks; this one if none has."""
+    pairs = [(one, lifted.lifter) for one in lifted.recipe.operators]
+    beside = (replace(lifted, operator=one) for one, lifter in pairs if (one, lifter) in lifted.record.pairs)
+    return next((one for one in beside if _kind(one) in _KINDS), lifted)
 
 
 def checked_maps(given: GivenMasks) -> Callable[[ViewId], LabelMaps]:
@@ -122,6 +132,12 @@ def _connected(prediction: Prediction) -> Int[ndarray, "height width"]:
     # Background, which has no component, is where nothing is known.
     shifted = np.where(is_known, prediction.values.numpy() + 1, 0)
     return np.asarray(label(shifted, background=0, connectivity=1), dtype=np.int64) - 1
+
+
+def _kind(lifted: LiftedScene) -> str | None:
+    """Return what the operator answers with; None if no view has a plain answer."""
+    plain = next(filter(None, map(lifted.plain, lifted.compared)), None)
+    return None if plain is None else plain.prediction.kind
 
 
 def _plain(lifted: LiftedScene, view: ViewId) -> LiftedView:

@@ -128,11 +128,7 @@ class SceneQuery:
 
     @cached_property
     def _encoder(self) -> TextEncoder:
-        why_not = can_take_words(self.lifted.operator, self.lifted.recipe.plugins, self.lifted.trusted)
-        if why_not:
-            able = that_takes_words(self.lifted.recipe, self.lifted.trusted)
-            choice = f" This run has one: --operator '{able}'." if able else ""
-            raise ConfigError(f"'{self.lifted.operator}' in '{self.lifted.name}': {why_not}{choice}")
+        require_words(self.lifted)
         return text_encoder(self.lifted.operator, self.lifted.trusted)
 
     def _found(self, query: str, likeness: Float[ndarray, " point"], threshold: float, source: str) -> Found:
@@ -142,6 +138,15 @@ class SceneQuery:
 def that_takes_words(recipe: Recipe, trusted: Sequence[str] = ()) -> str | None:
     """Return the first operator of a run that may be asked for words; None if there is none."""
     return next((one for one in recipe.operators if not can_take_words(one, recipe.plugins, trusted)), None)
+
+
+def require_words(lifted: "LiftedScene") -> None:
+    """Refuse an operator that cannot be asked for words, in the words of ConfigError."""
+    why_not = can_take_words(lifted.operator, lifted.recipe.plugins, lifted.trusted)
+    if why_not:
+        able = that_takes_words(lifted.recipe, lifted.trusted)
+        choice = f" This run has one: --operator '{able}'." if able else ""
+        raise ConfigError(f"'{lifted.operator}' in '{lifted.name}': {why_not}{choice}")
 
 
 def ask_all(asked: SceneQuery, words: Sequence[str], rule: str = RULE) -> Int[ndarray, " point"]:
