@@ -13,7 +13,7 @@ from rich.markup import escape
 from lift3d.cli.commands.options import Exit, print_places, say
 from lift3d.config import Execution, Recipe
 from lift3d.domain.keys import shown
-from lift3d.domain.records import DroppedView, SceneRecord
+from lift3d.domain.records import DroppedView, SceneRecord, computed_words, counted
 from lift3d.errors import Lift3dError
 from lift3d.pipeline.inputs import Report
 from lift3d.report.scenes import ReportExtent
@@ -86,7 +86,7 @@ def scene_line(record: SceneRecord, count: str = "") -> str:
         given_up = " · given up; --retry-quarantined tries it again" * record.is_quarantined
         said = f"{count}{record.scene}: {_one_line(record.reason)}{dropped}{given_up}"
         return f"[red]✗[/red] {escape(shown(said))}"
-    computed = ", ".join(f"{number} {kind}" for kind, number in sorted(record.computed.items()))
+    computed = computed_words(record.computed)
     skipped = "".join(
         f", {one.operator} × {one.lifter} skipped ({_one_line(one.reason)})" for one in record.lifted if one.reason
     )
@@ -134,8 +134,7 @@ def _dropped_words(dropped: Sequence[DroppedView]) -> str:
     if not dropped:
         return ""
     first = dropped[0]
-    count = "1 view" if len(dropped) == 1 else f"{len(dropped)} views"
-    return f" · {count} dropped, such as '{first.id}': {_one_line(first.message)}"
+    return f" · {counted(len(dropped), 'view')} dropped, such as '{first.id}': {_one_line(first.message)}"
 
 
 def _print_text(table: ScoreTable, failures: list[str]) -> None:

@@ -13,6 +13,17 @@ from lift3d.domain.keys import SceneId, ViewId, parse_json
 RAW2D = "raw2d"
 
 
+# What stages count, in the order of the line; their plural takes an s.
+_COUNTED = {
+    "features": "feature map",
+    "tracks": "track set",
+    "states": "scene state",
+    "surfaces": "surface",
+    "lifted": "lifted product",
+    "scores": "score table",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class DroppedView:
     """A view that could not be used, and why; it becomes a row of the table."""
@@ -118,3 +129,14 @@ class SceneRecord:
 
 
 _RECORD = TypeAdapter(SceneRecord)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number of things in words: 1 view, 2 views."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def computed_words(computed: Mapping[str, int]) -> str:
+    """Return what was computed, the line's products first; empty if nothing was."""
+    products = [counted(computed[kind], noun) for kind, noun in _COUNTED.items() if kind in computed]
+    return ", ".join([*products, *(f"{computed[kind]} {kind}" for kind in sorted(computed.keys() - _COUNTED.keys()))])

@@ -13,7 +13,7 @@ from lift3d.cli.commands.options import Exit
 from lift3d.cli.run import failure_lines, run_and_present, scene_line
 from lift3d.cli.tables import render_table
 from lift3d.config import Execution
-from lift3d.domain.records import SceneRecord
+from lift3d.domain.records import SceneRecord, computed_words
 from lift3d.errors import Lift3dError
 from lift3d.results.scores.tables import LEGEND
 from lift3d.runs.driver import failed_record, run_serially
@@ -108,6 +108,13 @@ def test_a_report_that_fails_or_is_stopped_costs_a_run_nothing(store, trouble, s
     assert run_and_present(small_recipe(**FIELDS), execution, run_serially, as_json=False) == Exit.DONE
     out = capsys.readouterr().out
     assert said in out if said else "report" not in out
+
+
+def test_what_was_computed_is_counted_in_words():
+    odd = {"lifted": 2, "surfaces": 1, "values of odd clamped to float16": 3}
+    assert computed_words({**odd, "features": 15}) == (
+        "15 feature maps, 1 surface, 2 lifted products, 3 values of odd clamped to float16"
+    )
 
 
 def test_a_failed_scene_is_one_line_and_says_what_to_do():

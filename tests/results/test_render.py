@@ -97,7 +97,7 @@ def test_along_a_path_it_is_what_a_run_with_that_path_lifts(shown_store, tmp_pat
     frames, _ = decoded(tmp_path / "a.mp4")
     assert (len(frames), rendered.panels, rendered.unseen_count) == (5, ("picture", "lifted"), 0)
     # Features come from the store; what is new is two parts.
-    assert rendered.computed == "2 lifted"
+    assert rendered.computed == "2 lifted products"
     assert not [key for key in keys(shown_store) - before if "/features/" in key]
     assert list_runs(open_store(shown_store)) == runs
     after = keys(shown_store)

@@ -60,7 +60,7 @@ def export_mesh(lifted: LiftedScene, out: Path) -> list[str]:
     write_ply(out, cloud, columns, [_title(lifted), frame], mesh.faces)
     unseen = int((cloud.view < 0).sum())
     said = f"{len(mesh.xyz)} vertices, {len(mesh.faces)} triangles, with {', '.join(columns)}"
-    return [said, frame, *([f"{unseen} vertices are grey: no lifted view sees them"] if unseen else [])]
+    return [said, frame, *([f"grey, since no lifted view sees them: {unseen} of the vertices"] if unseen else [])]
 
 
 def coloured_mesh(lifted: LiftedScene) -> tuple[Mesh, Cloud, Columns]:

@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float, Shaped
 from numpy import ndarray
 from rich.filesize import decimal
 
+from lift3d.domain.records import counted
 from lift3d.errors import ConfigError, ContractError, Lift3dError, brief
 from lift3d.results.colours import to_bytes
 from lift3d.results.exports.files import check_free, world_words
@@ -68,8 +69,9 @@ def write_tracks(tracks: SceneTracks, out: Path) -> str:
         raise ConfigError(f"'{out}' cannot be written: {error}. Give a name in a folder that takes files.") from error
     seen = tracks.is_visible.sum(0)
     lines = [
-        f"{tracks.lifted.name}: {len(tracks)} points in {len(tracks.views)} views, {decimal(byte_count)}",
-        f"a point is seen in {np.median(seen):.0f} views (median)",
+        f"{tracks.lifted.name}: {counted(len(tracks), 'point')} in {counted(len(tracks.views), 'view')}, "
+        f"{decimal(byte_count)}",
+        f"a point is seen in {counted(round(float(np.median(seen))), 'view')} (median)",
         *(f"{name}: {tracks.reasons.count(name)} of {len(tracks)}, {words}" for name, words in REASONS.items()
           if name in tracks.reasons),
         *notes,

@@ -15,6 +15,7 @@ from jaxtyping import UInt8
 
 from lift3d.domain.camera import ImageSize
 from lift3d.domain.lifted import LiftedView
+from lift3d.domain.records import computed_words
 from lift3d.errors import ConfigError, SceneError
 from lift3d.results.colours import UNKNOWN_GREY, Picture, SceneColours, to_bytes
 from lift3d.results.lifted_scene import LiftedScene
@@ -101,8 +102,8 @@ def render_video(base: LiftedScene, out: Path, extent: RenderExtent) -> Rendered
         if path.pictures is not None:
             panels.insert(0, _Panel("picture", path.pictures, path.pictures.colours))
         # Scores belong to runs, of which this is none.
-        counts = ", ".join(f"{count} {kind}" for kind, count in sorted(path.computed.items()) if kind != "scores")
-        computed = counts or "nothing, all was committed"
+        counts = {kind: count for kind, count in path.computed.items() if kind != "scores"}
+        computed = computed_words(counts) or "nothing, all was committed"
     count, size = write_video(out, _frames(panels, targets), extent.fps)
     captions, unseen = tuple(panel.caption for panel in panels), {*targets} - {*panels[-1].scene.targets}
     return Rendered(out, base.title, count, size, extent.fps, captions, len(unseen), computed)
