@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import tenacity
 
@@ -124,12 +124,24 @@ class RetryPolicy:
 
     def run(self, call: Callable[[], T]) -> T:
         """Return what the call returns; its last error if it does not succeed in time."""
+        # What tenacity raises stays bound to the frames of all callers, with what these hold, until the garbage of a
+        # cycle is collected. An error is often an answer, as of a missing file: it goes past it.
+        final: list[BaseException] = []
 
-        def in_turn() -> T:
-            with self.throttle.slot():
-                return call()
+        def in_turn() -> T | None:
+            try:
+                with self.throttle.slot():
+                    return call()
+            except low_level_errors() as error:
+                if meaning_of(error) in _PASSING:
+                    raise
+                final.append(error)
+                return None
 
-        return self._retrying(in_turn)
+        answer = self._retrying(in_turn)
+        if final:
+            raise final.pop()
+        return cast(T, answer)
 
     def _is_over(self, state: tenacity.RetryCallState) -> bool:
         budget = self.timeouts.busy_s if _meaning(state) == "busy" else self.timeouts.unreachable_s

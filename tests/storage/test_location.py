@@ -1,7 +1,9 @@
 import errno
+import gc
 import os
 import pickle
 import time
+import weakref
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,25 @@ from lift3d.storage.backends import parse_url
 from lift3d.storage.garbage import store_time
 from lift3d.storage.location import Store, open_store
 from lift3d.storage.retry_policy import Timeouts
+
+
+class _Held:
+    pass
+
+
+def test_an_answer_that_is_an_error_keeps_nothing_alive(local_store):
+    def ask():
+        held = _Held()
+        with pytest.raises(ProductMissingError):
+            local_store.read_bytes("nothing")
+        return weakref.ref(held)
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert ask()() is None
+    finally:
+        gc.enable()
 
 
 def test_objects_come_back_as_written(store):
