@@ -91,11 +91,12 @@ def read_points(
     best, view = torch.zeros(count, dtype=torch.float64), torch.full((count,), -1)
     uv = torch.zeros(count, 2, dtype=torch.float64)
     for number, seen in enumerate(points_in_views(lifted, surface, points, targets or lifted.targets)):
-        quality = seen.quality * torch.where(seen.is_outline, _OUTLINE, 1.0)
-        is_better = quality > best
-        best = torch.where(is_better, quality, best)
-        view = torch.where(is_better, number, view)
-        uv = torch.where(is_better[:, None], seen.uv, uv)
+        # A view sees few of the points.
+        at = torch.nonzero(seen.quality)[:, 0]
+        quality = seen.quality[at] * torch.where(seen.is_outline[at], _OUTLINE, 1.0)
+        is_better = quality > best[at]
+        at = at[is_better]
+        best[at], view[at], uv[at] = quality[is_better], number, seen.uv[at]
         if heed is not None:
             heed(seen)
     return Cloud(points.xyz, points.normals, view, uv, points.found)

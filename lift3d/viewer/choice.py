@@ -10,6 +10,7 @@ from lift3d.domain.keys import parse_json
 from lift3d.viewer.viewed_scene import Colouring
 
 Shape = Literal["points", "mesh", "picture"]
+CameraStyle = Literal["hidden", "outlines", "pictures"]
 # The first is what a browser without a graphics card draws while one waits for it.
 POINT_COUNTS = (50_000, 200_000, 500_000, 1_000_000)
 # As large as the page's scene is, each way.
@@ -52,6 +53,7 @@ class Choice:
     colouring: Colouring = "photo"
     is_lifted: bool = True
     shape: Shape = "points"
+    cameras: CameraStyle = "outlines"
     count: int = POINT_COUNTS[0]
     against: str = ""
     split: float = 0.5
@@ -73,7 +75,8 @@ class Choice:
             return otherwise
         eye, shown = given.pop("eye", None), given.pop("shown", None)
         kept = _alike(given, otherwise)
-        allowed = {"shape": get_args(Shape), "colouring": get_args(Colouring), "count": POINT_COUNTS}
+        allowed: dict[str, tuple[Any, ...]] = {"count": POINT_COUNTS}
+        allowed |= {"shape": get_args(Shape), "cameras": get_args(CameraStyle), "colouring": get_args(Colouring)}
         kept = {name: value for name, value in kept.items() if value in allowed.get(name, (value,))}
         if isinstance(shown, dict):
             kept["shown"] = replace(Filter(), **_alike(shown, Filter()))

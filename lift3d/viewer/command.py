@@ -19,8 +19,8 @@ from lift3d.results.lifted_scene import LiftedScene
 with extra("view"):
     import viser
 
-    from lift3d.viewer.drawing import prepare
     from lift3d.viewer.library import Library
+    from lift3d.viewer.notice import reading_notice
     from lift3d.viewer.server import HOST, start_server
     from lift3d.viewer.session import Session
     from lift3d.viewer.visit import Visit
@@ -31,9 +31,12 @@ _LAST_PORT = 65535
 def serve_viewer(first: LiftedScene, port: int, is_opened: bool = True, trusted: Sequence[str] = ()) -> None:
     """Show a run in the browser until Ctrl-C, see ``running_viewer``."""
     with contextlib.suppress(KeyboardInterrupt), running_viewer(first, port, trusted) as viewer:
-        click.echo(viewer.to_text())
+        click.echo(f"view     {viewer.address}")
         if is_opened:
             _open_browser(viewer.address)
+        # Browsers that come meanwhile see how far that is; a store that cannot be read ends everything.
+        viewer.library.stage(first)
+        click.echo(viewer.to_text())
         while True:
             time.sleep(3600)
 
@@ -58,21 +61,21 @@ class RunningViewer:
         return f"http://{HOST}:{self.port}/{self.token}/"
 
     def to_text(self) -> str:
-        """Say where and what it shows, and how to see it from elsewhere."""
+        """Say what it shows, and how to see it from elsewhere."""
         one = self.library.first
         viewed = self.library.stage(one).viewed
         counts = f"{len(viewed.slices)} cameras, {len(viewed.cloud):,} points"
         what = shown(f"{one.title}: {counts}")
         return (
-            f"view     {self.address}\n"
             f"shows    {what} ({viewed.feature_bytes / 2**20:.0f} MiB of features in memory)\n"
             f"remote   ssh -L {self.port}:{HOST}:{self.port} this-machine, then open the same address there\n"
             "end      Ctrl-C"
         )
 
     def meet(self, client: viser.ClientHandle) -> None:
-        """Show a browser what it wants."""
-        self.visits[client.client_id] = Visit(client, self.library)
+        """Show a browser what it wants, when that has been read."""
+        with reading_notice(client, self.library):
+            self.visits[client.client_id] = Visit(client, self.library)
 
     def part(self, client: viser.ClientHandle) -> None:
         """Forget a browser."""
@@ -93,7 +96,6 @@ def running_viewer(first: LiftedScene, port: int, trusted: Sequence[str] = ()) -
         if port not in (0, server.get_port()):
             raise _taken(port)  # somebody was faster, and the server took the next one
         viewer = RunningViewer(library, server.get_port(), server.token)
-        prepare(server, library.stage(first).to_page)
         server.on_client_connect(viewer.meet)
         server.on_client_disconnect(viewer.part)
         yield viewer

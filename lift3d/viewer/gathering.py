@@ -1,7 +1,7 @@
 """From a store to a viewed scene: everything is read once, view by view, one stored part in memory at a time."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -22,12 +22,19 @@ MAX_VIEWS = 300
 PHOTO_HEIGHT = 288
 
 
-def view_scene(one: LiftedScene, siblings: Sequence[LiftedScene], known: ViewedScene | None = None) -> ViewedScene:
+def view_scene(
+    one: LiftedScene,
+    siblings: Sequence[LiftedScene],
+    known: ViewedScene | None = None,
+    report: Callable[[float], None] = lambda share: None,
+) -> ViewedScene:
     """Read an operator's answers in a scene; without a stored surface, on that of the operator with the finest grid.
 
     What another operator of the same scene was shown with, its surface and photographs, need not be read again.
+    ``report`` is called with the share that is done.
     """
     targets = evenly(one.targets, MAX_VIEWS)
+    whole = 3 * len(targets)
     views = (one.view(target) for target in targets)
     described = [(view.target, view.camera, view.lifted[0].features.grid) for view in views]
     first = one.view(targets[0])
@@ -36,12 +43,15 @@ def view_scene(one: LiftedScene, siblings: Sequence[LiftedScene], known: ViewedS
     if known is not None and [place.target for place in known.slices] == targets:
         photos, surface = known.photos, known.surface
     else:
-        photos = dict(_photos(targets, one, siblings))
-        surface = _surface(one, siblings, targets, photos)
+        photos = {}
+        for done, (target, photo) in enumerate(_photos(targets, one, siblings)):
+            report(done / whole)
+            photos[target] = photo
+        surface = _surface(one, siblings, targets, photos, lambda done: report((len(targets) + done) / whole))
     lifted, plain = (Answers.empty(slices, channels, len(surface)) for _ in range(2))
     has_plain = False
-    for number, place in enumerate(slices):
-        own = torch.nonzero(surface.cloud.view == number)[:, 0]
+    for done, (place, own) in enumerate(zip(slices, surface.of_views(len(slices)), strict=True)):
+        report((2 * len(targets) + done) / whole)
         uv = surface.cloud.uv[own]
         lifted.put(place, one.view(place.target), one.colours, own, uv)
         if (answer := one.plain(place.target)) is not None:
@@ -59,13 +69,17 @@ def evenly(names: Sequence[str], most: int) -> list[str]:
 
 
 def _surface(
-    one: LiftedScene, siblings: Sequence[LiftedScene], targets: Sequence[ViewId], photos: dict[ViewId, Tensor]
+    one: LiftedScene,
+    siblings: Sequence[LiftedScene],
+    targets: Sequence[ViewId],
+    photos: dict[ViewId, Tensor],
+    report: Callable[[int], None],
 ) -> SurfaceCloud:
     """Return the points of the surface, read from ``targets``."""
     alike = [other for other in siblings if (other.name, other.lifter) == (one.name, one.lifter)]
     fitting = [other for other in alike if {*targets} <= {*other.targets}]
     finest = max([one, *fitting], key=lambda other: other.cell_count)
-    return surface_cloud(finest, targets, photos, MOST_POINTS)
+    return surface_cloud(finest, targets, photos, MOST_POINTS, report)
 
 
 def _photos(

@@ -1,7 +1,7 @@
 """Labels of the points: those that the model predicts, or masks of things; what they are called, and their file."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,9 +12,10 @@ from torch import Tensor
 
 from lift3d.results.colours import label_picture, to_bytes
 from lift3d.results.exports.files import world_words
+from lift3d.results.exports.masks import write_masks
 from lift3d.results.exports.ply import write_ply
 from lift3d.results.lifted_scene import LiftedScene
-from lift3d.results.masks.scene_masks import scene_masks
+from lift3d.results.masks.scene_masks import SceneMasks, scene_masks
 from lift3d.viewer.viewed_scene import ViewedScene
 
 # Labels that are listed; the others are as good as none.
@@ -24,11 +25,15 @@ _LONGEST_NAME = 60
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Labels:
-    """An id of every point, −1 for none, and names of ids. ``source`` says what they are."""
+    """An id of every point, −1 for none, and names of ids. ``source`` says what they are.
+
+    ``masks`` are those that were merged, if they were.
+    """
 
     ids: Int[Tensor, " point"]
     names: Mapping[int, str]
     source: str
+    masks: SceneMasks | None = None
 
     @property
     def listed(self) -> list[tuple[int, int]]:
@@ -45,10 +50,9 @@ class Labels:
         """Return the same with another name of one of them; an empty one gives its own back."""
         return replace(self, names={**self.names, label: name.strip()[:_LONGEST_NAME]})
 
-    @property
-    def colours(self) -> UInt8[Tensor, "point 3"]:
-        """Colours of the points by their labels."""
-        return torch.from_numpy(to_bytes(label_picture(self.ids[None])))[0]
+    def paint(self, points: Int[Tensor, " some"]) -> UInt8[Tensor, "some 3"]:
+        """Return the colours of points by their labels."""
+        return torch.from_numpy(to_bytes(label_picture(self.ids[points][None])))[0]
 
 
 def predicted_labels(viewed: ViewedScene, is_lifted: bool) -> Labels | None:
@@ -59,7 +63,7 @@ def predicted_labels(viewed: ViewedScene, is_lifted: bool) -> Labels | None:
 def found_masks(lifted: LiftedScene, viewed: ViewedScene) -> Labels:
     """Merge the 2D masks of a scene's views on its surface, in half a minute or so; Lift3dError if there are none."""
     masks = scene_masks(lifted)
-    return Labels(torch.from_numpy(masks.ids_at(viewed.cloud.xyz.numpy())), {}, "thing")
+    return Labels(torch.from_numpy(masks.ids_at(viewed.cloud.xyz.numpy())), {}, "thing", masks)
 
 
 def points_file(
@@ -72,7 +76,16 @@ def points_file(
     if labels is not None:
         columns["label"] = labels.ids[kept].numpy().astype(np.int32)
         comments += [f"label {label}: {labels.name(label)}" for label, _ in labels.listed]
+    return _written("points.ply", lambda out: write_ply(out, cloud, columns, comments))
+
+
+def masks_file(masks: SceneMasks) -> bytes:
+    """Return the masks of all views as ``lift3d masks`` writes them, as JSON."""
+    return _written("masks.json", lambda out: write_masks(masks, out))
+
+
+def _written(name: str, write: Callable[[Path], object]) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "points.ply"
-        write_ply(out, cloud, columns, comments)
+        out = Path(folder) / name
+        write(out)
         return out.read_bytes()

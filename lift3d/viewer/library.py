@@ -2,7 +2,8 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from lift3d.errors import Lift3dError
 from lift3d.results.lifted_scene import LiftedScene
@@ -25,13 +26,14 @@ class Library:
     """
 
     def __init__(self, first: LiftedScene, trusted: Sequence[str] = ()) -> None:
-        """Read the first scene."""
+        """Read nothing yet."""
         self.first, self.trusted = first, tuple(trusted)
         self._lock = threading.RLock()
         self._scenes: dict[str, list[LiftedScene]] = {}
         self._called: dict[str, str] = {}
         self._held: OrderedDict[tuple[str, ...], Stage] = OrderedDict()
-        self.stage(first)
+        # Who waits is told how far reading is.
+        self.waiting: list[Callable[[str, float], None]] = []
 
     @property
     def runs(self) -> dict[str, str]:
@@ -78,8 +80,13 @@ class Library:
             if key not in self._held:
                 # Another operator on the same surface has read that.
                 near = next((held.viewed for other, held in self._held.items() if other[:3] == key[:3]), None)
-                self._held[key] = Stage(one, view_scene(one, self.scenes(one.recipe.run_id), near))
+                viewed = view_scene(one, self.scenes(one.recipe.run_id), near, partial(self._tell, one.name))
+                self._held[key] = Stage(one, viewed)
                 while len(self._held) > _MOST_HELD:
                     self._held.popitem(last=False)
             self._held.move_to_end(key)
             return self._held[key]
+
+    def _tell(self, name: str, share: float) -> None:
+        for told in tuple(self.waiting):
+            told(name, share)

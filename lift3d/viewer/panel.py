@@ -7,14 +7,16 @@ import viser
 
 from lift3d.results.query.words import can_take_words
 from lift3d.viewer import texts
-from lift3d.viewer.choice import ALL, POINT_COUNTS, Choice, Filter, Shape
+from lift3d.viewer.choice import ALL, POINT_COUNTS, CameraStyle, Choice, Filter, Shape
+from lift3d.viewer.colouring import ColourMode
 from lift3d.viewer.labels import Labels
 from lift3d.viewer.stage import Stage
-from lift3d.viewer.viewed_scene import ColourMode, Picture8, ViewedScene
+from lift3d.viewer.viewed_scene import Picture8, ViewedScene
 
 # viser's "large" panel, pixels without its margins.
 _PANEL_WIDTH = 360
 SHAPES: dict[Shape, str] = {"points": "points", "mesh": "triangles (mesh)", "picture": "picture from here"}
+CAMERAS: dict[CameraStyle, str] = {"hidden": "none", "outlines": "outlines", "pictures": "with their pictures"}
 NOTHING, PLAIN = "nothing", "plain 2D"
 _STEP = 0.01
 
@@ -36,6 +38,7 @@ class Panel:
         )
         self.shape = gui.add_dropdown("Show as", tuple(SHAPES.values()), initial_value=SHAPES[choice.shape])
         self.colouring = gui.add_dropdown("Colours", tuple(texts.COLOURINGS.values()))
+        self.cameras = gui.add_dropdown("Cameras", tuple(CAMERAS.values()), initial_value=CAMERAS[choice.cameras])
         self.switch = gui.add_button(texts.SWITCH[True], hint="Compare the model's own answers with the lifted ones")
         self.meaning = gui.add_html("")
         with gui.add_form(None) as self.form:
@@ -55,7 +58,6 @@ class Panel:
         with gui.add_folder("Points and crop", expand_by_default=False):
             counts = tuple(f"up to {count:,}" for count in POINT_COUNTS)
             self.points = gui.add_dropdown("Points", counts, initial_value=counts[POINT_COUNTS.index(choice.count)])
-            self.cameras = gui.add_checkbox("Show cameras", True)
             self.least_views = gui.add_slider("Seen by at least", 1, 2, 1, 1, hint="Views")
             self.confidence = gui.add_slider("As sure as", 0.0, 1.0, 0.05, 0.0, hint="Confidence of the lifted answer")
             self.crop = [
@@ -75,6 +77,7 @@ class Panel:
             self.label = gui.add_dropdown("Label", ("–",))
             self.name = gui.add_text("Called", "")
             self.hide = gui.add_button_group("", ("Hide or show", "Only this", "All"))
+            self.save_masks = gui.add_button("Save the masks of all views (.json)", color="gray", visible=False)
         with gui.add_folder("Box and file", expand_by_default=False):
             self.box = gui.add_html(texts.paragraph(texts.BOX))
             self.save = gui.add_button("Save the points (.ply)", color="gray")
@@ -145,6 +148,7 @@ class Panel:
         self.legend.content = texts.legend(labels, hidden)
         names = tuple(f"{label}: {labels.name(label)}" for label, _ in labels.listed) if labels else ()
         self.label.options = names or ("–",)
+        self.save_masks.visible = labels is not None and labels.masks is not None
         self.label.visible = self.name.visible = self.hide.visible = bool(names)
 
     @property

@@ -20,7 +20,7 @@ _SAME_SURFACE = 0.04
 
 
 def pick_point(
-    points: Float[Tensor, "point 3"],
+    xyz: Float[Tensor, "3 point"],
     origin: Float[Tensor, "3"],
     direction: Float[Tensor, "3"],
     radius: Float[Tensor, " point"] | None = None,
@@ -29,17 +29,17 @@ def pick_point(
 
     A point is as wide as its ``radius``, so that nobody looks between two of a surface.
     """
-    ray = (direction / direction.norm()).to(points)
-    offset = points - origin.to(points)
-    along = offset @ ray
-    tangent = (offset - along[:, None] * ray).norm(dim=1) / along.clamp(min=1e-9)
+    axes = _axes(direction).to(xyz)
+    across, down, along = torch.addmm(-(axes @ origin.to(xyz))[:, None], axes, xyz)
+    near = along.clamp(min=1e-9)
+    tangent = across.square_().add_(down.square_()).sqrt_() / near
     tangent = torch.where(along > 0, tangent, torch.inf)
-    if len(points) == 0 or float(tangent.min()) > _HOPELESS:
+    if not len(tangent) or float(tangent.min()) > _HOPELESS:
         return None
     best = int(tangent.argmin())
     wide = torch.full_like(tangent, _NEAR_ENOUGH)
     if radius is not None:
-        wide = wide.minimum((radius / along.clamp(min=1e-9)).clamp(min=_LEAST))
+        wide = wide.minimum((radius / near).clamp(min=_LEAST))
     is_near = tangent <= wide
     if bool(is_near.any()):
         foremost = float(along[is_near].min())
@@ -47,6 +47,15 @@ def pick_point(
         is_there = is_near & (along <= 1.03 * foremost)
         best = int(torch.where(is_there, tangent, torch.inf).argmin())
     return best, float(along[best])
+
+
+def _axes(direction: Float[Tensor, "3"]) -> Float[Tensor, "3 3"]:
+    """Return unit axes, rows, of which the last is a direction."""
+    ahead = torch.nn.functional.normalize(direction.double(), dim=0)
+    aside = torch.zeros(3, dtype=torch.float64)
+    aside[ahead.abs().argmin()] = 1.0
+    across = torch.nn.functional.normalize(torch.linalg.cross(ahead, aside), dim=0)
+    return torch.stack([across, torch.linalg.cross(ahead, across), ahead])
 
 
 def points_in_box(
@@ -70,9 +79,16 @@ def points_in_box(
 
 
 def pick_picture(
-    cameras: Sequence[Camera], to_page: ViewerTransform, origin: Float[Tensor, "3"], direction: Float[Tensor, "3"]
+    cameras: Sequence[Camera],
+    to_page: ViewerTransform,
+    origin: Float[Tensor, "3"],
+    direction: Float[Tensor, "3"],
+    largest: float = math.inf,
 ) -> tuple[int, float] | None:
-    """Return the camera whose picture a ray hits first, and the distance along the unit ray; None if it hits none."""
+    """Return the camera whose picture a ray hits first, and the distance along the unit ray; None if it hits none.
+
+    Of pictures that are larger than a tangent, as seen from the origin, none is hit: one looks through their outlines.
+    """
     if not cameras:
         return None
     w2c = torch.stack([one.w2c for one in cameras])
@@ -83,7 +99,7 @@ def pick_picture(
     along = (to_page.picture_distance - start[:, 2]) / heading[:, 2]
     at = start + along[:, None] * heading
     half = to_page.picture_distance * torch.tensor([half_extent(one) for one in cameras], dtype=torch.float64)
-    is_hit = (along > 0) & torch.isfinite(along) & (at[:, :2].abs() <= half).all(1)
+    is_hit = (along > 0) & torch.isfinite(along) & (at[:, :2].abs() <= half).all(1) & (half[:, 0] <= largest * along)
     if not bool(is_hit.any()):
         return None
     best = int(torch.where(is_hit, along, torch.inf).argmin())

@@ -1,27 +1,29 @@
 """What of a scene is shown and in which colours: drawn as points or triangles, or as pictures from any camera."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from lift3d.errors import Lift3dError
 from lift3d.viewer import texts
 from lift3d.viewer.choice import Choice
+from lift3d.viewer.colouring import Colours
 from lift3d.viewer.drawing import Drawing
 from lift3d.viewer.panel import Panel
 from lift3d.viewer.picture import painted, painted_depth
-from lift3d.viewer.raster import PageCamera, RasterPoints, seen_points
+from lift3d.viewer.raster import PageCamera, RasterPoints, Seen, seen_points
 from lift3d.viewer.stage import Stage
-from lift3d.viewer.viewed_scene import Colours, Picture8
+from lift3d.viewer.viewed_scene import Picture8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shown:
-    """Some points of a stage in some colours."""
+    """Some points of a stage in some colours; ``last`` is what was seen of them at last, whatever their colours."""
 
     stage: Stage
     points: RasterPoints
     colours: Colours
+    last: dict[tuple[object, ...], Seen] = field(default_factory=dict)
 
     def draw(self, drawing: Drawing, choice: Choice, is_shown: Tensor, panel: Panel) -> int:
         """Draw them as they are chosen to be, and return how many points stand in the page."""
@@ -48,5 +50,10 @@ class Shown:
 
     def picture(self, camera: PageCamera, is_depth: bool) -> Picture8:
         """Return what a camera sees."""
-        seen = seen_points(self.points, camera)
+        key = (camera.w2c.numpy().tobytes(), camera.fov, camera.height, camera.width)
+        seen = self.last.get(key)
+        if seen is None:
+            seen = seen_points(self.points, camera)
+            self.last.clear()
+            self.last[key] = seen
         return painted_depth(seen) if is_depth else painted(seen, self.colours.points)

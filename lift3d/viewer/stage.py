@@ -1,7 +1,7 @@
 """A scene that was read, as it is placed on the page: shared by all browsers that look at it."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lift3d.results.lifted_scene import LiftedScene
-from lift3d.viewer.choice import Filter
+from lift3d.viewer.choice import Choice, Filter
 from lift3d.viewer.labels import Labels
 from lift3d.viewer.mesh import PageMesh
 from lift3d.viewer.picture import raster_points
@@ -24,6 +24,10 @@ class Stage:
 
     lifted: LiftedScene
     viewed: ViewedScene
+
+    def __post_init__(self) -> None:
+        # Worked out before a browser waits for it.
+        _ = self.points, self.upright
 
     @cached_property
     def to_page(self) -> ViewerTransform:
@@ -67,6 +71,19 @@ class Stage:
         if labels is not None and hidden:
             is_kept &= ~torch.isin(labels.ids, torch.tensor(sorted(hidden), dtype=labels.ids.dtype))
         return is_kept
+
+    def fitting(self, choice: Choice) -> Choice:
+        """Return a choice of what there is."""
+        one, viewed = self.lifted, self.viewed
+        return replace(
+            choice,
+            run=one.recipe.run_id,
+            scene=one.name,
+            operator=one.operator,
+            lifter=one.lifter,
+            colouring=choice.colouring if choice.colouring in viewed.colourings else viewed.colourings[0],
+            is_lifted=choice.is_lifted or viewed.plain is None,
+        )
 
     @property
     def bounds(self) -> tuple[float, float]:

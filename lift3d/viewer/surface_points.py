@@ -1,6 +1,6 @@
 """The scene's one surface as the page draws it: points that views agree on, the coarser before the finer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,19 +50,33 @@ class SurfaceCloud:
     def __len__(self) -> int:
         return len(self.cloud)
 
+    def of_views(self, count: int) -> tuple[Int[Tensor, " own"], ...]:
+        """Return the points that each of so many views shows best."""
+        view = self.cloud.view
+        return torch.split(torch.argsort(view, stable=True), torch.bincount(view, minlength=count).tolist())
+
 
 def surface_cloud(
-    lifted: LiftedScene, targets: Sequence[ViewId], photos: Photos, most: int = MOST_POINTS
+    lifted: LiftedScene,
+    targets: Sequence[ViewId],
+    photos: Photos,
+    most: int = MOST_POINTS,
+    report: Callable[[int], None] = lambda done: None,
 ) -> SurfaceCloud:
-    """Return points of a scene's surface that any of the targets sees, in the mean colours of their photographs."""
+    """Return points of a scene's surface that any of the targets sees, in the mean colours of their photographs.
+
+    ``report`` is called with how many of the targets were asked.
+    """
     surface = surface_of(lifted)
     points = surface_points(surface, most)
-    count, names = len(points.xyz), iter(targets)
+    count, names = len(points.xyz), iter(enumerate(targets))
     views, finest = torch.zeros(count, dtype=torch.int64), torch.zeros(count)
     colour, total = torch.zeros(count, 3), torch.zeros(count)
 
     def heed(seen: PointsInView) -> None:
-        photo, at = photos.get(next(names)), torch.nonzero(seen.quality)[:, 0]
+        done, target = next(names)
+        report(done)
+        photo, at = photos.get(target), torch.nonzero(seen.quality)[:, 0]
         quality = seen.quality[at].float()
         views[at] += 1
         # Cells per unit of surface.

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from lift3d.results.colours import label_picture, similarity_table, to_bytes
+from lift3d.viewer.colouring import ColourMode
 from lift3d.viewer.labels import Labels
-from lift3d.viewer.viewed_scene import ColourMode, ViewedScene
+from lift3d.viewer.viewed_scene import ViewedScene
 
 COLOURINGS = {
     "photo": "photographs",
@@ -23,7 +24,7 @@ COLOURINGS = {
 }
 SWITCH = {True: "Shown: lifted. Switch to plain 2D", False: "Shown: plain 2D. Switch to lifted"}
 HELP = (
-    "<b>Click a point</b>: where else is it like that? <b>Click a picture</b>: look through that camera. "
+    "<b>Click a point</b>: where else is it like that? <b>Click a camera</b>: look through it. "
     "Drag to turn, right-drag to move, scroll to zoom. <b>Show as</b> a picture: rendered from where you are."
 )
 BOX = "<b>Shift-drag</b> draws a box: what is in it, and where else is it like that? The file has these points."
@@ -105,6 +106,12 @@ def boxed(count: int, total: int, extent: float, labels: Labels | None, chosen: 
         best = int(ids[counts.argmax()])
         said += f" Most: <b>{escape(labels.name(best)) if best >= 0 else 'no label'}</b>."
     return paragraph(said)
+
+
+def reading(name: str, share: float) -> str:
+    """Say how far reading a scene is; the page is called as it is."""
+    said = f"Reading <b>{escape(name)}</b>: photographs, surface, answers of the model. {share:.0%}"
+    return f'<div data-page-title="{escape(name)}">{paragraph(said)}</div>'
 
 
 def trouble(message: str) -> str:

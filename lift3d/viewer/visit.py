@@ -11,12 +11,13 @@ from lift3d.domain.keys import digest
 from lift3d.errors import Lift3dError
 from lift3d.viewer import texts
 from lift3d.viewer.choice import Choice, Filter
-from lift3d.viewer.drawing import eye_of, first_eye, page_camera
+from lift3d.viewer.colouring import colours_of
+from lift3d.viewer.eyes import eye_of, first_eye, look, page_camera
 from lift3d.viewer.film import film
-from lift3d.viewer.labels import points_file
+from lift3d.viewer.labels import masks_file, points_file
 from lift3d.viewer.library import Library
 from lift3d.viewer.live import Follower
-from lift3d.viewer.panel import NOTHING, PLAIN, SHAPES
+from lift3d.viewer.panel import CAMERAS, NOTHING, PLAIN, SHAPES
 from lift3d.viewer.picture import beside, raster_points
 from lift3d.viewer.raster import PageCamera
 from lift3d.viewer.session import Session
@@ -39,7 +40,7 @@ class Visit:
         self._key = digest([one.store.url])
         otherwise = Choice(one.recipe.run_id, one.name, one.operator, one.lifter)
         self.session = Session(client, library, Choice.of(self._kept(), otherwise))
-        self.session.drawing.look(self.session.choice.eye or first_eye(self.session.stage.to_page, client))
+        look(client, self.session.choice.eye or first_eye(self.session.stage.to_page, client))
         self._key_views: list[PageCamera] = []
         self._follower = Follower(self._draw_picture, self._rest)
         self.session.moved = self._follower.moved  # type: ignore[method-assign]
@@ -64,7 +65,7 @@ class Visit:
         session, against = self.session, self.session.choice.against
         if against == PLAIN:
             mode = replace(session.mode, is_lifted=not session.mode.is_lifted)
-            return replace(session.surface, colours=session.viewed.colours(mode))
+            return replace(session.surface, colours=colours_of(session.viewed, mode))
         one = session.stage.lifted
         try:
             stage = self._library.stage(self._library.nearest(against, one.name, one.operator, one.lifter))
@@ -76,7 +77,7 @@ class Visit:
             mode = replace(mode, colouring=stage.viewed.colourings[0])
         # In the page of what is chosen, so that both are seen from one place.
         moved = raster_points(stage.viewed, session.stage.to_page)
-        return Shown(stage, moved, stage.viewed.colours(mode))
+        return Shown(stage, moved, colours_of(stage.viewed, mode))
 
     def _draw_picture(self, height: int) -> None:
         if self.session.choice.shape == "picture":
@@ -126,7 +127,8 @@ class Visit:
         panel.reset.on_click(lambda _: session.ask_point(None))
         panel.overview.on_click(lambda _: session.enter(-1))
         panel.opacity.on_update(_from_people(lambda _: session.show_photo()))
-        panel.cameras.on_update(_from_people(lambda _: session.drawing.show_cameras(panel.cameras.value)))
+        styles = {label: style for style, label in CAMERAS.items()}
+        panel.cameras.on_update(_from_people(lambda _: session.draw_cameras(styles[panel.cameras.value])))
         panel.points.on_update(_from_people(lambda _: self._set(count=panel.most_points)))
         sliders: list[Any] = [panel.least_views, panel.confidence, *panel.crop]
         for one in sliders:
@@ -161,6 +163,7 @@ class Visit:
                 session.label(name=(label, panel.name.value))
 
         panel.hide.on_click(hide)
+        panel.save_masks.on_click(lambda _: self._save_masks())
         panel.name.on_update(_from_people(rename))
 
     def _run(self, called: str) -> str:
@@ -179,6 +182,10 @@ class Visit:
             kept[session.shown_points.index if session.mode.area is None else session.mode.area] = True
             content = points_file(session.stage.lifted, session.viewed, kept, session.colours.points, session.labels)
         self._client.send_file_download("lift3d-points.ply", content, save_immediately=True)
+
+    def _save_masks(self) -> None:
+        if (labels := self.session.labels) is not None and labels.masks is not None:
+            self._client.send_file_download("lift3d-masks.json", masks_file(labels.masks), save_immediately=True)
 
     def _keep_view(self) -> None:
         self._key_views.append(page_camera(self._client.camera, 720))

@@ -18,10 +18,9 @@ from tests.support.runs import run_into, small_recipe
 
 pytestmark = pytest.mark.cluster
 
-# Navigation to points on the canvas, and click to new colours in the browser: 2.3 s and 0.24 s on two idle cores.
-PAGE_LOADS_IN_MS, CLICK_ANSWERS_IN_MS, CLICKS = 3000, 300, 5
-# Of one core: a picture from where one stands, 512 pixels high, without the way to the browser.
-PICTURE_IN_MS = 150
+# Navigation to points on the canvas; click to new colours in the browser; and of one core, a picture from where one
+# stands, 512 pixels high, without the way to the browser.
+BOUNDS_IN_MS, CLICKS = (3000, 200, 150), 7
 # Notes when many points are first drawn, when their colours are handed to WebGL, and when the mouse was released.
 NOTES = """(() => {
   const notes = window.notes = {drawn: null, colours: [], released: null, counts: new Set()};
@@ -104,6 +103,8 @@ def look_at(store, **choice):
         running_viewer(open_lifted(store, **choice), 0) as viewer,
         opened_page(1280, 800, NOTES.replace("MANY", "300")) as (page, traffic),
     ):
+        # What is measured is the page: reading a store is said beside.
+        viewer.library.stage(viewer.library.first)
         page.goto(viewer.address)
         page.wait_for_function("notes.drawn !== null", timeout=60000)
         while not viewer.sessions:
@@ -138,13 +139,11 @@ def test_a_click_on_a_point_asks_for_it(room):
     # Of points in the middle of the window the foremost hides what is behind it: it is its own answer.
     nearest = drawn[(drawn - room.session.stage.to_page.eye).norm(dim=1).argmin()]
     room.settle()
-    room.session.drawing.show_cameras(False)
     assert room.click(nearest) is not None
     room.wait(lambda: room.session.mode.point is not None)
     asked = room.session.stage.to_page(room.session.viewed.cloud.xyz[room.session.mode.point])
     assert float((asked - nearest).norm()) < 0.1
     assert "magenta dot" in room.page.inner_text("body")
-    room.session.drawing.show_cameras(True)
 
 
 def test_the_switch_changes_the_colours(room):
@@ -174,6 +173,9 @@ def test_words_are_found_at_enter(room):
 
 def test_a_click_on_a_picture_looks_through_its_camera(room):
     session = room.session
+    room.page.get_by_label("Cameras").click()
+    room.page.get_by_text("with their pictures").click()
+    room.wait(lambda: session.cameras.style == "pictures")
     to_page = session.stage.to_page
     middles = [to_page(one.center) + to_page.picture_distance * one.c2w[:3, 2] for one in session.viewed.cameras]
     middle = min(middles, key=lambda one: float((one - to_page.eye).norm()))
@@ -214,35 +216,50 @@ def test_a_reload_keeps_the_choice_and_the_eye_and_another_browser_has_its_own(r
 
 @pytest.mark.real
 @pytest.mark.slow
-def test_a_capture_of_a_hundred_views_is_there_and_answers_quickly(test_data, tmp_path):
+@pytest.mark.timeout(1200)
+def test_a_hundred_views_and_a_million_points_are_there_and_answer_quickly(test_data, tmp_path):
     require_chromium()
-    capture = test_data / "captures" / "kitchen"
-    fields = {"operators": ["rgb", "hog"], "lifters": ["anchored"], "metrics": ["feature_cosine"]}
-    url = str(tmp_path / "store")
-    run_into(url, small_recipe(scenes=[str(capture)], **fields, image_height=120, target_mode="refine"))
-    for look in look_at(url, operator="hog"):
-        session, loaded = look.session, look.page.evaluate("notes.drawn")
-        points = session.drawing.points
-        inner = points[points.norm(dim=1) < 0.5]
-        answers = []
-        for index in range(CLICKS):
-            look.settle()
-            answer = look.click(inner[(index * len(inner)) // CLICKS])
-            if answer is not None:
-                answers.append(answer)
-        times, visit = [], next(iter(look.viewer.visits.values()))
-        for camera in film_cameras(session.stage)[::10]:
-            begin = time.thread_time()
-            visit.picture(replace(camera, height=512, width=round(512 * camera.width / camera.height)))
-            times.append(1000 * (time.thread_time() - begin))
-        picture = statistics.median(times)
-        count = len(session.viewed.cloud)
-        print(f"\n{count} points, {len(points)} drawn: page {loaded:.0f} ms; clicks {answers}")
-        print(f"picture {picture:.0f} ms of one core")
-        assert picture < PICTURE_IN_MS
-        assert len(session.viewed.slices) == 100
-        assert look.traffic.refused == []
-        assert len(answers) >= 3
-        assert loaded < PAGE_LOADS_IN_MS
-        # The middle one: a single click may meet the end of what a browser does of itself.
-        assert sorted(answers)[len(answers) // 2] < CLICK_ANSWERS_IN_MS
+    views = (str(test_data / "captures" / "kitchen"), 120, 100, 100_000)
+    points = ("procedural:room?views=24&height=576&width=768", 576, 24, 1_000_000)
+    fields = {"operators": ["hog"], "lifters": ["anchored"], "metrics": ["coverage"], "target_mode": "refine"}
+    measured = []
+    for number, (scene, height, view_count, least) in enumerate((views, points)):
+        url = str(tmp_path / f"store{number}")
+        run_into(url, small_recipe(scenes=[scene], image_height=height, **fields))
+        begin = time.thread_time()
+        for look in look_at(url):
+            opened = time.thread_time() - begin
+            session, loaded = look.session, look.page.evaluate("notes.drawn")
+            assert len(session.viewed.slices) == view_count
+            assert len(session.viewed.cloud) >= least
+            answers, pictures = answers_of(look), pictures_of(look)
+            click, picture = statistics.median(answers), statistics.median(pictures)
+            counts = f"{len(session.viewed.cloud):,} points, {len(session.drawing.points):,} drawn"
+            print(f"\n{counts}, read in {opened:.1f} s; page {loaded:.0f} ms")
+            print(f"click {click:.0f} ms of {[*map(round, answers)]}, picture {picture:.0f} ms of a core")
+            assert look.traffic.refused == []
+            assert len(answers) >= 3
+            # The middle one: a single click may meet the end of what a browser does of itself.
+            measured.append((loaded, click, picture))
+    assert all(one < bound for of_store in measured for one, bound in zip(of_store, BOUNDS_IN_MS, strict=True))
+
+
+def answers_of(look):
+    """Click at points here and there; return the milliseconds until each is answered."""
+    points = look.session.drawing.points
+    inner = points[points.norm(dim=1) < 0.5]
+    answers = []
+    for index in range(CLICKS):
+        look.settle()
+        answers.append(look.click(inner[(index * len(inner)) // CLICKS]))
+    return [one for one in answers if one is not None]
+
+
+def pictures_of(look):
+    """Draw pictures along the cameras of the capture; return the milliseconds of one core that each takes."""
+    visit, times = next(iter(look.viewer.visits.values())), []
+    for camera in film_cameras(look.session.stage)[::10]:
+        begin = time.thread_time()
+        visit.picture(replace(camera, height=512, width=round(512 * camera.width / camera.height)))
+        times.append(1000 * (time.thread_time() - begin))
+    return times

@@ -10,10 +10,10 @@ from lift3d.results.colours import similarity_levels, similarity_table, to_bytes
 from lift3d.results.opened import lifted_scenes
 from lift3d.results.query.likeness import relevance
 from lift3d.viewer import gathering, texts, view_slices
+from lift3d.viewer.colouring import ColourMode, colours_of, likeness
 from lift3d.viewer.gathering import evenly, view_scene
 from lift3d.viewer.picking import pick_picture, pick_point
 from lift3d.viewer.transform import half_extent, viewer_transform
-from lift3d.viewer.viewed_scene import ColourMode
 from tests.support.runs import run_into, small_recipe
 
 OPERATORS = ["rgb", "hog", "tiny:segmenter", "felzenszwalb"]
@@ -40,11 +40,11 @@ def camera(x=0.0, z=-2.0):
 def test_a_click_means_the_foremost_point_near_its_ray():
     points = torch.tensor([[0.0, 0, 5], [0.001, 0, 2], [0.0, 0, -1], [3.0, 0, 2]], dtype=torch.float64)
     origin, ahead = torch.zeros(3, dtype=torch.float64), torch.tensor([0.0, 0, 2], dtype=torch.float64)
-    found = pick_point(points, origin, ahead)
+    found = pick_point(points.T, origin, ahead)
     assert found is not None
     assert (found[0], round(found[1], 6)) == (1, 2.0)
-    assert pick_point(points, origin, torch.tensor([0.0, 1, 0], dtype=torch.float64)) is None
-    assert pick_point(points[:0], origin, ahead) is None
+    assert pick_point(points.T, origin, torch.tensor([0.0, 1, 0], dtype=torch.float64)) is None
+    assert pick_point(points[:0].T, origin, ahead) is None
 
 
 def test_a_picture_is_hit_where_its_camera_shows_it():
@@ -100,7 +100,7 @@ def test_similarity_is_the_cosine_of_the_stored_features(scenes, viewed, is_lift
         return view.lifted[0].features.values.flatten(1)
 
     query = features(home)[:, int(home.cells_at(seen.cloud.uv[point])) - home.cells.start, None]
-    got = seen.similarity(ColourMode(is_lifted, point=point))
+    got = likeness(seen, ColourMode(is_lifted, point=point))
     assert float(got[seen.point_cells[point]]) == pytest.approx(1.0, abs=2e-3)
     for place in seen.slices:
         expected = torch.nn.functional.cosine_similarity(features(place), query, dim=0)
@@ -121,7 +121,7 @@ def test_relevance_is_even_where_a_word_is_as_near_as_the_others():
 @pytest.mark.parametrize("operator", ["tiny:segmenter", "felzenszwalb"])
 def test_points_have_the_colours_of_the_prediction_that_all_views_share(scenes, viewed, operator, is_lifted):
     seen, one = viewed[operator], next(one for one in scenes if one.operator == operator)
-    colours = seen.colours(ColourMode(is_lifted, "prediction"))
+    colours = colours_of(seen, ColourMode(is_lifted, "prediction"))
     for index, place in enumerate(seen.slices):
         answer = one.view(place.target) if is_lifted else one.plain(place.target)
         own = seen.cloud.view == index
@@ -136,10 +136,10 @@ def test_photographs_are_those_of_the_capture_and_those_of_the_store_alike(scene
     # The store holds float16.
     for target, photo in seen.photos.items():
         assert (photo.int() - without_copy.photos[target].int()).abs().max() <= 1
-    colours = seen.colours(ColourMode(True, "photo"))
+    colours = colours_of(seen, ColourMode(True, "photo"))
     frame = scenes[0].scene.view(seen.slices[0].target).load(48)
     expected = (255 * frame.image.permute(1, 2, 0)).round()
-    assert (torch.from_numpy(seen.picture(colours.pixels, 0)).float() - expected).abs().max() <= 1
+    assert (torch.from_numpy(colours.picture(0)).float() - expected).abs().max() <= 1
 
 
 def test_a_scene_opens_when_its_images_are_gone(scenes, viewed):
@@ -160,7 +160,7 @@ def test_cameras_of_which_there_is_no_2d_answer(scenes):
     novel = [replace(one, record=replace(one.record, lifted=lifted)) for one in scenes]
     seen = view_scene(novel[1], novel)
     assert seen.plain is None
-    plain, lifted = (seen.colours(ColourMode(is_lifted, "features")).points for is_lifted in (False, True))
+    plain, lifted = (colours_of(seen, ColourMode(is_lifted, "features")).points for is_lifted in (False, True))
     assert torch.equal(plain, lifted)
     assert "no plain 2D" in texts.summary("room", seen, 1)
 
@@ -211,7 +211,7 @@ def test_asking_where_there_is_no_answer_is_said(viewed):
     unit[seen.point_cells[0]] = torch.nan
     hollow = replace(seen, lifted=replace(seen.lifted, unit=unit))
     mode = ColourMode(True, point=0)
-    colours = hollow.colours(mode)
+    colours = colours_of(hollow, mode)
     assert colours.limits is None
     assert "no lifted answer" in texts.explanation(mode, "", colours.limits)
 

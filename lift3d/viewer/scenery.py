@@ -1,0 +1,138 @@
+"""What one browser sees: a scene in some colours, the panel beside it, and what of both is drawn again by a change."""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+
+from lift3d.viewer import texts
+from lift3d.viewer.cameras import Cameras
+from lift3d.viewer.choice import CameraStyle, Choice
+from lift3d.viewer.colouring import ColourMode, Colours, colours_of
+from lift3d.viewer.drawing import Drawing
+from lift3d.viewer.eyes import Page
+from lift3d.viewer.labels import Labels, predicted_labels
+from lift3d.viewer.library import Library
+from lift3d.viewer.panel import Panel
+from lift3d.viewer.picture import kept_points
+from lift3d.viewer.raster import RasterPoints
+from lift3d.viewer.shown import Shown
+from lift3d.viewer.stage import Stage
+from lift3d.viewer.viewed_scene import ViewedScene
+
+
+class Scenery:
+    """What one browser sees of a store; ``page`` is its client."""
+
+    def __init__(self, page: Page, library: Library, choice: Choice) -> None:
+        """Draw what was chosen."""
+        self.page, self.library = page, library
+        self._lock = threading.RLock()
+        self._turns = 0
+        self.words = ""
+        self.through = -1
+        self.stage: Stage = library.stage(library.nearest(choice.run, choice.scene, choice.operator, choice.lifter))
+        self.choice = self.stage.fitting(choice)
+        self.mode = ColourMode(self.choice.is_lifted, self.choice.colouring)
+        self.labels: Labels | None = None
+        self.hidden: set[int] = set()
+        self.drawing, self.cameras = Drawing(page), Cameras(page)
+        self.panel = Panel(page.gui, self.choice, library.runs)
+        self.read()
+        self.draw()
+
+    @property
+    def viewed(self) -> ViewedScene:
+        """What is shown."""
+        return self.stage.viewed
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait until what came before is done, which stops sending pictures that are out of date already."""
+        self._turns += 1
+        with self._lock:
+            yield
+        self.moved()
+
+    def moved(self) -> None:
+        """Something that a picture shows has changed; whoever follows takes the place of this."""
+
+    @property
+    def colours(self) -> Colours:
+        """The colours of now."""
+        return self.surface.colours
+
+    def draw(self) -> None:
+        """Draw everything."""
+        self.draw_surface()
+        self.draw_cameras(self.choice.cameras)
+        self._mark()
+        self.panel.show_labels(self.labels, self.hidden)
+        self.panel.show_mode(self.mode, self.words, self.colours.limits)
+        self._show_through()
+
+    def draw_cameras(self, style: CameraStyle) -> None:
+        """Draw the cameras in a style."""
+        with self._lock:
+            self.choice = replace(self.choice, cameras=style)
+            self.cameras.draw(style, self.stage.to_page, self.colours, self.stage.keyframes)
+
+    def draw_surface(self) -> None:
+        """Draw the points or triangles that are shown now."""
+        with self._lock:
+            is_shown = self.stage.is_shown(self.choice.shown, self.labels, self.hidden)
+            self.shown_points: RasterPoints = kept_points(self.stage.points, is_shown)
+            self.surface = Shown(self.stage, self.shown_points, self._colours())
+            count = self.surface.draw(self.drawing, self.choice, is_shown, self.panel)
+            self.panel.summary.content = texts.summary(self.stage.lifted.name, self.viewed, count)
+
+    def read(self) -> None:
+        """Offer what the scene has."""
+        self.labels, self.hidden = predicted_labels(self.viewed, self.choice.is_lifted), set()
+        one, scenes = self.stage.lifted, self.library.scenes(self.choice.run)
+        of_scene = [other for other in scenes if other.name == one.name]
+        of_operator = [other for other in of_scene if other.operator == one.operator]
+        choices = [
+            [*dict.fromkeys(getattr(other, name) for other in found)]
+            for name, found in (("name", scenes), ("operator", of_scene), ("lifter", of_operator))
+        ]
+        self.panel.show_choice(self.stage, self.choice, choices, self.library.trusted)
+
+    def recolour(self, mode: ColourMode) -> None:
+        """Show something in other colours: first what is drawn of the surface, and pictures at cameras at last."""
+        turn = self._turns
+        has_moved = mode.point != self.mode.point
+        self.mode = mode
+        if self.choice.shape == "mesh":
+            self.draw_surface()
+        else:
+            self.surface = replace(self.surface, colours=self._colours())
+            self.drawing.colour_points(self.colours)
+        self.moved()
+        if has_moved:
+            self._mark()
+        self.panel.show_mode(mode, self.words, self.colours.limits)
+        self._show_through()
+        self.cameras.colour(self.colours, lambda: turn == self._turns)
+
+    def _colours(self) -> Colours:
+        colours = colours_of(self.viewed, replace(self.mode, colouring="photo") if self.shows_things else self.mode)
+        labels = self.labels
+        return replace(colours, of_points=labels.paint) if self.shows_things and labels is not None else colours
+
+    @property
+    def shows_things(self) -> bool:
+        """Whether the colours are those of labels."""
+        return self.mode.colouring == "things" and not self.mode.is_asking and self.labels is not None
+
+    def _mark(self) -> None:
+        point = self.mode.point
+        self.drawing.mark(None if point is None else self.stage.points.xyz[:, point])
+
+    def _show_through(self) -> None:
+        if self.through < 0:
+            self.panel.show_through("", None, False)
+        else:
+            place = self.viewed.slices[self.through]
+            picture = self.colours.picture(self.through)
+            self.panel.show_through(place.target, picture, place.target in self.viewed.photos)
