@@ -7,6 +7,7 @@ import torch
 from lift3d.domain.camera import Camera, ImageSize
 from lift3d.domain.features import FeatureGrid
 from lift3d.results.colours import similarity_levels, similarity_table, to_bytes
+from lift3d.results.lifted_scene import HeldCapture
 from lift3d.results.opened import lifted_scenes
 from lift3d.results.query.likeness import relevance
 from lift3d.viewer import gathering, texts, view_slices
@@ -143,7 +144,7 @@ def test_photographs_are_those_of_the_capture_and_those_of_the_store_alike(scene
 
 
 def test_a_scene_opens_when_its_images_are_gone(scenes, viewed):
-    gone = [replace(one, record=replace(one.record, location="/nowhere")) for one in scenes]
+    gone = [replace(one, record=replace(one.record, location="/nowhere"), _capture=HeldCapture()) for one in scenes]
     rgb, hog = ([one for one in gone if one.operator == name] for name in ("rgb", "hog"))
     seen = view_scene(hog[0], hog)
     assert not seen.photos
