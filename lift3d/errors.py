@@ -87,8 +87,9 @@ class UnknownNameError(ConfigError):
         known = sorted(choices)
         close = difflib.get_close_matches(name, known, n=8, cutoff=0.4 if len(known) > _MOST_NAMED else 0.6)
         hint = f" Did you mean '{close[0]}'?" if close else ""
-        known = close if len(known) > _MOST_NAMED and close else known
-        return cls(f"Unknown {kind} '{name}'.{hint} Known: {', '.join(known)}.")
+        is_told = len(known) <= _MOST_NAMED or not close
+        names = f"Known: {', '.join(known)}" if is_told else f"The nearest of {len(known)}: {', '.join(close)}"
+        return cls(f"Unknown {kind} '{name}'.{hint} {names}.")
 
 
 class MissingExtraError(ConfigError):

@@ -31,6 +31,8 @@ def test_reasons_are_distinct():
 
 
 def test_an_unknown_name_says_what_is_close():
+    many = errors.UnknownNameError.of("network", "net_07x", [f"net_{number:03d}" for number in range(200)])
+    assert "The nearest of 200: net_" in str(many)
     error = errors.UnknownNameError.of("lifter", "plane_swep", ["plane_sweep", "anchored"])
     assert "Did you mean 'plane_sweep'?" in str(error)
     assert "anchored" in str(error)

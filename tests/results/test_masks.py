@@ -109,6 +109,7 @@ def test_masks_of_a_folder(lifted, tmp_path):
         Image.fromarray((instances + 1).astype(np.uint8)).save(tmp_path / f"{view}.png")
     found = lift3d.scene_masks(lifted, masks=masks_in(tmp_path, lifted.targets))
     assert len(found) > 3
+    assert "given: " in repr(found)
     Image.new("RGB", (64, 48)).save(tmp_path / f"{lifted.targets[5]}.png")
     with pytest.raises(ContractError, match="label map"):
         lift3d.scene_masks(lifted, masks=masks_in(tmp_path, lifted.targets))

@@ -38,7 +38,7 @@ def write_masks(masks: SceneMasks, out: Path) -> str:
         raise ConfigError(f"'{out}' cannot be written: {error}. Give a name in a folder that takes files.") from error
     inside = int((masks.ids != NO_MASK).sum())
     lines = [
-        f"{masks.lifted.name} · {masks.lifted.operator}: {len(masks)} masks, {decimal(byte_count)}",
+        f"{masks.lifted.name} · {masks.source}: {len(masks)} masks, {decimal(byte_count)}",
         f"{inside} of {len(masks.ids)} points of the surface are in a mask; {len(masks.views)} views",
         world_words(masks.lifted),
         f"{out.suffix.lower()[1:]:8s} {out}",
@@ -73,7 +73,7 @@ def _write_ply(masks: SceneMasks, out: Path) -> None:
         "label": ids.numpy().astype(np.int32),
         "confidence": sure,
     }
-    comments = [f"lift3d masks: {masks.lifted.name}, {masks.lifted.operator}", world_words(masks.lifted)]
+    comments = [f"lift3d masks: {masks.lifted.name}, {masks.source}", world_words(masks.lifted)]
     write_ply(out, cloud, columns, comments)
 
 
@@ -99,7 +99,7 @@ def _write_json(masks: SceneMasks, out: Path) -> None:
         "format": FORMAT,
         "version": VERSION,
         "scene": masks.lifted.name,
-        "operator": masks.lifted.operator,
+        "operator": masks.source,
         "coordinates": world_words(masks.lifted),
         "w2c_is": W2C_WORDS,
         "K_is": K_WORDS,

@@ -1,7 +1,7 @@
 """Masks of things, without classes, that are the same from every view: ``lift3d.scene_masks``."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -53,6 +53,7 @@ class SceneMasks:
         confidence: Of each mask, in [0, 1]: how well single views' 2D masks match it where they see it.
         seen: Share of each mask that each of ``views`` sees.
         views: Ids of the views.
+        given: Whether the 2D masks were given, and are none of the operator's.
     """
 
     lifted: LiftedScene
@@ -62,6 +63,7 @@ class SceneMasks:
     confidence: Float[Tensor, " mask"]
     seen: Float[Tensor, "mask view"]
     views: tuple[ViewId, ...]
+    given: bool = False
 
     def __len__(self) -> int:
         """Return how many masks there are."""
@@ -69,7 +71,12 @@ class SceneMasks:
 
     def __repr__(self) -> str:
         """Return one line."""
-        return f"SceneMasks('{self.lifted.name}', {self.lifted.operator}: {len(self)} masks of {len(self.ids)} points)"
+        return f"SceneMasks('{self.lifted.name}', {self.source}: {len(self)} masks of {len(self.ids)} points)"
+
+    @property
+    def source(self) -> str:
+        """Whose the 2D masks are: the operator, or ``given``."""
+        return "given" if self.given else self.lifted.operator
 
     @property
     def xyz(self) -> Float[Tensor, "point 3"]:
@@ -177,7 +184,7 @@ def scene_masks(
             f"'{lifted.name}' has no surface that views agree on, so there is nothing for masks to lie on; expected "
             "views that overlap and agree on depth."
         )
-    return merged_on(lifted, surface, points, maps_of, report)
+    return replace(merged_on(lifted, surface, points, maps_of, report), given=masks is not None)
 
 
 def merged_on(
