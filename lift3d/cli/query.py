@@ -11,7 +11,7 @@ from lift3d.results.lifted_scene import LiftedScene
 from lift3d.results.masks.scene_masks import scene_masks
 from lift3d.results.query.ask import require_words
 from lift3d.results.query.found import Found
-from lift3d.runs.progress import message_console
+from lift3d.runs.progress import at_work
 from lift3d.tables.rendering import NOTHING, text_table, to_markdown
 
 _COLUMNS = ("query", "position", "extent", "points", "likeness", "threshold", "look at")
@@ -60,7 +60,7 @@ def ask(
     for view, *_ in pixels:
         # Before the points are gathered: to be told of a slip is to take no time.
         lifted.view(view)
-    with message_console().status("gathering points and their features"):
+    with at_work("gathering points and their features"):
         asked = lifted.ask()
     if on_masks:
         with stages() as report:

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from types import TracebackType
 from typing import TypeVar
@@ -37,6 +38,12 @@ Item = TypeVar("Item")
 def message_console() -> Console:
     """Return where progress and outcomes are told: standard error, or nowhere where somebody wants it quiet."""
     return Console(stderr=True, quiet=bool(os.environ.get(QUIET)))
+
+
+def at_work(words: str) -> AbstractContextManager[object]:
+    """Say on a terminal, and nowhere else, what goes on where nobody can tell how far it is."""
+    console = message_console()
+    return console.status(words) if console.is_terminal else nullcontext()
 
 
 class RunProgress:

@@ -293,7 +293,7 @@ def test_names_are_safe_and_unique_where_case_does_not_count():
     assert all(re.fullmatch(r"[A-Za-z0-9_=-][A-Za-z0-9._=-]{0,90}", name) for name in names.values())
 
 
-def test_nothing_is_written_over(lifted, tmp_path):
+def test_nothing_is_written_over(lifted, tmp_path, capsys):
     for folder in ("full", "empty"):
         (tmp_path / folder).mkdir()
     for file in (tmp_path / "file.ply", tmp_path / "full" / "mine"):
@@ -304,6 +304,7 @@ def test_nothing_is_written_over(lifted, tmp_path):
             export_lifted(lifted["image"], tmp_path / name)
     assert (tmp_path / "file.ply").read_text() == (tmp_path / "full" / "mine").read_text() == "mine"
     export_lifted(lifted["image"], tmp_path / "empty")
+    assert capsys.readouterr().err == "", "what goes on is told on a terminal alone"
     assert (tmp_path / "empty" / "index.json").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "file.ply", "full", "link.ply"]
 

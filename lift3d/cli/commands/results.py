@@ -270,12 +270,12 @@ def tracks(
     from lift3d.cli.query import parsed_click, parsed_grid
     from lift3d.results.exports.tracks import check_tracks_name, read_points, write_tracks
     from lift3d.results.tracks import scene_tracks
-    from lift3d.runs.progress import message_console
+    from lift3d.runs.progress import at_work
 
     check_tracks_name(out)
     if not (points or clicks or grids):
         raise ConfigError("Nothing is asked. Give --click VIEW,U,V, --grid VIEW,STEP, or --points FILE.")
     asked = [*(read_points(points) if points else []), *map(parsed_click, clicks)]
-    with message_console().status("looking where views see them"):
+    with at_work("looking where views see them"):
         found = scene_tracks(store, asked, [parsed_grid(one) for one in grids], views=views or None, **chosen)
     say(write_tracks(found, out))

@@ -17,7 +17,7 @@ from lift3d.results.exports.points import export_onto
 from lift3d.results.exports.table import export_table
 from lift3d.results.exports.zarr import export_zarr
 from lift3d.results.lifted_scene import LiftedScene
-from lift3d.runs.progress import message_console
+from lift3d.runs.progress import at_work
 from lift3d.storage.whole_file import whole
 
 Write = Callable[[LiftedScene, Path], list[str]]
@@ -76,7 +76,7 @@ def export_lifted(
         chosen = FORMS[name]
     check_free(out)
     try:
-        with whole(out) as partial, message_console().status(f"writing {out.name}"):
+        with whole(out) as partial, at_work(f"writing {out.name}"):
             if not chosen.suffix:
                 partial.mkdir()
             notes = chosen.write(lifted, partial)
