@@ -88,8 +88,12 @@ LAID_OUT_ANEW = {
     # A page of another origin gets nothing; then a person types the word.
     "python $FAULTS_LIB/ws_chain.py 7191 | cut -c1-80; kill $V;": (
         "python $FAULTS_LIB/ws_chain.py 7191 2>&1 | tail -1; "
+        "grep ViewerCameraMessage $FAULTS_LIB/ws_chain.py > camera; "
         "sed -e s#ws://127.0.0.1:{port}/#$(grep -o 'http://[^ ]*' view.log | head -1 | sed s/http/ws/)# "
         "-e s#http://evil.example#http://127.0.0.1:7191# -e 's#additional_headers=.*}, sub#sub#' "
+        # A page says where it looks from; then its panel comes, once the scene is read.
+        "-e 's#ws.recv(), 2#ws.recv(), 10#' "
+        r"-e '/msgs=\[\]/r camera' "
         "$FAULTS_LIB/ws_chain.py > own.py; "
         "python own.py 7191 2>&1 | tail -3 | cut -c1-200; kill $V;"
     ),
