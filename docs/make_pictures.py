@@ -225,7 +225,7 @@ def _figure(width: float, height: float) -> Figure:
 def _save(figure: Figure, path: Path) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
-    Image.open(buffer).convert("RGB").save(path, quality=85, method=6)
+    Image.open(buffer).convert("RGB").save(path, quality=60, method=6)
 
 
 if __name__ == "__main__":

@@ -169,7 +169,7 @@ def draw_rows(rows: list[list[Picture | None]], names: list[str], path: Path, ti
             axis.set_title(titles[number] if titles else "", fontsize=9)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
-    Image.open(buffer).convert("RGB").save(path, quality=80, method=6)
+    Image.open(buffer).convert("RGB").save(path, quality=60, method=6)
 
 
 if __name__ == "__main__":

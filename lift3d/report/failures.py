@@ -3,7 +3,7 @@
 Gathered part by part of the table, so that memory is that of what is shown and of one part.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -74,10 +74,12 @@ class Failures:
         """What is missing: scenes, lifters, targets and views, then figures by the reason that is given most often."""
         blanks = Listed("Reasons why figures are missing", ("reason", "figures", "operator × lifter", "how often"))
         counts: Counter[str] = Counter()
-        for (_, _, _, why), count in self._blanks.items():
-            counts[why] += count
+        by_reason: defaultdict[str, list[tuple[str, str, str, str]]] = defaultdict(list)
+        for key, count in self._blanks.items():
+            counts[key[3]] += count
+            by_reason[key[3]].append(key)
         for why, count in counts.most_common():
-            own = [key for key in self._blanks if key[3] == why]
+            own = by_reason[why]
             metrics = dict.fromkeys(HEADLINE.get(metric, metric) for _, _, metric, _ in own)
             pairs = dict.fromkeys(f"{operator} × {lifter}" for operator, lifter, _, _ in own)
             blanks.add([[why, some_of([*metrics]), some_of([*pairs]), f"{count} times"]])

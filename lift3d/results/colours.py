@@ -174,6 +174,11 @@ def similarity_table() -> UInt8[Tensor, "257 3"]:
     return torch.from_numpy(np.concatenate([scale, np.full((1, 3), _SIMILARITY_GREY, np.uint8)]))
 
 
+def similarity_opacity() -> Int[Tensor, " 257"]:
+    """Return how much of each colour of ``similarity_table`` is shown, of 256: all of it from the middle on."""
+    return torch.cat([(2 * torch.arange(256)).clamp(max=256), torch.tensor([256])]).to(torch.int32)
+
+
 def _in_colours(values: Float[ndarray, "row col"], scale: int) -> UInt8[ndarray, "row col 3"]:
     """Return values in [0, 1] as colours; OpenCV counts channels from blue."""
     return np.asarray(cv2.applyColorMap(np.rint(values * 255).astype(np.uint8), scale)[..., ::-1])

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from lift3d.config import Recipe
 from lift3d.domain.records import SceneRecord
 from lift3d.errors import ProductMissingError, UnknownNameError
+from lift3d.operators.stored_names import is_self_contained
 from lift3d.results.lifted_scene import HeldCapture, LiftedScene
 from lift3d.runs.own_runs import is_own_run
 from lift3d.runs.records import choose_run, list_runs, read_run
@@ -86,9 +87,12 @@ def open_lifted(
             wanted = names[-1] if attribute == "lifter" else names[0]
         elif wanted not in names:
             unknown = UnknownNameError.of("scene" if attribute == "name" else attribute, wanted, names)
-            if attribute == "name" or "Did you mean" in str(unknown):
+            location = found[0].record.location
+            # Of what the store names, nothing may become an option of a command that is to be pasted.
+            is_known = attribute == "operator" and is_self_contained(wanted) and not location.startswith("-")
+            if not is_known or "Did you mean" in str(unknown):
                 raise unknown
-            asked = shlex.join([found[0].record.location, f"--{attribute}", wanted, "--store", opened.url])
+            asked = shlex.join([location, f"--{attribute}", wanted, "--store", opened.url])
             raise UnknownNameError(f"{unknown} The run has no others; one that has: lift3d run {asked}")
         found = [one for one in found if getattr(one, attribute) == wanted]
     return found[0]

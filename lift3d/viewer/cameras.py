@@ -69,17 +69,18 @@ class Cameras:
                 visible=self.is_shown,
             )
 
-    def colour(self, colours: Colours, is_wanted: Callable[[], bool]) -> None:
-        """Change the pictures at the cameras, if there are any; stop if they are not wanted any more."""
+    def colour(self, colours: Colours, is_wanted: Callable[[], bool]) -> bool:
+        """Change the pictures at the cameras, if there are any, and return True; stop if they are not wanted now."""
         if self.style != "pictures":
-            return
+            return True
         time.sleep(_TURN_S)
         # All in one message: browsers draw everything again for each that comes alone.
         with self._client.atomic():
             for index, frustum in enumerate(self._frustums):
                 if not is_wanted():
-                    return
+                    return False
                 frustum.image = colours.picture(index)
+        return True
 
     def show(self, is_shown: bool) -> None:
         """Show or hide what was drawn."""

@@ -8,7 +8,14 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from lift3d.results.colours import heat_picture, label_picture, similarity_levels, similarity_table, to_bytes
+from lift3d.results.colours import (
+    heat_picture,
+    label_picture,
+    similarity_levels,
+    similarity_opacity,
+    similarity_table,
+    to_bytes,
+)
 from lift3d.results.query.likeness import relevance, similarity
 from lift3d.viewer.viewed_scene import GREY, Colouring, Picture8, ViewedScene
 
@@ -20,6 +27,8 @@ _SHARES = (0.1, 0.995)
 _EVEN = 0.5
 # Words that are nowhere would else be found everywhere: the scale reaches this far at least.
 _LEAST_TOP = 0.6
+# What is added to the sum of three colours before their mean with it.
+_PALEST = 255
 
 Some = Int[Tensor, " some"]
 Paint = Callable[[Some], UInt8[Tensor, "some 3"]]
@@ -130,24 +139,36 @@ def _compared(viewed: ViewedScene, mode: ColourMode) -> Colours:
         limits = (min(low, high - 0.02), high)
     else:
         return _of_cells(viewed, _grey)
-    return _of_cells(viewed, _Scale(viewed, mode, limits), limits)
+    scale, photo = _Scale(viewed, mode, limits), viewed.surface.photo
+    photo_at = _grey if photo is None else _those(photo)
+    return Colours(
+        viewed,
+        lambda at: scale(viewed.point_cells.index_select(0, at), photo_at(at)),
+        lambda at: scale(viewed.pixel_cells.index_select(0, at), viewed.photo_pixels.index_select(0, at)),
+        limits,
+    )
 
 
 @dataclass(frozen=True, eq=False)
 class _Scale:
-    """Paints cells by how like they are to what is asked: few of them at once, else all, once for all."""
+    """Paints cells by how like they are to what is asked: few of them at once, else all, once for all.
+
+    What is unlike shows its photograph, pale and grey, so that one sees where what is alike lies.
+    """
 
     viewed: ViewedScene
     mode: ColourMode
     limits: tuple[float, float]
 
-    def __call__(self, cells: Some) -> UInt8[Tensor, "some 3"]:
-        """Return the colours of cells."""
+    def __call__(self, cells: Some, photo: UInt8[Tensor, "some 3"]) -> UInt8[Tensor, "some 3"]:
+        """Return the colours of cells, whose photographs are given."""
         if "_levels" in self.__dict__ or 2 * len(cells) > len(self.viewed.lifted.unit):
             levels = self._levels.index_select(0, cells)
         else:
             levels = similarity_levels(likeness(self.viewed, self.mode, cells), self.limits)
-        return similarity_table().index_select(0, levels)
+        colours, shown = similarity_table().int().index_select(0, levels), similarity_opacity().index_select(0, levels)
+        pale = (_PALEST + photo.int().sum(1, keepdim=True)) // 4
+        return ((colours * shown[:, None] + pale * (256 - shown[:, None])) // 256).to(torch.uint8)
 
     @cached_property
     def _levels(self) -> Int[Tensor, " cell"]:

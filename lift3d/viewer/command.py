@@ -6,7 +6,7 @@ import socket
 import sys
 import time
 import webbrowser
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import click
@@ -28,9 +28,9 @@ with extra("view"):
 _LAST_PORT = 65535
 
 
-def serve_viewer(first: LiftedScene, port: int, is_opened: bool = True, trusted: Sequence[str] = ()) -> None:
+def serve_viewer(first: LiftedScene, port: int, is_opened: bool = True) -> None:
     """Show a run in the browser until Ctrl-C, see ``running_viewer``."""
-    with contextlib.suppress(KeyboardInterrupt), running_viewer(first, port, trusted) as viewer:
+    with contextlib.suppress(KeyboardInterrupt), running_viewer(first, port) as viewer:
         click.echo(f"view     {viewer.address}")
         if is_opened:
             _open_browser(viewer.address)
@@ -49,6 +49,7 @@ class RunningViewer:
     port: int
     token: str
     visits: dict[int, Visit] = field(default_factory=dict)
+    _gone: set[int] = field(default_factory=set)
 
     @property
     def sessions(self) -> list[Session]:
@@ -76,21 +77,25 @@ class RunningViewer:
         """Show a browser what it wants, when that has been read."""
         with reading_notice(client, self.library):
             self.visits[client.client_id] = Visit(client, self.library)
+        # Who waited may have left meanwhile.
+        if client.client_id in self._gone:
+            self.part(client)
 
     def part(self, client: viser.ClientHandle) -> None:
         """Forget a browser."""
+        self._gone.add(client.client_id)
         if (visit := self.visits.pop(client.client_id, None)) is not None:
             visit.stop()
 
 
 @contextlib.contextmanager
-def running_viewer(first: LiftedScene, port: int, trusted: Sequence[str] = ()) -> Iterator[RunningViewer]:
+def running_viewer(first: LiftedScene, port: int) -> Iterator[RunningViewer]:
     """Serve a run while the context lasts; ConfigError if the port (0: any that is free) is taken, or none.
 
-    Of the plug-ins and files that the store names, only those are loaded, for words, that the user names: ``trusted``.
+    Of the plug-ins and files that the store names, only those are loaded, for words, that ``first`` trusts.
     """
     check_port(port)
-    library = Library(first, trusted)
+    library = Library(first)
     server = start_server(port, first.name)
     try:
         if port not in (0, server.get_port()):

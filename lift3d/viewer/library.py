@@ -2,12 +2,13 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 from lift3d.errors import Lift3dError
 from lift3d.results.lifted_scene import LiftedScene
 from lift3d.results.opened import lifted_scenes
+from lift3d.runs.own_runs import is_own_run
 from lift3d.runs.records import list_runs, read_recipe
 from lift3d.viewer.gathering import view_scene
 from lift3d.viewer.stage import Stage
@@ -21,13 +22,14 @@ class Library:
     """What can be looked at.
 
     Attributes:
-        first: What is shown to who has chosen nothing.
-        trusted: Plug-ins and files of operators that the user named himself.
+        first: What is shown to who has chosen nothing; what it trusts is trusted in other runs, too.
     """
 
-    def __init__(self, first: LiftedScene, trusted: Sequence[str] = ()) -> None:
+    def __init__(self, first: LiftedScene) -> None:
         """Read nothing yet."""
-        self.first, self.trusted = first, tuple(trusted)
+        self.first = first
+        # Photographs of all runs are read only if the user said so, not for a first run that is his own.
+        self._reads_captures = first.reads_capture and not is_own_run(first.recipe.run_id)
         self._lock = threading.RLock()
         self._scenes: dict[str, list[LiftedScene]] = {}
         self._called: dict[str, str] = {}
@@ -58,7 +60,7 @@ class Library:
         with self._lock:
             if run not in self._scenes:
                 try:
-                    found = lifted_scenes(self.first.store, run, self.first.reads_capture)
+                    found = lifted_scenes(self.first.store, run, self._reads_captures, self.first.trusted)
                 except Lift3dError:
                     found = []
                 self._scenes[run] = found

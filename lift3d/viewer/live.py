@@ -1,11 +1,13 @@
 """What follows a browser's eye: one worker that draws when it has moved, and again, finer, when it stands still."""
 
+import logging
 import threading
 from collections.abc import Callable
 
 # Pixels of a picture's height while the eye moves, and at most when it rests.
 MOVING_HEIGHT, RESTING_HEIGHT = 512, 1080
 _RESTS_AFTER_S = 0.3
+_LOG = logging.getLogger(__name__)
 
 
 class Follower:
@@ -32,7 +34,12 @@ class Follower:
             self._moved.clear()
             if self._is_over:
                 return
-            self._draw(MOVING_HEIGHT)
-            if not self._moved.wait(_RESTS_AFTER_S):
-                self._draw(RESTING_HEIGHT)
-                self._rest()
+            try:
+                self._draw(MOVING_HEIGHT)
+                if not self._moved.wait(_RESTS_AFTER_S):
+                    self._draw(RESTING_HEIGHT)
+                    self._rest()
+            except Exception:
+                # What is drawn may be changed meanwhile, or the browser be gone: the next picture may do.
+                if not self._is_over:
+                    _LOG.exception("A picture of the viewer was not drawn")

@@ -1,6 +1,7 @@
 """What a browser sees that comes before a scene has been read."""
 
 import contextlib
+import threading
 from collections.abc import Iterator
 
 import viser
@@ -13,17 +14,22 @@ from lift3d.viewer.library import Library
 def reading_notice(client: viser.ClientHandle, library: Library) -> Iterator[None]:
     """Say in the panel how far reading is, while the context lasts and something is read."""
     note: viser.GuiHtmlHandle | None = None
+    lock, is_over = threading.Lock(), False
 
     def tell(name: str, share: float) -> None:
         nonlocal note
-        if note is None:
-            note = client.gui.add_html("")
-        note.content = texts.reading(name, share)
+        # Others read, too: they tell while this ends, and while the browser goes.
+        with lock, contextlib.suppress(RuntimeError):
+            if not is_over:
+                note = note or client.gui.add_html("")
+                note.content = texts.reading(name, share)
 
     library.waiting.append(tell)
     try:
         yield
     finally:
         library.waiting.remove(tell)
-        if note is not None:
-            note.remove()
+        with lock, contextlib.suppress(RuntimeError):
+            is_over = True
+            if note is not None:
+                note.remove()

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from lift3d.viewer import texts
 from lift3d.viewer.cameras import Cameras
-from lift3d.viewer.choice import CameraStyle, Choice
+from lift3d.viewer.choice import CameraStyle, Choice, Eye
 from lift3d.viewer.colouring import ColourMode, Colours, colours_of
 from lift3d.viewer.drawing import Drawing
 from lift3d.viewer.eyes import Page
@@ -28,7 +28,8 @@ class Scenery:
         """Draw what was chosen."""
         self.page, self.library = page, library
         self._lock = threading.RLock()
-        self._turns = 0
+        # Of turns within turns the outermost colours, at its end, the pictures at cameras that are out of date.
+        self._turns, self._depth, self._is_behind = 0, 0, False
         self.words = ""
         self.through = -1
         self.stage: Stage = library.stage(library.nearest(choice.run, choice.scene, choice.operator, choice.lifter))
@@ -51,8 +52,20 @@ class Scenery:
         """Wait until what came before is done, which stops sending pictures that are out of date already."""
         self._turns += 1
         with self._lock:
-            yield
+            self._depth += 1
+            try:
+                yield
+            finally:
+                self._depth -= 1
+            if self._is_behind and not self._depth:
+                turn = self._turns
+                self._is_behind = not self.cameras.colour(self.colours, lambda: turn == self._turns)
         self.moved()
+
+    def keep_eye(self, eye: Eye) -> None:
+        """Remember where the browser is."""
+        with self._lock:
+            self.choice = replace(self.choice, eye=eye)
 
     def moved(self) -> None:
         """Something that a picture shows has changed; whoever follows takes the place of this."""
@@ -96,11 +109,10 @@ class Scenery:
             [*dict.fromkeys(getattr(other, name) for other in found)]
             for name, found in (("name", scenes), ("operator", of_scene), ("lifter", of_operator))
         ]
-        self.panel.show_choice(self.stage, self.choice, choices, self.library.trusted)
+        self.panel.show_choice(self.stage, self.choice, choices, self.library.first.trusted)
 
     def recolour(self, mode: ColourMode) -> None:
         """Show something in other colours: first what is drawn of the surface, and pictures at cameras at last."""
-        turn = self._turns
         has_moved = mode.point != self.mode.point
         self.mode = mode
         if self.choice.shape == "mesh":
@@ -113,7 +125,7 @@ class Scenery:
             self._mark()
         self.panel.show_mode(mode, self.words, self.colours.limits)
         self._show_through()
-        self.cameras.colour(self.colours, lambda: turn == self._turns)
+        self._is_behind = True
 
     def _colours(self) -> Colours:
         colours = colours_of(self.viewed, replace(self.mode, colouring="photo") if self.shows_things else self.mode)

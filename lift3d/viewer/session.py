@@ -33,7 +33,7 @@ class Session(Scenery):
     def __init__(self, page: Page, library: Library, choice: Choice) -> None:
         """Draw what was chosen."""
         super().__init__(page, library, choice)
-        self._reader = Words(library.trusted)
+        self._reader = Words(library.first.trusted)
 
     def ask_point(self, point: int | None) -> None:
         """Compare everything with a point of the cloud; None: with nothing."""
@@ -164,7 +164,9 @@ class Session(Scenery):
             except Lift3dError as error:
                 self.panel.legend.content = texts.trouble(str(error))
                 return
-            self.hidden = set()
+            was_hidden, self.hidden = self.hidden, set()
+            if was_hidden:
+                self.draw_surface()
             self.panel.show_labels(self.labels, self.hidden)
             if texts.COLOURINGS["things"] not in self.panel.colouring.options:
                 self.panel.colouring.options = (*self.panel.colouring.options, texts.COLOURINGS["things"])

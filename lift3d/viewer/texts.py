@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lift3d.results.colours import label_picture, similarity_table, to_bytes
+from lift3d.results.colours import label_picture, similarity_opacity, similarity_table, to_bytes
 from lift3d.viewer.colouring import ColourMode
 from lift3d.viewer.labels import Labels
 from lift3d.viewer.viewed_scene import ViewedScene
@@ -125,7 +125,8 @@ def through(target: str) -> str:
 
 
 def _scale(limits: tuple[float, float]) -> str:
-    stops = ",".join(f"rgb({red},{green},{blue})" for red, green, blue in similarity_table()[:256:51].tolist())
+    colours = torch.cat([similarity_table(), similarity_opacity()[:, None]], dim=1)[:256:17].tolist()
+    stops = ",".join(f"rgba({red},{green},{blue},{shown / 256:.2f})" for red, green, blue, shown in colours)
     low, high = (f"{value:.2f}" for value in np.asarray(limits).tolist())
     bar = f'<div style="height:0.7em;border-radius:0.3em;background:linear-gradient(to right,{stops})"></div>'
     ends = f"<span>unlike {low} and less</span><span>alike {high} and more</span>"

@@ -64,8 +64,8 @@ class Visit:
         """Return what stands on the right: plain 2D answers, or another run's, asked the same."""
         session, against = self.session, self.session.choice.against
         if against == PLAIN:
-            mode = replace(session.mode, is_lifted=not session.mode.is_lifted)
-            return replace(session.surface, colours=colours_of(session.viewed, mode))
+            mode, surface = replace(session.mode, is_lifted=not session.mode.is_lifted), session.surface
+            return replace(surface, colours=colours_of(surface.stage.viewed, mode))
         one = session.stage.lifted
         try:
             stage = self._library.stage(self._library.nearest(against, one.name, one.operator, one.lifter))
@@ -88,7 +88,7 @@ class Visit:
         """Keep where the browser is; say so if it no longer looks through a camera."""
         session = self.session
         eye = eye_of(self._client.camera)
-        session.choice = replace(session.choice, eye=eye)
+        session.keep_eye(eye)
         self._client.local_storage.set_item(self._key, session.choice.to_text())
         if session.through >= 0:
             center = session.stage.to_page(session.viewed.cameras[session.through].center).numpy()

@@ -42,10 +42,11 @@ def run(tmp_path, *arguments):
 @pytest.mark.outside(kind=OPERATORS, case="--dry-run of a scene that cannot be read", right="ends as the run would")
 @pytest.mark.parametrize(
     ("scenes", "code"),
-    [(("gone",), Exit.ERROR), (("gone", "empty"), Exit.ERROR), (("gone", ROOM), Exit.PARTIAL), ((ROOM,), Exit.DONE)],
+    [(("empty",), Exit.ERROR), (("empty", "file"), Exit.ERROR), (("gone", ROOM), Exit.PARTIAL), ((ROOM,), Exit.DONE)],
 )
 def test_dry_runs(tmp_path, scenes, code):
     (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
     locations = [one if ":" in one else str(tmp_path / one) for one in scenes]
     found = run(tmp_path, *locations, "--operator", "rgb")
     assert found.exit_code == code

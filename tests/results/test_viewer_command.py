@@ -79,6 +79,7 @@ def test_who_can_take_words():
     assert "plug-in" in can_take_words("mine", ["mine.py:mine"])
     # Who names it himself may ask; whether it reads words is seen then.
     assert can_take_words("mine", ["mine.py:mine"], ["mine.py:mine"]) == ""
+    assert "pictures only" in can_take_words("rgb", ["mine.py:mine"], ["mine.py:mine"])
     with pytest.raises(ConfigError, match="encode_text"):
         text_encoder("hog")
 

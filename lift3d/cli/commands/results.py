@@ -104,7 +104,7 @@ def view(store: str, port: int, is_opened: bool, **chosen: Any) -> None:
     from lift3d.viewer.command import check_port, serve_viewer
 
     check_port(port)
-    serve_viewer(open_lifted(store, **chosen), port, is_opened=is_opened, trusted=chosen["plugins"])
+    serve_viewer(open_lifted(store, **chosen), port, is_opened=is_opened)
 
 
 @click.command()

@@ -134,15 +134,22 @@ def _recipe(file: dict[str, Any], given: dict[str, Any], leave_one_out: bool) ->
     if not fields.get("scenes"):
         raise ConfigError("No scene given. Name at least one, e.g. lift3d run my-capture/ --operator rgb.")
     typed = given.get("scenes", ())
-    if typed and not any(":" in scene or Path(scene).expanduser().exists() for scene in typed):
+    if typed and not any(":" in scene or _exists(scene) for scene in typed):
         # A run of nothing but a slip of the hand would be the latest of its store.
         raise ConfigError(
             f"There is no '{typed[0]}' here ({Path(typed[0]).absolute()}). Check the path; nothing was run."
         )
     for scene in typed:
-        if (Path(scene) / STORE_FILE).is_file():
+        if _exists(f"{scene}/{STORE_FILE}"):
             raise ConfigError(f"'{scene}' is a store, no scene. Give it as --store {scene}, and name scenes beside it.")
     return parse_recipe({**fields, "scenes": expand_scenes(fields["scenes"])})
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):
+        return False  # a name that no file has: of a home that is not known, too long, with a null
 
 
 def _operators_of(plugins: Sequence[object]) -> list[str]:

@@ -68,7 +68,7 @@ def _rolling_shutter(evidence: Evidence) -> Iterator[Finding]:
         return _median_of(readout_errors(cameras, moved, evidence.seen, share))
 
     share, best = _least(error, _READOUTS, 0.5)
-    if _is_better(best, own) and abs(share) > min(_READOUTS, key=abs):
+    if _is_better(best, own) and abs(share) > min(map(abs, _READOUTS)):
         off = np.flatnonzero(evidence.view_medians([float(one.median()) for one in evidence.errors()]) > _HARMLESS_PX)
         yield Finding(
             "rolling shutter",

@@ -34,7 +34,7 @@ def can_take_words(operator: str, plugins: Sequence[str] = (), trusted: Sequence
             "This model is code or files that the store names, which are not loaded here: no words can be looked for."
         )
         return "" if trusted or is_self_contained(operator) else said
-    if plugins and not name.argument:
+    if plugins and not name.argument and not is_self_contained(operator):
         return "" if trusted else "This model came as a plug-in, whose code is not run here: name it by --plugin."
     return "This model knows pictures only. Those that know words, too: open_clip:…, tiny:clip, open_vocabulary?…"
 

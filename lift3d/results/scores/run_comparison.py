@@ -155,7 +155,7 @@ def comparable_runs(url: str) -> str:
     lifters = read_recipe(store, last).lifters
     ways = [f"The last two: {command} {states[-2].run} {last}"] if len(states) > 1 else []
     if len(lifters) > 1:
-        ways.append(f"Two lifters of one: {command} {last} {last} --lifters {lifters[0]} {lifters[-1]}")
+        ways.append(f"Two lifters of one: {command} {last} {last} --lifters {shlex.join([lifters[0], lifters[-1]])}")
     ways.append(f"With another store's: {command} URL#RUN {last}")
     held = [f"  {one.run}  {one.committed} scenes, {one.what}" for one in states]
     return "\n".join([f"Which two runs? {store.url} holds:", *held, *ways])
