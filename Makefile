@@ -162,8 +162,8 @@ clean:
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "lift3d needs Python 3.11 or later, got $$($(PYTHON) --version). Run: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
-	@echo 'Making $(VENV), once: a minute or two without a word, longer where packages come from afar.'
+	@echo 'Making $(VENV), once: two or three minutes, longer where packages come from afar.'
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@$(BIN)/python -m lift3d.torchvision_guard
 	@touch $@
