@@ -31,6 +31,7 @@ class Answer:
         lifted: What the lifted ones differ by, and ``lifted_floor``.
         sharpness: Contrast over that of the plain answers.
         truth: What the nearness to the truth is called, empty if there is none, with the plain and the lifted figure.
+        is_photograph: Whether the plain answer is the photograph itself, which contradicts others by its light alone.
     """
 
     operator: str
@@ -44,6 +45,7 @@ class Answer:
     truth: str = ""
     plain_truth: float = math.nan
     lifted_truth: float = math.nan
+    is_photograph: bool = False
 
     @property
     def has_task(self) -> bool:
@@ -96,13 +98,17 @@ def answers_of(means: DataFrame) -> list[Answer]:
 def best_first(answers: Sequence[Answer]) -> list[list[Answer]]:
     """Return the answers of each operator, its best lifter first: the least that is left, and not bought.
 
-    First comes the operator whose views contradict each other most: there lifting has something to do.
+    First comes the operator whose views contradict each other most: there lifting has something to do. Photographs
+    as their own answers come last: of models there is more to tell.
     """
     found: dict[str, list[Answer]] = {}
     for one in answers:
         found.setdefault(one.operator, []).append(one)
     ranked = [sorted(own, key=lambda one: (math.isnan(one.left), one.is_bought, one.left)) for own in found.values()]
-    return sorted(ranked, key=lambda own: (math.isnan(own[0].plain), own[0].plain_floor - own[0].plain))
+    return sorted(
+        ranked,
+        key=lambda own: (math.isnan(own[0].plain), own[0].is_photograph, own[0].plain_floor - own[0].plain),
+    )
 
 
 def worst_left(means: DataFrame) -> Mapping[str, float]:
@@ -164,11 +170,12 @@ def _answer(figures: Mapping[tuple[str, str, str], float], operator: str, lifter
     )
     # Classes of which the operator knows none tell nothing, nor does a photograph that is its own answer.
     known = {one: of(lifter, one) for one in _TRUTHS if of(lifter, one) != 0 or of(RAW2D, one) != 0}
-    known = {} if of(RAW2D, "psnr") > _ITSELF_DB else known
+    is_photograph = of(RAW2D, "psnr") > _ITSELF_DB
+    known = {} if is_photograph else known
     truth = next((metric for metric, value in known.items() if not math.isnan(value)), "")
     return Answer(
         operator, lifter, reach, plain, plain_floor, lifted, floor, of(lifter, "sharpness"),
-        _TRUTHS.get(truth, ""), of(RAW2D, truth), of(lifter, truth),
+        _TRUTHS.get(truth, ""), of(RAW2D, truth), of(lifter, truth), is_photograph,
     )  # fmt: skip
 
 
