@@ -54,7 +54,7 @@ class Recipe(Settings):
 
     scenes: tuple[str, ...] = Field(min_length=1)
     """Locations of posed scenes; a flow also takes locations of lists of them (.txt, .csv, .jsonl, .parquet)."""
-    operators: tuple[str, ...] = Field(default=("rgb",), min_length=1)
+    operators: tuple[str, ...] = Field(default=("rgb", "tiny:encoder"), min_length=1)
     """2D models, by catalog name."""
     lifters: tuple[str, ...] = Field(default=("anchored",), min_length=1)
     """Rules for weights, by catalog name; raw2d is always in the table beside them."""

@@ -179,7 +179,7 @@ def prepare_stub(recipe: Recipe, execution: Execution, store: Store) -> Callable
 
 
 def _control(root: Path, count: int, tell: Callable[[str], None]) -> list[Thousand]:
-    recipe = Recipe(scenes=tuple(f"procedural:room?seed={number}" for number in range(count)))
+    recipe = Recipe(operators=("rgb",), scenes=tuple(f"procedural:room?seed={number}" for number in range(count)))
     marks: list[Thousand] = []
     done, began = 0, time.monotonic()
 

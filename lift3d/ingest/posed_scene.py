@@ -121,7 +121,7 @@ def next_command(location: str) -> str:
     """Return a command that lifts a scene at once, with what comes with the package."""
     stem = Path(location.removeprefix(f"{PROCEDURAL}:").partition("?")[0]).absolute().name or "scene"
     scene, store = shlex.quote(location), shlex.quote(f"{stem}-run")
-    return f"lift3d run {scene} --operator rgb --operator tiny:encoder --store {store}"
+    return f"lift3d run {scene} --store {store}"
 
 
 def _format_of(location: str) -> str:

@@ -64,7 +64,7 @@ def test_a_product_without_arrays_costs_one_write_and_no_listing(tmp_path) -> No
 
 def test_a_scene_that_is_nothing_but_its_record_takes_one_write_and_few_calls_among_thousands(tmp_path):
     store = CountingStore(open_store(str(tmp_path / "store"), create=True).url)
-    recipe = Recipe(scenes=tuple(f"procedural:room?seed={number}" for number in range(5000)))
+    recipe = Recipe(operators=("rgb",), scenes=tuple(f"procedural:room?seed={number}" for number in range(5000)))
     attempt = prepare_stub(recipe, Execution(store=store.url), store)
     for scene in recipe.scenes[:3]:
         attempt(scene, quiet)  # which imports, and makes folders and clients

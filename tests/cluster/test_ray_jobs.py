@@ -29,7 +29,8 @@ def cluster():
 @pytest.mark.fault(20, "the job of a run is stopped from outside")
 @pytest.mark.fault(18, "the driver is ended by Ray in the middle of a scene")
 def test_a_stopped_job_leaves_no_worker_within_a_minute_and_the_same_command_completes_the_store(cluster, tmp_path):
-    recipe = Recipe(scenes=(SHORT, LONG), lifters=("plane_sweep",), image_height=24, target_mode="heldout", sources=2)
+    fields = {"operators": ("rgb",), "lifters": ("plane_sweep",), "image_height": 24, "target_mode": "heldout"}
+    recipe = Recipe(scenes=(SHORT, LONG), sources=2, **fields)
     serial, store = (str(tmp_path / name) for name in ("serial", "store"))
     run_serially(recipe, Execution(store=serial))
     _job(cluster, "submit", "--no-wait", "--submission-id", "first", "--", *_command(recipe, store))

@@ -20,7 +20,7 @@ from lift3d.runs.planned.sizes import ASSUMED_CHANNELS, SceneSize, feature_bytes
 from tests.support import captures
 
 ROOM = "procedural:room?views=4&height=24&width=32"
-RECIPE = Recipe(scenes=(ROOM,), lifters=("plane_sweep",), image_height=24)
+RECIPE = Recipe(scenes=(ROOM,), operators=("rgb",), lifters=("plane_sweep",), image_height=24)
 DINO = OperatorSpec("vit", 1, "embedding", channel_count=384, stride_px=14.0)
 SIZE = SceneSize(ImageSize(56, 84), view_count=10, target_count=5)
 
