@@ -3,6 +3,17 @@
 The public names, those of ``__init__.pyi``, are imported when they are first used: importing ``lift3d`` costs nothing.
 """
 
+from typing import Any
+
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_import, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        return _import(name)
+    from lift3d.messages import loading
+
+    with loading():
+        return _import(name)

@@ -34,7 +34,7 @@ _COMMANDS = (
 def app(quiet: bool) -> None:
     """Lift any 2D vision model to 3D-consistent answers on any posed multi-view scene."""
     if quiet:
-        from lift3d.runs.progress import QUIET
+        from lift3d.messages import QUIET
 
         os.environ[QUIET] = "1"
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from lift3d.domain.scene import Scene
+from lift3d.messages import message_console
 from lift3d.pipeline.inputs import Report
 from lift3d.runs.plan import Plan
-from lift3d.runs.progress import message_console
 from lift3d.scenes.catalog import read_scene
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from typing import Any
 
 from lift3d.cli.checks import stages
 from lift3d.errors import ConfigError
+from lift3d.messages import at_work
 from lift3d.results.lifted_scene import LiftedScene
 from lift3d.results.masks.scene_masks import scene_masks
 from lift3d.results.query.ask import require_words
 from lift3d.results.query.found import Found
-from lift3d.runs.progress import at_work
 from lift3d.tables.rendering import NOTHING, text_table, to_markdown
 
 _COLUMNS = ("query", "position", "extent", "points", "likeness", "threshold", "look at")
@@ -65,7 +65,8 @@ def ask(
     if on_masks:
         with stages() as report:
             asked = asked.on(scene_masks(lifted, report=report))
-    found = [asked.words(one, rule) for one in words] + [asked.click(*one, rule) for one in pixels]
+    with at_work("comparing points with what is asked"):
+        found = [asked.words(one, rule) for one in words] + [asked.click(*one, rule) for one in pixels]
     if out is not None and onto is not None:
         found[0].cut_out(onto, out)
     elif out is not None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lift3d.cli.checks import stages
 from lift3d.errors import ConfigError
+from lift3d.messages import at_work
 from lift3d.results.lifted_scene import LiftedScene
 from lift3d.results.masks.files import masks_in
 from lift3d.results.masks.naming import IGNORED, Names
@@ -33,15 +34,16 @@ def ask_about(
     check_views(lifted, views)
     with stages() as report:
         masks = scene_masks(lifted, masks=None if folder is None else masks_in(folder, lifted.compared), report=report)
-    found = scene_questions(
-        masks,
-        names=names,
-        ignored=ignored or IGNORED,
-        numbered=numbered,
-        views=views or None,
-        metres_per_unit=metres_per_unit,
-        up=direction,
-    )
+    with at_work("measuring what is asked about"):
+        found = scene_questions(
+            masks,
+            names=names,
+            ignored=ignored or IGNORED,
+            numbered=numbered,
+            views=views or None,
+            metres_per_unit=metres_per_unit,
+            up=direction,
+        )
     found.write(out)
     return f"{found.summary()}\nwritten  {out}"
 

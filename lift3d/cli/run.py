@@ -15,12 +15,13 @@ from lift3d.config import Execution, Recipe
 from lift3d.domain.keys import shown
 from lift3d.domain.records import DroppedView, SceneRecord, computed_words, counted
 from lift3d.errors import Lift3dError
+from lift3d.messages import message_console
 from lift3d.pipeline.inputs import Report
 from lift3d.report.scenes import ReportExtent
 from lift3d.report.write import write_report
 from lift3d.results.scores.tables import LEGEND, closing_table, headline_means
 from lift3d.runs.driver import OnScene
-from lift3d.runs.progress import RunProgress, message_console
+from lift3d.runs.progress import RunProgress
 from lift3d.runs.table import run_table
 from lift3d.storage import layout
 from lift3d.storage.location import open_store

@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from lift3d.cli.commands.options import print_places
-from lift3d.runs.progress import message_console
+from lift3d.messages import message_console
 from lift3d.training.train import Listener
 
 Drive = Callable[[Any, Listener], Path]

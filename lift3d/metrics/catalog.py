@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Sequence
 
 from lift3d.errors import ConfigError, UnknownNameError
-from lift3d.metrics.protocol import Metric
+from lift3d.metrics.protocol import Better, Metric
 
 # In the order of the table, by the module that holds them.
 _MODULES = {
@@ -21,7 +21,20 @@ _MODULES = {
     ),
     "panoptic": ("pq", "pq_scene", "pq_2d"),
 }
+# Which way is better, as the implementations say: who shows figures imports none of them. The others are to grow.
+_SIDES: dict[Better, tuple[str, ...]] = {
+    "lower": (
+        *("scalar_error_2d", "warp_error_short", "warp_error_long", "depth_abs_rel"),
+        *("depth_cross_short", "depth_cross_long", "direction_cross_short", "direction_cross_long"),
+    ),
+    "neither": ("sharpness", "warp_floor_short", "warp_floor_long", "effective_rank"),
+}
 METRICS = {name: f"lift3d.metrics.{module}:{name}" for module, names in _MODULES.items() for name in names}
+
+BETTER: dict[str, Better] = {
+    **dict.fromkeys(METRICS, "higher"),
+    **{name: side for side, names in _SIDES.items() for name in names},
+}
 
 
 def build_metrics(names: Sequence[str] | None = None) -> tuple[Metric, ...]:

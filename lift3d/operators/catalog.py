@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from lift3d.errors import ConfigError, ContractError, Lift3dError, UnknownNameError
+from lift3d.messages import loading
 from lift3d.operators.names import OperatorName
 from lift3d.operators.protocol import Operator, OperatorSpec
 
@@ -59,7 +60,9 @@ def build_operator(name: str, plugins: Sequence[str] = ()) -> Operator:
     parsed = OperatorName.parse(name)
     if parsed.kind in OPERATORS:
         module, attribute = OPERATORS[parsed.kind].split(":")
-        return _checked(getattr(importlib.import_module(module), attribute)(parsed), parsed.kind)
+        with loading(module):
+            factory = getattr(importlib.import_module(module), attribute)
+        return _checked(factory(parsed), parsed.kind)
     installed = _installed()
     if parsed.kind in installed:
         entry = installed[parsed.kind]
@@ -139,7 +142,8 @@ def _load_entry_point(entry: EntryPoint) -> Callable[[OperatorName], object]:
 
 def _import(name: str) -> ModuleType:
     try:
-        return _import_file(Path(name)) if name.endswith(".py") else importlib.import_module(name)
+        with loading():
+            return _import_file(Path(name)) if name.endswith(".py") else importlib.import_module(name)
     except (ImportError, FileNotFoundError) as error:
         raise ConfigError(
             f"Plug-in module '{name}' cannot be imported: {error}. Give an importable module, or a file as "

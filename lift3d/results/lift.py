@@ -12,6 +12,7 @@ from lift3d.config import TargetMode, parse_recipe
 from lift3d.domain.scene import Scene
 from lift3d.errors import ConfigError, SceneError
 from lift3d.lifters.catalog import build_lifter
+from lift3d.messages import message_console
 from lift3d.metrics.catalog import build_metrics
 from lift3d.operators.catalog import build_operator
 from lift3d.operators.protocol import Operator
@@ -21,7 +22,7 @@ from lift3d.pipeline.models import Models
 from lift3d.results.lifted_scene import LiftedScene
 from lift3d.results.opened import open_lifted
 from lift3d.runs.driver import walk_scene
-from lift3d.runs.progress import RunProgress, message_console
+from lift3d.runs.progress import RunProgress
 from lift3d.runs.records import begin_run
 from lift3d.scenes.catalog import read_scene
 from lift3d.storage.location import Store, open_store

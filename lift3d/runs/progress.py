@@ -1,9 +1,7 @@
 """How far a run is, on the terminal: a bar over scenes, one for each scene at work, with the time that is left."""
 
-import os
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from types import TracebackType
 from typing import TypeVar
@@ -24,26 +22,14 @@ from rich.text import Text
 
 from lift3d.config import scene_name
 from lift3d.domain.keys import shown
+from lift3d.messages import message_console
 
 # As many lines as one takes in at a glance; a cluster has hundreds of scenes at work.
 _MOST_AT_WORK = 4
 _BAR_WIDTH = 16
 _TELL_EVERY_S = 30.0
-# Set where nothing but results is wanted.
-QUIET = "LIFT3D_QUIET"
 
 Item = TypeVar("Item")
-
-
-def message_console() -> Console:
-    """Return where progress and outcomes are told: standard error, or nowhere where somebody wants it quiet."""
-    return Console(stderr=True, quiet=bool(os.environ.get(QUIET)))
-
-
-def at_work(words: str) -> AbstractContextManager[object]:
-    """Say on a terminal, and nowhere else, what goes on where nobody can tell how far it is."""
-    console = message_console()
-    return console.status(words) if console.is_terminal else nullcontext()
 
 
 class RunProgress:

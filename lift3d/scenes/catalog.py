@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from urllib.parse import unquote, urlsplit
 
 from lift3d.errors import ConfigError, SceneFormatError, UnknownNameError
+from lift3d.messages import loading
 
 if TYPE_CHECKING:
     from lift3d.domain.scene import Scene
@@ -70,7 +71,8 @@ def reader(name: str) -> SceneReader:
     if name not in READERS:
         raise UnknownNameError.of("scene reader", name, READERS)
     module_name, attribute = READERS[name].split(":")
-    built: SceneReader = getattr(import_module(module_name), attribute)()
+    with loading():
+        built: SceneReader = getattr(import_module(module_name), attribute)()
     return built
 
 

@@ -2,6 +2,8 @@
 
 import io
 import json
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from lift3d.cli.tables import render_table
 from lift3d.config import Execution
 from lift3d.domain.records import SceneRecord, computed_words
 from lift3d.errors import Lift3dError
+from lift3d.messages import QUIET, at_work, loading
 from lift3d.results.scores.tables import LEGEND
 from lift3d.runs.driver import failed_record, run_serially
 from lift3d.runs.progress import RunProgress, duration
@@ -178,6 +181,20 @@ def test_a_log_is_told_at_times_how_far_a_long_scene_is(monkeypatch):
         for done in range(4):
             progress.report("desk: lift", done, 9)
     assert told.getvalue() == "desk: lift: 1 of 9\ndesk: lift: 3 of 9\n"
+
+
+def test_a_terminal_is_told_once_what_one_waits_for_and_nothing_else_is(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    for is_terminal, quiet in ((True, ""), (False, ""), (True, "yes")):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda told=is_terminal: told)
+        monkeypatch.setenv(QUIET, quiet)
+        with at_work("looking"), loading("no.such.module"):
+            time.sleep(0.1)
+        with loading("lift3d"):
+            pass
+        said = capsys.readouterr()
+        assert ("looking" in said.err) == (is_terminal and not quiet)
+        assert "loading" not in said.err + said.out
 
 
 def test_the_bar_of_one_process_belongs_to_the_scene_at_work():

@@ -9,7 +9,7 @@ import torch
 from lift3d.domain.features import FeatureMap
 from lift3d.domain.lifted import Prediction
 from lift3d.errors import ConfigError, UnknownNameError
-from lift3d.metrics.catalog import METRICS, build_metrics
+from lift3d.metrics.catalog import BETTER, METRICS, build_metrics
 from lift3d.metrics.counting import counted_cells
 from lift3d.metrics.protocol import Observations
 from lift3d.metrics.scoring import applies, score_scene
@@ -47,6 +47,7 @@ def applicable(kind):
 def test_the_spec_says_what_the_catalog_says(name):
     spec = build_metrics([name])[0].spec
     assert spec.name == name
+    assert spec.better == BETTER[name]
     assert spec.stage_version >= 1
     assert set(spec.kinds) <= set(KINDS)
     assert any(case == name for case, _ in CASES), "a metric that applies to nothing"

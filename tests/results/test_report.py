@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from lift3d.metrics.catalog import BETTER
 from lift3d.report import scenes as report_scenes
 from lift3d.report import write as report_write
 from lift3d.report.comparison import write_comparison
@@ -14,7 +15,7 @@ from lift3d.report.write import make_report
 from lift3d.results.picture_rows import COLUMNS
 from lift3d.results.scores.answers import answers_of, worst_left
 from lift3d.results.scores.run_comparison import compare_runs
-from lift3d.results.scores.tables import better_sides, headline_means
+from lift3d.results.scores.tables import headline_means
 from lift3d.runs.records import write_record
 from lift3d.runs.table import run_parts, run_table
 from lift3d.storage.commit import remove_product
@@ -83,7 +84,7 @@ def test_the_worst_views_come_first(finished, rows):
         cells = [line.all("td", class_="number")[0] for line in table.all("tbody")[0].all("tr")]
         shown, metric = [float(cell.attrs["data-value"]) for cell in cells], cells[0].attrs["data-metric"]
         own = rows[(rows["operator"] == operator) & (rows["lifter"] == lifter) & (rows["metric"] == metric)]
-        assert shown == sorted(own["value"], reverse=better_sides()[metric] == "lower")[: min(8, len(own))]
+        assert shown == sorted(own["value"], reverse=BETTER[metric] == "lower")[: min(8, len(own))]
     assert operators == ["hog", "rgb"]
 
 

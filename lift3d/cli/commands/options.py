@@ -15,6 +15,7 @@ from click.core import ParameterSource
 
 from lift3d.domain.keys import shown
 from lift3d.errors import ConfigError
+from lift3d.messages import loading
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -88,11 +89,15 @@ def print_places(places: Mapping[str, object]) -> None:
 
 
 @contextmanager
-def kept_from_collection() -> Iterator[None]:
-    """Import what a command needs: it stays, so looking through it for garbage, now and later, would be time lost."""
+def importing() -> Iterator[None]:
+    """Import what a command needs, and say so on a terminal.
+
+    What is imported stays, so looking through it for garbage, now and later, would be time lost.
+    """
     gc.disable()
     try:
-        yield
+        with loading():
+            yield
     finally:
         gc.freeze()
         gc.enable()

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lift3d.cli.commands.options import PATH, AnsweredArgument, Exit, json_option, say, show, store_argument
+from lift3d.cli.commands.options import PATH, AnsweredArgument, Exit, importing, json_option, say, show, store_argument
 from lift3d.errors import ConfigError
+from lift3d.messages import at_work
 
 if TYPE_CHECKING:
     from lift3d.results.lifted_scene import LiftedScene
@@ -67,7 +68,8 @@ def choice_options(command: Callable[..., None]) -> Callable[..., None]:
 @json_option
 def ingest(source: str, out: Path | None, checks: bool, as_json: bool, **options: Any) -> None:
     """Find out where photographs were taken from (structure from motion), or say what a posed scene holds."""
-    from lift3d.cli.ingest import IngestOptions, ingest_and_present
+    with importing():
+        from lift3d.cli.ingest import IngestOptions, ingest_and_present
 
     found = ingest_and_present(source, out, IngestOptions(**options), checks=checks)
     show(found.to_json(), found.to_text(), as_json)
@@ -83,8 +85,9 @@ def ingest(source: str, out: Path | None, checks: bool, as_json: bool, **options
 @captures_option
 def report(store: str, run_id: str | None, out: Path | None, captures: bool, **extent: int) -> None:
     """Write HTML that opens offline: the answer, where it fails, the table. Exit code 1 of an alien store."""
-    from lift3d.report.scenes import ReportExtent
-    from lift3d.report.write import write_report
+    with importing():
+        from lift3d.report.scenes import ReportExtent
+        from lift3d.report.write import write_report
 
     shown = ReportExtent(run_id, extent["scenes"], extent["views"], captures, extent["pages"])
     written = write_report(store, shown, out)
@@ -100,8 +103,9 @@ def report(store: str, run_id: str | None, out: Path | None, captures: bool, **e
 @plugin_option
 def view(store: str, port: int, is_opened: bool, **chosen: Any) -> None:
     """Look around in a lifted scene in the browser: surface, cameras, pictures from anywhere, labels, words."""
-    from lift3d.results.opened import open_lifted
-    from lift3d.viewer.command import check_port, serve_viewer
+    with importing():
+        from lift3d.results.opened import open_lifted
+        from lift3d.viewer.command import check_port, serve_viewer
 
     check_port(port)
     serve_viewer(open_lifted(store, **chosen), port, is_opened=is_opened)
@@ -116,8 +120,9 @@ def view(store: str, port: int, is_opened: bool, **chosen: Any) -> None:
 @plugin_option
 def render(store: str, out: Path, frames: int, fps: int, **chosen: Any) -> None:
     """Write a video of what was lifted along a smooth path of cameras, most of which nobody took a picture from."""
-    from lift3d.results.opened import open_lifted
-    from lift3d.results.render.video import RenderExtent, render_video
+    with importing():
+        from lift3d.results.opened import open_lifted
+        from lift3d.results.render.video import RenderExtent, render_video
 
     say(render_video(open_lifted(store, **chosen), out, RenderExtent(frames, fps)).to_text())
 
@@ -138,8 +143,9 @@ def render(store: str, out: Path, frames: int, fps: int, **chosen: Any) -> None:
 @choice_options
 def export(store: str, out: Path, form: str | None, onto: Path | None, only: tuple[int, ...], **chosen: Any) -> None:
     """Write what was lifted in a form that other tools take."""
-    from lift3d.results.exports.write import export_lifted
-    from lift3d.results.opened import open_lifted
+    with importing():
+        from lift3d.results.exports.write import export_lifted
+        from lift3d.results.opened import open_lifted
 
     say(export_lifted(open_lifted(store, **chosen), out, form, onto=onto, only=only))
 
@@ -174,9 +180,10 @@ def query(
     **chosen: Any,
 ) -> None:
     """Say where in a lifted scene some WORDS are, or what is like a pixel; every argument is a query."""
-    from lift3d.cli.query import ask
-    from lift3d.results.opened import open_lifted
-    from lift3d.results.query.ask import that_takes_words
+    with importing():
+        from lift3d.cli.query import ask
+        from lift3d.results.opened import open_lifted
+        from lift3d.results.query.ask import that_takes_words
 
     lifted = open_lifted(store, **chosen)
     if words and chosen.get("operator") is None and (able := that_takes_words(lifted.recipe, lifted.trusted)):
@@ -198,12 +205,13 @@ def query(
 @choice_options
 def masks(store: str, out: Path, folder: Path | None, **chosen: Any) -> None:
     """Merge the views' 2D masks on the scene's surface: one thing has one id from everywhere, without classes."""
-    from lift3d.cli.checks import stages
-    from lift3d.results.exports.masks import check_masks_name, write_masks
-    from lift3d.results.masks.files import masks_in
-    from lift3d.results.masks.scene_masks import scene_masks
-    from lift3d.results.masks.view_masks import that_has_masks
-    from lift3d.results.opened import open_lifted
+    with importing():
+        from lift3d.cli.checks import stages
+        from lift3d.results.exports.masks import check_masks_name, write_masks
+        from lift3d.results.masks.files import masks_in
+        from lift3d.results.masks.scene_masks import scene_masks
+        from lift3d.results.masks.view_masks import that_has_masks
+        from lift3d.results.opened import open_lifted
 
     check_masks_name(out)
     lifted = open_lifted(store, **chosen)
@@ -230,9 +238,10 @@ def masks(store: str, out: Path, folder: Path | None, **chosen: Any) -> None:
 @plugin_option
 def questions(store: str, out: Path, folder: Path | None, **options: Any) -> None:
     """Ask where things are, how large, how far apart, and answer by what is measured; what is in doubt is refused."""
-    from lift3d.cli.questions import ask_about
-    from lift3d.results.masks.view_masks import that_has_masks
-    from lift3d.results.opened import open_lifted
+    with importing():
+        from lift3d.cli.questions import ask_about
+        from lift3d.results.masks.view_masks import that_has_masks
+        from lift3d.results.opened import open_lifted
 
     chosen = {name: options.pop(name) for name in ("scene", "operator", "lifter", "run_id", "captures", "plugins")}
 
@@ -267,10 +276,10 @@ def tracks(
     **chosen: Any,
 ) -> None:
     """Follow pixels through all views: where their points are, and which views see them."""
-    from lift3d.cli.query import parsed_click, parsed_grid
-    from lift3d.results.exports.tracks import check_tracks_name, read_points, write_tracks
-    from lift3d.results.tracks import scene_tracks
-    from lift3d.runs.progress import at_work
+    with importing():
+        from lift3d.cli.query import parsed_click, parsed_grid
+        from lift3d.results.exports.tracks import check_tracks_name, read_points, write_tracks
+        from lift3d.results.tracks import scene_tracks
 
     check_tracks_name(out)
     if not (points or clicks or grids):

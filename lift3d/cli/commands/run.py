@@ -14,8 +14,8 @@ from lift3d.cli.commands.options import (
     Exit,
     SettingsCommand,
     given_values,
+    importing,
     json_option,
-    kept_from_collection,
     options_of,
     read_settings,
     say,
@@ -71,8 +71,9 @@ def run(
     what = _recipe(read_settings(recipe_file), given_values(values, Recipe), leave_one_out)
     where = parse_execution({"store": _STORE, **read_settings(execution_file), **given_values(values, Execution)})
     if dry_run:
-        from lift3d.cli.checks import checked_of_plan
-        from lift3d.runs.plan import plan
+        with importing():
+            from lift3d.cli.checks import checked_of_plan
+            from lift3d.runs.plan import plan
 
         planned = plan(what, where)
         found = checked_of_plan(planned) if checks else {}
@@ -85,7 +86,7 @@ def run(
     if is_cluster is None:
         is_cluster = where.is_distributed
     drive: Drive
-    with kept_from_collection():
+    with importing():
         from lift3d.cli import run as run_command
 
         if is_cluster:

@@ -9,6 +9,7 @@ from lift3d.cli.commands.options import (
     PATH,
     AnsweredArgument,
     Exit,
+    importing,
     json_option,
     say,
     show,
@@ -16,6 +17,7 @@ from lift3d.cli.commands.options import (
     which_store,
 )
 from lift3d.errors import ConfigError
+from lift3d.messages import at_work
 
 
 @click.command()
@@ -80,7 +82,8 @@ def gc(
 @click.option("--compare", help="METRIC:LIFTER_A:LIFTER_B prints paired bootstrap intervals over views.")
 def tables(store: str, form: str, run_id: str | None, out: Path | None, compare: str | None) -> None:
     """Print or write the score table of a store."""
-    from lift3d.cli.tables import render_table
+    with importing():
+        from lift3d.cli.tables import render_table
 
     if form == "parquet" and out is None and sys.stdout.isatty():
         raise ConfigError("Parquet is binary and standard output is a terminal. Name a file with --out.")
@@ -132,13 +135,17 @@ def compare(
     **pairs: tuple[str, str],
 ) -> None:
     """Compare two runs, operators or lifters on the scenes that both have: paired differences, their intervals."""
-    from lift3d.results.scores.run_comparison import compare_runs
+    with importing():
+        from lift3d.results.scores.run_comparison import compare_runs
 
-    found = compare_runs(store, run_a, run_b, metrics, **pairs)
+        if out is not None:
+            from lift3d.report.comparison import write_comparison
+
+    with at_work("comparing"):
+        found = compare_runs(store, run_a, run_b, metrics, **pairs)
     if out is not None:
-        from lift3d.report.comparison import write_comparison
-
-        write_comparison(found, out, captures)
+        with at_work("drawing the page"):
+            write_comparison(found, out, captures)
     show(found.to_json(), found.to_text(), as_json)
     sys.exit(Exit.REGRESSION if fail_on_regression and found.has_regression else Exit.DONE)
 
@@ -155,9 +162,10 @@ def compare(
 @click.option("--out", type=PATH, help="File to write: .html (sorted by a click), .csv, .parquet, .md; else Markdown.")
 def leaderboard(stores: tuple[str, ...], out: Path | None) -> None:
     """Rank operators and lifters over the scenes of runs: what is left of disagreement, sharpness, truth."""
-    from lift3d.results.scores.leaderboard import LEGEND
-    from lift3d.results.scores.leaderboard import leaderboard as ranked
-    from lift3d.tables.rendering import to_markdown
+    with importing():
+        from lift3d.results.scores.leaderboard import LEGEND
+        from lift3d.results.scores.leaderboard import leaderboard as ranked
+        from lift3d.tables.rendering import to_markdown
 
     board = ranked(stores)
     if out is None:
@@ -176,7 +184,8 @@ def doctor(store: str | None, ray_dashboard: str | None) -> None:
     """Check this machine and its services: versions, torch, Ray, Prefect, a store, and what to do about each."""
     from lift3d.cli.doctor import examine
 
-    findings = examine(ray_dashboard, store)
-    for finding in findings:
+    code = Exit.DONE
+    for finding in examine(ray_dashboard, store):
         say(finding.to_text())
-    sys.exit(Exit.ERROR if any(not finding.is_fine for finding in findings) else Exit.DONE)
+        code = code if finding.is_fine else Exit.ERROR
+    sys.exit(code)

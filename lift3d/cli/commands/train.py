@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lift3d.cli.commands.options import PATH, Exit, SettingsCommand, given_values, options_of, read_settings, say
+from lift3d.cli.commands.options import (
+    PATH,
+    Exit,
+    SettingsCommand,
+    given_values,
+    importing,
+    options_of,
+    read_settings,
+    say,
+)
 from lift3d.extras import extra, only_in_checkout
 
 if TYPE_CHECKING:
@@ -30,7 +39,8 @@ def train(settings: Path | None, ray_address: str | None, **values: Any) -> None
     from lift3d.training.settings import TrainingSettings, parse_settings
 
     what = parse_settings({**read_settings(settings), **given_values(values, TrainingSettings)})
-    from lift3d.training.train import train as train_here
+    with importing():
+        from lift3d.training.train import train as train_here
 
     _train(what, train_here, ray_address)
 
@@ -51,7 +61,8 @@ def finetune(settings: Path | None, ray_address: str | None, **values: Any) -> N
     from lift3d.training.tuning.settings import TuningSettings, parse_tuning
 
     what = parse_tuning({**read_settings(settings), **given_values(values, TuningSettings)})
-    from lift3d.training.tuning.tune import tune as tune_here
+    with importing():
+        from lift3d.training.tuning.tune import tune as tune_here
 
     _train(what, tune_here, ray_address)
 
@@ -76,7 +87,8 @@ def _train(what: "TrainingSettings | TuningSettings", here: "Drive", ray_address
 def train_tiny(name: str, out: Path | None, steps: int | None, seed: int) -> None:
     """Train one of the small models that come with the package, and measure it against plain baselines."""
     try:
-        from lift3d.training.tiny.train import train_tiny
+        with importing():
+            from lift3d.training.tiny.train import train_tiny
     except ModuleNotFoundError as error:
         raise only_in_checkout("The trainings of the small models", "lift3d/training/tiny") from error
     place = out or Path(f"{name}.safetensors")

@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.filesize import decimal
 
 from lift3d.errors import ConfigError, UnknownNameError
+from lift3d.messages import at_work
 from lift3d.results.exports.colmap import export_colmap
 from lift3d.results.exports.files import check_free
 from lift3d.results.exports.gltf import export_gltf
@@ -17,7 +18,6 @@ from lift3d.results.exports.points import export_onto
 from lift3d.results.exports.table import export_table
 from lift3d.results.exports.zarr import export_zarr
 from lift3d.results.lifted_scene import LiftedScene
-from lift3d.runs.progress import at_work
 from lift3d.storage.whole_file import whole
 
 Write = Callable[[LiftedScene, Path], list[str]]

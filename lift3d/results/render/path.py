@@ -7,6 +7,7 @@ from pathlib import Path
 from lift3d.config import Recipe, parse_recipe
 from lift3d.errors import ConfigError, Lift3dError, SceneError
 from lift3d.lifters.catalog import build_lifter, is_packaged
+from lift3d.messages import message_console
 from lift3d.metrics.catalog import build_metrics
 from lift3d.operators.catalog import build_operator
 from lift3d.operators.protocol import Operator
@@ -17,7 +18,7 @@ from lift3d.pipeline.models import Models
 from lift3d.results.lifted_scene import LiftedScene
 from lift3d.runs.driver import compute_scene
 from lift3d.runs.own_runs import is_own_run
-from lift3d.runs.progress import RunProgress, message_console
+from lift3d.runs.progress import RunProgress
 from lift3d.storage.commit import committed
 from lift3d.surface.catalog import parse_geometry
 

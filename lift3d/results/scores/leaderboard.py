@@ -7,8 +7,9 @@ from typing import Any
 
 from lift3d.domain.records import RAW2D
 from lift3d.errors import ConfigError
+from lift3d.metrics.catalog import BETTER
 from lift3d.results.scores.answers import Answer, answers_of
-from lift3d.results.scores.tables import HEADLINE, better_sides, headline_means
+from lift3d.results.scores.tables import HEADLINE, headline_means
 from lift3d.runs.records import choose_run
 from lift3d.runs.table import run_parts
 from lift3d.storage.location import open_store
@@ -47,14 +48,13 @@ class Leaderboard:
         lines = self.frame.to_dict("records")
         known = [name for name in HEADLINE if self.frame[name].notna().any()]
         metrics = sorted(known, key=lambda name: name not in _FIRST)
-        sides = better_sides()
         # Which line is whose: of one run all lines are.
         sources = [name for name in ("store", "run") if self.frame[name].nunique() > 1] or ["run"]
         columns = (
             Column("left", "left", "lower"),
             Column("scenes", "scenes"),
             *(Column(name, name) for name in sources),
-            *(Column(HEADLINE[name], name, sides.get(name, "neither")) for name in metrics),
+            *(Column(HEADLINE[name], name, BETTER.get(name, "neither")) for name in metrics),
         )
         rows = tuple(
             Row(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lift3d.errors import ConfigError
-from lift3d.results.scores.tables import better_sides
+from lift3d.metrics.catalog import BETTER
 from lift3d.runs.records import choose_run, read_recipe
 from lift3d.runs.status import run_states
 from lift3d.runs.table import RunTable
@@ -123,7 +123,7 @@ def compare_runs(
         raise ConfigError(f"The runs {a} and {b} share no scene: {_some(tables[0])} against {_some(tables[1])}.")
     rows = [_rows(*one, metrics) for one in zip(tables, names, sides, strict=True)]
     shown = [one.assign(**_joined_names(pairs)) for one in rows]
-    lines = compare_rows(shown[0], shown[1], better_sides())
+    lines = compare_rows(shown[0], shown[1], BETTER)
     if lines.empty:
         kinds = [
             sorted({*zip(one["operator"], one["lifter"], one["metric"], one["protocol"], strict=True)}) for one in rows

@@ -1,18 +1,17 @@
 """Score tables as people see them: the usual columns, all valid pixels, the best lifter of each column marked."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import cache
 from itertools import groupby
 from typing import Any
 
 from lift3d.domain.records import RAW2D
 from lift3d.domain.scores import ALL_PIXELS
-from lift3d.metrics.catalog import build_metrics
+from lift3d.metrics.catalog import BETTER
 from lift3d.tables.aggregation import metric_means
 from lift3d.tables.comparison import scene_intervals
-from lift3d.tables.rendering import Better, Cell, Column, Row, Table
+from lift3d.tables.rendering import Cell, Column, Row, Table
 from lift3d.tables.schema import DataFrame, ScoreTable, stacked
 
 # What is left of disagreement first, each error beside the floor of its warp, and whether it is blur; then the truth;
@@ -44,12 +43,6 @@ LEGEND = (
 _MINOR = {"ssim", "coverage", "warp_floor_short", "warp_floor_long"}
 # What a line is of, but for its lifter.
 _GROUP = ("scene", "operator", "run", "target_mode", "protocol")
-
-
-@cache
-def better_sides() -> Mapping[str, Better]:
-    """Return which side of each metric is better."""
-    return {one.spec.name: one.spec.better for one in build_metrics()}
 
 
 def headline_means(tables: Iterable[ScoreTable]) -> DataFrame:
@@ -91,14 +84,14 @@ def closing_table(means: DataFrame) -> Table:
 
 def _columns(means: DataFrame, *, is_usual: bool) -> list[Column]:
     """Return the columns that have a figure: those of the headline in its order, or all others by name."""
-    sides, places = better_sides(), {metric: place for place, metric in enumerate(HEADLINE)}
+    places = {metric: place for place, metric in enumerate(HEADLINE)}
     found = []
     for name in sorted(set(means.loc[means["ok"] > 0, "metric"])):
         # A metric whose threshold came from elsewhere says so after an @.
         metric, _, source = name.partition("@")
         if (metric in places) == is_usual:
             title = HEADLINE.get(metric, metric) + (f" @{source}" if source else "")
-            found.append((places.get(metric, 0), Column(title, name, sides.get(metric, "neither"), metric in _MINOR)))
+            found.append((places.get(metric, 0), Column(title, name, BETTER.get(metric, "neither"), metric in _MINOR)))
     return [column for _, column in sorted(found, key=lambda one: one[0])]
 
 
