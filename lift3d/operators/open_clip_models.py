@@ -23,6 +23,7 @@ from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import FeatureMap
 from lift3d.domain.keys import parse_json
 from lift3d.errors import ConfigError, UnknownNameError
+from lift3d.operators.hub import hub_or_cache
 from lift3d.operators.names import OperatorName
 from lift3d.operators.network_weights import seeded
 from lift3d.operators.open_clip_towers import dense_tower
@@ -72,7 +73,8 @@ class OpenClipOperator(FieldEncoder):
     def encode_text(self, prompts: Sequence[str]) -> Float[Tensor, "prompt channel"]:
         """Return the embeddings of texts in the space of the cells, not normalised; ConfigError without a tokenizer."""
         try:
-            tokens = open_clip.get_tokenizer(self._model_name)(list(prompts))
+            with hub_or_cache(_has_text_of_hub(self._model_name)):
+                tokens = open_clip.get_tokenizer(self._model_name)(list(prompts))
         except Exception as error:  # open_clip, transformers, the hub client and transports raise a dozen classes.
             raise ConfigError(
                 f"Operator '{self.spec.name}' cannot read texts: {type(error).__name__}: {error} Its tokenizer is a "
@@ -92,7 +94,7 @@ def build(name: OperatorName) -> OpenClipOperator:
         raise UnknownNameError.of("open_clip model", model_name, open_clip.list_models())
     pretrained = _pretrained(name, model_name, tag)
     try:
-        with seeded(name.integer("seed", 0)):
+        with seeded(name.integer("seed", 0)), hub_or_cache(bool(tag) or _has_text_of_hub(model_name)):
             model = open_clip.create_model(model_name, pretrained=pretrained, pretrained_text=False)
     except Exception as error:  # open_clip, its hub client and transports raise a dozen classes.
         raise ConfigError(
@@ -101,6 +103,11 @@ def build(name: OperatorName) -> OpenClipOperator:
             operator=str(name),
         ) from error
     return OpenClipOperator(name, model, "MIT" if pretrained is None else "unknown")
+
+
+def _has_text_of_hub(model_name: str) -> bool:
+    """Whether a model's text tower or its tokenizer is one of transformers, whose files are the hub's."""
+    return any(key.startswith("hf_") for key in open_clip.get_model_config(model_name).get("text_cfg", {}))
 
 
 def _pretrained(name: OperatorName, model_name: str, tag: str) -> str | None:

@@ -22,6 +22,7 @@ from lift3d.domain.camera import ImageSize
 from lift3d.domain.features import FeatureMap
 from lift3d.errors import ConfigError, ContractError, UnknownNameError
 from lift3d.operators.cell_lattice import CellLattice, measure_lattice
+from lift3d.operators.hub import hub_or_cache
 from lift3d.operators.names import OperatorName
 from lift3d.operators.network_weights import load_weights, seeded
 from lift3d.operators.positional_field import OPTION as FIELD_OPTION
@@ -124,7 +125,8 @@ def build(name: OperatorName) -> TimmOperator:
 def _create(name: OperatorName, is_pretrained: bool) -> Any:
     options = _options_for_any_size(name.argument)
     try:
-        return timm.create_model(name.argument, pretrained=is_pretrained, num_classes=0, **options)
+        with hub_or_cache(is_pretrained):
+            return timm.create_model(name.argument, pretrained=is_pretrained, num_classes=0, **options)
     except Exception as error:  # timm, its hub client and their transports raise a dozen unrelated classes.
         remedy = (
             "The hub could not be reached or has no such weights: use weights=FILE or weights=random."

@@ -64,7 +64,7 @@ def test_a_greater_height_gives_finer_cells_of_the_same_image() -> None:
     assert (fine.origin_u, fine.origin_v) == (0.0, 0.0)
 
 
-def test_a_hub_out_of_reach_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_out_of_reach_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     create = timm.create_model
 
     def unreachable(*args: object, pretrained: bool = False, **options: object) -> object:
@@ -75,6 +75,14 @@ def test_a_hub_out_of_reach_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(timm, "create_model", unreachable)
     with pytest.raises(ConfigError, match=r"Name or service.*weights=FILE or weights=random"):
         build_operator("timm:test_vit")
+    monkeypatch.undo()
+    # A hub that does not answer is not asked again and again: what its cache holds is all there is.
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("time.sleep", pytest.fail)
+    with pytest.raises(ConfigError, match=r"http://127.0.0.1:9 does not answer .*weights=FILE or weights=random"):
+        build_operator("timm:test_vit.r160_in1k")
 
 
 @pytest.mark.fault(36, "weights of another shape")
