@@ -88,6 +88,19 @@ def surface_points(surface: SceneSurface, most: int) -> SurfacePoints:
     return SurfacePoints(transform(c2w, points.xyz.double()), normals, spacing, found)
 
 
+def thinned(
+    xyz: Float[Tensor, "point 3"], spacing: float, first: Float[Tensor, "4 4"], most: int
+) -> tuple[Float[Tensor, "spot 3"], float]:
+    """Return the means of points in wider spots, ``most`` at most, and how wide those are; ``first`` as w2c."""
+    place = transform(first, xyz)
+    spot, count = _spots(place, spacing)
+    while count > most:
+        spacing *= _COARSER
+        spot, count = _spots(place, spacing)
+    total = torch.zeros(count, 3, dtype=xyz.dtype).index_add_(0, spot, xyz)
+    return total / torch.bincount(spot, minlength=count)[:, None], spacing
+
+
 def _cells_of(view: SeenSurface, number: int, first: Float[Tensor, "4 4"]) -> tuple[Tensor, ...]:
     """Return the columns of a view's cells that stand on a surface."""
     K, grid = view.camera.K.float(), view.grid

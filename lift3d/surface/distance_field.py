@@ -4,7 +4,7 @@ Letters: a brick is a cube of 8×8×8 voxels; bricks stand in a lattice in the a
 near the surface are there, so that memory grows with the surface and not with the room around it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lift3d.geometry.rigid import transform
-from lift3d.geometry.sampling import nearest_cells
+from lift3d.geometry.sampling import taken
 from lift3d.surface.scene_surface import SceneSurface, SeenSurface
 
 SIDE = 8
@@ -35,8 +35,10 @@ class DistanceField:
     spacing: float
 
 
-def distance_field(surface: SceneSurface, xyz: Float[Tensor, "point 3"], spacing: float) -> DistanceField:
-    """Return the mean of what all views say of the places around points on the surface, world coordinates.
+def distance_field(
+    surface: SceneSurface, xyz: Float[Tensor, "point 3"], spacing: float, views: Sequence[int]
+) -> DistanceField:
+    """Return the mean of what some views say of the places around points on the surface, world coordinates.
 
     They are weighed by confidence and by resolution; ``spacing`` is the width of a voxel, world units.
 
@@ -47,14 +49,14 @@ def distance_field(surface: SceneSurface, xyz: Float[Tensor, "point 3"], spacing
     brick = _bricks_around(transform(first, xyz), spacing)
     total = torch.zeros(len(brick), SIDE**3)
     weight = torch.zeros_like(total)
-    inside = torch.cartesian_prod(*(torch.arange(SIDE),) * 3)
-    for view in surface.views:
+    inside = torch.cartesian_prod(*(torch.arange(SIDE),) * 3).double() * spacing
+    for view in (surface.views[number] for number in views):
         to_view = view.camera.w2c @ torch.linalg.inv(first)
         for chosen in _seen(view, transform(to_view, (brick + 0.5).double() * (SIDE * spacing)), SIDE * spacing):
-            place = (brick[chosen, None] * SIDE + inside).reshape(-1, 3)
-            said, sure = _said(view, transform(to_view, place.double() * spacing).float(), spacing)
-            total[chosen] += (said * sure).reshape(-1, SIDE**3)
-            weight[chosen] += sure.reshape(-1, SIDE**3)
+            corner = transform(to_view, brick[chosen].double() * (SIDE * spacing))
+            said, sure = _said(view, corner, inside @ to_view[:3, :3].T, spacing)
+            total.index_add_(0, chosen, said.mul_(sure))
+            weight.index_add_(0, chosen, sure)
     distance = torch.where(weight > 0, total / weight, torch.nan)
     return DistanceField(brick, distance.reshape(-1, SIDE, SIDE, SIDE), spacing)
 
@@ -79,18 +81,24 @@ def _seen(view: SeenSurface, center: Float[Tensor, "brick 3"], side: float) -> I
 
 
 def _said(
-    view: SeenSurface, xyz: Float[Tensor, "voxel 3"], spacing: float
-) -> tuple[Float[Tensor, " voxel"], Float[Tensor, " voxel"]]:
-    """Return what a view says of places in its own axes: distance along its ray in voxels, and how much it counts."""
-    K = view.camera.K.float()
-    z = xyz[:, 2]
-    uv = torch.stack([K[0, 0] * xyz[:, 0] + K[0, 1] * xyz[:, 1], K[1, 1] * xyz[:, 1]], dim=-1) / z[:, None]
-    cell = nearest_cells(uv + K[:2, 2], *view.grid.lattice)
-    seen, sure = (
-        torch.where(cell >= 0, one.flatten()[cell.clamp(min=0)], 0.0) for one in (view.z_depth, view.confidence)
+    view: SeenSurface, corner: Float[Tensor, "brick 3"], inside: Float[Tensor, "voxel 3"], spacing: float
+) -> tuple[Float[Tensor, "brick voxel"], Float[Tensor, "brick voxel"]]:
+    """Return what a view says of the voxels of bricks: distance along its ray in voxels, and how much it counts.
+
+    Corners of bricks, and voxels from them, are in the view's axes, double precision.
+    """
+    K, (rows, cols, stride, origin) = view.camera.K, view.grid.lattice
+    # Of homogeneous pixels the sum of a brick's and a voxel's is all that is done for each voxel of each brick.
+    own, more = (corner @ K.T).float(), (inside @ K.T).float()
+    x, y, z = (own[:, axis, None] + more[:, axis] for axis in range(3))
+    col, row = (
+        at.div_(z).sub_(begin).div_(step).floor_() for at, step, begin in zip((x, y), stride, origin, strict=True)
     )
+    is_seen = (z > 0) & (col >= 0) & (col < cols) & (row >= 0) & (row < rows)
+    cell = torch.where(is_seen, row.mul_(cols).add_(col), 0.0).long()
+    seen, sure = taken(torch.stack([view.z_depth.flatten(), view.confidence.flatten()], dim=1), cell).unbind(-1)
     # Cells that are wider than a voxel tell less, and what is just behind them is as unknown.
-    width = (z * float((view.grid.stride_u * view.grid.stride_v / (K[0, 0] * K[1, 1])) ** 0.5) / spacing).clamp(min=1)
-    distance = (seen - z) / (spacing * width)
-    counts = torch.where((distance > -TRUNCATION) & (z > 0), sure / width.square(), 0.0)
-    return distance.clamp(-TRUNCATION, TRUNCATION).nan_to_num(0.0), counts.nan_to_num(0.0)
+    width = (z * float((view.grid.stride_u * view.grid.stride_v / (K[0, 0] * K[1, 1])) ** 0.5 / spacing)).clamp_(min=1)
+    distance = (seen - z).div_(width * spacing)
+    counts = torch.where(is_seen & (distance > -TRUNCATION), sure / width.square_(), 0.0)
+    return distance.clamp_(-TRUNCATION, TRUNCATION).nan_to_num_(0.0), counts.nan_to_num_(0.0)

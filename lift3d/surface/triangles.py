@@ -1,6 +1,6 @@
 """The surface as triangles: where the distance that all views tell passes zero."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,13 +46,18 @@ def surface_mesh(surface: SceneSurface, most: int) -> Mesh:
         scikit-image has it.
     """
     points = surface_points(surface, most)
+    return mesh_at(surface, points.xyz, points.spacing, range(len(surface.views)))
+
+
+def mesh_at(surface: SceneSurface, points: Float[Tensor, "point 3"], spacing: float, views: Sequence[int]) -> Mesh:
+    """Return the triangles of a surface at points of it that lie so far apart, as some of its views tell."""
     vertices, faces = np.zeros((0, 3)), np.zeros((0, 3), dtype=np.int64)
-    if len(points.xyz):
-        field = distance_field(surface, points.xyz, points.spacing)
+    if len(points):
+        field = distance_field(surface, points, spacing, views)
         vertices, faces = _merged(_blocks(field))
-        apart = transform(surface.views[0].camera.w2c, points.xyz) / points.spacing
+        apart = transform(surface.views[0].camera.w2c, points) / spacing
         vertices, faces = _near(vertices, faces, apart.numpy())
-    xyz = transform(surface.views[0].camera.c2w, torch.from_numpy(vertices * points.spacing))
+    xyz = transform(surface.views[0].camera.c2w, torch.from_numpy(vertices * spacing))
     triangles = torch.from_numpy(faces)
     return Mesh(xyz, _normals(xyz, triangles), triangles)
 

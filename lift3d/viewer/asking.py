@@ -1,6 +1,6 @@
 """Words as an operator's features have them: of models that read words, each loaded when it is first asked."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from jaxtyping import Float
 from torch import Tensor
@@ -19,15 +19,20 @@ class Words:
         self._trusted = tuple(trusted)
         self._encoders: dict[str, TextEncoder] = {}
 
-    def vectors(self, stage: Stage, words: str, say_loading: Callable[[], None]) -> Float[Tensor, "text channel"]:
-        """Return words, and those that they are told from; Lift3dError if the model of a stage cannot take them."""
+    def has(self, stage: Stage) -> bool:
+        """Whether the model of a stage has been loaded."""
+        return stage.lifted.operator in self._encoders
+
+    def load(self, stage: Stage) -> None:
+        """Load it; Lift3dError if it cannot take words."""
         name = stage.lifted.operator
         if trouble := can_take_words(name, stage.lifted.recipe.plugins, self._trusted):
             raise Lift3dError(trouble)
-        if name not in self._encoders:
-            say_loading()
-            self._encoders[name] = text_encoder(name, self._trusted)
-        vectors = embedded(self._encoders[name], words)
+        self._encoders[name] = text_encoder(name, self._trusted)
+
+    def vectors(self, stage: Stage, words: str) -> Float[Tensor, "text channel"]:
+        """Return words, and those that they are told from, by the model of a stage, which has been loaded."""
+        vectors = embedded(self._encoders[stage.lifted.operator], words)
         channels = stage.viewed.lifted.unit.shape[1]
         if vectors.shape[1] != channels:
             raise Lift3dError(f"Words have {vectors.shape[1]} channels and features {channels}: no one space.")

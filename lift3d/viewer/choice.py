@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
 from lift3d.domain.keys import parse_json
@@ -17,6 +17,8 @@ POINT_COUNTS = (50_000, 200_000, 500_000, 1_000_000)
 ALL = (-8.0, 8.0)
 # Longer texts are none of ours.
 _MOST_TEXT = 20_000
+# Names that are kept of those that people gave, the latest.
+_MOST_NAMES = 100
 
 Place = tuple[float, float, float]
 
@@ -59,10 +61,16 @@ class Choice:
     split: float = 0.5
     shown: Filter = Filter()
     eye: Eye | None = None
+    # Of labels, by what they are labels of: those that are hidden, and what people call them.
+    hidden: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
 
     def to_text(self) -> str:
-        """Return it as a browser keeps it."""
-        return json.dumps(asdict(self))
+        """Return it as a browser keeps it; of many names, as many as there is room for."""
+        names = dict([*self.names.items()][-_MOST_NAMES:])
+        while len(text := json.dumps(asdict(replace(self, names=names)))) > _MOST_TEXT and names:
+            names.pop(next(iter(names)))
+        return text
 
     @classmethod
     def of(cls, text: str | None, otherwise: "Choice") -> "Choice":
@@ -78,6 +86,8 @@ class Choice:
         allowed: dict[str, tuple[Any, ...]] = {"count": POINT_COUNTS}
         allowed |= {"shape": get_args(Shape), "cameras": get_args(CameraStyle), "colouring": get_args(Colouring)}
         kept = {name: value for name, value in kept.items() if value in allowed.get(name, (value,))}
+        for name in ("hidden", "names"):
+            kept[name] = {key: one for key, one in kept.get(name, {}).items() if isinstance(one, str)}
         if isinstance(shown, dict):
             kept["shown"] = replace(Filter(), **_alike(shown, Filter()))
         if isinstance(eye, dict) and {*eye} == {one.name for one in fields(Eye)}:

@@ -44,7 +44,11 @@ class Labels:
 
     def name(self, label: int) -> str:
         """Return what a label is called."""
-        return self.names.get(label, "").strip() or f"{self.source} {label}"
+        return self.called(label) or f"{self.source} {label}"
+
+    def called(self, label: int) -> str:
+        """Return the name alone; empty where a label has none."""
+        return self.names.get(label, "").strip()
 
     def renamed(self, label: int, name: str) -> "Labels":
         """Return the same with another name of one of them; an empty one gives its own back."""
@@ -53,6 +57,11 @@ class Labels:
     def paint(self, points: Int[Tensor, " some"]) -> UInt8[Tensor, "some 3"]:
         """Return the colours of points by their labels."""
         return torch.from_numpy(to_bytes(label_picture(self.ids[points][None])))[0]
+
+
+def labels_key(lifted: LiftedScene, labels: Labels) -> str:
+    """Return by what a browser knows them again: labels of another model or scene are others."""
+    return " ".join((lifted.recipe.run_id, lifted.name, lifted.operator, labels.source))
 
 
 def predicted_labels(viewed: ViewedScene, is_lifted: bool) -> Labels | None:

@@ -8,12 +8,16 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from lift3d.errors import NoOverlapError
-from lift3d.surface.triangles import surface_mesh
+from lift3d.surface.cloud import thinned
+from lift3d.surface.triangles import mesh_at
 from lift3d.viewer.surface_points import SurfaceCloud
 from lift3d.viewer.transform import ViewerTransform
 
-# Spots, about a fourth of the vertices: ten seconds once per scene, and ten megabytes on the way to the browser.
-MOST_SPOTS = 100_000
+# Spots, about as many vertices: a few seconds once per scene, and five megabytes on the way to the browser; and before
+# that, those that are there in a moment.
+FINE, COARSE = 100_000, 8_000
+# Of the first points, which are spread evenly, one is as near to a vertex as it takes to colour it.
+_COLOURING = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,14 +29,19 @@ class PageMesh:
     point: Int[Tensor, " vertex"]
 
     @classmethod
-    def of(cls, surface: SurfaceCloud) -> "PageMesh":
-        """Triangulate; NoOverlapError if nothing is large enough for triangles."""
+    def of(cls, surface: SurfaceCloud, most: int) -> "PageMesh":
+        """Triangulate at so many spots; NoOverlapError if nothing is large enough for triangles.
+
+        Few spots are told by the views that own the surface.
+        """
         from scipy.spatial import cKDTree
 
-        mesh = surface_mesh(surface.surface, MOST_SPOTS)
-        if not len(mesh.faces) or not len(surface):
+        scene, xyz = surface.surface, surface.cloud.xyz.double()
+        spots, spacing = thinned(xyz, surface.spacing, scene.views[0].camera.w2c, most)
+        mesh = mesh_at(scene, spots, spacing, range(len(scene.views)) if most > COARSE else scene.keyframes)
+        if not len(mesh.faces):
             raise NoOverlapError("No piece of this surface is large enough for triangles; points show what there is.")
-        _, near = cKDTree(surface.cloud.xyz.numpy()).query(mesh.xyz.numpy())
+        _, near = cKDTree(xyz[: _COLOURING * len(mesh.xyz)].numpy()).query(mesh.xyz.numpy())
         return cls(mesh.xyz, mesh.faces, torch.from_numpy(near))
 
     def to_glb(self, to_page: ViewerTransform, colours: UInt8[Tensor, "point 3"], is_shown: Tensor) -> bytes:

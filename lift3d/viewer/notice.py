@@ -1,4 +1,4 @@
-"""What a browser sees that comes before a scene has been read."""
+"""What a browser sees while it waits: for a scene that is read, or for what takes seconds to be made."""
 
 import contextlib
 import threading
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import viser
 
 from lift3d.viewer import texts
+from lift3d.viewer.eyes import Page
 from lift3d.viewer.library import Library
 
 
@@ -33,3 +34,17 @@ def reading_notice(client: viser.ClientHandle, library: Library) -> Iterator[Non
             is_over = True
             if note is not None:
                 note.remove()
+
+
+@contextlib.contextmanager
+def working_notice(page: Page, said: str) -> Iterator[None]:
+    """Say over the scene, wherever the panel has been scrolled to, what is worked on while the context lasts."""
+    if not isinstance(page, viser.ClientHandle):
+        yield
+        return
+    note = page.add_notification(said, "", loading=True, with_close_button=False)
+    page.flush()
+    try:
+        yield
+    finally:
+        note.remove()

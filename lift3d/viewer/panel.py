@@ -11,7 +11,7 @@ from lift3d.viewer.choice import ALL, POINT_COUNTS, CameraStyle, Choice, Filter,
 from lift3d.viewer.colouring import ColourMode
 from lift3d.viewer.labels import Labels
 from lift3d.viewer.stage import Stage
-from lift3d.viewer.viewed_scene import Picture8, ViewedScene
+from lift3d.viewer.viewed_scene import Colouring, Picture8
 
 # viser's "large" panel, pixels without its margins.
 _PANEL_WIDTH = 360
@@ -27,6 +27,7 @@ class Panel:
     def __init__(self, gui: viser.GuiApi, choice: Choice, runs: Mapping[str, str]) -> None:
         self.gui = gui
         self.picture: viser.GuiImageHandle | None = None
+        self._called: Labels | None = None
         self.summary = gui.add_html("")
         gui.add_html(texts.paragraph(texts.HELP))
         self.runs = dict(runs)
@@ -41,9 +42,9 @@ class Panel:
         self.cameras = gui.add_dropdown("Cameras", tuple(CAMERAS.values()), initial_value=CAMERAS[choice.cameras])
         self.switch = gui.add_button(texts.SWITCH[True], hint="Compare the model's own answers with the lifted ones")
         self.meaning = gui.add_html("")
-        with gui.add_form(None) as self.form:
-            self.words = gui.add_text("Find words", "", hint="For example: a mug")
-            self.find = gui.add_button("Find", color="gray")
+        # Enter in a text presses the button below it: see what is added to the page.
+        self.words = gui.add_text("Find words", "", hint="For example: a mug")
+        self.find = gui.add_button("Find", color="gray")
         self.words_note = gui.add_html("")
         self.reset = gui.add_button(
             "Forget the question", hint="Back to the colours chosen above", color="gray", disabled=True
@@ -60,15 +61,16 @@ class Panel:
             self.points = gui.add_dropdown("Points", counts, initial_value=counts[POINT_COUNTS.index(choice.count)])
             self.least_views = gui.add_slider("Seen by at least", 1, 2, 1, 1, hint="Views")
             self.confidence = gui.add_slider("As sure as", 0.0, 1.0, 0.05, 0.0, hint="Confidence of the lifted answer")
+            # Sliders of their own, since those with two ends take neither fingers nor keys.
             self.crop = [
-                gui.add_multi_slider(label, *ALL, _STEP, ALL, min_range=_STEP, marks=())
-                for label in ("Left, right", "Near, far", "Low, high")
+                gui.add_slider(label, *ALL, _STEP, ALL[number % 2])
+                for number, label in enumerate(("Left", "Right", "Near", "Far", "Low", "High"))
             ]
             self.whole = gui.add_button("Show everything", color="gray")
         with gui.add_folder("Side by side", expand_by_default=False):
-            gui.add_html(texts.paragraph("In a picture, left: what is chosen above. Right:"))
+            gui.add_html(texts.paragraph("In a picture from here. Left: what is chosen above. Right:"))
             self.against = gui.add_dropdown("Compare with", (NOTHING,))
-            self.split = gui.add_slider("From left to right", 0.0, 1.0, 0.01, choice.split)
+            self.split = gui.add_slider("Line at", 0.0, 1.0, 0.01, choice.split)
         with gui.add_folder("Labels", expand_by_default=False):
             self.legend = gui.add_html("")
             self.masks = gui.add_button(
@@ -84,6 +86,7 @@ class Panel:
         with gui.add_folder("Film", expand_by_default=False):
             self.key_view = gui.add_button("Keep this view", color="gray")
             self.key_views = gui.add_html(texts.paragraph(texts.FILM))
+            self.forget = gui.add_button("Forget the kept views", color="gray", visible=False)
             self.seconds = gui.add_slider("Seconds", 2, 60, 1, 6)
             self.record = gui.add_button("Record (.mp4)", color="gray")
             self.progress = gui.add_progress_bar(0.0, visible=False)
@@ -96,7 +99,7 @@ class Panel:
     @property
     def filter(self) -> Filter:
         """Which points are to be shown."""
-        x, y, z = ((float(one.value[0]), float(one.value[-1])) for one in self.crop)
+        x, y, z = (_range(*self.crop[axis : axis + 2]) for axis in (0, 2, 4))
         return Filter(int(self.least_views.value), float(self.confidence.value), x, y, z)
 
     def show_choice(
@@ -114,8 +117,7 @@ class Panel:
                 handle.options = tuple(offered)
             if handle.value != value:
                 handle.value = value
-        self.colouring.options = tuple(texts.COLOURINGS[one] for one in viewed.colourings)
-        self.colouring.value = texts.COLOURINGS[choice.colouring]
+        self.show_colourings(stage, choice.colouring)
         self.switch.disabled = viewed.plain is None
         called = {run: name for name, run in self.runs.items()}
         self.run.value = called[choice.run]
@@ -126,16 +128,25 @@ class Panel:
         trouble = can_take_words(current.operator, current.recipe.plugins, trusted)
         self.words.disabled = self.find.disabled = bool(trouble)
         self.words_note.content = texts.paragraph(escape(trouble)) if trouble else ""
-        self.show_filter(viewed, choice.shown)
+        self.show_filter(stage, choice.shown)
 
-    def show_filter(self, viewed: ViewedScene, shown: Filter) -> None:
+    def show_colourings(self, stage: Stage, chosen: Colouring) -> None:
+        """Offer the colours that there are."""
+        self.colouring.options = tuple(texts.COLOURINGS[one] for one in stage.colourings)
+        self.colouring.value = texts.COLOURINGS[chosen]
+
+    def show_filter(self, stage: Stage, shown: Filter) -> None:
         """Set the sliders to what is shown."""
+        viewed = stage.viewed
         self.least_views.max = max(2, int(viewed.surface.views.max()) if len(viewed.surface) else 2)
         self.least_views.value = min(shown.least_views, self.least_views.max)
         self.confidence.disabled = "confidence" not in viewed.colourings
         self.confidence.value = shown.least_confidence
-        for handle, value in zip(self.crop, (shown.x, shown.y, shown.z), strict=True):
-            handle.value = value
+        for axis, (ends, kept) in enumerate(zip(stage.extent, (shown.x, shown.y, shown.z), strict=True)):
+            for handle, value in zip(self.crop[2 * axis : 2 * axis + 2], kept, strict=True):
+                # Of what lies beyond, the ends stand for all.
+                handle.min, handle.max = ends
+                handle.value = min(max(value, ends[0]), ends[1])
 
     def show_mode(self, mode: ColourMode, words: str, limits: tuple[float, float] | None) -> None:
         """Say what the colours mean."""
@@ -146,10 +157,23 @@ class Panel:
     def show_labels(self, labels: Labels | None, hidden: set[int]) -> None:
         """Show the legend: names, colours, how much there is of each."""
         self.legend.content = texts.legend(labels, hidden)
-        names = tuple(f"{label}: {labels.name(label)}" for label, _ in labels.listed) if labels else ()
-        self.label.options = names or ("–",)
+        names = {label: f"{label}: {labels.name(label)}" for label, _ in labels.listed} if labels else {}
+        chosen = self.chosen_label
+        # The one that is chosen stays, however it is called now.
+        self.label.options = tuple(names.values()) or ("–",)
+        if chosen in names:
+            self.label.value = names[chosen]
+        is_other = chosen not in names or (labels and labels.source) != (self._called and self._called.source)
+        self._called = labels
+        if is_other:
+            self.show_name()
         self.save_masks.visible = labels is not None and labels.masks is not None
         self.label.visible = self.name.visible = self.hide.visible = bool(names)
+
+    def show_name(self) -> None:
+        """Write what the chosen label is called, so that it can be called otherwise."""
+        label = self.chosen_label
+        self.name.value = "" if label is None or self._called is None else self._called.called(label)
 
     @property
     def chosen_label(self) -> int | None:
@@ -169,6 +193,11 @@ class Panel:
             self.picture.image = large
         if self.picture is not None:
             self.picture.visible = bool(target)
+
+
+def _range(low: viser.GuiSliderHandle[float], high: viser.GuiSliderHandle[float]) -> tuple[float, float]:
+    """Return from where to where; at the ends of the sliders nothing is cut off."""
+    return ALL[0] if low.value <= low.min else float(low.value), ALL[1] if high.value >= high.max else float(high.value)
 
 
 def _enlarged(picture: Picture8) -> Picture8:

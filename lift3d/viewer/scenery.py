@@ -5,14 +5,17 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 
+from lift3d.errors import Lift3dError
 from lift3d.viewer import texts
 from lift3d.viewer.cameras import Cameras
 from lift3d.viewer.choice import CameraStyle, Choice, Eye
 from lift3d.viewer.colouring import ColourMode, Colours, colours_of
 from lift3d.viewer.drawing import Drawing
 from lift3d.viewer.eyes import Page
-from lift3d.viewer.labels import Labels, predicted_labels
+from lift3d.viewer.labels import Labels, labels_key, predicted_labels
 from lift3d.viewer.library import Library
+from lift3d.viewer.mesh import FINE, PageMesh
+from lift3d.viewer.notice import working_notice
 from lift3d.viewer.panel import Panel
 from lift3d.viewer.picture import kept_points
 from lift3d.viewer.raster import RasterPoints
@@ -32,6 +35,8 @@ class Scenery:
         self._turns, self._depth, self._is_behind = 0, 0, False
         self.words = ""
         self.through = -1
+        # Of which finer triangles were asked for.
+        self._refined: Stage | None = None
         self.stage: Stage = library.stage(library.nearest(choice.run, choice.scene, choice.operator, choice.lifter))
         self.choice = self.stage.fitting(choice)
         self.mode = ColourMode(self.choice.is_lifted, self.choice.colouring)
@@ -96,12 +101,38 @@ class Scenery:
             is_shown = self.stage.is_shown(self.choice.shown, self.labels, self.hidden)
             self.shown_points: RasterPoints = kept_points(self.stage.points, is_shown)
             self.surface = Shown(self.stage, self.shown_points, self._colours())
-            count = self.surface.draw(self.drawing, self.choice, is_shown, self.panel)
-            self.panel.summary.content = texts.summary(self.stage.lifted.name, self.viewed, count)
+            mesh, trouble = None, ""
+            if self.choice.shape == "mesh":
+                try:
+                    mesh = self._mesh()
+                except Lift3dError as error:
+                    trouble = texts.trouble(str(error))
+            count = self.surface.draw(self.drawing, self.choice, is_shown, mesh)
+            self.panel.summary.content = texts.summary(self.stage.lifted.name, self.viewed, count) + trouble
+
+    def _mesh(self) -> PageMesh:
+        """Return the triangles that are there in a moment; finer ones follow."""
+        mesh, stage = self.stage.mesh(), self.stage
+        if not stage.has_fine_mesh and self._refined is not stage:
+            self._refined = stage
+            threading.Thread(target=self._refine, args=(stage,), name="lift3d-mesh", daemon=True).start()
+        return mesh
+
+    def _refine(self, stage: Stage) -> None:
+        # The browser may go meanwhile, and a surface have no triangles that are finer: what is drawn stays.
+        with contextlib.suppress(RuntimeError, Lift3dError):
+            with working_notice(self.page, "Making finer triangles …"):
+                stage.mesh(FINE)
+            with self.turn():
+                if self.stage is stage and self.choice.shape == "mesh":
+                    self.draw_surface()
 
     def read(self) -> None:
         """Offer what the scene has."""
-        self.labels, self.hidden = predicted_labels(self.viewed, self.choice.is_lifted), set()
+        things = self.stage.things[-1:]
+        predicted = predicted_labels(self.viewed, self.choice.is_lifted)
+        self.labels = things[0] if things and (predicted is None or self.choice.colouring == "things") else predicted
+        self.remember_labels()
         one, scenes = self.stage.lifted, self.library.scenes(self.choice.run)
         of_scene = [other for other in scenes if other.name == one.name]
         of_operator = [other for other in of_scene if other.operator == one.operator]
@@ -110,6 +141,17 @@ class Scenery:
             for name, found in (("name", scenes), ("operator", of_scene), ("lifter", of_operator))
         ]
         self.panel.show_choice(self.stage, self.choice, choices, self.library.first.trusted)
+
+    def remember_labels(self) -> None:
+        """Call labels what they were called before, and hide those that were hidden."""
+        self.hidden = set()
+        if self.labels is not None:
+            key = labels_key(self.stage.lifted, self.labels)
+            for label, _ in self.labels.listed:
+                if (name := self.choice.names.get(f"{key} {label}")) is not None:
+                    self.labels = self.labels.renamed(label, name)
+            hidden = self.choice.hidden.get(key, "").split()
+            self.hidden = {int(one) for one in hidden if one.removeprefix("-").isdecimal()}
 
     def recolour(self, mode: ColourMode) -> None:
         """Show something in other colours: first what is drawn of the surface, and pictures at cameras at last."""

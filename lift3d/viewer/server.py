@@ -16,35 +16,13 @@ from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
 
 from lift3d.errors import ContractError
+from lift3d.viewer.page import ADDED
 from lift3d.viewer.transform import FIELD_OF_VIEW
 
 HOST = "127.0.0.1"
 # Of the page's camera, page units.
 _NEAR, _FAR = 0.004, 200.0
 _TITLE = re.compile(rb"<title>[^<]*</title>")
-# viser names every page alike; an element of the panel says what is shown. A browser that draws without a graphics card
-# spends half of its time on smooth edges, and a fourth of the rest on pixels that viser leaves out by itself, too, but
-# late. On phones the panel hides most of a scene.
-_ADDED = """<script>new MutationObserver(() => {
-const title = document.querySelector("[data-page-title]")?.dataset.pageTitle;
-if (title && title !== document.title) document.title = title;
-}).observe(document.documentElement, {childList: true, subtree: true, attributes: true});
-const gl = document.createElement("canvas").getContext("webgl2");
-const info = gl?.getExtension("WEBGL_debug_renderer_info");
-const renderer = info ? gl.getParameter(info.UNMASKED_RENDERER_WEBGL) : "";
-gl?.getExtension("WEBGL_lose_context")?.loseContext();
-if (/swiftshader|llvmpipe|software|basic render/i.test(renderer)) {
-const plain = HTMLCanvasElement.prototype.getContext;
-HTMLCanvasElement.prototype.getContext = function (kind, options) {
-return plain.call(this, kind, kind.startsWith("webgl") ? {...options, antialias: false} : options);
-};
-const address = new URL(location);
-address.searchParams.set("fixedDpr", "0.75");
-history.replaceState(null, "", address);
-}</script>
-<style>@media (max-width: 36em) {
-div[style*="width: 20em"] { width: 100% !important; } div[style*="max-height: 60%"] { max-height: 40% !important; }
-}</style>"""
 Answer = Callable[[ServerConnection, Request], Response | None]
 
 
@@ -99,7 +77,7 @@ class LocalServer(viser.ViserServer):
             if response.headers["Content-Encoding"] == "gzip":
                 body = gzip.decompress(body)
                 del response.headers["Content-Encoding"]
-            added = f"<title>{escape(self._title)}</title>{_ADDED}".encode().replace(b"\\", b"\\\\")
+            added = f"<title>{escape(self._title)}</title>{ADDED}".encode().replace(b"\\", b"\\\\")
             response.body = _TITLE.sub(added, body, count=1)
             del response.headers["Content-Length"]
             response.headers["Content-Length"] = str(len(response.body))

@@ -13,8 +13,9 @@ from lift3d.viewer.asking import Words
 from lift3d.viewer.choice import Choice, Eye, Filter
 from lift3d.viewer.colouring import ColourMode
 from lift3d.viewer.eyes import Page, eye_of, first_eye, look, look_through, page_camera
-from lift3d.viewer.labels import found_masks, predicted_labels
+from lift3d.viewer.labels import found_masks, labels_key, predicted_labels
 from lift3d.viewer.library import Library
+from lift3d.viewer.notice import working_notice
 from lift3d.viewer.picking import pick_picture, pick_point, points_in_box
 from lift3d.viewer.scenery import Scenery
 from lift3d.viewer.viewed_scene import Colouring
@@ -45,7 +46,10 @@ class Session(Scenery):
         """Look for words; what cannot be looked for is said in the panel."""
         with self.turn():
             try:
-                vectors = self._reader.vectors(self.stage, words, self._say_loading)
+                if not self._reader.has(self.stage):
+                    with working_notice(self.page, "Loading the model that reads words …"):
+                        self._reader.load(self.stage)
+                vectors = self._reader.vectors(self.stage, words)
             except Lift3dError as error:
                 self.panel.words_note.content = texts.trouble(str(error))
                 return
@@ -96,9 +100,9 @@ class Session(Scenery):
                 )
                 return
             chosen = self.library.nearest(run or self.choice.run, scene, operator, lifter)
-            self.panel.summary.content = texts.paragraph("Reading …")
             try:
-                stage = self.library.stage(chosen)
+                with working_notice(self.page, f"Reading {chosen.name} …"):
+                    stage = self.library.stage(chosen)
             except Lift3dError as error:
                 self.panel.summary.content = texts.trouble(f"{chosen.title} cannot be shown: {error}")
                 return
@@ -158,33 +162,43 @@ class Session(Scenery):
     def find_masks(self) -> None:
         """Merge the masks of all views, and show them."""
         with self.turn():
-            self.panel.legend.content = texts.paragraph("Merging masks, which takes half a minute …")
+            self.panel.masks.disabled = True
             try:
-                self.labels = found_masks(self.stage.lifted, self.viewed)
+                if not self.stage.things:
+                    with working_notice(self.page, "Merging the masks of all views …"):
+                        self.stage.things.append(found_masks(self.stage.lifted, self.viewed))
             except Lift3dError as error:
                 self.panel.legend.content = texts.trouble(str(error))
                 return
-            was_hidden, self.hidden = self.hidden, set()
-            if was_hidden:
+            finally:
+                self.panel.masks.disabled = False
+            self.labels, was_hidden = self.stage.things[-1], self.hidden
+            self.remember_labels()
+            if was_hidden or self.hidden:
                 self.draw_surface()
             self.panel.show_labels(self.labels, self.hidden)
-            if texts.COLOURINGS["things"] not in self.panel.colouring.options:
-                self.panel.colouring.options = (*self.panel.colouring.options, texts.COLOURINGS["things"])
-            self.panel.colouring.value = texts.COLOURINGS["things"]
+            self.panel.show_colourings(self.stage, "things")
             self.colour("things")
 
     def label(self, hidden: set[int] | None = None, name: tuple[int, str] | None = None) -> None:
         """Hide labels, or call one otherwise."""
         with self.turn():
-            if self.labels is not None and name is not None:
-                self.labels = self.labels.renamed(*name)
+            if self.labels is None:
+                return
+            key = labels_key(self.stage.lifted, self.labels)
+            if name is not None:
+                label, called = name
+                self.labels = self.labels.renamed(label, called)
+                # The latest last: of many names the first are forgotten.
+                own = f"{key} {label}"
+                others = {one: kept for one, kept in self.choice.names.items() if one != own}
+                self.choice = replace(self.choice, names={**others, own: self.labels.called(label)})
             if hidden is not None:
                 self.hidden = hidden
+                kept = {key: " ".join(map(str, sorted(hidden)))} if hidden else {}
+                self.choice = replace(self.choice, hidden=kept)
                 self.draw_surface()
             self.panel.show_labels(self.labels, self.hidden)
-
-    def _say_loading(self) -> None:
-        self.panel.words_note.content = texts.paragraph("Loading the model that reads words …")
 
     def _eye(self) -> Eye | None:
         return eye_of(self.page.camera) if isinstance(self.page, viser.ClientHandle) else None

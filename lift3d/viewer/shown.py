@@ -4,12 +4,10 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from lift3d.errors import Lift3dError
-from lift3d.viewer import texts
 from lift3d.viewer.choice import Choice
 from lift3d.viewer.colouring import Colours
 from lift3d.viewer.drawing import Drawing
-from lift3d.viewer.panel import Panel
+from lift3d.viewer.mesh import PageMesh
 from lift3d.viewer.picture import painted, painted_depth
 from lift3d.viewer.raster import PageCamera, RasterPoints, Seen, seen_points
 from lift3d.viewer.stage import Stage
@@ -25,23 +23,15 @@ class Shown:
     colours: Colours
     last: dict[tuple[object, ...], Seen] = field(default_factory=dict)
 
-    def draw(self, drawing: Drawing, choice: Choice, is_shown: Tensor, panel: Panel) -> int:
-        """Draw them as they are chosen to be, and return how many points stand in the page."""
+    def draw(self, drawing: Drawing, choice: Choice, is_shown: Tensor, mesh: PageMesh | None) -> int:
+        """Draw them as they are chosen to be, and return how many points stand in the page; without a mesh, points."""
         if choice.shape == "picture":
             drawing.hide_surface()
             return len(self.points.index)
         drawing.show_background(None)
-        if choice.shape == "mesh":
-            before = panel.meaning.content
-            try:
-                if "mesh" not in self.stage.__dict__:
-                    panel.meaning.content = texts.paragraph("Making triangles, which takes half a minute …")
-                drawing.show_mesh(self.stage.mesh.to_glb(self.stage.to_page, self.colours.points, is_shown))
-            except Lift3dError as error:
-                panel.meaning.content = texts.trouble(str(error))
-            else:
-                panel.meaning.content = before
-                return len(self.points.index)
+        if mesh is not None:
+            drawing.show_mesh(mesh.to_glb(self.stage.to_page, self.colours.points, is_shown))
+            return len(self.points.index)
         # The first are spread evenly, and lie farther apart than all.
         drawn = self.points.index[: choice.count]
         every = self.stage.points

@@ -1,7 +1,8 @@
 """A scene that was read, as it is placed on the page: shared by all browsers that look at it."""
 
+import threading
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -11,19 +12,25 @@ from torch import Tensor
 from lift3d.results.lifted_scene import LiftedScene
 from lift3d.viewer.choice import Choice, Filter
 from lift3d.viewer.labels import Labels
-from lift3d.viewer.mesh import PageMesh
+from lift3d.viewer.mesh import COARSE, FINE, PageMesh
 from lift3d.viewer.picture import raster_points
 from lift3d.viewer.raster import RasterPoints
 from lift3d.viewer.transform import ViewerTransform, viewer_transform
-from lift3d.viewer.viewed_scene import ViewedScene
+from lift3d.viewer.viewed_scene import Colouring, ViewedScene
+
+# Of the points, as many lie beyond the sliders of the crop box on either side; and page units before these.
+_FAR_OUT, _ASIDE = 0.002, 0.02
 
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """A viewed scene and where the page has it."""
+    """A viewed scene and where the page has it; ``things`` are masks, once somebody has looked for them."""
 
     lifted: LiftedScene
     viewed: ViewedScene
+    things: list[Labels] = field(default_factory=list)
+    _meshes: dict[int, PageMesh] = field(default_factory=dict)
+    _meshing: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         # Worked out before a browser waits for it.
@@ -39,10 +46,19 @@ class Stage:
         """All points, in page coordinates."""
         return raster_points(self.viewed, self.to_page)
 
-    @cached_property
-    def mesh(self) -> PageMesh:
-        """The triangles, made when they are first asked for; NoOverlapError if there are none."""
-        return PageMesh.of(self.viewed.surface)
+    @property
+    def has_fine_mesh(self) -> bool:
+        """Whether all triangles are there."""
+        return FINE in self._meshes
+
+    def mesh(self, most: int = COARSE) -> PageMesh:
+        """Return the finest triangles that are there, of so many spots at least; NoOverlapError if there are none."""
+        # Who takes what is there does not wait for what is being made.
+        if max(self._meshes, default=0) < most:
+            with self._meshing:
+                if most not in self._meshes:
+                    self._meshes[most] = PageMesh.of(self.viewed.surface, most)
+        return self._meshes[max(self._meshes)]
 
     @property
     def keyframes(self) -> tuple[str, ...]:
@@ -81,9 +97,24 @@ class Stage:
             scene=one.name,
             operator=one.operator,
             lifter=one.lifter,
-            colouring=choice.colouring if choice.colouring in viewed.colourings else viewed.colourings[0],
+            colouring=choice.colouring if choice.colouring in self.colourings else viewed.colourings[0],
             is_lifted=choice.is_lifted or viewed.plain is None,
         )
+
+    @property
+    def colourings(self) -> tuple[Colouring, ...]:
+        """What can be shown."""
+        return (*self.viewed.colourings, "things") if self.things else self.viewed.colourings
+
+    @cached_property
+    def extent(self) -> list[tuple[float, float]]:
+        """From where to where the points lie along each axis of the crop box, but for the few far out."""
+        some = self.points.xyz[:, :: max(1, len(self.points.index) // 50_000)]
+        if not some.shape[1]:
+            return [self.bounds] * 3
+        ends = torch.quantile(self.upright @ some, torch.tensor([_FAR_OUT, 1 - _FAR_OUT]), dim=1).T.tolist()
+        # Read by people.
+        return [(round(low - _ASIDE, 2), round(high + _ASIDE, 2)) for low, high in ends]
 
     @property
     def bounds(self) -> tuple[float, float]:

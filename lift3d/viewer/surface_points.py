@@ -34,6 +34,7 @@ class SurfaceCloud:
     Attributes:
         surface: Of the scene.
         cloud: Each point, and the view that shows it best.
+        spacing: How far apart they are on the surface at least, world units.
         radius: With which it is drawn, world units.
         level: Of the order, from LEVELS down: points up to a level lie so many times two farther apart.
         views: How many views see it.
@@ -42,6 +43,7 @@ class SurfaceCloud:
 
     surface: SceneSurface
     cloud: Cloud
+    spacing: float
     radius: Float[Tensor, " point"]
     level: UInt8[Tensor, " point"]
     views: Int[Tensor, " point"]
@@ -95,7 +97,7 @@ def surface_cloud(
     found = round(cloud.found * len(kept) / max(1, len(cloud)))
     chosen = Cloud(cloud.xyz[kept], cloud.normals[kept], cloud.view[kept], cloud.uv[kept], found)
     mean = torch.where(total[:, None] > 0, colour / total[:, None], _GREY).round().to(torch.uint8)[kept]
-    return SurfaceCloud(surface, chosen, radius[kept], level, views[kept], mean if photos else None)
+    return SurfaceCloud(surface, chosen, points.spacing, radius[kept], level, views[kept], mean if photos else None)
 
 
 def by_detail(

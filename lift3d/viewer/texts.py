@@ -28,7 +28,8 @@ HELP = (
     "Drag to turn, right-drag to move, scroll to zoom. <b>Show as</b> a picture: rendered from where you are."
 )
 BOX = "<b>Shift-drag</b> draws a box: what is in it, and where else is it like that? The file has these points."
-FILM = "A film goes along the cameras of the capture, or through views that you keep."
+FILM = "A film goes along the cameras of the capture, or through views that you keep, two at least."
+_SOFTWARE = "This browser draws without a graphics card: fewer points turn more smoothly."
 
 
 def paragraph(content: str, colour: str = "#444") -> str:
@@ -41,12 +42,12 @@ def summary(name: str, viewed: ViewedScene, count: int) -> str:
     """Say what is shown, with counts; the page is called as the element says."""
     shown = len(viewed.slices)
     views = f"{shown} cameras" if shown == viewed.view_count else f"{shown} of {viewed.view_count} cameras, evenly"
-    points = (
-        f"{count:,} points" if count == viewed.cloud.found else f"{count:,} of {viewed.cloud.found:,} points, evenly"
-    )
+    points = f"{count:,} points" if count == viewed.cloud.found else f"{count:,} of {viewed.cloud.found:,} points"
     notes = [f"<b>{escape(name)}</b>: {views}, {points}."]
-    if count == 0:
+    if not len(viewed.cloud):
         notes.append("No depth was found, so there are no points.")
+    elif count == 0:
+        notes.append("All are left out under Points and crop, or hidden under Labels.")
     if not viewed.photos:
         notes.append("The photographs cannot be read any more.")
     if viewed.plain is None:
@@ -54,7 +55,8 @@ def summary(name: str, viewed: ViewedScene, count: int) -> str:
     step = max(place.step for place in viewed.slices)
     if step > 1:
         notes.append(f"Of the features, every {step}th in both directions is held.")
-    return f'<div data-page-title="{escape(name)}">{paragraph(" ".join(notes))}</div>'
+    said = paragraph(f'{" ".join(notes)} <span class="if-in-software">{_SOFTWARE}</span>')
+    return f'<div data-page-title="{escape(name)}">{said}</div>'
 
 
 def explanation(mode: ColourMode, words: str, limits: tuple[float, float] | None) -> str:
@@ -93,9 +95,10 @@ def legend(labels: Labels | None, hidden: Collection[int]) -> str:
         chip = (
             f'<span style="display:inline-block;width:0.8em;height:0.8em;background:rgb({red},{green},{blue})"></span>'
         )
-        name, share = escape(labels.name(label)), f"{count / total:.1%}"
-        lines.append(f"<div>{chip} {f'<s>{name}</s>' if label in hidden else name} <small>{share}</small></div>")
-    return paragraph("".join(lines))
+        name = escape(labels.name(label))
+        shown = f"{chip} {f'<s>{name}</s>' if label in hidden else name} <small>{count / total:.1%}</small>"
+        lines.append(f'<div style="break-inside:avoid">{shown}</div>')
+    return paragraph(f'<div style="columns:8em;column-gap:1em">{"".join(lines)}</div>')
 
 
 def boxed(count: int, total: int, extent: float, labels: Labels | None, chosen: Tensor) -> str:

@@ -122,8 +122,7 @@ class Visit:
         panel.shape.on_update(_from_people(lambda _: self._set(shape=shapes[panel.shape.value])))
         panel.switch.on_click(lambda _: session.switch(not session.mode.is_lifted))
         panel.colouring.on_update(_from_people(lambda _: session.colour(_colouring_of(panel.colouring.value))))
-        panel.form.on_submit(lambda _: session.ask_words(panel.words.value))
-        panel.find.on_click(lambda _: panel.form.submit())
+        panel.find.on_click(lambda _: session.ask_words(panel.words.value))
         panel.reset.on_click(lambda _: session.ask_point(None))
         panel.overview.on_click(lambda _: session.enter(-1))
         panel.opacity.on_update(_from_people(lambda _: session.show_photo()))
@@ -134,11 +133,12 @@ class Visit:
         for one in sliders:
             one.on_update(_from_people(lambda _: session.filter(panel.filter)))
         panel.whole.on_click(lambda _: self._show_all())
-        panel.against.on_update(_from_people(lambda _: self._set(against=self._run(panel.against.value))))
+        panel.against.on_update(_from_people(lambda _: self._compare(self._run(panel.against.value))))
         panel.split.on_update(_from_people(lambda _: self._set(split=float(panel.split.value))))
         self._listen_to_labels()
         panel.save.on_click(lambda _: self._save())
         panel.key_view.on_click(lambda _: self._keep_view())
+        panel.forget.on_click(lambda _: self._forget_views())
         panel.record.on_click(lambda _: self._record())
         self._client.scene.on_click()(lambda event: session.click(event.ray_origin, event.ray_direction))
         self._client.scene.on_rect_select(modifier="shift")(
@@ -151,27 +151,36 @@ class Visit:
         panel.masks.on_click(lambda _: session.find_masks())
 
         def hide(_: Any) -> None:
-            label, labels = panel.chosen_label, session.labels
-            if labels is None or label is None:
-                return
-            every = {one for one, _ in labels.listed} | {-1}
-            changed = {"Only this": every - {label}, "All": set()}
-            session.label(hidden=changed.get(panel.hide.value, session.hidden ^ {label}))
+            with session.turn():
+                label, labels = panel.chosen_label, session.labels
+                if labels is None or label is None:
+                    return
+                every = {one for one, _ in labels.listed} | {-1}
+                changed = {"Only this": every - {label}, "All": set()}
+                session.label(hidden=changed.get(panel.hide.value, session.hidden ^ {label}))
 
         def rename(_: Any) -> None:
-            if (label := panel.chosen_label) is not None:
-                session.label(name=(label, panel.name.value))
+            # A turn, since another that ends offers all labels anew.
+            with session.turn():
+                if (label := panel.chosen_label) is not None:
+                    session.label(name=(label, panel.name.value))
 
         panel.hide.on_click(hide)
         panel.save_masks.on_click(lambda _: self._save_masks())
         panel.name.on_update(_from_people(rename))
+        panel.label.on_update(_from_people(lambda _: panel.show_name()))
 
     def _run(self, called: str) -> str:
         """Return the run of a name, or what else there is to compare with."""
         return "" if called == NOTHING else self.session.panel.runs.get(called, called)
 
+    def _compare(self, against: str) -> None:
+        """Show something beside what is chosen, which pictures do."""
+        self._set(against=against, **({"shape": "picture"} if against else {}))
+        self.session.panel.shape.value = SHAPES[self.session.choice.shape]
+
     def _show_all(self) -> None:
-        self.session.panel.show_filter(self.session.viewed, Filter())
+        self.session.panel.show_filter(self.session.stage, Filter())
         self.session.filter(Filter())
 
     def _save(self) -> None:
@@ -189,7 +198,16 @@ class Visit:
 
     def _keep_view(self) -> None:
         self._key_views.append(page_camera(self._client.camera, 720))
-        self.session.panel.key_views.content = texts.paragraph(f"{texts.FILM} {len(self._key_views)} kept.")
+        self._show_kept()
+
+    def _forget_views(self) -> None:
+        self._key_views.clear()
+        self._show_kept()
+
+    def _show_kept(self) -> None:
+        count, panel = len(self._key_views), self.session.panel
+        panel.key_views.content = texts.paragraph(f"{texts.FILM} {count} kept." if count else texts.FILM)
+        panel.forget.visible = count > 0
 
     def _record(self) -> None:
         panel, session = self.session.panel, self.session

@@ -137,6 +137,21 @@ def test_the_page_says_what_it_shows_nothing_leaves_this_machine_and_nothing_bre
     assert "6 cameras" in text
     assert f"{len(room.session.drawing.drawn):,} points" in text
     assert "Click a point" in text
+    assert "draws without a graphics card" in text
+
+
+def test_every_input_has_a_name(room):
+    for label in ("Points and crop", "Labels"):
+        room.page.get_by_text(label, exact=True).click()
+    room.session.find_masks()
+    room.page.get_by_label("Called").wait_for()
+    shown = [one for one in room.page.locator("input, [role=slider]").all() if one.is_visible()]
+    names = [one.evaluate("one => one.ariaLabel || one.labels?.[0]?.textContent || one.outerHTML") for one in shown]
+    assert {"Find words", "Model", "Left", "Called"} <= {*names}
+    assert not [one for one in names if "<" in one]
+    for label in ("Points and crop", "Labels"):
+        room.page.get_by_text(label, exact=True).click()
+    room.session.colour("photo")
 
 
 def test_a_click_on_a_point_asks_for_it(room):
@@ -165,11 +180,11 @@ def test_the_switch_changes_the_colours(room):
 
 
 def test_words_are_found_at_enter(room):
-    box = room.page.locator("form input")
+    box = room.page.get_by_label("Find words")
     room.settle()
-    box.fill("red ball")
-    # viser passes on what is typed when nothing more comes for a moment.
-    room.page.wait_for_timeout(500)
+    box.fill("red")
+    # The last letters are on their way still when they are asked for.
+    box.press_sequentially(" ball")
     box.press("Enter")
     room.wait(lambda: room.session.mode.texts is not None)
     room.page.get_by_text("“red ball”").wait_for(timeout=20000)

@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 import webbrowser
+from dataclasses import replace
 from urllib.request import urlopen
 
 import numpy as np
@@ -19,6 +20,7 @@ from lift3d.viewer.command import check_port, running_viewer
 from lift3d.viewer.film import film
 from lift3d.viewer.labels import points_file
 from lift3d.viewer.library import Library
+from lift3d.viewer.mesh import COARSE, FINE
 from lift3d.viewer.server import start_server
 from lift3d.viewer.session import Session
 from tests.support.runs import run_into, small_recipe
@@ -141,6 +143,10 @@ def test_a_session_answers_without_a_browser(store):
         session.label(hidden={biggest}, name=(biggest, "floor"))
         assert not bool((session.labels.ids[session.shown_points.index] == biggest).any())
         assert "<s>floor</s>" in session.panel.legend.content
+        session.panel.label.value = other = session.panel.label.options[-1]
+        session.label(name=(session.panel.chosen_label, "<b>"))
+        assert session.panel.label.value == f"{other.partition(':')[0]}: <b>"
+        kept = session.choice.to_text()
         session.choose(first.name, "hog", "plane_sweep")
         assert (session.choice.operator, session.choice.lifter) == ("hog", "plane_sweep")
         assert session.panel.words.disabled
@@ -154,6 +160,13 @@ def test_a_session_answers_without_a_browser(store):
         session.choose(first.name, "hog", "anchored", "no <b>run")
         assert session.choice.operator == "tiny:clip"
         assert "no &lt;b&gt;run" in session.panel.summary.content
+        # A page that comes back, to triangles: few at once, and all of them.
+        assert len(session.stage.mesh(COARSE).faces) < len(session.stage.mesh(FINE).faces)
+        again = Session(server, library, replace(Choice.of(kept, choice), shape="mesh"))
+        assert again.mode.colouring == "things"
+        assert again.hidden == {biggest}
+        assert again.labels.name(biggest) == "floor"
+        assert not again.drawing.clouds
     finally:
         server.stop()
 
