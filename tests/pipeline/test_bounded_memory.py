@@ -8,7 +8,7 @@ from lift3d.pipeline.bounded_cache import BoundedCache
 from lift3d.surface import held, sweep
 from tests.support.runs import canonical_arrays, canonical_table, run_into, small_recipe
 
-SCENE = "procedural:room?views=5&height=32&width=40"
+SCENE = "procedural:room?views=3&height=32&width=40"
 OPERATORS = ["tiny:segmenter", "tiny:encoder"]
 
 
