@@ -85,15 +85,16 @@ class Failures:
             blanks.add([[why, some_of([*metrics]), some_of([*pairs]), f"{count} times"]])
         return [one for one in (*self._listed.values(), blanks) if one.count]
 
-    def worst(self, lifters: Sequence[str]) -> list[Table]:
+    def worst(self, lifters: Mapping[str, str]) -> list[Table]:
         """Return the worst views or pairs of each operator, the worst first, by the first usual metric that it has.
 
-        They are those of the last of the run's lifters that the operator has.
+        They are those of the operator's lifter in ``lifters``, whose order is that of the tables.
         """
         tables = []
-        for operator, own in self._worst.groupby("operator"):
-            lifter = next((one for one in reversed(lifters) if one in {*own["lifter"]}), own["lifter"].iloc[0])
-            own = own[own["lifter"] == lifter]
+        for operator, lifter in lifters.items():
+            own = self._worst[(self._worst["operator"] == operator) & (self._worst["lifter"] == lifter)]
+            if own.empty:
+                continue
             metric = min(own["metric"], key=list(HEADLINE).index)
             columns = (Column(HEADLINE[metric], metric), Column("coverage"))
             rows = tuple(

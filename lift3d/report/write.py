@@ -17,7 +17,7 @@ import yaml
 
 from lift3d.config import Recipe
 from lift3d.domain.keys import slug
-from lift3d.domain.records import RAW2D, SceneRecord
+from lift3d.domain.records import SceneRecord
 from lift3d.errors import StoreLayoutError
 from lift3d.ingest.diagnosis.finding import some_of
 from lift3d.report.cards import Card, card_of
@@ -152,8 +152,6 @@ class _Run:
 
     def content(self) -> dict[str, Any]:
         """Return what the page tells whatever is drawn."""
-        # What lifters call themselves, in the recipe's order.
-        lifters = dict.fromkeys(one.lifter for record in self.records for one in record.lifted if one.lifter != RAW2D)
         place = {name: number for number, name in enumerate(self.recipe.operators)}
         in_order = sorted(answers_of(self.means), key=lambda one: place.get(one.operator, len(place)))
         answers = best_first(in_order)
@@ -172,7 +170,7 @@ class _Run:
             "overall": replace(overall_table(self.means), caption="Means over scenes, each weighing the same"),
             "has_overall": self.means["scene"].nunique() > 1,
             "extent": self.extent,
-            "worst": self.failures.worst([*lifters]),
+            "worst": self.failures.worst({own[0].operator: own[0].lifter for own in answers}),
             "listed": self.failures.listed,
         }
 
