@@ -15,7 +15,7 @@ from lift3d.results.evidence.same_spots import same_spots
 from lift3d.results.evidence.sightings import sightings_of
 from lift3d.results.lifted_scene import LiftedScene
 from lift3d.results.opened import lifted_scenes
-from lift3d.results.scores.run_comparison import ComparedSide, RunComparison
+from lift3d.results.scores.run_comparison import ComparedSide, RunComparison, resampled
 from lift3d.results.scores.tables import HEADLINE
 
 # Scenes and operators that are drawn; the lines are of all.
@@ -79,8 +79,9 @@ def _line(line: Mapping[Any, Any]) -> ComparedLine:
     protocol = " · ".join(filter(None, (line[name] for name in ("protocol", "threshold_source", "scoring_geometry"))))
     labels = (str(line["operator"]) or "–", str(line["lifter"]) or "–", metric, protocol)
     figures = (f"{line['mean_a']:.4f}", f"{line['mean_b']:.4f}", f"{apart:+.4f}", spread)
-    over = f"{line['scenes' if line['unit'] == 'scenes' else 'pairs']} {line['unit']}"
-    return ComparedLine(labels, str(line["verdict"]), figures, over, _bar(low, apart, high) if is_known else None)
+    return ComparedLine(
+        labels, str(line["verdict"]), figures, resampled(line), _bar(low, apart, high) if is_known else None
+    )
 
 
 def _bar(low: float, apart: float, high: float) -> tuple[float, float, float, float]:

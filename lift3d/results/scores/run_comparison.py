@@ -3,10 +3,11 @@
 import json
 import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lift3d.domain.records import counted
 from lift3d.errors import ConfigError
 from lift3d.metrics.catalog import BETTER
 from lift3d.runs.records import choose_run, read_recipe
@@ -92,8 +93,7 @@ class RunComparison:
                 *(f"{line[name]:.4f}" for name in ("mean_a", "mean_b")),
                 f"{line['difference']:+.4f}",
                 "–" if math.isnan(line["low"]) else f"[{line['low']:+.4f}, {line['high']:+.4f}]",
-                f"{line['scenes' if line['unit'] == 'scenes' else 'pairs']} {line['unit']}"
-                f", {line['only_a']} only in A, {line['only_b']} only in B",
+                f"{resampled(line)}, {line['only_a']} only in A, {line['only_b']} only in B",
             ]
             for line in self.lines.to_dict("records")
         ]
@@ -102,6 +102,11 @@ class RunComparison:
         if bool(is_few.any()):
             text += [f"{FEW} scenes or fewer say little: all lie on one side of 0 by chance in more than 5 of 100."]
         return "\n".join(text)
+
+
+def resampled(line: Mapping[Hashable, Any]) -> str:
+    """Return in words what a line's interval is over: 3 scenes, or the 1 view of one."""
+    return counted(*((line["scenes"], "scene") if line["unit"] == "scenes" else (line["pairs"], "view")))
 
 
 def compare_runs(
