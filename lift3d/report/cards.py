@@ -25,7 +25,7 @@ class Card:
 def card_of(scene: DrawnScene, left: float, href: str, room: int) -> Card:
     """Return the card of a scene: of the operator that is worst, the plain answer and that of its best lifter.
 
-    Without pictures if these take too much room.
+    Photographs that are their own answers are worst if there is no other. Without pictures if these take too much room.
     """
     drawn = [one for one in scene.operators if one.strip and one.strip.views]
     worst = max(drawn, key=_left, default=None)
@@ -36,6 +36,6 @@ def card_of(scene: DrawnScene, left: float, href: str, room: int) -> Card:
     return made if made.size <= room else replace(made, pictures=())
 
 
-def _left(operator: DrawnOperator) -> float:
+def _left(operator: DrawnOperator) -> tuple[bool, float]:
     known = [one.left for one in operator.answers if not math.isnan(one.left)]
-    return min(known, default=-1.0)
+    return bool(known) and not any(one.is_photograph for one in operator.answers), min(known, default=-1.0)

@@ -114,9 +114,10 @@ def best_first(answers: Sequence[Answer]) -> list[list[Answer]]:
 def worst_left(means: DataFrame) -> Mapping[str, float]:
     """Return by scene the largest share that is left, of all operators by their best lifter; none where none has one.
 
-    As of ``answers_of`` of each scene, of all of them at once: there may be very many.
+    As of ``answers_of`` of each scene, of all of them at once: there may be very many. Photographs that are their own
+    answers count where nothing else has a share.
     """
-    known = means[(means["ok"] > 0) & means["metric"].str.startswith("warp_")]
+    known = means[(means["ok"] > 0) & (means["metric"].str.startswith("warp_") | (means["metric"] == "psnr"))]
     wide = known.pivot_table(index=["scene", "operator", "lifter"], columns="metric", values="mean").reset_index()
     both = wide.merge(wide[wide["lifter"] == RAW2D], on=["scene", "operator"], suffixes=("", "_plain"))
     both = both[both["lifter"] != RAW2D]
@@ -130,8 +131,16 @@ def worst_left(means: DataFrame) -> Mapping[str, float]:
         share = (both[error] - both[floor]).clip(lower=0) / (both[f"{error}_plain"] - both[f"{floor}_plain"])
         left = left.where(is_told, share.where(has_task))
         is_told |= both[error].notna() & both[f"{error}_plain"].notna()
-    best = both.assign(left=left).groupby(["scene", "operator"])["left"].min()
-    found: Mapping[str, float] = best.groupby("scene").max().dropna().to_dict()
+    is_photograph = both["psnr_plain"] > _ITSELF_DB if "psnr_plain" in both else left.isna() & False
+    best = (
+        both.assign(left=left, itself=is_photograph)
+        .groupby(["scene", "operator"])
+        .agg({"left": "min", "itself": "any"})
+    )
+    models, photographs = (
+        best.loc[best["itself"] == itself, "left"].groupby("scene").max().dropna() for itself in (False, True)
+    )
+    found: Mapping[str, float] = models.combine_first(photographs).to_dict()
     return found
 
 
