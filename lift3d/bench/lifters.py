@@ -10,7 +10,7 @@ from lift3d.bench.pages import bracketed, filled_head, markdown_table, number, p
 from lift3d.config import Recipe
 from lift3d.scenes.catalog import read_scene
 
-LIFTERS = ("nearest_view", "plane_sweep", "shared_weights", "separate_weights", "lift3d")
+LIFTERS = ("nearest_view", "plane_sweep", "anchored", "shared_weights", "separate_weights", "lift3d")
 # Whom the learned lifter is measured against: without training, and without stage II.
 REFERENCE, NAIVE = "plane_sweep", "shared_weights"
 FULL = "lift3d"
@@ -32,6 +32,7 @@ no source of any; `leave-one-out`, for captures of few views: every view is a ta
 PSNR is of all valid pixels of the full picture, holes filled from the nearest covered pixel. Errors of features are
 1 − cos to the operator's own features of the true view, on up to 512 seeded cells per target that all lifters cover
 (`covered` is their share). Brackets are 95 % intervals of the paired bootstrap over views.
+`anchored` has the surface that the target's sources show; in a run it has that of all views which are not held out.
 `reencoded` is the 2D model run on the lifted picture, the guide
 of `lift3d`: often nearer to the true view, but not made of what the sources saw.
 """
