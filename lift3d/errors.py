@@ -85,7 +85,12 @@ class UnknownNameError(ConfigError):
     def of(cls, kind: str, name: str, choices: Iterable[str]) -> "UnknownNameError":
         """Say which names exist, of very many the nearest, and which one is closest to what was asked for."""
         known = sorted(choices)
-        close = difflib.get_close_matches(name, known, n=8, cutoff=0.4 if len(known) > _MOST_NAMED else 0.6)
+        folded = {one.casefold(): one for one in known}
+        wanted, cutoff = name.casefold(), 0.4 if len(known) > _MOST_NAMED else 0.6
+        near = difflib.get_close_matches(wanted, folded, n=8, cutoff=cutoff)
+        # Long names are shortened to how they begin.
+        near = near or [one for one in folded if wanted and one.startswith(wanted)][:8]
+        close = [folded[one] for one in near]
         hint = f" Did you mean '{close[0]}'?" if close else ""
         is_told = len(known) <= _MOST_NAMED or not close
         names = f"Known: {', '.join(known)}" if is_told else f"The nearest of {len(known)}: {', '.join(close)}"

@@ -11,7 +11,8 @@ from types import FrameType
 import click
 
 from lift3d.cli.commands.bench import bench
-from lift3d.cli.commands.options import Exit, Group, say
+from lift3d.cli.commands.groups import Group
+from lift3d.cli.commands.options import Exit, say
 from lift3d.cli.commands.results import export, ingest, masks, query, questions, render, report, tracks, view
 from lift3d.cli.commands.run import demo, run
 from lift3d.cli.commands.store import compare, doctor, fsck, gc, leaderboard, status, tables
@@ -30,6 +31,7 @@ _COMMANDS = (
     context_settings={"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100},
     epilog="Exit codes: 0 all, 1 error, 2 usage, 3 partial, 4 regression, 130 interrupted, 143 terminated.",
 )
+@click.version_option(package_name="lift3d")
 @click.option("--quiet", is_flag=True, help="Results and errors alone; may stand anywhere.")
 def app(quiet: bool) -> None:
     """Lift any 2D vision model to 3D-consistent answers on any posed multi-view scene."""

@@ -67,7 +67,10 @@ def build_operator(name: str, plugins: Sequence[str] = ()) -> Operator:
     if parsed.kind in installed:
         entry = installed[parsed.kind]
         return _guarded(_checked(_load_entry_point(entry)(parsed), entry.value))
-    raise UnknownNameError.of("operator", parsed.kind, (*known_operators(), *given))
+    unknown = UnknownNameError.of("operator", parsed.kind, (*known_operators(), *given))
+    raise UnknownNameError(
+        f"{unknown} A network of a library is timm:NAME, open_clip:NAME/PRETRAINED or transformers:FOLDER."
+    )
 
 
 def load_plugin(location: str) -> Operator:

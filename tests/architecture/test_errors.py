@@ -36,3 +36,5 @@ def test_an_unknown_name_says_what_is_close():
     error = errors.UnknownNameError.of("lifter", "plane_swep", ["plane_sweep", "anchored"])
     assert "Did you mean 'plane_sweep'?" in str(error)
     assert "anchored" in str(error)
+    assert "Did you mean 'rgb'?" in str(errors.UnknownNameError.of("operator", "RGB", ["rgb", "hog"]))
+    assert "Did you mean 'room-0'?" in str(errors.UnknownNameError.of("scene", "room", ["room-0", "street-0"]))

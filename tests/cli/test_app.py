@@ -14,6 +14,7 @@ import pytest
 from flows import local_run
 from lift3d.cli import app as cli
 from lift3d.cli import run as run_command
+from lift3d.cli.commands.groups import TRIED
 from lift3d.config import Execution, Recipe
 from lift3d.runs.driver import run_serially
 from lift3d.training.settings import TrainingSettings
@@ -96,6 +97,30 @@ def test_a_wrong_request_is_one_clear_message_and_nothing_is_computed(
     assert files_of(tmp_path) == before
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("mesh", "old"), "No such command 'mesh'. Try: lift3d export STORE scene.glb"),
+        (("Viewer",), "Try: lift3d view STORE"),
+        (("vew",), "Did you mean 'view'?"),
+        (("bench", "profil"), "Did you mean 'profile'?"),
+        (("run", "--oprator", "rgb"), "'--operator'"),
+        (("run", "--model", "rgb"), "Did you mean '--operator'?"),
+    ],
+)
+def test_a_word_that_is_no_command_or_option_is_answered_by_the_one_that_is_meant(arguments, message, lift3d):
+    code, _, said = lift3d(*arguments)
+    assert code == cli.Exit.USAGE
+    assert message in said
+
+
+def test_what_is_tried_is_no_command_and_what_is_typed_instead_is_one():
+    words = " ".join(TRIED.values()).split()
+    assert not {*words} & {*cli.app.commands}
+    assert len({*words}) == len(words)
+    assert {typed.split()[1] for typed in TRIED} - {"--help", "--version"} <= {*cli.app.commands}
+
+
 def files_of(folder):
     return {path for path in folder.rglob("*") if path.is_file()}
 
@@ -121,7 +146,7 @@ def test_every_field_is_an_option_that_says_what_it_is_and_its_default(model, li
 
 def test_an_option_that_a_message_names_is_one():
     options = {option for command in _commands(cli.app) for one in command.params for option in _names(one)}
-    options |= {"--address", "--revision", "--local-dir"}  # of ray and hf
+    options |= {"--help", "--address", "--revision", "--local-dir"}  # of ray and hf
     strays = {
         f"{path.relative_to(ROOT)}: {option}"
         for folder in ("lift3d", "flows")

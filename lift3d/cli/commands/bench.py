@@ -4,7 +4,7 @@ import importlib.util
 
 import click
 
-from lift3d.cli.commands.options import Group
+from lift3d.cli.commands.groups import Group
 from lift3d.extras import only_in_checkout
 
 _HOME = "lift3d.bench"

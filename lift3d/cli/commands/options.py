@@ -26,6 +26,16 @@ PATH = click.Path(path_type=Path)
 # A recipe of a hundred thousand scenes names them in a list.
 _MOST_VALUES = 10**6
 
+# By option: words for it that people try.
+_TRIED = {
+    "--operator": "model models network backbone encoder",
+    "--lifter": "method",
+    "--store": "output out outdir o",
+    "--image-height": "resolution size height",
+    "--device": "gpu cuda",
+    "--recipe": "config c",
+}
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -103,20 +113,6 @@ def importing() -> Iterator[None]:
         gc.enable()
 
 
-class Group(click.Group):
-    """A group that shows its commands in their order, each with its whole first sentence."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names of the commands."""
-        return list(self.commands)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of commands."""
-        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, command.get_short_help_str(1000)) for name, command in commands if command])
-
-
 class SettingsCommand(click.Command):
     """A command with the fields of settings among its options; they are made when needed, for models import slowly."""
 
@@ -130,6 +126,18 @@ class SettingsCommand(click.Command):
             self.params += self._fields()
             self._fields = None
         return super().get_params(ctx)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Return what is left of the arguments; NoSuchOption of a word for another option names that one."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            known = {name for one in self.get_params(ctx) for name in one.opts}
+            word = error.option_name.lstrip("-")
+            for meant in known.intersection(one for one, words in _TRIED.items() if word in words.split()):
+                message = f"{error.message} Did you mean '{meant}'?"
+                raise click.NoSuchOption(error.option_name, message, ctx=ctx) from error
+            raise
 
 
 def options_of(model: "type[BaseModel]", without: Collection[str] = (), **defaults: Any) -> list[click.Option]:
