@@ -106,11 +106,12 @@ def make_report(
         message = f"{store.url} holds no run yet. Start one: lift3d run CAPTURE/ --operator rgb --store {store.url}"
         return Report(_words(store, "Nothing has been run yet", message), message)
     run_id = choose_run(store, extent.run_id)
+    run = _Run.of(store, run_id, extent)
     message = ""
     if extent.run_id is None and len(runs) > 1:
         others = ", ".join(run for run in runs if run != run_id)
-        message = f"The store holds {len(runs)} runs; this is {run_id}, the latest. Others, by --run: {others}."
-    run = _Run.of(store, run_id, extent)
+        which = "the latest that lifted anything" if any(one.pairs for one in run.records) else "the latest"
+        message = f"The store holds {len(runs)} runs; this is {run_id}, {which}. Others, by --run: {others}."
     is_paged = save is not None and extent.page_count > 0 and 0 < extent.scene_count < len(run.scenes)
     content = run.content() | (run.on_pages(save, to_pages, to_overview) if save and is_paged else run.on_one_page())
     page_count = len(content["cards"]) if is_paged else 0

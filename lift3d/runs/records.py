@@ -48,9 +48,10 @@ def list_runs(store: Store) -> list[str]:
 
 
 def choose_run(store: Store, run_id: str | None = None) -> str:
-    """Return the id of a run, which must be there; of the one whose scenes were recorded last if None.
+    """Return the id of a run, which must be there; if None, of the one whose scenes were recorded last.
 
-    ProductMissingError if the store has no such run, or none at all.
+    One that lifted nothing, such as of a folder that is no scene, hides none that did: it is the one only if all are
+    so. ProductMissingError if the store has no such run, or none at all.
     """
     runs = list_runs(store)
     if not runs:
@@ -59,7 +60,21 @@ def choose_run(store: Store, run_id: str | None = None) -> str:
         )
     if run_id is not None and run_id not in runs:
         raise ProductMissingError(f"{store.url} has no run '{run_id}'. It has: {', '.join(runs)}.")
-    return run_id or max(runs, key=lambda run: (_last_written(store, run), run))
+    if run_id is not None or len(runs) == 1:
+        return run_id or runs[0]
+    latest_first = sorted(runs, key=lambda run: (_last_written(store, run), run), reverse=True)
+    return next((run for run in latest_first if _has_lifted(store, run)), latest_first[0])
+
+
+def _has_lifted(store: Store, run_id: str) -> bool:
+    """Whether a scene of a run was lifted; a few records tell, unless all of them failed."""
+    keys = store.list(_folder(run_id))
+    with ThreadPoolExecutor(READS_AT_ONCE) as pool:
+        for start in range(0, len(keys), READS_AT_ONCE):
+            found = pool.map(lambda key: _record_at(store, key), keys[start : start + READS_AT_ONCE])
+            if any(record is not None and record.pairs for record in found):
+                return True
+    return False
 
 
 def _last_written(store: Store, run_id: str) -> float:

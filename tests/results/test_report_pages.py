@@ -12,7 +12,8 @@ from lift3d.errors import ConfigError, ProductMissingError, StoreLayoutError
 from lift3d.report.gallery import LONGEST_PX, GalleryRow, fitting, thumbnail
 from lift3d.report.scenes import ReportExtent
 from lift3d.report.write import make_report, write_report
-from lift3d.runs.records import write_record
+from lift3d.runs.records import choose_run, write_record
+from lift3d.runs.status import run_states
 from lift3d.storage import layout
 from lift3d.storage.location import open_store
 from tests.results.report_reader import figures, read_page
@@ -120,6 +121,13 @@ def test_of_several_runs_the_one_that_was_worked_on_last_is_shown_and_the_others
     assert f"run {old.run_id} of" in page_of(url, run_id=old.run_id).all("header")[0].text
     with pytest.raises(ProductMissingError, match=f"no run 'none'.*{min(old.run_id, new.run_id)}"):
         make_report(url, ReportExtent("none"))
+    # What lifted something is not hidden by a later run of what is no scene; that one is told of by its status.
+    lifted = LiftedProduct("rgb", "anchored", "0", ("scenes/a/lifted/rgb/anchored/all-0",))
+    write_record(store, old, SceneRecord("a", "data/a", "ok", lifted=(lifted,)))
+    _, empty = fake_runs.begin(url, ["data/empty"])
+    fake_runs.fail(store, empty, "data/empty")
+    assert choose_run(store) == old.run_id
+    assert "no cameras" in next(one.to_text() for one in run_states(url) if one.run == empty.run_id)
 
 
 def test_the_command_says_where_the_page_lies_and_where_no_store_is_nothing_is_written(tmp_path):

@@ -42,7 +42,7 @@ def choice_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--scene", help="Scene, as the table calls it; the first that was lifted if not given."),
         click.option("--operator", help="The recipe's first if not given."),
         click.option("--lifter", help="The recipe's last if not given."),
-        click.option("--run", "run_id", help="Run id; the latest if not given."),
+        click.option("--run", "run_id", help="Run id; the latest that lifted anything if not given."),
         captures_option,
     )
     for option in reversed(options):
@@ -77,7 +77,7 @@ def ingest(source: str, out: Path | None, checks: bool, as_json: bool, **options
 
 @click.command()
 @store_argument
-@click.option("--run", "run_id", help="Run id; the latest if not given.")
+@click.option("--run", "run_id", help="Run id; the latest that lifted anything if not given.")
 @click.option("--out", type=PATH, help="File to write; report.html in a local store if not given.")
 @click.option("--views", default=6, help="Views that are drawn of each operator and lifter.")
 @click.option("--scenes", default=8, help="Scenes that are drawn on one page.")
@@ -264,7 +264,7 @@ def questions(store: str, out: Path, folder: Path | None, **options: Any) -> Non
 @click.option("--grid", "grids", multiple=True, help="VIEW,STEP: a point in each square of STEP pixels. Repeatable.")
 @click.option("--view", "views", multiple=True, help="View to follow points through; all if not given. Repeatable.")
 @click.option("--scene", help="Scene, as the table calls it; the first that was lifted if not given.")
-@click.option("--run", "run_id", help="Run id; the latest if not given.")
+@click.option("--run", "run_id", help="Run id; the latest that lifted anything if not given.")
 @captures_option
 def tracks(
     store: str,

@@ -157,7 +157,7 @@ def compare(
     answer=which_store,
     nargs=-1,
     required=True,
-    help="Stores: of each its latest run, or URL#RUN.",
+    help="Stores: of each the latest run that lifted anything, or URL#RUN.",
 )
 @click.option("--out", type=PATH, help="File to write: .html (sorted by a click), .csv, .parquet, .md; else Markdown.")
 def leaderboard(stores: tuple[str, ...], out: Path | None) -> None:
