@@ -19,7 +19,7 @@ from lift3d.messages import message_console
 from lift3d.pipeline.inputs import Report
 from lift3d.report.scenes import ReportExtent
 from lift3d.report.write import write_report
-from lift3d.results.scores.tables import LEGEND, closing_table, headline_means
+from lift3d.results.scores.tables import closing_table, headline_means, legend
 from lift3d.runs.driver import OnScene
 from lift3d.runs.progress import RunProgress
 from lift3d.runs.table import run_table
@@ -141,13 +141,14 @@ def _dropped_words(dropped: Sequence[DroppedView]) -> str:
 def _print_text(table: ScoreTable, failures: list[str]) -> None:
     """Print the table and the failures: for people on a terminal as it fits, else as Markdown."""
     console = Console(soft_wrap=True)
-    closing = closing_table(headline_means([table]))
+    means = headline_means([table])
+    closing = closing_table(means)
     if not closing.rows:
         console.print("no scores")
     elif console.is_terminal:
-        console.print("", to_terminal(closing, console.width, LEGEND), "", sep="\n", highlight=False)
+        console.print("", to_terminal(closing, console.width, legend(means)), "", sep="\n", highlight=False)
     else:
-        console.print(to_markdown(closing), "", LEGEND, "", sep="\n", highlight=False, markup=False)
+        console.print(to_markdown(closing), "", legend(means), "", sep="\n", highlight=False, markup=False)
     for line in failures:
         console.print(shown(line), highlight=False, markup=False, emoji=False)
 

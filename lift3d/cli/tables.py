@@ -7,7 +7,7 @@ from typing import Any
 from lift3d.cli.commands.options import say
 from lift3d.domain.keys import shown
 from lift3d.errors import ConfigError, DamagedProductError
-from lift3d.results.scores.tables import LEGEND, headline_means, overall_table, scene_table
+from lift3d.results.scores.tables import headline_means, legend, overall_table, scene_table
 from lift3d.runs.records import choose_run, list_runs, read_recipe
 from lift3d.runs.table import run_parts, run_table
 from lift3d.storage.location import Store, open_store
@@ -30,7 +30,7 @@ def render_table(url: str, form: str, run_id: str | None, compare: str | None) -
         if not (means["ok"] > 0).any():
             return f"No scene of {store.url} has a figure. What is to do or failed: lift3d status {url}\n".encode()
         tables = [scene_table(means), *([overall_table(means)] if means["scene"].nunique() > 1 else [])]
-        return ("\n\n".join([*map(to_markdown, tables), LEGEND]) + "\n").encode()
+        return ("\n\n".join([*map(to_markdown, tables), legend(means)]) + "\n").encode()
     table = ScoreTable.joined([run_table(store, one) for one in shown_runs])
     if compare is not None:
         return _intervals(table, compare).encode()

@@ -27,6 +27,7 @@ from lift3d.report.scenes import PICTURE_BUDGET, DrawnScene, ReportExtent, drawn
 from lift3d.results.lifted_scene import LiftedScene
 from lift3d.results.opened import lifted_of
 from lift3d.results.scores.answers import answers_of, best_first, glance_table, worst_left
+from lift3d.results.scores.protocols import protocols_in_words
 from lift3d.results.scores.tables import headline_means, overall_table, scene_table
 from lift3d.runs.records import choose_run, list_runs, read_run
 from lift3d.runs.table import run_parts, unique_names
@@ -165,6 +166,7 @@ class _Run:
             "store": self.store.url,
             "recipe": self.recipe,
             "recipe_text": _recipe_text(self.recipe),
+            "protocol": protocols_in_words([self.recipe.protocol]).removesuffix("."),
             "counts": {"lifted": len(self.scenes) - unlifted, "unlifted": unlifted, "failed": failed, "to_do": to_do},
             "answers": answers,
             "glance": glance_table([one for own in answers for one in own], "At a glance"),

@@ -129,7 +129,7 @@ def to_terminal(table: Table, width: int, legend: str = "") -> Text:
             for place, own in zip(places, wide, strict=True):
                 text.append(row.cells[place].text.rjust(own), "bold green" if row.cells[place].is_best else "")
             text.append("\n")
-    text.append("\n" + fill(legend, width), "dim")
+    text.append("".join(f"\n{fill(line, width)}" for line in legend.split("\n")), "dim")
     if left_out:
         text.append(f"\nNot shown: {', '.join(left_out)}.", "dim")
     return text

@@ -51,6 +51,7 @@ def test_a_run_with_a_failure_ends_with_table_failure_and_places(recipe, tmp_pat
     assert second.startswith("✗ 2/2 [red]un<b>usable: scene-format: No reader recognises")
     # Who reads a log is told what the columns mean, too.
     assert "| raw2d" in said.out
+    assert "leave-one-out: every view is answered from the others, never from itself; all: over all" in said.out
     assert LEGEND in said.out
     assert "1 of 2 scenes failed:\n  1 × scene-format, such as [red]un<b>usable: No reader" in said.out
     places = dict(line.split(maxsplit=1) for line in said.out.splitlines()[-4:])

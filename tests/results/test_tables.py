@@ -1,9 +1,13 @@
 """Score tables: which figures are best, what is missing, what fits a line, and what a name cannot break."""
 
+import re
+
 import pandas as pd
 import pytest
 
+from lift3d.config import Recipe
 from lift3d.domain.records import RAW2D
+from lift3d.results.scores.protocols import protocols_in_words
 from lift3d.results.scores.tables import LEGEND, closing_table, headline_means, overall_table, scene_table
 from lift3d.tables.rendering import Table, escaped, to_markdown, to_terminal
 from lift3d.tables.schema import ScoreTable
@@ -114,6 +118,19 @@ def test_the_markdown_is_aligned_and_marks_the_best_in_bold():
     assert rule == "| -------- | ----------- | -----------: | ----------: | -------: |"
     assert rows[0] == "| hog      | raw2d       |        0.300 |       0.002 |    1.000 |"
     assert rows[2] == "| hog      | lift3d      |    **0.100** |       0.003 |    0.950 |"
+
+
+def test_every_protocol_is_told_in_words_and_what_is_none_is_not():
+    for asked in (
+        {},
+        {"holdout": 8},
+        {"target_mode": "heldout"},
+        {"target_mode": "refine", "holdout": 4},
+        {"targets": "x"},
+    ):
+        name = Recipe(scenes=("a",), **asked).protocol
+        assert re.match(rf"{name}: \S.*; all: over all valid pixels\.$", protocols_in_words([f"{name}/all"])), name
+    assert protocols_in_words(["", "else/where"]) == ""
 
 
 def test_a_name_cannot_break_a_table():

@@ -10,6 +10,7 @@ from typing import Any
 from lift3d.domain.records import counted
 from lift3d.errors import ConfigError
 from lift3d.metrics.catalog import BETTER
+from lift3d.results.scores.protocols import protocols_in_words
 from lift3d.runs.records import choose_run, read_recipe
 from lift3d.runs.status import run_states
 from lift3d.runs.table import RunTable
@@ -21,8 +22,7 @@ from lift3d.tables.schema import DataFrame, ScoreTable, stacked
 # So few units lie all on one side of 0 by chance in more than 5 of 100 cases: 2 · 2^-n > 0.05.
 FEW = 5
 _LEGEND = (
-    "verdict: on B, better or worse where the 95 % interval (bootstrap) excludes 0, differs where no side is better. "
-    "all: over all valid pixels; common: over those that every lifter covers."
+    "verdict: on B, better or worse where the 95 % interval (bootstrap) excludes 0, differs where no side is better."
 )
 
 # One name of A and one of B; empty: all that both have.
@@ -62,6 +62,11 @@ class RunComparison:
         """Whether some metric of the second run is worse, and the interval excludes 0."""
         return bool((self.lines["verdict"] == "worse").any())
 
+    @property
+    def protocols(self) -> str:
+        """What the protocols of the lines mean."""
+        return protocols_in_words(sorted(set(self.lines["protocol"])))
+
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON-ready values, NaN as None."""
         return {
@@ -97,7 +102,7 @@ class RunComparison:
             ]
             for line in self.lines.to_dict("records")
         ]
-        text = [to_markdown(text_table(headings, cells, 4 + len(shown), caption=head)), "", _LEGEND]
+        text = [to_markdown(text_table(headings, cells, 4 + len(shown), caption=head)), "", self.protocols, _LEGEND]
         is_few = (self.lines["unit"] == "scenes") & self.lines["scenes"].le(FEW)
         if bool(is_few.any()):
             text += [f"{FEW} scenes or fewer say little: all lie on one side of 0 by chance in more than 5 of 100."]

@@ -9,6 +9,7 @@ from typing import Any
 from lift3d.domain.records import RAW2D
 from lift3d.domain.scores import ALL_PIXELS
 from lift3d.metrics.catalog import BETTER
+from lift3d.results.scores.protocols import protocols_in_words
 from lift3d.tables.aggregation import metric_means
 from lift3d.tables.comparison import scene_intervals
 from lift3d.tables.rendering import Cell, Column, Row, Table
@@ -43,6 +44,11 @@ LEGEND = (
 _MINOR = {"ssim", "coverage", "warp_floor_short", "warp_floor_long"}
 # What a line is of, but for its lifter.
 _GROUP = ("scene", "operator", "run", "target_mode", "protocol")
+
+
+def legend(means: DataFrame) -> str:
+    """Return what stands below tables of means: how their targets were chosen, and what columns and marks mean."""
+    return f"{protocols_in_words(sorted(set(means['protocol'])))}\n{LEGEND}".lstrip()
 
 
 def headline_means(tables: Iterable[ScoreTable]) -> DataFrame:
