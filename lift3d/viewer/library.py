@@ -75,9 +75,13 @@ class Library:
         ]
         return next((one for one in of_operator if one.lifter == lifter), of_operator[-1])
 
+    def holds(self, one: LiftedScene) -> bool:
+        """Whether a scene has been read."""
+        return _key(one) in self._held
+
     def stage(self, one: LiftedScene) -> Stage:
         """Return a scene read; Lift3dError if it cannot be."""
-        key = (one.recipe.run_id, one.name, one.lifter, one.operator)
+        key = _key(one)
         with self._lock:
             if key not in self._held:
                 # Another operator on the same surface has read that.
@@ -92,3 +96,7 @@ class Library:
     def _tell(self, name: str, share: float) -> None:
         for told in tuple(self.waiting):
             told(name, share)
+
+
+def _key(one: LiftedScene) -> tuple[str, ...]:
+    return one.recipe.run_id, one.name, one.lifter, one.operator

@@ -33,6 +33,10 @@ addEventListener("keydown", event => {
   const row = text.closest(".mantine-Flex-root")?.parentElement;
   row?.nextElementSibling?.querySelector(":scope > button:enabled")?.click();
 }, true);
+// Keys that move a slider would turn the scene, too.
+document.documentElement.addEventListener("keydown", event => {
+  if (event.target.getAttribute("role") === "slider") event.stopPropagation();
+});
 addEventListener("click", event => {
   const button = event.target.closest?.("button");
   if (button && timer !== null) {

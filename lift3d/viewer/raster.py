@@ -1,7 +1,7 @@
 """Which point of the surface every pixel of a picture shows, from anywhere, without a graphics card.
 
-Every point is a disc of a few pixels. Of those that would be larger pixels are joined two by two, level by level, and
-of each block the nearest point is kept: that of a block as small as the point itself closes the gap to the next.
+Every point is a disc of a few pixels. Those that would be wider are drawn into pictures half as large, a fourth, and so
+on, where they are as small, and close the gaps of the finer picture.
 
 Letters: a key is a depth and the point that has it in one number, of which the least is the nearest.
 """
@@ -23,15 +23,13 @@ _STEPS, _FARTHEST = 2.0**20, 1000.0
 _NOTHING = 2**62
 # Surfaces this much nearer, as a share of depth, hide what lies behind; nearer by less they are the same.
 _BEHIND = 0.03
-# No point is larger than a block of so many pixels to the power of two: beside the eye one would be the whole picture.
-_MOST_LEVELS = 6
+# No disc is larger than this, doubled so many times: beside the eye one would be the whole picture.
+_MOST_LEVELS = 4
 # Points between which there are fewer pixels than this are more than it takes.
 _FINEST_PX = 1.0
 _SAMPLE, _NEAR_SHARE = 4096, 0.4
 # Discs of points are no larger; no larger than a dot they are one pixel.
 _LARGEST_DISC_PX, _DOT_PX = 8.0, 1.6
-# A point closes a block if it is so large a share of it, along either side.
-_COVERS = 0.5
 _NEAREST = 1e-3
 # The points of two cubes beside each other may lie so many times farther apart than the cubes.
 _UNEVEN = 1.5
@@ -115,9 +113,8 @@ def seen_points(points: RasterPoints, camera: PageCamera) -> Seen:
     size = (2 * grown * camera.focal) * points.radius.index_select(0, kept) / z
     keys = ((z * _STEPS).long() << 32) | torch.arange(len(kept))
     found = _with_discs(keys, u.long(), v.long(), size, height, width)
-    largest = float(size.max())
-    if largest > _LARGEST_DISC_PX:
-        found = _with_blocks(found, size, min(_MOST_LEVELS, math.ceil(math.log2(largest / _COVERS))))
+    if float(size.max()) > _LARGEST_DISC_PX:
+        found = _with_wide(found, keys, u, v, size)
     is_some = found < _NOTHING
     point = points.index[kept[torch.where(is_some, found & _LOW, 0)]]
     return Seen(torch.where(is_some, point, -1), torch.where(is_some, _depth(found), torch.nan))
@@ -151,33 +148,30 @@ def _with_discs(
     return found.reshape(height, width)
 
 
-def _with_blocks(
-    found: Int[Tensor, "height width"], size: Float[Tensor, " point"], level_count: int
+def _with_wide(
+    found: Int[Tensor, "height width"],
+    keys: Int[Tensor, " point"],
+    u: Float[Tensor, " point"],
+    v: Float[Tensor, " point"],
+    size: Float[Tensor, " point"],
 ) -> Int[Tensor, "height width"]:
-    """Close what lies between points that are larger than any disc: by the nearest of a block as small as they are."""
-    levels: list[Tensor] = [found]
-    for _ in range(level_count):
-        levels.append(_halved(levels[-1]))
+    """Close what lies between points that are wider than any disc: by discs in pictures half as large, and so on."""
+    most = min(_MOST_LEVELS, math.ceil(math.log2(float(size.max()) / _LARGEST_DISC_PX)))
     wide: Tensor | None = None
-    for number in reversed(range(len(levels))):
-        own = levels[number]
+    for number in reversed(range(most + 1)):
+        own, scale = found, 2**number
         if number:
-            is_some = own < _NOTHING
-            least = max(_COVERS * 2**number, _LARGEST_DISC_PX)
-            own = torch.where(is_some & (size[torch.where(is_some, own & _LOW, 0)] >= least), own, _NOTHING)
+            kept = torch.nonzero(size > scale * _LARGEST_DISC_PX / 2)[:, 0]
+            if number < most:
+                kept = kept[size[kept] <= scale * _LARGEST_DISC_PX]
+            col, row = ((one[kept] / scale).long() for one in (u, v))
+            height, width = (math.ceil(side / scale) for side in found.shape)
+            own = _with_discs(keys[kept], col, row, size[kept] / scale, height, width)
         if wide is not None:
             wide = wide.repeat_interleave(2, 0).repeat_interleave(2, 1)[: own.shape[0], : own.shape[1]]
             own = torch.where(_depth(own) <= _depth(wide) * (1 + _BEHIND), own, wide)
         wide = own
     return found if wide is None else wide
-
-
-def _halved(keys: Int[Tensor, "row col"]) -> Int[Tensor, "half_row half_col"]:
-    rows, cols = keys.shape
-    even = torch.full((rows + rows % 2, cols + cols % 2), _NOTHING)
-    even[:rows, :cols] = keys
-    pairs = torch.minimum(even[::2], even[1::2])
-    return torch.minimum(pairs[:, ::2], pairs[:, 1::2])
 
 
 def _depth(keys: Int[Tensor, "row col"]) -> Float[Tensor, "row col"]:

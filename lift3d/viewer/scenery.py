@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from lift3d.errors import Lift3dError
+from lift3d.results.lifted_scene import LiftedScene
 from lift3d.viewer import texts
 from lift3d.viewer.cameras import Cameras
 from lift3d.viewer.choice import CameraStyle, Choice, Eye
@@ -51,6 +52,12 @@ class Scenery:
     def viewed(self) -> ViewedScene:
         """What is shown."""
         return self.stage.viewed
+
+    def stage_of(self, one: LiftedScene) -> Stage:
+        """Return a scene read, and say so while it is; Lift3dError if it cannot be."""
+        reading = working_notice(self.page, f"Reading {one.name} …")
+        with contextlib.nullcontext() if self.library.holds(one) else reading:
+            return self.library.stage(one)
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:

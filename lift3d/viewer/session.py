@@ -101,8 +101,7 @@ class Session(Scenery):
                 return
             chosen = self.library.nearest(run or self.choice.run, scene, operator, lifter)
             try:
-                with working_notice(self.page, f"Reading {chosen.name} …"):
-                    stage = self.library.stage(chosen)
+                stage = self.stage_of(chosen)
             except Lift3dError as error:
                 self.panel.summary.content = texts.trouble(f"{chosen.title} cannot be shown: {error}")
                 return

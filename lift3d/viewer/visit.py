@@ -4,7 +4,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 import viser
 
 from lift3d.domain.keys import digest
@@ -13,8 +12,6 @@ from lift3d.viewer import texts
 from lift3d.viewer.choice import Choice, Filter
 from lift3d.viewer.colouring import colours_of
 from lift3d.viewer.eyes import eye_of, first_eye, look, page_camera
-from lift3d.viewer.film import film
-from lift3d.viewer.labels import masks_file, points_file
 from lift3d.viewer.library import Library
 from lift3d.viewer.live import Follower
 from lift3d.viewer.panel import CAMERAS, NOTHING, PLAIN, SHAPES
@@ -22,6 +19,7 @@ from lift3d.viewer.picture import beside, raster_points
 from lift3d.viewer.raster import PageCamera
 from lift3d.viewer.session import Session
 from lift3d.viewer.shown import Shown
+from lift3d.viewer.taken import Taken
 from lift3d.viewer.viewed_scene import Colouring, Picture8
 
 # A browser that does not say what it kept is shown the first scene.
@@ -41,7 +39,7 @@ class Visit:
         otherwise = Choice(one.recipe.run_id, one.name, one.operator, one.lifter)
         self.session = Session(client, library, Choice.of(self._kept(), otherwise))
         look(client, self.session.choice.eye or first_eye(self.session.stage.to_page, client))
-        self._key_views: list[PageCamera] = []
+        self._taken = Taken(client, self.session, self.picture)
         self._follower = Follower(self._draw_picture, self._rest)
         self.session.moved = self._follower.moved  # type: ignore[method-assign]
         self._listen()
@@ -68,7 +66,7 @@ class Visit:
             return replace(surface, colours=colours_of(surface.stage.viewed, mode))
         one = session.stage.lifted
         try:
-            stage = self._library.stage(self._library.nearest(against, one.name, one.operator, one.lifter))
+            stage = session.stage_of(self._library.nearest(against, one.name, one.operator, one.lifter))
         except Lift3dError:
             return None
         colouring = session.mode.colouring
@@ -136,10 +134,10 @@ class Visit:
         panel.against.on_update(_from_people(lambda _: self._compare(self._run(panel.against.value))))
         panel.split.on_update(_from_people(lambda _: self._set(split=float(panel.split.value))))
         self._listen_to_labels()
-        panel.save.on_click(lambda _: self._save())
-        panel.key_view.on_click(lambda _: self._keep_view())
-        panel.forget.on_click(lambda _: self._forget_views())
-        panel.record.on_click(lambda _: self._record())
+        panel.save.on_click(lambda _: self._taken.save_points())
+        panel.key_view.on_click(lambda _: self._taken.keep_view())
+        panel.forget.on_click(lambda _: self._taken.forget_views())
+        panel.record.on_click(lambda _: self._taken.record())
         self._client.scene.on_click()(lambda event: session.click(event.ray_origin, event.ray_direction))
         self._client.scene.on_rect_select(modifier="shift")(
             lambda event: session.ask_box(event.screen_min, event.screen_max)
@@ -166,7 +164,7 @@ class Visit:
                     session.label(name=(label, panel.name.value))
 
         panel.hide.on_click(hide)
-        panel.save_masks.on_click(lambda _: self._save_masks())
+        panel.save_masks.on_click(lambda _: self._taken.save_masks())
         panel.name.on_update(_from_people(rename))
         panel.label.on_update(_from_people(lambda _: panel.show_name()))
 
@@ -182,49 +180,6 @@ class Visit:
     def _show_all(self) -> None:
         self.session.panel.show_filter(self.session.stage, Filter())
         self.session.filter(Filter())
-
-    def _save(self) -> None:
-        """Hand the points that are shown, or those of the box, to the browser as a file."""
-        session = self.session
-        with session.turn():
-            kept = torch.zeros(len(session.viewed.cloud), dtype=torch.bool)
-            kept[session.shown_points.index if session.mode.area is None else session.mode.area] = True
-            content = points_file(session.stage.lifted, session.viewed, kept, session.colours.points, session.labels)
-        self._client.send_file_download("lift3d-points.ply", content, save_immediately=True)
-
-    def _save_masks(self) -> None:
-        if (labels := self.session.labels) is not None and labels.masks is not None:
-            self._client.send_file_download("lift3d-masks.json", masks_file(labels.masks), save_immediately=True)
-
-    def _keep_view(self) -> None:
-        self._key_views.append(page_camera(self._client.camera, 720))
-        self._show_kept()
-
-    def _forget_views(self) -> None:
-        self._key_views.clear()
-        self._show_kept()
-
-    def _show_kept(self) -> None:
-        count, panel = len(self._key_views), self.session.panel
-        panel.key_views.content = texts.paragraph(f"{texts.FILM} {count} kept." if count else texts.FILM)
-        panel.forget.visible = count > 0
-
-    def _record(self) -> None:
-        panel, session = self.session.panel, self.session
-        panel.record.disabled, panel.progress.visible = True, True
-        try:
-            content = film(
-                self._key_views,
-                session.stage,
-                float(panel.seconds.value),
-                self.picture,
-                lambda share: setattr(panel.progress, "value", 100 * share),
-            )
-            self._client.send_file_download("lift3d.mp4", content, save_immediately=True)
-        except Lift3dError as error:
-            panel.key_views.content = texts.trouble(str(error))
-        finally:
-            panel.record.disabled, panel.progress.visible = False, False
 
 
 def _from_people(handler: Any) -> Any:
