@@ -220,9 +220,11 @@ def parsed(model: type[Model], name: str, fields: dict[str, Any]) -> Model:
 
 
 def _got(entry: Mapping[str, Any]) -> str:
-    return "" if entry["type"] == _SECRET else f" (got {brief(entry['input'])})"
+    return "" if entry["type"] in (_SECRET, "missing") else f" (got {brief(entry['input'])})"
 
 
 def _message(message: str) -> str:
     """Call a sequence what YAML and JSON call it."""
+    if message == "Field required":
+        return "is needed, and not given"
     return message.removeprefix("Value error, ").replace("valid tuple", "list").replace("Tuple", "List")

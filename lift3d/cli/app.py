@@ -1,5 +1,7 @@
 """The command line. Light: what a command needs is imported when it is called."""
 
+import codecs
+import io
 import os
 import signal
 import sys
@@ -50,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Read when torch is loaded. Its threads would spin while they wait: beside other work, at ten times the processor's
     # time.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    _take_any_text()
     given = list(sys.argv[1:] if arguments is None else arguments)
     if "--quiet" in given:
         given.remove("--quiet")
@@ -63,6 +66,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Lift3dError as error:
         say(f"error ({error.reason}): {error}", fg="red", err=True)
         sys.exit(Exit.ERROR)
+
+
+def _take_any_text() -> None:
+    """Let standard output and error take signs and names that their encoding lacks: as codes, as UTF-8 of ASCII."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            is_ascii = codecs.lookup(stream.encoding).name == "ascii"
+            stream.reconfigure(encoding="utf-8" if is_ascii else None, errors="backslashreplace")
 
 
 @contextmanager

@@ -24,7 +24,7 @@ _MEANINGS: dict[Meaning, tuple[type[StoreError], str, str]] = {
         "the store refuses that",
         "Give the user or key the right to read, write, list and delete there, or correct the URL",
     ),
-    "no-bucket": (StoreRefusedError, "there is no such bucket", "Create it, or correct the URL"),
+    "no-bucket": (StoreRefusedError, "there is no such bucket or folder", "Create it, or correct the URL"),
     "full": (StoreFullError, "there is no room left", "Free some or raise the quota: what is committed is kept"),
     "unknown": (
         StoreUnavailableError,

@@ -40,16 +40,18 @@ def lift3d(capfdbinary):
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """A store with one run that lacks a scene, and what the run printed, in a process of its own."""
+    """A store with one run that lacks a scene, and what the run printed, in a process of its own that lacks signs."""
     url = str(tmp_path_factory.mktemp("cli") / "store")
     arguments = ("run", ROOM, "/nowhere/gone", *SMALL, "--target-mode", "heldout", "--store", url)
     command = [sys.executable, "-m", "lift3d", *map(str, arguments)]
-    return url, subprocess.run(command, capture_output=True, text=True, timeout=240)
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    return url, subprocess.run(command, capture_output=True, encoding="utf-8", timeout=240, env=ascii_only)
 
 
 def test_a_run_in_a_process_of_its_own_prints_its_table_and_says_partial(store):
     assert store[1].returncode == cli.Exit.PARTIAL, store[1].stderr
     assert "plane_sweep" in store[1].stdout
+    assert "PSNR ↑" in store[1].stdout
     assert "does not exist" in store[1].stderr.replace("\n", " ")
 
 
@@ -235,6 +237,9 @@ def test_ctrl_c_says_that_nothing_committed_is_lost(monkeypatch, lift3d):
     code, _, said = lift3d("run", ROOM)
     assert code == cli.Exit.INTERRUPTED
     assert "what is committed stays" in said
+    monkeypatch.setattr("lift3d.runs.status.run_states", interrupted)
+    code, _, said = lift3d("status", "anywhere")
+    assert (code, said.startswith("interrupted; no file is left half-written")) == (cli.Exit.INTERRUPTED, True)
 
 
 def test_tables_come_in_every_format(store, tmp_path, lift3d):

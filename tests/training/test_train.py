@@ -123,7 +123,7 @@ def test_another_training_in_the_same_folder_another_team_and_a_torn_history_are
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({}, "out: Field required"),
+        ({}, "out: is needed, and not given"),
         ({"out": "x.pt"}, r"out: .*\.safetensors"),
         ({"out": "x.safetensors", "step": 3}, "no 'step'; fields are out, folder"),
         ({"out": "x.safetensors", "seed": -1, "processes": 0}, "seed: .*; processes: "),
@@ -151,7 +151,7 @@ def test_the_command_line_goes_on_with_a_finished_run_and_says_where_things_lie(
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        ([], cli.Exit.USAGE, "out: Field required"),
+        ([], cli.Exit.USAGE, "out: is needed, and not given"),
         (["--out", "x.safetensors", "--settings", "/nowhere.yaml"], cli.Exit.USAGE, "/nowhere.yaml"),
         (["--out", "x.safetensors"], cli.Exit.INTERRUPTED, "goes on from the last saved step"),
     ],

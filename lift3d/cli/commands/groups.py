@@ -1,6 +1,10 @@
 """Groups of commands, and what to type for a word that is none of them."""
 
+from typing import Any
+
 import click
+
+from lift3d.cli.commands.options import Exit, say
 
 # By what to type: words that people try. A slip of the hand is answered by the nearest command.
 TRIED = {
@@ -32,6 +36,14 @@ TRIED = {
 
 class Group(click.Group):
     """A group that shows its commands in their order, each with its whole first sentence."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; who interrupts it is told what is left of it."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            say("interrupted; no file is left half-written, the same command does what is not done", err=True)
+            raise SystemExit(Exit.INTERRUPTED) from None
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the commands."""
