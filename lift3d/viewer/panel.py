@@ -71,6 +71,7 @@ class Panel:
             gui.add_html(texts.paragraph("In a picture from here. Left: what is chosen above. Right:"))
             self.against = gui.add_dropdown("Compare with", (NOTHING,))
             self.split = gui.add_slider("Line at", 0.0, 1.0, 0.01, choice.split)
+            self.beside = gui.add_html("")
         with gui.add_folder("Labels", expand_by_default=False):
             self.legend = gui.add_html("")
             self.masks = gui.add_button(

@@ -21,7 +21,8 @@ class Taken:
     def __init__(self, client: viser.ClientHandle, session: Session, picture: Callable[[PageCamera], Picture8]) -> None:
         """Keep no view yet."""
         self._client, self._session, self._picture = client, session, picture
-        self._key_views: list[PageCamera] = []
+        # Each with the scene that it is a view of.
+        self._key_views: list[tuple[str, PageCamera]] = []
 
     def save_points(self) -> None:
         """Hand the points that are shown, or those of the box, to the browser as a file."""
@@ -39,7 +40,7 @@ class Taken:
 
     def keep_view(self) -> None:
         """Let a film go through where the browser is."""
-        self._key_views.append(page_camera(self._client.camera, 720))
+        self._key_views.append((self._session.stage.lifted.name, page_camera(self._client.camera, 720)))
         self._show_kept()
 
     def forget_views(self) -> None:
@@ -47,8 +48,12 @@ class Taken:
         self._key_views.clear()
         self._show_kept()
 
+    @property
+    def _kept(self) -> list[PageCamera]:
+        return [view for scene, view in self._key_views if scene == self._session.stage.lifted.name]
+
     def _show_kept(self) -> None:
-        count, panel = len(self._key_views), self._session.panel
+        count, panel = len(self._kept), self._session.panel
         panel.key_views.content = texts.paragraph(f"{texts.FILM} {count} kept." if count else texts.FILM)
         panel.forget.visible = count > 0
 
@@ -58,7 +63,7 @@ class Taken:
         panel.record.disabled, panel.progress.visible = True, True
         try:
             content = film(
-                self._key_views,
+                self._kept,
                 session.stage,
                 float(panel.seconds.value),
                 self._picture,

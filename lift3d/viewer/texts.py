@@ -10,9 +10,9 @@ from torch import Tensor
 from lift3d.results.colours import label_picture, similarity_opacity, similarity_table, to_bytes
 from lift3d.viewer.colouring import ColourMode
 from lift3d.viewer.labels import Labels
-from lift3d.viewer.viewed_scene import ViewedScene
+from lift3d.viewer.viewed_scene import Colouring, ViewedScene
 
-COLOURINGS = {
+COLOURINGS: dict[Colouring, str] = {
     "photo": "photographs",
     "features": "what the model sees (features)",
     "prediction": "what the model answers (prediction)",
@@ -109,6 +109,16 @@ def boxed(count: int, total: int, extent: float, labels: Labels | None, chosen: 
         best = int(ids[counts.argmax()])
         said += f" Most: <b>{escape(labels.name(best)) if best >= 0 else 'no label'}</b>."
     return paragraph(said)
+
+
+def unlike_left(left: ColourMode, right: Colouring, model: str = "") -> str:
+    """Say in what the right side of a picture is unlike the left: a question, colours, or a model of another run."""
+    said = f"That run lifted another model: <b>{escape(model)}</b>. " if model else ""
+    if left.is_asking:
+        said += f"What is asked is shown on the left alone. Right: {COLOURINGS[right]}."
+    elif left.colouring != right:
+        said += f"Not there on the right, which shows: {COLOURINGS[right]}."
+    return paragraph(said) if said else ""
 
 
 def reading(name: str, share: float) -> str:

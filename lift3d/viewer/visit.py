@@ -60,19 +60,24 @@ class Visit:
 
     def _other(self) -> Shown | None:
         """Return what stands on the right: plain 2D answers, or another run's, asked the same."""
-        session, against = self.session, self.session.choice.against
+        session, against, said = self.session, self.session.choice.against, self.session.panel.beside
         if against == PLAIN:
+            # Masks of things are merged of all views: no view has them alone.
+            said.content = texts.unlike_left(session.mode, "photo") if session.shows_things else ""
             mode, surface = replace(session.mode, is_lifted=not session.mode.is_lifted), session.surface
             return replace(surface, colours=colours_of(surface.stage.viewed, mode))
         one = session.stage.lifted
         try:
             stage = session.stage_of(self._library.nearest(against, one.name, one.operator, one.lifter))
-        except Lift3dError:
+        except Lift3dError as error:
+            said.content = texts.trouble(str(error))
             return None
         colouring = session.mode.colouring
         mode = replace(session.mode, point=None, area=None, texts=None)
         if colouring not in stage.viewed.colourings:
             mode = replace(mode, colouring=stage.viewed.colourings[0])
+        other = stage.lifted.operator
+        said.content = texts.unlike_left(session.mode, mode.colouring, other if other != one.operator else "")
         # In the page of what is chosen, so that both are seen from one place.
         moved = raster_points(stage.viewed, session.stage.to_page)
         return Shown(stage, moved, colours_of(stage.viewed, mode))
@@ -176,6 +181,8 @@ class Visit:
         """Show something beside what is chosen, which pictures do."""
         self._set(against=against, **({"shape": "picture"} if against else {}))
         self.session.panel.shape.value = SHAPES[self.session.choice.shape]
+        if not against:
+            self.session.panel.beside.content = ""
 
     def _show_all(self) -> None:
         self.session.panel.show_filter(self.session.stage, Filter())

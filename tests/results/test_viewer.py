@@ -178,6 +178,14 @@ def test_more_cameras_and_features_than_are_held(scenes, monkeypatch):
     assert f"every {seen.slices[0].step}th" in said
 
 
+def test_what_a_side_lacks_of_the_other_is_said():
+    assert texts.unlike_left(ColourMode(True, "depth"), "depth") == ""
+    assert "Not there on the right" in texts.unlike_left(ColourMode(True, "things"), "photo")
+    asked = texts.unlike_left(ColourMode(True, "depth", point=0), "depth", "<b>")
+    assert "left alone" in asked
+    assert "&lt;b&gt;" in asked
+
+
 @pytest.mark.parametrize("step_bytes", [10**9, 2000, 700])
 def test_cells_stand_where_their_grid_says(step_bytes, monkeypatch):
     monkeypatch.setattr(view_slices, "FEATURE_BYTES", step_bytes)
