@@ -37,8 +37,6 @@ def viewer_picture() -> Image.Image:
         viewer.library.stage(viewer.library.first)
         page.goto(viewer.address)
         page.wait_for_timeout(_SETTLES_IN)
-        for button in page.query_selector_all(".mantine-Notification-closeButton"):
-            button.click()
         viewer.sessions[-1].ask_words(WORDS)
         page.wait_for_timeout(_SETTLES_IN)
         return Image.open(io.BytesIO(page.screenshot())).convert("RGB")
