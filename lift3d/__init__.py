@@ -3,6 +3,7 @@
 The public names, those of ``__init__.pyi``, are imported when they are first used: importing ``lift3d`` costs nothing.
 """
 
+import sys
 from typing import Any
 
 import lazy_loader
@@ -12,7 +13,8 @@ _import, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
-        return _import(name)
+        # Python adds the nearest name that there is.
+        raise AttributeError(f"module 'lift3d' has no attribute '{name}'", name=name, obj=sys.modules[__name__])
     from lift3d.messages import loading
 
     with loading():

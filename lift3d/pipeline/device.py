@@ -30,7 +30,10 @@ def named_device(name: str) -> torch.device:
     """Return the device of a name: auto, cpu, cuda or cuda:N; ConfigError as of ``worker_device``."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"There is no device '{name}'; expected auto, cpu, cuda or cuda:N.") from error
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:

@@ -33,7 +33,7 @@ def lift(
     operator: Any,
     lifter: str = "anchored",
     *,
-    store: str | None = None,
+    store: str | Path | None = None,
     target_mode: TargetMode | None = None,
     report: Report | None = None,
     device: str = "auto",

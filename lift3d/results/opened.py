@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
 from lift3d.config import Recipe
 from lift3d.domain.records import SceneRecord
@@ -15,7 +16,7 @@ from lift3d.storage.location import Store, open_store
 
 
 def lifted_scenes(
-    store: Store | str, run_id: str | None = None, captures: bool = False, plugins: Sequence[str] = ()
+    store: Store | str | Path, run_id: str | None = None, captures: bool = False, plugins: Sequence[str] = ()
 ) -> list[LiftedScene]:
     """Return everything that a run lifted: scenes in the recipe's order, their operators, their lifters.
 
@@ -29,7 +30,7 @@ def lifted_scenes(
         StoreLayoutError: If there is no store at the URL, or another version wrote it.
         ProductMissingError: If it has no such run, or none.
     """
-    opened = open_store(store) if isinstance(store, str) else store
+    opened = store if isinstance(store, Store) else open_store(store)
     return lifted_of(opened, *read_run(opened, choose_run(opened, run_id)), captures, plugins)
 
 
@@ -48,7 +49,7 @@ def lifted_of(
 
 
 def open_lifted(
-    store: Store | str,
+    store: Store | str | Path,
     scene: str | None = None,
     operator: str | None = None,
     lifter: str | None = None,
@@ -73,7 +74,7 @@ def open_lifted(
         UnknownNameError: If the run has no such scene, operator or lifter.
     """
     found = lifted_scenes(store, run_id, captures, plugins)
-    opened = open_store(store) if isinstance(store, str) else store
+    opened = store if isinstance(store, Store) else open_store(store)
     if not found:
         run = choose_run(opened, run_id)
         others = ", ".join(one for one in list_runs(opened) if one != run)

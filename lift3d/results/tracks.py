@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -109,7 +110,7 @@ class SceneTracks:
 
 
 def scene_tracks(
-    store: Store | str | LiftedScene,
+    store: Store | str | Path | LiftedScene,
     points: Sequence[Pixel] = (),
     grids: Sequence[PixelGrid] = (),
     *,

@@ -76,12 +76,13 @@ def reader(name: str) -> SceneReader:
     return built
 
 
-def read_scene(location: str, *, min_views: int = 1) -> "Scene":
+def read_scene(location: str | Path, *, min_views: int = 1) -> "Scene":
     """Read a scene from a folder, a file, ``file://`` of these, ``procedural:FAMILY?options``, or one that is spoiled.
 
     ConfigError if the location has another scheme or does not exist; SceneFormatError if no reader recognises it, a
     file is malformed, or fewer than ``min_views`` views are usable (figures between views need two).
     """
+    location = os.fspath(location)
     scheme = next((name for name in SCHEMES if location.startswith(f"{name}:")), None)
     scene = reader(scheme).read(location) if scheme else _read_files(_local_path(location))
     if len(scene.views) < min_views:

@@ -130,7 +130,7 @@ class Store:
             raise translated(error, f"{self.url}/{key or ''}", verb) from error
 
 
-def open_store(url: str, create: bool = False) -> Store:
+def open_store(url: str | Path, create: bool = False) -> Store:
     """Open a store of the current layout: at a local path, ``file://``, ``memory://`` or ``s3://BUCKET/PREFIX``.
 
     Credentials and the endpoint of an S3-compatible service come from the environment (``AWS_ENDPOINT_URL``), never
@@ -141,7 +141,7 @@ def open_store(url: str, create: bool = False) -> Store:
         StoreLayoutError: If there is no store or one of another layout.
         StoreError: If it lets a create-only write replace an object, so that commits would not be safe; see ``Store``.
     """
-    store = Store(url)
+    store = Store(os.fspath(url))
     if create:
         _probe(store)
         if store.create_bytes(layout.STORE_FILE, layout.store_header()):

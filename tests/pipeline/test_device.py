@@ -122,3 +122,8 @@ def test_networks_that_find_no_room_are_one_clear_error():
 
     with pytest.raises(ConfigError, match=r"left on cpu: CUDA out of .* in use\. Free it of other processes"):
         Models((Large(1),), (), ())
+
+
+def test_a_device_that_is_none_is_refused_in_words():
+    with pytest.raises(ConfigError, match="There is no device 'gpu'; expected auto, cpu, cuda"):
+        named_device("gpu")

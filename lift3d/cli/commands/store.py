@@ -95,7 +95,7 @@ def tables(store: str, form: str, run_id: str | None, out: Path | None, compare:
         out.write_bytes(content)
     except OSError as error:
         raise ConfigError(
-            f"Cannot write the table to '{out}': {error}. Name a file in a folder that exists."
+            f"Cannot write the table to '{out}': {error}. Name a file in a folder you may write to."
         ) from error
 
 

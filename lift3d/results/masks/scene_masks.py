@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -136,7 +137,7 @@ class SceneMasks:
 
 
 def scene_masks(
-    store: Store | str | LiftedScene,
+    store: Store | str | Path | LiftedScene,
     scene: str | None = None,
     operator: str | None = None,
     *,

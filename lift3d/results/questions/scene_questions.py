@@ -110,7 +110,7 @@ class SceneQuestions:
 
 
 def scene_questions(
-    masks: SceneMasks | LiftedScene | Store | str,
+    masks: SceneMasks | LiftedScene | Store | str | Path,
     scene: str | None = None,
     operator: str | None = None,
     *,
