@@ -53,6 +53,7 @@ class Choice:
     operator: str = ""
     lifter: str = ""
     colouring: Colouring = "photo"
+    words: str = ""
     is_lifted: bool = True
     shape: Shape = "points"
     cameras: CameraStyle = "outlines"

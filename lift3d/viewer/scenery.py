@@ -34,7 +34,6 @@ class Scenery:
         self._lock = threading.RLock()
         # Of turns within turns the outermost colours, at its end, the pictures at cameras that are out of date.
         self._turns, self._depth, self._is_behind = 0, 0, False
-        self.words = ""
         self.through = -1
         # Of which finer triangles were asked for.
         self._refined: Stage | None = None
@@ -93,7 +92,7 @@ class Scenery:
         self.draw_cameras(self.choice.cameras)
         self._mark()
         self.panel.show_labels(self.labels, self.hidden)
-        self.panel.show_mode(self.mode, self.words, self.colours.limits)
+        self.panel.show_mode(self.mode, self.choice.words, self.colours.limits)
         self._show_through()
 
     def draw_cameras(self, style: CameraStyle) -> None:
@@ -172,7 +171,7 @@ class Scenery:
         self.moved()
         if has_moved:
             self._mark()
-        self.panel.show_mode(mode, self.words, self.colours.limits)
+        self.panel.show_mode(mode, self.choice.words, self.colours.limits)
         self._show_through()
         self._is_behind = True
 

@@ -39,7 +39,7 @@ class Session(Scenery):
     def ask_point(self, point: int | None) -> None:
         """Compare everything with a point of the cloud; None: with nothing."""
         with self.turn():
-            self.words = ""
+            self.choice = replace(self.choice, words="")
             self.recolour(replace(self.mode, point=point, area=None, texts=None))
 
     def ask_words(self, words: str) -> None:
@@ -54,7 +54,7 @@ class Session(Scenery):
                 self.panel.words_note.content = texts.trouble(str(error))
                 return
             self.panel.words_note.content = ""
-            self.words = words.strip()
+            self.choice = replace(self.choice, words=words.strip())
             self.recolour(replace(self.mode, point=None, area=None, texts=vectors))
 
     def ask_box(self, low: Sequence[float], high: Sequence[float]) -> None:
@@ -70,7 +70,7 @@ class Session(Scenery):
                 extent = float((places.amax(0) - places.amin(0)).norm())
             self.panel.box.content = texts.boxed(len(chosen), len(self.viewed.cloud), extent, self.labels, chosen)
             if len(chosen):
-                self.words = ""
+                self.choice = replace(self.choice, words="")
                 self.recolour(replace(self.mode, point=None, area=chosen, texts=None))
 
     def switch(self, is_lifted: bool) -> None:
@@ -86,8 +86,7 @@ class Session(Scenery):
     def colour(self, colouring: Colouring) -> None:
         """Choose what is shown when nothing is asked; what was asked is forgotten."""
         with self.turn():
-            self.words = ""
-            self.choice = replace(self.choice, colouring=colouring)
+            self.choice = replace(self.choice, colouring=colouring, words="")
             self.recolour(ColourMode(self.mode.is_lifted, colouring))
 
     def choose(self, scene: str, operator: str, lifter: str, run: str = "") -> None:
@@ -106,8 +105,8 @@ class Session(Scenery):
                 self.panel.summary.content = texts.trouble(f"{chosen.title} cannot be shown: {error}")
                 return
             is_elsewhere = (chosen.name, chosen.recipe.run_id) != (self.choice.scene, self.choice.run)
-            self.stage, self.words, self.through = stage, "", -1
-            self.choice = stage.fitting(replace(self.choice, eye=None if is_elsewhere else self._eye()))
+            self.stage, self.through = stage, -1
+            self.choice = stage.fitting(replace(self.choice, words="", eye=None if is_elsewhere else self._eye()))
             self.mode = ColourMode(self.choice.is_lifted, self.choice.colouring)
             self.read()
             self.draw()

@@ -37,12 +37,16 @@ class Visit:
         one = library.first
         self._key = digest([one.store.url])
         otherwise = Choice(one.recipe.run_id, one.name, one.operator, one.lifter)
-        self.session = Session(client, library, Choice.of(self._kept(), otherwise))
+        kept = Choice.of(self._kept(), otherwise)
+        self.session = Session(client, library, replace(kept, words=""))
         look(client, self.session.choice.eye or first_eye(self.session.stage.to_page, client))
         self._taken = Taken(client, self.session, self.picture)
         self._follower = Follower(self._draw_picture, self._rest)
         self.session.moved = self._follower.moved  # type: ignore[method-assign]
         self._listen()
+        if kept.words:
+            self.session.panel.words.value = kept.words
+            self.session.ask_words(kept.words)
         self._follower.moved()
 
     def stop(self) -> None:

@@ -215,6 +215,7 @@ def test_a_click_on_a_picture_looks_through_its_camera(room):
 def test_a_reload_keeps_the_choice_and_the_eye_and_another_browser_has_its_own(room):
     session = room.session
     session.colour("features")
+    session.ask_words("a red ball")
     room.settle()
     room.page.mouse.move(400, 400)
     room.page.mouse.wheel(0, -400)
@@ -226,6 +227,8 @@ def test_a_reload_keeps_the_choice_and_the_eye_and_another_browser_has_its_own(r
     again = room.viewer.sessions[0]
     room.wait(lambda: abs(again.page.camera.position - np.array(kept.eye.position)).max() < 1e-2)
     assert again.choice.colouring == "features"
+    room.wait(lambda: again.choice.words == "a red ball" and again.mode.texts is not None)
+    assert room.page.get_by_label("Find words").input_value() == "a red ball"
     assert room.page.title() == again.choice.scene
     with room.page.context.browser.new_context() as other:
         page = other.new_page()
