@@ -11,7 +11,7 @@ from lift3d.messages import at_work
 from lift3d.results.lifted_scene import LiftedScene
 from lift3d.results.masks.scene_masks import scene_masks
 from lift3d.results.query.ask import require_words
-from lift3d.results.query.found import Found
+from lift3d.results.query.found import Found, check_found_name
 from lift3d.tables.rendering import NOTHING, text_table, to_markdown
 
 _COLUMNS = ("query", "position", "extent", "points", "likeness", "threshold", "look at")
@@ -54,6 +54,8 @@ def ask(
         raise ConfigError(f"A file takes what one query found; got {len(words) + len(clicks)} queries. Ask one by one.")
     if onto is not None and (out is None or out.suffix.lower() != ".ply"):
         raise ConfigError(f"What is cut out of '{onto}' needs a name, --out FILE.ply; got {out}.")
+    if out is not None:
+        check_found_name(out)
     pixels = [parsed_click(one) for one in clicks]
     if words:
         require_words(lifted)

@@ -2,10 +2,26 @@
 
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from lift3d.errors import ConfigError
+
+
+def check_place(path: Path) -> None:
+    """Refuse, before anything is computed, a name where no file can be: one is made in the nearest folder there is."""
+    folder = next(one for one in path.absolute().parents if os.path.lexists(one))
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"'{path}' cannot be written: '{folder}' takes no files: {error.strerror or error}. Give a name in a "
+            "folder that takes files."
+        ) from error
 
 
 @contextmanager

@@ -302,6 +302,8 @@ def test_nothing_is_written_over(lifted, tmp_path, capsys):
     for name in ("file.ply", "full", "link.ply"):
         with pytest.raises(ConfigError, match="is there already"):
             export_lifted(lifted["image"], tmp_path / name)
+    with pytest.raises(ConfigError, match=r"file.ply' takes no files: Not a directory"):
+        export_lifted(lifted["image"], tmp_path / "file.ply" / "inside" / "other.ply")
     assert (tmp_path / "file.ply").read_text() == (tmp_path / "full" / "mine").read_text() == "mine"
     export_lifted(lifted["image"], tmp_path / "empty")
     assert capsys.readouterr().err == "", "what goes on is told on a terminal alone"

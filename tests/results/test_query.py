@@ -132,6 +132,8 @@ def test_what_is_found_is_cut_out_of_a_file_of_ones_own(asked, is_thing, tmp_pat
     far = surfaces.write_splats(tmp_path / "far.ply", xyz * 1000, 0.01)
     with pytest.raises(ConfigError, match="another world or unit"):
         found.cut_out(far, tmp_path / "none.ply")
+    with pytest.raises(ConfigError, match="is there already"):
+        found.write(tmp_path / "thing.ply")
 
 
 def test_bad_questions_are_refused_in_words(asked, store, tmp_path):

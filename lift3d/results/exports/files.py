@@ -15,6 +15,7 @@ from lift3d.domain.scene import UNKNOWN_LABEL
 from lift3d.errors import ConfigError, Lift3dError, SceneError, SceneFormatError
 from lift3d.results.colours import Picture, to_bytes
 from lift3d.results.lifted_scene import LiftedScene
+from lift3d.storage.whole_file import check_place
 
 # The largest id of 16 bits stands for unknown, as sensors do it with depth.
 UNKNOWN_ID = 65535
@@ -100,7 +101,8 @@ def write_floats(path: Path, values: Float[np.ndarray, "row col"]) -> None:
 
 
 def check_free(out: Path) -> None:
-    """Refuse to write over anything: what is there may be somebody's."""
+    """Refuse to write over anything, as what is there may be somebody's, and where no file can be."""
+    check_place(out)
     if not os.path.lexists(out):
         return
     is_empty = out.is_dir() and not out.is_symlink() and not any(out.iterdir())

@@ -19,6 +19,7 @@ from lift3d.geometry.rays import cell_centers
 from lift3d.geometry.rigid import transform
 from lift3d.results.cloud import Cloud
 from lift3d.results.colours import heat_picture, to_bytes
+from lift3d.results.exports.files import check_free
 from lift3d.results.exports.ply import Columns, write_ply
 from lift3d.scenes.ply_rows import PlyRows
 from lift3d.storage.whole_file import whole
@@ -28,6 +29,13 @@ if TYPE_CHECKING:
     from scipy.spatial import cKDTree
 
 _SUFFIXES = (".ply", ".parquet", ".csv")
+
+
+def check_found_name(out: Path) -> None:
+    """Refuse a name that means no form, or that is taken, before anything is computed."""
+    if out.suffix.lower() not in _SUFFIXES:
+        raise ConfigError(f"'{out}' is no name for what was found; expected one that ends in .ply, .parquet, .csv.")
+    check_free(out)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,8 +144,7 @@ class Found:
     def write(self, out: Path | str) -> None:
         """Write the points with their likeness: .ply in colours, .parquet or .csv; ConfigError for any other name."""
         path = Path(out)
-        if path.suffix.lower() not in _SUFFIXES:
-            raise ConfigError(f"'{out}' is no name for what was found; expected one that ends in .ply, .parquet, .csv.")
+        check_found_name(path)
         with self._writing(path) as partial:
             if path.suffix.lower() == ".ply":
                 self._write_ply(partial)
@@ -148,6 +155,7 @@ class Found:
 
     @contextmanager
     def _writing(self, out: Path) -> Iterator[Path]:
+        check_free(out)
         try:
             with whole(out) as partial:
                 yield partial

@@ -4,7 +4,6 @@ Along the run's own targets (``frames`` 0) the plain 2D answer stands beside the
 the other does not. Along novel cameras there is no 2D answer: the lifted picture, if the run has it, stands there.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from lift3d.results.colours import UNKNOWN_GREY, Picture, SceneColours, to_bytes
 from lift3d.results.lifted_scene import LiftedScene
 from lift3d.results.render.path import lift_along_path
 from lift3d.results.render.video_file import write_video
+from lift3d.storage.whole_file import check_place
 
 SUFFIX = ".mp4"
 # Smaller panels are enlarged by a whole factor: players blur what they enlarge, and small windows hide what matters.
@@ -89,7 +89,7 @@ def render_video(base: LiftedScene, out: Path, extent: RenderExtent) -> Rendered
             f"No view of '{base.name}' was lifted by '{base.lifter}': no source sees what its cameras see."
         )
     # Known before hours are spent on lifting.
-    _require_folder(out.parent)
+    check_place(out)
     if not extent.frames:
         targets, computed = base.targets, "nothing, all was lifted already"
         panels = [_Panel("lifted", base, base.colours)]
@@ -107,15 +107,6 @@ def render_video(base: LiftedScene, out: Path, extent: RenderExtent) -> Rendered
     count, size = write_video(out, _frames(panels, targets), extent.fps)
     captions, unseen = tuple(panel.caption for panel in panels), {*targets} - {*panels[-1].scene.targets}
     return Rendered(out, base.title, count, size, extent.fps, captions, len(unseen), computed)
-
-
-def _require_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"'{folder}' is no folder and cannot be made one: {error}. Give another name.") from error
-    if not os.access(folder, os.W_OK):
-        raise ConfigError(f"'{folder}' takes no files: its permissions forbid it. Give another name.")
 
 
 @dataclass(frozen=True, eq=False)
