@@ -24,6 +24,8 @@ from lift3d.storage.shards import shard_of, unpack_shard
 
 # What leads to these is content: of another form, type or size.
 _MISUNDERSTOOD = (ValueError, TypeError, LookupError, AttributeError, RuntimeError, ArithmeticError, AssertionError)
+# What executors say in a process that ends.
+_AT_EXIT = "cannot schedule new futures"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,6 +131,9 @@ def understood(product: Product, what: str) -> Iterator[None]:
     except MemoryError as error:
         raise OutOfMemoryError(f"There is not enough memory for {what} of {product.url} ({error}).") from error
     except (Lift3dError, *_MISUNDERSTOOD) as error:
+        # Of a process that ends while a thread reads: nothing is wrong with the product.
+        if _AT_EXIT in str(error):
+            raise
         said = " ".join(str(error).split())
         raise DamagedProductError(
             f"{what} of {product.url} is not as it was written ({type(error).__name__}: {said:.300}); it is damaged. "

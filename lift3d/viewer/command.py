@@ -4,6 +4,7 @@ import contextlib
 import os
 import socket
 import sys
+import threading
 import time
 import webbrowser
 from collections.abc import Iterator
@@ -50,6 +51,7 @@ class RunningViewer:
     token: str
     visits: dict[int, Visit] = field(default_factory=dict)
     _gone: set[int] = field(default_factory=set)
+    _is_over: threading.Event = field(default_factory=threading.Event)
 
     @property
     def sessions(self) -> list[Session]:
@@ -75,11 +77,21 @@ class RunningViewer:
 
     def meet(self, client: viser.ClientHandle) -> None:
         """Show a browser what it wants, when that has been read."""
-        with reading_notice(client, self.library):
-            self.visits[client.client_id] = Visit(client, self.library)
+        try:
+            with reading_notice(client, self.library):
+                self.visits[client.client_id] = Visit(client, self.library)
+        except Exception:
+            # Of a viewer that ends nobody waits for what is read, and threads can do nothing more.
+            if not self._is_over.is_set():
+                raise
+            return
         # Who waited may have left meanwhile.
         if client.client_id in self._gone:
             self.part(client)
+
+    def end(self) -> None:
+        """Whatever browsers still wait for is not told any more."""
+        self._is_over.set()
 
     def part(self, client: viser.ClientHandle) -> None:
         """Forget a browser."""
@@ -103,7 +115,10 @@ def running_viewer(first: LiftedScene, port: int) -> Iterator[RunningViewer]:
         viewer = RunningViewer(library, server.get_port(), server.token)
         server.on_client_connect(viewer.meet)
         server.on_client_disconnect(viewer.part)
-        yield viewer
+        try:
+            yield viewer
+        finally:
+            viewer.end()
     finally:
         server.stop()
 

@@ -1,4 +1,5 @@
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -11,6 +12,7 @@ from lift3d.errors import DamagedProductError, StoreLayoutError
 from lift3d.storage import commit as protocol
 from lift3d.storage.location import Store, open_store
 from lift3d.storage.products import ProductWriter, open_product, write_product
+from lift3d.storage.reader import understood
 from tests.support.damage import cut, delete, empty, flip
 
 DTYPES = st.sampled_from(["bool", "uint8", "int32", "int64", "float16", "float32", "float64"])
@@ -96,6 +98,14 @@ def test_damage_is_an_error_and_never_a_fill_value(store, damage):
         ):
             with pytest.raises(DamagedProductError, match=f"{name}.*run again"):
                 read(name)
+
+
+def test_what_a_process_that_ends_cannot_read_is_not_called_damage(local_store):
+    write_sharded(local_store)
+    with ThreadPoolExecutor() as pool:
+        pass
+    with pytest.raises(RuntimeError, match="cannot schedule"), understood(open_product(local_store, PATH), "array"):
+        pool.submit(int)
 
 
 @pytest.mark.fault(8, "an inner chunk of a shard comes wrong once")
