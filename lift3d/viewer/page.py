@@ -29,7 +29,7 @@ addEventListener("keydown", event => {
   const text = event.target.closest?.("input");
   if (!text) return;
   change();
-  if (event.key !== "Enter" || text.getAttribute("role") === "combobox") return;
+  if (event.key !== "Enter" || event.isComposing || text.getAttribute("role") === "combobox") return;
   const row = text.closest(".mantine-Flex-root")?.parentElement;
   row?.nextElementSibling?.querySelector(":scope > button:enabled")?.click();
 }, true);

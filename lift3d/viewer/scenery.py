@@ -17,7 +17,7 @@ from lift3d.viewer.labels import Labels, labels_key, predicted_labels
 from lift3d.viewer.library import Library
 from lift3d.viewer.mesh import FINE, PageMesh
 from lift3d.viewer.notice import working_notice
-from lift3d.viewer.panel import Panel
+from lift3d.viewer.panel import NOTHING, Panel
 from lift3d.viewer.picture import kept_points
 from lift3d.viewer.raster import RasterPoints
 from lift3d.viewer.shown import Shown
@@ -147,6 +147,9 @@ class Scenery:
             for name, found in (("name", scenes), ("operator", of_scene), ("lifter", of_operator))
         ]
         self.panel.show_choice(self.stage, self.choice, choices, self.library.first.trusted)
+        if self.panel.against.value == NOTHING:
+            # What was compared with is not there any more, or is what is shown now.
+            self.choice = replace(self.choice, against="")
 
     def remember_labels(self) -> None:
         """Call labels what they were called before, and hide those that were hidden."""

@@ -82,6 +82,10 @@ class Session(Scenery):
                 found = predicted_labels(self.viewed, is_lifted)
                 self.labels = None if found is None else replace(found, names=self.labels.names)
             self.recolour(replace(self.mode, is_lifted=is_lifted))
+            # Points that have a label now had another one, and labels other points.
+            if self.hidden:
+                self.draw_surface()
+            self.panel.show_labels(self.labels, self.hidden)
 
     def colour(self, colouring: Colouring) -> None:
         """Choose what is shown when nothing is asked; what was asked is forgotten."""
@@ -106,7 +110,7 @@ class Session(Scenery):
                 return
             is_elsewhere = (chosen.name, chosen.recipe.run_id) != (self.choice.scene, self.choice.run)
             self.stage, self.through = stage, -1
-            self.choice = stage.fitting(replace(self.choice, words="", eye=None if is_elsewhere else self._eye()))
+            self.choice = stage.fitting(replace(self.choice, words="", eye=self._eye()))
             self.mode = ColourMode(self.choice.is_lifted, self.choice.colouring)
             self.read()
             self.draw()

@@ -89,8 +89,11 @@ class Stage:
         return is_kept
 
     def fitting(self, choice: Choice) -> Choice:
-        """Return a choice of what there is."""
+        """Return a choice of what there is; of another place neither the eye nor the box means anything here."""
         one, viewed = self.lifted, self.viewed
+        if (choice.run, choice.scene) != (one.recipe.run_id, one.name):
+            shown = Filter(choice.shown.least_views, choice.shown.least_confidence)
+            choice = replace(choice, eye=None, shown=shown)
         return replace(
             choice,
             run=one.recipe.run_id,

@@ -21,8 +21,8 @@ class Taken:
     def __init__(self, client: viser.ClientHandle, session: Session, picture: Callable[[PageCamera], Picture8]) -> None:
         """Keep no view yet."""
         self._client, self._session, self._picture = client, session, picture
-        # Each with the scene that it is a view of.
-        self._key_views: list[tuple[str, PageCamera]] = []
+        # Each with the run and the scene that it is a view of: others have another page.
+        self._key_views: list[tuple[tuple[str, str], PageCamera]] = []
 
     def save_points(self) -> None:
         """Hand the points that are shown, or those of the box, to the browser as a file."""
@@ -40,19 +40,25 @@ class Taken:
 
     def keep_view(self) -> None:
         """Let a film go through where the browser is."""
-        self._key_views.append((self._session.stage.lifted.name, page_camera(self._client.camera, 720)))
-        self._show_kept()
+        self._key_views.append((self._place, page_camera(self._client.camera, 720)))
+        self.show_kept()
 
     def forget_views(self) -> None:
         """Let a film go along the cameras of the capture again."""
-        self._key_views.clear()
-        self._show_kept()
+        self._key_views = [one for one in self._key_views if one[0] != self._place]
+        self.show_kept()
+
+    @property
+    def _place(self) -> tuple[str, str]:
+        one = self._session.stage.lifted
+        return one.recipe.run_id, one.name
 
     @property
     def _kept(self) -> list[PageCamera]:
-        return [view for scene, view in self._key_views if scene == self._session.stage.lifted.name]
+        return [view for place, view in self._key_views if place == self._place]
 
-    def _show_kept(self) -> None:
+    def show_kept(self) -> None:
+        """Say how many views are kept of what is shown."""
         count, panel = len(self._kept), self._session.panel
         panel.key_views.content = texts.paragraph(f"{texts.FILM} {count} kept." if count else texts.FILM)
         panel.forget.visible = count > 0

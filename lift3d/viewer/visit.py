@@ -35,7 +35,8 @@ class Visit:
         """Show what the browser showed when it was last here."""
         self._client, self._library = client, library
         one = library.first
-        self._key = digest([one.store.url])
+        # What was asked for on the command line is shown, whatever was looked at before.
+        self._key = digest([one.store.url, one.recipe.run_id, one.name, one.operator, one.lifter])
         otherwise = Choice(one.recipe.run_id, one.name, one.operator, one.lifter)
         kept = Choice.of(self._kept(), otherwise)
         self.session = Session(client, library, replace(kept, words=""))
@@ -72,7 +73,10 @@ class Visit:
             return replace(surface, colours=colours_of(surface.stage.viewed, mode))
         one = session.stage.lifted
         try:
-            stage = session.stage_of(self._library.nearest(against, one.name, one.operator, one.lifter))
+            found = self._library.nearest(against, one.name, one.operator, one.lifter)
+            if (found.recipe.run_id, found.name) != (against, one.name):
+                raise Lift3dError("That run has not lifted this scene.")
+            stage = session.stage_of(found)
         except Lift3dError as error:
             said.content = texts.trouble(str(error))
             return None
@@ -87,6 +91,9 @@ class Visit:
         return Shown(stage, moved, colours_of(stage.viewed, mode))
 
     def _draw_picture(self, height: int) -> None:
+        if not self.session.choice.against:
+            # Here, where it is written, too.
+            self.session.panel.beside.content = ""
         if self.session.choice.shape == "picture":
             camera = self._client.camera
             self.session.drawing.show_background(self.picture(page_camera(camera, min(height, camera.image_height))))
@@ -118,13 +125,7 @@ class Visit:
     def _listen(self) -> None:
         panel, session = self.session.panel, self.session
         for choice in (panel.run, panel.scene, panel.operator, panel.lifter):
-            choice.on_update(
-                _from_people(
-                    lambda _: session.choose(
-                        panel.scene.value, panel.operator.value, panel.lifter.value, self._run(panel.run.value)
-                    )
-                )
-            )
+            choice.on_update(_from_people(lambda _: self._choose()))
         shapes = {label: shape for shape, label in SHAPES.items()}
         panel.shape.on_update(_from_people(lambda _: self._set(shape=shapes[panel.shape.value])))
         panel.switch.on_click(lambda _: session.switch(not session.mode.is_lifted))
@@ -177,6 +178,13 @@ class Visit:
         panel.name.on_update(_from_people(rename))
         panel.label.on_update(_from_people(lambda _: panel.show_name()))
 
+    def _choose(self) -> None:
+        """Show what the menus name."""
+        panel = self.session.panel
+        run = self._run(panel.run.value)
+        self.session.choose(panel.scene.value, panel.operator.value, panel.lifter.value, run)
+        self._taken.show_kept()
+
     def _run(self, called: str) -> str:
         """Return the run of a name, or what else there is to compare with."""
         return "" if called == NOTHING else self.session.panel.runs.get(called, called)
@@ -185,8 +193,6 @@ class Visit:
         """Show something beside what is chosen, which pictures do."""
         self._set(against=against, **({"shape": "picture"} if against else {}))
         self.session.panel.shape.value = SHAPES[self.session.choice.shape]
-        if not against:
-            self.session.panel.beside.content = ""
 
     def _show_all(self) -> None:
         self.session.panel.show_filter(self.session.stage, Filter())

@@ -15,7 +15,7 @@ from lift3d.errors import ConfigError
 from lift3d.results.opened import open_lifted
 from lift3d.results.query.words import can_take_words, embedded, text_encoder
 from lift3d.viewer import command as view_command
-from lift3d.viewer.choice import Choice, Filter
+from lift3d.viewer.choice import Choice, Eye, Filter
 from lift3d.viewer.command import check_port, running_viewer
 from lift3d.viewer.film import film
 from lift3d.viewer.labels import points_file
@@ -138,6 +138,11 @@ def test_a_session_answers_without_a_browser(store):
         assert f"element vertex {int((session.viewed.surface.views > 2).sum())}".encode() in file
         session.find_masks()
         assert session.labels.source == "thing"
+        # Where one stood and what was cut away mean nothing in another place.
+        somewhere = Eye((1.0, 0.0, 0.0), (0.0, 0.0, 0.0), (0.0, 0.0, 1.0), 1.0)
+        elsewhere = replace(session.choice, scene="elsewhere", eye=somewhere, shown=Filter(2, x=(0.0, 1.0)))
+        fitting = session.stage.fitting(elsewhere)
+        assert (fitting.scene, fitting.eye, fitting.shown) == (first.name, None, Filter(2))
         assert session.mode.colouring == "things"
         biggest = session.labels.listed[0][0]
         session.label(hidden={biggest}, name=(biggest, "floor"))
