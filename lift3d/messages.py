@@ -16,8 +16,9 @@ def message_console() -> "Console":
     """Return where progress and outcomes are told: standard error, or nowhere where somebody wants it quiet."""
     from rich.console import Console
 
-    # Who forces colours, as CI does, has no terminal that takes bars back.
-    return Console(stderr=True, quiet=bool(os.environ.get(QUIET)), force_terminal=sys.stderr.isatty())
+    # Who forces colours, as CI does, has no terminal that takes bars back; who closed standard error has no stream.
+    is_terminal = sys.stderr is not None and sys.stderr.isatty()
+    return Console(stderr=True, quiet=bool(os.environ.get(QUIET)), force_terminal=is_terminal)
 
 
 def at_work(words: str) -> AbstractContextManager[object]:

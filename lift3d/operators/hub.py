@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# The hub's client asks each file's address again for most of a minute; a hub that is there answers at once.
+# The hub's client asks each file's address again for most of a minute; a hub that is there is reached at once.
 _PATIENCE_S = 3.0
 
 
@@ -40,9 +40,11 @@ def _is_of_hub(error: BaseException | None) -> bool:
 
 
 def _silence(hub: object) -> str | None:
-    """Return why the hub does not answer; None if it does, whatever it says."""
+    """Return why the hub cannot be reached; None if it can, whatever it says, and however slowly."""
     try:
         hub.get_session().head(hub.constants.ENDPOINT, timeout=_PATIENCE_S)  # type: ignore[attr-defined]
     except Exception as error:  # Its client's transport is one of three, each with a dozen classes.
-        return " ".join(f"{type(error).__name__}: {error}".split())
+        # Who was reached and thinks longer is left to the client, which is more patient.
+        is_slow = type(error).__name__ == "ReadTimeout"
+        return None if is_slow else " ".join(f"{type(error).__name__}: {error}".split())
     return None

@@ -196,6 +196,10 @@ def test_a_terminal_is_told_once_what_one_waits_for_and_nothing_else_is(monkeypa
         said = capsys.readouterr()
         assert ("looking" in said.err) == (is_terminal and not quiet)
         assert "loading" not in said.err + said.out
+    # Who has closed it is told nothing.
+    monkeypatch.setattr(sys, "stderr", None)
+    with at_work("looking"):
+        pass
 
 
 def test_the_bar_of_one_process_belongs_to_the_scene_at_work():

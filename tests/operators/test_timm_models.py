@@ -1,5 +1,7 @@
 from pathlib import Path
+from unittest.mock import Mock
 
+import huggingface_hub
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -7,6 +9,7 @@ from safetensors.torch import save_file
 from lift3d.errors import ConfigError
 from lift3d.operators import timm_models
 from lift3d.operators.catalog import build_operator
+from lift3d.operators.hub import hub_or_cache
 from tests.support.operators import image_of
 
 timm = timm_models.timm
@@ -83,6 +86,11 @@ def test_a_hub_out_of_reach_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setattr("time.sleep", pytest.fail)
     with pytest.raises(ConfigError, match=r"http://127.0.0.1:9 does not answer .*weights=FILE or weights=random"):
         build_operator("timm:test_vit.r160_in1k")
+    # One that is reached and slow is its client's, which is more patient.
+    slow = type("ReadTimeout", (Exception,), {})
+    monkeypatch.setattr("huggingface_hub.get_session", lambda: Mock(head=Mock(side_effect=slow)))
+    with hub_or_cache(is_asked=True):
+        assert not huggingface_hub.constants.HF_HUB_OFFLINE
 
 
 @pytest.mark.fault(36, "weights of another shape")
