@@ -104,7 +104,7 @@ def make_report(
         return Report(_words(store, "This store cannot be read", str(error)), str(error), is_readable=False)
     runs = list_runs(store)
     if not runs and extent.run_id is None:
-        message = f"{store.url} holds no run yet. Start one: lift3d run CAPTURE/ --operator rgb --store {store.url}"
+        message = f"{store.url} holds no run yet. Start one: lift3d run CAPTURE/ --store {store.url}"
         return Report(_words(store, "Nothing has been run yet", message), message)
     run_id = choose_run(store, extent.run_id)
     run = _Run.of(store, run_id, extent)

@@ -133,7 +133,7 @@ def _recipe(file: dict[str, Any], given: dict[str, Any], leave_one_out: bool) ->
         # Who points at an operator means it.
         fields["operators"] = _operators_of(plugins)
     if not fields.get("scenes"):
-        raise ConfigError("No scene given. Name at least one, e.g. lift3d run my-capture/ --operator rgb.")
+        raise ConfigError("No scene given. Name at least one, e.g. lift3d run my-capture/.")
     typed = given.get("scenes", ())
     if typed and not any(":" in scene or _exists(scene) for scene in typed):
         # A run of nothing but a slip of the hand would be the latest of its store.
