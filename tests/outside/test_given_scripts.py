@@ -94,6 +94,9 @@ LAID_OUT_ANEW = {
         # A page says where it looks from; then its panel comes, once the scene is read.
         "-e 's#ws.recv(), 2#ws.recv(), 10#' "
         r"-e '/msgs=\[\]/r camera' "
+        # Words are a field and a button now.
+        """-e 's#=="GuiFormMessage"#=="GuiButtonMessage" and m["props"]["label"]=="Find"#' """
+        """-e 's#"GuiFormSubmitMessage","uuid":form#"GuiUpdateMessage","uuid":form,"updates":{"value":True}#' """
         "$FAULTS_LIB/ws_chain.py > own.py; "
         "python own.py 7191 2>&1 | tail -3 | cut -c1-200; kill $V;"
     ),
