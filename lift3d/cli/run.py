@@ -1,6 +1,7 @@
 """What ``lift3d run`` shows: progress, one line per scene, the table, and where everything lies."""
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -22,9 +23,10 @@ from lift3d.report.write import write_report
 from lift3d.results.scores.tables import closing_table, headline_means, legend
 from lift3d.runs.driver import OnScene
 from lift3d.runs.progress import RunProgress
+from lift3d.runs.records import choose_run
 from lift3d.runs.table import run_table
 from lift3d.storage import layout
-from lift3d.storage.location import open_store
+from lift3d.storage.location import Store, open_store
 from lift3d.tables.rendering import to_markdown, to_terminal
 from lift3d.tables.schema import ScoreTable
 
@@ -63,7 +65,7 @@ def run_and_present(recipe: Recipe, execution: Execution, drive: Drive, *, as_js
         _print_text(table, failures)
         print_places(places)
         print_places(_report(recipe, store.url, records, console))
-        print_places({"next": _next(store.url, records)})
+        print_places({"next": _next(store, recipe.run_id, records)})
     else:
         # A table of nothing but failures tells less than their reasons.
         for line in ("Nothing was lifted, so there is neither a table nor a report.", *failures):
@@ -119,11 +121,16 @@ def failure_lines(records: list[SceneRecord], store_url: str) -> list[str]:
     return lines
 
 
-def _next(url: str, records: Sequence[SceneRecord]) -> str:
-    """Return what people do with what came out."""
-    if any(record.pairs for record in records):
-        return f"lift3d view {url}, lift3d tables {url}, or in Python lift3d.lifted_scenes('{url}')"
-    return f"lift3d status {url} says what happened"
+def _next(store: Store, run_id: str, records: Sequence[SceneRecord]) -> str:
+    """Return what people do with what came out; a run of which all was there already may not be the latest."""
+    place = shlex.quote(store.url)
+    if not any(record.pairs for record in records):
+        return f"lift3d status {place} says what happened"
+    is_latest = choose_run(store) == run_id
+    own, asked = ("", "") if is_latest else (f" --run {run_id}", f", '{run_id}'")
+    return (
+        f"lift3d view {place}{own}, lift3d tables {place}{own}, or in Python lift3d.lifted_scenes('{store.url}'{asked})"
+    )
 
 
 def _one_line(message: str) -> str:

@@ -61,7 +61,7 @@ def test_a_run_with_a_failure_ends_with_table_failure_and_places(recipe, tmp_pat
     assert places["report"] == str(tmp_path / "store" / "report.html")
 
 
-def test_a_report_is_drawn_again_only_where_it_would_differ(tmp_path, monkeypatch):
+def test_a_report_is_drawn_again_only_where_it_would_differ(tmp_path, monkeypatch, capsys):
     drawn = []
 
     def write(_, extent, page):
@@ -73,6 +73,9 @@ def test_a_report_is_drawn_again_only_where_it_would_differ(tmp_path, monkeypatc
     for recipe in (first, first, other, first):
         assert run(recipe, tmp_path) == Exit.DONE
     assert drawn == [first.run_id, other.run_id, first.run_id]
+    # A run of which all was there already is not the latest, which is what the commands below show of themselves.
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("next")]
+    assert [f"--run {first.run_id}, lift3d tables" in line for line in told] == [False, False, False, True]
 
 
 def test_programs_get_json_alone_and_no_report(recipe, tmp_path, capsys):
