@@ -55,15 +55,6 @@ def _command(recipe: Recipe, store: str) -> list[str]:
 
 def _job(cluster: RayCluster, verb: str, *arguments: str) -> str:
     command = [sys.executable, "-m", "ray.scripts.scripts", "job", verb, "--address", cluster.jobs_address, *arguments]
-    tries = []
-
-    def is_taken() -> bool:
-        ran = subprocess.run(command, env=cluster.environment, capture_output=True, text=True, timeout=300, check=False)
-        tries.append(ran)
-        # A node takes jobs a moment after it is there, and asks to be tried again.
-        return "No available agent" not in ran.stderr
-
-    wait(is_taken, seconds=60)
-    assert tries[-1].returncode == 0, f"{tries[-1].stdout}\n{tries[-1].stderr}"
-    said: str = tries[-1].stdout
-    return said
+    done = subprocess.run(command, env=cluster.environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return done.stdout

@@ -86,6 +86,8 @@ def ray_cluster(with_jobs: bool = False) -> Iterator[RayCluster]:
 def _started(arguments: list[str], environment: dict[str, str], log: Path) -> Iterator[Node]:
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"]
     limits = ["--num-cpus", "1", "--object-store-memory", str(100 * 2**20)]
+    # Of two nodes of one machine whose agents listen at one port, the second takes no jobs.
+    limits += ["--dashboard-agent-listen-port", str(free_port())]
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*command, *limits, *arguments], env=environment, stdout=output, stderr=output, start_new_session=True
