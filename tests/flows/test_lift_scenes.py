@@ -58,7 +58,7 @@ def test_a_run_in_two_batches_with_an_unusable_scene_completes_and_says_so(tmp_p
     listed.write_text("\n".join((*SCENES, UNUSABLE)))
     state = lift_scenes(
         # As a deployment gives them: plain data, and a list instead of many scenes.
-        {"scenes": [str(listed)], "lifters": ["plane_sweep"], "image_height": 24},
+        {"scenes": [str(listed)], "operators": ["rgb"], "lifters": ["plane_sweep"], "image_height": 24},
         {"store": store, "workers": 1, "batch_size": 2},
         return_state=True,
     )
