@@ -40,9 +40,12 @@ def wake(process: "subprocess.Popen[bytes]") -> int:
 @pytest.mark.parametrize(("kind", "step"), kinds_and_steps(["filled"], ["filled"]))
 def test_two_processes_with_one_product_both_finish_and_one_wins(kind, step, shared_store_of):
     shared_store = shared_store_of(kind)
-    workers = [start_worker(shared_store.url, step, "sleep", factor) for factor in ("1", "2")]
-    for worker in workers:
-        wait_until_asleep(worker)
+    workers = []
+    # They race for the marker. Of unequal objects that are put at the same moment Swift may keep either: that race is
+    # test_racing_writers_leave_one_whole_product's.
+    for factor in ("1", "2"):
+        workers.append(start_worker(shared_store.url, step, "sleep", factor))
+        wait_until_asleep(workers[-1])
     for worker in workers:
         worker.send_signal(signal.SIGCONT)
     assert [worker.wait(60) for worker in workers] == [0, 0]
