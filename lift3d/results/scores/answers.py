@@ -131,7 +131,7 @@ def worst_left(means: DataFrame) -> Mapping[str, float]:
         share = (both[error] - both[floor]).clip(lower=0) / (both[f"{error}_plain"] - both[f"{floor}_plain"])
         left = left.where(is_told, share.where(has_task))
         is_told |= both[error].notna() & both[f"{error}_plain"].notna()
-    is_photograph = both["psnr_plain"] > _ITSELF_DB if "psnr_plain" in both else left.isna() & False
+    is_photograph = both["psnr_plain"] > _ITSELF_DB if "psnr_plain" in both else False
     best = (
         both.assign(left=left, itself=is_photograph)
         .groupby(["scene", "operator"])
