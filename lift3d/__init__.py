@@ -3,10 +3,15 @@
 The public names, those of ``__init__.pyi``, are imported when they are first used: importing ``lift3d`` costs nothing.
 """
 
+import os
 import sys
 from typing import Any
 
 import lazy_loader
+
+# Read when PyTorch is loaded. Its threads would else spin while they wait for each other: beside other work, three
+# times as long a wait.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _import, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 

@@ -49,9 +49,6 @@ for _command in _COMMANDS:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; our own errors become one message and an exit code. ``--quiet`` may stand anywhere."""
-    # Read when torch is loaded. Its threads would spin while they wait: beside other work, at ten times the processor's
-    # time.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _take_any_text()
     given = list(sys.argv[1:] if arguments is None else arguments)
     if "--quiet" in given:

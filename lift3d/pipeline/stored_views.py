@@ -22,6 +22,8 @@ _FREE_PIXELS = 2**24
 _MOST_PIXELS_PER_CELL = 2**12
 # Arrays that are of no part.
 _CAMERAS = ("K", "w2c")
+# Of a part of which fewer than one in so many views is wanted, others are not read.
+_FEW = 4
 
 
 def read_features(product: Product, index: int) -> tuple[FeatureMap, ...]:
@@ -56,23 +58,21 @@ def read_lifted(product: Product, wanted: Collection[ViewId] | None = None) -> I
     """Yield lifted views, all or the wanted ones, those of one part in memory at a time; other parts are not read."""
     names = [name for name in product.names if name not in ("view", *_CAMERAS)]
     cameras: dict[str, NDArray[Any]] = {}
-    for region, views in _regions(product):
-        chosen = {at: view for at, view in views.items() if wanted is None or view["id"] in wanted}
-        arrays = {name: product.read(name, region) for name in names} if chosen else {}
-        if chosen:
-            cameras = cameras or {name: product.array(name) for name in _CAMERAS}
-            arrays |= {name: of_all[region] for name, of_all in cameras.items()}
-            if product.attrs.get("prediction_is") == FIRST_CUT and FIRST_CUT in arrays:
-                arrays[PREDICTION] = arrays[FIRST_CUT]
-        for at, view in chosen.items():
+    for region, views in _wanted_regions(product, wanted):
+        arrays = {name: product.read(name, region) for name in names}
+        cameras = cameras or {name: product.array(name) for name in _CAMERAS}
+        arrays |= {name: of_all[region] for name, of_all in cameras.items()}
+        if product.attrs.get("prediction_is") == FIRST_CUT and FIRST_CUT in arrays:
+            arrays[PREDICTION] = arrays[FIRST_CUT]
+        for at, view in views.items():
             with understood(product, f"View '{view['id']}'"):
                 lifted = _lifted_view(at, view, arrays, is_plain=_is_plain(product))
             yield lifted
 
 
-def read_lifted_depths(product: Product) -> Iterator[LiftedDepth]:
+def read_lifted_depths(product: Product, wanted: Collection[ViewId] | None = None) -> Iterator[LiftedDepth]:
     """Yield cameras and depths of lifted views, those of the cut with the most cells, and no features."""
-    for region, views in _regions(product):
+    for region, views in _wanted_regions(product, wanted):
         arrays: dict[str, NDArray[Any]] = {}
         for at, view in views.items():
             with understood(product, f"View '{view['id']}'"):
@@ -84,6 +84,18 @@ def read_lifted_depths(product: Product) -> Iterator[LiftedDepth]:
                 depth = LiftedDepth(view["id"], _camera(at, view, arrays), grids[cut], coverage, z_depth)
                 _require_shape(grids[cut].shape, coverage, z_depth)
             yield depth
+
+
+def read_lifted_cameras(
+    product: Product, wanted: Collection[ViewId] | None = None
+) -> Iterator[tuple[ViewId, Camera, FeatureGrid]]:
+    """Yield ids, cameras and the grids of the first cut of lifted views."""
+    for region, views in _wanted_regions(product, wanted):
+        arrays = {name: product.read(name, region) for name in _CAMERAS}
+        for at, view in views.items():
+            with understood(product, f"View '{view['id']}'"):
+                found = view["id"], _camera(at, view, arrays), FeatureGrid(**view["grids"][0])
+            yield found
 
 
 def _regions(product: Product) -> Iterator[tuple[tuple[slice], dict[int, dict[str, Any]]]]:
@@ -98,6 +110,18 @@ def _regions(product: Product) -> Iterator[tuple[tuple[slice], dict[int, dict[st
         end = start + len(part)
         yield (slice(start, end),), {at: view for at, view in enumerate(part) if "reason" not in view}
         start = end
+
+
+def _wanted_regions(
+    product: Product, wanted: Collection[ViewId] | None
+) -> Iterator[tuple[tuple[slice | list[int]], dict[int, dict[str, Any]]]]:
+    """Yield regions that hold what is wanted, and what is noted of those views by their place: parts, or few of one."""
+    for (part,), views in _regions(product):
+        chosen = {at: view for at, view in views.items() if wanted is None or view["id"] in wanted}
+        if wanted is not None and 0 < _FEW * len(chosen) < part.stop - part.start:
+            yield ([part.start + at for at in chosen],), dict(enumerate(chosen.values()))
+        elif chosen:
+            yield (part,), chosen
 
 
 def read_skipped(store: Store, path: str) -> list[tuple[str, str]]:

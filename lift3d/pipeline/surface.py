@@ -178,8 +178,15 @@ def _stacked(name: str, maps: Sequence[Float[Tensor, "row col"]], sides: tuple[i
     return stacked
 
 
-def read_surface(store: Store, path: str) -> SceneSurface:
-    """Read what write_surface committed."""
+def surface_views(store: Store, path: str) -> list[ViewId]:
+    """Return the views of a surface that write_surface committed."""
+    product = open_product(store, path)
+    with understood(product, "The surface"):
+        return [str(name) for name in product.array("view")]
+
+
+def read_surface(store: Store, path: str, wanted: Collection[ViewId] | None = None) -> SceneSurface:
+    """Read what write_surface committed: what all views show of it, or the wanted ones alone."""
     product = open_product(store, path)
     with understood(product, "The surface"):
         names = [str(name) for name in product.array("view")]
@@ -190,16 +197,18 @@ def read_surface(store: Store, path: str) -> SceneSurface:
         if not {*order} <= {*range(len(names))} or names != sorted(names):
             raise ValueError(f"keyframes {order} of views {names}")
 
-        maps: list[Float[np.ndarray, "view row col"]] = []
+        chosen = [at for at, name in enumerate(names) if wanted is None or name in wanted]
+        parts = [chosen[at : at + _VIEWS_PER_PART] for at in range(0, len(chosen), _VIEWS_PER_PART)]
 
         def views() -> Iterator[SeenSurface]:
-            for at, (name, grid, size) in enumerate(zip(names, grids, sizes, strict=True)):
-                if at % _VIEWS_PER_PART == 0:
-                    some = (slice(at, at + _VIEWS_PER_PART),)
-                    maps[:] = [product.read(one, some) for one in ("z_depth", "confidence")]
-                place = (at % _VIEWS_PER_PART, slice(grid.rows), slice(grid.cols))
-                own = (torch.as_tensor(one[place].copy()) for one in maps)
-                yield SeenSurface.of(name, ViewGeometry(Camera(K[at], w2c[at], size), grid, *own))
+            for part in parts:
+                some = (slice(part[0], part[-1] + 1) if len(part) == part[-1] + 1 - part[0] else part,)
+                maps = [product.read(one, some) for one in ("z_depth", "confidence")]
+                for number, at in enumerate(part):
+                    place = (number, slice(grids[at].rows), slice(grids[at].cols))
+                    own = (torch.as_tensor(one[place].copy()) for one in maps)
+                    yield SeenSurface.of(names[at], ViewGeometry(Camera(K[at], w2c[at], sizes[at]), grids[at], *own))
 
-        cell_count = sum(grid.cell_count for grid in grids)
+        cell_count = sum(grids[at].cell_count for at in chosen)
+        order = tuple(chosen.index(at) for at in order if at in chosen)
         return SceneSurface(product.attrs["method"], views(), order, cell_count=cell_count)

@@ -17,8 +17,9 @@ from lift3d.geometry.projection import is_inside, project
 from lift3d.geometry.rigid import transform
 from lift3d.geometry.sampling import nearest_cells
 from lift3d.pipeline.decode import COVERED
-from lift3d.pipeline.surface import read_surface
+from lift3d.pipeline.surface import read_surface, surface_views
 from lift3d.results.lifted_scene import LiftedScene
+from lift3d.results.picture_rows import spread
 from lift3d.storage.commit import committed
 from lift3d.surface.catalog import SWEEP
 from lift3d.surface.cloud import SurfacePoints, surface_points
@@ -66,7 +67,7 @@ def surface_of(lifted: LiftedScene) -> SceneSurface:
     """Return the scene's surface as the run stored it, else as lifted views show it."""
     path = lifted.record.surface_path
     if path and committed(lifted.store, path) is not None:
-        return read_surface(lifted.store, path)
+        return read_surface(lifted.store, path, _views_for(lifted, path) if lifted.is_part else None)
     views = {}
     for one in lifted.depths():
         is_known = torch.isfinite(one.z_depth) & (one.z_depth > 0) & (one.coverage >= COVERED)
@@ -76,12 +77,26 @@ def surface_of(lifted: LiftedScene) -> SceneSurface:
     return SceneSurface.of(SceneGeometry(SWEEP.name, views))
 
 
+def surface_view_count(lifted: LiftedScene) -> int:
+    """Return how many views ``surface_of`` reads."""
+    path = lifted.record.surface_path
+    is_stored = path and committed(lifted.store, path) is not None
+    return len(surface_views(lifted.store, path)) if is_stored else len(lifted.targets)
+
+
+def _views_for(lifted: LiftedScene, path: str) -> list[ViewId]:
+    """Return the views of a stored surface by which a part of a scene is shown: its own, else as many, evenly."""
+    names = surface_views(lifted.store, path)
+    own = [name for name in names if name in lifted.targets]
+    return own if 2 * len(own) > len(lifted.targets) else spread(names, len(lifted.targets))
+
+
 def read_points(
     lifted: LiftedScene,
     surface: SceneSurface,
     points: SurfacePoints,
     targets: Sequence[ViewId] | None = None,
-    heed: Callable[["PointsInView"], None] | None = None,
+    heed: Callable[["SeenPoints"], None] | None = None,
 ) -> Cloud:
     """Choose for each point the view that shows it best, by pixels per unit of surface; ties go to the earlier one.
 
@@ -90,29 +105,45 @@ def read_points(
     count = len(points.xyz)
     best, view = torch.zeros(count, dtype=torch.float64), torch.full((count,), -1)
     uv = torch.zeros(count, 2, dtype=torch.float64)
-    for number, seen in enumerate(points_in_views(lifted, surface, points, targets or lifted.targets)):
-        # A view sees few of the points.
-        at = torch.nonzero(seen.quality)[:, 0]
-        quality = seen.quality[at] * torch.where(seen.is_outline[at], _OUTLINE, 1.0)
-        is_better = quality > best[at]
-        at = at[is_better]
-        best[at], view[at], uv[at] = quality[is_better], number, seen.uv[at]
+    asked = depths_of(lifted, surface, targets or lifted.targets)
+    near_views = _NearViews.of(points)
+    for number, (camera, depth) in enumerate(asked):
+        seen = _seen_by(camera, depth, points, near_views.may_see(camera), surface.tolerance)
+        quality = seen.quality * torch.where(seen.is_outline, _OUTLINE, 1.0)
+        is_better = quality > best[seen.index]
+        at = seen.index[is_better]
+        best[at], view[at], uv[at] = quality[is_better], number, seen.uv[is_better]
         if heed is not None:
             heed(seen)
     return Cloud(points.xyz, points.normals, view, uv, points.found)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PointsInView:
-    """How one view sees points.
+class SeenPoints:
+    """Points that one view sees, of many.
 
     Attributes:
         camera: Of the view, at the size that it was lifted at.
         depth: What it sees.
-        uv: Where the points are on its image, or beside it.
-        quality: Its pixels per unit of surface there, 0 where it does not see the point.
-        is_outline: Of the points that it sees, whether the cells around show different surfaces, or nothing: answers
-            there are a little of both.
+        index: Which of the points.
+        uv: Where they are on its image.
+        quality: Its pixels per unit of surface there.
+        is_outline: Whether the cells around show different surfaces, or nothing: answers there are a little of both.
+    """
+
+    camera: Camera
+    depth: DepthMap
+    index: Int[Tensor, " own"]
+    uv: Float[Tensor, "own 2"]
+    quality: Float[Tensor, " own"]
+    is_outline: Bool[Tensor, " own"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PointsInView:
+    """How one view sees points, as ``SeenPoints``, of all of them.
+
+    ``uv`` is on its image, or beside it; ``quality`` is 0 where it does not see the point.
     """
 
     camera: Camera
@@ -126,19 +157,51 @@ def points_in_views(
     lifted: LiftedScene, surface: SceneSurface, points: SurfacePoints, targets: Sequence[ViewId]
 ) -> Iterator[PointsInView]:
     """Yield how views see points of the surface, one view after the other."""
+    every = torch.arange(len(points.xyz))
     for camera, depth in depths_of(lifted, surface, targets):
-        own = transform(camera.w2c, points.xyz)
-        at, is_in_front = project(own, camera.K)
-        # Most points of most scenes are beside the image: the others are asked for more.
-        inside = torch.nonzero(is_in_front & is_inside(at, camera.size.height, camera.size.width))[:, 0]
-        z_depth = depth.at(at[inside].float())
-        inside = inside[(z_depth / own[inside, 2] - 1).abs() < surface.tolerance]
-        rays, normals = own[inside], points.normals[inside] @ camera.w2c[:3, :3].T
-        cosine = -(normals * F.normalize(rays, dim=-1)).sum(-1)
-        quality, is_outline = torch.zeros(len(own), dtype=torch.float64), torch.zeros(len(own), dtype=torch.bool)
-        quality[inside] = cosine.clamp(min=0.01) * camera.K[0, 0] * camera.K[1, 1] / rays[:, 2].square()
-        is_outline[inside] = _is_outline(depth, at[inside], surface.tolerance)
-        yield PointsInView(camera, depth, at, quality, is_outline)
+        uv, _ = project(transform(camera.w2c, points.xyz), camera.K)
+        seen = _seen_by(camera, depth, points, every, surface.tolerance)
+        quality, is_outline = torch.zeros(len(uv), dtype=torch.float64), torch.zeros(len(uv), dtype=torch.bool)
+        quality[seen.index], is_outline[seen.index] = seen.quality, seen.is_outline
+        yield PointsInView(camera, depth, uv, quality, is_outline)
+
+
+def _seen_by(
+    camera: Camera, depth: DepthMap, points: SurfacePoints, asked: Int[Tensor, " asked"], tolerance: float
+) -> SeenPoints:
+    """Return which of the points that are asked for a view sees, and how."""
+    own = transform(camera.w2c, points.xyz[asked])
+    at, is_in_front = project(own, camera.K)
+    inside = torch.nonzero(is_in_front & is_inside(at, camera.size.height, camera.size.width))[:, 0]
+    z_depth = depth.at(at[inside].float())
+    inside = inside[(z_depth / own[inside, 2] - 1).abs() < tolerance]
+    index, uv, rays = asked[inside], at[inside], own[inside]
+    normals = points.normals[index] @ camera.w2c[:3, :3].T
+    cosine = -(normals * F.normalize(rays, dim=-1)).sum(-1)
+    quality = cosine.clamp(min=0.01) * camera.K[0, 0] * camera.K[1, 1] / rays[:, 2].square()
+    return SeenPoints(camera, depth, index, uv, quality, _is_outline(depth, uv, tolerance))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _NearViews:
+    """Tells in half the bits which points may be on an image: most points of most scenes are beside it."""
+
+    middle: Float[Tensor, "3"]
+    xyz: Float[Tensor, "3 point"]
+
+    @classmethod
+    def of(cls, points: SurfacePoints) -> "_NearViews":
+        # Relative to their middle: the world may lie far from its origin.
+        middle = points.xyz.mean(0)
+        return cls(middle, (points.xyz - middle).float().T.contiguous())
+
+    def may_see(self, camera: Camera) -> Int[Tensor, " asked"]:
+        """Return the points on a camera's image or a pixel beside it."""
+        rotation, center = camera.w2c[:3, :3], camera.w2c[:3, :3] @ self.middle + camera.w2c[:3, 3]
+        slope, offset = (camera.K @ rotation).float(), (camera.K @ center).float()
+        u, v, z = torch.addmm(offset[:, None], slope, self.xyz)
+        is_near = (u >= -z) & (u <= (camera.size.width + 1) * z) & (v >= -z) & (v <= (camera.size.height + 1) * z)
+        return torch.nonzero(is_near)[:, 0]
 
 
 def _is_outline(depth: DepthMap, uv: Float[Tensor, "point 2"], tolerance: float) -> Bool[Tensor, " point"]:

@@ -1,8 +1,8 @@
 """The answers of one operator in one scene, lifted by one lifter, as an object that draws and converts."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,13 +12,22 @@ import torch
 from jaxtyping import Float, Shaped
 
 from lift3d.config import Recipe
+from lift3d.domain.camera import Camera
+from lift3d.domain.features import FeatureGrid
+from lift3d.domain.keys import ViewId
 from lift3d.domain.lifted import LiftedDepth, LiftedView
 from lift3d.domain.records import RAW2D, SceneRecord
 from lift3d.domain.scene import FRAME_MAPS, Frame, Scene
 from lift3d.errors import Lift3dError, SceneError, UnknownNameError
 from lift3d.pipeline.bounded_cache import BoundedCache
 from lift3d.pipeline.products import FIRST_CUT, PREDICTION
-from lift3d.pipeline.stored_views import most_cells, part_of_each_view, read_lifted, read_lifted_depths
+from lift3d.pipeline.stored_views import (
+    most_cells,
+    part_of_each_view,
+    read_lifted,
+    read_lifted_cameras,
+    read_lifted_depths,
+)
 from lift3d.results.colours import Picture, SceneColours, difference_picture, hatched, heat_picture
 from lift3d.results.picture_rows import COLUMNS, PictureRow, spread
 from lift3d.runs.driver import named_scene
@@ -80,6 +89,8 @@ class LiftedScene:
     trusted: tuple[str, ...] = ()
     # Shared by all of one record: to read a capture takes seconds.
     _capture: HeldCapture = field(default_factory=HeldCapture, repr=False)
+    # Where there are no others for whoever looks: see ``only``.
+    _chosen: tuple[ViewId, ...] | None = None
 
     @cached_property
     def targets(self) -> tuple[str, ...]:
@@ -127,6 +138,15 @@ class LiftedScene:
         finally:
             self._capture.frames = None
 
+    def only(self, targets: Collection[ViewId]) -> "LiftedScene":
+        """Return some of the views as if there were no others, for a first look; once read, all of them are held."""
+        return replace(self, _chosen=tuple(target for target in self.targets if target in targets))
+
+    @property
+    def is_part(self) -> bool:
+        """Whether these are only some of the views."""
+        return self._chosen is not None
+
     def view(self, target: str) -> LiftedView:
         """Return one lifted view; UnknownNameError if it is none of ``targets``."""
         return self._read(self._parts, target)
@@ -141,13 +161,16 @@ class LiftedScene:
 
     def depths(self) -> Iterator[LiftedDepth]:
         """Yield cameras and depths of all lifted views; of features nothing is read."""
-        parts = self.record.parts(self.operator, self.lifter)
-        return (depth for path in parts for depth in read_lifted_depths(open_product(self.store, path)))
+        return (one for product in self._products(self.lifter) for one in read_lifted_depths(product, self._chosen))
+
+    def cameras(self) -> Iterator[tuple[ViewId, Camera, FeatureGrid]]:
+        """Yield ids, cameras and feature grids of all lifted views; of features nothing is read."""
+        return (one for product in self._products(self.lifter) for one in read_lifted_cameras(product, self._chosen))
 
     @property
     def cell_count(self) -> int:
         """Cells of the finest grid of the first view, from attributes alone."""
-        return most_cells(open_product(self.store, self.record.parts(self.operator, self.lifter)[0]))
+        return most_cells(self._products(self.lifter)[0])
 
     def features(self, target: str, cut: int = 0) -> Float[np.ndarray, "channel row col"]:
         """Return lifted features; NaN where nothing was seen."""
@@ -346,11 +369,14 @@ class LiftedScene:
         return {}
 
     def _parts_of(self, lifter: str) -> dict[str, tuple[Product, int]]:
-        """Return the stored part of each target."""
-        products = [open_product(self.store, path) for path in self.record.parts(self.operator, lifter)]
-        return {
-            target: (product, number) for product in products for target, number in part_of_each_view(product).items()
-        }
+        """Return the stored part of each target; where some are chosen, these are one part of each product."""
+        every = ((product, part_of_each_view(product)) for product in self._products(lifter))
+        if self._chosen is None:
+            return {target: (product, number) for product, parts in every for target, number in parts.items()}
+        return {target: (product, 0) for product, parts in every for target in parts if target in self._chosen}
+
+    def _products(self, lifter: str) -> list[Product]:
+        return [open_product(self.store, path) for path in self.record.parts(self.operator, lifter)]
 
     def _read(self, parts: Mapping[str, tuple[Product, int]], target: str) -> LiftedView:
         if target not in parts:

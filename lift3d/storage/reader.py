@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,10 @@ from lift3d.storage.shards import shard_of, unpack_shard
 
 # What leads to these is content: of another form, type or size.
 _MISUNDERSTOOD = (ValueError, TypeError, LookupError, AttributeError, RuntimeError, ArithmeticError, AssertionError)
+# Parts of one shard that are read at the same time: a store far away answers each after a while.
+_READS_TOGETHER = 8
+# Along each axis; entries of the first may be listed.
+Region = tuple[slice | int | list[int], ...]
 # What executors say in a process that ends.
 _AT_EXIT = "cannot schedule new futures"
 
@@ -64,7 +69,7 @@ class Product:
         """Return one array."""
         return self.read(name, ())
 
-    def read(self, name: str, region: tuple[slice | int, ...]) -> Shaped[np.ndarray, "..."]:
+    def read(self, name: str, region: Region) -> Shaped[np.ndarray, "..."]:
         """Return a region of one array; axes that are not given are read whole.
 
         UnknownNameError if the product has no such array, DamagedProductError if a chunk is missing or damaged; names
@@ -89,7 +94,7 @@ class Product:
             view = VerifiedStore(self.store, self.commit)
             return xarray.open_zarr(view, chunks=None, consolidated=True, zarr_format=3)
 
-    def _decoded(self, name: str, region: tuple[slice | int, ...]) -> Shaped[np.ndarray, "..."]:
+    def _decoded(self, name: str, region: Region) -> Shaped[np.ndarray, "..."]:
         # Zarr is imported with the first array: a run is planned from what manifests say.
         import zarr
 
@@ -98,24 +103,31 @@ class Product:
         form = ArrayForm.of(self.manifest.arrays[name])
         is_most = _is_most(form, region)
         view = VerifiedStore(self.store, self.commit, reads_whole=is_most)
-        if region and is_most and (shard := shard_of(form, region[0])):
-            key = f"{name}/{shard[0]}"
+        if region and (shard := shard_of(form, region[0])):
+            key, rows = f"{name}/{shard[0]}", shard[1]
             if key in self.manifest.entries:
-                return unpack_shard(form, view.whole(key), shard[1])[(slice(None), *region[1:])]
+                whole = view.whole(key).__getitem__ if is_most else None
+                found = unpack_shard(form, rows, whole or partial(view.part, key), 1 if whole else _READS_TOGETHER)
+                return found[(slice(None), *region[1:])]
         # Of the older format arrays may name filters that unpickle.
-        return np.asarray(zarr.open_array(view, path=name, mode="r", zarr_format=3)[(*region, ...)])
+        array = zarr.open_array(view, path=name, mode="r", zarr_format=3)
+        # In full, since Zarr compares lists with dots.
+        where: Any = (*region, *(slice(None),) * (array.ndim - len(region)))
+        return np.asarray(array.oindex[where] if region and isinstance(region[0], list) else array[where])
 
 
-def _is_most(form: ArrayForm, region: tuple[slice | int, ...]) -> bool:
+def _is_most(form: ArrayForm, region: Region) -> bool:
     """Whether a region holds at least half of what the first shard that it touches holds along the first axis."""
     if not region or not form.is_sharded:
         return True
-    if not isinstance(region[0], slice):
+    if isinstance(region[0], int):
         return False
-    start, stop, _ = region[0].indices(form.shape[0])
-    begin = start - start % form.unit[0]
+    chosen = region[0] if isinstance(region[0], list) else range(form.shape[0])[region[0]]
+    if not chosen:
+        return False
+    begin = chosen[0] - chosen[0] % form.unit[0]
     end = min(begin + form.unit[0], form.shape[0])
-    return 2 * (min(stop, end) - start) >= end - begin
+    return 2 * sum(begin <= entry < end for entry in chosen) >= end - begin
 
 
 @contextmanager

@@ -72,6 +72,12 @@ class VerifiedStore(ZarrStore):
         entry = self._entries[key]
         return self._plausible(key, entry, (0, entry.size))
 
+    def part(self, key: str, where: slice) -> bytes:
+        """Return some bytes of a shard: a chunk, or, where no end is given, its index."""
+        entry = self._entries[key]
+        start, end, _ = where.indices(entry.size)
+        return self._plausible(key, entry, (start, end), is_index=where.stop is None)
+
     def _plausible(self, key: str, entry: Entry, span: tuple[int, int], *, is_index: bool = False) -> bytes:
         """Return what was asked for, once it is known to unpack to no more than its array has room for."""
         path, form = self._commit.path, ArrayForm.of(self._commit.manifest.arrays[key.split("/")[0]])

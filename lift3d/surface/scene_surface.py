@@ -290,6 +290,8 @@ def _cosine_to_normal(points: Float[Tensor, "row col 3"]) -> Float[Tensor, "row 
     down = padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]
     normal = torch.linalg.cross(across, down, dim=0)
     ray = points.permute(2, 0, 1)
-    cosine = (normal * ray).sum(0).abs() / (normal.norm(dim=0) * ray.norm(dim=0)).clamp(min=1e-30)
+    # PyTorch's norm takes twenty times as long along the first axis.
+    lengths = [torch.linalg.vecdot(one, one, dim=0).sqrt() for one in (normal, ray)]
+    cosine = (normal * ray).sum(0).abs() / (lengths[0] * lengths[1]).clamp(min=1e-30)
     known: Tensor = cosine.nan_to_num(0.5).clamp(min=_LEAST_COSINE)
     return known

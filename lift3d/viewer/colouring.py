@@ -1,7 +1,7 @@
 """Colours of a viewed scene: of as many points and small pictures as are asked for, and not before."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -51,6 +51,18 @@ class ColourMode:
     def is_asking(self) -> bool:
         """Whether something is compared with all else."""
         return self.point is not None or self.area is not None or self.texts is not None
+
+    def moved(self, old: Float[Tensor, "old 3"], new: Float[Tensor, "new 3"]) -> "ColourMode":
+        """Return the same of another cloud of the same surface: its points that are nearest to those asked about."""
+        from scipy.spatial import cKDTree
+
+        point, area = self.point, self.area
+        if point is not None:
+            point = int((new - old[point]).square().sum(1).argmin()) if len(new) else None
+        if area is not None:
+            _, nearest = cKDTree(old.numpy()).query(new.numpy())
+            area = torch.nonzero(torch.isin(torch.from_numpy(nearest), area))[:, 0]
+        return replace(self, point=point, area=area)
 
 
 @dataclass(frozen=True, eq=False)

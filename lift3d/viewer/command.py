@@ -24,9 +24,12 @@ with extra("view"):
     from lift3d.viewer.notice import reading_notice
     from lift3d.viewer.server import HOST, start_server
     from lift3d.viewer.session import Session
+    from lift3d.viewer.unfolding import unfold_when_read
     from lift3d.viewer.visit import Visit
 
 _LAST_PORT = 65535
+# A browser comes, is told of a sketch, and has drawn it.
+_SEEN_WITHIN_S, _DRAWN_WITHIN_S = 5.0, 1.0
 
 
 def serve_viewer(first: LiftedScene, port: int, is_opened: bool = True) -> None:
@@ -36,7 +39,7 @@ def serve_viewer(first: LiftedScene, port: int, is_opened: bool = True) -> None:
         if is_opened:
             _open_browser(viewer.address)
         # Browsers that come meanwhile see how far that is; a store that cannot be read ends everything.
-        viewer.library.stage(first)
+        viewer.read()
         click.echo(viewer.to_text())
         while True:
             time.sleep(3600)
@@ -51,6 +54,7 @@ class RunningViewer:
     token: str
     visits: dict[int, Visit] = field(default_factory=dict)
     _gone: set[int] = field(default_factory=set)
+    _is_seen: threading.Event = field(default_factory=threading.Event)
     _is_over: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -75,11 +79,17 @@ class RunningViewer:
             "end      Ctrl-C"
         )
 
+    def read(self) -> None:
+        """Read what is shown first: a sketch at once, and the rest when a browser shows that, or none comes for it."""
+        self.library.sight(self.library.first)
+        self._is_seen.wait(_SEEN_WITHIN_S)
+        self.library.stage(self.library.first)
+
     def meet(self, client: viser.ClientHandle) -> None:
         """Show a browser what it wants, when that has been read."""
         try:
             with reading_notice(client, self.library):
-                self.visits[client.client_id] = Visit(client, self.library)
+                visit = self.visits[client.client_id] = Visit(client, self.library)
         except Exception:
             # Of a viewer that ends nobody waits for what is read, and threads can do nothing more.
             if not self._is_over.is_set():
@@ -88,6 +98,11 @@ class RunningViewer:
         # Who waited may have left meanwhile.
         if client.client_id in self._gone:
             self.part(client)
+            return
+        # The browser draws before anything else is worked on.
+        time.sleep(_DRAWN_WITHIN_S)
+        self._is_seen.set()
+        unfold_when_read(visit.session)
 
     def end(self) -> None:
         """Whatever browsers still wait for is not told any more."""

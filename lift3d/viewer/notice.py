@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import viser
 
@@ -37,14 +37,39 @@ def reading_notice(client: viser.ClientHandle, library: Library) -> Iterator[Non
 
 
 @contextlib.contextmanager
-def working_notice(page: Page, said: str) -> Iterator[None]:
-    """Say over the scene, wherever the panel has been scrolled to, what is worked on while the context lasts."""
+def rest_notice(page: Page, library: Library, name: str) -> Iterator[None]:
+    """Say over a sketch how far reading the rest of the scene is, while the context lasts."""
+    with working_notice(page, f"This is a first look at {name}.") as say:
+
+        def tell(other: str, share: float) -> None:
+            if other == name:
+                say(f"All of it follows: {share:.0%} is read.")
+
+        library.waiting.append(tell)
+        try:
+            yield
+        finally:
+            library.waiting.remove(tell)
+
+
+@contextlib.contextmanager
+def working_notice(page: Page, said: str) -> Iterator[Callable[[str], None]]:
+    """Say over the scene, wherever the panel has been scrolled to, what is worked on while the context lasts.
+
+    Yields what says how far that is.
+    """
     if not isinstance(page, viser.ClientHandle):
-        yield
+        yield lambda more: None
         return
     note = page.add_notification(said, "", loading=True, with_close_button=False)
     page.flush()
+
+    def say(more: str) -> None:
+        # The browser may go meanwhile.
+        with contextlib.suppress(RuntimeError):
+            note.body = more
+
     try:
-        yield
+        yield say
     finally:
         note.remove()

@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from lift3d.errors import Lift3dError
@@ -35,9 +35,11 @@ class Scenery:
         # Of turns within turns the outermost colours, at its end, the pictures at cameras that are out of date.
         self._turns, self._depth, self._is_behind = 0, 0, False
         self.through = -1
+        # Whether nobody looks any more.
+        self.is_over = False
         # Of which finer triangles were asked for.
         self._refined: Stage | None = None
-        self.stage: Stage = library.stage(library.nearest(choice.run, choice.scene, choice.operator, choice.lifter))
+        self.stage: Stage = library.sight(library.nearest(choice.run, choice.scene, choice.operator, choice.lifter))
         self.choice = self.stage.fitting(choice)
         self.mode = ColourMode(self.choice.is_lifted, self.choice.colouring)
         self.labels: Labels | None = None
@@ -54,9 +56,16 @@ class Scenery:
 
     def stage_of(self, one: LiftedScene) -> Stage:
         """Return a scene read, and say so while it is; Lift3dError if it cannot be."""
+        return self._waited_for(one, self.library.stage)
+
+    def sight_of(self, one: LiftedScene) -> Stage:
+        """Return a scene read or a sketch of it, and say so while that is made; Lift3dError if it cannot be."""
+        return self._waited_for(one, self.library.sight)
+
+    def _waited_for(self, one: LiftedScene, read: Callable[[LiftedScene], Stage]) -> Stage:
         reading = working_notice(self.page, f"Reading {one.name} …")
         with contextlib.nullcontext() if self.library.holds(one) else reading:
-            return self.library.stage(one)
+            return read(one)
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:
@@ -119,7 +128,7 @@ class Scenery:
     def _mesh(self) -> PageMesh:
         """Return the triangles that are there in a moment; finer ones follow."""
         mesh, stage = self.stage.mesh(), self.stage
-        if not stage.has_fine_mesh and self._refined is not stage:
+        if not stage.has_fine_mesh and self._refined is not stage and not stage.viewed.is_sketch:
             self._refined = stage
             threading.Thread(target=self._refine, args=(stage,), name="lift3d-mesh", daemon=True).start()
         return mesh
@@ -130,7 +139,7 @@ class Scenery:
             with working_notice(self.page, "Making finer triangles …"):
                 stage.mesh(FINE)
             with self.turn():
-                if self.stage is stage and self.choice.shape == "mesh":
+                if self.stage is stage and self.choice.shape == "mesh" and not self.is_over:
                     self.draw_surface()
 
     def read(self) -> None:

@@ -18,6 +18,7 @@ from lift3d.viewer.library import Library
 from lift3d.viewer.notice import working_notice
 from lift3d.viewer.picking import pick_picture, pick_point, points_in_box
 from lift3d.viewer.scenery import Scenery
+from lift3d.viewer.unfolding import unfold, unfold_when_read
 from lift3d.viewer.viewed_scene import Colouring
 
 # Pixels of the picture by which is told what a box holds.
@@ -104,7 +105,7 @@ class Session(Scenery):
                 return
             chosen = self.library.nearest(run or self.choice.run, scene, operator, lifter)
             try:
-                stage = self.stage_of(chosen)
+                stage = self.sight_of(chosen)
             except Lift3dError as error:
                 self.panel.summary.content = texts.trouble(f"{chosen.title} cannot be shown: {error}")
                 return
@@ -116,6 +117,7 @@ class Session(Scenery):
             self.draw()
             if is_elsewhere:
                 self.enter(-1)
+            unfold_when_read(self)
 
     def filter(self, shown: Filter) -> None:
         """Show only some of the points."""
@@ -166,6 +168,8 @@ class Session(Scenery):
         with self.turn():
             self.panel.masks.disabled = True
             try:
+                if self.viewed.is_sketch:
+                    unfold(self, self.stage_of(self.stage.lifted))
                 if not self.stage.things:
                     with working_notice(self.page, "Merging the masks of all views …"):
                         self.stage.things.append(found_masks(self.stage.lifted, self.viewed))

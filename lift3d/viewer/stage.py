@@ -24,10 +24,14 @@ _FAR_OUT, _ASIDE = 0.002, 0.02
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """A viewed scene and where the page has it; ``things`` are masks, once somebody has looked for them."""
+    """A viewed scene and where the page has it; ``things`` are masks, once somebody has looked for them.
+
+    ``placed`` is where another stage of the same scene has it, if there is one.
+    """
 
     lifted: LiftedScene
     viewed: ViewedScene
+    placed: ViewerTransform | None = None
     things: list[Labels] = field(default_factory=list)
     _meshes: dict[int, PageMesh] = field(default_factory=dict)
     _meshing: threading.Lock = field(default_factory=threading.Lock)
@@ -39,7 +43,7 @@ class Stage:
     @cached_property
     def to_page(self) -> ViewerTransform:
         """From the world to the page."""
-        return viewer_transform(self.viewed.cloud.xyz, self.viewed.cameras, self.viewed.surface.views)
+        return self.placed or viewer_transform(self.viewed.cloud.xyz, self.viewed.cameras, self.viewed.surface.views)
 
     @cached_property
     def points(self) -> RasterPoints:

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from lift3d.domain.keys import ViewId
-from lift3d.results.cloud import Cloud, PointsInView, cells_at, read_points, surface_of, whole_grid
+from lift3d.results.cloud import Cloud, SeenPoints, cells_at, read_points, surface_of, whole_grid
 from lift3d.results.lifted_scene import LiftedScene
 from lift3d.surface.cloud import surface_points
 from lift3d.surface.scene_surface import SceneSurface
@@ -75,17 +75,16 @@ def surface_cloud(
     views, finest = torch.zeros(count, dtype=torch.int64), torch.zeros(count)
     colour, total = torch.zeros(count, 3), torch.zeros(count)
 
-    def heed(seen: PointsInView) -> None:
+    def heed(seen: SeenPoints) -> None:
         done, target = next(names)
         report(done)
-        photo, at = photos.get(target), torch.nonzero(seen.quality)[:, 0]
-        quality = seen.quality[at].float()
+        photo, at, quality = photos.get(target), seen.index, seen.quality.float()
         views[at] += 1
         # Cells per unit of surface.
         finest[at] = finest[at].maximum(quality / (seen.depth.grid.stride_u * seen.depth.grid.stride_v))
         if photo is not None:
-            weight = quality * torch.where(seen.is_outline[at], _OUTLINE, 1.0)
-            cell = cells_at(whole_grid(seen.camera.size, *photo.shape[1:]), seen.uv[at])
+            weight = quality * torch.where(seen.is_outline, _OUTLINE, 1.0)
+            cell = cells_at(whole_grid(seen.camera.size, *photo.shape[1:]), seen.uv)
             colour.index_add_(0, at, photo.flatten(1).T[cell].float() * weight[:, None])
             total.index_add_(0, at, weight)
 

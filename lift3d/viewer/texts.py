@@ -44,6 +44,8 @@ def summary(name: str, viewed: ViewedScene, count: int) -> str:
     views = f"{shown} cameras" if shown == viewed.view_count else f"{shown} of {viewed.view_count} cameras, evenly"
     points = f"{count:,} points" if count == viewed.cloud.found else f"{count:,} of {viewed.cloud.found:,} points"
     notes = [f"<b>{escape(name)}</b>: {views}, {points}."]
+    if viewed.is_sketch:
+        notes.append("This is a first look; all of it follows in a moment.")
     if not len(viewed.cloud):
         notes.append("No depth was found, so there are no points.")
     elif count == 0:

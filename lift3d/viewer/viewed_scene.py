@@ -29,7 +29,7 @@ class ViewedScene:
 
     ``photos`` has those that can still be read, ``plain`` is None where the run has none, as for novel cameras, and
     ``names`` are those of the labels. The store holds ``view_count`` views; no more than the first few hundred, evenly,
-    are shown.
+    are shown. Of a sketch others are yet to come.
     """
 
     slices: tuple[ViewSlice, ...]
@@ -40,6 +40,7 @@ class ViewedScene:
     kind: str
     names: Mapping[int, str]
     view_count: int
+    is_sketch: bool = False
 
     def __post_init__(self) -> None:
         # Worked out before the first click rather than at it.

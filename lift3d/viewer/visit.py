@@ -52,6 +52,7 @@ class Visit:
 
     def stop(self) -> None:
         """The browser has gone."""
+        self.session.is_over = True
         self._follower.stop()
 
     def picture(self, camera: PageCamera) -> Picture8:

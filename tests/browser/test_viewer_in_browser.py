@@ -2,6 +2,7 @@
 
 import math
 import statistics
+import threading
 import time
 from dataclasses import dataclass, replace
 
@@ -16,12 +17,13 @@ from lift3d.viewer.film import film_cameras
 from lift3d.viewer.stage import Stage
 from lift3d.viewer.surface_points import by_detail
 from lift3d.viewer.transform import FIELD_OF_VIEW
+from lift3d.viewer.unfolding import unfold
 from tests.support.browser import opened_page, require_chromium
 from tests.support.runs import run_into, small_recipe
 
 pytestmark = pytest.mark.cluster
 
-# Navigation to points on the canvas; click to new colours in the browser; and of one core, a picture from where one
+# Navigation to points on the canvas, of a store of which nothing has been read; click to new colours in the browser; and of one core, a picture from where one
 # stands, 512 pixels high, without the way to the browser.
 BOUNDS_IN_MS, CLICKS = (3000, 200, 150), 7
 # Notes when many points are first drawn, when their colours are handed to WebGL, and when the mouse was released.
@@ -106,16 +108,19 @@ def look_at(store, least=0, **choice):
         running_viewer(open_lifted(store, **choice), 0) as viewer,
         opened_page(1280, 800, NOTES.replace("MANY", "300")) as (page, traffic),
     ):
-        # What is measured is the page: reading a store is said beside.
-        stage = viewer.library.stage(viewer.library.first)
-        if least > len(stage.viewed.cloud):
-            many = denser(stage, least)
-            viewer.library.stage = lambda one: many
+        # As the command does: the browser comes when nothing has been read.
+        reading = threading.Thread(target=viewer.read)
+        reading.start()
         page.goto(viewer.address)
         page.wait_for_function("notes.drawn !== null", timeout=60000)
-        while not viewer.sessions:
+        while not viewer.sessions or viewer.sessions[0].viewed.is_sketch:
             page.wait_for_timeout(50)
-        yield Look(page, traffic, viewer.sessions[0], viewer)
+        session = viewer.sessions[0]
+        reading.join()
+        if least > len(session.viewed.cloud):
+            with session.turn():
+                unfold(session, denser(session.stage, least))
+        yield Look(page, traffic, session, viewer)
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +140,7 @@ def test_a_hundred_views_and_a_million_points_are_there_and_answer_quickly(test_
     capture = str(test_data / "captures" / "kitchen")
     fields = {"operators": ["hog"], "lifters": ["anchored"], "metrics": ["coverage"], "target_mode": "refine"}
     url, measured = str(tmp_path / "store"), []
-    run_into(url, small_recipe(scenes=[capture], image_height=120, **fields))
+    run_into(url, small_recipe(scenes=[capture], image_height=256, **fields))
     for least in (100_000, 1_000_000):
         for look in look_at(url, least):
             session, loaded = look.session, look.page.evaluate("notes.drawn")

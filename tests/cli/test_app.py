@@ -271,11 +271,16 @@ def test_a_wrong_request_for_a_table_says_what_there_is(store, options, message,
     assert message in said
 
 
-def test_status_counts_scenes_and_the_doctor_finds_this_environment_fit(store, lift3d, monkeypatch):
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+def test_threads_that_wait_sleep_unless_the_user_says_otherwise():
+    said = "import os, sys, lift3d; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+    for given, expected in (({}, "PASSIVE False"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE False")):
+        others = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+        told = subprocess.run([sys.executable, "-c", said], env=others | given, capture_output=True, check=True)
+        assert told.stdout.decode().strip() == expected
+
+
+def test_status_counts_scenes_and_the_doctor_finds_this_environment_fit(store, lift3d):
     state = json.loads(lift3d("status", store[0], "--json")[1])[0]
-    # Threads that spin would take the cores from who works.
-    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
     assert (state["wanted"], state["committed"], len(state["failed"])) == (2, 1, 1)
     assert "rgb × plane_sweep, leave-one-out" in lift3d("status", store[0])[1].decode()
     code, out, _ = lift3d("doctor")

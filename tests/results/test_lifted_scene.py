@@ -60,6 +60,31 @@ def test_views_are_those_of_the_store(shown_store):
     assert plain.source_ids == (lifted.targets[0],)
 
 
+def test_of_a_few_views_alone_all_is_as_it_is_of_all(shown_store):
+    whole = lift3d.open_lifted(shown_store, operator="hog")
+    chosen = whole.targets[1:2]
+    few = whole.only(chosen)
+    assert few.targets == few.compared == chosen
+    for found, expected in (
+        (few.view(chosen[0]), whole.view(chosen[0])),
+        (few.plain(chosen[0]), whole.plain(chosen[0])),
+    ):
+        assert torch.equal(found.lifted[0].features.values, expected.lifted[0].features.values)
+        assert torch.equal(found.prediction.values, expected.prediction.values)
+    ((target, camera, grid),) = few.cameras()
+    (depth,) = few.depths()
+    view = whole.view(chosen[0])
+    assert (target, grid) == (chosen[0], view.lifted[0].features.grid)
+    assert torch.equal(camera.w2c, view.camera.w2c)
+    assert torch.equal(depth.z_depth, view.lifted[0].z_depth)
+    surface, expected = few.surface, whole.surface
+    assert surface.ids == chosen
+    assert torch.equal(surface.views[0].z_depth, expected.views[expected.ids.index(chosen[0])].z_depth)
+    assert torch.equal(surface.views[0].quality, expected.views[expected.ids.index(chosen[0])].quality)
+    with pytest.raises(UnknownNameError):
+        few.view(whole.targets[0])
+
+
 def test_several_parts_are_joined_along_the_views(shown_store, monkeypatch, tmp_path):
     for module in ("lift", "products", "features"):
         monkeypatch.setattr(f"lift3d.pipeline.{module}.VIEWS_PER_PART", 4)

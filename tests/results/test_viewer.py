@@ -9,10 +9,11 @@ from lift3d.domain.features import FeatureGrid
 from lift3d.results.colours import similarity_levels, similarity_table, to_bytes
 from lift3d.results.lifted_scene import HeldCapture
 from lift3d.results.opened import lifted_scenes
+from lift3d.results.picture_rows import spread
 from lift3d.results.query.likeness import relevance
 from lift3d.viewer import gathering, texts, view_slices
 from lift3d.viewer.colouring import ColourMode, colours_of, likeness
-from lift3d.viewer.gathering import evenly, view_scene
+from lift3d.viewer.gathering import is_small, sketched_scene, view_scene
 from lift3d.viewer.picking import pick_picture, pick_point
 from lift3d.viewer.transform import half_extent, viewer_transform
 from tests.support.runs import run_into, small_recipe
@@ -170,12 +171,44 @@ def test_more_cameras_and_features_than_are_held(scenes, monkeypatch):
     monkeypatch.setattr(gathering, "MAX_VIEWS", 3)
     monkeypatch.setattr(view_slices, "FEATURE_BYTES", 4000)
     seen = view_scene(scenes[0], scenes)
-    assert [place.target for place in seen.slices] == evenly(scenes[0].targets, 3)
+    assert [place.target for place in seen.slices] == spread(scenes[0].targets, 3)
     assert (len(seen.slices), seen.view_count) == (3, 6)
     assert seen.lifted.unit.nbytes <= 4000
     said = texts.summary("room", seen, 10)
     assert "3 of 6 cameras" in said
     assert f"every {seen.slices[0].step}th" in said
+
+
+def test_a_sketch_is_what_a_few_views_show_of_the_same_surface(scenes, viewed, monkeypatch):
+    assert is_small(scenes[0])
+    monkeypatch.setattr(gathering, "SKETCH_VIEWS", 3)
+    monkeypatch.setattr(gathering, "SKETCH_POINTS", 500)
+    monkeypatch.setattr(gathering, "_FEW_VIEWS", 3)
+    assert not is_small(scenes[0])
+    hog, whole = next(one for one in scenes if one.operator == "hog"), viewed["hog"]
+    sketch = sketched_scene(hog, scenes)
+    assert [place.target for place in sketch.slices] == spread(hog.targets, 3)
+    assert 100 < len(sketch.cloud) <= 500
+    assert (sketch.view_count, sketch.is_sketch) == (6, True)
+    assert "first look" in texts.summary("room", sketch, 500)
+    # On the surface, and as many views see a point, about.
+    apart = torch.cdist(sketch.cloud.xyz, whole.cloud.xyz).amin(1)
+    assert float((apart < 2 * sketch.surface.spacing).double().mean()) > 0.9
+    assert set(sketch.surface.views.tolist()) <= {2, 4, 6}
+    assert {*sketch.photos} == {place.target for place in sketch.slices}
+    for place in sketch.slices:
+        same = next(one for one in whole.slices if one.target == place.target)
+        assert torch.equal(sketch.lifted.unit[place.cells], whole.lifted.unit[same.cells])
+
+
+def test_what_is_asked_is_asked_of_the_nearest_points_of_another_cloud():
+    few = torch.tensor([[0.0, 0, 0], [1, 0, 0], [2, 0, 0]], dtype=torch.float64)
+    many = torch.cat([few + 0.1, few - 0.1]).flip(0)
+    asked = ColourMode(True, point=1).moved(few, many)
+    assert (many[asked.point] - few[1]).norm() < 0.2
+    asked = ColourMode(True, area=torch.tensor([0, 2])).moved(few, many)
+    assert sorted(many[asked.area][:, 0].round().tolist()) == [0, 0, 2, 2]
+    assert not ColourMode(True, "depth").moved(few, many).is_asking
 
 
 def test_what_a_side_lacks_of_the_other_is_said():

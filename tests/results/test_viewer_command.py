@@ -3,6 +3,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import webbrowser
 from dataclasses import replace
 from urllib.request import urlopen
@@ -15,6 +16,7 @@ from lift3d.errors import ConfigError
 from lift3d.results.opened import open_lifted
 from lift3d.results.query.words import can_take_words, embedded, text_encoder
 from lift3d.viewer import command as view_command
+from lift3d.viewer import gathering
 from lift3d.viewer.choice import Choice, Eye, Filter
 from lift3d.viewer.command import check_port, running_viewer
 from lift3d.viewer.film import film
@@ -23,6 +25,7 @@ from lift3d.viewer.library import Library
 from lift3d.viewer.mesh import COARSE, FINE
 from lift3d.viewer.server import start_server
 from lift3d.viewer.session import Session
+from lift3d.viewer.unfolding import unfold_when_read
 from tests.support.runs import run_into, small_recipe
 
 
@@ -93,6 +96,63 @@ def test_words_are_put_as_the_model_has_learned_them():
         with pytest.raises(ConfigError, match="up to 200"):
             embedded(encoder, words)
     assert text_encoder("open_vocabulary?prompts=red ball&of=tiny:clip").encode_text(["a ball"]).shape[0] == 1
+
+
+@pytest.mark.cluster
+def test_a_sketch_is_asked_while_all_is_read_and_then_all_is_asked_the_same(store, monkeypatch):
+    monkeypatch.setattr(gathering, "SKETCH_VIEWS", 3)
+    monkeypatch.setattr(gathering, "_FEW_VIEWS", 3)
+    first = open_lifted(store, operator="tiny:clip")
+    server = start_server(0, "room")
+    try:
+        library = Library(first)
+        session = Session(server, library, Choice(first.recipe.run_id, first.name, first.operator, first.lifter))
+        sketch = session.stage
+        assert sketch.viewed.is_sketch
+        assert library.sight(first) is sketch
+        session.ask_point(5)
+        session.enter(1)
+        session.filter(Filter(least_views=6))
+        assert "3 of 6 cameras" in session.panel.summary.content
+        asked, target = sketch.viewed.cloud.xyz[5], sketch.viewed.slices[1].target
+        # Who looks at a sketch does not wait for who reads.
+        with library._reading:
+            unfold_when_read(session)
+            assert session.stage is sketch
+            assert library.sight(first) is sketch
+            session.draw()
+        (reading,) = [one for one in threading.enumerate() if one.name == "lift3d-read"]
+        reading.join(60)
+        whole = session.stage
+        assert whole is library.stage(first) is library.sight(first)
+        assert len(whole.viewed.slices) == 6
+        assert whole.to_page is sketch.to_page
+        assert float((whole.viewed.cloud.xyz[session.mode.point] - asked).norm()) < 2 * whole.viewed.surface.spacing
+        assert whole.viewed.slices[session.through].target == target
+        assert session.choice.shown == Filter(least_views=6)
+        assert "first look" not in session.panel.summary.content
+        # Another model of the scene stands where this one does, and of it there is no sketch.
+        other = library.sight(open_lifted(store, operator="hog"))
+        assert not other.viewed.is_sketch
+        assert other.to_page is whole.to_page
+    finally:
+        server.stop()
+
+
+@pytest.mark.cluster
+def test_things_of_a_sketch_are_those_of_all_views(store, monkeypatch):
+    monkeypatch.setattr(gathering, "SKETCH_VIEWS", 3)
+    monkeypatch.setattr(gathering, "_FEW_VIEWS", 3)
+    first = open_lifted(store, operator="hog")
+    server = start_server(0, "room")
+    try:
+        session = Session(server, Library(first), Choice(first.recipe.run_id, first.name, first.operator, first.lifter))
+        assert session.viewed.is_sketch
+        session.find_masks()
+        assert not session.viewed.is_sketch
+        assert len(session.labels.ids) == len(session.viewed.cloud)
+    finally:
+        server.stop()
 
 
 @pytest.mark.cluster

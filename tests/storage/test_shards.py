@@ -46,17 +46,19 @@ def test_a_shard_is_the_one_that_zarr_makes_and_gives_its_entries_back(dtype, st
     form = ArrayForm.of(json.loads(ours["x/zarr.json"].to_bytes()))
     found, rows = shard_of(form, slice(start + 1, start + 3))
     assert f"x/{found}" == key
-    np.testing.assert_array_equal(unpack_shard(form, shard, rows), values[1:3])
+    np.testing.assert_array_equal(unpack_shard(form, rows, shard.__getitem__), values[1:3])
+    np.testing.assert_array_equal(unpack_shard(form, [2, 0], shard.__getitem__, together=2), values[[2, 0]])
     for at in (20, len(shard) - 20):
         damaged = bytearray(shard)
         damaged[at] ^= 1
         with pytest.raises((ValueError, RuntimeError)):
-            unpack_shard(form, bytes(damaged), range(len(values)))
+            unpack_shard(form, range(len(values)), bytes(damaged).__getitem__)
 
 
-def test_entries_of_several_shards_and_single_ones_are_left_to_zarr():
+def test_entries_of_several_shards_are_left_to_zarr():
     form = ArrayForm((LENGTH, 2), "int16", (UNIT, 2), (1, 2), is_sharded=True, packer="blosc")
-    assert shard_of(form, slice(0, UNIT)) == ("c/0/0", range(UNIT))
-    assert shard_of(form, slice(8, 99)) == ("c/2/0", range(3))
-    for other in (slice(None), slice(3, 5), slice(0, 4, 2), slice(0, 0), 3):
+    assert shard_of(form, slice(0, UNIT)) == ("c/0/0", [*range(UNIT)])
+    assert shard_of(form, slice(8, 99)) == ("c/2/0", [0, 1, 2])
+    assert shard_of(form, [6, 5]) == ("c/1/0", [2, 1])
+    for other in (slice(None), slice(3, 5), slice(0, 0), [0, 8], [], 3):
         assert shard_of(form, other) is None
