@@ -13,6 +13,8 @@ Shape = Literal["points", "mesh", "picture"]
 CameraStyle = Literal["hidden", "outlines", "pictures"]
 # The first is what a browser without a graphics card draws while one waits for it.
 POINT_COUNTS = (50_000, 200_000, 500_000, 1_000_000)
+# What one with a graphics card draws at first.
+WITH_CARD = 500_000
 # As large as the page's scene is, each way.
 ALL = (-8.0, 8.0)
 # Longer texts are none of ours.

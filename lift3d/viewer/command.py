@@ -102,11 +102,14 @@ class RunningViewer:
         # The browser draws before anything else is worked on.
         time.sleep(_DRAWN_WITHIN_S)
         self._is_seen.set()
+        visit.suit_renderer()
         unfold_when_read(visit.session)
 
     def end(self) -> None:
         """Whatever browsers still wait for is not told any more."""
         self._is_over.set()
+        for visit in tuple(self.visits.values()):
+            visit.stop()
 
     def part(self, client: viser.ClientHandle) -> None:
         """Forget a browser."""

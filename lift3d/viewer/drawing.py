@@ -37,16 +37,15 @@ class Drawing:
 
     def show_points(
         self,
-        points: Float[Tensor, "point 3"],
-        radius: Float[Tensor, " point"],
+        points: Float[Tensor, "drawn 3"],
+        radius: Float[Tensor, " drawn"],
         drawn: Int[Tensor, " drawn"],
         colours: Colours,
     ) -> None:
-        """Draw some points of the cloud, page units, in place of what was drawn; each as large as it takes."""
-        own, radius = points[drawn], radius[drawn]
+        """Draw points of the cloud, page units, in place of what was drawn; each as large as it takes."""
         size = (radius / radius.amin()).log2().round().long().clamp(0, _SIZES - 1) if len(drawn) else drawn
         order = torch.argsort(size, stable=True)
-        self.drawn, self.points = drawn[order], own[order]
+        self.drawn, self.points = drawn[order], points[order]
         with self._client.atomic():
             self.hide_surface()
             for number, count in enumerate(torch.bincount(size, minlength=_SIZES).tolist()):
@@ -54,7 +53,7 @@ class Drawing:
                     at = order[size[order] == number]
                     rgb = colours.of_points(drawn[at]).numpy()
                     middle = float(radius[at].median())
-                    self.clouds.append(self._add_points(f"/cloud/{number}", own[at].numpy(), rgb, middle))
+                    self.clouds.append(self._add_points(f"/cloud/{number}", points[at].numpy(), rgb, middle))
 
     def show_mesh(self, glb: bytes) -> None:
         """Draw triangles in place of what was drawn."""

@@ -45,6 +45,8 @@ addEventListener("click", event => {
     presses.push(button);
   } else if (button || event.target.closest?.("[role=option]")) change();
 }, true);"""
+# By which the server asks a browser, through viser, what draws its pages: "card" is a graphics card.
+RENDERER = "lift3d-renderer"
 # A browser that draws without a graphics card spends half of its time on smooth edges, and a fourth of the rest on
 # pixels that viser leaves out by itself, too, but late. The panel says so, in place of a note that hides the scene.
 _SOFTWARE = """
@@ -52,7 +54,9 @@ const gl = document.createElement("canvas").getContext("webgl2");
 const info = gl?.getExtension("WEBGL_debug_renderer_info");
 const renderer = info ? gl.getParameter(info.UNMASKED_RENDERER_WEBGL) : "";
 gl?.getExtension("WEBGL_lose_context")?.loseContext();
-if (/swiftshader|llvmpipe|softpipe|software|basic render/i.test(renderer)) {
+const isSoftware = /swiftshader|llvmpipe|softpipe|software|basic render/i.test(renderer);
+try { localStorage.setItem("viser-user:lift3d-renderer", renderer && !isSoftware ? "card" : "none"); } catch {}
+if (isSoftware) {
   document.documentElement.classList.add("draws-in-software");
   const plain = HTMLCanvasElement.prototype.getContext;
   HTMLCanvasElement.prototype.getContext = function (kind, options) {

@@ -97,6 +97,10 @@ class Panel:
         """How many points may be drawn."""
         return POINT_COUNTS[tuple(self.points.options).index(self.points.value)]
 
+    def show_count(self, most: int) -> None:
+        """Say how many points may be drawn."""
+        self.points.value = self.points.options[POINT_COUNTS.index(most)]
+
     @property
     def filter(self) -> Filter:
         """Which points are to be shown."""

@@ -7,6 +7,7 @@ from torch import Tensor
 from lift3d.viewer.choice import Choice
 from lift3d.viewer.colouring import Colours
 from lift3d.viewer.drawing import Drawing
+from lift3d.viewer.focus import in_focus
 from lift3d.viewer.mesh import PageMesh
 from lift3d.viewer.picture import painted, painted_depth
 from lift3d.viewer.raster import PageCamera, RasterPoints, Seen, seen_points
@@ -32,11 +33,9 @@ class Shown:
         if mesh is not None:
             drawing.show_mesh(mesh.to_glb(self.stage.to_page, self.colours.points, is_shown))
             return len(self.points.index)
-        # The first are spread evenly, and lie farther apart than all.
-        drawn = self.points.index[: choice.count]
-        every = self.stage.points
-        drawing.show_points(every.xyz.T, self.points.wider_of(len(drawn)) * every.radius, drawn, self.colours)
-        return len(drawn)
+        points = in_focus(self.points, self.stage.viewed.surface.views, choice.count)
+        drawing.show_points(points.xyz.T, points.radius, points.index, self.colours)
+        return len(points.index)
 
     def picture(self, camera: PageCamera, is_depth: bool) -> Picture8:
         """Return what a camera sees."""

@@ -9,11 +9,12 @@ import viser
 from lift3d.domain.keys import digest
 from lift3d.errors import Lift3dError
 from lift3d.viewer import texts
-from lift3d.viewer.choice import Choice, Filter
+from lift3d.viewer.choice import WITH_CARD, Choice, Filter
 from lift3d.viewer.colouring import colours_of
 from lift3d.viewer.eyes import eye_of, first_eye, look, page_camera
 from lift3d.viewer.library import Library
 from lift3d.viewer.live import Follower
+from lift3d.viewer.page import RENDERER
 from lift3d.viewer.panel import CAMERAS, NOTHING, PLAIN, SHAPES
 from lift3d.viewer.picture import beside, raster_points
 from lift3d.viewer.raster import PageCamera
@@ -37,8 +38,9 @@ class Visit:
         one = library.first
         # What was asked for on the command line is shown, whatever was looked at before.
         self._key = digest([one.store.url, one.recipe.run_id, one.name, one.operator, one.lifter])
-        otherwise = Choice(one.recipe.run_id, one.name, one.operator, one.lifter)
-        kept = Choice.of(self._kept(), otherwise)
+        stored = self._stored(self._key)
+        self._is_new = stored is None
+        kept = Choice.of(stored, Choice(one.recipe.run_id, one.name, one.operator, one.lifter))
         self.session = Session(client, library, replace(kept, words=""))
         look(client, self.session.choice.eye or first_eye(self.session.stage.to_page, client))
         self._taken = Taken(client, self.session, self.picture)
@@ -54,6 +56,12 @@ class Visit:
         """The browser has gone."""
         self.session.is_over = True
         self._follower.stop()
+
+    def suit_renderer(self) -> None:
+        """Draw more points if a graphics card draws them; who has been here has chosen how many."""
+        if self._is_new and self._stored(RENDERER) == "card":
+            self._set(count=WITH_CARD)
+            self.session.panel.show_count(WITH_CARD)
 
     def picture(self, camera: PageCamera) -> Picture8:
         """Return what a camera sees as it is chosen now, beside what it is compared with."""
@@ -110,9 +118,9 @@ class Visit:
             if np.abs(center - np.asarray(eye.position)).max() > _AT_CAMERA:
                 session.stand_at(-1)
 
-    def _kept(self) -> str | None:
+    def _stored(self, key: str) -> str | None:
         try:
-            return self._client.local_storage.get_item(self._key, timeout=_ANSWERS_WITHIN_S)
+            return self._client.local_storage.get_item(key, timeout=_ANSWERS_WITHIN_S)
         except (RuntimeError, TimeoutError):
             return None
 

@@ -12,6 +12,7 @@ import torch
 
 from lift3d.results.cloud import Cloud
 from lift3d.results.opened import open_lifted
+from lift3d.viewer.choice import POINT_COUNTS, WITH_CARD
 from lift3d.viewer.command import running_viewer
 from lift3d.viewer.film import film_cameras
 from lift3d.viewer.stage import Stage
@@ -23,8 +24,8 @@ from tests.support.runs import run_into, small_recipe
 
 pytestmark = pytest.mark.cluster
 
-# Navigation to points on the canvas, of a store of which nothing has been read; click to new colours in the browser; and of one core, a picture from where one
-# stands, 512 pixels high, without the way to the browser.
+# Navigation to points on the canvas, when nothing of the store has been read; click to new colours in the browser; and
+# of one core, a picture from where one stands, 512 pixels high, without the way to the browser.
 BOUNDS_IN_MS, CLICKS = (3000, 200, 150), 7
 # Notes when many points are first drawn, when their colours are handed to WebGL, and when the mouse was released.
 NOTES = """(() => {
@@ -46,6 +47,14 @@ NOTES = """(() => {
     };
   }
   addEventListener('pointerup', () => { notes.released = performance.now(); notes.colours.length = 0; }, true);
+})();"""
+
+# Says that there is one, as UNMASKED_RENDERER_WEBGL.
+GRAPHICS_CARD = """(() => {
+  const plain = WebGL2RenderingContext.prototype.getParameter;
+  WebGL2RenderingContext.prototype.getParameter = function (name) {
+    return name === 0x9246 ? "A graphics card" : plain.call(this, name);
+  };
 })();"""
 
 
@@ -263,11 +272,16 @@ def test_a_reload_keeps_the_choice_and_the_eye_and_another_browser_has_its_own(r
     room.wait(lambda: again.choice.words == "a red ball" and again.mode.texts is not None)
     assert room.page.get_by_label("Find words").input_value() == "a red ball"
     assert room.page.title() == again.choice.scene
+    assert again.choice.count == POINT_COUNTS[0]
     with room.page.context.browser.new_context() as other:
+        other.add_init_script(GRAPHICS_CARD)
         page = other.new_page()
         page.goto(room.viewer.address)
         room.wait(lambda: len(room.viewer.sessions) == 2)
         assert room.viewer.sessions[1].choice.colouring == "photo"
+        # One that draws with a graphics card is shown more points at once.
+        room.wait(lambda: room.viewer.sessions[1].choice.count == WITH_CARD)
+        assert room.viewer.sessions[1].panel.most_points == WITH_CARD
     room.wait(lambda: len(room.viewer.sessions) == 1)
 
 

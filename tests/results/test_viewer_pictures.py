@@ -7,8 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.spatial import cKDTree
 
 from lift3d.viewer.choice import ALL, POINT_COUNTS, Choice, Eye, Filter
+from lift3d.viewer.focus import in_focus
 from lift3d.viewer.labels import Labels
 from lift3d.viewer.picking import points_in_box
 from lift3d.viewer.picture import beside, painted
@@ -73,6 +75,26 @@ def test_the_first_points_are_spread_as_views_see_them():
     for count in (50, 500, 5000):
         assert points.count_of(points.wider_of(count)) == pytest.approx(count, rel=0.02)
     assert points.wider_of(len(xyz)) == 1.0
+
+
+def test_few_points_of_many_lie_close_where_many_views_look():
+    (middle, radius), (around, wider) = wall(2.0, 0.5, 0.005), wall(3.0, 4.0, 0.02)
+    xyz, points = raster((middle, radius), (around, wider))
+    views = torch.where(xyz[:, 2] < 2.5, 40, 5) + torch.arange(len(xyz)) % 2
+    few = in_focus(points, views, 20_000)
+    assert 16_000 < len(few.index) <= 20_000
+    assert len(few.index.unique()) == len(few.index)
+    assert torch.equal(few.xyz.T, xyz[few.index].float())
+    is_middle = few.xyz[2] < 2.5
+    assert 0.8 < float(is_middle.double().mean()) < 0.95
+    # Of the points of a cube, one that most views see; hardly a gap is left, and nothing around hides the middle.
+    assert float((views[few.index[is_middle]] == 41).double().mean()) > 0.9
+    apart, _ = cKDTree(few.xyz[:, is_middle].T).query(middle.numpy())
+    assert (apart <= float(few.radius[is_middle].amin())).mean() > 0.85
+    assert float(few.radius.amax()) <= 3.01 * float(few.radius.amin())
+    assert in_focus(points, views, len(xyz)) is points
+    # Where all is seen alike, all points are of the middle.
+    assert len(in_focus(points, torch.full_like(views, 3), 20_000).index) > 17_000
 
 
 def test_a_box_holds_the_surface_that_is_seen_in_it_and_nothing_behind():
