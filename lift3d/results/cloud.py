@@ -184,7 +184,7 @@ def _seen_by(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _NearViews:
-    """Tells in half the bits which points may be on an image: most points of most scenes are beside it."""
+    """Tells in single precision which points may be on an image: most points of most scenes are beside it."""
 
     middle: Float[Tensor, "3"]
     xyz: Float[Tensor, "3 point"]
@@ -192,7 +192,7 @@ class _NearViews:
     @classmethod
     def of(cls, points: SurfacePoints) -> "_NearViews":
         # Relative to their middle: the world may lie far from its origin.
-        middle = points.xyz.mean(0)
+        middle = points.xyz[points.xyz.isfinite().all(1)].mean(0).nan_to_num(0.0)
         return cls(middle, (points.xyz - middle).float().T.contiguous())
 
     def may_see(self, camera: Camera) -> Int[Tensor, " asked"]:

@@ -35,7 +35,7 @@ _AT_EXIT = "cannot schedule new futures"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Product:
-    """A committed product, every byte of it compared with its manifest when read."""
+    """A committed product, every byte of it compared with its manifest when read; a part of a shard with its sum."""
 
     store: Store
     commit: protocol.Commit

@@ -81,9 +81,9 @@ class RunningViewer:
 
     def read(self) -> None:
         """Read what is shown first: a sketch at once, and the rest when a browser shows that, or none comes for it."""
-        self.library.sight(self.library.first)
-        self._is_seen.wait(_SEEN_WITHIN_S)
-        self.library.stage(self.library.first)
+        if self.library.sight(self.library.first).viewed.is_sketch:
+            self._is_seen.wait(_SEEN_WITHIN_S)
+            self.library.stage(self.library.first)
 
     def meet(self, client: viser.ClientHandle) -> None:
         """Show a browser what it wants, when that has been read."""
@@ -102,12 +102,14 @@ class RunningViewer:
         # The browser draws before anything else is worked on.
         time.sleep(_DRAWN_WITHIN_S)
         self._is_seen.set()
-        visit.suit_renderer()
-        unfold_when_read(visit.session)
+        if not visit.session.is_over:
+            visit.suit_renderer()
+            unfold_when_read(visit.session)
 
     def end(self) -> None:
         """Whatever browsers still wait for is not told any more."""
         self._is_over.set()
+        self.library.end()
         for visit in tuple(self.visits.values()):
             visit.stop()
 

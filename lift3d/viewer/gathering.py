@@ -45,7 +45,8 @@ def view_scene(
     """
     targets = spread(one.targets, MAX_VIEWS)
     whole = 3 * len(targets)
-    described = [found for found in one.cameras() if found[0] in targets]
+    known_cameras = {target: (target, camera, grid) for target, camera, grid in one.cameras()}
+    described = [known_cameras[target] for target in targets]
     first = one.view(targets[0])
     channels = first.lifted[0].features.channel_count
     slices = view_slices(described, channels)
@@ -81,7 +82,7 @@ def sketched_scene(one: LiftedScene, siblings: Sequence[LiftedScene]) -> ViewedS
     targets = spread(one.targets, SKETCH_VIEWS)
     few = view_scene(one.only(targets), [other.only(targets) for other in siblings], most=SKETCH_POINTS)
     # As many of all views see a point as of these.
-    views = (few.surface.views * (len(one.targets) / len(targets))).round().long()
+    views = (few.surface.views * (min(len(one.targets), MAX_VIEWS) / len(targets))).round().long()
     return replace(few, surface=replace(few.surface, views=views), view_count=len(one.targets), is_sketch=True)
 
 

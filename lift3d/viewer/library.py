@@ -20,6 +20,10 @@ _MOST_HELD = 4
 _LONGEST_CALLED = 40
 
 
+class ViewerEnd(Exception):  # noqa: N818 (no error)
+    """The viewer ends while a scene is read."""
+
+
 class Library:
     """What can be looked at.
 
@@ -32,8 +36,9 @@ class Library:
         self.first = first
         # Photographs of all runs are read only if the user said so, not for a first run that is his own.
         self._reads_captures = first.reads_capture and not is_own_run(first.recipe.run_id)
-        # For what is listed, sketched and read: who looks at a sketch does not wait for what is being read.
-        self._listing, self._sketching, self._reading = threading.Lock(), threading.Lock(), threading.Lock()
+        # Who looks at a sketch, or at what is held, does not wait for what is being read.
+        self._listing, self._sketching, self._reading, self._holding = (threading.Lock() for _ in range(4))
+        self._is_over = False
         self._scenes: dict[str, list[LiftedScene]] = {}
         self._called: dict[str, str] = {}
         self._held: OrderedDict[tuple[str, ...], Stage] = OrderedDict()
@@ -83,41 +88,72 @@ class Library:
 
     def holds(self, one: LiftedScene) -> bool:
         """Whether a scene has been read."""
-        return _key(one) in self._held
+        return self._found(_key(one)) is not None
+
+    def end(self) -> None:
+        """Nobody wants what is being read any more: who reads is told so by ``ViewerEnd``."""
+        self._is_over = True
 
     def sight(self, one: LiftedScene) -> Stage:
         """Return a scene read, or a sketch of it where that is there sooner; Lift3dError if it cannot be read."""
         key = _key(one)
-        if any(other[:3] == key[:3] for other in tuple(self._held)) or is_small(one):
+        if self._near(key) is not None or is_small(one):
             return self.stage(one)
         with self._sketching:
             if key not in self._sketches:
                 viewed = sketched_scene(one, self.scenes(one.recipe.run_id))
                 self._sketches[key] = self._staged(one, viewed)
-            return self._sketches[key]
+            return self._found(key) or self._sketches[key]
 
     def stage(self, one: LiftedScene) -> Stage:
         """Return a scene read; Lift3dError if it cannot be."""
-        key = _key(one)
+        if (held := self._found(_key(one))) is not None:
+            return held
         with self._reading:
-            if key not in self._held:
-                # Another operator on the same surface has read that.
-                near = next((held.viewed for other, held in self._held.items() if other[:3] == key[:3]), None)
-                viewed = view_scene(one, self.scenes(one.recipe.run_id), near, partial(self._tell, one.name))
-                self._held[key] = self._staged(one, viewed)
-                self._sketches.pop(key, None)
-                while len(self._held) > _MOST_HELD:
-                    self._held.popitem(last=False)
-            self._held.move_to_end(key)
-            return self._held[key]
+            return self._read(one)
+
+    def stage_if(self, is_wanted: Callable[[], bool], one: LiftedScene) -> Stage | None:
+        """Return a scene read; None if nobody wants it any more by the time that others have been read."""
+        with self._reading:
+            return self._read(one) if is_wanted() else None
+
+    def _read(self, one: LiftedScene) -> Stage:
+        key = _key(one)
+        if (held := self._found(key)) is not None:
+            return held
+        near, report = self._near(key), partial(self._tell, one.name)
+        known = None if near is None else near.viewed
+        stage = self._staged(one, view_scene(one, self.scenes(one.recipe.run_id), known, report))
+        with self._holding:
+            self._held[key] = stage
+            self._sketches.pop(key, None)
+            while len(self._held) > _MOST_HELD:
+                self._held.popitem(last=False)
+        return stage
+
+    def _found(self, key: tuple[str, ...]) -> Stage | None:
+        with self._holding:
+            if key in self._held:
+                self._held.move_to_end(key)
+            return self._held.get(key)
+
+    def _near(self, key: tuple[str, ...]) -> Stage | None:
+        """Return another operator on the same surface, which has been read with it."""
+        with self._holding:
+            return next((held for other, held in self._held.items() if other[:3] == key[:3]), None)
 
     def _staged(self, one: LiftedScene, viewed: ViewedScene) -> Stage:
         scene = _key(one)[:2]
         stage = Stage(one, viewed, self._placed.get(scene))
-        self._placed.setdefault(scene, stage.to_page)
-        return stage
+        if not len(viewed.cloud):
+            # Placed by its cameras alone.
+            return stage
+        placed = self._placed.setdefault(scene, stage.to_page)
+        return stage if placed is stage.to_page else Stage(one, viewed, placed)
 
     def _tell(self, name: str, share: float) -> None:
+        if self._is_over:
+            raise ViewerEnd
         for told in tuple(self.waiting):
             told(name, share)
 

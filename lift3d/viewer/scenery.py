@@ -5,6 +5,9 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from jaxtyping import Float
+from torch import Tensor
+
 from lift3d.errors import Lift3dError
 from lift3d.results.lifted_scene import LiftedScene
 from lift3d.viewer import texts
@@ -82,6 +85,12 @@ class Scenery:
                 self._is_behind = not self.cameras.colour(self.colours, lambda: turn == self._turns)
         self.moved()
 
+    @property
+    def eye_through(self) -> Float[Tensor, "3"] | None:
+        """Where the camera stands that is looked through, page units; None if none is."""
+        with self._lock:
+            return None if self.through < 0 else self.stage.to_page(self.viewed.cameras[self.through].center)
+
     def keep_eye(self, eye: Eye) -> None:
         """Remember where the browser is."""
         with self._lock:
@@ -115,7 +124,7 @@ class Scenery:
         with self._lock:
             is_shown = self.stage.is_shown(self.choice.shown, self.labels, self.hidden)
             self.shown_points: RasterPoints = kept_points(self.stage.points, is_shown)
-            self.surface = Shown(self.stage, self.shown_points, self._colours())
+            self.surface = Shown(self.stage, self.shown_points, self._colours(), self.mode)
             mesh, trouble = None, ""
             if self.choice.shape == "mesh":
                 try:
@@ -178,7 +187,7 @@ class Scenery:
         if self.choice.shape == "mesh":
             self.draw_surface()
         else:
-            self.surface = replace(self.surface, colours=self._colours())
+            self.surface = replace(self.surface, colours=self._colours(), mode=mode)
             self.drawing.colour_points(self.colours)
         self.moved()
         if has_moved:

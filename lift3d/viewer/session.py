@@ -163,13 +163,18 @@ class Session(Scenery):
         """Hang the photograph of the camera that is looked through before the eye."""
         self.cameras.show_photo(self.viewed, self.stage.to_page, self.through, float(self.panel.opacity.value))
 
+    def see_all(self) -> None:
+        """Wait until all of what is shown is shown; Lift3dError if it cannot be read."""
+        with self.turn():
+            if self.viewed.is_sketch:
+                unfold(self, self.stage_of(self.stage.lifted))
+
     def find_masks(self) -> None:
         """Merge the masks of all views, and show them."""
         with self.turn():
             self.panel.masks.disabled = True
             try:
-                if self.viewed.is_sketch:
-                    unfold(self, self.stage_of(self.stage.lifted))
+                self.see_all()
                 if not self.stage.things:
                     with working_notice(self.page, "Merging the masks of all views …"):
                         self.stage.things.append(found_masks(self.stage.lifted, self.viewed))

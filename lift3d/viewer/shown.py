@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from lift3d.viewer.choice import Choice
-from lift3d.viewer.colouring import Colours
+from lift3d.viewer.colouring import ColourMode, Colours
 from lift3d.viewer.drawing import Drawing
 from lift3d.viewer.focus import in_focus
 from lift3d.viewer.mesh import PageMesh
@@ -22,6 +22,7 @@ class Shown:
     stage: Stage
     points: RasterPoints
     colours: Colours
+    mode: ColourMode
     last: dict[tuple[object, ...], Seen] = field(default_factory=dict)
 
     def draw(self, drawing: Drawing, choice: Choice, is_shown: Tensor, mesh: PageMesh | None) -> int:

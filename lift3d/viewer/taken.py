@@ -28,6 +28,11 @@ class Taken:
         """Hand the points that are shown, or those of the box, to the browser as a file."""
         session = self._session
         with session.turn():
+            try:
+                session.see_all()
+            except Lift3dError as error:
+                session.panel.box.content = texts.trouble(str(error))
+                return
             kept = torch.zeros(len(session.viewed.cloud), dtype=torch.bool)
             kept[session.shown_points.index if session.mode.area is None else session.mode.area] = True
             content = points_file(session.stage.lifted, session.viewed, kept, session.colours.points, session.labels)
@@ -68,6 +73,7 @@ class Taken:
         panel, session = self._session.panel, self._session
         panel.record.disabled, panel.progress.visible = True, True
         try:
+            session.see_all()
             content = film(
                 self._kept,
                 session.stage,

@@ -1,5 +1,6 @@
 """One browser from its coming to its going: its panel's events, pictures that follow its eye, what it remembers."""
 
+import contextlib
 from dataclasses import replace
 from typing import Any
 
@@ -9,10 +10,10 @@ import viser
 from lift3d.domain.keys import digest
 from lift3d.errors import Lift3dError
 from lift3d.viewer import texts
-from lift3d.viewer.choice import WITH_CARD, Choice, Filter
+from lift3d.viewer.choice import POINT_COUNTS, WITH_CARD, Choice, Filter
 from lift3d.viewer.colouring import colours_of
 from lift3d.viewer.eyes import eye_of, first_eye, look, page_camera
-from lift3d.viewer.library import Library
+from lift3d.viewer.library import Library, ViewerEnd
 from lift3d.viewer.live import Follower
 from lift3d.viewer.page import RENDERER
 from lift3d.viewer.panel import CAMERAS, NOTHING, PLAIN, SHAPES
@@ -58,29 +59,30 @@ class Visit:
         self._follower.stop()
 
     def suit_renderer(self) -> None:
-        """Draw more points if a graphics card draws them; who has been here has chosen how many."""
-        if self._is_new and self._stored(RENDERER) == "card":
+        """Draw more points if a graphics card draws them; who was here before keeps what was drawn then."""
+        is_unchosen = self._is_new and self.session.choice.count == POINT_COUNTS[0]
+        if is_unchosen and self._stored(RENDERER) == "card":
             self._set(count=WITH_CARD)
             self.session.panel.show_count(WITH_CARD)
 
     def picture(self, camera: PageCamera) -> Picture8:
         """Return what a camera sees as it is chosen now, beside what it is compared with."""
-        session, choice = self.session, self.session.choice
-        is_depth = session.mode.colouring == "depth" and not session.mode.is_asking
-        picture = session.surface.picture(camera, is_depth)
-        if choice.against and (other := self._other()) is not None:
+        surface, choice = self.session.surface, self.session.choice
+        is_depth = surface.mode.colouring == "depth" and not surface.mode.is_asking
+        picture = surface.picture(camera, is_depth)
+        if choice.against and (other := self._other(surface)) is not None:
             picture = beside(picture, other.picture(camera, is_depth), choice.split)
         return picture
 
-    def _other(self) -> Shown | None:
+    def _other(self, surface: Shown) -> Shown | None:
         """Return what stands on the right: plain 2D answers, or another run's, asked the same."""
         session, against, said = self.session, self.session.choice.against, self.session.panel.beside
         if against == PLAIN:
             # Masks of things are merged of all views: no view has them alone.
-            said.content = texts.unlike_left(session.mode, "photo") if session.shows_things else ""
-            mode, surface = replace(session.mode, is_lifted=not session.mode.is_lifted), session.surface
-            return replace(surface, colours=colours_of(surface.stage.viewed, mode))
-        one = session.stage.lifted
+            said.content = texts.unlike_left(surface.mode, "photo") if session.shows_things else ""
+            mode = replace(surface.mode, is_lifted=not surface.mode.is_lifted)
+            return replace(surface, colours=colours_of(surface.stage.viewed, mode), mode=mode)
+        one = surface.stage.lifted
         try:
             found = self._library.nearest(against, one.name, one.operator, one.lifter)
             if (found.recipe.run_id, found.name) != (against, one.name):
@@ -89,15 +91,15 @@ class Visit:
         except Lift3dError as error:
             said.content = texts.trouble(str(error))
             return None
-        colouring = session.mode.colouring
-        mode = replace(session.mode, point=None, area=None, texts=None)
+        colouring = surface.mode.colouring
+        mode = replace(surface.mode, point=None, area=None, texts=None)
         if colouring not in stage.viewed.colourings:
             mode = replace(mode, colouring=stage.viewed.colourings[0])
         other = stage.lifted.operator
-        said.content = texts.unlike_left(session.mode, mode.colouring, other if other != one.operator else "")
+        said.content = texts.unlike_left(surface.mode, mode.colouring, other if other != one.operator else "")
         # In the page of what is chosen, so that both are seen from one place.
-        moved = raster_points(stage.viewed, session.stage.to_page)
-        return Shown(stage, moved, colours_of(stage.viewed, mode))
+        moved = raster_points(stage.viewed, surface.stage.to_page)
+        return Shown(stage, moved, colours_of(stage.viewed, mode), mode)
 
     def _draw_picture(self, height: int) -> None:
         if not self.session.choice.against:
@@ -113,10 +115,9 @@ class Visit:
         eye = eye_of(self._client.camera)
         session.keep_eye(eye)
         self._client.local_storage.set_item(self._key, session.choice.to_text())
-        if session.through >= 0:
-            center = session.stage.to_page(session.viewed.cameras[session.through].center).numpy()
-            if np.abs(center - np.asarray(eye.position)).max() > _AT_CAMERA:
-                session.stand_at(-1)
+        at = session.eye_through
+        if at is not None and np.abs(at.numpy() - np.asarray(eye.position)).max() > _AT_CAMERA:
+            session.stand_at(-1)
 
     def _stored(self, key: str) -> str | None:
         try:
@@ -210,7 +211,14 @@ class Visit:
 
 def _from_people(handler: Any) -> Any:
     """Return a handler that leaves out what the panel did itself, as when it offers other choices."""
-    return lambda event: handler(event) if event.client_id is not None else None
+
+    def handle(event: Any) -> None:
+        # Of a viewer that ends nobody waits for what is read.
+        with contextlib.suppress(ViewerEnd):
+            if event.client_id is not None:
+                handler(event)
+
+    return handle
 
 
 def _colouring_of(text: str) -> Colouring:

@@ -10,18 +10,20 @@ from urllib.request import urlopen
 
 import numpy as np
 import pytest
+import torch
 
 from lift3d.cli.app import app
-from lift3d.errors import ConfigError
+from lift3d.errors import ConfigError, DamagedProductError
 from lift3d.results.opened import open_lifted
 from lift3d.results.query.words import can_take_words, embedded, text_encoder
+from lift3d.surface.cloud import SurfacePoints
 from lift3d.viewer import command as view_command
 from lift3d.viewer import gathering
 from lift3d.viewer.choice import Choice, Eye, Filter
 from lift3d.viewer.command import check_port, running_viewer
 from lift3d.viewer.film import film
 from lift3d.viewer.labels import points_file
-from lift3d.viewer.library import Library
+from lift3d.viewer.library import Library, ViewerEnd
 from lift3d.viewer.mesh import COARSE, FINE
 from lift3d.viewer.server import start_server
 from lift3d.viewer.session import Session
@@ -131,12 +133,63 @@ def test_a_sketch_is_asked_while_all_is_read_and_then_all_is_asked_the_same(stor
         assert whole.viewed.slices[session.through].target == target
         assert session.choice.shown == Filter(least_views=6)
         assert "first look" not in session.panel.summary.content
+        # What is held is there while others are read.
+        with library._reading:
+            assert library.stage(first) is library.sight(first) is whole
         # Another model of the scene stands where this one does, and of it there is no sketch.
         other = library.sight(open_lifted(store, operator="hog"))
         assert not other.viewed.is_sketch
         assert other.to_page is whole.to_page
     finally:
         server.stop()
+
+
+@pytest.mark.cluster
+def test_a_sketch_stays_and_says_why_where_all_cannot_be_read_and_ends_with_the_viewer(store, monkeypatch):
+    monkeypatch.setattr(gathering, "SKETCH_VIEWS", 3)
+    monkeypatch.setattr(gathering, "_FEW_VIEWS", 3)
+    first = open_lifted(store, operator="tiny:clip")
+    choice = Choice(first.recipe.run_id, first.name, first.operator, first.lifter)
+    server = start_server(0, "room")
+    try:
+        library = Library(first)
+        session = Session(server, library, choice)
+        sketch = session.stage
+
+        def fail(*_, **__):
+            raise DamagedProductError("A <b>part</b> is damaged.", product="p")
+
+        with monkeypatch.context() as patched:
+            patched.setattr("lift3d.viewer.library.view_scene", fail)
+            unfold_when_read(session)
+            for one in threading.enumerate():
+                if one.name == "lift3d-read":
+                    one.join(60)
+        assert session.stage is sketch
+        assert "cannot be read: A &lt;b&gt;part" in session.panel.summary.content
+        library.end()
+        with pytest.raises(ViewerEnd):
+            library.stage(first)
+        unfold_when_read(session)
+        for one in threading.enumerate():
+            if one.name == "lift3d-read":
+                one.join(60)
+        assert session.stage is sketch
+    finally:
+        server.stop()
+
+
+def test_what_a_sketch_without_points_shows_does_not_place_the_scene(store, monkeypatch):
+    monkeypatch.setattr(gathering, "_FEW_VIEWS", 3)
+    first = open_lifted(store, operator="hog")
+    library = Library(first)
+    with monkeypatch.context() as patched:
+        nothing = torch.zeros(0, 3, dtype=torch.float64)
+        none = SurfacePoints(nothing, nothing, 0.0, 0)
+        patched.setattr("lift3d.viewer.surface_points.surface_points", lambda surface, most: none)
+        assert len(library.sight(first).viewed.cloud) == 0
+    whole = library.stage(first)
+    assert whole.to_page.scale == Library(first).stage(first).to_page.scale
 
 
 @pytest.mark.cluster

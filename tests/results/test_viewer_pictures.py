@@ -93,8 +93,20 @@ def test_few_points_of_many_lie_close_where_many_views_look():
     assert (apart <= float(few.radius[is_middle].amin())).mean() > 0.85
     assert float(few.radius.amax()) <= 3.01 * float(few.radius.amin())
     assert in_focus(points, views, len(xyz)) is points
-    # Where all is seen alike, all points are of the middle.
-    assert len(in_focus(points, torch.full_like(views, 3), 20_000).index) > 17_000
+    # Where all is seen alike, all points are of the middle; of little more than is wanted most is there.
+    for wanted in (20_000, len(xyz) - 10):
+        for seen in (views, torch.full_like(views, 3)):
+            assert 0.85 * wanted < len(in_focus(points, seen, wanted).index) <= wanted
+
+
+def test_few_of_scattered_points_are_nearly_as_many_as_are_wanted():
+    generator = torch.Generator().manual_seed(0)
+    xyz = torch.rand(3, 60_000, generator=generator)
+    points = RasterPoints(xyz, torch.full((60_000,), 1e-4), torch.arange(60_000), torch.zeros(60_000).to(torch.uint8))
+    for wanted in (59_000, 30_000, 1000):
+        few = in_focus(points, torch.full((60_000,), 2), wanted)
+        assert 0.85 * wanted < len(few.index) <= wanted
+        assert bool(few.radius.isfinite().all())
 
 
 def test_a_box_holds_the_surface_that_is_seen_in_it_and_nothing_behind():
