@@ -96,7 +96,7 @@ class RunningViewer:
                 raise
             return
         # Who waited may have left meanwhile.
-        if client.client_id in self._gone:
+        if client.client_id in self._gone or self._is_over.is_set():
             self.part(client)
             return
         # The browser draws before anything else is worked on.

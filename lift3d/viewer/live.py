@@ -4,9 +4,12 @@ import logging
 import threading
 from collections.abc import Callable
 
+from lift3d.viewer.library import ViewerEnd
+
 # Pixels of a picture's height while the eye moves, and at most when it rests.
 MOVING_HEIGHT, RESTING_HEIGHT = 512, 1080
 _RESTS_AFTER_S = 0.3
+_ENDS_WITHIN_S = 5.0
 _LOG = logging.getLogger(__name__)
 
 
@@ -24,9 +27,10 @@ class Follower:
         self._moved.set()
 
     def stop(self) -> None:
-        """End."""
+        """End; a picture that is being drawn is waited for: PyTorch's code does not survive the end of Python."""
         self._is_over = True
         self._moved.set()
+        self._thread.join(_ENDS_WITHIN_S)
 
     def _follow(self) -> None:
         while True:
@@ -39,6 +43,8 @@ class Follower:
                 if not self._moved.wait(_RESTS_AFTER_S):
                     self._draw(RESTING_HEIGHT)
                     self._rest()
+            except ViewerEnd:
+                return
             except Exception:
                 # What is drawn may be changed meanwhile, or the browser be gone: the next picture may do.
                 if not self._is_over:

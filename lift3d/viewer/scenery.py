@@ -139,7 +139,8 @@ class Scenery:
         mesh, stage = self.stage.mesh(), self.stage
         if not stage.has_fine_mesh and self._refined is not stage and not stage.viewed.is_sketch:
             self._refined = stage
-            threading.Thread(target=self._refine, args=(stage,), name="lift3d-mesh", daemon=True).start()
+            # Python waits for it when it ends, as for what is read.
+            threading.Thread(target=self._refine, args=(stage,), name="lift3d-mesh").start()
         return mesh
 
     def _refine(self, stage: Stage) -> None:

@@ -12,6 +12,7 @@ from scipy.spatial import cKDTree
 from lift3d.viewer.choice import ALL, POINT_COUNTS, Choice, Eye, Filter
 from lift3d.viewer.focus import in_focus
 from lift3d.viewer.labels import Labels
+from lift3d.viewer.live import Follower
 from lift3d.viewer.picking import points_in_box
 from lift3d.viewer.picture import beside, painted
 from lift3d.viewer.raster import PageCamera, RasterPoints, seen_points
@@ -107,6 +108,16 @@ def test_few_of_scattered_points_are_nearly_as_many_as_are_wanted():
         few = in_focus(points, torch.full((60_000,), 2), wanted)
         assert 0.85 * wanted < len(few.index) <= wanted
         assert bool(few.radius.isfinite().all())
+
+
+def test_who_follows_an_eye_draws_nothing_any_more_when_it_has_ended():
+    drawn = []
+    follower = Follower(lambda height: time.sleep(0.1) or drawn.append(height), lambda: None)
+    follower.moved()
+    time.sleep(0.05)
+    follower.stop()
+    assert not follower._thread.is_alive()
+    assert len(drawn) <= 1
 
 
 def test_a_box_holds_the_surface_that_is_seen_in_it_and_nothing_behind():
