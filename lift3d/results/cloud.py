@@ -157,10 +157,10 @@ def points_in_views(
     lifted: LiftedScene, surface: SceneSurface, points: SurfacePoints, targets: Sequence[ViewId]
 ) -> Iterator[PointsInView]:
     """Yield how views see points of the surface, one view after the other."""
-    every = torch.arange(len(points.xyz))
+    near_views = _NearViews.of(points)
     for camera, depth in depths_of(lifted, surface, targets):
         uv, _ = project(transform(camera.w2c, points.xyz), camera.K)
-        seen = _seen_by(camera, depth, points, every, surface.tolerance)
+        seen = _seen_by(camera, depth, points, near_views.may_see(camera), surface.tolerance)
         quality, is_outline = torch.zeros(len(uv), dtype=torch.float64), torch.zeros(len(uv), dtype=torch.bool)
         quality[seen.index], is_outline[seen.index] = seen.quality, seen.is_outline
         yield PointsInView(camera, depth, uv, quality, is_outline)

@@ -55,7 +55,7 @@ const info = gl?.getExtension("WEBGL_debug_renderer_info");
 const renderer = info ? gl.getParameter(info.UNMASKED_RENDERER_WEBGL) : "";
 gl?.getExtension("WEBGL_lose_context")?.loseContext();
 const isSoftware = /swiftshader|llvmpipe|softpipe|software|basic render/i.test(renderer);
-try { localStorage.setItem("viser-user:lift3d-renderer", renderer && !isSoftware ? "card" : "none"); } catch {}
+try { localStorage.setItem("viser-user:NAME", renderer && !isSoftware ? "card" : "none"); } catch {}
 if (isSoftware) {
   document.documentElement.classList.add("draws-in-software");
   const plain = HTMLCanvasElement.prototype.getContext;
@@ -65,7 +65,7 @@ if (isSoftware) {
   const address = new URL(location);
   address.searchParams.set("fixedDpr", "0.75");
   history.replaceState(null, "", address);
-}"""
+}""".replace("NAME", RENDERER)
 # On phones the panel hides most of a scene.
 _STYLE = """
 #webgl-software-rendering, html:not(.draws-in-software) .if-in-software { display: none; }

@@ -164,7 +164,7 @@ class Session(Scenery):
         self.cameras.show_photo(self.viewed, self.stage.to_page, self.through, float(self.panel.opacity.value))
 
     def see_all(self) -> None:
-        """Wait until all of what is shown is shown; Lift3dError if it cannot be read."""
+        """Show all of what a sketch is shown of, as soon as it has been read; Lift3dError if it cannot be."""
         with self.turn():
             if self.viewed.is_sketch:
                 unfold(self, self.stage_of(self.stage.lifted))

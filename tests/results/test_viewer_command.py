@@ -1,3 +1,4 @@
+import contextlib
 import os
 import signal
 import socket
@@ -37,6 +38,31 @@ def store(tmp_path_factory):
     names = {"operators": ["tiny:clip", "hog"], "lifters": ["anchored", "plane_sweep"]}
     run_into(url, small_recipe(**names, metrics=["feature_cosine"]))
     return url
+
+
+@pytest.fixture
+def sketched(monkeypatch):
+    """Let scenes of more than three views have a sketch of three."""
+    monkeypatch.setattr(gathering, "SKETCH_VIEWS", 3)
+    monkeypatch.setattr(gathering, "_FEW_VIEWS", 3)
+
+
+@contextlib.contextmanager
+def session_of(first):
+    """A session without a browser, that of a scene."""
+    server = start_server(0, "room")
+    try:
+        library = Library(first)
+        yield Session(server, library, Choice(first.recipe.run_id, first.name, first.operator, first.lifter))
+    finally:
+        server.stop()
+
+
+def all_read():
+    """Wait for whoever reads."""
+    for one in threading.enumerate():
+        if one.name == "lift3d-read":
+            one.join(60)
 
 
 @pytest.fixture
@@ -101,14 +127,10 @@ def test_words_are_put_as_the_model_has_learned_them():
 
 
 @pytest.mark.cluster
-def test_a_sketch_is_asked_while_all_is_read_and_then_all_is_asked_the_same(store, monkeypatch):
-    monkeypatch.setattr(gathering, "SKETCH_VIEWS", 3)
-    monkeypatch.setattr(gathering, "_FEW_VIEWS", 3)
+def test_a_sketch_is_asked_while_all_is_read_and_then_all_is_asked_the_same(store, sketched):
     first = open_lifted(store, operator="tiny:clip")
-    server = start_server(0, "room")
-    try:
-        library = Library(first)
-        session = Session(server, library, Choice(first.recipe.run_id, first.name, first.operator, first.lifter))
+    with session_of(first) as session:
+        library = session.library
         sketch = session.stage
         assert sketch.viewed.is_sketch
         assert library.sight(first) is sketch
@@ -123,8 +145,7 @@ def test_a_sketch_is_asked_while_all_is_read_and_then_all_is_asked_the_same(stor
             assert session.stage is sketch
             assert library.sight(first) is sketch
             session.draw()
-        (reading,) = [one for one in threading.enumerate() if one.name == "lift3d-read"]
-        reading.join(60)
+        all_read()
         whole = session.stage
         assert whole is library.stage(first) is library.sight(first)
         assert len(whole.viewed.slices) == 6
@@ -140,20 +161,13 @@ def test_a_sketch_is_asked_while_all_is_read_and_then_all_is_asked_the_same(stor
         other = library.sight(open_lifted(store, operator="hog"))
         assert not other.viewed.is_sketch
         assert other.to_page is whole.to_page
-    finally:
-        server.stop()
 
 
 @pytest.mark.cluster
-def test_a_sketch_stays_and_says_why_where_all_cannot_be_read_and_ends_with_the_viewer(store, monkeypatch):
-    monkeypatch.setattr(gathering, "SKETCH_VIEWS", 3)
-    monkeypatch.setattr(gathering, "_FEW_VIEWS", 3)
+def test_a_sketch_stays_and_says_why_where_all_cannot_be_read_and_ends_with_the_viewer(store, sketched, monkeypatch):
     first = open_lifted(store, operator="tiny:clip")
-    choice = Choice(first.recipe.run_id, first.name, first.operator, first.lifter)
-    server = start_server(0, "room")
-    try:
-        library = Library(first)
-        session = Session(server, library, choice)
+    with session_of(first) as session:
+        library = session.library
         sketch = session.stage
 
         def fail(*_, **__):
@@ -162,25 +176,18 @@ def test_a_sketch_stays_and_says_why_where_all_cannot_be_read_and_ends_with_the_
         with monkeypatch.context() as patched:
             patched.setattr("lift3d.viewer.library.view_scene", fail)
             unfold_when_read(session)
-            for one in threading.enumerate():
-                if one.name == "lift3d-read":
-                    one.join(60)
+            all_read()
         assert session.stage is sketch
         assert "cannot be read: A &lt;b&gt;part" in session.panel.summary.content
         library.end()
         with pytest.raises(ViewerEnd):
             library.stage(first)
         unfold_when_read(session)
-        for one in threading.enumerate():
-            if one.name == "lift3d-read":
-                one.join(60)
+        all_read()
         assert session.stage is sketch
-    finally:
-        server.stop()
 
 
-def test_what_a_sketch_without_points_shows_does_not_place_the_scene(store, monkeypatch):
-    monkeypatch.setattr(gathering, "_FEW_VIEWS", 3)
+def test_what_a_sketch_without_points_shows_does_not_place_the_scene(store, sketched, monkeypatch):
     first = open_lifted(store, operator="hog")
     library = Library(first)
     with monkeypatch.context() as patched:
@@ -193,19 +200,13 @@ def test_what_a_sketch_without_points_shows_does_not_place_the_scene(store, monk
 
 
 @pytest.mark.cluster
-def test_things_of_a_sketch_are_those_of_all_views(store, monkeypatch):
-    monkeypatch.setattr(gathering, "SKETCH_VIEWS", 3)
-    monkeypatch.setattr(gathering, "_FEW_VIEWS", 3)
+def test_things_of_a_sketch_are_those_of_all_views(store, sketched):
     first = open_lifted(store, operator="hog")
-    server = start_server(0, "room")
-    try:
-        session = Session(server, Library(first), Choice(first.recipe.run_id, first.name, first.operator, first.lifter))
+    with session_of(first) as session:
         assert session.viewed.is_sketch
         session.find_masks()
         assert not session.viewed.is_sketch
         assert len(session.labels.ids) == len(session.viewed.cloud)
-    finally:
-        server.stop()
 
 
 @pytest.mark.cluster
